@@ -1,0 +1,29 @@
+PY := .venv/bin/python
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: install demo check test test-all clean
+
+install: .venv/.installed
+
+.venv/.installed: pyproject.toml constraints.txt
+	test -x $(PY) || python3 -m venv .venv
+	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,hf]'
+	touch $@
+
+demo: install
+	.venv/bin/vitascope demo --output runs/demo
+
+check: install
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	$(PY) -m pytest -q tests/architecture
+
+test: install
+	$(PY) -m pytest -q -n 2 -m "not slow"
+
+test-all: install
+	$(PY) -m pytest -q -n 2
+
+clean:
+	rm -rf .venv build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

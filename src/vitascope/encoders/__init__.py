@@ -1,0 +1,1 @@
+"""Encoders, one file a family: `family/variant` names a module here and the argument of its `build`."""

@@ -1,0 +1,1 @@
+"""Shaped neural blocks; no weights, no names of models."""

@@ -1,0 +1,63 @@
+"""View, Probe and Task: a question put to frozen features, how it wants to see them, and of which dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar
+
+from vitascope.features import Features
+from vitascope.sampling import Sampler
+from vitascope.types import Dataset
+
+T = TypeVar("T")
+P = TypeVar("P")
+Reduce: TypeAlias = Literal["clip", "time", "grid"]
+"""What is kept of `Tokens`: the summary vector, the grid averaged over space, or the whole grid."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How a probe wants examples seen."""
+
+    sampler: Sampler
+    reduce: Reduce = "clip"
+
+
+class Probe(Protocol[T, P]):
+    """A question put to frozen features; hyper-parameters are the fields of the frozen dataclass that implements it."""
+
+    name: str
+    """As on the command line, variant included: `knn/clip`."""
+    version: int
+    """Counts up whenever the same inputs would give another number."""
+    train: View
+    test: View
+
+    def predict(self, train: Features[T], test: Features[T], *, seed: int) -> Sequence[P]:
+        """One prediction for each example of `test`, in order."""
+        ...
+
+    def score(self, predictions: Sequence[P], truth: Sequence[T]) -> Mapping[str, float]:
+        """Named scores, the headline first; accuracies and the like in percent."""
+        ...
+
+    def outcomes(self, predictions: Sequence[P], truth: Sequence[T]) -> Sequence[float]:
+        """The headline score of each example alone; their mean is the headline. What intervals and paired tests draw."""
+        ...
+
+
+@dataclass(frozen=True)
+class Task(Generic[T, P]):
+    """A question asked of a dataset."""
+
+    dataset: Dataset[T]
+    probe: Probe[T, P]
+
+    @property
+    def name(self) -> str:
+        """`dataset:probe`."""
+        return f"{self.dataset.name}:{self.probe.name}"
+
+
+AnyTask: TypeAlias = Task[Any, Any]

@@ -1,0 +1,1 @@
+"""Recipes: whole evaluations as Python functions."""

@@ -1,0 +1,223 @@
+"""The nouns of Vitascope as frozen, plain data: every other module speaks in these."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
+
+Span: TypeAlias = tuple[float, float]
+"""A stretch of time: start and end in seconds, from the first frame of the video."""
+RGB: TypeAlias = tuple[float, float, float]
+Box: TypeAlias = tuple[float, float, float, float]
+"""Left, top, right, bottom as fractions of the displayed frame, 0 to 1."""
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+CLOCK = 1e-3
+"""Seconds by which a frame may seem late: the tick of the coarsest common container clock (Matroska, WebM)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Video:
+    """A file, a directory of frames or an image, as `video.inspect` found it; and the part of it to look at.
+
+    `times` are presentation times in seconds, ascending, `times[0] == 0`; frame i is shown from `times[i]` to the
+    next frame's time, the last one until `duration`. `width` and `height` are as displayed, rotation applied.
+    """
+
+    path: str
+    times: tuple[float, ...]
+    duration: float
+    width: int
+    height: int
+    rotation: int = 0
+    """Degrees clockwise that decoding turns the stored picture by: 0, 90, 180 or 270."""
+    kind: Literal["file", "frames", "image"] = "file"
+    span: Span = (0.0, float("inf"))
+    """The part to look at; samplers never leave it."""
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def fps(self) -> float:
+        """Mean frame rate, frames per second."""
+        return len(self.times) / self.duration if self.duration > 0 else 0.0
+
+    @property
+    def start(self) -> float:
+        """First second to look at."""
+        return min(max(self.span[0], 0.0), self.duration)
+
+    @property
+    def end(self) -> float:
+        """Last second to look at."""
+        return max(min(self.span[1], self.duration), self.start)
+
+    def within(self, span: Span | None) -> Video:
+        """The same video with only `span` (seconds) to look at; None is all of it."""
+        return self if span is None else replace(self, span=span)
+
+    def frame_at(self, time: float) -> int:
+        """Index of the frame on display at `time` seconds, clamped to the first and the last."""
+        return max(bisect_right(self.times, time + CLOCK) - 1, 0)
+
+    def visible(self) -> range:
+        """Indices of the frames on display at some instant between `start` and `end`."""
+        first = self.frame_at(self.start)
+        return range(first, max(bisect_right(self.times, self.end - CLOCK), first + 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """Which part of the frame becomes the encoder's square.
+
+    Without a `box`: the short side is resized to `int(size * scale)` and square `index` of `count` is cut, squares
+    evenly spaced along the long side (one: the centre). A `box` is cut out and resized to the square as it is.
+    """
+
+    index: int = 0
+    count: int = 1
+    scale: float = 1.0
+    box: Box | None = None
+    flip: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A request for pixels: the instants to look at, the interval they speak for, and the crop.
+
+    `times` in seconds; descending means played backwards. The pixel at time t is the frame on display at t.
+    """
+
+    times: tuple[float, ...]
+    span: Span
+    crop: Crop = Crop()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """Everything about an encoder that can change its output, as data beside its weights."""
+
+    name: str
+    digest: str
+    """Of the weights: other weights, another card."""
+    dim: int
+    frames: int
+    """Frames of one clip."""
+    size: int
+    """Side of the square input, pixels."""
+    mean: RGB
+    std: RGB
+    resize: Literal["shorter", "square"] = "shorter"
+    """Habit for a plain centre crop: keep the aspect and cut, or squash the whole frame."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    pool: str = "mean"
+    """How `Tokens.clip` comes about, with its source."""
+    image: Literal["repeat", "single"] = "repeat"
+    """An image is shown as `frames` equal frames, or as one."""
+    saw: frozenset[str] = frozenset()
+    """Data sets met in pretraining, by dataset name: the dagger in the tables; knowledge, not behaviour."""
+    licence: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example(Generic[T_co]):
+    """One thing to judge: a video or a span of one, and its truth."""
+
+    id: str
+    path: str
+    truth: T_co
+    span: Span | None = None
+    group: str | None = None
+    """Source video, subject or session: never divided by a fold, and the unit the bootstrap draws."""
+    fps: float | None = None
+    """Rate of a directory of frames, frames per second."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fold:
+    """One division into training and test examples, by id."""
+
+    name: str
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset(Generic[T]):
+    """Examples, what they can be, and how to divide them. `truth` of a classification is an index of `classes`."""
+
+    name: str
+    examples: tuple[Example[T], ...]
+    classes: tuple[str, ...]
+    folds: tuple[Fold, ...]
+    key: str = ""
+    """What the store files its vectors under; `name` unless two datasets could share it."""
+    axis: Literal["appearance", "motion", ""] = ""
+    """What the labels ask for, where that is known: the report's two axes."""
+    absent: dict[str, str] = field(default_factory=dict)
+    """Examples the annotations list and the disk lacks: {id: why}."""
+    cards: tuple[Card, ...] = ()
+    """Encoders whose vectors come with the dataset (published embeddings); such a dataset needs no video."""
+
+    @property
+    def digest(self) -> str:
+        """Of names, truths, spans and folds: two results with equal digests were asked the same thing."""
+        asked = [[e.id, e.truth, e.span, e.group] for e in self.examples]
+        return digest([self.name, self.classes, asked, self.folds])
+
+    def by_id(self) -> dict[str, Example[T]]:
+        """The examples by id."""
+        return {e.id: e for e in self.examples}
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """An action in time, annotated or predicted; seconds."""
+
+    start: float
+    end: float
+    label: int
+    score: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Track:
+    """What is kept of an example: the spans its n vectors speak for; the vectors are row-aligned in the store."""
+
+    example: str
+    spans: tuple[Span, ...]
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON can hold it: frozen dataclasses become {"type": ..., fields}, sets sorted lists."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {
+            "type": type(value).__name__,
+            **{f.name: plain(getattr(value, f.name)) for f in fields(value)},
+        }
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (set, frozenset)):
+        return sorted(plain(v) for v in value)
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    return value
+
+
+def digest(value: Any) -> str:
+    """Sixteen hex digits that stand for `value`'s plain data."""
+    text = json.dumps(plain(value), sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`; did you mean X?` when a known word is close, else an empty string: the tail of an error message."""
+    import difflib
+
+    close: Sequence[str] = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
