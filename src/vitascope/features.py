@@ -17,11 +17,11 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Batch(NamedTuple):
-    """Vectors of b examples, padded to the most views any of them has; `index` points into `Features.examples`."""
+    """Vectors of b examples, padded to the most views any of them has; `owner` points into `Features.examples`."""
 
     values: Float[Tensor, "b n *shape"]
     mask: Bool[Tensor, "b n"]
-    index: Int[Tensor, "b"]
+    owner: Int[Tensor, "b"]
 
 
 class Features(Protocol[T_co]):
@@ -29,7 +29,7 @@ class Features(Protocol[T_co]):
 
     @property
     def examples(self) -> Sequence[Example[T_co]]:
-        """In the order that `Batch.index` counts."""
+        """In the order that `Batch.owner` counts."""
         ...
 
     @property
@@ -51,7 +51,7 @@ class Rows(NamedTuple):
 
 def rows(features: Features[T]) -> Rows:
     """All vectors of `features`, example by example, without padding, float32."""
-    parts = [(b.values[b.mask], b.index[:, None].expand_as(b.mask)[b.mask]) for b in features.batches(4096)]
+    parts = [(b.values[b.mask], b.owner[:, None].expand_as(b.mask)[b.mask]) for b in features.batches(4096)]
     return Rows(torch.cat([v for v, _ in parts]).float(), torch.cat([i for _, i in parts]))
 
 
@@ -68,14 +68,14 @@ class Stored:
     def batches(self, size: int, order: Sequence[int] | None = None) -> Iterator[Batch]:
         """Slices of the one tensor; see `Features.batches`."""
         indices = torch.arange(len(self.examples)) if order is None else torch.as_tensor(order)
-        for index in indices.split(size):
-            yield self._batch(index)
+        for start in range(0, len(indices), size):
+            yield self._batch(indices[start : start + size])
 
-    def _batch(self, index: Int[Tensor, "b"]) -> Batch:
-        counts = self.first[index + 1] - self.first[index]
+    def _batch(self, owner: Int[Tensor, "b"]) -> Batch:
+        counts = self.first[owner + 1] - self.first[owner]
         column = torch.arange(int(counts.max()) if len(counts) else 0)
         mask = column[None] < counts[:, None]
-        place = (self.first[index][:, None] + column[None]).clamp(max=max(len(self.values) - 1, 0))
+        place = (self.first[owner][:, None] + column[None]).clamp(max=max(len(self.values) - 1, 0))
         values = self.values[place]
         values[~mask] = 0
-        return Batch(values, mask, index)
+        return Batch(values, mask, owner)

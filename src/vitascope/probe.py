@@ -11,6 +11,7 @@ from vitascope.sampling import Sampler
 from vitascope.types import Dataset
 
 T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
 P = TypeVar("P")
 Reduce: TypeAlias = Literal["clip", "time", "grid"]
 """What is kept of `Tokens`: the summary vector, the grid averaged over space, or the whole grid."""
@@ -24,7 +25,7 @@ class View:
     reduce: Reduce = "clip"
 
 
-class Probe(Protocol[T, P]):
+class Probe(Protocol[T_contra, P]):
     """A question put to frozen features; hyper-parameters are the fields of the frozen dataclass that implements it."""
 
     name: str
@@ -34,15 +35,15 @@ class Probe(Protocol[T, P]):
     train: View
     test: View
 
-    def predict(self, train: Features[T], test: Features[T], *, seed: int) -> Sequence[P]:
+    def predict(self, train: Features[T_contra], test: Features[T_contra], *, seed: int) -> Sequence[P]:
         """One prediction for each example of `test`, in order."""
         ...
 
-    def score(self, predictions: Sequence[P], truth: Sequence[T]) -> Mapping[str, float]:
+    def score(self, predictions: Sequence[P], truth: Sequence[T_contra]) -> Mapping[str, float]:
         """Named scores, the headline first; accuracies and the like in percent."""
         ...
 
-    def outcomes(self, predictions: Sequence[P], truth: Sequence[T]) -> Sequence[float]:
+    def outcomes(self, predictions: Sequence[P], truth: Sequence[T_contra]) -> Sequence[float]:
         """The headline score of each example alone; their mean is the headline. What intervals and paired tests draw."""
         ...
 

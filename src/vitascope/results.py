@@ -101,9 +101,7 @@ def append(run: Path, result: Result) -> None:
     line = (result.to_json() + "\n").encode()
     with open(run / RESULTS, "ab", buffering=0) as file:
         if file.write(line) != len(line):
-            raise OSError(
-                f"{run / RESULTS}: the disk took only a part of the result; free some space and run again"
-            )
+            raise OSError(f"{run / RESULTS}: the disk took only a part of the result; free some space and run again")
         os.fsync(file.fileno())
 
 
