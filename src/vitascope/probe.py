@@ -44,7 +44,7 @@ class Probe(Protocol[T_contra, P]):
         ...
 
     def outcomes(self, predictions: Sequence[P], truth: Sequence[T_contra]) -> Sequence[float]:
-        """The headline score of each example alone; their mean is the headline. What intervals and paired tests draw."""
+        """The headline score of each example alone; their mean is the headline; intervals and tests draw these."""
         ...
 
 
