@@ -1,0 +1,1 @@
+"""MotionLab: a procedural benchmark whose appearance and motion are decorrelated by construction."""

@@ -1,0 +1,134 @@
+"""Antialiased shapes and textures as functions of position, and stamping them onto frames whose edges wrap round."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TypeAlias
+
+import numpy as np
+from jaxtyping import Float32, Float64, Int
+
+from vitascope.motionlab.motion import Path
+from vitascope.types import RGB
+
+Field: TypeAlias = Float32[np.ndarray, "t h w"]
+Frames: TypeAlias = Float32[np.ndarray, "t y x 3"]
+
+EXTENT = 1.1
+"""No outline reaches further than this many radii from its centre."""
+RIM = 1.5
+"""Width of the dark rim of every shape, pixels."""
+
+
+def _polygon(u: Field, v: Field, sides: int, inner: float) -> Field:
+    """Distance outside a regular polygon whose sides lie `inner` from the centre, the first one below."""
+    turns = [2 * math.pi * (k / sides + 0.25) for k in range(sides)]
+    distance: Field = np.maximum.reduce([u * math.cos(a) + v * math.sin(a) for a in turns]) - inner
+    return distance
+
+
+def _star(u: Field, v: Field) -> Field:
+    """Five points: the union of five slim wedges is what at least four of the five lines of a pentagram agree on."""
+    turns = [2 * math.pi * (k / 5 + 0.25) for k in range(5)]
+    lines = np.stack([u * math.cos(a) + v * math.sin(a) for a in turns])
+    lines.sort(axis=0)
+    distance: Field = lines[3] - 0.335
+    return distance
+
+
+def _cross(u: Field, v: Field) -> Field:
+    a, b = np.abs(u), np.abs(v)
+    distance: Field = np.maximum(np.maximum(a, b) - 0.95, np.minimum(a, b) - 0.34)
+    return distance
+
+
+def _crescent(u: Field, v: Field) -> Field:
+    distance: Field = np.maximum(np.hypot(u, v) - 1, 0.72 - np.hypot(u - 0.62, v))
+    return distance
+
+
+def _capsule(u: Field, v: Field) -> Field:
+    distance: Field = np.hypot(np.maximum(np.abs(u) - 0.68, 0), v) - 0.32
+    return distance
+
+
+def _pebble(u: Field, v: Field) -> Field:
+    distance: Field = np.hypot(u, v) - 0.8 - 0.22 * u * v
+    return distance
+
+
+OUTLINES: dict[str, Callable[[Field, Field], Field]] = {
+    "disc": lambda u, v: np.hypot(u, v) - 1,
+    "square": lambda u, v: np.maximum(np.abs(u), np.abs(v)) - 0.74,
+    "triangle": lambda u, v: _polygon(u, v, 3, 0.52),
+    "star": _star,
+    "cross": _cross,
+    "crescent": _crescent,
+    "ellipse": lambda u, v: (np.hypot(u, v * 2) - 1) * 0.6,
+    "capsule": _capsule,
+    "pebble": _pebble,
+}
+"""Signed distance to the outline in radii, negative inside (near the outline a distance, further away only a sign)."""
+
+
+def _saw(turns: Field) -> Field:
+    """A triangle wave of period 1 between -1 and 1: even slopes make even edges."""
+    wave: Field = np.abs(turns - np.floor(turns) - 0.5) * 4 - 1
+    return wave
+
+
+TEXTURINGS: dict[str, tuple[Callable[[Field, Field], Field], float]] = {
+    "stripes": (lambda u, v: _saw(u * 1.8), 7.2),
+    "checks": (lambda u, v: _saw(u * 1.1) * _saw(v * 1.1), 3.0),
+    "dots": (
+        lambda u, v: 0.85 - np.hypot(1 - _saw(u * 1.5), 1 - _saw(v * 1.5)),
+        6.0,
+    ),
+    "rings": (lambda u, v: _saw(np.hypot(u, v) * 1.7), 6.8),
+}
+"""A field that is positive where the first colour is, and its slope per radius at the edge."""
+
+
+def paint(texture: str, colours: tuple[RGB, RGB], u: Field, v: Field, pixel: Field) -> Frames:
+    """Two colours laid out by the texture; `pixel` is the size of a pixel in radii."""
+    field, slope = TEXTURINGS[texture]
+    first = np.clip(field(u, v) / (slope * pixel) + 0.5, 0, 1)[..., None]
+    one, other = (np.array(c, np.float32) for c in colours)
+    painted: Frames = other + first * (one - other)
+    return painted
+
+
+def stamp(frames: Frames, path: Path, outline: str, skin: Callable[[Field, Field, Field], Frames]) -> None:
+    """Draw a thing along its path onto square `frames`, in place; what leaves at one edge enters at the opposite one.
+
+    `skin(u, v, pixel)` gives its colours at coordinates in radii along its own axes, with a pixel's size in radii.
+    """
+    side = frames.shape[1]
+    radius = path.radius * side
+    offsets = np.arange(-int(radius.max() * EXTENT) - 2, int(radius.max() * EXTENT) + 3)
+    rows, dy = _window(path.y * side, offsets, side)
+    columns, dx = _window(path.x * side, offsets, side)
+    dx, dy = (dx / radius[:, None])[:, None, :], (dy / radius[:, None])[:, :, None]
+    cos, sin = (f(2 * np.pi * path.facing)[:, None, None] for f in (np.cos, np.sin))
+    u, v = (cos * dx + sin * dy).astype(np.float32), (cos * dy - sin * dx).astype(np.float32)
+    pixel = (1 / radius).astype(np.float32)[:, None, None]
+
+    inside = -OUTLINES[outline](u, v) / pixel
+    cover = np.clip(inside + 0.5, 0, 1)[..., None]
+    rim = 0.35 + 0.65 * np.clip(inside + 0.5 - RIM, 0, 1)
+    # One side lies in shade: without it a disc of rings could spin unseen.
+    shade = rim * np.clip(0.78 + 0.34 * v, 0.42, 1)
+    colours = skin(u, v, pixel) * shade[..., None]
+    where = np.arange(len(frames))[:, None, None], rows[:, :, None], columns[:, None, :]
+    behind = frames[where]
+    frames[where] = behind + cover * (colours - behind)
+
+
+def _window(
+    centre: Float64[np.ndarray, "t"], offsets: Int[np.ndarray, "o"], side: int
+) -> tuple[Int[np.ndarray, "t o"], Float64[np.ndarray, "t o"]]:
+    """Pixel indices about `centre` (pixels), wrapped, and how far the pixels' middles lie from it."""
+    whole = np.floor(centre)
+    pixels = whole[:, None] + offsets
+    return pixels.astype(np.intp) % side, pixels + 0.5 - centre[:, None]

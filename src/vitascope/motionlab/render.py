@@ -1,0 +1,45 @@
+"""From a scene to its frames."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+import numpy as np
+from jaxtyping import Float64, UInt8
+
+from vitascope.motionlab import backdrop, motion
+from vitascope.motionlab.draw import Field, Frames, paint, stamp
+from vitascope.motionlab.motion import Path
+from vitascope.motionlab.scene import Scene
+from vitascope.types import RGB
+
+SIDE = 112
+"""Height and width of a frame, pixels."""
+FRAMES = 24
+"""Frames of a clip."""
+FPS = 12
+"""Frames per second."""
+
+
+def render(scene: Scene, frames: int = FRAMES, *, side: int = SIDE, fps: float = FPS) -> UInt8[np.ndarray, "t y x 3"]:
+    """The clip of a scene, RGB. `render(scene.reversed)` is `render(scene)[::-1]`, equal to the last bit."""
+    times = motion.clock(frames, fps)
+    shake = motion.shake(scene, times)
+    margin = math.ceil(np.abs(shake).max() * side) + 1
+    canvas = backdrop.view(backdrop.picture(scene.background, side, margin), shake * side, side)
+    for thing in scene.distractors:
+        stamp(canvas, _shaken(motion.wander(thing, times), shake), thing.outline, partial(_plain, thing.colour))
+    light, dark = scene.colours
+    for path, colours in zip(motion.twins(scene, times), ((light, dark), (dark, light)), strict=True):
+        stamp(canvas, _shaken(path, shake), scene.shape, partial(paint, scene.texture, colours))
+    return (canvas * 255 + 0.5).astype(np.uint8)
+
+
+def _shaken(path: Path, shake: Float64[np.ndarray, "t 2"]) -> Path:
+    return Path(path.x + shake[:, 0], path.y + shake[:, 1], path.facing, path.radius)
+
+
+def _plain(colour: RGB, u: Field, v: Field, pixel: Field) -> Frames:
+    """One colour everywhere."""
+    return np.broadcast_to(np.array(colour, np.float32), (*u.shape, 3))

@@ -1,0 +1,179 @@
+"""What a MotionLab clip shows, as plain data: twins of one look moving by one program, and what distracts."""
+
+from __future__ import annotations
+
+import colorsys
+import math
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import numpy as np
+
+from vitascope.types import RGB, nearest
+
+VERSION = 1
+"""Of everything that decides a pixel or a label; counts up when either would change."""
+
+SHAPES = ("disc", "square", "triangle", "star", "cross", "crescent")
+TEXTURES = ("stripes", "checks", "dots", "rings")
+APPEARANCES = tuple(f"{shape}-{texture}" for shape in SHAPES for texture in TEXTURES)
+
+State: TypeAlias = tuple[float, float, float, float, float, float]
+"""A point of the six-torus, every coordinate in turns [0, 1): x and y of the twins' middle (frame sides, y down), the
+axis from one twin to the other, the facing of both (clockwise), their size and the gap between them."""
+
+_DIAGONAL = math.sqrt(0.5)
+PROGRAMS: dict[str, State] = {
+    "still": (0, 0, 0, 0, 0, 0),
+    "up": (0, -1, 0, 0, 0, 0),
+    "down": (0, 1, 0, 0, 0, 0),
+    "left": (-1, 0, 0, 0, 0, 0),
+    "right": (1, 0, 0, 0, 0, 0),
+    "up-left": (-_DIAGONAL, -_DIAGONAL, 0, 0, 0, 0),
+    "down-right": (_DIAGONAL, _DIAGONAL, 0, 0, 0, 0),
+    "up-right": (_DIAGONAL, -_DIAGONAL, 0, 0, 0, 0),
+    "down-left": (-_DIAGONAL, _DIAGONAL, 0, 0, 0, 0),
+    "orbit-clockwise": (0, 0, 1, 0, 0, 0),
+    "orbit-counter": (0, 0, -1, 0, 0, 0),
+    "spin-clockwise": (0, 0, 0, 1, 0, 0),
+    "spin-counter": (0, 0, 0, -1, 0, 0),
+    "grow": (0, 0, 0, 0, 1, 0),
+    "shrink": (0, 0, 0, 0, -1, 0),
+    "approach": (0, 0, 0, 0, 0, -1),
+    "leave": (0, 0, 0, 0, 0, 1),
+}
+"""A motion program is a direction on the torus. A uniform point stays uniform under any of them, so at every instant
+the state is distributed alike whatever the program: a single frame carries no motion label."""
+MOTIONS = tuple(PROGRAMS)
+REVERSE = {
+    name: next(
+        other for other, way in PROGRAMS.items() if all(a == -b for a, b in zip(way, PROGRAMS[name], strict=True))
+    )
+    for name in PROGRAMS
+}
+"""The program that a program becomes when its clip is played backwards."""
+
+OBSTACLES = ("ellipse", "capsule", "pebble")
+"""Outlines of the distractors: none of `SHAPES`."""
+BACKGROUNDS = ("gradient", "clouds", "weave", "grain")
+
+
+@dataclass(frozen=True, slots=True)
+class Wave:
+    """One swing of the camera: shift = `even` cos + `odd` sin of 2 pi `rate` t, in frame sides."""
+
+    even: tuple[float, float]
+    odd: tuple[float, float]
+    rate: float
+    """Swings per second."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Distractor:
+    """A plain thing that drifts and turns without regard to the labels."""
+
+    outline: str
+    start: tuple[float, float]
+    """Where it is at the middle of the clip, frame sides."""
+    drift: tuple[float, float]
+    """Frame sides per second."""
+    facing: float
+    """Turns, at the middle of the clip."""
+    spin: float
+    """Turns per second."""
+    radius: float
+    """Frame sides."""
+    colour: RGB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Background:
+    """What lies behind everything: a kind, two colours and the seed of its pattern."""
+
+    kind: str
+    colours: tuple[RGB, RGB]
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """Everything that decides the pixels of one clip; `state` and all else is as of the middle of the clip, time 0."""
+
+    shape: str
+    texture: str
+    motion: str
+    state: State
+    speed: float
+    """Turns per second along the program's direction."""
+    colours: tuple[RGB, RGB]
+    """Light and dark of one twin; the other wears them the other way round."""
+    background: Background
+    camera: tuple[Wave, ...]
+    distractors: tuple[Distractor, ...]
+
+    @property
+    def reversed(self) -> Scene:
+        """The scene whose clip is this one's played backwards, exactly."""
+        return replace(
+            self,
+            motion=REVERSE[self.motion],
+            camera=tuple(replace(w, odd=(-w.odd[0], -w.odd[1])) for w in self.camera),
+            distractors=tuple(replace(d, drift=(-d.drift[0], -d.drift[1]), spin=-d.spin) for d in self.distractors),
+        )
+
+
+def sample(appearance: str, motion: str, rng: np.random.Generator) -> Scene:
+    """A random scene with these two labels: nothing drawn here looks at either, so neither can leak into the other."""
+    for label, known in ((appearance, APPEARANCES), (motion, MOTIONS)):
+        if label not in known:
+            raise ValueError(f"{label!r} is not a label of MotionLab{nearest(label, known)}; one of {', '.join(known)}")
+    shape, texture = appearance.split("-")
+    hue = rng.random()
+    x, y, axis, facing, size, gap = rng.random(6).tolist()
+    return Scene(
+        shape=shape,
+        texture=texture,
+        motion=motion,
+        state=(x, y, axis, facing, size, gap),
+        speed=rng.uniform(0.3, 0.55),
+        colours=(_colour(rng, hue, (0.35, 0.95), (0.85, 1.0)), _colour(rng, hue + 0.4, (0.5, 1.0), (0.12, 0.4))),
+        background=_background(rng),
+        camera=(_wave(rng, 0.03, (0.3, 1.0)), _wave(rng, 0.012, (1.0, 3.0))),
+        distractors=tuple(_distractor(rng) for _ in range(rng.integers(2, 5))),
+    )
+
+
+def _colour(rng: np.random.Generator, hue: float, saturation: tuple[float, float], value: tuple[float, float]) -> RGB:
+    return colorsys.hsv_to_rgb((hue + rng.normal(0, 0.06)) % 1, rng.uniform(*saturation), rng.uniform(*value))
+
+
+def _wave(rng: np.random.Generator, largest: float, rates: tuple[float, float]) -> Wave:
+    """Uniform phases make the swing stationary and as likely forwards as backwards."""
+    size, phase = rng.uniform(0, largest, 2), rng.uniform(0, 2 * np.pi, 2)
+    even, odd = size * np.cos(phase), size * np.sin(phase)
+    return Wave((even[0].item(), even[1].item()), (odd[0].item(), odd[1].item()), rng.uniform(*rates))
+
+
+def _background(rng: np.random.Generator) -> Background:
+    hue = rng.random()
+    return Background(
+        kind=str(rng.choice(BACKGROUNDS)),
+        colours=(
+            _colour(rng, hue, (0.1, 0.5), (0.3, 0.55)),
+            _colour(rng, hue + rng.normal(0, 0.15), (0.1, 0.5), (0.5, 0.8)),
+        ),
+        seed=int(rng.integers(2**32)),
+    )
+
+
+def _distractor(rng: np.random.Generator) -> Distractor:
+    angle, speed = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.5)
+    return Distractor(
+        outline=str(rng.choice(OBSTACLES)),
+        start=(rng.random(), rng.random()),
+        drift=(speed * math.cos(angle), speed * math.sin(angle)),
+        facing=rng.random(),
+        spin=rng.uniform(-0.5, 0.5),
+        radius=rng.uniform(0.05, 0.12),
+        colour=_colour(rng, rng.random(), (0.4, 0.85), (0.4, 0.95)),
+    )
