@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from vitascope.types import digest
 
@@ -63,6 +64,16 @@ class Result:
     """Path of the Parquet file with every prediction, relative to the run folder."""
     schema: int = SCHEMA
 
+    def __post_init__(self) -> None:
+        """Refuse a result that says nothing."""
+        if not self.scores:
+            raise ValueError(f"{self.encoder} on {self.dataset}:{self.probe} has no score")
+
+    @property
+    def task(self) -> str:
+        """`dataset:probe`, as on the command line."""
+        return f"{self.dataset}:{self.probe}"
+
     @property
     def headline(self) -> Score:
         """The score a table shows."""
@@ -73,21 +84,26 @@ class Result:
         """Encoder, task and protocol: a later line with the same key replaces an earlier one."""
         return (
             self.encoder,
-            f"{self.dataset}:{self.probe}",
+            self.task,
             digest([self.protocol, self.settings.get("card")]),
         )
 
     def to_json(self) -> str:
-        """One line of JSON."""
-        return json.dumps(asdict(self), ensure_ascii=False, allow_nan=False)
+        """One line of plain ASCII JSON: no name, however odd, can break a line or fail to encode."""
+        data = asdict(self)
+        for name in ("scores", "per_class"):
+            data[name] = {k: Score(*v)._asdict() for k, v in data[name].items()}
+        return json.dumps(data, allow_nan=False)
 
     @classmethod
     def from_json(cls, line: str) -> Result:
         """The Result in one line of JSON; fields of a newer schema are ignored."""
         data = json.loads(line)
+        if not isinstance(data, dict):
+            raise ValueError(f"a JSON object was expected, not {line[:40]!r}")
         known = {f.name: data[f.name] for f in fields(cls) if f.name in data}
         for name in ("scores", "per_class"):
-            known[name] = {k: Score(*v) for k, v in known.get(name, {}).items()}
+            known[name] = {k: Score(**v) for k, v in known.get(name, {}).items()}
         known["folds"] = tuple(known.get("folds", ()))
         return cls(**known)
 
@@ -96,36 +112,72 @@ RESULTS = "results.jsonl"
 
 
 def append(run: Path, result: Result) -> None:
-    """Add `result` to the run folder: one write of one line, so a killed run leaves no half of it unread."""
+    """Add `result` to the run folder: one write of one line; a half line that a full disk left before is closed off."""
     run.mkdir(parents=True, exist_ok=True)
+    path = run / RESULTS
     line = (result.to_json() + "\n").encode()
-    with open(run / RESULTS, "ab", buffering=0) as file:
+    with open(path, "ab+", buffering=0) as file:
+        if file.seek(0, os.SEEK_END) and not _ends_a_line(file):
+            line = b"\n" + line
         if file.write(line) != len(line):
-            raise OSError(f"{run / RESULTS}: the disk took only a part of the result; free some space and run again")
+            raise OSError(f"{path}: the disk took only a part of the result; free some space and run again")
         os.fsync(file.fileno())
 
 
+def _ends_a_line(file: IO[bytes]) -> bool:
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) == b"\n"
+
+
 def read(run: Path) -> list[Result]:
-    """The results of a run folder in the order first recorded, a later line of the same key in place of the earlier."""
+    """The results of a run folder in the order first recorded, a later line of the same key in place of the earlier.
+
+    A line that was cut short by a killed run or a full disk is passed over; any other bad line is a ValueError.
+    """
     path = run / RESULTS
     if not path.is_file():
         raise ValueError(f"{run}: no {RESULTS} there; record one with `vitascope evaluate ... -o {run}`")
     found: dict[tuple[str, str, str], Result] = {}
-    lines = path.read_text(encoding="utf-8").splitlines()
-    for number, line in enumerate(lines, 1):
-        result = _parse(line, f"{path}:{number}", torn=number == len(lines))
+    for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
+        result = _parse(line.strip(), f"{path}:{number}")
         if result is not None:
             found[result.key] = result
     return list(found.values())
 
 
-def _parse(line: str, where: str, *, torn: bool) -> Result | None:
+def _parse(line: bytes, where: str) -> Result | None:
+    if not line:
+        return None
     try:
-        return Result.from_json(line)
-    except (ValueError, TypeError, KeyError) as error:
-        if torn:  # the last line of a killed run
+        return Result.from_json(line.decode())
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        if _torn(line):
             return None
         raise ValueError(f"{where}: not a result ({error}); delete that line and run again") from error
+
+
+def _torn(line: bytes) -> bool:
+    """Whether an object begins here and the line ends before it does."""
+    depth, quoted, escaped = 0, False, False
+    for byte in line if line.startswith(b"{") else b"":
+        if quoted:
+            quoted, escaped = escaped or byte != ord('"'), not escaped and byte == ord("\\")
+        else:
+            quoted = byte == ord('"')
+            depth += (byte in b"{[") - (byte in b"}]")
+    return quoted or depth > 0
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A name beside `path` to write to; the file takes its place when the block ends well, and is gone if it fails."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield aside
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def write_predictions(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
@@ -133,17 +185,18 @@ def write_predictions(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with replacing(path) as aside:
         pq.write_table(pa.table(dict(columns)), aside, compression="zstd")
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def read_predictions(path: Path, columns: Iterable[str] | None = None) -> dict[str, list[Any]]:
-    """The columns of a predictions file."""
+    """The columns of a predictions file; ValueError where it is not there or not one."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    return dict(pq.read_table(path, columns=None if columns is None else list(columns)).to_pydict())
+    try:
+        wanted = None if columns is None else list(columns)
+        return dict(pq.read_table(path, columns=wanted, partitioning=None).to_pydict())
+    except (OSError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{path}: no readable predictions ({reason}); evaluate again to write them") from error
