@@ -41,7 +41,8 @@ def _slide(lines: Float32[np.ndarray, "a b 3"], start: float, count: int) -> Flo
 
 def _slope(rng: np.random.Generator, at: Float64[np.ndarray, "s"]) -> Float64[np.ndarray, "s s"]:
     angle = rng.uniform(0, 2 * np.pi)
-    return 0.5 + 0.6 * (np.cos(angle) * (at[None, :] - 0.5) + np.sin(angle) * (at[:, None] - 0.5))
+    rise: Float64[np.ndarray, "s s"] = np.cos(angle) * (at[None, :] - 0.5) + np.sin(angle) * (at[:, None] - 0.5)
+    return 0.5 + 0.6 * rise
 
 
 def _hills(rng: np.random.Generator, at: Float64[np.ndarray, "s"], cells: int) -> Float64[np.ndarray, "s s"]:

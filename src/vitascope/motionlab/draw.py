@@ -17,7 +17,7 @@ Frames: TypeAlias = Float32[np.ndarray, "t y x 3"]
 
 EXTENT = 1.1
 """No outline reaches further than this many radii from its centre."""
-RIM = 1.5
+RIM = 1.0
 """Width of the dark rim of every shape, pixels."""
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Float64
 
 from vitascope.motionlab.scene import PROGRAMS, Distractor, Scene
 
-RADII = (0.09, 0.18)
+RADII = (0.1, 0.2)
 """Smallest and largest radius of a twin, frame sides; growth is geometric between them."""
 GAPS = (0.2, 0.48)
 """Smallest and largest distance of the twins' centres, frame sides."""

@@ -33,7 +33,9 @@ def render(scene: Scene, frames: int = FRAMES, *, side: int = SIDE, fps: float =
     light, dark = scene.colours
     for path, colours in zip(motion.twins(scene, times), ((light, dark), (dark, light)), strict=True):
         stamp(canvas, _shaken(path, shake), scene.shape, partial(paint, scene.texture, colours))
-    return (canvas * 255 + 0.5).astype(np.uint8)
+    canvas *= 255
+    canvas += 0.5
+    return canvas.astype(np.uint8)
 
 
 def _shaken(path: Path, shake: Float64[np.ndarray, "t 2"]) -> Path:

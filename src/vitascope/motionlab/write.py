@@ -10,7 +10,7 @@ import av
 import numpy as np
 from jaxtyping import UInt8
 
-QUALITY = {"preset": "veryfast", "qp": "20", "bf": "0", "x264-params": "keyint=1:aud=0:sliced-threads=0"}
+QUALITY = {"preset": "ultrafast", "qp": "21", "bf": "0", "x264-params": "keyint=1:aud=0:sliced-threads=0"}
 """Every frame is coded by itself at one fixed quality: what compression does to a frame cannot depend on the frames
 before it, so a clip played backwards is the reversed clip in the decoded files too, to the last bit."""
 
@@ -27,7 +27,7 @@ def write_video(path: Path, frames: UInt8[np.ndarray, "t y x 3"], fps: int) -> N
             for frame in frames:
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame))))
             container.mux(stream.encode(None))
-        _settle(aside, path)
+        os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
 
@@ -42,17 +42,10 @@ def write_picture(path: Path, picture: UInt8[np.ndarray, "y x 3"]) -> None:
     aside = _aside(path)
     try:
         aside.write_bytes(b"".join(bytes(packet) for packet in packets))
-        _settle(aside, path)
+        os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
 
 
 def _aside(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}")
-
-
-def _settle(aside: Path, path: Path) -> None:
-    """Under its own name only once it is whole on disk."""
-    with open(aside, "rb") as file:
-        os.fsync(file.fileno())
-    os.replace(aside, path)
