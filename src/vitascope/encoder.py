@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol, runtime_checkable
+import hashlib
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
-from vitascope.types import Card
+from vitascope.encoders import variants
+from vitascope.types import Card, nearest
 
 
 class Tokens(NamedTuple):
@@ -26,3 +34,123 @@ class Encoder(Protocol):
     def __call__(self, clips: Float[Tensor, "n 3 t y x"], /) -> Tokens:
         """Encode clips that are already resized to `card.size` and normalised as the card says."""
         ...
+
+
+class NetworkEncoder(nn.Module):
+    """An Encoder of a network that returns `Tokens`: evaluation mode, no gradients, a card.
+
+    `loaded` says in a line how the weights came in, for `vitascope check`; empty where nothing is known.
+    """
+
+    def __init__(self, card: Card, network: nn.Module, *, loaded: str = "") -> None:
+        super().__init__()
+        self.card = card
+        self.loaded = loaded
+        self.network = network
+        self.eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def forward(self, clips: Float[Tensor, "n 3 t y x"]) -> Tokens:
+        """Encode clips; see `Encoder`."""
+        tokens: Tokens = self.network(clips)
+        return tokens
+
+
+class MeanOfTokens(nn.Module):
+    """A trunk from clips to a grid of tokens, summarised by their mean."""
+
+    def __init__(self, trunk: nn.Module) -> None:
+        super().__init__()
+        self.trunk = trunk
+
+    def forward(self, clips: Float[Tensor, "n 3 t y x"]) -> Tokens:
+        """The trunk's grid and its mean."""
+        grid = self.trunk(clips)
+        return Tokens(grid, grid.mean((1, 2, 3)))
+
+
+class FrameWise(nn.Module):
+    """An image model applied to every frame, the mean over the frames as summary.
+
+    The model returns one vector an image (the grid is then 1 x 1 a frame), or a grid (n h w d) and a vector (n c).
+    """
+
+    def __init__(self, model: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, clips: Float[Tensor, "n 3 t y x"]) -> Tokens:
+        """Frames as one batch of images; the time axis of the grid counts frames."""
+        n, _, t, _, _ = clips.shape
+        out = self.model(clips.transpose(1, 2).flatten(0, 1))
+        grid, vector = (out[:, None, None], out) if isinstance(out, Tensor) else out
+        return Tokens(grid.reshape(n, t, *grid.shape[1:]), vector.reshape(n, t, -1).mean(1))
+
+
+def framewise(model: Callable[[Tensor], Any], card: Card, *, loaded: str = "") -> Encoder:
+    """Any image model as an Encoder: per-frame embedding, mean over the frames (as TWLV-I applies DFN).
+
+    `model` takes normalised images (n 3 y x) and returns vectors (n c), or a pair of a grid (n h w d) and vectors.
+    """
+    return NetworkEncoder(card, FrameWise(model), loaded=loaded)
+
+
+def fingerprint(weights: Mapping[str, Tensor]) -> str:
+    """Sixteen hex digits of the names, types, shapes and bits of `weights`."""
+    total = hashlib.blake2b(digest_size=8)
+    for name in sorted(weights):
+        tensor = weights[name].detach().cpu().contiguous()
+        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        total.update(tensor.flatten().view(torch.uint8).numpy().data)
+    return total.hexdigest()
+
+
+def load(encoder: str | Encoder, device: torch.device | str = "cpu") -> Encoder:
+    """The encoder called `family/variant[=WEIGHTS]`, `hf:ID_OR_FOLDER` or `module:function`, on `device`.
+
+    An encoder is passed through. ValueError with the nearest match for an unknown name, and whatever is wrong with
+    the weights.
+    """
+    found = _by_name(encoder) if isinstance(encoder, str) else encoder
+    if not isinstance(found, Encoder) or not isinstance(found.card, Card):
+        raise ValueError(f"{encoder}: gave {type(found).__name__}, which is no encoder: it needs a card and a call")
+    return found.to(device) if isinstance(found, nn.Module) else found
+
+
+def _by_name(name: str) -> Any:
+    if name.startswith("hf:"):
+        return importlib.import_module("vitascope.encoders.hf").build(name.removeprefix("hf:"))
+    if ":" in name and "/" not in name:
+        return _outside(name)
+    name, _, weights = name.partition("=")
+    family, slash, variant = name.partition("/")
+    known = variants()
+    if family not in known or not slash:
+        names = [f"{f}/{v}" for f in known for v in known[f]]
+        raise ValueError(f"no encoder {name!r}{nearest(name, names)}; `vitascope ls encoders` lists them")
+    build = importlib.import_module(f"vitascope.encoders.{family}").build
+    if not weights:
+        return build(variant)
+    if "path" not in inspect.signature(build).parameters:
+        raise ValueError(f"{name}={weights}: {family} encoders read no weights; leave `={weights}` out")
+    return build(variant, path=weights)
+
+
+def _outside(name: str) -> Any:
+    """What `function()` of `module` returns; modules are found on the path and in the current folder."""
+    module, _, function = name.partition(":")
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)
+    try:
+        loaded = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise ValueError(f"{name}: {error}; run where {module}.py is, or install it") from error
+    build = getattr(loaded, function, None)
+    if not callable(build):
+        there = [word for word in vars(loaded) if not word.startswith("_")]
+        raise ValueError(f"{name}: no function {function!r} in {module}{nearest(function, there)}")
+    try:
+        inspect.signature(build).bind()
+    except TypeError as error:
+        raise ValueError(f"{name}: {function} is called without arguments, but: {error}") from error
+    return build()

@@ -1,0 +1,45 @@
+"""The native video transformer with random weights: a floor, and a stand-in of every published size."""
+
+from __future__ import annotations
+
+import re
+
+from vitascope.encoder import Encoder, MeanOfTokens, NetworkEncoder, fingerprint
+from vitascope.nn.vit import Architecture, random_vit
+from vitascope.runtime import generator
+from vitascope.types import Card, nearest
+
+VARIANTS: dict[str, str] = {
+    "tiny-random": "ViT-Ti/16, tubelet 2, 16 x 224 x 224, random weights of seed 0 (tiny-random-7: of seed 7)",
+    "small-random": "ViT-S/16, tubelet 2, 16 x 224 x 224, random weights of seed 0",
+    "base-random": "ViT-B/16, tubelet 2, 16 x 224 x 224, random weights of seed 0",
+    "large-random": "ViT-L/16, tubelet 2, 16 x 224 x 224, random weights of seed 0",
+}
+SIZES = {
+    "tiny": Architecture(dim=192, depth=12, heads=3, mlp=768),
+    "small": Architecture(dim=384, depth=12, heads=6, mlp=1536),
+    "base": Architecture(dim=768, depth=12, heads=12, mlp=3072),
+    "large": Architecture(dim=1024, depth=24, heads=16, mlp=4096),
+}
+
+
+def build(variant: str) -> Encoder:
+    """`<size>-random`, or `<size>-random-<seed>`; ValueError for anything else."""
+    form = re.fullmatch(r"([a-z]+)-random(?:-(\d+))?", variant)
+    if not form or form[1] not in SIZES:
+        raise ValueError(f"no encoder vit/{variant}{nearest(variant, VARIANTS)}; `vitascope ls encoders` lists them")
+    seed = int(form[2] or 0)
+    arch = SIZES[form[1]]
+    trunk = random_vit(arch, generator(seed))
+    card = Card(
+        name=f"vit/{variant}",
+        digest=fingerprint(trunk.state_dict()),
+        dim=arch.dim,
+        frames=16,
+        size=224,
+        mean=(0.485, 0.456, 0.406),
+        std=(0.229, 0.224, 0.225),
+        pool="mean of the tokens after the final norm",
+        licence="Apache-2.0",
+    )
+    return NetworkEncoder(card, MeanOfTokens(trunk), loaded=f"nothing to load: weights drawn from seed {seed}")
