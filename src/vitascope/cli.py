@@ -1,0 +1,359 @@
+"""The command line: parse, call, print."""
+
+from __future__ import annotations
+
+import errno
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+app = typer.Typer(
+    help="What does a frozen video encoder see, appearance or motion, and can the number be trusted?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+console = Console()
+
+Models = Annotated[
+    list[str], typer.Option("-m", "--model", help="encoder; repeat for several (`vitascope ls encoders`)")
+]
+Tasks = Annotated[list[str], typer.Option("-t", "--task", help="probe; repeat for several (`vitascope ls probes`)")]
+Data = Annotated[str, typer.Argument(help="folder of videos, folder of published embeddings, or a dataset by name")]
+StoreAt = Annotated[Path | None, typer.Option("--store", help="where embeddings are kept [default: the cache folder]")]
+Workers = Annotated[int, typer.Option("--workers", help="decoding processes; 0 leaves one core to the encoder", min=0)]
+Batch = Annotated[int, typer.Option("--batch", help="clips encoded at once", min=1)]
+Device = Annotated[str, typer.Option("--device", help="cpu, cuda, mps; the best there is when not said")]
+Timeout = Annotated[float, typer.Option("--timeout", help="seconds without a frame after which a video is given up")]
+Limit = Annotated[
+    int, typer.Option("--limit", help="at most so many examples: a quick look, never to be published", min=0)
+]
+Json = Annotated[bool, typer.Option("--json", help="print JSON instead of text")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="no progress")]
+View = Annotated[
+    str, typer.Option("--view", help="how to look: uniform, multiclip:2, views:3x4/4, reversed(uniform) ...")
+]
+
+
+@app.command()
+def evaluate(
+    data: Annotated[list[str], typer.Argument(help="folders of videos or of embeddings, or datasets by name")],
+    models: Models = [],  # noqa: B006 - typer reads the default
+    tasks: Tasks = [],  # noqa: B006
+    output: Annotated[Path, typer.Option("-o", "--output", help="run folder for results and predictions")] = Path(
+        "runs/latest"
+    ),
+    store: StoreAt = None,
+    limit: Limit = 0,
+    seed: Annotated[int, typer.Option("--seed", help="of whatever a probe draws")] = 0,
+    again: Annotated[bool, typer.Option("--again", help="ask again what the run folder already holds")] = False,
+    workers: Workers = 0,
+    batch: Batch = 8,
+    device: Device = "",
+    timeout: Timeout = 60.0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Score encoders on a dataset: embed what is missing, train the probes, record results with intervals."""
+    from vitascope import evaluation
+    from vitascope import report
+    from vitascope.store import cache
+
+    _all_or_nothing(tasks, "-t", "knn")
+    options = _options(workers, batch, device, timeout, quiet)
+    setting = evaluation.Setting(
+        run=output, store=store or cache(), options=options, seed=seed, again=again, limit=limit
+    )
+    found = [r for d in data for r in evaluation.evaluate(d, models, tasks, setting=setting)]
+    if as_json:
+        for result in found:
+            print(result.to_json())
+        return
+    console.print(report.terminal(found))
+    _missing(found)
+    console.print(f"recorded in {output}; next: [bold]vitascope report {escape(str(output))}[/]")
+
+
+@app.command()
+def embed(
+    data: Data,
+    models: Models,
+    view: View = "uniform",
+    reduce: Annotated[
+        str, typer.Option("--reduce", help="clip: one vector; time: one a time step; grid: all tokens")
+    ] = "clip",
+    store: StoreAt = None,
+    limit: Limit = 0,
+    workers: Workers = 0,
+    batch: Batch = 8,
+    device: Device = "",
+    timeout: Timeout = 60.0,
+    quiet: Quiet = False,
+) -> None:
+    """Embed a dataset into the store, for later; killed, it goes on where it was."""
+    from vitascope import encode, probe
+    from vitascope.encoder import load
+    from vitascope.evaluation import open_dataset
+    from vitascope.sampling import parse
+    from vitascope.split import limited
+    from vitascope.store import Store, cache
+
+    dataset = limited(open_dataset(data), limit) if limit else open_dataset(data)
+    looks = [probe.View(parse(view), _choice(reduce, "--reduce", ("clip", "time", "grid")))]
+    encoders = [load(m) for m in models]
+    for encoder in encoders:
+        root, options = store or cache(), _options(workers, batch, device, timeout, quiet)
+        filled = encode.fill(encoder, dataset, looks, root=root, options=options)
+        at = Store(root, encode.key_of(dataset, encoder.card, looks[0])).folder
+        print(f"{encoder.card.name}: {filled.encoded} examples, {filled.clips} clips embedded now; all in {at}")
+        for example, why in {**dataset.absent, **filled.failures}.items():
+            print(f"  missing {example}: {why}")
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="run folder")],
+    as_json: Json = False,
+) -> None:
+    """Write report.html (one file, opens offline), report.md and report.tex into a run folder."""
+    from vitascope import report as reporting
+    from vitascope import results
+
+    if as_json:
+        for result in results.read(run):
+            print(result.to_json())
+        return
+    written = reporting.write(run)
+    console.print(reporting.terminal(results.read(run)))
+    for path in written.values():
+        print(path)
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="run folders")],
+    models: Models,
+    as_json: Json = False,
+) -> None:
+    """Paired differences, with intervals, between two encoders on the examples both were asked."""
+    from vitascope import report as reporting
+
+    if len(models) != 2:
+        raise ValueError(f"two encoders are compared, {len(models)} given; say -m A -m B")
+    compared = reporting.compare(runs, models[0], models[1])
+    if as_json:
+        print(json.dumps(reporting.compare_plain(compared), ensure_ascii=False, indent=1))
+    else:
+        console.print(reporting.compare_text(compared))
+
+
+@app.command()
+def plan(
+    file: Annotated[str, typer.Argument(help="a video, a directory of frames, or an image")],
+    view: View = "uniform",
+    frames: Annotated[int, typer.Option("--frames", help="frames of one clip", min=1)] = 16,
+    start: Annotated[float | None, typer.Option("--start", help="first second to look at")] = None,
+    end: Annotated[float | None, typer.Option("--end", help="last second to look at")] = None,
+    as_json: Json = False,
+) -> None:
+    """Print what would be looked at: the clips, their instants and the frames on display then. Nothing is decoded."""
+    from vitascope.sampling import parse
+    from vitascope.types import plain
+    from vitascope.video import inspect
+
+    video = inspect(file)
+    if start is not None or end is not None:
+        video = video.within((start or 0.0, float("inf") if end is None else end))
+    clips = parse(view)(video, frames)
+    shown = [[video.frame_at(t) for t in c.times] for c in clips]
+    if as_json:
+        about = {**plain(video), "times": len(video.times), "span": [video.start, video.end]}
+        planned = [{**plain(c), "frames": f} for c, f in zip(clips, shown, strict=True)]
+        print(json.dumps({"video": about, "clips": planned}, ensure_ascii=False))
+        return
+    print(
+        f"{file}: {len(video.times)} frames, {video.duration:.3f} s, {video.fps:.2f} frames/s, "
+        f"{video.width} x {video.height}{f', turned by {video.rotation}' if video.rotation else ''}"
+    )
+    for warning in video.warnings:
+        print(f"  warning: {warning}")
+    table = Table("clip", "seconds", "crop", "frames on display", box=None, header_style="bold")
+    for number, (clip, indices) in enumerate(zip(clips, shown, strict=True)):
+        crop = clip.crop
+        where = f"{crop.index + 1} of {crop.count}" if crop.box is None else " ".join(f"{b:.2f}" for b in crop.box)
+        table.add_row(str(number), f"{clip.span[0]:.3f} to {clip.span[1]:.3f}", where, " ".join(map(str, indices)))
+    console.print(table)
+
+
+@app.command()
+def check(
+    model: Annotated[str, typer.Argument(help="encoder")],
+    device: Device = "",
+    as_json: Json = False,
+) -> None:
+    """Audit an encoder: shapes, determinism, batch invariance, order sensitivity, throughput. Exit 1 if one fails."""
+    from dataclasses import asdict
+
+    from vitascope.check import audit
+    from vitascope.encoder import load
+
+    findings = audit(load(model))
+    if as_json:
+        print(json.dumps([asdict(f) for f in findings], ensure_ascii=False))
+    else:
+        marks = {True: "[green]pass[/]", False: "[red]FAIL[/]", None: "[dim]info[/]"}
+        table = Table("", "check", "found", box=None, header_style="bold", title=escape(model), title_justify="left")
+        for finding in findings:
+            table.add_row(marks[finding.ok], finding.name, escape(finding.detail))
+        console.print(table)
+    if any(f.ok is False for f in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def ls(
+    what: Annotated[str, typer.Argument(help="encoders, probes, datasets or store")],
+    store: StoreAt = None,
+    as_json: Json = False,
+) -> None:
+    """List what there is: encoders, probes, datasets, or what the store holds."""
+    from vitascope import catalogue
+
+    kind = _choice(what, "ls", ("encoders", "probes", "datasets", "store"))
+    if kind == "store":
+        from vitascope.store import cache, keys
+
+        rows = {str(path): f"{k['card']['name']} on {k['dataset']}" for path, k in keys(store or cache())}
+    else:
+        rows = catalogue.names(kind)
+    if as_json:
+        print(json.dumps(rows, ensure_ascii=False, indent=1))
+        return
+    table = Table("name", "what it is", box=None, header_style="bold")
+    for name, about in rows.items():
+        table.add_row(escape(name), escape(about))
+    console.print(table)
+
+
+@app.command("import")
+def import_(
+    layout: Annotated[str, typer.Argument(help="twelvelabs: <id>.json, <id>_c.npy, <id>_v.npy")],
+    source: Annotated[Path, typer.Argument(help="folder with those files, or with train/ and val/ of them")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="folder to make")],
+    model: Annotated[
+        str, typer.Option("-m", "--model", help="name of the encoder that made them")
+    ] = "published/unknown",
+    name: Annotated[str, typer.Option("--name", help="name of the dataset [default: of the folder]")] = "",
+    classes: Annotated[
+        Path | None, typer.Option("--classes", help="file with one class name a line, in label order")
+    ] = None,
+) -> None:
+    """Bring in published embeddings, to be evaluated with no video and no encoder."""
+    from vitascope.published import import_twelvelabs
+
+    _choice(layout, "import", ("twelvelabs",))
+    lines = tuple(classes.read_text(encoding="utf-8").splitlines()) if classes else ()
+    dataset = import_twelvelabs(source, output, encoder=model, name=name, classes=lines)
+    sides = ", ".join(f"{f.name}: {len(f.train)} / {len(f.test)}" for f in dataset.folds)
+    print(f"{dataset.name}: {len(dataset.examples)} examples, {len(dataset.classes)} classes, {sides}")
+    print(f"next: vitascope evaluate {output} -t knn -t linear -o runs/{output.name}")
+
+
+@app.command()
+def export(
+    data: Data,
+    model: Annotated[str, typer.Option("-m", "--model", help="encoder")],
+    to: Annotated[str, typer.Option("--to", help="npy, parquet or twelvelabs")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="folder to make")],
+    view: View = "uniform",
+    store: StoreAt = None,
+) -> None:
+    """Write stored embeddings for other tools; `vitascope embed` makes them."""
+    from vitascope import encode, exports, probe
+    from vitascope.encoder import load
+    from vitascope.evaluation import open_dataset
+    from vitascope.sampling import parse
+    from vitascope.store import Store, cache
+
+    layout = _choice(to, "--to", tuple(exports.LAYOUTS))
+    dataset = open_dataset(data)
+    key = encode.key_of(dataset, load(model).card, probe.View(parse(view)))
+    count = exports.export(Store(store or cache(), key), dataset, output, layout=layout)
+    print(f"{count} examples written to {output}")
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option("-o", "--output", help="run folder")] = Path("runs/demo"),
+    limit: Limit = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Evaluate three small encoders on the built-in benchmark and write the report: no download, a few minutes."""
+    from vitascope.recipes import demo as recipe
+
+    path = recipe.run(output, limit=limit, quiet=quiet)
+    print(f"report: {path.resolve()}")
+
+
+def _options(workers: int, batch: int, device: str, timeout: float, quiet: bool) -> Any:
+    from vitascope.encode import Options
+    from vitascope.runtime import pick_device
+
+    return Options(device=str(pick_device(device)), workers=workers, batch=batch, timeout=timeout, quiet=quiet)
+
+
+def _choice(given: str, where: str, known: tuple[Any, ...]) -> Any:
+    from vitascope.types import nearest
+
+    if given not in known:
+        raise ValueError(f"{where} {given!r}{nearest(given, known)}; there are {', '.join(known)}")
+    return given
+
+
+def _all_or_nothing(given: list[str], flag: str, example: str) -> None:
+    if not given:
+        raise ValueError(f"nothing to do: name at least one with {flag}, for instance {flag} {example}")
+
+
+def _missing(found: list[Any]) -> None:
+    for result in {r.dataset: r for r in found}.values():
+        if result.missing:
+            example, why = next(iter(result.missing.items()))
+            more = f" and {len(result.missing) - 1} more" if len(result.missing) > 1 else ""
+            console.print(f"[yellow]missing[/] from {escape(result.dataset)}: {escape(example)} ({escape(why)}){more}")
+
+
+def main() -> None:
+    """Run the command line; what a user can mend is one line and exit code 2."""
+    import click
+
+    try:
+        code = app(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (KeyboardInterrupt, click.Abort):
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
+    except OSError as error:
+        full = "; free some space, the same command goes on from here" if error.errno == errno.ENOSPC else ""
+        _fail(f"{error.filename or 'disk'}: {error.strerror}{full}" if error.strerror else str(error))
+    except ValueError as error:
+        _fail(str(error))
+    sys.exit(code or 0)
+
+
+def _fail(message: str) -> None:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

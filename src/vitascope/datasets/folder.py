@@ -1,0 +1,152 @@
+"""Somebody's own videos: a folder of class folders, or one with a `manifest.csv` that lists paths and labels."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vitascope.types import Dataset, Example, Span, digest, nearest
+from vitascope.split import check_labels, folds_of
+
+VARIANTS: dict[str, str] = {}
+MANIFEST = "manifest.csv"
+COLUMNS = ("path", "label", "split", "start", "end", "group", "fps", "id")
+VIDEO = "mp4 m4v mov mkv webm avi flv wmv ts mts mpg mpeg 3gp ogv y4m 264 h264 265 h265 gif"
+IMAGE = "jpg jpeg png bmp webp tif tiff"
+MEDIA = frozenset(f".{suffix}" for suffix in f"{VIDEO} {IMAGE}".split())
+SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of a manifest, or one file of a class folder."""
+
+    path: str
+    label: str
+    split: str = ""
+    span: Span | None = None
+    group: str | None = None
+    fps: float | None = None
+    id: str = ""
+
+    @property
+    def name(self) -> str:
+        """The id given, or the path with its span."""
+        return self.id or (self.path if self.span is None else f"{self.path}#{self.span[0]:g}-{self.span[1]:g}")
+
+
+def build(variant: str, root: Path | None = None) -> Dataset[int]:
+    """The dataset in folder `root`. Raises ValueError where it is empty, has one class, or points outside itself."""
+    root = Path(variant if root is None else root)
+    if not root.is_dir():
+        raise ValueError(f"{root}: no such folder; give a folder of class folders, or one with a {MANIFEST}")
+    rows = list(_manifest(root / MANIFEST) if (root / MANIFEST).is_file() else _class_folders(root))
+    if not rows:
+        raise ValueError(f"{root}: no videos found; expected {root}/<class>/<video> or {root}/{MANIFEST}")
+    return _dataset(root, rows)
+
+
+def _dataset(root: Path, rows: Sequence[Row]) -> Dataset[int]:
+    classes = tuple(sorted({r.label for r in rows}))
+    if len(classes) == 1:
+        raise ValueError(f"{root}: only one class, {classes[0]!r}; two are needed to tell apart")
+    number = {label: i for i, label in enumerate(classes)}
+    _unique([r.name for r in rows], root)
+    absent = {r.name: "no such file" for r in rows if not os.path.lexists(root / r.path)}
+    if len(absent) == len(rows):
+        raise ValueError(f"{root}: none of the {len(rows)} videos listed exists; first: {rows[0].path}")
+    examples = tuple(
+        Example(id=r.name, path=str(root / r.path), truth=number[r.label], span=r.span, group=r.group, fps=r.fps)
+        for r in rows
+    )
+    folds = folds_of(examples, [r.split for r in rows], classes, where=str(root))
+    check_labels(examples, folds, classes, where=str(root))
+    name = root.resolve().name or "root"
+    key = f"{name}-{digest(str(root.resolve()))[:8]}"
+    return Dataset(name=name, key=key, examples=examples, classes=classes, folds=folds, absent=absent)
+
+
+def _unique(names: Sequence[str], root: Path) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise ValueError(f"{root}: {name!r} is listed twice; give an `id` column, or remove one of the lines")
+        seen.add(name)
+
+
+def _class_folders(root: Path) -> Iterator[Row]:
+    top = [d for d in sorted(root.iterdir()) if d.is_dir() and not d.name.startswith(".")]
+    if top and all(d.name.lower() in SPLITS for d in top):
+        for folder in top:
+            yield from _of_classes(root, folder, SPLITS[folder.name.lower()])
+    else:
+        yield from _of_classes(root, root, "")
+
+
+def _of_classes(root: Path, parent: Path, split: str) -> Iterator[Row]:
+    for folder in sorted(d for d in parent.iterdir() if d.is_dir() and not d.name.startswith(".")):
+        for item in sorted(folder.iterdir()):
+            if not item.name.startswith(".") and (item.is_dir() or item.suffix.lower() in MEDIA):
+                yield Row(item.relative_to(root).as_posix(), folder.name, split)
+
+
+def _manifest(path: Path) -> Iterator[Row]:
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        columns = [c.strip() for c in reader.fieldnames or ()]
+        for needed in ("path", "label"):
+            if needed not in columns:
+                raise ValueError(f"{path}: no column {needed!r}{nearest(needed, columns)} it has {', '.join(columns)}")
+        reader.fieldnames = columns
+        for line, record in enumerate(reader, 2):
+            yield _row(record, f"{path}:{line}")
+
+
+def _row(record: dict[str, str | None], where: str) -> Row:
+    cell = {c: (record.get(c) or "").strip() for c in COLUMNS}
+    if not cell["path"] or not cell["label"]:
+        raise ValueError(f"{where}: path and label must not be empty")
+    split = SPLITS.get(cell["split"].lower(), "")
+    if cell["split"] and not split:
+        raise ValueError(f"{where}: split {cell['split']!r}{nearest(cell['split'], SPLITS)} use train, val or test")
+    fps = _seconds(cell["fps"], f"{where}: fps")
+    return Row(
+        path=_inside(cell["path"], where),
+        label=cell["label"],
+        split=split,
+        span=_span(cell["start"], cell["end"], where),
+        group=cell["group"] or None,
+        fps=fps or None,
+        id=cell["id"],
+    )
+
+
+def _inside(path: str, where: str) -> str:
+    """`path` made canonical; one that leaves the folder of the manifest is refused."""
+    root = os.path.abspath(os.path.dirname(where))
+    full = os.path.normpath(os.path.join(root, path))
+    if not full.startswith(root + os.sep):
+        raise ValueError(f"{where}: {path!r} lies outside {root}; move the video in, or link it there")
+    return os.path.relpath(full, root).replace(os.sep, "/")
+
+
+def _span(start: str, end: str, where: str) -> Span | None:
+    if not start and not end:
+        return None
+    span = (_seconds(start, f"{where}: start"), _seconds(end, f"{where}: end") if end else float("inf"))
+    if span[1] <= span[0]:
+        raise ValueError(f"{where}: end {end} is not after start {start or 0}; both are seconds")
+    return span
+
+
+def _seconds(text: str, where: str) -> float:
+    try:
+        value = float(text or 0)
+    except ValueError:
+        raise ValueError(f"{where} {text!r} is not a number") from None
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"{where} {text!r} must be zero or more")
+    return value

@@ -1,0 +1,309 @@
+"""Encode: plan, decode in worker processes, encode in batches of clips, reduce, write; sharded by block, resumable.
+
+Examples are cut into blocks in a fixed order. A block is claimed by a lock that dies with its holder, encoded in
+batches that never cross its border, and written whole. So a killed run loses at most its open blocks, two processes
+share the work, and whoever encodes a block makes the same batches of it: the same bits.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from filelock import FileLock, Timeout
+from jaxtyping import UInt8
+from torch import Tensor
+
+from vitascope.encoder import Encoder, Tokens
+from vitascope.look import Header, Job, Pixel, Pixels, look
+from vitascope.pixels import to_tensor
+from vitascope.probe import Reduce, View
+from vitascope.progress import Live, Pace
+from vitascope.store import Embedded, Key, Store
+from vitascope.types import Card, Dataset, Example, digest
+from vitascope.workers import Failed, Pool
+
+PIPELINE = 1
+"""Version of decoding and pixel arithmetic; counts up whenever the same file would give other pixels."""
+BLOCK_EXAMPLES = 128
+BLOCK_BYTES = 256 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How to encode; nothing here changes a vector."""
+
+    device: str = "cpu"
+    workers: int = 0
+    """Decoding processes; 0 leaves one core to the encoder."""
+    batch: int = 8
+    """Clips encoded at once."""
+    timeout: float = 60.0
+    """Seconds without a frame after which a video is given up."""
+    quiet: bool = False
+
+    @property
+    def processes(self) -> int:
+        """Decoding processes, resolved."""
+        return self.workers or max(1, (os.cpu_count() or 2) - 1)
+
+
+@dataclass(frozen=True)
+class Filled:
+    """What a fill did."""
+
+    failures: Mapping[str, str] = field(default_factory=dict)
+    """{example: why it has no vector}, over all views."""
+    warnings: Mapping[str, str] = field(default_factory=dict)
+    encoded: int = 0
+    clips: int = 0
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+def blocks(examples: Sequence[Example[Any]]) -> Iterator[tuple[str, list[Example[Any]]]]:
+    """`examples` in their order, cut where a block holds enough of them or of their bytes; with a name for each."""
+    block: list[Example[Any]] = []
+    size = 0
+    for example in examples:
+        block.append(example)
+        size += source_bytes(example.path)
+        if len(block) == BLOCK_EXAMPLES or size >= BLOCK_BYTES:
+            yield digest([e.id for e in block]), block
+            block, size = [], 0
+    if block:
+        yield digest([e.id for e in block]), block
+
+
+def source_bytes(path: str) -> int:
+    """Size of a file, 0 for a folder or nothing: what tells a replaced video from the one that was embedded."""
+    try:
+        return os.stat(path).st_size if os.path.isfile(path) else 0
+    except OSError:
+        return 0
+
+
+def encode_clips(encoder: Encoder, pixels: UInt8[Tensor, "n t y x 3"], *, device: str = "cpu") -> Tokens:
+    """Normalise as the card says, move, run the encoder without autograd at the card's precision."""
+    half = encoder.card.precision == "bfloat16" and device != "cpu"
+    with torch.inference_mode(), torch.autocast(device, torch.bfloat16) if half else nullcontext():
+        return encoder(to_tensor(pixels.to(device), encoder.card))
+
+
+def reduced(tokens: Tokens, reduce: Reduce) -> Tensor:
+    """What a view keeps of tokens; see `probe.Reduce`."""
+    if reduce == "clip":
+        return tokens.clip
+    return tokens.grid.mean((2, 3)) if reduce == "time" else tokens.grid
+
+
+def key_of(dataset: Dataset[Any], card: Card, view: View) -> Key:
+    """Where the vectors of `dataset` through `view` are kept."""
+    return Key(
+        dataset=dataset.key or dataset.name, card=card, sampler=view.sampler, reduce=view.reduce, pipeline=PIPELINE
+    )
+
+
+def fill(
+    encoder: Encoder, dataset: Dataset[Any], views: Sequence[View], *, root: Path, options: Options | None = None
+) -> Filled:
+    """Make sure the store below `root` holds every example of `dataset` through every view; encode what is missing.
+
+    Raises ValueError where no video at all could be embedded, OSError where the disk is full.
+    """
+    return _Fill(encoder, dataset, views, root, options or Options()).run()
+
+
+@dataclass
+class _Open:
+    """An example whose clips are arriving: for each sampler its spans, times and, clip by clip, its vectors."""
+
+    header: Header
+    vectors: dict[Pixel, dict[Reduce, npt.NDArray[np.float32]]] = field(default_factory=dict)
+
+
+class _Waiting(NamedTuple):
+    """A clip that waits for its batch."""
+
+    example: str
+    place: Pixel
+    pixels: UInt8[Tensor, "t y x 3"]
+
+
+class _Fill:
+    """The state of one fill: which blocks are ours, which clips wait for the encoder, which examples are complete."""
+
+    def __init__(
+        self, encoder: Encoder, dataset: Dataset[Any], views: Sequence[View], root: Path, options: Options
+    ) -> None:
+        self.encoder, self.dataset, self.options = encoder, dataset, options
+        self.stores = {v: Store(root, key_of(dataset, encoder.card, v)) for v in views}
+        self.samplers = tuple(dict.fromkeys(v.sampler for v in views))
+        self.reduces: tuple[Reduce, ...] = tuple(dict.fromkeys(v.reduce for v in views))
+        self.held: dict[str, list[FileLock]] = {}
+        self.left: dict[str, int] = {}
+        self.open: dict[str, _Open] = {}
+        self.waiting: list[_Waiting] = []
+        self.ended: list[tuple[Job, str]] = []
+        self.warnings: dict[str, str] = {}
+        self.encode_seconds = 0.0
+        self.encoded = 0
+        self.pace = Pace(f"{encoder.card.name} on {dataset.name}", 0)
+
+    def run(self) -> Filled:
+        todo = self._todo()
+        seconds = self._encode(todo) if todo else {}
+        for store in self.stores.values():
+            store.seal()
+        status = [store.status() for store in self.stores.values()]
+        wanted = {e.id for e in self.dataset.examples}
+        failures = {e: s for known in status for e, (s, _) in known.items() if s != "ok" and e in wanted}
+        if wanted and len(failures) == len(wanted):
+            example, why = next(iter(failures.items()))
+            raise ValueError(
+                f"{self.dataset.name}: none of {len(wanted)} videos could be embedded; first: {example}: {why}"
+            )
+        return Filled(failures, self.warnings, self.encoded, self.pace.clips, seconds)
+
+    def _todo(self) -> dict[str, list[Example[Any]]]:
+        """The blocks with anything missing, and what of them is missing."""
+        for store in self.stores.values():
+            store.create()
+        known = [store.status() for store in self.stores.values()]
+        here = [e for e in self.dataset.examples if e.id not in self.dataset.absent]
+        todo = {name: _missing(block, known) for name, block in blocks(here)}
+        return {name: block for name, block in todo.items() if block}
+
+    def _encode(self, todo: dict[str, list[Example[Any]]]) -> dict[str, float]:
+        card, options = self.encoder.card, self.options
+        self.pace = Pace(self.pace.label, sum(len(b) for b in todo.values()))
+        pool = Pool(
+            look,
+            workers=options.processes,
+            slots=options.batch + 1,
+            slot_bytes=card.frames * card.size * card.size * 3,
+            timeout=options.timeout,
+        )
+        try:
+            with pool, Live(self.pace, quiet=options.quiet) as live:
+                while todo:
+                    for job, message, pixels in pool.run(self._claim(todo)):
+                        self._take(job, message, pixels)
+                        self.pace.decode_busy = pool.busy
+                        self.pace.encode_busy = self.encode_seconds / max(self.pace.seconds, 1e-9)
+                        live.tick()
+                    if todo:  # others hold these blocks: they will finish them, or die and leave them to us
+                        time.sleep(0.5)
+        finally:
+            for name in list(self.held):
+                self._release(name)
+        return {"embed": self.pace.seconds, "decode": pool.busy * self.pace.seconds, "encode": self.encode_seconds}
+
+    def _claim(self, todo: dict[str, list[Example[Any]]]) -> Iterator[Job]:
+        """The jobs of every block that nobody else holds; such a block leaves `todo`."""
+        for name in list(todo):
+            if not self._acquire(name):
+                continue
+            known = [store.status(name) for store in self.stores.values()]
+            block = todo.pop(name)
+            examples = _missing(block, known)
+            self.pace.total -= len(block) - len(examples)
+            self.left[name] = len(examples)
+            if not examples:
+                self._release(name)
+            for e in examples:
+                yield Job(name, e.id, e.path, e.span, e.fps, self.samplers, self.encoder.card)
+
+    def _acquire(self, name: str) -> bool:
+        held: list[FileLock] = []
+        for store in sorted(self.stores.values(), key=lambda s: s.folder):
+            lock = store.lock(name)
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                for other in held:
+                    other.release()
+                return False
+            held.append(lock)
+        self.held[name] = held
+        return True
+
+    def _release(self, name: str) -> None:
+        for lock in self.held.pop(name, ()):
+            lock.release()
+
+    def _take(self, job: Job, message: Header | Pixel | list[str] | Failed, pixels: Pixels | None) -> None:
+        """One message of a worker: they come job by job, in the order of the jobs."""
+        if isinstance(message, Header):
+            self.open[job.example] = _Open(message)
+        elif isinstance(message, Pixel):
+            assert pixels is not None
+            if self.waiting and self.waiting[0].pixels.shape != pixels.shape:
+                self._flush()
+            self.waiting.append(_Waiting(job.example, message, torch.from_numpy(pixels.copy())))
+            if len(self.waiting) == self.options.batch:
+                self._flush()
+        else:
+            self._close(job, message)
+
+    def _flush(self) -> None:
+        """Encode the clips that wait; every batch of a block is the same whoever encodes it."""
+        waiting, self.waiting = self.waiting, []
+        if not waiting:
+            return
+        started = time.monotonic()
+        tokens = encode_clips(self.encoder, torch.stack([w.pixels for w in waiting]), device=self.options.device)
+        kept = {r: reduced(tokens, r).float().cpu().numpy() for r in self.reduces}
+        self.encode_seconds += time.monotonic() - started
+        self.pace.clips += len(waiting)
+        for i, w in enumerate(waiting):
+            self.open[w.example].vectors[w.place] = {r: values[i] for r, values in kept.items()}
+
+    def _close(self, job: Job, message: list[str] | Failed) -> None:
+        """An example has come to its end, well or not; a block whose examples all have is written."""
+        status = message.cause if isinstance(message, Failed) else "ok"
+        if isinstance(message, list) and message:
+            self.warnings[job.example] = "; ".join(message)
+        self.ended.append((job, status))
+        self.pace.done += 1
+        self.pace.failed += status != "ok"
+        self.left[job.block] -= 1
+        if not self.left[job.block]:
+            self._flush()
+            self._write(job.block)
+
+    def _write(self, block: str) -> None:
+        for view, store in self.stores.items():
+            store.add(block, [self._embedded(job, status, view) for job, status in self.ended])
+        self.encoded += len(self.ended)
+        self.ended.clear()
+        self.open.clear()
+        self._release(block)
+
+    def _embedded(self, job: Job, status: str, view: View) -> Embedded:
+        size = source_bytes(job.path)
+        if status != "ok":
+            return Embedded(job.example, None, status=status, bytes=size)
+        example, which = self.open[job.example], self.samplers.index(view.sampler)
+        spans, times = example.header.spans[which], example.header.times[which]
+        vectors = np.stack([example.vectors[Pixel(which, c)][view.reduce] for c in range(len(spans))])
+        if not np.isfinite(vectors).all():
+            return Embedded(job.example, None, status=f"{self.encoder.card.name} gave NaN or infinity", bytes=size)
+        return Embedded(job.example, vectors, spans, times, bytes=size)
+
+
+def _missing(examples: Sequence[Example[Any]], known: Sequence[Mapping[str, tuple[str, int]]]) -> list[Example[Any]]:
+    return [e for e in examples if not all(_stored(e, k) for k in known)]
+
+
+def _stored(example: Example[Any], known: Mapping[str, tuple[str, int]]) -> bool:
+    """Whether `example` is in the store, and its file, where there still is one, has the size it had then."""
+    _, size = known.get(example.id, ("", -1))
+    return size >= 0 and source_bytes(example.path) in (size, 0)

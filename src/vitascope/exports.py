@@ -1,0 +1,113 @@
+"""Exports: stored embeddings as other tools read them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from vitascope.store import Store, write_table
+from vitascope.types import Dataset, Example, digest
+
+NAME_CHARACTERS = 120
+
+
+@dataclass(frozen=True)
+class Item:
+    """One example to write: n x dim vectors, n x 2 spans in seconds."""
+
+    example: Example[Any]
+    label: str
+    split: str
+    vectors: npt.NDArray[Any]
+    spans: npt.NDArray[np.float64]
+
+
+def export(store: Store, dataset: Dataset[int], out: Path, *, layout: Literal["npy", "parquet", "twelvelabs"]) -> int:
+    """Write what `store` holds of `dataset` into new folder `out`; how many examples. ValueError for none."""
+    if out.exists():
+        raise ValueError(f"{out}: exists already; remove it, or give another folder with -o")
+    items = list(_items(store, dataset))
+    if not items:
+        raise ValueError(
+            f"the store holds nothing of {dataset.name} by {store.key.card.name}; run `vitascope embed` first"
+        )
+    partial = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        partial.mkdir(parents=True)
+        LAYOUTS[layout](partial, items)
+        os.replace(partial, out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return len(items)
+
+
+def _items(store: Store, dataset: Dataset[int]) -> Iterator[Item]:
+    good = {e for e, (status, _) in store.status().items() if status == "ok"}
+    examples = [e for e in dataset.examples if e.id in good]
+    fold = dataset.folds[0] if len(dataset.folds) == 1 else None
+    test = frozenset(fold.test) if fold else frozenset()
+    found = store.read([e.id for e in examples])
+    for i, e in enumerate(examples):
+        at = slice(found.first[i], found.first[i + 1])
+        split = "" if fold is None else "val" if e.id in test else "train"
+        yield Item(e, dataset.classes[e.truth], split, found.values[at], found.spans[at])
+
+
+def _npy(out: Path, items: list[Item]) -> None:
+    """One `<id>.npy` (n x dim) a video, and `index.parquet` with ids, files, labels, splits and spans."""
+    for item in items:
+        np.save(out / f"{file_name(item.example.id)}.npy", item.vectors)
+    rows = [(i.example.id, f"{file_name(i.example.id)}.npy", i.label, i.split, i.spans.tolist()) for i in items]
+    columns = zip(*rows, strict=True)
+    write_table(
+        out / "index.parquet", pa.table(dict(zip(("id", "file", "label", "split", "spans"), columns, strict=True)))
+    )
+
+
+def _parquet(out: Path, items: list[Item]) -> None:
+    """One `embeddings.parquet`, a row a clip, the vector as a fixed-size list."""
+    count = [len(i.vectors) for i in items]
+    vectors = np.concatenate([i.vectors.reshape(len(i.vectors), -1) for i in items])
+    spans = np.concatenate([i.spans for i in items])
+    about: Mapping[str, list[str]] = {
+        "id": [i.example.id for i in items],
+        "label": [i.label for i in items],
+        "split": [i.split for i in items],
+    }
+    table = {name: np.repeat(np.array(values, dtype=object), count) for name, values in about.items()}
+    flat = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
+    clip = np.concatenate([np.arange(c) for c in count])
+    write_table(
+        out / "embeddings.parquet",
+        pa.table({**table, "clip": clip, "start": spans[:, 0], "end": spans[:, 1], "vector": flat}),
+    )
+
+
+def _twelvelabs(out: Path, items: list[Item]) -> None:
+    """The layout of the TWLV-I release; see `published`."""
+    for item in items:
+        folder = out / item.split
+        folder.mkdir(exist_ok=True)
+        name = file_name(item.example.id)
+        np.save(folder / f"{name}_c.npy", item.vectors)
+        np.save(folder / f"{name}_v.npy", item.vectors.astype(np.float32).mean(0))
+        about = {"annotation": item.label, "duration": float(item.spans[:, 1].max()), "clips": item.spans.tolist()}
+        (folder / f"{name}.json").write_text(json.dumps({"id": item.example.id, **about}, ensure_ascii=False))
+
+
+def file_name(example: str) -> str:
+    """A file name that no other example shares, short enough for any suffix."""
+    safe = example.replace("/", "__")
+    return safe if len(safe.encode()) <= NAME_CHARACTERS else f"{safe[:40]}-{digest(example)}"
+
+
+LAYOUTS: dict[str, Callable[[Path, list[Item]], None]] = {"npy": _npy, "parquet": _parquet, "twelvelabs": _twelvelabs}

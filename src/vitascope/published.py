@@ -1,0 +1,237 @@
+"""Published embeddings: evaluated with no video and no encoder.
+
+The TWLV-I release keeps three files a video: `<id>.json` (label, duration, clip times), `<id>_c.npy` (clips x dim) and
+`<id>_v.npy` (dim), in `train/` and `val/` or in one folder. Importing them makes a folder with `dataset.json` and a
+store.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from vitascope.sampling import MultiClip, Sampler
+from vitascope.split import check_labels, folds_of
+from vitascope.store import Embedded, Key, Store, write_atomic
+from vitascope.types import Card, Clip, Dataset, Example, Fold, Span, Video, digest, nearest, plain
+
+What: TypeAlias = Literal["clips", "video"]
+DATASET = "dataset.json"
+STORE = "store"
+BLOCK = 4096
+SPLITS = {"train": "train", "val": "val", "validation": "val", "test": "test"}
+WHATS: tuple[What, ...] = ("clips", "video")
+Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """Stands where a sampler would: these vectors were made elsewhere, of clips that were chosen elsewhere."""
+
+    what: What
+
+    def __call__(self, video: Video, frames: int, rng: np.random.Generator | None = None) -> list[Clip]:
+        """Always raises ValueError: there is nothing to look at."""
+        raise ValueError(f"{video.path}: published embeddings come without video; evaluate them as they are")
+
+
+def stands_for(sampler: Sampler) -> What:
+    """What of published embeddings answers a probe that asked for `sampler`: each clip, or one vector a video."""
+    return "clips" if isinstance(sampler, MultiClip) else "video"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One video of the release; `path` is its json file."""
+
+    path: Path
+    split: str
+    about: Mapping[str, Any]
+
+    @property
+    def id(self) -> str:
+        """The name its three files share."""
+        return self.path.stem
+
+    @property
+    def label(self) -> str:
+        """As annotated: a class name or its number."""
+        return str(self.about["annotation"])
+
+
+def import_twelvelabs(
+    source: Path, out: Path, *, encoder: str, name: str = "", classes: Sequence[str] = ()
+) -> Dataset[int]:
+    """Read the release layout below `source` into folder `out`; raises ValueError naming the file that does not fit."""
+    if out.exists():
+        raise ValueError(f"{out}: exists already; remove it, or give another folder with -o")
+    entries = list(_entries(source))
+    if not entries:
+        raise ValueError(f"{source}: no <id>.json with <id>_c.npy or <id>_v.npy there, nor in train/ and val/ below")
+    names = _class_names(entries, classes, source)
+    number = {label: i for i, label in enumerate(names)}
+    examples = tuple(Example(id=e.id, path="", truth=_index(e, number, names)) for e in entries)
+    folds = folds_of(examples, [e.split for e in entries], names, where=str(source))
+    check_labels(examples, folds, names, where=str(source))
+    card = _card(encoder, entries)
+    dataset = Dataset(name=name or source.resolve().name, examples=examples, classes=names, folds=folds, cards=(card,))
+    partial = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        _write(partial, dataset, entries)
+        os.replace(partial, out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return dataset
+
+
+def _card(encoder: str, entries: Sequence[Entry]) -> Card:
+    """A card without pixels; its digest is of vectors spread over the whole release."""
+    sample = [_vectors(e)[1] for e in entries[:: max(1, len(entries) // 64)]]
+    return Card(
+        name=encoder,
+        digest=digest([v.tobytes().hex() for v in sample]),
+        dim=len(sample[0]),
+        frames=0,
+        size=0,
+        mean=(0.0, 0.0, 0.0),
+        std=(1.0, 1.0, 1.0),
+        pool="as published",
+    )
+
+
+def _write(folder: Path, dataset: Dataset[int], entries: Sequence[Entry]) -> None:
+    stores = {what: Store(folder / STORE, key_of(dataset, what)) for what in WHATS}
+    for store in stores.values():
+        store.create()
+    for start in range(0, len(entries), BLOCK):
+        block = [(e.id, *_vectors(e, dataset.cards[0].dim)) for e in entries[start : start + BLOCK]]
+        stores["clips"].add(f"{start:012d}", [Embedded(i, c, spans, [""] * len(c)) for i, c, _, spans in block])
+        whole = [Embedded(i, v[None], [(spans[0][0], spans[-1][1])], [""]) for i, _, v, spans in block]
+        stores["video"].add(f"{start:012d}", whole)
+    for store in stores.values():
+        store.seal()
+    data = {
+        "name": dataset.name,
+        "classes": dataset.classes,
+        "examples": [[e.id, e.truth] for e in dataset.examples],
+        "folds": plain(dataset.folds),
+        "card": plain(dataset.cards[0]),
+    }
+    write_atomic(folder / DATASET, json.dumps(data, ensure_ascii=False).encode())
+
+
+def key_of(dataset: Dataset[int], what: What) -> Key:
+    """Where the vectors of published embeddings are kept."""
+    return Key(dataset=dataset.name, card=dataset.cards[0], sampler=Published(what), reduce="clip", pipeline=0)
+
+
+def open_published(folder: Path) -> Dataset[int]:
+    """The dataset of a folder that `import_twelvelabs` made; its store is `folder / STORE`."""
+    data = json.loads((folder / DATASET).read_text(encoding="utf-8"))
+    known = {f.name for f in fields(Card)}
+    card = {k: v for k, v in data["card"].items() if k in known}
+    card |= {"mean": tuple(card["mean"]), "std": tuple(card["std"]), "saw": frozenset(card["saw"])}
+    return Dataset(
+        name=data["name"],
+        examples=tuple(Example(id=i, path="", truth=t) for i, t in data["examples"]),
+        classes=tuple(data["classes"]),
+        folds=tuple(Fold(name=f["name"], train=tuple(f["train"]), test=tuple(f["test"])) for f in data["folds"]),
+        cards=(Card(**card),),
+    )
+
+
+def _entries(source: Path) -> Iterator[Entry]:
+    folders = (
+        [d for d in sorted(source.iterdir()) if d.is_dir() and d.name.lower() in SPLITS] if source.is_dir() else []
+    )
+    for folder in folders or [source]:
+        for path in sorted(folder.glob("*.json")):
+            yield _entry(path, SPLITS[folder.name.lower()] if folders else "")
+
+
+def _entry(path: Path, split: str) -> Entry:
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not JSON ({error})") from None
+    if not isinstance(about, dict) or not isinstance(about.get("annotation"), (str, int)):
+        known = list(about) if isinstance(about, dict) else []
+        raise ValueError(f"{path}: no label under 'annotation'{nearest('annotation', known)}")
+    return Entry(path, split, about)
+
+
+def _vectors(entry: Entry, dim: int | None = None) -> tuple[Array, Array, list[Span]]:
+    """Clip vectors, video vector (the mean of the clips where there is no file of it), and the clips' spans."""
+    path = entry.path
+    clips = _load(path.with_name(f"{path.stem}_c.npy"), 2)
+    video = _load(path.with_name(f"{path.stem}_v.npy"), 1)
+    if clips is None:
+        if video is None:
+            raise ValueError(f"{path}: neither {path.stem}_c.npy nor {path.stem}_v.npy lies beside it")
+        clips = video[None]
+    elif video is None:
+        video = clips.mean(0)
+    if clips.shape[1] != video.shape[0]:
+        raise ValueError(f"{path}: clips have {clips.shape[1]} numbers, the video vector {video.shape[0]}")
+    if dim is not None and len(video) != dim:
+        raise ValueError(f"{path}: {len(video)} numbers a vector, {dim} elsewhere; one encoder at a time")
+    return clips, video, _spans(entry.about, len(clips))
+
+
+def _load(path: Path, axes: int) -> Array | None:
+    if not path.exists():
+        return None
+    try:
+        values = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise ValueError(f"{path}: not a NumPy array ({error})") from None
+    values = values.squeeze(0) if values.ndim == axes + 1 and values.shape[0] == 1 else values
+    if values.ndim != axes or not values.size:
+        raise ValueError(f"{path}: shape {values.shape}, expected {'(clips, dim)' if axes == 2 else '(dim,)'}")
+    if not np.isfinite(values).all():
+        raise ValueError(
+            f"{path}: {np.count_nonzero(~np.isfinite(values))} of {values.size} numbers are NaN or infinite"
+        )
+    return np.asarray(values, np.float32)
+
+
+def _spans(about: Mapping[str, Any], count: int) -> list[Span]:
+    """The clip times the file gives, whatever it calls them; else equal parts of the duration."""
+    for value in about.values():
+        if isinstance(value, list) and len(value) == count and all(_is_span(v) for v in value):
+            return [(float(v[0]), float(v[1])) for v in value]
+    duration = float(about.get("duration") or 0.0)
+    return [(duration * i / count, duration * (i + 1) / count) for i in range(count)]
+
+
+def _is_span(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(isinstance(v, (int, float)) for v in value)
+
+
+def _class_names(entries: Sequence[Entry], classes: Sequence[str], source: Path) -> tuple[str, ...]:
+    labels = {e.label for e in entries}
+    if len(labels) < 2:
+        raise ValueError(f"{source}: only one class, {next(iter(labels))!r}; two are needed to tell apart")
+    if classes:
+        return tuple(classes)
+    if all(label.isdigit() for label in labels):
+        return tuple(map(str, range(max(map(int, labels)) + 1)))
+    return tuple(sorted(labels))
+
+
+def _index(entry: Entry, number: Mapping[str, int], names: Sequence[str]) -> int:
+    if entry.label in number:
+        return number[entry.label]
+    if entry.label.isdigit() and int(entry.label) < len(names):
+        return int(entry.label)
+    raise ValueError(
+        f"{entry.path}: label {entry.label!r} is not among the {len(names)} classes{nearest(entry.label, names)}"
+    )

@@ -1,0 +1,90 @@
+"""Dividing examples into training and test: given splits, or stratified folds that keep every group whole."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from vitascope.types import Dataset, Example, Fold
+
+MOST_FOLDS = 5
+
+
+def folds_of(
+    examples: Sequence[Example[int]], splits: Sequence[str], classes: Sequence[str], *, where: str
+) -> tuple[Fold, ...]:
+    """One fold where `splits` names train and test (or val); else up to five stratified folds, groups kept whole."""
+    if not any(splits):
+        return _stratified(examples, classes, where)
+    if not all(splits):
+        raise ValueError(
+            f"{where}: {examples[splits.index('')].id!r} has no split, others do; fill the column or drop it"
+        )
+    test = "test" if "test" in splits else "val"
+    sides = {s: tuple(e.id for e, of in zip(examples, splits, strict=True) if of == s) for s in ("train", test)}
+    for side, ids in sides.items():
+        if not ids:
+            raise ValueError(f"{where}: no example is in split {side!r}; both train and test (or val) are needed")
+    return (Fold(name=f"train/{test}", train=sides["train"], test=sides[test]),)
+
+
+def _stratified(examples: Sequence[Example[int]], classes: Sequence[str], where: str) -> tuple[Fold, ...]:
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    groups = np.array([e.group or f"\0{e.id}" for e in examples])
+    truth = np.array([e.truth for e in examples])
+    of_class = {label: len(set(groups[truth == c])) for c, label in enumerate(classes)}
+    fewest = min(of_class, key=lambda label: of_class[label])
+    if of_class[fewest] < 2:
+        raise ValueError(
+            f"{where}: class {fewest!r} has one example or one group; two are needed, one to train on and one to test"
+        )
+    count = min(MOST_FOLDS, of_class[fewest])
+    divide = StratifiedGroupKFold(n_splits=count, shuffle=True, random_state=0)
+    ids = np.array([e.id for e in examples])
+    return tuple(
+        Fold(name=f"fold {i + 1} of {count}", train=tuple(ids[train].tolist()), test=tuple(ids[test].tolist()))
+        for i, (train, test) in enumerate(divide.split(ids, truth, groups))
+    )
+
+
+def check_labels(
+    examples: Sequence[Example[int]], folds: Sequence[Fold], classes: Sequence[str], *, where: str
+) -> None:
+    """Raise ValueError where a label is tested that is never trained, or a group stands on both sides."""
+    truth = {e.id: e.truth for e in examples}
+    group = {e.id: e.group for e in examples if e.group is not None}
+    for fold in folds:
+        unseen = {truth[i] for i in fold.test} - {truth[i] for i in fold.train}
+        if unseen:
+            names = ", ".join(repr(classes[c]) for c in sorted(unseen)[:3])
+            raise ValueError(f"{where}: {len(unseen)} label(s) only in test, never in training ({fold.name}): {names}")
+        both = {group.get(i) for i in fold.train} & {group.get(i) for i in fold.test} - {None}
+        if both:
+            raise ValueError(f"{where}: group {sorted(map(str, both))[0]!r} is in both training and test ({fold.name})")
+
+
+def limited(dataset: Dataset[int], count: int) -> Dataset[int]:
+    """`dataset` with at most `count` examples, spread over classes and sides: for a quick look, not to publish."""
+    tested = {i: n for n, fold in enumerate(dataset.folds) for i in fold.test}
+    strata: dict[tuple[int, int], list[str]] = defaultdict(list)
+    for e in sorted(dataset.examples, key=lambda e: random.Random(e.id).random()):
+        if e.id not in dataset.absent:
+            strata[tested.get(e.id, -1), e.truth].append(e.id)
+    turns = sorted((turn, stratum, i) for stratum, ids in strata.items() for turn, i in enumerate(ids))
+    keep = {i for _, _, i in turns[:count]}
+    truth = {e.id: e.truth for e in dataset.examples}
+    for fold in dataset.folds:
+        trained = {truth[i] for i in fold.train if i in keep}
+        keep -= {i for i in fold.test if truth[i] not in trained}
+    folds = tuple(
+        Fold(name=f.name, train=tuple(i for i in f.train if i in keep), test=tuple(i for i in f.test if i in keep))
+        for f in dataset.folds
+    )
+    if not all(f.train and f.test for f in folds):
+        raise ValueError(f"--limit {count} leaves nothing to train on or to test; try {4 * len(dataset.classes)}")
+    return replace(dataset, examples=tuple(e for e in dataset.examples if e.id in keep), folds=folds, absent={})

@@ -1,0 +1,127 @@
+"""Published embeddings: the release layout comes in whole, goes out the same, and what is wrong is named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vitascope import exports, published
+from vitascope.published import import_twelvelabs, open_published
+from vitascope.store import Store
+
+
+def release(root: Path, *, split: bool = True, clips: int = 3, label: str = "number", count: int = 12) -> Path:
+    rng = np.random.default_rng(0)
+    for i in range(count):
+        folder = root / ("train" if i % 3 else "val") if split else root
+        folder.mkdir(parents=True, exist_ok=True)
+        c = rng.standard_normal((clips, 5)).astype(np.float32)
+        np.save(folder / f"v{i}_c.npy", c)
+        np.save(folder / f"v{i}_v.npy", c.mean(0))
+        truth = i % 2 if label == "number" else ("jump", "run")[i % 2]
+        times = [[float(j), j + 1.0] for j in range(clips)]
+        about = {"annotation": truth, "duration": float(clips), "num_frames": 30 * clips, "clip_times": times}
+        (folder / f"v{i}.json").write_text(json.dumps(about))
+    return root
+
+
+@pytest.mark.parametrize("split", [True, False])
+@pytest.mark.parametrize("label", ["number", "name"])
+def test_import(tmp_path: Path, split: bool, label: str) -> None:
+    made = import_twelvelabs(release(tmp_path / "r", split=split, label=label), tmp_path / "out", encoder="lab/net")
+    dataset = open_published(tmp_path / "out")
+    assert dataset == made
+    assert dataset.cards[0].name == "lab/net"
+    assert dataset.classes == (("0", "1") if label == "number" else ("jump", "run"))
+    assert len(dataset.folds) == (1 if split else 5)
+    if split:
+        assert set(dataset.folds[0].test) == {f"v{i}" for i in range(0, 12, 3)}
+    clips = Store(tmp_path / "out" / "store", published.key_of(dataset, "clips")).read(["v7"])
+    folder = tmp_path / "r" / ("train" if split else "")
+    assert np.array_equal(clips.values, np.load(folder / "v7_c.npy").astype(np.float16))
+    assert clips.spans.tolist() == [[0.0, 1.0], [1.0, 2.0], [2.0, 3.0]]
+    video = Store(tmp_path / "out" / "store", published.key_of(dataset, "video")).read(["v7", "v0"])
+    assert np.array_equal(video.values[0], np.load(folder / "v7_v.npy").astype(np.float16))
+
+
+def test_out_and_in_again(tmp_path: Path) -> None:
+    dataset = import_twelvelabs(release(tmp_path / "r"), tmp_path / "one", encoder="lab/net", name="set")
+    store = Store(tmp_path / "one" / "store", published.key_of(dataset, "clips"))
+    assert exports.export(store, dataset, tmp_path / "again", layout="twelvelabs") == 12
+    again = import_twelvelabs(tmp_path / "again", tmp_path / "two", encoder="lab/net", name="set")
+    assert again.folds == dataset.folds
+    ids = [e.id for e in dataset.examples]
+    other = Store(tmp_path / "two" / "store", published.key_of(again, "clips"))
+    assert np.array_equal(other.read(ids).values, store.read(ids).values)
+    assert np.array_equal(other.read(ids).spans, store.read(ids).spans)
+
+
+def test_npy_and_parquet(tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    dataset = import_twelvelabs(release(tmp_path / "r"), tmp_path / "one", encoder="lab/net")
+    store = Store(tmp_path / "one" / "store", published.key_of(dataset, "clips"))
+    exports.export(store, dataset, tmp_path / "npy", layout="npy")
+    assert np.array_equal(np.load(tmp_path / "npy" / "v4.npy"), store.read(["v4"]).values)
+    exports.export(store, dataset, tmp_path / "pq", layout="parquet")
+    table = pq.read_table(tmp_path / "pq" / "embeddings.parquet").to_pydict()
+    rows = [i for i, name in enumerate(table["id"]) if name == "v4"]
+    assert np.array_equal(np.array([table["vector"][i] for i in rows], np.float16), store.read(["v4"]).values)
+    assert [table["clip"][i] for i in rows] == [0, 1, 2]
+    with pytest.raises(ValueError, match="exists already"):
+        exports.export(store, dataset, tmp_path / "npy", layout="npy")
+
+
+def test_names_of_exported_files_are_short_and_different() -> None:
+    names = ["a/b.mp4", "a__b.mp4x", "n" * 249, "n" * 248 + "m", "видео_映像_🎬" * 20]
+    files = [exports.file_name(n) for n in names]
+    assert len(set(files)) == len(files)
+    assert all(len(f.encode()) < 200 and "/" not in f for f in files)
+
+
+def broken(root: Path, what: str) -> str:
+    folder = root / "train"
+    if what == "nan":
+        values = np.load(folder / "v1_c.npy")
+        values[1, 2] = np.nan
+        np.save(folder / "v1_c.npy", values)
+        return "v1_c.npy: 1 of 15 numbers are NaN"
+    if what == "pickle":
+        np.save(folder / "v1_c.npy", np.array([{}], dtype=object), allow_pickle=True)
+        return "v1_c.npy: not a NumPy array"
+    if what == "dim":
+        np.save(folder / "v2_c.npy", np.zeros((3, 7), np.float32))
+        return "v2.json: clips have 7 numbers, the video vector 5"
+    if what == "other dim":
+        np.save(folder / "v2_c.npy", np.zeros((3, 7), np.float32))
+        np.save(folder / "v2_v.npy", np.zeros(7, np.float32))
+        return "v2.json: 7 numbers a vector, 5 elsewhere"
+    if what == "json":
+        (folder / "v1.json").write_text("{")
+        return "v1.json: not JSON"
+    if what == "label":
+        (folder / "v1.json").write_text('{"anotation": 1}')
+        return "no label under 'annotation'; did you mean 'anotation'?"
+    (folder / "v1_c.npy").unlink()
+    (folder / "v1_v.npy").unlink()
+    return "neither v1_c.npy nor v1_v.npy"
+
+
+@pytest.mark.parametrize("what", ["nan", "pickle", "dim", "other dim", "json", "label", "gone"])
+def test_what_is_wrong_is_named_and_nothing_is_left(tmp_path: Path, what: str) -> None:
+    message = broken(release(tmp_path / "r"), what)
+    with pytest.raises(ValueError) as caught:
+        import_twelvelabs(tmp_path / "r", tmp_path / "out", encoder="lab/net")
+    assert message in str(caught.value)
+    assert [p.name for p in tmp_path.iterdir()] == ["r"]
+
+
+def test_class_names_can_be_given(tmp_path: Path) -> None:
+    names = ("jump", "run", "swim")
+    dataset = import_twelvelabs(release(tmp_path / "r"), tmp_path / "out", encoder="lab/net", classes=names)
+    assert dataset.classes == names
+    with pytest.raises(ValueError, match="is not among the 1 classes"):
+        import_twelvelabs(tmp_path / "r", tmp_path / "x", encoder="lab/net", classes=("jump",))
