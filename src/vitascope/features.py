@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -24,6 +24,7 @@ class Batch(NamedTuple):
     owner: Int[Tensor, "b"]
 
 
+@runtime_checkable
 class Features(Protocol[T_co]):
     """The examples of one side of a fold and their vectors."""
 
@@ -49,10 +50,70 @@ class Rows(NamedTuple):
     owner: Int[Tensor, "r"]
 
 
+READ = 4096
+"""Examples read at once: a bound on what padding can cost."""
+
+
 def rows(features: Features[T]) -> Rows:
-    """All vectors of `features`, example by example, without padding, float32."""
-    parts = [(b.values[b.mask], b.owner[:, None].expand_as(b.mask)[b.mask]) for b in features.batches(4096)]
-    return Rows(torch.cat([v for v, _ in parts]).float(), torch.cat([i for _, i in parts]))
+    """All vectors of `features`, example by example, without padding, float32; not to be written to.
+
+    ValueError: no examples, an example without a vector, a value that is not a finite number.
+    """
+    if not features.examples:
+        raise ValueError("no examples with vectors on this side of the fold; embed some first")
+    found = _stored(features) if isinstance(features, Stored) else _batched(features)
+    _check(features, found)
+    return found
+
+
+def means(features: Features[T]) -> Float[Tensor, "e *shape"]:
+    """The mean vector of each example, float32; errors as `rows`."""
+    values, owner = rows(features)
+    counts = torch.bincount(owner, minlength=len(features.examples))
+    return torch.segment_reduce(values, "mean", lengths=counts)
+
+
+def alike(train: Rows, test: Rows) -> tuple[Rows, Rows]:
+    """Both, if their vectors can be compared; ValueError: they have not the same shape."""
+    (_, *ours), (_, *theirs) = train.values.shape, test.values.shape
+    if ours != theirs:
+        raise ValueError(f"vectors of {_size(ours)} numbers in training and {_size(theirs)} in test: embed both alike")
+    return train, test
+
+
+def truths(features: Features[int]) -> Int[Tensor, "e"]:
+    """The class index of each example."""
+    return torch.tensor([example.truth for example in features.examples], dtype=torch.int64)
+
+
+def _check(features: Features[T], found: Rows) -> None:
+    empty = torch.bincount(found.owner, minlength=len(features.examples)) == 0
+    if empty.any():
+        raise ValueError(f"no vector for {_named(features, empty)}; embed again or leave them out of the fold")
+    finite = torch.isfinite(found.values).flatten(1).all(1)
+    if not finite.all():
+        broken = torch.zeros_like(empty)
+        broken[found.owner[~finite]] = True
+        raise ValueError(f"NaN or infinite vectors for {_named(features, broken)}; did the encoder overflow there?")
+
+
+def _size(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _named(features: Features[T], chosen: Bool[Tensor, "e"]) -> str:
+    which = chosen.nonzero().flatten().tolist()
+    shown = ", ".join(features.examples[i].id for i in which[:3])
+    return f"{len(which)} of {len(features.examples)} examples ({shown}{', ...' if len(which) > 3 else ''})"
+
+
+def _batched(features: Features[T]) -> Rows:
+    parts = [(b.values[b.mask].float(), b.owner[:, None].expand_as(b.mask)[b.mask]) for b in features.batches(READ)]
+    return Rows(torch.cat([v for v, _ in parts]), torch.cat([i for _, i in parts]))
+
+
+def _stored(features: Stored) -> Rows:
+    return Rows(features.values.float(), torch.repeat_interleave(features.first.diff()))
 
 
 @dataclass(frozen=True)
@@ -62,7 +123,7 @@ class Stored:
     examples: Sequence[Example[int]]
     classes: Sequence[str]
     values: Float[Tensor, "r *shape"]
-    first: Int[Tensor, "e+1"]
+    first: Int[Tensor, "bounds"]
     spans: Sequence[Sequence[Span]] = ()
 
     def batches(self, size: int, order: Sequence[int] | None = None) -> Iterator[Batch]:

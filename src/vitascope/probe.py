@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from vitascope.features import Features
 from vitascope.sampling import Sampler
@@ -25,6 +25,7 @@ class View:
     reduce: Reduce = "clip"
 
 
+@runtime_checkable
 class Probe(Protocol[T_contra, P]):
     """A question put to frozen features; hyper-parameters are the fields of the frozen dataclass that implements it."""
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -23,6 +23,7 @@ def ranking(row):
     return sorted(range(len(row)), key=lambda c: (-row[c], c))
 
 
+@settings(deadline=None)
 @given(cases(), st.integers(1, 6))
 def test_hits_are_membership_in_the_sorted_list(case, k):
     scores, truth = case
@@ -32,6 +33,7 @@ def test_hits_are_membership_in_the_sorted_list(case, k):
     assert accuracy.top_k(scores, truth, k) == pytest.approx(100 * sum(expected) / len(expected))
 
 
+@settings(deadline=None)
 @given(cases())
 def test_confusion_and_class_accuracies_are_counts(case):
     scores, truth = case
@@ -48,6 +50,7 @@ def test_confusion_and_class_accuracies_are_counts(case):
     assert accuracy.mean_class(scores, truth) == pytest.approx(np.nanmean(shares))
 
 
+@settings(deadline=None)
 @given(cases())
 def test_all_classes_allowed_is_always_a_hit_and_more_never_hurts(case):
     scores, truth = case

@@ -32,6 +32,19 @@ def top_k(scores: ArrayLike | Sequence[Array], truth: ArrayLike, k: int = 1) -> 
     return percent(hits(scores, truth, k))
 
 
+def top_1_and_5(scores: ArrayLike | Sequence[Array], truth: ArrayLike) -> dict[str, float]:
+    """What classification probes report: `top-1` and, of more than five classes, `top-5`; percent."""
+    table = _scores(scores)
+    named = {"top-1": top_k(table, truth)}
+    return {**named, "top-5": top_k(table, truth, 5)} if table.shape[1] > 5 else named
+
+
+def outcomes(scores: ArrayLike | Sequence[Array], truth: ArrayLike) -> list[float]:
+    """100 for each example whose class has the largest score, else 0."""
+    found: list[float] = (100.0 * hits(scores, truth)).tolist()
+    return found
+
+
 def predicted(scores: ArrayLike | Sequence[Array]) -> Int[Array, "n"]:
     """The class with the largest score of each example, the lowest of equals."""
     best: Int[Array, "n"] = _scores(scores).argmax(axis=1)
