@@ -13,6 +13,7 @@ from vitascope.motionlab.motion import Path
 from vitascope.types import RGB
 
 Field: TypeAlias = Float32[np.ndarray, "t h w"]
+Pixel: TypeAlias = Float32[np.ndarray, "t 1 1"]
 Frames: TypeAlias = Float32[np.ndarray, "t y x 3"]
 
 EXTENT = 1.1
@@ -90,7 +91,7 @@ TEXTURINGS: dict[str, tuple[Callable[[Field, Field], Field], float]] = {
 """A field that is positive where the first colour is, and its slope per radius at the edge."""
 
 
-def paint(texture: str, colours: tuple[RGB, RGB], u: Field, v: Field, pixel: Field) -> Frames:
+def paint(texture: str, colours: tuple[RGB, RGB], u: Field, v: Field, pixel: Pixel) -> Frames:
     """Two colours laid out by the texture; `pixel` is the size of a pixel in radii."""
     field, slope = TEXTURINGS[texture]
     first = np.clip(field(u, v) / (slope * pixel) + 0.5, 0, 1)[..., None]
@@ -99,7 +100,7 @@ def paint(texture: str, colours: tuple[RGB, RGB], u: Field, v: Field, pixel: Fie
     return painted
 
 
-def stamp(frames: Frames, path: Path, outline: str, skin: Callable[[Field, Field, Field], Frames]) -> None:
+def stamp(frames: Frames, path: Path, outline: str, skin: Callable[[Field, Field, Pixel], Frames]) -> None:
     """Draw a thing along its path onto square `frames`, in place; what leaves at one edge enters at the opposite one.
 
     `skin(u, v, pixel)` gives its colours at coordinates in radii along its own axes, with a pixel's size in radii.

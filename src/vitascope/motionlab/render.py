@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 
 from vitascope.motionlab import backdrop, motion
-from vitascope.motionlab.draw import Field, Frames, paint, stamp
+from vitascope.motionlab.draw import Field, Frames, Pixel, paint, stamp
 from vitascope.motionlab.motion import Path
 from vitascope.motionlab.scene import Scene
 from vitascope.types import RGB
@@ -18,7 +18,7 @@ SIDE = 112
 """Height and width of a frame, pixels."""
 FRAMES = 24
 """Frames of a clip."""
-FPS = 12
+FPS = 12.0
 """Frames per second."""
 
 
@@ -42,6 +42,6 @@ def _shaken(path: Path, shake: Float64[np.ndarray, "t 2"]) -> Path:
     return Path(path.x + shake[:, 0], path.y + shake[:, 1], path.facing, path.radius)
 
 
-def _plain(colour: RGB, u: Field, v: Field, pixel: Field) -> Frames:
+def _plain(colour: RGB, u: Field, v: Field, pixel: Pixel) -> Frames:
     """One colour everywhere."""
     return np.broadcast_to(np.array(colour, np.float32), (*u.shape, 3))

@@ -139,7 +139,7 @@ def sample(appearance: str, motion: str, rng: np.random.Generator) -> Scene:
         colours=(_colour(rng, hue, (0.35, 0.95), (0.85, 1.0)), _colour(rng, hue + 0.4, (0.5, 1.0), (0.12, 0.4))),
         background=_background(rng),
         camera=(_wave(rng, 0.03, (0.3, 1.0)), _wave(rng, 0.012, (1.0, 3.0))),
-        distractors=tuple(_distractor(rng) for _ in range(rng.integers(2, 5))),
+        distractors=tuple(_distractor(rng) for _ in range(rng.integers(3, 6))),
     )
 
 
@@ -167,13 +167,13 @@ def _background(rng: np.random.Generator) -> Background:
 
 
 def _distractor(rng: np.random.Generator) -> Distractor:
-    angle, speed = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.5)
+    angle, speed = rng.uniform(0, 2 * np.pi), rng.uniform(0.1, 0.55)
     return Distractor(
         outline=str(rng.choice(OBSTACLES)),
         start=(rng.random(), rng.random()),
         drift=(speed * math.cos(angle), speed * math.sin(angle)),
         facing=rng.random(),
         spin=rng.uniform(-0.5, 0.5),
-        radius=rng.uniform(0.05, 0.12),
+        radius=rng.uniform(0.06, 0.14),
         colour=_colour(rng, rng.random(), (0.4, 0.85), (0.4, 0.95)),
     )

@@ -15,7 +15,7 @@ QUALITY = {"preset": "ultrafast", "qp": "21", "bf": "0", "x264-params": "keyint=
 before it, so a clip played backwards is the reversed clip in the decoded files too, to the last bit."""
 
 
-def write_video(path: Path, frames: UInt8[np.ndarray, "t y x 3"], fps: int) -> None:
+def write_video(path: Path, frames: UInt8[np.ndarray, "t y x 3"], fps: float) -> None:
     """An MP4 file of H.264 (4:2:0) frames; height and width must be even. OSError when the disk refuses."""
     aside = _aside(path)
     try:
