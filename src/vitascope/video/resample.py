@@ -1,0 +1,63 @@
+"""Resizing with an antialiased triangle filter, as Pillow and torchvision do it, for any window of the result."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+from jaxtyping import UInt8
+
+Window = tuple[int, int, int, int]
+"""Left, top, right, bottom in pixels of the resized picture."""
+
+
+def shorter(width: int, height: int, short: int) -> tuple[int, int]:
+    """Width and height after the short side is resized to `short`; the long side is rounded down."""
+    if width < height:
+        return short, short * height // width
+    return short * width // height, short
+
+
+def square(width: int, height: int, size: int, *, index: int = 0, count: int = 1) -> Window:
+    """Square `index` of `count`, evenly spaced along the long side (PROTOCOLS 1.3); one square is the centre."""
+    long = max(width, height) - size
+    along = round(long / 2) if count == 1 else index * (long // (count - 1))
+    across = round((min(width, height) - size) / 2)
+    left, top = (along, across) if width >= height else (across, along)
+    return left, top, left + size, top + size
+
+
+def resize(
+    picture: UInt8[np.ndarray, "y x 3"], width: int, height: int, *, window: Window | None = None
+) -> UInt8[np.ndarray, "h w 3"]:
+    """`picture` resized to `width` x `height`, of which only `window` is computed and returned.
+
+    Bilinear; when it shrinks, the triangle is as wide as the pixels it stands for (antialiasing). Only the part of the
+    picture that the window shows is read, so a 160:1 picture costs no more than its square.
+    """
+    left, top, right, bottom = window or (0, 0, width, height)
+    rows, down = _taps(picture.shape[0], height, top, bottom)
+    columns, across = _taps(picture.shape[1], width, left, right)
+    low, high = int(columns.min()), int(columns.max()) + 1
+    part = picture[:, low:high]
+    tall = np.zeros((bottom - top, *part.shape[1:]), np.float32)
+    for k in range(rows.shape[1]):
+        tall += part[rows[:, k]] * down[:, k, None, None]
+    wide = np.zeros((bottom - top, right - left, 3), np.float32)
+    for k in range(columns.shape[1]):
+        wide += tall[:, columns[:, k] - low] * across[:, k, None]
+    return np.clip(wide + 0.5, 0, 255).astype(np.uint8)
+
+
+def _taps(source: int, target: int, first: int, last: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """For targets `first` to `last` of a side of `source` pixels resized to `target`: which pixels, and how much."""
+    scale = source / target
+    reach = max(scale, 1.0)
+    centre = (np.arange(first, last) + 0.5) * scale
+    start = np.floor(centre - reach + 0.5).astype(np.int64)
+    taps = start[:, None] + np.arange(math.ceil(2 * reach) + 1)
+    weight = np.maximum(0.0, 1.0 - np.abs(taps + 0.5 - centre[:, None]) / reach)
+    weight[(taps < 0) | (taps >= source)] = 0.0
+    weight /= weight.sum(1, keepdims=True)
+    return np.clip(taps, 0, source - 1), weight.astype(np.float32)
