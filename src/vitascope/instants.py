@@ -47,7 +47,7 @@ def cropped(windows: Sequence[Clip], crops: Sequence[Crop]) -> list[Clip]:
     return [replace(clip, crop=crop) for clip in windows for crop in crops]
 
 
-def check_word(what: str, value: str, known: Sequence[str]) -> None:
+def check_word(what: str, value: str, known: tuple[str, str]) -> None:
     """ValueError unless `value` is one of the words `known`."""
     if value not in known:
         raise ValueError(f"{what} {value!r}{nearest(str(value), known)}; there are {', '.join(known)}")
@@ -57,7 +57,7 @@ def check_counts(sampler: Any, *names: str) -> None:
     """ValueError unless the fields `names` of `sampler` are whole numbers from 1."""
     for name in names:
         value = getattr(sampler, name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        if value < 1:
             raise ValueError(f"{type(sampler).__name__.lower()}: {name} is a whole number from 1, not {value!r}")
 
 
@@ -67,15 +67,14 @@ def check_seconds(sampler: Any, name: str) -> None:
     optional = next(f.default for f in fields(sampler) if f.name == name) is None
     if value is None and optional:
         return
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+    if not 0 < value < math.inf:
         raise ValueError(f"{type(sampler).__name__.lower()}: {name} is a number of seconds above 0, not {value!r}")
     object.__setattr__(sampler, name, float(value))
 
 
 def check_range(sampler: Any, name: str, most: float) -> None:
     """Check a range of positive numbers up to `most`, and hold it as floats."""
-    value = getattr(sampler, name)
-    numbers = isinstance(value, (tuple, list)) and len(value) == 2 and all(isinstance(v, (int, float)) for v in value)
-    if not numbers or not 0 < value[0] <= value[1] <= most:
-        raise ValueError(f"randomcrop: {name} is a range low..high above 0, at most {most:g}, not {value!r}")
-    object.__setattr__(sampler, name, (float(value[0]), float(value[1])))
+    low, high = getattr(sampler, name)
+    if not 0 < low <= high <= most:
+        raise ValueError(f"randomcrop: {name} is a range low..high above 0, at most {most:g}, not {low:g}..{high:g}")
+    object.__setattr__(sampler, name, (float(low), float(high)))

@@ -6,7 +6,7 @@ import math
 import re
 from dataclasses import MISSING, dataclass, fields, replace
 from fractions import Fraction
-from typing import Any, Literal, Protocol, get_args, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -23,8 +23,8 @@ from vitascope.instants import (
 )
 from vitascope.types import Box, Clip, Crop, Video, nearest
 
-Rule = Literal["centres", "ends"]
-Moment = Literal["middle", "first"]
+RULES = ("centres", "ends")
+MOMENTS = ("middle", "first")
 Positions = np.ndarray[Any, np.dtype[np.float64]]
 
 
@@ -45,10 +45,10 @@ class Uniform:
     looks at frame round(i (n - 1) / (N - 1)), halves to even, so that first and last are seen; one frame: the first.
     """
 
-    rule: Rule = "centres"
+    rule: str = "centres"
 
     def __post_init__(self) -> None:
-        check_word("uniform rule", self.rule, get_args(Rule))
+        check_word("uniform rule", self.rule, RULES)
 
     def __call__(self, video: Video, frames: int, rng: np.random.Generator | None = None) -> list[Clip]:
         """One clip."""
@@ -68,8 +68,8 @@ class MultiClip:
     shorter than T is one clip over all of it.
     """
 
-    seconds: float
-    stride: float | None = None
+    seconds: float | int
+    stride: float | int | None = None
 
     def __post_init__(self) -> None:
         check_seconds(self, "seconds")
@@ -161,9 +161,9 @@ class Around:
     given.
     """
 
-    seconds: float | None = None
+    seconds: float | int | None = None
     stride: int = 4
-    window: float | None = None
+    window: float | int | None = None
 
     def __post_init__(self) -> None:
         check_counts(self, "stride")
@@ -194,7 +194,7 @@ class RandomClip:
     """
 
     stride: int = 4
-    window: float | None = None
+    window: float | int | None = None
 
     def __post_init__(self) -> None:
         check_counts(self, "stride")
@@ -229,8 +229,6 @@ class RandomCrop:
     def __post_init__(self) -> None:
         check_range(self, "scale", 1.0)
         check_range(self, "ratio", 100.0)
-        if not isinstance(self.flip, bool):
-            raise ValueError(f"randomcrop: flip is true or false, not {self.flip!r}")
 
     def __call__(self, video: Video, frames: int, rng: np.random.Generator | None = None) -> list[Clip]:
         """As many clips as `inner` gives."""
@@ -279,7 +277,7 @@ class Shuffled:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.seed, int) or isinstance(self.seed, bool) or self.seed < 0:
+        if self.seed < 0:
             raise ValueError(f"shuffled: the seed is a whole number from 0, not {self.seed!r}")
 
     def __call__(self, video: Video, frames: int, rng: np.random.Generator | None = None) -> list[Clip]:
@@ -297,10 +295,10 @@ class Frozen:
     """The clips of `inner` with one instant held throughout: the `middle` one (number N / 2) or the `first`."""
 
     inner: Sampler
-    at: Moment = "middle"
+    at: str = "middle"
 
     def __post_init__(self) -> None:
-        check_word("frozen moment", self.at, get_args(Moment))
+        check_word("frozen moment", self.at, MOMENTS)
 
     def __call__(self, video: Video, frames: int, rng: np.random.Generator | None = None) -> list[Clip]:
         """As many clips as `inner` gives."""
@@ -319,25 +317,20 @@ def parse(text: str) -> Sampler:
     """The sampler that `text` names, its fields in order: `uniform:ends`, `multiclip:0.5/0.125`, `views:3x4/4`,
     `around:12.5/4`, `reversed(uniform)`, `shuffled(multiclip:2,7)`, `randomcrop(uniform,0.3..1)`; `-` is None."""
     text = text.strip().lower()
-    wraps = re.fullmatch(r"(\w+)\((.*)\)", text)
-    plain = re.fullmatch(r"(\w+)(?::(.*))?", text)
-    name = wraps[1] if wraps else plain[1] if plain else text
-    if name not in SAMPLERS:
+    form = re.fullmatch(r"(\w+)(?:\((.*)\)|:(.*))?", text)
+    name = form[1] if form else text
+    if form is None or name not in SAMPLERS:
         raise ValueError(f"no sampler {name!r}{nearest(name, SAMPLERS)}; there are {', '.join(SAMPLERS)}")
     kind = SAMPLERS[name]
-    if (wraps is not None) != ("inner" in kind.__slots__):
-        form = f"{name}(uniform)" if wraps is None else f"{name}:..."
-        raise ValueError(f"sampler {text!r} is written {form}")
-    if wraps:
-        head, *words = _split(wraps[2])
-        values = [parse(head), *map(_value, words)]
-    else:
-        values = [_value(word) for word in re.split(r"[x/]", plain[2])] if plain and plain[2] else []
-    try:
-        sampler: Sampler = kind(*values)
-    except TypeError:
-        known = [f.name + ("" if f.default is MISSING else "?") for f in fields(kind)]
-        raise ValueError(f"sampler {text!r}: {name} takes {', '.join(known)}") from None
+    if (form[2] is not None) != ("inner" in kind.__slots__):
+        raise ValueError(f"sampler {text!r} is written {f'{name}:...' if form[2] is not None else f'{name}(uniform)'}")
+    words = re.split(r"[x/]", form[3]) if form[3] else _split(form[2] or "")
+    known = fields(kind)
+    needed = sum(f.default is MISSING for f in known)
+    if not needed <= len(words) <= len(known):
+        takes = ", ".join(f.name + ("" if f.default is MISSING else "?") for f in known)
+        raise ValueError(f"sampler {text!r}: {name} takes {takes}")
+    sampler: Sampler = kind(*(_value(word.strip(), f.name, str(f.type)) for word, f in zip(words, known, strict=False)))
     return sampler
 
 
@@ -367,21 +360,29 @@ def _split(text: str) -> list[str]:
             parts.append("")
         else:
             parts[-1] += letter
-    return parts
+    return parts if text else []
 
 
-def _value(word: str) -> Any:
-    word = word.strip()
-    if word in ("-", "true", "false"):
-        return {"-": None, "true": True, "false": False}[word]
-    if ".." in word:
-        return tuple(_value(part) for part in word.split("..", 1))
-    for number in (int, float):
-        try:
-            return number(word)
-        except ValueError:
-            continue
-    return word
+def _value(word: str, name: str, kind: str) -> Any:
+    """What `word` says for the field `name`, declared as `kind`."""
+    if word == "-" and kind.endswith("None"):
+        return None
+    try:
+        if kind == "Sampler":
+            return parse(word)
+        if kind == "bool":
+            return {"true": True, "false": False}[word]
+        if kind.startswith("tuple"):
+            low, high = word.split("..")
+            return float(low), float(high)
+        return int(word) if kind == "int" else float(word) if kind.startswith("float") else word
+    except (KeyError, ValueError) as error:
+        if kind == "Sampler":
+            raise
+        wanted = {"int": "a whole number", "bool": "true or false"}.get(
+            kind, "low..high" if "tuple" in kind else "a number"
+        )
+        raise ValueError(f"{name} is {wanted}, not {word!r}") from error
 
 
 def _word(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 import math
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ from vitascope.sampling import (
 )
 from vitascope.types import CLOCK, Crop, Video, digest
 
+STEADY = settings(deadline=None)
 RATES = st.sampled_from([Fraction(8), Fraction(12), Fraction(15), Fraction(24000, 1001), Fraction(25), Fraction(30)])
 
 
@@ -41,15 +43,16 @@ def shown(video: Video, times: tuple[float, ...]) -> list[int]:
 
 
 @st.composite
-def videos(draw: st.DrawFn) -> Video:
-    """Variable rates, one frame, a span inside."""
+def videos(draw: st.DrawFn) -> dict[str, Any]:
+    """Fields of a Video: variable rates, one frame, a span inside. The run-time type check draws samples of its own,
+    which hypothesis forbids here, so tests make the Video."""
     gaps = draw(st.lists(st.sampled_from([0.01, 0.033, 0.04, 0.2, 1.0]), min_size=0, max_size=80))
     times = tuple(float(t) for t in np.concatenate([[0.0], np.cumsum(gaps)]))
     duration = times[-1] + 0.04
     low = draw(st.floats(0, 0.7)) * duration
     high = low + draw(st.floats(0.2, 1.0)) * duration
     span = draw(st.sampled_from([(0.0, math.inf), (low, high)]))
-    return Video(path="v.mkv", times=times, duration=duration, width=320, height=240, span=span)
+    return {"path": "v.mkv", "times": times, "duration": duration, "width": 320, "height": 240, "span": span}
 
 
 SECONDS = st.floats(0.05, 20)
@@ -75,10 +78,12 @@ ANY = st.recursive(
 )
 
 
+@STEADY
 @given(videos(), PLAIN, st.integers(1, 20), st.none() | st.integers(0, 3))
 def test_instants_ascend_within_what_the_clip_speaks_for_and_the_video(
-    video: Video, sampler: Sampler, frames: int, seed: int | None
+    fields: dict[str, Any], sampler: Sampler, frames: int, seed: int | None
 ) -> None:
+    video = Video(**fields)
     clips = sampler(video, frames, None if seed is None else np.random.default_rng(seed))
     assert clips
     for clip in clips:
@@ -90,8 +95,12 @@ def test_instants_ascend_within_what_the_clip_speaks_for_and_the_video(
         assert set(shown(video, clip.times)) <= set(video.visible())
 
 
+@STEADY
 @given(videos(), ANY, st.integers(1, 20))
-def test_without_a_generator_nothing_is_drawn_and_plans_are_values(video: Video, sampler: Sampler, frames: int) -> None:
+def test_without_a_generator_nothing_is_drawn_and_plans_are_values(
+    fields: dict[str, Any], sampler: Sampler, frames: int
+) -> None:
+    video = Video(**fields)
     twin = parse(describe(sampler))
     assert twin == sampler
     assert hash(twin) == hash(sampler)
@@ -100,12 +109,15 @@ def test_without_a_generator_nothing_is_drawn_and_plans_are_values(video: Video,
     assert sampler(video, frames) == sampler(video, frames)
 
 
+@STEADY
 @given(videos(), ANY, st.integers(1, 9), st.integers(0, 9))
-def test_equal_generators_draw_equal_plans(video: Video, sampler: Sampler, frames: int, seed: int) -> None:
+def test_equal_generators_draw_equal_plans(fields: dict[str, Any], sampler: Sampler, frames: int, seed: int) -> None:
+    video = Video(**fields)
     draws = [sampler(video, frames, np.random.default_rng(seed)) for _ in range(2)]
     assert draws[0] == draws[1]
 
 
+@STEADY
 @given(st.integers(1, 400), RATES, st.integers(1, 64), st.sampled_from([None, 3]))
 def test_uniform_centres_are_the_floor_of_the_centre(n: int, rate: Fraction, frames: int, digits: int | None) -> None:
     video = constant(n, rate, digits)
@@ -128,8 +140,10 @@ def test_uniform_of_the_standard_clip_is_exact() -> None:
         assert clip.span == (0.0, video.duration)
 
 
+@STEADY
 @given(videos(), st.integers(2, 40))
-def test_uniform_ends_are_rounded_evenly_spaced_indices(video: Video, frames: int) -> None:
+def test_uniform_ends_are_rounded_evenly_spaced_indices(fields: dict[str, Any], frames: int) -> None:
+    video = Video(**fields)
     [clip] = Uniform("ends")(video, frames)
     seen = list(video.visible())
     expected = [seen[int(np.rint(i * (len(seen) - 1) / (frames - 1)))] for i in range(frames)]
@@ -138,11 +152,12 @@ def test_uniform_ends_are_rounded_evenly_spaced_indices(video: Video, frames: in
     assert expected[-1] == seen[-1]
 
 
-@given(st.integers(1, 4000), st.integers(1, 400), st.integers(1, 400), st.integers(1, 16))
+@STEADY
+@given(st.integers(1, 2000), st.integers(5, 400), st.integers(5, 400), st.integers(1, 16))
 def test_multiclip_counts_whole_clips_exactly(length: int, size: int, step: int, frames: int) -> None:
     """Hundredths of seconds, so that the expected count is integer arithmetic."""
     video = Video(
-        path="v", times=tuple(i / 25 for i in range(length)), duration=length / 100, width=9, height=9, span=(0, 99)
+        path="v", times=tuple(i / 25 for i in range(length)), duration=length / 100, width=9, height=9, span=(0.0, 99.0)
     )
     clips = MultiClip(size / 100, step / 100)(video, frames)
     assert len(clips) == (1 if length < size else (length - size) // step + 1)
@@ -160,6 +175,7 @@ def test_multiclip_default_stride_is_its_length_and_reads_the_span_only() -> Non
     assert clips[0].times == (2.25, 2.75, 3.25, 3.75)
 
 
+@STEADY
 @given(st.integers(1, 400), st.integers(1, 5), st.integers(1, 6), st.integers(1, 5), st.integers(1, 20))
 def test_views_are_crops_times_windows_at_equal_intervals(
     n: int, crops: int, windows: int, stride: int, frames: int
@@ -192,7 +208,7 @@ def vjepa(n: int, frames: int, clips: int, stride: int, start: int = 0) -> list[
     return plans
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.integers(1, 700), st.integers(2, 20), st.integers(1, 8), st.integers(1, 5))
 def test_vjepa_is_its_description(n: int, frames: int, clips: int, stride: int) -> None:
     video = constant(n)
@@ -260,6 +276,7 @@ def test_reversed_shuffled_and_frozen_change_only_the_order() -> None:
     assert Shuffled(Uniform())(video, 1) == Uniform()(video, 1)
 
 
+@STEADY
 @given(st.integers(1, 200), st.integers(1, 16), st.integers(1, 5), st.integers(0, 99))
 def test_random_clip_is_a_strided_window(n: int, frames: int, stride: int, seed: int) -> None:
     video = constant(n)
@@ -277,6 +294,7 @@ def test_random_clip_reaches_both_ends() -> None:
     assert shown(video, RandomClip(2)(video, 8)[0].times)[0] == 2
 
 
+@STEADY
 @given(RANGE, st.tuples(st.floats(0.3, 1.0), st.floats(1.0, 3.0)), st.integers(0, 999), st.integers(20, 700))
 def test_random_crops_keep_their_area_and_ratio(
     scale: tuple[float, float], ratio: tuple[float, float], seed: int, width: int
@@ -336,7 +354,7 @@ def test_an_empty_span_is_refused_by_name(span: tuple[float, float], sampler: Sa
         ("reversed(uniform)", Reversed(Uniform())),
         ("shuffled(multiclip:2,7)", Shuffled(MultiClip(2), 7)),
         ("frozen(reversed(uniform:ends),first)", Frozen(Reversed(Uniform("ends")), "first")),
-        ("randomcrop(randomclip:2,0.5..1,0.8..1.25,true)", RandomCrop(RandomClip(2), (0.5, 1), (0.8, 1.25), True)),
+        ("randomcrop(randomclip:2,0.5..1,0.8..1.25,true)", RandomCrop(RandomClip(2), (0.5, 1.0), (0.8, 1.25), True)),
     ],
 )
 def test_text_names_a_sampler(text: str, sampler: Sampler) -> None:
@@ -354,15 +372,16 @@ def test_text_names_a_sampler(text: str, sampler: Sampler) -> None:
         ("multiclip:nan", "seconds is a number of seconds above 0, not nan"),
         ("views:3x4/4/5", "views takes crops"),
         ("views:3x0", "clips is a whole number from 1, not 0"),
-        ("views:3x2.5", "clips is a whole number from 1, not 2.5"),
+        ("views:3x2.5", "clips is a whole number, not '2.5'"),
         ("reversed:uniform", r"is written reversed\(uniform\)"),
         ("uniform(2)", "is written uniform:"),
         ("reversed(unifrm)", "did you mean 'uniform'"),
         ("shuffled(uniform,-1)", "the seed is a whole number from 0, not -1"),
         ("frozen(uniform,last)", "frozen moment 'last'"),
-        ("randomcrop(uniform,3)", "scale is a range low..high above 0, at most 1"),
+        ("randomcrop(uniform,3)", "scale is low..high, not '3'"),
+        ("multiclip:two", "seconds is a number, not 'two'"),
         ("randomcrop(uniform,0.5..2)", "scale is a range low..high above 0, at most 1"),
-        ("randomcrop(uniform,0.5..1,1..2,7)", "flip is true or false"),
+        ("randomcrop(uniform,0.5..1,1..2,7)", "flip is true or false, not '7'"),
     ],
 )
 def test_bad_text_gets_one_line_with_the_remedy(text: str, message: str) -> None:

@@ -38,7 +38,7 @@ class PatchEmbed(nn.Module):
         block = (arch.tubelet, arch.patch, arch.patch)
         self.proj = nn.Conv3d(3, arch.dim, block, block)
 
-    def forward(self, clips: Float[Tensor, "n 3 t y x"]) -> Float[Tensor, "n d t h w"]:
+    def forward(self, clips: Float[Tensor, "n 3 f y x"]) -> Float[Tensor, "n d t h w"]:
         """Blocks to tokens."""
         tokens: Tensor = self.proj(clips)
         return tokens
@@ -54,7 +54,7 @@ class VideoViT(nn.Module):
         self.blocks = nn.ModuleList([Block(arch.dim, arch.heads, arch.mlp, arch.eps) for _ in range(arch.depth)])
         self.norm = nn.LayerNorm(arch.dim, eps=arch.eps)
 
-    def forward(self, clips: Float[Tensor, "n 3 t y x"]) -> Float[Tensor, "n t h w d"]:
+    def forward(self, clips: Float[Tensor, "n 3 f y x"]) -> Float[Tensor, "n t h w d"]:
         """Tokens after the final norm; positions are those of the grid that the clips make."""
         grid = self.grid(clips.shape)
         x = self.patch_embed(clips).flatten(2).transpose(1, 2)
