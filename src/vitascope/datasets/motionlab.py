@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from vitascope.motionlab.scene import APPEARANCES, MOTIONS, VERSION
 from vitascope.motionlab.suite import FULL, SPLITS, TINY, Size, make, shots
+from vitascope.store import cache
 from vitascope.types import Dataset, Example, Fold, nearest
 
-SIZES = {"": FULL, "-tiny": TINY}
-SUITES = {
-    "appearance": f"{len(APPEARANCES)} looks (shape and texture) of things that move at random",
-    "motion": f"{len(MOTIONS)} motions, all but one of them in reversible pairs, of things that look at random",
-    "still": f"the {len(APPEARANCES)} looks again, in one frame of each clip",
-}
 VARIANTS = {
-    suite + size: about + (" (a few dozen, to try things out)" if size else "")
-    for size in SIZES
-    for suite, about in SUITES.items()
+    "appearance": "24 looks (6 shapes by 4 textures) of things that move at random",
+    "motion": "17 motions (8 reversible pairs and stillness) of things that look at random",
+    "still": "the 24 looks again, in one frame of each clip",
+    "appearance-tiny": "the beginning of motionlab/appearance, for trying things out",
+    "motion-tiny": "the beginning of motionlab/motion, for trying things out",
+    "still-tiny": "the beginning of motionlab/still, for trying things out",
 }
 """What may follow `motionlab/`, and what it is."""
+SIZES = {"": FULL, "tiny": TINY}
 
 
 def build(variant: str, root: Path | None = None, *, seed: int = 0, quiet: bool = False) -> Dataset[int]:
@@ -34,14 +32,10 @@ def build(variant: str, root: Path | None = None, *, seed: int = 0, quiet: bool 
             f"no suite 'motionlab/{variant}'{nearest(variant, VARIANTS)}; MotionLab has {', '.join(VARIANTS)}"
         )
     suite, _, tiny = variant.partition("-")
-    size = SIZES[f"-{tiny}" if tiny else ""]
-    folder = (root or _cache()).expanduser().absolute() / f"motionlab-{VERSION}" / f"seed-{seed}"
+    size = SIZES[tiny]
+    folder = (root or cache()).expanduser().absolute() / f"motionlab-{VERSION}" / f"seed-{seed}"
     make(folder, size, seed, quiet=quiet)
     return _dataset(variant, suite, size, folder=folder, seed=seed)
-
-
-def _cache() -> Path:
-    return Path(os.environ.get("VITASCOPE_CACHE") or "~/.cache/vitascope")
 
 
 def _dataset(variant: str, suite: str, size: Size, *, folder: Path, seed: int) -> Dataset[int]:

@@ -18,6 +18,7 @@ from filelock import FileLock
 from vitascope.motionlab.render import FPS, FRAMES, render
 from vitascope.motionlab.scene import APPEARANCES, MOTIONS, VERSION, Scene, sample
 from vitascope.motionlab.write import write_picture, write_video
+from vitascope.store import write_atomic
 
 SPLITS = ("train", "test")
 CELLS = len(APPEARANCES) * len(MOTIONS)
@@ -159,6 +160,4 @@ def _mark(marker: Path, plan: list[Shot], seed: int) -> None:
         sizes[name] = len(content)
         total.update(content)
     data = {"version": VERSION, "seed": seed, "digest": total.hexdigest(), "files": sizes}
-    aside = marker.with_name(f".{marker.name}.{os.getpid()}")
-    aside.write_text(json.dumps(data), encoding="utf-8")
-    os.replace(aside, marker)
+    write_atomic(marker, json.dumps(data).encode())

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 from jaxtyping import UInt8
+
+from vitascope.store import aside
 
 QUALITY = {"preset": "ultrafast", "qp": "21", "bf": "0", "x264-params": "keyint=1:aud=0:sliced-threads=0"}
 """Every frame is coded by itself at one fixed quality: what compression does to a frame cannot depend on the frames
@@ -17,19 +18,15 @@ before it, so a clip played backwards is the reversed clip in the decoded files 
 
 def write_video(path: Path, frames: UInt8[np.ndarray, "t y x 3"], fps: float) -> None:
     """An MP4 file of H.264 (4:2:0) frames; height and width must be even. OSError when the disk refuses."""
-    aside = _aside(path)
-    try:
-        with av.open(str(aside), "w", format="mp4", container_options={"fflags": "+bitexact"}) as container:
-            stream = container.add_stream("libx264", rate=Fraction(fps), options=QUALITY)
-            stream.height, stream.width = frames.shape[1:3]
-            stream.pix_fmt = "yuv420p"
-            stream.codec_context.thread_count = 1
-            for frame in frames:
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame))))
-            container.mux(stream.encode(None))
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
+    options = {"fflags": "+bitexact"}
+    with aside(path) as temporary, av.open(str(temporary), "w", format="mp4", container_options=options) as container:
+        stream = container.add_stream("libx264", rate=Fraction(fps), options=QUALITY)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.thread_count = 1
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame))))
+        container.mux(stream.encode(None))
 
 
 def write_picture(path: Path, picture: UInt8[np.ndarray, "y x 3"]) -> None:
@@ -39,13 +36,5 @@ def write_picture(path: Path, picture: UInt8[np.ndarray, "y x 3"]) -> None:
     codec.height, codec.width = picture.shape[:2]
     codec.pix_fmt, codec.time_base = "rgb24", Fraction(1)
     packets = codec.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture))) + codec.encode(None)
-    aside = _aside(path)
-    try:
-        aside.write_bytes(b"".join(bytes(packet) for packet in packets))
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-def _aside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}")
+    with aside(path) as temporary:
+        temporary.write_bytes(b"".join(bytes(packet) for packet in packets))
