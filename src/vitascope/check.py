@@ -63,15 +63,22 @@ def _findings(encoder: Encoder, clips: Tensor) -> list[Finding]:
     shapes = _shapes(encoder.card, tokens, len(clips))
     if not shapes.ok:
         return [shapes]
+    begin = time.perf_counter()
+    again = encoder(clips)
+    float(again.clip.sum())  # reading a number waits for the device
+    seconds = time.perf_counter() - begin
+    shuffled = clips[:, :, torch.randperm(clips.shape[2], generator=generator(0)).to(clips.device)]
+    memory = peak_bytes(clips.device) / 2**20
     return [
         shapes,
         _finite(tokens),
-        _deterministic(tokens, encoder(clips)),
+        _deterministic(tokens, again),
         _batch_free(encoder, clips, tokens),
         _loaded(encoder),
-        _order("reversed", encoder, clips, torch.arange(clips.shape[2]).flip(0)),
-        _order("shuffled", encoder, clips, torch.randperm(clips.shape[2], generator=generator(0))),
-        *_speed(encoder, clips),
+        _order("reversed", tokens, encoder(clips.flip(2))),
+        _order("shuffled", tokens, encoder(shuffled)),
+        Finding("throughput", None, f"{len(clips) / seconds:.3g} clips/s, {len(clips)} at a time on {clips.device}"),
+        Finding("peak memory", None, f"{memory:.0f} MiB"),
     ]
 
 
@@ -107,10 +114,10 @@ def _loaded(encoder: Encoder) -> Finding:
     return Finding("weights", True if told else None, told or "the encoder does not say how its weights came in")
 
 
-def _order(name: str, encoder: Encoder, clips: Tensor, order: Tensor) -> Finding:
+def _order(name: str, tokens: Tokens, other: Tokens) -> Finding:
     """How far the vector moves when the frames come in another order: information, 0 for a bag of frames."""
-    there, back = encoder(clips).clip.double(), encoder(clips[:, :, order.to(clips.device)]).clip.double()
-    distance, others = _apart(there, back), _apart(there, there.roll(1, 0))
+    clip = tokens.clip.double()
+    distance, others = _apart(clip, other.clip.double()), _apart(clip, clip.roll(1, 0))
     detail = f"cosine distance {distance:.2g} to the same clips {name}; {others:.2g} between different clips"
     return Finding(name, None, detail)
 
@@ -119,14 +126,3 @@ def _apart(a: Float[Tensor, "n c"], b: Float[Tensor, "n c"]) -> float:
     """Mean cosine distance; what is left of equal vectors summed in another order is 0."""
     distance = float((1 - F.cosine_similarity(a, b)).mean())
     return distance if distance > 1e-9 else 0.0
-
-
-def _speed(encoder: Encoder, clips: Tensor) -> list[Finding]:
-    begin = time.perf_counter()
-    float(encoder(clips).clip.sum())  # reading a number waits for the device
-    rate = len(clips) / (time.perf_counter() - begin)
-    memory = peak_bytes(clips.device) / 2**20
-    return [
-        Finding("throughput", None, f"{rate:.3g} clips/s, {len(clips)} at a time on {clips.device.type}"),
-        Finding("peak memory", None, f"{memory:.0f} MiB"),
-    ]

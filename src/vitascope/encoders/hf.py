@@ -212,7 +212,7 @@ def _quiet(library: Any) -> Iterator[None]:
 
 def _folder(name: str) -> Path:
     """The folder with config.json and the weights: on the disk, else in the hub's cache, else fetched."""
-    if Path(name).is_dir():
+    if name and Path(name).is_dir():
         if not (Path(name) / "config.json").is_file():
             raise ValueError(f"{name}: no config.json there; put the model's config.json and model.safetensors there")
         return Path(name)

@@ -1,0 +1,27 @@
+"""Every encoder file in the package keeps the encoder contract; a new file is found by its existence."""
+
+import pytest
+
+from vitascope.encoder import Encoder, load
+from vitascope.encoders import variants
+from vitascope.testing import check_encoder
+
+LARGE = ("small", "base", "large", "huge", "giant")
+"""Sizes left to `vitascope check`: the same code as a tiny one, minutes on a laptop."""
+NAMES = [f"{f}/{v}" for f, found in variants().items() for v in found if not v.startswith(LARGE)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_encoder_keeps_its_promises(name: str) -> None:
+    encoder = load(name)
+    assert isinstance(encoder, Encoder)
+    assert encoder.card.name == name
+    assert encoder.card.digest
+    check_encoder(encoder, batch=2)
+
+
+@pytest.mark.parametrize("family", sorted(variants()))
+def test_a_family_says_what_it_has(family: str) -> None:
+    found = variants()[family]
+    assert all(found.values())
+    assert family == "hf" or found, f"encoders/{family}.py declares no VARIANTS: dict[str, str]"
