@@ -38,7 +38,7 @@ Work = Callable[[J], Iterable[tuple[Any, Array | None]]]
 PAGE = 4096
 START = 60.0
 """Seconds that a worker may take to start and import what it needs."""
-BOOT = "import sys; from vitascope.workers import serve; serve(*sys.argv[1:])"
+BOOT = "import sys; from vitascope.workers import serve; serve(*map(int, sys.argv[1:5]), work=sys.argv[5])"
 
 
 class Failed(NamedTuple):
@@ -212,9 +212,10 @@ class _Worker:
         with theirs, tempfile.TemporaryFile(dir=_memory()) as file:
             file.truncate(self.stride * slots)
             self.memory = np.frombuffer(mmap.mmap(file.fileno(), self.stride * slots), np.uint8)
-            arguments = [theirs.fileno(), file.fileno(), slots, self.stride, function.__module__, function.__qualname__]
+            arguments = [theirs.fileno(), file.fileno(), slots, self.stride]
+            name = f"{function.__module__}:{function.__qualname__}"
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-c", BOOT, *map(str, arguments)],
+                [sys.executable, "-P", "-c", BOOT, *map(str, arguments), name],
                 pass_fds=(theirs.fileno(), file.fileno()),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -278,9 +279,10 @@ def _memory() -> str | None:
     return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
-def serve(pipe: str, memory: str, slots: str, stride: str, module: str, name: str) -> None:
+def serve(pipe: int, memory: int, slots: int, stride: int, *, work: str) -> None:
     """The life of a worker process: jobs in, messages out, until the parent hangs up."""
-    child = _Child(Connection(int(pipe)), int(memory), int(slots), int(stride))
+    child = _Child(Connection(pipe), memory, slots, stride)
+    module, name = work.split(":")
     threading.Thread(target=child.listen, daemon=True).start()
     try:
         function: Work[Any] = reduce(getattr, name.split("."), importlib.import_module(module))  # type: ignore[assignment]

@@ -22,7 +22,7 @@ def frames(video: Video, wanted: list[int], problems: list[str]) -> Iterator[tup
     A frame that cannot be decoded is replaced by the nearest earlier one of the same video that can, or else by the
     nearest later; `problems` then says so. Raises ValueError where nothing can be decoded.
     """
-    source = _Folder(video.path) if video.kind == "frames" else _Stream(video.path, read_index(video.path))
+    source = _Folder(video.path) if video.kind == "frames" else _Stream(video.path, read_index(video.path), wanted)
     replaced: list[int] = []
     with closing(source):
         for i in wanted:
@@ -65,25 +65,29 @@ class _Stream:
 
     Seeks only to packets that the index names, feeds the decoder from exactly that packet, and believes the jump only
     if the first frame that comes out is that key frame. At a surprise it begins again from the start of the file,
-    where nothing is assumed.
+    where nothing is assumed. On the way to a frame of H.264, pictures that no other refers to are not decoded.
     """
 
-    def __init__(self, path: str, index: Index) -> None:
+    def __init__(self, path: str, index: Index, wanted: list[int]) -> None:
         self.path, self.index = path, index
-        self.seeking = not index.counted
-        self.damaged = 0
+        self.trusting = not index.counted
+        self.needed = frozenset(index.places[wanted].tolist()) if self.trusting else frozenset()
         self._begin()
 
     def _begin(self) -> None:
         """Decode from the start of the file."""
         self.container = open_file(self.path)
         self.stream = open_stream(self.container, self.index.stream)
+        self.skipping = self.trusting and self.stream.codec_context.name == "h264"
         self.packets: Iterator[Any] = self.container.demux(self.stream)
         self.place = 0
         """Number of the next packet."""
         self.count = 0
         """Frames that have come out."""
-        self.jumped = False
+        self.damaged = 0
+        """Packets that were refused."""
+        self.concealed = 0
+        """Frames that the decoder says are damaged."""
         self.expected: int | None = None
         """Time stamp of the key frame that must come out first."""
         self.ready: deque[tuple[int, Any]] = deque()
@@ -91,10 +95,10 @@ class _Stream:
 
     def frame(self, i: int) -> Any | None:
         """Frame `i`, later than any asked for before; None where it does not come out."""
-        if self.seeking and not self._approach(i):
+        if self.trusting and not self._approach(i):
             self._start_over()
         found = self._forward(i)
-        if found is None and self.jumped:
+        if found is None and self.trusting:
             self._start_over()
             found = self._forward(i)
         return found
@@ -110,11 +114,11 @@ class _Stream:
     @property
     def problems(self) -> list[str]:
         """What was wrong on the way, in words."""
-        return [f"packets that cannot be decoded: {self.damaged}"] if self.damaged else []
+        counts = {"packets that cannot be decoded": self.damaged, "frames with damage": self.concealed}
+        return [f"{what}: {n}" for what, n in counts.items() if n]
 
     def _start_over(self) -> None:
-        self.seeking = False
-        self.damaged = 0
+        self.trusting = False
         self.container.close()
         self._begin()
 
@@ -135,7 +139,7 @@ class _Stream:
             first = next((p for p in packets if p.size and p.pts == stamp), None)
         except (av.FFmpegError, StopIteration):
             return False
-        self.packets, self.place, self.jumped = chain([first], packets), place, True
+        self.packets, self.place = chain([first], packets), place
         self.expected = stamp if stamp in self.index.shown else None
         self.ready.clear()
         self.last = None
@@ -152,7 +156,7 @@ class _Stream:
                 return None
 
     def _feed(self) -> bool:
-        """Decode one packet more; False at the end, or when a jump turns out to have gone wrong."""
+        """Decode one packet more; False at the end, or where trust turns out to be misplaced."""
         try:
             packet = next(self.packets, None)
         except av.FFmpegError:
@@ -160,6 +164,8 @@ class _Stream:
             packet = None
         if packet is None:
             return False
+        if self.skipping:
+            self.stream.codec_context.skip_frame = "DEFAULT" if self.place in self.needed else "NONREF"
         self.place += packet.size > 0
         if not packet.size and packet.dts is not None:
             return True  # "the frame before once more": shown by its time, nothing to decode
@@ -167,11 +173,14 @@ class _Stream:
             decoded = packet.decode()
         except av.FFmpegError:
             self.damaged += 1
-            return True
+            return not self.trusting  # how damage is hidden depends on all that was decoded before: leave nothing out
         return all(self._take(frame) for frame in decoded)
 
     def _take(self, frame: Any) -> bool:
-        """Number a frame that came out; False if it shows that a jump has gone wrong."""
+        """Number a frame that came out; False where trust turns out to be misplaced."""
+        self.concealed += frame.is_corrupt
+        if frame.is_corrupt and self.trusting:
+            return False
         if self.index.counted:
             self.ready.append((self.count, frame))
             self.count += 1

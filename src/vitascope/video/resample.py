@@ -47,7 +47,8 @@ def resize(
     wide = np.zeros((bottom - top, right - left, 3), np.float32)
     for k in range(columns.shape[1]):
         wide += tall[:, columns[:, k] - low] * across[:, k, None]
-    return np.clip(wide + 0.5, 0, 255).astype(np.uint8)
+    rounded: npt.NDArray[np.uint8] = np.clip(wide + 0.5, 0, 255).astype(np.uint8)
+    return rounded
 
 
 def _taps(source: int, target: int, first: int, last: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
