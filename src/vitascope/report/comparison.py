@@ -1,0 +1,146 @@
+"""Compare two encoders: paired differences per task, on the examples both have, under one protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from vitascope import stats
+from vitascope.report import board as boards
+from vitascope.report.board import Board, Column, Row, Setting
+from vitascope.report.findings import Predictions, common, difference, load
+from vitascope.report.words import chance, margin, number, shown
+from vitascope.stats import Difference
+from vitascope.types import nearest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Encoder `a` minus encoder `b` on one task; percent. Plain data: `dataclasses.asdict` of it is JSON.
+
+    Where `refused` says why, there are no numbers, and `differs` lists the settings that are not the same.
+    """
+
+    task: str
+    axis: str
+    a: str
+    b: str
+    refused: str = ""
+    differs: tuple[Setting, ...] = ()
+    limited: bool = False
+    n: int = 0
+    """Examples both have; the means below are over these."""
+    only_a: int = 0
+    only_b: int = 0
+    mean_a: float | None = None
+    mean_b: float | None = None
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    """Of the paired test."""
+    adjusted: float | None = None
+    """The same after Holm over the tasks compared."""
+    needed: int | None = None
+    """Examples that would tell a difference this large, 80 times in 100."""
+
+
+def compare(runs: Sequence[Path], a: str, b: str) -> list[Comparison]:
+    """Every task that encoders `a` and `b` both have in `runs`: compared, or refused and why.
+
+    ValueError for an encoder that is not there, for the same one twice, and where they share no task.
+    """
+    board = boards.build(boards.gather(runs))
+    first, second = find(board, a), find(board, b)
+    if first == second:
+        raise ValueError(f"{shown(first.label)} is given twice; name two encoders to compare")
+    tasks = dict.fromkeys(c.task for c in board.columns)
+    found = [c for task in tasks for c in _on(board, task, first, second)]
+    if not found:
+        raise ValueError(f"{shown(first.label)} and {shown(second.label)} share no task; evaluate both on one")
+    known = [c.p for c in found if c.p is not None]
+    adjusted = iter(stats.holm(known))
+    return [replace(c, adjusted=next(adjusted)) if c.p is not None else c for c in found]
+
+
+def find(board: Board, name: str) -> Row:
+    """The row of the encoder called `name`; ValueError where there is none, or more than one."""
+    rows = [row for row in board.rows if name in (row.label, row.encoder)]
+    if len(rows) == 1:
+        return rows[0]
+    labels = [row.label for row in board.rows]
+    if rows:
+        raise ValueError(
+            f"encoder {name!r} was evaluated with several cards; say which: {', '.join(r.label for r in rows)}"
+        )
+    raise ValueError(f"no results of encoder {name!r}{nearest(name, labels)}; there are {', '.join(labels)}")
+
+
+def _on(board: Board, task: str, a: Row, b: Row) -> list[Comparison]:
+    columns = [c for c in board.columns if c.task == task]
+    shared = [c for c in columns if a.index in c.cells and b.index in c.cells]
+    if shared:
+        return [_pair(c, a, b) for c in shared]
+    ours, theirs = (next((c for c in columns if row.index in c.cells), None) for row in (a, b))
+    if ours is None or theirs is None:
+        return []
+    differs = tuple(boards.differing(ours.settings, theirs.settings))
+    reason = "one of them is limited" if ours.limited != theirs.limited else "they were not asked the same thing"
+    return [Comparison(task=task, axis=ours.axis, a=a.label, b=b.label, refused=reason, differs=differs)]
+
+
+def _pair(column: Column, a: Row, b: Row) -> Comparison:
+    base = Comparison(task=column.task, axis=column.axis, a=a.label, b=b.label, limited=column.limited)
+    ours, theirs = load(column.cells[a.index]), load(column.cells[b.index])
+    if ours is None or theirs is None:
+        whose = shown(a.label if ours is None else b.label)
+        return replace(base, refused=f"the predictions of {whose} are not there; evaluate it again")
+    found = difference(ours, theirs)
+    if found is None:
+        return replace(base, refused="they have no example in common")
+    return _numbers(base, (ours, theirs), found)
+
+
+def _numbers(base: Comparison, both: tuple[Predictions, Predictions], found: Difference) -> Comparison:
+    (ours, theirs), (in_a, in_b) = both, common(*both)
+    return replace(
+        base,
+        n=found.n,
+        only_a=len(ours.key) - found.n,
+        only_b=len(theirs.key) - found.n,
+        mean_a=float(ours.outcome[in_a].mean()),
+        mean_b=float(theirs.outcome[in_b].mean()),
+        value=found.value,
+        low=found.low,
+        high=found.high,
+        p=found.p,
+        needed=found.needed(),
+    )
+
+
+def compare_text(found: Sequence[Comparison]) -> str:
+    """Comparisons as lines for a terminal."""
+    lines = [f"{shown(found[0].a)} minus {shown(found[0].b)}, points, 95 % interval, p after Holm"] if found else []
+    width = max((len(shown(c.task)) for c in found), default=0)
+    for one in found:
+        lines += [f"{shown(one.task):<{width}}  {_line(one)}", *(" " * (width + 2) + note for note in _notes(one))]
+    return "\n".join(lines)
+
+
+def _line(one: Comparison) -> str:
+    if one.value is None or one.mean_a is None or one.mean_b is None:
+        return f"not compared: {one.refused}"
+    gap = margin(Difference(one.value, one.low, one.high, 1.0, one.n))
+    return f"{number(one.mean_a)} − {number(one.mean_b)} = {gap}  {chance(one.adjusted or 0.0)}  n = {one.n}"
+
+
+def _notes(one: Comparison) -> list[str]:
+    notes = [f"{s.name}: {s.ours} | {s.theirs}" for s in one.differs]
+    if one.only_a or one.only_b:
+        notes.append(f"on the common examples; left out: {one.only_a} of the first, {one.only_b} of the second")
+    if one.limited:
+        notes.append("limited: never publish")
+    if one.needed is not None and (one.adjusted or 0.0) >= 0.05:
+        notes.append(f"not separable; about {one.needed:,} examples would tell a difference this large")
+    return notes

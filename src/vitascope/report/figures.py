@@ -1,0 +1,177 @@
+"""Figures as plain geometry: places in percent of the plot, so that the page scales them and text keeps its size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from math import floor, log10
+from typing import NamedTuple
+
+from vitascope.report.board import Column, Row
+from vitascope.report.findings import Standing
+from vitascope.report.words import number, shown, valued
+from vitascope.results import Score
+
+LINE = 17
+"""Pixels between two labels that must not touch."""
+
+
+class Axis(NamedTuple):
+    """A scale from `low` to `high` and the values it is marked at."""
+
+    low: float
+    high: float
+    ticks: tuple[float, ...]
+
+    def at(self, value: float) -> float:
+        """Place of `value` along the axis, percent."""
+        return round(100 * (value - self.low) / (self.high - self.low), 2)
+
+
+class Point(NamedTuple):
+    """A mark: place and whiskers in percent from left and top; the label's offset in pixels, and its side."""
+
+    row: int
+    label: str
+    x: float
+    y: float
+    x_span: tuple[float, float]
+    y_span: tuple[float, float]
+    nudge: float
+    left: bool
+    tip: str
+
+
+class Scatter(NamedTuple):
+    """Appearance against motion."""
+
+    x: Axis
+    y: Axis
+    height: float
+    points: tuple[Point, ...]
+
+
+class Mark(NamedTuple):
+    """One encoder in a strip."""
+
+    row: int
+    at: float
+    span: tuple[float, float]
+
+
+class Strip(NamedTuple):
+    """A labelled line of marks; `tip` reads their values out."""
+
+    label: str
+    marks: tuple[Mark, ...]
+    text: str
+    tip: str
+
+
+def axis(scores: Sequence[Score]) -> Axis:
+    """A scale around all intervals, with four or so round steps, within 0 to 100."""
+    lows = [s.value if s.low is None else s.low for s in scores]
+    highs = [s.value if s.high is None else s.high for s in scores]
+    step = _round(max(max(highs) - min(lows), 4.0) / 4)
+    low = max(floor(min(lows) / step) * step, 0.0)
+    count = 1
+    while low + count * step < min(max(highs), 100.0):
+        count += 1
+    ticks = tuple(low + i * step for i in range(count + 1) if low + i * step <= 100)
+    return Axis(low, ticks[-1] if ticks[-1] >= max(highs) else 100.0, ticks)
+
+
+def _round(step: float) -> float:
+    size = 10.0 ** floor(log10(step))
+    return next(size * m for m in (1, 2, 5, 10) if size * m >= step)
+
+
+def scatter(rows: Sequence[Row], appearance: Standing, motion: Standing) -> Scatter | None:
+    """The report's figure, of the encoders known on both axes; None where there are none."""
+    both = [row for row in rows if row.index in appearance.scores and row.index in motion.scores]
+    if not both:
+        return None
+    x = axis([appearance.scores[row.index] for row in both])
+    y = axis([motion.scores[row.index] for row in both])
+    height = max(400.0, LINE * len(both) + 40.0)
+    points = [_point(row, (x, y), appearance.scores[row.index], motion.scores[row.index]) for row in both]
+    nudges = _nudges([p.y / 100 * height for p in points], height)
+    placed = [p._replace(nudge=n, left=_leftward(p, points, height)) for p, n in zip(points, nudges, strict=True)]
+    return Scatter(x, y, height, tuple(placed))
+
+
+def _leftward(point: Point, points: Sequence[Point], height: float) -> bool:
+    """Whether the label goes to the left: near the right edge, or where another mark is close on the right."""
+    near = [p for p in points if 0 < p.x - point.x < 10 and abs(p.y - point.y) / 100 * height < LINE]
+    return point.x > 55 or (bool(near) and point.x > 25)
+
+
+def _point(row: Row, axes: tuple[Axis, Axis], across: Score, up: Score) -> Point:
+    high, low = (100 - place for place in _span(axes[1], up))
+    return Point(
+        row=row.index,
+        label=shown(row.label),
+        x=axes[0].at(across.value),
+        y=round(100 - axes[1].at(up.value), 2),
+        x_span=_span(axes[0], across),
+        y_span=(round(low, 2), round(high, 2)),
+        nudge=0.0,
+        left=False,
+        tip=f"{shown(row.label)}\nappearance {valued(across)}\nmotion {valued(up)}",
+    )
+
+
+def _span(scale: Axis, score: Score) -> tuple[float, float]:
+    low = score.value if score.low is None else score.low
+    high = score.value if score.high is None else score.high
+    return scale.at(low), scale.at(high)
+
+
+def _nudges(tops: Sequence[float], height: float) -> list[float]:
+    """Vertical offsets that keep labels a line apart: pushed down in order, then back up from the lower edge."""
+    order = sorted(range(len(tops)), key=lambda i: tops[i])
+    placed = list(tops)
+    for before, here in pairwise(order):
+        placed[here] = max(placed[here], placed[before] + LINE)
+    limit = float(height)
+    for here in reversed(order):
+        placed[here] = min(placed[here], limit)
+        limit = placed[here] - LINE
+    return [round(p - t, 1) for p, t in zip(placed, tops, strict=True)]
+
+
+def standings(column: Column, rows: Sequence[Row], standing: Standing) -> tuple[Axis, list[Strip]]:
+    """One strip for each encoder of a column, the best first, with its interval."""
+    scale = axis(list(standing.scores.values()))
+    labels = {row.index: shown(row.label) for row in rows}
+    strips = []
+    for row in standing.order():
+        score = standing.scores[row]
+        mark = Mark(row, scale.at(score.value), _span(scale, score))
+        strips.append(Strip(labels[row], (mark,), valued(score), f"{labels[row]}\n{column.task} {valued(score)}"))
+    return scale, strips
+
+
+PERCENT = Axis(0.0, 100.0, (0.0, 25.0, 50.0, 75.0, 100.0))
+
+
+def classes(column: Column, rows: Sequence[Row]) -> list[Strip]:
+    """One strip for each class with a mark for each encoder, the class that is right most often first."""
+    held: dict[str, dict[int, Score]] = {}
+    for row, result in column.cells.items():
+        for name, score in result.per_class.items():
+            held.setdefault(name, {})[row] = score
+    labels = {row.index: shown(row.label) for row in rows}
+    ordered = sorted(held.items(), key=lambda item: (-_mean(item[1]), item[0]))
+    return [_class_strip(name, scores, labels) for name, scores in ordered]
+
+
+def _mean(scores: Mapping[int, Score]) -> float:
+    return sum(s.value for s in scores.values()) / len(scores)
+
+
+def _class_strip(name: str, scores: Mapping[int, Score], labels: Mapping[int, str]) -> Strip:
+    marks = tuple(Mark(row, PERCENT.at(s.value), _span(PERCENT, s)) for row, s in scores.items())
+    best = sorted(scores, key=lambda row: -scores[row].value)
+    tip = "\n".join([shown(name), *(f"{labels[row]} {valued(scores[row])}" for row in best)])
+    return Strip(shown(name), marks, number(_mean(scores)), tip)

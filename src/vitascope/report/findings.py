@@ -1,0 +1,164 @@
+"""What the saved predictions of a column say: paired differences, tiers and confusions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import combinations
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy import ndarray
+
+from vitascope import stats
+from vitascope.report.board import Board, Column
+from vitascope.results import Result, Score, read_predictions
+from vitascope.stats import Difference
+
+SEED = 0
+"""Of every interval drawn here, each with a generator of its own: what else is in the run changes nothing."""
+ALPHA = 0.05
+
+
+class Confusion(NamedTuple):
+    """Examples of class `truth` taken for class `guess`: `wrong` of the `of` there are."""
+
+    truth: str
+    guess: str
+    wrong: int
+    of: int
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """One result's outcomes (percent), by fold and example."""
+
+    key: ndarray
+    outcome: ndarray
+    group: ndarray
+    truth: Sequence[str] = ()
+    guess: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How encoders (by row index) compare: differences first minus second, their p after Holm, and tiers from those.
+
+    `tiers` is empty where some difference is unknown or there is nothing to compare.
+    """
+
+    scores: Mapping[int, Score]
+    pairs: Mapping[tuple[int, int], Difference] = field(default_factory=dict)
+    p: Mapping[tuple[int, int], float] = field(default_factory=dict)
+    tiers: Mapping[int, int] = field(default_factory=dict)
+
+    def order(self) -> list[int]:
+        """Row indices, the best first."""
+        return sorted(self.scores, key=lambda row: -self.scores[row].value)
+
+    def difference(self, a: int, b: int) -> Difference | None:
+        """Row a minus row b, where known."""
+        if (a, b) in self.pairs:
+            return self.pairs[a, b]
+        return _flipped(self.pairs[b, a]) if (b, a) in self.pairs else None
+
+    def adjusted(self, a: int, b: int) -> float:
+        """The p-value of their difference after Holm; 1 where it is not known."""
+        return self.p.get((a, b), self.p.get((b, a), 1.0))
+
+
+def _flipped(found: Difference) -> Difference:
+    low, high = (None if x is None else -x for x in (found.high, found.low))
+    return found._replace(value=-found.value, low=low, high=high)
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that a column's predictions say; `confusions` by row index."""
+
+    standing: Standing
+    confusions: Mapping[int, Sequence[Confusion]]
+
+
+def examine(column: Column) -> Findings:
+    """Read the predictions of `column` once and draw all from them."""
+    loaded = {row: load(result) for row, result in column.cells.items()}
+    kept = {row: found for row, found in loaded.items() if found is not None}
+    pairs = {(i, j): difference(kept[i], kept[j]) for i, j in combinations(kept, 2)}
+    known = {pair: found for pair, found in pairs.items() if found is not None}
+    scores = {row: result.headline for row, result in column.cells.items()}
+    return Findings(rank(scores, known), {row: confusions(found) for row, found in kept.items()})
+
+
+def load(result: Result) -> Predictions | None:
+    """The predictions of a result gathered by `board.gather`; None where none were kept."""
+    path = Path(result.predictions)
+    if not result.predictions or not path.is_file():
+        return None
+    columns = read_predictions(path)
+    if not {"id", "outcome"} <= columns.keys():
+        raise ValueError(f"{path}: no columns id and outcome, only {', '.join(columns)}; evaluate again")
+    key = np.array(
+        [f"{f}/{i}" for f, i in zip(columns.get("fold", [0] * len(columns["id"])), columns["id"], strict=True)]
+    )
+    named = [g or i for g, i in zip(columns.get("group", columns["id"]), columns["id"], strict=True)]
+    group = np.unique(np.array(named), return_inverse=True)[1] if named else np.zeros(0, int)
+    classes = result.settings.get("classes", [])
+    first = [int(top[0]) if top else -1 for top in columns.get("top", [])]
+    guess = [str(classes[g]) if 0 <= g < len(classes) else "" for g in first]
+    return Predictions(key, np.array(columns["outcome"], float), group, columns.get("label", ()), guess)
+
+
+def common(a: Predictions, b: Predictions) -> tuple[ndarray, ndarray]:
+    """Positions in `a` and in `b` of the examples both have, in one order."""
+    if np.array_equal(a.key, b.key):
+        every = np.arange(len(a.key))
+        return every, every
+    _, in_a, in_b = np.intersect1d(a.key, b.key, return_indices=True)
+    return in_a, in_b
+
+
+def difference(a: Predictions, b: Predictions) -> Difference | None:
+    """The paired difference over the common examples; None where there are none."""
+    in_a, in_b = common(a, b)
+    if not len(in_a):
+        return None
+    return stats.paired(a.outcome[in_a], b.outcome[in_b], a.group[in_a], rng=np.random.default_rng(SEED))
+
+
+def rank(scores: Mapping[int, Score], pairs: Mapping[tuple[int, int], Difference]) -> Standing:
+    """Tiers of encoders from all their differences."""
+    adjusted = dict(zip(pairs, stats.holm([d.p for d in pairs.values()]), strict=True))
+    rows = list(scores)
+    if len(rows) < 2 or len(pairs) < len(rows) * (len(rows) - 1) // 2:
+        return Standing(scores, pairs, adjusted)
+
+    known = Standing(scores, pairs, adjusted)
+    tier = stats.tiers([scores[row].value for row in rows], lambda i, j: known.adjusted(rows[i], rows[j]) < ALPHA)
+    return replace(known, tiers=dict(zip(rows, tier, strict=True)))
+
+
+def overall(board: Board, standings: Mapping[str, Standing], axis: str) -> Standing | None:
+    """The standing on an axis: means over its main columns, of the encoders that are in all of them."""
+    columns = board.main(axis)
+    rows = [row.index for row in board.rows if columns and all(row.index in c.cells for c in columns)]
+    if not rows:
+        return None
+    sets = [c.any.dataset for c in columns]
+    held = [standings[c.task] for c in columns]
+    scores = {row: stats.average([s.scores[row] for s in held], sets) for row in rows}
+    found = {pair: [d for d in (s.difference(*pair) for s in held) if d is not None] for pair in combinations(rows, 2)}
+    whole = {pair: stats.average_difference(d, sets) for pair, d in found.items() if len(d) == len(held)}
+    return rank(scores, whole)
+
+
+def confusions(found: Predictions, most: int = 5) -> list[Confusion]:
+    """The most frequent mistakes, as pairs of classes."""
+    if len(found.guess) != len(found.truth):
+        return []
+    of = Counter(found.truth)
+    wrong = Counter((t, g) for t, g in zip(found.truth, found.guess, strict=True) if g and t != g)
+    ranked = sorted(wrong.items(), key=lambda item: (-item[1], item[0]))
+    return [Confusion(truth, guess, count, of[truth]) for (truth, guess), count in ranked[:most]]

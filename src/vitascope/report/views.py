@@ -1,0 +1,238 @@
+"""Views: what each part of the page shows, as plain values ready to be set in type."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from vitascope.report import board as boards
+from vitascope.report import words
+from vitascope.report.board import Board, Column, Row, Setting
+from vitascope.report.findings import ALPHA, Standing
+from vitascope.report.words import number, shown
+from vitascope.results import Result, Score
+
+MOST = 200
+"""Missing examples listed for one reason; the rest are in the results file."""
+TITLES = {"appearance": "Appearance", "motion": "Motion", "": "Other"}
+
+
+class Cell(NamedTuple):
+    """A score in the table; `tier` 0 where no ranking is possible."""
+
+    value: str
+    interval: str = ""
+    tier: int = 0
+    seen: bool = False
+    sort: float = -1.0
+    tip: str = ""
+
+
+class Head(NamedTuple):
+    """Over a column of scores."""
+
+    dataset: str
+    probe: str
+    limited: bool = False
+    tip: str = ""
+
+
+class Table(NamedTuple):
+    """Encoders by tasks: (title, columns) of each axis, heads, and the cells of each row."""
+
+    groups: tuple[tuple[str, int], ...]
+    heads: tuple[Head, ...]
+    rows: tuple[tuple[Row, tuple[Cell, ...]], ...]
+
+
+class Apart(NamedTuple):
+    """A column that may not be ranked with the main one, and what differs."""
+
+    title: str
+    limited: bool
+    differs: Sequence[Setting]
+    table: Table
+
+
+class Gap(NamedTuple):
+    """A cell of the matrix of differences: `sign` is 0 where the two are not separable."""
+
+    text: str
+    sign: int
+    tip: str
+
+
+class Lost(NamedTuple):
+    """A result without all its test examples, and how far those could move it."""
+
+    row: Row
+    task: str
+    expected: int
+    scored: int
+    reach: str
+
+
+class Absent(NamedTuple):
+    """Missing examples of a dataset for some encoders: reason, examples, and how many more there are."""
+
+    dataset: str
+    encoders: str
+    reasons: tuple[tuple[str, tuple[str, ...], int], ...]
+    total: int
+
+
+class Cost(NamedTuple):
+    """Where an encoder's time on a dataset went: (phase, seconds, percent of the longest)."""
+
+    row: Row
+    dataset: str
+    parts: tuple[tuple[str, str, float], ...]
+    total: str
+    rate: str
+
+
+def table(board: Board, columns: Sequence[Column], standings: Mapping[str, Standing]) -> Table:
+    """The table of `columns`, with the mean of an axis behind its tasks where `standings` has it by the axis's name."""
+    groups: list[tuple[str, int]] = []
+    heads: list[Head] = []
+    cells: dict[int, list[Cell]] = {row.index: [] for row in board.rows}
+    for axis in boards.AXES:
+        members = [c for c in columns if c.axis == axis]
+        parts = [(_head(c), standings.get(c.task), c.cells) for c in members]
+        if axis in standings and len(members) > 1:
+            parts.append((Head("mean of", axis), standings[axis], {}))
+        for head, standing, results in parts:
+            heads.append(head)
+            for row, line in cells.items():
+                line.append(_cell(results.get(row), standing, row))
+        if parts:
+            groups.append((TITLES[axis], len(parts)))
+    present = [row for row in board.rows if any(row.index in c.cells for c in columns)]
+    return Table(tuple(groups), tuple(heads), tuple((row, tuple(cells[row.index])) for row in present))
+
+
+def _head(column: Column) -> Head:
+    result = column.any
+    measure = next(iter(result.scores))
+    classes = len(column.settings.get("classes", ()))
+    guess = f"\n{classes} classes: guessing gives {number(100 / classes)}" if classes else ""
+    return Head(shown(result.dataset), shown(result.probe), column.limited, f"{measure}, percent{guess}")
+
+
+def _cell(result: Result | None, standing: Standing | None, row: int) -> Cell:
+    score = result.headline if result else standing.scores.get(row) if standing else None
+    if score is None:
+        return Cell("–")
+    tier = standing.tiers.get(row, 0) if standing else 0
+    notes = [words.valued(score)] + ([f"tier {tier}"] if tier else [])
+    if result:
+        notes += [f"{n} {number(s.value)}" for n, s in list(result.scores.items())[1:]]
+        notes += [f"{result.n} of {result.expected} examples", f"protocol {result.protocol}"]
+        notes += ["† met this data set in pretraining"] if result.seen else []
+    seen = result is not None and result.seen
+    return Cell(number(score.value), words.interval(score), tier, seen, score.value, "\n".join(notes))
+
+
+def apart(board: Board) -> list[Apart]:
+    """The columns shown apart."""
+    found = []
+    for column in board.apart():
+        differs = boards.differing(column.settings, board.main_of(column).settings)
+        found.append(Apart(shown(column.task), column.limited, differs, table(board, [column], {})))
+    return found
+
+
+def matrix(standing: Standing, rows: Sequence[Row]) -> list[tuple[Row, list[Gap]]]:
+    """Row encoder minus column encoder, both in the order of the standing; empty without differences."""
+    by_index = {row.index: row for row in rows}
+    order = standing.order() if standing.pairs else []
+    return [(by_index[i], [_gap(standing, by_index[i], by_index[j]) for j in order]) for i in order]
+
+
+def _gap(standing: Standing, a: Row, b: Row) -> Gap:
+    found = standing.difference(a.index, b.index)
+    if found is None:
+        return Gap("", 0, "")
+    p = standing.adjusted(a.index, b.index)
+    sign = 0 if p >= ALPHA else 1 if found.value > 0 else -1
+    notes = [
+        f"{shown(a.label)} − {shown(b.label)}",
+        words.margin(found),
+        f"{words.chance(p)} after Holm, n = {found.n}",
+    ]
+    needed = found.needed()
+    if sign == 0:
+        notes.append("not separable" + (f"; would take about {needed:,} examples" if needed else ""))
+    return Gap(words.signed(found.value), sign, "\n".join(notes))
+
+
+def lost(board: Board) -> list[Lost]:
+    """Results with test examples that were not scored."""
+    found = []
+    for column in board.columns:
+        for row in board.rows:
+            result = column.cells.get(row.index)
+            if result is not None and result.n < result.expected:
+                reach = words.interval(words.reach(result))
+                found.append(Lost(row, shown(column.task), result.expected, result.n, reach))
+    return found
+
+
+def absent(board: Board) -> list[Absent]:
+    """Missing examples by dataset and reason; encoders that miss the same ones share an entry."""
+    held: dict[tuple[str, tuple[tuple[str, str], ...]], dict[str, None]] = {}
+    for column in board.columns:
+        for row in board.rows:
+            result = column.cells.get(row.index)
+            if result is not None and result.missing:
+                key = (result.dataset, tuple(sorted(result.missing.items())))
+                held.setdefault(key, {})[shown(row.label)] = None
+    return [_absent(dataset, missing, list(who), len(board.rows)) for (dataset, missing), who in held.items()]
+
+
+def _absent(dataset: str, missing: Sequence[tuple[str, str]], who: Sequence[str], of: int) -> Absent:
+    reasons: dict[str, list[str]] = {}
+    for name, why in missing:
+        reasons.setdefault(shown(why), []).append(shown(name))
+    listed = tuple(
+        (why, tuple(names[:MOST]), max(len(names) - MOST, 0))
+        for why, names in sorted(reasons.items(), key=lambda item: -len(item[1]))
+    )
+    return Absent(shown(dataset), "every encoder" if len(who) == of else ", ".join(who), listed, len(missing))
+
+
+def costs(board: Board) -> list[Cost]:
+    """Seconds of each encoder on each dataset by phase; one embedding serves all probes, whose seconds add up.
+
+    `embed` is the time by the clock in which decoding and encoding overlapped: no phase of its own.
+    """
+    held: dict[tuple[int, str, bool], list[Result]] = {}
+    for row in board.rows:
+        for column in board.columns:
+            result = column.cells.get(row.index)
+            if result is not None and result.seconds:
+                held.setdefault((row.index, result.dataset, result.limited), []).append(result)
+    phases = {key: _phases(found) for key, found in held.items()}
+    longest = max((sum(p.values()) for p in phases.values()), default=0.0) or 1.0
+    return [_cost(board.rows[key[0]], found, phases[key], longest) for key, found in held.items()]
+
+
+def _phases(found: Sequence[Result]) -> dict[str, float]:
+    names = dict.fromkeys(name for r in found for name in r.seconds)
+    shared = {"decode", "encode"} & names.keys()
+    spent = {name: [r.seconds.get(name, 0.0) for r in found] for name in names if not (name == "embed" and shared)}
+    return {name: sum(each) if name == "probe" else max(each) for name, each in spent.items()}
+
+
+def _cost(row: Row, found: Sequence[Result], phases: Mapping[str, float], longest: float) -> Cost:
+    parts = tuple((shown(k), words.lasted(v), round(100 * v / longest, 2)) for k, v in phases.items())
+    wall = max(r.seconds.get("embed", r.seconds.get("encode", 0.0)) for r in found)
+    examples = found[0].settings.get("dataset", {}).get("examples", 0)
+    rate = f"{examples / wall:,.1f} examples/s" if wall > 0 and examples else "vectors from the store"
+    return Cost(row, shown(found[0].dataset), parts, words.lasted(sum(phases.values())), rate)
+
+
+def spread(scores: Mapping[int, Score]) -> str:
+    """Lowest and highest of some scores, in words."""
+    values = sorted(s.value for s in scores.values())
+    return number(values[0]) if len(values) == 1 else f"{number(values[0])} to {number(values[-1])}"

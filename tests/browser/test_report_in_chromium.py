@@ -1,0 +1,153 @@
+"""The report in a real browser: quiet, offline, no wider than a phone, in both themes."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import runpy
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vitascope import report
+
+FAKE = runpy.run_path(str(Path(__file__).parents[1] / "fixtures" / "fake_run.py"))
+BROWSER = next((path for path in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if path), None)
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium on this machine")
+QUIET = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-extensions",
+    "--host-resolver-rules=MAP * ~NOTFOUND",
+    "--virtual-time-budget=3000",
+    "--enable-logging=stderr",
+    "--v=0",
+)
+FRAME = """<!doctype html><meta charset="utf-8">
+<iframe srcdoc="{page}" style="border:0;width:{width}px;height:900px"></iframe>
+<pre id="answer"></pre><script>
+onload = () => {{
+  const page = document.querySelector("iframe").contentDocument;
+  const answer = {question};
+  document.getElementById("answer").textContent = JSON.stringify(answer);
+}};
+</script>"""
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> str:
+    run = FAKE["fake_run"](tmp_path_factory.mktemp("runs") / "run")
+    return report.write(run, formats=["html"])["html"].read_text(encoding="utf-8")
+
+
+def browse(folder: Path, url: str, *more: str) -> subprocess.CompletedProcess[str]:
+    command = [str(BROWSER), *QUIET, f"--user-data-dir={folder / 'profile'}", *more, "--dump-dom", url]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+
+
+@pytest.fixture
+def ask(page: str, tmp_path: Path) -> Callable[..., Any]:
+    """The value of a JavaScript expression over `page`, the report in a frame of some width, all details open."""
+
+    def value(question: str, width: int = 390) -> Any:
+        opened = page.replace("<details", "<details open")
+        frame = FRAME.format(page=html.escape(opened), width=width, question=question)
+        (tmp_path / "frame.html").write_text(frame, encoding="utf-8")
+        found = browse(tmp_path, (tmp_path / "frame.html").as_uri())
+        text = re.search(r'<pre id="answer">(.*?)</pre>', found.stdout, re.DOTALL)
+        assert text is not None, found.stderr[-2000:]
+        return json.loads(html.unescape(text[1]))
+
+    return value
+
+
+def test_quiet_and_offline(page: str, tmp_path: Path) -> None:
+    (tmp_path / "report.html").write_text(page, encoding="utf-8")
+    log = tmp_path / "net.json"
+    found = browse(tmp_path, (tmp_path / "report.html").as_uri(), f"--log-net-log={log}")
+    assert "CONSOLE" not in found.stderr
+    assert '<button type="button" id="theme">' in found.stdout, "the script ran"
+    asked = set(re.findall(r'"url":"((?:https?|wss?|file):[^"]*)"', log.read_text(encoding="utf-8")))
+    ours = {url for url in asked if "google" not in url and "gvt1" not in url}
+    assert ours <= {(tmp_path / "report.html").as_uri()}, "what the page fetched beside itself"
+
+
+@pytest.mark.parametrize("width", [320, 390, 1280])
+def test_no_wider_than_the_window(ask: Callable[..., Any], width: int) -> None:
+    size = ask("[page.documentElement.scrollWidth, page.documentElement.clientWidth]", width)
+    assert size[0] <= size[1] <= width
+
+
+def test_wide_tables_scroll_in_their_own_box(ask: Callable[..., Any]) -> None:
+    boxes = ask("[...page.querySelectorAll('.scroll')].map(e => [e.scrollWidth, e.clientWidth, e.offsetWidth])", 320)
+    assert any(inner > outer for inner, outer, _ in boxes)
+    assert all(width <= 320 for _, _, width in boxes)
+
+
+def test_themes_differ_and_the_button_turns_them(ask: Callable[..., Any]) -> None:
+    first, second, third = ask(
+        """(() => {
+          const ground = () => page.defaultView.getComputedStyle(page.body).backgroundColor;
+          const seen = [ground()];
+          for (let i = 0; i < 2; i++) { page.getElementById("theme").click(); seen.push(ground()); }
+          return seen;
+        })()"""
+    )
+    assert first != second
+    assert first == third
+
+
+def test_clicking_a_heading_sorts(ask: Callable[..., Any]) -> None:
+    orders = ask(
+        """(() => {
+          const table = page.querySelector(".scores");
+          const heads = table.tHead.rows[table.tHead.rows.length - 1].cells;
+          const order = () => [...table.tBodies[0].rows].map(r => Number(r.cells[2].dataset.value));
+          const seen = [order()];
+          for (let i = 0; i < 2; i++) { heads[2].click(); seen.push(order()); }
+          return seen;
+        })()"""
+    )
+    assert orders[1] == sorted(orders[0], reverse=True)
+    assert orders[2] == sorted(orders[0])
+    assert orders[0] not in orders[1:]
+
+
+def test_pointing_reads_out_the_numbers_as_text(ask: Callable[..., Any]) -> None:
+    shown = ask(
+        """(() => {
+          const strips = [...page.querySelectorAll(".tall .strip[data-tip]")];
+          const strip = strips.find(e => e.dataset.tip.startsWith("<script>"));
+          const place = {bubbles: true, clientX: 5, clientY: 5};
+          strip.dispatchEvent(new page.defaultView.PointerEvent("pointermove", place));
+          const tip = page.getElementById("tip");
+          return [tip.hidden, tip.textContent, tip.children.length];
+        })()"""
+    )
+    assert shown[0] is False
+    assert shown[1].startswith(FAKE["NASTY"])
+    assert "vit/small" in shown[1]
+    assert shown[2] == 0
+
+
+def test_labels_of_the_scatter_stay_inside(ask: Callable[..., Any]) -> None:
+    outside = ask(
+        """(() => {
+          const box = page.querySelector("figure").getBoundingClientRect();
+          return [...page.querySelectorAll("figure .label")].map(e => e.getBoundingClientRect())
+            .filter(r => r.left < box.left || r.right > box.right || r.top < box.top || r.bottom > box.bottom).length;
+        })()""",
+        1280,
+    )
+    assert outside == 0
