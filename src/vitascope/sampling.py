@@ -324,7 +324,7 @@ def parse(text: str) -> Sampler:
     kind = SAMPLERS[name]
     if (form[2] is not None) != ("inner" in kind.__slots__):
         raise ValueError(f"sampler {text!r} is written {f'{name}:...' if form[2] is not None else f'{name}(uniform)'}")
-    words = re.split(r"[x/]", form[3]) if form[3] else _split(form[2] or "")
+    words = re.split("[x/]" if kind is Views else "/", form[3]) if form[3] else _split(form[2] or "")
     known = fields(kind)
     needed = sum(f.default is MISSING for f in known)
     if not needed <= len(words) <= len(known):
@@ -379,9 +379,7 @@ def _value(word: str, name: str, kind: str) -> Any:
     except (KeyError, ValueError) as error:
         if kind == "Sampler":
             raise
-        wanted = {"int": "a whole number", "bool": "true or false"}.get(
-            kind, "low..high" if "tuple" in kind else "a number"
-        )
+        wanted = {"i": "a whole number", "b": "true or false", "t": "low..high"}.get(kind[0], "a number")
         raise ValueError(f"{name} is {wanted}, not {word!r}") from error
 
 

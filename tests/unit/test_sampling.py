@@ -25,6 +25,7 @@ from vitascope.sampling import (
     describe,
     parse,
 )
+from vitascope.testing import check_sampler
 from vitascope.types import CLOCK, Crop, Video, digest
 
 STEADY = settings(deadline=None)
@@ -379,6 +380,8 @@ def test_text_names_a_sampler(text: str, sampler: Sampler) -> None:
         ("shuffled(uniform,-1)", "the seed is a whole number from 0, not -1"),
         ("frozen(uniform,last)", "frozen moment 'last'"),
         ("randomcrop(uniform,3)", "scale is low..high, not '3'"),
+        ("vjepa:3x8", "clips is a whole number, not '3x8'"),
+        ("shuffled()", r"shuffled takes inner, seed\?"),
         ("multiclip:two", "seconds is a number, not 'two'"),
         ("randomcrop(uniform,0.5..2)", "scale is a range low..high above 0, at most 1"),
         ("randomcrop(uniform,0.5..1,1..2,7)", "flip is true or false, not '7'"),
@@ -388,6 +391,14 @@ def test_bad_text_gets_one_line_with_the_remedy(text: str, message: str) -> None
     with pytest.raises(ValueError, match=message) as caught:
         parse(text)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["uniform", "multiclip:0.3/0.1", "views", "vjepa", "around", "randomclip", "randomclip:4/2", "frozen(views)"],
+)
+def test_samplers_keep_the_shipped_contract(text: str) -> None:
+    check_sampler(parse(text))
 
 
 def test_frames_are_at_least_one() -> None:

@@ -49,7 +49,8 @@ HABITS: dict[str, tuple[RGB, RGB, Literal["shorter", "square"]]] = {
 }
 """Normalisation and resize of a family as published, by the start of the model type, for folders that do not say."""
 ANY_SIZE = ("dinov2", "dinov3")
-"""Families made for other sizes than their table's; the preprocessor's size is theirs."""
+"""Families made for other sizes than their table's; the preprocessor's size is theirs. Off its own size, transformers'
+DINOv2 without registers resamples its table without the 0.1 of the official code: about 0.2 standard deviations."""
 FRAMES = 16
 """Frames of a clip given to an image model, as TWLV-I does."""
 
