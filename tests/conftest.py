@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from jaxtyping import install_import_hook
 
-install_import_hook("vitascope", "beartype.beartype")
+install_import_hook("vitascope", "typechecker.check")
 
-import av  # noqa: E402 - the hook has to come first
-import numpy as np  # noqa: E402
+import numpy as np  # noqa: E402 - the hook has to come first
 import pytest  # noqa: E402
+
+from helpers import blob, write_video  # noqa: E402
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
@@ -31,35 +31,6 @@ def shared() -> Path:
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test touches the user's cache."""
     monkeypatch.setenv("VITASCOPE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-
-
-def write_video(path: Path, frames: np.ndarray, fps: int = 10) -> Path:
-    """An H.264 file of uint8 `frames` (t y x 3)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w") as file:
-        stream = file.add_stream("libx264", rate=fps, options={"crf": "10", "preset": "ultrafast"})
-        stream.width, stream.height = frames.shape[2], frames.shape[1]
-        stream.pix_fmt = "yuv420p"
-        for frame in frames:
-            file.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        file.mux(stream.encode())
-    return path
-
-
-@pytest.fixture(scope="session")
-def make_video() -> Callable[..., Path]:
-    """`write_video` as a fixture."""
-    return write_video
-
-
-def blob(angle: float, phase: int, frames: int = 12, side: int = 48) -> np.ndarray:
-    """A bright disc that moves along `angle`: enough to look at, little to store."""
-    t = np.arange(frames)
-    centre = np.stack([np.sin(angle), np.cos(angle)])[:, None] * (t - frames / 2) * 2 + side / 2 + phase % 5
-    y, x = np.mgrid[:side, :side]
-    distance = (y[None] - centre[0][:, None, None]) ** 2 + (x[None] - centre[1][:, None, None]) ** 2
-    grey = np.where(distance < 60, 230, 40 + phase % 7 * 3).astype(np.uint8)
-    return np.repeat(grey[..., None], 3, axis=3)
 
 
 @pytest.fixture(scope="session")

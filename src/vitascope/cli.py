@@ -21,6 +21,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 console = Console()
+UsageError: Any = typer.BadParameter.__base__  # typer brings its own click, or uses the one installed
 
 Models = Annotated[
     list[str], typer.Option("-m", "--model", help="encoder; repeat for several (`vitascope ls encoders`)")
@@ -304,9 +305,9 @@ def demo(
 
 def _options(workers: int, batch: int, device: str, timeout: float, quiet: bool) -> Any:
     from vitascope.encode import Options
-    from vitascope.runtime import pick_device
+    from vitascope.runtime import device as pick
 
-    return Options(device=str(pick_device(device)), workers=workers, batch=batch, timeout=timeout, quiet=quiet)
+    return Options(device=str(pick(device)), workers=workers, batch=batch, timeout=timeout, quiet=quiet)
 
 
 def _choice(given: str, where: str, known: tuple[Any, ...]) -> Any:
@@ -332,14 +333,12 @@ def _missing(found: list[Any]) -> None:
 
 def main() -> None:
     """Run the command line; what a user can mend is one line and exit code 2."""
-    import click
-
     try:
         code = app(standalone_mode=False)
-    except click.ClickException as error:
+    except UsageError as error:
         error.show()
         sys.exit(2)
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         print("stopped; the same command goes on from here", file=sys.stderr)
         sys.exit(130)
     except OSError as error:

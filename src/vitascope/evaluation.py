@@ -197,12 +197,12 @@ def features(dataset: Dataset[int], card: Card, view: View, *, ids: Sequence[str
         store = Store(root, published.key_of(dataset, published.stands_for(view.sampler)))
     else:
         store = Store(root, key_of(dataset, card, view))
-    good = {e for e, (status, _) in store.status().items() if status == "ok"}
-    have = [i for i in ids if i in good]
+    vectors = store.read(ids)
+    counts = np.diff(vectors.first)
     by_id = dataset.by_id()
-    vectors = store.read(have)
-    values = torch.from_numpy(np.ascontiguousarray(vectors.values)).float()
-    return Stored([by_id[i] for i in have], dataset.classes, values, torch.from_numpy(vectors.first))
+    examples = [by_id[i] for i, count in zip(ids, counts, strict=True) if count]
+    first = np.concatenate([[0], np.cumsum(counts[counts > 0])])
+    return Stored(examples, dataset.classes, torch.from_numpy(vectors.values).float(), torch.from_numpy(first))
 
 
 def _groups(examples: Sequence[Example[int]]) -> list[str]:

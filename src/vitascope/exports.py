@@ -51,13 +51,13 @@ def export(store: Store, dataset: Dataset[int], out: Path, *, layout: Literal["n
 
 
 def _items(store: Store, dataset: Dataset[int]) -> Iterator[Item]:
-    good = {e for e, (status, _) in store.status().items() if status == "ok"}
-    examples = [e for e in dataset.examples if e.id in good]
     fold = dataset.folds[0] if len(dataset.folds) == 1 else None
     test = frozenset(fold.test) if fold else frozenset()
-    found = store.read([e.id for e in examples])
-    for i, e in enumerate(examples):
+    found = store.read([e.id for e in dataset.examples])
+    for i, e in enumerate(dataset.examples):
         at = slice(found.first[i], found.first[i + 1])
+        if at.start == at.stop:
+            continue
         split = "" if fold is None else "val" if e.id in test else "train"
         yield Item(e, dataset.classes[e.truth], split, found.values[at], found.spans[at])
 

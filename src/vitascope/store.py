@@ -191,14 +191,14 @@ class Store:
         return pa.table({n: columns.get(n, table[n].combine_chunks()) for n in SCHEMA.names}, schema=SCHEMA)
 
     def read(self, examples: Sequence[str]) -> Vectors:
-        """Vectors of `examples`, in that order; KeyError for one that is not stored, no rows for one that failed."""
+        """Vectors of `examples`, in that order; no rows for one that failed or is not stored."""
         return _patiently(lambda: self._read(examples))
 
     def _read(self, examples: Sequence[str]) -> Vectors:
         table = self._index()
         names = table["example"].combine_chunks().dictionary_encode()
         place = {name: i for i, name in enumerate(names.dictionary.to_pylist())}
-        wanted = np.array([place[e] for e in examples], dtype=np.int64)
+        wanted = np.array([place.get(e, len(place)) for e in examples], dtype=np.int64)
         code, clip = names.indices.to_numpy(), table["clip"].to_numpy()
         order = np.lexsort((clip, code))
         order = order[clip[order] >= 0]
@@ -252,8 +252,8 @@ def map_vectors(path: Path) -> Array:
 
 
 def _narrow(values: Array) -> Array:
-    """Half precision where every value survives it."""
-    values = np.asarray(values, np.float32)
+    """Half precision where every value survives it; rows in memory order, which is what the file format writes."""
+    values = np.ascontiguousarray(values, np.float32)
     return values.astype(np.float16) if np.abs(values).max(initial=0) < HALF_MAX else values
 
 
