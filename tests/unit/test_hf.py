@@ -229,7 +229,23 @@ def test_weights_for_another_size_are_refused(tmp_path: Path) -> None:
 def test_heads_are_left_out_by_name(tmp_path: Path) -> None:
     saved(tmp_path, "videomae")
     edited(tmp_path, lambda w: w.update({"classifier.weight": torch.zeros(2, 24), "decoder.norm.bias": torch.zeros(3)}))
-    assert load(f"hf:{tmp_path}").loaded.endswith("; left out: classifier.weight, decoder.norm.bias")
+    assert load(f"hf:{tmp_path}").loaded.endswith("; left out: classifier (1), decoder (1)")
+
+
+@pytest.mark.parametrize("name", ["CLIP", "Siglip"])
+def test_of_a_model_of_image_and_text_the_image_tower_is_taken(name: str, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"vision_config": CLIP, "text_config": {**TINY, "vocab_size": 30, "eos_token_id": 2}}
+    settings["text_config"] |= {"bos_token_id": 1, "pad_token_id": 0, "projection_dim": 12}
+    config, kind = (getattr(transformers, name + part) for part in ("Config", "Model"))
+    model = kind(config(**settings, **({"projection_dim": 12} if name == "CLIP" else {}))).eval()
+    quietly(lambda: model.save_pretrained(tmp_path))
+    encoder = load(f"hf:{tmp_path}")
+    assert "text_model (" in getattr(encoder, "loaded", "")
+    x = clips(encoder)
+    with torch.no_grad():
+        found = model.get_image_features(pixel_values=x[0].transpose(0, 1))
+    expected = found if isinstance(found, torch.Tensor) else found.pooler_output
+    torch.testing.assert_close(encoder(x).clip[0], expected.mean(0))
 
 
 def test_a_missing_pooler_is_no_pooler(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -247,7 +248,8 @@ def _load(library: Any, folder: Path) -> tuple[Any, str]:
     if wrong:
         listed = "; ".join(wrong[:6]) + (f"; and {len(wrong) - 6} more" if len(wrong) > 6 else "")
         raise ValueError(f"{folder}: the weights do not fit {kind.__name__} of {total} tensors: {listed}")
-    heads = f"; left out: {', '.join(left_out)}" if left_out else ""
+    parts = Counter(key.split(".")[0] for key in left_out)
+    heads = "; left out: " + ", ".join(f"{part} ({n})" for part, n in parts.items()) if parts else ""
     return model.eval(), f"{kind.__name__}: all of {total} tensors{heads}"
 
 
