@@ -28,9 +28,7 @@ def build(variant: str, root: Path | None = None, *, seed: int = 0, quiet: bool 
     `$VITASCOPE_CACHE`, else `~/.cache/vitascope`) unless they are there. ValueError for an unknown variant.
     """
     if variant not in VARIANTS:
-        raise ValueError(
-            f"no suite 'motionlab/{variant}'{nearest(variant, VARIANTS)}; MotionLab has {', '.join(VARIANTS)}"
-        )
+        raise ValueError(f"no suite 'motionlab/{variant}', only {', '.join(VARIANTS)}{nearest(variant, VARIANTS)}")
     suite, _, tiny = variant.partition("-")
     size = SIZES[tiny]
     folder = (root or cache()).expanduser().absolute() / f"motionlab-{VERSION}" / f"seed-{seed}"

@@ -126,7 +126,7 @@ def sample(appearance: str, motion: str, rng: np.random.Generator) -> Scene:
     """A random scene with these two labels: nothing drawn here looks at either, so neither can leak into the other."""
     for label, known in ((appearance, APPEARANCES), (motion, MOTIONS)):
         if label not in known:
-            raise ValueError(f"{label!r} is not a label of MotionLab{nearest(label, known)}; one of {', '.join(known)}")
+            raise ValueError(f"{label!r} is not one of {', '.join(known)}{nearest(label, known)}")
     shape, texture = appearance.split("-")
     hue = rng.random()
     x, y, axis, facing, size, gap = rng.random(6).tolist()

@@ -111,7 +111,7 @@ def make(folder: Path, size: Size = FULL, seed: int = 0, *, quiet: bool = False)
 def _fill(folder: Path, plan: list[Shot], known: Mapping[str, int], seed: int, quiet: bool) -> None:
     """Render in threads (numpy and the codec let go of the interpreter), stopping at the first failure or Ctrl-C."""
     todo = [s for s in plan if not (_there(folder, s.video, known) and _there(folder, s.still, known))]
-    pool = ThreadPoolExecutor(os.cpu_count())
+    pool = ThreadPoolExecutor(min(os.cpu_count() or 1, 8))
     try:
         work = pool.map(partial(_shoot, folder, seed=seed), todo)
         if quiet or not sys.stderr.isatty():
