@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -189,14 +189,22 @@ def write_predictions(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
         pq.write_table(pa.table(dict(columns)), aside, compression="zstd")
 
 
-def read_predictions(path: Path, columns: Iterable[str] | None = None) -> dict[str, list[Any]]:
-    """The columns of a predictions file; ValueError where it is not there or not one."""
+def read_predictions(path: Path, columns: Container[str] | None = None, *, top: int = 0) -> dict[str, list[Any]]:
+    """The columns of a predictions file, or those of `columns` that it has; of `top`, at most so many entries (0: all).
+
+    ValueError where there is no such file, or it is something else.
+    """
     import pyarrow as pa
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     try:
-        wanted = None if columns is None else list(columns)
-        return dict(pq.read_table(path, columns=wanted, partitioning=None).to_pydict())
+        there = pq.read_schema(path).names
+        wanted = [name for name in there if columns is None or name in columns]
+        table = pq.read_table(path, columns=wanted, partitioning=None)
+        if top and "top" in wanted:
+            table = table.set_column(wanted.index("top"), "top", pc.list_slice(table["top"], 0, top))
+        return dict(table.to_pydict())
     except (OSError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{path}: no readable predictions ({reason}); evaluate again to write them") from error

@@ -154,8 +154,11 @@ def _units(values: Float[ndarray, "n"], groups: Groups) -> ndarray:
         return np.sort(values) + 1j
     if len(groups) != len(values):
         raise ValueError(f"{len(values)} outcomes but {len(groups)} groups: one for each is needed")
-    seen: dict[Hashable, int] = {}
-    code = np.array([seen.setdefault(object() if g is None else g, len(seen)) for g in groups])
+    if isinstance(groups, ndarray):
+        code = np.unique(groups, return_inverse=True)[1]
+    else:
+        seen: dict[Hashable, int] = {}
+        code = np.array([seen.setdefault(object() if g is None else g, len(seen)) for g in groups])
     # adding up in order of size makes the sums, and so every bit that follows, independent of the order of examples
     order = np.argsort(values, kind="stable")
     sums = np.bincount(code[order], values[order])

@@ -403,3 +403,21 @@ def test_a_result_of_another_kind_is_shown_too(tmp_path: Path) -> None:
 def test_no_torch_is_needed() -> None:
     code = "import sys, vitascope.report, vitascope.stats; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_predictions_of_another_shape_are_named(run: Path, tmp_path: Path) -> None:
+    result = replace(read(run)[0], predictions="predictions/p.parquet")
+    write_predictions(tmp_path / result.predictions, {"example": ["a"]})
+    append(tmp_path, result)
+    with pytest.raises(ValueError, match=r"p\.parquet: no columns id and outcome, only example"):
+        report.write(tmp_path)
+
+
+def test_who_is_on_one_axis_only_is_named(tmp_path: Path, run: Path) -> None:
+    for result in read(run):
+        if not (result.encoder == "vit/small" and result.axis == "motion"):
+            append(tmp_path, replace(result, predictions=""))
+    page = Page(report.write(tmp_path)["html"].read_text())
+    note = next(i for i, (_, text) in enumerate(page.text) if text.endswith("Not on both axes:"))
+    assert page.text[note + 1] == ("bdi", "vit/small")
+    assert sum(a.get("class", "").startswith("point ") for tag, a in page.elements if tag == "g") == 2

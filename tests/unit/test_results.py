@@ -107,7 +107,8 @@ def test_predictions_there_and_back(tmp_path: Path) -> None:
     columns = {"id": ["a", "ü"], "top": [[1, 2], [0]], "outcome": [100.0, 0.0]}
     write_predictions(path, columns)
     assert read_predictions(path) == columns
-    assert read_predictions(path, ["id"]) == {"id": ["a", "ü"]}
+    assert read_predictions(path, {"id", "label"}) == {"id": ["a", "ü"]}
+    assert read_predictions(path, {"top"}, top=1) == {"top": [[1], [0]]}
     assert [p.name for p in path.parent.iterdir()] == ["p.parquet"]
 
 

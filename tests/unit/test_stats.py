@@ -184,7 +184,8 @@ def test_sign_flips_equal_the_enumeration() -> None:
 
 def test_groups_make_the_test_careful() -> None:
     a, b = np.r_[right(10, 10), right(5, 10)], np.r_[right(0, 10), right(5, 10)]
-    groups = np.r_[np.zeros(10), np.arange(1, 11)]
+    groups = np.r_[np.zeros(10, int), np.arange(1, 11)]
+    assert paired(a, b, groups.tolist(), rng=rng()) == paired(a, b, groups, rng=rng())
     assert paired(a, b, rng=rng()).p < 0.01
     assert paired(a, b, groups, rng=rng()).p > 0.9
 

@@ -20,6 +20,7 @@ from vitascope.stats import Difference
 SEED = 0
 """Of every interval drawn here, each with a generator of its own: what else is in the run changes nothing."""
 ALPHA = 0.05
+COLUMNS = frozenset({"id", "fold", "group", "label", "top", "outcome"})
 
 
 class Confusion(NamedTuple):
@@ -97,7 +98,7 @@ def load(result: Result) -> Predictions | None:
     path = Path(result.predictions)
     if not result.predictions or not path.is_file():
         return None
-    columns = read_predictions(path)
+    columns = read_predictions(path, COLUMNS, top=1)
     if not {"id", "outcome"} <= columns.keys():
         raise ValueError(f"{path}: no columns id and outcome, only {', '.join(columns)}; evaluate again")
     key = np.array(

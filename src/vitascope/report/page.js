@@ -19,10 +19,11 @@
     tip.style.top = (below ? y + 18 : Math.max(8, y - box.height - 12)) + "px";
   };
   const tipped = (event) => event.target.closest && event.target.closest("[data-tip]");
-  document.addEventListener("pointermove", (event) => {
+  const point = (event) => {
     const target = tipped(event);
     if (target && target.dataset.tip) show(target, event.clientX, event.clientY); else tip.hidden = true;
-  });
+  };
+  for (const kind of ["pointermove", "pointerdown"]) document.addEventListener(kind, point);
   document.addEventListener("focusin", (event) => {
     const target = tipped(event);
     if (!target || !target.matches(":focus-visible")) return;

@@ -39,6 +39,7 @@ class TaskView(NamedTuple):
     matrix: Sequence[tuple[Row, Sequence[views.Gap]]]
     classes: Sequence[Strip]
     confusions: Sequence[tuple[Row, Sequence[Confusion]]]
+    rows: Sequence[Row]
 
 
 def write(run: Path, *, formats: Sequence[str] = FORMATS) -> dict[str, Path]:
@@ -115,6 +116,9 @@ def _html(
             table=views.table(board, board.main(), standings),
             apart=views.apart(board),
             scatter=scatter,
+            left_out=[]
+            if scatter is None
+            else [r for r in board.rows if r.index not in {p.row for p in scatter.points}],
             tasks=[_task(c, f, board) for c, f in zip(board.columns, findings, strict=True)],
             asked=len(board.main()),
             examples=sum(max(r.n for r in found if r.dataset == name) for name in {r.dataset for r in found}),
@@ -171,4 +175,5 @@ def _task(column: Column, findings: Findings, board: Board) -> TaskView:
         matrix=views.matrix(findings.standing, board.rows),
         classes=figures.classes(column, board.rows),
         confusions=confusions,
+        rows=[row for row in board.rows if row.index in column.cells],
     )
