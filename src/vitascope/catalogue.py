@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import importlib
 import pkgutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +23,9 @@ def families(kind: str) -> list[str]:
 
 def variants(kind: str, family: str) -> dict[str, str]:
     """`VARIANTS` of a module, {variant: one line about it}, read without importing what the module imports."""
-    tree = ast.parse((ROOT / kind / f"{family}.py").read_text(encoding="utf-8"))
-    for node in tree.body:
-        target = (
-            node.target
-            if isinstance(node, ast.AnnAssign)
-            else node.targets[0]
-            if isinstance(node, ast.Assign)
-            else None
-        )
-        if isinstance(target, ast.Name) and target.id == "VARIANTS":
-            assert isinstance(node, (ast.Assign, ast.AnnAssign))
-            assert node.value is not None
-            found: dict[str, str] = ast.literal_eval(node.value)
-            return found
+    for node in ast.parse((ROOT / kind / f"{family}.py").read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "VARIANTS" and node.value:
+            return dict(ast.literal_eval(node.value))
     return {}
 
 
@@ -47,10 +38,19 @@ def names(kind: str) -> dict[str, str]:
     }
 
 
-def build(kind: str, name: str, *arguments: Any) -> Any:
-    """What `name` stands for; ValueError with the nearest known name where there is none of the kind."""
+def unknown(kind: str, name: str) -> ValueError:
+    """The error for a name that stands for nothing."""
+    return ValueError(f"no {kind[:-1]} {name!r}{nearest(name, names(kind))}; see `vitascope ls {kind}`")
+
+
+def builder(kind: str, name: str) -> Callable[..., Any]:
+    """What makes the thing that `name` stands for; ValueError with the nearest known name where there is no family."""
     family, _, variant = name.partition("/")
     if family not in families(kind):
-        known = names(kind)
-        raise ValueError(f"no {kind[:-1]} {name!r}{nearest(name, known)}; see `vitascope ls {kind}`")
-    return importlib.import_module(f"vitascope.{kind}.{family}").build(variant, *arguments)
+        raise unknown(kind, name)
+    return partial(importlib.import_module(f"vitascope.{kind}.{family}").build, variant)
+
+
+def build(kind: str, name: str) -> Any:
+    """What `name` stands for; see `builder`. An unknown variant raises ValueError too."""
+    return builder(kind, name)()

@@ -63,8 +63,7 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Score encoders on a dataset: embed what is missing, train the probes, record results with intervals."""
-    from vitascope import evaluation
-    from vitascope import report
+    from vitascope import evaluation, report
     from vitascope.store import cache
 
     _all_or_nothing(tasks, "-t", "knn")
@@ -144,15 +143,17 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Paired differences, with intervals, between two encoders on the examples both were asked."""
+    from dataclasses import asdict
+
     from vitascope import report as reporting
 
     if len(models) != 2:
         raise ValueError(f"two encoders are compared, {len(models)} given; say -m A -m B")
     compared = reporting.compare(runs, models[0], models[1])
     if as_json:
-        print(json.dumps(reporting.compare_plain(compared), ensure_ascii=False, indent=1))
+        print(json.dumps([asdict(c) for c in compared], ensure_ascii=False, indent=1))
     else:
-        console.print(reporting.compare_text(compared))
+        print(reporting.compare_text(compared))
 
 
 @app.command()
@@ -294,12 +295,15 @@ def export(
 def demo(
     output: Annotated[Path, typer.Option("-o", "--output", help="run folder")] = Path("runs/demo"),
     limit: Limit = 0,
+    workers: Workers = 0,
+    batch: Batch = 8,
+    device: Device = "",
     quiet: Quiet = False,
 ) -> None:
     """Evaluate three small encoders on the built-in benchmark and write the report: no download, a few minutes."""
     from vitascope.recipes import demo as recipe
 
-    path = recipe.run(output, limit=limit, quiet=quiet)
+    path = recipe.run(output, options=_options(workers, batch, device, 60.0, quiet), limit=limit)
     print(f"report: {path.resolve()}")
 
 

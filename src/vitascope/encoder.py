@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vitascope.encoders import variants
+from vitascope import catalogue
 from vitascope.types import Card, nearest
 
 
@@ -123,17 +123,14 @@ def _by_name(name: str) -> Any:
     if ":" in name and "/" not in name:
         return _outside(name)
     name, _, weights = name.partition("=")
-    family, slash, variant = name.partition("/")
-    known = variants()
-    if family not in known or not slash:
-        names = [f"{f}/{v}" for f in known for v in known[f]]
-        raise ValueError(f"no encoder {name!r}{nearest(name, names)}; `vitascope ls encoders` lists them")
-    build = importlib.import_module(f"vitascope.encoders.{family}").build
+    if "/" not in name:
+        raise catalogue.unknown("encoders", name)
+    build = catalogue.builder("encoders", name)
     if not weights:
-        return build(variant)
+        return build()
     if "path" not in inspect.signature(build).parameters:
-        raise ValueError(f"{name}={weights}: {family} encoders read no weights; leave `={weights}` out")
-    return build(variant, path=weights)
+        raise ValueError(f"{name}={weights}: {name.partition('/')[0]} encoders read no weights; leave `={weights}` out")
+    return build(path=weights)
 
 
 def _outside(name: str) -> Any:

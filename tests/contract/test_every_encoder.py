@@ -2,13 +2,14 @@
 
 import pytest
 
+from vitascope.catalogue import families, variants
 from vitascope.encoder import Encoder, load
-from vitascope.encoders import variants
 from vitascope.testing import check_encoder
 
 LARGE = ("small", "base", "large", "huge", "giant")
 """Sizes left to `vitascope check`: the same code as a tiny one, minutes on a laptop."""
-NAMES = [f"{f}/{v}" for f, found in variants().items() for v in found if not v.startswith(LARGE)]
+FAMILIES = families("encoders")
+NAMES = [f"{f}/{v}" for f in FAMILIES for v in variants("encoders", f) if not v.startswith(LARGE)]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -20,8 +21,8 @@ def test_an_encoder_keeps_its_promises(name: str) -> None:
     check_encoder(encoder, batch=2)
 
 
-@pytest.mark.parametrize("family", sorted(variants()))
+@pytest.mark.parametrize("family", FAMILIES)
 def test_a_family_says_what_it_has(family: str) -> None:
-    found = variants()[family]
+    found = variants("encoders", family)
     assert all(found.values())
     assert family == "hf" or found, f"encoders/{family}.py declares no VARIANTS: dict[str, str]"

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
+from vitascope.catalogue import variants
 from vitascope.encoder import Encoder, fingerprint, framewise, load
-from vitascope.encoders import variants
 from vitascope.encoders.pixels import QUIET
 from vitascope.types import Card
 
@@ -51,7 +51,7 @@ def test_motion_energy_is_the_share_of_change_by_cell_and_time() -> None:
 def test_random_vits_are_named_by_size_and_seed() -> None:
     tiny, again, other = load("vit/tiny-random"), load("vit/tiny-random-0"), load("vit/tiny-random-7")
     assert tiny.card.digest == again.card.digest != other.card.digest
-    assert (other.card.name, tiny.card.dim, tiny.card.frames, tiny.card.size) == ("vit/tiny-random-7", 192, 16, 224)
+    assert (other.card.name, tiny.card.dim, tiny.card.frames, tiny.card.size) == ("vit/tiny-random-7", 192, 16, 112)
     small = torch.randn(1, 3, 4, 32, 48, generator=torch.Generator().manual_seed(0))
     grid, vector = tiny(small)
     assert grid.shape == (1, 2, 2, 3, 192)
@@ -103,9 +103,8 @@ def test_fingerprints_tell_names_shapes_and_bits_apart() -> None:
 
 
 def test_variants_are_read_from_the_files() -> None:
-    found = variants()
-    assert set(found["pixels"]) == {"thumbnail", "motion-energy"}
-    assert "tiny-random" in found["vit"]
+    assert set(variants("encoders", "pixels")) == {"thumbnail", "motion-energy"}
+    assert "tiny-random" in variants("encoders", "vit")
 
 
 OWN = """

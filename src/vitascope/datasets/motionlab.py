@@ -9,7 +9,7 @@ from vitascope.motionlab.suite import FULL, SPLITS, TINY, Size, make, shots
 from vitascope.store import cache
 from vitascope.types import Dataset, Example, Fold, nearest
 
-VARIANTS = {
+VARIANTS: dict[str, str] = {
     "appearance": "24 looks (6 shapes by 4 textures) of things that move at random",
     "motion": "17 motions (8 reversible pairs and stillness) of things that look at random",
     "still": "the 24 looks again, in one frame of each clip",

@@ -17,8 +17,8 @@ PROBES = ("knn", "linear")
 def run(output: Path, *, options: Options | None = None, limit: int = 0, store: Path | None = None) -> Path:
     """Evaluate `ENCODERS` on MotionLab with `PROBES` and write the report; its path.
 
-    Costs a few minutes on two cores the first time (some 1900 clips and stills are rendered, decoded and encoded), seconds
-    after that. Expect the thumbnail at chance on motion and no floor above 60 %.
+    Costs a few minutes on two cores the first time (some 1900 clips and stills are rendered, decoded and encoded),
+    seconds after that. Expect the thumbnail at chance on motion and no floor above 60 %.
     """
     setting = Setting(run=output, store=store or cache(), options=options or Options(), limit=limit)
     for suite in SUITES:
