@@ -41,11 +41,13 @@ class Difference(NamedTuple):
     high: float | None
     p: float
     n: int
+    units: int
+    """Groups that were drawn and tested; n where there are none."""
 
     def needed(self, power: float = 0.8) -> int | None:
-        """Examples with which a difference this large would be found at the 5 % level with this power.
+        """Examples, in groups like these, with which a difference this large would be found at the 5 % level.
 
-        None where the difference is zero or no interval was drawn.
+        By the normal curve, with the chance of `power`. None where the difference is zero or has no interval.
         """
         if self.value == 0 or self.low is None or self.high is None:
             return None
@@ -87,7 +89,7 @@ def paired(
     low, high = _interval(units, (-FULL, FULL), draws, rng)
     binary = np.isin(gains, (-FULL, 0.0, FULL)).all() and len(units) == len(gains)
     p = _mcnemar(int((gains > 0).sum()), int((gains < 0).sum())) if binary else _flip(units.real, rng)
-    return Difference(float(gains.mean()), low, high, p, len(gains))
+    return Difference(float(gains.mean()), low, high, p, len(gains), len(units))
 
 
 def average(scores: Sequence[Score], strata: Sequence[Hashable]) -> Score:
@@ -115,7 +117,7 @@ def average_difference(differences: Sequence[Difference], strata: Sequence[Hasha
     p = 1.0
     if low is not None and high is not None and high > low:
         p = float(2 * ndtr(-abs(value) * 2 * _Z / (high - low)))
-    return Difference(value, low, high, p, sum(d.n for d in differences))
+    return Difference(value, low, high, p, sum(d.n for d in differences), sum(d.units for d in differences))
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -206,11 +208,18 @@ def _mcnemar(only_a: int, only_b: int) -> float:
 
 
 def _flip(sums: Float[ndarray, "units"], rng: np.random.Generator) -> float:
-    """Two-sided p of the sign-flip test: how often the sum is this far from zero when signs mean nothing."""
-    sizes, counts = np.unique(np.abs(sums[sums != 0]), return_counts=True)
-    if not len(sizes):
-        return 1.0
+    """Two-sided p of the sign-flip test: how often the sum is this far from zero when signs mean nothing.
+
+    All flips are counted where they are no more than `FLIPS`, else so many are drawn.
+    """
+    told = sums[sums != 0]
     observed = abs(float(sums.sum())) * (1 - 1e-12)
+    if 2 ** len(told) <= FLIPS:
+        every = np.zeros(1)
+        for size in told:
+            every = np.concatenate([every + size, every - size])
+        return float((np.abs(every) >= observed).mean())
+    sizes, counts = np.unique(np.abs(told), return_counts=True)
     step, reached = max(BLOCK // len(sizes), 1), 0
     for start in range(0, FLIPS, step):
         heads = rng.binomial(counts, 0.5, size=(min(step, FLIPS - start), len(sizes)))

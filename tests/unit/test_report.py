@@ -221,9 +221,9 @@ def test_verdicts() -> None:
     board = boards.Board(rows, ())
     scores = {0: Score(60.0, 57.0, 63.0), 1: Score(59.0, 56.0, 62.0), 2: Score(40.0, 37.0, 43.0)}
     pairs = {
-        (0, 1): Difference(1.0, -1.0, 3.0, 0.3, 99),
-        (0, 2): Difference(20.0, 17.0, 23.0, 1e-6, 99),
-        (1, 2): Difference(19.0, 16.0, 22.0, 1e-6, 99),
+        (0, 1): Difference(1.0, -1.0, 3.0, 0.3, 99, 99),
+        (0, 2): Difference(20.0, 17.0, 23.0, 1e-6, 99, 99),
+        (1, 2): Difference(19.0, 16.0, 22.0, 1e-6, 99, 99),
     }
 
     def said(rows: list[int]) -> str:
@@ -366,6 +366,13 @@ def test_compare_across_runs(run: Path, tmp_path: Path) -> None:
                 write_predictions(tmp_path / folder / result.predictions, read_predictions(run / result.predictions))
                 append(tmp_path / folder, result)
     assert report.compare([tmp_path / "one", tmp_path / "two"], "vit/small", "pixels/motion-energy") == whole
+
+
+def test_what_it_would_take_to_tell() -> None:
+    assert words.unsure(35, 5, 19) == "not separable; 5 groups are too few for any difference to be told"
+    assert words.unsure(35, 6, 19) == "not separable"
+    assert words.unsure(35, 35, 2000) == "not separable; about 2,000 examples would tell a difference this large"
+    assert words.unsure(5, 5, None) == "not separable"
 
 
 def test_compare_names_what_is_wrong(run: Path) -> None:

@@ -175,11 +175,13 @@ def test_mcnemar_equals_scipy(only_a: int, only_b: int) -> None:
     assert paired(a, b, rng=rng(), draws=50).p == pytest.approx(expected)
 
 
-def test_sign_flips_equal_the_enumeration() -> None:
-    gains = np.array([8.0, -3.0, 5.0, 1.0, 9.0, 4.0, -2.0, 6.0])
-    flipped = [abs(sum(s * g for s, g in zip(signs, gains, strict=True))) for signs in product([1, -1], repeat=8)]
-    exact = np.mean(np.array(flipped) >= gains.sum())
-    assert paired(50 + gains, np.full(8, 50.0), rng=rng()).p == pytest.approx(exact, abs=0.01)
+@pytest.mark.parametrize("n", [1, 8, 15])
+def test_sign_flips_equal_the_enumeration(n: int) -> None:
+    gains = np.array([8.0, -3.0, 5.0, 1.0, 9.0, 4.0, -2.0, 6.0, -7.0, 0.0, 2.5, 3.0, -6.0, 5.5, 1.5])[:n]
+    flipped = np.abs(np.array(list(product([1, -1], repeat=n))) @ gains)
+    exact = np.mean(flipped >= abs(gains.sum()) - 1e-9)
+    sampled = n > 13
+    assert paired(50 + gains, np.full(n, 50.0), rng=rng()).p == pytest.approx(exact, abs=0.01 if sampled else 1e-12)
 
 
 def test_groups_make_the_test_careful() -> None:
@@ -188,6 +190,7 @@ def test_groups_make_the_test_careful() -> None:
     assert paired(a, b, groups.tolist(), rng=rng()) == paired(a, b, groups, rng=rng())
     assert paired(a, b, rng=rng()).p < 0.01
     assert paired(a, b, groups, rng=rng()).p > 0.9
+    assert paired(a, b, groups, rng=rng()).units == 11
 
 
 @given(st.lists(st.tuples(st.sampled_from([0.0, 100.0]), st.sampled_from([0.0, 100.0])), min_size=2, max_size=30))
@@ -242,12 +245,12 @@ def test_averages_add_in_squares_across_sets_and_plainly_within() -> None:
 
 
 def test_average_difference() -> None:
-    one = Difference(3.0, 1.0, 5.0, 0.004, 100)
+    one = Difference(3.0, 1.0, 5.0, 0.004, 100, 100)
     assert average_difference([one], ["x"]) == one
-    both = average_difference([one, Difference(1.0, -1.0, 3.0, 0.3, 50)], ["x", "y"])
+    both = average_difference([one, Difference(1.0, -1.0, 3.0, 0.3, 50, 50)], ["x", "y"])
     assert both[:3] == pytest.approx((2.0, 2 - 2**0.5, 2 + 2**0.5))
     assert both.p == pytest.approx(2 * scipy.stats.norm.sf(2 / (2**0.5 / 1.959964)))
-    assert both.n == 150
+    assert (both.n, both.units) == (150, 150)
 
 
 def test_seed_decides_everything() -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 from vitascope import stats
 from vitascope.report import board as boards
 from vitascope.report.board import Board, Column, Row, Setting
-from vitascope.report.findings import Predictions, common, difference, load
-from vitascope.report.words import chance, margin, number, shown
+from vitascope.report.findings import ALPHA, Predictions, common, difference, load
+from vitascope.report.words import chance, margin, number, shown, unsure
+from vitascope.results import Score
 from vitascope.stats import Difference
 from vitascope.types import nearest
 
@@ -31,6 +32,8 @@ class Comparison:
     limited: bool = False
     n: int = 0
     """Examples both have; the means below are over these."""
+    groups: int = 0
+    """Groups of examples they come from: the units of interval and test."""
     only_a: int = 0
     only_b: int = 0
     mean_a: float | None = None
@@ -107,6 +110,7 @@ def _numbers(base: Comparison, both: tuple[Predictions, Predictions], found: Dif
     return replace(
         base,
         n=found.n,
+        groups=found.units,
         only_a=len(ours.key) - found.n,
         only_b=len(theirs.key) - found.n,
         mean_a=float(ours.outcome[in_a].mean()),
@@ -131,8 +135,9 @@ def compare_text(found: Sequence[Comparison]) -> str:
 def _line(one: Comparison) -> str:
     if one.value is None or one.mean_a is None or one.mean_b is None:
         return f"not compared: {one.refused}"
-    gap = margin(Difference(one.value, one.low, one.high, 1.0, one.n))
-    return f"{number(one.mean_a)} − {number(one.mean_b)} = {gap}  {chance(one.adjusted or 0.0)}  n = {one.n}"
+    gap = margin(Score(one.value, one.low, one.high))
+    among = f" in {one.groups} groups" if one.groups < one.n else ""
+    return f"{number(one.mean_a)} − {number(one.mean_b)} = {gap}  {chance(one.adjusted or 0.0)}  n = {one.n}{among}"
 
 
 def _notes(one: Comparison) -> list[str]:
@@ -141,6 +146,6 @@ def _notes(one: Comparison) -> list[str]:
         notes.append(f"on the common examples; left out: {one.only_a} of the first, {one.only_b} of the second")
     if one.limited:
         notes.append("limited: never publish")
-    if one.needed is not None and (one.adjusted or 0.0) >= 0.05:
-        notes.append(f"not separable; about {one.needed:,} examples would tell a difference this large")
+    if one.adjusted is not None and one.adjusted >= ALPHA:
+        notes.append(unsure(one.n, one.groups, one.needed))
     return notes

@@ -155,14 +155,11 @@ def _gap(standing: Standing, a: Row, b: Row) -> Gap:
         return Gap("", 0, "")
     p = standing.adjusted(a.index, b.index)
     sign = 0 if p >= ALPHA else 1 if found.value > 0 else -1
-    notes = [
-        f"{shown(a.label)} − {shown(b.label)}",
-        words.margin(found),
-        f"{words.chance(p)} after Holm, n = {found.n}",
-    ]
-    needed = found.needed()
+    among = f" in {found.units} groups" if found.units < found.n else ""
+    gap = words.margin(Score(*found[:3]))
+    notes = [f"{shown(a.label)} − {shown(b.label)}", gap, f"{words.chance(p)} after Holm, n = {found.n}{among}"]
     if sign == 0:
-        notes.append("not separable" + (f"; would take about {needed:,} examples" if needed else ""))
+        notes.append(words.unsure(found.n, found.units, found.needed()))
     return Gap(words.signed(found.value), sign, "\n".join(notes))
 
 

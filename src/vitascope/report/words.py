@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from vitascope.report.board import Board
-from vitascope.report.findings import Standing
+from vitascope.report.findings import ALPHA, Standing
 from vitascope.results import Result, Score
-from vitascope.stats import Difference
 
 
 class Run(NamedTuple):
@@ -44,7 +43,7 @@ def percent(score: Score) -> str:
     return f"{number(score.value)}\N{NO-BREAK SPACE}%"
 
 
-def margin(found: Difference) -> str:
+def margin(found: Score) -> str:
     """A difference and its interval, signed."""
     if found.low is None or found.high is None:
         return signed(found.value)
@@ -54,6 +53,15 @@ def margin(found: Difference) -> str:
 def chance(p: float) -> str:
     """A p-value as people read it."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def unsure(n: int, groups: int, needed: int | None) -> str:
+    """That two encoders are not separable, and what it would take."""
+    if groups < n and 2.0 ** (1 - groups) >= ALPHA:
+        return f"not separable; {groups} group{'s are' if groups != 1 else ' is'} too few for any difference to be told"
+    if needed is not None and needed > n:
+        return f"not separable; about {needed:,} examples would tell a difference this large"
+    return "not separable"
 
 
 def shown(name: str) -> str:
