@@ -83,6 +83,8 @@ def evaluate(
     shown: list[Encoder | Card] = [load(e) if isinstance(e, str) else e for e in encoders]
     recorded = {r.key: r for r in results.read(setting.run)} if (setting.run / results.RESULTS).is_file() else {}
     found: list[Result] = []
+    if not shown and not dataset.cards:
+        raise ValueError("nothing to do: name at least one encoder with -m, for instance -m vit/tiny-random")
     for encoder in shown or dataset.cards:
         found += _one_encoder(dataset, encoder, asked, recorded, setting)
     return found
@@ -144,6 +146,7 @@ def ask(probe: AnyProbe, dataset: Dataset[int], card: Card, *, filled: Filled, s
     examples = [e for a in answers for e in a.examples]
     outcomes = np.concatenate([a.outcomes for a in answers])
     truth = np.array([e.truth for e in examples])
+    groups = [e.group for e in examples]
     scores = probe.score(list(np.concatenate([a.predictions for a in answers])), truth.tolist())
     protocol = protocol_of(dataset, probe, setting)
     path = Path("predictions") / f"{protocol}-{digest(plain(card))}.parquet"
@@ -153,8 +156,8 @@ def ask(probe: AnyProbe, dataset: Dataset[int], card: Card, *, filled: Filled, s
         dataset=dataset.name,
         probe=probe.name,
         version=probe.version,
-        scores=_with_interval(scores, outcomes, _groups(examples), setting.seed),
-        per_class=_per_class(outcomes, truth, dataset.classes, setting.seed),
+        scores=_with_interval(scores, outcomes, groups, setting.seed),
+        per_class=_per_class(outcomes, truth, groups, dataset.classes, rng=np.random.default_rng(setting.seed)),
         folds=tuple(a.scores for a in answers),
         settings={
             "probe": plain(probe),
@@ -205,12 +208,8 @@ def features(dataset: Dataset[int], card: Card, view: View, *, ids: Sequence[str
     return Stored(examples, dataset.classes, torch.from_numpy(vectors.values).float(), torch.from_numpy(first))
 
 
-def _groups(examples: Sequence[Example[int]]) -> list[str]:
-    return [e.group if e.group is not None else f"\0{e.id}" for e in examples]
-
-
 def _with_interval(
-    scores: Mapping[str, float], outcomes: npt.NDArray[np.float64], groups: Sequence[str], seed: int
+    scores: Mapping[str, float], outcomes: npt.NDArray[np.float64], groups: Sequence[str | None], seed: int
 ) -> dict[str, Score]:
     headline = next(iter(scores))
     drawn = bootstrap(outcomes, groups, rng=np.random.default_rng(seed))
@@ -218,10 +217,15 @@ def _with_interval(
 
 
 def _per_class(
-    outcomes: npt.NDArray[np.float64], truth: npt.NDArray[np.int64], classes: Sequence[str], seed: int
+    outcomes: npt.NDArray[np.float64],
+    truth: npt.NDArray[np.int64],
+    groups: Sequence[str | None],
+    classes: Sequence[str],
+    *,
+    rng: np.random.Generator,
 ) -> dict[str, Score]:
-    rng = np.random.default_rng(seed)
-    return {classes[c]: bootstrap(outcomes[truth == c], rng=rng) for c in np.unique(truth)}
+    of = {int(c): np.flatnonzero(truth == c) for c in np.unique(truth)}
+    return {classes[c]: bootstrap(outcomes[at], [groups[i] for i in at.tolist()], rng=rng) for c, at in of.items()}
 
 
 def _columns(answers: Sequence[Answers], dataset: Dataset[int]) -> dict[str, list[Any]]:

@@ -81,10 +81,11 @@ def limited(dataset: Dataset[int], count: int) -> Dataset[int]:
     for fold in dataset.folds:
         trained = {truth[i] for i in fold.train if i in keep}
         keep -= {i for i in fold.test if truth[i] not in trained}
-    folds = tuple(
+    cut = [
         Fold(name=f.name, train=tuple(i for i in f.train if i in keep), test=tuple(i for i in f.test if i in keep))
         for f in dataset.folds
-    )
-    if not all(f.train and f.test for f in folds):
+    ]
+    folds = tuple(f for f in cut if f.train and f.test)
+    if not folds:
         raise ValueError(f"--limit {count} leaves nothing to train on or to test; try {4 * len(dataset.classes)}")
     return replace(dataset, examples=tuple(e for e in dataset.examples if e.id in keep), folds=folds, absent={})

@@ -95,6 +95,13 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
         build(str(tmp_path / "nothing"))
 
 
+def test_a_name_that_no_table_can_hold_is_refused(tmp_path: Path) -> None:
+    touch(tmp_path, "a/1.mp4", "b/2.mp4")
+    os.rename(tmp_path / "a" / "1.mp4", os.fsencode(tmp_path / "a") + b"/\xff.mp4")
+    with pytest.raises(ValueError, match="is not UTF-8; rename the file"):
+        build(str(tmp_path))
+
+
 def test_two_folders_of_one_name_do_not_share_vectors(tmp_path: Path) -> None:
     roots = [touch(tmp_path / p / "videos", "a/1.mp4", "a/2.mp4", "b/1.mp4", "b/2.mp4") for p in ("x", "y")]
     one, other = (build(str(r)) for r in roots)

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vitascope.types import Dataset, Example, Span, digest, nearest
 from vitascope.split import check_labels, folds_of
+from vitascope.types import Dataset, Example, Span, digest, nearest
 
 VARIANTS: dict[str, str] = {}
 MANIFEST = "manifest.csv"
@@ -72,6 +72,8 @@ def _dataset(root: Path, rows: Sequence[Row]) -> Dataset[int]:
 def _unique(names: Sequence[str], root: Path) -> None:
     seen: set[str] = set()
     for name in names:
+        if name != name.encode(errors="replace").decode():
+            raise ValueError(f"{root}: the file name {name!r} is not UTF-8; rename the file")
         if name in seen:
             raise ValueError(f"{root}: {name!r} is listed twice; give an `id` column, or remove one of the lines")
         seen.add(name)

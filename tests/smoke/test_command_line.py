@@ -1,0 +1,247 @@
+"""The command line as a user types it: what it makes, what it says, and what it says when something is wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from vitascope import results
+from vitascope.cli import main
+
+
+class Done(NamedTuple):
+    """What a command printed."""
+
+    stdout: str
+    stderr: str
+
+
+def vitascope(*arguments: object, cwd: Path | None = None, code: int = 0) -> Done:
+    """Run a command in this process, which saves starting another; its exit code must be `code`."""
+    out, err = io.StringIO(), io.StringIO()
+    here, before = Path.cwd(), sys.argv
+    os.chdir(cwd or here)
+    sys.argv = ["vitascope", *map(str, arguments)]
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as end:
+            main()
+    finally:
+        os.chdir(here)
+        sys.argv = before
+    assert end.value.code == code, out.getvalue() + err.getvalue()
+    return Done(out.getvalue(), err.getvalue())
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def run(videos: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The main job: two encoders, two probes, on somebody's own folder."""
+    folder = tmp_path_factory.mktemp("runs") / "mine"
+    models = ("-m", "pixels/thumbnail", "-m", "pixels/motion-energy")
+    done = vitascope("evaluate", videos, *models, "-t", "knn", "-t", "linear", "-o", folder, "--store", cache)
+    assert "next: vitascope report" in done.stdout
+    return folder
+
+
+def test_evaluate_records_one_result_each(run: Path, videos: Path) -> None:
+    found = results.read(run)
+    assert {(r.encoder, r.probe) for r in found} == {
+        (e, p) for e in ("pixels/thumbnail", "pixels/motion-energy") for p in ("knn", "linear")
+    }
+    for r in found:
+        assert r.dataset == videos.name
+        assert (r.n, r.expected, r.missing) == (18, 18, {})
+        assert r.headline.low is not None
+        assert r.headline.low <= r.headline.value <= r.headline.high
+        assert len(r.folds) == 5
+        kept = results.read_predictions(run / r.predictions)
+        assert len(kept["id"]) == 18
+        assert np.isclose(np.mean(kept["outcome"]), r.headline.value)
+        assert all(top[0] == t for top, t, o in zip(kept["top"], kept["truth"], kept["outcome"], strict=True) if o)
+
+
+def test_asked_again_it_computes_nothing(run: Path, videos: Path, cache: Path) -> None:
+    before = (run / results.RESULTS).read_bytes()
+    done = vitascope("evaluate", videos, "-m", "pixels/thumbnail", "-t", "knn", "-o", run, "--store", cache, "--json")
+    assert (run / results.RESULTS).read_bytes() == before
+    assert json.loads(done.stdout)["probe"] == "knn"
+
+
+def test_report_and_compare(run: Path) -> None:
+    done = vitascope("report", run)
+    for name in ("report.html", "report.md", "report.tex"):
+        assert (run / name).stat().st_size > 500
+        assert name in done.stdout
+    done = vitascope("compare", run, "-m", "pixels/thumbnail", "-m", "pixels/motion-energy", "--json")
+    assert {c["task"].split(":")[1] for c in json.loads(done.stdout)} == {"knn", "linear"}
+
+
+def test_published_embeddings_need_no_video_and_no_encoder(
+    run: Path, videos: Path, cache: Path, tmp_path: Path
+) -> None:
+    where = ("--store", cache)
+    vitascope("export", videos, "-m", "pixels/thumbnail", "--to", "twelvelabs", "-o", tmp_path / "out", *where)
+    vitascope("import", "twelvelabs", tmp_path / "out", "-o", tmp_path / "in", "-m", "lab/theirs", "--name", "theirs")
+    done = vitascope("evaluate", tmp_path / "in", "-t", "linear", "-o", tmp_path / "run", "--json")
+    result = json.loads(done.stdout)
+    assert (result["encoder"], result["dataset"], result["n"]) == ("lab/theirs", "theirs", 18)
+
+
+def test_embed_then_nothing_left_to_do(videos: Path, tmp_path: Path) -> None:
+    one = vitascope("embed", videos, "-m", "pixels/thumbnail", "--view", "multiclip:0.5", "--store", tmp_path)
+    two = vitascope("embed", videos, "-m", "pixels/thumbnail", "--view", "multiclip:0.5", "--store", tmp_path)
+    assert "18 examples, 36 clips embedded now" in one.stdout
+    assert "0 examples, 0 clips embedded now" in two.stdout
+    assert "pixels/thumbnail on" in vitascope("ls", "store", "--store", tmp_path).stdout.replace("\n", "")
+
+
+def test_plan(videos: Path) -> None:
+    file = videos / "left" / "clip 0.mp4"
+    assert "12 frames" in vitascope("plan", file, "--frames", 4).stdout
+    done = json.loads(vitascope("plan", file, "--view", "reversed(uniform)", "--frames", 4, "--json").stdout)
+    assert [c["frames"] for c in done["clips"]] == [[10, 7, 4, 1]]
+
+
+def test_check() -> None:
+    done = json.loads(vitascope("check", "pixels/thumbnail", "--json").stdout)
+    assert {f["ok"] for f in done} == {True, None}
+
+
+def test_check_fails_closed(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import torch\nfrom vitascope.encoder import framewise\nfrom vitascope.types import Card\n"
+        "def build():\n"
+        "    card = Card(name='m', digest='1', dim=3, frames=2, size=8, mean=(0.,) * 3, std=(1.,) * 3)\n"
+        "    return framewise(lambda x: x.mean((2, 3)) + torch.rand(()), card)\n"
+    )
+    vitascope("check", "mine:build", cwd=tmp_path, code=1)
+
+
+def test_a_limited_result_says_so(videos: Path, cache: Path, tmp_path: Path) -> None:
+    arguments = ("evaluate", videos, "-m", "pixels/thumbnail", "-t", "knn", "-o", tmp_path, "--store", cache)
+    done = vitascope(*arguments, "--limit", 12, "--json")
+    result = json.loads(done.stdout)
+    assert result["limited"]
+    assert result["n"] <= 12
+
+
+BAD = [
+    (("evaluate", "{videos}", "-m", "pixels/thumbnal", "-t", "knn"), "did you mean 'thumbnail'?"),
+    (("evaluate", "{videos}", "-m", "pixel/thumbnail", "-t", "knn"), "did you mean 'pixels/thumbnail'?"),
+    (("evaluate", "{videos}", "-m", "pixels/thumbnail", "-t", "knnn"), "did you mean 'knn"),
+    (("evaluate", "{videos}", "-m", "pixels/thumbnail", "-t", "linear/pblished"), "did you mean 'published'?"),
+    (("evaluate", "{videos}", "-m", "pixels/thumbnail"), "name at least one with -t"),
+    (("evaluate", "{videos}", "-t", "knn"), "name at least one encoder with -m"),
+    (("evaluate", "{tmp}/nothing", "-m", "pixels/thumbnail", "-t", "knn"), "no such folder"),
+    (("evaluate", "{tmp}/empty", "-m", "pixels/thumbnail", "-t", "knn"), "no videos found"),
+    (("evaluate", "{tmp}/one", "-m", "pixels/thumbnail", "-t", "knn"), "only one class"),
+    (("evaluate", "{tmp}/outside", "-m", "pixels/thumbnail", "-t", "knn"), "lies outside"),
+    (("evaluate", "{tmp}/unseen", "-m", "pixels/thumbnail", "-t", "knn"), "only in test"),
+    (("evaluate", "motionlab/motoin", "-m", "pixels/thumbnail", "-t", "knn"), "did you mean 'motion'?"),
+    (("evaluate", "{videos}", "-m", "hf:{tmp}/weights", "-t", "knn"), "weights"),
+    (("evaluate", "{videos}", "-m", "vit/tiny-random=x.pth", "-t", "knn"), "read no weights"),
+    (("evaluate", "{videos}", "-m", "nowhere:build", "-t", "knn"), "nowhere"),
+    (("evaluate", "{videos}", "-m", "pixels/thumbnail", "-t", "knn", "--device", "cuda:9"), "cuda:9"),
+    (("embed", "{videos}", "-m", "pixels/thumbnail", "--view", "unifrom"), "did you mean 'uniform'?"),
+    (("embed", "{videos}", "-m", "pixels/thumbnail", "--reduce", "clips"), "did you mean 'clip'?"),
+    (("plan", "{tmp}/nothing.mp4"), "nothing.mp4"),
+    (("plan", "{tmp}/junk.mp4"), "junk.mp4"),
+    (("report", "{tmp}/nothing"), "no results.jsonl there"),
+    (("ls", "encoder"), "did you mean 'encoders'?"),
+    (("import", "twelvelabs", "{tmp}/empty", "-o", "{tmp}/out"), "no <id>.json"),
+    (("export", "{videos}", "-m", "pixels/thumbnail", "--to", "nyp", "-o", "{tmp}/out"), "did you mean 'npy'?"),
+    (("export", "{videos}", "-m", "pixels/thumbnail", "--to", "npy", "-o", "{tmp}/out"), "run `vitascope embed` first"),
+]
+
+
+@pytest.fixture
+def bad(tmp_path: Path) -> Path:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "junk.mp4").write_bytes(b"no video")
+    (tmp_path / "one" / "jump").mkdir(parents=True)
+    (tmp_path / "one" / "jump" / "a.mp4").write_bytes(b"")
+    for name, line in (("outside", "../junk.mp4,a,train"), ("unseen", "a.mp4,new,test")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.mp4").write_bytes(b"")
+        (tmp_path / name / "b.mp4").write_bytes(b"")
+        (tmp_path / name / "manifest.csv").write_text(f"path,label,split\nb.mp4,b,train\n{line}\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize(("arguments", "said"), BAD, ids=[" ".join(a) for a, _ in BAD])
+def test_bad_input_gets_one_line_and_exit_code_2(
+    arguments: tuple[str, ...], said: str, videos: Path, bad: Path
+) -> None:
+    before = sorted(p for p in bad.rglob("*"))
+    filled = [a.format(videos=videos, tmp=bad) for a in arguments]
+    if arguments[0] in ("evaluate", "embed", "export"):
+        filled += ["--store", str(bad / "store")]
+    done = vitascope(*filled, cwd=bad, code=2)
+    assert said in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "Traceback" not in done.stderr
+    assert sorted(p for p in bad.rglob("*")) == before
+
+
+def test_a_wrong_command_or_flag_is_named(tmp_path: Path) -> None:
+    assert "Did you mean 'evaluate'?" in vitascope("evalute", code=2).stderr
+    assert "--modell" in vitascope("evaluate", tmp_path, "--modell", "x", code=2).stderr
+
+
+def test_a_full_disk_is_said_and_leaves_nothing_half_written(videos: Path, tmp_path: Path) -> None:
+    code = (
+        "import resource, signal\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "import vitascope.cli, sys, vitascope.evaluation\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
+        "vitascope.cli.main()"
+    )
+    command = ["embed", videos, "-m", "pixels/motion-energy", "--workers", 1, "--store", tmp_path, "-q"]
+    run = [sys.executable, "-c", code, *map(str, command)]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    left = [p for p in tmp_path.rglob("*") if p.is_file() and p.suffix not in (".lock", ".json")]
+    assert left == []
+    vitascope(*command)
+
+
+FLAGS = {
+    "check": "device json",
+    "compare": "json model",
+    "demo": "batch device limit output quiet workers",
+    "embed": "batch device limit model quiet reduce store timeout view workers",
+    "evaluate": "again batch device json limit model output quiet seed store task timeout workers",
+    "export": "model output store to view",
+    "import": "classes model name output",
+    "ls": "json store",
+    "plan": "end frames json start view",
+    "report": "json",
+}
+
+
+def test_commands_and_flags_are_frozen() -> None:
+    import typer.main
+
+    from vitascope.cli import app
+
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    found = {
+        name: " ".join(sorted({o[2:] for p in command.params for o in p.opts if o[:2] == "--" and o != "--help"}))
+        for name, command in commands.items()
+    }
+    assert found == FLAGS
