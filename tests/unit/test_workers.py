@@ -192,10 +192,15 @@ def test_a_function_nobody_can_import_fails_its_jobs(tmp_path: Path) -> None:
 
 def test_an_error_of_the_consumer_ends_the_workers(work: Jobs) -> None:
     pids = []
-    with pool(work) as p, pytest.raises(RuntimeError, match="full"):
-        for _, pid, _ in p.run([("hang", 0), ("hang", 0)]):
-            pids.append(pid)
-            raise RuntimeError("full")
+
+    def consume() -> None:
+        with pool(work) as p:
+            for _, pid, _ in p.run([("hang", 0), ("hang", 0)]):
+                pids.append(pid)
+                raise RuntimeError("full")
+
+    with pytest.raises(RuntimeError, match="full"):
+        consume()
     assert pids
     assert all(gone(pid) for pid in pids)
 

@@ -7,7 +7,6 @@ from importlib import import_module
 from typing import Any
 
 import av
-import numpy as np
 
 from vitascope.types import Video
 from vitascope.video.index import read_index
@@ -21,15 +20,15 @@ def frames(video: Video, wanted: list[int]) -> Iterator[tuple[int, Any]]:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(f"backend torchcodec: {reason}; pip install 'vitascope[torchcodec]', and FFmpeg") from None
     index = read_index(video.path)
-    ends = np.append(index.times[1:], index.duration)
+    count = len(index.times)
     try:
         decoder = decoders.VideoDecoder(
             video.path, stream_index=index.stream, dimension_order="NHWC", num_ffmpeg_threads=1
         )
-        begin = decoder.metadata.begin_stream_seconds_from_content or 0.0
+        if decoder.metadata.num_frames != count:
+            found = decoder.metadata.num_frames
+            raise ValueError(f"{video.path}: TorchCodec counts {found} frames where {count} are shown; use pyav")
         for i in wanted:
-            middle = begin + (index.times[i] + max(ends[i], index.times[i])) / 2
-            frame = decoder.get_frame_at(i) if index.counted else decoder.get_frame_played_at(middle)
-            yield i, av.VideoFrame.from_ndarray(frame.data.numpy(), "rgb24")
+            yield i, av.VideoFrame.from_ndarray(decoder.get_frame_at(i).data.numpy(), "rgb24")
     except (RuntimeError, IndexError) as error:
         raise ValueError(f"{video.path}: TorchCodec: {str(error).strip().splitlines()[0]}") from None

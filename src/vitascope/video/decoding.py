@@ -29,8 +29,8 @@ def decode(
     """`(number of the clip, its pixels)`, each clip as soon as its last frame is decoded.
 
     The square sides are `size`; `resize` is the Card's habit. The pixel at time t is the frame on display at t. Memory
-    holds the squares of the clips under way and never the video. What went wrong without being fatal is appended to
-    `warnings`. Raises ValueError where nothing can be decoded, or something at last cannot be read.
+    holds the squares of the clips under way and never the video. When the last clip has come, `warnings` has what went
+    wrong without being fatal. Raises ValueError where nothing can be decoded.
     """
     plan = [[(video.frame_at(t), clip.crop) for t in clip.times] for clip in clips]
     users: dict[Wanted, list[int]] = defaultdict(list)

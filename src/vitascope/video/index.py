@@ -19,8 +19,8 @@ from vitascope.video import signature
 
 HIDDEN = Disposition.attached_pic | Disposition.timed_thumbnails
 """Streams that are pictures about the file, not the video."""
-REFUSED = frozenset({"hls", "concat", "dash", "tty"})
-"""Formats that make a video of other files or of letters."""
+REFUSED = frozenset({"hls", "concat", "dash", "tty", "cdg", "bin", "xbin", "adf", "idf"})
+"""Formats that make a video of other files, of letters, or of anything at all."""
 Ticks = npt.NDArray[np.int64]
 
 
@@ -76,7 +76,7 @@ def open_file(path: str) -> Any:
         raise ValueError(f"{path}: {signature.fault(path)} ({_reason(error)})") from None
     if container.format.name in REFUSED:
         container.close()
-        raise ValueError(f"{path}: a {container.format.name} playlist or text, not a video")
+        raise ValueError(f"{path}: not a video (FFmpeg takes it for {container.format.name})")
     return container
 
 

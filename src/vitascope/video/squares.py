@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 from av.video.reformatter import Interpolation, VideoReformatter
-from jaxtyping import UInt8
 
 from vitascope.types import Crop
 from vitascope.video.resample import resize, shorter, square
 
-Picture = UInt8[np.ndarray, "y x 3"]
+Picture = npt.NDArray[np.uint8]
+"""Rows x columns x RGB."""
 EXACT = (
     Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
 )
