@@ -33,6 +33,7 @@ Workers = Annotated[int, typer.Option("--workers", help="decoding processes; 0 l
 Batch = Annotated[int, typer.Option("--batch", help="clips encoded at once", min=1)]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda, mps; the best there is when not said")]
 Timeout = Annotated[float, typer.Option("--timeout", help="seconds without a frame after which a video is given up")]
+Retry = Annotated[bool, typer.Option("--retry", help="try again the videos that failed before")]
 Limit = Annotated[
     int, typer.Option("--limit", help="at most so many examples: a quick look, never to be published", min=0)
 ]
@@ -59,6 +60,7 @@ def evaluate(
     batch: Batch = 8,
     device: Device = "",
     timeout: Timeout = 60.0,
+    retry: Retry = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -67,7 +69,7 @@ def evaluate(
     from vitascope.store import cache
 
     _all_or_nothing(tasks, "-t", "knn")
-    options = _options(workers, batch, device, timeout, quiet)
+    options = _options(workers, batch, device, timeout, quiet=quiet, retry=retry)
     setting = evaluation.Setting(
         run=output, store=store or cache(), options=options, seed=seed, again=again, limit=limit
     )
@@ -95,6 +97,7 @@ def embed(
     batch: Batch = 8,
     device: Device = "",
     timeout: Timeout = 60.0,
+    retry: Retry = False,
     quiet: Quiet = False,
 ) -> None:
     """Embed a dataset into the store, for later; killed, it goes on where it was."""
@@ -107,14 +110,15 @@ def embed(
 
     dataset = limited(open_dataset(data), limit) if limit else open_dataset(data)
     looks = [probe.View(parse(view), _choice(reduce, "--reduce", ("clip", "time", "grid")))]
-    encoders = [load(m) for m in models]
-    for encoder in encoders:
-        root, options = store or cache(), _options(workers, batch, device, timeout, quiet)
+    root, options = store or cache(), _options(workers, batch, device, timeout, quiet=quiet, retry=retry)
+    for encoder in [load(m, options.device) for m in models]:
         filled = encode.fill(encoder, dataset, looks, root=root, options=options)
         at = Store(root, encode.key_of(dataset, encoder.card, looks[0])).folder
         print(f"{encoder.card.name}: {filled.encoded} examples, {filled.clips} clips embedded now; all in {at}")
         for example, why in {**dataset.absent, **filled.failures}.items():
             print(f"  missing {example}: {why}")
+        for example, note in filled.notes.items():
+            print(f"  damaged {example}: {note}")
 
 
 @app.command()
@@ -303,15 +307,16 @@ def demo(
     """Evaluate three small encoders on the built-in benchmark and write the report: no download, a few minutes."""
     from vitascope.recipes import demo as recipe
 
-    path = recipe.run(output, options=_options(workers, batch, device, 60.0, quiet), limit=limit)
+    path = recipe.run(output, options=_options(workers, batch, device, quiet=quiet), limit=limit)
     print(f"report: {path.resolve()}")
 
 
-def _options(workers: int, batch: int, device: str, timeout: float, quiet: bool) -> Any:
+def _options(workers: int, batch: int, device: str, timeout: float = 60.0, *, quiet: bool, retry: bool = False) -> Any:
     from vitascope.encode import Options
     from vitascope.runtime import device as pick
 
-    return Options(device=str(pick(device)), workers=workers, batch=batch, timeout=timeout, quiet=quiet)
+    where = str(pick(device))
+    return Options(device=where, workers=workers, batch=batch, timeout=timeout, retry=retry, quiet=quiet)
 
 
 def _choice(given: str, where: str, known: tuple[Any, ...]) -> Any:
@@ -329,10 +334,11 @@ def _all_or_nothing(given: list[str], flag: str, example: str) -> None:
 
 def _missing(found: list[Any]) -> None:
     for result in {r.dataset: r for r in found}.values():
-        if result.missing:
-            example, why = next(iter(result.missing.items()))
-            more = f" and {len(result.missing) - 1} more" if len(result.missing) > 1 else ""
-            console.print(f"[yellow]missing[/] from {escape(result.dataset)}: {escape(example)} ({escape(why)}){more}")
+        for word, said in (("missing", result.missing), ("damaged, used as far as it goes", result.notes)):
+            if said:
+                example, why = next(iter(said.items()))
+                more = f", and {len(said) - 1} more" if len(said) > 1 else ""
+                console.print(f"{escape(result.dataset)}, {word}: {escape(example)} ({escape(why)}){more}")
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -27,7 +28,7 @@ from vitascope.look import Header, Job, Pixel, Pixels, look
 from vitascope.pixels import to_tensor
 from vitascope.probe import Reduce, View
 from vitascope.progress import Live, Pace
-from vitascope.store import Embedded, Key, Store
+from vitascope.store import Embedded, Key, Known, Store
 from vitascope.types import Card, Dataset, Example, digest
 from vitascope.workers import Failed, Pool
 
@@ -48,6 +49,8 @@ class Options:
     """Clips encoded at once."""
     timeout: float = 60.0
     """Seconds without a frame after which a video is given up."""
+    retry: bool = False
+    """Try again what failed before."""
     quiet: bool = False
 
     @property
@@ -62,7 +65,8 @@ class Filled:
 
     failures: Mapping[str, str] = field(default_factory=dict)
     """{example: why it has no vector}, over all views."""
-    warnings: Mapping[str, str] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """{example: what was wrong with it all the same}."""
     encoded: int = 0
     clips: int = 0
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -121,12 +125,19 @@ def fill(
     return _Fill(encoder, dataset, views, root, options or Options()).run()
 
 
-@dataclass
-class _Open:
-    """An example whose clips are arriving: for each sampler its spans, times and, clip by clip, its vectors."""
+class _Open(NamedTuple):
+    """An example whose clips are arriving: what they are, and of each, once encoded, what every view keeps of it."""
 
     header: Header
-    vectors: dict[Pixel, dict[Reduce, npt.NDArray[np.float32]]] = field(default_factory=dict)
+    vectors: dict[Pixel, dict[Reduce, npt.NDArray[np.float32]]]
+
+
+class _Ended(NamedTuple):
+    """An example whose clips have all come, or never will."""
+
+    job: Job
+    status: str
+    note: str
 
 
 class _Waiting(NamedTuple):
@@ -151,8 +162,8 @@ class _Fill:
         self.left: dict[str, int] = {}
         self.open: dict[str, _Open] = {}
         self.waiting: list[_Waiting] = []
-        self.ended: list[tuple[Job, str]] = []
-        self.warnings: dict[str, str] = {}
+        self.ended: list[_Ended] = []
+        self.known: dict[Store, tuple[int, dict[str, Known]]] = {}
         self.encode_seconds = 0.0
         self.encoded = 0
         self.pace = Pace(f"{encoder.card.name} on {dataset.name}", 0)
@@ -164,21 +175,23 @@ class _Fill:
             store.seal()
         status = [store.status() for store in self.stores.values()]
         wanted = {e.id for e in self.dataset.examples}
-        failures = {e: s for known in status for e, (s, _) in known.items() if s != "ok" and e in wanted}
+        failures = {e: k.status for known in status for e, k in known.items() if k.status != "ok" and e in wanted}
+        notes = {e: k.note for known in status for e, k in known.items() if k.note and e in wanted}
         if wanted and len(failures) == len(wanted):
             example, why = next(iter(failures.items()))
             raise ValueError(
                 f"{self.dataset.name}: none of {len(wanted)} videos could be embedded; first: {example}: {why}"
             )
-        return Filled(failures, self.warnings, self.encoded, self.pace.clips, seconds)
+        return Filled(failures, notes, self.encoded, self.pace.clips, seconds)
 
     def _todo(self) -> dict[str, list[Example[Any]]]:
         """The blocks with anything missing, and what of them is missing."""
         for store in self.stores.values():
             store.create()
-        known = [store.status() for store in self.stores.values()]
+        self.known = {store: (store.stamp(), store.status()) for store in self.stores.values()}
+        known = [status for _, status in self.known.values()]
         here = [e for e in self.dataset.examples if e.id not in self.dataset.absent]
-        todo = {name: _missing(block, known) for name, block in blocks(here)}
+        todo = {name: self._missing(block, known) for name, block in blocks(here)}
         return {name: block for name, block in todo.items() if block}
 
     def _encode(self, todo: dict[str, list[Example[Any]]]) -> dict[str, float]:
@@ -211,15 +224,30 @@ class _Fill:
         for name in list(todo):
             if not self._acquire(name):
                 continue
-            known = [store.status(name) for store in self.stores.values()]
             block = todo.pop(name)
-            examples = _missing(block, known)
+            examples = self._missing(block, [self._look_again(store, name) for store in self.stores.values()])
             self.pace.total -= len(block) - len(examples)
             self.left[name] = len(examples)
             if not examples:
                 self._release(name)
             for e in examples:
                 yield Job(name, e.id, e.path, e.span, e.fps, self.samplers, self.encoder.card)
+
+    def _look_again(self, store: Store, block: str) -> Mapping[str, Known]:
+        """What is known now, where another process may have written this block, or sealed it, since the first look."""
+        stamp, known = self.known[store]
+        if stamp != store.stamp():
+            stamp, known = self.known[store] = store.stamp(), store.status()
+        return ChainMap(store.status(block), known)
+
+    def _missing(self, examples: Sequence[Example[Any]], known: Sequence[Mapping[str, Known]]) -> list[Example[Any]]:
+        return [e for e in examples if not all(self._stored(e, k) for k in known)]
+
+    def _stored(self, example: Example[Any], known: Mapping[str, Known]) -> bool:
+        """Whether `example` is in the store, and its file, where there still is one, has the size it had then."""
+        if example.id not in known or (self.options.retry and known[example.id].status != "ok"):
+            return False
+        return source_bytes(example.path) in (known[example.id].bytes, 0)
 
     def _acquire(self, name: str) -> bool:
         held: list[FileLock] = []
@@ -242,7 +270,7 @@ class _Fill:
     def _take(self, job: Job, message: Header | Pixel | list[str] | Failed, pixels: Pixels | None) -> None:
         """One message of a worker: they come job by job, in the order of the jobs."""
         if isinstance(message, Header):
-            self.open[job.example] = _Open(message)
+            self.open[job.example] = _Open(message, {})
         elif isinstance(message, Pixel):
             assert pixels is not None
             if self.waiting and self.waiting[0].pixels.shape != pixels.shape:
@@ -269,9 +297,8 @@ class _Fill:
     def _close(self, job: Job, message: list[str] | Failed) -> None:
         """An example has come to its end, well or not; a block whose examples all have is written."""
         status = message.cause if isinstance(message, Failed) else "ok"
-        if isinstance(message, list) and message:
-            self.warnings[job.example] = "; ".join(message)
-        self.ended.append((job, status))
+        note = "; ".join(message) if isinstance(message, list) else ""
+        self.ended.append(_Ended(job, status, note))
         self.pace.done += 1
         self.pace.failed += status != "ok"
         self.left[job.block] -= 1
@@ -281,29 +308,19 @@ class _Fill:
 
     def _write(self, block: str) -> None:
         for view, store in self.stores.items():
-            store.add(block, [self._embedded(job, status, view) for job, status in self.ended])
+            store.add(block, [self._embedded(ended, view) for ended in self.ended])
         self.encoded += len(self.ended)
         self.ended.clear()
         self.open.clear()
         self._release(block)
 
-    def _embedded(self, job: Job, status: str, view: View) -> Embedded:
-        size = source_bytes(job.path)
-        if status != "ok":
-            return Embedded(job.example, None, status=status, bytes=size)
-        example, which = self.open[job.example], self.samplers.index(view.sampler)
-        spans, times = example.header.spans[which], example.header.times[which]
-        vectors = np.stack([example.vectors[Pixel(which, c)][view.reduce] for c in range(len(spans))])
+    def _embedded(self, ended: _Ended, view: View) -> Embedded:
+        example, size = ended.job.example, source_bytes(ended.job.path)
+        if ended.status != "ok":
+            return Embedded(example, None, status=ended.status, bytes=size)
+        which = self.samplers.index(view.sampler)
+        header, found = self.open[example]
+        vectors = np.stack([found[Pixel(which, c)][view.reduce] for c in range(len(header.spans[which]))])
         if not np.isfinite(vectors).all():
-            return Embedded(job.example, None, status=f"{self.encoder.card.name} gave NaN or infinity", bytes=size)
-        return Embedded(job.example, vectors, spans, times, bytes=size)
-
-
-def _missing(examples: Sequence[Example[Any]], known: Sequence[Mapping[str, tuple[str, int]]]) -> list[Example[Any]]:
-    return [e for e in examples if not all(_stored(e, k) for k in known)]
-
-
-def _stored(example: Example[Any], known: Mapping[str, tuple[str, int]]) -> bool:
-    """Whether `example` is in the store, and its file, where there still is one, has the size it had then."""
-    _, size = known.get(example.id, ("", -1))
-    return size >= 0 and source_bytes(example.path) in (size, 0)
+            return Embedded(example, None, status=f"{self.encoder.card.name} gave NaN or infinity", bytes=size)
+        return Embedded(example, vectors, header.spans[which], header.times[which], bytes=size, note=ended.note)

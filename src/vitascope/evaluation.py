@@ -80,7 +80,7 @@ def evaluate(
     if setting.limit:
         dataset = limited(dataset, setting.limit)
     asked: list[AnyProbe] = [catalogue.build("probes", p) if isinstance(p, str) else p for p in probes]
-    shown: list[Encoder | Card] = [load(e) if isinstance(e, str) else e for e in encoders]
+    shown: list[Encoder | Card] = [load(e, setting.options.device) if isinstance(e, str) else e for e in encoders]
     recorded = {r.key: r for r in results.read(setting.run)} if (setting.run / results.RESULTS).is_file() else {}
     found: list[Result] = []
     if not shown and not dataset.cards:
@@ -173,6 +173,7 @@ def ask(probe: AnyProbe, dataset: Dataset[int], card: Card, *, filled: Filled, s
         n=len(examples),
         expected=sum(len(fold.test) for fold in dataset.folds),
         missing=missing,
+        notes=filled.notes,
         seed=setting.seed,
         seconds={**filled.seconds, "probe": time.monotonic() - started},
         code=versions(setting.options.device),

@@ -55,6 +55,8 @@ class Result:
     """Test examples there should be."""
     missing: Mapping[str, str] = field(default_factory=dict)
     """{example id: why}, training side included."""
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """{example id: what was wrong with a video that was used all the same}."""
     seed: int = 0
     seconds: Mapping[str, float] = field(default_factory=dict)
     """By phase."""

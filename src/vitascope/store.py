@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +45,7 @@ SCHEMA = pa.schema(
         ("row", pa.int64()),
         ("status", pa.string()),
         ("bytes", pa.int64()),  # of the source: another size is another video
+        ("note", pa.string()),  # what was wrong with the source and did not prevent decoding
     ]
 )
 Array = npt.NDArray[Any]
@@ -85,6 +86,18 @@ class Embedded:
     times: Sequence[str] = ()
     status: str = "ok"
     bytes: int = 0
+    note: str = ""
+
+
+class Known(NamedTuple):
+    """What the store knows of an example."""
+
+    status: str
+    """"ok", or why there is no vector."""
+    bytes: int
+    """Size of the source when it was embedded."""
+    note: str
+    """What was wrong with it all the same."""
 
 
 @dataclass(frozen=True)
@@ -128,11 +141,8 @@ class Store:
         table = pa.concat_tables(tables) if tables else SCHEMA.empty_table()
         return _once(table) if parts else table
 
-    def status(self, block: str | None = None) -> dict[str, tuple[str, int]]:
-        """{example: (status, source bytes)} of all that is stored; status "ok" or why there is no vector.
-
-        With `block`, only what may have changed since the last look: the part of that block.
-        """
+    def status(self, block: str | None = None) -> dict[str, Known]:
+        """What is known of every example stored; with `block`, of those in the part of that block."""
         path = self.parts / f"{block}.parquet"
         if block is None:
             table = self.index()
@@ -140,8 +150,15 @@ class Store:
             table = pq.read_table(path, schema=SCHEMA)
         else:
             return {}
-        columns = table.select(["example", "status", "bytes"]).to_pydict()
-        return {e: (s, b) for e, s, b in zip(columns["example"], columns["status"], columns["bytes"], strict=True)}
+        columns = table.select(["example", "status", "bytes", "note"]).to_pydict()
+        return {e: Known(*known) for e, *known in zip(*columns.values(), strict=True)}
+
+    def stamp(self) -> int:
+        """Changes whenever the store is sealed."""
+        try:
+            return (self.folder / INDEX).stat().st_mtime_ns
+        except FileNotFoundError:
+            return 0
 
     def add(self, block: str, embedded: Iterable[Embedded]) -> None:
         """Keep a block of examples. The vectors come first and the index last: a part with an index is whole."""
@@ -264,7 +281,8 @@ def _rows(embedded: Iterable[Embedded], shard: str) -> pa.Table:
         count = 0 if e.vectors is None else len(e.vectors)
         for clip in range(count) if count else (-1,):
             span, times = (e.spans[clip], e.times[clip]) if count else ((0.0, 0.0), "")
-            values = (e.example, clip, *span, times, shard if count else "", row if count else -1, e.status, e.bytes)
+            where = (shard, row) if count else ("", -1)
+            values = (e.example, clip, *span, times, *where, e.status, e.bytes, e.note)
             for name, value in zip(SCHEMA.names, values, strict=True):
                 columns[name].append(value)
             row += count > 0

@@ -133,6 +133,21 @@ def test_broken_videos_are_named_and_never_replaced(videos: Path, tmp_path: Path
     assert store.read(["right/clip 0.mp4", "right/clip 1.mp4"]).first.tolist() == [0, 0, 1]
     again = fill(Mean(), dataset, VIEWS[:1], root=tmp_path / "s", options=OPTIONS)
     assert (again.encoded, again.failures) == (0, filled.failures)
+    once_more = fill(Mean(), dataset, VIEWS[:1], root=tmp_path / "s", options=replace(OPTIONS, retry=True))
+    assert (once_more.encoded, once_more.failures) == (2, filled.failures)
+
+
+def test_a_damaged_video_is_used_as_far_as_it_goes_and_said_to_be(videos: Path, tmp_path: Path) -> None:
+    root = tmp_path / "videos"
+    for name in ("a/1", "a/2", "b/1", "b/2"):
+        write_video(root / f"{name}.ts", blob(0.0, 1, frames=40))
+    whole = (root / "a" / "1.ts").read_bytes()
+    (root / "a" / "1.ts").write_bytes(whole[: len(whole) // 3] + bytes(2000) + whole[len(whole) // 3 + 2000 :])
+    dataset = build(str(root))
+    for _ in range(2):
+        filled = fill(Mean(), dataset, VIEWS[:1], root=tmp_path / "s", options=OPTIONS)
+        assert set(filled.notes) == {"a/1.ts"}
+        assert filled.failures == {}
 
 
 def test_nothing_but_broken_videos_is_an_error(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def test_round_trip(tmp_path_factory: pytest.TempPathFactory, counts: list[int],
         got = found.values[found.first[i] : found.first[i + 1]]
         assert len(got) == 0 if e.vectors is None else np.array_equal(got, e.vectors)
         assert [tuple(s) for s in found.spans[found.first[i] : found.first[i + 1]]] == list(e.spans)
-    assert store.status() == {e.example: (e.status, e.bytes) for e in items}
+    assert store.status() == {e.example: (e.status, e.bytes, e.note) for e in items}
 
 
 def test_sealed_files_do_not_depend_on_the_order_of_work(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_the_same_example_twice_counts_once_and_success_beats_failure(tmp_path: 
     store.seal()
     store.add("b", [embedded("1", 2)])
     store.add("c", [embedded("1", 2)])
-    assert store.status() == {"1": ("ok", 7)}
+    assert store.status() == {"1": ("ok", 7, "")}
     assert len(store.read(["1"]).values) == 2
     store.seal()
     assert len(store.read(["1"]).values) == 2
