@@ -352,6 +352,13 @@ def test_a_file_that_changes_is_read_anew(tmp_path: Path) -> None:
     assert len(inspect(write(tmp_path / "a.mp4", "libx264", frames=9)).times) == 9
 
 
+def test_a_file_that_changes_between_looking_and_decoding_is_refused(tmp_path: Path) -> None:
+    video = inspect(write(tmp_path / "a.mp4", "libx264", frames=9))
+    write(tmp_path / "a.mp4", "libx264", frames=5)
+    with pytest.raises(ValueError, match="changed"):
+        shown(video, [0.3])
+
+
 def test_the_largest_default_stream_is_taken(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "two.mkv"), "w") as file:
         streams = [file.add_stream("ffv1", rate=25, width=size, height=size, pix_fmt="yuv444p") for size in (32, 64)]

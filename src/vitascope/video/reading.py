@@ -22,7 +22,11 @@ def frames(video: Video, wanted: list[int], problems: list[str]) -> Iterator[tup
     A frame that cannot be decoded is replaced by the nearest earlier one of the same video that can, or else by the
     nearest later; `problems` then says so. Raises ValueError where nothing can be decoded.
     """
-    source = _Folder(video.path) if video.kind == "frames" else _Stream(video.path, read_index(video.path), wanted)
+    folder = video.kind == "frames"
+    count = len(read_folder(video.path).files) if folder else len(read_index(video.path).times)
+    if count != len(video.times):
+        raise ValueError(f"{video.path}: the file has changed since it was inspected; inspect it again")
+    source = _Folder(video.path) if folder else _Stream(video.path, read_index(video.path), wanted)
     replaced: list[int] = []
     with closing(source):
         for i in wanted:
