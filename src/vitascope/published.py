@@ -18,9 +18,10 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from vitascope import files
 from vitascope.sampling import MultiClip, Sampler
 from vitascope.split import check_labels, folds_of
-from vitascope.store import Embedded, Key, Store, write_atomic
+from vitascope.store import Embedded, Key, Store
 from vitascope.types import Card, Clip, Dataset, Example, Fold, Span, Video, digest, nearest, plain
 
 What: TypeAlias = Literal["clips", "video"]
@@ -125,7 +126,7 @@ def _write(folder: Path, dataset: Dataset[int], entries: Sequence[Entry]) -> Non
         "folds": plain(dataset.folds),
         "card": plain(dataset.cards[0]),
     }
-    write_atomic(folder / DATASET, json.dumps(data, ensure_ascii=False).encode())
+    files.write(folder / DATASET, json.dumps(data, ensure_ascii=False).encode())
 
 
 def key_of(dataset: Dataset[int], what: What) -> Key:

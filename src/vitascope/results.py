@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Container, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from vitascope.files import replacing
 from vitascope.types import digest
 
 SCHEMA = 1
@@ -168,18 +168,6 @@ def _torn(line: bytes) -> bool:
             quoted = byte == ord('"')
             depth += (byte in b"{[") - (byte in b"}]")
     return quoted or depth > 0
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A name beside `path` to write to; the file takes its place when the block ends well, and is gone if it fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        yield aside
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def write_predictions(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:

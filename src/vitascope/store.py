@@ -14,7 +14,6 @@ import os
 import struct
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -26,6 +25,7 @@ import pyarrow.parquet as pq
 from filelock import FileLock
 from safetensors.numpy import save
 
+from vitascope import files
 from vitascope.sampling import Sampler, describe
 from vitascope.types import Card, Span, digest, plain
 
@@ -124,7 +124,7 @@ class Store:
         (self.folder / "locks").mkdir(exist_ok=True)
         path = self.folder / "key.json"
         if not path.exists():
-            write_atomic(path, json.dumps(plain(self.key), indent=1, ensure_ascii=False).encode())
+            files.write(path, json.dumps(plain(self.key), indent=1, ensure_ascii=False).encode())
 
     def lock(self, block: str) -> FileLock:
         """The claim on a block of work; the system frees it when its holder dies."""
@@ -166,7 +166,7 @@ class Store:
         good = [e for e in embedded if e.vectors is not None and len(e.vectors)]
         if good:
             values = _narrow(np.concatenate([e.vectors for e in good if e.vectors is not None]))
-            write_atomic(self.parts / f"{block}.safetensors", save({"vectors": values}))
+            files.write(self.parts / f"{block}.safetensors", save({"vectors": values}))
         write_table(self.parts / f"{block}.parquet", _rows(embedded, f"parts/{block}.safetensors"))
 
     def seal(self) -> None:
@@ -202,7 +202,7 @@ class Store:
             chosen = has[start : start + per_shard]
             data = save({"vectors": source.take(chosen)})
             name = f"vectors-{hashlib.blake2b(data, digest_size=8).hexdigest()}.safetensors"
-            write_atomic(self.folder / name, data)
+            files.write(self.folder / name, data)
             shards[chosen], rows[chosen] = name, np.arange(len(chosen))
         columns = {"shard": pa.array(shards, pa.string()), "row": pa.array(rows, pa.int64())}
         return pa.table({n: columns.get(n, table[n].combine_chunks()) for n in SCHEMA.names}, schema=SCHEMA)
@@ -315,26 +315,7 @@ def write_table(path: Path, table: pa.Table) -> None:
     """Write Parquet beside `path` and rename."""
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
-    write_atomic(path, sink.getvalue().to_pybytes())
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write beside `path`, flush to the disk and rename: a reader sees all of it or nothing."""
-    with aside(path) as temporary, open(temporary, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-@contextmanager
-def aside(path: Path) -> Iterator[Path]:
-    """A temporary path that becomes `path` when the block ends well and vanishes when it does not."""
-    temporary = path.with_name(f".{path.name[:100]}.{os.getpid()}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    files.write(path, sink.getvalue().to_pybytes())
 
 
 def cache() -> Path:

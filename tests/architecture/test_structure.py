@@ -14,7 +14,7 @@ import vitascope
 SRC = Path(vitascope.__file__).parent
 FILES = sorted(SRC.rglob("*.py"))
 LAYERS = {
-    0: "types results stats metrics report",
+    0: "types files results stats metrics report",
     1: "catalogue instants look pixels progress runtime sampling split video workers nn",
     2: "datasets encoder encoders motionlab published store",
     3: "check encode exports features probe probes",

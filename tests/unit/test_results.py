@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vitascope.results import RESULTS, Result, Score, append, read, read_predictions, replacing, write_predictions
+from vitascope.files import replacing
+from vitascope.results import RESULTS, Result, Score, append, read, read_predictions, write_predictions
 
 PLAIN = Result(
     encoder="vit/tiny",

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
+from vitascope import files
 from vitascope.motionlab.render import FPS, FRAMES, render
 from vitascope.motionlab.scene import APPEARANCES, MOTIONS, VERSION, Scene, sample
 from vitascope.motionlab.write import write_picture, write_video
-from vitascope.store import write_atomic
 
 SPLITS = ("train", "test")
 CELLS = len(APPEARANCES) * len(MOTIONS)
@@ -160,4 +160,4 @@ def _mark(marker: Path, plan: list[Shot], seed: int) -> None:
         sizes[name] = len(content)
         total.update(content)
     data = {"version": VERSION, "seed": seed, "digest": total.hexdigest(), "files": sizes}
-    write_atomic(marker, json.dumps(data).encode())
+    files.write(marker, json.dumps(data).encode())

@@ -14,13 +14,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from vitascope import results
+from vitascope.files import replacing
 from vitascope.report import board as boards
 from vitascope.report import figures, tables, views, words
 from vitascope.report.board import Board, Column, Row
 from vitascope.report.figures import Axis, Strip
 from vitascope.report.findings import Confusion, Findings, Standing, examine, overall
 from vitascope.report.words import Run, shown
-from vitascope.results import replacing
 from vitascope.types import nearest, plain
 
 HERE = Path(__file__).parent
