@@ -319,6 +319,14 @@ def test_a_photo_is_turned_as_its_camera_says(tmp_path: Path) -> None:
         os.remove(tmp_path / "photo.jpg")
 
 
+def test_a_picture_too_large_to_decode_is_refused(tmp_path: Path) -> None:
+    Image.new("1", (20000, 10000)).save(tmp_path / "huge.png")
+    with pytest.raises(ValueError, match="20000 x 10000"):
+        inspect(tmp_path / "huge.png")
+    with pytest.raises(ValueError, match="none of its 1 pictures"):
+        inspect(tmp_path)
+
+
 def test_animated_gif(tmp_path: Path) -> None:
     pictures = [Image.fromarray(numbered(n)) for n in range(5)]
     pictures[0].save(tmp_path / "a.gif", save_all=True, append_images=pictures[1:], duration=[100, 200, 50, 50, 300])

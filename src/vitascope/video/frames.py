@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import av
 
 from vitascope.video import signature
-from vitascope.video.index import open_file
+from vitascope.video.index import open_file, open_stream
 
 RATE = 30.0
 """Frames per second of a folder when nobody says."""
@@ -74,6 +74,6 @@ def picture(path: str) -> Any | None:
     """The frame in one picture file; None where it cannot be decoded."""
     try:
         with open_file(path) as container:
-            return next(container.decode(video=0), None)
-    except (ValueError, OSError, av.FFmpegError):
+            return next(container.decode(open_stream(container, container.streams.video[0].index)), None)
+    except (ValueError, OSError, IndexError, av.FFmpegError):
         return None

@@ -21,6 +21,8 @@ HIDDEN = Disposition.attached_pic | Disposition.timed_thumbnails
 """Streams that are pictures about the file, not the video."""
 REFUSED = frozenset({"hls", "concat", "dash", "tty", "cdg", "bin", "xbin", "adf", "idf"})
 """Formats that make a video of other files, of letters, or of anything at all."""
+LARGEST = 1 << 27
+"""Pixels of the largest picture that is decoded: four times 8K."""
 Ticks = npt.NDArray[np.int64]
 
 
@@ -84,6 +86,7 @@ def open_stream(container: Any, number: int) -> Any:
     """Stream `number` of an open file, to be decoded on one core: workers are processes, one a core."""
     stream = container.streams[number]
     stream.codec_context.thread_count = 1
+    stream.codec_context.options = {"max_pixels": str(LARGEST)}
     return stream
 
 
@@ -115,6 +118,9 @@ def _candidates(path: str, container: Any) -> list[int]:
         raise ValueError(f"{path}: this FFmpeg has no decoder for {streams[0].codec_tag!r}")
     if any(s.codec_tag in ("encv", "drmi") for s in able):
         raise ValueError(f"{path}: encrypted (DRM)")
+    able = [s for s in able if s.width * s.height <= LARGEST]
+    if not able:
+        raise ValueError(f"{path}: pictures of {streams[0].width} x {streams[0].height}, more than {LARGEST} pixels")
 
     def rank(stream: Any) -> tuple[bool, int]:
         return bool(stream.disposition & Disposition.default), stream.width * stream.height
@@ -176,18 +182,18 @@ def _scan(path: str, number: int) -> _Packets:
                 if packet.size:
                     packets.add(packet, codec)
                 if packets.first is None and (packet.size or packet.dts is None):
-                    packets.first = _decoded(packet)
+                    packets.first = next(iter(_decoded(packet)), None)
         except av.FFmpegError:
             packets.damaged += 1
     return packets
 
 
-def _decoded(packet: Any) -> Any:
-    """The first frame that comes out for this packet, None where none does."""
+def _decoded(packet: Any) -> list[Any]:
+    """The frames that come out for this packet; none where it is refused, which is for decoding to report."""
     try:
-        return next(iter(packet.decode()), None)
+        return list(packet.decode())
     except av.FFmpegError:
-        return None
+        return []
 
 
 def _hidden(packet: Any, codec: str) -> bool:
@@ -210,7 +216,7 @@ def _index(path: str, number: int, packets: _Packets) -> Index:
     if packets.first is None:
         raise ValueError(f"{path}: no frame can be decoded")
     counted = packets.counted
-    warnings = [f"damaged packets: {packets.damaged}"] if packets.damaged else []
+    warnings: list[str] = []
     if counted:
         times, length, untimed = _count(path, number, packets, warnings)
         stamps = shown = places = np.arange(0)
@@ -255,12 +261,12 @@ def _count(path: str, number: int, packets: _Packets, warnings: list[str]) -> tu
     stamps: list[int | None] = []
     with open_file(path) as container:
         stream = open_stream(container, number)
-        for packet in container.demux(stream):
-            if packet.size or packet.dts is None:
-                try:
-                    stamps += [frame.pts for frame in packet.decode()]
-                except av.FFmpegError:
-                    packets.damaged += 1
+        try:
+            for packet in container.demux(stream):
+                if packet.size or packet.dts is None:
+                    stamps += [frame.pts for frame in _decoded(packet)]
+        except av.FFmpegError:
+            packets.damaged += 1
     if not stamps:
         raise ValueError(f"{path}: no frame can be decoded")
     gaps = [b - a for a, b in pairwise(stamps) if a is not None and b is not None]
@@ -295,6 +301,8 @@ def display(frame: Any, warnings: list[str]) -> tuple[tuple[int, int], int]:
 def _doubts(path: str, packets: _Packets, duration: float) -> list[str]:
     """What else makes one doubt that the file is whole, or that it is what its name says."""
     doubts = [short] if (short := signature.cut_short(path)) else []
+    if packets.damaged:
+        doubts.append(f"damaged packets: {packets.damaged}")
     if packets.promised > 1.1 * duration + 1:
         doubts.append(f"the header promises {packets.promised:.1f} s, there are {duration:.1f}")
     if packets.still and len(packets.stamps) == 1 and Path(path).suffix.lower() not in signature.EXTENSIONS | {".gif"}:
