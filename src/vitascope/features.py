@@ -66,11 +66,11 @@ def rows(features: Features[T]) -> Rows:
     return found
 
 
-def means(features: Features[T]) -> Float[Tensor, "e *shape"]:
-    """The mean vector of each example, float32; errors as `rows`."""
+def means(features: Features[T]) -> Rows:
+    """As `rows`, with one vector an example: the mean of its vectors."""
     values, owner = rows(features)
-    counts = torch.bincount(owner, minlength=len(features.examples))
-    return torch.segment_reduce(values, "mean", lengths=counts)
+    mean = torch.segment_reduce(values, "mean", lengths=torch.bincount(owner))
+    return Rows(mean, torch.arange(len(mean), device=mean.device))
 
 
 def alike(train: Rows, test: Rows) -> tuple[Rows, Rows]:

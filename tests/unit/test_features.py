@@ -62,8 +62,9 @@ def test_stored_and_live_features_are_read_alike(counts):
     for a, b in zip(rows(memory), rows(live), strict=True):
         assert torch.equal(a, b)
     expected = torch.stack([v.mean(0) for v in memory.values.split(counts)])
-    torch.testing.assert_close(means(memory), expected)
-    assert torch.equal(means(memory), means(live))
+    torch.testing.assert_close(means(memory).values, expected)
+    assert means(memory).owner.tolist() == list(range(len(counts)))
+    assert torch.equal(means(memory).values, means(live).values)
     assert rows(memory).owner.tolist() == [i for i, c in enumerate(counts) for _ in range(c)]
 
 

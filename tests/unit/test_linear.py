@@ -273,6 +273,16 @@ def test_impossible_settings(fields):
         Linear(**fields)
 
 
+@pytest.mark.parametrize("fields", [{"optimiser": "adamw"}, {"start": "ones"}])
+def test_words_that_mean_nothing(fields):
+    # as a caller without a type checker would write it
+    how = object.__new__(Linear)
+    for name, value in {**vars(Linear()), **fields}.items():
+        object.__setattr__(how, name, value)
+    with pytest.raises(ValueError, match="is none of"):
+        how.__post_init__()
+
+
 def test_variants():
     assert {v: linear.build(v).name for v in linear.VARIANTS} == {
         v: f"linear/{v}" if v else "linear" for v in linear.PRESETS

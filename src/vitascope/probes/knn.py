@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vitascope.features import Features, Rows, alike, means, rows, truths
+from vitascope.features import Features, alike, means, rows, truths
 from vitascope.metrics import accuracy
 from vitascope.probe import View
 from vitascope.sampling import MultiClip, Uniform
@@ -55,24 +55,19 @@ class KNN:
 
     def predict(self, train: Features[int], test: Features[int], *, seed: int = 0) -> list[Float[Array, "c"]]:
         """The share of the votes that each class gets, for each test example; nothing is drawn from `seed`."""
-        bank, queries = alike(self._vectors(train), self._vectors(test))
+        read = means if self.mean else rows
+        bank, queries = alike(read(train), read(test))
         found = neighbours(queries.values, bank.values, self.k)
         labels = truths(train).to(bank.owner.device)[bank.owner]
         return list(vote(found, labels, queries.owner, classes=len(train.classes), tau=self.tau))
 
-    def score(self, predictions: Sequence[Array], truth: Sequence[int]) -> dict[str, float]:
+    def score(self, predictions: Sequence[Array] | Array, truth: Sequence[int]) -> dict[str, float]:
         """Top-1 and, of more than five classes, top-5, percent."""
         return accuracy.top_1_and_5(predictions, truth)
 
-    def outcomes(self, predictions: Sequence[Array], truth: Sequence[int]) -> list[float]:
+    def outcomes(self, predictions: Sequence[Array] | Array, truth: Sequence[int]) -> list[float]:
         """100 for each example whose class is predicted, else 0."""
         return accuracy.outcomes(predictions, truth)
-
-    def _vectors(self, features: Features[int]) -> Rows:
-        if not self.mean:
-            return rows(features)
-        values = means(features)
-        return Rows(values, torch.arange(len(values), device=values.device))
 
 
 PRESETS = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from vitascope.types import nearest
 
 Array: TypeAlias = NDArray[Any]
 Optimiser: TypeAlias = Literal["sgd", "adam", "lbfgs"]
+Start: TypeAlias = Literal["zeros", "uniform"]
 
 _WHOLE = View(Uniform())
 _CLIPS = View(MultiClip(2.0))
@@ -54,20 +55,23 @@ class Linear:
     """Of `lbfgs`: iterations at most, each over all examples."""
     warmup: int = 10
     """Epochs in which the learning rate rises linearly; afterwards it falls to 0 along a cosine."""
-    min_steps: int = 1000
+    min_steps: int = 300
     """Epochs, warm-up among them, are lengthened in proportion until they make so many steps."""
     batch: int = 1024
     drop_last: bool = False
     """Leave out the incomplete batch at the end of each epoch."""
     standardise: bool = True
     """Shift and scale by `standard` of the training vectors."""
-    start: Literal["zeros", "uniform"] = "zeros"
+    start: Start = "zeros"
     """Of the weights and biases: 0, or uniform within dim**-0.5 of it."""
     mean: bool = False
     """Of an example with several vectors take the mean; else train on one drawn anew each epoch (`lbfgs`: on all, an
     example weighing 1) and average the class probabilities of all in test."""
 
     def __post_init__(self) -> None:
+        for word, kind in ((self.optimiser, Optimiser), (self.start, Start)):
+            if word not in get_args(kind):
+                raise ValueError(f"{self.name}: {word!r} is none of {', '.join(get_args(kind))}")
         least = {"lr": self.lr, "epochs": self.epochs, "batch": self.batch}
         wrong = [f"{name} = {value}" for name, value in least.items() if not value > 0]
         if wrong or self.weight_decay < 0 or not 0 <= self.warmup <= self.epochs or not 0 <= self.momentum < 1:
@@ -78,7 +82,8 @@ class Linear:
 
     def predict(self, train: Features[int], test: Features[int], *, seed: int) -> list[Float[Array, "c"]]:
         """Class probabilities of each test example, float32; `seed` sets the start and the order of the batches."""
-        ours, theirs = alike(self._vectors(train), self._vectors(test))
+        read = means if self.mean else rows
+        ours, theirs = alike(read(train), read(test))
         labels = truths(train).to(ours.values.device)
         if int(labels.min()) == int(labels.max()):
             only = train.classes[int(labels[0])]
@@ -95,12 +100,6 @@ class Linear:
     def outcomes(self, predictions: Sequence[Array] | Array, truth: Sequence[int]) -> list[float]:
         """100 for each example whose class is predicted, else 0."""
         return accuracy.outcomes(predictions, truth)
-
-    def _vectors(self, features: Features[int]) -> Rows:
-        if not self.mean:
-            return rows(features)
-        values = means(features)
-        return Rows(values, torch.arange(len(values), device=values.device))
 
 
 PAPER: Mapping[str, Mapping[str, float]] = {
@@ -140,7 +139,7 @@ PRESETS = {
     "published-clip": replace(_PUBLISHED, name="linear/published-clip", mean=False),
 }
 VARIANTS: dict[str, str] = {
-    "": "SGD, table 4 for Kinetics-400, standardised features, nothing dropped, at least 1000 steps",
+    "": "SGD, table 4 for Kinetics-400, standardised features, nothing dropped, at least 300 steps",
     "lbfgs": "L2-regularised logistic regression solved on all examples at once; draws nothing",
     "paper": "table 4 to the letter, Kinetics-400; no augmentation, as vectors are stored",
     "paper-mit": "the same, the Moments-in-Time column",
@@ -255,7 +254,7 @@ def gradient(head: Head, values: Float[Tensor, "b d"], labels: Int[Tensor, "b"])
     return Head(error.T @ values, error.sum(dim=0))
 
 
-def _start(values: Float[Tensor, "n d"], classes: int, kind: str, generator: torch.Generator) -> Head:
+def _start(values: Float[Tensor, "n d"], classes: int, kind: Start, generator: torch.Generator) -> Head:
     weight, bias = torch.zeros(classes, values.shape[1]), torch.zeros(classes)
     if kind == "uniform":
         bound = values.shape[1] ** -0.5
@@ -306,7 +305,7 @@ def _adam(head: Head, how: Linear) -> Callable[[Head, float], None]:
 
 
 def fit_lbfgs(train: Rows, labels: Int[Tensor, "e"], classes: int, how: Linear, *, scaling: Scaling, seed: int) -> Head:
-    """The head that minimises mean cross-entropy + weight_decay / 2 |W|^2, from zero; `seed` is not needed."""
+    """The head that minimises mean cross-entropy + weight_decay / 2 |W|^2, from zero; nothing is drawn from `seed`."""
     from scipy.optimize import minimize
 
     values = scaling(train.values.clone())
