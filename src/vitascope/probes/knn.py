@@ -162,7 +162,7 @@ def _tiles(values: Float[Tensor, "n d"]) -> Iterator[Float[Tensor, "m d"]]:
 
 
 def _lengths(values: Float[Tensor, "n d"]) -> Float[Tensor, "n"]:
-    norms: Tensor = torch.linalg.vector_norm(values.double(), dim=1)
+    norms: Tensor = torch.linalg.vector_norm(values, dim=1, dtype=torch.float64)
     return norms.clamp_(min=EPSILON)
 
 
@@ -211,7 +211,7 @@ class _Best:
         place = torch.arange(len(row), device=row.device) - (counts.cumsum(0) - counts)[row] + self.filled[row]
         self.keys[row, place] = _pack(similarities[row, column], column + start)
         self.filled += counts
-        if int(self.filled.sum()) > 3 * self.k * len(self.keys):
+        if int(self.filled.sum()) > 2 * self.k * len(self.keys):
             self.drop()
         return None
 
@@ -249,17 +249,19 @@ def _settle(
 ) -> Neighbours:
     """The k best candidates by cosines computed in float64 and rounded to float32, sorted."""
     candidates = candidates.sort(dim=1).values
+    own = _lengths(queries)[:, None]
     cosines = torch.empty(candidates.shape, device=bank.device)
     count, dim = candidates.shape[1], bank.shape[1]
     at_once = max(1, 2**20 // (count * dim))  # what the cache holds
     near = bank.new_empty(at_once, count, dim)
     wide = near.double()
     for start in range(0, len(queries), at_once):
-        query, index = queries[start : start + at_once].double(), candidates[start : start + at_once]
+        part = slice(start, start + at_once)
+        query, index = queries[part].double(), candidates[part]
         here, products = near[: len(query)], wide[: len(query)]
         torch.index_select(bank, 0, index.flatten(), out=here.view(-1, dim))
         # a sum along rows treats all rows alike; a matrix product need not
         dots = products.copy_(here).mul_(query[:, None]).sum(dim=2)
-        cosines[start : start + at_once] = dots / lengths[index] / _lengths(query)[:, None]
+        cosines[part] = dots / lengths[index] / own[part]
     similarities, order = cosines.sort(dim=1, descending=True, stable=True)
     return Neighbours(similarities[:, :k], candidates.gather(1, order)[:, :k])
