@@ -203,6 +203,7 @@ class _Fill:
             slots=options.batch + 1,
             slot_bytes=card.frames * card.size * card.size * 3,
             timeout=options.timeout,
+            ahead=options.batch // options.processes + 1,
         )
         try:
             with pool, Live(self.pace, quiet=options.quiet) as live:

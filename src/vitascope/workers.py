@@ -62,15 +62,19 @@ class _Sent(NamedTuple):
 class Pool(Generic[J]):
     """Worker processes running `function(job)`, a top-level generator of `(message, array or None)`, for many jobs.
 
-    `workers` processes, each with `slots` places of `slot_bytes` for arrays on their way to the consumer. A job that
-    sends nothing for `timeout` seconds while it has a free slot is killed and fails; so does one whose process dies.
-    Use it as a context manager; `run` may be called again and again.
+    `workers` processes, each with `slots` places of `slot_bytes` for arrays on their way to the consumer, and up to
+    `ahead` jobs in hand beside the one it is at, so that it works on while the consumer is busy. A job that sends
+    nothing for `timeout` seconds while it has a free slot is killed and fails; so does one whose process dies. Use it
+    as a context manager; `run` may be called again and again.
     """
 
-    def __init__(self, function: Work[J], *, workers: int, slots: int, slot_bytes: int, timeout: float) -> None:
+    def __init__(
+        self, function: Work[J], *, workers: int, slots: int, slot_bytes: int, timeout: float, ahead: int = 0
+    ) -> None:
         assert workers > 0
         assert slots > 0
         self.timeout = timeout
+        self.ahead = ahead
         self._start = partial(_Worker, function, slots, slot_bytes)
         self._workers: list[_Worker | None] = [None] * workers
         self._spent = 0.0
@@ -123,17 +127,21 @@ class Pool(Generic[J]):
                 self.close()
 
     def _assign(self, source: Iterator[tuple[int, J]], lines: dict[int, _Line]) -> bool:
-        """Give every idle worker a job; False when there are no more."""
-        for i, worker in enumerate(self._workers):
-            if worker and worker.job is not None:
-                continue
+        """Give jobs to those who have the fewest until all have enough; False when there are no more."""
+        while True:
+            in_hand = [len(w.jobs) if w else 0 for w in self._workers]
+            i = in_hand.index(min(in_hand))
+            if in_hand[i] > self.ahead:
+                return True
             number, job = next(source, (None, None))
             if number is None:
                 return False
-            worker = self._workers[i] = worker or self._start()
             lines[number] = _Line(job)
-            worker.begin(number, job)
-        return True
+            self._begin(i, number, job)
+
+    def _begin(self, i: int, number: int, job: Any) -> None:
+        worker = self._workers[i] = self._workers[i] or self._start()
+        worker.begin(number, job)
 
     def _deliver(self, line: _Line) -> Iterator[tuple[J, Any, Array | None]]:
         """What waits of one job."""
@@ -145,7 +153,7 @@ class Pool(Generic[J]):
 
     def _listen(self, lines: dict[int, _Line], seconds: float) -> None:
         """Take in what the workers have sent within `seconds`; end those that died or hang."""
-        running = {w.pipe: i for i, w in enumerate(self._workers) if w and w.job is not None}
+        running = {w.pipe: i for i, w in enumerate(self._workers) if w and w.jobs}
         if not running:
             return
         for pipe in wait(list(running), seconds):
@@ -162,18 +170,20 @@ class Pool(Generic[J]):
         worker = self._workers[i]
         assert worker is not None
         try:
-            while worker.job is not None and worker.pipe.poll():
-                worker.take(lines[worker.job])
+            while worker.jobs and worker.pipe.poll():
+                worker.take(lines[worker.jobs[0]])
         except (EOFError, OSError):
             self._fail(i, lines, worker.cause_of_death())
 
     def _fail(self, i: int, lines: dict[int, _Line], cause: str) -> None:
-        """The worker's job ends with a failure, and the worker with it; the slots stay readable."""
+        """The worker's job ends with a failure, and the worker with it; its slots stay readable, its other jobs wait
+        for its successor."""
         worker = self._workers[i]
         assert worker is not None
-        assert worker.job is not None
-        lines[worker.job].end(Failed(cause))
+        lines[worker.jobs.popleft()].end(Failed(cause))
         self._discard(i)
+        for number in worker.jobs:
+            self._begin(i, number, lines[number].job)
 
     def _discard(self, i: int) -> None:
         worker, self._workers[i] = self._workers[i], None
@@ -198,10 +208,10 @@ class _Line:
 
 
 class _Worker:
-    """The parent's side of one process: its pipe, its slots, the job it is at and since when it has been silent."""
+    """The parent's side of one process: its pipe, its slots, its jobs and since when it has been silent."""
 
     def __init__(self, function: Work[Any], slots: int, slot_bytes: int) -> None:
-        self.job: int | None = None
+        self.jobs: deque[int] = deque()
         self.ready = False
         self.busy = 0.0
         self.free = slots
@@ -226,7 +236,9 @@ class _Worker:
 
     def begin(self, number: int, job: Any) -> None:
         """Send a job; a worker that has died meanwhile is noticed when it is listened to."""
-        self.job, self.heard = number, time.monotonic()
+        if not self.jobs:
+            self.heard = time.monotonic()
+        self.jobs.append(number)
         with contextlib.suppress(BrokenPipeError):
             self.pipe.send(("job", job))
 
@@ -238,7 +250,7 @@ class _Worker:
             self.ready = True
         elif sent.kind == "end":
             line.end(Failed(sent.content) if sent.content else None)
-            self.job = None
+            self.jobs.popleft()
         elif sent.slot is None:
             line.waiting.append((sent.content, None, lambda: None))
         else:
@@ -258,7 +270,7 @@ class _Worker:
 
     def idle(self) -> float:
         """Seconds that this worker has been silent without an excuse."""
-        return time.monotonic() - self.heard if self.job is not None and self.free else 0.0
+        return time.monotonic() - self.heard if self.jobs and self.free else 0.0
 
     def cause_of_death(self) -> str:
         """Why the process is gone, in a few words."""

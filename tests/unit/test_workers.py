@@ -64,8 +64,8 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Jobs:
     return function
 
 
-def pool(function: Jobs, *, workers: int = 2, slots: int = 2, timeout: float = 30.0) -> Pool[Any]:
-    return Pool(function, workers=workers, slots=slots, slot_bytes=64, timeout=timeout)
+def pool(function: Jobs, *, workers: int = 2, slots: int = 2, timeout: float = 30.0, ahead: int = 2) -> Pool[Any]:
+    return Pool(function, workers=workers, slots=slots, slot_bytes=64, timeout=timeout, ahead=ahead)
 
 
 def collect(messages: Iterator[Any]) -> list[tuple[Any, Any, Any]]:
@@ -95,9 +95,10 @@ def eventually(condition: Callable[[], bool]) -> bool:
     return False
 
 
-def test_messages_come_job_by_job_in_the_order_of_the_jobs(work: Jobs) -> None:
+@pytest.mark.parametrize("ahead", [0, 1, 7])
+def test_messages_come_job_by_job_in_the_order_of_the_jobs(work: Jobs, ahead: int) -> None:
     numbers = [7, 0, 3, 12, 1, 5, 9, 2, 2, 4] * 5
-    with pool(work, workers=3) as p:
+    with pool(work, workers=3, ahead=ahead) as p:
         found = collect(p.run(("count", n) for n in numbers))
         assert found == [row for n in numbers for row in counted(n)]
         assert collect(p.run([("count", 3)])) == counted(3)
@@ -128,7 +129,7 @@ def test_a_job_that_fails_says_why_and_harms_no_other(work: Jobs, job: Any, befo
 
 
 def test_a_job_that_hangs_is_killed(work: Jobs) -> None:
-    with pool(work, timeout=0.5) as p:
+    with pool(work, workers=1, timeout=0.5) as p:
         found = collect(p.run([("count", 2), ("hang", 0), ("count", 3)]))
     (_, pid, _), (_, failed, _) = found[3:5]
     assert failed == Failed("no progress for 0.5 s; killed")
@@ -156,7 +157,8 @@ def test_workers_run_no_further_ahead_than_their_slots(work: Jobs, tmp_path: Pat
         assert len(list(messages)) == 39
 
 
-def test_jobs_are_taken_only_as_workers_become_free(work: Jobs) -> None:
+@pytest.mark.parametrize("ahead", [0, 3])
+def test_jobs_are_taken_only_as_workers_become_free(work: Jobs, ahead: int) -> None:
     taken = 0
 
     def jobs() -> Iterator[Any]:
@@ -165,10 +167,10 @@ def test_jobs_are_taken_only_as_workers_become_free(work: Jobs) -> None:
             taken += 1
             yield "count", 9
 
-    with pool(work, workers=2, slots=1) as p:
+    with pool(work, workers=2, slots=1, ahead=ahead) as p:
         messages = p.run(jobs())
         next(messages)
-        assert taken == 2
+        assert taken == 2 * (1 + ahead)
         messages.close()
         assert collect(p.run([("count", 2)])) == counted(2)
 
