@@ -12,6 +12,7 @@ import os
 import resource
 import tempfile
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,7 @@ def ours(root: Path, epochs: int) -> float:
 
 def published(root: Path, epochs: int) -> float:
     """Top-1 of a layer trained through a loader of files, four workers each epoch."""
+    warnings.filterwarnings("ignore", message="This DataLoader will create")  # its default, however few the cores
     torch.manual_seed(0)
     train = DataLoader(Files(root / "train"), batch_size=1024, shuffle=True, num_workers=4, drop_last=True)
     val = DataLoader(Files(root / "val"), batch_size=1, num_workers=4)
