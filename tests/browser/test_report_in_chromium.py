@@ -45,6 +45,18 @@ onload = () => {{
 </script>"""
 
 
+TASKS = tuple((f"made/{name}", "knn", "motion", ("up", "down")) for name in "abcdefghijklmnop")
+NAMES = ("pixels/motion-energy", "pixels/thumbnail", "x" * 90)
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The report of more tasks than a window shows side by side."""
+    skills = {name: {"motion": 0.6 + place / 20} for place, name in enumerate(NAMES)}
+    run = FAKE["fake_run"](tmp_path_factory.mktemp("runs") / "many", skills=skills, tasks=TASKS, n=24, odd=False)
+    return report.write(run, formats=["html"])["html"].read_text(encoding="utf-8")
+
+
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     run = FAKE["fake_run"](tmp_path_factory.mktemp("runs") / "run")
@@ -58,16 +70,16 @@ def browse(folder: Path, url: str, *more: str) -> subprocess.CompletedProcess[st
 
 @pytest.fixture
 def ask(page: str, tmp_path: Path) -> Callable[..., Any]:
-    """The value of a JavaScript expression over `page`, the report in a frame of some width, all details open."""
+    """The value of a JavaScript expression over `page`, a report in a frame of some width, all details open."""
 
-    def value(question: str, width: int = 390) -> Any:
-        opened = page.replace("<details", "<details open")
+    def value(question: str, width: int = 390, text: str = page) -> Any:
+        opened = text.replace("<details", "<details open")
         frame = FRAME.format(page=html.escape(opened), width=width, question=question)
         (tmp_path / "frame.html").write_text(frame, encoding="utf-8")
         found = browse(tmp_path, (tmp_path / "frame.html").as_uri())
-        text = re.search(r'<pre id="answer">(.*?)</pre>', found.stdout, re.DOTALL)
-        assert text is not None, found.stderr[-2000:]
-        return json.loads(html.unescape(text[1]))
+        answer = re.search(r'<pre id="answer">(.*?)</pre>', found.stdout, re.DOTALL)
+        assert answer is not None, found.stderr[-2000:]
+        return json.loads(html.unescape(answer[1]))
 
     return value
 
@@ -93,6 +105,42 @@ def test_wide_tables_scroll_in_their_own_box(ask: Callable[..., Any]) -> None:
     boxes = ask("[...page.querySelectorAll('.scroll')].map(e => [e.scrollWidth, e.clientWidth, e.offsetWidth])", 320)
     assert any(inner > outer for inner, outer, _ in boxes)
     assert all(width <= 320 for _, _, width in boxes)
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_names_break_after_slash_or_hyphen(ask: Callable[..., Any], many: str, width: int) -> None:
+    broken = ask(
+        """[...page.querySelectorAll(".scores tbody .name bdi")].flatMap(name => [...name.childNodes]).flatMap(node =>
+          [...node.textContent.matchAll(/[^-]+-?/g)].filter(part => {
+            const range = page.createRange();
+            range.setStart(node, part.index);
+            range.setEnd(node, part.index + part[0].length);
+            return range.getClientRects().length > 1;
+          }).map(part => part[0]))""",
+        width,
+        many,
+    )
+    assert broken == ["x" * 90], "for which there is no room"
+
+
+def test_a_wide_table_leaves_the_text_column_and_fades_where_it_goes_on(ask: Callable[..., Any], many: str) -> None:
+    box, text, window, before, after, stuck = ask(
+        """(() => {
+          const box = page.querySelector(".scroll");
+          const name = box.querySelector("tbody th");
+          const at = () => name.getBoundingClientRect().left - box.getBoundingClientRect().left;
+          const fades = () => { box.dispatchEvent(new Event("scroll")); return box.className; };
+          const before = fades();
+          box.scrollLeft = box.scrollWidth;
+          const width = e => e.getBoundingClientRect().width;
+          return [width(box), width(page.querySelector("h2")), page.documentElement.clientWidth, before, fades(), at()];
+        })()""",
+        1280,
+        many,
+    )
+    assert text < box <= window
+    assert (before, after) == ("scroll broad cut", "scroll broad slid")
+    assert stuck == 0
 
 
 def test_themes_differ_and_the_button_turns_them(ask: Callable[..., Any]) -> None:
@@ -139,6 +187,23 @@ def test_pointing_reads_out_the_numbers_as_text(ask: Callable[..., Any]) -> None
     assert shown[1].startswith(FAKE["NASTY"])
     assert "vit/small" in shown[1]
     assert shown[2] == 0
+
+
+def test_chance_is_drawn_where_its_value_is(ask: Callable[..., Any]) -> None:
+    ticks, lines, labels = ask(
+        """(() => {
+          const plot = page.querySelector("figure .canvas");
+          const x = e => Number(e.getAttribute("x1").replace("%", ""));
+          const grid = [...plot.querySelectorAll(".grid")].filter(e => e.getAttribute("y2") === "100%");
+          const texts = [...plot.querySelectorAll(".tick")];
+          return [[grid.length, x(grid[grid.length - 1]), Number(texts[grid.length - 1].textContent)],
+                  [...plot.querySelectorAll(".chance")].map(x), texts.filter(e => e.textContent === "chance").length];
+        })()"""
+    )
+    assert labels == len(lines) == 2
+    assert lines[0] == pytest.approx(ticks[1] * (100 / 12) / ticks[2], abs=0.01), (
+        "one in twelve, on a scale from nought"
+    )
 
 
 def test_labels_of_the_scatter_stay_inside(ask: Callable[..., Any]) -> None:

@@ -14,6 +14,7 @@ from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from rich.console import Console
 
 from vitascope import report
 from vitascope.report import board as boards
-from vitascope.report import figures, findings, tables, words
+from vitascope.report import figures, findings, tables, views, words
 from vitascope.results import RESULTS, Result, Score, append, read, read_predictions, write_predictions
 from vitascope.stats import Difference
 
@@ -251,6 +252,95 @@ def test_missing_examples_are_listed_with_reasons(page: Page) -> None:
     assert "the file is not there" in seen
 
 
+def test_damaged_examples_are_listed_beside_the_missing_ones(page: Page) -> None:
+    seen = [text for _, text in page.text]
+    heads = [
+        " ".join(seen[i - 1 : i + 2]) for i, text in enumerate(seen) if text in ("missing of", "damaged but used of")
+    ]
+    assert heads == ["2 missing of mine", "2 damaged but used of mine"]
+    assert "torn.mp4" in seen
+    assert f"short {NASTY}.mp4" in seen
+    assert f"ends at 1.2 s of 3.0 s in {NASTY}" in seen
+
+
+def test_troubles_stand_by_dataset_and_are_shared_where_alike(run: Path) -> None:
+    first, *others = boards.gather([run])
+    torn = {f"{i:03d}.mp4": "torn" for i in range(views.MOST + 5)}
+    told = [replace(first, notes=torn, missing={"gone.mp4": "not there"}), *(replace(r, notes=torn) for r in others)]
+    found = views.reported(boards.build(told))
+    assert [(r.dataset, r.what, r.encoders) for r in found] == [
+        ("motionlab/appearance", "missing", "vit/small"),
+        ("motionlab/appearance", "damaged but used", "every encoder"),
+        ("motionlab/motion", "damaged but used", "every encoder"),
+        ("mine", "missing", "every encoder"),
+        ("mine", "damaged but used", "every encoder"),
+    ]
+    (reason,) = found[1].reasons
+    assert reason == ("torn", tuple(torn)[: views.MOST], 5)
+
+
+def test_a_run_with_damage_alone_is_still_whole(tmp_path: Path, run: Path) -> None:
+    append(tmp_path, replace(read(run)[0], predictions="", notes={"torn.mp4": "4 frames lost"}))
+    seen = [text for _, text in Page(report.write(tmp_path)["html"].read_text()).text]
+    assert "Every example there should be was there and was scored." in seen
+    assert "torn.mp4" in seen
+
+
+def test_chance_is_the_share_of_the_most_frequent_test_class(run: Path, page: Page) -> None:
+    board = boards.build(boards.gather([run]))
+    column = next(c for c in board.columns if c.task == "mine:linear" and c.main)
+    truth = read_predictions(Path(column.any.predictions))["truth"]
+    chance = findings.examine(column).standing.chance
+    assert chance is not None
+    assert chance.counted
+    assert chance.value == pytest.approx(100 * max(truth.count(t) for t in truth) / len(truth))
+    assert chance.value > 100 / 8, "the classes are not even"
+    assert f"chance {words.number(chance.value)}" in [text for _, text in page.text]
+    assert any("Chance: the share of the most frequent test class." in text for _, text in page.text)
+
+
+def test_chance_over_encoders_that_scored_different_examples(run: Path, tmp_path: Path) -> None:
+    found = [r for r in boards.gather([run]) if r.dataset == "motionlab/motion"][:2]
+    columns = read_predictions(Path(found[0].predictions))
+    kept = [i for i, t in enumerate(columns["truth"]) if t == 0]
+    write_predictions(tmp_path / "p.parquet", {name: [v[i] for i in kept] for name, v in columns.items()})
+    few = replace(found[0], predictions=str(tmp_path / "p.parquet"))
+    (column,) = boards.build([few, found[1]]).columns
+    chance = findings.examine(column).standing.chance
+    assert chance is not None
+    assert chance.value == pytest.approx(100 / 6), "of all examples that some encoder scored"
+
+
+def test_chance_without_predictions_is_one_over_the_classes(tmp_path: Path, run: Path) -> None:
+    for result in read(run):
+        append(tmp_path, replace(result, predictions=""))
+    seen = [text for _, text in Page(report.write(tmp_path)["html"].read_text()).text]
+    assert {"chance 8.3", "chance 16.7", "chance 12.5"} <= set(seen)
+    assert any("Chance: one over the number of classes." in text for text in seen)
+    mixed = [findings.Chance(8.0, counted=True), findings.Chance(9.0, counted=False)]
+    assert words.guessed(mixed).endswith("test class or, without saved predictions, one over the number of classes")
+    assert words.guessed([]) == ""
+
+
+@pytest.mark.parametrize("change", [{"scores": {"mAP": Score(30.0)}}, {"settings": {}}])
+def test_no_chance_for_other_scores_or_unknown_classes(run: Path, change: dict[str, Any]) -> None:
+    (column,) = boards.build([replace(boards.gather([run])[0], **change)]).columns
+    assert findings.examine(column).standing.chance is None
+
+
+def test_chance_of_an_axis_is_the_mean_over_its_tasks_and_unknown_with_one_of_them(run: Path) -> None:
+    first = next(r for r in boards.gather([run]) if r.dataset == "motionlab/motion")
+    other = replace(first, dataset="other", predictions="", settings={**first.settings, "classes": ["a", "b"]})
+    unknown = replace(other, settings={**first.settings, "classes": []})
+    for second, expected in ((other, (100 / 6 + 50) / 2), (unknown, None)):
+        board = boards.build([first, second])
+        standings = {c.task: findings.examine(c).standing for c in board.columns}
+        whole = findings.overall(board, standings, "motion")
+        assert whole is not None
+        assert (whole.chance and whole.chance.value) == (expected and pytest.approx(expected))
+        assert whole.chance is None or not whole.chance.counted
+
+
 def test_unknown_axes_leave_the_scatter_out(tmp_path: Path) -> None:
     fake_run(tmp_path, tasks=[("mine", "knn", "", ("a", "b"))], odd=False, n=60)
     text = report.write(tmp_path)["html"].read_text()
@@ -270,6 +360,13 @@ def test_scatter_points_lie_where_the_scores_say(run: Path) -> None:
     assert point.x_span == (plot.x.at(40.0), plot.x.at(60.0))
     assert point.y_span == pytest.approx((100 - plot.y.at(30.0), 100 - plot.y.at(20.0)))
     assert figures.scatter(rows, findings.Standing({}), findings.Standing({})) is None
+
+
+@pytest.mark.parametrize(("level", "low", "drawn"), [(58.0, 55.0, True), (45.0, 40.0, True), (30.0, 60.0, False)])
+def test_an_axis_reaches_for_chance_only_where_it_is_near(level: float, low: float, *, drawn: bool) -> None:
+    axis = figures.axis([Score(65.0, 60.0, 70.0), Score(72.0, 66.0, 78.0)], findings.Chance(level, counted=True))
+    assert axis.low == low
+    assert axis.chance == (level if drawn else None)
 
 
 @given(st.lists(st.tuples(*[st.floats(0, 100)] * 3), min_size=1, max_size=9))
@@ -425,6 +522,6 @@ def test_who_is_on_one_axis_only_is_named(tmp_path: Path, run: Path) -> None:
         if not (result.encoder == "vit/small" and result.axis == "motion"):
             append(tmp_path, replace(result, predictions=""))
     page = Page(report.write(tmp_path)["html"].read_text())
-    note = next(i for i, (_, text) in enumerate(page.text) if text.endswith("Not on both axes:"))
-    assert page.text[note + 1] == ("bdi", "vit/small")
+    note = next(i for i, (_, text) in enumerate(page.text) if text.endswith("Left out:"))
+    assert page.text[note + 1 : note + 3] == [("bdi", "vit/small"), ("p", ", which lacks motionlab/motion:knn.")]
     assert sum(a.get("class", "").startswith("point ") for tag, a in page.elements if tag == "g") == 2

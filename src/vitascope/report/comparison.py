@@ -10,7 +10,7 @@ from vitascope import stats
 from vitascope.report import board as boards
 from vitascope.report.board import Board, Column, Row, Setting
 from vitascope.report.findings import ALPHA, Predictions, common, difference, load
-from vitascope.report.words import chance, margin, number, shown, unsure
+from vitascope.report.words import margin, number, p_value, shown, unsure
 from vitascope.results import Score
 from vitascope.stats import Difference
 from vitascope.types import nearest
@@ -137,7 +137,7 @@ def _line(one: Comparison) -> str:
         return f"not compared: {one.refused}"
     gap = margin(Score(one.value, one.low, one.high))
     among = f" in {one.groups} groups" if one.groups < one.n else ""
-    return f"{number(one.mean_a)} − {number(one.mean_b)} = {gap}  {chance(one.adjusted or 0.0)}  n = {one.n}{among}"
+    return f"{number(one.mean_a)} − {number(one.mean_b)} = {gap}  {p_value(one.adjusted or 0.0)}  n = {one.n}{among}"
 
 
 def _notes(one: Comparison) -> list[str]:

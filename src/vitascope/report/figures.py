@@ -8,7 +8,7 @@ from math import floor, log10
 from typing import NamedTuple
 
 from vitascope.report.board import Column, Row
-from vitascope.report.findings import Standing
+from vitascope.report.findings import Chance, Standing
 from vitascope.report.words import number, shown, valued
 from vitascope.results import Score
 
@@ -17,11 +17,12 @@ LINE = 17
 
 
 class Axis(NamedTuple):
-    """A scale from `low` to `high` and the values it is marked at."""
+    """A scale from `low` to `high`, the values it is marked at, and where chance lies if on it."""
 
     low: float
     high: float
     ticks: tuple[float, ...]
+    chance: float | None = None
 
     def at(self, value: float) -> float:
         """Place of `value` along the axis, percent."""
@@ -68,17 +69,26 @@ class Strip(NamedTuple):
     tip: str
 
 
-def axis(scores: Sequence[Score]) -> Axis:
-    """A scale around all intervals, with four or so round steps, within 0 to 100."""
-    lows = [s.value if s.low is None else s.low for s in scores]
-    highs = [s.value if s.high is None else s.high for s in scores]
-    step = _round(max(max(highs) - min(lows), 4.0) / 4)
-    low = max(floor(min(lows) / step) * step, 0.0)
+def axis(scores: Sequence[Score], chance: Chance | None = None) -> Axis:
+    """A scale around all intervals, with four or so round steps, within 0 to 100; around chance too if that is near."""
+    bottom, top = _around(scores, chance)
+    step = _round(max(top - bottom, 4.0) / 4)
+    low = max(floor(bottom / step) * step, 0.0)
     count = 1
-    while low + count * step < min(max(highs), 100.0):
+    while low + count * step < min(top, 100.0):
         count += 1
     ticks = tuple(low + i * step for i in range(count + 1) if low + i * step <= 100)
-    return Axis(low, ticks[-1] if ticks[-1] >= max(highs) else 100.0, ticks)
+    high = ticks[-1] if ticks[-1] >= top else 100.0
+    return Axis(low, high, ticks, chance.value if chance and low <= chance.value <= high else None)
+
+
+def _around(scores: Sequence[Score], chance: Chance | None) -> tuple[float, float]:
+    """All intervals, and chance where it is no further off than they are long: scores must not be squeezed for it."""
+    low = min(s.value if s.low is None else s.low for s in scores)
+    high = max(s.value if s.high is None else s.high for s in scores)
+    if chance and 2 * low - high <= chance.value <= 2 * high - low:
+        return min(low, chance.value), max(high, chance.value)
+    return low, high
 
 
 def _round(step: float) -> float:
@@ -91,8 +101,8 @@ def scatter(rows: Sequence[Row], appearance: Standing, motion: Standing) -> Scat
     both = [row for row in rows if row.index in appearance.scores and row.index in motion.scores]
     if not both:
         return None
-    x = axis([appearance.scores[row.index] for row in both])
-    y = axis([motion.scores[row.index] for row in both])
+    x = axis([appearance.scores[row.index] for row in both], appearance.chance)
+    y = axis([motion.scores[row.index] for row in both], motion.chance)
     height = max(400.0, LINE * len(both) + 40.0)
     points = [_point(row, (x, y), appearance.scores[row.index], motion.scores[row.index]) for row in both]
     nudges = _nudges([p.y / 100 * height for p in points], height)
@@ -142,7 +152,7 @@ def _nudges(tops: Sequence[float], height: float) -> list[float]:
 
 def standings(column: Column, rows: Sequence[Row], standing: Standing) -> tuple[Axis, list[Strip]]:
     """One strip for each encoder of a column, the best first, with its interval."""
-    scale = axis(list(standing.scores.values()))
+    scale = axis(list(standing.scores.values()), standing.chance)
     labels = {row.index: shown(row.label) for row in rows}
     strips = []
     for row in standing.order():

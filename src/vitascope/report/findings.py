@@ -1,9 +1,9 @@
-"""What the saved predictions of a column say: paired differences, tiers and confusions."""
+"""What the saved predictions of a column say: paired differences, tiers, chance and confusions."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
@@ -32,6 +32,14 @@ class Confusion(NamedTuple):
     of: int
 
 
+class Chance(NamedTuple):
+    """What can be had without looking at a video, percent."""
+
+    value: float
+    counted: bool
+    """Whether it is the share of the most frequent test class, counted; else one over the number of classes."""
+
+
 @dataclass(frozen=True)
 class Predictions:
     """One result's outcomes (percent), by fold and example."""
@@ -54,6 +62,7 @@ class Standing:
     pairs: Mapping[tuple[int, int], Difference] = field(default_factory=dict)
     p: Mapping[tuple[int, int], float] = field(default_factory=dict)
     tiers: Mapping[int, int] = field(default_factory=dict)
+    chance: Chance | None = None
 
     def order(self) -> list[int]:
         """Row indices, the best first."""
@@ -90,7 +99,8 @@ def examine(column: Column) -> Findings:
     pairs = {(i, j): difference(kept[i], kept[j]) for i, j in combinations(kept, 2)}
     known = {pair: found for pair, found in pairs.items() if found is not None}
     scores = {row: result.headline for row, result in column.cells.items()}
-    return Findings(rank(scores, known), {row: confusions(found) for row, found in kept.items()})
+    standing = replace(rank(scores, known), chance=guessing(column, kept.values()))
+    return Findings(standing, {row: confusions(found) for row, found in kept.items()})
 
 
 def load(result: Result) -> Predictions | None:
@@ -129,6 +139,21 @@ def difference(a: Predictions, b: Predictions) -> Difference | None:
     return stats.paired(a.outcome[in_a], b.outcome[in_b], a.group[in_a], rng=np.random.default_rng(SEED))
 
 
+def guessing(column: Column, kept: Iterable[Predictions]) -> Chance | None:
+    """Chance of a column headed by top-1 over known classes; None for any other score.
+
+    Always naming the most frequent test class gives the most that one answer can; where classes are even it is one over
+    their number, which stands in where no predictions were kept.
+    """
+    classes = column.any.settings.get("classes")
+    if not classes or next(iter(column.any.scores)) != "top-1":
+        return None
+    truth = {k: t for found in kept if found.truth for k, t in zip(found.key.tolist(), found.truth, strict=True)}
+    if not truth:
+        return Chance(100 / len(classes), counted=False)
+    return Chance(100 * max(Counter(truth.values()).values()) / len(truth), counted=True)
+
+
 def rank(scores: Mapping[int, Score], pairs: Mapping[tuple[int, int], Difference]) -> Standing:
     """Tiers of encoders from all their differences."""
     adjusted = dict(zip(pairs, stats.holm([d.p for d in pairs.values()]), strict=True))
@@ -152,7 +177,14 @@ def overall(board: Board, standings: Mapping[str, Standing], axis: str) -> Stand
     scores = {row: stats.average([s.scores[row] for s in held], sets) for row in rows}
     found = {pair: [d for d in (s.difference(*pair) for s in held) if d is not None] for pair in combinations(rows, 2)}
     whole = {pair: stats.average_difference(d, sets) for pair, d in found.items() if len(d) == len(held)}
-    return rank(scores, whole)
+    return replace(rank(scores, whole), chance=_mean_chance([s.chance for s in held]))
+
+
+def _mean_chance(found: Sequence[Chance | None]) -> Chance | None:
+    known = [c for c in found if c is not None]
+    if len(known) < len(found):
+        return None
+    return Chance(sum(c.value for c in known) / len(known), all(c.counted for c in known))
 
 
 def confusions(found: Predictions, most: int = 5) -> list[Confusion]:

@@ -44,6 +44,16 @@
     rule.textContent = row && `g[data-row]:not([data-row="${row}"]){opacity:.15}`;
   });
 
+  // a table that goes on beyond an edge of its box fades there
+  for (const box of document.querySelectorAll(".scroll")) {
+    const fade = () => {
+      box.classList.toggle("slid", box.scrollLeft > 1);
+      box.classList.toggle("cut", box.scrollLeft + box.clientWidth < box.scrollWidth - 1);
+    };
+    box.addEventListener("scroll", fade);
+    new ResizeObserver(fade).observe(box);
+  }
+
   for (const head of document.querySelectorAll("th[data-sort]")) {
     head.tabIndex = 0;
     const sort = () => {

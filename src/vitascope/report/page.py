@@ -34,6 +34,7 @@ class TaskView(NamedTuple):
     limited: bool
     note: str
     spread: str
+    chance: str
     axis: Axis
     strips: Sequence[Strip]
     matrix: Sequence[tuple[Row, Sequence[views.Gap]]]
@@ -116,18 +117,17 @@ def _html(
             table=views.table(board, board.main(), standings),
             apart=views.apart(board),
             scatter=scatter,
-            left_out=[]
-            if scatter is None
-            else [r for r in board.rows if r.index not in {p.row for p in scatter.points}],
+            left_out=views.left_out(board),
             tasks=[_task(c, f, board) for c, f in zip(board.columns, findings, strict=True)],
             asked=len(board.main()),
             examples=sum(max(r.n for r in found if r.dataset == name) for name in {r.dataset for r in found}),
             lost=views.lost(board),
-            absent=views.absent(board),
+            reported=views.reported(board),
             costs=views.costs(board),
             questions=[(shown(c.task), c.protocol, c.limited, _question(c)) for c in board.columns],
             any_seen=any(r.seen for r in found),
             ranked=any(s.tiers for s in standings.values()),
+            guessed=words.guessed(s.chance for s in standings.values() if s.chance),
             percent=figures.PERCENT,
             css=Markup((HERE / "page.css").read_text(encoding="utf-8")),
             js=Markup(script),
@@ -141,12 +141,17 @@ def _environment() -> Environment:
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(shown=shown, number=words.number, pretty=_pretty)
+    environment.filters.update(shown=shown, number=words.number, pretty=_pretty, parted=_parted)
     return environment
 
 
 def _pretty(value: Any) -> str:
     return json.dumps(plain(value), indent=2, ensure_ascii=False)
+
+
+def _parted(name: str) -> Markup:
+    """A name that may be broken after a slash; after a hyphen browsers do it themselves."""
+    return Markup("/<wbr>").join(shown(name).split("/"))
 
 
 def _recorded(run: Path) -> str:
@@ -170,6 +175,7 @@ def _task(column: Column, findings: Findings, board: Board) -> TaskView:
         limited=column.limited,
         note="" if column.main else f"protocol {column.protocol[:6]}",
         spread=views.spread(findings.standing.scores),
+        chance=views.chance(findings.standing),
         axis=axis,
         strips=strips,
         matrix=views.matrix(findings.standing, board.rows),

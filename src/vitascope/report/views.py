@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from vitascope.report import board as boards
@@ -13,7 +13,12 @@ from vitascope.report.words import number, shown
 from vitascope.results import Result, Score
 
 MOST = 200
-"""Missing examples listed for one reason; the rest are in the results file."""
+"""Examples listed for one reason; the rest are in the results file."""
+KINDS = ("missing", "damaged but used")
+Trouble = tuple[str, str, tuple[tuple[str, str], ...]]
+"""Dataset, kind, and (example, reason) of each."""
+NAMED = 3
+"""Tasks named in a sentence; of more, the number."""
 TITLES = {"appearance": "Appearance", "motion": "Motion", "": "Other"}
 
 
@@ -35,6 +40,7 @@ class Head(NamedTuple):
     probe: str
     limited: bool = False
     tip: str = ""
+    chance: str = ""
 
 
 class Table(NamedTuple):
@@ -72,9 +78,10 @@ class Lost(NamedTuple):
     reach: str
 
 
-class Absent(NamedTuple):
-    """Missing examples of a dataset for some encoders: reason, examples, and how many more there are."""
+class Reported(NamedTuple):
+    """Examples of a dataset, missing or damaged, for some encoders: reason, examples, and how many more there are."""
 
+    what: str
     dataset: str
     encoders: str
     reasons: tuple[tuple[str, tuple[str, ...], int], ...]
@@ -98,9 +105,9 @@ def table(board: Board, columns: Sequence[Column], standings: Mapping[str, Stand
     cells: dict[int, list[Cell]] = {row.index: [] for row in board.rows}
     for axis in boards.AXES:
         members = [c for c in columns if c.axis == axis]
-        parts = [(_head(c), standings.get(c.task), c.cells) for c in members]
+        parts = [(_head(c, standings.get(c.task)), standings.get(c.task), c.cells) for c in members]
         if axis in standings and len(members) > 1:
-            parts.append((Head("mean of", axis), standings[axis], {}))
+            parts.append((Head("mean of", axis, chance=chance(standings[axis])), standings[axis], {}))
         for head, standing, results in parts:
             heads.append(head)
             for row, line in cells.items():
@@ -111,12 +118,17 @@ def table(board: Board, columns: Sequence[Column], standings: Mapping[str, Stand
     return Table(tuple(groups), tuple(heads), tuple((row, tuple(cells[row.index])) for row in present))
 
 
-def _head(column: Column) -> Head:
-    result = column.any
-    measure = next(iter(result.scores))
-    classes = len(column.settings.get("classes", ()))
-    guess = f"\n{classes} classes: guessing gives {number(100 / classes)}" if classes else ""
-    return Head(shown(result.dataset), shown(result.probe), column.limited, f"{measure}, percent{guess}")
+def _head(column: Column, standing: Standing | None) -> Head:
+    result, guess = column.any, standing.chance if standing else None
+    notes = [f"{next(iter(result.scores))}, percent"]
+    notes += [f"{len(column.settings['classes'])} classes"] if column.settings.get("classes") else []
+    notes += [f"chance {number(guess.value)}: {words.guessed([guess])}"] if guess else []
+    return Head(shown(result.dataset), shown(result.probe), column.limited, "\n".join(notes), chance(standing))
+
+
+def chance(standing: Standing | None) -> str:
+    """The level of chance as text; nothing where it is not known."""
+    return number(standing.chance.value) if standing and standing.chance else ""
 
 
 def _cell(result: Result | None, standing: Standing | None, row: int) -> Cell:
@@ -157,7 +169,7 @@ def _gap(standing: Standing, a: Row, b: Row) -> Gap:
     sign = 0 if p >= ALPHA else 1 if found.value > 0 else -1
     among = f" in {found.units} groups" if found.units < found.n else ""
     gap = words.margin(Score(*found[:3]))
-    notes = [f"{shown(a.label)} − {shown(b.label)}", gap, f"{words.chance(p)} after Holm, n = {found.n}{among}"]
+    notes = [f"{shown(a.label)} − {shown(b.label)}", gap, f"{words.p_value(p)} after Holm, n = {found.n}{among}"]
     if sign == 0:
         notes.append(words.unsure(found.n, found.units, found.needed()))
     return Gap(words.signed(found.value), sign, "\n".join(notes))
@@ -165,37 +177,54 @@ def _gap(standing: Standing, a: Row, b: Row) -> Gap:
 
 def lost(board: Board) -> list[Lost]:
     """Results with test examples that were not scored."""
-    found = []
+    return [
+        Lost(row, shown(result.task), result.expected, result.n, words.interval(words.reach(result)))
+        for row, result in _cells(board)
+        if result.n < result.expected
+    ]
+
+
+def _cells(board: Board) -> Iterator[tuple[Row, Result]]:
     for column in board.columns:
         for row in board.rows:
-            result = column.cells.get(row.index)
-            if result is not None and result.n < result.expected:
-                reach = words.interval(words.reach(result))
-                found.append(Lost(row, shown(column.task), result.expected, result.n, reach))
-    return found
+            if row.index in column.cells:
+                yield row, column.cells[row.index]
 
 
-def absent(board: Board) -> list[Absent]:
-    """Missing examples by dataset and reason; encoders that miss the same ones share an entry."""
-    held: dict[tuple[str, tuple[tuple[str, str], ...]], dict[str, None]] = {}
-    for column in board.columns:
-        for row in board.rows:
-            result = column.cells.get(row.index)
-            if result is not None and result.missing:
-                key = (result.dataset, tuple(sorted(result.missing.items())))
-                held.setdefault(key, {})[shown(row.label)] = None
-    return [_absent(dataset, missing, list(who), len(board.rows)) for (dataset, missing), who in held.items()]
+def reported(board: Board) -> list[Reported]:
+    """Examples by dataset, kind of trouble and reason; encoders that report the same ones share an entry."""
+    held: dict[Trouble, dict[str, None]] = {}
+    for row, result in _cells(board):
+        for what, said in zip(KINDS, (result.missing, result.notes), strict=True):
+            if said:
+                held.setdefault((result.dataset, what, tuple(sorted(said.items()))), {})[shown(row.label)] = None
+    datasets = list(dict.fromkeys(dataset for dataset, *_ in held))
+    ordered = sorted(held, key=lambda key: (datasets.index(key[0]), KINDS.index(key[1])))
+    return [_reported(key, list(held[key]), len(board.rows)) for key in ordered]
 
 
-def _absent(dataset: str, missing: Sequence[tuple[str, str]], who: Sequence[str], of: int) -> Absent:
+def _reported(key: Trouble, who: Sequence[str], of: int) -> Reported:
+    dataset, what, said = key
     reasons: dict[str, list[str]] = {}
-    for name, why in missing:
+    for name, why in said:
         reasons.setdefault(shown(why), []).append(shown(name))
     listed = tuple(
         (why, tuple(names[:MOST]), max(len(names) - MOST, 0))
         for why, names in sorted(reasons.items(), key=lambda item: -len(item[1]))
     )
-    return Absent(shown(dataset), "every encoder" if len(who) == of else ", ".join(who), listed, len(missing))
+    return Reported(what, shown(dataset), "every encoder" if len(who) == of else ", ".join(who), listed, len(said))
+
+
+def left_out(board: Board) -> list[tuple[Row, str]]:
+    """The encoders that lack a task of the two axes, and which."""
+    columns = [*board.main("appearance"), *board.main("motion")]
+    lacks = [(row, [shown(c.task) for c in columns if row.index not in c.cells]) for row in board.rows]
+    return [(row, _listed(names)) for row, names in lacks if names]
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def costs(board: Board) -> list[Cost]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from vitascope.report.board import Board
-from vitascope.report.findings import ALPHA, Standing
+from vitascope.report.findings import ALPHA, Chance, Standing
 from vitascope.results import Result, Score
 
 
@@ -50,9 +50,17 @@ def margin(found: Score) -> str:
     return f"{signed(found.value)} [{signed(found.low)}, {signed(found.high)}]"
 
 
-def chance(p: float) -> str:
+def p_value(p: float) -> str:
     """A p-value as people read it."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def guessed(found: Iterable[Chance]) -> str:
+    """How the levels of chance were taken, in words; nothing where there are none."""
+    counted = {c.counted for c in found}
+    ways = ["the share of the most frequent test class"] if True in counted else []
+    ways += ["one over the number of classes"] if False in counted else []
+    return " or, without saved predictions, ".join(ways)
 
 
 def unsure(n: int, groups: int, needed: int | None) -> str:
