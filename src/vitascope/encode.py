@@ -126,10 +126,20 @@ def fill(
 
 
 class _Open(NamedTuple):
-    """An example whose clips are arriving: what they are, and of each, once encoded, what every view keeps of it."""
+    """An example whose clips are arriving: what they are, and for each view its vectors, filled in as they are made.
+
+    One array a view, not one a clip: small arrays kept between the large ones of every batch would split the heap, and
+    a process that embeds a long video would grow by gigabytes.
+    """
 
     header: Header
-    vectors: dict[Pixel, dict[Reduce, npt.NDArray[np.float32]]]
+    vectors: dict[View, npt.NDArray[np.float32]]
+
+    def keep(self, view: View, place: Pixel, vector: npt.NDArray[np.float32]) -> None:
+        """Put the vector of one clip where it belongs."""
+        if view not in self.vectors:
+            self.vectors[view] = np.empty((len(self.header.spans[place.sampler]), *vector.shape), np.float32)
+        self.vectors[view][place.clip] = vector
 
 
 class _Ended(NamedTuple):
@@ -138,14 +148,6 @@ class _Ended(NamedTuple):
     job: Job
     status: str
     note: str
-
-
-class _Waiting(NamedTuple):
-    """A clip that waits for its batch."""
-
-    example: str
-    place: Pixel
-    pixels: UInt8[Tensor, "t y x 3"]
 
 
 class _Fill:
@@ -157,11 +159,11 @@ class _Fill:
         self.encoder, self.dataset, self.options = encoder, dataset, options
         self.stores = {v: Store(root, key_of(dataset, encoder.card, v)) for v in views}
         self.samplers = tuple(dict.fromkeys(v.sampler for v in views))
-        self.reduces: tuple[Reduce, ...] = tuple(dict.fromkeys(v.reduce for v in views))
         self.held: dict[str, list[FileLock]] = {}
         self.left: dict[str, int] = {}
         self.open: dict[str, _Open] = {}
-        self.waiting: list[_Waiting] = []
+        self.waiting: list[tuple[str, Pixel]] = []
+        self.pixels = torch.empty(0)
         self.ended: list[_Ended] = []
         self.known: dict[Store, tuple[int, dict[str, Known]]] = {}
         self.encode_seconds = 0.0
@@ -274,13 +276,19 @@ class _Fill:
             self.open[job.example] = _Open(message, {})
         elif isinstance(message, Pixel):
             assert pixels is not None
-            if self.waiting and self.waiting[0].pixels.shape != pixels.shape:
-                self._flush()
-            self.waiting.append(_Waiting(job.example, message, torch.from_numpy(pixels.copy())))
-            if len(self.waiting) == self.options.batch:
-                self._flush()
+            self._wait(job.example, message, torch.from_numpy(pixels))
         else:
             self._close(job, message)
+
+    def _wait(self, example: str, place: Pixel, pixels: UInt8[Tensor, "t y x 3"]) -> None:
+        """Copy a clip into the batch; a full batch, or one of other shapes, is encoded."""
+        if self.pixels.shape[1:] != pixels.shape:
+            self._flush()
+            self.pixels = torch.empty((self.options.batch, *pixels.shape), dtype=torch.uint8)
+        self.pixels[len(self.waiting)] = pixels
+        self.waiting.append((example, place))
+        if len(self.waiting) == self.options.batch:
+            self._flush()
 
     def _flush(self) -> None:
         """Encode the clips that wait; every batch of a block is the same whoever encodes it."""
@@ -288,12 +296,14 @@ class _Fill:
         if not waiting:
             return
         started = time.monotonic()
-        tokens = encode_clips(self.encoder, torch.stack([w.pixels for w in waiting]), device=self.options.device)
-        kept = {r: reduced(tokens, r).float().cpu().numpy() for r in self.reduces}
+        tokens = encode_clips(self.encoder, self.pixels[: len(waiting)], device=self.options.device)
+        kept = {view: reduced(tokens, view.reduce).float().cpu().numpy() for view in self.stores}
         self.encode_seconds += time.monotonic() - started
         self.pace.clips += len(waiting)
-        for i, w in enumerate(waiting):
-            self.open[w.example].vectors[w.place] = {r: values[i] for r, values in kept.items()}
+        for i, (example, place) in enumerate(waiting):
+            for view, vectors in kept.items():
+                if view.sampler == self.samplers[place.sampler]:
+                    self.open[example].keep(view, place, vectors[i])
 
     def _close(self, job: Job, message: list[str] | Failed) -> None:
         """An example has come to its end, well or not; a block whose examples all have is written."""
@@ -320,8 +330,7 @@ class _Fill:
         if ended.status != "ok":
             return Embedded(example, None, status=ended.status, bytes=size)
         which = self.samplers.index(view.sampler)
-        header, found = self.open[example]
-        vectors = np.stack([found[Pixel(which, c)][view.reduce] for c in range(len(header.spans[which]))])
+        header, vectors = self.open[example].header, self.open[example].vectors[view]
         if not np.isfinite(vectors).all():
             return Embedded(example, None, status=f"{self.encoder.card.name} gave NaN or infinity", bytes=size)
         return Embedded(example, vectors, header.spans[which], header.times[which], bytes=size, note=ended.note)
