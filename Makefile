@@ -1,13 +1,15 @@
 PY := .venv/bin/python
-export OMP_NUM_THREADS ?= 1
 
 .PHONY: install demo check test test-all clean
+
+# two test processes of two threads each would fight over two cores
+check test test-all: export OMP_NUM_THREADS ?= 1
 
 install: .venv/.installed
 
 .venv/.installed: pyproject.toml constraints.txt
 	test -x $(PY) || python3 -m venv .venv
-	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,hf]'
+	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,hf,torchcodec]'
 	touch $@
 
 demo: install

@@ -305,9 +305,12 @@ def demo(
     quiet: Quiet = False,
 ) -> None:
     """Evaluate three small encoders on the built-in benchmark and write the report: no download, a few minutes."""
+    from vitascope import report as reporting
+    from vitascope import results
     from vitascope.recipes import demo as recipe
 
     path = recipe.run(output, options=_options(workers, batch, device, quiet=quiet), limit=limit)
+    console.print(reporting.terminal(results.read(output)))
     print(f"report: {path.resolve()}")
 
 
