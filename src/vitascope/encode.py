@@ -97,7 +97,7 @@ def source_bytes(path: str) -> int:
 def encode_clips(encoder: Encoder, pixels: UInt8[Tensor, "n t y x 3"], *, device: str = "cpu") -> Tokens:
     """Normalise as the card says, move, run the encoder without autograd at the card's precision."""
     half = encoder.card.precision == "bfloat16" and device != "cpu"
-    with torch.inference_mode(), torch.autocast(device, torch.bfloat16) if half else nullcontext():
+    with torch.inference_mode(), torch.autocast(torch.device(device).type, torch.bfloat16) if half else nullcontext():
         return encoder(to_tensor(pixels.to(device), encoder.card))
 
 
