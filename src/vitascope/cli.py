@@ -80,7 +80,7 @@ def evaluate(
         return
     console.print(report.terminal(found))
     _missing(found)
-    console.print(f"recorded in {output}; next: [bold]vitascope report {escape(str(output))}[/]")
+    print(f"recorded in {output}; next: vitascope report {output}")
 
 
 @app.command()
@@ -341,7 +341,7 @@ def _missing(found: list[Any]) -> None:
             if said:
                 example, why = next(iter(said.items()))
                 more = f", and {len(said) - 1} more" if len(said) > 1 else ""
-                console.print(f"{escape(result.dataset)}, {word}: {escape(example)} ({escape(why)}){more}")
+                print(f"{result.dataset}, {word}: {example} ({why}){more}")
 
 
 def main() -> None:
