@@ -36,6 +36,8 @@ Work = Callable[[J], Iterable[tuple[Any, Array | None]]]
 """Runs in the worker: from a job to messages, each small plain data and perhaps an array."""
 
 PAGE = 4096
+PATIENCE = 30
+"""How many time limits a job may only be `alive`: what reads a broken file in circles is alive too."""
 START = 60.0
 """Seconds that a worker may take to start and import what it needs."""
 BOOT = "import sys; from vitascope.workers import serve; serve(*map(int, sys.argv[1:5]), work=sys.argv[5])"
@@ -63,9 +65,10 @@ class Pool(Generic[J]):
     """Worker processes running `function(job)`, a top-level generator of `(message, array or None)`, for many jobs.
 
     `workers` processes, each with `slots` places of `slot_bytes` for arrays on their way to the consumer, and up to
-    `ahead` jobs in hand beside the one it is at, so that it works on while the consumer is busy. A job that sends
-    nothing for `timeout` seconds while it has a free slot is killed and fails; so does one whose process dies. Use it
-    as a context manager; `run` may be called again and again.
+    `ahead` jobs in hand beside the one it is at, so that it works on while the consumer is busy. A job that neither
+    sends a message nor says `alive` for `timeout` seconds while it has a free slot is killed and fails; so does one
+    that has sent nothing for `PATIENCE` times as long, and one whose process dies. Use it as a context manager; `run`
+    may be called again and again.
     """
 
     def __init__(
@@ -162,7 +165,7 @@ class Pool(Generic[J]):
         for i in running.values():
             worker = self._workers[i]
             limit = self.timeout if worker and worker.ready else max(self.timeout, START)
-            if worker and worker.idle() > limit:
+            if worker and worker.idle(limit) > limit:
                 self._fail(i, lines, f"no progress for {limit:g} s; killed")
 
     def _receive(self, i: int, lines: dict[int, _Line]) -> None:
@@ -216,12 +219,14 @@ class _Worker:
         self.busy = 0.0
         self.free = slots
         self.stride = -(-slot_bytes // PAGE) * PAGE
-        self.heard = time.monotonic()
+        self.heard = self.alive = time.monotonic()
+        """When the last message came, and when the job last showed that it is at work."""
         path = os.pathsep.join(folder or os.getcwd() for folder in sys.path)
         ours, theirs = socket.socketpair()
         with theirs, tempfile.TemporaryFile(dir=_memory()) as file:
-            file.truncate(self.stride * slots)
-            self.memory = np.frombuffer(mmap.mmap(file.fileno(), self.stride * slots), np.uint8)
+            file.truncate(self.stride * slots + PAGE)
+            self.memory = np.frombuffer(mmap.mmap(file.fileno(), self.stride * slots + PAGE), np.uint8)
+            self.beats, self.beat = self.memory[-PAGE:].view(np.uint64), 0
             arguments = [theirs.fileno(), file.fileno(), slots, self.stride]
             name = f"{function.__module__}:{function.__qualname__}"
             self.process = subprocess.Popen(
@@ -268,9 +273,14 @@ class _Worker:
         with contextlib.suppress(OSError):
             self.pipe.send(("slot", slot))
 
-    def idle(self) -> float:
+    def idle(self, timeout: float) -> float:
         """Seconds that this worker has been silent without an excuse."""
-        return time.monotonic() - self.heard if self.jobs and self.free else 0.0
+        now = time.monotonic()
+        if not self.jobs or not self.free:
+            return 0.0
+        if int(self.beats[0]) != self.beat and now - self.heard < PATIENCE * timeout:
+            self.beat, self.alive = int(self.beats[0]), now
+        return now - max(self.heard, self.alive)
 
     def cause_of_death(self) -> str:
         """Why the process is gone, in a few words."""
@@ -286,6 +296,15 @@ class _Worker:
         self.process.wait()
 
 
+_beats: Array | None = None
+
+
+def alive() -> None:
+    """Say, from within a job, that it is getting on although it has nothing to send; elsewhere this does nothing."""
+    if _beats is not None:
+        _beats[0] += 1
+
+
 def _memory() -> str | None:
     """A folder whose files live in memory, where the system has one; the file there never has a name."""
     return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
@@ -294,6 +313,8 @@ def _memory() -> str | None:
 def serve(pipe: int, memory: int, slots: int, stride: int, *, work: str) -> None:
     """The life of a worker process: jobs in, messages out, until the parent hangs up."""
     child = _Child(Connection(pipe), memory, slots, stride)
+    global _beats
+    _beats = child.memory[-PAGE:].view(np.uint64)
     module, name = work.split(":")
     threading.Thread(target=child.listen, daemon=True).start()
     try:
@@ -316,7 +337,7 @@ class _Child:
     def __init__(self, connection: Connection, memory: int, slots: int, stride: int) -> None:
         self.connection = connection
         self.stride = stride
-        self.memory = np.frombuffer(mmap.mmap(memory, slots * stride), np.uint8)
+        self.memory = np.frombuffer(mmap.mmap(memory, slots * stride + PAGE), np.uint8)
         self.jobs: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.slots: queue.SimpleQueue[int] = queue.SimpleQueue()
         for slot in range(slots):

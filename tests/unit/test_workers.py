@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from vitascope import workers
 from vitascope.workers import Failed, Pool
 
 JOBS = '''
 """Jobs for the pool."""
 import os, signal, sys, time
 import numpy as np
+from vitascope.workers import alive
 
 def work(job):
     kind, number = job
@@ -40,6 +42,11 @@ def work(job):
     elif kind == "hang":
         yield os.getpid(), None
         time.sleep(600)
+    elif kind == "slow":
+        for _ in range(number):
+            alive()
+            time.sleep(0.1)
+        yield "at last", None
     elif kind == "touch":
         for k in range(20):
             with open(number, "a") as file:
@@ -135,6 +142,18 @@ def test_a_job_that_hangs_is_killed(work: Jobs) -> None:
     assert failed == Failed("no progress for 0.5 s; killed")
     assert found[:3] + found[5:] == counted(2) + counted(3)
     assert gone(pid)
+
+
+def test_a_job_that_is_alive_is_not_taken_for_hung_but_not_for_ever(
+    work: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pool(work, workers=1, timeout=0.5) as p:
+        assert [m for _, m, _ in p.run([("slow", 12)])] == ["at last"]
+        monkeypatch.setattr(workers, "PATIENCE", 1)
+        assert [m for _, m, _ in p.run([("slow", 30), ("slow", 1)])] == [
+            Failed("no progress for 0.5 s; killed"),
+            "at last",
+        ]
 
 
 def test_a_worker_that_waits_for_the_consumer_is_not_taken_for_hung(work: Jobs) -> None:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from av.stream import Disposition
 
 from vitascope.video import signature
+from vitascope.workers import alive
 
 HIDDEN = Disposition.attached_pic | Disposition.timed_thumbnails
 """Streams that are pictures about the file, not the video."""
@@ -179,6 +180,7 @@ def _scan(path: str, number: int) -> _Packets:
         packets.still = container.format.name.endswith("_pipe") or container.format.name in ("gif", "image2")
         try:
             for packet in container.demux(stream):
+                alive()
                 if packet.size:
                     packets.add(packet, codec)
                 if packets.first is None and (packet.size or packet.dts is None):
@@ -263,6 +265,7 @@ def _count(path: str, number: int, packets: _Packets, warnings: list[str]) -> tu
         stream = open_stream(container, number)
         try:
             for packet in container.demux(stream):
+                alive()
                 if packet.size or packet.dts is None:
                     stamps += [frame.pts for frame in _decoded(packet)]
         except av.FFmpegError:

@@ -14,6 +14,7 @@ import numpy as np
 from vitascope.types import Video
 from vitascope.video.frames import picture, read_folder
 from vitascope.video.index import Index, open_file, open_stream, read_index
+from vitascope.workers import alive
 
 
 def frames(video: Video, wanted: list[int], problems: list[str]) -> Iterator[tuple[int, Any]]:
@@ -161,6 +162,7 @@ class _Stream:
 
     def _feed(self) -> bool:
         """Decode one packet more; False at the end, or where trust turns out to be misplaced."""
+        alive()
         try:
             packet = next(self.packets, None)
         except av.FFmpegError:
