@@ -3,7 +3,7 @@
 A folder of immutable safetensors shards and one Parquet index that names, for every clip, its example, span, frame
 times, shard and row. Work in progress lies in `parts/`, one pair of files a block of examples, renamed into place;
 `seal` merges the parts into shards in the order of example ids, so that the sealed store does not depend on who wrote
-what when.
+what when. Whoever changes what lies in the folder holds one lock; readers need none.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ from vitascope.types import Card, Span, digest, plain
 
 SHARD_BYTES = 64 << 20
 HALF_MAX = 6e4
-"""Above this a value would not survive half precision; such blocks are kept in single."""
+HALF_MIN = 1e-3
+"""A vector whose largest value is not between these would not survive half precision; its block is kept in single."""
 INDEX = "index.parquet"
 STALE_SECONDS = 3600.0
 SCHEMA = pa.schema(
@@ -136,20 +137,12 @@ class Store:
 
     def _index(self) -> pa.Table:
         # Parts first: a seal replaces the index before it removes parts, so nothing falls between the two looks.
-        parts = sorted(self.parts.glob("*.parquet"))
-        tables = [pq.read_table(p, schema=SCHEMA) for p in (self.folder / INDEX, *parts) if p.exists() or p in parts]
-        table = pa.concat_tables(tables) if tables else SCHEMA.empty_table()
-        return _once(table) if parts else table
+        parts = sorted(self.parts.glob("*.parquet"), key=lambda p: (p.stat().st_mtime_ns, p))
+        return _once([_table(self.folder / INDEX), *(_table(p, needed=True) for p in parts)])
 
     def status(self, block: str | None = None) -> dict[str, Known]:
         """What is known of every example stored; with `block`, of those in the part of that block."""
-        path = self.parts / f"{block}.parquet"
-        if block is None:
-            table = self.index()
-        elif path.exists():
-            table = pq.read_table(path, schema=SCHEMA)
-        else:
-            return {}
+        table = self.index() if block is None else _table(self.parts / f"{block}.parquet")
         columns = table.select(["example", "status", "bytes", "note"]).to_pydict()
         return {e: Known(*known) for e, *known in zip(*columns.values(), strict=True)}
 
@@ -161,37 +154,45 @@ class Store:
             return 0
 
     def add(self, block: str, embedded: Iterable[Embedded]) -> None:
-        """Keep a block of examples. The vectors come first and the index last: a part with an index is whole."""
+        """Keep a block of examples, beside those that an earlier part of it holds.
+
+        The vectors come first, under a name of their own, and the index last: a part with an index is whole.
+        """
         embedded = list(embedded)
-        good = [e for e in embedded if e.vectors is not None and len(e.vectors)]
-        if good:
-            values = _narrow(np.concatenate([e.vectors for e in good if e.vectors is not None]))
-            files.write(self.parts / f"{block}.safetensors", save({"vectors": values}))
-        write_table(self.parts / f"{block}.parquet", _rows(embedded, f"parts/{block}.safetensors"))
+        good = [e.vectors for e in embedded if e.vectors is not None and len(e.vectors)]
+        data = save({"vectors": _narrow(np.concatenate(good))}) if good else b""
+        shard = f"parts/{block}-{_content(data)}.safetensors"
+        path = self.parts / f"{block}.parquet"
+        with self._changing():
+            if good:
+                files.write(self.folder / shard, data)
+            write_table(path, _once([_table(path), _rows(embedded, shard)]))
+
+    def _changing(self) -> FileLock:
+        """Held while parts are added or merged."""
+        return FileLock(self.folder / "locks" / "seal.lock")
 
     def seal(self) -> None:
         """Merge all parts into shards ordered by example id; the same vectors give the same files."""
-        with FileLock(self.folder / "locks" / "seal.lock"):
-            parts = sorted(self.parts.glob("*.parquet"))
-            if not parts:
-                return
+        if not any(self.parts.iterdir()):
+            return  # nothing to merge, and perhaps no right to write
+        with self._changing():
             table = self._index().sort_by([("example", "ascending"), ("clip", "ascending")])
             table = self._reshard(table)
             write_table(self.folder / INDEX, table)
             keep = set(table["shard"].unique().to_pylist())
             for path in (p for p in self.folder.glob("vectors-*.safetensors") if p.name not in keep):
                 path.unlink(missing_ok=True)
-            for path in (f for p in parts for f in (p, p.with_suffix(".safetensors"))):
+            # indices before what they point to; and, as nobody else may add a part now, whatever a killed writer left
+            for path in sorted(self.parts.iterdir(), key=lambda p: p.suffix != ".parquet"):
                 path.unlink(missing_ok=True)
             self._sweep()
 
     def _sweep(self) -> None:
         """Remove what killed writers left; anything younger may still be in somebody's hands."""
-        for folder in (self.folder, self.parts):
-            for path in folder.iterdir():
-                loose = path.name.startswith(".") or (folder == self.parts and path.suffix == ".safetensors")
-                if loose and time.time() - path.stat().st_mtime > STALE_SECONDS:
-                    path.unlink(missing_ok=True)
+        for path in self.folder.glob(".*"):
+            if time.time() - path.stat().st_mtime > STALE_SECONDS:
+                path.unlink(missing_ok=True)
 
     def _reshard(self, table: pa.Table) -> pa.Table:
         has = np.flatnonzero(table["clip"].to_numpy() >= 0)
@@ -201,7 +202,7 @@ class Store:
         for start in range(0, len(has), per_shard):
             chosen = has[start : start + per_shard]
             data = save({"vectors": source.take(chosen)})
-            name = f"vectors-{hashlib.blake2b(data, digest_size=8).hexdigest()}.safetensors"
+            name = f"vectors-{_content(data)}.safetensors"
             files.write(self.folder / name, data)
             shards[chosen], rows[chosen] = name, np.arange(len(chosen))
         columns = {"shard": pa.array(shards, pa.string()), "row": pa.array(rows, pa.int64())}
@@ -268,10 +269,26 @@ def map_vectors(path: Path) -> Array:
     return np.memmap(path, kind, "r", offset=8 + length + entry["data_offsets"][0], shape=shape)
 
 
+def _content(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=8).hexdigest()
+
+
 def _narrow(values: Array) -> Array:
-    """Half precision where every value survives it; rows in memory order, which is what the file format writes."""
+    """Half precision where every vector survives it; rows in memory order, which is what the file format writes."""
     values = np.ascontiguousarray(values, np.float32)
-    return values.astype(np.float16) if np.abs(values).max(initial=0) < HALF_MAX else values
+    largest = np.abs(values).reshape(len(values), -1).max(axis=1)
+    fits = (largest < HALF_MAX) & ((largest > HALF_MIN) | (largest == 0))
+    return values.astype(np.float16) if fits.all() else values
+
+
+def _table(path: Path, *, needed: bool = False) -> pa.Table:
+    """The rows of an index or a part; none where there is no such file, unless it is needed."""
+    try:
+        return pq.read_table(path, schema=SCHEMA, partitioning=None)
+    except FileNotFoundError:
+        if needed:
+            raise
+        return SCHEMA.empty_table()
 
 
 def _rows(embedded: Iterable[Embedded], shard: str) -> pa.Table:
@@ -289,21 +306,25 @@ def _rows(embedded: Iterable[Embedded], shard: str) -> pa.Table:
     return pa.table(columns, schema=SCHEMA)
 
 
-def _once(table: pa.Table) -> pa.Table:
-    """Each example from one shard only, and a failure only where nothing better is known."""
-    frame = {name: table[name].to_numpy(zero_copy_only=False) for name in ("example", "clip", "shard")}
-    best: dict[str, tuple[bool, str]] = {}
-    for example, clip, shard in zip(frame["example"], frame["clip"], frame["shard"], strict=True):
-        rank = (clip < 0, shard)
-        if rank < best.get(example, (True, "\U0010ffff")):
-            best[example] = rank
-    wanted = [best[e] == (c < 0, s) for e, c, s in zip(frame["example"], frame["clip"], frame["shard"], strict=True)]
+def _once(tables: Sequence[pa.Table]) -> pa.Table:
+    """All rows, each example from one table only: the last, unless it only says that what is known failed again."""
+    table = pa.concat_tables([SCHEMA.empty_table(), *tables])
+    if sum(len(t) > 0 for t in tables) < 2:
+        return table
+    whose = np.repeat(np.arange(len(tables)), [len(t) for t in tables])
+    rows = [table[name].to_numpy(zero_copy_only=False) for name in ("example", "clip", "bytes")]
+    best: dict[str, tuple[int, bool, int]] = {}
+    for example, clip, size, number in zip(*rows, whose, strict=True):
+        known = best.get(example)
+        if known is None or clip >= 0 or known[1] or known[2] != size:
+            best[example] = (number, clip < 0, size)
+    wanted = [best[example][0] == number for example, number in zip(rows[0], whose, strict=True)]
     return table if all(wanted) else table.filter(pa.array(wanted))
 
 
 def _patiently(read: Callable[[], R]) -> R:
     """Call `read` again where another process sealed the store between two of its looks."""
-    for _ in range(5):
+    for _ in range(20):
         try:
             return read()
         except FileNotFoundError:

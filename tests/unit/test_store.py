@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -124,6 +125,54 @@ def test_the_same_example_twice_counts_once_and_success_beats_failure(tmp_path: 
     assert store.read(["2", "1", "3"]).first.tolist() == [0, 0, 2, 2]
 
 
+def test_a_second_part_of_a_block_adds_to_the_first(tmp_path: Path) -> None:
+    store = fresh(tmp_path)
+    store.add("b", [embedded("1", 2), embedded("2", 0), embedded("3", 1)])
+    store.add("b", [embedded("2", 3)])
+    found = store.read(["1", "2", "3"])
+    assert found.first.tolist() == [0, 2, 5, 6]
+    expected = np.concatenate([embedded(n, c).vectors for n, c in (("1", 2), ("2", 3), ("3", 1))])  # type: ignore[misc]
+    assert np.array_equal(found.values, expected)
+    store.seal()
+    assert np.array_equal(store.read(["1", "2", "3"]).values, expected)
+    assert list(store.parts.iterdir()) == []
+
+
+@pytest.mark.parametrize("seal", [True, False])
+def test_a_failure_of_another_source_replaces_what_was_there(tmp_path: Path, seal: bool) -> None:
+    store = fresh(tmp_path)
+    store.add("a", [embedded("1", 2), embedded("2", 1)])
+    if seal:
+        store.seal()
+    store.add("b", [replace(embedded("1", 0), bytes=8), replace(embedded("2", 0), bytes=7)])
+    assert store.status() == {"1": ("broken file", 8, ""), "2": ("ok", 7, "")}
+    assert store.read(["1", "2"]).first.tolist() == [0, 0, 1]
+    store.seal()
+    assert store.read(["1", "2"]).first.tolist() == [0, 0, 1]
+
+
+def test_what_is_whole_is_read_where_nothing_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = fresh(tmp_path)
+    store.add("a", [embedded("1", 2)])
+    store.seal()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "read-only")
+
+    monkeypatch.setattr(storing, "FileLock", refuse)
+    monkeypatch.setattr(storing.files, "write", refuse)
+    store.create()
+    store.seal()
+    assert len(store.read(["1"]).values) == 2
+
+
+def test_vectors_of_tiny_values_are_kept_in_single(tmp_path: Path) -> None:
+    store = fresh(tmp_path)
+    tiny = np.array([[3e-8, 1e-9, -2e-8], [0.0, 0.0, 0.0]], np.float32)
+    store.add("b", [Embedded("tiny", tiny, [(0.0, 1.0)] * 2, ["", ""])])
+    assert np.array_equal(store.read(["tiny"]).values, tiny)
+
+
 def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = fresh(tmp_path)
     before = files(store.folder)
@@ -138,8 +187,6 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: py
 
 
 def test_keys_that_differ_in_anything_have_folders_of_their_own() -> None:
-    from dataclasses import replace
-
     others = [
         replace(KEY, dataset="set/2"),
         replace(KEY, card=replace(CARD, digest="1")),
