@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from vitascope.encoder import Encoder, Tokens
+from vitascope.encoder import Encoder, Tokens, misshapen
 from vitascope.runtime import generator, peak_bytes
 from vitascope.types import Card
 
@@ -83,10 +83,11 @@ def _findings(encoder: Encoder, clips: Tensor) -> list[Finding]:
 
 
 def _shapes(card: Card, tokens: Tokens, n: int) -> Finding:
-    grid, clip = tuple(tokens.grid.shape), tuple(tokens.clip.shape)
-    ok = len(grid) == 5 and grid[0] == n and clip == (n, card.dim) and tokens.clip.is_floating_point()
-    detail = f"grid {' x '.join(map(str, grid))}, clip {' x '.join(map(str, clip))}"
-    return Finding("shapes", ok, detail if ok else f"{detail}; wanted n t h w d and {n} x {card.dim} (card.dim)")
+    wrong = misshapen(tokens, card, n)
+    if wrong:
+        return Finding("shapes", False, wrong)
+    grid, clip = (" x ".join(map(str, part.shape)) for part in tokens)
+    return Finding("shapes", True, f"grid {grid}, clip {clip}")
 
 
 def _finite(tokens: Tokens) -> Finding:

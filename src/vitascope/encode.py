@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from jaxtyping import UInt8
 from torch import Tensor
 
-from vitascope.encoder import Encoder, Tokens
+from vitascope.encoder import Encoder, Tokens, misshapen
 from vitascope.look import Header, Job, Pixel, Pixels, look
 from vitascope.pixels import to_tensor
 from vitascope.probe import Reduce, View
@@ -73,32 +73,44 @@ class Filled:
 
 
 def blocks(examples: Sequence[Example[Any]]) -> Iterator[tuple[str, list[Example[Any]]]]:
-    """`examples` in their order, cut where a block holds enough of them or of their bytes; with a name for each."""
+    """`examples` in their order, cut where a block holds enough of them or of their files' bytes; each with a name."""
     block: list[Example[Any]] = []
-    size = 0
+    sizes: dict[str, int] = {}
     for example in examples:
         block.append(example)
-        size += source_bytes(example.path)
-        if len(block) == BLOCK_EXAMPLES or size >= BLOCK_BYTES:
+        sizes[example.path] = source_bytes(example.path)
+        if len(block) == BLOCK_EXAMPLES or sum(sizes.values()) >= BLOCK_BYTES:
             yield digest([e.id for e in block]), block
-            block, size = [], 0
+            block, sizes = [], {}
     if block:
         yield digest([e.id for e in block]), block
 
 
 def source_bytes(path: str) -> int:
-    """Size of a file, 0 for a folder or nothing: what tells a replaced video from the one that was embedded."""
+    """Size of a file; 0 for a folder or nothing."""
     try:
         return os.stat(path).st_size if os.path.isfile(path) else 0
     except OSError:
         return 0
 
 
+def source_of(example: Example[Any] | Job) -> str:
+    """Digest that tells what an id now stands for from what was embedded under it: file, size, span and rate."""
+    return digest([os.path.basename(example.path), source_bytes(example.path), example.span, example.fps])
+
+
 def encode_clips(encoder: Encoder, pixels: UInt8[Tensor, "n t y x 3"], *, device: str = "cpu") -> Tokens:
-    """Normalise as the card says, move, run the encoder without autograd at the card's precision."""
+    """Normalise as the card says, move, run the encoder without autograd at the card's precision.
+
+    Raises ValueError where what comes back is not what the card promises.
+    """
     half = encoder.card.precision == "bfloat16" and device != "cpu"
     with torch.inference_mode(), torch.autocast(torch.device(device).type, torch.bfloat16) if half else nullcontext():
-        return encoder(to_tensor(pixels.to(device), encoder.card))
+        tokens = encoder(to_tensor(pixels.to(device), encoder.card))
+    wrong = misshapen(tokens, encoder.card, len(pixels))
+    if wrong:
+        raise ValueError(f"{encoder.card.name} gave {wrong}; see `vitascope check`")
+    return tokens
 
 
 def reduced(tokens: Tokens, reduce: Reduce) -> Tensor:
@@ -176,7 +188,7 @@ class _Fill:
         for store in self.stores.values():
             store.seal()
         status = [store.status() for store in self.stores.values()]
-        wanted = {e.id for e in self.dataset.examples}
+        wanted = {e.id for e in self.dataset.examples if e.id not in self.dataset.absent}
         failures = {e: k.status for known in status for e, k in known.items() if k.status != "ok" and e in wanted}
         notes = {e: k.note for known in status for e, k in known.items() if k.note and e in wanted}
         if wanted and len(failures) == len(wanted):
@@ -247,10 +259,10 @@ class _Fill:
         return [e for e in examples if not all(self._stored(e, k) for k in known)]
 
     def _stored(self, example: Example[Any], known: Mapping[str, Known]) -> bool:
-        """Whether `example` is in the store, and its file, where there still is one, has the size it had then."""
+        """Whether `example` is in the store, and what it stands for, where that still exists, is what it was then."""
         if example.id not in known or (self.options.retry and known[example.id].status != "ok"):
             return False
-        return source_bytes(example.path) in (known[example.id].bytes, 0)
+        return known[example.id].source == source_of(example) or not os.path.lexists(example.path)
 
     def _acquire(self, name: str) -> bool:
         held: list[FileLock] = []
@@ -326,11 +338,11 @@ class _Fill:
         self._release(block)
 
     def _embedded(self, ended: _Ended, view: View) -> Embedded:
-        example, size = ended.job.example, source_bytes(ended.job.path)
+        example, source = ended.job.example, source_of(ended.job)
         if ended.status != "ok":
-            return Embedded(example, None, status=ended.status, bytes=size)
+            return Embedded(example, None, status=ended.status, source=source)
         which = self.samplers.index(view.sampler)
         header, vectors = self.open[example].header, self.open[example].vectors[view]
         if not np.isfinite(vectors).all():
-            return Embedded(example, None, status=f"{self.encoder.card.name} gave NaN or infinity", bytes=size)
-        return Embedded(example, vectors, header.spans[which], header.times[which], bytes=size, note=ended.note)
+            return Embedded(example, None, status=f"{self.encoder.card.name} gave NaN or infinity", source=source)
+        return Embedded(example, vectors, header.spans[which], header.times[which], source=source, note=ended.note)

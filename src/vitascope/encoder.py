@@ -36,6 +36,17 @@ class Encoder(Protocol):
         ...
 
 
+def misshapen(tokens: Any, card: Card, n: int) -> str:
+    """What is wrong with the shapes of `tokens`, returned for `n` clips, in a few words; empty when nothing is."""
+    if not isinstance(tokens, Tokens):
+        return f"{type(tokens).__name__} where Tokens(grid, clip) is wanted"
+    grid, clip = tuple(tokens.grid.shape), tuple(tokens.clip.shape)
+    if len(grid) == 5 and grid[0] == n and clip == (n, card.dim) and tokens.clip.is_floating_point():
+        return ""
+    found = f"grid {' x '.join(map(str, grid))}, clip {' x '.join(map(str, clip))} of {tokens.clip.dtype}"
+    return f"{found}; wanted n t h w d and floating {n} x {card.dim} (card.dim)"
+
+
 class NetworkEncoder(nn.Module):
     """An Encoder of a network that returns `Tokens`: evaluation mode, no gradients, a card.
 

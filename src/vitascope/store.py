@@ -45,7 +45,7 @@ SCHEMA = pa.schema(
         ("shard", pa.string()),
         ("row", pa.int64()),
         ("status", pa.string()),
-        ("bytes", pa.int64()),  # of the source: another size is another video
+        ("source", pa.string()),  # digest of what was looked at: another one is another video, or part of it
         ("note", pa.string()),  # what was wrong with the source and did not prevent decoding
     ]
 )
@@ -86,7 +86,7 @@ class Embedded:
     spans: Sequence[Span] = ()
     times: Sequence[str] = ()
     status: str = "ok"
-    bytes: int = 0
+    source: str = ""
     note: str = ""
 
 
@@ -95,8 +95,8 @@ class Known(NamedTuple):
 
     status: str
     """"ok", or why there is no vector."""
-    bytes: int
-    """Size of the source when it was embedded."""
+    source: str
+    """Digest of what was looked at; see `encode.source_of`."""
     note: str
     """What was wrong with it all the same."""
 
@@ -143,7 +143,7 @@ class Store:
     def status(self, block: str | None = None) -> dict[str, Known]:
         """What is known of every example stored; with `block`, of those in the part of that block."""
         table = self.index() if block is None else _table(self.parts / f"{block}.parquet")
-        columns = table.select(["example", "status", "bytes", "note"]).to_pydict()
+        columns = table.select(["example", "status", "source", "note"]).to_pydict()
         return {e: Known(*known) for e, *known in zip(*columns.values(), strict=True)}
 
     def stamp(self) -> int:
@@ -299,7 +299,7 @@ def _rows(embedded: Iterable[Embedded], shard: str) -> pa.Table:
         for clip in range(count) if count else (-1,):
             span, times = (e.spans[clip], e.times[clip]) if count else ((0.0, 0.0), "")
             where = (shard, row) if count else ("", -1)
-            values = (e.example, clip, *span, times, *where, e.status, e.bytes, e.note)
+            values = (e.example, clip, *span, times, *where, e.status, e.source, e.note)
             for name, value in zip(SCHEMA.names, values, strict=True):
                 columns[name].append(value)
             row += count > 0
@@ -312,12 +312,12 @@ def _once(tables: Sequence[pa.Table]) -> pa.Table:
     if sum(len(t) > 0 for t in tables) < 2:
         return table
     whose = np.repeat(np.arange(len(tables)), [len(t) for t in tables])
-    rows = [table[name].to_numpy(zero_copy_only=False) for name in ("example", "clip", "bytes")]
-    best: dict[str, tuple[int, bool, int]] = {}
-    for example, clip, size, number in zip(*rows, whose, strict=True):
+    rows = [table[name].to_numpy(zero_copy_only=False) for name in ("example", "clip", "source")]
+    best: dict[str, tuple[int, bool, str]] = {}
+    for example, clip, source, number in zip(*rows, whose, strict=True):
         known = best.get(example)
-        if known is None or clip >= 0 or known[1] or known[2] != size:
-            best[example] = (number, clip < 0, size)
+        if known is None or clip >= 0 or known[1] or known[2] != source:
+            best[example] = (number, clip < 0, source)
     wanted = [best[example][0] == number for example, number in zip(rows[0], whose, strict=True)]
     return table if all(wanted) else table.filter(pa.array(wanted))
 

@@ -113,6 +113,56 @@ def test_a_replaced_file_is_embedded_again(tmp_path: Path) -> None:
     assert fill(Mean(), dataset, VIEWS[:1], root=tmp_path / "s", options=OPTIONS).encoded == 0
 
 
+def spans(folder: Path, start: float, end: float) -> Dataset[int]:
+    """The four videos of `folder`, each under an id that says nothing of its span."""
+    rows = [f"{n},{n[0]}/{n[1]}.mp4,{n[0]},{start},{end}" for n in ("a1", "a2", "b1", "b2")]
+    (folder / "manifest.csv").write_text("\n".join(["id,path,label,start,end", *rows]))
+    return build(str(folder))
+
+
+def test_another_span_under_the_same_id_is_embedded_again(tmp_path: Path) -> None:
+    for name in ("a/1", "a/2", "b/1", "b/2"):
+        write_video(tmp_path / "v" / f"{name}.mp4", blob(0.0, 1))
+    for start, end, encoded in ((0.0, 0.4, 4), (0.0, 0.4, 0), (0.5, 1.0, 4)):
+        dataset = spans(tmp_path / "v", start, end)
+        assert fill(Mean(), dataset, VIEWS[:1], root=tmp_path / "s", options=OPTIONS).encoded == encoded
+        assert Store(tmp_path / "s", key_of(dataset, CARD, VIEWS[0])).read(["a1"]).spans.tolist() == [[start, end]]
+
+
+def test_spans_of_one_large_file_share_a_block(videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = build(str(videos)).examples[0]
+    many = [replace(one, id=str(i), span=(float(i), i + 1.0)) for i in range(9)]
+    monkeypatch.setattr(encode, "BLOCK_BYTES", os.path.getsize(one.path) + 1)
+    assert [len(b) for _, b in encode.blocks(many)] == [9]
+
+
+WRONG = {
+    "no tokens": lambda clips: clips.mean((2, 3, 4)),
+    "rows": lambda clips: Tokens(clips.new_zeros(1, 4, 1, 1, 3), clips.new_zeros(1, 24)),
+    "dim": lambda clips: Tokens(clips.new_zeros(len(clips), 4, 1, 1, 3), clips.new_zeros(len(clips), 7)),
+    "axes": lambda clips: Tokens(clips.new_zeros(len(clips), 4, 1, 1, 3), clips.new_zeros(len(clips), 2, 12)),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_an_encoder_that_gives_other_shapes_than_it_promises_is_named(videos: Path, tmp_path: Path, what: str) -> None:
+    class Wrong(Mean):
+        def __call__(self, clips: torch.Tensor, /) -> Tokens:
+            return WRONG[what](clips)
+
+    with pytest.raises(ValueError, match=r"lab/mean gave .* wanted"):
+        fill(Wrong(), build(str(videos)), VIEWS[:1], root=tmp_path, options=OPTIONS)
+
+
+def test_all_that_are_there_broken_is_an_error_whatever_is_absent(tmp_path: Path) -> None:
+    rows = [f"{n[0]}/{n[1]}.mp4,{n[0]}" for n in ("a1", "a2", "b1", "b2")]
+    (tmp_path / "a").mkdir()
+    (tmp_path / "manifest.csv").write_text("\n".join(["path,label", *rows]))
+    (tmp_path / "a" / "1.mp4").write_bytes(b"junk")
+    with pytest.raises(ValueError, match=r"none of 1 videos could be embedded; first: a/1\.mp4"):
+        fill(Mean(), build(str(tmp_path)), VIEWS[:1], root=tmp_path / "s", options=OPTIONS)
+
+
 def broken(videos: Path, tmp_path: Path) -> Dataset[int]:
     root = tmp_path / "videos"
     for path in videos.rglob("*.mp4"):

@@ -30,7 +30,7 @@ def embedded(name: str, clips: int, dim: int = 3) -> Embedded:
     if not clips:
         return Embedded(name, None, status="broken file")
     spans = [(float(i), float(i) + 1) for i in range(clips)]
-    return Embedded(name, values, spans, [f"d{i}" for i in range(clips)], bytes=7)
+    return Embedded(name, values, spans, [f"d{i}" for i in range(clips)], source="7")
 
 
 def files(folder: Path) -> dict[str, str]:
@@ -67,7 +67,7 @@ def test_round_trip(tmp_path_factory: pytest.TempPathFactory, counts: list[int],
         got = found.values[found.first[i] : found.first[i + 1]]
         assert len(got) == 0 if e.vectors is None else np.array_equal(got, e.vectors)
         assert [tuple(s) for s in found.spans[found.first[i] : found.first[i + 1]]] == list(e.spans)
-    assert store.status() == {e.example: (e.status, e.bytes, e.note) for e in items}
+    assert store.status() == {e.example: (e.status, e.source, e.note) for e in items}
 
 
 def test_sealed_files_do_not_depend_on_the_order_of_work(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_the_same_example_twice_counts_once_and_success_beats_failure(tmp_path: 
     store.seal()
     store.add("b", [embedded("1", 2)])
     store.add("c", [embedded("1", 2)])
-    assert store.status() == {"1": ("ok", 7, "")}
+    assert store.status() == {"1": ("ok", "7", "")}
     assert len(store.read(["1"]).values) == 2
     store.seal()
     assert len(store.read(["1"]).values) == 2
@@ -144,8 +144,8 @@ def test_a_failure_of_another_source_replaces_what_was_there(tmp_path: Path, sea
     store.add("a", [embedded("1", 2), embedded("2", 1)])
     if seal:
         store.seal()
-    store.add("b", [replace(embedded("1", 0), bytes=8), replace(embedded("2", 0), bytes=7)])
-    assert store.status() == {"1": ("broken file", 8, ""), "2": ("ok", 7, "")}
+    store.add("b", [replace(embedded("1", 0), source="8"), replace(embedded("2", 0), source="7")])
+    assert store.status() == {"1": ("broken file", "8", ""), "2": ("ok", "7", "")}
     assert store.read(["1", "2"]).first.tolist() == [0, 0, 1]
     store.seal()
     assert store.read(["1", "2"]).first.tolist() == [0, 0, 1]
