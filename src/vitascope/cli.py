@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import sys
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from vitascope import __version__, flags
 
 app = typer.Typer(
     help="What does a frozen video encoder see, appearance or motion, and can the number be trusted?",
@@ -20,55 +24,56 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-console = Console()
+console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160)  # piped, nothing is folded
 UsageError: Any = typer.BadParameter.__base__  # typer brings its own click, or uses the one installed
 
-Models = Annotated[
-    list[str], typer.Option("-m", "--model", help="encoder; repeat for several (`vitascope ls encoders`)")
-]
-Tasks = Annotated[list[str], typer.Option("-t", "--task", help="probe; repeat for several (`vitascope ls probes`)")]
-Data = Annotated[str, typer.Argument(help="folder of videos, folder of published embeddings, or a dataset by name")]
-StoreAt = Annotated[Path | None, typer.Option("--store", help="where embeddings are kept [default: the cache folder]")]
-Workers = Annotated[int, typer.Option("--workers", help="decoding processes; 0 leaves one core to the encoder", min=0)]
-Batch = Annotated[int, typer.Option("--batch", help="clips encoded at once", min=1)]
-Device = Annotated[str, typer.Option("--device", help="cpu, cuda, mps; the best there is when not said")]
-Timeout = Annotated[float, typer.Option("--timeout", help="seconds without a frame after which a video is given up")]
-Retry = Annotated[bool, typer.Option("--retry", help="try again the videos that failed before")]
-Limit = Annotated[
-    int, typer.Option("--limit", help="at most so many examples: a quick look, never to be published", min=0)
-]
-Json = Annotated[bool, typer.Option("--json", help="print JSON instead of text")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="no progress")]
-View = Annotated[
-    str, typer.Option("--view", help="how to look: uniform, multiclip:2, views:3x4/4, reversed(uniform) ...")
-]
+STOPPED = 130
+"""The exit code of a command that was interrupted, as shells have it."""
+
+
+def _version(asked: bool) -> bool:
+    if asked:
+        print(f"vitascope {__version__}")
+        raise typer.Exit
+    return asked
+
+
+@app.callback()
+def _app(
+    version: Annotated[
+        bool, typer.Option("--version", help="print the version and exit", callback=_version, is_eager=True)
+    ] = False,
+) -> None: ...
 
 
 @app.command()
 def evaluate(
     data: Annotated[list[str], typer.Argument(help="folders of videos or of embeddings, or datasets by name")],
-    models: Models = [],  # noqa: B006 - typer reads the default
-    tasks: Tasks = [],  # noqa: B006
-    output: Annotated[Path, typer.Option("-o", "--output", help="run folder for results and predictions")] = Path(
-        "runs/latest"
-    ),
-    store: StoreAt = None,
-    limit: Limit = 0,
-    seed: Annotated[int, typer.Option("--seed", help="of whatever a probe draws")] = 0,
-    again: Annotated[bool, typer.Option("--again", help="ask again what the run folder already holds")] = False,
-    workers: Workers = 0,
-    batch: Batch = 8,
-    device: Device = "",
-    timeout: Timeout = 60.0,
-    retry: Retry = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    models: flags.Models = [],  # noqa: B006 - typer reads the default
+    tasks: flags.Tasks = [],  # noqa: B006
+    output: flags.Run = Path("runs/latest"),
+    store: flags.StoreAt = None,
+    limit: flags.Limit = 0,
+    seed: Annotated[int, typer.Option("--seed", help="of all that a probe draws at random")] = 0,
+    again: Annotated[bool, typer.Option("--again", help="compute again what the run folder already holds")] = False,
+    workers: flags.Workers = 0,
+    batch: flags.Batch = 8,
+    device: flags.Device = "",
+    timeout: flags.Timeout = 60.0,
+    retry: flags.Retry = False,
+    as_json: flags.Json = False,
+    quiet: flags.Quiet = False,
 ) -> None:
-    """Score encoders on a dataset: embed what is missing, train the probes, record results with intervals."""
+    """Score encoders on a dataset: embed what is missing, train the probes, record results with intervals.
+
+    For instance: vitascope evaluate ./videos -m vit/tiny-random -m pixels/thumbnail -t knn -t linear -o runs/mine
+    """
     from vitascope import evaluation, report
     from vitascope.store import cache
 
-    _all_or_nothing(tasks, "-t", "knn")
+    if not tasks:
+        raise ValueError("nothing to do: name at least one probe with -t, for instance -t knn")
+    _folder(output, "-o")
     options = _options(workers, batch, device, timeout, quiet=quiet, retry=retry)
     setting = evaluation.Setting(
         run=output, store=store or cache(), options=options, seed=seed, again=again, limit=limit
@@ -80,25 +85,26 @@ def evaluate(
         return
     console.print(report.terminal(found))
     _missing(found)
-    print(f"recorded in {output}; next: vitascope report {output}")
+    print(f"recorded in {output}; next: vitascope report {quote(str(output))}")
 
 
 @app.command()
 def embed(
-    data: Data,
-    models: Models,
-    view: View = "uniform",
+    data: flags.Data,
+    models: flags.Models,
+    view: flags.View = "uniform",
     reduce: Annotated[
-        str, typer.Option("--reduce", help="clip: one vector; time: one a time step; grid: all tokens")
+        str,
+        typer.Option("--reduce", help="what is kept of a clip: clip (one vector), time (one a time step), grid (all)"),
     ] = "clip",
-    store: StoreAt = None,
-    limit: Limit = 0,
-    workers: Workers = 0,
-    batch: Batch = 8,
-    device: Device = "",
-    timeout: Timeout = 60.0,
-    retry: Retry = False,
-    quiet: Quiet = False,
+    store: flags.StoreAt = None,
+    limit: flags.Limit = 0,
+    workers: flags.Workers = 0,
+    batch: flags.Batch = 8,
+    device: flags.Device = "",
+    timeout: flags.Timeout = 60.0,
+    retry: flags.Retry = False,
+    quiet: flags.Quiet = False,
 ) -> None:
     """Embed a dataset into the store, for later; killed, it goes on where it was."""
     from vitascope import encode, probe
@@ -124,7 +130,7 @@ def embed(
 @app.command()
 def report(
     run: Annotated[Path, typer.Argument(help="run folder")],
-    as_json: Json = False,
+    as_json: flags.Json = False,
 ) -> None:
     """Write report.html (one file, opens offline), report.md and report.tex into a run folder."""
     from vitascope import report as reporting
@@ -143,10 +149,10 @@ def report(
 @app.command()
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="run folders")],
-    models: Models,
-    as_json: Json = False,
+    models: Annotated[list[str], typer.Option("-m", "--model", help="encoder of a result; given twice: -m A -m B")],
+    as_json: flags.Json = False,
 ) -> None:
-    """Paired differences, with intervals, between two encoders on the examples both were asked."""
+    """Print paired differences A minus B, with intervals, between two encoders on the examples both were asked."""
     from dataclasses import asdict
 
     from vitascope import report as reporting
@@ -163,11 +169,13 @@ def compare(
 @app.command()
 def plan(
     file: Annotated[str, typer.Argument(help="a video, a directory of frames, or an image")],
-    view: View = "uniform",
+    view: flags.View = "uniform",
     frames: Annotated[int, typer.Option("--frames", help="frames of one clip", min=1)] = 16,
-    start: Annotated[float | None, typer.Option("--start", help="first second to look at")] = None,
-    end: Annotated[float | None, typer.Option("--end", help="last second to look at")] = None,
-    as_json: Json = False,
+    start: Annotated[
+        float | None, typer.Option("--start", help="second to look from", show_default="the first")
+    ] = None,
+    end: Annotated[float | None, typer.Option("--end", help="second to look to", show_default="the last")] = None,
+    as_json: flags.Json = False,
 ) -> None:
     """Print what would be looked at: the clips, their instants and the frames on display then. Nothing is decoded."""
     from vitascope.sampling import parse
@@ -200,17 +208,19 @@ def plan(
 
 @app.command()
 def check(
-    model: Annotated[str, typer.Argument(help="encoder")],
-    device: Device = "",
-    as_json: Json = False,
+    model: Annotated[str, typer.Argument(help="encoder, see `vitascope ls encoders`")],
+    device: flags.Device = "",
+    as_json: flags.Json = False,
 ) -> None:
     """Audit an encoder: shapes, determinism, batch invariance, order sensitivity, throughput. Exit 1 if one fails."""
     from dataclasses import asdict
 
     from vitascope.check import audit
     from vitascope.encoder import load
+    from vitascope.runtime import device as pick
 
-    findings = audit(load(model))
+    where = pick(device)
+    findings = audit(load(model, where), device=where)
     if as_json:
         print(json.dumps([asdict(f) for f in findings], ensure_ascii=False))
     else:
@@ -226,8 +236,8 @@ def check(
 @app.command()
 def ls(
     what: Annotated[str, typer.Argument(help="encoders, probes, datasets or store")],
-    store: StoreAt = None,
-    as_json: Json = False,
+    store: flags.StoreAt = None,
+    as_json: flags.Json = False,
 ) -> None:
     """List what there is: encoders, probes, datasets, or what the store holds."""
     from vitascope import catalogue
@@ -236,16 +246,22 @@ def ls(
     if kind == "store":
         from vitascope.store import cache, keys
 
-        rows = {str(path): f"{k['card']['name']} on {k['dataset']}" for path, k in keys(store or cache())}
+        root = store or cache()
+        rows = {str(path): f"{k['card']['name']} on {k['dataset']}" for path, k in keys(root)}
+        empty = f"nothing in {root} yet; `vitascope embed` and `vitascope evaluate` fill it"
+        lines = [f"{about}\n    {path}" for path, about in rows.items()] or [empty]
     else:
         rows = catalogue.names(kind)
+        lines = []
     if as_json:
         print(json.dumps(rows, ensure_ascii=False, indent=1))
-        return
-    table = Table("name", "what it is", box=None, header_style="bold")
-    for name, about in rows.items():
-        table.add_row(escape(name), escape(about))
-    console.print(table)
+    elif kind == "store":
+        print("\n".join(lines))
+    else:
+        table = Table("name", "what it is", box=None, header_style="bold")
+        for name, about in rows.items():
+            table.add_row(escape(name), escape(about))
+        console.print(table)
 
 
 @app.command("import")
@@ -256,7 +272,7 @@ def import_(
     model: Annotated[
         str, typer.Option("-m", "--model", help="name of the encoder that made them")
     ] = "published/unknown",
-    name: Annotated[str, typer.Option("--name", help="name of the dataset [default: of the folder]")] = "",
+    name: Annotated[str, typer.Option("--name", help="name of the dataset", show_default="that of the folder")] = "",
     classes: Annotated[
         Path | None, typer.Option("--classes", help="file with one class name a line, in label order")
     ] = None,
@@ -269,17 +285,17 @@ def import_(
     dataset = import_twelvelabs(source, output, encoder=model, name=name, classes=lines)
     sides = ", ".join(f"{f.name}: {len(f.train)} / {len(f.test)}" for f in dataset.folds)
     print(f"{dataset.name}: {len(dataset.examples)} examples, {len(dataset.classes)} classes, {sides}")
-    print(f"next: vitascope evaluate {output} -t knn -t linear -o runs/{output.name}")
+    print(f"next: vitascope evaluate {quote(str(output))} -t knn -t linear -o {quote(f'{output}-run')}")
 
 
 @app.command()
 def export(
-    data: Data,
-    model: Annotated[str, typer.Option("-m", "--model", help="encoder")],
+    data: flags.Data,
+    model: Annotated[str, typer.Option("-m", "--model", help="encoder, see `vitascope ls encoders`")],
     to: Annotated[str, typer.Option("--to", help="npy, parquet or twelvelabs")],
     output: Annotated[Path, typer.Option("-o", "--output", help="folder to make")],
-    view: View = "uniform",
-    store: StoreAt = None,
+    view: flags.View = "uniform",
+    store: flags.StoreAt = None,
 ) -> None:
     """Write stored embeddings for other tools; `vitascope embed` makes them."""
     from vitascope import encode, exports, probe
@@ -297,18 +313,19 @@ def export(
 
 @app.command()
 def demo(
-    output: Annotated[Path, typer.Option("-o", "--output", help="run folder")] = Path("runs/demo"),
-    limit: Limit = 0,
-    workers: Workers = 0,
-    batch: Batch = 8,
-    device: Device = "",
-    quiet: Quiet = False,
+    output: flags.Run = Path("runs/demo"),
+    limit: flags.Limit = 0,
+    workers: flags.Workers = 0,
+    batch: flags.Batch = 8,
+    device: flags.Device = "",
+    quiet: flags.Quiet = False,
 ) -> None:
     """Evaluate three small encoders on the built-in benchmark and write the report: no download, a few minutes."""
     from vitascope import report as reporting
     from vitascope import results
     from vitascope.recipes import demo as recipe
 
+    _folder(output, "-o")
     path = recipe.run(output, options=_options(workers, batch, device, quiet=quiet), limit=limit)
     console.print(reporting.terminal(results.read(output)))
     print(f"report: {path.resolve()}")
@@ -330,9 +347,13 @@ def _choice(given: str, where: str, known: tuple[Any, ...]) -> Any:
     return given
 
 
-def _all_or_nothing(given: list[str], flag: str, example: str) -> None:
-    if not given:
-        raise ValueError(f"nothing to do: name at least one with {flag}, for instance {flag} {example}")
+def _folder(path: Path, flag: str) -> None:
+    """Refuse before any work what could only fail after it."""
+    there = next(p for p in (path, *path.absolute().parents) if p.exists())
+    if not there.is_dir():
+        raise ValueError(f"{flag} {path}: {there} is a file; give a folder")
+    if not os.access(there, os.W_OK):
+        raise ValueError(f"{flag} {path}: {there} cannot be written to; give another folder")
 
 
 def _missing(found: list[Any]) -> None:
@@ -349,17 +370,24 @@ def main() -> None:
     try:
         code = app(standalone_mode=False)
     except UsageError as error:
-        error.show()
-        sys.exit(2)
+        _usage(error)
     except (KeyboardInterrupt, typer.Abort):
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
+        code = STOPPED
     except OSError as error:
         full = "; free some space, the same command goes on from here" if error.errno == errno.ENOSPC else ""
         _fail(f"{error.filename or 'disk'}: {error.strerror}{full}" if error.strerror else str(error))
     except ValueError as error:
         _fail(str(error))
+    if code == STOPPED:
+        print("stopped; the same command goes on from here", file=sys.stderr)
     sys.exit(code or 0)
+
+
+def _usage(error: Any) -> None:
+    if not (said := error.format_message().rstrip(".")):
+        error.show()  # nothing was asked for: the help
+        sys.exit(2)
+    _fail(f"{said[0].lower()}{said[1:]}; see `{error.ctx.command_path if error.ctx else 'vitascope'} -h`")
 
 
 def _fail(message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from dataclasses import dataclass, field
@@ -41,15 +42,23 @@ class Pace:
         """The busier of the two sides."""
         return "decode" if self.decode_busy > self.encode_busy else "encode"
 
-    def line(self) -> str:
-        """The state in one line."""
+    def line(self, width: int = 0) -> str:
+        """The state in one line, of at most `width` characters where that is given."""
         left = self.seconds / self.done * (self.total - self.done) if self.done else 0.0
-        eta = f"{int(left // 60)}:{int(left % 60):02d}" if self.done else "-:--"
+        time_left = f"ETA {_clock(left)}" if self.done else "ETA -:--"
+        whole = f"in {_clock(self.seconds)}" if self.done >= self.total else time_left
         failed = f" · {self.failed} failed" if self.failed else ""
-        return (
-            f"{self.label} · {self.done}/{self.total}{failed} · {self.rate:.1f} clips/s · ETA {eta} · "
-            f"decode {self.decode_busy:.0%} busy, encode {self.encode_busy:.0%} busy: {self.bottleneck} limits"
-        )
+        count = f"{self.done}/{self.total}{failed} · {self.rate:.1f} clips/s · {whole}"
+        busy = f"decode {self.decode_busy:.0%} busy, encode {self.encode_busy:.0%} busy"
+        full = f"{self.label} · {count} · {busy}: {self.bottleneck} limits"
+        if not width or len(full) <= width:
+            return full
+        return f"{count} · {self.bottleneck} limits · {busy} · {self.label}"[:width]
+
+
+def _clock(seconds: float) -> str:
+    hours, rest = divmod(int(seconds), 3600)
+    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
 
 
 class Live:
@@ -83,4 +92,5 @@ class Live:
         if not self.terminal:
             print(self.pace.line(), file=sys.stderr, flush=True)
             return
-        print(f"\r\x1b[2K{self.pace.line()}", end="\n" if last else "", file=sys.stderr, flush=True)
+        width = 0 if last else shutil.get_terminal_size().columns - 1
+        print(f"\r\x1b[2K{self.pace.line(width)}", end="\n" if last else "", file=sys.stderr, flush=True)

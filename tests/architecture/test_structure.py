@@ -19,7 +19,7 @@ LAYERS = {
     2: "datasets encoder encoders motionlab published store",
     3: "check encode exports features probe probes",
     4: "evaluation pretrain",
-    5: "cli recipes testing",
+    5: "cli flags recipes testing",
 }
 LAYER = {name: number for number, names in LAYERS.items() for name in names.split()}
 SEPARATE = ("encoders", "datasets", "probes")

@@ -143,7 +143,7 @@ BAD = [
     (("evaluate", "{videos}", "-m", "pixel/thumbnail", "-t", "knn"), "did you mean 'pixels/thumbnail'?"),
     (("evaluate", "{videos}", "-m", "pixels/thumbnail", "-t", "knnn"), "did you mean 'knn"),
     (("evaluate", "{videos}", "-m", "pixels/thumbnail", "-t", "linear/pblished"), "did you mean 'published'?"),
-    (("evaluate", "{videos}", "-m", "pixels/thumbnail"), "name at least one with -t"),
+    (("evaluate", "{videos}", "-m", "pixels/thumbnail"), "name at least one probe with -t"),
     (("evaluate", "{videos}", "-t", "knn"), "name at least one encoder with -m"),
     (("evaluate", "{tmp}/nothing", "-m", "pixels/thumbnail", "-t", "knn"), "no such folder"),
     (("evaluate", "{tmp}/empty", "-m", "pixels/thumbnail", "-t", "knn"), "no videos found"),
@@ -197,9 +197,45 @@ def test_bad_input_gets_one_line_and_exit_code_2(
     assert sorted(p for p in bad.rglob("*")) == before
 
 
-def test_a_wrong_command_or_flag_is_named(tmp_path: Path) -> None:
-    assert "Did you mean 'evaluate'?" in vitascope("evalute", code=2).stderr
-    assert "--modell" in vitascope("evaluate", tmp_path, "--modell", "x", code=2).stderr
+def test_a_wrong_command_or_flag_is_named_in_one_line(tmp_path: Path) -> None:
+    for arguments, said in (
+        (("evalute",), "Did you mean 'evaluate'?; see `vitascope -h`"),
+        (("evaluate", tmp_path, "--modell", "x"), "--model"),
+        (("evaluate",), "see `vitascope evaluate -h`"),
+        (("embed", tmp_path), "--model"),
+        (("plan", "x.mp4", "--frames", "0"), "--frames"),
+        (("evaluate", tmp_path, "--timeout", "-1"), "--timeout"),
+    ):
+        done = vitascope(*arguments, code=2)
+        assert said in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
+        assert done.stderr.startswith("error: ")
+
+
+def test_version_and_help() -> None:
+    import vitascope as package
+
+    assert vitascope("--version").stdout.strip() == f"vitascope {package.__version__}"
+    for command in ("evaluate", "embed", "export", "ls"):
+        assert "~/.cache/vitascope" in vitascope(command, "-h").stdout
+    assert "evaluate" in vitascope(code=2).stdout
+
+
+def test_an_interrupted_command_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(kind: str) -> dict[str, str]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vitascope.catalogue.names", interrupted)
+    assert "goes on from here" in vitascope("ls", "encoders", code=130).stderr
+
+
+def test_a_run_folder_that_cannot_be_is_refused_before_any_work(videos: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for at in ("file", "file/below"):
+        arguments = ("evaluate", videos, "-m", "pixels/thumbnail", "-t", "knn", "-o", tmp_path / at)
+        done = vitascope(*arguments, "--store", tmp_path / "store", code=2)
+        assert "is a file; give a folder" in done.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_full_disk_is_said_and_leaves_nothing_half_written(videos: Path, tmp_path: Path) -> None:

@@ -1,0 +1,49 @@
+"""The arguments that several commands share, and their help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Models = Annotated[
+    list[str], typer.Option("-m", "--model", help="encoder, see `vitascope ls encoders`; repeat for several")
+]
+Tasks = Annotated[
+    list[str],
+    typer.Option("-t", "--task", help="probe: the question put, see `vitascope ls probes`; repeat for several"),
+]
+Data = Annotated[str, typer.Argument(help="folder of videos, folder of published embeddings, or a dataset by name")]
+Run = Annotated[Path, typer.Option("-o", "--output", help="run folder: gets results and predictions")]
+StoreAt = Annotated[
+    Path | None,
+    typer.Option(
+        "--store", help="folder where embeddings are kept", show_default="$VITASCOPE_CACHE, else ~/.cache/vitascope"
+    ),
+]
+Workers = Annotated[
+    int, typer.Option("--workers", help="processes that decode", min=0, show_default="one less than the cores")
+]
+Batch = Annotated[int, typer.Option("--batch", help="clips encoded at once", min=1)]
+Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, mps", show_default="the best there is")]
+Timeout = Annotated[
+    float, typer.Option("--timeout", help="seconds without a frame after which a video is given up", min=1)
+]
+Retry = Annotated[bool, typer.Option("--retry", help="try again the videos that failed before")]
+Limit = Annotated[
+    int,
+    typer.Option(
+        "--limit", help="at most so many examples: a quick look, never to be published", min=0, show_default="all"
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="print JSON instead of text")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="no progress")]
+View = Annotated[
+    str,
+    typer.Option(
+        "--view",
+        help="which clips are looked at: uniform (one over all of it), multiclip:2 (of 2 s), views:3x4/4 (3 crops of 4 "
+        "clips, every 4th frame), vjepa, reversed(uniform), shuffled(...), frozen(...); more in docs/protocols.md",
+    ),
+]
