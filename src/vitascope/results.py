@@ -131,12 +131,12 @@ def _ends_a_line(file: IO[bytes]) -> bool:
     return file.read(1) == b"\n"
 
 
-def read(run: Path) -> list[Result]:
+def read(run: str | Path) -> list[Result]:
     """The results of a run folder in the order first recorded, a later line of the same key in place of the earlier.
 
     A line that was cut short by a killed run or a full disk is passed over; any other bad line is a ValueError.
     """
-    path = run / RESULTS
+    path = Path(run) / RESULTS
     if not path.is_file():
         raise ValueError(f"{run}: no {RESULTS} there; record one with `vitascope evaluate ... -o {run}`")
     found: dict[tuple[str, str, str], Result] = {}
@@ -197,4 +197,4 @@ def read_predictions(path: Path, columns: Container[str] | None = None, *, top: 
         return dict(table.to_pydict())
     except (OSError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f"{path}: no readable predictions ({reason}); evaluate again to write them") from error
+        raise ValueError(f"{path}: no readable predictions ({reason}); evaluate with --again to write them") from error

@@ -76,7 +76,7 @@ class Setting(NamedTuple):
     theirs: str
 
 
-def gather(runs: Iterable[Path]) -> list[Result]:
+def gather(runs: Iterable[str | Path]) -> list[Result]:
     """The results of run folders, later ones in place of earlier ones of the same key; predictions as full paths.
 
     ValueError where a result points outside its run folder.
@@ -84,7 +84,7 @@ def gather(runs: Iterable[Path]) -> list[Result]:
     found: dict[tuple[str, str, str], Result] = {}
     for run in runs:
         for result in results.read(run):
-            found[result.key] = replace(result, predictions=_inside(run, result.predictions))
+            found[result.key] = replace(result, predictions=_inside(Path(run), result.predictions))
     return list(found.values())
 
 

@@ -49,7 +49,7 @@ class Comparison:
     """Examples that would tell a difference this large, 80 times in 100."""
 
 
-def compare(runs: Sequence[Path], a: str, b: str) -> list[Comparison]:
+def compare(runs: Sequence[str | Path], a: str, b: str) -> list[Comparison]:
     """Every task that encoders `a` and `b` both have in `runs`: compared, or refused and why.
 
     ValueError for an encoder that is not there, for the same one twice, and where they share no task.
@@ -98,7 +98,7 @@ def _pair(column: Column, a: Row, b: Row) -> Comparison:
     ours, theirs = load(column.cells[a.index]), load(column.cells[b.index])
     if ours is None or theirs is None:
         whose = shown(a.label if ours is None else b.label)
-        return replace(base, refused=f"the predictions of {whose} are not there; evaluate it again")
+        return replace(base, refused=f"the predictions of {whose} are not there; evaluate it with --again")
     found = difference(ours, theirs)
     if found is None:
         return replace(base, refused="they have no example in common")

@@ -110,7 +110,7 @@ def load(result: Result) -> Predictions | None:
         return None
     columns = read_predictions(path, COLUMNS, top=1)
     if not {"id", "outcome"} <= columns.keys():
-        raise ValueError(f"{path}: no columns id and outcome in it; evaluate again")
+        raise ValueError(f"{path}: no columns id and outcome in it; evaluate with --again")
     key = np.array(
         [f"{f}/{i}" for f, i in zip(columns.get("fold", [0] * len(columns["id"])), columns["id"], strict=True)]
     )

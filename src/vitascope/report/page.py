@@ -43,11 +43,12 @@ class TaskView(NamedTuple):
     rows: Sequence[Row]
 
 
-def write(run: Path, *, formats: Sequence[str] = FORMATS) -> dict[str, Path]:
+def write(run: str | Path, *, formats: Sequence[str] = FORMATS) -> dict[str, Path]:
     """Write the report of a run folder into it: `report.html`, `report.md` and `report.tex`, or those of `formats`.
 
     ValueError for a format there is none of, or a run folder without results.
     """
+    run = Path(run)
     for name in formats:
         if name not in FORMATS:
             raise ValueError(f"no report format {name!r}{nearest(name, FORMATS)}; there are {', '.join(FORMATS)}")
