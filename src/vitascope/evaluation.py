@@ -76,18 +76,41 @@ def evaluate(
     setting = setting or Setting(run=Path(output or "runs/latest"))
     dataset = data if isinstance(data, Dataset) else open_dataset(data)
     if dataset.cards:
-        setting = replace(setting, store=Path(str(data)) / published.STORE)
+        setting = replace(setting, store=Path(dataset.store))
+        encoders = _published(dataset, encoders)
     if setting.limit:
         dataset = limited(dataset, setting.limit)
     asked: list[AnyProbe] = [catalogue.build("probes", p) if isinstance(p, str) else p for p in probes]
     shown: list[Encoder | Card] = [load(e, setting.options.device) if isinstance(e, str) else e for e in encoders]
-    recorded = {r.key: r for r in results.read(setting.run)} if (setting.run / results.RESULTS).is_file() else {}
+    recorded = _recorded(setting.run, origin_of(dataset))
     found: list[Result] = []
-    if not shown and not dataset.cards:
+    if not shown:
         raise ValueError("nothing to do: name at least one encoder with -m, for instance -m vit/tiny-random")
-    for encoder in shown or dataset.cards:
+    for encoder in shown:
         found += _one_encoder(dataset, encoder, asked, recorded, setting)
     return found
+
+
+def _published(dataset: Dataset[int], asked: Sequence[str | Encoder | Card]) -> Sequence[Card]:
+    """Of the encoders whose vectors the dataset brings those asked for, all where none is; ValueError for others."""
+    names = {e if isinstance(e, str) else e.name if isinstance(e, Card) else e.card.name for e in asked}
+    made = [card.name for card in dataset.cards]
+    for name in names - set(made):
+        raise ValueError(
+            f"{dataset.name} holds published embeddings by {', '.join(made)}, none by {name}; leave it out"
+        )
+    return [card for card in dataset.cards if not names or card.name in names]
+
+
+def _recorded(run: Path, origin: str) -> dict[tuple[str, str, str], Result]:
+    """What the run folder holds about videos of this origin, by `Result.key`."""
+    there = results.read(run) if (run / results.RESULTS).is_file() else []
+    return {r.key: r for r in there if r.settings.get("dataset", {}).get("origin") == origin}
+
+
+def origin_of(dataset: Dataset[int]) -> str:
+    """Digest of where the videos lie and which are absent: another folder of that name must not pass for this one."""
+    return digest([dataset.key, sorted(dataset.absent)])
 
 
 def _one_encoder(
@@ -99,16 +122,21 @@ def _one_encoder(
 ) -> list[Result]:
     card = encoder if isinstance(encoder, Card) else encoder.card
     known = {p.name: recorded.get(key_of_result(dataset, card, p, setting)) for p in probes}
-    new = [p for p in probes if setting.again or known[p.name] is None]
+    new = [p for p in probes if setting.again or _open(known[p.name], setting.options)]
     filled = _fill(encoder, dataset, new, setting) if new and not isinstance(encoder, Card) else Filled()
     found: list[Result] = []
     for probe in probes:
         result = known[probe.name]
-        if probe in new or result is None:
+        if result is None or probe in new:
             result = ask(probe, dataset, card, filled=filled, setting=setting)
             results.append(setting.run, result)
         found.append(result)
     return found
+
+
+def _open(result: Result | None, options: Options) -> bool:
+    """Whether there is something to do: no result yet, or one without videos that are to be tried again."""
+    return result is None or (options.retry and bool(result.missing))
 
 
 def _fill(encoder: Encoder, dataset: Dataset[int], probes: Sequence[AnyProbe], setting: Setting) -> Filled:
@@ -132,6 +160,7 @@ class Answers:
     """The predictions of one fold and what they are held against."""
 
     fold: Fold
+    trained: Sequence[Example[int]]
     examples: Sequence[Example[int]]
     predictions: npt.NDArray[np.float32]
     outcomes: npt.NDArray[np.float64]
@@ -141,7 +170,6 @@ class Answers:
 def ask(probe: AnyProbe, dataset: Dataset[int], card: Card, *, filled: Filled, setting: Setting) -> Result:
     """Put one probe to stored vectors, fold by fold; keep the predictions and make the Result."""
     started = time.monotonic()
-    missing = {**dataset.absent, **filled.failures}
     answers = [_answer(probe, dataset, card, fold, setting) for fold in dataset.folds]
     examples = [e for a in answers for e in a.examples]
     outcomes = np.concatenate([a.outcomes for a in answers])
@@ -162,7 +190,12 @@ def ask(probe: AnyProbe, dataset: Dataset[int], card: Card, *, filled: Filled, s
         settings={
             "probe": plain(probe),
             "card": plain(card),
-            "dataset": {"name": dataset.name, "digest": dataset.digest, "examples": len(dataset.examples)},
+            "dataset": {
+                "name": dataset.name,
+                "digest": dataset.digest,
+                "examples": len(dataset.examples),
+                "origin": origin_of(dataset),
+            },
             "classes": list(dataset.classes),
             "pipeline": PIPELINE,
         },
@@ -172,7 +205,7 @@ def ask(probe: AnyProbe, dataset: Dataset[int], card: Card, *, filled: Filled, s
         limited=setting.limit > 0,
         n=len(examples),
         expected=sum(len(fold.test) for fold in dataset.folds),
-        missing=missing,
+        missing=_missing(answers, {**dataset.absent, **filled.failures}),
         notes=filled.notes,
         seed=setting.seed,
         seconds={**filled.seconds, "probe": time.monotonic() - started},
@@ -192,7 +225,9 @@ def _answer(probe: AnyProbe, dataset: Dataset[int], card: Card, fold: Fold, sett
     predictions = np.asarray(probe.predict(train, test, seed=setting.seed), np.float32)
     truth = [e.truth for e in test.examples]
     outcomes = np.asarray(probe.outcomes(list(predictions), truth), np.float64)
-    return Answers(fold, test.examples, predictions, outcomes, dict(probe.score(list(predictions), truth)))
+    return Answers(
+        fold, train.examples, test.examples, predictions, outcomes, dict(probe.score(list(predictions), truth))
+    )
 
 
 def features(dataset: Dataset[int], card: Card, view: View, *, ids: Sequence[str], root: Path) -> Stored:
@@ -207,6 +242,16 @@ def features(dataset: Dataset[int], card: Card, view: View, *, ids: Sequence[str
     examples = [by_id[i] for i, count in zip(ids, counts, strict=True) if count]
     first = np.concatenate([[0], np.cumsum(counts[counts > 0])])
     return Stored(examples, dataset.classes, torch.from_numpy(vectors.values).float(), torch.from_numpy(first))
+
+
+def _missing(answers: Sequence[Answers], reasons: Mapping[str, str]) -> dict[str, str]:
+    """Who was to be trained or tested and could not, and why."""
+    without: dict[str, str] = {}
+    for a in answers:
+        for asked, there in ((a.fold.train, a.trained), (a.fold.test, a.examples)):
+            used = {e.id for e in there}
+            without |= {i: reasons.get(i, "not in the store") for i in asked if i not in used}
+    return without
 
 
 def _with_interval(

@@ -83,7 +83,14 @@ def import_twelvelabs(
     folds = folds_of(examples, [e.split for e in entries], names, where=str(source))
     check_labels(examples, folds, names, where=str(source))
     card = _card(encoder, entries)
-    dataset = Dataset(name=name or source.resolve().name, examples=examples, classes=names, folds=folds, cards=(card,))
+    dataset = Dataset(
+        name=name or source.resolve().name,
+        examples=examples,
+        classes=names,
+        folds=folds,
+        cards=(card,),
+        store=str(out / STORE),
+    )
     partial = out.with_name(f".{out.name}.{os.getpid()}")
     try:
         _write(partial, dataset, entries)
@@ -135,7 +142,7 @@ def key_of(dataset: Dataset[int], what: What) -> Key:
 
 
 def open_published(folder: Path) -> Dataset[int]:
-    """The dataset of a folder that `import_twelvelabs` made; its store is `folder / STORE`."""
+    """The dataset of a folder that `import_twelvelabs` made."""
     data = json.loads((folder / DATASET).read_text(encoding="utf-8"))
     known = {f.name for f in fields(Card)}
     card = {k: v for k, v in data["card"].items() if k in known}
@@ -146,6 +153,7 @@ def open_published(folder: Path) -> Dataset[int]:
         classes=tuple(data["classes"]),
         folds=tuple(Fold(name=f["name"], train=tuple(f["train"]), test=tuple(f["test"])) for f in data["folds"]),
         cards=(Card(**card),),
+        store=str(folder / STORE),
     )
 
 

@@ -163,11 +163,13 @@ class Dataset(Generic[T]):
     """Examples the annotations list and the disk lacks: {id: why}."""
     cards: tuple[Card, ...] = ()
     """Encoders whose vectors come with the dataset (published embeddings); such a dataset needs no video."""
+    store: str = ""
+    """Folder of those vectors."""
 
     @property
     def digest(self) -> str:
-        """Of names, truths, spans and folds: two results with equal digests were asked the same thing."""
-        asked = [[e.id, e.truth, e.span, e.group] for e in self.examples]
+        """Of names, truths, spans, rates and folds: two results with equal digests were asked the same thing."""
+        asked = [[e.id, e.truth, e.span, e.group, e.fps] for e in self.examples]
         return digest([self.name, self.classes, asked, self.folds])
 
     def by_id(self) -> dict[str, Example[T]]:

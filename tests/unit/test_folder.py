@@ -59,6 +59,14 @@ def test_manifest_with_everything(tmp_path: Path) -> None:
     assert dataset.absent == {fourth.id: "no such file"}
 
 
+def test_spans_late_in_a_long_video_keep_their_own_names(tmp_path: Path) -> None:
+    spans = [(10000.25 + 0.125 * i, 10000.375 + 0.125 * i) for i in range(4)]
+    lines = [f"a.mp4,{'xy'[i % 2]},{start},{end}" for i, (start, end) in enumerate(spans)]
+    dataset = build(str(manifest(tmp_path, "\n".join(["path,label,start,end", *lines]), "a.mp4")))
+    assert [e.span for e in dataset.examples] == spans
+    assert dataset.examples[0].id == "a.mp4#10000.25-10000.375"
+
+
 BAD = {
     "": "no videos found",
     "path,label\n": "no videos found",

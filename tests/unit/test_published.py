@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from vitascope import exports, published
+from vitascope.evaluation import Setting, evaluate
 from vitascope.published import import_twelvelabs, open_published
 from vitascope.store import Store
 
@@ -125,3 +127,16 @@ def test_class_names_can_be_given(tmp_path: Path) -> None:
     assert dataset.classes == names
     with pytest.raises(ValueError, match="is not among the 1 classes"):
         import_twelvelabs(tmp_path / "r", tmp_path / "x", encoder="lab/net", classes=("jump",))
+
+
+def test_evaluated_with_no_path_and_by_no_other_encoder(tmp_path: Path) -> None:
+    import_twelvelabs(release(tmp_path / "r"), tmp_path / "out", encoder="lab/net")
+    opened = open_published(tmp_path / "out")
+    by_path = evaluate(tmp_path / "out", [], ["knn", "linear"], setting=Setting(run=tmp_path / "one"))
+    by_value = evaluate(opened, [], ["knn", "linear"], setting=Setting(run=tmp_path / "two"))
+    assert [r.scores for r in by_value] == [r.scores for r in by_path]
+    assert [r.n for r in by_value] == [4, 4]
+    assert evaluate(opened, ["lab/net"], ["knn"], setting=Setting(run=tmp_path / "one")) == by_path[:1]
+    for other in ("pixels/thumbnail", replace(opened.cards[0], name="lab/other")):
+        with pytest.raises(ValueError, match="holds published embeddings by lab/net, none by"):
+            evaluate(opened, [other], ["knn"], setting=Setting(run=tmp_path / "three"))

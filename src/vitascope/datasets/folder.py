@@ -35,7 +35,7 @@ class Row:
     @property
     def name(self) -> str:
         """The id given, or the path with its span."""
-        return self.id or (self.path if self.span is None else f"{self.path}#{self.span[0]:g}-{self.span[1]:g}")
+        return self.id or (self.path if self.span is None else f"{self.path}#{self.span[0]:.12g}-{self.span[1]:.12g}")
 
 
 def build(variant: str, root: Path | None = None) -> Dataset[int]:
