@@ -14,6 +14,12 @@ import vitascope
 from vitascope.types import nearest
 
 ROOT = Path(vitascope.__file__).parent
+ALSO = {
+    "encoders": "and hf:ID or hf:FOLDER, any transformers image or video model; module:function, yours",
+    "probes": "what each does exactly: docs/protocols.md",
+    "datasets": "and any folder of class folders, folder with a manifest.csv, or folder made by `vitascope import`",
+}
+"""What the names of a kind leave out."""
 
 
 def families(kind: str) -> list[str]:

@@ -73,7 +73,7 @@ def evaluate(
 
     if not tasks:
         raise ValueError("nothing to do: name at least one probe with -t, for instance -t knn")
-    _folder(output, "-o")
+    flags.folder(output, "-o")
     options = _options(workers, batch, device, timeout, quiet=quiet, retry=retry)
     setting = evaluation.Setting(
         run=output, store=store or cache(), options=options, seed=seed, again=again, limit=limit
@@ -115,7 +115,7 @@ def embed(
     from vitascope.store import Store, cache
 
     dataset = limited(open_dataset(data), limit) if limit else open_dataset(data)
-    looks = [probe.View(parse(view), _choice(reduce, "--reduce", ("clip", "time", "grid")))]
+    looks = [probe.View(parse(view), flags.choice(reduce, "--reduce", ("clip", "time", "grid")))]
     root, options = store or cache(), _options(workers, batch, device, timeout, quiet=quiet, retry=retry)
     for encoder in [load(m, options.device) for m in models]:
         filled = encode.fill(encoder, dataset, looks, root=root, options=options)
@@ -242,26 +242,25 @@ def ls(
     """List what there is: encoders, probes, datasets, or what the store holds."""
     from vitascope import catalogue
 
-    kind = _choice(what, "ls", ("encoders", "probes", "datasets", "store"))
+    kind = flags.choice(what, "ls", ("encoders", "probes", "datasets", "store"))
     if kind == "store":
         from vitascope.store import cache, keys
 
         root = store or cache()
         rows = {str(path): f"{k['card']['name']} on {k['dataset']}" for path, k in keys(root)}
-        empty = f"nothing in {root} yet; `vitascope embed` and `vitascope evaluate` fill it"
-        lines = [f"{about}\n    {path}" for path, about in rows.items()] or [empty]
+        lines = [f"{about}\n    {path}" for path, about in rows.items()]
+        text = "\n".join(lines) or f"nothing in {root} yet; `vitascope embed` and `vitascope evaluate` fill it"
     else:
-        rows = catalogue.names(kind)
-        lines = []
+        rows, text = catalogue.names(kind), catalogue.ALSO[kind]
     if as_json:
         print(json.dumps(rows, ensure_ascii=False, indent=1))
-    elif kind == "store":
-        print("\n".join(lines))
-    else:
-        table = Table("name", "what it is", box=None, header_style="bold")
+        return
+    if kind != "store":
+        table = Table("name", "what it is", box=None, header_style="bold", pad_edge=False)
         for name, about in rows.items():
             table.add_row(escape(name), escape(about))
         console.print(table)
+    print(text)
 
 
 @app.command("import")
@@ -280,7 +279,7 @@ def import_(
     """Bring in published embeddings, to be evaluated with no video and no encoder."""
     from vitascope.published import import_twelvelabs
 
-    _choice(layout, "import", ("twelvelabs",))
+    flags.choice(layout, "import", ("twelvelabs",))
     lines = tuple(classes.read_text(encoding="utf-8").splitlines()) if classes else ()
     dataset = import_twelvelabs(source, output, encoder=model, name=name, classes=lines)
     sides = ", ".join(f"{f.name}: {len(f.train)} / {len(f.test)}" for f in dataset.folds)
@@ -304,7 +303,7 @@ def export(
     from vitascope.sampling import parse
     from vitascope.store import Store, cache
 
-    layout = _choice(to, "--to", tuple(exports.LAYOUTS))
+    layout = flags.choice(to, "--to", tuple(exports.LAYOUTS))
     dataset = open_dataset(data)
     key = encode.key_of(dataset, load(model).card, probe.View(parse(view)))
     count = exports.export(Store(store or cache(), key), dataset, output, layout=layout)
@@ -325,7 +324,7 @@ def demo(
     from vitascope import results
     from vitascope.recipes import demo as recipe
 
-    _folder(output, "-o")
+    flags.folder(output, "-o")
     path = recipe.run(output, options=_options(workers, batch, device, quiet=quiet), limit=limit)
     console.print(reporting.terminal(results.read(output)))
     print(f"report: {path.resolve()}")
@@ -337,23 +336,6 @@ def _options(workers: int, batch: int, device: str, timeout: float = 60.0, *, qu
 
     where = str(pick(device))
     return Options(device=where, workers=workers, batch=batch, timeout=timeout, retry=retry, quiet=quiet)
-
-
-def _choice(given: str, where: str, known: tuple[Any, ...]) -> Any:
-    from vitascope.types import nearest
-
-    if given not in known:
-        raise ValueError(f"{where} {given!r}{nearest(given, known)}; there are {', '.join(known)}")
-    return given
-
-
-def _folder(path: Path, flag: str) -> None:
-    """Refuse before any work what could only fail after it."""
-    there = next(p for p in (path, *path.absolute().parents) if p.exists())
-    if not there.is_dir():
-        raise ValueError(f"{flag} {path}: {there} is a file; give a folder")
-    if not os.access(there, os.W_OK):
-        raise ValueError(f"{flag} {path}: {there} cannot be written to; give another folder")
 
 
 def _missing(found: list[Any]) -> None:

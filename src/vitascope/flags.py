@@ -1,11 +1,15 @@
-"""The arguments that several commands share, and their help."""
+"""The arguments that several commands share: their help, and what is checked of their values."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from vitascope.types import nearest
 
 Models = Annotated[
     list[str], typer.Option("-m", "--model", help="encoder, see `vitascope ls encoders`; repeat for several")
@@ -47,3 +51,19 @@ View = Annotated[
         "clips, every 4th frame), vjepa, reversed(uniform), shuffled(...), frozen(...); more in docs/protocols.md",
     ),
 ]
+
+
+def choice(given: str, where: str, known: Sequence[str]) -> Any:
+    """`given` if it is one of `known`, else a ValueError that lists them; Any, as callers want a literal type."""
+    if given not in known:
+        raise ValueError(f"{where} {given!r}{nearest(given, known)}; there are {', '.join(known)}")
+    return given
+
+
+def folder(path: Path, flag: str) -> None:
+    """Refuse before any work an output folder that could only fail after it: ValueError."""
+    there = next(p for p in (path, *path.absolute().parents) if p.exists())
+    if not there.is_dir():
+        raise ValueError(f"{flag} {path}: {there} is a file; give a folder")
+    if not os.access(there, os.W_OK):
+        raise ValueError(f"{flag} {path}: {there} cannot be written to; give another folder")

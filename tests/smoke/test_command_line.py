@@ -139,10 +139,14 @@ def test_a_limited_result_says_so(videos: Path, cache: Path, tmp_path: Path) -> 
 
 
 BAD = [
-    (("evaluate", "{videos}", "-m", "pixels/thumbnal", "-t", "knn"), "did you mean 'thumbnail'?"),
+    (
+        ("evaluate", "{videos}", "-m", "pixels/thumbnal", "-t", "knn"),
+        "did you mean 'pixels/thumbnail'?; see",
+    ),
     (("evaluate", "{videos}", "-m", "pixel/thumbnail", "-t", "knn"), "did you mean 'pixels/thumbnail'?"),
     (("evaluate", "{videos}", "-m", "pixels/thumbnail", "-t", "knnn"), "did you mean 'knn"),
-    (("evaluate", "{videos}", "-m", "pixels/thumbnail", "-t", "linear/pblished"), "did you mean 'published'?"),
+    (("evaluate", "{videos}", "-m", "pixels/thumbnail", "-t", "kn"), "did you mean 'knn'?"),
+    (("evaluate", "{videos}", "-m", "pixels/thumbnail", "-t", "linear/pblished"), "did you mean 'linear/published'?"),
     (("evaluate", "{videos}", "-m", "pixels/thumbnail"), "name at least one probe with -t"),
     (("evaluate", "{videos}", "-t", "knn"), "name at least one encoder with -m"),
     (("evaluate", "{tmp}/nothing", "-m", "pixels/thumbnail", "-t", "knn"), "no such folder"),
@@ -150,7 +154,7 @@ BAD = [
     (("evaluate", "{tmp}/one", "-m", "pixels/thumbnail", "-t", "knn"), "only one class"),
     (("evaluate", "{tmp}/outside", "-m", "pixels/thumbnail", "-t", "knn"), "lies outside"),
     (("evaluate", "{tmp}/unseen", "-m", "pixels/thumbnail", "-t", "knn"), "only in test"),
-    (("evaluate", "motionlab/motoin", "-m", "pixels/thumbnail", "-t", "knn"), "did you mean 'motion'?"),
+    (("evaluate", "motionlab/motoin", "-m", "pixels/thumbnail", "-t", "knn"), "did you mean 'motionlab/motion'?"),
     (("evaluate", "{videos}", "-m", "hf:{tmp}/weights", "-t", "knn"), "weights"),
     (("evaluate", "{videos}", "-m", "vit/tiny-random=x.pth", "-t", "knn"), "read no weights"),
     (("evaluate", "{videos}", "-m", "nowhere:build", "-t", "knn"), "nowhere"),

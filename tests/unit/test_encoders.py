@@ -142,9 +142,9 @@ def test_an_encoder_from_outside_the_tree(tmp_path: Path, monkeypatch: pytest.Mo
     ("name", "message"),
     [
         ("vt/tiny-random", "no encoder 'vt/tiny-random'; did you mean 'vit/tiny-random'"),
-        ("vit/tiny-randon", "did you mean 'tiny-random'.*`vitascope ls encoders`"),
-        ("vit/huge-random", "no encoder vit/huge-random"),
-        ("pixels/thumbnial", "did you mean 'thumbnail'"),
+        ("vit/tiny-randon", "did you mean 'vit/tiny-random'.*`vitascope ls encoders`"),
+        ("vit/huge-random", "no encoder 'vit/huge-random'"),
+        ("pixels/thumbnial", "did you mean 'pixels/thumbnail'"),
         ("vit", "no encoder 'vit'"),
         ("", "no encoder ''"),
         ("vit/tiny-random=weights.pt", "vit encoders read no weights"),

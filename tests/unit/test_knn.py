@@ -180,7 +180,7 @@ def test_variants():
     assert {v: knn.build(v).name for v in ("clip", "video")} == {"clip": "knn/clip", "video": "knn/video"}
     assert set(knn.VARIANTS) == set(knn.PRESETS)
     assert knn.build("clip").train == knn.build("video").test != knn.build().train
-    with pytest.raises(ValueError, match="did you mean 'video'"):
+    with pytest.raises(ValueError, match="did you mean 'knn/video'"):
         knn.build("vidoe")
 
 

@@ -287,7 +287,7 @@ def test_variants():
     assert {v: linear.build(v).name for v in linear.VARIANTS} == {
         v: f"linear/{v}" if v else "linear" for v in linear.PRESETS
     }
-    with pytest.raises(ValueError, match="did you mean 'published'"):
+    with pytest.raises(ValueError, match="did you mean 'linear/published'"):
         linear.build("publishd")
     paper = {d: linear.build(f"paper-{d}") for d in linear.PAPER if d != "k400"} | {"k400": linear.build("paper")}
     assert {d: (p.lr, p.epochs, p.warmup, p.batch) for d, p in paper.items()} == {

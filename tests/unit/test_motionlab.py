@@ -258,6 +258,6 @@ def test_datasets_live_in_the_cache_folder(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_an_unknown_suite_is_refused_with_the_nearest(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"no suite 'motionlab/motoin', only .*; did you mean 'motion'"):
+    with pytest.raises(ValueError, match="no dataset 'motionlab/motoin'; did you mean 'motionlab/motion'"):
         motionlab.build("motoin", tmp_path)
     assert not list(tmp_path.iterdir())

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vitascope.catalogue import unknown
 from vitascope.motionlab.scene import APPEARANCES, MOTIONS, VERSION
 from vitascope.motionlab.suite import FULL, SPLITS, TINY, Size, make, shots
 from vitascope.store import cache
-from vitascope.types import Dataset, Example, Fold, nearest
+from vitascope.types import Dataset, Example, Fold
 
 VARIANTS: dict[str, str] = {
     "appearance": "24 looks (6 shapes by 4 textures) of things that move at random",
@@ -28,7 +29,7 @@ def build(variant: str, root: Path | None = None, *, seed: int = 0, quiet: bool 
     `$VITASCOPE_CACHE`, else `~/.cache/vitascope`) unless they are there. ValueError for an unknown variant.
     """
     if variant not in VARIANTS:
-        raise ValueError(f"no suite 'motionlab/{variant}', only {', '.join(VARIANTS)}{nearest(variant, VARIANTS)}")
+        raise unknown("datasets", f"motionlab/{variant}")
     suite, _, tiny = variant.partition("-")
     size = SIZES[tiny]
     folder = (root or cache()).expanduser().absolute() / f"motionlab-{VERSION}" / f"seed-{seed}"

@@ -6,8 +6,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vitascope.catalogue import unknown
 from vitascope.encoder import Encoder, NetworkEncoder, Tokens
-from vitascope.types import Card, nearest
+from vitascope.types import Card
 
 VARIANTS: dict[str, str] = {
     "thumbnail": "the mean frame at 16 x 16, RGB: appearance without motion",
@@ -48,7 +49,7 @@ class MotionEnergy(nn.Module):
 def build(variant: str) -> Encoder:
     """`thumbnail` or `motion-energy`; ValueError for anything else."""
     if variant not in VARIANTS:
-        raise ValueError(f"no encoder pixels/{variant}{nearest(variant, VARIANTS)}; `vitascope ls encoders` lists them")
+        raise unknown("encoders", f"pixels/{variant}")
     thumbnail = variant == "thumbnail"
     card = Card(
         name=f"pixels/{variant}",

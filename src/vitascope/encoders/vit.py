@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 
+from vitascope.catalogue import unknown
 from vitascope.encoder import Encoder, MeanOfTokens, NetworkEncoder, fingerprint
 from vitascope.nn.vit import Architecture, random_vit
 from vitascope.runtime import generator
-from vitascope.types import Card, nearest
+from vitascope.types import Card
 
 VARIANTS: dict[str, str] = {
     "tiny-random": "ViT-Ti/16, tubelet 2, 16 x 112 x 112, random weights of seed 0 (tiny-random-7: of seed 7)",
@@ -29,7 +30,7 @@ def build(variant: str) -> Encoder:
     """`<size>-random`, or `<size>-random-<seed>`; ValueError for anything else."""
     form = re.fullmatch(r"([a-z]+)-random(?:-(\d+))?", variant)
     if not form or form[1] not in SIZES:
-        raise ValueError(f"no encoder vit/{variant}{nearest(variant, VARIANTS)}; `vitascope ls encoders` lists them")
+        raise unknown("encoders", f"vit/{variant}")
     seed = int(form[2] or 0)
     arch = SIZES[form[1]]
     trunk = random_vit(arch, generator(seed))

@@ -12,11 +12,11 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vitascope.catalogue import unknown
 from vitascope.features import Features, alike, means, rows, truths
 from vitascope.metrics import accuracy
 from vitascope.probe import View
 from vitascope.sampling import MultiClip, Uniform
-from vitascope.types import nearest
 
 Array: TypeAlias = NDArray[Any]
 
@@ -71,12 +71,12 @@ class KNN:
 
 
 PRESETS = {
-    "uniform": KNN(),
+    "": KNN(),
     "clip": KNN(name="knn/clip", train=_CLIPS, test=_CLIPS),
     "video": KNN(name="knn/video", train=_CLIPS, test=_CLIPS, mean=True),
 }
 VARIANTS: Mapping[str, str] = {
-    "uniform": "one clip over the whole video; what plain `knn` means",
+    "": "one clip over the whole video (the Uniform column of the TWLV-I report); also `knn/uniform`",
     "clip": "2 s clips; every training clip in the bank, the scores of a test video's clips summed",
     "video": "2 s clips; the mean vector of each video",
 }
@@ -85,9 +85,9 @@ VARIANTS: Mapping[str, str] = {
 
 def build(variant: str = "") -> KNN:
     """The probe called `knn/variant`; `knn` alone is the Uniform column."""
-    known = PRESETS.get(variant or "uniform")
+    known = PRESETS.get("" if variant == "uniform" else variant)
     if known is None:
-        raise ValueError(f"no probe knn/{variant}{nearest(variant, PRESETS)} Known: {', '.join(PRESETS)}")
+        raise unknown("probes", f"knn/{variant}")
     return known
 
 

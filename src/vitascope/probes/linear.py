@@ -13,11 +13,11 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vitascope.catalogue import unknown
 from vitascope.features import Features, Rows, alike, means, rows, truths
 from vitascope.metrics import accuracy
 from vitascope.probe import View
 from vitascope.sampling import MultiClip, Uniform
-from vitascope.types import nearest
 
 Array: TypeAlias = NDArray[Any]
 Optimiser: TypeAlias = Literal["sgd", "adam", "lbfgs"]
@@ -139,15 +139,15 @@ PRESETS = {
     "published-clip": replace(_PUBLISHED, name="linear/published-clip", mean=False),
 }
 VARIANTS: dict[str, str] = {
-    "": "SGD, table 4 for Kinetics-400, standardised features, nothing dropped, at least 300 steps",
+    "": "SGD as in table 4 of the TWLV-I report (Kinetics-400), but standardised features and at least 300 steps",
     "lbfgs": "L2-regularised logistic regression solved on all examples at once; draws nothing",
-    "paper": "table 4 to the letter, Kinetics-400; no augmentation, as vectors are stored",
+    "paper": "table 4 to the letter, the Kinetics-400 column; no augmentation, as vectors are stored",
     "paper-mit": "the same, the Moments-in-Time column",
     "paper-ssv2": "the same, the Something-Something-v2 column",
     "paper-dv48": "the same, the Diving-48 column",
     "paper-ek": "the same, the EPIC-Kitchens column",
     "paper-in1k": "the same, the ImageNet-1K column",
-    "published": "the published repository's offline protocol on mean clip vectors: Adam, incomplete batches dropped",
+    "published": "the TWLV-I repository's offline protocol on mean clip vectors: Adam, incomplete batches dropped",
     "published-clip": "the same on clips: one drawn an epoch, probabilities averaged in test",
 }
 """What follows `linear/` (nothing: plain `linear`), and what it is."""
@@ -157,9 +157,7 @@ def build(variant: str = "") -> Linear:
     """The probe called `linear/variant`, or `linear`."""
     known = PRESETS.get(variant)
     if known is None:
-        raise ValueError(
-            f"no probe linear/{variant}{nearest(variant, PRESETS)} Known: {', '.join(filter(None, PRESETS))}"
-        )
+        raise unknown("probes", f"linear/{variant}")
     return known
 
 
