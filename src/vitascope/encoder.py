@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import inspect
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -153,6 +154,8 @@ def _outside(name: str) -> Any:
         loaded = importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise ValueError(f"{name}: {error}; run where {module}.py is, or install it") from error
+    except Exception as error:  # whatever somebody's module raises is for them to mend
+        raise ValueError(f"{name}: importing {module} failed: {_told(error)}") from error
     build = getattr(loaded, function, None)
     if not callable(build):
         there = [word for word in vars(loaded) if not word.startswith("_")]
@@ -161,4 +164,13 @@ def _outside(name: str) -> Any:
         inspect.signature(build).bind()
     except TypeError as error:
         raise ValueError(f"{name}: {function} is called without arguments, but: {error}") from error
-    return build()
+    try:
+        return build()
+    except Exception as error:  # the same
+        raise ValueError(f"{name}: {function}() failed: {_told(error)}") from error
+
+
+def _told(error: Exception) -> str:
+    """An error of code from outside in one line, with the place it came from."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({place.filename}:{place.lineno})"

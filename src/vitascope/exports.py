@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from vitascope.sampling import describe
 from vitascope.store import Store, write_table
 from vitascope.types import Dataset, Example, digest
 
@@ -38,7 +39,8 @@ def export(store: Store, dataset: Dataset[int], out: Path, *, layout: Literal["n
     items = list(_items(store, dataset))
     if not items:
         raise ValueError(
-            f"the store holds nothing of {dataset.name} by {store.key.card.name}; run `vitascope embed` first"
+            f"the store holds nothing of {dataset.name} by {store.key.card.name} with view "
+            f"{describe(store.key.sampler)}; run `vitascope embed` with the same -m and --view first"
         )
     partial = out.with_name(f".{out.name}.{os.getpid()}")
     try:

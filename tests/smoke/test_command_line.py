@@ -150,6 +150,9 @@ BAD = [
     (("evaluate", "{videos}", "-m", "pixels/thumbnail"), "name at least one probe with -t"),
     (("evaluate", "{videos}", "-t", "knn"), "name at least one encoder with -m"),
     (("evaluate", "{tmp}/nothing", "-m", "pixels/thumbnail", "-t", "knn"), "no such folder"),
+    (("evaluate", "{tmp}/emptyy", "-m", "pixels/thumbnail", "-t", "knn"), "did you mean 'empty'?"),
+    (("evaluate", "motionlb/motion", "-m", "pixels/thumbnail", "-t", "knn"), "did you mean 'motionlab/motion'?"),
+    (("evaluate", "{tmp}/junk.mp4", "-m", "pixels/thumbnail", "-t", "knn"), "not a folder"),
     (("evaluate", "{tmp}/empty", "-m", "pixels/thumbnail", "-t", "knn"), "no videos found"),
     (("evaluate", "{tmp}/one", "-m", "pixels/thumbnail", "-t", "knn"), "only one class"),
     (("evaluate", "{tmp}/outside", "-m", "pixels/thumbnail", "-t", "knn"), "lies outside"),
@@ -158,6 +161,8 @@ BAD = [
     (("evaluate", "{videos}", "-m", "hf:{tmp}/weights", "-t", "knn"), "weights"),
     (("evaluate", "{videos}", "-m", "vit/tiny-random=x.pth", "-t", "knn"), "read no weights"),
     (("evaluate", "{videos}", "-m", "nowhere:build", "-t", "knn"), "nowhere"),
+    (("check", "raising:build"), "importing raising failed: ZeroDivisionError: division by zero ("),
+    (("check", "failing:build"), "build() failed: KeyError: 'weights' ("),
     (("evaluate", "{videos}", "-m", "pixels/thumbnail", "-t", "knn", "--device", "cuda:9"), "cuda:9"),
     (("embed", "{videos}", "-m", "pixels/thumbnail", "--view", "unifrom"), "did you mean 'uniform'?"),
     (("embed", "{videos}", "-m", "pixels/thumbnail", "--reduce", "clips"), "did you mean 'clip'?"),
@@ -167,7 +172,10 @@ BAD = [
     (("ls", "encoder"), "did you mean 'encoders'?"),
     (("import", "twelvelabs", "{tmp}/empty", "-o", "{tmp}/out"), "no <id>.json"),
     (("export", "{videos}", "-m", "pixels/thumbnail", "--to", "nyp", "-o", "{tmp}/out"), "did you mean 'npy'?"),
-    (("export", "{videos}", "-m", "pixels/thumbnail", "--to", "npy", "-o", "{tmp}/out"), "run `vitascope embed` first"),
+    (
+        ("export", "{videos}", "-m", "pixels/thumbnail", "--to", "npy", "-o", "{tmp}/out"),
+        "with view uniform; run `vitascope embed`",
+    ),
 ]
 
 
@@ -176,6 +184,8 @@ def bad(tmp_path: Path) -> Path:
     (tmp_path / "empty").mkdir()
     (tmp_path / "weights").mkdir()
     (tmp_path / "junk.mp4").write_bytes(b"no video")
+    (tmp_path / "raising.py").write_text("1 / 0\n")
+    (tmp_path / "failing.py").write_text("def build():\n    return {}['weights']\n")
     (tmp_path / "one" / "jump").mkdir(parents=True)
     (tmp_path / "one" / "jump" / "a.mp4").write_bytes(b"")
     for name, line in (("outside", "../junk.mp4,a,train"), ("unseen", "a.mp4,new,test")):
@@ -190,7 +200,7 @@ def bad(tmp_path: Path) -> Path:
 def test_bad_input_gets_one_line_and_exit_code_2(
     arguments: tuple[str, ...], said: str, videos: Path, bad: Path
 ) -> None:
-    before = sorted(p for p in bad.rglob("*"))
+    before = sorted(p for p in bad.rglob("*") if "__pycache__" not in p.parts)
     filled = [a.format(videos=videos, tmp=bad) for a in arguments]
     if arguments[0] in ("evaluate", "embed", "export"):
         filled += ["--store", str(bad / "store")]
@@ -198,7 +208,7 @@ def test_bad_input_gets_one_line_and_exit_code_2(
     assert said in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert "Traceback" not in done.stderr
-    assert sorted(p for p in bad.rglob("*")) == before
+    assert sorted(p for p in bad.rglob("*") if "__pycache__" not in p.parts) == before
 
 
 def test_a_wrong_command_or_flag_is_named_in_one_line(tmp_path: Path) -> None:

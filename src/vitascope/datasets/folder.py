@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vitascope.catalogue import names
 from vitascope.split import check_labels, folds_of
 from vitascope.types import Dataset, Example, Span, digest, nearest
 
@@ -42,11 +43,18 @@ def build(variant: str, root: Path | None = None) -> Dataset[int]:
     """The dataset in folder `root`. Raises ValueError where it is empty, has one class, or points outside itself."""
     root = Path(variant if root is None else root)
     if not root.is_dir():
-        raise ValueError(f"{root}: no such folder; give a folder of class folders, or one with a {MANIFEST}")
+        what = "not a folder" if root.exists() else f"no such folder{_beside(root)}"
+        raise ValueError(f"{root}: {what}; give a folder of class folders, one with a {MANIFEST}, or a dataset by name")
     rows = list(_manifest(root / MANIFEST) if (root / MANIFEST).is_file() else _class_folders(root))
     if not rows:
         raise ValueError(f"{root}: no videos found; expected {root}/<class>/<video> or {root}/{MANIFEST}")
     return _dataset(root, rows)
+
+
+def _beside(root: Path) -> str:
+    """The dataset or the folder that was meant, perhaps."""
+    there = [p.name for p in root.parent.iterdir() if p.is_dir()] if root.parent.is_dir() else []
+    return nearest(str(root), names("datasets")) or nearest(root.name, there)
 
 
 def _dataset(root: Path, rows: Sequence[Row]) -> Dataset[int]:
@@ -101,7 +109,7 @@ def _manifest(path: Path) -> Iterator[Row]:
         columns = [c.strip() for c in reader.fieldnames or ()]
         for needed in ("path", "label"):
             if needed not in columns:
-                raise ValueError(f"{path}: no column {needed!r}{nearest(needed, columns)} it has {', '.join(columns)}")
+                raise ValueError(f"{path}: no column {needed!r}{nearest(needed, columns)}; it has {', '.join(columns)}")
         reader.fieldnames = columns
         for line, record in enumerate(reader, 2):
             yield _row(record, f"{path}:{line}")
@@ -113,7 +121,7 @@ def _row(record: dict[str, str | None], where: str) -> Row:
         raise ValueError(f"{where}: path and label must not be empty")
     split = SPLITS.get(cell["split"].lower(), "")
     if cell["split"] and not split:
-        raise ValueError(f"{where}: split {cell['split']!r}{nearest(cell['split'], SPLITS)} use train, val or test")
+        raise ValueError(f"{where}: split {cell['split']!r}{nearest(cell['split'], SPLITS)}; use train, val or test")
     fps = _seconds(cell["fps"], f"{where}: fps")
     return Row(
         path=_inside(cell["path"], where),
