@@ -28,6 +28,7 @@ class Item:
     example: Example[Any]
     label: str
     split: str
+    """`train`, `val`; empty where there are several folds, or for what is on neither side of the one."""
     vectors: npt.NDArray[Any]
     spans: npt.NDArray[np.float64]
 
@@ -54,14 +55,13 @@ def export(store: Store, dataset: Dataset[int], out: Path, *, layout: Literal["n
 
 def _items(store: Store, dataset: Dataset[int]) -> Iterator[Item]:
     fold = dataset.folds[0] if len(dataset.folds) == 1 else None
-    test = frozenset(fold.test) if fold else frozenset()
+    sides = {i: side for side, ids in (("train", fold.train), ("val", fold.test)) for i in ids} if fold else {}
     found = store.read([e.id for e in dataset.examples])
     for i, e in enumerate(dataset.examples):
         at = slice(found.first[i], found.first[i + 1])
         if at.start == at.stop:
             continue
-        split = "" if fold is None else "val" if e.id in test else "train"
-        yield Item(e, dataset.classes[e.truth], split, found.values[at], found.spans[at])
+        yield Item(e, dataset.classes[e.truth], sides.get(e.id, ""), found.values[at], found.spans[at])
 
 
 def _npy(out: Path, items: list[Item]) -> None:
@@ -109,7 +109,8 @@ def _twelvelabs(out: Path, items: list[Item]) -> None:
 def file_name(example: str) -> str:
     """A file name that no other example shares, short enough for any suffix."""
     safe = example.replace("/", "__")
-    return safe if len(safe.encode()) <= NAME_CHARACTERS else f"{safe[:40]}-{digest(example)}"
+    whole = len(safe.encode()) <= NAME_CHARACTERS and "__" not in example
+    return safe if whole else f"{safe[:40]}-{digest(example)}"
 
 
 LAYOUTS: dict[str, Callable[[Path, list[Item]], None]] = {"npy": _npy, "parquet": _parquet, "twelvelabs": _twelvelabs}

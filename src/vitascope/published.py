@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -28,6 +28,8 @@ What: TypeAlias = Literal["clips", "video"]
 DATASET = "dataset.json"
 STORE = "store"
 BLOCK = 4096
+MOST_CLASSES = 100_000
+"""Numbers from here on are taken for names, not for places in a list of classes."""
 SPLITS = {"train": "train", "val": "val", "validation": "val", "test": "test"}
 WHATS: tuple[What, ...] = ("clips", "video")
 Array = npt.NDArray[np.float32]
@@ -53,14 +55,11 @@ def stands_for(sampler: Sampler) -> What:
 class Entry:
     """One video of the release; `path` is its json file."""
 
+    id: str
+    """The name its three files share, after that of their folder where two folders have a file of that name."""
     path: Path
     split: str
     about: Mapping[str, Any]
-
-    @property
-    def id(self) -> str:
-        """The name its three files share."""
-        return self.path.stem
 
     @property
     def label(self) -> str:
@@ -74,7 +73,7 @@ def import_twelvelabs(
     """Read the release layout below `source` into folder `out`; raises ValueError naming the file that does not fit."""
     if out.exists():
         raise ValueError(f"{out}: exists already; remove it, or give another folder with -o")
-    entries = list(_entries(source))
+    entries = _distinct(list(_entries(source)))
     if not entries:
         raise ValueError(f"{source}: no <id>.json with <id>_c.npy or <id>_v.npy there, nor in train/ and val/ below")
     names = _class_names(entries, classes, source)
@@ -174,7 +173,14 @@ def _entry(path: Path, split: str) -> Entry:
     if not isinstance(about, dict) or not isinstance(about.get("annotation"), (str, int)):
         known = list(about) if isinstance(about, dict) else []
         raise ValueError(f"{path}: no label under 'annotation'{nearest('annotation', known)}")
-    return Entry(path, split, about)
+    return Entry(path.stem, path, split, about)
+
+
+def _distinct(entries: list[Entry]) -> list[Entry]:
+    """`entries` under ids of their own: a release may count from zero in `train` and again in `val`."""
+    if len({e.id for e in entries}) == len(entries):
+        return entries
+    return [replace(e, id=f"{e.path.parent.name}/{e.id}") for e in entries]
 
 
 def _vectors(entry: Entry, dim: int | None = None) -> tuple[Array, Array, list[Span]]:
@@ -192,7 +198,7 @@ def _vectors(entry: Entry, dim: int | None = None) -> tuple[Array, Array, list[S
         raise ValueError(f"{path}: clips have {clips.shape[1]} numbers, the video vector {video.shape[0]}")
     if dim is not None and len(video) != dim:
         raise ValueError(f"{path}: {len(video)} numbers a vector, {dim} elsewhere; one encoder at a time")
-    return clips, video, _spans(entry.about, len(clips))
+    return clips, video, _spans(entry, len(clips))
 
 
 def _load(path: Path, axes: int) -> Array | None:
@@ -212,12 +218,14 @@ def _load(path: Path, axes: int) -> Array | None:
     return np.asarray(values, np.float32)
 
 
-def _spans(about: Mapping[str, Any], count: int) -> list[Span]:
+def _spans(entry: Entry, count: int) -> list[Span]:
     """The clip times the file gives, whatever it calls them; else equal parts of the duration."""
-    for value in about.values():
+    for value in entry.about.values():
         if isinstance(value, list) and len(value) == count and all(_is_span(v) for v in value):
             return [(float(v[0]), float(v[1])) for v in value]
-    duration = float(about.get("duration") or 0.0)
+    duration = entry.about.get("duration") or 0.0
+    if not isinstance(duration, (int, float)):
+        raise ValueError(f"{entry.path}: duration {duration!r} is no number of seconds")
     return [(duration * i / count, duration * (i + 1) / count) for i in range(count)]
 
 
@@ -231,15 +239,20 @@ def _class_names(entries: Sequence[Entry], classes: Sequence[str], source: Path)
         raise ValueError(f"{source}: only one class, {next(iter(labels))!r}; two are needed to tell apart")
     if classes:
         return tuple(classes)
-    if all(label.isdigit() for label in labels):
-        return tuple(map(str, range(max(map(int, labels)) + 1)))
+    if all(map(_is_number, labels)):
+        largest = max(map(int, labels))
+        return tuple(map(str, range(largest + 1))) if largest < MOST_CLASSES else tuple(sorted(labels, key=int))
     return tuple(sorted(labels))
+
+
+def _is_number(label: str) -> bool:
+    return label.isascii() and label.isdecimal()
 
 
 def _index(entry: Entry, number: Mapping[str, int], names: Sequence[str]) -> int:
     if entry.label in number:
         return number[entry.label]
-    if entry.label.isdigit() and int(entry.label) < len(names):
+    if _is_number(entry.label) and int(entry.label) < len(names):
         return int(entry.label)
     raise ValueError(
         f"{entry.path}: label {entry.label!r} is not among the {len(names)} classes{nearest(entry.label, names)}"

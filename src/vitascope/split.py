@@ -12,6 +12,8 @@ import numpy as np
 from vitascope.types import Dataset, Example, Fold
 
 MOST_FOLDS = 5
+TURNS = 20
+"""Orders in which groups are dealt to folds until every tested class is trained too."""
 
 
 def folds_of(
@@ -37,18 +39,22 @@ def _stratified(examples: Sequence[Example[int]], classes: Sequence[str], where:
 
     groups = np.array([e.group or f"\0{e.id}" for e in examples])
     truth = np.array([e.truth for e in examples])
-    of_class = {label: len(set(groups[truth == c])) for c, label in enumerate(classes)}
+    of_class = {classes[c]: len(set(groups[truth == c])) for c in np.unique(truth).tolist()}
     fewest = min(of_class, key=lambda label: of_class[label])
     if of_class[fewest] < 2:
         raise ValueError(
             f"{where}: class {fewest!r} has one example or one group; two are needed, one to train on and one to test"
         )
     count = min(MOST_FOLDS, of_class[fewest])
-    divide = StratifiedGroupKFold(n_splits=count, shuffle=True, random_state=0)
+    for turn in range(TURNS):
+        divide = StratifiedGroupKFold(n_splits=count, shuffle=True, random_state=turn)
+        sides = list(divide.split(truth, truth, groups))
+        if all(set(truth[test]) <= set(truth[train]) for train, test in sides):
+            break  # large groups may put all of a class on one side: then another order is tried
     ids = np.array([e.id for e in examples])
     return tuple(
         Fold(name=f"fold {i + 1} of {count}", train=tuple(ids[train].tolist()), test=tuple(ids[test].tolist()))
-        for i, (train, test) in enumerate(divide.split(ids, truth, groups))
+        for i, (train, test) in enumerate(sides)
     )
 
 

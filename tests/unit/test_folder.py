@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vitascope.datasets.folder import build
-from vitascope.split import folds_of, limited
+from vitascope.split import check_labels, folds_of, limited
 from vitascope.types import Dataset, Example
 
 
@@ -165,3 +166,18 @@ def test_a_limit_is_kept_and_leaves_every_test_label_trained(count: int, split: 
     assert cut.digest != whole.digest or count >= 120
     for fold in cut.folds:
         assert {labels[int(i)] for i in fold.test} <= {labels[int(i)] for i in fold.train}
+
+
+def test_groups_are_dealt_again_where_a_class_would_not_be_trained() -> None:
+    found = 0
+    for trial in range(60):
+        rng = np.random.default_rng(trial)
+        groups, truth = rng.integers(0, 6, 24), rng.integers(0, 4, 24)
+        if min(len(set(groups[truth == c])) for c in range(4)) != 2:
+            continue
+        examples = [Example(id=str(i), path="", truth=int(t), group=str(groups[i])) for i, t in enumerate(truth)]
+        folds = folds_of(examples, [""] * 24, "abcd", where="here")
+        check_labels(examples, folds, "abcd", where="here")
+        assert sorted(i for fold in folds for i in fold.test) == sorted(e.id for e in examples)
+        found += 1
+    assert found > 5

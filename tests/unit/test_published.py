@@ -78,7 +78,7 @@ def test_npy_and_parquet(tmp_path: Path) -> None:
 
 
 def test_names_of_exported_files_are_short_and_different() -> None:
-    names = ["a/b.mp4", "a__b.mp4x", "n" * 249, "n" * 248 + "m", "видео_映像_🎬" * 20]
+    names = ["a/b.mp4", "a__b.mp4", "a__b.mp4x", "n" * 249, "n" * 248 + "m", "видео_映像_🎬" * 20]
     files = [exports.file_name(n) for n in names]
     assert len(set(files)) == len(files)
     assert all(len(f.encode()) < 200 and "/" not in f for f in files)
@@ -119,6 +119,54 @@ def test_what_is_wrong_is_named_and_nothing_is_left(tmp_path: Path, what: str) -
         import_twelvelabs(tmp_path / "r", tmp_path / "out", encoder="lab/net")
     assert message in str(caught.value)
     assert [p.name for p in tmp_path.iterdir()] == ["r"]
+
+
+def test_one_name_in_both_folders_is_two_videos(tmp_path: Path) -> None:
+    root = release(tmp_path / "r")
+    for suffix in (".json", "_c.npy", "_v.npy"):
+        (root / "val" / f"v0{suffix}").rename(root / "val" / f"v1{suffix}")
+    dataset = import_twelvelabs(root, tmp_path / "out", encoder="lab/net")
+    assert len({e.id for e in dataset.examples}) == 12
+    assert ("train/v1" in dataset.folds[0].train, "val/v1" in dataset.folds[0].test) == (True, True)
+    found = Store(Path(dataset.store), published.key_of(dataset, "video")).read(["train/v1", "val/v1"])
+    both = [np.load(root / side / "v1_v.npy").astype(np.float16) for side in ("train", "val")]
+    assert np.array_equal(found.values, both)
+
+
+def relabel(root: Path, names: tuple[object, object], **more: object) -> Path:
+    for i, path in enumerate(sorted(root.rglob("*.json"))):
+        path.write_text(json.dumps({"annotation": names[i % 2], "duration": 3.0, **more}))
+    return root
+
+
+def test_labels_that_are_no_places_in_a_list(tmp_path: Path) -> None:
+    root = relabel(release(tmp_path / "r", split=False), (3, 4 * 10**12))
+    assert import_twelvelabs(root, tmp_path / "big", encoder="a/b").classes == ("3", "4000000000000")
+    assert import_twelvelabs(relabel(root, ("²", "³")), tmp_path / "odd", encoder="a/b").classes == ("²", "³")
+    from_one = import_twelvelabs(relabel(root, (1, 2)), tmp_path / "one", encoder="a/b")
+    assert from_one.classes == ("0", "1", "2")
+    assert len(from_one.folds) == 5
+
+
+@pytest.mark.parametrize("duration", ["long", [1, 2]])
+def test_a_duration_that_is_none_is_named(tmp_path: Path, duration: object) -> None:
+    root = relabel(release(tmp_path / "r"), (0, 1), duration=duration)
+    with pytest.raises(ValueError, match=r"\.json: duration .* is no number of seconds"):
+        import_twelvelabs(root, tmp_path / "out", encoder="a/b")
+
+
+def test_what_is_on_neither_side_is_not_exported_as_training(tmp_path: Path) -> None:
+    root = release(tmp_path / "r")
+    (root / "test").mkdir()
+    for path in [*root.glob("train/v1*"), *root.glob("train/v2*")]:
+        path.rename(root / "test" / path.name)
+    dataset = import_twelvelabs(root, tmp_path / "one", encoder="lab/net")
+    assert not {"v0", "v3"} & {*dataset.folds[0].train, *dataset.folds[0].test}
+    store = Store(Path(dataset.store), published.key_of(dataset, "clips"))
+    exports.export(store, dataset, tmp_path / "again", layout="twelvelabs")
+    again = import_twelvelabs(tmp_path / "again", tmp_path / "two", encoder="lab/net")
+    assert set(again.folds[0].train) == set(dataset.folds[0].train)
+    assert set(again.folds[0].test) == set(dataset.folds[0].test)
 
 
 def test_class_names_can_be_given(tmp_path: Path) -> None:
