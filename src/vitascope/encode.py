@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from jaxtyping import UInt8
 from torch import Tensor
 
-from vitascope.encoder import Encoder, Tokens, misshapen
+from vitascope.encoder import Encoder, Tokens, call, misshapen
 from vitascope.look import Header, Job, Pixel, Pixels, look
 from vitascope.pixels import to_tensor
 from vitascope.probe import Reduce, View
@@ -106,7 +106,7 @@ def encode_clips(encoder: Encoder, pixels: UInt8[Tensor, "n t y x 3"], *, device
     """
     half = encoder.card.precision == "bfloat16" and device != "cpu"
     with torch.inference_mode(), torch.autocast(torch.device(device).type, torch.bfloat16) if half else nullcontext():
-        tokens = encoder(to_tensor(pixels.to(device), encoder.card))
+        tokens: Tokens = call(encoder, to_tensor(pixels.to(device), encoder.card))
     wrong = misshapen(tokens, encoder.card, len(pixels))
     if wrong:
         raise ValueError(f"{encoder.card.name} gave {wrong}; see `vitascope check`")

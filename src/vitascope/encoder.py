@@ -117,6 +117,20 @@ def fingerprint(weights: Mapping[str, Tensor]) -> str:
     return total.hexdigest()
 
 
+def call(encoder: Encoder, clips: Float[Tensor, "n 3 t y x"]) -> Any:
+    """`encoder(clips)`, not checked yet.
+
+    Whatever the model raises becomes a ValueError of one line that says whose it is and where.
+    """
+    try:
+        return encoder(clips)
+    except torch.OutOfMemoryError as error:
+        many = f"{len(clips)} clips at once do not fit into the memory of {clips.device}"
+        raise ValueError(f"{encoder.card.name}: {many}; give a smaller --batch") from error
+    except Exception as error:
+        raise ValueError(f"{encoder.card.name} failed: {_told(error)}; see `vitascope check`") from error
+
+
 def load(encoder: str | Encoder, device: torch.device | str = "cpu") -> Encoder:
     """The encoder called `family/variant[=WEIGHTS]`, `hf:ID_OR_FOLDER` or `module:function`, on `device`.
 
@@ -173,4 +187,5 @@ def _outside(name: str) -> Any:
 def _told(error: Exception) -> str:
     """An error of code from outside in one line, with the place it came from."""
     place = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {error} ({place.filename}:{place.lineno})"
+    said = next(iter(str(error).strip().splitlines()), "")
+    return f"{type(error).__name__}: {said} ({place.filename}:{place.lineno})"

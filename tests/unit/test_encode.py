@@ -227,6 +227,33 @@ def test_an_encoder_that_gives_nan_is_said_to(videos: Path, tmp_path: Path) -> N
 COMMAND = [sys.executable, "-m", "vitascope.cli", "embed", "--quiet", "-m", "pixels/thumbnail", "--batch", "4"]
 
 
+class Raising(Mean):
+    """A model that fails on its input."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    def __call__(self, clips: torch.Tensor) -> Tokens:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            RuntimeError("mat1 and mat2\nsecond line"),
+            r"RuntimeError: mat1 and mat2 \(.*test_encode.py:\d+\); see",
+        ),
+        (torch.OutOfMemoryError("CUDA"), "clips at once do not fit into the memory of cpu; give a smaller --batch"),
+    ],
+)
+def test_what_a_model_raises_is_said_in_one_line(error: Exception, said: str, videos: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=said) as caught:
+        fill(Raising(error), build(str(videos)), VIEWS[:1], root=tmp_path, options=OPTIONS)
+    assert "\n" not in str(caught.value)
+
+
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("many")
