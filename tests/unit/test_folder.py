@@ -60,6 +60,18 @@ def test_manifest_with_everything(tmp_path: Path) -> None:
     assert dataset.absent == {fourth.id: "no such file"}
 
 
+@pytest.mark.parametrize("text", ["path,label\na.mp4,\xe9\n".encode("latin-1"), "path,label\n".encode("utf-16")])
+def test_a_manifest_in_another_encoding_is_named(tmp_path: Path, text: bytes) -> None:
+    (touch(tmp_path, "a.mp4") / "manifest.csv").write_bytes(text)
+    with pytest.raises(ValueError, match=r"manifest\.csv: not UTF-8 .* save it as UTF-8"):
+        build(str(tmp_path))
+
+
+def test_a_manifest_that_is_no_table_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"manifest\.csv: not a table .*field larger"):
+        build(str(manifest(tmp_path, f"path,label\n{'a' * 200_000},x\n")))
+
+
 def test_spans_late_in_a_long_video_keep_their_own_names(tmp_path: Path) -> None:
     spans = [(10000.25 + 0.125 * i, 10000.375 + 0.125 * i) for i in range(4)]
     lines = [f"a.mp4,{'xy'[i % 2]},{start},{end}" for i, (start, end) in enumerate(spans)]

@@ -45,7 +45,7 @@ def build(variant: str, root: Path | None = None) -> Dataset[int]:
     if not root.is_dir():
         what = "not a folder" if root.exists() else f"no such folder{_beside(root)}"
         raise ValueError(f"{root}: {what}; give a folder of class folders, one with a {MANIFEST}, or a dataset by name")
-    rows = list(_manifest(root / MANIFEST) if (root / MANIFEST).is_file() else _class_folders(root))
+    rows = _manifest(root / MANIFEST) if (root / MANIFEST).is_file() else list(_class_folders(root))
     if not rows:
         raise ValueError(f"{root}: no videos found; expected {root}/<class>/<video> or {root}/{MANIFEST}")
     return _dataset(root, rows)
@@ -103,7 +103,16 @@ def _of_classes(root: Path, parent: Path, split: str) -> Iterator[Row]:
                 yield Row(item.relative_to(root).as_posix(), folder.name, split)
 
 
-def _manifest(path: Path) -> Iterator[Row]:
+def _manifest(path: Path) -> list[Row]:
+    try:
+        return list(_lines(path))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from None
+    except csv.Error as error:
+        raise ValueError(f"{path}: not a table of comma-separated values ({error})") from None
+
+
+def _lines(path: Path) -> Iterator[Row]:
     with open(path, newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
         columns = [c.strip() for c in reader.fieldnames or ()]
