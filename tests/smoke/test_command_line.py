@@ -6,10 +6,11 @@ import contextlib
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -128,6 +129,23 @@ def test_check_fails_closed(tmp_path: Path) -> None:
         "    return framewise(lambda x: x.mean((2, 3)) + torch.rand(()), card)\n"
     )
     vitascope("check", "mine:build", cwd=tmp_path, code=1)
+
+
+def test_the_python_of_the_readme(videos: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from vitascope import check
+
+    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (tmp_path / "videos").symlink_to(videos)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VITASCOPE_CACHE", str(cache))
+    names: dict[str, Any] = {"my_model": lambda clips: clips.mean(1)[..., :7, :7, None].expand(-1, -1, -1, -1, 512)}
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(block, names)  # the project's own words
+    assert {(r.encoder, r.probe) for r in results.read(tmp_path / "runs" / "mine")} == {
+        (e, p) for e in ("vit/tiny-random", "pixels/thumbnail") for p in ("knn", "linear")
+    }
+    assert (tmp_path / "runs" / "mine" / "report.html").is_file()
+    assert all(finding.ok is not False for finding in check.audit(names["Mine"]()))
 
 
 def test_a_limited_result_says_so(videos: Path, cache: Path, tmp_path: Path) -> None:
