@@ -47,7 +47,8 @@ def build(variant: str, root: Path | None = None) -> Dataset[int]:
         raise ValueError(f"{root}: {what}; give a folder of class folders, one with a {MANIFEST}, or a dataset by name")
     rows = _manifest(root / MANIFEST) if (root / MANIFEST).is_file() else list(_class_folders(root))
     if not rows:
-        raise ValueError(f"{root}: no videos found; expected {root}/<class>/<video> or {root}/{MANIFEST}")
+        loose = " in class folders" if any(p.suffix.lower() in MEDIA for p in root.iterdir()) else ""
+        raise ValueError(f"{root}: no videos found{loose}; expected {root}/<class>/<video> or {root}/{MANIFEST}")
     return _dataset(root, rows)
 
 
@@ -118,7 +119,8 @@ def _lines(path: Path) -> Iterator[Row]:
         columns = [c.strip() for c in reader.fieldnames or ()]
         for needed in ("path", "label"):
             if needed not in columns:
-                raise ValueError(f"{path}: no column {needed!r}{nearest(needed, columns)}; it has {', '.join(columns)}")
+                has = ", ".join(columns) or "nothing"
+                raise ValueError(f"{path}: no column {needed!r}{nearest(needed, columns)}; its first line has {has}")
         reader.fieldnames = columns
         for line, record in enumerate(reader, 2):
             yield _row(record, f"{path}:{line}")

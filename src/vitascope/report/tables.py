@@ -145,7 +145,7 @@ def _caption(found: Sequence[Result]) -> str:
     notes = ["headline score, 95 % interval"]
     notes += [f"{DAGGER} met in pretraining"] if any(r.seen for r in found) else []
     lost = sum(max(r.expected - r.n, 0) for r in found)
-    notes += [f"{lost} test examples not scored"] if lost else []
+    notes += [f"{lost} test example{'s' * (lost > 1)} not scored"] if lost else []
     return "; ".join(notes)
 
 
