@@ -109,12 +109,11 @@ def embed(
     """Embed a dataset into the store, for later; killed, it goes on where it was."""
     from vitascope import encode, probe
     from vitascope.encoder import load
-    from vitascope.evaluation import open_dataset
     from vitascope.sampling import parse
     from vitascope.split import limited
     from vitascope.store import Store, cache
 
-    dataset = limited(open_dataset(data), limit) if limit else open_dataset(data)
+    dataset = limited(_of_videos(data), limit) if limit else _of_videos(data)
     looks = [probe.View(parse(view), flags.choice(reduce, "--reduce", ("clip", "time", "grid")))]
     root, options = store or cache(), _options(workers, batch, device, timeout, quiet=quiet, retry=retry)
     for encoder in [load(m, options.device) for m in models]:
@@ -299,12 +298,11 @@ def export(
     """Write stored embeddings for other tools; `vitascope embed` makes them."""
     from vitascope import encode, exports, probe
     from vitascope.encoder import load
-    from vitascope.evaluation import open_dataset
     from vitascope.sampling import parse
     from vitascope.store import Store, cache
 
     layout = flags.choice(to, "--to", tuple(exports.LAYOUTS))
-    dataset = open_dataset(data)
+    dataset = _of_videos(data)
     key = encode.key_of(dataset, load(model).card, probe.View(parse(view)))
     count = exports.export(Store(store or cache(), key), dataset, output, layout=layout)
     print(f"{count} examples written to {output}")
@@ -328,6 +326,15 @@ def demo(
     path = recipe.run(output, options=_options(workers, batch, device, quiet=quiet), limit=limit)
     console.print(reporting.terminal(results.read(output)))
     print(f"report: {path.resolve()}")
+
+
+def _of_videos(data: str) -> Any:
+    from vitascope.evaluation import open_dataset
+
+    dataset = open_dataset(data)
+    if dataset.cards:
+        raise ValueError(f"{data} holds published embeddings and no video; `vitascope evaluate {data}` reads them")
+    return dataset
 
 
 def _options(workers: int, batch: int, device: str, timeout: float = 60.0, *, quiet: bool, retry: bool = False) -> Any:

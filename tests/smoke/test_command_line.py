@@ -96,6 +96,7 @@ def test_published_embeddings_need_no_video_and_no_encoder(
     where = ("--store", cache)
     vitascope("export", videos, "-m", "pixels/thumbnail", "--to", "twelvelabs", "-o", tmp_path / "out", *where)
     vitascope("import", "twelvelabs", tmp_path / "out", "-o", tmp_path / "in", "-m", "lab/theirs", "--name", "theirs")
+    assert "holds published embeddings" in vitascope("embed", tmp_path / "in", "-m", "pixels/thumbnail", code=2).stderr
     done = vitascope("evaluate", tmp_path / "in", "-t", "linear", "-o", tmp_path / "run", "--json")
     result = json.loads(done.stdout)
     assert (result["encoder"], result["dataset"], result["n"]) == ("lab/theirs", "theirs", 18)
