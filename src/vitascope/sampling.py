@@ -330,7 +330,9 @@ def parse(text: str) -> Sampler:
     if not needed <= len(words) <= len(known):
         takes = ", ".join(f.name + ("" if f.default is MISSING else "?") for f in known)
         raise ValueError(f"sampler {text!r}: {name} takes {takes}")
-    sampler: Sampler = kind(*(_value(word.strip(), f.name, str(f.type)) for word, f in zip(words, known, strict=False)))
+    sampler: Sampler = kind(
+        *(_value(word.strip(), f"{name}: {f.name}", str(f.type)) for word, f in zip(words, known, strict=False))
+    )
     return sampler
 
 
