@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,8 @@ from pathlib import Path
 def replacing(path: Path) -> Iterator[Path]:
     """A name beside `path` to write to; the file takes its place when the block ends well, and is gone if it fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name[:100]}.{os.getpid()}")
+    # process numbers repeat between threads, and between containers that share a disk
+    aside = path.with_name(f".{path.name[:100]}.{uuid.uuid4().hex[:12]}")
     try:
         yield aside
         os.replace(aside, path)
