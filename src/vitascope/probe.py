@@ -1,16 +1,14 @@
-"""View, Probe and Task: a question put to frozen features, how it wants to see them, and of which dataset."""
+"""View and Probe: a question put to frozen features, and how it wants to see them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from vitascope.features import Features
 from vitascope.sampling import Sampler
-from vitascope.types import Dataset
 
-T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
 P = TypeVar("P")
 Reduce: TypeAlias = Literal["clip", "time", "grid"]
@@ -47,19 +45,3 @@ class Probe(Protocol[T_contra, P]):
     def outcomes(self, predictions: Sequence[P], truth: Sequence[T_contra]) -> Sequence[float]:
         """The headline score of each example alone; their mean is the headline; intervals and tests draw these."""
         ...
-
-
-@dataclass(frozen=True)
-class Task(Generic[T, P]):
-    """A question asked of a dataset."""
-
-    dataset: Dataset[T]
-    probe: Probe[T, P]
-
-    @property
-    def name(self) -> str:
-        """`dataset:probe`."""
-        return f"{self.dataset.name}:{self.probe.name}"
-
-
-AnyTask: TypeAlias = Task[Any, Any]

@@ -177,24 +177,6 @@ class Dataset(Generic[T]):
         return {e.id: e for e in self.examples}
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """An action in time, annotated or predicted; seconds."""
-
-    start: float
-    end: float
-    label: int
-    score: float = 1.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Track:
-    """What is kept of an example: the spans its n vectors speak for; the vectors are row-aligned in the store."""
-
-    example: str
-    spans: tuple[Span, ...]
-
-
 def plain(value: Any) -> Any:
     """`value` as JSON can hold it: frozen dataclasses become {"type": ..., fields}, sets sorted lists."""
     if is_dataclass(value) and not isinstance(value, type):
