@@ -49,7 +49,7 @@ def misshapen(tokens: Any, card: Card, n: int) -> str:
 
 
 class NetworkEncoder(nn.Module):
-    """An Encoder of a network that returns `Tokens`: evaluation mode, no gradients, a card.
+    """An Encoder of a network that returns a grid and a summary: evaluation mode, no gradients, a card.
 
     `loaded` says in a line how the weights came in, for `vitascope check`; empty where nothing is known.
     """
@@ -64,21 +64,13 @@ class NetworkEncoder(nn.Module):
     @torch.no_grad()
     def forward(self, clips: Float[Tensor, "n 3 t y x"]) -> Tokens:
         """Encode clips; see `Encoder`."""
-        tokens: Tokens = self.network(clips)
-        return tokens
+        return Tokens(*self.network(clips))
 
-
-class MeanOfTokens(nn.Module):
-    """A trunk from clips to a grid of tokens, summarised by their mean."""
-
-    def __init__(self, trunk: nn.Module) -> None:
-        super().__init__()
-        self.trunk = trunk
-
-    def forward(self, clips: Float[Tensor, "n 3 t y x"]) -> Tokens:
-        """The trunk's grid and its mean."""
-        grid = self.trunk(clips)
-        return Tokens(grid, grid.mean((1, 2, 3)))
+    @torch.no_grad()
+    def parts(self, clips: Float[Tensor, "n 3 t y x"]) -> dict[str, Tensor]:
+        """Everything the network says of clips, by the field's names: `tokens`, `pooled`, `cls`, `tokens_prenorm` ..."""
+        parts: dict[str, Tensor] = self.network.parts(clips)  # type: ignore[operator]
+        return parts
 
 
 class FrameWise(nn.Module):
@@ -97,6 +89,13 @@ class FrameWise(nn.Module):
         out = self.model(clips.transpose(1, 2).flatten(0, 1))
         grid, vector = (out[:, None, None], out) if isinstance(out, Tensor) else out
         return Tokens(grid.reshape(n, t, *grid.shape[1:]), vector.reshape(n, t, -1).mean(1))
+
+    def parts(self, clips: Float[Tensor, "n 3 t y x"]) -> dict[str, Tensor]:
+        """What the model's own `parts` says of every frame (n t ...), and `pooled`, the mean of its vectors."""
+        n, _, t, _, _ = clips.shape
+        frames: dict[str, Tensor] = self.model.parts(clips.transpose(1, 2).flatten(0, 1))  # type: ignore[attr-defined]
+        parts = {name: part.unflatten(0, (n, t)) for name, part in frames.items()}
+        return {**parts, "frame_embed": parts["pooled"], "pooled": parts["pooled"].mean(1)}
 
 
 def framewise(model: Callable[[Tensor], Any], card: Card, *, loaded: str = "") -> Encoder:

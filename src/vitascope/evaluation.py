@@ -152,7 +152,7 @@ def protocol_of(dataset: Dataset[int], probe: AnyProbe, setting: Setting) -> str
 def key_of_result(dataset: Dataset[int], card: Card, probe: AnyProbe, setting: Setting) -> tuple[str, str, str]:
     """The `Result.key` that asking would give."""
     protocol = protocol_of(dataset, probe, setting)
-    return (card.name, f"{dataset.name}:{probe.name}", digest([protocol, plain(card)]))
+    return (card.name, f"{dataset.name}:{probe.name}", digest([protocol, card.behaviour]))
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ def ask(probe: AnyProbe, dataset: Dataset[int], card: Card, *, filled: Filled, s
     groups = [e.group for e in examples]
     scores = probe.score(list(np.concatenate([a.predictions for a in answers])), truth.tolist())
     protocol = protocol_of(dataset, probe, setting)
-    path = Path("predictions") / f"{protocol}-{digest(plain(card))}.parquet"
+    path = Path("predictions") / f"{protocol}-{digest(card.behaviour)}.parquet"
     results.write_predictions(setting.run / path, _columns(answers, dataset))
     return Result(
         encoder=card.name,

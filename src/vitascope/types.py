@@ -18,6 +18,8 @@ Box: TypeAlias = tuple[float, float, float, float]
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
+KNOWLEDGE = {"knowledge": True}
+"""Marks fields that are known about a model and cannot change its output."""
 CLOCK = 1e-3
 """Seconds by which a frame may seem late: the tick of the coarsest common container clock (Matroska, WebM)."""
 
@@ -119,9 +121,25 @@ class Card:
     """How `Tokens.clip` comes about, with its source."""
     image: Literal["repeat", "single"] = "repeat"
     """An image is shown as `frames` equal frames, or as one."""
-    saw: frozenset[str] = frozenset()
-    """Data sets met in pretraining, by dataset name: the dagger in the tables; knowledge, not behaviour."""
-    licence: str = ""
+    options: str = ""
+    """What a user set otherwise than the report does (`frames:8+pool:cls`); part of the name too."""
+    saw: frozenset[str] = field(default_factory=frozenset, metadata=KNOWLEDGE)
+    """Data sets met in pretraining, by dataset name: the dagger in the tables."""
+    trained: str = field(default="", metadata=KNOWLEDGE)
+    """What it was pretrained on, in the field's words."""
+    sampling: str = field(default="", metadata=KNOWLEDGE)
+    """How its authors sample a video at evaluation."""
+    licence: str = field(default="", metadata=KNOWLEDGE)
+    """Of the weights."""
+    params: int = field(default=0, metadata=KNOWLEDGE)
+    """Numbers in the encoder's weights."""
+    gflops: float = field(default=0.0, metadata=KNOWLEDGE)
+    """Multiply-adds of one clip, in 1e9, as papers count FLOPs."""
+
+    @property
+    def behaviour(self) -> dict[str, Any]:
+        """The fields that can change a vector, as plain data; what is merely known about the model is left out."""
+        return {f.name: plain(getattr(self, f.name)) for f in fields(self) if not f.metadata.get("knowledge")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from vitascope.catalogue import unknown
-from vitascope.encoder import Encoder, MeanOfTokens, NetworkEncoder, fingerprint
-from vitascope.nn.vit import Architecture, random_vit
+from vitascope.encoder import Encoder, NetworkEncoder, fingerprint
+from vitascope.architectures.video import VideoShape
+from vitascope.nn.vit import random_vit
 from vitascope.runtime import generator
 from vitascope.types import Card
 
@@ -17,10 +19,10 @@ VARIANTS: dict[str, str] = {
     "large-random": "ViT-L/16, tubelet 2, 16 x 224 x 224, random weights of seed 0",
 }
 SIZES = {
-    "tiny": Architecture(dim=192, depth=12, heads=3, mlp=768),
-    "small": Architecture(dim=384, depth=12, heads=6, mlp=1536),
-    "base": Architecture(dim=768, depth=12, heads=12, mlp=3072),
-    "large": Architecture(dim=1024, depth=24, heads=16, mlp=4096),
+    "tiny": VideoShape(dim=192, depth=12, heads=3, mlp=768),
+    "small": VideoShape(dim=384, depth=12, heads=6, mlp=1536),
+    "base": VideoShape(dim=768, depth=12, heads=12, mlp=3072),
+    "large": VideoShape(dim=1024, depth=24, heads=16, mlp=4096),
 }
 PIXELS = {"tiny": 112, "small": 224, "base": 224, "large": 224}
 """The tiny one is for a quick look on a laptop: a clip costs an eighth of what it would at 224."""
@@ -32,7 +34,8 @@ def build(variant: str) -> Encoder:
     if not form or form[1] not in SIZES:
         raise unknown("encoders", f"vit/{variant}")
     seed = int(form[2] or 0)
-    arch = SIZES[form[1]]
+    side = PIXELS[form[1]] // 16
+    arch = replace(SIZES[form[1]], grid=(8, side, side))
     trunk = random_vit(arch, generator(seed))
     card = Card(
         name=f"vit/{variant}",
@@ -45,4 +48,4 @@ def build(variant: str) -> Encoder:
         pool="mean of the tokens after the final norm",
         licence="Apache-2.0",
     )
-    return NetworkEncoder(card, MeanOfTokens(trunk), loaded=f"nothing to load: weights drawn from seed {seed}")
+    return NetworkEncoder(card, trunk, loaded=f"nothing to load: weights drawn from seed {seed}")

@@ -1,24 +1,19 @@
-"""Fixed position tables of video transformers, computed for the grid at hand."""
+"""Positions of tokens: fixed tables, tables brought to another grid, and rotary angles."""
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import Literal, TypeAlias
-
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-Grid: TypeAlias = tuple[int, int, int]
-"""Tokens along time, height and width."""
-Positions: TypeAlias = Literal["sincos3d_d4", "sinusoid_flat"]
+from vitascope.architectures.video import Grid
+from vitascope.nn.attention import Rope
 
 
-@lru_cache(maxsize=16)
-def table(kind: Positions, grid: Grid, dim: int, device: torch.device) -> Float[Tensor, "l dim"]:
-    """One row a token in (t, h, w) order, float32 of float64 arithmetic; every call gives the same tensor."""
-    rows = {"sincos3d_d4": sincos3d_d4, "sinusoid_flat": sinusoid_flat}[kind](grid, dim)
-    return rows.float().to(device)
+def table(kind: str, grid: Grid, dim: int) -> Float[Tensor, "l dim"]:
+    """One row a token in (t, h, w) order, float32 of float64 arithmetic."""
+    return {"sincos3d_d4": sincos3d_d4, "sinusoid_flat": sinusoid_flat}[kind](grid, dim).float()
 
 
 def sincos3d_d4(grid: Grid, dim: int) -> Float[Tensor, "l dim"]:
@@ -43,3 +38,43 @@ def _sincos(place: Float[Tensor, "l"], size: int) -> Float[Tensor, "l size"]:
     frequency = 10000.0 ** -(torch.arange(size // 2, dtype=torch.float64) / (size // 2))
     angle = place[:, None] * frequency
     return torch.cat([angle.sin(), angle.cos()], dim=1)
+
+
+def linear_bicubic(rows: Float[Tensor, "1 l d"], old: Grid, new: Grid) -> Float[Tensor, "1 m d"]:
+    """A table at another grid: linear over time, then bicubic over space (UMT, InternVideo2, VideoMAE)."""
+    if old[0] != new[0]:
+        lines = rows.unflatten(1, (old[0], -1)).permute(0, 2, 3, 1).flatten(0, 1)
+        lines = F.interpolate(lines, size=new[0], mode="linear")
+        rows = lines.unflatten(0, (1, -1)).permute(0, 3, 1, 2).flatten(1, 2)
+    if old[1:] != new[1:]:
+        planes = rows.unflatten(1, (new[0], *old[1:])).flatten(0, 1).permute(0, 3, 1, 2)
+        planes = F.interpolate(planes, size=new[1:], mode="bicubic", align_corners=False)
+        rows = planes.permute(0, 2, 3, 1).flatten(0, 2)[None]
+    return rows
+
+
+def trilinear(rows: Float[Tensor, "1 l d"], old: Grid, new: Grid) -> Float[Tensor, "1 m d"]:
+    """A table at another grid, all axes in one go by factors of the sizes (V-JEPA)."""
+    factors = tuple(n / o for n, o in zip(new, old, strict=True))
+    volume = rows.unflatten(1, old).permute(0, 4, 1, 2, 3)
+    return F.interpolate(volume, scale_factor=factors, mode="trilinear").flatten(2).transpose(1, 2)
+
+
+RESAMPLE = {"linear_bicubic": linear_bicubic, "trilinear": trilinear}
+
+
+def rope3d(grid: Grid, width: int, *, tiled: bool, scaled_to: int = 0) -> Rope:
+    """Angles of a head of `width` channels: three even shares for time, row and column, the rest not turned.
+
+    V-JEPA 2 tiles the frequencies against pairs of neighbours, which is kept as its weights know it; V-JEPA 2.1
+    repeats each for its pair, and scales rows and columns to those of a grid of `scaled_to`.
+    """
+    share = 2 * (width // 3 // 2)
+    frequency = 10000.0 ** -(torch.arange(share // 2, dtype=torch.float64) / (share // 2))
+    frequency = frequency.repeat(2) if tiled else frequency.repeat_interleave(2)
+    scale = [1.0] + [(scaled_to - 1) / (n - 1) if scaled_to and n > 1 else 1.0 for n in grid[1:]]
+    axes = [torch.arange(n, dtype=torch.float64) * s for n, s in zip(grid, scale, strict=True)]
+    places = torch.meshgrid(*axes, indexing="ij")
+    angle = torch.cat([place.reshape(-1, 1) * frequency for place in places], dim=1)
+    angle = F.pad(angle, (0, width - 3 * share))
+    return Rope(angle.cos().float(), angle.sin().float(), pairs=True)

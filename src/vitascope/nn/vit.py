@@ -1,73 +1,120 @@
-"""The video transformer: one configurable trunk from normalised clips to a grid of tokens."""
+"""The video transformer: one configurable trunk from normalised clips to a grid of tokens and a summary."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vitascope.nn.attention import Block
-from vitascope.nn.positions import Grid, Positions, table
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Architecture:
-    """What makes one video transformer differ from another."""
-
-    dim: int
-    depth: int
-    heads: int
-    mlp: int
-    """Hidden width of the MLP."""
-    patch: int = 16
-    """Side of a token, pixels."""
-    tubelet: int = 2
-    """Frames of a token."""
-    positions: Positions = "sincos3d_d4"
-    eps: float = 1e-6
-    """Of every LayerNorm."""
+from vitascope.architectures.video import Grid, VideoShape
+from vitascope.nn.attention import AttentionPool, Block, Rope
+from vitascope.nn.positions import RESAMPLE, rope3d, table
 
 
 class PatchEmbed(nn.Module):
     """A linear map of tubelet x patch x patch blocks, as the strided convolution that it equals."""
 
-    def __init__(self, arch: Architecture) -> None:
+    def __init__(self, dim: int, tubelet: int, patch: int) -> None:
         super().__init__()
-        block = (arch.tubelet, arch.patch, arch.patch)
-        self.proj = nn.Conv3d(3, arch.dim, block, block)
+        block = (tubelet, patch, patch)
+        self.proj = nn.Conv3d(3, dim, block, block)
 
-    def forward(self, clips: Float[Tensor, "n 3 f y x"]) -> Float[Tensor, "n d t h w"]:
-        """Blocks to tokens."""
-        tokens: Tensor = self.proj(clips)
+    def forward(self, clips: Float[Tensor, "n 3 f y x"]) -> Float[Tensor, "n l d"]:
+        """Blocks to tokens in (t, h, w) order."""
+        tokens: Tensor = self.proj(clips).flatten(2).transpose(1, 2)
         return tokens
 
 
 class VideoViT(nn.Module):
-    """Pre-norm video transformer; parameters are named as in the published video models."""
+    """Pre-norm video transformer; parameters are named as in the published video models.
 
-    def __init__(self, arch: Architecture) -> None:
+    Every published model of the kind differs from the others by the flags of `VideoShape` alone.
+    """
+
+    def __init__(self, shape: VideoShape) -> None:
         super().__init__()
-        self.arch = arch
-        self.patch_embed = PatchEmbed(arch)
-        self.blocks = nn.ModuleList([Block(arch.dim, arch.heads, arch.mlp, arch.eps) for _ in range(arch.depth)])
-        self.norm = nn.LayerNorm(arch.dim, eps=arch.eps)
+        self.shape = shape
+        d, (t, h, w) = shape.dim, shape.grid
+        self.patch_embed = PatchEmbed(d, shape.tubelet, shape.patch)
+        if shape.cls:
+            self.cls_token = nn.Parameter(torch.zeros(1, 1, d))
+        rows = torch.zeros(1, shape.cls + t * h * w, d)
+        if shape.positions == "stored":
+            self.pos_embed = nn.Parameter(rows)
+        elif shape.positions != "rope3d":
+            self.register_buffer("pos_embed", rows)
+        if shape.image == "stored":
+            self.img_pos_embed = nn.Parameter(torch.zeros(1, shape.cls + h * w, d))
+        if shape.image == "embed":
+            self.patch_embed_img = PatchEmbed(d, 1, shape.patch)
+            self.img_mod_embed = nn.Parameter(torch.zeros(1, 1, d))
+            self.video_mod_embed = nn.Parameter(torch.zeros(1, 1, d))
+        self.blocks = nn.ModuleList([Block(shape.block) for _ in range(shape.depth)])
+        self.norm = nn.LayerNorm(d, eps=shape.eps) if shape.final_norm else nn.Identity()
+        if shape.pool == "mean_then_poolnorm":
+            self.pool_norm = nn.LayerNorm(d, eps=shape.eps)
+        if shape.pool == "attention":
+            self.pool = AttentionPool(d, shape.pool_heads, shape.pool_dim)
 
-    def forward(self, clips: Float[Tensor, "n 3 f y x"]) -> Float[Tensor, "n t h w d"]:
-        """Tokens after the final norm; positions are those of the grid that the clips make."""
-        grid = self.grid(clips.shape)
-        x = self.patch_embed(clips).flatten(2).transpose(1, 2)
-        x = x + table(self.arch.positions, grid, self.arch.dim, x.device).to(x.dtype)
+    def tables(self) -> dict[str, Tensor]:
+        """The fixed position table of this shape, by the name that a file may or may not hold it under."""
+        if self.shape.positions in ("stored", "rope3d"):
+            return {}
+        rows = table(self.shape.positions, self.shape.grid, self.shape.dim)[None]
+        cls = torch.zeros(1, int(self.shape.cls), self.shape.dim)
+        return {"pos_embed": torch.cat([cls, rows], dim=1)}
+
+    def forward(self, clips: Float[Tensor, "n 3 f y x"]) -> tuple[Float[Tensor, "n t h w d"], Float[Tensor, "n c"]]:
+        """Tokens and summary; positions are those of the grid that the clips make."""
+        x, grid = self.trunk(clips)
+        tokens = self.norm(x)
+        return self._patches(tokens).unflatten(1, grid), self._pooled(x, tokens)
+
+    def parts(self, clips: Float[Tensor, "n 3 f y x"]) -> dict[str, Tensor]:
+        """Everything that this network says of clips, by the names that the field uses."""
+        x, grid = self.trunk(clips)
+        tokens = self.norm(x)
+        patches = self._patches(tokens)
+        frames = patches.unflatten(1, (grid[0], -1)).mean(2)
+        parts = {
+            "grid": torch.tensor(grid),
+            "tokens": patches,
+            "tokens_prenorm": self._patches(x),
+            "pooled": self._pooled(x, tokens),
+            "pooled_mean_of_norm": patches.mean(1),
+            "pooled_per_frame": self.pool_norm(frames) if hasattr(self, "pool_norm") else frames,
+        }
+        if self.shape.cls:
+            parts["cls"] = tokens[:, 0]
+        if self.shape.positions != "rope3d":
+            parts["pos_embed"] = cast(Tensor, self.pos_embed)
+        return parts
+
+    def trunk(self, clips: Float[Tensor, "n 3 f y x"]) -> tuple[Float[Tensor, "n l d"], Grid]:
+        """Class token, if any, and patches after the last block, before the final norm; and their grid."""
+        shape, still = self.shape, clips.shape[2] == 1
+        if still and shape.image != "embed":
+            clips = clips.expand(-1, -1, shape.tubelet, -1, -1)
+        grid = self.grid(clips.shape, tubelet=1 if still and shape.image == "embed" else shape.tubelet)
+        embed = self.patch_embed_img if still and shape.image == "embed" else self.patch_embed
+        x = embed(clips)
+        if shape.image == "embed":
+            x = x + (self.img_mod_embed if still else self.video_mod_embed)
+        if shape.cls:
+            x = torch.cat([self.cls_token.to(x.dtype).expand(len(x), -1, -1), x], dim=1)
+        if shape.positions != "rope3d":
+            x = x + self.positions(grid).to(x.dtype)
+        rope = self._rope(grid, x.device)
         for block in self.blocks:
-            x = block(x)
-        tokens: Tensor = self.norm(x)
-        return tokens.reshape(len(x), *grid, self.arch.dim)
+            x = block(x, rope)
+        return x, grid
 
-    def grid(self, shape: torch.Size) -> Grid:
+    def grid(self, shape: torch.Size, *, tubelet: int) -> Grid:
         """Tokens along time, height and width of clips of `shape`; ValueError where blocks do not fill them."""
         _, channels, t, y, x = shape
-        tubelet, patch = self.arch.tubelet, self.arch.patch
+        patch = self.shape.patch
         if channels != 3 or t % tubelet or y % patch or x % patch or 0 in shape[1:]:
             raise ValueError(
                 f"clips of {t} frames, {y} x {x} pixels and {channels} channels do not divide into "
@@ -75,15 +122,46 @@ class VideoViT(nn.Module):
             )
         return t // tubelet, y // patch, x // patch
 
+    def positions(self, grid: Grid) -> Float[Tensor, "1 l d"]:
+        """The position table, class row first, brought to `grid` where it was made for another one."""
+        own, rows = self.shape.grid, cast(Tensor, self.pos_embed)
+        if grid[0] == 1 and self.shape.image in ("first", "stored"):
+            first = self.shape.cls + own[1] * own[2]
+            own, rows = (1, *own[1:]), self.img_pos_embed if self.shape.image == "stored" else rows[:, :first]
+        if grid == own:
+            return rows
+        cls, rows = rows[:, : int(self.shape.cls)], rows[:, int(self.shape.cls) :]
+        return torch.cat([cls, RESAMPLE[self.shape.resample](rows.float(), own, grid)], dim=1)
 
-def random_vit(arch: Architecture, generator: torch.Generator) -> VideoViT:
+    def _rope(self, grid: Grid, device: torch.device) -> Rope | None:
+        if self.shape.positions != "rope3d":
+            return None
+        width = self.shape.dim // self.shape.heads
+        rope = rope3d(grid, width, tiled=self.shape.rope == "tiled", scaled_to=self.shape.rope_grid)
+        return Rope(rope.cos.to(device), rope.sin.to(device), rope.pairs)
+
+    def _patches(self, x: Float[Tensor, "n l d"]) -> Float[Tensor, "n m d"]:
+        return x[:, int(self.shape.cls) :]
+
+    def _pooled(self, x: Float[Tensor, "n l d"], tokens: Float[Tensor, "n l d"]) -> Float[Tensor, "n c"]:
+        if self.shape.pool == "attention":
+            return self.pool(x)  # type: ignore[no-any-return]
+        if self.shape.pool == "mean_then_norm":
+            return self.norm(self._patches(x).mean(1))  # type: ignore[no-any-return]
+        mean = self._patches(tokens).mean(1)
+        return self.pool_norm(mean) if self.shape.pool == "mean_then_poolnorm" else mean
+
+
+def random_vit(shape: VideoShape, generator: torch.Generator) -> VideoViT:
     """A trunk with weights drawn from `generator`: truncated normal, standard deviation 0.02; biases 0, norms 1."""
     with torch.device("meta"):
-        model = VideoViT(arch)
+        model = VideoViT(shape)
     model = model.to_empty(device="cpu").eval().requires_grad_(False)
     for name, parameter in model.named_parameters():
         if parameter.ndim > 1:
             nn.init.trunc_normal_(parameter, std=0.02, a=-0.04, b=0.04, generator=generator)
         else:
             nn.init.constant_(parameter, float("norm" in name and name.endswith("weight")))
+    for name, rows in model.tables().items():
+        model.register_buffer(name, rows)
     return model

@@ -1,0 +1,67 @@
+"""The shapes of networks as plain numbers: no torch, so that a table of every encoder costs no start-up time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, replace
+from typing import Any, ClassVar, Protocol, Self, TypeVar
+
+from vitascope.types import nearest
+
+DESCRIPTIVE = frozenset(
+    "model variant size seed torch transformers jax hf_dir name note mode pool ckpt_key scan "
+    "architectures model_type dtype torch_dtype transformers_version".split()
+)
+"""What a description of a small model may say beside its numbers, and does not change the network."""
+
+
+class Architecture(Protocol):
+    """The numbers of one network: frozen, with a count of what it costs."""
+
+    network: ClassVar[str]
+    """`module:class` of the network; it is called with the architecture."""
+
+    @property
+    def out(self) -> int:
+        """Width of the summary vector."""
+        ...
+
+    @property
+    def params(self) -> int:
+        """Numbers in the weights."""
+        ...
+
+    @property
+    def input(self) -> tuple[int, int]:
+        """Frames and side in pixels of the clips the weights were made for."""
+        ...
+
+    def macs(self, frames: int, size: int) -> int:
+        """Multiply-adds of one clip of `frames` frames of `size` x `size` pixels (papers call them FLOPs)."""
+        ...
+
+    def told(self, given: Mapping[str, Any]) -> Self:
+        """The same with other numbers, under the names that published configurations use; ValueError for others."""
+        ...
+
+
+A = TypeVar("A")
+
+
+def changed(arch: A, given: Mapping[str, Any], also: Iterable[str] = ()) -> A:
+    """`arch` with the fields of `given`; descriptive words and those of `also` are passed over, others a ValueError."""
+    known = {f.name for f in fields(arch)}  # type: ignore[arg-type]
+    passed = DESCRIPTIVE | set(also)
+    for key in given:
+        if key not in known and key not in passed:
+            raise ValueError(f"architecture has no {key!r}{nearest(key, known)}; there are {', '.join(sorted(known))}")
+    new: Any = replace(arch, **{k: v for k, v in given.items() if k in known})  # type: ignore[type-var]
+    return new  # type: ignore[no-any-return]
+
+
+def start(text: str, meanings: Mapping[str, str], what: str) -> str:
+    """The meaning of the key that `text` begins with; ValueError where none fits."""
+    for word, meaning in meanings.items():
+        if text.startswith(word):
+            return meaning
+    raise ValueError(f"architecture: {what} {text!r} is none of {', '.join(meanings)}")

@@ -1,0 +1,136 @@
+"""The video transformer that serves most published models, as plain numbers and flags."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Self, TypeAlias, get_args
+
+from vitascope.architectures import changed, start
+from vitascope.architectures.block import Activation, BlockShape
+
+Grid: TypeAlias = tuple[int, int, int]
+"""Tokens along time, height and width."""
+Positions: TypeAlias = Literal["sincos3d_d4", "sinusoid_flat", "stored", "rope3d"]
+Pool: TypeAlias = Literal["mean", "mean_then_norm", "mean_then_poolnorm", "attention"]
+
+POSITIONS = {
+    "sinusoid_1d_flat": "sinusoid_flat",
+    "sincos_3d": "sincos3d_d4",
+    "stored": "stored",
+    "rope3d": "rope3d",
+    "sinusoid_flat": "sinusoid_flat",
+    "sincos3d_d4": "sincos3d_d4",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoShape:
+    """What makes one video transformer differ from another."""
+
+    network: ClassVar[str] = "vitascope.nn.vit:VideoViT"
+
+    dim: int
+    depth: int
+    heads: int
+    mlp: int
+    """Hidden width of the MLP."""
+    patch: int = 16
+    """Side of a token, pixels."""
+    tubelet: int = 2
+    """Frames of a token."""
+    grid: Grid = (8, 14, 14)
+    """Of the position table of the weights, not of the input."""
+    positions: Positions = "sincos3d_d4"
+    resample: Literal["linear_bicubic", "trilinear"] = "linear_bicubic"
+    """How a position table is brought to another grid."""
+    rope: Literal["tiled", "interleaved"] = "interleaved"
+    """Order of the frequencies against the interleaved pairs."""
+    rope_grid: int = 0
+    """Rows and columns are scaled to this many; 0 leaves them as they are."""
+    cls: bool = False
+    eps: float = 1e-6
+    norm: Literal["layernorm", "rmsnorm"] = "layernorm"
+    qkv_bias: bool = True
+    qk_norm: bool = False
+    layer_scale: bool = False
+    act: Activation = "gelu"
+    final_norm: bool = True
+    pool: Pool = "mean"
+    pool_heads: int = 16
+    pool_dim: int = 768
+    """Width of the vector that pooling by attention gives."""
+    image: Literal["repeat", "first", "stored", "embed"] = "repeat"
+    """Clips of one time step: nothing of their own, the first rows of the table, a table of their own, or a patch
+    embedding of one frame and a vector that tells images from videos."""
+
+    @property
+    def block(self) -> BlockShape:
+        """Of every layer."""
+        return BlockShape(
+            dim=self.dim,
+            heads=self.heads,
+            mlp=self.mlp,
+            eps=self.eps,
+            norm=self.norm,
+            qkv_bias=self.qkv_bias,
+            qk_norm=self.qk_norm,
+            layer_scale=self.layer_scale,
+            act=self.act,
+        )
+
+    @property
+    def out(self) -> int:
+        """Width of the summary vector."""
+        return self.pool_dim if self.pool == "attention" else self.dim
+
+    @property
+    def input(self) -> tuple[int, int]:
+        """Frames and side in pixels of the position table's clips."""
+        return self.grid[0] * self.tubelet, self.grid[1] * self.patch
+
+    @property
+    def params(self) -> int:
+        """Numbers in the weights, stored position tables included."""
+        t, h, w = self.grid
+        d = self.dim
+        embed = 3 * self.tubelet * self.patch**2 * d + d
+        table = (t * h * w + self.cls) * d if self.positions == "stored" else 0
+        norms = 2 * d * (self.final_norm + (self.pool == "mean_then_poolnorm"))
+        pool = 3 * (d * d + 3 * d) + (d + 1) * self.pool_dim if self.pool == "attention" else 0
+        image = {"stored": (h * w + self.cls) * d, "embed": 3 * self.patch**2 * d + 3 * d}.get(self.image, 0)
+        return embed + self.cls * d + table + self.depth * self.block.params + norms + pool + image
+
+    def macs(self, frames: int, size: int) -> int:
+        """Multiply-adds of one clip."""
+        tokens = max(frames // self.tubelet, 1) * (size // self.patch) ** 2
+        embed = tokens * 3 * self.tubelet * self.patch**2 * self.dim
+        every = tokens + self.cls
+        pool = 2 * (every + 1) * self.dim * (self.dim + 1) + self.dim * self.pool_dim if self.pool == "attention" else 0
+        return embed + self.depth * self.block.macs(every) + pool
+
+    def told(self, given: Mapping[str, Any]) -> Self:
+        """With the numbers of a published configuration: `frames` and `img` (pixels) give the grid, `mlp_ratio` the
+        hidden width where `mlp_hidden` does not."""
+        new = dict(given)
+        for theirs, ours in (("mlp_hidden", "mlp"), ("clip_dim", "pool_dim")):
+            if theirs in new:
+                new[ours] = new.pop(theirs)
+        if "mlp" not in new and "mlp_ratio" in new:
+            new["mlp"] = int(new.get("dim", self.dim) * new["mlp_ratio"])
+        if "pos" in new:
+            new["positions"] = start(new.pop("pos"), POSITIONS, "pos")
+        if "norm" in new:
+            new["norm"] = start(new["norm"], {"rmsnorm": "rmsnorm", "layernorm": "layernorm"}, "norm")
+        if new.get("pool") not in get_args(Pool):  # a sentence about pooling; which it is, the variant knows
+            new.pop("pool", None)
+        new |= {key: new[key] not in (False, "none") for key in ("qkv_bias", "qk_norm") if key in new}
+        if isinstance(new.get("grid"), list):
+            new["grid"] = tuple(new["grid"])
+        tubelet, patch = new.get("tubelet", self.tubelet), new.get("patch", self.patch)
+        t, h, w = new.get("grid", self.grid)
+        if frames := new.get("ckpt_frames") or new.get("frames"):
+            t = max(frames // tubelet, 1)
+        if side := new.get("img"):
+            h, w = (s // patch for s in ((side, side) if isinstance(side, int) else side))
+        return changed(self, {**new, "grid": (t, h, w)}, ("frames", "ckpt_frames", "img", "mlp_ratio"))
