@@ -67,6 +67,8 @@ class Model:
     source: Source
     framewise: bool = False
     """An image model: applied to every frame, mean over the frames."""
+    summary: str = ""
+    """Another vector than the network's own: `mean` of the tokens, or `cls`, the class token."""
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Named sets of options; without one the card stands as it is, which is the report's setting (`paper`)."""
     from_config: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
@@ -76,4 +78,5 @@ class Model:
         """The card with what the shape says: width, parameters, multiply-adds of one clip."""
         card, frames = self.card, self.card.frames
         macs = self.shape.macs(1, card.size) * frames if self.framewise else self.shape.macs(frames, card.size)
-        return replace(card, dim=self.shape.out, params=self.shape.params, gflops=round(macs / 1e9, 1))
+        width = getattr(self.shape, "dim", self.shape.out) if self.summary else self.shape.out
+        return replace(card, dim=width, params=self.shape.params, gflops=round(macs / 1e9, 1))

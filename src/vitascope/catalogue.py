@@ -5,13 +5,15 @@ from __future__ import annotations
 import ast
 import importlib
 import pkgutil
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import vitascope
-from vitascope.types import nearest
+from vitascope.blueprint import Model
+from vitascope.types import Card, nearest
 
 ROOT = Path(vitascope.__file__).parent
 ALSO = {
@@ -27,8 +29,17 @@ def families(kind: str) -> list[str]:
     return sorted(m.name for m in pkgutil.iter_modules([str(ROOT / kind)]))
 
 
+def models(family: str) -> dict[str, Model]:
+    """`MODELS` of an encoder family, {variant: Model}; empty for the families that are not published models."""
+    if not re.search(r"^MODELS\b", (ROOT / "encoders" / f"{family}.py").read_text(encoding="utf-8"), re.MULTILINE):
+        return {}
+    return dict(importlib.import_module(f"vitascope.encoders.{family}").MODELS)
+
+
 def variants(kind: str, family: str) -> dict[str, str]:
-    """`VARIANTS` of a module, {variant: one line about it}, read without importing what the module imports."""
+    """{variant: one line about it}, read without importing torch: from `MODELS`, or from the source of `VARIANTS`."""
+    if kind == "encoders" and (published := models(family)):
+        return {variant: model.about for variant, model in published.items()}
     for node in ast.parse((ROOT / kind / f"{family}.py").read_text(encoding="utf-8")).body:
         if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "VARIANTS" and node.value:
             return dict(ast.literal_eval(node.value))
@@ -47,6 +58,13 @@ def names(kind: str) -> dict[str, str]:
 def unknown(kind: str, name: str) -> ValueError:
     """The error for a name that stands for nothing."""
     return ValueError(f"no {kind[:-1]} {name!r}{nearest(name, names(kind))}; see `vitascope ls {kind}`")
+
+
+def cards() -> dict[str, Card]:
+    """The card of every published model, by name."""
+    return {
+        model.card.name: model.described() for family in families("encoders") for model in models(family).values()
+    }
 
 
 def builder(kind: str, name: str) -> Callable[..., Any]:

@@ -6,14 +6,13 @@ import errno
 import json
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from shlex import quote
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from vitascope import __version__, flags
 
@@ -152,8 +151,6 @@ def compare(
     as_json: flags.Json = False,
 ) -> None:
     """Print paired differences A minus B, with intervals, between two encoders on the examples both were asked."""
-    from dataclasses import asdict
-
     from vitascope import report as reporting
 
     if len(models) != 2:
@@ -177,6 +174,7 @@ def plan(
     as_json: flags.Json = False,
 ) -> None:
     """Print what would be looked at: the clips, their instants and the frames on display then. Nothing is decoded."""
+    from vitascope import listing
     from vitascope.sampling import parse
     from vitascope.types import plain
     from vitascope.video import inspect
@@ -197,39 +195,62 @@ def plan(
     )
     for warning in video.warnings:
         print(f"  warning: {warning}")
-    table = Table("clip", "seconds", "crop", "frames on display", box=None, header_style="bold")
-    for number, (clip, indices) in enumerate(zip(clips, shown, strict=True)):
-        crop = clip.crop
-        where = f"{crop.index + 1} of {crop.count}" if crop.box is None else " ".join(f"{b:.2f}" for b in crop.box)
-        table.add_row(str(number), f"{clip.span[0]:.3f} to {clip.span[1]:.3f}", where, " ".join(map(str, indices)))
-    console.print(table)
+    console.print(listing.plan_table(clips, shown))
 
 
 @app.command()
 def check(
-    model: Annotated[str, typer.Argument(help="encoder, see `vitascope ls encoders`")],
+    model: Annotated[str, typer.Argument(help="encoder, see `vitascope ls encoders`")] = "",
+    fixtures: Annotated[
+        Path | None,
+        typer.Option("--fixtures", help="folder of small official-layout files with known outputs (index.json)"),
+    ] = None,
     device: flags.Device = "",
     as_json: flags.Json = False,
 ) -> None:
-    """Audit an encoder: shapes, determinism, batch invariance, order sensitivity, throughput. Exit 1 if one fails."""
-    from dataclasses import asdict
+    """Audit an encoder: coverage, determinism, order sensitivity, precision, speed. Exit 1 if something fails.
 
-    from vitascope.check import audit
-    from vitascope.encoder import load
-    from vitascope.runtime import device as pick
+    With --fixtures: load every case of a folder as an official file and compare all outputs with the known ones.
+    """
+    from vitascope import listing
 
-    where = pick(device)
-    findings = audit(load(model, where), device=where)
-    if as_json:
-        print(json.dumps([asdict(f) for f in findings], ensure_ascii=False))
+    if bool(model) == bool(fixtures):
+        raise ValueError("name an encoder, or a folder with --fixtures; for instance: vitascope check vit/tiny-random")
+    if fixtures:
+        from vitascope.fixtures import run
+
+        found: list[Any] = run(fixtures)
+        table = listing.cases_table(found)
     else:
-        marks = {True: "[green]pass[/]", False: "[red]FAIL[/]", None: "[dim]info[/]"}
-        table = Table("", "check", "found", box=None, header_style="bold", title=escape(model), title_justify="left")
-        for finding in findings:
-            table.add_row(marks[finding.ok], finding.name, escape(finding.detail))
+        from vitascope.check import audit
+        from vitascope.encoder import load
+        from vitascope.runtime import device as pick
+
+        where = pick(device)
+        found = list(audit(load(model, where), device=where))
+        table = listing.findings_table(model, found)
+    if as_json:
+        print(listing.as_json([asdict(f) for f in found]))
+    else:
         console.print(table)
-    if any(f.ok is False for f in findings):
+    if any(f.ok is False for f in found):
         raise typer.Exit(1)
+
+
+@app.command()
+def convert(
+    file: Annotated[Path, typer.Argument(help="official weight file, or folder of one")],
+    model: Annotated[str, typer.Option("-m", "--model", help="published model, see `vitascope ls encoders`")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="folder to make", show_default="beside the file")
+    ] = None,
+) -> None:
+    """Write an official weight file as model.safetensors and card.json, every tensor accounted for."""
+    from vitascope.convert import convert as write
+
+    folder = output or file.with_name(f"{file.name.split('.')[0]}-vitascope")
+    print(write(file, model, folder))
+    print(f"next: vitascope check {quote(f'{model}={folder}')}")
 
 
 @app.command()
@@ -239,26 +260,20 @@ def ls(
     as_json: flags.Json = False,
 ) -> None:
     """List what there is: encoders, probes, datasets, or what the store holds."""
-    from vitascope import catalogue
+    from vitascope import catalogue, listing
 
     kind = flags.choice(what, "ls", ("encoders", "probes", "datasets", "store"))
     if kind == "store":
-        from vitascope.store import cache, keys
+        from vitascope.store import cache
 
-        root = store or cache()
-        rows = {str(path): f"{k['card']['name']} on {k['dataset']}" for path, k in keys(root)}
-        lines = [f"{about}\n    {path}" for path, about in rows.items()]
-        text = "\n".join(lines) or f"nothing in {root} yet; `vitascope embed` and `vitascope evaluate` fill it"
+        rows, text = listing.store(store or cache())
     else:
-        rows, text = catalogue.names(kind), catalogue.ALSO[kind]
+        rows, text = listing.names(kind), catalogue.ALSO[kind]
     if as_json:
-        print(json.dumps(rows, ensure_ascii=False, indent=1))
+        print(listing.as_json(rows))
         return
     if kind != "store":
-        table = Table("name", "what it is", box=None, header_style="bold", pad_edge=False)
-        for name, about in rows.items():
-            table.add_row(escape(name), escape(about))
-        console.print(table)
+        console.print(listing.names_table(kind))
     print(text)
 
 

@@ -130,32 +130,36 @@ def call(encoder: Encoder, clips: Float[Tensor, "n 3 t y x"]) -> Any:
         raise ValueError(f"{encoder.card.name} failed: {_told(error)}; see `vitascope check`") from error
 
 
-def load(encoder: str | Encoder, device: torch.device | str = "cpu") -> Encoder:
-    """The encoder called `family/variant[=WEIGHTS]`, `hf:ID_OR_FOLDER` or `module:function`, on `device`.
+def load(
+    encoder: str | Encoder, device: torch.device | str = "cpu", *, architecture: Mapping[str, Any] | None = None
+) -> Encoder:
+    """The encoder called `family/variant[+OPTION..][=WEIGHTS]`, `hf:ID_OR_FOLDER` or `module:function`, on `device`.
 
-    An encoder is passed through. ValueError with the nearest match for an unknown name, and whatever is wrong with
-    the weights.
+    An encoder is passed through. Options of a published model are `frames:8`, `size:336`, `pool:mean` and the like;
+    `architecture` replaces numbers of its published shape, for small versions of it. ValueError with the nearest match
+    for an unknown name, and whatever is wrong with the weights.
     """
-    found = _by_name(encoder) if isinstance(encoder, str) else encoder
+    found = _by_name(encoder, architecture or {}) if isinstance(encoder, str) else encoder
     if not isinstance(found, Encoder) or not isinstance(found.card, Card):
         raise ValueError(f"{encoder}: gave {type(found).__name__}, which is no encoder: it needs a card and a call")
     return found.to(device) if isinstance(found, nn.Module) else found
 
 
-def _by_name(name: str) -> Any:
+def _by_name(name: str, architecture: Mapping[str, Any]) -> Any:
     if name.startswith("hf:"):
         return importlib.import_module("vitascope.encoders.hf").build(name.removeprefix("hf:"))
-    if ":" in name and "/" not in name:
+    if ":" in name and "/" not in name.partition(":")[0]:
         return _outside(name)
     name, _, weights = name.partition("=")
-    if "/" not in name:
+    family, _, variant = name.partition("/")
+    if not variant:
         raise catalogue.unknown("encoders", name)
+    if family in catalogue.families("encoders") and catalogue.models(family):
+        return importlib.import_module("vitascope.pretrained").load(name, weights, architecture)
     build = catalogue.builder("encoders", name)
-    if not weights:
-        return build()
-    if "path" not in inspect.signature(build).parameters:
-        raise ValueError(f"{name}={weights}: {name.partition('/')[0]} encoders read no weights; leave `={weights}` out")
-    return build(path=weights)
+    if weights:
+        raise ValueError(f"{name}={weights}: {family} encoders read no weights; leave `={weights}` out")
+    return build()
 
 
 def _outside(name: str) -> Any:

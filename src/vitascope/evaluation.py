@@ -189,7 +189,8 @@ def ask(probe: AnyProbe, dataset: Dataset[int], card: Card, *, filled: Filled, s
         folds=tuple(a.scores for a in answers),
         settings={
             "probe": plain(probe),
-            "card": plain(card),
+            "card": card.behaviour,
+            "model": card.knowledge,
             "dataset": {
                 "name": dataset.name,
                 "digest": dataset.digest,

@@ -8,20 +8,49 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import torch
 from torch import Tensor, nn
 
-from vitascope import checkpoint
+from vitascope import catalogue, checkpoint, hub
 from vitascope.architectures import Architecture
 from vitascope.blueprint import Layout, Model, State
 from vitascope.encoder import Encoder, FrameWise, NetworkEncoder, fingerprint
-from vitascope.types import Card
+from vitascope.types import Card, nearest
 
 SHOWN = 6
 """Tensors named in one message."""
 FUSED = re.compile(r"(.*\.)(?:q|k|v|q_bias|v_bias)(?:\.(?:weight|bias))?")
+
+
+SUMMARIES = {
+    "mean": "mean of the tokens (asked for; not the model's own)",
+    "cls": "class token (asked for; not the model's own)",
+}
+
+
+class Summary(nn.Module):
+    """A network of which another vector is taken than its own."""
+
+    def __init__(self, network: Any, what: str) -> None:
+        super().__init__()
+        self.network, self.what = network, what
+
+    def forward(self, clips: Tensor) -> tuple[Tensor, Tensor]:
+        """The network's grid, and the mean of its tokens or its class token."""
+        if self.what == "mean":
+            grid, _ = self.network(clips)
+            return grid, grid.flatten(1, -2).mean(1)
+        parts = self.network.parts(clips)
+        h, w = (side // self.network.shape.patch for side in clips.shape[-2:])
+        sides = (h, w) if clips.ndim == 4 else (-1, h, w)
+        return parts["tokens"].unflatten(1, sides), parts["cls"]
+
+    def parts(self, clips: Tensor) -> dict[str, Tensor]:
+        """As the network, with this vector as `pooled`."""
+        parts: dict[str, Tensor] = self.network.parts(clips)
+        return {**parts, "pooled": parts["tokens"].mean(1) if self.what == "mean" else parts["cls"]}
 
 
 @dataclass(frozen=True)
@@ -43,6 +72,86 @@ class Fit:
         return "; ".join(words)
 
 
+def load(name: str, path: str, architecture: Mapping[str, Any]) -> Encoder:
+    """The encoder `family/variant[+OPTION..]` with the weights at `path`; without one, with those from its source."""
+    model = configured(name)
+    file = Path(path) if path else hub.fetch(model.source, name=model.card.name, licence=model.card.licence)
+    return build(model, file, architecture)
+
+
+def configured(name: str) -> Model:
+    """The model called `family/variant[+OPTION..]`; ValueError naming the nearest where there is none.
+
+    An option is the name of a preset (`native`) or `key:value`: `frames`, `size`, `precision`, or a switch of the
+    network such as `pool`. Whatever differs from the model's own setting goes into the name.
+    """
+    name, *asked = name.split("+")
+    family, _, variant = name.partition("/")
+    if variant not in (models := catalogue.models(family)):
+        raise catalogue.unknown("encoders", name)
+    model = models[variant]
+    options: dict[str, Any] = {}
+    for option in asked:
+        key, _, value = option.partition(":")
+        options |= {key: value} if value else preset(model, key)
+    return with_options(model, options)
+
+
+def preset(model: Model, word: str) -> Mapping[str, Any]:
+    """The options that a word stands for; ValueError for another word."""
+    known = {"paper": {}, **model.presets}
+    if word not in known:
+        raise ValueError(f"{model.card.name}+{word}: no preset {word!r}{nearest(word, known)}; {usage(model)}")
+    return known[word]
+
+
+def with_options(model: Model, options: Mapping[str, Any]) -> Model:
+    """`model` as the options say, named after those that change anything."""
+    choices = switches(model)
+    card: dict[str, Any] = {}
+    shape: dict[str, Any] = {}
+    for key, value in sorted(options.items()):
+        if key in ("frames", "size"):
+            card[key] = counted(model, key, str(value))
+        elif key == "precision" or key in choices:
+            allowed = ("float32", "bfloat16") if key == "precision" else choices[key]
+            if value not in allowed:
+                raise ValueError(f"{model.card.name}+{key}:{value}: {key} is one of {', '.join(allowed)}")
+            (card if key == "precision" else shape)[key] = value
+        else:
+            raise ValueError(f"{model.card.name}+{key}:{value}: no option {key!r}; {usage(model)}")
+    summary = shape.pop("pool", "")
+    kept = {k: v for k, v in card.items() if v != getattr(model.card, k)} | ({"pool": summary} if summary else {})
+    kept |= {k: v for k, v in shape.items() if v != getattr(model.shape, k)}
+    text = "+".join(f"{key}:{kept[key]}" for key in sorted(kept))
+    card |= {"name": "+".join(filter(None, (model.card.name, text))), "options": text}
+    card |= {"pool": SUMMARIES[summary]} if summary else {}
+    new: Any = replace(model.shape, **shape) if shape else model.shape  # type: ignore[type-var]
+    return replace(model, shape=new, card=replace(model.card, **card), summary=summary)
+
+
+def counted(model: Model, key: str, text: str) -> int:
+    """A number of frames or pixels that the network's blocks divide; ValueError for others."""
+    unit = getattr(model.shape, "tubelet" if key == "frames" else "patch", 1)
+    if not text.isdecimal() or not int(text) or int(text) % (unit if unit else 1):
+        raise ValueError(f"{model.card.name}+{key}:{text}: {key} is a multiple of {unit}")
+    return int(text)
+
+
+def switches(model: Model) -> dict[str, tuple[str, ...]]:
+    """What can be chosen without other weights, between which words."""
+    words = get_type_hints(type(model.shape))
+    found = {key: get_args(words[key]) for key in ("act", "features") if get_args(words.get(key))}
+    return {"pool": ("mean", "cls") if getattr(model.shape, "cls", False) else ("mean",), **found}
+
+
+def usage(model: Model) -> str:
+    """The options there are, in a line."""
+    choices = [f"{key}:{'|'.join(values)}" for key, values in switches(model).items()]
+    presets = ["paper", *model.presets]
+    return f"there are {', '.join([*presets, 'frames:N', 'size:PIXELS', 'precision:bfloat16', *choices])}"
+
+
 def build(model: Model, path: str | Path, architecture: Mapping[str, Any] | None = None) -> Encoder:
     """The encoder of `model` with the weights of the official file, or folder, at `path`.
 
@@ -56,7 +165,8 @@ def build(model: Model, path: str | Path, architecture: Mapping[str, Any] | None
     fit = fitted(model, network, file.content, card.name, str(path))
     network.load_state_dict(fit.state, strict=True, assign=True)
     card = replace(card, digest=fingerprint(fit.state))
-    return NetworkEncoder(card, FrameWise(network) if model.framewise else network, loaded=fit.told())
+    summarised = Summary(network, model.summary) if model.summary else network
+    return NetworkEncoder(card, FrameWise(summarised) if model.framewise else summarised, loaded=fit.told())
 
 
 def reshaped(model: Model, architecture: Mapping[str, Any]) -> tuple[Card, Architecture]:

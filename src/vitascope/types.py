@@ -139,7 +139,12 @@ class Card:
     @property
     def behaviour(self) -> dict[str, Any]:
         """The fields that can change a vector, as plain data; what is merely known about the model is left out."""
-        return {f.name: plain(getattr(self, f.name)) for f in fields(self) if not f.metadata.get("knowledge")}
+        return {f.name: plain(getattr(self, f.name)) for f in fields(self) if not f.metadata}
+
+    @property
+    def knowledge(self) -> dict[str, Any]:
+        """The other fields: what is known about the model and changes no vector."""
+        return {f.name: plain(getattr(self, f.name)) for f in fields(self) if f.metadata}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -45,7 +45,7 @@ class Column:
     @property
     def settings(self) -> dict[str, Any]:
         """What the question was, without the encoder."""
-        return {k: v for k, v in self.any.settings.items() if k != "card"}
+        return {k: v for k, v in self.any.settings.items() if k not in ("card", "model")}
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def _row(key: tuple[str, str], index: int, places: Iterable[tuple[str, str]], fo
     name, card = key
     shared = sum(other == name for other, _ in places) > 1
     first = next(r for r in found if _identity(r) == key)
-    return Row(index, f"{name}@{card[:6]}" if shared else name, name, first.settings.get("card") or {})
+    return Row(index, f"{name}@{card[:6]}" if shared else name, name, {**(first.settings.get("card") or {}), **(first.settings.get("model") or {})})
 
 
 def differing(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[Setting]:

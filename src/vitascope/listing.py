@@ -1,0 +1,96 @@
+"""Tables for the terminal: what there is, and what a check found."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from vitascope import catalogue
+from vitascope.types import Card, Clip, plain
+
+MARKS = {True: "[green]pass[/]", False: "[red]FAIL[/]", None: "[dim]info[/]"}
+
+
+def names(kind: str) -> dict[str, Any]:
+    """What there is of a kind, as plain data: one line each; for a published model its card too."""
+    rows: dict[str, Any] = dict(catalogue.names(kind))
+    if kind == "encoders":
+        cards = catalogue.cards()
+        rows |= {name: {"about": rows[name], **plain(card)} for name, card in cards.items()}
+    return rows
+
+
+def names_table(kind: str) -> Table:
+    """The same for people."""
+    if kind == "encoders":
+        return encoders_table(catalogue.names(kind), catalogue.cards())
+    table = Table("name", "what it is", box=None, header_style="bold", pad_edge=False)
+    for name, about in catalogue.names(kind).items():
+        table.add_row(escape(name), escape(about))
+    return table
+
+
+def encoders_table(about: Mapping[str, str], cards: Mapping[str, Card]) -> Table:
+    """One encoder a row: its clip, width, size and cost, its licence and what it was pretrained on."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for head in ("name", "clip", "dim", "params", "GFLOPs", "licence", "pretrained on", "what it is"):
+        right = head in ("clip", "dim", "params", "GFLOPs")
+        table.add_column(head, justify="right" if right else "left", no_wrap=head == "name" or right)
+    for name, line in about.items():
+        card = cards.get(name)
+        table.add_row(escape(name), *map(escape, cells(card) if card else ("",) * 6), escape(line))
+    return table
+
+
+def cells(card: Card) -> tuple[str, ...]:
+    """Clip, width, parameters, multiply-adds of a clip in 1e9, licence, pretraining sets."""
+    clip = f"{card.frames}x{card.size}" if card.frames else ""
+    size = f"{card.params / 1e6:.1f}M" if card.params else ""
+    cost = f"{card.gflops:.0f}" if card.gflops else ""
+    return clip, str(card.dim), size, cost, card.licence, card.trained
+
+
+def store(root: Path) -> tuple[dict[str, str], str]:
+    """What the store below `root` holds: {folder: what}, and the same as text."""
+    from vitascope.store import keys
+
+    rows = {str(path): f"{k['card']['name']} on {k['dataset']}" for path, k in keys(root)}
+    lines = [f"{about}\n    {path}" for path, about in rows.items()]
+    return rows, "\n".join(lines) or f"nothing in {root} yet; `vitascope embed` and `vitascope evaluate` fill it"
+
+
+def findings_table(model: str, findings: Sequence[Any]) -> Table:
+    """The findings of an audit."""
+    table = Table("", "check", "found", box=None, header_style="bold", title=escape(model), title_justify="left")
+    for finding in findings:
+        table.add_row(MARKS[finding.ok], finding.name, escape(finding.detail))
+    return table
+
+
+def cases_table(rows: Sequence[Any]) -> Table:
+    """The cases of a fixture folder, each output with its largest difference in standard deviations."""
+    table = Table("", "case", "encoder", "largest difference", "coverage", box=None, header_style="bold")
+    for row in rows:
+        each = ", ".join(f"{name} {apart:.1e}" for name, apart in row.outputs.items())
+        table.add_row(MARKS[row.ok], escape(row.case), escape(row.encoder), escape(each), escape(row.why or row.coverage))
+    return table
+
+
+def plan_table(clips: Sequence[Clip], shown: Sequence[Sequence[int]]) -> Table:
+    """Clips, their interval and crop, and the frames on display at their instants."""
+    table = Table("clip", "seconds", "crop", "frames on display", box=None, header_style="bold")
+    for number, (clip, indices) in enumerate(zip(clips, shown, strict=True)):
+        crop = clip.crop
+        where = f"{crop.index + 1} of {crop.count}" if crop.box is None else " ".join(f"{b:.2f}" for b in crop.box)
+        table.add_row(str(number), f"{clip.span[0]:.3f} to {clip.span[1]:.3f}", where, " ".join(map(str, indices)))
+    return table
+
+
+def as_json(value: Any) -> str:
+    """Plain data as the flag --json prints it."""
+    return json.dumps(value, ensure_ascii=False, indent=1)
