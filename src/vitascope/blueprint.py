@@ -64,6 +64,7 @@ class Model:
     """Without the digest, which is the weights', and what the shape says (dim, params, gflops)."""
     shape: Architecture
     layouts: tuple[Layout, ...]
+    """Of its files; none where only vectors were published."""
     source: Source
     framewise: bool = False
     """An image model: applied to every frame, mean over the frames."""
@@ -78,5 +79,6 @@ class Model:
         """The card with what the shape says: width, parameters, multiply-adds of one clip."""
         card, frames = self.card, self.card.frames
         macs = self.shape.macs(1, card.size) * frames if self.framewise else self.shape.macs(frames, card.size)
+        macs = macs if frames else 0  # published vectors: what made them is not known so far
         width = getattr(self.shape, "dim", self.shape.out) if self.summary else self.shape.out
         return replace(card, dim=width, params=self.shape.params, gflops=round(macs / 1e9, 1))

@@ -12,7 +12,7 @@ import time
 from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +28,8 @@ from vitascope.look import Header, Job, Pixel, Pixels, look
 from vitascope.pixels import to_tensor
 from vitascope.probe import Reduce, View
 from vitascope.progress import Live, Pace
+from vitascope.published import Release, pour, stands_for
+from vitascope.sampling import MultiClip, Uniform, describe
 from vitascope.store import Embedded, Key, Known, Store
 from vitascope.types import Card, Dataset, Example, digest
 from vitascope.workers import Failed, Pool
@@ -134,7 +136,27 @@ def fill(
 
     Raises ValueError where no video at all could be embedded, OSError where the disk is full.
     """
+    if isinstance(encoder, Release):
+        return _poured(encoder, dataset, views, root)
     return _Fill(encoder, dataset, views, root, options or Options()).run()
+
+
+def _poured(release: Release, dataset: Dataset[Any], views: Sequence[View], root: Path) -> Filled:
+    """What was published of `dataset`, put where its embeddings are kept; it answers one clip or all clips a video."""
+    for view in views:
+        if not isinstance(view.sampler, (Uniform, MultiClip)) or view.reduce != "clip":
+            raise ValueError(
+                f"{release.card.name}: no published vectors of {describe(view.sampler)}; they answer uniform and multiclip"
+            )
+    here = replace(dataset, examples=tuple(e for e in dataset.examples if e.id not in dataset.absent))
+    lacking: dict[str, str] = {}
+    for view in views:
+        store = Store(root, key_of(dataset, release.card, view))
+        lacking |= pour(release, here, store, stands_for(view.sampler))
+    if len(lacking) == len(here.examples):
+        example, why = next(iter(lacking.items()))
+        raise ValueError(f"{dataset.name}: nothing published of {len(lacking)} videos; first: {example}: {why}")
+    return Filled(lacking, encoded=len(here.examples) - len(lacking))
 
 
 class _Open(NamedTuple):

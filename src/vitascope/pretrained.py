@@ -13,7 +13,7 @@ from typing import Any, get_args, get_type_hints
 import torch
 from torch import Tensor, nn
 
-from vitascope import catalogue, checkpoint, hub
+from vitascope import catalogue, checkpoint, published
 from vitascope.architectures import Architecture
 from vitascope.blueprint import Layout, Model, State
 from vitascope.encoder import Encoder, FrameWise, NetworkEncoder, fingerprint
@@ -75,8 +75,22 @@ class Fit:
 def load(name: str, path: str, architecture: Mapping[str, Any]) -> Encoder:
     """The encoder `family/variant[+OPTION..]` with the weights at `path`; without one, with those from its source."""
     model = configured(name)
+    if not model.layouts:
+        return released(model, path)
+    from vitascope import hub
+
     file = Path(path) if path else hub.fetch(model.source, name=model.card.name, licence=model.card.licence)
     return build(model, file, architecture)
+
+
+def released(model: Model, path: str) -> Encoder:
+    """The published vectors below `path`, as an encoder without weights."""
+    if not Path(path).is_dir() or not path:
+        where = f"no folder {path}" if path else "no folder given"
+        raise ValueError(
+            f"{model.card.name}: {where}; get the embeddings from {model.source.page} and say {model.card.name}=FOLDER"
+        )
+    return published.release(model.described(), Path(path))
 
 
 def configured(name: str) -> Model:

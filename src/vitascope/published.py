@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from vitascope import files
+from vitascope import catalogue, files
 from vitascope.sampling import MultiClip, Sampler
 from vitascope.split import check_labels, folds_of
 from vitascope.store import Embedded, Key, Store
@@ -67,6 +67,63 @@ class Entry:
         return str(self.about["annotation"])
 
 
+@dataclass(frozen=True)
+class Release:
+    """Published vectors of videos that somebody has: an encoder that knows only these, and needs no weights."""
+
+    card: Card
+    source: Path
+    entries: Mapping[str, Entry]
+
+    def __call__(self, clips: Any, /) -> Any:
+        """Always raises ValueError: these vectors are of their own videos, and there is no network."""
+        raise ValueError(f"{self.card.name}: published vectors know only the videos below {self.source}")
+
+    def entry(self, example: str) -> Entry | None:
+        """What was published for an example: under its id, else under the name of its file."""
+        name = Path(example).name
+        return self.entries.get(example) or self.entries.get(name) or self.entries.get(Path(name).stem)
+
+
+def release(card: Card, source: Path) -> Release:
+    """The published vectors below `source` (release layout), made by the encoder of `card`; ValueError for none."""
+    entries = _distinct(list(_entries(source)))
+    if not entries:
+        raise ValueError(f"{source}: no <id>.json with <id>_c.npy or <id>_v.npy there, nor in train/ and val/ below")
+    found = _card(card.name, entries)
+    if card.dim and found.dim != card.dim:
+        raise ValueError(f"{source}: vectors of {found.dim} numbers, {card.name} has {card.dim}")
+    return Release(replace(card, dim=found.dim, digest=found.digest), source, {e.id: e for e in entries})
+
+
+def pour(release: Release, dataset: Dataset[Any], store: Store, what: What) -> dict[str, str]:
+    """Put the published vectors of `dataset` into `store`; returns {example: why it has none}.
+
+    Only what the store lacks is read.
+    """
+    store.create()
+    known, lacking = store.status(), {}
+    for start in range(0, len(dataset.examples), BLOCK):
+        block: list[Embedded] = []
+        for example in dataset.examples[start : start + BLOCK]:
+            entry = release.entry(example.id)
+            if entry is None:
+                lacking[example.id] = f"not among the {len(release.entries)} published below {release.source}"
+            elif example.id not in known:
+                block.append(_embedded(example.id, entry, what, release.card.dim))
+        if block:
+            store.add(digest([e.example for e in block]), block)
+    store.seal()
+    return lacking
+
+
+def _embedded(example: str, entry: Entry, what: What, dim: int) -> Embedded:
+    clips, video, spans = _vectors(entry, dim)
+    if what == "clips":
+        return Embedded(example, clips, spans, [""] * len(clips))
+    return Embedded(example, video[None], [(spans[0][0], spans[-1][1])], [""])
+
+
 def import_twelvelabs(
     source: Path, out: Path, *, encoder: str, name: str = "", classes: Sequence[str] = ()
 ) -> Dataset[int]:
@@ -100,11 +157,16 @@ def import_twelvelabs(
 
 
 def _card(encoder: str, entries: Sequence[Entry]) -> Card:
-    """A card without pixels; its digest is of vectors spread over the whole release."""
+    """A card without pixels; its digest is of vectors spread over the whole release.
+
+    What is known about a model of that name is known about its vectors.
+    """
     sample = [_vectors(e)[1] for e in entries[:: max(1, len(entries) // 64)]]
+    known = catalogue.cards().get(encoder)
     return Card(
         name=encoder,
         digest=digest([v.tobytes().hex() for v in sample]),
+        **({"saw": known.saw, "trained": known.trained, "licence": known.licence} if known else {}),
         dim=len(sample[0]),
         frames=0,
         size=0,
@@ -119,10 +181,9 @@ def _write(folder: Path, dataset: Dataset[int], entries: Sequence[Entry]) -> Non
     for store in stores.values():
         store.create()
     for start in range(0, len(entries), BLOCK):
-        block = [(e.id, *_vectors(e, dataset.cards[0].dim)) for e in entries[start : start + BLOCK]]
-        stores["clips"].add(f"{start:012d}", [Embedded(i, c, spans, [""] * len(c)) for i, c, _, spans in block])
-        whole = [Embedded(i, v[None], [(spans[0][0], spans[-1][1])], [""]) for i, _, v, spans in block]
-        stores["video"].add(f"{start:012d}", whole)
+        for what, store in stores.items():
+            block = [_embedded(e.id, e, what, dataset.cards[0].dim) for e in entries[start : start + BLOCK]]
+            store.add(f"{start:012d}", block)
     for store in stores.values():
         store.seal()
     data = {

@@ -290,7 +290,8 @@ def test_a_full_disk_is_said_and_leaves_nothing_half_written(videos: Path, tmp_p
 
 
 FLAGS = {
-    "check": "device json",
+    "check": "device fixtures json",
+    "convert": "model output",
     "compare": "json model",
     "demo": "batch device limit output quiet workers",
     "embed": "batch device limit model quiet reduce retry store timeout view workers",

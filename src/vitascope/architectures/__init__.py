@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
-from typing import Any, ClassVar, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from vitascope.types import nearest
 
@@ -15,6 +15,7 @@ DESCRIPTIVE = frozenset(
 """What a description of a small model may say beside its numbers, and does not change the network."""
 
 
+@runtime_checkable
 class Architecture(Protocol):
     """The numbers of one network: frozen, with a count of what it costs."""
 
@@ -40,7 +41,7 @@ class Architecture(Protocol):
         """Multiply-adds of one clip of `frames` frames of `size` x `size` pixels (papers call them FLOPs)."""
         ...
 
-    def told(self, given: Mapping[str, Any]) -> Self:
+    def told(self, given: Mapping[str, Any]) -> Architecture:
         """The same with other numbers, under the names that published configurations use; ValueError for others."""
         ...
 

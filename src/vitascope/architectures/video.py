@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self, TypeAlias, get_args
+from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
 from vitascope.architectures import changed, start
 from vitascope.architectures.block import Activation, BlockShape
@@ -109,7 +109,7 @@ class VideoShape:
         pool = 2 * (every + 1) * self.dim * (self.dim + 1) + self.dim * self.pool_dim if self.pool == "attention" else 0
         return embed + self.depth * self.block.macs(every) + pool
 
-    def told(self, given: Mapping[str, Any]) -> Self:
+    def told(self, given: Mapping[str, Any]) -> VideoShape:
         """With the numbers of a published configuration: `frames` and `img` (pixels) give the grid, `mlp_ratio` the
         hidden width where `mlp_hidden` does not."""
         new = dict(given)
