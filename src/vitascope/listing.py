@@ -47,6 +47,14 @@ def encoders_table(about: Mapping[str, str], cards: Mapping[str, Card]) -> Table
     return table
 
 
+def encoders_markdown(cards: Mapping[str, Card]) -> str:
+    """The table of `docs/encoders.md`: one published model a row."""
+    heads = ("encoder", "clip", "dim", "params", "GFLOPs", "licence", "pretrained on", "summary vector")
+    rows = [(name, *cells(card), card.pool) for name, card in cards.items()]
+    lines = [heads, ("---", *("---:",) * 4, *("---",) * 3), *rows]
+    return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
+
+
 def cells(card: Card) -> tuple[str, ...]:
     """Clip, width, parameters, multiply-adds of a clip in 1e9, licence, pretraining sets."""
     clip = f"{card.frames}x{card.size}" if card.frames else ""

@@ -1,0 +1,169 @@
+"""Published models by name: options, presets, strict loading of an official file; published vectors as an encoder."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from vitascope import catalogue, pretrained
+from vitascope.encoder import NetworkEncoder, load
+from vitascope.encoders import umt
+from vitascope.nn.vit import VideoViT, random_vit
+from vitascope.runtime import generator
+
+SMALL = {"dim": 48, "depth": 2, "heads": 3, "mlp_ratio": 2, "patch": 8, "frames": 4, "img": 16}
+
+
+def official(path: Path, *, stage: str = "s2") -> Path:
+    """A small UMT file as the authors' code saves it, with random weights and separate query and value biases."""
+    model = umt.MODELS[f"large-{stage}"]
+    network = random_vit(model.shape.told(SMALL), generator(1))  # type: ignore[arg-type]
+    state: dict[str, Any] = {}
+    for key, tensor in network.state_dict().items():
+        tensor = torch.randn(tensor.shape, generator=generator(len(key))) * 0.2
+        name = f"vision_encoder.{key}" if key.startswith("pool_norm") else f"vision_encoder.encoder.{key}"
+        if key.endswith("qkv.bias"):
+            q, _, v = tensor.chunk(3)
+            state |= {name.replace("qkv.bias", "q_bias"): q, name.replace("qkv.bias", "v_bias"): v}
+        elif key != "pos_embed":
+            state[name] = tensor
+    torch.save({"model": {**state, "temp": torch.ones(()), "text_encoder.x": torch.ones(3)}}, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return official(tmp_path_factory.mktemp("weights") / "l16_25m.pth")
+
+
+def small(name: str, file: Path, **changes: Any) -> NetworkEncoder:
+    encoder = load(f"{name}={file}", architecture={**SMALL, **changes})
+    assert isinstance(encoder, NetworkEncoder)
+    return encoder
+
+
+def test_every_tensor_is_accounted_for(file: Path) -> None:
+    encoder = small("umt/large-s2", file)
+    state = torch.load(file, weights_only=True)["model"]
+    assert "stage 2 file: all of 31 tensors; computed: pos_embed; left out: temp (1), text_encoder.x (1)" in encoder.loaded
+    network = encoder.network
+    assert isinstance(network, VideoViT)
+    q, v = (state[f"vision_encoder.encoder.blocks.1.attn.{part}_bias"] for part in "qv")
+    torch.testing.assert_close(network.blocks[1].attn.qkv.bias, torch.cat([q, torch.zeros(48), v]))  # type: ignore[union-attr]
+    assert encoder.card.dim == 48
+    assert (encoder.card.frames, encoder.card.size) == (4, 16)
+    assert not any(p.is_meta or p.requires_grad for p in encoder.parameters())
+    assert encoder(torch.zeros(2, 3, 8, 16, 16)).grid.shape == (2, 8, 2, 2, 48)
+
+
+def test_the_weights_are_in_the_digest(file: Path, tmp_path: Path) -> None:
+    content = torch.load(file, weights_only=True)
+    content["model"]["vision_encoder.pool_norm.bias"][0] += 1
+    torch.save(content, tmp_path / "other.pth")
+    assert small("umt/large-s2", file).card.digest == small("umt/large-s2", file).card.digest
+    assert small("umt/large-s2", file).card.digest != small("umt/large-s2", tmp_path / "other.pth").card.digest
+
+
+def damaged(file: Path, where: Path, how: str) -> Path:
+    content = torch.load(file, weights_only=True)
+    state, key = content["model"], "vision_encoder.encoder.blocks.0.mlp.fc1.weight"
+    if how == "missing":
+        del state[key]
+    elif how == "surplus":
+        state["vision_encoder.encoder.blocks.0.mlp.fc9.weight"] = torch.ones(2)
+    elif how == "misshapen":
+        state[key] = state[key][:, :5]
+    elif how == "transposed":
+        state[key] = state[key].T.contiguous()
+    else:
+        content = {"optimizer": content["model"]}
+    torch.save(content, where)
+    return where
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("missing", "missing blocks.0.mlp.fc1.weight"),
+        ("surplus", "surplus blocks.0.mlp.fc9.weight"),
+        ("misshapen", r"blocks.0.mlp.fc1.weight is \[96, 5\], not \[96, 48\]"),
+        ("transposed", r"blocks.0.mlp.fc1.weight is \[48, 96\], not \[96, 48\]"),
+        ("moved", "optimizer"),
+    ],
+)
+def test_what_does_not_fit_is_named(file: Path, tmp_path: Path, how: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said) as error:
+        small("umt/large-s2", damaged(file, tmp_path / "bad.pth", how))
+    assert "bad.pth" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_options_are_in_the_name_and_the_card(file: Path) -> None:
+    plain, mean = small("umt/large-s2", file), small("umt/large-s2+pool:mean", file)
+    assert mean.card.name == "umt/large-s2+pool:mean"
+    assert mean.card.options == "pool:mean"
+    assert "not the model's own" in mean.card.pool
+    assert mean.card.digest == plain.card.digest
+    clips = torch.randn(2, 3, 4, 16, 16, generator=generator(3))
+    torch.testing.assert_close(mean(clips).clip, mean(clips).grid.mean((1, 2, 3)))
+    torch.testing.assert_close(mean(clips).grid, plain(clips).grid)
+    assert not torch.allclose(mean(clips).clip, plain(clips).clip)
+    torch.testing.assert_close(mean.parts(clips)["pooled"], mean(clips).clip)
+
+
+def test_options_and_presets() -> None:
+    card = pretrained.configured("umt/large-s2").card
+    assert (card.frames, card.options) == (16, "")
+    assert pretrained.configured("umt/large-s2+paper").card == card
+    native = pretrained.configured("umt/large-s2+native").card
+    assert (native.name, native.frames, native.options) == ("umt/large-s2+frames:4", 4, "frames:4")
+    both = pretrained.configured("umt/large-s2+size:336+frames:8").card
+    assert (both.name, both.size) == ("umt/large-s2+frames:8+size:336", 336)
+    assert pretrained.configured("umt/large-s2+frames:16").card == card
+    assert pretrained.configured("umt/large-s2+precision:bfloat16").card.precision == "bfloat16"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("umt/larg-s2", "did you mean 'umt/large-s2'"),
+        ("umt/large-s2+nativ", "did you mean 'native'"),
+        ("umt/large-s2+frame:8", "no option 'frame'"),
+        ("umt/large-s2+frames:x", "frames is a multiple of 1"),
+        ("umt/large-s2+size:100", "size is a multiple of 16"),
+        ("umt/large-s2+pool:max", "pool is one of mean"),
+        ("umt/large-s2+precision:int8", "float32, bfloat16"),
+    ],
+)
+def test_wrong_options_are_said(name: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said) as error:
+        load(f"{name}=nothing.pth")
+    assert "\n" not in str(error.value)
+
+
+def test_an_unknown_number_of_the_shape_is_said(file: Path) -> None:
+    with pytest.raises(ValueError, match="architecture has no 'deepth'; did you mean 'depth'"):
+        small("umt/large-s2", file, deepth=3)
+
+
+@pytest.mark.parametrize("name", sorted(catalogue.cards()))
+def test_every_card_says_what_it_is(name: str) -> None:
+    card = catalogue.cards()[name]
+    family, _, variant = name.partition("/")
+    model = catalogue.models(family)[variant]
+    assert model.about
+    assert card.licence
+    assert card.pool
+    assert card.trained
+    assert card.params == model.shape.params
+    assert not card.options
+    if model.layouts:
+        assert card.frames * card.size * card.gflops > 0
+        assert card.sampling
+        assert model.source.file
+        assert model.source.repo or model.source.url or model.source.page
+        assert pretrained.configured(name).card == replace(model.card)
