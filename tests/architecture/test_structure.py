@@ -14,12 +14,12 @@ import vitascope
 SRC = Path(vitascope.__file__).parent
 FILES = sorted(SRC.rglob("*.py"))
 LAYERS = {
-    0: "types files results stats metrics report",
-    1: "catalogue instants look pixels progress runtime sampling split video workers nn",
-    2: "datasets encoder encoders motionlab published store",
-    3: "check encode exports features probe probes",
+    0: "types files results stats metrics report blueprint architectures",
+    1: "catalogue checkpoint instants look pixels progress runtime sampling split video workers nn",
+    2: "datasets diagnosis encoder encoders hub motionlab pretrained published store",
+    3: "check convert encode exports features fixtures probe probes",
     4: "evaluation pretrain",
-    5: "cli flags recipes testing",
+    5: "cli flags listing recipes testing",
 }
 LAYER = {name: number for number, names in LAYERS.items() for name in names.split()}
 SEPARATE = ("encoders", "datasets", "probes")
