@@ -1,6 +1,8 @@
 """The audit finds each broken promise, and reports what is seen of motion."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Literal
 
 import pytest
 import torch
@@ -20,7 +22,7 @@ class Own:
     """An encoder of one function from clips to vectors."""
 
     def __init__(self, vectors: Callable[[Tensor], Tensor]) -> None:
-        self.card, self.vectors = CARD, vectors
+        self.card, self.vectors, self.loaded = CARD, vectors, "nothing to load"
 
     def __call__(self, clips: Tensor, /) -> Tokens:
         vector = self.vectors(clips)
@@ -37,14 +39,12 @@ def findings(encoder: Encoder) -> dict[str, Finding]:
 
 def test_a_good_encoder_passes() -> None:
     found = findings(Own(mean))
-    assert {name for name, f in found.items() if f.ok} == {"shapes", "finite", "deterministic", "batch size"}
-    assert {name for name, f in found.items() if f.ok is None} == {
-        "weights",
-        "reversed",
-        "shuffled",
-        "throughput",
-        "peak memory",
-    }
+    promises = {"weights", "shapes", "finite", "answers", "deterministic", "batch size"}
+    assert {name for name, f in found.items() if f.ok} == promises
+    told = {"statistics", "token norms", "reversed", "shuffled", "bfloat16", "throughput", "peak memory"}
+    assert {name for name, f in found.items() if f.ok is None} == told
+    assert found["bfloat16"].detail.endswith("within the limits 0.999 and 0.2")
+    assert found["statistics"].detail.endswith("; 0.0% of the token channels are dead")
     check_encoder(Own(mean))
 
 
@@ -55,6 +55,7 @@ BROKEN: dict[str, Callable[[Tensor], Tensor]] = {
     "deterministic": lambda clips: mean(clips) + torch.rand(3, generator=NOISE),
     "batch size": lambda clips: mean(clips) - mean(clips).mean(0),
     "runs": lambda clips: clips.view(3),
+    "answers": lambda clips: torch.arange(3.0).expand(len(clips), 3),
 }
 
 
@@ -64,6 +65,74 @@ def test_every_broken_promise_is_found(promise: str) -> None:
     assert found[promise].ok is False
     with pytest.raises(AssertionError, match=f"own/x: .*{promise}"):
         check_encoder(Own(BROKEN[promise]))
+
+
+def test_one_number_everywhere_is_no_answer() -> None:
+    found = findings(Own(lambda clips: torch.ones(len(clips), 3)))
+    assert found["answers"].ok is False
+    assert found["statistics"].detail.endswith("; 100.0% of the token channels are dead")
+
+
+def test_silence_about_the_weights_is_a_failure_with_its_remedy() -> None:
+    encoder = Own(mean)
+    encoder.loaded = ""
+    found = findings(encoder)["weights"]
+    assert found.ok is False
+    assert "give it `loaded`" in found.detail
+    assert findings(load("vit/tiny-random"))["weights"].detail == "nothing to load: weights drawn from seed 0"
+
+
+def test_what_was_seen_before_a_crash_is_kept() -> None:
+    def once_forwards(clips: Tensor) -> Tensor:
+        if len(clips) == 1:
+            raise RuntimeError("no single clips\nand more")
+        return mean(clips)
+
+    found = findings(Own(once_forwards))
+    assert found["deterministic"].ok is True
+    assert found["runs"] == Finding("runs", False, "RuntimeError: no single clips")
+
+
+@pytest.mark.parametrize(("precision", "ok"), [("float32", None), ("bfloat16", False)])
+def test_half_precision_is_a_promise_of_those_who_ask_for_it(precision: Literal["float32"], ok: bool | None) -> None:
+    def halved(clips: Tensor) -> Tensor:
+        return mean(clips) * (-1 if torch.is_autocast_enabled("cpu") else 1)
+
+    encoder = Own(halved)
+    encoder.card = replace(CARD, precision=precision)
+    found = findings(encoder)["bfloat16"]
+    assert found.ok is ok
+    assert "cosine -1.0000 at least" in found.detail
+    assert "over the limits" in found.detail
+
+
+@pytest.mark.parametrize(("precision", "ok"), [("float32", None), ("bfloat16", False)])
+def test_where_half_precision_gives_nan_or_does_not_run(precision: Literal["float32"], ok: bool | None) -> None:
+    def nan(clips: Tensor) -> Tensor:
+        return mean(clips) / (0 if torch.is_autocast_enabled("cpu") else 1)
+
+    def stuck(clips: Tensor) -> Tensor:
+        if torch.is_autocast_enabled("cpu"):
+            raise RuntimeError("no kernel for BFloat16")
+        return mean(clips)
+
+    for vectors, said in ((nan, "cosine nan"), (stuck, "does not run on cpu: no kernel for BFloat16")):
+        encoder = Own(vectors)
+        encoder.card = replace(CARD, precision=precision)
+        found = findings(encoder)["bfloat16"]
+        assert found.ok is ok
+        assert said in found.detail
+
+
+def test_long_tokens_are_seen() -> None:
+    class Registers(Own):
+        def __call__(self, clips: Tensor, /) -> Tokens:
+            tokens = super().__call__(clips)
+            grid = torch.ones(len(clips), 1, 4, 4, 3)
+            grid[:, 0, 0, 0] = 20
+            return Tokens(grid, tokens.clip)
+
+    assert findings(Registers(mean))["token norms"].detail == "median 1.73, largest 34.6, 20 times"
 
 
 def test_sensitivity_to_order_is_zero_for_frame_wise_models_only() -> None:
