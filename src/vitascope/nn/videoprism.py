@@ -1,0 +1,100 @@
+"""VideoPrism: every frame through one transformer, then every place through another along time."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vitascope.architectures.video import Grid
+from vitascope.architectures.videoprism import VideoPrismShape
+from vitascope.nn.attention import Attention, Block, Rope
+from vitascope.nn.vit import PatchEmbed
+
+
+class CappedAttention(Attention):
+    """Self-attention whose logits x are cap tanh(x / cap), which no fused kernel offers; softmax in float32."""
+
+    def __init__(self, dim: int, heads: int, cap: float) -> None:
+        super().__init__(dim, heads)
+        self.cap = cap
+
+    def forward(self, x: Float[Tensor, "n l d"], rope: Rope | None = None) -> Float[Tensor, "n l d"]:
+        """Every token looks at every token; there are no rotary positions."""
+        q, k, v = (y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in self.qkv(x).chunk(3, dim=-1))
+        logits = q * q.shape[-1] ** -0.5 @ k.transpose(2, 3)
+        weights = (self.cap * (logits / self.cap).tanh()).softmax(-1, dtype=torch.float32).to(v.dtype)
+        mixed: Tensor = self.proj((weights @ v).transpose(1, 2).flatten(2))
+        return mixed
+
+
+def resampled(rows: Float[Tensor, "1 l d"], old: tuple[int, int], new: tuple[int, int]) -> Float[Tensor, "1 m d"]:
+    """A table of h x w rows at another size: bilinear, and over wider windows where it shrinks (`jax.image.resize`)."""
+    if old == new:
+        return rows
+    plane = rows.float().unflatten(1, old).permute(0, 3, 1, 2)
+    return F.interpolate(plane, size=new, mode="bilinear", antialias=True).flatten(2).transpose(1, 2)
+
+
+class VideoPrism(nn.Module):
+    """Factorised video transformer: no class token, learned tables of places and of times, a norm after each stack."""
+
+    def __init__(self, shape: VideoPrismShape) -> None:
+        super().__init__()
+        self.shape = shape
+        t, h, w = shape.grid
+        self.patch_embed = PatchEmbed(shape.dim, 1, shape.patch)
+        self.spatial_pos = nn.Parameter(torch.zeros(1, h * w, shape.dim))
+        self.spatial = nn.ModuleList([self._block() for _ in range(shape.spatial)])
+        self.spatial_norm = nn.LayerNorm(shape.dim, eps=shape.block.eps)
+        self.temporal_pos = nn.Parameter(torch.zeros(1, t, shape.dim))
+        self.temporal = nn.ModuleList([self._block() for _ in range(shape.temporal)])
+        self.temporal_norm = nn.LayerNorm(shape.dim, eps=shape.block.eps)
+
+    def _block(self) -> Block:
+        block = Block(self.shape.block)
+        block.attn = CappedAttention(self.shape.dim, self.shape.heads, self.shape.cap)
+        return block
+
+    def forward(self, clips: Float[Tensor, "n 3 t y x"]) -> tuple[Float[Tensor, "n t h w d"], Float[Tensor, "n d"]]:
+        """Tokens, and their mean as summary: the video encoders have no pooling of their own."""
+        places, grid = self.over_space(clips)
+        tokens = self.over_time(places)
+        return tokens.unflatten(1, grid), tokens.mean(1)
+
+    def parts(self, clips: Float[Tensor, "n 3 t y x"]) -> dict[str, Tensor]:
+        """Everything that this network says of clips, by the names that the field uses."""
+        places, grid = self.over_space(clips)
+        tokens = self.over_time(places)
+        return {
+            "grid": torch.tensor(grid),
+            "tokens": tokens,
+            "spatial_tokens": places.flatten(1, 2),
+            "pooled": tokens.mean(1),
+        }
+
+    def over_space(self, clips: Float[Tensor, "n 3 t y x"]) -> tuple[Float[Tensor, "n t l d"], Grid]:
+        """Places of every frame by themselves, and the grid; ValueError where patches do not fill the frames."""
+        n, channels, t, height, width = clips.shape
+        side = self.shape.patch
+        if channels != 3 or height % side or width % side or 0 in clips.shape[1:]:
+            raise ValueError(
+                f"clips of {t} frames, {height} x {width} pixels and {channels} channels do not divide into "
+                f"{side} x {side} patches of 3 channels; resize them"
+            )
+        grid = (t, height // side, width // side)
+        x = self.patch_embed(clips).unflatten(1, (t, -1)).flatten(0, 1)
+        x = x + resampled(self.spatial_pos, self.shape.grid[1:], grid[1:]).to(x.dtype)
+        for block in self.spatial:
+            x = block(x)
+        return self.spatial_norm(x).unflatten(0, (n, t)), grid
+
+    def over_time(self, places: Float[Tensor, "n t l d"]) -> Float[Tensor, "n m d"]:
+        """Times of every place, put back in (t, h, w) order."""
+        times = resampled(self.temporal_pos, (self.shape.grid[0], 1), (places.shape[1], 1))
+        x = places.transpose(1, 2).flatten(0, 1) + times.to(places.dtype)
+        for block in self.temporal:
+            x = block(x)
+        tokens: Tensor = self.temporal_norm(x).unflatten(0, (len(places), -1)).transpose(1, 2).flatten(1, 2)
+        return tokens
