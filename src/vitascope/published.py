@@ -102,14 +102,21 @@ def pour(release: Release, dataset: Dataset[Any], store: Store, what: What) -> d
     Only what the store lacks is read.
     """
     store.create()
-    known, lacking = store.status(), {}
+    known, lacking, taken = store.status(), {}, {}
     for start in range(0, len(dataset.examples), BLOCK):
         block: list[Embedded] = []
         for example in dataset.examples[start : start + BLOCK]:
             entry = release.entry(example.id)
             if entry is None:
                 lacking[example.id] = f"not among the {len(release.entries)} published below {release.source}"
-            elif example.id not in known:
+                continue
+            other = taken.setdefault(entry.id, example.id)
+            if other != example.id:
+                raise ValueError(
+                    f"{dataset.name}: {other} and {example.id} would both be {entry.id} of {release.source}; "
+                    "give them the published ids in a manifest.csv"
+                )
+            if example.id not in known:
                 block.append(_embedded(example.id, entry, what, release.card.dim))
         if block:
             store.add(digest([e.example for e in block]), block)

@@ -10,9 +10,13 @@ import numpy as np
 import pytest
 
 from vitascope import exports, published
-from vitascope.evaluation import Setting, evaluate
+from vitascope.encode import Options, fill
+from vitascope.evaluation import Setting, evaluate, features
+from vitascope.probe import View
+from vitascope.sampling import MultiClip, Uniform, Views
 from vitascope.published import import_twelvelabs, open_published
 from vitascope.store import Store
+from vitascope.types import Card, Dataset, Example, Fold
 
 
 def release(root: Path, *, split: bool = True, clips: int = 3, label: str = "number", count: int = 12) -> Path:
@@ -188,3 +192,46 @@ def test_evaluated_with_no_path_and_by_no_other_encoder(tmp_path: Path) -> None:
     for other in ("pixels/thumbnail", replace(opened.cards[0], name="lab/other")):
         with pytest.raises(ValueError, match="holds published embeddings by lab/net, none by"):
             evaluate(opened, [other], ["knn"], setting=Setting(run=tmp_path / "three"))
+
+
+CARD = Card(name="lab/net", digest="", dim=5, frames=0, size=0, mean=(0, 0, 0), std=(1, 1, 1), saw=frozenset({"mine"}))
+
+
+def own_videos(*, ids: str = "folder/v{}.mp4", count: int = 12) -> Dataset[int]:
+    """Videos that somebody has under names of their own; nothing of them is read."""
+    examples = tuple(Example(id=ids.format(i), path="", truth=i % 2) for i in range(count))
+    fold = Fold(name="split", train=tuple(e.id for e in examples[:8]), test=tuple(e.id for e in examples[8:]))
+    return Dataset(name="mine", examples=examples, classes=("jump", "run"), folds=(fold,))
+
+
+def test_published_vectors_are_an_encoder_of_ones_own_videos(tmp_path: Path) -> None:
+    encoder = published.release(CARD, release(tmp_path / "r"))
+    dataset = own_videos(count=13)
+    setting = Setting(run=tmp_path / "run", store=tmp_path / "store")
+    (found,) = evaluate(dataset, [encoder], ["knn"], setting=setting)
+    assert (found.encoder, found.n, found.seen) == ("lab/net", 4, True)
+    assert list(found.missing) == ["folder/v12.mp4"]
+    assert "not among the 12 published" in found.missing["folder/v12.mp4"]
+    for sampler, end, shape in ((Uniform(), "v", (1, 5)), (MultiClip(2.0), "c", (3, 5))):
+        view = View(sampler)
+        fill(encoder, dataset, [view], root=tmp_path / "store", options=Options())
+        there = features(dataset, encoder.card, view, ids=["folder/v3.mp4"], root=tmp_path / "store")
+        expected = np.load(tmp_path / "r" / "val" / f"v3_{end}.npy").reshape(shape)
+        assert np.array_equal(there.values.numpy(), expected.astype(np.float16).astype(np.float32))
+
+
+def test_published_vectors_answer_only_what_they_can(tmp_path: Path) -> None:
+    encoder = published.release(CARD, release(tmp_path / "r"))
+    where = {"root": tmp_path / "store", "options": Options()}
+    with pytest.raises(ValueError, match="no published vectors of views:3x4"):
+        fill(encoder, own_videos(), [View(Views(3, 4))], **where)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="nothing published of 12 videos"):
+        fill(encoder, own_videos(ids="x{}"), [View(Uniform())], **where)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="would both be v0"):
+        twice = own_videos()
+        again = replace(twice.examples[0], id="other/v0.mp4")
+        fill(encoder, replace(twice, examples=(*twice.examples, again)), [View(Uniform())], **where)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="vectors of 5 numbers, lab/net has 7"):
+        published.release(replace(CARD, dim=7), tmp_path / "r")
+    with pytest.raises(ValueError, match="know only the videos below"):
+        encoder(None)
