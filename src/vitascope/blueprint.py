@@ -20,7 +20,7 @@ class Layout:
     Steps, in order: the first of `containers` that exists is opened ("" is the file itself); every tensor must begin
     with `prefix` or be known `surplus`; the prefix is cut; `renames` (regular expression, replacement) are applied one
     after the other; `convert` may do what names cannot say. Then separate queries, keys and values (`attn.q.weight` ..
-    or `attn.q_bias` and `attn.v_bias`) become one `attn.qkv`, and shapes that differ by axes of length one are reshaped.
+    or `attn.q_bias` and `attn.v_bias`) become one `attn.qkv`, and axes of length one are dropped or added.
     """
 
     name: str
@@ -35,6 +35,8 @@ class Layout:
     transposed: tuple[str, ...] = ()
     """Our names of matrices that the file keeps the other way round."""
     convert: Callable[[State], State] | None = None
+    refused: str = ""
+    """Why such a file is not what is wanted, and what would be: a layout only to say so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

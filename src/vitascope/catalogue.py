@@ -62,9 +62,7 @@ def unknown(kind: str, name: str) -> ValueError:
 
 def cards() -> dict[str, Card]:
     """The card of every published model, by name."""
-    return {
-        model.card.name: model.described() for family in families("encoders") for model in models(family).values()
-    }
+    return {model.card.name: model.described() for family in families("encoders") for model in models(family).values()}
 
 
 def builder(kind: str, name: str) -> Callable[..., Any]:

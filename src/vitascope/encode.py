@@ -146,7 +146,8 @@ def _poured(release: Release, dataset: Dataset[Any], views: Sequence[View], root
     for view in views:
         if not isinstance(view.sampler, (Uniform, MultiClip)) or view.reduce != "clip":
             raise ValueError(
-                f"{release.card.name}: no published vectors of {describe(view.sampler)}; they answer uniform and multiclip"
+                f"{release.card.name}: no published vectors of {describe(view.sampler)}; "
+                "they answer uniform and multiclip"
             )
     here = replace(dataset, examples=tuple(e for e in dataset.examples if e.id not in dataset.absent))
     lacking: dict[str, str] = {}

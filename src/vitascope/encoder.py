@@ -68,7 +68,7 @@ class NetworkEncoder(nn.Module):
 
     @torch.no_grad()
     def parts(self, clips: Float[Tensor, "n 3 t y x"]) -> dict[str, Tensor]:
-        """Everything the network says of clips, by the field's names: `tokens`, `pooled`, `cls`, `tokens_prenorm` ..."""
+        """Everything the network says of clips, by the field's names: `tokens`, `pooled`, `cls` ..."""
         parts: dict[str, Tensor] = self.network.parts(clips)  # type: ignore[operator]
         return parts
 

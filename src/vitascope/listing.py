@@ -85,7 +85,9 @@ def cases_table(rows: Sequence[Any]) -> Table:
     table = Table("", "case", "encoder", "largest difference", "coverage", box=None, header_style="bold")
     for row in rows:
         each = ", ".join(f"{name} {apart:.1e}" for name, apart in row.outputs.items())
-        table.add_row(MARKS[row.ok], escape(row.case), escape(row.encoder), escape(each), escape(row.why or row.coverage))
+        table.add_row(
+            MARKS[row.ok], escape(row.case), escape(row.encoder), escape(each), escape(row.why or row.coverage)
+        )
     return table
 
 

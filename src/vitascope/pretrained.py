@@ -223,6 +223,8 @@ def opened(layouts: Iterable[Layout], content: Any, name: str, where: str) -> tu
             inner = content.get(container) if container else content
             state = {k: v for k, v in inner.items() if isinstance(v, Tensor)} if isinstance(inner, Mapping) else {}
             if any(re.match(layout.mark, key) for key in state):
+                if layout.refused:
+                    raise ValueError(f"{where}: not a file of {name}: {layout.refused}")
                 return layout, state
     raise ValueError(f"{where}: not a file of {name}: {unopened(layouts, content)}")
 
@@ -230,7 +232,11 @@ def opened(layouts: Iterable[Layout], content: Any, name: str, where: str) -> tu
 def unopened(layouts: Iterable[Layout], content: Any) -> str:
     """Why no layout fits, as far as the names tell."""
     inner = {k: v for k, v in content.items() if isinstance(v, Mapping)}
-    asked = " or ".join(f"{layout.mark!r} in {', '.join(filter(None, layout.containers)) or 'it'}" for layout in layouts)
+    asked = " or ".join(
+        f"{layout.mark!r} in {', '.join(filter(None, layout.containers)) or 'it'}"
+        for layout in layouts
+        if not layout.refused
+    )
     return f"it holds {', '.join(list(inner or content)[:8])}; wanted {asked}"
 
 
@@ -243,7 +249,8 @@ def without_surplus(layout: Layout, state: State) -> tuple[State, dict[str, int]
         if known.match(key):
             left[re.sub(r"\.\d+(\..*)?$", "", ".".join(key.split(".")[:3]))] += 1
         else:
-            kept[key.removeprefix(layout.prefix) if key.startswith(layout.prefix) else key] = tensor
+            inside = key.startswith(layout.prefix)
+            kept[key.removeprefix(layout.prefix) if inside else f"{key} (outside {layout.prefix})"] = tensor
     return kept, dict(left)
 
 
@@ -253,7 +260,7 @@ def renamed(layout: Layout, state: State) -> State:
     for key, tensor in state.items():
         for pattern, replacement in layout.renames:
             key = re.sub(pattern, replacement, key)
-        named[key] = tensor
+        named[f"{key} (twice)" if key in named else key] = tensor
     if layout.convert:
         named = layout.convert(named)
     named = fused(named)

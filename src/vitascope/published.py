@@ -67,7 +67,7 @@ class Entry:
         return str(self.about["annotation"])
 
 
-@dataclass(frozen=True)
+@dataclass
 class Release:
     """Published vectors of videos that somebody has: an encoder that knows only these, and needs no weights."""
 
@@ -102,7 +102,9 @@ def pour(release: Release, dataset: Dataset[Any], store: Store, what: What) -> d
     Only what the store lacks is read.
     """
     store.create()
-    known, lacking, taken = store.status(), {}, {}
+    known = store.status()
+    lacking: dict[str, str] = {}
+    taken: dict[str, str] = {}
     for start in range(0, len(dataset.examples), BLOCK):
         block: list[Embedded] = []
         for example in dataset.examples[start : start + BLOCK]:
@@ -173,7 +175,9 @@ def _card(encoder: str, entries: Sequence[Entry]) -> Card:
     return Card(
         name=encoder,
         digest=digest([v.tobytes().hex() for v in sample]),
-        **({"saw": known.saw, "trained": known.trained, "licence": known.licence} if known else {}),
+        saw=known.saw if known else frozenset(),
+        trained=known.trained if known else "",
+        licence=known.licence if known else "",
         dim=len(sample[0]),
         frames=0,
         size=0,

@@ -68,7 +68,11 @@ class Key:
     def folder(self) -> Path:
         """A legible place below the store's root that no other key shares."""
         view = "".join(c if c.isalnum() or c in ".-" else "_" for c in describe(self.sampler))
-        return Path(_legible(self.dataset)) / _legible(self.card.name) / f"{view[:40]}-{self.reduce}-{digest(self.plain())}"
+        return (
+            Path(_legible(self.dataset))
+            / _legible(self.card.name)
+            / f"{view[:40]}-{self.reduce}-{digest(self.plain())}"
+        )
 
     def plain(self) -> dict[str, Any]:
         """Plain data that is equal where the vectors must be: what is merely known about the encoder is left out."""

@@ -13,8 +13,8 @@ from vitascope import exports, published
 from vitascope.encode import Options, fill
 from vitascope.evaluation import Setting, evaluate, features
 from vitascope.probe import View
-from vitascope.sampling import MultiClip, Uniform, Views
 from vitascope.published import import_twelvelabs, open_published
+from vitascope.sampling import MultiClip, Uniform, Views
 from vitascope.store import Store
 from vitascope.types import Card, Dataset, Example, Fold
 
@@ -227,10 +227,10 @@ def test_published_vectors_answer_only_what_they_can(tmp_path: Path) -> None:
         fill(encoder, own_videos(), [View(Views(3, 4))], **where)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="nothing published of 12 videos"):
         fill(encoder, own_videos(ids="x{}"), [View(Uniform())], **where)  # type: ignore[arg-type]
+    twice = own_videos()
+    twice = replace(twice, examples=(*twice.examples, replace(twice.examples[0], id="other/v0.mp4")))
     with pytest.raises(ValueError, match="would both be v0"):
-        twice = own_videos()
-        again = replace(twice.examples[0], id="other/v0.mp4")
-        fill(encoder, replace(twice, examples=(*twice.examples, again)), [View(Uniform())], **where)  # type: ignore[arg-type]
+        fill(encoder, twice, [View(Uniform())], **where)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="vectors of 5 numbers, lab/net has 7"):
         published.release(replace(CARD, dim=7), tmp_path / "r")
     with pytest.raises(ValueError, match="know only the videos below"):

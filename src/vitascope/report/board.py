@@ -129,7 +129,8 @@ def _row(key: tuple[str, str], index: int, places: Iterable[tuple[str, str]], fo
     name, card = key
     shared = sum(other == name for other, _ in places) > 1
     first = next(r for r in found if _identity(r) == key)
-    return Row(index, f"{name}@{card[:6]}" if shared else name, name, {**(first.settings.get("card") or {}), **(first.settings.get("model") or {})})
+    known = {**(first.settings.get("card") or {}), **(first.settings.get("model") or {})}
+    return Row(index, f"{name}@{card[:6]}" if shared else name, name, known)
 
 
 def differing(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[Setting]:
