@@ -14,15 +14,6 @@ Grid: TypeAlias = tuple[int, int, int]
 Positions: TypeAlias = Literal["sincos3d_d4", "sinusoid_flat", "stored", "rope3d"]
 Pool: TypeAlias = Literal["mean", "mean_then_norm", "mean_then_poolnorm", "attention"]
 
-POSITIONS = {
-    "sinusoid_1d_flat": "sinusoid_flat",
-    "sincos_3d": "sincos3d_d4",
-    "stored": "stored",
-    "rope3d": "rope3d",
-    "sinusoid_flat": "sinusoid_flat",
-    "sincos3d_d4": "sincos3d_d4",
-}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoShape:
@@ -91,7 +82,7 @@ class VideoShape:
 
     @property
     def params(self) -> int:
-        """Numbers in the weights, stored position tables included."""
+        """Numbers in the weights: stored position tables count, fixed ones that need no file do not."""
         t, h, w = self.grid
         d = self.dim
         embed = 3 * self.tubelet * self.patch**2 * d + d
@@ -102,24 +93,29 @@ class VideoShape:
         return embed + self.cls * d + table + self.depth * self.block.params + norms + pool + image
 
     def macs(self, frames: int, size: int) -> int:
-        """Multiply-adds of one clip."""
-        tokens = max(frames // self.tubelet, 1) * (size // self.patch) ** 2
-        embed = tokens * 3 * self.tubelet * self.patch**2 * self.dim
-        every = tokens + self.cls
-        pool = 2 * (every + 1) * self.dim * (self.dim + 1) + self.dim * self.pool_dim if self.pool == "attention" else 0
-        return embed + self.depth * self.block.macs(every) + pool
+        """Multiply-adds of one clip in convolutions, matrix products and attention; a picture is a clip of one frame.
+
+        Norms, activations, biases and the resampling of position tables are not counted, as papers do.
+        """
+        tubelet = 1 if frames == 1 and self.image == "embed" else self.tubelet
+        patches = max(frames // tubelet, 1) * (size // self.patch) ** 2
+        tokens, d = patches + self.cls, self.dim
+        embed = patches * 3 * tubelet * self.patch**2 * d
+        pool = (2 * tokens + 1) * d**2 + 2 * tokens * d + d * self.pool_dim if self.pool == "attention" else 0
+        return embed + self.depth * self.block.macs(tokens) + pool
 
     def told(self, given: Mapping[str, Any]) -> VideoShape:
-        """With the numbers of a published configuration: `frames` and `img` (pixels) give the grid, `mlp_ratio` the
-        hidden width where `mlp_hidden` does not."""
+        """With the numbers of a published configuration.
+
+        `frames` and `img` (pixels) give the grid, `mlp_ratio` the hidden width where `mlp_hidden` does not. `pos`,
+        which says in words where positions come from, changes nothing: the variant knows.
+        """
         new = dict(given)
         for theirs, ours in (("mlp_hidden", "mlp"), ("clip_dim", "pool_dim")):
             if theirs in new:
                 new[ours] = new.pop(theirs)
         if "mlp" not in new and "mlp_ratio" in new:
-            new["mlp"] = int(new.get("dim", self.dim) * new["mlp_ratio"])
-        if "pos" in new:
-            new["positions"] = start(new.pop("pos"), POSITIONS, "pos")
+            new["mlp"] = int(new.get("dim", self.dim) * new["mlp_ratio"] + 1e-6)  # 48 / 11 is not exact
         if "norm" in new:
             new["norm"] = start(new["norm"], {"rmsnorm": "rmsnorm", "layernorm": "layernorm"}, "norm")
         if new.get("pool") not in get_args(Pool):  # a sentence about pooling; which it is, the variant knows
@@ -133,4 +129,4 @@ class VideoShape:
             t = max(frames // tubelet, 1)
         if side := new.get("img"):
             h, w = (s // patch for s in ((side, side) if isinstance(side, int) else side))
-        return changed(self, {**new, "grid": (t, h, w)}, ("frames", "ckpt_frames", "img", "mlp_ratio"))
+        return changed(self, {**new, "grid": (t, h, w)}, ("frames", "ckpt_frames", "img", "mlp_ratio", "pos"))

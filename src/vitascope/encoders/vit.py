@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+from vitascope.architectures.video import VideoShape
 from vitascope.catalogue import unknown
 from vitascope.encoder import Encoder, NetworkEncoder, fingerprint
-from vitascope.architectures.video import VideoShape
 from vitascope.nn.vit import random_vit
 from vitascope.runtime import generator
 from vitascope.types import Card

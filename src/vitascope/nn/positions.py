@@ -54,10 +54,12 @@ def linear_bicubic(rows: Float[Tensor, "1 l d"], old: Grid, new: Grid) -> Float[
 
 
 def trilinear(rows: Float[Tensor, "1 l d"], old: Grid, new: Grid) -> Float[Tensor, "1 m d"]:
-    """A table at another grid, all axes in one go by factors of the sizes (V-JEPA)."""
-    factors = tuple(n / o for n, o in zip(new, old, strict=True))
+    """A table at another grid, all axes in one go (V-JEPA).
+
+    By sizes: factors, as the official code has them, round 11 * (15 / 11) down to 14.
+    """
     volume = rows.unflatten(1, old).permute(0, 4, 1, 2, 3)
-    return F.interpolate(volume, scale_factor=factors, mode="trilinear").flatten(2).transpose(1, 2)
+    return F.interpolate(volume, size=new, mode="trilinear").flatten(2).transpose(1, 2)
 
 
 RESAMPLE = {"linear_bicubic": linear_bicubic, "trilinear": trilinear}
