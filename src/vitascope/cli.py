@@ -67,7 +67,7 @@ def evaluate(
 
     For instance: vitascope evaluate ./videos -m vit/tiny-random -m pixels/thumbnail -t knn -t linear -o runs/mine
     """
-    from vitascope import evaluation, report
+    from vitascope import evaluation, listing, report
     from vitascope.store import cache
 
     if not tasks:
@@ -83,7 +83,8 @@ def evaluate(
             print(result.to_json())
         return
     console.print(report.terminal(found))
-    _missing(found)
+    for line in listing.gaps(found):
+        print(line)
     print(f"recorded in {output}; next: vitascope report {quote(str(output))}")
 
 
@@ -358,15 +359,6 @@ def _options(workers: int, batch: int, device: str, timeout: float = 60.0, *, qu
 
     where = str(pick(device))
     return Options(device=where, workers=workers, batch=batch, timeout=timeout, retry=retry, quiet=quiet)
-
-
-def _missing(found: list[Any]) -> None:
-    for result in {r.dataset: r for r in found}.values():
-        for word, said in (("missing", result.missing), ("damaged, used as far as it goes", result.notes)):
-            if said:
-                example, why = next(iter(said.items()))
-                more = f", and {len(said) - 1} more" if len(said) > 1 else ""
-                print(f"{result.dataset}, {word}: {example} ({why}){more}")
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from vitascope import catalogue
+from vitascope.results import Result
 from vitascope.types import Card, Clip, plain
 
 MARKS = {True: "[green]pass[/]", False: "[red]FAIL[/]", None: "[dim]info[/]"}
@@ -99,6 +100,16 @@ def plan_table(clips: Sequence[Clip], shown: Sequence[Sequence[int]]) -> Table:
         where = f"{crop.index + 1} of {crop.count}" if crop.box is None else " ".join(f"{b:.2f}" for b in crop.box)
         table.add_row(str(number), f"{clip.span[0]:.3f} to {clip.span[1]:.3f}", where, " ".join(map(str, indices)))
     return table
+
+
+def gaps(found: Sequence[Result]) -> Iterator[str]:
+    """For every dataset a line about what was missing from it, and one about what was damaged."""
+    for result in {r.dataset: r for r in found}.values():
+        for word, said in (("missing", result.missing), ("damaged, used as far as it goes", result.notes)):
+            if said:
+                example, why = next(iter(said.items()))
+                more = f", and {len(said) - 1} more" if len(said) > 1 else ""
+                yield f"{result.dataset}, {word}: {example} ({why}){more}"
 
 
 def as_json(value: Any) -> str:
