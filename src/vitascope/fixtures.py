@@ -135,22 +135,22 @@ def compared(folder: Path, label: str, case: Mapping[str, Any], file: str) -> Ro
     if not given or not known:
         raise ValueError(f"{io}: no {'outputs' if given else 'video or image'} among {', '.join(arrays)}")
     main = main_of(given, still=model.framewise and "image" in given and arrays["image"].ndim == 4)
-    answers = {name: answered(encoder, each) for name, each in given.items()}
+    asked = {name: asked_of(name, given, main) for name in known}
+    answers = {name: answered(encoder, given[name]) for name in {of for of, _ in asked.values()}}
     notes: list[str] = [encoder.loaded, remark]  # type: ignore[attr-defined]
     outputs: dict[str, float] = {}
     wrong = []
-    for name, array in known.items():
-        asked, base = asked_of(name, given, main)
+    for name, (of, base) in asked.items():
         if base in NOT_OURS:
             notes.append(f"{name} is {NOT_OURS[base]}")
             continue
-        apart, problem = judge(answers[asked], (base, name), array)
+        apart, problem = judge(answers[of], (base, name), known[name])
         outputs |= {name: apart} if math.isfinite(apart) else {}
         wrong += [f"{name} {problem}"] if problem else []
-    coverage = "; ".join(filter(None, notes))
-    return Row(
-        case=label, encoder=model.card.name, outputs=outputs, coverage=coverage, ok=not wrong, why="; ".join(wrong)
-    )
+    if not outputs and not wrong:
+        wrong = ["nothing to compare"]
+    coverage, why = "; ".join(filter(None, notes)), "; ".join(wrong)
+    return Row(case=label, encoder=model.card.name, outputs=outputs, coverage=coverage, ok=not wrong, why=why)
 
 
 def read(folder: Path, io: str, listed: Iterable[str]) -> dict[str, Array]:
@@ -253,15 +253,18 @@ def opened(folder: Path, case: Mapping[str, Any], file: str) -> tuple[Model, Enc
 
 
 def candidates(architecture: Mapping[str, Any], name: str) -> list[Model]:
-    """Every model of the family that a case is of, those first whose names share most words with it."""
+    """Every model of the family that a case is of, those first whose names share most words with it.
+
+    Of equals, those that share most with the model's name, and then those that say least else.
+    """
     word = str(architecture.get("model") or name)
     variant = str(architecture.get("variant") or "")
     families = families_of(variant if word in ANY else word)
     asked = words_of(f"{word} {variant}")
 
-    def unlike(model: Model) -> tuple[int, int]:
+    def unlike(model: Model) -> tuple[int, int, int]:
         own = words_of(model.card.name.partition("/")[2])
-        return -len(own & asked), len(own - asked)
+        return -len(own & asked), -len(own & words_of(word)), len(own - asked)
 
     return sorted((model for family in families for model in catalogue.models(family).values()), key=unlike)
 
@@ -283,7 +286,7 @@ def words_of(text: str) -> set[str]:
     """The words of a variant's name, sizes in full: `v2_l14_reg` is of v2, large, 14 and registers."""
     found = set()
     for word in re.findall(r"[a-z0-9]+", text.lower()):
-        size = re.fullmatch(r"(?:vit)?([sblhg])(\d\d)?", word)
+        size = re.fullmatch(r"(?:vit)?([sblhg])(\d{2,3})?", word)
         found |= {word, WORDS.get(word, word)} | ({WORDS[size[1]], size[2] or ""} if size else set())
     return found - {""}
 

@@ -156,7 +156,8 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "an array is absent": (without("pooled"), "umt.io.npz: lacks pooled, which the index lists"),
     "no input": (only("tokens"), "umt.io.npz: no video or image among tokens"),
     "no output": (only("video"), "umt.io.npz: no outputs among video"),
-    "an output that is not ours": (extra("tokenz", np.ones(3)), "tokenz is not given; did you mean 'tokens'?"),
+    "nothing that an encoder has": (only("video", "attn_pooled"), "nothing to compare"),
+    "an output that nobody gives": (extra("tokenz", np.ones(3)), "tokenz is not given; did you mean 'tokens'?"),
     "another shape": (extra("pooled", np.ones((1, 31))), "pooled is 1 x 32, not 1 x 31"),
     "not a number": (extra("pooled", np.full((1, 32), np.nan)), "pooled is inf standard deviations off"),
     "another grid": (extra("grid", np.array([4, 2, 3])), "grid is inf standard deviations off"),
@@ -242,6 +243,7 @@ def test_differences_are_in_standard_deviations_and_whole_numbers_are_equal() ->
 
 def test_words_of_a_case_find_the_variant() -> None:
     assert fixtures.words_of("v2_l14_reg") == {"v2", "l14", "large", "14", "reg", "registers"}
+    assert fixtures.words_of("vit_h384") == {"vit", "h384", "huge", "384"}
     assert fixtures.words_of("vit_b") == {"vit", "b", "base"}
     assert fixtures.candidates({"model": "umt", "variant": "s2_interp8_b"}, "")[0].card.name == "umt/base-s2"
     assert fixtures.candidates({"model": "umt", "variant": "ft_l"}, "")[0].card.name == "umt/large-ft"
