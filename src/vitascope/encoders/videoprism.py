@@ -156,7 +156,7 @@ PAGE = "https://github.com/google-deepmind/videoprism#released-models"
 
 def _source(size: str, tower: str) -> Source:
     if size not in FILES:
-        return Source(file="", page=PAGE)
+        return Source(file=f"videoprism_v1_{size}.npz", page=PAGE)
     file = f"flax_{tower}{FILES[size]}".replace("-", "_") + "_repeated.npz"
     return Source(file=file, repo=f"google/videoprism-{tower}{FILES[size]}", page=PAGE)
 

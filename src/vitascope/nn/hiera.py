@@ -185,12 +185,12 @@ class Hiera(nn.Module):
 
     def check(self, shape: torch.Size) -> None:
         """ValueError where units do not fill clips of `shape`."""
-        _, channels, t, y, x = shape
+        t, y, x = shape[2:]
         frames, side = self.shape.tubelet, self.shape.patch
-        if channels != CHANNELS or t % frames or y % side or x % side or 0 in shape[1:]:
+        if t % frames or y % side or x % side or 0 in shape:
             raise ValueError(
-                f"clips of {t} frames, {y} x {x} pixels and {channels} channels do not divide into "
-                f"{frames} x {side} x {side} blocks of {CHANNELS} channels; resize them or change the frame count"
+                f"clips of {t} frames and {y} x {x} pixels do not divide into blocks of {frames} x {side} x {side}; "
+                "resize them or change the frame count"
             )
 
     def positions(self, grid: Grid) -> Float[Tensor, "t h w d"]:

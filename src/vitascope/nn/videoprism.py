@@ -76,12 +76,12 @@ class VideoPrism(nn.Module):
 
     def over_space(self, clips: Float[Tensor, "n 3 t y x"]) -> tuple[Float[Tensor, "n t l d"], Grid]:
         """Places of every frame by themselves, and the grid; ValueError where patches do not fill the frames."""
-        n, channels, t, height, width = clips.shape
+        n, _, t, height, width = clips.shape
         side = self.shape.patch
-        if channels != 3 or height % side or width % side or 0 in clips.shape[1:]:
+        if height % side or width % side or 0 in clips.shape:
             raise ValueError(
-                f"clips of {t} frames, {height} x {width} pixels and {channels} channels do not divide into "
-                f"{side} x {side} patches of 3 channels; resize them"
+                f"clips of {t} frames and {height} x {width} pixels do not divide into patches of {side} x {side}; "
+                "resize them"
             )
         grid = (t, height // side, width // side)
         x = self.patch_embed(clips).unflatten(1, (t, -1)).flatten(0, 1)
