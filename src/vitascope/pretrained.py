@@ -21,7 +21,8 @@ from vitascope.types import Card, nearest
 
 SHOWN = 6
 """Tensors named in one message."""
-FUSED = re.compile(r"(.*\.)(?:q|k|v|q_bias|v_bias)(?:\.(?:weight|bias))?")
+JOINED = {"attn.qkv": ("attn.q", "attn.k", "attn.v"), "mlp.w12": ("mlp.w1", "mlp.w2")}
+"""What our networks keep as one matrix (and bias) and files may hold in parts."""
 
 
 SUMMARIES = {
@@ -188,6 +189,8 @@ def reshaped(model: Model, architecture: Mapping[str, Any]) -> tuple[Card, Archi
     if not architecture:
         return model.described(), model.shape
     shape = model.shape.told(architecture)
+    if shape == model.shape and "frames" not in architecture:  # a config.json that says what is known
+        return model.described(), shape
     frames, size = shape.input
     card = replace(model.card, frames=architecture.get("frames", model.card.frames if model.framewise else frames))
     changed = replace(model, shape=shape, card=replace(card, size=size))
@@ -268,15 +271,16 @@ def renamed(layout: Layout, state: State) -> State:
 
 
 def fused(state: State) -> State:
-    """`attn.q`, `attn.k`, `attn.v` (weight and bias), and `attn.q_bias` with `attn.v_bias`, as one `attn.qkv`."""
+    """`JOINED` parts, and `attn.q_bias` with `attn.v_bias`, as one tensor; parts that do not fit stay as they are."""
     out = dict(state)
     for key in state:
+        for whole, words in JOINED.items():
+            base, found, kind = key.rpartition(f"{words[0]}.")
+            parts = [f"{base}{word}.{kind}" for word in words]
+            if found and len({state[part].shape if part in state else None for part in parts}) == 1:
+                out[f"{base}{whole}.{kind}"] = torch.cat([out.pop(part) for part in parts])
         base, _, last = key.rpartition("attn.")
-        if last in ("q.weight", "q.bias"):
-            parts = [f"{base}attn.{part}.{last[2:]}" for part in "qkv"]
-            if all(part in state for part in parts):
-                out[f"{base}attn.qkv.{last[2:]}"] = torch.cat([out.pop(part) for part in parts])
-        elif last == "q_bias" and f"{base}attn.v_bias" in state:
+        if last == "q_bias" and f"{base}attn.v_bias" in state:
             q, v = out.pop(key), out.pop(f"{base}attn.v_bias")
             out[f"{base}attn.qkv.bias"] = torch.cat([q, torch.zeros_like(q), v])
     return out

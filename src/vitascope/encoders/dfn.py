@@ -1,0 +1,73 @@
+"""DFN-5B (Fang et al., ICLR 2024): CLIP ViT-H/14 on filtered pairs, applied frame by frame."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from vitascope.architectures.image import ImageShape, transformers
+from vitascope.architectures.names import OPENCLIP, OPENCLIP_TEXT, TRANSFORMERS, TRANSFORMERS_MARK, TRANSFORMERS_TEXT
+from vitascope.blueprint import Layout, Model, Source
+from vitascope.types import Card
+
+HUGE = ImageShape(
+    dim=1280,
+    depth=32,
+    heads=16,
+    mlp=5120,
+    patch=14,
+    table="bicubic_antialias",  # as OpenCLIP resamples it
+    patch_bias=False,
+    pre_norm=True,
+    eps=1e-5,
+    act="quick_gelu",
+    project=1024,
+)
+LAYOUTS = (
+    Layout(
+        name="OpenCLIP",
+        mark=r"visual\.(conv1|transformer|ln_)",
+        containers=("", "state_dict"),
+        prefix="visual.",
+        renames=OPENCLIP,
+        surplus=OPENCLIP_TEXT,
+        transposed=("proj.weight",),
+    ),
+    Layout(
+        name="transformers",
+        mark=TRANSFORMERS_MARK,
+        containers=("",),
+        renames=TRANSFORMERS,
+        surplus=TRANSFORMERS_TEXT,
+    ),
+)
+CARD = Card(
+    name="",
+    digest="",
+    dim=0,
+    frames=16,
+    size=224,
+    mean=(0.48145466, 0.4578275, 0.40821073),
+    std=(0.26862954, 0.26130258, 0.27577711),
+    pool="mean over the frames of the projected class token, not normalised (per frame, mean over time: TWLV-I)",
+    image="single",
+    trained="DFN-5B, images and text; the filter saw IN-1k, COCO and Flickr30k",
+    licence="Apple sample code licence",
+)
+
+
+def _model(variant: str, size: int, repo: str) -> Model:
+    return Model(
+        about=f"ViT-H/14 at {size} pixels, image by image",
+        card=replace(CARD, name=f"dfn/{variant}", size=size),
+        shape=replace(HUGE, side=size),
+        layouts=LAYOUTS,
+        source=Source(file="open_clip_pytorch_model.bin", repo=repo, page=f"https://huggingface.co/{repo}"),
+        framewise=True,
+        from_config=transformers,
+    )
+
+
+MODELS = {
+    "h14": _model("h14", 224, "apple/DFN5B-CLIP-ViT-H-14"),
+    "h14-378": _model("h14-378", 378, "apple/DFN5B-CLIP-ViT-H-14-378"),
+}

@@ -1,0 +1,87 @@
+"""DINOv2 (Oquab et al., TMLR 2024), and with registers (Darcet et al., ICLR 2024), applied frame by frame."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from vitascope.architectures.image import ImageShape, transformers
+from vitascope.blueprint import Layout, Model, Source
+from vitascope.types import Card
+
+BASE = ImageShape(
+    dim=768,
+    depth=12,
+    heads=12,
+    mlp=3072,
+    patch=14,
+    side=518,
+    table="bicubic_offset",
+    layer_scale=True,
+)
+SIZES = {
+    "small": replace(BASE, dim=384, heads=6, mlp=1536),
+    "base": BASE,
+    "large": replace(BASE, dim=1024, depth=24, heads=16, mlp=4096),
+    "giant": replace(BASE, dim=1536, depth=40, heads=24, mlp=4096, gated=True),
+}
+OFFICIAL = Layout(
+    name="official",
+    mark=r"(patch_embed|blocks|norm)\.",
+    containers=("",),
+    renames=((r"^patch_embed\.proj\.", "patch_embed."),),
+    surplus=(r"mask_token$",),
+)
+TRANSFORMERS = Layout(
+    name="transformers",
+    mark=r"(dinov2(_with_registers)?\.)?(embeddings|encoder\.layer)\.",
+    containers=("",),
+    renames=(
+        (r"^dinov2(_with_registers)?\.", ""),
+        (r"^embeddings\.patch_embeddings\.projection\.", "patch_embed."),
+        (r"^embeddings\.position_embeddings$", "pos_embed"),
+        (r"^embeddings\.", ""),
+        (r"^layernorm\.", "norm."),
+        (r"^encoder\.layer\.", "blocks."),
+        (r"\.attention\.attention\.(q|k|v)(uery|ey|alue)\.", r".attn.\1."),
+        (r"\.attention\.output\.dense\.", ".attn.proj."),
+        (r"\.layer_scale([12])\.lambda1$", r".ls\1.gamma"),
+        (r"\.mlp\.weights_in\.", ".mlp.w12."),
+        (r"\.mlp\.weights_out\.", ".mlp.w3."),
+    ),
+    surplus=(r"(dinov2(_with_registers)?\.)?embeddings\.mask_token$", r"classifier\."),
+)
+CARD = Card(
+    name="",
+    digest="",
+    dim=0,
+    frames=16,
+    size=224,
+    mean=(0.485, 0.456, 0.406),
+    std=(0.229, 0.224, 0.225),
+    pool="mean over the frames of the class token after the final norm (x_norm_clstoken of the official code)",
+    image="single",
+    saw=frozenset({"in1k"}),
+    trained="LVD-142M, images; IN-22k is in it",
+    licence="Apache-2.0",
+)
+
+
+def _model(size: str, end: str) -> Model:
+    name = f"dinov2_vit{size[0]}14"
+    shape = replace(SIZES[size], registers=4, table="bicubic_antialias") if end else SIZES[size]
+    return Model(
+        about=f"ViT-{size[0].upper()}/14{' with registers' if end else ''}, image by image",
+        card=replace(CARD, name=f"dinov2/{size}{end}"),
+        shape=shape,
+        layouts=(OFFICIAL, TRANSFORMERS),
+        source=Source(
+            file=(file := f"{name}_{'reg4_' if end else ''}pretrain.pth"),
+            url=f"https://dl.fbaipublicfiles.com/dinov2/{name}/{file}",
+            page="https://github.com/facebookresearch/dinov2",
+        ),
+        framewise=True,
+        from_config=transformers,
+    )
+
+
+MODELS = {f"{size}{end}": _model(size, end) for size in SIZES for end in ("", "-reg")}
