@@ -41,7 +41,14 @@ def encoders_table(about: Mapping[str, str], cards: Mapping[str, Card]) -> Table
     table = Table(box=None, header_style="bold", pad_edge=False)
     for head in ("name", "clip", "dim", "params", "GFLOPs", "licence", "pretrained on", "what it is"):
         right = head in ("clip", "dim", "params", "GFLOPs")
-        table.add_column(head, justify="right" if right else "left", no_wrap=head == "name" or right)
+        long = head == "pretrained on"  # all of it: --json
+        table.add_column(
+            head,
+            justify="right" if right else "left",
+            no_wrap=right or long or head == "name",
+            max_width=36 if long else None,
+            overflow="ellipsis" if long else "fold",
+        )
     for name, line in about.items():
         card = cards.get(name)
         table.add_row(escape(name), *map(escape, cells(card) if card else ("",) * 6), escape(line))
