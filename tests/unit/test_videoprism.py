@@ -122,8 +122,10 @@ def test_video_tower_of_the_model_with_text(tmp_path: Path) -> None:
     alone = small("videoprism/base", saved(tmp_path / "alone.npz", flax()))
     assert tower.card.digest == alone.card.digest
     assert "left out: params/text_encoder" in tower.loaded
-    with pytest.raises(ValueError, match=r"not a file of videoprism/base: .*patch_projection"):
+    with pytest.raises(ValueError, match=r"not a file of videoprism/base: .* load it as an lvt- variant"):
         small("videoprism/base", tmp_path / "lvt.npz")
+    with pytest.raises(ValueError, match=r"not a file of videoprism/lvt-base: .* load it without lvt-"):
+        small("videoprism/lvt-base", tmp_path / "alone.npz")
 
 
 @pytest.mark.parametrize(
@@ -209,6 +211,15 @@ def test_towers_of_other_transformers_models(tmp_path: Path, kind: str, name: st
     encoder = small(name, tmp_path / "whole.pth")
     assert "left out: " in encoder.loaded
     assert encoder.card.digest == small("videoprism/base", tmp_path / "tower.pth").card.digest
+
+
+def test_a_transformers_folder_says_its_own_numbers(tmp_path: Path) -> None:
+    model = reference("VideoPrismVisionModel")
+    model.save_pretrained(tmp_path)
+    encoder = load(f"videoprism/large={tmp_path}")
+    assert (encoder.card.dim, encoder.card.frames, encoder.card.size) == (24, 4, 18)
+    clips = drawn(4, 18)
+    assert apart(encoder(clips).clip, model(clips.transpose(1, 2)).last_hidden_state.mean(1)) < 2e-5
 
 
 def test_numbers_of_a_transformers_configuration() -> None:

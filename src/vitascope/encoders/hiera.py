@@ -30,6 +30,10 @@ LAYOUTS = {
         surplus=(r"head\.projection\.",),
     ),
 }
+WRONG = {
+    kind: replace(layout, refused=f"it is a {layout.name} file; load it as a -{kind} variant")
+    for kind, layout in LAYOUTS.items()
+}
 CARD = Card(
     name="",
     digest="",
@@ -63,7 +67,7 @@ def _model(size: str, kind: str) -> Model:
         about=f"Hiera-{size[0].upper()}{'+' if size == 'base-plus' else ''}, {ABOUT[kind]}",
         card=replace(CARD, name=f"hiera/{size}-{kind}", pool=POOLS[kind], trained=DATA[kind]),
         shape=replace(SHAPES[size], fusion=kind == "mae"),
-        layouts=(LAYOUTS[kind],),
+        layouts=(LAYOUTS[kind], WRONG["ft" if kind == "mae" else "mae"]),
         source=Source(file=file, url=FILES + file, page="https://github.com/facebookresearch/hiera#model-zoo"),
         from_config=numbers,
     )

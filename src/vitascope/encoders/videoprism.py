@@ -132,6 +132,10 @@ LAYOUTS = {
         ),
     ),
 }
+WRONG = {
+    "": replace(LAYOUTS["lvt-"][0], refused="it holds the model trained on with text; load it as an lvt- variant"),
+    "lvt-": replace(FLAX, refused="it holds the video encoder alone; load it without lvt-"),
+}
 CARD = Card(
     name="",
     digest="",
@@ -168,7 +172,7 @@ def _model(size: str, tower: str) -> Model:
         about=about,
         card=replace(CARD, name=f"videoprism/{tower}{size}", trained=DATA[tower]),
         shape=shape,
-        layouts=LAYOUTS[tower],
+        layouts=(*LAYOUTS[tower], WRONG[tower]),
         source=_source(size, tower),
         presets={"native": {"frames": shape.grid[0]}},
         from_config=numbers,
