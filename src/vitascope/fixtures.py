@@ -28,7 +28,7 @@ from vitascope.types import nearest
 
 LIMIT = 2e-5
 """Largest allowed difference, in standard deviations of the known output."""
-SAME = {"openclipvit": ("dfn", "clip"), "videomaev2": ("videomae",)}
+SAME = {"openclip": ("dfn", "clip"), "videomaev2": ("videomae",)}
 """Families of the models that fixtures call otherwise."""
 ANY = ("hf", "hf_image")
 """Words for a transformers model of whatever family; the case's variant says which."""
@@ -266,7 +266,7 @@ def candidates(architecture: Mapping[str, Any], name: str) -> list[Model]:
         own = words_of(model.card.name.partition("/")[2])
         return -len(own & asked), -len(own & words_of(word)), len(own - asked)
 
-    return sorted((model for family in families for model in catalogue.models(family).values()), key=unlike)
+    return [model for family in families for model in sorted(catalogue.models(family).values(), key=unlike)]
 
 
 def families_of(model: str) -> tuple[str, ...]:

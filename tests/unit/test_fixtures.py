@@ -142,7 +142,7 @@ def extra(name: str, array: np.ndarray[Any, Any]) -> Callable[[Path], object]:
 WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "unknown model": (
         lambda f: change(f, architecture={**ARCHITECTURE, "model": "umr"}),
-        "no encoder family for model 'umr'; did you mean 'umt'?",
+        "no encoder family for model 'umr'; did you mean 'umt'?; there are ",
     ),
     "unknown number": (lambda f: change(f, architecture={**ARCHITECTURE, "hedas": 2}), "did you mean 'heads'?"),
     "corrupt file": (lambda f: (f / "umt.pth").write_bytes(b"no weights"), "umt.pth"),
@@ -247,6 +247,9 @@ def test_words_of_a_case_find_the_variant() -> None:
     assert fixtures.words_of("vit_b") == {"vit", "b", "base"}
     assert fixtures.candidates({"model": "umt", "variant": "s2_interp8_b"}, "")[0].card.name == "umt/base-s2"
     assert fixtures.candidates({"model": "umt", "variant": "ft_l"}, "")[0].card.name == "umt/large-ft"
+    assert fixtures.candidates({"model": "openclip_vit", "variant": "hf"}, "")[0].card.name == "dfn/h14"
+    assert fixtures.candidates({"model": "hf_image", "variant": "clip_b16"}, "")[0].card.name == "clip/base"
+    assert fixtures.candidates({"model": "vjepa2_1", "variant": "vit_g"}, "")[0].card.name == "vjepa2/giant-2.1"
     assert fixtures.candidates({}, "umt-s1_b")[0].card.name == "umt/base-s1"
 
 
