@@ -16,8 +16,6 @@ SHAPES = {
     "large": VideoPrismShape(dim=1024, spatial=24, heads=16, mlp=4096, grid=(8, 16, 16)),
     "giant": VideoPrismShape(dim=1408, spatial=40, heads=16, mlp=6144, grid=(8, 16, 16)),
 }
-
-
 NORM = re.compile(r"norm\d?\.weight$")
 CONFIG = {
     "hidden_size": "model_dim",
@@ -147,12 +145,9 @@ CARD = Card(
     resize="square",
     pool="mean of the tokens after the final norm (no official pooling)",
     sampling="16 frames (large: 8) evenly over the whole video, one view",
+    trained="36 M videos with captions, 582 M clips with noisy text, images with text",
     licence="Apache-2.0",
 )
-DATA = {
-    "": "36 M videos with captions and 582 M clips with noisy text",
-    "lvt-": "36 M videos with captions and 582 M clips with noisy text; then with text encoder on the same and WebLI",
-}
 ABOUT = {"": "video encoder", "lvt-": "video tower of the model trained on with text, without its pooling head"}
 FILES = {"base": "base-f16r288", "large": "large-f8r288"}
 PAGE = "https://github.com/google-deepmind/videoprism#released-models"
@@ -170,7 +165,7 @@ def _model(size: str, tower: str) -> Model:
     about = f"ViT-{letter}, {ABOUT[tower]}{'' if size in FILES else '; its weights are not published'}"
     return Model(
         about=about,
-        card=replace(CARD, name=f"videoprism/{tower}{size}", trained=DATA[tower]),
+        card=replace(CARD, name=f"videoprism/{tower}{size}"),
         shape=shape,
         layouts=(*LAYOUTS[tower], WRONG[tower]),
         source=_source(size, tower),
