@@ -78,10 +78,11 @@ def load(name: str, path: str, architecture: Mapping[str, Any]) -> Encoder:
     model = configured(name)
     if not model.layouts:
         return released(model, path)
+    if path:
+        return build(model, path, architecture)
     from vitascope import hub
 
-    file = Path(path) if path else hub.fetch(model.source, name=model.card.name, licence=model.card.licence)
-    return build(model, file, architecture)
+    return build(model, hub.fetch(model.source, name=model.card.name, licence=model.card.licence), architecture)
 
 
 def released(model: Model, path: str) -> Encoder:
@@ -250,11 +251,17 @@ def without_surplus(layout: Layout, state: State) -> tuple[State, dict[str, int]
     left: Counter[str] = Counter()
     for key, tensor in state.items():
         if known.match(key):
-            left[re.sub(r"\.\d+(\..*)?$", "", ".".join(key.split(".")[:3]))] += 1
+            left[part(key)] += 1
         else:
             inside = key.startswith(layout.prefix)
             kept[key.removeprefix(layout.prefix) if inside else f"{key} (outside {layout.prefix})"] = tensor
     return kept, dict(left)
+
+
+def part(key: str) -> str:
+    """The part of a model that a tensor belongs to, for a summary: `decoder` of `decoder.blocks.0.norm1.weight`."""
+    words = re.sub(r"\.(weight|bias)$", "", key).split(".")
+    return ".".join(words[: 2 if words[0] in ("module", "trunk", "vision_encoder", "visual", "encoder") else 1])
 
 
 def renamed(layout: Layout, state: State) -> State:
