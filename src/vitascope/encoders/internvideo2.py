@@ -50,30 +50,26 @@ STAGE1 = Layout(
     renames=POOLING,
     surplus=(TRAINING,),
 )
-FINE = r"fc_norm\.weight$"
 STAGE2 = Layout(
     name="stage 2",
     mark=r"vision_encoder\.clip_projector\.norm1_q\.weight$",
     containers=("module", "model", ""),
     prefix="vision_encoder.",
     renames=POOLING,
-    surplus=(rf"vision_encoder\.(?:{TRAINING})", r"(?:text_encoder|vision_proj|text_proj|itm_head)\.", r"temp$"),
-)
-TUNED = replace(STAGE1, name="fine-tuned", mark=FINE, surplus=(TRAINING, r"fc_norm\.", r"head\."))
-LAYOUTS = {
-    "1b-s1": (
-        replace(TUNED, refused="it is fine-tuned (it has fc_norm); load it as internvideo2/1b-s1-ft"),
-        STAGE1,
+    surplus=(
+        rf"vision_encoder\.(?:{TRAINING})",
+        r"(?:text_encoder|vision_proj|text_proj|itm_head|audio_\w+)\.",
+        r"temp$",
     ),
-    "1b-s1-ft": (TUNED,),
-    "1b-s2": (STAGE2,),
-    "6b-s2": (STAGE2,),
-}
+)
+TUNED = replace(STAGE1, name="fine-tuned", mark=r"fc_norm\.weight$", surplus=(TRAINING, r"fc_norm\.", r"head\."))
+LAYOUTS = {"s1-ft": TUNED, "s1": STAGE1, "s2": STAGE2}
+"""The fine-tuned one first: such a file bears the mark of stage 1 too."""
 SOURCES = {
     "1b-s1": ("OpenGVLab/InternVideo2-Stage1-1B-224p-f8", "pretrain.pth"),
-    "1b-s1-ft": ("OpenGVLab/InternVideo2-Stage1-1B-224p-K400", ""),
+    "1b-s1-ft": ("OpenGVLab/InternVideo2-Stage1-1B-224p-K400", "1B_ft_k710_ft_k400_f8.pth"),
     "1b-s2": ("OpenGVLab/InternVideo2-Stage2_1B-224p-f4", "InternVideo2-stage2_1b-224p-f4.pt"),
-    "6b-s2": ("", ""),
+    "6b-s2": ("OpenGVLab/InternVideo2-Stage2_6B-224p-f4", "internvideo2-s2_6b-224p-f4_with_audio_encoder.pt"),
 }
 ABOUT = {
     "1b-s1": "ViT-1B/14, stage 1, video alone",
@@ -115,11 +111,16 @@ def _model(variant: str) -> Model:
             trained=DATA[variant.rpartition("-")[2]],
         ),
         shape=SHAPES[variant],
-        layouts=LAYOUTS[variant],
+        layouts=tuple(
+            layout
+            if kind == variant[3:]
+            else replace(layout, refused=f"it is a {layout.name} file; load it as a -{kind} variant")
+            for kind, layout in LAYOUTS.items()
+        ),
         source=Source(
             file=file,
             repo=repo,
-            page=f"https://huggingface.co/{repo or 'OpenGVLab'}",
+            page=f"https://huggingface.co/{repo}",
             gated=True,
         ),
         presets={"native": {"frames": 4 if stage == "s2" else 8}},

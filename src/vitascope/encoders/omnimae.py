@@ -22,9 +22,9 @@ PRETRAINED = Layout(
     containers=("", "model", "module"),
     prefix="trunk.",
     renames=((r"^patch_embed\.proj\.1\.", "patch_embed.proj."),),  # 0 repeats images, without weights
-    surplus=(r"trunk\.decoder\.", r"trunk\.mask_token$", r"head\."),
+    surplus=(r"trunk\.decoder\.", r"trunk\.mask_token$", r"heads?\."),
 )
-TUNED = replace(PRETRAINED, name="fine-tuned", mark=r"trunk\.patch_embed\.proj\.1\.weight$", surplus=(r"head\.",))
+TUNED = replace(PRETRAINED, name="fine-tuned", mark=r"trunk\.patch_embed\.proj\.1\.weight$", surplus=(r"heads?\.",))
 LAYOUTS = {
     "": (PRETRAINED, replace(TUNED, refused="it is fine-tuned (it has no decoder); load it as -in1k-ft or -ssv2-ft")),
     "ft": (replace(PRETRAINED, refused="it is of pre-training (it has a decoder); leave -ft out"), TUNED),

@@ -24,16 +24,19 @@ CARD = Card(
     mean=(0.485, 0.456, 0.406),
     std=(0.229, 0.224, 0.225),
     pool="mean of the tokens after the final norm",
-    licence="that of the training's owner",
+    sampling="as it was pretrained",
+    trained="your own pretraining",
+    licence="yours",
 )
 VECTORS = replace(
     CARD,
     frames=0,
     size=0,
-    pool="published vectors",
+    pool="as published",
+    sampling="as published",
     saw=frozenset({"k400", "k600", "k700"}),
     trained="K710, HowTo360K, WebVid10M, COCO, SBU, VG, CC3M, CC12M",
-    licence="",
+    licence="see the release",
 )
 
 
@@ -43,7 +46,7 @@ def _network(size: str) -> Model:
         card=replace(CARD, name=f"twlv/{size}"),
         shape=SHAPES[size],
         layouts=(OWN,),
-        source=Source(file="model.safetensors"),
+        source=Source(file="model.safetensors", page="your own pretraining"),
     )
 
 

@@ -49,7 +49,7 @@ CARD = Card(
     mean=(0.485, 0.456, 0.406),
     std=(0.229, 0.224, 0.225),
     sampling="8 frames over the whole video, 4 clips x 3 crops",
-    saw=frozenset({"k400"}),
+    saw=frozenset({"k400", "k600", "k700"}),
     licence="MIT",
 )
 POOLS = {
@@ -67,7 +67,12 @@ FILES = {
     "base-ft": "b16_ptk710_ftk710_ftk400_f8_res224.pth",
     "large-ft": "l16_ptk710_ftk710_ftk400_f8_res224.pth",
 }
+BUCKET = "https://pjlab-gvm-data.oss-cn-shanghai.aliyuncs.com/umt"
 LAYOUTS = {"s1": STAGE1, "s2": STAGE2, "ft": TUNED}
+WRONG = {
+    kind: replace(layout, refused=f"it is a {layout.name} file; load it as a -{kind} variant")
+    for kind, layout in LAYOUTS.items()
+}
 
 
 def _model(size: str, stage: str) -> Model:
@@ -80,11 +85,11 @@ def _model(size: str, stage: str) -> Model:
         about=f"ViT-{size[0].upper()}, {ABOUT[stage]}",
         card=replace(CARD, name=f"umt/{size}-{stage}", pool=POOLS[stage], trained=DATA[stage]),
         shape=shape,
-        layouts=(LAYOUTS[stage],),
+        layouts=(LAYOUTS[stage], *(wrong for other, wrong in WRONG.items() if other != stage)),
         source=Source(
             file=FILES[f"{size}-{stage}"],
-            repo="OpenGVLab/UMT",
-            page="https://github.com/OpenGVLab/unmasked_teacher/blob/main/multi_modality/MODEL_ZOO.md",
+            url=f"{BUCKET}/{'multi' if stage == 's2' else 'single'}_modality/{FILES[f'{size}-{stage}']}",
+            page="https://github.com/OpenGVLab/unmasked_teacher",
         ),
         presets={"native": {"frames": 4 if stage == "s2" else 8}},
     )

@@ -31,8 +31,6 @@ TRANSFORMERS = (
     (r"\.layernorm_after\.", ".norm2."),
     (r"\.intermediate\.dense\.", ".mlp.fc1."),
     (r"\.output\.dense\.", ".mlp.fc2."),
-    (r"^layernorm\.", "norm."),
-    (r"^fc_norm\.", "norm."),
 )
 PATCHES = r"embeddings\.patch_embeddings\.projection\.weight$"
 PRETRAINED = (
@@ -51,7 +49,7 @@ PRETRAINED = (
         name="transformers, pre-training",
         mark=rf"(?:videomae\.)?{PATCHES}",
         containers=("",),
-        renames=TRANSFORMERS,
+        renames=(*TRANSFORMERS, (r"^layernorm\.", "norm.")),
         surplus=(r"decoder\.", r"encoder_to_decoder\.", r"mask_token$"),
     ),
 )
@@ -60,12 +58,12 @@ TUNED = (
         name="transformers, fine-tuned",
         mark=rf"videomae\.{PATCHES}",
         containers=("",),
-        renames=TRANSFORMERS,
+        renames=(*TRANSFORMERS, (r"^fc_norm\.", "norm.")),
         surplus=(r"classifier\.",),
     ),
     Layout(
         name="fine-tuned",
-        mark=r"(?:model\.)?patch_embed\.proj\.weight$",
+        mark=r"(?:model\.)?fc_norm\.weight$",
         containers=("module", "model", ""),
         renames=((r"^model\.", ""), (r"^fc_norm\.", "norm.")),  # `model.`: files of the hub's own code
         surplus=(r"(?:model\.)?head\.",),
@@ -106,8 +104,8 @@ V2 = {
     "base-v2": "distill/vit_b_k710_dl_from_giant.pth",
     "huge-v2-pt": "vit_h_hybrid_pt_1200e.pth",
     "huge-v2-ft": "vit_h_hybrid_pt_1200e_k710_ft.pth",
-    "giant-v2-pt": "vit_g_hybrid_pt_1200e.pth",
-    "giant-v2-ft": "vit_g_hybrid_pt_1200e_k710_ft.pth",
+    "giant-v2-pt": "mae-g/vit_g_hybrid_pt_1200e.pth",
+    "giant-v2-ft": "mae-g/vit_g_hybrid_pt_1200e_k710_ft.pth",
 }
 """Files of OpenGVLab/VideoMAE2."""
 
