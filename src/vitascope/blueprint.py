@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vitascope.architectures import Architecture
+from vitascope.revisions import PINNED
 from vitascope.types import Card
 
 State = dict[str, Any]
@@ -46,14 +47,19 @@ class Source:
     file: str
     repo: str = ""
     """Hub id, owner/name."""
-    revision: str = ""
-    """Commit on the hub."""
+    commit: str = ""
+    """On the hub, where it is not in `revisions.PINNED`."""
     url: str = ""
     """Direct address of a file that is not on the hub."""
     page: str = ""
     """Where a person finds the file, or accepts its terms."""
     gated: bool = False
     """Whether the terms must be accepted at `page` first."""
+
+    @property
+    def revision(self) -> str:
+        """The commit on the hub; empty where none is known, and the newest is taken."""
+        return self.commit or PINNED.get(self.repo, "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ import vitascope
 SRC = Path(vitascope.__file__).parent
 FILES = sorted(SRC.rglob("*.py"))
 LAYERS = {
-    0: "types files results stats metrics report blueprint architectures",
+    0: "types files results stats metrics report blueprint architectures revisions",
     1: "catalogue checkpoint instants look pickles pixels progress runtime sampling split video workers nn",
     2: "datasets diagnosis encoder encoders hub motionlab pretrained published store",
     3: "check convert encode exports features fixtures probe probes",
