@@ -40,7 +40,7 @@ OURS = {
     "rope_theta": "rope_base",
 }
 """Our fields by the names that published configurations have for them."""
-ACTIVATIONS = {"gelu_pytorch_tanh": "gelu_tanh"}
+ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "quick_gelu": "quick_gelu"}
 HEADS = {"attn": "map", "tok": "cls", "avg": "mean", "none": "mean"}
 SETTLED = frozenset({"mlp_ratio", "use_abs_posemb", "use_rope2d", "ls_init_value", "pool_type", "frames"})
 """Words that are turned into others here, or say what the variant knows."""
@@ -144,9 +144,10 @@ class ImageShape:
         without that it grows with `dim`.
         """
         new = {OURS.get(key, key): value for key, value in given.items()}
-        for key, words in (("act", ACTIVATIONS), ("head", HEADS)):
-            word = new.get(key, new.get("pool_type") if key == "head" else None)
-            new |= {key: words.get(word, word)} if word else {}
+        if new.get("gated", self.gated):
+            new.pop("act", None)  # SwiGLU has its own, whatever is said of the other MLP
+        new |= {"act": meaning(new["act"], ACTIVATIONS, "act")} if "act" in new else {}
+        new |= {"head": meaning(new["pool_type"], HEADS, "pool_type")} if "pool_type" in new else {}
         new |= {"project": new["project"] or 0} if "project" in new else {}
         new |= {"layer_scale": new["ls_init_value"] is not None} if "ls_init_value" in new else {}
         new |= {"table": "none"} if new.get("use_abs_posemb") is False else {}
@@ -163,6 +164,13 @@ class ImageShape:
         ratio = new.get("mlp_ratio") or (4 if gated != self.gated else None)
         wide = dim * ratio * (2 / 3 if gated else 1) if ratio else self.mlp * dim / self.dim
         return int(int(wide + 1e-6) + 7) // 8 * 8 if gated else int(wide + 1e-6)  # 35 / 6 is not exact
+
+
+def meaning(word: Any, words: Mapping[str, str], what: str) -> str:
+    """What a published word is called here; ValueError for others."""
+    if word not in words:
+        raise ValueError(f"architecture: {what} {word!r} is none of {', '.join(words)}")
+    return words[word]
 
 
 def square(what: str, sides: Any) -> int:

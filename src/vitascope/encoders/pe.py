@@ -16,6 +16,7 @@ BASE = ImageShape(
     mlp=3072,
     table="bilinear",
     rope="counted",
+    rope_base=10000.0,
     patch_bias=False,
     pre_norm=True,
     eps=1e-5,

@@ -67,8 +67,7 @@ class ImageViT(nn.Module):
         """The periods of DINOv3's rotary positions, which some files hold and others leave to be computed."""
         if self.shape.rope != "centred":
             return {}
-        quarter = self.shape.dim // self.shape.heads // 4
-        return {"periods": self.shape.rope_base ** (torch.arange(quarter, dtype=torch.float32) / quarter)}
+        return {"periods": self._periods(torch.device("cpu"))}
 
     def forward(self, images: Float[Tensor, "n 3 y x"]) -> tuple[Float[Tensor, "n h w d"], Float[Tensor, "n c"]]:
         """Patch tokens after the final norm, and the vector."""
@@ -155,7 +154,11 @@ class ImageViT(nn.Module):
         before = int(self.shape.cls) + self.shape.registers
         if self.shape.rope == "centred":
             return centred(plane, cast(Tensor, self.periods).float(), before)
-        return counted(plane, self.shape.dim // self.shape.heads, before, self.patch_embed.weight.device)
+        return counted(plane, self._periods(self.patch_embed.weight.device), before)
+
+    def _periods(self, device: torch.device) -> Float[Tensor, "q"]:
+        quarter = self.shape.dim // self.shape.heads // 4
+        return self.shape.rope_base ** (torch.arange(quarter, device=device) / quarter)
 
     def _patches(self, x: Float[Tensor, "n l d"]) -> Float[Tensor, "n m d"]:
         return x[:, int(self.shape.cls) + self.shape.registers :]
@@ -181,11 +184,10 @@ def centred(plane: Plane, periods: Float[Tensor, "q"], before: int) -> Rope:
     return Rope(angle.cos(), angle.sin(), pairs=False)
 
 
-def counted(plane: Plane, width: int, before: int, device: torch.device) -> Rope:
+def counted(plane: Plane, periods: Float[Tensor, "q"], before: int) -> Rope:
     """Angles of column, then row, counted from 0, or from 1 where a class token has place 0; in pairs (PE)."""
-    frequency = 10000.0 ** -(torch.arange(width // 4, device=device) * 4 / width).repeat_interleave(2)
-    places = [torch.arange(n, device=device) + min(before, 1) for n in plane]
+    places = [torch.arange(n, device=periods.device) + min(before, 1) for n in plane]
     row, column = torch.meshgrid(*places, indexing="ij")
-    angle = torch.cat([place.reshape(-1, 1) * frequency for place in (column, row)], dim=1)
+    angle = torch.cat([place.reshape(-1, 1) / periods.repeat_interleave(2) for place in (column, row)], dim=1)
     angle = F.pad(angle, (0, 0, before, 0))
     return Rope(angle.cos(), angle.sin(), pairs=True)
