@@ -106,7 +106,7 @@ def encode_clips(encoder: Encoder, pixels: UInt8[Tensor, "n t y x 3"], *, device
 
     Raises ValueError where what comes back is not what the card promises.
     """
-    half = encoder.card.precision == "bfloat16" and device != "cpu"
+    half = encoder.card.precision == "bfloat16"
     with torch.inference_mode(), torch.autocast(torch.device(device).type, torch.bfloat16) if half else nullcontext():
         tokens: Tokens = call(encoder, to_tensor(pixels.to(device), encoder.card))
     wrong = misshapen(tokens, encoder.card, len(pixels))

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from vitascope import catalogue, pretrained
+from vitascope.encode import encode_clips
 from vitascope.encoder import NetworkEncoder, load
 from vitascope.encoders import umt
 from vitascope.nn.vit import VideoViT, random_vit
@@ -168,3 +169,11 @@ def test_every_card_says_what_it_is(name: str) -> None:
         assert model.source.file
         assert model.source.repo or model.source.url or model.source.page
         assert pretrained.configured(name).card == replace(model.card)
+
+
+def test_a_card_that_asks_for_bfloat16_gets_it(file: Path) -> None:
+    pixels = torch.randint(0, 255, (2, 4, 16, 16, 3), dtype=torch.uint8, generator=generator(5))
+    whole = encode_clips(small("umt/large-s2", file), pixels).clip.float()
+    half = encode_clips(small("umt/large-s2+precision:bfloat16", file), pixels).clip.float()
+    assert not torch.equal(whole, half)
+    assert float((whole - half).abs().max() / whole.std()) < 0.2
