@@ -49,6 +49,7 @@ CARD = Card(
     std=(0.26862954, 0.26130258, 0.27577711),
     pool="mean over the frames of the projected class token, not normalised (image_embeds of transformers)",
     image="single",
+    sampling="images; its authors sample no video",
     trained="WIT-400M, images and text",
     licence="MIT",
 )
@@ -60,7 +61,7 @@ def _model(variant: str, shape: ImageShape, repo: str) -> Model:
         card=replace(CARD, name=f"clip/{variant}", size=shape.side),
         shape=shape,
         layouts=LAYOUTS,
-        source=Source(file="model.safetensors", repo=repo, page=f"https://huggingface.co/{repo}"),
+        source=Source(file="pytorch_model.bin", repo=repo, page=f"https://huggingface.co/{repo}"),
         framewise=True,
         from_config=transformers,
     )

@@ -50,6 +50,7 @@ CARD = Card(
     std=(0.26862954, 0.26130258, 0.27577711),
     pool="mean over the frames of the projected class token, not normalised (per frame, mean over time: TWLV-I)",
     image="single",
+    sampling="images; its authors sample no video",
     trained="DFN-5B, images and text; the filter saw IN-1k, COCO and Flickr30k",
     licence="Apple sample code licence",
 )

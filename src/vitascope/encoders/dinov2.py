@@ -60,25 +60,30 @@ CARD = Card(
     std=(0.229, 0.224, 0.225),
     pool="mean over the frames of the class token after the final norm (x_norm_clstoken of the official code)",
     image="single",
+    sampling="images; its authors sample no video",
     saw=frozenset({"in1k"}),
     trained="LVD-142M, images; IN-22k is in it",
     licence="Apache-2.0",
 )
 
 
-def _model(size: str, end: str) -> Model:
+def _source(size: str, end: str) -> Source:
+    if not end:
+        return Source(file="model.safetensors", repo=f"facebook/dinov2-{size}")
     name = f"dinov2_vit{size[0]}14"
+    file = f"{name}_reg4_pretrain.pth"
+    page = "https://github.com/facebookresearch/dinov2"
+    return Source(file=file, url=f"https://dl.fbaipublicfiles.com/dinov2/{name}/{file}", page=page)
+
+
+def _model(size: str, end: str) -> Model:
     shape = replace(SIZES[size], registers=4, table="bicubic_antialias") if end else SIZES[size]
     return Model(
         about=f"ViT-{size[0].upper()}/14{' with registers' if end else ''}, image by image",
         card=replace(CARD, name=f"dinov2/{size}{end}"),
         shape=shape,
         layouts=(OFFICIAL, TRANSFORMERS),
-        source=Source(
-            file=(file := f"{name}_{'reg4_' if end else ''}pretrain.pth"),
-            url=f"https://dl.fbaipublicfiles.com/dinov2/{name}/{file}",
-            page="https://github.com/facebookresearch/dinov2",
-        ),
+        source=_source(size, end),
         framewise=True,
         from_config=transformers,
     )

@@ -100,6 +100,7 @@ CARD = Card(
     resize="square",
     pool="mean over the frames of the class token after the final norm (x_norm_clstoken of the official code)",
     image="single",
+    sampling="images; its authors sample no video",
     saw=frozenset({"in1k"}),
     trained="LVD-1689M, images; IN-1k is in it",
     licence="DINOv3 License",
@@ -109,12 +110,13 @@ CARD = Card(
 def _model(variant: str) -> Model:
     name, shape = SIZES[variant]
     repo = f"facebook/dinov3-{name}-pretrain-lvd1689m"
+    file = "model.safetensors.index.json" if variant == "7b" else "model.safetensors"  # in parts
     return Model(
         about=f"ViT-{variant}/16, image by image",
         card=replace(CARD, name=f"dinov3/{variant}"),
         shape=shape,
         layouts=(OFFICIAL, GATED, PLAIN),
-        source=Source(file="model.safetensors", repo=repo, page=f"https://huggingface.co/{repo}", gated=True),
+        source=Source(file=file, repo=repo, page=f"https://huggingface.co/{repo}", gated=True),
         framewise=True,
         from_config=transformers,
     )

@@ -34,6 +34,7 @@ CARD = Card(
     resize="square",
     pool="mean over the frames of the attention head's vector (pooler_output of transformers)",
     image="single",
+    sampling="images; its authors sample no video",
     trained="WebLI, images and text",
     licence="Apache-2.0",
 )
@@ -60,12 +61,13 @@ FILES = {
 def _model(variant: str) -> Model:
     size, patch, side = FILES[variant]
     repo = f"google/siglip2-{size}-patch{patch}-{side}"
+    file = "model.safetensors.index.json" if size == "giant-opt" else "model.safetensors"  # in parts
     return Model(
         about=f"{size} with patches of {patch} at {side} pixels, image by image",
         card=replace(CARD, name=f"siglip2/{variant}", size=side),
         shape=replace(SIZES[size], patch=patch, side=side),
         layouts=(LAYOUT,),
-        source=Source(file="model.safetensors", repo=repo, page=f"https://huggingface.co/{repo}"),
+        source=Source(file=file, repo=repo, page=f"https://huggingface.co/{repo}"),
         framewise=True,
         from_config=transformers,
     )
