@@ -19,7 +19,7 @@ from vitascope import pickles
 from vitascope.types import nearest
 
 FORMAT = "vitascope"
-"""What the metadata of a converted file says its `format` is."""
+"""Key of a converted file's metadata: its model and the numbers of its architecture, as JSON."""
 NAMES = (
     "model.safetensors",
     "model.safetensors.index.json",
@@ -186,11 +186,11 @@ def _safetensors(path: Path, header: int) -> Checkpoint:
             said: dict[str, str] = file.metadata() or {}
     except SafetensorError as error:
         raise ValueError(f"{path}: not all there, or damaged ({error}); {AGAIN}") from error
-    if said.get("format") != FORMAT:
+    if FORMAT not in said:
         return Checkpoint(content, files=(path,))
     try:
-        config = json.loads(said["architecture"])
-        return Checkpoint(content, dict(config), said["model"], (path,))
+        told = json.loads(said[FORMAT])
+        return Checkpoint(content, dict(told["architecture"]), str(told["model"]), (path,))
     except (KeyError, ValueError, TypeError) as error:
         raise ValueError(f"{path}: its metadata is not as `vitascope convert` writes it; convert it again") from error
 

@@ -293,11 +293,8 @@ def words_of(text: str) -> set[str]:
 
 def opens(model: Model, content: Any) -> bool:
     """Whether a file bears the mark of one of the model's layouts."""
-    try:
-        pretrained.opened(model.layouts, content, model.card.name, "")
-    except ValueError:
-        return False
-    return True
+    found = pretrained.found(model.layouts, content)
+    return found is not None and not found[0].refused
 
 
 def configured(model: Model, folder: Path, case: Mapping[str, Any]) -> dict[str, Any]:

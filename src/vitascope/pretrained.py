@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from vitascope import catalogue, checkpoint, published
 from vitascope.architectures import Architecture
 from vitascope.blueprint import Layout, Model, State
+from vitascope.checkpoint import Checkpoint
 from vitascope.encoder import Encoder, FrameWise, NetworkEncoder, fingerprint
 from vitascope.types import Card, nearest
 
@@ -25,6 +26,8 @@ JOINED = {"attn.qkv": ("attn.q", "attn.k", "attn.v"), "mlp.w12": ("mlp.w1", "mlp
 """What our networks keep as one matrix (and bias) and files may hold in parts."""
 
 
+NATIVE = Layout(name=checkpoint.FORMAT, mark="", containers=("",))
+"""Of converted files: our names as they are."""
 SUMMARIES = {
     "mean": "mean of the tokens (asked for; not the model's own)",
     "cls": "class token (asked for; not the model's own)",
@@ -60,6 +63,8 @@ class Fit:
 
     state: State
     layout: str
+    container: str
+    """Where in the file they were; empty for the file itself."""
     left_out: Mapping[str, int]
     """Known surplus: how many tensors by the first words of their names."""
     computed: tuple[str, ...]
@@ -175,14 +180,30 @@ def build(model: Model, path: str | Path, architecture: Mapping[str, Any] | None
     misshapen.
     """
     file = checkpoint.read(path)
-    config = model.from_config(file.config) if model.from_config and file.config else {}
-    card, shape = reshaped(model, {**config, **(architecture or {})})
-    network = empty(shape)
-    fit = fitted(model, network, file.content, card.name, str(path))
+    card, network, fit = loaded(model, file, {**stated(model, file), **(architecture or {})}, str(path))
     network.load_state_dict(fit.state, strict=True, assign=True)
-    card = replace(card, digest=fingerprint(fit.state))
     summarised = Summary(network, model.summary) if model.summary else network
     return NetworkEncoder(card, FrameWise(summarised) if model.framewise else summarised, loaded=fit.told())
+
+
+def stated(model: Model, file: Checkpoint) -> Mapping[str, Any]:
+    """The numbers of the shape that a file brings along: a converted one its own, a folder those of its config."""
+    if file.native or not file.config:
+        return file.config
+    return model.from_config(file.config) if model.from_config else {}
+
+
+def loaded(model: Model, file: Checkpoint, architecture: Mapping[str, Any], where: str) -> tuple[Card, Any, Fit]:
+    """The card with the digest of the weights, the network still without them, and the weights under its names."""
+    card, shape = reshaped(model, architecture)
+    name = model.card.name.partition("+")[0]
+    if file.native and file.native != name:
+        raise ValueError(f"{where}: converted as {file.native}, not {name}; say {file.native}={where}")
+    if file.native:
+        model = replace(model, layouts=(NATIVE,))
+    network = empty(shape)
+    fit = fitted(model, network, file.content, card.name, where)
+    return replace(card, digest=fingerprint(fit.state)), network, fit
 
 
 def reshaped(model: Model, architecture: Mapping[str, Any]) -> tuple[Card, Architecture]:
@@ -215,33 +236,36 @@ def fitted(model: Model, network: Any, content: Any, name: str, where: str) -> F
     tables: dict[str, Tensor] = network.tables() if hasattr(network, "tables") else {}
     computed = tuple(sorted(tables.keys() - state.keys()))
     state = {**{key: tables[key] for key in computed}, **state}
-    reject(wanted, state, f"{where}: not {name} ({layout.name} file)", cause(state, wanted))
+    if wrong := problems(wanted, state):
+        from vitascope import diagnosis
+
+        why = diagnosis.misfit(content, name, state, wanted)
+        raise ValueError(f"{where}: not {name} ({layout.name} file): {wrong}{why and f'; {why}'}")
     state = {key: tensor.reshape(wanted[key].shape).float().contiguous() for key, tensor in state.items()}
-    return Fit(state, layout.name, left_out, computed)
+    return Fit(state, layout.name, layout.containers[0], left_out, computed)
 
 
 def opened(layouts: Iterable[Layout], content: Any, name: str, where: str) -> tuple[Layout, State]:
-    """The first layout whose mark some tensor of its container bears, and the tensors there."""
+    """As `found`; ValueError where there is none, or one only to be refused."""
+    hit = found(layouts, content)
+    if hit is None:
+        from vitascope import diagnosis
+
+        raise ValueError(f"{where}: not a file of {name}: {diagnosis.unopened(content, layouts, name)}")
+    if hit[0].refused:
+        raise ValueError(f"{where}: not a file of {name}: {hit[0].refused}")
+    return hit
+
+
+def found(layouts: Iterable[Layout], content: Any) -> tuple[Layout, State] | None:
+    """The first layout whose mark some tensor in a container bears, that container alone, and the tensors there."""
     for layout in layouts:
         for container in layout.containers:
             inner = content.get(container) if container else content
             state = {k: v for k, v in inner.items() if isinstance(v, Tensor)} if isinstance(inner, Mapping) else {}
             if any(re.match(layout.mark, key) for key in state):
-                if layout.refused:
-                    raise ValueError(f"{where}: not a file of {name}: {layout.refused}")
-                return layout, state
-    raise ValueError(f"{where}: not a file of {name}: {unopened(layouts, content)}")
-
-
-def unopened(layouts: Iterable[Layout], content: Any) -> str:
-    """Why no layout fits, as far as the names tell."""
-    inner = {k: v for k, v in content.items() if isinstance(v, Mapping)}
-    asked = " or ".join(
-        f"{layout.mark!r} in {', '.join(filter(None, layout.containers)) or 'it'}"
-        for layout in layouts
-        if not layout.refused
-    )
-    return f"it holds {', '.join(list(inner or content)[:8])}; wanted {asked}"
+                return replace(layout, containers=(container,)), state
+    return None
 
 
 def without_surplus(layout: Layout, state: State) -> tuple[State, dict[str, int]]:
@@ -293,27 +317,22 @@ def fused(state: State) -> State:
     return out
 
 
-def reject(wanted: Mapping[str, Tensor], state: State, what: str, why: str) -> None:
-    """ValueError naming what is missing, surplus or misshapen in `state`; nothing where it fits."""
+def problems(wanted: Mapping[str, Tensor], state: State) -> str:
+    """The coverage, and what is missing, surplus or misshapen in `state`; empty where it fits."""
+    bad = misshapen(wanted, state)
     wrong = [f"missing {key}" for key in wanted if key not in state]
     wrong += [f"surplus {key}" for key in state if key not in wanted]
-    same = [key for key in wanted if key in state]
-    bad = [key for key in same if squeezed(state[key]) != squeezed(wanted[key])]
     wrong += [f"{key} is {list(state[key].shape)}, not {list(wanted[key].shape)}" for key in bad]
-    if wrong:
-        listed = "; ".join(wrong[:SHOWN]) + (f"; and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else "")
-        coverage = f"{len(same) - len(bad)} of {len(wanted)} tensors fit"
-        raise ValueError(f"{what}: {coverage}: {listed}{why and f'; {why}'}")
+    listed = "; ".join(wrong[:SHOWN]) + (f"; and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else "")
+    fit = len(wanted.keys() & state.keys()) - len(bad)
+    return f"{fit} of {len(wanted)} tensors fit: {listed}" if wrong else ""
+
+
+def misshapen(wanted: Mapping[str, Tensor], state: State) -> list[str]:
+    """Names of tensors of another shape than wanted, axes of length one apart."""
+    return [key for key in wanted if key in state and squeezed(state[key]) != squeezed(wanted[key])]
 
 
 def squeezed(tensor: Tensor) -> list[int]:
     """The shape without axes of length one."""
     return [n for n in tensor.shape if n != 1]
-
-
-def cause(state: State, wanted: Mapping[str, Tensor]) -> str:
-    """What most likely went wrong where names do not fit; empty where nothing suggests itself."""
-    for prefix in ("module.", "model.", "encoder.", "backbone."):
-        if any(key.startswith(prefix) for key in state) and not any(key.startswith(prefix) for key in wanted):
-            return f"the names carry a prefix {prefix!r}"
-    return ""

@@ -439,17 +439,16 @@ def test_a_folder_is_its_best_known_file(tmp_path: Path) -> None:
 
 
 def test_converted_files_say_so(tmp_path: Path) -> None:
-    said = {"format": "vitascope", "model": "umt/base-s1", "architecture": '{"depth": 2}'}
-    save_file(STATE, tmp_path / "model.safetensors", metadata=said)
+    path = tmp_path / "model.safetensors"
+    save_file(STATE, path, metadata={"vitascope": '{"model": "umt/base-s1", "architecture": {"depth": 2}}'})
     found = read(tmp_path)
     assert (found.native, found.config) == ("umt/base-s1", {"depth": 2})
-    for bad in ({"architecture": "{"}, {"architecture": "1"}):
-        save_file(STATE, tmp_path / "model.safetensors", metadata=said | bad)
-        with pytest.raises(ValueError, match="not as `vitascope convert` writes it"):
-            read(tmp_path)
-    save_file(STATE, tmp_path / "model.safetensors", metadata={"format": "vitascope"})
-    with pytest.raises(ValueError, match="convert it again"):
-        read(tmp_path)
+    same(found.content)
+    (tmp_path / "config.json").write_text('{"depth": 9}')
+    assert read(tmp_path).config == {"depth": 2}
+    for bad in ("{", "1", "{}", '{"model": "a/b", "architecture": 1}'):
+        save_file(STATE, path, metadata={"vitascope": bad})
+        refused(path, "not as `vitascope convert` writes it; convert it again")
 
 
 def test_tensors_reach_no_further_than_their_storage(tmp_path: Path) -> None:

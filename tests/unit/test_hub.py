@@ -20,7 +20,7 @@ from vitascope.blueprint import Source
 from vitascope.store import cache
 
 PAGE = "https://example.org/zoo"
-ON_HUB = Source(file="sub/l16.pth", repo="owner/zoo", revision="abc123", page=PAGE)
+ON_HUB = Source(file="sub/l16.pth", repo="owner/zoo", commit="abc123", page=PAGE)
 DATA = bytes(range(256)) * 20_000
 
 
@@ -101,7 +101,7 @@ def test_every_shard_of_an_index_comes_with_it(fake: Hub) -> None:
         "sub/one.safetensors": b"1",
         "sub/two.safetensors": b"2",
     }
-    source = Source(file="sub/model.safetensors.index.json", repo="owner/zoo", revision="abc123")
+    source = Source(file="sub/model.safetensors.index.json", repo="owner/zoo", commit="abc123")
     path = fetch(source)
     assert sorted(p.name for p in path.parent.iterdir())[1:] == ["one.safetensors", "two.safetensors"]
     (path.parent / "two.safetensors").unlink()
@@ -147,7 +147,7 @@ def test_what_the_hub_refuses_is_one_line_with_the_remedy(
 
 def test_a_gated_repository_that_does_not_show_itself_is_gated(fake: Hub) -> None:
     fake.error = answered(errors.RepositoryNotFoundError)
-    source = Source(file="pretrain.pth", repo="owner/zoo", revision="abc123", gated=True)
+    source = Source(file="pretrain.pth", repo="owner/zoo", commit="abc123", gated=True)
     refused(source, "is gated): accept its terms at https://huggingface.co/owner/zoo, then run `hf auth login`")
 
 
