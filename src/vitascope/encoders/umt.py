@@ -52,12 +52,19 @@ CARD = Card(
     saw=frozenset({"k400", "k600", "k700"}),
     licence="MIT",
 )
+SQUASHED = replace(
+    CARD, resize="square", image="single", sampling="4 frames, the middle of each quarter, squashed to 224 x 224"
+)
 POOLS = {
     "s1": "mean of the tokens after the final norm (no official pooling)",
     "s2": "pool_norm of the mean of the tokens (pooled_vision_embeds of the official code)",
     "ft": "fc_norm of the mean of the tokens (official fine-tuning code)",
 }
-DATA = {"s1": "K710", "s2": "K710, WebVid10M, CC3M, CC12M, COCO, VG, SBU", "ft": "K710, then labels"}
+DATA = {
+    "s1": "K710",
+    "s2": "K710, WebVid10M, CC3M, CC12M, COCO, VG, SBU",
+    "ft": "K710, then labels of K710 and K400",
+}
 ABOUT = {"s1": "stage 1, video alone", "s2": "stage 2, with text, 25M", "ft": "fine-tuned on Kinetics"}
 FILES = {
     "base-s1": "b16_ptk710_f8_res224.pth",
@@ -83,7 +90,9 @@ def _model(size: str, stage: str) -> Model:
         shape = replace(shape, pool="mean_then_norm")
     return Model(
         about=f"ViT-{size[0].upper()}, {ABOUT[stage]}",
-        card=replace(CARD, name=f"umt/{size}-{stage}", pool=POOLS[stage], trained=DATA[stage]),
+        card=replace(
+            SQUASHED if stage == "s2" else CARD, name=f"umt/{size}-{stage}", pool=POOLS[stage], trained=DATA[stage]
+        ),
         shape=shape,
         layouts=(LAYOUTS[stage], *(wrong for other, wrong in WRONG.items() if other != stage)),
         source=Source(

@@ -73,6 +73,9 @@ NEWEST = Layout(
 NEWEST_CONTEXT = replace(
     NEWEST, containers=("encoder",), refused="no ema_encoder or target_encoder there, only the context encoder"
 )
+OLDER = replace(
+    TARGET, containers=("target_encoder", "encoder"), refused="it is of V-JEPA 2, not of 2.1 (it has no norms_block)"
+)
 CARD = Card(
     name="",
     digest="",
@@ -85,7 +88,6 @@ CARD = Card(
     sampling="L 16 frames, stride 4; K400 8 clips x 3 crops, SSv2 2 clips x 3 crops; g-384 64 frames, stride 2",
     saw=frozenset({"k400", "k600", "k700", "ssv2", "in1k"}),
     trained="VideoMix22M: SSv2, K710, HowTo100M, YT-Temporal-1B, ImageNet",
-    licence="MIT",
 )
 
 
@@ -110,9 +112,15 @@ def _model(variant: str, *, context: bool = False) -> Model:
     version = "2.1, averaged" if variant in SHAPES_2_1 else "2, context" if context else "2, target"
     return Model(
         about=f"V-JEPA {version} encoder, ViT-{letter}/16 at {side}",
-        card=replace(CARD, name=name, size=side, image="single" if shape.image == "embed" else "repeat"),
+        card=replace(
+            CARD,
+            name=name,
+            size=side,
+            image="single" if shape.image == "embed" else "repeat",
+            licence="Apache-2.0" if variant in ("giant", "giant-384") else "MIT",
+        ),
         shape=shape,
-        layouts=(NEWEST, NEWEST_CONTEXT) if variant in SHAPES_2_1 else layouts,
+        layouts=(NEWEST, NEWEST_CONTEXT, OLDER) if variant in SHAPES_2_1 else layouts,
         source=source,
         presets={"native": {"frames": 64}},
         from_config=None if variant in SHAPES_2_1 else _config,
