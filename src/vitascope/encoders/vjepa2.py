@@ -66,12 +66,13 @@ ONLY_CONTEXT = replace(
 NEWEST = Layout(
     name="pre-training, averaged encoder",
     mark=rf"{WRAPPED}norms_block\.3\.weight$",
-    containers=("ema_encoder", "target_encoder"),
+    containers=("target_encoder",),
     renames=((rf"^{WRAPPED}", ""), (r"^norms_block\.3\.", "norm.")),
     surplus=(rf"{WRAPPED}norms_block\.[0-2]\.", rf"{WRAPPED}pos_embed$"),  # norms of inner layers, for training only
 )
+DISTILLED = replace(NEWEST, containers=("ema_encoder",))
 NEWEST_CONTEXT = replace(
-    NEWEST, containers=("encoder",), refused="no ema_encoder or target_encoder there, only the context encoder"
+    NEWEST, containers=("encoder",), refused="its averaged encoder is not there; 'encoder' is the context encoder"
 )
 OLDER = replace(
     TARGET, containers=("target_encoder", "encoder"), refused="it is of V-JEPA 2, not of 2.1 (it has no norms_block)"
@@ -102,7 +103,9 @@ def _model(variant: str, *, context: bool = False) -> Model:
     shape = {**SHAPES, **SHAPES_2_1}[variant]
     name = f"vjepa2/{variant}{'-context' if context else ''}"
     size, side = variant.partition("-")[0], shape.input[1]
-    layouts = (CONTEXT, TRANSFORMERS) if context else (TARGET, TRANSFORMERS, ONLY_CONTEXT)
+    layouts: tuple[Layout, ...] = (CONTEXT, TRANSFORMERS) if context else (TARGET, TRANSFORMERS, ONLY_CONTEXT)
+    if variant in SHAPES_2_1:
+        layouts = (DISTILLED if size in ("base", "large") else NEWEST, NEWEST_CONTEXT, OLDER)
     url = f"https://dl.fbaipublicfiles.com/vjepa2/{FILES[variant]}.pt"
     source = Source(file=f"{FILES[variant]}.pt", url=url, page="https://github.com/facebookresearch/vjepa2")
     if context:
@@ -120,7 +123,7 @@ def _model(variant: str, *, context: bool = False) -> Model:
             licence="Apache-2.0" if variant in ("giant", "giant-384") else "MIT",
         ),
         shape=shape,
-        layouts=(NEWEST, NEWEST_CONTEXT, OLDER) if variant in SHAPES_2_1 else layouts,
+        layouts=layouts,
         source=source,
         presets={"native": {"frames": 64}},
         from_config=None if variant in SHAPES_2_1 else _config,
