@@ -12,7 +12,8 @@ from vitascope import catalogue
 
 VIDEO = ("umt/base-s2", "umt/large-s2", "vjepa/large", "vjepa/huge", "internvideo2/1b-s2")
 OWN = ("twlv/base-published", "twlv/large-published")
-OTHERS = ("videomae/large-pt", "mvd/large-pt", "hiera/large-mae", "omnimae/large", "videoprism/base", "videoprism/large")
+MASKED = ("videomae/large-pt", "mvd/large-pt", "hiera/large-mae", "omnimae/large")
+OTHERS = (*MASKED, "videoprism/base", "videoprism/large")
 SEEN = {
     "k400": {*VIDEO, *OWN, "videomae/large-pt", "mvd/large-pt", "hiera/large-mae"},
     "ssv2": {"vjepa/large", "vjepa/huge", "internvideo2/1b-s2", "omnimae/large"},

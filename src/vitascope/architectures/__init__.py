@@ -8,12 +8,8 @@ from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from vitascope.types import nearest
 
-DESCRIPTIVE = frozenset(
-    (
-        "model variant size seed torch transformers jax hf_dir name note mode pool ckpt_key scan "
-        "architectures model_type dtype torch_dtype transformers_version"
-    ).split()  # noqa: SIM905
-)
+WORDS = "model variant size seed torch transformers jax hf_dir name note mode pool ckpt_key scan architectures model_type"
+DESCRIPTIVE = frozenset(WORDS.split()) | {"dtype", "torch_dtype", "transformers_version"}
 """What a description of a small model may say beside its numbers, and does not change the network."""
 
 
