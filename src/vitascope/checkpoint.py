@@ -73,6 +73,8 @@ def read(path: str | Path) -> Checkpoint:
         raise ValueError(f"{path}: no such file or folder{nearest(path.name, near)}") from error
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except ValueError as error:  # names in damaged or hostile files may hold anything
+        raise ValueError(pickles.printable(str(error))) from error.__cause__
 
 
 def _folder(path: Path) -> Checkpoint:
@@ -139,7 +141,7 @@ def _archive(path: Path) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(path) as file:
             names = file.namelist()
-    except zipfile.BadZipFile as error:
+    except Exception as error:  # damaged lists of files fail in several ways
         raise ValueError(f"{path}: not all there, or damaged ({error}); {AGAIN}") from error
     inner = {name.rpartition("/")[2] for name in names}
     if "constants.pkl" in inner:
@@ -148,7 +150,7 @@ def _archive(path: Path) -> dict[str, Any]:
     if "data.pkl" in inner:
         return _torch(path, archive=True)
     if names and all(name.endswith(".npy") for name in names):
-        return dict(_arrays(path))
+        return {pickles.printable(name): tensor for name, tensor in _arrays(path)}
     raise ValueError(f"{path}: a zip file without weights ({', '.join(names[:3])}); unpack it and name the file inside")
 
 
@@ -182,7 +184,7 @@ def _safetensors(path: Path, header: int) -> Checkpoint:
         raise ValueError(f"{path}: not all there: its list of tensors is cut off; {AGAIN}")
     try:
         with safe_open(path, framework="pt") as file:
-            content = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+            content = {pickles.printable(name): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
             said: dict[str, str] = file.metadata() or {}
     except SafetensorError as error:
         raise ValueError(f"{path}: not all there, or damaged ({error}); {AGAIN}") from error

@@ -39,7 +39,7 @@ def unopened(content: Mapping[str, Any], layouts: Iterable[Layout], name: str) -
     """Why nothing in a file bears the mark of one of `layouts`, those of the model called `name`."""
     layouts = [layout for layout in layouts if not layout.refused]
     held = dict(containers(content))
-    found = part(held) or wrapped(held, layouts) or other(content, name)
+    found = part(held) or other(content, name) or wrapped(held, layouts)
     if found:
         return found
     asked = [f"{layout.mark!r} in {', '.join(filter(None, layout.containers)) or 'it'}" for layout in layouts]
@@ -156,5 +156,5 @@ def kinds(state: Iterable[str]) -> set[str]:
 def size(state: Mapping[str, Tensor]) -> tuple[int, int]:
     """Width, the commonest length of a vector, and the number of blocks; 0 where there are none."""
     lengths = Counter(len(tensor) for tensor in state.values() if tensor.ndim == 1)
-    blocks = [int(found[1]) for key in state if (found := re.search(r"(?:blocks|layers?)\.(\d+)\.", key))]
+    blocks = [int(found[1]) for key in state if (found := re.search(r"\.(\d+)\.", key))]
     return lengths.most_common(1)[0][0] if lengths else 0, max(blocks, default=-1) + 1

@@ -89,8 +89,14 @@ def plain(content: Any, check: Callable[[str, Tensor], Tensor]) -> dict[str, Any
         value = todo.pop()
         # an attribute set by the pickle may hide the method of the same name
         pairs = dict.items(value) if isinstance(value, dict) else enumerate(value)
-        made[id(value)] |= {str(key): of(str(key), inner) for key, inner in pairs if isinstance(key, (str, int))}
+        named = ((printable(str(key)), inner) for key, inner in pairs if isinstance(key, (str, int)))
+        made[id(value)] |= {name: of(name, inner) for name, inner in named}
     return whole
+
+
+def printable(text: str) -> str:
+    """Text from a file without line ends and what else could garble a message or a terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def refusal(path: Path, error: Exception, again: str) -> str:
@@ -120,14 +126,17 @@ def _foreign(path: Path) -> list[str]:
 
 
 def _pickles(path: Path) -> Iterator[bytes]:
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as file:
-            for info in file.infolist():
-                if info.filename.endswith(".pkl") and info.file_size <= SCANNED:
-                    yield file.read(info)
+    if not zipfile.is_zipfile(path):
+        with open(path, "rb") as file:
+            yield file.read(SCANNED)
         return
-    with open(path, "rb") as file:
-        yield file.read(SCANNED)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for info in archive.infolist():
+                if info.filename.endswith(".pkl") and info.file_size <= SCANNED:
+                    yield archive.read(info)
+    except Exception:  # zip files and their packings fail with errors of their own, which torch has told already
+        return
 
 
 def _globals(data: bytes) -> Iterator[str]:

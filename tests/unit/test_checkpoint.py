@@ -451,6 +451,15 @@ def test_converted_files_say_so(tmp_path: Path) -> None:
         refused(path, "not as `vitascope convert` writes it; convert it again")
 
 
+def test_names_cannot_garble_a_message(tmp_path: Path) -> None:
+    torch.save({"a\nb\x1b[31m": torch.ones(1).to_sparse()}, tmp_path / "a.pth")
+    refused(tmp_path / "a.pth", "tensor a?b?[31m is sparse")
+    save_file({"a\nb": torch.ones(1)}, tmp_path / "b.safetensors")
+    assert list(read(tmp_path / "b.safetensors").content) == ["a?b"]
+    np.savez(tmp_path / "c.npz", **{"a\nb": np.array([None])})
+    refused(tmp_path / "c.npz", "array a?b holds pickled")
+
+
 def test_tensors_reach_no_further_than_their_storage(tmp_path: Path) -> None:
     """A file that claims a larger tensor than it holds is damaged, not a view of other memory."""
     buffer = io.BytesIO()
@@ -462,3 +471,33 @@ def test_tensors_reach_no_further_than_their_storage(tmp_path: Path) -> None:
                 data = data.replace(b"K\x04\x85", b"K\x7f\x85")
             new.writestr(info.filename, data)
     refused(tmp_path / "w.pth", "not all there, or damaged")
+
+
+@pytest.mark.parametrize("kind", [*WRITERS, "npz"])
+def test_damage_is_a_line_whatever_it_hits(tmp_path: Path, kind: str) -> None:
+    state = {f"blocks.{i}": torch.randn(4, 5) for i in range(3)}
+    path, other = tmp_path / "w.npz", tmp_path / "damaged"
+    if kind == "npz":
+        np.savez(path, **{name: tensor.numpy() for name, tensor in state.items()})
+    elif kind == "safetensors":
+        save_file(state, path)
+    else:
+        args = argparse.Namespace(lr=1, best=np.float64(3))
+        torch.save({"model": state, "args": args}, path, _use_new_zipfile_serialization=kind == "zip")
+    whole, rng = path.read_bytes(), np.random.default_rng(0)
+    fine = 0
+    for _ in range(200):
+        data = bytearray(whole)
+        for place in rng.integers(0, len(data) - 100, 3):
+            if rng.random() < 0.7:
+                data[place] = rng.integers(0, 256)
+            else:
+                del data[place : place + 30]
+        other.write_bytes(data)
+        try:
+            read(other)
+            fine += 1
+        except ValueError as error:
+            assert str(error).startswith(f"{other}: ")
+            assert str(error).isprintable()
+    assert fine < 150
