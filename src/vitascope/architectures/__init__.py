@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from vitascope.types import nearest
 
-WORDS = "model variant size seed torch transformers jax hf_dir name note mode pool ckpt_key scan architectures model_type"
-DESCRIPTIVE = frozenset(WORDS.split()) | {"dtype", "torch_dtype", "transformers_version"}
+TOOLS = {"torch", "transformers", "jax", "hf_dir"}
+DESCRIPTIVE = TOOLS | {"model", "variant", "size", "seed", "name", "note", "mode", "pool", "ckpt_key", "scan"}
 """What a description of a small model may say beside its numbers, and does not change the network."""
 
 
