@@ -15,9 +15,9 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor
 
-from vitascope import checkpoint, pretrained
+from vitascope import checkpoint, pretrained, settings
 from vitascope.checkpoint import Checkpoint
-from vitascope.pretrained import Fit
+from vitascope.fitting import Fit
 from vitascope.types import Card, plain
 
 WEIGHTS = "model.safetensors"
@@ -31,7 +31,7 @@ def convert(file: str | Path, model: str, output: str | Path, *, architecture: M
     `architecture` come along. Returns the coverage in a line. ValueError for a file that does not fit, and for a folder
     that holds anything but these very weights.
     """
-    published, folder = pretrained.configured(model), Path(output)
+    published, folder = settings.configured(model), Path(output)
     if not published.layouts:
         raise ValueError(f"{model} has no weights to convert; it is the vectors that were published")
     source = checkpoint.read(file)
@@ -87,7 +87,7 @@ def written(folder: Path, card: Card) -> bool:
     try:
         told = json.loads((folder / CARD).read_text(encoding="utf-8"))
         again = checkpoint.read(folder / WEIGHTS)
-        model = pretrained.configured(card.name)
+        model = settings.configured(card.name)
         return told["card"] == plain(card) and pretrained.loaded(model, again, again.config, "")[0] == card
     except (OSError, ValueError, KeyError, TypeError):
         return False

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from vitascope import catalogue, pretrained
+from vitascope import catalogue, fitting
 from vitascope.blueprint import Layout, Model, State
 
 PREFIXES = {
@@ -132,20 +132,20 @@ def weightless(content: Mapping[str, Any], deep: int = DEEP) -> dict[str, Any]:
 
 def compared(model: Model, light: Mapping[str, Any]) -> tuple[bool, bool]:
     """Whether a file has the names of `model` (of whatever depth), and whether its shapes too."""
-    found = pretrained.found(model.layouts, light)
+    found = fitting.found(model.layouts, light)
     if found is None or found[0].refused:
         return False, False
     layout, state = found
     try:
-        state = pretrained.renamed(layout, pretrained.without_surplus(layout, state)[0])
+        state, _ = fitting.renamed(layout, fitting.without_surplus(layout, state)[0])
     except Exception:  # a conversion was made for files of its own kind
         return False, False
-    network = pretrained.empty(model.shape)
+    network = fitting.empty(model.shape)
     wanted: dict[str, Tensor] = network.state_dict()
     if wanted.keys() - state.keys() and hasattr(network, "tables"):
         state = {**network.tables(), **state}
     same = state.keys() == wanted.keys()
-    return kinds(state) == kinds(wanted), same and not pretrained.misshapen(wanted, state)
+    return kinds(state) == kinds(wanted), same and not fitting.misshapen(wanted, state)
 
 
 def kinds(state: Iterable[str]) -> set[str]:

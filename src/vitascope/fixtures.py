@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vitascope import catalogue, checkpoint, pretrained
+from vitascope import catalogue, checkpoint, fitting
 from vitascope.blueprint import Model
 from vitascope.encoder import Encoder, load
 from vitascope.types import nearest
@@ -293,7 +293,7 @@ def words_of(text: str) -> set[str]:
 
 def opens(model: Model, content: Any) -> bool:
     """Whether a file bears the mark of one of the model's layouts."""
-    found = pretrained.found(model.layouts, content)
+    found = fitting.found(model.layouts, content)
     return found is not None and not found[0].refused
 
 

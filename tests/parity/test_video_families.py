@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from vitascope import catalogue, pretrained
+from vitascope import catalogue, fitting, pretrained
 from vitascope.architectures.video import VideoShape
 from vitascope.encoder import NetworkEncoder
 from vitascope.encoders import internvideo2, omnimae, twlv, umt, videomae, vjepa, vjepa2
@@ -104,12 +104,12 @@ def encoders_part(name: str) -> tuple[Any, dict[str, Tensor], dict[str, str]]:
     """A file's content, the dictionary in it that is read, and the names there that the encoder needs, with ours."""
     family, _, variant = CASES[name].partition("/")
     model, whole = catalogue.models(family)[variant], content(name)
-    layout, _ = pretrained.opened(model.layouts, whole, name, name)
+    layout, _ = fitting.opened(model.layouts, whole, name, name)
     inside = [whole.get(container) if container else whole for container in layout.containers]
     part = next(inner for inner in inside if inner and any("patch_embed" in key for key in inner))
-    kept, _ = pretrained.without_surplus(layout, part)
+    kept, _ = fitting.without_surplus(layout, part)
     needed = [key for key in part if key.removeprefix(layout.prefix) in kept]
-    ours = {key: next(iter(pretrained.renamed(layout, {key.removeprefix(layout.prefix): part[key]}))) for key in needed}
+    ours = {key: next(iter(fitting.renamed(layout, {key.removeprefix(layout.prefix): part[key]})[0])) for key in needed}
     fused = {key: re.sub(r"attn\.[qkv](?:\.|_)(?=weight|bias)", "attn.qkv.", name) for key, name in ours.items()}
     return whole, part, {k: v for k, v in fused.items() if not re.match(layout.mark, k)}
 
@@ -346,7 +346,7 @@ def test_numbers_on_the_card_are_the_network_s(name: str) -> None:
     """Weights as the module counts them; multiply-adds as torch counts them, of a clip and of a picture."""
     family, _, variant = name.partition("/")
     model = catalogue.models(family)[variant]
-    network, card = pretrained.empty(model.shape), model.described()
+    network, card = fitting.empty(model.shape), model.described()
     assert card.params == sum(parameter.numel() for parameter in network.parameters())
     for frames in (card.frames, 1):
         with FlopCounterMode(display=False) as counter:

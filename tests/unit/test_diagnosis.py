@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vitascope import catalogue, diagnosis, pretrained
+from vitascope import catalogue, diagnosis, fitting
 from vitascope.blueprint import Layout
 from vitascope.encoder import load
 
@@ -21,7 +21,7 @@ def shaped(name: str, architecture: Mapping[str, Any] | None = None) -> dict[str
     """Tensors under our names with the shapes of a published model and without numbers, tables left out."""
     family, _, variant = name.partition("/")
     shape = catalogue.models(family)[variant].shape
-    network = pretrained.empty(shape.told(architecture) if architecture else shape)
+    network = fitting.empty(shape.told(architecture) if architecture else shape)
     tables = network.tables() if hasattr(network, "tables") else {}
     return {key: tensor for key, tensor in network.state_dict().items() if key not in tables}
 
@@ -60,7 +60,7 @@ def misfit(content: Mapping[str, Any], name: str) -> str:
     family, _, variant = name.partition("/")
     model = catalogue.models(family)[variant]
     with pytest.raises(ValueError) as error:
-        pretrained.fitted(model, pretrained.empty(model.shape), content, name, "f.pth")
+        fitting.fitted(model, fitting.empty(model.shape), content, name, "f.pth")
     message = str(error.value)
     assert "\n" not in message
     assert message.startswith(f"f.pth: not {name} (")
@@ -143,9 +143,13 @@ def test_names_that_fit_suggest_nothing() -> None:
     state = stage_1("base")
     state["encoder.blocks.3.mlp.fc1.weight"] = torch.empty(5, 768, device="meta")
     said = misfit(state, "umt/base-s1")
-    assert said.endswith("blocks.3.mlp.fc1.weight is [5, 768], not [3072, 768]")
+    assert said.endswith(
+        "blocks.3.mlp.fc1.weight is [5, 768], not [3072, 768] (in the file encoder.blocks.3.mlp.fc1.weight)"
+    )
     del state["encoder.blocks.3.mlp.fc1.weight"]
-    assert misfit(state, "umt/base-s1").endswith("missing blocks.3.mlp.fc1.weight")
+    assert misfit(state, "umt/base-s1").endswith(
+        "missing blocks.3.mlp.fc1.weight (in the file encoder.blocks.3.mlp.fc1.weight)"
+    )
 
 
 def test_without_a_clue_what_is_there_and_what_is_wanted() -> None:

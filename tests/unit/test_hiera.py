@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from vitascope import pretrained
+from vitascope import fitting, settings
 from vitascope.encoder import NetworkEncoder, load
 from vitascope.encoders import hiera
 from vitascope.nn.hiera import Hiera, halve, to_grid, to_units
@@ -26,7 +26,7 @@ PUBLISHED = {"base": 50.8, "base-plus": 69.0, "large": 212.6, "huge": 670.8}
 def network(kind: str, *, fused: bool = False) -> Hiera:
     """The small network, every number drawn."""
     name = f"hiera/large-{kind}" + ("+features:fused" if fused else "")
-    model = pretrained.empty(pretrained.configured(name).shape.told(SMALL)).to_empty(device="cpu")
+    model = fitting.empty(settings.configured(name).shape.told(SMALL)).to_empty(device="cpu")
     for number, parameter in enumerate(model.parameters()):
         parameter.normal_(std=0.3, generator=generator(number))
     assert isinstance(model, Hiera)
@@ -61,8 +61,8 @@ def clips() -> Tensor:
 
 @pytest.mark.parametrize("name", [*hiera.MODELS, "large-mae+features:fused", "base-mae+features:fused"])
 def test_size_and_cost_are_those_of_the_network(name: str) -> None:
-    model = pretrained.configured(f"hiera/{name}")
-    net = pretrained.empty(model.shape)
+    model = settings.configured(f"hiera/{name}")
+    net = fitting.empty(model.shape)
     assert model.shape.params == sum(p.numel() for p in net.parameters())
     for frames, size in ((16, 224), (8, 96)):
         with FlopCounterMode(display=False) as counted:
@@ -135,7 +135,7 @@ def test_a_folder_from_the_hub_says_its_own_numbers(tmp_path: Path, clips: Tenso
     config = {**SMALL, "q_pool": 3, "sep_pos_embed": True, "num_classes": 400, "norm_layer": "LayerNorm"}
     (tmp_path / "config.json").write_text(json.dumps(config))
     save_file({**net.state_dict(), "head.projection.weight": torch.ones(3)}, tmp_path / "model.safetensors")
-    encoder = load(f"hiera/base-ft={tmp_path}")
+    encoder = load(f"hiera/base-ft={tmp_path}", architecture={"note": "small"})
     torch.testing.assert_close(encoder(clips).clip, net(clips)[1])
     assert net.shape.told(config) == net.shape
 
@@ -146,7 +146,7 @@ def test_a_folder_from_the_hub_says_its_own_numbers(tmp_path: Path, clips: Tenso
         ({"blocks__1__proj__weight": None}, "missing blocks.1.proj.weight"),
         ({"blocks__9__proj__weight": torch.ones(2)}, "surplus blocks.9.proj.weight"),
         ({"pos_embed_temporal": torch.ones(1, 3, 8)}, r"pos_embed_temporal is \[1, 3, 8\], not \[1, 2, 8\]"),
-        ({"container": "state"}, "not a file of hiera/large-mae: it holds state"),
+        ({"container": "state"}, "not a file of hiera/large-mae: its tensors are under 'state'"),
         ({"encoder_norm__weight": None}, r"wanted 'encoder_norm"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,9 +15,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from vitascope import pretrained
+from vitascope import fitting, pretrained, settings
 from vitascope.architectures.image import ImageShape, transformers
 from vitascope.blueprint import Model
+from vitascope.encoder import load
 from vitascope.encoders import clip, dfn, dinov2, dinov3, pe, siglip2
 from vitascope.nn.image import ImageViT, centred, counted
 from vitascope.runtime import generator
@@ -45,7 +47,7 @@ CONFIG = {
 
 def drawn(model: Model, **changes: Any) -> ImageViT:
     """A small network of a variant, every number drawn; masks of biases are left to its file."""
-    network = pretrained.empty(model.shape.told({**SMALL, **changes})).to_empty(device="cpu")
+    network = fitting.empty(model.shape.told({**SMALL, **changes})).to_empty(device="cpu")
     for number, parameter in enumerate(network.parameters()):
         parameter.normal_(std=0.3, generator=generator(number))
     for name, rows in network.tables().items():
@@ -62,7 +64,7 @@ def close(a: Tensor, b: Tensor) -> None:
 def test_size_and_cost_are_those_of_the_network(name: str) -> None:
     model = MODELS[name]
     assert isinstance(model.shape, ImageShape)
-    network = pretrained.empty(model.shape)
+    network = fitting.empty(model.shape)
     assert model.shape.params == sum(p.numel() for p in network.parameters())
     for size in (model.card.size, 8 * model.shape.patch):
         with FlopCounterMode(display=False) as counter:
@@ -95,7 +97,7 @@ def saved(kind: str, folder: Path, **config: Any) -> Any:
 
 
 def opened(name: str, path: Path, architecture: dict[str, Any] | None = None) -> Any:
-    return pretrained.build(MODELS[name], path, architecture)
+    return pretrained.build(MODELS[name], path, architecture or {"note": "small"})
 
 
 def images(*sides: int) -> Tensor:
@@ -400,9 +402,20 @@ def test_an_image_is_a_clip_of_one_frame(tmp_path: Path) -> None:
 
 def test_the_class_token_in_place_of_its_projection(tmp_path: Path) -> None:
     _, path = official("dfn/h14", tmp_path / "weights.pth")
-    model = pretrained.with_options(MODELS["dfn/h14"], {"pool": "cls"})
+    model = settings.with_options(MODELS["dfn/h14"], {"pool": "cls"})
     encoder = pretrained.build(model, path, {**SMALL, "out_dim": 20})
     assert encoder.card.dim == 48
     plain = opened("dfn/h14", path, {**SMALL, "out_dim": 20})
     clips = torch.randn(1, 3, 2, 32, 32, generator=generator(6))
     torch.testing.assert_close(encoder(clips).clip, plain.parts(clips)["cls_width"].mean(1))
+
+
+def test_a_folder_of_another_model_is_refused_by_its_config(tmp_path: Path) -> None:
+    config = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
+    config |= {"patch_size": 16, "image_size": 224, "projection_dim": 512, "hidden_act": "quick_gelu"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    save_file({"vision_model.embeddings.class_embedding": torch.zeros(768)}, tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match="of another model than clip/large: dim 768, not 1024, depth 12, not 24"):
+        load(f"clip/large={tmp_path}")
+    with pytest.raises(ValueError, match="1 of 152 tensors fit"):
+        load(f"clip/base={tmp_path}")

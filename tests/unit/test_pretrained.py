@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from vitascope import catalogue, pretrained
+from vitascope import catalogue, settings
 from vitascope.encode import encode_clips
 from vitascope.encoder import NetworkEncoder, load
 from vitascope.encoders import umt
@@ -104,6 +104,17 @@ def test_what_does_not_fit_is_named(file: Path, tmp_path: Path, how: str, said: 
     assert "\n" not in str(error.value)
 
 
+def test_what_is_missing_is_named_as_in_the_file(file: Path, tmp_path: Path) -> None:
+    content = torch.load(file, weights_only=True)
+    del content["model"]["vision_encoder.encoder.blocks.0.attn.q_bias"]
+    torch.save(content, tmp_path / "bad.pth")
+    with pytest.raises(ValueError, match="not umt") as error:
+        small("umt/large-s2", tmp_path / "bad.pth")
+    told = "missing blocks.0.attn.qkv.bias (in the file vision_encoder.encoder.blocks.0.attn.q_bias); "
+    assert told in str(error.value)
+    assert "surplus blocks.0.attn.v_bias (in the file vision_encoder.encoder.blocks.0.attn.v_bias)" in str(error.value)
+
+
 def test_options_are_in_the_name_and_the_card(file: Path) -> None:
     plain, mean = small("umt/large-s2", file), small("umt/large-s2+pool:mean", file)
     assert mean.card.name == "umt/large-s2+pool:mean"
@@ -118,15 +129,15 @@ def test_options_are_in_the_name_and_the_card(file: Path) -> None:
 
 
 def test_options_and_presets() -> None:
-    card = pretrained.configured("umt/large-s2").card
+    card = settings.configured("umt/large-s2").card
     assert (card.frames, card.options) == (16, "")
-    assert pretrained.configured("umt/large-s2+paper").card == card
-    native = pretrained.configured("umt/large-s2+native").card
+    assert settings.configured("umt/large-s2+paper").card == card
+    native = settings.configured("umt/large-s2+native").card
     assert (native.name, native.frames, native.options) == ("umt/large-s2+frames:4", 4, "frames:4")
-    both = pretrained.configured("umt/large-s2+size:336+frames:8").card
+    both = settings.configured("umt/large-s2+size:336+frames:8").card
     assert (both.name, both.size) == ("umt/large-s2+frames:8+size:336", 336)
-    assert pretrained.configured("umt/large-s2+frames:16").card == card
-    assert pretrained.configured("umt/large-s2+precision:bfloat16").card.precision == "bfloat16"
+    assert settings.configured("umt/large-s2+frames:16").card == card
+    assert settings.configured("umt/large-s2+precision:bfloat16").card.precision == "bfloat16"
 
 
 @pytest.mark.parametrize(
@@ -168,7 +179,7 @@ def test_every_card_says_what_it_is(name: str) -> None:
         assert card.sampling
         assert model.source.file
         assert model.source.repo or model.source.url or model.source.page
-        assert pretrained.configured(name).card == replace(model.card)
+        assert settings.configured(name).card == replace(model.card)
 
 
 def test_a_card_that_asks_for_bfloat16_gets_it(file: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from vitascope import pretrained
+from vitascope import fitting
 from vitascope.encoder import NetworkEncoder, load
 from vitascope.encoders import videoprism
 from vitascope.nn.attention import Attention
@@ -89,7 +89,7 @@ def drawn(frames: int, side: int) -> Tensor:
 @pytest.mark.parametrize("name", videoprism.MODELS)
 def test_size_and_cost_are_those_of_the_network(name: str) -> None:
     shape = videoprism.MODELS[name].shape
-    net = pretrained.empty(shape)
+    net = fitting.empty(shape)
     assert shape.params == sum(p.numel() for p in net.parameters())
     assert round(shape.params / 1e6, 1) == PUBLISHED[name.removeprefix("lvt-")]
     for frames, size in (shape.input, (16, 288)):
@@ -151,7 +151,7 @@ def test_what_does_not_fit_is_named(tmp_path: Path, name: str, array: np.ndarray
 
 def test_another_container_is_not_opened(tmp_path: Path) -> None:
     torch.save({"state": {key: torch.from_numpy(array) for key, array in flax().items()}}, tmp_path / "odd.pth")
-    with pytest.raises(ValueError, match=r"odd\.pth: not a file of videoprism/base: it holds state"):
+    with pytest.raises(ValueError, match=r"odd\.pth: not a file of videoprism/base: its tensors are under 'state'"):
         small("videoprism/base", tmp_path / "odd.pth")
 
 
@@ -216,7 +216,7 @@ def test_towers_of_other_transformers_models(tmp_path: Path, kind: str, name: st
 def test_a_transformers_folder_says_its_own_numbers(tmp_path: Path) -> None:
     model = reference("VideoPrismVisionModel")
     model.save_pretrained(tmp_path)
-    encoder = load(f"videoprism/large={tmp_path}")
+    encoder = load(f"videoprism/large={tmp_path}", architecture={"note": "small"})
     assert (encoder.card.dim, encoder.card.frames, encoder.card.size) == (24, 4, 18)
     clips = drawn(4, 18)
     assert apart(encoder(clips).clip, model(clips.transpose(1, 2)).last_hidden_state.mean(1)) < 2e-5
