@@ -22,6 +22,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitascope import catalogue, checkpoint, fitting
+from vitascope.architectures import UnknownNumberError
 from vitascope.blueprint import Model
 from vitascope.encoder import Encoder, load
 from vitascope.types import nearest
@@ -244,12 +245,28 @@ def opened(folder: Path, case: Mapping[str, Any], file: str) -> tuple[Model, Enc
     errors: list[Exception] = []
     for model in marked:
         try:
-            encoder = load(f"{model.card.name}={path}", architecture=configured(model, folder, case) | architecture)
+            numbers, unread = understood(model, configured(model, folder, case) | architecture)
+            encoder = load(f"{model.card.name}={path}", architecture=numbers)
         except Exception as error:  # of the likeliest it is told below
             errors.append(error)
         else:
-            return model, encoder, "" if model is likely[0] else f"not {likely[0].card.name}, the likeliest by name"
+            remarks = [] if model is likely[0] else [f"not {likely[0].card.name}, the likeliest by name"]
+            remarks += [f"not understood in the index: {', '.join(unread)}"] if unread else []
+            return model, encoder, "; ".join(remarks)
     raise errors[0]
+
+
+def understood(model: Model, numbers: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The numbers that the shape knows, and the names of the others: were one needed, the outputs would show."""
+    known, unread = dict(numbers), list[str]()
+    while True:
+        try:
+            model.shape.told(known)
+        except UnknownNumberError as error:
+            unread.append(error.key)
+            del known[error.key]
+        else:
+            return known, unread
 
 
 def candidates(architecture: Mapping[str, Any], name: str) -> list[Model]:

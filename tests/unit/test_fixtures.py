@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vitascope import fixtures
+from vitascope import catalogue, fixtures
 from vitascope.encoders import umt
 from vitascope.nn.vit import VideoViT
 from vitascope.runtime import generator
@@ -144,7 +144,6 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda f: change(f, architecture={**ARCHITECTURE, "model": "umr"}),
         "no encoder family for model 'umr'; did you mean 'umt'?; there are ",
     ),
-    "unknown number": (lambda f: change(f, architecture={**ARCHITECTURE, "hedas": 2}), "did you mean 'heads'?"),
     "corrupt file": (lambda f: (f / "umt.pth").write_bytes(b"no weights"), "umt.pth"),
     "half a file": (lambda f: (f / "umt.pth").write_bytes((f / "umt.pth").read_bytes()[:3000]), "umt.pth"),
     "no file": (lambda f: (f / "umt.pth").unlink(), "umt.pth: no such file"),
@@ -270,3 +269,10 @@ SHARED_CASES = [case["name"] for case in json.loads((SHARED / "index.json").read
 def test_every_published_encoder_gives_what_the_official_code_gives(name: str) -> None:
     for row in fixtures.run(SHARED, [name]):
         assert row.ok, row.why
+
+
+def test_what_the_index_says_beside_the_numbers_is_told_and_harmless() -> None:
+    model = catalogue.models("umt")["large-s1"]
+    numbers, unread = fixtures.understood(model, {"dim": 64, "heads": 4, "clip_return_layer": 3, "masking": "none"})
+    assert numbers == {"dim": 64, "heads": 4}
+    assert sorted(unread) == ["clip_return_layer", "masking"]

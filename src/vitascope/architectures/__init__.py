@@ -47,13 +47,25 @@ class Architecture(Protocol):
 A = TypeVar("A")
 
 
+class UnknownNumberError(ValueError):
+    """A name, `key`, that no field of an architecture has."""
+
+    def __init__(self, key: str, known: Iterable[str]) -> None:
+        known = sorted(known)
+        super().__init__(f"architecture has no {key!r}{nearest(key, known)}; there are {', '.join(known)}")
+        self.key = key
+
+
 def changed(arch: A, given: Mapping[str, Any], also: Iterable[str] = ()) -> A:
-    """`arch` with the fields of `given`; descriptive words and those of `also` are passed over, others a ValueError."""
+    """`arch` with the fields of `given`; passed over are descriptive words and those of `also`.
+
+    Raises UnknownNumberError for others.
+    """
     known = {f.name for f in fields(arch)}  # type: ignore[arg-type]
     passed = DESCRIPTIVE | set(also)
     for key in given:
         if key not in known and key not in passed:
-            raise ValueError(f"architecture has no {key!r}{nearest(key, known)}; there are {', '.join(sorted(known))}")
+            raise UnknownNumberError(key, known)
     new: Any = replace(arch, **{k: v for k, v in given.items() if k in known})  # type: ignore[type-var]
     return new  # type: ignore[no-any-return]
 
