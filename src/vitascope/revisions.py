@@ -5,7 +5,12 @@ from __future__ import annotations
 PINNED = {
     "MCG-NJU/videomae-base": "dc740ceda42fce44faed2ea03c6d447db72f6af9",
     "MCG-NJU/videomae-base-finetuned-kinetics": "488eb9a0565f257b32866000305c8178965eb9f6",
+    "MCG-NJU/videomae-base-finetuned-ssv2": "873e7dfcd91479c8e10d75f7e402573dbdb6f98e",
+    "MCG-NJU/videomae-huge-finetuned-kinetics": "fb1e058bba7d50fb2be1a6823721ec35d6740834",
     "MCG-NJU/videomae-large": "12da269a02d3e1fbbb7011e610e591fea8061dca",
+    "OpenGVLab/VideoMAE2": "706cc172d65ebd4dedbee3f9c0183a93df9fa125",
+    "apple/DFN5B-CLIP-ViT-H-14": "5c8f2637bc994346b98cc52a3f752b8abc632ca7",
+    "apple/DFN5B-CLIP-ViT-H-14-378": "4563de306334a3bcc1fe0dd5041cf2f7be32d05e",
     "facebook/dinov2-base": "f9e44c814b77203eaa57a6bdbbd535f21ede1415",
     "facebook/dinov2-giant": "611a9d42f2335e0f921f1e313ad3c1b7178d206d",
     "facebook/dinov2-large": "47b73eefe95e8d44ec3623f8890bd894b6ea2d6c",
@@ -42,4 +47,8 @@ PINNED = {
     "openai/clip-vit-base-patch16": "57c216476eefef5ab752ec549e440a49ae4ae5f3",
     "openai/clip-vit-large-patch14": "32bd64288804d66eefd0ccbe215aa642df71cc41",
 }
-"""As the mteb project pins them (August 2026). Of repositories that are not here no commit was known to us."""
+"""As the mteb project pins them (August 2026); DFN, VideoMAE V2, huge-finetuned and -ssv2 as the hub's pages show them.
+
+Those of VideoPrism are commits of open requests to merge the PyTorch format: of the same repositories, with the npz
+files that were there before. Of repositories that are not here no whole commit is known to us; the newest is taken.
+"""

@@ -49,17 +49,17 @@ CARD = Card(
     mean=(0.48145466, 0.4578275, 0.40821073),
     std=(0.26862954, 0.26130258, 0.27577711),
     pool="mean over the frames of the projected class token, not normalised (per frame, mean over time: TWLV-I)",
+    resize="square",  # OpenCLIP's own tags say squash, over its default of cropping
     image="single",
     sampling="images; its authors sample no video",
     trained="DFN-5B, images and text; the filter saw IN-1k, COCO and Flickr30k",
-    licence="Apple sample code licence",
 )
 
 
-def _model(variant: str, size: int, repo: str) -> Model:
+def _model(variant: str, size: int, repo: str, licence: str) -> Model:
     return Model(
         about=f"ViT-H/14 at {size} pixels, image by image",
-        card=replace(CARD, name=f"dfn/{variant}", size=size),
+        card=replace(CARD, name=f"dfn/{variant}", size=size, licence=licence),
         shape=replace(HUGE, side=size),
         layouts=LAYOUTS,
         source=Source(file="open_clip_pytorch_model.bin", repo=repo, page=f"https://huggingface.co/{repo}"),
@@ -69,6 +69,6 @@ def _model(variant: str, size: int, repo: str) -> Model:
 
 
 MODELS = {
-    "h14": _model("h14", 224, "apple/DFN5B-CLIP-ViT-H-14"),
-    "h14-378": _model("h14-378", 378, "apple/DFN5B-CLIP-ViT-H-14-378"),
+    "h14": _model("h14", 224, "apple/DFN5B-CLIP-ViT-H-14", "Apple sample code licence"),
+    "h14-378": _model("h14-378", 378, "apple/DFN5B-CLIP-ViT-H-14-378", "Apple AMLR"),
 }

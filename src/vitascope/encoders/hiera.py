@@ -44,7 +44,7 @@ CARD = Card(
     std=(0.225, 0.225, 0.225),
     sampling="16 frames, stride 4, 5 clips x 3 crops",
     saw=frozenset({"k400"}),
-    licence="CC BY-NC 4.0",
+    licence="CC BY-NC 4.0",  # LICENSE.models of the repository; the code is Apache-2.0
 )
 POOLS = {
     "mae": "mean of the last stage's tokens, LayerNorm without training (weight 1, bias 0.02), as the official loader "

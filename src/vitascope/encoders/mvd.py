@@ -46,6 +46,11 @@ POOLS = {
     "pt": "mean of the tokens after the final norm (no official pooling)",
     "ft": "fc_norm of the mean of the tokens (official fine-tuning code)",
 }
+ZOO = "https://github.com/ruiwang2021/mvd/blob/main/MODEL_ZOO.md"
+PAGES = {
+    ("base", "pt"): "https://drive.google.com/file/d/1MFgpUuHTtFMiormgenmxypU9gqRDbbwb/view",  # of the teacher ViT-L
+    ("large", "pt"): "https://drive.google.com/file/d/1Zr3ayWxlauFm1bVfMzxaQIzfYvDXhMW-/view",
+}
 DATA = "K400; teachers MAE-L (ImageNet-1k) and VideoMAE-L (K400)"
 
 
@@ -54,7 +59,8 @@ def _model(size: str, kind: str) -> Model:
     # files of pre-training hold their (fixed) table, fine-tuned ones do not
     shape = replace(shape, positions="stored") if kind == "pt" else replace(shape, pool="mean_then_norm")
     return Model(
-        about=f"ViT-{size[0].upper()}/16, {'distilled' if kind == 'pt' else 'fine-tuned'} on Kinetics-400",
+        about=f"ViT-{size[0].upper()}/16, {'distilled' if kind == 'pt' else 'fine-tuned'} on Kinetics-400"
+        + ("" if (size, kind) in PAGES else "; its weights are not published"),
         card=replace(
             CARD,
             name=f"mvd/{size}-{kind}",
@@ -63,7 +69,7 @@ def _model(size: str, kind: str) -> Model:
         ),
         shape=shape,
         layouts=LAYOUTS[kind],
-        source=Source(file="checkpoint.pth", page="https://github.com/ruiwang2021/mvd"),
+        source=Source(file="its checkpoint", page=PAGES.get((size, kind), ZOO)),
     )
 
 

@@ -28,7 +28,7 @@ STAGE2 = Layout(
     surplus=(
         r"vision_encoder\.clip_decoder\.",
         r"clip_teacher\.",
-        r"text_encoder\.",
+        r"text_(?:encoder|decoder)\.",
         r"(vision_proj|text_proj|itm_head)\.",
         r"temp$",
     ),
@@ -74,7 +74,7 @@ FILES = {
     "base-ft": "b16_ptk710_ftk710_ftk400_f8_res224.pth",
     "large-ft": "l16_ptk710_ftk710_ftk400_f8_res224.pth",
 }
-BUCKET = "https://pjlab-gvm-data.oss-cn-shanghai.aliyuncs.com/umt"
+REPO = "OpenGVLab/UMT"  # where its authors moved the files; the addresses in their list are dead
 LAYOUTS = {"s1": STAGE1, "s2": STAGE2, "ft": TUNED}
 WRONG = {
     kind: replace(layout, refused=f"it is a {layout.name} file; load it as a -{kind} variant")
@@ -96,9 +96,9 @@ def _model(size: str, stage: str) -> Model:
         shape=shape,
         layouts=(LAYOUTS[stage], *(wrong for other, wrong in WRONG.items() if other != stage)),
         source=Source(
-            file=FILES[f"{size}-{stage}"],
-            url=f"{BUCKET}/{'multi' if stage == 's2' else 'single'}_modality/{FILES[f'{size}-{stage}']}",
-            page="https://github.com/OpenGVLab/unmasked_teacher",
+            file=f"{'multi' if stage == 's2' else 'single'}_modality/{FILES[f'{size}-{stage}']}",
+            repo=REPO,
+            page=f"https://huggingface.co/{REPO}/tree/main",
         ),
         presets={"native": {"frames": 4 if stage == "s2" else 8}},
     )

@@ -50,7 +50,8 @@ PRETRAINED = (
         mark=rf"(?:videomae\.)?{PATCHES}",
         containers=("",),
         renames=(*TRANSFORMERS, (r"^layernorm\.", "norm.")),
-        surplus=(r"decoder\.", r"encoder_to_decoder\.", r"mask_token$"),
+        # a classifier stands on such an encoder where the configuration says not to pool by the mean
+        surplus=(r"decoder\.", r"encoder_to_decoder\.", r"mask_token$", r"classifier\."),
     ),
 )
 TUNED = (
@@ -74,7 +75,6 @@ TUNED = (
         refused="it is of pre-training (it has no fc_norm); load it as a -pt variant",
     ),
 )
-K400 = frozenset({"k400"})
 HYBRID = frozenset({"k400", "k600", "k700", "ssv2", "ava"})
 CARD = Card(
     name="",
@@ -85,7 +85,7 @@ CARD = Card(
     mean=(0.485, 0.456, 0.406),
     std=(0.229, 0.224, 0.225),
     sampling="K400 16 frames, stride 4, 5 clips x 3 crops; SSv2 16 uniform frames, 2 clips x 3 crops",
-    licence="CC BY-NC 4.0",
+    licence="CC BY-NC 4.0",  # of V2 too: the hub says Apache-2.0 beside its files, this in the later repositories
 )
 POOLS = {
     "pt": "mean of the tokens after the final norm (no official pooling)",
@@ -98,16 +98,21 @@ V1 = {
     "base-ft": "MCG-NJU/videomae-base-finetuned-kinetics",
     "large-ft": "MCG-NJU/videomae-large-finetuned-kinetics",
     "huge-ft": "MCG-NJU/videomae-huge-finetuned-kinetics",
+    "base-ssv2-ft": "MCG-NJU/videomae-base-finetuned-ssv2",
 }
 """The hub's ids."""
+PICKLED = ("huge-ft", "base-ssv2-ft")
+"""Of which the hub has no safetensors."""
+DRIVE = "https://drive.google.com/file/d/1AJQR1Rsi2N1pDn9tLyJ8DQrUREiBA1bO/view"
+"""Where the pre-trained ViT-H is."""
 V2 = {
     "base-v2": "distill/vit_b_k710_dl_from_giant.pth",
-    "huge-v2-pt": "vit_h_hybrid_pt_1200e.pth",
-    "huge-v2-ft": "vit_h_hybrid_pt_1200e_k710_ft.pth",
+    "huge-v2-pt": "",
+    "huge-v2-ft": "",
     "giant-v2-pt": "mae-g/vit_g_hybrid_pt_1200e.pth",
     "giant-v2-ft": "mae-g/vit_g_hybrid_pt_1200e_k710_ft.pth",
 }
-"""Files of OpenGVLab/VideoMAE2."""
+"""Files of OpenGVLab/VideoMAE2; what its folder of ViT-H holds is not known to us."""
 
 
 def _config(config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -131,13 +136,18 @@ def _model(variant: str, *, about: str, source: Source, card: Card) -> Model:
 
 
 def _first(variant: str) -> Model:
-    size, _, kind = variant.partition("-")
-    page = f"https://huggingface.co/{V1[variant]}" if V1[variant] else "https://github.com/MCG-NJU/VideoMAE"
+    repo, size = V1[variant], variant.partition("-")[0]
+    source = Source(file="checkpoint.pth", page=DRIVE)
+    if repo:
+        file = "pytorch_model.bin" if variant in PICKLED else "model.safetensors"
+        source = Source(file=file, repo=repo, page=f"https://huggingface.co/{repo}")
+    tag, name = ("ssv2", "SSv2") if "ssv2" in variant else ("k400", "K400")
+    tuned = variant.endswith("-ft")
     return _model(
         variant,
-        about=f"ViT-{size[0].upper()}/16, {'pre-trained' if kind == 'pt' else 'fine-tuned'} on Kinetics-400",
-        source=Source(file="model.safetensors" if V1[variant] else "checkpoint.pth", repo=V1[variant], page=page),
-        card=replace(CARD, saw=K400, trained="K400" if kind == "pt" else "K400, then its labels"),
+        about=f"ViT-{size[0].upper()}/16, {'fine-tuned' if tuned else 'pre-trained'} on {name}",
+        source=source,
+        card=replace(CARD, saw=frozenset({tag}), trained=f"{name}, then its labels" if tuned else name),
     )
 
 
@@ -145,10 +155,12 @@ def _second(variant: str) -> Model:
     size = variant.partition("-")[0]
     how = "distilled from g" if variant == "base-v2" else "pre-trained" if variant.endswith("pt") else "K710 labels"
     data = "UnlabeledHybrid 1.35M: Kinetics, SSv2, AVA, WebVid2M, Instagram"
+    page = "https://huggingface.co/OpenGVLab/VideoMAE2/tree/main"
+    source = Source(file=V2[variant], repo="OpenGVLab/VideoMAE2", page=page)
     return _model(
         variant,
         about=f"V2, ViT-{'g/14' if size == 'giant' else f'{size[0].upper()}/16'}, {how}",
-        source=Source(file=V2[variant], repo="OpenGVLab/VideoMAE2", page="https://huggingface.co/OpenGVLab/VideoMAE2"),
+        source=source if V2[variant] else Source(file="a file of ViT-H", page=f"{page}/mae-h"),
         card=replace(CARD, saw=HYBRID, trained=data if variant.endswith("pt") else f"{data}; then labels of K710"),
     )
 
