@@ -86,9 +86,15 @@ CARD = Card(
     mean=(0.485, 0.456, 0.406),
     std=(0.229, 0.224, 0.225),
     pool="mean of the tokens after the final norm (no official pooling: an attentive probe reads the tokens)",
-    sampling="L 16 frames, stride 4; K400 8 clips x 3 crops, SSv2 2 clips x 3 crops; g-384 64 frames, stride 2",
+    sampling="K400 16 frames, stride 4, 8 clips x 3 crops; SSv2 16 frames (g-384: 64), 2 x 3; "
+    "Diving48 32 frames, stride 2, 4 x 3",
     saw=frozenset({"k400", "k600", "k700", "ssv2", "in1k"}),
-    trained="VideoMix22M: SSv2, K710, HowTo100M, YT-Temporal-1B, ImageNet",
+    trained="VideoMix22M: SSv2, Kinetics-400/600/700, HowTo100M, YT-Temporal-1B, ImageNet",
+)
+CARD_2_1 = replace(
+    CARD,
+    sampling="made for 64 frames; how its authors sample is not known to us",
+    trained="VisionMix163M: SSv2, Kinetics, HowTo100M, YT-Temporal-1B, LVD-142M; IN-22k is in it",
 )
 
 
@@ -116,7 +122,7 @@ def _model(variant: str, *, context: bool = False) -> Model:
     return Model(
         about=f"V-JEPA {version} encoder, ViT-{letter}/16 at {side}",
         card=replace(
-            CARD,
+            CARD_2_1 if variant in SHAPES_2_1 else CARD,
             name=name,
             size=side,
             image="single" if shape.image == "embed" else "repeat",
