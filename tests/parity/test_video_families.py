@@ -282,7 +282,13 @@ OFFICIAL: list[Made] = [
         "internvideo2/1b-s1-ft",
         lambda s: {"module": projector(s) | {"fc_norm.weight": torch.ones(12), "head.bias": torch.ones(3)}},
     ),
-    ("internvideo2/6b-s2", lambda s: prefixed("vision_encoder.")(projector(s)) | {"audio_encoder.x": torch.ones(2)}),
+    (
+        "internvideo2/6b-s2",
+        lambda s: (
+            prefixed("vision_encoder.")(projector(s))
+            | {f"{part}.weight": torch.ones(2) for part in ("audio_encoder", "av_concat_audio_proj", "av_fusion")}
+        ),
+    ),
     ("videomae/huge-pt", lambda s: {"model": prefixed("encoder.")(split_bias(s)) | {"mask_token": torch.ones(3)}}),
     ("videomae/giant-v2-pt", lambda s: {"model": prefixed("encoder.")(split_bias(s)), "args": argparse.Namespace(a=1)}),
     ("videomae/giant-v2-ft", lambda s: {"module": fine_tuned(s)}),

@@ -202,7 +202,7 @@ def test_summaries_are_what_they_are_called(pool: str, words: str) -> None:
     torch.testing.assert_close(model(clips)[1], x)
 
 
-@pytest.mark.parametrize("image", ["repeat", "first", "stored", "embed"])
+@pytest.mark.parametrize("image", ["repeat", "first", "mean", "stored", "embed"])
 def test_a_picture_is_a_clip_of_one_frame(image: str) -> None:
     shape = VideoShape(dim=48, depth=1, heads=3, mlp=96, patch=8, grid=(2, 2, 2), positions="stored", image=image)  # type: ignore[arg-type]
     model = random_vit(shape, generator(0))
@@ -213,6 +213,10 @@ def test_a_picture_is_a_clip_of_one_frame(image: str) -> None:
     assert torch.equal(model(picture)[0], grid) == (image in ("first", "stored"))
     if image == "repeat":
         assert torch.equal(model(picture)[0], model(picture.repeat(1, 1, 2, 1, 1))[0])
+    if image == "mean":  # now it is what it was, of other rows
+        model.pos_embed.data[:, :4] += 1
+        model.pos_embed.data[:, 4:] -= 2
+        torch.testing.assert_close(model(picture)[0], grid)
     own = {"stored": "img_pos_embed", "embed": "img_mod_embed"}.get(image)
     if own:
         before, clip = model(picture)[0], model(picture.repeat(1, 1, 4, 1, 1))[0]

@@ -51,9 +51,9 @@ class VideoShape:
     pool_heads: int = 16
     pool_dim: int = 768
     """Width of the vector that pooling by attention gives."""
-    image: Literal["repeat", "first", "stored", "embed"] = "repeat"
-    """Clips of one time step: nothing of their own, the first rows of the table, a table of their own, or a patch
-    embedding of one frame and a vector that tells images from videos."""
+    image: Literal["repeat", "first", "mean", "stored", "embed"] = "repeat"
+    """Clips of one time step: nothing of their own, the first rows of the table, its mean over time, a table of their
+    own, or a patch embedding of one frame and a vector that tells images from videos."""
 
     @property
     def block(self) -> BlockShape:

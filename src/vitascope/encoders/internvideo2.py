@@ -34,8 +34,9 @@ STAGE2_1B = replace(STAGE1_1B, grid=(4, 16, 16), image="stored")
 SHAPES = {
     "1b-s1": STAGE1_1B,
     "1b-s1-ft": STAGE1_1B,
+    "1b-s1-ft-k710": STAGE1_1B,
     "1b-s2": STAGE2_1B,
-    "6b-s2": replace(STAGE2_1B, dim=3200, depth=48, heads=25, mlp=12800),
+    "6b-s2": replace(STAGE2_1B, dim=3200, depth=48, heads=25, mlp=12800, image="mean"),
 }
 POOLING = (
     (r"^clip_projector\.cross_attn\.(q|k|v)_bias$", r"pool.\1.bias"),
@@ -58,7 +59,8 @@ STAGE2 = Layout(
     renames=POOLING,
     surplus=(
         rf"vision_encoder\.(?:{TRAINING})",
-        r"(?:text_encoder|vision_proj|text_proj|itm_head|audio_\w+)\.",
+        r"(?:text_encoder|vision_proj|text_proj|itm_head|clip_teacher)\.",
+        r"(?:audio_encoder|audio_proj|av_concat_vision_proj|av_concat_audio_proj|av_fusion|atm_head|avtm_head)\.",
         r"temp$",
     ),
 )
@@ -68,12 +70,14 @@ LAYOUTS = {"s1-ft": TUNED, "s1": STAGE1, "s2": STAGE2}
 SOURCES = {
     "1b-s1": ("OpenGVLab/InternVideo2-Stage1-1B-224p-f8", "pretrain.pth"),
     "1b-s1-ft": ("OpenGVLab/InternVideo2-Stage1-1B-224p-K400", "1B_ft_k710_ft_k400_f8.pth"),
+    "1b-s1-ft-k710": ("OpenGVLab/InternVideo2-Stage1-1B-224p-f8-k710", "1B_ft_k710_f8.pth"),
     "1b-s2": ("OpenGVLab/InternVideo2-Stage2_1B-224p-f4", "InternVideo2-stage2_1b-224p-f4.pt"),
     "6b-s2": ("OpenGVLab/InternVideo2-Stage2_6B-224p-f4", "internvideo2-s2_6b-224p-f4_with_audio_encoder.pt"),
 }
 ABOUT = {
     "1b-s1": "ViT-1B/14, stage 1, video alone",
-    "1b-s1-ft": "ViT-1B/14, stage 1, fine-tuned on Kinetics",
+    "1b-s1-ft": "ViT-1B/14, stage 1, fine-tuned on K710 and K400",
+    "1b-s1-ft-k710": "ViT-1B/14, stage 1, fine-tuned on K710",
     "1b-s2": "ViT-1B/14, stage 2, with text",
     "6b-s2": "ViT-6B/14, stage 2, with text",
 }
@@ -89,12 +93,17 @@ CARD = Card(
     saw=frozenset({"k400", "k600", "k700", "ssv2", "mit", "activitynet", "hacs"}),
     licence="Apache-2.0",
 )
-KMASH = "K-Mash-1.1M: K710, SSv1, SSv2, MiT, ActivityNet, HACS, own; teachers InternVL-6B and VideoMAE V2-g"
-TEXT = "CC3M, CC12M, SBU, VG, COCO, WebVid, InternVid"
-DATA = {"s1": KMASH, "ft": f"{KMASH}; then labels", "s2": f"{KMASH}; then {TEXT}"}
+KMASH = "K710, SSv1, SSv2, MiT, ActivityNet, HACS, own; teachers InternVL-6B and VideoMAE V2-g"
+DATA = {
+    "1b-s1": f"K-Mash-1.1M: {KMASH}",
+    "1b-s1-ft": f"K-Mash-1.1M: {KMASH}; then labels of K710 and K400",
+    "1b-s1-ft-k710": f"K-Mash-1.1M: {KMASH}; then labels of K710",
+    "1b-s2": f"K-Mash-1.1M: {KMASH}; then CC3M, CC12M, SBU, VG, COCO, WebVid, InternVid",
+    "6b-s2": f"K-Mash-2M: {KMASH}; then IV-400M, with text and sound",
+}
 SAMPLING = {
-    "s1": "8 frames over the whole video, short side 224",
-    "s2": "4 frames over the whole video, squashed to 224 x 224",
+    "s1": "8 frames over the whole video, 4 clips x 3 crops, short side 224",
+    "s2": "4 frames, the middle of each quarter, squashed to 224 x 224",
 }
 
 
@@ -108,12 +117,12 @@ def _model(variant: str) -> Model:
             resize="square" if stage == "s2" else "shorter",
             image="single" if stage == "s2" else "repeat",
             sampling=SAMPLING[stage],
-            trained=DATA[variant.rpartition("-")[2]],
+            trained=DATA[variant],
         ),
         shape=SHAPES[variant],
         layouts=tuple(
             layout
-            if kind == variant[3:]
+            if kind == variant[3:].removesuffix("-k710")
             else replace(layout, refused=f"it is a {layout.name} file; load it as a -{kind} variant")
             for kind, layout in LAYOUTS.items()
         ),

@@ -125,12 +125,15 @@ class VideoViT(nn.Module):
     def positions(self, grid: Grid) -> Float[Tensor, "1 l d"]:
         """The position table, class row first, brought to `grid` where it was made for another one."""
         own, rows = self.shape.grid, cast(Tensor, self.pos_embed)
-        if grid[0] == 1 and self.shape.image in ("first", "stored"):
-            first = self.shape.cls + own[1] * own[2]
-            own, rows = (1, *own[1:]), self.img_pos_embed if self.shape.image == "stored" else rows[:, :first]
-        if grid == own:
-            return rows
+        still = self.shape.image if grid[0] == 1 else ""
+        if still == "stored":
+            own, rows = (1, *own[1:]), self.img_pos_embed
         cls, rows = rows[:, : int(self.shape.cls)], rows[:, int(self.shape.cls) :]
+        if still in ("first", "mean"):
+            steps = rows.unflatten(1, (own[0], -1))
+            own, rows = (1, *own[1:]), steps[:, 0] if still == "first" else steps.mean(1)
+        if grid == own:
+            return torch.cat([cls, rows], dim=1)
         return torch.cat([cls, RESAMPLE[self.shape.resample](rows.float(), own, grid)], dim=1)
 
     def _rope(self, grid: Grid, device: torch.device) -> Rope | None:
