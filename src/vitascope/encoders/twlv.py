@@ -50,10 +50,14 @@ def _network(size: str) -> Model:
     )
 
 
-def _published(size: str) -> Model:
+def _published(size: str, more: str = "") -> Model:
+    card = replace(VECTORS, name=f"twlv/{size}-published")
+    if more:  # the report's row TWLV-I (+SSv2)
+        saw, trained = VECTORS.saw | {more}, f"{VECTORS.trained}, SSv2"
+        card = replace(card, name=f"twlv/{size}-{more}-published", saw=saw, trained=trained)
     return Model(
-        about=f"the published embeddings of TWLV-I ViT-{size[0].upper()}: vectors without a network",
-        card=replace(VECTORS, name=f"twlv/{size}-published"),
+        about=f"embeddings of TWLV-I{' (+SSv2)' if more else ''} ViT-{size[0].upper()}: vectors without a network",
+        card=card,
         shape=SHAPES[size],
         layouts=(),
         source=Source(file="", page="https://github.com/twelvelabs-io/video-embeddings-evaluation-framework"),
@@ -61,3 +65,4 @@ def _published(size: str) -> Model:
 
 
 MODELS = {size: _network(size) for size in SHAPES} | {f"{size}-published": _published(size) for size in SHAPES}
+MODELS["large-ssv2-published"] = _published("large", "ssv2")
