@@ -41,6 +41,8 @@ OTHERS = {
 }
 """First bytes of files that are no weights, or not yet, and what to do."""
 AGAIN = "download it again and compare its size with the source's"
+SWOLLEN = 50
+"""Times its own size that a zip file may unpack to: weights hardly compress."""
 
 
 @dataclass(frozen=True)
@@ -133,30 +135,36 @@ def _file(path: Path) -> Checkpoint:
         return Checkpoint(_archive(path), files=(path,))
     if head[8:9] == b"{":
         return _safetensors(path, int.from_bytes(head[:8], "little"))
-    return Checkpoint(_torch(path, archive=False), files=(path,))
+    return Checkpoint(_torch(path, mapped=False), files=(path,))
 
 
 def _archive(path: Path) -> dict[str, Any]:
     """A zip file: of torch, or of NumPy arrays."""
     try:
         with zipfile.ZipFile(path) as file:
-            names = file.namelist()
+            entries = file.infolist()
     except Exception as error:  # damaged lists of files fail in several ways
         raise ValueError(f"{path}: not all there, or damaged ({error}); {AGAIN}") from error
+    names = [entry.filename for entry in entries]
+    if (much := sum(entry.file_size for entry in entries)) > SWOLLEN * path.stat().st_size:
+        raise ValueError(f"{path}: refused: it would unpack to {much / 1e9:.1f} GB, which no weights do; {AGAIN}")
     inner = {name.rpartition("/")[2] for name in names}
     if "constants.pkl" in inner:
         remedy = "load it with torch.jit.load where you trust it, and torch.save its state_dict()"
         raise ValueError(f"{path}: refused: a TorchScript archive, which is a program and not only weights; {remedy}")
     if "data.pkl" in inner:
-        return _torch(path, archive=True)
+        return _torch(path, mapped=all(entry.compress_type == zipfile.ZIP_STORED for entry in entries))
     if names and all(name.endswith(".npy") for name in names):
         return {pickles.printable(name): tensor for name, tensor in _arrays(path)}
     raise ValueError(f"{path}: a zip file without weights ({', '.join(names[:3])}); unpack it and name the file inside")
 
 
-def _torch(path: Path, *, archive: bool) -> dict[str, Any]:
-    """What torch.save wrote, today's or the old format, restricted to tensors and plain values."""
-    mapped = archive and path.suffix != ".safetensors"  # torch goes by that suffix when it is given a path
+def _torch(path: Path, *, mapped: bool) -> dict[str, Any]:
+    """What torch.save wrote, today's or the old format, restricted to tensors and plain values.
+
+    It may be `mapped` where nothing in it is packed: torch would take the packed bytes for numbers.
+    """
+    mapped = mapped and path.suffix != ".safetensors"  # torch goes by that suffix when it is given a path
     try:
         with open(path, "rb") as file, warnings.catch_warnings(), torch.serialization.safe_globals(pickles.INERT):
             warnings.simplefilter("ignore")

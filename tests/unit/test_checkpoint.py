@@ -91,6 +91,21 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+def test_a_packed_torch_zip_is_unpacked_not_taken_for_numbers(tmp_path: Path) -> None:
+    zipped(tmp_path / "plain.pth")
+    with zipfile.ZipFile(tmp_path / "plain.pth") as plain, zipfile.ZipFile(tmp_path / "packed.pth", "w") as packed:
+        for entry in plain.infolist():
+            packed.writestr(entry.filename, plain.read(entry), zipfile.ZIP_DEFLATED)
+    same(read(tmp_path / "packed.pth").content)
+
+
+@pytest.mark.parametrize("name", ["w.npy", "archive/data.pkl"])
+def test_what_unpacks_to_far_more_than_weights_do_is_refused_before_it_does(tmp_path: Path, name: str) -> None:
+    with zipfile.ZipFile(tmp_path / "bomb", "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr(name, bytes(1 << 24))
+    refused(tmp_path / "bomb", "would unpack to 0.0 GB")
+
+
 def test_npz_keeps_types_and_refuses_objects(tmp_path: Path) -> None:
     path = tmp_path / "flax.npz"
     brain = np.frombuffer(STATE["brain"].view(torch.int16).numpy().tobytes(), dtype="V2").reshape(2, 2)
