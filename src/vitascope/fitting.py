@@ -37,10 +37,13 @@ class Fit:
     """Known surplus: how many tensors by the first words of their names."""
     computed: tuple[str, ...]
     """Fixed tables that the file does not hold."""
+    remark: str = ""
+    """What the network took from the file beside its weights."""
 
     def told(self) -> str:
         """The coverage in a line."""
         words = [f"{self.layout} file: all of {len(self.state)} tensors"]
+        words += [self.remark] if self.remark else []
         words += ["computed: " + ", ".join(self.computed)] if self.computed else []
         words += ["left out: " + ", ".join(f"{k} ({n})" for k, n in self.left_out.items())] if self.left_out else []
         return "; ".join(words)
@@ -59,6 +62,7 @@ def fitted(model: Model, network: Any, content: Any, name: str, where: str) -> F
     layout, state = opened(model.layouts, content, name, where)
     state, left_out = without_surplus(layout, state)
     state, origin = renamed(layout, state)
+    remark: str = network.adopt(state) if hasattr(network, "adopt") else ""
     wanted: dict[str, Tensor] = network.state_dict()
     tables: dict[str, Tensor] = network.tables() if hasattr(network, "tables") else {}
     computed = tuple(sorted(tables.keys() - state.keys()))
@@ -69,7 +73,7 @@ def fitted(model: Model, network: Any, content: Any, name: str, where: str) -> F
         why = diagnosis.misfit(content, name, state, wanted)
         raise ValueError(f"{where}: not {name} ({layout.name} file): {wrong}{why and f'; {why}'}")
     state = {key: tensor.reshape(wanted[key].shape).float().contiguous() for key, tensor in state.items()}
-    return Fit(state, layout.name, layout.containers[0], left_out, computed)
+    return Fit(state, layout.name, layout.containers[0], left_out, computed, remark)
 
 
 def opened(layouts: Iterable[Layout], content: Any, name: str, where: str) -> tuple[Layout, State]:

@@ -337,6 +337,28 @@ def test_other_official_files_reach_the_right_places(
         assert torch.equal(encoder.parts(clips[:, :, :4])["pos_embed"], mine["pos_embed"])
 
 
+@pytest.mark.parametrize("name", ["umt/large-ft", "internvideo2/1b-s1-ft"])
+def test_a_table_of_other_time_steps_comes_with_its_file(name: str, tmp_path: Path) -> None:
+    """As fine-tuning on 16 frames leaves it, where the published shape is of 8."""
+    family, _, variant = name.partition("/")
+    published, small = catalogue.models(family)[variant].shape, SMALL if family == "umt" else {**SMALL, "img": 28}
+    shape = published.told({**small, "frames": 8})
+    assert isinstance(shape, VideoShape)
+    mine = weights(shape, table=True)
+    torch.save(dict(OFFICIAL)[name](mine), tmp_path / "file.pth")
+    encoder = build(name, tmp_path / "file.pth", {**small, "frames": 8, "ckpt_frames": 4})
+    assert "position table of 8 time steps, not 4" in encoder.loaded
+    assert encoder.card.params == shape.params
+    clips = torch.randn(1, 3, 8, small["img"], small["img"])
+    assert torch.equal(encoder.parts(clips)["pos_embed"], mine["pos_embed"])
+    known = build(name, tmp_path / "file.pth", {**small, "frames": 8})
+    assert "time steps" not in known.loaded
+    assert torch.equal(encoder(clips).grid, known(clips).grid)
+    torch.save(dict(OFFICIAL)[name](mine | {"pos_embed": mine["pos_embed"][:, :-1]}), tmp_path / "short.pth")
+    with pytest.raises(ValueError, match=r"pos_embed is \[1, "):
+        build(name, tmp_path / "short.pth", small)
+
+
 @pytest.mark.parametrize(("made", "asked"), [("umt/base-ft", "umt/base-s1"), ("videomae/base-v2", "videomae/base-pt")])
 def test_fine_tuned_weights_do_not_pass_for_pre_trained_ones(made: str, asked: str, tmp_path: Path) -> None:
     family, _, variant = made.partition("/")
@@ -388,19 +410,19 @@ def test_sizes_are_the_published_ones(name: str, millions: float) -> None:
     assert catalogue.cards()[name].params / 1e6 == pytest.approx(millions, abs=0.051)
 
 
-def transformer(kind: str, folder: Path) -> Any:
+def transformer(kind: str, folder: Path, *, tuned: bool) -> Any:
     """A small transformers model with random weights, as it is kept on the hub."""
     library = pytest.importorskip("transformers")
     torch.manual_seed(3)
     if kind.startswith("VideoMAE"):
         config = library.VideoMAEConfig(
             hidden_size=48, num_hidden_layers=2, num_attention_heads=3, intermediate_size=112, image_size=32,
-            num_frames=6, layer_norm_eps=1e-6, use_mean_pooling="Classification" in kind, num_labels=3,
+            num_frames=6, layer_norm_eps=1e-6, use_mean_pooling=tuned, num_labels=3,
             decoder_hidden_size=24, decoder_num_hidden_layers=1, decoder_num_attention_heads=3,
         )  # fmt: skip
     else:
         config = library.VJEPA2Config(
-            hidden_size=128, num_hidden_layers=2, num_attention_heads=2, mlp_ratio=48 / 11, crop_size=64,
+            hidden_size=220, num_hidden_layers=2, num_attention_heads=10, mlp_ratio=48 / 11, crop_size=64,
             frames_per_clip=6, pred_hidden_size=24, pred_num_hidden_layers=1, pred_num_attention_heads=2,
             num_pooler_layers=1, num_labels=3,
         )  # fmt: skip
@@ -418,13 +440,14 @@ def transformer(kind: str, folder: Path) -> Any:
         ("VideoMAEModel", "videomae/base-pt"),
         ("VideoMAEForPreTraining", "videomae/large-pt"),
         ("VideoMAEForVideoClassification", "videomae/huge-ft"),
+        ("VideoMAEForVideoClassification", "videomae/huge-pt"),
         ("VJEPA2Model", "vjepa2/large-context"),
         ("VJEPA2ForVideoClassification", "vjepa2/large"),
     ],
 )
 def test_files_of_transformers_give_what_transformers_gives(kind: str, name: str, tmp_path: Path) -> None:
     safetensors = pytest.importorskip("safetensors.torch")
-    theirs: Any = transformer(kind, tmp_path)
+    theirs: Any = transformer(kind, tmp_path, tuned=name.endswith("-ft"))
     torch.save(safetensors.load_file(tmp_path / "model.safetensors"), tmp_path / "file.pth")
     family, _, variant = name.partition("/")
     model = catalogue.models(family)[variant]
@@ -441,7 +464,7 @@ def test_files_of_transformers_give_what_transformers_gives(kind: str, name: str
         else:
             body = theirs if kind == "VJEPA2Model" else theirs.vjepa2
             tokens = body(frames, skip_predictor=True).last_hidden_state
-    if kind == "VideoMAEForVideoClassification":
+    if name.endswith("-ft"):
         assert apart(ours.parts(clips)["tokens_prenorm"], tokens) <= LIMIT
         assert apart(ours(clips).clip, theirs.fc_norm(tokens.mean(1)).detach()) <= LIMIT
     else:

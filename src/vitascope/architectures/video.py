@@ -71,6 +71,11 @@ class VideoShape:
         )
 
     @property
+    def width(self) -> int:
+        """Of the tokens."""
+        return self.dim
+
+    @property
     def out(self) -> int:
         """Width of the summary vector."""
         return self.pool_dim if self.pool == "attention" else self.dim
@@ -115,7 +120,7 @@ class VideoShape:
             if theirs in new:
                 new[ours] = new.pop(theirs)
         if "mlp" not in new and "mlp_ratio" in new:
-            new["mlp"] = int(new.get("dim", self.dim) * new["mlp_ratio"] + 1e-6)  # 48 / 11 is not exact
+            new["mlp"] = int(new.get("dim", self.dim) * new["mlp_ratio"])  # as published code does: 220 * 48/11 is 959
         if "norm" in new:
             new["norm"] = start(new["norm"], {"rmsnorm": "rmsnorm", "layernorm": "layernorm"}, "norm")
         if new.get("pool") not in get_args(Pool):  # a sentence about pooling; which it is, the variant knows

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import cast
 
 import torch
@@ -40,11 +42,7 @@ class VideoViT(nn.Module):
         self.patch_embed = PatchEmbed(d, shape.tubelet, shape.patch)
         if shape.cls:
             self.cls_token = nn.Parameter(torch.zeros(1, 1, d))
-        rows = torch.zeros(1, shape.cls + t * h * w, d)
-        if shape.positions == "stored":
-            self.pos_embed = nn.Parameter(rows)
-        elif shape.positions != "rope3d":
-            self.register_buffer("pos_embed", rows)
+        self._make_table(shape.cls + t * h * w)
         if shape.image == "stored":
             self.img_pos_embed = nn.Parameter(torch.zeros(1, shape.cls + h * w, d))
         if shape.image == "embed":
@@ -65,6 +63,28 @@ class VideoViT(nn.Module):
         rows = table(self.shape.positions, self.shape.grid, self.shape.dim)[None]
         cls = torch.zeros(1, int(self.shape.cls), self.shape.dim)
         return {"pos_embed": torch.cat([cls, rows], dim=1)}
+
+    def _make_table(self, count: int) -> None:
+        rows = torch.zeros(1, count, self.shape.dim)
+        if self.shape.positions == "stored":
+            self.pos_embed = nn.Parameter(rows)
+        elif self.shape.positions != "rope3d":
+            self.register_buffer("pos_embed", rows)
+
+    def adopt(self, state: Mapping[str, Tensor]) -> str:
+        """Take the time steps of a file's position table, where it has others, and say so; empty where nothing changes.
+
+        Fine-tuning on longer clips leaves such tables; rows and columns tell variants apart and stay.
+        """
+        rows, (t, h, w), d = state.get("pos_embed"), self.shape.grid, self.shape.dim
+        count = 0 if rows is None or self.shape.positions == "rope3d" else rows.numel() // d
+        steps, left = divmod(count - self.shape.cls, h * w)
+        if rows is None or left or steps in (-1, 0, t) or [n for n in rows.shape if n != 1] != [count, d]:
+            return ""
+        self.shape = replace(self.shape, grid=(steps, h, w))
+        with torch.device("meta"):
+            self._make_table(count)
+        return f"position table of {steps} time steps, not {t}"
 
     def forward(self, clips: Float[Tensor, "n 3 f y x"]) -> tuple[Float[Tensor, "n t h w d"], Float[Tensor, "n c"]]:
         """Tokens and summary; positions are those of the grid that the clips make."""
