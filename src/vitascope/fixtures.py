@@ -33,7 +33,7 @@ SAME = {"openclip": ("dfn", "clip"), "videomaev2": ("videomae",)}
 """Families of the models that fixtures call otherwise."""
 ANY = ("hf", "hf_image")
 """Words for a transformers model of whatever family; the case's variant says which."""
-WORDS = {"s": "small", "b": "base", "l": "large", "h": "huge", "g": "giant", "reg": "registers"}
+WORDS = {"s": "small", "b": "base", "l": "large", "h": "huge", "g": "giant", "reg": "registers", "reg4": "registers"}
 """Short words in names of variants, and what they stand for."""
 NOT_OURS = {"attn_pooled": "not part of the encoder: the weights of the attentive probe are not in its file"}
 """Outputs that no encoder has, and why."""
@@ -277,7 +277,7 @@ def candidates(architecture: Mapping[str, Any], name: str) -> list[Model]:
     word = str(architecture.get("model") or name)
     variant = str(architecture.get("variant") or "")
     families = families_of(variant if word in ANY else word)
-    asked = words_of(f"{word} {variant}")
+    asked = words_of(f"{word} {variant}") | ({"registers"} if architecture.get("registers") else set())
 
     def unlike(model: Model) -> tuple[int, int, int]:
         own = words_of(model.card.name.partition("/")[2])
@@ -300,9 +300,11 @@ def families_of(model: str) -> tuple[str, ...]:
 
 
 def words_of(text: str) -> set[str]:
-    """The words of a variant's name, sizes in full: `v2_l14_reg` is of v2, large, 14 and registers."""
+    """The words of a variant's name, sizes in full: `v2_l14_reg` is of v2, large, 14 and registers, `s16plus` of small,
+    16 and plus, `7b16` of 7b and 16."""
     found = set()
-    for word in re.findall(r"[a-z0-9]+", text.lower()):
+    apart = re.sub(r"(?<=\d)(?=plus|reg)|(?<=\d[bm])(?=\d)|(?<=vit)(?=\d)", " ", text.lower())
+    for word in re.findall(r"[a-z0-9]+", apart):
         size = re.fullmatch(r"(?:vit)?([sblhg])(\d{2,3})?", word)
         found |= {word, WORDS.get(word, word)} | ({WORDS[size[1]], size[2] or ""} if size else set())
     return found - {""}

@@ -244,6 +244,12 @@ def test_words_of_a_case_find_the_variant() -> None:
     assert fixtures.words_of("v2_l14_reg") == {"v2", "l14", "large", "14", "reg", "registers"}
     assert fixtures.words_of("vit_h384") == {"vit", "h384", "huge", "384"}
     assert fixtures.words_of("vit_b") == {"vit", "b", "base"}
+    assert fixtures.words_of("v3_s16plus") == {"v3", "s16", "small", "16", "plus"}
+    assert fixtures.words_of("vit7b16 so400m14") == {"vit", "7b", "16", "so400m", "14"}
+    assert fixtures.candidates({"model": "dinov3", "variant": "v3_h16plus"}, "")[0].card.name == "dinov3/huge-plus"
+    assert fixtures.candidates({"model": "dinov2", "variant": "l14", "registers": 4}, "")[0].card.name == (
+        "dinov2/large-reg"
+    )
     assert fixtures.candidates({"model": "umt", "variant": "s2_interp8_b"}, "")[0].card.name == "umt/base-s2"
     assert fixtures.candidates({"model": "umt", "variant": "ft_l"}, "")[0].card.name == "umt/large-ft"
     assert fixtures.candidates({"model": "openclip_vit", "variant": "hf"}, "")[0].card.name == "dfn/h14"

@@ -161,6 +161,9 @@ def test_dinov2_of_transformers_at_the_size_of_its_table(tmp_path: Path, swiglu:
     out = theirs(images(32, 32))
     close(parts["sequence"][:, 0], out.last_hidden_state)
     close(parts["pooled"], out.pooler_output)
+    torch.save(theirs.state_dict(), tmp_path / "memory.pth")  # whose names are not those of the folder
+    numbers = {**SMALL, "swiglu": swiglu, "mlp_ratio": 4}
+    close(opened("dinov2/base", tmp_path / "memory.pth", numbers).parts(images(32, 32)[:, :, None])["pooled"], out[1])
 
 
 @pytest.mark.parametrize("swiglu", [False, True])
@@ -187,6 +190,16 @@ def test_dinov3_of_transformers_at_any_size(tmp_path: Path, name: str, config: d
     for sides in ((32, 32), (24, 48)):
         parts = opened(f"dinov3/{name}", tmp_path).parts(images(*sides)[:, :, None])
         close(parts["sequence"][:, 0], theirs(images(*sides)).last_hidden_state)
+
+
+@pytest.mark.parametrize("kind", ["Siglip2", "Siglip2Vision"])
+def test_a_naflex_file_is_refused_by_name(tmp_path: Path, kind: str) -> None:
+    vision = {**CONFIG, "intermediate_size": 96, "num_patches": 16}
+    text = {"hidden_size": 48, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    both = {"vision_config": vision, "text_config": text | {"vocab_size": 40}}
+    saved(kind, tmp_path, **(both if kind == "Siglip2" else vision))
+    with pytest.raises(ValueError, match=r"a NaFlex file of SigLIP 2.* a matrix of 48 x 192; take"):
+        opened("siglip2/base", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -311,6 +324,50 @@ def test_containers_and_prefixes_of_pe(tmp_path: Path, container: str) -> None:
     torch.save({container: state} if container else state, path)
     encoder = opened("pe/base", path, {**SMALL, **WRITERS["pe/base"][1]})
     torch.testing.assert_close(encoder(images(32, 32)[:, :, None]).clip, network(images(32, 32))[1])
+
+
+@pytest.mark.parametrize("start", ["", "visual.", "module.visual."])
+@pytest.mark.parametrize("name", ["dfn/h14", "clip/base"])
+def test_containers_and_prefixes_of_clip(tmp_path: Path, name: str, start: str) -> None:
+    network, path = official(name, tmp_path / "weights.pt")
+    state = openclip(dict(network.state_dict()))
+    torch.save({"epoch": 3, "state_dict": {start + key: tensor for key, tensor in state.items()}}, path)
+    encoder = opened(name, path, {**SMALL, **WRITERS[name][1]})
+    torch.testing.assert_close(encoder(images(32, 32)[:, :, None]).clip, network(images(32, 32))[1])
+
+
+def test_what_the_trainer_of_dinov2_saves(tmp_path: Path) -> None:
+    network, path = official("dinov2/small", tmp_path / "weights.pth")
+    state = back(torch.load(path, weights_only=True), (r"^blocks\.(\d)\.", r"blocks.\1.\1."), (r"^", "backbone."))
+    torch.save({"teacher": state | {"dino_head.mlp.0.weight": torch.ones(2, 2)}}, path)
+    encoder = opened("dinov2/small", path, SMALL)
+    torch.testing.assert_close(encoder(images(32, 32)[:, :, None]).clip, network(images(32, 32))[1])
+
+
+@pytest.mark.parametrize("cls", [True, False])
+@pytest.mark.parametrize("pool", ["tok", "avg", "none"])
+def test_poolings_of_pe_by_their_definition(pool: str, cls: bool) -> None:
+    network = drawn(MODELS["pe/base"], pool_type=pool, use_cls_token=cls, output_dim=None)
+    sequence = network.norm(network.trunk(images(32, 32))[0])
+    wanted = {"tok": sequence[:, 0], "avg": sequence.mean(1), "none": sequence[:, int(cls) :].mean(1)}
+    torch.testing.assert_close(network(images(32, 32))[1], wanted[pool])
+    torch.testing.assert_close(network.parts(images(32, 32))["sequence"], sequence)
+
+
+@pytest.mark.parametrize("name", ["dfn/h14", "pe/base"])
+def test_layer_scale_where_the_index_says_so(tmp_path: Path, name: str) -> None:
+    numbers = {**SMALL, **WRITERS[name][1], "ls_init_value": 0.1}
+    network = drawn(MODELS[name], **numbers)
+    torch.save(with_text(dict(network.state_dict())), tmp_path / "weights.pth")
+    encoder = opened(name, tmp_path / "weights.pth", numbers)
+    torch.testing.assert_close(encoder(images(32, 32)[:, :, None]).clip, network(images(32, 32))[1])
+
+
+def test_gated_widths_are_rounded_as_their_authors_do() -> None:
+    for name, ratio, width in (("dinov2/giant", 4, 152), ("dinov3/small-plus", 6, 224), ("dinov3/7b", 3, 128)):
+        shape = MODELS[name].shape.told({"dim": 56, "mlp_ratio": ratio, "swiglu": True})
+        assert isinstance(shape, ImageShape)
+        assert shape.mlp == width
 
 
 DAMAGED = {

@@ -238,13 +238,16 @@ def test_numbers_that_are_not_known() -> None:
 
 def test_logits_are_capped() -> None:
     plain, capped, loose = Attention(12, 2), CappedAttention(12, 2, 5.0), CappedAttention(12, 2, 1e6)
+    without = CappedAttention(12, 2, 0.0)
     with torch.no_grad():
         for parameter in plain.parameters():
             parameter.normal_(generator=generator(1))
         capped.load_state_dict(plain.state_dict())
         loose.load_state_dict(plain.state_dict())
+        without.load_state_dict(plain.state_dict())
         x = torch.randn(1, 6, 12, generator=generator(2))
         torch.testing.assert_close(loose(x), plain(x), rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(without(x), plain(x), rtol=1e-4, atol=1e-4)
         assert apart(capped(x), plain(x)) > 0.01
 
 

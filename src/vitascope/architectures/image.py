@@ -41,7 +41,7 @@ OURS = {
 }
 """Our fields by the names that published configurations have for them."""
 ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "quick_gelu": "quick_gelu"}
-HEADS = {"attn": "map", "tok": "cls", "avg": "mean", "none": "mean"}
+HEADS = {"attn": "map", "tok": "cls", "avg": "all", "none": "mean"}
 SETTLED = frozenset({"mlp_ratio", "use_abs_posemb", "use_rope2d", "ls_init_value", "pool_type", "frames"})
 """Words that are turned into others here, or say what the variant knows."""
 
@@ -80,8 +80,10 @@ class ImageShape:
     act: Activation = "gelu"
     gated: bool = False
     """SwiGLU in place of the two-layer MLP."""
-    head: Literal["cls", "map", "mean"] = "cls"
-    """The vector: class token, a learned query's attention over all tokens, or the mean of the patches."""
+    gated_multiple: int = 8
+    """What a gated width that only follows from others is rounded up to a multiple of."""
+    head: Literal["cls", "map", "mean", "all"] = "cls"
+    """The vector: class token, a learned query's attention over all tokens, the mean of the patches or of all."""
     head_heads: int = 0
     """Of that attention; 0 is as many as in the blocks."""
     head_ratio: int = 0
@@ -140,8 +142,8 @@ class ImageShape:
     def told(self, given: Mapping[str, Any]) -> ImageShape:
         """With the numbers of a published configuration, under its names or ours.
 
-        Without a hidden width it comes from `mlp_ratio` (two thirds of that where gated, up to a multiple of 8), and
-        without that it grows with `dim`.
+        Without a hidden width it comes from `mlp_ratio` (two thirds of that where gated, up to a multiple of
+        `gated_multiple`), and without that it grows with `dim`.
         """
         new = {OURS.get(key, key): value for key, value in given.items()}
         if new.get("gated", self.gated):
@@ -163,7 +165,8 @@ class ImageShape:
         dim, gated = new.get("dim", self.dim), new.get("gated", self.gated)
         ratio = new.get("mlp_ratio") or (4 if gated != self.gated else None)
         wide = dim * ratio * (2 / 3 if gated else 1) if ratio else self.mlp * dim / self.dim
-        return int(int(wide + 1e-6) + 7) // 8 * 8 if gated else int(wide + 1e-6)  # 35 / 6 is not exact
+        whole = int(wide + 1e-6)  # 35 / 6 is not exact
+        return whole + -whole % self.gated_multiple if gated else whole
 
 
 def meaning(word: Any, words: Mapping[str, str], what: str) -> str:

@@ -15,6 +15,7 @@ OPENCLIP: Renames = (
     (r"^ln_post\.", "norm."),
     (r"^transformer\.resblocks\.", "blocks."),
     (r"\.ln_([12])\.", r".norm\1."),
+    (r"\.ls_([12])\.", r".ls\1."),
     (r"\.attn\.in_proj_", ".attn.qkv."),
     (r"\.attn\.out_proj\.", ".attn.proj."),
     (r"\.mlp\.c_fc\.", ".mlp.fc1."),

@@ -43,7 +43,7 @@ class VideoPrismShape:
     grid: tuple[int, int, int] = (16, 16, 16)
     """Of the position tables of the weights, not of the input: frames, rows, columns."""
     cap: float = 50.0
-    """Attention logits x become cap tanh(x / cap)."""
+    """Attention logits x become cap tanh(x / cap); 0 leaves them as they are."""
 
     @property
     def block(self) -> BlockShape:

@@ -21,16 +21,17 @@ BASE = ImageShape(
     project=512,
 )
 LARGE = replace(BASE, dim=1024, depth=24, heads=16, mlp=4096, patch=14, project=768)
+JOINT = Layout(
+    name="OpenAI",
+    mark=r"(module\.)?visual\.(conv1|transformer|ln_)",
+    containers=("", "state_dict"),  # the latter as OpenCLIP's trainer saves it
+    renames=((r"^(module\.)?(visual\.)?", ""), *OPENCLIP),
+    surplus=OPENCLIP_TEXT,
+    transposed=("proj.weight",),
+)
 LAYOUTS = (
-    Layout(
-        name="OpenAI",
-        mark=r"visual\.(conv1|transformer|ln_)",
-        containers=("", "state_dict"),
-        prefix="visual.",
-        renames=OPENCLIP,
-        surplus=OPENCLIP_TEXT,
-        transposed=("proj.weight",),
-    ),
+    JOINT,
+    replace(JOINT, name="OpenAI image tower", mark=r"(module\.)?(conv1|ln_pre)\.", surplus=()),
     Layout(
         name="transformers",
         mark=TRANSFORMERS_MARK,

@@ -22,16 +22,17 @@ HUGE = ImageShape(
     act="quick_gelu",
     project=1024,
 )
+JOINT = Layout(
+    name="OpenCLIP",
+    mark=r"(module\.)?visual\.(conv1|transformer|ln_)",
+    containers=("", "state_dict"),  # the latter as OpenCLIP's trainer saves it
+    renames=((r"^(module\.)?(visual\.)?", ""), *OPENCLIP),
+    surplus=OPENCLIP_TEXT,
+    transposed=("proj.weight",),
+)
 LAYOUTS = (
-    Layout(
-        name="OpenCLIP",
-        mark=r"visual\.(conv1|transformer|ln_)",
-        containers=("", "state_dict"),
-        prefix="visual.",
-        renames=OPENCLIP,
-        surplus=OPENCLIP_TEXT,
-        transposed=("proj.weight",),
-    ),
+    JOINT,
+    replace(JOINT, name="OpenCLIP image tower", mark=r"(module\.)?(conv1|ln_pre)\.", surplus=()),
     Layout(
         name="transformers",
         mark=TRANSFORMERS_MARK,

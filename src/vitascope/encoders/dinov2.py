@@ -26,10 +26,14 @@ SIZES = {
 }
 OFFICIAL = Layout(
     name="official",
-    mark=r"(patch_embed|blocks|norm)\.",
-    containers=("",),
-    renames=((r"^patch_embed\.proj\.", "patch_embed."),),
-    surplus=(r"mask_token$",),
+    mark=r"(backbone\.)?(patch_embed|blocks|norm)\.",
+    containers=("", "teacher"),  # the latter as its authors' trainer saves it
+    renames=(
+        (r"^backbone\.", ""),
+        (r"^patch_embed\.proj\.", "patch_embed."),
+        (r"^blocks\.\d+\.(\d+)\.", r"blocks.\1."),  # in chunks, blocks counted through
+    ),
+    surplus=(r"(backbone\.)?mask_token$", r"(dino|ibot)_head\."),
 )
 TRANSFORMERS = Layout(
     name="transformers",
@@ -43,10 +47,13 @@ TRANSFORMERS = Layout(
         (r"^layernorm\.", "norm."),
         (r"^encoder\.layer\.", "blocks."),
         (r"\.attention\.attention\.(q|k|v)(uery|ey|alue)\.", r".attn.\1."),
-        (r"\.attention\.output\.dense\.", ".attn.proj."),
+        (r"\.attention\.([qkv])_proj\.", r".attn.\1."),  # as its newer classes have them in memory
+        (r"\.attention\.(output\.dense|o_proj)\.", ".attn.proj."),
         (r"\.layer_scale([12])\.lambda1$", r".ls\1.gamma"),
         (r"\.mlp\.weights_in\.", ".mlp.w12."),
-        (r"\.mlp\.weights_out\.", ".mlp.w3."),
+        (r"\.mlp\.gate_proj\.", ".mlp.w1."),
+        (r"\.mlp\.up_proj\.", ".mlp.w2."),
+        (r"\.mlp\.(weights_out|down_proj)\.", ".mlp.w3."),
     ),
     surplus=(r"(dinov2(_with_registers)?\.)?embeddings\.mask_token$", r"classifier\."),
 )

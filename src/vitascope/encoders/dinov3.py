@@ -26,7 +26,10 @@ SIZES = {
     "base": ("vitb16", BASE),
     "large": ("vitl16", replace(BASE, dim=1024, depth=24, heads=16, mlp=4096)),
     "huge-plus": ("vith16plus", replace(BASE, dim=1280, depth=32, heads=20, mlp=5120, gated=True)),
-    "7b": ("vit7b16", replace(BASE, dim=4096, depth=40, heads=32, mlp=8192, gated=True, qkv_bias=False)),
+    "7b": (
+        "vit7b16",
+        replace(BASE, dim=4096, depth=40, heads=32, mlp=8192, gated=True, gated_multiple=64, qkv_bias=False),
+    ),
 }
 
 

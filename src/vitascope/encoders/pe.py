@@ -57,7 +57,7 @@ JOINT = Layout(
     name="image and text",
     mark=r"(module\.)?visual\.",
     containers=("", "state_dict", "weights"),
-    renames=(*RENAMES, *OPENCLIP, (r"\.ls_([12])\.", r".ls\1.")),
+    renames=(*RENAMES, *OPENCLIP),
     surplus=OPENCLIP_TEXT,
     transposed=("proj.weight",),
 )

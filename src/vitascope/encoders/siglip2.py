@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from vitascope.architectures.image import ImageShape, transformers
 from vitascope.architectures.names import TRANSFORMERS, TRANSFORMERS_MARK, TRANSFORMERS_TEXT
-from vitascope.blueprint import Layout, Model, Source
+from vitascope.blueprint import Layout, Model, Source, State
 from vitascope.types import Card
 
 BASE = ImageShape(dim=768, depth=12, heads=12, mlp=3072, cls=False, act="gelu_tanh", head="map")
@@ -16,12 +16,26 @@ SIZES = {
     "so400m": replace(BASE, dim=1152, depth=27, heads=16, mlp=4304),
     "giant-opt": replace(BASE, dim=1536, depth=40, heads=16, mlp=6144),
 }
+
+
+def of_fixed_size(state: State) -> State:
+    """The file as it is; ValueError for one of the NaFlex models, which share all names."""
+    patches = state.get("patch_embed.weight")
+    if patches is not None and patches.ndim == 2:
+        raise ValueError(
+            "a NaFlex file of SigLIP 2, for images of any shape: its patches are embedded by a matrix of "
+            f"{' x '.join(map(str, patches.shape))}; take a model of fixed size, as google/siglip2-base-patch16-224"
+        )
+    return state
+
+
 LAYOUT = Layout(
     name="transformers",
     mark=TRANSFORMERS_MARK,
     containers=("",),
     renames=TRANSFORMERS,
     surplus=TRANSFORMERS_TEXT,
+    convert=of_fixed_size,
 )
 CARD = Card(
     name="",

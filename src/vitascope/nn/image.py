@@ -85,7 +85,7 @@ class ImageViT(nn.Module):
         x, _ = self.trunk(images)
         tokens = self.norm(x)
         vector = self._pooled(tokens)
-        clip = self.shape.head == "cls" and self.shape.project
+        clip = self.shape.cls and self.shape.head == "cls" and self.shape.project
         parts = {
             "tokens": self._patches(tokens),
             "tokens_prenorm": self._patches(x),
@@ -166,7 +166,9 @@ class ImageViT(nn.Module):
     def _pooled(self, tokens: Float[Tensor, "n l d"]) -> Float[Tensor, "n d"]:
         if self.shape.head == "map":
             return self.head(tokens)  # type: ignore[no-any-return]
-        return tokens[:, 0] if self.shape.head == "cls" else self._patches(tokens).mean(1)
+        if self.shape.head == "cls":
+            return tokens[:, 0]
+        return (tokens if self.shape.head == "all" else self._patches(tokens)).mean(1)
 
     def _projected(self, vector: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
         return self.proj(vector) if self.shape.project else vector

@@ -24,7 +24,8 @@ class CappedAttention(Attention):
         """Every token looks at every token; there are no rotary positions."""
         q, k, v = (y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in self.qkv(x).chunk(3, dim=-1))
         logits = q * q.shape[-1] ** -0.5 @ k.transpose(2, 3)
-        weights = (self.cap * (logits / self.cap).tanh()).softmax(-1, dtype=torch.float32).to(v.dtype)
+        capped = self.cap * (logits / self.cap).tanh() if self.cap else logits
+        weights = capped.softmax(-1, dtype=torch.float32).to(v.dtype)
         mixed: Tensor = self.proj((weights @ v).transpose(1, 2).flatten(2))
         return mixed
 
