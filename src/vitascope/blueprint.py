@@ -78,6 +78,8 @@ class Model:
     """An image model: applied to every frame, mean over the frames."""
     summary: str = ""
     """Another vector than the network's own: `mean` of the tokens, or `cls`, the class token."""
+    asked: Mapping[str, Any] = field(default_factory=dict)
+    """What a user chose of card and shape (`settings`); it holds whatever a file or an `architecture` says."""
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Named sets of options; without one the card stands as it is, which is the report's setting (`paper`)."""
     from_config: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
@@ -88,5 +90,5 @@ class Model:
         card, frames = self.card, self.card.frames
         macs = self.shape.macs(1, card.size) * frames if self.framewise else self.shape.macs(frames, card.size)
         macs = macs if frames else 0  # published vectors: what made them is not known so far
-        width = getattr(self.shape, "dim", self.shape.out) if self.summary else self.shape.out
+        width = self.shape.width if self.summary else self.shape.out
         return replace(card, dim=width, params=self.shape.params, gflops=round(macs / 1e9, 1))

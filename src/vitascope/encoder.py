@@ -139,10 +139,18 @@ def load(
     `architecture` replaces numbers of its published shape, for small versions of it. ValueError with the nearest match
     for an unknown name, and whatever is wrong with the weights.
     """
+    if architecture and not (isinstance(encoder, str) and _published(encoder)):
+        raise ValueError(f"{encoder}: only published models (`vitascope ls encoders`) take an `architecture`")
     found = _by_name(encoder, architecture or {}) if isinstance(encoder, str) else encoder
     if not isinstance(found, Encoder) or not isinstance(found.card, Card):
         raise ValueError(f"{encoder}: gave {type(found).__name__}, which is no encoder: it needs a card and a call")
     return found.to(device) if isinstance(found, nn.Module) else found
+
+
+def _published(name: str) -> bool:
+    """Whether a name is of a family of published models."""
+    family, _, variant = name.partition("/")
+    return bool(variant) and family in catalogue.families("encoders") and bool(catalogue.models(family))
 
 
 def _by_name(name: str, architecture: Mapping[str, Any]) -> Any:
@@ -154,7 +162,7 @@ def _by_name(name: str, architecture: Mapping[str, Any]) -> Any:
     family, _, variant = name.partition("/")
     if not variant:
         raise catalogue.unknown("encoders", name)
-    if family in catalogue.families("encoders") and catalogue.models(family):
+    if _published(name):
         return importlib.import_module("vitascope.pretrained").load(name, weights, architecture)
     build = catalogue.builder("encoders", name)
     if weights:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from vitascope.checkpoint import Checkpoint
 from vitascope.encoder import Encoder, FrameWise, NetworkEncoder, fingerprint
 from vitascope.fitting import Fit, empty, fitted
 from vitascope.settings import configured
-from vitascope.types import Card, plain
+from vitascope.types import Card, digest, plain
 
 NATIVE = Layout(name=checkpoint.FORMAT, mark="", containers=("",))
 """Of converted files: our names as they are."""
@@ -49,6 +49,8 @@ def load(name: str, path: str, architecture: Mapping[str, Any]) -> Encoder:
     """The encoder `family/variant[+OPTION..]` with the weights at `path`; without one, with those from its source."""
     model = configured(name)
     if not model.layouts:
+        if model.asked or model.summary or architecture:
+            raise ValueError(f"{name}: published vectors are as they are; leave options and `architecture` out")
         return released(model, path)
     if path:
         return build(model, path, architecture)
@@ -90,7 +92,7 @@ def stated(model: Model, file: Checkpoint) -> Mapping[str, Any]:
 
 def same_model(model: Model, config: Mapping[str, Any], where: str) -> None:
     """ValueError where the config.json beside the weights tells of another network than the published one."""
-    told, own = plain(model.shape.told(config)), plain(model.shape)
+    told, own = plain(shaped(model, config)), plain(model.shape)
     differs = [f"{key} {told[key]}, not {own[key]}" for key in own if told[key] != own[key]]
     if differs:
         name = model.card.name.partition("+")[0]
@@ -117,10 +119,18 @@ def reshaped(model: Model, architecture: Mapping[str, Any]) -> tuple[Card, Archi
     """Card and shape with the numbers of `architecture` in place of the published ones."""
     if not architecture:
         return model.described(), model.shape
-    shape = model.shape.told(architecture)
+    shape = shaped(model, architecture)
     if shape == model.shape and "frames" not in architecture:  # a config.json that says what is known
         return model.described(), shape
     frames, size = shape.input
-    card = replace(model.card, frames=architecture.get("frames", model.card.frames if model.framewise else frames))
-    changed = replace(model, shape=shape, card=replace(card, size=size))
-    return changed.described(), shape
+    frames = architecture.get("frames", model.card.frames if model.framewise else frames)
+    card = replace(model.card, frames=model.asked.get("frames", frames), size=model.asked.get("size", size))
+    card = replace(card, architecture=digest(plain(shape)) if shape != model.shape else "")
+    return replace(model, shape=shape, card=card).described(), shape
+
+
+def shaped(model: Model, architecture: Mapping[str, Any]) -> Architecture:
+    """The shape with other numbers, what was asked for by option apart."""
+    shape: Any = model.shape.told(architecture)
+    known = {field.name for field in fields(shape)}
+    return replace(shape, **{key: value for key, value in model.asked.items() if key in known})  # type: ignore[no-any-return]

@@ -25,12 +25,17 @@ def configured(name: str) -> Model:
     """
     name, *asked = name.split("+")
     family, _, variant = name.partition("/")
-    if variant not in (models := catalogue.models(family)):
+    models = catalogue.models(family) if family in catalogue.families("encoders") else {}
+    if variant not in models:
+        if name in catalogue.names("encoders"):
+            raise ValueError(f"{name} has no weight file: it is no published model")
         raise catalogue.unknown("encoders", name)
     model = models[variant]
     options: dict[str, Any] = {}
     for option in asked:
         key, _, value = option.partition(":")
+        if sum(other.startswith(f"{key}:") for other in asked) > 1:
+            raise ValueError(f"{name}+{'+'.join(asked)}: {key} is given more than once")
         options |= {key: value} if value else preset(model, key)
     return with_options(model, options)
 
@@ -59,13 +64,14 @@ def with_options(model: Model, options: Mapping[str, Any]) -> Model:
         else:
             raise ValueError(f"{model.card.name}+{key}:{value}: no option {key!r}; {usage(model)}")
     summary = shape.pop("pool", "")
+    asked = {**card, **shape}
     kept = {k: v for k, v in card.items() if v != getattr(model.card, k)} | ({"pool": summary} if summary else {})
     kept |= {k: v for k, v in shape.items() if v != getattr(model.shape, k)}
     text = "+".join(f"{key}:{kept[key]}" for key in sorted(kept))
     card |= {"name": "+".join(filter(None, (model.card.name, text))), "options": text}
     card |= {"pool": SUMMARIES[summary]} if summary else {}
     new: Any = replace(model.shape, **shape) if shape else model.shape  # type: ignore[type-var]
-    return replace(model, shape=new, card=replace(model.card, **card), summary=summary)
+    return replace(model, shape=new, card=replace(model.card, **card), summary=summary, asked=asked)
 
 
 def counted(model: Model, key: str, text: str) -> int:
@@ -80,6 +86,8 @@ def switches(model: Model) -> dict[str, tuple[str, ...]]:
     """What can be chosen without other weights, between which words."""
     words = get_type_hints(type(model.shape))
     found = {key: get_args(words[key]) for key in ("act", "features") if get_args(words.get(key))}
+    if getattr(model.shape, "gated", False):
+        del found["act"]  # SwiGLU has its own
     return {"pool": ("mean", "cls") if getattr(model.shape, "cls", False) else ("mean",), **found}
 
 

@@ -123,6 +123,8 @@ class Card:
     """An image is shown as `frames` equal frames, or as one."""
     options: str = ""
     """What a user set otherwise than the report does (`frames:8+pool:cls`); part of the name too."""
+    architecture: str = ""
+    """Digest of the network's numbers where they are not the published ones: heads, say, show in no tensor."""
     saw: frozenset[str] = field(default_factory=frozenset, metadata=KNOWLEDGE)
     """Data sets met in pretraining, by dataset name: the dagger in the tables."""
     trained: str = field(default="", metadata=KNOWLEDGE)

@@ -131,6 +131,10 @@ def test_only_what_fits_is_converted(file: Path, tmp_path: Path) -> None:
         convert(tmp_path / "bad.pth", NAME, tmp_path / "out", architecture=SMALL)
     with pytest.raises(ValueError, match="did you mean 'umt/large-s2'"):
         convert(file, "umt/larg-s2", tmp_path / "out")
+    with pytest.raises(ValueError, match="no encoder 'nosuch/x'"):
+        convert(file, "nosuch/x", tmp_path / "out")
+    with pytest.raises(ValueError, match="vit/base-random has no weight file"):
+        convert(file, "vit/base-random", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

@@ -10,11 +10,14 @@ import pytest
 import torch
 
 from vitascope import catalogue, settings
+from vitascope.convert import convert
 from vitascope.encode import encode_clips
 from vitascope.encoder import NetworkEncoder, load
 from vitascope.encoders import umt
+from vitascope.fitting import empty
 from vitascope.nn.vit import VideoViT, random_vit
 from vitascope.runtime import generator
+from vitascope.types import digest
 
 SMALL = {"dim": 48, "depth": 2, "heads": 3, "mlp_ratio": 2, "patch": 8, "frames": 4, "img": 16}
 
@@ -150,12 +153,59 @@ def test_options_and_presets() -> None:
         ("umt/large-s2+size:100", "size is a multiple of 16"),
         ("umt/large-s2+pool:max", "pool is one of mean"),
         ("umt/large-s2+precision:int8", "float32, bfloat16"),
+        ("umt/large-s2+frames:8+frames:4", "frames is given more than once"),
+        ("dinov2/giant+act:gelu", "no option 'act'"),
     ],
 )
 def test_wrong_options_are_said(name: str, said: str) -> None:
     with pytest.raises(ValueError, match=said) as error:
         load(f"{name}=nothing.pth")
     assert "\n" not in str(error.value)
+
+
+def test_what_shows_in_no_tensor_is_in_the_card_too(file: Path) -> None:
+    behaviours = [
+        small("umt/large-s2", file, **changes).card.behaviour
+        for changes in ({}, {"heads": 6}, {"eps": 0.1}, {"act": "quick_gelu"})
+    ]
+    assert len({digest(behaviour) for behaviour in behaviours}) == 4
+    assert {behaviour["digest"] for behaviour in behaviours} == {behaviours[0]["digest"]}
+
+
+def test_options_hold_against_the_numbers_of_a_file(file: Path, tmp_path: Path) -> None:
+    card = small("umt/large-s2+frames:2+size:32", file).card
+    assert (card.frames, card.size) == (2, 32)
+    out = tmp_path / "out"
+    convert(file, "umt/large-s2", out, architecture={**SMALL, "act": "gelu"})
+    changed = load(f"umt/large-s2+act:quick_gelu+frames:2={out}")
+    assert isinstance(changed, NetworkEncoder)
+    assert changed.card.frames == 2
+    clips = torch.randn(2, 3, 4, 16, 16, generator=generator(3))
+    torch.testing.assert_close(changed(clips), small("umt/large-s2", file, act="quick_gelu")(clips))
+    assert not torch.equal(changed(clips).clip, small("umt/large-s2", file)(clips).clip)
+
+
+@pytest.mark.parametrize("name", ["vit/tiny-random", "pixels/thumbnail", "hf:nowhere", "nowhere:build"])
+def test_an_architecture_is_not_passed_over(name: str) -> None:
+    with pytest.raises(ValueError, match="only published models"):
+        load(name, architecture={"depth": 2})
+
+
+@pytest.mark.parametrize("option", ["frames:8", "precision:bfloat16", "pool:mean"])
+def test_published_vectors_have_no_options(option: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="published vectors are as they are"):
+        load(f"twlv/base-published+{option}={tmp_path}")
+
+
+@pytest.mark.parametrize("name", sorted(catalogue.cards()))
+@pytest.mark.parametrize("pool", ["mean", "cls"])
+def test_another_summary_is_as_wide_as_the_tokens(name: str, pool: str) -> None:
+    family, _, variant = name.partition("/")
+    model = catalogue.models(family)[variant]
+    if pool in settings.switches(model)["pool"]:
+        rows = {key: tensor for key, tensor in empty(model.shape).state_dict().items() if key.startswith("blocks.")}
+        width = list(rows.values())[-1].shape[0] if rows else model.shape.out  # the last bias of the last block
+        assert settings.configured(f"{name}+pool:{pool}").described().dim == width
 
 
 def test_an_unknown_number_of_the_shape_is_said(file: Path) -> None:

@@ -26,6 +26,11 @@ class Architecture(Protocol):
         ...
 
     @property
+    def width(self) -> int:
+        """Of the tokens."""
+        ...
+
+    @property
     def params(self) -> int:
         """Numbers in the weights."""
         ...

@@ -92,6 +92,11 @@ class HieraShape:
         return self.dim << self.levels
 
     @property
+    def width(self) -> int:
+        """Of the tokens."""
+        return self.out
+
+    @property
     def tubelet(self) -> int:
         """Frames that the frames of a clip are a multiple of."""
         return STRIDE[0]

@@ -111,6 +111,11 @@ class ImageShape:
         return self.head_ratio * self.dim or self.mlp
 
     @property
+    def width(self) -> int:
+        """Of the tokens."""
+        return self.dim
+
+    @property
     def out(self) -> int:
         """Width of the summary vector."""
         return self.project or self.dim

@@ -71,6 +71,11 @@ class VideoShape:
         )
 
     @property
+    def width(self) -> int:
+        """Of the tokens."""
+        return self.dim
+
+    @property
     def out(self) -> int:
         """Width of the summary vector."""
         return self.pool_dim if self.pool == "attention" else self.dim

@@ -51,6 +51,11 @@ class VideoPrismShape:
         return BlockShape(dim=self.dim, heads=self.heads, mlp=self.mlp)
 
     @property
+    def width(self) -> int:
+        """Of the tokens."""
+        return self.dim
+
+    @property
     def out(self) -> int:
         """Width of the summary vector."""
         return self.dim
