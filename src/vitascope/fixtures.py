@@ -195,12 +195,16 @@ def asked_of(output: str, given: Iterable[str], main: str) -> tuple[str, str]:
 
 
 def answered(encoder: Encoder, clips: Float[Tensor, "n 3 t y x"]) -> dict[str, list[Tensor]]:
-    """What an encoder says of clips, by name; what its call returns stands beside the network's own account of it."""
+    """What an encoder says of clips, by name; what its call returns stands beside the network's own account of it.
+
+    What a model without a pooling says is its whole sequence, under whatever name (PE-Lang, PE-Spatial).
+    """
     returned = encoder(clips)
     said = {name: [part] for name, part in encoder.parts(clips).items()}  # type: ignore[attr-defined]
-    for name, also in (("tokens", [returned.grid, *said.get("sequence", [])]), ("pooled", [returned.clip])):
-        said[name] = [*said.get(name, []), *also]
-    return said
+    also = {"tokens": [returned.grid], "pooled": [returned.clip]}
+    if sequence := said.get("sequence"):
+        also |= {name: [*also.get(name, []), *sequence] for name in ("tokens", "pooled", "pooled_noproj")}
+    return said | {name: [*said.get(name, []), *more] for name, more in also.items()}
 
 
 def judge(said: Mapping[str, list[Tensor]], names: tuple[str, str], known: Array) -> tuple[float, str]:

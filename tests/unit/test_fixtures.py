@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vitascope import catalogue, fixtures
+from vitascope.encoder import NetworkEncoder
 from vitascope.encoders import umt
 from vitascope.nn.vit import VideoViT
 from vitascope.runtime import generator
@@ -197,6 +198,24 @@ def test_what_the_call_returns_is_judged_beside_the_parts(folder: Path, monkeypa
     (row,) = fixtures.run(folder)
     assert not row.ok
     assert re.match(r"pooled is .* standard deviations off.*; pooled_image is ", row.why)
+
+
+def test_a_model_that_pools_nothing_is_judged_by_its_sequence() -> None:
+    sequence = torch.randn(1, 5, 8, generator=generator(4))
+    mean = sequence[:, 1:].mean(1)
+
+    class Network(nn.Module):
+        def forward(self, clips: Tensor) -> tuple[Tensor, Tensor]:
+            return sequence[:, 1:].reshape(1, 1, 2, 2, 8), mean
+
+        def parts(self, clips: Tensor) -> dict[str, Tensor]:
+            return {"sequence": sequence, "pooled": mean}
+
+    encoder = NetworkEncoder(umt.MODELS["large-s1"].card, Network())
+    said = fixtures.answered(encoder, torch.zeros(1, 3, 1, 2, 2))
+    assert fixtures.judge(said, ("pooled", "pooled"), sequence.numpy()) == (0, "")
+    assert fixtures.judge(said, ("pooled", "pooled"), mean.numpy()) == (0, "")
+    assert "standard deviations off" in fixtures.judge(said, ("pooled", "pooled"), mean.numpy() + 1)[1]
 
 
 def test_cases_are_chosen_by_name_and_one_failure_does_not_stop_the_rest(folder: Path) -> None:
