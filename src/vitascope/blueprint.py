@@ -39,6 +39,11 @@ class Layout:
     refused: str = ""
     """Why such a file is not what is wanted, and what would be: a layout only to say so."""
 
+    def __post_init__(self) -> None:
+        for word in ("containers", "renames", "surplus", "transposed"):
+            if isinstance(getattr(self, word), str):
+                raise ValueError(f"layout {self.name!r}: {word} is a string; a tuple of one ends with a comma: (x,)")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:

@@ -172,7 +172,8 @@ def _half(encoder: Encoder, clips: Tensor, tokens: Tokens) -> Finding:
         errors.append((whole - other).abs().max() / (float(whole.std()) or 1.0))
     cosine, worst = float(torch.stack(cosines).min()), float(torch.stack(errors).max())  # a NaN stays one
     within = cosine >= HALF_COSINE and worst <= HALF_ERROR
-    verdict = f"{'within' if within else 'over'} the limits {HALF_COSINE:g} and {HALF_ERROR:g}"
+    advice = "" if within or promised else ": keep precision:float32"
+    verdict = f"{'within' if within else 'over'} the limits {HALF_COSINE:g} and {HALF_ERROR:g}{advice}"
     detail = f"against float32: cosine {cosine:.4f} at least, {worst:.2g} std apart at most; {verdict}"
     return Finding("bfloat16", within if promised else None, detail)
 

@@ -228,7 +228,9 @@ def check(
         from vitascope.runtime import device as pick
 
         where = pick(device)
-        found = list(audit(load(model, where), device=where))
+        encoder = load(model, where)
+        print(f"auditing {model} on {where}; a large model takes minutes without a GPU", file=sys.stderr)
+        found = list(audit(encoder, device=where))
         table = listing.findings_table(model, found)
     if as_json:
         print(listing.as_json([asdict(f) for f in found]))

@@ -64,7 +64,10 @@ class NetworkEncoder(nn.Module):
     @torch.no_grad()
     def forward(self, clips: Float[Tensor, "n 3 t y x"]) -> Tokens:
         """Encode clips; see `Encoder`."""
-        return Tokens(*self.network(clips))
+        returned = self.network(clips)
+        if not isinstance(returned, tuple) or len(returned) != 2:
+            raise ValueError(f"its network returned {type(returned).__name__}; wanted a pair: a grid and the vectors")
+        return Tokens(*returned)
 
     @torch.no_grad()
     def parts(self, clips: Float[Tensor, "n 3 t y x"]) -> dict[str, Tensor]:
@@ -143,7 +146,7 @@ def load(
         raise ValueError(f"{encoder}: only published models (`vitascope ls encoders`) take an `architecture`")
     found = _by_name(encoder, architecture or {}) if isinstance(encoder, str) else encoder
     if not isinstance(found, Encoder) or not isinstance(found.card, Card):
-        raise ValueError(f"{encoder}: gave {type(found).__name__}, which is no encoder: it needs a card and a call")
+        raise ValueError(f"{encoder}: gave {type(found).__name__}, which is no encoder{_remedy(found)}")
     return found.to(device) if isinstance(found, nn.Module) else found
 
 
@@ -151,6 +154,15 @@ def _published(name: str) -> bool:
     """Whether a name is of a family of published models."""
     family, _, variant = name.partition("/")
     return bool(variant) and family in catalogue.families("encoders") and bool(catalogue.models(family))
+
+
+def _remedy(found: Any) -> str:
+    """What makes an encoder of something that is none."""
+    if found is None:
+        return "; does the function end with `return`?"
+    if isinstance(found, nn.Module):
+        return "; wrap it: vitascope.framewise(model, card) for images, vitascope.NetworkEncoder(card, model) for clips"
+    return ": it needs a card and a call"
 
 
 def _by_name(name: str, architecture: Mapping[str, Any]) -> Any:

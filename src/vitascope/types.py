@@ -7,13 +7,17 @@ import json
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import Any, Generic, Literal, TypeAlias, TypeVar
+from typing import Any, Generic, Literal, TypeAlias, TypeVar, get_args
 
 Span: TypeAlias = tuple[float, float]
 """A stretch of time: start and end in seconds, from the first frame of the video."""
 RGB: TypeAlias = tuple[float, float, float]
 Box: TypeAlias = tuple[float, float, float, float]
 """Left, top, right, bottom as fractions of the displayed frame, 0 to 1."""
+
+Resize: TypeAlias = Literal["shorter", "square"]
+Precision: TypeAlias = Literal["float32", "bfloat16"]
+AsImage: TypeAlias = Literal["repeat", "single"]
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -114,12 +118,12 @@ class Card:
     """Side of the square input, pixels."""
     mean: RGB
     std: RGB
-    resize: Literal["shorter", "square"] = "shorter"
+    resize: Resize = "shorter"
     """Habit for a plain centre crop: keep the aspect and cut, or squash the whole frame."""
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
     pool: str = "mean"
     """How `Tokens.clip` comes about, with its source."""
-    image: Literal["repeat", "single"] = "repeat"
+    image: AsImage = "repeat"
     """An image is shown as `frames` equal frames, or as one."""
     options: str = ""
     """What a user set otherwise than the report does (`frames:8+pool:cls`); part of the name too."""
@@ -137,6 +141,11 @@ class Card:
     """Numbers in the encoder's weights."""
     gflops: float = field(default=0.0, metadata=KNOWLEDGE)
     """Multiply-adds of one clip, in 1e9, as papers count FLOPs."""
+
+    def __post_init__(self) -> None:
+        for word, known in (("resize", Resize), ("precision", Precision), ("image", AsImage)):
+            if (given := getattr(self, word)) not in get_args(known):
+                raise ValueError(f"{self.name}: card.{word} {given!r} is none of {', '.join(get_args(known))}")
 
     @property
     def behaviour(self) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """Encoders by name, the pixel floors against plain loops, frame-wise wrapping, and what wrong names are told."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,7 @@ import torch
 from torch import nn
 
 from vitascope.catalogue import variants
-from vitascope.encoder import Encoder, fingerprint, framewise, load
+from vitascope.encoder import Encoder, NetworkEncoder, fingerprint, framewise, load
 from vitascope.encoders.pixels import QUIET
 from vitascope.types import Card
 
@@ -155,3 +157,36 @@ def test_wrong_names_get_one_line_with_the_remedy(name: str, message: str) -> No
     with pytest.raises(ValueError, match=message) as caught:
         load(name)
     assert "\n" not in str(caught.value)
+
+
+def said(code: str) -> str:
+    """The last line that a Python of its own says: here arguments are checked before they get anywhere."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    return done.stderr.strip().splitlines()[-1]
+
+
+def test_a_card_knows_its_words() -> None:
+    card = "from vitascope.types import Card; Card(name='a/b', digest='', dim=1, frames=1, size=8, mean=(0,) * 3"
+    told = said(f"{card}, std=(1,) * 3, resize='long')")
+    assert told == "ValueError: a/b: card.resize 'long' is none of shorter, square"
+
+
+def test_a_layout_of_one_pattern_needs_its_comma() -> None:
+    told = said("from vitascope.blueprint import Layout; Layout(name='x', mark='y', surplus='mask_token$')")
+    assert told == "ValueError: layout 'x': surplus is a string; a tuple of one ends with a comma: (x,)"
+
+
+def test_what_is_no_encoder_is_told_how_to_become_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = ["import torch", "def net(): return torch.nn.Linear(2, 2)", "def nothing(): torch.ones(2)"]
+    (tmp_path / "nearly_models.py").write_text("\n".join(lines))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"gave Linear, .*; wrap it: vitascope.framewise\(model, card\)"):
+        load("nearly_models:net")
+    with pytest.raises(ValueError, match=r"gave NoneType, .*; does the function end with `return`"):
+        load("nearly_models:nothing")
+
+
+def test_a_network_that_returns_one_tensor_is_told_what_is_wanted() -> None:
+    encoder = NetworkEncoder(load("pixels/thumbnail").card, torch.nn.Identity())
+    with pytest.raises(ValueError, match="returned Tensor; wanted a pair: a grid and the vectors"):
+        encoder(torch.zeros(1, 3, 16, 64, 64))

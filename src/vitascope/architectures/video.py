@@ -33,6 +33,7 @@ class VideoShape:
     grid: Grid = (8, 14, 14)
     """Of the position table of the weights, not of the input."""
     positions: Positions = "sincos3d_d4"
+    """Sines and cosines of one of two kinds, a table in the file, or rotary angles in every block."""
     resample: Literal["linear_bicubic", "trilinear"] = "linear_bicubic"
     """How a position table is brought to another grid."""
     rope: Literal["tiled", "interleaved"] = "interleaved"
@@ -40,15 +41,24 @@ class VideoShape:
     rope_grid: int = 0
     """Rows and columns are scaled to this many; 0 leaves them as they are."""
     cls: bool = False
+    """Whether a class token comes first; the stored table then has a row for it."""
     eps: float = 1e-6
+    """Of every norm."""
     norm: Literal["layernorm", "rmsnorm"] = "layernorm"
+    """Of the blocks."""
     qkv_bias: bool = True
     qk_norm: bool = False
+    """RMSNorm of queries and keys over all heads together."""
     layer_scale: bool = False
+    """A factor a channel on what attention and MLP add."""
     act: Activation = "gelu"
     final_norm: bool = True
+    """Over the tokens after the last block."""
     pool: Pool = "mean"
+    """The vector: mean of the final tokens, the same through a norm of its own (`mean_then_poolnorm`), the final norm
+    of the mean of what comes out of the last block (`mean_then_norm`), or attention of the mean over all tokens."""
     pool_heads: int = 16
+    """Of pooling by attention."""
     pool_dim: int = 768
     """Width of the vector that pooling by attention gives."""
     image: Literal["repeat", "first", "mean", "stored", "embed"] = "repeat"
