@@ -19,6 +19,8 @@ SHOWN = 6
 """Tensors named in one message."""
 JOINED = {"attn.qkv": ("attn.q", "attn.k", "attn.v"), "mlp.w12": ("mlp.w1", "mlp.w2")}
 """What our networks keep as one matrix (and bias) and files may hold in parts."""
+WRAPPERS = ("module", "trunk", "vision_encoder", "visual", "encoder", "params")
+"""First words of names that say nothing by themselves."""
 OUTSIDE = " (outside "
 """Marks names that do not begin with their layout's prefix."""
 Origin = dict[str, tuple[str, ...]]
@@ -115,8 +117,8 @@ def without_surplus(layout: Layout, state: State) -> tuple[State, dict[str, int]
 
 def part(key: str) -> str:
     """The part of a model that a tensor belongs to, for a summary: `decoder` of `decoder.blocks.0.norm1.weight`."""
-    words = re.sub(r"\.(weight|bias)$", "", key).split(".")
-    return ".".join(words[: 2 if words[0] in ("module", "trunk", "vision_encoder", "visual", "encoder") else 1])
+    words = re.split(r"[./]", re.sub(r"\.(weight|bias)$", "", key))
+    return ".".join(words[: 2 if words[0] in WRAPPERS else 1])
 
 
 def renamed(layout: Layout, state: State) -> tuple[State, Origin]:

@@ -121,7 +121,7 @@ def test_video_tower_of_the_model_with_text(tmp_path: Path) -> None:
     tower = small("videoprism/lvt-base", saved(tmp_path / "lvt.npz", state))
     alone = small("videoprism/base", saved(tmp_path / "alone.npz", flax()))
     assert tower.card.digest == alone.card.digest
-    assert "left out: params/text_encoder" in tower.loaded
+    assert "left out: params.text_encoder" in tower.loaded
     with pytest.raises(ValueError, match=r"not a file of videoprism/base: .* load it as an lvt- variant"):
         small("videoprism/base", tmp_path / "lvt.npz")
     with pytest.raises(ValueError, match=r"not a file of videoprism/lvt-base: .* load it without lvt-"):

@@ -1,0 +1,35 @@
+"""What is printed of encoders, and the page that repeats it."""
+
+import json
+from pathlib import Path
+
+from vitascope import catalogue, listing
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "encoders.md"
+
+
+def test_the_page_shows_the_cards_as_they_are() -> None:
+    table = listing.encoders_markdown(catalogue.cards())
+    assert table in PAGE.read_text(encoding="utf-8"), "run `python docs/generate.py`"
+
+
+def test_the_page_shows_each_family_shown_right() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    shown = text.partition("<!-- fixtures -->")[2].partition("<!-- end fixtures -->")[0]
+    families = {family for family in catalogue.families("encoders") if catalogue.models(family)}
+    assert not {family for family in families - {"twlv"} if f"| {family}/" not in shown}
+    assert "failed" not in shown
+
+
+def test_every_name_is_plain_data_and_every_model_has_its_card() -> None:
+    rows = json.loads(listing.as_json(listing.names("encoders")))
+    assert set(rows) == set(catalogue.names("encoders"))
+    umt = rows["umt/large-s2"]
+    assert (umt["frames"], umt["size"], umt["dim"], umt["params"]) == (16, 224, 1024, 303_100_928)
+    assert umt["saw"] == ["k400", "k600", "k700"]
+    assert isinstance(rows["pixels/thumbnail"], str)
+
+
+def test_the_table_has_a_line_for_each() -> None:
+    table = listing.names_table("encoders")
+    assert table.row_count == len(catalogue.names("encoders"))
