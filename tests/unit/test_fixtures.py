@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from vitascope import catalogue, fixtures
-from vitascope.encoder import NetworkEncoder
+from vitascope.encoder import NetworkEncoder, load
 from vitascope.encoders import umt
 from vitascope.nn.vit import VideoViT
 from vitascope.runtime import generator
@@ -301,3 +301,14 @@ def test_what_the_index_says_beside_the_numbers_is_told_and_harmless() -> None:
     numbers, unread = fixtures.understood(model, {"dim": 64, "heads": 4, "clip_return_layer": 3, "masking": "none"})
     assert numbers == {"dim": 64, "heads": 4}
     assert sorted(unread) == ["clip_return_layer", "masking"]
+
+
+def test_a_case_made_with_the_authors_code_is_met_and_wants_its_own_stage(tmp_path: Path) -> None:
+    folder = Path(__file__).resolve().parents[1] / "fixtures" / "encoders"
+    (row,) = fixtures.run(folder)
+    assert row.ok, row.why
+    assert row.encoder == "umt/large-s2"
+    assert set(row.outputs) == {"tokens", "pooled", "pooled_per_frame", "grid"}
+    assert max(row.outputs.values()) <= 5e-6
+    with pytest.raises(ValueError, match="stage 2"):
+        load(f"umt/large-s1={folder}/umt-s2_l.pth")
