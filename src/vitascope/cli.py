@@ -251,7 +251,8 @@ def convert(
     """Write an official weight file as model.safetensors and card.json, every tensor accounted for."""
     from vitascope.convert import convert as write
 
-    folder = output or file.with_name(f"{file.name.split('.')[0]}-vitascope")
+    beside = Path(os.path.abspath(file)) if file.name in ("", "..") else file
+    folder = output or beside.with_name(f"{beside.name.split('.')[0]}-vitascope")
     print(write(file, model, folder))
     print(f"next: vitascope check {quote(f'{model}={folder}')}")
 
@@ -366,7 +367,7 @@ def _options(workers: int, batch: int, device: str, timeout: float = 60.0, *, qu
 def main() -> None:
     """Run the command line; what a user can mend is one line and exit code 2."""
     try:
-        code = app(standalone_mode=False)
+        code = app(standalone_mode=False, prog_name="vitascope")
     except UsageError as error:
         _usage(error)
     except (KeyboardInterrupt, typer.Abort):

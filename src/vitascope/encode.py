@@ -318,6 +318,11 @@ class _Fill:
     def _wait(self, example: str, place: Pixel, pixels: UInt8[Tensor, "t y x 3"]) -> None:
         """Copy a clip into the batch; a full batch, or one of other shapes, is encoded."""
         if self.pixels.shape[1:] != pixels.shape:
+            if self.pixels.ndim > 1 and any(view.reduce != "clip" for view in self.stores):
+                raise ValueError(
+                    f"{self.dataset.name} has pictures and videos, for which {self.encoder.card.name} gives tokens of "
+                    "different numbers of times: keep one vector a clip (--reduce clip), or give each a folder"
+                )
             self._flush()
             self.pixels = torch.empty((self.options.batch, *pixels.shape), dtype=torch.uint8)
         self.pixels[len(self.waiting)] = pixels

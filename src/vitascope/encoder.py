@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
+import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -175,6 +176,7 @@ def _by_name(name: str, architecture: Mapping[str, Any]) -> Any:
     if not variant:
         raise catalogue.unknown("encoders", name)
     if _published(name):
+        weights = os.path.expanduser(weights)  # which shells do only where a word begins
         return importlib.import_module("vitascope.pretrained").load(name, weights, architecture)
     build = catalogue.builder("encoders", name)
     if weights:

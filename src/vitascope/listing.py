@@ -12,18 +12,20 @@ from rich.table import Table
 
 from vitascope import catalogue
 from vitascope.results import Result
-from vitascope.types import Card, Clip, plain
+from vitascope.types import Card, Clip
 
 MARKS = {True: "[green]pass[/]", False: "[red]FAIL[/]", None: "[dim]info[/]"}
 
 
 def names(kind: str) -> dict[str, Any]:
-    """What there is of a kind, as plain data: one line each; for a published model its card too."""
-    rows: dict[str, Any] = dict(catalogue.names(kind))
-    if kind == "encoders":
-        cards = catalogue.cards()
-        rows |= {name: {"about": rows[name], **plain(card)} for name, card in cards.items()}
-    return rows
+    """What there is of a kind, as plain data: one line each; of encoders `about` and, where it is known, the card."""
+    if kind != "encoders":
+        return dict(catalogue.names(kind))
+    cards = catalogue.cards()
+    return {
+        name: {"about": about, **({**cards[name].behaviour, **cards[name].knowledge} if name in cards else {})}
+        for name, about in catalogue.names(kind).items()
+    }
 
 
 def names_table(kind: str) -> Table:

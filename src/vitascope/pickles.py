@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pickletools
 import re
+import warnings
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -121,7 +122,9 @@ def refusal(path: Path, error: Exception, again: str) -> str:
 def _foreign(path: Path) -> list[str]:
     """What the pickles of a file ask for and no weight file does, found without running them."""
     inert = {name for _, name in INERT}  # type: ignore[misc]
-    names = dict.fromkeys(name for data in _pickles(path) for name in _globals(data))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of damaged texts
+        names = dict.fromkeys(name for data in _pickles(path) for name in _globals(data))
     return [name for name in names if name not in inert and not name.startswith(("torch.", "collections.", "_codecs."))]
 
 

@@ -245,6 +245,18 @@ def test_a_wrong_command_or_flag_is_named_in_one_line(tmp_path: Path) -> None:
         assert done.stderr.startswith("error: ")
 
 
+@pytest.mark.parametrize(("file", "folder"), [("w.pth.tar", "w-vitascope"), (".", "../inside-vitascope")])
+def test_what_is_converted_lies_beside_the_file(
+    file: str, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Path] = []
+    monkeypatch.setattr("vitascope.convert.convert", lambda file, model, output: made.append(output))
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    vitascope("convert", file, "-m", "umt/large-s2", cwd=inside)
+    assert [(inside / path).resolve() for path in made] == [(inside / folder).resolve()]
+
+
 def test_version_and_help() -> None:
     import vitascope as package
 

@@ -24,6 +24,7 @@ from safetensors.torch import save_file
 
 from vitascope import checkpoint
 from vitascope.checkpoint import read
+from vitascope.runtime import generator
 
 STATE = {
     "patch.weight": torch.arange(6.0).reshape(2, 3),
@@ -380,6 +381,11 @@ def test_files_that_are_no_weights_are_told_what_they_are(tmp_path: Path, data: 
     refused(tmp_path / "w.pth", said)
 
 
+def test_a_damaged_text_in_a_pickle_is_no_warning(tmp_path: Path) -> None:
+    (tmp_path / "w.pth").write_bytes(b"\x80\x02S'\\\xbe'\n.")
+    refused(tmp_path / "w.pth")
+
+
 def test_other_zips_tars_and_bare_tensors(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
         file.writestr("model.pth", b"x")
@@ -490,7 +496,7 @@ def test_tensors_reach_no_further_than_their_storage(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", [*WRITERS, "npz"])
 def test_damage_is_a_line_whatever_it_hits(tmp_path: Path, kind: str) -> None:
-    state = {f"blocks.{i}": torch.randn(4, 5) for i in range(3)}
+    state = {f"blocks.{i}": torch.randn(4, 5, generator=generator(i)) for i in range(3)}
     path, other = tmp_path / "w.npz", tmp_path / "damaged"
     if kind == "npz":
         np.savez(path, **{name: tensor.numpy() for name, tensor in state.items()})

@@ -20,6 +20,7 @@ from vitascope import encode
 from vitascope.datasets.folder import build
 from vitascope.encode import Options, encode_clips, fill, key_of
 from vitascope.encoder import Tokens
+from vitascope.motionlab.write import write_picture
 from vitascope.probe import View
 from vitascope.sampling import MultiClip, Reversed, Uniform, Views
 from vitascope.store import Store
@@ -347,3 +348,22 @@ def test_normalisation_follows_the_card() -> None:
     encode_clips(Spy(), pixels)
     expected = (pixels.double() / 255 - torch.tensor(CARD.mean)) / torch.tensor(CARD.std)
     assert torch.allclose(seen[0].double(), expected.permute(0, 4, 1, 2, 3), atol=1e-5)
+
+
+def test_pictures_beside_videos_have_one_vector_but_no_grid_in_common(tmp_path: Path) -> None:
+    class Average(Mean):
+        card = replace(CARD, dim=3, image="single")
+
+        def __call__(self, clips: torch.Tensor, /) -> Tokens:
+            grid = clips.mean((3, 4)).transpose(1, 2)[:, :, None, None]
+            return Tokens(grid, grid.mean((1, 2, 3)))
+
+    for label in "ab":
+        (tmp_path / label).mkdir()
+        write_video(tmp_path / label / "moving.mp4", blob(0.0, 0))
+        write_picture(tmp_path / label / "still.png", blob(0.0, 0)[0])
+    dataset = build(str(tmp_path))
+    assert fill(Average(), dataset, [View(Uniform())], root=tmp_path / "s", options=OPTIONS).encoded == 4
+    with pytest.raises(ValueError, match="has pictures and videos") as error:
+        fill(Average(), dataset, [View(Uniform(), "time")], root=tmp_path / "s", options=OPTIONS)
+    assert "\n" not in str(error.value)

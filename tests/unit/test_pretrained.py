@@ -185,6 +185,11 @@ def test_options_hold_against_the_numbers_of_a_file(file: Path, tmp_path: Path) 
     assert not torch.equal(changed(clips).clip, small("umt/large-s2", file)(clips).clip)
 
 
+def test_a_home_folder_may_be_named_by_its_sign(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(file.parent))
+    assert load(f"umt/large-s2=~/{file.name}", architecture=SMALL).card == small("umt/large-s2", file).card
+
+
 @pytest.mark.parametrize("name", ["vit/tiny-random", "pixels/thumbnail", "hf:nowhere", "nowhere:build"])
 def test_an_architecture_is_not_passed_over(name: str) -> None:
     with pytest.raises(ValueError, match="only published models"):
