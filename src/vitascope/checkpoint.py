@@ -200,7 +200,7 @@ def _safetensors(path: Path, header: int) -> Checkpoint:
         return Checkpoint(content, files=(path,))
     try:
         told = json.loads(said[FORMAT])
-        return Checkpoint(content, dict(told["architecture"]), str(told["model"]), (path,))
+        return Checkpoint(content, dict(told["architecture"]), pickles.printable(str(told["model"])), (path,))
     except (KeyError, ValueError, TypeError) as error:
         raise ValueError(f"{path}: its metadata is not as `vitascope convert` writes it; convert it again") from error
 

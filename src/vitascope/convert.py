@@ -35,7 +35,7 @@ def convert(file: str | Path, model: str, output: str | Path, *, architecture: M
     if not published.layouts:
         raise ValueError(f"{model} has no weights to convert; it is the vectors that were published")
     source = checkpoint.read(file)
-    numbers = {**pretrained.stated(published, source), **(architecture or {})}
+    numbers = {**pretrained.stated(published, source, str(file)), **(architecture or {})}
     card, _, fit = pretrained.loaded(published, source, numbers, str(file))
     done = f"{card.name}, {fit.told()}"
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

@@ -74,7 +74,7 @@ def build(model: Model, path: str | Path, architecture: Mapping[str, Any] | None
     misshapen.
     """
     file = checkpoint.read(path)
-    numbers = {**stated(model, file), **(architecture or {})}
+    numbers = {**stated(model, file, str(path)), **(architecture or {})}
     if not architecture and not file.native:
         same_model(model, numbers, str(path))
     card, network, fit = loaded(model, file, numbers, str(path))
@@ -83,16 +83,19 @@ def build(model: Model, path: str | Path, architecture: Mapping[str, Any] | None
     return NetworkEncoder(card, FrameWise(summarised) if model.framewise else summarised, loaded=fit.told())
 
 
-def stated(model: Model, file: Checkpoint) -> Mapping[str, Any]:
+def stated(model: Model, file: Checkpoint, where: str) -> Mapping[str, Any]:
     """The numbers of the shape that a file brings along: a converted one its own, a folder those of its config."""
     if file.native or not file.config:
         return file.config
-    return model.from_config(file.config) if model.from_config else {}
+    try:
+        return model.from_config(file.config) if model.from_config else {}
+    except Exception as error:  # anything may be written there
+        raise ValueError(f"{where}: its config.json is of no such model ({type(error).__name__})") from error
 
 
 def same_model(model: Model, config: Mapping[str, Any], where: str) -> None:
     """ValueError where the config.json beside the weights tells of another network than the published one."""
-    told, own = plain(shaped(model, config)), plain(model.shape)
+    told, own = plain(shaped(model, config, where)), plain(model.shape)
     differs = [f"{key} {told[key]}, not {own[key]}" for key in own if told[key] != own[key]]
     if differs:
         name = model.card.name.partition("+")[0]
@@ -104,7 +107,7 @@ def same_model(model: Model, config: Mapping[str, Any], where: str) -> None:
 
 def loaded(model: Model, file: Checkpoint, architecture: Mapping[str, Any], where: str) -> tuple[Card, Any, Fit]:
     """The card with the digest of the weights, the network still without them, and the weights under its names."""
-    card, shape = reshaped(model, architecture)
+    card, shape = reshaped(model, architecture, where)
     name = model.card.name.partition("+")[0]
     if file.native and file.native != name:
         raise ValueError(f"{where}: converted as {file.native}, not {name}; say {file.native}={where}")
@@ -115,11 +118,11 @@ def loaded(model: Model, file: Checkpoint, architecture: Mapping[str, Any], wher
     return replace(card, digest=fingerprint(fit.state), params=network.shape.params), network, fit
 
 
-def reshaped(model: Model, architecture: Mapping[str, Any]) -> tuple[Card, Architecture]:
+def reshaped(model: Model, architecture: Mapping[str, Any], where: str) -> tuple[Card, Architecture]:
     """Card and shape with the numbers of `architecture` in place of the published ones."""
     if not architecture:
         return model.described(), model.shape
-    shape = shaped(model, architecture)
+    shape = shaped(model, architecture, where)
     if shape == model.shape and "frames" not in architecture:  # a config.json that says what is known
         return model.described(), shape
     frames, size = shape.input
@@ -129,8 +132,16 @@ def reshaped(model: Model, architecture: Mapping[str, Any]) -> tuple[Card, Archi
     return replace(model, shape=shape, card=card).described(), shape
 
 
-def shaped(model: Model, architecture: Mapping[str, Any]) -> Architecture:
-    """The shape with other numbers, what was asked for by option apart."""
-    shape: Any = model.shape.told(architecture)
-    known = {field.name for field in fields(shape)}
-    return replace(shape, **{key: value for key, value in model.asked.items() if key in known})  # type: ignore[no-any-return]
+def shaped(model: Model, architecture: Mapping[str, Any], where: str) -> Architecture:
+    """The shape with other numbers, what was asked for by option apart; ValueError for those no network has."""
+    try:
+        shape: Any = model.shape.told(architecture)
+        known = {field.name for field in fields(shape)}
+        shape = replace(shape, **{key: value for key, value in model.asked.items() if key in known})
+        if not isinstance(shape.params, int) or min(*shape.input, shape.out) < 1:
+            raise ValueError(f"no network is of the numbers {dict(architecture)}")
+        return shape  # type: ignore[no-any-return]
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+    except Exception as error:  # a file may say anything
+        raise ValueError(f"{where}: no network is of the numbers {dict(architecture)}") from error

@@ -214,7 +214,7 @@ def test_a_naflex_file_is_refused_by_name(tmp_path: Path, kind: str) -> None:
 def test_a_config_that_says_what_is_known_changes_nothing(name: str, config: dict[str, Any]) -> None:
     model = MODELS[name]
     assert model.shape.told(transformers(config)) == model.shape
-    card, _ = pretrained.reshaped(model, transformers(config))
+    card, _ = pretrained.reshaped(model, transformers(config), "")
     assert card.size == model.card.size  # the table of DINOv2 is for 518 pixels, its images are not
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from vitascope import catalogue, settings
 from vitascope.convert import convert
@@ -183,6 +186,38 @@ def test_options_hold_against_the_numbers_of_a_file(file: Path, tmp_path: Path) 
     clips = torch.randn(2, 3, 4, 16, 16, generator=generator(3))
     torch.testing.assert_close(changed(clips), small("umt/large-s2", file, act="quick_gelu")(clips))
     assert not torch.equal(changed(clips).clip, small("umt/large-s2", file)(clips).clip)
+
+
+@pytest.mark.parametrize("name", ["umt/base-s1", "dinov2/base", "hiera/base-ft", "videoprism/base"])
+@pytest.mark.parametrize(
+    "numbers", [{"dim": "x"}, {"dim": 0}, {"depth": 3.5}, {"patch": 0}, {"grid": [1]}, {"img": [1, 2, 3]}, {"norm": 5}]
+)
+def test_numbers_that_no_network_has_are_a_line(tmp_path: Path, name: str, numbers: dict[str, Any]) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file({"x": torch.ones(2)}, path, metadata={"vitascope": json.dumps({"model": name, "architecture": numbers})})
+    with pytest.raises(ValueError, match=re.escape(str(path))) as error:
+        load(f"{name}={path}")
+    assert str(error.value).startswith(str(path))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("family", [f for f in catalogue.families("encoders") if catalogue.models(f)])
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"vision_config": True, "model_type": "videoprism"},
+        {"vision_config": {"model_type": "videoprism", "hidden_size": "x", "patch_size": None}},
+        {"hidden_size": "x", "mlp_ratio": "4", "image_size": 0, "patch_size": 0, "tubelet_size": {}, "stages": 5},
+        {"hidden_size": None, "hidden_act": {}, "intermediate_size": [], "crop_size": "9", "embed_dim": "x"},
+    ],
+)
+def test_a_config_that_says_anything_is_a_line(tmp_path: Path, family: str, config: dict[str, Any]) -> None:
+    save_file({"x": torch.ones(2)}, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    model = next(model for model in catalogue.models(family).values() if model.layouts)
+    with pytest.raises(ValueError, match=re.escape(str(tmp_path))) as error:
+        load(f"{model.card.name}={tmp_path}")
+    assert "\n" not in str(error.value)
 
 
 def test_a_home_folder_may_be_named_by_its_sign(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
