@@ -34,6 +34,8 @@ class Finding:
 
 def moving_clips(card: Card, count: int, seed: int = 0) -> Float[Tensor, "n 3 t y x"]:
     """Normalised clips of a bright patch that crosses a still, smooth texture at constant speed, drawn from `seed`."""
+    if not card.size or not card.frames:
+        raise ValueError(f"{card.name}: vectors without a network; there is nothing to audit, evaluate them")
     rng = generator(seed)
     size = card.size
     coarse = torch.rand(count, 3, 8, 8, generator=rng)
@@ -107,13 +109,16 @@ def _finite(tokens: Tokens) -> Finding:
 
 
 def _alive(tokens: Tokens) -> Finding:
-    """Whether the output depends on the input: neither one vector for all clips nor one number in all channels."""
-    clip = _exact(tokens.clip)
-    size = float(clip.square().mean().sqrt())
-    between = float((clip - clip.roll(1, 0)).abs().amax(1).min())
-    spread = float(clip.std())
-    detail = f"different clips differ by {between:.2g} at least where vectors vary by {spread:.2g}"
-    return Finding("answers", between > SAME * size and spread > SAME * size, detail)
+    """Whether the output depends on the input: neither one output for all clips nor one number in all channels."""
+    details, alive = [], True
+    for name, part in (("vectors", tokens.clip), ("tokens", tokens.grid)):
+        values = _exact(part).flatten(1)
+        size = float(values.square().mean().sqrt())
+        between = float((values - values.roll(1, 0)).abs().amax(1).min())
+        spread = float(values.std())
+        details.append(f"{between:.2g} at least where {name} vary by {spread:.2g}")
+        alive = alive and between > SAME * size and spread > SAME * size
+    return Finding("answers", alive, f"different clips differ by {', by '.join(details)}")
 
 
 def _statistics(tokens: Tokens) -> Finding:
@@ -140,9 +145,13 @@ def _deterministic(first: Tokens, second: Tokens) -> Finding:
 
 
 def _batch_free(encoder: Encoder, clips: Tensor, together: Tokens) -> Finding:
-    alone = torch.cat([encoder(clip[None]).clip for clip in clips])
-    scale = float(together.clip.float().std()) or 1.0
-    apart = float((alone - together.clip).abs().max()) / scale
+    alone = [encoder(clip[None]) for clip in clips]
+    apart = 0.0
+    for ours, whole in (
+        (torch.cat(parts), whole) for parts, whole in zip(zip(*alone, strict=True), together, strict=True)
+    ):
+        most = float((ours - whole).abs().max()) / (float(whole.float().std()) or 1.0)
+        apart = most if most != most else max(apart, most)  # a NaN stays one
     limit = SLACK[encoder.card.precision]
     return Finding(
         "batch size", apart <= limit, f"alone and in a batch of {len(clips)}: {apart:.2g} std apart, limit {limit:g}"

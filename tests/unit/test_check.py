@@ -67,6 +67,27 @@ def test_every_broken_promise_is_found(promise: str) -> None:
         check_encoder(Own(BROKEN[promise]))
 
 
+GRIDS: dict[str, Callable[[Tensor], Tensor]] = {
+    "answers": lambda clips: torch.zeros(len(clips), 2, 2, 2, 3),
+    "batch size": lambda clips: (mean(clips) - mean(clips).mean(0))[:, None, None, None],
+}
+
+
+@pytest.mark.parametrize("promise", GRIDS)
+def test_tokens_are_held_to_what_vectors_are(promise: str) -> None:
+    class Grid(Own):
+        def __call__(self, clips: Tensor, /) -> Tokens:
+            return Tokens(GRIDS[promise](clips), self.vectors(clips))
+
+    assert [name for name, found in findings(Grid(mean)).items() if found.ok is False] == [promise]
+
+
+def test_vectors_without_a_network_are_nothing_to_audit() -> None:
+    own = Own(mean)
+    own.card = replace(CARD, frames=0, size=0)
+    assert [(f.ok, "nothing to audit" in f.detail) for f in audit(own)] == [(False, True)]
+
+
 def test_one_number_everywhere_is_no_answer() -> None:
     found = findings(Own(lambda clips: torch.ones(len(clips), 3)))
     assert found["answers"].ok is False
