@@ -17,6 +17,8 @@ from vitascope.types import Card
 
 SLACK = {"float32": 1e-4, "bfloat16": 5e-2}
 """Largest allowed difference between a clip alone and in a batch, in standard deviations of the vectors."""
+MANY = 10
+"""Times that for tokens: the largest of a thousand times as many numbers, none of them a mean."""
 HALF_COSINE, HALF_ERROR = 0.999, 0.2
 """Allowed of bfloat16: smallest cosine to a float32 vector, and largest difference in standard deviations."""
 SAME = 1e-6
@@ -116,9 +118,9 @@ def _alive(tokens: Tokens) -> Finding:
         size = float(values.square().mean().sqrt())
         between = float((values - values.roll(1, 0)).abs().amax(1).min())
         spread = float(values.std())
-        details.append(f"{between:.2g} at least where {name} vary by {spread:.2g}")
+        details.append(f"{name} by {between:.2g} at least (they vary by {spread:.2g})")
         alive = alive and between > SAME * size and spread > SAME * size
-    return Finding("answers", alive, f"different clips differ by {', by '.join(details)}")
+    return Finding("answers", alive, f"different clips differ: {', '.join(details)}")
 
 
 def _statistics(tokens: Tokens) -> Finding:
@@ -146,16 +148,16 @@ def _deterministic(first: Tokens, second: Tokens) -> Finding:
 
 def _batch_free(encoder: Encoder, clips: Tensor, together: Tokens) -> Finding:
     alone = [encoder(clip[None]) for clip in clips]
-    apart = 0.0
-    for ours, whole in (
-        (torch.cat(parts), whole) for parts, whole in zip(zip(*alone, strict=True), together, strict=True)
-    ):
-        most = float((ours - whole).abs().max()) / (float(whole.float().std()) or 1.0)
-        apart = most if most != most else max(apart, most)  # a NaN stays one
     limit = SLACK[encoder.card.precision]
-    return Finding(
-        "batch size", apart <= limit, f"alone and in a batch of {len(clips)}: {apart:.2g} std apart, limit {limit:g}"
-    )
+    clip = _furthest(torch.cat([one.clip for one in alone]), together.clip)
+    grid = _furthest(torch.cat([one.grid for one in alone]), together.grid)
+    detail = f"alone and in a batch of {len(clips)}: {clip:.2g} std apart, limit {limit:g}; tokens {grid:.2g}"
+    return Finding("batch size", clip <= limit and grid <= MANY * limit, detail)
+
+
+def _furthest(ours: Tensor, known: Tensor) -> float:
+    """Largest difference in standard deviations of `known`."""
+    return float((ours - known).abs().max()) / (float(known.float().std()) or 1.0)
 
 
 def _loaded(encoder: Encoder) -> Finding:
