@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -102,7 +103,8 @@ def replacing(folder: Path) -> Iterator[Path]:
     try:
         yield aside
         os.replace(aside, folder)
-    except OSError as error:
-        raise ValueError(f"{folder}: cannot be written ({error.strerror or error})") from error
+    except (OSError, SafetensorError) as error:
+        why = error.strerror if isinstance(error, OSError) else ""
+        raise ValueError(f"{folder}: cannot be written ({why or error})") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)

@@ -165,6 +165,9 @@ def problems(wanted: Mapping[str, Tensor], state: State, origin: Origin) -> str:
     bad = misshapen(wanted, state)
     wrong = [f"missing {key}{there(key, expected(key, origin))}" for key in wanted if key not in state]
     wrong += [f"surplus {key}{there(key, origin.get(key, ()))}" for key in state if key not in wanted]
+    for key in [key for key in wanted if key in state and not state[key].is_floating_point()]:
+        kind = str(state[key].dtype).removeprefix("torch.")
+        wrong.append(f"{key} is {kind}, no weights but perhaps packed ones{there(key, origin.get(key, ()))}")
     for key in bad:
         shapes = f"{list(state[key].shape)}, not {list(wanted[key].shape)}"
         wrong.append(f"{key} is {shapes}{there(key, origin.get(key, ()))}")

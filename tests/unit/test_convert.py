@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 
 from vitascope import convert as module
 from vitascope.convert import convert
@@ -112,6 +113,13 @@ def test_nothing_half_written_remains(file: Path, tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(module, "save_file", full)
     with pytest.raises(ValueError, match=r"cannot be written \(No space left on device\)"):
+        convert(file, NAME, tmp_path / "out", architecture=SMALL)
+
+    def refused(state: Any, path: Path, **_: Any) -> None:
+        save_file(state, path / "no such folder" / "w")  # the library's own error
+
+    monkeypatch.setattr(module, "save_file", refused)
+    with pytest.raises(ValueError, match=r"out: cannot be written \(.*I/O error"):
         convert(file, NAME, tmp_path / "out", architecture=SMALL)
 
     def stopped(*_: Any, **__: Any) -> None:

@@ -85,6 +85,8 @@ def damaged(file: Path, where: Path, how: str) -> Path:
         state["vision_encoder.encoder.blocks.0.mlp.fc9.weight"] = torch.ones(2)
     elif how == "misshapen":
         state[key] = state[key][:, :5]
+    elif how == "packed":
+        state[key] = (state[key] * 100).to(torch.int8)
     elif how == "transposed":
         state[key] = state[key].T.contiguous()
     else:
@@ -100,6 +102,7 @@ def damaged(file: Path, where: Path, how: str) -> Path:
         ("surplus", "surplus blocks.0.mlp.fc9.weight"),
         ("misshapen", r"blocks.0.mlp.fc1.weight is \[96, 5\], not \[96, 48\]"),
         ("transposed", r"blocks.0.mlp.fc1.weight is \[48, 96\], not \[96, 48\]"),
+        ("packed", "blocks.0.mlp.fc1.weight is int8, no weights but perhaps packed ones"),
         ("moved", "optimizer"),
     ],
 )
