@@ -169,7 +169,7 @@ def _remedy(found: Any) -> str:
 def _by_name(name: str, architecture: Mapping[str, Any]) -> Any:
     if name.startswith("hf:"):
         return importlib.import_module("vitascope.encoders.hf").build(name.removeprefix("hf:"))
-    if ":" in name and "/" not in name.partition(":")[0]:
+    if ":" in name and not set("/+") & set(name.partition(":")[0]):
         return _outside(name)
     name, _, weights = name.partition("=")
     family, _, variant = name.partition("/")

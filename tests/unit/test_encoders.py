@@ -12,6 +12,7 @@ from torch import nn
 from vitascope.catalogue import variants
 from vitascope.encoder import Encoder, NetworkEncoder, fingerprint, framewise, load
 from vitascope.encoders.pixels import QUIET
+from vitascope.runtime import device
 from vitascope.types import Card
 
 
@@ -190,3 +191,13 @@ def test_a_network_that_returns_one_tensor_is_told_what_is_wanted() -> None:
     encoder = NetworkEncoder(load("pixels/thumbnail").card, torch.nn.Identity())
     with pytest.raises(ValueError, match="returned Tensor; wanted a pair: a grid and the vectors"):
         encoder(torch.zeros(1, 3, 16, 64, 64))
+
+
+def test_options_without_a_variant_are_no_module() -> None:
+    with pytest.raises(ValueError, match="no encoder 'umt"):
+        load("umt+frames:8")
+
+
+def test_float32_is_float32_on_every_device() -> None:
+    device("cpu")
+    assert not torch.backends.cudnn.allow_tf32
