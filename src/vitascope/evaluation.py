@@ -144,14 +144,18 @@ def _fill(encoder: Encoder, dataset: Dataset[int], probes: Sequence[AnyProbe], s
     return fill(encoder, dataset, views, root=setting.store, options=setting.options)
 
 
-def protocol_of(dataset: Dataset[int], probe: AnyProbe, setting: Setting) -> str:
-    """Digest of all that makes two numbers comparable: everything but the encoder."""
-    return digest([probe.name, probe.version, plain(probe), dataset.digest, PIPELINE, setting.seed, setting.limit])
+def protocol_of(dataset: Dataset[int], probe: AnyProbe, setting: Setting, options: str = "") -> str:
+    """Digest of all that makes two numbers comparable: everything but the encoder.
+
+    `options` are what a user set otherwise than the report does with an encoder; without any, the digest knows none.
+    """
+    asked = [probe.name, probe.version, plain(probe), dataset.digest, PIPELINE, setting.seed, setting.limit]
+    return digest([*asked, options] if options else asked)
 
 
 def key_of_result(dataset: Dataset[int], card: Card, probe: AnyProbe, setting: Setting) -> tuple[str, str, str]:
     """The `Result.key` that asking would give."""
-    protocol = protocol_of(dataset, probe, setting)
+    protocol = protocol_of(dataset, probe, setting, card.options)
     return (card.name, f"{dataset.name}:{probe.name}", digest([protocol, card.behaviour]))
 
 
@@ -176,7 +180,7 @@ def ask(probe: AnyProbe, dataset: Dataset[int], card: Card, *, filled: Filled, s
     truth = np.array([e.truth for e in examples])
     groups = [e.group for e in examples]
     scores = probe.score(list(np.concatenate([a.predictions for a in answers])), truth.tolist())
-    protocol = protocol_of(dataset, probe, setting)
+    protocol = protocol_of(dataset, probe, setting, card.options)
     path = Path("predictions") / f"{protocol}-{digest(card.behaviour)}.parquet"
     results.write_predictions(setting.run / path, _columns(answers, dataset))
     return Result(
@@ -191,6 +195,7 @@ def ask(probe: AnyProbe, dataset: Dataset[int], card: Card, *, filled: Filled, s
             "probe": plain(probe),
             "card": card.behaviour,
             "model": card.knowledge,
+            **({"options": card.options} if card.options else {}),
             "dataset": {
                 "name": dataset.name,
                 "digest": dataset.digest,

@@ -17,6 +17,7 @@ from vitascope.convert import convert
 from vitascope.encode import encode_clips
 from vitascope.encoder import NetworkEncoder, load
 from vitascope.encoders import umt
+from vitascope.evaluation import Setting, evaluate
 from vitascope.fitting import empty
 from vitascope.nn.vit import VideoViT, random_vit
 from vitascope.runtime import generator
@@ -281,3 +282,14 @@ def test_a_card_that_asks_for_bfloat16_gets_it(file: Path) -> None:
     half = encode_clips(small("umt/large-s2+precision:bfloat16", file), pixels).clip.float()
     assert not torch.equal(whole, half)
     assert float((whole - half).abs().max() / whole.std()) < 0.2
+
+
+def test_other_settings_than_the_report_s_are_another_protocol(file: Path, tmp_path: Path) -> None:
+    setting = Setting(run=tmp_path / "run", store=tmp_path / "store", limit=40)
+    encoders = [small(f"umt/large-s2{option}", file) for option in ("", "+paper", "+pool:mean")]
+    found = [evaluate("motionlab/still-tiny", [e], ["knn"], setting=setting)[0] for e in encoders]
+    plain, paper, mean = found
+    assert plain.key == paper.key
+    assert plain.protocol != mean.protocol
+    assert mean.settings["options"] == "pool:mean"
+    assert "options" not in plain.settings

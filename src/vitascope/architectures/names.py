@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TypeAlias
+
+from vitascope.blueprint import Layout
 
 Renames: TypeAlias = tuple[tuple[str, str], ...]
 
@@ -52,3 +55,26 @@ TRANSFORMERS_TEXT = (
     r"(vision_model\.)?embeddings\.position_ids$",
 )
 """What such files hold beside the image tower."""
+
+
+def clip_layouts(name: str) -> tuple[Layout, ...]:
+    """The files of a CLIP image tower: called `name` with the text tower and alone, and those of transformers."""
+    joint = Layout(
+        name=name,
+        mark=r"(module\.)?visual\.(conv1|transformer|ln_)",
+        containers=("", "state_dict"),  # the latter as OpenCLIP's trainer saves it
+        renames=((r"^(module\.)?(visual\.)?", ""), *OPENCLIP),
+        surplus=OPENCLIP_TEXT,
+        transposed=("proj.weight",),
+    )
+    return (
+        joint,
+        replace(joint, name=f"{name} image tower", mark=r"(module\.)?(conv1|ln_pre)\.", surplus=()),
+        Layout(
+            name="transformers",
+            mark=TRANSFORMERS_MARK,
+            containers=("",),
+            renames=TRANSFORMERS,
+            surplus=TRANSFORMERS_TEXT,
+        ),
+    )

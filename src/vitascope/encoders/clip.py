@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vitascope.architectures.image import ImageShape, transformers
-from vitascope.architectures.names import OPENCLIP, OPENCLIP_TEXT, TRANSFORMERS, TRANSFORMERS_MARK, TRANSFORMERS_TEXT
-from vitascope.blueprint import Layout, Model, Source
+from vitascope.architectures.names import clip_layouts
+from vitascope.blueprint import Model, Source
 from vitascope.types import Card
 
 BASE = ImageShape(
@@ -21,25 +21,6 @@ BASE = ImageShape(
     project=512,
 )
 LARGE = replace(BASE, dim=1024, depth=24, heads=16, mlp=4096, patch=14, project=768)
-JOINT = Layout(
-    name="OpenAI",
-    mark=r"(module\.)?visual\.(conv1|transformer|ln_)",
-    containers=("", "state_dict"),  # the latter as OpenCLIP's trainer saves it
-    renames=((r"^(module\.)?(visual\.)?", ""), *OPENCLIP),
-    surplus=OPENCLIP_TEXT,
-    transposed=("proj.weight",),
-)
-LAYOUTS = (
-    JOINT,
-    replace(JOINT, name="OpenAI image tower", mark=r"(module\.)?(conv1|ln_pre)\.", surplus=()),
-    Layout(
-        name="transformers",
-        mark=TRANSFORMERS_MARK,
-        containers=("",),
-        renames=TRANSFORMERS,
-        surplus=TRANSFORMERS_TEXT,
-    ),
-)
 CARD = Card(
     name="",
     digest="",
@@ -61,7 +42,7 @@ def _model(variant: str, shape: ImageShape, repo: str) -> Model:
         about=f"ViT-{variant[0].upper()}/{shape.patch} at {shape.side} pixels, image by image",
         card=replace(CARD, name=f"clip/{variant}", size=shape.side),
         shape=shape,
-        layouts=LAYOUTS,
+        layouts=clip_layouts("OpenAI"),
         source=Source(file="pytorch_model.bin", repo=repo, page=f"https://huggingface.co/{repo}"),
         framewise=True,
         from_config=transformers,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vitascope.architectures.image import ImageShape, transformers
-from vitascope.architectures.names import OPENCLIP, OPENCLIP_TEXT, TRANSFORMERS, TRANSFORMERS_MARK, TRANSFORMERS_TEXT
-from vitascope.blueprint import Layout, Model, Source
+from vitascope.architectures.names import clip_layouts
+from vitascope.blueprint import Model, Source
 from vitascope.types import Card
 
 HUGE = ImageShape(
@@ -21,25 +21,6 @@ HUGE = ImageShape(
     eps=1e-5,
     act="quick_gelu",
     project=1024,
-)
-JOINT = Layout(
-    name="OpenCLIP",
-    mark=r"(module\.)?visual\.(conv1|transformer|ln_)",
-    containers=("", "state_dict"),  # the latter as OpenCLIP's trainer saves it
-    renames=((r"^(module\.)?(visual\.)?", ""), *OPENCLIP),
-    surplus=OPENCLIP_TEXT,
-    transposed=("proj.weight",),
-)
-LAYOUTS = (
-    JOINT,
-    replace(JOINT, name="OpenCLIP image tower", mark=r"(module\.)?(conv1|ln_pre)\.", surplus=()),
-    Layout(
-        name="transformers",
-        mark=TRANSFORMERS_MARK,
-        containers=("",),
-        renames=TRANSFORMERS,
-        surplus=TRANSFORMERS_TEXT,
-    ),
 )
 CARD = Card(
     name="",
@@ -62,7 +43,7 @@ def _model(variant: str, size: int, repo: str, licence: str) -> Model:
         about=f"ViT-H/14 at {size} pixels, image by image",
         card=replace(CARD, name=f"dfn/{variant}", size=size, licence=licence),
         shape=replace(HUGE, side=size),
-        layouts=LAYOUTS,
+        layouts=clip_layouts("OpenCLIP"),
         source=Source(file="open_clip_pytorch_model.bin", repo=repo, page=f"https://huggingface.co/{repo}"),
         framewise=True,
         from_config=transformers,
