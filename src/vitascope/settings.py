@@ -10,6 +10,8 @@ from vitascope import catalogue
 from vitascope.blueprint import Model
 from vitascope.types import nearest
 
+OPTIONS = ("frames", "size", "precision")
+"""What can be set of every model, beside the switches of its network."""
 SUMMARIES = {
     "mean": "mean of the tokens (asked for; not the model's own)",
     "cls": "class token (asked for; not the model's own)",
@@ -62,7 +64,8 @@ def with_options(model: Model, options: Mapping[str, Any]) -> Model:
                 raise ValueError(f"{model.card.name}+{key}:{value}: {key} is one of {', '.join(allowed)}")
             (card if key == "precision" else shape)[key] = value
         else:
-            raise ValueError(f"{model.card.name}+{key}:{value}: no option {key!r}; {usage(model)}")
+            near = nearest(key, [*choices, *OPTIONS])
+            raise ValueError(f"{model.card.name}+{key}:{value}: no option {key!r}{near}; {usage(model)}")
     summary = shape.pop("pool", "")
     asked = {**card, **shape}
     kept = {k: v for k, v in card.items() if v != getattr(model.card, k)} | ({"pool": summary} if summary else {})

@@ -155,7 +155,7 @@ def test_options_and_presets() -> None:
     [
         ("umt/larg-s2", "did you mean 'umt/large-s2'"),
         ("umt/large-s2+nativ", "did you mean 'native'"),
-        ("umt/large-s2+frame:8", "no option 'frame'"),
+        ("umt/large-s2+frame:8", "no option 'frame'; did you mean 'frames'"),
         ("umt/large-s2+frames:x", "frames is a multiple of 1"),
         ("umt/large-s2+size:100", "size is a multiple of 16"),
         ("umt/large-s2+pool:max", "pool is one of mean"),
