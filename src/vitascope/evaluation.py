@@ -207,7 +207,7 @@ def ask(probe: AnyProbe, dataset: Dataset[int], card: Card, *, filled: Filled, s
         },
         protocol=protocol,
         axis=dataset.axis,
-        seen=dataset.name in card.saw,
+        seen=bool({dataset.name, dataset.name.partition("/")[0]} & card.saw),
         limited=setting.limit > 0,
         n=len(examples),
         expected=sum(len(fold.test) for fold in dataset.folds),

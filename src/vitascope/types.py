@@ -195,6 +195,10 @@ class Dataset(Generic[T]):
     """What the labels ask for, where that is known: the report's two axes."""
     absent: dict[str, str] = field(default_factory=dict)
     """Examples the annotations list and the disk lacks: {id: why}."""
+    root: str = ""
+    """Folder that holds its files, where there is one."""
+    published: dict[str, int] = field(default_factory=dict)
+    """Examples of each side as its authors count them: {"train": 168913, "test": 24777}."""
     cards: tuple[Card, ...] = ()
     """Encoders whose vectors come with the dataset (published embeddings); such a dataset needs no video."""
     store: str = ""

@@ -75,7 +75,7 @@ def _dataset(root: Path, rows: Sequence[Row]) -> Dataset[int]:
     check_labels(examples, folds, classes, where=str(root))
     name = root.resolve().name or "root"
     key = f"{name}-{digest(str(root.resolve()))[:8]}"
-    return Dataset(name=name, key=key, examples=examples, classes=classes, folds=folds, absent=absent)
+    return Dataset(name=name, key=key, examples=examples, classes=classes, folds=folds, absent=absent, root=str(root))
 
 
 def _unique(names: Sequence[str], root: Path) -> None:
