@@ -1,6 +1,7 @@
 """Samplers against independent arithmetic: counts, instants, spans, and V-JEPA's indices from its description."""
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from vitascope.sampling import (
     SAMPLERS,
     Around,
+    Drawn,
     Frozen,
     MultiClip,
     RandomClip,
@@ -19,6 +21,7 @@ from vitascope.sampling import (
     Reversed,
     Sampler,
     Shuffled,
+    Slowed,
     Uniform,
     Views,
     VJepa,
@@ -74,6 +77,8 @@ ANY = st.recursive(
         st.builds(Shuffled, inner, st.integers(0, 99)),
         st.builds(Frozen, inner, st.sampled_from(["middle", "first"])),
         st.builds(RandomCrop, inner, RANGE, RANGE, st.booleans()),
+        st.builds(Slowed, inner, st.floats(1, 4)),
+        st.builds(Drawn, inner, st.integers(0, 3), st.integers(0, 9), st.integers(0, 9)),
     ),
     max_leaves=3,
 )
@@ -323,6 +328,27 @@ def test_random_crop_flips_half_and_keeps_the_plan_without_a_generator() -> None
     assert sampler(video, 4) == Views(1, 2, 1)(video, 4)
 
 
+def test_slowed_halves_the_speed_about_the_middle() -> None:
+    (clip,) = Slowed(Uniform())(constant(100, Fraction(10)), 5)
+    np.testing.assert_allclose(clip.times, [3.0, 4.0, 5.0, 6.0, 7.0])
+    assert clip.span == (0.0, 10.0)
+
+
+def test_draws_are_numbered_and_do_not_depend_on_their_company() -> None:
+    video = constant(300)
+    every = Drawn(RandomCrop(RandomClip(4), flip=True), 5, seed=2)
+    together = every(video, 8)
+    assert len({digest(clip) for clip in together}) == 5
+    assert [every.at(n)(video, 8)[0] for n in range(7)] == [*together, *together[:2]]
+    endless = replace(every, count=0)
+    assert [endless.at(n)(video, 8)[0] for n in range(5)] == together
+    assert endless.at(6)(video, 8)[0] not in together
+    moved = replace(video, path="elsewhere/" + video.path)
+    assert every(moved, 8) == together
+    assert every(replace(video, path="other.mp4"), 8) != together
+    assert every(video.within((0.0, 5.0)), 8) != together
+
+
 @pytest.mark.parametrize("name", sorted(SAMPLERS))
 def test_an_image_is_looked_at_at_zero(name: str) -> None:
     image = Video(path="i.png", times=(0.0,), duration=0.0, width=9, height=9, kind="image")
@@ -355,6 +381,8 @@ def test_an_empty_span_is_refused_by_name(span: tuple[float, float], sampler: Sa
         ("reversed(uniform)", Reversed(Uniform())),
         ("shuffled(multiclip:2,7)", Shuffled(MultiClip(2), 7)),
         ("frozen(reversed(uniform:ends),first)", Frozen(Reversed(Uniform("ends")), "first")),
+        ("slowed(views:1x2/4,3)", Slowed(Views(1, 2, 4), 3)),
+        ("drawn(randomcrop(randomclip:4),8,1)", Drawn(RandomCrop(RandomClip(4)), 8, 1)),
         ("randomcrop(randomclip:2,0.5..1,0.8..1.25,true)", RandomCrop(RandomClip(2), (0.5, 1.0), (0.8, 1.25), True)),
     ],
 )
@@ -379,6 +407,8 @@ def test_text_names_a_sampler(text: str, sampler: Sampler) -> None:
         ("reversed(unifrm)", "did you mean 'uniform'"),
         ("shuffled(uniform,-1)", "the seed is a whole number from 0, not -1"),
         ("frozen(uniform,last)", "frozen moment 'last'"),
+        ("slowed(uniform,0.5)", "the factor is a number from 1, not 0.5"),
+        ("drawn(uniform,-2)", "drawn: count is a whole number from 0, not -2"),
         ("randomcrop(uniform,3)", "scale is low..high, not '3'"),
         ("vjepa:3x8", "clips is a whole number, not '3x8'"),
         ("shuffled()", r"shuffled takes inner, seed\?"),
