@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
@@ -38,8 +38,17 @@ class Features(Protocol[T_co]):
         """What a truth index means."""
         ...
 
-    def batches(self, size: int, order: Sequence[int] | None = None) -> Iterator[Batch]:
-        """Every example once, in the order given (all, as they stand, when None); nothing is dropped."""
+    @property
+    def failures(self) -> Mapping[str, str]:
+        """{example id: why}: what could not be read, so far; such an example is in no batch."""
+        ...
+
+    def batches(self, size: int, order: Sequence[int] | None = None, draw: int | None = None) -> Iterator[Batch]:
+        """Every example once, in the order given (all, as they stand, when None); nothing is dropped.
+
+        With `draw` only one vector of each: number `draw`, counted round and round, of those that are stored; or the
+        draw of that number, where the view draws without end.
+        """
         ...
 
 
@@ -125,18 +134,55 @@ class Stored:
     values: Float[Tensor, "r *shape"]
     first: Int[Tensor, "bounds"]
     spans: Sequence[Sequence[Span]] = ()
+    failures: Mapping[str, str] = field(default_factory=dict)
 
-    def batches(self, size: int, order: Sequence[int] | None = None) -> Iterator[Batch]:
+    def batches(self, size: int, order: Sequence[int] | None = None, draw: int | None = None) -> Iterator[Batch]:
         """Slices of the one tensor; see `Features.batches`."""
-        indices = torch.arange(len(self.examples)) if order is None else torch.as_tensor(order)
-        for start in range(0, len(indices), size):
-            yield self._batch(indices[start : start + size])
+        for places in _places(self.first, size, order, draw):
+            yield _padded(self.values[places.rows], places)
 
-    def _batch(self, owner: Int[Tensor, "b"]) -> Batch:
-        counts = self.first[owner + 1] - self.first[owner]
+
+@dataclass(frozen=True)
+class Shelved:
+    """Features on disk, too many to hold: rows are read when a batch wants them. Read like `Stored`."""
+
+    examples: Sequence[Example[int]]
+    classes: Sequence[str]
+    take: Callable[[Int[Tensor, "m"]], Float[Tensor, "m *shape"]]
+    """The rows of these numbers."""
+    first: Int[Tensor, "bounds"]
+    failures: Mapping[str, str] = field(default_factory=dict)
+
+    def batches(self, size: int, order: Sequence[int] | None = None, draw: int | None = None) -> Iterator[Batch]:
+        """Read batch by batch; see `Features.batches`."""
+        for places in _places(self.first, size, order, draw):
+            yield _padded(self.take(places.rows), places)
+
+
+class _Places(NamedTuple):
+    """Where the vectors of a batch stand: the rows, one after another, which of the padded places they fill, whose."""
+
+    rows: Int[Tensor, "m"]
+    mask: Bool[Tensor, "b n"]
+    owner: Int[Tensor, "b"]
+
+
+def _places(
+    first: Int[Tensor, "bounds"], size: int, order: Sequence[int] | None, draw: int | None
+) -> Iterator[_Places]:
+    indices = torch.arange(len(first) - 1) if order is None else torch.as_tensor(order)
+    for owner in torch.split(indices, size):
+        start, counts = first[owner], first[owner + 1] - first[owner]
+        if draw is not None:
+            start, counts = start + draw % counts.clamp(min=1), counts.clamp(max=1)
         column = torch.arange(int(counts.max()) if len(counts) else 0)
         mask = column[None] < counts[:, None]
-        place = (self.first[owner][:, None] + column[None]).clamp(max=max(len(self.values) - 1, 0))
-        values = self.values[place]
-        values[~mask] = 0
-        return Batch(values, mask, owner)
+        yield _Places((start[:, None] + column[None])[mask], mask, owner)
+
+
+def _padded(values: Float[Tensor, "m *shape"], places: _Places) -> Batch:
+    if places.mask.all():
+        return Batch(values.unflatten(0, places.mask.shape), places.mask, places.owner)
+    padded = values.new_zeros((*places.mask.shape, *values.shape[1:]))
+    padded[places.mask] = values
+    return Batch(padded, places.mask, places.owner)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from vitascope.features import Features
 from vitascope.sampling import Sampler
@@ -21,6 +21,17 @@ class View:
 
     sampler: Sampler
     reduce: Reduce = "clip"
+    stored: bool = True
+    """Vectors are small: kept on disk. Else encoded as they are read, or kept as long as a budget for grids allows."""
+
+
+class Predicted(list[P]):
+    """Predictions, and what the probe says of how they came about: which of a grid was chosen, how the others did."""
+
+    def __init__(self, predictions: Iterable[P] = (), **about: Any) -> None:
+        super().__init__(predictions)
+        self.about = about
+        """Plain data."""
 
 
 @runtime_checkable
@@ -35,7 +46,10 @@ class Probe(Protocol[T_contra, P]):
     test: View
 
     def predict(self, train: Features[T_contra], test: Features[T_contra], *, seed: int) -> Sequence[P]:
-        """One prediction for each example of `test`, in order."""
+        """One prediction for each example of `test`, in order; `Predicted` where there is more to say.
+
+        What `test` turns out not to be able to read (`Features.failures`) gets a prediction of NaN.
+        """
         ...
 
     def score(self, predictions: Sequence[P], truth: Sequence[T_contra]) -> Mapping[str, float]:

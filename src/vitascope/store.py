@@ -119,6 +119,20 @@ class Vectors:
     """Row-aligned start and end, seconds."""
 
 
+@dataclass(frozen=True)
+class Shelf:
+    """Vectors of the examples asked for, as in `Vectors`, on disk: mapped, so they stay readable if others reseal."""
+
+    rows: _Rows
+    chosen: npt.NDArray[np.int64]
+    first: npt.NDArray[np.int64]
+    spans: npt.NDArray[np.float64]
+
+    def take(self, rows: npt.NDArray[np.int64]) -> Array:
+        """Some rows, by number."""
+        return self.rows.take(self.chosen[rows])
+
+
 class Store:
     """The embeddings under one key; see the module."""
 
@@ -218,9 +232,14 @@ class Store:
 
     def read(self, examples: Sequence[str]) -> Vectors:
         """Vectors of `examples`, in that order; no rows for one that failed or is not stored."""
-        return _patiently(lambda: self._read(examples))
+        shelf = self.shelf(examples)
+        return Vectors(shelf.take(np.arange(shelf.first[-1])), shelf.first, shelf.spans)
 
-    def _read(self, examples: Sequence[str]) -> Vectors:
+    def shelf(self, examples: Sequence[str]) -> Shelf:
+        """As `read`, with the vectors left on disk until rows are asked for."""
+        return _patiently(lambda: self._shelf(examples))
+
+    def _shelf(self, examples: Sequence[str]) -> Shelf:
         table = self._index()
         names = table["example"].combine_chunks().dictionary_encode()
         place = {name: i for i, name in enumerate(names.dictionary.to_pylist())}
@@ -234,7 +253,7 @@ class Store:
         within = np.arange(first[-1]) - np.repeat(first[:-1], count)
         chosen = order[np.repeat(start, count) + within]
         spans = np.stack([table["start"].to_numpy()[chosen], table["end"].to_numpy()[chosen]], axis=1)
-        return Vectors(_Rows(self.folder, table).take(chosen), first, spans)
+        return Shelf(_Rows(self.folder, table), chosen, first, spans)
 
 
 class _Rows:

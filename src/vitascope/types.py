@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
@@ -199,6 +200,8 @@ class Dataset(Generic[T]):
     """Folder that holds its files, where there is one."""
     published: dict[str, int] = field(default_factory=dict)
     """Examples of each side as its authors count them: {"train": 168913, "test": 24777}."""
+    few: str = ""
+    """What is kept of the training side, `5%` or `8-shot`, drawn class by class by each seed; empty: all of it."""
     cards: tuple[Card, ...] = ()
     """Encoders whose vectors come with the dataset (published embeddings); such a dataset needs no video."""
     store: str = ""
@@ -209,6 +212,11 @@ class Dataset(Generic[T]):
         """Of names, truths, spans, rates and folds: two results with equal digests were asked the same thing."""
         asked = [[e.id, e.truth, e.span, e.group, e.fps] for e in self.examples]
         return digest([self.name, self.classes, asked, self.folds])
+
+    @property
+    def family(self) -> str:
+        """The name without variant and share: what a card's `saw` and a table of settings know it by."""
+        return re.split("[/@]", self.name, maxsplit=1)[0]
 
     def by_id(self) -> dict[str, Example[T]]:
         """The examples by id."""

@@ -15,11 +15,11 @@ SRC = Path(vitascope.__file__).parent
 FILES = sorted(SRC.rglob("*.py"))
 LAYERS = {
     0: "types files results stats metrics report blueprint architectures revisions",
-    1: "alterations catalogue checkpoint instants look nn pickles pixels progress runtime samplers sampling split video "
-    "workers",
+    1: "alterations catalogue checkpoint instants look nn pickles pixels progress runtime samplers sampling split "
+    "video workers",
     2: "datasets diagnosis encoder encoders fitting hub motionlab pretrained published settings store",
-    3: "check convert encode exports features fixtures probe probes",
-    4: "evaluation pretrain",
+    3: "check convert encode exports features fixtures live probe probes",
+    4: "asking evaluation pretrain sources",
     5: "cli flags listing recipes testing",
 }
 LAYER = {name: number for number, names in LAYERS.items() for name in names.split()}

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vitascope.features import Batch, Features, Stored, alike, means, rows, truths
+from vitascope.features import Batch, Features, Shelved, Stored, alike, means, rows, truths
 from vitascope.types import Example
 
 
@@ -32,8 +32,12 @@ class Live:
     def classes(self):
         return self.inner.classes
 
-    def batches(self, size, order=None):
-        yield from self.inner.batches(size, order)
+    @property
+    def failures(self):
+        return {}
+
+    def batches(self, size, order=None, draw=None):
+        yield from self.inner.batches(size, order, draw)
 
 
 def unpadded(batches: list[Batch]):
@@ -51,6 +55,25 @@ def test_batches_give_each_example_once_in_order(counts, size, random):
         assert torch.equal(values, features.values[features.first[owner] : features.first[owner + 1]])
     assert all(len(b.owner) <= size for b in features.batches(size, order))
     assert all((b.values[~b.mask] == 0).all() for b in features.batches(size, order))
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=9))
+def test_a_draw_is_one_vector_of_each_counted_round(counts):
+    features = stored(counts)
+    for draw in range(6):
+        for owner, values in unpadded(list(features.batches(2, draw=draw))):
+            assert torch.equal(values, features.values[features.first[owner] + draw % counts[owner]][None])
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=9), st.integers(1, 5), st.none() | st.integers(0, 5))
+def test_features_on_disk_read_like_those_in_memory(counts, size, draw):
+    memory = stored(counts, shape=(2, 3))
+    disk = Shelved(memory.examples, memory.classes, lambda rows: memory.values[rows], memory.first)
+    assert isinstance(disk, Features)
+    for ours, theirs in zip(memory.batches(size, draw=draw), disk.batches(size, draw=draw), strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
 
 
 @settings(deadline=None)
