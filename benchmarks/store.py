@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from vitascope.encode import key_of
-from vitascope.evaluation import features
+from vitascope.sources import stored as features
 from vitascope.probe import View
 from vitascope.probes import knn
 from vitascope.sampling import Uniform

@@ -67,16 +67,14 @@ def evaluate(
 
     For instance: vitascope evaluate ./videos -m vit/tiny-random -m pixels/thumbnail -t knn -t linear -o runs/mine
     """
-    from vitascope import evaluation, listing, report
+    from vitascope import asking, evaluation, listing, report
     from vitascope.store import cache
 
     if not tasks:
         raise ValueError("nothing to do: name at least one probe with -t, for instance -t knn")
     flags.folder(output, "-o")
     options = _options(workers, batch, device, timeout, quiet=quiet, retry=retry)
-    setting = evaluation.Setting(
-        run=output, store=store or cache(), options=options, seed=seed, again=again, limit=limit
-    )
+    setting = asking.Setting(run=output, store=store or cache(), options=options, seed=seed, again=again, limit=limit)
     found = [r for d in data for r in evaluation.evaluate(d, models, tasks, setting=setting)]
     if as_json:
         for result in found:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
@@ -186,3 +186,61 @@ def _padded(values: Float[Tensor, "m *shape"], places: _Places) -> Batch:
     padded = values.new_zeros((*places.mask.shape, *values.shape[1:]))
     padded[places.mask] = values
     return Batch(padded, places.mask, places.owner)
+
+
+@dataclass(frozen=True)
+class Relabelled:
+    """Features whose classes are read as something else: class c as class `of[c]` of `classes`."""
+
+    inner: Features[int]
+    of: Sequence[int]
+    classes: Sequence[str]
+
+    @property
+    def examples(self) -> Sequence[Example[int]]:
+        """The same, each with its other truth."""
+        return [replace(e, truth=self.of[e.truth]) for e in self.inner.examples]
+
+    @property
+    def failures(self) -> Mapping[str, str]:
+        """The same."""
+        return self.inner.failures
+
+    def batches(self, size: int, order: Sequence[int] | None = None, draw: int | None = None) -> Iterator[Batch]:
+        """The same; see `Features.batches`."""
+        return self.inner.batches(size, order, draw)
+
+
+@dataclass(frozen=True)
+class Chained:
+    """Several features one after another, to be asked after one training."""
+
+    parts: Sequence[Features[int]]
+
+    @property
+    def examples(self) -> Sequence[Example[int]]:
+        """Of all parts."""
+        return [e for part in self.parts for e in part.examples]
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Of any part."""
+        return self.parts[0].classes
+
+    @property
+    def failures(self) -> Mapping[str, str]:
+        """Of all parts."""
+        return {i: why for part in self.parts for i, why in part.failures.items()}
+
+    def batches(self, size: int, order: Sequence[int] | None = None, draw: int | None = None) -> Iterator[Batch]:
+        """Part by part; they cannot be read in another order."""
+        assert order is None, "chained features are read as they stand"
+        start = 0
+        for part in self.parts:
+            yield from (b._replace(owner=b.owner + start) for b in part.batches(size, draw=draw))
+            start += len(part.examples)
+
+
+def chained(parts: Sequence[Features[int]]) -> Features[int]:
+    """All `parts` as one; one part as it is."""
+    return parts[0] if len(parts) == 1 else Chained(parts)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
+from vitascope.alterations import Frozen, Reversed, Shuffled, Slowed
 from vitascope.features import Features
-from vitascope.sampling import Sampler
+from vitascope.samplers import Sampler
 
 T_contra = TypeVar("T_contra", contravariant=True)
 P = TypeVar("P")
+Q = TypeVar("Q", bound=Any)
 Reduce: TypeAlias = Literal["clip", "time", "grid"]
 """What is kept of `Tokens`: the summary vector, the grid averaged over space, or the whole grid."""
 
@@ -45,6 +47,9 @@ class Probe(Protocol[T_contra, P]):
     train: View
     test: View
 
+    # Optional: `random` (False where the seed changes nothing) and `resumes` (True where `predict` takes a `scratch`,
+    # the path of a folder in which a training that was interrupted can go on).
+
     def predict(self, train: Features[T_contra], test: Features[T_contra], *, seed: int) -> Sequence[P]:
         """One prediction for each example of `test`, in order; `Predicted` where there is more to say.
 
@@ -59,3 +64,35 @@ class Probe(Protocol[T_contra, P]):
     def outcomes(self, predictions: Sequence[P], truth: Sequence[T_contra]) -> Sequence[float]:
         """The headline score of each example alone; their mean is the headline; intervals and tests draw these."""
         ...
+
+
+ALTERATIONS: dict[str, type[Reversed | Shuffled | Frozen | Slowed]] = {
+    "reversed": Reversed,
+    "shuffled": Shuffled,
+    "frozen": Frozen,
+    "slowed": Slowed,
+}
+"""What can be done to the clips of a view that leaves their frames what they are."""
+SIDES = ("test", "both")
+"""Which clips are altered: those of the test only, or those of the training too."""
+
+
+def altered(probe: Q, how: str, sides: str) -> Q:
+    """`probe` with the clips it sees altered: `how` of `ALTERATIONS`, on `sides`."""
+    kind = ALTERATIONS[how]
+    views = ("test",) if sides == "test" else ("train", "test")
+    seen = {side: replace(getattr(probe, side), sampler=kind(getattr(probe, side).sampler)) for side in views}
+    return replace(probe, name=f"{probe.name}+{sides}:{how}", **seen)
+
+
+def alteration(name: str) -> tuple[str, str, str]:
+    """Of a probe's name: the name without alteration, what is altered and on which sides; empty where nothing is."""
+    plain, *options = name.split("+")
+    kept, found = [plain], ("", "")
+    for option in options:
+        sides, _, how = option.partition(":")
+        if sides in SIDES and how in ALTERATIONS:
+            found = (how, sides)
+        else:
+            kept.append(option)
+    return "+".join(kept), *found

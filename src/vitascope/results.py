@@ -38,7 +38,13 @@ class Result:
     per_class: Mapping[str, Score] = field(default_factory=dict)
     """Accuracy of each class that has test examples, percent."""
     folds: tuple[Mapping[str, float], ...] = ()
-    """The plain scores of each fold, in order."""
+    """The plain scores of each fold, in order; of several seeds those of the first."""
+    seeds: tuple[float, ...] = ()
+    """The headline of each seed asked with; the score is their mean."""
+    about: tuple[Mapping[str, Any], ...] = ()
+    """What the probe said of each training: what it chose from a grid, and how the rest of it did."""
+    variant: Mapping[str, str] = field(default_factory=dict)
+    """How a question differs from a plain one (`few`, `altered`, `sides`), and `of` which task it is a variant."""
     settings: Mapping[str, Any]
     """Probe, card, views and dataset digest as plain data."""
     protocol: str
@@ -106,7 +112,8 @@ class Result:
         known = {f.name: data[f.name] for f in fields(cls) if f.name in data}
         for name in ("scores", "per_class"):
             known[name] = {k: Score(**v) for k, v in known.get(name, {}).items()}
-        known["folds"] = tuple(known.get("folds", ()))
+        for name in ("folds", "seeds", "about"):
+            known[name] = tuple(known.get(name, ()))
         return cls(**known)
 
 

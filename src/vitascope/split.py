@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -95,3 +96,36 @@ def limited(dataset: Dataset[int], count: int) -> Dataset[int]:
     if not folds:
         raise ValueError(f"--limit {count} leaves nothing to train on or to test; try {4 * len(dataset.classes)}")
     return replace(dataset, examples=tuple(e for e in dataset.examples if e.id in keep), folds=folds, absent={})
+
+
+FEW = re.compile(r"(\d+(?:\.\d+)?)%|(\d+)-shot")
+
+
+def check_few(few: str) -> str:
+    """`few` if it is a share (`5%`) or a number a class (`8-shot`); else ValueError."""
+    form = FEW.fullmatch(few)
+    if form is None or not 0 < float(form[1] or 1) <= 100 or form[2] == "0":
+        raise ValueError(
+            f"low-shot {few!r}: give a share of the training side like 5%, or a number a class like 8-shot"
+        )
+    return few
+
+
+def few(dataset: Dataset[int], fold: Fold, seed: int) -> Fold:
+    """`fold` with only `dataset.few` of its training examples, drawn class by class; at least one of every class.
+
+    Smaller shares are contained in larger ones of the same seed. Videos that are not there are not drawn.
+    """
+    form = FEW.fullmatch(check_few(dataset.few))
+    assert form
+    truth = {e.id: e.truth for e in dataset.examples}
+    of: dict[int, list[str]] = defaultdict(list)
+    for i in fold.train:
+        if i not in dataset.absent:
+            of[truth[i]].append(i)
+    draw = random.Random(f"few {seed}")
+    keep: set[str] = set()
+    for label in sorted(of):
+        ids = draw.sample(sorted(of[label]), len(of[label]))
+        keep.update(ids[: int(form[2]) if form[2] else max(1, round(len(ids) * float(form[1]) / 100))])
+    return replace(fold, train=tuple(i for i in fold.train if i in keep))

@@ -73,6 +73,19 @@ def bootstrap(outcomes: ArrayLike, groups: Groups = None, *, draws: int = 2000, 
     return Score(mean, low, high)
 
 
+def over_seeds(score: Score, seeds: Sequence[float]) -> Score:
+    """`score`, the mean over trainings, with an interval that also holds what another choice of seeds would change.
+
+    Independent errors add in squares: the half-width over examples, and Student's over the headlines of the `seeds`.
+    """
+    if len(seeds) < 2 or score.low is None or score.high is None:
+        return score
+    half = float(stdtrit(len(seeds) - 1, 0.5 + LEVEL / 2)) * float(np.std(seeds, ddof=1)) / sqrt(len(seeds))
+    value = score.value
+    low, high = (sqrt(side**2 + half**2) for side in (value - score.low, score.high - value))
+    return Score(value, max(value - low, 0.0), min(value + high, FULL))
+
+
 def paired(
     a: ArrayLike, b: ArrayLike, groups: Groups = None, *, draws: int = 2000, rng: np.random.Generator
 ) -> Difference:

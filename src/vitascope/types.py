@@ -200,6 +200,12 @@ class Dataset(Generic[T]):
     """Folder that holds its files, where there is one."""
     published: dict[str, int] = field(default_factory=dict)
     """Examples of each side as its authors count them: {"train": 168913, "test": 24777}."""
+    factors: tuple[tuple[int, ...], ...] = ()
+    """Where a class is made of parts (a verb and a noun): for each part the part's class of every class. Such a dataset
+    is asked part by part, and a class scores the product."""
+    factor_classes: tuple[tuple[str, ...], ...] = ()
+    """The classes of each part."""
+    factor_names: tuple[str, ...] = ()
     few: str = ""
     """What is kept of the training side, `5%` or `8-shot`, drawn class by class by each seed; empty: all of it."""
     cards: tuple[Card, ...] = ()

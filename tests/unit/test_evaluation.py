@@ -12,10 +12,11 @@ import torch
 
 from helpers import blob, write_video
 from vitascope import results
+from vitascope.asking import Setting, protocol_of
 from vitascope.datasets.folder import build
 from vitascope.encode import Options, fill
 from vitascope.encoder import Tokens
-from vitascope.evaluation import Setting, evaluate, protocol_of
+from vitascope.evaluation import evaluate
 from vitascope.probe import View
 from vitascope.probes.knn import KNN
 from vitascope.results import Result

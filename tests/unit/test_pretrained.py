@@ -13,11 +13,12 @@ import torch
 from safetensors.torch import save_file
 
 from vitascope import catalogue, settings
+from vitascope.asking import Setting
 from vitascope.convert import convert
 from vitascope.encode import encode_clips
 from vitascope.encoder import NetworkEncoder, load
 from vitascope.encoders import umt
-from vitascope.evaluation import Setting, evaluate
+from vitascope.evaluation import evaluate
 from vitascope.fitting import empty
 from vitascope.nn.vit import VideoViT, random_vit
 from vitascope.runtime import generator

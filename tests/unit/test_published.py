@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 from vitascope import exports, published
+from vitascope.asking import Setting
 from vitascope.encode import Options, fill
-from vitascope.evaluation import Setting, evaluate, features
+from vitascope.evaluation import evaluate
 from vitascope.probe import View
 from vitascope.published import import_twelvelabs, open_published
 from vitascope.sampling import MultiClip, Uniform, Views
+from vitascope.sources import stored as features
 from vitascope.store import Store
 from vitascope.types import Card, Dataset, Example, Fold
 

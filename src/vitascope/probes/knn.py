@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -48,6 +48,8 @@ class KNN:
     """Or the whole bank, where that is smaller."""
     tau: float = 0.1
     mean: bool = False
+    random: ClassVar[bool] = False
+    """Nothing is drawn from the seed."""
 
     def __post_init__(self) -> None:
         if self.k < 1 or not self.tau > 0:

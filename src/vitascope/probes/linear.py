@@ -80,6 +80,11 @@ class Linear:
                 "negative, warmup between 0 and epochs, momentum below 1"
             )
 
+    @property
+    def random(self) -> bool:
+        """Whether anything is drawn from the seed."""
+        return self.optimiser != "lbfgs"
+
     def predict(self, train: Features[int], test: Features[int], *, seed: int) -> list[Float[Array, "c"]]:
         """Class probabilities of each test example, float32; `seed` sets the start and the order of the batches."""
         read = means if self.mean else rows

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from vitascope import report
+from vitascope.asking import Setting
 from vitascope.encode import Options
-from vitascope.evaluation import Setting, evaluate
+from vitascope.evaluation import evaluate
 from vitascope.store import cache
 
 SUITES = ("motionlab/appearance", "motionlab/motion", "motionlab/still")

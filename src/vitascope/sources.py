@@ -1,0 +1,160 @@
+"""Sources: the features of a dataset by one encoder, for any view: in memory, on disk, or encoded as they are read."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+
+from vitascope import published
+from vitascope.alterations import Drawn
+from vitascope.encode import Filled, Options, encode_clips, fill, key_of, reduced
+from vitascope.encoder import Encoder
+from vitascope.features import Features, Shelved, Stored
+from vitascope.live import Live
+from vitascope.probe import Reduce, View
+from vitascope.samplers import Sampler
+from vitascope.store import Store
+from vitascope.types import Card, Dataset, Video
+
+HALF = 2
+"""Bytes of a stored number."""
+TYPICAL = Video(path="typical", times=tuple(i / 30 for i in range(300)), duration=10.0, width=320, height=240)
+"""Stands for a video when clips are counted beforehand."""
+
+
+@dataclass
+class Source:
+    """One encoder and one dataset, and where its features come from; close it when done.
+
+    `fill` encodes what the store lacks. Of views that need not be stored, those that draw without end are always live;
+    the others are kept on disk while their grids fit into `budget` bytes in all, and half of the disk that is free.
+    """
+
+    encoder: Encoder | Card
+    dataset: Dataset[int]
+    root: Path
+    options: Options
+    budget: int = 0
+    filled: Filled = field(default_factory=Filled)
+    kept: set[View] = field(default_factory=set)
+    """The views whose grids are on disk."""
+    _open: ExitStack = field(default_factory=ExitStack)
+
+    def __enter__(self) -> Source:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.close()
+
+    @property
+    def card(self) -> Card:
+        """Of the encoder."""
+        return self.encoder if isinstance(self.encoder, Card) else self.encoder.card
+
+    def fill(self, views: Sequence[View]) -> None:
+        """Encode whatever of `views` is to be kept and is not yet. ValueError where that cannot be done."""
+        if isinstance(self.encoder, Card):
+            for view in views:
+                _refuse_without_video(view, self.card)
+            return
+        self.kept = set(affordable(self.encoder, self.dataset, views, self._budget(), self.options.device))
+        stored = [v for v in views if v.stored or v in self.kept]
+        if stored:
+            self.filled = fill(self.encoder, self.dataset, stored, root=self.root, options=self.options)
+
+    def _budget(self) -> int:
+        there = next(p for p in (self.root.absolute(), *self.root.absolute().parents) if p.exists())
+        return min(self.budget, shutil.disk_usage(there).free // 2) if self.budget else 0
+
+    def features(self, view: View, ids: Sequence[str]) -> Features[int]:
+        """What a probe reads of the examples `ids` through `view`."""
+        if view.stored:
+            return stored(self.dataset, self.card, view, ids=ids, root=self.root)
+        if view in self.kept:
+            return shelved(self.dataset, self.card, view, ids=ids, root=self.root)
+        assert not isinstance(self.encoder, Card), "`fill` refuses such views"
+        return self._open.enter_context(Live(self.encoder, self.dataset, ids, view, options=self.options))
+
+
+def _refuse_without_video(view: View, card: Card) -> None:
+    if view.reduce != "clip" or not view.stored:
+        raise ValueError(
+            f"{card.name}: published embeddings are one vector a clip, and this probe wants "
+            f"{'token grids' if view.reduce != 'clip' else 'videos encoded anew'}; use knn or linear"
+        )
+
+
+def affordable(
+    encoder: Encoder, dataset: Dataset[int], views: Sequence[View], budget: int, device: str = "cpu"
+) -> list[View]:
+    """Of the views that need not be stored and do not draw without end, the first ones that fit into `budget` bytes."""
+    fitting: list[View] = []
+    for view in dict.fromkeys(v for v in views if not v.stored and not endless(v.sampler)):
+        size = bytes_of(encoder, dataset, view, device) if budget else 0
+        if 0 < size <= budget:
+            budget -= size
+            fitting.append(view)
+    return fitting
+
+
+def endless(sampler: Sampler) -> bool:
+    """Whether it draws anew at every pass."""
+    return isinstance(sampler, Drawn) and sampler.count == 0
+
+
+def clips_of(sampler: Sampler, frames: int) -> int:
+    """Clips of a typical video: ten seconds at thirty frames a second."""
+    return len(sampler(TYPICAL, frames))
+
+
+def bytes_of(encoder: Encoder, dataset: Dataset[int], view: View, device: str = "cpu") -> int:
+    """What the store would hold of `dataset` through `view`, in half precision."""
+    here = len(dataset.examples) - len(dataset.absent)
+    return here * clips_of(view.sampler, encoder.card.frames) * numbers(encoder, view.reduce, device) * HALF
+
+
+def numbers(encoder: Encoder, reduce: Reduce, device: str = "cpu") -> int:
+    """Numbers that are kept of a clip; a grid's are counted by encoding one."""
+    card = encoder.card
+    if reduce == "clip":
+        return card.dim
+    blank = torch.zeros(1, card.frames, card.size, card.size, 3, dtype=torch.uint8)
+    return reduced(encode_clips(encoder, blank, device=device), reduce)[0].numel()
+
+
+def _store(dataset: Dataset[int], card: Card, view: View, root: Path) -> Store:
+    if dataset.cards:
+        return Store(root, published.key_of(dataset, published.stands_for(view.sampler)))
+    return Store(root, key_of(dataset, card, view))
+
+
+def _there(dataset: Dataset[int], ids: Sequence[str], first: Any) -> tuple[list[Any], torch.Tensor]:
+    """Of `ids` the examples that have vectors, and the bounds of these."""
+    counts = np.diff(first)
+    by_id = dataset.by_id()
+    examples = [by_id[i] for i, count in zip(ids, counts, strict=True) if count]
+    return examples, torch.from_numpy(np.concatenate([[0], np.cumsum(counts[counts > 0])]))
+
+
+def stored(dataset: Dataset[int], card: Card, view: View, *, ids: Sequence[str], root: Path) -> Stored:
+    """The stored vectors of those of `ids` that have some, in order, in memory."""
+    vectors = _store(dataset, card, view, root).read(ids)
+    examples, first = _there(dataset, ids, vectors.first)
+    return Stored(examples, dataset.classes, torch.from_numpy(vectors.values).float(), first)
+
+
+def shelved(dataset: Dataset[int], card: Card, view: View, *, ids: Sequence[str], root: Path) -> Shelved:
+    """The same, left on disk until they are read."""
+    shelf = _store(dataset, card, view, root).shelf(ids)
+    examples, first = _there(dataset, ids, shelf.first)
+    return Shelved(examples, dataset.classes, lambda rows: torch.from_numpy(shelf.take(rows.numpy())).float(), first)
