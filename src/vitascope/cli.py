@@ -12,9 +12,9 @@ from shlex import quote
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
-from vitascope import __version__, flags
+from vitascope import __version__, cli_evaluate, flags
+from vitascope.flags import console
 
 app = typer.Typer(
     help="What does a frozen video encoder see, appearance or motion, and can the number be trusted?",
@@ -23,11 +23,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160)  # piped, nothing is folded
 UsageError: Any = typer.BadParameter.__base__  # typer brings its own click, or uses the one installed
 
 STOPPED = 130
 """The exit code of a command that was interrupted, as shells have it."""
+
+
+app.add_typer(cli_evaluate.app)
 
 
 def _version(asked: bool) -> bool:
@@ -46,47 +48,6 @@ def _app(
 
 
 @app.command()
-def evaluate(
-    data: Annotated[list[str], typer.Argument(help="folders of videos or of embeddings, or datasets by name")],
-    models: flags.Models = [],  # noqa: B006 - typer reads the default
-    tasks: flags.Tasks = [],  # noqa: B006
-    output: flags.Run = Path("runs/latest"),
-    store: flags.StoreAt = None,
-    limit: flags.Limit = 0,
-    seed: Annotated[int, typer.Option("--seed", help="of all that a probe draws at random")] = 0,
-    again: Annotated[bool, typer.Option("--again", help="compute again what the run folder already holds")] = False,
-    workers: flags.Workers = 0,
-    batch: flags.Batch = 8,
-    device: flags.Device = "",
-    timeout: flags.Timeout = 60.0,
-    retry: flags.Retry = False,
-    as_json: flags.Json = False,
-    quiet: flags.Quiet = False,
-) -> None:
-    """Score encoders on a dataset: embed what is missing, train the probes, record results with intervals.
-
-    For instance: vitascope evaluate ./videos -m vit/tiny-random -m pixels/thumbnail -t knn -t linear -o runs/mine
-    """
-    from vitascope import asking, evaluation, listing, report
-    from vitascope.store import cache
-
-    if not tasks:
-        raise ValueError("nothing to do: name at least one probe with -t, for instance -t knn")
-    flags.folder(output, "-o")
-    options = _options(workers, batch, device, timeout, quiet=quiet, retry=retry)
-    setting = asking.Setting(run=output, store=store or cache(), options=options, seed=seed, again=again, limit=limit)
-    found = [r for d in data for r in evaluation.evaluate(d, models, tasks, setting=setting)]
-    if as_json:
-        for result in found:
-            print(result.to_json())
-        return
-    console.print(report.terminal(found))
-    for line in listing.gaps(found):
-        print(line)
-    print(f"recorded in {output}; next: vitascope report {quote(str(output))}")
-
-
-@app.command()
 def embed(
     data: flags.Data,
     models: flags.Models,
@@ -95,6 +56,7 @@ def embed(
         str,
         typer.Option("--reduce", help="what is kept of a clip: clip (one vector), time (one a time step), grid (all)"),
     ] = "clip",
+    data_root: flags.DataRoot = None,
     store: flags.StoreAt = None,
     limit: flags.Limit = 0,
     workers: flags.Workers = 0,
@@ -111,9 +73,10 @@ def embed(
     from vitascope.split import limited
     from vitascope.store import Store, cache
 
-    dataset = limited(_of_videos(data), limit) if limit else _of_videos(data)
+    dataset = _of_videos(data, data_root)
+    dataset = limited(dataset, limit) if limit else dataset
     looks = [probe.View(parse(view), flags.choice(reduce, "--reduce", ("clip", "time", "grid")))]
-    root, options = store or cache(), _options(workers, batch, device, timeout, quiet=quiet, retry=retry)
+    root, options = store or cache(), flags.options(workers, batch, device, timeout, quiet=quiet, retry=retry)
     for encoder in [load(m, options.device) for m in models]:
         filled = encode.fill(encoder, dataset, looks, root=root, options=options)
         at = Store(root, encode.key_of(dataset, encoder.card, looks[0])).folder
@@ -310,6 +273,7 @@ def export(
     to: Annotated[str, typer.Option("--to", help="npy, parquet or twelvelabs")],
     output: Annotated[Path, typer.Option("-o", "--output", help="folder to make")],
     view: flags.View = "uniform",
+    data_root: flags.DataRoot = None,
     store: flags.StoreAt = None,
 ) -> None:
     """Write stored embeddings for other tools; `vitascope embed` makes them."""
@@ -319,7 +283,7 @@ def export(
     from vitascope.store import Store, cache
 
     layout = flags.choice(to, "--to", tuple(exports.LAYOUTS))
-    dataset = _of_videos(data)
+    dataset = _of_videos(data, data_root)
     key = encode.key_of(dataset, load(model).card, probe.View(parse(view)))
     count = exports.export(Store(store or cache(), key), dataset, output, layout=layout)
     print(f"{count} examples written to {output}")
@@ -340,26 +304,18 @@ def demo(
     from vitascope.recipes import demo as recipe
 
     flags.folder(output, "-o")
-    path = recipe.run(output, options=_options(workers, batch, device, quiet=quiet), limit=limit)
+    path = recipe.run(output, options=flags.options(workers, batch, device, quiet=quiet), limit=limit)
     console.print(reporting.terminal(results.read(output)))
     print(f"report: {path.resolve()}")
 
 
-def _of_videos(data: str) -> Any:
+def _of_videos(data: str, data_root: Path | None) -> Any:
     from vitascope.evaluation import open_dataset
 
-    dataset = open_dataset(data)
+    dataset = open_dataset(data, data_root)
     if dataset.cards:
         raise ValueError(f"{data} holds published embeddings and no video; `vitascope evaluate {data}` reads them")
     return dataset
-
-
-def _options(workers: int, batch: int, device: str, timeout: float = 60.0, *, quiet: bool, retry: bool = False) -> Any:
-    from vitascope.encode import Options
-    from vitascope.runtime import device as pick
-
-    where = str(pick(device))
-    return Options(device=where, workers=workers, batch=batch, timeout=timeout, retry=retry, quiet=quiet)
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vitascope import catalogue, published, results
+from vitascope import catalogue, published, results, tuning
 from vitascope.asking import AnyProbe, Setting, ask, key_of_result, origin_of
 from vitascope.datasets import folder
 from vitascope.encode import Options
@@ -19,16 +19,31 @@ from vitascope.split import check_few, limited
 from vitascope.types import Card, Dataset
 
 
-def open_dataset(data: str | Path) -> Dataset[int]:
-    """A folder of videos, a folder of published embeddings, or a dataset by name."""
+def open_dataset(data: str | Path, data_root: Path | None = None) -> Dataset[int]:
+    """A folder of videos, a folder of published embeddings, or a dataset by name.
+
+    The files of a named dataset are in `NAME=FOLDER`, or in the folder of `data_root` that bears its name.
+    """
     path = Path(data)
     if (path / published.DATASET).is_file():
         return published.open_published(path)
-    named = str(data).partition("/")[0] in catalogue.families("datasets")
-    if path.exists() or not named:
+    name, _, root = str(data).partition("=")
+    family = name.partition("/")[0]
+    if path.exists() or family not in catalogue.families("datasets"):
         return folder.build(str(data))
-    dataset: Dataset[int] = catalogue.build("datasets", str(data))
+    build = catalogue.builder("datasets", name)
+    where = Path(root).expanduser() if root else below(data_root, family)
+    dataset: Dataset[int] = build(root=where) if where else build()
     return dataset
+
+
+def below(data_root: Path | None, family: str) -> Path | None:
+    """The folder of the data set `family` below `data_root`, however its name is capitalised."""
+    if data_root is None:
+        return None
+    if not data_root.is_dir():
+        raise ValueError(f"--data-root {data_root}: no such folder; it holds one folder a data set, for instance ssv2")
+    return next((p for p in sorted(data_root.iterdir()) if p.is_dir() and p.name.lower() == family), None)
 
 
 def evaluate(
@@ -52,19 +67,30 @@ def evaluate(
         encoders = _published(dataset, encoders)
     if setting.limit:
         dataset = limited(dataset, setting.limit)
-    asked = [_on(dataset, catalogue.build("probes", p) if isinstance(p, str) else p) for p in probes]
-    if setting.counterfactual:
-        asked += [altered(p, how, sides) for p in asked for sides in SIDES for how in ALTERATIONS]
-    sets = [dataset, *(replace(dataset, name=f"{dataset.name}@{few}", few=check_few(few)) for few in setting.low_shot)]
+    asked, sets = open_probes(dataset, probes, setting), asked_on(dataset, setting)
     shown: list[Encoder | Card] = [load(e, setting.options.device) if isinstance(e, str) else e for e in encoders]
-    recorded = _recorded(setting.run, origin_of(dataset))
+    known = recorded(setting.run, dataset)
     found: list[Result] = []
     if not shown:
         raise ValueError("nothing to do: name at least one encoder with -m, for instance -m vit/tiny-random")
     for encoder in shown:
         for one in sets:
-            found += _one_encoder(one, encoder, asked, recorded, setting)
+            found += _one_encoder(one, encoder, asked, known, setting)
     return found
+
+
+def open_probes(dataset: Dataset[int], probes: Sequence[str | AnyProbe], setting: Setting) -> list[AnyProbe]:
+    """The probes by name, as they are on `dataset`, and their altered versions where these are asked for."""
+    asked = [_on(dataset, tuning.probe(p) if isinstance(p, str) else p) for p in probes]
+    if setting.counterfactual:
+        asked += [altered(p, how, sides) for p in asked for sides in SIDES for how in ALTERATIONS]
+    return asked
+
+
+def asked_on(dataset: Dataset[int], setting: Setting) -> list[Dataset[int]]:
+    """`dataset`, and the same with each of the shares of its training side that are asked for."""
+    few = [replace(dataset, name=f"{dataset.name}@{share}", few=check_few(share)) for share in setting.low_shot]
+    return [dataset, *few]
 
 
 def _on(dataset: Dataset[int], probe: AnyProbe) -> AnyProbe:
@@ -84,21 +110,21 @@ def _published(dataset: Dataset[int], asked: Sequence[str | Encoder | Card]) -> 
     return [card for card in dataset.cards if not names or card.name in names]
 
 
-def _recorded(run: Path, origin: str) -> dict[tuple[str, str, str], Result]:
-    """What the run folder holds about videos of this origin, by `Result.key`."""
+def recorded(run: Path, dataset: Dataset[int]) -> dict[tuple[str, str, str], Result]:
+    """What the run folder holds about the videos of `dataset`, by `Result.key`."""
     there = results.read(run) if (run / results.RESULTS).is_file() else []
-    return {r.key: r for r in there if r.settings.get("dataset", {}).get("origin") == origin}
+    return {r.key: r for r in there if r.settings.get("dataset", {}).get("origin") == origin_of(dataset)}
 
 
 def _one_encoder(
     dataset: Dataset[int],
     encoder: Encoder | Card,
     probes: Sequence[AnyProbe],
-    recorded: Mapping[tuple[str, str, str], Result],
+    known: Mapping[tuple[str, str, str], Result],
     setting: Setting,
 ) -> list[Result]:
     card = encoder if isinstance(encoder, Card) else encoder.card
-    found = {p.name: recorded.get(key_of_result(dataset, card, p, setting)) for p in probes}
+    found = {p.name: known.get(key_of_result(dataset, card, p, setting)) for p in probes}
     new = [p for p in probes if setting.again or _open(found[p.name], setting.options)]
     if not new:
         return [r for r in found.values() if r]

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
 from vitascope.types import nearest
+
+console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160)  # piped, nothing is folded
 
 Models = Annotated[
     list[str], typer.Option("-m", "--model", help="encoder, see `vitascope ls encoders`; repeat for several")
@@ -41,6 +45,10 @@ Limit = Annotated[
         "--limit", help="at most so many examples: a quick look, never to be published", min=0, show_default="all"
     ),
 ]
+DataRoot = Annotated[
+    Path | None,
+    typer.Option("--data-root", help="folder with one folder a named data set (k400, ssv2 ...); or say ssv2=FOLDER"),
+]
 Json = Annotated[bool, typer.Option("--json", help="print JSON instead of text")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="no progress")]
 View = Annotated[
@@ -67,3 +75,12 @@ def folder(path: Path, flag: str) -> None:
         raise ValueError(f"{flag} {path}: {there} is a file; give a folder")
     if not os.access(there, os.W_OK):
         raise ValueError(f"{flag} {path}: {there} cannot be written to; give another folder")
+
+
+def options(workers: int, batch: int, device: str, timeout: float = 60.0, *, quiet: bool, retry: bool = False) -> Any:
+    """How to encode, from the flags."""
+    from vitascope.encode import Options
+    from vitascope.runtime import device as pick
+
+    where = str(pick(device))
+    return Options(device=where, workers=workers, batch=batch, timeout=timeout, retry=retry, quiet=quiet)

@@ -111,6 +111,41 @@ def plan_table(clips: Sequence[Clip], shown: Sequence[Sequence[int]]) -> Table:
     return table
 
 
+def forecast_table(found: Sequence[Any]) -> Table:
+    """What every encoder on every dataset would take, step by step, and in all."""
+    table = Table("encoder", "dataset", "step", box=None, header_style="bold", pad_edge=False)
+    for head in ("clips to encode", "store", "time"):
+        table.add_column(head, justify="right", no_wrap=True)
+    table.add_column("")
+    for one in found:
+        name = (escape(one.encoder), escape(one.dataset))
+        for step in one.steps:
+            clips, size = f"{step.clips:,}" if step.clips else "", magnitude(step.stored) if step.stored else ""
+            table.add_row(*name, escape(step.what), clips, size, duration(step.seconds), escape(step.note))
+            name = ("", "")
+        if one.recorded:
+            table.add_row(*name, f"{len(one.recorded)} recorded already", "", "", "", "")
+    total = duration(sum(one.seconds for one in found))
+    table.add_row("", "", "[bold]in all[/]", "", "", f"[bold]{total}[/]", "measured on this machine just now, roughly")
+    return table
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the largest unit that leaves at least two of it."""
+    for unit, size in (("d", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s" if seconds >= 1 else "< 1 s"
+
+
+def magnitude(size: int) -> str:
+    """Bytes with a prefix."""
+    value, units = float(size), ["B", "kB", "MB", "GB", "TB", "PB"]
+    while value >= 1000 and len(units) > 1:
+        value, units = value / 1000, units[1:]
+    return f"{value:.0f} {units[0]}" if value >= 10 or units[0] == "B" else f"{value:.1f} {units[0]}"
+
+
 def gaps(found: Sequence[Result]) -> Iterator[str]:
     """For every dataset a line about what was missing from it, and one about what was damaged."""
     for result in {r.dataset: r for r in found}.values():

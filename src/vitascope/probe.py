@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from vitascope.alterations import Frozen, Reversed, Shuffled, Slowed
 from vitascope.features import Features
@@ -27,6 +27,21 @@ class View:
     """Vectors are small: kept on disk. Else encoded as they are read, or kept as long as a budget for grids allows."""
 
 
+class Load(NamedTuple):
+    """How much there is to train and to test, for a forecast."""
+
+    train: int
+    """Training examples."""
+    test: int
+    train_clips: int
+    """Clips of a training example."""
+    test_clips: int
+    tokens: int
+    """Vectors of a clip: 1, or the places of its grid."""
+    dim: int
+    classes: int
+
+
 class Predicted(list[P]):
     """Predictions, and what the probe says of how they came about: which of a grid was chosen, how the others did."""
 
@@ -47,8 +62,9 @@ class Probe(Protocol[T_contra, P]):
     train: View
     test: View
 
-    # Optional: `random` (False where the seed changes nothing) and `resumes` (True where `predict` takes a `scratch`,
-    # the path of a folder in which a training that was interrupted can go on).
+    # Optional. `random`: False where the seed changes nothing. `resumes`: True where `predict` takes a `scratch`, a file
+    # beside which an interrupted training can go on. `on(family)`: the probe as it is on that data set.
+    # `passes(train)`: how often so many training examples are read. `multiply_adds(load)`: what that costs.
 
     def predict(self, train: Features[T_contra], test: Features[T_contra], *, seed: int) -> Sequence[P]:
         """One prediction for each example of `test`, in order; `Predicted` where there is more to say.

@@ -18,9 +18,9 @@ LAYERS = {
     1: "alterations catalogue checkpoint instants look nn pickles pixels progress runtime samplers sampling split "
     "video workers",
     2: "datasets diagnosis encoder encoders fitting hub motionlab pretrained published settings store",
-    3: "check convert encode exports features fixtures live probe probes",
-    4: "asking evaluation pretrain sources",
-    5: "cli flags listing recipes testing",
+    3: "check convert encode exports features fixtures live probe probes selection",
+    4: "asking evaluation forecast pretrain sources tuning",
+    5: "cli cli_evaluate flags listing recipes testing",
 }
 LAYER = {name: number for number, names in LAYERS.items() for name in names.split()}
 SEPARATE = ("encoders", "datasets", "probes")

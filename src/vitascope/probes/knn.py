@@ -15,7 +15,7 @@ from torch import Tensor
 from vitascope.catalogue import unknown
 from vitascope.features import Features, alike, means, rows, truths
 from vitascope.metrics import accuracy
-from vitascope.probe import View
+from vitascope.probe import Load, View
 from vitascope.sampling import MultiClip, Uniform
 
 Array: TypeAlias = NDArray[Any]
@@ -54,6 +54,11 @@ class KNN:
     def __post_init__(self) -> None:
         if self.k < 1 or not self.tau > 0:
             raise ValueError(f"{self.name}: k = {self.k}, tau = {self.tau}; k must be at least 1 and tau positive")
+
+    def multiply_adds(self, load: Load) -> float:
+        """Of the search."""
+        clips = 1 if self.mean else load.train_clips * load.test_clips
+        return float(load.train * load.test * clips * load.dim)
 
     def predict(self, train: Features[int], test: Features[int], *, seed: int = 0) -> list[Float[Array, "c"]]:
         """The share of the votes that each class gets, for each test example; nothing is drawn from `seed`."""

@@ -1,0 +1,131 @@
+"""The command `vitascope evaluate`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from shlex import quote
+from typing import Annotated, Any
+
+import typer
+
+from vitascope import flags
+
+app = typer.Typer()
+GIB = 1 << 30
+
+
+@app.command()
+def evaluate(
+    data: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="folders of videos or of embeddings, or data sets by name (ssv2, ssv2=FOLDER)", show_default=False
+        ),
+    ] = None,
+    models: flags.Models = [],  # noqa: B006 - typer reads the default
+    tasks: flags.Tasks = [],  # noqa: B006
+    output: flags.Run = Path("runs/latest"),
+    benchmark: Annotated[
+        str, typer.Option("--benchmark", help="every data set and probe of a benchmark: twlv1-recognition")
+    ] = "",
+    data_root: flags.DataRoot = None,
+    store: flags.StoreAt = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="say what would be decoded, encoded, stored and trained, and how long")
+    ] = False,
+    low_shot: Annotated[
+        list[str],
+        typer.Option("--low-shot", help="ask again with a share of the training side: 5%, 8-shot; repeat for several"),
+    ] = [],  # noqa: B006
+    counterfactual: Annotated[
+        bool,
+        typer.Option("--counterfactual", help="ask again with clips reversed, shuffled, frozen and at half speed"),
+    ] = False,
+    seeds: Annotated[int, typer.Option("--seeds", help="trainings of a head, for the mean and its spread", min=1)] = 1,
+    seed: Annotated[int, typer.Option("--seed", help="the first: of all that a probe draws at random")] = 0,
+    grid_cache: Annotated[
+        float, typer.Option("--grid-cache", help="GiB of disk that token grids may take, else encoded anew", min=0)
+    ] = 10.0,
+    limit: flags.Limit = 0,
+    again: Annotated[bool, typer.Option("--again", help="compute again what the run folder already holds")] = False,
+    workers: flags.Workers = 0,
+    batch: flags.Batch = 8,
+    device: flags.Device = "",
+    timeout: flags.Timeout = 60.0,
+    retry: flags.Retry = False,
+    as_json: flags.Json = False,
+    quiet: flags.Quiet = False,
+) -> None:
+    """Score encoders on data sets: embed what is missing, train the probes, record results with intervals.
+
+    For instance: vitascope evaluate ./videos -m vit/tiny-random -m pixels/thumbnail -t knn -t linear -o runs/mine
+    """
+    from vitascope import asking, evaluation
+    from vitascope.store import cache
+
+    questions = _questions(data or [], tasks, benchmark, data_root)
+    flags.folder(output, "-o")
+    setting = asking.Setting(
+        run=output,
+        store=store or cache(),
+        options=flags.options(workers, batch, device, timeout, quiet=quiet, retry=retry),
+        seed=seed,
+        seeds=seeds,
+        grids=int(grid_cache * GIB),
+        low_shot=tuple(low_shot),
+        counterfactual=counterfactual,
+        again=again,
+        limit=limit,
+    )
+    if dry_run:
+        from vitascope.forecast import forecast
+
+        _foresee([f for d, probes in questions for f in forecast(d, models, probes, setting=setting)], as_json=as_json)
+        return
+    found = [r for d, probes in questions for r in evaluation.evaluate(d, models, probes, setting=setting)]
+    _tell(found, output, as_json=as_json)
+
+
+def _questions(
+    data: list[str], tasks: list[str], benchmark: str, data_root: Path | None
+) -> list[tuple[Any, list[str]]]:
+    """The data sets, opened, each with its probes."""
+    from vitascope.evaluation import open_dataset
+
+    if benchmark:
+        from vitascope.recipes import benchmarks
+
+        found, absent = benchmarks.questions(benchmark, data, tasks, data_root)
+        if absent:
+            print(f"{benchmark}: not at hand and left out: {', '.join(absent)}", file=sys.stderr)
+        return found
+    if not data:
+        raise ValueError("nothing to do: name a folder of videos or a data set, see `vitascope ls datasets`")
+    if not tasks:
+        raise ValueError("nothing to do: name at least one probe with -t, for instance -t knn")
+    return [(open_dataset(d, data_root), tasks) for d in data]
+
+
+def _tell(found: list[Any], output: Path, *, as_json: bool) -> None:
+    from vitascope import listing, report
+
+    if as_json:
+        for result in found:
+            print(result.to_json())
+        return
+    flags.console.print(report.terminal(found))
+    for line in listing.gaps(found):
+        print(line)
+    print(f"recorded in {output}; next: vitascope report {quote(str(output))}")
+
+
+def _foresee(forecasts: list[Any], *, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from vitascope import listing
+
+    if as_json:
+        print(listing.as_json([asdict(f) for f in forecasts]))
+        return
+    flags.console.print(listing.forecast_table(forecasts))

@@ -1,0 +1,191 @@
+"""Forecast: what an evaluation will decode, encode, store and train, and how long that takes on this machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from vitascope.asking import AnyProbe, Setting, key_of_result, seeds_of
+from vitascope.encode import encode_clips, key_of
+from vitascope.encoder import Encoder, load
+from vitascope.evaluation import asked_on, open_probes, recorded
+from vitascope.look import Job, Pixel, look
+from vitascope.probe import Load, View
+from vitascope.sources import HALF, affordable, clips_of, numbers
+from vitascope.store import Store
+from vitascope.types import Card, Dataset
+
+SAMPLED = 3
+"""Videos decoded to see how long that takes."""
+SQUARE = 1024
+"""Side of the matrices multiplied to see how fast this machine does that."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One thing to be done for one encoder on one dataset."""
+
+    what: str
+    """`encode` or the name of a probe."""
+    clips: int = 0
+    """To decode and encode."""
+    stored: int = 0
+    """Bytes that will be added to the store."""
+    seconds: float = 0.0
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """What one encoder on one dataset will take."""
+
+    encoder: str
+    dataset: str
+    recorded: tuple[str, ...] = ()
+    """Probes that are not asked again."""
+    steps: tuple[Step, ...] = field(default_factory=tuple)
+
+    @property
+    def seconds(self) -> float:
+        """Of all steps."""
+        return sum(step.seconds for step in self.steps)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What this machine was measured to do."""
+
+    encode: float
+    """Seconds a clip."""
+    decode: float
+    """Seconds a clip, over all decoding processes."""
+    multiply: float
+    """Multiply-adds a second."""
+
+    @property
+    def clip(self) -> float:
+        """Seconds a clip: decoding and encoding overlap."""
+        return max(self.encode, self.decode)
+
+
+def forecast(
+    dataset: Dataset[int],
+    encoders: Sequence[str | Encoder | Card],
+    probes: Sequence[str | AnyProbe],
+    *,
+    setting: Setting,
+) -> list[Forecast]:
+    """One for each encoder; measures for some seconds, stores and records nothing."""
+    asked = open_probes(dataset, probes, setting)
+    known = recorded(setting.run, dataset)
+    multiply = multiply_adds_a_second(setting.options.device)
+    found = []
+    for name in encoders:
+        encoder = load(name, setting.options.device) if isinstance(name, str) else name
+        card = encoder if isinstance(encoder, Card) else encoder.card
+        open_ = [
+            (one, p)
+            for one in asked_on(dataset, setting)
+            for p in asked
+            if setting.again or key_of_result(one, card, p, setting) not in known
+        ]
+        there = [f"{one.name}:{p.name}" for one in asked_on(dataset, setting) for p in asked if (one, p) not in open_]
+        steps = () if isinstance(encoder, Card) else _steps(encoder, dataset, open_, setting, multiply)
+        found.append(Forecast(encoder=card.name, dataset=dataset.name, recorded=tuple(there), steps=steps))
+    return found
+
+
+Question = tuple[Dataset[int], AnyProbe]
+
+
+def _steps(
+    encoder: Encoder, dataset: Dataset[int], questions: Sequence[Question], setting: Setting, multiply: float
+) -> tuple[Step, ...]:
+    if not questions:
+        return ()
+    views = list(dict.fromkeys(v for _, p in questions for v in (p.train, p.test)))
+    kept = affordable(encoder, dataset, views, setting.grids, setting.options.device)
+    disk = [v for v in views if v.stored or v in kept]
+    pace = measure(encoder, dataset, views, setting, multiply)
+    steps = [_encoding(encoder, dataset, disk, setting, pace)] if disk else []
+    return (*steps, *(_training(encoder, q, setting, pace, live=lambda v: v not in disk) for q in questions))
+
+
+def _encoding(encoder: Encoder, dataset: Dataset[int], views: Sequence[View], setting: Setting, pace: Pace) -> Step:
+    """What is not in the store yet."""
+    here = [e.id for e in dataset.examples if e.id not in dataset.absent]
+    clips = stored = 0
+    for view in views:
+        known = Store(setting.store, key_of(dataset, encoder.card, view)).status()
+        lacking = sum(i not in known for i in here)
+        each = clips_of(view.sampler, encoder.card.frames)
+        clips += lacking * each
+        stored += lacking * each * numbers(encoder, view.reduce, setting.options.device) * HALF
+    return Step(what="encode", clips=clips, stored=stored, seconds=clips * pace.clip, note=f"{len(views)} views")
+
+
+def _training(encoder: Encoder, question: Question, setting: Setting, pace: Pace, live: Callable[[View], bool]) -> Step:
+    """One probe: its own arithmetic, and whatever it has to encode anew."""
+    dataset, probe = question
+    frames, times = encoder.card.frames, len(seeds_of(probe, dataset, setting))
+    passes = getattr(probe, "passes", lambda train: 1)
+    cost = getattr(probe, "multiply_adds", lambda load: 0.0)
+    clips, work = 0, 0.0
+    for fold in dataset.folds:
+        load = _load(encoder, dataset, probe, (len(fold.train), len(fold.test)))
+        clips += passes(load.train) * load.train if live(probe.train) else 0  # one draw a pass
+        clips += load.test * clips_of(probe.test.sampler, frames) if live(probe.test) else 0
+        work += cost(load)
+    seconds = times * (clips * pace.clip + work / pace.multiply)
+    note = "encoded anew at every pass" if live(probe.train) else ""
+    return Step(what=f"{dataset.name}:{probe.name}", clips=times * clips, seconds=seconds, note=note)
+
+
+def _load(encoder: Encoder, dataset: Dataset[int], probe: AnyProbe, count: tuple[int, int]) -> Load:
+    card = encoder.card
+    tokens = 1
+    if probe.train.reduce != "clip":
+        tokens = numbers(encoder, probe.train.reduce) // card.dim
+    return Load(
+        train=count[0],
+        test=count[1],
+        train_clips=clips_of(probe.train.sampler, card.frames),
+        test_clips=clips_of(probe.test.sampler, card.frames),
+        tokens=tokens,
+        dim=card.dim,
+        classes=len(dataset.classes),
+    )
+
+
+def measure(encoder: Encoder, dataset: Dataset[int], views: Sequence[View], setting: Setting, multiply: float) -> Pace:
+    """Decode a few videos and encode a batch, here and now."""
+    card, options = encoder.card, setting.options
+    here = [e for e in dataset.examples if e.id not in dataset.absent]
+    samplers = tuple(dict.fromkeys(v.sampler for v in views))
+    decoded, started = 0, time.perf_counter()
+    for e in here[:: max(1, len(here) // SAMPLED)][:SAMPLED]:
+        try:
+            said = look(Job("", e.id, e.path, e.span, e.fps, samplers, card))
+            decoded += sum(isinstance(message, Pixel) for message, _ in said)
+        except (ValueError, OSError):
+            continue  # a broken one costs nothing to speak of
+    decode = (time.perf_counter() - started) / max(decoded, 1) / options.processes
+    blank = torch.zeros(options.batch, card.frames, card.size, card.size, 3, dtype=torch.uint8)
+    times = []
+    for _ in range(2):  # the first pays for starting up
+        started = time.perf_counter()
+        encode_clips(encoder, blank, device=options.device).clip.sum().item()
+        times.append(time.perf_counter() - started)
+    return Pace(encode=min(times) / options.batch, decode=decode, multiply=multiply)
+
+
+def multiply_adds_a_second(device: str) -> float:
+    """How fast `device` multiplies matrices in single precision."""
+    a = torch.ones(SQUARE, SQUARE, device=device)
+    (a @ a).sum().item()
+    started = time.perf_counter()
+    (a @ a @ a).sum().item()
+    return 2 * SQUARE**3 / (time.perf_counter() - started)

@@ -1,0 +1,86 @@
+"""A probe by name with options, `linear/paper+lr:0.3+draws:8+test:reversed`: fields set, views replaced or altered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
+
+from vitascope import catalogue
+from vitascope.alterations import Drawn
+from vitascope.probe import ALTERATIONS, SIDES, Probe, View, altered
+from vitascope.sampling import parse
+from vitascope.types import nearest
+
+TAKEN = ("name", "version")
+"""Fields that are not for a user to set."""
+ALSO = {
+    "train": "the clips to train on, a sampler",
+    "test": "the clips to test on, a sampler; or what to do to them: " + ", ".join(ALTERATIONS),
+    "both": "what to do to the clips of both",
+    "draws": "how many augmented clips of a training video are stored; 0: encode a new one every epoch",
+}
+"""What is not a field and can be said all the same."""
+
+
+def probe(text: str) -> Probe[Any, Any]:
+    """The probe called `text`; ValueError with the nearest match where there is none, or it has no such option."""
+    base, *options = text.split("+")
+    found: Probe[Any, Any] = catalogue.build("probes", base)
+    alterations = []
+    for option in options:
+        name, said, value = option.partition(":")
+        if name in SIDES and value in ALTERATIONS:
+            alterations.append((value, name))
+        else:
+            found = _with(found, name, value if said else None, text)
+    if len(alterations) > 1:
+        raise ValueError(f"{text}: one alteration at a time")
+    for how, sides in alterations:
+        found = altered(found, how, sides)
+    return found
+
+
+def _with(found: Probe[Any, Any], name: str, value: str | None, text: str) -> Probe[Any, Any]:
+    assert is_dataclass(found)
+    known = [f.name for f in fields(found) if f.init and f.name not in TAKEN]
+    if name not in (*known, *ALSO) or value is None:
+        there = ", ".join(dict.fromkeys([*known, *ALSO]))
+        raise ValueError(f"{text}: no option {name!r}{nearest(name, [*known, *ALSO])}; it is option:value, of {there}")
+    named = f"{found.name}+{name}:{value}"
+    if name == "both":
+        raise ValueError(f"{text}: both:{value}{nearest(value, ALTERATIONS)}; there are {', '.join(ALTERATIONS)}")
+    if name == "draws":
+        return replace(found, name=named, train=_drawn(found.train, value, text))
+    old = getattr(found, name)
+    new = replace(old, sampler=parse(value)) if isinstance(old, View) else _read(old, value, f"{text}: {name}")
+    changed: Probe[Any, Any] = replace(found, name=named, **{name: new})
+    return changed
+
+
+def _drawn(view: View, value: str, text: str) -> View:
+    """The training view with so many stored draws, or with one anew at every pass."""
+    if not isinstance(view.sampler, Drawn):
+        raise ValueError(f"{text}: its training draws nothing; `linear/paper` and `attentive/paper` do")
+    count = _read(view.sampler.count, value, f"{text}: draws")
+    return replace(view, sampler=replace(view.sampler, count=count), stored=count > 0 and view.reduce == "clip")
+
+
+def _read(old: Any, value: str, where: str) -> Any:
+    """`value` as the type of `old`."""
+    kind: Callable[[str], Any] = type(old)
+    if isinstance(old, tuple):
+        item: Callable[[str], Any] = type(old[0]) if old else float
+        return tuple(_number(item, word, where) for word in value.split(","))
+    if isinstance(old, bool):
+        if value not in ("true", "false"):
+            raise ValueError(f"{where} is true or false, not {value!r}")
+        return value == "true"
+    return value if isinstance(old, str) else _number(kind, value, where)
+
+
+def _number(kind: Callable[[str], Any], word: str, where: str) -> Any:
+    try:
+        return kind(word)
+    except ValueError:
+        raise ValueError(f"{where} is {'a whole' if kind is int else 'a'} number, not {word!r}") from None
