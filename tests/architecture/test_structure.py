@@ -16,9 +16,9 @@ FILES = sorted(SRC.rglob("*.py"))
 LAYERS = {
     0: "types files results stats metrics report blueprint architectures revisions",
     1: "alterations catalogue checkpoint instants look nn pickles pixels progress runtime samplers sampling split "
-    "video workers",
-    2: "datasets diagnosis encoder encoders fitting hub motionlab pretrained published settings store",
-    3: "check convert encode exports features fixtures live probe probes",
+    "survey_file twins video workers",
+    2: "datasets diagnosis encoder encoders fitting hub inventory motionlab pretrained published settings store",
+    3: "check convert encode exports features fixtures live manifest probe probes",
     4: "asking evaluation pretrain sources",
     5: "cli flags listing recipes testing",
 }
