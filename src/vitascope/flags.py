@@ -1,16 +1,19 @@
-"""The arguments that several commands share: their help, and what is checked of their values."""
+"""What several commands share: arguments with their help, what is checked of their values, where tables are printed."""
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
 from vitascope.types import nearest
 
+console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160)  # piped, nothing is folded
 Models = Annotated[
     list[str], typer.Option("-m", "--model", help="encoder, see `vitascope ls encoders`; repeat for several")
 ]
@@ -67,3 +70,13 @@ def folder(path: Path, flag: str) -> None:
         raise ValueError(f"{flag} {path}: {there} is a file; give a folder")
     if not os.access(there, os.W_OK):
         raise ValueError(f"{flag} {path}: {there} cannot be written to; give another folder")
+
+
+def of_videos(data: str) -> Any:
+    """The dataset that `data` names, which must have videos: ValueError where it holds vectors alone."""
+    from vitascope.evaluation import open_dataset
+
+    dataset = open_dataset(data)
+    if dataset.cards:
+        raise ValueError(f"{data} holds published embeddings and no video; `vitascope evaluate {data}` reads them")
+    return dataset

@@ -20,7 +20,7 @@ LAYERS = {
     2: "datasets diagnosis encoder encoders fitting hub inventory motionlab pretrained published settings store",
     3: "check convert encode exports features fixtures live manifest probe probes",
     4: "asking evaluation pretrain sources",
-    5: "cli flags listing recipes testing",
+    5: "cli cli_check flags listing recipes testing",
 }
 LAYER = {name: number for number, names in LAYERS.items() for name in names.split()}
 SEPARATE = ("encoders", "datasets", "probes")

@@ -302,7 +302,7 @@ def test_a_full_disk_is_said_and_leaves_nothing_half_written(videos: Path, tmp_p
 
 
 FLAGS = {
-    "check": "device fixtures json",
+    "check": "device fixtures json limit output quiet timeout workers",
     "convert": "model output",
     "compare": "json model",
     "demo": "batch device limit output quiet workers",
