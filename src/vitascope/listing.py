@@ -145,8 +145,8 @@ def survey_lines(found: Survey) -> Iterator[str]:
         yield f"{status}: {len(rows)}"
         yield from (f"  {words.shown(row.id or row.path)}: {words.shown(row.why)}" for row in rows[:FEW])
     before = len({row.path for row in found.rows if row.found.kind or row.found.why}) - found.read
-    known = f"; {before} were read before and are unchanged" if before > 0 else ""
-    yield f"{found.read} files read, {found.bytes / 1e6:.1f} MB, in {found.seconds:.1f} s{known}"
+    known = f"; {before} known from before, unchanged" if before > 0 else ""
+    yield f"{found.read} file{'s' * (found.read != 1)} read, {found.bytes / 1e6:.1f} MB, in {found.seconds:.1f} s{known}"
 
 
 def survey_troubles(found: Survey) -> dict[str, list[Row]]:
