@@ -146,7 +146,8 @@ def survey_lines(found: Survey) -> Iterator[str]:
         yield from (f"  {words.shown(row.id or row.path)}: {words.shown(row.why)}" for row in rows[:FEW])
     before = len({row.path for row in found.rows if row.found.kind or row.found.why}) - found.read
     known = f"; {before} known from before, unchanged" if before > 0 else ""
-    yield f"{found.read} file{'s' * (found.read != 1)} read, {found.bytes / 1e6:.1f} MB, in {found.seconds:.1f} s{known}"
+    files = f"{found.read} file{'s' * (found.read != 1)} read"
+    yield f"{files}, {found.bytes / 1e6:.1f} MB, in {found.seconds:.1f} s{known}"
 
 
 def survey_troubles(found: Survey) -> dict[str, list[Row]]:
@@ -170,8 +171,11 @@ def survey_data(found: Survey) -> dict[str, Any]:
         "splits": [t._asdict() for t in found.tallies],
         "leaks": [row.id for row in found.leaks],
         "troubles": {
-            name: {"count": len(rows), "first": [{"id": r.id, "path": r.path, "why": r.why} for r in rows[:FEW]]}
-            for name, rows in survey_troubles(found).items()
+            status: {
+                "count": len(rows),
+                "first": [{"id": r.id, "path": words.shown(r.path), "why": words.shown(r.why)} for r in rows[:FEW]],
+            }
+            for status, rows in survey_troubles(found).items()
         },
         "files_read": found.read,
         "bytes_read": found.bytes,

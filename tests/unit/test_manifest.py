@@ -285,6 +285,17 @@ def test_another_file_is_not_overwritten(broken: Path) -> None:
     assert (broken / "manifest.csv").read_bytes() == before
 
 
+def test_a_stray_name_that_is_no_utf_8_is_written_out(tmp_path: Path) -> None:
+    root = clips(tmp_path / "set")
+    with open(os.fsencode(root) + b"/caf\xe9.mp4", "wb") as file:
+        file.write(b"12345")
+    found = check(folder.build(str(root)), tmp_path / "m.csv")
+    (row,) = [r for r in lines(tmp_path / "m.csv") if r["status"] == "unexpected"]
+    assert (row["path"], row["bytes"]) == ("caf\\udce9.mp4", "5")
+    listing.as_json(listing.survey_data(found)).encode()
+    "\n".join(listing.survey_lines(found)).encode()
+
+
 def test_a_link_in_circles_ends(tmp_path: Path) -> None:
     root = clips(tmp_path / "set")
     (root / "a" / "round").symlink_to(root, target_is_directory=True)
