@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vitascope import __version__, cli_evaluate, flags
+from vitascope import __version__, cli_check, cli_evaluate, flags
 from vitascope.flags import console
 
 app = typer.Typer(
@@ -30,6 +30,7 @@ STOPPED = 130
 
 
 app.add_typer(cli_evaluate.app)
+app.add_typer(cli_check.app)
 
 
 def _version(asked: bool) -> bool:
@@ -73,7 +74,7 @@ def embed(
     from vitascope.split import limited
     from vitascope.store import Store, cache
 
-    dataset = _of_videos(data, data_root)
+    dataset = flags.of_videos(data, data_root)
     dataset = limited(dataset, limit) if limit else dataset
     looks = [probe.View(parse(view), flags.choice(reduce, "--reduce", ("clip", "time", "grid")))]
     root, options = store or cache(), flags.options(workers, batch, device, timeout, quiet=quiet, retry=retry)
@@ -161,47 +162,6 @@ def plan(
 
 
 @app.command()
-def check(
-    model: Annotated[str, typer.Argument(help="encoder, see `vitascope ls encoders`")] = "",
-    fixtures: Annotated[
-        Path | None,
-        typer.Option("--fixtures", help="folder of small official-layout files with known outputs (index.json)"),
-    ] = None,
-    device: flags.Device = "",
-    as_json: flags.Json = False,
-) -> None:
-    """Audit an encoder: coverage, determinism, order sensitivity, precision, speed. Exit 1 if something fails.
-
-    With --fixtures: load every case of a folder as an official file and compare all outputs with the known ones.
-    """
-    from vitascope import listing
-
-    if bool(model) == bool(fixtures):
-        raise ValueError("name an encoder, or a folder with --fixtures; for instance: vitascope check vit/tiny-random")
-    if fixtures:
-        from vitascope.fixtures import run
-
-        found: list[Any] = run(fixtures)
-        table = listing.cases_table(found)
-    else:
-        from vitascope.check import audit
-        from vitascope.encoder import load
-        from vitascope.runtime import device as pick
-
-        where = pick(device)
-        encoder = load(model, where)
-        print(f"auditing {model} on {where}; a large model takes minutes without a GPU", file=sys.stderr)
-        found = list(audit(encoder, device=where))
-        table = listing.findings_table(model, found)
-    if as_json:
-        print(listing.as_json([asdict(f) for f in found]))
-    else:
-        console.print(table)
-    if any(f.ok is False for f in found):
-        raise typer.Exit(1)
-
-
-@app.command()
 def convert(
     file: Annotated[Path, typer.Argument(help="official weight file, or folder of one")],
     model: Annotated[str, typer.Option("-m", "--model", help="published model, see `vitascope ls encoders`")],
@@ -283,7 +243,7 @@ def export(
     from vitascope.store import Store, cache
 
     layout = flags.choice(to, "--to", tuple(exports.LAYOUTS))
-    dataset = _of_videos(data, data_root)
+    dataset = flags.of_videos(data, data_root)
     key = encode.key_of(dataset, load(model).card, probe.View(parse(view)))
     count = exports.export(Store(store or cache(), key), dataset, output, layout=layout)
     print(f"{count} examples written to {output}")
@@ -307,15 +267,6 @@ def demo(
     path = recipe.run(output, options=flags.options(workers, batch, device, quiet=quiet), limit=limit)
     console.print(reporting.terminal(results.read(output)))
     print(f"report: {path.resolve()}")
-
-
-def _of_videos(data: str, data_root: Path | None) -> Any:
-    from vitascope.evaluation import open_dataset
-
-    dataset = open_dataset(data, data_root)
-    if dataset.cards:
-        raise ValueError(f"{data} holds published embeddings and no video; `vitascope evaluate {data}` reads them")
-    return dataset
 
 
 def main() -> None:

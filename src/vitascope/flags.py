@@ -1,4 +1,4 @@
-"""The arguments that several commands share: their help, and what is checked of their values."""
+"""What several commands share: arguments with their help, what is checked of their values, where tables are printed."""
 
 from __future__ import annotations
 
@@ -84,3 +84,13 @@ def options(workers: int, batch: int, device: str, timeout: float = 60.0, *, qui
 
     where = str(pick(device))
     return Options(device=where, workers=workers, batch=batch, timeout=timeout, retry=retry, quiet=quiet)
+
+
+def of_videos(data: str, data_root: Path | None = None) -> Any:
+    """The dataset that `data` names, which must have videos: ValueError where it holds vectors alone."""
+    from vitascope.evaluation import open_dataset
+
+    dataset = open_dataset(data, data_root)
+    if dataset.cards:
+        raise ValueError(f"{data} holds published embeddings and no video; `vitascope evaluate {data}` reads them")
+    return dataset

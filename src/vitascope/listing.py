@@ -5,15 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 from rich.table import Table
 
 from vitascope import catalogue
+from vitascope.report import words
 from vitascope.results import Result
 from vitascope.types import Card, Clip
 
+if TYPE_CHECKING:
+    from vitascope.manifest import Row, Survey
+
+FEW = 3
+"""Examples that are named of each trouble."""
+TROUBLES = ("missing", "unreadable", "too short", "duplicate")
 MARKS = {True: "[green]pass[/]", False: "[red]FAIL[/]", None: "[dim]info[/]"}
 
 
@@ -146,14 +153,82 @@ def magnitude(size: int) -> str:
     return f"{value:.0f} {units[0]}" if value >= 10 or units[0] == "B" else f"{value:.1f} {units[0]}"
 
 
+def survey_table(found: Survey) -> Table:
+    """What a survey of a data set counted, one split a row."""
+    known = any(t.published is not None for t in found.tallies)
+    heads = ("split", "expected", *(["published"] if known else []), "found", *TROUBLES, "with a warning")
+    title = f"{found.dataset} in {found.root}" if found.root else found.dataset
+    table = Table(box=None, header_style="bold", title=escape(words.shown(title)), title_justify="left")
+    for head in heads:
+        table.add_column(head, justify="left" if head == "split" else "right")
+    for t in found.tallies:
+        published = ["" if t.published is None else str(t.published)] if known else []
+        counts = (t.found, t.missing, t.unreadable, t.short, t.duplicate, t.odd)
+        table.add_row(escape(words.shown(t.split)), str(t.expected), *published, *map(str, counts))
+    return table
+
+
+def survey_lines(found: Survey) -> Iterator[str]:
+    """The rest of it: leakage, the first examples of each trouble, and what was read."""
+    if found.limited:
+        looked = sum(bool(row.id) for row in found.rows)
+        yield f"limited: {looked} of {found.examples} examples were looked at; nothing is known of the others"
+    if found.leaks:
+        one = len(found.leaks) == 1
+        yield f"LEAK: {len(found.leaks)} test example{' is' if one else 's are'} in training too"
+    for status, rows in survey_troubles(found).items():
+        yield f"{status}: {len(rows)}"
+        yield from (f"  {words.shown(row.id or row.path)}: {words.shown(row.why)}" for row in rows[:FEW])
+    before = len({row.path for row in found.rows if row.found.kind or row.found.why}) - found.read
+    known = f"; {before} known from before, unchanged" if before > 0 else ""
+    files = f"{found.read} file{'s' * (found.read != 1)} read"
+    yield f"{files}, {found.bytes / 1e6:.1f} MB, in {found.seconds:.1f} s{known}"
+
+
+def survey_troubles(found: Survey) -> dict[str, list[Row]]:
+    """The rows that something is to be said about, by what it is; leaks first among the duplicates."""
+    leaks = {row.id for row in found.leaks}
+    troubles = {status: [r for r in found.rows if r.status == status] for status in TROUBLES}
+    troubles["duplicate"].sort(key=lambda row: row.id not in leaks)
+    troubles["unexpected"] = [r for r in found.rows if r.status == "unexpected"]
+    troubles["with a warning"] = [r for r in found.rows if r.status == "ok" and r.why]
+    return {name: rows for name, rows in troubles.items() if rows}
+
+
+def survey_data(found: Survey) -> dict[str, Any]:
+    """A survey as plain data; the rows are in the manifest."""
+    return {
+        "dataset": found.dataset,
+        "root": found.root,
+        "examples": found.examples,
+        "limited": found.limited,
+        "well": found.well,
+        "splits": [t._asdict() for t in found.tallies],
+        "leaks": [row.id for row in found.leaks],
+        "troubles": {
+            status: {
+                "count": len(rows),
+                "first": [{"id": r.id, "path": words.shown(r.path), "why": words.shown(r.why)} for r in rows[:FEW]],
+            }
+            for status, rows in survey_troubles(found).items()
+        },
+        "files_read": found.read,
+        "bytes_read": found.bytes,
+        "seconds": found.seconds,
+    }
+
+
 def gaps(found: Sequence[Result]) -> Iterator[str]:
-    """For every dataset a line about what was missing from it, and one about what was damaged."""
+    """For every dataset a line about what was missing from it, and one about what was damaged; what that may mean."""
     for result in {r.dataset: r for r in found}.values():
         for word, said in (("missing", result.missing), ("damaged, used as far as it goes", result.notes)):
             if said:
                 example, why = next(iter(said.items()))
                 more = f", and {len(said) - 1} more" if len(said) > 1 else ""
                 yield f"{result.dataset}, {word}: {example} ({why}){more}"
+    for result in found:
+        if coverage := words.covered(result):
+            yield f"{result.encoder} on {result.task}, {words.number(result.headline.value)}: {coverage}"
 
 
 def as_json(value: Any) -> str:

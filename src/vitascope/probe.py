@@ -62,8 +62,8 @@ class Probe(Protocol[T_contra, P]):
     train: View
     test: View
 
-    # Optional. `random`: False where the seed changes nothing. `resumes`: True where `predict` takes a `scratch`, a file
-    # beside which an interrupted training can go on. `on(family)`: the probe as it is on that data set.
+    # Optional. `random`: False where the seed changes nothing. `resumes`: True where `predict` takes a `scratch`, the
+    # path beside which an interrupted training can go on. `on(family)`: the probe as it is on that data set.
     # `passes(train)`: how often so many training examples are read. `multiply_adds(load)`: what that costs.
 
     def predict(self, train: Features[T_contra], test: Features[T_contra], *, seed: int) -> Sequence[P]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from types import TracebackType
 
@@ -13,24 +14,45 @@ LIVE_SECONDS = 0.2
 
 
 @dataclass
-class Pace:
-    """How far encoding is, and what holds it up."""
+class Count(ABC):
+    """How far a long run is."""
 
     label: str
     total: int
-    """Examples to do."""
+    """Things to do."""
     done: int = 0
     failed: int = 0
-    clips: int = 0
-    decode_busy: float = 0.0
-    """Share of the time that decoding was at work, 0 to 1."""
-    encode_busy: float = 0.0
     started: float = field(default_factory=time.monotonic)
+    known: int = 0
+    """Of those done the ones that cost no time, being known from before."""
 
     @property
     def seconds(self) -> float:
         """Since the start."""
         return time.monotonic() - self.started
+
+    def counted(self, rate: str) -> str:
+        """How many are done, how many failed, how fast it goes and how long it will take."""
+        worked = self.done - self.known
+        left = self.seconds / worked * (self.total - self.done) if worked else 0.0
+        time_left = f"ETA {_clock(left)}" if worked else "ETA -:--"
+        whole = f"in {_clock(self.seconds)}" if self.done >= self.total else time_left
+        failed = f" · {self.failed} failed" if self.failed else ""
+        return f"{self.done}/{self.total}{failed} · {rate} · {whole}"
+
+    @abstractmethod
+    def line(self, width: int = 0) -> str:
+        """The state in one line, of at most `width` characters where that is given."""
+
+
+@dataclass
+class Pace(Count):
+    """How far encoding is, and what holds it up."""
+
+    clips: int = 0
+    decode_busy: float = 0.0
+    """Share of the time that decoding was at work, 0 to 1."""
+    encode_busy: float = 0.0
 
     @property
     def rate(self) -> float:
@@ -44,16 +66,28 @@ class Pace:
 
     def line(self, width: int = 0) -> str:
         """The state in one line, of at most `width` characters where that is given."""
-        left = self.seconds / self.done * (self.total - self.done) if self.done else 0.0
-        time_left = f"ETA {_clock(left)}" if self.done else "ETA -:--"
-        whole = f"in {_clock(self.seconds)}" if self.done >= self.total else time_left
-        failed = f" · {self.failed} failed" if self.failed else ""
-        count = f"{self.done}/{self.total}{failed} · {self.rate:.1f} clips/s · {whole}"
+        count = self.counted(f"{self.rate:.1f} clips/s")
         busy = f"decode {self.decode_busy:.0%} busy, encode {self.encode_busy:.0%} busy"
         full = f"{self.label} · {count} · {busy}: {self.bottleneck} limits"
         if not width or len(full) <= width:
             return full
         return f"{count} · {self.bottleneck} limits · {busy} · {self.label}"[:width]
+
+
+@dataclass
+class Reading(Count):
+    """How far the reading of files is."""
+
+    bytes: int = 0
+    """Read so far."""
+
+    def line(self, width: int = 0) -> str:
+        """The state in one line, of at most `width` characters where that is given."""
+        seconds = max(self.seconds, 1e-9)
+        rate = f"{(self.done - self.known) / seconds:.1f} files/s, {self.bytes / 1e6 / seconds:.1f} MB/s"
+        known = f" · {self.known} read before" if self.known else ""
+        full = f"{self.label} · {self.counted(rate)}{known}"
+        return full if not width or len(full) <= width else f"{self.counted(rate)}{known} · {self.label}"[:width]
 
 
 def _clock(seconds: float) -> str:
@@ -62,9 +96,9 @@ def _clock(seconds: float) -> str:
 
 
 class Live:
-    """Shows a `Pace`: redrawn in place on a terminal, a line every quarter of a minute elsewhere; silent when told."""
+    """Shows a count: redrawn in place on a terminal, a line every quarter of a minute elsewhere; silent when told."""
 
-    def __init__(self, pace: Pace, *, quiet: bool = False) -> None:
+    def __init__(self, pace: Count, *, quiet: bool = False) -> None:
         self.pace = pace
         self.quiet = quiet
         self.terminal = sys.stderr.isatty()

@@ -88,6 +88,19 @@ class Result:
         return next(iter(self.scores.values()))
 
     @property
+    def coverage(self) -> float:
+        """Share of the test examples there should be that were scored, 0 to 1."""
+        return self.n / max(self.expected, self.n, 1)
+
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """Where the headline, a mean in percent, would be if all test examples not scored were wrong, or all right."""
+        if self.n >= self.expected:
+            return None
+        scored = self.headline.value * self.coverage
+        return scored, scored + 100 * (1 - self.coverage)
+
+    @property
     def key(self) -> tuple[str, str, str]:
         """Encoder, task and protocol: a later line with the same key replaces an earlier one."""
         return (

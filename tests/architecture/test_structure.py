@@ -16,11 +16,11 @@ FILES = sorted(SRC.rglob("*.py"))
 LAYERS = {
     0: "types files results stats metrics report blueprint architectures revisions",
     1: "alterations catalogue checkpoint instants look nn pickles pixels progress runtime samplers sampling split "
-    "video workers",
-    2: "datasets diagnosis encoder encoders fitting hub motionlab pretrained published settings store",
-    3: "check convert encode exports features fixtures live probe probes selection",
+    "survey_file twins video workers",
+    2: "datasets diagnosis encoder encoders fitting hub inventory motionlab pretrained published settings store",
+    3: "check convert encode exports features fixtures live manifest probe probes selection",
     4: "asking evaluation forecast pretrain sources tuning",
-    5: "cli cli_evaluate flags listing recipes testing",
+    5: "cli cli_check cli_evaluate flags listing recipes testing",
 }
 LAYER = {name: number for number, names in LAYERS.items() for name in names.split()}
 SEPARATE = ("encoders", "datasets", "probes")

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -122,6 +123,48 @@ def test_check() -> None:
     assert {f["ok"] for f in done} == {True, None}
 
 
+def test_check_of_a_data_set(videos: Path, tmp_path: Path) -> None:
+    done = vitascope("check", videos, cwd=tmp_path, code=0)
+    assert re.search(r"fold 1 of 5 +\d+ +\d+ +0 +0 +0 +0 +0", done.stdout)
+    assert "18 files read" in done.stdout
+    assert f"next: vitascope evaluate {videos} -m" in done.stdout
+    assert f"reading {videos.name} · 18/18" in done.stderr
+    written = tmp_path / f"{videos.name}-manifest.csv"
+    assert len(written.read_text().splitlines()) == 19
+    said = json.loads(vitascope("check", videos, "--json", "-q", cwd=tmp_path).stdout)
+    assert (said["well"], said["files_read"], said["manifest"]) == (True, 0, written.name)
+    assert sum(split["expected"] for split in said["splits"]) == 18
+
+
+def test_check_of_a_data_set_with_troubles_exits_1(videos: Path, tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    shutil.copytree(videos, root)
+    (root / "left" / "clip 0.mp4").write_bytes(b"")
+    arguments = ("check", root, "-o", tmp_path / "deep" / "m.csv", "-q")
+    done = vitascope(*arguments, code=1)
+    assert "unreadable: 1\n  left/clip 0.mp4: the file is empty (0 bytes)" in done.stdout
+    assert "next: mend what the manifest lists" in done.stdout
+    assert done.stderr == ""
+    assert json.loads(vitascope(*arguments, "--json", code=1).stdout)["troubles"]["unreadable"]["count"] == 1
+    shutil.copy(videos / "left" / "clip 0.mp4", root / "left" / "clip 0.mp4")
+    assert "1 file read, " in vitascope(*arguments).stdout
+    assert "limited: 4 of 18" in vitascope("check", root, "--limit", "4", "-q", cwd=tmp_path).stdout
+    assert (tmp_path / "set-manifest-4.csv").is_file()
+
+
+def test_check_of_a_data_set_by_name(tmp_path: Path) -> None:
+    done = vitascope("check", "motionlab/still-tiny", tmp_path, "-q", cwd=tmp_path)
+    assert "next: vitascope evaluate motionlab/still-tiny" in done.stdout
+    assert len((tmp_path / "motionlab-still-tiny-manifest.csv").read_text().splitlines()) == 145
+
+
+def test_a_folder_named_like_an_encoder_is_told_from_it(videos: Path, tmp_path: Path) -> None:
+    shutil.copytree(videos, tmp_path / "pixels" / "thumbnail")
+    done = vitascope("check", "pixels/thumbnail", cwd=tmp_path, code=2)
+    assert "is an encoder, and a folder here; write ./pixels/thumbnail for the folder" in done.stderr
+    assert "18 files read" in vitascope("check", "./pixels/thumbnail", "-q", cwd=tmp_path).stdout
+
+
 def test_check_fails_closed(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
         "import torch\nfrom vitascope.encoder import framewise\nfrom vitascope.types import Card\n"
@@ -180,6 +223,18 @@ BAD = [
     (("evaluate", "{videos}", "-m", "hf:{tmp}/weights", "-t", "knn"), "weights"),
     (("evaluate", "{videos}", "-m", "vit/tiny-random=x.pth", "-t", "knn"), "read no weights"),
     (("evaluate", "{videos}", "-m", "nowhere:build", "-t", "knn"), "nowhere"),
+    (("check",), "name a data set or an encoder"),
+    (("check", "pixels/thumbnial"), "did you mean 'pixels/thumbnail'?"),
+    (("check", "motionlab/moton"), "did you mean 'motionlab/motion'?"),
+    (("check", "motionlb"), "no data set, folder or encoder 'motionlb'; did you mean 'motionlab'?"),
+    (("check", "{tmp}/vidoes"), "no such folder"),
+    (("check", "{tmp}/junk.mp4"), "not a folder"),
+    (("check", "{videos}", "{tmp}"), "ROOT goes with a data set by name"),
+    (("check", "motionlab/motion", "{tmp}/nowhere"), "no such folder; give the one of motionlab/motion"),
+    (("check", "pixels/thumbnail", "-o", "{tmp}/m.csv"), "is an encoder, and -o is for data sets"),
+    (("check", "{videos}", "-o", "{tmp}/junk.mp4"), "name another file"),
+    (("check", "{videos}", "-o", "{tmp}/junk.mp4/m.csv"), "is a file; give a folder"),
+    (("check", "vit/tiny-random=x.pth", "{tmp}"), "is an encoder, and ROOT is for data sets"),
     (("check", "raising:build"), "importing raising failed: ZeroDivisionError: division by zero ("),
     (("check", "failing:build"), "build() failed: KeyError: 'weights' ("),
     (("evaluate", "{videos}", "-m", "pixels/thumbnail", "-t", "knn", "--device", "cuda:9"), "cuda:9"),
@@ -234,7 +289,7 @@ def test_a_wrong_command_or_flag_is_named_in_one_line(tmp_path: Path) -> None:
     for arguments, said in (
         (("evalute",), "Did you mean 'evaluate'?; see `vitascope -h`"),
         (("evaluate", tmp_path, "--modell", "x"), "--model"),
-        (("evaluate",), "see `vitascope evaluate -h`"),
+        (("evaluate",), "see `vitascope ls datasets`"),
         (("embed", tmp_path), "--model"),
         (("plan", "x.mp4", "--frames", "0"), "--frames"),
         (("evaluate", tmp_path, "--timeout", "-1"), "--timeout"),
@@ -302,13 +357,14 @@ def test_a_full_disk_is_said_and_leaves_nothing_half_written(videos: Path, tmp_p
 
 
 FLAGS = {
-    "check": "device fixtures json",
+    "check": "device fixtures json limit output quiet timeout workers",
     "convert": "model output",
     "compare": "json model",
     "demo": "batch device limit output quiet workers",
-    "embed": "batch device limit model quiet reduce retry store timeout view workers",
-    "evaluate": "again batch device json limit model output quiet retry seed store task timeout workers",
-    "export": "model output store to view",
+    "embed": "batch data-root device limit model quiet reduce retry store timeout view workers",
+    "evaluate": "again batch benchmark counterfactual data-root device dry-run grid-cache json limit low-shot model "
+    "output quiet retry seed seeds store task timeout workers",
+    "export": "data-root model output store to view",
     "import": "classes model name output",
     "ls": "json store",
     "plan": "end frames json start view",

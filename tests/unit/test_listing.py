@@ -1,9 +1,11 @@
 """What is printed of encoders, and the page that repeats it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from vitascope import catalogue, listing
+from vitascope.results import Result, Score
 
 REPORT = ("umt", "vjepa", "internvideo2", "dfn", "videoprism", "videomae", "omnimae", "hiera", "mvd")
 PROVEN = (*REPORT, "vjepa2", "clip", "siglip2", "dinov2", "dinov3", "pe")
@@ -34,3 +36,23 @@ def test_every_name_is_plain_data_and_every_model_has_its_card() -> None:
 def test_the_table_has_a_line_for_each() -> None:
     table = listing.names_table("encoders")
     assert table.row_count == len(catalogue.names("encoders"))
+
+
+def test_what_is_missing_is_named_and_bounds_the_score() -> None:
+    whole = Result(
+        encoder="vit/tiny",
+        dataset="mine",
+        probe="knn",
+        version=1,
+        scores={"top1": Score(50.0)},
+        settings={},
+        protocol="p",
+        n=80,
+        expected=80,
+    )
+    part = replace(whole, expected=100, missing={f"{i}.mp4": "no such file" for i in range(20)})
+    assert list(listing.gaps([whole])) == []
+    assert [line.replace("\xa0", " ") for line in listing.gaps([part])] == [
+        "mine, missing: 0.mp4 (no such file), and 19 more",
+        "vit/tiny on mine:knn, 50.0: 80.0 % of the test set; missing videos could move it to 40.0–60.0",
+    ]

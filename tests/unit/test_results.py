@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from vitascope.files import replacing
+from vitascope.report.words import covered
 from vitascope.results import RESULTS, Result, Score, append, read, read_predictions, write_predictions
 
 PLAIN = Result(
@@ -32,6 +35,39 @@ PLAIN = Result(
 def test_there_and_back(tmp_path: Path) -> None:
     append(tmp_path, PLAIN)
     assert read(tmp_path) == [PLAIN]
+
+
+@pytest.mark.parametrize(
+    ("value", "n", "expected", "coverage", "bounds"),
+    [
+        (50.0, 80, 100, 0.8, (40.0, 60.0)),  # 40 right of 80; 20 more may be wrong or right
+        (62.5, 8, 9, 8 / 9, (500 / 9, 600 / 9)),  # 5 right of 8
+        (0.0, 1, 2, 0.5, (0.0, 50.0)),
+        (100.0, 3, 4, 0.75, (75.0, 100.0)),
+        (0.0, 0, 5, 0.0, (0.0, 100.0)),
+        (61.5, 100, 100, 1.0, None),
+    ],
+)
+def test_what_is_missing_bounds_the_score(
+    value: float, n: int, expected: int, coverage: float, bounds: tuple[float, float] | None
+) -> None:
+    result = replace(PLAIN, scores={"top1": Score(value)}, n=n, expected=expected)
+    assert result.coverage == pytest.approx(coverage)
+    assert result.bounds == (bounds and pytest.approx(bounds))
+    assert bool(covered(result)) is (bounds is not None)
+
+
+def test_bounds_are_those_of_brute_force() -> None:
+    rng = np.random.default_rng(0)
+    outcomes = 100.0 * (rng.random(37) < 0.6)
+    result = replace(PLAIN, scores={"top1": Score(float(outcomes.mean()))}, n=37, expected=41)
+    every = [np.mean([*outcomes, *rest]) for rest in itertools.product((0.0, 100.0), repeat=4)]
+    assert result.bounds == pytest.approx((min(every), max(every)))
+
+
+def test_a_share_that_is_not_the_whole_never_reads_100() -> None:
+    result = replace(PLAIN, n=9999, expected=10000)
+    assert covered(result).startswith("99.9\xa0% of the test set; missing videos could move it to 61.5–61.5")
 
 
 def test_a_line_reads_without_us(tmp_path: Path) -> None:

@@ -75,6 +75,8 @@ class Lost(NamedTuple):
     task: str
     expected: int
     scored: int
+    covered: str
+    """The share that was scored."""
     reach: str
 
 
@@ -139,7 +141,8 @@ def _cell(result: Result | None, standing: Standing | None, row: int) -> Cell:
     notes = [words.valued(score)] + ([f"tier {tier}"] if tier else [])
     if result:
         notes += [f"{n} {number(s.value)}" for n, s in list(result.scores.items())[1:]]
-        notes += [f"{result.n} of {result.expected} examples", f"protocol {result.protocol}"]
+        notes += [f"{result.n} of {result.expected} examples", *filter(None, [words.covered(result)])]
+        notes += [f"protocol {result.protocol}"]
         notes += ["† met this data set in pretraining"] if result.seen else []
     seen = result is not None and result.seen
     return Cell(number(score.value), words.interval(score), tier, seen, score.value, "\n".join(notes))
@@ -178,9 +181,9 @@ def _gap(standing: Standing, a: Row, b: Row) -> Gap:
 def lost(board: Board) -> list[Lost]:
     """Results with test examples that were not scored."""
     return [
-        Lost(row, shown(result.task), result.expected, result.n, words.interval(words.reach(result)))
+        Lost(row, shown(result.task), result.expected, result.n, words.share(result.coverage), words.span(bounds))
         for row, result in _cells(board)
-        if result.n < result.expected
+        if (bounds := result.bounds)
     ]
 
 

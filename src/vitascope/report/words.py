@@ -38,6 +38,11 @@ def valued(score: Score) -> str:
     return f"{number(score.value)} {interval(score)}".strip()
 
 
+def span(bounds: tuple[float, float]) -> str:
+    """From the lowest to the highest."""
+    return "–".join(map(number, bounds))
+
+
 def percent(score: Score) -> str:
     """The value alone, for a sentence."""
     return f"{number(score.value)}\N{NO-BREAK SPACE}%"
@@ -86,12 +91,16 @@ def lasted(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def reach(result: Result) -> Score:
-    """The headline, and how low or high it would be if every example not scored were wrong or right."""
-    got = result.headline.value * result.n
-    lost = max(result.expected - result.n, 0)
-    whole = max(result.expected, result.n)
-    return Score(result.headline.value, got / whole, (got + 100 * lost) / whole)
+def covered(result: Result) -> str:
+    """How much of the test set was scored, and how far the rest could move the score; nothing where all of it was."""
+    if result.bounds is None:
+        return ""
+    return f"{share(result.coverage)} of the test set; missing videos could move it to {span(result.bounds)}"
+
+
+def share(part: float) -> str:
+    """A share that is not the whole, in percent, and never rounded up to it."""
+    return f"{number(min(100 * part, 99.9))} %"
 
 
 def verdict(board: Board, subject: str, standing: Standing) -> list[Run]:
