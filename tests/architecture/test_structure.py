@@ -15,7 +15,7 @@ SRC = Path(vitascope.__file__).parent
 FILES = sorted(SRC.rglob("*.py"))
 LAYERS = {
     0: "types files results stats metrics report blueprint architectures revisions",
-    1: "catalogue checkpoint instants look pickles pixels progress runtime sampling split video workers nn",
+    1: "catalogue checkpoint heads instants look pickles pixels progress runtime sampling split video workers nn",
     2: "datasets diagnosis encoder encoders fitting hub motionlab pretrained published settings store",
     3: "check convert encode exports features fixtures probe probes",
     4: "evaluation pretrain",
