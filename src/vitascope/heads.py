@@ -16,8 +16,6 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from vitascope.types import nearest
-
 Value = TypeVar("Value", float, Tensor)
 
 
@@ -62,8 +60,6 @@ class Stacked:
         self, parameters: Iterable[Tensor], kind: Kind, *, spare: bool = False, clip: float | None = None
     ) -> None:
         """`spare`: no decay of biases and other vectors. `clip`: largest norm of a head's gradient; longer is cut."""
-        if kind not in KINDS:
-            raise ValueError(f"no optimiser {kind!r}{nearest(kind, KINDS)}; there are {', '.join(KINDS)}")
         self.parameters = [p for p in parameters if p.requires_grad]
         self.count = len(self.parameters[0])
         self.kind, self.clip = kind, clip

@@ -1,4 +1,4 @@
-"""Attentive heads against the unfolded arithmetic of their papers, the official implementations' numbers, and autograd."""
+"""Attentive heads against the unfolded arithmetic of their papers and the official implementations' numbers."""
 
 import math
 from pathlib import Path
