@@ -15,8 +15,8 @@ SRC = Path(vitascope.__file__).parent
 FILES = sorted(SRC.rglob("*.py"))
 LAYERS = {
     0: "types files results stats metrics report blueprint architectures revisions",
-    1: "alterations catalogue checkpoint instants look nn pickles pixels progress runtime samplers sampling split "
-    "survey_file twins video workers",
+    1: "alterations catalogue checkpoint heads instants look nn pickles pixels progress runtime samplers sampling "
+    "split survey_file twins video workers",
     2: "datasets diagnosis encoder encoders fitting hub inventory motionlab pretrained published settings store",
     3: "check convert encode exports features fixtures live manifest probe probes selection",
     4: "asking evaluation forecast pretrain sources tuning",
