@@ -7,11 +7,10 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vitascope.features import Features
+from vitascope.metrics import accuracy
 from vitascope.types import Example
 
 Select: TypeAlias = Literal["held-out", "best-on-test"]
@@ -75,10 +74,10 @@ def _leaves(examples: Sequence[Example[int]], members: Sequence[int]) -> bool:
     return {e.truth for i, e in enumerate(examples) if i not in gone} == {e.truth for e in examples}
 
 
-def hits(scores: Float[Tensor, "p n c"], labels: Int[Tensor, "n"]) -> list[float]:
-    """Top-1 of every head, percent; of equal scores the lower class wins."""
-    right = scores.argmax(dim=-1) == labels
-    return [float(100 * share) for share in right.double().mean(dim=-1)]
+def top_1(scores: Float[Tensor, "n c"], labels: Int[Tensor, "n"]) -> float:
+    """Percent whose class has the largest score; examples that could not be read (NaN) do not count."""
+    keep = ~scores.isnan().any(dim=1)
+    return accuracy.top_k(scores[keep].cpu().numpy(), labels.to(keep.device)[keep].cpu().numpy())
 
 
 def chosen(
@@ -92,8 +91,3 @@ def chosen(
         for point, h, t in zip(grid, held or [0.0] * len(grid), test, strict=True)
     ]
     return best, {"select": select, "chosen": dict(grid[best]), "grid": told}
-
-
-def truth_of(test: Features[int], device: torch.device) -> Int[Tensor, "n"]:
-    """The class index of each test example."""
-    return torch.tensor([e.truth for e in test.examples], dtype=torch.int64, device=device)

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
+from vitascope.classifier import Heads, Scaling
 from vitascope.features import Stored, rows
 from vitascope.probes import linear
-from vitascope.probes.linear import Head, Linear, Scaling
+from vitascope.probes.linear import Linear
 from vitascope.types import Example
 
 SCHEDULES = Path(__file__).resolve().parents[2].parent / "shared" / "parity" / "heads" / "lr_schedules.npz"
@@ -65,9 +66,9 @@ def test_gradient_is_autograd_s(n, dim, classes, seed):
     weight = torch.randn(classes, dim, generator=generator, dtype=torch.float64, requires_grad=True)
     bias = torch.randn(classes, generator=generator, dtype=torch.float64, requires_grad=True)
     torch.nn.functional.cross_entropy(torch.nn.functional.linear(x, weight, bias), y).backward()
-    got = linear.gradient(Head(weight.detach(), bias.detach()), x, y)
-    torch.testing.assert_close(got.weight, weight.grad)
-    torch.testing.assert_close(got.bias, bias.grad)
+    got = linear.gradient(Heads(weight.detach()[None], bias.detach()[None]), x, y)
+    torch.testing.assert_close(got.weight[0], weight.grad)
+    torch.testing.assert_close(got.bias[0], bias.grad)
 
 
 def loop(how, train, labels, classes, seed):

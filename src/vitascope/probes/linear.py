@@ -1,33 +1,44 @@
-"""Linear probing: one softmax regression on frozen features, trained from tensors in memory."""
+"""Linear probing: softmax regression on frozen features, one or a grid at once; features stored or encoded anew."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import count, product
+from typing import Any, Literal, TypeAlias, get_args
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vitascope.alterations import Drawn
 from vitascope.catalogue import unknown
-from vitascope.features import Features, Rows, alike, means, rows, truths
+from vitascope.classifier import (
+    Heads,
+    Scaling,
+    Start,
+    Steps,
+    begin,
+    gradient,
+    learning_rate,
+    probabilities,
+    solve,
+    standard,
+)
+from vitascope.features import READ, Features, Rows, alike, means, rows, truths
+from vitascope.heads import Stacked
 from vitascope.metrics import accuracy
-from vitascope.probe import View
+from vitascope.probe import Load, Predicted, View
 from vitascope.sampling import MultiClip, Uniform
+from vitascope.selection import SHARE, Select, Sides, check_select, chosen, held_out, top_1
+from vitascope.table4 import ASPECT, LINEAR
 
 Array: TypeAlias = NDArray[Any]
-Optimiser: TypeAlias = Literal["sgd", "adam", "lbfgs"]
-Start: TypeAlias = Literal["zeros", "uniform"]
+Optimiser: TypeAlias = Literal["sgd", "adam", "adamw", "lars", "lbfgs"]
 
 _WHOLE = View(Uniform())
 _CLIPS = View(MultiClip(2.0))
-
-CHUNK = 4096
-"""Vectors whose class scores are held at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,20 +48,26 @@ class Linear:
     The default has table 4's numbers for Kinetics-400 with SGD, and what the table leaves open chosen so that sets of
     thirty and of a million videos, of features of any scale, are served alike: the vectors are shifted and scaled
     column by column (see `standard`; with W and b it is still a linear map of the features), nothing is dropped, and
-    small sets get `min_steps` steps. Training sees vectors as they are stored, so no augmentation.
+    small sets get `min_steps` steps. A training view that draws gives one draw of each video an epoch: a stored one
+    in turn, or one encoded anew.
     """
 
     name: str = "linear"
-    version: int = 1
+    version: int = 2
     train: View = _WHOLE
     test: View = _WHOLE
     optimiser: Optimiser = "sgd"
     lr: float = 0.1
     """Its largest value; `lbfgs` has none."""
     weight_decay: float = 0.0
-    """Added to each gradient as weight_decay * parameter; `lbfgs` spares the bias."""
+    """Added to each gradient as weight_decay * parameter; `adamw` takes it off the weights, `lbfgs` spares the bias."""
+    lrs: tuple[float, ...] = ()
+    """Several, each with each of `weight_decays`: trained at once on one pass over the features; `select` chooses."""
+    weight_decays: tuple[float, ...] = ()
+    select: Select = "held-out"
+    """By which side one of several is chosen; what is held out, a tenth of the training side, is not trained on."""
     momentum: float = 0.9
-    """Of `sgd`."""
+    """Of `sgd` and `lars`."""
     epochs: int = 150
     """Of `lbfgs`: iterations at most, each over all examples."""
     warmup: int = 10
@@ -72,31 +89,61 @@ class Linear:
         for word, kind in ((self.optimiser, Optimiser), (self.start, Start)):
             if word not in get_args(kind):
                 raise ValueError(f"{self.name}: {word!r} is none of {', '.join(get_args(kind))}")
-        least = {"lr": self.lr, "epochs": self.epochs, "batch": self.batch}
+        check_select(self.name, self.select)
+        least = {"lr": min([self.lr, *self.lrs]), "epochs": self.epochs, "batch": self.batch}
         wrong = [f"{name} = {value}" for name, value in least.items() if not value > 0]
-        if wrong or self.weight_decay < 0 or not 0 <= self.warmup <= self.epochs or not 0 <= self.momentum < 1:
+        decays = [self.weight_decay, *self.weight_decays]
+        if wrong or min(decays) < 0 or not 0 <= self.warmup <= self.epochs or not 0 <= self.momentum < 1:
             raise ValueError(
                 f"{self.name}: {', '.join(wrong) or self}: lr, epochs and batch must be positive, weight_decay not "
                 "negative, warmup between 0 and epochs, momentum below 1"
             )
+        if self.optimiser == "lbfgs" and not self.train.stored:
+            raise ValueError(f"{self.name}: lbfgs is for stored sets; say draws:8 for stored augmentation")
 
     @property
     def random(self) -> bool:
         """Whether anything is drawn from the seed."""
-        return self.optimiser != "lbfgs"
+        return self.optimiser != "lbfgs" or len(self.grid) > 1
 
-    def predict(self, train: Features[int], test: Features[int], *, seed: int) -> list[Float[Array, "c"]]:
+    @property
+    def grid(self) -> list[dict[str, float]]:
+        """The settings that are trained at once."""
+        pairs = product(self.lrs or (self.lr,), self.weight_decays or (self.weight_decay,))
+        return [{"lr": lr, "weight_decay": decay} for lr, decay in pairs]
+
+    def on(self, family: str) -> Linear:
+        """`linear/paper` with the column of the table that is of the data set; what options have set stays."""
+        paper = PRESETS["paper"]
+        if self.name.partition("+")[0] != paper.name or family not in LINEAR:
+            return self
+        given = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != getattr(paper, f.name)}
+        return replace(_paper(family, self.name), **given)
+
+    def passes(self, train: int) -> int:
+        """How often `train` examples are read."""
+        return self._epochs(train)[0]
+
+    def multiply_adds(self, load: Load) -> float:
+        """Of forward and backward products, and of the test."""
+        trained = 2 * load.train * self._epochs(load.train)[0]
+        return float((trained + load.test * load.test_clips) * load.dim * load.classes * len(self.grid))
+
+    def predict(self, train: Features[int], test: Features[int], *, seed: int) -> Predicted[Float[Array, "c"]]:
         """Class probabilities of each test example, float32; `seed` sets the start and the order of the batches."""
-        read = means if self.mean else rows
-        ours, theirs = alike(read(train), read(test))
-        labels = truths(train).to(ours.values.device)
-        if int(labels.min()) == int(labels.max()):
-            only = train.classes[int(labels[0])]
-            raise ValueError(f"{self.name}: all {len(labels)} training examples are {only!r}; give it two classes")
-        scaling = standard(ours.values) if self.standardise else Scaling.none(ours.values)
-        fit = fit_lbfgs if self.optimiser == "lbfgs" else fit_steps
-        head = fit(ours, labels, len(train.classes), self, scaling=scaling, seed=seed)
-        return list(probabilities(head, theirs, scaling).cpu().numpy())
+        data = _Data(self, train, seed)
+        theirs = alike(data.sample, means(test) if self.mean else rows(test))[1]
+        fit = self._solve if self.optimiser == "lbfgs" else self._fit
+        heads, about = fit(data, seed)
+        grid = self.grid
+        if len(grid) == 1:
+            found = probabilities(heads, theirs, data.scaling, len(test.examples))
+            return Predicted(found.cpu().numpy(), **about)
+        each = [probabilities(heads.one(i), theirs, data.scaling, len(test.examples)).cpu() for i in range(len(grid))]
+        truth = truths(test)
+        held = data.held_scores(heads) if self.select == "held-out" else []
+        best, told = chosen(grid, self.select, held, [top_1(p, truth) for p in each])
+        return Predicted(each[best].numpy(), **about, **told)
 
     def score(self, predictions: Sequence[Array] | Array, truth: Sequence[int]) -> dict[str, float]:
         """Top-1 and, of more than five classes, top-5, percent."""
@@ -106,21 +153,122 @@ class Linear:
         """100 for each example whose class is predicted, else 0."""
         return accuracy.outcomes(predictions, truth)
 
+    def _epochs(self, examples: int) -> tuple[int, int]:
+        """Epochs, and steps of one."""
+        if self.optimiser == "lbfgs":
+            return 1, self.epochs
+        batch = self.batch if self.drop_last else min(self.batch, examples)
+        an_epoch = examples // batch if self.drop_last else -(-examples // batch)
+        if not an_epoch:
+            raise ValueError(
+                f"{self.name} drops incomplete batches: {examples} training examples make none of {batch}, so nothing "
+                "would be trained; use `linear`, which drops none"
+            )
+        return max(self.epochs, -(-self.min_steps // an_epoch)), an_epoch
 
-PAPER: Mapping[str, Mapping[str, float]] = {
-    "k400": {"lr": 0.1, "epochs": 150, "warmup": 10, "batch": 1024},
-    "mit": {"lr": 0.1, "epochs": 50, "warmup": 10, "batch": 1024},
-    "ssv2": {"lr": 0.075, "epochs": 50, "warmup": 10, "batch": 1024},
-    "dv48": {"lr": 0.02, "epochs": 300, "warmup": 10, "batch": 1024},
-    "ek": {"lr": 0.1, "epochs": 150, "warmup": 10, "batch": 1024},
-    "in1k": {"lr": 0.1, "epochs": 90, "warmup": 0, "batch": 4096},
-}
-"""The LP columns of the report's table 4; weight decay is 0 everywhere, the optimiser is not given."""
+    def _fit(self, data: _Data, seed: int) -> tuple[Heads, dict[str, Any]]:
+        """The heads after all epochs of mini-batches; every example once an epoch, unless `drop_last`."""
+        epochs, an_epoch = self._epochs(len(data.sides.train))
+        steps, warm = epochs * an_epoch, round(self.warmup * epochs / self.epochs) * an_epoch
+        generator = torch.Generator().manual_seed(seed)
+        where, dim = data.sample.values.device, data.sample.values.shape[1]
+        heads = begin(len(self.grid), len(data.train.classes), dim, self.start, generator)
+        heads = Heads(*(p.to(where).requires_grad_() for p in heads))
+        optimiser = Stacked(heads, self.optimiser, momentum=self.momentum)  # type: ignore[arg-type]  # lbfgs is solved
+        lr, decay = (torch.tensor([g[k] for g in self.grid], dtype=torch.float64) for k in ("lr", "weight_decay"))
+        with torch.no_grad():
+            for step, (values, labels) in zip(range(steps), data.steps(an_epoch, generator), strict=False):
+                heads.weight.grad, heads.bias.grad = gradient(heads, data.scaling(values), labels)
+                optimiser.step(lr * learning_rate(step, steps, warm, 1.0), decay)
+        lost = optimiser.lost
+        if len(lost) == len(self.grid):
+            raise ValueError(f"{self.name}: the gradient is not finite from step {min(lost.values())} on; lower lr")
+        diverged = {"diverged": [self.grid[i] for i in lost]} if lost else {}
+        return Heads(*(p.detach() for p in heads)), diverged
+
+    def _solve(self, data: _Data, seed: int) -> tuple[Heads, dict[str, Any]]:
+        """One solution for each weight decay."""
+        del seed  # nothing is drawn
+        ours = data.of(data.sides.train)
+        classes = len(data.train.classes)
+        heads = [
+            solve(ours, data.labels, classes, decay=g["weight_decay"], most=self.epochs, scaling=data.scaling)
+            for g in self.grid
+        ]
+        return Heads(torch.cat([h.weight for h in heads]), torch.cat([h.bias for h in heads])), {}
 
 
-def _paper(dataset: str, name: str) -> Linear:
+class _Data:
+    """The training side: in memory, or read anew at every epoch; who is trained on, and who is held out."""
+
+    def __init__(self, how: Linear, train: Features[int], seed: int) -> None:
+        self.how, self.train = how, train
+        self.labels = truths(train)
+        everyone = list(range(len(train.examples)))
+        if len(set(self.labels.tolist())) == 1:
+            only = train.classes[int(self.labels[0])]
+            raise ValueError(f"{how.name}: all {len(everyone)} training examples are {only!r}; give it two classes")
+        choosing = len(how.grid) > 1 and how.select == "held-out"
+        self.sides = held_out(train.examples, seed) if choosing else Sides(everyone, [])
+        self.memory = (means if how.mean else rows)(train) if how.train.stored else None
+        self.sample = self.memory or self.draw(self.sides.train if how.standardise else everyone[:SHARE], 0)
+        """Training vectors, all of them or enough to know their size."""
+        self.labels = self.labels.to(self.sample.values.device)
+        self.scaling = standard(self.sample.values) if how.standardise else Scaling.none(self.sample.values)
+
+    def draw(self, chosen: Sequence[int], number: int) -> Rows:
+        """One vector of each of the `chosen` examples that can be read."""
+        found = [(b.values[:, 0].float(), b.owner) for b in self.train.batches(READ, chosen, number)]
+        if not found:
+            raise ValueError(f"{self.how.name}: none of {len(chosen)} training videos could be encoded")
+        return Rows(torch.cat([v for v, _ in found]), torch.cat([o for _, o in found]).to(found[0][0].device))
+
+    def of(self, chosen: Sequence[int]) -> Rows:
+        """The vectors of the `chosen` examples."""
+        if self.memory is None:
+            return self.draw(chosen, 0)
+        among = torch.isin(self.memory.owner, torch.tensor(chosen, device=self.memory.owner.device))
+        return Rows(self.memory.values[among], self.memory.owner[among])
+
+    def held_scores(self, heads: Heads) -> list[float]:
+        """Top-1 of every head on what is held out."""
+        ours, held = self.of(self.sides.held), self.sides.held
+        each = (probabilities(heads.one(i), ours, self.scaling, len(self.labels)) for i in range(len(heads.bias)))
+        return [top_1(p[held], self.labels[held]) for p in each]
+
+    def steps(self, an_epoch: int, generator: torch.Generator) -> Steps:
+        """Batches without end: every example trained on once an epoch, in a new order."""
+        chosen = torch.tensor(self.sides.train)
+        batch = min(self.how.batch, len(chosen))
+        for epoch in count():
+            order = chosen[torch.randperm(len(chosen), generator=generator)]
+            if self.memory is None:
+                found = self.train.batches(batch, order.tolist(), epoch)
+                whole = (b for b in found if len(b.owner) == batch or not self.how.drop_last)
+                yield from ((b.values[:, 0].float(), self.labels[b.owner]) for b in whole)
+                continue
+            vectors = self._vectors(self.memory, order, epoch, generator)
+            for start in range(0, an_epoch * batch, batch):
+                part = slice(start, start + batch)
+                yield self.memory.values[vectors[part]], self.labels[order[part]]
+
+    def _vectors(
+        self, memory: Rows, order: Int[Tensor, "e"], epoch: int, generator: torch.Generator
+    ) -> Int[Tensor, "e"]:
+        """One vector of each example: the draw whose turn it is, or any of its clips."""
+        counts = torch.bincount(memory.owner, minlength=len(self.labels)).cpu()
+        first = (counts.cumsum(0) - counts)[order]
+        if isinstance(self.how.train.sampler, Drawn):
+            return first + epoch % counts[order]
+        if len(memory.owner) == len(counts):
+            return first
+        return first + (torch.rand(len(order), generator=generator) * counts[order]).long()
+
+
+def _paper(family: str, name: str) -> Linear:
+    column = LINEAR[family]
     plain = Linear(name=name, standardise=False, start="uniform", min_steps=0)
-    return replace(plain, **PAPER[dataset])  # type: ignore[arg-type]  # the table's integers are integers
+    return replace(plain, **column.training, **column.views(ASPECT["linear"], "clip"))
 
 
 _PUBLISHED = Linear(
@@ -135,23 +283,33 @@ _PUBLISHED = Linear(
     test=_CLIPS,
     mean=True,
 )
-PRESETS = {
+_LBFGS = Linear(name="linear/lbfgs", optimiser="lbfgs", weight_decay=0.01, epochs=500, warmup=0, min_steps=0)
+PRESETS: Mapping[str, Linear] = {
     "": Linear(),
-    "lbfgs": Linear(name="linear/lbfgs", optimiser="lbfgs", weight_decay=0.01, epochs=500, warmup=0, min_steps=0),
+    "grid": Linear(name="linear/grid", lrs=(0.01, 0.03, 0.1, 0.3, 1.0), weight_decays=(0.0, 1e-4, 1e-3, 1e-2)),
+    "adamw": Linear(name="linear/adamw", optimiser="adamw", lr=1e-3, weight_decay=0.01),
+    "lars": Linear(name="linear/lars", optimiser="lars", lr=1.0),
+    "lbfgs": _LBFGS,
+    "lbfgs-grid": replace(_LBFGS, name="linear/lbfgs-grid", weight_decays=(1e-4, 1e-3, 1e-2, 1e-1, 1.0)),
     "paper": _paper("k400", "linear/paper"),
-    **{f"paper-{d}": _paper(d, f"linear/paper-{d}") for d in PAPER if d != "k400"},
+    **{f"paper-{family}": _paper(family, f"linear/paper-{family}") for family in LINEAR},
     "published": _PUBLISHED,
     "published-clip": replace(_PUBLISHED, name="linear/published-clip", mean=False),
 }
 VARIANTS: dict[str, str] = {
     "": "SGD as in table 4 of the TWLV-I report (Kinetics-400), but standardised features and at least 300 steps",
+    "grid": "the same with five learning rates times four weight decays at once, one chosen on held-out training data",
+    "adamw": "the same with AdamW",
+    "lars": "the same with LARS",
     "lbfgs": "L2-regularised logistic regression solved on all examples at once; draws nothing",
-    "paper": "table 4 to the letter, the Kinetics-400 column; no augmentation, as vectors are stored",
-    "paper-mit": "the same, the Moments-in-Time column",
-    "paper-ssv2": "the same, the Something-Something-v2 column",
-    "paper-dv48": "the same, the Diving-48 column",
-    "paper-ek": "the same, the EPIC-Kitchens column",
-    "paper-in1k": "the same, the ImageNet-1K column",
+    "lbfgs-grid": "the same with five weight decays, one chosen on held-out training data",
+    "paper": "table 4 to the letter, the column of the data set: random crops encoded anew at every epoch, 3 x n views",
+    "paper-k400": "the Kinetics-400 column, on any data set; +draws:8 stores eight random crops a video instead",
+    "paper-mit": "the Moments-in-Time column",
+    "paper-ssv2": "the Something-Something-v2 column",
+    "paper-diving48": "the Diving-48 column",
+    "paper-epic": "the EPIC-Kitchens column",
+    "paper-in1k": "the ImageNet-1K column",
     "published": "the TWLV-I repository's offline protocol on mean clip vectors: Adam, incomplete batches dropped",
     "published-clip": "the same on clips: one drawn an epoch, probabilities averaged in test",
 }
@@ -164,179 +322,3 @@ def build(variant: str = "") -> Linear:
     if known is None:
         raise unknown("probes", f"linear/{variant}")
     return known
-
-
-class Head(NamedTuple):
-    """A linear classifier of scaled vectors."""
-
-    weight: Float[Tensor, "c d"]
-    bias: Float[Tensor, "c"]
-
-
-class Scaling(NamedTuple):
-    """x becomes (x - shift) / scale."""
-
-    shift: Float[Tensor, "d"]
-    scale: Float[Tensor, "d"]
-
-    @classmethod
-    def none(cls, values: Float[Tensor, "n d"]) -> Scaling:
-        """x stays x."""
-        return cls(torch.zeros_like(values[0]), torch.ones_like(values[0]))
-
-    def __call__(self, values: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        """`values`, overwritten."""
-        return values.sub_(self.shift).div_(self.scale)
-
-
-def standard(values: Float[Tensor, "n d"]) -> Scaling:
-    """The mean of each column, and sqrt(its variance + the median variance of all).
-
-    The first makes a few columns of huge numbers no longer drown the others, as plain standardising does; the second
-    keeps columns of hardly any variance from becoming noise as loud as the rest, as plain standardising would.
-    """
-    total, square = torch.zeros(2, values.shape[1], dtype=torch.float64, device=values.device)
-    for part in torch.split(values, CHUNK):
-        total += part.double().sum(0)
-    mean = total / len(values)
-    for part in torch.split(values, CHUNK):
-        square += (part.double() - mean).square().sum(0)
-    variance = square / len(values)
-    # float32 knows no better: this much is what rounding leaves of a constant
-    variance[variance <= (1e-6 * mean).square()] = 0
-    scale = (variance + variance.median()).sqrt()
-    return Scaling(mean.float(), scale.where(scale > 0, torch.ones_like(scale)).float())
-
-
-def probabilities(head: Head, test: Rows, scaling: Scaling) -> Float[Tensor, "e c"]:
-    """Softmax of each vector, then the mean over the vectors of each example."""
-    parts = [
-        torch.addmm(head.bias, scaling(part.clone()), head.weight.T).softmax(dim=1)
-        for part in torch.split(test.values, CHUNK)
-    ]
-    mean: Tensor = torch.segment_reduce(torch.cat(parts), "mean", lengths=torch.bincount(test.owner))
-    return mean
-
-
-def learning_rate(step: int, steps: int, warm: int, peak: float) -> float:
-    """Of `step` (from 0) of `steps`: linear up to `peak` over `warm` steps, then half a cosine down to 0."""
-    if step < warm:
-        return peak * (step + 1) / warm
-    return 0.5 * peak * (1 + math.cos(math.pi * (step - warm) / (steps - warm)))
-
-
-def fit_steps(train: Rows, labels: Int[Tensor, "e"], classes: int, how: Linear, *, scaling: Scaling, seed: int) -> Head:
-    """The head after all epochs of mini-batches; every example once an epoch, unless `how.drop_last`."""
-    batch = how.batch if how.drop_last else min(how.batch, len(labels))
-    an_epoch = len(labels) // batch if how.drop_last else -(-len(labels) // batch)
-    if not an_epoch:
-        raise ValueError(
-            f"{how.name} drops incomplete batches: {len(labels)} training examples make none of {batch}, so nothing "
-            "would be trained; use `linear`, which drops none"
-        )
-    epochs = max(how.epochs, -(-how.min_steps // an_epoch))
-    steps, warm = epochs * an_epoch, round(how.warmup * epochs / how.epochs) * an_epoch
-    generator = torch.Generator().manual_seed(seed)
-    head = _start(train.values, classes, how.start, generator)
-    update = (_adam if how.optimiser == "adam" else _sgd)(head, how)
-    examples = _epochs(train.owner, generator)
-    for step in range(steps):
-        at = step % an_epoch * batch
-        if at == 0:
-            vectors, owners = next(examples)
-        slope = gradient(head, scaling(train.values[vectors[at : at + batch]]), labels[owners[at : at + batch]])
-        update(slope, learning_rate(step, steps, warm, how.lr))
-    return head
-
-
-def gradient(head: Head, values: Float[Tensor, "b d"], labels: Int[Tensor, "b"]) -> Head:
-    """Of the mean softmax cross-entropy, by weight and bias."""
-    error = torch.addmm(head.bias, values, head.weight.T).softmax(dim=1)
-    error[torch.arange(len(labels), device=labels.device), labels] -= 1
-    error /= len(labels)
-    return Head(error.T @ values, error.sum(dim=0))
-
-
-def _start(values: Float[Tensor, "n d"], classes: int, kind: Start, generator: torch.Generator) -> Head:
-    weight, bias = torch.zeros(classes, values.shape[1]), torch.zeros(classes)
-    if kind == "uniform":
-        bound = values.shape[1] ** -0.5
-        weight.uniform_(-bound, bound, generator=generator)
-        bias.uniform_(-bound, bound, generator=generator)
-    return Head(weight.to(values.device), bias.to(values.device))
-
-
-def _epochs(owner: Int[Tensor, "r"], generator: torch.Generator) -> Iterator[tuple[Int[Tensor, "e"], Int[Tensor, "e"]]]:
-    """For ever: one vector of each example, and whose it is, in a new order."""
-    counts = torch.bincount(owner).cpu()
-    first = counts.cumsum(0) - counts
-    while True:
-        order = torch.randperm(len(counts), generator=generator)
-        chosen = first[order]
-        if len(owner) > len(counts):
-            chosen += (torch.rand(len(counts), generator=generator) * counts[order]).long()
-        yield chosen.to(owner.device), order.to(owner.device)
-
-
-def _sgd(head: Head, how: Linear) -> Callable[[Head, float], None]:
-    """Momentum without damping: v = momentum v + g, p = p - lr v."""
-    speed = Head(*map(torch.zeros_like, head))
-
-    def update(slope: Head, lr: float) -> None:
-        for p, v, g in zip(head, speed, slope, strict=True):
-            v.mul_(how.momentum).add_(g).add_(p, alpha=how.weight_decay)
-            p.sub_(v, alpha=lr)
-
-    return update
-
-
-def _adam(head: Head, how: Linear) -> Callable[[Head, float], None]:
-    """Adam (Kingma and Ba 2015, algorithm 1), betas 0.9 and 0.999, epsilon 1e-8."""
-    mean, square = Head(*map(torch.zeros_like, head)), Head(*map(torch.zeros_like, head))
-    steps = 0
-
-    def update(slope: Head, lr: float) -> None:
-        nonlocal steps
-        steps += 1
-        for p, m, s, g in zip(head, mean, square, slope, strict=True):
-            g.add_(p, alpha=how.weight_decay)
-            m.lerp_(g, 0.1)
-            s.mul_(0.999).addcmul_(g, g, value=0.001)
-            p.addcdiv_(m, (s / (1 - 0.999**steps)).sqrt_().add_(1e-8), value=-lr / (1 - 0.9**steps))
-
-    return update
-
-
-def fit_lbfgs(train: Rows, labels: Int[Tensor, "e"], classes: int, how: Linear, *, scaling: Scaling, seed: int) -> Head:
-    """The head that minimises mean cross-entropy + weight_decay / 2 |W|^2, from zero; nothing is drawn from `seed`."""
-    from scipy.optimize import minimize
-
-    values = scaling(train.values.clone())
-    importance = 1 / torch.bincount(train.owner)[train.owner] / len(labels)
-    targets = labels[train.owner]
-    dim = values.shape[1]
-
-    def head_of(flat: NDArray[np.float64]) -> Head:
-        both = torch.from_numpy(flat).to(values.device, torch.float32).view(classes, dim + 1)
-        return Head(both[:, :dim], both[:, dim])
-
-    def loss(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        head = head_of(flat)
-        slope = torch.zeros(classes, dim + 1, dtype=torch.float64, device=values.device)
-        slope[:, :dim] = how.weight_decay * head.weight
-        total = 0.5 * how.weight_decay * float(head.weight.double().square().sum())
-        for start in range(0, len(values), CHUNK):
-            x, y, w = (v[start : start + CHUNK] for v in (values, targets, importance))
-            logs = torch.addmm(head.bias, x, head.weight.T).log_softmax(dim=1)
-            own = torch.arange(len(y), device=y.device), y
-            total -= float((w * logs[own]).double().sum())
-            error = logs.exp_()
-            error[own] -= 1
-            error *= w[:, None]
-            slope[:, :dim] += error.T @ x
-            slope[:, dim] += error.sum(dim=0)
-        return total, slope.flatten().cpu().numpy()
-
-    limits = {"maxiter": how.epochs, "ftol": 1e-9, "gtol": 1e-6}
-    found = minimize(loss, np.zeros(classes * (dim + 1)), jac=True, method="L-BFGS-B", options=limits)
-    return head_of(found.x)
