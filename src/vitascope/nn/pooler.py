@@ -278,12 +278,14 @@ UNUSED = "pooler.cross_attention_block.xattn.proj."
 def load_official(state: Mapping[str, Tensor], *, heads: int) -> AttentiveHeads:
     """One classifier with the weights of V-JEPA or V-JEPA 2, by their names; `heads` shows in no tensor.
 
-    ValueError for a tensor that lacks, is left over or has another shape.
+    ValueError for a tensor that is missing, is left over or has another shape.
     """
     given = {name.removeprefix("module."): tensor for name, tensor in state.items()}  # as distributed training saves
     given = {name: tensor for name, tensor in given.items() if not name.startswith(UNUSED)}
     if missing := [name for name in ("linear.weight", f"{KV}weight", f"{KV}bias") if name not in given]:
         raise ValueError(f"attentive head: no tensor {missing[0]}{nearest(missing[0], given)}")
+    if given["linear.weight"].ndim != 2:
+        raise ValueError(f"attentive head: linear.weight is {list(given['linear.weight'].shape)}, not a matrix")
     classes, dim = given["linear.weight"].shape
     depth = 1 + len({name.split(".")[2] for name in given if name.startswith("pooler.blocks.")})
     for end in ("weight", "bias"):
