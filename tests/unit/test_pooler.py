@@ -218,6 +218,8 @@ def test_what_does_not_fit_is_named():
         load_official({**state, "pooler.blocks.x.norm1.weight": state["linear.bias"]}, heads=4)
     with pytest.raises(ValueError, match=r"linear\.bias is \[8\], not \[9\]"):
         load_official({**state, "linear.bias": state["linear.bias"][:8]}, heads=4)
+    with pytest.raises(ValueError, match=r"linear\.weight is \[432\], not a matrix"):
+        load_official({**state, "linear.weight": state["linear.weight"].flatten()}, heads=4)
     with pytest.raises(ValueError, match="dim a multiple of heads"):
         load_official(state, heads=5)
     with pytest.raises(ValueError, match="must be positive"):

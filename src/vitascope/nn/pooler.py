@@ -17,11 +17,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from vitascope.types import nearest
 
@@ -29,6 +31,33 @@ EPS = 1e-5
 """Of every norm."""
 STD = 0.02
 """Of the weights at the start, before they are cut off at twice that."""
+
+
+class _Linear(torch.autograd.Function):
+    """P products at once whose gradients are laid out as the weights are; torch's own are transposed, then copied."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return torch.baddbmm(bias[:, None], x, weight.mT)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
+        x, weight = ctx.saved_tensors
+        of_weight = slope.mT * x if x.shape[1] == 1 else slope.mT @ x
+        return slope @ weight if ctx.needs_input_grad[0] else None, of_weight, slope.sum(1)
+
+
+def linear(
+    x: Float[Tensor, "p m d"], weight: Float[Tensor, "p e d"], bias: Float[Tensor, "p e"]
+) -> Float[Tensor, "p m e"]:
+    """W x + b, each of P with its own W and b; follows autocast."""
+    if torch.is_autocast_enabled(x.device.type):
+        lower = torch.get_autocast_dtype(x.device.type)
+        x, weight, bias = x.to(lower), weight.to(lower), bias.to(lower)
+    y: Tensor = _Linear.apply(x, weight, bias)  # type: ignore[no-untyped-call]
+    return y
 
 
 class Linears(nn.Module):
@@ -41,8 +70,7 @@ class Linears(nn.Module):
 
     def forward(self, x: Float[Tensor, "p *s d"]) -> Float[Tensor, "p *s e"]:
         """Layer i on x[i]."""
-        y = torch.baddbmm(self.bias[:, None], x.flatten(1, -2), self.weight.mT)
-        return y.view(*x.shape[:-1], -1)
+        return linear(x.flatten(1, -2), self.weight, self.bias).view(*x.shape[:-1], -1)
 
 
 class Norms(nn.Module):
@@ -135,9 +163,11 @@ class CrossAttention(nn.Module):
         if mask is not None:
             scores = scores.masked_fill(~mask[:, None], -torch.inf)
         mixed = (scores.softmax(-1) @ z).unflatten(2, (-1, self.heads)).transpose(1, 2).flatten(0, 1)
-        weight = self.v.weight.unflatten(1, (self.heads, -1))
-        values: Tensor = norm.scaled(mixed).transpose(1, 2) @ weight.mT
-        return values.transpose(1, 2).flatten(2) + self.v.bias[:, None]
+        seen = norm.scaled(mixed).transpose(1, 2).flatten(0, 1)
+        rows = (len(seen), -1)
+        parts = linear(seen, self.v.weight.view(*rows, seen.shape[-1]), self.v.bias.view(rows))
+        heard: Tensor = parts.unflatten(0, (-1, self.heads))
+        return heard.transpose(1, 2).flatten(2)
 
     def asked(self, query: Float[Tensor, "p d"], norm: Norms) -> Float[Tensor, "p h d"]:
         """u of every head: its scores are products of it with the normalised tokens."""
@@ -248,12 +278,14 @@ UNUSED = "pooler.cross_attention_block.xattn.proj."
 def load_official(state: Mapping[str, Tensor], *, heads: int) -> AttentiveHeads:
     """One classifier with the weights of V-JEPA or V-JEPA 2, by their names; `heads` shows in no tensor.
 
-    ValueError for a tensor that lacks, is left over or has another shape.
+    ValueError for a tensor that is missing, is left over or has another shape.
     """
     given = {name.removeprefix("module."): tensor for name, tensor in state.items()}  # as distributed training saves
     given = {name: tensor for name, tensor in given.items() if not name.startswith(UNUSED)}
     if missing := [name for name in ("linear.weight", f"{KV}weight", f"{KV}bias") if name not in given]:
         raise ValueError(f"attentive head: no tensor {missing[0]}{nearest(missing[0], given)}")
+    if given["linear.weight"].ndim != 2:
+        raise ValueError(f"attentive head: linear.weight is {list(given['linear.weight'].shape)}, not a matrix")
     classes, dim = given["linear.weight"].shape
     depth = 1 + len({name.split(".")[2] for name in given if name.startswith("pooler.blocks.")})
     for end in ("weight", "bias"):
