@@ -18,10 +18,10 @@ import numpy as np
 import torch
 
 from vitascope.encode import key_of
-from vitascope.sources import stored as features
 from vitascope.probe import View
 from vitascope.probes import knn
 from vitascope.sampling import Uniform
+from vitascope.sources import stored as features
 from vitascope.store import Embedded, Store
 from vitascope.types import Card, Dataset, Example, Fold
 

@@ -80,7 +80,7 @@ def evaluate(
         for result in found:
             print(result.to_json())
         return
-    console.print(report.terminal(found))
+    console.print(report.terminal(found, output))
     for line in listing.gaps(found):
         print(line)
     print(f"recorded in {output}; next: vitascope report {quote(str(output))}")
@@ -138,7 +138,7 @@ def report(
             print(result.to_json())
         return
     written = reporting.write(run)
-    console.print(reporting.terminal(results.read(run)))
+    console.print(reporting.terminal(results.read(run), run))
     for path in written.values():
         print(path)
 
@@ -341,7 +341,7 @@ def demo(
 
     flags.folder(output, "-o")
     path = recipe.run(output, options=_options(workers, batch, device, quiet=quiet), limit=limit)
-    console.print(reporting.terminal(results.read(output)))
+    console.print(reporting.terminal(results.read(output), output))
     print(f"report: {path.resolve()}")
 
 

@@ -100,15 +100,17 @@ class Setting(NamedTuple):
 
 
 def gather(runs: Iterable[str | Path]) -> list[Result]:
-    """The results of run folders, later ones in place of earlier ones of the same key; predictions as full paths.
-
-    ValueError where a result points outside its run folder.
-    """
+    """The results of run folders, later ones in place of earlier ones of the same key, as `located` gives them."""
     found: dict[tuple[str, str, str], Result] = {}
     for run in runs:
-        for result in results.read(run):
-            found[result.key] = replace(result, predictions=_inside(Path(run), result.predictions))
+        for result in located(results.read(run), run):
+            found[result.key] = result
     return list(found.values())
+
+
+def located(found: Iterable[Result], run: str | Path) -> list[Result]:
+    """The results of a run folder with their predictions as full paths; ValueError for one outside the folder."""
+    return [replace(result, predictions=_inside(Path(run), result.predictions)) for result in found]
 
 
 def _inside(run: Path, path: str) -> str:

@@ -178,14 +178,14 @@ def averaged(board: Board) -> dict[str, tuple[Column, ...]]:
     A preset that a probe has for each data set (`linear/paper-ssv2`) counts as the probe. Columns that are all the
     main ones of an axis are left out: their mean is the axis's already.
     """
-    held: dict[str, list[Column]] = {}
+    held: dict[str, dict[str, Column]] = {}
     for column in board.main():
         if next(iter(column.any.scores)) == "top-1":
             family = re.split("[/@]", column.any.dataset, maxsplit=1)[0]
-            held.setdefault(column.any.probe.removesuffix(f"-{family}"), []).append(column)
+            held.setdefault(column.any.probe.removesuffix(f"-{family}"), {}).setdefault(column.any.dataset, column)
     axes = [[c.task for c in board.main(axis)] for axis in ("appearance", "motion")]
-    shared = {probe: tuple(columns) for probe, columns in held.items() if [c.task for c in columns] not in axes}
-    return {probe: columns for probe, columns in shared.items() if len({c.any.dataset for c in columns}) > 1}
+    shared = {probe: tuple(columns.values()) for probe, columns in held.items() if len(columns) > 1}
+    return {probe: columns for probe, columns in shared.items() if [c.task for c in columns] not in axes}
 
 
 def average_of(probe: str) -> str:
