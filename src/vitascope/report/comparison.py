@@ -10,6 +10,7 @@ from vitascope import stats
 from vitascope.report import board as boards
 from vitascope.report.board import Board, Column, Row, Setting
 from vitascope.report.findings import ALPHA, Predictions, common, difference, load
+from vitascope.report.summaries import marks
 from vitascope.report.words import margin, number, p_value, shown, unsure
 from vitascope.results import Score
 from vitascope.stats import Difference
@@ -30,6 +31,8 @@ class Comparison:
     refused: str = ""
     differs: tuple[Setting, ...] = ()
     limited: bool = False
+    on_test: bool = False
+    """Whether the heads were chosen on the test set."""
     n: int = 0
     """Examples both have; the means below are over these."""
     groups: int = 0
@@ -94,7 +97,9 @@ def _on(board: Board, task: str, a: Row, b: Row) -> list[Comparison]:
 
 
 def _pair(column: Column, a: Row, b: Row) -> Comparison:
-    base = Comparison(task=column.task, axis=column.axis, a=a.label, b=b.label, limited=column.limited)
+    base = Comparison(
+        task=column.task, axis=column.axis, a=a.label, b=b.label, limited=column.limited, on_test=column.on_test
+    )
     ours, theirs = load(column.cells[a.index]), load(column.cells[b.index])
     if ours is None or theirs is None:
         whose = shown(a.label if ours is None else b.label)
@@ -144,8 +149,7 @@ def _notes(one: Comparison) -> list[str]:
     notes = [f"{s.name}: {s.ours} | {s.theirs}" for s in one.differs]
     if one.only_a or one.only_b:
         notes.append(f"on the common examples; left out: {one.only_a} of the first, {one.only_b} of the second")
-    if one.limited:
-        notes.append("limited: never publish")
+    notes += marks(limited=one.limited, on_test=one.on_test)
     if one.adjusted is not None and one.adjusted >= ALPHA:
         notes.append(unsure(one.n, one.groups, one.needed))
     return notes

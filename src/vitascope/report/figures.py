@@ -95,11 +95,12 @@ def gap_axis(gaps: Sequence[Difference]) -> Axis:
     return Axis(ticks[0], ticks[-1], ticks, 0.0)
 
 
-def gap_strip(row: int, label: str, gap: Difference, scale: Axis, *, tip: str, told: bool) -> Strip:
+def gap_strip(row: int, label: str, gap: Difference, scale: Axis, *, tip: str = "", told: bool = True) -> Strip:
     """A strip with one difference and its interval."""
     score = Score(gap.value, gap.low, gap.high)
     mark = Mark(row, scale.at(gap.value), span(scale, score))
-    return Strip(label, (mark,), margin(score), f"{label}\n{tip}", told)
+    text = margin(score).replace(", ", ",\N{NO-BREAK SPACE}")
+    return Strip(label, (mark,), text, f"{label}\n{tip}", told)
 
 
 def _around(scores: Sequence[Score], chance: Chance | None) -> tuple[float, float]:

@@ -169,6 +169,7 @@ def _variants(board: Board, more: Extras, standings: Mapping[str, Standing]) -> 
         "summaries": summaries.summaries(board, more),
         "on_test": summaries.ON_TEST_NOTE if on_test(board) else "",
         "seeded": any(len(r.seeds) > 1 for c in board.plain() for r in c.cells.values()),
+        "chosen": any(one.chosen for one in more.trained),
         "averaged": any(average_of(probe) in standings for probe in averaged(board)),
         "variants": [_settings(c) for c in board.variants()],
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from vitascope.report import figures, motion
+from vitascope.report import figures, motion, words
 from vitascope.report.board import Board, Column, Row
 from vitascope.report.figures import Axis, Strip
 from vitascope.report.findings import ALPHA
@@ -54,6 +54,7 @@ class Classes(NamedTuple):
     best: Row
     without: str
     told: int
+    of: int
     most: Panel
     least: Panel
     every: Panel
@@ -62,30 +63,56 @@ class Classes(NamedTuple):
 class Motion(NamedTuple):
     """What motion is worth on the page."""
 
+    overview: Panel | None
+    """The headline of every encoder, task by task."""
     uses: tuple[Use, ...]
     needs: tuple[Panel, ...]
     classes: tuple[Classes, ...]
     best: tuple[Row, ...]
     """The encoders that needs were measured with."""
+    rows: tuple[Row, ...]
+    """Those whose use was."""
 
 
 def motion_section(board: Board, worth: Sequence[Worth]) -> Motion:
     """The questions asked with all training examples; those of a low-shot question stand in the tables."""
-    drawn = [one for one in worth if not one.plain.variant]
+    drawn = sorted((one for one in worth if not one.plain.variant), key=lambda one: one.plain.axis != "motion")
     uses = tuple(_use(board, one) for one in drawn if one.uses)
     needs = tuple(panel for how in motion.REMOVED if (panel := _needs(board, drawn, how)))
     classes = tuple(_classes(board, one.plain, found) for one in drawn for found in [_widest(one)] if found)
     rows = {found.row for one in drawn for found in one.needs.values()}
-    return Motion(uses, needs, classes, tuple(row for row in board.rows if row.index in rows))
+    best = tuple(row for row in board.rows if row.index in rows)
+    used = tuple(row for row in board.rows if any(row.index in one.uses for one in drawn))
+    return Motion(_overview(board, drawn), uses, needs, classes, best, used)
+
+
+def _overview(board: Board, worth: Sequence[Worth]) -> Panel | None:
+    """A strip for each task with the headline of every encoder; None where there is no more than one task."""
+    there = [(one, {r: of[motion.HEADLINE] for r, of in one.uses.items() if motion.HEADLINE in of}) for one in worth]
+    there = [(one, losses) for one, losses in there if losses]
+    if len(there) < 2:
+        return None
+    scale = figures.gap_axis([loss.gap for _, losses in there for loss in losses.values()])
+    strips = []
+    for one, losses in there:
+        order = sorted(losses, key=lambda row: -losses[row].gap.value)
+        marks = tuple(mark for row in losses for mark in figures.gap_strip(row, "", losses[row].gap, scale).marks)
+        mean = words.signed(sum(loss.gap.value for loss in losses.values()) / len(losses))
+        tip = "\n".join(f"{shown(board.rows[row].label)} {gap(losses[row])}" for row in order)
+        strips.append(Strip(shown(one.plain.task), marks, mean, f"{shown(one.plain.task)}\n{tip}"))
+    return Panel(motion.HEADLINE.capitalize(), LOST[motion.HEADLINE], scale, tuple(strips))
 
 
 def _use(board: Board, one: Worth) -> Use:
     scale = figures.gap_axis([loss.gap for of in one.uses.values() for loss in of.values()])
-    panels = []
+    panels: list[Panel] = []
+    order: list[int] = []
     for how in motion.ALTERATIONS:
         there = {row: of[how] for row, of in one.uses.items() if how in of}
-        order = sorted(there, key=lambda row: -there[row].gap.value)
-        strips = tuple(_strip(row, shown(board.rows[row].label), there[row], scale, f"{how}:") for row in order)
+        # all panels in the order of the first, so that an encoder is found in the same place
+        order += sorted(there.keys() - set(order), key=lambda row: -there[row].gap.value)
+        names = {row: shown(board.rows[row].label) for row in order}
+        strips = tuple(_strip(row, names[row], there[row], scale, f"{how}:") for row in order if row in there)
         if strips:
             panels.append(Panel(how.capitalize(), LOST[how], scale, strips))
     return Use(shown(one.plain.task), one.plain.limited, one.plain.on_test, tuple(panels))
@@ -129,6 +156,7 @@ def _classes(board: Board, plain: Column, of: tuple[str, Need]) -> Classes:
         best=board.rows[found.row],
         without=WITHOUT[how],
         told=sum(strip.told for strip in strips),
+        of=len(strips),
         most=Panel(
             f"All {len(strips)} classes" if few else "Need it most", "", scale, strips if few else strips[:ENDS]
         ),

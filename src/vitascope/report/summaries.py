@@ -142,8 +142,9 @@ def _few(board: Board, levels: tuple[str, ...], plots: Sequence[Plot]) -> Summar
         told = marks(limited=plot.limited, on_test=plot.on_test)
         title = f"{plot.title} ({', '.join(told)})" if told else plot.title
         rows += [(title, shown(board.rows[row].label), *lowshot.cells(plot, row)) for row in plot.scores]
-    note = f"Headline score by {plots[0].unit.removesuffix(', log scale')}; brackets: 95 % intervals."
-    return Summary("Low-shot", note, ("task", "encoder", *levels), tuple(rows))
+    unit = plots[0].unit.removesuffix(", log scale")
+    note = f"Headline score by {unit}; the last column is all of the training side. Brackets: 95 % intervals."
+    return Summary(f"Low-shot by {unit}", note, ("task", "encoder", *levels), tuple(rows))
 
 
 def trainings(found: Sequence[Trained]) -> Summary:

@@ -197,8 +197,9 @@ def _terminal_summary(summary: Summary) -> Table:
     table = Table(title=Text(summary.title), title_justify="left", caption=Text(summary.note), caption_justify="left")
     for head in summary.heads:
         table.add_column(Text(head), overflow="fold")
-    for line in summary.rows:
-        table.add_row(*(Text(cell) for cell in line))
+    for before, line in zip([None, *summary.rows], summary.rows, strict=False):
+        again = before is not None and before[0] == line[0]
+        table.add_row(*(Text(cell) for cell in ("" if again else line[0], *line[1:])))
     return table
 
 

@@ -110,7 +110,9 @@ def table(board: Board, columns: Sequence[Column], standings: Mapping[str, Stand
         members = [c for c in columns if c.axis == axis]
         parts = [(_head(c, standings.get(c.task)), standings.get(c.task), c.cells) for c in members]
         if axis in standings and len(members) > 1:
-            parts.append((Head("mean of", axis, chance=chance(standings[axis])), standings[axis], {}))
+            limited, on_test = any(c.limited for c in members), any(c.on_test for c in members)
+            mean = Head("mean of", axis, limited, chance=chance(standings[axis]), on_test=on_test)
+            parts.append((mean, standings[axis], {}))
         for head, standing, results in parts:
             heads.append(head)
             for row, line in cells.items():
