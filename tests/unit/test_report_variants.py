@@ -17,7 +17,7 @@ from vitascope.report import board as boards
 from vitascope.report import findings, lowshot, summaries, tables, training, views, words
 from vitascope.report.board import Board
 from vitascope.results import Score, append, read
-from vitascope.stats import average
+from vitascope.stats import average, holm
 
 FAKE = runpy.run_path(str(Path(__file__).parents[1] / "fixtures" / "fake_run.py"))
 
@@ -206,3 +206,5 @@ def test_variants_compare_with_their_own_kind(run: Path) -> None:
     found = report.compare([run], "vit/small", "pixels/motion-energy")
     assert len(found) == 3 * 13
     assert not [c for c in found if c.refused]
+    for several in ([c for c in found if not c.variant], [c for c in found if c.variant]):
+        assert [c.adjusted for c in several] == holm([c.p or 0.0 for c in several]), "plain tasks pay for none"

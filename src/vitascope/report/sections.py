@@ -92,7 +92,10 @@ def _overview(board: Board, worth: Sequence[Worth]) -> Panel | None:
     there = [(one, losses) for one, losses in there if losses]
     if len(there) < 2:
         return None
-    scale = figures.gap_axis([loss.gap for _, losses in there for loss in losses.values()])
+    # whiskers of many encoders on one line would hide the marks: only the values are drawn
+    scale = figures.gap_axis(
+        [loss.gap._replace(low=None, high=None) for _, losses in there for loss in losses.values()]
+    )
     strips = []
     for one, losses in there:
         order = sorted(losses, key=lambda row: -losses[row].gap.value)
