@@ -12,7 +12,7 @@ from vitascope.report.board import Board, Column, Row
 from vitascope.report.figures import Axis
 from vitascope.report.findings import Standing
 from vitascope.report.variants import Thinned, shares, thinned
-from vitascope.report.words import number, shown, valued
+from vitascope.report.words import shown, valued
 from vitascope.results import Score
 
 EDGE = 3.0
@@ -141,8 +141,3 @@ def cells(plot: Plot, row: int) -> list[str]:
     """The numbers of one encoder, level by level, as text."""
     scores = plot.scores[row]
     return [valued(scores[level.text]) if level.text in scores else "–" for level in plot.levels]
-
-
-def spoken(plot: Plot, row: int) -> str:
-    """The same without intervals, for who hears the figure."""
-    return ", ".join(f"{text} {number(score.value)}" for text, score in plot.scores[row].items())
