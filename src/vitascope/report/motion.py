@@ -15,9 +15,12 @@ training *and* test, so that a head has had the chance to do without. `frozen` h
 motion and further frames gave; `shuffled` destroys order only. It is measured with the best encoder, the one of highest
 accuracy on real clips among those asked both ways, because a weak encoder cannot show a need that it cannot serve: a
 need is a lower bound, "at least so much", and names its encoder. Choosing by the real clips favours real accuracy
-a little where encoders are close. Its p-value is that of its one test. **Motion need of a class** is the same over the test examples of the class,
-Holm's correction over the classes; ordered from the greatest need to the least. Of several seeds an example's outcome
-is its mean over them, and the interval does not hold the choice of seeds.
+a little where encoders are close. Its p-value is that of its one test.
+
+**Motion need of a class** is the same over the test examples of the class, Holm's correction over the classes; ordered
+from the greatest need to the least.
+
+Of several seeds an example's outcome is its mean over them, and the interval does not hold the choice of seeds.
 """
 
 from __future__ import annotations
