@@ -118,7 +118,7 @@ def _tell(found: list[Any], output: Path, *, as_json: bool) -> None:
         for result in found:
             print(result.to_json())
         return
-    flags.console.print(report.terminal(found))
+    flags.console.print(report.terminal(found, output))
     for line in listing.gaps(found):
         print(line)
     print(f"recorded in {output}; next: vitascope report {quote(str(output))}")
