@@ -118,11 +118,12 @@ def _named(features: Features[T], chosen: Bool[Tensor, "e"]) -> str:
 
 def _batched(features: Features[T]) -> Rows:
     parts = [(b.values[b.mask].float(), b.owner[:, None].expand_as(b.mask)[b.mask]) for b in features.batches(READ)]
-    return Rows(torch.cat([v for v, _ in parts]), torch.cat([i for _, i in parts]))
+    values = torch.cat([v for v, _ in parts])
+    return Rows(values, torch.cat([i for _, i in parts]).to(values.device))
 
 
 def _stored(features: Stored) -> Rows:
-    return Rows(features.values.float(), torch.repeat_interleave(features.first.diff()))
+    return Rows(features.values.float(), torch.repeat_interleave(features.first.diff()).to(features.values.device))
 
 
 @dataclass(frozen=True)

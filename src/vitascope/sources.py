@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -78,7 +78,7 @@ class Source:
     def features(self, view: View, ids: Sequence[str]) -> Features[int]:
         """What a probe reads of the examples `ids` through `view`."""
         if view.stored:
-            return stored(self.dataset, self.card, view, ids=ids, root=self.root)
+            return _moved(stored(self.dataset, self.card, view, ids=ids, root=self.root), self.options.device)
         if view in self.kept:
             return shelved(self.dataset, self.card, view, ids=ids, root=self.root)
         assert not isinstance(self.encoder, Card), "`fill` refuses such views"
@@ -145,6 +145,13 @@ def stored(dataset: Dataset[int], card: Card, view: View, *, ids: Sequence[str],
     vectors = _store(dataset, card, view, root).read(ids)
     examples, first = _there(dataset, ids, vectors.first)
     return Stored(examples, dataset.classes, torch.from_numpy(vectors.values).float(), first)
+
+
+def _moved(features: Stored, device: str) -> Stored:
+    """The same on a GPU, where there is one with room for the vectors and what is computed of them."""
+    if not device.startswith("cuda") or 3 * features.values.nbytes > torch.cuda.mem_get_info(device)[0]:
+        return features
+    return replace(features, values=features.values.to(device))
 
 
 def shelved(dataset: Dataset[int], card: Card, view: View, *, ids: Sequence[str], root: Path) -> Shelved:
