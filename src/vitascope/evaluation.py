@@ -58,7 +58,7 @@ def evaluate(
 
     All names are resolved before any work starts. A Card stands for an encoder whose vectors are already in the store;
     published embeddings need no encoder named. What the run folder already holds under the same protocol is returned,
-    not computed. Raises ValueError where a name or the data is wrong.
+    not computed. Raises ValueError where a name or the data is wrong; where a probe refuses, once all others are asked.
     """
     setting = setting or Setting(run=Path(output or "runs/latest"))
     dataset = data if isinstance(data, Dataset) else open_dataset(data)
@@ -71,11 +71,15 @@ def evaluate(
     shown: list[Encoder | Card] = [load(e, setting.options.device) if isinstance(e, str) else e for e in encoders]
     known = recorded(setting.run, dataset)
     found: list[Result] = []
+    refused: list[str] = []
     if not shown:
         raise ValueError("nothing to do: name at least one encoder with -m, for instance -m vit/tiny-random")
     for encoder in shown:
         for one in sets:
-            found += _one_encoder(one, encoder, asked, known, setting)
+            found += _one_encoder(one, encoder, asked, known, setting=setting, refused=refused)
+    if refused:
+        others = f" (and {len(refused) - 1} more; the rest is recorded)" if len(refused) > 1 or found else ""
+        raise ValueError(refused[0] + others)
     return found
 
 
@@ -115,7 +119,9 @@ def _one_encoder(
     encoder: Encoder | Card,
     probes: Sequence[AnyProbe],
     known: Mapping[tuple[str, str, str], Result],
+    *,
     setting: Setting,
+    refused: list[str],
 ) -> list[Result]:
     card = encoder if isinstance(encoder, Card) else encoder.card
     found = {p.name: known.get(key_of_result(dataset, card, p, setting)) for p in probes}
@@ -125,7 +131,12 @@ def _one_encoder(
     with Source(encoder, dataset, setting.store, setting.options, budget=setting.grids) as source:
         source.fill([v for p in new for v in (p.train, p.test)])
         for together in trained_together(new):
-            for probe, result in zip(together, ask(together, source, setting), strict=True):
+            try:
+                answered = ask(together, source, setting)
+            except ValueError as error:
+                refused.append(f"{card.name} on {dataset.name}:{together[0].name}: {error}")
+                continue
+            for probe, result in zip(together, answered, strict=True):
                 results.append(setting.run, result)
                 found[probe.name] = result
     return [r for r in found.values() if r]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
@@ -32,40 +32,50 @@ def check_select(name: str, select: str) -> None:
 
 
 def held_out(examples: Sequence[Example[int]], seed: int) -> Sides:
-    """A tenth of the `examples`, at least one, drawn by `seed`: classes in proportion, no group on both sides.
+    """A tenth of the `examples`, at least one, drawn by `seed`: classes in proportion, each keeps one to train on.
 
-    Every class keeps an example to train on, unless its groups leave none. ValueError where nothing can be held out.
+    No group stands on both sides, unless no group can be spared: then examples are held out one by one, which favours
+    heads that know the group. ValueError where every example is the only one of its class.
     """
-    units: dict[Any, list[int]] = defaultdict(list)
-    for i, e in enumerate(examples):
-        units[(e.group, "") if e.group is not None else (i, e.id)].append(i)
-    counts: dict[int, int] = defaultdict(int)
-    for e in examples:
-        counts[e.truth] += 1
-    wanted = {label: count / SHARE for label, count in counts.items()}
-    draw = random.Random(f"held out {seed}")
-    order = sorted(units.values(), key=lambda members: examples[members[0]].id)
-    draw.shuffle(order)
-    held: list[int] = []
-    target = max(1, round(len(examples) / SHARE))
-    for members in order:
-        labels = [examples[i].truth for i in members]
-        fits = all(wanted[c] > 0 for c in labels) and all(counts[c] > labels.count(c) for c in set(labels))
-        if fits and len(held) + len(members) <= max(target, 1):
-            held += members
-            for c in labels:
-                wanted[c] -= 1
-                counts[c] -= 1
-    if not held and len(units) > 1:  # groups larger than a tenth: the smallest that leaves every class an example
-        members = min(order, key=lambda one: (not _leaves(examples, one), len(one)))
-        held = members if _leaves(examples, members) else []
+    held = _whole_groups(examples, seed) or _drawn(examples, [[i] for i in range(len(examples))], seed)
     if not held:
         raise ValueError(
-            f"{len(examples)} training examples in {len(units)} groups leave none to choose a head by; use a probe "
-            "without a grid"
+            f"{len(examples)} training examples leave none to choose a head by, as each is the only one of its class; "
+            "use a probe without a grid"
         )
     apart = set(held)
     return Sides([i for i in range(len(examples)) if i not in apart], sorted(held))
+
+
+def _whole_groups(examples: Sequence[Example[int]], seed: int) -> list[int]:
+    units: dict[Any, list[int]] = defaultdict(list)
+    for i, e in enumerate(examples):
+        units[(e.group, "") if e.group is not None else (i, e.id)].append(i)
+    held = _drawn(examples, list(units.values()), seed)
+    if held:
+        return held
+    # groups larger than a tenth: the smallest that leaves every class an example
+    fitting = [members for members in units.values() if _leaves(examples, members)]
+    return min(fitting, key=len) if fitting else []
+
+
+def _drawn(examples: Sequence[Example[int]], units: list[list[int]], seed: int) -> list[int]:
+    """Units in an order drawn by `seed`, taken while their classes want more and keep some, up to a tenth."""
+    counts = Counter(e.truth for e in examples)
+    wanted = {label: count / SHARE for label, count in counts.items()}
+    target = max(1, round(len(examples) / SHARE))
+    order = sorted(units, key=lambda members: examples[members[0]].id)
+    random.Random(f"held out {seed}").shuffle(order)
+    held: list[int] = []
+    for members in order:
+        labels = Counter(examples[i].truth for i in members)
+        spared = all(wanted[c] > 0 and counts[c] > n for c, n in labels.items())
+        if spared and len(held) + len(members) <= target:
+            held += members
+            for c, n in labels.items():
+                wanted[c] -= n
+                counts[c] -= n
+    return held
 
 
 def _leaves(examples: Sequence[Example[int]], members: Sequence[int]) -> bool:
