@@ -24,7 +24,7 @@ from vitascope.types import nearest
 PLACES = ("annotations", "annotation", "labels", "splits", "lists")
 """Folders of a data set where people put its annotations."""
 LISTS = frozenset((".csv", ".json", ".txt"))
-NUMBERED = re.compile(r"^(.*\S)[\s,;]+(-?\d+)$")
+NUMBERED = re.compile(r"^(.*[^\s,;])[\s,;]+(-?\d+)$")
 """A path and the number of its class, apart by a space, a comma or a semicolon; the path may hold all three."""
 
 
@@ -38,7 +38,7 @@ def labels(name: str) -> tuple[str, ...]:
 def folder(family: str, variant: str, variants: Mapping[str, str], root: Path | None) -> Path:
     """The folder that holds data set `family`; ValueError for an unknown variant, for none, and for one not there."""
     if variant not in variants:
-        raise unknown("datasets", f"{family}/{variant}")
+        raise unknown("datasets", typed(family, variant))
     if root is None:
         raise ValueError(
             f"{typed(family, variant)}: where are its videos and annotations? say {typed(family, variant)}=FOLDER, or "
