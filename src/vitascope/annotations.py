@@ -58,18 +58,18 @@ def typed(family: str, variant: str) -> str:
 
 @dataclass(frozen=True)
 class Shelf:
-    """The lists, tables and json files of a data set, by name in small letters."""
+    """The lists, tables and json files of a data set, by name in small letters; of a name those near the top first."""
 
     root: Path
-    files: Mapping[str, Path]
-
-    def find(self, *names: str) -> Path | None:
-        """The first of `names` that is there; capitals do not matter."""
-        return next((self.files[n.lower()] for n in names if n.lower() in self.files), None)
+    files: Mapping[str, Sequence[Path]]
 
     def all(self, *names: str) -> list[Path]:
-        """Those of `names` that are there."""
-        return [self.files[n.lower()] for n in names if n.lower() in self.files]
+        """Those of `names` that are there, in that order; capitals do not matter."""
+        return [path for name in names for path in self.files.get(name.lower(), ())]
+
+    def find(self, *names: str) -> Path | None:
+        """The first of `names` that is there."""
+        return next(iter(self.all(*names)), None)
 
     def need(self, what: str, *names: str) -> Path:
         """The same; ValueError that says what was looked for."""
@@ -85,11 +85,11 @@ def shelf(root: Path, *places: str) -> Shelf:
     top = sorted(root.iterdir())
     also = [p for p in top if p.name.lower() in PLACES and p.is_dir()]
     below = [q for p in (root, *also) for place in places if (q := p / place).is_dir()]
-    found: dict[str, Path] = {}
-    for entries in (top, *(sorted(p.iterdir()) for p in (*also, *below))):
+    found: dict[str, list[Path]] = {}
+    for entries in (top, *(sorted(p.iterdir()) for p in dict.fromkeys((*also, *below)))):
         for path in entries:
             if path.suffix.lower() in LISTS:
-                found.setdefault(path.name.lower(), path)
+                found.setdefault(path.name.lower(), []).append(path)
     return Shelf(root, found)
 
 

@@ -232,7 +232,7 @@ def variant_of(dataset: Dataset[int], probe: AnyProbe) -> dict[str, str]:
     plain_name, altered, sides = alteration(probe.name)
     found = {"few": dataset.few, "altered": altered, "sides": sides}
     told = {name: value for name, value in found.items() if value}
-    return {**told, "of": f"{dataset.name.partition('@')[0]}:{plain_name}"} if told else {}
+    return {**told, "of": f"{dataset.name.removesuffix(f'@{dataset.few}')}:{plain_name}"} if told else {}
 
 
 def _settings(probe: AnyProbe, dataset: Dataset[int], card: Card) -> dict[str, Any]:

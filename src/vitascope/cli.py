@@ -102,7 +102,7 @@ def report(
             print(result.to_json())
         return
     written = reporting.write(run)
-    console.print(reporting.terminal(results.read(run)))
+    console.print(reporting.terminal(results.read(run), run))
     for path in written.values():
         print(path)
 
@@ -265,7 +265,7 @@ def demo(
 
     flags.folder(output, "-o")
     path = recipe.run(output, options=flags.options(workers, batch, device, quiet=quiet), limit=limit)
-    console.print(reporting.terminal(results.read(output)))
+    console.print(reporting.terminal(results.read(output), output))
     print(f"report: {path.resolve()}")
 
 

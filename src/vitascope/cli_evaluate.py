@@ -13,6 +13,22 @@ from vitascope import flags
 
 app = typer.Typer()
 GIB = 1 << 30
+Benchmark = Annotated[
+    str, typer.Option("--benchmark", help="every data set and probe of a benchmark: twlv1-recognition")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="say what would be decoded, encoded, stored and trained, and how long")
+]
+LowShot = Annotated[
+    list[str],
+    typer.Option("--low-shot", help="ask again with a share of the training side: 5%, 8-shot; repeat for several"),
+]
+Counterfactual = Annotated[
+    bool, typer.Option("--counterfactual", help="ask again with clips reversed, shuffled, frozen and at half speed")
+]
+GridCache = Annotated[
+    float, typer.Option("--grid-cache", help="GiB of disk that token grids may take, else encoded anew", min=0)
+]
 
 
 @app.command()
@@ -26,27 +42,15 @@ def evaluate(
     models: flags.Models = [],  # noqa: B006 - typer reads the default
     tasks: flags.Tasks = [],  # noqa: B006
     output: flags.Run = Path("runs/latest"),
-    benchmark: Annotated[
-        str, typer.Option("--benchmark", help="every data set and probe of a benchmark: twlv1-recognition")
-    ] = "",
+    benchmark: Benchmark = "",
     data_root: flags.DataRoot = None,
     store: flags.StoreAt = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="say what would be decoded, encoded, stored and trained, and how long")
-    ] = False,
-    low_shot: Annotated[
-        list[str],
-        typer.Option("--low-shot", help="ask again with a share of the training side: 5%, 8-shot; repeat for several"),
-    ] = [],  # noqa: B006
-    counterfactual: Annotated[
-        bool,
-        typer.Option("--counterfactual", help="ask again with clips reversed, shuffled, frozen and at half speed"),
-    ] = False,
+    dry_run: DryRun = False,
+    low_shot: LowShot = [],  # noqa: B006
+    counterfactual: Counterfactual = False,
     seeds: Annotated[int, typer.Option("--seeds", help="trainings of a head, for the mean and its spread", min=1)] = 1,
     seed: Annotated[int, typer.Option("--seed", help="the first: of all that a probe draws at random")] = 0,
-    grid_cache: Annotated[
-        float, typer.Option("--grid-cache", help="GiB of disk that token grids may take, else encoded anew", min=0)
-    ] = 10.0,
+    grid_cache: GridCache = 10.0,
     limit: flags.Limit = 0,
     again: Annotated[bool, typer.Option("--again", help="compute again what the run folder already holds")] = False,
     workers: flags.Workers = 0,
@@ -114,7 +118,7 @@ def _tell(found: list[Any], output: Path, *, as_json: bool) -> None:
         for result in found:
             print(result.to_json())
         return
-    flags.console.print(report.terminal(found))
+    flags.console.print(report.terminal(found, output))
     for line in listing.gaps(found):
         print(line)
     print(f"recorded in {output}; next: vitascope report {quote(str(output))}")

@@ -81,7 +81,7 @@ def evaluate(
 
 def open_probes(dataset: Dataset[int], probes: Sequence[str | AnyProbe], setting: Setting) -> list[AnyProbe]:
     """The probes by name, as they are on `dataset`, and their altered versions where these are asked for."""
-    asked = [_on(dataset, tuning.probe(p) if isinstance(p, str) else p) for p in probes]
+    asked = [tuning.probe(p, dataset.family) if isinstance(p, str) else p for p in probes]
     if setting.counterfactual:
         asked += [altered(p, how, sides) for p in asked for sides in SIDES for how in ALTERATIONS]
     return asked
@@ -91,12 +91,6 @@ def asked_on(dataset: Dataset[int], setting: Setting) -> list[Dataset[int]]:
     """`dataset`, and the same with each of the shares of its training side that are asked for."""
     few = [replace(dataset, name=f"{dataset.name}@{share}", few=check_few(share)) for share in setting.low_shot]
     return [dataset, *few]
-
-
-def _on(dataset: Dataset[int], probe: AnyProbe) -> AnyProbe:
-    """`probe` as it is on this dataset, where it knows of any: `linear/paper` has a column of the table for each."""
-    settle = getattr(probe, "on", None)
-    return settle(dataset.family) if settle else probe
 
 
 def _published(dataset: Dataset[int], asked: Sequence[str | Encoder | Card]) -> Sequence[Card]:

@@ -24,8 +24,6 @@ MEDIA = frozenset(f".{suffix}" for suffix in f"{VIDEO} {IMAGE}".split())
 VIDEOS = frozenset(f".{suffix}" for suffix in VIDEO.split())
 FRAME = re.compile(rf"\d{{3,}}\.(?:{'|'.join(IMAGE.split())})$", re.IGNORECASE)
 """How the name of a frame ends: a folder whose first file is one is a video, and is not looked into."""
-DEPTH = 8
-"""Folders below one another that are looked into; links may go in a circle."""
 Side: TypeAlias = Literal["train", "test"]
 SIDES: tuple[Side, Side] = ("train", "test")
 
@@ -73,7 +71,10 @@ class Footage:
         if name not in self._more:
             return self._first[name]
         theirs = folders(file)
-        return min((self._first[name], *self._more[name]), key=lambda path: (-len(theirs & folders(path)), path))
+        return min(
+            (self._first[name], *self._more[name]),
+            key=lambda path: (-len(theirs & folders(path)), path.count("/"), path),
+        )
 
 
 def folders(path: str) -> set[str]:
@@ -89,11 +90,12 @@ def stem(path: str) -> str:
 
 
 def _walk(root: Path, frames: bool) -> Iterator[str]:
-    """The videos below `root`, and with `frames` the folders of frames; nothing is opened or asked for its size."""
-    left = [("", 0)]
+    """The videos below `root`, and with `frames` the folders of frames; no file is opened or asked for its size."""
+    met = {os.path.realpath(root)}
+    left = [""]
     while left:
-        below, depth = left.pop()
-        deeper: list[tuple[str, int]] = []
+        below = left.pop()
+        deeper: list[str] = []
         first = True
         with os.scandir(os.path.join(root, below)) as entries:
             for entry in entries:
@@ -101,7 +103,8 @@ def _walk(root: Path, frames: bool) -> Iterator[str]:
                     continue
                 path = f"{below}/{entry.name}" if below else entry.name
                 if entry.is_dir():
-                    deeper.append((path, depth + 1))
+                    if not entry.is_symlink() or _is_new(entry.path, met):
+                        deeper.append(path)
                     continue
                 if first and below and FRAME.search(entry.name):
                     if frames:
@@ -111,7 +114,15 @@ def _walk(root: Path, frames: bool) -> Iterator[str]:
                 first = False
                 if os.path.splitext(entry.name)[1].lower() in VIDEOS:
                     yield path
-        left += [folder for folder in deeper if folder[1] < DEPTH]
+        left += deeper
+
+
+def _is_new(link: str, met: set[str]) -> bool:
+    """Whether a link leads to a folder not met by link before: links may go in a circle."""
+    real = os.path.realpath(link)
+    new = real not in met
+    met.add(real)
+    return new
 
 
 def inside(file: str, where: str) -> str:

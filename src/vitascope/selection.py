@@ -75,8 +75,10 @@ def _leaves(examples: Sequence[Example[int]], members: Sequence[int]) -> bool:
 
 
 def top_1(scores: Float[Tensor, "n c"], labels: Int[Tensor, "n"]) -> float:
-    """Percent whose class has the largest score; examples that could not be read (NaN) do not count."""
+    """Percent whose class has the largest score; NaN (could not be read, or a head that diverged) does not count."""
     keep = ~scores.isnan().any(dim=1)
+    if not keep.any():
+        return 0.0
     return accuracy.top_k(scores[keep].cpu().numpy(), labels.to(keep.device)[keep].cpu().numpy())
 
 

@@ -23,10 +23,15 @@ ALSO = {
 """What is not a field and can be said all the same."""
 
 
-def probe(text: str) -> Probe[Any, Any]:
-    """The probe called `text`; ValueError with the nearest match where there is none, or it has no such option."""
+def probe(text: str, family: str = "") -> Probe[Any, Any]:
+    """The probe called `text`, as it is on the data set `family`, where it knows that; then its options.
+
+    ValueError with the nearest match where there is no such probe, or it has no such option.
+    """
     base, *options = text.split("+")
     found: Probe[Any, Any] = catalogue.build("probes", base)
+    settle = getattr(found, "on", None)
+    found = settle(family) if settle else found
     alterations = []
     for option in options:
         name, said, value = option.partition(":")

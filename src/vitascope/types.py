@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
@@ -222,7 +221,7 @@ class Dataset(Generic[T]):
     @property
     def family(self) -> str:
         """The name without variant and share: what a card's `saw` and a table of settings know it by."""
-        return re.split("[/@]", self.name, maxsplit=1)[0]
+        return self.name.removesuffix(f"@{self.few}").partition("/")[0]
 
     def by_id(self) -> dict[str, Example[T]]:
         """The examples by id."""

@@ -216,3 +216,39 @@ def test_labels_of_the_scatter_stay_inside(ask: Callable[..., Any]) -> None:
         1280,
     )
     assert outside == 0
+
+
+@pytest.fixture(scope="module")
+def variants(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The report of a run with all variants."""
+    run = FAKE["fake_variants"](tmp_path_factory.mktemp("runs") / "variants", n=120)
+    return report.write(run, formats=["html"])["html"].read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("width", [320, 1280])
+def test_variants_fit_their_window_and_curves_pass_through_their_marks(
+    ask: Callable[..., Any], variants: str, width: int
+) -> None:
+    size, seen, off = ask(
+        """(() => {
+          const root = page.documentElement;
+          const plots = [...page.querySelectorAll(".curves")];
+          const far = plots.flatMap(plot => [...plot.querySelectorAll("polyline.curve:not(.rest)")].flatMap(line => {
+            const at = line.getScreenCTM();
+            const marks = [...plot.querySelectorAll(`g[data-row="${line.parentNode.dataset.row}"] .mark`)];
+            return [...line.points].map((point, i) => {
+              const drawn = point.matrixTransform(at);
+              const box = marks[i].getBoundingClientRect();
+              return Math.hypot(drawn.x - box.x - box.width / 2, drawn.y - box.y - box.height / 2);
+            });
+          }));
+          const motion = [...page.querySelectorAll(".panel .says")].map(e => e.getBoundingClientRect());
+          return [root.scrollWidth, plots.length, [Math.max(...far), Math.max(...motion.map(box => box.right))]];
+        })()""",
+        width,
+        variants,
+    )
+    assert size <= width
+    assert seen == 6
+    assert off[0] < 3, "pixels between the line and the middle of its mark"
+    assert off[1] <= width

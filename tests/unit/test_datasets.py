@@ -250,6 +250,8 @@ def test_the_authors_tables_come_first(tmp_path: Path) -> None:
     kinetics(tmp_path)
     write(tmp_path, "k400_train.csv", ["a.mp4 341"])
     write(tmp_path, "k400_val.txt", ["a.mp4 341"])
+    write(tmp_path, "train.csv", ["a.mp4 341"])
+    write(tmp_path, "validate.csv", ["a.mp4 341"])
     assert len(build("k400", tmp_path).examples) == 6
 
 

@@ -1,6 +1,6 @@
 """Linear probing against torch's own layers and optimisers, scikit-learn, and the published schedule."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from vitascope.classifier import Heads, Scaling
+from vitascope.classifier import Heads
 from vitascope.features import Stored, rows
+from vitascope.probe import View
 from vitascope.probes import linear
 from vitascope.probes.linear import Linear
+from vitascope.sampling import Drawn, Uniform, describe
+from vitascope.selection import held_out
+from vitascope.table4 import LINEAR
+from vitascope.tuning import probe
 from vitascope.types import Example
 
 SCHEDULES = Path(__file__).resolve().parents[2].parent / "shared" / "parity" / "heads" / "lr_schedules.npz"
@@ -81,8 +86,9 @@ def loop(how, train, labels, classes, seed):
     with torch.no_grad():
         for p in layer.parameters():
             p.zero_() if how.start == "zeros" else p.uniform_(-bound, bound, generator=generator)
-    if how.optimiser == "adam":
-        optimiser = torch.optim.Adam(layer.parameters(), lr=how.lr, weight_decay=how.weight_decay)
+    if how.optimiser in ("adam", "adamw"):
+        kind = torch.optim.Adam if how.optimiser == "adam" else torch.optim.AdamW
+        optimiser = kind(layer.parameters(), lr=how.lr, weight_decay=how.weight_decay)
     else:
         optimiser = torch.optim.SGD(layer.parameters(), lr=how.lr, momentum=how.momentum, weight_decay=how.weight_decay)
     n, step = len(labels), 0
@@ -103,7 +109,7 @@ def loop(how, train, labels, classes, seed):
     return layer
 
 
-@pytest.mark.parametrize("optimiser", ["sgd", "adam"])
+@pytest.mark.parametrize("optimiser", ["sgd", "adam", "adamw"])
 @pytest.mark.parametrize("drop_last", [True, False])
 @pytest.mark.parametrize("weight_decay", [0.0, 0.05])
 @pytest.mark.parametrize("counts", [None, [1, 3, 2, 4] * 10])
@@ -118,18 +124,17 @@ def test_training_is_the_obvious_loop(optimiser, drop_last, weight_decay, counts
         epochs=6,
         warmup=2,
         min_steps=0,
-        start="uniform" if optimiser == "adam" else "zeros",
+        start="zeros" if optimiser == "sgd" else "uniform",
+        standardise=False,
     )
     truth = torch.arange(40) % 4
-    train = rows(
-        stored(
-            torch.randn(100 if counts else 40, 5, generator=torch.Generator().manual_seed(1)), truth.tolist(), counts
-        )
+    train = stored(
+        torch.randn(100 if counts else 40, 5, generator=torch.Generator().manual_seed(1)), truth.tolist(), counts
     )
-    head = linear.fit_steps(train, truth, 4, how, scaling=Scaling.none(train.values), seed=7)
-    layer = loop(how, train, truth, 4, seed=7)
-    torch.testing.assert_close(head.weight, layer.weight.detach(), rtol=0, atol=1e-5)
-    torch.testing.assert_close(head.bias, layer.bias.detach(), rtol=0, atol=1e-5)
+    head = fitted(how, train, seed=7)
+    layer = loop(how, rows(train), truth, 4, seed=7)
+    torch.testing.assert_close(head.weight[0], layer.weight.detach(), rtol=0, atol=1e-5)
+    torch.testing.assert_close(head.bias[0], layer.bias.detach(), rtol=0, atol=1e-5)
     assert head.weight.abs().max() > 0.01
 
 
@@ -152,7 +157,7 @@ def test_full_batches_do_not_care_for_the_order_of_examples():
         np.testing.assert_allclose(one, two, atol=2e-4)
 
 
-@pytest.mark.parametrize("variant", ["", "lbfgs", "paper"])
+@pytest.mark.parametrize("variant", ["", "lbfgs", "grid", "lars"])
 def test_same_seed_same_bits(variant):
     how, data = linear.build(variant), blobs(50)
     first, again, other = (table(how.predict(data, data, seed=s)) for s in (3, 3, 4))
@@ -274,7 +279,7 @@ def test_impossible_settings(fields):
         Linear(**fields)
 
 
-@pytest.mark.parametrize("fields", [{"optimiser": "adamw"}, {"start": "ones"}])
+@pytest.mark.parametrize("fields", [{"optimiser": "adamax"}, {"start": "ones"}, {"select": "best"}])
 def test_words_that_mean_nothing(fields):
     # as a caller without a type checker would write it
     how = object.__new__(Linear)
@@ -290,13 +295,106 @@ def test_variants():
     }
     with pytest.raises(ValueError, match="did you mean 'linear/published'"):
         linear.build("publishd")
-    paper = {d: linear.build(f"paper-{d}") for d in linear.PAPER if d != "k400"} | {"k400": linear.build("paper")}
+    paper = {d: linear.build(f"paper-{d}") for d in LINEAR}
     assert {d: (p.lr, p.epochs, p.warmup, p.batch) for d, p in paper.items()} == {
         "k400": (0.1, 150, 10, 1024),
         "mit": (0.1, 50, 10, 1024),
         "ssv2": (0.075, 50, 10, 1024),
-        "dv48": (0.02, 300, 10, 1024),
-        "ek": (0.1, 150, 10, 1024),
+        "diving48": (0.02, 300, 10, 1024),
+        "epic": (0.1, 150, 10, 1024),
         "in1k": (0.1, 90, 0, 4096),
     }
     assert all(p.weight_decay == 0 and p.min_steps == 0 and not p.standardise for p in paper.values())
+
+
+def test_the_paper_is_the_column_of_the_data_set_and_keeps_what_options_say():
+    assert linear.build("paper") == replace(linear.build("paper-k400"), name="linear/paper")
+    found = probe("linear/paper+epochs:70+lr:0.5", "ssv2")
+    assert (found.name, found.epochs, found.lr, found.warmup) == ("linear/paper+epochs:70+lr:0.5", 70, 0.5, 10)
+    assert describe(found.train.sampler) == "drawn(randomcrop(randomclip:1,0.3..1,0.75..1.33),0)"
+    assert describe(found.test.sampler) == "views:3x1/1"
+    assert describe(linear.build("paper").train.sampler) == "drawn(randomcrop(randomclip,0.3..1,0.75..1.33,true),0)"
+    assert describe(linear.build("paper-in1k").test.sampler) == "uniform"
+    assert probe("linear/paper", "mine") == linear.build("paper")
+    assert linear.build("paper-mit").on("ssv2") == linear.build("paper-mit")
+    kept = probe("linear/paper+draws:8", "diving48").train
+    assert (describe(kept.sampler), kept.stored) == ("drawn(randomcrop(randomclip,0.3..1,0.75..1.33),8)", True)
+
+
+def fitted(how, train, seed):
+    return how._fit(linear._Data(how, train, seed), seed)[0]
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "adamw", "lars"])
+def test_a_grid_is_each_of_its_heads_trained_alone(optimiser):
+    grid = Linear(optimiser=optimiser, lrs=(0.01, 0.3), weight_decays=(0.0, 0.1), epochs=8, warmup=2, min_steps=0)
+    data = blobs(40)
+    sides = held_out(data.examples, 3)
+    part = stored(data.values[sides.train], [data.examples[i].truth for i in sides.train])
+    together = fitted(grid, data, seed=3)
+    for i, point in enumerate(grid.grid):
+        alone = fitted(replace(grid, lrs=(), weight_decays=(), standardise=False, **point), part, seed=3)
+        scaled = linear._Data(grid, data, 3).scaling(part.values.clone())
+        alone = fitted(
+            replace(grid, lrs=(), weight_decays=(), standardise=False, **point), replace(part, values=scaled), seed=3
+        )
+        torch.testing.assert_close(together.weight[i], alone.weight[0], rtol=0, atol=2e-5)
+
+
+def test_a_head_is_chosen_by_held_out_training_examples_and_told():
+    data, test = blobs(200, spread=2.0), blobs(60, seed=1, spread=2.0)
+    grid = Linear(name="g", lrs=(1e-6, 0.1), weight_decays=(0.0, 30.0), epochs=20, warmup=2)
+    found = grid.predict(data, test, seed=0)
+    held = {(g["lr"], g["weight_decay"]): g["held-out"] for g in found.about["grid"]}
+    assert found.about["select"] == "held-out"
+    assert held[(0.1, 0.0)] == max(held.values())
+    assert found.about["chosen"] == {"lr": 0.1, "weight_decay": 0.0}
+    truth = [e.truth for e in test.examples]
+    shown = {(g["lr"], g["weight_decay"]): g["test"] for g in found.about["grid"]}
+    assert grid.score(found, truth)["top-1"] == pytest.approx(shown[(0.1, 0.0)], abs=1e-3)
+    cheat = replace(grid, select="best-on-test").predict(data, test, seed=0)
+    assert cheat.about["select"] == "best-on-test"
+    assert "held-out" not in cheat.about["grid"][0]
+    assert grid.score(cheat, truth)["top-1"] == pytest.approx(max(g["test"] for g in cheat.about["grid"]), abs=1e-3)
+
+
+def test_a_head_that_diverges_is_told_and_harms_no_other():
+    data = blobs(60)
+    data.values.mul_(1e10)
+    how = Linear(lrs=(1e30, 1e-30), standardise=False, epochs=10, warmup=0, select="best-on-test")
+    assert {"lr": 1e30, "weight_decay": 0.0} in how.predict(data, data, seed=0).about["diverged"]
+    with pytest.raises(ValueError, match=r"the gradient is not finite from step \d+ on; lower lr"):
+        replace(how, lrs=(1e30,)).predict(data, data, seed=0)
+
+
+@dataclass(frozen=True)
+class Live:
+    """Stored draws given out as if they were encoded anew."""
+
+    inner: Stored
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+    def batches(self, size, order=None, draw=None):
+        return self.inner.batches(size, order, draw)
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
+@pytest.mark.parametrize("lrs", [(), (0.1, 0.01)])
+def test_live_draws_train_the_head_that_stored_ones_do(optimiser, lrs):
+    train, test = stored(torch.randn(90, 6), [i % 3 for i in range(30)], [3] * 30), blobs(9, dim=6)
+    view = View(Drawn(Uniform(), 3))
+    how = Linear(optimiser=optimiser, lrs=lrs, train=view, epochs=4, warmup=1, batch=8, min_steps=0, standardise=False)
+    live = replace(how, train=replace(view, stored=False))
+    one, two = how.predict(train, test, seed=1), live.predict(Live(train), test, seed=1)
+    np.testing.assert_allclose(table(one), table(two), atol=1e-6)
+    assert one.about == two.about
+
+
+def test_lbfgs_grid_and_its_refusal_of_live_views():
+    data = blobs(100, spread=2.0)
+    found = linear.build("lbfgs-grid").predict(data, data, seed=0)
+    assert [g["weight_decay"] for g in found.about["grid"]] == [1e-4, 1e-3, 1e-2, 1e-1, 1.0]
+    with pytest.raises(ValueError, match="lbfgs is for stored sets"):
+        Linear(optimiser="lbfgs", train=View(Uniform(), stored=False))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from itertools import count, product
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -90,13 +90,15 @@ class Linear:
             if word not in get_args(kind):
                 raise ValueError(f"{self.name}: {word!r} is none of {', '.join(get_args(kind))}")
         check_select(self.name, self.select)
-        least = {"lr": min([self.lr, *self.lrs]), "epochs": self.epochs, "batch": self.batch}
-        wrong = [f"{name} = {value}" for name, value in least.items() if not value > 0]
-        decays = [self.weight_decay, *self.weight_decays]
-        if wrong or min(decays) < 0 or not 0 <= self.warmup <= self.epochs or not 0 <= self.momentum < 1:
+        above = {"lr": min([self.lr, *self.lrs]), "epochs": self.epochs, "batch": self.batch}
+        wrong = [f"{name} = {value}" for name, value in above.items() if not value > 0]
+        wrong += [f"weight_decay = {d}" for d in (self.weight_decay, *self.weight_decays) if d < 0]
+        wrong += [f"warmup = {self.warmup}"] if not 0 <= self.warmup <= self.epochs else []
+        wrong += [f"momentum = {self.momentum}"] if not 0 <= self.momentum < 1 else []
+        if wrong:
             raise ValueError(
-                f"{self.name}: {', '.join(wrong) or self}: lr, epochs and batch must be positive, weight_decay not "
-                "negative, warmup between 0 and epochs, momentum below 1"
+                f"{self.name}: {', '.join(wrong)}: lr, epochs and batch must be positive, weight_decay not negative, "
+                "warmup between 0 and epochs, momentum below 1"
             )
         if self.optimiser == "lbfgs" and not self.train.stored:
             raise ValueError(f"{self.name}: lbfgs is for stored sets; say draws:8 for stored augmentation")
@@ -113,12 +115,8 @@ class Linear:
         return [{"lr": lr, "weight_decay": decay} for lr, decay in pairs]
 
     def on(self, family: str) -> Linear:
-        """`linear/paper` with the column of the table that is of the data set; what options have set stays."""
-        paper = PRESETS["paper"]
-        if self.name.partition("+")[0] != paper.name or family not in LINEAR:
-            return self
-        given = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != getattr(paper, f.name)}
-        return replace(_paper(family, self.name), **given)
+        """`linear/paper` with the column of the table that is of the data set; any other as it is."""
+        return _paper(family, self.name) if self.name == "linear/paper" and family in LINEAR else self
 
     def passes(self, train: int) -> int:
         """How often `train` examples are read."""
@@ -224,15 +222,16 @@ class _Data:
         return Rows(torch.cat([v for v, _ in found]), torch.cat([o for _, o in found]).to(found[0][0].device))
 
     def of(self, chosen: Sequence[int]) -> Rows:
-        """The vectors of the `chosen` examples."""
-        if self.memory is None:
-            return self.draw(chosen, 0)
+        """All vectors of the `chosen` examples, from memory."""
+        assert self.memory is not None
         among = torch.isin(self.memory.owner, torch.tensor(chosen, device=self.memory.owner.device))
         return Rows(self.memory.values[among], self.memory.owner[among])
 
     def held_scores(self, heads: Heads) -> list[float]:
         """Top-1 of every head on what is held out."""
-        ours, held = self.of(self.sides.held), self.sides.held
+        held = self.sides.held
+        drawn = self.memory is None or isinstance(self.how.train.sampler, Drawn)
+        ours = self.draw(held, 0) if drawn else self.of(held)
         each = (probabilities(heads.one(i), ours, self.scaling, len(self.labels)) for i in range(len(heads.bias)))
         return [top_1(p[held], self.labels[held]) for p in each]
 

@@ -13,6 +13,8 @@ from vitascope.types import digest
 
 AXES = ("appearance", "motion", "")
 """In the order of the tables; the last holds tasks whose axis is not known."""
+ON_TEST = "best-on-test"
+"""What a probe's `select` says where its head was chosen on the test set."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,16 @@ class Column:
         return next(iter(self.cells.values()))
 
     @property
+    def variant(self) -> Mapping[str, str]:
+        """How the question differs from a plain one; empty where it is one."""
+        return self.any.variant
+
+    @property
+    def on_test(self) -> bool:
+        """Whether the head was chosen by its score on the test set: no estimate of anything then."""
+        return (self.any.settings.get("probe") or {}).get("select") == ON_TEST
+
+    @property
     def settings(self) -> dict[str, Any]:
         """What the question was, without the encoder."""
         return {k: v for k, v in self.any.settings.items() if k not in ("card", "model")}
@@ -50,18 +62,29 @@ class Column:
 
 @dataclass(frozen=True)
 class Board:
-    """All rows in the order recorded, and all columns: main ones first, by axis."""
+    """All rows in the order recorded, and all columns: main ones first, by axis.
+
+    Variants of a question (fewer training examples, altered clips) are among the columns and in none of the rankings.
+    """
 
     rows: tuple[Row, ...]
     columns: tuple[Column, ...]
 
     def main(self, axis: str | None = None) -> tuple[Column, ...]:
-        """The main columns, of one axis or of all."""
-        return tuple(c for c in self.columns if c.main and axis in (None, c.axis))
+        """The main columns of plain questions, of one axis or of all."""
+        return tuple(c for c in self.plain() if c.main and axis in (None, c.axis))
 
     def apart(self) -> tuple[Column, ...]:
         """Columns that ask a task's question in another way than its main column."""
-        return tuple(c for c in self.columns if not c.main)
+        return tuple(c for c in self.plain() if not c.main)
+
+    def plain(self) -> tuple[Column, ...]:
+        """The columns of plain questions."""
+        return tuple(c for c in self.columns if not c.variant)
+
+    def variants(self) -> tuple[Column, ...]:
+        """The columns of the others."""
+        return tuple(c for c in self.columns if c.variant)
 
     def main_of(self, column: Column) -> Column:
         """The main column of the same task."""
@@ -77,15 +100,17 @@ class Setting(NamedTuple):
 
 
 def gather(runs: Iterable[str | Path]) -> list[Result]:
-    """The results of run folders, later ones in place of earlier ones of the same key; predictions as full paths.
-
-    ValueError where a result points outside its run folder.
-    """
+    """The results of run folders, later ones in place of earlier ones of the same key, as `located` gives them."""
     found: dict[tuple[str, str, str], Result] = {}
     for run in runs:
-        for result in results.read(run):
-            found[result.key] = replace(result, predictions=_inside(Path(run), result.predictions))
+        for result in located(results.read(run), run):
+            found[result.key] = result
     return list(found.values())
+
+
+def located(found: Iterable[Result], run: str | Path) -> list[Result]:
+    """The results of a run folder with their predictions as full paths; ValueError for one outside the folder."""
+    return [replace(result, predictions=_inside(Path(run), result.predictions)) for result in found]
 
 
 def _inside(run: Path, path: str) -> str:

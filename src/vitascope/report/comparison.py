@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vitascope import stats
 from vitascope.report import board as boards
 from vitascope.report.board import Board, Column, Row, Setting
 from vitascope.report.findings import ALPHA, Predictions, common, difference, load
+from vitascope.report.summaries import marks
 from vitascope.report.words import margin, number, p_value, shown, unsure
 from vitascope.results import Score
 from vitascope.stats import Difference
@@ -29,7 +30,11 @@ class Comparison:
     b: str
     refused: str = ""
     differs: tuple[Setting, ...] = ()
+    variant: Mapping[str, str] = field(default_factory=dict)
+    """How the question differs from the plain one, where it does."""
     limited: bool = False
+    on_test: bool = False
+    """Whether the heads were chosen on the test set."""
     n: int = 0
     """Examples both have; the means below are over these."""
     groups: int = 0
@@ -44,7 +49,7 @@ class Comparison:
     p: float | None = None
     """Of the paired test."""
     adjusted: float | None = None
-    """The same after Holm over the tasks compared."""
+    """The same after Holm over the plain tasks compared, or over their variants."""
     needed: int | None = None
     """Examples that would tell a difference this large, 80 times in 100."""
 
@@ -62,9 +67,14 @@ def compare(runs: Sequence[str | Path], a: str, b: str) -> list[Comparison]:
     found = [c for task in tasks for c in _on(board, task, first, second)]
     if not found:
         raise ValueError(f"{shown(first.label)} and {shown(second.label)} share no task; evaluate both on one")
-    known = [c.p for c in found if c.p is not None]
-    adjusted = iter(stats.holm(known))
-    return [replace(c, adjusted=next(adjusted)) if c.p is not None else c for c in found]
+    return [_adjusted(c, [o.p for o in found if o.p is not None and bool(o.variant) == bool(c.variant)]) for c in found]
+
+
+def _adjusted(one: Comparison, together: Sequence[float]) -> Comparison:
+    """`one` with Holm's p among those it is tested together with: plain tasks do not pay for their variants."""
+    if one.p is None:
+        return one
+    return replace(one, adjusted=stats.holm(together)[list(together).index(one.p)])
 
 
 def find(board: Board, name: str) -> Row:
@@ -94,7 +104,15 @@ def _on(board: Board, task: str, a: Row, b: Row) -> list[Comparison]:
 
 
 def _pair(column: Column, a: Row, b: Row) -> Comparison:
-    base = Comparison(task=column.task, axis=column.axis, a=a.label, b=b.label, limited=column.limited)
+    base = Comparison(
+        task=column.task,
+        axis=column.axis,
+        a=a.label,
+        b=b.label,
+        variant=column.variant,
+        limited=column.limited,
+        on_test=column.on_test,
+    )
     ours, theirs = load(column.cells[a.index]), load(column.cells[b.index])
     if ours is None or theirs is None:
         whose = shown(a.label if ours is None else b.label)
@@ -144,8 +162,7 @@ def _notes(one: Comparison) -> list[str]:
     notes = [f"{s.name}: {s.ours} | {s.theirs}" for s in one.differs]
     if one.only_a or one.only_b:
         notes.append(f"on the common examples; left out: {one.only_a} of the first, {one.only_b} of the second")
-    if one.limited:
-        notes.append("limited: never publish")
+    notes += marks(limited=one.limited, on_test=one.on_test)
     if one.adjusted is not None and one.adjusted >= ALPHA:
         notes.append(unsure(one.n, one.groups, one.needed))
     return notes

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from math import floor, log10
+from math import ceil, floor, log10
 from typing import NamedTuple
 
 from vitascope.report.board import Column, Row
 from vitascope.report.findings import Chance, Standing
-from vitascope.report.words import number, shown, valued
+from vitascope.report.words import margin, number, shown, valued
 from vitascope.results import Score
+from vitascope.stats import Difference
 
 LINE = 17
 """Pixels between two labels that must not touch."""
 
 
 class Axis(NamedTuple):
-    """A scale from `low` to `high`, the values it is marked at, and where chance lies if on it."""
+    """A scale from `low` to `high`, the values it is marked at, and where chance (of differences: zero) lies on it."""
 
     low: float
     high: float
@@ -67,6 +68,8 @@ class Strip(NamedTuple):
     marks: tuple[Mark, ...]
     text: str
     tip: str
+    told: bool = True
+    """Whether what is shown can be told from nothing; else its marks are hollow."""
 
 
 def axis(scores: Sequence[Score], chance: Chance | None = None) -> Axis:
@@ -80,6 +83,24 @@ def axis(scores: Sequence[Score], chance: Chance | None = None) -> Axis:
     ticks = tuple(low + i * step for i in range(count + 1) if low + i * step <= 100)
     high = ticks[-1] if ticks[-1] >= top else 100.0
     return Axis(low, high, ticks, chance.value if chance and low <= chance.value <= high else None)
+
+
+def gap_axis(gaps: Sequence[Difference]) -> Axis:
+    """A scale around the intervals of differences and around zero, which is marked."""
+    ends = [end for g in gaps for end in (g.value, g.low, g.high) if end is not None]
+    low, high = min([*ends, 0.0]), max([*ends, 0.0])
+    step = _round(max(high - low, 4.0) / 4)
+    first, last = floor(low / step), ceil(high / step)
+    ticks = tuple(step * i for i in range(first, last + 1))
+    return Axis(ticks[0], ticks[-1], ticks, 0.0)
+
+
+def gap_strip(row: int, label: str, gap: Difference, scale: Axis, *, tip: str = "", told: bool = True) -> Strip:
+    """A strip with one difference and its interval."""
+    score = Score(gap.value, gap.low, gap.high)
+    mark = Mark(row, scale.at(gap.value), span(scale, score))
+    text = margin(score).replace(", ", ",\N{NO-BREAK SPACE}")
+    return Strip(label, (mark,), text, f"{label}\n{tip}", told)
 
 
 def _around(scores: Sequence[Score], chance: Chance | None) -> tuple[float, float]:
@@ -117,13 +138,13 @@ def _leftward(point: Point, points: Sequence[Point], height: float) -> bool:
 
 
 def _point(row: Row, axes: tuple[Axis, Axis], across: Score, up: Score) -> Point:
-    high, low = (100 - place for place in _span(axes[1], up))
+    high, low = (100 - place for place in span(axes[1], up))
     return Point(
         row=row.index,
         label=shown(row.label),
         x=axes[0].at(across.value),
         y=round(100 - axes[1].at(up.value), 2),
-        x_span=_span(axes[0], across),
+        x_span=span(axes[0], across),
         y_span=(round(low, 2), round(high, 2)),
         nudge=0.0,
         left=False,
@@ -131,7 +152,8 @@ def _point(row: Row, axes: tuple[Axis, Axis], across: Score, up: Score) -> Point
     )
 
 
-def _span(scale: Axis, score: Score) -> tuple[float, float]:
+def span(scale: Axis, score: Score) -> tuple[float, float]:
+    """Where the interval of a score begins and ends on a scale, percent; without one both are the score."""
     low = score.value if score.low is None else score.low
     high = score.value if score.high is None else score.high
     return scale.at(low), scale.at(high)
@@ -157,7 +179,7 @@ def standings(column: Column, rows: Sequence[Row], standing: Standing) -> tuple[
     strips = []
     for row in standing.order():
         score = standing.scores[row]
-        mark = Mark(row, scale.at(score.value), _span(scale, score))
+        mark = Mark(row, scale.at(score.value), span(scale, score))
         strips.append(Strip(labels[row], (mark,), valued(score), f"{labels[row]}\n{column.task} {valued(score)}"))
     return scale, strips
 
@@ -181,7 +203,7 @@ def _mean(scores: Mapping[int, Score]) -> float:
 
 
 def _class_strip(name: str, scores: Mapping[int, Score], labels: Mapping[int, str]) -> Strip:
-    marks = tuple(Mark(row, PERCENT.at(s.value), _span(PERCENT, s)) for row, s in scores.items())
+    marks = tuple(Mark(row, PERCENT.at(s.value), span(PERCENT, s)) for row, s in scores.items())
     best = sorted(scores, key=lambda row: -scores[row].value)
     tip = "\n".join([shown(name), *(f"{labels[row]} {valued(scores[row])}" for row in best)])
     return Strip(shown(name), marks, number(_mean(scores)), tip)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -168,7 +169,37 @@ def rank(scores: Mapping[int, Score], pairs: Mapping[tuple[int, int], Difference
 
 def overall(board: Board, standings: Mapping[str, Standing], axis: str) -> Standing | None:
     """The standing on an axis: means over its main columns, of the encoders that are in all of them."""
-    columns = board.main(axis)
+    return _mean_over(board, standings, board.main(axis))
+
+
+def averaged(board: Board) -> dict[str, tuple[Column, ...]]:
+    """By probe, the main columns headed by top-1 that it has on two data sets or more: what an average is taken over.
+
+    A preset that a probe has for each data set (`linear/paper-ssv2`) counts as the probe. Columns that are all the
+    main ones of an axis are left out: their mean is the axis's already.
+    """
+    held: dict[str, dict[str, Column]] = {}
+    for column in board.main():
+        if next(iter(column.any.scores)) == "top-1":
+            family = re.split("[/@]", column.any.dataset, maxsplit=1)[0]
+            held.setdefault(column.any.probe.removesuffix(f"-{family}"), {}).setdefault(column.any.dataset, column)
+    axes = [[c.task for c in board.main(axis)] for axis in ("appearance", "motion")]
+    shared = {probe: tuple(columns.values()) for probe, columns in held.items() if len(columns) > 1}
+    return {probe: columns for probe, columns in shared.items() if [c.task for c in columns] not in axes}
+
+
+def average_of(probe: str) -> str:
+    """The name under which the standing of a probe's average is kept."""
+    return f"average of {probe}"
+
+
+def averages(board: Board, standings: Mapping[str, Standing]) -> dict[str, Standing]:
+    """Unweighted means over the data sets of each probe, of the encoders that are in all of them, by `average_of`."""
+    found = {average_of(p): _mean_over(board, standings, columns) for p, columns in averaged(board).items()}
+    return {name: standing for name, standing in found.items() if standing}
+
+
+def _mean_over(board: Board, standings: Mapping[str, Standing], columns: Sequence[Column]) -> Standing | None:
     rows = [row.index for row in board.rows if columns and all(row.index in c.cells for c in columns)]
     if not rows:
         return None

@@ -16,10 +16,12 @@ from markupsafe import Markup
 from vitascope import results
 from vitascope.files import replacing
 from vitascope.report import board as boards
-from vitascope.report import figures, tables, views, words
+from vitascope.report import figures, sections, summaries, tables, views, words
 from vitascope.report.board import Board, Column, Row
 from vitascope.report.figures import Axis, Strip
-from vitascope.report.findings import Confusion, Findings, Standing, examine, overall
+from vitascope.report.findings import Confusion, Findings, Standing, average_of, averaged, averages, examine, overall
+from vitascope.report.summaries import Extras, extras
+from vitascope.report.training import on_test
 from vitascope.report.words import Run, shown
 from vitascope.types import nearest, plain
 
@@ -32,6 +34,7 @@ class TaskView(NamedTuple):
 
     title: str
     limited: bool
+    on_test: bool
     note: str
     spread: str
     chance: str
@@ -56,17 +59,18 @@ def write(run: str | Path, *, formats: Sequence[str] = FORMATS) -> dict[str, Pat
     if not found:
         raise ValueError(f"{run / results.RESULTS}: no result in it; record one with `vitascope evaluate ... -o {run}`")
     board = boards.build(found)
-    findings = [examine(column) for column in board.columns]
+    findings = [examine(column) for column in board.plain()]
     standings = _standings(board, findings)
     verdicts = _verdicts(board, standings)
+    more = extras(board, standings)
     written: dict[str, Path] = {}
     for name in formats:
         if name == "html":
-            text = _html(run, board, findings, standings, verdicts)
+            text = _html(run, board, findings, (standings, verdicts, more))
         elif name == "md":
-            text = tables.markdown(board, standings, verdicts)
+            text = tables.markdown(board, standings, verdicts, more)
         else:
-            text = tables.latex(board, standings)
+            text = tables.latex(board, standings, more)
         written[name] = run / f"report.{name}"
         with replacing(written[name]) as aside:
             aside.write_bytes(text.encode("utf-8", "backslashreplace"))
@@ -74,13 +78,13 @@ def write(run: str | Path, *, formats: Sequence[str] = FORMATS) -> dict[str, Pat
 
 
 def _standings(board: Board, findings: Sequence[Findings]) -> dict[str, Standing]:
-    """By task for the main columns, and by axis."""
-    standings = {c.task: f.standing for c, f in zip(board.columns, findings, strict=True) if c.main}
+    """By task for the main columns, by axis, and by probe for the averages over data sets."""
+    standings = {c.task: f.standing for c, f in zip(board.plain(), findings, strict=True) if c.main}
     for axis in ("appearance", "motion"):
         found = overall(board, standings, axis)
         if found is not None:
             standings[axis] = found
-    return standings
+    return {**standings, **averages(board, standings)}
 
 
 def _verdicts(board: Board, standings: Mapping[str, Standing]) -> list[list[Run]]:
@@ -91,6 +95,9 @@ def _verdicts(board: Board, standings: Mapping[str, Standing]) -> list[list[Run]
     sentences = [words.verdict(board, shown(s), standings[s]) for s in [*subjects, *tasks[:most]]]
     if any(r.limited for c in board.main() for r in c.cells.values()):
         sentences.append([Run("This run was cut short by --limit: never publish these numbers.", True)])
+    if on_test(board):
+        named = ", ".join(shown(c.task) for c in on_test(board) if not c.variant) or "variants"
+        sentences.append([Run(f"Chosen on the test set, so too high: {named}.", True)])
     return sentences
 
 
@@ -98,10 +105,10 @@ def _html(
     run: Path,
     board: Board,
     findings: Sequence[Findings],
-    standings: Mapping[str, Standing],
-    verdicts: Sequence[Sequence[Run]],
+    said: tuple[Mapping[str, Standing], Sequence[Sequence[Run]], Extras],
 ) -> str:
     script = (HERE / "page.js").read_text(encoding="utf-8")
+    standings, verdicts, more = said
     found = [r for c in board.columns for r in c.cells.values()]
     scatter = None
     if {"appearance", "motion"} <= standings.keys():
@@ -119,13 +126,15 @@ def _html(
             apart=views.apart(board),
             scatter=scatter,
             left_out=views.left_out(board),
-            tasks=[_task(c, f, board) for c, f in zip(board.columns, findings, strict=True)],
+            tasks=[_task(c, f, board) for c, f in zip(board.plain(), findings, strict=True)],
             asked=len(board.main()),
-            examples=sum(max(r.n for r in found if r.dataset == name) for name in {r.dataset for r in found}),
+            examples=sum(
+                max(r.n for r in found if r.dataset == name) for name in {c.any.dataset for c in board.plain()}
+            ),
             lost=views.lost(board),
             reported=views.reported(board),
             costs=views.costs(board),
-            questions=[(shown(c.task), c.protocol, c.limited, _question(c)) for c in board.columns],
+            questions=[_settings(c) for c in board.plain()],
             any_seen=any(r.seen for r in found),
             ranked=any(s.tiers for s in standings.values()),
             guessed=words.guessed(s.chance for s in standings.values() if s.chance),
@@ -133,8 +142,41 @@ def _html(
             css=Markup((HERE / "page.css").read_text(encoding="utf-8")),
             js=Markup(script),
             script_hash=b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            **_variants(board, more, standings),
         )
     )
+
+
+def _examples(board: Board) -> int:
+    """Test examples over all data sets."""
+    most: dict[str, int] = {}
+    for column in board.plain():
+        for result in column.cells.values():
+            most[result.dataset] = max(most.get(result.dataset, 0), result.n)
+    return sum(most.values())
+
+
+def _variants(board: Board, more: Extras, standings: Mapping[str, Standing]) -> dict[str, Any]:
+    """What the page shows of variants and trainings."""
+    drawn = {row for plot in more.plots for row in plot.scores}
+    return {
+        "plots": more.plots,
+        "curved": [row for row in board.rows if row.index in drawn],
+        "worth": sections.motion_section(board, more.worth) if more.worth or more.lacking else None,
+        "lacking": more.lacking,
+        "use_note": summaries.USE_NOTE,
+        "need_note": summaries.NEED_NOTE,
+        "summaries": summaries.summaries(board, more),
+        "on_test": summaries.ON_TEST_NOTE if on_test(board) else "",
+        "seeded": any(len(r.seeds) > 1 for c in board.plain() for r in c.cells.values()),
+        "chosen": any(one.chosen for one in more.trained),
+        "averaged": any(average_of(probe) in standings for probe in averaged(board)),
+        "variants": [_settings(c) for c in board.variants()],
+    }
+
+
+def _settings(column: Column) -> tuple[str, str, bool, dict[str, Any]]:
+    return shown(column.task), column.protocol, column.limited, _question(column)
 
 
 def _environment() -> Environment:
@@ -142,7 +184,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(shown=shown, number=words.number, pretty=_pretty, parted=_parted)
+    environment.filters.update(shown=shown, number=words.number, pretty=_pretty, parted=_parted, tick=words.tick)
     return environment
 
 
@@ -174,6 +216,7 @@ def _task(column: Column, findings: Findings, board: Board) -> TaskView:
     return TaskView(
         title=shown(column.task),
         limited=column.limited,
+        on_test=column.on_test,
         note="" if column.main else f"protocol {column.protocol[:6]}",
         spread=views.spread(findings.standing.scores),
         chance=views.chance(findings.standing),

@@ -8,7 +8,8 @@ from typing import NamedTuple
 from vitascope.report import board as boards
 from vitascope.report import words
 from vitascope.report.board import Board, Column, Row, Setting
-from vitascope.report.findings import ALPHA, Standing
+from vitascope.report.findings import ALPHA, Standing, average_of, averaged
+from vitascope.report.training import spread as spread_of
 from vitascope.report.words import number, shown
 from vitascope.results import Result, Score
 
@@ -19,6 +20,7 @@ Trouble = tuple[str, str, tuple[tuple[str, str], ...]]
 """Dataset, kind, and (example, reason) of each."""
 NAMED = 3
 """Tasks named in a sentence; of more, the number."""
+AVERAGE = "Average"
 TITLES = {"appearance": "Appearance", "motion": "Motion", "": "Other"}
 
 
@@ -41,6 +43,7 @@ class Head(NamedTuple):
     limited: bool = False
     tip: str = ""
     chance: str = ""
+    on_test: bool = False
 
 
 class Table(NamedTuple):
@@ -109,15 +112,34 @@ def table(board: Board, columns: Sequence[Column], standings: Mapping[str, Stand
         members = [c for c in columns if c.axis == axis]
         parts = [(_head(c, standings.get(c.task)), standings.get(c.task), c.cells) for c in members]
         if axis in standings and len(members) > 1:
-            parts.append((Head("mean of", axis, chance=chance(standings[axis])), standings[axis], {}))
+            limited, on_test = any(c.limited for c in members), any(c.on_test for c in members)
+            mean = Head("mean of", axis, limited, chance=chance(standings[axis]), on_test=on_test)
+            parts.append((mean, standings[axis], {}))
         for head, standing, results in parts:
             heads.append(head)
             for row, line in cells.items():
                 line.append(_cell(results.get(row), standing, row))
         if parts:
             groups.append((TITLES[axis], len(parts)))
+    for head, standing in _averages(board, columns, standings):
+        heads.append(head)
+        groups[-1:] = [(AVERAGE, groups[-1][1] + 1)] if groups[-1][0] == AVERAGE else [groups[-1], (AVERAGE, 1)]
+        for row, line in cells.items():
+            line.append(_cell(None, standing, row))
     present = [row for row in board.rows if any(row.index in c.cells for c in columns)]
     return Table(tuple(groups), tuple(heads), tuple((row, tuple(cells[row.index])) for row in present))
+
+
+def _averages(
+    board: Board, columns: Sequence[Column], standings: Mapping[str, Standing]
+) -> Iterator[tuple[Head, Standing]]:
+    """What stands behind the main columns: for each probe the unweighted mean over its data sets."""
+    for probe, members in averaged(board).items() if len(columns) > 1 else ():
+        standing = standings.get(average_of(probe))
+        if standing:
+            tip = "\n".join(["unweighted mean of top-1 over", *(shown(c.any.dataset) for c in members)])
+            limited, on_test = any(c.limited for c in members), any(c.on_test for c in members)
+            yield Head(f"{len(members)} data sets", shown(probe), limited, tip, chance(standing), on_test), standing
 
 
 def _head(column: Column, standing: Standing | None) -> Head:
@@ -125,7 +147,8 @@ def _head(column: Column, standing: Standing | None) -> Head:
     notes = [f"{next(iter(result.scores))}, percent"]
     notes += [f"{len(column.settings['classes'])} classes"] if column.settings.get("classes") else []
     notes += [f"chance {number(guess.value)}: {words.guessed([guess])}"] if guess else []
-    return Head(shown(result.dataset), shown(result.probe), column.limited, "\n".join(notes), chance(standing))
+    tip, guessed = "\n".join(notes), chance(standing)
+    return Head(shown(result.dataset), shown(result.probe), column.limited, tip, guessed, column.on_test)
 
 
 def chance(standing: Standing | None) -> str:
@@ -141,6 +164,7 @@ def _cell(result: Result | None, standing: Standing | None, row: int) -> Cell:
     notes = [words.valued(score)] + ([f"tier {tier}"] if tier else [])
     if result:
         notes += [f"{n} {number(s.value)}" for n, s in list(result.scores.items())[1:]]
+        notes += [text] if (text := spread_of(result.seeds)) else []
         notes += [f"{result.n} of {result.expected} examples", *filter(None, [words.covered(result)])]
         notes += [f"protocol {result.protocol}"]
         notes += ["† met this data set in pretraining"] if result.seen else []
@@ -188,7 +212,8 @@ def lost(board: Board) -> list[Lost]:
 
 
 def _cells(board: Board) -> Iterator[tuple[Row, Result]]:
-    for column in board.columns:
+    """The results of plain questions, whose videos their variants share; without any those of the variants."""
+    for column in board.plain() or board.columns:
         for row in board.rows:
             if row.index in column.cells:
                 yield row, column.cells[row.index]
@@ -240,10 +265,11 @@ def costs(board: Board) -> list[Cost]:
         for column in board.columns:
             result = column.cells.get(row.index)
             if result is not None and result.seconds:
-                held.setdefault((row.index, result.dataset, result.limited), []).append(result)
+                name = result.dataset.removesuffix(f"@{result.variant.get('few')}")
+                held.setdefault((row.index, name, result.limited), []).append(result)
     phases = {key: _phases(found) for key, found in held.items()}
     longest = max((sum(p.values()) for p in phases.values()), default=0.0) or 1.0
-    return [_cost(board.rows[key[0]], found, phases[key], longest) for key, found in held.items()]
+    return [_cost(board.rows[key[0]], key[1], found, phases[key], longest) for key, found in held.items()]
 
 
 def _phases(found: Sequence[Result]) -> dict[str, float]:
@@ -253,12 +279,12 @@ def _phases(found: Sequence[Result]) -> dict[str, float]:
     return {name: sum(each) if name == "probe" else max(each) for name, each in spent.items()}
 
 
-def _cost(row: Row, found: Sequence[Result], phases: Mapping[str, float], longest: float) -> Cost:
+def _cost(row: Row, name: str, found: Sequence[Result], phases: Mapping[str, float], longest: float) -> Cost:
     parts = tuple((shown(k), words.lasted(v), round(100 * v / longest, 2)) for k, v in phases.items())
     wall = max(r.seconds.get("embed", r.seconds.get("encode", 0.0)) for r in found)
     examples = found[0].settings.get("dataset", {}).get("examples", 0)
     rate = f"{examples / wall:,.1f} examples/s" if wall > 0 and examples else "vectors from the store"
-    return Cost(row, shown(found[0].dataset), parts, words.lasted(sum(phases.values())), rate)
+    return Cost(row, shown(name), parts, words.lasted(sum(phases.values())), rate)
 
 
 def spread(scores: Mapping[int, Score]) -> str:

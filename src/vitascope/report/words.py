@@ -28,6 +28,11 @@ def signed(value: float) -> str:
     return text if text.startswith("−") or text == "0.0" else f"+{text}"
 
 
+def tick(value: float) -> str:
+    """A round number at an axis."""
+    return f"{value:g}".replace("-", "−")
+
+
 def interval(score: Score) -> str:
     """`[61.9, 65.2]`, or nothing where no interval was drawn."""
     return "" if score.low is None or score.high is None else f"[{number(score.low)}, {number(score.high)}]"
