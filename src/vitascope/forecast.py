@@ -14,7 +14,8 @@ from vitascope.encoder import Encoder, load
 from vitascope.evaluation import asked_on, open_probes, recorded
 from vitascope.look import Job, Pixel, look
 from vitascope.probe import Load, View
-from vitascope.sources import HALF, affordable, clips_of, numbers
+from vitascope.sampling import clips_of
+from vitascope.sources import HALF, affordable, numbers
 from vitascope.store import Store
 from vitascope.types import Card, Dataset
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from vitascope.alterations import Drawn, Frozen, RandomClip, RandomCrop, Reversed, Shuffled, Slowed
 from vitascope.samplers import Around, MultiClip, Sampler, Uniform, Views, VJepa
-from vitascope.types import nearest
+from vitascope.types import Video, nearest
 
 __all__ = [
     "SAMPLERS",
@@ -25,6 +25,7 @@ __all__ = [
     "Uniform",
     "VJepa",
     "Views",
+    "clips_of",
     "describe",
     "parse",
 ]
@@ -47,6 +48,15 @@ SAMPLERS: dict[str, type[Any]] = {
     )
 }
 """The samplers by their name on the command line."""
+
+
+TYPICAL = Video(path="typical", times=tuple(i / 30 for i in range(300)), duration=10.0, width=320, height=240)
+"""Stands for a video when clips are counted beforehand."""
+
+
+def clips_of(sampler: Sampler, frames: int) -> int:
+    """Clips of a typical video: ten seconds at thirty frames a second."""
+    return len(sampler(TYPICAL, frames))
 
 
 def parse(text: str) -> Sampler:

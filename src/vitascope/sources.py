@@ -21,13 +21,12 @@ from vitascope.features import Features, Shelved, Stored
 from vitascope.live import Live
 from vitascope.probe import Reduce, View
 from vitascope.samplers import Sampler
+from vitascope.sampling import clips_of
 from vitascope.store import Store
-from vitascope.types import Card, Dataset, Video
+from vitascope.types import Card, Dataset
 
 HALF = 2
 """Bytes of a stored number."""
-TYPICAL = Video(path="typical", times=tuple(i / 30 for i in range(300)), duration=10.0, width=320, height=240)
-"""Stands for a video when clips are counted beforehand."""
 
 
 @dataclass
@@ -110,11 +109,6 @@ def affordable(
 def endless(sampler: Sampler) -> bool:
     """Whether it draws anew at every pass."""
     return isinstance(sampler, Drawn) and sampler.count == 0
-
-
-def clips_of(sampler: Sampler, frames: int) -> int:
-    """Clips of a typical video: ten seconds at thirty frames a second."""
-    return len(sampler(TYPICAL, frames))
 
 
 def bytes_of(encoder: Encoder, dataset: Dataset[int], view: View, device: str = "cpu") -> int:

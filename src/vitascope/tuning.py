@@ -32,35 +32,39 @@ def probe(text: str, family: str = "") -> Probe[Any, Any]:
     found: Probe[Any, Any] = catalogue.build("probes", base)
     settle = getattr(found, "on", None)
     found = settle(family) if settle else found
+    changed: dict[str, Any] = {}
     alterations = []
     for option in options:
-        name, said, value = option.partition(":")
+        name, _, value = option.partition(":")
         if name in SIDES and value in ALTERATIONS:
             alterations.append((value, name))
         else:
-            found = _with(found, name, value if said else None, text)
+            field, new = _change(found, name, value, text)
+            changed |= {field: new, "name": f"{changed.get('name', found.name)}+{option}"}
     if len(alterations) > 1:
         raise ValueError(f"{text}: one alteration at a time")
+    if changed:
+        plain: Any = found  # a dataclass, as every probe of the package is
+        found = replace(plain, **changed)
     for how, sides in alterations:
         found = altered(found, how, sides)
     return found
 
 
-def _with(found: Probe[Any, Any], name: str, value: str | None, text: str) -> Probe[Any, Any]:
+def _change(found: Probe[Any, Any], name: str, value: str, text: str) -> tuple[str, Any]:
+    """The field that an option sets, and to what."""
     assert is_dataclass(found)
     known = [f.name for f in fields(found) if f.init and f.name not in TAKEN]
-    if name not in (*known, *ALSO) or value is None:
+    if name not in (*known, *ALSO) or not value:
         there = ", ".join(dict.fromkeys([*known, *ALSO]))
         raise ValueError(f"{text}: no option {name!r}{nearest(name, [*known, *ALSO])}; it is option:value, of {there}")
-    named = f"{found.name}+{name}:{value}"
     if name == "both":
         raise ValueError(f"{text}: both:{value}{nearest(value, ALTERATIONS)}; there are {', '.join(ALTERATIONS)}")
     if name == "draws":
-        return replace(found, name=named, train=_drawn(found.train, value, text))
+        return "train", _drawn(found.train, value, text)
     old = getattr(found, name)
     new = replace(old, sampler=parse(value)) if isinstance(old, View) else _read(old, value, f"{text}: {name}")
-    changed: Probe[Any, Any] = replace(found, name=named, **{name: new})
-    return changed
+    return name, new
 
 
 def _drawn(view: View, value: str, text: str) -> View:

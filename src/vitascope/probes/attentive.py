@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from jaxtyping import Bool, Float
@@ -22,14 +22,14 @@ from vitascope.metrics import accuracy
 from vitascope.nn.pooler import AttentiveHeads, random_heads
 from vitascope.probe import Load, Predicted, View
 from vitascope.runtime import generator
-from vitascope.sampling import Uniform, VJepa
+from vitascope.sampling import Uniform, VJepa, clips_of
 from vitascope.selection import Select, Sides, check_select, chosen, held_out, top_1
 from vitascope.table4 import ASPECT, ATTENTIVE
 
 Array: TypeAlias = NDArray[Any]
 
-READ = 8
-"""Examples read at once; gradients add up to the batch."""
+READ = 64 << 20
+"""Bytes of tokens read at once, at least one example's; gradients add up to the batch."""
 _WHOLE = View(Uniform(), "grid", stored=False)
 
 
@@ -133,15 +133,15 @@ class Attentive:
             )
         choosing = len(grid) > 1 and self.select == "held-out"
         sides = held_out(train.examples, seed) if choosing else Sides(list(range(len(labels))), [])
-        model, lost = self._fit(train, sides.train, labels, seed=seed, scratch=scratch)
-        told = {"diverged": [grid[i] for i in lost]} if lost else {}
+        fitted = self._fit(train, sides.train, labels, seed=seed, scratch=scratch)
+        told = {"diverged": [grid[i] for i in fitted.lost]} if fitted.lost else {}
         if len(grid) == 1:
-            return Predicted(self._judge(model, test, None, self.test)[0].numpy(), **told)
+            return Predicted(self._judge(fitted, test, None, self.test)[0].numpy(), **told)
         held = []
         if choosing:
-            each = self._judge(model, train, sides.held, self.train)
+            each = self._judge(fitted, train, sides.held, self.train)
             held = [top_1(p[sides.held], labels[sides.held]) for p in each]
-        each = self._judge(model, test, None, self.test)
+        each = self._judge(fitted, test, None, self.test)
         best, about = chosen(grid, self.select, held, [top_1(p, truths(test)) for p in each])
         return Predicted(each[best].numpy(), **about, **told)
 
@@ -160,12 +160,15 @@ class Attentive:
 
     def _fit(
         self, train: Features[int], among: Sequence[int], labels: Tensor, *, seed: int, scratch: Path | None
-    ) -> tuple[AttentiveHeads, dict[int, int]]:
-        """The heads after all epochs, every example once an epoch; and which diverged at which step."""
+    ) -> _Fitted:
+        """The heads after all epochs, every example once an epoch."""
         first = next(iter(train.batches(1, [among[0]], 0)), None) or next(iter(train.batches(1, among, 0)), None)
         if first is None:
             raise ValueError(f"{self.name}: none of {len(among)} training videos could be encoded")
         where, dim = first.values.device, first.values.shape[-1]
+        clip = 4 * first.values[0, 0].numel()
+        most = min(max(1, READ // (clip * first.values.shape[1])), self.batch)
+        size = next(n for n in range(most, 0, -1) if self.batch % n == 0)
         heads = self.heads or heads_of(dim)
         model = random_heads(
             generator(seed), dim, len(train.classes), heads=heads, depth=self.depth, count=len(self.grid)
@@ -175,7 +178,7 @@ class Attentive:
         at, labels = training.resume(scratch, model, optimiser), labels.to(where)
         for epoch in range(at, epochs):
             step, seen = epoch * an_epoch, 0
-            for x, mask, y, last in self._minibatches(train, among, labels, epoch, seed):
+            for x, mask, y, last in self._minibatches(train, among, labels, size=size, epoch=epoch, seed=seed):
                 with torch.autocast(where.type, torch.bfloat16, enabled=where.type == "cuda"):
                     loss = losses(model(x, mask), y).sum() * len(y)
                 loss.backward()
@@ -188,7 +191,7 @@ class Attentive:
             if len(optimiser.lost) == len(self.grid):
                 raise ValueError(f"{self.name}: no gradient is finite from step {step} on; lower lr")
         training.forget(scratch)
-        return model, optimiser.lost
+        return _Fitted(model, optimiser.lost, clip)
 
     def _rates(self, step: int, steps: int, epochs: int) -> tuple[Tensor, Tensor]:
         """Learning rate and weight decay of every head at `step`, from 1."""
@@ -199,12 +202,11 @@ class Attentive:
         return cosine(step, steps, warm, lr), decay
 
     def _minibatches(
-        self, train: Features[int], among: Sequence[int], labels: Tensor, epoch: int, seed: int
+        self, train: Features[int], among: Sequence[int], labels: Tensor, *, size: int, epoch: int, seed: int
     ) -> Iterator[tuple[Tensor, Tensor | None, Tensor, bool]]:
         """Tokens, their mask, labels, and whether the epoch ends with them: every example of `among` once."""
         order = torch.randperm(len(among), generator=generator(1_000_003 * (seed + 1) + epoch))
         draw = epoch if not self.together or isinstance(self.train.sampler, Drawn) else None
-        size = next(r for r in range(min(READ, self.batch), 0, -1) if self.batch % r == 0)
         held: tuple[Tensor, Tensor | None, Tensor] | None = None
         for batch in train.batches(size, torch.as_tensor(among)[order].tolist(), draw):
             if held is not None:
@@ -230,15 +232,16 @@ class Attentive:
 
     @torch.no_grad()
     def _judge(
-        self, model: AttentiveHeads, features: Features[int], among: Sequence[int] | None, view: View
+        self, fitted: _Fitted, features: Features[int], among: Sequence[int] | None, view: View
     ) -> Float[Tensor, "p e c"]:
         """Mean probabilities by every head of each example, or of those `among` them; NaN of what could not be read."""
         total = torch.zeros(len(self.grid), len(features.examples), len(features.classes))
         views = torch.zeros(len(features.examples))
         draw = None if among is None or (self.together and not isinstance(view.sampler, Drawn)) else 0
-        for batch in features.batches(READ, among, draw):
+        clips = 1 if draw is not None else clips_of(view.sampler, 16)
+        for batch in features.batches(max(1, READ // (fitted.clip * clips)), among, draw):
             x, mask, owner = self._tokens(batch, view)
-            found = torch.cat([model(*part).softmax(-1).float().cpu() for part in _in_parts(x, mask)], dim=1)
+            found = fitted.model(x, mask).softmax(-1).float().cpu()
             total.index_add_(1, owner.cpu(), found)
             views.index_add_(0, owner.cpu(), torch.ones(len(owner)))
         return total / torch.where(views > 0, views, torch.nan)[:, None]
@@ -251,10 +254,12 @@ def _divide(model: AttentiveHeads, count: int) -> None:
             p.grad.div_(count)
 
 
-def _in_parts(x: Tensor, mask: Tensor | None) -> Iterator[tuple[Tensor, Tensor | None]]:
-    for start in range(0, len(x), READ):
-        part = slice(start, start + READ)
-        yield x[part], None if mask is None else mask[part]
+class _Fitted(NamedTuple):
+    """Trained heads, which of them diverged at which step, and the bytes of a clip's tokens."""
+
+    model: AttentiveHeads
+    lost: dict[int, int]
+    clip: int
 
 
 def heads_of(dim: int) -> int:
