@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from vitascope.datasets.folder import MEDIA
 from vitascope.files import replacing
+from vitascope.footage import MEDIA
 from vitascope.inventory import Inventory, take
 from vitascope.survey_file import Found
 from vitascope.twins import Copy, Twin, names_of, sides_of, splits_of, twins

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -66,13 +66,18 @@ def check_labels(
     truth = {e.id: e.truth for e in examples}
     group = {e.id: e.group for e in examples if e.group is not None}
     for fold in folds:
-        unseen = {truth[i] for i in fold.test} - {truth[i] for i in fold.train}
+        unseen = untrained(truth, fold, classes)
         if unseen:
-            names = ", ".join(repr(classes[c]) for c in sorted(unseen)[:3])
+            names = ", ".join(map(repr, unseen[:3]))
             raise ValueError(f"{where}: {len(unseen)} label(s) only in test, never in training ({fold.name}): {names}")
         both = {group.get(i) for i in fold.train} & {group.get(i) for i in fold.test} - {None}
         if both:
             raise ValueError(f"{where}: group {sorted(map(str, both))[0]!r} is in both training and test ({fold.name})")
+
+
+def untrained(truth: Mapping[str, int], fold: Fold, classes: Sequence[str]) -> list[str]:
+    """The classes that `fold` tests and never trains, by `truth` of the ids: some official splits have them."""
+    return [classes[c] for c in sorted({truth[i] for i in fold.test} - {truth[i] for i in fold.train})]
 
 
 def limited(dataset: Dataset[int], count: int) -> Dataset[int]:

@@ -17,7 +17,8 @@ LAYERS = {
     0: "types files results stats metrics report blueprint architectures revisions",
     1: "alterations catalogue checkpoint heads instants look nn pickles pixels progress runtime samplers sampling "
     "split survey_file twins video workers",
-    2: "datasets diagnosis encoder encoders fitting hub inventory motionlab pretrained published settings store",
+    2: "annotations datasets diagnosis encoder encoders fitting footage hub inventory kinetics motionlab pretrained "
+    "published settings store",
     3: "check classifier convert encode exports features fixtures live manifest probe probes selection table4 training",
     4: "asking evaluation forecast pretrain sources tuning",
     5: "cli cli_check cli_evaluate flags listing recipes testing",

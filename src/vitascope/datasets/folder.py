@@ -9,15 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vitascope.catalogue import names
+from vitascope.footage import MEDIA
 from vitascope.split import check_labels, folds_of
 from vitascope.types import Dataset, Example, Span, digest, nearest
 
 VARIANTS: dict[str, str] = {}
 MANIFEST = "manifest.csv"
 COLUMNS = ("path", "label", "split", "start", "end", "group", "fps", "id")
-VIDEO = "mp4 m4v mov mkv webm avi flv wmv ts mts mpg mpeg 3gp ogv y4m 264 h264 265 h265 gif"
-IMAGE = "jpg jpeg png bmp webp tif tiff"
-MEDIA = frozenset(f".{suffix}" for suffix in f"{VIDEO} {IMAGE}".split())
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
