@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
+import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import numpy as np
+import pytest
+
+from vitascope.cli import main
 
 
 def write_video(path: Path, frames: np.ndarray, fps: int = 10) -> Path:
@@ -29,3 +37,26 @@ def blob(angle: float, phase: int, frames: int = 12, side: int = 48) -> np.ndarr
     distance = (y[None] - centre[0][:, None, None]) ** 2 + (x[None] - centre[1][:, None, None]) ** 2
     grey = np.where(distance < 60, 230, 40 + phase % 7 * 3).astype(np.uint8)
     return np.repeat(grey[..., None], 3, axis=3)
+
+
+class Done(NamedTuple):
+    """What a command printed."""
+
+    stdout: str
+    stderr: str
+
+
+def vitascope(*arguments: object, cwd: Path | None = None, code: int = 0) -> Done:
+    """Run a command in this process, which saves starting another; its exit code must be `code`."""
+    out, err = io.StringIO(), io.StringIO()
+    here, before = Path.cwd(), sys.argv
+    os.chdir(cwd or here)
+    sys.argv = ["vitascope", *map(str, arguments)]
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as end:
+            main()
+    finally:
+        os.chdir(here)
+        sys.argv = before
+    assert end.value.code == code, out.getvalue() + err.getvalue()
+    return Done(out.getvalue(), err.getvalue())

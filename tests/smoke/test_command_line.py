@@ -2,45 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
-import os
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 
+from helpers import vitascope
 from vitascope import results
-from vitascope.cli import main
-
-
-class Done(NamedTuple):
-    """What a command printed."""
-
-    stdout: str
-    stderr: str
-
-
-def vitascope(*arguments: object, cwd: Path | None = None, code: int = 0) -> Done:
-    """Run a command in this process, which saves starting another; its exit code must be `code`."""
-    out, err = io.StringIO(), io.StringIO()
-    here, before = Path.cwd(), sys.argv
-    os.chdir(cwd or here)
-    sys.argv = ["vitascope", *map(str, arguments)]
-    try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as end:
-            main()
-    finally:
-        os.chdir(here)
-        sys.argv = before
-    assert end.value.code == code, out.getvalue() + err.getvalue()
-    return Done(out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from vitascope.types import Dataset, Span
 VARIANTS: dict[str, str] = {
     "verb": "EPIC-KITCHENS-100 by verb: 97 classes, what the report means by EK",
     "noun": "EPIC-KITCHENS-100 by noun: 300 classes",
-    "action": "EPIC-KITCHENS-100 by action: the 3,806 pairs of a verb and a noun that occur, each asked by itself",
+    "action": "EPIC-KITCHENS-100 by action: the 3,806 pairs of a verb and a noun that occur, as P(verb) P(noun)",
 }
 PUBLISHED = {"train": 67_217, "test": 9_668}
 FACTORS = ("verb", "noun")
