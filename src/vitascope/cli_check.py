@@ -68,7 +68,7 @@ def check(
         flags.folder(at.parent, "-o")
         processes = workers or os.cpu_count() or 1
         found = survey(dataset, output=at, workers=processes, timeout=timeout, limit=limit, quiet=quiet)
-        well = _surveyed(found, at, name, as_json=as_json)
+        well = _surveyed(found, at, f"{name}={root}" if root else name, as_json=as_json)
     else:
         if wrong := [flag for flag, given in (("ROOT", root), ("-o", output), ("--limit", limit)) if given]:
             raise ValueError(f"{name} is an encoder, and {wrong[0]} is for data sets; leave it out")
@@ -82,7 +82,7 @@ def _is_dataset(name: str) -> bool:
     from vitascope import catalogue
 
     module, colon, _ = name.partition(":")
-    family, variant, _ = name.partition("/")
+    family, variant, _ = name.partition("=")[0].partition("/")
     encoder = bool(variant) and family in catalogue.families("encoders")
     if encoder and Path(name).is_dir():
         raise ValueError(f"{name} is an encoder, and a folder here; write ./{name} for the folder")
