@@ -122,6 +122,18 @@ def reduced(tokens: Tokens, reduce: Reduce) -> Tensor:
     return tokens.grid.mean((2, 3)) if reduce == "time" else tokens.grid
 
 
+def decoders(card: Card, options: Options) -> Pool[Job]:
+    """Workers that decode clips for an encoder, with room for a batch each."""
+    return Pool(
+        look,
+        workers=options.processes,
+        slots=options.batch + 1,
+        slot_bytes=card.frames * card.size * card.size * 3,
+        timeout=options.timeout,
+        ahead=options.batch // options.processes + 1,
+    )
+
+
 def key_of(dataset: Dataset[Any], card: Card, view: View) -> Key:
     """Where the vectors of `dataset` through `view` are kept."""
     return Key(
@@ -232,18 +244,10 @@ class _Fill:
         return {name: block for name, block in todo.items() if block}
 
     def _encode(self, todo: dict[str, list[Example[Any]]]) -> dict[str, float]:
-        card, options = self.encoder.card, self.options
         self.pace = Pace(self.pace.label, sum(len(b) for b in todo.values()))
-        pool = Pool(
-            look,
-            workers=options.processes,
-            slots=options.batch + 1,
-            slot_bytes=card.frames * card.size * card.size * 3,
-            timeout=options.timeout,
-            ahead=options.batch // options.processes + 1,
-        )
+        pool = decoders(self.encoder.card, self.options)
         try:
-            with pool, Live(self.pace, quiet=options.quiet) as live:
+            with pool, Live(self.pace, quiet=self.options.quiet) as live:
                 while todo:
                     for job, message, pixels in pool.run(self._claim(todo)):
                         self._take(job, message, pixels)

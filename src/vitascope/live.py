@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from vitascope.alterations import Drawn
-from vitascope.encode import Options, encode_clips, reduced
+from vitascope.encode import Options, decoders, encode_clips, reduced
 from vitascope.encoder import Encoder
 from vitascope.features import Batch
-from vitascope.look import Header, Job, Pixel, look
+from vitascope.look import Header, Job, Pixel
 from vitascope.probe import View
 from vitascope.progress import Live as Line
 from vitascope.progress import Pace
@@ -76,15 +76,7 @@ class Live:
     def pool(self) -> Pool[Job]:
         """The workers; they start when first needed and stay from reading to reading."""
         if self._pool is None:
-            card, options = self.encoder.card, self.options
-            self._pool = Pool(
-                look,
-                workers=options.processes,
-                slots=options.batch + 1,
-                slot_bytes=card.frames * card.size * card.size * 3,
-                timeout=options.timeout,
-                ahead=options.batch // options.processes + 1,
-            )
+            self._pool = decoders(self.encoder.card, self.options)
         return self._pool
 
 
