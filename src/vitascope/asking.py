@@ -131,10 +131,10 @@ def _answers(
     of_view = dict(zip(dict.fromkeys(p.test for p in probes), zip(tests, said, strict=True), strict=True))
     for probe in probes:
         test, (table, about) = of_view[probe.test]
-        keep = np.flatnonzero(~np.isnan(table).any(axis=1))
-        if not len(keep):
+        keep = [i for i, e in enumerate(test.examples) if e.id not in test.failures]
+        if not keep:
             raise ValueError(f"{source.dataset.name}: not one test video of {fold.name} could be encoded")
-        examples = [test.examples[i] for i in keep.tolist()]
+        examples = [test.examples[i] for i in keep]
         predictions, truth = list(table[keep]), [e.truth for e in examples]
         yield Answers(
             fold=fold,

@@ -198,3 +198,35 @@ def _table(asked: Setting, result: results.Result, classes: int) -> np.ndarray:
     for row, (top, score) in enumerate(zip(columns["top"], columns["score"], strict=True)):
         found[row, top] = score
     return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lost(Spy):
+    """A head that diverged: its predictions are no numbers."""
+
+    def predict(self, train: Features[int], test: Features[int], *, seed: int) -> list[np.ndarray]:
+        return [np.full(len(test.classes), np.nan, np.float32) for _ in test.examples]
+
+    def outcomes(self, predictions: Any, truth: Any) -> list[float]:
+        return KNN().outcomes(predictions, truth)
+
+
+def test_predictions_that_are_no_numbers_are_refused_not_dropped(videos: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="NaN scores for 4 of 4 examples"):
+        evaluate(build("", videos), [InOrder()], [Lost()], setting=setting(tmp_path))
+
+
+@pytest.mark.parametrize("text", ["attentive+epochs:2+min_steps:0", "linear/paper+epochs:2+warmup:0"])
+def test_a_video_that_breaks_live_is_missing_and_never_replaced(videos: Path, tmp_path: Path, text: str) -> None:
+    """Without a budget for grids everything is live; one broken video on each side."""
+    dataset = build("", videos)
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video")
+    fold = dataset.folds[0]
+    bad = {fold.train[0], fold.test[0]}
+    examples = tuple(replace(e, path=str(broken)) if e.id in bad else e for e in dataset.examples)
+    one = replace(dataset, examples=examples, folds=(fold,))
+    (result,) = evaluate(one, [InOrder()], [text], setting=setting(tmp_path))
+    assert set(result.missing) == bad
+    assert (result.n, result.expected) == (len(fold.test) - 1, len(fold.test))
+    assert result.coverage == pytest.approx((len(fold.test) - 1) / len(fold.test))
