@@ -18,7 +18,8 @@ LAYERS = {
     1: "alterations catalogue checkpoint heads instants look nn pickles pixels progress runtime samplers sampling "
     "split survey_file twins video workers",
     2: "datasets diagnosis encoder encoders fitting hub inventory motionlab pretrained published settings store",
-    3: "check classifier convert encode exports features fixtures live manifest probe probes selection table4 training",
+    3: "check classifier convert encode exports features fixtures live manifest neighbours probe probes "
+    "selection table4 training",
     4: "asking evaluation forecast pretrain sources tuning",
     5: "cli cli_check cli_evaluate flags listing recipes testing",
 }
