@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import torch
 
-from vitascope.probes.knn import neighbours
+from vitascope.neighbours import neighbours
 
 
 def seconds(work: Callable[[], object]) -> float:

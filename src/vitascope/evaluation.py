@@ -143,10 +143,15 @@ def _one_encoder(
 
 
 def trained_together(probes: Sequence[AnyProbe]) -> list[list[AnyProbe]]:
-    """The probes grouped by what they train: those of a group differ in name and test view only."""
+    """The probes grouped by what they train: those of a group differ in name and test view only.
+
+    One that chooses by the test side stands alone, as it must not choose by another's.
+    """
     groups: dict[Any, list[AnyProbe]] = {}
     for probe in probes:
-        same = replace(probe, name="", test=probe.train) if is_dataclass(probe) else probe.name
+        same: Any = probe.name
+        if is_dataclass(probe) and getattr(probe, "select", "") != "best-on-test":
+            same = replace(probe, name="", test=probe.train)
         groups.setdefault((type(probe), same), []).append(probe)
     return list(groups.values())
 

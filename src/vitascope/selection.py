@@ -1,4 +1,4 @@
-"""Choosing one of many heads: a tenth of the training side held out, class by class, groups whole."""
+"""Choosing one of many settings: by training examples held out, class by class and groups whole, or by the test."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from vitascope.metrics import accuracy
+from vitascope.runtime import generator
 from vitascope.types import Example
 
 Select: TypeAlias = Literal["held-out", "best-on-test"]
-"""By what a head is chosen: a tenth of the training side, or the test side, which the tables then say."""
+"""By what one is chosen: held-out training examples, or the test side, which the tables then say."""
 SHARE = 10
 
 
@@ -78,6 +80,19 @@ def _drawn(examples: Sequence[Example[int]], units: list[list[int]], seed: int) 
     return held
 
 
+def sample(labels: Int[Tensor, "e"], most: int, seed: int) -> Int[Tensor, "m"]:
+    """Positions of at most `most` examples, ascending, drawn by `seed` with classes in proportion."""
+    if len(labels) <= most:
+        return torch.arange(len(labels))
+    order = torch.randperm(len(labels), generator=generator(seed))
+    by_class = labels[order].argsort(stable=True)
+    counts = torch.bincount(labels)
+    place = torch.arange(len(labels)) - (counts.cumsum(0) - counts).repeat_interleave(counts)
+    through = torch.empty(len(labels))
+    through[by_class] = (place + 0.5) / counts.repeat_interleave(counts)  # of its class; all classes advance together
+    return order[through.argsort(stable=True)[:most]].sort().values
+
+
 def _leaves(examples: Sequence[Example[int]], members: Sequence[int]) -> bool:
     """Whether every class has an example beside `members`."""
     gone = set(members)
@@ -92,14 +107,9 @@ def top_1(scores: Float[Tensor, "n c"], labels: Int[Tensor, "n"]) -> float:
     return accuracy.top_k(scores[keep].cpu().numpy(), labels.to(keep.device)[keep].cpu().numpy())
 
 
-def chosen(
-    grid: Sequence[Mapping[str, float]], select: Select, held: Sequence[float], test: Sequence[float]
-) -> tuple[int, dict[str, Any]]:
-    """Which head, and what to say about it: the first of those with the best score on the side that `select` names."""
-    by = held if select == "held-out" else test
-    best = max(range(len(grid)), key=lambda i: (by[i], -i))
-    told = [
-        {**point, **({"held-out": round(h, 4)} if held else {}), "test": round(t, 4)}
-        for point, h, t in zip(grid, held or [0.0] * len(grid), test, strict=True)
-    ]
+def chosen(grid: Sequence[Mapping[str, float]], select: Select, scores: Sequence[float]) -> tuple[int, dict[str, Any]]:
+    """Which of a grid, and what to say about it: the first with the best of `scores`, those on the side of `select`."""
+    best = max(range(len(grid)), key=lambda i: (scores[i], -i))
+    side = "held-out" if select == "held-out" else "test"
+    told = [{**point, side: round(score, 4)} for point, score in zip(grid, scores, strict=True)]
     return best, {"select": select, "chosen": dict(grid[best]), "grid": told}

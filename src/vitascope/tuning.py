@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from vitascope import catalogue
 from vitascope.alterations import Drawn
@@ -63,7 +63,13 @@ def _change(found: Probe[Any, Any], name: str, value: str, text: str) -> tuple[s
     if name == "draws":
         return "train", _drawn(found.train, value, text)
     old = getattr(found, name)
-    new = replace(old, sampler=parse(value)) if isinstance(old, View) else _read(old, value, f"{text}: {name}")
+    if isinstance(old, View):
+        new = replace(old, sampler=parse(value))
+    elif isinstance(old, tuple):
+        item = get_args(get_type_hints(type(found))[name])[0]
+        new = tuple(_number(item, word, f"{text}: {name}") for word in value.split(","))
+    else:
+        new = _read(old, value, f"{text}: {name}")
     return name, new
 
 
@@ -78,9 +84,6 @@ def _drawn(view: View, value: str, text: str) -> View:
 def _read(old: Any, value: str, where: str) -> Any:
     """`value` as the type of `old`."""
     kind: Callable[[str], Any] = type(old)
-    if isinstance(old, tuple):
-        item: Callable[[str], Any] = type(old[0]) if old else float
-        return tuple(_number(item, word, where) for word in value.split(","))
     if isinstance(old, bool):
         if value not in ("true", "false"):
             raise ValueError(f"{where} is true or false, not {value!r}")

@@ -19,7 +19,8 @@ LAYERS = {
     "split survey_file twins video workers",
     2: "annotations datasets diagnosis encoder encoders fitting footage hub inventory kinetics motionlab pretrained "
     "published settings store",
-    3: "check classifier convert encode exports features fixtures live manifest probe probes selection table4 training",
+    3: "check classifier convert encode exports features fixtures live manifest neighbours probe probes "
+    "recognition selection table4 training",
     4: "asking evaluation forecast pretrain sources tuning",
     5: "cli cli_check cli_evaluate flags listing recipes testing",
 }

@@ -159,6 +159,8 @@ def test_probes_are_grouped_by_what_they_train() -> None:
         ["linear+both:frozen"],
         ["knn"],
     ]
+    cheat = replace(one, select="best-on-test")
+    assert len(trained_together([cheat, altered(cheat, "frozen", "test")])) == 2
     assert altered(one, "reversed", "test").test == View(Reversed(Uniform()))
 
 

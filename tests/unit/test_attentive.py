@@ -141,9 +141,11 @@ def test_a_head_is_chosen_on_held_out_training_examples():
     grid = Attentive(lrs=(1e-7, 3e-3), epochs=10)
     found = grid.predict(data, test, seed=0)
     assert found.about["chosen"] == {"lr": 3e-3, "weight_decay": 0.01}
-    assert [set(g) for g in found.about["grid"]] == [{"lr", "weight_decay", "held-out", "test"}] * 2
-    assert top_1(grid, found, test) == pytest.approx(found.about["grid"][1]["test"], abs=1e-3)
-    assert replace(grid, select="best-on-test").predict(data, test, seed=0).about["select"] == "best-on-test"
+    assert [set(g) for g in found.about["grid"]] == [{"lr", "weight_decay", "held-out"}] * 2
+    cheat = replace(grid, select="best-on-test")
+    found = cheat.predict(data, test, seed=0)
+    assert found.about["select"] == "best-on-test"
+    assert top_1(grid, found, test) == pytest.approx(max(g["test"] for g in found.about["grid"]), abs=1e-3)
 
 
 def test_a_head_that_diverges_is_told(monkeypatch):

@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vitascope import neighbours as search
 from vitascope.features import Stored
 from vitascope.probes import knn
 from vitascope.types import Example
@@ -22,7 +23,7 @@ def brute(queries, bank, k):
 
 
 def agree(queries, bank, k):
-    found = knn.neighbours(queries, bank, k)
+    found = search.neighbours(queries, bank, k)
     cosines, order = brute(queries, bank, k)
     np.testing.assert_array_equal(found.indices.numpy(), order)
     np.testing.assert_allclose(found.similarities.numpy(), cosines, rtol=0, atol=1e-7)
@@ -40,13 +41,13 @@ def test_is_sorting_everything(count, size, dim, k):
 
 
 def test_in_many_tiles(monkeypatch):
-    monkeypatch.setattr(knn, "TILE", 64)
+    monkeypatch.setattr(search, "TILE", 64)
     agree(noise(150, 16), noise(1000, 16, 1), 10)
 
 
 @pytest.mark.parametrize("farthest_first", [True, False])
 def test_whatever_the_order_of_the_bank(monkeypatch, farthest_first):
-    monkeypatch.setattr(knn, "TILE", 32)
+    monkeypatch.setattr(search, "TILE", 32)
     query, bank = noise(1, 8), noise(700, 8, 1)
     ranked = (torch.nn.functional.normalize(bank) @ query[0]).argsort(descending=not farthest_first)
     agree(query.repeat(9, 1), bank[ranked], 12)
@@ -54,7 +55,7 @@ def test_whatever_the_order_of_the_bank(monkeypatch, farthest_first):
 
 @pytest.mark.parametrize("tile", [16, 2048])
 def test_equal_vectors_come_in_order_of_index(monkeypatch, tile):
-    monkeypatch.setattr(knn, "TILE", tile)
+    monkeypatch.setattr(search, "TILE", tile)
     bank = noise(40, 24, 1)[torch.randint(40, (900,), generator=torch.Generator().manual_seed(2))]
     agree(noise(21, 24), bank, 50)
     agree(noise(1, 24), bank, 50)
@@ -71,7 +72,7 @@ def test_integer_vectors_tie_as_mathematics_says(seed, dim, k):
 
 def test_zero_vectors_are_near_nothing():
     bank = torch.tensor([[-1.0, 0], [0, 0], [1, 0], [0, 0]])
-    found = knn.neighbours(torch.tensor([[2.0, 0], [0, 0]]), bank, 4)
+    found = search.neighbours(torch.tensor([[2.0, 0], [0, 0]]), bank, 4)
     assert found.indices.tolist() == [[2, 1, 3, 0], [0, 1, 2, 3]]
     assert found.similarities.tolist() == [[1, 0, 0, -1], [0, 0, 0, 0]]
 
@@ -81,8 +82,8 @@ def test_length_does_not_matter():
     scales = torch.logspace(-9, 9, 60, base=2)[torch.randperm(60, generator=torch.Generator().manual_seed(1))].round()
     scales = 2.0 ** scales.clamp(min=1).log2().round()
     plain, scaled = (
-        knn.neighbours(queries, bank, 60),
-        knn.neighbours(queries * 1e-20, bank * scales[:, None] * 1e20, 60),
+        search.neighbours(queries, bank, 60),
+        search.neighbours(queries * 1e-20, bank * scales[:, None] * 1e20, 60),
     )
     assert torch.equal(plain.indices, scaled.indices)
 
@@ -90,10 +91,10 @@ def test_length_does_not_matter():
 @pytest.mark.parametrize("tile", [64, 100, 333])
 def test_neither_tiles_nor_company_matter(monkeypatch, tile):
     queries, bank = noise(400, 32), noise(1000, 32, 1)
-    whole = knn.neighbours(queries, bank, 30)
-    alone = knn.neighbours(queries[17:18], bank, 30)
-    monkeypatch.setattr(knn, "TILE", tile)
-    parts = knn.neighbours(queries, bank, 30)
+    whole = search.neighbours(queries, bank, 30)
+    alone = search.neighbours(queries[17:18], bank, 30)
+    monkeypatch.setattr(search, "TILE", tile)
+    parts = search.neighbours(queries, bank, 30)
     for a, b, one in zip(whole, parts, alone, strict=True):
         assert torch.equal(a, b)
         assert torch.equal(a[17:18], one)
@@ -101,7 +102,7 @@ def test_neither_tiles_nor_company_matter(monkeypatch, tile):
 
 def test_a_smaller_k_is_a_prefix():
     queries, bank = noise(50, 16), noise(500, 16, 1)
-    large, small = knn.neighbours(queries, bank, 100), knn.neighbours(queries, bank, 7)
+    large, small = search.neighbours(queries, bank, 100), search.neighbours(queries, bank, 7)
     assert torch.equal(large.indices[:, :7], small.indices)
     assert torch.equal(large.similarities[:, :7], small.similarities)
 
@@ -133,7 +134,8 @@ def votes(train, test, k, tau):
 @pytest.mark.parametrize("tau", [0.02, 0.1, 1.0])
 @pytest.mark.parametrize("tile", [4, 2048])
 def test_votes_are_summed_over_the_clips_of_an_example(monkeypatch, tau, tile):
-    monkeypatch.setattr(knn, "TILE", tile)
+    for module in (knn, search):
+        monkeypatch.setattr(module, "TILE", tile)
     rng = np.random.default_rng(0)
     train = stored(noise(60, 8), rng.integers(0, 6, 20).tolist(), [3] * 20)
     test = stored(noise(15, 8, 1), [0] * 5, [1, 2, 3, 4, 5], classes=6)

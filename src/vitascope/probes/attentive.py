@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -18,9 +17,9 @@ from vitascope.alterations import Drawn, RandomClip, RandomCrop
 from vitascope.catalogue import unknown
 from vitascope.features import Batch, Features, truths
 from vitascope.heads import Stacked, cosine, losses
-from vitascope.metrics import accuracy
 from vitascope.nn.pooler import AttentiveHeads, random_heads
 from vitascope.probe import Load, Predicted, View
+from vitascope.recognition import Recognition, check_classes, pairs
 from vitascope.runtime import generator
 from vitascope.sampling import Uniform, VJepa, clips_of
 from vitascope.selection import Select, Sides, check_select, chosen, held_out, top_1
@@ -34,7 +33,7 @@ _WHOLE = View(Uniform(), "grid", stored=False)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Attentive:
+class Attentive(Recognition):
     """V-JEPA's head on the tokens of a frozen encoder: a learnt query attends to them, then an MLP and a classifier.
 
     Of depth 4 there are three self-attention blocks before it (V-JEPA 2). AdamW, half a cosine down to 0; the state
@@ -97,8 +96,7 @@ class Attentive:
     @property
     def grid(self) -> list[dict[str, float]]:
         """The settings that are trained at once."""
-        pairs = product(self.lrs or (self.lr,), self.weight_decays or (self.weight_decay,))
-        return [{"lr": lr, "weight_decay": decay} for lr, decay in pairs]
+        return pairs(self.lrs or (self.lr,), self.weight_decays or (self.weight_decay,))
 
     def on(self, family: str) -> Attentive:
         """`attentive/paper`, `vjepa` and `vjepa2` as they are on the data set; any other as it is."""
@@ -125,33 +123,24 @@ class Attentive:
 
         With `scratch` the state is kept there after every epoch, and a training that was interrupted goes on from it.
         """
+        check_classes(self.name, train)
         labels, grid = truths(train), self.grid
-        if len(set(labels.tolist())) == 1:
-            raise ValueError(
-                f"{self.name}: all {len(labels)} training examples are {train.classes[int(labels[0])]!r}; give it two "
-                "classes"
-            )
         choosing = len(grid) > 1 and self.select == "held-out"
         sides = held_out(train.examples, seed) if choosing else Sides(list(range(len(labels))), [])
         fitted = self._fit(train, sides.train, labels, seed=seed, scratch=scratch)
         told = {"diverged": [grid[i] for i in fitted.lost]} if fitted.lost else {}
         if len(grid) == 1:
             return Predicted(self._judge(fitted, test, None, self.test)[0].numpy(), **told)
-        held = []
         if choosing:
             each = self._judge(fitted, train, sides.held, self.train)
-            held = [top_1(p[sides.held], labels[sides.held]) for p in each]
-        each = self._judge(fitted, test, None, self.test)
-        best, about = chosen(grid, self.select, held, [top_1(p, truths(test)) for p in each])
-        return Predicted(each[best].numpy(), **about, **told)
-
-    def score(self, predictions: Sequence[Array] | Array, truth: Sequence[int]) -> dict[str, float]:
-        """Top-1 and, of more than five classes, top-5, percent."""
-        return accuracy.top_1_and_5(predictions, truth)
-
-    def outcomes(self, predictions: Sequence[Array] | Array, truth: Sequence[int]) -> list[float]:
-        """100 for each example whose class is predicted, else 0."""
-        return accuracy.outcomes(predictions, truth)
+            scores = [top_1(p[sides.held], labels[sides.held]) for p in each]
+            best, about = chosen(grid, self.select, scores)
+            found = self._judge(fitted, test, None, self.test)[best]
+        else:
+            each = self._judge(fitted, test, None, self.test)
+            best, about = chosen(grid, self.select, [top_1(p, truths(test)) for p in each])
+            found = each[best]
+        return Predicted(found.numpy(), **about, **told)
 
     def _epochs(self, examples: int) -> tuple[int, int]:
         """Epochs, and steps of one."""

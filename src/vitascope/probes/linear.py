@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import count, product
+from itertools import count
 from typing import Any, Literal, TypeAlias, get_args
 
 import torch
@@ -28,8 +28,8 @@ from vitascope.classifier import (
 )
 from vitascope.features import READ, Features, Rows, alike, means, rows, truths
 from vitascope.heads import Stacked
-from vitascope.metrics import accuracy
 from vitascope.probe import Load, Predicted, View
+from vitascope.recognition import Recognition, check_classes, pairs
 from vitascope.sampling import MultiClip, Uniform
 from vitascope.selection import SHARE, Select, Sides, check_select, chosen, held_out, top_1
 from vitascope.table4 import ASPECT, LINEAR
@@ -42,7 +42,7 @@ _CLIPS = View(MultiClip(2.0))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Linear:
+class Linear(Recognition):
     """Logits = W x + b on frozen vectors, softmax cross-entropy; the state after the last epoch is what counts.
 
     The default has table 4's numbers for Kinetics-400 with SGD, and what the table leaves open chosen so that sets of
@@ -111,8 +111,7 @@ class Linear:
     @property
     def grid(self) -> list[dict[str, float]]:
         """The settings that are trained at once."""
-        pairs = product(self.lrs or (self.lr,), self.weight_decays or (self.weight_decay,))
-        return [{"lr": lr, "weight_decay": decay} for lr, decay in pairs]
+        return pairs(self.lrs or (self.lr,), self.weight_decays or (self.weight_decay,))
 
     def on(self, family: str) -> Linear:
         """`linear/paper` with the column of the table that is of the data set; any other as it is."""
@@ -137,19 +136,14 @@ class Linear:
         if len(grid) == 1:
             found = probabilities(heads, theirs, data.scaling, len(test.examples))
             return Predicted(found.cpu().numpy(), **about)
-        each = [probabilities(heads.one(i), theirs, data.scaling, len(test.examples)).cpu() for i in range(len(grid))]
-        truth = truths(test)
-        held = data.held_scores(heads) if self.select == "held-out" else []
-        best, told = chosen(grid, self.select, held, [top_1(p, truth) for p in each])
-        return Predicted(each[best].numpy(), **about, **told)
-
-    def score(self, predictions: Sequence[Array] | Array, truth: Sequence[int]) -> dict[str, float]:
-        """Top-1 and, of more than five classes, top-5, percent."""
-        return accuracy.top_1_and_5(predictions, truth)
-
-    def outcomes(self, predictions: Sequence[Array] | Array, truth: Sequence[int]) -> list[float]:
-        """100 for each example whose class is predicted, else 0."""
-        return accuracy.outcomes(predictions, truth)
+        if self.select == "held-out":
+            best, told = chosen(grid, self.select, data.held_scores(heads))
+            found = probabilities(heads.one(best), theirs, data.scaling, len(test.examples))
+        else:
+            each = [probabilities(heads.one(i), theirs, data.scaling, len(test.examples)) for i in range(len(grid))]
+            best, told = chosen(grid, self.select, [top_1(p, truths(test)) for p in each])
+            found = each[best]
+        return Predicted(found.cpu().numpy(), **about, **told)
 
     def _epochs(self, examples: int) -> tuple[int, int]:
         """Epochs, and steps of one."""
@@ -203,9 +197,7 @@ class _Data:
         self.how, self.train = how, train
         self.labels = truths(train)
         everyone = list(range(len(train.examples)))
-        if len(set(self.labels.tolist())) == 1:
-            only = train.classes[int(self.labels[0])]
-            raise ValueError(f"{how.name}: all {len(everyone)} training examples are {only!r}; give it two classes")
+        check_classes(how.name, train)
         choosing = len(how.grid) > 1 and how.select == "held-out"
         self.sides = held_out(train.examples, seed) if choosing else Sides(everyone, [])
         self.memory = (means if how.mean else rows)(train) if how.train.stored else None

@@ -1,0 +1,229 @@
+"""Offline kNN and linear probing against the published way of working: a file a video, a loader, validation at batch 1.
+
+Vectors are on disk when the clock starts. Both sides of kNN: k = 200, tau = 0.1. Both sides of linear probing: Adam
+1e-3, batch 1024, incomplete batches dropped. The published bank drops its incomplete batch, too; ours is whole.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing as mp
+import os
+import resource
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from multiprocessing.queues import Queue
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch.utils.data import DataLoader, Dataset
+
+from vitascope.features import Stored
+from vitascope.probe import Probe
+from vitascope.probes import knn, linear
+from vitascope.types import Example
+
+CLASSES, DIM, EPOCHS = 400, 1024, 150
+EVERY = 10
+"""Epochs between two validations of the published way."""
+LOOK = 0.25
+"""Seconds between two looks at the memory of a tree of processes."""
+BATCH, WORKERS = 1024, 4
+K, TAU = 200, 0.1
+TARGETS = {"knn": 10, "linear": 20}
+"""Times faster."""
+
+Loader: TypeAlias = DataLoader[tuple[torch.Tensor, int]]
+Way: TypeAlias = Callable[[Path, int], float]
+"""Top-1 from the folder of vectors, after so many epochs where there are epochs."""
+
+
+class Files(Dataset[tuple[torch.Tensor, int]]):
+    """`<id>.json` with the label and `<id>_v.npy` with the vector, read anew at every access."""
+
+    def __init__(self, folder: Path) -> None:
+        self.stems = sorted(str(f.with_suffix("")) for f in folder.glob("*.json"))
+
+    def __len__(self) -> int:
+        return len(self.stems)
+
+    def __getitem__(self, i: int) -> tuple[torch.Tensor, int]:
+        with open(f"{self.stems[i]}.json") as file:
+            label = int(json.load(file)["annotation"])
+        return torch.from_numpy(np.load(f"{self.stems[i]}_v.npy", allow_pickle=False)), label
+
+
+def write(root: Path, counts: dict[str, int]) -> None:
+    """The same random videos in both layouts."""
+    generator = torch.Generator().manual_seed(0)
+    centres = torch.randn(CLASSES, DIM, generator=generator)
+    for split, count in counts.items():
+        labels = torch.arange(count) % CLASSES
+        values = centres[labels] + 2 * torch.randn(count, DIM, generator=generator)
+        save_file({"values": values, "labels": labels}, str(root / f"{split}.safetensors"))
+        (root / split).mkdir()
+        for i, (value, label) in enumerate(zip(values.numpy(), labels.tolist(), strict=True)):
+            (root / split / f"{i:06}.json").write_text(json.dumps({"annotation": label, "duration": 10.0}))
+            np.save(root / split / f"{i:06}_v.npy", value)
+
+
+def asked(probe: Probe[int, object], root: Path) -> float:
+    """Top-1 of a probe on the vectors in two files."""
+    sides = {}
+    for split in ("train", "val"):
+        data = load_file(str(root / f"{split}.safetensors"))
+        examples = [Example(id=f"{split}{i}", path="", truth=y) for i, y in enumerate(data["labels"].tolist())]
+        names = [str(c) for c in range(CLASSES)]
+        sides[split] = Stored(examples, names, data["values"], torch.arange(len(examples) + 1))
+    truth = [e.truth for e in sides["val"].examples]
+    return probe.score(probe.predict(sides["train"], sides["val"], seed=0), truth)["top-1"]
+
+
+def our_knn(root: Path, epochs: int) -> float:
+    """Of `knn`, every training vector in the bank."""
+    return asked(knn.KNN(k=K, tau=TAU), root)
+
+
+def our_linear(root: Path, epochs: int) -> float:
+    """Of `linear/published` on one vector a video."""
+    return asked(replace(linear.build("published"), epochs=epochs), root)
+
+
+def loaders(root: Path) -> tuple[Loader, Loader]:
+    """Of the training files, and of the validation files one by one; new workers each time they are read."""
+    warnings.filterwarnings("ignore", message="This DataLoader will create")  # its default, however few the cores
+    torch.manual_seed(0)
+    train = DataLoader(Files(root / "train"), batch_size=BATCH, shuffle=True, num_workers=WORKERS, drop_last=True)
+    return train, DataLoader(Files(root / "val"), batch_size=1, num_workers=WORKERS)
+
+
+def published_knn(root: Path, epochs: int) -> float:
+    """Bank through the loader; then for every query cosines, the nearest, their votes into a table, classes sorted."""
+    train, val = loaders(root)
+    parts = [(torch.nn.functional.normalize(values, dim=1), labels) for values, labels in train]
+    bank, labels = torch.cat([values for values, _ in parts]).T.contiguous(), torch.cat([y for _, y in parts])
+    right = 0
+    for values, truth in val:
+        near, index = (torch.nn.functional.normalize(values, dim=1) @ bank).topk(K, dim=1)
+        hot = torch.zeros(K, CLASSES).scatter_(1, labels[index].view(-1, 1), 1.0)
+        votes = (hot[None] * (near / TAU).exp()[..., None]).sum(dim=1)
+        right += int((votes.argsort(dim=1, descending=True)[:, 0] == truth).sum())
+    return 100 * right / len(val)
+
+
+def published_linear(root: Path, epochs: int) -> float:
+    """A layer trained through the loader, validated every few epochs."""
+    train, val = loaders(root)
+    layer = torch.nn.Linear(DIM, CLASSES)
+    optimiser = torch.optim.Adam(layer.parameters(), lr=1e-3)
+    accuracy = 0.0
+    for epoch in range(epochs):
+        for values, labels in train:
+            optimiser.zero_grad()
+            torch.nn.functional.cross_entropy(layer(values), labels).backward()
+            optimiser.step()
+        if (epoch + 1) % EVERY == 0 or epoch + 1 == epochs:
+            with torch.no_grad():
+                right = sum(int((layer(v).argmax(1) == y).sum()) for v, y in val)
+            accuracy = 100 * right / len(val)
+    return accuracy
+
+
+class Run(NamedTuple):
+    """One way in a fresh process."""
+
+    seconds: float
+    top1: float
+    own: float
+    """Peak MB resident in the process."""
+    together: float
+    """Peak MB of it and its workers, what they share counted once: as seen at `LOOK`, hence rather too little."""
+
+
+def measured(way: Way, root: Path, epochs: int, answers: Queue[tuple[float, float, float]]) -> None:
+    """What `run` runs."""
+    start = time.perf_counter()
+    top1 = way(root, epochs)
+    seconds = time.perf_counter() - start
+    answers.put((seconds, top1, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+
+
+def proportional(process: str) -> float:
+    """MB of a process and its children, shared pages divided among their users; 0 of one that has ended."""
+    at = Path("/proc") / process
+    try:
+        line = next(line for line in (at / "smaps_rollup").read_text().splitlines() if line.startswith("Pss:"))
+        children = (at / "task" / process / "children").read_text().split()
+    except (OSError, StopIteration):
+        return 0.0
+    return int(line.split()[1]) / 1024 + sum(map(proportional, children))
+
+
+def run(way: Way, root: Path, epochs: int) -> Run:
+    """`measured` in a new process."""
+    context = mp.get_context("spawn")
+    answers = context.Queue()
+    process = context.Process(target=measured, args=(way, root, epochs, answers))
+    process.start()
+    together = 0.0
+    while answers.empty():
+        together = max(together, proportional(str(process.pid)))
+        time.sleep(LOOK)
+    seconds, top1, own = answers.get()
+    process.join()
+    return Run(seconds, top1, own, together)
+
+
+WAYS: dict[str, tuple[Way, Way]] = {
+    "knn": (our_knn, published_knn),
+    "linear": (our_linear, published_linear),
+}
+"""Of each probe: ours, and the published one."""
+
+
+def compare(name: str, root: Path, epochs: int, scale: float) -> None:
+    """Print times, peaks and their ratios; ours before and after the other."""
+    ours, published = WAYS[name]
+    full = round(epochs * scale)
+    before, slow, after = run(ours, root, full), run(published, root, epochs), run(ours, root, full)
+    fast = min(before, after)
+    seconds = slow.seconds * (scale if name == "linear" else 1)
+    note = f" ({slow.seconds:.1f} s scaled)" if seconds != slow.seconds else ""
+    print(f"{name}, load {os.getloadavg()[0]:.1f}")
+    print(f"  in memory:    {before.seconds:7.2f} s, again {after.seconds:.2f} s; top-1 {fast.top1:.1f}")
+    print(f"  file a video: {seconds:7.2f} s{note}; top-1 {slow.top1:.1f}")
+    print(f"  {seconds / fast.seconds:.1f} times faster (target {TARGETS[name]})")
+    print(f"  peak {fast.own:.0f} MB against {slow.together:.0f} MB with workers: {fast.own / slow.together:.2f} of it")
+
+
+def main() -> None:
+    """Compare both probes."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="of the slow side; its time is scaled up to 150")
+    parser.add_argument("--train", type=int, default=5_000)
+    parser.add_argument("--val", type=int, default=1_000)
+    parser.add_argument("--quick", action="store_true", help="4 000 and 100 videos, 10 epochs of the slow side")
+    args = parser.parse_args()
+    if args.quick:
+        args.epochs, args.train, args.val = EVERY, 4_000, 100
+    if args.epochs % EVERY or EPOCHS % args.epochs:
+        parser.error(f"--epochs must be a multiple of {EVERY} that divides {EPOCHS}: validations scale with epochs")
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        write(root, {"train": args.train, "val": args.val})
+        os.sync()
+        print(f"{args.train} / {args.val} videos, {DIM}-d, {CLASSES} classes, {EPOCHS} epochs")
+        print(f"{torch.get_num_threads()} threads, {os.cpu_count()} cores")
+        for name in WAYS:
+            compare(name, root, args.epochs, EPOCHS / args.epochs)
+
+
+if __name__ == "__main__":
+    main()
