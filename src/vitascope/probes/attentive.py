@@ -16,7 +16,7 @@ from torch import Tensor
 from vitascope import training
 from vitascope.alterations import Drawn, RandomClip, RandomCrop
 from vitascope.catalogue import unknown
-from vitascope.features import Batch, Features, truths
+from vitascope.features import Batch, Features, finite, truths
 from vitascope.heads import Stacked, cosine, losses
 from vitascope.metrics import accuracy
 from vitascope.nn.pooler import AttentiveHeads, random_heads
@@ -125,7 +125,7 @@ class Attentive:
 
         With `scratch` the state is kept there after every epoch, and a training that was interrupted goes on from it.
         """
-        labels, grid = truths(train), self.grid
+        labels, truth, grid = truths(train), truths(test), self.grid
         if len(set(labels.tolist())) == 1:
             raise ValueError(
                 f"{self.name}: all {len(labels)} training examples are {train.classes[int(labels[0])]!r}; give it two "
@@ -142,7 +142,7 @@ class Attentive:
             each = self._judge(fitted, train, sides.held, self.train)
             held = [top_1(p[sides.held], labels[sides.held]) for p in each]
         each = self._judge(fitted, test, None, self.test)
-        best, about = chosen(grid, self.select, held, [top_1(p, truths(test)) for p in each])
+        best, about = chosen(grid, self.select, held, [top_1(p, truth) for p in each])
         return Predicted(each[best].numpy(), **about, **told)
 
     def score(self, predictions: Sequence[Array] | Array, truth: Sequence[int]) -> dict[str, float]:
@@ -211,7 +211,7 @@ class Attentive:
         for batch in train.batches(size, torch.as_tensor(among)[order].tolist(), draw):
             if held is not None:
                 yield *held, False
-            x, mask, owner = self._tokens(batch, self.train)
+            x, mask, owner = self._tokens(finite(train, batch), self.train)
             held = x, mask, labels[owner.to(labels.device)]
         if held is not None:
             yield *held, True
@@ -240,7 +240,7 @@ class Attentive:
         draw = None if among is None or (self.together and not isinstance(view.sampler, Drawn)) else 0
         clips = 1 if draw is not None else clips_of(view.sampler, 16)
         for batch in features.batches(max(1, READ // (fitted.clip * clips)), among, draw):
-            x, mask, owner = self._tokens(batch, view)
+            x, mask, owner = self._tokens(finite(features, batch), view)
             found = fitted.model(x, mask).softmax(-1).float().cpu()
             total.index_add_(1, owner.cpu(), found)
             views.index_add_(0, owner.cpu(), torch.ones(len(owner)))

@@ -26,7 +26,7 @@ from vitascope.classifier import (
     solve,
     standard,
 )
-from vitascope.features import READ, Features, Rows, alike, means, rows, truths
+from vitascope.features import READ, Features, Rows, alike, finite, means, rows, truths
 from vitascope.heads import Stacked
 from vitascope.metrics import accuracy
 from vitascope.probe import Load, Predicted, View
@@ -129,7 +129,7 @@ class Linear:
 
     def predict(self, train: Features[int], test: Features[int], *, seed: int) -> Predicted[Float[Array, "c"]]:
         """Class probabilities of each test example, float32; `seed` sets the start and the order of the batches."""
-        data = _Data(self, train, seed)
+        truth, data = truths(test), _Data(self, train, seed)
         theirs = alike(data.sample, means(test) if self.mean else rows(test))[1]
         fit = self._solve if self.optimiser == "lbfgs" else self._fit
         heads, about = fit(data, seed)
@@ -138,7 +138,6 @@ class Linear:
             found = probabilities(heads, theirs, data.scaling, len(test.examples))
             return Predicted(found.cpu().numpy(), **about)
         each = [probabilities(heads.one(i), theirs, data.scaling, len(test.examples)).cpu() for i in range(len(grid))]
-        truth = truths(test)
         held = data.held_scores(heads) if self.select == "held-out" else []
         best, told = chosen(grid, self.select, held, [top_1(p, truth) for p in each])
         return Predicted(each[best].numpy(), **about, **told)
@@ -216,7 +215,8 @@ class _Data:
 
     def draw(self, chosen: Sequence[int], number: int) -> Rows:
         """One vector of each of the `chosen` examples that can be read."""
-        found = [(b.values[:, 0].float(), b.owner) for b in self.train.batches(READ, chosen, number)]
+        read = (finite(self.train, b) for b in self.train.batches(READ, chosen, number))
+        found = [(b.values[:, 0].float(), b.owner) for b in read]
         if not found:
             raise ValueError(f"{self.how.name}: none of {len(chosen)} training videos could be encoded")
         return Rows(torch.cat([v for v, _ in found]), torch.cat([o for _, o in found]).to(found[0][0].device))
@@ -244,7 +244,7 @@ class _Data:
             if self.memory is None:
                 found = self.train.batches(batch, order.tolist(), epoch)
                 whole = (b for b in found if len(b.owner) == batch or not self.how.drop_last)
-                yield from ((b.values[:, 0].float(), self.labels[b.owner]) for b in whole)
+                yield from ((finite(self.train, b).values[:, 0].float(), self.labels[b.owner]) for b in whole)
                 continue
             vectors = self._vectors(self.memory, order, epoch, generator)
             for start in range(0, an_epoch * batch, batch):
