@@ -68,8 +68,7 @@ def rows(features: Features[T]) -> Rows:
 
     ValueError: no examples, an example without a vector, a value that is not a finite number.
     """
-    if not features.examples:
-        raise ValueError("no examples with vectors on this side of the fold; embed some first")
+    _some(features)
     found = _stored(features) if isinstance(features, Stored) else _batched(features)
     _check(features, found)
     return found
@@ -91,8 +90,36 @@ def alike(train: Rows, test: Rows) -> tuple[Rows, Rows]:
 
 
 def truths(features: Features[int]) -> Int[Tensor, "e"]:
-    """The class index of each example."""
-    return torch.tensor([example.truth for example in features.examples], dtype=torch.int64)
+    """The class index of each example; ValueError: no examples, or one of a class that there is not."""
+    _some(features)
+    labels = torch.tensor([example.truth for example in features.examples], dtype=torch.int64)
+    outside = (labels < 0) | (labels >= len(features.classes))
+    if outside.any():
+        raise ValueError(
+            f"label {int(labels[outside][0])} for {_named(features, outside)}: there are {len(features.classes)} "
+            f"classes, 0 to {len(features.classes) - 1}; correct the labels or add the classes"
+        )
+    return labels
+
+
+def finite(features: Features[T], batch: Batch) -> Batch:
+    """`batch`, where all its values are finite numbers; else ValueError, which names the examples."""
+    if batch.values.sum(dtype=torch.float32).isfinite():  # one pass, nothing to store; only doubt looks closer
+        return batch
+    wrong = torch.zeros(len(features.examples), dtype=torch.bool)
+    wrong[batch.owner.cpu()] = ~torch.isfinite(batch.values).flatten(1).all(1).cpu()
+    if wrong.any():
+        raise ValueError(_broken(features, wrong))
+    return batch
+
+
+def _some(features: Features[T]) -> None:
+    if not features.examples:
+        raise ValueError("no examples with vectors on this side of the fold; embed some first")
+
+
+def _broken(features: Features[T], chosen: Bool[Tensor, "e"]) -> str:
+    return f"NaN or infinite vectors for {_named(features, chosen)}; did the encoder overflow there?"
 
 
 def _check(features: Features[T], found: Rows) -> None:
@@ -103,7 +130,7 @@ def _check(features: Features[T], found: Rows) -> None:
     if not finite.all():
         broken = torch.zeros_like(empty)
         broken[found.owner[~finite]] = True
-        raise ValueError(f"NaN or infinite vectors for {_named(features, broken)}; did the encoder overflow there?")
+        raise ValueError(_broken(features, broken))
 
 
 def _size(shape: Sequence[int]) -> str:

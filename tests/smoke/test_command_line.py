@@ -193,6 +193,12 @@ BAD = [
     (("evaluate", "{tmp}/one", "-m", "pixels/thumbnail", "-t", "knn"), "only one class"),
     (("evaluate", "{tmp}/outside", "-m", "pixels/thumbnail", "-t", "knn"), "lies outside"),
     (("evaluate", "{tmp}/unseen", "-m", "pixels/thumbnail", "-t", "knn"), "only in test"),
+    (("evaluate", "{tmp}/untrained", "-m", "pixels/thumbnail", "-t", "knn"), "no example is in split 'train'"),
+    (("evaluate", "{tmp}/untested", "-m", "pixels/thumbnail", "-t", "linear"), "no example is in split 'val'"),
+    (
+        ("evaluate", "{tmp}/no-time", "-m", "pixels/thumbnail", "-t", "knn"),
+        "csv:3: end 2 is not after start 2",
+    ),
     (("evaluate", "motionlab/motoin", "-m", "pixels/thumbnail", "-t", "knn"), "did you mean 'motionlab/motion'?"),
     (("evaluate", "{videos}", "-m", "hf:{tmp}/weights", "-t", "knn"), "weights"),
     (("evaluate", "{videos}", "-m", "vit/tiny-random=x.pth", "-t", "knn"), "read no weights"),
@@ -241,6 +247,15 @@ def bad(tmp_path: Path) -> Path:
         (tmp_path / name / "a.mp4").write_bytes(b"")
         (tmp_path / name / "b.mp4").write_bytes(b"")
         (tmp_path / name / "manifest.csv").write_text(f"path,label,split\nb.mp4,b,train\n{line}\n")
+    for name, lines in (
+        ("untrained", "path,label,split\na.mp4,a,test\nb.mp4,b,test\n"),
+        ("untested", "path,label,split\na.mp4,a,train\nb.mp4,b,train\n"),
+        ("no-time", "path,label,start,end\na.mp4,a,0,2\nb.mp4,b,2,2\n"),
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.mp4").write_bytes(b"")
+        (tmp_path / name / "b.mp4").write_bytes(b"")
+        (tmp_path / name / "manifest.csv").write_text(lines)
     return tmp_path
 
 
@@ -257,6 +272,33 @@ def test_bad_input_gets_one_line_and_exit_code_2(
     assert len(done.stderr.strip().splitlines()) == 1
     assert "Traceback" not in done.stderr
     assert sorted(p for p in bad.rglob("*") if "__pycache__" not in p.parts) == before
+
+
+@pytest.mark.parametrize("probe", ["knn", "linear", "attentive"])
+def test_an_encoder_that_gives_no_numbers_is_named(videos: Path, tmp_path: Path, probe: str) -> None:
+    (tmp_path / "unwell.py").write_text(
+        "import torch\nfrom vitascope.encoder import framewise\nfrom vitascope.types import Card\n"
+        "def build():\n"
+        "    card = Card(name='unwell', digest='1', dim=3, frames=2, size=8, mean=(0.,) * 3, std=(1.,) * 3)\n"
+        "    return framewise(lambda x: x.mean((2, 3)) * torch.nan, card)\n"
+    )
+    arguments = ("evaluate", videos, "-m", "unwell:build", "-t", probe, "-q", "-o", tmp_path / "run")
+    done = vitascope(*arguments, "--store", tmp_path / "store", cwd=tmp_path, code=2)
+    assert "none of 18 videos could be embedded; first: down/clip 0.mp4: unwell gave NaN or infinity" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_class_without_test_videos_is_allowed(videos: Path, tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    shutil.copytree(videos, root)
+    sides = [(n, i, "test" if i > 3 and n != "down" else "train") for n in ("right", "down", "left") for i in range(6)]
+    lines = [f"{name}/clip {i}.mp4,{name},{split}" for name, i, split in sides]
+    (root / "manifest.csv").write_text("\n".join(["path,label,split", *lines]))
+    probes = ("-t", "knn/sweep", "-t", "linear", "-o", tmp_path / "run")
+    done = vitascope("evaluate", root, "-m", "pixels/motion-energy", *probes, "--store", tmp_path / "st", "--json")
+    for said in map(json.loads, done.stdout.splitlines()):
+        assert (said["n"], said["expected"]) == (4, 4)
+        assert said["scores"]["top-1"]["value"] in (0, 25, 50, 75, 100)
 
 
 def test_a_wrong_command_or_flag_is_named_in_one_line(tmp_path: Path) -> None:

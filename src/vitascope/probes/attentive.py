@@ -15,7 +15,7 @@ from torch import Tensor
 from vitascope import training
 from vitascope.alterations import Drawn, RandomClip, RandomCrop
 from vitascope.catalogue import unknown
-from vitascope.features import Batch, Features, truths
+from vitascope.features import Batch, Features, finite, truths
 from vitascope.heads import Stacked, cosine, losses
 from vitascope.nn.pooler import AttentiveHeads, random_heads
 from vitascope.probe import Load, Predicted, View
@@ -124,7 +124,7 @@ class Attentive(Recognition):
         With `scratch` the state is kept there after every epoch, and a training that was interrupted goes on from it.
         """
         check_classes(self.name, train)
-        labels, grid = truths(train), self.grid
+        labels, answers, grid = truths(train), truths(test), self.grid
         choosing = len(grid) > 1 and self.select == "held-out"
         sides = held_out(train.examples, seed) if choosing else Sides(list(range(len(labels))), [])
         fitted = self._fit(train, sides.train, labels, seed=seed, scratch=scratch)
@@ -138,7 +138,7 @@ class Attentive(Recognition):
             found = self._judge(fitted, test, None, self.test)[best]
         else:
             each = self._judge(fitted, test, None, self.test)
-            best, about = chosen(grid, self.select, [top_1(p, truths(test)) for p in each])
+            best, about = chosen(grid, self.select, [top_1(p, answers) for p in each])
             found = each[best]
         return Predicted(found.numpy(), **about, **told)
 
@@ -200,7 +200,7 @@ class Attentive(Recognition):
         for batch in train.batches(size, torch.as_tensor(among)[order].tolist(), draw):
             if held is not None:
                 yield *held, False
-            x, mask, owner = self._tokens(batch, self.train)
+            x, mask, owner = self._tokens(finite(train, batch), self.train)
             held = x, mask, labels[owner.to(labels.device)]
         if held is not None:
             yield *held, True
@@ -229,7 +229,7 @@ class Attentive(Recognition):
         draw = None if among is None or (self.together and not isinstance(view.sampler, Drawn)) else 0
         clips = 1 if draw is not None else clips_of(view.sampler, 16)
         for batch in features.batches(max(1, READ // (fitted.clip * clips)), among, draw):
-            x, mask, owner = self._tokens(batch, view)
+            x, mask, owner = self._tokens(finite(features, batch), view)
             found = fitted.model(x, mask).softmax(-1).float().cpu()
             total.index_add_(1, owner.cpu(), found)
             views.index_add_(0, owner.cpu(), torch.ones(len(owner)))

@@ -181,7 +181,7 @@ def _bound(examples: Sequence[Example[int]]) -> bool:
     groups: dict[int, set[str | int]] = {}
     for i, e in enumerate(examples):
         groups.setdefault(e.truth, set()).add(i if e.group is None else e.group)
-    return len(groups) > 1 and all(len(of) == 1 for of in groups.values())
+    return len(set.union(*groups.values())) > 1 and all(len(of) == 1 for of in groups.values())
 
 
 def vote(

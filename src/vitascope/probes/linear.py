@@ -26,7 +26,7 @@ from vitascope.classifier import (
     solve,
     standard,
 )
-from vitascope.features import READ, Features, Rows, alike, means, rows, truths
+from vitascope.features import READ, Features, Rows, alike, finite, means, rows, truths
 from vitascope.heads import Stacked
 from vitascope.probe import Load, Predicted, View
 from vitascope.recognition import Recognition, check_classes, pairs
@@ -128,7 +128,7 @@ class Linear(Recognition):
 
     def predict(self, train: Features[int], test: Features[int], *, seed: int) -> Predicted[Float[Array, "c"]]:
         """Class probabilities of each test example, float32; `seed` sets the start and the order of the batches."""
-        data = _Data(self, train, seed)
+        answers, data = truths(test), _Data(self, train, seed)
         theirs = alike(data.sample, means(test) if self.mean else rows(test))[1]
         fit = self._solve if self.optimiser == "lbfgs" else self._fit
         heads, about = fit(data, seed)
@@ -141,7 +141,7 @@ class Linear(Recognition):
             found = probabilities(heads.one(best), theirs, data.scaling, len(test.examples))
         else:
             each = [probabilities(heads.one(i), theirs, data.scaling, len(test.examples)) for i in range(len(grid))]
-            best, told = chosen(grid, self.select, [top_1(p, truths(test)) for p in each])
+            best, told = chosen(grid, self.select, [top_1(p, answers) for p in each])
             found = each[best]
         return Predicted(found.cpu().numpy(), **about, **told)
 
@@ -208,7 +208,8 @@ class _Data:
 
     def draw(self, chosen: Sequence[int], number: int) -> Rows:
         """One vector of each of the `chosen` examples that can be read."""
-        found = [(b.values[:, 0].float(), b.owner) for b in self.train.batches(READ, chosen, number)]
+        read = (finite(self.train, b) for b in self.train.batches(READ, chosen, number))
+        found = [(b.values[:, 0].float(), b.owner) for b in read]
         if not found:
             raise ValueError(f"{self.how.name}: none of {len(chosen)} training videos could be encoded")
         return Rows(torch.cat([v for v, _ in found]), torch.cat([o for _, o in found]).to(found[0][0].device))
@@ -236,7 +237,7 @@ class _Data:
             if self.memory is None:
                 found = self.train.batches(batch, order.tolist(), epoch)
                 whole = (b for b in found if len(b.owner) == batch or not self.how.drop_last)
-                yield from ((b.values[:, 0].float(), self.labels[b.owner]) for b in whole)
+                yield from ((finite(self.train, b).values[:, 0].float(), self.labels[b.owner]) for b in whole)
                 continue
             vectors = self._vectors(self.memory, order, epoch, generator)
             for start in range(0, an_epoch * batch, batch):
