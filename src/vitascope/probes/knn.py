@@ -83,13 +83,13 @@ class KNN(Recognition):
         """The share of the votes that each class gets, for each test example; `seed` draws whom to choose by."""
         read = means if self.mean else rows
         bank, queries = alike(read(train), read(test))
-        labels, grid = truths(train), self.grid
+        labels, answers, grid = truths(train), truths(test), self.grid
         most = max(int(point["k"]) for point in grid)
         found = neighbours(queries.values, bank.values, most)
         theirs = _Asked(found, queries.owner, labels.to(bank.owner.device)[bank.owner], len(train.classes))
         if len(grid) == 1:
             return Predicted(theirs.vote(grid[0]))
-        judged, answers = theirs, truths(test)
+        judged = theirs
         if self.select == "held-out":
             asked = sample(labels, self.queries, seed)
             judged = _Asked(*_left_out(train.examples, bank, asked, most), theirs.labels, theirs.classes)
