@@ -160,7 +160,7 @@ def survey_table(found: Survey) -> Table:
     title = f"{found.dataset} in {found.root}" if found.root else found.dataset
     table = Table(box=None, header_style="bold", title=escape(words.shown(title)), title_justify="left")
     for head in heads:
-        table.add_column(head, justify="left" if head == "split" else "right")
+        table.add_column(head, justify="left" if head == "split" else "right", no_wrap=head == "split")
     for t in found.tallies:
         published = ["" if t.published is None else str(t.published)] if known else []
         counts = (t.found, t.missing, t.unreadable, t.short, t.duplicate, t.odd)
