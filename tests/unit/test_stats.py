@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vitascope.results import Score
-from vitascope.stats import Difference, average, average_difference, bootstrap, holm, paired, tiers
+from vitascope.stats import Difference, average, average_difference, bootstrap, holm, over_seeds, paired, tiers
 
 OUTCOMES = st.lists(st.sampled_from([0.0, 100.0, 33.0, 50.0]), min_size=2, max_size=40)
 
@@ -257,3 +257,17 @@ def test_seed_decides_everything() -> None:
     sample = np.random.default_rng(7).random(50) * 100
     assert bootstrap(sample, rng=rng(1)) == bootstrap(sample, rng=rng(1))
     assert bootstrap(sample, rng=rng(1)) != bootstrap(sample, rng=rng(2))
+
+
+def test_seeds_widen_an_interval_by_students_half_width() -> None:
+    """With no spread over examples the interval is the textbook one of a mean over seeds."""
+    seeds = (60.0, 62.0, 67.0)
+    low, high = scipy.stats.t.interval(0.95, 2, loc=63.0, scale=scipy.stats.sem(seeds))
+    assert over_seeds(Score(63.0, 63.0, 63.0), seeds) == pytest.approx((63.0, low, high))
+    wide = over_seeds(Score(63.0, 60.0, 65.0), seeds)
+    assert wide.low == pytest.approx(63 - np.hypot(3, 63 - low))
+    assert wide.high == pytest.approx(63 + np.hypot(2, high - 63))
+    assert over_seeds(Score(63.0, 60.0, 65.0), (63.0,)) == Score(63.0, 60.0, 65.0)
+    assert over_seeds(Score(63.0, 60.0, 65.0), (63.0, 63.0)) == pytest.approx(Score(63.0, 60.0, 65.0))
+    assert over_seeds(Score(63.0), seeds) == Score(63.0)
+    assert over_seeds(Score(50.0, 40.0, 60.0), (0.0, 100.0)) == Score(50.0, 0.0, 100.0)
