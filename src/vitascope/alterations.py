@@ -6,6 +6,7 @@ import math
 import os
 import zlib
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -187,3 +188,22 @@ class Drawn:
     def at(self, number: int) -> Drawn:
         """Only the draw that pass `number` over the data sees: they take turns, or never end."""
         return replace(self, count=1, first=self.first + (number % self.count if self.count else number))
+
+
+def drawing(sampler: Sampler) -> Drawn | None:
+    """What draws in `sampler`, however it is altered; None where nothing does."""
+    if isinstance(sampler, Drawn):
+        return sampler
+    inner = getattr(sampler, "inner", None)
+    return None if inner is None else drawing(inner)
+
+
+def at_pass(sampler: Sampler, number: int) -> Sampler:
+    """`sampler` as pass `number` over the data sees it: with only the draw of that pass, however it is altered."""
+    if isinstance(sampler, Drawn):
+        return sampler.at(number)
+    if drawing(sampler) is None:
+        return sampler
+    altered: Any = sampler  # a frozen dataclass with an inner sampler
+    found: Sampler = replace(altered, inner=at_pass(altered.inner, number))
+    return found

@@ -108,8 +108,11 @@ def ask(probes: Sequence[AnyProbe], source: Source, setting: Setting) -> list[Re
     for seed in seeds_of(probes[0], dataset, setting):
         for number, fold in enumerate(dataset.folds):
             thin = few(dataset, fold, seed) if dataset.few else fold
-            for mine, answer in zip(answers, _answers(probes, source, thin, setting, (number, seed)), strict=True):
-                mine.append(answer)
+            try:
+                for mine, answer in zip(answers, _answers(probes, source, thin, setting, (number, seed)), strict=True):
+                    mine.append(answer)
+            finally:
+                source.release()
     seconds = {**encoded, "probe": (time.monotonic() - started) / len(probes)}
     return [_result(p, a, source, setting, seconds) for p, a in zip(probes, answers, strict=True)]
 

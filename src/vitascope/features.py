@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
@@ -224,7 +225,7 @@ class Relabelled:
     of: Sequence[int]
     classes: Sequence[str]
 
-    @property
+    @cached_property
     def examples(self) -> Sequence[Example[int]]:
         """The same, each with its other truth."""
         return [replace(e, truth=self.of[e.truth]) for e in self.inner.examples]
@@ -245,7 +246,7 @@ class Chained:
 
     parts: Sequence[Features[int]]
 
-    @property
+    @cached_property
     def examples(self) -> Sequence[Example[int]]:
         """Of all parts."""
         return [e for part in self.parts for e in part.examples]

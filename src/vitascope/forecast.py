@@ -8,14 +8,16 @@ from dataclasses import dataclass, field
 
 import torch
 
+from vitascope.alterations import at_pass
 from vitascope.asking import AnyProbe, Setting, key_of_result, seeds_of
 from vitascope.encode import encode_clips, key_of
 from vitascope.encoder import Encoder, load
-from vitascope.evaluation import asked_on, open_probes, recorded
+from vitascope.evaluation import asked_on, open_probes, recorded, trained_together
 from vitascope.look import Job, Pixel, look
 from vitascope.probe import Load, View
 from vitascope.sampling import clips_of
 from vitascope.sources import HALF, affordable, numbers
+from vitascope.split import few
 from vitascope.store import Store
 from vitascope.types import Card, Dataset
 
@@ -112,7 +114,14 @@ def _steps(
     disk = [v for v in views if v.stored or v in kept]
     pace = measure(encoder, dataset, views, setting, multiply)
     steps = [_encoding(encoder, dataset, disk, setting, pace)] if disk else []
-    return (*steps, *(_training(encoder, q, setting, pace, live=lambda v: v not in disk) for q in questions))
+    for one in dict.fromkeys(d.name for d, _ in questions):
+        asked = [(d, p) for d, p in questions if d.name == one]
+        for group in trained_together([p for _, p in asked]):
+            steps += [
+                _asking(encoder, (asked[0][0], p), setting, pace, live=lambda v: v not in disk, trains=p is group[0])
+                for p in group
+            ]
+    return tuple(steps)
 
 
 def _encoding(encoder: Encoder, dataset: Dataset[int], views: Sequence[View], setting: Setting, pace: Pace) -> Step:
@@ -128,20 +137,32 @@ def _encoding(encoder: Encoder, dataset: Dataset[int], views: Sequence[View], se
     return Step(what="encode", clips=clips, stored=stored, seconds=clips * pace.clip, note=f"{len(views)} views")
 
 
-def _training(encoder: Encoder, question: Question, setting: Setting, pace: Pace, live: Callable[[View], bool]) -> Step:
-    """One probe: its own arithmetic, and whatever it has to encode anew."""
+def _asking(
+    encoder: Encoder,
+    question: Question,
+    setting: Setting,
+    pace: Pace,
+    *,
+    live: Callable[[View], bool],
+    trains: bool,
+) -> Step:
+    """One probe: its own arithmetic, and whatever it has to encode anew; without `trains` another's training serves."""
     dataset, probe = question
     frames, times = encoder.card.frames, len(seeds_of(probe, dataset, setting))
     passes = getattr(probe, "passes", lambda train: 1)
     cost = getattr(probe, "multiply_adds", lambda load: 0.0)
     clips, work = 0, 0.0
-    for fold in dataset.folds:
+    for whole in dataset.folds:
+        fold = few(dataset, whole, setting.seed) if dataset.few else whole
         load = _load(encoder, dataset, probe, (len(fold.train), len(fold.test)))
-        clips += passes(load.train) * load.train if live(probe.train) else 0  # one draw a pass
+        if trains:
+            a_pass = clips_of(at_pass(probe.train.sampler, 0), frames)
+            clips += passes(load.train) * load.train * a_pass if live(probe.train) else 0
+            work += cost(load)
         clips += load.test * clips_of(probe.test.sampler, frames) if live(probe.test) else 0
-        work += cost(load)
     seconds = times * (clips * pace.clip + work / pace.multiply)
-    note = "encoded anew at every pass" if live(probe.train) else ""
+    anew = "encoded anew at every pass" if live(probe.train) else ""
+    note = anew if trains else "trained already, for the one above"
     return Step(what=f"{dataset.name}:{probe.name}", clips=times * clips, seconds=seconds, note=note)
 
 

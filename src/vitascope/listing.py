@@ -128,7 +128,8 @@ def forecast_table(found: Sequence[Any]) -> Table:
         name = (escape(one.encoder), escape(one.dataset))
         for step in one.steps:
             clips, size = f"{step.clips:,}" if step.clips else "", magnitude(step.stored) if step.stored else ""
-            table.add_row(*name, escape(step.what), clips, size, duration(step.seconds), escape(step.note))
+            what = step.what.removeprefix(f"{one.dataset}:")
+            table.add_row(*name, escape(what), clips, size, duration(step.seconds), escape(step.note))
             name = ("", "")
         if one.recorded:
             table.add_row(*name, f"{len(one.recorded)} recorded already", "", "", "", "")

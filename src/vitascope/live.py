@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from vitascope.alterations import Drawn
+from vitascope.alterations import at_pass
 from vitascope.encode import Options, decoders, encode_clips, reduced
 from vitascope.encoder import Encoder
 from vitascope.features import Batch
@@ -59,18 +59,15 @@ class Live:
     def batches(self, size: int, order: Sequence[int] | None = None, draw: int | None = None) -> Iterator[Batch]:
         """Decode and encode in the order given; see `Features.batches`."""
         indices = range(len(self.examples)) if order is None else [int(i) for i in order]
+        sampler = self.view.sampler if draw is None else at_pass(self.view.sampler, draw)
         ready: list[_Encoded] = []
-        for one in _Pass(self, indices, self._sampler(draw)).run():
+        for one in _Pass(self, indices, sampler).run():
             if len(ready) == size or (ready and ready[0].values.shape[1:] != one.values.shape[1:]):
                 yield _together(ready)  # a picture's grid may have fewer times than a video's
                 ready = []
             ready.append(one)
         if ready:
             yield _together(ready)
-
-    def _sampler(self, draw: int | None) -> Sampler:
-        sampler = self.view.sampler
-        return sampler.at(draw) if draw is not None and isinstance(sampler, Drawn) else sampler
 
     @property
     def pool(self) -> Pool[Job]:

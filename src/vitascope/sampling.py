@@ -26,6 +26,7 @@ __all__ = [
     "VJepa",
     "Views",
     "clips_of",
+    "crops_of",
     "describe",
     "parse",
 ]
@@ -52,6 +53,12 @@ SAMPLERS: dict[str, type[Any]] = {
 
 TYPICAL = Video(path="typical", times=tuple(i / 30 for i in range(300)), duration=10.0, width=320, height=240)
 """Stands for a video when clips are counted beforehand."""
+
+
+def crops_of(sampler: Sampler) -> int:
+    """Crops of one window, which stand together in a plan, however the sampler is altered."""
+    inner: Sampler | None = getattr(sampler, "inner", None)
+    return int(getattr(sampler, "crops", 1)) if inner is None else crops_of(inner)
 
 
 def clips_of(sampler: Sampler, frames: int) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from vitascope import published
-from vitascope.alterations import Drawn
+from vitascope.alterations import drawing
 from vitascope.encode import Filled, Options, encode_clips, fill, key_of, reduced
 from vitascope.encoder import Encoder
 from vitascope.features import Features, Shelved, Stored
@@ -53,6 +53,10 @@ class Source:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """End the workers of all live features given out so far."""
         self._open.close()
 
     @property
@@ -108,7 +112,8 @@ def affordable(
 
 def endless(sampler: Sampler) -> bool:
     """Whether it draws anew at every pass."""
-    return isinstance(sampler, Drawn) and sampler.count == 0
+    found = drawing(sampler)
+    return found is not None and found.count == 0
 
 
 def bytes_of(encoder: Encoder, dataset: Dataset[int], view: View, device: str = "cpu") -> int:

@@ -14,10 +14,11 @@ import torch
 from vitascope import results
 from vitascope.asking import Setting, variant_of
 from vitascope.datasets.folder import build
-from vitascope.encode import Options
+from vitascope.encode import Options, decoders
 from vitascope.encoder import Tokens
 from vitascope.evaluation import evaluate, trained_together
 from vitascope.features import Features
+from vitascope.forecast import forecast
 from vitascope.probe import ALTERATIONS, View, altered
 from vitascope.probes.knn import KNN
 from vitascope.probes.linear import Linear
@@ -232,3 +233,48 @@ def test_a_video_that_breaks_live_is_missing_and_never_replaced(videos: Path, tm
     assert set(result.missing) == bad
     assert (result.n, result.expected) == (len(fold.test) - 1, len(fold.test))
     assert result.coverage == pytest.approx((len(fold.test) - 1) / len(fold.test))
+
+
+GRID = View(Uniform(), "grid", stored=False)
+
+
+def test_workers_of_live_features_end_with_their_question(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many folds, tests and seeds: never more pools than one question reads at once."""
+    pools: list[Any] = []
+    monkeypatch.setattr("vitascope.live.decoders", lambda *how: pools.append(decoders(*how)) or pools[-1])
+    working: list[int] = []
+
+    @dataclass(frozen=True, kw_only=True)
+    class Reads(Spy):
+        train: View = GRID
+        test: View = GRID
+
+        def predict(self, train: Features[int], test: Features[int], *, seed: int) -> list[np.ndarray]:
+            list(train.batches(8))
+            list(test.batches(8))
+            working.append(sum(any(pool._workers) for pool in pools))
+            return super().predict(train, test, seed=seed)
+
+    evaluate(build("", videos), [InOrder()], [Reads()], setting=setting(tmp_path, seeds=2))
+    assert working == [2] * 10
+    assert not any(any(pool._workers) for pool in pools)
+
+
+def test_a_forecast_counts_what_is_drawn_trained_and_left_out(videos: Path, tmp_path: Path) -> None:
+    """Clips of live passes by hand: 18 videos in five folds, each tested once and trained four times."""
+    dataset = build("", videos)
+    vjepa = "attentive/vjepa+epochs:2+batch:8"
+    given = {"counterfactual": True, "low_shot": ("1-shot",)}
+    (found,) = forecast(dataset, [InOrder()], [vjepa], setting=setting(tmp_path, **given))
+    clips = {step.what.rpartition(":" + vjepa)[2]: step.clips for step in found.steps if "@" not in step.what}
+    train, test = 2 * (4 * 18) * 8, 18 * 24
+    assert clips == {
+        "": train + test,
+        **{f"+test:{how}": test for how in ALTERATIONS},
+        **{f"+both:{how}": train + test for how in ALTERATIONS},
+    }
+    low = next(step for step in found.steps if step.what == f"{dataset.name}@1-shot:{vjepa}")
+    assert low.clips == 2 * (5 * 3) * 8 + test
+    assert not (tmp_path / "run").exists()

@@ -22,7 +22,20 @@ from vitascope.probe import View
 from vitascope.probes import attentive
 from vitascope.probes.attentive import Attentive
 from vitascope.runtime import generator
-from vitascope.sampling import Drawn, Frozen, MultiClip, RandomClip, RandomCrop, Uniform, Views, VJepa, describe
+from vitascope.sampling import (
+    Drawn,
+    Frozen,
+    MultiClip,
+    RandomClip,
+    RandomCrop,
+    Reversed,
+    Shuffled,
+    Slowed,
+    Uniform,
+    Views,
+    VJepa,
+    describe,
+)
 from vitascope.table4 import ATTENTIVE
 from vitascope.tuning import probe
 from vitascope.types import Card, Example
@@ -107,9 +120,10 @@ def test_probabilities_of_views_are_averaged():
     np.testing.assert_allclose(table(how.predict(data, grouped, seed=0)), expected, atol=1e-6)
 
 
-def test_clips_together_are_the_tokens_of_all_through_one_crop():
+@pytest.mark.parametrize("wrap", [lambda inner: inner, Reversed, lambda inner: Slowed(Shuffled(inner))])
+def test_clips_together_are_the_tokens_of_all_through_one_crop(wrap):
     """Two clips x three crops in the sampler's order, against one head on the concatenated tokens, crop by crop."""
-    view = View(VJepa(2, 4, 3), "grid", stored=False)
+    view = View(wrap(VJepa(2, 4, 3)), "grid", stored=False)
     how = Attentive(epochs=3, min_steps=0, train=View(VJepa(2, 4, 1), "grid", stored=False), test=view, together=True)
     data, test = stored(20, clips=2), stored(5, clips=6, seed=1)
     model, *_ = how._fit(data, range(20), torch.tensor([e.truth for e in data.examples]), seed=0, scratch=None)
@@ -154,8 +168,16 @@ def test_a_head_that_diverges_is_told(monkeypatch):
     found = how.predict(data, data, seed=0)
     assert found.about["diverged"] == [{"lr": 1e25, "weight_decay": 0.01}]
     assert np.isfinite(table(found)).all()
-    with pytest.raises(ValueError, match=r"no gradient is finite from step \d+ on; lower lr"):
-        replace(how, lrs=(1e25,)).predict(data, data, seed=0)
+
+
+def test_a_head_that_diverged_is_refused_however_often_it_is_asked(tmp_path: Path):
+    """The state left behind must not let a later run find nothing more to train and take the head as it is."""
+    for epochs in (1, 2):
+        how = Attentive(lr=1e30, epochs=epochs, min_steps=0, batch=8)
+        for _ in range(epochs + 2):
+            with pytest.raises(ValueError, match=r"no gradient is finite from step \d+ on; lower lr"):
+                how.predict(stored(24), stored(24), seed=0, scratch=tmp_path / "training" / "x")
+        assert not (tmp_path / "training").exists()
 
 
 def test_an_interrupted_training_goes_on_to_the_same_bits(tmp_path: Path, monkeypatch):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +15,18 @@ from vitascope.encoder import Tokens
 from vitascope.features import Batch, Features
 from vitascope.live import Live
 from vitascope.probe import View
-from vitascope.sampling import Drawn, MultiClip, RandomClip, RandomCrop, Uniform
-from vitascope.sources import Source, affordable, bytes_of, shelved, stored
+from vitascope.sampling import (
+    Drawn,
+    Frozen,
+    MultiClip,
+    RandomClip,
+    RandomCrop,
+    Reversed,
+    Sampler,
+    Slowed,
+    Uniform,
+)
+from vitascope.sources import Source, affordable, bytes_of, endless, shelved, stored
 from vitascope.types import Card, Dataset
 
 CARD = Card(name="lab/mean", digest="1", dim=3, frames=4, size=16, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
@@ -74,6 +84,22 @@ def test_endless_draws_never_repeat(videos: Path) -> None:
         passes = [torch.cat([v for _, v in unpadded(live.batches(8, draw=n))]) for n in (0, 1, 2, 3, 1)]
     assert torch.equal(passes[1], passes[4])
     assert len({p.numpy().tobytes() for p in passes}) == 4
+
+
+@pytest.mark.parametrize("count", [0, 3])
+@pytest.mark.parametrize("wrap", [Reversed, lambda inner: Slowed(Frozen(inner))])
+def test_draws_go_on_under_an_alteration(videos: Path, count: int, wrap: Callable[[Sampler], Sampler]) -> None:
+    """An altered drawing sampler draws anew at every pass, and each pass is that of the plain one, altered."""
+    dataset = build("", videos)
+    ids = [e.id for e in dataset.examples[:2]]
+    drawn = replace(DRAWS, count=count)
+    assert endless(wrap(drawn)) == (count == 0)
+    with opened(dataset, View(wrap(drawn), stored=False), ids) as live:
+        passes = [torch.cat([v for _, v in unpadded(live.batches(8, draw=n))]) for n in range(4)]
+    assert len({p.numpy().tobytes() for p in passes}) == (count or 4)
+    for n, found in enumerate(passes):
+        with opened(dataset, View(wrap(drawn.at(n)), stored=False), ids) as live:
+            assert torch.equal(found, torch.cat([v for _, v in unpadded(live.batches(8))]))
 
 
 def test_what_cannot_be_read_is_left_out_and_named(videos: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vitascope import training
-from vitascope.alterations import Drawn, RandomClip, RandomCrop
+from vitascope.alterations import Drawn, RandomClip, RandomCrop, drawing
 from vitascope.catalogue import unknown
 from vitascope.features import Batch, Features, finite, truths
 from vitascope.heads import Stacked, cosine, losses
@@ -21,7 +21,7 @@ from vitascope.nn.pooler import AttentiveHeads, random_heads
 from vitascope.probe import Load, Predicted, View
 from vitascope.recognition import Recognition, check_classes, pairs
 from vitascope.runtime import generator
-from vitascope.sampling import Uniform, VJepa, clips_of
+from vitascope.sampling import Uniform, VJepa, clips_of, crops_of
 from vitascope.selection import Select, Sides, check_select, chosen, held_out, top_1
 from vitascope.table4 import ASPECT, ATTENTIVE
 
@@ -89,8 +89,8 @@ class Attentive(Recognition):
             )
         if "clip" in (self.train.reduce, self.test.reduce):
             raise ValueError(f"{self.name}: attends to tokens; its views keep time or grid, not one vector a clip")
-        drawn = self.train.sampler
-        if self.together and isinstance(drawn, Drawn) and drawn.count:
+        drawn = drawing(self.train.sampler)
+        if self.together and drawn and drawn.count:
             raise ValueError(f"{self.name}: clips attended together are drawn anew at every epoch; say draws:0")
 
     @property
@@ -176,9 +176,10 @@ class Attentive(Recognition):
                     _divide(model, seen)
                     step, seen = step + 1, 0
                     optimiser.step(*self._rates(step, epochs * an_epoch, epochs))
-            training.keep(scratch, model, optimiser, epoch + 1)
             if len(optimiser.lost) == len(self.grid):
+                training.forget(scratch)  # there is nothing to go on from
                 raise ValueError(f"{self.name}: no gradient is finite from step {step} on; lower lr")
+            training.keep(scratch, model, optimiser, epoch + 1)
         training.forget(scratch)
         return _Fitted(model, optimiser.lost, clip)
 
@@ -195,7 +196,7 @@ class Attentive(Recognition):
     ) -> Iterator[tuple[Tensor, Tensor | None, Tensor, bool]]:
         """Tokens, their mask, labels, and whether the epoch ends with them: every example of `among` once."""
         order = torch.randperm(len(among), generator=generator(1_000_003 * (seed + 1) + epoch))
-        draw = epoch if not self.together or isinstance(self.train.sampler, Drawn) else None
+        draw = epoch if not self.together or drawing(self.train.sampler) else None
         held: tuple[Tensor, Tensor | None, Tensor] | None = None
         for batch in train.batches(size, torch.as_tensor(among)[order].tolist(), draw):
             if held is not None:
@@ -212,7 +213,7 @@ class Attentive(Recognition):
             mask = batch.mask.to(values.device)
             whose = batch.owner[:, None].expand_as(batch.mask)[batch.mask]
             return values.flatten(0, 1) if mask.all() else values[mask], None, whose
-        crops = getattr(view.sampler, "crops", 1)
+        crops = crops_of(view.sampler)
         b, n, k, d = values.shape
         grouped = values.view(b, n // crops, crops, k, d).transpose(1, 2).reshape(b * crops, -1, d)
         shown = batch.mask.view(b, n // crops, crops, 1).transpose(1, 2).expand(b, crops, n // crops, k)
@@ -226,7 +227,7 @@ class Attentive(Recognition):
         """Mean probabilities by every head of each example, or of those `among` them; NaN of what could not be read."""
         total = torch.zeros(len(self.grid), len(features.examples), len(features.classes))
         views = torch.zeros(len(features.examples))
-        draw = None if among is None or (self.together and not isinstance(view.sampler, Drawn)) else 0
+        draw = None if among is None or (self.together and not drawing(view.sampler)) else 0
         clips = 1 if draw is not None else clips_of(view.sampler, 16)
         for batch in features.batches(max(1, READ // (fitted.clip * clips)), among, draw):
             x, mask, owner = self._tokens(finite(features, batch), view)

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vitascope.alterations import Drawn
+from vitascope.alterations import drawing
 from vitascope.catalogue import unknown
 from vitascope.classifier import (
     Heads,
@@ -223,7 +223,7 @@ class _Data:
     def held_scores(self, heads: Heads) -> list[float]:
         """Top-1 of every head on what is held out."""
         held = self.sides.held
-        drawn = self.memory is None or isinstance(self.how.train.sampler, Drawn)
+        drawn = self.memory is None or drawing(self.how.train.sampler) is not None
         ours = self.draw(held, 0) if drawn else self.of(held)
         each = (probabilities(heads.one(i), ours, self.scaling, len(self.labels)) for i in range(len(heads.bias)))
         return [top_1(p[held], self.labels[held]) for p in each]
@@ -250,7 +250,7 @@ class _Data:
         """One vector of each example: the draw whose turn it is, or any of its clips."""
         counts = torch.bincount(memory.owner, minlength=len(self.labels)).cpu()
         first = (counts.cumsum(0) - counts)[order]
-        if isinstance(self.how.train.sampler, Drawn):
+        if drawing(self.how.train.sampler):
             return first + epoch % counts[order]
         if len(memory.owner) == len(counts):
             return first
