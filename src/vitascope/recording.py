@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -25,6 +25,8 @@ class Recording:
     """
 
     name: str
+    path: str = ""
+    """Of the file it was read from."""
     start: Line = field(default_factory=dict)
     steps: tuple[Line, ...] = ()
     """In ascending order, as are the probes."""
@@ -60,7 +62,7 @@ def read(run: str | Path, *, name: str = "") -> Recording:
     if not path.is_file():
         raise ValueError(f"{run}: no {RECORDER} there; `vitascope pretrain ... -o {run}` records one")
     lines = list(parsed(path.read_bytes(), str(path)))
-    return assembled(lines, name=name or Path(run).resolve().name)
+    return replace(assembled(lines, name=name or Path(run).resolve().name), path=str(path.resolve()))
 
 
 def parsed(data: bytes, where: str) -> Iterator[Line]:
