@@ -63,6 +63,14 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     return report.write(run, formats=["html"])["html"].read_text(encoding="utf-8")
 
 
+@pytest.fixture(scope="module")
+def training(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The report of pretraining runs."""
+    made = runpy.run_path(str(Path(__file__).parents[1] / "fixtures" / "fake_training.py"))
+    folder = made["fake_training"](tmp_path_factory.mktemp("runs") / "tiny", steps=2000, every=200)
+    return report.write(folder, formats=["html"])["html"].read_text(encoding="utf-8")
+
+
 def browse(folder: Path, url: str, *more: str) -> subprocess.CompletedProcess[str]:
     command = [str(BROWSER), *QUIET, f"--user-data-dir={folder / 'profile'}", *more, "--dump-dom", url]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
@@ -99,6 +107,32 @@ def test_quiet_and_offline(page: str, tmp_path: Path) -> None:
 def test_no_wider_than_the_window(ask: Callable[..., Any], width: int) -> None:
     size = ask("[page.documentElement.scrollWidth, page.documentElement.clientWidth]", width)
     assert size[0] <= size[1] <= width
+
+
+@pytest.mark.parametrize("width", [320, 1280])
+def test_pretraining_fits_the_window_too(ask: Callable[..., Any], training: str, width: int) -> None:
+    size = ask("[page.documentElement.scrollWidth, page.documentElement.clientWidth]", width, training)
+    assert size[0] <= size[1] <= width
+    heights = ask(
+        "[...page.querySelectorAll('.plot > svg')].map(e => e.getBoundingClientRect().height)", width, training
+    )
+    assert min(heights) >= 200
+
+
+def test_pointing_at_a_run_dims_the_others(ask: Callable[..., Any], training: str) -> None:
+    seen = ask(
+        """(() => {
+          const row = page.querySelector(".legend li[data-row='1']");
+          row.dispatchEvent(new PointerEvent("pointerover", { bubbles: true }));
+          const dim = kind => [...page.querySelectorAll(kind)].map(e =>
+            [e.closest("g").dataset.row, Number(getComputedStyle(e.closest("g")).opacity)]);
+          return [...dim(".trail"), ...dim(".curve")];
+        })()""",
+        1280,
+        training,
+    )
+    assert {row for row, _ in seen} == {"0", "1", "2", "3", "4"}
+    assert all((opacity == 1) == (row == "1") for row, opacity in seen)
 
 
 def test_wide_tables_scroll_in_their_own_box(ask: Callable[..., Any]) -> None:

@@ -24,7 +24,8 @@ from rich.console import Console
 
 from vitascope import report
 from vitascope.report import board as boards
-from vitascope.report import figures, findings, tables, views, words
+from vitascope.report import figures, findings, sections, tables, views, words
+from vitascope.report import page as page_module
 from vitascope.results import RESULTS, Result, Score, append, read, read_predictions, write_predictions
 from vitascope.stats import Difference
 
@@ -121,6 +122,27 @@ def test_every_score_and_interval_is_on_the_page(run: Path, page: Page) -> None:
 def test_the_dagger_marks_what_was_met(page: Page) -> None:
     daggers = sum(tag == "sup" and text == "†" for tag, text in page.text)
     assert daggers == 2, "vit/small on mine, in full and limited"
+
+
+def test_averages_are_drawn_as_bars_in_the_order_of_the_mean_of_both(run: Path) -> None:
+    board = boards.build(boards.gather([run]))
+    standings = page_module._standings(board, [findings.examine(column) for column in board.plain()])
+    panels = sections.averages_section(board, standings)
+    assert [panel.title for panel in panels] == ["Appearance", "Motion", "Mean of both"]
+    lengths = [[strip.marks[0].at for strip in panel.strips] for panel in panels]
+    by_hand = {
+        row.index: [
+            next(c for c in board.main(axis)).cells[row.index].headline.value for axis in ("appearance", "motion")
+        ]
+        for row in board.rows
+    }
+    order = sorted(by_hand, key=lambda row: -sum(by_hand[row]))
+    for place, expected in enumerate(
+        ([by_hand[r][0] for r in order], [by_hand[r][1] for r in order], [sum(by_hand[r]) / 2 for r in order])
+    ):
+        assert [strip.marks[0].row for strip in panels[place].strips] == order
+        assert lengths[place] == pytest.approx(expected, abs=0.01), "the scale is 0 to 100"
+    assert sections.averages_section(board, {"motion": standings["motion"]}) == ()
 
 
 def test_limited_results_say_so_wherever_they_stand(run: Path, page: Page) -> None:

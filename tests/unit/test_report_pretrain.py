@@ -105,7 +105,7 @@ def test_a_run_folder_or_a_folder_of_them(folder: Path, tmp_path: Path) -> None:
     (one,) = recording.found(folder / "pixels" / "seed-0")
     assert (one.name, one.step, one.seen, one.done) == ("seed-0", 2000, 2000 * 256, True)
     assert recording.found(tmp_path) == []
-    with pytest.raises(ValueError, match="no results.jsonl there; record one with"):
+    with pytest.raises(ValueError, match=r"no results\.jsonl there; record one with"):
         report.write(tmp_path)
 
 

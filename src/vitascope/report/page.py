@@ -190,6 +190,7 @@ def _html(
         "rows": board.rows,
         "table": views.table(board, board.main(), standings),
         "apart": views.apart(board),
+        "means": sections.averages_section(board, standings),
         "scatter": scatter,
         "left_out": views.left_out(board),
         "tasks": [_task(c, f, board) for c, f in zip(board.plain(), findings, strict=True)],

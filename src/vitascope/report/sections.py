@@ -1,17 +1,18 @@
-"""Sections: what the page draws of motion's worth, as plain geometry ready to be set."""
+"""Sections: what the page draws of averages and of motion's worth, as plain geometry ready to be set."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from vitascope.report import figures, motion, words
 from vitascope.report.board import Board, Column, Row
-from vitascope.report.figures import Axis, Strip
-from vitascope.report.findings import ALPHA
+from vitascope.report.figures import Axis, Mark, Strip
+from vitascope.report.findings import ALPHA, Chance, Standing
 from vitascope.report.motion import Loss, Need, Worth
 from vitascope.report.summaries import gap
 from vitascope.report.words import number, p_value, shown
+from vitascope.results import Score
 
 SHORT = 20
 """Classes up to which all are drawn at once."""
@@ -72,6 +73,40 @@ class Motion(NamedTuple):
     """The encoders that needs were measured with."""
     rows: tuple[Row, ...]
     """Those whose use was."""
+
+
+def averages_section(board: Board, standings: Mapping[str, Standing]) -> tuple[Panel, ...]:
+    """Bars of appearance, of motion and of the mean of both, the best mean first; of two encoders or more.
+
+    The mean of both has no interval: both axes may be asked of the same videos, and are no two independent samples.
+    """
+    appearance, motion = standings.get("appearance"), standings.get("motion")
+    if appearance is None or motion is None:
+        return ()
+    both = {row: _halfway(s, motion.scores[row]) for row, s in appearance.scores.items() if row in motion.scores}
+    if len(both) < 2:
+        return ()
+    order = sorted(both, key=lambda row: -both[row].value)
+    named = (
+        ("Appearance", appearance.scores, appearance.chance),
+        ("Motion", motion.scores, motion.chance),
+        ("Mean of both", both, None),
+    )
+    return tuple(_bars(board, title, {row: scores[row] for row in order}, chance) for title, scores, chance in named)
+
+
+def _halfway(one: Score, other: Score) -> Score:
+    return Score((one.value + other.value) / 2)
+
+
+def _bars(board: Board, title: str, scores: Mapping[int, Score], chance: Chance | None) -> Panel:
+    scale = figures.PERCENT._replace(chance=chance.value if chance else None)
+    strips = []
+    for row, found in scores.items():
+        label = shown(board.rows[row].label)
+        mark = Mark(row, scale.at(found.value), figures.span(scale, found))
+        strips.append(Strip(label, (mark,), words.valued(found), f"{label}\n{title.lower()} {words.valued(found)}"))
+    return Panel(title, "", scale, tuple(strips))
 
 
 def motion_section(board: Board, worth: Sequence[Worth]) -> Motion:
