@@ -1,0 +1,1 @@
+"""Pretraining of a video encoder: what it sees, what it predicts, from which data, and the loop that trains it."""
