@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -24,6 +24,7 @@ class Masked(NamedTuple):
     """What is to be predicted."""
 
 
+@runtime_checkable
 class Mask(Protocol):
     """A rule that hides tokens. Implementations are frozen dataclasses; all that they draw comes from the generator."""
 
@@ -270,7 +271,8 @@ def _running(n: int, grid: Grid, kept: int, rng: torch.Generator) -> Int[Tensor,
 
     Place number r of p stands r / p into its round at the first step and goes on by kept / tokens a step; it is seen
     when the next step ends the round. In whole numbers the counts come out exactly: the sum over r of
-    floor((kept + r) / p) is kept (Hermite's identity).
+    floor((kept + r) / p) is kept (Hermite's identity), also when all start later by the same part of a round, which
+    makes every token as likely as the other.
     """
     steps, rows, columns = grid
     row, column = torch.arange(rows)[:, None], torch.arange(columns)
@@ -280,7 +282,9 @@ def _running(n: int, grid: Grid, kept: int, rng: torch.Generator) -> Int[Tensor,
     phase = (begins[:, cell.flatten().to(rng.device)] + clockwise / 4) % 1
     number = phase.argsort(dim=1).argsort(dim=1)
     step = torch.arange(steps, device=rng.device)[:, None]
-    return ((step * kept + number[:, None] * steps) % (steps * rows * columns)).flatten(1)
+    tokens = steps * rows * columns
+    start = torch.randint(tokens, (n, 1, 1), generator=rng, device=rng.device)
+    return ((step * kept + number[:, None] * steps + start) % tokens).flatten(1)
 
 
 def _weights(mask: object, saliency: Float[Tensor, "n l"] | None, n: int, grid: Grid) -> Float[Tensor, "nt p"]:
