@@ -1,5 +1,1 @@
-<<<<<<< HEAD
-"""Pretraining of a video encoder: what it sees, what it predicts, from which data, and the loop that trains it."""
-=======
-"""Pretraining: what is hidden, what is predicted, what is looked at, and the loop that learns from it."""
->>>>>>> stream
+"""Pretraining: masked modelling with a mixture of reconstruction targets, on videos and images."""
