@@ -114,6 +114,18 @@ def test_input_is_left_as_it_was() -> None:
     assert hog(frames.half()).dtype == torch.float32
 
 
+def test_many_frames_as_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = noise(3, 5, 16, 24)
+    alone = torch.stack([torch.cat([hog(f[None, None])[0] for f in clip]) for clip in frames])
+    for piece in (1, 4 * 16 * 24, 1 << 20):  # frames in pieces of 1, of 4 and a rest, and at once
+        monkeypatch.setattr("vitascope.pretrain.hog.PIECE", piece)
+        assert torch.equal(hog(frames), alone)
+
+
+def test_an_image_has_no_differences() -> None:
+    assert hog(noise(2, 1, 16, 24).diff(dim=1)).shape == (2, 0, 2, 3, 9)
+
+
 def test_frames_that_do_not_fit_are_refused() -> None:
     frames = noise(1, 1, 16, 20)
     for wrong, says in [

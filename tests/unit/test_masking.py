@@ -188,6 +188,9 @@ def test_thinned_predicts_an_even_part_of_what_is_hidden(inner: Mask) -> None:
         counts = counts[counts > 0].view(n, 27)
         assert counts.min() >= 3
         assert counts.max() <= 5
+        counts = torch.zeros(n, 8).scatter_add_(1, thinned.hide // 36, torch.ones(thinned.hide.shape))
+        assert counts.min() >= 6  # and a step of 27 has about half
+        assert counts.max() <= 21
 
 
 def boxes(mask: Blocks, n: int, grid: Grid, rng: torch.Generator) -> list[list[tuple[range, range, range]]]:

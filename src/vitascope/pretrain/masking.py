@@ -117,7 +117,7 @@ class Steps:
 
 @dataclass(frozen=True, slots=True)
 class Attended:
-    """Keeps in every step the tokens a teacher attends to, drawn without replacement by its weights (UMT, 3.2).
+    """Keeps in every step the tokens a teacher attends to, drawn without replacement by its weights (UMT).
 
     The next token of a step is drawn with the weights of those left. Tokens without weight follow when none with weight
     is left, each as likely as the other.
@@ -202,12 +202,12 @@ class Thinned:
 
 @dataclass(frozen=True, slots=True)
 class Blocks:
-    """Hides the union of `count` blocks, each `scale` of the frame and all of the time (V-JEPA, section 3.3).
+    """Hides the union of `count` blocks, each `scale` of the frame and all of the time (V-JEPA, section 3.2).
 
     A block's height over its width is drawn from `aspect`, its place from all where it fits; `time` is the share of the
     steps it lasts. Unions differ in size, so the seen and the hidden tokens of a batch are cut, at random, to the
     smallest count of its clips: the larger the batch, the more is cut. A clip of which less than `least` would be seen
-    is drawn anew, so that one clip cannot blind the batch (0: one token is enough, as in V-JEPA). V-JEPA takes 8 blocks
+    is drawn anew, so that one clip cannot blind the batch (0: one token is enough). V-JEPA takes 8 blocks
     of 0.15 and, as a second mask of the same clips, 2 of 0.7.
     """
 
