@@ -90,19 +90,18 @@ def embed(
 
 @app.command()
 def report(
-    run: Annotated[Path, typer.Argument(help="run folder")],
+    run: Annotated[Path, typer.Argument(help="run folder, of an evaluation or of pretraining, or a folder of such")],
     as_json: flags.Json = False,
 ) -> None:
     """Write report.html (one file, opens offline), report.md and report.tex into a run folder."""
     from vitascope import report as reporting
-    from vitascope import results
 
     if as_json:
-        for result in results.read(run):
-            print(result.to_json())
+        for line in reporting.lines(run):
+            print(line)
         return
     written = reporting.write(run)
-    console.print(reporting.terminal(results.read(run), run))
+    console.print(reporting.overview(run))
     for path in written.values():
         print(path)
 

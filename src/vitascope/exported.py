@@ -6,36 +6,42 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from vitascope.architectures.convnet import ConvShape
 from vitascope.architectures.video import VideoShape
 from vitascope.encoder import Encoder, FrameWise, NetworkEncoder, fingerprint
 from vitascope.files import replacing
-from vitascope.nn.vit import VideoViT
+from vitascope.fitting import empty
 from vitascope.types import Card, plain
+
+Shape: TypeAlias = VideoShape | ConvShape
 
 KEY = "vitascope-encoder"
 """Of the metadata of a file: card, shape and origin, as JSON."""
 WEIGHTS = "model.safetensors"
+SHAPES: dict[str, type[VideoShape] | type[ConvShape]] = {"video": VideoShape, "convolutional": ConvShape}
+"""Networks that such a file may hold."""
 HEADER = 1 << 20
 """Bytes of metadata that are read at most."""
 
 
-def write(path: Path, state: Mapping[str, Tensor], card: Card, shape: VideoShape, origin: Mapping[str, Any]) -> Card:
+def write(path: Path, state: Mapping[str, Tensor], card: Card, shape: Shape, origin: Mapping[str, Any]) -> Card:
     """Write an encoder in half precision; its card, with the digest of what was written.
 
-    `state` holds the tensors of a `VideoViT` of `shape`. `origin` is kept as it is: how the weights came about.
+    `state` holds the tensors of the network of `shape`. `origin` is kept as it is: how the weights came about.
     """
     halved = {name: tensor.detach().cpu().half().contiguous() for name, tensor in sorted(state.items())}
     if not all(torch.isfinite(tensor).all() for tensor in halved.values()):
         raise ValueError(f"{card.name}: its weights are not finite in half precision; it is not written to {path}")
     card = dataclasses.replace(card, digest=fingerprint({n: t.float() for n, t in halved.items()}))
-    told = {"card": plain(card), "shape": plain(shape), "origin": plain(origin)}
+    kind = next(name for name, known in SHAPES.items() if isinstance(shape, known))
+    told = {"card": plain(card), "network": kind, "shape": plain(shape), "origin": plain(origin)}
     with replacing(path) as aside:
         save_file(halved, aside, metadata={KEY: json.dumps(told, ensure_ascii=False, sort_keys=True)})
     return card
@@ -54,12 +60,6 @@ def about(path: str | Path) -> dict[str, Any]:
     return told
 
 
-def is_here(name: str) -> bool:
-    """Whether a name of an encoder is rather a file or a folder that holds one."""
-    path = Path(name).expanduser()
-    return path.suffix == ".safetensors" or (("/" in name or name in (".", "..")) and path.is_dir())
-
-
 def load(name: str | Path) -> Encoder:
     """The encoder in the file, or in the folder: its `model.safetensors`. ValueError for what is none."""
     path = Path(name).expanduser()
@@ -69,55 +69,37 @@ def load(name: str | Path) -> Encoder:
         raise ValueError(f"{name}: {what or 'no such file'}")
     told = about(file)
     try:
-        shape, card = shape_of(told["shape"]), card_of(told["card"])
+        shape, card = shape_of(told), card_of(told["card"])
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{file}: its card is not one of this version ({error})") from error
     return _built(file, card, shape)
 
 
-def _built(file: Path, card: Card, shape: VideoShape) -> Encoder:
+def _built(file: Path, card: Card, shape: Shape) -> Encoder:
     with safe_open(file, framework="pt") as opened:
         state = {key: opened.get_tensor(key).float() for key in opened.keys()}  # noqa: SIM118 - not a mapping
-    with torch.device("meta"):
-        network = VideoViT(shape)
-    tables = network.tables()
-    wrong = set(state) ^ (set(network.state_dict()) - set(tables))
+    network = empty(shape)
+    tables = network.tables() if isinstance(shape, VideoShape) else {}
+    wrong = set(state) ^ {name for name in network.state_dict() if name not in tables}
     if wrong:
         raise ValueError(f"{file}: {len(wrong)} tensors are missing or surplus: {', '.join(sorted(wrong)[:4])}")
-    for key, rows in tables.items():
-        network.register_buffer(key, rows)
+    if fingerprint(state) != card.digest:
+        raise ValueError(f"{file}: its weights are not those of its card (digest {card.digest}); get the file again")
     try:
         network.load_state_dict({**state, **tables}, strict=True, assign=True)
     except RuntimeError as error:
         raise ValueError(f"{file}: {str(error).splitlines()[-1].strip()}") from error
-    if fingerprint(state) != card.digest:
-        raise ValueError(f"{file}: its weights are not those of its card (digest {card.digest}); get the file again")
-    framewise = shape.grid[0] * shape.tubelet == 1
     loaded = f"{len(state)} tensors, all of them; pretrained here"
-    return NetworkEncoder(card, FrameWise(_Still(network)) if framewise else network, loaded=loaded)
-
-
-class _Still(torch.nn.Module):
-    """A network of single frames, given pictures."""
-
-    def __init__(self, network: VideoViT) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """A grid of one step less its axis of time, and the vector."""
-        grid, vector = self.network(pictures[:, :, None])
-        return grid[:, 0], vector
+    return NetworkEncoder(card, FrameWise(network) if isinstance(shape, ConvShape) else network, loaded=loaded)
 
 
 def card_of(data: Mapping[str, Any]) -> Card:
     """A card from its data."""
-    given = dict(data)
-    given |= {key: tuple(given[key]) for key in ("mean", "std")}
+    given = {**data, **{key: tuple(data[key]) for key in ("mean", "std")}}
     return Card(**{**given, "saw": frozenset(given.get("saw", ()))})
 
 
-def shape_of(data: Mapping[str, Any]) -> VideoShape:
-    """A shape from its data."""
-    given = {**data, "grid": tuple(data["grid"])}
-    return VideoShape(**given)
+def shape_of(told: Mapping[str, Any]) -> Shape:
+    """The shape of a written encoder, from what is told of it."""
+    given = {key: tuple(v) if isinstance(v, list) else v for key, v in told["shape"].items()}
+    return SHAPES[told["network"]](**given)

@@ -173,13 +173,13 @@ def _parse(line: bytes, where: str) -> Result | None:
     try:
         return Result.from_json(line.decode())
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        if _torn(line):
+        if torn(line):
             return None
         raise ValueError(f"{where}: not a result ({error}); delete that line and run again") from error
 
 
-def _torn(line: bytes) -> bool:
-    """Whether an object begins here and the line ends before it does."""
+def torn(line: bytes) -> bool:
+    """Whether an object begins here and the line ends before it does: a killed run or a full disk cut it short."""
     depth, quoted, escaped = 0, False, False
     for byte in line if line.startswith(b"{") else b"":
         if quoted:

@@ -15,6 +15,8 @@ from vitascope.stats import Difference
 
 LINE = 17
 """Pixels between two labels that must not touch."""
+MIDDLE = 55.0
+"""Percent from the left beyond which a label stands to the left of its mark."""
 
 
 class Axis(NamedTuple):
@@ -44,6 +46,39 @@ class Point(NamedTuple):
     tip: str
 
 
+class Dot(NamedTuple):
+    """A score on the way, percent from left and top."""
+
+    x: float
+    y: float
+    tip: str
+
+
+class Trail(NamedTuple):
+    """The way that leads to a mark, from its beginning."""
+
+    row: int
+    dots: tuple[Dot, ...]
+    stopped: bool = False
+    """Whether it came to an end before its time."""
+
+    @property
+    def legs(self) -> list[tuple[Dot, Dot, float]]:
+        """From dot to dot, each with how far along it is, 0 to 1."""
+        last = max(len(self.dots) - 1, 1)
+        return [(a, b, round((i + 1) / last, 3)) for i, (a, b) in enumerate(pairwise(self.dots))]
+
+
+class Contour(NamedTuple):
+    """A line of equal means with its value, from one edge of the plot to another, percent from left and top."""
+
+    text: str
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+
+
 class Scatter(NamedTuple):
     """Appearance against motion."""
 
@@ -51,6 +86,15 @@ class Scatter(NamedTuple):
     y: Axis
     height: float
     points: tuple[Point, ...]
+    trails: tuple[Trail, ...] = ()
+    contours: tuple[Contour, ...] = ()
+
+
+class Settled(NamedTuple):
+    """Marks whose labels do not touch, in a plot of that height."""
+
+    points: tuple[Point, ...]
+    height: float
 
 
 class Mark(NamedTuple):
@@ -72,10 +116,10 @@ class Strip(NamedTuple):
     """Whether what is shown can be told from nothing; else its marks are hollow."""
 
 
-def axis(scores: Sequence[Score], chance: Chance | None = None) -> Axis:
-    """A scale around all intervals, with four or so round steps, within 0 to 100; around chance too if that is near."""
+def axis(scores: Sequence[Score], chance: Chance | None = None, *, steps: int = 4) -> Axis:
+    """A scale around all intervals, in about `steps` round ones, within 0 to 100; around chance too if that is near."""
     bottom, top = _around(scores, chance)
-    step = _round(max(top - bottom, 4.0) / 4)
+    step = rounded(max(top - bottom, 4.0) / steps)
     low = max(floor(bottom / step) * step, 0.0)
     count = 1
     while low + count * step < min(top, 100.0):
@@ -89,7 +133,7 @@ def gap_axis(gaps: Sequence[Difference]) -> Axis:
     """A scale around the intervals of differences and around zero, which is marked."""
     ends = [end for g in gaps for end in (g.value, g.low, g.high) if end is not None]
     low, high = min([*ends, 0.0]), max([*ends, 0.0])
-    step = _round(max(high - low, 4.0) / 4)
+    step = rounded(max(high - low, 4.0) / 4)
     first, last = floor(low / step), ceil(high / step)
     ticks = tuple(step * i for i in range(first, last + 1))
     return Axis(ticks[0], ticks[-1], ticks, 0.0)
@@ -112,7 +156,8 @@ def _around(scores: Sequence[Score], chance: Chance | None) -> tuple[float, floa
     return low, high
 
 
-def _round(step: float) -> float:
+def rounded(step: float) -> float:
+    """The next of 1, 2, 5 and 10 times a power of ten."""
     size = 10.0 ** floor(log10(step))
     return next(size * m for m in (1, 2, 5, 10) if size * m >= step)
 
@@ -124,17 +169,23 @@ def scatter(rows: Sequence[Row], appearance: Standing, motion: Standing) -> Scat
         return None
     x = axis([appearance.scores[row.index] for row in both], appearance.chance)
     y = axis([motion.scores[row.index] for row in both], motion.chance)
-    height = max(400.0, LINE * len(both) + 40.0)
     points = [_point(row, (x, y), appearance.scores[row.index], motion.scores[row.index]) for row in both]
-    nudges = _nudges([p.y / 100 * height for p in points], height)
-    placed = [p._replace(nudge=n, left=_leftward(p, points, height)) for p, n in zip(points, nudges, strict=True)]
-    return Scatter(x, y, height, tuple(placed))
+    found = settled(points, max(400.0, LINE * len(both) + 40.0))
+    return Scatter(x, y, found.height, found.points)
+
+
+def settled(points: Sequence[Point], height: float) -> Settled:
+    """The marks with the sides and the offsets of their labels; a mark without a label takes no room."""
+    named = [p for p in points if p.label]
+    nudges = dict(zip(map(id, named), _nudges([p.y / 100 * height for p in named], height), strict=True))
+    placed = (p._replace(nudge=nudges.get(id(p), 0.0), left=_leftward(p, points, height)) for p in points)
+    return Settled(tuple(placed), height)
 
 
 def _leftward(point: Point, points: Sequence[Point], height: float) -> bool:
     """Whether the label goes to the left: near the right edge, or where another mark is close on the right."""
     near = [p for p in points if 0 < p.x - point.x < 10 and abs(p.y - point.y) / 100 * height < LINE]
-    return point.x > 55 or (bool(near) and point.x > 25)
+    return point.x > MIDDLE or (bool(near) and point.x > 25)
 
 
 def _point(row: Row, axes: tuple[Axis, Axis], across: Score, up: Score) -> Point:

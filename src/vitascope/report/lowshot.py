@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from vitascope.report import figures
 from vitascope.report.board import Board, Column, Row
-from vitascope.report.figures import Axis
+from vitascope.report.figures import Axis, Dot
 from vitascope.report.findings import Standing
 from vitascope.report.variants import Thinned, shares, thinned
 from vitascope.report.words import shown, valued
@@ -25,14 +25,6 @@ class Level(NamedTuple):
 
     text: str
     at: float
-
-
-class Dot(NamedTuple):
-    """A score in a curve, percent from left and top."""
-
-    x: float
-    y: float
-    tip: str
 
 
 class Curve(NamedTuple):

@@ -5,28 +5,36 @@ from __future__ import annotations
 import hashlib
 import json
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from vitascope import results
+from vitascope import recording, results
 from vitascope.files import replacing
+from vitascope.recording import Recording
 from vitascope.report import board as boards
-from vitascope.report import figures, sections, summaries, tables, views, words
+from vitascope.report import figures, pretraining, sections, summaries, tables, views, words
 from vitascope.report.board import Board, Column, Row
 from vitascope.report.figures import Axis, Strip
 from vitascope.report.findings import Confusion, Findings, Standing, average_of, averaged, averages, examine, overall
+from vitascope.report.pretraining import Pretraining
 from vitascope.report.summaries import Extras, extras
 from vitascope.report.training import on_test
 from vitascope.report.words import Run, shown
+from vitascope.results import Result
 from vitascope.types import nearest, plain
+
+if TYPE_CHECKING:
+    from rich.console import Group
 
 HERE = Path(__file__).parent
 FORMATS = ("html", "md", "tex")
+Making: TypeAlias = Mapping[str, Callable[[], str]]
+"""By format, what makes the text of the report."""
 
 
 class TaskView(NamedTuple):
@@ -49,32 +57,95 @@ class TaskView(NamedTuple):
 def write(run: str | Path, *, formats: Sequence[str] = FORMATS) -> dict[str, Path]:
     """Write the report of a run folder into it: `report.html`, `report.md` and `report.tex`, or those of `formats`.
 
-    ValueError for a format there is none of, or a run folder without results.
+    Results of evaluation are reported, and pretraining runs recorded in the folder or in folders of it. ValueError for
+    a format there is none of, or a folder with neither.
     """
     run = Path(run)
     for name in formats:
         if name not in FORMATS:
             raise ValueError(f"no report format {name!r}{nearest(name, FORMATS)}; there are {', '.join(FORMATS)}")
-    found = boards.gather([run])
-    if not found:
+    recordings = recording.found(run)
+    found = boards.gather([run]) if (run / results.RESULTS).is_file() or not recordings else []
+    if not found and not recordings:
         raise ValueError(f"{run / results.RESULTS}: no result in it; record one with `vitascope evaluate ... -o {run}`")
+    making = _of_results(run, found, recordings) if found else _of_training(run, recordings)
+    written: dict[str, Path] = {}
+    for name in formats:
+        written[name] = run / f"report.{name}"
+        with replacing(written[name]) as aside:
+            aside.write_bytes(making[name]().encode("utf-8", "backslashreplace"))
+    return written
+
+
+def lines(run: str | Path) -> list[str]:
+    """What a folder holds as lines of JSON: its results, then each pretraining run with its last probe."""
+    recordings = recording.found(run)
+    found = _results(run, recordings)
+    return [result.to_json() for result in found] + [json.dumps(one) for one in pretraining.brief(recordings)]
+
+
+def overview(run: str | Path) -> Group:
+    """The same for a terminal."""
+    from rich.console import Group
+
+    recordings = recording.found(run)
+    found = _results(run, recordings)
+    parts: list[Any] = [tables.terminal(found, run)] if found else []
+    trained = pretraining.pretraining(recordings)
+    parts += [tables.terminal_summary(trained.table)] if trained else []
+    return Group(*parts)
+
+
+def _results(run: str | Path, recordings: Sequence[Recording]) -> list[Result]:
+    """The results of a folder; where nothing was pretrained, there have to be some."""
+    return results.read(run) if not recordings or (Path(run) / results.RESULTS).is_file() else []
+
+
+def _of_results(run: Path, found: Sequence[Result], recordings: Sequence[Recording]) -> Making:
+    """The report of results, with that of pretraining runs in it where there are any."""
     board = boards.build(found)
     findings = [examine(column) for column in board.plain()]
     standings = _standings(board, findings)
     verdicts = _verdicts(board, standings)
     more = extras(board, standings)
-    written: dict[str, Path] = {}
-    for name in formats:
-        if name == "html":
-            text = _html(run, board, findings, (standings, verdicts, more))
-        elif name == "md":
-            text = tables.markdown(board, standings, verdicts, more)
-        else:
-            text = tables.latex(board, standings, more)
-        written[name] = run / f"report.{name}"
-        with replacing(written[name]) as aside:
-            aside.write_bytes(text.encode("utf-8", "backslashreplace"))
-    return written
+    trained = pretraining.pretraining(recordings, first=len(board.rows))
+    said: list[Sequence[Run]] = [*verdicts, *(trained.verdicts if trained else [])]
+    also = [trained.table] if trained else []
+    return {
+        "html": lambda: _html(run, board, findings, (standings, said, more, trained)),
+        "md": lambda: tables.markdown(board, standings, said, more) + tables.markdown_summaries(also),
+        "tex": lambda: tables.latex(board, standings, more) + tables.latex_summaries(also),
+    }
+
+
+def _of_training(run: Path, recordings: Sequence[Recording]) -> Making:
+    """The report of pretraining runs alone."""
+    trained = pretraining.pretraining(recordings)
+    assert trained is not None, "there are recordings"
+    recorded = max((run / one.path).stat().st_mtime for one in recordings)
+    more = {"verdicts": trained.verdicts, "trained": trained, "recorded": _dated(recorded)}
+    also = [trained.table]
+    return {
+        "html": lambda: _set("training.html.j2", run, more),
+        "md": lambda: "\n".join(tables.markdown_head(trained.verdicts)) + tables.markdown_summaries(also),
+        "tex": lambda: tables.TEX_NEEDS + tables.latex_summaries(also),
+    }
+
+
+def _set(template: str, run: Path, more: Mapping[str, Any]) -> str:
+    """A template with what every page takes."""
+    script = (HERE / "page.js").read_text(encoding="utf-8")
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            run=shown(run.resolve().name),
+            css=Markup((HERE / "page.css").read_text(encoding="utf-8")),
+            js=Markup(script),
+            script_hash=b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            **more,
+        )
+    )
 
 
 def _standings(board: Board, findings: Sequence[Findings]) -> dict[str, Standing]:
@@ -105,46 +176,38 @@ def _html(
     run: Path,
     board: Board,
     findings: Sequence[Findings],
-    said: tuple[Mapping[str, Standing], Sequence[Sequence[Run]], Extras],
+    said: tuple[Mapping[str, Standing], Sequence[Sequence[Run]], Extras, Pretraining | None],
 ) -> str:
-    script = (HERE / "page.js").read_text(encoding="utf-8")
-    standings, verdicts, more = said
+    standings, verdicts, more, trained = said
     found = [r for c in board.columns for r in c.cells.values()]
     scatter = None
     if {"appearance", "motion"} <= standings.keys():
         scatter = figures.scatter(board.rows, standings["appearance"], standings["motion"])
-    return (
-        _environment()
-        .get_template("page.html.j2")
-        .render(
-            run=shown(run.resolve().name),
-            recorded=_recorded(run),
-            versions=words.versions(found),
-            verdicts=verdicts,
-            rows=board.rows,
-            table=views.table(board, board.main(), standings),
-            apart=views.apart(board),
-            scatter=scatter,
-            left_out=views.left_out(board),
-            tasks=[_task(c, f, board) for c, f in zip(board.plain(), findings, strict=True)],
-            asked=len(board.main()),
-            examples=sum(
-                max(r.n for r in found if r.dataset == name) for name in {c.any.dataset for c in board.plain()}
-            ),
-            lost=views.lost(board),
-            reported=views.reported(board),
-            costs=views.costs(board),
-            questions=[_settings(c) for c in board.plain()],
-            any_seen=any(r.seen for r in found),
-            ranked=any(s.tiers for s in standings.values()),
-            guessed=words.guessed(s.chance for s in standings.values() if s.chance),
-            percent=figures.PERCENT,
-            css=Markup((HERE / "page.css").read_text(encoding="utf-8")),
-            js=Markup(script),
-            script_hash=b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-            **_variants(board, more, standings),
-        )
-    )
+    shows = {
+        "recorded": _dated((run / results.RESULTS).stat().st_mtime),
+        "versions": words.versions(found),
+        "verdicts": verdicts,
+        "rows": board.rows,
+        "table": views.table(board, board.main(), standings),
+        "apart": views.apart(board),
+        "scatter": scatter,
+        "left_out": views.left_out(board),
+        "tasks": [_task(c, f, board) for c, f in zip(board.plain(), findings, strict=True)],
+        "asked": len(board.main()),
+        "examples": sum(
+            max(r.n for r in found if r.dataset == name) for name in {c.any.dataset for c in board.plain()}
+        ),
+        "lost": views.lost(board),
+        "reported": views.reported(board),
+        "costs": views.costs(board),
+        "questions": [_settings(c) for c in board.plain()],
+        "any_seen": any(r.seen for r in found),
+        "ranked": any(s.tiers for s in standings.values()),
+        "guessed": words.guessed(s.chance for s in standings.values() if s.chance),
+        "percent": figures.PERCENT,
+        "trained": trained,
+    }
+    return _set("page.html.j2", run, {**shows, **_variants(board, more, standings)})
 
 
 def _examples(board: Board) -> int:
@@ -197,8 +260,8 @@ def _parted(name: str) -> Markup:
     return Markup("/<wbr>").join(shown(name).split("/"))
 
 
-def _recorded(run: Path) -> str:
-    last = datetime.fromtimestamp((run / results.RESULTS).stat().st_mtime, UTC)
+def _dated(seconds: float) -> str:
+    last = datetime.fromtimestamp(seconds, UTC)
     return f"{last.day} {last:%B %Y, %H:%M} UTC"
 
 

@@ -24,6 +24,7 @@ NOTE = (
     "Brackets: 95 % intervals, drawn over groups of examples. Bold: the first tier, encoders not separable from the "
     "best (paired test, Holm, 5 %). † the encoder met this data set in pretraining."
 )
+TEX_NEEDS = "% needs \\usepackage{booktabs} and \\usepackage[T1]{fontenc}\n"
 _TEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -50,15 +51,27 @@ def md_escape(text: str) -> str:
 
 def markdown(board: Board, standings: Mapping[str, Standing], verdicts: Sequence[Sequence[Run]], found: Extras) -> str:
     """The tables as GitHub shows them, under the verdicts."""
-    lines = ["# Vitascope", ""]
-    for sentence in verdicts:
-        lines += ["".join(f"**{md_escape(r.text)}**" if r.strong else md_escape(r.text) for r in sentence), ""]
+    lines = markdown_head(verdicts)
     if board.main():
         lines += [*_markdown_table(board, board.main(), standings), "", _note(board), ""]
     for column in board.apart():
         why = f"{column.task}, asked differently (not to be ranked with the above): {_why(board, column)}"
         lines += [md_escape(why), "", *_markdown_table(board, [column], {}), ""]
-    for table in summaries(board, found):
+    return "\n".join(lines) + markdown_summaries(summaries(board, found))
+
+
+def markdown_head(verdicts: Sequence[Sequence[Run]]) -> list[str]:
+    """The title and the verdicts, in lines that end in an empty one."""
+    lines = ["# Vitascope", ""]
+    for sentence in verdicts:
+        lines += ["".join(f"**{md_escape(r.text)}**" if r.strong else md_escape(r.text) for r in sentence), ""]
+    return lines
+
+
+def markdown_summaries(found: Sequence[Summary]) -> str:
+    """Tables under their titles; each line of what stands before them must have ended."""
+    lines = [""]
+    for table in found:
         lines += [f"## {md_escape(table.title)}", "", md_escape(table.note), "", *_markdown_summary(table), ""]
     return "\n".join(lines)
 
@@ -114,7 +127,12 @@ def latex(board: Board, standings: Mapping[str, Standing], found: Extras) -> str
         note = f"Asked differently, not to be ranked with the other table: {_why(board, column)}"
         tables.append(_latex_table(board, [column], {}, note))
     tables += [_latex_summary(table) for table in summaries(board, found)]
-    return "% needs \\usepackage{booktabs} and \\usepackage[T1]{fontenc}\n" + "\n".join(tables)
+    return TEX_NEEDS + "\n".join(tables)
+
+
+def latex_summaries(found: Sequence[Summary]) -> str:
+    """Tables for the end of a file of them."""
+    return "".join(f"\n{_latex_summary(table)}" for table in found)
 
 
 def _latex_table(board: Board, columns: Sequence[Column], standings: Mapping[str, Standing], note: str) -> str:
@@ -161,7 +179,7 @@ def terminal(found: Sequence[Result], run: str | Path | None = None) -> Group:
     board = boards.build(boards.located(found, run) if run is not None else found)
     parts = [_scores(board)] if board.plain() else []
     if board.variants():
-        parts += [_terminal_summary(table) for table in summaries(board, extras(board, {}), brief=True)]
+        parts += [terminal_summary(table) for table in summaries(board, extras(board, {}), brief=True)]
     return Group(*parts)
 
 
@@ -190,7 +208,8 @@ def _scores(board: Board) -> Table:
     return table
 
 
-def _terminal_summary(summary: Summary) -> Table:
+def terminal_summary(summary: Summary) -> Table:
+    """A table of text for the terminal."""
     from rich.table import Table
     from rich.text import Text
 
