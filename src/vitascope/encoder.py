@@ -151,6 +151,12 @@ def load(
     return found.to(device) if isinstance(found, nn.Module) else found
 
 
+def _is_here(name: str) -> bool:
+    """Whether a name of an encoder is rather a file or a folder that holds one."""
+    path = Path(name).expanduser()
+    return path.suffix == ".safetensors" or (("/" in name or name in (".", "..")) and path.is_dir())
+
+
 def _published(name: str) -> bool:
     """Whether a name is of a family of published models."""
     family, _, variant = name.partition("/")
@@ -171,6 +177,8 @@ def _by_name(name: str, architecture: Mapping[str, Any]) -> Any:
         return importlib.import_module("vitascope.encoders.hf").build(name.removeprefix("hf:"))
     if ":" in name and not set("/+") & set(name.partition(":")[0]):
         return _outside(name)
+    if _is_here(name):
+        return importlib.import_module("vitascope.exported").load(name)
     name, _, weights = name.partition("=")
     family, _, variant = name.partition("/")
     if not variant:

@@ -17,7 +17,7 @@ LAYERS = {
     0: "types files recording results stats metrics report blueprint architectures revisions",
     1: "alterations catalogue checkpoint heads instants look nn pickles pixels progress runtime samplers sampling "
     "split survey_file twins video workers",
-    2: "annotations datasets diagnosis encoder encoders fitting footage hub inventory kinetics motionlab pretrained "
+    2: "annotations datasets diagnosis encoder encoders exported fitting footage hub inventory kinetics motionlab pretrained "
     "published settings store",
     3: "check classifier convert encode exports features fixtures live manifest neighbours probe probes "
     "recognition selection table4 training",

@@ -1,1 +1,1 @@
-"""Pretraining: masks, targets, streams of clips, the loop, its flight recorder, and the way out to an encoder."""
+"""Pretraining: masked modelling with a mixture of reconstruction targets, on videos and images."""

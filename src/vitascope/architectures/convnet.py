@@ -1,0 +1,54 @@
+"""A plain convolutional network of pictures, as numbers: what teaches small students what is in a frame."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from vitascope.architectures import changed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConvShape:
+    """3 x 3 convolutions with batch norm and ReLU, one after the other; the vector is the maximum over the grid."""
+
+    network: ClassVar[str] = "vitascope.nn.convnet:ConvNet"
+
+    widths: tuple[int, ...] = (32, 64, 64, 128, 128)
+    strides: tuple[int, ...] = (2, 2, 1, 2, 1)
+    size: int = 56
+    """Side of the pictures it was made for, pixels."""
+
+    @property
+    def out(self) -> int:
+        """Width of the summary vector."""
+        return self.widths[-1]
+
+    @property
+    def width(self) -> int:
+        """Of the tokens."""
+        return self.widths[-1]
+
+    @property
+    def params(self) -> int:
+        """Numbers in the weights; the statistics of batch norms are not counted."""
+        return sum(9 * a * b + 2 * b for a, b in zip((3, *self.widths), self.widths, strict=False))
+
+    @property
+    def input(self) -> tuple[int, int]:
+        """One frame of its size."""
+        return 1, self.size
+
+    def macs(self, frames: int, size: int) -> int:
+        """Of all frames."""
+        total, side = 0, size
+        for before, width, stride in zip((3, *self.widths), self.widths, self.strides, strict=False):
+            side = -(-side // stride)
+            total += 9 * before * width * side**2
+        return total * frames
+
+    def told(self, given: Mapping[str, Any]) -> ConvShape:
+        """With other numbers."""
+        new = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
+        return changed(self, new)

@@ -1,0 +1,129 @@
+"""What a student can do so far: probes on a built-in task, and whether its features still fill their space."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from vitascope import stats
+from vitascope.catalogue import builder
+from vitascope.encoder import Encoder
+from vitascope.features import Stored
+from vitascope.pixels import to_tensor
+from vitascope.pretrain.measures import effective_rank, token_std
+from vitascope.pretrain.stream.source import Spec
+from vitascope.results import Score
+from vitascope.samplers import Uniform
+from vitascope.types import Card, Dataset, Example
+from vitascope.video import decode, inspect
+
+SUITES = ("motionlab/appearance", "motionlab/motion")
+PROBES = ("knn", "linear")
+SEED = 1
+"""Of MotionLab's scenes for looking in during training: none of them is in the test suites, whose seed is 0."""
+MEASURED = 256
+"""Clips whose tokens are looked at."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkup:
+    """What is asked during training, of which data sets, by which probes; `limit` clips a side, 0 for all."""
+
+    suites: tuple[str, ...] = SUITES
+    probes: tuple[str, ...] = PROBES
+    limit: int = 0
+
+
+class Found(NamedTuple):
+    """What a check-up found, as `Recorder.probe` takes it."""
+
+    scores: dict[str, Score]
+    axes: dict[str, str]
+    chance: dict[str, float]
+    effective_rank: float
+    token_std: float
+
+
+class Examiner:
+    """Holds the decoded clips of a check-up, so that looking in again costs encoding and probes alone."""
+
+    def __init__(self, checkup: Checkup, spec: Spec) -> None:
+        self.checkup, self.spec = checkup, spec
+        self.datasets = [_dataset(name) for name in checkup.suites]
+        self.pixels: dict[str, UInt8[np.ndarray, "t y x 3"]] = {}
+
+    def __call__(self, encoder: Encoder, *, batch: int = 64) -> Found:
+        """Ask the encoder everything."""
+        scores: dict[str, Score] = {}
+        axes: dict[str, str] = {}
+        chance: dict[str, float] = {}
+        vectors: dict[str, Tensor] = {}
+        for dataset in self.datasets:
+            self._embed(encoder, dataset, vectors, batch)
+            for probe in self.checkup.probes:
+                name = f"{dataset.name} {probe}"
+                scores[name] = self._score(dataset, probe, vectors)
+                axes[name], chance[name] = dataset.axis, 100 / len(dataset.classes)
+        some = list(self.pixels)[:MEASURED]
+        tokens = torch.cat([_tokens(encoder, clips) for clips in self._batches(some, encoder.card, batch)])
+        return Found(scores, axes, chance, effective_rank(torch.stack([vectors[i] for i in some])), token_std(tokens))
+
+    def _ids(self, dataset: Dataset[int]) -> tuple[Sequence[str], Sequence[str]]:
+        fold, limit = dataset.folds[0], self.checkup.limit or None
+        return fold.train[:limit], fold.test[:limit]
+
+    def _embed(self, encoder: Encoder, dataset: Dataset[int], vectors: dict[str, Tensor], batch: int) -> None:
+        train, test = self._ids(dataset)
+        paths = {e.id: e.path for e in dataset.examples}
+        for i in (*train, *test):
+            if i not in self.pixels:
+                self.pixels[i] = _decoded(paths[i], self.spec)
+        todo = [i for i in (*train, *test) if i not in vectors]
+        found = [encoder(clips).clip for clips in self._batches(todo, encoder.card, batch)]
+        vectors |= dict(zip(todo, torch.cat(found).float().cpu() if found else [], strict=True))
+
+    def _batches(self, ids: Sequence[str], card: Card, batch: int) -> Iterator[Float[Tensor, "n 3 t y x"]]:
+        for start in range(0, len(ids), batch):
+            pixels = torch.from_numpy(np.stack([self.pixels[i] for i in ids[start : start + batch]]))
+            yield to_tensor(pixels, card)
+
+    def _score(self, dataset: Dataset[int], name: str, vectors: Mapping[str, Tensor]) -> Score:
+        probe: Any = builder("probes", name)()
+        by_id = {e.id: e for e in dataset.examples}
+        train, test = ([by_id[i] for i in ids] for ids in self._ids(dataset))
+        sides = [_stored(examples, dataset.classes, vectors) for examples in (train, test)]
+        predictions = probe.predict(*sides, seed=0)
+        truth = [e.truth for e in test]
+        return stats.bootstrap(probe.outcomes(predictions, truth), rng=np.random.default_rng(0))
+
+
+def _dataset(name: str) -> Dataset[int]:
+    family, _, variant = name.partition("/")
+    if family == "motionlab":
+        from vitascope.datasets import motionlab
+
+        return motionlab.build(variant, seed=SEED)
+    built: Dataset[int] = builder("datasets", name)()
+    return built
+
+
+def _decoded(path: str, spec: Spec) -> UInt8[np.ndarray, "t y x 3"]:
+    """One uniform clip of a video."""
+    video = inspect(path)
+    (pixels,) = [p for _, p in decode(video, Uniform()(video, spec.frames), spec.size, "shorter")]
+    return pixels
+
+
+def _stored(examples: Sequence[Example[int]], classes: Sequence[str], vectors: Mapping[str, Tensor]) -> Stored:
+    values = torch.stack([vectors[e.id] for e in examples])
+    return Stored(list(examples), list(classes), values, torch.arange(len(examples) + 1))
+
+
+def _tokens(encoder: Encoder, clips: Tensor) -> Float[Tensor, "n l d"]:
+    return encoder(clips).grid.flatten(1, 3).float().cpu()

@@ -1,0 +1,89 @@
+"""Processes that train together: who is who, how a model is shared, what all of them say."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.fsdp import fully_shard
+from torch.nn.parallel import DistributedDataParallel
+
+from vitascope.nn.attention import Block
+from vitascope.pretrain.objective import Objective
+
+Parallel: TypeAlias = Literal["ddp", "fsdp"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ranks:
+    """This process among those that train together."""
+
+    rank: int = 0
+    world: int = 1
+    local: int = 0
+    """Number of this process on its machine."""
+
+    @property
+    def first(self) -> bool:
+        """Whether it is the one that speaks and writes."""
+        return self.rank == 0
+
+    def mean(self, values: Mapping[str, Tensor]) -> dict[str, float]:
+        """Each number, averaged over all processes."""
+        rows = torch.stack([v.detach().float().reshape(()) for v in values.values()])
+        if self.world > 1:
+            dist.all_reduce(rows)
+            rows /= self.world
+        return dict(zip(values, rows.tolist(), strict=True))
+
+    def all(self, value: Any) -> list[Any]:
+        """What every process says, in the order of ranks."""
+        if self.world == 1:
+            return [value]
+        said: list[Any] = [None] * self.world
+        dist.all_gather_object(said, value)
+        return said
+
+
+@contextmanager
+def joined(device: torch.device) -> Iterator[Ranks]:
+    """The processes that `torchrun` started, for as long as the block lasts; one alone without it."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world == 1:
+        yield Ranks()
+        return
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield Ranks(dist.get_rank(), world, int(os.environ.get("LOCAL_RANK", "0")))
+    finally:
+        dist.destroy_process_group()
+
+
+def local_device(device: torch.device) -> torch.device:
+    """The device of this process: with several GPUs on a machine each takes its own."""
+    if device.type == "cuda" and device.index is None:
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(device)
+    return device
+
+
+def shared(objective: Objective, ranks: Ranks, how: Parallel) -> nn.Module:
+    """The module to call: the objective itself, or as DDP or FSDP2 share it among processes."""
+    if how == "fsdp":
+        if ranks.world == 1:
+            raise ValueError("fsdp shards a model over several processes; start them: torchrun --nproc-per-node N ...")
+        for module in objective.modules():
+            if isinstance(module, Block):
+                fully_shard(module)
+        fully_shard(objective)
+        return objective
+    if ranks.world == 1:
+        return objective
+    device = next(objective.parameters()).device
+    return DistributedDataParallel(objective, [device] if device.type == "cuda" else None)

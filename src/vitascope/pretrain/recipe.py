@@ -1,0 +1,107 @@
+"""All that decides a pretraining run, as plain data: saved beside the run, and the same recipe is the same run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, Literal
+
+from vitascope.architectures.video import VideoShape
+from vitascope.heads import cosine
+from vitascope.pretrain.masking import Mask, Tube
+from vitascope.pretrain.stream.source import Source, Spec
+from vitascope.pretrain.targets import Target
+from vitascope.types import RGB, digest
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What is trained, on what, towards what, and how long."""
+
+    name: str
+    shape: VideoShape
+    frames: int = 16
+    size: int = 224
+    mean: RGB = IMAGENET[0]
+    std: RGB = IMAGENET[1]
+    data: tuple[tuple[Source, float], ...]
+    """Sources and their shares of the steps."""
+    targets: tuple[Target, ...]
+    masks: tuple[Mask, ...] = (Tube(0.9),)
+    """Several are several looks at each batch."""
+    image_masks: tuple[Mask, ...] = ()
+    """Of single-frame clips; none: `masks`."""
+    batch: int = 256
+    """Clips of a step, over all processes."""
+    accumulate: int = 1
+    """Parts that a process cuts its share of a batch into."""
+    steps: int
+    lr: float = 6e-4
+    final_lr: float = 1e-6
+    warmup: int = 0
+    """Steps in which the learning rate rises linearly."""
+    weight_decay: float = 0.05
+    final_weight_decay: float | None = None
+    """Where the weight decay goes along a cosine; None: it stays."""
+    betas: tuple[float, float] = (0.9, 0.95)
+    clip_grad: float = 1.0
+    """Largest norm of the gradient; 0: any."""
+    precision: Literal["float32", "bfloat16"] = "bfloat16"
+    """Of products, where there is hardware for it; weights and the optimiser are float32."""
+    checkpointing: bool = False
+    """Compute activations twice and keep them once."""
+    compile: bool = False
+    seed: int = 0
+    saved: frozenset[str] = field(default_factory=frozenset)
+    """Data sets that teachers met in their training: part of what the exported card says it saw."""
+    trained: str = ""
+    """What the exported card says of the data, in words; none: the sources' names."""
+
+    def __post_init__(self) -> None:
+        counts = {n: getattr(self, n) for n in ("batch", "accumulate", "steps", "frames", "size")}
+        wrong = [f"{n} = {v}" for n, v in counts.items() if v < 1]
+        wrong += [f"{n} = {getattr(self, n)}" for n in ("lr",) if not getattr(self, n) > 0]
+        wrong += [f"{n} = {getattr(self, n)}" for n in ("warmup", "weight_decay", "clip_grad") if getattr(self, n) < 0]
+        if wrong:
+            raise ValueError(f"recipe {self.name}: {', '.join(wrong)}: counts and lr are positive, the rest not negative")
+        if not self.data or not self.targets or not self.masks:
+            raise ValueError(f"recipe {self.name}: data, targets and masks: at least one of each")
+
+    @property
+    def spec(self) -> Spec:
+        """What a clip is."""
+        return Spec(self.frames, self.size)
+
+    @property
+    def digest(self) -> str:
+        """Sixteen hex digits of everything above: another recipe, another run."""
+        return digest(described(self))
+
+    def rate(self, step: int) -> float:
+        """Learning rate of the step that is about to be made, counted from 0."""
+        warm = min(self.warmup, self.steps - 1)
+        return float(cosine(step + 1, self.steps, warm, self.lr, self.final_lr))
+
+    def decay(self, step: int) -> float:
+        """Weight decay of that step."""
+        if self.final_weight_decay is None:
+            return self.weight_decay
+        return float(cosine(step + 1, self.steps, 0, self.weight_decay, self.final_weight_decay))
+
+    def masks_of(self, frames: int) -> tuple[Mask, ...]:
+        """For clips of so many frames."""
+        return self.image_masks or self.masks if frames == 1 else self.masks
+
+
+def described(value: Any) -> Any:
+    """Recipe, source, target or mask as data for JSON, with the kind of each."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {"kind": type(value).__name__, **{f.name: described(getattr(value, f.name)) for f in fields(value)}}
+    if isinstance(value, (tuple, list)):
+        return [described(v) for v in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted(value)
+    if isinstance(value, dict):
+        return {k: described(v) for k, v in value.items()}
+    return value
