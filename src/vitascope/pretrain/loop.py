@@ -82,7 +82,9 @@ def _pretrain(recipe: Recipe, run: Path, setting: Setting, device: torch.device,
         student.compile()
     model = ranks.shared(objective, here, setting.parallel)
     optimiser = torch.optim.AdamW(_groups(objective), lr=recipe.lr, betas=recipe.betas, fused=True)
-    data = Mixture(recipe.data, recipe.spec, seed=recipe.seed, rank=here.rank, world=here.world, workers=setting.workers)
+    data = Mixture(
+        recipe.data, recipe.spec, seed=recipe.seed, rank=here.rank, world=here.world, workers=setting.workers
+    )
     step, seen = 0, 0
     if checkpoints:
         told = saving.restore(checkpoints[-1], model, optimiser, here)

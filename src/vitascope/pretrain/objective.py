@@ -49,9 +49,7 @@ class Objective(nn.Module):
             }
         ).to(device)
 
-    def forward(
-        self, pixels: UInt8[Tensor, "n f y x 3"], labels: Int[Tensor, "n"], masks: Sequence[Masked]
-    ) -> Losses:
+    def forward(self, pixels: UInt8[Tensor, "n f y x 3"], labels: Int[Tensor, "n"], masks: Sequence[Masked]) -> Losses:
         """Each target's loss, the mean over the masks."""
         shown = self.shown(pixels, labels)
         wanted = {name: self._wanted(name, shown) for name in self.targets}

@@ -64,7 +64,9 @@ class Recipe:
         wrong += [f"{n} = {getattr(self, n)}" for n in ("lr",) if not getattr(self, n) > 0]
         wrong += [f"{n} = {getattr(self, n)}" for n in ("warmup", "weight_decay", "clip_grad") if getattr(self, n) < 0]
         if wrong:
-            raise ValueError(f"recipe {self.name}: {', '.join(wrong)}: counts and lr are positive, the rest not negative")
+            raise ValueError(
+                f"recipe {self.name}: {', '.join(wrong)}: counts and lr are positive, the rest not negative"
+            )
         if not self.data or not self.targets or not self.masks:
             raise ValueError(f"recipe {self.name}: data, targets and masks: at least one of each")
 

@@ -76,9 +76,7 @@ def restore(checkpoint: Path, model: nn.Module, optimiser: Optimizer, ranks: Ran
         told: dict[str, Any] = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
         weights, moments = get_state_dict(model, optimiser)
         with _quiet():
-            dcp.load(
-                {"model": weights, "optimiser": moments}, checkpoint_id=checkpoint, no_dist=ranks.world == 1
-            )
+            dcp.load({"model": weights, "optimiser": moments}, checkpoint_id=checkpoint, no_dist=ranks.world == 1)
         set_state_dict(
             model, optimiser, model_state_dict=weights, optim_state_dict=moments, options=StateDictOptions(strict=True)
         )

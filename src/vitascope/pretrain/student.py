@@ -61,9 +61,7 @@ class Student(nn.Module):
             clips = clips.expand(-1, -1, self.shape.tubelet, -1, -1)
         return blocks_of(clips, self.shape.tubelet, self.shape.patch)
 
-    def forward(
-        self, blocks: Float[Tensor, "n l b"], keep: Int[Tensor, "n k"], grid: Grid
-    ) -> Float[Tensor, "n k d"]:
+    def forward(self, blocks: Float[Tensor, "n l b"], keep: Int[Tensor, "n k"], grid: Grid) -> Float[Tensor, "n k d"]:
         """Tokens, after the final norm, of the blocks at `keep`."""
         proj = self.trunk.patch_embed.proj
         x = F.linear(picked(blocks, keep), proj.weight.flatten(1), proj.bias)

@@ -292,7 +292,9 @@ class Labels(Target):
     def loss(self, predicted: Float[Tensor, "n o"], wanted: Int[Tensor, "n"]) -> Float[Tensor, ""]:
         """Cross-entropy."""
         if wanted.min() < 0 or wanted.max() >= self.classes:
-            raise ValueError(f"target {self.name}: labels from {wanted.min()} to {wanted.max()}, {self.classes} classes")
+            raise ValueError(
+                f"target {self.name}: labels from {wanted.min()} to {wanted.max()}, {self.classes} classes"
+            )
         return F.cross_entropy(predicted.float(), wanted)
 
 
