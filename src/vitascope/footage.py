@@ -22,6 +22,7 @@ VIDEO = "mp4 m4v mov mkv webm avi flv wmv ts mts mpg mpeg 3gp ogv y4m 264 h264 2
 IMAGE = "jpg jpeg png bmp webp tif tiff"
 MEDIA = frozenset(f".{suffix}" for suffix in f"{VIDEO} {IMAGE}".split())
 VIDEOS = frozenset(f".{suffix}" for suffix in VIDEO.split())
+PICTURES = frozenset(f".{suffix}" for suffix in IMAGE.split())
 FRAME = re.compile(rf"\d{{3,}}\.(?:{'|'.join(IMAGE.split())})$", re.IGNORECASE)
 """How the name of a frame ends: a folder whose first file is one is a video, and is not looked into."""
 Side: TypeAlias = Literal["train", "test"]
@@ -53,7 +54,7 @@ class Footage:
         self.root = root
         self._first: dict[str, str] = {}
         self._more: dict[str, list[str]] = {}
-        for path in _walk(root, frames):
+        for path in walk(root, frames=frames):
             name = stem(path)
             if name in self._first:
                 self._more.setdefault(name, []).append(path)
@@ -89,8 +90,12 @@ def stem(path: str) -> str:
     return front if front and f"{dot}{ending.lower()}" in VIDEOS else name
 
 
-def _walk(root: Path, frames: bool) -> Iterator[str]:
-    """The videos below `root`, and with `frames` the folders of frames; no file is opened or asked for its size."""
+def walk(root: Path, *, frames: bool = False, pictures: bool = False) -> Iterator[str]:
+    """The videos below `root`, and with `frames` the folders of frames; with `pictures`, the pictures instead.
+
+    Paths are relative to `root`, in no order. No file is opened or asked for its size.
+    """
+    endings = PICTURES if pictures else VIDEOS
     met = {os.path.realpath(root)}
     left = [""]
     while left:
@@ -106,13 +111,13 @@ def _walk(root: Path, frames: bool) -> Iterator[str]:
                     if not entry.is_symlink() or _is_new(entry.path, met):
                         deeper.append(path)
                     continue
-                if first and below and FRAME.search(entry.name):
+                if first and below and not pictures and FRAME.search(entry.name):
                     if frames:
                         yield below
                     deeper = []
                     break
                 first = False
-                if os.path.splitext(entry.name)[1].lower() in VIDEOS:
+                if os.path.splitext(entry.name)[1].lower() in endings:
                     yield path
         left += deeper
 

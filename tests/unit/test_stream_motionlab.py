@@ -195,8 +195,11 @@ def test_bad_numbers(fields: dict, says: str) -> None:
 
 def test_states_of_other_sources_are_refused() -> None:
     reader = FEW.open(SPEC, seed=0)
-    with pytest.raises(ValueError, match="another source's"):
-        reader.restore({"position": {"epoch": 1, "shard": 0}, "broken": {}})
+    with pytest.raises(ValueError, match="a state of 'films'"):
+        reader.restore(reader.state() | {"source": "films"})
+    fewer = MotionLab(clips=5, seed=3, quiet=True).open(SPEC, seed=0)
+    with pytest.raises(ValueError, match="its data have changed"):
+        reader.restore(fewer.state())
     with pytest.raises(ValueError, match="at least one clip"):
         reader.read(0)
     assert isinstance(reader.read(1).pixels, torch.Tensor)

@@ -43,7 +43,7 @@ def build(variant: str, root: Path | None = None) -> Dataset[int]:
     if not root.is_dir():
         what = "not a folder" if root.exists() else f"no such folder{_beside(root)}"
         raise ValueError(f"{root}: {what}; give a folder of class folders, one with a {MANIFEST}, or a dataset by name")
-    rows = _manifest(root / MANIFEST) if (root / MANIFEST).is_file() else list(_class_folders(root))
+    rows = manifest(root / MANIFEST) if (root / MANIFEST).is_file() else list(_class_folders(root))
     if not rows:
         loose = " in class folders" if any(p.suffix.lower() in MEDIA for p in root.iterdir()) else ""
         raise ValueError(f"{root}: no videos found{loose}; expected {root}/<class>/<video> or {root}/{MANIFEST}")
@@ -102,32 +102,33 @@ def _of_classes(root: Path, parent: Path, split: str) -> Iterator[Row]:
                 yield Row(item.relative_to(root).as_posix(), folder.name, split)
 
 
-def _manifest(path: Path) -> list[Row]:
+def manifest(path: Path, *, labelled: bool = True) -> list[Row]:
+    """The lines of a manifest; without labels where they need not be. ValueError that names the line at fault."""
     try:
-        return list(_lines(path))
+        return list(_lines(path, labelled))
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from None
     except csv.Error as error:
         raise ValueError(f"{path}: not a table of comma-separated values ({error})") from None
 
 
-def _lines(path: Path) -> Iterator[Row]:
+def _lines(path: Path, labelled: bool) -> Iterator[Row]:
     with open(path, newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
         columns = [c.strip() for c in reader.fieldnames or ()]
-        for needed in ("path", "label"):
+        for needed in ("path", "label") if labelled else ("path",):
             if needed not in columns:
                 has = ", ".join(columns) or "nothing"
                 raise ValueError(f"{path}: no column {needed!r}{nearest(needed, columns)}; its first line has {has}")
         reader.fieldnames = columns
         for line, record in enumerate(reader, 2):
-            yield _row(record, f"{path}:{line}")
+            yield _row(record, f"{path}:{line}", labelled)
 
 
-def _row(record: dict[str, str | None], where: str) -> Row:
+def _row(record: dict[str, str | None], where: str, labelled: bool) -> Row:
     cell = {c: (record.get(c) or "").strip() for c in COLUMNS}
-    if not cell["path"] or not cell["label"]:
-        raise ValueError(f"{where}: path and label must not be empty")
+    if not cell["path"] or (labelled and not cell["label"]):
+        raise ValueError(f"{where}: {'path and label' if labelled else 'path'} must not be empty")
     split = SPLITS.get(cell["split"].lower(), "")
     if cell["split"] and not split:
         raise ValueError(f"{where}: split {cell['split']!r}{nearest(cell['split'], SPLITS)}; use train, val or test")

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -40,13 +40,14 @@ Sequel: TypeAlias = Callable[[State, dict[str, str]], Items]
 class Ahead:
     """A `Reader` of a sequence of items: a thread makes batches of the size last asked for, up to `depth` ahead."""
 
-    def __init__(self, name: str, sequel: Sequel, start: State, *, depth: int = DEPTH) -> None:
+    def __init__(self, name: str, sequel: Sequel, start: State, *, data: str, depth: int = DEPTH) -> None:
         self.name = name
+        self.data = data
+        """Stands for all that the sequence is made of."""
         self.broken: dict[str, str] = {}
         self.waited = 0.0
         self._sequel, self._depth = sequel, depth
         self._position = start
-        self._known = frozenset(start)
         self._line: _Line | None = None
 
     def read(self, n: int) -> Clips:
@@ -68,15 +69,20 @@ class Ahead:
 
     def state(self) -> State:
         """The position behind the last clip given out, and what was broken up to there."""
-        return {"position": self._position, "broken": dict(self.broken)}
+        return {"source": self.name, "data": self.data, "position": self._position, "broken": dict(self.broken)}
 
     def restore(self, state: State) -> None:
-        """Go on from `state`. ValueError where it is not a state of such a source."""
-        position: Any = state.get("position")
-        if not isinstance(position, dict) or frozenset(position) != self._known:
-            raise ValueError(f"{self.name}: the position {position!r} is another source's; resume with the same recipe")
+        """Go on from `state`. ValueError where it is another source's, or the source's files are others now."""
+        if state.get("source") != self.name:
+            raise ValueError(
+                f"{self.name}: cannot go on from a state of {state.get('source')!r}; resume the same recipe"
+            )
+        if state["data"] != self.data:
+            raise ValueError(
+                f"{self.name}: its data have changed since the state was saved; put them back, or start anew"
+            )
         self.close()
-        self._position, self.broken = position, dict(state["broken"])
+        self._position, self.broken = state["position"], dict(state["broken"])
 
     def close(self) -> None:
         """End the thread and the workers behind it, and drop what they made."""

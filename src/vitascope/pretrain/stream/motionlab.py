@@ -68,7 +68,8 @@ class MotionLab:
         plan = self.plan(spec)
         processes = min(os.cpu_count() or 1, RENDERERS) if len(plan.chunks) > 1 else 0
         chunks = rendering.rendered(plan, workers=max(processes, workers) if processes else 0, quiet=self.quiet)
-        return Ahead(self.name, partial(_items, self, chunks, seed=seed, rank=rank, world=world), {"taken": 0})
+        items = partial(_items, self, chunks, seed=seed, rank=rank, world=world)
+        return Ahead(self.name, items, {"taken": 0}, data=f"{plan.folder.name}+{self.clips}")
 
     def plan(self, spec: Spec) -> rendering.Plan:
         """Where its clips lie, and what they are."""
@@ -112,6 +113,6 @@ def _items(
         index = int(clips[place % source.clips])
         picture = chunks[index // rendering.CHUNK][index % rendering.CHUNK]
         label = rendering.appearance(source.seed, index) if source.kind == "still" else -1
-        done = place - rank + world
-        yield Item(str(index), {"taken": done}, turned(picture, int(ways[place % source.clips])), label)
+        after = {"taken": place - rank + world}
+        yield Item(str(index), after, turned(picture, int(ways[place % source.clips])), label)
         place += world

@@ -40,10 +40,13 @@ class Reader(Protocol):
     """An endless shuffled sequence of clips. After `restore(state)` come the batches that would have come after
     `state()`, to the last bit, if they are asked for in the same sizes."""
 
-    broken: dict[str, str]
-    """What could not be read so far, by id, and why; it was left out."""
-    waited: float
-    """Seconds that `read` has waited for clips, in all."""
+    @property
+    def broken(self) -> dict[str, str]:
+        """What could not be read so far, by id, and why; it was left out."""
+
+    @property
+    def waited(self) -> float:
+        """Seconds that `read` has waited for clips, in all."""
 
     def read(self, n: int) -> Clips:
         """The next `n` clips. ValueError where the source has none that can be read."""
