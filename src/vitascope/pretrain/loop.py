@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 
 from vitascope import files
 from vitascope.encoder import NetworkEncoder
+from vitascope.exported import WEIGHTS
 from vitascope.nn.vit import VideoViT
 from vitascope.pretrain import export, ranks, saving
 from vitascope.pretrain.checkup import Checkup, Examiner
@@ -48,7 +49,7 @@ class Setting:
     save_every: int = 1000
     check_every: int = 1000
     """Steps between check-ups, and one at the end; 0: none."""
-    checkup: Checkup = Checkup()
+    checkup: Checkup = field(default_factory=Checkup)
     log_every: int = 50
     mirrors: tuple[str, ...] = ()
     quiet: bool = False
@@ -82,9 +83,8 @@ def _pretrain(recipe: Recipe, run: Path, setting: Setting, device: torch.device,
         student.compile()
     model = ranks.shared(objective, here, setting.parallel)
     optimiser = torch.optim.AdamW(_groups(objective), lr=recipe.lr, betas=recipe.betas, fused=True)
-    data = Mixture(
-        recipe.data, recipe.spec, seed=recipe.seed, rank=here.rank, world=here.world, workers=setting.workers
-    )
+    source = Mixture(recipe.data)
+    data = source.open(recipe.spec, seed=recipe.seed, rank=here.rank, world=here.world, workers=setting.workers)
     step, seen = 0, 0
     if checkpoints:
         told = saving.restore(checkpoints[-1], model, optimiser, here)
@@ -99,7 +99,7 @@ def _pretrain(recipe: Recipe, run: Path, setting: Setting, device: torch.device,
         # ---- steps
         since, waited, made = time.perf_counter(), data.waited, 0
         while step < last:
-            clips = data.read(share, step)
+            clips = data.read(share)
             pixels, labels = clips.pixels.to(device), clips.labels.to(device)
             grid = student.grid(pixels.shape[1], pixels.shape[2])
             rng = generator(_mixed(recipe.seed, step))
@@ -157,13 +157,13 @@ def _pretrain(recipe: Recipe, run: Path, setting: Setting, device: torch.device,
             if why:
                 _stop(recorder, here, step, run, why)
             if step % setting.save_every == 0 or step == last:
-                state = {"seen": seen, "data": here.all(data.state()), "recipe": recipe.digest}
-                saving.save(run, step, model, optimiser, state, here)
+                told = {"seen": seen, "data": here.all(data.state()), "recipe": recipe.digest}
+                saving.save(run, step, model, optimiser, told, here)
 
         # ---- the encoder
         data.close()
         weights = trunk_state(model)
-        out = run / export.exported.WEIGHTS
+        out = run / WEIGHTS
         if here.first:
             origin = {"recipe": described(recipe), "step": step, "seen": seen}
             export.write(weights, recipe, out, saw=_saw(objective), origin=origin)
@@ -252,9 +252,14 @@ def _unsynced(model: nn.Module, more: bool) -> Any:
 def _precision(recipe: Recipe, device: torch.device) -> Any:
     """Products in bfloat16 where the hardware has them."""
     fast = recipe.precision == "bfloat16" and (
-        torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.backends.cpu.get_cpu_capability() != ""
+        torch.cuda.is_bf16_supported() if device.type == "cuda" else device.type == "cpu" and _cpu_has_bfloat16()
     )
     return torch.autocast(device.type, torch.bfloat16) if fast else nullcontext()
+
+
+def _cpu_has_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 itself; emulated, it is slower than float32."""
+    return bool(torch.cpu.get_capabilities().get("avx512_bf16") or torch.cpu.get_capabilities().get("amx_bf16"))
 
 
 def _not_finite(means: Mapping[str, float]) -> str:
