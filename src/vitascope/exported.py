@@ -100,11 +100,11 @@ def _counters(network: nn.Module) -> dict[str, Tensor]:
 
 def card_of(data: Mapping[str, Any]) -> Card:
     """A card from its data."""
-    given = {**data, **{key: tuple(data[key]) for key in ("mean", "std")}}
+    given = {key: tuple(v) if isinstance(v, list) else v for key, v in data.items() if key != "type"}
     return Card(**{**given, "saw": frozenset(given.get("saw", ()))})
 
 
 def shape_of(told: Mapping[str, Any]) -> Shape:
     """The shape of a written encoder, from what is told of it."""
-    given = {key: tuple(v) if isinstance(v, list) else v for key, v in told["shape"].items()}
+    given = {key: tuple(v) if isinstance(v, list) else v for key, v in told["shape"].items() if key != "type"}
     return SHAPES[told["network"]](**given)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
@@ -16,11 +16,11 @@ from vitascope.architectures.convnet import ConvShape
 from vitascope.heads import cosine
 from vitascope.nn.convnet import ConvNet
 from vitascope.pixels import to_tensor
-from vitascope.pretrain.recipe import IMAGENET, described
+from vitascope.pretrain.recipe import IMAGENET
 from vitascope.pretrain.stream.motionlab import MotionLab
 from vitascope.pretrain.stream.source import Spec
 from vitascope.runtime import generator
-from vitascope.types import Card
+from vitascope.types import Card, plain
 
 TOLD = 100
 """Steps between lines."""
@@ -31,7 +31,7 @@ class Stills:
     """What is trained on which labelled pictures, and how long."""
 
     name: str
-    shape: ConvShape = ConvShape()
+    shape: ConvShape = field(default_factory=ConvShape)
     data: MotionLab
     classes: int
     frames: int = 12
@@ -94,7 +94,7 @@ def train(recipe: Stills, run: str | Path, *, quiet: bool = False) -> Path:
                 print(f"{recipe.name}: step {step} of {recipe.steps}, {right:.1%} of new stills right", file=sys.stderr)
             right = 0.0
     data.close()
-    exported.write(out, _kept(network), recipe.card, recipe.shape, {"recipe": described(recipe)})
+    exported.write(out, _kept(network), recipe.card, recipe.shape, {"recipe": plain(recipe)})
     return out
 
 
