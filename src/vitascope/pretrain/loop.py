@@ -25,12 +25,13 @@ from vitascope.pretrain.display import Display
 from vitascope.pretrain.mirrors import open_mirror
 from vitascope.pretrain.objective import Objective, drawn
 from vitascope.pretrain.ranks import Parallel, Ranks
-from vitascope.pretrain.recipe import Recipe, described
+from vitascope.pretrain.recipe import Recipe
 from vitascope.pretrain.recorder import Recorder
 from vitascope.pretrain.stream.mixture import Mixture
 from vitascope.pretrain.student import Student
 from vitascope.runtime import device as device_called
 from vitascope.runtime import generator
+from vitascope.types import plain
 
 RECIPE = "recipe.json"
 BROKEN = "broken.json"
@@ -165,7 +166,7 @@ def _pretrain(recipe: Recipe, run: Path, setting: Setting, device: torch.device,
         weights = trunk_state(model)
         out = run / WEIGHTS
         if here.first:
-            origin = {"recipe": described(recipe), "step": step, "seen": seen}
+            origin = {"recipe": plain(recipe), "step": step, "seen": seen}
             export.write(weights, recipe, out, saw=_saw(objective), origin=origin)
         if recorder and step == recipe.steps:
             recorder.done(step)
@@ -191,7 +192,7 @@ def trunk_state(model: nn.Module) -> dict[str, Tensor]:
 def _claim(recipe: Recipe, run: Path, here: Ranks) -> None:
     """Write the recipe into the run's folder; ValueError where another one is there."""
     path = run / RECIPE
-    data = json.loads(json.dumps(described(recipe)))
+    data = json.loads(json.dumps(plain(recipe)))
     wrong = ""
     if here.first and path.exists():
         there = json.loads(path.read_text(encoding="utf-8"))
@@ -240,7 +241,7 @@ def _recording(
         if (run / "recorder.jsonl").stat().st_size:
             recorder.resumed(resumed or 0)
         else:
-            recorder.start(described(recipe), params=recipe.shape.params, total=recipe.steps)
+            recorder.start(plain(recipe), params=recipe.shape.params, total=recipe.steps)
         yield recorder
 
 

@@ -302,8 +302,3 @@ def normalised(clips: Float[Tensor, "n 3 f y x"], card: Card) -> Float[Tensor, "
     """From 0 to 1 to what a card's encoder was trained with."""
     mean, std = (clips.new_tensor(v).view(1, 3, 1, 1, 1) for v in (card.mean, card.std))
     return (clips - mean) / std
-
-
-def plain(target: Target) -> dict[str, Any]:
-    """A target as data, its kind first."""
-    return {"target": type(target).__name__, **vars(target)}
