@@ -16,8 +16,8 @@ from vitascope.nn.attention import Block
 from vitascope.nn.positions import table
 from vitascope.nn.vit import VideoViT, random_vit
 
-HEAD = 32
-"""Channels of a decoder's attention head."""
+HEAD, WIDE = 32, 384
+"""Channels of a decoder's attention head; of decoders from WIDE channels on twice as many, which halves the softmax."""
 
 
 def picked(rows: Float[Tensor, "n l d"], at: Int[Tensor, "n k"]) -> Float[Tensor, "n k d"]:
@@ -84,7 +84,7 @@ class Decoder(nn.Module):
         if depth:
             self.inward = nn.Linear(dim, width)
             self.mask = nn.Parameter(torch.zeros(1, 1, width))
-            shape = BlockShape(dim=width, heads=max(width // HEAD, 1), mlp=4 * width)
+            shape = BlockShape(dim=width, heads=max(width // (HEAD if width < WIDE else 2 * HEAD), 1), mlp=4 * width)
             self.blocks = nn.ModuleList([Block(shape) for _ in range(depth)])
         width = width if depth else dim
         self.norm = nn.LayerNorm(width, eps=1e-6)
