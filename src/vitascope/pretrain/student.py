@@ -6,7 +6,7 @@ from typing import cast
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -25,7 +25,7 @@ def picked(rows: Float[Tensor, "n l d"], at: Int[Tensor, "n k"]) -> Float[Tensor
     return rows.gather(1, at[..., None].expand(-1, -1, rows.shape[-1]))
 
 
-def blocks_of(clips: Float[Tensor, "n 3 f y x"], tubelet: int, patch: int) -> Float[Tensor, "n l b"]:
+def blocks_of(clips: Shaped[Tensor, "n 3 f y x"], tubelet: int, patch: int) -> Shaped[Tensor, "n l b"]:
     """The pixels of every token, laid out as the weights of the patch embedding are: channel, frame, row, column."""
     n, _, f, y, x = clips.shape
     cut = clips.reshape(n, 3, f // tubelet, tubelet, y // patch, patch, x // patch, patch)
@@ -55,7 +55,7 @@ class Student(nn.Module):
         shape = torch.Size((1, 3, max(frames, self.shape.tubelet), size, size))
         return self.trunk.grid(shape, tubelet=self.shape.tubelet)
 
-    def blocks(self, clips: Float[Tensor, "n 3 f y x"]) -> Float[Tensor, "n l b"]:
+    def blocks(self, clips: Shaped[Tensor, "n 3 f y x"]) -> Shaped[Tensor, "n l b"]:
         """The pixels of every token; a picture is held for the frames of one."""
         if clips.shape[2] == 1:
             clips = clips.expand(-1, -1, self.shape.tubelet, -1, -1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias, cast
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias, cast, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -35,6 +35,7 @@ class Shown(NamedTuple):
     labels: Int[Tensor, "n"]
 
 
+@runtime_checkable
 class Teaching(Protocol):
     """A target at work: computes what is to be predicted; its modules, if any, are never trained by the optimiser."""
 
