@@ -1,6 +1,8 @@
 """The thread that makes batches ahead: what is consumed counts, and errors come out where they are read."""
 
 import itertools
+import subprocess
+import sys
 import threading
 from collections.abc import Generator
 from types import SimpleNamespace
@@ -89,3 +91,9 @@ def test_waiting_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
         assert ahead.waited == k, "a second from before to after each batch"
         ahead.read(2)
     ahead.close()
+
+
+@pytest.mark.parametrize("name", ["viewing", "rendering"])
+def test_workers_start_without_torch(name: str) -> None:
+    code = f"import vitascope.pretrain.stream.{name}, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
