@@ -65,7 +65,8 @@ class Shards:
         found = places.shards(self.patterns)
         walk = _Walk(self, found, seed, rank, world)
         start = {"shard": rank, "offset": 0, "number": 0, "given": 0}
-        sequel = partial(_items, walk, Spec(1 if self.kind == "image" else spec.frames, spec.size), workers)
+        spec = Spec(1 if self.kind == "image" else spec.frames, spec.size)
+        sequel = partial(_items, walk, spec, workers=workers)
         data = digest([found, self.kind, self.labelled, self.window, rank, world])
         return Ahead(self.name, sequel, start, data=data)
 
@@ -157,7 +158,9 @@ class _Walk(NamedTuple):
             given = 0
 
 
-def _items(walk: _Walk, spec: Spec, workers: int, state: State, broken: dict[str, str]) -> Generator[Item, None, None]:
+def _items(
+    walk: _Walk, spec: Spec, state: State, broken: dict[str, str], *, workers: int
+) -> Generator[Item, None, None]:
     """The clips from a state on. ValueError when nothing can be read for more than an epoch of every rank."""
     good = state["shard"] // len(walk.paths)
     jobs = walk.looks(state, spec, broken)
