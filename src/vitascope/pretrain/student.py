@@ -17,7 +17,7 @@ from vitascope.nn.positions import table
 from vitascope.nn.vit import VideoViT, random_vit
 
 HEAD = 32
-"""Channels of a decoder's attention head."""
+"""Channels of a decoder's attention head, or half of them where they do not divide its width."""
 
 
 def picked(rows: Float[Tensor, "n l d"], at: Int[Tensor, "n k"]) -> Float[Tensor, "n k d"]:
@@ -42,6 +42,8 @@ class Student(nn.Module):
         super().__init__()
         if shape.cls or shape.image == "embed" or shape.positions == "rope3d":
             raise ValueError("pretraining wants a trunk without class token, image embedding or rotary positions")
+        if shape.pool not in ("mean", "mean_then_norm"):
+            raise ValueError(f"pool {shape.pool!r}: nothing in pretraining would train it; take 'mean'")
         self.trunk: VideoViT = random_vit(shape, generator).train().requires_grad_(True)
         self.checkpointing = checkpointing
 
@@ -54,6 +56,15 @@ class Student(nn.Module):
         """Tokens along time, height and width of clips; a picture is one time step."""
         shape = torch.Size((1, 3, max(frames, self.shape.tubelet), size, size))
         return self.trunk.grid(shape, tubelet=self.shape.tubelet)
+
+    def flops(self, visible: int) -> int:
+        """Of the forward pass of one clip of which so many tokens are visible: two a multiply-add, as torch counts.
+
+        Products of matrices and attention alone; forward and backward together take three times as many.
+        """
+        shape = self.shape
+        embed = visible * 3 * shape.tubelet * shape.patch**2 * shape.dim
+        return 2 * (embed + shape.depth * shape.block.macs(visible))
 
     def blocks(self, clips: Float[Tensor, "n 3 f y x"]) -> Float[Tensor, "n l b"]:
         """The pixels of every token; a picture is held for the frames of one."""
@@ -84,7 +95,7 @@ class Decoder(nn.Module):
         if depth:
             self.inward = nn.Linear(dim, width)
             self.mask = nn.Parameter(torch.zeros(1, 1, width))
-            shape = BlockShape(dim=width, heads=max(width // HEAD, 1), mlp=4 * width)
+            shape = BlockShape(dim=width, heads=width // (HEAD if width % HEAD == 0 else HEAD // 2), mlp=4 * width)
             self.blocks = nn.ModuleList([Block(shape) for _ in range(depth)])
         width = width if depth else dim
         self.norm = nn.LayerNorm(width, eps=1e-6)
