@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from vitascope.architectures.convnet import ConvShape
 from vitascope.architectures.video import VideoShape
@@ -79,7 +79,7 @@ def _built(file: Path, card: Card, shape: Shape) -> Encoder:
     with safe_open(file, framework="pt") as opened:
         state = {key: opened.get_tensor(key).float() for key in opened.keys()}  # noqa: SIM118 - not a mapping
     network = empty(shape)
-    tables = network.tables() if isinstance(shape, VideoShape) else {}
+    tables = network.tables() if isinstance(shape, VideoShape) else _counters(network)
     wrong = set(state) ^ {name for name in network.state_dict() if name not in tables}
     if wrong:
         raise ValueError(f"{file}: {len(wrong)} tensors are missing or surplus: {', '.join(sorted(wrong)[:4])}")
@@ -93,13 +93,18 @@ def _built(file: Path, card: Card, shape: Shape) -> Encoder:
     return NetworkEncoder(card, FrameWise(network) if isinstance(shape, ConvShape) else network, loaded=loaded)
 
 
+def _counters(network: nn.Module) -> dict[str, Tensor]:
+    """What batch norms count in training, which nothing depends on."""
+    return {n: torch.tensor(0) for n in network.state_dict() if n.endswith("num_batches_tracked")}
+
+
 def card_of(data: Mapping[str, Any]) -> Card:
     """A card from its data."""
-    given = {**data, **{key: tuple(data[key]) for key in ("mean", "std")}}
+    given = {key: tuple(v) if isinstance(v, list) else v for key, v in data.items() if key != "type"}
     return Card(**{**given, "saw": frozenset(given.get("saw", ()))})
 
 
 def shape_of(told: Mapping[str, Any]) -> Shape:
     """The shape of a written encoder, from what is told of it."""
-    given = {key: tuple(v) if isinstance(v, list) else v for key, v in told["shape"].items()}
+    given = {key: tuple(v) if isinstance(v, list) else v for key, v in told["shape"].items() if key != "type"}
     return SHAPES[told["network"]](**given)

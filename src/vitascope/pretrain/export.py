@@ -106,4 +106,3 @@ def code() -> dict[str, str]:
     except (OSError, subprocess.SubprocessError):
         commit = ""
     return {"vitascope": vitascope.__version__, "torch": torch.__version__, "commit": commit}
-

@@ -63,7 +63,9 @@ class Setting:
         wrong = [n for n in ("save_every", "log_every") if getattr(self, n) < 1]
         wrong += [n for n in ("check_every", "workers", "stop_at") if getattr(self, n) < 0]
         if wrong:
-            raise ValueError(f"{wrong[0]} = {getattr(self, wrong[0])}: steps between two savings or lines are at least 1")
+            raise ValueError(
+                f"{wrong[0]} = {getattr(self, wrong[0])}: steps between two savings or lines are at least 1"
+            )
 
 
 def pretrain(recipe: Recipe, run: str | Path, setting: Setting | None = None) -> Path:
@@ -107,7 +109,9 @@ def _pretrain(recipe: Recipe, run: Path, setting: Setting, *, device: torch.devi
         # ---- steps
         since, waited, made = time.perf_counter(), data.waited, 0
         while step < last:
-            next_is_checked = setting.check_every and ((step + 1) % setting.check_every == 0 or step + 1 == recipe.steps)
+            next_is_checked = setting.check_every and (
+                (step + 1) % setting.check_every == 0 or step + 1 == recipe.steps
+            )
             clips = data.read(share)
             pixels, labels = (part.to(device, non_blocking=True) for part in (clips.pixels, clips.labels))
             frames = pixels.shape[1]
@@ -269,4 +273,3 @@ def _tell_broken(run: Path, broken: list[dict[str, str]]) -> None:
     listed = {name: why for found in broken for name, why in found.items()}
     if listed:
         files.write(run / BROKEN, json.dumps(listed, indent=1, ensure_ascii=False).encode())
-

@@ -95,7 +95,9 @@ class Objective(nn.Module):
             return target.loss(decoder(pooled, mask.keep[:, :1], mask.hide, grid)[:, 0], wanted)
         at = {"seen": mask.keep, "hidden": mask.hide, "all": torch.cat([mask.keep, mask.hide], 1)}[target.on]
         if not at.shape[1]:
-            raise ValueError(f"target {name} asks hidden tokens and the mask hides none; give another mask, or on='seen'")
+            raise ValueError(
+                f"target {name} asks hidden tokens and the mask hides none; give another mask, or on='seen'"
+            )
         return target.loss(decoder(tokens, mask.keep, mask.hide, grid), picked(wanted, at))
 
     def follow(self, done: float) -> None:

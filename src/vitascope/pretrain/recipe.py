@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Literal
 
 from vitascope.architectures.video import VideoShape
 from vitascope.heads import cosine
@@ -94,7 +94,7 @@ class Recipe:
     @property
     def digest(self) -> str:
         """Sixteen hex digits of everything above: another recipe, another run."""
-        return digest(described(self))
+        return digest(self)
 
     def rate(self, step: int) -> float:
         """Learning rate of the step that is about to be made, counted from 0."""
@@ -110,16 +110,3 @@ class Recipe:
     def masks_of(self, frames: int) -> tuple[Mask, ...]:
         """For clips of so many frames."""
         return self.image_masks or self.masks if frames == 1 else self.masks
-
-
-def described(value: Any) -> Any:
-    """Recipe, source, target or mask as data for JSON, with the kind of each."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {"kind": type(value).__name__, **{f.name: described(getattr(value, f.name)) for f in fields(value)}}
-    if isinstance(value, (tuple, list)):
-        return [described(v) for v in value]
-    if isinstance(value, (set, frozenset)):
-        return sorted(value)
-    if isinstance(value, dict):
-        return {k: described(v) for k, v in value.items()}
-    return value

@@ -279,4 +279,3 @@ class Labels(Target):
                 "sources with labels, and the right number of classes"
             )
         return F.cross_entropy(predicted.float(), wanted)
-

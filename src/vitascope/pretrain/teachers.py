@@ -179,14 +179,10 @@ class Guide:
         return weights[:, -places:].reshape(tokens.shape[:4])
 
 
-def class_attention(
-    attention: Attention, x: Float[Tensor, "n l d"], rope: Rope | None = None
-) -> Float[Tensor, "n l"]:
+def class_attention(attention: Attention, x: Float[Tensor, "n l d"], rope: Rope | None = None) -> Float[Tensor, "n l"]:
     """How the first token's attention is shared among all of them, the mean over the heads."""
     q, k, _ = attention.qkv(x).chunk(3, dim=-1)
-    q, k = (
-        y.unflatten(-1, (attention.heads, -1)).transpose(1, 2) for y in (attention.q_norm(q), attention.k_norm(k))
-    )
+    q, k = (y.unflatten(-1, (attention.heads, -1)).transpose(1, 2) for y in (attention.q_norm(q), attention.k_norm(k)))
     if rope is not None:
         q, k = rope.turn(q), rope.turn(k)
     weights: Tensor = (q[:, :, :1] @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(-1)

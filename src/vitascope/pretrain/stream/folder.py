@@ -56,7 +56,8 @@ class Folder:
         check_share(rank, world)
         found = files(self)
         order = _Order(found, seed, rank, world)
-        sequel = partial(_items, self, order, Spec(1 if self.kind == "image" else spec.frames, spec.size), workers)
+        spec = Spec(1 if self.kind == "image" else spec.frames, spec.size)
+        sequel = partial(_items, self, order, spec, workers=workers)
         return Ahead(self.name, sequel, {"taken": 0}, data=digest([[f.id, f.label] for f in found]))
 
 
@@ -132,7 +133,7 @@ def _numbers(classes: list[str]) -> dict[str, int]:
 
 
 def _items(
-    source: Folder, order: _Order, spec: Spec, workers: int, state: State, broken: dict[str, str]
+    source: Folder, order: _Order, spec: Spec, state: State, broken: dict[str, str], *, workers: int
 ) -> Generator[Item, None, None]:
     """The clips from place `taken` on; a file known to be broken is not tried again."""
 

@@ -39,10 +39,14 @@ class Look(NamedTuple):
     span: Span | None = None
     fps: float | None = None
     content: bytes | None = None
+    flaw: str = ""
+    """Known beforehand to fail, and why."""
 
 
 def view(job: Look) -> Iterator[tuple[None, Pixels]]:
     """Runs in a worker: the pixels of one clip. ValueError where one of its frames cannot be decoded."""
+    if job.flaw:
+        raise ValueError(job.flaw)
     with _file(job) as path:
         video = inspect(path, fps=job.fps).within(job.span)
         problems: list[str] = []
@@ -69,7 +73,10 @@ def _file(job: Look) -> Iterator[str]:
     with tempfile.NamedTemporaryFile(suffix=os.path.splitext(job.path)[1], dir=memory) as file:
         file.write(job.content)
         file.flush()
-        yield file.name
+        try:
+            yield file.name
+        except (ValueError, OSError) as error:
+            raise ValueError(str(error).replace(file.name, job.path)) from error
 
 
 def views(jobs: Iterable[Look], *, workers: int, frames: int, size: int) -> Iterator[tuple[Look, Pixels | Failed]]:
