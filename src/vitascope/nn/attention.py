@@ -100,7 +100,8 @@ def attended(
     forward and backward (16 to 196 tokens).
     """
     if q.device.type == "cpu" and q.dtype == torch.bfloat16 and torch.is_grad_enabled():
-        return (q * q.shape[-1] ** -0.5 @ k.transpose(-1, -2)).softmax(-1) @ v
+        mixed: Tensor = (q * q.shape[-1] ** -0.5 @ k.transpose(-1, -2)).softmax(-1) @ v
+        return mixed
     return F.scaled_dot_product_attention(q, k, v)
 
 

@@ -154,7 +154,7 @@ def _pretrain(recipe: Recipe, run: Path, setting: Setting, *, device: torch.devi
             if next_is_checked:
                 began, state = time.perf_counter(), trunk_state(model)
                 if recorder and examiner:
-                    found = examiner(export.encoder(state, recipe, device))
+                    found = examiner(export.encoder(state, recipe, device), device)
                     recorder.probe(step, seen=seen, similarity=objective.likeness, **found._asdict())
                 since += time.perf_counter() - began
             why = here.all(recorder.why if recorder else "")[0] if noted or next_is_checked else ""
@@ -176,7 +176,7 @@ def _pretrain(recipe: Recipe, run: Path, setting: Setting, *, device: torch.devi
 def trunk_state(model: nn.Module) -> dict[str, Tensor]:
     """The trunk's tensors, whole, on the CPU of the first process; all processes take part."""
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-    state = get_model_state_dict(model, options=options)
+    state: dict[str, Any] = dict(get_model_state_dict(model, options=options))
     return {k.removeprefix(export.TRUNK): v for k, v in state.items() if k.startswith(export.TRUNK)}
 
 
@@ -241,7 +241,7 @@ def _recording(
         return
     for line in taken.damaged if taken else ():
         print(f"warning: {line}; going on from the one before", file=sys.stderr)
-    display = None if setting.quiet else Display(recipe.name)
+    display = None if setting.quiet else Display(recipe.name, total=recipe.steps)
     before = (run / RECORDER).is_file() and (run / RECORDER).stat().st_size
     with Recorder(run, display=display, mirrors=[open_mirror(m, run) for m in setting.mirrors]) as recorder:
         if before:

@@ -44,7 +44,7 @@ def backward(model: nn.Module, recipe: Recipe, batch: Batch, *, measure: bool = 
             with precision(recipe, batch.pixels.device):
                 losses: Losses = model(part.pixels, part.labels, part.masks, measure=measure)
                 loss = torch.stack([t.weight * losses[t.name] for t in recipe.targets]).sum() / count
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
         for name, value in losses.items():
             sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach() / count
     return sums
@@ -85,6 +85,6 @@ def precision(recipe: Recipe, device: torch.device) -> Iterator[None]:
 def has_bfloat16(device: torch.device) -> bool:
     """Whether a device multiplies bfloat16 itself; emulated, it is slower than float32."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     known = torch.cpu.get_capabilities() if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities") else {}
     return bool(known.get("avx512_bf16") or known.get("amx_bf16"))

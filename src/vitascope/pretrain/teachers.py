@@ -115,9 +115,8 @@ class Teacher:
         steps = fitted(tokens, (t * self.steps, h, w)).unflatten(1, (t, self.steps))
         if self.normalised:
             steps = F.layer_norm(steps, steps.shape[-1:])
-        if self.time == "mean":
-            return steps.mean(2).flatten(1, 3)
-        return steps.permute(0, 1, 3, 4, 2, 5).flatten(1, 3).flatten(2)
+        rows: Tensor = steps.mean(2) if self.time == "mean" else steps.permute(0, 1, 3, 4, 2, 5).flatten(4)
+        return rows.flatten(1, 3)
 
     def _listen(self) -> None:
         """Keep what the blocks asked for give."""
@@ -130,12 +129,13 @@ class Teacher:
 
     def _layer(self, i: int, tokens: Float[Tensor, "n t h w d"]) -> Float[Tensor, "n t h w e"]:
         """What block `i` gave at the places of `tokens`; rows of no place, such as a class token, come first."""
-        rows: Any = self.caught.pop(i)
+        rows: Any = self.caught[i]
         places = tokens.shape[:4].numel()
         here = isinstance(rows, Tensor) and rows.ndim == 3 and not places % len(rows)
         if not here or rows.shape[1] < places // len(rows):
             raise ValueError(f"teacher {self.card.name}: what block {i} gives does not lie on its grid; ask no layers")
-        return rows[:, -(places // len(rows)) :].reshape(*tokens.shape[:4], -1)
+        held: Tensor = rows[:, -(places // len(rows)) :]
+        return held.reshape(*tokens.shape[:4], -1)
 
 
 class Guide:
@@ -193,9 +193,10 @@ def alike(tokens: Tokens) -> Float[Tensor, "n t h w"]:
     """How near each token of a step is to the summary vector, or, where they cannot be compared, how long it is."""
     grid, clip = tokens.grid.float(), tokens.clip.float()
     if grid.shape[-1] != clip.shape[-1]:
-        return grid.norm(dim=-1)
+        return torch.linalg.vector_norm(grid, dim=-1)
     near = F.cosine_similarity(grid, clip[:, None, None, None], dim=-1)
-    return (SHARPNESS * near).flatten(2).softmax(-1).reshape(near.shape)
+    shares: Tensor = (SHARPNESS * near).flatten(2).softmax(-1)
+    return shares.reshape(near.shape)
 
 
 def blocks_of(encoder: Encoder) -> Sequence[nn.Module]:
