@@ -6,7 +6,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple, Protocol, TypeAlias
+from typing import ClassVar, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -36,6 +36,7 @@ class Shown(NamedTuple):
     labels: Int[Tensor, "n"]
 
 
+@runtime_checkable
 class Teaching(Protocol):
     """A target at work: computes what is to be predicted; its modules, if any, are never trained by the optimiser."""
 

@@ -193,7 +193,7 @@ def alike(tokens: Tokens) -> Float[Tensor, "n t h w"]:
     """How near each token of a step is to the summary vector, or, where they cannot be compared, how long it is."""
     grid, clip = tokens.grid.float(), tokens.clip.float()
     if grid.shape[-1] != clip.shape[-1]:
-        return torch.linalg.vector_norm(grid, dim=-1)
+        return grid.square().sum(-1).sqrt()
     near = F.cosine_similarity(grid, clip[:, None, None, None], dim=-1)
     shares: Tensor = (SHARPNESS * near).flatten(2).softmax(-1)
     return shares.reshape(near.shape)
