@@ -100,11 +100,12 @@ def _counters(network: nn.Module) -> dict[str, Tensor]:
 
 def card_of(data: Mapping[str, Any]) -> Card:
     """A card from its data."""
-    given = {key: tuple(v) if isinstance(v, list) else v for key, v in data.items() if key != "type"}
+    given: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in data.items() if key != "type"}
     return Card(**{**given, "saw": frozenset(given.get("saw", ()))})
 
 
 def shape_of(told: Mapping[str, Any]) -> Shape:
     """The shape of a written encoder, from what is told of it."""
-    given = {key: tuple(v) if isinstance(v, list) else v for key, v in told["shape"].items() if key != "type"}
+    fields = {key: value for key, value in told["shape"].items() if key != "type"}
+    given: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()}
     return SHAPES[told["network"]](**given)

@@ -107,7 +107,8 @@ def attended(
     heads = max(PIECE // (q.shape[2] * k.shape[2]), 1)
     queries, keys, values = ((q * q.shape[-1] ** -0.5).flatten(0, 1), k.flatten(0, 1).mT, v.flatten(0, 1))
     pieces = zip(queries.split(heads), keys.split(heads), values.split(heads), strict=True)
-    return torch.cat([(a @ b).softmax(-1) @ c for a, b, c in pieces]).unflatten(0, q.shape[:2])
+    mixed: Tensor = torch.cat([(a @ b).softmax(-1) @ c for a, b, c in pieces]).unflatten(0, q.shape[:2])
+    return mixed
 
 
 class Mlp(nn.Module):

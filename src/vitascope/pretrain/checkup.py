@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from torch import Tensor
 
 from vitascope import stats
 from vitascope.catalogue import builder
-from vitascope.encoder import Encoder
+from vitascope.encoder import Encoder, Tokens
 from vitascope.features import Stored
 from vitascope.pixels import to_tensor
 from vitascope.pretrain.measures import effective_rank, token_std
 from vitascope.pretrain.stream.source import Spec
 from vitascope.results import Score
 from vitascope.samplers import Uniform
-from vitascope.types import Card, Dataset, Example
+from vitascope.types import Dataset, Example
 from vitascope.video import decode, inspect
 
 SUITES = ("motionlab/appearance", "motionlab/motion")
@@ -58,40 +59,46 @@ class Examiner:
         self.datasets = [_dataset(name) for name in checkup.suites]
         self.pixels: dict[str, UInt8[np.ndarray, "t y x 3"]] = {}
 
-    def __call__(self, encoder: Encoder, *, batch: int = 64) -> Found:
-        """Ask the encoder everything."""
+    def __call__(self, encoder: Encoder, device: torch.device, *, batch: int = 64) -> Found:
+        """Ask the encoder, which is on `device`, everything."""
+        encode = partial(_encoded, encoder, device)
         scores: dict[str, Score] = {}
         axes: dict[str, str] = {}
         chance: dict[str, float] = {}
         vectors: dict[str, Tensor] = {}
         for dataset in self.datasets:
-            self._embed(encoder, dataset, vectors, batch)
+            self._embed(encode, dataset, vectors, batch)
             for probe in self.checkup.probes:
                 name = f"{dataset.name} {probe}"
                 scores[name] = self._score(dataset, probe, vectors)
                 axes[name], chance[name] = dataset.axis, 100 / len(dataset.classes)
         some = list(self.pixels)[:MEASURED]
-        tokens = torch.cat([_tokens(encoder, clips) for clips in self._batches(some, encoder.card, batch)])
+        tokens = torch.cat([encode(pixels).grid.flatten(1, 3) for pixels in self._batches(some, batch)])
         return Found(scores, axes, chance, effective_rank(torch.stack([vectors[i] for i in some])), token_std(tokens))
 
     def _ids(self, dataset: Dataset[int]) -> tuple[Sequence[str], Sequence[str]]:
         fold, limit = dataset.folds[0], self.checkup.limit or None
         return fold.train[:limit], fold.test[:limit]
 
-    def _embed(self, encoder: Encoder, dataset: Dataset[int], vectors: dict[str, Tensor], batch: int) -> None:
+    def _embed(
+        self,
+        encode: Callable[[UInt8[Tensor, "n t y x 3"]], Tokens],
+        dataset: Dataset[int],
+        vectors: dict[str, Tensor],
+        batch: int,
+    ) -> None:
         train, test = self._ids(dataset)
         paths = {e.id: e.path for e in dataset.examples}
         for i in (*train, *test):
             if i not in self.pixels:
                 self.pixels[i] = _decoded(paths[i], self.spec)
         todo = [i for i in (*train, *test) if i not in vectors]
-        found = [encoder(clips).clip for clips in self._batches(todo, encoder.card, batch)]
-        vectors |= dict(zip(todo, torch.cat(found).float().cpu() if found else [], strict=True))
+        found = [encode(pixels).clip for pixels in self._batches(todo, batch)]
+        vectors |= dict(zip(todo, torch.cat(found) if found else [], strict=True))
 
-    def _batches(self, ids: Sequence[str], card: Card, batch: int) -> Iterator[Float[Tensor, "n 3 t y x"]]:
+    def _batches(self, ids: Sequence[str], batch: int) -> Iterator[UInt8[Tensor, "n t y x 3"]]:
         for start in range(0, len(ids), batch):
-            pixels = torch.from_numpy(np.stack([self.pixels[i] for i in ids[start : start + batch]]))
-            yield to_tensor(pixels, card)
+            yield torch.from_numpy(np.stack([self.pixels[i] for i in ids[start : start + batch]]))
 
     def _score(self, dataset: Dataset[int], name: str, vectors: Mapping[str, Tensor]) -> Score:
         probe: Any = builder("probes", name)()
@@ -125,5 +132,7 @@ def _stored(examples: Sequence[Example[int]], classes: Sequence[str], vectors: M
     return Stored(list(examples), list(classes), values, torch.arange(len(examples) + 1))
 
 
-def _tokens(encoder: Encoder, clips: Tensor) -> Float[Tensor, "n l d"]:
-    return encoder(clips).grid.flatten(1, 3).float().cpu()
+def _encoded(encoder: Encoder, device: torch.device, pixels: UInt8[Tensor, "n t y x 3"]) -> Tokens:
+    """What the encoder says of clips, in float32 on the CPU."""
+    tokens = encoder(to_tensor(pixels.to(device), encoder.card))
+    return Tokens(tokens.grid.float().cpu(), tokens.clip.float().cpu())

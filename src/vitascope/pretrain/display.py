@@ -24,8 +24,9 @@ STARVED = 0.2
 class Display:
     """Shows a run: redrawn in place on a terminal, plain lines elsewhere."""
 
-    def __init__(self, name: str, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """Show the run called `name` on standard error; `clock` gives seconds."""
+    def __init__(self, name: str, *, total: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
+        """Show the run called `name`, of `total` steps if that is known, on standard error; `clock` gives seconds."""
+        self.total = total
         self.name, self._stream, self._clock = shown(name), sys.stderr, clock
         self._last: dict[str, Line] = {}
         self._before: Line = {}
@@ -98,7 +99,7 @@ class Display:
 
     def _progress(self, step: Line) -> str:
         """How far it is, and how long the rest will take at the present pace."""
-        total = self._last.get("start", {}).get("total") or 0
+        total = self._last.get("start", {}).get("total") or self.total
         text = f"step {step['step']:,}{f' of {total:,}' if total else ''} · {step['seen']:,} clips"
         if total and step["step"] and step.get("clips_per_second"):
             left = (total - step["step"]) * step["seen"] / step["step"] / step["clips_per_second"]

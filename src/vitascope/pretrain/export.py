@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+import dataclasses
+import subprocess
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
+import vitascope
 from vitascope import exported
+from vitascope.architectures.video import VideoShape
+from vitascope.encoder import NetworkEncoder
+from vitascope.nn.vit import VideoViT
+from vitascope.pretrain import saving
 from vitascope.pretrain.recipe import Recipe
-from vitascope.types import Card
+from vitascope.types import Card, plain
+
+TRUNK = "student.trunk."
+"""What the names of the encoder's tensors begin with in a training run."""
 
 
-def card(recipe: Recipe, *, saw: Iterable[str] = (), step: int | None = None) -> Card:
-    """The card of a recipe's encoder, without the digest of its weights.
+def card(recipe: Recipe, *, saw: Iterable[str] = ()) -> Card:
+    """The card of a recipe's encoder when it is trained to the end, without the digest of its weights.
 
-    `saw` adds data sets that its teachers met. Before the last step the name says how far it was trained.
+    `saw` adds data sets that its teachers met.
     """
     shape = recipe.shape
     frames = shape.grid[0] * shape.tubelet
-    done = "" if step is None or step >= recipe.steps else f"-step{step}"
     sources = ", ".join(source.name for source, _ in recipe.data)
     return Card(
-        name=f"{recipe.name}{done}",
+        name=recipe.name,
         digest="",
         dim=shape.out,
         frames=max(frames, recipe.frames),
@@ -42,15 +51,58 @@ def card(recipe: Recipe, *, saw: Iterable[str] = (), step: int | None = None) ->
     )
 
 
-def write(
-    state: Mapping[str, Tensor], recipe: Recipe, path: Path, *, saw: Iterable[str] = (), origin: Mapping[str, Any]
-) -> Card:
-    """Write the trunk's tensors as an encoder that `vitascope evaluate -m PATH` takes; its card."""
-    step = origin.get("step")
-    given = replace(card(recipe, saw=saw, step=step))
-    learnt = {name: tensor for name, tensor in state.items() if name != "pos_embed" or _stored(recipe)}
-    return exported.write(path, learnt, given, recipe.shape, origin)
+def told(card: Card, recipe: Recipe, *, command: str = "") -> dict[str, Any]:
+    """What a checkpoint tells, so that an encoder can be made of it alone: card, shape and where it comes from."""
+    origin = {"recipe": plain(recipe), "command": command, "code": code()}
+    return {"card": plain(card), "shape": plain(recipe.shape), "steps": recipe.steps, "origin": origin}
 
 
-def _stored(recipe: Recipe) -> bool:
-    return recipe.shape.positions == "stored"
+def write(state: Mapping[str, Tensor], told: Mapping[str, Any], path: Path, *, step: int, seen: int) -> Card:
+    """Write the trunk's tensors as an encoder that `vitascope evaluate -m PATH` takes; its card.
+
+    Before the last step the name says how far it was trained.
+    """
+    shape = exported.shape_of({"shape": told["shape"], "network": "video"})
+    assert isinstance(shape, VideoShape)
+    given = exported.card_of(told["card"])
+    if step < told["steps"]:
+        given = dataclasses.replace(given, name=f"{given.name}-step{step}")
+    fixed = VideoViT(shape).tables()
+    learnt = {name: tensor for name, tensor in state.items() if name not in fixed}
+    return exported.write(path, learnt, given, shape, {**told["origin"], "step": step, "seen": seen})
+
+
+def of_run(run: Path, output: Path | None = None) -> tuple[Path, Card]:
+    """Write the encoder of a run's last checkpoint, by default into the run; where, and its card.
+
+    ValueError where there is no checkpoint, or none that can be read.
+    """
+    checkpoints = saving.found(run)
+    if not checkpoints:
+        raise ValueError(f"{run}: no checkpoint there; `vitascope pretrain RECIPE -o {run}` makes one")
+    state = saving.state_of(checkpoints[-1])
+    shape = exported.shape_of({"shape": state["shape"], "network": "video"})
+    assert isinstance(shape, VideoShape)
+    empty = {f"{TRUNK}{name}": torch.empty_like(tensor) for name, tensor in VideoViT(shape).state_dict().items()}
+    saving.read_into(checkpoints[-1], empty)
+    path = output or run / exported.WEIGHTS
+    trunk = {name.removeprefix(TRUNK): tensor for name, tensor in empty.items()}
+    return path, write(trunk, state, path, step=state["step"], seen=state["seen"])
+
+
+def encoder(state: Mapping[str, Tensor], recipe: Recipe, device: torch.device) -> NetworkEncoder:
+    """An encoder of the trunk's tensors, as they are in training."""
+    network = VideoViT(recipe.shape)
+    network.load_state_dict({**network.tables(), **state})
+    return NetworkEncoder(card(recipe), network.to(device))
+
+
+def code() -> dict[str, str]:
+    """What trains: versions, and the commit where the package lies in a repository."""
+    here = Path(vitascope.__file__).parent
+    asked = ["git", "-C", str(here), "rev-parse", "HEAD"]
+    try:
+        commit = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        commit = ""
+    return {"vitascope": vitascope.__version__, "torch": torch.__version__, "commit": commit}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,8 @@ from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
 from vitascope import files
-from vitascope.encoder import NetworkEncoder
 from vitascope.exported import WEIGHTS
-from vitascope.nn.vit import VideoViT
-from vitascope.pretrain import export, ranks, saving
+from vitascope.pretrain import export, ranks, saving, steps
 from vitascope.pretrain.checkup import Checkup, Examiner
 from vitascope.pretrain.display import Display
 from vitascope.pretrain.mirrors import open_mirror
@@ -29,14 +28,15 @@ from vitascope.pretrain.recipe import Recipe
 from vitascope.pretrain.recorder import Recorder
 from vitascope.pretrain.stream.mixture import Mixture
 from vitascope.pretrain.student import Student
+from vitascope.pretrain.teachers import Guide
+from vitascope.recording import RECORDER
 from vitascope.runtime import device as device_called
 from vitascope.runtime import generator
 from vitascope.types import plain
 
 RECIPE = "recipe.json"
 BROKEN = "broken.json"
-HUNGRY = 0.1
-"""Share of the time spent waiting for data from which it is said aloud."""
+"""What could not be read, and why."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +56,16 @@ class Setting:
     quiet: bool = False
     stop_at: int = 0
     """Stop after this step, with a checkpoint, as if killed; 0: at the end."""
+    command: str = ""
+    """What was typed, for the card."""
+
+    def __post_init__(self) -> None:
+        wrong = [n for n in ("save_every", "log_every") if getattr(self, n) < 1]
+        wrong += [n for n in ("check_every", "workers", "stop_at") if getattr(self, n) < 0]
+        if wrong:
+            raise ValueError(
+                f"{wrong[0]} = {getattr(self, wrong[0])}: steps between two savings or lines are at least 1"
+            )
 
 
 def pretrain(recipe: Recipe, run: str | Path, setting: Setting | None = None) -> Path:
@@ -67,126 +77,107 @@ def pretrain(recipe: Recipe, run: str | Path, setting: Setting | None = None) ->
     run, setting = Path(run), setting or Setting()
     device = ranks.local_device(device_called(setting.device))
     with ranks.joined(device) as here:
-        return _pretrain(recipe, run, setting, device, here)
+        return _pretrain(recipe, run, setting, device=device, here=here)
 
 
-def _pretrain(recipe: Recipe, run: Path, setting: Setting, device: torch.device, here: Ranks) -> Path:
+def _pretrain(recipe: Recipe, run: Path, setting: Setting, *, device: torch.device, here: Ranks) -> Path:
     # ---- what is there
     _claim(recipe, run, here)
     share = _share(recipe, here)
-    checkpoints = saving.found(run)
+    rows = slice(here.rank, None, here.world)
 
     # ---- model, optimiser, data
     seeded = generator(recipe.seed)
     student = Student(recipe.shape, seeded, checkpointing=recipe.checkpointing).to(device)
     objective = Objective(student, recipe.targets, export.card(recipe), seeded)
+    guide = Guide(recipe.guide, device) if recipe.guide else None
+    about = export.told(export.card(recipe, saw=_saw(objective, guide)), recipe, command=setting.command)
     if recipe.compile:
         student.compile()
     model = ranks.shared(objective, here, setting.parallel)
-    optimiser = torch.optim.AdamW(_groups(objective), lr=recipe.lr, betas=recipe.betas, fused=True)
+    optimiser = steps.optimiser_of(objective, recipe)
     source = Mixture(recipe.data)
     data = source.open(recipe.spec, seed=recipe.seed, rank=here.rank, world=here.world, workers=setting.workers)
-    step, seen = 0, 0
-    if checkpoints:
-        told = saving.restore(checkpoints[-1], model, optimiser, here)
-        step, seen = told["step"], told["seen"]
-        if len(told["data"]) != here.world:
-            raise ValueError(f"{run}: it was trained by {len(told['data'])} processes, not {here.world}; start as many")
-        data.restore(told["data"][here.rank])
+    taken = saving.resume(run, model, optimiser, here)
+    step, seen = (taken.told["step"], taken.told["seen"]) if taken else (0, 0)
+    if taken:
+        data.restore(_position(taken.told["data"], here, run))
     last = min(setting.stop_at or recipe.steps, recipe.steps)
     examiner = Examiner(setting.checkup, recipe.spec) if setting.check_every and here.first else None
 
-    with _recording(recipe, run, setting, here, resumed=step if checkpoints else None) as recorder:
+    with closing(data), _recording(recipe, run, setting, here=here, taken=taken) as recorder:
         # ---- steps
         since, waited, made = time.perf_counter(), data.waited, 0
         while step < last:
+            next_is_checked = setting.check_every and (
+                (step + 1) % setting.check_every == 0 or step + 1 == recipe.steps
+            )
             clips = data.read(share)
-            pixels, labels = clips.pixels.to(device), clips.labels.to(device)
-            grid = student.grid(pixels.shape[1], pixels.shape[2])
-            rng = generator(_mixed(recipe.seed, step))
-            rows = slice(here.rank, None, here.world)
-            masks = drawn(recipe.masks_of(pixels.shape[1]), grid, rng, count=recipe.batch, rows=rows)
-            lr, decay = recipe.rate(step), recipe.decay(step)
-            for group in optimiser.param_groups:
-                group["lr"], group["weight_decay"] = lr, decay if group["decays"] else 0.0
+            pixels, labels = (part.to(device, non_blocking=True) for part in (clips.pixels, clips.labels))
+            frames = pixels.shape[1]
+            grid, rules = student.grid(frames, pixels.shape[2]), recipe.masks_of(frames)
+            saliency = _saliency(guide, recipe, pixels, grid) if any(rule.needs_saliency for rule in rules) else None
+            rng = generator(steps.seed_of(recipe, step))
+            masks = drawn(rules, grid, rng, count=recipe.batch, rows=rows, saliency=saliency)
+            batch = steps.Batch(pixels, labels, masks)
 
-            sums: dict[str, Tensor] = {}
-            parts = range(0, share, share // recipe.accumulate)
-            for start in parts:
-                part = slice(start, start + share // recipe.accumulate)
-                cut = [type(m)(*(indices[part].to(device) for indices in m)) for m in masks]
-                with _unsynced(model, start != parts[-1]), _precision(recipe, device):
-                    losses = model(pixels[part], labels[part], cut)
-                    loss = sum(t.weight * losses[t.name] for t in recipe.targets) / len(parts)
-                    loss.backward()
-                for name, value in losses.items():
-                    sums[name] = sums.get(name, 0) + value.detach() / len(parts)
-            norm = nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_grad or math.inf)
-            means = here.mean(sums)
+            rate = steps.schedule(optimiser, recipe, step)
+            means = here.mean(steps.backward(model, recipe, batch, measure=bool(next_is_checked)))
             total = sum(t.weight * means[t.name] for t in recipe.targets)
-            if not math.isfinite(total):
-                _stop(recorder, here, step, run, _not_finite(means))
+            norm = ranks.whole(nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_grad or math.inf))
+            if not (math.isfinite(total) and math.isfinite(norm)):
+                steps.backward(model, recipe, batch, measure=True)
+                _stop(recorder, here, step, run=run, why=_not_finite(means, here.all(objective.likeness)))
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
             step, seen, made = step + 1, seen + recipe.batch, made + recipe.batch
             objective.follow(step / recipe.steps)
 
             # ---- what is written down
-            if step % setting.log_every == 0 or step == last:
-                now = time.perf_counter()
-                hungry = (data.waited - waited) / max(now - since, 1e-9)
+            noted = step % setting.log_every == 0 or step == last
+            if noted:
+                took = max(time.perf_counter() - since, 1e-9)
+                broken = here.all(data.broken)
                 if recorder:
                     recorder.step(
                         step,
                         seen=seen,
                         losses=means,
                         loss=total,
-                        lr=lr,
-                        grad_norm=float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm),
-                        clips_per_second=made / max(now - since, 1e-9),
-                        waiting=min(hungry, 1.0),
+                        lr=rate,
+                        grad_norm=norm,
+                        clips_per_second=made / took,
+                        waiting=min((data.waited - waited) / took, 1.0),
                     )
-                    _tell_broken(run, data.broken)
-                since, waited, made = now, data.waited, 0
-            if setting.check_every and (step % setting.check_every == 0 or step == recipe.steps):
-                state = trunk_state(model)
-                if recorder and examiner:
-                    found = examiner(encoder_of(state, recipe, device))
-                    recorder.probe(step, seen=seen, **found._asdict())
+                    _tell_broken(run, broken)
                 since, waited, made = time.perf_counter(), data.waited, 0
-            why = here.all(recorder.why if recorder else "")[0] if step % setting.log_every == 0 else ""
+            if next_is_checked:
+                began, state = time.perf_counter(), trunk_state(model)
+                if recorder and examiner:
+                    found = examiner(export.encoder(state, recipe, device), device)
+                    recorder.probe(step, seen=seen, similarity=objective.likeness, **found._asdict())
+                since += time.perf_counter() - began
+            why = here.all(recorder.why if recorder else "")[0] if noted or next_is_checked else ""
             if why:
-                _stop(recorder, here, step, run, why)
+                _stop(recorder, here, step, run=run, why=why)
             if step % setting.save_every == 0 or step == last:
-                told = {"seen": seen, "data": here.all(data.state()), "recipe": recipe.digest}
-                saving.save(run, step, model, optimiser, told, here)
+                told = {"seen": seen, "data": here.all(data.state()), **about}
+                saving.save(run, step, model, optimiser, told=told, ranks=here)
 
         # ---- the encoder
-        data.close()
-        weights = trunk_state(model)
-        out = run / WEIGHTS
+        weights, out = trunk_state(model), run / WEIGHTS
         if here.first:
-            origin = {"recipe": plain(recipe), "step": step, "seen": seen}
-            export.write(weights, recipe, out, saw=_saw(objective), origin=origin)
+            export.write(weights, about, out, step=step, seen=seen)
         if recorder and step == recipe.steps:
             recorder.done(step)
     return out
 
 
-def encoder_of(state: Mapping[str, Tensor], recipe: Recipe, device: torch.device) -> NetworkEncoder:
-    """An encoder of the trunk's tensors."""
-    network = VideoViT(recipe.shape)
-    network.load_state_dict({**network.state_dict(), **state})
-    card = export.card(recipe)
-    return NetworkEncoder(card, network.to(device))
-
-
 def trunk_state(model: nn.Module) -> dict[str, Tensor]:
     """The trunk's tensors, whole, on the CPU of the first process; all processes take part."""
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-    prefix = "student.trunk."
-    state = get_model_state_dict(model, options=options)
-    return {k.partition(prefix)[2]: v for k, v in state.items() if k.startswith(prefix)}
+    state: dict[str, Any] = dict(get_model_state_dict(model, options=options))
+    return {k.removeprefix(export.TRUNK): v for k, v in state.items() if k.startswith(export.TRUNK)}
 
 
 def _claim(recipe: Recipe, run: Path, here: Ranks) -> None:
@@ -215,60 +206,60 @@ def _share(recipe: Recipe, here: Ranks) -> int:
     return recipe.batch // here.world
 
 
-def _groups(objective: Objective) -> list[dict[str, Any]]:
-    """Matrices decay; biases, norms and mask tokens do not."""
-    learnt = {n: p for n, p in objective.named_parameters() if p.requires_grad}
-    decays = [p for n, p in learnt.items() if p.ndim > 1 and not n.endswith(".mask")]
-    spared = [p for n, p in learnt.items() if p.ndim <= 1 or n.endswith(".mask")]
-    return [{"params": decays, "decays": True}, {"params": spared, "decays": False}]
+def _position(states: list[dict[str, Any]], here: Ranks, run: Path) -> dict[str, Any]:
+    """Where this process goes on reading: where it was, or, if there are more or fewer now, where all of them were.
+
+    ValueError where processes stood at places of their own, as those do that have met broken files.
+    """
+    if len(states) == here.world:
+        return states[here.rank]
+    if any(state != states[0] for state in states):
+        raise ValueError(f"{run}: {len(states)} processes trained it, and each read its own part; start {len(states)}")
+    return states[0]
 
 
-def _mixed(seed: int, step: int) -> int:
-    """One seed of two numbers, far apart for neighbours."""
-    return (seed * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + 1) % 2**63
+def _saliency(guide: Guide | None, recipe: Recipe, pixels: Tensor, grid: tuple[int, int, int]) -> Tensor:
+    """The guide's weights of all tokens here, in the parts that training takes."""
+    assert guide, "a recipe with such masks has a guide"
+    with steps.precision(recipe, pixels.device):
+        return torch.cat([guide(part, grid) for part in pixels.split(len(pixels) // recipe.accumulate)])
+
+
+def _saw(objective: Objective, guide: Guide | None) -> list[str]:
+    """The data sets that the teachers met."""
+    cards = [*(teaching.card for teaching in objective.teaching.values()), guide and guide.card]
+    return sorted({name for card in cards if card for name in card.saw})
 
 
 @contextmanager
 def _recording(
-    recipe: Recipe, run: Path, setting: Setting, here: Ranks, *, resumed: int | None
+    recipe: Recipe, run: Path, setting: Setting, *, here: Ranks, taken: saving.Taken | None
 ) -> Iterator[Recorder | None]:
     """The flight recorder, in the first process."""
     if not here.first:
         yield None
         return
-    display = None if setting.quiet else Display(recipe.name)
+    for line in taken.damaged if taken else ():
+        print(f"warning: {line}; going on from the one before", file=sys.stderr)
+    display = None if setting.quiet else Display(recipe.name, total=recipe.steps)
+    before = (run / RECORDER).is_file() and (run / RECORDER).stat().st_size
     with Recorder(run, display=display, mirrors=[open_mirror(m, run) for m in setting.mirrors]) as recorder:
-        if (run / "recorder.jsonl").stat().st_size:
-            recorder.resumed(resumed or 0)
+        if before:
+            recorder.resumed(taken.told["step"] if taken else 0)
         else:
             recorder.start(plain(recipe), params=recipe.shape.params, total=recipe.steps)
         yield recorder
 
 
-def _unsynced(model: nn.Module, more: bool) -> Any:
-    """Without sharing gradients yet, where more parts of the batch follow."""
-    return model.no_sync() if more and hasattr(model, "no_sync") else nullcontext()
-
-
-def _precision(recipe: Recipe, device: torch.device) -> Any:
-    """Products in bfloat16 where the hardware has them."""
-    fast = recipe.precision == "bfloat16" and (
-        torch.cuda.is_bf16_supported() if device.type == "cuda" else device.type == "cpu" and _cpu_has_bfloat16()
-    )
-    return torch.autocast(device.type, torch.bfloat16) if fast else nullcontext()
-
-
-def _cpu_has_bfloat16() -> bool:
-    """Whether the processor multiplies bfloat16 itself; emulated, it is slower than float32."""
-    return bool(torch.cpu.get_capabilities().get("avx512_bf16") or torch.cpu.get_capabilities().get("amx_bf16"))
-
-
-def _not_finite(means: Mapping[str, float]) -> str:
+def _not_finite(means: Mapping[str, float], likeness: list[dict[str, float]]) -> str:
+    """What has gone wrong in a step whose loss or gradient is no number."""
     wrong = [name for name, value in means.items() if not math.isfinite(value)]
-    return f"the loss of {', '.join(wrong) or 'the sum'} is not finite"
+    taught = [name for name in means if any(math.isnan(of.get(name, 0.0)) for of in likeness)]
+    said = f"the loss of {', '.join(wrong)} is not finite" if wrong else "the gradient is not finite, every loss is"
+    return f"{said}: what {', '.join(taught)} is to be like is not, look at its teacher" if taught else said
 
 
-def _stop(recorder: Recorder | None, here: Ranks, step: int, run: Path, why: str) -> None:
+def _stop(recorder: Recorder | None, here: Ranks, step: int, *, run: Path, why: str) -> None:
     """End the run with the evidence; the last good checkpoint stays."""
     if recorder:
         recorder.alarm(step, why)
@@ -277,12 +268,8 @@ def _stop(recorder: Recorder | None, here: Ranks, step: int, run: Path, why: str
     raise ValueError(f"{run}: stopped at step {step}: {why}; {last}; see `vitascope report {run}`")
 
 
-def _tell_broken(run: Path, broken: Mapping[str, str]) -> None:
-    if broken:
-        files.write(run / BROKEN, json.dumps(dict(broken), indent=1, ensure_ascii=False).encode())
-
-
-def _saw(objective: Objective) -> Sequence[str]:
-    """The data sets that the teachers met."""
-    cards = [t.card for t in objective.teaching.values() if hasattr(t, "card")]
-    return sorted({name for card in cards for name in card.saw})
+def _tell_broken(run: Path, broken: list[dict[str, str]]) -> None:
+    """List, beside the recording, what all processes could not read."""
+    listed = {name: why for found in broken for name, why in found.items()}
+    if listed:
+        files.write(run / BROKEN, json.dumps(listed, indent=1, ensure_ascii=False).encode())

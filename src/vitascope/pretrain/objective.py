@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias, cast
 
 import torch
-from jaxtyping import Int, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from vitascope.architectures.video import Grid
+from vitascope.pretrain import measures
 from vitascope.pretrain.masking import Mask, Masked
 from vitascope.pretrain.student import Decoder, Student, picked
 from vitascope.pretrain.targets import Shown, Target, Teaching
@@ -31,6 +33,8 @@ class Objective(nn.Module):
             raise ValueError(f"targets {', '.join(names) or '(none)'}: at least one, each with a name of its own")
         self.student, self.card = student, card
         self.targets = {t.name: t for t in targets}
+        self.likeness: dict[str, float] = {}
+        """Filled on request by `forward`."""
         device = next(student.parameters()).device
         self.teaching: dict[str, Teaching] = {t.name: t.bind(student, device) for t in targets}
         self.slow = nn.ModuleDict({n: t for n, t in self.teaching.items() if isinstance(t, nn.Module)})
@@ -48,10 +52,24 @@ class Objective(nn.Module):
             }
         ).to(device)
 
-    def forward(self, pixels: UInt8[Tensor, "n f y x 3"], labels: Int[Tensor, "n"], masks: Sequence[Masked]) -> Losses:
-        """Each target's loss, the mean over the masks."""
+    def forward(
+        self,
+        pixels: UInt8[Tensor, "n f y x 3"],
+        labels: Int[Tensor, "n"],
+        masks: Sequence[Masked],
+        *,
+        measure: bool = False,
+    ) -> Losses:
+        """Each target's loss, the mean over the masks. With `measure`, `likeness` holds those of these clips after it.
+
+        That is a part of this call because a sharded model is whole only inside it.
+        """
         shown = self.shown(pixels, labels)
         wanted = {name: self._wanted(name, shown) for name in self.targets}
+        if measure:
+            found = {name: likeness(values) for name, values in wanted.items() if not self.targets[name].whole}
+            # what is no number in one part of a batch stays so: the run is about to be stopped
+            self.likeness = {name: value + 0 * self.likeness.get(name, 0.0) for name, value in found.items()}
         looks = [self._look(shown, mask, wanted) for mask in masks]
         return {name: torch.stack([look[name] for look in looks]).mean() for name in self.targets}
 
@@ -78,6 +96,10 @@ class Objective(nn.Module):
             pooled = tokens.mean(1, keepdim=True)
             return target.loss(decoder(pooled, mask.keep[:, :1], mask.hide, grid)[:, 0], wanted)
         at = {"seen": mask.keep, "hidden": mask.hide, "all": torch.cat([mask.keep, mask.hide], 1)}[target.on]
+        if not at.shape[1]:
+            raise ValueError(
+                f"target {name} asks hidden tokens and the mask hides none; give another mask, or on='seen'"
+            )
         return target.loss(decoder(tokens, mask.keep, mask.hide, grid), picked(wanted, at))
 
     def follow(self, done: float) -> None:
@@ -86,9 +108,32 @@ class Objective(nn.Module):
             teaching.follow(self.student, done)
 
 
-def drawn(masks: Sequence[Mask], grid: Grid, rng: torch.Generator, *, count: int, rows: slice) -> list[Masked]:
+def likeness(values: Float[Tensor, "n l o"]) -> float:
+    """Mean cosine between the targets of different clips; not a number where one of the values is none.
+
+    0 of a single clip, which says nothing.
+    """
+    if not torch.isfinite(values).all():
+        return math.nan
+    return measures.similarity(values) if len(values) > 1 else 0.0
+
+
+def drawn(
+    masks: Sequence[Mask],
+    grid: Grid,
+    rng: torch.Generator,
+    *,
+    count: int,
+    rows: slice,
+    saliency: Float[Tensor, "m l"] | None = None,
+) -> list[Masked]:
     """The masks of a global batch of `count` clips, and of them the `rows` that are computed here.
 
-    Drawn for all and cut, so that a step does not depend on how many processes share it.
+    Drawn for all and cut, so that a step does not depend on how many processes share it. `saliency` is of the rows
+    here; masks that use it draw each clip for itself, so what stands for the other rows does not matter.
     """
-    return [Masked(*(part[rows] for part in mask(count, grid, rng))) for mask in masks]
+    weights = None
+    if saliency is not None:
+        weights = torch.ones(count, saliency.shape[1])
+        weights[rows] = saliency.float().cpu()
+    return [Masked(*(part[rows] for part in mask(count, grid, rng, saliency=weights))) for mask in masks]

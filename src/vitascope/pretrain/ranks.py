@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from vitascope.nn.attention import Block
@@ -59,10 +61,9 @@ def joined(device: torch.device) -> Iterator[Ranks]:
         yield Ranks()
         return
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    try:
-        yield Ranks(dist.get_rank(), world, int(os.environ.get("LOCAL_RANK", "0")))
-    finally:
-        dist.destroy_process_group()
+    yield Ranks(dist.get_rank(), world, int(os.environ.get("LOCAL_RANK", "0")))
+    # after an error the others may wait in something that this process never joins: only its end sets them free
+    dist.destroy_process_group()
 
 
 def local_device(device: torch.device) -> torch.device:
@@ -78,12 +79,35 @@ def shared(objective: Objective, ranks: Ranks, how: Parallel) -> nn.Module:
     if how == "fsdp":
         if ranks.world == 1:
             raise ValueError("fsdp shards a model over several processes; start them: torchrun --nproc-per-node N ...")
-        for module in objective.modules():
-            if isinstance(module, Block):
-                fully_shard(module)
-        fully_shard(objective)
-        return objective
+        return sharded(objective, ranks)
     if ranks.world == 1:
         return objective
     device = next(objective.parameters()).device
     return DistributedDataParallel(objective, [device] if device.type == "cuda" else None)
+
+
+def sharded(objective: Objective, ranks: Ranks) -> nn.Module:
+    """Every process holds a part of each tensor: block by block, and the rest together."""
+    mesh = init_device_mesh(next(objective.parameters()).device.type, (ranks.world,))
+    for module in objective.modules():
+        if isinstance(module, Block):
+            fully_shard(module, mesh=mesh)
+    fully_shard(objective, mesh=mesh)
+    return objective
+
+
+@contextmanager
+def unsynced(model: nn.Module, more: bool) -> Iterator[None]:
+    """A block whose gradients are not shared among processes yet, where `more` parts of the batch follow."""
+    if isinstance(model, DistributedDataParallel):
+        with model.no_sync() if more else nullcontext():
+            yield
+        return
+    if isinstance(model, FSDPModule):
+        model.set_requires_gradient_sync(not more)
+    yield
+
+
+def whole(value: Tensor) -> float:
+    """A number, of which every process may hold a part; all of them take part."""
+    return float(value.full_tensor() if isinstance(value, DTensor) else value)

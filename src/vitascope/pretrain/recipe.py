@@ -32,6 +32,8 @@ class Recipe:
     """Several are several looks at each batch."""
     image_masks: tuple[Mask, ...] = ()
     """Of single-frame clips; none: `masks`."""
+    guide: str = ""
+    """Encoder that weighs the tokens for masks that want a teacher's saliency (`Attended`)."""
     batch: int = 256
     """Clips of a step, over all processes."""
     accumulate: int = 1
@@ -69,6 +71,20 @@ class Recipe:
             )
         if not self.data or not self.targets or not self.masks:
             raise ValueError(f"recipe {self.name}: data, targets and masks: at least one of each")
+        shape = self.shape
+        if (self.frames > 1 and self.frames % shape.tubelet) or self.size % shape.patch:
+            raise ValueError(
+                f"recipe {self.name}: clips of {self.frames} frames of {self.size} pixels do not divide into tokens of "
+                f"{shape.tubelet} frames of {shape.patch}; change frames, size or shape"
+            )
+        if self.guided != bool(self.guide):
+            what = "a mask draws by a teacher's saliency" if self.guided else f"no mask uses the guide {self.guide}"
+            raise ValueError(f"recipe {self.name}: {what}; masks of the kind Attended and a guide go together")
+
+    @property
+    def guided(self) -> bool:
+        """Whether a mask wants a teacher's saliency."""
+        return any(mask.needs_saliency for mask in (*self.masks, *self.image_masks))
 
     @property
     def spec(self) -> Spec:

@@ -102,7 +102,7 @@ def _start(recipe: Stills) -> tuple[ConvNet, nn.Linear]:
     """Network and classifier from the recipe's seed: He's normal, zero biases."""
     rng = generator(recipe.seed)
     network, head = (
-        ConvNet(recipe.shape).to(memory_format=torch.channels_last),
+        ConvNet(recipe.shape).to(memory_format=torch.channels_last),  # type: ignore[call-overload]
         nn.Linear(recipe.shape.out, recipe.classes),
     )
     for module in (*network.modules(), head):

@@ -17,7 +17,8 @@ from vitascope.nn.positions import table
 from vitascope.nn.vit import VideoViT, random_vit
 
 HEAD, WIDE = 32, 384
-"""Channels of a decoder's attention head; of decoders from WIDE channels on twice as many, which halves the softmax."""
+"""Channels of a decoder's attention head: twice as many from WIDE channels on, which halves the softmax; half of them
+where no more divide its width."""
 
 
 def picked(rows: Float[Tensor, "n l d"], at: Int[Tensor, "n k"]) -> Float[Tensor, "n k d"]:
@@ -42,6 +43,8 @@ class Student(nn.Module):
         super().__init__()
         if shape.cls or shape.image == "embed" or shape.positions == "rope3d":
             raise ValueError("pretraining wants a trunk without class token, image embedding or rotary positions")
+        if shape.pool not in ("mean", "mean_then_norm"):
+            raise ValueError(f"pool {shape.pool!r}: nothing in pretraining would train it; take 'mean'")
         self.trunk: VideoViT = random_vit(shape, generator).train().requires_grad_(True)
         self.checkpointing = checkpointing
 
@@ -54,6 +57,15 @@ class Student(nn.Module):
         """Tokens along time, height and width of clips; a picture is one time step."""
         shape = torch.Size((1, 3, max(frames, self.shape.tubelet), size, size))
         return self.trunk.grid(shape, tubelet=self.shape.tubelet)
+
+    def flops(self, visible: int) -> int:
+        """Of the forward pass of one clip of which so many tokens are visible: two a multiply-add, as torch counts.
+
+        Products of matrices and attention alone; forward and backward together take three times as many.
+        """
+        shape = self.shape
+        embed = visible * 3 * shape.tubelet * shape.patch**2 * shape.dim
+        return 2 * (embed + shape.depth * shape.block.macs(visible))
 
     def blocks(self, clips: Shaped[Tensor, "n 3 f y x"]) -> Shaped[Tensor, "n l b"]:
         """The pixels of every token; a picture is held for the frames of one."""
@@ -84,7 +96,8 @@ class Decoder(nn.Module):
         if depth:
             self.inward = nn.Linear(dim, width)
             self.mask = nn.Parameter(torch.zeros(1, 1, width))
-            shape = BlockShape(dim=width, heads=max(width // (HEAD if width < WIDE else 2 * HEAD), 1), mlp=4 * width)
+            head = next(c for c in (2 * HEAD, HEAD, HEAD // 2) if width % c == 0 and (c <= HEAD or width >= WIDE))
+            shape = BlockShape(dim=width, heads=width // head, mlp=4 * width)
             self.blocks = nn.ModuleList([Block(shape) for _ in range(depth)])
         width = width if depth else dim
         self.norm = nn.LayerNorm(width, eps=1e-6)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias, cast, runtime_checkable
+from typing import ClassVar, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from vitascope.architectures.video import Grid
-from vitascope.encoder import Encoder, Tokens, load
-from vitascope.nn.positions import linear_bicubic
 from vitascope.pretrain.hog import hog
 from vitascope.pretrain.student import Student
+from vitascope.pretrain.teachers import Teacher, Time
 from vitascope.types import Card
 
 Where: TypeAlias = Literal["hidden", "seen", "all"]
@@ -39,8 +40,15 @@ class Shown(NamedTuple):
 class Teaching(Protocol):
     """A target at work: computes what is to be predicted; its modules, if any, are never trained by the optimiser."""
 
-    out: int
-    """Numbers a token."""
+    @property
+    def out(self) -> int:
+        """Numbers a token."""
+        ...
+
+    @property
+    def card(self) -> Card | None:
+        """Of the teacher, if there is one."""
+        ...
 
     def values(self, shown: Shown) -> Float[Tensor, "n l o"]:
         """What every token is asked for, or one row an example."""
@@ -52,7 +60,7 @@ class Teaching(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Target:
+class Target(ABC):
     """One term of the mixture: what is asked, of which tokens, through which decoder, and how far off it is."""
 
     name: str
@@ -75,9 +83,9 @@ class Target:
         if not self.depth and self.on != "seen":
             raise ValueError(f"target {self.name}: without a decoder (depth 0) only seen tokens are asked: on='seen'")
 
+    @abstractmethod
     def bind(self, student: Student, device: torch.device) -> Teaching:
         """The target at work for this student."""
-        ...
 
     def loss(self, predicted: Float[Tensor, "*s o"], wanted: Float[Tensor, "*s o"]) -> Float[Tensor, ""]:
         """Mean distance, in float32."""
@@ -92,6 +100,7 @@ class Computed(NamedTuple):
 
     out: int
     function: Callable[[Shown], Tensor]
+    card: Card | None = None
 
     def values(self, shown: Shown) -> Float[Tensor, "n l o"]:
         """What the function says."""
@@ -161,84 +170,42 @@ class Hog(Target):
 class Distilled(Target):
     """Features of a frozen teacher, any encoder, at every token (UMT; MVD), each normalised over its numbers.
 
-    The teacher sees all of the clip, as its card wants it. A grid of another size than the student's is averaged or
-    interpolated to it in space; its time steps within one of the student's stand side by side (`stack`) or are averaged.
+    The teacher sees all of the clip, as its card wants it, nothing hidden. A grid of another size than the student's is
+    averaged or interpolated to it; where its time steps divide into the student's, those within one stand side by side
+    (`stack`) or are averaged.
     """
 
     teacher: str
     """Name of the encoder, as `vitascope evaluate -m` takes it."""
     layers: tuple[int, ...] = ()
     """Blocks of a transformer whose output is wanted, side by side; none: the encoder's own grid."""
-    time: Literal["stack", "mean"] = "stack"
+    time: Time = "stack"
+    every: int = 1
+    """The teacher sees one frame of so many, the middle one: with 3 the frames 1, 4, 7 and 10 of 12."""
     normalised: bool = True
+    """By a layer norm without weights, token by token and step by step."""
+
+    def __post_init__(self) -> None:
+        Target.__post_init__(self)
+        if self.every < 1:
+            raise ValueError(f"target {self.name}: every {self.every}: one frame of at least one")
 
     def bind(self, student: Student, device: torch.device) -> Teaching:
-        """The teacher, loaded and frozen."""
-        return Teacher(self, load(self.teacher, device), student, device)
-
-
-class Teacher:
-    """A frozen encoder that says what each of the student's tokens should hold."""
-
-    def __init__(self, target: Distilled, encoder: Encoder, student: Student, device: torch.device) -> None:
-        self.target, self.encoder, self.card = target, encoder, encoder.card
-        self.tubelet = student.shape.tubelet
-        self.caught: dict[int, Tensor] = {}
-        if target.layers:
-            self._listen()
-        probe = torch.zeros(1, 3, student.shape.grid[0] * self.tubelet, 4, 4, device=device)
-        self.out = self._grid(probe, student.shape.grid).shape[-1]
-
-    def _listen(self) -> None:
-        blocks = next((m.blocks for m in cast(nn.Module, self.encoder).modules() if hasattr(m, "blocks")), None)
-        if blocks is None or not all(-len(blocks) <= i < len(blocks) for i in self.target.layers):
-            count = "no" if blocks is None else len(blocks)
-            raise ValueError(f"teacher {self.card.name} has {count} blocks; layers {self.target.layers} were asked")
-        for i in self.target.layers:
-            blocks[i].register_forward_hook(lambda _m, _in, out, i=i: self.caught.__setitem__(i, out))
-
-    def __call__(self, clips: Float[Tensor, "n 3 f y x"]) -> Tokens:
-        """The teacher's tokens of clips in 0 to 1."""
-        n, _, f, _, _ = clips.shape
-        card = self.card
-        if clips.shape[-1] != card.size:
-            flat = clips.transpose(1, 2).flatten(0, 1)
-            flat = F.interpolate(flat, size=(card.size, card.size), mode="bilinear", antialias=True)
-            clips = flat.unflatten(0, (n, f)).transpose(1, 2)
-        return self.encoder(normalised(clips, card))
-
-    def _grid(self, clips: Tensor, grid: Grid) -> Float[Tensor, "n l o"]:
-        tokens = self(clips).grid
-        if self.target.layers:
-            many = tokens.shape[1] * tokens.shape[2] * tokens.shape[3]
-            rows = [self.caught[i].reshape(len(tokens), -1, tokens.shape[-1])[:, -many:] for i in self.target.layers]
-            layers = [self._fitted(r.reshape(tokens.shape), grid) for r in rows]
-            return torch.cat(layers, dim=-1)
-        return self._fitted(tokens, grid)
-
-    def _fitted(self, tokens: Float[Tensor, "n t h w d"], grid: Grid) -> Float[Tensor, "n l o"]:
-        n, t, h, w, d = tokens.shape
-        if (h, w) != grid[1:]:
-            planes = tokens.flatten(0, 1).permute(0, 3, 1, 2)
-            planes = F.adaptive_avg_pool2d(planes, grid[1:]) if h >= grid[1] else F.interpolate(planes, size=grid[1:])
-            tokens = planes.permute(0, 2, 3, 1).reshape(n, t, *grid[1:], d)
-        if t % grid[0]:
-            rows = linear_bicubic(tokens.permute(0, 1, 2, 3, 4).reshape(n, -1, d), (t, *grid[1:]), grid)
-            tokens, t = rows.reshape(n, *grid, d), grid[0]
-        steps = tokens.reshape(n, grid[0], t // grid[0], *grid[1:], d)
-        if self.target.normalised:
-            steps = F.layer_norm(steps, (d,))
-        if self.target.time == "mean":
-            return steps.mean(2).reshape(n, -1, d)
-        return steps.permute(0, 1, 3, 4, 2, 5).reshape(n, grid[0] * grid[1] * grid[2], -1)
-
-    def values(self, shown: Shown) -> Float[Tensor, "n l o"]:
-        """Features of the whole clip."""
-        rows = self._grid(shown.clips, shown.grid)
-        return rows if rows.shape[-1] == self.out else rows.repeat(1, 1, self.out // rows.shape[-1])
-
-    def follow(self, student: Student, done: float) -> None:
-        """Nothing: it is frozen."""
+        """The teacher, loaded and tried on a clip of the student's frames."""
+        try:
+            teacher = Teacher(
+                self.teacher,
+                device,
+                frames=student.shape.input[0],
+                grid=student.shape.grid,
+                layers=self.layers,
+                time=self.time,
+                every=self.every,
+                normalised=self.normalised,
+            )
+        except ValueError as error:
+            raise ValueError(f"target {self.name}: {error}") from error
+        return Computed(teacher.out, lambda shown: teacher(shown.clips, shown.grid), teacher.card)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,6 +228,7 @@ class Slow(nn.Module):
     def __init__(self, student: Student, decay: tuple[float, float]) -> None:
         super().__init__()
         self.out, self.decay = student.shape.dim, decay
+        self.card: Card | None = None
         self.student = copy.deepcopy(student).requires_grad_(False)
 
     def values(self, shown: Shown) -> Float[Tensor, "n l o"]:
@@ -273,8 +241,13 @@ class Slow(nn.Module):
     def follow(self, student: Student, done: float) -> None:
         """One step of the average."""
         first, last = self.decay
-        ours, theirs = list(self.student.parameters()), [p.detach() for p in student.parameters()]
+        ours, theirs = ([_local(p) for p in one.parameters()] for one in (self.student, student))
         torch._foreach_lerp_(ours, theirs, 1 - (first + (last - first) * min(done, 1.0)))
+
+
+def _local(parameter: Tensor) -> Tensor:
+    """The part of a parameter that this process holds: where it is sharded, copies are sharded alike."""
+    return parameter.to_local().detach() if isinstance(parameter, DTensor) else parameter.detach()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -287,6 +260,14 @@ class Labels(Target):
     depth: int = 0
     whole: ClassVar[bool] = True
 
+    def __post_init__(self) -> None:
+        Target.__post_init__(self)
+        if self.depth or self.on != "seen" or self.classes < 2:
+            raise ValueError(
+                f"target {self.name}: {self.classes} classes, depth {self.depth}, on {self.on!r}; labels have at least "
+                "two classes, and are asked of the mean of the seen tokens (depth 0, on 'seen')"
+            )
+
     def bind(self, student: Student, device: torch.device) -> Teaching:
         """The stream's labels."""
         return Computed(self.classes, lambda shown: shown.labels)
@@ -295,12 +276,7 @@ class Labels(Target):
         """Cross-entropy."""
         if wanted.min() < 0 or wanted.max() >= self.classes:
             raise ValueError(
-                f"target {self.name}: labels from {wanted.min()} to {wanted.max()}, {self.classes} classes"
+                f"target {self.name}: labels from {wanted.min()} to {wanted.max()}, {self.classes} classes; give "
+                "sources with labels, and the right number of classes"
             )
         return F.cross_entropy(predicted.float(), wanted)
-
-
-def normalised(clips: Float[Tensor, "n 3 f y x"], card: Card) -> Float[Tensor, "n 3 f y x"]:
-    """From 0 to 1 to what a card's encoder was trained with."""
-    mean, std = (clips.new_tensor(v).view(1, 3, 1, 1, 1) for v in (card.mean, card.std))
-    return (clips - mean) / std

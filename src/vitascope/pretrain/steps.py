@@ -1,0 +1,90 @@
+"""What one step of training is made of: who decays, in which precision, how the parts of a batch add up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Int, UInt8
+from torch import Tensor, nn
+
+from vitascope.pretrain.masking import Masked
+from vitascope.pretrain.objective import Losses, Objective
+from vitascope.pretrain.ranks import unsynced
+from vitascope.pretrain.recipe import Recipe
+
+
+class Batch(NamedTuple):
+    """What one process computes of a step."""
+
+    pixels: UInt8[Tensor, "n f y x 3"]
+    labels: Int[Tensor, "n"]
+    masks: Sequence[Masked]
+
+    def parts(self, count: int) -> Iterator[Batch]:
+        """Cut into so many equal ones, on the device of the pixels."""
+        size = len(self.pixels) // count
+        for start in range(0, size * count, size):
+            part, device = slice(start, start + size), self.pixels.device
+            masks = [Masked(*(indices[part].to(device) for indices in mask)) for mask in self.masks]
+            yield Batch(self.pixels[part], self.labels[part], masks)
+
+
+def backward(model: nn.Module, recipe: Recipe, batch: Batch, *, measure: bool = False) -> Losses:
+    """Add the gradients of a batch, computed in `recipe.accumulate` parts; its losses by target, unweighted.
+
+    `measure`: as `Objective.forward` says, of every part.
+    """
+    sums: Losses = {}
+    count = recipe.accumulate
+    for number, part in enumerate(batch.parts(count), 1):
+        with unsynced(model, number < count):
+            with precision(recipe, batch.pixels.device):
+                losses: Losses = model(part.pixels, part.labels, part.masks, measure=measure)
+                loss = torch.stack([t.weight * losses[t.name] for t in recipe.targets]).sum() / count
+            loss.backward()
+        for name, value in losses.items():
+            sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach() / count
+    return sums
+
+
+def optimiser_of(objective: Objective, recipe: Recipe) -> torch.optim.AdamW:
+    """AdamW in which matrices decay; biases, norms and mask tokens do not."""
+    learnt = {n: p for n, p in objective.named_parameters() if p.requires_grad}
+    decays = [p for n, p in learnt.items() if p.ndim > 1 and not n.endswith(".mask")]
+    spared = [p for n, p in learnt.items() if p.ndim <= 1 or n.endswith(".mask")]
+    groups: list[dict[str, Any]] = [{"params": decays, "decays": True}, {"params": spared, "decays": False}]
+    return torch.optim.AdamW(groups, lr=recipe.lr, betas=recipe.betas, fused=True)
+
+
+def schedule(optimiser: torch.optim.Optimizer, recipe: Recipe, step: int) -> float:
+    """Set learning rate and weight decay for the step to be made; the learning rate."""
+    rate, decay = recipe.rate(step), recipe.decay(step)
+    for group in optimiser.param_groups:
+        group["lr"], group["weight_decay"] = rate, decay if group["decays"] else 0.0
+    return rate
+
+
+def seed_of(recipe: Recipe, step: int) -> int:
+    """Of the masks of a step: one number of two, far apart for neighbours."""
+    return (recipe.seed * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + 1) % 2**63
+
+
+@contextmanager
+def precision(recipe: Recipe, device: torch.device) -> Iterator[None]:
+    """Products in bfloat16 where the recipe wants it and the hardware has it."""
+    if recipe.precision == "bfloat16" and has_bfloat16(device):
+        with torch.autocast(device.type, torch.bfloat16):
+            yield
+    else:
+        yield
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether a device multiplies bfloat16 itself; emulated, it is slower than float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    known = torch.cpu.get_capabilities() if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))

@@ -1,0 +1,227 @@
+"""Pretraining runs of a second: clips out of a generator, a student of a few thousand numbers; also as a program.
+
+As a program it takes jobs as JSON, so that tests can run them in processes that are killed, or under torchrun.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
+
+from vitascope import recording
+from vitascope.architectures.video import VideoShape
+from vitascope.encoder import Encoder, NetworkEncoder
+from vitascope.nn.vit import random_vit
+from vitascope.pretrain import loop, saving, steps
+from vitascope.pretrain.loop import Setting, pretrain
+from vitascope.pretrain.masking import RunningCell, Tube
+from vitascope.pretrain.recipe import Recipe
+from vitascope.pretrain.stream.ahead import Ahead, Item
+from vitascope.pretrain.stream.source import Spec
+from vitascope.pretrain.targets import Hog, Latent, Pixels
+from vitascope.runtime import generator
+from vitascope.types import Card
+
+SHAPE = VideoShape(dim=32, depth=2, heads=2, mlp=64, patch=8, tubelet=2, grid=(2, 3, 3))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blobs:
+    """Clips of bright squares that move, each from the generator of its number; `still`: one frame."""
+
+    name: str = "blobs"
+    still: bool = False
+    classes: int = 0
+    saw: tuple[str, ...] = ("blobs",)
+
+    def open(self, spec: Spec, *, seed: int, rank: int = 0, world: int = 1, workers: int = 0) -> Ahead:
+        """The clips of this rank."""
+        items = partial(self._items, spec, seed, rank, world)
+        return Ahead(self.name, items, {"taken": 0}, data=f"{self.name} {seed}")
+
+    def _items(
+        self, spec: Spec, seed: int, rank: int, world: int, state: dict[str, Any], _broken: dict[str, str]
+    ) -> Generator[Item, None, None]:
+        place = state["taken"] + (rank - state["taken"]) % world
+        while True:
+            clip, label = self.clip(spec, seed, place)
+            yield Item(str(place), {"taken": place - rank + world}, clip, label)
+            place += world
+
+    def clip(self, spec: Spec, seed: int, place: int) -> tuple[np.ndarray, int]:
+        """One clip and its label."""
+        rng = np.random.default_rng([seed, place])
+        label = int(rng.integers(self.classes)) if self.classes else -1
+        pixels = rng.integers(90, size=(1 if self.still else spec.frames, spec.size, spec.size, 3), dtype=np.uint8)
+        y, x, dy, dx = (int(n) for n in rng.integers((spec.size - 8, spec.size - 8, 3, 3)))
+        for t, frame in enumerate(pixels):
+            frame[y + t * dy // 2 : y + 8, x + t * dx // 2 : x + 8] += np.uint8(60 + 100 * max(label, 0) // 2)
+        return pixels, label
+
+
+def recipe(**changes: Any) -> Recipe:
+    """Six steps of eight clips."""
+    narrow: dict[str, Any] = {"width": 16, "depth": 1}
+    given: dict[str, Any] = {
+        "name": "tiny",
+        "shape": SHAPE,
+        "frames": 4,
+        "size": 24,
+        "data": ((Blobs(), 1.0),),
+        "targets": (
+            Pixels(**narrow),
+            Hog(name="hog differences", differences=True, weight=0.5, **narrow),
+            Latent(decay=(0.5, 0.9), **narrow),
+        ),
+        "masks": (Tube(0.6),),
+        "batch": 8,
+        "steps": 6,
+        "lr": 3e-3,
+        "warmup": 2,
+        "precision": "float32",
+    }
+    return Recipe(**{**given, **changes})
+
+
+def everything(**changes: Any) -> Recipe:
+    """The same with all that makes a step complicated: parts, pictures among the videos, two looks at each batch."""
+    data = ((Blobs(), 2.0), (Blobs(name="stills", still=True, saw=("pictures",)), 1.0))
+    masks = (Tube(0.6), RunningCell(0.5))
+    return recipe(**{"accumulate": 2, "data": data, "masks": masks, "image_masks": (RunningCell(0.5),), **changes})
+
+
+RECIPES = {"recipe": recipe, "everything": everything}
+SETTING = Setting(device="cpu", save_every=2, check_every=0, log_every=1, quiet=True)
+
+
+def train(run: Path, made: Recipe | None = None, **setting: Any) -> Path:
+    """A run on the CPU that says nothing, with a checkpoint every other step and no check-ups."""
+    return pretrain(made or recipe(), run, dataclasses.replace(SETTING, **setting))
+
+
+def losses(run: Path) -> dict[int, dict[str, float]]:
+    """What was recorded of every step: the losses by target, their sum and the gradient's norm."""
+    lines = recording.read(run).steps
+    return {line["step"]: {**line["losses"], "": line["loss"], "norm": line["grad_norm"]} for line in lines}
+
+
+def state(run: Path, step: int, tmp: Path) -> dict[str, torch.Tensor]:
+    """Every tensor of a checkpoint, moments of the optimiser included, by name."""
+    dcp_to_torch_save(run / saving.FOLDER / f"step-{step:09d}", tmp / "state.pt")
+    found: dict[str, torch.Tensor] = {}
+
+    def gather(name: str, value: Any) -> None:
+        if isinstance(value, Mapping):
+            for key, inner in value.items():
+                gather(f"{name}/{key}", inner)
+        elif isinstance(value, torch.Tensor):
+            found[name] = value
+
+    gather("", torch.load(tmp / "state.pt", weights_only=True))
+    return found
+
+
+def same(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> bool:
+    """Whether all tensors are equal to the last bit."""
+    return list(one) == list(other) and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def card(**changes: Any) -> Card:
+    """Of an encoder made for a test."""
+    given: dict[str, Any] = {"name": "made-up", "digest": "0", "dim": 32, "frames": 4, "size": 24}
+    given |= {"mean": (0.5, 0.5, 0.5), "std": (0.2, 0.2, 0.2)}
+    return Card(**{**given, **changes})
+
+
+def teacher() -> Encoder:
+    """A random video transformer with tubelets of two frames and a finer grid than the student's, in space."""
+    shape = VideoShape(dim=48, depth=3, heads=3, mlp=64, patch=4, tubelet=2, grid=(2, 6, 6))
+    return NetworkEncoder(card(dim=48, saw=frozenset({"films"})), random_vit(shape, generator(5)))
+
+
+def teacher_with_class_token() -> Encoder:
+    """A random video transformer whose first token is of no place."""
+    shape = VideoShape(dim=32, depth=2, heads=2, mlp=64, patch=8, tubelet=2, grid=(2, 3, 3), cls=True)
+    return NetworkEncoder(card(), random_vit(shape, generator(6)))
+
+
+def teacher_of_nothing() -> Encoder:
+    """One whose grid is not a number."""
+
+    class Void(torch.nn.Module):
+        def forward(self, clips: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return clips.new_full((len(clips), 2, 3, 3, 4), float("nan")), clips.new_zeros(len(clips), 32)
+
+    return NetworkEncoder(card(), Void())
+
+
+def program(*jobs: Mapping[str, Any], processes: int = 1, killed: bool = False) -> subprocess.CompletedProcess[str]:
+    """Run jobs in a process of their own, or in several under torchrun; `killed`: by SIGKILL, else it must end well."""
+    launch = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--master-port", "0"]
+    command = [sys.executable, *(launch if processes > 1 else []), __file__, json.dumps(jobs)]
+    source = str(Path(loop.__file__).parents[2])
+    env = {**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == (-signal.SIGKILL if killed else 0), done.stderr
+    return done
+
+
+def _work(job: Mapping[str, Any]) -> None:
+    """One job: `run`, and perhaps `recipe`, `changes` of it, `setting`, and `kill_at` or `kill_in_save` a step."""
+    if "kill_at" in job:
+        _kill_at(job["kill_at"])
+    if "kill_in_save" in job:
+        _kill_in_save(job["kill_in_save"])
+    train(Path(job["run"]), RECIPES[job.get("recipe", "recipe")](**job.get("changes", {})), **job.get("setting", {}))
+
+
+def _kill_at(step: int) -> None:
+    """Die after the gradients of step number `step` of this process, before they are used."""
+    inner, made = steps.backward, [0]
+
+    def backward(*given: Any, **named: Any) -> Any:
+        found = inner(*given, **named)
+        made[0] += 1
+        if made[0] == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return found
+
+    steps.backward = backward  # type: ignore[assignment]
+
+
+def _kill_in_save(number: int) -> None:
+    """Die in the middle of writing checkpoint number `number` of this process."""
+    inner, made = saving.write_state, [0]
+
+    def write(*given: Any, checkpoint_id: Path, **named: Any) -> Any:
+        inner(*given, checkpoint_id=checkpoint_id, **named)
+        made[0] += 1
+        if made[0] == number:
+            (checkpoint_id / ".metadata").unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    saving.write_state = write  # type: ignore[assignment]
+
+
+def copied(run: Path, to: Path) -> Path:
+    """A run to be spoilt."""
+    return Path(shutil.copytree(run, to))
+
+
+if __name__ == "__main__":
+    for one in json.loads(sys.argv[1]):
+        _work(one)
