@@ -1,8 +1,8 @@
 """TWLV-I at the report's scale: ViT-B and ViT-L from scratch on the data sets of its table 1.
 
 The report tells the architecture, the data and the idea: masked modelling with diversified targets, the strengths of
-distillation taken in. It does not tell the mix, the masks or the schedule; those here are this project's choice, after the
-papers that each part comes from, and were never run at this scale.
+distillation taken in. It does not tell the mix, the masks or the schedule; those here are this project's choice, after
+the papers that each part comes from, and were never run at this scale.
 """
 
 from __future__ import annotations
@@ -84,16 +84,16 @@ def build(
 
     | | twlv1_b | twlv1_l |
     |---|---:|---:|
-    | student, two looks at a video | 216 | 753 GFLOP |
-    | its five decoders | 254 | 421 |
+    | student, two looks at a video | 199 | 694 GFLOP |
+    | its five decoders | 256 | 425 |
     | slow copy | 361 | 1194 |
     | teachers | 642 | 2490 |
-    | a video in all | 1472 | 4858 GFLOP |
+    | a video in all | 1458 | 4803 GFLOP |
     | an image in all | 155 | 539 GFLOP |
-    | 205 M clips, a quarter of them images | 234 | 774 EFLOP |
-    | at 0.45 of an H100's 989 TFLOP/s in bfloat16 | 6.1 | 20.1 days |
+    | 205 M clips, a quarter of them images | 232 | 765 EFLOP |
+    | at 0.45 of an H100's 989 TFLOP/s in bfloat16 | 6.0 | 19.9 days |
 
-    On two machines of eight that is 9 and 30 hours, if 6200 and 1900 clips a second are decoded meanwhile: videos of
+    On two machines of eight that is 9 and 30 hours, if 6300 and 1900 clips a second are decoded meanwhile: videos of
     256 pixels and many cores, or it is the data that is waited for, which the recorder shows.
 
     Expected: nothing is promised. It was never run here, and the report's exact mix was never published. What the
@@ -109,7 +109,7 @@ def build(
 
 
 def _recipe(name: str, sources: dict[str, Source], teachers: tuple[str, str], steps: int) -> Recipe:
-    """Optimiser and schedule: learning rate and clip length of V-JEPA's order, the rest VideoMAE's and UMT's."""
+    """Optimiser and schedule: learning rate and number of clips of V-JEPA's order, the rest VideoMAE's and UMT's."""
     large = SIZES[name] == "large"
     share = shares(tuple(sources))
     return Recipe(
