@@ -171,11 +171,11 @@ def teacher_of_nothing() -> Encoder:
 
 def program(*jobs: Mapping[str, Any], processes: int = 1, killed: bool = False) -> subprocess.CompletedProcess[str]:
     """Run jobs in a process of their own, or in several under torchrun; `killed`: by SIGKILL, else it must end well."""
-    launch = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--master-port", "0"]
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     command = [sys.executable, *(launch if processes > 1 else []), __file__, json.dumps(jobs)]
     source = str(Path(loop.__file__).parents[2])
     env = {**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == (-signal.SIGKILL if killed else 0), done.stderr
     return done
 
@@ -223,5 +223,9 @@ def copied(run: Path, to: Path) -> Path:
 
 
 if __name__ == "__main__":
+    if "WORLD_SIZE" in os.environ:
+        torch.distributed.init_process_group("gloo")  # one for all jobs: torchrun's rendezvous serves only once
     for one in json.loads(sys.argv[1]):
         _work(one)
+    if "WORLD_SIZE" in os.environ:
+        torch.distributed.destroy_process_group()

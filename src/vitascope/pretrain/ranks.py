@@ -17,7 +17,6 @@ from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from vitascope.nn.attention import Block
-from vitascope.pretrain.objective import Objective
 
 Parallel: TypeAlias = Literal["ddp", "fsdp"]
 
@@ -55,15 +54,21 @@ class Ranks:
 
 @contextmanager
 def joined(device: torch.device) -> Iterator[Ranks]:
-    """The processes that `torchrun` started, for as long as the block lasts; one alone without it."""
+    """The processes that `torchrun` started, for as long as the block lasts; one alone without it.
+
+    A group that the caller has made already is used, and left to the caller.
+    """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         yield Ranks()
         return
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    own = not dist.is_initialized()
+    if own:
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     yield Ranks(dist.get_rank(), world, int(os.environ.get("LOCAL_RANK", "0")))
     # after an error the others may wait in something that this process never joins: only its end sets them free
-    dist.destroy_process_group()
+    if own:
+        dist.destroy_process_group()
 
 
 def local_device(device: torch.device) -> torch.device:
@@ -74,26 +79,26 @@ def local_device(device: torch.device) -> torch.device:
     return device
 
 
-def shared(objective: Objective, ranks: Ranks, how: Parallel) -> nn.Module:
-    """The module to call: the objective itself, or as DDP or FSDP2 share it among processes."""
+def shared(model: nn.Module, ranks: Ranks, how: Parallel) -> nn.Module:
+    """The module to call: the model itself, or as DDP or FSDP2 share it among processes."""
     if how == "fsdp":
         if ranks.world == 1:
             raise ValueError("fsdp shards a model over several processes; start them: torchrun --nproc-per-node N ...")
-        return sharded(objective, ranks)
+        return sharded(model, ranks)
     if ranks.world == 1:
-        return objective
-    device = next(objective.parameters()).device
-    return DistributedDataParallel(objective, [device] if device.type == "cuda" else None)
+        return model
+    device = next(model.parameters()).device
+    return DistributedDataParallel(model, [device] if device.type == "cuda" else None)
 
 
-def sharded(objective: Objective, ranks: Ranks) -> nn.Module:
+def sharded(model: nn.Module, ranks: Ranks) -> nn.Module:
     """Every process holds a part of each tensor: block by block, and the rest together."""
-    mesh = init_device_mesh(next(objective.parameters()).device.type, (ranks.world,))
-    for module in objective.modules():
+    mesh = init_device_mesh(next(model.parameters()).device.type, (ranks.world,))
+    for module in model.modules():
         if isinstance(module, Block):
             fully_shard(module, mesh=mesh)
-    fully_shard(objective, mesh=mesh)
-    return objective
+    fully_shard(model, mesh=mesh)
+    return model
 
 
 @contextmanager

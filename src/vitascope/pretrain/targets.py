@@ -50,7 +50,7 @@ class Teaching(Protocol):
         """Of the teacher, if there is one."""
         ...
 
-    def values(self, shown: Shown) -> Float[Tensor, "n l o"]:
+    def values(self, shown: Shown) -> Float[Tensor, "n l o"] | Int[Tensor, "n"]:
         """What every token is asked for, or one row an example."""
         ...
 
@@ -102,7 +102,7 @@ class Computed(NamedTuple):
     function: Callable[[Shown], Tensor]
     card: Card | None = None
 
-    def values(self, shown: Shown) -> Float[Tensor, "n l o"]:
+    def values(self, shown: Shown) -> Float[Tensor, "n l o"] | Int[Tensor, "n"]:
         """What the function says."""
         return self.function(shown)
 
