@@ -11,7 +11,6 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from vitascope.architectures.video import Grid
-from vitascope.pixels import to_tensor
 from vitascope.pretrain import measures
 from vitascope.pretrain.masking import Mask, Masked
 from vitascope.pretrain.student import Decoder, Student, picked
@@ -76,9 +75,12 @@ class Objective(nn.Module):
 
     def shown(self, pixels: UInt8[Tensor, "n f y x 3"], labels: Int[Tensor, "n"]) -> Shown:
         """Clips as the student takes them, and as targets do."""
-        clips = to_tensor(pixels, self.card)
+        clips = pixels.movedim(-1, 1)
         grid = self.student.grid(clips.shape[2], clips.shape[-1])
-        return Shown(pixels.movedim(-1, 1).float() / 255, self.student.blocks(clips), grid, labels)
+        # bytes are a quarter of the floats to move about; then the arithmetic of `to_tensor`, to the bit
+        blocks = self.student.blocks(clips).float().div_(255).unflatten(-1, (3, -1))
+        mean, std = (torch.tensor(v, device=pixels.device)[:, None] for v in (self.card.mean, self.card.std))
+        return Shown(clips.float().div_(255), blocks.sub_(mean).div_(std).flatten(-2), grid, labels)
 
     @torch.no_grad()
     def _wanted(self, name: str, shown: Shown) -> Tensor:

@@ -6,7 +6,7 @@ from typing import cast
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -16,8 +16,9 @@ from vitascope.nn.attention import Block
 from vitascope.nn.positions import table
 from vitascope.nn.vit import VideoViT, random_vit
 
-HEAD = 32
-"""Channels of a decoder's attention head, or half of them where they do not divide its width."""
+HEAD, WIDE = 32, 384
+"""Channels of a decoder's attention head: twice as many from WIDE channels on, which halves the softmax; half of them
+where no more divide its width."""
 
 
 def picked(rows: Float[Tensor, "n l d"], at: Int[Tensor, "n k"]) -> Float[Tensor, "n k d"]:
@@ -25,7 +26,7 @@ def picked(rows: Float[Tensor, "n l d"], at: Int[Tensor, "n k"]) -> Float[Tensor
     return rows.gather(1, at[..., None].expand(-1, -1, rows.shape[-1]))
 
 
-def blocks_of(clips: Float[Tensor, "n 3 f y x"], tubelet: int, patch: int) -> Float[Tensor, "n l b"]:
+def blocks_of(clips: Shaped[Tensor, "n 3 f y x"], tubelet: int, patch: int) -> Shaped[Tensor, "n l b"]:
     """The pixels of every token, laid out as the weights of the patch embedding are: channel, frame, row, column."""
     n, _, f, y, x = clips.shape
     cut = clips.reshape(n, 3, f // tubelet, tubelet, y // patch, patch, x // patch, patch)
@@ -66,7 +67,7 @@ class Student(nn.Module):
         embed = visible * 3 * shape.tubelet * shape.patch**2 * shape.dim
         return 2 * (embed + shape.depth * shape.block.macs(visible))
 
-    def blocks(self, clips: Float[Tensor, "n 3 f y x"]) -> Float[Tensor, "n l b"]:
+    def blocks(self, clips: Shaped[Tensor, "n 3 f y x"]) -> Shaped[Tensor, "n l b"]:
         """The pixels of every token; a picture is held for the frames of one."""
         if clips.shape[2] == 1:
             clips = clips.expand(-1, -1, self.shape.tubelet, -1, -1)
@@ -95,7 +96,8 @@ class Decoder(nn.Module):
         if depth:
             self.inward = nn.Linear(dim, width)
             self.mask = nn.Parameter(torch.zeros(1, 1, width))
-            shape = BlockShape(dim=width, heads=width // (HEAD if width % HEAD == 0 else HEAD // 2), mlp=4 * width)
+            head = next(c for c in (2 * HEAD, HEAD, HEAD // 2) if width % c == 0 and (c <= HEAD or width >= WIDE))
+            shape = BlockShape(dim=width, heads=width // head, mlp=4 * width)
             self.blocks = nn.ModuleList([Block(shape) for _ in range(depth)])
         width = width if depth else dim
         self.norm = nn.LayerNorm(width, eps=1e-6)

@@ -125,9 +125,9 @@ class Pixels(Target):
         if not self.normalised:
             return shown.blocks
         rows = shown.blocks.unflatten(-1, (3, -1))
-        spread, mean = torch.var_mean(rows, dim=-1, keepdim=True)
-        whitened: Tensor = (rows - mean) / (spread.sqrt() + EPS)
-        return whitened.flatten(-2)
+        count = rows.shape[-1]
+        # by the unbiased variance, as the papers' pixels are; torch's layer norm is several times its var_mean's speed
+        return F.layer_norm(rows, (count,), eps=EPS**2).mul_(((count - 1) / count) ** 0.5).flatten(-2)
 
 
 @dataclass(frozen=True, kw_only=True)

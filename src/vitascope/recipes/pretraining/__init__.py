@@ -1,1 +1,1 @@
-"""Recipes of pretraining: one file a family, with the names it has (`RECIPES`) and `build(name, **options)`."""
+"""Pretraining recipes: one file a family, with a literal `RECIPES` and `build(name, **options)`."""
