@@ -19,6 +19,7 @@ ROOT = Path(vitascope.__file__).parent
 ALSO = {
     "encoders": "and hf:ID or hf:FOLDER, any transformers image or video model; module:function, yours",
     "probes": "what each does exactly: docs/protocols.md",
+    "recipes": "and module:function, yours; `vitascope pretrain NAME --dry-run` says what each costs here",
     "datasets": "and any folder of class folders, folder with a manifest.csv, or folder made by `vitascope import`",
 }
 """What the names of a kind leave out."""
@@ -40,8 +41,13 @@ def variants(kind: str, family: str) -> dict[str, str]:
     """{variant: one line about it}, read without importing torch: from `MODELS`, or from the source of `VARIANTS`."""
     if kind == "encoders" and (published := models(family)):
         return {variant: model.about for variant, model in published.items()}
+    return literal(kind, family, "VARIANTS")
+
+
+def literal(kind: str, family: str, name: str) -> dict[str, str]:
+    """The dictionary that is written down as `name: dict[str, str]` in a module; empty where it is not."""
     for node in ast.parse((ROOT / kind / f"{family}.py").read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "VARIANTS" and node.value:
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == name and node.value:
             return dict(ast.literal_eval(node.value))
     return {}
 

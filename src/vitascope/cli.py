@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vitascope import __version__, cli_check, cli_evaluate, flags
+from vitascope import __version__, cli_check, cli_evaluate, cli_pretrain, flags
 from vitascope.flags import console
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ STOPPED = 130
 
 app.add_typer(cli_evaluate.app)
 app.add_typer(cli_check.app)
+app.add_typer(cli_pretrain.app)
 
 
 def _version(asked: bool) -> bool:
@@ -179,14 +180,14 @@ def convert(
 
 @app.command()
 def ls(
-    what: Annotated[str, typer.Argument(help="encoders, probes, datasets or store")],
+    what: Annotated[str, typer.Argument(help="encoders, probes, datasets, recipes or store")],
     store: flags.StoreAt = None,
     as_json: flags.Json = False,
 ) -> None:
-    """List what there is: encoders, probes, datasets, or what the store holds."""
+    """List what there is: encoders, probes, datasets, recipes of pretraining, or what the store holds."""
     from vitascope import catalogue, listing
 
-    kind = flags.choice(what, "ls", ("encoders", "probes", "datasets", "store"))
+    kind = flags.choice(what, "ls", ("encoders", "probes", "datasets", "recipes", "store"))
     if kind == "store":
         from vitascope.store import cache
 
@@ -223,29 +224,6 @@ def import_(
     sides = ", ".join(f"{f.name}: {len(f.train)} / {len(f.test)}" for f in dataset.folds)
     print(f"{dataset.name}: {len(dataset.examples)} examples, {len(dataset.classes)} classes, {sides}")
     print(f"next: vitascope evaluate {quote(str(output))} -t knn -t linear -o {quote(f'{output}-run')}")
-
-
-@app.command()
-def export(
-    data: flags.Data,
-    model: Annotated[str, typer.Option("-m", "--model", help="encoder, see `vitascope ls encoders`")],
-    to: Annotated[str, typer.Option("--to", help="npy, parquet or twelvelabs")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="folder to make")],
-    view: flags.View = "uniform",
-    data_root: flags.DataRoot = None,
-    store: flags.StoreAt = None,
-) -> None:
-    """Write stored embeddings for other tools; `vitascope embed` makes them."""
-    from vitascope import encode, exports, probe
-    from vitascope.encoder import load
-    from vitascope.sampling import parse
-    from vitascope.store import Store, cache
-
-    layout = flags.choice(to, "--to", tuple(exports.LAYOUTS))
-    dataset = flags.of_videos(data, data_root)
-    key = encode.key_of(dataset, load(model).card, probe.View(parse(view)))
-    count = exports.export(Store(store or cache(), key), dataset, output, layout=layout)
-    print(f"{count} examples written to {output}")
 
 
 @app.command()

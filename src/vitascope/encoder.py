@@ -192,8 +192,11 @@ def _by_name(name: str, architecture: Mapping[str, Any]) -> Any:
     return build()
 
 
-def _outside(name: str) -> Any:
-    """What `function()` of `module` returns; modules are found on the path and in the current folder."""
+def outside(name: str) -> Callable[..., Any]:
+    """The function that `module:function` stands for; modules are found on the path and in the current folder.
+
+    ValueError where there is none such, or the module fails.
+    """
     module, _, function = name.partition(":")
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.append(here)
@@ -203,10 +206,16 @@ def _outside(name: str) -> Any:
         raise ValueError(f"{name}: {error}; run where {module}.py is, or install it") from error
     except Exception as error:  # whatever somebody's module raises is for them to mend
         raise ValueError(f"{name}: importing {module} failed: {_told(error)}") from error
-    build = getattr(loaded, function, None)
+    build: Callable[..., Any] | None = getattr(loaded, function, None)
     if not callable(build):
         there = [word for word in vars(loaded) if not word.startswith("_")]
         raise ValueError(f"{name}: no function {function!r} in {module}{nearest(function, there)}")
+    return build
+
+
+def _outside(name: str) -> Any:
+    """What `module:function` returns, called without arguments."""
+    build, function = outside(name), name.partition(":")[2]
     try:
         inspect.signature(build).bind()
     except TypeError as error:

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from vitascope import catalogue
+from vitascope.recipes import finder
 from vitascope.report import words
 from vitascope.results import Result
 from vitascope.types import Card, Clip
@@ -27,7 +28,7 @@ MARKS = {True: "[green]pass[/]", False: "[red]FAIL[/]", None: "[dim]info[/]"}
 def names(kind: str) -> dict[str, Any]:
     """What there is of a kind, as plain data: one line each; of encoders `about` and, where it is known, the card."""
     if kind != "encoders":
-        return dict(catalogue.names(kind))
+        return lines(kind)
     cards = catalogue.cards()
     return {
         name: {"about": about, **({**cards[name].behaviour, **cards[name].knowledge} if name in cards else {})}
@@ -35,12 +36,17 @@ def names(kind: str) -> dict[str, Any]:
     }
 
 
+def lines(kind: str) -> dict[str, str]:
+    """Every name of a kind and a line about it."""
+    return finder.names() if kind == "recipes" else catalogue.names(kind)
+
+
 def names_table(kind: str) -> Table:
     """The same for people."""
     if kind == "encoders":
         return encoders_table(catalogue.names(kind), catalogue.cards())
     table = Table("name", "what it is", box=None, header_style="bold", pad_edge=False)
-    for name, about in catalogue.names(kind).items():
+    for name, about in lines(kind).items():
         table.add_row(escape(name), escape(about))
     return table
 

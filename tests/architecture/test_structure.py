@@ -160,7 +160,8 @@ def test_ls_and_report_run_without_torch(tmp_path: Path) -> None:
         "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
         "sys.exit(3 * ('torch' in sys.modules))"
     )
-    for argv in (["vitascope", "ls", "encoders"], ["vitascope", "ls", "probes"], ["vitascope", "ls", "datasets"]):
+    for kind in ("encoders", "probes", "datasets", "recipes"):
+        argv = ["vitascope", "ls", kind]
         done = subprocess.run([sys.executable, "-c", code.format(argv=argv)], check=False, capture_output=True)
         assert done.returncode == 0, done.stderr.decode()
 

@@ -384,6 +384,8 @@ FLAGS = {
     "import": "classes model name output",
     "ls": "json store",
     "plan": "end frames json start view",
+    "pretrain": "check check-every device dry-run log-every mirror output parallel quiet save-every seed "
+    "set stop-at workers",
     "report": "json",
 }
 

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from pretraining import everything, losses, program, recipe, train
+from vitascope.pretrain import loop
 from vitascope.pretrain.ranks import Ranks, shared
 
 CLOSE = 1e-5
@@ -57,6 +58,15 @@ def test_a_run_of_two_processes_goes_on_in_one(runs: Path) -> None:
     one, other = losses(runs / "one"), losses(runs / "shrunk")
     for step in one:
         assert other[step] == pytest.approx(one[step], abs=CLOSE, rel=0)
+
+
+def test_processes_that_read_parts_of_their_own_go_on_in_the_same_number() -> None:
+    states = [{"taken": 8, "broken": {}}, {"taken": 8, "broken": {"a": "torn"}}]
+    assert loop._position(states, Ranks(1, 2), Path("run")) == states[1]
+    assert loop._position(states[:1] * 2, Ranks(3, 4), Path("run")) == states[0]
+    with pytest.raises(ValueError) as error:
+        loop._position(states, Ranks(0, 1), Path("run"))
+    assert str(error.value) == "run: 2 processes trained it, and each read its own part; start 2"
 
 
 def test_batches_are_shared_evenly_or_not_at_all(tmp_path: Path) -> None:

@@ -1,0 +1,64 @@
+"""Recipes of pretraining by name: the files of `recipes/pretraining` say what there is; imports are the registry."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from vitascope import catalogue
+from vitascope.types import nearest
+
+if TYPE_CHECKING:
+    from vitascope.pretrain.recipe import Recipe
+
+KIND = "recipes/pretraining"
+
+
+def families() -> dict[str, dict[str, str]]:
+    """{module: {recipe: one line about it}}, read without importing any."""
+    return {family: catalogue.literal(KIND, family, "RECIPES") for family in catalogue.families(KIND)}
+
+
+def names() -> dict[str, str]:
+    """Every recipe, and one line about it."""
+    return {name: about for recipes in families().values() for name, about in recipes.items()}
+
+
+def find(name: str, asked: Mapping[str, str] | None = None) -> Recipe:
+    """The recipe called `name`, or that `module:function` returns, with what is `asked` for as text.
+
+    What the function that makes it takes as a keyword (such as `data`, a folder) goes to that function; all else are
+    fields of the recipe (`lr`, `shape.depth`, `targets.pixels.weight`). ValueError with the nearest match for an
+    unknown name.
+    """
+    from vitascope.pretrain.changes import changed, read
+    from vitascope.pretrain.recipe import Recipe
+
+    build, first = _builder(name)
+    known = inspect.signature(build).parameters
+    keywords = [k for k, p in known.items() if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)][len(first) :]
+    hints = get_type_hints(build)
+    given = {k: read(v, hints.get(k, str), f"{k}:{v}") for k, v in (asked or {}).items() if k in keywords}
+    lacking = [k for k in keywords if known[k].default is inspect.Parameter.empty and k not in given]
+    if lacking:
+        raise ValueError(f"{name} wants {', '.join(lacking)}; say --set {lacking[0]}:...")
+    made = build(*first, **given)
+    if not isinstance(made, Recipe):
+        raise ValueError(
+            f"{name} gave {type(made).__name__}, which is no recipe; return vitascope.pretrain.recipe.Recipe"
+        )
+    return changed(made, {k: v for k, v in (asked or {}).items() if k not in given})
+
+
+def _builder(name: str) -> tuple[Callable[..., Any], tuple[str, ...]]:
+    """What makes a recipe, and what it is called with first."""
+    if ":" in name:
+        from vitascope.encoder import outside
+
+        return outside(name), ()
+    for family, recipes in families().items():
+        if name in recipes:
+            return importlib.import_module(f"vitascope.{KIND.replace('/', '.')}.{family}").build, (name,)
+    raise ValueError(f"no recipe {name!r}{nearest(name, names())}; see `vitascope ls recipes`, or say module:function")
