@@ -152,7 +152,12 @@ def test_the_slow_copy_follows_as_a_moving_average_and_says_what_the_student_sai
         for name, value in slow.student.named_parameters():
             torch.testing.assert_close(value, average[name])
     assert not any(p.requires_grad for p in slow.parameters())
-    learnt = {id(p) for group in steps.optimiser_of(model, made).param_groups for p in group["params"]}
+    learnt = {
+        id(p)
+        for optimiser in steps.optimisers_of(model, made)
+        for group in optimiser.param_groups
+        for p in group["params"]
+    }
     assert not learnt & {id(p) for p in slow.parameters()}
     assert learnt == {id(p) for p in (*model.student.parameters(), *model.decoders.parameters())}
 
@@ -220,10 +225,10 @@ def test_likeness_is_a_mean_cosine_and_says_what_is_no_number() -> None:
 def test_matrices_decay_and_the_rest_does_not() -> None:
     made = recipe(final_weight_decay=0.5, weight_decay=0.1, final_lr=1e-4)
     model = objective(made)
-    optimiser = steps.optimiser_of(model, made)
+    (optimiser,) = optimisers = steps.optimisers_of(model, made)
     before = copy.deepcopy({n: p for n, p in model.named_parameters() if p.requires_grad})
     for step in range(6):
-        rate = steps.schedule(optimiser, made, step)
+        rate = steps.schedule(optimisers, made, step)
     assert rate == pytest.approx(1e-4)
     assert [g["weight_decay"] for g in optimiser.param_groups] == pytest.approx([0.5, 0.0])
     for p in before:
@@ -302,3 +307,27 @@ def test_what_is_shown_is_what_was_given() -> None:
     assert shown.grid == GRID
     torch.testing.assert_close(shown.clips[2, 1, 3, 4, 5], given.pixels[2, 3, 4, 5, 1] / 255)
     assert SHAPE.grid == GRID
+
+
+def test_muon_steps_along_orthogonal_matrices_of_the_blocks_alone() -> None:
+    made = recipe(optimiser="muon", weight_decay=0.0, lr=0.1, warmup=0)
+    model = objective(made)
+    optimisers = steps.optimisers_of(model, made)
+    rate = steps.schedule(optimisers, made, 0)
+    before = copy.deepcopy({n: p for n, p in model.named_parameters() if p.requires_grad})
+    for name in before:
+        p = model.get_parameter(name)
+        p.grad = torch.randn(p.shape, generator=generator(len(name)))
+    steps.advance(optimisers)
+    whirled = [n for n, p in before.items() if p.ndim == 2 and ".blocks." in n]
+    assert len(whirled) == sum(
+        p is not None and p.ndim == 2 for m in optimisers[1:] for p in m.param_groups[0]["params"]
+    )
+    for name, old in before.items():
+        step = (old - model.get_parameter(name)).detach()
+        assert model.get_parameter(name).grad is None
+        if name in whirled:
+            spread = torch.linalg.svdvals(step) / (rate * 0.2 * max(step.shape) ** 0.5)
+            assert 0.6 < spread.min() <= spread.max() < 1.3, name
+        else:
+            torch.testing.assert_close(step.abs(), torch.full_like(step, rate), rtol=1e-3, atol=1e-5)

@@ -30,7 +30,11 @@ def test_killed_three_times_it_ends_as_if_never(tmp_path: Path) -> None:
     assert recording.read(often).done
 
 
-@pytest.mark.parametrize(("at", "made"), [(1, everything), (3, recipe), (5, everything)])
+def whirled() -> Recipe:
+    return everything(optimiser="muon")
+
+
+@pytest.mark.parametrize(("at", "made"), [(1, everything), (3, recipe), (5, everything), (4, whirled)])
 def test_stopped_at_any_step_it_goes_on_as_if_never(at: int, made: Callable[[], Recipe], tmp_path: Path) -> None:
     train(tmp_path / "once", made())
     train(tmp_path / "twice", made(), stop_at=at)

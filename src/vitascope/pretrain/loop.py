@@ -94,11 +94,13 @@ def _pretrain(recipe: Recipe, run: Path, setting: Setting, *, device: torch.devi
     about = export.told(export.card(recipe, saw=_saw(objective, guide)), recipe, command=setting.command)
     if recipe.compile:
         student.compile()
+    if recipe.optimiser == "muon" and setting.parallel == "fsdp":
+        raise ValueError(f"recipe {recipe.name}: muon needs whole matrices; share by ddp, or set optimiser:adamw")
     model = ranks.shared(objective, here, setting.parallel)
-    optimiser = steps.optimiser_of(objective, recipe)
+    optimisers = steps.optimisers_of(objective, recipe)
     source = Mixture(recipe.data)
     data = source.open(recipe.spec, seed=recipe.seed, rank=here.rank, world=here.world, workers=setting.workers)
-    taken = saving.resume(run, model, optimiser, here)
+    taken = saving.resume(run, model, optimisers, here)
     step, seen = (taken.told["step"], taken.told["seen"]) if taken else (0, 0)
     if taken:
         data.restore(_position(taken.told["data"], here, run))
@@ -121,15 +123,14 @@ def _pretrain(recipe: Recipe, run: Path, setting: Setting, *, device: torch.devi
             masks = drawn(rules, grid, rng, count=recipe.batch, rows=rows, saliency=saliency)
             batch = steps.Batch(pixels, labels, masks)
 
-            rate = steps.schedule(optimiser, recipe, step)
+            rate = steps.schedule(optimisers, recipe, step)
             means = here.mean(steps.backward(model, recipe, batch, measure=bool(next_is_checked)))
             total = sum(t.weight * means[t.name] for t in recipe.targets)
             norm = ranks.whole(nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_grad or math.inf))
             if not (math.isfinite(total) and math.isfinite(norm)):
                 steps.backward(model, recipe, batch, measure=True)
                 _stop(recorder, here, step, run=run, why=_not_finite(means, here.all(objective.likeness)))
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
+            steps.advance(optimisers)
             step, seen, made = step + 1, seen + recipe.batch, made + recipe.batch
             objective.follow(step / recipe.steps)
 
@@ -162,7 +163,7 @@ def _pretrain(recipe: Recipe, run: Path, setting: Setting, *, device: torch.devi
                 _stop(recorder, here, step, run=run, why=why)
             if step % setting.save_every == 0 or step == last:
                 told = {"seen": seen, "data": here.all(data.state()), **about}
-                saving.save(run, step, model, optimiser, told=told, ranks=here)
+                saving.save(run, step, model, optimisers, told=told, ranks=here)
 
         # ---- the encoder
         weights, out = trunk_state(model), run / WEIGHTS

@@ -13,6 +13,7 @@ from vitascope.pretrain import export, steps
 from vitascope.pretrain.masking import Masked
 from vitascope.pretrain.objective import Objective, drawn
 from vitascope.pretrain.recipe import Recipe
+from vitascope.pretrain.steps import Optimisers
 from vitascope.pretrain.student import Student
 from vitascope.pretrain.targets import Labels
 from vitascope.pretrain.teachers import Guide
@@ -61,16 +62,16 @@ def outlook(recipe: Recipe, device: torch.device) -> Outlook:
     student = Student(recipe.shape, seeded, checkpointing=recipe.checkpointing).to(device)
     objective = Objective(student, recipe.targets, export.card(recipe), seeded)
     guide = Guide(recipe.guide, device) if recipe.guide else None
-    optimiser = steps.optimiser_of(objective, recipe)
+    optimisers = steps.optimisers_of(objective, recipe)
     grid = student.grid(recipe.frames, recipe.size)
     batch = _batch(recipe, 2, grid, device, guide)
     # of the fused kernels of attention torch counts some and not others: plain products it counts all
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        _step(objective, optimiser, recipe, batch)
-    seen = _timed(objective, optimiser, recipe, batch) / 2
+        _step(objective, optimisers, recipe, batch)
+    seen = _timed(objective, optimisers, recipe, batch) / 2
     count = max(2, min(recipe.batch // recipe.accumulate, int(SECONDS / seen)))
     batch = _batch(recipe, count, grid, device, guide)
-    best = min(_timed(objective, optimiser, recipe, batch) for _ in range(TIMED))
+    best = min(_timed(objective, optimisers, recipe, batch) for _ in range(TIMED))
     visible = tuple(mask.keep.shape[1] for mask in batch.masks)
     return Outlook(
         params=recipe.shape.params,
@@ -100,22 +101,21 @@ def _batch(
     return steps.Batch(pixels, labels, masks)
 
 
-def _step(objective: Objective, optimiser: torch.optim.Optimizer, recipe: Recipe, batch: steps.Batch) -> None:
+def _step(objective: Objective, optimisers: Optimisers, recipe: Recipe, batch: steps.Batch) -> None:
     """All that training does with a batch."""
     with steps.precision(recipe, batch.pixels.device):
         losses = objective(batch.pixels, batch.labels, batch.masks)
         loss = torch.stack([t.weight * losses[t.name] for t in recipe.targets]).sum()
     loss.backward()
-    optimiser.step()
-    optimiser.zero_grad(set_to_none=True)
+    steps.advance(optimisers)
     objective.follow(0.0)
 
 
-def _timed(objective: Objective, optimiser: torch.optim.Optimizer, recipe: Recipe, batch: steps.Batch) -> float:
+def _timed(objective: Objective, optimisers: Optimisers, recipe: Recipe, batch: steps.Batch) -> float:
     """Seconds of a step."""
     device = batch.pixels.device
     began = _now(device)
-    _step(objective, optimiser, recipe, batch)
+    _step(objective, optimisers, recipe, batch)
     return max(_now(device) - began, 1e-9)
 
 

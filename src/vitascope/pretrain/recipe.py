@@ -39,6 +39,8 @@ class Recipe:
     accumulate: int = 1
     """Parts that a process cuts its share of a batch into."""
     steps: int
+    optimiser: Literal["adamw", "muon"] = "adamw"
+    """Muon, for the matrices of the blocks, learns from fewer clips; it is not sharded (fsdp)."""
     lr: float = 6e-4
     final_lr: float = 1e-6
     warmup: int = 0
@@ -69,6 +71,8 @@ class Recipe:
             raise ValueError(
                 f"recipe {self.name}: {', '.join(wrong)}: counts and lr are positive, the rest not negative"
             )
+        if self.optimiser not in ("adamw", "muon"):
+            raise ValueError(f"recipe {self.name}: optimiser {self.optimiser!r}; there are adamw and muon")
         if not self.data or not self.targets or not self.masks:
             raise ValueError(f"recipe {self.name}: data, targets and masks: at least one of each")
         shape = self.shape

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -49,7 +49,7 @@ def step_of(checkpoint: Path) -> int:
 
 
 def save(
-    run: Path, step: int, model: nn.Module, optimiser: Optimizer, *, told: Mapping[str, Any], ranks: Ranks
+    run: Path, step: int, model: nn.Module, optimisers: Iterable[Optimizer], *, told: Mapping[str, Any], ranks: Ranks
 ) -> None:
     """Write a checkpoint aside and rename it; all but this and the one before it go then.
 
@@ -61,7 +61,7 @@ def save(
         for torn in (run / FOLDER).glob(".step-*"):
             shutil.rmtree(torn, ignore_errors=True)
         aside.parent.mkdir(parents=True, exist_ok=True)
-    weights, moments = get_state_dict(model, optimiser)
+    weights, moments = get_state_dict(model, optimisers)
     ranks.all(None)
     why = ""
     try:
@@ -101,8 +101,8 @@ def _left(run: Path) -> str:
     return f"the one of step {step_of(kept[-1])} is whole" if kept else "there is none before it"
 
 
-def resume(run: Path, model: nn.Module, optimiser: Optimizer, ranks: Ranks) -> Taken | None:
-    """Put the newest checkpoint that can be read into model and optimiser; None where there is none at all.
+def resume(run: Path, model: nn.Module, optimisers: Iterable[Optimizer], ranks: Ranks) -> Taken | None:
+    """Put the newest checkpoint that can be read into model and optimisers; None where there is none at all.
 
     A damaged one is said in `damaged`, and the one before is taken: the run makes those steps again, to the same bits.
     ValueError where all are damaged: starting anew is for the user to decide.
@@ -111,7 +111,7 @@ def resume(run: Path, model: nn.Module, optimiser: Optimizer, ranks: Ranks) -> T
     for checkpoint in reversed(found(run)):
         why = ""
         try:
-            told = _restored(checkpoint, model, optimiser, ranks)
+            told = _restored(checkpoint, model, optimisers, ranks)
         except (Exception, CheckpointException) as error:
             why = _said(error)
         why = next(filter(None, ranks.all(why)), "")
@@ -123,13 +123,13 @@ def resume(run: Path, model: nn.Module, optimiser: Optimizer, ranks: Ranks) -> T
     return None
 
 
-def _restored(checkpoint: Path, model: nn.Module, optimiser: Optimizer, ranks: Ranks) -> dict[str, Any]:
+def _restored(checkpoint: Path, model: nn.Module, optimisers: Iterable[Optimizer], ranks: Ranks) -> dict[str, Any]:
     told = state_of(checkpoint)
-    weights, moments = get_state_dict(model, optimiser)
+    weights, moments = get_state_dict(model, optimisers)
     with _quiet():
         read_state({"model": weights, "optimiser": moments}, checkpoint_id=checkpoint, no_dist=ranks.world == 1)
     set_state_dict(
-        model, optimiser, model_state_dict=weights, optim_state_dict=moments, options=StateDictOptions(strict=True)
+        model, optimisers, model_state_dict=weights, optim_state_dict=moments, options=StateDictOptions(strict=True)
     )
     return told
 

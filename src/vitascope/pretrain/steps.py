@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from jaxtyping import Int, UInt8
@@ -14,6 +14,8 @@ from vitascope.pretrain.masking import Masked
 from vitascope.pretrain.objective import Losses, Objective
 from vitascope.pretrain.ranks import unsynced
 from vitascope.pretrain.recipe import Recipe
+
+Optimisers: TypeAlias = list[torch.optim.Optimizer]
 
 
 class Batch(NamedTuple):
@@ -50,19 +52,37 @@ def backward(model: nn.Module, recipe: Recipe, batch: Batch, *, measure: bool = 
     return sums
 
 
-def optimiser_of(objective: Objective, recipe: Recipe) -> torch.optim.AdamW:
-    """AdamW in which matrices decay; biases, norms and mask tokens do not."""
+def optimisers_of(objective: Objective, recipe: Recipe) -> Optimisers:
+    """AdamW in which matrices decay, biases, norms and mask tokens do not; with `muon`, that for the blocks' matrices.
+
+    Muon (Jordan et al. 2024) takes steps of orthogonal matrices, scaled to AdamW's size (Liu et al. 2025, equation 4),
+    so that one learning rate serves both.
+    """
     learnt = {n: p for n, p in objective.named_parameters() if p.requires_grad}
-    decays = [p for n, p in learnt.items() if p.ndim > 1 and not n.endswith(".mask")]
-    spared = [p for n, p in learnt.items() if p.ndim <= 1 or n.endswith(".mask")]
-    groups: list[dict[str, Any]] = [{"params": decays, "decays": True}, {"params": spared, "decays": False}]
-    return torch.optim.AdamW(groups, lr=recipe.lr, betas=recipe.betas, fused=True)
+    whirled = {n for n, p in learnt.items() if recipe.optimiser == "muon" and p.ndim == 2 and ".blocks." in n}
+    spared = {n for n, p in learnt.items() if p.ndim <= 1 or n.endswith(".mask")}
+    groups: list[dict[str, Any]] = [
+        {"params": [p for n, p in learnt.items() if n not in whirled | spared], "decays": True},
+        {"params": [p for n, p in learnt.items() if n in spared], "decays": False},
+    ]
+    adam = torch.optim.AdamW(groups, lr=recipe.lr, betas=recipe.betas, fused=True)
+    if not whirled:
+        return [adam]
+    matrices: list[dict[str, Any]] = [{"params": [learnt[n] for n in sorted(whirled)], "decays": True}]
+    return [adam, torch.optim.Muon(matrices, lr=recipe.lr, adjust_lr_fn="match_rms_adamw")]
 
 
-def schedule(optimiser: torch.optim.Optimizer, recipe: Recipe, step: int) -> float:
+def advance(optimisers: Optimisers) -> None:
+    """One step of all, and no gradients after it."""
+    for optimiser in optimisers:
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+
+
+def schedule(optimisers: Optimisers, recipe: Recipe, step: int) -> float:
     """Set learning rate and weight decay for the step to be made; the learning rate."""
     rate, decay = recipe.rate(step), recipe.decay(step)
-    for group in optimiser.param_groups:
+    for group in (group for optimiser in optimisers for group in optimiser.param_groups):
         group["lr"], group["weight_decay"] = rate, decay if group["decays"] else 0.0
     return rate
 
