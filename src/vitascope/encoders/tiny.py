@@ -1,0 +1,29 @@
+"""Small video encoders that come with the package: one network, five objectives, pretrained on MotionLab's stream.
+
+They reproduce the shape of the TWLV-I report's figure 2 in miniature: what each reconstruction target buys.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vitascope import catalogue, exported
+from vitascope.encoder import Encoder
+
+VARIANTS: dict[str, str] = {
+    "pixels": "masked modelling of normalised pixels",
+    "image": "distillation from an image teacher",
+    "video": "distillation from a video teacher, which is tiny/pixels",
+    "latent": "prediction of its own slow copy's features",
+    "twlv1": "masked modelling of a mixture of targets",
+    "stills": "the image teacher: a convolutional network trained on labelled stills",
+}
+"""What may follow `tiny/`, and what it is."""
+WEIGHTS = Path(__file__).parent.parent / "weights"
+
+
+def build(variant: str) -> Encoder:
+    """The encoder `tiny/variant`. ValueError for an unknown one."""
+    if variant not in VARIANTS:
+        raise catalogue.unknown("encoders", f"tiny/{variant}")
+    return exported.load(WEIGHTS / f"tiny-{variant}.safetensors")
