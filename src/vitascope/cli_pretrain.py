@@ -18,6 +18,7 @@ from vitascope import flags
 if TYPE_CHECKING:
     from vitascope.pretrain.loop import Setting
     from vitascope.pretrain.recipe import Recipe
+    from vitascope.pretrain.stills import Stills
 
 app = typer.Typer()
 PATIENCE = 5.0
@@ -80,6 +81,7 @@ def pretrain(
     """
     from vitascope.pretrain.checkup import Checkup
     from vitascope.pretrain.loop import Setting
+    from vitascope.pretrain.stills import Stills
 
     made = _recipe(recipe, fields, seed)
     setting = Setting(
@@ -95,12 +97,14 @@ def pretrain(
         stop_at=stop_at,
         command=shlex.join(["vitascope", *sys.argv[1:]]),
     )
-    if dry_run:
-        _tell_outlook(made, device)
-        return
     run = output or Path("runs") / made.name
-    flags.folder(run, "-o")
-    _train(made, run, setting)
+    if isinstance(made, Stills):
+        _teach(made, run, setting, dry_run=dry_run)
+    elif dry_run:
+        _tell_outlook(made, device)
+    else:
+        flags.folder(run, "-o")
+        _train(made, run, setting)
 
 
 @app.command()
@@ -158,7 +162,7 @@ def _export_encoder(run: Path, output: Path | None, *, wrong: Sequence[str]) -> 
     print(f"next: vitascope evaluate motionlab/motion -m {shlex.quote(str(path.absolute()))} -t knn -t linear")
 
 
-def _recipe(name: str, fields: Sequence[str], seed: int | None) -> Recipe:
+def _recipe(name: str, fields: Sequence[str], seed: int | None) -> Recipe | Stills:
     """The recipe, as flags change it."""
     from vitascope.recipes import finder
 
@@ -182,6 +186,20 @@ def _train(recipe: Recipe, run: Path, setting: Setting) -> None:
     print(f"encoder: {path}")
     print(f"next: vitascope report {shlex.quote(str(run))}")
     print(f"next: vitascope evaluate motionlab/motion -m {shlex.quote(str(path.absolute()))} -t knn -t linear")
+
+
+def _teach(recipe: Stills, run: Path, setting: Setting, *, dry_run: bool) -> None:
+    """Train a teacher of stills, which is small and made in one go."""
+    from vitascope.pretrain import stills
+
+    if dry_run:
+        size = recipe.shape.params / 1e6
+        print(f"{recipe.name}: {size:.2f} M parameters, {recipe.steps} steps of {recipe.batch} stills")
+        return
+    flags.folder(run, "-o")
+    path = stills.train(recipe, run, quiet=setting.quiet, command=setting.command)
+    print(f"encoder: {path}")
+    print(f"next: vitascope evaluate motionlab/still -m {shlex.quote(str(path.absolute()))} -t knn -t linear")
 
 
 def _rank() -> int:

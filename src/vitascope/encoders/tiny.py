@@ -11,12 +11,7 @@ from vitascope import catalogue, exported
 from vitascope.encoder import Encoder
 
 VARIANTS: dict[str, str] = {
-    "pixels": "masked modelling of normalised pixels",
-    "image": "distillation from an image teacher",
-    "video": "distillation from a video teacher, which is tiny/pixels",
-    "latent": "prediction of its own slow copy's features",
-    "twlv1": "masked modelling of a mixture of targets",
-    "stills": "the image teacher: a convolutional network trained on labelled stills",
+    "stills": "the image teacher: a convolutional network trained on labelled stills of MotionLab's stream",
 }
 """What may follow `tiny/`, and what it is."""
 WEIGHTS = Path(__file__).parent.parent / "weights"

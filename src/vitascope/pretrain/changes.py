@@ -6,19 +6,22 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from vitascope.pretrain.recipe import Recipe
+from vitascope.pretrain.stills import Stills
 from vitascope.types import nearest
 
+R = TypeVar("R", Recipe, Stills)
 
-def changed(recipe: Recipe, asked: Mapping[str, str]) -> Recipe:
+
+def changed(recipe: R, asked: Mapping[str, str]) -> R:
     """`recipe` with fields set from text, by their path; ValueError naming the nearest for a field it has not.
 
     Things that have a name, as sources and targets do, are steps of a path by that name.
     """
     for path, text in asked.items():
-        made: Recipe = _with(recipe, path.split("."), text, f"{path}:{text}")
+        made: R = _with(recipe, path.split("."), text, f"{path}:{text}")
         recipe = made
     return recipe
 

@@ -45,7 +45,7 @@ def card(recipe: Recipe, *, saw: Iterable[str] = ()) -> Card:
         saw=frozenset(name for source, _ in recipe.data for name in source.saw) | recipe.saved | frozenset(saw),
         trained=recipe.trained or sources,
         sampling="as it was pretrained",
-        licence="yours",
+        licence=recipe.licence,
         params=shape.params,
         gflops=round(shape.macs(frames, recipe.size) * (recipe.frames if frames == 1 else 1) / 1e9, 3),
     )

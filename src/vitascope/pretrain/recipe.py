@@ -42,6 +42,8 @@ class Recipe:
     optimiser: Literal["adamw", "muon"] = "adamw"
     """Muon, for the matrices of the blocks, learns from fewer clips; it is not sharded (fsdp)."""
     lr: float = 6e-4
+    muon_scale: float = 1.0
+    """Muon's learning rate, in those of `lr`."""
     final_lr: float = 1e-6
     warmup: int = 0
     """Steps in which the learning rate rises linearly."""
@@ -59,13 +61,15 @@ class Recipe:
     seed: int = 0
     saved: frozenset[str] = field(default_factory=frozenset)
     """Data sets that teachers met in their training: part of what the exported card says it saw."""
+    licence: str = "yours"
+    """Of the exported weights."""
     trained: str = ""
     """What the exported card says of the data, in words; none: the sources' names."""
 
     def __post_init__(self) -> None:
         counts = {n: getattr(self, n) for n in ("batch", "accumulate", "steps", "frames", "size")}
         wrong = [f"{n} = {v}" for n, v in counts.items() if v < 1]
-        wrong += [f"{n} = {getattr(self, n)}" for n in ("lr",) if not getattr(self, n) > 0]
+        wrong += [f"{n} = {getattr(self, n)}" for n in ("lr", "muon_scale") if not getattr(self, n) > 0]
         wrong += [f"{n} = {getattr(self, n)}" for n in ("warmup", "weight_decay", "clip_grad") if getattr(self, n) < 0]
         if wrong:
             raise ValueError(

@@ -55,20 +55,21 @@ def backward(model: nn.Module, recipe: Recipe, batch: Batch, *, measure: bool = 
 def optimisers_of(objective: Objective, recipe: Recipe) -> Optimisers:
     """AdamW in which matrices decay, biases, norms and mask tokens do not; with `muon`, that for the blocks' matrices.
 
-    Muon (Jordan et al. 2024) takes steps of orthogonal matrices, scaled to AdamW's size (Liu et al. 2025, equation 4),
-    so that one learning rate serves both.
+    Muon (Jordan et al. 2024) takes steps of orthogonal matrices, scaled to AdamW's size (Liu et al. 2025, equation 4)
+    and by `muon_scale`.
     """
     learnt = {n: p for n, p in objective.named_parameters() if p.requires_grad}
     whirled = {n for n, p in learnt.items() if recipe.optimiser == "muon" and p.ndim == 2 and ".blocks." in n}
     spared = {n for n, p in learnt.items() if p.ndim <= 1 or n.endswith(".mask")}
     groups: list[dict[str, Any]] = [
-        {"params": [p for n, p in learnt.items() if n not in whirled | spared], "decays": True},
-        {"params": [p for n, p in learnt.items() if n in spared], "decays": False},
+        {"params": [p for n, p in learnt.items() if n not in whirled | spared], "decays": True, "scale": 1.0},
+        {"params": [p for n, p in learnt.items() if n in spared], "decays": False, "scale": 1.0},
     ]
     adam = torch.optim.AdamW(groups, lr=recipe.lr, betas=recipe.betas, fused=True)
     if not whirled:
         return [adam]
-    matrices: list[dict[str, Any]] = [{"params": [learnt[n] for n in sorted(whirled)], "decays": True}]
+    scale = recipe.muon_scale
+    matrices: list[dict[str, Any]] = [{"params": [learnt[n] for n in sorted(whirled)], "decays": True, "scale": scale}]
     return [adam, torch.optim.Muon(matrices, lr=recipe.lr, adjust_lr_fn="match_rms_adamw")]
 
 
@@ -83,7 +84,7 @@ def schedule(optimisers: Optimisers, recipe: Recipe, step: int) -> float:
     """Set learning rate and weight decay for the step to be made; the learning rate."""
     rate, decay = recipe.rate(step), recipe.decay(step)
     for group in (group for optimiser in optimisers for group in optimiser.param_groups):
-        group["lr"], group["weight_decay"] = rate, decay if group["decays"] else 0.0
+        group["lr"], group["weight_decay"] = rate * group["scale"], decay if group["decays"] else 0.0
     return rate
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,7 @@ from vitascope.architectures.convnet import ConvShape
 from vitascope.heads import cosine
 from vitascope.nn.convnet import ConvNet
 from vitascope.pixels import to_tensor
+from vitascope.pretrain import export
 from vitascope.pretrain.recipe import IMAGENET
 from vitascope.pretrain.stream.motionlab import MotionLab
 from vitascope.pretrain.stream.source import Spec
@@ -67,7 +68,7 @@ class Stills:
         )
 
 
-def train(recipe: Stills, run: str | Path, *, quiet: bool = False) -> Path:
+def train(recipe: Stills, run: str | Path, *, quiet: bool = False, command: str = "") -> Path:
     """Train in one go, on the CPU, and write the encoder into the folder `run`; its file.
 
     Minutes for the recipes here; killed, it starts again. The same recipe gives the same weights on the same machine.
@@ -94,12 +95,16 @@ def train(recipe: Stills, run: str | Path, *, quiet: bool = False) -> Path:
                 print(f"{recipe.name}: step {step} of {recipe.steps}, {right:.1%} of new stills right", file=sys.stderr)
             right = 0.0
     data.close()
-    exported.write(out, _kept(network), recipe.card, recipe.shape, {"recipe": plain(recipe)})
+    exported.write(out, _kept(network), recipe.card, recipe.shape, _origin(recipe, command))
     return out
 
 
+def _origin(recipe: Stills, command: str) -> dict[str, Any]:
+    return {"recipe": plain(recipe), "command": command, "code": export.code()}
+
+
 def _start(recipe: Stills) -> tuple[ConvNet, nn.Linear]:
-    """Network and classifier from the recipe's seed: He's normal, zero biases."""
+    """Network and classifier from the recipe's seed, as torch starts such layers; the classifier's bias is 0."""
     rng = generator(recipe.seed)
     network, head = (
         ConvNet(recipe.shape).to(memory_format=torch.channels_last),  # type: ignore[call-overload]
@@ -107,7 +112,7 @@ def _start(recipe: Stills) -> tuple[ConvNet, nn.Linear]:
     )
     for module in (*network.modules(), head):
         if isinstance(module, (nn.Conv2d, nn.Linear)):
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=rng)
+            nn.init.kaiming_uniform_(module.weight, a=5**0.5, generator=rng)
     nn.init.zeros_(cast(Tensor, head.bias))
     return network, head
 

@@ -12,6 +12,7 @@ from vitascope.types import nearest
 
 if TYPE_CHECKING:
     from vitascope.pretrain.recipe import Recipe
+    from vitascope.pretrain.stills import Stills
 
 KIND = "recipes/pretraining"
 
@@ -26,7 +27,7 @@ def names() -> dict[str, str]:
     return {name: about for recipes in families().values() for name, about in recipes.items()}
 
 
-def find(name: str, asked: Mapping[str, str] | None = None) -> Recipe:
+def find(name: str, asked: Mapping[str, str] | None = None) -> Recipe | Stills:
     """The recipe called `name`, or that `module:function` returns, with what is `asked` for as text.
 
     What the function that makes it takes as a keyword (such as `data`, a folder) goes to that function; all else are
@@ -35,6 +36,7 @@ def find(name: str, asked: Mapping[str, str] | None = None) -> Recipe:
     """
     from vitascope.pretrain.changes import changed, read
     from vitascope.pretrain.recipe import Recipe
+    from vitascope.pretrain.stills import Stills
 
     build, first = _builder(name)
     known = inspect.signature(build).parameters
@@ -45,11 +47,12 @@ def find(name: str, asked: Mapping[str, str] | None = None) -> Recipe:
     if lacking:
         raise ValueError(f"{name} wants {', '.join(lacking)}; say --set {lacking[0]}:...")
     made = build(*first, **given)
-    if not isinstance(made, Recipe):
+    if not isinstance(made, (Recipe, Stills)):
         raise ValueError(
             f"{name} gave {type(made).__name__}, which is no recipe; return vitascope.pretrain.recipe.Recipe"
         )
-    return changed(made, {k: v for k, v in (asked or {}).items() if k not in given})
+    left = {k: v for k, v in (asked or {}).items() if k not in given}
+    return changed(made, left) if isinstance(made, Recipe) else changed(made, left)
 
 
 def _builder(name: str) -> tuple[Callable[..., Any], tuple[str, ...]]:
