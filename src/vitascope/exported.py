@@ -90,7 +90,7 @@ def _built(file: Path, card: Card, shape: Shape) -> Encoder:
     except RuntimeError as error:
         raise ValueError(f"{file}: {str(error).splitlines()[-1].strip()}") from error
     loaded = f"{len(state)} tensors, all of them; pretrained here"
-    return NetworkEncoder(card, FrameWise(network) if isinstance(shape, ConvShape) else network, loaded=loaded)
+    return NetworkEncoder(card, FrameWise(network.folded()) if isinstance(shape, ConvShape) else network, loaded=loaded)
 
 
 def _counters(network: nn.Module) -> dict[str, Tensor]:

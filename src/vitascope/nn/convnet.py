@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from vitascope.architectures.convnet import ConvShape
 
@@ -21,5 +25,13 @@ class ConvNet(nn.Module):
 
     def forward(self, pictures: Float[Tensor, "n 3 y x"]) -> tuple[Float[Tensor, "n h w d"], Float[Tensor, "n d"]]:
         """Features of every place, and their maximum over the places."""
-        maps = self.body(pictures)
+        maps = self.body(pictures.contiguous(memory_format=torch.channels_last))
         return maps.permute(0, 2, 3, 1), maps.amax((2, 3))
+
+    def folded(self) -> ConvNet:
+        """Itself, in evaluation, its batch norms taken into the convolutions before them: half the time on a CPU."""
+        layers: list[Any] = list(self.eval().body)
+        pairs = [fuse_conv_bn_eval(conv, norm) for conv, norm in zip(layers[::3], layers[1::3], strict=True)]
+        self.body = nn.Sequential(*(layer for pair in pairs for layer in (pair, nn.ReLU(inplace=True))))
+        laid: ConvNet = self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return laid
