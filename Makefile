@@ -1,6 +1,6 @@
 PY := .venv/bin/python
 
-.PHONY: install demo check test test-all clean
+.PHONY: install demo reproduce-tiny check test test-all clean
 
 # two test processes of two threads each would fight over two cores
 check test test-all: export OMP_NUM_THREADS ?= 1
@@ -14,6 +14,11 @@ install: .venv/.installed
 
 demo: install
 	.venv/bin/vitascope demo --output runs/demo
+
+# retrains one of the small encoders that come with the package: make reproduce-tiny OBJECTIVE=latent
+OBJECTIVE ?= twlv1
+reproduce-tiny: install
+	.venv/bin/vitascope pretrain motionlab_tiny_$(OBJECTIVE) --output runs/tiny-$(OBJECTIVE)
 
 check: install
 	.venv/bin/ruff check .
