@@ -11,6 +11,7 @@ from vitascope import catalogue, exported
 from vitascope.encoder import Encoder
 
 VARIANTS: dict[str, str] = {
+    "twlv1": "masked modelling of a mixture of targets",
     "stills": "the image teacher: a convolutional network trained on labelled stills of MotionLab's stream",
 }
 """What may follow `tiny/`, and what it is."""
