@@ -40,6 +40,11 @@ Checks = Annotated[
     ),
 ]
 
+Mirrors = Annotated[list[str], typer.Option("--mirror", help="tensorboard or wandb: gets what is recorded too")]
+Decoders = Annotated[
+    int, typer.Option("--workers", help="decoding processes of each training process; 0: a thread", min=0)
+]
+
 
 @app.command()
 def pretrain(
@@ -52,9 +57,7 @@ def pretrain(
         int | None, typer.Option("--seed", help="of weights, masks and the order of clips", show_default="the recipe's")
     ] = None,
     device: flags.Device = "",
-    workers: Annotated[
-        int, typer.Option("--workers", help="decoding processes of each training process; 0: a thread", min=0)
-    ] = 0,
+    workers: Decoders = 0,
     parallel: Annotated[
         str, typer.Option("--parallel", help="under torchrun: ddp (a copy each) or fsdp (a part each)")
     ] = "ddp",
@@ -62,9 +65,7 @@ def pretrain(
     check_every: Annotated[int, typer.Option("--check-every", help="steps between check-ups; 0: none", min=0)] = 1000,
     checks: Checks = [],  # noqa: B006
     log_every: Annotated[int, typer.Option("--log-every", help="steps between lines of the recorder", min=1)] = 50,
-    mirrors: Annotated[
-        list[str], typer.Option("--mirror", help="tensorboard or wandb: gets what is recorded too")
-    ] = [],  # noqa: B006
+    mirrors: Mirrors = [],  # noqa: B006
     stop_at: Annotated[
         int, typer.Option("--stop-at", help="stop after this step, to go on later", min=0, show_default="the end")
     ] = 0,

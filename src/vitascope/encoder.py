@@ -152,7 +152,9 @@ def load(
 
 
 def _is_here(name: str) -> bool:
-    """Whether a name of an encoder is rather a file or a folder that holds one."""
+    """Whether a name of an encoder is rather a file or a folder that holds one; names of families go before."""
+    if name.partition("=")[0].partition("/")[0] in catalogue.families("encoders"):
+        return False
     path = Path(name).expanduser()
     return path.suffix == ".safetensors" or (("/" in name or name in (".", "..")) and path.is_dir())
 

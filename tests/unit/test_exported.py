@@ -1,6 +1,7 @@
 """Encoders in files of their own: what is written is what is read, and what is not whole is refused."""
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from vitascope.architectures.video import VideoShape
 from vitascope.encoder import load
 from vitascope.nn.convnet import ConvNet
 from vitascope.nn.vit import random_vit
+from vitascope.pretrain import export
 from vitascope.pretrain.stills import Stills, train
 from vitascope.pretrain.stream.motionlab import MotionLab
 from vitascope.runtime import generator
@@ -86,6 +88,18 @@ def test_a_tensor_too_few_or_too_many_is_named(file: Path) -> None:
     rewritten(file, state={**state, "norm.extra": torch.zeros(3)})
     with pytest.raises(ValueError, match=r"1 tensors are missing or surplus: norm\.extra"):
         load(str(file))
+
+
+def test_names_of_families_go_before_files_and_folders(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"^absent\.safetensors: no such file or folder"):
+        load("dfn/h14=absent.safetensors")
+    (tmp_path / "vit" / "tiny-random").mkdir(parents=True)
+    assert load("vit/tiny-random").card.name == "vit/tiny-random"
+    file.rename(tmp_path / "vit" / "tiny-random" / exported.WEIGHTS)
+    assert load("./vit/tiny-random").card.name == "lab/mine"
 
 
 def test_what_is_no_such_file_is_said(file: Path, tmp_path: Path) -> None:
@@ -163,3 +177,18 @@ def test_a_teacher_of_stills_learns_and_is_the_same_again(tmp_path: Path, monkey
     said = encoder(torch.zeros(2, 3, 12, 56, 56))
     assert said.grid.shape == (2, 12, 7, 7, 16)
     assert said.clip.shape == (2, 16)
+
+
+def test_the_commit_is_told_and_whether_files_are_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "vitascope" / "__init__.py"
+    package.parent.mkdir()
+    package.touch()
+    monkeypatch.setattr(export.vitascope, "__file__", str(package))
+    assert export.code()["commit"] == ""
+    words = ("init -q", "add .", "-c user.name=a -c user.email=a@b.c commit -qm first")
+    for asked in words:
+        subprocess.run(["git", "-C", str(tmp_path), *asked.split()], check=True)
+    commit = export.code()["commit"]
+    assert len(commit) == 40
+    package.write_text("changed = True")
+    assert export.code()["commit"] == f"{commit}, changed since"

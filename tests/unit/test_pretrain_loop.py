@@ -263,3 +263,27 @@ def test_pretraining_is_learning(tmp_path: Path) -> None:
     found = losses(tmp_path)
     assert found[60]["pixels"] < 0.7 * found[1]["pixels"]
     assert pretraining.card().frames == 4
+
+
+def test_a_check_up_asks_a_folder_and_leaves_out_what_cannot_be_read(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 4), ("val", 2)):
+        for label, level in (("dark", 20), ("light", 220)):
+            for i in range(count):
+                frames = rng.integers(level, level + 20, (4, 24, 24, 3)).astype(np.uint8)
+                (tmp_path / "data" / split / label).mkdir(parents=True, exist_ok=True)
+                write_video(tmp_path / "data" / split / label / f"{i}.mp4", frames)
+    torn = tmp_path / "data" / "val" / "dark" / "0.mp4"
+    torn.write_bytes(torn.read_bytes()[:100])
+    train(tmp_path / "run", check_every=6, checkup=Checkup(suites=(str(tmp_path / "data"),), probes=("knn",)))
+    (line,) = recording.read(tmp_path / "run").probes
+    ((name, score),) = line["scores"].items()
+    assert name.endswith(" knn")
+    assert score["value"] in [pytest.approx(100 * k / 3) for k in range(4)], "three of four are asked"
+    assert score["chance"] == 50
+
+
+def test_what_cannot_start_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="did you mean 'motionlab/motion'"):
+        train(tmp_path / "run", check_every=6, checkup=Checkup(suites=("motionlab/moton",)))
+    assert not (tmp_path / "run").exists()

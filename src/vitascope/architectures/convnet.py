@@ -20,6 +20,15 @@ class ConvShape:
     size: int = 56
     """Side of the pictures it was made for, pixels."""
 
+    def __post_init__(self) -> None:
+        if len(self.widths) != len(self.strides) or not self.widths or min(*self.widths, *self.strides) < 1:
+            raise ValueError(f"widths {self.widths} and strides {self.strides}: one of each for every layer, from 1 on")
+
+    @property
+    def layers(self) -> list[tuple[int, int, int]]:
+        """Channels in, channels out and stride of every convolution."""
+        return list(zip((3, *self.widths[:-1]), self.widths, self.strides, strict=True))
+
     @property
     def out(self) -> int:
         """Width of the summary vector."""
@@ -33,7 +42,7 @@ class ConvShape:
     @property
     def params(self) -> int:
         """Numbers in the weights; the statistics of batch norms are not counted."""
-        return sum(9 * a * b + 2 * b for a, b in zip((3, *self.widths), self.widths, strict=False))
+        return sum(9 * before * width + 2 * width for before, width, _ in self.layers)
 
     @property
     def input(self) -> tuple[int, int]:
@@ -43,7 +52,7 @@ class ConvShape:
     def macs(self, frames: int, size: int) -> int:
         """Of all frames."""
         total, side = 0, size
-        for before, width, stride in zip((3, *self.widths), self.widths, self.strides, strict=False):
+        for before, width, stride in self.layers:
             side = -(-side // stride)
             total += 9 * before * width * side**2
         return total * frames

@@ -19,7 +19,7 @@ class ConvNet(nn.Module):
         super().__init__()
         self.shape = shape
         layers: list[nn.Module] = []
-        for before, width, stride in zip((3, *shape.widths), shape.widths, shape.strides, strict=False):
+        for before, width, stride in shape.layers:
             layers += [nn.Conv2d(before, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
         self.body = nn.Sequential(*layers)
 

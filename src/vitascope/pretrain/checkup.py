@@ -15,6 +15,7 @@ from torch import Tensor
 from vitascope import stats
 from vitascope.catalogue import builder
 from vitascope.encoder import Encoder, Tokens
+from vitascope.evaluation import open_dataset
 from vitascope.features import Stored
 from vitascope.pixels import to_tensor
 from vitascope.pretrain.measures import effective_rank, token_std
@@ -34,7 +35,10 @@ MEASURED = 256
 
 @dataclass(frozen=True, kw_only=True)
 class Checkup:
-    """What is asked during training, of which data sets, by which probes; `limit` clips a side, 0 for all."""
+    """What is asked during training: of which data sets (names or folders; the first fold), by which probes.
+
+    `limit` clips a side, 0 for all; their pixels stay in memory.
+    """
 
     suites: tuple[str, ...] = SUITES
     probes: tuple[str, ...] = PROBES
@@ -58,6 +62,8 @@ class Examiner:
         self.checkup, self.spec = checkup, spec
         self.datasets = [_dataset(name) for name in checkup.suites]
         self.pixels: dict[str, UInt8[np.ndarray, "t y x 3"]] = {}
+        self.broken: dict[str, str] = {}
+        """What cannot be read, by id, and why: it is not asked."""
 
     def __call__(self, encoder: Encoder, device: torch.device, *, batch: int = 64) -> Found:
         """Ask the encoder, which is on `device`, everything."""
@@ -78,7 +84,8 @@ class Examiner:
 
     def _ids(self, dataset: Dataset[int]) -> tuple[Sequence[str], Sequence[str]]:
         fold, limit = dataset.folds[0], self.checkup.limit or None
-        return fold.train[:limit], fold.test[:limit]
+        train, test = ([i for i in ids[:limit] if i not in self.broken] for ids in (fold.train, fold.test))
+        return train, test
 
     def _embed(
         self,
@@ -87,12 +94,13 @@ class Examiner:
         vectors: dict[str, Tensor],
         batch: int,
     ) -> None:
-        train, test = self._ids(dataset)
-        paths = {e.id: e.path for e in dataset.examples}
-        for i in (*train, *test):
-            if i not in self.pixels:
-                self.pixels[i] = _decoded(paths[i], self.spec)
-        todo = [i for i in (*train, *test) if i not in vectors]
+        by_id = {e.id: e for e in dataset.examples}
+        for i in (i for ids in self._ids(dataset) for i in ids if i not in self.pixels):
+            try:
+                self.pixels[i] = _decoded(by_id[i], self.spec)
+            except (ValueError, OSError) as error:
+                self.broken[i] = str(error)
+        todo = [i for ids in self._ids(dataset) for i in ids if i not in vectors]
         found = [encode(pixels).clip for pixels in self._batches(todo, batch)]
         vectors |= dict(zip(todo, torch.cat(found) if found else [], strict=True))
 
@@ -116,13 +124,12 @@ def _dataset(name: str) -> Dataset[int]:
         from vitascope.datasets import motionlab
 
         return motionlab.build(variant, seed=SEED)
-    built: Dataset[int] = builder("datasets", name)()
-    return built
+    return open_dataset(name)
 
 
-def _decoded(path: str, spec: Spec) -> UInt8[np.ndarray, "t y x 3"]:
-    """One uniform clip of a video."""
-    video = inspect(path)
+def _decoded(example: Example[int], spec: Spec) -> UInt8[np.ndarray, "t y x 3"]:
+    """One uniform clip of an example."""
+    video = inspect(example.path, fps=example.fps).within(example.span)
     (pixels,) = [p for _, p in decode(video, Uniform()(video, spec.frames), spec.size, "shorter")]
     return pixels
 

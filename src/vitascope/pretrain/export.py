@@ -30,31 +30,32 @@ def card(recipe: Recipe, *, saw: Iterable[str] = ()) -> Card:
     `saw` adds data sets that its teachers met.
     """
     shape = recipe.shape
-    frames = shape.grid[0] * shape.tubelet
     sources = ", ".join(source.name for source, _ in recipe.data)
     return Card(
         name=recipe.name,
         digest="",
         dim=shape.out,
-        frames=max(frames, recipe.frames),
+        frames=recipe.frames,
         size=recipe.size,
         mean=recipe.mean,
         std=recipe.std,
         resize="shorter",
         pool="mean of the tokens after the final norm",
-        saw=frozenset(name for source, _ in recipe.data for name in source.saw) | recipe.saved | frozenset(saw),
+        saw=frozenset(name for source, _ in recipe.data for name in source.saw) | frozenset(saw),
         trained=recipe.trained or sources,
         sampling="as it was pretrained",
         licence=recipe.licence,
         params=shape.params,
-        gflops=round(shape.macs(frames, recipe.size) * (recipe.frames if frames == 1 else 1) / 1e9, 3),
+        gflops=round(shape.macs(recipe.frames, recipe.size) / 1e9, 3),
     )
 
 
-def told(card: Card, recipe: Recipe, *, command: str = "") -> dict[str, Any]:
+def told(recipe: Recipe, teachers: Iterable[Card] = (), *, command: str = "") -> dict[str, Any]:
     """What a checkpoint tells, so that an encoder can be made of it alone: card, shape and where it comes from."""
-    origin = {"recipe": plain(recipe), "command": command, "code": code()}
-    return {"card": plain(card), "shape": plain(recipe.shape), "steps": recipe.steps, "origin": origin}
+    met = {name for teacher in teachers for name in teacher.saw}
+    taught = {teacher.name: teacher.digest for teacher in teachers}
+    origin = {"recipe": plain(recipe), "teachers": taught, "command": command, "code": code()}
+    return {"card": plain(card(recipe, saw=met)), "shape": plain(recipe.shape), "steps": recipe.steps, "origin": origin}
 
 
 def write(state: Mapping[str, Tensor], told: Mapping[str, Any], path: Path, *, step: int, seen: int) -> Card:
@@ -98,11 +99,18 @@ def encoder(state: Mapping[str, Tensor], recipe: Recipe, device: torch.device) -
 
 
 def code() -> dict[str, str]:
-    """What trains: versions, and the commit where the package lies in a repository."""
-    here = Path(vitascope.__file__).parent
-    asked = ["git", "-C", str(here), "rev-parse", "HEAD"]
-    try:
-        commit = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        commit = ""
+    """What trains: versions and, in a repository, the commit, and whether the package's files are others by now."""
+    commit = _git("rev-parse", "HEAD")
+    if commit and _git("status", "--porcelain", "."):
+        commit += ", changed since"
     return {"vitascope": vitascope.__version__, "torch": torch.__version__, "commit": commit}
+
+
+def _git(*asked: str) -> str:
+    """What git says of the package's folder; nothing where it lies in no repository."""
+    here = str(Path(vitascope.__file__).parent)
+    try:
+        told = subprocess.run(["git", "-C", here, *asked], capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return told.stdout.strip()

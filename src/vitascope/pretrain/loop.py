@@ -32,7 +32,7 @@ from vitascope.pretrain.teachers import Guide
 from vitascope.recording import RECORDER
 from vitascope.runtime import device as device_called
 from vitascope.runtime import generator
-from vitascope.types import plain
+from vitascope.types import Card, plain
 
 RECIPE = "recipe.json"
 BROKEN = "broken.json"
@@ -82,20 +82,21 @@ def pretrain(recipe: Recipe, run: str | Path, setting: Setting | None = None) ->
 
 def _pretrain(recipe: Recipe, run: Path, setting: Setting, *, device: torch.device, here: Ranks) -> Path:
     # ---- what is there
-    _claim(recipe, run, here)
+    _refuse_another(recipe, run, here)
+    if recipe.optimiser == "muon" and setting.parallel == "fsdp":
+        raise ValueError(f"recipe {recipe.name}: muon needs whole matrices; share by ddp, or set optimiser:adamw")
     share = _share(recipe, here)
     rows = slice(here.rank, None, here.world)
+    examiner = Examiner(setting.checkup, recipe.spec) if setting.check_every and here.first else None
 
     # ---- model, optimiser, data
     seeded = generator(recipe.seed)
     student = Student(recipe.shape, seeded, checkpointing=recipe.checkpointing).to(device)
     objective = Objective(student, recipe.targets, export.card(recipe), seeded)
     guide = Guide(recipe.guide, device) if recipe.guide else None
-    about = export.told(export.card(recipe, saw=_saw(objective, guide)), recipe, command=setting.command)
+    about = export.told(recipe, _teachers(objective, guide), command=setting.command)
     if recipe.compile:
         student.compile()
-    if recipe.optimiser == "muon" and setting.parallel == "fsdp":
-        raise ValueError(f"recipe {recipe.name}: muon needs whole matrices; share by ddp, or set optimiser:adamw")
     model = ranks.shared(objective, here, setting.parallel)
     optimisers = steps.optimisers_of(objective, recipe)
     source = Mixture(recipe.data)
@@ -105,7 +106,6 @@ def _pretrain(recipe: Recipe, run: Path, setting: Setting, *, device: torch.devi
     if taken:
         data.restore(_position(taken.told["data"], here, run))
     last = min(setting.stop_at or recipe.steps, recipe.steps)
-    examiner = Examiner(setting.checkup, recipe.spec) if setting.check_every and here.first else None
 
     with closing(data), _recording(recipe, run, setting, here=here, taken=taken) as recorder:
         # ---- steps
@@ -181,18 +181,14 @@ def trunk_state(model: nn.Module) -> dict[str, Tensor]:
     return {k.removeprefix(export.TRUNK): v for k, v in state.items() if k.startswith(export.TRUNK)}
 
 
-def _claim(recipe: Recipe, run: Path, here: Ranks) -> None:
-    """Write the recipe into the run's folder; ValueError where another one is there."""
-    path = run / RECIPE
-    data = json.loads(json.dumps(plain(recipe)))
-    wrong = ""
+def _refuse_another(recipe: Recipe, run: Path, here: Ranks) -> None:
+    """ValueError where the run's folder holds another recipe."""
+    path, wrong = run / RECIPE, ""
     if here.first and path.exists():
-        there = json.loads(path.read_text(encoding="utf-8"))
+        there, data = json.loads(path.read_text(encoding="utf-8")), json.loads(json.dumps(plain(recipe)))
         differs = [k for k in sorted(set(there) | set(data)) if there.get(k) != data.get(k)]
         told = ", ".join(f"{k} {there.get(k)!r:.60} there, {data.get(k)!r:.60} now" for k in differs[:3])
         wrong = f"{run}: a run of another recipe ({told}); name another folder with -o" if differs else ""
-    elif here.first:
-        files.write(path, json.dumps(data, indent=1).encode())
     if wrong := here.all(wrong)[0]:
         raise ValueError(wrong)
 
@@ -226,10 +222,10 @@ def _saliency(guide: Guide | None, recipe: Recipe, pixels: Tensor, grid: tuple[i
         return torch.cat([guide(part, grid) for part in pixels.split(len(pixels) // recipe.accumulate)])
 
 
-def _saw(objective: Objective, guide: Guide | None) -> list[str]:
-    """The data sets that the teachers met."""
+def _teachers(objective: Objective, guide: Guide | None) -> list[Card]:
+    """The cards of all encoders that have a say."""
     cards = [*(teaching.card for teaching in objective.teaching.values()), guide and guide.card]
-    return sorted({name for card in cards if card for name in card.saw})
+    return [card for card in cards if card]
 
 
 @contextmanager
@@ -240,6 +236,7 @@ def _recording(
     if not here.first:
         yield None
         return
+    files.write(run / RECIPE, json.dumps(plain(recipe), indent=1).encode())
     for line in taken.damaged if taken else ():
         print(f"warning: {line}; going on from the one before", file=sys.stderr)
     display = None if setting.quiet else Display(recipe.name, total=recipe.steps)

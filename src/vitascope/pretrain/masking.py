@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
@@ -58,8 +59,8 @@ class Whole:
 
 
 @dataclass(frozen=True, slots=True)
-class Tube:
-    """Hides the same places in every step, so that nothing can be copied over time (VideoMAE, section 3.3)."""
+class _Share(ABC):
+    """A mask that hides a share of something in every clip, as near to `ratio` as whole numbers go."""
 
     ratio: float = 0.9
     needs_saliency: ClassVar[bool] = False
@@ -70,53 +71,60 @@ class Tube:
     def __call__(
         self, n: int, grid: Grid, rng: torch.Generator, *, saliency: Float[Tensor, "n l"] | None = None
     ) -> Masked:
+        """See `Mask`."""
+        return _masked(self._hidden(n, grid, rng, saliency))
+
+    @abstractmethod
+    def _hidden(
+        self, n: int, grid: Grid, rng: torch.Generator, saliency: Float[Tensor, "n l"] | None
+    ) -> Bool[Tensor, "n l"]:
+        """Whether a token is hidden."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tube(_Share):
+    """Hides the same places in every step, so that nothing can be copied over time (VideoMAE, section 3.3)."""
+
+    def _hidden(
+        self, n: int, grid: Grid, rng: torch.Generator, saliency: Float[Tensor, "n l"] | None
+    ) -> Bool[Tensor, "n l"]:
         """The nearest whole number of places to `ratio` of them is hidden."""
         steps, places = _size(n, grid)
         hidden = _lowest(_uniform((n, places), rng), _count(self, self.ratio, places, "places"))
-        return _masked(hidden.repeat(1, steps))
+        return hidden.repeat(1, steps)
 
 
 @dataclass(frozen=True, slots=True)
-class Random:
+class Random(_Share):
     """Hides any tokens of the clip, each as likely as the other (MAE as spatiotemporal learner)."""
 
-    ratio: float = 0.9
-    needs_saliency: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        _check_share(self, "ratio")
-
-    def __call__(
-        self, n: int, grid: Grid, rng: torch.Generator, *, saliency: Float[Tensor, "n l"] | None = None
-    ) -> Masked:
+    def _hidden(
+        self, n: int, grid: Grid, rng: torch.Generator, saliency: Float[Tensor, "n l"] | None
+    ) -> Bool[Tensor, "n l"]:
         """The nearest whole number of tokens to `ratio` of them is hidden."""
         steps, places = _size(n, grid)
-        return _masked(_lowest(_uniform((n, steps * places), rng), _count(self, self.ratio, steps * places, "tokens")))
+        return _lowest(_uniform((n, steps * places), rng), _count(self, self.ratio, steps * places, "tokens"))
 
 
 @dataclass(frozen=True, slots=True)
-class Steps:
+class Steps(_Share):
     """Hides whole time steps: what happens between, before or after those that are seen is to be predicted."""
 
     ratio: float = 0.5
-    needs_saliency: ClassVar[bool] = False
 
-    def __post_init__(self) -> None:
-        _check_share(self, "ratio")
-
-    def __call__(
-        self, n: int, grid: Grid, rng: torch.Generator, *, saliency: Float[Tensor, "n l"] | None = None
-    ) -> Masked:
+    def _hidden(
+        self, n: int, grid: Grid, rng: torch.Generator, saliency: Float[Tensor, "n l"] | None
+    ) -> Bool[Tensor, "n l"]:
         """The nearest whole number of steps to `ratio` of them is hidden."""
         steps, places = _size(n, grid)
         if steps == 1:
             raise ValueError(f"{self}: hiding the one step of an image leaves nothing to see; give images another mask")
         hidden = _lowest(_uniform((n, steps), rng), _count(self, self.ratio, steps, "steps"))
-        return _masked(hidden.repeat_interleave(places, dim=1))
+        return hidden.repeat_interleave(places, dim=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Attended:
+class Attended(_Share):
     """Keeps in every step the tokens a teacher attends to, drawn without replacement by its weights (UMT).
 
     The next token of a step is drawn with the weights of those left. Tokens without weight follow when none with weight
@@ -126,12 +134,9 @@ class Attended:
     ratio: float = 0.8
     needs_saliency: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
-        _check_share(self, "ratio")
-
-    def __call__(
-        self, n: int, grid: Grid, rng: torch.Generator, *, saliency: Float[Tensor, "n l"] | None = None
-    ) -> Masked:
+    def _hidden(
+        self, n: int, grid: Grid, rng: torch.Generator, saliency: Float[Tensor, "n l"] | None
+    ) -> Bool[Tensor, "n l"]:
         """The nearest whole number of tokens to `ratio` of them is hidden in every step."""
         steps, places = _size(n, grid)
         hidden = _count(self, self.ratio, places, "places")
@@ -140,11 +145,11 @@ class Attended:
         # Spirakis); in logarithms, weights of zero can be very small ones
         waits = torch.empty_like(weights).exponential_(generator=rng).log() - weights.clamp(min=1e-30).log()
         kept = _lowest(waits, places - hidden)
-        return _masked(~kept.view(n, steps * places))
+        return ~kept.view(n, steps * places)
 
 
 @dataclass(frozen=True, slots=True)
-class RunningCell:
+class RunningCell(_Share):
     """Hides a pattern in each cell of 2 x 2 that runs on from step to step (VideoMAE V2, section 3.2; MAR).
 
     Every place is seen as often as any other (to one step), every step shows as many tokens (to one), and with halves
@@ -152,19 +157,15 @@ class RunningCell:
     """
 
     ratio: float = 0.5
-    needs_saliency: ClassVar[bool] = False
 
-    def __post_init__(self) -> None:
-        _check_share(self, "ratio")
-
-    def __call__(
-        self, n: int, grid: Grid, rng: torch.Generator, *, saliency: Float[Tensor, "n l"] | None = None
-    ) -> Masked:
+    def _hidden(
+        self, n: int, grid: Grid, rng: torch.Generator, saliency: Float[Tensor, "n l"] | None
+    ) -> Bool[Tensor, "n l"]:
         """The nearest whole number of tokens to `ratio` of them is hidden."""
         steps, places = _size(n, grid)
         tokens = steps * places
         kept = tokens - _count(self, self.ratio, tokens, "tokens")
-        return _masked(_running(n, grid, kept, rng) < tokens - kept)
+        return _running(n, grid, kept, rng) < tokens - kept
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from vitascope.architectures.video import VideoShape
@@ -59,8 +59,6 @@ class Recipe:
     """Compute activations twice and keep them once."""
     compile: bool = False
     seed: int = 0
-    saved: frozenset[str] = field(default_factory=frozenset)
-    """Data sets that teachers met in their training: part of what the exported card says it saw."""
     licence: str = "yours"
     """Of the exported weights."""
     trained: str = ""

@@ -1,0 +1,53 @@
+"""Five objectives of one size and one length, and their teachers."""
+
+from pathlib import Path
+
+import pytest
+
+from vitascope.pretrain.recipe import Recipe
+from vitascope.pretrain.stills import Stills
+from vitascope.recipes import finder
+from vitascope.recipes.pretraining.motionlab_tiny import RECIPES
+
+OBJECTIVES = [name for name in RECIPES if not name.endswith("stills")]
+
+
+def made(name: str, **asked: str) -> Recipe:
+    recipe = finder.find(name, {"teacher": "t.safetensors", **asked} if name.endswith("video") else asked)
+    assert isinstance(recipe, Recipe)
+    return recipe
+
+
+def test_objectives_differ_in_their_targets_alone() -> None:
+    recipes = [made(name) for name in OBJECTIVES]
+    assert len({r.targets for r in recipes}) == len(recipes) == 5
+    alike = ("shape", "frames", "size", "data", "masks", "batch", "steps", "optimiser", "lr", "muon_scale", "warmup")
+    for field in alike:
+        assert len({getattr(r, field) for r in recipes}) == 1, field
+    assert 0.5e6 < recipes[0].shape.params < 2.5e6, "half precision of it fits into 5 MB"
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_cards_say_who_saw_labels(name: str) -> None:
+    taught = any(getattr(target, "teacher", "") == "tiny/stills" for target in made(name).targets)
+    assert ("labels of looks" in made(name).trained) == taught == name.endswith(("image", "twlv1"))
+
+
+def test_steps_and_seed_are_asked_for() -> None:
+    assert (
+        made("motionlab_tiny_latent", steps="40", seed="3").steps,
+        made("motionlab_tiny_latent", seed="3").seed,
+    ) == (40, 3)
+    stills = finder.find("motionlab_tiny_stills", {"steps": "7"})
+    assert isinstance(stills, Stills)
+    assert stills.steps == 7
+
+
+def test_a_video_teacher_that_is_not_trained_yet_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="run `make reproduce-tiny OBJECTIVE=pixels`, or say --set teacher:FILE"):
+        finder.find("motionlab_tiny_video")
+    path = tmp_path / "runs" / "tiny-pixels" / "model.safetensors"
+    path.parent.mkdir(parents=True)
+    path.touch()
+    assert isinstance(finder.find("motionlab_tiny_video"), Recipe)
