@@ -22,7 +22,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils import data as loading
 
 from vitascope.encode import key_of
 from vitascope.probe import Probe, View
@@ -42,12 +42,12 @@ K, TAU = 200, 0.1
 TARGETS = {"knn": 10, "linear": 20}
 """Times faster."""
 
-Loader: TypeAlias = DataLoader[tuple[torch.Tensor, int]]
+Loader: TypeAlias = loading.DataLoader[tuple[torch.Tensor, int]]
 Way: TypeAlias = Callable[[Path, int], float]
 """Top-1 from the folder of vectors, after so many epochs where there are epochs."""
 
 
-class Files(Dataset[tuple[torch.Tensor, int]]):
+class Files(loading.Dataset[tuple[torch.Tensor, int]]):
     """`<id>.json` with the label and `<id>_v.npy` with the vector, read anew at every access."""
 
     def __init__(self, folder: Path) -> None:
@@ -119,8 +119,10 @@ def loaders(root: Path) -> tuple[Loader, Loader]:
     """Of the training files, and of the validation files one by one; new workers each time they are read."""
     warnings.filterwarnings("ignore", message="This DataLoader will create")  # its default, however few the cores
     torch.manual_seed(0)
-    train = DataLoader(Files(root / "train"), batch_size=BATCH, shuffle=True, num_workers=WORKERS, drop_last=True)
-    return train, DataLoader(Files(root / "val"), batch_size=1, num_workers=WORKERS)
+    train = loading.DataLoader(
+        Files(root / "train"), batch_size=BATCH, shuffle=True, num_workers=WORKERS, drop_last=True
+    )
+    return train, loading.DataLoader(Files(root / "val"), batch_size=1, num_workers=WORKERS)
 
 
 def published_knn(root: Path, epochs: int) -> float:
