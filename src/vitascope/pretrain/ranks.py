@@ -68,6 +68,7 @@ def joined(device: torch.device) -> Iterator[Ranks]:
     yield Ranks(dist.get_rank(), world, int(os.environ.get("LOCAL_RANK", "0")))
     # after an error the others may wait in something that this process never joins: only its end sets them free
     if own:
+        dist.barrier()  # the first writes the encoder still: nobody tears down what the others may be using
         dist.destroy_process_group()
 
 
