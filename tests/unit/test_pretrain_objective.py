@@ -9,12 +9,13 @@ import torch.nn.functional as F
 
 from pretraining import SHAPE, Blobs, everything, recipe
 from vitascope.pretrain import export, steps
+from vitascope.pretrain.flow import flow
 from vitascope.pretrain.hog import hog
 from vitascope.pretrain.masking import Attended, Masked, RunningCell, Steps, Thinned, Tube, Whole
 from vitascope.pretrain.objective import Objective, drawn, likeness
 from vitascope.pretrain.recipe import Recipe
 from vitascope.pretrain.student import Student, picked
-from vitascope.pretrain.targets import Hog, Labels, Latent, Pixels, Shown
+from vitascope.pretrain.targets import Flow, Hog, Labels, Latent, Pixels, Shown
 from vitascope.runtime import generator
 
 GRID = (2, 3, 3)
@@ -130,6 +131,31 @@ def test_hog_of_pictures_repeats_and_differences_of_one_are_nothing() -> None:
     assert torch.equal(*values.chunk(2, dim=-1))
     assert values.any()
     assert not model.teaching["moves"].values(shown).any()
+
+
+@pytest.mark.parametrize("steady", [False, True])
+def test_flow_of_a_token_is_that_of_its_cells_frame_by_frame(steady: bool) -> None:
+    made = recipe(targets=(Flow(soft=0.5, steady=steady, width=16, depth=1),))
+    model, given = objective(made), batch(made)
+    shown = model.shown(given.pixels, given.labels)
+    values = model.teaching["flow"].values(shown)
+    assert values.shape == (8, 18, 2 * 4 * 2)
+    cells = flow(shown.clips.mean(1), cell=4)
+    if steady:
+        cells = cells - cells.flatten(2, 3).median(2).values[:, :, None, None]
+    held = torch.cat([cells, cells[:, -1:]], 1)[6]
+    wanted = torch.cat([held[2 + f, 2 * 1 + a, 2 * 2 + b] for f in range(2) for a in range(2) for b in range(2)])
+    torch.testing.assert_close(values[6, (1 * 3 + 1) * 3 + 2], wanted.sign() * torch.log(1 + 2 * wanted.abs()))
+    plain = objective(recipe(targets=(Flow(soft=0, steady=steady, width=16, depth=1),)))
+    torch.testing.assert_close(plain.teaching["flow"].values(shown)[6, (1 * 3 + 1) * 3 + 2], wanted)
+
+
+def test_pictures_do_not_flow() -> None:
+    made = recipe(targets=(Flow(width=16, depth=1),))
+    model, given = objective(made), batch(made, Blobs(still=True))
+    values = model.teaching["flow"].values(model.shown(given.pixels, given.labels))
+    assert values.shape == (8, 9, 2 * 4 * 2)
+    assert not values.any()
 
 
 def test_the_slow_copy_follows_as_a_moving_average_and_says_what_the_student_said() -> None:
@@ -265,6 +291,7 @@ def test_seeds_of_steps_and_runs_do_not_meet() -> None:
         ({"guide": "vit/tiny-random"}, "no mask uses the guide vit/tiny-random"),
         ({"targets": (Pixels(), Pixels())}, "each with a name of its own"),
         ({"targets": (Hog(cells=3),)}, "3 cells do not divide tokens of 8 pixels"),
+        ({"targets": (Flow(cells=3),)}, "3 cells do not divide tokens of 8 pixels"),
     ],
     ids=lambda value: str(value)[:40],
 )
@@ -281,6 +308,7 @@ def test_recipes_that_cannot_be_are_refused_in_a_line(changes: dict[str, Any], s
         lambda: Pixels(weight=0),
         lambda: Pixels(width=20),
         lambda: Pixels(depth=0),
+        lambda: Flow(soft=-1),
         lambda: Labels(classes=1),
         lambda: Labels(classes=3, depth=1),
     ],

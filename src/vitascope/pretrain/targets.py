@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from vitascope.architectures.video import Grid
+from vitascope.pretrain.flow import flow
 from vitascope.pretrain.hog import hog
 from vitascope.pretrain.student import Student
 from vitascope.pretrain.teachers import Teacher, Time
@@ -146,9 +147,7 @@ class Hog(Target):
     def bind(self, student: Student, device: torch.device) -> Teaching:
         """Cells of every frame of a token, side by side."""
         shape = student.shape
-        if shape.patch % self.cells:
-            raise ValueError(f"target {self.name}: {self.cells} cells do not divide tokens of {shape.patch} pixels")
-        cell = shape.patch // self.cells
+        cell = _cell(self.name, shape.patch, self.cells)
         size = shape.tubelet * self.cells**2 * self.bins
 
         def values(shown: Shown) -> Tensor:
@@ -157,13 +156,67 @@ class Hog(Target):
                 frames = frames.diff(dim=1) if frames.shape[1] > 1 else torch.zeros_like(frames)
                 frames = torch.cat([frames, frames[:, -1:]], dim=1)[:, : shown.clips.shape[2]]
             found = hog(frames, cell=cell, bins=self.bins, signed=self.differences)
-            if found.shape[1] == 1:
-                found = found.expand(-1, shape.tubelet, -1, -1, -1)
-            t, h, w = shown.grid
-            cut = found.reshape(len(found), t, shape.tubelet, h, self.cells, w, self.cells, self.bins)
-            return cut.permute(0, 1, 3, 5, 2, 4, 6, 7).reshape(len(found), t * h * w, size)
+            return _by_token(found, shown.grid, shape.tubelet, self.cells)
 
         return Computed(size, values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flow(Target):
+    """Optical flow of every frame to the next: how things move, and nothing of what they are.
+
+    Slow things count as fast ones do: of a speed v, pixels a frame, the target is sign(v) ln(1 + |v| / `soft`).
+    """
+
+    name: str = "flow"
+    cells: int = 2
+    """Cells a side of each token."""
+    blur: float = 1.0
+    """Of the Gaussian that frames are smoothed by, pixels."""
+    soft: float = 0.25
+    """Pixels a frame from which on the target grows slowly; 0: it is v itself."""
+    steady: bool = False
+    """Less the median over the cells of the frame: what the camera does is taken off."""
+
+    def __post_init__(self) -> None:
+        Target.__post_init__(self)
+        if self.soft < 0:
+            raise ValueError(f"target {self.name}: soft {self.soft} pixels a frame; 0 or more")
+
+    def bind(self, student: Student, device: torch.device) -> Teaching:
+        """Cells of every frame of a token, side by side; the last frame moves on as the one before it does."""
+        shape = student.shape
+        cell = _cell(self.name, shape.patch, self.cells)
+
+        def values(shown: Shown) -> Tensor:
+            count = shown.clips.shape[2]
+            if count == 1:
+                return shown.clips.new_zeros(*shown.blocks.shape[:2], size)
+            found = flow(shown.clips.mean(1), cell=cell, blur=self.blur)
+            if self.steady:
+                found = found - found.flatten(2, 3).median(dim=2).values[:, :, None, None]
+            if self.soft:
+                found = found.sign() * (found.abs() / self.soft).log1p()
+            return _by_token(torch.cat([found, found[:, -1:]], dim=1), shown.grid, shape.tubelet, self.cells)
+
+        size = shape.tubelet * self.cells**2 * 2
+        return Computed(size, values)
+
+
+def _cell(name: str, patch: int, cells: int) -> int:
+    """Pixels of a cell."""
+    if patch % cells:
+        raise ValueError(f"target {name}: {cells} cells do not divide tokens of {patch} pixels")
+    return patch // cells
+
+
+def _by_token(found: Float[Tensor, "n f y x d"], grid: Grid, tubelet: int, cells: int) -> Float[Tensor, "n l o"]:
+    """What cells of frames hold, those of a token side by side; a picture is held for the frames of one."""
+    if found.shape[1] == 1:
+        found = found.expand(-1, tubelet, -1, -1, -1)
+    t, h, w = grid
+    cut = found.reshape(len(found), t, tubelet, h, cells, w, cells, -1)
+    return cut.permute(0, 1, 3, 5, 2, 4, 6, 7).reshape(len(found), t * h * w, -1)
 
 
 @dataclass(frozen=True, kw_only=True)
