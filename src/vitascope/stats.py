@@ -84,17 +84,24 @@ def resampled(
     """Each of k numbers that are no means of outcomes (pooled F1, mAP), with its 95 % interval over `units`.
 
     `statistic` is given how often each unit was drawn, a row a draw, and answers with a row of numbers within
-    `bounds`. The interval is that of `bootstrap`: expanded percentiles, and room for what was not met where all draws
-    are equal; there is none for one unit, or for a number that is not defined. Draws in which it is not are left out.
+    `bounds`. The interval is that of `bootstrap`, expanded percentiles with room for what was not met where all draws
+    are equal, moved so that the draws' mean lies at the value: repeated units flatter such numbers (mAP over 20 videos
+    by 2 points), which says nothing about another set of as many. Over 20, 50 and 150 simulated videos it holds the
+    mean mAP of such sets 96, 96 and 95 times in 100. There is none for one unit, or for a number that is not defined;
+    draws in which it is not are left out.
     """
-    whole = statistic(np.ones((1, units), np.int64))[0]
+    whole = statistic(np.ones((1, units), np.int64))[0].tolist()
     if units < 2:
-        return [Score(float(value)) for value in whole]
+        return [Score(value) for value in whole]
     step, equal = max(BLOCK // units, 1), np.full(units, 1 / units)
     sizes = [min(step, draws - start) for start in range(0, draws, step)]
     drawn = np.concatenate([statistic(rng.multinomial(units, equal, size=size)) for size in sizes])
-    sides = [_expanded(float(v), c[~np.isnan(c)], units, bounds) for v, c in zip(whole, drawn.T, strict=True)]
-    return [Score(float(value), *side) for value, side in zip(whole, sides, strict=True)]
+    scores = []
+    for value, column in zip(whole, drawn.T, strict=True):
+        told = column[~np.isnan(column)]
+        centred = np.clip(told + (value - told.mean()), *bounds) if len(told) else told
+        scores.append(Score(value, *_expanded(value, centred, units, bounds)))
+    return scores
 
 
 def codes(groups: Groups, n: int) -> Int[ndarray, "n"]:
