@@ -85,6 +85,8 @@ def counts(
     ValueError: another number of frames than the truth has (`published` lets a prediction be longer, and compares the
     frames there are), a truth without frames, and, `published`, one without segments where there are predicted ones.
     """
+    if not len(truth):
+        raise ValueError("no videos to score")
     if style not in get_args(Style):
         raise ValueError(f"style {style!r} is none of {', '.join(get_args(Style))}")
     if not overlaps or not all(0 < k <= 1 for k in overlaps):
@@ -144,22 +146,19 @@ def pooled(
     weights = np.ones((1, len(each.frames)), np.int64) if weights is None else weights
     splits = np.zeros(len(each.frames), np.int64) if splits is None else splits
     empty = 100.0 if each.style == "sound" else 0.0
-    table = []
+    total = np.zeros((len(weights), len(each.names)))
+    drawn = np.zeros((len(weights), 1), np.int64)
     for split in np.unique(splits):
         own = splits == split
-        times, part = weights[:, own], Counts(*(column[own] for column in each[:6]), *each[6:])
-        right, false, missed = (times @ column for column in (part.right, part.false, part.missed))
+        times = weights[:, own]
+        there = times.any(axis=1, keepdims=True)
+        right, false, missed = (times @ column[own] for column in (each.right, each.false, each.missed))
         f1 = _ratio(200.0 * right, 2 * right + false + missed, empty)
-        f1[times.sum(axis=1) == 0] = np.nan
-        accuracy = _ratio(100.0 * (times @ part.correct), times @ part.frames, np.nan)
-        edit = _ratio(times @ part.edit, times.sum(axis=1), np.nan)
-        table.append(np.column_stack([accuracy, edit, f1, f1.mean(axis=1)]))
-    if not table:
-        raise ValueError("no videos to score")
-    every = np.stack(table)
-    drawn = np.stack([weights[:, splits == split].any(axis=1) for split in np.unique(splits)])[..., None]
-    total = np.where(drawn, every, 0.0).sum(axis=0)
-    return _ratio(total, np.broadcast_to(drawn.sum(axis=0), total.shape), np.nan)
+        accuracy = _ratio(100.0 * (times @ each.correct[own]), times @ each.frames[own], np.nan)
+        edit = _ratio(times @ each.edit[own], times.sum(axis=1), np.nan)
+        total += np.where(there, np.column_stack([accuracy, edit, f1, f1.mean(axis=1)]), 0.0)
+        drawn += there
+    return _ratio(total, np.broadcast_to(drawn, total.shape), np.nan)
 
 
 def runs(labels: Labels) -> Runs:
@@ -183,11 +182,11 @@ def edit_scores(found: Runs, real: Runs, videos: int, *, nothing: float = 100.0)
     row the chain of insertions is a running minimum of the distance less the column.
     """
     (a, long), (b, wide) = (_padded(side, videos) for side in (real, found))
-    step = max(BLOCK // max(b.shape[1] + 1, 1), 1)
-    distance = [_distances((a[i : i + step], long[i : i + step]), (b[i : i + step], wide[i : i + step]))
-                for i in range(0, videos, step)]  # fmt: skip
-    length = np.maximum(long, wide)
-    return 100.0 - _ratio(100.0 * np.concatenate([*distance, np.empty(0)]), length, 100.0 - nothing)
+    distance, step = np.empty(videos), max(BLOCK // (b.shape[1] + 1), 1)
+    for start in range(0, videos, step):
+        part = slice(start, start + step)
+        distance[part] = _distances((a[part], long[part]), (b[part], wide[part]))
+    return 100.0 - _ratio(100.0 * distance, np.maximum(long, wide), 100.0 - nothing)
 
 
 def _distances(real: tuple[Array, Array], found: tuple[Array, Array]) -> Int64[Array, "v"]:
@@ -246,7 +245,8 @@ def _hits(found: Runs, real: Runs, overlaps: Sequence[float], style: Style) -> l
 
 def _ratio(part: Array, whole: Array, empty: float) -> Float64[Array, "..."]:
     """Part over whole; `empty` where there is no whole."""
-    return np.divide(part, whole, out=np.full(np.shape(part), empty), where=whole > 0)
+    share: Float64[Array, "..."] = np.divide(part, whole, out=np.full(np.shape(part), empty), where=whole > 0)
+    return share
 
 
 def _check(predictions: Sequence[Array | None], truth: Labels, style: Style) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -72,14 +73,17 @@ def mean_ap(
 
     ValueError: columns that differ in length, an end or a score that is not finite, thresholds outside (0, 1].
     """
-    return over_classes(average_precision(match(predictions, truth, thresholds)))[0]
+    (each,) = over_classes(average_precision(match(predictions, truth, thresholds)))
+    return np.asarray(each)
 
 
 def over_classes(precisions: Float64[Array, "b t c"]) -> Float64[Array, "b t"]:
     """Mean over the classes that have a true segment; NaN where none has."""
     asked = ~np.isnan(precisions)
     total = np.where(asked, precisions, 0.0).sum(axis=2)
-    return np.divide(total, asked.sum(axis=2), out=np.full(total.shape, np.nan), where=asked.any(axis=2))
+    mean: Float64[Array, "b t"] = np.full(total.shape, np.nan)
+    np.divide(total, asked.sum(axis=2), out=mean, where=asked.any(axis=2))
+    return mean
 
 
 def match(predictions: Segments, truth: Segments, thresholds: Sequence[float] | Float[Array, "t"]) -> Matching:
@@ -118,7 +122,7 @@ def average_precision(
     hit = (matching.found >= 0) & kept
     edges = np.searchsorted(matching.label, np.arange(len(matching.classes) + 1))
     each = np.full((len(weights), len(matching.thresholds), len(matching.classes)), np.nan)
-    for c, (start, stop) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+    for c, (start, stop) in enumerate(pairwise(edges)):
         own = matching.true_video[counted & (matching.true_label == c)]
         of_video = np.bincount(own, minlength=len(matching.videos))
         video, part = matching.video[start:stop], slice(start, stop)
@@ -259,8 +263,9 @@ def _area(
     precision = good / np.maximum(good + (listed - sofar), np.finfo(float).tiny)
     envelope = np.maximum.accumulate(precision[..., ::-1], axis=2)[..., ::-1]
     area = 100 * (true * envelope).sum(axis=2)
-    asked = np.broadcast_to(positives[:, None] > 0, area.shape)
-    return np.divide(area, positives[:, None], out=np.full(area.shape, np.nan), where=asked)
+    share: Float64[Array, "b t"] = np.full(area.shape, np.nan)
+    np.divide(area, positives[:, None], out=share, where=np.broadcast_to(positives[:, None] > 0, area.shape))
+    return share
 
 
 def _checked(predictions: Segments, truth: Segments, thresholds: ArrayLike) -> Float64[Array, "t"]:
