@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Int64
-from numpy.typing import ArrayLike, NDArray
+from jaxtyping import Bool, Float64, Int64, Real
+from numpy.typing import NDArray
 
 from vitascope.metrics.temporal_ap import (
+    Levels,
     Matching,
     Segments,
     average_precision,
@@ -24,6 +25,7 @@ from vitascope.metrics.temporal_ap import (
 )
 
 Array: TypeAlias = NDArray[Any]
+Values: TypeAlias = Sequence[float] | Real[Array, "n"]
 
 KINDS = ("true positive", "double detection", "wrong label", "localisation", "confusion", "background")
 """Of a prediction; all but the first are false positives."""
@@ -39,7 +41,7 @@ class Ranges(NamedTuple):
     edges: tuple[float, ...]
     """Lower edges, the first of which belongs to its range."""
 
-    def of(self, values: ArrayLike) -> Int64[Array, "n"]:
+    def of(self, values: Values) -> Int64[Array, "n"]:
         """The range of each value; ValueError for one below all of them or not a number."""
         given = np.asarray(values, np.float64)
         bad = np.flatnonzero(~(given >= self.edges[0]))
@@ -85,7 +87,7 @@ class Part(NamedTuple):
 def diagnose(
     predictions: Segments,
     truth: Segments,
-    thresholds: Sequence[float] | Float[Array, "t"],
+    thresholds: Levels,
     *,
     multiple: int = 10,
     normalised: bool = False,
@@ -132,7 +134,7 @@ def kinds_of(predictions: Segments, truth: Segments, matching: Matching) -> Int6
     return np.where(matching.found >= 0, RIGHT, false)
 
 
-def sensitivity(matching: Matching, ranges: Ranges, values: ArrayLike) -> dict[str, Part]:
+def sensitivity(matching: Matching, ranges: Ranges, values: Values) -> dict[str, Part]:
     """How the true segments of each range of a quantity fare; `values` has it for every row of the truth.
 
     The normalised AP of a range counts its segments as all there are, and leaves out the predictions that found

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64, Integer
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from vitascope.metrics.matching import at_levels, equal
 from vitascope.results import Score
@@ -17,6 +17,8 @@ from vitascope.stats import Groups, codes, resampled
 Array: TypeAlias = NDArray[Any]
 Pairs: TypeAlias = tuple[Int64[Array, "p"], Int64[Array, "p"], Float64[Array, "p"]]
 """Rows of predictions and of true segments, and the tIoU of each such pair."""
+Levels: TypeAlias = Sequence[float] | Float[Array, "t"]
+"""Thresholds of tIoU."""
 
 SAME = 1e-3
 """Seconds by which both ends of one annotation given twice may differ."""
@@ -59,9 +61,7 @@ class Matching(NamedTuple):
     true_video: Int64[Array, "g"]
 
 
-def mean_ap(
-    predictions: Segments, truth: Segments, thresholds: Sequence[float] | Float[Array, "t"]
-) -> Float64[Array, "t"]:
+def mean_ap(predictions: Segments, truth: Segments, thresholds: Levels) -> Float64[Array, "t"]:
     """Percent at each tIoU threshold: AP averaged over the classes of `truth`; NaN where there is no truth.
 
     The rules are those of the ActivityNet evaluation, which ActionFormer and OpenTAD follow. Predictions of a class
@@ -86,7 +86,7 @@ def over_classes(precisions: Float64[Array, "b t c"]) -> Float64[Array, "b t"]:
     return mean
 
 
-def match(predictions: Segments, truth: Segments, thresholds: Sequence[float] | Float[Array, "t"]) -> Matching:
+def match(predictions: Segments, truth: Segments, thresholds: Levels) -> Matching:
     """The matching behind `mean_ap`. It never leaves a video, so that a resample of videos needs no other."""
     levels = _checked(predictions, truth, thresholds)
     classes, true_label = np.unique(truth.label, return_inverse=True)
@@ -136,7 +136,7 @@ def average_precision(
 def recall(
     predictions: Segments,
     truth: Segments,
-    thresholds: Sequence[float] | Float[Array, "t"],
+    thresholds: Levels,
     *,
     multiples: Sequence[int] = (1, 5),
 ) -> Float64[Array, "t k"]:
@@ -153,7 +153,7 @@ def recall(
     rank = np.empty(len(key), np.int64)
     by_key = np.argsort(key, kind="stable")
     rank[by_key] = np.arange(len(key)) - np.searchsorted(key[by_key], key[by_key])
-    best = np.full((len(levels), len(true_key)), len(key))
+    best = np.full((len(levels), len(true_key)), np.iinfo(np.int64).max)  # of those that nothing finds
     level, pair = np.nonzero(tiou > levels[:, None])
     np.minimum.at(best, (level, right[pair]), rank[left[pair]])
     _, place, together = np.unique(true_key, return_inverse=True, return_counts=True)
@@ -165,7 +165,7 @@ def recall(
 def bootstrap_map(
     predictions: Segments,
     truth: Segments,
-    thresholds: Sequence[float] | Float[Array, "t"],
+    thresholds: Levels,
     *,
     groups: Groups = None,
     draws: int = 2000,
@@ -268,7 +268,7 @@ def _area(
     return share
 
 
-def _checked(predictions: Segments, truth: Segments, thresholds: ArrayLike) -> Float64[Array, "t"]:
+def _checked(predictions: Segments, truth: Segments, thresholds: Levels) -> Float64[Array, "t"]:
     for name, given in (("predictions", predictions), ("true segments", truth)):
         if len({len(column) for column in given}) > 1:
             raise ValueError(f"columns of {name} differ in length: {[len(column) for column in given]}")
