@@ -23,10 +23,6 @@ def random(seed: int, videos: int = 6, classes: int = 3, n: int = 60) -> tuple[S
     return Segments(truth.video[near], *ends, label, rng.permutation(4 * n) / (4.0 * n)), truth
 
 
-def joined(a: Segments, b: Segments) -> Segments:
-    return Segments(*(np.concatenate(pair) for pair in zip(a, b, strict=True)))
-
-
 @settings(deadline=None, max_examples=200)
 @given(temporal.rows(), temporal.rows(8))
 def test_equals_the_published_walk(predictions, truth):
