@@ -42,12 +42,16 @@ def tiou(a: Row, b: Row) -> float:
 
 def walked(predictions: list[Row], truth: list[Row], threshold: float, label: int) -> list[tuple[int, int]]:
     """(row of the prediction, row of the true segment or -1) of one class, best score first."""
+    by_video: dict[int, list[int]] = {}
+    for j, t in enumerate(truth):
+        if t[3] == label:
+            by_video.setdefault(t[0], []).append(j)
     order = sorted((i for i, p in enumerate(predictions) if p[3] == label), key=lambda i: (-predictions[i][4], i))
     taken: set[int] = set()
     found = []
     for i in order:
         p = predictions[i]
-        near = [j for j, t in enumerate(truth) if t[0] == p[0] and t[3] == label]
+        near = by_video.get(p[0], [])
         got = -1
         for j in sorted(near, key=lambda j: (-tiou(p, truth[j]), j)):
             if tiou(p, truth[j]) < threshold:
@@ -61,17 +65,17 @@ def walked(predictions: list[Row], truth: list[Row], threshold: float, label: in
 
 
 def area(right: list[bool], positives: int, normaliser: float | None = None) -> float:
-    """Percent of the area under the precision envelope, by Riemann sums over the ranks."""
+    """Percent of the area under the precision envelope, a step of recall at every right one."""
     many = positives if normaliser is None else normaliser
-    points = []
-    for rank in range(1, len(right) + 1):
-        true = sum(right[:rank])
+    points, true = [], 0
+    for rank, good in enumerate(right, 1):
+        true += good
         recalled = true / positives
         points.append((recalled, recalled * many / (recalled * many + rank - true) if true else 0.0))
-    total, before = 0.0, 0.0
-    for rank, (recalled, _) in enumerate(points):
-        total += (recalled - before) * max(precision for _, precision in points[rank:])
-        before = recalled
+    total, best = 0.0, 0.0
+    for good, (_, precision) in zip(reversed(right), reversed(points), strict=True):
+        best = max(best, precision)
+        total += best / positives if good else 0.0
     return 100 * total
 
 
