@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
 
 import numpy as np
@@ -11,7 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vitascope.results import Score
-from vitascope.stats import Difference, average, average_difference, bootstrap, holm, over_seeds, paired, tiers
+from vitascope.stats import (
+    Difference,
+    average,
+    average_difference,
+    bootstrap,
+    codes,
+    holm,
+    over_seeds,
+    paired,
+    resampled,
+    tiers,
+)
 
 OUTCOMES = st.lists(st.sampled_from([0.0, 100.0, 33.0, 50.0]), min_size=2, max_size=40)
 
@@ -271,3 +283,48 @@ def test_seeds_widen_an_interval_by_students_half_width() -> None:
     assert over_seeds(Score(63.0, 60.0, 65.0), (63.0, 63.0)) == pytest.approx(Score(63.0, 60.0, 65.0))
     assert over_seeds(Score(63.0), seeds) == Score(63.0)
     assert over_seeds(Score(50.0, 40.0, 60.0), (0.0, 100.0)) == Score(50.0, 0.0, 100.0)
+
+
+def ratio(values: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Mean of the values, the same squared, and a number that needs the first unit."""
+
+    def of(weights: np.ndarray) -> np.ndarray:
+        mean = weights @ values / weights.sum(axis=1)
+        lacking = np.where(weights[:, 0] > 0, mean, np.nan)
+        return np.column_stack([mean, mean**2 / 100, lacking, np.full(len(mean), 100.0), np.full(len(mean), np.nan)])
+
+    return of
+
+
+def test_resampling_a_mean_is_the_bootstrap_of_its_outcomes() -> None:
+    sample = np.random.default_rng(4).uniform(20, 80, 30)
+    plain = bootstrap(sample, rng=rng(), draws=20_000)
+    mean, square, lacking, whole, undefined = resampled(ratio(sample), 30, rng=rng(1), draws=20_000)
+    assert mean == pytest.approx(plain, abs=0.3)
+    assert square.low == pytest.approx(mean.low**2 / 100, abs=1.0)
+    assert (lacking.low, lacking.high) == pytest.approx((mean.low, mean.high), abs=1.0)
+    assert whole == pytest.approx(bootstrap(np.full(30, 100.0), rng=rng()))
+    assert np.isnan(undefined.value)
+    assert undefined[1:] == (None, None)
+
+
+def test_what_repeated_units_flatter_is_centred() -> None:
+    """The largest value is lower in almost every resample; a plain percentile interval would lie below it."""
+    (score,) = resampled(
+        lambda weights: np.where(weights > 0, np.arange(10.0), 0.0).max(axis=1)[:, None], 10, rng=rng()
+    )
+    assert score.low < score.value == 9.0 < score.high
+
+
+def test_resampling_one_unit_says_nothing_and_bounds_hold() -> None:
+    assert resampled(ratio(np.array([50.0])), 1, rng=rng())[0] == (50.0, None, None)
+    near = resampled(ratio(np.array([99.0, 100.0, 20.0, 100.0, 100.0, 100.0])), 6, rng=rng())[0]
+    assert near.high == 100.0
+
+
+def test_units_by_group() -> None:
+    assert codes(None, 3).tolist() == [0, 1, 2]
+    assert codes(["b", "a", None, "b", None], 5).tolist() == [0, 1, 2, 0, 3]
+    assert codes(np.array([7, 3, 7]), 3).tolist() == [1, 0, 1]
+    with pytest.raises(ValueError, match="3 outcomes but 2 groups"):
+        codes(["a", "b"], 3)
