@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from vitascope.sampling import describe
 from vitascope.store import Store, write_table
-from vitascope.types import Dataset, Example, digest
+from vitascope.types import Dataset, Example, digest, spoken
 
 NAME_CHARACTERS = 120
 
@@ -33,7 +33,7 @@ class Item:
     spans: npt.NDArray[np.float64]
 
 
-def export(store: Store, dataset: Dataset[int], out: Path, *, layout: Literal["npy", "parquet", "twelvelabs"]) -> int:
+def export(store: Store, dataset: Dataset[Any], out: Path, *, layout: Literal["npy", "parquet", "twelvelabs"]) -> int:
     """Write what `store` holds of `dataset` into new folder `out`; how many examples. ValueError for none."""
     if out.exists():
         raise ValueError(f"{out}: exists already; remove it, or give another folder with -o")
@@ -53,7 +53,7 @@ def export(store: Store, dataset: Dataset[int], out: Path, *, layout: Literal["n
     return len(items)
 
 
-def _items(store: Store, dataset: Dataset[int]) -> Iterator[Item]:
+def _items(store: Store, dataset: Dataset[Any]) -> Iterator[Item]:
     fold = dataset.folds[0] if len(dataset.folds) == 1 else None
     sides = {i: side for side, ids in (("train", fold.train), ("val", fold.test)) for i in ids} if fold else {}
     found = store.read([e.id for e in dataset.examples])
@@ -61,7 +61,7 @@ def _items(store: Store, dataset: Dataset[int]) -> Iterator[Item]:
         at = slice(found.first[i], found.first[i + 1])
         if at.start == at.stop:
             continue
-        yield Item(e, dataset.classes[e.truth], sides.get(e.id, ""), found.values[at], found.spans[at])
+        yield Item(e, spoken(e.truth, dataset.classes), sides.get(e.id, ""), found.values[at], found.spans[at])
 
 
 def _npy(out: Path, items: list[Item]) -> None:
