@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 from vitascope.annotations import same
-from vitascope.types import Dataset, Example, Fold, Span, digest
+from vitascope.types import Dataset, Example, Fold, Kind, Span, digest
 
 VIDEO = "mp4 m4v mov mkv webm avi flv wmv ts mts mpg mpeg 3gp ogv y4m 264 h264 265 h265 gif"
 IMAGE = "jpg jpeg png bmp webp tif tiff"
@@ -159,6 +159,8 @@ def assemble(
     axis: Literal["appearance", "motion", ""],
     published: Mapping[str, int],
     fold: str = "train/val",
+    kind: Kind = "recognition",
+    notes: tuple[str, ...] = (),
 ) -> Dataset[T]:
     """The dataset of `entries`, those without a video in `absent`; ValueError for an id listed twice, an empty side.
 
@@ -181,6 +183,8 @@ def assemble(
         absent=absent,
         root=str(footage.root),
         published=dict(published),
+        kind=kind,
+        notes=notes,
     )
 
 
