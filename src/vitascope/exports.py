@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from vitascope.files import making
 from vitascope.sampling import describe
 from vitascope.store import Store, write_table
 from vitascope.types import Dataset, Example, digest, spoken
@@ -35,21 +34,14 @@ class Item:
 
 def export(store: Store, dataset: Dataset[Any], out: Path, *, layout: Literal["npy", "parquet", "twelvelabs"]) -> int:
     """Write what `store` holds of `dataset` into new folder `out`; how many examples. ValueError for none."""
-    if out.exists():
-        raise ValueError(f"{out}: exists already; remove it, or give another folder with -o")
     items = list(_items(store, dataset))
     if not items:
         raise ValueError(
             f"the store holds nothing of {dataset.name} by {store.key.card.name} with view "
             f"{describe(store.key.sampler)}; run `vitascope embed` with the same -m and --view first"
         )
-    partial = out.with_name(f".{out.name}.{os.getpid()}")
-    try:
-        partial.mkdir(parents=True)
+    with making(out) as partial:
         LAYOUTS[layout](partial, items)
-        os.replace(partial, out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return len(items)
 
 

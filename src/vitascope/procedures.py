@@ -114,9 +114,8 @@ def classes(path: Path) -> Order:
 
 
 def _folds(place: Path) -> Iterator[Fold]:
-    numbers = sorted(
-        (int(n), p) for p in (place / SPLITS).glob("test.split*.bundle") if (n := p.stem.partition("split")[2]).isdigit()
-    )
+    tested = {p.stem.partition("split")[2]: p for p in (place / SPLITS).glob("test.split*.bundle")}
+    numbers = sorted((int(number), path) for number, path in tested.items() if number.isdecimal())
     if not numbers:
         raise ValueError(f"{place / SPLITS}: no test.split1.bundle with train.split1.bundle: lists of <video>.txt")
     for number, path in numbers:

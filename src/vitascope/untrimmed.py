@@ -20,9 +20,9 @@ SAME = 1e-3
 LATE = 0.05
 """Seconds by which an action may end after its video without a word: durations are rounded."""
 SUBSETS = {
-    **{word: "train" for word in ("train", "training")},
-    **{word: "val" for word in ("val", "valid", "validation")},
-    **{word: "test" for word in ("test", "testing")},
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
 }
 DURATIONS = ("duration", "duration_second")
 UNNAMED = frozenset({"Ambiguous"})
@@ -234,7 +234,6 @@ def own(name: str, path: Path, footage: Footage) -> Dataset[Truth]:
     unused = sum(len(v) for k, v in of.items() if k not in (train, test))
     notes += [f"{unused} validation videos left out: training and testing are divided without them"] if unused else []
     sides: dict[Side, list[Untrimmed]] = {"train": of[train], "test": of[test]}
-    dataset = localisation(
+    return localisation(
         name, sides, Order(tuple(classes)), footage=footage, published={}, notes=notes, fold=f"{train}/{test}"
     )
-    return dataset
