@@ -20,7 +20,8 @@ ALSO = {
     "encoders": "and hf:ID or hf:FOLDER, any transformers image or video model; module:function, yours",
     "probes": "what each does exactly: docs/protocols.md",
     "recipes": "and module:function, yours; `vitascope pretrain NAME --dry-run` says what each costs here",
-    "datasets": "and any folder of class folders, folder with a manifest.csv, or folder made by `vitascope import`",
+    "datasets": "and any folder of class folders, with a manifest.csv, with groundTruth/ or with a json in "
+    "ActivityNet's form, or made by `vitascope import`",
 }
 """What the names of a kind leave out."""
 

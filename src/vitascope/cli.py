@@ -204,7 +204,13 @@ def ls(
 
 @app.command("import")
 def import_(
-    layout: Annotated[str, typer.Argument(help="twelvelabs: <id>.json, <id>_c.npy, <id>_v.npy")],
+    layout: Annotated[
+        str,
+        typer.Argument(
+            help="twelvelabs: <id>.json, <id>_c.npy, <id>_v.npy; features: those of whole videos, row by row, <id>.npy "
+            "or <id>_c.npy, whose annotations --data names"
+        ),
+    ],
     source: Annotated[Path, typer.Argument(help="folder with those files, or with train/ and val/ of them")],
     output: Annotated[Path, typer.Option("-o", "--output", help="folder to make")],
     model: Annotated[
@@ -214,16 +220,50 @@ def import_(
     classes: Annotated[
         Path | None, typer.Option("--classes", help="file with one class name a line, in label order")
     ] = None,
+    data: Annotated[
+        str,
+        typer.Option("--data", help="features: where their annotations are: thumos14=FOLDER, a json, a folder"),
+    ] = "",
+    grid: Annotated[
+        str, typer.Option("--grid", help="features: window/stride in seconds (0.5/0.125) or frames (16/4@30); resized")
+    ] = "",
 ) -> None:
     """Bring in published embeddings, to be evaluated with no video and no encoder."""
     from vitascope.published import import_twelvelabs
 
-    flags.choice(layout, "import", ("twelvelabs",))
+    flags.choice(layout, "import", ("twelvelabs", "features"))
+    if layout == "features":
+        _import_features(source, output, model, name=name, data=data, grid=grid)
+        return
     lines = tuple(classes.read_text(encoding="utf-8").splitlines()) if classes else ()
     dataset = import_twelvelabs(source, output, encoder=model, name=name, classes=lines)
     sides = ", ".join(f"{f.name}: {len(f.train)} / {len(f.test)}" for f in dataset.folds)
     print(f"{dataset.name}: {len(dataset.examples)} examples, {len(dataset.classes)} classes, {sides}")
     print(f"next: vitascope evaluate {quote(str(output))} -t knn -t linear -o {quote(f'{output}-run')}")
+
+
+def _import_features(source: Path, output: Path, model: str, *, name: str, data: str, grid: str) -> None:
+    """Bring in dense features with the annotations of their videos."""
+    from vitascope import grid as grids
+    from vitascope.evaluation import open_annotations
+    from vitascope.published_dense import import_dense, open_folder
+    from vitascope.table7 import WINDOWS
+
+    if not data:
+        raise ValueError("import features: whose annotations? say --data thumos14=FOLDER, a json or a folder of labels")
+    dataset = open_annotations(data)
+    usual = WINDOWS.get(dataset.family)
+    folder = open_folder(
+        source,
+        given=grids.parse(grid) if grid else None,
+        usual=grids.Grid(usual.seconds, usual.stride) if usual else None,
+    )
+    made = import_dense(folder, dataset, output, encoder=model, name=name)
+    for note in made.notes:
+        print(f"{made.name}: {note}", file=sys.stderr)
+    here = len(made.examples) - len(made.absent)
+    print(f"{made.name}: features of {here} of {len(made.examples)} videos, {len(made.classes)} classes")
+    print(f"next: vitascope evaluate {quote(str(output))} -t TASK -o {quote(f'{output}-run')}")
 
 
 @app.command()

@@ -64,6 +64,8 @@ def check(
         from vitascope.manifest import survey
 
         dataset = _open(name, root)
+        for note in dataset.notes:
+            print(f"{dataset.name}: {note}", file=sys.stderr)
         at = output or Path(f"{dataset.name.replace('/', '-')}-manifest{f'-{limit}' if limit else ''}.csv")
         flags.folder(at.parent, "-o")
         processes = workers or os.cpu_count() or 1
@@ -97,7 +99,7 @@ def _is_dataset(name: str) -> bool:
     raise ValueError(f"no data set, folder or encoder {name!r}{nearest(name, known)}; {lists}")
 
 
-def _open(name: str, root: Path | None) -> Dataset[int]:
+def _open(name: str, root: Path | None) -> Dataset[Any]:
     """The data set called `name`, in `root` where that is given."""
     from vitascope import catalogue
 
@@ -105,7 +107,7 @@ def _open(name: str, root: Path | None) -> Dataset[int]:
         raise ValueError(f"{name} is a folder, and ROOT goes with a data set by name; leave {root} out")
     if root and not root.is_dir():
         raise ValueError(f"{root}: {'not a folder' if root.exists() else 'no such folder'}; give the one of {name}")
-    dataset: Dataset[int] = catalogue.builder("datasets", name)(root=root) if root else flags.of_videos(name)
+    dataset: Dataset[Any] = catalogue.builder("datasets", name)(root=root) if root else flags.of_videos(name)
     return dataset
 
 

@@ -108,7 +108,10 @@ def _questions(
         raise ValueError("nothing to do: name a folder of videos or a data set, see `vitascope ls datasets`")
     if not tasks:
         raise ValueError("nothing to do: name at least one probe with -t, for instance -t knn")
-    return [(open_dataset(d, data_root), tasks) for d in data]
+    opened = [open_dataset(d, data_root) for d in data]
+    for line in (f"{dataset.name}: {note}" for dataset in opened for note in dataset.notes):
+        print(line, file=sys.stderr)
+    return [(dataset, tasks) for dataset in opened]
 
 
 def _tell(found: list[Any], output: Path, *, as_json: bool) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from vitascope import catalogue, published, results, tuning
+from vitascope.annotations import folder as folder_of
 from vitascope.asking import AnyProbe, Setting, ask, key_of_result, origin_of
 from vitascope.datasets import folder
 from vitascope.encode import Options
@@ -16,13 +18,14 @@ from vitascope.probe import ALTERATIONS, SIDES, altered
 from vitascope.results import Result
 from vitascope.sources import Source
 from vitascope.split import check_few, limited
-from vitascope.types import Card, Dataset
+from vitascope.types import Card, Dataset, nearest
 
 
-def open_dataset(data: str | Path, data_root: Path | None = None) -> Dataset[int]:
+def open_dataset(data: str | Path, data_root: Path | None = None) -> Dataset[Any]:
     """A folder of videos, a folder of published embeddings, or a dataset by name.
 
-    The files of a named dataset are in `NAME=FOLDER`, or in the folder of `data_root` that bears its name.
+    The files of a named dataset are in `NAME=FOLDER`, or in the folder of `data_root` that bears its name. A json file
+    in ActivityNet's form stands for the folder that it lies in.
     """
     path = Path(data)
     if (path / published.DATASET).is_file():
@@ -33,8 +36,31 @@ def open_dataset(data: str | Path, data_root: Path | None = None) -> Dataset[int
         return folder.build(str(data))
     build = catalogue.builder("datasets", name)
     where = Path(root).expanduser() if root else below(data_root, family)
-    dataset: Dataset[int] = build(root=where) if where else build()
+    dataset: Dataset[Any] = build(root=where) if where else build()
     return dataset
+
+
+def open_annotations(data: str) -> Dataset[Any]:
+    """What has times among the data sets, as its lists have it and whatever videos are there: `thumos14=FOLDER`, or
+    somebody's own folder or json. ValueError for others.
+    """
+    name, _, root = data.partition("=")
+    family, _, variant = name.partition("/")
+    found: Dataset[Any] | None = None
+    if Path(data).exists():
+        found = folder.dense(Path(data))
+    elif family in catalogue.families("datasets") and root:
+        module = import_module(f"vitascope.datasets.{family}")
+        found = module.annotated(variant, folder_of(family, variant, dict(module.VARIANTS), Path(root)))
+    elif family in catalogue.families("datasets"):
+        raise ValueError(f"{data}: where are its annotations? say {name}=FOLDER")
+    if found is None or found.kind == "recognition":
+        near = nearest(name, catalogue.names("datasets"))
+        raise ValueError(
+            f"{data}: not a data set of actions in time{near if found is None else ''}; say thumos14=FOLDER, or give a "
+            "json in ActivityNet's form or a folder with groundTruth/"
+        )
+    return found
 
 
 def below(data_root: Path | None, family: str) -> Path | None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from vitascope.files import making
 from vitascope.sampling import describe
 from vitascope.store import Store, write_table
-from vitascope.types import Dataset, Example, digest
+from vitascope.types import Dataset, Example, digest, spoken
 
 NAME_CHARACTERS = 120
 
@@ -33,27 +32,20 @@ class Item:
     spans: npt.NDArray[np.float64]
 
 
-def export(store: Store, dataset: Dataset[int], out: Path, *, layout: Literal["npy", "parquet", "twelvelabs"]) -> int:
+def export(store: Store, dataset: Dataset[Any], out: Path, *, layout: Literal["npy", "parquet", "twelvelabs"]) -> int:
     """Write what `store` holds of `dataset` into new folder `out`; how many examples. ValueError for none."""
-    if out.exists():
-        raise ValueError(f"{out}: exists already; remove it, or give another folder with -o")
     items = list(_items(store, dataset))
     if not items:
         raise ValueError(
             f"the store holds nothing of {dataset.name} by {store.key.card.name} with view "
             f"{describe(store.key.sampler)}; run `vitascope embed` with the same -m and --view first"
         )
-    partial = out.with_name(f".{out.name}.{os.getpid()}")
-    try:
-        partial.mkdir(parents=True)
+    with making(out) as partial:
         LAYOUTS[layout](partial, items)
-        os.replace(partial, out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return len(items)
 
 
-def _items(store: Store, dataset: Dataset[int]) -> Iterator[Item]:
+def _items(store: Store, dataset: Dataset[Any]) -> Iterator[Item]:
     fold = dataset.folds[0] if len(dataset.folds) == 1 else None
     sides = {i: side for side, ids in (("train", fold.train), ("val", fold.test)) for i in ids} if fold else {}
     found = store.read([e.id for e in dataset.examples])
@@ -61,7 +53,7 @@ def _items(store: Store, dataset: Dataset[int]) -> Iterator[Item]:
         at = slice(found.first[i], found.first[i + 1])
         if at.start == at.stop:
             continue
-        yield Item(e, dataset.classes[e.truth], sides.get(e.id, ""), found.values[at], found.spans[at])
+        yield Item(e, spoken(e.truth, dataset.classes), sides.get(e.id, ""), found.values[at], found.spans[at])
 
 
 def _npy(out: Path, items: list[Item]) -> None:

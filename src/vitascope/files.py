@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,23 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def making(out: Path) -> Iterator[Path]:
+    """A new folder beside `out` that takes its name when the block ends well, and is gone if it fails.
+
+    ValueError where `out` exists already.
+    """
+    if out.exists():
+        raise ValueError(f"{out}: exists already; remove it, or give another folder with -o")
+    partial = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        os.replace(partial, out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def write(path: Path, data: bytes) -> None:

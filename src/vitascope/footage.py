@@ -13,10 +13,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 from vitascope.annotations import same
-from vitascope.types import Dataset, Example, Fold, Span, digest
+from vitascope.types import Dataset, Example, Fold, Kind, Span, digest
 
 VIDEO = "mp4 m4v mov mkv webm avi flv wmv ts mts mpg mpeg 3gp ogv y4m 264 h264 265 h265 gif"
 IMAGE = "jpg jpeg png bmp webp tif tiff"
@@ -27,15 +27,16 @@ FRAME = re.compile(rf"\d{{3,}}\.(?:{'|'.join(IMAGE.split())})$", re.IGNORECASE)
 """How the name of a frame ends: a folder whose first file is one is a video, and is not looked into."""
 Side: TypeAlias = Literal["train", "test"]
 SIDES: tuple[Side, Side] = ("train", "test")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Listed(Generic[T]):
     """One annotated example, and where its video lies in the copy that the authors distribute."""
 
     id: str
     side: Side
-    truth: int
+    truth: T
     file: str
     """Below the root, with forward slashes."""
     also: tuple[str, ...] = ()
@@ -43,8 +44,14 @@ class Entry:
     span: Span | None = None
     group: str | None = None
     fps: float | None = None
+    duration: float | None = None
+    """Seconds."""
     where: str = ""
     """The line that lists it."""
+
+
+Entry: TypeAlias = Listed[int]
+"""One that has a class."""
 
 
 class Footage:
@@ -145,14 +152,16 @@ def inside(file: str, where: str) -> str:
 
 def assemble(
     name: str,
-    entries: Sequence[Entry],
+    entries: Sequence[Listed[T]],
     classes: tuple[str, ...],
     *,
     footage: Footage,
     axis: Literal["appearance", "motion", ""],
     published: Mapping[str, int],
     fold: str = "train/val",
-) -> Dataset[int]:
+    kind: Kind = "recognition",
+    notes: tuple[str, ...] = (),
+) -> Dataset[T]:
     """The dataset of `entries`, those without a video in `absent`; ValueError for an id listed twice, an empty side.
 
     An official split may train a class that it does not test, or the other way about. A group that it puts on both
@@ -162,28 +171,44 @@ def assemble(
     for side in SIDES:
         if not any(e.side == side for e in entries):
             raise ValueError(f"{footage.root}: the annotations of {name} list no {side} example")
-    divided = _divided(entries)
-    examples: list[Example[int]] = []
-    absent: dict[str, str] = {}
-    for e in entries:
-        path = footage.find(e.file, e.also)
-        if path is None:
-            absent[e.id] = f"no {stem(e.file)} below {footage.root}"
-        group = None if e.group in divided else e.group
-        full = f"{footage.root}/{path or e.file}"
-        examples.append(Example(id=e.id, path=full, truth=e.truth, span=e.span, group=group, fps=e.fps))
+    examples, absent = placed(entries, footage)
     sides = {side: tuple(e.id for e in entries if e.side == side) for side in SIDES}
     return Dataset(
         name=name,
         key=key(name, footage.root),
-        examples=tuple(examples),
+        examples=examples,
         classes=classes,
         folds=(Fold(name=fold, train=sides["train"], test=sides["test"]),),
         axis=axis,
         absent=absent,
         root=str(footage.root),
         published=dict(published),
+        kind=kind,
+        notes=notes,
     )
+
+
+def placed(entries: Sequence[Listed[T]], footage: Footage) -> tuple[tuple[Example[T], ...], dict[str, str]]:
+    """The examples with their videos, and those whose video is not there: {id: why}."""
+    divided = _divided(entries)
+    examples: list[Example[T]] = []
+    absent: dict[str, str] = {}
+    for e in entries:
+        path = footage.find(e.file, e.also)
+        if path is None:
+            absent[e.id] = f"no {stem(e.file)} below {footage.root}"
+        examples.append(
+            Example(
+                id=e.id,
+                path=f"{footage.root}/{path or e.file}",
+                truth=e.truth,
+                span=e.span,
+                group=None if e.group in divided else e.group,
+                fps=e.fps,
+                duration=e.duration,
+            )
+        )
+    return tuple(examples), absent
 
 
 def key(name: str, root: Path) -> str:
@@ -191,7 +216,7 @@ def key(name: str, root: Path) -> str:
     return f"{name.partition('/')[0]}-{digest(str(root.resolve()))[:8]}"
 
 
-def _unique(entries: Iterable[Entry], root: Path) -> None:
+def _unique(entries: Iterable[Listed[Any]], root: Path) -> None:
     seen: dict[str, str] = {}
     for e in entries:
         if e.id in seen:
@@ -199,13 +224,13 @@ def _unique(entries: Iterable[Entry], root: Path) -> None:
         seen[e.id] = e.where
 
 
-def _divided(entries: Sequence[Entry]) -> set[str | None]:
+def _divided(entries: Sequence[Listed[Any]]) -> set[str | None]:
     """The groups that stand on both sides."""
     pairs = {(e.group, e.side) for e in entries if e.group is not None}
     return {group for group, count in Counter(group for group, _ in pairs).items() if count > 1}
 
 
-def present(dataset: Dataset[int]) -> Dataset[int]:
+def present(dataset: Dataset[T]) -> Dataset[T]:
     """`dataset`, of which at least one video must be there; ValueError that says where the first should be."""
     if len(dataset.absent) == len(dataset.examples):
         raise ValueError(

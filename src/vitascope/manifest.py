@@ -16,7 +16,7 @@ from vitascope.footage import MEDIA
 from vitascope.inventory import Inventory, take
 from vitascope.survey_file import Found
 from vitascope.twins import Copy, Twin, names_of, sides_of, splits_of, twins
-from vitascope.types import Dataset, Example, Span
+from vitascope.types import Dataset, Example, Span, spoken
 from vitascope.video.signature import EXTENSIONS
 
 LEAST = 2
@@ -220,9 +220,8 @@ class _Judge:
         )
 
     def _label(self, e: Example[Any]) -> str:
-        """The truth in words, where it is a class."""
-        classes, truth = self.dataset.classes, e.truth
-        return classes[truth] if isinstance(truth, int) and 0 <= truth < len(classes) else str(truth)
+        """The truth in words."""
+        return spoken(e.truth, self.dataset.classes)
 
     def _alone(self, e: Example[Any]) -> tuple[Status, str]:
         """Status and reason as far as the example alone can tell."""

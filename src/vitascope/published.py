@@ -8,26 +8,26 @@ store.
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from vitascope import catalogue, files
+from vitascope import catalogue, dataset_file, files
 from vitascope.sampling import MultiClip, Sampler
 from vitascope.split import check_labels, folds_of
 from vitascope.store import Embedded, Key, Store
-from vitascope.types import Card, Clip, Dataset, Example, Fold, Span, Video, digest, nearest, plain
+from vitascope.types import Card, Clip, Dataset, Example, Span, Video, digest, nearest
 
 What: TypeAlias = Literal["clips", "video"]
 DATASET = "dataset.json"
 STORE = "store"
 BLOCK = 4096
+SAMPLE = 64
+"""Videos whose vectors a digest is of."""
 MOST_CLASSES = 100_000
 """Numbers from here on are taken for names, not for places in a list of classes."""
 SPLITS = {"train": "train", "val": "val", "validation": "val", "test": "test"}
@@ -64,7 +64,10 @@ class Entry:
     @property
     def label(self) -> str:
         """As annotated: a class name or its number."""
-        return str(self.about["annotation"])
+        said = self.about.get("annotation")
+        if not isinstance(said, (str, int)):
+            raise ValueError(f"{self.path}: no label under 'annotation'{nearest('annotation', self.about)}")
+        return str(said)
 
 
 @dataclass
@@ -137,8 +140,6 @@ def import_twelvelabs(
     source: Path, out: Path, *, encoder: str, name: str = "", classes: Sequence[str] = ()
 ) -> Dataset[int]:
     """Read the release layout below `source` into folder `out`; raises ValueError naming the file that does not fit."""
-    if out.exists():
-        raise ValueError(f"{out}: exists already; remove it, or give another folder with -o")
     entries = _distinct(list(_entries(source)))
     if not entries:
         raise ValueError(f"{source}: no <id>.json with <id>_c.npy or <id>_v.npy there, nor in train/ and val/ below")
@@ -156,21 +157,21 @@ def import_twelvelabs(
         cards=(card,),
         store=str(out / STORE),
     )
-    partial = out.with_name(f".{out.name}.{os.getpid()}")
-    try:
+    with files.making(out) as partial:
         _write(partial, dataset, entries)
-        os.replace(partial, out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return dataset
 
 
 def _card(encoder: str, entries: Sequence[Entry]) -> Card:
-    """A card without pixels; its digest is of vectors spread over the whole release.
+    """Of the encoder of a release."""
+    return card_of(encoder, [_vectors(e)[1] for e in entries[:: max(1, len(entries) // SAMPLE)]])
+
+
+def card_of(encoder: str, sample: Sequence[Array]) -> Card:
+    """A card without pixels; its digest is of `sample`, vectors spread over the whole release.
 
     What is known about a model of that name is known about its vectors.
     """
-    sample = [_vectors(e)[1] for e in entries[:: max(1, len(entries) // 64)]]
     known = catalogue.cards().get(encoder)
     return Card(
         name=encoder,
@@ -178,7 +179,7 @@ def _card(encoder: str, entries: Sequence[Entry]) -> Card:
         saw=known.saw if known else frozenset(),
         trained=known.trained if known else "",
         licence=known.licence if known else "",
-        dim=len(sample[0]),
+        dim=sample[0].shape[-1],
         frames=0,
         size=0,
         mean=(0.0, 0.0, 0.0),
@@ -197,35 +198,17 @@ def _write(folder: Path, dataset: Dataset[int], entries: Sequence[Entry]) -> Non
             store.add(f"{start:012d}", block)
     for store in stores.values():
         store.seal()
-    data = {
-        "name": dataset.name,
-        "classes": dataset.classes,
-        "examples": [[e.id, e.truth] for e in dataset.examples],
-        "folds": plain(dataset.folds),
-        "card": plain(dataset.cards[0]),
-    }
-    files.write(folder / DATASET, json.dumps(data, ensure_ascii=False).encode())
+    dataset_file.write(folder / DATASET, dataset)
 
 
-def key_of(dataset: Dataset[int], what: What) -> Key:
+def key_of(dataset: Dataset[Any], what: What) -> Key:
     """Where the vectors of published embeddings are kept."""
     return Key(dataset=dataset.name, card=dataset.cards[0], sampler=Published(what), reduce="clip", pipeline=0)
 
 
-def open_published(folder: Path) -> Dataset[int]:
-    """The dataset of a folder that `import_twelvelabs` made."""
-    data = json.loads((folder / DATASET).read_text(encoding="utf-8"))
-    known = {f.name for f in fields(Card)}
-    card = {k: v for k, v in data["card"].items() if k in known}
-    card |= {"mean": tuple(card["mean"]), "std": tuple(card["std"]), "saw": frozenset(card["saw"])}
-    return Dataset(
-        name=data["name"],
-        examples=tuple(Example(id=i, path="", truth=t) for i, t in data["examples"]),
-        classes=tuple(data["classes"]),
-        folds=tuple(Fold(name=f["name"], train=tuple(f["train"]), test=tuple(f["test"])) for f in data["folds"]),
-        cards=(Card(**card),),
-        store=str(folder / STORE),
-    )
+def open_published(folder: Path) -> Dataset[Any]:
+    """The dataset of a folder that an import made."""
+    return dataset_file.read(folder / DATASET, store=folder / STORE)
 
 
 def _entries(source: Path) -> Iterator[Entry]:
@@ -242,9 +225,8 @@ def _entry(path: Path, split: str) -> Entry:
         about = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path}: not JSON ({error})") from None
-    if not isinstance(about, dict) or not isinstance(about.get("annotation"), (str, int)):
-        known = list(about) if isinstance(about, dict) else []
-        raise ValueError(f"{path}: no label under 'annotation'{nearest('annotation', known)}")
+    if not isinstance(about, dict):
+        raise ValueError(f"{path}: not a table with 'annotation' and 'duration'")
     return Entry(path.stem, path, split, about)
 
 
@@ -291,14 +273,21 @@ def _load(path: Path, axes: int) -> Array | None:
 
 
 def _spans(entry: Entry, count: int) -> list[Span]:
-    """The clip times the file gives, whatever it calls them; else equal parts of the duration."""
-    for value in entry.about.values():
-        if isinstance(value, list) and len(value) == count and all(_is_span(v) for v in value):
-            return [(float(v[0]), float(v[1])) for v in value]
+    """The clip times the file gives; else equal parts of the duration."""
+    if times := clip_times(entry.about, count):
+        return times
     duration = entry.about.get("duration") or 0.0
     if not isinstance(duration, (int, float)):
         raise ValueError(f"{entry.path}: duration {duration!r} is no number of seconds")
     return [(duration * i / count, duration * (i + 1) / count) for i in range(count)]
+
+
+def clip_times(about: Mapping[str, Any], count: int) -> list[Span] | None:
+    """The times of `count` clips that a release's json gives, whatever it calls them; None for none."""
+    for value in about.values():
+        if isinstance(value, list) and len(value) == count and all(_is_span(v) for v in value):
+            return [(float(v[0]), float(v[1])) for v in value]
+    return None
 
 
 def _is_span(value: Any) -> bool:

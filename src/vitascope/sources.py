@@ -17,7 +17,7 @@ from vitascope import published
 from vitascope.alterations import drawing
 from vitascope.encode import Filled, Options, encode_clips, fill, key_of, reduced
 from vitascope.encoder import Encoder
-from vitascope.features import Features, Shelved, Stored
+from vitascope.features import Features, Shelved, Spans, Stored
 from vitascope.live import Live
 from vitascope.probe import Reduce, View
 from vitascope.samplers import Sampler
@@ -38,7 +38,7 @@ class Source:
     """
 
     encoder: Encoder | Card
-    dataset: Dataset[int]
+    dataset: Dataset[Any]
     root: Path
     options: Options
     budget: int = 0
@@ -79,7 +79,7 @@ class Source:
         there = next(p for p in (self.root.absolute(), *self.root.absolute().parents) if p.exists())
         return min(self.budget, shutil.disk_usage(there).free // 2) if self.budget else 0
 
-    def features(self, view: View, ids: Sequence[str]) -> Features[int]:
+    def features(self, view: View, ids: Sequence[str]) -> Features[Any]:
         """What a probe reads of the examples `ids` through `view`."""
         if view.stored:
             return _moved(stored(self.dataset, self.card, view, ids=ids, root=self.root), self.options.device)
@@ -98,7 +98,7 @@ def _refuse_without_video(view: View, card: Card) -> None:
 
 
 def affordable(
-    encoder: Encoder, dataset: Dataset[int], views: Sequence[View], budget: int, device: str = "cpu"
+    encoder: Encoder, dataset: Dataset[Any], views: Sequence[View], budget: int, device: str = "cpu"
 ) -> list[View]:
     """Of the views that need not be stored and do not draw without end, the first ones that fit into `budget` bytes."""
     fitting: list[View] = []
@@ -116,7 +116,7 @@ def endless(sampler: Sampler) -> bool:
     return found is not None and found.count == 0
 
 
-def bytes_of(encoder: Encoder, dataset: Dataset[int], view: View, device: str = "cpu") -> int:
+def bytes_of(encoder: Encoder, dataset: Dataset[Any], view: View, device: str = "cpu") -> int:
     """What the store would hold of `dataset` through `view`, in half precision."""
     here = len(dataset.examples) - len(dataset.absent)
     return here * clips_of(view.sampler, encoder.card.frames) * numbers(encoder, view.reduce, device) * HALF
@@ -131,13 +131,13 @@ def numbers(encoder: Encoder, reduce: Reduce, device: str = "cpu") -> int:
     return reduced(encode_clips(encoder, blank, device=device), reduce)[0].numel()
 
 
-def _store(dataset: Dataset[int], card: Card, view: View, root: Path) -> Store:
+def _store(dataset: Dataset[Any], card: Card, view: View, root: Path) -> Store:
     if dataset.cards:
         return Store(root, published.key_of(dataset, published.stands_for(view.sampler)))
     return Store(root, key_of(dataset, card, view))
 
 
-def _there(dataset: Dataset[int], ids: Sequence[str], first: Any) -> tuple[list[Any], torch.Tensor]:
+def _there(dataset: Dataset[Any], ids: Sequence[str], first: Any) -> tuple[list[Any], torch.Tensor]:
     """Of `ids` the examples that have vectors, and the bounds of these."""
     counts = np.diff(first)
     by_id = dataset.by_id()
@@ -145,11 +145,13 @@ def _there(dataset: Dataset[int], ids: Sequence[str], first: Any) -> tuple[list[
     return examples, torch.from_numpy(np.concatenate([[0], np.cumsum(counts[counts > 0])]))
 
 
-def stored(dataset: Dataset[int], card: Card, view: View, *, ids: Sequence[str], root: Path) -> Stored:
+def stored(dataset: Dataset[Any], card: Card, view: View, *, ids: Sequence[str], root: Path) -> Stored:
     """The stored vectors of those of `ids` that have some, in order, in memory."""
     vectors = _store(dataset, card, view, root).read(ids)
     examples, first = _there(dataset, ids, vectors.first)
-    return Stored(examples, dataset.classes, torch.from_numpy(vectors.values).float(), first)
+    return Stored(
+        examples, dataset.classes, torch.from_numpy(vectors.values).float(), first, Spans(vectors.spans, first)
+    )
 
 
 def _moved(features: Stored, device: str) -> Stored:
@@ -159,8 +161,14 @@ def _moved(features: Stored, device: str) -> Stored:
     return replace(features, values=features.values.to(device))
 
 
-def shelved(dataset: Dataset[int], card: Card, view: View, *, ids: Sequence[str], root: Path) -> Shelved:
+def shelved(dataset: Dataset[Any], card: Card, view: View, *, ids: Sequence[str], root: Path) -> Shelved:
     """The same, left on disk until they are read."""
     shelf = _store(dataset, card, view, root).shelf(ids)
     examples, first = _there(dataset, ids, shelf.first)
-    return Shelved(examples, dataset.classes, lambda rows: torch.from_numpy(shelf.take(rows.numpy())).float(), first)
+    return Shelved(
+        examples,
+        dataset.classes,
+        lambda rows: torch.from_numpy(shelf.take(rows.numpy())).float(),
+        first,
+        spans=Spans(shelf.spans, first),
+    )

@@ -7,11 +7,13 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any, TypeVar
 
 import numpy as np
 
 from vitascope.types import Dataset, Example, Fold
 
+T = TypeVar("T")
 MOST_FOLDS = 5
 TURNS = 20
 """Orders in which groups are dealt to folds until every tested class is trained too."""
@@ -80,16 +82,21 @@ def untrained(truth: Mapping[str, int], fold: Fold, classes: Sequence[str]) -> l
     return [classes[c] for c in sorted({truth[i] for i in fold.test} - {truth[i] for i in fold.train})]
 
 
-def limited(dataset: Dataset[int], count: int) -> Dataset[int]:
+def _classes(dataset: Dataset[Any]) -> dict[str, int]:
+    """The class of every example; one for all where examples hold several."""
+    return {e.id: e.truth if dataset.kind == "recognition" else 0 for e in dataset.examples}
+
+
+def limited(dataset: Dataset[T], count: int) -> Dataset[T]:
     """`dataset` with at most `count` examples, spread over classes and sides: for a quick look, not to publish."""
     tested = {i: n for n, fold in enumerate(dataset.folds) for i in fold.test}
     strata: dict[tuple[int, int], list[str]] = defaultdict(list)
+    truth = _classes(dataset)
     for e in sorted(dataset.examples, key=lambda e: random.Random(e.id).random()):
         if e.id not in dataset.absent:
-            strata[tested.get(e.id, -1), e.truth].append(e.id)
+            strata[tested.get(e.id, -1), truth[e.id]].append(e.id)
     turns = sorted((turn, stratum, i) for stratum, ids in strata.items() for turn, i in enumerate(ids))
     keep = {i for _, _, i in turns[:count]}
-    truth = {e.id: e.truth for e in dataset.examples}
     for fold in dataset.folds:
         trained = {truth[i] for i in fold.train if i in keep}
         keep -= {i for i in fold.test if truth[i] not in trained}
@@ -116,14 +123,14 @@ def check_few(few: str) -> str:
     return few
 
 
-def few(dataset: Dataset[int], fold: Fold, seed: int) -> Fold:
+def few(dataset: Dataset[Any], fold: Fold, seed: int) -> Fold:
     """`fold` with only `dataset.few` of its training examples, drawn class by class; at least one of every class.
 
     Smaller shares are contained in larger ones of the same seed. Videos that are not there are not drawn.
     """
     form = FEW.fullmatch(check_few(dataset.few))
     assert form
-    truth = {e.id: e.truth for e in dataset.examples}
+    truth = _classes(dataset)
     of: dict[int, list[str]] = defaultdict(list)
     for i in fold.train:
         if i not in dataset.absent:

@@ -17,10 +17,10 @@ LAYERS = {
     0: "types files recording results stats metrics report blueprint architectures revisions",
     1: "alterations catalogue checkpoint heads instants look nn pickles pixels progress runtime samplers sampling "
     "split survey_file twins video workers",
-    2: "annotations datasets diagnosis encoder encoders exported fitting footage hub inventory kinetics motionlab "
-    "pretrained published settings store",
-    3: "check classifier convert encode exports features fixtures live manifest neighbours probe probes "
-    "recognition selection table4 training",
+    2: "annotations dataset_file datasets diagnosis encoder encoders exported fitting footage grid hub inventory "
+    "kinetics motionlab pretrained procedures published published_dense settings store untrimmed",
+    3: "check classifier convert dense encode exports features fixtures live manifest neighbours probe probes "
+    "recognition selection table4 table7 training",
     4: "asking evaluation forecast pretrain sources tuning",
     5: "__main__ cli cli_check cli_evaluate cli_pretrain flags listing recipes testing",
 }

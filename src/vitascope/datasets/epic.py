@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from vitascope import untrimmed
 from vitascope.annotations import Order, Shelf, folder, header, labels, shelf, table, typed
 from vitascope.footage import Entry, Footage, Side, assemble, present
-from vitascope.types import Dataset, Span
+from vitascope.types import Dataset, Segment, Span
 
 VARIANTS: dict[str, str] = {
     "verb": "EPIC-KITCHENS-100 by verb: 97 classes, what the report means by EK",
     "noun": "EPIC-KITCHENS-100 by noun: 300 classes",
     "action": "EPIC-KITCHENS-100 by action: the 3,806 pairs of a verb and a noun that occur, as P(verb) P(noun)",
+    "localise-verb": "EPIC-KITCHENS-100 untrimmed: 97 verbs, when; 495 videos to train, 138 to test",
+    "localise-noun": "EPIC-KITCHENS-100 untrimmed: 300 nouns, when; 495 videos to train, 138 to test",
 }
 PUBLISHED = {"train": 67_217, "test": 9_668}
+UNTRIMMED = {"train": 495, "test": 138}
+"""Videos."""
 FACTORS = ("verb", "noun")
+LOCALISE = "localise-"
 RATE = 30.0
 """Frames a second in the tables of the detection task, which count frames of videos resampled to that."""
 OFFICIAL = ("video_id", "start_timestamp", "stop_timestamp", "verb_class", "noun_class")
@@ -40,12 +47,12 @@ class Action:
     where: str
 
 
-def build(variant: str, root: Path | None = None) -> Dataset[int]:
+def build(variant: str, root: Path | None = None) -> Dataset[Any]:
     """EPIC-KITCHENS-100 in folder `root`, trained on train and tested on validation. ValueError where there is none."""
     return present(annotated(variant, folder("epic", variant, VARIANTS, root)))
 
 
-def annotated(variant: str, root: Path) -> Dataset[int]:
+def annotated(variant: str, root: Path) -> Dataset[Any]:
     """The same as its lists have it, whatever videos are there.
 
     A group is a video. Some nouns and many pairs are tested and never trained: the official split is so.
@@ -53,6 +60,8 @@ def annotated(variant: str, root: Path) -> Dataset[int]:
     place = shelf(root, "epic-kitchens-100-annotations", "EPIC-KITCHENS-100-annotations")
     verbs, nouns = (_order(place, factor) for factor in FACTORS)
     actions = [a for side in NAMES for a in _actions(place, side, verbs, nouns)]
+    if variant.startswith(LOCALISE):
+        return _untrimmed(variant, actions, place, Footage(root), verbs if variant.endswith("verb") else nouns)
     pairs = sorted({(a.verb, a.noun) for a in actions})
     number = {pair: i for i, pair in enumerate(pairs)}
     footage = Footage(root)
@@ -73,6 +82,31 @@ def annotated(variant: str, root: Path) -> Dataset[int]:
         factor_classes=(verbs.classes, nouns.classes),
         factor_names=FACTORS,
     )
+
+
+def _untrimmed(
+    variant: str, actions: Sequence[Action], place: Shelf, footage: Footage, order: Order
+) -> Dataset[tuple[Segment, ...]]:
+    """The whole videos, with the verbs or the nouns of all that is done in them."""
+    lasting = _durations(place)
+    of: dict[tuple[Side, str], list[untrimmed.Action]] = {}
+    for a in actions:
+        label = order.classes[a.verb if variant.endswith("verb") else a.noun]
+        of.setdefault((a.side, a.video), []).append(untrimmed.Action(*a.span, label, a.where))
+    sides: dict[Side, list[untrimmed.Untrimmed]] = {side: [] for side in NAMES}
+    for (side, video), done in of.items():
+        sides[side].append(untrimmed.Untrimmed(video, "", tuple(done), lasting.get(video), done[0].where))
+    name = typed("epic", variant)
+    return untrimmed.localisation(name, sides, order, footage=footage, published=UNTRIMMED)
+
+
+def _durations(place: Shelf) -> dict[str, float]:
+    """Seconds of each video, where a table of them is there."""
+    if path := place.find("EPIC_100_video_info.csv"):
+        return {row["video_id"]: float(row["duration"]) for _, row in table(path, "video_id", "duration")}
+    if path := place.find("c2_video_lengths.csv", "video_lengths.csv"):
+        return {row["video"]: _frame(row["frames"], where) for where, row in table(path, "video", "frames")}
+    return {}
 
 
 def _order(place: Shelf, factor: str) -> Order:

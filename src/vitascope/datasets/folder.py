@@ -1,15 +1,22 @@
-"""Somebody's own videos: a folder of class folders, or one with a `manifest.csv` that lists paths and labels."""
+"""Somebody's own videos: a folder of class folders, or one with a `manifest.csv` that lists paths and labels.
+
+Or untrimmed ones: a json in ActivityNet's form says which actions are in them and when, or `groundTruth/` has a label
+for every frame.
+"""
 
 from __future__ import annotations
 
 import csv
+import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from vitascope import procedures, untrimmed
 from vitascope.catalogue import names
-from vitascope.footage import MEDIA
+from vitascope.footage import MEDIA, Footage, present
 from vitascope.split import check_labels, folds_of
 from vitascope.types import Dataset, Example, Span, digest, nearest
 
@@ -37,9 +44,12 @@ class Row:
         return self.id or (self.path if self.span is None else f"{self.path}#{self.span[0]:.12g}-{self.span[1]:.12g}")
 
 
-def build(variant: str, root: Path | None = None) -> Dataset[int]:
+def build(variant: str, root: Path | None = None) -> Dataset[Any]:
     """The dataset in folder `root`. Raises ValueError where it is empty, has one class, or points outside itself."""
     root = Path(variant if root is None else root)
+    timed = dense(root)
+    if timed:
+        return present(timed)
     if not root.is_dir():
         what = "not a folder" if root.exists() else f"no such folder{_beside(root)}"
         raise ValueError(f"{root}: {what}; give a folder of class folders, one with a {MANIFEST}, or a dataset by name")
@@ -48,6 +58,32 @@ def build(variant: str, root: Path | None = None) -> Dataset[int]:
         loose = " in class folders" if any(p.suffix.lower() in MEDIA for p in root.iterdir()) else ""
         raise ValueError(f"{root}: no videos found{loose}; expected {root}/<class>/<video> or {root}/{MANIFEST}")
     return _dataset(root, rows)
+
+
+def dense(root: Path) -> Dataset[Any] | None:
+    """The dataset of a folder, or of a json in one, whose labels have times, whatever videos are there; None for none.
+
+    A folder with a `manifest.csv` or with two such lists has none: then the list itself is to be given.
+    """
+    name = (root.parent if root.is_file() else root).resolve().name or "root"
+    if root.is_file() and root.suffix.lower() == ".json":
+        return untrimmed.own(name, root, Footage(root.parent))
+    if not root.is_dir() or (root / MANIFEST).is_file():
+        return None
+    if procedures.home(root):
+        return procedures.own(name, root)
+    found = [p for p in sorted((*root.glob("*.json"), *root.glob("annotations/*.json"))) if _has_database(p)]
+    if len(found) > 1:
+        raise ValueError(f"{root}: {found[0].name} and {found[1].name} both list actions; give the one that is meant")
+    return untrimmed.own(name, found[0], Footage(root)) if found else None
+
+
+def _has_database(path: Path) -> bool:
+    """Whether a json file is a list of videos in ActivityNet's form."""
+    try:
+        return "database" in json.loads(path.read_bytes())
+    except (ValueError, TypeError):
+        return False
 
 
 def _beside(root: Path) -> str:

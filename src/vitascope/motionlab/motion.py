@@ -48,7 +48,12 @@ def shake(scene: Scene, times: Float64[np.ndarray, "t"]) -> Float64[np.ndarray, 
 
 def twins(scene: Scene, times: Float64[np.ndarray, "t"]) -> tuple[Path, Path]:
     """The two labelled things, before the camera's shake."""
-    x, y, axis, facing, size, gap = states(scene, times).T
+    return pair(states(scene, times))
+
+
+def pair(states: Float64[np.ndarray, "t 6"]) -> tuple[Path, Path]:
+    """The two things at points of the torus."""
+    x, y, axis, facing, size, gap = states.T
     radius = RADII[0] * (RADII[1] / RADII[0]) ** size
     reach = (GAPS[0] + (GAPS[1] - GAPS[0]) * gap) / 2
     dx, dy = reach * np.cos(2 * np.pi * axis), reach * np.sin(2 * np.pi * axis)

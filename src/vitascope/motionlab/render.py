@@ -20,18 +20,43 @@ FRAMES = 24
 """Frames of a clip."""
 FPS = 12.0
 """Frames per second."""
+PIECE = 128
+"""Frames drawn at once: a bound on the memory that a long video takes."""
 
 
 def render(scene: Scene, frames: int = FRAMES, *, side: int = SIDE, fps: float = FPS) -> UInt8[np.ndarray, "t y x 3"]:
     """The clip of a scene, RGB. `render(scene.reversed)` is `render(scene)[::-1]`, equal to the last bit."""
     times = motion.clock(frames, fps)
+    return draw(scene, motion.states(scene, times), times, side=side)
+
+
+def draw(
+    scene: Scene, states: Float64[np.ndarray, "t 6"], times: Float64[np.ndarray, "t"], *, side: int = SIDE
+) -> UInt8[np.ndarray, "t y x 3"]:
+    """The frames of a scene at `times` (seconds from its middle), its twins at `states` of the torus."""
     shake = motion.shake(scene, times)
     margin = math.ceil(np.abs(shake).max() * side) + 1
-    canvas = backdrop.view(backdrop.picture(scene.background, side, margin), shake * side, side)
+    wide = backdrop.picture(scene.background, side, margin)
+    frames = np.empty((len(times), side, side, 3), np.uint8)
+    for start in range(0, len(times), PIECE):
+        at = slice(start, start + PIECE)
+        canvas = backdrop.view(wide, shake[at] * side, side)
+        frames[at] = _drawn(canvas, scene, states[at], times[at], shake[at])
+    return frames
+
+
+def _drawn(
+    canvas: Frames,
+    scene: Scene,
+    states: Float64[np.ndarray, "t 6"],
+    times: Float64[np.ndarray, "t"],
+    shake: Float64[np.ndarray, "t 2"],
+) -> UInt8[np.ndarray, "t y x 3"]:
+    """Everything that moves, drawn onto the backgrounds in `canvas`, which is used up."""
     for thing in scene.distractors:
         stamp(canvas, _shaken(motion.wander(thing, times), shake), thing.outline, partial(_plain, thing.colour))
     light, dark = scene.colours
-    for path, colours in zip(motion.twins(scene, times), ((light, dark), (dark, light)), strict=True):
+    for path, colours in zip(motion.pair(states), ((light, dark), (dark, light)), strict=True):
         stamp(canvas, _shaken(path, shake), scene.shape, partial(paint, scene.texture, colours))
     canvas *= 255
     canvas += 0.5
