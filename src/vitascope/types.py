@@ -158,9 +158,23 @@ class Card:
         return {f.name: plain(getattr(self, f.name)) for f in fields(self) if f.metadata}
 
 
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """An annotated or predicted action in time: seconds from the start of the video, and an index of the classes."""
+
+    start: float
+    end: float
+    label: int
+    score: float = 1.0
+    """Of a prediction."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example(Generic[T_co]):
-    """One thing to judge: a video or a span of one, and its truth."""
+    """One thing to judge: a video or a span of one, and its truth.
+
+    The truth is an index of the classes, or of a localisation a tuple of `Segment`, of a segmentation a `Timeline`.
+    """
 
     id: str
     path: str
@@ -170,6 +184,8 @@ class Example(Generic[T_co]):
     """Source video, subject or session: never divided by a fold, and the unit the bootstrap draws."""
     fps: float | None = None
     """Rate of a directory of frames, frames per second."""
+    duration: float | None = None
+    """Seconds of the video by its annotations, where a task needs them: predictions end there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
