@@ -127,7 +127,8 @@ class Attention(nn.Module):
         """Every `stride`-th place, of those that `shown` tells."""
         triples = zip(self.convs, self.norms, self.inner, strict=True)
         q, k, v = (
-            inner(norm(conv(x, stride))).unflatten(-1, (self.heads, -1)).transpose(1, 2) for conv, norm, inner in triples
+            inner(norm(conv(x, stride))).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for conv, norm, inner in triples
         )
         y = local_attention(q, k, v, window=self.window, shown=shown)
         out: Tensor = self.proj(y.transpose(1, 2).flatten(2))
