@@ -10,10 +10,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from vitascope.nn.actionformer import Pyramid
+from vitascope.nn.actionformer import ActionFormer, Pyramid
 from vitascope.suppression import Found
 
 RANGES = (0.0, 4.0, 8.0, 16.0, 32.0, 64.0, 1e4)
@@ -89,17 +89,48 @@ def targets(actions: Actions, videos: int, classes: int, sizes: tuple[int, ...])
     return Targets(found.view(videos, points, -1), offsets.view(videos, points, 2))
 
 
-def losses(pyramid: Pyramid, wanted: Targets, normaliser: float, *, smoothing: float) -> Losses:
-    """Focal loss of all points in the videos, distance loss of the positive ones.
+def losses(
+    logits: Float[Tensor, "b p k"],
+    offsets: Float[Tensor, "m 2"],
+    mask: Bool[Tensor, "b p"],
+    *,
+    wanted: Targets,
+    normaliser: float,
+    smoothing: float,
+) -> Losses:
+    """Focal loss of all points in the videos, by `mask`; distance loss of the positive ones, which `offsets` are of.
 
-    `normaliser` is the running count before this batch; targets are `smoothing` / (classes + 1) away from 0 and so on.
+    `normaliser` is the running count before this batch; `smoothing` moves the targets of classes towards
+    1 / (classes + 1).
     """
-    positive = (wanted.classes.sum(-1) > 0) & pyramid.mask
-    normaliser = MOMENTUM * normaliser + (1 - MOMENTUM) * max(int(positive.sum()), 1)
-    goal = wanted.classes[pyramid.mask] * (1 - smoothing) + smoothing / (wanted.classes.shape[-1] + 1)
-    scored = focal(pyramid.logits[pyramid.mask], goal)
-    placed = distance_iou(pyramid.offsets[positive], wanted.offsets[positive])
+    normaliser = MOMENTUM * normaliser + (1 - MOMENTUM) * max(len(offsets), 1)
+    goal = wanted.classes[mask] * (1 - smoothing) + smoothing / (logits.shape[-1] + 1)
+    scored = focal(logits[mask], goal)
+    placed = distance_iou(offsets, wanted.offsets[positive(wanted, mask)])
     return Losses(scored / normaliser, placed / normaliser, normaliser)
+
+
+def positive(wanted: Targets, mask: Bool[Tensor, "b p"]) -> Bool[Tensor, "b p"]:
+    """The points in the videos that have a class to learn."""
+    return (wanted.classes.sum(-1) > 0) & mask
+
+
+def trained(
+    model: ActionFormer,
+    values: Float[Tensor, "b d t"],
+    mask: Bool[Tensor, "b t"],
+    actions: Actions,
+    *,
+    generator: torch.Generator,
+    normaliser: float,
+    smoothing: float,
+) -> Losses:
+    """The losses of a batch; distances are computed where they are learnt, and nowhere else."""
+    levels = model.levels(values, mask, generator)
+    logits, shown = model.logits(levels), levels.mask[:, ~levels.gaps]
+    wanted = targets(actions, len(values), logits.shape[-1], levels.sizes)
+    offsets = model.offsets_at(levels, positive(wanted, shown))
+    return losses(logits, offsets, shown, wanted=wanted, normaliser=normaliser, smoothing=smoothing)
 
 
 def focal(logits: Float[Tensor, "m k"], goal: Float[Tensor, "m k"]) -> Float[Tensor, ""]:

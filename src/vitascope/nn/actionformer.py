@@ -12,12 +12,15 @@ video then comes out the same however much further it is padded.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+
+from vitascope.nn.product import linear
 
 KERNEL = 3
 EMBEDDING = 2
@@ -30,8 +33,26 @@ PRIOR = 0.01
 """Probability of every class at the start."""
 BLOCK = 32
 """Queries that share one stretch of keys in local attention, at least."""
+Branch: TypeAlias = Callable[[Tensor, Tensor | None], Tensor]
 HIDDEN = -1e4
 """Score of a key that is not to be seen: finite, so that a query without any key has a gradient of zero, not NaN."""
+
+
+class Levels(NamedTuple):
+    """What the heads see: the levels one after another, finest first, an empty place behind each."""
+
+    values: Float[Tensor, "b q c"]
+    mask: Bool[Tensor, "b q"]
+    """The places that lie in the video."""
+    sizes: tuple[int, ...]
+    """Points of each level."""
+    full: bool
+    """Whether all points lie in the video; then nothing need be masked."""
+
+    @property
+    def gaps(self) -> Bool[Tensor, "q"]:
+        """The empty places."""
+        return torch.cat([torch.arange(n + 1, device=self.mask.device) == n for n in self.sizes])
 
 
 class Pyramid(NamedTuple):
@@ -64,12 +85,13 @@ class Conv(nn.Module):
         self.weight = nn.Parameter(torch.empty(out, dim // groups, kernel))
         self.bias = nn.Parameter(torch.zeros(out)) if bias else None
 
-    def forward(self, x: Float[Tensor, "b t c"], stride: int = 1) -> Float[Tensor, "b s o"]:
-        """Every `stride`-th place, from the first."""
+    def forward(self, x: Float[Tensor, "b t c"], stride: int = 1, *, pad: bool = True) -> Float[Tensor, "b s o"]:
+        """Every `stride`-th place, from the first; without `pad` only those with both neighbours."""
         if self.weight.shape[-1] == 1:
-            return F.linear(x, self.weight[..., 0], self.bias)
+            assert self.bias is not None
+            return linear(x, self.weight[..., 0], self.bias)
         image, kernel = x.mT.unsqueeze(2), self.weight.unsqueeze(2)  # a channels-last image of height 1: no copy
-        y = F.conv2d(image, kernel, self.bias, (1, stride), (0, KERNEL // 2), groups=self.groups)
+        y = F.conv2d(image, kernel, self.bias, (1, stride), (0, KERNEL // 2 if pad else 0), groups=self.groups)
         return y.squeeze(2).mT
 
 
@@ -97,9 +119,9 @@ def local_attention(
     seen = torch.ones(1, length, dtype=torch.bool, device=q.device) if shown is None else shown
     seen = _stretches(F.pad(seen[:, None, :, None], (0, 0, half, block + tail)), blocks, block, half).mT
     far = torch.arange(block + 2 * half, device=q.device) - torch.arange(block, device=q.device)[:, None]
-    hidden = ~(seen & (far >= 0) & (far <= 2 * half))
-    scores = (queries * q.shape[-1] ** -0.5) @ keys.mT
-    found = scores.masked_fill_(hidden, HIDDEN).softmax(-1) @ values
+    hidden = torch.where(seen & (far >= 0) & (far <= 2 * half), 0.0, HIDDEN).to(q)
+    scores = (queries * q.shape[-1] ** -0.5) @ keys.mT + hidden
+    found = scores.softmax(-1) @ values
     return found.flatten(2, 3)[:, :, :length]
 
 
@@ -150,13 +172,32 @@ class Block(nn.Module):
         self,
         x: Float[Tensor, "b t c"],
         shown: Bool[Tensor, "b s"] | None,
-        kept: Float[Tensor, "2 b 1 1"] | None,
+        kept: Bool[Tensor, "2 b"] | None,
+        drop: float,
     ) -> Float[Tensor, "b s c"]:
-        """Of every `stride`-th place; `kept` scales the branches of each example (stochastic depth)."""
-        scales = (self.scale1, self.scale2) if kept is None else (self.scale1 * kept[0], self.scale2 * kept[1])
+        """Of every `stride`-th place; branches of the examples for which they are `kept`, made up for by 1 - `drop`."""
         past = x if self.stride == 1 else halved(x)
-        y = _masked(torch.addcmul(past, self.attention(self.norm1(x), self.stride, shown), scales[0]), shown)
-        return _masked(torch.addcmul(y, self.fc2(F.gelu(self.fc1(self.norm2(y)))), scales[1]), shown)
+        first, second = (None, None) if kept is None else kept
+        y = _masked(_added(past, x, shown, self._attend, self.scale1 / (1 - drop), first), shown)
+        return _masked(_added(y, y, shown, self._mlp, self.scale2 / (1 - drop), second), shown)
+
+    def _attend(self, x: Tensor, shown: Tensor | None) -> Tensor:
+        y: Tensor = self.attention(self.norm1(x), self.stride, shown)
+        return y
+
+    def _mlp(self, x: Tensor, shown: Tensor | None) -> Tensor:
+        y: Tensor = self.fc2(F.gelu(self.fc1(self.norm2(x))))
+        return y
+
+
+def _added(past: Tensor, x: Tensor, shown: Tensor | None, branch: Branch, scale: Tensor, kept: Tensor | None) -> Tensor:
+    """`past` with the scaled `branch` of `x`; of examples that are not `kept` it costs nothing."""
+    if kept is None or kept.all():
+        return torch.addcmul(past, branch(x, shown), scale)
+    which = kept.nonzero()[:, 0].to(x.device)
+    if not len(which):
+        return past.clone()
+    return past.index_add(0, which, branch(x[which], None if shown is None else shown[which]) * scale)
 
 
 def halved(x: Float[Tensor, "b t c"]) -> Float[Tensor, "b s c"]:
@@ -181,12 +222,18 @@ class Head(nn.Module):
         self.last = Conv(dim, out)
 
     def forward(
-        self, x: Float[Tensor, "b p c"], shown: Bool[Tensor, "b p"] | None, between: Bool[Tensor, "p"]
-    ) -> Float[Tensor, "b p o"]:
-        """Of all levels at once: zeros stand `between` them, as beyond the ends of each alone."""
+        self, x: Float[Tensor, "n q c"], shown: Bool[Tensor, "n q"] | None, gaps: Bool[Tensor, "*n q"], *, pad: bool
+    ) -> Float[Tensor, "n r o"]:
+        """Of all levels at once: the `gaps` between them are zeros, as beyond the ends of each alone.
+
+        Without `pad` only what has three neighbours on both sides.
+        """
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = F.relu(norm(_masked(conv(x), shown)), inplace=True).masked_fill(between[:, None], 0.0)
-        y: Tensor = self.last(x)
+            x = conv(x, pad=pad)
+            if not pad:
+                gaps, shown = gaps[..., 1:-1], None if shown is None else shown[:, 1:-1]
+            x = F.relu(norm(_masked(x, shown)).masked_fill(gaps[..., None], 0.0), inplace=True)
+        y: Tensor = self.last(x, pad=pad)
         return y
 
 
@@ -220,32 +267,59 @@ class ActionFormer(nn.Module):
         assert self.scores.last.bias is not None
         nn.init.constant_(self.scores.last.bias, -math.log((1 - PRIOR) / PRIOR))
 
-    def forward(
+    def forward(self, x: Float[Tensor, "b c t"], mask: Bool[Tensor, "b t"]) -> Pyramid:
+        """All that the heads say."""
+        levels = self.levels(x, mask)
+        points = ~levels.gaps
+        offsets = self.distances(levels.values, None if levels.full else levels.mask, levels.gaps, pad=True)
+        scale = self.scale.repeat_interleave(torch.tensor(levels.sizes, device=x.device))
+        placed = F.relu(_masked(offsets[:, points], levels.mask[:, points]) * scale[:, None])
+        return Pyramid(self.logits(levels), placed, levels.mask[:, points], levels.sizes)
+
+    def levels(
         self, x: Float[Tensor, "b c t"], mask: Bool[Tensor, "b t"], generator: torch.Generator | None = None
-    ) -> Pyramid:
+    ) -> Levels:
         """With a `generator`, which draws the branches that are left out, as in training; else all of them."""
         whole = 2 ** (len(self.norms) - 1)
         assert x.shape[-1] % whole == 0, f"{x.shape[-1]} places are no multiple of {whole}"
-        full = bool(mask.all())  # then nothing need be masked
+        full, drop = bool(mask.all()), 0.0 if generator is None else self.drop
         blocks = [*self.stem, *self.branch]
-        kept = self._kept(len(blocks), len(x), generator)
-        y, shown, levels = self._embedded(x, mask, full), mask, []
+        kept = torch.rand(len(blocks), 2, len(x), generator=generator) >= drop if drop else [None] * len(blocks)
+        y, shown, found = self._embedded(x, None if full else mask), mask, []
         for i, block in enumerate(blocks):
             shown = shown[:, :: block.stride]
-            y = block(y, None if full else shown, None if kept is None else kept[i].to(y))
+            y = block(y, None if full else shown, kept[i], drop)
             if i >= STEM - 1:
-                levels.append((y, shown))
-        return self._heads([y for y, _ in levels], [shown for _, shown in levels], full)
+                found.append((self.norms[i - STEM + 1](y), shown))
+        values = torch.cat([F.pad(v, (0, 0, 0, 1)) for v, _ in found], 1)
+        return Levels(
+            values, torch.cat([F.pad(m, (0, 1)) for _, m in found], 1), tuple(v.shape[1] for v, _ in found), full
+        )
 
-    def _kept(self, blocks: int, count: int, generator: torch.Generator | None) -> Tensor | None:
-        """For both branches of every block and each example 0, or what makes up for the others' zeros."""
-        if generator is None or not self.drop:
-            return None
-        drawn = torch.rand(blocks, 2, count, 1, 1, generator=generator)
-        return (drawn >= self.drop) / (1 - self.drop)
+    def logits(self, levels: Levels) -> Float[Tensor, "b p k"]:
+        """Scores of classes at every point."""
+        shown = None if levels.full else levels.mask
+        return _masked(self.scores(levels.values, shown, levels.gaps, pad=True), shown)[:, ~levels.gaps]
 
-    def _embedded(self, x: Tensor, mask: Tensor, full: bool) -> Tensor:
-        shown = None if full else mask
+    def offsets_at(self, levels: Levels, points: Bool[Tensor, "b p"]) -> Float[Tensor, "m 2"]:
+        """Distances at some points of the videos only: what training learns from, one point in a hundred.
+
+        Each is computed from its seven neighbours, as three convolutions see no more.
+        """
+        owner, point = points.nonzero(as_tuple=True)
+        level = torch.arange(len(levels.sizes), device=point.device).repeat_interleave(
+            torch.tensor(levels.sizes, device=point.device)
+        )[point]
+        reach = 3 * (KERNEL // 2)
+        near = (point + level)[:, None] + torch.arange(-reach, reach + 1, device=point.device)
+        places = levels.mask.shape[1]
+        at, outside = near.clamp(0, places - 1), (near < 0) | (near >= places)
+        gaps = outside | levels.gaps[at]
+        x = levels.values[owner[:, None], at].masked_fill(gaps[..., None], 0.0)
+        y = self.distances(x, levels.mask[owner[:, None], at], gaps, pad=False)[:, 0]
+        return F.relu(y * self.scale[level][:, None])
+
+    def _embedded(self, x: Tensor, shown: Tensor | None) -> Tensor:
         first, *others = zip(self.embedding, self.embedding_norms, strict=True)
         y = F.conv1d(x, first[0].weight, padding=KERNEL // 2).mT.contiguous()
         y = F.relu(first[1](_masked(y, shown)), inplace=True)
@@ -255,18 +329,6 @@ class ActionFormer(nn.Module):
             table = sinusoids(max(self.positions, y.shape[1]), self.positions, y.shape[2]).to(y)
             y = y + _masked(table[None, : y.shape[1]].repeat(len(y), 1, 1), shown)
         return y
-
-    def _heads(self, levels: list[Tensor], shown: list[Tensor], full: bool) -> Pyramid:
-        normed = [F.pad(norm(y), (0, 0, 0, 1)) for norm, y in zip(self.norms, levels, strict=True)]
-        sizes = tuple(y.shape[1] for y in levels)
-        between = torch.cat([torch.arange(n + 1) == n for n in sizes]).to(levels[0].device)
-        mask = torch.cat([F.pad(s, (0, 1)) for s in shown], 1)
-        x, points = torch.cat(normed, 1), ~between
-        visible = None if full else mask
-        logits = _masked(self.scores(x, visible, between), visible)[:, points]
-        raw = _masked(self.distances(x, visible, between), visible)[:, points]
-        scale = self.scale.repeat_interleave(torch.tensor(sizes, device=x.device))
-        return Pyramid(logits, F.relu(raw * scale[:, None]), mask[:, points], sizes)
 
 
 def sinusoids(length: int, places: int, dim: int) -> Float[Tensor, "t c"]:

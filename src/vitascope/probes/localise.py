@@ -21,7 +21,7 @@ from vitascope.localising import Fit, Sight, cropped, crowd, invalid, readable, 
 from vitascope.metrics import temporal_ap
 from vitascope.nn.actionformer import ActionFormer, Pyramid, decayed, random_actionformer
 from vitascope.outside import class_scores
-from vitascope.points import losses, proposals, targets
+from vitascope.points import proposals, trained
 from vitascope.probe import Load, Predicted, View
 from vitascope.runtime import generator
 from vitascope.sampling import MultiClip, Sampler
@@ -237,9 +237,15 @@ class Localise:
             for batch in self._batches(train, among, draw, an_epoch):
                 seen = crowd(batch, levels=len(self.windows), most=self.length)
                 actions = seen.actions._replace(labels=seen.actions.labels * (not self.external))
-                found = model(seen.values, seen.mask, draw)
-                wanted = targets(actions, len(batch), classes, found.sizes)
-                loss = losses(found, wanted, normaliser, smoothing=self.smoothing)
+                loss = trained(
+                    model,
+                    seen.values,
+                    seen.mask,
+                    actions,
+                    generator=draw,
+                    normaliser=normaliser,
+                    smoothing=self.smoothing,
+                )
                 (loss.classes + self.weight * loss.offsets).backward()
                 self._step(optimiser, rate(step, epochs * an_epoch, warm, self.lr))
                 normaliser, step = loss.normaliser, step + 1
