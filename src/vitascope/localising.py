@@ -16,6 +16,7 @@ from vitascope.dense import Dense, dense
 from vitascope.features import Features, spans_of
 from vitascope.nn.actionformer import padded
 from vitascope.points import Actions
+from vitascope.sampling import MultiClip, Sampler
 from vitascope.types import Example, Segment
 
 Fit: TypeAlias = Literal["crop", "resize"]
@@ -103,6 +104,13 @@ def invalid(examples: Sequence[Example[tuple[Segment, ...]]]) -> dict[str, int]:
     """{id: how many} of the segments that are not learnt, being reversed, empty or past the end of the video."""
     counts = {e.id: sum(not valid(s, np.inf if e.duration is None else e.duration) for s in e.truth) for e in examples}
     return {i: n for i, n in counts.items() if n}
+
+
+def said_stride(sampler: Sampler) -> float | None:
+    """Seconds between the clips of a sliding window; None of what does not say."""
+    if not isinstance(sampler, MultiClip):
+        return None
+    return float(sampler.seconds if sampler.stride is None else sampler.stride)
 
 
 def _stride(name: str, spans: Float64[np.ndarray, "n 2"], said: float | None) -> float:

@@ -172,5 +172,5 @@ def proposals(pyramid: Pyramid, video: int, *, least: float, most: int, shortest
         segments = torch.stack([point * 2**level - ends[:, 0], point * 2**level + ends[:, 1]], 1)
         keep = segments[:, 1] - segments[:, 0] > shortest
         parts.append([x[keep].cpu().numpy() for x in (segments, scores, at % classes)])
-    segments, scores, labels = (np.concatenate(x) for x in zip(*parts, strict=True))
-    return Found(segments.astype(np.float64), scores.astype(np.float64), labels)
+    columns = [np.concatenate(x) for x in zip(*parts, strict=True)]
+    return Found(columns[0].astype(np.float64), columns[1].astype(np.float64), columns[2])

@@ -32,7 +32,8 @@ def overlap(
     start, end = a[..., None, 0], a[..., None, 1]
     shared = (np.minimum(end, b[:, 1]) - np.maximum(start, b[:, 0])).clip(min=0.0)
     either = (end - start + eps) + (b[:, 1] - b[:, 0] + eps) - shared
-    return np.divide(shared, either, out=np.zeros_like(shared), where=either > 0)
+    found: Float64[np.ndarray, "*n m"] = np.divide(shared, either, out=np.zeros_like(shared), where=either > 0)
+    return found
 
 
 def suppressed(found: Found, *, sigma: float, least: float, most: int, by_class: bool) -> Found:

@@ -71,7 +71,7 @@ def padded(length: int, levels: int, most: int) -> int:
 
     The published code pads to `most`, and longer videos to a multiple of it; the outputs are the same (see above).
     """
-    whole = 2 ** (levels - 1)
+    whole: int = 2 ** (levels - 1)
     places = whole * (-(-length // whole) + 1)
     return min(places, most) if length <= most else places
 
@@ -121,7 +121,7 @@ def local_attention(
     far = torch.arange(block + 2 * half, device=q.device) - torch.arange(block, device=q.device)[:, None]
     hidden = torch.where(seen & (far >= 0) & (far <= 2 * half), 0.0, HIDDEN).to(q)
     scores = (queries * q.shape[-1] ** -0.5) @ keys.mT + hidden
-    found = scores.softmax(-1) @ values
+    found: Tensor = scores.softmax(-1) @ values
     return found.flatten(2, 3)[:, :, :length]
 
 
@@ -178,8 +178,8 @@ class Block(nn.Module):
         """Of every `stride`-th place; branches of the examples for which they are `kept`, made up for by 1 - `drop`."""
         past = x if self.stride == 1 else halved(x)
         first, second = (None, None) if kept is None else kept
-        y = _masked(_added(past, x, shown, self._attend, self.scale1 / (1 - drop), first), shown)
-        return _masked(_added(y, y, shown, self._mlp, self.scale2 / (1 - drop), second), shown)
+        y = _masked(_added(past, x, shown, branch=self._attend, scale=self.scale1 / (1 - drop), kept=first), shown)
+        return _masked(_added(y, y, shown, branch=self._mlp, scale=self.scale2 / (1 - drop), kept=second), shown)
 
     def _attend(self, x: Tensor, shown: Tensor | None) -> Tensor:
         y: Tensor = self.attention(self.norm1(x), self.stride, shown)
@@ -190,7 +190,9 @@ class Block(nn.Module):
         return y
 
 
-def _added(past: Tensor, x: Tensor, shown: Tensor | None, branch: Branch, scale: Tensor, kept: Tensor | None) -> Tensor:
+def _added(
+    past: Tensor, x: Tensor, shown: Tensor | None, *, branch: Branch, scale: Tensor, kept: Tensor | None
+) -> Tensor:
     """`past` with the scaled `branch` of `x`; of examples that are not `kept` it costs nothing."""
     if kept is None or kept.all():
         return torch.addcmul(past, branch(x, shown), scale)
@@ -320,10 +322,11 @@ class ActionFormer(nn.Module):
         return F.relu(y * self.scale[level][:, None])
 
     def _embedded(self, x: Tensor, shown: Tensor | None) -> Tensor:
-        first, *others = zip(self.embedding, self.embedding_norms, strict=True)
-        y = F.conv1d(x, first[0].weight, padding=KERNEL // 2).mT.contiguous()
-        y = F.relu(first[1](_masked(y, shown)), inplace=True)
-        for conv, norm in others:
+        first, *others = self.embedding
+        assert isinstance(first, Conv)
+        y = F.conv1d(x, first.weight, padding=KERNEL // 2).mT.contiguous()
+        y = F.relu(self.embedding_norms[0](_masked(y, shown)), inplace=True)
+        for conv, norm in zip(others, self.embedding_norms[1:], strict=True):
             y = F.relu(norm(_masked(conv(y), shown)), inplace=True)
         if self.positions:
             table = sinusoids(max(self.positions, y.shape[1]), self.positions, y.shape[2]).to(y)
@@ -335,7 +338,7 @@ def sinusoids(length: int, places: int, dim: int) -> Float[Tensor, "t c"]:
     """Position codes of `places` places, stretched to `length` where there are more; divided by sqrt(dim)."""
     rate = 10000.0 ** (-2 * (torch.arange(dim) // 2).double() / dim)
     angle = torch.arange(places).double()[:, None] * rate
-    table = torch.where(torch.arange(dim) % 2 == 0, angle.sin(), angle.cos()) / dim**0.5
+    table: Tensor = torch.where(torch.arange(dim) % 2 == 0, angle.sin(), angle.cos()) / dim**0.5
     if length > places:
         table = F.interpolate(table.mT[None], length, mode="linear", align_corners=False)[0].mT
     return table.float()

@@ -43,4 +43,4 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     if not HERE or kind != "cpu" or x.dtype != torch.float32 or torch.is_autocast_enabled(kind):
         return F.linear(x, weight, bias)
     y: Tensor = _Product.apply(x.flatten(0, -2), weight, bias)  # type: ignore[no-untyped-call]
-    return y.unflatten(0, x.shape[:-1])
+    return y.view(*x.shape[:-1], -1)

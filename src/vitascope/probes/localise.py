@@ -17,14 +17,13 @@ from vitascope.catalogue import unknown
 from vitascope.features import Features
 from vitascope.heads import cosine
 from vitascope.localise_settings import COLUMNS, QUARTER, SOUND, TENTHS
-from vitascope.localising import Fit, Sight, cropped, crowd, invalid, readable, sights
+from vitascope.localising import Fit, Sight, cropped, crowd, invalid, readable, said_stride, sights
 from vitascope.metrics import temporal_ap
 from vitascope.nn.actionformer import ActionFormer, Pyramid, decayed, random_actionformer
 from vitascope.outside import class_scores
 from vitascope.points import proposals, trained
 from vitascope.probe import Load, Predicted, View
 from vitascope.runtime import generator
-from vitascope.sampling import MultiClip, Sampler
 from vitascope.suppression import Weighting, classified, conditional_softmax, suppressed, voted
 from vitascope.types import Segment
 
@@ -133,7 +132,7 @@ class Localise:
             raise ValueError(f"{self.name}: width {self.width} is no multiple of twice its {self.heads} heads")
         if not 1 <= len(self.windows) <= 6:
             raise ValueError(f"{self.name}: {len(self.windows)} windows; give 1 to 6, one for each level")
-        if self.fit == "resize" and self.length % 2 ** (len(self.windows) - 1):
+        if self.length % 2 ** (len(self.windows) - 1):
             raise ValueError(
                 f"{self.name}: {self.length} points cannot be halved at every level; length is a multiple of "
                 f"{2 ** (len(self.windows) - 1)}"
@@ -337,13 +336,6 @@ def averaged(average: ActionFormer, model: ActionFormer, share: float) -> None:
     """Move `average` towards `model`, of which it keeps `share`."""
     for mean, p in zip(average.parameters(), model.parameters(), strict=True):
         mean.lerp_(p, 1 - share)
-
-
-def said_stride(sampler: Sampler) -> float | None:
-    """Seconds between the clips of a sliding window; None of what does not say."""
-    if not isinstance(sampler, MultiClip):
-        return None
-    return float(sampler.seconds if sampler.stride is None else sampler.stride)
 
 
 def columns(each: Sequence[Sequence[Segment]]) -> temporal_ap.Segments:
