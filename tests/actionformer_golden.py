@@ -59,3 +59,16 @@ def renamed(data: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
             ours = re.sub(pattern, to, ours)
         state[ours] = tensor.flatten() if tensor.ndim == 3 and tensor.shape[0] == tensor.shape[2] == 1 else tensor
     return {**state, "scale": torch.stack([scales[i] for i in sorted(scales)])}
+
+
+def inputs(data: dict[str, np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Both videos side by side, padded to the longer, and which places they fill."""
+    each = [torch.from_numpy(data[f"in/feats/{i}"]) for i in (0, 1)]
+    lengths = torch.tensor([x.shape[1] for x in each])
+    values = torch.stack([torch.nn.functional.pad(x, (0, int(lengths.max()) - x.shape[1])) for x in each])
+    return values, torch.arange(int(lengths.max())) < lengths[:, None]
+
+
+def stacked(data: dict[str, np.ndarray], name: str) -> torch.Tensor:
+    """`out/name` of all levels, one after another."""
+    return torch.cat([torch.from_numpy(data[f"out/{name}/{level}"]) for level in range(6)], 1)

@@ -17,7 +17,8 @@ from vitascope.nn.actionformer import ActionFormer, Pyramid
 from vitascope.suppression import Found
 
 RANGES = (0.0, 4.0, 8.0, 16.0, 32.0, 64.0, 1e4)
-"""Level l learns actions whose farther end is between the l-th and the next of these away, both included."""
+"""Level l learns actions whose farther end is between the l-th and the next of these away, both included; the last
+level of fewer than six learns all that is farther too."""
 RADIUS = 1.5
 """Strides from the middle of an action within which a point learns it."""
 SAME = 1e-3
@@ -63,7 +64,8 @@ def targets(actions: Actions, videos: int, classes: int, sizes: tuple[int, ...])
     where, levels = segments.device, len(sizes)
     stride = 2.0 ** torch.arange(levels, device=where)
     size = torch.tensor(sizes, device=where)
-    low, high = (torch.tensor(RANGES[i : i + levels], device=where)[:, None] for i in (0, 1))
+    ranges = torch.tensor([*RANGES[:levels], RANGES[-1]], device=where)[:, None]
+    low, high = ranges[:-1], ranges[1:]
     start, end = segments[:, :1, None], segments[:, 1:, None]
     middle = 0.5 * (start + end)
     reach = RADIUS * stride[:, None]

@@ -21,7 +21,7 @@ class Segments(NamedTuple):
 
 def mean_ap(predictions: Segments, truth: Segments, thresholds: Sequence[float]) -> Float64[np.ndarray, "t"]:
     """Percent at each threshold: mean over the classes of `truth`; NaN where there is no truth."""
-    each = [_class_ap(_of(predictions, c), _of(truth, c), thresholds) for c in np.unique(truth.label)]
+    each = [_class_ap(_of(predictions, c), _of(truth, c), thresholds) for c in np.unique(truth.label).tolist()]
     return 100 * np.mean(each, axis=0) if each else np.full(len(thresholds), np.nan)
 
 
