@@ -14,6 +14,11 @@ from vitascope.types import nearest
 
 FORMS = "{video id: [a score for each class]} or {video id: {class: score}}, in .json; or .npz, an array for each video"
 
+REMEDY = (
+    'a pickle may run anything, so it is not read; where you trust it: python -c "import numpy, pickle, sys; '
+    "numpy.savez('scores.npz', **pickle.load(open(sys.argv[1], 'rb')))\" FILE.pkl"
+)
+
 
 def class_scores(file: str, classes: Sequence[str], videos: Sequence[str]) -> dict[str, Float64[np.ndarray, "k"]]:
     """The scores of each of `videos`, class by class; a class that a video does not name scores 0.
@@ -33,7 +38,7 @@ def class_scores(file: str, classes: Sequence[str], videos: Sequence[str]) -> di
 
 def _table(path: Path) -> Mapping[str, Any]:
     if path.suffix not in (".json", ".npz"):
-        raise ValueError(f"{path}: class scores are {FORMS}; convert a pickle first")
+        raise ValueError(f"{path}: class scores are {FORMS}; {REMEDY if path.suffix == '.pkl' else 'convert it'}")
     if not path.is_file():
         raise ValueError(f"{path}: no such file of class scores; it holds {FORMS}")
     try:

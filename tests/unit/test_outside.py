@@ -55,7 +55,9 @@ def test_refused(tmp_path, text, said):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("name", "said"), [("s.pkl", "convert a pickle first"), ("s.json", "no such file")])
+@pytest.mark.parametrize(
+    ("name", "said"), [("s.pkl", "numpy.savez"), ("s.csv", "convert it"), ("s.json", "no such file")]
+)
 def test_no_such_file(tmp_path, name, said):
     with pytest.raises(ValueError) as caught:
         class_scores(str(tmp_path / name), CLASSES, [])
