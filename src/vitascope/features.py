@@ -156,7 +156,7 @@ def _stored(features: Stored) -> Rows:
 
 
 @dataclass(frozen=True)
-class Spans(Sequence[Float64[np.ndarray, "n 2"]]):
+class Spans(Sequence[Float64[np.ndarray, "_ 2"]]):
     """The stretches that the vectors of each example speak for: one table of seconds, read example by example."""
 
     rows: Float64[np.ndarray, "r 2"]
@@ -284,7 +284,7 @@ class Chained:
     @cached_property
     def spans(self) -> EachSpans:
         """Of all parts, where all know them."""
-        each = [spans for part in self.parts for spans in spans_of(part)]
+        each: list[Any] = [spans for part in self.parts for spans in spans_of(part)]
         return each if len(each) == len(self.examples) else ()
 
     @property

@@ -1,0 +1,88 @@
+"""From many overlapping segments to few: soft non-maximum suppression, voting, and classes from elsewhere."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple, TypeAlias
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+EPS = 1e-6
+"""Added to lengths in the overlap of suppression."""
+Weighting: TypeAlias = Literal["score", "score*iou"]
+"""By what segments vote: the report's repository by their scores, ActionFormer by scores times overlap."""
+
+
+class Found(NamedTuple):
+    """Segments that may hold an action; the unit of time is the caller's."""
+
+    segments: Float64[np.ndarray, "n 2"]
+    scores: Float64[np.ndarray, "n"]
+    labels: Int64[np.ndarray, "n"]
+
+    def take(self, which: Int64[np.ndarray, "m"]) -> Found:
+        """Those of these numbers."""
+        return Found(self.segments[which], self.scores[which], self.labels[which])
+
+
+def overlap(
+    a: Float64[np.ndarray, "*n 2"], b: Float64[np.ndarray, "m 2"], eps: float = 0.0
+) -> Float64[np.ndarray, "*n m"]:
+    """Shared time over time of either."""
+    start, end = a[..., None, 0], a[..., None, 1]
+    shared = (np.minimum(end, b[:, 1]) - np.maximum(start, b[:, 0])).clip(min=0.0)
+    either = (end - start + eps) + (b[:, 1] - b[:, 0] + eps) - shared
+    found: Float64[np.ndarray, "*n m"] = np.divide(shared, either, out=np.zeros_like(shared), where=either > 0)
+    return found
+
+
+def suppressed(found: Found, *, sigma: float, least: float, most: int, by_class: bool) -> Found:
+    """Gaussian soft suppression (Bodla et al. 2017, arXiv 1704.04503, eq. 3): the best `most`, best first.
+
+    Each segment kept multiplies the scores of the others, of its class where `by_class`, by exp(-IoU^2 / sigma); what
+    falls below `least` is dropped. Each class alone, then the best of all, is the same as the best at every turn.
+    """
+    order = np.argsort(found.labels, kind="stable") if by_class else np.arange(len(found.scores))
+    segments, labels, scores = found.segments[order], found.labels[order], found.scores[order].copy()
+    groups = labels if by_class else np.zeros_like(labels)
+    begins, ends = (np.searchsorted(groups, groups, side=side) for side in ("left", "right"))
+    kept: list[int] = []
+    reached: list[float] = []
+    while len(kept) < min(most, len(scores)):
+        best = int(scores.argmax())
+        score = float(scores[best])
+        if score < least:
+            break
+        kept.append(best)
+        reached.append(score)
+        scores[best] = -1.0
+        rivals = slice(begins[best], ends[best])
+        scores[rivals] *= np.exp(overlap(segments[best], segments[rivals], EPS) ** 2 / -sigma)
+    return Found(segments[kept], np.array(reached), labels[kept])
+
+
+def voted(kept: Found, every: Found, *, least: float, weighting: Weighting) -> Found:
+    """`kept` with each segment in the weighted mean of those of `every` that overlap it by `least` or more."""
+    shared = overlap(kept.segments, every.segments)
+    weights = np.where(shared >= least, every.scores * (shared if weighting == "score*iou" else 1.0), 0.0)
+    total = weights.sum(1, keepdims=True)
+    moved = np.divide(weights @ every.segments, total, out=kept.segments.copy(), where=total > 0)
+    return kept._replace(segments=moved)
+
+
+def classified(found: Found, scores: Float64[np.ndarray, "k"], top: int) -> Found:
+    """Every segment once for each of the `top` classes of `scores`, by sqrt(class x segment)."""
+    best = np.argsort(-scores, kind="stable")[:top]
+    fused = np.sqrt(scores[best, None].clip(min=0.0) * found.scores)
+    return Found(np.tile(found.segments, (len(best), 1)), fused.ravel(), np.repeat(best, len(found.scores)))
+
+
+def conditional_softmax(scores: Float64[np.ndarray, "k"]) -> Float64[np.ndarray, "k"]:
+    """The softmax of `scores` where one is above 1 or below 0, as the report's repository has it; else as they are.
+
+    Of THUMOS14's scores, some of which sum to more than 1, this flattens three videos in four and leaves the others.
+    """
+    if scores.max() <= 1 and scores.min() >= 0:
+        return scores
+    raised = np.exp(scores - scores.max())
+    return np.asarray(raised / raised.sum())
