@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
-from vitascope.types import Example, Span
+from vitascope.types import Example
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -170,8 +170,8 @@ class Spans(Sequence[Float64[np.ndarray, "n 2"]]):
         return self.rows[int(self.first[index]) : int(self.first[index + 1])]
 
 
-EachSpans: TypeAlias = Sequence[Sequence[Span]] | Spans
-"""For each example start and end of each of its vectors, seconds; empty where they are not known."""
+EachSpans: TypeAlias = Sequence[Any]
+"""For each example n x 2, start and end of each of its vectors in seconds; empty where they are not known."""
 
 
 def spans_of(features: Features[Any]) -> EachSpans:
