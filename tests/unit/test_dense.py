@@ -11,7 +11,7 @@ import torch
 from vitascope import published
 from vitascope.dense import dense
 from vitascope.encode import Options
-from vitascope.features import Shelved, Stored, chained, spans_of
+from vitascope.features import Shelved, Stored, chained, spans_of, truths
 from vitascope.probe import View
 from vitascope.sampling import MultiClip
 from vitascope.sources import Source, shelved, stored
@@ -80,6 +80,11 @@ def test_chained_features_keep_their_spans(dataset: Films, tmp_path: Path) -> No
     assert [len(d.spans) for d in found] == [4, 1, 3]
     bare = Stored(parts[0].examples, ["x"], parts[0].values, parts[0].first)
     assert not spans_of(chained([bare, parts[1]])), "of some alone they would be somebody else's"
+
+
+def test_recognition_is_not_asked_of_labels_with_times(dataset: Films, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="the labels of a have times, and this probe tells one class a video"):
+        truths(stored(dataset, CARD, VIEW, ids=["a"], root=tmp_path))
 
 
 def film(values: torch.Tensor, seconds: list[tuple[float, float]]) -> Stored:
