@@ -50,8 +50,9 @@ class Listed(Generic[T]):
     """The line that lists it."""
 
 
-Entry: TypeAlias = Listed[int]
-"""One that has a class."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry(Listed[int]):
+    """One that has a class."""
 
 
 class Footage:

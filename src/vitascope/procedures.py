@@ -16,6 +16,7 @@ RATE_FILE = "fps.txt"
 """Of somebody's own labels: one number, the labelled frames per second."""
 RATE = 30.0
 """Where nothing is said."""
+FASTEST = 1e4
 PLACES = ("", "annotations", "data")
 
 
@@ -83,19 +84,22 @@ def _notes(place: Path, videos: Sequence[str], tested: int) -> Iterator[str]:
 def own(name: str, root: Path) -> Dataset[Timeline]:
     """Somebody's own labels; the rate in `fps.txt`, else 30 frames per second, which a note then says."""
     place = home(root) or root
-    path, notes = place / RATE_FILE, ()
-    fps = RATE
+    path = place / RATE_FILE
     if path.is_file():
-        try:
-            fps = float(text_of(path))
-        except ValueError:
-            fps = 0.0
-        if not 0 < fps < 1e4:
-            raise ValueError(f"{path}: one number is wanted, the labelled frames per second")
-    else:
-        notes = (f"no {RATE_FILE} beside {MAPPING}: {RATE:g} labelled frames per second assumed",)
-    dataset = segmentation(root, Layout(name, fps))
-    return replace(dataset, notes=(*notes, *dataset.notes))
+        return segmentation(root, Layout(name, _rate(path)))
+    dataset = segmentation(root, Layout(name, RATE))
+    said = f"no {RATE_FILE} beside {MAPPING}: {RATE:g} labelled frames per second assumed"
+    return replace(dataset, notes=(said, *dataset.notes))
+
+
+def _rate(path: Path) -> float:
+    try:
+        fps = float(text_of(path))
+    except ValueError:
+        fps = 0.0
+    if not 0 < fps < FASTEST:
+        raise ValueError(f"{path}: one number is wanted, the labelled frames per second")
+    return fps
 
 
 def classes(path: Path) -> Order:

@@ -114,7 +114,7 @@ def _layout(paths: list[Path], about: Mapping[str, Any], root: Path) -> Layout:
 
 def _opened(path: Path) -> npt.NDArray[Any]:
     try:
-        values = np.load(path, mmap_mode="r", allow_pickle=False)
+        values: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise ValueError(f"{path}: not a NumPy array ({error})") from None
     values = values[0] if values.ndim == 3 and len(values) == 1 else values

@@ -99,8 +99,8 @@ def _tsp(path: Path) -> Iterator[Untrimmed]:
         if known is None:
             known = Untrimmed(inside(name, where), "", (), seconds(row["video-duration"], where), where)
         if row["temporal-region-label"] != "No action":
-            ends = (seconds(row[column], where) for column in ("t-start", "t-end"))
-            known = replace(known, actions=(*known.actions, Action(*ends, row["action-label"], where)))
+            start, end = (seconds(row[column], where) for column in ("t-start", "t-end"))
+            known = replace(known, actions=(*known.actions, Action(start, end, row["action-label"], where)))
         found[name] = known
     yield from found.values()
 

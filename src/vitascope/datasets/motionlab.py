@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import numpy as np
 
@@ -48,7 +48,7 @@ def build(variant: str, root: Path | None = None, *, seed: int = 0, quiet: bool 
     suite, _, tiny = variant.partition("-")
     folder = (root or cache()).expanduser().absolute() / f"motionlab-{VERSION}" / f"seed-{seed}"
     if suite in get_args(course.Suite):
-        return _long(variant, suite, LONG[tiny], folder / suite, seed=seed, quiet=quiet)
+        return _long(variant, cast(course.Suite, suite), LONG[tiny], folder / suite, seed=seed, quiet=quiet)
     size = SIZES[tiny]
     make(folder, size, seed, quiet=quiet)
     return _dataset(variant, suite, size, folder=folder, seed=seed)

@@ -35,10 +35,11 @@ def make(folder: Path, jobs: Sequence[Job], seed: int, *, marker: str, quiet: bo
     if known and all(_there(folder, name, known) for name in known):
         return
     try:
-        for name in dict.fromkeys(name.rpartition("/")[0] for job in jobs for name in job.names):
-            (folder / name).mkdir(parents=True, exist_ok=True)
+        places = [folder / place for place in {name.rpartition("/")[0] for job in jobs for name in job.names}]
+        for place in places:
+            place.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):
-            for torn in folder.glob("*/.*"):
+            for torn in (path for place in places for path in place.glob(".*")):
                 torn.unlink()
             _fill(folder, jobs, known or _read(path, seed), quiet)
             _mark(path, jobs, seed)
