@@ -13,8 +13,8 @@ Array: TypeAlias = NDArray[Any]
 Pairs: TypeAlias = tuple[Int64[Array, "p"], Int64[Array, "p"]]
 """Rows of the left side and of the right."""
 
-BLOCK = 1 << 18
-"""About how many pairs are held at once: more and they would no longer fit a core's cache."""
+BLOCK = 1 << 16
+"""About how many pairs are held at once; more would only cost memory."""
 
 
 def equal(left: Integer[Array, "n"], right: Integer[Array, "m"]) -> Iterator[Pairs]:
