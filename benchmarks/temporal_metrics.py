@@ -91,15 +91,17 @@ def class_ap(found: list[Row], true: list[Row]) -> Numbers:
     for i, (video, start, end, _, _) in enumerate(found):
         if video not in places:
             continue
-        table = np.array([[true[j][1], true[j][2]] for j in places[video]])
-        overlap = iou(start, end, table)
+        # the evaluator takes the video's rows out of the class's table, all columns, and numbers them anew
+        group = [(*true[j][:4], j) for j in places[video]]
+        _, begins, stops, _, index = (list(column) for column in zip(*group, strict=True))
+        overlap = iou(start, end, np.array([begins, stops]).T)
         order = overlap.argsort()[::-1]
         for t, level in enumerate(LEVELS):
             for j in order:
                 if overlap[j] < level:
                     break
-                if taken[t, places[video][j]] < 0:
-                    taken[t, places[video][j]] = i
+                if taken[t, index[j]] < 0:
+                    taken[t, index[j]] = i
                     right[t, i] = 1
                     break
     many = right.cumsum(axis=1)

@@ -94,7 +94,7 @@ def match(predictions: Segments, truth: Segments, thresholds: Levels) -> Matchin
     true_video, video = np.split(both, [len(truth.video)])
     label = class_indices(predictions.label, classes)
     row = np.flatnonzero(label >= 0)
-    row = row[np.argsort(-predictions.score[row], kind="stable")]
+    row = row[_falling(predictions.score[row])]
     row = row[np.argsort(label[row].astype(np.min_scalar_type(len(classes))), kind="stable")]  # by radix: small numbers
     own, theirs = label[row] * len(videos) + video[row], true_label * len(videos) + true_video
     left, right, tiou = by_overlap(overlaps(rows(predictions, row), truth, keys=(own, theirs), least=levels.min()))
@@ -249,6 +249,13 @@ def by_overlap(pairs: Pairs) -> Pairs:
     several = np.flatnonzero(together)
     order[several] = several[np.lexsort((-tiou[several], left[several]))]
     return left[order], right[order], tiou[order]
+
+
+def _falling(scores: Float[Array, "n"]) -> Int64[Array, "n"]:
+    """Rows by falling score, of equal ones the earlier first; a stable sort, seven times slower, only where needed."""
+    order: Int64[Array, "n"] = np.argsort(-scores)
+    ranked = scores[order]
+    return order if (ranked[1:] != ranked[:-1]).all() else np.argsort(-scores, kind="stable")
 
 
 def _area(
