@@ -93,8 +93,9 @@ def match(predictions: Segments, truth: Segments, thresholds: Levels) -> Matchin
     videos, both = np.unique(np.concatenate([truth.video, predictions.video]), return_inverse=True)
     true_video, video = np.split(both, [len(truth.video)])
     label = class_indices(predictions.label, classes)
-    row = np.lexsort((-predictions.score, label))
-    row = row[label[row] >= 0]
+    row = np.flatnonzero(label >= 0)
+    row = row[_falling(predictions.score[row])]
+    row = row[np.argsort(label[row].astype(np.min_scalar_type(len(classes))), kind="stable")]  # by radix: small numbers
     own, theirs = label[row] * len(videos) + video[row], true_label * len(videos) + true_video
     left, right, tiou = by_overlap(overlaps(rows(predictions, row), truth, keys=(own, theirs), least=levels.min()))
     found = at_levels(left, right, tiou >= levels[:, None], (len(row), len(true_label)))
@@ -242,8 +243,19 @@ def overlaps(a: Segments, b: Segments, *, keys: tuple[Array, Array], least: floa
 def by_overlap(pairs: Pairs) -> Pairs:
     """Pairs in order of the left row, then by falling tIoU, then of the right row."""
     left, right, tiou = pairs
-    order = np.lexsort((-tiou, left))
+    order, together, same = np.arange(len(left)), np.zeros(len(left), bool), left[1:] == left[:-1]
+    together[1:] |= same
+    together[:-1] |= same
+    several = np.flatnonzero(together)
+    order[several] = several[np.lexsort((-tiou[several], left[several]))]
     return left[order], right[order], tiou[order]
+
+
+def _falling(scores: Float[Array, "n"]) -> Int64[Array, "n"]:
+    """Rows by falling score, of equal ones the earlier first; a stable sort, seven times slower, only where needed."""
+    order: Int64[Array, "n"] = np.argsort(-scores)
+    ranked = scores[order]
+    return order if (ranked[1:] != ranked[:-1]).all() else np.argsort(-scores, kind="stable")
 
 
 def _area(
