@@ -282,7 +282,9 @@ def demo(
 
     flags.folder(output, "-o")
     path = recipe.run(output, options=flags.options(workers, batch, device, quiet=quiet), limit=limit)
-    console.print(reporting.terminal(results.read(output), output))
+    found = results.read(output)
+    console.print(reporting.terminal(found, output))
+    print(reporting.sketch(found), end="\n\n")
     print(f"report: {path.resolve()}")
 
 

@@ -74,6 +74,13 @@ def test_backwards_is_negative_and_mirrored_is_mirrored() -> None:
     torch.testing.assert_close(flow(frames.flip(3)), mirrored, atol=1e-4, rtol=1e-4)
 
 
+def test_half_precision_round_it_changes_nothing() -> None:
+    frames = waves(3, (0.05, 0.02))
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = flow(frames)
+    assert torch.equal(rough, flow(frames))
+
+
 def test_nothing_moves_where_nothing_changes_or_nothing_is_seen() -> None:
     assert not flow(waves(1, (0, 0)).expand(1, 3, 32, 32)).any()
     flat = torch.rand(1, 3, 1, 1).expand(1, 3, 16, 16)

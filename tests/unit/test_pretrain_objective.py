@@ -135,18 +135,18 @@ def test_hog_of_pictures_repeats_and_differences_of_one_are_nothing() -> None:
 
 @pytest.mark.parametrize("steady", [False, True])
 def test_flow_of_a_token_is_that_of_its_cells_frame_by_frame(steady: bool) -> None:
-    made = recipe(targets=(Flow(soft=0.5, steady=steady, width=16, depth=1),))
+    made = recipe(targets=(Flow(blurs=(1.0, 2.0), soft=0.5, steady=steady, width=16, depth=1),))
     model, given = objective(made), batch(made)
     shown = model.shown(given.pixels, given.labels)
     values = model.teaching["flow"].values(shown)
-    assert values.shape == (8, 18, 2 * 4 * 2)
-    cells = flow(shown.clips.mean(1), cell=4)
+    assert values.shape == (8, 18, 2 * 4 * 4)
+    cells = torch.cat([flow(shown.clips.mean(1), cell=4, blur=blur) for blur in (1.0, 2.0)], -1)
     if steady:
         cells = cells - cells.flatten(2, 3).median(2).values[:, :, None, None]
     held = torch.cat([cells, cells[:, -1:]], 1)[6]
     wanted = torch.cat([held[2 + f, 2 * 1 + a, 2 * 2 + b] for f in range(2) for a in range(2) for b in range(2)])
     torch.testing.assert_close(values[6, (1 * 3 + 1) * 3 + 2], wanted.sign() * torch.log(1 + 2 * wanted.abs()))
-    plain = objective(recipe(targets=(Flow(soft=0, steady=steady, width=16, depth=1),)))
+    plain = objective(recipe(targets=(Flow(blurs=(1.0, 2.0), soft=0, steady=steady, width=16, depth=1),)))
     torch.testing.assert_close(plain.teaching["flow"].values(shown)[6, (1 * 3 + 1) * 3 + 2], wanted)
 
 
@@ -154,7 +154,7 @@ def test_pictures_do_not_flow() -> None:
     made = recipe(targets=(Flow(width=16, depth=1),))
     model, given = objective(made), batch(made, Blobs(still=True))
     values = model.teaching["flow"].values(model.shown(given.pixels, given.labels))
-    assert values.shape == (8, 9, 2 * 4 * 2)
+    assert values.shape == (8, 9, 2 * 4 * 4)
     assert not values.any()
 
 
@@ -309,6 +309,7 @@ def test_recipes_that_cannot_be_are_refused_in_a_line(changes: dict[str, Any], s
         lambda: Pixels(width=20),
         lambda: Pixels(depth=0),
         lambda: Flow(soft=-1),
+        lambda: Flow(blurs=()),
         lambda: Labels(classes=1),
         lambda: Labels(classes=3, depth=1),
     ],

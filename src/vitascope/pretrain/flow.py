@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-DAMPING = 1e-4
+DAMPING = 1e-5
 """Added to both squared slopes: where a window has no contrast (units of brightness 0 to 1), its flow tends to 0."""
 
 
@@ -30,17 +30,18 @@ def flow(
         )
     if window < 1 or window % 2 == 0 or not blur > 0:
         raise ValueError(f"flow: a window of {window} cells and a blur of {blur:g}; an odd number, and above 0")
-    smooth = _blurred(frames.detach().float(), blur)
-    change, mean = smooth.diff(dim=1), (smooth[:, 1:] + smooth[:, :-1]) / 2
-    right, down = _inner_slope(mean, 3), _inner_slope(mean, 2)
-    products = torch.stack([right * right, down * down, right * down, right * change, down * change], dim=2)
-    sums = F.avg_pool2d(products.flatten(0, 1), cell)
-    if window > 1:
-        sums = F.avg_pool2d(sums, window, stride=1, padding=window // 2, count_include_pad=False)
-    xx, yy, xy, xt, yt = sums.unflatten(0, change.shape[:2]).unbind(2)
-    xx, yy = xx + DAMPING, yy + DAMPING
-    shift = torch.stack([xy * yt - yy * xt, xy * xt - xx * yt], dim=-1) / (xx * yy - xy * xy)[..., None]
-    return shift.clamp_(-limit, limit)
+    with torch.autocast(frames.device.type, enabled=False):  # bfloat16 does not know what moves by a tenth of a pixel
+        smooth = _blurred(frames.detach().float(), blur)
+        change, mean = smooth.diff(dim=1), (smooth[:, 1:] + smooth[:, :-1]) / 2
+        right, down = _inner_slope(mean, 3), _inner_slope(mean, 2)
+        products = torch.stack([right * right, down * down, right * down, right * change, down * change], dim=2)
+        sums = F.avg_pool2d(products.flatten(0, 1), cell)
+        if window > 1:
+            sums = F.avg_pool2d(sums, window, stride=1, padding=window // 2, count_include_pad=False)
+        xx, yy, xy, xt, yt = sums.unflatten(0, change.shape[:2]).unbind(2)
+        xx, yy = xx + DAMPING, yy + DAMPING
+        shift = torch.stack([xy * yt - yy * xt, xy * xt - xx * yt], dim=-1) / (xx * yy - xy * xy)[..., None]
+        return shift.clamp_(-limit, limit)
 
 
 def _blurred(frames: Float[Tensor, "n t y x"], blur: float) -> Float[Tensor, "n t y x"]:

@@ -171,17 +171,17 @@ class Flow(Target):
     name: str = "flow"
     cells: int = 2
     """Cells a side of each token."""
-    blur: float = 1.0
-    """Of the Gaussian that frames are smoothed by, pixels."""
-    soft: float = 0.25
+    blurs: tuple[float, ...] = (0.7, 1.5)
+    """Pixels of the Gaussians that frames are smoothed by: a flow for each, the finer ones for what is slow."""
+    soft: float = 0.1
     """Pixels a frame from which on the target grows slowly; 0: it is v itself."""
     steady: bool = False
     """Less the median over the cells of the frame: what the camera does is taken off."""
 
     def __post_init__(self) -> None:
         Target.__post_init__(self)
-        if self.soft < 0:
-            raise ValueError(f"target {self.name}: soft {self.soft} pixels a frame; 0 or more")
+        if self.soft < 0 or not self.blurs:
+            raise ValueError(f"target {self.name}: soft {self.soft}, blurs {self.blurs}; 0 or more, and at least one")
 
     def bind(self, student: Student, device: torch.device) -> Teaching:
         """Cells of every frame of a token, side by side; the last frame moves on as the one before it does."""
@@ -192,14 +192,15 @@ class Flow(Target):
             count = shown.clips.shape[2]
             if count == 1:
                 return shown.clips.new_zeros(*shown.blocks.shape[:2], size)
-            found = flow(shown.clips.mean(1), cell=cell, blur=self.blur)
+            grey = shown.clips.mean(1)
+            found = torch.cat([flow(grey, cell=cell, blur=blur) for blur in self.blurs], dim=-1)
             if self.steady:
                 found = found - found.flatten(2, 3).median(dim=2).values[:, :, None, None]
             if self.soft:
                 found = found.sign() * (found.abs() / self.soft).log1p()
             return _by_token(torch.cat([found, found[:, -1:]], dim=1), shown.grid, shape.tubelet, self.cells)
 
-        size = shape.tubelet * self.cells**2 * 2
+        size = shape.tubelet * self.cells**2 * 2 * len(self.blurs)
         return Computed(size, values)
 
 
