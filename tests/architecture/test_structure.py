@@ -19,8 +19,8 @@ LAYERS = {
     "split survey_file twins video workers",
     2: "annotations datasets diagnosis encoder encoders exported fitting footage hub inventory kinetics motionlab "
     "pretrained published settings store",
-    3: "check classifier convert encode exports features fixtures live manifest neighbours probe probes "
-    "recognition selection table4 training",
+    3: "check classifier convert dense encode exports features fixtures live manifest neighbours probe probes "
+    "recognition segment_settings segmenting selection table4 table7 training",
     4: "asking evaluation forecast pretrain sources tuning",
     5: "__main__ cli cli_check cli_evaluate cli_pretrain flags listing recipes testing",
 }
