@@ -189,15 +189,15 @@ class Layer(nn.Module):
 
     def _attended(self, f: Float[Tensor, "t c"], before: Float[Tensor, "t c"] | None) -> Float[Tensor, "t e"]:
         n, d = self.inner, 0 if self.reach == "full" else self.conv.dilation
-        if d == 1 and before is not None:  # queries and keys would have no say
-            return self.qkv(before, slice(2 * n, None))
+        v: Tensor
+        if d == 1 and before is not None:
+            v = self.qkv(before, slice(2 * n, None))
+            return v  # queries and keys have no say
         z = F.batch_norm(f, None, None, training=True)  # of one video: each channel over time
+        v = self.qkv(z if before is None else before, slice(2 * n, None))
         if d == 1:
-            return self.qkv(z, slice(2 * n, None))
-        if before is None:
-            q, k, v = self.qkv(z).split(n, 1)
-        else:
-            (q, k), v = self.qkv(z, slice(2 * n)).split(n, 1), self.qkv(before, slice(2 * n, None))
+            return v
+        q, k = self.qkv(z, slice(2 * n)).split(n, 1)
         return local(q, k, v, d, reach=self.reach)
 
 
