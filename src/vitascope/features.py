@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
-from vitascope.types import Example, Span
+from vitascope.types import Example, Timeline
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -94,6 +94,11 @@ def alike(train: Rows, test: Rows) -> tuple[Rows, Rows]:
 def truths(features: Features[int]) -> Int[Tensor, "e"]:
     """The class index of each example; ValueError: no examples, or one of a class that there is not."""
     _some(features)
+    if isinstance(features.examples[0].truth, (tuple, Timeline)):
+        raise ValueError(
+            f"the labels of {features.examples[0].id} have times, and this probe tells one class a video; ask one that "
+            "localises or segments, see `vitascope ls probes`"
+        )
     labels = torch.tensor([example.truth for example in features.examples], dtype=torch.int64)
     outside = (labels < 0) | (labels >= len(features.classes))
     if outside.any():
@@ -170,8 +175,8 @@ class Spans(Sequence[Float64[np.ndarray, "n 2"]]):
         return self.rows[int(self.first[index]) : int(self.first[index + 1])]
 
 
-EachSpans: TypeAlias = Sequence[Sequence[Span]] | Spans
-"""For each example start and end of each of its vectors, seconds; empty where they are not known."""
+EachSpans: TypeAlias = Sequence[Any]
+"""For each example n x 2, start and end of each of its vectors in seconds; empty where they are not known."""
 
 
 def spans_of(features: Features[Any]) -> EachSpans:

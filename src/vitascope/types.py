@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import Any, Generic, Literal, TypeAlias, TypeVar, get_args
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Int, Int64
 
 Span: TypeAlias = tuple[float, float]
 """A stretch of time: start and end in seconds, from the first frame of the video."""
@@ -198,7 +198,7 @@ class Timeline:
         return sum(count for _, count in self.runs)
 
     @classmethod
-    def of(cls, labels: Iterable[int], fps: float) -> Timeline:
+    def of(cls, labels: Iterable[int] | Int[np.ndarray, "t"], fps: float) -> Timeline:
         """The timeline of labels given frame by frame."""
         return cls(tuple((int(label), sum(1 for _ in run)) for label, run in groupby(labels)), fps)
 

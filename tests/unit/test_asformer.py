@@ -24,7 +24,7 @@ def test_stages_and_loss_are_the_originals(name, reach):
     model = ASFormer(20, 7, layers=6, width=32, reach=reach)
     model.load_state_dict(renamed(data))
     x, y = torch.from_numpy(data["in/x"])[0].T.contiguous(), torch.from_numpy(data["in/y"])[0]
-    assert float(loss(model(x), y)) == pytest.approx(float(data["out/loss"]), rel=1e-5)
+    assert float(loss(model(x), y).detach()) == pytest.approx(float(data["out/loss"]), rel=1e-5)
     # the original leaves hidden keys a millionth; in double precision the rest of the difference is its rounding
     said = model.double()(x.double())
     np.testing.assert_allclose(said.detach().numpy(), data["out/stages"][:, 0].swapaxes(1, 2), atol=1e-4, rtol=0)
@@ -80,11 +80,11 @@ def test_dilated_convolution(d):
 def test_half_of_the_numbers_are_dropped_and_take_no_gradient():
     y = torch.rand(301, 7).add(1).requires_grad_()
     kept = halved(y, generator(0))
-    share = kept / y.detach()
+    share = (kept / y).detach()
     assert set(share.unique().tolist()) == {0.0, 2.0}
     assert abs(float(share.mean()) - 1) < 4 / math.sqrt(y.numel())
     kept.sum().backward()
-    torch.testing.assert_close(y.grad, share.detach())
+    torch.testing.assert_close(y.grad, share)
     torch.testing.assert_close(halved(y, generator(0)), kept)
     assert not torch.equal(halved(y, generator(1)), kept)
     assert halved(y, None) is y
@@ -101,7 +101,7 @@ def test_channels_are_dropped_as_if_they_were_zero():
 
 @pytest.mark.parametrize("reach", ["window", "block", "full"])
 def test_everything_that_has_a_say_learns(reach):
-    model = random_asformer(generator(0), ASFormer(8, 3, layers=4, width=8, reach=reach))
+    model = random_asformer(generator(0), ASFormer(8, 3, layers=4, width=32, reach=reach))
     loss(model(torch.randn(21, 8), generator(1)), torch.arange(21) % 3).backward()
     for name, p in model.named_parameters():
         assert p.grad is not None, name

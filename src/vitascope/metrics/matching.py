@@ -13,15 +13,17 @@ Array: TypeAlias = NDArray[Any]
 Pairs: TypeAlias = tuple[Int64[Array, "p"], Int64[Array, "p"]]
 """Rows of the left side and of the right."""
 
-BLOCK = 1 << 18
-"""About how many pairs are held at once: more and they would no longer fit a core's cache."""
+BLOCK = 1 << 16
+"""About how many pairs are held at once; more would only cost memory."""
 
 
 def equal(left: Integer[Array, "n"], right: Integer[Array, "m"]) -> Iterator[Pairs]:
     """All pairs of rows whose keys are equal, block by block, in order of the left row and then of the right."""
     order = np.argsort(right, kind="stable")
-    low, high = (np.searchsorted(right[order], left, side=side) for side in ("left", "right"))
-    counts = high - low
+    known, first, many = np.unique(right[order], return_index=True, return_counts=True)
+    place = np.searchsorted(known, left)
+    here = np.append(known, 0)[place] == left
+    low, counts = np.append(first, 0)[place], np.where(here, np.append(many, 0)[place], 0)
     total = counts.cumsum()
     cuts = np.flatnonzero(np.diff(total // BLOCK)) + 1
     for start, stop in zip([0, *cuts.tolist()], [*cuts.tolist(), len(left)], strict=True):
@@ -46,8 +48,9 @@ def in_turn(left: Int64[Array, "p"], right: Int64[Array, "p"], lefts: int, right
         asked = right[asking[active]]
         before = holder[asked]
         np.minimum.at(holder, asked, active)
-        after = holder[asked]
-        refused = np.unique(np.concatenate([active[after != active], before[(before != after) & (before < lefts)]]))
+        won = holder[asked] == active
+        displaced = before[won]
+        refused = np.concatenate([active[~won], displaced[displaced < lefts]])
         asking[refused] += 1
         active = refused[asking[refused] < ends[refused]]
     taken = np.full(lefts, -1)

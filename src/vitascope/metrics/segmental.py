@@ -163,16 +163,14 @@ def pooled(
 
 def runs(labels: Labels) -> Runs:
     """The stretches of equal labels of every video, each ending where the next begins."""
-    sizes = np.array([len(row) for row in labels], np.int64)
-    flat = np.concatenate([*labels, np.empty(0, np.int64)])
-    first = sizes.cumsum() - sizes
-    change = np.ones(len(flat), bool)
-    change[1:] = flat[1:] != flat[:-1]
-    change[first[sizes > 0]] = True
-    at = np.flatnonzero(change)
-    filled = np.flatnonzero(sizes)
-    video = filled[np.searchsorted(first[filled], at, side="right") - 1]
-    return Runs(video, flat[at], at - first[video], np.append(at[1:], len(flat)) - first[video])
+    none = np.empty(0, np.int64)
+    final = [np.append(np.flatnonzero(row[1:] != row[:-1]), len(row) - 1) if len(row) else none for row in labels]
+    video = np.repeat(np.arange(len(final)), [len(last) for last in final])
+    end = np.concatenate([*final, none]) + 1
+    label = np.concatenate([*(row[last] for row, last in zip(labels, final, strict=True)), none])
+    start = np.append(0, end[:-1])[: len(end)]
+    start[np.append(True, video[1:] != video[:-1])[: len(video)]] = 0
+    return Runs(video, label, start, end)
 
 
 def edit_scores(found: Runs, real: Runs, videos: int, *, nothing: float = 100.0) -> Float64[Array, "{videos}"]:

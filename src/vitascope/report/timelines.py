@@ -121,10 +121,11 @@ def _row(
     parts = [f'<text x="{left - 8:g}" y="{top + BAR / 2 + 4:g}" text-anchor="end" fill="{TEXT}">{escape(shown)}</text>']
     for piece in pieces(track.labels):
         tip = f"{track.name}\n{classes[piece.label]}\n{piece.start / fps:.1f} to {piece.end / fps:.1f} s"
+        attribute = escape(tip).replace("\n", "&#10;")  # as it stands it would be a space to readers of XML
         title = f"<title>{escape(tip)}</title>" if titles else ""
         parts.append(
             f'<rect x="{left + piece.start * scale:.2f}" y="{top}" width="{(piece.end - piece.start) * scale:.2f}" '
-            f'height="{BAR}" fill="url(#timeline-{fill[piece.label]})" data-tip="{escape(tip)}">{title}</rect>'
+            f'height="{BAR}" fill="url(#timeline-{fill[piece.label]})" data-tip="{attribute}">{title}</rect>'
         )
     return "".join(parts)
 
