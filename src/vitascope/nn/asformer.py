@@ -47,11 +47,10 @@ class _Dilated(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         x, weight, y = ctx.saved_tensors
-        slope, d = torch.ops.aten.threshold_backward(slope, y, 0.0), min(ctx.dilation, len(x))
-        of_weight = times(slope.T, _shifted(x, ctx.dilation).T).view_as(weight)
-        before, of_x, after = times(slope, weight.flatten(1).T).chunk(3, 1)
-        of_x[: len(x) - d] += before[d:]
-        of_x[d:] += after[: len(x) - d]
+        slope = torch.ops.aten.threshold_backward(slope, y, 0.0)
+        around = _shifted(slope, ctx.dilation)  # what came of x, and of x as the earlier and the later frame
+        of_x = times(around, weight.flip(1).transpose(0, 1).flatten(0, 1).T)
+        of_weight = times(around.T, x.T).view(3, *weight.shape[::2]).flip(0).transpose(0, 1).contiguous()
         return of_x, of_weight, slope.sum(0), None
 
 
