@@ -20,7 +20,7 @@ LAYERS = {
     2: "annotations dataset_file datasets diagnosis encoder encoders exported fitting footage grid hub "
     "inventory kinetics motionlab pretrained procedures published published_dense settings store untrimmed",
     3: "check classifier convert dense encode exports features fixtures live localise_settings localising "
-    "manifest neighbours probe probes recognition selection table4 table7 training",
+    "manifest neighbours probe probes recognition segment_settings segmenting selection table4 table7 training",
     4: "asking evaluation forecast pretrain sources tuning",
     5: "__main__ cli cli_check cli_evaluate cli_pretrain flags listing recipes testing",
 }

@@ -16,25 +16,28 @@ from torch.autograd.function import once_differentiable
 HERE = hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
-def _times(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x W' + b."""
+def times(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x W' + b of rows, without a gradient of its own."""
+    if not HERE or x.device.type != "cpu" or x.dtype != torch.float32:
+        return F.linear(x, weight, bias)
     y: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return y
 
 
 class _Product(torch.autograd.Function):
-    """`_times` of rows, with a gradient."""
+    """`times`, with a gradient."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         ctx.save_for_backward(x, weight)
-        return _times(x, weight, bias)
+        return times(x, weight, bias)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
         x, weight = ctx.saved_tensors
-        return _times(slope, weight.T), _times(slope.T, x.T), slope.sum(0)
+        of_x = times(slope, weight.T) if ctx.needs_input_grad[0] else None
+        return of_x, times(slope.T, x.T), slope.sum(0)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
