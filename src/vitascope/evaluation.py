@@ -112,9 +112,22 @@ def evaluate(
 def open_probes(dataset: Dataset[int], probes: Sequence[str | AnyProbe], setting: Setting) -> list[AnyProbe]:
     """The probes by name, as they are on `dataset`, and their altered versions where these are asked for."""
     asked = [tuning.probe(p, dataset.family) if isinstance(p, str) else p for p in probes]
+    for probe in asked:
+        _check_kind(dataset, probe)
     if setting.counterfactual:
         asked += [altered(p, how, sides) for p in asked for sides in SIDES for how in ALTERATIONS]
     return asked
+
+
+def _check_kind(dataset: Dataset[Any], probe: AnyProbe) -> None:
+    """ValueError where the labels are no answers to the question, or the question has times and is not asked here."""
+    kind = getattr(probe, "kind", "recognition")
+    if kind != dataset.kind:
+        raise ValueError(f"{dataset.name} is labelled for {dataset.kind}, {probe.name} is a probe of {kind}")
+    if kind != "recognition":
+        raise ValueError(
+            f"{dataset.name}: evaluate does not ask for {kind} yet; from Python {probe.name} does: docs/protocols.md"
+        )
 
 
 def asked_on(dataset: Dataset[int], setting: Setting) -> list[Dataset[int]]:

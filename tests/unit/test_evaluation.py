@@ -158,3 +158,14 @@ def test_the_protocol_changes_with_the_question_and_with_nothing_else(tmp_path: 
         altered = replace(dataset, examples=(replace(first, **change), *rest))  # type: ignore[arg-type]
         others.append(protocol_of(altered, probe, setting))
     assert len({base, *others}) == 1 + len(others)
+
+
+def test_a_probe_is_asked_of_what_is_labelled_for_it(tmp_path: Path) -> None:
+    for data, probe, said in (
+        ("motionlab/localise-tiny", "knn", "is labelled for localisation, knn is a probe of recognition"),
+        ("motionlab/localise-tiny", "localise", "evaluate does not ask for localisation yet"),
+        ("motionlab/segment-tiny", "segment", "evaluate does not ask for segmentation yet"),
+        ("motionlab/motion-tiny", "segment", "is labelled for recognition, segment is a probe of segmentation"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            evaluate(data, ["pixels/thumbnail"], [probe], output=tmp_path)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-DAMPING = 1e-5
+DAMPING = 1e-4
 """Added to both squared slopes: where a window has no contrast (units of brightness 0 to 1), its flow tends to 0."""
 
 

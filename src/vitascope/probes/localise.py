@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from vitascope.points import proposals, trained
 from vitascope.probe import Load, Predicted, View
 from vitascope.runtime import generator
 from vitascope.suppression import Weighting, classified, conditional_softmax, suppressed, voted
-from vitascope.types import Segment
+from vitascope.types import Kind, Segment
 
 Choice: TypeAlias = Literal["last", "held-out", "best-on-test"]
 """Which state counts: the last, or the best on a tenth of the training videos, or on the test videos."""
@@ -50,6 +50,7 @@ class Localise:
     and takes the classes from the file `scores` (`vitascope.outside`).
     """
 
+    kind: ClassVar[Kind] = "localisation"
     name: str = "localise"
     version: int = 1
     train: View = QUARTER
@@ -222,9 +223,8 @@ class Localise:
         self, train: Features[Truth], among: Sequence[int], draw: torch.Generator, watch: Watch | None
     ) -> ActionFormer:
         """The averaged weights after all epochs, or those of them that did best on what is watched."""
-        first = next(self._sights(train, among[:1], self.train))
-        classes = 1 if self.external else len(train.classes)
-        model = self._model(first.values.shape[1], classes, draw).to(first.values.device)
+        first = next(self._sights(train, among[:1], self.train)).values
+        model = self._model(first.shape[1], 1 if self.external else len(train.classes), draw).to(first.device)
         average, best = copy.deepcopy(model), Best(-math.inf, {})
         weights, others = decayed(model)
         groups: list[dict[str, Any]] = [{"params": weights}, {"params": others, "weight_decay": 0.0}]

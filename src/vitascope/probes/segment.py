@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from vitascope.sampling import MultiClip
 from vitascope.segment_settings import PRESETS, SOUND, settings
 from vitascope.segmenting import Align, frames, readable, repeated
 from vitascope.table7 import OTHERS
-from vitascope.types import Timeline
+from vitascope.types import Kind, Timeline
 
 Array: TypeAlias = NDArray[Any]
 Order: TypeAlias = Literal["each-epoch", "once"]
@@ -41,6 +41,7 @@ class Segmentation:
     with their settings.
     """
 
+    kind: ClassVar[Kind] = "segmentation"
     name: str = "segment"
     version: int = 1
     train: View = OTHERS.view
