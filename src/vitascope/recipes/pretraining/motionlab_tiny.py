@@ -28,7 +28,7 @@ SHAPE = VideoShape(dim=128, depth=6, heads=2, mlp=512, patch=8, tubelet=3, grid=
 """1.26 M parameters: clips of 12 frames of 56 pixels are 196 tokens."""
 CLIPS = 32768
 """Rendered scenes, each seen again and again in its 16 symmetries."""
-HIDDEN = Tube(0.6)
+HIDDEN = Tube(0.5)
 NARROW: dict[str, Any] = {"depth": 1, "width": 96}
 """Of every decoder."""
 STILLS = "tiny/stills"
@@ -58,7 +58,7 @@ def build(name: str, *, steps: int = 0, seed: int = 0, clips: int = CLIPS, teach
         size=56,
         data=((MotionLab(clips=clips), 1.0),),
         targets=_targets(what, teacher or (PIXELS if what == "video" else STILLS)),
-        masks=(Tube(0.5) if what == "twlv1" else HIDDEN,),
+        masks=(HIDDEN,),
         batch=32,
         steps=steps,
         optimiser="muon",
