@@ -381,7 +381,7 @@ FLAGS = {
     "evaluate": "again batch benchmark counterfactual data-root device dry-run grid-cache json limit low-shot model "
     "output quiet retry seed seeds store task timeout workers",
     "export": "data-root model output store to view",
-    "import": "classes model name output",
+    "import": "classes data grid model name output",
     "ls": "json store",
     "plan": "end frames json start view",
     "pretrain": "check check-every device dry-run log-every mirror output parallel quiet save-every seed "
