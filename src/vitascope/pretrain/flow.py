@@ -40,7 +40,7 @@ def flow(
             sums = F.avg_pool2d(sums, window, stride=1, padding=window // 2, count_include_pad=False)
         xx, yy, xy, xt, yt = sums.unflatten(0, change.shape[:2]).unbind(2)
         xx, yy = xx + DAMPING, yy + DAMPING
-        shift = torch.stack([xy * yt - yy * xt, xy * xt - xx * yt], dim=-1) / (xx * yy - xy * xy)[..., None]
+        shift: Tensor = torch.stack([xy * yt - yy * xt, xy * xt - xx * yt], dim=-1) / (xx * yy - xy * xy)[..., None]
         return shift.clamp_(-limit, limit)
 
 
