@@ -117,7 +117,8 @@ def redrawn(
 def _centred(value: float, drawn: Float[ndarray, "draws"], bounds: tuple[float, float]) -> Float[ndarray, "told"]:
     """Draws that have a number, moved to have their mean at `value`."""
     told = drawn[~np.isnan(drawn)]
-    return np.clip(told + (value - told.mean()), *bounds) if len(told) else told
+    moved: Float[ndarray, "told"] = np.clip(told + (value - told.mean()), *bounds) if len(told) else told
+    return moved
 
 
 def paired_draws(value: float, gaps: Float[ndarray, "draws"], *, n: int, units: int) -> Difference:

@@ -141,7 +141,7 @@ class Localise(Localisation):
             raise ValueError(f"{self.name}: reads one stored vector a clip; its views keep clip")
 
     def on(self, family: str) -> Localise:
-        """As on THUMOS14 or ActivityNet, where the name does not say which; on others with the windows of table 7."""
+        """As on THUMOS14 or ActivityNet, where the name does not say which; else with the windows of table 7."""
         variant = self.name.partition("/")[2]
         if any(known in variant for known in COLUMNS):
             return self

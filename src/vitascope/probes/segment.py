@@ -84,7 +84,7 @@ class Segmentation(FrameByFrame):
             raise ValueError(f"{self.name}: reads one stored vector a clip; its views keep clip")
 
     def on(self, family: str) -> Segmentation:
-        """As on 50Salads, GTEA or Breakfast, where the name does not say which; on others with the windows of table 7."""
+        """As on 50Salads, GTEA or Breakfast, where the name does not say which; else with the windows of table 7."""
         variant = self.name.partition("/")[2]
         if any(known in variant.split("-") for known in SOUND):
             return self
