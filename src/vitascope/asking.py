@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,17 +18,13 @@ import vitascope
 from vitascope import results
 from vitascope.encode import PIPELINE, Options
 from vitascope.features import Features, Relabelled, chained
-from vitascope.probe import Predicted, Probe, alteration
-from vitascope.results import Result, Score
+from vitascope.judging import Answers, judged, known
+from vitascope.probe import AnyProbe, Predicted, alteration
+from vitascope.results import Result
 from vitascope.sources import Source
 from vitascope.split import few
-from vitascope.stats import bootstrap, over_seeds
 from vitascope.store import cache
 from vitascope.types import Card, Dataset, Example, Fold, digest, plain
-
-TOP = 20
-"""Classes of every prediction that are kept."""
-AnyProbe = Probe[int, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,13 +51,13 @@ class Setting:
     """At most so many examples, for a quick look; such a result is marked."""
 
 
-def seeds_of(probe: AnyProbe, dataset: Dataset[int], setting: Setting) -> range:
+def seeds_of(probe: AnyProbe, dataset: Dataset[Any], setting: Setting) -> range:
     """The seeds to ask with: one where neither the probe nor the choice of examples draws anything."""
     draws = getattr(probe, "random", True) or dataset.few
     return range(setting.seed, setting.seed + (setting.seeds if draws else 1))
 
 
-def protocol_of(dataset: Dataset[int], probe: AnyProbe, setting: Setting, options: str = "") -> str:
+def protocol_of(dataset: Dataset[Any], probe: AnyProbe, setting: Setting, options: str = "") -> str:
     """Digest of all that makes two numbers comparable: everything but the encoder.
 
     `options` are what a user set otherwise than the report does with an encoder; without any, the digest knows none.
@@ -71,33 +67,15 @@ def protocol_of(dataset: Dataset[int], probe: AnyProbe, setting: Setting, option
     return digest([*asked, options] if options else asked)
 
 
-def key_of_result(dataset: Dataset[int], card: Card, probe: AnyProbe, setting: Setting) -> tuple[str, str, str]:
+def key_of_result(dataset: Dataset[Any], card: Card, probe: AnyProbe, setting: Setting) -> tuple[str, str, str]:
     """The `Result.key` that asking would give."""
     protocol = protocol_of(dataset, probe, setting, card.options)
     return (card.name, f"{dataset.name}:{probe.name}", digest([protocol, card.behaviour]))
 
 
-def origin_of(dataset: Dataset[int]) -> str:
+def origin_of(dataset: Dataset[Any]) -> str:
     """Digest of where the videos lie and which are absent: another folder of that name must not pass for this one."""
     return digest([dataset.key, sorted(dataset.absent)])
-
-
-@dataclass(frozen=True)
-class Answers:
-    """The predictions of one fold and one seed, and what they are held against."""
-
-    fold: Fold
-    number: int
-    """Of the fold."""
-    seed: int
-    trained: Sequence[Example[int]]
-    examples: Sequence[Example[int]]
-    predictions: npt.NDArray[np.float32]
-    outcomes: npt.NDArray[np.float64]
-    scores: Mapping[str, float]
-    failures: Mapping[str, str]
-    about: Mapping[str, Any]
-    """What the probe said of how the predictions came about."""
 
 
 def ask(probes: Sequence[AnyProbe], source: Source, setting: Setting) -> list[Result]:
@@ -133,24 +111,35 @@ def _answers(
     said = _predict(probes[0], source.dataset, train, tests, seed=seed, scratch=scratch)
     of_view = dict(zip(dict.fromkeys(p.test for p in probes), zip(tests, said, strict=True), strict=True))
     for probe in probes:
-        test, (table, about) = of_view[probe.test]
-        keep = [i for i, e in enumerate(test.examples) if e.id not in test.failures]
-        if not keep:
-            raise ValueError(f"{source.dataset.name}: not one test video of {fold.name} could be encoded")
-        examples = [test.examples[i] for i in keep]
-        predictions, truth = list(table[keep]), [e.truth for e in examples]
+        test, (predictions, about) = of_view[probe.test]
+        examples, kept = _scored(probe, source.dataset, fold, test, predictions)
+        trained = {e.id for e in train.examples if e.id not in train.failures}
+        tested = {e.id for e in test.examples if e.id not in test.failures}
         yield Answers(
-            fold=fold,
             number=number,
             seed=seed,
-            trained=[e for e in train.examples if e.id not in train.failures],
             examples=examples,
-            predictions=table[keep],
-            outcomes=np.asarray(probe.outcomes(predictions, truth), np.float64),
-            scores=dict(probe.score(predictions, truth)),
+            predictions=kept,
+            scores=dict(probe.score(kept, [e.truth for e in examples])),
+            lacking=[
+                i for asked, there in ((fold.train, trained), (fold.test, tested)) for i in asked if i not in there
+            ],
             failures={**train.failures, **test.failures},
             about=about,
         )
+
+
+def _scored(
+    probe: AnyProbe, dataset: Dataset[Any], fold: Fold, test: Features[Any], predictions: Sequence[Any]
+) -> tuple[list[Example[Any]], list[Any]]:
+    """The examples that count, with their predictions: those that could be read; all, where nothing is a prediction."""
+    there = {e.id: (e, said) for e, said in zip(test.examples, predictions, strict=True) if e.id not in test.failures}
+    if not there:
+        raise ValueError(f"{dataset.name}: not one test video of {fold.name} could be encoded")
+    if hasattr(probe, "nothing"):
+        known = dataset.by_id()
+        there = {i: there.get(i, (known[i], probe.nothing)) for i in fold.test}
+    return [e for e, _ in there.values()], [said for _, said in there.values()]
 
 
 def _digest(probes: Sequence[AnyProbe], source: Source, setting: Setting) -> str:
@@ -158,14 +147,14 @@ def _digest(probes: Sequence[AnyProbe], source: Source, setting: Setting) -> str
     return digest([[protocol_of(source.dataset, p, setting) for p in probes], source.card.behaviour])
 
 
-Said = tuple[npt.NDArray[np.float32], Mapping[str, Any]]
+Said = tuple[Sequence[Any], Mapping[str, Any]]
 
 
 def _predict(
     probe: AnyProbe,
-    dataset: Dataset[int],
-    train: Features[int],
-    tests: Sequence[Features[int]],
+    dataset: Dataset[Any],
+    train: Features[Any],
+    tests: Sequence[Features[Any]],
     *,
     seed: int,
     scratch: Path,
@@ -173,9 +162,11 @@ def _predict(
     """Predictions for each of `tests` after one training; a product over factors where the classes are made of some."""
     test = chained(tests)
     resume = {"scratch": scratch} if getattr(probe, "resumes", False) else {}
+    table: Sequence[Any] | npt.NDArray[np.float32]
     if not dataset.factors:
         said = probe.predict(train, test, seed=seed, **resume)
-        table, about = np.asarray(said, np.float32), said.about if isinstance(said, Predicted) else {}
+        about = said.about if isinstance(said, Predicted) else {}
+        table = said if hasattr(probe, "judge") else np.asarray(said, np.float32)
     else:
         table, about = np.ones((len(test.examples), 1), np.float32), {}
         for name, of, classes in zip(dataset.factor_names, dataset.factors, dataset.factor_classes, strict=True):
@@ -184,38 +175,37 @@ def _predict(
             table = table * np.asarray(said, np.float32)[:, list(of)]
             about |= {name: said.about} if isinstance(said, Predicted) and said.about else {}
     bounds = np.cumsum([0, *(len(t.examples) for t in tests)])
-    return [(table[a:b], about) for a, b in pairwise(bounds.tolist())]
+    return [(list(table[a:b]), about) for a, b in pairwise(bounds.tolist())]
 
 
 def _result(
     probe: AnyProbe, answers: Sequence[Answers], source: Source, setting: Setting, seconds: Mapping[str, float]
 ) -> Result:
     dataset, card = source.dataset, source.card
-    whole = _together(probe, answers)
-    truth = np.array([e.truth for e in whole.examples])
-    groups = [e.group for e in whole.examples]
-    rng = np.random.default_rng(setting.seed)
+    verdict = judged(probe, answers, dataset, setting.seed)
+    found = verdict.judged
     protocol = protocol_of(dataset, probe, setting, card.options)
     path = Path("predictions") / f"{protocol}-{digest(card.behaviour)}.parquet"
-    results.write_predictions(setting.run / path, _columns(whole, dataset))
-    headline = over_seeds(bootstrap(whole.outcomes, groups, rng=rng), whole.seeds)
+    results.write_predictions(setting.run / path, found.columns)
     return Result(
         encoder=card.name,
         dataset=dataset.name,
         probe=probe.name,
         version=probe.version,
-        scores={n: headline if i == 0 else Score(v) for i, (n, v) in enumerate(whole.scores.items())},
-        per_class=_per_class(whole.outcomes, truth, groups, dataset.classes, rng=np.random.default_rng(setting.seed)),
-        folds=tuple(a.scores for a in answers if a.seed == setting.seed),
-        seeds=whole.seeds,
-        about=tuple(whole.about),
+        kind=dataset.kind,
+        scores=found.scores,
+        per_class=found.per_class,
+        diagnosis=found.diagnosis,
+        folds=tuple(known(a.scores) for a in answers if a.seed == setting.seed),
+        seeds=verdict.seeds,
+        about=tuple(a.about for a in answers if a.about),
         settings=_settings(probe, dataset, card),
         protocol=protocol,
         axis=dataset.axis,
         variant=variant_of(dataset, probe),
         seen=bool({dataset.name, dataset.family} & card.saw),
         limited=setting.limit > 0,
-        n=len(whole.examples),
+        n=verdict.n,
         expected=sum(len(fold.test) for fold in dataset.folds),
         missing=_missing(answers, {**dataset.absent, **source.filled.failures}),
         notes=source.filled.notes,
@@ -226,7 +216,7 @@ def _result(
     )
 
 
-def variant_of(dataset: Dataset[int], probe: AnyProbe) -> dict[str, str]:
+def variant_of(dataset: Dataset[Any], probe: AnyProbe) -> dict[str, str]:
     """How a question differs from the plain one of which it is a variant; nothing where it is none.
 
     `few` is the share of the training side, `altered` what was done to the clips and on which `sides`, `of` the plain
@@ -238,7 +228,7 @@ def variant_of(dataset: Dataset[int], probe: AnyProbe) -> dict[str, str]:
     return {**told, "of": f"{dataset.name.removesuffix(f'@{dataset.few}')}:{plain_name}"} if told else {}
 
 
-def _settings(probe: AnyProbe, dataset: Dataset[int], card: Card) -> dict[str, Any]:
+def _settings(probe: AnyProbe, dataset: Dataset[Any], card: Card) -> dict[str, Any]:
     return {
         "probe": plain(probe),
         "card": card.behaviour,
@@ -255,82 +245,13 @@ def _settings(probe: AnyProbe, dataset: Dataset[int], card: Card) -> dict[str, A
     }
 
 
-class _Whole(NamedTuple):
-    """The answers of all folds; over several seeds their means, example by example."""
-
-    examples: list[Example[int]]
-    folds: list[int]
-    predictions: npt.NDArray[np.float32]
-    outcomes: npt.NDArray[np.float64]
-    scores: dict[str, float]
-    seeds: tuple[float, ...]
-    """The headline of each seed."""
-    about: list[Mapping[str, Any]]
-
-
-def _together(probe: AnyProbe, answers: Sequence[Answers]) -> _Whole:
-    seeds = list(dict.fromkeys(a.seed for a in answers))
-    of: dict[tuple[int, str], tuple[Example[int], list[Any], list[float]]] = {}
-    for a in answers:
-        for e, prediction, outcome in zip(a.examples, a.predictions, a.outcomes, strict=True):
-            _, predictions, outcomes = of.setdefault((a.number, e.id), (e, [], []))
-            predictions.append(prediction)
-            outcomes.append(outcome)
-    each = [_pooled(probe, [a for a in answers if a.seed == seed]) for seed in seeds]
-    return _Whole(
-        examples=[e for e, _, _ in of.values()],
-        folds=[number for number, _ in of],
-        predictions=np.stack([np.mean(p, axis=0, dtype=np.float32) for _, p, _ in of.values()]),
-        outcomes=np.array([np.mean(o) for _, _, o in of.values()]),
-        scores={name: float(np.mean([scores[name] for scores in each])) for name in each[0]},
-        seeds=tuple(next(iter(scores.values())) for scores in each),
-        about=[a.about for a in answers if a.about],
-    )
-
-
-def _pooled(probe: AnyProbe, answers: Sequence[Answers]) -> dict[str, float]:
-    """Scores over the test examples of all folds of one seed."""
-    predictions = np.concatenate([a.predictions for a in answers])
-    return dict(probe.score(list(predictions), [e.truth for a in answers for e in a.examples]))
-
-
 def _missing(answers: Sequence[Answers], reasons: Mapping[str, str]) -> dict[str, str]:
     """Who was to be trained or tested and could not, and why."""
     without: dict[str, str] = {}
     for a in answers:
-        for asked, there in ((a.fold.train, a.trained), (a.fold.test, a.examples)):
-            used = {e.id for e in there}
-            why = {**reasons, **a.failures}
-            without |= {i: why.get(i, "not in the store") for i in asked if i not in used}
+        why = {**reasons, **a.failures}
+        without |= {i: why.get(i, "not in the store") for i in a.lacking}
     return without
-
-
-def _per_class(
-    outcomes: npt.NDArray[np.float64],
-    truth: npt.NDArray[np.int64],
-    groups: Sequence[str | None],
-    classes: Sequence[str],
-    *,
-    rng: np.random.Generator,
-) -> dict[str, Score]:
-    of = {int(c): np.flatnonzero(truth == c) for c in np.unique(truth)}
-    return {classes[c]: bootstrap(outcomes[at], [groups[i] for i in at.tolist()], rng=rng) for c, at in of.items()}
-
-
-def _columns(whole: _Whole, dataset: Dataset[int]) -> dict[str, list[Any]]:
-    """Every prediction as columns; enough to score again, to pair and to show what was confused."""
-    best = np.argsort(-whole.predictions, axis=1, kind="stable")[:, :TOP]
-    examples = whole.examples
-    return {
-        "id": [e.id for e in examples],
-        "fold": whole.folds,
-        "group": [e.group or "" for e in examples],
-        "truth": [e.truth for e in examples],
-        "label": [dataset.classes[e.truth] for e in examples],
-        "top": best.tolist(),
-        "score": np.take_along_axis(whole.predictions, best, axis=1).tolist(),
-        "outcome": whole.outcomes.tolist(),
-    }
 
 
 def versions(device: str) -> dict[str, str]:

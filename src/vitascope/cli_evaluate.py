@@ -95,7 +95,7 @@ def _questions(
     data: list[str], tasks: list[str], benchmark: str, data_root: Path | None
 ) -> list[tuple[Any, list[str]]]:
     """The data sets, opened, each with its probes."""
-    from vitascope.evaluation import open_dataset
+    from vitascope.evaluation import open_dataset, usual
 
     if benchmark:
         from vitascope.recipes import benchmarks
@@ -106,12 +106,13 @@ def _questions(
         return found
     if not data:
         raise ValueError("nothing to do: name a folder of videos or a data set, see `vitascope ls datasets`")
-    if not tasks:
-        raise ValueError("nothing to do: name at least one probe with -t, for instance -t knn")
     opened = [open_dataset(d, data_root) for d in data]
+    questions = [(dataset, tasks or usual(dataset)) for dataset in opened]
+    if not all(probes for _, probes in questions):
+        raise ValueError("nothing to do: name at least one probe with -t, for instance -t knn")
     for line in (f"{dataset.name}: {note}" for dataset in opened for note in dataset.notes):
         print(line, file=sys.stderr)
-    return [(dataset, tasks) for dataset in opened]
+    return questions
 
 
 def _tell(found: list[Any], output: Path, *, as_json: bool) -> None:

@@ -10,15 +10,15 @@ from typing import Any
 
 from vitascope import catalogue, published, results, tuning
 from vitascope.annotations import folder as folder_of
-from vitascope.asking import AnyProbe, Setting, ask, key_of_result, origin_of
+from vitascope.asking import Setting, ask, key_of_result, origin_of
 from vitascope.datasets import folder
 from vitascope.encode import Options
 from vitascope.encoder import Encoder, load
-from vitascope.probe import ALTERATIONS, SIDES, altered
+from vitascope.probe import ALTERATIONS, SIDES, AnyProbe, View, altered, kind_of
 from vitascope.results import Result
 from vitascope.sources import Source
 from vitascope.split import check_few, limited
-from vitascope.types import Card, Dataset, nearest
+from vitascope.types import Card, Dataset, Kind, nearest
 
 
 def open_dataset(data: str | Path, data_root: Path | None = None) -> Dataset[Any]:
@@ -73,7 +73,7 @@ def below(data_root: Path | None, family: str) -> Path | None:
 
 
 def evaluate(
-    data: str | Path | Dataset[int],
+    data: str | Path | Dataset[Any],
     encoders: Sequence[str | Encoder | Card],
     probes: Sequence[str | AnyProbe],
     *,
@@ -109,34 +109,55 @@ def evaluate(
     return found
 
 
-def open_probes(dataset: Dataset[int], probes: Sequence[str | AnyProbe], setting: Setting) -> list[AnyProbe]:
-    """The probes by name, as they are on `dataset`, and their altered versions where these are asked for."""
+def open_probes(dataset: Dataset[Any], probes: Sequence[str | AnyProbe], setting: Setting) -> list[AnyProbe]:
+    """The probes by name, as they are on `dataset`, and their altered versions where these are asked for.
+
+    ValueError for one that asks of another kind of data set.
+    """
     asked = [tuning.probe(p, dataset.family) if isinstance(p, str) else p for p in probes]
     for probe in asked:
-        _check_kind(dataset, probe)
+        _check_kind(probe, dataset)
+    if dataset.cards and dataset.kind != "recognition":
+        asked = [_as_brought(probe, dataset) for probe in asked]
     if setting.counterfactual:
         asked += [altered(p, how, sides) for p in asked for sides in SIDES for how in ALTERATIONS]
     return asked
 
 
-def _check_kind(dataset: Dataset[Any], probe: AnyProbe) -> None:
-    """ValueError where the labels are no answers to the question, or the question has times and is not asked here."""
-    kind = getattr(probe, "kind", "recognition")
-    if kind != dataset.kind:
-        raise ValueError(f"{dataset.name} is labelled for {dataset.kind}, {probe.name} is a probe of {kind}")
-    if kind != "recognition":
+def usual(dataset: Dataset[Any]) -> list[str]:
+    """What is asked of `dataset` where nothing is said: all there is for actions in time, nothing for classes."""
+    return [] if dataset.kind == "recognition" else _fitting(dataset.kind)
+
+
+def _fitting(kind: Kind) -> list[str]:
+    """The probes that ask of such data sets, by their shortest names."""
+    first = {name.partition("/")[0]: name for name in reversed(catalogue.names("probes"))}
+    return [name for _, name in sorted(first.items()) if kind_of(catalogue.build("probes", name)) == kind]
+
+
+def _check_kind(probe: AnyProbe, dataset: Dataset[Any]) -> None:
+    if kind_of(probe) != dataset.kind:
         raise ValueError(
-            f"{dataset.name}: evaluate does not ask for {kind} yet; from Python {probe.name} does: docs/protocols.md"
+            f"{probe.name} is for {kind_of(probe)}, {dataset.name} for {dataset.kind}; say -t "
+            f"{' or -t '.join(_fitting(dataset.kind))}"
         )
 
 
-def asked_on(dataset: Dataset[int], setting: Setting) -> list[Dataset[int]]:
+def _as_brought(probe: AnyProbe, dataset: Dataset[Any]) -> AnyProbe:
+    """`probe` with the windows of the features that were brought in, which may be others than those of table 7."""
+    if not is_dataclass(probe):
+        return probe
+    view = View(published.given(dataset))
+    return replace(probe, train=view, test=view)
+
+
+def asked_on(dataset: Dataset[Any], setting: Setting) -> list[Dataset[Any]]:
     """`dataset`, and the same with each of the shares of its training side that are asked for."""
     few = [replace(dataset, name=f"{dataset.name}@{share}", few=check_few(share)) for share in setting.low_shot]
     return [dataset, *few]
 
 
-def _published(dataset: Dataset[int], asked: Sequence[str | Encoder | Card]) -> Sequence[Card]:
+def _published(dataset: Dataset[Any], asked: Sequence[str | Encoder | Card]) -> Sequence[Card]:
     """Of the encoders whose vectors the dataset brings those asked for, all where none is; ValueError for others."""
     names = {e if isinstance(e, str) else e.name if isinstance(e, Card) else e.card.name for e in asked}
     made = [card.name for card in dataset.cards]
@@ -147,14 +168,14 @@ def _published(dataset: Dataset[int], asked: Sequence[str | Encoder | Card]) -> 
     return [card for card in dataset.cards if not names or card.name in names]
 
 
-def recorded(run: Path, dataset: Dataset[int]) -> dict[tuple[str, str, str], Result]:
+def recorded(run: Path, dataset: Dataset[Any]) -> dict[tuple[str, str, str], Result]:
     """What the run folder holds about the videos of `dataset`, by `Result.key`."""
     there = results.read(run) if (run / results.RESULTS).is_file() else []
     return {r.key: r for r in there if r.settings.get("dataset", {}).get("origin") == origin_of(dataset)}
 
 
 def _one_encoder(
-    dataset: Dataset[int],
+    dataset: Dataset[Any],
     encoder: Encoder | Card,
     probes: Sequence[AnyProbe],
     known: Mapping[tuple[str, str, str], Result],

@@ -5,16 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
 from vitascope.alterations import at_pass
-from vitascope.asking import AnyProbe, Setting, key_of_result, seeds_of
+from vitascope.asking import Setting, key_of_result, seeds_of
 from vitascope.encode import encode_clips, key_of
 from vitascope.encoder import Encoder, load
 from vitascope.evaluation import asked_on, open_probes, recorded, trained_together
 from vitascope.look import Job, Pixel, look
-from vitascope.probe import Load, View
+from vitascope.probe import AnyProbe, Load, View
 from vitascope.sampling import clips_of
 from vitascope.sources import HALF, affordable, numbers
 from vitascope.split import few
@@ -75,7 +76,7 @@ class Pace:
 
 
 def forecast(
-    dataset: Dataset[int],
+    dataset: Dataset[Any],
     encoders: Sequence[str | Encoder | Card],
     probes: Sequence[str | AnyProbe],
     *,
@@ -101,11 +102,11 @@ def forecast(
     return found
 
 
-Question = tuple[Dataset[int], AnyProbe]
+Question = tuple[Dataset[Any], AnyProbe]
 
 
 def _steps(
-    encoder: Encoder, dataset: Dataset[int], questions: Sequence[Question], setting: Setting, multiply: float
+    encoder: Encoder, dataset: Dataset[Any], questions: Sequence[Question], setting: Setting, multiply: float
 ) -> tuple[Step, ...]:
     if not questions:
         return ()
@@ -124,14 +125,14 @@ def _steps(
     return tuple(steps)
 
 
-def _encoding(encoder: Encoder, dataset: Dataset[int], views: Sequence[View], setting: Setting, pace: Pace) -> Step:
+def _encoding(encoder: Encoder, dataset: Dataset[Any], views: Sequence[View], setting: Setting, pace: Pace) -> Step:
     """What is not in the store yet."""
     here = [e.id for e in dataset.examples if e.id not in dataset.absent]
     clips = stored = 0
     for view in views:
         known = Store(setting.store, key_of(dataset, encoder.card, view)).status()
         lacking = sum(i not in known for i in here)
-        each = clips_of(view.sampler, encoder.card.frames)
+        each = clips_of(view.sampler, encoder.card.frames, dataset.lasting)
         clips += lacking * each
         stored += lacking * each * numbers(encoder, view.reduce, setting.options.device) * HALF
     return Step(what="encode", clips=clips, stored=stored, seconds=clips * pace.clip, note=f"{len(views)} views")
@@ -156,17 +157,17 @@ def _asking(
         fold = few(dataset, whole, setting.seed) if dataset.few else whole
         load = _load(encoder, dataset, probe, (len(fold.train), len(fold.test)))
         if trains:
-            a_pass = clips_of(at_pass(probe.train.sampler, 0), frames)
+            a_pass = clips_of(at_pass(probe.train.sampler, 0), frames, dataset.lasting)
             clips += passes(load.train) * load.train * a_pass if live(probe.train) else 0
             work += cost(load)
-        clips += load.test * clips_of(probe.test.sampler, frames) if live(probe.test) else 0
+        clips += load.test * clips_of(probe.test.sampler, frames, dataset.lasting) if live(probe.test) else 0
     seconds = times * (clips * pace.clip + work / pace.multiply)
     anew = "encoded anew at every pass" if live(probe.train) else ""
     note = anew if trains else "trained already, for the one above"
     return Step(what=f"{dataset.name}:{probe.name}", clips=times * clips, seconds=seconds, note=note)
 
 
-def _load(encoder: Encoder, dataset: Dataset[int], probe: AnyProbe, count: tuple[int, int]) -> Load:
+def _load(encoder: Encoder, dataset: Dataset[Any], probe: AnyProbe, count: tuple[int, int]) -> Load:
     card = encoder.card
     tokens = 1
     if probe.train.reduce != "clip":
@@ -174,15 +175,15 @@ def _load(encoder: Encoder, dataset: Dataset[int], probe: AnyProbe, count: tuple
     return Load(
         train=count[0],
         test=count[1],
-        train_clips=clips_of(probe.train.sampler, card.frames),
-        test_clips=clips_of(probe.test.sampler, card.frames),
+        train_clips=clips_of(probe.train.sampler, card.frames, dataset.lasting),
+        test_clips=clips_of(probe.test.sampler, card.frames, dataset.lasting),
         tokens=tokens,
         dim=card.dim,
         classes=len(dataset.classes),
     )
 
 
-def measure(encoder: Encoder, dataset: Dataset[int], views: Sequence[View], setting: Setting, multiply: float) -> Pace:
+def measure(encoder: Encoder, dataset: Dataset[Any], views: Sequence[View], setting: Setting, multiply: float) -> Pace:
     """Decode a few videos and encode a batch, here and now."""
     card, options = encoder.card, setting.options
     here = [e for e in dataset.examples if e.id not in dataset.absent]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -28,6 +29,8 @@ STORE = "store"
 BLOCK = 4096
 SAMPLE = 64
 """Videos whose vectors a digest is of."""
+ALIKE = 0.005
+"""Of a window or a stride that videos may differ by and still have the same."""
 MOST_CLASSES = 100_000
 """Numbers from here on are taken for names, not for places in a list of classes."""
 SPLITS = {"train": "train", "val": "val", "validation": "val", "test": "test"}
@@ -48,6 +51,8 @@ class Published:
 
 def stands_for(sampler: Sampler) -> What:
     """What of published embeddings answers a probe that asked for `sampler`: each clip, or one vector a video."""
+    if isinstance(sampler, Published):
+        return sampler.what
     return "clips" if isinstance(sampler, MultiClip) else "video"
 
 
@@ -204,6 +209,20 @@ def _write(folder: Path, dataset: Dataset[int], entries: Sequence[Entry]) -> Non
 def key_of(dataset: Dataset[Any], what: What) -> Key:
     """Where the vectors of published embeddings are kept."""
     return Key(dataset=dataset.name, card=dataset.cards[0], sampler=Published(what), reduce="clip", pipeline=0)
+
+
+def given(dataset: Dataset[Any]) -> Sampler:
+    """The windows that the clip vectors of published embeddings were made with, by their times; `Published` where these
+    differ from video to video, as where each has as many.
+    """
+    shelf = Store(Path(dataset.store), key_of(dataset, "clips")).shelf([e.id for e in dataset.examples][:SAMPLE])
+    each = [shelf.spans[a:b] for a, b in pairwise(shelf.first.tolist()) if b - a > 1]
+    strides = np.array([np.median(np.diff(spans[:, 0])) for spans in each])
+    seconds = np.array([np.median(np.diff(spans, axis=1)) for spans in each])
+    alike = len(each) and all(np.ptp(of) <= ALIKE * np.median(of) for of in (strides, seconds))
+    if not alike:
+        return Published("clips")
+    return MultiClip(*(round(float(np.median(of)), 4) for of in (seconds, strides)))
 
 
 def open_published(folder: Path) -> Dataset[Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from vitascope.files import replacing
-from vitascope.types import digest
+from vitascope.types import Kind, digest
 
 SCHEMA = 1
 """Version of the Result fields; counts up when a reader would have to change."""
@@ -35,8 +35,12 @@ class Result:
     """Of the probe."""
     scores: Mapping[str, Score]
     """By name, the headline first."""
+    kind: Kind = "recognition"
+    """What is asked; of other kinds the headline is no mean over examples, and missing ones count as missed."""
     per_class: Mapping[str, Score] = field(default_factory=dict)
-    """Accuracy of each class that has test examples, percent."""
+    """Of each class that the test side has, percent: accuracy, of localisation AP, of segmentation of frames."""
+    diagnosis: Mapping[str, Any] = field(default_factory=dict)
+    """What is wrong with the predictions, where the kind knows more than which: plain data."""
     folds: tuple[Mapping[str, float], ...] = ()
     """The plain scores of each fold, in order; of several seeds those of the first."""
     seeds: tuple[float, ...] = ()
@@ -56,7 +60,7 @@ class Result:
     limited: bool = False
     """Cut short by `--limit`; never to be published."""
     n: int
-    """Test examples scored."""
+    """Test examples scored; those that count as missed among them."""
     expected: int
     """Test examples there should be."""
     missing: Mapping[str, str] = field(default_factory=dict)

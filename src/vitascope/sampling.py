@@ -51,8 +51,8 @@ SAMPLERS: dict[str, type[Any]] = {
 """The samplers by their name on the command line."""
 
 
-TYPICAL = Video(path="typical", times=tuple(i / 30 for i in range(300)), duration=10.0, width=320, height=240)
-"""Stands for a video when clips are counted beforehand."""
+TYPICAL = 10.0
+"""Seconds of a video when clips are counted beforehand."""
 
 
 def crops_of(sampler: Sampler) -> int:
@@ -61,9 +61,11 @@ def crops_of(sampler: Sampler) -> int:
     return int(getattr(sampler, "crops", 1)) if inner is None else crops_of(inner)
 
 
-def clips_of(sampler: Sampler, frames: int) -> int:
-    """Clips of a typical video: ten seconds at thirty frames a second."""
-    return len(sampler(TYPICAL, frames))
+def clips_of(sampler: Sampler, frames: int, seconds: float = 0.0) -> int:
+    """Clips of a video of so many seconds (0: ten, which is typical) at thirty frames a second."""
+    duration = seconds or TYPICAL
+    times = tuple(i / 30 for i in range(max(round(30 * duration), 1)))
+    return len(sampler(Video(path="typical", times=times, duration=duration, width=320, height=240), frames))
 
 
 def parse(text: str) -> Sampler:

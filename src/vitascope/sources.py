@@ -119,7 +119,8 @@ def endless(sampler: Sampler) -> bool:
 def bytes_of(encoder: Encoder, dataset: Dataset[Any], view: View, device: str = "cpu") -> int:
     """What the store would hold of `dataset` through `view`, in half precision."""
     here = len(dataset.examples) - len(dataset.absent)
-    return here * clips_of(view.sampler, encoder.card.frames) * numbers(encoder, view.reduce, device) * HALF
+    clips = clips_of(view.sampler, encoder.card.frames, dataset.lasting)
+    return here * clips * numbers(encoder, view.reduce, device) * HALF
 
 
 def numbers(encoder: Encoder, reduce: Reduce, device: str = "cpu") -> int:

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 from numpy.typing import ArrayLike
-from scipy.special import bdtr, ndtr, ndtri, stdtrit
+from scipy.special import bdtr, ndtr, ndtri, stdtr, stdtrit
 
 from vitascope.results import Score
 
@@ -93,15 +93,47 @@ def resampled(
     whole = statistic(np.ones((1, units), np.int64))[0].tolist()
     if units < 2:
         return [Score(value) for value in whole]
+    drawn = redrawn(statistic, units, draws=draws, rng=rng)
+    centred = [_centred(value, column, bounds) for value, column in zip(whole, drawn.T, strict=True)]
+    return [Score(v, *_expanded(v, c, units, bounds)) for v, c in zip(whole, centred, strict=True)]
+
+
+def redrawn(
+    statistic: Callable[[Int[ndarray, "b u"]], Float[ndarray, "b k"]],
+    units: int,
+    *,
+    draws: int = 2000,
+    rng: np.random.Generator,
+) -> Float[ndarray, "draws k"]:
+    """The numbers of `resampled` in each draw; what is drawn alike (as many units, equal generators) is paired."""
     step, equal = max(BLOCK // units, 1), np.full(units, 1 / units)
     sizes = [min(step, draws - start) for start in range(0, draws, step)]
-    drawn = np.concatenate([statistic(rng.multinomial(units, equal, size=size)) for size in sizes])
-    scores = []
-    for value, column in zip(whole, drawn.T, strict=True):
-        told = column[~np.isnan(column)]
-        centred = np.clip(told + (value - told.mean()), *bounds) if len(told) else told
-        scores.append(Score(value, *_expanded(value, centred, units, bounds)))
-    return scores
+    drawn: Float[ndarray, "draws k"] = np.concatenate(
+        [statistic(rng.multinomial(units, equal, size=size)) for size in sizes]
+    )
+    return drawn
+
+
+def _centred(value: float, drawn: Float[ndarray, "draws"], bounds: tuple[float, float]) -> Float[ndarray, "told"]:
+    """Draws that have a number, moved to have their mean at `value`."""
+    told = drawn[~np.isnan(drawn)]
+    moved: Float[ndarray, "told"] = np.clip(told + (value - told.mean()), *bounds) if len(told) else told
+    return moved
+
+
+def paired_draws(value: float, gaps: Float[ndarray, "draws"], *, n: int, units: int) -> Difference:
+    """A difference `value` of numbers that are no means of outcomes, by what it is in each draw of the same units.
+
+    The interval is that of `resampled`. p is Student's t of the draws' spread, widened as few units ask for: no
+    sign-flip test, as there is nothing of an example alone to flip.
+    """
+    if units < 2:
+        return Difference(value, None, None, 1.0, n, units)
+    centred = _centred(value, gaps, (-FULL, FULL))
+    low, high = _expanded(value, centred, units, (-FULL, FULL))
+    error = float(centred.std()) * sqrt(units / (units - 1)) if len(centred) else 0.0
+    p = float(2 * stdtr(units - 1, -abs(value) / error)) if error > 0 else 1.0
+    return Difference(value, low, high, p, n, units)
 
 
 def codes(groups: Groups, n: int) -> Int[ndarray, "n"]:

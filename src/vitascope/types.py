@@ -282,6 +282,12 @@ class Dataset(Generic[T]):
         """The name without variant and share: what a card's `saw` and a table of settings know it by."""
         return self.name.removesuffix(f"@{self.few}").partition("/")[0]
 
+    @property
+    def lasting(self) -> float:
+        """Seconds of its videos on average, 0 where its annotations do not say."""
+        known = [e.duration for e in self.examples if e.duration is not None]
+        return sum(known) / len(known) if known else 0.0
+
     def by_id(self) -> dict[str, Example[T]]:
         """The examples by id."""
         return {e.id: e for e in self.examples}

@@ -14,14 +14,15 @@ import vitascope
 SRC = Path(vitascope.__file__).parent
 FILES = sorted(SRC.rglob("*.py"))
 LAYERS = {
-    0: "types files recording results stats metrics report blueprint architectures revisions",
+    0: "types files recording results stats metrics keeping report blueprint architectures revisions",
     1: "alterations catalogue checkpoint heads instants look nn outside pickles pixels points progress runtime "
     "samplers sampling split suppression survey_file twins video workers",
     2: "annotations dataset_file datasets diagnosis encoder encoders exported fitting footage grid hub "
     "inventory kinetics motionlab pretrained procedures published published_dense settings store untrimmed",
-    3: "check classifier convert dense encode exports features fixtures live localise_settings localising "
-    "manifest neighbours probe probes recognition segment_settings segmenting selection table4 table7 training",
-    4: "asking evaluation forecast pretrain sources tuning",
+    3: "check classifier convert dense encode exports features fixtures live localisation localise_settings "
+    "localising manifest neighbours probe probes recognition segment_settings segmentation segmenting selection "
+    "table4 table7 training",
+    4: "asking evaluation forecast judging pretrain sources tuning",
     5: "__main__ cli cli_check cli_evaluate cli_pretrain flags listing recipes testing",
 }
 LAYER = {name: number for number, names in LAYERS.items() for name in names.split()}

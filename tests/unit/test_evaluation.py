@@ -162,10 +162,9 @@ def test_the_protocol_changes_with_the_question_and_with_nothing_else(tmp_path: 
 
 def test_a_probe_is_asked_of_what_is_labelled_for_it(tmp_path: Path) -> None:
     for data, probe, said in (
-        ("motionlab/localise-tiny", "knn", "is labelled for localisation, knn is a probe of recognition"),
-        ("motionlab/localise-tiny", "localise", "evaluate does not ask for localisation yet"),
-        ("motionlab/segment-tiny", "segment", "evaluate does not ask for segmentation yet"),
-        ("motionlab/motion-tiny", "segment", "is labelled for recognition, segment is a probe of segmentation"),
+        ("motionlab/localise-tiny", "knn", "knn is for recognition, motionlab/localise-tiny for localisation"),
+        ("motionlab/segment-tiny", "localise", "localise is for localisation, motionlab/segment-tiny for segmentation"),
+        ("motionlab/motion-tiny", "segment", "segment is for segmentation, motionlab/motion-tiny for recognition"),
     ):
         with pytest.raises(ValueError, match=said):
             evaluate(data, ["pixels/thumbnail"], [probe], output=tmp_path)

@@ -15,10 +15,11 @@ import torch
 from vitascope import tuning
 from vitascope.catalogue import names
 from vitascope.features import Spans, Stored
+from vitascope.keeping import columns
 from vitascope.nn.actionformer import ActionFormer, random_actionformer
 from vitascope.probe import Load
 from vitascope.probes import localise
-from vitascope.probes.localise import Localise, averaged, columns, rate
+from vitascope.probes.localise import Localise, averaged, rate
 from vitascope.runtime import generator
 from vitascope.types import Example, Segment
 

@@ -177,16 +177,24 @@ def bootstrap_map(
     Videos are drawn with replacement, or whole `groups` of them, given for the videos with a prediction or a true
     segment in ascending order; see `stats.resampled`. A class that a draw leaves without truth is not in its mean.
     """
-    matching = match(predictions, truth, thresholds)
+    return bootstrap_matched(match(predictions, truth, thresholds), groups=groups, draws=draws, rng=rng)[0]
+
+
+def bootstrap_matched(
+    matching: Matching, *, groups: Groups = None, draws: int = 2000, rng: np.random.Generator
+) -> tuple[dict[str, Score], dict[int, Score]]:
+    """The scores of `bootstrap_map`, and the AP of each label that has a true segment, averaged over the thresholds."""
     code = codes(groups, len(matching.videos))
 
     def drawn(weights: Int64[Array, "b u"]) -> Float64[Array, "b k"]:
-        each = over_classes(average_precision(matching, weights[:, code]))
-        return np.column_stack([each.mean(axis=1), each])
+        each = average_precision(matching, weights[:, code])
+        mean = over_classes(each)
+        return np.column_stack([mean.mean(axis=1), mean, each.mean(axis=1)])
 
     names = ["mAP", *(f"mAP@{t:g}" for t in matching.thresholds.tolist())]
-    units = int(code.max(initial=-1)) + 1
-    return dict(zip(names, resampled(drawn, units, draws=draws, rng=rng), strict=True))
+    found = resampled(drawn, int(code.max(initial=-1)) + 1, draws=draws, rng=rng)
+    by_label = dict(zip(matching.classes.tolist(), found[len(names) :], strict=True))
+    return dict(zip(names, found[: len(names)], strict=True)), by_label
 
 
 def cleaned(truth: Segments) -> Segments:

@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias, get_args
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 import torch
@@ -16,20 +16,20 @@ from torch import Tensor
 from vitascope.catalogue import unknown
 from vitascope.features import Features
 from vitascope.heads import cosine
+from vitascope.localisation import Localisation, Truth
 from vitascope.localise_settings import COLUMNS, QUARTER, SOUND, TENTHS
 from vitascope.localising import Fit, Sight, cropped, crowd, invalid, readable, said_stride, sights
-from vitascope.metrics import temporal_ap
 from vitascope.nn.actionformer import ActionFormer, Pyramid, decayed, random_actionformer
 from vitascope.outside import class_scores
 from vitascope.points import proposals, trained
 from vitascope.probe import Load, Predicted, View
 from vitascope.runtime import generator
 from vitascope.suppression import Weighting, classified, conditional_softmax, suppressed, voted
-from vitascope.types import Kind, Segment
+from vitascope.table7 import windows
+from vitascope.types import Segment
 
 Choice: TypeAlias = Literal["last", "held-out", "best-on-test"]
 """Which state counts: the last, or the best on a tenth of the training videos, or on the test videos."""
-Truth: TypeAlias = tuple[Segment, ...]
 Outside: TypeAlias = Mapping[str, Float64[np.ndarray, "k"]] | None
 """Scores of classes by video, where they come from elsewhere."""
 FINAL = 1e-8
@@ -41,7 +41,7 @@ SHARE = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class Localise:
+class Localise(Localisation):
     """ActionFormer's head (Zhang et al. 2022, arXiv 2202.07925) on the clip vectors of whole videos.
 
     A pyramid of local attention says at every point how likely each class is and how far off its start and end are;
@@ -50,7 +50,6 @@ class Localise:
     and takes the classes from the file `scores` (`vitascope.outside`).
     """
 
-    kind: ClassVar[Kind] = "localisation"
     name: str = "localise"
     version: int = 1
     train: View = QUARTER
@@ -142,10 +141,14 @@ class Localise:
             raise ValueError(f"{self.name}: reads one stored vector a clip; its views keep clip")
 
     def on(self, family: str) -> Localise:
-        """As on THUMOS14 or ActivityNet, where the name does not say which and the data set is one of them."""
+        """As on THUMOS14 or ActivityNet, where the name does not say which; else with the windows of table 7."""
         variant = self.name.partition("/")[2]
-        plain = not any(known in variant for known in COLUMNS)
-        return replace(_made(variant, family), name=self.name) if plain and family in COLUMNS else self
+        if any(known in variant for known in COLUMNS):
+            return self
+        if family in COLUMNS:
+            return replace(_made(variant, family), name=self.name)
+        view = windows(family).view
+        return replace(self, train=view, test=view)
 
     def passes(self, train: int) -> int:
         """How often `train` videos are read."""
@@ -185,15 +188,6 @@ class Localise:
         told = {name: value for name, value in about.items() if value}
         return Predicted(self._judge(model, Watch(test, asked, outside)), **told)
 
-    def score(self, predictions: Sequence[Sequence[Segment]], truth: Sequence[Truth]) -> dict[str, float]:
-        """Mean average precision, percent: the mean over `tious`, then at each."""
-        each = temporal_ap.mean_ap(columns(predictions), columns(truth), self.tious)
-        return {"mAP": float(each.mean()), **{f"mAP@{t:g}": float(v) for t, v in zip(self.tious, each, strict=True)}}
-
-    def outcomes(self, predictions: Sequence[Sequence[Segment]], truth: Sequence[Truth]) -> list[float]:
-        """The mAP of each video alone, NaN without an action: to find failures by; their mean is not the mAP."""
-        return [self.score([p], [t])["mAP"] for p, t in zip(predictions, truth, strict=True)]
-
     def _outside(self, features: Features[Truth], which: Sequence[int]) -> Outside:
         if not self.external:
             return None
@@ -223,8 +217,9 @@ class Localise:
         self, train: Features[Truth], among: Sequence[int], draw: torch.Generator, watch: Watch | None
     ) -> ActionFormer:
         """The averaged weights after all epochs, or those of them that did best on what is watched."""
-        first = next(self._sights(train, among[:1], self.train)).values
-        model = self._model(first.shape[1], 1 if self.external else len(train.classes), draw).to(first.device)
+        first = next(self._sights(train, among[:1], self.train))
+        classes = 1 if self.external else len(train.classes)
+        model = self._model(first.values.shape[1], classes, draw).to(first.values.device)
         average, best = copy.deepcopy(model), Best(-math.inf, {})
         weights, others = decayed(model)
         groups: list[dict[str, Any]] = [{"params": weights}, {"params": others, "weight_decay": 0.0}]
@@ -336,13 +331,6 @@ def averaged(average: ActionFormer, model: ActionFormer, share: float) -> None:
     """Move `average` towards `model`, of which it keeps `share`."""
     for mean, p in zip(average.parameters(), model.parameters(), strict=True):
         mean.lerp_(p, 1 - share)
-
-
-def columns(each: Sequence[Sequence[Segment]]) -> temporal_ap.Segments:
-    """The segments of videos, numbered in their order, as columns."""
-    rows = [(video, s.start, s.end, s.label, s.score) for video, found in enumerate(each) for s in found]
-    video, start, end, label, score = np.array(rows, np.float64).reshape(-1, 5).T
-    return temporal_ap.Segments(video.astype(np.int64), start, end, label.astype(np.int64), score)
 
 
 def check(name: str, train: Features[Truth], among: Sequence[int]) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
@@ -19,9 +18,10 @@ from vitascope.probe import Load, Predicted, View
 from vitascope.runtime import generator
 from vitascope.sampling import MultiClip
 from vitascope.segment_settings import PRESETS, SOUND, settings
+from vitascope.segmentation import FrameByFrame
 from vitascope.segmenting import Align, frames, readable, repeated
-from vitascope.table7 import OTHERS
-from vitascope.types import Kind, Timeline
+from vitascope.table7 import OTHERS, windows
+from vitascope.types import Timeline
 
 Array: TypeAlias = NDArray[Any]
 Order: TypeAlias = Literal["each-epoch", "once"]
@@ -33,7 +33,7 @@ LABELLED = 15
 
 
 @dataclass(frozen=True, kw_only=True)
-class Segmentation:
+class Segmentation(FrameByFrame):
     """ASFormer's head (Yi et al. 2021, arXiv 2110.08568) on the clip vectors of whole videos, frame by frame.
 
     A video a step, Adam, the learning rate halved where the loss of an epoch stands still; the state after the last
@@ -41,7 +41,6 @@ class Segmentation:
     with their settings.
     """
 
-    kind: ClassVar[Kind] = "segmentation"
     name: str = "segment"
     version: int = 1
     train: View = OTHERS.view
@@ -85,10 +84,14 @@ class Segmentation:
             raise ValueError(f"{self.name}: reads one stored vector a clip; its views keep clip")
 
     def on(self, family: str) -> Segmentation:
-        """As on 50Salads, GTEA or Breakfast, where the name does not say which and the data set is one of them."""
+        """As on 50Salads, GTEA or Breakfast, where the name does not say which; else with the windows of table 7."""
         variant = self.name.partition("/")[2]
-        plain = not any(known in variant.split("-") for known in SOUND)
-        return replace(_made(variant, family), name=self.name) if plain and family in SOUND else self
+        if any(known in variant.split("-") for known in SOUND):
+            return self
+        if family in SOUND:
+            return replace(_made(variant, family), name=self.name)
+        view = windows(family).view
+        return replace(self, train=view, test=view)
 
     def passes(self, train: int) -> int:
         """How often `train` videos are read."""
@@ -122,22 +125,6 @@ class Segmentation:
         model = self._fit(train, among, generator(seed))
         missing = [e.id for i, e in enumerate(test.examples) if i not in set(asked)]
         return Predicted(self._judge(model, test, asked), **({"without vectors": missing} if missing else {}))
-
-    def score(self, predictions: Sequence[Array], truth: Sequence[Timeline]) -> dict[str, float]:
-        """Percent: the mean of F1 at three overlaps, then frame accuracy, edit score and each F1."""
-        every = segmental.scores(self.counts(predictions, truth))
-        return {"mF1": every["mF1"], **every}
-
-    def outcomes(self, predictions: Sequence[Array], truth: Sequence[Timeline]) -> list[float]:
-        """mF1 of each video alone: to find failures by; their mean is not the mF1 of all, whose segments are pooled."""
-        each = self.counts(predictions, truth)
-        alone = segmental.pooled(each, np.eye(len(truth), dtype=np.int64))
-        return [float(v) for v in alone[:, each.names.index("mF1")]]
-
-    def counts(self, predictions: Sequence[Array], truth: Sequence[Timeline]) -> segmental.Counts:
-        """What each video adds to the scores: sums of these over any videos are the scores of those."""
-        said = [p if len(p) else None for p in predictions]
-        return segmental.counts(said, [t.labels for t in truth], style=self.style, background=self.background)
 
     def _fit(self, train: Features[Timeline], among: list[int], draw: torch.Generator) -> ASFormer:
         """The head after all epochs."""

@@ -130,7 +130,7 @@ def build(found: Sequence[Result]) -> Board:
     for result in found:
         cells.setdefault((result.task, result.protocol, result.limited), {})[places[_identity(result)]] = result
     columns = [
-        Column(task, next(iter(c.values())).axis, protocol, limited, c)
+        Column(task, _axis(next(iter(c.values()))), protocol, limited, c)
         for (task, protocol, limited), c in cells.items()
     ]
     best: dict[str, Column] = {}
@@ -140,6 +140,11 @@ def build(found: Sequence[Result]) -> Board:
             best[column.task] = column
     marked = (replace(c, main=c is best[c.task]) for c in columns)
     return Board(rows, tuple(sorted(marked, key=_order)))
+
+
+def _axis(result: Result) -> str:
+    """What the labels ask for, where the score may be averaged with others: of actions in time it is no accuracy."""
+    return result.axis if result.kind == "recognition" else ""
 
 
 def _order(column: Column) -> tuple[bool, int]:

@@ -9,7 +9,8 @@ from pathlib import Path
 from vitascope import stats
 from vitascope.report import board as boards
 from vitascope.report.board import Board, Column, Row, Setting
-from vitascope.report.findings import ALPHA, Predictions, common, difference, load
+from vitascope.report.findings import ALPHA, Evidence, common, difference, evidence
+from vitascope.report.pooled import Pooled
 from vitascope.report.summaries import marks
 from vitascope.report.words import margin, number, p_value, shown, unsure
 from vitascope.results import Score
@@ -113,32 +114,43 @@ def _pair(column: Column, a: Row, b: Row) -> Comparison:
         limited=column.limited,
         on_test=column.on_test,
     )
-    ours, theirs = load(column.cells[a.index]), load(column.cells[b.index])
+    ours, theirs = evidence(column.cells[a.index]), evidence(column.cells[b.index])
     if ours is None or theirs is None:
         whose = shown(a.label if ours is None else b.label)
         return replace(base, refused=f"the predictions of {whose} are not there; evaluate it with --again")
     found = difference(ours, theirs)
     if found is None:
-        return replace(base, refused="they have no example in common")
+        same = (
+            "they were not tested on the same videos" if isinstance(ours, Pooled) else "they have no example in common"
+        )
+        return replace(base, refused=same)
     return _numbers(base, (ours, theirs), found)
 
 
-def _numbers(base: Comparison, both: tuple[Predictions, Predictions], found: Difference) -> Comparison:
-    (ours, theirs), (in_a, in_b) = both, common(*both)
+def _numbers(base: Comparison, both: tuple[Evidence, Evidence], found: Difference) -> Comparison:
+    ours, theirs = both
     return replace(
         base,
         n=found.n,
         groups=found.units,
         only_a=len(ours.key) - found.n,
         only_b=len(theirs.key) - found.n,
-        mean_a=float(ours.outcome[in_a].mean()),
-        mean_b=float(theirs.outcome[in_b].mean()),
+        mean_a=_mean(ours, theirs),
+        mean_b=_mean(theirs, ours),
         value=found.value,
         low=found.low,
         high=found.high,
         p=found.p,
         needed=found.needed(),
     )
+
+
+def _mean(own: Evidence, other: Evidence) -> float:
+    """The score on what both have."""
+    if isinstance(own, Pooled):
+        return own.value
+    assert not isinstance(other, Pooled), "one question has one kind of headline"
+    return float(own.outcome[common(own, other)[0]].mean())
 
 
 def compare_text(found: Sequence[Comparison]) -> str:

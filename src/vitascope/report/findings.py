@@ -8,13 +8,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy import ndarray
 
 from vitascope import stats
+from vitascope.report import pooled
 from vitascope.report.board import Board, Column
+from vitascope.report.pooled import Pooled
 from vitascope.results import Result, Score, read_predictions
 from vitascope.stats import Difference
 
@@ -50,6 +52,10 @@ class Predictions:
     group: ndarray
     truth: Sequence[str] = ()
     guess: Sequence[str] = ()
+
+
+Evidence: TypeAlias = Predictions | Pooled
+"""Outcomes of examples, or a pooled headline in draws of them."""
 
 
 @dataclass(frozen=True)
@@ -95,19 +101,25 @@ class Findings:
 
 def examine(column: Column) -> Findings:
     """Read the predictions of `column` once and draw all from them."""
-    loaded = {row: load(result) for row, result in column.cells.items()}
+    loaded = {row: evidence(result) for row, result in column.cells.items()}
     kept = {row: found for row, found in loaded.items() if found is not None}
+    alone = {row: found for row, found in kept.items() if isinstance(found, Predictions)}
     pairs = {(i, j): difference(kept[i], kept[j]) for i, j in combinations(kept, 2)}
     known = {pair: found for pair, found in pairs.items() if found is not None}
     scores = {row: result.headline for row, result in column.cells.items()}
-    standing = replace(rank(scores, known), chance=guessing(column, kept.values()))
-    return Findings(standing, {row: confusions(found) for row, found in kept.items()})
+    standing = replace(rank(scores, known), chance=guessing(column, alone.values()))
+    return Findings(standing, {row: confusions(found) for row, found in alone.items()})
+
+
+def evidence(result: Result) -> Evidence | None:
+    """What a result gathered by `board.gather` can be paired by; None where no predictions were kept."""
+    return load(result) if result.kind == "recognition" else pooled.load(result)
 
 
 def load(result: Result) -> Predictions | None:
-    """The predictions of a result gathered by `board.gather`; None where none were kept."""
+    """The outcomes of a result gathered by `board.gather`; None where no predictions were kept, or have no outcomes."""
     path = Path(result.predictions)
-    if not result.predictions or not path.is_file():
+    if result.kind != "recognition" or not result.predictions or not path.is_file():
         return None
     columns = read_predictions(path, COLUMNS, top=1)
     if not {"id", "outcome"} <= columns.keys():
@@ -132,8 +144,12 @@ def common(a: Predictions, b: Predictions) -> tuple[ndarray, ndarray]:
     return in_a, in_b
 
 
-def difference(a: Predictions, b: Predictions) -> Difference | None:
-    """The paired difference over the common examples; None where there are none."""
+def difference(a: Evidence, b: Evidence) -> Difference | None:
+    """The paired difference over the common examples, of pooled scores over the same ones; None without any."""
+    if isinstance(a, Pooled):
+        assert isinstance(b, Pooled), "one question has one kind of headline"
+        return pooled.difference(a, b)
+    assert not isinstance(b, Pooled), "one question has one kind of headline"
     in_a, in_b = common(a, b)
     if not len(in_a):
         return None

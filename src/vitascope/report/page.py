@@ -17,7 +17,7 @@ from vitascope import recording, results
 from vitascope.files import replacing
 from vitascope.recording import Recording
 from vitascope.report import board as boards
-from vitascope.report import figures, pretraining, sections, summaries, tables, views, words
+from vitascope.report import figures, moments, pretraining, sections, summaries, tables, views, words
 from vitascope.report.board import Board, Column, Row
 from vitascope.report.figures import Axis, Strip
 from vitascope.report.findings import Confusion, Findings, Standing, average_of, averaged, averages, examine, overall
@@ -206,6 +206,8 @@ def _html(
         "ranked": any(s.tiers for s in standings.values()),
         "guessed": words.guessed(s.chance for s in standings.values() if s.chance),
         "percent": figures.PERCENT,
+        "moments": moments.scores(board),
+        "mistakes": moments.mistakes(board),
         "trained": trained,
     }
     return _set("page.html.j2", run, {**shows, **_variants(board, more, standings)})

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vitascope.report import board as boards
+from vitascope.report import moments
 from vitascope.report.board import Board, Column, Row
 from vitascope.report.findings import Standing, average_of, averaged, averages
 from vitascope.report.summaries import ON_TEST_NOTE, Extras, Summary, extras, marks, summaries
@@ -57,7 +58,8 @@ def markdown(board: Board, standings: Mapping[str, Standing], verdicts: Sequence
     for column in board.apart():
         why = f"{column.task}, asked differently (not to be ranked with the above): {_why(board, column)}"
         lines += [md_escape(why), "", *_markdown_table(board, [column], {}), ""]
-    return "\n".join(lines) + markdown_summaries(summaries(board, found))
+    timed = [*moments.scores(board), *moments.mistakes(board)]
+    return "\n".join(lines) + markdown_summaries([*timed, *summaries(board, found)])
 
 
 def markdown_head(verdicts: Sequence[Sequence[Run]]) -> list[str]:
@@ -126,7 +128,8 @@ def latex(board: Board, standings: Mapping[str, Standing], found: Extras) -> str
     for column in board.apart():
         note = f"Asked differently, not to be ranked with the other table: {_why(board, column)}"
         tables.append(_latex_table(board, [column], {}, note))
-    tables += [_latex_summary(table) for table in summaries(board, found)]
+    told = [*moments.scores(board), *moments.mistakes(board), *summaries(board, found)]
+    tables += [_latex_summary(table) for table in told]
     return TEX_NEEDS + "\n".join(tables)
 
 
@@ -178,6 +181,7 @@ def terminal(found: Sequence[Result], run: str | Path | None = None) -> Group:
 
     board = boards.build(boards.located(found, run) if run is not None else found)
     parts = [_scores(board)] if board.plain() else []
+    parts += [terminal_summary(table) for table in moments.scores(board)]
     if board.variants():
         parts += [terminal_summary(table) for table in summaries(board, extras(board, {}), brief=True)]
     return Group(*parts)
