@@ -245,25 +245,25 @@ def import_(
 def _import_features(source: Path, output: Path, model: str, *, name: str, data: str, grid: str) -> None:
     """Bring in dense features with the annotations of their videos."""
     from vitascope import grid as grids
-    from vitascope.evaluation import open_annotations
+    from vitascope.evaluation import open_annotations, usual
     from vitascope.published_dense import import_dense, open_folder
     from vitascope.table7 import WINDOWS
 
     if not data:
         raise ValueError("import features: whose annotations? say --data thumos14=FOLDER, a json or a folder of labels")
     dataset = open_annotations(data)
-    usual = WINDOWS.get(dataset.family)
+    windows = WINDOWS.get(dataset.family)
     folder = open_folder(
         source,
         given=grids.parse(grid) if grid else None,
-        usual=grids.Grid(usual.seconds, usual.stride) if usual else None,
+        usual=grids.Grid(windows.seconds, windows.stride) if windows else None,
     )
     made = import_dense(folder, dataset, output, encoder=model, name=name)
     for note in made.notes:
         print(f"{made.name}: {note}", file=sys.stderr)
     here = len(made.examples) - len(made.absent)
     print(f"{made.name}: features of {here} of {len(made.examples)} videos, {len(made.classes)} classes")
-    print(f"next: vitascope evaluate {quote(str(output))} -t TASK -o {quote(f'{output}-run')}")
+    print(f"next: vitascope evaluate {quote(str(output))} -t {usual(dataset)[0]} -o {quote(f'{output}-run')}")
 
 
 @app.command()

@@ -90,7 +90,7 @@ def evaluate(
     dataset = data if isinstance(data, Dataset) else open_dataset(data)
     if dataset.cards:
         setting = replace(setting, store=Path(dataset.store))
-        encoders = _published(dataset, encoders)
+        encoders = brought(dataset, encoders)
     if setting.limit:
         dataset = limited(dataset, setting.limit)
     asked, sets = open_probes(dataset, probes, setting), asked_on(dataset, setting)
@@ -157,7 +157,7 @@ def asked_on(dataset: Dataset[Any], setting: Setting) -> list[Dataset[Any]]:
     return [dataset, *few]
 
 
-def _published(dataset: Dataset[Any], asked: Sequence[str | Encoder | Card]) -> Sequence[Card]:
+def brought(dataset: Dataset[Any], asked: Sequence[str | Encoder | Card]) -> Sequence[Card]:
     """Of the encoders whose vectors the dataset brings those asked for, all where none is; ValueError for others."""
     names = {e if isinstance(e, str) else e.name if isinstance(e, Card) else e.card.name for e in asked}
     made = [card.name for card in dataset.cards]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ from vitascope.alterations import at_pass
 from vitascope.asking import Setting, key_of_result, seeds_of
 from vitascope.encode import encode_clips, key_of
 from vitascope.encoder import Encoder, load
-from vitascope.evaluation import asked_on, open_probes, recorded, trained_together
+from vitascope.evaluation import asked_on, brought, open_probes, recorded, trained_together
 from vitascope.look import Job, Pixel, look
 from vitascope.probe import AnyProbe, Load, View
 from vitascope.sampling import clips_of
@@ -83,13 +83,15 @@ def forecast(
     setting: Setting,
 ) -> list[Forecast]:
     """One for each encoder; measures for some seconds, stores and records nothing."""
+    if dataset.cards:
+        encoders = brought(dataset, encoders)
     asked = open_probes(dataset, probes, setting)
     known = recorded(setting.run, dataset)
     multiply = multiply_adds_a_second(setting.options.device)
     found = []
     for name in encoders:
         encoder = load(name, setting.options.device) if isinstance(name, str) else name
-        card = encoder if isinstance(encoder, Card) else encoder.card
+        card = _card(encoder)
         open_ = [
             (one, p)
             for one in asked_on(dataset, setting)
@@ -97,7 +99,7 @@ def forecast(
             if setting.again or key_of_result(one, card, p, setting) not in known
         ]
         there = [f"{one.name}:{p.name}" for one in asked_on(dataset, setting) for p in asked if (one, p) not in open_]
-        steps = () if isinstance(encoder, Card) else _steps(encoder, dataset, open_, setting, multiply)
+        steps = _steps(encoder, dataset, open_, setting, multiply)
         found.append(Forecast(encoder=card.name, dataset=dataset.name, recorded=tuple(there), steps=steps))
     return found
 
@@ -106,8 +108,10 @@ Question = tuple[Dataset[Any], AnyProbe]
 
 
 def _steps(
-    encoder: Encoder, dataset: Dataset[Any], questions: Sequence[Question], setting: Setting, multiply: float
+    encoder: Encoder | Card, dataset: Dataset[Any], questions: Sequence[Question], setting: Setting, multiply: float
 ) -> tuple[Step, ...]:
+    if isinstance(encoder, Card):  # its vectors are there
+        return tuple(_trainings(encoder, questions, setting, Pace(0.0, 0.0, multiply), live=lambda _: False))
     if not questions:
         return ()
     views = list(dict.fromkeys(v for _, p in questions for v in (p.train, p.test)))
@@ -115,14 +119,22 @@ def _steps(
     disk = [v for v in views if v.stored or v in kept]
     pace = measure(encoder, dataset, views, setting, multiply)
     steps = [_encoding(encoder, dataset, disk, setting, pace)] if disk else []
+    return (*steps, *_trainings(encoder, questions, setting, pace, live=lambda v: v not in disk))
+
+
+def _trainings(
+    encoder: Encoder | Card,
+    questions: Sequence[Question],
+    setting: Setting,
+    pace: Pace,
+    *,
+    live: Callable[[View], bool],
+) -> Iterator[Step]:
     for one in dict.fromkeys(d.name for d, _ in questions):
         asked = [(d, p) for d, p in questions if d.name == one]
         for group in trained_together([p for _, p in asked]):
-            steps += [
-                _asking(encoder, (asked[0][0], p), setting, pace, live=lambda v: v not in disk, trains=p is group[0])
-                for p in group
-            ]
-    return tuple(steps)
+            for probe in group:
+                yield _asking(encoder, (asked[0][0], probe), setting, pace, live=live, trains=probe is group[0])
 
 
 def _encoding(encoder: Encoder, dataset: Dataset[Any], views: Sequence[View], setting: Setting, pace: Pace) -> Step:
@@ -139,7 +151,7 @@ def _encoding(encoder: Encoder, dataset: Dataset[Any], views: Sequence[View], se
 
 
 def _asking(
-    encoder: Encoder,
+    encoder: Encoder | Card,
     question: Question,
     setting: Setting,
     pace: Pace,
@@ -149,7 +161,7 @@ def _asking(
 ) -> Step:
     """One probe: its own arithmetic, and whatever it has to encode anew; without `trains` another's training serves."""
     dataset, probe = question
-    frames, times = encoder.card.frames, len(seeds_of(probe, dataset, setting))
+    frames, times = _frames(_card(encoder)), len(seeds_of(probe, dataset, setting))
     passes = getattr(probe, "passes", lambda train: 1)
     cost = getattr(probe, "multiply_adds", lambda load: 0.0)
     clips, work = 0, 0.0
@@ -167,16 +179,24 @@ def _asking(
     return Step(what=f"{dataset.name}:{probe.name}", clips=times * clips, seconds=seconds, note=note)
 
 
-def _load(encoder: Encoder, dataset: Dataset[Any], probe: AnyProbe, count: tuple[int, int]) -> Load:
-    card = encoder.card
-    tokens = 1
-    if probe.train.reduce != "clip":
+def _card(encoder: Encoder | Card) -> Card:
+    return encoder if isinstance(encoder, Card) else encoder.card
+
+
+def _frames(card: Card) -> int:
+    """Of a clip; published vectors do not say, and their count does not depend on it."""
+    return max(card.frames, 1)
+
+
+def _load(encoder: Encoder | Card, dataset: Dataset[Any], probe: AnyProbe, count: tuple[int, int]) -> Load:
+    card, tokens = _card(encoder), 1
+    if probe.train.reduce != "clip" and not isinstance(encoder, Card):
         tokens = numbers(encoder, probe.train.reduce) // card.dim
     return Load(
         train=count[0],
         test=count[1],
-        train_clips=clips_of(probe.train.sampler, card.frames, dataset.lasting),
-        test_clips=clips_of(probe.test.sampler, card.frames, dataset.lasting),
+        train_clips=clips_of(probe.train.sampler, _frames(card), dataset.lasting),
+        test_clips=clips_of(probe.test.sampler, _frames(card), dataset.lasting),
         tokens=tokens,
         dim=card.dim,
         classes=len(dataset.classes),

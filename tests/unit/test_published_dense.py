@@ -12,8 +12,10 @@ import pytest
 from copies import write
 from helpers import vitascope
 from vitascope import published
+from vitascope.asking import Setting
 from vitascope.dense import dense
 from vitascope.evaluation import open_annotations, open_dataset
+from vitascope.forecast import forecast
 from vitascope.grid import Grid
 from vitascope.probe import View
 from vitascope.published_dense import import_dense, open_folder
@@ -214,3 +216,12 @@ def test_a_release_without_labels_still_names_the_file(tmp_path: Path) -> None:
     np.save(tmp_path / "r" / "a_c.npy", np.zeros((2, 3), np.float32))
     with pytest.raises(ValueError, match=r"a\.json: no label under 'annotation'"):
         published.import_twelvelabs(tmp_path / "r", tmp_path / "out", encoder="a/b")
+
+
+def test_a_forecast_counts_the_training_and_nothing_to_encode(tmp_path: Path) -> None:
+    folder = open_folder(npy(tmp_path / "npy"), given=Grid(1.0, 0.5))
+    dataset = import_dense(folder, open_annotations(listed(tmp_path)), tmp_path / "in", encoder="lab/one")
+    (found,) = forecast(dataset, [], ["localise"], setting=Setting(run=tmp_path / "run"))
+    (step,) = found.steps
+    assert (found.encoder, step.what, step.clips, step.stored) == ("lab/one", f"{dataset.name}:localise", 0, 0)
+    assert step.seconds > 0

@@ -229,7 +229,8 @@ def test_an_error_of_the_consumer_ends_the_workers(work: Jobs) -> None:
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_parent_that_is_ended_leaves_nothing_behind(work: Jobs, tmp_path: Path, number: signal.Signals) -> None:
     program = f"""
-        import sys
+        import signal, sys
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs have it ignored
         sys.path.insert(0, {str(tmp_path)!r})
         import pool_jobs
         from vitascope.workers import Pool
