@@ -14,7 +14,7 @@ from vitascope import flags
 app = typer.Typer()
 GIB = 1 << 30
 Benchmark = Annotated[
-    str, typer.Option("--benchmark", help="every data set and probe of a benchmark: twlv1-recognition")
+    str, typer.Option("--benchmark", help="every data set and probe of a benchmark: twlv1-recognition, twlv1-temporal")
 ]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="say what would be decoded, encoded, stored and trained, and how long")

@@ -101,7 +101,7 @@ def test_questions_by_name(data_root: Path) -> None:
     assert absent == ["k400", "mit", "diving48"]
     (one,), _ = questions("twlv1-recognition", [f"ssv2={data_root / 'SSv2'}"], ["linear/paper+draws:8"], None)
     assert one[1] == ["linear/paper+draws:8"]
-    assert set(BENCHMARKS) == {"twlv1-recognition"}
+    assert set(BENCHMARKS) == {"twlv1-recognition", "twlv1-temporal"}
 
 
 @pytest.mark.parametrize(
@@ -109,6 +109,8 @@ def test_questions_by_name(data_root: Path) -> None:
     [
         (("--benchmark", "twlv1-recogniton"), "did you mean 'twlv1-recognition'"),
         (("--benchmark", "twlv1-recognition"), "none of k400, mit"),
+        (("--benchmark", "twlv1-temporal"), "none of thumos14, activitynet, 50salads, gtea, breakfast"),
+        (("--benchmark", "twlv1-temporal", "gtea=nowhere"), "nowhere: no such folder"),
         (("--benchmark", "twlv1-recognition", "--data-root", "nowhere"), "nowhere: no such folder"),
         (("--benchmark", "twlv1-recognition", "sv2=x"), "say where a data set lies: k400=FOLDER"),
         (("ssv2", "-t", "knn"), "--data-root"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from vitascope.evaluation import below, open_dataset
 from vitascope.types import Dataset, nearest
@@ -19,17 +20,25 @@ BENCHMARKS: dict[str, dict[str, tuple[str, ...]]] = {
         "epic/noun": VIDEOS,
         "epic/action": VIDEOS,
         "in1k": ("knn", "linear/paper", "attentive/paper"),
-    }
+    },
+    "twlv1-temporal": {
+        "thumos14": ("localise/paper",),
+        "activitynet": ("localise/paper",),
+        "50salads": ("segment/paper",),
+        "gtea": ("segment/paper",),
+        "breakfast": ("segment/paper",),
+    },
 }
-"""Tables 3, 5 and 6 of the TWLV-I report: linear and attentive probing and kNN by table 4. EPIC-Kitchens' number in the
-report is the verb's; noun and action stand beside it. `linear/paper` and `attentive/paper` encode a new clip of every
-video at every epoch: some 300 million clips an encoder. `--dry-run` says how long that takes here;
-`-t linear/paper+draws:8` is the cheaper way."""
+"""Tables of the TWLV-I report. `twlv1-recognition`, tables 3, 5 and 6: linear and attentive probing and kNN by table 4.
+EPIC-Kitchens' number in the report is the verb's; noun and action stand beside it. `linear/paper` and `attentive/paper`
+encode a new clip of every video at every epoch: some 300 million clips an encoder. `--dry-run` says how long that takes
+here; `-t linear/paper+draws:8` is the cheaper way. `twlv1-temporal`, tables 7, 9 and 10: localisation and segmentation,
+self-contained; with another classifier's scores ask `localise/external-paper+scores:FILE` of one data set."""
 
 
 def questions(
     name: str, roots: Sequence[str], tasks: Sequence[str], data_root: Path | None
-) -> tuple[list[tuple[Dataset[int], list[str]]], list[str]]:
+) -> tuple[list[tuple[Dataset[Any], list[str]]], list[str]]:
     """The data sets of a benchmark that are at hand, opened, each with its probes; and the names of those that are not.
 
     `roots` are `NAME=FOLDER`, before what `data_root` holds. `tasks`, if any, are the probes to keep: `knn` keeps all
@@ -40,7 +49,7 @@ def questions(
         raise ValueError(f"no benchmark {name!r}{nearest(name, BENCHMARKS)}; there are {', '.join(BENCHMARKS)}")
     asked = BENCHMARKS[name]
     of = dict(_root(text, name) for text in roots)
-    found: list[tuple[Dataset[int], list[str]]] = []
+    found: list[tuple[Dataset[Any], list[str]]] = []
     absent: list[str] = []
     for data, probes in asked.items():
         kept = _kept(probes, tasks) if tasks else list(probes)
