@@ -110,7 +110,7 @@ def test_questions_by_name(data_root: Path) -> None:
         (("--benchmark", "twlv1-recogniton"), "did you mean 'twlv1-recognition'"),
         (("--benchmark", "twlv1-recognition"), "none of k400, mit"),
         (("--benchmark", "twlv1-temporal"), "none of thumos14, activitynet, 50salads, gtea, breakfast"),
-        (("--benchmark", "twlv1-temporal", "gtea=nowhere"), "nowhere: no such folder"),
+        (("--benchmark", "twlv1-temporal", "gtea=nowhere"), "nowhere is no folder"),
         (("--benchmark", "twlv1-recognition", "--data-root", "nowhere"), "nowhere: no such folder"),
         (("--benchmark", "twlv1-recognition", "sv2=x"), "say where a data set lies: k400=FOLDER"),
         (("ssv2", "-t", "knn"), "--data-root"),
