@@ -82,10 +82,10 @@ def layout(drawn: Timeline, *, title: str, measure: str = "", width: int = WIDTH
     ticks = [(left + (right - left) * t.at / 100, top - SPACE + 1) for t in drawn.ticks]
     texts += [Text(x, top + 13, t.text, "middle", SOFT) for (x, _), t in zip(ticks, drawn.ticks, strict=True)]
     more, signs, top = _legend(drawn.legend, top + 30, width)
-    if drawn.unseen:
-        signs.append(Text(MARGIN, top + 12, f"not drawn, behind others: {drawn.unseen}", "start", SOFT))
+    if drawn.note:
+        signs.append(Text(MARGIN, top + 11, _cut(drawn.note, width - 2 * MARGIN), "start", SOFT))
         top += 20
-    said = f"{title}: {', '.join(r.name for r in drawn.rows)} over {drawn.ticks[-1].text} and more"
+    said = f"{title}: {', '.join(r.name for r in drawn.rows)}, from 0 s to {drawn.ticks[-1].text} and on"
     return Picture(width, int(top + MARGIN), (*boxes, *more), tuple(ticks), (*texts, *signs), said)
 
 
@@ -223,7 +223,7 @@ def png(picture: Picture, *, scale: int = 2) -> bytes:
     canvas = np.empty((picture.height * scale, picture.width * scale, 3), np.uint8)
     canvas[:] = ImageColor.getrgb(GROUND)
     tiles = {filling: _tile(filling, scale) for filling in {b.filling for b in picture.boxes}}
-    for box in picture.boxes:
+    for box in sorted(picture.boxes, key=lambda b: b.left - b.right):  # the narrow ones last: no neighbour hides them
         left, top, right, bottom = (round(v * scale) for v in box[:4])
         down, across = np.arange(top, bottom), np.arange(left, max(right, left + 1))
         tile = tiles[box.filling]

@@ -86,8 +86,8 @@ class Timeline(NamedTuple):
     rows: tuple[Row, ...]
     ticks: tuple[Tick, ...]
     legend: tuple[tuple[str, int], ...]
-    unseen: int
-    """Stretches that overlap as many others as there are lanes, and are not drawn."""
+    note: str
+    """What the bars do not show: stretches that overlap others in all lanes, classes that look alike."""
 
 
 def runs(labels: Int64[np.ndarray, "t"], fps: float) -> list[Stretch]:
@@ -121,7 +121,9 @@ def timeline(
     step = rounded(seconds / 8)
     ticks = (Tick(round(100 * i * step / seconds, 3), f"{i * step:g} s") for i in range(int(seconds / step) + 1))
     legend = tuple((classes[label], filling) for label, filling in fillings.items() if label in here)
-    return Timeline(tuple(rows), tuple(ticks), legend, unseen)
+    lacks = [f"Not drawn, behind others: {unseen}."] * (unseen > 0)
+    lacks += [f"From the {MOST + 1}th class on, fillings come again."] * (len(legend) > MOST)
+    return Timeline(tuple(rows), tuple(ticks), legend, " ".join(lacks))
 
 
 def filled(labels: Iterable[int], stretches: Iterable[Stretch], quiet: Collection[int] = ()) -> dict[int, int]:
