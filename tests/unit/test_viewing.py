@@ -173,6 +173,20 @@ def test_what_pointing_says_is_on_the_page_and_escaped(run: Path) -> None:
     )
 
 
+def test_a_legend_of_many_is_cut_on_the_page_and_whole_in_a_file(tmp_path: Path) -> None:
+    many = [[Segment(float(i), i + 1.0, i) for i in range(30)]]
+    columns = {"id": ["v"], "fold": [0], "group": [""], **keeping.of_segments(many, many)}
+    write_predictions(tmp_path / "p", columns)
+    found = FAKE["result"]("localise", "e", "p", {}, n=1)
+    append(tmp_path, replace(found, settings={**found.settings, "classes": [f"class {i}." for i in range(30)]}))
+    written = report.write(tmp_path)
+    page = written["html"].read_text(encoding="utf-8")
+    assert len(re.findall(r"<bdi>class \d+\.</bdi>", page)) == 24
+    assert "and 6 more: point at a bar" in page
+    drawn = (written["timelines"] / "thumos14-v.svg").read_text()
+    assert len(re.findall(r">class \d+\.</text>", drawn)) == 30
+
+
 def test_files_are_written_and_old_ones_of_ours_removed(tmp_path: Path) -> None:
     run = fake_moments(tmp_path / "run", videos=3, seconds=20.0, kinds=["segment"])
     folder = run / "timelines"
