@@ -94,7 +94,10 @@ def report(
     run: Annotated[Path, typer.Argument(help="run folder, of an evaluation or of pretraining, or a folder of such")],
     as_json: flags.Json = False,
 ) -> None:
-    """Write report.html (one file, opens offline), report.md and report.tex into a run folder."""
+    """Write report.html (one file, opens offline), report.md and report.tex into a run folder.
+
+    Of actions in time also timelines/, pictures of a few videos as SVG and PNG.
+    """
     from vitascope import report as reporting
 
     if as_json:

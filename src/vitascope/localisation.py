@@ -50,11 +50,12 @@ class Localisation:
             raise ValueError(f"not one action in {len(truth)} test videos: nothing can be found; annotate some")
         matching = temporal_ap.match(said, real, self.tious)
         groups = [asked.groups[video] for video in matching.videos.tolist()]
+        durations = [e.duration for e in asked.examples]
         scores, each = temporal_ap.bootstrap_matched(matching, groups=groups, rng=rng)
         return Judged(
             scores,
             {asked.classes[label]: score for label, score in each.items()},
-            {**asked.columns, **keeping.of_segments(asked.predictions, truth)},
+            {**asked.columns, "duration": durations, **keeping.of_segments(asked.predictions, truth)},
             diagnosed(said, real, matching, asked.examples),
         )
 

@@ -286,3 +286,52 @@ def test_variants_fit_their_window_and_curves_pass_through_their_marks(
     assert seen == 6
     assert off[0] < 3, "pixels between the line and the middle of its mark"
     assert off[1] <= width
+
+
+@pytest.fixture(scope="module")
+def moments(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The report of questions about time."""
+    made = runpy.run_path(str(Path(__file__).parents[1] / "fixtures" / "fake_moments.py"))
+    run = made["fake_moments"](tmp_path_factory.mktemp("runs") / "moments", videos=5, seconds=60.0)
+    return report.write(run, formats=["html"])["html"].read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("width", [320, 1280])
+def test_bars_lie_below_one_another_and_inside(ask: Callable[..., Any], moments: str, width: int) -> None:
+    size, off, bars, out = ask(
+        """(() => {
+          const off = Math.max(...[...page.querySelectorAll(".when")].flatMap(video => {
+            const rows = [...video.querySelectorAll(".strip > svg")].map(svg => svg.getBoundingClientRect());
+            return rows.map(r => Math.abs(r.left - rows[0].left) + Math.abs(r.right - rows[0].right));
+          }));
+          const bars = [...page.querySelectorAll(".when rect[data-tip]")];
+          const out = bars.filter(bar => {
+            const inner = bar.getBoundingClientRect(), outer = bar.parentNode.getBoundingClientRect();
+            return inner.left < outer.left - 1 || inner.right > outer.right + 1 || inner.bottom > outer.bottom + 1;
+          });
+          return [page.documentElement.scrollWidth, off, bars.length, out.length];
+        })()""",
+        width,
+        moments,
+    )
+    assert size <= width
+    assert off < 0.1, "pixels between the ends of the rows of a video"
+    assert bars > 500
+    assert out == 0
+
+
+def test_pointing_at_a_bar_says_whose_what_and_when(ask: Callable[..., Any], moments: str) -> None:
+    hidden, text, children, fill = ask(
+        """(() => {
+          const bar = [...page.querySelectorAll(".when rect[data-tip]")].find(e => e.dataset.tip.includes("alert"));
+          bar.dispatchEvent(new page.defaultView.PointerEvent("pointermove", {bubbles: true, clientX: 5, clientY: 5}));
+          const tip = page.getElementById("tip");
+          return [tip.hidden, tip.textContent, tip.children.length, page.defaultView.getComputedStyle(bar).fill];
+        })()""",
+        1280,
+        moments,
+    )
+    assert not hidden
+    assert re.fullmatch(r"truth\n<script>alert\(1\)</script> & \\u202eco\n\d+\.\d to \d+\.\d s", text)
+    assert children == 0
+    assert fill

@@ -17,13 +17,15 @@ from vitascope import recording, results
 from vitascope.files import replacing
 from vitascope.recording import Recording
 from vitascope.report import board as boards
-from vitascope.report import figures, moments, pretraining, sections, summaries, tables, views, words
+from vitascope.report import drawing, figures, moments, pretraining, sections, summaries, tables, viewing, views, words
 from vitascope.report.board import Board, Column, Row
 from vitascope.report.figures import Axis, Strip
 from vitascope.report.findings import Confusion, Findings, Standing, average_of, averaged, averages, examine, overall
 from vitascope.report.pretraining import Pretraining
 from vitascope.report.summaries import Extras, extras
+from vitascope.report.timelines import QUIET
 from vitascope.report.training import on_test
+from vitascope.report.viewing import Question
 from vitascope.report.words import Run, shown
 from vitascope.results import Result
 from vitascope.types import nearest, plain
@@ -32,7 +34,8 @@ if TYPE_CHECKING:
     from rich.console import Group
 
 HERE = Path(__file__).parent
-FORMATS = ("html", "md", "tex")
+PICTURES = "timelines"
+FORMATS = ("html", "md", "tex", PICTURES)
 Making: TypeAlias = Mapping[str, Callable[[], str]]
 """By format, what makes the text of the report."""
 
@@ -57,8 +60,9 @@ class TaskView(NamedTuple):
 def write(run: str | Path, *, formats: Sequence[str] = FORMATS) -> dict[str, Path]:
     """Write the report of a run folder into it: `report.html`, `report.md` and `report.tex`, or those of `formats`.
 
-    Results of evaluation are reported, and pretraining runs recorded in the folder or in folders of it. ValueError for
-    a format there is none of, or a folder with neither.
+    Results of evaluation are reported, and pretraining runs recorded in the folder or in folders of it. Where actions
+    in time were asked for, `timelines` is a folder of pictures, each as SVG and PNG. ValueError for a format there is
+    none of, or a folder with neither.
     """
     run = Path(run)
     for name in formats:
@@ -68,12 +72,16 @@ def write(run: str | Path, *, formats: Sequence[str] = FORMATS) -> dict[str, Pat
     found = boards.gather([run]) if (run / results.RESULTS).is_file() or not recordings else []
     if not found and not recordings:
         raise ValueError(f"{run / results.RESULTS}: no result in it; record one with `vitascope evaluate ... -o {run}`")
-    making = _of_results(run, found, recordings) if found else _of_training(run, recordings)
+    board = boards.build(found)
+    timed = viewing.questions(board)
+    making = _of_results(run, board, recordings, timed) if found else _of_training(run, recordings)
     written: dict[str, Path] = {}
-    for name in formats:
+    for name in [name for name in formats if name != PICTURES]:
         written[name] = run / f"report.{name}"
         with replacing(written[name]) as aside:
             aside.write_bytes(making[name]().encode("utf-8", "backslashreplace"))
+    if timed and PICTURES in formats:
+        written[PICTURES] = drawing.write(run / PICTURES, timed)
     return written
 
 
@@ -101,9 +109,8 @@ def _results(run: str | Path, recordings: Sequence[Recording]) -> list[Result]:
     return results.read(run) if not recordings or (Path(run) / results.RESULTS).is_file() else []
 
 
-def _of_results(run: Path, found: Sequence[Result], recordings: Sequence[Recording]) -> Making:
+def _of_results(run: Path, board: Board, recordings: Sequence[Recording], timed: Sequence[Question]) -> Making:
     """The report of results, with that of pretraining runs in it where there are any."""
-    board = boards.build(found)
     findings = [examine(column) for column in board.plain()]
     standings = _standings(board, findings)
     verdicts = _verdicts(board, standings)
@@ -112,7 +119,7 @@ def _of_results(run: Path, found: Sequence[Result], recordings: Sequence[Recordi
     said: list[Sequence[Run]] = [*verdicts, *(trained.verdicts if trained else [])]
     also = [trained.table] if trained else []
     return {
-        "html": lambda: _html(run, board, findings, (standings, said, more, trained)),
+        "html": lambda: _html(run, board, findings, (standings, said, more, trained), timed),
         "md": lambda: tables.markdown(board, standings, said, more) + tables.markdown_summaries(also),
         "tex": lambda: tables.latex(board, standings, more) + tables.latex_summaries(also),
     }
@@ -177,6 +184,7 @@ def _html(
     board: Board,
     findings: Sequence[Findings],
     said: tuple[Mapping[str, Standing], Sequence[Sequence[Run]], Extras, Pretraining | None],
+    timed: Sequence[Question],
 ) -> str:
     standings, verdicts, more, trained = said
     found = [r for c in board.columns for r in c.cells.values()]
@@ -209,6 +217,8 @@ def _html(
         "moments": moments.scores(board),
         "mistakes": moments.mistakes(board),
         "trained": trained,
+        "timed": timed,
+        "bars_css": Markup((HERE / "timelines.css").read_text(encoding="utf-8")),
     }
     return _set("page.html.j2", run, {**shows, **_variants(board, more, standings)})
 
@@ -251,7 +261,13 @@ def _environment() -> Environment:
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(shown=shown, number=words.number, pretty=_pretty, parted=_parted, tick=words.tick)
+    environment.filters.update(paint=_paint, pattern=lambda filling: Markup(drawing.pattern(filling)))
     return environment
+
+
+def _paint(filling: int) -> str:
+    """What a bar is filled with, light or dark with the page where it is no action."""
+    return "var(--quiet)" if filling == QUIET else drawing.paint(filling)
 
 
 def _pretty(value: Any) -> str:

@@ -1,9 +1,8 @@
-"""Coloured bars: what every frame of a video is labelled with, the truth and each encoder's prediction on one axis."""
+"""Timelines: coloured bars of what is when in a video, the truth and each encoder on one axis of seconds."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from html import escape
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
@@ -14,148 +13,174 @@ from vitascope.report.figures import rounded
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#7f7f7f")
 """Hues that stay apart for colour-blind eyes (Okabe and Ito 2008, grey instead of black)."""
-STROKES = ("", "M0 8L8 0", "M0 0L8 8", "M0 4H8", "M4 0V8", "M0 4H8M4 0V8")
-"""What is drawn over a hue from the ninth class on: with these, 48 fillings that differ in more than colour."""
+TILE = 8
+"""Pixels after which strokes repeat."""
+UP, DOWN = (
+    (((-2, 2), (2, -2)), ((0, 8), (8, 0)), ((6, 10), (10, 6))),
+    (((-2, 6), (2, 10)), ((0, 0), (8, 8)), ((6, -2), (10, 2))),
+)
+ALONG, ACROSS = (((0, 4), (8, 4)),), (((4, 0), (4, 8)),)
+STROKES = ((), UP, DOWN, ALONG, ACROSS, ALONG + ACROSS)
+"""What is drawn over a hue from the ninth class on, lines within a tile that go on in the next: with these, 48 fillings
+that differ in more than colour."""
 MOST = len(COLOURS) * len(STROKES)
-BAR, GAP, LETTER = 22, 6, 6.6
-"""Height of a bar, what is between two, the width of a letter: pixels."""
-TEXT = "var(--ink, #1c1e22)"
+QUIET, EMPTY = -1, -2
+"""Fillings of classes that are no action, and of what is behind the bars."""
+BAR, LANE, GAP = 22, 12, 2
+"""Height of a row of one lane, of each of several, and what is between those: pixels."""
+LANES = 5
+"""Lanes of a row at most."""
+
+
+class Stretch(NamedTuple):
+    """One label from a second to another; the score of a predicted action."""
+
+    label: int
+    start: float
+    end: float
+    score: float | None = None
 
 
 class Track(NamedTuple):
-    """One bar."""
+    """What goes into one row."""
 
     name: str
-    labels: Int64[np.ndarray, "t"]
-    """The class of every frame; negative: none."""
+    stretches: Sequence[Stretch]
+    says: str = ""
+    """Beside the bars: how much of it is right."""
+    lacking: str = ""
+    """Why there is nothing to draw."""
 
 
-class Piece(NamedTuple):
-    """A stretch of one label: frames, the end exclusive."""
+class Bar(NamedTuple):
+    """A stretch: percent of the axis from the left, pixels from the top of its row."""
 
-    label: int
-    start: int
-    end: int
+    left: float
+    width: float
+    top: int
+    height: int
+    filling: int
+    tip: str
 
 
-def pieces(labels: Int64[np.ndarray, "t"]) -> list[Piece]:
-    """The stretches of a bar; those without a class are left out."""
+class Row(NamedTuple):
+    """The bars of a track."""
+
+    name: str
+    says: str
+    lacking: str
+    height: int
+    bars: tuple[Bar, ...]
+
+
+class Tick(NamedTuple):
+    """A round number of seconds, percent of the axis from the left."""
+
+    at: float
+    text: str
+
+
+class Timeline(NamedTuple):
+    """Rows on one axis, and the classes in them with their fillings."""
+
+    rows: tuple[Row, ...]
+    ticks: tuple[Tick, ...]
+    legend: tuple[tuple[str, int], ...]
+    note: str
+    """What the bars do not show: stretches that overlap others in all lanes, classes that look alike."""
+
+
+def runs(labels: Int64[np.ndarray, "t"], fps: float) -> list[Stretch]:
+    """The stretches of labels frame by frame; those without a class, negative, are left out."""
     found, at = [], 0
     for label, run in groupby(labels.tolist()):
         end = at + sum(1 for _ in run)
-        found += [Piece(label, at, end)] * (label >= 0)
+        found += [Stretch(label, at / fps, end / fps)] * (label >= 0)
         at = end
     return found
 
 
-def svg(tracks: Sequence[Track], classes: Sequence[str], *, fps: float, width: int = 960, titles: bool = True) -> str:
-    """A picture of `tracks` from top to bottom, the truth first by custom, with a legend of the classes they hold.
+def timeline(
+    tracks: Sequence[Track], classes: Sequence[str], *, seconds: float, fillings: Mapping[int, int] | None = None
+) -> Timeline:
+    """The rows of `tracks` from top to bottom, the truth first by custom, over so many seconds.
 
-    Pointing at a stretch says whose it is, what and when: by `data-tip`, which a report's page shows, and with
-    `titles` by what browsers show on their own. Bars of different lengths share one axis of seconds. Classes have
-    fillings in the order of their numbers, among those that appear; the 49th looks like the first again.
+    Classes look alike in all rows: as `fillings` says, or by how long they last in the first track. Stretches that
+    overlap are in lanes, of predicted actions the best in the first; what overlaps others in all `LANES` is not drawn.
 
-    ValueError: no track, no frame, a label that there is no class for, frames per second that are not positive.
+    ValueError: no track, no time, a label that there is no class for.
     """
-    _check(tracks, classes, fps)
-    here = sorted({int(label) for track in tracks for label in np.unique(track.labels) if label >= 0})
-    fill = {label: i % MOST for i, label in enumerate(here)}
-    left = min(max(len(t.name) for t in tracks) * LETTER + 12, width / 4)
-    longest = max(len(t.labels) for t in tracks)
-    scale = (width - left - 8) / longest
-    rows = [_row(t, i, classes, fps=fps, place=(left, scale), fill=fill, titles=titles) for i, t in enumerate(tracks)]
-    bottom = len(tracks) * (BAR + GAP)
-    legend, height = _legend([(classes[label], fill[label]) for label in here], bottom + 34, width)
-    said = f"{', '.join(t.name for t in tracks)}: the class of every frame over {longest / fps:.0f} seconds"
-    return "".join(
-        [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="100%" role="img" '
-            f'aria-label="{escape(said)}" font-family="system-ui, sans-serif" font-size="12">',
-            _patterns(sorted(set(fill.values()))),
-            *rows,
-            _axis(longest / fps, (left, scale * fps), bottom),
-            legend,
-            "</svg>",
-        ]
-    )
-
-
-def _check(tracks: Sequence[Track], classes: Sequence[str], fps: float) -> None:
-    if not tracks or not all(len(t.labels) for t in tracks):
-        empty = [t.name for t in tracks if not len(t.labels)]
-        raise ValueError(f"no frames to draw{f' of {empty[0]}' if empty else ''}: leave it out")
-    if not fps > 0:
-        raise ValueError(f"{fps} frames per second: must be positive")
+    _check(tracks, classes, seconds)
+    here = {s.label for track in tracks for s in track.stretches}
+    fillings = filled(here, tracks[0].stretches) if fillings is None else fillings
+    rows, unseen = [], 0
     for track in tracks:
-        if (highest := int(track.labels.max())) >= len(classes):
+        lanes = _lanes(track.stretches)
+        rows.append(_row(track, lanes, classes, seconds=seconds, fillings=fillings))
+        unseen += len(track.stretches) - sum(map(len, lanes))
+    step = rounded(seconds / 8)
+    ticks = (Tick(round(100 * i * step / seconds, 3), f"{i * step:g} s") for i in range(int(seconds / step) + 1))
+    legend = tuple((classes[label], filling) for label, filling in fillings.items() if label in here)
+    lacks = [f"Not drawn, behind others: {unseen}."] * (unseen > 0)
+    lacks += [f"From the {MOST + 1}th class on, fillings come again."] * (len(legend) > MOST)
+    return Timeline(tuple(rows), tuple(ticks), legend, " ".join(lacks))
+
+
+def filled(labels: Iterable[int], stretches: Iterable[Stretch], quiet: Collection[int] = ()) -> dict[int, int]:
+    """The fillings of classes, in the order of a legend: those that last longest differ in hue alone.
+
+    `quiet` ones are pale and last; the 49th looks like the first again.
+    """
+    lasting: dict[int, float] = {}
+    for s in stretches:
+        lasting[s.label] = lasting.get(s.label, 0.0) + s.end - s.start
+    order = sorted(labels, key=lambda label: (label in quiet, -lasting.get(label, 0.0), label))
+    return {label: QUIET if label in quiet else place % MOST for place, label in enumerate(order)}
+
+
+def _check(tracks: Sequence[Track], classes: Sequence[str], seconds: float) -> None:
+    if not tracks:
+        raise ValueError("no tracks to draw: leave it out")
+    if not seconds > 0:
+        raise ValueError(f"{seconds} seconds to draw: must be positive")
+    for track in tracks:
+        highest = max((s.label for s in track.stretches), default=-1)
+        if highest >= len(classes):
             raise ValueError(f"{track.name}: label {highest}, and there are {len(classes)} classes, from 0 on")
 
 
-def _patterns(numbers: Sequence[int]) -> str:
-    return "<defs>" + "".join(map(_pattern, numbers)) + "</defs>"
-
-
-def _pattern(number: int) -> str:
-    colour, stroke = COLOURS[number % len(COLOURS)], STROKES[number // len(COLOURS)]
-    line = f'<path d="{stroke}" stroke="#000" stroke-opacity=".55" stroke-width="1.5" fill="none"/>' if stroke else ""
-    return (
-        f'<pattern id="timeline-{number}" width="8" height="8" patternUnits="userSpaceOnUse">'
-        f'<rect width="8" height="8" fill="{colour}"/>{line}</pattern>'
-    )
+def _lanes(stretches: Sequence[Stretch]) -> list[list[Stretch]]:
+    """Stretches so that no two of a lane overlap: by time, or where they have scores the best first."""
+    lanes: list[list[Stretch]] = [[]]
+    for s in sorted(stretches, key=lambda s: (-(s.score or 0.0), s.start, s.end)):
+        free = next((lane for lane in lanes if all(s.start >= o.end or s.end <= o.start for o in lane)), None)
+        if free is None and len(lanes) < LANES:
+            lanes.append(free := [])
+        if free is not None:
+            free.append(s)
+    return lanes
 
 
 def _row(
     track: Track,
-    number: int,
+    lanes: Sequence[Sequence[Stretch]],
     classes: Sequence[str],
     *,
-    fps: float,
-    place: tuple[float, float],
-    fill: dict[int, int],
-    titles: bool,
-) -> str:
-    """The name of a track and its stretches."""
-    left, scale = place
-    top = number * (BAR + GAP)
-    shown = _shortened(track.name, left - 12)
-    parts = [f'<text x="{left - 8:g}" y="{top + BAR / 2 + 4:g}" text-anchor="end" fill="{TEXT}">{escape(shown)}</text>']
-    for piece in pieces(track.labels):
-        tip = f"{track.name}\n{classes[piece.label]}\n{piece.start / fps:.1f} to {piece.end / fps:.1f} s"
-        attribute = escape(tip).replace("\n", "&#10;")  # as it stands it would be a space to readers of XML
-        title = f"<title>{escape(tip)}</title>" if titles else ""
-        parts.append(
-            f'<rect x="{left + piece.start * scale:.2f}" y="{top}" width="{(piece.end - piece.start) * scale:.2f}" '
-            f'height="{BAR}" fill="url(#timeline-{fill[piece.label]})" data-tip="{attribute}">{title}</rect>'
-        )
-    return "".join(parts)
+    seconds: float,
+    fillings: Mapping[int, int],
+) -> Row:
+    height = BAR if len(lanes) == 1 else LANE
+    bars = []
+    for number, lane in enumerate(lanes):
+        for s in sorted(lane, key=lambda s: s.start):
+            left, right = (round(100 * min(max(end, 0.0), seconds) / seconds, 3) for end in (s.start, s.end))
+            tip = tipped(track.name, classes[s.label], s)
+            top = number * (LANE + GAP)
+            bars.append(Bar(left, round(right - left, 3), top, height, fillings[s.label], tip))
+    return Row(track.name, track.says, track.lacking, len(lanes) * (height + GAP) - GAP, tuple(bars))
 
 
-def _axis(seconds: float, place: tuple[float, float], top: float) -> str:
-    """Round numbers of seconds below the bars."""
-    left, scale = place
-    step = rounded(seconds / 8)
-    parts = []
-    for i in range(int(seconds / step) + 1):
-        x = left + i * step * scale
-        parts.append(f'<path d="M{x:.2f} {top - GAP}V{top}" stroke="{TEXT}"/>')
-        parts.append(f'<text x="{x:.2f}" y="{top + 14}" text-anchor="middle" fill="{TEXT}">{i * step:g} s</text>')
-    return "".join(parts)
-
-
-def _legend(entries: Sequence[tuple[str, int]], top: float, width: int) -> tuple[str, int]:
-    """Names with their fillings, in columns as wide as the longest name; and where they end."""
-    wide = max((len(name) for name, _ in entries), default=0) * LETTER + 32
-    columns = max(int(width // wide), 1)
-    parts = []
-    for i, (name, number) in enumerate(entries):
-        x, y = i % columns * wide, top + i // columns * 20
-        parts.append(f'<rect x="{x:g}" y="{y:g}" width="14" height="14" fill="url(#timeline-{number})"/>')
-        shown = escape(_shortened(name, width - 40))
-        parts.append(f'<text x="{x + 20:g}" y="{y + 11:g}" fill="{TEXT}">{shown}</text>')
-    return "".join(parts), int(top + -(-len(entries) // columns) * 20)
-
-
-def _shortened(text: str, room: float) -> str:
-    """As much of a text as there is room for, pixels."""
-    most = max(int(room / LETTER), 1)
-    return text if len(text) <= most else text[: most - 1] + "…"
+def tipped(name: str, label: str, of: Stretch) -> str:
+    """What pointing at a stretch says: whose it is, what, when."""
+    score = "" if of.score is None else f", score {of.score:.2f}"
+    return f"{name}\n{label}\n{of.start:.1f} to {of.end:.1f} s{score}"
