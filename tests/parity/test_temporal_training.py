@@ -19,7 +19,7 @@ from vitascope.grid import Grid
 from vitascope.published_dense import import_dense, open_folder
 from vitascope.results import read
 from vitascope.table7 import windows
-from vitascope.types import Dataset, Example, Fold
+from vitascope.types import Dataset, Example, Fold, Timeline
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 Unpack = Callable[..., Path]
@@ -29,13 +29,15 @@ ARCHIVES = {"thumos14": "thumos14", "gtea": "tas_GTEA", "50salads": "tas_50Salad
 def some(
     name: str, unpacked: Unpack, train: int, test: int, *, keep: Callable[[Example[Any]], bool] = lambda e: True
 ) -> Dataset[Any]:
-    """The first fold, so many videos of both sides, drawn from those that are to be kept; all where there are fewer."""
-    dataset, draw = annotated(name, unpacked(ARCHIVES[name])), np.random.default_rng(0)
+    """The first fold, so many videos of both sides, evenly from those that are to be kept; all where there are fewer.
+
+    None is tested that shows a class without a training video.
+    """
+    dataset = annotated(name, unpacked(ARCHIVES[name]))
     fold, by_id = dataset.folds[0], dataset.by_id()
-    sides = []
-    for ids, count in ((fold.train, train), (fold.test, test)):
-        kept = [i for i in ids if keep(by_id[i])]
-        sides.append(tuple(kept[j] for j in np.sort(draw.permutation(len(kept))[:count]).tolist()))
+    sides = [evenly([i for i in fold.train if keep(by_id[i])], train)]
+    trained = {label for i in sides[0] for label in labels(by_id[i])}
+    sides.append(evenly([i for i in fold.test if keep(by_id[i]) and labels(by_id[i]) <= trained], test))
     examples = tuple(by_id[i] for ids in sides for i in ids)
     return replace(dataset, examples=examples, folds=(Fold(name=fold.name, train=sides[0], test=sides[1]),), absent={})
 
@@ -43,6 +45,17 @@ def some(
 def brief(seconds: float, classes: int = 20) -> Callable[[Example[Any]], bool]:
     """Videos that are no longer and show the first so many classes only."""
     return lambda e: lasting(e) <= seconds and all(s.label < classes for s in e.truth)
+
+
+def evenly(ids: Sequence[str], count: int) -> tuple[str, ...]:
+    """So many of `ids`, from the first to the last."""
+    return tuple(ids[j] for j in dict.fromkeys(np.linspace(0, len(ids) - 1, count).astype(int).tolist()))
+
+
+def labels(example: Example[Any]) -> set[int]:
+    """The classes in a video."""
+    truth = example.truth
+    return {label for label, _ in truth.runs} if isinstance(truth, Timeline) else {s.label for s in truth}
 
 
 def asked(dataset: Dataset[Any], made: Prototypes, folder: Path, tasks: Sequence[str]) -> list[dict[str, float]]:
@@ -73,25 +86,7 @@ def test_thumos14_in_brief(unpacked: Unpack, tmp_path: Path) -> None:
     task = "localise+width:32+epochs:16+warmup:2+lr:3e-3+ema:0.98"
     (scores,) = asked(dataset, made, tmp_path, [task])
     assert bound(dataset, made, task) > 90
-    assert scores["mAP"] > 60
-
-
-LOCALISE = "localise{}+width:64+epochs:18+warmup:2+lr:1e-3{}"
-
-
-@pytest.mark.slow
-def test_thumos14(unpacked: Unpack, tmp_path: Path) -> None:
-    dataset = some("thumos14", unpacked, 45, 30, keep=brief(250.0))
-    task, reached, best = LOCALISE.format("", ""), [], 0.0
-    for noise in (0.5, 2.0, 4.0):
-        made = Prototypes(20, noise)
-        best = bound(dataset, made, task)
-        (scores,) = asked(dataset, made, tmp_path / str(noise), [task])
-        reached.append(scores["mAP"])
-    print(reached, best)
-    assert best > 95
-    assert reached[0] > 0.95 * best
-    assert all(low > high + 10 for low, high in pairwise(reached))
+    assert scores["mAP"] > 70, scores
 
 
 def classifier(dataset: Dataset[Any], folder: Path) -> tuple[Path, Path]:
@@ -109,20 +104,26 @@ def classifier(dataset: Dataset[Any], folder: Path) -> tuple[Path, Path]:
     return folder / "sure.npz", folder / "raw.json"
 
 
+LOCALISE = "localise{}+width:64+epochs:14+warmup:2+lr:1e-3{}"
+
+
 @pytest.mark.slow
-def test_thumos14_with_classes_from_elsewhere(unpacked: Unpack, tmp_path: Path) -> None:
+def test_thumos14_alone_and_with_classes_from_elsewhere(unpacked: Unpack, tmp_path: Path) -> None:
     dataset = some("thumos14", unpacked, 45, 30, keep=brief(250.0))
-    made = Prototypes(20, noise=2.0)
     npz, raw = classifier(dataset, tmp_path)
-    tasks = [
-        LOCALISE.format("", ""),
-        LOCALISE.format("/external", f"+scores:{npz}"),
-        LOCALISE.format("/external", f"+scores:{raw}+softmax:true"),
-    ]
-    alone, sure, softened = (scores["mAP"] for scores in asked(dataset, made, tmp_path / "x", tasks))
-    print(alone, sure, softened)
-    assert sure > alone
-    assert softened > alone
+    alone = LOCALISE.format("", "")
+    outside = [LOCALISE.format("/external", f"+scores:{end}") for end in (npz, f"{raw}+softmax:true")]
+    tasks, best = {0.5: [alone], 2.0: [alone, *outside], 4.0: [alone]}, bound(dataset, Prototypes(20, 0.0), alone)
+    reached = {
+        noise: [scores["mAP"] for scores in asked(dataset, Prototypes(20, noise), tmp_path / str(noise), given)]
+        for noise, given in tasks.items()
+    }
+    said = f"{reached}, at best {best}"
+    print(said)
+    assert best > 95
+    assert reached[0.5][0] > 0.9 * best, said
+    assert all(low[0] > high[0] + 10 for low, high in pairwise(reached.values())), said
+    assert all(score > reached[2.0][0] for score in reached[2.0][1:]), said
 
 
 DISHES = ("cereals", "coffee", "milk")

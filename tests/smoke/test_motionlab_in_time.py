@@ -12,8 +12,8 @@ from vitascope.results import read
 THUMBNAIL, ENERGY = "pixels/thumbnail", "pixels/motion-energy"
 ASKED = {
     # the probe, and by how many points what sees motion is better
-    "localise": ("localise+width:64+min_steps:500+lr:1e-3", 8),
-    "segment": ("segment+width:64+epochs:60+lr:1e-3", 8),
+    "localise": ("localise+width:64+min_steps:500+lr:1e-3", 5),
+    "segment": ("segment+width:64+epochs:60+lr:1e-3", 5),
 }
 
 
