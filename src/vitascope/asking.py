@@ -108,7 +108,8 @@ def _answers(
                 f"{source.dataset.name}: not one {side} video of {fold.name} could be embedded; see the failures above"
             )
     scratch = setting.run / "training" / f"{_digest(probes, source, setting)}-{number}-{seed}"
-    said = _predict(probes[0], source.dataset, train, tests, seed=seed, scratch=scratch)
+    line = "" if setting.options.quiet else _line(probes[0], source, fold, seed)
+    said = _predict(probes[0], source.dataset, train, tests, seed=seed, scratch=scratch, line=line)
     of_view = dict(zip(dict.fromkeys(p.test for p in probes), zip(tests, said, strict=True), strict=True))
     for probe in probes:
         test, (predictions, about) = of_view[probe.test]
@@ -142,6 +143,13 @@ def _scored(
     return [e for e, _ in there.values()], [said for _, said in there.values()]
 
 
+def _line(probe: AnyProbe, source: Source, fold: Fold, seed: int) -> str:
+    """Which training it is, for who watches it."""
+    dataset = source.dataset
+    which = [fold.name] * (len(dataset.folds) > 1) + [f"seed {seed}"] * bool(seed)
+    return ", ".join([f"{probe.name}: {source.card.name} on {dataset.name}", *which])
+
+
 def _digest(probes: Sequence[AnyProbe], source: Source, setting: Setting) -> str:
     """Names what a training leaves on disk while it is under way."""
     return digest([[protocol_of(source.dataset, p, setting) for p in probes], source.card.behaviour])
@@ -158,13 +166,15 @@ def _predict(
     *,
     seed: int,
     scratch: Path,
+    line: str,
 ) -> list[Said]:
     """Predictions for each of `tests` after one training; a product over factors where the classes are made of some."""
     test = chained(tests)
     resume = {"scratch": scratch} if getattr(probe, "resumes", False) else {}
     table: Sequence[Any] | npt.NDArray[np.float32]
     if not dataset.factors:
-        said = probe.predict(train, test, seed=seed, **resume)
+        shown = {"line": line} if getattr(probe, "shows", False) else {}
+        said = probe.predict(train, test, seed=seed, **resume, **shown)
         about = said.about if isinstance(said, Predicted) else {}
         table = said if hasattr(probe, "judge") else np.asarray(said, np.float32)
     else:

@@ -101,11 +101,12 @@ class Probe(Protocol[T_contra, P]):
     test: View
 
     # Optional. `random`: False where the seed changes nothing. `resumes`: True where `predict` takes a `scratch`, the
-    # path beside which an interrupted training can go on. `on(family)`: the probe as it is on that data set.
-    # `passes(train)`: how often so many training examples are read. `multiply_adds(load)`: what that costs.
-    # `kind`: of the data sets that it can be asked of, where that is not recognition. `judge(asked, rng)`: what an
-    # `Asked` is worth, `Judged`, where the headline is no mean of `outcomes`. `nothing`: the prediction that stands for
-    # what could not be read, where that counts as missed; else such examples are not scored.
+    # path beside which an interrupted training can go on. `shows`: True where `predict` takes a `line`, what its line
+    # of progress begins with; without one it says nothing. `on(family)`: the probe as it is on that data set.
+    # `passes(train)`: how often so many training examples are read. `multiply_adds(load)`: what that costs. `kind`: of
+    # the data sets that it can be asked of, where that is not recognition. `judge(asked, rng)`: what an `Asked` is
+    # worth, `Judged`, where the headline is no mean of `outcomes`. `nothing`: the prediction that stands for what could
+    # not be read, where that counts as missed; else such examples are not scored.
 
     def predict(self, train: Features[T_contra], test: Features[T_contra], *, seed: int) -> Sequence[P]:
         """One prediction for each example of `test`, in order; `Predicted` where there is more to say.

@@ -90,6 +90,17 @@ class Reading(Count):
         return full if not width or len(full) <= width else f"{self.counted(rate)}{known} · {self.label}"[:width]
 
 
+@dataclass
+class Training(Count):
+    """How far the training of a head is; without a label it is not shown."""
+
+    def line(self, width: int = 0) -> str:
+        """The state in one line, of at most `width` characters where that is given."""
+        rate = f"{self.done / max(self.seconds, 1e-9):.1f} steps/s"
+        full = f"{self.label} · {self.counted(rate)}"
+        return full if not width or len(full) <= width else f"{self.counted(rate)} · {self.label}"[:width]
+
+
 def _clock(seconds: float) -> str:
     hours, rest = divmod(int(seconds), 3600)
     return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
@@ -118,6 +129,11 @@ class Live:
         """Redraw if it is time to."""
         if time.monotonic() - self.shown >= self.every:
             self._show()
+
+    def step(self) -> None:
+        """One more is done."""
+        self.pace.done += 1
+        self.tick()
 
     def _show(self, *, last: bool = False) -> None:
         self.shown = time.monotonic()

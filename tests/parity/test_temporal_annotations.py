@@ -4,58 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
-import tarfile
-from collections.abc import Callable, Iterator
-from importlib import import_module
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jaxtyping
 import numpy as np
 import pytest
 
+from prototypes import annotated
 from vitascope.types import Dataset
 
 Unpack = Callable[..., Path]
-
-
-@pytest.fixture(scope="session")
-def unpacked(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Unpack:
-    """The folder of an archive's files; with `names`, a folder of those only."""
-    top = tmp_path_factory.mktemp("temporal")
-
-    def unpack(archive: str, *names: str) -> Path:
-        path = shared / "data" / "annotations" / f"{archive}.tar.xz"
-        if not path.is_file():
-            pytest.skip(f"real annotations are absent ({path})")
-        folder = top / archive.removeprefix("tas_")
-        if not folder.is_dir():
-            with tarfile.open(path) as file:
-                file.extractall(top, filter="data")
-        if not names:
-            return folder
-        some = top / "-".join((archive, *names))
-        some.mkdir(exist_ok=True)
-        for name in names:
-            shutil.copy(folder / name, some / name)
-        return some
-
-    return unpack
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _unchecked() -> Iterator[None]:
-    """Types are checked on the tiny copies; here that takes ten times as long as reading does."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
-
-
-def annotated(name: str, root: Path) -> Dataset[Any]:
-    family, _, variant = name.partition("/")
-    dataset: Dataset[Any] = import_module(f"vitascope.datasets.{family}").annotated(variant, root)
-    return dataset
+pytestmark = pytest.mark.usefixtures("unchecked")
 
 
 def counted(dataset: Dataset[Any]) -> tuple[int, int, int, int]:

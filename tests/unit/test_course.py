@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -15,6 +16,7 @@ from vitascope.motionlab.motion import clock
 from vitascope.motionlab.render import FPS, PIECE, SIDE, draw
 from vitascope.motionlab.scene import PROGRAMS
 from vitascope.motionlab.suite import Size
+from vitascope.probes import localise, segment
 
 MANY = Size(150, 50)
 FEW = Size(2, 1)
@@ -97,6 +99,24 @@ def test_a_single_frame_tells_nothing_of_the_motion() -> None:
         phases = np.exp(2j * np.pi * np.array(points)).mean(0)
         assert np.abs(phases).max() < 3.5 / np.sqrt(len(points)), course.ACTIONS[label]
     assert len({t.scene.shape + t.scene.texture for t in takes}) == 24
+
+
+def test_floors_of_who_does_not_look() -> None:
+    """When without which finds little; where a procedure has got to, of its length, tells much of the step."""
+    draw, (_, *tested) = np.random.default_rng(0), course.takes("localise", Size(1, 20))
+    truth = [motionlab._found(t) for t in tested]
+    guesses = [[replace(s, label=int(draw.integers(16)), score=draw.random()) for s in video] for video in truth]
+    every = [[replace(s, label=c, score=draw.random()) for s in video for c in range(16)] for video in truth]
+    reached = [localise.build("").score(said, truth)["mAP"] for said in (guesses, every)]
+    assert reached[0] < 4
+    assert 5 < reached[1] < 14
+    takes = course.takes("segment", Size(40, 20))
+    train, test = ([motionlab._steps(t) for t in takes if t.split == split] for split in ("train", "test"))
+    counts = np.zeros((60, len(course.STEPS)))
+    for steps in train:
+        np.add.at(counts, (np.arange(steps.frames) * 60 // steps.frames, steps.labels), 1)
+    by_place = [counts.argmax(1)[np.arange(s.frames) * 60 // s.frames] for s in test]
+    assert 35 < segment.build("").score(by_place, test)["mF1"] < 47
 
 
 def test_a_smaller_suite_is_the_beginning_of_a_larger_and_seeds_differ() -> None:

@@ -63,6 +63,14 @@ def test_it_learns_and_noise_is_in_its_way():
     assert reached[0] > reached[1] + 3 > reached[2] + 6
 
 
+def test_progress_is_shown_where_there_is_a_line(capsys):
+    short, train, test = replace(TINY, epochs=1, warmup=0), side(4, 0), side(2, 1)
+    short.predict(train, test, seed=0)
+    assert not capsys.readouterr().err
+    short.predict(train, test, seed=0, line="here")
+    assert capsys.readouterr().err.startswith("here · 2/2 · ")
+
+
 def test_resized_videos():
     probe = replace(TINY, fit="resize", windows=(9, 9, 9, -1), shortest=0.001)
     assert score(probe, side(14, 0), side(8, 1)) > 75

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from vitascope.progress import Live, Pace
+from vitascope.progress import Live, Pace, Training
 
 
 def pace(done: int = 30, seconds: float = 10.0) -> Pace:
@@ -44,3 +44,17 @@ def test_silent_when_told(capsys: pytest.CaptureFixture[str]) -> None:
         with Live(pace(), quiet=quiet):
             pass
         assert bool(capsys.readouterr().err) is not quiet
+
+
+def test_a_training_counts_its_steps(capsys: pytest.CaptureFixture[str]) -> None:
+    with Live(Training("localise: a on b", 3), quiet=False) as live:
+        for _ in range(3):
+            live.step()
+    said = capsys.readouterr().err
+    assert said.startswith("localise: a on b · 3/3 · ")
+    assert " steps/s · in 0:00" in said
+    with Live(Training("", 3), quiet=True) as live:
+        live.step()
+    assert not capsys.readouterr().err
+    narrow = Training("localise: a on b", 300, done=30, started=time.monotonic() - 10.01).line(30)
+    assert narrow.startswith("30/300 · 3.0 steps/s · ETA 1:")

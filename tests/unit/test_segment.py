@@ -54,6 +54,14 @@ def test_it_learns_and_says_every_frame():
     assert scores["accuracy"] > 85
 
 
+def test_progress_is_shown_where_there_is_a_line(capsys):
+    few = replace(TINY, epochs=2, layers=2, width=8)
+    few.predict(side(3, 0), side(3, 1), seed=0)
+    assert not capsys.readouterr().err
+    few.predict(side(3, 0), side(3, 1), seed=0, line="here")
+    assert capsys.readouterr().err.startswith("here · 6/6 · ")
+
+
 def test_the_seed_is_all_that_chance_knows():
     few = replace(TINY, epochs=1, layers=2, width=8)
     once, again, other = (few.predict(side(3, 0), side(3, 1), seed=s) for s in (0, 0, 1))

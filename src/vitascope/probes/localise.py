@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from vitascope.nn.actionformer import ActionFormer, Pyramid, decayed, random_act
 from vitascope.outside import class_scores
 from vitascope.points import proposals, trained
 from vitascope.probe import Load, Predicted, View
+from vitascope.progress import Live, Training
 from vitascope.runtime import generator
 from vitascope.suppression import Weighting, classified, conditional_softmax, suppressed, voted
 from vitascope.table7 import windows
@@ -52,6 +53,7 @@ class Localise(Localisation):
 
     name: str = "localise"
     version: int = 1
+    shows: ClassVar[bool] = True
     train: View = QUARTER
     test: View = QUARTER
     fit: Fit = "crop"
@@ -162,11 +164,14 @@ class Localise(Localisation):
         read = 3 * load.train * self.passes(load.train) * points[0] + load.test * points[1]
         return float(read * (embedding + blocks + two_heads))
 
-    def predict(self, train: Features[Truth], test: Features[Truth], *, seed: int) -> Predicted[list[Segment]]:
+    def predict(
+        self, train: Features[Truth], test: Features[Truth], *, seed: int, line: str = ""
+    ) -> Predicted[list[Segment]]:
         """The actions of each test video, most likely first, seconds; none where it has no vectors.
 
-        `seed` sets the start, the crops, the order and what is left out. ValueError: no action to learn, a label that
-        there is not, vectors at uneven times or NaN, no scores where `external` wants them.
+        `seed` sets the start, the crops, the order and what is left out; `line` begins a line of progress. ValueError:
+        no action to learn, a label that there is not, vectors at uneven times or NaN, no scores where `external` wants
+        them.
         """
         among, asked = readable(train), readable(test)
         check(self.name, train, among)
@@ -180,7 +185,8 @@ class Localise(Localisation):
             count = max(1, len(among) // SHARE)
             held, used = sorted(order[:count]), order[count:]
             watch = Watch(train, held, self._outside(train, held))
-        model = self._fit(train, sorted(used), draw, watch)
+        with Live(Training(line, math.prod(self._epochs(len(used)))), quiet=not line) as live:
+            model = self._fit(train, sorted(used), draw, watch, live=live)
         about = {
             "dropped": invalid([train.examples[i] for i in among]),
             "without vectors": [test.examples[i].id for i in sorted({*range(len(test.examples))} - {*asked})],
@@ -214,7 +220,7 @@ class Localise(Localisation):
         return random_actionformer(draw, model)
 
     def _fit(
-        self, train: Features[Truth], among: Sequence[int], draw: torch.Generator, watch: Watch | None
+        self, train: Features[Truth], among: Sequence[int], draw: torch.Generator, watch: Watch | None, *, live: Live
     ) -> ActionFormer:
         """The averaged weights after all epochs, or those of them that did best on what is watched."""
         first = next(self._sights(train, among[:1], self.train))
@@ -244,6 +250,7 @@ class Localise(Localisation):
                 self._step(optimiser, rate(step, epochs * an_epoch, warm, self.lr))
                 normaliser, step = loss.normaliser, step + 1
                 averaged(average, model, min(self.ema, (1 + step) / (10 + step)) if self.ema_warm else self.ema)
+                live.step()
             if watch is not None and (epoch >= WATCHED or epoch == epochs - 1):
                 best = max(best, self._reached(average, watch), key=lambda b: b.score)
         if watch is not None:

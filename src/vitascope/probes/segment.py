@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from vitascope.features import Features
 from vitascope.metrics import segmental
 from vitascope.nn.asformer import ASFormer, Reach, loss, random_asformer
 from vitascope.probe import Load, Predicted, View
+from vitascope.progress import Live, Training
 from vitascope.runtime import generator
 from vitascope.sampling import MultiClip
 from vitascope.segment_settings import PRESETS, SOUND, settings
@@ -43,6 +44,7 @@ class Segmentation(FrameByFrame):
 
     name: str = "segment"
     version: int = 1
+    shows: ClassVar[bool] = True
     train: View = OTHERS.view
     test: View = OTHERS.view
     every: int = 1
@@ -108,12 +110,13 @@ class Segmentation(FrameByFrame):
         return float(read * frame)
 
     def predict(
-        self, train: Features[Timeline], test: Features[Timeline], *, seed: int
+        self, train: Features[Timeline], test: Features[Timeline], *, seed: int, line: str = ""
     ) -> Predicted[Int64[Array, "_"]]:
         """The class of every frame of each test video, int64; empty where it could not be encoded.
 
-        `seed` sets the start, the order and what is left out. ValueError: nothing to train on, a video without
-        vectors or with NaN, labels that there are not, clips and labels of different lengths of time.
+        `seed` sets the start, the order and what is left out; `line` begins a line of progress. ValueError: nothing to
+        train on, a video without vectors or with NaN, labels that there are not, clips and labels of different lengths
+        of time.
         """
         among, asked = readable(train), readable(test)
         if not among:
@@ -122,11 +125,12 @@ class Segmentation(FrameByFrame):
             )
         for _ in frames(test, asked, every=self.every, align=self.align):
             pass  # what is wrong with the test side is better known before the training than after it
-        model = self._fit(train, among, generator(seed))
+        with Live(Training(line, self.epochs * len(among)), quiet=not line) as live:
+            model = self._fit(train, among, generator(seed), live=live)
         missing = [e.id for i, e in enumerate(test.examples) if i not in set(asked)]
         return Predicted(self._judge(model, test, asked), **({"without vectors": missing} if missing else {}))
 
-    def _fit(self, train: Features[Timeline], among: list[int], draw: torch.Generator) -> ASFormer:
+    def _fit(self, train: Features[Timeline], among: list[int], draw: torch.Generator, *, live: Live) -> ASFormer:
         """The head after all epochs."""
         first = next(frames(train, among[:1], every=self.every, align=self.align))
         where, dim = first.values.device, first.values.shape[1]
@@ -145,6 +149,7 @@ class Segmentation(FrameByFrame):
                 one.backward()
                 optimiser.step()
                 total += one.detach()
+                live.step()
             if not total.isfinite():
                 raise ValueError(f"{self.name}: the loss of epoch {epoch + 1} is {float(total)}; lower lr")
             schedule.step(float(total))
