@@ -107,28 +107,78 @@ def local(
         return v  # a frame that attends to itself alone
     if reach == "full" or t <= (d // 2 if reach == "window" else d):
         return full(q, k, v)
-    blocks = -(-t // d)
-    queries = F.pad(q, (0, 0, 0, blocks * d - t)).view(blocks, d, -1)
-    keys, values = (F.pad(x, (0, 0, d // 2, blocks * d - t + d // 2)).view(blocks + 1, d, -1) for x in (k, v))
-    keys, values = (torch.cat([x[:-1], x[1:]], 1) for x in (keys, values))
-    hidden = torch.zeros((), device=q.device).to(q).masked_fill(~seen(t, d, reach, q.device), -math.inf)
-    scores = torch.baddbmm(hidden, queries, keys.mT, alpha=q.shape[-1] ** -0.5)
-    return torch.bmm(scores.softmax(-1), values).flatten(0, 1)[:t]
+    y: Tensor = _Local.apply(q, k, v, d, reach)  # type: ignore[no-untyped-call]
+    return y
 
 
-def seen(t: int, d: int, reach: Reach, device: torch.device) -> Bool[Tensor, "blocks _ twice"]:
-    """Which of the keys of its block each query sees, or all queries of a block alike.
+class _Local(torch.autograd.Function):
+    """Attention in blocks: keys and values of blocks overlap and are views of one copy, and so are their gradients."""
 
-    A query behind the end sees itself, so that its row has a softmax; nobody reads it.
-    """
-    starts = torch.arange(-(-t // d), device=device)[:, None, None] * d - d // 2
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, d: int, reach: Reach) -> Tensor:
+        t, blocks = len(q), -(-len(q) // d)
+        held = q.new_empty(3, (blocks + 1) * d, q.shape[1])
+        held[:, : d // 2], held[:, d // 2 + t :] = 0.0, 0.0
+        for rows, x in zip(held, (q, k, v), strict=True):
+            rows[d // 2 : d // 2 + t] = x
+        queries, keys, values = _blocks(held, d)
+        hidden = _hidden(d, reach, q.device).to(q.dtype)
+        scores = torch.baddbmm(hidden, queries, keys.mT, alpha=q.shape[1] ** -0.5)
+        _hide_ends(scores, t)
+        weights = scores.softmax(-1)
+        ctx.save_for_backward(held, weights)
+        return torch.bmm(weights, values).flatten(0, 1)[:t]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+        held, weights = ctx.saved_tensors
+        t, (blocks, d, _) = len(slope), weights.shape
+        queries, keys, values = _blocks(held, d)
+        slope = F.pad(slope, (0, 0, 0, blocks * d - t)).view(blocks, d, -1)
+        of_weights = torch.bmm(slope, values.mT)
+        of_scores = torch._softmax_backward_data(of_weights, weights, -1, weights.dtype).mul_(held.shape[2] ** -0.5)
+        of_q = torch.bmm(of_scores, keys).flatten(0, 1)[:t]
+        of_k, of_v = (_folded(torch.bmm(a.mT, b), t) for a, b in ((of_scores, queries), (weights, slope)))
+        return of_q, of_k, of_v, None, None
+
+
+def _blocks(held: Float[Tensor, "3 u c"], d: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries (block, d, c), keys and values (block, 2 d, c); views."""
+    q, k, v = held
+    return q[d // 2 : len(q) - d + d // 2].view(-1, d, q.shape[1]), k.unfold(0, 2 * d, d).mT, v.unfold(0, 2 * d, d).mT
+
+
+def _folded(x: Float[Tensor, "blocks twice c"], t: int) -> Float[Tensor, "t c"]:
+    """What overlapping blocks add up to, without the padding."""
+    d = x.shape[1] // 2
+    y = x.new_empty(len(x) + 1, d, x.shape[2])
+    y[0], y[-1] = x[0, :d], x[-1, d:]
+    torch.add(x[1:, :d], x[:-1, d:], out=y[1:-1])
+    return y.flatten(0, 1)[d // 2 : d // 2 + t]
+
+
+def _hidden(d: int, reach: Reach, device: torch.device) -> Float[Tensor, "1 _ twice"]:
+    """What is added to the scores of a block: minus infinity where a query, or all queries alike, do not see a key."""
     column = torch.arange(2 * d, device=device)
-    key = starts + column
-    inside = (key >= 0) & (key < t)
     if reach == "block":
-        return inside & (column < 2 * d - 1)
-    query = torch.arange(d, device=device)[:, None]
-    return (inside & (column >= query) & (column < query + d)) | (column == query + d // 2)
+        seen = (column < 2 * d - 1)[None]
+    else:
+        query = torch.arange(d, device=device)[:, None]
+        seen = (column >= query) & (column < query + d)
+    return torch.zeros(seen.shape, device=device).masked_fill(~seen, -math.inf)[None]
+
+
+def _hide_ends(scores: Float[Tensor, "blocks d twice"], t: int) -> None:
+    """Give the keys before the first and behind the last frame no weight, in place.
+
+    The least finite number leaves rows of queries behind the end, which see nothing else and nobody reads, a softmax.
+    """
+    blocks, d, _ = scores.shape
+    least, behind = torch.finfo(scores.dtype).min, t - (blocks - 1) * d + d // 2
+    scores[0, :, : d // 2] = least
+    scores[-1, :, behind:] = least
+    scores[-2:-1, :, behind + d :] = least
 
 
 class _Halved(torch.autograd.Function):
