@@ -13,6 +13,7 @@ no weight at all; the public code leaves each about a millionth.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -21,7 +22,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from vitascope.nn.product import linear, times
+from vitascope.nn.product import dilated, dilated_slope, linear, of_taps
 
 Reach: TypeAlias = Literal["window", "block", "full"]
 """What a frame attends to in a layer of dilation d. `window`: the d frames around it, from d / 2 before to d / 2 - 1
@@ -34,11 +35,11 @@ MOST = 16.0
 
 
 class _Dilated(torch.autograd.Function):
-    """relu(conv3), one product; the three shifted copies of x are made again for the gradient, not kept."""
+    """relu(conv3); no shifted copies of x are kept."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, dilation: int) -> Tensor:
-        y = times(_shifted(x, dilation), weight.flatten(1), bias).relu_()
+        y = dilated(x, weight, bias, dilation).relu_()
         ctx.save_for_backward(x, weight, y)
         ctx.dilation = dilation
         return y
@@ -48,16 +49,7 @@ class _Dilated(torch.autograd.Function):
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         x, weight, y = ctx.saved_tensors
         slope = torch.ops.aten.threshold_backward(slope, y, 0.0)
-        around = _shifted(slope, ctx.dilation)  # what came of x, and of x as the earlier and the later frame
-        of_x = times(around, weight.flip(1).transpose(0, 1).flatten(0, 1).T)
-        of_weight = times(around.T, x.T).view(3, *weight.shape[::2]).flip(0).transpose(0, 1).contiguous()
-        return of_x, of_weight, slope.sum(0), None
-
-
-def _shifted(x: Float[Tensor, "t c"], d: int) -> Float[Tensor, "t 3*c"]:
-    """Each row beside those `d` before and after; zeros beyond the ends."""
-    around = F.pad(x, (0, 0, d, d))
-    return torch.cat([around[: len(x)], x, around[2 * d :]], 1)
+        return dilated_slope(slope, weight, ctx.dilation), of_taps(x, slope, ctx.dilation), slope.sum(0), None
 
 
 class Dilated(nn.Module):
@@ -83,9 +75,9 @@ class Linear(nn.Module):
         self.weight = nn.Parameter(torch.empty(out, dim))
         self.bias = nn.Parameter(torch.empty(out))
 
-    def forward(self, x: Float[Tensor, "t d"], rows: slice = slice(None)) -> Float[Tensor, "t e"]:
-        """Those `rows` of W x + b."""
-        return linear(x, self.weight[rows], self.bias[rows])
+    def forward(self, x: Float[Tensor, "t d"]) -> Float[Tensor, "t e"]:
+        """W x + b."""
+        return linear(x, self.weight, self.bias)
 
 
 def full(q: Float[Tensor, "t c"], k: Float[Tensor, "t c"], v: Float[Tensor, "t c"]) -> Float[Tensor, "t c"]:
@@ -226,28 +218,31 @@ class Layer(nn.Module):
         self.last = Linear(width, width)
 
     def forward(
-        self,
-        x: Float[Tensor, "t c"],
-        before: Float[Tensor, "t c"] | None,
-        generator: torch.Generator | None,
+        self, x: Float[Tensor, "t c"], values: Float[Tensor, "t e"] | None, generator: torch.Generator | None
     ) -> Float[Tensor, "t c"]:
-        """One step on; `before` are the features of the stage before, of a decoder."""
+        """One step on; `values` are of the stage before, of a decoder."""
         f = self.conv(x)
-        a = self.mix(self._attended(f, before).relu())
+        a = self.mix(self._attended(f, values).relu())
         return x + halved(self.last(torch.add(f, a, alpha=self.alpha)), generator)
 
-    def _attended(self, f: Float[Tensor, "t c"], before: Float[Tensor, "t c"] | None) -> Float[Tensor, "t e"]:
+    def parts(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Weight and bias of queries and keys, and those of values."""
+        sizes = [2 * self.inner, self.inner]
+        (of_qk, of_v), (plus_qk, plus_v) = self.qkv.weight.split(sizes), self.qkv.bias.split(sizes)
+        return (of_qk, plus_qk), (of_v, plus_v)
+
+    def _attended(self, f: Float[Tensor, "t c"], values: Float[Tensor, "t e"] | None) -> Float[Tensor, "t e"]:
         n, d = self.inner, 0 if self.reach == "full" else self.conv.dilation
-        v: Tensor
-        if d == 1 and before is not None:
-            v = self.qkv(before, slice(2 * n, None))
-            return v  # queries and keys have no say
+        if d == 1 and values is not None:
+            return values  # queries and keys have no say
         z = F.batch_norm(f, None, None, training=True)  # of one video: each channel over time
-        v = self.qkv(z if before is None else before, slice(2 * n, None))
         if d == 1:
-            return v
-        q, k = self.qkv(z, slice(2 * n)).split(n, 1)
-        return local(q, k, v, d, reach=self.reach)
+            return linear(z, *self.parts()[1])
+        if values is None:
+            q, k, values = self.qkv(z).split(n, 1)
+        else:
+            q, k = linear(z, *self.parts()[0]).split(n, 1)
+        return local(q, k, values, d, reach=self.reach)
 
 
 class Stage(nn.Module):
@@ -266,10 +261,17 @@ class Stage(nn.Module):
         generator: torch.Generator | None,
     ) -> tuple[Float[Tensor, "t k"], Float[Tensor, "t c"]]:
         """Logits, and the features that the next stage attends to; x has passed `first`."""
-        for layer in self.layers:
-            x = layer(x, before, generator)
+        for layer, values in zip(self.layers, self._values(before), strict=True):
+            x = layer(x, values, generator)
         logits: Tensor = self.out(x)
         return logits, x
+
+    def _values(self, before: Float[Tensor, "t c"] | None) -> Sequence[Float[Tensor, "t e"] | None]:
+        """What each layer attends to, by one product for all."""
+        if before is None:
+            return [None] * len(self.layers)
+        weights, biases = zip(*(layer.parts()[1] for layer in self.layers if isinstance(layer, Layer)), strict=True)
+        return linear(before, torch.cat(weights), torch.cat(biases)).chunk(len(self.layers), 1)
 
 
 class ASFormer(nn.Module):
