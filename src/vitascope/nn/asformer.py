@@ -22,7 +22,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from vitascope.nn.product import dilated, dilated_slope, linear, of_taps
+from vitascope.nn.product import linear, times
 
 Reach: TypeAlias = Literal["window", "block", "full"]
 """What a frame attends to in a layer of dilation d. `window`: the d frames around it, from d / 2 before to d / 2 - 1
@@ -35,11 +35,15 @@ MOST = 16.0
 
 
 class _Dilated(torch.autograd.Function):
-    """relu(conv3); no shifted copies of x are kept."""
+    """relu(conv3), one product; the three shifted copies of x are made again for the gradient, not kept.
+
+    oneDNN's own convolution is up to a quarter faster and needs no copies, but it is prepared for each length and each
+    dilation anew, which takes as long as is won where a data set has more lengths than oneDNN remembers.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, dilation: int) -> Tensor:
-        y = dilated(x, weight, bias, dilation).relu_()
+        y = times(_shifted(x, dilation), weight.flatten(1), bias).relu_()
         ctx.save_for_backward(x, weight, y)
         ctx.dilation = dilation
         return y
@@ -49,7 +53,16 @@ class _Dilated(torch.autograd.Function):
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         x, weight, y = ctx.saved_tensors
         slope = torch.ops.aten.threshold_backward(slope, y, 0.0)
-        return dilated_slope(slope, weight, ctx.dilation), of_taps(x, slope, ctx.dilation), slope.sum(0), None
+        of_weight = times(slope.T, _shifted(x, ctx.dilation).T).view_as(weight)
+        around = _shifted(slope, ctx.dilation)  # what came of x, and of x as the earlier and the later frame
+        of_x = times(around, weight.flip(1).transpose(0, 1).flatten(0, 1).T)
+        return of_x, of_weight, slope.sum(0), None
+
+
+def _shifted(x: Float[Tensor, "t c"], d: int) -> Float[Tensor, "t 3*c"]:
+    """Each row beside those `d` before and after; zeros beyond the ends."""
+    around = F.pad(x, (0, 0, d, d))
+    return torch.cat([around[: len(x)], x, around[2 * d :]], 1)
 
 
 class Dilated(nn.Module):
