@@ -22,7 +22,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from vitascope.nn.product import linear, times
+from vitascope.nn.product import linear, slopes, times
 
 Reach: TypeAlias = Literal["window", "block", "full"]
 """What a frame attends to in a layer of dilation d. `window`: the d frames around it, from d / 2 before to d / 2 - 1
@@ -53,10 +53,10 @@ class _Dilated(torch.autograd.Function):
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         x, weight, y = ctx.saved_tensors
         slope = torch.ops.aten.threshold_backward(slope, y, 0.0)
-        of_weight = times(slope.T, _shifted(x, ctx.dilation).T).view_as(weight)
+        of_weight, of_bias = slopes(slope, _shifted(x, ctx.dilation))
         around = _shifted(slope, ctx.dilation)  # what came of x, and of x as the earlier and the later frame
         of_x = times(around, weight.flip(1).transpose(0, 1).flatten(0, 1).T)
-        return of_x, of_weight, slope.sum(0), None
+        return of_x, of_weight.view_as(weight), of_bias, None
 
 
 def _shifted(x: Float[Tensor, "t c"], d: int) -> Float[Tensor, "t 3*c"]:
