@@ -2,8 +2,8 @@
 
     python benchmarks/asformer.py [--videos 21] [--device cuda] [--reach block]
 
-The 21 training videos of GTEA's first split by their lengths (634 to 1,814 frames), 1024 numbers a frame, 11 classes, an encoder and three decoders of 8 layers 256 wide,
-float32, a video a step: forward, loss of four stages, backward, Adam. "Published" is the same arithmetic as the public
+The 21 training videos of GTEA's first split by their lengths (634 to 1,814 frames), 1024 numbers a frame, 11 classes,
+an encoder and three decoders of 8 layers 256 wide, float32, a video a step: forward, loss of four stages, backward, Adam. "Published" is the same arithmetic as the public
 code does it, written for this comparison: (batch, channels, time), blocks cut out one after another and joined, with a
 mask for each, a millionth of weight for hidden keys. Both start from the same weights; their losses
 are compared without dropout, then the epoch is trained with it. The floor is the multiplications alone, at the speed
@@ -33,29 +33,8 @@ from vitascope.runtime import device as chosen
 from vitascope.runtime import generator, peak_bytes
 
 DIM, CLASSES, WIDTH, LAYERS = 1024, 11, 256, 8
-LENGTHS = (
-    634,
-    655,
-    805,
-    811,
-    823,
-    862,
-    871,
-    892,
-    913,
-    934,
-    964,
-    964,
-    1151,
-    1169,
-    1181,
-    1190,
-    1244,
-    1361,
-    1412,
-    1465,
-    1814,
-)
+LENGTHS = [634, 655, 805, 811, 823, 862, 871, 892, 913, 934, 964, 964, 1151, 1169, 1181, 1190, 1244]
+LENGTHS += [1361, 1412, 1465, 1814]
 """Frames of the videos that GTEA's first split is trained on."""
 RATE, DECAY = 5e-4, 1e-5
 TARGET = 3.0
@@ -163,7 +142,7 @@ def lossy(way: str, model: ASFormer) -> Callable[[Tensor, Tensor, bool], Tensor]
 
 
 def data(case: Case) -> list[tuple[Tensor, Tensor]]:
-    """Features and labels, with runs of 50 frames; of fewer videos than there are, evenly from the shortest to the longest."""
+    """Features and labels, with runs of 50 frames; fewer videos than there are lie evenly from shortest to longest."""
     draw, where, found = generator(0), chosen(case.device), []
     for i in range(case.videos):
         t = LENGTHS[round((len(LENGTHS) - 1) * i / max(case.videos - 1, 1))]

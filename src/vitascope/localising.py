@@ -106,6 +106,19 @@ def invalid(examples: Sequence[Example[tuple[Segment, ...]]]) -> dict[str, int]:
     return {i: n for i, n in counts.items() if n}
 
 
+def check(name: str, train: Features[tuple[Segment, ...]], among: Sequence[int]) -> None:
+    """ValueError: no training video with vectors, no action in any, a label that there is not."""
+    labels = {s.label: e.id for i in among for e in [train.examples[i]] for s in e.truth}
+    outside = [label for label in labels if not 0 <= label < len(train.classes)]
+    if outside:
+        raise ValueError(
+            f"{name}: label {outside[0]} of {labels[outside[0]]}: there are {len(train.classes)} classes, 0 to "
+            f"{len(train.classes) - 1}; correct the labels or add the classes"
+        )
+    if not labels:
+        raise ValueError(f"{name}: not one action in {len(among)} training videos with vectors; embed or annotate some")
+
+
 def said_stride(sampler: Sampler) -> float | None:
     """Seconds between the clips of a sliding window; None of what does not say."""
     if not isinstance(sampler, MultiClip):
