@@ -245,7 +245,7 @@ class Localise(Localisation):
         epochs, an_epoch = self._epochs(len(among))
         warm = round(self.warmup * epochs / (self.epochs + self.warmup)) * an_epoch
         facts = training.Facts(draw=draw, normaliser=self.normaliser, best=(-math.inf, {}))
-        parts = {"model": model, "average": average, "optimiser": optimiser, "facts": facts}
+        parts: dict[str, training.Part] = {"model": model, "average": average, "optimiser": optimiser, "facts": facts}
         for epoch in range(training.resume(scratch, parts), epochs):
             for step, batch in enumerate(self._batches(train, among, draw, an_epoch), epoch * an_epoch):
                 seen = crowd(batch, levels=len(self.windows), most=self.length)

@@ -142,7 +142,7 @@ class Segmentation(FrameByFrame):
         schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, factor=FACTOR, patience=PATIENCE)
         dropping = torch.Generator(where).manual_seed(int(torch.randint(2**62, (), generator=draw)))
         facts = training.Facts(draw=draw, dropping=dropping, order=among)
-        parts = {"model": model, "optimiser": optimiser, "schedule": schedule, "facts": facts}
+        parts: dict[str, training.Part] = {"model": model, "optimiser": optimiser, "schedule": schedule, "facts": facts}
         for epoch in range(training.resume(scratch, parts), self.epochs):
             if epoch == 0 or self.order == "each-epoch":
                 facts["order"] = [among[i] for i in torch.randperm(len(among), generator=draw).tolist()]
