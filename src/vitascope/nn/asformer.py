@@ -22,7 +22,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from vitascope.nn.product import linear, slopes, times
+from vitascope.nn.product import linear, times
 
 Reach: TypeAlias = Literal["window", "block", "full"]
 """What a frame attends to in a layer of dilation d. `window`: the d frames around it, from d / 2 before to d / 2 - 1
@@ -53,10 +53,10 @@ class _Dilated(torch.autograd.Function):
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         x, weight, y = ctx.saved_tensors
         slope = torch.ops.aten.threshold_backward(slope, y, 0.0)
-        of_weight, of_bias = slopes(slope, _shifted(x, ctx.dilation))
+        of_weight = times(slope.T, _shifted(x, ctx.dilation).T).view_as(weight)
         around = _shifted(slope, ctx.dilation)  # what came of x, and of x as the earlier and the later frame
         of_x = times(around, weight.flip(1).transpose(0, 1).flatten(0, 1).T)
-        return of_x, of_weight.view_as(weight), of_bias, None
+        return of_x, of_weight, slope.sum(0), None
 
 
 def _shifted(x: Float[Tensor, "t c"], d: int) -> Float[Tensor, "t 3*c"]:
@@ -112,7 +112,7 @@ def local(
         return v  # a frame that attends to itself alone
     if reach == "full" or t <= (d // 2 if reach == "window" else d):
         return full(q, k, v)
-    y: Tensor = _Local.apply(q, k, v, d, reach)  # type: ignore[no-untyped-call]
+    y: Tensor = _Local.apply(q, k, v, _hidden(d, reach, q.device).to(q.dtype))  # type: ignore[no-untyped-call]
     return y
 
 
@@ -120,14 +120,14 @@ class _Local(torch.autograd.Function):
     """Attention in blocks: keys and values of blocks overlap and are views of one copy, and so are their gradients."""
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, d: int, reach: Reach) -> Tensor:
-        t, blocks = len(q), -(-len(q) // d)
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, hidden: Tensor) -> Tensor:
+        t, d = len(q), hidden.shape[-1] // 2
+        blocks = -(-t // d)
         held = q.new_empty(3, (blocks + 1) * d, q.shape[1])
         held[:, : d // 2], held[:, d // 2 + t :] = 0.0, 0.0
         for rows, x in zip(held, (q, k, v), strict=True):
             rows[d // 2 : d // 2 + t] = x
         queries, keys, values = _blocks(held, d)
-        hidden = _hidden(d, reach, q.device).to(q.dtype)
         scores = torch.baddbmm(hidden, queries, keys.mT, alpha=q.shape[1] ** -0.5)
         _hide_ends(scores, t)
         weights = scores.softmax(-1)
@@ -136,7 +136,7 @@ class _Local(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         held, weights = ctx.saved_tensors
         t, (blocks, d, _) = len(slope), weights.shape
         queries, keys, values = _blocks(held, d)
@@ -145,7 +145,7 @@ class _Local(torch.autograd.Function):
         of_scores = torch._softmax_backward_data(of_weights, weights, -1, weights.dtype).mul_(held.shape[2] ** -0.5)
         of_q = torch.bmm(of_scores, keys).flatten(0, 1)[:t]
         of_k, of_v = (_folded(torch.bmm(a.mT, b), t) for a, b in ((of_scores, queries), (weights, slope)))
-        return of_q, of_k, of_v, None, None
+        return of_q, of_k, of_v, None
 
 
 def _blocks(held: Float[Tensor, "3 u c"], d: int) -> tuple[Tensor, Tensor, Tensor]:

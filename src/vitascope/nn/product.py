@@ -16,13 +16,9 @@ from torch.autograd.function import once_differentiable
 HERE = hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
-def _fast(x: Tensor) -> bool:
-    return HERE and x.device.type == "cpu" and x.dtype == torch.float32
-
-
 def times(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x W' + b of rows, without a gradient of its own."""
-    if not _fast(x):
+    if not HERE or x.device.type != "cpu" or x.dtype != torch.float32:
         return F.linear(x, weight, bias)
     y: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return y
@@ -41,21 +37,13 @@ class _Product(torch.autograd.Function):
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
         x, weight = ctx.saved_tensors
         of_x = times(slope, weight.T) if ctx.needs_input_grad[0] else None
-        return of_x, *slopes(slope, x)
-
-
-def slopes(slope: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    """The gradients of `times` to weight and bias; oneDNN's takes rows as they are, a product needs them transposed."""
-    if not _fast(x):
-        return slope.T @ x, slope.sum(0)
-    like = x.new_empty(slope.shape[1], x.shape[1])
-    found = torch.ops.aten.mkldnn_linear_backward_weights(slope.to_mkldnn(), x.to_mkldnn(), like, True)
-    return found[0].to_dense(), found[1].to_dense()
+        return of_x, times(slope.T, x.T), slope.sum(0)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """W x + b over the last axis; follows autocast."""
-    if not _fast(x) or torch.is_autocast_enabled("cpu"):
+    kind = x.device.type
+    if not HERE or kind != "cpu" or x.dtype != torch.float32 or torch.is_autocast_enabled(kind):
         return F.linear(x, weight, bias)
     y: Tensor = _Product.apply(x.flatten(0, -2), weight, bias)  # type: ignore[no-untyped-call]
     return y.view(*x.shape[:-1], -1)
