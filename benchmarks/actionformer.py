@@ -322,7 +322,7 @@ def suppression() -> tuple[float, float]:
     times = []
     said = []
     for way in (
-        lambda: suppressed(found, sigma=0.5, least=0.001, most=ASKED, by_class=True),
+        lambda: suppressed(found, kind="soft", by=0.5, least=0.001, most=ASKED, by_class=True),
         lambda: one_class_after_another(found),
     ):
         start = time.perf_counter()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -86,6 +86,15 @@ class Stacked:
     def alive(self) -> Bool[Tensor, "p"]:
         """The heads that are still trained."""
         return torch.tensor([head not in self.lost for head in range(self.count)])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Of all of them, and who was given up."""
+        return {"optimiser": self.optimiser.state_dict(), "taken": self.taken, "lost": self.lost}
+
+    def load_state_dict(self, state: dict[str, Any], /) -> None:
+        """Take on such a state."""
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.taken, self.lost = int(state["taken"]), dict(state["lost"])
 
     @torch.no_grad()
     def step(self, lr: Float[Tensor, "p"], decay: Float[Tensor, "p"]) -> None:

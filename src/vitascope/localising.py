@@ -14,6 +14,7 @@ from torch import Tensor
 
 from vitascope.dense import Dense, dense
 from vitascope.features import Features, spans_of
+from vitascope.heads import cosine
 from vitascope.nn.actionformer import padded
 from vitascope.points import Actions
 from vitascope.sampling import MultiClip, Sampler
@@ -27,6 +28,9 @@ INSIDE = 0.5
 """Of an action's length that a window must hold for it to be learnt."""
 UNEVEN = 0.01
 """Of a stride that clips may be off."""
+
+FINAL = 1e-8
+"""Learning rate that the cosine goes down to."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,19 @@ def invalid(examples: Sequence[Example[tuple[Segment, ...]]]) -> dict[str, int]:
     """{id: how many} of the segments that are not learnt, being reversed, empty or past the end of the video."""
     counts = {e.id: sum(not valid(s, np.inf if e.duration is None else e.duration) for s in e.truth) for e in examples}
     return {i: n for i, n in counts.items() if n}
+
+
+def check(name: str, train: Features[tuple[Segment, ...]], among: Sequence[int]) -> None:
+    """ValueError: no training video with vectors, no action in any, a label that there is not."""
+    labels = {s.label: e.id for i in among for e in [train.examples[i]] for s in e.truth}
+    outside = [label for label in labels if not 0 <= label < len(train.classes)]
+    if outside:
+        raise ValueError(
+            f"{name}: label {outside[0]} of {labels[outside[0]]}: there are {len(train.classes)} classes, 0 to "
+            f"{len(train.classes) - 1}; correct the labels or add the classes"
+        )
+    if not labels:
+        raise ValueError(f"{name}: not one action in {len(among)} training videos with vectors; embed or annotate some")
 
 
 def said_stride(sampler: Sampler) -> float | None:
@@ -189,3 +206,17 @@ def crowd(batch: Sequence[Sight], *, levels: int, most: int) -> Crowd:
         torch.cat([s.segments for s in batch]), torch.cat([s.labels for s in batch]), owner.to(first.device)
     )
     return Crowd(values, mask, actions)
+
+
+def rate(step: int, steps: int, warm: int, peak: float) -> float:
+    """Learning rate of `step` (from 0): 0 up to `peak` at the last of `warm` steps, then half a cosine down to 1e-8."""
+    if step < warm:
+        return peak * step / max(warm - 1, 1)
+    return cosine(step, steps, warm, peak, FINAL)
+
+
+@torch.no_grad()
+def averaged(average: torch.nn.Module, model: torch.nn.Module, share: float) -> None:
+    """Move `average` towards `model`, of which it keeps `share`."""
+    for mean, p in zip(average.parameters(), model.parameters(), strict=True):
+        mean.lerp_(p, 1 - share)

@@ -96,7 +96,7 @@ class Training(Count):
 
     def line(self, width: int = 0) -> str:
         """The state in one line, of at most `width` characters where that is given."""
-        rate = f"{self.done / max(self.seconds, 1e-9):.1f} steps/s"
+        rate = f"{(self.done - self.known) / max(self.seconds, 1e-9):.1f} steps/s"
         full = f"{self.label} · {self.counted(rate)}"
         return full if not width or len(full) <= width else f"{self.counted(rate)} · {self.label}"[:width]
 
@@ -129,6 +129,10 @@ class Live:
         """Redraw if it is time to."""
         if time.monotonic() - self.shown >= self.every:
             self._show()
+
+    def known(self, count: int) -> None:
+        """So many were done before."""
+        self.pace.done = self.pace.known = count
 
     def step(self) -> None:
         """One more is done."""

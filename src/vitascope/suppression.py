@@ -1,4 +1,4 @@
-"""From many overlapping segments to few: soft non-maximum suppression, voting, and classes from elsewhere."""
+"""From many overlapping segments to few: soft and hard non-maximum suppression, voting, and classes from elsewhere."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from jaxtyping import Float64, Int64
 
 EPS = 1e-6
 """Added to lengths in the overlap of suppression."""
+Suppression: TypeAlias = Literal["soft", "hard"]
+"""What becomes of a segment that overlaps a likelier one: its score sinks, or it is dropped."""
 Weighting: TypeAlias = Literal["score", "score*iou"]
 """By what segments vote: the report's repository by their scores, ActionFormer by scores times overlap."""
 
@@ -36,11 +38,12 @@ def overlap(
     return found
 
 
-def suppressed(found: Found, *, sigma: float, least: float, most: int, by_class: bool) -> Found:
-    """Gaussian soft suppression (Bodla et al. 2017, arXiv 1704.04503, eq. 3): the best `most`, best first.
+def suppressed(found: Found, *, kind: Suppression, by: float, least: float, most: int, by_class: bool) -> Found:
+    """The best `most` segments, best first, each of which takes its toll of the others, of its class where `by_class`.
 
-    Each segment kept multiplies the scores of the others, of its class where `by_class`, by exp(-IoU^2 / sigma); what
-    falls below `least` is dropped. Each class alone, then the best of all, is the same as the best at every turn.
+    `soft` multiplies their scores by exp(-IoU^2 / by), a Gaussian (Bodla et al. 2017, arXiv 1704.04503, eq. 3); `hard`
+    drops those whose IoU is above `by`. What falls below `least` is dropped. Each class alone, then the best of all,
+    is the same as the best at every turn.
     """
     order = np.argsort(found.labels, kind="stable") if by_class else np.arange(len(found.scores))
     segments, labels, scores = found.segments[order], found.labels[order], found.scores[order].copy()
@@ -57,7 +60,11 @@ def suppressed(found: Found, *, sigma: float, least: float, most: int, by_class:
         reached.append(score)
         scores[best] = -1.0
         rivals = slice(begins[best], ends[best])
-        scores[rivals] *= np.exp(overlap(segments[best], segments[rivals], EPS) ** 2 / -sigma)
+        shared = overlap(segments[best], segments[rivals], EPS)
+        if kind == "soft":
+            scores[rivals] *= np.exp(shared**2 / -by)
+        else:
+            scores[rivals][shared > by] = -1.0
     return Found(segments[kept], np.array(reached), labels[kept])
 
 

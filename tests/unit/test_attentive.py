@@ -185,8 +185,8 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(tmp_path: Path, monkey
     whole = how.predict(data, data, seed=3)
     kept = training.keep
 
-    def killed(scratch, model, optimiser, epochs):
-        kept(scratch, model, optimiser, epochs)
+    def killed(scratch, parts, epochs):
+        kept(scratch, parts, epochs)
         if epochs == 3:
             raise KeyboardInterrupt
 

@@ -12,14 +12,15 @@ import numpy as np
 import pytest
 import torch
 
-from vitascope import tuning
+from vitascope import training, tuning
 from vitascope.catalogue import names
 from vitascope.features import Spans, Stored
 from vitascope.keeping import columns
+from vitascope.localising import averaged, rate
 from vitascope.nn.actionformer import ActionFormer, random_actionformer
 from vitascope.probe import Load
 from vitascope.probes import localise
-from vitascope.probes.localise import Localise, averaged, rate
+from vitascope.probes.localise import Localise
 from vitascope.runtime import generator
 from vitascope.types import Example, Segment
 
@@ -99,6 +100,32 @@ def test_the_same_seed_gives_the_same_segments():
     one, same, other = (short.predict(train, test, seed=s) for s in (0, 0, 1))
     assert one == same
     assert one != other
+
+
+@pytest.mark.parametrize("select", ["last", "best-on-test", "held-out"])
+def test_an_interrupted_training_goes_on_to_the_same_bits(select, tmp_path: Path, monkeypatch):
+    how, train, test = replace(TINY, epochs=8, warmup=1, select=select), side(4, 0), side(2, 1)
+    whole, kept = how.predict(train, test, seed=3), training.keep
+
+    def killed(scratch, parts, epochs):
+        kept(scratch, parts, epochs)
+        if epochs == 7:
+            raise KeyboardInterrupt
+
+    scratch = tmp_path / "training" / "one"
+    monkeypatch.setattr(training, "keep", killed)
+    with pytest.raises(KeyboardInterrupt):
+        how.predict(train, test, seed=3, scratch=scratch)
+    assert scratch.is_file()
+    monkeypatch.setattr(training, "keep", kept)
+    assert how.predict(train, test, seed=3, scratch=scratch) == whole
+    assert not scratch.parent.exists()
+
+
+def test_a_training_without_a_finite_gradient_leaves_nothing_behind(tmp_path: Path):
+    with pytest.raises(ValueError, match="the gradient is"):
+        replace(TINY, epochs=9, lr=1e30).predict(side(3, 0), side(1, 1), seed=0, scratch=tmp_path / "training" / "one")
+    assert not (tmp_path / "training").exists()
 
 
 def test_predictions_are_seconds_within_the_video_best_first():

@@ -79,7 +79,7 @@ def test_the_original_s_segments(name):
     for video in (0, 1):
         every = proposals(said, video, least=0.001, most=2000, shortest=0.05)
         alone = name == "actionformer_sc"
-        kept = suppressed(every, sigma=0.5, least=0.001, most=50, by_class=alone)
+        kept = suppressed(every, kind="soft", by=0.5, least=0.001, most=50, by_class=alone)
         kept = kept if alone else voted(kept, every, least=0.7, weighting="score")
         seconds = (kept.segments * 0.125 + 0.25).clip(0, float(data[f"in/duration/{video}"]))
         np.testing.assert_allclose(seconds, data[f"out/det_segments/{video}"], atol=1e-4)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from vitascope import tuning
+from vitascope import training, tuning
 from vitascope.catalogue import names
 from vitascope.features import Spans, Stored
 from vitascope.metrics import segmental
@@ -67,6 +68,38 @@ def test_the_seed_is_all_that_chance_knows():
     once, again, other = (few.predict(side(3, 0), side(3, 1), seed=s) for s in (0, 0, 1))
     assert all(np.array_equal(a, b) for a, b in zip(once, again, strict=True))
     assert not all(np.array_equal(a, b) for a, b in zip(once, other, strict=True))
+
+
+@pytest.mark.parametrize("order", ["each-epoch", "once"])
+def test_an_interrupted_training_goes_on_to_the_same_bits(order, tmp_path: Path, monkeypatch):
+    how, train, test = replace(TINY, epochs=5, layers=2, width=8, order=order), side(4, 0), side(2, 1)
+    models = []
+    judge = Segmentation._judge
+    monkeypatch.setattr(Segmentation, "_judge", lambda self, m, *a: (models.append(m), judge(self, m, *a))[1])
+    whole, kept = how.predict(train, test, seed=3), training.keep
+
+    def killed(scratch, parts, epochs):
+        kept(scratch, parts, epochs)
+        if epochs == 3:
+            raise KeyboardInterrupt
+
+    scratch = tmp_path / "training" / "one"
+    monkeypatch.setattr(training, "keep", killed)
+    with pytest.raises(KeyboardInterrupt):
+        how.predict(train, test, seed=3, scratch=scratch)
+    assert scratch.is_file()
+    monkeypatch.setattr(training, "keep", kept)
+    for said, known in zip(how.predict(train, test, seed=3, scratch=scratch), whole, strict=True):
+        np.testing.assert_array_equal(said, known)
+    first, again = (m.state_dict() for m in models)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not scratch.parent.exists()
+
+
+def test_a_training_without_a_finite_loss_leaves_nothing_behind(tmp_path: Path):
+    with pytest.raises(ValueError, match="the loss of epoch"):
+        replace(TINY, epochs=9, lr=1e30).predict(side(3, 0), side(1, 1), seed=0, scratch=tmp_path / "training" / "one")
+    assert not (tmp_path / "training").exists()
 
 
 def test_a_video_that_could_not_be_encoded_has_no_prediction_and_counts_as_missed():

@@ -33,12 +33,20 @@ def known():
 )
 def test_the_published_results(known, name, sigma, most, votes, weighting):
     every = Found(known["in/segs"].astype(np.float64), known["in/scores"].astype(np.float64), known["in/labels"])
-    kept = suppressed(every, sigma=sigma, least=0.001, most=most, by_class=not votes)
+    kept = suppressed(every, kind="soft", by=sigma, least=0.001, most=most, by_class=not votes)
     kept = voted(kept, every, least=votes, weighting=weighting) if votes else kept
     segments, scores, labels = (known[f"out/{name}/{i}"] for i in range(3))
     np.testing.assert_allclose(kept.segments, segments, atol=1e-4)
     np.testing.assert_allclose(kept.scores, scores, atol=1e-5)
     np.testing.assert_array_equal(kept.labels, labels)
+
+
+@pytest.mark.parametrize("name", ["hard_tl", "hard_af"])
+def test_the_published_hard_results(known, name):
+    every = Found(known["in/segs"].astype(np.float64), known["in/scores"].astype(np.float64), known["in/labels"])
+    kept = suppressed(every, kind="hard", by=0.4, least=0.001, most=200, by_class=True)
+    for found, i in zip(kept, range(3), strict=True):
+        np.testing.assert_array_equal(found, known[f"out/{name}/{i}"])
 
 
 def iou(a, b, eps=0.0):
@@ -47,7 +55,7 @@ def iou(a, b, eps=0.0):
     return shared / either if either > 0 else 0.0
 
 
-def loop(found, sigma, least, most, by_class):
+def loop(found, kind, by, least, most, by_class):
     """Class by class to the end, then the best of all."""
     kept = []
     for label in sorted(set(found.labels.tolist())) if by_class else [None]:
@@ -62,7 +70,10 @@ def loop(found, sigma, least, most, by_class):
             if top[0] < least:
                 break
             kept.append(top)
-            left = [[s * np.exp(-(iou(top[1], seg, 1e-6) ** 2) / sigma), seg, c] for s, seg, c in left]
+            if kind == "soft":
+                left = [[s * np.exp(-(iou(top[1], seg, 1e-6) ** 2) / by), seg, c] for s, seg, c in left]
+            else:
+                left = [one for one in left if iou(top[1], one[1], 1e-6) <= by]
     return sorted(kept, key=lambda k: -k[0])[:most]
 
 
@@ -75,11 +86,19 @@ def some(rng, n):
 
 
 @settings(max_examples=50, deadline=None)
-@given(rng=several, n=st.integers(0, 25), by_class=st.booleans(), most=st.integers(1, 30))
-def test_suppression_is_the_loop(rng, n, by_class, most):
+@given(
+    rng=several,
+    n=st.integers(0, 25),
+    kind=st.sampled_from(["soft", "hard"]),
+    by=st.sampled_from([0.1, 0.5]),
+    least=st.sampled_from([0.0, 0.05]),
+    by_class=st.booleans(),
+    most=st.integers(1, 30),
+)
+def test_suppression_is_the_loop(rng, n, kind, by, least, by_class, most):
     found = some(rng, n)
-    kept = suppressed(found, sigma=0.5, least=0.05, most=most, by_class=by_class)
-    wanted = loop(found, 0.5, 0.05, most, by_class)
+    kept = suppressed(found, kind=kind, by=by, least=least, most=most, by_class=by_class)
+    wanted = loop(found, kind, by, least, most, by_class)
     np.testing.assert_allclose(kept.scores, [s for s, _, _ in wanted], rtol=1e-9)
     assert kept.segments.tolist() == [list(seg) for _, seg, _ in wanted]
     assert kept.labels.tolist() == [c for _, _, c in wanted]

@@ -13,11 +13,12 @@ no weight at all; the public code leaves each about a millionth.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
@@ -34,7 +35,11 @@ MOST = 16.0
 
 
 class _Dilated(torch.autograd.Function):
-    """relu(conv3), one product; the three shifted copies of x are made again for the gradient, not kept."""
+    """relu(conv3), one product; the three shifted copies of x are made again for the gradient, not kept.
+
+    oneDNN's own convolution is up to a quarter faster and needs no copies, but it is prepared for each length and each
+    dilation anew, which takes as long as is won where a data set has more lengths than oneDNN remembers.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, dilation: int) -> Tensor:
@@ -48,9 +53,9 @@ class _Dilated(torch.autograd.Function):
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         x, weight, y = ctx.saved_tensors
         slope = torch.ops.aten.threshold_backward(slope, y, 0.0)
+        of_weight = times(slope.T, _shifted(x, ctx.dilation).T).view_as(weight)
         around = _shifted(slope, ctx.dilation)  # what came of x, and of x as the earlier and the later frame
         of_x = times(around, weight.flip(1).transpose(0, 1).flatten(0, 1).T)
-        of_weight = times(around.T, x.T).view(3, *weight.shape[::2]).flip(0).transpose(0, 1).contiguous()
         return of_x, of_weight, slope.sum(0), None
 
 
@@ -83,9 +88,9 @@ class Linear(nn.Module):
         self.weight = nn.Parameter(torch.empty(out, dim))
         self.bias = nn.Parameter(torch.empty(out))
 
-    def forward(self, x: Float[Tensor, "t d"], rows: slice = slice(None)) -> Float[Tensor, "t e"]:
-        """Those `rows` of W x + b."""
-        return linear(x, self.weight[rows], self.bias[rows])
+    def forward(self, x: Float[Tensor, "t d"]) -> Float[Tensor, "t e"]:
+        """W x + b."""
+        return linear(x, self.weight, self.bias)
 
 
 def full(q: Float[Tensor, "t c"], k: Float[Tensor, "t c"], v: Float[Tensor, "t c"]) -> Float[Tensor, "t c"]:
@@ -107,28 +112,78 @@ def local(
         return v  # a frame that attends to itself alone
     if reach == "full" or t <= (d // 2 if reach == "window" else d):
         return full(q, k, v)
-    blocks = -(-t // d)
-    queries = F.pad(q, (0, 0, 0, blocks * d - t)).view(blocks, d, -1)
-    keys, values = (F.pad(x, (0, 0, d // 2, blocks * d - t + d // 2)).view(blocks + 1, d, -1) for x in (k, v))
-    keys, values = (torch.cat([x[:-1], x[1:]], 1) for x in (keys, values))
-    hidden = torch.zeros((), device=q.device).to(q).masked_fill(~seen(t, d, reach, q.device), -math.inf)
-    scores = torch.baddbmm(hidden, queries, keys.mT, alpha=q.shape[-1] ** -0.5)
-    return torch.bmm(scores.softmax(-1), values).flatten(0, 1)[:t]
+    y: Tensor = _Local.apply(q, k, v, _hidden(d, reach, q.device).to(q.dtype))  # type: ignore[no-untyped-call]
+    return y
 
 
-def seen(t: int, d: int, reach: Reach, device: torch.device) -> Bool[Tensor, "blocks _ twice"]:
-    """Which of the keys of its block each query sees, or all queries of a block alike.
+class _Local(torch.autograd.Function):
+    """Attention in blocks: keys and values of blocks overlap and are views of one copy, and so are their gradients."""
 
-    A query behind the end sees itself, so that its row has a softmax; nobody reads it.
-    """
-    starts = torch.arange(-(-t // d), device=device)[:, None, None] * d - d // 2
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, hidden: Tensor) -> Tensor:
+        t, d = len(q), hidden.shape[-1] // 2
+        blocks = -(-t // d)
+        held = q.new_empty(3, (blocks + 1) * d, q.shape[1])
+        held[:, : d // 2], held[:, d // 2 + t :] = 0.0, 0.0
+        for rows, x in zip(held, (q, k, v), strict=True):
+            rows[d // 2 : d // 2 + t] = x
+        queries, keys, values = _blocks(held, d)
+        scores = torch.baddbmm(hidden, queries, keys.mT, alpha=q.shape[1] ** -0.5)
+        _hide_ends(scores, t)
+        weights = scores.softmax(-1)
+        ctx.save_for_backward(held, weights)
+        return torch.bmm(weights, values).flatten(0, 1)[:t]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        held, weights = ctx.saved_tensors
+        t, (blocks, d, _) = len(slope), weights.shape
+        queries, keys, values = _blocks(held, d)
+        slope = F.pad(slope, (0, 0, 0, blocks * d - t)).view(blocks, d, -1)
+        of_weights = torch.bmm(slope, values.mT)
+        of_scores = torch._softmax_backward_data(of_weights, weights, -1, weights.dtype).mul_(held.shape[2] ** -0.5)
+        of_q = torch.bmm(of_scores, keys).flatten(0, 1)[:t]
+        of_k, of_v = (_folded(torch.bmm(a.mT, b), t) for a, b in ((of_scores, queries), (weights, slope)))
+        return of_q, of_k, of_v, None
+
+
+def _blocks(held: Float[Tensor, "3 u c"], d: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries (block, d, c), keys and values (block, 2 d, c); views."""
+    q, k, v = held
+    return q[d // 2 : len(q) - d + d // 2].view(-1, d, q.shape[1]), k.unfold(0, 2 * d, d).mT, v.unfold(0, 2 * d, d).mT
+
+
+def _folded(x: Float[Tensor, "blocks twice c"], t: int) -> Float[Tensor, "t c"]:
+    """What overlapping blocks add up to, without the padding."""
+    d = x.shape[1] // 2
+    y = x.new_empty(len(x) + 1, d, x.shape[2])
+    y[0], y[-1] = x[0, :d], x[-1, d:]
+    torch.add(x[1:, :d], x[:-1, d:], out=y[1:-1])
+    return y.flatten(0, 1)[d // 2 : d // 2 + t]
+
+
+def _hidden(d: int, reach: Reach, device: torch.device) -> Float[Tensor, "1 _ twice"]:
+    """What is added to the scores of a block: minus infinity where a query, or all queries alike, do not see a key."""
     column = torch.arange(2 * d, device=device)
-    key = starts + column
-    inside = (key >= 0) & (key < t)
     if reach == "block":
-        return inside & (column < 2 * d - 1)
-    query = torch.arange(d, device=device)[:, None]
-    return (inside & (column >= query) & (column < query + d)) | (column == query + d // 2)
+        seen = (column < 2 * d - 1)[None]
+    else:
+        query = torch.arange(d, device=device)[:, None]
+        seen = (column >= query) & (column < query + d)
+    return torch.zeros(seen.shape, device=device).masked_fill(~seen, -math.inf)[None]
+
+
+def _hide_ends(scores: Float[Tensor, "blocks d twice"], t: int) -> None:
+    """Give the keys before the first and behind the last frame no weight, in place.
+
+    The least finite number leaves rows of queries behind the end, which see nothing else and nobody reads, a softmax.
+    """
+    blocks, d, _ = scores.shape
+    least, behind = torch.finfo(scores.dtype).min, t - (blocks - 1) * d + d // 2
+    scores[0, :, : d // 2] = least
+    scores[-1, :, behind:] = least
+    scores[-2:-1, :, behind + d :] = least
 
 
 class _Halved(torch.autograd.Function):
@@ -176,28 +231,31 @@ class Layer(nn.Module):
         self.last = Linear(width, width)
 
     def forward(
-        self,
-        x: Float[Tensor, "t c"],
-        before: Float[Tensor, "t c"] | None,
-        generator: torch.Generator | None,
+        self, x: Float[Tensor, "t c"], values: Float[Tensor, "t e"] | None, generator: torch.Generator | None
     ) -> Float[Tensor, "t c"]:
-        """One step on; `before` are the features of the stage before, of a decoder."""
+        """One step on; `values` are of the stage before, of a decoder."""
         f = self.conv(x)
-        a = self.mix(self._attended(f, before).relu())
+        a = self.mix(self._attended(f, values).relu())
         return x + halved(self.last(torch.add(f, a, alpha=self.alpha)), generator)
 
-    def _attended(self, f: Float[Tensor, "t c"], before: Float[Tensor, "t c"] | None) -> Float[Tensor, "t e"]:
+    def parts(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Weight and bias of queries and keys, and those of values."""
+        sizes = [2 * self.inner, self.inner]
+        (of_qk, of_v), (plus_qk, plus_v) = self.qkv.weight.split(sizes), self.qkv.bias.split(sizes)
+        return (of_qk, plus_qk), (of_v, plus_v)
+
+    def _attended(self, f: Float[Tensor, "t c"], values: Float[Tensor, "t e"] | None) -> Float[Tensor, "t e"]:
         n, d = self.inner, 0 if self.reach == "full" else self.conv.dilation
-        v: Tensor
-        if d == 1 and before is not None:
-            v = self.qkv(before, slice(2 * n, None))
-            return v  # queries and keys have no say
+        if d == 1 and values is not None:
+            return values  # queries and keys have no say
         z = F.batch_norm(f, None, None, training=True)  # of one video: each channel over time
-        v = self.qkv(z if before is None else before, slice(2 * n, None))
         if d == 1:
-            return v
-        q, k = self.qkv(z, slice(2 * n)).split(n, 1)
-        return local(q, k, v, d, reach=self.reach)
+            return linear(z, *self.parts()[1])
+        if values is None:
+            q, k, values = self.qkv(z).split(n, 1)
+        else:
+            q, k = linear(z, *self.parts()[0]).split(n, 1)
+        return local(q, k, values, d, reach=self.reach)
 
 
 class Stage(nn.Module):
@@ -216,10 +274,17 @@ class Stage(nn.Module):
         generator: torch.Generator | None,
     ) -> tuple[Float[Tensor, "t k"], Float[Tensor, "t c"]]:
         """Logits, and the features that the next stage attends to; x has passed `first`."""
-        for layer in self.layers:
-            x = layer(x, before, generator)
+        for layer, values in zip(self.layers, self._values(before), strict=True):
+            x = layer(x, values, generator)
         logits: Tensor = self.out(x)
         return logits, x
+
+    def _values(self, before: Float[Tensor, "t c"] | None) -> Sequence[Float[Tensor, "t e"] | None]:
+        """What each layer attends to, by one product for all."""
+        if before is None:
+            return [None] * len(self.layers)
+        weights, biases = zip(*(layer.parts()[1] for layer in self.layers if isinstance(layer, Layer)), strict=True)
+        return linear(before, torch.cat(weights), torch.cat(biases)).chunk(len(self.layers), 1)
 
 
 class ASFormer(nn.Module):

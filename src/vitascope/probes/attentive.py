@@ -164,7 +164,8 @@ class Attentive(Recognition):
         ).to(where)
         optimiser = Stacked(model.parameters(), "adamw", spare=self.spare, clip=self.clip or None)
         epochs, an_epoch = self._epochs(len(among))
-        at, labels = training.resume(scratch, model, optimiser), labels.to(where)
+        parts: dict[str, training.Part] = {"model": model, "optimiser": optimiser}
+        at, labels = training.resume(scratch, parts), labels.to(where)
         for epoch in range(at, epochs):
             step, seen = epoch * an_epoch, 0
             for x, mask, y, last in self._minibatches(train, among, labels, size=size, epoch=epoch, seed=seed):
@@ -179,7 +180,7 @@ class Attentive(Recognition):
             if len(optimiser.lost) == len(self.grid):
                 training.forget(scratch)  # there is nothing to go on from
                 raise ValueError(f"{self.name}: no gradient is finite from step {step} on; lower lr")
-            training.keep(scratch, model, optimiser, epoch + 1)
+            training.keep(scratch, parts, epoch + 1)
         training.forget(scratch)
         return _Fitted(model, optimiser.lost, clip)
 

@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
@@ -13,19 +14,31 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from vitascope import training
 from vitascope.catalogue import unknown
 from vitascope.features import Features
-from vitascope.heads import cosine
 from vitascope.localisation import Localisation, Truth
 from vitascope.localise_settings import COLUMNS, QUARTER, SOUND, TENTHS
-from vitascope.localising import Fit, Sight, cropped, crowd, invalid, readable, said_stride, sights
+from vitascope.localising import (
+    Fit,
+    Sight,
+    averaged,
+    check,
+    cropped,
+    crowd,
+    invalid,
+    rate,
+    readable,
+    said_stride,
+    sights,
+)
 from vitascope.nn.actionformer import ActionFormer, Pyramid, decayed, random_actionformer
 from vitascope.outside import class_scores
 from vitascope.points import proposals, trained
 from vitascope.probe import Load, Predicted, View
 from vitascope.progress import Live, Training
 from vitascope.runtime import generator
-from vitascope.suppression import Weighting, classified, conditional_softmax, suppressed, voted
+from vitascope.suppression import Suppression, Weighting, classified, conditional_softmax, suppressed, voted
 from vitascope.table7 import windows
 from vitascope.types import Segment
 
@@ -33,8 +46,6 @@ Choice: TypeAlias = Literal["last", "held-out", "best-on-test"]
 """Which state counts: the last, or the best on a tenth of the training videos, or on the test videos."""
 Outside: TypeAlias = Mapping[str, Float64[np.ndarray, "k"]] | None
 """Scores of classes by video, where they come from elsewhere."""
-FINAL = 1e-8
-"""Learning rate that the cosine goes down to."""
 WATCHED = 5
 """Epochs before the first state that may be chosen, where one is."""
 SHARE = 10
@@ -99,7 +110,11 @@ class Localise(Localisation):
     """Least probability, before and after suppression."""
     shortest: float = 0.05
     """Points that a proposal must be longer than."""
+    suppression: Suppression = "soft"
     sigma: float = 0.5
+    """Of soft suppression: the larger, the less overlap costs."""
+    rival: float = 0.4
+    """Of hard suppression: overlap beyond which the less likely of two is dropped."""
     most: int = 200
     """Segments of a video."""
     votes: float = 0.7
@@ -116,13 +131,16 @@ class Localise(Localisation):
     """Overlaps from which a prediction is right; the score is the mean over them."""
     select: Choice = "last"
 
+    resumes = True
+
     def __post_init__(self) -> None:
-        if self.select not in get_args(Choice):
-            raise ValueError(f"{self.name}: select {self.select!r} is none of {', '.join(get_args(Choice))}")
+        for field, known in (("select", Choice), ("suppression", Suppression)):
+            if (given := getattr(self, field)) not in get_args(known):
+                raise ValueError(f"{self.name}: {field} {given!r} is none of {', '.join(get_args(known))}")
         positive = ("length", "width", "heads", "epochs", "batch", "lr", "candidates", "sigma", "most", "top")
         wrong = [f"{n} = {getattr(self, n)}" for n in positive if not getattr(self, n) > 0]
         wrong += [f"{n} = {getattr(self, n)}" for n in ("warmup", "weight_decay", "clip") if getattr(self, n) < 0]
-        shares = ("drop", "ema", "smoothing", "least_crop")
+        shares = ("drop", "ema", "smoothing", "least_crop", "rival")
         wrong += [f"{n} = {getattr(self, n)}" for n in shares if not 0 <= getattr(self, n) <= 1]
         wrong += [f"tious = {t}" for t in self.tious if not 0 < t <= 1]
         if wrong:
@@ -165,13 +183,20 @@ class Localise(Localisation):
         return float(read * (embedding + blocks + two_heads))
 
     def predict(
-        self, train: Features[Truth], test: Features[Truth], *, seed: int, line: str = ""
+        self,
+        train: Features[Truth],
+        test: Features[Truth],
+        *,
+        seed: int,
+        scratch: Path | None = None,
+        line: str = "",
     ) -> Predicted[list[Segment]]:
         """The actions of each test video, most likely first, seconds; none where it has no vectors.
 
-        `seed` sets the start, the crops, the order and what is left out; `line` begins a line of progress. ValueError:
-        no action to learn, a label that there is not, vectors at uneven times or NaN, no scores where `external` wants
-        them.
+        `seed` sets the start, the crops, the order and what is left out; `line` begins a line of progress. With
+        `scratch` the state is kept there after every epoch, and a training that was interrupted goes on from it.
+        ValueError: no action to learn, a label that there is not, vectors at uneven times or NaN, no scores where
+        `external` wants them.
         """
         among, asked = readable(train), readable(test)
         check(self.name, train, among)
@@ -186,7 +211,7 @@ class Localise(Localisation):
             held, used = sorted(order[:count]), order[count:]
             watch = Watch(train, held, self._outside(train, held))
         with Live(Training(line, math.prod(self._epochs(len(used)))), quiet=not line) as live:
-            model = self._fit(train, sorted(used), draw, watch, live=live)
+            model = self._fit(train, sorted(used), draw, watch=watch, scratch=scratch, live=live)
         about = {
             "dropped": invalid([train.examples[i] for i in among]),
             "without vectors": [test.examples[i].id for i in sorted({*range(len(test.examples))} - {*asked})],
@@ -220,21 +245,31 @@ class Localise(Localisation):
         return random_actionformer(draw, model)
 
     def _fit(
-        self, train: Features[Truth], among: Sequence[int], draw: torch.Generator, watch: Watch | None, *, live: Live
+        self,
+        train: Features[Truth],
+        among: Sequence[int],
+        draw: torch.Generator,
+        *,
+        watch: Watch | None,
+        scratch: training.Scratch,
+        live: Live,
     ) -> ActionFormer:
         """The averaged weights after all epochs, or those of them that did best on what is watched."""
         first = next(self._sights(train, among[:1], self.train))
         classes = 1 if self.external else len(train.classes)
         model = self._model(first.values.shape[1], classes, draw).to(first.values.device)
-        average, best = copy.deepcopy(model), Best(-math.inf, {})
+        average = copy.deepcopy(model)
         weights, others = decayed(model)
         groups: list[dict[str, Any]] = [{"params": weights}, {"params": others, "weight_decay": 0.0}]
         optimiser = torch.optim.AdamW(groups, lr=0.0, weight_decay=self.weight_decay, fused=True)
         epochs, an_epoch = self._epochs(len(among))
         warm = round(self.warmup * epochs / (self.epochs + self.warmup)) * an_epoch
-        normaliser, step = self.normaliser, 0
-        for epoch in range(epochs):
-            for batch in self._batches(train, among, draw, an_epoch):
+        facts = training.Facts(draw=draw, normaliser=self.normaliser, best=(-math.inf, {}))
+        parts: dict[str, training.Part] = {"model": model, "average": average, "optimiser": optimiser, "facts": facts}
+        done = training.resume(scratch, parts)
+        live.known(done * an_epoch)
+        for epoch in range(done, epochs):
+            for step, batch in enumerate(self._batches(train, among, draw, an_epoch), epoch * an_epoch):
                 seen = crowd(batch, levels=len(self.windows), most=self.length)
                 actions = seen.actions._replace(labels=seen.actions.labels * (not self.external))
                 loss = trained(
@@ -243,37 +278,40 @@ class Localise(Localisation):
                     seen.mask,
                     actions,
                     generator=draw,
-                    normaliser=normaliser,
+                    normaliser=facts["normaliser"],
                     smoothing=self.smoothing,
                 )
                 (loss.classes + self.weight * loss.offsets).backward()
-                self._step(optimiser, rate(step, epochs * an_epoch, warm, self.lr))
-                normaliser, step = loss.normaliser, step + 1
-                averaged(average, model, min(self.ema, (1 + step) / (10 + step)) if self.ema_warm else self.ema)
+                self._step(optimiser, rate(step, epochs * an_epoch, warm, self.lr), scratch=scratch)
+                facts["normaliser"] = loss.normaliser
+                averaged(average, model, min(self.ema, (2 + step) / (11 + step)) if self.ema_warm else self.ema)
                 live.step()
             if watch is not None and (epoch >= WATCHED or epoch == epochs - 1):
-                best = max(best, self._reached(average, watch), key=lambda b: b.score)
+                facts["best"] = max(facts["best"], self._reached(average, watch), key=lambda best: best[0])
+            training.keep(scratch, parts, epoch + 1)
+        training.forget(scratch)
         if watch is not None:
-            average.load_state_dict(best.state)
+            average.load_state_dict(facts["best"][1])
         return average
 
-    def _step(self, optimiser: torch.optim.Optimizer, lr: float) -> None:
+    def _step(self, optimiser: torch.optim.Optimizer, lr: float, *, scratch: training.Scratch) -> None:
         """One update by gradients that are cut to the largest norm."""
         every = [p for group in optimiser.param_groups for p in group["params"]]
         norm = torch.nn.utils.clip_grad_norm_(every, self.clip or math.inf)
         if not norm.isfinite():
+            training.forget(scratch)  # there is nothing to go on from
             raise ValueError(f"{self.name}: the gradient is {float(norm)} with a learning rate of {lr:.3g}; lower lr")
         for group in optimiser.param_groups:
             group["lr"] = lr
         optimiser.step()
         optimiser.zero_grad()
 
-    def _reached(self, model: ActionFormer, watch: Watch) -> Best:
+    def _reached(self, model: ActionFormer, watch: Watch) -> tuple[float, dict[str, Tensor]]:
         """How well the model does on what is watched, and its weights."""
         said = self._judge(model, watch)
         truth = [watch.features.examples[i].truth for i in watch.which]
         score = self.score([said[i] for i in watch.which], truth)["mAP"]
-        return Best(0.0 if math.isnan(score) else score, copy.deepcopy(model.state_dict()))
+        return (0.0 if math.isnan(score) else score), copy.deepcopy(model.state_dict())
 
     def _sights(self, features: Features[Truth], order: Sequence[int], view: View) -> Iterator[Sight]:
         return sights(features, order, fit=self.fit, length=self.length, stride=said_stride(view.sampler))
@@ -302,7 +340,14 @@ class Localise(Localisation):
 
     def _segments(self, said: Pyramid, sight: Sight, scores: Float64[np.ndarray, "k"] | None) -> list[Segment]:
         every = proposals(said, 0, least=self.least, most=self.candidates, shortest=self.shortest)
-        kept = suppressed(every, sigma=self.sigma, least=self.least, most=self.most, by_class=not self.external)
+        kept = suppressed(
+            every,
+            kind=self.suppression,
+            by=self.sigma if self.suppression == "soft" else self.rival,
+            least=self.least,
+            most=self.most,
+            by_class=not self.external,
+        )
         if scores is not None:
             kept = classified(voted(kept, every, least=self.votes, weighting=self.voting), scores, self.top)
         order = np.argsort(-kept.scores, kind="stable")
@@ -317,40 +362,6 @@ class Watch(NamedTuple):
     features: Features[Truth]
     which: Sequence[int]
     outside: Outside
-
-
-class Best(NamedTuple):
-    """The state of a training that did best so far."""
-
-    score: float
-    state: dict[str, Tensor]
-
-
-def rate(step: int, steps: int, warm: int, peak: float) -> float:
-    """Learning rate of `step` (from 0): 0 up to `peak` at the last of `warm` steps, then half a cosine down to 1e-8."""
-    if step < warm:
-        return peak * step / max(warm - 1, 1)
-    return cosine(step, steps, warm, peak, FINAL)
-
-
-@torch.no_grad()
-def averaged(average: ActionFormer, model: ActionFormer, share: float) -> None:
-    """Move `average` towards `model`, of which it keeps `share`."""
-    for mean, p in zip(average.parameters(), model.parameters(), strict=True):
-        mean.lerp_(p, 1 - share)
-
-
-def check(name: str, train: Features[Truth], among: Sequence[int]) -> None:
-    """ValueError: no training video with vectors, no action in any, a label that there is not."""
-    labels = {s.label: e.id for i in among for e in [train.examples[i]] for s in e.truth}
-    outside = [label for label in labels if not 0 <= label < len(train.classes)]
-    if outside:
-        raise ValueError(
-            f"{name}: label {outside[0]} of {labels[outside[0]]}: there are {len(train.classes)} classes, 0 to "
-            f"{len(train.classes) - 1}; correct the labels or add the classes"
-        )
-    if not labels:
-        raise ValueError(f"{name}: not one action in {len(among)} training videos with vectors; embed or annotate some")
 
 
 VARIANTS: dict[str, str] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from jaxtyping import Int64
 from numpy.typing import NDArray
 
+from vitascope import training
 from vitascope.catalogue import unknown
 from vitascope.features import Features
 from vitascope.metrics import segmental
@@ -67,6 +69,8 @@ class Segmentation(FrameByFrame):
     style: segmental.Style = "sound"
     """How edit score and F1 are counted."""
 
+    resumes = True
+
     def __post_init__(self) -> None:
         for name, known in (("align", Align), ("reach", Reach), ("order", Order), ("style", segmental.Style)):
             if (given := getattr(self, name)) not in get_args(known):
@@ -110,13 +114,20 @@ class Segmentation(FrameByFrame):
         return float(read * frame)
 
     def predict(
-        self, train: Features[Timeline], test: Features[Timeline], *, seed: int, line: str = ""
+        self,
+        train: Features[Timeline],
+        test: Features[Timeline],
+        *,
+        seed: int,
+        scratch: Path | None = None,
+        line: str = "",
     ) -> Predicted[Int64[Array, "_"]]:
         """The class of every frame of each test video, int64; empty where it could not be encoded.
 
-        `seed` sets the start, the order and what is left out; `line` begins a line of progress. ValueError: nothing to
-        train on, a video without vectors or with NaN, labels that there are not, clips and labels of different lengths
-        of time.
+        `seed` sets the start, the order and what is left out; `line` begins a line of progress. With `scratch` the
+        state is kept there after every epoch, and a training that was interrupted goes on from it. ValueError: nothing
+        to train on, a video without vectors or with NaN, labels that there are not, clips and labels of different
+        lengths of time.
         """
         among, asked = readable(train), readable(test)
         if not among:
@@ -126,11 +137,19 @@ class Segmentation(FrameByFrame):
         for _ in frames(test, asked, every=self.every, align=self.align):
             pass  # what is wrong with the test side is better known before the training than after it
         with Live(Training(line, self.epochs * len(among)), quiet=not line) as live:
-            model = self._fit(train, among, generator(seed), live=live)
+            model = self._fit(train, among, generator(seed), scratch=scratch, live=live)
         missing = [e.id for i, e in enumerate(test.examples) if i not in set(asked)]
         return Predicted(self._judge(model, test, asked), **({"without vectors": missing} if missing else {}))
 
-    def _fit(self, train: Features[Timeline], among: list[int], draw: torch.Generator, *, live: Live) -> ASFormer:
+    def _fit(
+        self,
+        train: Features[Timeline],
+        among: list[int],
+        draw: torch.Generator,
+        *,
+        scratch: training.Scratch,
+        live: Live,
+    ) -> ASFormer:
         """The head after all epochs."""
         first = next(frames(train, among[:1], every=self.every, align=self.align))
         where, dim = first.values.device, first.values.shape[1]
@@ -138,12 +157,15 @@ class Segmentation(FrameByFrame):
         optimiser = torch.optim.Adam(model.parameters(), lr=self.lr, weight_decay=self.weight_decay, fused=True)
         schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, factor=FACTOR, patience=PATIENCE)
         dropping = torch.Generator(where).manual_seed(int(torch.randint(2**62, (), generator=draw)))
-        order = among
-        for epoch in range(self.epochs):
+        facts = training.Facts(draw=draw, dropping=dropping, order=among)
+        parts: dict[str, training.Part] = {"model": model, "optimiser": optimiser, "schedule": schedule, "facts": facts}
+        done = training.resume(scratch, parts)
+        live.known(done * len(among))
+        for epoch in range(done, self.epochs):
             if epoch == 0 or self.order == "each-epoch":
-                order = [among[i] for i in torch.randperm(len(among), generator=draw).tolist()]
+                facts["order"] = [among[i] for i in torch.randperm(len(among), generator=draw).tolist()]
             total = torch.zeros((), device=where)
-            for seen in frames(train, order, every=self.every, align=self.align):
+            for seen in frames(train, facts["order"], every=self.every, align=self.align):
                 optimiser.zero_grad()
                 one = loss(model(seen.values, dropping), seen.labels, smoothing=self.smoothing)
                 one.backward()
@@ -151,8 +173,11 @@ class Segmentation(FrameByFrame):
                 total += one.detach()
                 live.step()
             if not total.isfinite():
+                training.forget(scratch)  # there is nothing to go on from
                 raise ValueError(f"{self.name}: the loss of epoch {epoch + 1} is {float(total)}; lower lr")
             schedule.step(float(total))
+            training.keep(scratch, parts, epoch + 1)
+        training.forget(scratch)
         return model
 
     def _model(self, dim: int, classes: int) -> ASFormer:
