@@ -213,10 +213,3 @@ def rate(step: int, steps: int, warm: int, peak: float) -> float:
     if step < warm:
         return peak * step / max(warm - 1, 1)
     return cosine(step, steps, warm, peak, FINAL)
-
-
-@torch.no_grad()
-def averaged(average: torch.nn.Module, model: torch.nn.Module, share: float) -> None:
-    """Move `average` towards `model`, of which it keeps `share`."""
-    for mean, p in zip(average.parameters(), model.parameters(), strict=True):
-        mean.lerp_(p, 1 - share)

@@ -73,3 +73,10 @@ def forget(scratch: Scratch) -> None:
         scratch.unlink(missing_ok=True)
         if scratch.parent.is_dir() and not any(scratch.parent.iterdir()):
             scratch.parent.rmdir()
+
+
+@torch.no_grad()
+def averaged(average: torch.nn.Module, model: torch.nn.Module, share: float) -> None:
+    """Move `average` towards `model`, of which it keeps `share`."""
+    for mean, p in zip(average.parameters(), model.parameters(), strict=True):
+        mean.lerp_(p, 1 - share)

@@ -16,12 +16,13 @@ from vitascope import training, tuning
 from vitascope.catalogue import names
 from vitascope.features import Spans, Stored
 from vitascope.keeping import columns
-from vitascope.localising import averaged, rate
+from vitascope.localising import rate
 from vitascope.nn.actionformer import ActionFormer, random_actionformer
 from vitascope.probe import Load
 from vitascope.probes import localise
 from vitascope.probes.localise import Localise
 from vitascope.runtime import generator
+from vitascope.training import averaged
 from vitascope.types import Example, Segment
 
 SCHEDULES = Path(__file__).parents[1] / "fixtures" / "heads" / "lr_schedules.npz"

@@ -19,19 +19,7 @@ from vitascope.catalogue import unknown
 from vitascope.features import Features
 from vitascope.localisation import Localisation, Truth
 from vitascope.localise_settings import COLUMNS, QUARTER, SOUND, TENTHS
-from vitascope.localising import (
-    Fit,
-    Sight,
-    averaged,
-    check,
-    cropped,
-    crowd,
-    invalid,
-    rate,
-    readable,
-    said_stride,
-    sights,
-)
+from vitascope.localising import Fit, Sight, check, cropped, crowd, invalid, rate, readable, said_stride, sights
 from vitascope.nn.actionformer import ActionFormer, Pyramid, decayed, random_actionformer
 from vitascope.outside import class_scores
 from vitascope.points import proposals, trained
@@ -284,7 +272,9 @@ class Localise(Localisation):
                 (loss.classes + self.weight * loss.offsets).backward()
                 self._step(optimiser, rate(step, epochs * an_epoch, warm, self.lr), scratch=scratch)
                 facts["normaliser"] = loss.normaliser
-                averaged(average, model, min(self.ema, (2 + step) / (11 + step)) if self.ema_warm else self.ema)
+                training.averaged(
+                    average, model, min(self.ema, (2 + step) / (11 + step)) if self.ema_warm else self.ema
+                )
                 live.step()
             if watch is not None and (epoch >= WATCHED or epoch == epochs - 1):
                 facts["best"] = max(facts["best"], self._reached(average, watch), key=lambda best: best[0])
