@@ -278,7 +278,7 @@ def demo(
     device: flags.Device = "",
     quiet: flags.Quiet = False,
 ) -> None:
-    """Evaluate three small encoders on the built-in benchmark and write the report: no download, a few minutes."""
+    """Evaluate small encoders and floors on the built-in benchmark and write the report: no download, a few minutes."""
     from vitascope import report as reporting
     from vitascope import results
     from vitascope.recipes import demo as recipe

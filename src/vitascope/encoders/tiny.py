@@ -1,4 +1,4 @@
-"""Small video encoders that come with the package: one network, five objectives, pretrained on MotionLab's stream.
+"""Small video encoders that come with the package: one network, several objectives, pretrained on MotionLab's stream.
 
 They reproduce the shape of the TWLV-I report's figure 2 in miniature: what each reconstruction target buys.
 """
@@ -11,7 +11,9 @@ from vitascope import catalogue, exported
 from vitascope.encoder import Encoder
 
 VARIANTS: dict[str, str] = {
-    "twlv1": "masked modelling of a mixture of targets",
+    "twlv1": "masked modelling of a mixture: features of an image teacher and optical flow",
+    "image": "distillation from an image teacher, frame by frame",
+    "pixels": "masked modelling of normalised pixels",
     "stills": "the image teacher: a convolutional network trained on labelled stills of MotionLab's stream",
 }
 """What may follow `tiny/`, and what it is."""
