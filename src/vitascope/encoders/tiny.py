@@ -14,6 +14,7 @@ VARIANTS: dict[str, str] = {
     "twlv1": "masked modelling of a mixture: features of an image teacher and optical flow",
     "image": "distillation from an image teacher, frame by frame",
     "pixels": "masked modelling of normalised pixels",
+    "latent": "prediction of its own slow copy's features",
     "stills": "the image teacher: a convolutional network trained on labelled stills of MotionLab's stream",
 }
 """What may follow `tiny/`, and what it is."""
