@@ -15,6 +15,8 @@ OBJECTIVES = ("tiny/twlv1", "tiny/image", "tiny/latent", "tiny/pixels")
 FLOORS = ("pixels/thumbnail", "pixels/motion-energy")
 ENCODERS = (*OBJECTIVES, *FLOORS)
 PROBES = ("attentive", "linear", "knn")
+GRIDS = 2 << 30
+"""Bytes of disk that token grids may take."""
 
 
 def run(output: Path, *, options: Options | None = None, limit: int = 0, store: Path | None = None) -> Path:
@@ -24,7 +26,7 @@ def run(output: Path, *, options: Options | None = None, limit: int = 0, store: 
     seconds after that. Expect the mixture near the better of the others on both axes, the image teacher's pupil at
     chance on motion, and no floor above 40 %.
     """
-    setting = Setting(run=output, store=store or cache(), options=options or Options(), limit=limit)
+    setting = Setting(run=output, store=store or cache(), options=options or Options(), grids=GRIDS, limit=limit)
     for suite in SUITES:
         evaluate(suite, ENCODERS, PROBES, setting=setting)
     return report.write(output)["html"]
