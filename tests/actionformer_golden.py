@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 
-FOLDER = Path(__file__).resolve().parents[1].parent / "shared" / "parity" / "heads"
 OURS = (
     (r"^backbone\.embd\.(\d)\.conv\.", r"embedding.\1."),
     (r"^backbone\.embd_norm\.", "embedding_norms."),
@@ -34,15 +31,6 @@ OURS = (
     (r"^cls_head\.", "scores."),
     (r"^reg_head\.", "distances."),
 )
-
-
-def golden(name: str) -> dict[str, np.ndarray]:
-    """The arrays of one file; the test skips where it is not at hand."""
-    path = FOLDER / f"{name}.npz"
-    if not path.is_file():
-        pytest.skip(f"{path} is absent")
-    with np.load(path, allow_pickle=False) as file:
-        return dict(file)
 
 
 def renamed(data: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:

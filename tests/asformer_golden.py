@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 
-FOLDER = Path(__file__).resolve().parents[1].parent / "shared" / "parity" / "heads"
 OURS = (
     (r"^encoder\.", "stages.0."),
     (r"\.feed_forward\.layer\.0\.", ".conv."),
@@ -18,15 +15,6 @@ OURS = (
     (r"\.conv_1x1\.", ".first."),
     (r"\.conv_out\.", ".out."),
 )
-
-
-def golden(name: str) -> dict[str, np.ndarray]:
-    """The arrays of one file; the test skips where it is not at hand."""
-    path = FOLDER / f"{name}.npz"
-    if not path.is_file():
-        pytest.skip(f"{path} is absent")
-    with np.load(path, allow_pickle=False) as file:
-        return dict(file)
 
 
 def renamed(data: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:

@@ -6,13 +6,15 @@ import contextlib
 import io
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
 import pytest
 
+from vitascope import training
 from vitascope.cli import main
 
 
@@ -60,3 +62,29 @@ def vitascope(*arguments: object, cwd: Path | None = None, code: int = 0) -> Don
         sys.argv = before
     assert end.value.code == code, out.getvalue() + err.getvalue()
     return Done(out.getvalue(), err.getvalue())
+
+
+def golden(name: str) -> dict[str, np.ndarray]:
+    """The arrays of one file of what original heads say; the test skips where it is not at hand."""
+    path = Path(__file__).resolve().parents[1].parent / "shared" / "parity" / "heads" / f"{name}.npz"
+    if not path.is_file():
+        pytest.skip(f"{path} is absent")
+    with np.load(path, allow_pickle=False) as file:
+        return dict(file)
+
+
+def resumed(train: Callable[[Path], Any], scratch: Path, monkeypatch: pytest.MonkeyPatch, *, after: int) -> Any:
+    """What the training gives that was interrupted after so many epochs and asked for again."""
+    kept = training.keep
+
+    def killed(path, parts, epochs):
+        kept(path, parts, epochs)
+        if epochs == after:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "keep", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(scratch)
+    assert scratch.is_file()
+    monkeypatch.setattr(training, "keep", kept)
+    return train(scratch)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-import tarfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 
-import jaxtyping
 import pytest
 
 from vitascope import kinetics
@@ -20,32 +18,8 @@ from vitascope.footage import Entry, Footage
 from vitascope.split import untrained
 from vitascope.types import Dataset
 
-Unpack = Callable[[str], Path]
-
-
-@pytest.fixture(scope="session")
-def unpacked(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Unpack:
-    """The folder of a data set's annotation files, by the name of their archive."""
-    top = tmp_path_factory.mktemp("annotations")
-
-    def unpack(name: str) -> Path:
-        archive = shared / "data" / "annotations" / f"{name}.tar.xz"
-        if not archive.is_file():
-            pytest.skip(f"real annotations are absent ({archive})")
-        if not (top / name).is_dir():
-            with tarfile.open(archive) as file:
-                file.extractall(top, filter="data")
-        return top / name
-
-    return unpack
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _unchecked() -> Iterator[None]:
-    """Types are checked on the tiny copies; here that takes ten times as long as reading does."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
+Unpack = Callable[..., Path]
+pytestmark = pytest.mark.usefixtures("unchecked")
 
 
 @cache

@@ -10,7 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actionformer_golden import golden, inputs, renamed, stacked
+from actionformer_golden import inputs, renamed, stacked
+from helpers import golden
 from vitascope.nn import product
 from vitascope.nn.actionformer import (
     ActionFormer,

@@ -10,7 +10,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from asformer_golden import golden, renamed
+from asformer_golden import renamed
+from helpers import golden
 from vitascope.nn import asformer
 from vitascope.nn.asformer import ASFormer, Dilated, halved, local, loss, random_asformer
 from vitascope.runtime import generator

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from vitascope import training
+from helpers import resumed
 from vitascope.asking import Setting
 from vitascope.datasets.folder import build as folder
 from vitascope.encode import Options
@@ -183,20 +183,8 @@ def test_a_head_that_diverged_is_refused_however_often_it_is_asked(tmp_path: Pat
 def test_an_interrupted_training_goes_on_to_the_same_bits(tmp_path: Path, monkeypatch):
     how, data = Attentive(lrs=(1e-3, 1e-2), epochs=5, min_steps=0, batch=8), stored(20)
     whole = how.predict(data, data, seed=3)
-    kept = training.keep
-
-    def killed(scratch, parts, epochs):
-        kept(scratch, parts, epochs)
-        if epochs == 3:
-            raise KeyboardInterrupt
-
     scratch = tmp_path / "training" / "one"
-    monkeypatch.setattr(training, "keep", killed)
-    with pytest.raises(KeyboardInterrupt):
-        how.predict(data, data, seed=3, scratch=scratch)
-    assert scratch.is_file()
-    monkeypatch.setattr(training, "keep", kept)
-    again = how.predict(data, data, seed=3, scratch=scratch)
+    again = resumed(lambda at: how.predict(data, data, seed=3, scratch=at), scratch, monkeypatch, after=3)
     np.testing.assert_array_equal(table(whole), table(again))
     assert whole.about == again.about
     assert not scratch.parent.exists()

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from vitascope import training, tuning
+from helpers import resumed
+from vitascope import tuning
 from vitascope.catalogue import names
 from vitascope.features import Spans, Stored
 from vitascope.keeping import columns
@@ -106,20 +107,10 @@ def test_the_same_seed_gives_the_same_segments():
 @pytest.mark.parametrize("select", ["last", "best-on-test", "held-out"])
 def test_an_interrupted_training_goes_on_to_the_same_bits(select, tmp_path: Path, monkeypatch):
     how, train, test = replace(TINY, epochs=8, warmup=1, select=select), side(4, 0), side(2, 1)
-    whole, kept = how.predict(train, test, seed=3), training.keep
+    whole, scratch = how.predict(train, test, seed=3), tmp_path / "training" / "one"
 
-    def killed(scratch, parts, epochs):
-        kept(scratch, parts, epochs)
-        if epochs == 7:
-            raise KeyboardInterrupt
-
-    scratch = tmp_path / "training" / "one"
-    monkeypatch.setattr(training, "keep", killed)
-    with pytest.raises(KeyboardInterrupt):
-        how.predict(train, test, seed=3, scratch=scratch)
-    assert scratch.is_file()
-    monkeypatch.setattr(training, "keep", kept)
-    assert how.predict(train, test, seed=3, scratch=scratch) == whole
+    again = resumed(lambda at: how.predict(train, test, seed=3, scratch=at), scratch, monkeypatch, after=7)
+    assert again == whole
     assert not scratch.parent.exists()
 
 

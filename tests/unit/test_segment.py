@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from vitascope import training, tuning
+from helpers import resumed
+from vitascope import tuning
 from vitascope.catalogue import names
 from vitascope.features import Spans, Stored
 from vitascope.metrics import segmental
@@ -76,23 +77,13 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(order, tmp_path: Path,
     models = []
     judge = Segmentation._judge
     monkeypatch.setattr(Segmentation, "_judge", lambda self, m, *a: (models.append(m), judge(self, m, *a))[1])
-    whole, kept = how.predict(train, test, seed=3), training.keep
+    whole, scratch = how.predict(train, test, seed=3), tmp_path / "training" / "one"
 
-    def killed(scratch, parts, epochs):
-        kept(scratch, parts, epochs)
-        if epochs == 3:
-            raise KeyboardInterrupt
-
-    scratch = tmp_path / "training" / "one"
-    monkeypatch.setattr(training, "keep", killed)
-    with pytest.raises(KeyboardInterrupt):
-        how.predict(train, test, seed=3, scratch=scratch)
-    assert scratch.is_file()
-    monkeypatch.setattr(training, "keep", kept)
-    for said, known in zip(how.predict(train, test, seed=3, scratch=scratch), whole, strict=True):
+    again = resumed(lambda at: how.predict(train, test, seed=3, scratch=at), scratch, monkeypatch, after=3)
+    for said, known in zip(again, whole, strict=True):
         np.testing.assert_array_equal(said, known)
-    first, again = (m.state_dict() for m in models)
-    assert all(torch.equal(first[name], again[name]) for name in first)
+    first, last = (m.state_dict() for m in models)
+    assert all(torch.equal(first[name], last[name]) for name in first)
     assert not scratch.parent.exists()
 
 
