@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from vitascope.pretrain.flow import DAMPING, flow
@@ -64,6 +65,13 @@ def test_as_least_squares_of_every_window(seed: int, cell: int, window: int) -> 
         a, b = slopes[rows, columns].reshape(-1, 2), change[rows, columns].reshape(-1)
         damped = a.T @ a + np.eye(2) * DAMPING * len(a)
         np.testing.assert_allclose(found[row, column], np.linalg.solve(damped, -a.T @ b), rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize("blur", [0.7, 1.5])
+def test_blurred_as_elsewhere(blur: float) -> None:
+    frames = torch.rand(1, 2, 20, 16, generator=torch.Generator().manual_seed(5))
+    smooth = gaussian_filter(frames.numpy(), (0, 0, blur, blur), mode="nearest", radius=(0, 0, *[round(3 * blur)] * 2))
+    torch.testing.assert_close(flow(frames, blur=blur), flow(torch.from_numpy(smooth), blur=0.1), atol=1e-4, rtol=1e-4)
 
 
 def test_backwards_is_negative_and_mirrored_is_mirrored() -> None:

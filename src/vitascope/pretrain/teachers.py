@@ -52,7 +52,7 @@ def prepared(clips: Float[Tensor, "n 3 f y x"], card: Card) -> Float[Tensor, "n 
         flat = F.interpolate(flat, size=(card.size, card.size), mode="bilinear", antialias=True)
         clips = flat.unflatten(0, (n, f)).transpose(1, 2)
     mean, std = (clips.new_tensor(v).view(1, 3, 1, 1, 1) for v in (card.mean, card.std))
-    return (clips - mean) / std
+    return (clips - mean).div_(std)
 
 
 def thinned(clips: Float[Tensor, "n 3 f y x"], every: int) -> Float[Tensor, "n 3 g y x"]:
