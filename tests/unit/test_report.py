@@ -457,11 +457,23 @@ def test_compare_pairs_on_the_common_examples(run: Path, tmp_path: Path) -> None
     assert first.mean_a == pytest.approx(np.mean(columns["outcome"][40:]))
     assert first.mean_b == pytest.approx(np.mean(theirs["outcome"][40:]))
     assert first.value == pytest.approx(first.mean_a - first.mean_b)
-    assert len(others) == 2
+    assert len(others) == 3
     assert json.loads(json.dumps([asdict(c) for c in (first, *others)]))
     text = report.compare_text([first, *others])
     assert "left out: 0 of the first, 40 of the second" in text
     assert "motionlab/motion:knn" in text
+
+
+def test_compare_ends_with_the_mean_of_both_axes(run: Path) -> None:
+    *tasks, both = report.compare([run], "vit/small", "pixels/motion-energy")
+    assert (both.task, both.axis) == ("mean of both axes:knn", "both")
+    axes = [[c for c in tasks if c.axis == axis] for axis in ("appearance", "motion")]
+    for name in ("value", "mean_a", "mean_b", "low"):
+        told = np.mean([np.mean([getattr(c, name) for c in axis]) for axis in axes])
+        assert getattr(both, name) == pytest.approx(told)
+    assert both.n == sum(c.n for axis in axes for c in axis)
+    assert both.adjusted == both.p
+    assert not any(c.axis == "both" for c in tasks)
 
 
 def test_compare_refuses_what_was_asked_differently(run: Path, tmp_path: Path) -> None:

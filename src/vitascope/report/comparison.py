@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import fmean
 
 from vitascope import stats
 from vitascope.report import board as boards
@@ -16,6 +17,10 @@ from vitascope.report.words import margin, number, p_value, shown, unsure
 from vitascope.results import Score
 from vitascope.stats import Difference
 from vitascope.types import nearest
+
+AXES = ("appearance", "motion")
+BOTH = "both"
+"""The axis of a mean over the two."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,13 +55,13 @@ class Comparison:
     p: float | None = None
     """Of the paired test."""
     adjusted: float | None = None
-    """The same after Holm over the plain tasks compared, or over their variants."""
+    """The same after Holm over the plain tasks compared, over their variants, or over means of both axes."""
     needed: int | None = None
     """Examples that would tell a difference this large, 80 times in 100."""
 
 
 def compare(runs: Sequence[str | Path], a: str, b: str) -> list[Comparison]:
-    """Every task that encoders `a` and `b` both have in `runs`: compared, or refused and why.
+    """Every task that encoders `a` and `b` both have in `runs`: compared, or refused and why; then means of both axes.
 
     ValueError for an encoder that is not there, for the same one twice, and where they share no task.
     """
@@ -68,11 +73,61 @@ def compare(runs: Sequence[str | Path], a: str, b: str) -> list[Comparison]:
     found = [c for task in tasks for c in _on(board, task, first, second)]
     if not found:
         raise ValueError(f"{shown(first.label)} and {shown(second.label)} share no task; evaluate both on one")
-    return [_adjusted(c, [o.p for o in found if o.p is not None and bool(o.variant) == bool(c.variant)]) for c in found]
+    found += _means(found)
+    return [_adjusted(c, [o.p for o in found if o.p is not None and _family(o) == _family(c)]) for c in found]
+
+
+def _family(one: Comparison) -> tuple[bool, bool]:
+    """What a comparison is tested together with: plain tasks do not pay for their variants, nor for means of them."""
+    return bool(one.variant), one.axis == BOTH
+
+
+def _means(found: Sequence[Comparison]) -> list[Comparison]:
+    """For each probe asked on both axes, the mean of its differences on appearance and on motion."""
+    plain = [c for c in found if not c.variant and c.value is not None]
+    probes = dict.fromkeys(c.task.rpartition(":")[2] for c in plain)
+    asked = {
+        p: {axis: [c for c in plain if c.task.endswith(f":{p}") and c.axis == axis] for axis in AXES} for p in probes
+    }
+    return [_mean_of(probe, list(axes.values())) for probe, axes in asked.items() if all(axes.values())]
+
+
+def _mean_of(probe: str, axes: Sequence[Sequence[Comparison]]) -> Comparison:
+    """Means over the tasks of each axis, and of those; half-widths add, as tasks may be asked of the same videos."""
+    every = [c for axis in axes for c in axis]
+    gaps = [_mean_gap([_gap(c) for c in axis]) for axis in axes]
+    gap = _mean_gap(gaps)
+    return Comparison(
+        task=f"mean of both axes:{probe}",
+        axis=BOTH,
+        a=every[0].a,
+        b=every[0].b,
+        limited=any(c.limited for c in every),
+        on_test=any(c.on_test for c in every),
+        n=gap.n,
+        groups=gap.units,
+        only_a=sum(c.only_a for c in every),
+        only_b=sum(c.only_b for c in every),
+        mean_a=fmean(fmean(c.mean_a or 0.0 for c in axis) for axis in axes),
+        mean_b=fmean(fmean(c.mean_b or 0.0 for c in axis) for axis in axes),
+        value=gap.value,
+        low=gap.low,
+        high=gap.high,
+        p=gap.p,
+    )
+
+
+def _gap(one: Comparison) -> Difference:
+    """The difference of one that was compared."""
+    return Difference(one.value or 0.0, one.low, one.high, 1.0 if one.p is None else one.p, one.n, one.groups)
+
+
+def _mean_gap(gaps: Sequence[Difference]) -> Difference:
+    return stats.average_difference(gaps, [0] * len(gaps))
 
 
 def _adjusted(one: Comparison, together: Sequence[float]) -> Comparison:
-    """`one` with Holm's p among those it is tested together with: plain tasks do not pay for their variants."""
+    """`one` with Holm's p among those it is tested together with."""
     if one.p is None:
         return one
     return replace(one, adjusted=stats.holm(together)[list(together).index(one.p)])
