@@ -104,7 +104,12 @@ def everything(**changes: Any) -> Recipe:
     return recipe(**{"accumulate": 2, "data": data, "masks": masks, "image_masks": (RunningCell(0.5),), **changes})
 
 
-RECIPES = {"recipe": recipe, "everything": everything}
+def centred(**changes: Any) -> Recipe:
+    """The same with a target that looks at the batch as a whole."""
+    return recipe(targets=(Latent(decay=(0.5, 0.9), last=2, centred=True, width=16, depth=1),), **changes)
+
+
+RECIPES = {"recipe": recipe, "everything": everything, "centred": centred}
 SETTING = Setting(device="cpu", save_every=2, check_every=0, log_every=1, quiet=True)
 
 

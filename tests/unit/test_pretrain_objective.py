@@ -158,6 +158,28 @@ def test_pictures_do_not_flow() -> None:
     assert not values.any()
 
 
+def test_the_slow_copy_says_the_mean_of_its_last_blocks_centred() -> None:
+    made = recipe(targets=(Latent(width=16, depth=1, last=2, centred=True),))
+    model, given = objective(made), batch(made)
+    shown = model.shown(given.pixels, given.labels)
+    caught: list[torch.Tensor] = []
+    for block in model.student.trunk.blocks[-2:]:
+        block.register_forward_hook(lambda _block, _given, out: caught.append(out.detach().double()))
+    model.student(shown.blocks, Whole()(8, GRID, generator(0)).keep, GRID)
+    mean = (
+        sum((x - x.mean(-1, keepdim=True)) / (x.var(-1, keepdim=True, unbiased=False) + 1e-5).sqrt() for x in caught)
+        / 2
+    )
+    apart = mean - mean.mean(0) - mean.mean(1, keepdim=True) + mean.mean((0, 1))
+    wanted = (apart / apart.std((0, 1), unbiased=False)).float()
+    torch.testing.assert_close(model.teaching["latent"].values(shown), wanted, atol=1e-4, rtol=1e-3)
+
+
+def test_no_more_blocks_than_there_are() -> None:
+    with pytest.raises(ValueError, match="the last 9 of"):
+        objective(recipe(targets=(Latent(width=16, depth=1, last=9),)))
+
+
 def test_the_slow_copy_follows_as_a_moving_average_and_says_what_the_student_said() -> None:
     made = recipe(targets=(Latent(width=16, depth=1, decay=(0.5, 0.9)),))
     model, given = objective(made), batch(made)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pretraining import everything, losses, program, recipe, train
+from pretraining import centred, everything, losses, program, recipe, train
 from vitascope.pretrain import loop
 from vitascope.pretrain.ranks import Ranks, shared
 
@@ -31,15 +31,28 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         job("fsdp-stopped", parallel="fsdp", stop_at=3),
         job("fsdp-stopped", parallel="fsdp"),
         job("shrunk", stop_at=3),
+        job("ddp-centred", "centred"),
+        job("fsdp-centred", "centred", parallel="fsdp"),
         processes=2,
     )
     train(root / "one", everything())
+    train(root / "one-centred", centred())
     return root
 
 
-@pytest.mark.parametrize("name", ["ddp", "ddp-one-part", "fsdp", "fsdp-stopped"])
-def test_two_processes_give_the_loss_curve_of_one(name: str, runs: Path) -> None:
-    one, two = losses(runs / "one"), losses(runs / name)
+@pytest.mark.parametrize(
+    ("name", "alone"),
+    [
+        ("ddp", "one"),
+        ("ddp-one-part", "one"),
+        ("fsdp", "one"),
+        ("fsdp-stopped", "one"),
+        ("ddp-centred", "one-centred"),
+        ("fsdp-centred", "one-centred"),
+    ],
+)
+def test_two_processes_give_the_loss_curve_of_one(name: str, alone: str, runs: Path) -> None:
+    one, two = losses(runs / alone), losses(runs / name)
     assert list(two) == list(one) == [1, 2, 3, 4, 5, 6]
     for step in one:
         assert two[step] == pytest.approx(one[step], abs=CLOSE, rel=0)

@@ -73,15 +73,23 @@ class Student(nn.Module):
             clips = clips.expand(-1, -1, self.shape.tubelet, -1, -1)
         return blocks_of(clips, self.shape.tubelet, self.shape.patch)
 
-    def forward(self, blocks: Float[Tensor, "n l b"], keep: Int[Tensor, "n k"], grid: Grid) -> Float[Tensor, "n k d"]:
-        """Tokens, after the final norm, of the blocks at `keep`."""
+    def forward(
+        self, blocks: Float[Tensor, "n l b"], keep: Int[Tensor, "n k"], grid: Grid, *, last: int = 0
+    ) -> Float[Tensor, "n k d"]:
+        """Tokens, after the final norm, of the blocks at `keep`.
+
+        With `last`, instead the mean of what so many last transformer blocks give, each normalised over its numbers.
+        """
         proj = self.trunk.patch_embed.proj
         x = F.linear(picked(blocks, keep), proj.weight.flatten(1), proj.bias)
         positions = self.trunk.positions(grid).to(x.dtype)
         x = x + picked(positions.expand(len(x), -1, -1), keep)
-        for block in self.trunk.blocks:
+        total = torch.zeros((), device=x.device)
+        for number, block in enumerate(self.trunk.blocks, 1):
             x = cast(Tensor, checkpoint(block, x, use_reentrant=False)) if self.checkpointing else block(x)
-        return cast(Tensor, self.trunk.norm(x))
+            if number > self.shape.depth - last:
+                total = total + F.layer_norm(x.float(), x.shape[-1:])
+        return total / last if last else cast(Tensor, self.trunk.norm(x))
 
 
 class Decoder(nn.Module):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -270,26 +271,34 @@ class Latent(Target):
     distance: Distance = "smooth_l1"
     decay: tuple[float, float] = (0.998, 1.0)
     """Of the average, from the first step to the last, linearly."""
+    last: int = 0
+    """The mean over so many last blocks, each normalised (data2vec, Baevski et al. 2022); 0: the tokens alone."""
+    centred: bool = False
+    """Less what is the same at a place in all clips and at all places of a clip: positions, light and colours are
+    easily predicted, and a small student learns them and nothing else."""
 
     def bind(self, student: Student, device: torch.device) -> Teaching:
         """The copy."""
-        return Slow(student, self.decay)
+        if not 0 <= self.last <= student.shape.depth:
+            raise ValueError(f"target {self.name}: the last {self.last} of {student.shape.depth} blocks; fewer, or 0")
+        return Slow(student, self.decay, last=self.last, centred=self.centred)
 
 
 class Slow(nn.Module):
     """The moving average of a student."""
 
-    def __init__(self, student: Student, decay: tuple[float, float]) -> None:
+    def __init__(self, student: Student, decay: tuple[float, float], *, last: int = 0, centred: bool = False) -> None:
         super().__init__()
-        self.out, self.decay = student.shape.dim, decay
+        self.out, self.decay, self.last, self.centred = student.shape.dim, decay, last, centred
         self.card: Card | None = None
         self.student = copy.deepcopy(student).requires_grad_(False)
 
     def values(self, shown: Shown) -> Float[Tensor, "n l o"]:
-        """Its tokens with nothing hidden, each normalised over its numbers."""
+        """Its tokens with nothing hidden, each normalised over its numbers, or centred and of variance 1 altogether."""
         n, count, _ = shown.blocks.shape
         every = torch.arange(count, device=shown.blocks.device).expand(n, -1)
-        return F.layer_norm(self.student(shown.blocks, every, shown.grid).float(), (self.out,))
+        tokens = self.student(shown.blocks, every, shown.grid, last=self.last).float()
+        return centred(tokens) if self.centred else F.layer_norm(tokens, (self.out,))
 
     @torch.no_grad()
     def follow(self, student: Student, done: float) -> None:
@@ -297,6 +306,24 @@ class Slow(nn.Module):
         first, last = self.decay
         ours, theirs = ([_local(p) for p in one.parameters()] for one in (self.student, student))
         torch._foreach_lerp_(ours, theirs, 1 - (first + (last - first) * min(done, 1.0)))
+
+
+def centred(tokens: Float[Tensor, "n l o"]) -> Float[Tensor, "n l o"]:
+    """Less the mean of each place over the clips and of each clip over its places, each number scaled to variance 1.
+
+    The clips are those that are computed together, by all processes, as many by each: a batch, or a part of one.
+    """
+    tokens = tokens - _over_ranks(tokens.mean(0, keepdim=True))
+    tokens = tokens - tokens.mean(1, keepdim=True)
+    return tokens * _over_ranks(tokens.square().mean((0, 1), keepdim=True)).clamp_min(EPS).rsqrt()
+
+
+def _over_ranks(mean: Tensor) -> Tensor:
+    """The mean of all processes."""
+    if dist.is_initialized() and dist.get_world_size() > 1:
+        dist.all_reduce(mean)
+        mean /= dist.get_world_size()
+    return mean
 
 
 def _local(parameter: Tensor) -> Tensor:
