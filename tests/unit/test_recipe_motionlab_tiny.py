@@ -1,7 +1,5 @@
 """Five objectives of one size and one length, and their teachers."""
 
-from pathlib import Path
-
 import pytest
 
 from vitascope.pretrain.recipe import Recipe
@@ -13,7 +11,7 @@ OBJECTIVES = [name for name in RECIPES if not name.endswith("stills")]
 
 
 def made(name: str, **asked: str) -> Recipe:
-    recipe = finder.find(name, {"teacher": "t.safetensors", **asked} if name.endswith("video") else asked)
+    recipe = finder.find(name, asked)
     assert isinstance(recipe, Recipe)
     return recipe
 
@@ -43,11 +41,8 @@ def test_steps_and_seed_are_asked_for() -> None:
     assert stills.steps == 7
 
 
-def test_a_video_teacher_that_is_not_trained_yet_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match="run `make reproduce-tiny OBJECTIVE=pixels`, or say --set teacher:FILE"):
-        finder.find("motionlab_tiny_video")
-    path = tmp_path / "runs" / "tiny-pixels" / "model.safetensors"
-    path.parent.mkdir(parents=True)
-    path.touch()
-    assert isinstance(finder.find("motionlab_tiny_video"), Recipe)
+def test_another_teacher_is_asked_for() -> None:
+    for name, teacher in (("image", "tiny/stills"), ("twlv1", "tiny/stills"), ("video", "tiny/pixels")):
+        assert getattr(made(f"motionlab_tiny_{name}").targets[0], "teacher", "") == teacher
+        other = made(f"motionlab_tiny_{name}", teacher="t.safetensors")
+        assert getattr(other.targets[0], "teacher", "") == "t.safetensors"

@@ -13,6 +13,7 @@ from vitascope.encoder import Encoder
 VARIANTS: dict[str, str] = {
     "twlv1": "masked modelling of a mixture: features of an image teacher and optical flow",
     "image": "distillation from an image teacher, frame by frame",
+    "video": "distillation from a video teacher, which is `tiny/pixels`",
     "pixels": "masked modelling of normalised pixels",
     "latent": "prediction of its own slow copy's features",
     "stills": "the image teacher: a convolutional network trained on labelled stills of MotionLab's stream",

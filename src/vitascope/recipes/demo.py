@@ -11,7 +11,7 @@ from vitascope.evaluation import evaluate
 from vitascope.store import cache
 
 SUITES = ("motionlab/appearance", "motionlab/motion", "motionlab/still")
-OBJECTIVES = ("tiny/twlv1", "tiny/image", "tiny/latent", "tiny/pixels")
+OBJECTIVES = ("tiny/twlv1", "tiny/image", "tiny/video", "tiny/latent", "tiny/pixels")
 FLOORS = ("pixels/thumbnail", "pixels/motion-energy")
 ENCODERS = (*OBJECTIVES, *FLOORS)
 PROBES = ("attentive", "linear", "knn")

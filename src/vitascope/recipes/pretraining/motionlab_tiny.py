@@ -6,7 +6,6 @@ motion label is used anywhere; the image teacher has seen labels of appearance, 
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from vitascope.architectures.video import VideoShape
@@ -34,8 +33,8 @@ NARROW: dict[str, Any] = {"depth": 1, "width": 96}
 STILLS = "tiny/stills"
 STEPS = 12000
 """Of all five."""
-PIXELS = "runs/tiny-pixels/model.safetensors"
-"""Where `make reproduce-tiny OBJECTIVE=pixels` puts the video teacher."""
+PIXELS = "tiny/pixels"
+"""The video teacher, which looked at pixels alone, and comes with the package as `STILLS` does."""
 
 
 def build(name: str, *, steps: int = 0, seed: int = 0, clips: int = CLIPS, teacher: str = "") -> Recipe | Stills:
@@ -78,11 +77,6 @@ def _targets(what: str, teacher: str) -> tuple[Target, ...]:
     if what == "latent":
         return (Latent(decay=(0.99, 0.999), **NARROW),)
     if what == "video":  # as MVD does: what is hidden, from a video teacher's features
-        if teacher == PIXELS and not Path(PIXELS).is_file():
-            raise ValueError(
-                f"motionlab_tiny_video: its teacher {PIXELS} is not there; run `make reproduce-tiny OBJECTIVE=pixels`, "
-                "or say --set teacher:FILE"
-            )
         return (Distilled(name="video", teacher=teacher, **NARROW),)
     if what == "image":  # as UMT does: seen tokens alone, a frame for each, no decoder but a linear map
         return (Distilled(name="image", teacher=teacher, every=3, normalised=False, on="seen", depth=0),)
