@@ -42,7 +42,8 @@ Checks = Annotated[
 
 Mirrors = Annotated[list[str], typer.Option("--mirror", help="tensorboard or wandb: gets what is recorded too")]
 Decoders = Annotated[
-    int, typer.Option("--workers", help="decoding processes of each training process; 0: a thread", min=0)
+    int,
+    typer.Option("--workers", help="decoding processes of a source in each training process; 0: a thread", min=0),
 ]
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from vitascope.pretrain.measures import agreement, effective_rank, similarity, token_std
+from vitascope.pretrain.measures import effective_rank, similarity, token_std
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:
@@ -95,15 +95,7 @@ def test_similarity_at_its_ends() -> None:
     assert str(error.value) == "similarity is between different clips, 1 given; measure on two or more"
 
 
-def test_agreement_is_the_cosine_with_the_target() -> None:
-    target = drawn(6, 3, 8)
-    assert agreement(3 * target, target) == pytest.approx(1)
-    assert agreement(-target, target) == pytest.approx(-1)
-    half = torch.tensor([[1.0, 0], [1, 1]]), torch.tensor([[0.0, 1], [2, 2]])
-    assert agreement(*half) == pytest.approx(0.5), "orthogonal, and the same direction"
-
-
 def test_measures_leave_no_graph_behind() -> None:
     features = drawn(5, 4).requires_grad_()
-    for value in (effective_rank(features), token_std(features), similarity(features), agreement(features, features)):
+    for value in (effective_rank(features), token_std(features), similarity(features)):
         assert isinstance(value, float)

@@ -13,7 +13,7 @@ import torch
 
 import pretraining
 from helpers import write_video
-from pretraining import Blobs, copied, losses, recipe, same, state, train
+from pretraining import Blobs, copied, everything, losses, recipe, same, state, train
 from vitascope import recording
 from vitascope.encoder import load
 from vitascope.pretrain import export, loop, saving
@@ -101,12 +101,46 @@ def test_a_teacher_of_no_numbers_is_named(tmp_path: Path) -> None:
 def test_collapsed_features_stop_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ranks = iter([5.0, 1.2, 1.1, 1.0])
     found = Found({"suite knn": Score(10.0, 5.0, 15.0)}, {}, {}, 0.0, 0.5)
-    monkeypatch.setattr(Examiner, "__init__", lambda *_: None)
+    monkeypatch.setattr(Examiner, "__init__", lambda *_: setattr(_[0], "broken", {}))
     monkeypatch.setattr(Examiner, "__call__", lambda *_: found._replace(effective_rank=next(ranks)))
     said = stopped(tmp_path, check_every=1, log_every=100, checkup=Checkup(suites=()))
     assert "stopped at step 3: collapsed: 2 probes in a row" in said
     assert "effective rank 1.1" in said
     assert [saving.step_of(p) for p in saving.found(tmp_path)] == [2]
+
+
+def test_what_was_saved_before_a_collapse_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ranks = iter([5.0, 5.0, 1.2, 1.1])
+    found = Found({"suite knn": Score(10.0, 5.0, 15.0)}, {}, {}, 0.0, 0.5)
+    monkeypatch.setattr(Examiner, "__init__", lambda *_: setattr(_[0], "broken", {}))
+    monkeypatch.setattr(Examiner, "__call__", lambda *_: found._replace(effective_rank=next(ranks)))
+    said = stopped(tmp_path, check_every=1, save_every=1, checkup=Checkup(suites=()))
+    assert "the checkpoint of step 2 is kept; to go on from it, remove the later ones (step 3)" in said
+    assert [saving.step_of(p) for p in saving.found(tmp_path)] == [2, 3]
+
+
+def test_lines_hold_the_mean_of_their_steps_and_that_of_each_source(tmp_path: Path) -> None:
+    every, some = tmp_path / "every", tmp_path / "some"
+    train(every, everything())
+    train(some, everything(), log_every=3)
+    alone = {line["step"]: line for line in recording.read(every).steps}
+    for line in recording.read(some).steps:
+        steps = [alone[s] for s in range(line["step"] - 2, line["step"] + 1)]
+        for name, value in line["losses"].items():
+            assert value == pytest.approx(np.mean([s["losses"][name] for s in steps]))
+        assert line["loss"] == pytest.approx(np.mean([s["loss"] for s in steps]))
+        for source, means in line["by_source"].items():
+            told = [s["losses"]["pixels"] for s in steps if list(s["by_source"]) == [source]]
+            assert means["pixels"] == pytest.approx(np.mean(told))
+
+
+def test_a_teacher_of_other_weights_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = recipe(targets=(Distilled(name="films", teacher="pretraining:teacher", width=16, depth=1),))
+    train(tmp_path, made, stop_at=2)
+    kept = pretraining.card
+    monkeypatch.setattr(pretraining, "card", lambda **changes: kept(**{**changes, "digest": "ffff"}))
+    with pytest.raises(ValueError, match=r"its teacher .* had the digest .*, and now ffff; put its weights back"):
+        train(tmp_path, made)
 
 
 def test_checks_record_scores_and_how_alike_targets_are(tmp_path: Path) -> None:
@@ -208,6 +242,7 @@ def test_broken_videos_are_left_out_and_listed(tmp_path: Path) -> None:
     train(tmp_path / "run", recipe(data=((Folder(path=str(videos)), 1.0),), steps=2))
     listed = json.loads((tmp_path / "run" / loop.BROKEN).read_text())
     assert list(listed) == ["videos: bad.mp4"]
+    assert [line["broken"] for line in recording.read(tmp_path / "run").steps][-1] == 1
 
 
 def test_labels_asked_of_a_source_without_any(tmp_path: Path) -> None:

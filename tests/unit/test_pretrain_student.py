@@ -94,7 +94,9 @@ def test_checkpointing_changes_no_gradient() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"cls": True}, {"image": "embed"}, {"positions": "rope3d"}, {"pool": "attention"}], ids=str
+    "changes",
+    [{"cls": True}, {"image": "embed"}, {"image": "stored"}, {"positions": "rope3d"}, {"pool": "attention"}],
+    ids=str,
 )
 def test_parts_that_nothing_would_train_are_refused(changes: dict[str, object]) -> None:
     with pytest.raises(ValueError):

@@ -94,6 +94,11 @@ def test_what_is_not_there_is_said_in_one_line(given: dict[str, str], said: str,
     assert "\n" not in str(error.value)
 
 
+def test_what_a_research_teacher_taught_is_for_research(data: Path) -> None:
+    assert "CC BY-NC" in twlv1.build("twlv1_b", data=data).licence
+    assert "CC BY-NC" not in twlv1.build("twlv1_b", data=data, video_teacher="mine.safetensors").licence
+
+
 def test_an_unknown_name_gets_the_nearest() -> None:
     with pytest.raises(ValueError, match="no recipe 'twlv1_h'; did you mean 'twlv1_"):
         twlv1.build("twlv1_h")

@@ -140,6 +140,13 @@ def test_nothing_that_can_be_read(tmp_path: Path) -> None:
         reader.read(1)
 
 
+def test_one_file_named_twice_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"nothing")
+    (tmp_path / "manifest.csv").write_text("path,label\na.mp4,x\na.mp4,x\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"can be read; a\.mp4"):
+        Folder(path=str(tmp_path)).open(SPEC, seed=0).read(1)
+
+
 def test_bad_folders(tmp_path: Path) -> None:
     (tmp_path / "clips").mkdir()
     with pytest.raises(ValueError, match="no such folder; did you mean 'clips'"):

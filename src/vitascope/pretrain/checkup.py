@@ -65,6 +65,11 @@ class Examiner:
         self.broken: dict[str, str] = {}
         """What cannot be read, by id, and why: it is not asked."""
 
+    @property
+    def listed(self) -> dict[str, str]:
+        """The same beside what training could not read."""
+        return {f"check-up: {id}": why for id, why in self.broken.items()}
+
     def __call__(self, encoder: Encoder, device: torch.device, *, batch: int = 64) -> Found:
         """Ask the encoder, which is on `device`, everything."""
         encode = partial(_encoded, encoder, device)

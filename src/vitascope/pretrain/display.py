@@ -111,6 +111,8 @@ def _training(step: Line) -> Iterator[tuple[str, str]]:
     yield "speed", f"{step['clips_per_second']:,.0f} clips/s"
     starved = ": data limits" if step["waiting"] >= STARVED else ""
     yield "waiting", f"{step['waiting']:.0%}{starved}"
+    if broken := step.get("broken"):
+        yield "not readable", f"{broken:,}"
     yield "lr", f"{step['lr']:.2e}"
     yield "gradient", _small(step["grad_norm"])
 

@@ -22,6 +22,8 @@ from vitascope.types import Card, plain
 
 TRUNK = "student.trunk."
 """What the names of the encoder's tensors begin with in a training run."""
+POOLS = {"mean": "mean of the tokens after the final norm", "mean_then_norm": "norm of the mean of the tokens"}
+"""Summary vectors that nothing has to train."""
 
 
 def card(recipe: Recipe, *, saw: Iterable[str] = ()) -> Card:
@@ -40,7 +42,7 @@ def card(recipe: Recipe, *, saw: Iterable[str] = ()) -> Card:
         mean=recipe.mean,
         std=recipe.std,
         resize="shorter",
-        pool="mean of the tokens after the final norm",
+        pool=POOLS[shape.pool],
         saw=frozenset(name for source, _ in recipe.data for name in source.saw) | frozenset(saw),
         trained=recipe.trained or sources,
         sampling="as it was pretrained",

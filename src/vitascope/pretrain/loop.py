@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,7 @@ from vitascope.pretrain.recipe import Recipe
 from vitascope.pretrain.recorder import Recorder
 from vitascope.pretrain.stream.mixture import Mixture
 from vitascope.pretrain.student import Student
+from vitascope.pretrain.tally import Tally
 from vitascope.pretrain.teachers import Guide
 from vitascope.recording import RECORDER
 from vitascope.runtime import device as device_called
@@ -104,12 +105,15 @@ def _pretrain(recipe: Recipe, run: Path, setting: Setting, *, device: torch.devi
     taken = saving.resume(run, model, optimisers, here)
     step, seen = (taken.told["step"], taken.told["seen"]) if taken else (0, 0)
     if taken:
+        _refuse_other_teachers(taken.told["origin"]["teachers"], about["origin"]["teachers"], run)
         data.restore(_position(taken.told["data"], here, run))
     last = min(setting.stop_at or recipe.steps, recipe.steps)
 
     with closing(data), _recording(recipe, run, setting, here=here, taken=taken) as recorder:
         # ---- steps
-        since, waited, made = time.perf_counter(), data.waited, 0
+        since, waited, made, tally = time.perf_counter(), data.waited, 0, Tally()
+        sound = next(iter(saving.found(run)), None)  # the last checkpoint of which nothing speaks against
+        doubt = here.all(recorder.doubt if recorder else False)[0]
         while step < last:
             next_is_checked = setting.check_every and (
                 (step + 1) % setting.check_every == 0 or step + 1 == recipe.steps
@@ -125,30 +129,37 @@ def _pretrain(recipe: Recipe, run: Path, setting: Setting, *, device: torch.devi
 
             rate = steps.schedule(optimisers, recipe, step)
             means = here.mean(steps.backward(model, recipe, batch, measure=bool(next_is_checked)))
-            total = sum(t.weight * means[t.name] for t in recipe.targets)
+            total = _total(recipe, means)
             norm = ranks.whole(nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_grad or math.inf))
             if not (math.isfinite(total) and math.isfinite(norm)):
                 steps.backward(model, recipe, batch, measure=True)
-                _stop(recorder, here, step, run=run, why=_not_finite(means, here.all(objective.likeness)))
+                _stop(recorder, here, step, run=run, why=_not_finite(means, here.all(objective.likeness)), sound=sound)
             steps.advance(optimisers)
             step, seen, made = step + 1, seen + recipe.batch, made + recipe.batch
             objective.follow(step / recipe.steps)
+            tally.add(clips.source, means)
 
             # ---- what is written down
             noted = step % setting.log_every == 0 or step == last
             if noted:
                 took = max(time.perf_counter() - since, 1e-9)
-                broken = here.all(data.broken)
+                shown, by_source = tally.take()
+                # one that waits makes all wait, though the others would call it arithmetic
+                starved = max(here.all(data.waited - waited))
+                broken = {name: why for found in here.all(data.broken) for name, why in found.items()}
                 if recorder:
+                    broken |= examiner.listed if examiner else {}
                     recorder.step(
                         step,
                         seen=seen,
-                        losses=means,
-                        loss=total,
+                        losses=shown,
+                        loss=_total(recipe, shown),
+                        by_source=by_source if len(recipe.data) > 1 else {},
+                        broken=len(broken),
                         lr=rate,
                         grad_norm=norm,
                         clips_per_second=made / took,
-                        waiting=min((data.waited - waited) / took, 1.0),
+                        waiting=min(starved / took, 1.0),
                     )
                     _tell_broken(run, broken)
                 since, waited, made = time.perf_counter(), data.waited, 0
@@ -158,12 +169,14 @@ def _pretrain(recipe: Recipe, run: Path, setting: Setting, *, device: torch.devi
                     found = examiner(export.encoder(state, recipe, device), device)
                     recorder.probe(step, seen=seen, similarity=objective.likeness, **found._asdict())
                 since += time.perf_counter() - began
-            why = here.all(recorder.why if recorder else "")[0] if noted or next_is_checked else ""
-            if why:
-                _stop(recorder, here, step, run=run, why=why)
+            if noted or next_is_checked:
+                why, doubt = here.all((recorder.why, recorder.doubt) if recorder else ("", False))[0]
+                if why:
+                    _stop(recorder, here, step, run=run, why=why, sound=sound)
             if step % setting.save_every == 0 or step == last:
                 told = {"seen": seen, "data": here.all(data.state()), **about}
-                saving.save(run, step, model, optimisers, told=told, ranks=here)
+                kept = saving.save(run, step, model, optimisers, told=told, ranks=here, sound=sound)
+                sound = sound if doubt and sound else kept
 
         # ---- the encoder
         weights, out = trunk_state(model), run / WEIGHTS
@@ -191,6 +204,16 @@ def _refuse_another(recipe: Recipe, run: Path, here: Ranks) -> None:
         wrong = f"{run}: a run of another recipe ({told}); name another folder with -o" if differs else ""
     if wrong := here.all(wrong)[0]:
         raise ValueError(wrong)
+
+
+def _refuse_other_teachers(there: Mapping[str, str], now: Mapping[str, str], run: Path) -> None:
+    """ValueError where a teacher has other weights than those that the run began with."""
+    for name, digest in there.items():
+        if now.get(name) != digest:
+            raise ValueError(
+                f"{run}: its teacher {name} had the digest {digest}, and now {now.get(name, 'is not there')}; put its "
+                "weights back, or begin anew in another folder"
+            )
 
 
 def _share(recipe: Recipe, here: Ranks) -> int:
@@ -257,17 +280,22 @@ def _not_finite(means: Mapping[str, float], likeness: list[dict[str, float]]) ->
     return f"{said}: what {', '.join(taught)} is to be like is not, look at its teacher" if taught else said
 
 
-def _stop(recorder: Recorder | None, here: Ranks, step: int, *, run: Path, why: str) -> None:
+def _total(recipe: Recipe, losses: Mapping[str, float]) -> float:
+    """The weighted sum, which is minimised."""
+    return sum(t.weight * losses[t.name] for t in recipe.targets)
+
+
+def _stop(recorder: Recorder | None, here: Ranks, step: int, *, run: Path, why: str, sound: Path | None) -> NoReturn:
     """End the run with the evidence; the last good checkpoint stays."""
     if recorder:
         recorder.alarm(step, why)
-    kept = saving.found(run)
-    last = f"the checkpoint of step {saving.step_of(kept[-1])} is kept" if kept else "no checkpoint was written yet"
+    last = f"the checkpoint of step {saving.step_of(sound)} is kept" if sound else "no checkpoint was written yet"
+    if sound and (later := [str(saving.step_of(p)) for p in saving.found(run) if p > sound]):
+        last += f"; to go on from it, remove the later ones (step {', '.join(later)})"
     raise ValueError(f"{run}: stopped at step {step}: {why}; {last}; see `vitascope report {run}`")
 
 
-def _tell_broken(run: Path, broken: list[dict[str, str]]) -> None:
+def _tell_broken(run: Path, broken: Mapping[str, str]) -> None:
     """List, beside the recording, what all processes could not read."""
-    listed = {name: why for found in broken for name, why in found.items()}
-    if listed:
-        files.write(run / BROKEN, json.dumps(listed, indent=1, ensure_ascii=False).encode())
+    if broken:
+        files.write(run / BROKEN, json.dumps(broken, indent=1, ensure_ascii=False).encode())

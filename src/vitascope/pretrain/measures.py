@@ -50,11 +50,6 @@ def similarity(targets: Float[Tensor, "n *l d"]) -> float:
     return float(together.mean() / (n * (n - 1)))
 
 
-def agreement(predicted: Float[Tensor, "*n d"], target: Float[Tensor, "*n d"]) -> float:
-    """Mean cosine between predictions and what they are predictions of."""
-    return float((_units(predicted) * _units(target)).sum(-1).mean())
-
-
 def _units(tokens: Float[Tensor, "*n d"]) -> Float[Tensor, "*n d"]:
     """Of length one, in double precision: sums over many tokens keep their digits."""
     return F.normalize(tokens.detach().to(torch.float64 if tokens.device.type != "mps" else torch.float32), dim=-1)

@@ -27,8 +27,6 @@ class Ranks:
 
     rank: int = 0
     world: int = 1
-    local: int = 0
-    """Number of this process on its machine."""
 
     @property
     def first(self) -> bool:
@@ -65,7 +63,7 @@ def joined(device: torch.device) -> Iterator[Ranks]:
     own = not dist.is_initialized()
     if own:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    yield Ranks(dist.get_rank(), world, int(os.environ.get("LOCAL_RANK", "0")))
+    yield Ranks(dist.get_rank(), world)
     # after an error the others may wait in something that this process never joins: only its end sets them free
     if own:
         dist.barrier()  # the first writes the encoder still: nobody tears down what the others may be using

@@ -59,6 +59,11 @@ class Recorder:
         """Why the run must stop, with the evidence; nothing while all is well."""
         return self._watch.why
 
+    @property
+    def doubt(self) -> bool:
+        """Whether the last probe found a collapse, though one alone is no reason to stop."""
+        return bool(self._watch.collapsed)
+
     def start(self, recipe: Any, *, params: int, total: int = 0) -> None:
         """Begin: the recipe (plain data or frozen dataclasses), parameters, and steps in all (0: not known).
 
@@ -87,9 +92,12 @@ class Recorder:
         grad_norm: float,
         clips_per_second: float,
         waiting: float,
+        by_source: Mapping[str, Mapping[str, float]] | None = None,
+        broken: int = 0,
     ) -> None:
-        """One optimiser step: clips `seen` so far, unweighted `losses` by target, the weighted `loss`.
+        """The optimiser steps since the last line: clips `seen` so far, mean unweighted `losses` by target.
 
+        `loss` is their weighted sum; `by_source` has those of each source's steps, `broken` counts unreadable files.
         `waiting` is the share of the time spent waiting for data, 0 to 1.
         """
         self._write(
@@ -103,6 +111,8 @@ class Recorder:
                 "grad_norm": grad_norm,
                 "clips_per_second": clips_per_second,
                 "waiting": waiting,
+                **({"by_source": {name: dict(of) for name, of in by_source.items()}} if by_source else {}),
+                **({"broken": broken} if broken else {}),
                 "seconds": round(self._clock() - self._began, 3),
             }
         )

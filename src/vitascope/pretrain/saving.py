@@ -49,9 +49,16 @@ def step_of(checkpoint: Path) -> int:
 
 
 def save(
-    run: Path, step: int, model: nn.Module, optimisers: Iterable[Optimizer], *, told: Mapping[str, Any], ranks: Ranks
-) -> None:
-    """Write a checkpoint aside and rename it; all but this and the one before it go then.
+    run: Path,
+    step: int,
+    model: nn.Module,
+    optimisers: Iterable[Optimizer],
+    *,
+    told: Mapping[str, Any],
+    ranks: Ranks,
+    sound: Path | None = None,
+) -> Path:
+    """Write a checkpoint aside and rename it; all but this, the one before it and `sound` go then. Where it is.
 
     `told` is plain data, the same of every process. OSError where the disk refuses: the previous checkpoint stays.
     """
@@ -81,8 +88,9 @@ def save(
     if ranks.first:
         before = [p for p in found(run) if step_of(p) < step]
         # one of a later step could not be read, or a run is made again from an earlier one
-        for gone in {*found(run)} - {place, *before[1 - KEPT :]}:
+        for gone in {*found(run)} - {place, *before[1 - KEPT :], sound}:
             shutil.rmtree(gone, ignore_errors=True)
+    return place
 
 
 def _seal(aside: Path, place: Path, told: Mapping[str, Any]) -> None:

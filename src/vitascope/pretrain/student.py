@@ -41,8 +41,10 @@ class Student(nn.Module):
 
     def __init__(self, shape: VideoShape, generator: torch.Generator, *, checkpointing: bool = False) -> None:
         super().__init__()
-        if shape.cls or shape.image == "embed" or shape.positions == "rope3d":
-            raise ValueError("pretraining wants a trunk without class token, image embedding or rotary positions")
+        if shape.cls or shape.image in ("embed", "stored") or shape.positions == "rope3d":
+            raise ValueError(
+                "pretraining wants a trunk without class token, rotary positions or parts for images alone"
+            )
         if shape.pool not in ("mean", "mean_then_norm"):
             raise ValueError(f"pool {shape.pool!r}: nothing in pretraining would train it; take 'mean'")
         self.trunk: VideoViT = random_vit(shape, generator).train().requires_grad_(True)

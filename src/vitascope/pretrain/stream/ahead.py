@@ -79,7 +79,8 @@ class Ahead:
             )
         if state["data"] != self.data:
             raise ValueError(
-                f"{self.name}: its data have changed since the state was saved; put them back, or start anew"
+                f"{self.name}: its data have changed since the state was saved, or how many processes divide "
+                "them; put them back, or start anew"
             )
         self.close()
         self._position, self.broken = state["position"], dict(state["broken"])

@@ -152,7 +152,7 @@ def _items(
                     span=file.span,
                     fps=file.fps,
                 )
-            elif len(broken) >= len(order.files):
+            elif len(broken) >= len({f.id for f in order.files}):  # a manifest may name a file twice
                 return
 
     for job, seen in views(jobs(), workers=workers, frames=spec.frames, size=spec.size):

@@ -57,6 +57,7 @@ IMAGE_TEACHERS = {"twlv1_b": "clip/base", "twlv1_l": "clip/large"}
 VIDEO_TEACHERS = {"twlv1_b": "videomae/base-pt", "twlv1_l": "videomae/large-pt"}
 """As MVD has them. Their weights are CC BY-NC 4.0, and so what learns from them is for research; a checkpoint of your
 own takes their place with `video_teacher=FILE`."""
+RESEARCH = "CC BY-NC 4.0, as the video teacher's"
 MASKS: tuple[Mask, ...] = (Thinned(Tube(0.9), 0.5), Blocks(8, 0.15))
 """Two looks at every clip: VideoMAE's tubes, half of what they hide being asked (VideoMAE V2), and V-JEPA's short
 blocks, which latent prediction wants. Teachers, most of the cost, look once for both."""
@@ -105,7 +106,7 @@ def build(
     root = Path(data).expanduser() if data else None
     teachers = (image_teacher or IMAGE_TEACHERS[name], video_teacher or VIDEO_TEACHERS[name])
     recipe = _recipe(name, _sources(name, root, only), teachers, steps)
-    return replace(recipe, batch=batch, seed=seed)
+    return replace(recipe, batch=batch, seed=seed, licence=recipe.licence if video_teacher else RESEARCH)
 
 
 def _recipe(name: str, sources: dict[str, Source], teachers: tuple[str, str], steps: int) -> Recipe:
