@@ -98,23 +98,23 @@ def test_a_teacher_of_no_numbers_is_named(tmp_path: Path) -> None:
     assert "no checkpoint was written yet" in said
 
 
+def collapsing(run: Path, patch: pytest.MonkeyPatch, ranks: list[float], **setting: int) -> str:
+    """What a run is stopped with whose check-up after each step finds the next of `ranks`."""
+    found, coming = Found({"suite knn": Score(10.0, 5.0, 15.0)}, {}, {}, 0.0, 0.5), iter(ranks)
+    patch.setattr(Examiner, "__init__", lambda self, *_: setattr(self, "broken", {}))
+    patch.setattr(Examiner, "__call__", lambda *_: found._replace(effective_rank=next(coming)))
+    return stopped(run, check_every=1, checkup=Checkup(suites=()), **setting)
+
+
 def test_collapsed_features_stop_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ranks = iter([5.0, 1.2, 1.1, 1.0])
-    found = Found({"suite knn": Score(10.0, 5.0, 15.0)}, {}, {}, 0.0, 0.5)
-    monkeypatch.setattr(Examiner, "__init__", lambda *_: setattr(_[0], "broken", {}))
-    monkeypatch.setattr(Examiner, "__call__", lambda *_: found._replace(effective_rank=next(ranks)))
-    said = stopped(tmp_path, check_every=1, log_every=100, checkup=Checkup(suites=()))
+    said = collapsing(tmp_path, monkeypatch, [5.0, 1.2, 1.1], log_every=100)
     assert "stopped at step 3: collapsed: 2 probes in a row" in said
     assert "effective rank 1.1" in said
     assert [saving.step_of(p) for p in saving.found(tmp_path)] == [2]
 
 
 def test_what_was_saved_before_a_collapse_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ranks = iter([5.0, 5.0, 1.2, 1.1])
-    found = Found({"suite knn": Score(10.0, 5.0, 15.0)}, {}, {}, 0.0, 0.5)
-    monkeypatch.setattr(Examiner, "__init__", lambda *_: setattr(_[0], "broken", {}))
-    monkeypatch.setattr(Examiner, "__call__", lambda *_: found._replace(effective_rank=next(ranks)))
-    said = stopped(tmp_path, check_every=1, save_every=1, checkup=Checkup(suites=()))
+    said = collapsing(tmp_path, monkeypatch, [5.0, 5.0, 1.2, 1.1], save_every=1)
     assert "the checkpoint of step 2 is kept; to go on from it, remove the later ones (step 3)" in said
     assert [saving.step_of(p) for p in saving.found(tmp_path)] == [2, 3]
 
