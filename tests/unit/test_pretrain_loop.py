@@ -74,6 +74,16 @@ def test_a_loss_gone_nan_stops_the_run_and_names_the_target(tmp_path: Path) -> N
     assert load(str(path)).card.digest == card.digest
 
 
+def test_what_was_taken_up_is_named_where_the_next_step_fails(tmp_path: Path) -> None:
+    made = recipe(targets=(Pixels(width=16, depth=1), Failing(width=16, depth=1)))
+    train(tmp_path, made, stop_at=4)
+    assert [saving.step_of(p) for p in saving.found(tmp_path)] == [2, 4]
+    (tmp_path / loop.RECIPE).unlink()
+    said = stopped(tmp_path, recipe(targets=(Pixels(width=16, depth=1), Failing(width=16, depth=1, after=0))))
+    assert "stopped at step 4" in said
+    assert "the checkpoint of step 4 is kept; see" in said
+
+
 def test_a_gradient_gone_infinite_is_not_applied(tmp_path: Path) -> None:
     """The slope of a square root at 0."""
     steep = Steep(name="steep", width=16, depth=1, becomes=1.0)

@@ -175,6 +175,12 @@ def test_the_slow_copy_says_the_mean_of_its_last_blocks_centred() -> None:
     torch.testing.assert_close(model.teaching["latent"].values(shown), wanted, atol=1e-4, rtol=1e-3)
 
 
+def test_one_clip_alone_has_nothing_to_be_told_apart_from() -> None:
+    made = recipe(targets=(Latent(width=16, depth=1, centred=True),), accumulate=8)
+    with pytest.raises(ValueError, match="give larger batches or parts"):
+        steps.backward(objective(made), made, batch(made))
+
+
 def test_no_more_blocks_than_there_are() -> None:
     with pytest.raises(ValueError, match="the last 9 of"):
         objective(recipe(targets=(Latent(width=16, depth=1, last=9),)))

@@ -96,6 +96,7 @@ def test_what_is_not_there_is_said_in_one_line(given: dict[str, str], said: str,
 
 def test_what_a_research_teacher_taught_is_for_research(data: Path) -> None:
     assert "CC BY-NC" in twlv1.build("twlv1_b", data=data).licence
+    assert "CC BY-NC" in twlv1.build("twlv1_l", data=data, video_teacher="videomae/base-pt").licence
     assert "CC BY-NC" not in twlv1.build("twlv1_b", data=data, video_teacher="mine.safetensors").licence
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -48,6 +50,7 @@ def _along(
     return rows.to(images.device) @ (images @ columns.to(images.device).T)
 
 
+@lru_cache(maxsize=16)
 def _gaussian(size: int, blur: float) -> Float[Tensor, "{size} {size}"]:
     """What blurs a line by a Gaussian cut off at three standard deviations, the ends held beyond themselves."""
     reach = round(3 * blur)
@@ -58,6 +61,7 @@ def _gaussian(size: int, blur: float) -> Float[Tensor, "{size} {size}"]:
     return torch.zeros(size, size, dtype=torch.float64).scatter_add_(1, taken, weights.expand(size, -1)).float()
 
 
+@lru_cache(maxsize=16)
 def _windows(size: int, cell: int, window: int) -> Float[Tensor, "{size//cell} {size}"]:
     """What averages a line over windows of cells, as many as there are: the ends have smaller ones."""
     count = size // cell

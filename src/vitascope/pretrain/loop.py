@@ -88,13 +88,13 @@ def _pretrain(recipe: Recipe, run: Path, setting: Setting, *, device: torch.devi
         raise ValueError(f"recipe {recipe.name}: muon needs whole matrices; share by ddp, or set optimiser:adamw")
     share = _share(recipe, here)
     rows = slice(here.rank, None, here.world)
-    examiner = Examiner(setting.checkup, recipe.spec) if setting.check_every and here.first else None
 
     # ---- model, optimiser, data
     seeded = generator(recipe.seed)
     student = Student(recipe.shape, seeded, checkpointing=recipe.checkpointing).to(device)
     objective = Objective(student, recipe.targets, export.card(recipe), seeded)
     guide = Guide(recipe.guide, device) if recipe.guide else None
+    examiner = Examiner(setting.checkup, recipe.spec) if setting.check_every and here.first else None
     about = export.told(recipe, _teachers(objective, guide), command=setting.command)
     if recipe.compile:
         student.compile()
@@ -112,8 +112,9 @@ def _pretrain(recipe: Recipe, run: Path, setting: Setting, *, device: torch.devi
     with closing(data), _recording(recipe, run, setting, here=here, taken=taken) as recorder:
         # ---- steps
         since, waited, made, tally = time.perf_counter(), data.waited, 0, Tally()
-        sound = next(iter(saving.found(run)), None)  # the last checkpoint of which nothing speaks against
         doubt = here.all(recorder.doubt if recorder else False)[0]
+        # the last checkpoint that nothing speaks against: the one taken up, or if that is in doubt the one before
+        sound = next((p for p in saving.found(run) if doubt or saving.step_of(p) == step), None)
         while step < last:
             next_is_checked = setting.check_every and (
                 (step + 1) % setting.check_every == 0 or step + 1 == recipe.steps

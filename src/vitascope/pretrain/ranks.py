@@ -36,10 +36,7 @@ class Ranks:
     def mean(self, values: Mapping[str, Tensor]) -> dict[str, float]:
         """Each number, averaged over all processes."""
         rows = torch.stack([v.detach().float().reshape(()) for v in values.values()])
-        if self.world > 1:
-            dist.all_reduce(rows)
-            rows /= self.world
-        return dict(zip(values, rows.tolist(), strict=True))
+        return dict(zip(values, mean_of(rows).tolist(), strict=True))
 
     def all(self, value: Any) -> list[Any]:
         """What every process says, in the order of ranks."""
@@ -48,6 +45,19 @@ class Ranks:
         said: list[Any] = [None] * self.world
         dist.all_gather_object(said, value)
         return said
+
+
+def mean_of(rows: Tensor) -> Tensor:
+    """The mean over all processes of as many numbers each, in place."""
+    if (together := count()) > 1:
+        dist.all_reduce(rows)
+        rows /= together
+    return rows
+
+
+def count() -> int:
+    """Of the processes that train together."""
+    return dist.get_world_size() if dist.is_initialized() else 1
 
 
 @contextmanager

@@ -86,12 +86,12 @@ class Student(nn.Module):
         x = F.linear(picked(blocks, keep), proj.weight.flatten(1), proj.bias)
         positions = self.trunk.positions(grid).to(x.dtype)
         x = x + picked(positions.expand(len(x), -1, -1), keep)
-        total = torch.zeros((), device=x.device)
+        outputs: list[Tensor] = []
         for number, block in enumerate(self.trunk.blocks, 1):
             x = cast(Tensor, checkpoint(block, x, use_reentrant=False)) if self.checkpointing else block(x)
             if number > self.shape.depth - last:
-                total = total + F.layer_norm(x.float(), x.shape[-1:])
-        return total / last if last else cast(Tensor, self.trunk.norm(x))
+                outputs.append(F.layer_norm(x.float(), x.shape[-1:]))
+        return cast(Tensor, sum(outputs) / last if last else self.trunk.norm(x))
 
 
 class Decoder(nn.Module):

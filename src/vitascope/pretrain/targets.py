@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from vitascope.architectures.video import Grid
+from vitascope.pretrain import ranks
 from vitascope.pretrain.flow import flow
 from vitascope.pretrain.hog import hog
 from vitascope.pretrain.student import Student
@@ -312,18 +312,13 @@ def centred(tokens: Float[Tensor, "n l o"]) -> Float[Tensor, "n l o"]:
     """Less the mean of each place over the clips and of each clip over its places, each number scaled to variance 1.
 
     The clips are those that are computed together, by all processes, as many by each: a batch, or a part of one.
+    ValueError where that is a single one, of which nothing would be left.
     """
-    tokens = tokens - _over_ranks(tokens.mean(0, keepdim=True))
+    if len(tokens) * ranks.count() < 2:
+        raise ValueError("a centred target is what tells clips apart, and there is one; give larger batches or parts")
+    tokens = tokens - ranks.mean_of(tokens.mean(0, keepdim=True))
     tokens = tokens - tokens.mean(1, keepdim=True)
-    return tokens * _over_ranks(tokens.square().mean((0, 1), keepdim=True)).clamp_min(EPS).rsqrt()
-
-
-def _over_ranks(mean: Tensor) -> Tensor:
-    """The mean of all processes."""
-    if dist.is_initialized() and dist.get_world_size() > 1:
-        dist.all_reduce(mean)
-        mean /= dist.get_world_size()
-    return mean
+    return tokens * ranks.mean_of(tokens.square().mean((0, 1), keepdim=True)).clamp_min(EPS).rsqrt()
 
 
 def _local(parameter: Tensor) -> Tensor:

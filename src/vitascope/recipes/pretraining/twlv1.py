@@ -106,7 +106,8 @@ def build(
     root = Path(data).expanduser() if data else None
     teachers = (image_teacher or IMAGE_TEACHERS[name], video_teacher or VIDEO_TEACHERS[name])
     recipe = _recipe(name, _sources(name, root, only), teachers, steps)
-    return replace(recipe, batch=batch, seed=seed, licence=recipe.licence if video_teacher else RESEARCH)
+    licence = RESEARCH if teachers[1] in VIDEO_TEACHERS.values() else recipe.licence
+    return replace(recipe, batch=batch, seed=seed, licence=licence)
 
 
 def _recipe(name: str, sources: dict[str, Source], teachers: tuple[str, str], steps: int) -> Recipe:
