@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -18,17 +18,14 @@ from vitascope.architectures.video import VideoShape
 from vitascope.encoder import Encoder, FrameWise, NetworkEncoder, fingerprint
 from vitascope.files import replacing
 from vitascope.fitting import empty
+from vitascope.inscription import KEY, about, card_of
 from vitascope.types import Card, plain
 
 Shape: TypeAlias = VideoShape | ConvShape
 
-KEY = "vitascope-encoder"
-"""Of the metadata of a file: card, shape and origin, as JSON."""
 WEIGHTS = "model.safetensors"
 SHAPES: dict[str, type[VideoShape] | type[ConvShape]] = {"video": VideoShape, "convolutional": ConvShape}
 """Networks that such a file may hold."""
-HEADER = 1 << 20
-"""Bytes of metadata that are read at most."""
 
 
 def write(path: Path, state: Mapping[str, Tensor], card: Card, shape: Shape, origin: Mapping[str, Any]) -> Card:
@@ -45,19 +42,6 @@ def write(path: Path, state: Mapping[str, Tensor], card: Card, shape: Shape, ori
     with replacing(path) as aside:
         save_file(halved, aside, metadata={KEY: json.dumps(told, ensure_ascii=False, sort_keys=True)})
     return card
-
-
-def about(path: str | Path) -> dict[str, Any]:
-    """Card, shape and origin of a written encoder, as data. ValueError where the file is none."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-    except (OSError, SafetensorError) as error:
-        raise ValueError(f"{path}: cannot be read as safetensors ({error})") from error
-    if KEY not in metadata or len(metadata[KEY]) > HEADER:
-        raise ValueError(f"{path}: weights without a card of ours; for a published model say family/variant={path}")
-    told: dict[str, Any] = json.loads(metadata[KEY])
-    return told
 
 
 def load(name: str | Path) -> Encoder:
@@ -96,12 +80,6 @@ def _built(file: Path, card: Card, shape: Shape) -> Encoder:
 def _counters(network: nn.Module) -> dict[str, Tensor]:
     """What batch norms count in training, which nothing depends on."""
     return {n: torch.tensor(0) for n in network.state_dict() if n.endswith("num_batches_tracked")}
-
-
-def card_of(data: Mapping[str, Any]) -> Card:
-    """A card from its data."""
-    given: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in data.items() if key != "type"}
-    return Card(**{**given, "saw": frozenset(given.get("saw", ()))})
 
 
 def shape_of(told: Mapping[str, Any]) -> Shape:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 from rich.table import Table
 
-from vitascope import catalogue
+from vitascope import catalogue, inscription
 from vitascope.recipes import finder
 from vitascope.report import words
 from vitascope.results import Result
@@ -29,11 +29,16 @@ def names(kind: str) -> dict[str, Any]:
     """What there is of a kind, as plain data: one line each; of encoders `about` and, where it is known, the card."""
     if kind != "encoders":
         return lines(kind)
-    cards = catalogue.cards()
+    cards = _cards()
     return {
         name: {"about": about, **({**cards[name].behaviour, **cards[name].knowledge} if name in cards else {})}
         for name, about in catalogue.names(kind).items()
     }
+
+
+def _cards() -> dict[str, Card]:
+    """Of the published models and of those that come with the package."""
+    return {**catalogue.cards(), **inscription.shipped()}
 
 
 def lines(kind: str) -> dict[str, str]:
@@ -44,7 +49,7 @@ def lines(kind: str) -> dict[str, str]:
 def names_table(kind: str) -> Table:
     """The same for people."""
     if kind == "encoders":
-        return encoders_table(catalogue.names(kind), catalogue.cards())
+        return encoders_table(catalogue.names(kind), _cards())
     table = Table("name", "what it is", box=None, header_style="bold", pad_edge=False)
     for name, about in lines(kind).items():
         table.add_row(escape(name), escape(about))
@@ -82,7 +87,7 @@ def cells(card: Card) -> tuple[str, ...]:
     """Clip, width, parameters, multiply-adds of a clip in 1e9, licence, pretraining sets."""
     clip = f"{card.frames}x{card.size}" if card.frames else ""
     size = f"{card.params / 1e6:.1f}M" if card.params else ""
-    cost = f"{card.gflops:.0f}" if card.gflops else ""
+    cost = f"{card.gflops:.0f}" if card.gflops >= 10 else f"{card.gflops:.1f}" if card.gflops else ""
     return clip, str(card.dim), size, cost, card.licence, card.trained
 
 

@@ -15,8 +15,8 @@ SRC = Path(vitascope.__file__).parent
 FILES = sorted(SRC.rglob("*.py"))
 LAYERS = {
     0: "types files recording results stats metrics keeping report blueprint architectures revisions",
-    1: "alterations catalogue checkpoint heads instants look nn outside pickles pixels points progress runtime "
-    "samplers sampling split suppression survey_file twins video workers",
+    1: "alterations catalogue checkpoint heads inscription instants look nn outside pickles pixels points progress "
+    "runtime samplers sampling split suppression survey_file twins video workers",
     2: "annotations dataset_file datasets diagnosis encoder encoders exported fitting footage grid hub "
     "inventory kinetics motionlab pretrained procedures published published_dense settings store untrimmed",
     3: "check classifier convert dense encode exports features fixtures live localisation localise_settings "

@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch.utils.flop_counter import FlopCounterMode
 
-from vitascope import exported
+from vitascope import exported, inscription
 from vitascope.architectures.convnet import ConvShape
 from vitascope.architectures.video import VideoShape
 from vitascope.encoder import load
@@ -42,8 +42,8 @@ def rewritten(file: Path, **changes: Any) -> None:
     """The same tensors with other words beside them, or other tensors."""
     state = changes.pop("state", load_file(file))
     with safe_open(file, framework="pt") as opened:
-        told = json.loads(opened.metadata()[exported.KEY])
-    save_file(state, file, metadata={exported.KEY: json.dumps({**told, **changes})})
+        told = json.loads(opened.metadata()[inscription.KEY])
+    save_file(state, file, metadata={inscription.KEY: json.dumps({**told, **changes})})
 
 
 @pytest.mark.parametrize("by", ["file", "folder"])
@@ -61,7 +61,7 @@ def test_what_is_written_is_read(file: Path, by: str) -> None:
     card = encoder.card
     assert (card.name, card.saw, card.licence, card.mean, card.size) == ("lab/mine", CARD.saw, "mine", CARD.mean, 24)
     assert len(card.digest) == 16
-    assert exported.about(file)["origin"] == {"why": "a test"}
+    assert inscription.about(file)["origin"] == {"why": "a test"}
 
 
 def test_other_weights_are_another_digest(file: Path, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from vitascope import catalogue, listing
+from vitascope import catalogue, inscription, listing
 from vitascope.results import Result, Score
 
 REPORT = ("umt", "vjepa", "internvideo2", "dfn", "videoprism", "videomae", "omnimae", "hiera", "mvd")
@@ -31,6 +31,13 @@ def test_every_name_is_plain_data_and_every_model_has_its_card() -> None:
     assert (umt["frames"], umt["size"], umt["dim"], umt["params"]) == (16, 224, 1024, 303_100_928)
     assert umt["saw"] == ["k400", "k600", "k700"]
     assert "without motion" in rows["pixels/thumbnail"]["about"]
+    assert {name for name in rows if name.startswith("tiny/")} == set(inscription.shipped())
+    ours = rows["tiny/twlv1"]
+    assert (ours["frames"], ours["dim"], ours["params"]) == (12, 128, 1_263_744)
+        12,
+        128,
+        1_263_744,
+    )
 
 
 def test_the_table_has_a_line_for_each() -> None:

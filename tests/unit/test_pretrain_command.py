@@ -13,7 +13,7 @@ from helpers import Done, vitascope
 from pretraining import losses, recipe, train
 from vitascope import recording
 from vitascope.encoder import load
-from vitascope.exported import about
+from vitascope.inscription import about
 from vitascope.pretrain.changes import changed
 from vitascope.pretrain.recipe import Recipe
 from vitascope.recipes import finder

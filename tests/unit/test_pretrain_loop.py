@@ -276,7 +276,7 @@ def test_what_comes_out_is_the_students_trunk_with_a_card(tmp_path: Path) -> Non
     trained = state(tmp_path, 6, tmp_path)
     for name, tensor in encoder.network.named_parameters():
         torch.testing.assert_close(tensor, trained[f"/model/{export.TRUNK}{name}"].half().float(), atol=0, rtol=0)
-    from vitascope.exported import about
+    from vitascope.inscription import about
 
     origin = about(out)["origin"]
     assert (origin["step"], origin["seen"], origin["command"]) == (6, 48, "vitascope pretrain tiny")

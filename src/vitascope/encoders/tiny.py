@@ -5,9 +5,7 @@ They reproduce the shape of the TWLV-I report's figure 2 in miniature: what each
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from vitascope import catalogue, exported
+from vitascope import catalogue, exported, inscription
 from vitascope.encoder import Encoder
 
 VARIANTS: dict[str, str] = {
@@ -19,11 +17,10 @@ VARIANTS: dict[str, str] = {
     "stills": "the image teacher: a convolutional network trained on labelled stills of MotionLab's stream",
 }
 """What may follow `tiny/`, and what it is."""
-WEIGHTS = Path(__file__).parent.parent / "weights"
 
 
 def build(variant: str) -> Encoder:
     """The encoder `tiny/variant`. ValueError for an unknown one."""
     if variant not in VARIANTS:
         raise catalogue.unknown("encoders", f"tiny/{variant}")
-    return exported.load(WEIGHTS / f"tiny-{variant}.safetensors")
+    return exported.load(inscription.SHIPPED / f"tiny-{variant}.safetensors")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 import vitascope
-from vitascope import exported
+from vitascope import exported, inscription
 from vitascope.architectures.video import VideoShape
 from vitascope.encoder import NetworkEncoder
 from vitascope.nn.vit import VideoViT
@@ -67,7 +67,7 @@ def write(state: Mapping[str, Tensor], told: Mapping[str, Any], path: Path, *, s
     """
     shape = exported.shape_of({"shape": told["shape"], "network": "video"})
     assert isinstance(shape, VideoShape)
-    given = exported.card_of(told["card"])
+    given = inscription.card_of(told["card"])
     if step < told["steps"]:
         given = dataclasses.replace(given, name=f"{given.name}-step{step}")
     fixed = VideoViT(shape).tables()
