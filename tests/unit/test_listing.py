@@ -34,10 +34,6 @@ def test_every_name_is_plain_data_and_every_model_has_its_card() -> None:
     assert {name for name in rows if name.startswith("tiny/")} == set(inscription.shipped())
     ours = rows["tiny/twlv1"]
     assert (ours["frames"], ours["dim"], ours["params"]) == (12, 128, 1_263_744)
-        12,
-        128,
-        1_263_744,
-    )
 
 
 def test_the_table_has_a_line_for_each() -> None:

@@ -249,6 +249,18 @@ def test_steps_are_drawn_as_means_within_their_reach(tmp_path: Path) -> None:
     assert len(course.line.split(" ")) == courses.BINS
 
 
+def test_losses_of_each_source_have_plots_of_their_own(tmp_path: Path) -> None:
+    of = [{"videos": {"pixels": 0.4}, "stills": {"pixels": 0.8}}, {"videos": {"pixels": 0.2}}]
+    write(tmp_path, [start(), *({**step(n, 0.5), "by_source": told} for n, told in enumerate(of, 1))])
+    drawn = pretraining.pretraining(recording.found(tmp_path))
+    assert drawn is not None
+    (gallery,) = [one for one in drawn.galleries if one.title == "Losses of each source"]
+    stills, videos = gallery.plots
+    assert (stills.title, videos.title) == ("pixels, of stills", "pixels, of videos")
+    assert videos.courses[0].line == f"50,{100 - videos.y.at(0.4):g} 100,{100 - videos.y.at(0.2):g}"
+    assert stills.courses[0].line == f"50,{100 - stills.y.at(0.8):g}"
+
+
 def test_orders_of_magnitude_get_a_log_scale(tmp_path: Path) -> None:
     write(tmp_path, [start(), *(step(n, 10.0 ** (-n / 10)) for n in range(40))])
     found = flights.flights(recording.found(tmp_path))

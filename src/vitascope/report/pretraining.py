@@ -130,6 +130,11 @@ def _galleries(found: Sequence[Flight]) -> Iterator[Gallery]:
         _there(_losses(found)),
     )
     yield Gallery(
+        "Losses of each source",
+        "The same, of the steps that read one source: how much harder a target is on images than on videos, say.",
+        _there(_by_source(found)),
+    )
+    yield Gallery(
         "Optimisation and speed",
         "A share of waiting far above zero says that data, not arithmetic, set the pace.",
         _there(_pace(found)),
@@ -157,6 +162,15 @@ def _losses(found: Sequence[Flight]) -> Iterator[Plot | None]:
         yield courses.steps(found, "weighted sum", _of("loss"))
 
 
+def _by_source(found: Sequence[Flight]) -> Iterator[Plot | None]:
+    lines = [line for f in found for line in f.recording.steps]
+    pairs = dict.fromkeys(
+        (n, of) for line in lines for of, means in (line.get("by_source") or {}).items() for n in means
+    )
+    for name, source in sorted(pairs):
+        yield courses.steps(found, f"{shown(name)}, of {shown(source)}", _loss_of(name, source))
+
+
 def _pace(found: Sequence[Flight]) -> Iterator[Plot | None]:
     yield courses.steps(found, "learning rate", _of("lr"), within=(0.0, 0.0))
     yield courses.steps(found, "gradient norm", _of("grad_norm"))
@@ -166,6 +180,10 @@ def _pace(found: Sequence[Flight]) -> Iterator[Plot | None]:
 
 def _loss(name: str) -> Callable[[Line], float | None]:
     return lambda line: line["losses"].get(name)
+
+
+def _loss_of(name: str, source: str) -> Callable[[Line], float | None]:
+    return lambda line: ((line.get("by_source") or {}).get(source) or {}).get(name)
 
 
 def _of(name: str) -> Callable[[Line], float | None]:
