@@ -1,11 +1,19 @@
 """Five objectives of one size and one length, and their teachers."""
 
+import json
+import subprocess
+from pathlib import Path
+
 import pytest
 
+from vitascope.inscription import SHIPPED, about
 from vitascope.pretrain.recipe import Recipe
 from vitascope.pretrain.stills import Stills
 from vitascope.recipes import finder
 from vitascope.recipes.pretraining.motionlab_tiny import RECIPES
+from vitascope.types import plain
+
+ROOT = Path(__file__).parents[2]
 
 OBJECTIVES = [name for name in RECIPES if not name.endswith("stills")]
 
@@ -46,3 +54,14 @@ def test_another_teacher_is_asked_for() -> None:
         assert getattr(made(f"motionlab_tiny_{name}").targets[0], "teacher", "") == teacher
         other = made(f"motionlab_tiny_{name}", teacher="t.safetensors")
         assert getattr(other.targets[0], "teacher", "") == "t.safetensors"
+
+
+@pytest.mark.parametrize("objective", ["twlv1", "image", "video", "pixels", "latent"])
+def test_the_recipes_are_those_of_the_shipped_encoders(objective: str) -> None:
+    origin = about(SHIPPED / f"tiny-{objective}.safetensors")["origin"]
+    make = ["make", "-n", "reproduce-tiny", f"OBJECTIVE={objective}"]
+    typed = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    seed = int(typed.partition("--seed ")[2].split()[0])
+    recipe = made(f"motionlab_tiny_{objective}", seed=str(seed))
+    assert origin["recipe"] == json.loads(json.dumps(plain(recipe)))
+    assert f"--seed {seed} " in origin["command"]
