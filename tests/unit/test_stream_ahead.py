@@ -6,9 +6,11 @@ import sys
 import threading
 from collections.abc import Generator
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from vitascope.pretrain.stream import ahead as ahead_module
 from vitascope.pretrain.stream.ahead import Ahead, Item
@@ -97,3 +99,18 @@ def test_waiting_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_workers_start_without_torch(name: str) -> None:
     code = f"import vitascope.pretrain.stream.{name}, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("on_gpu", [False, True])
+def test_batches_are_page_locked_where_training_is_on_a_gpu(monkeypatch: pytest.MonkeyPatch, on_gpu: bool) -> None:
+    asked: list[bool] = []
+
+    def empty(*args: Any, pin_memory: bool, **more: Any) -> torch.Tensor:
+        asked.append(pin_memory)
+        return torch.zeros(*args, **more)
+
+    clips = [np.full((2, 3, 4, 3), i, np.uint8) for i in range(3)]
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: on_gpu)
+    monkeypatch.setattr(torch, "empty", empty)
+    assert ahead_module.stacked(clips).tolist() == np.stack(clips).tolist()
+    assert asked == [on_gpu]

@@ -5,13 +5,15 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from jaxtyping import Int, UInt8
+from torch import Tensor
 
 from vitascope.pretrain.stream.source import Clips, State
 
@@ -65,7 +67,7 @@ class Ahead:
             raise batch
         self._position = batch.after
         self.broken.update(batch.broken)
-        return Clips(torch.from_numpy(batch.pixels), torch.from_numpy(batch.labels), self.name)
+        return Clips(batch.pixels, batch.labels, self.name)
 
     def state(self) -> State:
         """The position behind the last clip given out, and what was broken up to there."""
@@ -95,10 +97,18 @@ class Ahead:
 class _Batch(NamedTuple):
     """A batch on its way, and what to note when it is given out."""
 
-    pixels: npt.NDArray[np.uint8]
-    labels: npt.NDArray[np.int64]
+    pixels: UInt8[Tensor, "n t y x 3"]
+    labels: Int[Tensor, "n"]
     after: State
     broken: dict[str, str]
+
+
+def stacked(clips: Sequence[npt.NDArray[np.uint8]]) -> UInt8[Tensor, "n t y x 3"]:
+    """Clips as one tensor; in page-locked memory where training is on a GPU, which copies it while it computes."""
+    shape = (len(clips), *clips[0].shape)
+    batch = torch.empty(shape, dtype=torch.uint8, pin_memory=torch.cuda.is_initialized())
+    np.stack(clips, out=batch.numpy())
+    return batch
 
 
 class _Line:
@@ -149,5 +159,5 @@ class _Line:
                 pixels.append(item.pixels)
                 labels.append(item.label)
             if len(pixels) == self.size:
-                return _Batch(np.stack(pixels), np.array(labels, np.int64), item.after, broken)
+                return _Batch(stacked(pixels), torch.tensor(labels), item.after, broken)
         raise ValueError("the sequence of clips has come to an end")
