@@ -303,7 +303,7 @@ def test_schedules_rise_linearly_and_fall_along_a_cosine() -> None:
 
 
 def test_seeds_of_steps_and_runs_do_not_meet() -> None:
-    seeds = {steps.seed_of(recipe(seed=seed), step) for seed in range(20) for step in range(100)}
+    seeds = {steps.mask_draws(recipe(seed=seed), step, CPU).initial_seed() for seed in range(20) for step in range(100)}
     assert len(seeds) == 2000
 
 

@@ -124,7 +124,7 @@ def _pretrain(recipe: Recipe, run: Path, setting: Setting, *, device: torch.devi
             frames = pixels.shape[1]
             grid, rules = student.grid(frames, pixels.shape[2]), recipe.masks_of(frames)
             saliency = _saliency(guide, recipe, pixels, grid) if any(rule.needs_saliency for rule in rules) else None
-            rng = generator(steps.seed_of(recipe, step))
+            rng = steps.mask_draws(recipe, step, device)
             masks = drawn(rules, grid, rng, count=recipe.batch, rows=rows, saliency=saliency)
             batch = steps.Batch(pixels, labels, masks)
 

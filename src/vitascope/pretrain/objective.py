@@ -134,6 +134,6 @@ def drawn(
     """
     weights = None
     if saliency is not None:
-        weights = torch.ones(count, saliency.shape[1])
-        weights[rows] = saliency.float().cpu()
+        weights = torch.ones(count, saliency.shape[1], device=rng.device)
+        weights[rows] = saliency.float().to(rng.device)
     return [Masked(*(part[rows] for part in mask(count, grid, rng, saliency=weights))) for mask in masks]
