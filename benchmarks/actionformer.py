@@ -27,13 +27,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vitascope.localising import Grid, Sight, crowd
-from vitascope.nn.actionformer import ActionFormer, Attention, Block, Head, decayed, random_actionformer
-from vitascope.points import RANGES, trained
-from vitascope.probes.localise import averaged
-from vitascope.runtime import device as chosen
-from vitascope.runtime import generator, peak_bytes
-from vitascope.suppression import Found, suppressed
+from vitascope.core.device import device as chosen
+from vitascope.core.device import generator, peak_bytes
+from vitascope.probes.methods.localise import averaged
+from vitascope.probes.temporal.actionformer import ActionFormer, Attention, Block, Head, decayed, random_actionformer
+from vitascope.probes.temporal.localization_data import Grid, Sight, crowd
+from vitascope.probes.temporal.nms import Found, suppressed
+from vitascope.probes.temporal.point_targets import RANGES, trained
 
 DIM, CLASSES, MOST, SEGMENTS, LEVELS = 1024, 20, 2304, 15, 6
 RATE, DECAY, CLIP, KEPT = 1e-4, 0.05, 1.0, 0.999

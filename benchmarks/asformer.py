@@ -29,10 +29,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vitascope.nn.asformer import ASFormer, Dilated, Layer, Linear, Stage, loss, random_asformer
-from vitascope.nn.product import times
-from vitascope.runtime import device as chosen
-from vitascope.runtime import generator, peak_bytes
+from vitascope.core.device import device as chosen
+from vitascope.core.device import generator, peak_bytes
+from vitascope.nn.fast_linear import times
+from vitascope.probes.temporal.asformer import ASFormer, Dilated, Layer, Linear, Stage, loss, random_asformer
 
 DIM, CLASSES, WIDTH, LAYERS = 1024, 11, 256, 8
 LENGTHS = [634, 655, 805, 811, 823, 862, 871, 892, 913, 934, 964, 964, 1151, 1169, 1181, 1190, 1244]

@@ -22,10 +22,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vitascope import load
-from vitascope.heads import Stacked, losses
-from vitascope.nn.pooler import AttentiveHeads, random_heads, state_of
-from vitascope.runtime import device as chosen
-from vitascope.runtime import generator, peak_bytes
+from vitascope.core.device import device as chosen
+from vitascope.core.device import generator, peak_bytes
+from vitascope.probes.classification.attentive_pooler import AttentiveHeads, random_heads, state_of
+from vitascope.probes.training.stacked_optimizer import Stacked, losses
 
 CLASSES, BATCH, TOKENS, DIM = 174, 8, 1568, 768
 RATE, DECAY, CLIP = 1e-3, 0.01, 1.0

@@ -20,8 +20,9 @@ import av
 import numpy as np
 from PIL import Image
 
-from vitascope.types import Clip, Video
-from vitascope.video import decode, inspect, reading
+from vitascope.core.types import Clip, Video
+from vitascope.video import decode, inspect
+from vitascope.video import frame_reader as reading
 from vitascope.video.resample import shorter, square
 
 SIZE = 224

@@ -20,10 +20,10 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
-from vitascope.architectures.video import VideoShape
-from vitascope.nn.vit import random_vit
-from vitascope.runtime import device as chosen
-from vitascope.runtime import generator
+from vitascope.core.device import device as chosen
+from vitascope.core.device import generator
+from vitascope.nn.configs.video_vit import VideoShape
+from vitascope.nn.video_vit import random_vit
 
 SHAPES = {
     "ViT-B": VideoShape(dim=768, depth=12, heads=12, mlp=3072),

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import torch
 
-from vitascope.neighbours import neighbours
+from vitascope.probes.classification.nearest_neighbors import neighbours
 
 
 def seconds(work: Callable[[], object]) -> float:

@@ -17,12 +17,12 @@ import av
 import numpy as np
 import torch
 
-from vitascope.encode import Options, encode_clips, fill
-from vitascope.encoder import load
-from vitascope.look import Job, Pixel, look
-from vitascope.probe import View
-from vitascope.sampling import Uniform
-from vitascope.types import Dataset, Example, Fold
+from vitascope.core.types import Dataset, Example, Fold
+from vitascope.encoders.load import load
+from vitascope.features.decode_job import Job, Pixel, look
+from vitascope.features.extract import Options, encode_clips, fill
+from vitascope.features.view import View
+from vitascope.sampling.names import Uniform
 
 
 def write(path: Path, seed: int, side: tuple[int, int] = (240, 320), frames: int = 120) -> None:

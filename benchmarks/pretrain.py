@@ -27,18 +27,18 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from vitascope.architectures.block import BlockShape
-from vitascope.architectures.video import VideoShape
-from vitascope.encoders.twlv import CARD, SHAPES
+from vitascope.core.device import device as chosen
+from vitascope.core.device import generator, peak_bytes
+from vitascope.encoders.families.twlv import CARD, SHAPES
+from vitascope.nn.configs.block import BlockShape
+from vitascope.nn.configs.video_vit import VideoShape
+from vitascope.pretrain.data.base import Source, Spec
+from vitascope.pretrain.data.folder import Folder
+from vitascope.pretrain.data.motionlab import MotionLab
 from vitascope.pretrain.masking import Mask, Masked, Thinned, Tube
+from vitascope.pretrain.model import Decoder, Student
 from vitascope.pretrain.objective import Objective, drawn
-from vitascope.pretrain.stream.folder import Folder
-from vitascope.pretrain.stream.motionlab import MotionLab
-from vitascope.pretrain.stream.source import Source, Spec
-from vitascope.pretrain.student import Decoder, Student
-from vitascope.pretrain.targets import Hog, Latent, Pixels, Target
-from vitascope.runtime import device as chosen
-from vitascope.runtime import generator, peak_bytes
+from vitascope.pretrain.targets.targets import Hog, Latent, Pixels, Target
 
 FRAMES, SIZE = 16, 224
 MASK = Tube(0.9)

@@ -24,13 +24,14 @@ import numpy as np
 import torch
 from torch.utils import data as loading
 
-from vitascope.encode import key_of
-from vitascope.probe import Probe, View
-from vitascope.probes import knn, linear
-from vitascope.sampling import Uniform
-from vitascope.sources import stored
-from vitascope.store import Embedded, Store
-from vitascope.types import Card, Dataset, Example, Fold
+from vitascope.core.types import Card, Dataset, Example, Fold
+from vitascope.features.extract import key_of
+from vitascope.features.source import stored
+from vitascope.features.store import Embedded, Store
+from vitascope.features.view import View
+from vitascope.probes.base import Probe
+from vitascope.probes.methods import knn, linear
+from vitascope.sampling.names import Uniform
 
 CLASSES, DIM, EPOCHS = 400, 1024, 150
 EVERY = 10

@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vitascope.encode import key_of
-from vitascope.probe import View
-from vitascope.probes import knn
-from vitascope.sampling import Uniform
-from vitascope.sources import stored as features
-from vitascope.store import Embedded, Store
-from vitascope.types import Card, Dataset, Example, Fold
+from vitascope.core.types import Card, Dataset, Example, Fold
+from vitascope.features.extract import key_of
+from vitascope.features.source import stored as features
+from vitascope.features.store import Embedded, Store
+from vitascope.features.view import View
+from vitascope.probes.methods import knn
+from vitascope.sampling.names import Uniform
 
 
 def published(folder: Path, names: list[str]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from vitascope import catalogue, listing
+from vitascope.cli import tables as listing
+from vitascope.encoders.catalog import cards
 
 PAGE = Path(__file__).with_name("encoders.md")
 
@@ -19,9 +20,9 @@ def between(text: str, mark: str, table: str) -> str:
 
 def main(fixtures: str = "") -> None:
     """Replace the tables in place."""
-    text = between(PAGE.read_text(encoding="utf-8"), "cards", listing.encoders_markdown(catalogue.cards()))
+    text = between(PAGE.read_text(encoding="utf-8"), "cards", listing.encoders_markdown(cards()))
     if fixtures:
-        from vitascope.fixtures import run, table
+        from vitascope.encoders.golden import run, table
 
         text = between(text, "fixtures", table(run(Path(fixtures))))
     PAGE.write_text(text, encoding="utf-8")

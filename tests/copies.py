@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from vitascope import catalogue
-from vitascope.types import Dataset
+from vitascope.core.types import Dataset
+from vitascope.datasets.catalog import DATASETS
 
 
 def lay(root: Path, *names: str) -> Path:
@@ -31,7 +31,7 @@ def write(root: Path, name: str, content: Any) -> Path:
 
 
 def build(name: str, root: Path) -> Dataset[int]:
-    return catalogue.builder("datasets", name)(root=root)
+    return DATASETS.builder(name)(root=root)
 
 
 def files(dataset: Dataset[int]) -> dict[str, str]:
@@ -52,6 +52,6 @@ def sides(dataset: Dataset[int]) -> tuple[tuple[str, ...], tuple[str, ...]]:
 def complaint(name: str, root: Path | None) -> str:
     """The one line that is said of a wrong folder."""
     with pytest.raises(ValueError) as error:
-        catalogue.builder("datasets", name)(root=root)
+        DATASETS.builder(name)(root=root)
     assert "\n" not in str(error.value)
     return str(error.value)

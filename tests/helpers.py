@@ -14,8 +14,8 @@ import av
 import numpy as np
 import pytest
 
-from vitascope import training
-from vitascope.cli import main
+from vitascope.cli.main import main
+from vitascope.probes.training import resume
 
 
 def write_video(path: Path, frames: np.ndarray, fps: int = 10) -> Path:
@@ -75,16 +75,16 @@ def golden(name: str) -> dict[str, np.ndarray]:
 
 def resumed(train: Callable[[Path], Any], scratch: Path, monkeypatch: pytest.MonkeyPatch, *, after: int) -> Any:
     """What the training gives that was interrupted after so many epochs and asked for again."""
-    kept = training.keep
+    kept = resume.keep
 
     def killed(path, parts, epochs):
         kept(path, parts, epochs)
         if epochs == after:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "keep", killed)
+    monkeypatch.setattr(resume, "keep", killed)
     with pytest.raises(KeyboardInterrupt):
         train(scratch)
     assert scratch.is_file()
-    monkeypatch.setattr(training, "keep", kept)
+    monkeypatch.setattr(resume, "keep", kept)
     return train(scratch)

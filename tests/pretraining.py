@@ -22,19 +22,20 @@ import numpy as np
 import torch
 from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 
-from vitascope import recording
-from vitascope.architectures.video import VideoShape
-from vitascope.encoder import Encoder, NetworkEncoder
-from vitascope.nn.vit import random_vit
-from vitascope.pretrain import loop, saving, steps
-from vitascope.pretrain.loop import Setting, pretrain
+from vitascope.core.device import generator
+from vitascope.core.types import Card
+from vitascope.encoders.base import Encoder, NetworkEncoder
+from vitascope.nn.configs.video_vit import VideoShape
+from vitascope.nn.video_vit import random_vit
+from vitascope.pretrain import checkpoint, optim
+from vitascope.pretrain import train as loop
+from vitascope.pretrain.data.base import Spec
+from vitascope.pretrain.data.prefetch import Ahead, Item
 from vitascope.pretrain.masking import RunningCell, Tube
+from vitascope.pretrain.monitoring import log as recording
 from vitascope.pretrain.recipe import Recipe
-from vitascope.pretrain.stream.ahead import Ahead, Item
-from vitascope.pretrain.stream.source import Spec
-from vitascope.pretrain.targets import Hog, Latent, Pixels
-from vitascope.runtime import generator
-from vitascope.types import Card
+from vitascope.pretrain.targets.targets import Hog, Latent, Pixels
+from vitascope.pretrain.train import Setting, pretrain
 
 SHAPE = VideoShape(dim=32, depth=2, heads=2, mlp=64, patch=8, tubelet=2, grid=(2, 3, 3))
 
@@ -126,7 +127,7 @@ def losses(run: Path) -> dict[int, dict[str, float]]:
 
 def state(run: Path, step: int, tmp: Path) -> dict[str, torch.Tensor]:
     """Every tensor of a checkpoint, moments of the optimiser included, by name."""
-    dcp_to_torch_save(run / saving.FOLDER / f"step-{step:09d}", tmp / "state.pt")
+    dcp_to_torch_save(run / checkpoint.FOLDER / f"step-{step:09d}", tmp / "state.pt")
     found: dict[str, torch.Tensor] = {}
 
     def gather(name: str, value: Any) -> None:
@@ -196,7 +197,7 @@ def _work(job: Mapping[str, Any]) -> None:
 
 def _kill_at(step: int) -> None:
     """Die after the gradients of step number `step` of this process, before they are used."""
-    inner, made = steps.backward, [0]
+    inner, made = optim.backward, [0]
 
     def backward(*given: Any, **named: Any) -> Any:
         found = inner(*given, **named)
@@ -205,12 +206,12 @@ def _kill_at(step: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return found
 
-    steps.backward = backward  # type: ignore[assignment]
+    optim.backward = backward  # type: ignore[assignment]
 
 
 def _kill_in_save(number: int) -> None:
     """Die in the middle of writing checkpoint number `number` of this process."""
-    inner, made = saving.write_state, [0]
+    inner, made = checkpoint.write_state, [0]
 
     def write(*given: Any, checkpoint_id: Path, **named: Any) -> Any:
         inner(*given, checkpoint_id=checkpoint_id, **named)
@@ -219,7 +220,7 @@ def _kill_in_save(number: int) -> None:
             (checkpoint_id / ".metadata").unlink()
             os.kill(os.getpid(), signal.SIGKILL)
 
-    saving.write_state = write  # type: ignore[assignment]
+    checkpoint.write_state = write  # type: ignore[assignment]
 
 
 def copied(run: Path, to: Path) -> Path:

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from vitascope.features import Spans, Stored
-from vitascope.types import Dataset, Example, Segment, Timeline
+from vitascope.core.types import Dataset, Example, Segment, Timeline
+from vitascope.features.base import Spans, Stored
 
 
 def annotated(name: str, root: Path) -> Dataset[Any]:
     """A data set as its lists have it, whatever videos are there."""
     family, _, variant = name.partition("/")
-    dataset: Dataset[Any] = import_module(f"vitascope.datasets.{family}").annotated(variant, root)
+    dataset: Dataset[Any] = import_module(f"vitascope.datasets.builders.{family}").annotated(variant, root)
     return dataset
 
 

@@ -5,42 +5,43 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-__version__ = "0.1.0"
+from vitascope.core.version import __version__
 
 _HOME = {
-    "Box": "types",
-    "Card": "types",
-    "Clip": "types",
-    "Crop": "types",
-    "Dataset": "types",
-    "Example": "types",
-    "Fold": "types",
-    "Video": "types",
-    "Result": "results",
-    "read": "results",
-    "parse": "sampling",
+    "Box": "core.types",
+    "Card": "core.types",
+    "Clip": "core.types",
+    "Crop": "core.types",
+    "Dataset": "core.types",
+    "Example": "core.types",
+    "Fold": "core.types",
+    "Video": "core.types",
+    "Result": "evaluation.results",
+    "read": "evaluation.results",
+    "parse": "sampling.names",
     "inspect": "video",
     "decode": "video",
-    "Encoder": "encoder",
-    "Tokens": "encoder",
-    "load": "encoder",
-    "framewise": "encoder",
-    "NetworkEncoder": "encoder",
-    "fingerprint": "encoder",
-    "View": "probe",
-    "Probe": "probe",
-    "embed": "encode",
-    "evaluate": "evaluation",
+    "Encoder": "encoders.base",
+    "Tokens": "encoders.base",
+    "load": "encoders.load",
+    "framewise": "encoders.base",
+    "NetworkEncoder": "encoders.base",
+    "fingerprint": "encoders.base",
+    "View": "features.view",
+    "Probe": "probes.base",
+    "embed": "features.extract",
+    "evaluate": "evaluation.evaluate",
 }
+"""Public names by the module that defines them."""
 _NAMED = {"embed": "fill"}
-_MODULES = ("report", "stats")
+_MODULES = {"report": "report", "stats": "metrics.stats"}
 __all__ = ["__version__", *_HOME, *_MODULES]
 
 
 def __getattr__(name: str) -> Any:
-    """Public names come from their modules when first asked for, so that importing the package costs nothing."""
+    """Import a public name when it is first used, so that importing the package costs nothing."""
     if name in _MODULES:
-        return import_module(f"vitascope.{name}")
+        return import_module(f"vitascope.{_MODULES[name]}")
     if name not in _HOME:
         raise AttributeError(f"module 'vitascope' has no attribute {name!r}")
     return getattr(import_module(f"vitascope.{_HOME[name]}"), _NAMED.get(name, name))

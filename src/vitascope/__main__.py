@@ -1,6 +1,6 @@
 """`python -m vitascope`, which `torchrun -m vitascope` needs."""
 
-from vitascope.cli import main
+from vitascope.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from vitascope import kinetics
-from vitascope.annotations import Order, labels, shelf
-from vitascope.footage import Entry, Footage
-from vitascope.split import untrained
-from vitascope.types import Dataset
+from vitascope.core.types import Dataset
+from vitascope.datasets.readers import kinetics_lists
+from vitascope.datasets.readers.annotation_files import Order, labels, shelf
+from vitascope.datasets.readers.video_files import Entry, Footage
+from vitascope.datasets.splits import untrained
 
 Unpack = Callable[..., Path]
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("unchecked")
 
 @cache
 def annotated(family: str, variant: str, root: Path) -> Dataset[int]:
-    return import_module(f"vitascope.datasets.{family}").annotated(variant, root)
+    return import_module(f"vitascope.datasets.builders.{family}").annotated(variant, root)
 
 
 def own_lines(path: Path) -> list[str]:
@@ -103,7 +103,7 @@ def test_imagenet_is_numbered_by_sorted_synset(unpacked: Unpack) -> None:
     index = json.loads((root / "imagenet_class_index.json").read_text(encoding="utf-8"))
     assert [index[str(i)][0] for i in range(1000)] == list(synsets)
     assert list(names) == json.loads((root / "imagenet-simple-labels.json").read_text(encoding="utf-8"))
-    from vitascope.datasets.in1k import KNOWN
+    from vitascope.datasets.builders.in1k import KNOWN
 
     real = json.loads((root / "imagenet_real_labels.json").read_text(encoding="utf-8"))
     for image, truth in KNOWN.items():  # what people saw in these images, in the order of sorted synsets
@@ -153,9 +153,9 @@ def test_diving48_folders_in_lists_are_other_labels(unpacked: Unpack) -> None:
 @pytest.mark.parametrize(("size", "rows"), [(400, 19_906), (600, 30_000)])
 def test_kinetics_tables(size: int, rows: int, unpacked: Unpack) -> None:
     order = Order(labels(f"k{size}"))
-    path = kinetics.source(shelf(unpacked("kinetics")), size, "test")
+    path = kinetics_lists.source(shelf(unpacked("kinetics")), size, "test")
     assert path.name == f"kinetics-{size}_val.csv"
-    entries = kinetics.official(path, "test", order)
+    entries = kinetics_lists.official(path, "test", order)
     assert len(entries) == len({e.id for e in entries}) == rows
     assert {e.truth for e in entries} == set(range(size))
     with path.open(encoding="utf-8", newline="") as file:
@@ -169,7 +169,7 @@ def test_kinetics_lists_that_count_as_in_k710(unpacked: Unpack, tmp_path: Path) 
 
     def read(size: int) -> list[Entry]:
         path = root / f"uniformer_k{size}_val.csv"
-        return kinetics.numbered(path, "test", Order(labels(f"k{size}")), nothing, shelf(tmp_path))
+        return kinetics_lists.numbered(path, "test", Order(labels(f"k{size}")), nothing, shelf(tmp_path))
 
     with pytest.raises(ValueError, match=r"uniformer_k400_val.csv: numbers, and nothing names a class"):
         read(400)

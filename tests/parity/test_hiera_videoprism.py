@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from vitascope.encoder import NetworkEncoder, load
+from vitascope.encoders.base import NetworkEncoder
+from vitascope.encoders.load import load
 
 FIXTURES = Path(__file__).resolve().parents[2].parent / "shared" / "parity" / "encoders"
 LIMIT = 2e-5

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vitascope import fixtures
+from vitascope.encoders import golden
 
 PARITY = Path(__file__).resolve().parents[2].parent / "shared" / "parity" / "encoders"
 CASES = {
@@ -40,7 +40,7 @@ def parity() -> Path:
 @pytest.mark.parametrize("name", CASES)
 def test_official_outputs(parity: Path, name: str) -> None:
     files, outputs = CASES[name]
-    rows = fixtures.run(parity, [name])
+    rows = golden.run(parity, [name])
     assert len(rows) == files
     for row in rows:
         assert row.ok, row.why

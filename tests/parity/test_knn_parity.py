@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from vitascope.features import Stored
-from vitascope.probes.knn import KNN
-from vitascope.types import Example
+from vitascope.core.types import Example
+from vitascope.features.base import Stored
+from vitascope.probes.methods.knn import KNN
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "parity" / "metrics"

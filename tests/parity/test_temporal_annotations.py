@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from prototypes import annotated
-from vitascope.types import Dataset
+from vitascope.core.types import Dataset
 
 Unpack = Callable[..., Path]
 pytestmark = pytest.mark.usefixtures("unchecked")

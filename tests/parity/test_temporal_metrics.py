@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import temporal
-from vitascope.metrics import localisation_errors, segmental, temporal_ap
+from vitascope.metrics import localization_errors, segmental, temporal_ap
 from vitascope.metrics.temporal_ap import Segments
 
 
@@ -83,12 +83,12 @@ def test_every_prediction_and_action_is_accounted_for(
     videos, classes, truth = thumos
     results, expected = read(shared, "tal_thumos_seed0")
     predictions = predicted(results["results"], videos, classes)
-    found = localisation_errors.diagnose(predictions, truth, expected["tiou"])
+    found = localization_errors.diagnose(predictions, truth, expected["tiou"])
     assert ((found.kinds == 0).sum(axis=1) == found.found.sum(axis=1)).all()
     assert found.profile.sum(axis=1) == pytest.approx(100)
     matching = temporal_ap.match(predictions, truth, expected["tiou"])
-    ranges = localisation_errors.LENGTH_THUMOS14
-    parts = localisation_errors.sensitivity(matching, ranges, localisation_errors.lengths(truth))
+    ranges = localization_errors.LENGTH_THUMOS14
+    parts = localization_errors.sensitivity(matching, ranges, localization_errors.lengths(truth))
     assert sum(part.segments for part in parts.values()) == 3358
     missed = sum(part.segments * part.missed for part in parts.values()) / 3358
     assert missed == pytest.approx(100 * (1 - found.found.mean()))

@@ -14,12 +14,12 @@ import pytest
 
 from helpers import vitascope
 from prototypes import Prototypes, annotated, lasting
-from vitascope import tuning
-from vitascope.grid import Grid
-from vitascope.published_dense import import_dense, open_folder
-from vitascope.results import read
-from vitascope.table7 import windows
-from vitascope.types import Dataset, Example, Fold, Timeline
+from vitascope.core.types import Dataset, Example, Fold, Timeline
+from vitascope.evaluation.results import read
+from vitascope.features.imports.npy_folder import import_dense, open_folder
+from vitascope.features.imports.time_grid import Grid
+from vitascope.probes import options as tuning
+from vitascope.probes.temporal.twlv1_table7 import windows
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 Unpack = Callable[..., Path]

@@ -15,12 +15,16 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from vitascope import catalogue, fitting, pretrained
-from vitascope.architectures.video import VideoShape
-from vitascope.encoder import NetworkEncoder
-from vitascope.encoders import internvideo2, omnimae, twlv, umt, videomae, vjepa, vjepa2
-from vitascope.nn.vit import random_vit
-from vitascope.runtime import generator
+from vitascope.core.device import generator
+from vitascope.encoders import pretrained
+from vitascope.encoders.base import NetworkEncoder
+from vitascope.encoders.catalog import cards, models
+from vitascope.encoders.families import internvideo2, omnimae, twlv, umt, videomae, vjepa, vjepa2
+from vitascope.encoders.networks import empty
+from vitascope.encoders.weights import state_dict
+from vitascope.encoders.weights.layouts import renamed, without_surplus
+from vitascope.nn.configs.video_vit import VideoShape
+from vitascope.nn.video_vit import random_vit
 
 PARITY = Path(__file__).resolve().parents[2].parent / "shared" / "parity" / "encoders"
 LIMIT = 2e-5
@@ -44,9 +48,7 @@ CASES = {
 PROBE = {"attn_pooled"}
 """Outputs of a probe whose weights no file of the encoder has."""
 FAMILIES = ("umt", "vjepa", "vjepa2", "internvideo2", "videomae", "omnimae", "mvd", "twlv")
-DISTINCT = sorted(
-    {m.shape: m.card.name for family in FAMILIES for m in catalogue.models(family).values() if m.layouts}.values()
-)
+DISTINCT = sorted({m.shape: m.card.name for family in FAMILIES for m in models(family).values() if m.layouts}.values())
 """A variant of each shape."""
 
 
@@ -63,7 +65,7 @@ def content(name: str) -> Any:
 
 def build(name: str, path: Path, architecture: dict[str, Any]) -> NetworkEncoder:
     family, _, variant = name.partition("/")
-    encoder = pretrained.build(catalogue.models(family)[variant], path, architecture)
+    encoder = pretrained.build(models(family)[variant], path, architecture)
     assert isinstance(encoder, NetworkEncoder)
     return encoder
 
@@ -103,13 +105,13 @@ def test_every_output_is_the_official_code_s(name: str) -> None:
 def encoders_part(name: str) -> tuple[Any, dict[str, Tensor], dict[str, str]]:
     """A file's content, the dictionary in it that is read, and the names there that the encoder needs, with ours."""
     family, _, variant = CASES[name].partition("/")
-    model, whole = catalogue.models(family)[variant], content(name)
-    layout, _ = fitting.opened(model.layouts, whole, name, name)
+    model, whole = models(family)[variant], content(name)
+    layout, _ = state_dict.opened(model.layouts, whole, name, name)
     inside = [whole.get(container) if container else whole for container in layout.containers]
     part = next(inner for inner in inside if inner and any("patch_embed" in key for key in inner))
-    kept, _ = fitting.without_surplus(layout, part)
+    kept, _ = without_surplus(layout, part)
     needed = [key for key in part if key.removeprefix(layout.prefix) in kept]
-    ours = {key: next(iter(fitting.renamed(layout, {key.removeprefix(layout.prefix): part[key]})[0])) for key in needed}
+    ours = {key: next(iter(renamed(layout, {key.removeprefix(layout.prefix): part[key]})[0])) for key in needed}
     fused = {key: re.sub(r"attn\.[qkv](?:\.|_)(?=weight|bias)", "attn.qkv.", name) for key, name in ours.items()}
     return whole, part, {k: v for k, v in fused.items() if not re.match(layout.mark, k)}
 
@@ -312,8 +314,8 @@ def test_other_official_files_reach_the_right_places(
     name: str, official: Callable[[dict[str, Tensor]], Any], tmp_path: Path
 ) -> None:
     family, _, variant = name.partition("/")
-    small = SMALL if catalogue.models(family)[variant].shape.patch == 16 else {**SMALL, "img": 28}  # type: ignore[attr-defined]
-    shape = catalogue.models(family)[variant].shape.told(small)
+    small = SMALL if models(family)[variant].shape.patch == 16 else {**SMALL, "img": 28}  # type: ignore[attr-defined]
+    shape = models(family)[variant].shape.told(small)
     assert isinstance(shape, VideoShape)
     mine = weights(shape, table=family == "twlv")
     torch.save(official({k: v.clone() for k, v in mine.items()}), tmp_path / "file.pth")
@@ -341,7 +343,7 @@ def test_other_official_files_reach_the_right_places(
 def test_a_table_of_other_time_steps_comes_with_its_file(name: str, tmp_path: Path) -> None:
     """As fine-tuning on 16 frames leaves it, where the published shape is of 8."""
     family, _, variant = name.partition("/")
-    published, small = catalogue.models(family)[variant].shape, SMALL if family == "umt" else {**SMALL, "img": 28}
+    published, small = models(family)[variant].shape, SMALL if family == "umt" else {**SMALL, "img": 28}
     shape = published.told({**small, "frames": 8})
     assert isinstance(shape, VideoShape)
     mine = weights(shape, table=True)
@@ -362,7 +364,7 @@ def test_a_table_of_other_time_steps_comes_with_its_file(name: str, tmp_path: Pa
 @pytest.mark.parametrize(("made", "asked"), [("umt/base-ft", "umt/base-s1"), ("videomae/base-v2", "videomae/base-pt")])
 def test_fine_tuned_weights_do_not_pass_for_pre_trained_ones(made: str, asked: str, tmp_path: Path) -> None:
     family, _, variant = made.partition("/")
-    shape = catalogue.models(family)[variant].shape.told(SMALL)
+    shape = models(family)[variant].shape.told(SMALL)
     assert isinstance(shape, VideoShape)
     torch.save(dict(OFFICIAL)[made](weights(shape)), tmp_path / "file.pth")
     with pytest.raises(ValueError, match="-ft variant"):
@@ -373,8 +375,8 @@ def test_fine_tuned_weights_do_not_pass_for_pre_trained_ones(made: str, asked: s
 def test_numbers_on_the_card_are_the_network_s(name: str) -> None:
     """Weights as the module counts them; multiply-adds as torch counts them, of a clip and of a picture."""
     family, _, variant = name.partition("/")
-    model = catalogue.models(family)[variant]
-    network, card = fitting.empty(model.shape), model.described()
+    model = models(family)[variant]
+    network, card = empty(model.shape), model.described()
     assert card.params == sum(parameter.numel() for parameter in network.parameters())
     for frames in (card.frames, 1):
         with FlopCounterMode(display=False) as counter:
@@ -407,7 +409,7 @@ def test_numbers_on_the_card_are_the_network_s(name: str) -> None:
     ],
 )
 def test_sizes_are_the_published_ones(name: str, millions: float) -> None:
-    assert catalogue.cards()[name].params / 1e6 == pytest.approx(millions, abs=0.051)
+    assert cards()[name].params / 1e6 == pytest.approx(millions, abs=0.051)
 
 
 def transformer(kind: str, folder: Path, *, tuned: bool) -> Any:
@@ -450,7 +452,7 @@ def test_files_of_transformers_give_what_transformers_gives(kind: str, name: str
     theirs: Any = transformer(kind, tmp_path, tuned=name.endswith("-ft"))
     torch.save(safetensors.load_file(tmp_path / "model.safetensors"), tmp_path / "file.pth")
     family, _, variant = name.partition("/")
-    model = catalogue.models(family)[variant]
+    model = models(family)[variant]
     assert model.from_config
     config = dict(model.from_config(json.loads((tmp_path / "config.json").read_text())))
     ours = build(name, tmp_path / "file.pth", config)

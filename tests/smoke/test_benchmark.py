@@ -10,8 +10,8 @@ import pytest
 
 from copies import write
 from helpers import blob, vitascope, write_video
-from vitascope.annotations import labels
-from vitascope.recipes.benchmarks import BENCHMARKS, questions
+from vitascope.datasets.readers.annotation_files import labels
+from vitascope.evaluation.benchmarks import BENCHMARKS, questions
 
 
 @pytest.fixture(scope="session")

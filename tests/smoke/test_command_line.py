@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from helpers import vitascope
-from vitascope import results
+from vitascope.evaluation.evaluate import results
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +141,7 @@ def test_a_folder_named_like_an_encoder_is_told_from_it(videos: Path, tmp_path: 
 
 def test_check_fails_closed(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
-        "import torch\nfrom vitascope.encoder import framewise\nfrom vitascope.types import Card\n"
+        "import torch\nfrom vitascope.encoders.base import framewise\nfrom vitascope.core.types import Card\n"
         "def build():\n"
         "    card = Card(name='m', digest='1', dim=3, frames=2, size=8, mean=(0.,) * 3, std=(1.,) * 3)\n"
         "    return framewise(lambda x: x.mean((2, 3)) + torch.rand(()), card)\n"
@@ -150,7 +150,7 @@ def test_check_fails_closed(tmp_path: Path) -> None:
 
 
 def test_the_python_of_the_readme(videos: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from vitascope import check
+    from vitascope.encoders import audit as check
 
     text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     (tmp_path / "videos").symlink_to(videos)
@@ -277,7 +277,7 @@ def test_bad_input_gets_one_line_and_exit_code_2(
 @pytest.mark.parametrize("probe", ["knn", "linear", "attentive"])
 def test_an_encoder_that_gives_no_numbers_is_named(videos: Path, tmp_path: Path, probe: str) -> None:
     (tmp_path / "unwell.py").write_text(
-        "import torch\nfrom vitascope.encoder import framewise\nfrom vitascope.types import Card\n"
+        "import torch\nfrom vitascope.encoders.base import framewise\nfrom vitascope.core.types import Card\n"
         "def build():\n"
         "    card = Card(name='unwell', digest='1', dim=3, frames=2, size=8, mean=(0.,) * 3, std=(1.,) * 3)\n"
         "    return framewise(lambda x: x.mean((2, 3)) * torch.nan, card)\n"
@@ -321,7 +321,7 @@ def test_what_is_converted_lies_beside_the_file(
     file: str, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[Path] = []
-    monkeypatch.setattr("vitascope.convert.convert", lambda file, model, output: made.append(output))
+    monkeypatch.setattr("vitascope.encoders.convert.convert", lambda file, model, output: made.append(output))
     inside = tmp_path / "inside"
     inside.mkdir()
     vitascope("convert", file, "-m", "umt/large-s2", cwd=inside)
@@ -341,7 +341,7 @@ def test_an_interrupted_command_says_how_to_go_on(monkeypatch: pytest.MonkeyPatc
     def interrupted(kind: str) -> dict[str, str]:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vitascope.catalogue.names", interrupted)
+    monkeypatch.setattr("vitascope.core.registry.Registry.names", interrupted)
     assert "goes on from here" in vitascope("ls", "encoders", code=130).stderr
 
 
@@ -358,9 +358,9 @@ def test_a_full_disk_is_said_and_leaves_nothing_half_written(videos: Path, tmp_p
     code = (
         "import resource, signal\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "import vitascope.cli, sys, vitascope.evaluation\n"
+        "import vitascope.cli, sys, vitascope.evaluation.evaluate\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
-        "vitascope.cli.main()"
+        "vitascope.cli.main.main()"
     )
     command = ["embed", videos, "-m", "pixels/motion-energy", "--workers", 1, "--store", tmp_path, "-q"]
     run = [sys.executable, "-c", code, *map(str, command)]
@@ -393,7 +393,7 @@ FLAGS = {
 def test_commands_and_flags_are_frozen() -> None:
     import typer.main
 
-    from vitascope.cli import app
+    from vitascope.cli.main import app
 
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     found = {

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from helpers import vitascope
-from vitascope.results import read
+from vitascope.evaluation.results import read
 
 THUMBNAIL, ENERGY = "pixels/thumbnail", "pixels/motion-energy"
 ASKED = {

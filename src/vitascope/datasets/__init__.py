@@ -1,1 +1,1 @@
-"""Data sets, one file each: a function from a root folder to a `Dataset`."""
+"""Datasets by name or from a folder: builders, readers of annotation formats, and the audit of what is on disk."""

@@ -1,1 +1,1 @@
-"""Encoders, one file a family: `family/variant` names a module here and the argument of its `build`."""
+"""Encoders: the protocol, the model families, and the loading of their official weight files."""

@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Float64, Int64, Integer
 from numpy.typing import NDArray
 
+from vitascope.core.types import Score
 from vitascope.metrics.matching import at_levels, equal
-from vitascope.results import Score
-from vitascope.stats import Groups, codes, resampled
+from vitascope.metrics.stats import Groups, codes, resampled
 
 Array: TypeAlias = NDArray[Any]
 Style: TypeAlias = Literal["sound", "published"]

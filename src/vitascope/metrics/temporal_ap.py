@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64, Integer
 from numpy.typing import NDArray
 
+from vitascope.core.types import Score
 from vitascope.metrics.matching import at_levels, equal
-from vitascope.results import Score
-from vitascope.stats import Groups, codes, resampled
+from vitascope.metrics.stats import Groups, codes, resampled
 
 Array: TypeAlias = NDArray[Any]
 Pairs: TypeAlias = tuple[Int64[Array, "p"], Int64[Array, "p"], Float64[Array, "p"]]

@@ -9,8 +9,8 @@ from typing import TypeAlias
 import numpy as np
 from jaxtyping import Float32, Float64, Int
 
+from vitascope.core.types import RGB
 from vitascope.motionlab.motion import Path
-from vitascope.types import RGB
 
 Field: TypeAlias = Float32[np.ndarray, "t h w"]
 Pixel: TypeAlias = Float32[np.ndarray, "t 1 1"]

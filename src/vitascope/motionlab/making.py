@@ -13,7 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from vitascope import files
+from vitascope.core import files
 from vitascope.motionlab.scene import VERSION
 
 

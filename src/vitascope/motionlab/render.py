@@ -8,11 +8,11 @@ from functools import partial
 import numpy as np
 from jaxtyping import Float64, UInt8
 
+from vitascope.core.types import RGB
 from vitascope.motionlab import backdrop, motion
 from vitascope.motionlab.draw import Field, Frames, Pixel, paint, stamp
 from vitascope.motionlab.motion import Path
 from vitascope.motionlab.scene import Scene
-from vitascope.types import RGB
 
 SIDE = 112
 """Height and width of a frame, pixels."""

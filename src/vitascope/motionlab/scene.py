@@ -9,7 +9,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from vitascope.types import RGB, nearest
+from vitascope.core.text import nearest
+from vitascope.core.types import RGB
 
 VERSION = 1
 """Of everything that decides a pixel or a label; counts up when either would change."""

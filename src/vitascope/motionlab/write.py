@@ -9,7 +9,7 @@ import av
 import numpy as np
 from jaxtyping import UInt8
 
-from vitascope.files import replacing
+from vitascope.core.files import replacing
 
 QUALITY = {"preset": "ultrafast", "qp": "21", "bf": "0", "x264-params": "keyint=1:aud=0:sliced-threads=0"}
 """Every frame is coded by itself at one fixed quality: what compression does to a frame cannot depend on the frames

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vitascope.architectures.block import Activation, BlockShape
+from vitascope.nn.configs.block import Activation, BlockShape
 
 PIECE = 2**21
 """Scores at a time of attention as plain products: 4 MB, which the allocator hands out again and caches hold."""

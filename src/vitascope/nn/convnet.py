@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from vitascope.architectures.convnet import ConvShape
+from vitascope.nn.configs.convnet import ConvShape
 
 
 class ConvNet(nn.Module):

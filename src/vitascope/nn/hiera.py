@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vitascope.architectures.hiera import CHANNELS, KERNEL, MLP_RATIO, PADDING, STRIDE, HieraShape, Layer
-from vitascope.architectures.video import Grid
 from vitascope.nn.attention import Mlp
+from vitascope.nn.configs.hiera import CHANNELS, KERNEL, MLP_RATIO, PADDING, STRIDE, HieraShape, Layer
+from vitascope.nn.configs.video_vit import Grid
 from vitascope.nn.positions import linear_bicubic
 
 EPS = 1e-6

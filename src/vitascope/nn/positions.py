@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from vitascope.architectures.video import Grid
 from vitascope.nn.attention import Rope
+from vitascope.nn.configs.video_vit import Grid
 
 
 def table(kind: str, grid: Grid, dim: int) -> Float[Tensor, "l dim"]:

@@ -7,10 +7,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vitascope.architectures.video import Grid
-from vitascope.architectures.videoprism import VideoPrismShape
 from vitascope.nn.attention import Attention, Block, Rope
-from vitascope.nn.vit import PatchEmbed
+from vitascope.nn.configs.video_vit import Grid
+from vitascope.nn.configs.videoprism import VideoPrismShape
+from vitascope.nn.video_vit import PatchEmbed
 
 
 class CappedAttention(Attention):

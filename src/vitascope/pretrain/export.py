@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import vitascope
-from vitascope import exported, inscription
-from vitascope.architectures.video import VideoShape
-from vitascope.encoder import NetworkEncoder
-from vitascope.nn.vit import VideoViT
-from vitascope.pretrain import saving
+from vitascope.core.types import Card, plain
+from vitascope.core.version import __version__
+from vitascope.encoders.base import NetworkEncoder
+from vitascope.encoders.weights import native, native_card
+from vitascope.nn.configs.video_vit import VideoShape
+from vitascope.nn.video_vit import VideoViT
+from vitascope.pretrain import checkpoint
 from vitascope.pretrain.recipe import Recipe
-from vitascope.types import Card, plain
 
 TRUNK = "student.trunk."
 """What the names of the encoder's tensors begin with in a training run."""
@@ -65,14 +65,14 @@ def write(state: Mapping[str, Tensor], told: Mapping[str, Any], path: Path, *, s
 
     Before the last step the name says how far it was trained.
     """
-    shape = exported.shape_of({"shape": told["shape"], "network": "video"})
+    shape = native.shape_of({"shape": told["shape"], "network": "video"})
     assert isinstance(shape, VideoShape)
-    given = inscription.card_of(told["card"])
+    given = native_card.card_of(told["card"])
     if step < told["steps"]:
         given = dataclasses.replace(given, name=f"{given.name}-step{step}")
     fixed = VideoViT(shape).tables()
     learnt = {name: tensor for name, tensor in state.items() if name not in fixed}
-    return exported.write(path, learnt, given, shape, {**told["origin"], "step": step, "seen": seen})
+    return native.write(path, learnt, given, shape, {**told["origin"], "step": step, "seen": seen})
 
 
 def of_run(run: Path, output: Path | None = None) -> tuple[Path, Card]:
@@ -80,15 +80,15 @@ def of_run(run: Path, output: Path | None = None) -> tuple[Path, Card]:
 
     ValueError where there is no checkpoint, or none that can be read.
     """
-    checkpoints = saving.found(run)
+    checkpoints = checkpoint.found(run)
     if not checkpoints:
         raise ValueError(f"{run}: no checkpoint there; `vitascope pretrain RECIPE -o {run}` makes one")
-    state = saving.state_of(checkpoints[-1])
-    shape = exported.shape_of({"shape": state["shape"], "network": "video"})
+    state = checkpoint.state_of(checkpoints[-1])
+    shape = native.shape_of({"shape": state["shape"], "network": "video"})
     assert isinstance(shape, VideoShape)
     empty = {f"{TRUNK}{name}": torch.empty_like(tensor) for name, tensor in VideoViT(shape).state_dict().items()}
-    saving.read_into(checkpoints[-1], empty)
-    path = output or run / exported.WEIGHTS
+    checkpoint.read_into(checkpoints[-1], empty)
+    path = output or run / native.WEIGHTS
     trunk = {name.removeprefix(TRUNK): tensor for name, tensor in empty.items()}
     return path, write(trunk, state, path, step=state["step"], seen=state["seen"])
 
@@ -105,12 +105,12 @@ def code() -> dict[str, str]:
     commit = _git("rev-parse", "HEAD")
     if commit and _git("status", "--porcelain", "."):
         commit += ", changed since"
-    return {"vitascope": vitascope.__version__, "torch": torch.__version__, "commit": commit}
+    return {"vitascope": __version__, "torch": torch.__version__, "commit": commit}
 
 
 def _git(*asked: str) -> str:
     """What git says of the package's folder; nothing where it lies in no repository."""
-    here = str(Path(vitascope.__file__).parent)
+    here = str(Path(__file__).parent)
     try:
         told = subprocess.run(["git", "-C", here, *asked], capture_output=True, text=True, check=True, timeout=10)
     except (OSError, subprocess.SubprocessError):

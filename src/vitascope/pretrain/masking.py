@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from vitascope.architectures.video import Grid
+from vitascope.nn.configs.video_vit import Grid
 
 DRAWS = 100
 """Times that a clip's blocks are drawn anew where they hide too much, before `Blocks` gives up."""

@@ -10,12 +10,12 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
-from vitascope.architectures.video import Grid
-from vitascope.pretrain import measures
+from vitascope.core.types import Card
+from vitascope.nn.configs.video_vit import Grid
 from vitascope.pretrain.masking import Mask, Masked
-from vitascope.pretrain.student import Decoder, Student, picked
-from vitascope.pretrain.targets import Shown, Target, Teaching
-from vitascope.types import Card
+from vitascope.pretrain.model import Decoder, Student, picked
+from vitascope.pretrain.monitoring import feature_rank
+from vitascope.pretrain.targets.targets import Shown, Target, Teaching
 
 Losses: TypeAlias = dict[str, Tensor]
 
@@ -115,7 +115,7 @@ def likeness(values: Float[Tensor, "n l o"]) -> float:
     """
     if not torch.isfinite(values).all():
         return math.nan
-    return measures.similarity(values) if len(values) > 1 else 0.0
+    return feature_rank.similarity(values) if len(values) > 1 else 0.0
 
 
 def drawn(

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from vitascope.architectures.video import VideoShape
-from vitascope.heads import cosine
+from vitascope.core.types import RGB, digest
+from vitascope.nn.configs.video_vit import VideoShape
+from vitascope.nn.schedules import cosine
+from vitascope.pretrain.data.base import Source, Spec
 from vitascope.pretrain.masking import Mask, Tube
-from vitascope.pretrain.stream.source import Source, Spec
-from vitascope.pretrain.targets import Target
-from vitascope.types import RGB, digest
+from vitascope.pretrain.targets.targets import Target
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 

@@ -1,1 +1,1 @@
-"""Probes, one file a question: `name/variant` names a module here and the argument of its `build`."""
+"""Probes of frozen features: their interface, their options, and the methods."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from vitascope.report.comparison import Comparison, compare, compare_text
+from vitascope.report.analysis.comparison import Comparison, compare, compare_text
+from vitascope.report.charts.text_plot import sketch
+from vitascope.report.export_tables import terminal
 from vitascope.report.page import lines, overview, write
-from vitascope.report.sketch import sketch
-from vitascope.report.tables import terminal
 
 __all__ = ["Comparison", "compare", "compare_text", "lines", "overview", "sketch", "terminal", "write"]

@@ -13,27 +13,42 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from vitascope import recording, results
-from vitascope.files import replacing
-from vitascope.recording import Recording
-from vitascope.report import board as boards
-from vitascope.report import drawing, figures, moments, pretraining, sections, summaries, tables, viewing, views, words
-from vitascope.report.board import Board, Column, Row
-from vitascope.report.figures import Axis, Strip
-from vitascope.report.findings import Confusion, Findings, Standing, average_of, averaged, averages, examine, overall
-from vitascope.report.pretraining import Pretraining
-from vitascope.report.summaries import Extras, extras
-from vitascope.report.timelines import QUIET
-from vitascope.report.training import on_test
-from vitascope.report.viewing import Question
-from vitascope.report.words import Run, shown
-from vitascope.results import Result
-from vitascope.types import nearest, plain
+from vitascope.core.files import replacing
+from vitascope.core.text import nearest, number, shown, tick
+from vitascope.core.types import plain
+from vitascope.evaluation import results
+from vitascope.evaluation.results import Result
+from vitascope.pretrain.monitoring import log as recording
+from vitascope.pretrain.monitoring.log import Recording
+from vitascope.report import export_tables
+from vitascope.report.analysis import leaderboard as boards
+from vitascope.report.analysis import phrases
+from vitascope.report.analysis.head_selection import on_test
+from vitascope.report.analysis.leaderboard import Board, Column, Row
+from vitascope.report.analysis.phrases import Run
+from vitascope.report.analysis.ranking import (
+    Confusion,
+    Findings,
+    Standing,
+    average_of,
+    averaged,
+    averages,
+    examine,
+    overall,
+)
+from vitascope.report.charts import plots, svg_png, timeline_selection
+from vitascope.report.charts.plots import Axis, Strip
+from vitascope.report.charts.timeline_selection import Question
+from vitascope.report.charts.timelines import QUIET
+from vitascope.report.sections import leaderboard, motion, pretraining, temporal
+from vitascope.report.sections import tables as summaries
+from vitascope.report.sections.pretraining import Pretraining
+from vitascope.report.sections.tables import Extras, extras
 
 if TYPE_CHECKING:
     from rich.console import Group
 
-HERE = Path(__file__).parent
+TEMPLATES = Path(__file__).parent / "templates"
 PICTURES = "timelines"
 FORMATS = ("html", "md", "tex", PICTURES)
 Making: TypeAlias = Mapping[str, Callable[[], str]]
@@ -51,7 +66,7 @@ class TaskView(NamedTuple):
     chance: str
     axis: Axis
     strips: Sequence[Strip]
-    matrix: Sequence[tuple[Row, Sequence[views.Gap]]]
+    matrix: Sequence[tuple[Row, Sequence[leaderboard.Gap]]]
     classes: Sequence[Strip]
     confusions: Sequence[tuple[Row, Sequence[Confusion]]]
     rows: Sequence[Row]
@@ -73,7 +88,7 @@ def write(run: str | Path, *, formats: Sequence[str] = FORMATS) -> dict[str, Pat
     if not found and not recordings:
         raise ValueError(f"{run / results.RESULTS}: no result in it; record one with `vitascope evaluate ... -o {run}`")
     board = boards.build(found)
-    timed = viewing.questions(board)
+    timed = timeline_selection.questions(board)
     making = _of_results(run, board, recordings, timed) if found else _of_training(run, recordings)
     written: dict[str, Path] = {}
     for name in [name for name in formats if name != PICTURES]:
@@ -81,7 +96,7 @@ def write(run: str | Path, *, formats: Sequence[str] = FORMATS) -> dict[str, Pat
         with replacing(written[name]) as aside:
             aside.write_bytes(making[name]().encode("utf-8", "backslashreplace"))
     if timed and PICTURES in formats:
-        written[PICTURES] = drawing.write(run / PICTURES, timed)
+        written[PICTURES] = svg_png.write(run / PICTURES, timed)
     return written
 
 
@@ -98,9 +113,9 @@ def overview(run: str | Path) -> Group:
 
     recordings = recording.found(run)
     found = _results(run, recordings)
-    parts: list[Any] = [tables.terminal(found, run)] if found else []
+    parts: list[Any] = [export_tables.terminal(found, run)] if found else []
     trained = pretraining.pretraining(recordings)
-    parts += [tables.terminal_summary(trained.table)] if trained else []
+    parts += [export_tables.terminal_summary(trained.table)] if trained else []
     return Group(*parts)
 
 
@@ -120,8 +135,8 @@ def _of_results(run: Path, board: Board, recordings: Sequence[Recording], timed:
     also = [trained.table] if trained else []
     return {
         "html": lambda: _html(run, board, findings, (standings, said, more, trained), timed),
-        "md": lambda: tables.markdown(board, standings, said, more) + tables.markdown_summaries(also),
-        "tex": lambda: tables.latex(board, standings, more) + tables.latex_summaries(also),
+        "md": lambda: export_tables.markdown(board, standings, said, more) + export_tables.markdown_summaries(also),
+        "tex": lambda: export_tables.latex(board, standings, more) + export_tables.latex_summaries(also),
     }
 
 
@@ -134,20 +149,20 @@ def _of_training(run: Path, recordings: Sequence[Recording]) -> Making:
     also = [trained.table]
     return {
         "html": lambda: _set("training.html.j2", run, more),
-        "md": lambda: "\n".join(tables.markdown_head(trained.verdicts)) + tables.markdown_summaries(also),
-        "tex": lambda: tables.TEX_NEEDS + tables.latex_summaries(also),
+        "md": lambda: "\n".join(export_tables.markdown_head(trained.verdicts)) + export_tables.markdown_summaries(also),
+        "tex": lambda: export_tables.TEX_NEEDS + export_tables.latex_summaries(also),
     }
 
 
 def _set(template: str, run: Path, more: Mapping[str, Any]) -> str:
     """A template with what every page takes."""
-    script = (HERE / "page.js").read_text(encoding="utf-8")
+    script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
     return (
         _environment()
         .get_template(template)
         .render(
             run=shown(run.resolve().name),
-            css=Markup((HERE / "page.css").read_text(encoding="utf-8")),
+            css=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
             js=Markup(script),
             script_hash=b64encode(hashlib.sha256(script.encode()).digest()).decode(),
             **more,
@@ -170,7 +185,7 @@ def _verdicts(board: Board, standings: Mapping[str, Standing]) -> list[list[Run]
     subjects = [axis for axis in ("appearance", "motion") if axis in standings]
     tasks = [c.task for c in board.main() if c.axis not in subjects]
     most = 3 if not subjects else 1
-    sentences = [words.verdict(board, shown(s), standings[s]) for s in [*subjects, *tasks[:most]]]
+    sentences = [phrases.verdict(board, shown(s), standings[s]) for s in [*subjects, *tasks[:most]]]
     if any(r.limited for c in board.main() for r in c.cells.values()):
         sentences.append([Run("This run was cut short by --limit: never publish these numbers.", True)])
     if on_test(board):
@@ -190,35 +205,35 @@ def _html(
     found = [r for c in board.columns for r in c.cells.values()]
     scatter = None
     if {"appearance", "motion"} <= standings.keys():
-        scatter = figures.scatter(board.rows, standings["appearance"], standings["motion"])
+        scatter = plots.scatter(board.rows, standings["appearance"], standings["motion"])
     shows = {
         "recorded": _dated((run / results.RESULTS).stat().st_mtime),
-        "versions": words.versions(found),
+        "versions": phrases.versions(found),
         "verdicts": verdicts,
         "rows": board.rows,
-        "table": views.table(board, board.main(), standings),
-        "apart": views.apart(board),
-        "means": sections.averages_section(board, standings),
+        "table": leaderboard.table(board, board.main(), standings),
+        "apart": leaderboard.apart(board),
+        "means": motion.averages_section(board, standings),
         "scatter": scatter,
-        "left_out": views.left_out(board),
+        "left_out": leaderboard.left_out(board),
         "tasks": [_task(c, f, board) for c, f in zip(board.plain(), findings, strict=True)],
         "asked": len(board.main()),
         "examples": sum(
             max(r.n for r in found if r.dataset == name) for name in {c.any.dataset for c in board.plain()}
         ),
-        "lost": views.lost(board),
-        "reported": views.reported(board),
-        "costs": views.costs(board),
+        "lost": leaderboard.lost(board),
+        "reported": leaderboard.reported(board),
+        "costs": leaderboard.costs(board),
         "questions": [_settings(c) for c in board.plain()],
         "any_seen": any(r.seen for r in found),
         "ranked": any(s.tiers for s in standings.values()),
-        "guessed": words.guessed(s.chance for s in standings.values() if s.chance),
-        "percent": figures.PERCENT,
-        "moments": moments.scores(board),
-        "mistakes": moments.mistakes(board),
+        "guessed": phrases.guessed(s.chance for s in standings.values() if s.chance),
+        "percent": plots.PERCENT,
+        "moments": temporal.scores(board),
+        "mistakes": temporal.mistakes(board),
         "trained": trained,
         "timed": timed,
-        "bars_css": Markup((HERE / "timelines.css").read_text(encoding="utf-8")),
+        "bars_css": Markup((TEMPLATES / "timelines.css").read_text(encoding="utf-8")),
     }
     return _set("page.html.j2", run, {**shows, **_variants(board, more, standings)})
 
@@ -238,7 +253,7 @@ def _variants(board: Board, more: Extras, standings: Mapping[str, Standing]) -> 
     return {
         "plots": more.plots,
         "curved": [row for row in board.rows if row.index in drawn],
-        "worth": sections.motion_section(board, more.worth) if more.worth or more.lacking else None,
+        "worth": motion.motion_section(board, more.worth) if more.worth or more.lacking else None,
         "lacking": more.lacking,
         "use_note": summaries.USE_NOTE,
         "need_note": summaries.NEED_NOTE,
@@ -256,18 +271,18 @@ def _settings(column: Column) -> tuple[str, str, bool, dict[str, Any]]:
 
 
 def _environment() -> Environment:
-    loader = FileSystemLoader(HERE)
+    loader = FileSystemLoader(TEMPLATES)
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(shown=shown, number=words.number, pretty=_pretty, parted=_parted, tick=words.tick)
-    environment.filters.update(paint=_paint, pattern=lambda filling: Markup(drawing.pattern(filling)))
+    environment.filters.update(shown=shown, number=number, pretty=_pretty, parted=_parted, tick=tick)
+    environment.filters.update(paint=_paint, pattern=lambda filling: Markup(svg_png.pattern(filling)))
     return environment
 
 
 def _paint(filling: int) -> str:
     """What a bar is filled with, light or dark with the page where it is no action."""
-    return "var(--quiet)" if filling == QUIET else drawing.paint(filling)
+    return "var(--quiet)" if filling == QUIET else svg_png.paint(filling)
 
 
 def _pretty(value: Any) -> str:
@@ -293,19 +308,19 @@ def _question(column: Column) -> dict[str, Any]:
 
 
 def _task(column: Column, findings: Findings, board: Board) -> TaskView:
-    axis, strips = figures.standings(column, board.rows, findings.standing)
+    axis, strips = plots.standings(column, board.rows, findings.standing)
     confusions = [(board.rows[row], found) for row, found in findings.confusions.items() if found]
     return TaskView(
         title=shown(column.task),
         limited=column.limited,
         on_test=column.on_test,
         note="" if column.main else f"protocol {column.protocol[:6]}",
-        spread=views.spread(findings.standing.scores),
-        chance=views.chance(findings.standing),
+        spread=leaderboard.spread(findings.standing.scores),
+        chance=leaderboard.chance(findings.standing),
         axis=axis,
         strips=strips,
-        matrix=views.matrix(findings.standing, board.rows),
-        classes=figures.classes(column, board.rows),
+        matrix=leaderboard.matrix(findings.standing, board.rows),
+        classes=plots.classes(column, board.rows),
         confusions=confusions,
         rows=[row for row in board.rows if row.index in column.cells],
     )

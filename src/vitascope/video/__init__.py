@@ -9,7 +9,7 @@ This package alone touches a codec.
 
 from __future__ import annotations
 
-from vitascope.video.decoding import decode
-from vitascope.video.inspecting import inspect
+from vitascope.video.decode import decode
+from vitascope.video.inspect import inspect
 
 __all__ = ["decode", "inspect"]

@@ -1,0 +1,5 @@
+"""What datasets there are, by name."""
+
+from vitascope.core.registry import Registry
+
+DATASETS = Registry("datasets", "vitascope.datasets.builders")

@@ -1,0 +1,56 @@
+"""CLIP (Radford et al., ICML 2021): the image towers of OpenAI's ViT models, applied frame by frame."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from vitascope.core.types import Card
+from vitascope.encoders.spec import Model, Source
+from vitascope.encoders.weights.tensor_names import clip_layouts
+from vitascope.nn.configs.image_vit import ImageShape, transformers
+
+BASE = ImageShape(
+    dim=768,
+    depth=12,
+    heads=12,
+    mlp=3072,
+    patch_bias=False,
+    pre_norm=True,
+    eps=1e-5,
+    act="quick_gelu",
+    project=512,
+)
+LARGE = replace(BASE, dim=1024, depth=24, heads=16, mlp=4096, patch=14, project=768)
+CARD = Card(
+    name="",
+    digest="",
+    dim=0,
+    frames=16,
+    size=224,
+    mean=(0.48145466, 0.4578275, 0.40821073),
+    std=(0.26862954, 0.26130258, 0.27577711),
+    pool="mean over the frames of the projected class token, not normalised (image_embeds of transformers)",
+    image="single",
+    sampling="images; its authors sample no video",
+    trained="WIT-400M, images and text",
+    licence="MIT",
+)
+
+
+def _model(variant: str, shape: ImageShape, repo: str) -> Model:
+    return Model(
+        about=f"ViT-{variant[0].upper()}/{shape.patch} at {shape.side} pixels, image by image",
+        card=replace(CARD, name=f"clip/{variant}", size=shape.side),
+        shape=shape,
+        layouts=clip_layouts("OpenAI"),
+        source=Source(file="pytorch_model.bin", repo=repo, page=f"https://huggingface.co/{repo}"),
+        framewise=True,
+        from_config=transformers,
+    )
+
+
+MODELS = {
+    "base": _model("base", BASE, "openai/clip-vit-base-patch16"),
+    "large": _model("large", LARGE, "openai/clip-vit-large-patch14"),
+    "large-336": _model("large-336", replace(LARGE, side=336), "openai/clip-vit-large-patch14-336"),
+}

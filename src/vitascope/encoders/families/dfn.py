@@ -1,0 +1,56 @@
+"""DFN-5B (Fang et al., ICLR 2024): CLIP ViT-H/14 on filtered pairs, applied frame by frame."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from vitascope.core.types import Card
+from vitascope.encoders.spec import Model, Source
+from vitascope.encoders.weights.tensor_names import clip_layouts
+from vitascope.nn.configs.image_vit import ImageShape, transformers
+
+HUGE = ImageShape(
+    dim=1280,
+    depth=32,
+    heads=16,
+    mlp=5120,
+    patch=14,
+    table="bicubic_antialias",  # as OpenCLIP resamples it
+    patch_bias=False,
+    pre_norm=True,
+    eps=1e-5,
+    act="quick_gelu",
+    project=1024,
+)
+CARD = Card(
+    name="",
+    digest="",
+    dim=0,
+    frames=16,
+    size=224,
+    mean=(0.48145466, 0.4578275, 0.40821073),
+    std=(0.26862954, 0.26130258, 0.27577711),
+    pool="mean over the frames of the projected class token, not normalised (per frame, mean over time: TWLV-I)",
+    resize="square",  # OpenCLIP's own tags say squash, over its default of cropping
+    image="single",
+    sampling="images; its authors sample no video",
+    trained="DFN-5B, images and text; the filter saw IN-1k, COCO and Flickr30k",
+)
+
+
+def _model(variant: str, size: int, repo: str, licence: str) -> Model:
+    return Model(
+        about=f"ViT-H/14 at {size} pixels, image by image",
+        card=replace(CARD, name=f"dfn/{variant}", size=size, licence=licence),
+        shape=replace(HUGE, side=size),
+        layouts=clip_layouts("OpenCLIP"),
+        source=Source(file="open_clip_pytorch_model.bin", repo=repo, page=f"https://huggingface.co/{repo}"),
+        framewise=True,
+        from_config=transformers,
+    )
+
+
+MODELS = {
+    "h14": _model("h14", 224, "apple/DFN5B-CLIP-ViT-H-14", "Apple sample code licence"),
+    "h14-378": _model("h14-378", 378, "apple/DFN5B-CLIP-ViT-H-14-378", "Apple AMLR"),
+}

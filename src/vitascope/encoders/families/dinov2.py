@@ -1,0 +1,99 @@
+"""DINOv2 (Oquab et al., TMLR 2024), and with registers (Darcet et al., ICLR 2024), applied frame by frame."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from vitascope.core.types import Card
+from vitascope.encoders.spec import Layout, Model, Source
+from vitascope.nn.configs.image_vit import ImageShape, transformers
+
+BASE = ImageShape(
+    dim=768,
+    depth=12,
+    heads=12,
+    mlp=3072,
+    patch=14,
+    side=518,
+    table="bicubic_offset",
+    layer_scale=True,
+)
+SIZES = {
+    "small": replace(BASE, dim=384, heads=6, mlp=1536),
+    "base": BASE,
+    "large": replace(BASE, dim=1024, depth=24, heads=16, mlp=4096),
+    "giant": replace(BASE, dim=1536, depth=40, heads=24, mlp=4096, gated=True),
+}
+OFFICIAL = Layout(
+    name="official",
+    mark=r"(backbone\.)?(patch_embed|blocks|norm)\.",
+    containers=("", "teacher"),  # the latter as its authors' trainer saves it
+    renames=(
+        (r"^backbone\.", ""),
+        (r"^patch_embed\.proj\.", "patch_embed."),
+        (r"^blocks\.\d+\.(\d+)\.", r"blocks.\1."),  # in chunks, blocks counted through
+    ),
+    surplus=(r"(backbone\.)?mask_token$", r"(dino|ibot)_head\."),
+)
+TRANSFORMERS = Layout(
+    name="transformers",
+    mark=r"(dinov2(_with_registers)?\.)?(embeddings|encoder\.layer)\.",
+    containers=("",),
+    renames=(
+        (r"^dinov2(_with_registers)?\.", ""),
+        (r"^embeddings\.patch_embeddings\.projection\.", "patch_embed."),
+        (r"^embeddings\.position_embeddings$", "pos_embed"),
+        (r"^embeddings\.", ""),
+        (r"^layernorm\.", "norm."),
+        (r"^encoder\.layer\.", "blocks."),
+        (r"\.attention\.attention\.(q|k|v)(uery|ey|alue)\.", r".attn.\1."),
+        (r"\.attention\.([qkv])_proj\.", r".attn.\1."),  # as its newer classes have them in memory
+        (r"\.attention\.(output\.dense|o_proj)\.", ".attn.proj."),
+        (r"\.layer_scale([12])\.lambda1$", r".ls\1.gamma"),
+        (r"\.mlp\.weights_in\.", ".mlp.w12."),
+        (r"\.mlp\.gate_proj\.", ".mlp.w1."),
+        (r"\.mlp\.up_proj\.", ".mlp.w2."),
+        (r"\.mlp\.(weights_out|down_proj)\.", ".mlp.w3."),
+    ),
+    surplus=(r"(dinov2(_with_registers)?\.)?embeddings\.mask_token$", r"classifier\."),
+)
+CARD = Card(
+    name="",
+    digest="",
+    dim=0,
+    frames=16,
+    size=224,
+    mean=(0.485, 0.456, 0.406),
+    std=(0.229, 0.224, 0.225),
+    pool="mean over the frames of the class token after the final norm (x_norm_clstoken of the official code)",
+    image="single",
+    sampling="images; its authors sample no video",
+    saw=frozenset({"in1k"}),
+    trained="LVD-142M, images; IN-22k is in it",
+    licence="Apache-2.0",
+)
+
+
+def _source(size: str, end: str) -> Source:
+    if not end:
+        return Source(file="model.safetensors", repo=f"facebook/dinov2-{size}")
+    name = f"dinov2_vit{size[0]}14"
+    file = f"{name}_reg4_pretrain.pth"
+    page = "https://github.com/facebookresearch/dinov2"
+    return Source(file=file, url=f"https://dl.fbaipublicfiles.com/dinov2/{name}/{file}", page=page)
+
+
+def _model(size: str, end: str) -> Model:
+    shape = replace(SIZES[size], registers=4, table="bicubic_antialias") if end else SIZES[size]
+    return Model(
+        about=f"ViT-{size[0].upper()}/14{' with registers' if end else ''}, image by image",
+        card=replace(CARD, name=f"dinov2/{size}{end}"),
+        shape=shape,
+        layouts=(OFFICIAL, TRANSFORMERS),
+        source=_source(size, end),
+        framewise=True,
+        from_config=transformers,
+    )
+
+
+MODELS = {f"{size}{end}": _model(size, end) for size in SIZES for end in ("", "-reg")}

@@ -1,0 +1,128 @@
+"""DINOv3 (Simeoni et al., 2025): the vision transformers trained on web images, applied frame by frame."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from vitascope.core.types import Card
+from vitascope.encoders.spec import Layout, Model, Source, State
+from vitascope.nn.configs.image_vit import ImageShape, transformers
+
+BASE = ImageShape(
+    dim=768,
+    depth=12,
+    heads=12,
+    mlp=3072,
+    registers=4,
+    table="none",
+    rope="centred",
+    eps=1e-5,
+    layer_scale=True,
+)
+SMALL = replace(BASE, dim=384, heads=6, mlp=1536)
+SIZES = {
+    "small": ("vits16", SMALL),
+    "small-plus": ("vits16plus", replace(SMALL, gated=True)),
+    "base": ("vitb16", BASE),
+    "large": ("vitl16", replace(BASE, dim=1024, depth=24, heads=16, mlp=4096)),
+    "huge-plus": ("vith16plus", replace(BASE, dim=1280, depth=32, heads=20, mlp=5120, gated=True)),
+    "7b": (
+        "vit7b16",
+        replace(BASE, dim=4096, depth=40, heads=32, mlp=8192, gated=True, gated_multiple=64, qkv_bias=False),
+    ),
+}
+
+
+def masked(state: State) -> State:
+    """Biases of queries, keys and values where their mask lets them through; a bias without its mask is misnamed."""
+    out: State = {}
+    for key, tensor in state.items():
+        mask = state.get(f"{key}_mask")
+        if mask is not None and mask.shape == tensor.shape:
+            out[key] = tensor * mask
+        elif key.endswith("attn.qkv.bias"):
+            out[f"{key} without its {key}_mask"] = tensor
+        elif not key.endswith("_mask") or key.removesuffix("_mask") not in out:
+            out[key] = tensor
+    return out
+
+
+def keyless(state: State) -> State:
+    """Zeros for the bias of keys, which transformers leaves out where queries have one."""
+    keys = {key: key.replace("attn.q.bias", "attn.k.bias") for key in state if key.endswith("attn.q.bias")}
+    return {ours: state[theirs] * 0 for theirs, ours in keys.items()} | state
+
+
+OFFICIAL = Layout(
+    name="official",
+    mark=r"(patch_embed|blocks|rope_embed|storage_tokens)",
+    containers=("",),
+    renames=(
+        (r"^patch_embed\.proj\.", "patch_embed."),
+        (r"^storage_tokens$", "register_tokens"),
+        (r"^rope_embed\.", ""),
+    ),
+    surplus=(r"mask_token$", r"local_cls_norm\."),
+    convert=masked,
+)
+RENAMES = (
+    (r"^embeddings\.patch_embeddings\.", "patch_embed."),
+    (r"^embeddings\.", ""),
+    (r"^(model\.)?layer\.", "blocks."),
+    (r"\.attention\.([qkv])_proj\.", r".attn.\1."),
+    (r"\.attention\.o_proj\.", ".attn.proj."),
+    (r"\.layer_scale([12])\.lambda1$", r".ls\1.gamma"),
+)
+GATED = Layout(
+    name="transformers, gated",
+    mark=r"(model\.)?layer\.\d+\.mlp\.gate_proj\.",
+    containers=("",),
+    renames=(
+        *RENAMES,
+        (r"\.mlp\.gate_proj\.", ".mlp.w1."),
+        (r"\.mlp\.up_proj\.", ".mlp.w2."),
+        (r"\.mlp\.down_proj\.", ".mlp.w3."),
+    ),
+    surplus=(r"embeddings\.mask_token$",),
+    convert=keyless,
+)
+PLAIN = replace(
+    GATED,
+    name="transformers",
+    mark=r"(embeddings|(model\.)?layer)\.",
+    renames=(*RENAMES, (r"\.mlp\.up_proj\.", ".mlp.fc1."), (r"\.mlp\.down_proj\.", ".mlp.fc2.")),
+)
+CARD = Card(
+    name="",
+    digest="",
+    dim=0,
+    frames=16,
+    size=224,
+    mean=(0.485, 0.456, 0.406),
+    std=(0.229, 0.224, 0.225),
+    resize="square",
+    pool="mean over the frames of the class token after the final norm (x_norm_clstoken of the official code)",
+    image="single",
+    sampling="images; its authors sample no video",
+    saw=frozenset({"in1k"}),
+    trained="LVD-1689M, images; IN-1k is in it",
+    licence="DINOv3 License",
+)
+
+
+def _model(variant: str) -> Model:
+    name, shape = SIZES[variant]
+    repo = f"facebook/dinov3-{name}-pretrain-lvd1689m"
+    file = "model.safetensors.index.json" if variant == "7b" else "model.safetensors"  # in parts
+    return Model(
+        about=f"ViT-{variant}/16, image by image",
+        card=replace(CARD, name=f"dinov3/{variant}"),
+        shape=shape,
+        layouts=(OFFICIAL, GATED, PLAIN),
+        source=Source(file=file, repo=repo, page=f"https://huggingface.co/{repo}", gated=True),
+        framewise=True,
+        from_config=transformers,
+    )
+
+
+MODELS = {variant: _model(variant) for variant in SIZES}

@@ -1,0 +1,76 @@
+"""Hiera over video (Ryali et al., ICML 2023): masked autoencoders of Kinetics-400, and fine-tuned on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from vitascope.core.types import Card
+from vitascope.encoders.spec import Layout, Model, Source
+from vitascope.nn.configs.hiera import HieraShape
+
+SHAPES = {
+    "base": HieraShape(dim=96, heads=1, stages=(2, 3, 16, 3)),
+    "base-plus": HieraShape(dim=112, heads=2, stages=(2, 3, 16, 3)),
+    "large": HieraShape(dim=144, heads=2, stages=(2, 6, 36, 4)),
+    "huge": HieraShape(dim=256, heads=4, stages=(2, 6, 36, 4)),
+}
+LAYOUTS = {
+    "mae": Layout(
+        name="pre-training",
+        mark=r"encoder_norm\.weight$",
+        containers=("model_state", ""),
+        surplus=(r"decoder_(embed|pos_embed|blocks|norm|pred)\b", r"mask_token$"),
+    ),
+    "ft": Layout(
+        name="fine-tuned",
+        mark=r"norm\.weight$",
+        containers=("model_state", ""),
+        surplus=(r"head\.projection\.",),
+    ),
+}
+WRONG = {
+    kind: replace(layout, refused=f"it is a {layout.name} file; load it as a -{kind} variant")
+    for kind, layout in LAYOUTS.items()
+}
+CARD = Card(
+    name="",
+    digest="",
+    dim=0,
+    frames=16,
+    size=224,
+    mean=(0.45, 0.45, 0.45),
+    std=(0.225, 0.225, 0.225),
+    sampling="16 frames, stride 4, 5 clips x 3 crops",
+    saw=frozenset({"k400"}),
+    licence="CC BY-NC 4.0",  # LICENSE.models of the repository; the code is Apache-2.0
+)
+POOLS = {
+    "mae": "mean of the last stage's tokens, LayerNorm without training (weight 1, bias 0.02), as the official loader "
+    "has it; with features:fused the mean of the tokens after encoder_norm",
+    "ft": "norm of the mean of the last stage's tokens (official code)",
+}
+DATA = {"mae": "K400", "ft": "K400, then its labels"}
+ABOUT = {"mae": "masked autoencoder", "ft": "fine-tuned on Kinetics-400"}
+FILES = "https://dl.fbaipublicfiles.com/hiera/"
+
+
+def numbers(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the config.json that the official code writes for the hub."""
+    return {key: config[key] for key in ("input_size", "embed_dim", "num_heads", "stages") if key in config}
+
+
+def _model(size: str, kind: str) -> Model:
+    file = f"{'mae_' if kind == 'mae' else ''}hiera_{size.replace('-', '_')}_16x224.pth"
+    return Model(
+        about=f"Hiera-{size[0].upper()}{'+' if size == 'base-plus' else ''}, {ABOUT[kind]}",
+        card=replace(CARD, name=f"hiera/{size}-{kind}", pool=POOLS[kind], trained=DATA[kind]),
+        shape=replace(SHAPES[size], fusion=kind == "mae"),
+        layouts=(LAYOUTS[kind], WRONG["ft" if kind == "mae" else "mae"]),
+        source=Source(file=file, url=FILES + file, page="https://github.com/facebookresearch/hiera#model-zoo"),
+        from_config=numbers,
+    )
+
+
+MODELS = {f"{size}-{kind}": _model(size, kind) for kind in LAYOUTS for size in SHAPES}

@@ -1,0 +1,69 @@
+"""OmniMAE (Girdhar et al., CVPR 2023): one masked autoencoder of images and videos; and fine-tuned on either."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from vitascope.core.types import Card
+from vitascope.encoders.spec import Layout, Model, Source
+from vitascope.nn.configs.video_vit import VideoShape
+
+BASE = VideoShape(
+    dim=768, depth=12, heads=12, mlp=3072, positions="stored", image="first", pool="mean_then_norm"
+)  # the file has its fixed table (that of VideoMAE)
+SHAPES = {
+    "base": BASE,
+    "large": replace(BASE, dim=1024, depth=24, heads=16, mlp=4096),
+    "huge": replace(BASE, dim=1280, depth=32, heads=16, mlp=5120, patch=14, grid=(8, 16, 16)),
+}
+PRETRAINED = Layout(
+    name="pre-training",
+    mark=r"trunk\.decoder\.",
+    containers=("", "model", "module"),
+    prefix="trunk.",
+    renames=((r"^patch_embed\.proj\.1\.", "patch_embed.proj."),),  # 0 repeats images, without weights
+    surplus=(r"trunk\.decoder\.", r"trunk\.mask_token$", r"heads?\."),
+)
+TUNED = replace(PRETRAINED, name="fine-tuned", mark=r"trunk\.patch_embed\.proj\.1\.weight$", surplus=(r"heads?\.",))
+LAYOUTS = {
+    "": (PRETRAINED, replace(TUNED, refused="it is fine-tuned (it has no decoder); load it as -in1k-ft or -ssv2-ft")),
+    "ft": (replace(PRETRAINED, refused="it is of pre-training (it has a decoder); leave -ft out"), TUNED),
+}
+LABELS = {"": "", "in1k-ft": "ImageNet-1k", "ssv2-ft": "SSv2"}
+CARD = Card(
+    name="",
+    digest="",
+    dim=0,
+    frames=16,
+    size=224,
+    mean=(0.485, 0.456, 0.406),
+    std=(0.229, 0.224, 0.225),
+    pool="the final norm of the mean of the tokens (global_pool of the official code)",
+    image="single",
+    sampling="16 uniform frames of 2.7 s, 5 clips x 3 crops",
+    saw=frozenset({"ssv2", "in1k"}),
+    licence="CC BY-NC 4.0",
+)
+
+
+def _model(size: str, kind: str) -> Model:
+    file = f"vit{size[0]}_{kind.replace('-', '_') or 'pretrain'}.torch"
+    letter = f"{size[0].upper()}/{SHAPES[size].patch}"
+    return Model(
+        about=f"ViT-{letter}, {f'fine-tuned on {LABELS[kind]}' if kind else 'pre-trained on images and videos'}",
+        card=replace(
+            CARD,
+            name="omnimae/" + "-".join(filter(None, (size, kind))),
+            trained="SSv2, ImageNet-1k" + (f"; then labels of {LABELS[kind]}" if kind else ""),
+        ),
+        shape=SHAPES[size],
+        layouts=LAYOUTS[kind[-2:]],
+        source=Source(
+            file=file,
+            url=f"https://dl.fbaipublicfiles.com/omnivore/omnimae_ckpts/{file}",
+            page="https://github.com/facebookresearch/omnivore/tree/main/omnimae",
+        ),
+    )
+
+
+MODELS = {"-".join(filter(None, (size, kind))): _model(size, kind) for kind in LABELS for size in SHAPES}

@@ -1,0 +1,68 @@
+"""TWLV-I (Twelve Labs, 2024): the weights were not released, the embeddings of its benchmarks were.
+
+`base` and `large` are an architecture of ours, since the report tells no more than ViT-B and ViT-L, and read
+what pretraining here and `vitascope convert` write. `-published` variants are the released vectors, without a network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from vitascope.core.types import Card
+from vitascope.encoders.spec import Layout, Model, Source
+from vitascope.nn.configs.video_vit import VideoShape
+
+BASE = VideoShape(dim=768, depth=12, heads=12, mlp=3072)
+SHAPES = {"base": BASE, "large": replace(BASE, dim=1024, depth=24, heads=16, mlp=4096)}
+OWN = Layout(name="vitascope", mark=r"patch_embed\.proj\.weight$", containers=("",))
+CARD = Card(
+    name="",
+    digest="",
+    dim=0,
+    frames=16,
+    size=224,
+    mean=(0.485, 0.456, 0.406),
+    std=(0.229, 0.224, 0.225),
+    pool="mean of the tokens after the final norm",
+    sampling="as it was pretrained",
+    trained="your own pretraining",
+    licence="yours",
+)
+VECTORS = replace(
+    CARD,
+    frames=0,
+    size=0,
+    pool="as published",
+    sampling="as published",
+    saw=frozenset({"k400", "k600", "k700"}),
+    trained="K710, HowTo360K, WebVid10M, COCO, SBU, VG, CC3M, CC12M",
+    licence="see the release",
+)
+
+
+def _network(size: str) -> Model:
+    return Model(
+        about=f"ViT-{size[0].upper()}/16, tubelet 2: weights of your own pretraining",
+        card=replace(CARD, name=f"twlv/{size}"),
+        shape=SHAPES[size],
+        layouts=(OWN,),
+        source=Source(file="model.safetensors", page="your own pretraining"),
+    )
+
+
+def _published(size: str, more: str = "") -> Model:
+    card = replace(VECTORS, name=f"twlv/{size}-published")
+    if more:  # the report's row TWLV-I (+SSv2)
+        saw, trained = VECTORS.saw | {more}, f"{VECTORS.trained}, SSv2"
+        card = replace(card, name=f"twlv/{size}-{more}-published", saw=saw, trained=trained)
+    return Model(
+        about=f"embeddings of TWLV-I{' (+SSv2)' if more else ''} ViT-{size[0].upper()}: vectors without a network",
+        card=card,
+        shape=SHAPES[size],
+        layouts=(),
+        source=Source(file="", page="https://github.com/twelvelabs-io/video-embeddings-evaluation-framework"),
+    )
+
+
+MODELS = {size: _network(size) for size in SHAPES} | {f"{size}-published": _published(size) for size in SHAPES}
+MODELS["large-ssv2-published"] = _published("large", "ssv2")

@@ -1,0 +1,107 @@
+"""UMT, Unmasked Teacher (Li et al., ICCV 2023): stage 1 on video alone, stage 2 with text, and fine-tuned."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from vitascope.core.types import Card
+from vitascope.encoders.spec import Layout, Model, Source
+from vitascope.nn.configs.video_vit import VideoShape
+
+BASE = VideoShape(
+    dim=768, depth=12, heads=12, mlp=3072, tubelet=1, grid=(8, 14, 14), positions="sinusoid_flat", image="first"
+)
+LARGE = replace(BASE, dim=1024, depth=24, heads=16, mlp=4096)
+STAGE1 = Layout(
+    name="stage 1",
+    mark=r"encoder\.patch_embed\.proj\.weight$",
+    containers=("", "model", "module"),
+    prefix="encoder.",
+    surplus=(r"clip_decoder\.",),
+)
+STAGE2 = Layout(
+    name="stage 2",
+    mark=r"vision_encoder\.encoder\.patch_embed\.proj\.weight$",
+    containers=("model", "module", ""),
+    prefix="vision_encoder.",
+    renames=((r"^encoder\.", ""),),
+    surplus=(
+        r"vision_encoder\.clip_decoder\.",
+        r"clip_teacher\.",
+        r"text_(?:encoder|decoder)\.",
+        r"(vision_proj|text_proj|itm_head)\.",
+        r"temp$",
+    ),
+)
+TUNED = Layout(
+    name="fine-tuned",
+    mark=r"fc_norm\.weight$",
+    containers=("module", "model", ""),
+    renames=((r"^fc_norm\.", "norm."),),
+    surplus=(r"head\.",),
+)
+CARD = Card(
+    name="",
+    digest="",
+    dim=0,
+    frames=16,
+    size=224,
+    mean=(0.485, 0.456, 0.406),
+    std=(0.229, 0.224, 0.225),
+    sampling="8 frames over the whole video, 4 clips x 3 crops",
+    saw=frozenset({"k400", "k600", "k700"}),
+    licence="MIT",
+)
+SQUASHED = replace(
+    CARD, resize="square", image="single", sampling="4 frames, the middle of each quarter, squashed to 224 x 224"
+)
+POOLS = {
+    "s1": "mean of the tokens after the final norm (no official pooling)",
+    "s2": "pool_norm of the mean of the tokens (pooled_vision_embeds of the official code)",
+    "ft": "fc_norm of the mean of the tokens (official fine-tuning code)",
+}
+DATA = {
+    "s1": "K710",
+    "s2": "K710, WebVid10M, CC3M, CC12M, COCO, VG, SBU",
+    "ft": "K710, then labels of K710 and K400",
+}
+ABOUT = {"s1": "stage 1, video alone", "s2": "stage 2, with text, 25M", "ft": "fine-tuned on Kinetics"}
+FILES = {
+    "base-s1": "b16_ptk710_f8_res224.pth",
+    "large-s1": "l16_ptk710_f8_res224.pth",
+    "base-s2": "b16_25m.pth",
+    "large-s2": "l16_25m.pth",
+    "base-ft": "b16_ptk710_ftk710_ftk400_f8_res224.pth",
+    "large-ft": "l16_ptk710_ftk710_ftk400_f8_res224.pth",
+}
+REPO = "OpenGVLab/UMT"  # where its authors moved the files; the addresses in their list are dead
+LAYOUTS = {"s1": STAGE1, "s2": STAGE2, "ft": TUNED}
+WRONG = {
+    kind: replace(layout, refused=f"it is a {layout.name} file; load it as a -{kind} variant")
+    for kind, layout in LAYOUTS.items()
+}
+
+
+def _model(size: str, stage: str) -> Model:
+    shape = {"base": BASE, "large": LARGE}[size]
+    if stage == "s2":
+        shape = replace(shape, grid=(4, 14, 14), pool="mean_then_poolnorm")
+    if stage == "ft":
+        shape = replace(shape, pool="mean_then_norm")
+    return Model(
+        about=f"ViT-{size[0].upper()}, {ABOUT[stage]}",
+        card=replace(
+            SQUASHED if stage == "s2" else CARD, name=f"umt/{size}-{stage}", pool=POOLS[stage], trained=DATA[stage]
+        ),
+        shape=shape,
+        layouts=(LAYOUTS[stage], *(wrong for other, wrong in WRONG.items() if other != stage)),
+        source=Source(
+            file=f"{'multi' if stage == 's2' else 'single'}_modality/{FILES[f'{size}-{stage}']}",
+            repo=REPO,
+            page=f"https://huggingface.co/{REPO}/tree/main",
+        ),
+        presets={"native": {"frames": 4 if stage == "s2" else 8}},
+    )
+
+
+MODELS = {f"{size}-{stage}": _model(size, stage) for stage in LAYOUTS for size in ("base", "large")}

@@ -1,0 +1,80 @@
+"""How published files of image towers name their tensors: facts that several families share."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TypeAlias
+
+from vitascope.encoders.spec import Layout
+
+Renames: TypeAlias = tuple[tuple[str, str], ...]
+
+OPENCLIP: Renames = (
+    (r"^class_embedding$", "cls_token"),
+    (r"^positional_embedding$", "pos_embed"),
+    (r"^proj$", "proj.weight"),
+    (r"^conv1\.", "patch_embed."),
+    (r"^ln_pre\.", "norm_pre."),
+    (r"^ln_post\.", "norm."),
+    (r"^transformer\.resblocks\.", "blocks."),
+    (r"\.ln_([12])\.", r".norm\1."),
+    (r"\.ls_([12])\.", r".ls\1."),
+    (r"\.attn\.in_proj_", ".attn.qkv."),
+    (r"\.attn\.out_proj\.", ".attn.proj."),
+    (r"\.mlp\.c_fc\.", ".mlp.fc1."),
+    (r"\.mlp\.c_proj\.", ".mlp.fc2."),
+)
+"""CLIP's own code, OpenCLIP and PE, after the prefix of the image tower."""
+OPENCLIP_TEXT = (
+    r"(module\.)?(text\.|transformer\.|token_embedding\.|ln_final\.|positional_embedding$|text_projection(\.|$))",
+    r"(module\.)?(logit_scale|logit_bias|attn_mask|input_resolution|context_length|vocab_size)$",
+)
+"""Text tower and scalars beside an image tower whose names begin with `visual.`."""
+TRANSFORMERS: Renames = (
+    (r"^vision_model\.", ""),
+    (r"^embeddings\.class_embedding$", "cls_token"),
+    (r"^embeddings\.patch_embedding\.", "patch_embed."),
+    (r"^embeddings\.position_embedding\.weight$", "pos_embed"),
+    (r"^pre_layrnorm\.", "norm_pre."),
+    (r"^post_layernorm\.", "norm."),
+    (r"^visual_projection\.", "proj."),
+    (r"^encoder\.layers\.", "blocks."),
+    (r"\.layer_norm([12])\.", r".norm\1."),
+    (r"\.self_attn\.([qkv])_proj\.", r".attn.\1."),
+    (r"\.self_attn\.out_proj\.", ".attn.proj."),
+    (r"^head\.attention\.in_proj_", "head.attn.qkv."),
+    (r"^head\.attention\.out_proj\.", "head.attn.proj."),
+    (r"^head\.layernorm\.", "head.norm."),
+)
+"""CLIP and SigLIP in transformers, image tower alone or with the text tower."""
+TRANSFORMERS_MARK = r"(vision_model\.)?(embeddings|encoder\.layers)\."
+TRANSFORMERS_TEXT = (
+    r"text_model\.",
+    r"text_projection\.",
+    r"(logit_scale|logit_bias)$",
+    r"(vision_model\.)?embeddings\.position_ids$",
+)
+"""What such files hold beside the image tower."""
+
+
+def clip_layouts(name: str) -> tuple[Layout, ...]:
+    """The files of a CLIP image tower: called `name` with the text tower and alone, and those of transformers."""
+    joint = Layout(
+        name=name,
+        mark=r"(module\.)?visual\.(conv1|transformer|ln_)",
+        containers=("", "state_dict"),  # the latter as OpenCLIP's trainer saves it
+        renames=((r"^(module\.)?(visual\.)?", ""), *OPENCLIP),
+        surplus=OPENCLIP_TEXT,
+        transposed=("proj.weight",),
+    )
+    return (
+        joint,
+        replace(joint, name=f"{name} image tower", mark=r"(module\.)?(conv1|ln_pre)\.", surplus=()),
+        Layout(
+            name="transformers",
+            mark=TRANSFORMERS_MARK,
+            containers=("",),
+            renames=TRANSFORMERS,
+            surplus=TRANSFORMERS_TEXT,
+        ),
+    )

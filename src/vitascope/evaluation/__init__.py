@@ -1,0 +1,1 @@
+"""Evaluation of encoders on datasets by probes: running, scoring, results, benchmarks and cost estimates."""

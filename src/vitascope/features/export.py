@@ -1,0 +1,108 @@
+"""Exports: stored embeddings as other tools read them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from vitascope.core.files import making
+from vitascope.core.types import Dataset, Example, digest, spoken
+from vitascope.features.store import Store, write_table
+from vitascope.sampling.names import describe
+
+NAME_CHARACTERS = 120
+
+
+@dataclass(frozen=True)
+class Item:
+    """One example to write: n x dim vectors, n x 2 spans in seconds."""
+
+    example: Example[Any]
+    label: str
+    split: str
+    """`train`, `val`; empty where there are several folds, or for what is on neither side of the one."""
+    vectors: npt.NDArray[Any]
+    spans: npt.NDArray[np.float64]
+
+
+def export(store: Store, dataset: Dataset[Any], out: Path, *, layout: Literal["npy", "parquet", "twelvelabs"]) -> int:
+    """Write what `store` holds of `dataset` into new folder `out`; how many examples. ValueError for none."""
+    items = list(_items(store, dataset))
+    if not items:
+        raise ValueError(
+            f"the store holds nothing of {dataset.name} by {store.key.card.name} with view "
+            f"{describe(store.key.sampler)}; run `vitascope embed` with the same -m and --view first"
+        )
+    with making(out) as partial:
+        LAYOUTS[layout](partial, items)
+    return len(items)
+
+
+def _items(store: Store, dataset: Dataset[Any]) -> Iterator[Item]:
+    fold = dataset.folds[0] if len(dataset.folds) == 1 else None
+    sides = {i: side for side, ids in (("train", fold.train), ("val", fold.test)) for i in ids} if fold else {}
+    found = store.read([e.id for e in dataset.examples])
+    for i, e in enumerate(dataset.examples):
+        at = slice(found.first[i], found.first[i + 1])
+        if at.start == at.stop:
+            continue
+        yield Item(e, spoken(e.truth, dataset.classes), sides.get(e.id, ""), found.values[at], found.spans[at])
+
+
+def _npy(out: Path, items: list[Item]) -> None:
+    """One `<id>.npy` (n x dim) a video, and `index.parquet` with ids, files, labels, splits and spans."""
+    for item in items:
+        np.save(out / f"{file_name(item.example.id)}.npy", item.vectors)
+    rows = [(i.example.id, f"{file_name(i.example.id)}.npy", i.label, i.split, i.spans.tolist()) for i in items]
+    columns = zip(*rows, strict=True)
+    write_table(
+        out / "index.parquet", pa.table(dict(zip(("id", "file", "label", "split", "spans"), columns, strict=True)))
+    )
+
+
+def _parquet(out: Path, items: list[Item]) -> None:
+    """One `embeddings.parquet`, a row a clip, the vector as a fixed-size list."""
+    count = [len(i.vectors) for i in items]
+    vectors = np.concatenate([i.vectors.reshape(len(i.vectors), -1) for i in items])
+    spans = np.concatenate([i.spans for i in items])
+    about: Mapping[str, list[str]] = {
+        "id": [i.example.id for i in items],
+        "label": [i.label for i in items],
+        "split": [i.split for i in items],
+    }
+    table = {name: np.repeat(np.array(values, dtype=object), count) for name, values in about.items()}
+    flat = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
+    clip = np.concatenate([np.arange(c) for c in count])
+    write_table(
+        out / "embeddings.parquet",
+        pa.table({**table, "clip": clip, "start": spans[:, 0], "end": spans[:, 1], "vector": flat}),
+    )
+
+
+def _twelvelabs(out: Path, items: list[Item]) -> None:
+    """The layout of the TWLV-I release; see `published`."""
+    for item in items:
+        folder = out / item.split
+        folder.mkdir(exist_ok=True)
+        name = file_name(item.example.id)
+        np.save(folder / f"{name}_c.npy", item.vectors)
+        np.save(folder / f"{name}_v.npy", item.vectors.astype(np.float32).mean(0))
+        about = {"annotation": item.label, "duration": float(item.spans[:, 1].max()), "clips": item.spans.tolist()}
+        (folder / f"{name}.json").write_text(json.dumps({"id": item.example.id, **about}, ensure_ascii=False))
+
+
+def file_name(example: str) -> str:
+    """A file name that no other example shares, short enough for any suffix."""
+    safe = example.replace("/", "__")
+    whole = len(safe.encode()) <= NAME_CHARACTERS and "__" not in example
+    return safe if whole else f"{safe[:40]}-{digest(example)}"
+
+
+LAYOUTS: dict[str, Callable[[Path, list[Item]], None]] = {"npy": _npy, "parquet": _parquet, "twelvelabs": _twelvelabs}

@@ -1,0 +1,1 @@
+"""Readers of embeddings and features that were computed elsewhere."""

@@ -1,0 +1,325 @@
+"""How sure a number is: bootstrap intervals, paired tests, Holm's correction and tiers, for outcomes in percent.
+
+The interval is Hesterberg's expanded percentile bootstrap (The American Statistician 69(4), 2015): percentiles of the
+resampled means, taken further out so that few units widen the interval as Student's t does. It was chosen over BCa
+because BCa corrects skewness but not that narrowness: with six unequal groups it holds the truth 84 times in 100, as
+plain percentiles do, and the expanded ones 94 times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from math import ceil, sqrt
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from jaxtyping import Float, Int
+from numpy import ndarray
+from numpy.typing import ArrayLike
+from scipy.special import bdtr, ndtr, ndtri, stdtr, stdtrit
+
+from vitascope.core.types import Score
+
+LEVEL = 0.95
+FULL = 100.0
+"""Outcomes lie between 0 and this."""
+FLIPS = 10_000
+"""Sign flips drawn for a test; the smallest p they can give survives Holm over the pairs of twenty encoders."""
+BLOCK = 1 << 21
+"""Numbers held at once while drawing."""
+
+_Z = float(ndtri(0.5 + LEVEL / 2))
+Groups: TypeAlias = Sequence[Hashable] | Int[ndarray, "n"] | None
+"""One for each example; an example whose group is None is a unit of its own."""
+
+
+class Difference(NamedTuple):
+    """Mean of a minus mean of b over the n examples both have, its 95 % interval and the p-value of no difference."""
+
+    value: float
+    low: float | None
+    high: float | None
+    p: float
+    n: int
+    units: int
+    """Groups that were drawn and tested; n where there are none."""
+
+    def needed(self, power: float = 0.8) -> int | None:
+        """Examples, in groups like these, with which a difference this large would be found at the 5 % level.
+
+        By the normal curve, with the chance of `power`. None where the difference is zero or has no interval.
+        """
+        if self.value == 0 or self.low is None or self.high is None:
+            return None
+        error = (self.high - self.low) / (2 * _Z)
+        return ceil(self.n * ((_Z + float(ndtri(power))) * error / self.value) ** 2)
+
+
+def bootstrap(outcomes: ArrayLike, groups: Groups = None, *, draws: int = 2000, rng: np.random.Generator) -> Score:
+    """Mean of per-example outcomes (percent) with its 95 % interval; whole `groups` are drawn, with replacement.
+
+    The mean is a ratio of sums, so groups may differ in size. Two cases where resampling alone would claim too much:
+    outcomes of only 0 and 100 get an interval that is never narrower than Wilson's, and outcomes that are all equal
+    get room for the share of units, Wilson's z²/(units + z²), that could be otherwise and still not have been met.
+    One group alone says nothing about others: no interval. ValueError for no outcomes, or ones outside 0 to 100.
+    """
+    values = _outcomes(outcomes)
+    units = _units(values, groups)
+    low, high = _interval(units, (0.0, FULL), draws, rng)
+    mean = float(values.mean())
+    if low is not None and high is not None and np.isin(values, (0.0, FULL)).all():
+        floor = _wilson(mean / FULL, len(values))
+        low, high = min(low, FULL * floor[0]), max(high, FULL * floor[1])
+    return Score(mean, low, high)
+
+
+def resampled(
+    statistic: Callable[[Int[ndarray, "b u"]], Float[ndarray, "b k"]],
+    units: int,
+    *,
+    bounds: tuple[float, float] = (0.0, FULL),
+    draws: int = 2000,
+    rng: np.random.Generator,
+) -> list[Score]:
+    """Each of k numbers that are no means of outcomes (pooled F1, mAP), with its 95 % interval over `units`.
+
+    `statistic` is given how often each unit was drawn, a row a draw, and answers with a row of numbers within
+    `bounds`. The interval is that of `bootstrap`, expanded percentiles with room for what was not met where all draws
+    are equal, moved so that the draws' mean lies at the value: repeated units flatter such numbers (mAP over 20 videos
+    by 2 points), which says nothing about another set of as many. Over 20, 50 and 150 simulated videos it holds the
+    mean mAP of such sets 96, 96 and 95 times in 100. There is none for one unit, or for a number that is not defined;
+    draws in which it is not are left out.
+    """
+    whole = statistic(np.ones((1, units), np.int64))[0].tolist()
+    if units < 2:
+        return [Score(value) for value in whole]
+    drawn = redrawn(statistic, units, draws=draws, rng=rng)
+    centred = [_centred(value, column, bounds) for value, column in zip(whole, drawn.T, strict=True)]
+    return [Score(v, *_expanded(v, c, units, bounds)) for v, c in zip(whole, centred, strict=True)]
+
+
+def redrawn(
+    statistic: Callable[[Int[ndarray, "b u"]], Float[ndarray, "b k"]],
+    units: int,
+    *,
+    draws: int = 2000,
+    rng: np.random.Generator,
+) -> Float[ndarray, "draws k"]:
+    """The numbers of `resampled` in each draw; what is drawn alike (as many units, equal generators) is paired."""
+    step, equal = max(BLOCK // units, 1), np.full(units, 1 / units)
+    sizes = [min(step, draws - start) for start in range(0, draws, step)]
+    drawn: Float[ndarray, "draws k"] = np.concatenate(
+        [statistic(rng.multinomial(units, equal, size=size)) for size in sizes]
+    )
+    return drawn
+
+
+def _centred(value: float, drawn: Float[ndarray, "draws"], bounds: tuple[float, float]) -> Float[ndarray, "told"]:
+    """Draws that have a number, moved to have their mean at `value`."""
+    told = drawn[~np.isnan(drawn)]
+    moved: Float[ndarray, "told"] = np.clip(told + (value - told.mean()), *bounds) if len(told) else told
+    return moved
+
+
+def paired_draws(value: float, gaps: Float[ndarray, "draws"], *, n: int, units: int) -> Difference:
+    """A difference `value` of numbers that are no means of outcomes, by what it is in each draw of the same units.
+
+    The interval is that of `resampled`. p is Student's t of the draws' spread, widened as few units ask for: no
+    sign-flip test, as there is nothing of an example alone to flip.
+    """
+    if units < 2:
+        return Difference(value, None, None, 1.0, n, units)
+    centred = _centred(value, gaps, (-FULL, FULL))
+    low, high = _expanded(value, centred, units, (-FULL, FULL))
+    error = float(centred.std()) * sqrt(units / (units - 1)) if len(centred) else 0.0
+    p = float(2 * stdtr(units - 1, -abs(value) / error)) if error > 0 else 1.0
+    return Difference(value, low, high, p, n, units)
+
+
+def codes(groups: Groups, n: int) -> Int[ndarray, "n"]:
+    """The number of the unit that each of n examples belongs to: its group's, or its own where it has none."""
+    if groups is None:
+        return np.arange(n)
+    if len(groups) != n:
+        raise ValueError(f"{n} outcomes but {len(groups)} groups: one for each is needed")
+    if isinstance(groups, ndarray):
+        return np.asarray(np.unique(groups, return_inverse=True)[1])
+    seen: dict[Hashable, int] = {}
+    return np.array([seen.setdefault(object() if g is None else g, len(seen)) for g in groups], np.int64)
+
+
+def over_seeds(score: Score, seeds: Sequence[float]) -> Score:
+    """`score`, the mean over trainings, with an interval that also holds what another choice of seeds would change.
+
+    Independent errors add in squares: the half-width over examples, and Student's over the headlines of the `seeds`.
+    """
+    if len(seeds) < 2 or score.low is None or score.high is None:
+        return score
+    half = float(stdtrit(len(seeds) - 1, 0.5 + LEVEL / 2)) * float(np.std(seeds, ddof=1)) / sqrt(len(seeds))
+    value = score.value
+    low, high = (sqrt(side**2 + half**2) for side in (value - score.low, score.high - value))
+    return Score(value, max(value - low, 0.0), min(value + high, FULL))
+
+
+def paired(
+    a: ArrayLike, b: ArrayLike, groups: Groups = None, *, draws: int = 2000, rng: np.random.Generator
+) -> Difference:
+    """Difference of the means of two outcome columns over the same examples, row by row.
+
+    The interval is the bootstrap's of the differences. The p-value is that of the two-sided sign-flip test over
+    groups; for 0/100 outcomes without groups that is McNemar's exact test, which is computed in closed form.
+    """
+    first, second = _outcomes(a), _outcomes(b)
+    if len(first) != len(second):
+        raise ValueError(f"paired outcomes differ in number: {len(first)} and {len(second)}; take the common examples")
+    gains = first - second
+    units = _units(gains, groups)
+    low, high = _interval(units, (-FULL, FULL), draws, rng)
+    binary = np.isin(gains, (-FULL, 0.0, FULL)).all() and len(units) == len(gains)
+    p = _mcnemar(int((gains > 0).sum()), int((gains < 0).sum())) if binary else _flip(units.real, rng)
+    return Difference(float(gains.mean()), low, high, p, len(gains), len(units))
+
+
+def average(scores: Sequence[Score], strata: Sequence[Hashable]) -> Score:
+    """Mean of scores with its interval: dependent within a stratum (the same videos), independent across strata.
+
+    Scores of one stratum err together at worst, so their half-widths add; those of different strata add in squares.
+    """
+    value = float(np.mean([s.value for s in scores]))
+    if any(s.low is None or s.high is None for s in scores):
+        return Score(value)
+    below: dict[Hashable, float] = {}
+    above: dict[Hashable, float] = {}
+    for score, stratum in zip(scores, strata, strict=True):
+        below[stratum] = below.get(stratum, 0.0) + score.value - (score.low or 0.0)
+        above[stratum] = above.get(stratum, 0.0) + (score.high or 0.0) - score.value
+    down, up = (sqrt(sum(half**2 for half in side.values())) / len(scores) for side in (below, above))
+    return Score(value, value - down, value + up)
+
+
+def average_difference(differences: Sequence[Difference], strata: Sequence[Hashable]) -> Difference:
+    """Mean of differences over tasks, as `average`; with one task that task's own, else p by the normal curve."""
+    if len(differences) == 1:
+        return differences[0]
+    value, low, high = average([Score(*d[:3]) for d in differences], strata)
+    p = 1.0
+    if low is not None and high is not None and high > low:
+        p = float(2 * ndtr(-abs(value) * 2 * _Z / (high - low)))
+    return Difference(value, low, high, p, sum(d.n for d in differences), sum(d.units for d in differences))
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Holm's step-down adjustment (Scandinavian Journal of Statistics 6, 1979): p-values for all tests at once."""
+    order = np.argsort(np.asarray(p, float), kind="stable")
+    scaled = np.asarray(p, float)[order] * np.arange(len(p), 0, -1)
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(np.maximum.accumulate(scaled), 1.0)
+    return [float(x) for x in adjusted]
+
+
+def tiers(values: Sequence[float], separable: Callable[[int, int], bool]) -> list[int]:
+    """The tier of each value, 1 the best: a tier is its leader and all that follow until one is separable from it."""
+    tier = [0] * len(values)
+    leader, number = -1, 0
+    for place in sorted(range(len(values)), key=lambda i: -values[i]):
+        if leader < 0 or separable(leader, place):
+            leader, number = place, number + 1
+        tier[place] = number
+    return tier
+
+
+def _outcomes(outcomes: ArrayLike) -> Float[ndarray, "n"]:
+    values = np.asarray(outcomes, float).ravel()
+    if not len(values):
+        raise ValueError("no outcomes: an interval needs at least one scored example")
+    wrong = values[~((values >= 0) & (values <= FULL))]
+    if len(wrong):
+        raise ValueError(f"outcome {wrong[0]} is not within 0 to 100 percent")
+    return values
+
+
+def _units(values: Float[ndarray, "n"], groups: Groups) -> ndarray:
+    """Sum (real part) and number (imaginary part) of each group's values: one gather then fetches both."""
+    if groups is None:
+        return np.sort(values) + 1j
+    code = codes(groups, len(values))
+    # adding up in order of size makes the sums, and so every bit that follows, independent of the order of examples
+    order = np.argsort(values, kind="stable")
+    sums = np.bincount(code[order], values[order])
+    return np.sort_complex(sums + 1j * np.bincount(code))
+
+
+def _interval(
+    units: ndarray, bounds: tuple[float, float], draws: int, rng: np.random.Generator
+) -> tuple[float | None, float | None]:
+    count = len(units)
+    if count < 2:
+        return None, None
+    means = units.real / units.imag
+    if np.ptp(means) < 1e-9:
+        return _unseen(float(means[0]), count, bounds)
+    drawn = np.concatenate([block.real / block.imag for block in _resample(units, draws, rng)])
+    return _expanded(float(units.real.sum() / units.imag.sum()), drawn, count, bounds)
+
+
+def _unseen(value: float, count: int, bounds: tuple[float, float]) -> tuple[float, float]:
+    """Room for the share of units that could be otherwise and still not have been met among `count`."""
+    share = _Z**2 / (count + _Z**2)
+    return value + share * (bounds[0] - value), value + share * (bounds[1] - value)
+
+
+def _expanded(
+    value: float, drawn: Float[ndarray, "draws"], count: int, bounds: tuple[float, float]
+) -> tuple[float | None, float | None]:
+    """Expanded percentiles of what resamples of `count` units gave for `value`."""
+    if not np.isfinite(value) or not len(drawn):
+        return None, None
+    if np.ptp(drawn) < 1e-9:
+        return _unseen(value, count, bounds)
+    tail = float(ndtr(sqrt(count / (count - 1)) * stdtrit(count - 1, (1 - LEVEL) / 2)))
+    low, high = np.quantile(drawn, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def _resample(units: ndarray, draws: int, rng: np.random.Generator) -> Iterator[ndarray]:
+    """Sums over as many units as there are, drawn with replacement, `draws` times."""
+    count = len(units)
+    kinds, weights = np.unique(units, return_counts=True)
+    if 8 * len(kinds) <= count:  # equal units are exchangeable: drawing how many of each kind is the same and faster
+        yield rng.multinomial(count, weights / count, size=draws) @ kinds
+        return
+    step = max(BLOCK // count, 1)
+    for start in range(0, draws, step):
+        yield units[rng.integers(count, size=(min(step, draws - start), count), dtype=np.int32)].sum(1)
+
+
+def _wilson(share: float, n: int) -> tuple[float, float]:
+    """Wilson's score interval of a proportion (Journal of the American Statistical Association 22, 1927)."""
+    middle = (share + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
+    half = _Z / (1 + _Z**2 / n) * sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2))
+    return max(middle - half, 0.0), min(middle + half, 1.0)
+
+
+def _mcnemar(only_a: int, only_b: int) -> float:
+    """Two-sided exact p of McNemar's test from the examples that only one of the two got right."""
+    return min(2 * float(bdtr(min(only_a, only_b), only_a + only_b, 0.5)), 1.0)
+
+
+def _flip(sums: Float[ndarray, "units"], rng: np.random.Generator) -> float:
+    """Two-sided p of the sign-flip test: how often the sum is this far from zero when signs mean nothing.
+
+    All flips are counted where they are no more than `FLIPS`, else so many are drawn.
+    """
+    told = sums[sums != 0]
+    observed = abs(float(sums.sum())) * (1 - 1e-12)
+    if 2 ** len(told) <= FLIPS:
+        every = np.zeros(1)
+        for size in told:
+            every = np.concatenate([every + size, every - size])
+        return float((np.abs(every) >= observed).mean())
+    sizes, counts = np.unique(np.abs(told), return_counts=True)
+    step, reached = max(BLOCK // len(sizes), 1), 0
+    for start in range(0, FLIPS, step):
+        heads = rng.binomial(counts, 0.5, size=(min(step, FLIPS - start), len(sizes)))
+        reached += int((np.abs((2 * heads - counts) @ sizes) >= observed).sum())
+    return (1 + reached) / (1 + FLIPS)

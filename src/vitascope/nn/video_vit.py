@@ -1,0 +1,190 @@
+"""The video transformer: one configurable trunk from normalised clips to a grid of tokens and a summary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vitascope.nn.attention import AttentionPool, Block, Rope
+from vitascope.nn.configs.video_vit import Grid, VideoShape
+from vitascope.nn.positions import RESAMPLE, rope3d, table
+
+
+class PatchEmbed(nn.Module):
+    """A linear map of tubelet x patch x patch blocks, as the strided convolution that it equals."""
+
+    def __init__(self, dim: int, tubelet: int, patch: int) -> None:
+        super().__init__()
+        block = (tubelet, patch, patch)
+        self.proj = nn.Conv3d(3, dim, block, block)
+
+    def forward(self, clips: Float[Tensor, "n 3 f y x"]) -> Float[Tensor, "n l d"]:
+        """Blocks to tokens in (t, h, w) order."""
+        tokens: Tensor = self.proj(clips).flatten(2).transpose(1, 2)
+        return tokens
+
+
+class VideoViT(nn.Module):
+    """Pre-norm video transformer; parameters are named as in the published video models.
+
+    Every published model of the kind differs from the others by the flags of `VideoShape` alone.
+    """
+
+    def __init__(self, shape: VideoShape) -> None:
+        super().__init__()
+        self.shape = shape
+        d, (t, h, w) = shape.dim, shape.grid
+        self.patch_embed = PatchEmbed(d, shape.tubelet, shape.patch)
+        if shape.cls:
+            self.cls_token = nn.Parameter(torch.zeros(1, 1, d))
+        self._make_table(shape.cls + t * h * w)
+        if shape.image == "stored":
+            self.img_pos_embed = nn.Parameter(torch.zeros(1, shape.cls + h * w, d))
+        if shape.image == "embed":
+            self.patch_embed_img = PatchEmbed(d, 1, shape.patch)
+            self.img_mod_embed = nn.Parameter(torch.zeros(1, 1, d))
+            self.video_mod_embed = nn.Parameter(torch.zeros(1, 1, d))
+        self.blocks = nn.ModuleList([Block(shape.block) for _ in range(shape.depth)])
+        self.norm = nn.LayerNorm(d, eps=shape.eps) if shape.final_norm else nn.Identity()
+        if shape.pool == "mean_then_poolnorm":
+            self.pool_norm = nn.LayerNorm(d, eps=shape.eps)
+        if shape.pool == "attention":
+            self.pool = AttentionPool(d, shape.pool_heads, shape.pool_dim)
+
+    def tables(self) -> dict[str, Tensor]:
+        """The fixed position table of this shape, by the name that a file may or may not hold it under."""
+        if self.shape.positions in ("stored", "rope3d"):
+            return {}
+        rows = table(self.shape.positions, self.shape.grid, self.shape.dim)[None]
+        cls = torch.zeros(1, int(self.shape.cls), self.shape.dim)
+        return {"pos_embed": torch.cat([cls, rows], dim=1)}
+
+    def _make_table(self, count: int) -> None:
+        rows = torch.zeros(1, count, self.shape.dim)
+        if self.shape.positions == "stored":
+            self.pos_embed = nn.Parameter(rows)
+        elif self.shape.positions != "rope3d":
+            self.register_buffer("pos_embed", rows)
+
+    def adopt(self, state: Mapping[str, Tensor]) -> str:
+        """Take the time steps of a file's position table, where it has others, and say so; empty where nothing changes.
+
+        Fine-tuning on longer clips leaves such tables; rows and columns tell variants apart and stay.
+        """
+        rows, (t, h, w), d = state.get("pos_embed"), self.shape.grid, self.shape.dim
+        count = 0 if rows is None or self.shape.positions == "rope3d" else rows.numel() // d
+        steps, left = divmod(count - self.shape.cls, h * w)
+        if rows is None or left or steps in (-1, 0, t) or [n for n in rows.shape if n != 1] != [count, d]:
+            return ""
+        self.shape = replace(self.shape, grid=(steps, h, w))
+        with torch.device("meta"):
+            self._make_table(count)
+        return f"position table of {steps} time steps, not {t}"
+
+    def forward(self, clips: Float[Tensor, "n 3 f y x"]) -> tuple[Float[Tensor, "n t h w d"], Float[Tensor, "n c"]]:
+        """Tokens and summary; positions are those of the grid that the clips make."""
+        x, grid = self.trunk(clips)
+        tokens = self.norm(x)
+        return self._patches(tokens).unflatten(1, grid), self._pooled(x, tokens)
+
+    def parts(self, clips: Float[Tensor, "n 3 f y x"]) -> dict[str, Tensor]:
+        """Everything that this network says of clips, by the names that the field uses."""
+        x, grid = self.trunk(clips)
+        tokens = self.norm(x)
+        patches = self._patches(tokens)
+        frames = patches.unflatten(1, (grid[0], -1)).mean(2)
+        parts = {
+            "grid": torch.tensor(grid),
+            "tokens": patches,
+            "tokens_prenorm": self._patches(x),
+            "pooled": self._pooled(x, tokens),
+            "pooled_mean_of_norm": patches.mean(1),
+            "pooled_per_frame": self.pool_norm(frames) if hasattr(self, "pool_norm") else frames,
+        }
+        if self.shape.cls:
+            parts["cls"] = tokens[:, 0]
+        if self.shape.positions != "rope3d":
+            parts["pos_embed"] = cast(Tensor, self.pos_embed)
+        return parts
+
+    def trunk(self, clips: Float[Tensor, "n 3 f y x"]) -> tuple[Float[Tensor, "n l d"], Grid]:
+        """Class token, if any, and patches after the last block, before the final norm; and their grid."""
+        shape, still = self.shape, clips.shape[2] == 1
+        if still and shape.image != "embed":
+            clips = clips.expand(-1, -1, shape.tubelet, -1, -1)
+        grid = self.grid(clips.shape, tubelet=1 if still and shape.image == "embed" else shape.tubelet)
+        embed = self.patch_embed_img if still and shape.image == "embed" else self.patch_embed
+        x = embed(clips)
+        if shape.image == "embed":
+            x = x + (self.img_mod_embed if still else self.video_mod_embed)
+        if shape.cls:
+            x = torch.cat([self.cls_token.to(x.dtype).expand(len(x), -1, -1), x], dim=1)
+        if shape.positions != "rope3d":
+            x = x + self.positions(grid).to(x.dtype)
+        rope = self._rope(grid, x.device)
+        for block in self.blocks:
+            x = block(x, rope)
+        return x, grid
+
+    def grid(self, shape: torch.Size, *, tubelet: int) -> Grid:
+        """Tokens along time, height and width of clips of `shape`; ValueError where blocks do not fill them."""
+        _, channels, t, y, x = shape
+        patch = self.shape.patch
+        if channels != 3 or t % tubelet or y % patch or x % patch or 0 in shape[1:]:
+            raise ValueError(
+                f"clips of {t} frames, {y} x {x} pixels and {channels} channels do not divide into "
+                f"{tubelet} x {patch} x {patch} blocks of 3 channels; resize them or change the frame count"
+            )
+        return t // tubelet, y // patch, x // patch
+
+    def positions(self, grid: Grid) -> Float[Tensor, "1 l d"]:
+        """The position table, class row first, brought to `grid` where it was made for another one."""
+        own, rows = self.shape.grid, cast(Tensor, self.pos_embed)
+        still = self.shape.image if grid[0] == 1 else ""
+        if still == "stored":
+            own, rows = (1, *own[1:]), self.img_pos_embed
+        cls, rows = rows[:, : int(self.shape.cls)], rows[:, int(self.shape.cls) :]
+        if still in ("first", "mean"):
+            steps = rows.unflatten(1, (own[0], -1))
+            own, rows = (1, *own[1:]), steps[:, 0] if still == "first" else steps.mean(1)
+        if grid == own:
+            return torch.cat([cls, rows], dim=1)
+        return torch.cat([cls, RESAMPLE[self.shape.resample](rows.float(), own, grid)], dim=1)
+
+    def _rope(self, grid: Grid, device: torch.device) -> Rope | None:
+        if self.shape.positions != "rope3d":
+            return None
+        width = self.shape.dim // self.shape.heads
+        rope = rope3d(grid, width, tiled=self.shape.rope == "tiled", scaled_to=self.shape.rope_grid)
+        return Rope(rope.cos.to(device), rope.sin.to(device), rope.pairs)
+
+    def _patches(self, x: Float[Tensor, "n l d"]) -> Float[Tensor, "n m d"]:
+        return x[:, int(self.shape.cls) :]
+
+    def _pooled(self, x: Float[Tensor, "n l d"], tokens: Float[Tensor, "n l d"]) -> Float[Tensor, "n c"]:
+        if self.shape.pool == "attention":
+            return self.pool(x)  # type: ignore[no-any-return]
+        if self.shape.pool == "mean_then_norm":
+            return self.norm(self._patches(x).mean(1))  # type: ignore[no-any-return]
+        mean = self._patches(tokens).mean(1)
+        return self.pool_norm(mean) if self.shape.pool == "mean_then_poolnorm" else mean
+
+
+def random_vit(shape: VideoShape, generator: torch.Generator) -> VideoViT:
+    """A trunk with weights drawn from `generator`: truncated normal, standard deviation 0.02; biases 0, norms 1."""
+    with torch.device("meta"):
+        model = VideoViT(shape)
+    model = model.to_empty(device="cpu").eval().requires_grad_(False)
+    for name, parameter in model.named_parameters():
+        if parameter.ndim > 1:
+            nn.init.trunc_normal_(parameter, std=0.02, a=-0.04, b=0.04, generator=generator)
+        else:
+            nn.init.constant_(parameter, float("norm" in name and name.endswith("weight")))
+    for name, rows in model.tables().items():
+        model.register_buffer(name, rows)
+    return model

@@ -1,0 +1,1 @@
+"""Data of pretraining: sources of clips, their mixture, decoding and prefetching."""

@@ -1,0 +1,1 @@
+"""What is watched during pretraining: the training log, probing, feature rank, divergence, loggers."""

@@ -1,0 +1,148 @@
+"""Display: the lines of a recorder for people, as a live table on a terminal and as plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from vitascope.core.text import shown, valued
+from vitascope.core.types import Score
+from vitascope.pretrain.monitoring.log import Line
+
+if TYPE_CHECKING:
+    from rich.console import Group
+    from rich.live import Live
+
+PLAIN_SECONDS = 15.0
+"""Between two plain lines about steps; everything else is said at once."""
+STARVED = 0.2
+"""Share of the time spent waiting for data from which on it is said that the data are the bottleneck."""
+
+
+class Display:
+    """Shows a run: redrawn in place on a terminal, plain lines elsewhere."""
+
+    def __init__(self, name: str, *, total: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
+        """Show the run called `name`, of `total` steps if that is known, on standard error; `clock` gives seconds."""
+        self.total = total
+        self.name, self._stream, self._clock = shown(name), sys.stderr, clock
+        self._last: dict[str, Line] = {}
+        self._before: Line = {}
+        self._said = float("-inf")
+        self._live: Live | None = self._open() if self._stream.isatty() else None
+
+    def line(self, line: Line) -> None:
+        """Take one line of the recorder."""
+        kind = line["kind"]
+        if kind == "probe":
+            self._before = self._last.get("probe", {})
+        self._last[kind] = line
+        if self._live is not None:
+            self._live.update(self.table())
+        elif kind != "step" or self._clock() - self._said >= PLAIN_SECONDS:
+            self._said = self._clock() if kind == "step" else self._said
+            print(f"{self.name} · {self.text(line)}", file=self._stream, flush=True)
+
+    def close(self) -> None:
+        """Leave the last state on the screen."""
+        if self._live is not None:
+            self._live.stop()
+
+    def _open(self) -> Live:
+        from rich.console import Console
+        from rich.live import Live
+
+        live = Live(self.table(), console=Console(file=self._stream), auto_refresh=False)
+        live.start()
+        return live
+
+    def text(self, line: Line) -> str:
+        """A line of the recorder in words."""
+        kind = line["kind"]
+        if kind == "step":
+            return " · ".join([self._progress(line), *(f"{k} {v}" for k, v in _training(line)), *_losses_text(line)])
+        if kind == "probe":
+            found = [f"{name} {value}" for name, value, _ in _found(line, {})]
+            return " · ".join([f"probe at step {line['step']:,}", *found])
+        if kind == "start":
+            return f"start · {line['params'] / 1e6:.2f} M parameters"
+        said = {"alarm": "STOPPED at step {step}: {why}", "resumed": "resumed after step {step}", "done": "done"}
+        return said[kind].format(**{**line, "why": shown(str(line.get("why", "")))})
+
+    def table(self) -> Group:
+        """The state as tables: how training goes, what each target costs, what the last probe found."""
+        from rich.console import Group
+        from rich.table import Table
+        from rich.text import Text
+
+        step, probe = self._last.get("step", {}), self._last.get("probe", {})
+        title = f"{self.name} · {self._progress(step)}" if step else self.name
+        parts: list[Any] = [Text(title, style="bold")]
+        train = Table("training", "", "loss", "", box=None, header_style="dim", pad_edge=False)
+        left = list(_training(step)) if step else []
+        right = [("weighted sum", _small(step.get("loss"))), *_losses(step)] if step else []
+        for place in range(max(len(left), len(right))):
+            pair = [*(left[place] if place < len(left) else ("", "")), *(right[place : place + 1] or [("", "")])[0]]
+            train.add_row(*map(Text, pair))
+        parts += [train] if step else []
+        if probe:
+            heads = (f"probe at step {probe['step']:,}", "", "since the last")
+            found = Table(*heads, box=None, header_style="dim", pad_edge=False)
+            for cells in _found(probe, self._before):
+                found.add_row(*map(Text, cells))
+            parts.append(found)
+        if "alarm" in self._last:
+            parts.append(Text(self.text(self._last["alarm"]), style="bold red"))
+        return Group(*parts)
+
+    def _progress(self, step: Line) -> str:
+        """How far it is, and how long the rest will take at the present pace."""
+        total = self._last.get("start", {}).get("total") or self.total
+        text = f"step {step['step']:,}{f' of {total:,}' if total else ''} · {step['seen']:,} clips"
+        if total and step["step"] and step.get("clips_per_second"):
+            left = (total - step["step"]) * step["seen"] / step["step"] / step["clips_per_second"]
+            text += f" · {_clock(left)} to go"
+        return text
+
+
+def _training(step: Line) -> Iterator[tuple[str, str]]:
+    yield "speed", f"{step['clips_per_second']:,.0f} clips/s"
+    starved = ": data limits" if step["waiting"] >= STARVED else ""
+    yield "waiting", f"{step['waiting']:.0%}{starved}"
+    if broken := step.get("broken"):
+        yield "not readable", f"{broken:,}"
+    yield "lr", f"{step['lr']:.2e}"
+    yield "gradient", _small(step["grad_norm"])
+
+
+def _losses(step: Line) -> list[tuple[str, str]]:
+    return [(shown(name), _small(value)) for name, value in step["losses"].items()]
+
+
+def _losses_text(step: Line) -> list[str]:
+    parts = ", ".join(f"{name} {value}" for name, value in _losses(step))
+    return [f"loss {_small(step['loss'])} ({parts})"]
+
+
+def _found(probe: Line, before: Line) -> Iterator[tuple[str, str, str]]:
+    """Name, value, and how it has moved since the probe before."""
+    old: Mapping[str, Any] = before.get("scores", {})
+    for name, score in probe["scores"].items():
+        moved = f"{score['value'] - old[name]['value']:+.1f}" if name in old else ""
+        yield shown(name), valued(Score(score["value"], score.get("low"), score.get("high"))), moved
+    for name, words in (("effective_rank", "effective rank"), ("token_std", "token deviation")):
+        moved = f"{probe[name] - before[name]:+.2f}" if name in before else ""
+        yield words, _small(probe[name]), moved
+    for name, value in probe.get("similarity", {}).items():
+        yield f"similarity of {shown(name)}", _small(value), ""
+
+
+def _small(value: float | None) -> str:
+    return "not a number" if value is None or value != value else f"{value:.3g}"
+
+
+def _clock(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min"

@@ -1,0 +1,1 @@
+"""Reconstruction targets of pretraining and the teachers that compute them."""

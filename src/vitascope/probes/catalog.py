@@ -1,0 +1,5 @@
+"""What probes there are, by name."""
+
+from vitascope.core.registry import Registry
+
+PROBES = Registry("probes", "vitascope.probes.methods")

@@ -1,0 +1,1 @@
+"""What the probes of temporal localization and segmentation share: data, networks, targets, presets."""

@@ -1,0 +1,1 @@
+"""Training of probe heads: stacked optimizers and resumption."""

@@ -1,1 +1,0 @@
-"""Recipes: whole evaluations as Python functions."""

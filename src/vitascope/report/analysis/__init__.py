@@ -1,0 +1,1 @@
+"""Numbers of the report: rankings, comparisons and selections computed from results."""

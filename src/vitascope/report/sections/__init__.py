@@ -1,0 +1,1 @@
+"""Sections of the report page: rows and cells that the templates print."""

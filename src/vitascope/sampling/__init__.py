@@ -1,0 +1,1 @@
+"""Sampling: from a `Video` to clips of timestamps, with neither torch nor decoding."""

@@ -1,0 +1,45 @@
+"""The contracts as checks that anyone can run against an own encoder or sampler."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from vitascope.core.types import CLOCK, Video, digest, plain
+from vitascope.sampling.names import Sampler
+
+
+def check_sampler(sampler: Sampler, videos: Sequence[Video] = ()) -> None:
+    """AssertionError naming the promise of `Sampler` that `sampler` breaks on `videos` (five odd ones by default)."""
+    assert hash(sampler) == hash(sampler), f"{sampler}: not a value; make it a frozen dataclass"
+    assert isinstance(plain(sampler), dict), f"{sampler}: not plain data; make it a frozen dataclass"
+    for video in videos or odd_videos():
+        for frames in (1, 2, 16):
+            plan = sampler(video, frames)
+            assert plan, f"{sampler}: no clip of {video.path}"
+            assert digest(sampler(video, frames)) == digest(plan), f"{sampler}: drew without a generator"
+            seeded = [sampler(video, frames, np.random.default_rng(0)) for _ in range(2)]
+            assert seeded[0] == seeded[1], f"{sampler}: two plans of one seed differ"
+            for clip in (*plan, *seeded[0]):
+                _check_clip(clip.times, clip.span, video, frames)
+
+
+def odd_videos() -> list[Video]:
+    """A plain video, a part of it, one frame, a variable rate, and an image."""
+    steady = tuple(i / 30 for i in range(300))
+    uneven = tuple(float(t) for t in np.cumsum([0.0, 0.02, 0.5, 0.033, 0.01, 1.0, 0.04]))
+    return [
+        Video(path="steady", times=steady, duration=10.0, width=320, height=240),
+        Video(path="part", times=steady, duration=10.0, width=320, height=240, span=(2.51, 3.02)),
+        Video(path="one frame", times=(0.0,), duration=0.04, width=320, height=240),
+        Video(path="uneven", times=uneven, duration=uneven[-1] + 0.04, width=240, height=320),
+        Video(path="image", times=(0.0,), duration=0.0, width=64, height=64, kind="image"),
+    ]
+
+
+def _check_clip(times: Sequence[float], span: tuple[float, float], video: Video, frames: int) -> None:
+    assert len(times) == frames, f"{video.path}: {len(times)} instants, not {frames}"
+    assert video.start <= span[0] <= span[1] <= video.end, f"{video.path}: span {span} leaves the video's"
+    within = all(span[0] - CLOCK <= t <= span[1] + CLOCK for t in times)
+    assert within, f"{video.path}: instants {times} outside span {span}"

@@ -1,0 +1,58 @@
+"""`inspect`: from a path to a Video, with the times at which its frames are really shown."""
+
+from __future__ import annotations
+
+import os
+
+from vitascope.core.types import Video
+from vitascope.video.image_folder import RATE, picture, read_folder
+from vitascope.video.packet_index import display, read_index
+
+
+def inspect(path: str | os.PathLike[str], *, fps: float | None = None) -> Video:
+    """What is at `path`: a video file, a folder of frames or an image.
+
+    Reads every packet and decodes one frame; decodes them all only where packets carry no usable times. `fps` is the
+    rate of a folder of frames (30 unless said) and of a stream without time stamps. Raises ValueError naming the file
+    and the cause where there is nothing to decode, OSError where it cannot be opened.
+    """
+    path = os.fspath(path)
+    if fps is not None and not fps > 0:
+        raise ValueError(f"{path}: a rate of {fps} frames per second; it must be above 0")
+    return _folder(path, fps or RATE) if os.path.isdir(path) else _file(path, fps)
+
+
+def _file(path: str, fps: float | None) -> Video:
+    index = read_index(path)
+    times, duration = index.times, index.duration
+    if index.untimed and fps and not index.still:
+        times, duration = tuple(i / fps for i in range(len(times))), len(times) / fps
+    return Video(
+        path=path,
+        times=times,
+        duration=duration,
+        width=index.size[0],
+        height=index.size[1],
+        rotation=index.rotation,
+        kind="image" if index.still else "file",
+        warnings=index.warnings,
+    )
+
+
+def _folder(path: str, fps: float) -> Video:
+    folder = read_folder(path)
+    first = next((frame for file in folder.files if (frame := picture(file))), None)
+    if first is None:
+        raise ValueError(f"{path}: none of its {len(folder.files)} pictures can be decoded")
+    warnings = list(folder.warnings)
+    (width, height), rotation = display(first, warnings)
+    return Video(
+        path=path,
+        times=tuple(step / fps for step in folder.steps),
+        duration=(folder.steps[-1] + 1) / fps,
+        width=width,
+        height=height,
+        rotation=rotation,
+        kind="frames",
+        warnings=tuple(warnings),
+    )

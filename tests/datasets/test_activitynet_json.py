@@ -1,0 +1,277 @@
+"""Lists of actions in untrimmed videos: every layout that goes round in tiny copies, cleaned and counted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from copies import build, complaint, lay, sides, write
+from vitascope.core.types import Segment
+from vitascope.datasets.open import open_annotations, open_dataset
+from vitascope.datasets.readers.activitynet_json import SAME, Action, Tally, Untrimmed, cleaned
+from vitascope.datasets.readers.annotation_files import labels
+
+# ------------------------------------------------------------------------------------------------------------- cleaning
+
+
+def brute(actions: list[tuple[float, float, str]]) -> list[tuple[float, float, int]]:
+    """The rules of PROTOCOLS 6.9, one after another."""
+    kept: list[tuple[float, float, str]] = []
+    for start, end, label in actions:
+        twice = any(k[2] == label and abs(k[0] - start) <= SAME and abs(k[1] - end) <= SAME for k in kept)
+        if end > start and not twice and label != "Ambiguous":
+            kept.append((start, end, label))
+    return [(start, end, "xy".index(label)) for start, end, label in kept]
+
+
+TIMES = st.sampled_from([0.0, 0.0005, 0.5, 0.5009, 1.0, 2.0])
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(TIMES, TIMES, st.sampled_from(["x", "y", "Ambiguous"])), max_size=12))
+def test_cleaning_is_what_the_rules_say(actions: list[tuple[float, float, str]]) -> None:
+    tally = Tally()
+    film = Untrimmed("v", "train", tuple(Action(*a, where="here") for a in actions), 1.5)
+    found = cleaned(film, lambda label, where: "xy".index(label), tally)
+    assert [(s.start, s.end, s.label) for s in found] == brute(actions)
+    assert tally.total == len(actions)
+    assert (tally.late, tally.bare) == (sum(s.end > 1.5 for s in found), int(not found))
+
+
+# ------------------------------------------------------------------------------------------------------- one's own list
+
+
+def record(of: str, *actions: tuple[Any, Any, str], duration: float | None = 60.0) -> dict[str, Any]:
+    listed = [{"segment": [start, end], "label": label} for start, end, label in actions]
+    return {"subset": of, "annotations": listed, **({} if duration is None else {"duration": duration})}
+
+
+def own(**videos: dict[str, Any]) -> dict[str, Any]:
+    return {"version": "mine", "database": videos}
+
+
+MINE = own(
+    one=record("training", (1.0, 5.0, "jump"), ("7.5", "9", "run")),
+    two=record("Training", (2.0, 61.0, "run"), (2.0, 61.0, "run"), (9.0, 9.0, "run")),
+    three=record("validation", (0.0, 3.0, "jump"), (1.0, 2.0, "Ambiguous"), duration=None),
+    four=record("validation"),
+)
+
+
+@pytest.mark.parametrize("where", ["annotations.json", "annotations/mine.json"])
+def test_ones_own_folder_or_list(where: str, tmp_path: Path) -> None:
+    path = write(lay(tmp_path / "mine", "films/one.mkv", "two.mp4"), where, MINE)
+    dataset = open_dataset(tmp_path / "mine")
+    assert (dataset.kind, dataset.name, dataset.classes) == ("localisation", "mine", ("jump", "run"))
+    assert sides(dataset) == (("one", "two"), ("three", "four"))
+    assert {e.id: e.truth for e in dataset.examples} == {
+        "one": (Segment(1.0, 5.0, 0), Segment(7.5, 9.0, 1)),
+        "two": (Segment(2.0, 61.0, 1),),
+        "three": (Segment(0.0, 3.0, 0),),
+        "four": (),
+    }
+    assert [e.duration for e in dataset.examples] == [60.0, 60.0, None, 60.0]
+    assert set(dataset.absent) == {"three", "four"}
+    assert dataset.notes == (
+        "1 of 7 actions of no class (ambiguous) dropped",
+        "1 of 7 actions that end before they start, or as they do, dropped",
+        "1 of 7 actions listed twice, counted once",
+        "1 of 7 actions that end after their video kept as they are: nothing can find what lies there",
+        "1 videos without an action kept: what is found there is wrong",
+    )
+    if path.parent == tmp_path / "mine":
+        assert open_dataset(path).digest == dataset.digest == open_annotations(str(path)).digest
+
+
+def test_which_sides_are_meant(tmp_path: Path) -> None:
+    def divided(**of: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        films = {name: record(side, (0.0, 1.0, "jump")) for name, side in of.items()}
+        return sides(open_annotations(str(write(tmp_path, "a.json", own(**films)))))
+
+    assert divided(a="train", b="val", c="test") == (("a",), ("c",))
+    assert divided(a="Validation", b="Test") == (("a",), ("b",))
+    films = {"a": record("training", (0.0, 1.0, "jump")), "b": record("val", (0.0, 1.0, "jump")), "c": record("test")}
+    dataset = open_annotations(str(write(tmp_path, "a.json", own(**films))))
+    assert sides(dataset) == (("a",), ("b",))
+    assert dataset.notes == ("1 testing videos without an action left out: their labels are not public",)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{", "a.json:1: not json"),
+        ([1], "a.json: not a table of videos"),
+        ({"databse": {}}, "a.json: no table 'database' of videos; did you mean 'databse'?"),
+        (own(), "a.json: no table 'database' of videos"),
+        (own(a=3), "a.json: 'a': not a table with"),
+        (own(a=record("trainig")), "'a': subset 'trainig'; did you mean 'training'? is none of"),
+        (own(a=record("train", (0, "x", "y"))), "'a': action 0: 'x' is no time in seconds"),
+        (own(a=record("train", (-1, 2, "y"))), "'a': action 0: -1 is no time in seconds"),
+        (own(a={"subset": "train", "annotations": [{"label": "x"}]}), "action 0: no 'segment' of two times"),
+        (own(a={"subset": "train", "annotations": {}}), "'a': 'annotations' is no list"),
+        (own(a=record("train", duration=-1.0)), "'a': duration: -1.0 is no time"),
+        (own(a=record("train", (0, 1, "y"))), "to train on and others to test are needed, it has 1 train by 'subset'"),
+        (own(a=record("train"), b=record("test")), "no video has an action"),
+        (own(**{"../a": record("train")}), "'../a' lies outside the folder"),
+    ],
+)
+def test_what_is_wrong_with_a_list_is_one_line(content: Any, said: str, tmp_path: Path) -> None:
+    write(tmp_path, "a.json", content if isinstance(content, (str, dict)) else [*map(str, content)])
+    if isinstance(content, list):
+        write(tmp_path, "a.json", "[1]")
+    with pytest.raises(ValueError) as error:
+        open_annotations(str(tmp_path / "a.json"))
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_two_lists_in_a_folder_and_no_video(tmp_path: Path) -> None:
+    write(tmp_path, "a.json", MINE)
+    with pytest.raises(ValueError, match="lists 4 videos and none of them is there"):
+        open_dataset(tmp_path)
+    write(tmp_path, "b.json", MINE)
+    with pytest.raises(ValueError, match=r"a\.json and b\.json both list actions; give the one that is meant"):
+        open_dataset(tmp_path)
+
+
+# ------------------------------------------------------------------------------------------------------------- THUMOS14
+
+JUMP = ("HighJump", "LongJump")
+
+
+def thumos(root: Path, *test: str) -> Path:
+    films = {"video_validation_0000051": record("Validation", (1.0, 2.0, "Diving"), (1.0, 2.0, "CliffDiving"))}
+    films |= {name: record("Test", (0.5, 1.5, "HighJump"), (70.0, 71.0, "LongJump")) for name in test}
+    return write(root, "annotations/thumos14.json", own(**films))
+
+
+def test_thumos14_json(tmp_path: Path) -> None:
+    tested = [f"video_test_{n:07d}" for n in (4, 270)]
+    thumos(lay(tmp_path, "test/video_test_0000004.mp4", "val/video_validation_0000051.webm"), *tested)
+    dataset = build("thumos14", tmp_path)
+    assert (dataset.kind, len(dataset.classes), dataset.folds[0].name) == ("localisation", 20, "validation/test")
+    assert sides(dataset) == (("video_validation_0000051",), tuple(tested))
+    assert dataset.by_id()["video_validation_0000051"].truth == (Segment(1.0, 2.0, 7), Segment(1.0, 2.0, 4))
+    assert dataset.notes[:2] == (
+        "thumos14.json has 1 train videos, thumos14 200: scores are not comparable with those on all",
+        "thumos14.json has 2 test videos, thumos14 212: scores are not comparable with those on all",
+    )
+    assert list(dataset.absent) == ["video_test_0000270"]
+    other = build("thumos14/211", tmp_path)
+    assert sides(other)[1] == ("video_test_0000004",)
+    assert (other.key, other.published["test"]) == (dataset.key, 211)
+    assert "has 2 test videos and not video_test_0001292" in complaint("thumos14/213", tmp_path)
+
+
+def test_thumos14_tables(tmp_path: Path) -> None:
+    head = "video,type,type_idx,start,end,startFrame,endFrame"
+    write(tmp_path, "val_Annotation.csv", [head, "video_validation_0000051,Billiards,12,67.5,75.9,2025,2277"])
+    numbered = "video-name,t-init,t-end,f-init,f-end,video-duration,frame-rate,video-frames,label-idx"
+    rows = [numbered, "video_test_0000278,0.0,1.4,0,42,215.17,30.0,6455,-1"]
+    rows += ["video_test_0000278,95.7,97.2,2871,2916,215.17,30.0,6455,11", "video_test_0001292,1,2,3,4,9.0,30.0,270,-1"]
+    write(tmp_path, "thumos14_test_groundtruth.csv", rows)
+    lay(tmp_path, "video_test_0000278.mp4")
+    assert sides(build("thumos14", tmp_path))[1] == ("video_test_0000278",)
+    dataset = build("thumos14/213", tmp_path)
+    assert [(e.truth, e.duration) for e in dataset.examples] == [
+        ((Segment(67.5, 75.9, 2),), None),
+        ((Segment(95.7, 97.2, 11),), 215.17),
+        ((), 9.0),
+    ]
+    write(tmp_path, "thumos14_test_groundtruth.csv", [numbered, "v,0,1,0,30,9,30,270,20"])
+    assert ":2: label '20' is out of range; classes are numbered 0 to 19" in complaint("thumos14", tmp_path)
+    write(tmp_path, "thumos14_test_groundtruth.csv", rows)
+    write(tmp_path, "val_Annotation.csv", [head, "v,Biliards,12,1,2,0,0"])
+    assert ":2: no class 'Biliards' among the 20 of this data set; did you mean 'Billiards'?" in complaint(
+        "thumos14", tmp_path
+    )
+    (tmp_path / "val_Annotation.csv").unlink()
+    assert "no json of the videos, nor table of the train actions; looked in it" in complaint("thumos14", tmp_path)
+
+
+# ---------------------------------------------------------------------------------------------------------- ActivityNet
+
+
+def test_activitynet_json(tmp_path: Path) -> None:
+    films = {
+        "---9CpRcKoU": record("training", (0.5, 10.0, "Drinking beer")),
+        "--1DO2V4K74": record("validation", (30.0, 205.0, "rock_climbing"), duration=211.53),
+        "---testing--": record("testing"),
+    }
+    write(tmp_path, "activity_net.v1-3.min.json", own(**films))
+    lay(tmp_path, "v_---9CpRcKoU.mp4", "val/--1DO2V4K74.mkv")
+    dataset = build("activitynet", tmp_path)
+    assert dataset.absent == {}
+    assert dataset.notes[0] == "1 testing videos left out: their labels are not public"
+    names = labels("activitynet")
+    assert [names[e.truth[0].label] for e in dataset.examples] == ["Drinking beer", "Rock climbing"]
+    assert dataset.published == {"train": 10_024, "test": 4_926}
+    assert "which videos are blocked? put blocked.json (OpenTAD) or video_info_new.csv" in complaint(
+        "activitynet/blocked", tmp_path
+    )
+    write(tmp_path, "blocked.json", '["v_--1DO2V4K74"]')
+    assert "list no test example" in complaint("activitynet/blocked", tmp_path)
+    write(tmp_path, "blocked.json", '["v_somebodyelse"]')
+    assert sides(build("activitynet/blocked", tmp_path)) == sides(dataset)
+
+
+def test_activitynet_of_tsp_and_of_bmn(tmp_path: Path) -> None:
+    head = "video-name,t-start,t-end,action-label,video-duration,filename,fps,video-frames,temporal-region-label"
+    rows = ["{},0.0,30.5,,211.0,v_x.mp4,30.0,6344,No action", "{},30.5,205.2,Archery,211.0,v_x.mp4,30.0,6344,Action"]
+    for side, name in (("train", "---9CpRcKoU"), ("valid", "--1DO2V4K74")):
+        write(tmp_path, f"tsp/activitynet_v1-3_{side}_tsp_groundtruth.csv", [head, *(r.format(name) for r in rows)])
+    lay(tmp_path / "tsp", "v_---9CpRcKoU.mp4")
+    dataset = build("activitynet", tmp_path / "tsp")
+    assert [e.truth for e in dataset.examples] == [(Segment(30.5, 205.2, 1),)] * 2
+    flat = {
+        f"v_{e.id}": {"duration_second": 211.0, "annotations": [{"segment": [30.5, 205.2], "label": "Archery"}]}
+        for e in dataset.examples
+    }
+    write(tmp_path, "bmn/anet_anno_action.json", flat)
+    info = ["video,numFrame,seconds,fps,rfps,subset,featureFrame", "v_---9CpRcKoU,418,14.07,30.0,29.7,training,400"]
+    write(tmp_path, "bmn/video_info_new.csv", [*info, "v_--1DO2V4K74,418,14.07,30.0,29.7,validation,400"])
+    lay(tmp_path / "bmn", "v_---9CpRcKoU.mp4")
+    other = build("activitynet", tmp_path / "bmn")
+    assert other.digest == dataset.digest
+    write(tmp_path, "bmn/video_info_new.csv", info)
+    assert "'v_--1DO2V4K74': not in video_info_new.csv" in complaint("activitynet", tmp_path / "bmn")
+
+
+# ----------------------------------------------------------------------------------------------------------------- EPIC
+
+
+def test_epic_untrimmed(tmp_path: Path) -> None:
+    head = "narration_id,video,start,stop,verb,noun,action"
+    write(tmp_path, "c2_training.csv", [head, "P01_01_0,P01_01,30,90,3,5,1", "P01_01_1,P01_01,60,120,6,5,1"])
+    write(tmp_path, "c2_validation.csv", [head, "P02_03_0,P02_03,0,45,3,114,1"])
+    write(tmp_path, "c2_video_lengths.csv", ["video,frames", "P01_01,300"])
+    lay(tmp_path, "P01/videos/P01_01.MP4")
+    verbs, nouns = (build(f"epic/localise-{what}", tmp_path) for what in ("verb", "noun"))
+    assert sides(verbs) == sides(nouns) == (("P01_01",), ("P02_03",))
+    assert verbs.by_id()["P01_01"].truth == (Segment(1.0, 3.0, 3), Segment(2.0, 4.0, 6))
+    assert nouns.by_id()["P02_03"].truth == (Segment(0.0, 1.5, 114),)
+    assert [e.duration for e in verbs.examples] == [10.0, None]
+    assert (len(verbs.classes), len(nouns.classes), verbs.factors) == (97, 300, ())
+    assert verbs.key == build("epic/verb", tmp_path).key
+
+
+# ------------------------------------------------------------------------------------------------------- without videos
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("thumos14", "thumos14: where are its annotations? say thumos14=FOLDER"),
+        ("thumos15=/tmp", "thumos15=/tmp: not a data set of actions in time; did you mean 'thumos14'?"),
+        ("thumos14=/no/such", "thumos14: /no/such is no folder"),
+        ("thumos14/214=.", "no dataset 'thumos14/214'; did you mean 'thumos14/21"),
+    ],
+)
+def test_annotations_that_are_not_there(name: str, said: str) -> None:
+    with pytest.raises(ValueError) as error:
+        open_annotations(name)
+    assert str(error.value).startswith(said)

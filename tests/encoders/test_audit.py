@@ -1,0 +1,203 @@
+"""The audit finds each broken promise, and reports what is seen of motion."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Literal
+
+import pytest
+import torch
+from torch import Tensor
+
+from vitascope.core.device import device, generator, peak_bytes
+from vitascope.core.types import Card, Clip, Video
+from vitascope.encoders.audit import Finding, audit, moving_clips
+from vitascope.encoders.base import Encoder, Tokens, framewise
+from vitascope.encoders.contract import check_encoder
+from vitascope.encoders.load import load
+from vitascope.sampling.contract import check_sampler
+from vitascope.sampling.names import Uniform
+
+CARD = Card(name="own/x", digest="0", dim=3, frames=6, size=16, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+
+
+class Own:
+    """An encoder of one function from clips to vectors."""
+
+    def __init__(self, vectors: Callable[[Tensor], Tensor]) -> None:
+        self.card, self.vectors, self.loaded = CARD, vectors, "nothing to load"
+
+    def __call__(self, clips: Tensor, /) -> Tokens:
+        vector = self.vectors(clips)
+        return Tokens(vector[:, None, None, None], vector)
+
+
+def mean(clips: Tensor) -> Tensor:
+    return clips.mean((2, 3, 4))
+
+
+def findings(encoder: Encoder) -> dict[str, Finding]:
+    return {found.name: found for found in audit(encoder)}
+
+
+def test_a_good_encoder_passes() -> None:
+    found = findings(Own(mean))
+    promises = {"weights", "shapes", "finite", "answers", "deterministic", "batch size"}
+    assert {name for name, f in found.items() if f.ok} == promises
+    told = {"statistics", "token norms", "reversed", "shuffled", "bfloat16", "throughput", "peak memory"}
+    assert {name for name, f in found.items() if f.ok is None} == told
+    assert found["bfloat16"].detail.endswith("within the limits 0.999 and 0.2")
+    assert found["statistics"].detail.endswith("; 0.0% of the token channels are dead")
+    check_encoder(Own(mean))
+
+
+NOISE = torch.Generator().manual_seed(0)
+BROKEN: dict[str, Callable[[Tensor], Tensor]] = {
+    "shapes": lambda clips: mean(clips)[:, :2],
+    "finite": lambda clips: mean(clips) / 0,
+    "deterministic": lambda clips: mean(clips) + torch.rand(3, generator=NOISE),
+    "batch size": lambda clips: mean(clips) - mean(clips).mean(0),
+    "runs": lambda clips: clips.view(3),
+    "answers": lambda clips: torch.arange(3.0).expand(len(clips), 3),
+}
+
+
+@pytest.mark.parametrize("promise", BROKEN)
+def test_every_broken_promise_is_found(promise: str) -> None:
+    found = findings(Own(BROKEN[promise]))
+    assert found[promise].ok is False
+    with pytest.raises(AssertionError, match=f"own/x: .*{promise}"):
+        check_encoder(Own(BROKEN[promise]))
+
+
+GRIDS: dict[str, Callable[[Tensor], Tensor]] = {
+    "answers": lambda clips: torch.zeros(len(clips), 2, 2, 2, 3),
+    "batch size": lambda clips: (mean(clips) - mean(clips).mean(0))[:, None, None, None],
+}
+
+
+@pytest.mark.parametrize("promise", GRIDS)
+def test_tokens_are_held_to_what_vectors_are(promise: str) -> None:
+    class Grid(Own):
+        def __call__(self, clips: Tensor, /) -> Tokens:
+            return Tokens(GRIDS[promise](clips), self.vectors(clips))
+
+    assert [name for name, found in findings(Grid(mean)).items() if found.ok is False] == [promise]
+
+
+def test_vectors_without_a_network_are_nothing_to_audit() -> None:
+    own = Own(mean)
+    own.card = replace(CARD, frames=0, size=0)
+    assert [(f.ok, "nothing to audit" in f.detail) for f in audit(own)] == [(False, True)]
+
+
+def test_one_number_everywhere_is_no_answer() -> None:
+    found = findings(Own(lambda clips: torch.ones(len(clips), 3)))
+    assert found["answers"].ok is False
+    assert found["statistics"].detail.endswith("; 100.0% of the token channels are dead")
+
+
+def test_silence_about_the_weights_is_a_failure_with_its_remedy() -> None:
+    encoder = Own(mean)
+    encoder.loaded = ""
+    found = findings(encoder)["weights"]
+    assert found.ok is False
+    assert "give it `loaded`" in found.detail
+    assert findings(load("vit/tiny-random"))["weights"].detail == "nothing to load: weights drawn from seed 0"
+
+
+def test_what_was_seen_before_a_crash_is_kept() -> None:
+    def once_forwards(clips: Tensor) -> Tensor:
+        if len(clips) == 1:
+            raise RuntimeError("no single clips\nand more")
+        return mean(clips)
+
+    found = findings(Own(once_forwards))
+    assert found["deterministic"].ok is True
+    assert found["runs"] == Finding("runs", False, "RuntimeError: no single clips")
+
+
+@pytest.mark.parametrize(("precision", "ok"), [("float32", None), ("bfloat16", False)])
+def test_half_precision_is_a_promise_of_those_who_ask_for_it(precision: Literal["float32"], ok: bool | None) -> None:
+    def halved(clips: Tensor) -> Tensor:
+        return mean(clips) * (-1 if torch.is_autocast_enabled("cpu") else 1)
+
+    encoder = Own(halved)
+    encoder.card = replace(CARD, precision=precision)
+    found = findings(encoder)["bfloat16"]
+    assert found.ok is ok
+    assert "cosine -1.0000 at least" in found.detail
+    assert "over the limits" in found.detail
+
+
+@pytest.mark.parametrize(("precision", "ok"), [("float32", None), ("bfloat16", False)])
+def test_where_half_precision_gives_nan_or_does_not_run(precision: Literal["float32"], ok: bool | None) -> None:
+    def nan(clips: Tensor) -> Tensor:
+        return mean(clips) / (0 if torch.is_autocast_enabled("cpu") else 1)
+
+    def stuck(clips: Tensor) -> Tensor:
+        if torch.is_autocast_enabled("cpu"):
+            raise RuntimeError("no kernel for BFloat16")
+        return mean(clips)
+
+    for vectors, said in ((nan, "cosine nan"), (stuck, "does not run on cpu: no kernel for BFloat16")):
+        encoder = Own(vectors)
+        encoder.card = replace(CARD, precision=precision)
+        found = findings(encoder)["bfloat16"]
+        assert found.ok is ok
+        assert said in found.detail
+
+
+def test_long_tokens_are_seen() -> None:
+    class Registers(Own):
+        def __call__(self, clips: Tensor, /) -> Tokens:
+            tokens = super().__call__(clips)
+            grid = torch.ones(len(clips), 1, 4, 4, 3)
+            grid[:, 0, 0, 0] = 20
+            return Tokens(grid, tokens.clip)
+
+    assert findings(Registers(mean))["token norms"].detail == "median 1.73, largest 34.6, 20 times"
+
+
+def test_sensitivity_to_order_is_zero_for_frame_wise_models_only() -> None:
+    blind = findings(framewise(lambda images: images.amax((2, 3)) - images.amin((2, 3)), CARD))
+    assert blind["reversed"].detail.startswith("cosine distance 0 ")
+    assert blind["shuffled"].detail.startswith("cosine distance 0 ")
+    seeing = findings(load("pixels/motion-energy"))
+    assert float(seeing["reversed"].detail.split()[2]) > 0.1
+    assert float(seeing["shuffled"].detail.split()[2]) > 0.1
+
+
+def test_moving_clips_move_over_still_ground_and_are_the_seed_s() -> None:
+    clips = moving_clips(CARD, 3)
+    assert clips.shape == (3, 3, 6, 16, 16)
+    assert torch.equal(clips, moving_clips(CARD, 3))
+    assert not torch.equal(clips, moving_clips(CARD, 3, seed=1))
+    assert float(clips.min()) >= -1
+    assert float(clips.max()) == 1  # white, normalised
+    white = (clips == 1).all(1)
+    assert white.sum((2, 3)).unique().tolist() == [9]  # the patch, a fifth of 16 pixels a side
+    column = (white.float().sum(2) * torch.arange(16)).sum(2) / 9
+    assert (column.diff(dim=1) > 0).all()
+
+
+def test_devices_are_chosen_and_refused_by_name() -> None:
+    assert device().type in {"cuda", "mps", "cpu"}
+    assert device("cpu") == torch.device("cpu")
+    for name in ("cud", "tpu", "cuda:99", "cpu:x"):
+        with pytest.raises(ValueError, match="cpu"):
+            device(name)
+    assert torch.equal(torch.rand(3, generator=generator(1)), torch.rand(3, generator=generator(1)))
+    assert peak_bytes(torch.device("cpu")) > 2**20
+
+
+class Drawing:
+    """A sampler that draws although it was given no generator."""
+
+    def __call__(self, video: Video, frames: int, rng: object = None) -> list[Clip]:
+        return []
+
+
+def test_samplers_that_are_no_values_are_found() -> None:
+    check_sampler(Uniform())
+    with pytest.raises(AssertionError, match="not plain data"):
+        check_sampler(Drawing())

@@ -1,0 +1,149 @@
+"""Recognition on what can be wrong with a side of a fold: allowed and scored right, or refused in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from vitascope.core.types import Example
+from vitascope.features.base import Features, Shelved, Stored, finite
+from vitascope.probes.methods.attentive import Attentive
+from vitascope.probes.methods.knn import KNN
+from vitascope.probes.methods.linear import Linear
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A probe, and the shape of what it reads."""
+
+    probe: Any
+    shape: tuple[int, ...]
+
+
+KINDS = {
+    "knn": Kind(KNN(), (8,)),
+    "knn/sweep": Kind(KNN(ks=(1, 200), taus=(0.07, 0.1)), (8,)),
+    "linear": Kind(Linear(), (8,)),
+    "linear/lbfgs": Kind(Linear(optimiser="lbfgs", weight_decay=0.01), (8,)),
+    "attentive": Kind(Attentive(lr=1e-2, min_steps=60), (2, 2, 2, 8)),
+}
+
+
+def side(kind: Kind, labels: list[int], name: str = "v", classes: int = 4) -> Stored:
+    """Vectors that say their class; the tokens of a grid all alike, but for noise."""
+    noise = torch.Generator().manual_seed(len(name) + len(labels))
+    values = 0.1 * torch.randn(len(labels), *kind.shape, generator=noise)
+    for i, label in enumerate(labels):
+        values[i, ..., label % 8] += 3
+    examples = [Example(id=f"{name}{i}", path=f"{i}.mp4", truth=label) for i, label in enumerate(labels)]
+    return Stored(examples, [f"c{c}" for c in range(classes)], values, torch.arange(len(labels) + 1))
+
+
+def top_1(kind: Kind, train: Features[int], test: Features[int]) -> float:
+    """Of the probe, after it was asked with seed 0."""
+    predictions = kind.probe.predict(train, test, seed=0)
+    assert all(np.isfinite(p).all() for p in predictions)
+    score: float = kind.probe.score(predictions, [e.truth for e in test.examples])["top-1"]
+    return score
+
+
+def refused(kind: Kind, train: Features[int], test: Features[int]) -> str:
+    """What is said, in one line."""
+    with pytest.raises(ValueError, match=r".+") as caught:
+        kind.probe.predict(train, test, seed=0)
+    said = str(caught.value)
+    assert "\n" not in said
+    return said
+
+
+def shelved(features: Stored) -> Shelved:
+    """The same, read batch by batch."""
+    return Shelved(features.examples, features.classes, lambda rows: features.values[rows], features.first)
+
+
+every = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+
+
+@every
+def test_a_class_that_is_not_trained_is_never_right(kind: Kind) -> None:
+    train, test = side(kind, [0, 1, 3] * 6), side(kind, [0, 1, 2, 3], "t")
+    assert top_1(kind, train, test) == 75
+
+
+@every
+def test_a_class_that_is_not_tested_changes_nothing(kind: Kind) -> None:
+    assert top_1(kind, side(kind, [0, 1, 2, 3] * 5), side(kind, [3, 0, 0, 1], "t")) == 100
+
+
+@every
+@pytest.mark.parametrize("label", [-1, 4, 2**40])
+@pytest.mark.parametrize("which", ["train", "test"])
+def test_labels_out_of_range_are_named(kind: Kind, label: int, which: str) -> None:
+    sides = {"train": side(kind, [0, 1, 2, 3] * 4), "test": side(kind, [0, 1, 2, 3] * 4, "t")}
+    good = sides[which]
+    wrong = [replace(e, truth=label) if i == 5 else e for i, e in enumerate(good.examples)]
+    sides[which] = replace(good, examples=wrong)
+    said = refused(kind, sides["train"], sides["test"])
+    assert said == (
+        f"label {label} for 1 of 16 examples ({wrong[5].id}): there are 4 classes, 0 to 3; correct the labels or add "
+        "the classes"
+    )
+
+
+@every
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("which", ["train", "test"])
+@pytest.mark.parametrize("read", [lambda f: f, shelved], ids=["memory", "batches"])
+def test_values_that_are_not_finite_are_named(
+    kind: Kind, value: float, which: str, read: Callable[[Stored], Features[int]]
+) -> None:
+    sides = {"train": side(kind, [0, 1, 2, 3] * 4), "test": side(kind, [0, 1, 2, 3] * 4, "t")}
+    for i in (2, 9):
+        sides[which].values[i].view(-1)[3] = value
+    said = refused(kind, *map(read, sides.values()))
+    name = "v" if which == "train" else "t"
+    assert said == f"NaN or infinite vectors for 2 of 16 examples ({name}2, {name}9); did the encoder overflow there?"
+
+
+def test_values_encoded_anew_at_every_epoch_are_looked_at() -> None:
+    kind = KINDS["linear"]
+    probe = replace(kind.probe, train=replace(kind.probe.train, stored=False))
+    train = side(kind, [0, 1, 2, 3] * 4)
+    train.values[7, 0] = torch.nan
+    for how in (probe, replace(probe, standardise=False)):
+        said = refused(replace(kind, probe=how), shelved(train), side(kind, [0, 1], "t"))
+        assert said.startswith("NaN or infinite vectors for 1 of 16 examples (v7)")
+
+
+def test_numbers_whose_sum_overflows_are_finite() -> None:
+    features = side(KINDS["knn"], [0, 1, 2])
+    features.values[1] = 3e38
+    batch = next(features.batches(3))
+    assert finite(features, batch) is batch
+
+
+@every
+@pytest.mark.parametrize("which", ["train", "test"])
+def test_an_empty_side_is_refused(kind: Kind, which: str) -> None:
+    sides = {"train": side(kind, [0, 1, 2, 3] * 4), "test": side(kind, [0, 1, 2, 3], "t")}
+    sides[which] = side(kind, [])
+    assert "no examples with vectors on this side" in refused(kind, sides["train"], sides["test"])
+
+
+@every
+def test_a_clip_that_lasts_no_time_is_a_clip(kind: Kind) -> None:
+    """A video of one frame: where its clip lies says nothing about its vectors."""
+    train, test = side(kind, [0, 1, 2, 3] * 5), side(kind, [0, 1, 2, 3], "t")
+    still = replace(test, spans=[[(1.0, 1.0)], *([(0.0, 2.0)] for _ in range(3))])
+    assert top_1(kind, train, still) == top_1(kind, train, test) == 100
+
+
+@every
+def test_a_small_training_side_is_enough(kind: Kind) -> None:
+    """Far fewer vectors than k, one batch, one example of a class: no vote is cast twice."""
+    assert top_1(kind, side(kind, [0, 1, 2, 3]), side(kind, [3, 2, 1, 0, 0], "t")) == 100

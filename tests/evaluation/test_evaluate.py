@@ -1,0 +1,170 @@
+"""Evaluation: what is recorded is what was asked of the videos that are there now, and nothing else."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from helpers import blob, write_video
+from vitascope.core.types import Card
+from vitascope.datasets.builders.folder import build
+from vitascope.encoders.base import Tokens
+from vitascope.evaluation import results
+from vitascope.evaluation.evaluate import evaluate
+from vitascope.evaluation.results import Result
+from vitascope.evaluation.runner import Setting, protocol_of
+from vitascope.features.extract import Options, fill
+from vitascope.features.view import View
+from vitascope.probes.methods.knn import KNN
+from vitascope.sampling.names import MultiClip
+
+CARD = Card(name="lab/mean", digest="1", dim=12, frames=4, size=16, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
+OPTIONS = Options(workers=1, quiet=True)
+
+
+class Mean:
+    """Each frame's mean colour, in order."""
+
+    card = CARD
+
+    def __call__(self, clips: torch.Tensor, /) -> Tokens:
+        frames = clips.mean((3, 4)).transpose(1, 2)
+        return Tokens(frames[:, :, None, None], frames.flatten(1))
+
+
+def listed(root: Path, *, bright: bool = False, leave: str = "") -> Path:
+    """Two classes of four videos with a manifest; file `leave` is not written."""
+    names = [f"{c}/{i}.mp4" for c in "ab" for i in range(4)]
+    for i, name in enumerate(names):
+        if name != leave:
+            write_video(
+                root / name, np.full((12, 32, 32, 3), 20 * i + 40, np.uint8) if bright else blob(name[0] == "b", i)
+            )
+    (root / "manifest.csv").write_text("\n".join(["path,label", *(f"{n},{n[0]}" for n in names)]))
+    return root
+
+
+def ask(root: Path | str, tmp_path: Path, *, retry: bool = False, again: bool = False, seed: int = 0) -> Result:
+    options = replace(OPTIONS, retry=retry)
+    setting = Setting(run=tmp_path / "run", store=tmp_path / "store", options=options, again=again, seed=seed)
+    return evaluate(root, [Mean()], ["knn"], setting=setting)[0]
+
+
+def lines(tmp_path: Path) -> int:
+    return len((tmp_path / "run" / results.RESULTS).read_text().splitlines())
+
+
+def test_what_is_recorded_is_not_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = listed(tmp_path / "set")
+    first = ask(root, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(root)
+    assert [ask(at, tmp_path) for at in (root, "set", "set/../set/", "link")] == [first] * 4
+    assert lines(tmp_path) == 1
+    assert ask(root, tmp_path, again=True).scores == first.scores
+    assert lines(tmp_path) == 2
+    assert results.read(tmp_path / "run")[0].predictions == first.predictions
+
+
+def test_headline_outcomes_and_predictions_agree(tmp_path: Path) -> None:
+    found = ask(listed(tmp_path / "set"), tmp_path)
+    kept = results.read_predictions(tmp_path / "run" / found.predictions)
+    assert sorted(kept["id"]) == sorted(e.id for e in build(str(tmp_path / "set")).examples)
+    right = [100.0 * (top[0] == truth) for top, truth in zip(kept["top"], kept["truth"], strict=True)]
+    assert kept["outcome"] == right
+    assert found.headline.value == pytest.approx(np.mean(right))
+    sizes = np.bincount(kept["fold"])
+    assert np.average([fold["top-1"] for fold in found.folds], weights=sizes) == pytest.approx(found.headline.value)
+
+
+def test_a_failed_video_is_tried_again_when_that_is_asked(tmp_path: Path) -> None:
+    root = listed(tmp_path / "set", leave="a/1.mp4")
+    (root / "a" / "1.mp4").write_bytes(b"junk")
+    assert set(ask(root, tmp_path).missing) == {"a/1.mp4"}
+    assert set(ask(root, tmp_path, retry=True).missing) == {"a/1.mp4"}
+    write_video(root / "a" / "1.mp4", blob(0.0, 1))
+    found = ask(root, tmp_path, retry=True)
+    assert (found.n, found.missing) == (8, {})
+
+
+def test_a_video_that_was_absent_and_is_there_now_is_asked(tmp_path: Path) -> None:
+    root = listed(tmp_path / "set", leave="b/0.mp4")
+    first = ask(root, tmp_path)
+    assert (first.n, first.expected, first.missing) == (7, 8, {"b/0.mp4": "no such file"})
+    write_video(root / "b" / "0.mp4", blob(1.0, 4))
+    found = ask(root, tmp_path)
+    assert (found.n, found.missing) == (8, {})
+
+
+def test_a_video_deleted_after_it_was_embedded_is_used_and_not_missing(tmp_path: Path) -> None:
+    root = listed(tmp_path / "set")
+    ask(root, tmp_path)
+    os.unlink(root / "a" / "0.mp4")
+    found = ask(root, tmp_path, seed=1)
+    assert (found.n, found.missing) == (8, {})
+
+
+def test_a_video_replaced_by_a_broken_one_is_missing(tmp_path: Path) -> None:
+    root = listed(tmp_path / "set")
+    ask(root, tmp_path)
+    (root / "a" / "0.mp4").write_bytes(b"junk")
+    assert set(ask(root, tmp_path, again=True).missing) == {"a/0.mp4"}
+
+
+def test_another_folder_of_the_same_name_is_another_question(tmp_path: Path) -> None:
+    one = ask(listed(tmp_path / "one" / "set"), tmp_path)
+    other = ask(listed(tmp_path / "other" / "set", bright=True), tmp_path)
+    assert one.protocol == other.protocol
+    assert other.headline != one.headline
+
+
+def test_a_card_whose_store_lacks_examples_says_so(tmp_path: Path) -> None:
+    root = listed(tmp_path / "set")
+    dataset = build(str(root))
+    cut = replace(dataset, examples=dataset.examples[:7], folds=())
+    fill(Mean(), cut, [KNN().train], root=tmp_path / "store", options=OPTIONS)
+    setting = Setting(run=tmp_path / "run", store=tmp_path / "store")
+    found = evaluate(dataset, [CARD], ["knn"], setting=setting)[0]
+    assert (found.n, found.missing) == (7, {"b/3.mp4": "not in the store"})
+
+
+def test_the_protocol_changes_with_the_question_and_with_nothing_else(tmp_path: Path) -> None:
+    dataset, setting = build(str(listed(tmp_path / "set"))), Setting(run=tmp_path)
+    probe = KNN()
+    base = protocol_of(dataset, probe, setting)
+    same = [
+        protocol_of(build(str(listed(tmp_path / "elsewhere" / "set"))), probe, setting),
+        protocol_of(dataset, probe, Setting(run=tmp_path / "x", store=tmp_path / "y", options=OPTIONS, again=True)),
+        protocol_of(replace(dataset, axis="motion"), probe, setting),
+    ]
+    assert same == [base] * len(same)
+    first, *rest = dataset.examples
+    others = [
+        protocol_of(dataset, replace(probe, k=10), setting),
+        protocol_of(dataset, replace(probe, version=99), setting),
+        protocol_of(dataset, replace(probe, test=View(MultiClip(2.0))), setting),
+        protocol_of(dataset, probe, replace(setting, seed=1)),
+        protocol_of(dataset, probe, replace(setting, limit=5)),
+        protocol_of(replace(dataset, classes=("a", "c")), probe, setting),
+        protocol_of(replace(dataset, folds=dataset.folds[:-1]), probe, setting),
+        protocol_of(replace(dataset, examples=tuple(rest)), probe, setting),
+    ]
+    for change in ({"truth": 1}, {"span": (0.0, 1.0)}, {"group": "g"}, {"fps": 25.0}):
+        altered = replace(dataset, examples=(replace(first, **change), *rest))  # type: ignore[arg-type]
+        others.append(protocol_of(altered, probe, setting))
+    assert len({base, *others}) == 1 + len(others)
+
+
+def test_a_probe_is_asked_of_what_is_labelled_for_it(tmp_path: Path) -> None:
+    for data, probe, said in (
+        ("motionlab/localise-tiny", "knn", "knn is for recognition, motionlab/localise-tiny for localisation"),
+        ("motionlab/segment-tiny", "localise", "localise is for localisation, motionlab/segment-tiny for segmentation"),
+        ("motionlab/motion-tiny", "segment", "segment is for segmentation, motionlab/motion-tiny for recognition"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            evaluate(data, ["pixels/thumbnail"], [probe], output=tmp_path)

@@ -1,0 +1,370 @@
+"""Encoding: every clip once, in batches that do not depend on who makes them, whatever happens on the way."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from helpers import blob, write_video
+from vitascope.core.types import Card, Dataset
+from vitascope.datasets.builders.folder import build
+from vitascope.encoders.base import Tokens
+from vitascope.features import extract
+from vitascope.features.extract import Options, encode_clips, fill, key_of
+from vitascope.features.store import Store
+from vitascope.features.view import View
+from vitascope.motionlab.write import write_picture
+from vitascope.sampling.names import MultiClip, Reversed, Uniform, Views
+from vitascope.video import decode, inspect
+
+OPTIONS = Options(workers=2, batch=4, quiet=True)
+CARD = Card(name="lab/mean", digest="1", dim=24, frames=4, size=16, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
+
+
+class Mean:
+    """Each frame's mean colour, in order, twice over: an encoder whose output anybody can compute."""
+
+    card = CARD
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    def __call__(self, clips: torch.Tensor, /) -> Tokens:
+        self.batches.append(len(clips))
+        frames = clips.mean((3, 4)).transpose(1, 2)
+        return Tokens(frames[:, :, None, None].expand(-1, -1, 2, 2, -1), frames.flatten(1).repeat(1, 2))
+
+
+def by_hand(path: str, view: View) -> np.ndarray:
+    video = inspect(path)
+    clips = view.sampler(video, CARD.frames)
+    out = np.zeros((len(clips), 24), np.float32)
+    for i, pixels in decode(video, clips, CARD.size, CARD.resize):
+        values = (pixels / 255.0 - np.array(CARD.mean)) / np.array(CARD.std)
+        out[i] = np.tile(values.mean((1, 2)).ravel(), 2)
+    return out
+
+
+def tree(folder: Path) -> dict[str, str]:
+    return {
+        str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file() and p.suffix != ".lock"
+    }
+
+
+VIEWS = [View(Uniform()), View(MultiClip(0.4, 0.2)), View(Reversed(Uniform())), View(Views(3, 2, 1))]
+
+
+def test_every_view_holds_what_decoding_by_hand_gives(videos: Path, tmp_path: Path) -> None:
+    dataset = build(str(videos))
+    encoder = Mean()
+    filled = fill(encoder, dataset, VIEWS, root=tmp_path, options=OPTIONS)
+    assert (filled.encoded, filled.failures) == (18, {})
+    for view in VIEWS:
+        found = Store(tmp_path, key_of(dataset, CARD, view)).read([e.id for e in dataset.examples])
+        for i, e in enumerate(dataset.examples):
+            got = found.values[found.first[i] : found.first[i + 1]]
+            assert np.allclose(got, by_hand(e.path, view), atol=2e-3)
+    assert set(encoder.batches[:-1]) == {4}
+    again = Mean()
+    assert fill(again, dataset, VIEWS, root=tmp_path, options=OPTIONS).encoded == 0
+    assert again.batches == []
+
+
+def test_reductions(videos: Path, tmp_path: Path) -> None:
+    dataset = build(str(videos))
+    views = [View(Uniform(), reduce) for reduce in ("clip", "time", "grid")]
+    fill(Mean(), dataset, views, root=tmp_path, options=OPTIONS)
+    clip, time_, grid = (Store(tmp_path, key_of(dataset, CARD, v)).read([dataset.examples[0].id]).values for v in views)
+    assert (clip.shape, time_.shape, grid.shape) == ((1, 24), (1, 4, 3), (1, 4, 2, 2, 3))
+    assert np.array_equal(time_.reshape(1, 12), clip[:, :12])
+    assert np.array_equal(grid.mean((2, 3), np.float32), time_.astype(np.float32))
+
+
+def test_a_larger_dataset_costs_only_what_is_new(videos: Path, tmp_path: Path) -> None:
+    dataset = build(str(videos))
+    few = replace(dataset, examples=dataset.examples[:7])
+    assert fill(Mean(), few, VIEWS[:1], root=tmp_path, options=OPTIONS).encoded == 7
+    assert fill(Mean(), dataset, VIEWS[:1], root=tmp_path, options=OPTIONS).encoded == 11
+    assert fill(Mean(), dataset, VIEWS[:2], root=tmp_path, options=OPTIONS).encoded == 18
+
+
+def test_a_replaced_file_is_embedded_again(tmp_path: Path) -> None:
+    for name in ("a/1", "a/2", "b/1", "b/2"):
+        write_video(tmp_path / "v" / f"{name}.mp4", blob(0.0, 1))
+    dataset = build(str(tmp_path / "v"))
+    fill(Mean(), dataset, VIEWS[:1], root=tmp_path / "s", options=OPTIONS)
+    write_video(tmp_path / "v" / "a" / "1.mp4", blob(2.0, 6, frames=20))
+    assert fill(Mean(), dataset, VIEWS[:1], root=tmp_path / "s", options=OPTIONS).encoded == 1
+    store = Store(tmp_path / "s", key_of(dataset, CARD, VIEWS[0]))
+    assert np.allclose(store.read(["a/1.mp4"]).values, by_hand(dataset.examples[0].path, VIEWS[0]), atol=2e-3)
+    for e in dataset.examples:
+        os.unlink(e.path)
+    assert fill(Mean(), dataset, VIEWS[:1], root=tmp_path / "s", options=OPTIONS).encoded == 0
+
+
+def spans(folder: Path, start: float, end: float) -> Dataset[int]:
+    """The four videos of `folder`, each under an id that says nothing of its span."""
+    rows = [f"{n},{n[0]}/{n[1]}.mp4,{n[0]},{start},{end}" for n in ("a1", "a2", "b1", "b2")]
+    (folder / "manifest.csv").write_text("\n".join(["id,path,label,start,end", *rows]))
+    return build(str(folder))
+
+
+def test_another_span_under_the_same_id_is_embedded_again(tmp_path: Path) -> None:
+    for name in ("a/1", "a/2", "b/1", "b/2"):
+        write_video(tmp_path / "v" / f"{name}.mp4", blob(0.0, 1))
+    for start, end, encoded in ((0.0, 0.4, 4), (0.0, 0.4, 0), (0.5, 1.0, 4)):
+        dataset = spans(tmp_path / "v", start, end)
+        assert fill(Mean(), dataset, VIEWS[:1], root=tmp_path / "s", options=OPTIONS).encoded == encoded
+        assert Store(tmp_path / "s", key_of(dataset, CARD, VIEWS[0])).read(["a1"]).spans.tolist() == [[start, end]]
+
+
+def test_spans_of_one_large_file_share_a_block(videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = build(str(videos)).examples[0]
+    many = [replace(one, id=str(i), span=(float(i), i + 1.0)) for i in range(9)]
+    monkeypatch.setattr(extract, "BLOCK_BYTES", os.path.getsize(one.path) + 1)
+    assert [len(b) for _, b in extract.blocks(many)] == [9]
+
+
+WRONG = {
+    "no tokens": lambda clips: clips.mean((2, 3, 4)),
+    "rows": lambda clips: Tokens(clips.new_zeros(1, 4, 1, 1, 3), clips.new_zeros(1, 24)),
+    "dim": lambda clips: Tokens(clips.new_zeros(len(clips), 4, 1, 1, 3), clips.new_zeros(len(clips), 7)),
+    "axes": lambda clips: Tokens(clips.new_zeros(len(clips), 4, 1, 1, 3), clips.new_zeros(len(clips), 2, 12)),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_an_encoder_that_gives_other_shapes_than_it_promises_is_named(videos: Path, tmp_path: Path, what: str) -> None:
+    class Wrong(Mean):
+        def __call__(self, clips: torch.Tensor, /) -> Tokens:
+            return WRONG[what](clips)
+
+    with pytest.raises(ValueError, match=r"lab/mean gave .* wanted"):
+        fill(Wrong(), build(str(videos)), VIEWS[:1], root=tmp_path, options=OPTIONS)
+
+
+def test_all_that_are_there_broken_is_an_error_whatever_is_absent(tmp_path: Path) -> None:
+    rows = [f"{n[0]}/{n[1]}.mp4,{n[0]}" for n in ("a1", "a2", "b1", "b2")]
+    (tmp_path / "a").mkdir()
+    (tmp_path / "manifest.csv").write_text("\n".join(["path,label", *rows]))
+    (tmp_path / "a" / "1.mp4").write_bytes(b"junk")
+    with pytest.raises(ValueError, match=r"none of 1 videos could be embedded; first: a/1\.mp4"):
+        fill(Mean(), build(str(tmp_path)), VIEWS[:1], root=tmp_path / "s", options=OPTIONS)
+
+
+def broken(videos: Path, tmp_path: Path) -> Dataset[int]:
+    root = tmp_path / "videos"
+    for path in videos.rglob("*.mp4"):
+        (root / path.relative_to(videos)).parent.mkdir(parents=True, exist_ok=True)
+        os.link(path, root / path.relative_to(videos))
+    (root / "right" / "clip 0.mp4").unlink()
+    (root / "right" / "clip 0.mp4").write_bytes(b"not a video at all")
+    (root / "down" / "zzz.mp4").write_bytes(b"")
+    return build(str(root))
+
+
+def test_broken_videos_are_named_and_never_replaced(videos: Path, tmp_path: Path) -> None:
+    dataset = broken(videos, tmp_path)
+    filled = fill(Mean(), dataset, VIEWS[:1], root=tmp_path / "s", options=OPTIONS)
+    assert set(filled.failures) == {"right/clip 0.mp4", "down/zzz.mp4"}
+    assert all("\n" not in why and why for why in filled.failures.values())
+    store = Store(tmp_path / "s", key_of(dataset, CARD, VIEWS[0]))
+    assert store.read(["right/clip 0.mp4", "right/clip 1.mp4"]).first.tolist() == [0, 0, 1]
+    again = fill(Mean(), dataset, VIEWS[:1], root=tmp_path / "s", options=OPTIONS)
+    assert (again.encoded, again.failures) == (0, filled.failures)
+    once_more = fill(Mean(), dataset, VIEWS[:1], root=tmp_path / "s", options=replace(OPTIONS, retry=True))
+    assert (once_more.encoded, once_more.failures) == (2, filled.failures)
+
+
+def test_a_damaged_video_is_used_as_far_as_it_goes_and_said_to_be(videos: Path, tmp_path: Path) -> None:
+    root = tmp_path / "videos"
+    for name in ("a/1", "a/2", "b/1", "b/2"):
+        write_video(root / f"{name}.ts", blob(0.0, 1, frames=40))
+    whole = (root / "a" / "1.ts").read_bytes()
+    (root / "a" / "1.ts").write_bytes(whole[: len(whole) // 3] + bytes(2000) + whole[len(whole) // 3 + 2000 :])
+    dataset = build(str(root))
+    for _ in range(2):
+        filled = fill(Mean(), dataset, VIEWS[:1], root=tmp_path / "s", options=OPTIONS)
+        assert set(filled.notes) == {"a/1.ts"}
+        assert filled.failures == {}
+
+
+def test_nothing_but_broken_videos_is_an_error(tmp_path: Path) -> None:
+    for name in ("a/1", "a/2", "b/1", "b/2"):
+        (tmp_path / "v" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "v" / f"{name}.mp4").write_bytes(b"junk")
+    with pytest.raises(ValueError, match="none of 4 videos could be embedded"):
+        fill(Mean(), build(str(tmp_path / "v")), VIEWS[:1], root=tmp_path / "s", options=OPTIONS)
+
+
+class Poisoned(Mean):
+    """NaN for bright clips."""
+
+    def __call__(self, clips: torch.Tensor, /) -> Tokens:
+        grid, clip = super().__call__(clips)
+        clip = clip.clone()
+        clip[clip.mean(1) > clip.mean()] = float("nan")
+        return Tokens(grid, clip)
+
+
+def test_an_encoder_that_gives_nan_is_said_to(videos: Path, tmp_path: Path) -> None:
+    filled = fill(Poisoned(), build(str(videos)), VIEWS[:1], root=tmp_path, options=OPTIONS)
+    assert filled.failures
+    assert set(filled.failures.values()) == {"lab/mean gave NaN or infinity"}
+
+
+COMMAND = [sys.executable, "-m", "vitascope.cli.main", "embed", "--quiet", "-m", "pixels/thumbnail", "--batch", "4"]
+
+
+class Raising(Mean):
+    """A model that fails on its input."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    def __call__(self, clips: torch.Tensor) -> Tokens:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            RuntimeError("mat1 and mat2\nsecond line"),
+            r"RuntimeError: mat1 and mat2 \(.*test_extract.py:\d+\); see",
+        ),
+        (torch.OutOfMemoryError("CUDA"), "clips at once do not fit into the memory of cpu; give a smaller --batch"),
+    ],
+)
+def test_what_a_model_raises_is_said_in_one_line(error: Exception, said: str, videos: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=said) as caught:
+        fill(Raising(error), build(str(videos)), VIEWS[:1], root=tmp_path, options=OPTIONS)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("many")
+    for c in range(2):
+        for i in range(30):
+            write_video(root / f"class {c}" / f"{i:02d}.mp4", blob(c * 3.0 + i / 9, i))
+    return root
+
+
+def start(many: Path, store: Path) -> subprocess.Popen[bytes]:
+    code = "from vitascope.features import extract; extract.BLOCK_EXAMPLES = 5; "
+    code += "from vitascope.cli.main import main; main()"
+    command = [sys.executable, "-c", code, *COMMAND[3:], str(many), "--store", str(store)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def finish(many: Path, store: Path) -> None:
+    process = start(many, store)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 0, error.decode()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(many: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    store = tmp_path_factory.mktemp("undisturbed")
+    finish(many, store)
+    return tree(store)
+
+
+@pytest.mark.parametrize("parts", [0, 1, 5, 9])
+def test_killed_it_goes_on_and_equals_an_undisturbed_run(
+    many: Path, undisturbed: dict[str, str], tmp_path: Path, parts: int
+) -> None:
+    process = start(many, tmp_path)
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.glob("*/*/*/parts/*.parquet"))) < parts and time.monotonic() < deadline:
+        time.sleep(0.002)
+    time.sleep(0.5 * (parts == 0))
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    finish(many, tmp_path)
+    assert tree(tmp_path) == undisturbed
+
+
+def test_two_processes_share_the_work(many: Path, undisturbed: dict[str, str], tmp_path: Path) -> None:
+    pair = [start(many, tmp_path) for _ in range(2)]
+    said = []
+    for process in pair:
+        out, error = process.communicate(timeout=120)
+        assert process.returncode == 0, error.decode()
+        said.append(int(out.split()[1]))
+    assert sum(said) == 60
+    assert tree(tmp_path) == undisturbed
+
+
+def test_one_of_two_killed_leaves_its_work_to_the_other(
+    many: Path, undisturbed: dict[str, str], tmp_path: Path
+) -> None:
+    one, other = start(many, tmp_path), start(many, tmp_path)
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.glob("*/*/*/parts/*.parquet"))) < 3 and time.monotonic() < deadline:
+        time.sleep(0.002)
+    os.kill(one.pid, signal.SIGKILL)
+    one.communicate()
+    _, error = other.communicate(timeout=120)
+    assert other.returncode == 0, error.decode()
+    assert tree(tmp_path) == undisturbed
+
+
+def test_blocks_cover_the_examples_in_order(videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = build(str(videos))
+    monkeypatch.setattr(extract, "BLOCK_EXAMPLES", 4)
+    cut = list(extract.blocks(dataset.examples))
+    assert [len(b) for _, b in cut] == [4, 4, 4, 4, 2]
+    assert [e for _, b in cut for e in b] == list(dataset.examples)
+    assert len({name for name, _ in cut}) == 5
+    monkeypatch.setattr(extract, "BLOCK_BYTES", 1)
+    assert [len(b) for _, b in extract.blocks(dataset.examples)] == [1] * 18
+
+
+def test_normalisation_follows_the_card() -> None:
+    pixels = (
+        torch.arange(2 * 4 * 16 * 16 * 3, dtype=torch.int64).remainder(256).to(torch.uint8).reshape(2, 4, 16, 16, 3)
+    )
+    seen: list[torch.Tensor] = []
+
+    class Spy(Mean):
+        def __call__(self, clips: torch.Tensor, /) -> Tokens:
+            seen.append(clips)
+            return super().__call__(clips)
+
+    encode_clips(Spy(), pixels)
+    expected = (pixels.double() / 255 - torch.tensor(CARD.mean)) / torch.tensor(CARD.std)
+    assert torch.allclose(seen[0].double(), expected.permute(0, 4, 1, 2, 3), atol=1e-5)
+
+
+def test_pictures_beside_videos_have_one_vector_but_no_grid_in_common(tmp_path: Path) -> None:
+    class Average(Mean):
+        card = replace(CARD, dim=3, image="single")
+
+        def __call__(self, clips: torch.Tensor, /) -> Tokens:
+            grid = clips.mean((3, 4)).transpose(1, 2)[:, :, None, None]
+            return Tokens(grid, grid.mean((1, 2, 3)))
+
+    for label in "ab":
+        (tmp_path / label).mkdir()
+        write_video(tmp_path / label / "moving.mp4", blob(0.0, 0))
+        write_picture(tmp_path / label / "still.png", blob(0.0, 0)[0])
+    dataset = build(str(tmp_path))
+    assert fill(Average(), dataset, [View(Uniform())], root=tmp_path / "s", options=OPTIONS).encoded == 4
+    with pytest.raises(ValueError, match="has pictures and videos") as error:
+        fill(Average(), dataset, [View(Uniform(), "time")], root=tmp_path / "s", options=OPTIONS)
+    assert "\n" not in str(error.value)

@@ -1,0 +1,135 @@
+"""Live features say what stored ones say, in the order asked, and name what they cannot read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from vitascope.core.types import Card, Dataset
+from vitascope.datasets.builders.folder import build
+from vitascope.encoders.base import Tokens
+from vitascope.features.base import Batch, Features
+from vitascope.features.extract import Options, fill
+from vitascope.features.live import Live
+from vitascope.features.source import Source, affordable, bytes_of, endless, shelved, stored
+from vitascope.features.view import View
+from vitascope.sampling.names import (
+    Drawn,
+    Frozen,
+    MultiClip,
+    RandomClip,
+    RandomCrop,
+    Reversed,
+    Sampler,
+    Slowed,
+    Uniform,
+)
+
+CARD = Card(name="lab/mean", digest="1", dim=3, frames=4, size=16, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
+OPTIONS = Options(workers=2, batch=3, quiet=True)
+DRAWS = Drawn(RandomCrop(RandomClip(2), flip=True), 3, seed=5)
+
+
+class Blocks:
+    """Mean colours of each frame's quarters."""
+
+    card = CARD
+
+    def __call__(self, clips: torch.Tensor, /) -> Tokens:
+        grid = torch.nn.functional.avg_pool3d(clips, (1, 8, 8)).movedim(1, -1)
+        return Tokens(grid, grid.mean((1, 2, 3)))
+
+
+def opened(dataset: Dataset[int], view: View, ids: list[str]) -> Live:
+    return Live(Blocks(), dataset, ids, view, options=OPTIONS)
+
+
+def unpadded(batches: Iterator[Batch]) -> list[tuple[int, torch.Tensor]]:
+    return [(int(o), v[m]) for b in batches for v, m, o in zip(b.values, b.mask, b.owner, strict=True)]
+
+
+@pytest.mark.parametrize("reduce", ["clip", "time", "grid"])
+@pytest.mark.parametrize(
+    ("sampler", "draw"),
+    [(Uniform(), None), (Uniform(), 1), (MultiClip(0.5), None), (DRAWS, None), (DRAWS, 0), (DRAWS, 4)],
+)
+def test_live_is_stored(videos: Path, tmp_path: Path, reduce: str, draw: int | None, sampler: object) -> None:
+    dataset = build("", videos)
+    ids = [e.id for e in dataset.examples[::-2]]
+    view = View(sampler, reduce)  # type: ignore[arg-type]
+    fill(Blocks(), dataset, [view], root=tmp_path, options=OPTIONS)
+    order = [3, 0, 8, 1, 2, 7, 6, 5, 4]
+    disk = shelved(dataset, CARD, view, ids=ids, root=tmp_path)
+    memory = stored(dataset, CARD, view, ids=ids, root=tmp_path)
+    with opened(dataset, replace(view, stored=False), ids) as live:
+        assert isinstance(live, Features)
+        found = unpadded(live.batches(2, order, draw))
+    for kept in (disk, memory):
+        expected = unpadded(kept.batches(2, order, draw))
+        assert [o for o, _ in found] == [o for o, _ in expected] == order
+        for (_, ours), (_, theirs) in zip(found, expected, strict=True):
+            torch.testing.assert_close(ours, theirs, atol=2e-3, rtol=2e-3)
+    assert not live.failures
+
+
+def test_endless_draws_never_repeat(videos: Path) -> None:
+    dataset = build("", videos)
+    view = View(replace(DRAWS, count=0), stored=False)
+    ids = [e.id for e in dataset.examples[:2]]
+    with opened(dataset, view, ids) as live:
+        passes = [torch.cat([v for _, v in unpadded(live.batches(8, draw=n))]) for n in (0, 1, 2, 3, 1)]
+    assert torch.equal(passes[1], passes[4])
+    assert len({p.numpy().tobytes() for p in passes}) == 4
+
+
+@pytest.mark.parametrize("count", [0, 3])
+@pytest.mark.parametrize("wrap", [Reversed, lambda inner: Slowed(Frozen(inner))])
+def test_draws_go_on_under_an_alteration(videos: Path, count: int, wrap: Callable[[Sampler], Sampler]) -> None:
+    """An altered drawing sampler draws anew at every pass, and each pass is that of the plain one, altered."""
+    dataset = build("", videos)
+    ids = [e.id for e in dataset.examples[:2]]
+    drawn = replace(DRAWS, count=count)
+    assert endless(wrap(drawn)) == (count == 0)
+    with opened(dataset, View(wrap(drawn), stored=False), ids) as live:
+        passes = [torch.cat([v for _, v in unpadded(live.batches(8, draw=n))]) for n in range(4)]
+    assert len({p.numpy().tobytes() for p in passes}) == (count or 4)
+    for n, found in enumerate(passes):
+        with opened(dataset, View(wrap(drawn.at(n)), stored=False), ids) as live:
+            assert torch.equal(found, torch.cat([v for _, v in unpadded(live.batches(8))]))
+
+
+def test_what_cannot_be_read_is_left_out_and_named(videos: Path, tmp_path: Path) -> None:
+    dataset = build("", videos)
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video")
+    examples = list(dataset.examples)
+    examples[2] = replace(examples[2], path=str(broken))
+    dataset = replace(dataset, examples=tuple(examples), absent={examples[4].id: "no such file"})
+    ids = [e.id for e in examples[:7]]
+    with opened(dataset, View(MultiClip(0.5), stored=False), ids) as live:
+        assert [e.id for e in live.examples] == [i for i in ids if i != examples[4].id]
+        found = [o for o, _ in unpadded(live.batches(4))]
+    assert found == [0, 1, 3, 4, 5]
+    assert set(live.failures) == {examples[2].id, examples[4].id}
+    assert live.failures[examples[4].id] == "no such file"
+
+
+def test_a_budget_decides_what_is_kept(videos: Path, tmp_path: Path) -> None:
+    dataset = build("", videos)
+    grid, endless = View(Uniform(), "grid", stored=False), View(replace(DRAWS, count=0), "grid", stored=False)
+    one = bytes_of(Blocks(), dataset, grid)
+    assert one == 18 * 4 * 2 * 2 * 3 * 2
+    drawn = View(DRAWS, "grid", stored=False)
+    assert bytes_of(Blocks(), dataset, drawn) == 3 * one
+    views = [endless, grid, drawn]
+    assert affordable(Blocks(), dataset, views, 0) == []
+    assert affordable(Blocks(), dataset, views, 2 * one) == [grid]
+    assert affordable(Blocks(), dataset, views, 4 * one) == [grid, drawn]
+    with Source(Blocks(), dataset, tmp_path, OPTIONS, budget=2 * one) as source:
+        source.fill(views)
+        kinds = [type(source.features(v, [dataset.examples[0].id])).__name__ for v in views]
+    assert kinds == ["Live", "Shelved", "Live"]

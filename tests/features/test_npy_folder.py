@@ -1,0 +1,227 @@
+"""Features of whole videos come in with their times, in the release's layout and in that of ActionFormer's world."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from copies import write
+from helpers import vitascope
+from vitascope.core.types import Dataset
+from vitascope.datasets.open import open_annotations, open_dataset
+from vitascope.evaluation.cost_estimate import forecast
+from vitascope.evaluation.runner import Setting
+from vitascope.features.imports import twelvelabs
+from vitascope.features.imports.npy_folder import import_dense, open_folder
+from vitascope.features.imports.time_grid import Grid
+from vitascope.features.sequences import dense
+from vitascope.features.source import stored
+from vitascope.features.view import View
+from vitascope.probes.temporal.twlv1_table7 import windows
+from vitascope.sampling.names import MultiClip
+
+LASTING = {"one": 10.0, "two": 12.5, "three": 7.0}
+DIM = 4
+
+
+def listed(root: Path) -> str:
+    """A list of the actions in three films, the last of which is tested."""
+    films = {
+        name: {
+            "subset": "validation" if name == "three" else "training",
+            "duration": duration,
+            "annotations": [{"segment": [1.0, 2.0], "label": "jump"}, {"segment": [3.0, 4.0], "label": "run"}],
+        }
+        for name, duration in LASTING.items()
+    }
+    return str(write(root, "lists/films.json", {"database": films}))
+
+
+def vectors(name: str, stride: float = 0.5, seconds: float = 1.0) -> np.ndarray:
+    """As many as a sliding window gives, of halves that half precision keeps."""
+    count = int((LASTING[name] - seconds) / stride + 1e-6) + 1
+    return np.random.default_rng(len(name)).integers(-9, 9, (count, DIM)).astype(np.float32) / 2
+
+
+def npy(root: Path, *, turned: bool = False, about: dict[str, Any] | None = None, prefix: str = "v_") -> Path:
+    root.mkdir(parents=True, exist_ok=True)
+    for name in LASTING:
+        np.save(root / f"{prefix}{name}.npy", vectors(name).T if turned else vectors(name))
+    if about:
+        (root / "features.json").write_text(json.dumps(about))
+    return root
+
+
+def read(dataset: Dataset[Any]) -> dict[str, tuple[np.ndarray, list[list[float]], float]]:
+    """What a head gets of each film."""
+    view = View(MultiClip(0.5, 0.25))
+    ids = [e.id for e in dataset.examples]
+    features = stored(dataset, dataset.cards[0], view, ids=ids, root=Path(dataset.store))
+    each = zip(features.examples, dense(features), strict=True)
+    return {e.id: (values.numpy(), spans.tolist(), duration) for e, (values, spans, duration) in each}
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("how", ["option", "file"])
+def test_a_folder_of_arrays(how: str, turned: bool, tmp_path: Path) -> None:
+    about = {"fps": 30, "feat_stride": 15, "num_frames": 30, "note": "I3D"} if how == "file" else None
+    source = npy(tmp_path / "npy", turned=turned, about=about)
+    given = ["--grid", "30/15@30"] if how == "option" else []
+    done = vitascope(
+        "import", "features", source, "-o", tmp_path / "out", "--data", listed(tmp_path), "-m", "lab/net", *given
+    )
+    assert "lists: features of 3 of 3 videos, 2 classes" in done.stdout
+    dataset = open_dataset(tmp_path / "out")
+    assert (dataset.kind, dataset.cards[0].name, dataset.cards[0].dim) == ("localisation", "lab/net", DIM)
+    again = open_annotations(listed(tmp_path))
+    assert [e.truth for e in dataset.examples] == [e.truth for e in again.examples]
+    assert (dataset.folds, dataset.digest) == (again.folds, again.digest), "the same is asked with and without videos"
+    for name, (values, spans, duration) in read(dataset).items():
+        assert np.array_equal(values, vectors(name))
+        assert spans == [[0.5 * j, 0.5 * j + 1.0] for j in range(len(values))]
+        assert duration == LASTING[name]
+
+
+def test_resized_features_are_parts_of_each_video(tmp_path: Path) -> None:
+    source = npy(tmp_path / "npy", about={"resized": True, "layout": "TxC"})
+    for name in LASTING:
+        np.save(source / f"v_{name}.npy", vectors("three")[:8])
+    made = import_dense(open_folder(source), open_annotations(listed(tmp_path)), tmp_path / "out", encoder="a/b")
+    assert read(made)["two"][1][3] == [12.5 * 3 / 8, 12.5 * 4 / 8]
+
+
+@pytest.mark.parametrize("flat", [True, False])
+@pytest.mark.parametrize("times", [True, False])
+def test_the_release(times: bool, flat: bool, tmp_path: Path) -> None:
+    """Clip times are believed; without them the windows of the report's table are."""
+    source = tmp_path / "release"
+    for name, duration in LASTING.items():
+        folder = source if flat else source / ("val" if name == "three" else "train")
+        folder.mkdir(parents=True, exist_ok=True)
+        clips = vectors(name, 0.125, 0.5)
+        np.save(folder / f"{name}_c.npy", clips)
+        np.save(folder / f"{name}_v.npy", clips.mean(0))
+        about: dict[str, Any] = {"duration": duration, "num_frames": int(30 * duration)}
+        about |= {"times": [[0.1 * j, 0.1 * j + 0.5] for j in range(len(clips))]} if times else {}
+        (folder / f"{name}.json").write_text(json.dumps(about))
+    usual = windows("thumos14")
+    folder_of = open_folder(source, usual=Grid(usual.seconds, usual.stride))
+    made = import_dense(folder_of, open_annotations(listed(tmp_path)), tmp_path / "out", encoder="twlv/base")
+    values, spans, _ = read(made)["one"]
+    assert np.array_equal(values, vectors("one", 0.125, 0.5))
+    assert spans[5] == pytest.approx([0.5, 1.0] if times else [0.625, 1.125])
+    if times:
+        return
+    with pytest.raises(ValueError, match=r"which seconds are its \d+ vectors of\? say --grid window/stride"):
+        import_dense(open_folder(source), open_annotations(listed(tmp_path)), tmp_path / "no", encoder="twlv/base")
+
+
+def test_labels_of_frames_come_back_whole(tmp_path: Path) -> None:
+    write(tmp_path, "cook/mapping.txt", ["0 pour", "1 stir"])
+    for name in ("one", "two"):
+        write(tmp_path, f"cook/groundTruth/{name}.txt", ["pour"] * 100 + ["stir"] * int(LASTING[name] * 15 - 100))
+    for side, name in (("train", "one"), ("test", "two")):
+        write(tmp_path, f"cook/splits/{side}.split1.bundle", [f"{name}.txt"])
+    write(tmp_path, "cook/fps.txt", "15")
+    source = npy(tmp_path / "npy", prefix="")
+    dataset = open_annotations(str(tmp_path / "cook"))
+    made = import_dense(open_folder(source, given=Grid(1.0, 0.5)), dataset, tmp_path / "out", encoder="a/b", name="c")
+    again = open_dataset(tmp_path / "out")
+    assert again == made
+    assert [e.truth for e in again.examples] == [e.truth for e in dataset.examples]
+    assert (again.name, again.kind, again.examples[0].duration) == ("c", "segmentation", 10.0)
+
+
+def test_videos_without_features_are_listed(tmp_path: Path) -> None:
+    source = npy(tmp_path / "npy")
+    (source / "v_two.npy").unlink()
+    folder = open_folder(source, given=Grid(1.0, 0.5))
+    made = import_dense(folder, open_annotations(listed(tmp_path)), tmp_path / "out", encoder="a/b")
+    assert made.absent == open_dataset(tmp_path / "out").absent == {"two": "no features below npy"}
+    assert made.notes == ("1 of 3 videos have no features",)
+    assert sorted(read(made)) == ["one", "three"]
+
+
+def spoil(source: Path, what: str) -> dict[str, Any]:
+    """Break a folder of features; what `open_folder` is to be told."""
+    one = source / "v_one.npy"
+    if what == "nan":
+        np.save(one, np.where(np.arange(DIM) == 1, np.nan, vectors("one")))
+    if what == "dim":
+        np.save(one, np.zeros((19, DIM + 1), np.float32))
+    if what == "pickle":
+        np.save(one, np.array([{}], dtype=object), allow_pickle=True)
+    if what == "shape":
+        np.save(one, np.zeros(7, np.float32))
+    if what == "twice":
+        np.save(source / "v_one_c.npy", vectors("one"))
+    if what == "alike":
+        for path in source.glob("*.npy"):
+            np.save(path, vectors("three"))
+    if what == "names":
+        for path in source.glob("*.npy"):
+            path.rename(path.with_name(f"x{path.name}"))
+    if what == "empty":
+        for path in source.glob("*.npy"):
+            path.unlink()
+    if what == "layout":
+        (source / "features.json").write_text('{"layout": "TxD"}')
+    return {} if what == "grid" else {"given": Grid(1.0, 0.25 if what == "stride" else 0.5)}
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("nan", "v_one.npy: 19 of 76 numbers are NaN or infinite"),
+        ("dim", "both axes differ from file to file"),
+        ("pickle", "v_one.npy: not a NumPy array"),
+        ("shape", "v_one.npy: shape (7,) of float32; one row of numbers a clip is wanted"),
+        ("twice", "v_one.npy is there too; one file a video"),
+        ("alike", "all are of shape 13 x 4; which axis is time?"),
+        ("names", "no features of lists; its first video is one, theirs xv_one"),
+        ("empty", "no <id>.npy nor <id>_c.npy there or below"),
+        ("layout", "layout 'TxD'; did you mean 'TxC'?; say TxC or CxT"),
+        ("grid", "which seconds are its 19 vectors of?"),
+        (
+            "stride",
+            "3 of 3 videos have more or fewer vectors than one every 0.250 s gives: v_one.npy has 19 for",
+        ),
+    ],
+)
+def test_what_is_wrong_is_named_and_nothing_is_left(what: str, said: str, tmp_path: Path) -> None:
+    source = npy(tmp_path / "npy")
+    given, dataset = spoil(source, what), open_annotations(listed(tmp_path))
+    with pytest.raises(ValueError) as error:
+        import_dense(open_folder(source, **given), dataset, tmp_path / "out", encoder="a/b")
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["lists", "npy"]
+
+
+def test_the_command_says_what_it_needs(tmp_path: Path) -> None:
+    npy(tmp_path / "npy")
+    done = vitascope("import", "features", tmp_path / "npy", "-o", tmp_path / "out", code=2)
+    assert "whose annotations? say --data thumos14=FOLDER" in done.stderr
+    done = vitascope("import", "twelvelab", tmp_path / "npy", "-o", tmp_path / "out", code=2)
+    assert "did you mean 'twelvelabs'?; there are twelvelabs, features" in done.stderr
+
+
+def test_a_release_without_labels_still_names_the_file(tmp_path: Path) -> None:
+    """Recognition needs labels in the json files; dense features do not."""
+    write(tmp_path, "r/a.json", {"duration": 3.0})
+    np.save(tmp_path / "r" / "a_c.npy", np.zeros((2, 3), np.float32))
+    with pytest.raises(ValueError, match=r"a\.json: no label under 'annotation'"):
+        twelvelabs.import_twelvelabs(tmp_path / "r", tmp_path / "out", encoder="a/b")
+
+
+def test_a_forecast_counts_the_training_and_nothing_to_encode(tmp_path: Path) -> None:
+    folder = open_folder(npy(tmp_path / "npy"), given=Grid(1.0, 0.5))
+    dataset = import_dense(folder, open_annotations(listed(tmp_path)), tmp_path / "in", encoder="lab/one")
+    (found,) = forecast(dataset, [], ["localise"], setting=Setting(run=tmp_path / "run"))
+    (step,) = found.steps
+    assert (found.encoder, step.what, step.clips, step.stored) == ("lab/one", f"{dataset.name}:localise", 0, 0)
+    assert step.seconds > 0

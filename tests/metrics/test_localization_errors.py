@@ -1,0 +1,143 @@
+"""The diagnosis against cases by hand and against loops over every prediction."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+import temporal
+from vitascope.metrics import localization_errors as errors
+from vitascope.metrics import temporal_ap
+from vitascope.metrics.temporal_ap import match
+
+LEVELS = (0.3, 0.5, 0.7)
+CASES = [
+    ((0, 0, 10, 0, 0.99), "true positive"),
+    ((0, 0, 9, 0, 0.98), "double detection"),
+    ((0, 0, 9, 1, 0.97), "wrong label"),
+    ((0, 0, 4, 0, 0.96), "localisation"),
+    ((0, 0, 4, 1, 0.95), "confusion"),
+    ((0, 9.5, 14, 0, 0.94), "background"),  # touches by 0.5 of 14 seconds
+    ((3, 0, 10, 0, 0.93), "background"),  # another video
+    ((0, 50, 60, 0, 0.92), "wrong label"),
+    ((0, 70, 80, 0, 0.91), "true positive"),
+    ((0, 70, 80, 0, 0.90), "double detection"),  # its twin of class 1 lies there, too
+]
+TRUTH = [(0, 0, 10, 0, 1), (0, 50, 60, 1, 1), (0, 70, 80, 1, 1), (0, 70, 80, 0, 1)]
+
+
+def test_kinds_by_hand():
+    rows = [row for row, _ in CASES] + [(0, 0, 10, 9, 0.5)]  # nobody asks about class 9
+    found = errors.diagnose(temporal.segments(rows), temporal.segments(TRUTH), [0.5])
+    assert [errors.KINDS[k] for k in found.kinds[0, :-1]] == [kind for _, kind in CASES]
+    assert found.kinds[0, -1] == -1
+    assert found.found.tolist() == [[True, False, False, True]]
+    assert sum(found.false.values()) == pytest.approx(100.0)
+    assert found.false["double detection"] == pytest.approx(100 * 2 / 8)
+
+
+def kind(prediction, truth, level):
+    """Of a false positive."""
+    near = [(temporal.tiou(prediction, t), t[3] == prediction[3]) for t in truth if t[0] == prediction[0]]
+    most, own = max(near, default=(0.0, False))
+    if most >= level:
+        return "double detection" if own else "wrong label"
+    if most >= 0.1:
+        return "localisation" if own else "confusion"
+    return "background"
+
+
+@settings(deadline=None, max_examples=150)
+@given(temporal.rows(), temporal.rows(8, least=1))
+def test_kinds_profile_and_gains_by_loops(predictions, truth):
+    found = errors.diagnose(temporal.segments(predictions), temporal.segments(truth), LEVELS, multiple=2)
+    counts = np.zeros((2, len(errors.KINDS)))
+    base = np.mean([temporal.mean_ap(predictions, truth, level) for level in LEVELS])
+    without = dict.fromkeys(errors.KINDS[1:], 0.0)
+    for t, level in enumerate(LEVELS):
+        named = ["-"] * len(predictions)
+        for label in {r[3] for r in truth}:
+            asked = sum(r[3] == label for r in truth)
+            for rank, (i, j) in enumerate(temporal.walked(predictions, truth, level, label)):
+                named[i] = "true positive" if j >= 0 else kind(predictions[i], truth, level)
+                assert j < 0 or found.found[t, j]
+                if rank < 2 * asked:
+                    counts[rank // asked, errors.KINDS.index(named[i])] += 1
+        assert [errors.KINDS[k] if k >= 0 else "-" for k in found.kinds[t]] == named
+        assert found.found[t].sum() == named.count("true positive")
+        for name in without:
+            left = [p for p, n in zip(predictions, named, strict=True) if n != name]
+            without[name] += temporal.mean_ap(left, truth, level) / len(LEVELS)
+    for got, row in zip(found.profile, counts, strict=True):
+        np.testing.assert_allclose(got, 100 * row / row.sum() if row.any() else np.nan)
+    wrong = counts[:, 1:].sum(axis=0)
+    assert list(found.false.values()) == pytest.approx((100 * wrong / max(wrong.sum(), 1)).tolist())
+    assert found.gains == pytest.approx({name: value - base for name, value in without.items()}, abs=1e-9)
+    assert min(found.gains.values()) > -1e-9
+
+
+def test_normalised_gains_are_gains_of_normalised_ap():
+    truth, predictions = temporal.segments(TRUTH), temporal.segments([row for row, _ in CASES])
+    found = errors.diagnose(predictions, truth, [0.5], normalised=True)
+    kept = np.array([k != "double detection" for _, k in CASES])
+    base, without = (
+        temporal_ap.average_precision(match(side, truth, [0.5]), normaliser=2.0).mean()
+        for side in (predictions, temporal_ap.rows(predictions, kept))
+    )
+    assert found.gains["double detection"] == pytest.approx(without - base)
+
+
+@settings(deadline=None, max_examples=100)
+@given(temporal.rows(), temporal.rows(8, least=1))
+def test_ranges_by_loops(predictions, truth):
+    ranges = errors.Ranges(("short", "middle", "long", "never"), (0, 2, 4, 99))
+    known = temporal.segments(truth)
+    parts = errors.sensitivity(match(temporal.segments(predictions), known, LEVELS), ranges, errors.lengths(known))
+    labels = sorted({r[3] for r in truth})
+    for name, low, high in (("short", 0, 2), ("middle", 2, 4), ("long", 4, 99), ("never", 99, 1000)):
+        own = [low < r[2] - r[1] <= high for r in truth]
+        assert parts[name].segments == sum(own)
+        if not any(own):
+            assert np.isnan([parts[name].average_map, parts[name].missed]).all()
+            continue
+        each, got = [], 0
+        for level in LEVELS:
+            values = []
+            for label in labels:
+                asked = sum(o and r[3] == label for o, r in zip(own, truth, strict=True))
+                walk = [j for _, j in temporal.walked(predictions, truth, level, label) if j < 0 or own[j]]
+                got += sum(j >= 0 for j in walk)
+                if asked:
+                    values.append(temporal.area([j >= 0 for j in walk], asked, len(truth) / len(labels)))
+            each.append(np.mean(values))
+        assert parts[name].average_map == pytest.approx(np.mean(each))
+        assert parts[name].missed == pytest.approx(100 * (1 - got / sum(own) / len(LEVELS)))
+
+
+def test_edges_of_ranges():
+    assert [errors.LENGTH.names[i] for i in errors.LENGTH.of([0, 30, 30.1, 60, 120, 180, 181, 1e9])] == [
+        *("XS", "XS", "S", "S", "M", "L", "XL", "XL")
+    ]
+    assert errors.COVERAGE.of([0.02, 0.021, 0.08, 0.09, 1]).tolist() == [0, 1, 3, 4, 4]
+    with pytest.raises(ValueError, match=r"-1\.0 at row 1 is in no range: they begin at 0"):
+        errors.LENGTH.of([1, -1])
+    with pytest.raises(ValueError, match="nan at row 0"):
+        errors.LENGTH.of([np.nan])
+
+
+def test_coverage():
+    truth = temporal.segments([(4, 0, 10, 0, 1), (5, 5, 10, 0, 1), (5, 5, 30, 0, 1)])
+    assert errors.coverage(truth, {4: 40.0, 5: 20.0}).tolist() == [0.25, 0.25, 1.0]
+    with pytest.raises(ValueError, match="no duration of 1 videos with true segments, the first 5"):
+        errors.coverage(truth, {4: 40.0})
+    with pytest.raises(ValueError, match=r"video 5 lasts 0\.0 seconds"):
+        errors.coverage(truth, {4: 40.0, 5: 0.0})
+    with pytest.raises(ValueError, match="2 values for 3 true segments"):
+        errors.sensitivity(match(truth, truth, [0.5]), errors.COVERAGE, [0.1, 0.2])
+
+
+def test_perfect_predictions_have_no_error():
+    truth = temporal.segments(TRUTH)
+    found = errors.diagnose(truth, truth, LEVELS)
+    assert not found.kinds.any()
+    assert found.found.all()
+    assert set(found.false.values()) == set(found.gains.values()) == {0.0}

@@ -1,0 +1,102 @@
+"""Two processes make the run that one makes: replicated or sharded, in parts, interrupted, and in another number."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pretraining import centred, everything, losses, program, recipe, train
+from vitascope.pretrain import train as loop
+from vitascope.pretrain.distributed import Ranks, shared
+
+CLOSE = 1e-5
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All runs of two processes, which share one start of torchrun; and their counterparts of one process."""
+    root = tmp_path_factory.mktemp("ranks")
+
+    def job(
+        name: str, made: str = "everything", changes: dict[str, Any] | None = None, **setting: Any
+    ) -> dict[str, Any]:
+        return {"run": str(root / name), "recipe": made, "changes": changes or {}, "setting": setting}
+
+    program(
+        job("ddp"),
+        job("ddp-one-part", changes={"accumulate": 1}),
+        job("fsdp", parallel="fsdp"),
+        job("fsdp-stopped", parallel="fsdp", stop_at=3),
+        job("fsdp-stopped", parallel="fsdp"),
+        job("shrunk", stop_at=3),
+        job("ddp-centred", "centred"),
+        job("fsdp-centred", "centred", parallel="fsdp"),
+        processes=2,
+    )
+    train(root / "one", everything())
+    train(root / "one-centred", centred())
+    return root
+
+
+@pytest.mark.parametrize(
+    ("name", "alone"),
+    [
+        ("ddp", "one"),
+        ("ddp-one-part", "one"),
+        ("fsdp", "one"),
+        ("fsdp-stopped", "one"),
+        ("ddp-centred", "one-centred"),
+        ("fsdp-centred", "one-centred"),
+    ],
+)
+def test_two_processes_give_the_loss_curve_of_one(name: str, alone: str, runs: Path) -> None:
+    one, two = losses(runs / alone), losses(runs / name)
+    assert list(two) == list(one) == [1, 2, 3, 4, 5, 6]
+    for step in one:
+        assert two[step] == pytest.approx(one[step], abs=CLOSE, rel=0)
+
+
+@pytest.mark.parametrize("name", ["ddp", "fsdp"])
+def test_two_processes_give_the_encoder_of_one(name: str, runs: Path) -> None:
+    one, two = (load_file(runs / run / "model.safetensors") for run in ("one", name))
+    assert list(one) == list(two)
+    for key, tensor in one.items():
+        torch.testing.assert_close(two[key].float(), tensor.float(), atol=2e-3, rtol=0)
+
+
+def test_a_run_of_two_processes_goes_on_in_one(runs: Path) -> None:
+    train(runs / "shrunk", everything())
+    one, other = losses(runs / "one"), losses(runs / "shrunk")
+    for step in one:
+        assert other[step] == pytest.approx(one[step], abs=CLOSE, rel=0)
+
+
+def test_processes_that_read_parts_of_their_own_go_on_in_the_same_number() -> None:
+    states = [{"taken": 8, "broken": {}}, {"taken": 8, "broken": {"a": "torn"}}]
+    assert loop._position(states, Ranks(1, 2), Path("run")) == states[1]
+    assert loop._position(states[:1] * 2, Ranks(3, 4), Path("run")) == states[0]
+    with pytest.raises(ValueError) as error:
+        loop._position(states, Ranks(0, 1), Path("run"))
+    assert str(error.value) == "run: 2 processes trained it, and each read its own part; start 2"
+
+
+def test_batches_are_shared_evenly_or_not_at_all(tmp_path: Path) -> None:
+    with pytest.raises(ValueError) as error:
+        train(tmp_path, recipe(batch=8, accumulate=3))
+    assert "a batch of 8 cannot be shared evenly by 1 processes in 3 parts" in str(error.value)
+
+
+def test_one_process_has_nothing_to_shard(tmp_path: Path) -> None:
+    with pytest.raises(ValueError) as error:
+        train(tmp_path, parallel="fsdp")
+    assert "torchrun --nproc-per-node" in str(error.value)
+
+
+def test_alone_a_model_is_itself_and_numbers_are_their_own_mean() -> None:
+    model: Any = torch.nn.Linear(2, 2)
+    alone = Ranks()
+    assert shared(model, alone, "ddp") is model
+    assert alone.mean({"a": torch.tensor(2.0), "b": torch.tensor([3.0])}) == {"a": 2.0, "b": 3.0}
+    assert alone.all({"x": 1}) == [{"x": 1}]

@@ -1,0 +1,215 @@
+"""ActionFormer's network: the original's outputs, attention by brute force, padding, what training computes."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from actionformer_golden import inputs, renamed, stacked
+from helpers import golden
+from vitascope.core.device import generator
+from vitascope.nn import fast_linear
+from vitascope.probes.temporal.actionformer import (
+    ActionFormer,
+    decayed,
+    halved,
+    local_attention,
+    padded,
+    random_actionformer,
+    sinusoids,
+)
+
+KINDS = {"actionformer_sc": 5, "actionformer_ext": 1}
+
+
+def small(dim=6, classes=3, seed=0, spread=True, **sizes):
+    """A little network; with `spread` no norm, scale or bias is what it is at the start."""
+    sizes = {"width": 8, "heads": 2, "windows": (5, 5, 5), **sizes}
+    model = random_actionformer(generator(seed), ActionFormer(dim, classes, **sizes))
+    for p in model.parameters() if spread else ():
+        if p.ndim <= 1:
+            p.data += 0.5 * torch.randn(p.shape, generator=generator(seed + 1))
+    return model
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_original_s_outputs(name):
+    data = golden(name)
+    model = ActionFormer(24, KINDS[name], width=64)
+    model.load_state_dict(renamed(data), strict=True)
+    values, mask = inputs(data)
+    with torch.no_grad():
+        said = model(values, mask)
+        shorter = padded(401, 6, 576)
+        again = model(values[1:, :, :shorter], mask[1:, :shorter])
+    for name in ("logits", "offsets"):
+        wanted, found = stacked(data, name), getattr(said, name)
+        np.testing.assert_allclose(found[said.mask], wanted[said.mask], atol=1e-5)
+        np.testing.assert_allclose(getattr(again, name)[again.mask], wanted[1][said.mask[1]], atol=1e-5)
+    assert (said.mask == stacked(data, "masks")).all()
+    assert said.sizes == (576, 288, 144, 72, 36, 18)
+    assert shorter == 448
+
+
+def dense_attention(q, k, v, window, shown):
+    """Every query against every key, one mask of all pairs."""
+    t = q.shape[2]
+    far = (torch.arange(t)[:, None] - torch.arange(t)).abs()
+    seen = (far <= window // 2) if window > 1 else torch.ones(t, t, dtype=torch.bool)
+    seen = seen[None, None] & (torch.ones(1, t, dtype=torch.bool) if shown is None else shown)[:, None, None]
+    scores = (q @ k.mT / math.sqrt(q.shape[-1])).masked_fill(~seen, -1e9)
+    return scores.softmax(-1) @ v
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    length=st.integers(1, 90),
+    window=st.sampled_from([-1, 1, 2, 3, 8, 19, 40, 64, 200]),
+    hidden=st.integers(0, 60),
+    seed=st.integers(0, 99),
+)
+def test_local_attention_is_dense_attention_under_a_mask(length, window, hidden, seed):
+    draw = generator(seed)
+    q, k, v = (torch.randn(2, 3, length, 4, generator=draw, dtype=torch.float64, requires_grad=True) for _ in range(3))
+    shown = torch.arange(length) < torch.tensor([[length], [max(length - hidden, 1)]])
+    for mask in (None, shown):
+        right = (torch.ones(2, length, dtype=torch.bool) if mask is None else mask)[:, None, :, None]
+        found = [local_attention(q, k, v, window=window, shown=mask) * right]
+        wanted = [dense_attention(q, k, v, window, mask) * right]
+        for each in (found, wanted):
+            each += torch.autograd.grad(each[0].sin().sum(), (q, k, v))
+        for x, y in zip(found, wanted, strict=True):
+            torch.testing.assert_close(x, y)
+
+
+def test_a_query_without_keys_has_a_gradient():
+    q = torch.randn(1, 1, 50, 4, requires_grad=True)
+    local_attention(q, q, q, window=5, shown=torch.arange(50)[None] < 3).sum().backward()
+    assert q.grad is not None
+    assert torch.isfinite(q.grad).all()
+
+
+@settings(max_examples=20, deadline=None)
+@given(length=st.integers(1, 40), more=st.integers(0, 3), seed=st.integers(0, 9))
+def test_padding_changes_nothing(length, more, seed):
+    model = small(seed=seed)
+    x = torch.randn(1, 6, length, generator=generator(seed))
+    said = []
+    for places in (padded(length, 3, 4 * 99), padded(length, 3, 4 * 99) + 4 * more):
+        mask = torch.arange(places)[None] < length
+        with torch.no_grad():
+            found = model(torch.nn.functional.pad(x, (0, places - length)), mask)
+        said.append([found.logits[found.mask], found.offsets[found.mask]])
+    for a, b in zip(*said, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_neighbours_in_a_batch_do_not_meet():
+    model = small()
+    x, mask = torch.randn(2, 6, 32), torch.arange(32) < torch.tensor([[32], [21]])
+    x[1, :, 21:] = 0
+    with torch.no_grad():
+        both, alone = model(x, mask), [model(x[i : i + 1], mask[i : i + 1]) for i in (0, 1)]
+    for i in (0, 1):
+        torch.testing.assert_close(both.logits[i][both.mask[i]], alone[i].logits[alone[i].mask])
+        torch.testing.assert_close(both.offsets[i][both.mask[i]], alone[i].offsets[alone[i].mask])
+
+
+@pytest.mark.parametrize("length", [32, 21])
+def test_offsets_at_some_points_are_those_of_all(length):
+    model = small()
+    x, mask = torch.randn(2, 6, 32), (torch.arange(32) < length).repeat(2, 1)
+    said = model(x, mask)
+    points = said.mask & (torch.rand(said.mask.shape, generator=generator(0)) < 0.4)
+    some = model.offsets_at(model.levels(x, mask), points)
+    torch.testing.assert_close(some, said.offsets[points])
+    slopes = [
+        torch.autograd.grad(y.sin().sum(), model.parameters(), allow_unused=True) for y in (some, said.offsets[points])
+    ]
+    for a, b in zip(*slopes, strict=True):
+        assert (a is None) == (b is None)
+        if a is not None:
+            torch.testing.assert_close(a, b, atol=2e-4, rtol=1e-4)
+
+
+def test_no_points_still_have_a_gradient():
+    model = small()
+    x, mask = torch.randn(1, 6, 8), torch.ones(1, 8, dtype=torch.bool)
+    model.offsets_at(model.levels(x, mask), torch.zeros(1, 14, dtype=torch.bool)).sum().backward()
+    assert all((p.grad == 0).all() for p in model.distances.parameters() if p.grad is not None)
+    assert model.distances.last.weight.grad is not None
+
+
+def test_branches_left_out_are_those_drawn():
+    """With every branch dropped or kept by hand: kept ones count over 1 - drop, the others not at all."""
+    model = small(drop=0.5)
+    x, mask = torch.randn(3, 6, 32), torch.arange(32) < torch.tensor([[32], [30], [9]])
+    blocks = [*model.stem, *model.branch]
+    levels = model.levels(x, mask, generator(3))
+    kept = torch.rand(len(blocks), 2, 3, generator=generator(3)) >= 0.5
+    assert 0 < kept.sum() < kept.numel()
+    with torch.no_grad():
+        for i in range(3):
+            for block, keep in zip(blocks, kept[:, :, i], strict=True):
+                block.was = block.scale1.clone(), block.scale2.clone()
+                block.scale1 *= 2.0 * keep[0]
+                block.scale2 *= 2.0 * keep[1]
+            alone = model.levels(x[i : i + 1], mask[i : i + 1])
+            torch.testing.assert_close(levels.values[i][levels.mask[i]], alone.values[alone.mask])
+            for block in blocks:
+                block.scale1.copy_(block.was[0])
+                block.scale2.copy_(block.was[1])
+
+
+def test_the_start():
+    model = random_actionformer(generator(0), ActionFormer(1024, 20))
+    assert sum(p.numel() for p in model.parameters()) == pytest.approx(7.35e6, abs=5e3)
+    weights, others = decayed(model)
+    assert sum(p.numel() for p in others) < 5e4
+    assert {p.ndim for p in weights} == {3}
+    x = torch.randn(1, 1024, 64)
+    with torch.no_grad():
+        said = model(x, torch.ones(1, 64, dtype=torch.bool))
+    assert float(torch.sigmoid(said.logits).mean()) == pytest.approx(0.01, abs=5e-3)
+    again = random_actionformer(generator(0), ActionFormer(1024, 20))
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+
+
+def test_positions():
+    table = sinusoids(4, 4, 6).double() * 6**0.5
+    for place in range(4):
+        for j in range(6):
+            angle = place / 10000 ** (2 * (j // 2) / 6)
+            assert table[place, j] == pytest.approx(math.cos(angle) if j % 2 else math.sin(angle), abs=1e-6)
+    assert sinusoids(9, 4, 6).shape == (9, 6)
+    x, mask = torch.randn(1, 6, 16), torch.arange(16)[None] < 11
+    plain, placed = small(), small(positions=16)
+    with torch.no_grad():
+        assert not torch.allclose(plain(x, mask).logits, placed(x, mask).logits)
+
+
+def test_halved_is_max_pooling():
+    x = torch.randn(2, 10, 3)
+    torch.testing.assert_close(halved(x), torch.nn.functional.max_pool1d(x.mT, 3, 2, 1).mT)
+
+
+def test_places():
+    assert [padded(n, 6, 2304) for n in (1, 32, 33, 2240, 2241, 2304, 2305)] == [64, 64, 96, 2272, 2304, 2304, 2368]
+    assert padded(192, 6, 192) == 192
+
+
+def test_a_product_and_its_gradient(monkeypatch):
+    x, w, b = torch.randn(3, 5, 4, requires_grad=True), torch.randn(7, 4, requires_grad=True), torch.randn(7)
+    b.requires_grad_()
+    said = []
+    for here in (fast_linear.HERE, False):
+        monkeypatch.setattr(fast_linear, "HERE", here)
+        y = fast_linear.linear(x, w, b)
+        said.append((y, *torch.autograd.grad(y.sin().sum(), (x, w, b))))
+    for one, other in zip(*said, strict=True):
+        torch.testing.assert_close(one, other)

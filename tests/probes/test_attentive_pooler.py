@@ -1,0 +1,226 @@
+"""Attentive heads against the unfolded arithmetic of their papers and the official implementations' numbers."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vitascope.probes.classification.attentive_pooler import AttentiveHeads, load_official, random_heads, state_of
+
+GOLDEN = Path(__file__).resolve().parents[1] / "fixtures" / "heads"
+CROSS = "pooler.cross_attention_block."
+
+
+def official(name):
+    with np.load(GOLDEN / f"{name}.npz", allow_pickle=False) as file:
+        arrays = {key: torch.from_numpy(file[key]) for key in file.files}
+    return {key[3:]: a for key, a in arrays.items() if key.startswith("sd/")}, arrays["in/x"], arrays["out/y"]
+
+
+def drawn(dim=12, classes=5, heads=3, depth=1, count=1, seed=0):
+    """Heads in float64, every number of every head drawn anew: nothing is zero, one or shared by chance."""
+    generator = torch.Generator().manual_seed(seed)
+    model = AttentiveHeads(dim, classes, heads=heads, depth=depth, count=count).double()
+    for p in model.parameters():
+        p.detach().normal_(generator=generator).mul_(0.4)
+    return model
+
+
+def tokens(b=3, n=11, dim=12, seed=1):
+    return torch.randn(b, n, dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * 2 + 0.3
+
+
+def attention(q, k, v, heads):
+    """Of one clip: (m, d), (n, d), (n, d); a loop over the heads."""
+    size = q.shape[-1] // heads
+    parts = []
+    for h in range(heads):
+        own = slice(h * size, (h + 1) * size)
+        parts.append((q[:, own] @ k[:, own].T / math.sqrt(size)).softmax(-1) @ v[:, own])
+    return torch.cat(parts, -1)
+
+
+def reference(sd, x, heads):
+    """Logits of one classifier for one clip without padding, as the papers write it: keys and values of all tokens."""
+    dim = x.shape[-1]
+
+    def norm(name, y):
+        return F.layer_norm(y, (dim,), sd[f"{name}.weight"], sd[f"{name}.bias"], 1e-5)
+
+    def linear(name, y):
+        return y @ sd[f"{name}.weight"].T + sd[f"{name}.bias"]
+
+    def mlp(name, y):
+        y = linear(f"{name}.fc1", y)
+        return linear(f"{name}.fc2", y * 0.5 * (1 + torch.erf(y / math.sqrt(2))))
+
+    depth = len({name.split(".")[2] for name in sd if ".blocks." in name})
+    for block in (f"pooler.blocks.{i}" for i in range(depth)):
+        q, k, v = linear(f"{block}.attn.qkv", norm(f"{block}.norm1", x)).chunk(3, -1)
+        x = x + linear(f"{block}.attn.proj", attention(q, k, v, heads))
+        x = x + mlp(f"{block}.mlp", norm(f"{block}.norm2", x))
+    query = sd["pooler.query_tokens"][0]
+    k, v = linear(f"{CROSS}xattn.kv", norm(f"{CROSS}norm1", x)).chunk(2, -1)
+    y = query + attention(linear(f"{CROSS}xattn.q", query), k, v, heads)
+    y = y + mlp(f"{CROSS}mlp", norm(f"{CROSS}norm2", y))
+    return linear("linear", y)[0]
+
+
+@pytest.mark.parametrize("name", ["attentive_v1", "attentive_v2_depth4"])
+def test_numbers_of_the_official_implementations(name):
+    state, x, y = official(name)
+    model = load_official(state, heads=4)
+    torch.testing.assert_close(model(x)[0], y, rtol=0, atol=1e-6)
+    # the number of heads is in no tensor; the others do not fit the numbers
+    assert all((load_official(state, heads=h)(x)[0] - y).abs().max() > 0.01 for h in (1, 2, 3, 6, 8, 12, 16, 24, 48))
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4])
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("lengths", [None, [11, 1, 7]])
+def test_folded_is_unfolded_forward_and_backward(depth, count, lengths):
+    model, x = drawn(depth=depth, count=count), tokens()
+    mask = None if lengths is None else torch.arange(11) < torch.tensor(lengths)[:, None]
+    if mask is not None:
+        x[~mask] = torch.nan  # what is hidden has no say whatever it is
+    got = model(x, mask)
+    outward = torch.randn(got.shape, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    (got * outward).sum().backward()
+    for i in range(count):
+        sd = {name: tensor.requires_grad_() for name, tensor in state_of(model, i).items()}
+        rows = [reference(sd, clip[: 11 if lengths is None else lengths[b]], 3) for b, clip in enumerate(x)]
+        torch.testing.assert_close(got[i], torch.stack(rows), rtol=0, atol=1e-10)
+        (torch.stack(rows) * outward[i]).sum().backward()
+        expected = {name: tensor.grad for name, tensor in sd.items()}
+        kv = {end: expected.pop(f"{CROSS}xattn.kv.{end}").chunk(2) for end in ("weight", "bias")}
+        expected |= {f"{CROSS}xattn.{p}.{end}": kv[end][j] for j, p in enumerate("kv") for end in kv}
+        assert expected.pop(f"{CROSS}xattn.k.bias").abs().max() < 1e-10
+        found = {name: p.grad[i] for name, p in model.named_parameters() if p.grad is not None}
+        assert set(found) == set(expected)
+        for name, gradient in found.items():
+            torch.testing.assert_close(gradient, expected[name], rtol=0, atol=1e-10, msg=name)
+            assert gradient.abs().max() > 1e-6
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    heads=st.integers(1, 4),
+    size=st.integers(1, 4),
+    count=st.integers(1, 3),
+    depth=st.integers(1, 2),
+    lengths=st.lists(st.integers(1, 6), min_size=1, max_size=4),
+    seed=st.integers(0, 99),
+)
+def test_padding_and_company_change_nothing(heads, size, count, depth, lengths, seed):
+    dim = heads * size
+    model = drawn(dim, 4, heads, depth, count, seed)
+    x = tokens(len(lengths), max(lengths), dim, seed)
+    got = model(x, torch.arange(max(lengths)) < torch.tensor(lengths)[:, None])
+    for i in range(count):
+        alone = load_official(state_of(model, i), heads=heads)
+        for b, length in enumerate(lengths):
+            torch.testing.assert_close(got[i, b], alone(x[b : b + 1, :length])[0, 0], rtol=0, atol=1e-10)
+
+
+def test_one_head_s_infinity_stays_with_it():
+    model, x = drawn(count=3), tokens()
+    clean = model(x)
+    model.linear.weight.detach()[1, 0, 0] = torch.inf
+    model.pooler.query_tokens.detach()[1] = torch.nan
+    got = model(x)
+    torch.testing.assert_close(got[[0, 2]], clean[[0, 2]], rtol=0, atol=0)
+    assert not got[1].isfinite().any()
+    got.logsumexp(-1).sum().backward()
+    for p in model.parameters():
+        assert p.grad is None or p.grad[[0, 2]].isfinite().all()
+
+
+def test_scores_of_any_size_make_a_softmax():
+    model, x = drawn(), tokens()
+    model.pooler.cross_attention_block.xattn.q.weight.detach().mul_(1e4)
+    got = model(x)
+    got.sum().backward()
+    assert got.isfinite().all()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.parametrize("depth", [1, 4])
+def test_start(depth):
+    model = random_heads(torch.Generator().manual_seed(3), 96, 40, heads=4, depth=depth, count=3)
+    for name, p in model.named_parameters():
+        assert (p == p[:1]).all()
+        one = p.detach()[0]
+        if one.ndim == 1:
+            assert (one == float("norm" in name and name.endswith("weight"))).all()
+            continue
+        layer = int(name.split(".")[2]) + 2 if ".blocks." in name else 1
+        bound = 0.04 / (math.sqrt(2 * layer) if name.endswith(("fc2.weight", "proj.weight")) else 1)
+        assert 0.9 * bound < one.abs().max() <= bound
+        # a normal cut off at two standard deviations has 0.8796 of its standard deviation
+        assert one.std() == pytest.approx(0.8796 * bound / 2, rel=0.03 if one.numel() > 1000 else 0.3)
+        assert abs(one.mean()) < 4 * bound / math.sqrt(one.numel())
+    again = random_heads(torch.Generator().manual_seed(3), 96, 40, heads=4, depth=depth)
+    other = random_heads(torch.Generator().manual_seed(4), 96, 40, heads=4, depth=depth)
+    x = tokens(2, 5, 96).float()
+    torch.testing.assert_close(model(x)[:1], again(x), rtol=0, atol=1e-6)
+    assert (again(x) - other(x)).abs().max() > 1e-3
+
+
+def test_parameters_are_as_many_as_published():
+    model = random_heads(torch.Generator(), 48, 9, heads=4, count=2)
+    assert sum(p.numel() for p in model.parameters()) == 2 * (11 * 48**2 + 13 * 48 + 9 * 49)
+
+
+@pytest.mark.parametrize("depth", [1, 4])
+def test_autocast_and_tokens_in_half_precision(depth):
+    model = random_heads(torch.Generator().manual_seed(0), 64, 10, heads=4, depth=depth, count=2)
+    for p in model.parameters():
+        p.detach().mul_(3)
+    x = tokens(2, 30, 64).bfloat16()
+    exact = model(x.float())
+    torch.testing.assert_close(model(x), exact, rtol=0, atol=0)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = model(x)
+    assert rough.dtype == torch.float32
+    error = (rough - exact).norm() / exact.norm()
+    assert error == 0 if depth == 1 else 0 < error < 0.02
+    rough.sum().backward()
+    assert all(p.grad is None or p.grad.dtype == torch.float32 for p in model.parameters())
+
+
+def test_official_names_both_ways():
+    for name in ("attentive_v1", "attentive_v2_depth4"):
+        state, x, y = official(name)
+        back = state_of(load_official({f"module.{key}": tensor for key, tensor in state.items()}, heads=4), 0)
+        assert set(back) == {key for key in state if "xattn.proj" not in key}
+        assert all(torch.equal(back[key], state[key]) for key in back)
+        model = random_heads(torch.Generator(), 48, 9, heads=4, depth=1 if name.endswith("v1") else 4, count=2)
+        assert {key: p.shape for key, p in state_of(model, 1).items()} == {key: p.shape for key, p in back.items()}
+        loaded = load_official(state, heads=4)
+        loaded.linear.bias.detach().add_(1)  # the file's tensors stay as they are
+        torch.testing.assert_close(load_official(state, heads=4)(x)[0], y, rtol=0, atol=1e-6)
+
+
+def test_what_does_not_fit_is_named():
+    state, _, _ = official("attentive_v2_depth4")
+    for name in state:
+        with pytest.raises(ValueError) as error:
+            load_official({key: tensor for key, tensor in state.items() if key != name}, heads=4)
+        assert name in str(error.value)
+    with pytest.raises(ValueError, match=r"unused tensor linear\.wait; did you mean 'linear\.weight'"):
+        load_official({**state, "linear.wait": state["linear.bias"]}, heads=4)
+    with pytest.raises(ValueError, match=r"unused tensor pooler\.blocks\.x\.norm1\.weight|no tensor pooler\.blocks\.3"):
+        load_official({**state, "pooler.blocks.x.norm1.weight": state["linear.bias"]}, heads=4)
+    with pytest.raises(ValueError, match=r"linear\.bias is \[8\], not \[9\]"):
+        load_official({**state, "linear.bias": state["linear.bias"][:8]}, heads=4)
+    with pytest.raises(ValueError, match=r"linear\.weight is \[432\], not a matrix"):
+        load_official({**state, "linear.weight": state["linear.weight"].flatten()}, heads=4)
+    with pytest.raises(ValueError, match="dim a multiple of heads"):
+        load_official(state, heads=5)
+    with pytest.raises(ValueError, match="must be positive"):
+        AttentiveHeads(48, 9, heads=4, depth=0)

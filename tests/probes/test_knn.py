@@ -1,0 +1,201 @@
+"""kNN against sorting everything in float64, with ties of every kind."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vitascope.core.types import Example
+from vitascope.features.base import Stored
+from vitascope.probes.classification import nearest_neighbors as search
+from vitascope.probes.methods import knn
+
+
+def brute(queries, bank, k):
+    """All cosines in float64, rounded to float32; sorted by (-cosine, index)."""
+
+    q, b = queries.double().numpy(), bank.double().numpy()
+    lengths = [np.maximum(np.linalg.norm(x, axis=1), 1e-12) for x in (q, b)]
+    cosines = (q @ b.T / lengths[1] / lengths[0][:, None]).astype(np.float32)
+    order = np.stack([np.lexsort((np.arange(len(row)), -row)) for row in cosines])[:, :k]
+    return np.take_along_axis(cosines, order, axis=1), order
+
+
+def agree(queries, bank, k):
+    found = search.neighbours(queries, bank, k)
+    cosines, order = brute(queries, bank, k)
+    np.testing.assert_array_equal(found.indices.numpy(), order)
+    np.testing.assert_allclose(found.similarities.numpy(), cosines, rtol=0, atol=1e-7)
+
+
+def noise(n, d, seed=0):
+    return torch.randn(n, d, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "dim", "k"), [(1, 50, 8, 5), (7, 3, 4, 200), (33, 500, 64, 20), (5, 400, 1, 9)]
+)
+def test_is_sorting_everything(count, size, dim, k):
+    agree(noise(count, dim), noise(size, dim, 1), k)
+
+
+def test_in_many_tiles(monkeypatch):
+    monkeypatch.setattr(search, "TILE", 64)
+    agree(noise(150, 16), noise(1000, 16, 1), 10)
+
+
+@pytest.mark.parametrize("farthest_first", [True, False])
+def test_whatever_the_order_of_the_bank(monkeypatch, farthest_first):
+    monkeypatch.setattr(search, "TILE", 32)
+    query, bank = noise(1, 8), noise(700, 8, 1)
+    ranked = (torch.nn.functional.normalize(bank) @ query[0]).argsort(descending=not farthest_first)
+    agree(query.repeat(9, 1), bank[ranked], 12)
+
+
+@pytest.mark.parametrize("tile", [16, 2048])
+def test_equal_vectors_come_in_order_of_index(monkeypatch, tile):
+    monkeypatch.setattr(search, "TILE", tile)
+    bank = noise(40, 24, 1)[torch.randint(40, (900,), generator=torch.Generator().manual_seed(2))]
+    agree(noise(21, 24), bank, 50)
+    agree(noise(1, 24), bank, 50)
+    agree(noise(5, 24), noise(1, 24, 1).repeat(3000, 1), 50)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 5), st.integers(1, 300))
+def test_integer_vectors_tie_as_mathematics_says(seed, dim, k):
+    generator = torch.Generator().manual_seed(seed)
+    bank = torch.randint(-2, 3, (300, dim), generator=generator).float()
+    agree(torch.randint(-2, 3, (12, dim), generator=generator).float(), bank, k)
+
+
+def test_zero_vectors_are_near_nothing():
+    bank = torch.tensor([[-1.0, 0], [0, 0], [1, 0], [0, 0]])
+    found = search.neighbours(torch.tensor([[2.0, 0], [0, 0]]), bank, 4)
+    assert found.indices.tolist() == [[2, 1, 3, 0], [0, 1, 2, 3]]
+    assert found.similarities.tolist() == [[1, 0, 0, -1], [0, 0, 0, 0]]
+
+
+def test_length_does_not_matter():
+    queries, bank = noise(5, 12), noise(60, 12, 1)
+    scales = torch.logspace(-9, 9, 60, base=2)[torch.randperm(60, generator=torch.Generator().manual_seed(1))].round()
+    scales = 2.0 ** scales.clamp(min=1).log2().round()
+    plain, scaled = (
+        search.neighbours(queries, bank, 60),
+        search.neighbours(queries * 1e-20, bank * scales[:, None] * 1e20, 60),
+    )
+    assert torch.equal(plain.indices, scaled.indices)
+
+
+@pytest.mark.parametrize("tile", [64, 100, 333])
+def test_neither_tiles_nor_company_matter(monkeypatch, tile):
+    queries, bank = noise(400, 32), noise(1000, 32, 1)
+    whole = search.neighbours(queries, bank, 30)
+    alone = search.neighbours(queries[17:18], bank, 30)
+    monkeypatch.setattr(search, "TILE", tile)
+    parts = search.neighbours(queries, bank, 30)
+    for a, b, one in zip(whole, parts, alone, strict=True):
+        assert torch.equal(a, b)
+        assert torch.equal(a[17:18], one)
+
+
+def test_a_smaller_k_is_a_prefix():
+    queries, bank = noise(50, 16), noise(500, 16, 1)
+    large, small = search.neighbours(queries, bank, 100), search.neighbours(queries, bank, 7)
+    assert torch.equal(large.indices[:, :7], small.indices)
+    assert torch.equal(large.similarities[:, :7], small.similarities)
+
+
+def test_half_precision_banks_are_searched_as_they_are():
+    queries, bank = noise(9, 16).half(), noise(300, 16, 1).half()
+    agree(queries, bank, 20)
+
+
+def stored(values, truth, counts=None, classes=None):
+    counts = torch.ones(len(truth), dtype=torch.int64) if counts is None else torch.as_tensor(counts)
+    examples = [Example(id=f"v{i}", path=f"{i}.mp4", truth=t) for i, t in enumerate(truth)]
+    first = torch.cat([torch.zeros(1, dtype=torch.int64), counts.cumsum(0)])
+    return Stored(examples, [f"c{i}" for i in range(classes or max(truth) + 1)], torch.as_tensor(values), first)
+
+
+def votes(train, test, k, tau):
+    """Scores by loops over examples, their vectors and the neighbours of these."""
+    out = np.zeros((len(test.examples), len(train.classes)))
+    owner = torch.repeat_interleave(train.first.diff()).tolist()
+    for e in range(len(test.examples)):
+        for query in test.values[test.first[e] : test.first[e + 1]]:
+            cosines, order = brute(query[None], train.values, k)
+            for c, i in zip(cosines[0], order[0], strict=True):
+                out[e, train.examples[owner[i]].truth] += np.exp(float(c) / tau)
+    return out
+
+
+@pytest.mark.parametrize("tau", [0.02, 0.1, 1.0])
+@pytest.mark.parametrize("tile", [4, 2048])
+def test_votes_are_summed_over_the_clips_of_an_example(monkeypatch, tau, tile):
+    for module in (knn, search):
+        monkeypatch.setattr(module, "TILE", tile)
+    rng = np.random.default_rng(0)
+    train = stored(noise(60, 8), rng.integers(0, 6, 20).tolist(), [3] * 20)
+    test = stored(noise(15, 8, 1), [0] * 5, [1, 2, 3, 4, 5], classes=6)
+    got = np.stack(knn.KNN(k=7, tau=tau).predict(train, test))
+    expected = votes(train, test, 7, tau)
+    np.testing.assert_allclose(got, expected / expected.sum(1, keepdims=True), rtol=1e-5, atol=1e-7)
+    assert got.dtype == np.float32
+
+
+def test_scores_stay_finite_at_a_tiny_temperature():
+    train, test = stored(noise(30, 4), [0, 1, 2] * 10), stored(noise(5, 4, 1), [0] * 5, classes=3)
+    got = np.stack(knn.KNN(tau=1e-5).predict(train, test))
+    nearest = brute(test.values, train.values, 1)[1][:, 0] % 3
+    np.testing.assert_array_equal(got.argmax(1), nearest)
+    assert np.isfinite(got).all()
+
+
+def test_video_is_the_mean_before_normalisation():
+    values, counts = noise(40, 8) * torch.arange(1, 41)[:, None], [1, 2, 3, 4] * 4
+    train = stored(values, [0, 1] * 8, counts)
+    mean = torch.stack([part.mean(0) for part in values.split(counts)])
+    averaged = knn.KNN(k=5, mean=True).predict(train, train)
+    np.testing.assert_array_equal(averaged, knn.KNN(k=5).predict(stored(mean, [0, 1] * 8), stored(mean, [0, 1] * 8)))
+
+
+def test_equal_votes_go_to_the_lower_class():
+    probe = knn.KNN(k=4)
+    train = stored(torch.ones(4, 3), [2, 1, 1, 2], classes=6)
+    predictions = probe.predict(train, stored(torch.ones(2, 3), [1, 2], classes=6))
+    np.testing.assert_allclose(predictions[0], [0, 0.5, 0.5, 0, 0, 0])
+    assert probe.score(predictions, [1, 2]) == {"top-1": 50.0, "top-5": 100.0}
+    assert probe.outcomes(predictions, [1, 2]) == [100.0, 0.0]
+
+
+def test_top_5_only_of_more_than_five_classes():
+    train = stored(noise(10, 3), [0, 1, 2, 3, 4] * 2)
+    probe = knn.build()
+    assert list(probe.score(probe.predict(train, train), [0, 1, 2, 3, 4] * 2)) == ["top-1"]
+
+
+def test_variants():
+    assert knn.build() == knn.build("uniform")
+    assert knn.build().name == "knn"
+    assert {v: knn.build(v).name for v in ("clip", "video")} == {"clip": "knn/clip", "video": "knn/video"}
+    assert set(knn.VARIANTS) == set(knn.PRESETS)
+    assert knn.build("clip").train == knn.build("video").test != knn.build().train
+    with pytest.raises(ValueError, match="did you mean 'knn/video'"):
+        knn.build("vidoe")
+
+
+@pytest.mark.parametrize("fields", [{"k": 0}, {"tau": 0.0}, {"tau": float("nan")}])
+def test_impossible_settings(fields):
+    with pytest.raises(ValueError, match="k must be at least 1 and tau positive"):
+        knn.KNN(**fields)
+
+
+def test_bad_features_are_named():
+    good, bad = stored(noise(6, 3), [0, 1] * 3), noise(6, 3)
+    bad[2, 1] = torch.nan
+    with pytest.raises(ValueError, match=r"NaN or infinite vectors for 1 of 6 examples \(v2\)"):
+        knn.KNN().predict(stored(bad, [0, 1] * 3), good)
+    with pytest.raises(ValueError, match="3 numbers in training and 4 in test"):
+        knn.KNN().predict(good, stored(noise(2, 4), [0, 1]))

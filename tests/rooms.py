@@ -1,0 +1,21 @@
+"""The rooms of the package, in order: what CONTRIBUTING shows and what the structure tests hold the code to."""
+
+ROOMS = {
+    "core": "plain data, names to things, errors, files, text, progress, worker processes, device",
+    "metrics": "pure functions of arrays, and statistics; no torch",
+    "sampling": "from a `Video` to clips of timestamps; no torch, no decoding",
+    "video": "from files to frames; the one room that imports a codec (with `motionlab/write`)",
+    "nn": "torch modules without weights or model names; `nn/configs` is plain numbers without torch",
+    "motionlab": "renders the files of the built-in benchmark",
+    "datasets": "`builders/` one file per dataset, `readers/` one per annotation format, `audit/` what is on disk",
+    "encoders": "the protocol, `families/` one file per model family, `weights/` from files to tensors, loading by name",
+    "features": "vectors of a dataset by an encoder through a view: store, extraction, live encoding, import and export",
+    "probes": "`methods/` one file per probe; what methods of a kind share, and training of heads, beside them",
+    "pretrain": "`data/`, `targets/`, `recipes/`, `monitoring/` and the training loop",
+    "evaluation": "runs probes over folds and seeds, scores, keeps results; benchmarks and cost estimates",
+    "report": "`analysis/` numbers, `charts/` geometry, `sections/` rows, `templates/`, and the page; no torch",
+    "cli": "one file per command group: parse, call, print",
+}
+"""A room imports only rooms before it."""
+SEPARATE = ("encoders.families", "datasets.builders", "probes.methods", "pretrain.recipes")
+"""Packages of one-file additions: found by their existence, and none imports another."""
