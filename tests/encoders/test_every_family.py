@@ -27,5 +27,5 @@ def test_a_family_says_what_it_has(family: str) -> None:
     found = ENCODERS.variants(family)
     assert all(found.values())
     assert family == "transformers" or found, (
-        f"encoders/{family}.py declares neither MODELS nor VARIANTS: dict[str, str]"
+        f"encoders/{family}.py declares neither MODELS nor VARIANTS"
     )

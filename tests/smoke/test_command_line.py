@@ -358,7 +358,7 @@ def test_a_full_disk_is_said_and_leaves_nothing_half_written(videos: Path, tmp_p
     code = (
         "import resource, signal\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "import vitascope.cli, sys, vitascope.evaluation.evaluate\n"
+        "import vitascope.cli.main, sys, vitascope.evaluation.evaluate\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
         "vitascope.cli.main.main()"
     )

@@ -36,7 +36,8 @@ class Registry:
     def folder(self) -> Path:
         """Where the package lies."""
         spec = find_spec(self.package)
-        assert spec and spec.origin
+        assert spec
+        assert spec.origin
         return Path(spec.origin).parent
 
     def families(self) -> list[str]:
