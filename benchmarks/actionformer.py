@@ -7,7 +7,7 @@ numbers a clip. "Published" is the same arithmetic as the public code does it, w
 channels, time) with norms by hand, attention as overlapping chunks that are skewed into diagonals under masks made
 anew in every block, heads level by level, every point against every segment, videos padded to 2304, suppression one
 class after another. Both start from the same weights and their losses are compared. Every number is from a process of
-its own; memory is what the steps take beyond inputs and parameters, optimiser's state and gradients included.
+its own; memory is what the steps take beyond inputs and parameters, optimizer's state and gradients included.
 """
 
 from __future__ import annotations
@@ -29,10 +29,17 @@ from torch import Tensor
 
 from vitascope.core.device import device as chosen
 from vitascope.core.device import generator, peak_bytes
-from vitascope.probes.methods.localise import averaged
-from vitascope.probes.temporal.actionformer import ActionFormer, Attention, Block, Head, decayed, random_actionformer
-from vitascope.probes.temporal.localization_data import Grid, Sight, crowd
-from vitascope.probes.temporal.nms import Found, suppressed
+from vitascope.probes.methods.localize import averaged
+from vitascope.probes.temporal.actionformer import (
+    ActionFormer,
+    ConvHead,
+    LocalAttention,
+    PyramidBlock,
+    decayed,
+    random_actionformer,
+)
+from vitascope.probes.temporal.localization_data import PointGrid, VideoSequence, crowd
+from vitascope.probes.temporal.nms import Proposals, suppressed
 from vitascope.probes.temporal.point_targets import RANGES, trained
 
 DIM, CLASSES, MOST, SEGMENTS, LEVELS = 1024, 20, 2304, 15, 6
@@ -96,7 +103,7 @@ def spread(p: Tensor, v: Tensor, half: int) -> Tensor:
     return torch.einsum("bcwe,bced->bcwd", skewed, values).reshape(n, t, d)
 
 
-def attention(layer: Attention, x: Tensor, mask: Tensor, stride: int) -> tuple[Tensor, Tensor]:
+def attention(layer: LocalAttention, x: Tensor, mask: Tensor, stride: int) -> tuple[Tensor, Tensor]:
     """Sliding chunks under a mask for the ends and one for the padding."""
     parts = []
     for depthwise, scale, inner in zip(layer.convs, layer.norms, layer.inner, strict=True):
@@ -119,7 +126,7 @@ def attention(layer: Attention, x: Tensor, mask: Tensor, stride: int) -> tuple[T
     return F.conv1d(out, layer.proj.weight, layer.proj.bias) * shown.to(x.dtype), shown
 
 
-def block(layer: Block, x: Tensor, mask: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
+def block(layer: PyramidBlock, x: Tensor, mask: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
     """Attention, pooling past it, MLP."""
     branch, shown = attention(layer.attention, norm(x, layer.norm1.weight, layer.norm1.bias), mask, layer.stride)
     past = x if layer.stride == 1 else F.max_pool1d(x, 3, 2, 1)
@@ -129,7 +136,7 @@ def block(layer: Block, x: Tensor, mask: Tensor, kept: Tensor) -> tuple[Tensor, 
     return y + layer.scale2[None, :, None] * z * kept[1], shown
 
 
-def head(layer: Head, levels: list[tuple[Tensor, Tensor]]) -> list[Tensor]:
+def head(layer: ConvHead, levels: list[tuple[Tensor, Tensor]]) -> list[Tensor]:
     """Level by level."""
     found = []
     for x, mask in levels:
@@ -142,7 +149,7 @@ def head(layer: Head, levels: list[tuple[Tensor, Tensor]]) -> list[Tensor]:
 def forward(model: ActionFormer, x: Tensor, mask: Tensor, draw: torch.Generator) -> tuple[list[Tensor], ...]:
     """Logits, offsets and masks of every level."""
     blocks = [*model.stem, *model.branch]
-    kept = (torch.rand(len(blocks), 2, len(x), 1, 1, generator=draw) >= model.drop) / (1 - model.drop)
+    kept = (torch.rand(len(blocks), 2, len(x), 1, 1, generator=draw) >= model.drop_path) / (1 - model.drop_path)
     shown, levels = mask[:, None], []
     for layer, scale in zip(model.embedding, model.embedding_norms, strict=True):
         x = F.relu(norm(conv(x, layer, shown)[0], scale.weight, scale.bias))
@@ -155,7 +162,7 @@ def forward(model: ActionFormer, x: Tensor, mask: Tensor, draw: torch.Generator)
     return [y.mT for y in logits], [y.mT for y in offsets], [m[:, 0] for _, m in levels]
 
 
-def labelled(segments: Tensor, labels: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+def labeled(segments: Tensor, labels: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
     """Classes and offsets of every point (time, least, most, stride), each held against every segment of a video."""
     t, low, high, stride = (points[:, i, None] for i in range(4))
     lengths = (segments[:, 1] - segments[:, 0])[None].repeat(len(points), 1)
@@ -177,7 +184,7 @@ def labelled(segments: Tensor, labels: Tensor, points: Tensor) -> tuple[Tensor, 
     return classes, pairs[range(len(points)), which] / stride
 
 
-def published_loss(model: ActionFormer, sights: list[Sight], normaliser: float, draw: torch.Generator) -> Any:
+def published_loss(model: ActionFormer, sights: list[VideoSequence], normalizer: float, draw: torch.Generator) -> Any:
     """Loss of both kinds, and the running count."""
     x = sights[0].values.new_zeros(len(sights), DIM, MOST)
     for own, sight in zip(x, sights, strict=True):
@@ -198,47 +205,47 @@ def published_loss(model: ActionFormer, sights: list[Sight], normaliser: float, 
             for i, y in enumerate(logits)
         ]
     )
-    each = [labelled(s.segments, s.labels, points) for s in sights]
+    each = [labeled(s.segments, s.labels, points) for s in sights]
     classes, wanted = (torch.stack(x) for x in zip(*each, strict=True))
     valid = torch.cat(masks, 1)
     positive = (classes.sum(-1) > 0) & valid
     count = int(positive.sum())
-    normaliser = 0.9 * normaliser + 0.1 * max(count, 1)
+    normalizer = 0.9 * normalizer + 0.1 * max(count, 1)
     goal = classes[valid] * 0.9 + 0.1 / (CLASSES + 1)
     said = torch.cat(logits, 1)[valid]
     p = said.sigmoid()
     entropy = F.binary_cross_entropy_with_logits(said, goal, reduction="none")
     sure = p * goal + (1 - p) * (1 - goal)
-    scored = ((0.25 * goal + 0.75 * (1 - goal)) * entropy * (1 - sure) ** 2).sum() / normaliser
+    scored = ((0.25 * goal + 0.75 * (1 - goal)) * entropy * (1 - sure) ** 2).sum() / normalizer
     (lp, rp), (lg, rg) = torch.cat(offsets, 1)[positive].T, wanted[positive].T
     shared = torch.minimum(lp, lg) + torch.minimum(rp, rg)
     iou = shared / (lp + rp + lg + rg - shared).clamp(min=1e-8)
     apart = 0.5 * (rp - lp - rg + lg) / (torch.maximum(lp, lg) + torch.maximum(rp, rg)).clamp(min=1e-8)
-    return scored + 2 * (1 - iou + apart**2).sum() / normaliser, normaliser
+    return scored + 2 * (1 - iou + apart**2).sum() / normalizer, normalizer
 
 
-def our_loss(model: ActionFormer, sights: list[Sight], normaliser: float, draw: torch.Generator) -> Any:
+def our_loss(model: ActionFormer, sights: list[VideoSequence], normalizer: float, draw: torch.Generator) -> Any:
     """The same by the library."""
     seen = crowd(sights, levels=LEVELS, most=MOST)
     values, mask, actions = seen
-    loss = trained(model, values, mask, actions, generator=draw, normaliser=normaliser, smoothing=0.1)
-    return loss.classes + 2 * loss.offsets, loss.normaliser
+    loss = trained(model, values, mask, actions, generator=draw, normalizer=normalizer, label_smoothing=0.1)
+    return loss.classes + 2 * loss.offsets, loss.normalizer
 
 
-def stepper(way: str, model: ActionFormer, sights: list[Sight]) -> Callable[[], float]:
+def stepper(way: str, model: ActionFormer, sights: list[VideoSequence]) -> Callable[[], float]:
     """A training step."""
     weights, others = decayed(model)
     groups: list[dict[str, Any]] = [{"params": weights}, {"params": others, "weight_decay": 0.0}]
     ours = way == "ours"
-    optimiser = torch.optim.AdamW(groups, lr=RATE, weight_decay=DECAY, **({"fused": True} if ours else {}))
+    optimizer = torch.optim.AdamW(groups, lr=RATE, weight_decay=DECAY, **({"fused": True} if ours else {}))
     average, draw, state = copy.deepcopy(model), generator(3), [100.0]
 
     def step() -> float:
         loss, state[0] = (our_loss if ours else published_loss)(model, sights, state[0], draw)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
-        optimiser.step()
+        optimizer.step()
         if ours:
             averaged(average, model, KEPT)
         else:
@@ -250,7 +257,7 @@ def stepper(way: str, model: ActionFormer, sights: list[Sight]) -> Callable[[], 
     return step
 
 
-def videos(lengths: tuple[int, ...], where: torch.device) -> list[Sight]:
+def videos(lengths: tuple[int, ...], where: torch.device) -> list[VideoSequence]:
     """Clip vectors and actions of some seconds, drawn."""
     draw, found = generator(0), []
     for length in lengths:
@@ -259,7 +266,7 @@ def videos(lengths: tuple[int, ...], where: torch.device) -> list[Sight]:
         segments = torch.stack([start, start + last], 1).to(where)
         labels = torch.randint(CLASSES, (SEGMENTS,), generator=draw).to(where)
         values = torch.randn(length, DIM, generator=draw).to(where)
-        found.append(Sight(values, segments, labels, Grid(0.25, 0.125), length / 8))
+        found.append(VideoSequence(values, segments, labels, PointGrid(0.25, 0.125), length / 8))
     return found
 
 
@@ -292,7 +299,7 @@ def run(case: Case) -> tuple[float, float, list[float]]:
     return answer
 
 
-def one_class_after_another(found: Found) -> tuple[np.ndarray, np.ndarray]:
+def one_class_after_another(found: Proposals) -> tuple[np.ndarray, np.ndarray]:
     """Soft suppression as published: a loop over candidates for each class, then the best of all."""
     segments, scores = [], []
     for label in np.unique(found.labels):
@@ -318,11 +325,11 @@ def suppression() -> tuple[float, float]:
     rng = np.random.default_rng(0)
     middle, half = rng.uniform(0, MOST, CANDIDATES), np.exp(rng.uniform(0, 4, CANDIDATES))
     segments = np.stack([middle - half, middle + half], 1)
-    found = Found(segments, rng.uniform(0.001, 1, CANDIDATES) ** 3, rng.integers(0, CLASSES, CANDIDATES))
+    found = Proposals(segments, rng.uniform(0.001, 1, CANDIDATES) ** 3, rng.integers(0, CLASSES, CANDIDATES))
     times = []
     said = []
     for way in (
-        lambda: suppressed(found, kind="soft", by=0.5, least=0.001, most=ASKED, by_class=True),
+        lambda: suppressed(found, kind="soft", by=0.5, min_score=0.001, max_segments=ASKED, by_class=True),
         lambda: one_class_after_another(found),
     ):
         start = time.perf_counter()

@@ -6,10 +6,10 @@ The 21 training videos of GTEA's first split by their lengths (634 to 1,814 fram
 an encoder and three decoders of 8 layers 256 wide, float32, a video a step: forward, loss of four stages, backward,
 Adam. "Published" is the same arithmetic as the public code does it, written for this comparison: (batch, channels,
 time), blocks cut out one after another and joined, with a mask for each, a millionth of weight for hidden keys. What
-the public code does beside it is left out in its favour: masks of a block are made once, nothing is copied to and fro,
+the public code does beside it is left out in its favor: masks of a block are made once, nothing is copied to and fro,
 no accuracy is counted. Both start from the same weights; their losses are compared without dropout, then the epoch is
 trained with it. The floor is the multiplications alone, at the speed of one large product on this machine. Every number
-is from a process of its own; memory is what the steps take beyond inputs and parameters, optimiser's state and
+is from a process of its own; memory is what the steps take beyond inputs and parameters, optimizer's state and
 gradients included.
 """
 
@@ -32,7 +32,15 @@ from torch import Tensor
 from vitascope.core.device import device as chosen
 from vitascope.core.device import generator, peak_bytes
 from vitascope.nn.fast_linear import times
-from vitascope.probes.temporal.asformer import ASFormer, Dilated, Layer, Linear, Stage, loss, random_asformer
+from vitascope.probes.temporal.asformer import (
+    ASFormer,
+    ASFormerLayer,
+    Dilated,
+    FrameLinear,
+    Stage,
+    loss,
+    random_asformer,
+)
 
 DIM, CLASSES, WIDTH, LAYERS = 1024, 11, 256, 8
 LENGTHS = [634, 655, 805, 811, 823, 862, 871, 892, 913, 934, 964, 964, 1151, 1169, 1181, 1190, 1244]
@@ -51,7 +59,7 @@ class Case(NamedTuple):
     device: str
 
 
-def conv(x: Tensor, layer: Linear | Dilated, rows: slice = slice(None)) -> Tensor:
+def conv(x: Tensor, layer: FrameLinear | Dilated, rows: slice = slice(None)) -> Tensor:
     """A convolution over one frame or three, dilated."""
     if isinstance(layer, Dilated):
         weight = layer.weight.permute(0, 2, 1).contiguous()
@@ -75,7 +83,7 @@ def weighted(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
     return torch.bmm(v, weights.transpose(1, 2))
 
 
-def sliding(q: Tensor, k: Tensor, v: Tensor, layer: Layer, mask: Tensor) -> Tensor:
+def sliding(q: Tensor, k: Tensor, v: Tensor, layer: ASFormerLayer, mask: Tensor) -> Tensor:
     """Blocks cut out of padded keys one after another."""
     d, t = layer.conv.dilation, q.shape[-1]
     blocks, half = -(-t // d), d // 2
@@ -97,7 +105,7 @@ def sliding(q: Tensor, k: Tensor, v: Tensor, layer: Layer, mask: Tensor) -> Tens
     return y[:, :, :t] * mask
 
 
-def attention(z: Tensor, before: Tensor | None, layer: Layer, mask: Tensor) -> Tensor:
+def attention(z: Tensor, before: Tensor | None, layer: ASFormerLayer, mask: Tensor) -> Tensor:
     """Queries, keys and values, each by a convolution of its own."""
     n = layer.inner
     q, k = conv(z, layer.qkv, slice(n)), conv(z, layer.qkv, slice(n, 2 * n))
@@ -111,7 +119,7 @@ def stage(x: Tensor, before: Tensor | None, own: Stage, mask: Tensor, rate: floa
     """Logits and features."""
     x = conv(x, own.first)
     for layer in own.layers:
-        assert isinstance(layer, Layer)
+        assert isinstance(layer, ASFormerLayer)
         f = F.relu(conv(x, layer.conv))
         f = layer.alpha * attention(F.instance_norm(f), before, layer, mask) + f
         x = (x + F.dropout(conv(f, layer.last), rate)) * mask
@@ -160,7 +168,7 @@ def measured(case: Case, answers: Any) -> None:
     where, videos = chosen(case.device), data(case)
     reach: Any = case.reach
     model = random_asformer(generator(1), ASFormer(DIM, CLASSES, layers=LAYERS, width=WIDTH, reach=reach)).to(where)
-    optimiser = torch.optim.Adam(model.parameters(), lr=RATE, weight_decay=DECAY, fused=case.way == "ours" or None)
+    optimizer = torch.optim.Adam(model.parameters(), lr=RATE, weight_decay=DECAY, fused=case.way == "ours" or None)
     ask = lossy(case.way, model)
     with torch.no_grad():
         said = [float(ask(*videos[i], False)) for i in (0, -1)]
@@ -169,10 +177,10 @@ def measured(case: Case, answers: Any) -> None:
     for i, (x, y) in enumerate(videos * 2):
         if i == len(videos):  # the first epoch of 120 prepares products of every length
             start = time.perf_counter(), time.process_time()
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         one = ask(x, y, True)
         one.backward()
-        optimiser.step()
+        optimizer.step()
         total += float(one.detach())
     seconds = time.perf_counter() - start[0], time.process_time() - start[1]
     answers.put((*seconds, peak_bytes(where) - before, [*said, total]))

@@ -3,8 +3,8 @@
     python benchmarks/attentive.py [--heads 20] [--encoder vit/small-random] [--device cuda]
 
 A step is forward, backward, clipping and AdamW in float32. "Unfolded" is the arithmetic of the papers, one head after
-another, with the same optimiser. Every number is from a process of its own; memory is what the step takes beyond tokens
-and parameters, optimiser's state and gradients included. Measure on a quiet machine.
+another, with the same optimizer. Every number is from a process of its own; memory is what the step takes beyond tokens
+and parameters, optimizer's state and gradients included. Measure on a quiet machine.
 """
 
 from __future__ import annotations
@@ -65,32 +65,32 @@ def unfolded(state: dict[str, Tensor], x: Tensor, heads: int) -> Tensor:
 def stepper_unfolded(model: AttentiveHeads, heads: int, labels: Tensor) -> Callable[[Tensor], None]:
     """A step of every head, one after another."""
     states = [state_of(model, i) for i in range(len(model.linear.bias))]
-    optimisers = []
+    optimizers = []
     for state in states:
         own = [tensor.requires_grad_() for tensor in state.values()]
         groups = [{"params": [p for p in own if (p.ndim > 1) == matrix]} for matrix in (True, False)]
         groups[1]["weight_decay"] = 0.0  # type: ignore[assignment]
-        optimisers.append(torch.optim.AdamW(groups, lr=RATE, weight_decay=DECAY, fused=True))
+        optimizers.append(torch.optim.AdamW(groups, lr=RATE, weight_decay=DECAY, fused=True))
 
     def step(x: Tensor) -> None:
-        for state, optimiser in zip(states, optimisers, strict=True):
+        for state, optimizer in zip(states, optimizers, strict=True):
             F.cross_entropy(unfolded(state, x, heads), labels).backward()
             torch.nn.utils.clip_grad_norm_(state.values(), CLIP)
-            optimiser.step()
-            optimiser.zero_grad()
+            optimizer.step()
+            optimizer.zero_grad()
 
     return step
 
 
 def stepper_folded(model: AttentiveHeads, labels: Tensor) -> Callable[[Tensor], None]:
     """A step of all heads at once."""
-    optimiser = Stacked(model.parameters(), "adamw", spare=True, clip=CLIP)
+    optimizer = Stacked(model.parameters(), "adamw", no_decay_bias=True, clip=CLIP)
     count = len(model.linear.bias)
     lr, decay = torch.full((count,), RATE), torch.full((count,), DECAY)
 
     def step(x: Tensor) -> None:
         losses(model(x), labels).sum().backward()
-        optimiser.step(lr, decay)
+        optimizer.step(lr, decay)
 
     return step
 

@@ -35,8 +35,8 @@ def make(path: Path, *, seconds: int, width: int = 1280, height: int = 720, rate
         options = {"preset": "veryfast", "crf": "28"}
         stream = file.add_stream("libx264", rate=rate, width=width, height=height, pix_fmt="yuv420p", options=options)
         for i in range(seconds * rate):
-            grey = ((x + 4 * i) ^ (y + 2 * i)).astype(np.uint8)
-            picture = np.stack([grey, grey[::-1], np.roll(grey, i, 1)], -1)
+            gray = ((x + 4 * i) ^ (y + 2 * i)).astype(np.uint8)
+            picture = np.stack([gray, gray[::-1], np.roll(gray, i, 1)], -1)
             file.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
         file.mux(stream.encode())
     return path

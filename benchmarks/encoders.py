@@ -22,12 +22,12 @@ from torch import Tensor
 
 from vitascope.core.device import device as chosen
 from vitascope.core.device import generator
-from vitascope.nn.configs.video_vit import VideoShape
+from vitascope.nn.configs.video_vit import VideoViTConfig
 from vitascope.nn.video_vit import random_vit
 
 SHAPES = {
-    "ViT-B": VideoShape(dim=768, depth=12, heads=12, mlp=3072),
-    "ViT-L": VideoShape(dim=1024, depth=24, heads=16, mlp=4096),
+    "ViT-B": VideoViTConfig(dim=768, depth=12, heads=12, mlp=3072),
+    "ViT-L": VideoViTConfig(dim=1024, depth=24, heads=16, mlp=4096),
 }
 FRAMES, SIZE = 16, 224
 TARGET = {"cpu": ("ViT-B", torch.float32, 0.70), "cuda": ("ViT-L", torch.bfloat16, 0.55)}
@@ -55,7 +55,7 @@ def seconds(work: Callable[[], object], device: torch.device, least: float) -> f
     return min(times)
 
 
-def peak(shape: VideoShape, dtype: torch.dtype, device: torch.device, least: float) -> float:
+def peak(shape: VideoViTConfig, dtype: torch.dtype, device: torch.device, least: float) -> float:
     """Floating point operations a second of the best of several products: a square one and those of the layers."""
     tokens = 1568 * (16 if device.type == "cuda" else 1)  # those of a clip
     side = 8192 if device.type == "cuda" else 3072

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import torch
 
-from vitascope.probes.classification.nearest_neighbors import neighbours
+from vitascope.probes.classification.nearest_neighbors import neighbors
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -42,7 +42,7 @@ def main() -> None:
     ratios = []
     for _ in range(args.repeat):
         before = peak(args.device)
-        rate = 2 * count * size * dim / (taken := seconds(lambda: neighbours(queries, bank, k)))
+        rate = 2 * count * size * dim / (taken := seconds(lambda: neighbors(queries, bank, k)))
         best = max(before, peak(args.device))
         ratios.append(rate / best)
         print(f"  {taken:7.2f} s  {rate / 1e9:8.1f} GFLOP/s of {best / 1e9:8.1f}: {rate / best:.2f}")

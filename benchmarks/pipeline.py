@@ -19,8 +19,8 @@ import torch
 
 from vitascope.core.types import Dataset, Example, Fold
 from vitascope.encoders.load import load
-from vitascope.features.decode_job import Job, Pixel, look
-from vitascope.features.extract import Options, encode_clips, fill
+from vitascope.features.decode_job import DecodeJob, Pixel, look
+from vitascope.features.extract import ExtractionOptions, embed, encode_clips
 from vitascope.features.view import View
 from vitascope.sampling.names import Uniform
 
@@ -62,7 +62,7 @@ def main() -> None:
             started = time.perf_counter()
             clips = []
             for e in examples:
-                job = Job("", e.id, e.path, None, None, (Uniform(),), card)
+                job = DecodeJob("", e.id, e.path, None, None, (Uniform(),), card)
                 clips += [pixels.copy() for message, pixels in look(job) if isinstance(message, Pixel)]
             decode = len(clips) / (time.perf_counter() - started)
             started = time.perf_counter()
@@ -70,8 +70,8 @@ def main() -> None:
                 encode_clips(encoder, torch.from_numpy(np.stack(clips[i : i + batch])))
             encode = len(clips) / (time.perf_counter() - started)
             started = time.perf_counter()
-            options = Options(workers=1, batch=batch, quiet=True)
-            filled = fill(encoder, dataset, [View(Uniform())], root=root / f"store{number}", options=options)
+            options = ExtractionOptions(workers=1, batch=batch, quiet=True)
+            filled = embed(encoder, dataset, [View(Uniform())], root=root / f"store{number}", options=options)
             both = filled.clips / (time.perf_counter() - started)
             slower = min(decode, encode)
             print(

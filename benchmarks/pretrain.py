@@ -8,7 +8,7 @@
 `wait`   share of the time that a tiny student waits for MotionLab's stream, and for a folder of real clips.
 
 A step's work is counted, every multiply-add twice: forward and backward of the visible tokens and of the decoders, the
-slow copy's pass; no optimiser, no norms, no targets. The peak is measured between the steps, and both are the best of
+slow copy's pass; no optimizer, no norms, no targets. The peak is measured between the steps, and both are the best of
 several. Measure on a quiet machine; with --busy it is one thread, by the processor's time that it gets.
 """
 
@@ -30,12 +30,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from vitascope.core.device import device as chosen
 from vitascope.core.device import generator, peak_bytes
 from vitascope.encoders.families.twlv import CARD, SHAPES
-from vitascope.nn.configs.block import BlockShape
-from vitascope.nn.configs.video_vit import VideoShape
-from vitascope.pretrain.data.base import Source, Spec
-from vitascope.pretrain.data.folder import Folder
+from vitascope.nn.configs.block import BlockConfig
+from vitascope.nn.configs.video_vit import VideoViTConfig
+from vitascope.pretrain.data.base import ClipSource, ClipSpec
+from vitascope.pretrain.data.folder import VideoFolder
 from vitascope.pretrain.data.motionlab import MotionLab
-from vitascope.pretrain.masking import Mask, Masked, Thinned, Tube
+from vitascope.pretrain.masking import DualMask, Mask, Masked, Tube
 from vitascope.pretrain.model import Decoder, Student
 from vitascope.pretrain.objective import Objective, drawn
 from vitascope.pretrain.targets.targets import Hog, Latent, Pixels, Target
@@ -53,15 +53,15 @@ WAYS = {
 """Precision, and whether the student is compiled."""
 DECODED = 0.90
 """Share of the speed from memory that is to be left with decoding."""
-TINY = VideoShape(dim=128, depth=4, heads=4, mlp=512, patch=14, tubelet=3, grid=(4, 4, 4))
+TINY = VideoViTConfig(dim=128, depth=4, heads=4, mlp=512, patch=14, tubelet=3, grid=(4, 4, 4))
 CASES: tuple[tuple[str, tuple[Target, ...], Mask], ...] = (
     ("pixels", PIXELS, MASK),
-    ("pixels, half of the hidden", PIXELS, Thinned(MASK, 0.5)),
-    ("pixels, differences, latent", MIXED, Thinned(MASK, 0.5)),
+    ("pixels, half of the hidden", PIXELS, DualMask(MASK, 0.5)),
+    ("pixels, differences, latent", MIXED, DualMask(MASK, 0.5)),
 )
 
 
-def objective_of(shape: VideoShape, targets: Sequence[Target], device: torch.device) -> Objective:
+def objective_of(shape: VideoViTConfig, targets: Sequence[Target], device: torch.device) -> Objective:
     """A student with random weights and what it is asked."""
     rng = generator(0)
     return Objective(Student(shape, rng).to(device), targets, CARD, rng)
@@ -74,7 +74,7 @@ def looks(objective: Objective, mask: Mask, batch: int, frames: int, size: int, 
     return Masked(*(part.to(device) for part in found))
 
 
-def passes(shape: VideoShape, tokens: int) -> int:
+def passes(shape: VideoViTConfig, tokens: int) -> int:
     """Multiply-adds of the encoder over so many tokens."""
     return tokens * 3 * shape.tubelet * shape.patch**2 * shape.dim + shape.depth * shape.block.macs(tokens)
 
@@ -86,7 +86,7 @@ def decoding(decoder: Decoder, target: Target, mask: Masked) -> int:
     (out, width), within = decoder.outward.weight.shape, 0
     if target.depth:
         heads = decoder.blocks[0].attn.heads
-        block = BlockShape(dim=width, heads=heads, mlp=4 * width)
+        block = BlockConfig(dim=width, heads=heads, mlp=4 * width)
         within = seen * decoder.inward.in_features * width + target.depth * block.macs(seen + hidden)
     return within + asked * width * out
 
@@ -118,7 +118,7 @@ class Clock:
         return self.now() - begin
 
 
-def products(shape: VideoShape, dtype: torch.dtype, device: torch.device) -> list[tuple[int, Callable[[], object]]]:
+def products(shape: VideoViTConfig, dtype: torch.dtype, device: torch.device) -> list[tuple[int, Callable[[], object]]]:
     """Plain products and their operations: a square one and those of the model's layers."""
     side, rows = (8192, 16384) if device.type == "cuda" else (2048, 1280)
     found: list[tuple[int, Callable[[], object]]] = []
@@ -131,8 +131,8 @@ def products(shape: VideoShape, dtype: torch.dtype, device: torch.device) -> lis
 
 def stepper(objective: Objective, dtype: torch.dtype, device: torch.device) -> Callable[[Tensor, Masked], None]:
     """A training step as the loop makes it."""
-    learnt = [p for p in objective.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(learnt, lr=1e-4, fused=True)
+    learned = [p for p in objective.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(learned, lr=1e-4, fused=True)
 
     def step(pixels: Tensor, mask: Masked) -> None:
         half: AbstractContextManager[object] = (
@@ -141,9 +141,9 @@ def stepper(objective: Objective, dtype: torch.dtype, device: torch.device) -> C
         with half:
             labels = torch.full((len(pixels),), -1, device=device)
             sum(objective(pixels, labels, [mask]).values(), torch.zeros((), device=device)).backward()
-        nn.utils.clip_grad_norm_(learnt, 1.0)
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
+        nn.utils.clip_grad_norm_(learned, 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
         objective.follow(0.5)
 
     return step
@@ -171,7 +171,7 @@ def count() -> None:
 
 
 def share(
-    shape: VideoShape,
+    shape: VideoViTConfig,
     targets: Sequence[Target],
     rule: Mask,
     *,
@@ -236,7 +236,7 @@ def decoded(device: torch.device, given: argparse.Namespace, batch: int) -> None
     if not given.clips.is_dir():
         print(f"{given.clips} is not there: no decoding measured")
         return
-    reader = Folder(path=str(given.clips)).open(Spec(FRAMES, SIZE), seed=0, workers=given.workers)
+    reader = VideoFolder(path=str(given.clips)).open(ClipSpec(FRAMES, SIZE), seed=0, workers=given.workers)
     objective = objective_of(SHAPES["large"], PIXELS, device)
     mask, step = looks(objective, MASK, batch, FRAMES, SIZE, device), stepper(objective, torch.bfloat16, device)
     kept = reader.read(batch).pixels.to(device)
@@ -271,14 +271,14 @@ def wait(given: argparse.Namespace) -> None:
     device, batch, count = torch.device("cpu"), 32, 20 * given.repeats
     objective = objective_of(TINY, (Pixels(depth=1, width=96),), device)
     mask, step = looks(objective, Tube(0.75), batch, 12, 56, device), stepper(objective, torch.float32, device)
-    sources: list[tuple[str, Source, int]] = [("MotionLab's stream", MotionLab(clips=4096), 0)]
+    sources: list[tuple[str, ClipSource, int]] = [("MotionLab's stream", MotionLab(clips=4096), 0)]
     if given.clips.is_dir():
-        sources += [(f"{given.clips.name}, decoded by a thread", Folder(path=str(given.clips)), 0)]
-        sources += [(f"{given.clips.name}, decoded by a worker", Folder(path=str(given.clips)), 1)]
+        sources += [(f"{given.clips.name}, decoded by a thread", VideoFolder(path=str(given.clips)), 0)]
+        sources += [(f"{given.clips.name}, decoded by a worker", VideoFolder(path=str(given.clips)), 1)]
     else:
         print(f"{given.clips} is not there: no waiting for real clips measured")
     for label, source, workers in sources:
-        reader = source.open(Spec(12, 56), seed=0, workers=workers)
+        reader = source.open(ClipSpec(12, 56), seed=0, workers=workers)
         kept = reader.read(batch).pixels
         memory = pace(lambda: kept, step, mask, count)  # noqa: B023
         before = reader.waited

@@ -77,7 +77,7 @@ def dataset(counts: dict[str, int]) -> Dataset[int]:
 def write(root: Path, counts: dict[str, int]) -> None:
     """The same random videos in both layouts: a store, and two files a video."""
     generator = torch.Generator().manual_seed(0)
-    centres = torch.randn(CLASSES, DIM, generator=generator)
+    centers = torch.randn(CLASSES, DIM, generator=generator)
     videos = dataset(counts)
     (root / "counts.json").write_text(json.dumps(counts))
     store = Store(root / "store", key_of(videos, CARD, View(Uniform())))
@@ -87,7 +87,7 @@ def write(root: Path, counts: dict[str, int]) -> None:
     for start in range(0, len(videos.examples), BATCH):
         part = videos.examples[start : start + BATCH]
         labels = torch.tensor([e.truth for e in part])
-        values = (centres[labels] + 2 * torch.randn(len(part), DIM, generator=generator)).numpy()
+        values = (centers[labels] + 2 * torch.randn(len(part), DIM, generator=generator)).numpy()
         store.add(f"{start}", [Embedded(e.id, v[None], [(0.0, 1.0)], [""]) for e, v in zip(part, values, strict=True)])
         for e, value in zip(part, values, strict=True):
             (root / f"{e.id}.json").write_text(json.dumps({"annotation": e.truth, "duration": 10.0}))
@@ -108,7 +108,7 @@ def asked(probe: Probe[int, object], root: Path) -> float:
 
 def our_knn(root: Path, epochs: int) -> float:
     """Of `knn`, every training vector in the bank."""
-    return asked(knn.KNN(k=K, tau=TAU), root)
+    return asked(knn.KNNProbe(k=K, tau=TAU), root)
 
 
 def our_linear(root: Path, epochs: int) -> float:
@@ -144,13 +144,13 @@ def published_linear(root: Path, epochs: int) -> float:
     """A layer trained through the loader, validated every few epochs."""
     train, val = loaders(root)
     layer = torch.nn.Linear(DIM, CLASSES)
-    optimiser = torch.optim.Adam(layer.parameters(), lr=1e-3)
+    optimizer = torch.optim.Adam(layer.parameters(), lr=1e-3)
     accuracy = 0.0
     for epoch in range(epochs):
         for values, labels in train:
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             torch.nn.functional.cross_entropy(layer(values), labels).backward()
-            optimiser.step()
+            optimizer.step()
         if (epoch + 1) % EVERY == 0 or epoch + 1 == epochs:
             with torch.no_grad():
                 right = sum(int((layer(v).argmax(1) == y).sum()) for v, y in val)

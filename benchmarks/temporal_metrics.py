@@ -1,4 +1,4 @@
-"""Scores of localisation and segmentation against the published way of counting them: tables and loops.
+"""Scores of localization and segmentation against the published way of counting them: tables and loops.
 
 THUMOS14's size: 212 videos of 200 predictions, 3,358 true segments, 20 classes, five thresholds. Breakfast's: 1,712
 videos, 3.6 million frames, 48 classes, three overlaps. The published evaluators' flow is written here from its
@@ -36,7 +36,7 @@ Row: TypeAlias = tuple[str, float, float, str, float]
 Pair: TypeAlias = tuple[np.ndarray, np.ndarray]
 
 
-def localised() -> tuple[Segments, Segments]:
+def localized() -> tuple[Segments, Segments]:
     """Predictions around true segments, and the truth; a video has one or two classes, as there."""
     rng = np.random.default_rng(0)
     video = rng.integers(VIDEOS, size=TRUE)
@@ -205,7 +205,7 @@ def our_segmentation(given: tuple[list[np.ndarray], list[np.ndarray]]) -> Number
 def made(name: str) -> object:
     """What a way is given, in its own form."""
     if name.endswith("mAP"):
-        sides = localised()
+        sides = localized()
         return sides if name.startswith("our") else tuple(map(listed, sides))
     pairs = timelines()
     if name.startswith("our"):

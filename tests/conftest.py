@@ -14,16 +14,14 @@ install_import_hook("vitascope", "typechecker.check")
 import numpy as np  # noqa: E402 - the hook has to come first
 import pytest  # noqa: E402
 
-from helpers import blob, write_video  # noqa: E402
-
-SHARED = Path(__file__).resolve().parents[1].parent / "shared"
+from helpers import SHARED, blob, write_video  # noqa: E402
 
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real data beside the repository."""
     if not (SHARED / "data").is_dir():
-        pytest.skip(f"real data is absent ({SHARED / 'data'})")
+        pytest.skip("real data is absent: there is no ../shared/data")
     return SHARED
 
 

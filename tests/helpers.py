@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import io
+import json
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,8 +19,14 @@ import av
 import numpy as np
 import pytest
 
+from official_files import rebuild
 from vitascope.cli.main import main
 from vitascope.probes.training import resume
+
+FIXTURES = Path(__file__).resolve().parent / "fixtures"
+"""What the tests bring along."""
+SHARED = FIXTURES.parents[1].parent / "shared"
+"""Data that is not part of the repository, beside it; not everybody has it."""
 
 
 def write_video(path: Path, frames: np.ndarray, fps: int = 10) -> Path:
@@ -34,11 +45,11 @@ def write_video(path: Path, frames: np.ndarray, fps: int = 10) -> Path:
 def blob(angle: float, phase: int, frames: int = 12, side: int = 48) -> np.ndarray:
     """A bright disc that moves along `angle`: enough to look at, little to store."""
     t = np.arange(frames)
-    centre = np.stack([np.sin(angle), np.cos(angle)])[:, None] * (t - frames / 2) * 2 + side / 2 + phase % 5
+    center = np.stack([np.sin(angle), np.cos(angle)])[:, None] * (t - frames / 2) * 2 + side / 2 + phase % 5
     y, x = np.mgrid[:side, :side]
-    distance = (y[None] - centre[0][:, None, None]) ** 2 + (x[None] - centre[1][:, None, None]) ** 2
-    grey = np.where(distance < 60, 230, 40 + phase % 7 * 3).astype(np.uint8)
-    return np.repeat(grey[..., None], 3, axis=3)
+    distance = (y[None] - center[0][:, None, None]) ** 2 + (x[None] - center[1][:, None, None]) ** 2
+    gray = np.where(distance < 60, 230, 40 + phase % 7 * 3).astype(np.uint8)
+    return np.repeat(gray[..., None], 3, axis=3)
 
 
 class Done(NamedTuple):
@@ -64,12 +75,40 @@ def vitascope(*arguments: object, cwd: Path | None = None, code: int = 0) -> Don
     return Done(out.getvalue(), err.getvalue())
 
 
+def parity(name: str) -> Path:
+    """A file of what authors' code gives, such as `heads/nms.npz`; the test skips where it is not at hand."""
+    found = [path for folder in (FIXTURES, SHARED / "parity") if (path := folder / name).is_file()]
+    if not found:
+        pytest.skip(f"known results are absent: {name} is neither in tests/fixtures nor in ../shared/parity")
+    return found[0]
+
+
+def _encoders() -> Path:
+    """Where official encoders are listed: beside the repository, or with the tests."""
+    given = SHARED / "parity" / "encoders"
+    return given if (given / "index.json").is_file() else FIXTURES / "official_encoders"
+
+
+def official_cases() -> dict[str, dict[str, Any]]:
+    """What there is of small weight files in official layouts with known outputs, by name."""
+    listed = json.loads((_encoders() / "index.json").read_text(encoding="utf-8"))
+    return {case["name"]: case for case in listed}
+
+
+@cache
+def official_encoders() -> Path:
+    """The folder of their files; those that the tests keep are put together first."""
+    folder = _encoders()
+    if not folder.is_relative_to(FIXTURES):
+        return folder
+    made = Path(tempfile.mkdtemp(prefix="official-encoders-"))
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return rebuild(folder, made)
+
+
 def golden(name: str) -> dict[str, np.ndarray]:
     """The arrays of one file of what original heads say; the test skips where it is not at hand."""
-    path = Path(__file__).resolve().parents[1].parent / "shared" / "parity" / "heads" / f"{name}.npz"
-    if not path.is_file():
-        pytest.skip(f"{path} is absent")
-    with np.load(path, allow_pickle=False) as file:
+    with np.load(parity(f"heads/{name}.npz"), allow_pickle=False) as file:
         return dict(file)
 
 

@@ -25,19 +25,19 @@ from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 from vitascope.core.device import generator
 from vitascope.core.types import Card
 from vitascope.encoders.base import Encoder, NetworkEncoder
-from vitascope.nn.configs.video_vit import VideoShape
+from vitascope.nn.configs.video_vit import VideoViTConfig
 from vitascope.nn.video_vit import random_vit
 from vitascope.pretrain import checkpoint, optim
 from vitascope.pretrain import train as loop
-from vitascope.pretrain.data.base import Spec
-from vitascope.pretrain.data.prefetch import Ahead, Item
+from vitascope.pretrain.data.base import ClipSpec
+from vitascope.pretrain.data.prefetch import Ahead, ClipItem
 from vitascope.pretrain.masking import RunningCell, Tube
 from vitascope.pretrain.monitoring import log as recording
 from vitascope.pretrain.recipe import Recipe
 from vitascope.pretrain.targets.targets import Hog, Latent, Pixels
-from vitascope.pretrain.train import Setting, pretrain
+from vitascope.pretrain.train import TrainConfig, pretrain
 
-SHAPE = VideoShape(dim=32, depth=2, heads=2, mlp=64, patch=8, tubelet=2, grid=(2, 3, 3))
+SHAPE = VideoViTConfig(dim=32, depth=2, heads=2, mlp=64, patch=8, tubelet=2, grid=(2, 3, 3))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,23 +47,23 @@ class Blobs:
     name: str = "blobs"
     still: bool = False
     classes: int = 0
-    saw: tuple[str, ...] = ("blobs",)
+    pretraining_datasets: tuple[str, ...] = ("blobs",)
 
-    def open(self, spec: Spec, *, seed: int, rank: int = 0, world: int = 1, workers: int = 0) -> Ahead:
+    def open(self, spec: ClipSpec, *, seed: int, rank: int = 0, world: int = 1, workers: int = 0) -> Ahead:
         """The clips of this rank."""
         items = partial(self._items, spec, seed, rank, world)
         return Ahead(self.name, items, {"taken": 0}, data=f"{self.name} {seed}")
 
     def _items(
-        self, spec: Spec, seed: int, rank: int, world: int, state: dict[str, Any], _broken: dict[str, str]
-    ) -> Generator[Item, None, None]:
+        self, spec: ClipSpec, seed: int, rank: int, world: int, state: dict[str, Any], _broken: dict[str, str]
+    ) -> Generator[ClipItem, None, None]:
         place = state["taken"] + (rank - state["taken"]) % world
         while True:
             clip, label = self.clip(spec, seed, place)
-            yield Item(str(place), {"taken": place - rank + world}, clip, label)
+            yield ClipItem(str(place), {"taken": place - rank + world}, clip, label)
             place += world
 
-    def clip(self, spec: Spec, seed: int, place: int) -> tuple[np.ndarray, int]:
+    def clip(self, spec: ClipSpec, seed: int, place: int) -> tuple[np.ndarray, int]:
         """One clip and its label."""
         rng = np.random.default_rng([seed, place])
         label = int(rng.integers(self.classes)) if self.classes else -1
@@ -100,18 +100,18 @@ def recipe(**changes: Any) -> Recipe:
 
 def everything(**changes: Any) -> Recipe:
     """The same with all that makes a step complicated: parts, pictures among the videos, two looks at each batch."""
-    data = ((Blobs(), 2.0), (Blobs(name="stills", still=True, saw=("pictures",)), 1.0))
+    data = ((Blobs(), 2.0), (Blobs(name="stills", still=True, pretraining_datasets=("pictures",)), 1.0))
     masks = (Tube(0.6), RunningCell(0.5))
     return recipe(**{"accumulate": 2, "data": data, "masks": masks, "image_masks": (RunningCell(0.5),), **changes})
 
 
-def centred(**changes: Any) -> Recipe:
+def centered(**changes: Any) -> Recipe:
     """The same with a target that looks at the batch as a whole."""
-    return recipe(targets=(Latent(decay=(0.5, 0.9), last=2, centred=True, width=16, depth=1),), **changes)
+    return recipe(targets=(Latent(decay=(0.5, 0.9), last=2, centered=True, width=16, depth=1),), **changes)
 
 
-RECIPES = {"recipe": recipe, "everything": everything, "centred": centred}
-SETTING = Setting(device="cpu", save_every=2, check_every=0, log_every=1, quiet=True)
+RECIPES = {"recipe": recipe, "everything": everything, "centered": centered}
+SETTING = TrainConfig(device="cpu", save_every=2, check_every=0, log_every=1, quiet=True)
 
 
 def train(run: Path, made: Recipe | None = None, **setting: Any) -> Path:
@@ -126,7 +126,7 @@ def losses(run: Path) -> dict[int, dict[str, float]]:
 
 
 def state(run: Path, step: int, tmp: Path) -> dict[str, torch.Tensor]:
-    """Every tensor of a checkpoint, moments of the optimiser included, by name."""
+    """Every tensor of a checkpoint, moments of the optimizer included, by name."""
     dcp_to_torch_save(run / checkpoint.FOLDER / f"step-{step:09d}", tmp / "state.pt")
     found: dict[str, torch.Tensor] = {}
 
@@ -155,13 +155,13 @@ def card(**changes: Any) -> Card:
 
 def teacher() -> Encoder:
     """A random video transformer with tubelets of two frames and a finer grid than the student's, in space."""
-    shape = VideoShape(dim=48, depth=3, heads=3, mlp=64, patch=4, tubelet=2, grid=(2, 6, 6))
-    return NetworkEncoder(card(dim=48, saw=frozenset({"films"})), random_vit(shape, generator(5)))
+    shape = VideoViTConfig(dim=48, depth=3, heads=3, mlp=64, patch=4, tubelet=2, grid=(2, 6, 6))
+    return NetworkEncoder(card(dim=48, pretraining_datasets=frozenset({"films"})), random_vit(shape, generator(5)))
 
 
 def teacher_with_class_token() -> Encoder:
     """A random video transformer whose first token is of no place."""
-    shape = VideoShape(dim=32, depth=2, heads=2, mlp=64, patch=8, tubelet=2, grid=(2, 3, 3), cls=True)
+    shape = VideoViTConfig(dim=32, depth=2, heads=2, mlp=64, patch=8, tubelet=2, grid=(2, 3, 3), cls=True)
     return NetworkEncoder(card(), random_vit(shape, generator(6)))
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from vitascope.core.types import Dataset, Example, Segment, Timeline
-from vitascope.features.base import Spans, Stored
+from vitascope.features.base import Spans, StoredFeatures
 
 
 def annotated(name: str, root: Path) -> Dataset[Any]:
@@ -74,13 +74,13 @@ class Prototypes:
             np.save(folder / f"{example.id}.npy", self.values(example))
         return folder
 
-    def stored(self, dataset: Dataset[Any], ids: Sequence[str]) -> Stored:
+    def stored(self, dataset: Dataset[Any], ids: Sequence[str]) -> StoredFeatures:
         """As a probe reads them."""
         examples = [dataset.by_id()[i] for i in ids]
         each = [self.values(e) for e in examples]
         first = torch.tensor([0, *map(len, each)]).cumsum(0)
         spans = Spans(np.concatenate([self.spans(e) for e in examples]), first)
-        return Stored(examples, dataset.classes, torch.from_numpy(np.concatenate(each)), first, spans)
+        return StoredFeatures(examples, dataset.classes, torch.from_numpy(np.concatenate(each)), first, spans)
 
     def nearest(self, example: Example[Any]) -> np.ndarray:
         """Clips x (classes and background): the one whose vector lies nearest, clip by clip, without a look around."""

@@ -64,9 +64,9 @@ def walked(predictions: list[Row], truth: list[Row], threshold: float, label: in
     return found
 
 
-def area(right: list[bool], positives: int, normaliser: float | None = None) -> float:
+def area(right: list[bool], positives: int, normalizer: float | None = None) -> float:
     """Percent of the area under the precision envelope, a step of recall at every right one."""
-    many = positives if normaliser is None else normaliser
+    many = positives if normalizer is None else normalizer
     points, true = [], 0
     for rank, good in enumerate(right, 1):
         true += good

@@ -32,7 +32,7 @@ def test_every_name_is_plain_data_and_every_model_has_its_card() -> None:
     assert set(rows) == set(ENCODERS.names())
     umt = rows["umt/large-s2"]
     assert (umt["frames"], umt["size"], umt["dim"], umt["params"]) == (16, 224, 1024, 303_100_928)
-    assert umt["saw"] == ["k400", "k600", "k700"]
+    assert umt["pretraining_datasets"] == ["k400", "k600", "k700"]
     assert "without motion" in rows["pixels/thumbnail"]["about"]
     assert {name for name in rows if name.startswith("tiny/")} == set(native_card.shipped())
     ours = rows["tiny/twlv1"]

@@ -4,11 +4,11 @@ import time
 
 import pytest
 
-from vitascope.core.progress import Live, Pace, Training
+from vitascope.core.progress import EncodingProgress, ProgressLine, Training
 
 
-def pace(done: int = 30, seconds: float = 10.0) -> Pace:
-    return Pace(
+def pace(done: int = 30, seconds: float = 10.0) -> EncodingProgress:
+    return EncodingProgress(
         "pixels/motion-energy on motionlab/motion",
         120,
         done=done,
@@ -41,20 +41,20 @@ def test_the_end_says_how_long_it_took() -> None:
 
 def test_silent_when_told(capsys: pytest.CaptureFixture[str]) -> None:
     for quiet in (True, False):
-        with Live(pace(), quiet=quiet):
+        with ProgressLine(pace(), quiet=quiet):
             pass
         assert bool(capsys.readouterr().err) is not quiet
 
 
 def test_a_training_counts_its_steps(capsys: pytest.CaptureFixture[str]) -> None:
-    with Live(Training("localise: a on b", 3), quiet=False) as live:
+    with ProgressLine(Training("localize: a on b", 3), quiet=False) as live:
         for _ in range(3):
             live.step()
     said = capsys.readouterr().err
-    assert said.startswith("localise: a on b · 3/3 · ")
+    assert said.startswith("localize: a on b · 3/3 · ")
     assert " steps/s · in 0:00" in said
-    with Live(Training("", 3), quiet=True) as live:
+    with ProgressLine(Training("", 3), quiet=True) as live:
         live.step()
     assert not capsys.readouterr().err
-    narrow = Training("localise: a on b", 300, done=30, started=time.monotonic() - 10.01).line(30)
+    narrow = Training("localize: a on b", 300, done=30, started=time.monotonic() - 10.01).line(30)
     assert narrow.startswith("30/300 · 3.0 steps/s · ETA 1:")

@@ -46,7 +46,7 @@ def test_digests_of_recognition_are_what_they_were() -> None:
 
 
 def test_digests_know_kinds_durations_and_truths() -> None:
-    def timed(truth: object, duration: float | None = 3.0, kind: str = "localisation") -> str:
+    def timed(truth: object, duration: float | None = 3.0, kind: str = "localization") -> str:
         examples = (Example(id="a", path="p", truth=truth, duration=duration), Example(id="b", path="p", truth=()))
         return Dataset(name="n", examples=examples, classes=("x", "y"), folds=FOLD, kind=kind).digest  # type: ignore[arg-type]
 

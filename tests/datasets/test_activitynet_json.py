@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from copies import build, complaint, lay, sides, write
 from vitascope.core.types import Segment
 from vitascope.datasets.open import open_annotations, open_dataset
-from vitascope.datasets.readers.activitynet_json import SAME, Action, Tally, Untrimmed, cleaned
+from vitascope.datasets.readers.activitynet_json import SAME, AnnotationIssues, ListedAction, Untrimmed, cleaned
 from vitascope.datasets.readers.annotation_files import labels
 
 # ------------------------------------------------------------------------------------------------------------- cleaning
@@ -34,8 +34,8 @@ TIMES = st.sampled_from([0.0, 0.0005, 0.5, 0.5009, 1.0, 2.0])
 @settings(deadline=None)
 @given(st.lists(st.tuples(TIMES, TIMES, st.sampled_from(["x", "y", "Ambiguous"])), max_size=12))
 def test_cleaning_is_what_the_rules_say(actions: list[tuple[float, float, str]]) -> None:
-    tally = Tally()
-    film = Untrimmed("v", "train", tuple(Action(*a, where="here") for a in actions), 1.5)
+    tally = AnnotationIssues()
+    film = Untrimmed("v", "train", tuple(ListedAction(*a, where="here") for a in actions), 1.5)
     found = cleaned(film, lambda label, where: "xy".index(label), tally)
     assert [(s.start, s.end, s.label) for s in found] == brute(actions)
     assert tally.total == len(actions)
@@ -66,7 +66,7 @@ MINE = own(
 def test_ones_own_folder_or_list(where: str, tmp_path: Path) -> None:
     path = write(lay(tmp_path / "mine", "films/one.mkv", "two.mp4"), where, MINE)
     dataset = open_dataset(tmp_path / "mine")
-    assert (dataset.kind, dataset.name, dataset.classes) == ("localisation", "mine", ("jump", "run"))
+    assert (dataset.kind, dataset.name, dataset.classes) == ("localization", "mine", ("jump", "run"))
     assert sides(dataset) == (("one", "two"), ("three", "four"))
     assert {e.id: e.truth for e in dataset.examples} == {
         "one": (Segment(1.0, 5.0, 0), Segment(7.5, 9.0, 1)),
@@ -75,7 +75,7 @@ def test_ones_own_folder_or_list(where: str, tmp_path: Path) -> None:
         "four": (),
     }
     assert [e.duration for e in dataset.examples] == [60.0, 60.0, None, 60.0]
-    assert set(dataset.absent) == {"three", "four"}
+    assert set(dataset.missing_files) == {"three", "four"}
     assert dataset.notes == (
         "1 of 7 actions of no class (ambiguous) dropped",
         "1 of 7 actions that end before they start, or as they do, dropped",
@@ -153,17 +153,17 @@ def test_thumos14_json(tmp_path: Path) -> None:
     tested = [f"video_test_{n:07d}" for n in (4, 270)]
     thumos(lay(tmp_path, "test/video_test_0000004.mp4", "val/video_validation_0000051.webm"), *tested)
     dataset = build("thumos14", tmp_path)
-    assert (dataset.kind, len(dataset.classes), dataset.folds[0].name) == ("localisation", 20, "validation/test")
+    assert (dataset.kind, len(dataset.classes), dataset.folds[0].name) == ("localization", 20, "validation/test")
     assert sides(dataset) == (("video_validation_0000051",), tuple(tested))
     assert dataset.by_id()["video_validation_0000051"].truth == (Segment(1.0, 2.0, 7), Segment(1.0, 2.0, 4))
     assert dataset.notes[:2] == (
         "thumos14.json has 1 train videos, thumos14 200: scores are not comparable with those on all",
         "thumos14.json has 2 test videos, thumos14 212: scores are not comparable with those on all",
     )
-    assert list(dataset.absent) == ["video_test_0000270"]
+    assert list(dataset.missing_files) == ["video_test_0000270"]
     other = build("thumos14/211", tmp_path)
     assert sides(other)[1] == ("video_test_0000004",)
-    assert (other.key, other.published["test"]) == (dataset.key, 211)
+    assert (other.key, other.official_counts["test"]) == (dataset.key, 211)
     assert "has 2 test videos and not video_test_0001292" in complaint("thumos14/213", tmp_path)
 
 
@@ -205,11 +205,11 @@ def test_activitynet_json(tmp_path: Path) -> None:
     write(tmp_path, "activity_net.v1-3.min.json", own(**films))
     lay(tmp_path, "v_---9CpRcKoU.mp4", "val/--1DO2V4K74.mkv")
     dataset = build("activitynet", tmp_path)
-    assert dataset.absent == {}
+    assert dataset.missing_files == {}
     assert dataset.notes[0] == "1 testing videos left out: their labels are not public"
     names = labels("activitynet")
     assert [names[e.truth[0].label] for e in dataset.examples] == ["Drinking beer", "Rock climbing"]
-    assert dataset.published == {"train": 10_024, "test": 4_926}
+    assert dataset.official_counts == {"train": 10_024, "test": 4_926}
     assert "which videos are blocked? put blocked.json (OpenTAD) or video_info_new.csv" in complaint(
         "activitynet/blocked", tmp_path
     )
@@ -250,7 +250,7 @@ def test_epic_untrimmed(tmp_path: Path) -> None:
     write(tmp_path, "c2_validation.csv", [head, "P02_03_0,P02_03,0,45,3,114,1"])
     write(tmp_path, "c2_video_lengths.csv", ["video,frames", "P01_01,300"])
     lay(tmp_path, "P01/videos/P01_01.MP4")
-    verbs, nouns = (build(f"epic/localise-{what}", tmp_path) for what in ("verb", "noun"))
+    verbs, nouns = (build(f"epic/localize-{what}", tmp_path) for what in ("verb", "noun"))
     assert sides(verbs) == sides(nouns) == (("P01_01",), ("P02_03",))
     assert verbs.by_id()["P01_01"].truth == (Segment(1.0, 3.0, 3), Segment(2.0, 4.0, 6))
     assert nouns.by_id()["P02_03"].truth == (Segment(0.0, 1.5, 114),)

@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 from vitascope.datasets.catalog import DATASETS
 from vitascope.datasets.readers import annotation_files
 from vitascope.datasets.readers import video_files as footage
-from vitascope.datasets.readers.annotation_files import Order, Shelf, labels, same, shelf
-from vitascope.datasets.readers.video_files import Entry, Footage, assemble, inside, present, stem
+from vitascope.datasets.readers.annotation_files import AnnotationFiles, ClassOrder, labels, same, shelf
+from vitascope.datasets.readers.video_files import Footage, LabeledVideo, assemble, inside, present, stem
 
 NAMES = [
     *("k400", "k600", "k700", "ssv2", "mit", "mit_305", "diving48", "epic_verb", "epic_noun"),
     *("in1k", "ucf101", "hmdb51", "jester", "coin"),
 ]
 COUNTS = [400, 600, 700, 174, 339, 305, 48, 97, 300, 1000, 101, 51, 27, 180]
-ABC = Order(("alpha", "beta (not gamma)", "don't"))
+ABC = ClassOrder(("alpha", "beta (not gamma)", "don't"))
 
 
 def touch(root: Path, *names: str) -> Path:
@@ -136,7 +136,7 @@ def test_annotation_files_are_found_by_any_of_their_names(tmp_path: Path) -> Non
 def test_a_list_at_the_top_comes_before_one_below(tmp_path: Path) -> None:
     touch(tmp_path, "train.csv", "annotations/train.csv")
     assert shelf(tmp_path).find("train.csv") == tmp_path / "train.csv"
-    assert isinstance(shelf(tmp_path), Shelf)
+    assert isinstance(shelf(tmp_path), AnnotationFiles)
 
 
 @pytest.mark.parametrize(
@@ -206,26 +206,26 @@ def test_paths_of_other_machines_keep_their_last_folders(path: str, kept: str) -
     assert inside(path, "list:7") == kept
 
 
-def entry(name: str, side: footage.Side, **more: object) -> Entry:
-    return Entry(id=name, side=side, truth=0, file=f"videos/{name}.mp4", where=f"list:{name}", **more)  # type: ignore[arg-type]
+def entry(name: str, side: footage.Side, **more: object) -> LabeledVideo:
+    return LabeledVideo(id=name, side=side, truth=0, file=f"videos/{name}.mp4", where=f"list:{name}", **more)  # type: ignore[arg-type]
 
 
 def test_assembling(tmp_path: Path) -> None:
     touch(tmp_path, "b.mp4")
     entries = [entry("a", "train", group="g"), entry("b", "train", group="h"), entry("c", "test", group="g")]
-    dataset = assemble("x/y", entries, ("k",), footage=Footage(tmp_path), axis="", published={"test": 9})
+    dataset = assemble("x/y", entries, ("k",), footage=Footage(tmp_path), axis="", official_counts={"test": 9})
     assert [e.group for e in dataset.examples] == [None, "h", None]  # the split divides g
-    assert dataset.absent == {"a": f"no a below {tmp_path}", "c": f"no c below {tmp_path}"}
+    assert dataset.missing_files == {"a": f"no a below {tmp_path}", "c": f"no c below {tmp_path}"}
     assert [e.path for e in dataset.examples] == [f"{tmp_path}/{p}" for p in ("videos/a.mp4", "b.mp4", "videos/c.mp4")]
-    assert (dataset.root, dataset.published) == (str(tmp_path), {"test": 9})
+    assert (dataset.root, dataset.official_counts) == (str(tmp_path), {"test": 9})
     assert dataset.key.startswith("x-")
     assert present(dataset) is dataset
 
 
 def test_assembling_what_is_wrong(tmp_path: Path) -> None:
-    def say(entries: list[Entry]) -> str:
+    def say(entries: list[LabeledVideo]) -> str:
         with pytest.raises(ValueError) as error:
-            present(assemble("x", entries, ("k",), footage=Footage(tmp_path), axis="", published={}))
+            present(assemble("x", entries, ("k",), footage=Footage(tmp_path), axis="", official_counts={}))
         return str(error.value)
 
     assert say([entry("a", "train"), entry("a", "test")]) == "list:a: 'a' is listed twice; first in list:a"

@@ -31,7 +31,7 @@ def test_every_name_is_listed_with_a_line() -> None:
 
 def test_what_the_cards_saw_is_a_name_here() -> None:
     families = {name.partition("/")[0] for name in NAMES}
-    seen = set().union(*(card.saw for card in cards().values()))
+    seen = set().union(*(card.pretraining_datasets for card in cards().values()))
     assert {"k400", "k600", "k700", "ssv2", "mit", "in1k"} <= seen & families
 
 
@@ -99,7 +99,7 @@ def test_kinetics_tables(name: str, tmp_path: Path) -> None:
         "3caPS4FHFF8_000036_000046": "massaging person's head",
     }
     assert files(dataset)["_x,y1234567_000000_000010"].startswith("train/passing_American_football_(in_game)/")
-    assert dataset.absent == {"gone0000000_000001_000011": f"no gone0000000_000001_000011 below {tmp_path}"}
+    assert dataset.missing_files == {"gone0000000_000001_000011": f"no gone0000000_000001_000011 below {tmp_path}"}
     assert sides(dataset)[1] == ("0wR5jVB-WPk_000417_000427", "3caPS4FHFF8_000036_000046")
     assert [e.group for e in dataset.examples][:2] == ["-aU-xCCzkT0", "_x,y1234567"]
     assert {e.span for e in dataset.examples} == {None}
@@ -129,7 +129,7 @@ def test_kinetics_videos_are_found_wherever_they_are(place: str, tmp_path: Path)
     write(tmp_path, "kinetics-400_val.csv", [HEAD, "abseiling,0wR5jVB-WPk,417,427,val"])
     dataset = build("k400", lay(tmp_path, place.format(v="-aU-xCCzkT0")))
     assert files(dataset)["-aU-xCCzkT0_000061_000071"] == place.format(v="-aU-xCCzkT0")
-    assert list(dataset.absent) == ["0wR5jVB-WPk_000417_000427"]
+    assert list(dataset.missing_files) == ["0wR5jVB-WPk_000417_000427"]
 
 
 def test_two_clips_of_a_video_are_not_taken_for_one_another(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_two_clips_of_a_video_are_not_taken_for_one_another(tmp_path: Path) -> N
     assert (first.id, third.id) == ("-aU-xCCzkT0_000000_000010@abseiling", "-aU-xCCzkT0_000000_000010@zumba")
     assert files(dataset)[first.id] == "train/abseiling/-aU-xCCzkT0_000000_000010.mp4"
     assert files(dataset)[third.id] == "train/zumba/-aU-xCCzkT0_000000_000010.mp4"
-    assert list(dataset.absent) == [second.id]  # the bare name tells neither; of the one clip of val it does
+    assert list(dataset.missing_files) == [second.id]  # the bare name tells neither; of the one clip of val it does
     assert files(dataset)[tested.id] == "-aU-xCCzkT0.mp4"
     assert {e.group for e in dataset.examples} == {None}  # the split divides the video: no group
 
@@ -160,7 +160,7 @@ def test_kinetics_lists_of_paths_and_numbers(kind: str, tmp_path: Path) -> None:
     dataset = build("k400", lay(tmp_path, "videos/a b, c.mp4", "videos/d.webm", "videos/f.mp4"))
     assert said(dataset) == {"a b, c": "abseiling", "d": "zumba", "e": "abseiling", "f": "zumba"}
     assert files(dataset)["d"] == "videos/d.webm"
-    assert list(dataset.absent) == ["e"]
+    assert list(dataset.missing_files) == ["e"]
 
 
 def test_kinetics_lists_that_count_otherwise_are_refused(tmp_path: Path) -> None:
@@ -230,8 +230,8 @@ def test_ssv2_json(tmp_path: Path) -> None:
     }
     assert [e.truth for e in dataset.examples] == [19, 28, 19, 28]
     assert sides(dataset) == (("78687", "42326"), ("74225", "9"))
-    assert list(dataset.absent) == ["9"]
-    assert (dataset.axis, dataset.published) == ("motion", {"train": 168_913, "test": 24_777})
+    assert list(dataset.missing_files) == ["9"]
+    assert (dataset.axis, dataset.official_counts) == ("motion", {"train": 168_913, "test": 24_777})
 
 
 def test_ssv2_names_of_2023(tmp_path: Path) -> None:
@@ -259,7 +259,7 @@ def test_ssv2_lists(name: str, line: str, tmp_path: Path) -> None:
     write(tmp_path, "category.txt", sorted(labels("ssv2"), reverse=True))
     dataset = build("ssv2", lay(tmp_path, "videos/1.mp4", "videos/3.mp4", "frames/2/00001.jpg"))
     assert said(dataset) == dict.fromkeys("123", "Holding something next to something")
-    assert list(dataset.absent) == ["2"]  # frames of unknown rate are no video
+    assert list(dataset.missing_files) == ["2"]  # frames of unknown rate are no video
 
 
 def test_ssv2_other_order_of_classes(tmp_path: Path) -> None:
@@ -297,7 +297,7 @@ def test_mit(name: str, classes: int, tmp_path: Path) -> None:
     )
     assert files(dataset)[f"raining/{odd}"] == f"training/raining/{odd}"
     assert files(dataset)[f"clapping/{odd}"] == f"validation/clapping/{odd}"
-    assert list(dataset.absent) == ["clapping/x.mp4"]
+    assert list(dataset.missing_files) == ["clapping/x.mp4"]
 
 
 def test_the_versions_of_mit_are_told_apart(tmp_path: Path) -> None:
@@ -327,7 +327,7 @@ def test_diving48_json(tmp_path: Path) -> None:
     assert [e.truth for e in dataset.examples] == [20, 0, 47]
     assert [e.group for e in dataset.examples] == ["_8Vy3dlHg2w", "_8Vy3dlHg2w", "2x00lRzlTVQ"]
     assert sides(dataset) == (("_8Vy3dlHg2w_00000", "_8Vy3dlHg2w_00001"), ("2x00lRzlTVQ_00000",))
-    assert list(dataset.absent) == ["_8Vy3dlHg2w_00001"]
+    assert list(dataset.missing_files) == ["_8Vy3dlHg2w_00001"]
     assert said(dataset)["2x00lRzlTVQ_00000"] == "Reverse+Dive+NoTwis+TUCK"
 
 
@@ -396,7 +396,7 @@ def test_epic_spans_of_whole_videos(first: str, second: str, tmp_path: Path) -> 
     assert [e.truth for e in dataset.examples] == [3, 0, 0, 0, 1]
     assert [e.group for e in dataset.examples] == ["P01_01", "P01_01", "P22_107", "P01_11", "P01_11"]
     assert sides(dataset) == (("P01_01_0", "P01_01_1", "P22_107_0"), ("P01_11_0", "P01_11_1"))
-    assert list(dataset.absent) == ["P22_107_0"]
+    assert list(dataset.missing_files) == ["P22_107_0"]
     assert dataset.axis == ""
 
 

@@ -57,7 +57,7 @@ def test_manifest_with_everything(tmp_path: Path) -> None:
     assert (first.id, first.span, first.group) == ("odd, name.mp4#0-2.5", (0.0, 2.5), "g1")
     assert second.span == (2.5, float("inf"))
     assert (third.id, third.fps, third.path) == ("b.mp4", 12.0, str(tmp_path / "b.mp4"))
-    assert dataset.absent == {fourth.id: "no such file"}
+    assert dataset.missing_files == {fourth.id: "no such file"}
 
 
 @pytest.mark.parametrize("text", ["path,label\na.mp4,\xe9\n".encode("latin-1"), "path,label\n".encode("utf-16")])

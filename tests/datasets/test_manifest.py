@@ -22,7 +22,7 @@ from helpers import blob, write_video
 from vitascope.cli import tables as listing
 from vitascope.core.types import Dataset, Example, Fold, Span
 from vitascope.datasets.audit import duplicates, file_journal, manifest
-from vitascope.datasets.audit.file_probe import Order, content, read
+from vitascope.datasets.audit.file_probe import FileRequest, content, read
 from vitascope.datasets.audit.manifest import COLUMNS, Survey, journal, survey
 from vitascope.datasets.builders import folder
 
@@ -89,8 +89,8 @@ def found(broken: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Surve
 EXPECTED = {
     "good 0.mp4": ("duplicate", "the same bytes as copy of 0.mp4"),
     "copy of 0.mp4": ("duplicate", "the same bytes as good 0.mp4"),
-    "good 1.mp4": ("duplicate", "duplicate across train and test: the same bytes as leak.mp4, there labelled 'b'"),
-    "leak.mp4": ("duplicate", "duplicate across train and test: the same bytes as good 1.mp4, there labelled 'a'"),
+    "good 1.mp4": ("duplicate", "duplicate across train and test: the same bytes as leak.mp4, there labeled 'b'"),
+    "leak.mp4": ("duplicate", "duplicate across train and test: the same bytes as good 1.mp4, there labeled 'a'"),
     "good 2.mp4": ("ok", ""),
     ODD: ("ok", ""),
     "one.mp4": ("too short", "1 frame, fewer than 2"),
@@ -228,7 +228,7 @@ def test_what_hangs_or_is_closed_to_us_is_tried_again(tmp_path: Path, monkeypatc
     assert (again.read, again.well) == (1, True)
 
 
-def stuck(order: Order) -> object:
+def stuck(order: FileRequest) -> object:
     """A worker that never returns from one file."""
     if order.path.endswith("a/0.mp4"):
         time.sleep(60)
@@ -242,7 +242,7 @@ def synthetic(root: Path, names: list[tuple[str, int]], folds: list[tuple[list[s
         classes=("a", "b"),
         folds=tuple(Fold(name=f"list {i + 1}", train=tuple(a), test=tuple(b)) for i, (a, b) in enumerate(folds)),
         root=str(root),
-        published={"train": 3, "test": 1},
+        official_counts={"train": 3, "test": 1},
     )
 
 
@@ -267,7 +267,7 @@ def test_folders_of_frames_and_pictures(tmp_path: Path) -> None:
     assert content(str(root / "walk")) == content(str(root / "walk again"))
     (root / "walk again" / "001.png").rename(root / "walk again" / "009.png")
     assert content(str(root / "walk")) != content(str(root / "walk again"))
-    assert [t.published for t in found.tallies] == [3, 1]
+    assert [t.official for t in found.tallies] == [3, 1]
 
 
 def test_limited_it_says_so_and_looks_at_some(broken: Path, tmp_path: Path) -> None:
@@ -326,8 +326,8 @@ def test_the_worst_twin_is_told() -> None:
             equal = [c for c in copies if c.id != one.id and c.content == one.content]
             across = [c for c in equal if {(f, duplicates.OTHER[s]) for f, s in one.sides} & set(c.sides)]
             apart = [c for c in equal if c.path != one.path]
-            relabelled = [c for c in apart if c.label != one.label]
-            worst = across or relabelled or apart
+            relabeled = [c for c in apart if c.label != one.label]
+            worst = across or relabeled or apart
             if not worst:
                 assert one.id not in found
                 continue
@@ -372,7 +372,7 @@ def test_one_video_asked_about_twice_is_no_duplicate_unless_on_both_sides(tmp_pa
 def test_the_robustness_collection(shared: Path, tmp_path: Path) -> None:
     root = shared / "data" / "robustness"
     if not (root / "manifest.csv").is_file():
-        pytest.skip(f"the collection is absent ({root})")
+        pytest.skip("the collection of odd and broken files is absent: there is no ../shared/data/robustness")
     with open(root / "manifest.csv", newline="", encoding="utf-8") as file:
         expect = {row["file"]: row["expect"] for row in csv.DictReader(file)}
     ids = list(expect)

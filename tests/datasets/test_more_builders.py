@@ -40,7 +40,7 @@ def test_ucf101(name: str, tmp_path: Path) -> None:
     assert [e.group for e in dataset.examples][:2] == ["ApplyEyeMakeup_g08", "HandStandPushups_g08"]
     assert (dataset.name, dataset.folds[0].name, dataset.key) == (name, f"split {split}", build("ucf101", tmp_path).key)
     assert files(dataset)["v_YoYo_g01_c01"] == "videos/v_YoYo_g01_c01.mp4"
-    assert list(dataset.absent) == [f"v_ApplyEyeMakeup_g0{split}_c01"]
+    assert list(dataset.missing_files) == [f"v_ApplyEyeMakeup_g0{split}_c01"]
 
 
 def test_ucf101_numbers_are_of_the_folders(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_hmdb51_lists_by_side(name: str, line: str, tmp_path: Path) -> None:
     write(tmp_path, name.format("val"), [line.format(name="y_wave_f_cm_np1_fr_med_0", label=50)])
     dataset = build("hmdb51", lay(tmp_path, "wave/x_wave_f_cm_np1_fr_med_0.avi"))
     assert [e.group for e in dataset.examples] == ["wave/x", "wave/y"]
-    assert list(dataset.absent) == ["y_wave_f_cm_np1_fr_med_0"]
+    assert list(dataset.missing_files) == ["y_wave_f_cm_np1_fr_med_0"]
     write(tmp_path, name.format("val"), [line.format(name="y_wave_f_cm_np1_fr_med_0", label=5)])
     assert complaint("hmdb51", tmp_path).endswith("number 5 is 'climb' in alphabetical order, its name says otherwise")
 
@@ -100,7 +100,7 @@ def test_jester_frames(tmp_path: Path) -> None:
     assert [e.truth for e in dataset.examples] == [24, 7, 20, 23]
     assert files(dataset)["9223"] == "20bn-jester-v1/9223"
     assert {e.fps for e in dataset.examples} == {12.0}
-    assert list(dataset.absent) == ["7"]
+    assert list(dataset.missing_files) == ["7"]
 
 
 def test_jester_videos(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_coin(tmp_path: Path) -> None:
     assert [e.truth for e in dataset.examples] == [131, 13, 179]
     assert files(dataset)["LtRSn-ntcLY"] == "videos/131/LtRSn-ntcLY.mp4"
     assert files(dataset)["-aaaaaaaaaa"] == "videos/-aaaaaaaaaa.mkv"
-    assert list(dataset.absent) == ["bbbbbbbbbbb"]
+    assert list(dataset.missing_files) == ["bbbbbbbbbbb"]
     assert {e.span for e in dataset.examples} == {None}
     assert "has number 130, which is 'ReplaceBulb'" not in complaint("coin", coin(tmp_path, recipe_type=130))
     assert "class 'ReplaceCDDriveWithSSD' has number 130, which is" in complaint(
@@ -170,7 +170,7 @@ def test_in1k_folders(parent: str, tmp_path: Path) -> None:
     assert files(dataset)[f"{TENCH}_2"] == str(Path(parent, f"train/{TENCH}/{TENCH}_2.jpeg"))
     assert sides(dataset)[1] == ("ILSVRC2012_val_00000293",)
     assert len(dataset.classes) == len(set(dataset.classes)) == 1000
-    assert (dataset.published, dataset.absent) == ({"train": 1_281_167, "test": 50_000}, {})
+    assert (dataset.official_counts, dataset.missing_files) == ({"train": 1_281_167, "test": 50_000}, {})
 
 
 def flat(root: Path) -> Path:
@@ -199,7 +199,7 @@ def test_in1k_flat_val(name: str, content: list[str], tmp_path: Path) -> None:
     dataset = build("in1k", tmp_path)
     assert said(dataset)["ILSVRC2012_val_00000293"] == "great white shark"
     assert files(dataset)["ILSVRC2012_val_00000293"] == "val/ILSVRC2012_val_00000293.JPEG"
-    assert list(dataset.absent) == ["ILSVRC2012_val_00000007"]
+    assert list(dataset.missing_files) == ["ILSVRC2012_val_00000007"]
 
 
 def test_in1k_other_orders_are_refused(tmp_path: Path) -> None:

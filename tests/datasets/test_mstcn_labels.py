@@ -24,7 +24,7 @@ def subject(video: str) -> str:
     return next((g for g in GROUPS.values() if video.startswith(g)), video)
 
 
-def labelled(root: Path, videos: list[str], folds: int, *, ending: str = "\n") -> Path:
+def labeled(root: Path, videos: list[str], folds: int, *, ending: str = "\n") -> Path:
     """Each video is `pour, pour, stir` and a frame more a place; whoever is filmed is tested once."""
     write(root, "mapping.txt", f"1 stir{ending}0 pour")  # the last line has no end, as some have
     for i, video in enumerate(videos):
@@ -41,7 +41,7 @@ def labelled(root: Path, videos: list[str], folds: int, *, ending: str = "\n") -
 @pytest.mark.parametrize("ending", ["\n", "\r\n"])
 def test_the_three_sets(name: str, ending: str, tmp_path: Path) -> None:
     fps, folds, videos = SETS[name]
-    labelled(tmp_path, videos, folds, ending=ending)
+    labeled(tmp_path, videos, folds, ending=ending)
     dataset = build(name, lay(tmp_path, f"videos/{videos[0]}.avi"))
     assert (dataset.kind, dataset.name, dataset.classes) == ("segmentation", name, ("pour", "stir"))
     assert [f.name for f in dataset.folds] == [f"split {n + 1}" for n in range(folds)]
@@ -51,35 +51,35 @@ def test_the_three_sets(name: str, ending: str, tmp_path: Path) -> None:
     assert truths[videos[2]] == Timeline(((0, 2), (1, 1), (0, 2)), fps)
     assert {e.id: e.duration for e in dataset.examples}[videos[2]] == 5 / fps
     assert {e.group for e in dataset.examples} >= {GROUPS[name]}
-    assert set(dataset.absent) == set(videos) - {videos[0]}
+    assert set(dataset.missing_files) == set(videos) - {videos[0]}
     assert files(dataset)[videos[0]] == f"videos/{videos[0]}.avi"
     shutil.rmtree(tmp_path / "videos")
     assert "none of them is there" in complaint(name, tmp_path)
 
 
 def test_a_folder_within(tmp_path: Path) -> None:
-    labelled(tmp_path / "GTEA", SETS["gtea"][2], 4)
+    labeled(tmp_path / "GTEA", SETS["gtea"][2], 4)
     assert len(build("gtea", lay(tmp_path, "Videos/S1_Tea_C1.mp4")).examples) == 5
 
 
 def test_breakfast_of_its_authors_has_one_name_for_all_cameras(tmp_path: Path) -> None:
     videos = ["P03_cam01_P03_tea", "P03_cam02_P03_tea", "P03_stereo01_P03_tea", "P04_cam01_P04_tea"]
-    labelled(tmp_path, [*videos, "P05_cam01_P05_tea", "P06_cam01_P06_tea"], 4)
+    labeled(tmp_path, [*videos, "P05_cam01_P05_tea", "P06_cam01_P06_tea"], 4)
     there = ["sync/P03/cam02/P03_tea.avi", "sync/P03/stereo/P03_tea_ch0.avi", "sync/P04/cam01/P04_tea.avi"]
     dataset = build("breakfast", lay(tmp_path, *there))
     found = files(dataset)
     assert [found[v] for v in videos[1:]] == there
-    assert videos[0] in dataset.absent, "another camera does not stand for it"
+    assert videos[0] in dataset.missing_files, "another camera does not stand for it"
 
 
 def test_ones_own_with_its_rate(tmp_path: Path) -> None:
-    root = labelled(tmp_path / "mine", ["a", "b", "c"], 2)
+    root = labeled(tmp_path / "mine", ["a", "b", "c"], 2)
     write(root, "groundTruth/extra.txt", ["pour"])
     dataset = open_dataset(lay(root, "c.mp4"))
     assert (dataset.name, dataset.kind, dataset.examples[0].truth.fps) == ("mine", "segmentation", 30.0)
     assert dataset.notes == (
-        "no fps.txt beside mapping.txt: 30 labelled frames per second assumed",
-        "1 labelled videos in no split left out, for instance extra",
+        "no fps.txt beside mapping.txt: 30 labeled frames per second assumed",
+        "1 labeled videos in no split left out, for instance extra",
     )
     write(root, "fps.txt", "12.5\n")
     again = open_annotations(str(root))
@@ -138,6 +138,6 @@ def spoil(root: Path, what: str) -> None:
     ],
 )
 def test_what_is_wrong_is_one_line(what: str, said: str, tmp_path: Path) -> None:
-    labelled(tmp_path, SETS["gtea"][2], 4)
+    labeled(tmp_path, SETS["gtea"][2], 4)
     spoil(lay(tmp_path, "S1_Tea_C1.mp4"), what)
     assert said in complaint("gtea", tmp_path)

@@ -173,7 +173,7 @@ def test_moving_clips_move_over_still_ground_and_are_the_seed_s() -> None:
     assert torch.equal(clips, moving_clips(CARD, 3))
     assert not torch.equal(clips, moving_clips(CARD, 3, seed=1))
     assert float(clips.min()) >= -1
-    assert float(clips.max()) == 1  # white, normalised
+    assert float(clips.max()) == 1  # white, normalized
     white = (clips == 1).all(1)
     assert white.sum((2, 3)).unique().tolist() == [9]  # the patch, a fifth of 16 pixels a side
     column = (white.float().sum(2) * torch.arange(16)).sum(2) / 9

@@ -113,7 +113,7 @@ OURS: dict[tuple[str, str], set[str]] = {
 
 @pytest.mark.parametrize(("table", "row"), [(table, row) for table, rows in PRINTED.items() for row in rows])
 def test_the_daggers_of_the_report(table: str, row: str) -> None:
-    saw, ours = cards()[MODELS[row]].saw, OURS.get((table, row), set())
+    saw, ours = cards()[MODELS[row]].pretraining_datasets, OURS.get((table, row), set())
     cells = list(zip(COLUMNS[table].split(), PRINTED[table][row], strict=True))
     assert ours <= {data for data, cell in cells if cell == "."}, "an exception that the report needs no more"
     expected = "".join("†" if cell == "." and data in ours else cell for data, cell in cells)
@@ -125,4 +125,4 @@ def test_what_is_seen_is_told_in_words_too() -> None:
     for name, card in cards().items():
         for data, said in words.items():
             named = any(word in card.trained for word in said)
-            assert (data in card.saw) <= named, f"{name} saw {data}, its card tells {card.trained!r}"
+            assert (data in card.pretraining_datasets) <= named, f"{name} saw {data}, its card tells {card.trained!r}"

@@ -13,7 +13,7 @@ from torch import Tensor
 from vitascope.encoders.catalog import models
 from vitascope.encoders.load import load
 from vitascope.encoders.networks import empty
-from vitascope.encoders.spec import Layout
+from vitascope.encoders.spec import CheckpointLayout
 from vitascope.encoders.weights import diagnose, state_dict
 
 SMALL = {"dim": 48, "depth": 2, "heads": 3, "mlp_ratio": 2, "patch": 8, "frames": 4, "img": 16}
@@ -155,7 +155,10 @@ def test_names_that_fit_suggest_nothing() -> None:
 
 
 def test_without_a_clue_what_is_there_and_what_is_wanted() -> None:
-    layouts = (Layout(name="x", mark="patch", containers=("model", "")), Layout(name="y", mark="no", refused="why"))
+    layouts = (
+        CheckpointLayout(name="x", mark="patch", containers=("model", "")),
+        CheckpointLayout(name="y", mark="no", refused="why"),
+    )
     said = diagnose.unopened({"stem.weight": ONES, "neck.weight": ONES}, layouts, "a/b")
     assert said == "it holds stem.weight, neck.weight; wanted 'patch' in model"
 

@@ -16,19 +16,19 @@ import pytest
 from huggingface_hub import constants, errors
 
 from vitascope.core.files import cache
-from vitascope.encoders.spec import Source
+from vitascope.encoders.spec import WeightSource
 from vitascope.encoders.weights import download as hub
 
 PAGE = "https://example.org/zoo"
-ON_HUB = Source(file="sub/l16.pth", repo="owner/zoo", commit="abc123", page=PAGE)
+ON_HUB = WeightSource(file="sub/l16.pth", repo="owner/zoo", commit="abc123", page=PAGE)
 DATA = bytes(range(256)) * 20_000
 
 
-def fetch(source: Source) -> Path:
-    return hub.fetch(source, name="umt/large-s1", licence="MIT")
+def fetch(source: WeightSource) -> Path:
+    return hub.fetch(source, name="umt/large-s1", license="MIT")
 
 
-def refused(source: Source, *said: str) -> str:
+def refused(source: WeightSource, *said: str) -> str:
     with pytest.raises(ValueError) as error:
         fetch(source)
     message = str(error.value)
@@ -80,14 +80,14 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
     return made
 
 
-def test_the_hub_is_asked_once_at_its_revision_and_the_licence_said(
+def test_the_hub_is_asked_once_at_its_revision_and_the_license_said(
     fake: Hub, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert fetch(ON_HUB).read_bytes() == DATA
     said = capsys.readouterr()
     assert said.out == ""
     assert (
-        said.err == "umt/large-s1: downloading l16.pth, 42 MB from owner/zoo on the hub; licence of the weights: MIT\n"
+        said.err == "umt/large-s1: downloading l16.pth, 42 MB from owner/zoo on the hub; license of the weights: MIT\n"
     )
     assert fetch(ON_HUB).read_bytes() == DATA
     assert capsys.readouterr().err == ""
@@ -101,7 +101,7 @@ def test_every_shard_of_an_index_comes_with_it(fake: Hub) -> None:
         "sub/one.safetensors": b"1",
         "sub/two.safetensors": b"2",
     }
-    source = Source(file="sub/model.safetensors.index.json", repo="owner/zoo", commit="abc123")
+    source = WeightSource(file="sub/model.safetensors.index.json", repo="owner/zoo", commit="abc123")
     path = fetch(source)
     assert sorted(p.name for p in path.parent.iterdir())[1:] == ["one.safetensors", "two.safetensors"]
     (path.parent / "two.safetensors").unlink()
@@ -147,7 +147,7 @@ def test_what_the_hub_refuses_is_one_line_with_the_remedy(
 
 def test_a_gated_repository_that_does_not_show_itself_is_gated(fake: Hub) -> None:
     fake.error = answered(errors.RepositoryNotFoundError)
-    source = Source(file="pretrain.pth", repo="owner/zoo", commit="abc123", gated=True)
+    source = WeightSource(file="pretrain.pth", repo="owner/zoo", commit="abc123", gated=True)
     refused(source, "is gated): accept its terms at https://huggingface.co/owner/zoo, then run `hf auth login`")
 
 
@@ -165,7 +165,7 @@ def test_the_real_hub_fails_fast_without_a_network(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_file_that_is_only_on_a_page_is_said() -> None:
-    assert refused(Source(file="vit_g.pth", page=PAGE)) == (
+    assert refused(WeightSource(file="vit_g.pth", page=PAGE)) == (
         f"umt/large-s1 needs vit_g.pth (it is not offered for direct download): get it from {PAGE} "
         "and say umt/large-s1=PATH"
     )
@@ -227,18 +227,18 @@ def kept() -> list[str]:
     return [p.name for p in (cache() / "weights").rglob("*") if p.is_file() and not p.name.endswith(".lock")]
 
 
-def at(server: Server) -> Source:
-    return Source(file="vitl16.pth.tar", url=server.address, page=PAGE)
+def at(server: Server) -> WeightSource:
+    return WeightSource(file="vitl16.pth.tar", url=server.address, page=PAGE)
 
 
-def test_an_address_is_asked_once_and_the_licence_said(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_address_is_asked_once_and_the_license_said(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     path = fetch(at(server))
     assert path.read_bytes() == DATA
     assert path.name == "vitl16.pth.tar"
     said = capsys.readouterr()
     assert said.out == ""
     first = f"umt/large-s1: downloading vitl16.pth.tar, 5 MB from 127.0.0.1:{server.server_port}"
-    assert said.err.splitlines()[0] == f"{first}; licence of the weights: MIT"
+    assert said.err.splitlines()[0] == f"{first}; license of the weights: MIT"
     assert fetch(at(server)) == path
     assert capsys.readouterr().err == ""
     assert server.ranges == [None]
@@ -294,12 +294,14 @@ def test_web_pages_and_errors_are_not_kept(server: Server) -> None:
 
 def test_an_address_without_a_network(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     refused(
-        Source(file="a.pth", url="http://127.0.0.1:9/a.pth"), "no network: ", "get it from http://127.0.0.1:9/a.pth"
+        WeightSource(file="a.pth", url="http://127.0.0.1:9/a.pth"),
+        "no network: ",
+        "get it from http://127.0.0.1:9/a.pth",
     )
     path = fetch(at(server))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert fetch(at(server)) == path
-    refused(Source(file="a.pth", url=server.address + "2"), "HF_HUB_OFFLINE is set")
+    refused(WeightSource(file="a.pth", url=server.address + "2"), "HF_HUB_OFFLINE is set")
 
 
 def test_two_at_once_download_once(server: Server) -> None:

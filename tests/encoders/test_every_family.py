@@ -26,6 +26,4 @@ def test_an_encoder_keeps_its_promises(name: str) -> None:
 def test_a_family_says_what_it_has(family: str) -> None:
     found = ENCODERS.variants(family)
     assert all(found.values())
-    assert family == "transformers" or found, (
-        f"encoders/{family}.py declares neither MODELS nor VARIANTS"
-    )
+    assert family == "transformers" or found, f"encoders/{family}.py declares neither MODELS nor VARIANTS"

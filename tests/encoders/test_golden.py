@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from helpers import FIXTURES, official_cases, official_encoders
 from vitascope.core.device import generator
 from vitascope.encoders import golden
 from vitascope.encoders.base import NetworkEncoder
@@ -19,7 +20,6 @@ from vitascope.encoders.families import umt
 from vitascope.encoders.load import load
 from vitascope.nn.video_vit import VideoViT
 
-SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "parity" / "encoders"
 ARCHITECTURE = {
     "model": "umt",
     "variant": "s1_l",
@@ -280,21 +280,17 @@ def test_words_of_a_case_find_the_variant() -> None:
 
 
 def test_the_table_names_the_worst_output_and_what_failed() -> None:
-    good = golden.Row(case="a", encoder="f/v", outputs={"x": 1e-7, "y": 2e-6}, coverage="all", ok=True, why="")
-    bad = golden.Row(case="b", encoder="", outputs={}, coverage="", ok=False, why="a|b")
+    good = golden.GoldenResult(case="a", encoder="f/v", outputs={"x": 1e-7, "y": 2e-6}, coverage="all", ok=True, why="")
+    bad = golden.GoldenResult(case="b", encoder="", outputs={}, coverage="", ok=False, why="a|b")
     assert golden.table([good, bad]).splitlines()[2:] == [
         "| a | f/v | y | 2.0e-06 | all |",
         "| b |  |  |  | **failed**: a\\|b |",
     ]
 
 
-SHARED_CASES = [case["name"] for case in json.loads((SHARED / "index.json").read_text())] if SHARED.is_dir() else []
-
-
-@pytest.mark.skipif(not SHARED_CASES, reason=f"the shared fixtures are absent ({SHARED})")
-@pytest.mark.parametrize("name", SHARED_CASES)
+@pytest.mark.parametrize("name", official_cases())
 def test_every_published_encoder_gives_what_the_official_code_gives(name: str) -> None:
-    for row in golden.run(SHARED, [name]):
+    for row in golden.run(official_encoders(), [name]):
         assert row.ok, row.why
 
 
@@ -306,7 +302,7 @@ def test_what_the_index_says_beside_the_numbers_is_told_and_harmless() -> None:
 
 
 def test_a_case_made_with_the_authors_code_is_met_and_wants_its_own_stage(tmp_path: Path) -> None:
-    folder = Path(__file__).resolve().parents[1] / "fixtures" / "encoders"
+    folder = FIXTURES / "encoders"
     (row,) = golden.run(folder)
     assert row.ok, row.why
     assert row.encoder == "umt/large-s2"

@@ -78,7 +78,7 @@ def test_published_parameter_counts(size: str) -> None:
     assert hiera.MODELS[f"{size}-ft"].shape.input == (16, 224)
 
 
-def test_units_keep_neighbours_together() -> None:
+def test_units_keep_neighbors_together() -> None:
     t, y, x = torch.meshgrid(torch.arange(2), torch.arange(8), torch.arange(16), indexing="ij")
     grid = torch.stack([t, y, x], -1)[None].float()
     units = to_units(grid, 2)

@@ -22,8 +22,8 @@ from vitascope.encoders.families import clip, dfn, dinov2, dinov3, pe, siglip2
 from vitascope.encoders.load import load
 from vitascope.encoders.networks import empty
 from vitascope.encoders.spec import Model
-from vitascope.nn.configs.image_vit import ImageShape, transformers
-from vitascope.nn.image_vit import ImageViT, centred, counted
+from vitascope.nn.configs.image_vit import ImageViTConfig, transformers
+from vitascope.nn.image_vit import ImageViT, centered, counted
 
 FAMILIES = (dfn, clip, siglip2, dinov2, dinov3, pe)
 MODELS: dict[str, Model] = {model.card.name: model for family in FAMILIES for model in family.MODELS.values()}
@@ -65,7 +65,7 @@ def close(a: Tensor, b: Tensor) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_size_and_cost_are_those_of_the_network(name: str) -> None:
     model = MODELS[name]
-    assert isinstance(model.shape, ImageShape)
+    assert isinstance(model.shape, ImageViTConfig)
     network = empty(model.shape)
     assert model.shape.params == sum(p.numel() for p in network.parameters())
     for size in (model.card.size, 8 * model.shape.patch):
@@ -368,7 +368,7 @@ def test_layer_scale_where_the_index_says_so(tmp_path: Path, name: str) -> None:
 def test_gated_widths_are_rounded_as_their_authors_do() -> None:
     for name, ratio, width in (("dinov2/giant", 4, 152), ("dinov3/small-plus", 6, 224), ("dinov3/7b", 3, 128)):
         shape = MODELS[name].shape.told({"dim": 56, "mlp_ratio": ratio, "swiglu": True})
-        assert isinstance(shape, ImageShape)
+        assert isinstance(shape, ImageViTConfig)
         assert shape.mlp == width
 
 
@@ -423,8 +423,8 @@ def test_positions_of_perception_encoder_count_columns_first() -> None:
     assert counted((2, 3), torch.tensor([1.0, 100.0]), 0).sin[0].abs().max() == 0
 
 
-def test_positions_of_dinov3_are_centres_of_patches() -> None:
-    rope = centred((2, 4), torch.tensor([1.0, 10.0]), 5)
+def test_positions_of_dinov3_are_centers_of_patches() -> None:
+    rope = centered((2, 4), torch.tensor([1.0, 10.0]), 5)
     assert not rope.pairs
     assert rope.sin[:5].abs().max() == 0
     row, column = -0.5, 0.25  # of token 5 + 2 in two rows and four columns
@@ -434,7 +434,7 @@ def test_positions_of_dinov3_are_centres_of_patches() -> None:
 
 def test_what_is_said_of_an_architecture_is_understood_or_refused() -> None:
     shape = pe.MODELS["large"].shape
-    assert isinstance(shape, ImageShape)
+    assert isinstance(shape, ImageViTConfig)
     said = shape.told(
         {"width": 64, "use_cls_token": False, "pool_type": "none", "output_dim": None, "use_ln_post": False}
     )

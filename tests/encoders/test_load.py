@@ -38,8 +38,8 @@ def test_motion_energy_is_the_share_of_change_by_cell_and_time() -> None:
     encoder = load("pixels/motion-energy")
     x = clips(encoder, 1)
     grid, vector = encoder(x)
-    grey, side = x[0].mean(0), encoder.card.size // 8
-    change = (grey[1:] - grey[:-1]).abs()
+    gray, side = x[0].mean(0), encoder.card.size // 8
+    change = (gray[1:] - gray[:-1]).abs()
     for t, i, j in ((0, 0, 0), (14, 7, 2)):
         cell = change[t, i * side : (i + 1) * side, j * side : (j + 1) * side].mean()
         torch.testing.assert_close(grid[0, t, i, j, 0], cell / (change.mean() + QUIET))

@@ -15,18 +15,18 @@ from vitascope.core.device import generator
 from vitascope.core.types import Card
 from vitascope.encoders.load import load
 from vitascope.encoders.weights import native, native_card
-from vitascope.nn.configs.convnet import ConvShape
-from vitascope.nn.configs.video_vit import VideoShape
+from vitascope.nn.configs.convnet import ConvNetConfig
+from vitascope.nn.configs.video_vit import VideoViTConfig
 from vitascope.nn.convnet import ConvNet
 from vitascope.nn.video_vit import random_vit
 from vitascope.pretrain import export
 from vitascope.pretrain.data.motionlab import MotionLab
-from vitascope.pretrain.image_teacher import Stills, train
+from vitascope.pretrain.image_teacher import ImageTeacherRecipe, train
 
-SHAPE = VideoShape(dim=32, depth=2, heads=2, mlp=64, patch=8, tubelet=2, grid=(2, 3, 3))
+SHAPE = VideoViTConfig(dim=32, depth=2, heads=2, mlp=64, patch=8, tubelet=2, grid=(2, 3, 3))
 CARD = Card(
     name="lab/mine", digest="", dim=32, frames=4, size=24, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4),
-    saw=frozenset({"k400", "ssv2"}), licence="mine",
+    pretraining_datasets=frozenset({"k400", "ssv2"}), license="mine",
 )  # fmt: skip
 
 
@@ -59,7 +59,13 @@ def test_what_is_written_is_read(file: Path, by: str) -> None:
     torch.testing.assert_close(said.grid, grid, rtol=0, atol=0)
     torch.testing.assert_close(said.clip, vector, rtol=0, atol=0)
     card = encoder.card
-    assert (card.name, card.saw, card.licence, card.mean, card.size) == ("lab/mine", CARD.saw, "mine", CARD.mean, 24)
+    assert (card.name, card.pretraining_datasets, card.license, card.mean, card.size) == (
+        "lab/mine",
+        CARD.pretraining_datasets,
+        "mine",
+        CARD.mean,
+        24,
+    )
     assert len(card.digest) == 16
     assert native_card.about(file)["origin"] == {"why": "a test"}
 
@@ -132,7 +138,7 @@ def test_weights_that_half_precision_cannot_hold_are_not_written(tmp_path: Path)
 
 
 def test_folded_batch_norms_say_the_same() -> None:
-    network = ConvNet(ConvShape(widths=(8, 12, 16), strides=(2, 1, 2), size=24))
+    network = ConvNet(ConvNetConfig(widths=(8, 12, 16), strides=(2, 1, 2), size=24))
     rng = generator(0)
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
@@ -149,7 +155,7 @@ def test_folded_batch_norms_say_the_same() -> None:
 
 
 def test_a_shape_counts_what_its_network_has() -> None:
-    shape = ConvShape(widths=(8, 12), strides=(2, 1), size=20)
+    shape = ConvNetConfig(widths=(8, 12), strides=(2, 1), size=20)
     network = ConvNet(shape)
     assert shape.params == sum(p.numel() for p in network.parameters())
     with FlopCounterMode(display=False) as counted:
@@ -160,9 +166,9 @@ def test_a_shape_counts_what_its_network_has() -> None:
 
 def test_a_teacher_of_stills_learns_and_is_the_same_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VITASCOPE_CACHE", str(tmp_path / "cache"))
-    recipe = Stills(
+    recipe = ImageTeacherRecipe(
         name="lab/stills",
-        shape=ConvShape(widths=(16, 16), strides=(4, 2), size=56),
+        shape=ConvNetConfig(widths=(16, 16), strides=(4, 2), size=56),
         data=MotionLab(clips=8, kind="still", quiet=True),
         classes=24,
         batch=8,
@@ -173,7 +179,7 @@ def test_a_teacher_of_stills_learns_and_is_the_same_again(tmp_path: Path, monkey
     once, twice = (train(recipe, tmp_path / name, quiet=True) for name in ("a", "b"))
     assert once.read_bytes() == twice.read_bytes()
     encoder = load(str(once))
-    assert encoder.card.saw == frozenset({"motionlab"})
+    assert encoder.card.pretraining_datasets == frozenset({"motionlab"})
     said = encoder(torch.zeros(2, 3, 12, 56, 56))
     assert said.grid.shape == (2, 12, 7, 7, 16)
     assert said.clip.shape == (2, 16)

@@ -22,7 +22,7 @@ from vitascope.encoders.families import umt
 from vitascope.encoders.load import load
 from vitascope.encoders.networks import empty
 from vitascope.evaluation.evaluate import evaluate
-from vitascope.evaluation.runner import Setting
+from vitascope.evaluation.runner import EvaluationConfig
 from vitascope.features.extract import encode_clips
 from vitascope.nn.video_vit import VideoViT, random_vit
 
@@ -174,12 +174,12 @@ def test_wrong_options_are_said(name: str, said: str) -> None:
 
 
 def test_what_shows_in_no_tensor_is_in_the_card_too(file: Path) -> None:
-    behaviours = [
-        small("umt/large-s2", file, **changes).card.behaviour
+    behaviors = [
+        small("umt/large-s2", file, **changes).card.behavior
         for changes in ({}, {"heads": 6}, {"eps": 0.1}, {"act": "quick_gelu"})
     ]
-    assert len({digest(behaviour) for behaviour in behaviours}) == 4
-    assert {behaviour["digest"] for behaviour in behaviours} == {behaviours[0]["digest"]}
+    assert len({digest(behavior) for behavior in behaviors}) == 4
+    assert {behavior["digest"] for behavior in behaviors} == {behaviors[0]["digest"]}
 
 
 def test_options_hold_against_the_numbers_of_a_file(file: Path, tmp_path: Path) -> None:
@@ -266,7 +266,7 @@ def test_every_card_says_what_it_is(name: str) -> None:
     family, _, variant = name.partition("/")
     model = models(family)[variant]
     assert model.about
-    assert card.licence
+    assert card.license
     assert card.pool
     assert card.trained
     assert card.params == model.shape.params
@@ -288,7 +288,7 @@ def test_a_card_that_asks_for_bfloat16_gets_it(file: Path) -> None:
 
 
 def test_other_settings_than_the_report_s_are_another_protocol(file: Path, tmp_path: Path) -> None:
-    setting = Setting(run=tmp_path / "run", store=tmp_path / "store", limit=40)
+    setting = EvaluationConfig(run=tmp_path / "run", store=tmp_path / "store", limit=40)
     encoders = [small(f"umt/large-s2{option}", file) for option in ("", "+paper", "+pool:mean")]
     found = [evaluate("motionlab/still-tiny", [e], ["knn"], setting=setting)[0] for e in encoders]
     plain, paper, mean = found

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from helpers import official_encoders
 from vitascope.encoders.base import Encoder
 from vitascope.encoders.contract import check_encoder
 from vitascope.encoders.families import transformers as hf
@@ -22,7 +23,7 @@ TINY = {"hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2, "in
 IMAGE = {**TINY, "image_size": 32, "patch_size": 8}
 CLIP = {**IMAGE, "projection_dim": 12}
 MODELS: dict[str, tuple[str, dict[str, Any], str, tuple[int, ...], int]] = {
-    # name: class, settings, how it is summarised, grid of one clip, width of the vector
+    # name: class, settings, how it is summarized, grid of one clip, width of the vector
     "clip": ("CLIPVisionModelWithProjection", CLIP, "image_embeds", (16, 4, 4, 24), 12),
     "siglip": ("SiglipVisionModel", IMAGE, "pooler_output", (16, 4, 4, 24), 24),
     "dinov2": ("Dinov2Model", {**IMAGE, "mlp_ratio": 2}, "pooler_output", (16, 4, 4, 24), 24),
@@ -308,8 +309,8 @@ def test_without_transformers_the_extra_is_named(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     "case", ["dino-v2_b14", "dino-v2_l14_reg", "dino-v3_l16", "hf_image-clip_l14", "hf_image-siglip2_b16"]
 )
-def test_published_layouts_give_the_official_numbers(case: str, shared: Path) -> None:
-    folder = shared / "parity" / "encoders"
+def test_published_layouts_give_the_official_numbers(case: str) -> None:
+    folder = official_encoders()
     io = np.load(folder / f"{case}.io.npz")
     tokens = load(f"hf:{folder / case}.hf")(torch.tensor(io["video"]))
     expected = io["pooled_video"] if "pooled_video" in io else io["pooled"]

@@ -69,7 +69,7 @@ WRITERS: dict[str, Callable[[Path], None]] = {"zip": zipped, "legacy": legacy, "
 
 @pytest.mark.parametrize("suffix", [".pth", ".pth.tar", ".pt", ".pyth", ".bin", ".torch", ".safetensors", ".npz", ""])
 @pytest.mark.parametrize("kind", WRITERS)
-def test_recognised_by_content_not_by_suffix(tmp_path: Path, kind: str, suffix: str) -> None:
+def test_recognized_by_content_not_by_suffix(tmp_path: Path, kind: str, suffix: str) -> None:
     path = tmp_path / f"weights{suffix}"
     WRITERS[kind](path)
     found = read(path)

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from vitascope.core.types import Example
-from vitascope.features.base import Features, Shelved, Stored, finite
-from vitascope.probes.methods.attentive import Attentive
-from vitascope.probes.methods.knn import KNN
-from vitascope.probes.methods.linear import Linear
+from vitascope.features.base import Features, MemmapFeatures, StoredFeatures, finite
+from vitascope.probes.methods.attentive import AttentiveProbe
+from vitascope.probes.methods.knn import KNNProbe
+from vitascope.probes.methods.linear import LinearProbe
 
 
 @dataclass(frozen=True)
@@ -26,22 +26,22 @@ class Kind:
 
 
 KINDS = {
-    "knn": Kind(KNN(), (8,)),
-    "knn/sweep": Kind(KNN(ks=(1, 200), taus=(0.07, 0.1)), (8,)),
-    "linear": Kind(Linear(), (8,)),
-    "linear/lbfgs": Kind(Linear(optimiser="lbfgs", weight_decay=0.01), (8,)),
-    "attentive": Kind(Attentive(lr=1e-2, min_steps=60), (2, 2, 2, 8)),
+    "knn": Kind(KNNProbe(), (8,)),
+    "knn/sweep": Kind(KNNProbe(ks=(1, 200), taus=(0.07, 0.1)), (8,)),
+    "linear": Kind(LinearProbe(), (8,)),
+    "linear/lbfgs": Kind(LinearProbe(optimizer="lbfgs", weight_decay=0.01), (8,)),
+    "attentive": Kind(AttentiveProbe(lr=1e-2, min_steps=60), (2, 2, 2, 8)),
 }
 
 
-def side(kind: Kind, labels: list[int], name: str = "v", classes: int = 4) -> Stored:
+def side(kind: Kind, labels: list[int], name: str = "v", classes: int = 4) -> StoredFeatures:
     """Vectors that say their class; the tokens of a grid all alike, but for noise."""
     noise = torch.Generator().manual_seed(len(name) + len(labels))
     values = 0.1 * torch.randn(len(labels), *kind.shape, generator=noise)
     for i, label in enumerate(labels):
         values[i, ..., label % 8] += 3
     examples = [Example(id=f"{name}{i}", path=f"{i}.mp4", truth=label) for i, label in enumerate(labels)]
-    return Stored(examples, [f"c{c}" for c in range(classes)], values, torch.arange(len(labels) + 1))
+    return StoredFeatures(examples, [f"c{c}" for c in range(classes)], values, torch.arange(len(labels) + 1))
 
 
 def top_1(kind: Kind, train: Features[int], test: Features[int]) -> float:
@@ -61,9 +61,9 @@ def refused(kind: Kind, train: Features[int], test: Features[int]) -> str:
     return said
 
 
-def shelved(features: Stored) -> Shelved:
+def shelved(features: StoredFeatures) -> MemmapFeatures:
     """The same, read batch by batch."""
-    return Shelved(features.examples, features.classes, lambda rows: features.values[rows], features.first)
+    return MemmapFeatures(features.examples, features.classes, lambda rows: features.values[rows], features.first)
 
 
 every = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
@@ -100,7 +100,7 @@ def test_labels_out_of_range_are_named(kind: Kind, label: int, which: str) -> No
 @pytest.mark.parametrize("which", ["train", "test"])
 @pytest.mark.parametrize("read", [lambda f: f, shelved], ids=["memory", "batches"])
 def test_values_that_are_not_finite_are_named(
-    kind: Kind, value: float, which: str, read: Callable[[Stored], Features[int]]
+    kind: Kind, value: float, which: str, read: Callable[[StoredFeatures], Features[int]]
 ) -> None:
     sides = {"train": side(kind, [0, 1, 2, 3] * 4), "test": side(kind, [0, 1, 2, 3] * 4, "t")}
     for i in (2, 9):
@@ -115,7 +115,7 @@ def test_values_encoded_anew_at_every_epoch_are_looked_at() -> None:
     probe = replace(kind.probe, train=replace(kind.probe.train, stored=False))
     train = side(kind, [0, 1, 2, 3] * 4)
     train.values[7, 0] = torch.nan
-    for how in (probe, replace(probe, standardise=False)):
+    for how in (probe, replace(probe, standardize=False)):
         said = refused(replace(kind, probe=how), shelved(train), side(kind, [0, 1], "t"))
         assert said.startswith("NaN or infinite vectors for 1 of 16 examples (v7)")
 

@@ -17,18 +17,18 @@ from vitascope.encoders.base import Tokens
 from vitascope.evaluation import results
 from vitascope.evaluation.evaluate import evaluate
 from vitascope.evaluation.results import Result
-from vitascope.evaluation.runner import Setting, protocol_of
-from vitascope.features.extract import Options, fill
+from vitascope.evaluation.runner import EvaluationConfig, protocol_of
+from vitascope.features.extract import ExtractionOptions, embed
 from vitascope.features.view import View
-from vitascope.probes.methods.knn import KNN
+from vitascope.probes.methods.knn import KNNProbe
 from vitascope.sampling.names import MultiClip
 
 CARD = Card(name="lab/mean", digest="1", dim=12, frames=4, size=16, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
-OPTIONS = Options(workers=1, quiet=True)
+OPTIONS = ExtractionOptions(workers=1, quiet=True)
 
 
 class Mean:
-    """Each frame's mean colour, in order."""
+    """Each frame's mean color, in order."""
 
     card = CARD
 
@@ -50,8 +50,10 @@ def listed(root: Path, *, bright: bool = False, leave: str = "") -> Path:
 
 
 def ask(root: Path | str, tmp_path: Path, *, retry: bool = False, again: bool = False, seed: int = 0) -> Result:
-    options = replace(OPTIONS, retry=retry)
-    setting = Setting(run=tmp_path / "run", store=tmp_path / "store", options=options, again=again, seed=seed)
+    options = replace(OPTIONS, retry_failed=retry)
+    setting = EvaluationConfig(
+        run=tmp_path / "run", store=tmp_path / "store", options=options, overwrite=again, seed=seed
+    )
     return evaluate(root, [Mean()], ["knn"], setting=setting)[0]
 
 
@@ -66,7 +68,7 @@ def test_what_is_recorded_is_not_asked_again(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "link").symlink_to(root)
     assert [ask(at, tmp_path) for at in (root, "set", "set/../set/", "link")] == [first] * 4
     assert lines(tmp_path) == 1
-    assert ask(root, tmp_path, again=True).scores == first.scores
+    assert ask(root, tmp_path, overwrite=True).scores == first.scores
     assert lines(tmp_path) == 2
     assert results.read(tmp_path / "run")[0].predictions == first.predictions
 
@@ -86,9 +88,9 @@ def test_a_failed_video_is_tried_again_when_that_is_asked(tmp_path: Path) -> Non
     root = listed(tmp_path / "set", leave="a/1.mp4")
     (root / "a" / "1.mp4").write_bytes(b"junk")
     assert set(ask(root, tmp_path).missing) == {"a/1.mp4"}
-    assert set(ask(root, tmp_path, retry=True).missing) == {"a/1.mp4"}
+    assert set(ask(root, tmp_path, retry_failed=True).missing) == {"a/1.mp4"}
     write_video(root / "a" / "1.mp4", blob(0.0, 1))
-    found = ask(root, tmp_path, retry=True)
+    found = ask(root, tmp_path, retry_failed=True)
     assert (found.n, found.missing) == (8, {})
 
 
@@ -113,7 +115,7 @@ def test_a_video_replaced_by_a_broken_one_is_missing(tmp_path: Path) -> None:
     root = listed(tmp_path / "set")
     ask(root, tmp_path)
     (root / "a" / "0.mp4").write_bytes(b"junk")
-    assert set(ask(root, tmp_path, again=True).missing) == {"a/0.mp4"}
+    assert set(ask(root, tmp_path, overwrite=True).missing) == {"a/0.mp4"}
 
 
 def test_another_folder_of_the_same_name_is_another_question(tmp_path: Path) -> None:
@@ -127,19 +129,21 @@ def test_a_card_whose_store_lacks_examples_says_so(tmp_path: Path) -> None:
     root = listed(tmp_path / "set")
     dataset = build(str(root))
     cut = replace(dataset, examples=dataset.examples[:7], folds=())
-    fill(Mean(), cut, [KNN().train], root=tmp_path / "store", options=OPTIONS)
-    setting = Setting(run=tmp_path / "run", store=tmp_path / "store")
+    embed(Mean(), cut, [KNNProbe().train], root=tmp_path / "store", options=OPTIONS)
+    setting = EvaluationConfig(run=tmp_path / "run", store=tmp_path / "store")
     found = evaluate(dataset, [CARD], ["knn"], setting=setting)[0]
     assert (found.n, found.missing) == (7, {"b/3.mp4": "not in the store"})
 
 
 def test_the_protocol_changes_with_the_question_and_with_nothing_else(tmp_path: Path) -> None:
-    dataset, setting = build(str(listed(tmp_path / "set"))), Setting(run=tmp_path)
-    probe = KNN()
+    dataset, setting = build(str(listed(tmp_path / "set"))), EvaluationConfig(run=tmp_path)
+    probe = KNNProbe()
     base = protocol_of(dataset, probe, setting)
     same = [
         protocol_of(build(str(listed(tmp_path / "elsewhere" / "set"))), probe, setting),
-        protocol_of(dataset, probe, Setting(run=tmp_path / "x", store=tmp_path / "y", options=OPTIONS, again=True)),
+        protocol_of(
+            dataset, probe, EvaluationConfig(run=tmp_path / "x", store=tmp_path / "y", options=OPTIONS, overwrite=True)
+        ),
         protocol_of(replace(dataset, axis="motion"), probe, setting),
     ]
     assert same == [base] * len(same)
@@ -160,10 +164,10 @@ def test_the_protocol_changes_with_the_question_and_with_nothing_else(tmp_path: 
     assert len({base, *others}) == 1 + len(others)
 
 
-def test_a_probe_is_asked_of_what_is_labelled_for_it(tmp_path: Path) -> None:
+def test_a_probe_is_asked_of_what_is_labeled_for_it(tmp_path: Path) -> None:
     for data, probe, said in (
-        ("motionlab/localise-tiny", "knn", "knn is for recognition, motionlab/localise-tiny for localisation"),
-        ("motionlab/segment-tiny", "localise", "localise is for localisation, motionlab/segment-tiny for segmentation"),
+        ("motionlab/localize-tiny", "knn", "knn is for recognition, motionlab/localize-tiny for localization"),
+        ("motionlab/segment-tiny", "localize", "localize is for localization, motionlab/segment-tiny for segmentation"),
         ("motionlab/motion-tiny", "segment", "segment is for segmentation, motionlab/motion-tiny for recognition"),
     ):
         with pytest.raises(ValueError, match=said):

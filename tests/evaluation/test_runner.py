@@ -18,13 +18,13 @@ from vitascope.encoders.base import Tokens
 from vitascope.evaluation import results
 from vitascope.evaluation.cost_estimate import forecast
 from vitascope.evaluation.evaluate import evaluate, trained_together
-from vitascope.evaluation.runner import Setting, variant_of
+from vitascope.evaluation.runner import EvaluationConfig, variant_of
 from vitascope.features.base import Features
-from vitascope.features.extract import Options, decoders
+from vitascope.features.extract import ExtractionOptions, decoders
 from vitascope.features.view import View
 from vitascope.probes.counterfactual import ALTERATIONS, altered
-from vitascope.probes.methods.knn import KNN
-from vitascope.probes.methods.linear import Linear
+from vitascope.probes.methods.knn import KNNProbe
+from vitascope.probes.methods.linear import LinearProbe
 from vitascope.probes.options import probe
 from vitascope.sampling.names import Reversed, Uniform
 
@@ -32,7 +32,7 @@ CARD = Card(name="lab/order", digest="1", dim=12, frames=4, size=16, mean=(0.5,)
 
 
 class InOrder:
-    """Mean colours of the frames, one after another: it sees order and nothing else."""
+    """Mean colors of the frames, one after another: it sees order and nothing else."""
 
     card = CARD
 
@@ -41,9 +41,9 @@ class InOrder:
         return Tokens(frames[:, :, None, None], frames.flatten(1))
 
 
-def setting(tmp_path: Path, **given: Any) -> Setting:
-    options = Options(workers=1, quiet=True)
-    return Setting(run=tmp_path / "run", store=tmp_path / "store", options=options, **given)
+def setting(tmp_path: Path, **given: Any) -> EvaluationConfig:
+    options = ExtractionOptions(workers=1, quiet=True)
+    return EvaluationConfig(run=tmp_path / "run", store=tmp_path / "store", options=options, **given)
 
 
 WHOLE = View(Uniform())
@@ -84,7 +84,7 @@ def many(count: int = 40) -> Dataset[int]:
 
 @pytest.mark.parametrize(("share", "counts"), [("10%", (3, 1)), ("1%", (1, 1)), ("2-shot", (2, 2)), ("100%", (30, 10))])
 def test_few_keeps_a_share_of_every_class(share: str, counts: tuple[int, int]) -> None:
-    dataset = replace(many(), few=share)
+    dataset = replace(many(), train_fraction=share)
     truth = {e.id: e.truth for e in dataset.examples}
     kept = few(dataset, dataset.folds[0], 0).train
     found = Counter(truth[i] for i in kept)
@@ -93,7 +93,7 @@ def test_few_keeps_a_share_of_every_class(share: str, counts: tuple[int, int]) -
     assert few(dataset, dataset.folds[0], 0).train == kept
     if share == "10%":
         assert few(dataset, dataset.folds[0], 1).train != kept
-        more = few(replace(dataset, few="50%"), dataset.folds[0], 0).train
+        more = few(replace(dataset, train_fraction="50%"), dataset.folds[0], 0).train
         assert set(kept) < set(more)
 
 
@@ -117,7 +117,7 @@ def test_low_shot_is_drawn_anew_by_each_seed_and_scores_average(videos: Path, tm
         assert np.mean(columns["outcome"]) == pytest.approx(result.headline.value)
         assert len(columns["id"]) == 18
     assert plain.headline.low <= np.min(plain.seeds)
-    assert (low.dataset, low.variant) == (f"{plain.dataset}@1-shot", {"few": "1-shot", "of": plain.task})
+    assert (low.dataset, low.variant) == (f"{plain.dataset}@1-shot", {"train_fraction": "1-shot", "of": plain.task})
     assert plain.variant == {}
 
 
@@ -153,8 +153,8 @@ def test_an_encoder_that_sees_only_order_loses_it(videos: Path, tmp_path: Path) 
 
 
 def test_probes_are_grouped_by_what_they_train() -> None:
-    one, two = Linear(), replace(Linear(), name="other", lr=0.2)
-    group = [one, two, altered(one, "frozen", "test"), altered(one, "frozen", "both"), KNN()]
+    one, two = LinearProbe(), replace(LinearProbe(), name="other", lr=0.2)
+    group = [one, two, altered(one, "frozen", "test"), altered(one, "frozen", "both"), KNNProbe()]
     assert [[p.name for p in g] for g in trained_together(group)] == [
         ["linear", "linear+test:frozen"],
         ["other"],
@@ -169,9 +169,9 @@ def test_probes_are_grouped_by_what_they_train() -> None:
 def test_a_name_with_an_at_sign_is_no_share() -> None:
     dataset = replace(many(), name="me@home")
     assert dataset.family == "me@home"
-    low = replace(dataset, name="me@home@5%", few="5%")
+    low = replace(dataset, name="me@home@5%", train_fraction="5%")
     assert low.family == "me@home"
-    assert variant_of(low, probe("knn")) == {"few": "5%", "of": "me@home:knn"}
+    assert variant_of(low, probe("knn")) == {"train_fraction": "5%", "of": "me@home:knn"}
 
 
 def test_classes_made_of_parts_score_the_product_of_their_parts(videos: Path, tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_classes_made_of_parts_score_the_product_of_their_parts(videos: Path, tm
         np.testing.assert_allclose(_table(asked, product, 3), expected, atol=1e-6)
 
 
-def _table(asked: Setting, result: results.Result, classes: int) -> np.ndarray:
+def _table(asked: EvaluationConfig, result: results.Result, classes: int) -> np.ndarray:
     columns = results.read_predictions(asked.run / result.predictions)
     found = np.zeros((len(columns["id"]), classes))
     for row, (top, score) in enumerate(zip(columns["top"], columns["score"], strict=True)):
@@ -212,7 +212,7 @@ class Lost(Spy):
         return [np.full(len(test.classes), np.nan, np.float32) for _ in test.examples]
 
     def outcomes(self, predictions: Any, truth: Any) -> list[float]:
-        return KNN().outcomes(predictions, truth)
+        return KNNProbe().outcomes(predictions, truth)
 
 
 def test_predictions_that_are_no_numbers_are_refused_not_dropped(videos: Path, tmp_path: Path) -> None:

@@ -8,21 +8,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vitascope.core.types import Example
-from vitascope.features.base import Batch, Features, Shelved, Stored, alike, means, rows, truths
+from vitascope.features.base import Batch, Features, MemmapFeatures, StoredFeatures, alike, means, rows, truths
 
 
 def stored(counts, shape=(3,), dtype=torch.float32):
     values = torch.arange(sum(counts) * torch.Size(shape).numel(), dtype=dtype).reshape(-1, *shape)
     examples = [Example(id=f"v{i}", path=f"{i}.mp4", truth=i % 2) for i in range(len(counts))]
     first = torch.tensor([sum(counts[:i]) for i in range(len(counts) + 1)])
-    return Stored(examples, ["a", "b"], values, first)
+    return StoredFeatures(examples, ["a", "b"], values, first)
 
 
 @dataclass(frozen=True)
 class Live:
     """Features that are not in memory: only batches can be had."""
 
-    inner: Stored
+    inner: StoredFeatures
 
     @property
     def examples(self):
@@ -70,7 +70,7 @@ def test_a_draw_is_one_vector_of_each_counted_round(counts):
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=9), st.integers(1, 5), st.none() | st.integers(0, 5))
 def test_features_on_disk_read_like_those_in_memory(counts, size, draw):
     memory = stored(counts, shape=(2, 3))
-    disk = Shelved(memory.examples, memory.classes, lambda rows: memory.values[rows], memory.first)
+    disk = MemmapFeatures(memory.examples, memory.classes, lambda rows: memory.values[rows], memory.first)
     assert isinstance(disk, Features)
     for ours, theirs in zip(memory.batches(size, draw=draw), disk.batches(size, draw=draw), strict=True):
         assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))

@@ -20,19 +20,19 @@ from vitascope.core.types import Card, Dataset
 from vitascope.datasets.builders.folder import build
 from vitascope.encoders.base import Tokens
 from vitascope.features import extract
-from vitascope.features.extract import Options, encode_clips, fill, key_of
+from vitascope.features.extract import ExtractionOptions, embed, encode_clips, key_of
 from vitascope.features.store import Store
 from vitascope.features.view import View
 from vitascope.motionlab.write import write_picture
 from vitascope.sampling.names import MultiClip, Reversed, Uniform, Views
 from vitascope.video import decode, inspect
 
-OPTIONS = Options(workers=2, batch=4, quiet=True)
+OPTIONS = ExtractionOptions(workers=2, batch=4, quiet=True)
 CARD = Card(name="lab/mean", digest="1", dim=24, frames=4, size=16, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
 
 
 class Mean:
-    """Each frame's mean colour, in order, twice over: an encoder whose output anybody can compute."""
+    """Each frame's mean color, in order, twice over: an encoder whose output anybody can compute."""
 
     card = CARD
 
@@ -69,7 +69,7 @@ VIEWS = [View(Uniform()), View(MultiClip(0.4, 0.2)), View(Reversed(Uniform())), 
 def test_every_view_holds_what_decoding_by_hand_gives(videos: Path, tmp_path: Path) -> None:
     dataset = build(str(videos))
     encoder = Mean()
-    filled = fill(encoder, dataset, VIEWS, root=tmp_path, options=OPTIONS)
+    filled = embed(encoder, dataset, VIEWS, root=tmp_path, options=OPTIONS)
     assert (filled.encoded, filled.failures) == (18, {})
     for view in VIEWS:
         found = Store(tmp_path, key_of(dataset, CARD, view)).read([e.id for e in dataset.examples])
@@ -78,14 +78,14 @@ def test_every_view_holds_what_decoding_by_hand_gives(videos: Path, tmp_path: Pa
             assert np.allclose(got, by_hand(e.path, view), atol=2e-3)
     assert set(encoder.batches[:-1]) == {4}
     again = Mean()
-    assert fill(again, dataset, VIEWS, root=tmp_path, options=OPTIONS).encoded == 0
+    assert embed(again, dataset, VIEWS, root=tmp_path, options=OPTIONS).encoded == 0
     assert again.batches == []
 
 
 def test_reductions(videos: Path, tmp_path: Path) -> None:
     dataset = build(str(videos))
     views = [View(Uniform(), reduce) for reduce in ("clip", "time", "grid")]
-    fill(Mean(), dataset, views, root=tmp_path, options=OPTIONS)
+    embed(Mean(), dataset, views, root=tmp_path, options=OPTIONS)
     clip, time_, grid = (Store(tmp_path, key_of(dataset, CARD, v)).read([dataset.examples[0].id]).values for v in views)
     assert (clip.shape, time_.shape, grid.shape) == ((1, 24), (1, 4, 3), (1, 4, 2, 2, 3))
     assert np.array_equal(time_.reshape(1, 12), clip[:, :12])
@@ -95,23 +95,23 @@ def test_reductions(videos: Path, tmp_path: Path) -> None:
 def test_a_larger_dataset_costs_only_what_is_new(videos: Path, tmp_path: Path) -> None:
     dataset = build(str(videos))
     few = replace(dataset, examples=dataset.examples[:7])
-    assert fill(Mean(), few, VIEWS[:1], root=tmp_path, options=OPTIONS).encoded == 7
-    assert fill(Mean(), dataset, VIEWS[:1], root=tmp_path, options=OPTIONS).encoded == 11
-    assert fill(Mean(), dataset, VIEWS[:2], root=tmp_path, options=OPTIONS).encoded == 18
+    assert embed(Mean(), few, VIEWS[:1], root=tmp_path, options=OPTIONS).encoded == 7
+    assert embed(Mean(), dataset, VIEWS[:1], root=tmp_path, options=OPTIONS).encoded == 11
+    assert embed(Mean(), dataset, VIEWS[:2], root=tmp_path, options=OPTIONS).encoded == 18
 
 
 def test_a_replaced_file_is_embedded_again(tmp_path: Path) -> None:
     for name in ("a/1", "a/2", "b/1", "b/2"):
         write_video(tmp_path / "v" / f"{name}.mp4", blob(0.0, 1))
     dataset = build(str(tmp_path / "v"))
-    fill(Mean(), dataset, VIEWS[:1], root=tmp_path / "s", options=OPTIONS)
+    embed(Mean(), dataset, VIEWS[:1], root=tmp_path / "s", options=OPTIONS)
     write_video(tmp_path / "v" / "a" / "1.mp4", blob(2.0, 6, frames=20))
-    assert fill(Mean(), dataset, VIEWS[:1], root=tmp_path / "s", options=OPTIONS).encoded == 1
+    assert embed(Mean(), dataset, VIEWS[:1], root=tmp_path / "s", options=OPTIONS).encoded == 1
     store = Store(tmp_path / "s", key_of(dataset, CARD, VIEWS[0]))
     assert np.allclose(store.read(["a/1.mp4"]).values, by_hand(dataset.examples[0].path, VIEWS[0]), atol=2e-3)
     for e in dataset.examples:
         os.unlink(e.path)
-    assert fill(Mean(), dataset, VIEWS[:1], root=tmp_path / "s", options=OPTIONS).encoded == 0
+    assert embed(Mean(), dataset, VIEWS[:1], root=tmp_path / "s", options=OPTIONS).encoded == 0
 
 
 def spans(folder: Path, start: float, end: float) -> Dataset[int]:
@@ -126,7 +126,7 @@ def test_another_span_under_the_same_id_is_embedded_again(tmp_path: Path) -> Non
         write_video(tmp_path / "v" / f"{name}.mp4", blob(0.0, 1))
     for start, end, encoded in ((0.0, 0.4, 4), (0.0, 0.4, 0), (0.5, 1.0, 4)):
         dataset = spans(tmp_path / "v", start, end)
-        assert fill(Mean(), dataset, VIEWS[:1], root=tmp_path / "s", options=OPTIONS).encoded == encoded
+        assert embed(Mean(), dataset, VIEWS[:1], root=tmp_path / "s", options=OPTIONS).encoded == encoded
         assert Store(tmp_path / "s", key_of(dataset, CARD, VIEWS[0])).read(["a1"]).spans.tolist() == [[start, end]]
 
 
@@ -152,7 +152,7 @@ def test_an_encoder_that_gives_other_shapes_than_it_promises_is_named(videos: Pa
             return WRONG[what](clips)
 
     with pytest.raises(ValueError, match=r"lab/mean gave .* wanted"):
-        fill(Wrong(), build(str(videos)), VIEWS[:1], root=tmp_path, options=OPTIONS)
+        embed(Wrong(), build(str(videos)), VIEWS[:1], root=tmp_path, options=OPTIONS)
 
 
 def test_all_that_are_there_broken_is_an_error_whatever_is_absent(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_all_that_are_there_broken_is_an_error_whatever_is_absent(tmp_path: Path
     (tmp_path / "manifest.csv").write_text("\n".join(["path,label", *rows]))
     (tmp_path / "a" / "1.mp4").write_bytes(b"junk")
     with pytest.raises(ValueError, match=r"none of 1 videos could be embedded; first: a/1\.mp4"):
-        fill(Mean(), build(str(tmp_path)), VIEWS[:1], root=tmp_path / "s", options=OPTIONS)
+        embed(Mean(), build(str(tmp_path)), VIEWS[:1], root=tmp_path / "s", options=OPTIONS)
 
 
 def broken(videos: Path, tmp_path: Path) -> Dataset[int]:
@@ -177,14 +177,14 @@ def broken(videos: Path, tmp_path: Path) -> Dataset[int]:
 
 def test_broken_videos_are_named_and_never_replaced(videos: Path, tmp_path: Path) -> None:
     dataset = broken(videos, tmp_path)
-    filled = fill(Mean(), dataset, VIEWS[:1], root=tmp_path / "s", options=OPTIONS)
+    filled = embed(Mean(), dataset, VIEWS[:1], root=tmp_path / "s", options=OPTIONS)
     assert set(filled.failures) == {"right/clip 0.mp4", "down/zzz.mp4"}
     assert all("\n" not in why and why for why in filled.failures.values())
     store = Store(tmp_path / "s", key_of(dataset, CARD, VIEWS[0]))
     assert store.read(["right/clip 0.mp4", "right/clip 1.mp4"]).first.tolist() == [0, 0, 1]
-    again = fill(Mean(), dataset, VIEWS[:1], root=tmp_path / "s", options=OPTIONS)
+    again = embed(Mean(), dataset, VIEWS[:1], root=tmp_path / "s", options=OPTIONS)
     assert (again.encoded, again.failures) == (0, filled.failures)
-    once_more = fill(Mean(), dataset, VIEWS[:1], root=tmp_path / "s", options=replace(OPTIONS, retry=True))
+    once_more = embed(Mean(), dataset, VIEWS[:1], root=tmp_path / "s", options=replace(OPTIONS, retry_failed=True))
     assert (once_more.encoded, once_more.failures) == (2, filled.failures)
 
 
@@ -196,7 +196,7 @@ def test_a_damaged_video_is_used_as_far_as_it_goes_and_said_to_be(videos: Path, 
     (root / "a" / "1.ts").write_bytes(whole[: len(whole) // 3] + bytes(2000) + whole[len(whole) // 3 + 2000 :])
     dataset = build(str(root))
     for _ in range(2):
-        filled = fill(Mean(), dataset, VIEWS[:1], root=tmp_path / "s", options=OPTIONS)
+        filled = embed(Mean(), dataset, VIEWS[:1], root=tmp_path / "s", options=OPTIONS)
         assert set(filled.notes) == {"a/1.ts"}
         assert filled.failures == {}
 
@@ -206,7 +206,7 @@ def test_nothing_but_broken_videos_is_an_error(tmp_path: Path) -> None:
         (tmp_path / "v" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "v" / f"{name}.mp4").write_bytes(b"junk")
     with pytest.raises(ValueError, match="none of 4 videos could be embedded"):
-        fill(Mean(), build(str(tmp_path / "v")), VIEWS[:1], root=tmp_path / "s", options=OPTIONS)
+        embed(Mean(), build(str(tmp_path / "v")), VIEWS[:1], root=tmp_path / "s", options=OPTIONS)
 
 
 class Poisoned(Mean):
@@ -220,7 +220,7 @@ class Poisoned(Mean):
 
 
 def test_an_encoder_that_gives_nan_is_said_to(videos: Path, tmp_path: Path) -> None:
-    filled = fill(Poisoned(), build(str(videos)), VIEWS[:1], root=tmp_path, options=OPTIONS)
+    filled = embed(Poisoned(), build(str(videos)), VIEWS[:1], root=tmp_path, options=OPTIONS)
     assert filled.failures
     assert set(filled.failures.values()) == {"lab/mean gave NaN or infinity"}
 
@@ -251,7 +251,7 @@ class Raising(Mean):
 )
 def test_what_a_model_raises_is_said_in_one_line(error: Exception, said: str, videos: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=said) as caught:
-        fill(Raising(error), build(str(videos)), VIEWS[:1], root=tmp_path, options=OPTIONS)
+        embed(Raising(error), build(str(videos)), VIEWS[:1], root=tmp_path, options=OPTIONS)
     assert "\n" not in str(caught.value)
 
 
@@ -335,7 +335,7 @@ def test_blocks_cover_the_examples_in_order(videos: Path, monkeypatch: pytest.Mo
     assert [len(b) for _, b in extract.blocks(dataset.examples)] == [1] * 18
 
 
-def test_normalisation_follows_the_card() -> None:
+def test_normalization_follows_the_card() -> None:
     pixels = (
         torch.arange(2 * 4 * 16 * 16 * 3, dtype=torch.int64).remainder(256).to(torch.uint8).reshape(2, 4, 16, 16, 3)
     )
@@ -364,7 +364,7 @@ def test_pictures_beside_videos_have_one_vector_but_no_grid_in_common(tmp_path: 
         write_video(tmp_path / label / "moving.mp4", blob(0.0, 0))
         write_picture(tmp_path / label / "still.png", blob(0.0, 0)[0])
     dataset = build(str(tmp_path))
-    assert fill(Average(), dataset, [View(Uniform())], root=tmp_path / "s", options=OPTIONS).encoded == 4
+    assert embed(Average(), dataset, [View(Uniform())], root=tmp_path / "s", options=OPTIONS).encoded == 4
     with pytest.raises(ValueError, match="has pictures and videos") as error:
-        fill(Average(), dataset, [View(Uniform(), "time")], root=tmp_path / "s", options=OPTIONS)
+        embed(Average(), dataset, [View(Uniform(), "time")], root=tmp_path / "s", options=OPTIONS)
     assert "\n" not in str(error.value)

@@ -13,9 +13,9 @@ from vitascope.core.types import Card, Dataset
 from vitascope.datasets.builders.folder import build
 from vitascope.encoders.base import Tokens
 from vitascope.features.base import Batch, Features
-from vitascope.features.extract import Options, fill
-from vitascope.features.live import Live
-from vitascope.features.source import Source, affordable, bytes_of, endless, shelved, stored
+from vitascope.features.extract import ExtractionOptions, embed
+from vitascope.features.live import LiveFeatures
+from vitascope.features.source import FeatureSource, affordable, bytes_of, endless, shelved, stored
 from vitascope.features.view import View
 from vitascope.sampling.names import (
     Drawn,
@@ -30,12 +30,12 @@ from vitascope.sampling.names import (
 )
 
 CARD = Card(name="lab/mean", digest="1", dim=3, frames=4, size=16, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
-OPTIONS = Options(workers=2, batch=3, quiet=True)
+OPTIONS = ExtractionOptions(workers=2, batch=3, quiet=True)
 DRAWS = Drawn(RandomCrop(RandomClip(2), flip=True), 3, seed=5)
 
 
 class Blocks:
-    """Mean colours of each frame's quarters."""
+    """Mean colors of each frame's quarters."""
 
     card = CARD
 
@@ -44,8 +44,8 @@ class Blocks:
         return Tokens(grid, grid.mean((1, 2, 3)))
 
 
-def opened(dataset: Dataset[int], view: View, ids: list[str]) -> Live:
-    return Live(Blocks(), dataset, ids, view, options=OPTIONS)
+def opened(dataset: Dataset[int], view: View, ids: list[str]) -> LiveFeatures:
+    return LiveFeatures(Blocks(), dataset, ids, view, options=OPTIONS)
 
 
 def unpadded(batches: Iterator[Batch]) -> list[tuple[int, torch.Tensor]]:
@@ -61,7 +61,7 @@ def test_live_is_stored(videos: Path, tmp_path: Path, reduce: str, draw: int | N
     dataset = build("", videos)
     ids = [e.id for e in dataset.examples[::-2]]
     view = View(sampler, reduce)  # type: ignore[arg-type]
-    fill(Blocks(), dataset, [view], root=tmp_path, options=OPTIONS)
+    embed(Blocks(), dataset, [view], root=tmp_path, options=OPTIONS)
     order = [3, 0, 8, 1, 2, 7, 6, 5, 4]
     disk = shelved(dataset, CARD, view, ids=ids, root=tmp_path)
     memory = stored(dataset, CARD, view, ids=ids, root=tmp_path)
@@ -108,7 +108,7 @@ def test_what_cannot_be_read_is_left_out_and_named(videos: Path, tmp_path: Path)
     broken.write_bytes(b"no video")
     examples = list(dataset.examples)
     examples[2] = replace(examples[2], path=str(broken))
-    dataset = replace(dataset, examples=tuple(examples), absent={examples[4].id: "no such file"})
+    dataset = replace(dataset, examples=tuple(examples), missing_files={examples[4].id: "no such file"})
     ids = [e.id for e in examples[:7]]
     with opened(dataset, View(MultiClip(0.5), stored=False), ids) as live:
         assert [e.id for e in live.examples] == [i for i in ids if i != examples[4].id]
@@ -129,7 +129,7 @@ def test_a_budget_decides_what_is_kept(videos: Path, tmp_path: Path) -> None:
     assert affordable(Blocks(), dataset, views, 0) == []
     assert affordable(Blocks(), dataset, views, 2 * one) == [grid]
     assert affordable(Blocks(), dataset, views, 4 * one) == [grid, drawn]
-    with Source(Blocks(), dataset, tmp_path, OPTIONS, budget=2 * one) as source:
+    with FeatureSource(Blocks(), dataset, tmp_path, OPTIONS, budget=2 * one) as source:
         source.fill(views)
         kinds = [type(source.features(v, [dataset.examples[0].id])).__name__ for v in views]
     assert kinds == ["Live", "Shelved", "Live"]

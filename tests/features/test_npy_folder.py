@@ -14,10 +14,10 @@ from helpers import vitascope
 from vitascope.core.types import Dataset
 from vitascope.datasets.open import open_annotations, open_dataset
 from vitascope.evaluation.cost_estimate import forecast
-from vitascope.evaluation.runner import Setting
+from vitascope.evaluation.runner import EvaluationConfig
 from vitascope.features.imports import twelvelabs
 from vitascope.features.imports.npy_folder import import_dense, open_folder
-from vitascope.features.imports.time_grid import Grid
+from vitascope.features.imports.time_grid import FeatureGrid
 from vitascope.features.sequences import dense
 from vitascope.features.source import stored
 from vitascope.features.view import View
@@ -76,7 +76,7 @@ def test_a_folder_of_arrays(how: str, turned: bool, tmp_path: Path) -> None:
     )
     assert "lists: features of 3 of 3 videos, 2 classes" in done.stdout
     dataset = open_dataset(tmp_path / "out")
-    assert (dataset.kind, dataset.cards[0].name, dataset.cards[0].dim) == ("localisation", "lab/net", DIM)
+    assert (dataset.kind, dataset.cards[0].name, dataset.cards[0].dim) == ("localization", "lab/net", DIM)
     again = open_annotations(listed(tmp_path))
     assert [e.truth for e in dataset.examples] == [e.truth for e in again.examples]
     assert (dataset.folds, dataset.digest) == (again.folds, again.digest), "the same is asked with and without videos"
@@ -109,7 +109,7 @@ def test_the_release(times: bool, flat: bool, tmp_path: Path) -> None:
         about |= {"times": [[0.1 * j, 0.1 * j + 0.5] for j in range(len(clips))]} if times else {}
         (folder / f"{name}.json").write_text(json.dumps(about))
     usual = windows("thumos14")
-    folder_of = open_folder(source, usual=Grid(usual.seconds, usual.stride))
+    folder_of = open_folder(source, usual=FeatureGrid(usual.seconds, usual.stride))
     made = import_dense(folder_of, open_annotations(listed(tmp_path)), tmp_path / "out", encoder="twlv/base")
     values, spans, _ = read(made)["one"]
     assert np.array_equal(values, vectors("one", 0.125, 0.5))
@@ -129,7 +129,9 @@ def test_labels_of_frames_come_back_whole(tmp_path: Path) -> None:
     write(tmp_path, "cook/fps.txt", "15")
     source = npy(tmp_path / "npy", prefix="")
     dataset = open_annotations(str(tmp_path / "cook"))
-    made = import_dense(open_folder(source, given=Grid(1.0, 0.5)), dataset, tmp_path / "out", encoder="a/b", name="c")
+    made = import_dense(
+        open_folder(source, given=FeatureGrid(1.0, 0.5)), dataset, tmp_path / "out", encoder="a/b", name="c"
+    )
     again = open_dataset(tmp_path / "out")
     assert again == made
     assert [e.truth for e in again.examples] == [e.truth for e in dataset.examples]
@@ -139,9 +141,9 @@ def test_labels_of_frames_come_back_whole(tmp_path: Path) -> None:
 def test_videos_without_features_are_listed(tmp_path: Path) -> None:
     source = npy(tmp_path / "npy")
     (source / "v_two.npy").unlink()
-    folder = open_folder(source, given=Grid(1.0, 0.5))
+    folder = open_folder(source, given=FeatureGrid(1.0, 0.5))
     made = import_dense(folder, open_annotations(listed(tmp_path)), tmp_path / "out", encoder="a/b")
-    assert made.absent == open_dataset(tmp_path / "out").absent == {"two": "no features below npy"}
+    assert made.missing_files == open_dataset(tmp_path / "out").missing_files == {"two": "no features below npy"}
     assert made.notes == ("1 of 3 videos have no features",)
     assert sorted(read(made)) == ["one", "three"]
 
@@ -170,7 +172,7 @@ def spoil(source: Path, what: str) -> dict[str, Any]:
             path.unlink()
     if what == "layout":
         (source / "features.json").write_text('{"layout": "TxD"}')
-    return {} if what == "grid" else {"given": Grid(1.0, 0.25 if what == "stride" else 0.5)}
+    return {} if what == "grid" else {"given": FeatureGrid(1.0, 0.25 if what == "stride" else 0.5)}
 
 
 @pytest.mark.parametrize(
@@ -219,9 +221,9 @@ def test_a_release_without_labels_still_names_the_file(tmp_path: Path) -> None:
 
 
 def test_a_forecast_counts_the_training_and_nothing_to_encode(tmp_path: Path) -> None:
-    folder = open_folder(npy(tmp_path / "npy"), given=Grid(1.0, 0.5))
+    folder = open_folder(npy(tmp_path / "npy"), given=FeatureGrid(1.0, 0.5))
     dataset = import_dense(folder, open_annotations(listed(tmp_path)), tmp_path / "in", encoder="lab/one")
-    (found,) = forecast(dataset, [], ["localise"], setting=Setting(run=tmp_path / "run"))
+    (found,) = forecast(dataset, [], ["localize"], setting=EvaluationConfig(run=tmp_path / "run"))
     (step,) = found.steps
-    assert (found.encoder, step.what, step.clips, step.stored) == ("lab/one", f"{dataset.name}:localise", 0, 0)
+    assert (found.encoder, step.what, step.clips, step.stored) == ("lab/one", f"{dataset.name}:localize", 0, 0)
     assert step.seconds > 0

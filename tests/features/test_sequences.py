@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from vitascope.core.types import Card, Dataset, Example, Fold, Segment
-from vitascope.features.base import Shelved, Stored, chained, spans_of, truths
-from vitascope.features.extract import Options
+from vitascope.features.base import MemmapFeatures, StoredFeatures, chained, spans_of, truths
+from vitascope.features.extract import ExtractionOptions
 from vitascope.features.imports import twelvelabs
 from vitascope.features.sequences import dense
-from vitascope.features.source import Source, shelved, stored
+from vitascope.features.source import FeatureSource, shelved, stored
 from vitascope.features.store import Embedded, Store
 from vitascope.features.view import View
 from vitascope.sampling.names import MultiClip
@@ -41,7 +41,7 @@ def dataset(tmp_path: Path) -> Films:
         folds=(Fold(name="f", train=("a", "d"), test=("b", "c")),),
         cards=(CARD,),
         store=str(tmp_path),
-        kind="localisation",
+        kind="localization",
     )
     store = Store(tmp_path, twelvelabs.key_of(made, "clips"))
     store.create()
@@ -68,7 +68,7 @@ def test_spans_reach_the_head_from_the_store(dataset: Films, read: object, tmp_p
 
 
 def test_a_source_gives_them_too(dataset: Films, tmp_path: Path) -> None:
-    with Source(CARD, dataset, tmp_path, Options()) as source:
+    with FeatureSource(CARD, dataset, tmp_path, ExtractionOptions()) as source:
         source.fill([VIEW])
         (one,) = dense(source.features(VIEW, ["a"]))
     assert np.array_equal(one.values, VECTORS["a"])
@@ -78,7 +78,7 @@ def test_chained_features_keep_their_spans(dataset: Films, tmp_path: Path) -> No
     parts = [stored(dataset, CARD, VIEW, ids=ids, root=tmp_path) for ids in (["a"], ["b", "c"])]
     found = list(dense(chained(parts)))
     assert [len(d.spans) for d in found] == [4, 1, 3]
-    bare = Stored(parts[0].examples, ["x"], parts[0].values, parts[0].first)
+    bare = StoredFeatures(parts[0].examples, ["x"], parts[0].values, parts[0].first)
     assert not spans_of(chained([bare, parts[1]])), "of some alone they would be somebody else's"
 
 
@@ -87,15 +87,15 @@ def test_recognition_is_not_asked_of_labels_with_times(dataset: Films, tmp_path:
         truths(stored(dataset, CARD, VIEW, ids=["a"], root=tmp_path))
 
 
-def film(values: torch.Tensor, seconds: list[tuple[float, float]]) -> Stored:
+def film(values: torch.Tensor, seconds: list[tuple[float, float]]) -> StoredFeatures:
     example = Example(id="film", path="", truth=())
-    return Stored([example], ["x"], values, torch.tensor([0, len(values)]), spans=[seconds])
+    return StoredFeatures([example], ["x"], values, torch.tensor([0, len(values)]), spans=[seconds])
 
 
 def test_what_cannot_be_dense_is_said() -> None:
     good = film(torch.zeros(2, 3), spans(2))
-    bare = Stored(good.examples, ["x"], good.values, good.first)
-    disk = Shelved(good.examples, ["x"], lambda rows: good.values[rows], good.first)
+    bare = StoredFeatures(good.examples, ["x"], good.values, good.first)
+    disk = MemmapFeatures(good.examples, ["x"], lambda rows: good.values[rows], good.first)
     for features in (bare, disk):
         with pytest.raises(ValueError, match="without the times they speak for; store them"):
             list(dense(features))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vitascope.features.imports.time_grid import Grid, of_fields, parse
+from vitascope.features.imports.time_grid import FeatureGrid, of_fields, parse
 
 FRAMES = st.integers(1, 64)
 RATES = st.sampled_from([15.0, 25.0, 29.97, 30.0])
@@ -45,7 +45,7 @@ def test_one_length_for_all_is_equal_parts_of_each() -> None:
 
 
 def test_seconds_and_nothing() -> None:
-    assert parse(" 0.5/0.125 ") == of_fields({"seconds": 0.5, "stride_seconds": 0.125}, "x") == Grid(0.5, 0.125)
+    assert parse(" 0.5/0.125 ") == of_fields({"seconds": 0.5, "stride_seconds": 0.125}, "x") == FeatureGrid(0.5, 0.125)
     assert of_fields({"layout": "CxT", "note": "of I3D"}, "x") is None
 
 

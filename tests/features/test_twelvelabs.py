@@ -13,9 +13,9 @@ from vitascope.core.types import Card, Dataset, Example, Fold
 from vitascope.datasets.precomputed import open_published
 from vitascope.encoders import precomputed
 from vitascope.evaluation.evaluate import evaluate
-from vitascope.evaluation.runner import Setting
+from vitascope.evaluation.runner import EvaluationConfig
 from vitascope.features import export
-from vitascope.features.extract import Options, fill
+from vitascope.features.extract import ExtractionOptions, embed
 from vitascope.features.imports import twelvelabs
 from vitascope.features.imports.twelvelabs import import_twelvelabs
 from vitascope.features.source import stored as features
@@ -189,17 +189,26 @@ def test_class_names_can_be_given(tmp_path: Path) -> None:
 def test_evaluated_with_no_path_and_by_no_other_encoder(tmp_path: Path) -> None:
     import_twelvelabs(release(tmp_path / "r"), tmp_path / "out", encoder="lab/net")
     opened = open_published(tmp_path / "out")
-    by_path = evaluate(tmp_path / "out", [], ["knn", "linear"], setting=Setting(run=tmp_path / "one"))
-    by_value = evaluate(opened, [], ["knn", "linear"], setting=Setting(run=tmp_path / "two"))
+    by_path = evaluate(tmp_path / "out", [], ["knn", "linear"], setting=EvaluationConfig(run=tmp_path / "one"))
+    by_value = evaluate(opened, [], ["knn", "linear"], setting=EvaluationConfig(run=tmp_path / "two"))
     assert [r.scores for r in by_value] == [r.scores for r in by_path]
     assert [r.n for r in by_value] == [4, 4]
-    assert evaluate(opened, ["lab/net"], ["knn"], setting=Setting(run=tmp_path / "one")) == by_path[:1]
+    assert evaluate(opened, ["lab/net"], ["knn"], setting=EvaluationConfig(run=tmp_path / "one")) == by_path[:1]
     for other in ("pixels/thumbnail", replace(opened.cards[0], name="lab/other")):
         with pytest.raises(ValueError, match="holds published embeddings by lab/net, none by"):
-            evaluate(opened, [other], ["knn"], setting=Setting(run=tmp_path / "three"))
+            evaluate(opened, [other], ["knn"], setting=EvaluationConfig(run=tmp_path / "three"))
 
 
-CARD = Card(name="lab/net", digest="", dim=5, frames=0, size=0, mean=(0, 0, 0), std=(1, 1, 1), saw=frozenset({"mine"}))
+CARD = Card(
+    name="lab/net",
+    digest="",
+    dim=5,
+    frames=0,
+    size=0,
+    mean=(0, 0, 0),
+    std=(1, 1, 1),
+    pretraining_datasets=frozenset({"mine"}),
+)
 
 
 def own_videos(*, ids: str = "folder/v{}.mp4", count: int = 12) -> Dataset[int]:
@@ -212,14 +221,14 @@ def own_videos(*, ids: str = "folder/v{}.mp4", count: int = 12) -> Dataset[int]:
 def test_published_vectors_are_an_encoder_of_ones_own_videos(tmp_path: Path) -> None:
     encoder = precomputed.release(CARD, release(tmp_path / "r"))
     dataset = own_videos(count=13)
-    setting = Setting(run=tmp_path / "run", store=tmp_path / "store")
+    setting = EvaluationConfig(run=tmp_path / "run", store=tmp_path / "store")
     (found,) = evaluate(dataset, [encoder], ["knn"], setting=setting)
     assert (found.encoder, found.n, found.seen) == ("lab/net", 4, True)
     assert list(found.missing) == ["folder/v12.mp4"]
     assert "not among the 12 published" in found.missing["folder/v12.mp4"]
     for sampler, end, shape in ((Uniform(), "v", (1, 5)), (MultiClip(2.0), "c", (3, 5))):
         view = View(sampler)
-        fill(encoder, dataset, [view], root=tmp_path / "store", options=Options())
+        embed(encoder, dataset, [view], root=tmp_path / "store", options=ExtractionOptions())
         there = features(dataset, encoder.card, view, ids=["folder/v3.mp4"], root=tmp_path / "store")
         expected = np.load(tmp_path / "r" / "val" / f"v3_{end}.npy").reshape(shape)
         assert np.array_equal(there.values.numpy(), expected.astype(np.float16).astype(np.float32))
@@ -227,15 +236,15 @@ def test_published_vectors_are_an_encoder_of_ones_own_videos(tmp_path: Path) -> 
 
 def test_published_vectors_answer_only_what_they_can(tmp_path: Path) -> None:
     encoder = precomputed.release(CARD, release(tmp_path / "r"))
-    where = {"root": tmp_path / "store", "options": Options()}
+    where = {"root": tmp_path / "store", "options": ExtractionOptions()}
     with pytest.raises(ValueError, match="no published vectors of views:3x4"):
-        fill(encoder, own_videos(), [View(Views(3, 4))], **where)  # type: ignore[arg-type]
+        embed(encoder, own_videos(), [View(Views(3, 4))], **where)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="nothing published of 12 videos"):
-        fill(encoder, own_videos(ids="x{}"), [View(Uniform())], **where)  # type: ignore[arg-type]
+        embed(encoder, own_videos(ids="x{}"), [View(Uniform())], **where)  # type: ignore[arg-type]
     twice = own_videos()
     twice = replace(twice, examples=(*twice.examples, replace(twice.examples[0], id="other/v0.mp4")))
     with pytest.raises(ValueError, match="would both be v0"):
-        fill(encoder, twice, [View(Uniform())], **where)  # type: ignore[arg-type]
+        embed(encoder, twice, [View(Uniform())], **where)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="vectors of 5 numbers, lab/net has 7"):
         precomputed.release(replace(CARD, dim=7), tmp_path / "r")
     with pytest.raises(ValueError, match="know only the videos below"):

@@ -14,7 +14,7 @@ CASES = [
     ((0, 0, 10, 0, 0.99), "true positive"),
     ((0, 0, 9, 0, 0.98), "double detection"),
     ((0, 0, 9, 1, 0.97), "wrong label"),
-    ((0, 0, 4, 0, 0.96), "localisation"),
+    ((0, 0, 4, 0, 0.96), "localization"),
     ((0, 0, 4, 1, 0.95), "confusion"),
     ((0, 9.5, 14, 0, 0.94), "background"),  # touches by 0.5 of 14 seconds
     ((3, 0, 10, 0, 0.93), "background"),  # another video
@@ -42,7 +42,7 @@ def kind(prediction, truth, level):
     if most >= level:
         return "double detection" if own else "wrong label"
     if most >= 0.1:
-        return "localisation" if own else "confusion"
+        return "localization" if own else "confusion"
     return "background"
 
 
@@ -75,12 +75,12 @@ def test_kinds_profile_and_gains_by_loops(predictions, truth):
     assert min(found.gains.values()) > -1e-9
 
 
-def test_normalised_gains_are_gains_of_normalised_ap():
+def test_normalized_gains_are_gains_of_normalized_ap():
     truth, predictions = temporal.segments(TRUTH), temporal.segments([row for row, _ in CASES])
-    found = errors.diagnose(predictions, truth, [0.5], normalised=True)
+    found = errors.diagnose(predictions, truth, [0.5], normalized=True)
     kept = np.array([k != "double detection" for _, k in CASES])
     base, without = (
-        temporal_ap.average_precision(match(side, truth, [0.5]), normaliser=2.0).mean()
+        temporal_ap.average_precision(match(side, truth, [0.5]), normalizer=2.0).mean()
         for side in (predictions, temporal_ap.rows(predictions, kept))
     )
     assert found.gains["double detection"] == pytest.approx(without - base)

@@ -201,7 +201,7 @@ def test_blocks_change_nothing(monkeypatch):
         ([[1]], [[1], [1]], {}, "1 predictions of 2 videos"),
         ([[1, 1]], [[1]], {}, "video 0: 2 labels for 1 frames"),
         ([[1]], [[1, 1]], {"style": "published"}, "video 0: 1 labels for 2 frames"),
-        ([[]], [[]], {}, "video 0 has no labelled frame"),
+        ([[]], [[]], {}, "video 0 has no labeled frame"),
         ([[1]], [[1]], {"overlaps": (10, 25)}, r"such as 0\.1"),
         ([[1]], [[1]], {"overlaps": ()}, "overlaps"),
         ([], [], {}, "no videos"),

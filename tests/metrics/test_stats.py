@@ -308,7 +308,7 @@ def test_resampling_a_mean_is_the_bootstrap_of_its_outcomes() -> None:
     assert undefined[1:] == (None, None)
 
 
-def test_what_repeated_units_flatter_is_centred() -> None:
+def test_what_repeated_units_flatter_is_centered() -> None:
     """The largest value is lower in almost every resample; a plain percentile interval would lie below it."""
     (score,) = resampled(
         lambda weights: np.where(weights > 0, np.arange(10.0), 0.0).max(axis=1)[:, None], 10, rng=rng()

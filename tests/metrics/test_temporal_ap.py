@@ -132,13 +132,13 @@ def test_recall_counts_true_segments_that_some_top_prediction_exceeds(prediction
     np.testing.assert_allclose(got, expected, atol=1e-9)
 
 
-@pytest.mark.parametrize("normaliser", [None, 4.0])
+@pytest.mark.parametrize("normalizer", [None, 4.0])
 @pytest.mark.parametrize("seed", range(3))
-def test_weights_are_copies_of_videos(seed, normaliser):
+def test_weights_are_copies_of_videos(seed, normalizer):
     predictions, truth = random(seed, videos=5, n=30)
     rng = np.random.default_rng(seed)
     weights = rng.multinomial(5, np.full(5, 0.2), size=8)
-    got = average_precision(match(predictions, truth, LEVELS), weights, normaliser=normaliser)
+    got = average_precision(match(predictions, truth, LEVELS), weights, normalizer=normalizer)
     for times, row in zip(weights, got, strict=True):
         copied = []
         for side in (predictions, truth):
@@ -148,19 +148,19 @@ def test_weights_are_copies_of_videos(seed, normaliser):
                 parts += [own._replace(video=own.video * 10 + copy) for copy in range(count)]
             copied.append(Segments(*(np.concatenate(columns) for columns in zip(*parts, strict=True))))
         matching = match(*copied, LEVELS)
-        (expected,) = average_precision(matching, normaliser=normaliser)
+        (expected,) = average_precision(matching, normalizer=normalizer)
         np.testing.assert_allclose(row[:, matching.classes], expected, rtol=1e-9)
         assert np.isnan(np.delete(row, matching.classes, axis=1)).all()
 
 
 @settings(deadline=None, max_examples=50)
 @given(temporal.rows(), temporal.rows(8, least=1), st.floats(0.5, 9))
-def test_normalised_precision(predictions, truth, normaliser):
+def test_normalized_precision(predictions, truth, normalizer):
     matching = match(temporal.segments(predictions), temporal.segments(truth), [0.5])
-    got = average_precision(matching, normaliser=normaliser)[0, 0]
+    got = average_precision(matching, normalizer=normalizer)[0, 0]
     for value, label in zip(got.tolist(), matching.classes.tolist(), strict=True):
         right = [j >= 0 for _, j in temporal.walked(predictions, truth, 0.5, label)]
-        assert value == pytest.approx(temporal.area(right, sum(t[3] == label for t in truth), normaliser))
+        assert value == pytest.approx(temporal.area(right, sum(t[3] == label for t in truth), normalizer))
 
 
 def test_blocks_of_draws_and_of_pairs_change_nothing(monkeypatch):

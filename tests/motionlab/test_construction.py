@@ -41,7 +41,7 @@ def scenes() -> list[Scene]:
 
 @cache
 def clips() -> np.ndarray:
-    """The whole suite in small: clip, frame, y, x, colour."""
+    """The whole suite in small: clip, frame, y, x, color."""
     return np.stack([render(scene, side=SMALL)[::3] for scene in scenes()]).astype(np.float32) / 255
 
 
@@ -188,4 +188,4 @@ def test_the_motion_is_there_to_be_seen() -> None:
         shown = render(scene, 8, side=56, fps=4.0).astype(np.int16)
         unlike = [np.abs(render(replace(scene, motion=other), 8, side=56, fps=4.0) - shown).mean() for other in MOTIONS]
         assert unlike[way] == 0
-        assert np.partition(unlike, 1)[1] > 0.5, f"grey levels between {name} and its nearest program"
+        assert np.partition(unlike, 1)[1] > 0.5, f"gray levels between {name} and its nearest program"

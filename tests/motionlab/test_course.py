@@ -1,4 +1,4 @@
-"""MotionLab's long videos: what is rendered is what is labelled, by the seed, and one frame tells nothing."""
+"""MotionLab's long videos: what is rendered is what is labeled, by the seed, and one frame tells nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vitascope.motionlab.motion import clock
 from vitascope.motionlab.render import FPS, PIECE, SIDE, draw
 from vitascope.motionlab.scene import PROGRAMS
 from vitascope.motionlab.suite import Size
-from vitascope.probes.methods import localise, segment
+from vitascope.probes.methods import localize, segment
 
 MANY = Size(150, 50)
 FEW = Size(2, 1)
@@ -27,7 +27,7 @@ def wrapped(steps: np.ndarray) -> np.ndarray:
     return (steps + 0.5) % 1.0 - 0.5
 
 
-@pytest.mark.parametrize("suite", ["localise", "segment"])
+@pytest.mark.parametrize("suite", ["localize", "segment"])
 def test_labels_are_what_moves(suite: course.Suite) -> None:
     """Between two frames the torus is walked as the label of the second says."""
     for take in course.takes(suite, Size(5, 2), seed=3):
@@ -49,7 +49,7 @@ def test_labels_are_what_moves(suite: course.Suite) -> None:
 
 
 def test_actions_lie_apart_within_the_video() -> None:
-    takes = course.takes("localise", MANY)
+    takes = course.takes("localize", MANY)
     assert all(30 <= t.frames / FPS <= 90 for t in takes)
     for take in takes:
         found = motionlab._found(take)
@@ -90,7 +90,7 @@ def test_procedures_follow_their_grammar() -> None:
 def test_a_single_frame_tells_nothing_of_the_motion() -> None:
     """At an instant of an action the state is uniform on the torus, whatever the action: 16 classes, 6 coordinates."""
     of: dict[int, list[np.ndarray]] = {}
-    takes = course.takes("localise", Size(400, 0), seed=1)
+    takes = course.takes("localize", Size(400, 0), seed=1)
     for take in takes:
         states = course.states(take)
         for s in motionlab._found(take):
@@ -103,11 +103,11 @@ def test_a_single_frame_tells_nothing_of_the_motion() -> None:
 
 def test_floors_of_who_does_not_look() -> None:
     """When without which finds little; where a procedure has got to, of its length, tells much of the step."""
-    draw, (_, *tested) = np.random.default_rng(0), course.takes("localise", Size(1, 20))
+    draw, (_, *tested) = np.random.default_rng(0), course.takes("localize", Size(1, 20))
     truth = [motionlab._found(t) for t in tested]
     guesses = [[replace(s, label=int(draw.integers(16)), score=draw.random()) for s in video] for video in truth]
     every = [[replace(s, label=c, score=draw.random()) for s in video for c in range(16)] for video in truth]
-    reached = [localise.build("").score(said, truth)["mAP"] for said in (guesses, every)]
+    reached = [localize.build("").score(said, truth)["mAP"] for said in (guesses, every)]
     assert reached[0] < 4
     assert 5 < reached[1] < 14
     takes = course.takes("segment", Size(40, 20))
@@ -120,9 +120,9 @@ def test_floors_of_who_does_not_look() -> None:
 
 
 def test_a_smaller_suite_is_the_beginning_of_a_larger_and_seeds_differ() -> None:
-    large, small = course.takes("localise", MANY), course.takes("localise", FEW)
+    large, small = course.takes("localize", MANY), course.takes("localize", FEW)
     assert [t for t in large if t.id in {s.id for s in small}] == small
-    assert course.takes("localise", FEW, seed=1) != small
+    assert course.takes("localize", FEW, seed=1) != small
     assert course.takes("segment", FEW)[0].scene != small[0].scene
     assert course.TINY.train <= course.FULL.train
 
@@ -136,7 +136,7 @@ def test_drawing_in_pieces_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> N
     assert np.array_equal(draw(take.scene, states, times, side=32), whole)
 
 
-@pytest.mark.parametrize("suite", ["localise", "segment"])
+@pytest.mark.parametrize("suite", ["localize", "segment"])
 def test_rendered_files_are_real_and_the_same_again(
     suite: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -87,18 +87,18 @@ def test_facing_turns_clockwise_on_the_screen() -> None:
 
 
 @pytest.mark.parametrize("texture", TEXTURES)
-def test_both_colours_of_a_texture_show(texture: str) -> None:
+def test_both_colors_of_a_texture_show(texture: str) -> None:
     at = np.linspace(-0.7, 0.7, 140, dtype=np.float32)
     u, v = np.meshgrid(at, at)
-    colours = ((1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
-    shown = draw.paint(texture, colours, u[None], v[None], np.full((1, 1, 1), 0.01, np.float32))
+    colors = ((1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
+    shown = draw.paint(texture, colors, u[None], v[None], np.full((1, 1, 1), 0.01, np.float32))
     assert 0.1 < shown.mean() < 0.9
     assert ((shown == 0) | (shown == 1)).mean() > 0.8
 
 
 @pytest.mark.parametrize("kind", BACKGROUNDS)
 def test_the_background_moves_by_whole_pixels_without_a_blur(kind: str) -> None:
-    wide = backdrop.picture(Background(kind=kind, colours=((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)), seed=3), 32, 4)
+    wide = backdrop.picture(Background(kind=kind, colors=((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)), seed=3), 32, 4)
     assert wide.shape == (40, 40, 3)
     assert 0 <= wide.min() < wide.max() <= 1
     still, moved = backdrop.view(wide, np.array([[0.0, 0.0], [3.0, -2.0]]), 32)

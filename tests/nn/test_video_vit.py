@@ -9,11 +9,11 @@ import torch.nn.functional as F
 
 from vitascope.core.device import generator
 from vitascope.nn.attention import Attention, GatedMlp, RMSNorm, Rope
-from vitascope.nn.configs.video_vit import Grid, VideoShape
+from vitascope.nn.configs.video_vit import Grid, VideoViTConfig
 from vitascope.nn.positions import linear_bicubic, rope3d, sincos3d_d4, sinusoid_flat, table, trilinear
 from vitascope.nn.video_vit import PatchEmbed, random_vit
 
-SMALL = VideoShape(dim=48, depth=2, heads=3, mlp=96, patch=8, tubelet=2)
+SMALL = VideoViTConfig(dim=48, depth=2, heads=3, mlp=96, patch=8, tubelet=2)
 
 
 def test_sincos3d_is_its_definition() -> None:
@@ -46,7 +46,7 @@ def test_tables_are_float32_of_float64(kind: str) -> None:
 
 
 def resampled(lines: np.ndarray, n: int, taps: int) -> np.ndarray:
-    """The first axis at `n` places: centres of equal cells, linear (2 taps) or cubic with a = -3/4 (4), edges held."""
+    """The first axis at `n` places: centers of equal cells, linear (2 taps) or cubic with a = -3/4 (4), edges held."""
     old = len(lines)
     out = np.zeros((n, *lines.shape[1:]))
     for i in range(n):
@@ -153,7 +153,7 @@ def test_patches_are_a_linear_map_of_blocks_in_time_row_column_order() -> None:
 
 @pytest.mark.parametrize("positions", ["sincos3d_d4", "sinusoid_flat"])
 def test_other_sizes_get_their_own_grid(positions: str) -> None:
-    arch = VideoShape(dim=48, depth=1, heads=3, mlp=96, patch=8, tubelet=2, positions=positions)
+    arch = VideoViTConfig(dim=48, depth=1, heads=3, mlp=96, patch=8, tubelet=2, positions=positions)
     model = random_vit(arch, generator(0))
     grid, summary = model(torch.zeros(2, 3, 4, 16, 16))
     assert (grid.shape, summary.shape) == ((2, 2, 2, 2, 48), (2, 48))
@@ -173,7 +173,7 @@ def test_random_weights_are_the_seed_s_and_leave_the_global_generator_alone() ->
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(first[k], again[k]) for k in first)
     assert not torch.equal(first["blocks.0.attn.qkv.weight"], other["blocks.0.attn.qkv.weight"])
-    weight = random_vit(VideoShape(dim=192, depth=1, heads=3, mlp=768), generator(0)).blocks[0].mlp.fc1.weight
+    weight = random_vit(VideoViTConfig(dim=192, depth=1, heads=3, mlp=768), generator(0)).blocks[0].mlp.fc1.weight
     assert float(weight.abs().max()) <= 0.04
     assert float(weight.std()) == pytest.approx(0.02 * 0.8796, rel=0.01)  # a normal cut at two standard deviations
     for name, value in first.items():
@@ -190,7 +190,7 @@ def test_random_weights_are_the_seed_s_and_leave_the_global_generator_alone() ->
     ],
 )
 def test_summaries_are_what_they_are_called(pool: str, words: str) -> None:
-    model = random_vit(VideoShape(dim=48, depth=1, heads=3, mlp=96, patch=8, pool=pool), generator(0))  # type: ignore[arg-type]
+    model = random_vit(VideoViTConfig(dim=48, depth=1, heads=3, mlp=96, patch=8, pool=pool), generator(0))  # type: ignore[arg-type]
     model.norm.weight.data.uniform_(generator=generator(1))
     if pool == "mean_then_poolnorm":
         model.pool_norm.weight.data.uniform_(generator=generator(2))
@@ -204,7 +204,7 @@ def test_summaries_are_what_they_are_called(pool: str, words: str) -> None:
 
 @pytest.mark.parametrize("image", ["repeat", "first", "mean", "stored", "embed"])
 def test_a_picture_is_a_clip_of_one_frame(image: str) -> None:
-    shape = VideoShape(dim=48, depth=1, heads=3, mlp=96, patch=8, grid=(2, 2, 2), positions="stored", image=image)  # type: ignore[arg-type]
+    shape = VideoViTConfig(dim=48, depth=1, heads=3, mlp=96, patch=8, grid=(2, 2, 2), positions="stored", image=image)  # type: ignore[arg-type]
     model = random_vit(shape, generator(0))
     picture = torch.randn(1, 3, 1, 16, 16, generator=generator(1))
     grid = model(picture)[0]

@@ -21,7 +21,7 @@ def unpacked(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Unpack:
     def unpack(archive: str, *names: str) -> Path:
         path = shared / "data" / "annotations" / f"{archive}.tar.xz"
         if not path.is_file():
-            pytest.skip(f"real annotations are absent ({path})")
+            pytest.skip(f"real annotations are absent: there is no {archive}.tar.xz in ../shared/data/annotations")
         folder = top / archive.removeprefix("tas_")
         if not folder.is_dir():
             with tarfile.open(path) as file:

@@ -14,8 +14,8 @@ import pytest
 
 from vitascope.core.types import Dataset
 from vitascope.datasets.readers import kinetics_lists
-from vitascope.datasets.readers.annotation_files import Order, labels, shelf
-from vitascope.datasets.readers.video_files import Entry, Footage
+from vitascope.datasets.readers.annotation_files import ClassOrder, labels, shelf
+from vitascope.datasets.readers.video_files import Footage, LabeledVideo
 from vitascope.datasets.splits import untrained
 
 Unpack = Callable[..., Path]
@@ -57,8 +57,12 @@ def test_counts_and_classes(name: str, unpacked: Unpack) -> None:
     dataset = annotated(family, variant, unpacked(archive))
     (fold,) = dataset.folds
     assert (dataset.name, len(dataset.classes)) == (name, classes)
-    assert (len(fold.train), len(fold.test)) == (train, test) == tuple(dataset.published[s] for s in ("train", "test"))
-    assert len(dataset.examples) == len(dataset.absent) == train + test
+    assert (
+        (len(fold.train), len(fold.test))
+        == (train, test)
+        == tuple(dataset.official_counts[s] for s in ("train", "test"))
+    )
+    assert len(dataset.examples) == len(dataset.missing_files) == train + test
     assert not set(fold.train) & set(fold.test)
     assert len({e.truth for e in dataset.examples}) == classes - (name == "diving48") - 7 * (name == "epic/noun")
     groups = {e.id: e.group for e in dataset.examples}
@@ -152,7 +156,7 @@ def test_diving48_folders_in_lists_are_other_labels(unpacked: Unpack) -> None:
 
 @pytest.mark.parametrize(("size", "rows"), [(400, 19_906), (600, 30_000)])
 def test_kinetics_tables(size: int, rows: int, unpacked: Unpack) -> None:
-    order = Order(labels(f"k{size}"))
+    order = ClassOrder(labels(f"k{size}"))
     path = kinetics_lists.source(shelf(unpacked("kinetics")), size, "test")
     assert path.name == f"kinetics-{size}_val.csv"
     entries = kinetics_lists.official(path, "test", order)
@@ -167,9 +171,9 @@ def test_kinetics_lists_that_count_as_in_k710(unpacked: Unpack, tmp_path: Path) 
     root = unpacked("kinetics")
     nothing = Footage(tmp_path)
 
-    def read(size: int) -> list[Entry]:
+    def read(size: int) -> list[LabeledVideo]:
         path = root / f"uniformer_k{size}_val.csv"
-        return kinetics_lists.numbered(path, "test", Order(labels(f"k{size}")), nothing, shelf(tmp_path))
+        return kinetics_lists.numbered(path, "test", ClassOrder(labels(f"k{size}")), nothing, shelf(tmp_path))
 
     with pytest.raises(ValueError, match=r"uniformer_k400_val.csv: numbers, and nothing names a class"):
         read(400)
@@ -189,7 +193,7 @@ def test_kinetics_few_shot_lists_of_videoprism_count_as_we_do(unpacked: Unpack) 
     """An independent numbering of the same classes."""
     for side in ("train", "test"):
         rows = json.loads((unpacked("kinetics") / f"k400_{side}_10shot.json").read_text(encoding="utf-8"))
-        order = Order(labels("k400"))
+        order = ClassOrder(labels("k400"))
         assert len(rows) == 4_000
         assert all(order.of(row["label"], "x") == row["label_idx"] for row in rows)
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from helpers import official_cases, official_encoders
 from vitascope.encoders.base import NetworkEncoder
 from vitascope.encoders.load import load
 
-FIXTURES = Path(__file__).resolve().parents[2].parent / "shared" / "parity" / "encoders"
 LIMIT = 2e-5
 """Largest difference, in standard deviations of the official output."""
 CASES = {
@@ -28,18 +26,16 @@ CASES = {
 
 @pytest.fixture(scope="module")
 def index() -> dict[str, dict[str, Any]]:
-    if not FIXTURES.is_dir():
-        pytest.skip(f"{FIXTURES} is not here")
-    return {case["name"]: case for case in json.loads((FIXTURES / "index.json").read_text(encoding="utf-8"))}
+    return official_cases()
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_every_output_is_the_official_one(index: dict[str, dict[str, Any]], name: str) -> None:
     encoder_name, outputs = CASES[name]
-    case = index[name]
-    encoder = load(f"{encoder_name}={FIXTURES / case['checkpoint']}", architecture=case["architecture"])
+    case, folder = index[name], official_encoders()
+    encoder = load(f"{encoder_name}={folder / case['checkpoint']}", architecture=case["architecture"])
     assert isinstance(encoder, NetworkEncoder)
-    arrays = np.load(FIXTURES / case["io"])
+    arrays = np.load(folder / case["io"])
     assert {*outputs, *(word for words in outputs.values() for word in words)} == set(arrays.files)
     for video, words in outputs.items():
         clips = torch.from_numpy(arrays[video])

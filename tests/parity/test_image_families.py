@@ -9,14 +9,12 @@ is the class token after the final norm, `frame_embed` its projection, frame by 
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
+from helpers import official_encoders
 from vitascope.encoders import golden
 
-PARITY = Path(__file__).resolve().parents[2].parent / "shared" / "parity" / "encoders"
 CASES = {
     "dino-v2_b14": (2, {"cls", "tokens", "tokens2", "cls2", "pooled_video"}),
     "dino-v2_l14_reg": (2, {"cls", "tokens", "tokens2", "cls2", "pooled_video", "registers"}),
@@ -30,21 +28,15 @@ CASES = {
 """Files (a transformers folder is a second one) and outputs of each case."""
 
 
-@pytest.fixture
-def parity() -> Path:
-    if not PARITY.is_dir():
-        pytest.skip(f"known outputs are absent ({PARITY})")
-    return PARITY
-
-
 @pytest.mark.parametrize("name", CASES)
-def test_official_outputs(parity: Path, name: str) -> None:
+def test_official_outputs(name: str) -> None:
     files, outputs = CASES[name]
-    rows = golden.run(parity, [name])
+    folder = official_encoders()
+    rows = golden.run(folder, [name])
     assert len(rows) == files
     for row in rows:
         assert row.ok, row.why
         assert set(row.outputs) == outputs
         assert max(row.outputs.values()) <= 2e-5
-        with np.load(parity / f"{name}.io.npz") as known:
+        with np.load(folder / f"{name}.io.npz") as known:
             assert outputs == {key for key in known.files if not key.startswith(("image", "video"))}

@@ -45,7 +45,7 @@ def test_thumos14(name: str, files: tuple[str, ...], unpacked: Unpack) -> None:
     assert counted(dataset) == counts
     assert len(dataset.classes) == len({s.label for e in dataset.examples for s in e.truth}) == 20
     assert [note.startswith(start) for note, start in zip(dataset.notes, said, strict=True)] == [True] * len(said)
-    assert len(dataset.absent) == len(dataset.examples)
+    assert len(dataset.missing_files) == len(dataset.examples)
 
 
 def test_thumos14_numbers_classes_as_everybody(unpacked: Unpack) -> None:
@@ -67,7 +67,7 @@ def test_activitynet(unpacked: Unpack) -> None:
     dataset, blocked = annotated("activitynet", root), annotated("activitynet/blocked", root)
     assert counted(dataset)[:2] == (10_024, 4_926)
     assert counted(blocked)[:2] == (10_024, 4_728)
-    assert dataset.published == {"train": 10_024, "test": 4_926}
+    assert dataset.official_counts == {"train": 10_024, "test": 4_926}
     with (root / "activitynet_v1-3_valid_tsp_groundtruth.csv").open(encoding="utf-8") as file:
         listed = sum(row["temporal-region-label"] == "Action" for row in csv.DictReader(file))
     assert listed == 7_654
@@ -96,9 +96,9 @@ def test_activitynet_of_bmn(unpacked: Unpack) -> None:
 
 @pytest.mark.parametrize(("factor", "classes", "twice"), [("verb", 97, 4), ("noun", 300, 6)])
 def test_epic_untrimmed(factor: str, classes: int, twice: int, unpacked: Unpack) -> None:
-    dataset = annotated(f"epic/localise-{factor}", unpacked("epic100"))
+    dataset = annotated(f"epic/localize-{factor}", unpacked("epic100"))
     train, test, *actions = counted(dataset)
-    assert {"train": train, "test": test} == dataset.published == {"train": 495, "test": 138}
+    assert {"train": train, "test": test} == dataset.official_counts == {"train": 495, "test": 138}
     assert sum(actions) == 67_217 + 9_668 - twice
     assert (len(dataset.classes), len(dataset.notes)) == (classes, 1)
     assert all(e.duration and max(s.end for s in e.truth) < e.duration + 1 for e in dataset.examples)

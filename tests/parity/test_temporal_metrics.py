@@ -1,4 +1,4 @@
-"""The scores of localisation and segmentation against the public evaluators' numbers on the real annotations."""
+"""The scores of localization and segmentation against the public evaluators' numbers on the real annotations."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import temporal
+from helpers import parity
 from vitascope.metrics import localization_errors, segmental, temporal_ap
 from vitascope.metrics.temporal_ap import Segments
 
@@ -35,11 +36,10 @@ def thumos(shared: Path) -> tuple[dict[str, int], dict[str, int], Segments]:
     return videos, classes, temporal.segments(rows)
 
 
-def read(shared: Path, name: str) -> tuple[Any, Any]:
+def read(name: str) -> tuple[Any, Any]:
     """Predictions and what public evaluators make of them."""
-    folder = shared / "parity" / "metrics"
-    with gzip.open(folder / f"{name}.predictions.json.gz") as file:
-        return json.load(file), json.loads((folder / f"{name}.expected.json").read_text())
+    with gzip.open(parity(f"metrics/{name}.predictions.json.gz")) as file:
+        return json.load(file), json.loads(parity(f"metrics/{name}.expected.json").read_text())
 
 
 def predicted(results: dict[str, Any], videos: dict[str, int], classes: dict[str, int]) -> Segments:
@@ -48,9 +48,9 @@ def predicted(results: dict[str, Any], videos: dict[str, int], classes: dict[str
     return temporal.segments(found)
 
 
-def test_localisation(shared: Path, thumos: tuple[dict[str, int], dict[str, int], Segments]) -> None:
+def test_localization(thumos: tuple[dict[str, int], dict[str, int], Segments]) -> None:
     videos, classes, truth = thumos
-    results, expected = read(shared, "tal_thumos_seed0")
+    results, expected = read("tal_thumos_seed0")
     predictions = predicted(results["results"], videos, classes)
     assert (len(truth.video), len(predictions.video)) == (3358, expected["n_pred"])
     got = temporal_ap.mean_ap(predictions, truth, expected["tiou"])
@@ -67,21 +67,19 @@ def test_localisation(shared: Path, thumos: tuple[dict[str, int], dict[str, int]
     assert len(temporal_ap.cleaned(truth).video) == 3358
 
 
-def test_localisation_with_ties(shared: Path, thumos: tuple[dict[str, int], dict[str, int], Segments]) -> None:
+def test_localization_with_ties(thumos: tuple[dict[str, int], dict[str, int], Segments]) -> None:
     """Scores of two digits: what an unstable sort makes of them lies between 23.81 and 23.93; ours is stable."""
     videos, classes, truth = thumos
-    results, expected = read(shared, "tal_thumos_ties")
+    results, expected = read("tal_thumos_ties")
     predictions = predicted(results["results"], videos, classes)
     for level, value in zip(expected["tiou"], temporal_ap.mean_ap(predictions, truth, expected["tiou"]), strict=True):
         assert value == pytest.approx(temporal.mean_ap(*map(temporal.table, (predictions, truth)), level)), level
     assert temporal_ap.mean_ap(predictions, truth, expected["tiou"]).mean() == pytest.approx(23.835096, abs=1e-6)
 
 
-def test_every_prediction_and_action_is_accounted_for(
-    shared: Path, thumos: tuple[dict[str, int], dict[str, int], Segments]
-) -> None:
+def test_every_prediction_and_action_is_accounted_for(thumos: tuple[dict[str, int], dict[str, int], Segments]) -> None:
     videos, classes, truth = thumos
-    results, expected = read(shared, "tal_thumos_seed0")
+    results, expected = read("tal_thumos_seed0")
     predictions = predicted(results["results"], videos, classes)
     found = localization_errors.diagnose(predictions, truth, expected["tiou"])
     assert ((found.kinds == 0).sum(axis=1) == found.found.sum(axis=1)).all()
@@ -104,7 +102,7 @@ def labels_of(archive: Path) -> dict[str, list[str]]:
 @pytest.mark.parametrize("name", ["GTEA", "50Salads", "Breakfast"])
 def test_segmentation(name: str, shared: Path) -> None:
     """Some predictions name a class cut short, such as `place_cucumber_into_bow`: a class of its own, never right."""
-    given, expected = read(shared, f"tas_{name}")
+    given, expected = read(f"tas_{name}")
     known: dict[str, int] = {}
 
     def numbers(names: list[str]) -> np.ndarray:

@@ -17,7 +17,7 @@ from prototypes import Prototypes, annotated, lasting
 from vitascope.core.types import Dataset, Example, Fold, Timeline
 from vitascope.evaluation.results import read
 from vitascope.features.imports.npy_folder import import_dense, open_folder
-from vitascope.features.imports.time_grid import Grid
+from vitascope.features.imports.time_grid import FeatureGrid
 from vitascope.probes import options as tuning
 from vitascope.probes.temporal.twlv1_table7 import windows
 
@@ -44,7 +44,9 @@ def some(
         evenly([i for i in fold.test if keep(by_id[i]) and ask(by_id[i]) and labels(by_id[i]) <= trained], test)
     )
     examples = tuple(by_id[i] for ids in sides for i in ids)
-    return replace(dataset, examples=examples, folds=(Fold(name=fold.name, train=sides[0], test=sides[1]),), absent={})
+    return replace(
+        dataset, examples=examples, folds=(Fold(name=fold.name, train=sides[0], test=sides[1]),), missing_files={}
+    )
 
 
 def of_one_class(example: Example[Any]) -> bool:
@@ -71,7 +73,7 @@ def labels(example: Example[Any]) -> set[int]:
 def asked(dataset: Dataset[Any], made: Prototypes, folder: Path, tasks: Sequence[str]) -> list[dict[str, float]]:
     """What `evaluate` scores on such features after they came in as files; and that a line of progress was shown."""
     source = made.write(dataset.examples, folder / "npy")
-    grid = Grid(made.seconds, made.stride)
+    grid = FeatureGrid(made.seconds, made.stride)
     import_dense(open_folder(source, given=grid), dataset, folder / "in", encoder="made/prototypes")
     given = [word for task in tasks for word in ("-t", task)]
     done = vitascope("evaluate", folder / "in", *given, "-o", folder / "run")
@@ -85,7 +87,7 @@ def bound(dataset: Dataset[Any], made: Prototypes, task: str) -> float:
     """The score of the truth as far as clips tell it: at their middles, without noise."""
     probe = tuning.probe(task, dataset.family)
     examples = [dataset.by_id()[i] for i in dataset.folds[0].test]
-    tell = made.actions if dataset.kind == "localisation" else made.labels
+    tell = made.actions if dataset.kind == "localization" else made.labels
     said = [tell(e, made.active(e)) for e in examples]
     return next(iter(probe.score(said, [e.truth for e in examples]).values()))
 
@@ -93,7 +95,7 @@ def bound(dataset: Dataset[Any], made: Prototypes, task: str) -> float:
 def test_thumos14_in_brief(unpacked: Unpack, tmp_path: Path) -> None:
     dataset = some("thumos14", unpacked, 40, 15, keep=brief(100.0, classes=8))
     made = Prototypes(20, noise=0.3, stride=0.5)
-    task = "localise+width:32+epochs:16+warmup:2+lr:3e-3+ema:0.98"
+    task = "localize+width:32+epochs:16+warmup:2+lr:3e-3+ema:0.98"
     (scores,) = asked(dataset, made, tmp_path, [task])
     assert bound(dataset, made, task) > 90
     assert scores["mAP"] > 70, scores
@@ -114,15 +116,15 @@ def classifier(dataset: Dataset[Any], folder: Path) -> tuple[Path, Path]:
     return folder / "sure.npz", folder / "raw.json"
 
 
-LOCALISE = "localise{}+width:64+epochs:14+warmup:2+lr:1e-3{}"
+LOCALIZE = "localize{}+width:64+epochs:14+warmup:2+lr:1e-3{}"
 
 
 @pytest.mark.slow
 def test_thumos14_alone_and_with_classes_from_elsewhere(unpacked: Unpack, tmp_path: Path) -> None:
     dataset = some("thumos14", unpacked, 45, 30, keep=brief(250.0), ask=of_one_class)
     npz, raw = classifier(dataset, tmp_path)
-    alone = LOCALISE.format("", "")
-    outside = [LOCALISE.format("/external", f"+scores:{end}") for end in (npz, f"{raw}+softmax:true")]
+    alone = LOCALIZE.format("", "")
+    outside = [LOCALIZE.format("/external", f"+scores:{end}") for end in (npz, f"{raw}+softmax:true")]
     tasks, best = {0.5: [alone], 2.0: [alone, *outside], 4.0: [alone]}, bound(dataset, Prototypes(20, 0.0), alone)
     reached = {
         noise: [scores["mAP"] for scores in asked(dataset, Prototypes(20, noise), tmp_path / str(noise), given)]

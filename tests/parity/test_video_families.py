@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from helpers import official_cases, official_encoders
 from vitascope.core.device import generator
 from vitascope.encoders import pretrained
 from vitascope.encoders.base import NetworkEncoder
@@ -23,10 +24,9 @@ from vitascope.encoders.families import internvideo2, omnimae, twlv, umt, videom
 from vitascope.encoders.networks import empty
 from vitascope.encoders.weights import state_dict
 from vitascope.encoders.weights.layouts import renamed, without_surplus
-from vitascope.nn.configs.video_vit import VideoShape
+from vitascope.nn.configs.video_vit import VideoViTConfig
 from vitascope.nn.video_vit import random_vit
 
-PARITY = Path(__file__).resolve().parents[2].parent / "shared" / "parity" / "encoders"
 LIMIT = 2e-5
 CASES = {
     "internvideo2-s1": "internvideo2/1b-s1",
@@ -53,14 +53,12 @@ DISTINCT = sorted({m.shape: m.card.name for family in FAMILIES for m in models(f
 
 
 def case(name: str) -> dict[str, Any]:
-    if not PARITY.is_dir():
-        pytest.skip(f"known outputs are absent ({PARITY})")
-    return next(c for c in json.loads((PARITY / "index.json").read_text()) if c["name"] == name)
+    return official_cases()[name]
 
 
 def content(name: str) -> Any:
     with torch.serialization.safe_globals([argparse.Namespace]):
-        return torch.load(PARITY / case(name)["checkpoint"], weights_only=True)
+        return torch.load(official_encoders() / case(name)["checkpoint"], weights_only=True)
 
 
 def build(name: str, path: Path, architecture: dict[str, Any]) -> NetworkEncoder:
@@ -79,8 +77,8 @@ def apart(ours: Tensor, known: Any) -> float:
 @pytest.mark.parametrize("name", CASES)
 def test_every_output_is_the_official_code_s(name: str) -> None:
     found = case(name)
-    encoder = build(CASES[name], PARITY / found["checkpoint"], found["architecture"])
-    arrays = dict(np.load(PARITY / found["io"]))
+    encoder = build(CASES[name], official_encoders() / found["checkpoint"], found["architecture"])
+    arrays = dict(np.load(official_encoders() / found["io"]))
     inputs = {key: arrays.pop(key) for key in list(arrays) if key.startswith(("video", "image"))}
     seen = set()
     for given, pixels in inputs.items():
@@ -213,13 +211,13 @@ def test_the_context_encoder_is_a_variant_of_its_own(tmp_path: Path) -> None:
 def test_a_file_of_another_kind_is_sent_where_it_belongs(name: str, asked: str, said: str) -> None:
     found = case(name)
     with pytest.raises(ValueError, match=said):
-        build(asked, PARITY / found["checkpoint"], found["architecture"])
+        build(asked, official_encoders() / found["checkpoint"], found["architecture"])
 
 
 SMALL: dict[str, Any] = {"dim": 48, "depth": 4, "heads": 4, "mlp": 96, "frames": 4, "img": 32, "clip_dim": 12}
 
 
-def weights(shape: VideoShape, *, table: bool = False) -> dict[str, Tensor]:
+def weights(shape: VideoViTConfig, *, table: bool = False) -> dict[str, Tensor]:
     """Random weights of a network under our names; with or without the fixed table."""
     state = random_vit(shape, generator(4)).state_dict()
     drawn = {k: torch.randn(v.shape, generator=generator(len(k))) * 0.2 for k, v in state.items()}
@@ -316,7 +314,7 @@ def test_other_official_files_reach_the_right_places(
     family, _, variant = name.partition("/")
     small = SMALL if models(family)[variant].shape.patch == 16 else {**SMALL, "img": 28}  # type: ignore[attr-defined]
     shape = models(family)[variant].shape.told(small)
-    assert isinstance(shape, VideoShape)
+    assert isinstance(shape, VideoViTConfig)
     mine = weights(shape, table=family == "twlv")
     torch.save(official({k: v.clone() for k, v in mine.items()}), tmp_path / "file.pth")
     encoder = build(name, tmp_path / "file.pth", small)
@@ -345,7 +343,7 @@ def test_a_table_of_other_time_steps_comes_with_its_file(name: str, tmp_path: Pa
     family, _, variant = name.partition("/")
     published, small = models(family)[variant].shape, SMALL if family == "umt" else {**SMALL, "img": 28}
     shape = published.told({**small, "frames": 8})
-    assert isinstance(shape, VideoShape)
+    assert isinstance(shape, VideoViTConfig)
     mine = weights(shape, table=True)
     torch.save(dict(OFFICIAL)[name](mine), tmp_path / "file.pth")
     encoder = build(name, tmp_path / "file.pth", {**small, "frames": 8, "ckpt_frames": 4})
@@ -365,7 +363,7 @@ def test_a_table_of_other_time_steps_comes_with_its_file(name: str, tmp_path: Pa
 def test_fine_tuned_weights_do_not_pass_for_pre_trained_ones(made: str, asked: str, tmp_path: Path) -> None:
     family, _, variant = made.partition("/")
     shape = models(family)[variant].shape.told(SMALL)
-    assert isinstance(shape, VideoShape)
+    assert isinstance(shape, VideoViTConfig)
     torch.save(dict(OFFICIAL)[made](weights(shape)), tmp_path / "file.pth")
     with pytest.raises(ValueError, match="-ft variant"):
         build(asked, tmp_path / "file.pth", SMALL)

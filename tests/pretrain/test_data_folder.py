@@ -10,12 +10,12 @@ import pytest
 
 from helpers import blob, write_video
 from vitascope.motionlab.write import write_picture
-from vitascope.pretrain.data.base import Clips, Spec
-from vitascope.pretrain.data.folder import Folder, files
+from vitascope.pretrain.data.base import Clips, ClipSpec
+from vitascope.pretrain.data.folder import VideoFolder, files
 from vitascope.sampling.names import RandomClip, Uniform
 from vitascope.video import decode, inspect
 
-SPEC = Spec(frames=3, size=16)
+SPEC = ClipSpec(frames=3, size=16)
 PLAIN = Uniform()
 
 
@@ -36,7 +36,7 @@ def broken(tmp_path_factory: pytest.TempPathFactory, videos: Path) -> Path:
 
 
 def test_every_file_comes_once_an_epoch_as_the_decoder_sees_it(videos: Path) -> None:
-    source = Folder(path=str(videos), sampler=PLAIN, labelled=True)
+    source = VideoFolder(path=str(videos), sampler=PLAIN, labeled=True)
     classes = ["down", "left", "right"]
     expected: Counter[tuple[bytes, int]] = Counter()
     for path in videos.rglob("*.mp4"):
@@ -52,14 +52,14 @@ def test_every_file_comes_once_an_epoch_as_the_decoder_sees_it(videos: Path) -> 
     reader.close()
     assert orders[0] != orders[1]
     assert batch.source == videos.name
-    assert source.saw == (videos.name,)
-    unlabelled = Folder(path=str(videos), name="clips", saw=("k400",))
-    assert (unlabelled.name, unlabelled.saw) == ("clips", ("k400",))
-    assert {file.label for file in files(unlabelled)} == {-1}
+    assert source.pretraining_datasets == (videos.name,)
+    unlabeled = VideoFolder(path=str(videos), name="clips", pretraining_datasets=("k400",))
+    assert (unlabeled.name, unlabeled.pretraining_datasets) == ("clips", ("k400",))
+    assert {file.label for file in files(unlabeled)} == {-1}
 
 
 def test_restored_reader_gives_what_an_undisturbed_one_gives(broken: Path) -> None:
-    source = Folder(path=str(broken))
+    source = VideoFolder(path=str(broken))
     undisturbed = source.open(SPEC, seed=5)
     whole = [pixels(undisturbed.read(2)) for _ in range(7)]
     lost = undisturbed.broken
@@ -80,7 +80,7 @@ def test_restored_reader_gives_what_an_undisturbed_one_gives(broken: Path) -> No
 
 
 def test_worker_processes_give_the_same(broken: Path) -> None:
-    source = Folder(path=str(broken))
+    source = VideoFolder(path=str(broken))
     here, there = source.open(SPEC, seed=2), source.open(SPEC, seed=2, workers=2)
     for _ in range(3):
         assert np.array_equal(pixels(here.read(3)), pixels(there.read(3)))
@@ -92,7 +92,7 @@ def test_worker_processes_give_the_same(broken: Path) -> None:
 
 @pytest.mark.parametrize("world", [2, 3])
 def test_ranks_divide_an_epoch(videos: Path, world: int) -> None:
-    source = Folder(path=str(videos), sampler=RandomClip(1))
+    source = VideoFolder(path=str(videos), sampler=RandomClip(1))
     alone = source.open(SPEC, seed=1)
     whole = pixels(alone.read(18))
     alone.close()
@@ -106,7 +106,7 @@ def test_images_are_clips_of_one_frame(tmp_path: Path) -> None:
     for i in range(4):
         (tmp_path / f"n{i % 2}").mkdir(exist_ok=True)
         write_picture(tmp_path / f"n{i % 2}" / f"{i:06d}.png", np.full((20, 24, 3), 50 * i, np.uint8))
-    reader = Folder(path=str(tmp_path), kind="image", labelled=True).open(SPEC, seed=0)
+    reader = VideoFolder(path=str(tmp_path), kind="image", labeled=True).open(SPEC, seed=0)
     batch = reader.read(4)
     reader.close()
     assert batch.pixels.shape == (4, 1, 16, 16, 3)
@@ -119,7 +119,7 @@ def test_manifest_without_labels_gives_spans(tmp_path: Path) -> None:
     write_video(tmp_path / "a.mp4", np.broadcast_to(bright, (20, 32, 32, 3)))
     write_video(tmp_path / "unlisted.mp4", blob(0, 0))
     (tmp_path / "manifest.csv").write_text("path,start,end\na.mp4,0,0.9\na.mp4,1.1,2\n")
-    source = Folder(path=str(tmp_path), sampler=RandomClip(2))
+    source = VideoFolder(path=str(tmp_path), sampler=RandomClip(2))
     assert [file.id for file in files(source)] == ["a.mp4#0-0.9", "a.mp4#1.1-2"]
     reader = source.open(SPEC, seed=0)
     means = [pixels(reader.read(2)).mean((2, 3, 4)) for _ in range(3)]
@@ -129,13 +129,13 @@ def test_manifest_without_labels_gives_spans(tmp_path: Path) -> None:
         assert dark == pytest.approx([20] * 3, abs=4)
         assert light == pytest.approx([200] * 3, abs=4)
     with pytest.raises(ValueError, match="no column 'label'"):
-        Folder(path=str(tmp_path), labelled=True).open(SPEC, seed=0)
+        VideoFolder(path=str(tmp_path), labeled=True).open(SPEC, seed=0)
 
 
 def test_nothing_that_can_be_read(tmp_path: Path) -> None:
     for name in ("a.mp4", "b.mp4"):
         (tmp_path / name).write_bytes(b"nothing")
-    reader = Folder(path=str(tmp_path)).open(SPEC, seed=0)
+    reader = VideoFolder(path=str(tmp_path)).open(SPEC, seed=0)
     with pytest.raises(ValueError, match=r"none of the 2 videos can be read; [ab]\.mp4: "):
         reader.read(1)
 
@@ -144,18 +144,18 @@ def test_one_file_named_twice_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(b"nothing")
     (tmp_path / "manifest.csv").write_text("path,label\na.mp4,x\na.mp4,x\n", encoding="utf-8")
     with pytest.raises(ValueError, match=r"can be read; a\.mp4"):
-        Folder(path=str(tmp_path)).open(SPEC, seed=0).read(1)
+        VideoFolder(path=str(tmp_path)).open(SPEC, seed=0).read(1)
 
 
 def test_bad_folders(tmp_path: Path) -> None:
     (tmp_path / "clips").mkdir()
     with pytest.raises(ValueError, match="no such folder; did you mean 'clips'"):
-        files(Folder(path=str(tmp_path / "clip")))
+        files(VideoFolder(path=str(tmp_path / "clip")))
     with pytest.raises(ValueError, match=r"no videos below it$"):
-        files(Folder(path=str(tmp_path / "clips")))
+        files(VideoFolder(path=str(tmp_path / "clips")))
     write_picture(tmp_path / "clips" / "a.png", np.zeros((8, 8, 3), np.uint8))
     with pytest.raises(ValueError, match=r"such as a\.png: give kind='image'"):
-        files(Folder(path=str(tmp_path / "clips")))
+        files(VideoFolder(path=str(tmp_path / "clips")))
 
 
 def test_a_clip_with_a_frame_that_cannot_be_decoded_is_left_out(tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_a_clip_with_a_frame_that_cannot_be_decoded_is_left_out(tmp_path: Path) 
     shutil.copytree(tmp_path / "frames", tmp_path / "torn")
     torn = tmp_path / "torn" / "000003.png"
     torn.write_bytes(torn.read_bytes()[:40])
-    reader = Folder(path=str(tmp_path), sampler=Uniform()).open(Spec(6, 16), seed=0)
+    reader = VideoFolder(path=str(tmp_path), sampler=Uniform()).open(ClipSpec(6, 16), seed=0)
     batch = reader.read(4)
     reader.close()
     assert np.array_equal(pixels(batch).mean((2, 3, 4)), [[0, 40, 80, 120, 160, 200]] * 4)

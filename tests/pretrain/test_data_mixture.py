@@ -10,11 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vitascope.pretrain.data.base import Clips, Source, Spec
+from vitascope.pretrain.data.base import Clips, ClipSource, ClipSpec
 from vitascope.pretrain.data.mixture import Mixture, choices
 from vitascope.pretrain.data.motionlab import MotionLab
 
-SPEC = Spec(frames=2, size=14)
+SPEC = ClipSpec(frames=2, size=14)
 VIDEO = MotionLab(clips=6, seed=1, quiet=True)
 STILL = MotionLab(clips=4, seed=1, kind="still", quiet=True)
 
@@ -46,9 +46,9 @@ class Counting:
 @dataclass(frozen=True)
 class Numbers:
     name: str
-    saw: tuple[str, ...] = ("numbers",)
+    pretraining_datasets: tuple[str, ...] = ("numbers",)
 
-    def open(self, spec: Spec, *, seed: int, rank: int = 0, world: int = 1, workers: int = 0) -> Counting:
+    def open(self, spec: ClipSpec, *, seed: int, rank: int = 0, world: int = 1, workers: int = 0) -> Counting:
         return Counting(self.name, rank)
 
 
@@ -78,12 +78,12 @@ def test_batches_are_of_one_source_each_in_turn() -> None:
     assert all(clips.labels.tolist() == [1, 1] for clips in seen)
     assert reader.broken == {"b: x.mp4": "torn"}
     assert reader.waited == 1.0
-    assert mixture(a=1, b=1).saw == ("numbers",)
+    assert mixture(a=1, b=1).pretraining_datasets == ("numbers",)
 
 
 def test_restored_mixture_gives_what_an_undisturbed_one_gives() -> None:
     source = Mixture(((VIDEO, 2.0), (STILL, 1.0)))
-    assert isinstance(source, Source)
+    assert isinstance(source, ClipSource)
     undisturbed = source.open(SPEC, seed=3)
     whole = [undisturbed.read(2) for _ in range(10)]
     undisturbed.close()
@@ -118,7 +118,7 @@ def test_closes_what_was_opened_when_a_part_cannot_be() -> None:
 
     @dataclass(frozen=True)
     class Noted(Numbers):
-        def open(self, spec: Spec, *, seed: int, rank: int = 0, world: int = 1, workers: int = 0) -> Counting:
+        def open(self, spec: ClipSpec, *, seed: int, rank: int = 0, world: int = 1, workers: int = 0) -> Counting:
             if self.name == "bad":
                 raise ValueError("no such folder")
             opened.append(Counting(self.name, rank))

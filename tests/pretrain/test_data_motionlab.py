@@ -12,10 +12,10 @@ from vitascope.motionlab import suite
 from vitascope.motionlab.render import render
 from vitascope.motionlab.scene import APPEARANCES
 from vitascope.pretrain.data import motionlab, motionlab_render
-from vitascope.pretrain.data.base import Clips, Spec
+from vitascope.pretrain.data.base import Clips, ClipSpec
 from vitascope.pretrain.data.motionlab import MotionLab, order, turned
 
-SPEC = Spec(frames=4, size=28)
+SPEC = ClipSpec(frames=4, size=28)
 FEW = MotionLab(clips=10, seed=3, quiet=True)
 
 
@@ -23,7 +23,7 @@ def pixels(clips: Clips) -> np.ndarray:
     return clips.pixels.numpy()
 
 
-def shown(source: MotionLab, spec: Spec) -> np.ndarray:
+def shown(source: MotionLab, spec: ClipSpec) -> np.ndarray:
     """The clips as they should be stored, by another route: one scene at a time, means by slicing."""
     clips = []
     for i in range(source.clips):
@@ -132,7 +132,7 @@ def test_scenes_are_of_no_suite() -> None:
 
 def test_rendering_is_resumed_and_a_torn_file_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(motionlab_render, "CHUNK", 4)
-    source, spec = MotionLab(clips=10, seed=8, quiet=True), Spec(2, 14)
+    source, spec = MotionLab(clips=10, seed=8, quiet=True), ClipSpec(2, 14)
     plan = source.plan(spec)
     asked: list[int] = []
 
@@ -162,16 +162,16 @@ def test_rendering_is_resumed_and_a_torn_file_is_made_again(monkeypatch: pytest.
 
 
 def test_worker_processes_render_the_same() -> None:
-    plan = MotionLab(clips=6, seed=9).plan(Spec(2, 28))
+    plan = MotionLab(clips=6, seed=9).plan(ClipSpec(2, 28))
     motionlab_render.rendered(plan, workers=2, quiet=True)
-    assert np.array_equal(np.load(plan.chunks[0].path), shown(MotionLab(clips=6, seed=9), Spec(2, 28)))
+    assert np.array_equal(np.load(plan.chunks[0].path), shown(MotionLab(clips=6, seed=9), ClipSpec(2, 28)))
 
 
 def test_a_full_disk_is_seen_beforehand(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(motionlab_render.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10**9}))
     with pytest.raises(OSError, match=r"65,536 clips need 9\.9 GB more and 1\.0 GB are free; free some space"):
-        MotionLab(seed=99).open(Spec(16, 56), seed=0)
-    assert not list(MotionLab(seed=99).plan(Spec(16, 56)).folder.glob("*.npy"))
+        MotionLab(seed=99).open(ClipSpec(16, 56), seed=0)
+    assert not list(MotionLab(seed=99).plan(ClipSpec(16, 56)).folder.glob("*.npy"))
 
 
 @pytest.mark.parametrize("size", [100, 112, 56, 16])
@@ -192,7 +192,7 @@ def test_bad_numbers(fields: dict, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         MotionLab(**fields)
     with pytest.raises(ValueError, match="frames is a whole number from 1"):
-        Spec(0, 8)
+        ClipSpec(0, 8)
 
 
 def test_states_of_other_sources_are_refused() -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pretraining import centred, everything, losses, program, recipe, train
+from pretraining import centered, everything, losses, program, recipe, train
 from vitascope.pretrain import train as loop
 from vitascope.pretrain.distributed import Ranks, shared
 
@@ -31,12 +31,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         job("fsdp-stopped", parallel="fsdp", stop_at=3),
         job("fsdp-stopped", parallel="fsdp"),
         job("shrunk", stop_at=3),
-        job("ddp-centred", "centred"),
-        job("fsdp-centred", "centred", parallel="fsdp"),
+        job("ddp-centered", "centered"),
+        job("fsdp-centered", "centered", parallel="fsdp"),
         processes=2,
     )
     train(root / "one", everything())
-    train(root / "one-centred", centred())
+    train(root / "one-centered", centered())
     return root
 
 
@@ -47,8 +47,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("ddp-one-part", "one"),
         ("fsdp", "one"),
         ("fsdp-stopped", "one"),
-        ("ddp-centred", "one-centred"),
-        ("fsdp-centred", "one-centred"),
+        ("ddp-centered", "one-centered"),
+        ("fsdp-centered", "one-centered"),
     ],
 )
 def test_two_processes_give_the_loss_curve_of_one(name: str, alone: str, runs: Path) -> None:

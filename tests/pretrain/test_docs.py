@@ -12,7 +12,7 @@ import torch
 
 from vitascope.encoders.load import load
 from vitascope.pretrain.data.motionlab import MotionLab
-from vitascope.pretrain.train import Setting, pretrain
+from vitascope.pretrain.train import TrainConfig, pretrain
 
 PAGE = Path(__file__).parents[2] / "docs" / "pretraining.md"
 
@@ -24,6 +24,6 @@ def test_the_recipe_of_the_page_trains_an_encoder(tmp_path: Path, monkeypatch: p
     exec(code, there)
     recipe = there["recipe"](steps=2)
     recipe = replace(recipe, batch=4, data=((MotionLab(clips=8, quiet=True), 1.0),))
-    out = pretrain(recipe, tmp_path / "run", Setting(device="cpu", check_every=0, quiet=True))
+    out = pretrain(recipe, tmp_path / "run", TrainConfig(device="cpu", check_every=0, quiet=True))
     tokens = load(str(out), torch.device("cpu"))(torch.zeros(1, 3, 12, 56, 56))
     assert tokens.grid.shape == (1, 4, 4, 4, 128)

@@ -21,7 +21,7 @@ from vitascope.pretrain.monitoring import divergence
 from vitascope.pretrain.monitoring import log as recording
 from vitascope.pretrain.monitoring.display import PLAIN_SECONDS, Display
 from vitascope.pretrain.monitoring.log import RECORDER
-from vitascope.pretrain.monitoring.log_writer import Recorder
+from vitascope.pretrain.monitoring.log_writer import LogWriter
 from vitascope.pretrain.monitoring.loggers import open_mirror, scalars
 
 
@@ -35,13 +35,13 @@ class Clock:
         return self.now
 
 
-def step(recorder: Recorder, number: int, *, loss: float = 1.0, **more: Any) -> None:
+def step(recorder: LogWriter, number: int, *, loss: float = 1.0, **more: Any) -> None:
     told = {"seen": 32 * number, "losses": {"pixels": loss, "latent": loss / 2}, "loss": loss, "lr": 1e-3}
     told |= {"grad_norm": 0.5, "clips_per_second": 640.0, "waiting": 0.0}
     recorder.step(number, **{**told, **more})
 
 
-def probe(recorder: Recorder, number: int, *, rank: float = 20.0, std: float = 0.8, value: float = 50.0) -> None:
+def probe(recorder: LogWriter, number: int, *, rank: float = 20.0, std: float = 0.8, value: float = 50.0) -> None:
     scores = {"motionlab/motion linear": Score(value, value - 3, value + 3), "motionlab/appearance linear": Score(70.0)}
     recorder.probe(
         number,
@@ -61,7 +61,7 @@ def lines(run: Path) -> list[dict[str, Any]]:
 
 def test_lines_are_as_promised(tmp_path: Path) -> None:
     clock = Clock()
-    with Recorder(tmp_path, clock=clock) as recorder:
+    with LogWriter(tmp_path, clock=clock) as recorder:
         recorder.start({"name": "tiny", "seed": 3}, params=800_000, total=10)
         clock.now += 2.5
         step(recorder, 1)
@@ -103,7 +103,7 @@ def test_a_killed_run_loses_no_line(tmp_path: Path) -> None:
 
 def test_a_resumed_run_overtakes_what_lies_beyond(tmp_path: Path) -> None:
     clock = Clock()
-    with Recorder(tmp_path, clock=clock) as recorder:
+    with LogWriter(tmp_path, clock=clock) as recorder:
         recorder.start({}, params=1)
         for number in (1, 2, 3, 4):
             clock.now += 10
@@ -111,7 +111,7 @@ def test_a_resumed_run_overtakes_what_lies_beyond(tmp_path: Path) -> None:
             probe(recorder, number, value=float(number))
         recorder.alarm(4, "told to")
     clock.now += 9999
-    with Recorder(tmp_path, clock=clock) as recorder:
+    with LogWriter(tmp_path, clock=clock) as recorder:
         recorder.resumed(2)
         clock.now += 10
         step(recorder, 3, loss=0.3)
@@ -124,12 +124,12 @@ def test_a_resumed_run_overtakes_what_lies_beyond(tmp_path: Path) -> None:
 
 
 def test_the_end_is_no_end_once_the_run_goes_on(tmp_path: Path) -> None:
-    with Recorder(tmp_path) as recorder:
+    with LogWriter(tmp_path) as recorder:
         recorder.start({}, params=1)
         step(recorder, 5)
         recorder.done(5)
     assert recording.read(tmp_path).done
-    with Recorder(tmp_path) as recorder:
+    with LogWriter(tmp_path) as recorder:
         recorder.resumed(5)
     found = recording.read(tmp_path)
     assert not found.done
@@ -160,13 +160,13 @@ def test_the_lines_that_stand(events: list[tuple[str, int]]) -> None:
 
 
 def test_a_torn_line_is_passed_over_and_closed(tmp_path: Path) -> None:
-    with Recorder(tmp_path) as recorder:
+    with LogWriter(tmp_path) as recorder:
         recorder.start({}, params=1)
         step(recorder, 1)
         step(recorder, 2)
     path = tmp_path / RECORDER
     path.write_bytes(path.read_bytes()[:-20])
-    with Recorder(tmp_path) as recorder:
+    with LogWriter(tmp_path) as recorder:
         recorder.resumed(1)
         step(recorder, 2, loss=0.25)
     found = recording.read(tmp_path)
@@ -184,9 +184,9 @@ def test_what_is_no_line_is_named(tmp_path: Path, bad: str) -> None:
 
 
 def test_no_run_is_recorded_over_another(tmp_path: Path) -> None:
-    with Recorder(tmp_path) as recorder:
+    with LogWriter(tmp_path) as recorder:
         recorder.start({}, params=1)
-    with Recorder(tmp_path) as recorder, pytest.raises(ValueError) as error:
+    with LogWriter(tmp_path) as recorder, pytest.raises(ValueError) as error:
         recorder.start({}, params=1)
     assert str(error.value) == (
         f"{tmp_path / RECORDER}: a run was recorded there already; resume it, or name another folder with -o"
@@ -197,7 +197,7 @@ def test_no_run_is_recorded_over_another(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_told_and_the_next_line_is_whole(tmp_path: Path) -> None:
-    with Recorder(tmp_path) as recorder:
+    with LogWriter(tmp_path) as recorder:
         recorder.start({}, params=1)
         whole = recorder._file
 
@@ -218,7 +218,7 @@ def test_a_full_disk_is_told_and_the_next_line_is_whole(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_loss_gone_wrong_names_the_target(tmp_path: Path, value: float) -> None:
-    with Recorder(tmp_path) as recorder:
+    with LogWriter(tmp_path) as recorder:
         recorder.start({}, params=1)
         step(recorder, 1)
         assert recorder.why == ""
@@ -228,7 +228,7 @@ def test_a_loss_gone_wrong_names_the_target(tmp_path: Path, value: float) -> Non
         assert recorder.alarm(2) == recorder.why
     assert lines(tmp_path)[2]["losses"] == {"pixels": 1.0, "latent": None}, "standard JSON knows no NaN"
     assert "of latent" in recording.read(tmp_path).alarms[0]["why"]
-    with Recorder(tmp_path) as recorder:
+    with LogWriter(tmp_path) as recorder:
         assert recorder.why, "still as it was"
         recorder.resumed(1)
         assert recorder.why == "", "the last good checkpoint knows nothing of it"
@@ -240,11 +240,11 @@ def history(losses: list[float]) -> Iterator[dict[str, Any]]:
 
 
 def test_divergence_is_a_level_and_no_single_batch() -> None:
-    learnt = [1.0] * 10 + [0.2] * 90
-    assert divergence.judge(history(learnt)) == ""
-    assert divergence.judge(history([*learnt, 6.0, *[0.2] * 30])) == "", "one bad batch"
-    assert divergence.judge(history([*learnt, *[0.9] * 200])) == "", "unlearnt, but no worse than it began"
-    why = divergence.judge(history([*learnt, *[3.0] * 30]))
+    learned = [1.0] * 10 + [0.2] * 90
+    assert divergence.judge(history(learned)) == ""
+    assert divergence.judge(history([*learned, 6.0, *[0.2] * 30])) == "", "one bad batch"
+    assert divergence.judge(history([*learned, *[0.9] * 200])) == "", "unlearned, but no worse than it began"
+    why = divergence.judge(history([*learned, *[3.0] * 30]))
     assert why.startswith("diverged: at step 1")
     assert "times its best of 0.2" in why
     assert "; pixels has grown most, from 0.2" in why
@@ -291,7 +291,7 @@ def test_collapse_is_found_twice_in_a_row() -> None:
 
 def test_following_is_judging() -> None:
     told = [*history([1.0] * 10 + [0.2] * 50 + [9.0] * 30)]
-    watch = divergence.Watch()
+    watch = divergence.DivergenceMonitor()
     for count, line in enumerate(told, 1):
         watch = divergence.follow(watch, line)
         assert watch.why == divergence.judge(told[:count])
@@ -306,7 +306,7 @@ class Terminal(io.StringIO):
 def test_plain_lines_where_there_is_no_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out, clock = io.StringIO(), Clock()
     monkeypatch.setattr(sys, "stderr", out)
-    with Recorder(tmp_path, display=Display("mix\x1b[31m", clock=clock)) as recorder:
+    with LogWriter(tmp_path, display=Display("mix\x1b[31m", clock=clock)) as recorder:
         recorder.start({}, params=812_345, total=1000)
         step(recorder, 1)
         step(recorder, 2)
@@ -331,7 +331,7 @@ def test_a_live_table_on_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("TERM", "xterm")
     out = Terminal()
     monkeypatch.setattr(sys, "stderr", out)
-    with Recorder(tmp_path, display=Display("mix")) as recorder:
+    with LogWriter(tmp_path, display=Display("mix")) as recorder:
         recorder.start({}, params=1)
         step(recorder, 1)
         probe(recorder, 1, value=50)
@@ -390,7 +390,7 @@ def test_tensorboard_takes_back_what_is_overtaken(tmp_path: Path, monkeypatch: p
 
     fake = types.SimpleNamespace(SummaryWriter=SummaryWriter)
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", fake)  # type: ignore[arg-type]
-    with Recorder(tmp_path, mirrors=[open_mirror("tensorboard", tmp_path)]) as recorder:
+    with LogWriter(tmp_path, mirrors=[open_mirror("tensorboard", tmp_path)]) as recorder:
         recorder.start({}, params=1)
         recorder.resumed(0)
         step(recorder, 1)
@@ -416,7 +416,7 @@ def test_wandb_logs_by_the_runs_own_step(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "wandb", types.SimpleNamespace(init=init))  # type: ignore[arg-type]
     monkeypatch.delenv("WANDB_PROJECT", raising=False)
     for turn in (0, 1):
-        with Recorder(tmp_path, mirrors=[open_mirror("wandb", tmp_path)]) as recorder:
+        with LogWriter(tmp_path, mirrors=[open_mirror("wandb", tmp_path)]) as recorder:
             if not turn:
                 recorder.start({"seed": 1}, params=1)
                 step(recorder, 1)

@@ -16,12 +16,12 @@ from vitascope.nn.configs.video_vit import Grid
 from vitascope.pretrain.masking import (
     Attended,
     Blocks,
+    DualMask,
     Mask,
     Masked,
     Random,
     RunningCell,
     Steps,
-    Thinned,
     Tube,
     Whole,
 )
@@ -35,8 +35,8 @@ MASKS: list[Mask] = [
     Attended(0.7),
     RunningCell(0.5),
     Blocks(3, 0.2),
-    Thinned(Tube(0.75), 0.5),
-    Thinned(Attended(0.7), 0.5),
+    DualMask(Tube(0.75), 0.5),
+    DualMask(Attended(0.7), 0.5),
 ]
 
 
@@ -178,7 +178,7 @@ def test_a_running_cell_is_even_in_each_cell_and_runs(quarters: int) -> None:
 @pytest.mark.parametrize("inner", [Tube(0.75), Random(0.75), Blocks(3, 0.2), Steps(0.5)], ids=str)
 def test_thinned_predicts_an_even_part_of_what_is_hidden(inner: Mask) -> None:
     grid, n = (8, 6, 6), 200
-    all_hidden, thinned = drawn(inner, n, grid), drawn(Thinned(inner, 0.5), n, grid)
+    all_hidden, thinned = drawn(inner, n, grid), drawn(DualMask(inner, 0.5), n, grid)
     assert torch.equal(thinned.keep, all_hidden.keep)
     assert thinned.hide.shape[1] == all_hidden.hide.shape[1] - round(all_hidden.hide.shape[1] / 2)
     for part, whole in zip(thinned.hide.tolist(), all_hidden.hide.tolist(), strict=True):
@@ -317,7 +317,7 @@ def test_attended_hardly_ever_keeps_what_hardly_matters() -> None:
     assert kept[:, 10:16].float().mean() > 0.99
 
 
-@pytest.mark.parametrize("make", [Tube, Random, Steps, Attended, RunningCell, lambda r: Thinned(Tube(), r)])
+@pytest.mark.parametrize("make", [Tube, Random, Steps, Attended, RunningCell, lambda r: DualMask(Tube(), r)])
 @pytest.mark.parametrize("ratio", [0.0, 1.0, -0.5, 90, float("nan"), True])
 def test_a_ratio_is_a_share(make: type[Tube], ratio: float) -> None:
     with pytest.raises(ValueError, match=r"the ratio is a number between 0 and 1, not"):
@@ -346,8 +346,8 @@ def test_nothing_left_is_refused_with_the_nearest_that_works() -> None:
         (Tube(0.99), (4, 6, 6), "0.99 of 36 places leaves none; give a ratio of at most 0.972"),
         (Random(0.001), (1, 6, 6), "0.001 of 36 tokens is not one; give a ratio of at least 0.0278"),
         (Steps(0.5), (1, 6, 6), "give images another mask"),
-        (Thinned(Whole(), 0.5), (1, 6, 6), "hides nothing that could be thinned"),
-        (Thinned(Tube(0.5), 0.9), (1, 1, 2), "0.9 of 1 hidden tokens leaves none"),
+        (DualMask(Whole(), 0.5), (1, 6, 6), "hides nothing that could be thinned"),
+        (DualMask(Tube(0.5), 0.9), (1, 1, 2), "0.9 of 1 hidden tokens leaves none"),
         (Tube(0.5), (0, 6, 6), "at least one clip of at least one token"),
     ]:
         with pytest.raises(ValueError) as caught:
@@ -369,5 +369,5 @@ def test_attended_wants_a_fitting_saliency() -> None:
         with pytest.raises(ValueError) as caught:
             Attended(0.5)(2, (1, 6, 6), generator(), saliency=saliency)
         assert says in str(caught.value)
-    assert Thinned(Attended()).needs_saliency
-    assert not Thinned(Tube()).needs_saliency
+    assert DualMask(Attended()).needs_saliency
+    assert not DualMask(Tube()).needs_saliency

@@ -6,17 +6,17 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pretraining import SHAPE
 from vitascope.core.device import generator
-from vitascope.nn.configs.video_vit import VideoShape
+from vitascope.nn.configs.video_vit import VideoViTConfig
 from vitascope.nn.video_vit import VideoViT
 from vitascope.pretrain.masking import RunningCell, Tube, Whole
 from vitascope.pretrain.model import Decoder, Student, blocks_of, picked
 
-BASE = VideoShape(dim=768, depth=12, heads=12, mlp=3072)
+BASE = VideoViTConfig(dim=768, depth=12, heads=12, mlp=3072)
 GRID = (2, 3, 3)
 
 
 def student(**changes: object) -> Student:
-    return Student(VideoShape(**{**{f: getattr(SHAPE, f) for f in SHAPE.__slots__}, **changes}), generator(0))
+    return Student(VideoViTConfig(**{**{f: getattr(SHAPE, f) for f in SHAPE.__slots__}, **changes}), generator(0))
 
 
 def clips(count: int = 3, frames: int = 4) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""What a step minimises, target by target, against arithmetic by hand; how its parts add up; what a recipe refuses."""
+"""What a step minimizes, target by target, against arithmetic by hand; how its parts add up; what a recipe refuses."""
 
 import copy
 from typing import Any
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from pretraining import SHAPE, Blobs, everything, recipe
 from vitascope.core.device import generator
 from vitascope.pretrain import export, optim
-from vitascope.pretrain.masking import Attended, Masked, RunningCell, Steps, Thinned, Tube, Whole
+from vitascope.pretrain.masking import Attended, DualMask, Masked, RunningCell, Steps, Tube, Whole
 from vitascope.pretrain.model import Student, picked
 from vitascope.pretrain.objective import Objective, drawn, likeness
 from vitascope.pretrain.recipe import Recipe
@@ -28,12 +28,12 @@ def objective(made: Recipe) -> Objective:
     return Objective(student, made.targets, export.card(made), seeded)
 
 
-def batch(made: Recipe, source: Blobs = Blobs(), seed: int = 3) -> optim.Batch:  # noqa: B008 - frozen
+def batch(made: Recipe, source: Blobs = Blobs(), seed: int = 3) -> optim.StepBatch:  # noqa: B008 - frozen
     clips = source.open(made.spec, seed=0).read(made.batch)
     frames = clips.pixels.shape[1]
     grid = (max(frames // 2, 1), 3, 3)
     masks = drawn(made.masks_of(frames), grid, generator(seed), count=made.batch, rows=slice(None))
-    return optim.Batch(clips.pixels, clips.labels, masks)
+    return optim.StepBatch(clips.pixels, clips.labels, masks)
 
 
 def gradients(model: Objective) -> dict[str, torch.Tensor]:
@@ -88,7 +88,7 @@ def test_several_masks_are_the_mean_over_the_looks() -> None:
         torch.testing.assert_close(value, (each[0][name] + each[1][name]) / 2)
 
 
-def test_pixels_are_normalised_channel_by_channel_within_each_token() -> None:
+def test_pixels_are_normalized_channel_by_channel_within_each_token() -> None:
     made = recipe(targets=(Pixels(width=16, depth=1, on="all"),))
     model, given = objective(made), batch(made)
     shown = model.shown(given.pixels, given.labels)
@@ -114,10 +114,10 @@ def test_hog_of_a_token_is_that_of_its_cells_frame_by_frame(differences: bool) -
     shown = model.shown(given.pixels, given.labels)
     values = model.teaching["hog"].values(shown)
     assert values.shape == (8, 18, 2 * 4 * 5)
-    grey = shown.clips.mean(1)
+    gray = shown.clips.mean(1)
     if differences:
-        grey = torch.stack([grey[:, min(t + 1, 3)] - grey[:, min(t, 2)] for t in range(4)], 1)
-    cells = hog(grey, cell=4, bins=5, signed=differences)
+        gray = torch.stack([gray[:, min(t + 1, 3)] - gray[:, min(t, 2)] for t in range(4)], 1)
+    cells = hog(gray, cell=4, bins=5, signed=differences)
     wanted = [cells[6, 2 + f, 2 * 1 + a, 2 * 2 + b] for f in range(2) for a in range(2) for b in range(2)]
     torch.testing.assert_close(values[6, (1 * 3 + 1) * 3 + 2], torch.cat(wanted))
 
@@ -158,8 +158,8 @@ def test_pictures_do_not_flow() -> None:
     assert not values.any()
 
 
-def test_the_slow_copy_says_the_mean_of_its_last_blocks_centred() -> None:
-    made = recipe(targets=(Latent(width=16, depth=1, last=2, centred=True),))
+def test_the_slow_copy_says_the_mean_of_its_last_blocks_centered() -> None:
+    made = recipe(targets=(Latent(width=16, depth=1, last=2, centered=True),))
     model, given = objective(made), batch(made)
     shown = model.shown(given.pixels, given.labels)
     caught: list[torch.Tensor] = []
@@ -176,7 +176,7 @@ def test_the_slow_copy_says_the_mean_of_its_last_blocks_centred() -> None:
 
 
 def test_one_clip_alone_has_nothing_to_be_told_apart_from() -> None:
-    made = recipe(targets=(Latent(width=16, depth=1, centred=True),), accumulate=8)
+    made = recipe(targets=(Latent(width=16, depth=1, centered=True),), accumulate=8)
     with pytest.raises(ValueError, match="give larger batches or parts"):
         optim.backward(objective(made), made, batch(made))
 
@@ -206,14 +206,14 @@ def test_the_slow_copy_follows_as_a_moving_average_and_says_what_the_student_sai
         for name, value in slow.student.named_parameters():
             torch.testing.assert_close(value, average[name])
     assert not any(p.requires_grad for p in slow.parameters())
-    learnt = {
+    learned = {
         id(p)
-        for optimiser in optim.optimisers_of(model, made)
-        for group in optimiser.param_groups
+        for optimizer in optim.optimizers_of(model, made)
+        for group in optimizer.param_groups
         for p in group["params"]
     }
-    assert not learnt & {id(p) for p in slow.parameters()}
-    assert learnt == {id(p) for p in (*model.student.parameters(), *model.decoders.parameters())}
+    assert not learned & {id(p) for p in slow.parameters()}
+    assert learned == {id(p) for p in (*model.student.parameters(), *model.decoders.parameters())}
 
 
 def test_labels_are_asked_of_the_mean_of_the_seen_tokens() -> None:
@@ -257,7 +257,7 @@ def test_masks_of_a_rank_are_its_rows_of_all() -> None:
             assert torch.equal(part.hide, mask.hide[rank::2])
 
 
-@pytest.mark.parametrize("mask", [Attended(0.5), Thinned(Attended(0.5), 0.5)], ids=str)
+@pytest.mark.parametrize("mask", [Attended(0.5), DualMask(Attended(0.5), 0.5)], ids=str)
 def test_guided_masks_of_a_rank_are_its_rows_of_all(mask: Any) -> None:
     weights = torch.rand(8, 18, generator=generator(5)) ** 4
     whole = drawn((mask,), GRID, generator(4), count=8, rows=slice(None), saliency=weights)[0]
@@ -279,15 +279,15 @@ def test_likeness_is_a_mean_cosine_and_says_what_is_no_number() -> None:
 def test_matrices_decay_and_the_rest_does_not() -> None:
     made = recipe(final_weight_decay=0.5, weight_decay=0.1, final_lr=1e-4)
     model = objective(made)
-    (optimiser,) = optimisers = optim.optimisers_of(model, made)
+    (optimizer,) = optimizers = optim.optimizers_of(model, made)
     before = copy.deepcopy({n: p for n, p in model.named_parameters() if p.requires_grad})
     for step in range(6):
-        rate = optim.schedule(optimisers, made, step)
+        rate = optim.schedule(optimizers, made, step)
     assert rate == pytest.approx(1e-4)
-    assert [g["weight_decay"] for g in optimiser.param_groups] == pytest.approx([0.5, 0.0])
+    assert [g["weight_decay"] for g in optimizer.param_groups] == pytest.approx([0.5, 0.0])
     for p in before:
         model.get_parameter(p).grad = torch.zeros_like(model.get_parameter(p))
-    optimiser.step()
+    optimizer.step()
     for name, old in before.items():
         matrix = old.ndim > 1 and not name.endswith(".mask")
         wanted = old * (1 - 1e-4 * 0.5) if matrix else old
@@ -367,18 +367,18 @@ def test_what_is_shown_is_what_was_given() -> None:
 
 
 def test_muon_steps_along_orthogonal_matrices_of_the_blocks_alone() -> None:
-    made = recipe(optimiser="muon", weight_decay=0.0, lr=0.1, warmup=0)
+    made = recipe(optimizer="muon", weight_decay=0.0, lr=0.1, warmup=0)
     model = objective(made)
-    optimisers = optim.optimisers_of(model, made)
-    rate = optim.schedule(optimisers, made, 0)
+    optimizers = optim.optimizers_of(model, made)
+    rate = optim.schedule(optimizers, made, 0)
     before = copy.deepcopy({n: p for n, p in model.named_parameters() if p.requires_grad})
     for name in before:
         p = model.get_parameter(name)
         p.grad = torch.randn(p.shape, generator=generator(len(name)))
-    optim.advance(optimisers)
+    optim.advance(optimizers)
     whirled = [n for n, p in before.items() if p.ndim == 2 and ".blocks." in n]
     assert len(whirled) == sum(
-        p is not None and p.ndim == 2 for m in optimisers[1:] for p in m.param_groups[0]["params"]
+        p is not None and p.ndim == 2 for m in optimizers[1:] for p in m.param_groups[0]["params"]
     )
     for name, old in before.items():
         step = (old - model.get_parameter(name)).detach()

@@ -9,14 +9,14 @@ import torch
 from vitascope.core.device import generator
 from vitascope.encoders.families.twlv import CARD
 from vitascope.encoders.preprocess import to_tensor
-from vitascope.nn.configs.video_vit import VideoShape
+from vitascope.nn.configs.video_vit import VideoViTConfig
 from vitascope.pretrain.model import Student
 from vitascope.pretrain.objective import Objective
 from vitascope.pretrain.targets.targets import Pixels, Shown
 
 
-def test_normalised_pixels_are_those_of_the_definition() -> None:
-    shape = VideoShape(dim=16, depth=1, heads=1, mlp=16, patch=4, tubelet=2, grid=(1, 2, 2))
+def test_normalized_pixels_are_those_of_the_definition() -> None:
+    shape = VideoViTConfig(dim=16, depth=1, heads=1, mlp=16, patch=4, tubelet=2, grid=(1, 2, 2))
     student = Student(shape, generator(0))
     clips = torch.randint(0, 256, (2, 3, 2, 8, 8), generator=generator(1)) / 255
     clips[0, 1, :, :4, :4] = 0.25  # a channel of one token without any contrast
@@ -32,7 +32,7 @@ def test_normalised_pixels_are_those_of_the_definition() -> None:
 
 @pytest.mark.parametrize("frames", [4, 1])
 def test_a_batch_is_shown_as_encoders_are_shown_it_to_the_bit(frames: int) -> None:
-    shape = VideoShape(dim=16, depth=1, heads=1, mlp=16, patch=4, tubelet=2, grid=(2, 2, 2))
+    shape = VideoViTConfig(dim=16, depth=1, heads=1, mlp=16, patch=4, tubelet=2, grid=(2, 2, 2))
     objective = Objective(Student(shape, generator(0)), (Pixels(width=16, depth=1),), CARD, generator(1))
     pixels = torch.randint(0, 256, (3, frames, 8, 8, 3), dtype=torch.uint8, generator=generator(2))
     shown = objective.shown(pixels, torch.full((3,), -1))

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from vitascope.pretrain.data import prefetch as ahead_module
-from vitascope.pretrain.data.prefetch import Ahead, Item
+from vitascope.pretrain.data.prefetch import Ahead, ClipItem
 
 
 class Numbers:
@@ -24,14 +24,14 @@ class Numbers:
         self.made: list[int] = []
         self.closed = threading.Semaphore(0)
 
-    def items(self, state: dict, broken: dict) -> Generator[Item, None, None]:
+    def items(self, state: dict, broken: dict) -> Generator[ClipItem, None, None]:
         try:
             i = state["at"]
             while i < self.end:
                 self.made.append(i)
                 good = i % self.bad != 0
                 pixels = np.full((1, 1, 1, 3), i, np.uint8) if good else None
-                yield Item(str(i), {"at": i + 1}, pixels, i, "" if good else "odd")
+                yield ClipItem(str(i), {"at": i + 1}, pixels, i, "" if good else "odd")
                 i += 1
             raise OSError("the disk is gone")
         finally:

@@ -9,7 +9,7 @@ import pytest
 from vitascope.core.types import plain
 from vitascope.encoders.weights.native_card import SHIPPED, about
 from vitascope.pretrain import find_recipe
-from vitascope.pretrain.image_teacher import Stills
+from vitascope.pretrain.image_teacher import ImageTeacherRecipe
 from vitascope.pretrain.recipe import Recipe
 from vitascope.pretrain.recipes.motionlab_tiny import RECIPES
 
@@ -27,7 +27,7 @@ def made(name: str, **asked: str) -> Recipe:
 def test_objectives_differ_in_their_targets_alone() -> None:
     recipes = [made(name) for name in OBJECTIVES]
     assert len({r.targets for r in recipes}) == len(recipes) == 5
-    alike = ("shape", "frames", "size", "data", "masks", "batch", "steps", "optimiser", "lr", "muon_scale", "warmup")
+    alike = ("shape", "frames", "size", "data", "masks", "batch", "steps", "optimizer", "lr", "muon_scale", "warmup")
     for field in alike:
         assert len({getattr(r, field) for r in recipes}) == 1, field
     assert 0.5e6 < recipes[0].shape.params < 2.5e6, "half precision of it fits into 5 MB"
@@ -45,7 +45,7 @@ def test_steps_and_seed_are_asked_for() -> None:
         made("motionlab_tiny_latent", seed="3").seed,
     ) == (40, 3)
     stills = find_recipe.find("motionlab_tiny_stills", {"steps": "7"})
-    assert isinstance(stills, Stills)
+    assert isinstance(stills, ImageTeacherRecipe)
     assert stills.steps == 7
 
 

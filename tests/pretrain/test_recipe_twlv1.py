@@ -14,9 +14,9 @@ import torch
 from vitascope.core.device import generator
 from vitascope.encoders.catalog import cards
 from vitascope.encoders.families.twlv import SHAPES
-from vitascope.nn.configs.video_vit import VideoShape
+from vitascope.nn.configs.video_vit import VideoViTConfig
 from vitascope.pretrain import export
-from vitascope.pretrain.data.folder import Folder
+from vitascope.pretrain.data.folder import VideoFolder
 from vitascope.pretrain.data.webdataset import Shards
 from vitascope.pretrain.model import Student
 from vitascope.pretrain.objective import Objective, drawn
@@ -66,12 +66,12 @@ def test_sets_are_folders_or_shards_and_cards_name_them(data: Path) -> None:
     shards, folder, stills = sources["webvid10m"], sources["k710"], sources["coco"]
     assert isinstance(shards, Shards)
     assert shards.pattern == str(data / "webvid10m" / "*.tar")
-    assert isinstance(folder, Folder)
-    assert isinstance(stills, Folder)
+    assert isinstance(folder, VideoFolder)
+    assert isinstance(stills, VideoFolder)
     assert (folder.kind, shards.kind, stills.kind) == ("video", "video", "image")
-    assert {folder.labelled, shards.labelled, stills.labelled} == {False}
+    assert {folder.labeled, shards.labeled, stills.labeled} == {False}
     card = export.card(recipe)
-    assert card.saw == {"k400", "k600", "k700", "webvid10m", "coco"}
+    assert card.pretraining_datasets == {"k400", "k600", "k700", "webvid10m", "coco"}
     assert "clip/large" in card.trained
     assert "HowTo" not in card.trained
 
@@ -95,9 +95,9 @@ def test_what_is_not_there_is_said_in_one_line(given: dict[str, str], said: str,
 
 
 def test_what_a_research_teacher_taught_is_for_research(data: Path) -> None:
-    assert "CC BY-NC" in twlv1.build("twlv1_b", data=data).licence
-    assert "CC BY-NC" in twlv1.build("twlv1_l", data=data, video_teacher="videomae/base-pt").licence
-    assert "CC BY-NC" not in twlv1.build("twlv1_b", data=data, video_teacher="mine.safetensors").licence
+    assert "CC BY-NC" in twlv1.build("twlv1_b", data=data).license
+    assert "CC BY-NC" in twlv1.build("twlv1_l", data=data, video_teacher="videomae/base-pt").license
+    assert "CC BY-NC" not in twlv1.build("twlv1_b", data=data, video_teacher="mine.safetensors").license
 
 
 def test_an_unknown_name_gets_the_nearest() -> None:
@@ -158,7 +158,7 @@ def test_the_costs_told_are_those_of_the_closed_form(name: str, column: int, dat
 @pytest.mark.parametrize("frames", [16, 1])
 def test_all_of_it_fits_together_on_a_small_student(frames: int, data: Path) -> None:
     recipe = twlv1.build("twlv1_b", data=data, image_teacher="vit/tiny-random", video_teacher="vit/tiny-random-1")
-    shape = VideoShape(dim=32, depth=1, heads=2, mlp=64)
+    shape = VideoViTConfig(dim=32, depth=1, heads=2, mlp=64)
     targets = tuple(replace(target, width=64 if target.depth else target.width) for target in recipe.targets)
     student = Student(shape, generator(0))
     objective = Objective(student, targets, export.card(recipe), generator(1))

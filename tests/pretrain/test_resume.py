@@ -31,7 +31,7 @@ def test_killed_three_times_it_ends_as_if_never(tmp_path: Path) -> None:
 
 
 def whirled() -> Recipe:
-    return everything(optimiser="muon")
+    return everything(optimizer="muon")
 
 
 @pytest.mark.parametrize(("at", "made"), [(1, everything), (3, recipe), (5, everything), (4, whirled)])

@@ -86,7 +86,7 @@ def test_a_finer_grid_is_averaged_and_steps_stand_side_by_side(time: Any) -> Non
     shown = clips()
     tokens = torch.randn(2, 4, 6, 6, 5, generator=generator(7))
     teacher = Teacher.__new__(Teacher)
-    teacher.time, teacher.normalised, teacher.steps = time, False, 2
+    teacher.time, teacher.normalized, teacher.steps = time, False, 2
     found = teacher._spread(tokens, GRID)
     for n, t, y, x in itertools.product(range(2), range(2), range(3), range(3)):
         steps = [tokens[n, 2 * t + s, 2 * y : 2 * y + 2, 2 * x : 2 * x + 2].mean((0, 1)) for s in range(2)]
@@ -95,7 +95,7 @@ def test_a_finer_grid_is_averaged_and_steps_stand_side_by_side(time: Any) -> Non
     assert shown.shape[0] == 2
 
 
-def test_features_are_the_encoders_own_normalised_token_by_token() -> None:
+def test_features_are_the_encoders_own_normalized_token_by_token() -> None:
     shown, name = clips(), "pretraining:teacher"
     teacher = Teacher(name, CPU, frames=4, grid=GRID)
     coarse = F.avg_pool2d(encoded(name, shown).grid.flatten(0, 1).permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
@@ -106,7 +106,7 @@ def test_features_are_the_encoders_own_normalised_token_by_token() -> None:
 
 def test_steps_that_do_not_divide_are_brought_to_the_students() -> None:
     """Twelve frames: six steps of the teacher, four of the student."""
-    teacher = Teacher("pretraining:teacher", CPU, frames=12, grid=(4, 3, 3), normalised=False)
+    teacher = Teacher("pretraining:teacher", CPU, frames=12, grid=(4, 3, 3), normalized=False)
     assert (teacher.steps, teacher.out) == (1, 48)
     shown = clips(frames=12)
     grid = encoded("pretraining:teacher", shown).grid
@@ -117,7 +117,7 @@ def test_steps_that_do_not_divide_are_brought_to_the_students() -> None:
 @pytest.mark.parametrize("name", ["pretraining:teacher", "pretraining:teacher_with_class_token"])
 def test_layers_are_what_the_blocks_give_side_by_side(name: str) -> None:
     shown = clips()
-    teacher = Teacher(name, CPU, frames=4, grid=GRID, layers=(0, -1), normalised=False)
+    teacher = Teacher(name, CPU, frames=4, grid=GRID, layers=(0, -1), normalized=False)
     encoder: Any = load(name)
     x, own = encoder.network.trunk(prepared(shown, encoder.card))
     cls = int(encoder.network.shape.cls)
@@ -143,14 +143,14 @@ def test_pictures_stand_for_all_steps_of_a_token(layers: tuple[int, ...]) -> Non
 
 def test_a_target_hands_its_fields_to_the_teacher() -> None:
     student = Student(pretraining.SHAPE, generator(0))
-    target = Distilled(name="t", teacher="pretraining:teacher", layers=(1,), every=2, normalised=False, width=16)
+    target = Distilled(name="t", teacher="pretraining:teacher", layers=(1,), every=2, normalized=False, width=16)
     teaching = target.bind(student, CPU)
     shown = clips()
-    seen = Teacher("pretraining:teacher", CPU, frames=4, grid=GRID, layers=(1,), every=2, normalised=False)
+    seen = Teacher("pretraining:teacher", CPU, frames=4, grid=GRID, layers=(1,), every=2, normalized=False)
     values = teaching.values(Shown(shown, torch.zeros(2, 18, 1), GRID, torch.zeros(2, dtype=torch.long)))
     assert torch.equal(values, seen(shown, GRID))
     assert teaching.card is not None
-    assert teaching.card.saw == {"films"}
+    assert teaching.card.pretraining_datasets == {"films"}
 
 
 @pytest.mark.parametrize(

@@ -19,11 +19,11 @@ from vitascope.encoders.load import load
 from vitascope.pretrain import checkpoint as saving
 from vitascope.pretrain import export
 from vitascope.pretrain import train as loop
-from vitascope.pretrain.data.folder import Folder
+from vitascope.pretrain.data.folder import VideoFolder
 from vitascope.pretrain.masking import Tube
 from vitascope.pretrain.model import Student
 from vitascope.pretrain.monitoring import log as recording
-from vitascope.pretrain.monitoring.probing import Checkup, Examiner, Found
+from vitascope.pretrain.monitoring.probing import InLoopProbing, ProbingConfig, ProbingResult
 from vitascope.pretrain.targets.targets import Computed, Distilled, Labels, Pixels, Shown, Target
 
 
@@ -112,10 +112,10 @@ def test_a_teacher_of_no_numbers_is_named(tmp_path: Path) -> None:
 
 def collapsing(run: Path, patch: pytest.MonkeyPatch, ranks: list[float], **setting: int) -> str:
     """What a run is stopped with whose check-up after each step finds the next of `ranks`."""
-    found, coming = Found({"suite knn": Score(10.0, 5.0, 15.0)}, {}, {}, 0.0, 0.5), iter(ranks)
-    patch.setattr(Examiner, "__init__", lambda self, *_: setattr(self, "broken", {}))
-    patch.setattr(Examiner, "__call__", lambda *_: found._replace(effective_rank=next(coming)))
-    return stopped(run, check_every=1, checkup=Checkup(suites=()), **setting)
+    found, coming = ProbingResult({"suite knn": Score(10.0, 5.0, 15.0)}, {}, {}, 0.0, 0.5), iter(ranks)
+    patch.setattr(InLoopProbing, "__init__", lambda self, *_: setattr(self, "broken", {}))
+    patch.setattr(InLoopProbing, "__call__", lambda *_: found._replace(effective_rank=next(coming)))
+    return stopped(run, check_every=1, checkup=ProbingConfig(suites=()), **setting)
 
 
 def test_collapsed_features_stop_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,7 +156,7 @@ def test_a_teacher_of_other_weights_is_refused(tmp_path: Path, monkeypatch: pyte
 
 
 def test_checks_record_scores_and_how_alike_targets_are(tmp_path: Path) -> None:
-    train(tmp_path, check_every=4, checkup=Checkup(suites=("motionlab/still-tiny",), probes=("knn",), limit=12))
+    train(tmp_path, check_every=4, checkup=ProbingConfig(suites=("motionlab/still-tiny",), probes=("knn",), limit=12))
     probes = recording.read(tmp_path).probes
     assert [p["step"] for p in probes] == [4, 6]
     assert list(probes[0]["scores"]) == ["motionlab/still-tiny knn"]
@@ -241,7 +241,7 @@ def test_no_video_readable(tmp_path: Path) -> None:
     videos.mkdir()
     for i in range(3):
         (videos / f"{i}.mp4").write_bytes(b"no video at all")
-    said = stopped(tmp_path / "run", recipe(data=((Folder(path=str(videos)), 1.0),)))
+    said = stopped(tmp_path / "run", recipe(data=((VideoFolder(path=str(videos)), 1.0),)))
     assert "none of the 3 videos can be read" in said
 
 
@@ -251,7 +251,7 @@ def test_broken_videos_are_left_out_and_listed(tmp_path: Path) -> None:
     for i in range(3):
         write_video(videos / f"{i}.mp4", rng.integers(255, size=(12, 48, 48, 3), dtype=np.uint8))
     (videos / "bad.mp4").write_bytes(b"no video at all")
-    train(tmp_path / "run", recipe(data=((Folder(path=str(videos)), 1.0),), steps=2))
+    train(tmp_path / "run", recipe(data=((VideoFolder(path=str(videos)), 1.0),), steps=2))
     listed = json.loads((tmp_path / "run" / loop.BROKEN).read_text())
     assert list(listed) == ["videos: bad.mp4"]
     assert [line["broken"] for line in recording.read(tmp_path / "run").steps][-1] == 1
@@ -264,16 +264,16 @@ def test_labels_asked_of_a_source_without_any(tmp_path: Path) -> None:
 @pytest.mark.parametrize("wrong", [{"save_every": 0}, {"log_every": 0}, {"stop_at": -1}], ids=str)
 def test_settings_that_cannot_be(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError) as error:
-        loop.Setting(**wrong)
+        loop.TrainConfig(**wrong)
     assert str(error.value).startswith(f"{next(iter(wrong))} = ")
 
 
 def test_what_comes_out_is_the_students_trunk_with_a_card(tmp_path: Path) -> None:
     target = Distilled(name="films", teacher="pretraining:teacher", width=16, depth=1)
-    made = recipe(targets=(target, *recipe().targets), data=((Blobs(saw=("blobs", "more")), 1.0),))
+    made = recipe(targets=(target, *recipe().targets), data=((Blobs(pretraining_datasets=("blobs", "more")), 1.0),))
     out = train(tmp_path, made, command="vitascope pretrain tiny")
     encoder: Any = load(str(tmp_path))
-    assert encoder.card.saw == {"blobs", "more", "films"}
+    assert encoder.card.pretraining_datasets == {"blobs", "more", "films"}
     assert (encoder.card.name, encoder.card.frames, encoder.card.size, encoder.card.dim) == ("tiny", 4, 24, 32)
     trained = state(tmp_path, 6, tmp_path)
     for name, tensor in encoder.network.named_parameters():
@@ -305,7 +305,7 @@ def test_bfloat16_is_near_float32(tmp_path: Path) -> None:
 
 
 def test_pretraining_is_learning(tmp_path: Path) -> None:
-    made = recipe(steps=60, batch=16, targets=(Pixels(width=16, depth=1, normalised=False),), lr=1e-2)
+    made = recipe(steps=60, batch=16, targets=(Pixels(width=16, depth=1, normalized=False),), lr=1e-2)
     train(tmp_path, made, save_every=60)
     found = losses(tmp_path)
     assert found[60]["pixels"] < 0.7 * found[1]["pixels"]
@@ -322,7 +322,7 @@ def test_a_check_up_asks_a_folder_and_leaves_out_what_cannot_be_read(tmp_path: P
                 write_video(tmp_path / "data" / split / label / f"{i}.mp4", frames)
     torn = tmp_path / "data" / "val" / "dark" / "0.mp4"
     torn.write_bytes(torn.read_bytes()[:100])
-    train(tmp_path / "run", check_every=6, checkup=Checkup(suites=(str(tmp_path / "data"),), probes=("knn",)))
+    train(tmp_path / "run", check_every=6, checkup=ProbingConfig(suites=(str(tmp_path / "data"),), probes=("knn",)))
     (line,) = recording.read(tmp_path / "run").probes
     ((name, score),) = line["scores"].items()
     assert name.endswith(" knn")
@@ -332,5 +332,5 @@ def test_a_check_up_asks_a_folder_and_leaves_out_what_cannot_be_read(tmp_path: P
 
 def test_what_cannot_start_leaves_no_folder(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="did you mean 'motionlab/motion'"):
-        train(tmp_path / "run", check_every=6, checkup=Checkup(suites=("motionlab/moton",)))
+        train(tmp_path / "run", check_every=6, checkup=ProbingConfig(suites=("motionlab/moton",)))
     assert not (tmp_path / "run").exists()

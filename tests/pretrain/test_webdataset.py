@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from vitascope.datasets.readers.video_files import VIDEOS
 from vitascope.motionlab.write import write_picture, write_video
 from vitascope.pretrain.data import shard_urls, tar_reader
-from vitascope.pretrain.data.base import Clips, Spec
+from vitascope.pretrain.data.base import Clips, ClipSpec
 from vitascope.pretrain.data.webdataset import Shards
 from vitascope.sampling.names import Uniform
 
-SPEC = Spec(frames=2, size=16)
+SPEC = ClipSpec(frames=2, size=16)
 LONG = "a-folder-with-a-very-long-name/" * 5
 
 
@@ -42,7 +42,7 @@ def pack(path: Path, files: list[tuple[str, bytes]], **options: object) -> Path:
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
-    """Videos of one grey each: 10, 25, 40 ..."""
+    """Videos of one gray each: 10, 25, 40 ..."""
     found = []
     for i in range(12):
         path = tmp_path_factory.mktemp("clip") / "x.mp4"
@@ -53,7 +53,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
 
 @pytest.fixture
 def folder(tmp_path: Path, clip: list[bytes]) -> Path:
-    """Four shards of three labelled samples."""
+    """Four shards of three labeled samples."""
     for s in range(4):
         files = []
         for i in range(3 * s, 3 * s + 3):
@@ -63,7 +63,7 @@ def folder(tmp_path: Path, clip: list[bytes]) -> Path:
 
 
 def shards(folder: Path, **fields: object) -> Shards:
-    return Shards(**{"pattern": f"{folder}/data-{{000..003}}.tar", "sampler": Uniform(), "labelled": True} | fields)
+    return Shards(**{"pattern": f"{folder}/data-{{000..003}}.tar", "sampler": Uniform(), "labeled": True} | fields)
 
 
 def number(frame: np.ndarray) -> int:
@@ -72,7 +72,7 @@ def number(frame: np.ndarray) -> int:
 
 def test_every_sample_comes_once_an_epoch_with_its_label(folder: Path) -> None:
     source = shards(folder)
-    assert (source.name, source.saw) == ("data", ("data",))
+    assert (source.name, source.pretraining_datasets) == ("data", ("data",))
     reader = source.open(SPEC, seed=0)
     orders = []
     for _ in range(3):
@@ -82,9 +82,9 @@ def test_every_sample_comes_once_an_epoch_with_its_label(folder: Path) -> None:
         assert sorted(orders[-1]) == list(range(12))
     reader.close()
     assert len(set(map(tuple, orders))) == 3
-    unlabelled = shards(folder, labelled=False).open(SPEC, seed=0)
-    assert unlabelled.read(5).labels.tolist() == [-1] * 5
-    unlabelled.close()
+    unlabeled = shards(folder, labeled=False).open(SPEC, seed=0)
+    assert unlabeled.read(5).labels.tolist() == [-1] * 5
+    unlabeled.close()
 
 
 @pytest.mark.parametrize("window", [1, 4, 128])
@@ -144,7 +144,7 @@ def test_a_shard_cut_short_gives_what_is_whole(tmp_path: Path, clip: list[bytes]
     whole = path.read_bytes()
     mark = max(ends.values())
     for cut in [*range(0, mark, 200), *ends.values()]:
-        found = list(tar_reader.samples(io.BytesIO(whole[:cut]), 0, VIDEOS, labelled=True))
+        found = list(tar_reader.samples(io.BytesIO(whole[:cut]), 0, VIDEOS, labeled=True))
         *good, flaw = found
         assert flaw.key == ""
         assert "cut short" in flaw.flaw
@@ -153,9 +153,9 @@ def test_a_shard_cut_short_gives_what_is_whole(tmp_path: Path, clip: list[bytes]
         # a video whose label was to come next is whole too, when nothing of the label is there
         alone = [str(i) for i in range(3) if ends[f"{i}.mp4"] <= cut < ends[f"{i}.mp4"] + 512]
         assert [s.key for s in good] == both + alone, cut
-        again = list(tar_reader.samples(io.BytesIO(whole[:cut]), flaw.offset, VIDEOS, labelled=True))
+        again = list(tar_reader.samples(io.BytesIO(whole[:cut]), flaw.offset, VIDEOS, labeled=True))
         assert [s.key for s in again] == [""], "what is read again from there is the flaw alone"
-    assert [s.flaw for s in tar_reader.samples(io.BytesIO(whole), 0, VIDEOS, labelled=True)] == [""] * 3
+    assert [s.flaw for s in tar_reader.samples(io.BytesIO(whole), 0, VIDEOS, labeled=True)] == [""] * 3
 
 
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0/\n", exclude_categories=["Cs"]), min_size=1)
@@ -195,7 +195,7 @@ def test_what_is_broken_is_left_out_and_named(tmp_path: Path, clip: list[bytes])
             *[("words.txt", b"no video"), ("json.mp4", clip[1]), ("json.json", b"{")],
         ],
     )
-    reader = Shards(pattern=str(path), labelled=True).open(SPEC, seed=0)
+    reader = Shards(pattern=str(path), labeled=True).open(SPEC, seed=0)
     batch = reader.read(2)
     assert batch.labels.tolist() == [3, 3]
     assert [number(p) for p in pixels(batch)] == [3, 3]
@@ -212,7 +212,7 @@ def test_images_are_clips_of_one_frame(tmp_path: Path) -> None:
     write_picture(tmp_path / "x.png", np.full((20, 30, 3), 70, np.uint8))
     picture = (tmp_path / "x.png").read_bytes()
     pack(tmp_path / "x.tar.gz", [("a/1.png", picture), ("a/1.cls", b"5"), ("b/1.png", picture)])
-    reader = Shards(pattern=f"{tmp_path}/*.tar.gz", kind="image", labelled=True).open(SPEC, seed=0)
+    reader = Shards(pattern=f"{tmp_path}/*.tar.gz", kind="image", labeled=True).open(SPEC, seed=0)
     batch = reader.read(2)
     reader.close()
     assert batch.pixels.shape == (2, 1, 16, 16, 3)

@@ -109,7 +109,7 @@ def test_padding_changes_nothing(length, more, seed):
         torch.testing.assert_close(a, b)
 
 
-def test_neighbours_in_a_batch_do_not_meet():
+def test_neighbors_in_a_batch_do_not_meet():
     model = small()
     x, mask = torch.randn(2, 6, 32), torch.arange(32) < torch.tensor([[32], [21]])
     x[1, :, 21:] = 0
@@ -147,7 +147,7 @@ def test_no_points_still_have_a_gradient():
 
 def test_branches_left_out_are_those_drawn():
     """With every branch dropped or kept by hand: kept ones count over 1 - drop, the others not at all."""
-    model = small(drop=0.5)
+    model = small(drop_path=0.5)
     x, mask = torch.randn(3, 6, 32), torch.arange(32) < torch.tensor([[32], [30], [9]])
     blocks = [*model.stem, *model.branch]
     levels = model.levels(x, mask, generator(3))

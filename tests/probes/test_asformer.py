@@ -134,4 +134,4 @@ def test_later_stages_listen_less():
     model = ASFormer(4, 2, layers=1, width=4)
     found = [stage.layers[0].alpha for stage in model.stages]
     assert found == [1.0, 1.0, math.exp(-3), math.exp(-6)]
-    assert isinstance(model.stages[0].layers[0], asformer.Layer)
+    assert isinstance(model.stages[0].layers[0], asformer.ASFormerLayer)

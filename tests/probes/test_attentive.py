@@ -15,15 +15,15 @@ from vitascope.core.types import Card, Example
 from vitascope.datasets.builders.folder import build as folder
 from vitascope.encoders.base import Tokens
 from vitascope.evaluation.evaluate import evaluate
-from vitascope.evaluation.runner import Setting
-from vitascope.features.base import Stored
-from vitascope.features.extract import Options
+from vitascope.evaluation.runner import EvaluationConfig
+from vitascope.features.base import StoredFeatures
+from vitascope.features.extract import ExtractionOptions
 from vitascope.features.view import View
 from vitascope.nn.schedules import cosine
 from vitascope.probes.classification.attentive_pooler import random_heads
 from vitascope.probes.classification.twlv1_table4 import ATTENTIVE
 from vitascope.probes.methods import attentive
-from vitascope.probes.methods.attentive import Attentive
+from vitascope.probes.methods.attentive import AttentiveProbe
 from vitascope.probes.options import probe
 from vitascope.sampling.names import (
     Drawn,
@@ -52,7 +52,7 @@ def stored(n, clips=1, classes=3, seed=0, shape=(2, 2, 2), dim=8, noise=1.0):
     flat = values.view(n * clips, -1, dim)
     flat[torch.arange(n * clips), place, truth.repeat_interleave(clips)] += 6
     examples = [Example(id=f"v{seed}-{i:03}", path=f"{i}.mp4", truth=int(t)) for i, t in enumerate(truth)]
-    return Stored(examples, [f"c{i}" for i in range(classes)], values, torch.arange(n + 1) * clips)
+    return StoredFeatures(examples, [f"c{i}" for i in range(classes)], values, torch.arange(n + 1) * clips)
 
 
 def table(predictions):
@@ -64,11 +64,11 @@ def top_1(how, predictions, test):
 
 
 def loop(how, data, test, seed):
-    """One head, torch's own optimiser, one step a batch; the same draws in the same order."""
+    """One head, torch's own optimizer, one step a batch; the same draws in the same order."""
     model = random_heads(generator(seed), 8, len(data.classes), heads=how.heads or 1, depth=how.depth)
-    decayed = [p for p in model.parameters() if p.requires_grad and (p.ndim > 2 or not how.spare)]
-    spared = [p for p in model.parameters() if p.requires_grad and p.ndim <= 2 and how.spare]
-    optimiser = torch.optim.AdamW([{"params": decayed}, {"params": spared, "weight_decay": 0.0}], lr=1.0)
+    decayed = [p for p in model.parameters() if p.requires_grad and (p.ndim > 2 or not how.no_decay_bias)]
+    spared = [p for p in model.parameters() if p.requires_grad and p.ndim <= 2 and how.no_decay_bias]
+    optimizer = torch.optim.AdamW([{"params": decayed}, {"params": spared, "weight_decay": 0.0}], lr=1.0)
     labels = torch.tensor([e.truth for e in data.examples])
     n, an_epoch = len(labels), -(-len(labels) // how.batch)
     step = 0
@@ -80,39 +80,39 @@ def loop(how, data, test, seed):
             count = data.first.diff()[part]
             values = data.values[data.first[part] + epoch % count].flatten(1, -2)
             loss = torch.nn.functional.cross_entropy(model(values)[0], labels[part])
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             loss.backward()
-            for group, decay in zip(optimiser.param_groups, (how.weight_decay, 0.0), strict=True):
+            for group, decay in zip(optimizer.param_groups, (how.weight_decay, 0.0), strict=True):
                 group["lr"] = cosine(step, how.epochs * an_epoch, how.warmup * an_epoch, how.lr)
                 group["weight_decay"] = decay
             if how.clip:
                 torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], how.clip)
-            optimiser.step()
+            optimizer.step()
     with torch.no_grad():
         return model(test.values.flatten(1, -2))[0].softmax(-1).numpy()
 
 
-@pytest.mark.parametrize("fields", [{}, {"spare": True, "clip": 0.5, "warmup": 2}, {"depth": 4}, {"batch": 11}])
+@pytest.mark.parametrize("fields", [{}, {"no_decay_bias": True, "clip": 0.5, "warmup": 2}, {"depth": 4}, {"batch": 11}])
 def test_training_is_the_obvious_loop(fields):
-    how = Attentive(**{"lr": 3e-3, "epochs": 4, "min_steps": 0, "batch": 16, "weight_decay": 0.1, **fields})
+    how = AttentiveProbe(**{"lr": 3e-3, "epochs": 4, "min_steps": 0, "batch": 16, "weight_decay": 0.1, **fields})
     data, test = stored(40), stored(9, seed=1)
     np.testing.assert_allclose(table(how.predict(data, test, seed=2)), loop(how, data, test, 2), atol=2e-5)
 
 
 def test_training_sees_one_draw_an_epoch():
-    how = Attentive(lr=3e-3, epochs=4, min_steps=0, batch=16, train=DRAWS)
+    how = AttentiveProbe(lr=3e-3, epochs=4, min_steps=0, batch=16, train=DRAWS)
     data, test = stored(20, clips=3), stored(9, seed=1)
     np.testing.assert_allclose(table(how.predict(data, test, seed=2)), loop(how, data, test, 2), atol=2e-5)
 
 
 def test_it_finds_the_token_that_says_the_class():
     data, test = stored(120, noise=0.0), stored(60, seed=1, noise=0.0)
-    for how in (Attentive(lr=1e-2), attentive.build("grid")):
+    for how in (AttentiveProbe(lr=1e-2), attentive.build("grid")):
         assert top_1(how, how.predict(data, test, seed=0), test) > 95
 
 
 def test_probabilities_of_views_are_averaged():
-    how = Attentive(epochs=2, min_steps=0)
+    how = AttentiveProbe(epochs=2, min_steps=0)
     data, test = stored(30), stored(6, seed=1)
     single = table(how.predict(data, test, seed=0))
     grouped = replace(test, examples=test.examples[:3], first=torch.tensor([0, 1, 4, 6]))
@@ -124,7 +124,9 @@ def test_probabilities_of_views_are_averaged():
 def test_clips_together_are_the_tokens_of_all_through_one_crop(wrap):
     """Two clips x three crops in the sampler's order, against one head on the concatenated tokens, crop by crop."""
     view = View(wrap(VJepa(2, 4, 3)), "grid", stored=False)
-    how = Attentive(epochs=3, min_steps=0, train=View(VJepa(2, 4, 1), "grid", stored=False), test=view, together=True)
+    how = AttentiveProbe(
+        epochs=3, min_steps=0, train=View(VJepa(2, 4, 1), "grid", stored=False), test=view, concat_clips=True
+    )
     data, test = stored(20, clips=2), stored(5, clips=6, seed=1)
     model, *_ = how._fit(data, range(20), torch.tensor([e.truth for e in data.examples]), seed=0, scratch=None)
     clips = test.values.view(5, 2, 3, 8, 8)
@@ -139,7 +141,7 @@ def test_together_needs_draws_of_all_clips():
 
 
 def test_a_grid_is_each_of_its_heads_trained_alone():
-    grid = Attentive(lrs=(1e-3, 1e-2), weight_decays=(0.0, 0.5), epochs=3, min_steps=0, batch=16)
+    grid = AttentiveProbe(lrs=(1e-3, 1e-2), weight_decays=(0.0, 0.5), epochs=3, min_steps=0, batch=16)
     data, test = stored(30), stored(9, seed=1)
     both = replace(grid, select="best-on-test")
     model, *_ = both._fit(data, range(30), torch.tensor([e.truth for e in data.examples]), seed=1, scratch=None)
@@ -152,7 +154,7 @@ def test_a_grid_is_each_of_its_heads_trained_alone():
 
 def test_a_head_is_chosen_on_held_out_training_examples():
     data, test = stored(120, noise=2.0), stored(60, seed=1, noise=2.0)
-    grid = Attentive(lrs=(1e-7, 3e-3), epochs=10)
+    grid = AttentiveProbe(lrs=(1e-7, 3e-3), epochs=10)
     found = grid.predict(data, test, seed=0)
     assert found.about["chosen"] == {"lr": 3e-3, "weight_decay": 0.01}
     assert [set(g) for g in found.about["grid"]] == [{"lr", "weight_decay", "held-out"}] * 2
@@ -164,7 +166,7 @@ def test_a_head_is_chosen_on_held_out_training_examples():
 
 def test_a_head_that_diverges_is_told(monkeypatch):
     data = stored(24)
-    how = Attentive(lrs=(1e25, 1e-3), epochs=4, min_steps=0, select="best-on-test")
+    how = AttentiveProbe(lrs=(1e25, 1e-3), epochs=4, min_steps=0, select="best-on-test")
     found = how.predict(data, data, seed=0)
     assert found.about["diverged"] == [{"lr": 1e25, "weight_decay": 0.01}]
     assert np.isfinite(table(found)).all()
@@ -173,7 +175,7 @@ def test_a_head_that_diverges_is_told(monkeypatch):
 def test_a_head_that_diverged_is_refused_however_often_it_is_asked(tmp_path: Path):
     """The state left behind must not let a later run find nothing more to train and take the head as it is."""
     for epochs in (1, 2):
-        how = Attentive(lr=1e30, epochs=epochs, min_steps=0, batch=8)
+        how = AttentiveProbe(lr=1e30, epochs=epochs, min_steps=0, batch=8)
         for _ in range(epochs + 2):
             with pytest.raises(ValueError, match=r"no gradient is finite from step \d+ on; lower lr"):
                 how.predict(stored(24), stored(24), seed=0, scratch=tmp_path / "training" / "x")
@@ -181,7 +183,7 @@ def test_a_head_that_diverged_is_refused_however_often_it_is_asked(tmp_path: Pat
 
 
 def test_an_interrupted_training_goes_on_to_the_same_bits(tmp_path: Path, monkeypatch):
-    how, data = Attentive(lrs=(1e-3, 1e-2), epochs=5, min_steps=0, batch=8), stored(20)
+    how, data = AttentiveProbe(lrs=(1e-3, 1e-2), epochs=5, min_steps=0, batch=8), stored(20)
     whole = how.predict(data, data, seed=3)
     scratch = tmp_path / "training" / "one"
     again = resumed(lambda at: how.predict(data, data, seed=3, scratch=at), scratch, monkeypatch, after=3)
@@ -193,14 +195,14 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(tmp_path: Path, monkey
 def test_a_damaged_state_is_named(tmp_path: Path):
     (tmp_path / "state").write_bytes(b"half a file")
     with pytest.raises(ValueError, match=r"cannot go on from this state .*; remove the file"):
-        Attentive(epochs=2).predict(stored(9), stored(9), seed=0, scratch=tmp_path / "state")
+        AttentiveProbe(epochs=2).predict(stored(9), stored(9), seed=0, scratch=tmp_path / "state")
 
 
 CARD = Card(name="lab/cells", digest="1", dim=3, frames=4, size=16, mean=(0.5,) * 3, std=(0.2,) * 3)
 
 
 class Cells(torch.nn.Module):
-    """Mean colours of each frame's quarters; it has a parameter that a gradient could reach."""
+    """Mean colors of each frame's quarters; it has a parameter that a gradient could reach."""
 
     card = CARD
 
@@ -220,10 +222,10 @@ class Cells(torch.nn.Module):
 )
 def test_live_and_kept_grids_give_one_score_and_gradients_never_reach_the_encoder(videos, tmp_path, text):
     dataset, encoder = folder("", videos), Cells()
-    options = Options(workers=1, batch=4, quiet=True)
+    options = ExtractionOptions(workers=1, batch=4, quiet=True)
     scores = []
     for name, budget in (("live", 0), ("kept", 1 << 30)):
-        setting = Setting(run=tmp_path / name, store=tmp_path / f"store-{name}", options=options, grids=budget)
+        setting = EvaluationConfig(run=tmp_path / name, store=tmp_path / f"store-{name}", options=options, grids=budget)
         (result,) = evaluate(dataset, [encoder], [text], setting=setting)
         scores.append(result.headline.value)
         assert bool(list((tmp_path / f"store-{name}").rglob("vectors-*"))) == (name == "kept")
@@ -278,10 +280,10 @@ def test_attention_heads(dim, heads):
 )
 def test_impossible_settings(fields, message):
     with pytest.raises(ValueError, match=message):
-        Attentive(**fields)
+        AttentiveProbe(**fields)
 
 
 def test_one_class_is_refused():
     data = stored(6, classes=1)
     with pytest.raises(ValueError, match="all 6 training examples are 'c0'"):
-        Attentive().predict(data, data, seed=0)
+        AttentiveProbe().predict(data, data, seed=0)

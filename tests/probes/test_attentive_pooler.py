@@ -1,24 +1,21 @@
 """Attentive heads against the unfolded arithmetic of their papers and the official implementations' numbers."""
 
 import math
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers import golden
 from vitascope.probes.classification.attentive_pooler import AttentiveHeads, load_official, random_heads, state_of
 
-GOLDEN = Path(__file__).resolve().parents[1] / "fixtures" / "heads"
 CROSS = "pooler.cross_attention_block."
 
 
 def official(name):
-    with np.load(GOLDEN / f"{name}.npz", allow_pickle=False) as file:
-        arrays = {key: torch.from_numpy(file[key]) for key in file.files}
+    arrays = {key: torch.from_numpy(array) for key, array in golden(name).items()}
     return {key[3:]: a for key, a in arrays.items() if key.startswith("sd/")}, arrays["in/x"], arrays["out/y"]
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vitascope.core.types import Example
-from vitascope.features.base import Stored
+from vitascope.features.base import StoredFeatures
 from vitascope.probes.classification import nearest_neighbors as search
 from vitascope.probes.methods import knn
 
@@ -23,7 +23,7 @@ def brute(queries, bank, k):
 
 
 def agree(queries, bank, k):
-    found = search.neighbours(queries, bank, k)
+    found = search.neighbors(queries, bank, k)
     cosines, order = brute(queries, bank, k)
     np.testing.assert_array_equal(found.indices.numpy(), order)
     np.testing.assert_allclose(found.similarities.numpy(), cosines, rtol=0, atol=1e-7)
@@ -72,7 +72,7 @@ def test_integer_vectors_tie_as_mathematics_says(seed, dim, k):
 
 def test_zero_vectors_are_near_nothing():
     bank = torch.tensor([[-1.0, 0], [0, 0], [1, 0], [0, 0]])
-    found = search.neighbours(torch.tensor([[2.0, 0], [0, 0]]), bank, 4)
+    found = search.neighbors(torch.tensor([[2.0, 0], [0, 0]]), bank, 4)
     assert found.indices.tolist() == [[2, 1, 3, 0], [0, 1, 2, 3]]
     assert found.similarities.tolist() == [[1, 0, 0, -1], [0, 0, 0, 0]]
 
@@ -82,8 +82,8 @@ def test_length_does_not_matter():
     scales = torch.logspace(-9, 9, 60, base=2)[torch.randperm(60, generator=torch.Generator().manual_seed(1))].round()
     scales = 2.0 ** scales.clamp(min=1).log2().round()
     plain, scaled = (
-        search.neighbours(queries, bank, 60),
-        search.neighbours(queries * 1e-20, bank * scales[:, None] * 1e20, 60),
+        search.neighbors(queries, bank, 60),
+        search.neighbors(queries * 1e-20, bank * scales[:, None] * 1e20, 60),
     )
     assert torch.equal(plain.indices, scaled.indices)
 
@@ -91,10 +91,10 @@ def test_length_does_not_matter():
 @pytest.mark.parametrize("tile", [64, 100, 333])
 def test_neither_tiles_nor_company_matter(monkeypatch, tile):
     queries, bank = noise(400, 32), noise(1000, 32, 1)
-    whole = search.neighbours(queries, bank, 30)
-    alone = search.neighbours(queries[17:18], bank, 30)
+    whole = search.neighbors(queries, bank, 30)
+    alone = search.neighbors(queries[17:18], bank, 30)
     monkeypatch.setattr(search, "TILE", tile)
-    parts = search.neighbours(queries, bank, 30)
+    parts = search.neighbors(queries, bank, 30)
     for a, b, one in zip(whole, parts, alone, strict=True):
         assert torch.equal(a, b)
         assert torch.equal(a[17:18], one)
@@ -102,7 +102,7 @@ def test_neither_tiles_nor_company_matter(monkeypatch, tile):
 
 def test_a_smaller_k_is_a_prefix():
     queries, bank = noise(50, 16), noise(500, 16, 1)
-    large, small = search.neighbours(queries, bank, 100), search.neighbours(queries, bank, 7)
+    large, small = search.neighbors(queries, bank, 100), search.neighbors(queries, bank, 7)
     assert torch.equal(large.indices[:, :7], small.indices)
     assert torch.equal(large.similarities[:, :7], small.similarities)
 
@@ -116,11 +116,11 @@ def stored(values, truth, counts=None, classes=None):
     counts = torch.ones(len(truth), dtype=torch.int64) if counts is None else torch.as_tensor(counts)
     examples = [Example(id=f"v{i}", path=f"{i}.mp4", truth=t) for i, t in enumerate(truth)]
     first = torch.cat([torch.zeros(1, dtype=torch.int64), counts.cumsum(0)])
-    return Stored(examples, [f"c{i}" for i in range(classes or max(truth) + 1)], torch.as_tensor(values), first)
+    return StoredFeatures(examples, [f"c{i}" for i in range(classes or max(truth) + 1)], torch.as_tensor(values), first)
 
 
 def votes(train, test, k, tau):
-    """Scores by loops over examples, their vectors and the neighbours of these."""
+    """Scores by loops over examples, their vectors and the neighbors of these."""
     out = np.zeros((len(test.examples), len(train.classes)))
     owner = torch.repeat_interleave(train.first.diff()).tolist()
     for e in range(len(test.examples)):
@@ -139,7 +139,7 @@ def test_votes_are_summed_over_the_clips_of_an_example(monkeypatch, tau, tile):
     rng = np.random.default_rng(0)
     train = stored(noise(60, 8), rng.integers(0, 6, 20).tolist(), [3] * 20)
     test = stored(noise(15, 8, 1), [0] * 5, [1, 2, 3, 4, 5], classes=6)
-    got = np.stack(knn.KNN(k=7, tau=tau).predict(train, test))
+    got = np.stack(knn.KNNProbe(k=7, tau=tau).predict(train, test))
     expected = votes(train, test, 7, tau)
     np.testing.assert_allclose(got, expected / expected.sum(1, keepdims=True), rtol=1e-5, atol=1e-7)
     assert got.dtype == np.float32
@@ -147,22 +147,24 @@ def test_votes_are_summed_over_the_clips_of_an_example(monkeypatch, tau, tile):
 
 def test_scores_stay_finite_at_a_tiny_temperature():
     train, test = stored(noise(30, 4), [0, 1, 2] * 10), stored(noise(5, 4, 1), [0] * 5, classes=3)
-    got = np.stack(knn.KNN(tau=1e-5).predict(train, test))
+    got = np.stack(knn.KNNProbe(tau=1e-5).predict(train, test))
     nearest = brute(test.values, train.values, 1)[1][:, 0] % 3
     np.testing.assert_array_equal(got.argmax(1), nearest)
     assert np.isfinite(got).all()
 
 
-def test_video_is_the_mean_before_normalisation():
+def test_video_is_the_mean_before_normalization():
     values, counts = noise(40, 8) * torch.arange(1, 41)[:, None], [1, 2, 3, 4] * 4
     train = stored(values, [0, 1] * 8, counts)
     mean = torch.stack([part.mean(0) for part in values.split(counts)])
-    averaged = knn.KNN(k=5, mean=True).predict(train, train)
-    np.testing.assert_array_equal(averaged, knn.KNN(k=5).predict(stored(mean, [0, 1] * 8), stored(mean, [0, 1] * 8)))
+    averaged = knn.KNNProbe(k=5, mean=True).predict(train, train)
+    np.testing.assert_array_equal(
+        averaged, knn.KNNProbe(k=5).predict(stored(mean, [0, 1] * 8), stored(mean, [0, 1] * 8))
+    )
 
 
 def test_equal_votes_go_to_the_lower_class():
-    probe = knn.KNN(k=4)
+    probe = knn.KNNProbe(k=4)
     train = stored(torch.ones(4, 3), [2, 1, 1, 2], classes=6)
     predictions = probe.predict(train, stored(torch.ones(2, 3), [1, 2], classes=6))
     np.testing.assert_allclose(predictions[0], [0, 0.5, 0.5, 0, 0, 0])
@@ -189,13 +191,13 @@ def test_variants():
 @pytest.mark.parametrize("fields", [{"k": 0}, {"tau": 0.0}, {"tau": float("nan")}])
 def test_impossible_settings(fields):
     with pytest.raises(ValueError, match="k must be at least 1 and tau positive"):
-        knn.KNN(**fields)
+        knn.KNNProbe(**fields)
 
 
 def test_bad_features_are_named():
     good, bad = stored(noise(6, 3), [0, 1] * 3), noise(6, 3)
     bad[2, 1] = torch.nan
     with pytest.raises(ValueError, match=r"NaN or infinite vectors for 1 of 6 examples \(v2\)"):
-        knn.KNN().predict(stored(bad, [0, 1] * 3), good)
+        knn.KNNProbe().predict(stored(bad, [0, 1] * 3), good)
     with pytest.raises(ValueError, match="3 numbers in training and 4 in test"):
-        knn.KNN().predict(good, stored(noise(2, 4), [0, 1]))
+        knn.KNNProbe().predict(good, stored(noise(2, 4), [0, 1]))

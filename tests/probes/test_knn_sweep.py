@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vitascope.core.types import Example
-from vitascope.features.base import Stored
-from vitascope.probes.base import Load
+from vitascope.features.base import StoredFeatures
+from vitascope.probes.base import WorkloadSize
 from vitascope.probes.classification import nearest_neighbors as search
 from vitascope.probes.classification.model_selection import sample
 from vitascope.probes.methods import knn
@@ -28,15 +28,15 @@ def side(counts, seed, *, classes=4, groups=(), dim=6, spread=0.7):
     """Examples of so many clips each, clips of one example near each other."""
     rng = np.random.default_rng(seed)
     truth = rng.integers(0, classes, len(counts))
-    centres = np.random.default_rng(99).normal(size=(classes, dim))
-    own = centres[truth] + spread * rng.normal(size=(len(counts), dim))
+    centers = np.random.default_rng(99).normal(size=(classes, dim))
+    own = centers[truth] + spread * rng.normal(size=(len(counts), dim))
     values = np.repeat(own, counts, axis=0) + 0.1 * rng.normal(size=(sum(counts), dim))
     examples = [
         Example(id=f"{seed}-{i}", path=f"{i}.mp4", truth=int(t), group=groups[i] if groups else None)
         for i, t in enumerate(truth)
     ]
     first = torch.tensor([0, *np.cumsum(counts)])
-    return Stored(examples, [f"c{c}" for c in range(classes)], torch.tensor(values, dtype=torch.float32), first)
+    return StoredFeatures(examples, [f"c{c}" for c in range(classes)], torch.tensor(values, dtype=torch.float32), first)
 
 
 def clips(features):
@@ -47,7 +47,7 @@ def clips(features):
 
 
 def judged(queries, bank, k, tau, *, leaving):
-    """Percent of the examples of `queries` that their neighbours name; `leaving(e, b)`: whether e may not ask b."""
+    """Percent of the examples of `queries` that their neighbors name; `leaving(e, b)`: whether e may not ask b."""
     votes = np.zeros((len(queries.examples), len(bank.classes)))
     for e, query in clips(queries):
         cosines = [(-np.float32(query @ v), i, b) for i, (b, v) in enumerate(clips(bank)) if not leaving(e, b)]
@@ -79,33 +79,33 @@ def test_is_leaving_out_one_by_one(monkeypatch, grouped, tile):
     counts = [1, 3, 2, 4, 1, 2] * 4
     groups = [f"g{i // 3}" if i % 5 else None for i in range(len(counts))] if grouped else ()
     train, test = side(counts, 1, groups=groups), side([2, 1, 3] * 5, 2)
-    how = knn.KNN(ks=KS, taus=TAUS)
+    how = knn.KNNProbe(ks=KS, taus=TAUS)
     said = how.predict(train, test)
     table = expected(train)
     assert said.about["grid"] == table
     best = max(table, key=lambda point: point["held-out"])  # the first of equals
     assert said.about["chosen"] == {"k": best["k"], "tau": best["tau"]}
     assert said.about["select"] == "held-out"
-    alone = knn.KNN(k=best["k"], tau=best["tau"]).predict(train, test)
+    alone = knn.KNNProbe(k=best["k"], tau=best["tau"]).predict(train, test)
     np.testing.assert_array_equal(np.stack(list(said)), np.stack(list(alone)))
 
 
 def test_a_group_is_left_out_whole():
-    """Twins in one group: with the group known, nobody is recognised by the own twin."""
+    """Twins in one group: with the group known, nobody is recognized by the own twin."""
     train = side([2] * 12, 3, spread=3.0)
     examples = [replace(e, truth=i % 2, group=f"pair {i // 2}") for i, e in enumerate(train.examples)]
     values = train.values.view(6, 2, 2, -1)
     values[:, 1] = values[:, 0]
     paired = replace(train, examples=examples, values=values.reshape(24, -1))
     apart = replace(paired, examples=[replace(e, group=None) for e in examples])
-    how = knn.KNN(ks=(1,), taus=(0.1, 0.2))
+    how = knn.KNNProbe(ks=(1,), taus=(0.1, 0.2))
     assert how.predict(apart, apart).about["grid"][0]["held-out"] == 0  # the twin has the other class
     assert how.predict(paired, paired).about["grid"][0]["held-out"] > 0
 
 
 def test_the_best_on_the_test_side_is_marked():
     train, test = side([1] * 30, 4), side([1] * 20, 5)
-    how = knn.KNN(ks=KS, taus=TAUS, select="best-on-test")
+    how = knn.KNNProbe(ks=KS, taus=TAUS, select="best-on-test")
     said = how.predict(train, test)
     best = max(said.about["grid"], key=lambda point: point["test"])
     assert said.about["chosen"] == {name: best[name] for name in ("k", "tau")}
@@ -120,14 +120,14 @@ def test_the_best_on_the_test_side_is_marked():
 def test_groups_that_are_all_of_their_class_stay_in():
     train = side([1] * 20, 7, spread=0.1)
     bound = replace(train, examples=[replace(e, group=f"only {e.truth}") for e in train.examples])
-    how = knn.KNN(ks=(1,), taus=(0.1, 0.2))
+    how = knn.KNNProbe(ks=(1,), taus=(0.1, 0.2))
     assert how.predict(bound, bound).about["grid"][0]["held-out"] > 0
     assert how.predict(bound, bound).about == how.predict(train, train).about
 
 
 def test_of_equally_good_the_first_is_chosen():
     train = side([1] * 8, 6, spread=0.0)
-    how = knn.KNN(ks=(100, 200, 7), taus=(0.2, 0.1))
+    how = knn.KNNProbe(ks=(100, 200, 7), taus=(0.2, 0.1))
     assert how.predict(train, train).about["chosen"] == {"k": 100, "tau": 0.2}
 
 
@@ -142,7 +142,7 @@ def test_clips_are_averaged_before_the_search():
         )
         for f in (train, test)
     ]
-    how = knn.KNN(ks=KS, taus=TAUS)
+    how = knn.KNNProbe(ks=KS, taus=TAUS)
     assert replace(how, mean=True).predict(train, test).about == how.predict(*mean).about
 
 
@@ -156,7 +156,7 @@ def test_one_group_leaves_nobody_to_ask():
 
 def test_a_large_training_side_is_sampled():
     train, test = side([2] * 60, 10), side([1] * 10, 11)
-    how = knn.KNN(ks=KS, taus=TAUS, queries=20)
+    how = knn.KNNProbe(ks=KS, taus=TAUS, queries=20)
     asked = sample(torch.tensor([e.truth for e in train.examples]), 20, 3).tolist()
     only = replace(
         train,
@@ -190,7 +190,7 @@ def test_presets():
         assert how.name == f"knn/{variant}"
         assert len(how.grid) == 35
         assert replace(how, name=knn.build(plain).name, ks=(), taus=()) == knn.build(plain)
-    load = Load(train=10, test=4, train_clips=3, test_clips=2, tokens=1, dim=8, classes=2)
+    load = WorkloadSize(train=10, test=4, train_clips=3, test_clips=2, tokens=1, dim=8, classes=2)
     assert knn.build("clip").multiply_adds(load) == 30 * 8 * 8
     assert knn.build("clip-sweep").multiply_adds(load) == 30 * (8 + 30) * 8
     assert knn.build("video-sweep").multiply_adds(load) == 10 * (4 + 10) * 8
@@ -203,4 +203,4 @@ def test_a_grid_on_the_command_line():
     with pytest.raises(ValueError, match=re.escape("ks is a whole number, not '0.5'")):
         probe("knn+ks:0.5")
     with pytest.raises(ValueError, match="k = 0, queries = 0; k must be at least 1"):
-        knn.KNN(ks=(0, 5), queries=0)
+        knn.KNNProbe(ks=(0, 5), queries=0)

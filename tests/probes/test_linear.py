@@ -1,7 +1,6 @@
-"""Linear probing against torch's own layers and optimisers, scikit-learn, and the published schedule."""
+"""Linear probing against torch's own layers and optimizers, scikit-learn, and the published schedule."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,33 +9,32 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
+from helpers import golden
 from vitascope.core.types import Example
-from vitascope.features.base import Stored, rows
+from vitascope.features.base import StoredFeatures, rows
 from vitascope.features.view import View
 from vitascope.probes.classification.model_selection import held_out
 from vitascope.probes.classification.softmax import Heads
 from vitascope.probes.classification.twlv1_table4 import LINEAR
 from vitascope.probes.methods import linear
-from vitascope.probes.methods.linear import Linear
+from vitascope.probes.methods.linear import LinearProbe
 from vitascope.probes.options import probe
 from vitascope.sampling.names import Drawn, Uniform, describe
-
-SCHEDULES = Path(__file__).resolve().parents[2].parent / "shared" / "parity" / "heads" / "lr_schedules.npz"
 
 
 def stored(values, truth, counts=None, classes=None):
     counts = torch.ones(len(truth), dtype=torch.int64) if counts is None else torch.as_tensor(counts)
     examples = [Example(id=f"v{i}", path=f"{i}.mp4", truth=int(t)) for i, t in enumerate(truth)]
     first = torch.cat([torch.zeros(1, dtype=torch.int64), counts.cumsum(0)])
-    return Stored(examples, [f"c{i}" for i in range(classes or int(max(truth)) + 1)], values, first)
+    return StoredFeatures(examples, [f"c{i}" for i in range(classes or int(max(truth)) + 1)], values, first)
 
 
 def blobs(n, dim=8, classes=3, seed=0, spread=1.0):
-    """A cloud for each class, around the same centres for every seed."""
-    centres = torch.randn(classes, dim, generator=torch.Generator().manual_seed(99))
+    """A cloud for each class, around the same centers for every seed."""
+    centers = torch.randn(classes, dim, generator=torch.Generator().manual_seed(99))
     generator = torch.Generator().manual_seed(seed)
     truth = torch.arange(n) % classes
-    return stored(centres[truth] + spread * torch.randn(n, dim, generator=generator), truth.tolist(), classes=classes)
+    return stored(centers[truth] + spread * torch.randn(n, dim, generator=generator), truth.tolist(), classes=classes)
 
 
 def table(predictions):
@@ -44,9 +42,7 @@ def table(predictions):
 
 
 def test_schedule_is_the_published_one():
-    if not SCHEDULES.is_file():
-        pytest.skip(f"{SCHEDULES} is absent")
-    expected = np.load(SCHEDULES, allow_pickle=False)["out/linear_w40_t600_lr1e3"]
+    expected = golden("lr_schedules")["out/linear_w40_t600_lr1e3"]
     got = [linear.learning_rate(i, 600, 40, 1e-3) for i in range(600)]
     np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-18)
 
@@ -77,7 +73,7 @@ def test_gradient_is_autograd_s(n, dim, classes, seed):
 
 
 def loop(how, train, labels, classes, seed):
-    """The obvious way: a layer, an optimiser, a loss; the draws are made in the same order."""
+    """The obvious way: a layer, an optimizer, a loss; the draws are made in the same order."""
     generator = torch.Generator().manual_seed(seed)
     counts = torch.bincount(train.owner)
     first = counts.cumsum(0) - counts
@@ -86,11 +82,11 @@ def loop(how, train, labels, classes, seed):
     with torch.no_grad():
         for p in layer.parameters():
             p.zero_() if how.start == "zeros" else p.uniform_(-bound, bound, generator=generator)
-    if how.optimiser in ("adam", "adamw"):
-        kind = torch.optim.Adam if how.optimiser == "adam" else torch.optim.AdamW
-        optimiser = kind(layer.parameters(), lr=how.lr, weight_decay=how.weight_decay)
+    if how.optimizer in ("adam", "adamw"):
+        kind = torch.optim.Adam if how.optimizer == "adam" else torch.optim.AdamW
+        optimizer = kind(layer.parameters(), lr=how.lr, weight_decay=how.weight_decay)
     else:
-        optimiser = torch.optim.SGD(layer.parameters(), lr=how.lr, momentum=how.momentum, weight_decay=how.weight_decay)
+        optimizer = torch.optim.SGD(layer.parameters(), lr=how.lr, momentum=how.momentum, weight_decay=how.weight_decay)
     n, step = len(labels), 0
     an_epoch = n // how.batch if how.drop_last else -(-n // how.batch)
     for _ in range(how.epochs):
@@ -100,23 +96,23 @@ def loop(how, train, labels, classes, seed):
             row = row + (torch.rand(n, generator=generator) * counts[order]).long()
         for b in range(an_epoch):
             part = slice(b * how.batch, (b + 1) * how.batch)
-            for group in optimiser.param_groups:
+            for group in optimizer.param_groups:
                 group["lr"] = linear.learning_rate(step, how.epochs * an_epoch, how.warmup * an_epoch, how.lr)
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             torch.nn.functional.cross_entropy(layer(train.values[row[part]]), labels[order[part]]).backward()
-            optimiser.step()
+            optimizer.step()
             step += 1
     return layer
 
 
-@pytest.mark.parametrize("optimiser", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
 @pytest.mark.parametrize("drop_last", [True, False])
 @pytest.mark.parametrize("weight_decay", [0.0, 0.05])
 @pytest.mark.parametrize("counts", [None, [1, 3, 2, 4] * 10])
-def test_training_is_the_obvious_loop(optimiser, drop_last, weight_decay, counts):
-    lr = 0.1 if optimiser == "sgd" else 1e-3
-    how = Linear(
-        optimiser=optimiser,
+def test_training_is_the_obvious_loop(optimizer, drop_last, weight_decay, counts):
+    lr = 0.1 if optimizer == "sgd" else 1e-3
+    how = LinearProbe(
+        optimizer=optimizer,
         lr=lr,
         weight_decay=weight_decay,
         drop_last=drop_last,
@@ -124,8 +120,8 @@ def test_training_is_the_obvious_loop(optimiser, drop_last, weight_decay, counts
         epochs=6,
         warmup=2,
         min_steps=0,
-        start="zeros" if optimiser == "sgd" else "uniform",
-        standardise=False,
+        start="zeros" if optimizer == "sgd" else "uniform",
+        standardize=False,
     )
     truth = torch.arange(40) % 4
     train = stored(
@@ -144,7 +140,7 @@ def test_small_sets_get_their_steps_and_a_warm_up_in_proportion(monkeypatch):
         linear, "learning_rate", lambda step, steps, warm, peak: seen.append((step, steps, warm)) or 0.1
     )
     data = blobs(30)
-    Linear(epochs=30, warmup=3, min_steps=100, batch=20).predict(data, data, seed=0)
+    LinearProbe(epochs=30, warmup=3, min_steps=100, batch=20).predict(data, data, seed=0)
     assert seen == [(i, 100, 10) for i in range(100)]
 
 
@@ -152,7 +148,7 @@ def test_full_batches_do_not_care_for_the_order_of_examples():
     data = blobs(60)
     shuffled = torch.randperm(60, generator=torch.Generator().manual_seed(3))
     other = stored(data.values[shuffled], [data.examples[i].truth for i in shuffled.tolist()])
-    for how in (Linear(min_steps=0, epochs=20, warmup=2), linear.build("lbfgs")):
+    for how in (LinearProbe(min_steps=0, epochs=20, warmup=2), linear.build("lbfgs")):
         one, two = (table(how.predict(d, data, seed=s)) for d, s in ((data, 0), (other, 5)))
         np.testing.assert_allclose(one, two, atol=2e-4)
 
@@ -168,7 +164,7 @@ def test_same_seed_same_bits(variant):
 @pytest.mark.parametrize("l2", [0.3, 0.01])
 def test_lbfgs_is_logistic_regression(l2):
     train, test = blobs(80, spread=2.0), blobs(30, seed=1, spread=2.0)
-    how = replace(linear.build("lbfgs"), weight_decay=l2, standardise=False)
+    how = replace(linear.build("lbfgs"), weight_decay=l2, standardize=False)
     truth = [e.truth for e in train.examples]
     reference = LogisticRegression(C=1 / (80 * l2), tol=1e-8, max_iter=1000).fit(train.values.numpy(), truth)
     np.testing.assert_allclose(
@@ -180,14 +176,14 @@ def test_lbfgs_weighs_examples_not_vectors():
     base = blobs(20)
     counts = torch.tensor([1, 4] * 10)
     repeated = stored(base.values.repeat_interleave(counts, 0), [e.truth for e in base.examples], counts)
-    how = replace(linear.build("lbfgs"), standardise=False)
+    how = replace(linear.build("lbfgs"), standardize=False)
     one, two = (table(how.predict(d, base, seed=0)) for d in (base, repeated))
     np.testing.assert_allclose(one, two, atol=1e-4)
 
 
 def test_views_of_a_test_example_are_averaged_as_probabilities():
     train, test = blobs(40), blobs(6, seed=2)
-    how = Linear(epochs=5, warmup=1, min_steps=0)
+    how = LinearProbe(epochs=5, warmup=1, min_steps=0)
     single = table(how.predict(train, test, seed=0))
     grouped = stored(test.values, [0, 1, 2], [1, 3, 2])
     expected = [single[0], single[1:4].mean(0), single[4:6].mean(0)]
@@ -229,7 +225,7 @@ def test_standard_of_constant_features_is_finite():
     assert scaling.scale.tolist() == [1] * 4
 
 
-def test_learns_what_can_be_learnt():
+def test_learns_what_can_be_learned():
     for n in (6, 30, 600):
         truth = [e.truth for e in blobs(300, seed=5, spread=0.3).examples]
         for variant in ("", "lbfgs"):
@@ -276,14 +272,14 @@ def test_bad_input_is_named():
 )
 def test_impossible_settings(fields):
     with pytest.raises(ValueError, match="must be positive"):
-        Linear(**fields)
+        LinearProbe(**fields)
 
 
-@pytest.mark.parametrize("fields", [{"optimiser": "adamax"}, {"start": "ones"}, {"select": "best"}])
+@pytest.mark.parametrize("fields", [{"optimizer": "adamax"}, {"start": "ones"}, {"select": "best"}])
 def test_words_that_mean_nothing(fields):
     # as a caller without a type checker would write it
-    how = object.__new__(Linear)
-    for name, value in {**vars(Linear()), **fields}.items():
+    how = object.__new__(LinearProbe)
+    for name, value in {**vars(LinearProbe()), **fields}.items():
         object.__setattr__(how, name, value)
     with pytest.raises(ValueError, match="is none of"):
         how.__post_init__()
@@ -304,7 +300,7 @@ def test_variants():
         "epic": (0.1, 150, 10, 1024),
         "in1k": (0.1, 90, 0, 4096),
     }
-    assert all(p.weight_decay == 0 and p.min_steps == 0 and not p.standardise for p in paper.values())
+    assert all(p.weight_decay == 0 and p.min_steps == 0 and not p.standardize for p in paper.values())
 
 
 def test_the_paper_is_the_column_of_the_data_set_and_keeps_what_options_say():
@@ -325,25 +321,25 @@ def fitted(how, train, seed):
     return how._fit(linear._Data(how, train, seed), seed)[0]
 
 
-@pytest.mark.parametrize("optimiser", ["sgd", "adamw", "lars"])
-def test_a_grid_is_each_of_its_heads_trained_alone(optimiser):
-    grid = Linear(optimiser=optimiser, lrs=(0.01, 0.3), weight_decays=(0.0, 0.1), epochs=8, warmup=2, min_steps=0)
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "lars"])
+def test_a_grid_is_each_of_its_heads_trained_alone(optimizer):
+    grid = LinearProbe(optimizer=optimizer, lrs=(0.01, 0.3), weight_decays=(0.0, 0.1), epochs=8, warmup=2, min_steps=0)
     data = blobs(40)
     sides = held_out(data.examples, 3)
     part = stored(data.values[sides.train], [data.examples[i].truth for i in sides.train])
     together = fitted(grid, data, seed=3)
     for i, point in enumerate(grid.grid):
-        alone = fitted(replace(grid, lrs=(), weight_decays=(), standardise=False, **point), part, seed=3)
+        alone = fitted(replace(grid, lrs=(), weight_decays=(), standardize=False, **point), part, seed=3)
         scaled = linear._Data(grid, data, 3).scaling(part.values.clone())
         alone = fitted(
-            replace(grid, lrs=(), weight_decays=(), standardise=False, **point), replace(part, values=scaled), seed=3
+            replace(grid, lrs=(), weight_decays=(), standardize=False, **point), replace(part, values=scaled), seed=3
         )
         torch.testing.assert_close(together.weight[i], alone.weight[0], rtol=0, atol=2e-5)
 
 
 def test_a_head_is_chosen_by_held_out_training_examples_and_told():
     data, test = blobs(200, spread=2.0), blobs(60, seed=1, spread=2.0)
-    grid = Linear(name="g", lrs=(1e-6, 0.1), weight_decays=(0.0, 30.0), epochs=20, warmup=2)
+    grid = LinearProbe(name="g", lrs=(1e-6, 0.1), weight_decays=(0.0, 30.0), epochs=20, warmup=2)
     found = grid.predict(data, test, seed=0)
     held = {(g["lr"], g["weight_decay"]): g["held-out"] for g in found.about["grid"]}
     assert found.about["select"] == "held-out"
@@ -360,7 +356,7 @@ def test_a_head_is_chosen_by_held_out_training_examples_and_told():
 def test_a_head_that_diverges_is_told_and_harms_no_other():
     data = blobs(60)
     data.values.mul_(1e10)
-    how = Linear(lrs=(1e30, 1e-30), standardise=False, epochs=10, warmup=0, select="best-on-test")
+    how = LinearProbe(lrs=(1e30, 1e-30), standardize=False, epochs=10, warmup=0, select="best-on-test")
     assert {"lr": 1e30, "weight_decay": 0.0} in how.predict(data, data, seed=0).about["diverged"]
     with pytest.raises(ValueError, match=r"the gradient is not finite from step \d+ on; lower lr"):
         replace(how, lrs=(1e30,)).predict(data, data, seed=0)
@@ -370,7 +366,7 @@ def test_a_head_that_diverges_is_told_and_harms_no_other():
 class Live:
     """Stored draws given out as if they were encoded anew."""
 
-    inner: Stored
+    inner: StoredFeatures
 
     def __getattr__(self, name):
         return getattr(self.inner, name)
@@ -379,12 +375,14 @@ class Live:
         return self.inner.batches(size, order, draw)
 
 
-@pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 @pytest.mark.parametrize("lrs", [(), (0.1, 0.01)])
-def test_live_draws_train_the_head_that_stored_ones_do(optimiser, lrs):
+def test_live_draws_train_the_head_that_stored_ones_do(optimizer, lrs):
     train, test = stored(torch.randn(90, 6), [i % 3 for i in range(30)], [3] * 30), blobs(9, dim=6)
     view = View(Drawn(Uniform(), 3))
-    how = Linear(optimiser=optimiser, lrs=lrs, train=view, epochs=4, warmup=1, batch=8, min_steps=0, standardise=False)
+    how = LinearProbe(
+        optimizer=optimizer, lrs=lrs, train=view, epochs=4, warmup=1, batch=8, min_steps=0, standardize=False
+    )
     live = replace(how, train=replace(view, stored=False))
     one, two = how.predict(train, test, seed=1), live.predict(Live(train), test, seed=1)
     np.testing.assert_allclose(table(one), table(two), atol=1e-6)
@@ -396,4 +394,4 @@ def test_lbfgs_grid_and_its_refusal_of_live_views():
     found = linear.build("lbfgs-grid").predict(data, data, seed=0)
     assert [g["weight_decay"] for g in found.about["grid"]] == [1e-4, 1e-3, 1e-2, 1e-1, 1.0]
     with pytest.raises(ValueError, match="lbfgs is for stored sets"):
-        Linear(optimiser="lbfgs", train=View(Uniform(), stored=False))
+        LinearProbe(optimizer="lbfgs", train=View(Uniform(), stored=False))

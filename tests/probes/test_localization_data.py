@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from vitascope.core.device import generator
 from vitascope.core.types import Example, Segment
-from vitascope.features.base import Spans, Stored
+from vitascope.features.base import Spans, StoredFeatures
 from vitascope.probes.temporal.localization_data import (
-    Grid,
-    Sight,
+    PointGrid,
+    VideoSequence,
     cropped,
     crowd,
     invalid,
@@ -34,7 +34,7 @@ def stored(*lengths, truth=(), stride=STRIDE, seconds=SECONDS):
         Example(id=f"v{i}", path="", truth=truth, duration=float(s.max(initial=0.0))) for i, s in enumerate(spans)
     ]
     first = torch.tensor([0, *lengths]).cumsum(0)
-    return Stored(examples, ["a", "b"], values, first, Spans(np.concatenate(spans), first))
+    return StoredFeatures(examples, ["a", "b"], values, first, Spans(np.concatenate(spans), first))
 
 
 def seen(features, fit="crop", length=192, stride=STRIDE):
@@ -68,13 +68,13 @@ def test_a_resized_grid():
 
 @given(origin=st.floats(-9, 9), step=st.floats(0.01, 9), t=st.floats(-99, 999))
 def test_there_and_back(origin, step, t):
-    grid = Grid(origin, step)
+    grid = PointGrid(origin, step)
     assert grid.seconds(grid.points(np.array([t])))[0] == pytest.approx(t, abs=1e-6)
 
 
 def test_one_clip_is_a_video():
     (sight,) = seen(stored(1, truth=(Segment(0.1, 0.3, 0),)))
-    assert sight.grid == Grid(SECONDS / 2, STRIDE)
+    assert sight.grid == PointGrid(SECONDS / 2, STRIDE)
     assert sight.values.shape == (1, 2)
     assert seen(stored(1), fit="resize")[0].values.shape == (192, 2)
     assert seen(stored(1), stride=None)[0].grid.step == SECONDS
@@ -85,7 +85,7 @@ def test_uneven_and_other_strides_are_refused():
     features.spans.rows[13:] += 0.2
     with pytest.raises(ValueError) as caught:
         seen(features)
-    assert str(caught.value).startswith("v1: clips are 0.125 to 0.325 s apart; a localiser needs them evenly spaced")
+    assert str(caught.value).startswith("v1: clips are 0.125 to 0.325 s apart; a localizer needs them evenly spaced")
     with pytest.raises(ValueError) as caught:
         seen(stored(9), stride=0.25)
     assert "v0: clips are 0.125 s apart and were said to be 0.25 s; give the sampler" in str(caught.value)
@@ -98,7 +98,7 @@ def test_what_a_sampler_says():
     assert said_stride(Uniform()) is None
 
 
-def test_segments_that_cannot_be_learnt_are_dropped_and_counted():
+def test_segments_that_cannot_be_learned_are_dropped_and_counted():
     truth = (Segment(1, 2, 0), Segment(3, 3, 0), Segment(4, 3, 1), Segment(99, 100, 1), Segment(4, 99, 1))
     features = stored(40, truth=truth)
     assert seen(features)[0].labels.tolist() == [0, 1]
@@ -112,7 +112,9 @@ def test_videos_without_vectors_are_left_out():
 
 def long(length, segments, origin=0.25):
     values = torch.arange(length, dtype=torch.float32)[:, None]
-    return Sight(values, torch.tensor(segments).view(-1, 2), torch.arange(len(segments)), Grid(origin, 0.125), 99.0)
+    return VideoSequence(
+        values, torch.tensor(segments).view(-1, 2), torch.arange(len(segments)), PointGrid(origin, 0.125), 99.0
+    )
 
 
 several = st.lists(st.tuples(st.floats(0, 90), st.floats(0.5, 30)), max_size=5)
@@ -123,7 +125,7 @@ several = st.lists(st.tuples(st.floats(0, 90), st.floats(0.5, 30)), max_size=5)
 def test_crops_keep_what_is_in_them_by_half(drawn, most, seed, margin):
     segments = [(s, s + length) for s, length in drawn]
     sight = long(100, segments)
-    crop = cropped(sight, generator(seed), most=most, least=0.9, margin=margin)
+    crop = cropped(sight, generator(seed), most=most, min_crop=0.9, margin=margin)
     length = len(crop.values)
     assert length == most if most < 100 else 90 <= length <= 100
     begin = crop.values[0, 0]
@@ -143,8 +145,8 @@ def test_crops_keep_what_is_in_them_by_half(drawn, most, seed, margin):
 
 def test_a_crop_is_drawn_until_it_holds_an_action():
     sight = long(1000, [(970.0, 990.0)])
-    assert all(len(cropped(sight, generator(s), most=100, least=0.9, margin=False).labels) for s in range(20))
-    assert len(cropped(long(1000, []), generator(0), most=100, least=0.9, margin=False).values) == 100
+    assert all(len(cropped(sight, generator(s), most=100, min_crop=0.9, margin=False).labels) for s in range(20))
+    assert len(cropped(long(1000, []), generator(0), most=100, min_crop=0.9, margin=False).values) == 100
 
 
 def test_a_batch_is_padded_as_far_as_the_longest_needs():

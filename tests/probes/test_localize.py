@@ -1,4 +1,4 @@
-"""Localisation: a small training learns, settings are the report's, each way of choosing, and what is refused."""
+"""Localization: a small training learns, settings are the report's, each way of choosing, and what is refused."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ import numpy as np
 import pytest
 import torch
 
-from helpers import resumed
+from helpers import golden, resumed
 from vitascope.core.device import generator
 from vitascope.core.types import Example, Segment
-from vitascope.features.base import Spans, Stored
+from vitascope.features.base import Spans, StoredFeatures
 from vitascope.metrics.prediction_columns import columns
 from vitascope.probes import options as tuning
-from vitascope.probes.base import Load
+from vitascope.probes.base import WorkloadSize
 from vitascope.probes.catalog import PROBES
-from vitascope.probes.methods import localise
-from vitascope.probes.methods.localise import Localise
+from vitascope.probes.methods import localize
+from vitascope.probes.methods.localize import LocalizationProbe
 from vitascope.probes.temporal.actionformer import ActionFormer, random_actionformer
 from vitascope.probes.temporal.localization_data import rate
 from vitascope.probes.training.resume import averaged
 
-SCHEDULES = Path(__file__).parents[1] / "fixtures" / "heads" / "lr_schedules.npz"
-TINY = Localise(width=16, heads=2, windows=(9, 9, 9, 9), epochs=14, warmup=2, min_steps=0, lr=3e-3, ema=0.98, length=96)
+TINY = LocalizationProbe(
+    width=16, heads=2, windows=(9, 9, 9, 9), epochs=14, warmup=2, min_steps=0, lr=3e-3, ema=0.98, length=96
+)
 
 
 def side(n, seed, noise=0.1, classes=3, stride=0.25, seconds=0.5):
@@ -47,7 +48,7 @@ def side(n, seed, noise=0.1, classes=3, stride=0.25, seconds=0.5):
         spans.append(starts[:, None] + [0.0, seconds])
     first = torch.tensor([0, *(len(x) for x in values)]).cumsum(0)
     spans = Spans(np.concatenate(spans), first)
-    return Stored(
+    return StoredFeatures(
         examples, [f"c{i}" for i in range(classes)], torch.tensor(np.concatenate(values)).float(), first, spans
     )
 
@@ -75,7 +76,7 @@ def test_progress_is_shown_where_there_is_a_line(capsys):
 
 
 def test_resized_videos():
-    probe = replace(TINY, fit="resize", windows=(9, 9, 9, -1), shortest=0.001)
+    probe = replace(TINY, fit="resize", windows=(9, 9, 9, -1), min_length=0.001)
     assert score(probe, side(14, 0), side(8, 1)) > 75
 
 
@@ -85,7 +86,7 @@ def test_classes_from_elsewhere(tmp_path):
     test = replace(test, examples=single)
     file = tmp_path / "scores.json"
     file.write_text(json.dumps({e.id: [0.9, 0.05, 0.3] for e in test.examples}))
-    probe = replace(TINY, external=True, scores=str(file), votes=0.7)
+    probe = replace(TINY, external=True, scores=str(file), voting_iou_threshold=0.7)
     predictions = probe.predict(train, test, seed=0)
     assert {s.label for p in predictions for s in p} == {0, 2}
     assert probe.score(predictions, truth_of(test))["mAP"] > 75
@@ -173,13 +174,13 @@ def test_refused():
         TINY.predict(broken, test, seed=0)
     assert "NaN or infinite vectors" in str(caught.value)
     with pytest.raises(ValueError) as caught:
-        localise.build("thumos14").predict(train, test, seed=0)
+        localize.build("thumos14").predict(train, test, seed=0)
     assert "clips are 0.25 s apart and were said to be 0.125 s" in str(caught.value)
     with pytest.raises(ValueError) as caught:
         replace(TINY, external=True).predict(train, test, seed=0)
-    assert "name it: localise+scores:FILE.json" in str(caught.value)
+    assert "name it: localize+scores:FILE.json" in str(caught.value)
     with pytest.raises(ValueError) as caught:
-        replace(TINY, lr=1e30, clip=0.0).predict(train, test, seed=0)
+        replace(TINY, lr=1e30, clip_grad_norm=0.0).predict(train, test, seed=0)
     assert "lower lr" in str(caught.value)
 
 
@@ -188,7 +189,7 @@ def test_refused():
     [
         ({"lr": 0.0}, "lr = 0.0"),
         ({"warmup": -1}, "warmup = -1"),
-        ({"tious": (0.5, 1.5)}, "tious = 1.5"),
+        ({"tiou_thresholds": (0.5, 1.5)}, "tious = 1.5"),
         ({"ema": 2.0}, "ema = 2.0"),
         ({"width": 30}, "width 30 is no multiple"),
         ({"windows": (9,) * 7}, "7 windows; give 1 to 6"),
@@ -197,13 +198,12 @@ def test_refused():
 )
 def test_settings_that_cannot_be(fields, said):
     with pytest.raises(ValueError) as caught:
-        Localise(**fields)
+        LocalizationProbe(**fields)
     assert said in str(caught.value)
 
 
 def test_the_learning_rate_is_the_published_one():
-    with np.load(SCHEDULES, allow_pickle=False) as file:
-        known = file["out/actionformer_w50_t500_lr1e4"]
+    known = golden("lr_schedules")["out/actionformer_w50_t500_lr1e4"]
     np.testing.assert_allclose([rate(s, 500, 50, 1e-4) for s in range(500)], known, atol=1e-12)
     assert rate(0, 10, 0, 1.0) == 1.0
 
@@ -218,9 +218,9 @@ def test_the_average():
 
 
 def test_presets():
-    assert all(tuning.probe(name).name == name for name in PROBES.names() if name.startswith("localise"))
-    thumos, activity = tuning.probe("localise", "thumos14"), tuning.probe("localise", "activitynet")
-    assert (thumos.lr, thumos.epochs, thumos.warmup, thumos.batch, thumos.tious[0]) == (1e-4, 45, 5, 2, 0.3)
+    assert all(tuning.probe(name).name == name for name in PROBES.names() if name.startswith("localize"))
+    thumos, activity = tuning.probe("localize", "thumos14"), tuning.probe("localize", "activitynet")
+    assert (thumos.lr, thumos.epochs, thumos.warmup, thumos.batch, thumos.tiou_thresholds[0]) == (1e-4, 45, 5, 2, 0.3)
     assert (activity.lr, activity.epochs, activity.batch, activity.fit, activity.length) == (
         1e-3,
         10,
@@ -230,17 +230,22 @@ def test_presets():
     )
     assert (thumos.select, thumos.softmax, thumos._epochs(200)) == ("last", False, (50, 100))
     assert activity._epochs(100) == (15, 7)
-    paper = [tuning.probe("localise/paper", family) for family in ("thumos14", "activitynet")]
+    paper = [tuning.probe("localize/paper", family) for family in ("thumos14", "activitynet")]
     assert [(p.lr, p.warmup) for p in paper] == [(1e-3, 2), (1e-4, 2)]  # the other way about, as its table has them
-    published = tuning.probe("localise/external-published", "thumos14")
+    published = tuning.probe("localize/external-published", "thumos14")
     assert (published.external, published.softmax, published.select) == (True, True, "best-on-test")
-    original = tuning.probe("localise/original", "thumos14")
-    assert (original.width, original.weight, original.smoothing, original.margin) == (512, 1.0, 0.0, True)
-    assert tuning.probe("localise/original-thumos14", "activitynet").width == 512
-    assert tuning.probe("localise/original", "activitynet").positions
-    assert tuning.probe("localise", "mine") == Localise()
-    changed = tuning.probe("localise/external+epochs:5+scores:s.json+tious:0.5,0.75", "thumos14")
-    assert (changed.epochs, changed.scores, changed.tious, changed.train.sampler.stride) == (
+    original = tuning.probe("localize/original", "thumos14")
+    assert (original.width, original.regression_weight, original.label_smoothing, original.margin) == (
+        512,
+        1.0,
+        0.0,
+        True,
+    )
+    assert tuning.probe("localize/original-thumos14", "activitynet").width == 512
+    assert tuning.probe("localize/original", "activitynet").positions
+    assert tuning.probe("localize", "mine") == LocalizationProbe()
+    changed = tuning.probe("localize/external+epochs:5+scores:s.json+tious:0.5,0.75", "thumos14")
+    assert (changed.epochs, changed.scores, changed.tiou_thresholds, changed.train.sampler.stride) == (
         5,
         "s.json",
         (0.5, 0.75),
@@ -249,17 +254,20 @@ def test_presets():
 
 
 def test_what_it_costs():
-    load = Load(train=200, test=212, train_clips=1700, test_clips=1700, tokens=1, dim=1024, classes=20)
-    assert 1e16 > localise.build("thumos14").multiply_adds(load) > 1e15 / 4
-    assert localise.build("thumos14").passes(200) == 50
+    load = WorkloadSize(train=200, test=212, train_clips=1700, test_clips=1700, tokens=1, dim=1024, classes=20)
+    assert 1e16 > localize.build("thumos14").multiply_adds(load) > 1e15 / 4
+    assert localize.build("thumos14").passes(200) == 50
 
 
 def test_scores():
     truth = [(Segment(1, 3, 0), Segment(5, 9, 1)), ()]
-    assert Localise().score([truth[0], []], truth) == {"mAP": 100.0, **{f"mAP@{t:g}": 100.0 for t in Localise().tious}}
-    found = Localise().score([[Segment(1, 3, 0, 0.9)], [Segment(5, 9, 1, 0.9)]], truth)
+    assert LocalizationProbe().score([truth[0], []], truth) == {
+        "mAP": 100.0,
+        **{f"mAP@{t:g}": 100.0 for t in LocalizationProbe().tiou_thresholds},
+    }
+    found = LocalizationProbe().score([[Segment(1, 3, 0, 0.9)], [Segment(5, 9, 1, 0.9)]], truth)
     assert found["mAP"] == 50.0
-    each = Localise().outcomes([[Segment(1, 3, 0)], []], truth)
+    each = LocalizationProbe().outcomes([[Segment(1, 3, 0)], []], truth)
     assert each[0] == 50.0
     assert math.isnan(each[1])
     assert columns([[], [Segment(1.0, 2.0, 3, 0.5)]]).video.tolist() == [1]

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vitascope.probes.temporal.nms import Found, classified, conditional_softmax, overlap, suppressed, voted
-
-PUBLISHED = Path(__file__).parents[1] / "fixtures" / "heads" / "nms.npz"
+from helpers import golden
+from vitascope.probes.temporal.nms import Proposals, classified, conditional_softmax, overlap, suppressed, voted
 
 
 @pytest.fixture(scope="module")
 def known():
-    with np.load(PUBLISHED, allow_pickle=False) as file:
-        return dict(file)
+    return golden("nms")
 
 
 @pytest.mark.parametrize(
@@ -32,9 +28,9 @@ def known():
     ],
 )
 def test_the_published_results(known, name, sigma, most, votes, weighting):
-    every = Found(known["in/segs"].astype(np.float64), known["in/scores"].astype(np.float64), known["in/labels"])
-    kept = suppressed(every, kind="soft", by=sigma, least=0.001, most=most, by_class=not votes)
-    kept = voted(kept, every, least=votes, weighting=weighting) if votes else kept
+    every = Proposals(known["in/segs"].astype(np.float64), known["in/scores"].astype(np.float64), known["in/labels"])
+    kept = suppressed(every, kind="soft", by=sigma, min_score=0.001, max_segments=most, by_class=not votes)
+    kept = voted(kept, every, iou_threshold=votes, weighting=weighting) if votes else kept
     segments, scores, labels = (known[f"out/{name}/{i}"] for i in range(3))
     np.testing.assert_allclose(kept.segments, segments, atol=1e-4)
     np.testing.assert_allclose(kept.scores, scores, atol=1e-5)
@@ -43,8 +39,8 @@ def test_the_published_results(known, name, sigma, most, votes, weighting):
 
 @pytest.mark.parametrize("name", ["hard_tl", "hard_af"])
 def test_the_published_hard_results(known, name):
-    every = Found(known["in/segs"].astype(np.float64), known["in/scores"].astype(np.float64), known["in/labels"])
-    kept = suppressed(every, kind="hard", by=0.4, least=0.001, most=200, by_class=True)
+    every = Proposals(known["in/segs"].astype(np.float64), known["in/scores"].astype(np.float64), known["in/labels"])
+    kept = suppressed(every, kind="hard", by=0.4, min_score=0.001, max_segments=200, by_class=True)
     for found, i in zip(kept, range(3), strict=True):
         np.testing.assert_array_equal(found, known[f"out/{name}/{i}"])
 
@@ -82,7 +78,7 @@ several = st.integers(0, 2**32 - 1).map(np.random.default_rng)
 
 def some(rng, n):
     start = rng.uniform(0, 30, n)
-    return Found(np.stack([start, start + rng.uniform(0.1, 12, n)], 1), rng.uniform(0, 1, n), rng.integers(0, 3, n))
+    return Proposals(np.stack([start, start + rng.uniform(0.1, 12, n)], 1), rng.uniform(0, 1, n), rng.integers(0, 3, n))
 
 
 @settings(max_examples=50, deadline=None)
@@ -97,7 +93,7 @@ def some(rng, n):
 )
 def test_suppression_is_the_loop(rng, n, kind, by, least, by_class, most):
     found = some(rng, n)
-    kept = suppressed(found, kind=kind, by=by, least=least, most=most, by_class=by_class)
+    kept = suppressed(found, kind=kind, by=by, min_score=least, max_segments=most, by_class=by_class)
     wanted = loop(found, kind, by, least, most, by_class)
     np.testing.assert_allclose(kept.scores, [s for s, _, _ in wanted], rtol=1e-9)
     assert kept.segments.tolist() == [list(seg) for _, seg, _ in wanted]
@@ -110,7 +106,7 @@ def test_suppression_is_the_loop(rng, n, kind, by, least, by_class, most):
 def test_voting_is_the_loop(rng, weighting):
     every = some(rng, 20)
     kept = every.take(np.arange(5))
-    moved = voted(kept, every, least=0.3, weighting=weighting)
+    moved = voted(kept, every, iou_threshold=0.3, weighting=weighting)
     for i in range(5):
         weights = []
         for segment, score in zip(every.segments, every.scores, strict=True):
@@ -121,15 +117,15 @@ def test_voting_is_the_loop(rng, weighting):
 
 
 def test_nothing_votes_on_nothing():
-    empty = Found(np.zeros((0, 2)), np.zeros(0), np.zeros(0, np.int64))
-    assert len(voted(empty, empty, least=0.5, weighting="score").scores) == 0
-    point = Found(np.array([[3.0, 3.0]]), np.ones(1), np.zeros(1, np.int64))
-    assert voted(point, point, least=0.5, weighting="score").segments.tolist() == [[3.0, 3.0]]
+    empty = Proposals(np.zeros((0, 2)), np.zeros(0), np.zeros(0, np.int64))
+    assert len(voted(empty, empty, iou_threshold=0.5, weighting="score").scores) == 0
+    point = Proposals(np.array([[3.0, 3.0]]), np.ones(1), np.zeros(1, np.int64))
+    assert voted(point, point, iou_threshold=0.5, weighting="score").segments.tolist() == [[3.0, 3.0]]
     assert overlap(point.segments, point.segments).tolist() == [[0.0]]
 
 
 def test_classes_from_elsewhere():
-    found = Found(np.array([[0.0, 1.0], [2.0, 4.0]]), np.array([0.9, 0.4]), np.zeros(2, np.int64))
+    found = Proposals(np.array([[0.0, 1.0], [2.0, 4.0]]), np.array([0.9, 0.4]), np.zeros(2, np.int64))
     fused = classified(found, np.array([0.1, 1.6, 0.0, 0.4]), 2)
     assert fused.labels.tolist() == [1, 1, 3, 3]
     np.testing.assert_allclose(fused.scores, np.sqrt([1.6 * 0.9, 1.6 * 0.4, 0.4 * 0.9, 0.4 * 0.4]))

@@ -12,9 +12,9 @@ from vitascope.sampling.names import Frozen, MultiClip, Reversed, Uniform, Views
 
 
 def test_fields_are_set_by_name() -> None:
-    found = probe("linear+lr:0.3+epochs:20+standardise:false+optimiser:adam")
-    assert (found.lr, found.epochs, found.standardise, found.optimiser) == (0.3, 20, False, "adam")
-    assert found.name == "linear+lr:0.3+epochs:20+standardise:false+optimiser:adam"
+    found = probe("linear+lr:0.3+epochs:20+standardize:false+optimizer:adam")
+    assert (found.lr, found.epochs, found.standardize, found.optimizer) == (0.3, 20, False, "adam")
+    assert found.name == "linear+lr:0.3+epochs:20+standardize:false+optimizer:adam"
     assert probe("knn") == knn.build()
     assert probe("linear/lbfgs") == linear.build("lbfgs")
 
@@ -44,11 +44,11 @@ def test_what_was_altered_is_in_the_name(name: str, parts: tuple[str, str, str])
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("linear+lrr:0.3", r"no option 'lrr'; did you mean 'lr'.*of train, test, optimiser"),
+        ("linear+lrr:0.3", r"no option 'lrr'; did you mean 'lr'.*of train, test, optimizer"),
         ("linear+lr", "no option 'lr'"),
         ("linear+lr:high", "lr is a number, not 'high'"),
         ("linear+epochs:1.5", "epochs is a whole number, not '1.5'"),
-        ("linear+standardise:no", "true or false, not 'no'"),
+        ("linear+standardize:no", "true or false, not 'no'"),
         ("linear+name:x", "no option 'name'"),
         ("linear+both:backwards", "there are reversed, shuffled, frozen, slowed"),
         ("linear+test:revrsed", "no sampler 'revrsed'; did you mean 'reversed'"),

@@ -50,12 +50,12 @@ def test_the_original_s_targets_and_losses(name):
     wanted = torch.stack([torch.from_numpy(data[f"out/gt_cls/{i}"]) for i in (0, 1)])
     offsets = torch.stack([torch.from_numpy(data[f"out/gt_off/{i}"]) for i in (0, 1)])
     assert torch.equal(found.classes, wanted)
-    learnt = wanted.sum(-1) > 0
-    np.testing.assert_allclose(found.offsets[learnt], offsets[learnt], atol=1e-5)
+    learned = wanted.sum(-1) > 0
+    np.testing.assert_allclose(found.offsets[learned], offsets[learned], atol=1e-5)
     said = said_by(data, classes)
     own = said.offsets[positive(found, said.mask)]
-    loss = losses(said.logits, own, said.mask, wanted=found, normaliser=100.0, smoothing=0.1)
-    assert loss.normaliser == pytest.approx(float(data["out/loss_normalizer/1"]))
+    loss = losses(said.logits, own, said.mask, wanted=found, normalizer=100.0, label_smoothing=0.1)
+    assert loss.normalizer == pytest.approx(float(data["out/loss_normalizer/1"]))
     assert float(loss.classes) == pytest.approx(float(data["out/loss/0"]), rel=1e-5)
     assert float(loss.offsets) == pytest.approx(float(data["out/loss/1"]), rel=1e-5)
     assert float(loss.classes + 2 * loss.offsets) == pytest.approx(float(data["out/loss/2"]), rel=1e-5)
@@ -64,11 +64,13 @@ def test_the_original_s_targets_and_losses(name):
 @pytest.mark.parametrize("name", KINDS)
 def test_the_same_losses_from_the_weights(name):
     data = golden(name)
-    model = ActionFormer(24, KINDS[name], width=64, drop=0.0)
+    model = ActionFormer(24, KINDS[name], width=64, drop_path=0.0)
     model.load_state_dict(renamed(data), strict=True)
     values, mask = inputs(data)
     with torch.no_grad():
-        loss = trained(model, values, mask, actions_of(data), generator=generator(0), normaliser=100.0, smoothing=0.1)
+        loss = trained(
+            model, values, mask, actions_of(data), generator=generator(0), normalizer=100.0, label_smoothing=0.1
+        )
     assert float(loss.classes) == pytest.approx(float(data["out/loss/0"]), rel=1e-5)
     assert float(loss.offsets) == pytest.approx(float(data["out/loss/1"]), rel=1e-4)
 
@@ -78,10 +80,10 @@ def test_the_original_s_segments(name):
     data = golden(name)
     said = said_by(data, KINDS[name])
     for video in (0, 1):
-        every = proposals(said, video, least=0.001, most=2000, shortest=0.05)
+        every = proposals(said, video, min_score=0.001, candidates=2000, min_length=0.05)
         alone = name == "actionformer_sc"
-        kept = suppressed(every, kind="soft", by=0.5, least=0.001, most=50, by_class=alone)
-        kept = kept if alone else voted(kept, every, least=0.7, weighting="score")
+        kept = suppressed(every, kind="soft", by=0.5, min_score=0.001, max_segments=50, by_class=alone)
+        kept = kept if alone else voted(kept, every, iou_threshold=0.7, weighting="score")
         seconds = (kept.segments * 0.125 + 0.25).clip(0, float(data[f"in/duration/{video}"]))
         np.testing.assert_allclose(seconds, data[f"out/det_segments/{video}"], atol=1e-4)
         np.testing.assert_allclose(kept.scores, data[f"out/det_scores/{video}"], atol=1e-5)
@@ -131,7 +133,7 @@ def test_targets_are_those_of_every_point_and_every_segment(drawn):
         np.testing.assert_allclose(found.offsets[video][classes.any(1)], offsets[classes.any(1)], atol=1e-6)
 
 
-def test_a_distance_of_exactly_four_is_learnt_at_two_levels():
+def test_a_distance_of_exactly_four_is_learned_at_two_levels():
     found = targets(Actions(torch.tensor([[4.0, 12.0]]), torch.tensor([0]), torch.tensor([0])), 1, 1, (32, 16, 8))
     where = found.classes[0, :, 0].nonzero()[:, 0].tolist()
     assert {8, 32 + 4} <= set(where)
@@ -191,17 +193,17 @@ def test_the_running_count():
     mask = torch.tensor([[True, True, False, True, True, True]])
     assert positive(wanted, mask).sum() == 2
     logits = torch.zeros(1, 6, 2)
-    loss = losses(logits, torch.ones(2, 2), mask, wanted=wanted, normaliser=10.0, smoothing=0.0)
-    assert loss.normaliser == pytest.approx(0.9 * 10 + 0.1 * 2)
+    loss = losses(logits, torch.ones(2, 2), mask, wanted=wanted, normalizer=10.0, label_smoothing=0.0)
+    assert loss.normalizer == pytest.approx(0.9 * 10 + 0.1 * 2)
     none = losses(
         logits,
         torch.ones(0, 2),
         mask,
         wanted=wanted._replace(classes=torch.zeros(1, 6, 2)),
-        normaliser=10.0,
-        smoothing=0.0,
+        normalizer=10.0,
+        label_smoothing=0.0,
     )
-    assert none.normaliser == pytest.approx(9.1)
+    assert none.normalizer == pytest.approx(9.1)
     assert float(none.offsets) == 0
 
 
@@ -209,25 +211,28 @@ def test_proposals_by_hand():
     logits = torch.tensor([[[0.0, -9.0], [2.0, 1.0], [-1.0, -9.0]]])
     offsets = torch.tensor([[[1.0, 1.0], [0.5, 1.0], [0.25, 0.25]]])
     said = Pyramid(logits, offsets, torch.tensor([[True, True, True]]), (2, 1))
-    found = proposals(said, 0, least=0.001, most=2, shortest=0.05)
+    found = proposals(said, 0, min_score=0.001, candidates=2, min_length=0.05)
     assert found.labels.tolist() == [0, 1, 0]
     np.testing.assert_allclose(found.segments, [[0.5, 2.0], [0.5, 2.0], [-0.5, 0.5]])
     np.testing.assert_allclose(found.scores, 1 / (1 + np.exp([-2.0, -1.0, 1.0])), rtol=1e-6)
-    assert len(proposals(said, 0, least=0.8, most=2, shortest=0.05).scores) == 1
-    assert proposals(said, 0, least=0.001, most=2, shortest=1.2).segments.tolist() == [[0.5, 2.0], [0.5, 2.0]]
+    assert len(proposals(said, 0, min_score=0.8, candidates=2, min_length=0.05).scores) == 1
+    assert proposals(said, 0, min_score=0.001, candidates=2, min_length=1.2).segments.tolist() == [
+        [0.5, 2.0],
+        [0.5, 2.0],
+    ]
     hidden = said._replace(mask=torch.zeros(1, 3, dtype=torch.bool))
-    assert len(proposals(hidden, 0, least=0.001, most=2, shortest=0.05).scores) == 0
+    assert len(proposals(hidden, 0, min_score=0.001, candidates=2, min_length=0.05).scores) == 0
 
 
 def test_a_step_down_the_slope_makes_the_loss_smaller():
-    model = random_actionformer(generator(0), ActionFormer(4, 2, width=8, heads=2, windows=(5, 5), drop=0.0))
+    model = random_actionformer(generator(0), ActionFormer(4, 2, width=8, heads=2, windows=(5, 5), drop_path=0.0))
     actions = Actions(torch.tensor([[2.0, 6.0]]), torch.tensor([1]), torch.tensor([0]))
     x, mask = torch.randn(1, 4, 16, generator=generator(1)), torch.arange(16)[None] < 13
-    optimiser, course = torch.optim.AdamW(model.parameters(), lr=3e-3), []
+    optimizer, course = torch.optim.AdamW(model.parameters(), lr=3e-3), []
     for _ in range(25):
-        loss = trained(model, x, mask, actions, generator=generator(0), normaliser=2.0, smoothing=0.0)
+        loss = trained(model, x, mask, actions, generator=generator(0), normalizer=2.0, label_smoothing=0.0)
         course.append(float((total := loss.classes + loss.offsets).detach()))
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         total.backward()
-        optimiser.step()
+        optimizer.step()
     assert course[-1] < 0.7 * course[0]

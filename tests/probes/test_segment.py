@@ -12,16 +12,16 @@ import torch
 
 from helpers import resumed
 from vitascope.core.types import Example, Timeline
-from vitascope.features.base import Spans, Stored
+from vitascope.features.base import Spans, StoredFeatures
 from vitascope.metrics import segmental
 from vitascope.probes import options as tuning
-from vitascope.probes.base import Load
+from vitascope.probes.base import WorkloadSize
 from vitascope.probes.catalog import PROBES
 from vitascope.probes.methods import segment
-from vitascope.probes.methods.segment import Segmentation
+from vitascope.probes.methods.segment import SegmentationProbe
 from vitascope.sampling.names import MultiClip
 
-TINY = Segmentation(layers=3, width=32, epochs=10, lr=3e-3, mask=0.1)
+TINY = SegmentationProbe(layers=3, width=32, epochs=10, lr=3e-3, mask=0.1)
 
 
 @cache
@@ -38,7 +38,7 @@ def side(n, seed, noise=0.3, classes=3, fps=10.0, stride=0.25, seconds=0.5):
         examples.append(Example(id=f"{seed}-{i}", path="", truth=Timeline.of(order.tolist(), fps)))
     first = torch.tensor([0, *(len(x) for x in values)]).cumsum(0)
     table = Spans(np.concatenate(spans), first)
-    return Stored(
+    return StoredFeatures(
         examples, [f"c{i}" for i in range(classes)], torch.tensor(np.concatenate(values)).float(), first, table
     )
 
@@ -75,8 +75,8 @@ def test_the_seed_is_all_that_chance_knows():
 def test_an_interrupted_training_goes_on_to_the_same_bits(order, tmp_path: Path, monkeypatch):
     how, train, test = replace(TINY, epochs=5, layers=2, width=8, order=order), side(4, 0), side(2, 1)
     models = []
-    judge = Segmentation._judge
-    monkeypatch.setattr(Segmentation, "_judge", lambda self, m, *a: (models.append(m), judge(self, m, *a))[1])
+    judge = SegmentationProbe._judge
+    monkeypatch.setattr(SegmentationProbe, "_judge", lambda self, m, *a: (models.append(m), judge(self, m, *a))[1])
     whole, scratch = how.predict(train, test, seed=3), tmp_path / "training" / "one"
 
     again = resumed(lambda at: how.predict(train, test, seed=3, scratch=at), scratch, monkeypatch, after=3)
@@ -169,7 +169,7 @@ def test_every_variant_builds_by_its_name():
 
 
 def test_a_forecast_counts_what_a_network_multiplies():
-    load = Load(train=21, test=7, train_clips=700, test_clips=700, tokens=1, dim=1024, classes=11)
+    load = WorkloadSize(train=21, test=7, train_clips=700, test_clips=700, tokens=1, dim=1024, classes=11)
     probe = tuning.probe("segment", "gtea")
     params = 4 * 8 * 6 * 256**2 + 1024 * 256
     frames = 700 * 0.125 * 15
@@ -186,13 +186,13 @@ def test_a_forecast_counts_what_a_network_multiplies():
 )
 def test_settings_that_make_no_sense(wrong, said):
     with pytest.raises(ValueError) as error:
-        Segmentation(**wrong)
+        SegmentationProbe(**wrong)
     assert str(error.value).startswith(said)
 
 
 def test_words_that_mean_nothing():
-    how = object.__new__(Segmentation)  # as a caller without a type checker would write it
-    for name, value in {**vars(Segmentation()), "reach": "near"}.items():
+    how = object.__new__(SegmentationProbe)  # as a caller without a type checker would write it
+    for name, value in {**vars(SegmentationProbe()), "reach": "near"}.items():
         object.__setattr__(how, name, value)
     with pytest.raises(ValueError) as error:
         how.__post_init__()

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vitascope.core.types import Example, Timeline
-from vitascope.features.base import Stored
+from vitascope.features.base import StoredFeatures
 from vitascope.probes.temporal.segmentation_data import between, frames, readable, repeated, stretched, timed
 
 
@@ -20,13 +20,13 @@ def sliding(count, seconds=0.5, stride=0.125):
     return np.arange(count)[:, None] * stride + [0.0, seconds]
 
 
-def ramp(count=77, fps=15.0, labelled=150, **grid):
+def ramp(count=77, fps=15.0, labeled=150, **grid):
     """One video whose vector is the middle of its clip, seconds."""
     spans = sliding(count, **grid)
-    truth = Timeline(((0, labelled // 2), (1, labelled - labelled // 2)), fps)
+    truth = Timeline(((0, labeled // 2), (1, labeled - labeled // 2)), fps)
     values = torch.from_numpy(spans.mean(1, keepdims=True)).float()
     first = torch.tensor([0, count])
-    return Stored([Example(id="a", path="", truth=truth)], ["x", "y"], values, first, [spans])
+    return StoredFeatures([Example(id="a", path="", truth=truth)], ["x", "y"], values, first, [spans])
 
 
 def test_a_ramp_of_time_is_exact_between_the_first_and_the_last_clip():
@@ -37,7 +37,7 @@ def test_a_ramp_of_time_is_exact_between_the_first_and_the_last_clip():
 
 
 def test_half_the_rate_takes_every_second_frame():
-    (seen,) = frames(ramp(fps=30.0, labelled=299), [0], every=2, align="time")
+    (seen,) = frames(ramp(fps=30.0, labeled=299), [0], every=2, align="time")
     np.testing.assert_allclose(seen.values[:, 0].numpy(), ((np.arange(150) * 2 + 0.5) / 30).clip(0.25, 9.75), atol=1e-5)
     assert seen.labels.tolist() == [0] * 75 + [1] * 75
     assert repeated(torch.tensor([4, 1, 2]), 2, 5).tolist() == [4, 4, 1, 1, 2]
@@ -72,26 +72,24 @@ def said(features, every=1):
     return str(error.value)
 
 
-def labelled(features, truth):
+def labeled(features, truth):
     return replace(features, examples=[replace(features.examples[0], truth=truth)])
 
 
 def test_what_is_refused():
     whole = ramp()
-    assert said(labelled(whole, Timeline(((0, 90), (2, 60)), 15.0))) == (
+    assert said(labeled(whole, Timeline(((0, 90), (2, 60)), 15.0))) == (
         "a: label 2 at frame 90: there are 2 classes, 0 to 1; correct the labels or add the classes"
     )
-    assert said(labelled(whole, Timeline(((0, 1),), 0.1))) == (
-        "a: 1 labelled frames, of which 1 counts; at least two are needed, so leave it out"
+    assert said(labeled(whole, Timeline(((0, 1),), 0.1))) == (
+        "a: 1 labeled frames, of which 1 counts; at least two are needed, so leave it out"
     )
-    assert said(labelled(whole, Timeline(((0, 2),), 0.2)), every=2).startswith(
-        "a: 2 labelled frames, of which 1 counts"
-    )
+    assert said(labeled(whole, Timeline(((0, 2),), 0.2)), every=2).startswith("a: 2 labeled frames, of which 1 counts")
     assert said(ramp(count=30)) == (
-        "a: 150 labelled frames at 15 a second last 10.0 s, its 30 clips end at 4.1 s; embed the whole video, or "
+        "a: 150 labeled frames at 15 a second last 10.0 s, its 30 clips end at 4.1 s; embed the whole video, or "
         "correct the frames per second of the labels"
     )
-    assert "last 5.0 s, its 77 clips end at 10.0 s" in said(ramp(fps=30.0, labelled=150))
+    assert "last 5.0 s, its 77 clips end at 10.0 s" in said(ramp(fps=30.0, labeled=150))
     broken = ramp()
     broken.values[3] = torch.nan
     assert said(broken).startswith("NaN or infinite vectors for 1 of 1 examples (a)")
@@ -101,7 +99,7 @@ def test_what_is_refused():
 def test_videos_without_vectors():
     spans, example = sliding(4), ramp().examples[0]
     examples = [replace(example, id="a"), replace(example, id="b")]
-    features = Stored(examples, ["x", "y"], torch.zeros(4, 1), torch.tensor([0, 4, 4]), [spans, spans[:0]])
+    features = StoredFeatures(examples, ["x", "y"], torch.zeros(4, 1), torch.tensor([0, 4, 4]), [spans, spans[:0]])
     with pytest.raises(ValueError) as error:
         readable(features)
     assert str(error.value) == "no vector for 1 of 2 videos (b); embed them or leave them out of the split"

@@ -1,7 +1,6 @@
-"""Stacked optimisers against torch's own, one head at a time; LARS by hand; schedules against the published numbers."""
+"""Stacked optimizers against torch's own, one head at a time; LARS by hand; schedules against the published numbers."""
 
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,11 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers import golden
 from vitascope.nn.schedules import cosine
 from vitascope.probes.classification.attentive_pooler import load_official, random_heads, state_of
 from vitascope.probes.training.stacked_optimizer import Stacked, losses
 
-SCHEDULES = Path(__file__).resolve().parents[1] / "fixtures" / "heads" / "lr_schedules.npz"
 SHAPES = [(4, 3), (4,), (1, 1, 3), (2, 4)]
 """A matrix, a bias, a query, another matrix; of one head."""
 RATES = torch.tensor([1e-1, 3e-2, 1e-3], dtype=torch.float64)
@@ -39,46 +38,46 @@ def gradients(step, size=1.0):
 
 
 def alone(kind, head, steps, *, spare, clip):
-    """One head with torch's optimiser."""
+    """One head with torch's optimizer."""
     own = [torch.nn.Parameter(p.detach()[head].clone()) for p in parameters()]
     vectors = [p for p in own if p.ndim < 2 and spare]
-    optimiser = TORCH[kind]([{"params": [p for p in own if p.ndim > 1 or not spare]}, {"params": vectors}])
+    optimizer = TORCH[kind]([{"params": [p for p in own if p.ndim > 1 or not spare]}, {"params": vectors}])
     for step in range(steps):
         for p, g in zip(own, gradients(step), strict=True):
             p.grad = g[head].clone()
         if clip is not None:
             torch.nn.utils.clip_grad_norm_(own, clip)
-        for group, decay in zip(optimiser.param_groups, (float(DECAYS[head]), 0.0), strict=True):
+        for group, decay in zip(optimizer.param_groups, (float(DECAYS[head]), 0.0), strict=True):
             group.update(lr=float(RATES[head]) / (step + 1), weight_decay=decay)
-        optimiser.step()
+        optimizer.step()
     return own
 
 
 def together(kind, steps, *, spare=False, clip=None, spoil=None):
     """All heads; `spoil(step, gradients)` may damage some."""
     stacked = parameters()
-    optimiser = Stacked(stacked, kind, spare=spare, clip=clip)
+    optimizer = Stacked(stacked, kind, spare=spare, clip=clip)
     for step in range(steps):
         slopes = gradients(step)
         if spoil:
             spoil(step, slopes)
         for p, g in zip(stacked, slopes, strict=True):
             p.grad = g
-        optimiser.step(RATES / (step + 1), DECAYS)
+        optimizer.step(RATES / (step + 1), DECAYS)
         assert all(p.grad is None for p in stacked)
-    return stacked, optimiser
+    return stacked, optimizer
 
 
 @pytest.mark.parametrize("kind", list(TORCH))
 @pytest.mark.parametrize("spare", [True, False])
 @pytest.mark.parametrize("clip", [None, 1.0])
 def test_each_head_is_trained_as_if_alone(kind, spare, clip):
-    stacked, optimiser = together(kind, 7, spare=spare, clip=clip)
+    stacked, optimizer = together(kind, 7, spare=spare, clip=clip)
     for head in range(3):
         for p, q in zip(stacked, alone(kind, head, 7, spare=spare, clip=clip), strict=True):
             torch.testing.assert_close(p.detach()[head], q.detach(), rtol=1e-12, atol=1e-13)
-    assert optimiser.alive.all()
-    assert not optimiser.lost
+    assert optimizer.alive.all()
+    assert not optimizer.lost
 
 
 def test_the_choices_matter():
@@ -108,9 +107,9 @@ def test_lars_by_hand():
 
 def test_lars_starts_from_zeros_at_full_rate():
     weights = torch.nn.Parameter(torch.zeros(2, 3, 4))
-    optimiser = Stacked([weights], "lars")
+    optimizer = Stacked([weights], "lars")
     weights.grad = torch.stack([torch.ones(3, 4), torch.zeros(3, 4)])
-    optimiser.step(torch.tensor([0.5, 0.5]), torch.zeros(2))
+    optimizer.step(torch.tensor([0.5, 0.5]), torch.zeros(2))
     torch.testing.assert_close(weights.detach(), torch.stack([torch.full((3, 4), -0.5), torch.zeros(3, 4)]))
 
 
@@ -122,11 +121,11 @@ def test_a_head_that_diverges_stops_and_harms_no_other(kind, clip, value):
         if step >= 3:
             slopes[step % 4][1].view(-1)[0] = value
 
-    stacked, optimiser = together(kind, 7, clip=clip, spoil=spoil)
+    stacked, optimizer = together(kind, 7, clip=clip, spoil=spoil)
     untouched, _ = together(kind, 7, clip=clip)
     before, _ = together(kind, 3, clip=clip)
-    assert optimiser.lost == {1: 4}
-    assert optimiser.alive.tolist() == [True, False, True]
+    assert optimizer.lost == {1: 4}
+    assert optimizer.alive.tolist() == [True, False, True]
     for p, q, r in zip(stacked, untouched, before, strict=True):
         torch.testing.assert_close(p[[0, 2]], q[[0, 2]], rtol=0, atol=0)
         torch.testing.assert_close(p[1], r[1], rtol=0, atol=0)
@@ -137,17 +136,17 @@ def test_a_lost_head_stays_lost():
         if step == 2:
             slopes[0][0, 0, 0] = torch.nan
 
-    stacked, optimiser = together("adamw", 6, spoil=spoil)
-    assert optimiser.lost == {0: 3}
+    stacked, optimizer = together("adamw", 6, spoil=spoil)
+    assert optimizer.lost == {0: 3}
     for p, q in zip(stacked, together("adamw", 2)[0], strict=True):
         torch.testing.assert_close(p[0], q[0], rtol=0, atol=0)
 
 
 def test_parameters_that_nothing_depends_on_stay():
     used, unused, frozen = (torch.nn.Parameter(torch.ones(2, 3)) for _ in range(3))
-    optimiser = Stacked([used, unused, frozen.requires_grad_(False)], "adamw")
+    optimizer = Stacked([used, unused, frozen.requires_grad_(False)], "adamw")
     used.sum().backward()
-    optimiser.step(torch.full((2,), 0.1), torch.full((2,), 0.1))
+    optimizer.step(torch.full((2,), 0.1), torch.full((2,), 0.1))
     assert (used != 1).all()
     assert (unused == 1).all()
     assert (frozen == 1).all()
@@ -176,17 +175,17 @@ def test_a_grid_of_heads_learns_as_each_alone():
 
     def train(which):
         model = random_heads(torch.Generator().manual_seed(1), 24, 3, heads=4, count=len(which))
-        optimiser = Stacked(model.parameters(), "adamw", spare=True, clip=1.0)
+        optimizer = Stacked(model.parameters(), "adamw", spare=True, clip=1.0)
         history = []
         for step in range(10):
             every = losses(model(x), labels)
             every.sum().backward()
-            optimiser.step(cosine(step + 1, 10, 0, rates[which]), decays[which])
+            optimizer.step(cosine(step + 1, 10, 0, rates[which]), decays[which])
             history.append(every.detach())
-        return model, optimiser, torch.stack(history)
+        return model, optimizer, torch.stack(history)
 
-    model, optimiser, history = train([0, 1, 2, 3])
-    assert optimiser.alive.tolist() == [True, True, True, False]
+    model, optimizer, history = train([0, 1, 2, 3])
+    assert optimizer.alive.tolist() == [True, True, True, False]
     assert (history[-1, :3] < history[0, :3]).all()
     assert history[-1, 0] < 0.8
     for head in range(3):
@@ -197,7 +196,7 @@ def test_a_grid_of_heads_learns_as_each_alone():
 
 @pytest.mark.parametrize(("name", "peak", "final"), [("vjepa_lr", 1e-3, 0.0), ("vjepa_wd", 0.01, 1e-6)])
 def test_schedules_are_the_published_ones(name, peak, final):
-    expected = np.load(SCHEDULES, allow_pickle=False)[f"out/{name}"]
+    expected = golden("lr_schedules")[f"out/{name}"]
     got = [cosine(step, 400, 0, peak, final) for step in range(1, 401)]
     np.testing.assert_allclose(got, expected, rtol=1e-12, atol=0)
 

@@ -15,7 +15,7 @@ from vitascope.evaluation.results import Result, write_predictions
 from vitascope.metrics import stats
 from vitascope.report.analysis import leaderboard as boards
 from vitascope.report.analysis import motion_effect, variants
-from vitascope.report.analysis.motion_effect import Pair, Worth
+from vitascope.report.analysis.motion_effect import MotionEffect, Pair
 
 LABELS = ("push", "push", "push", "hold", "hold", "hold")
 REAL = (1, 1, 1, 1, 1, 0)
@@ -58,7 +58,7 @@ def result(
     )
 
 
-def only(found: Sequence[Result]) -> Worth:
+def only(found: Sequence[Result]) -> MotionEffect:
     (one,), lacking = motion_effect.worth(boards.build(found))
     assert lacking == []
     return one
@@ -147,7 +147,7 @@ def test_only_like_is_held_against_like(tmp_path: Path, change: dict[str, Any], 
 
 def test_an_altered_low_shot_question_is_held_against_the_low_shot_one(tmp_path: Path) -> None:
     def thin(one: Result) -> Result:
-        return replace(one, dataset="d@5%", variant={**one.variant, "few": "5%", "of": "d:linear"})
+        return replace(one, dataset="d@5%", variant={**one.variant, "train_fraction": "5%", "of": "d:linear"})
 
     plain = result(tmp_path, REAL)
     few, frozen = thin(plain), thin(result(tmp_path, REAL, how="frozen", sides="test"))

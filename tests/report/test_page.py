@@ -245,8 +245,8 @@ def test_without_predictions_nothing_is_ranked(tmp_path: Path) -> None:
 
 
 def test_verdicts() -> None:
-    rows = tuple(boards.Row(i, name, name, {}) for i, name in enumerate(["a", "b", "c"]))
-    board = boards.Board(rows, ())
+    rows = tuple(boards.EncoderRow(i, name, name, {}) for i, name in enumerate(["a", "b", "c"]))
+    board = boards.Leaderboard(rows, ())
     scores = {0: Score(60.0, 57.0, 63.0), 1: Score(59.0, 56.0, 62.0), 2: Score(40.0, 37.0, 43.0)}
     pairs = {
         (0, 1): Difference(1.0, -1.0, 3.0, 0.3, 99, 99),
@@ -377,9 +377,9 @@ def test_unknown_axes_leave_the_scatter_out(tmp_path: Path) -> None:
 
 
 def test_scatter_points_lie_where_the_scores_say(run: Path) -> None:
-    rows = [boards.Row(0, "a", "a", {})]
+    rows = [boards.EncoderRow(0, "a", "a", {})]
     plot = plots.scatter(
-        rows, ranking.Standing({0: Score(50.0, 40.0, 60.0)}), ranking.Standing({0: Score(25.0, 20.0, 30.0)})
+        rows, ranking.Ranking({0: Score(50.0, 40.0, 60.0)}), ranking.Ranking({0: Score(25.0, 20.0, 30.0)})
     )
     assert plot is not None
     (point,) = plot.points
@@ -387,7 +387,7 @@ def test_scatter_points_lie_where_the_scores_say(run: Path) -> None:
     assert plot.y.low + (100 - point.y) / 100 * (plot.y.high - plot.y.low) == pytest.approx(25)
     assert point.x_span == (plot.x.at(40.0), plot.x.at(60.0))
     assert point.y_span == pytest.approx((100 - plot.y.at(30.0), 100 - plot.y.at(20.0)))
-    assert plots.scatter(rows, ranking.Standing({}), ranking.Standing({})) is None
+    assert plots.scatter(rows, ranking.Ranking({}), ranking.Ranking({})) is None
 
 
 @pytest.mark.parametrize(("level", "low", "drawn"), [(58.0, 55.0, True), (45.0, 40.0, True), (30.0, 60.0, False)])
@@ -535,7 +535,7 @@ def test_wrong_format_and_empty_run(run: Path, tmp_path: Path) -> None:
 
 def test_a_result_of_another_kind_is_shown_too(tmp_path: Path) -> None:
     bare = Result(
-        encoder="e", dataset="d", probe="localise", version=1, scores={"mAP": Score(30.0)}, settings={}, protocol="p",
+        encoder="e", dataset="d", probe="localize", version=1, scores={"mAP": Score(30.0)}, settings={}, protocol="p",
         n=3, expected=3,
     )  # fmt: skip
     append(tmp_path, bare)

@@ -39,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def found(folder: Path) -> list[training_runs.Flight]:
+def found(folder: Path) -> list[training_runs.TrainingRun]:
     return training_runs.flights(recording.found(folder))
 
 
@@ -112,7 +112,7 @@ def test_a_run_folder_or_a_folder_of_them(folder: Path, tmp_path: Path) -> None:
         report.write(tmp_path)
 
 
-def test_runs_of_one_recipe_share_a_colour(found: list[training_runs.Flight]) -> None:
+def test_runs_of_one_recipe_share_a_color(found: list[training_runs.TrainingRun]) -> None:
     assert [row.label for row in training_runs.rows(found)] == sorted(ENDS)
     assert [row.index for row in training_runs.rows(found)] == [0, 1, 2, 3, 4]
     assert [f.label for f in found][:2] == ["image-teacher/seed-0", "image-teacher/seed-1"]
@@ -154,7 +154,7 @@ def test_names_of_scores(name: str, told: dict[str, Any], expected: tuple[str, s
     assert (*training_runs.asked(name), training_runs.axis(name, told)) == expected
 
 
-def test_the_path_is_that_of_the_probes(folder: Path, found: list[training_runs.Flight]) -> None:
+def test_the_path_is_that_of_the_probes(folder: Path, found: list[training_runs.TrainingRun]) -> None:
     pictures = tradeoff.tradeoffs(found)
     assert [one.method for one in pictures] == ["linear", "knn"], "linear is preferred, both have all runs"
     plot = pictures[0].plot
@@ -173,7 +173,7 @@ def test_the_path_is_that_of_the_probes(folder: Path, found: list[training_runs.
     assert sum(trail.stopped for trail in plot.trails) == 1
 
 
-def test_one_label_a_recipe_and_not_that_of_a_stopped_run(found: list[training_runs.Flight]) -> None:
+def test_one_label_a_recipe_and_not_that_of_a_stopped_run(found: list[training_runs.TrainingRun]) -> None:
     plot = tradeoff.tradeoffs(found)[0].plot
     assert sorted(p.label for p in plot.points if p.label) == sorted(ENDS)
     (stopped,) = [p for p, t in zip(plot.points, plot.trails, strict=True) if t.stopped]
@@ -202,7 +202,7 @@ def test_means_over_several_data_sets_have_no_interval(tmp_path: Path) -> None:
     write(tmp_path, [start(), line])
     (flight,) = training_runs.flights(recording.found(tmp_path))
     (place,) = training_runs.places(flight, "knn")
-    assert place == training_runs.Place(10, Score(60.0), Score(40.0, 38.0, 43.0))
+    assert place == training_runs.TradeoffPoint(10, Score(60.0), Score(40.0, 38.0, 43.0))
     assert place.mean == 50.0
 
 
@@ -336,7 +336,7 @@ def test_nothing_in_a_name_comes_alive(folder: Path, tmp_path: Path, page: Eleme
         assert not any(name.startswith("on") for name in attributes)
 
 
-def test_the_verdict_is_of_means_over_seeds(found: list[training_runs.Flight]) -> None:
+def test_the_verdict_is_of_means_over_seeds(found: list[training_runs.TrainingRun]) -> None:
     told = pretraining.pretraining([f.recording for f in found])
     assert told is not None
     text = "".join(run.text for run in told.verdicts[0])
@@ -358,7 +358,7 @@ def test_the_verdict_is_of_means_over_seeds(found: list[training_runs.Flight]) -
     )
 
 
-def test_the_table_holds_the_last_probe(folder: Path, found: list[training_runs.Flight]) -> None:
+def test_the_table_holds_the_last_probe(folder: Path, found: list[training_runs.TrainingRun]) -> None:
     table = pretraining.table(found)
     assert table.heads[:5] == ("run", "state", "clips seen", "clips/s", "waiting")
     line = dict(zip(table.heads, next(row for row in table.rows if row[0] == "mixture/seed-0"), strict=True))

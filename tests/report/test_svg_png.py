@@ -10,16 +10,20 @@ import pytest
 from PIL import Image, ImageColor
 
 from vitascope.report.charts.svg_png import GROUND, PALE, Picture, layout, png, svg
-from vitascope.report.charts.timelines import COLOURS, EMPTY, MOST, QUIET, Stretch, Timeline, Track, timeline
+from vitascope.report.charts.timelines import COLORS, EMPTY, MOST, QUIET, LabeledSpan, TimelineChart, Track, timeline
 
 SVG = "{http://www.w3.org/2000/svg}"
 NASTY = '<b>"me"</b> & co'
 
 
-def made(**more: object) -> Timeline:
+def made(**more: object) -> TimelineChart:
     """Two rows over ten seconds: three classes and nothing, the last of them in the 9th filling, with strokes."""
-    truth = [Stretch(0, 0.0, 2.0), Stretch(1, 2.0, 5.0), Stretch(2, 7.0, 10.0)]
-    tracks = [Track("truth", truth), Track(NASTY, [Stretch(1, 0.0, 10.0)], "30.0 %"), Track("lost", [], lacking="gone")]
+    truth = [LabeledSpan(0, 0.0, 2.0), LabeledSpan(1, 2.0, 5.0), LabeledSpan(2, 7.0, 10.0)]
+    tracks = [
+        Track("truth", truth),
+        Track(NASTY, [LabeledSpan(1, 0.0, 10.0)], "30.0 %"),
+        Track("lost", [], lacking="gone"),
+    ]
     return timeline(tracks, ["cut", NASTY, "peel"], seconds=10, fillings={0: 0, 1: QUIET, 2: 8})
 
 
@@ -60,7 +64,7 @@ def test_widths_are_as_the_seconds(picture: Picture) -> None:
 
 
 @pytest.mark.parametrize("scale", [1, 2, 3])
-def test_pixels_have_the_colours_of_the_labels(picture: Picture, scale: int) -> None:
+def test_pixels_have_the_colors_of_the_labels(picture: Picture, scale: int) -> None:
     seen = pixels(png(picture, scale=scale))
     assert seen.shape == (picture.height * scale, picture.width * scale, 3)
     assert tuple(seen[0, 0]) == ImageColor.getrgb(GROUND)
@@ -68,25 +72,25 @@ def test_pixels_have_the_colours_of_the_labels(picture: Picture, scale: int) -> 
         part = seen[
             round(box.top * scale) : round(box.bottom * scale), round(box.left * scale) : round(box.right * scale)
         ]
-        colours = {tuple(c) for c in part.reshape(-1, 3).tolist()}
+        colors = {tuple(c) for c in part.reshape(-1, 3).tolist()}
         if box.filling < 8 and box.filling != EMPTY:
-            assert colours == {ImageColor.getrgb(PALE.get(box.filling) or COLOURS[box.filling])}, box
+            assert colors == {ImageColor.getrgb(PALE.get(box.filling) or COLORS[box.filling])}, box
         if box.filling == 8:
-            assert ImageColor.getrgb(COLOURS[0]) in colours
-            assert min(sum(c) for c in colours) < 0.6 * sum(ImageColor.getrgb(COLOURS[0])), "strokes are darker"
+            assert ImageColor.getrgb(COLORS[0]) in colors
+            assert min(sum(c) for c in colors) < 0.6 * sum(ImageColor.getrgb(COLORS[0])), "strokes are darker"
 
 
 def test_png_and_svg_agree_on_where_bars_end(picture: Picture) -> None:
     seen = pixels(png(picture, scale=2))
     first = bars(svg(picture))[0]
     middle = int(2 * (float(first.get("y")) + 11))
-    blue = np.flatnonzero((seen[middle, : picture.width] == ImageColor.getrgb(COLOURS[0])).all(axis=1))
+    blue = np.flatnonzero((seen[middle, : picture.width] == ImageColor.getrgb(COLORS[0])).all(axis=1))
     left, width = (2 * float(first.get(k)) for k in ("x", "width"))
     assert (blue[0], blue[-1] + 1) == (round(left), round(left + width))
 
 
 def test_all_fillings_differ_in_both() -> None:
-    every = [Stretch(i, 2.0 * i, 2.0 * i + 2) for i in range(MOST)]
+    every = [LabeledSpan(i, 2.0 * i, 2.0 * i + 2) for i in range(MOST)]
     picture = layout(timeline([Track("truth", every)], [f"c{i}" for i in range(MOST)], seconds=96), title="all")
     seen = pixels(png(picture))
     swatches = [b for b in picture.boxes if not b.tip and b.filling != EMPTY]
@@ -98,20 +102,20 @@ def test_all_fillings_differ_in_both() -> None:
     patterns = {
         p.get("id"): ET.tostring(p[0]) + ET.tostring(p[1]) for p in ET.fromstring(svg(picture)).iter(f"{SVG}pattern")
     }
-    assert len(set(patterns.values())) == len(patterns) == MOST - len(COLOURS)
-    assert {r.get("fill") for r in bars(svg(picture))} == {*COLOURS, *(f"url(#{name})" for name in patterns)}
+    assert len(set(patterns.values())) == len(patterns) == MOST - len(COLORS)
+    assert {r.get("fill") for r in bars(svg(picture))} == {*COLORS, *(f"url(#{name})" for name in patterns)}
 
 
 def test_a_bar_of_one_frame_is_still_seen() -> None:
-    short = [Stretch(0, 0.0, 500.0), Stretch(1, 500.0, 500.01), Stretch(0, 500.01, 1000.0)]
+    short = [LabeledSpan(0, 0.0, 500.0), LabeledSpan(1, 500.0, 500.01), LabeledSpan(0, 500.01, 1000.0)]
     picture = layout(timeline([Track("truth", short)], ["a", "b"], seconds=1000), title="t")
     row = pixels(png(picture, scale=2))[2 * int(picture.boxes[0].top) + 4]
-    assert (row == ImageColor.getrgb(COLOURS[1])).all(axis=1).sum() == 1
+    assert (row == ImageColor.getrgb(COLORS[1])).all(axis=1).sum() == 1
 
 
 def test_long_names_are_cut_and_all_stays_inside() -> None:
     classes = [f"{'very ' * 30}long {i}" for i in range(3)] + ["短い名前" * 40]
-    tracks = [Track("x" * 200, [Stretch(i, float(i), i + 1.0) for i in range(4)], "100.0 %", "")]
+    tracks = [Track("x" * 200, [LabeledSpan(i, float(i), i + 1.0) for i in range(4)], "100.0 %", "")]
     picture = layout(timeline(tracks, classes, seconds=4), title="y" * 300, measure="actions found")
     assert all(0 <= b.left < b.right <= picture.width and b.bottom <= picture.height for b in picture.boxes)
     assert all(t.y < picture.height for t in picture.texts)

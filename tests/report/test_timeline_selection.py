@@ -37,7 +37,7 @@ def asked(run: Path) -> list[Question]:
     return timeline_selection.questions(boards.build(boards.gather([run])))
 
 
-def views(question: Question) -> dict[str, timeline_selection.View]:
+def views(question: Question) -> dict[str, timeline_selection.TimelineView]:
     return {v.video: v for v in (*question.chosen, *question.others)}
 
 
@@ -54,7 +54,7 @@ def test_choice() -> None:
 def test_the_truth_comes_first_then_every_encoder_as_recorded(asked: list[Question]) -> None:
     assert [(q.title, q.measure) for q in asked] == [
         ("gtea:segment", "frames right"),
-        ("thumos14:localise", "actions found"),
+        ("thumos14:localize", "actions found"),
     ]
     for question in asked:
         assert 3 <= len(question.chosen) <= 4
@@ -83,7 +83,7 @@ def test_classes_look_the_same_in_all_videos_of_a_question_with_few(asked: list[
 
 
 def test_as_many_of_the_best_predictions_as_there_are_actions(run: Path, asked: list[Question]) -> None:
-    table = read_predictions(run / "predictions" / "localise-2.parquet")
+    table = read_predictions(run / "predictions" / "localize-2.parquet")
     whole = 0
     for video, scores, starts in zip(table["id"], table["scores"], table["true_starts"], strict=True):
         drawn = views(asked[1])[video].drawn
@@ -108,7 +108,7 @@ def test_actions_found_by_hand(tmp_path: Path) -> None:
     empty = (Segment(0.0, 10.0, 1),)
     columns = prediction_columns.of_segments([said, [], said], [real, empty, ()])
     write_predictions(tmp_path / "p", {"id": ["v", "w", "x"], "fold": [0] * 3, "group": [""] * 3, **columns})
-    append(tmp_path, FAKE["result"]("localise", "e", "p", {}, n=3))
+    append(tmp_path, FAKE["result"]("localize", "e", "p", {}, n=3))
     (question,) = timeline_selection.questions(boards.build(boards.gather([tmp_path])))
     found = views(question)
     assert found.keys() == {"v", "w"}, "nothing is to be found in x"
@@ -144,7 +144,7 @@ def test_predictions_that_were_not_kept(run: Path, tmp_path: Path) -> None:
 def test_a_file_of_another_kind_is_named(tmp_path: Path) -> None:
     write_predictions(tmp_path / "p", {"id": ["v"], "labels": [[0]]})
     append(tmp_path, FAKE["result"]("segment", "e", "p", {}, n=1))
-    with pytest.raises(ValueError, match=r"p: no column 'frames' there; evaluate with --again"):
+    with pytest.raises(ValueError, match=r"p: no column 'frames' there; evaluate with --overwrite"):
         report.write(tmp_path)
 
 
@@ -178,7 +178,7 @@ def test_a_legend_of_many_is_cut_on_the_page_and_whole_in_a_file(tmp_path: Path)
     many = [[Segment(float(i), i + 1.0, i) for i in range(30)]]
     columns = {"id": ["v"], "fold": [0], "group": [""], **prediction_columns.of_segments(many, many)}
     write_predictions(tmp_path / "p", columns)
-    found = FAKE["result"]("localise", "e", "p", {}, n=1)
+    found = FAKE["result"]("localize", "e", "p", {}, n=1)
     append(tmp_path, replace(found, settings={**found.settings, "classes": [f"class {i}." for i in range(30)]}))
     written = report.write(tmp_path)
     page = written["html"].read_text(encoding="utf-8")

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vitascope.report.charts.timelines import BAR, LANES, MOST, QUIET, Stretch, Track, filled, runs, timeline
+from vitascope.report.charts.timelines import BAR, LANES, MOST, QUIET, LabeledSpan, Track, filled, runs, timeline
 
 
 def test_runs_of_frames() -> None:
     found = runs(np.array([2, 2, 0, -1, -1, 2]), 2.0)
-    assert found == [Stretch(2, 0.0, 1.0), Stretch(0, 1.0, 1.5), Stretch(2, 2.5, 3.0)]
+    assert found == [LabeledSpan(2, 0.0, 1.0), LabeledSpan(0, 1.0, 1.5), LabeledSpan(2, 2.5, 3.0)]
 
 
 def test_bars_lie_where_their_seconds_are_and_say_whose_what_and_when() -> None:
@@ -33,7 +33,12 @@ def test_bars_lie_where_their_seconds_are_and_say_whose_what_and_when() -> None:
 
 
 def test_scores_are_told_and_the_best_are_in_the_first_lane() -> None:
-    said = [Stretch(0, 0.0, 4.0, 0.3), Stretch(0, 2.0, 6.0, 0.9), Stretch(0, 5.0, 8.0, 0.2), Stretch(0, 6.0, 9.0, 0.8)]
+    said = [
+        LabeledSpan(0, 0.0, 4.0, 0.3),
+        LabeledSpan(0, 2.0, 6.0, 0.9),
+        LabeledSpan(0, 5.0, 8.0, 0.2),
+        LabeledSpan(0, 6.0, 9.0, 0.8),
+    ]
     (row,) = timeline([Track("encoder", said)], ["cut"], seconds=10).rows
     assert [(b.left, b.top > 0) for b in row.bars] == [(20, False), (60, False), (0, True), (50, True)]
     assert row.bars[0].tip == "encoder\ncut\n2.0 to 6.0 s, score 0.90"
@@ -45,7 +50,7 @@ spans = st.lists(st.tuples(st.integers(0, 20), st.integers(1, 6), st.sampled_fro
 
 @given(spans)
 def test_what_overlaps_is_never_drawn_over_another(drawn: list[tuple[int, int, float]]) -> None:
-    stretches = [Stretch(0, float(start), float(start + length), score) for start, length, score in drawn]
+    stretches = [LabeledSpan(0, float(start), float(start + length), score) for start, length, score in drawn]
     found = timeline([Track("encoder", stretches)], ["cut"], seconds=26)
     (row,) = found.rows
     for lane in {b.top for b in row.bars}:
@@ -60,13 +65,13 @@ def test_what_overlaps_is_never_drawn_over_another(drawn: list[tuple[int, int, f
 
 
 def test_fillings_go_by_how_long_a_class_lasts_and_background_is_pale() -> None:
-    truth = [Stretch(3, 0, 1), Stretch(1, 1, 5), Stretch(0, 5, 15), Stretch(3, 15, 16)]
+    truth = [LabeledSpan(3, 0, 1), LabeledSpan(1, 1, 5), LabeledSpan(0, 5, 15), LabeledSpan(3, 15, 16)]
     assert filled([0, 1, 2, 3], truth, quiet=[0]) == {1: 0, 3: 1, 2: 2, 0: QUIET}
     assert list(filled([0, 1], truth, quiet=[0])) == [1, 0], "in a legend, last"
 
 
 def test_more_classes_than_fillings_are_told() -> None:
-    every = [Stretch(i, float(i), i + 1.0) for i in range(MOST + 1)]
+    every = [LabeledSpan(i, float(i), i + 1.0) for i in range(MOST + 1)]
     classes = [f"class {i}" for i in range(MOST + 1)]
     most = timeline([Track("truth", every[:-1])], classes, seconds=60)
     assert len({b.filling for b in most.rows[0].bars}) == MOST == 48
@@ -81,7 +86,7 @@ def test_more_classes_than_fillings_are_told() -> None:
     [
         ([], 8.0, "no tracks to draw: leave it out"),
         ([Track("a", [])], 0.0, "0.0 seconds to draw: must be positive"),
-        ([Track("a", [Stretch(3, 0.0, 1.0)])], 8.0, "a: label 3, and there are 2 classes, from 0 on"),
+        ([Track("a", [LabeledSpan(3, 0.0, 1.0)])], 8.0, "a: label 3, and there are 2 classes, from 0 on"),
     ],
 )
 def test_refused(tracks: list[Track], seconds: float, said: str) -> None:

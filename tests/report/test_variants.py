@@ -20,7 +20,7 @@ from vitascope.metrics.stats import average, holm
 from vitascope.report import export_tables
 from vitascope.report.analysis import head_selection, ranking
 from vitascope.report.analysis import leaderboard as boards
-from vitascope.report.analysis.leaderboard import Board
+from vitascope.report.analysis.leaderboard import Leaderboard
 from vitascope.report.analysis.phrases import CHOSEN_ON_TEST
 from vitascope.report.charts import low_shot as lowshot
 from vitascope.report.sections import leaderboard
@@ -37,7 +37,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def board(run: Path) -> Board:
+def board(run: Path) -> Leaderboard:
     return boards.build(boards.gather([run]))
 
 
@@ -46,7 +46,7 @@ def page(run: Path) -> str:
     return (run / "report.html").read_text(encoding="utf-8")
 
 
-def test_variants_are_in_no_ranking(board: Board) -> None:
+def test_variants_are_in_no_ranking(board: Leaderboard) -> None:
     assert [c.task for c in board.main()] == ["motionlab/appearance:knn", "motionlab/motion:knn", "mine:linear"]
     assert board.apart() == ()
     assert len(board.variants()) == 3 * 12
@@ -82,7 +82,7 @@ def test_a_run_of_variants_alone_is_shown(tmp_path: Path, run: Path) -> None:
     Console(file=io.StringIO()).print(report.terminal(read(tmp_path)))
 
 
-def test_curves_lie_where_the_scores_say(board: Board) -> None:
+def test_curves_lie_where_the_scores_say(board: Leaderboard) -> None:
     plots = lowshot.plots(board, {})
     assert [plot.unit.split(",")[0] for plot in plots[:2]] == [
         "share of the training side", "training examples of each class",
@@ -105,13 +105,13 @@ def test_curves_lie_where_the_scores_say(board: Board) -> None:
 
 
 def test_a_curve_without_the_whole_set_ends_before(run: Path) -> None:
-    found = [r for r in boards.gather([run]) if r.variant.get("few") == "5%"]
+    found = [r for r in boards.gather([run]) if r.variant.get("train_fraction") == "5%"]
     (plot, *_) = lowshot.plots(boards.build(found), {})
     assert [level.text for level in plot.levels] == ["5 %"]
     assert all(len(curve.dots) == 1 and not curve.band and not curve.rest for curve in plot.curves)
 
 
-def test_the_average_over_data_sets_is_unweighted_and_of_those_that_have_all(board: Board, run: Path) -> None:
+def test_the_average_over_data_sets_is_unweighted_and_of_those_that_have_all(board: Leaderboard, run: Path) -> None:
     standings = {c.task: ranking.examine(c).standing for c in board.main()}
     found = ranking.averages(board, standings)
     assert list(found) == ["average of knn"], "the other probe is on one data set"
@@ -129,7 +129,7 @@ def test_the_average_over_data_sets_is_unweighted_and_of_those_that_have_all(boa
     assert len(labels) == 2
 
 
-def test_presets_of_a_data_set_are_one_probe(board: Board) -> None:
+def test_presets_of_a_data_set_are_one_probe(board: Leaderboard) -> None:
     one = board.main()[0].any
     asked = [
         replace(one, dataset="k400", probe="linear/paper", axis="appearance"),
@@ -144,12 +144,12 @@ def test_presets_of_a_data_set_are_one_probe(board: Board) -> None:
     }
 
 
-def test_an_axis_of_one_probe_has_its_mean_only_once(board: Board) -> None:
+def test_an_axis_of_one_probe_has_its_mean_only_once(board: Leaderboard) -> None:
     one = board.main()[1].any
     assert ranking.averaged(boards.build([one, replace(one, dataset="other")])) == {}
 
 
-def test_choices_are_told_with_how_often(board: Board) -> None:
+def test_choices_are_told_with_how_often(board: Leaderboard) -> None:
     found = [one for one in head_selection.trained(board) if one.task == "mine:linear"]
     assert len(found) == 3
     assert found[0].chosen == "lr 10, weight_decay 0 (2 of 3); lr 1, weight_decay 0 (1 of 3)"
@@ -160,7 +160,7 @@ def test_choices_are_told_with_how_often(board: Board) -> None:
     assert not found[0].on_test
 
 
-def test_choices_by_part_of_a_class(board: Board) -> None:
+def test_choices_by_part_of_a_class(board: Leaderboard) -> None:
     about = {"verb": {"chosen": {"k": 5}, "select": "held-out"}, "noun": {"chosen": {"k": 9}, "select": "held-out"}}
     result = replace(board.main()[0].any, about=(about,))
     (one,) = head_selection.trained(boards.build([result]))
@@ -185,7 +185,7 @@ def test_heads_chosen_on_the_test_set_say_so_everywhere(tmp_path: Path, run: Pat
     assert any(c.on_test for c in report.compare([tmp_path], first, second))
 
 
-def test_every_format_has_the_short_tables(run: Path, board: Board) -> None:
+def test_every_format_has_the_short_tables(run: Path, board: Leaderboard) -> None:
     found = summaries.summaries(board, summaries.extras(board, {}))
     titles = [table.title for table in found]
     low_shot = ["share of the training side", "training examples of each class"]

@@ -63,7 +63,7 @@ SECONDS = st.floats(0.05, 20)
 COUNT = st.integers(1, 8)
 RANGE = st.tuples(st.floats(0.1, 0.5), st.floats(0.5, 1.0))
 PLAIN = st.one_of(
-    st.builds(Uniform, st.sampled_from(["centres", "ends"])),
+    st.builds(Uniform, st.sampled_from(["centers", "ends"])),
     st.builds(MultiClip, SECONDS, st.none() | SECONDS),
     st.builds(Views, COUNT, COUNT, COUNT),
     st.builds(VJepa, COUNT, COUNT, COUNT),
@@ -125,7 +125,7 @@ def test_equal_generators_draw_equal_plans(fields: dict[str, Any], sampler: Samp
 
 @STEADY
 @given(st.integers(1, 400), RATES, st.integers(1, 64), st.sampled_from([None, 3]))
-def test_uniform_centres_are_the_floor_of_the_centre(n: int, rate: Fraction, frames: int, digits: int | None) -> None:
+def test_uniform_centers_are_the_floor_of_the_center(n: int, rate: Fraction, frames: int, digits: int | None) -> None:
     video = constant(n, rate, digits)
     [clip] = Uniform()(video, frames)
     # a frame due within the clock's tick (and its rounding) may count as on display

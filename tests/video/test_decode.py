@@ -35,8 +35,8 @@ def numbered(number: int) -> np.ndarray:
 def number_of(picture: np.ndarray) -> int:
     """The number that a decoded square of the whole frame carries."""
     side = picture.shape[0]
-    centres = picture.astype(float).mean(2).reshape(2, side // 2, 5, side // 5).mean((1, 3))
-    return sum(1 << b for b, light in enumerate(centres.ravel()) if light > 120)
+    centers = picture.astype(float).mean(2).reshape(2, side // 2, 5, side // 5).mean((1, 3))
+    return sum(1 << b for b, light in enumerate(centers.ravel()) if light > 120)
 
 
 def write(
@@ -380,7 +380,7 @@ def test_the_largest_default_stream_is_taken(tmp_path: Path) -> None:
 
 
 def test_torchcodec_shows_the_same(made: dict[str, Video]) -> None:
-    """TorchCodec rounds its colours down where PyAV is asked to round: one level and a half of room for that."""
+    """TorchCodec rounds its colors down where PyAV is asked to round: one level and a half of room for that."""
     try:
         import torchcodec  # noqa: F401
     except (ImportError, RuntimeError, OSError) as error:

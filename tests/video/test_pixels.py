@@ -1,4 +1,4 @@
-"""Pixels: colours by the standards' formulas, resizing by Pillow, crops by arithmetic, normalisation by the card."""
+"""Pixels: colors by the standards' formulas, resizing by Pillow, crops by arithmetic, normalization by the card."""
 
 import tracemalloc
 from fractions import Fraction
@@ -111,7 +111,7 @@ def test_crops_are_pillows_resize_and_a_cut(tmp_path: Path, shape: tuple[int, in
     assert np.abs(found - expected).mean() < 0.5
 
 
-def test_square_habit_squashes_only_the_plain_centre(tmp_path: Path) -> None:
+def test_square_habit_squashes_only_the_plain_center(tmp_path: Path) -> None:
     picture = smooth(60, 200)
     path = store(tmp_path / "a.mkv", picture)
     assert np.abs(one(path, Crop(), 64, "square") - pillow(picture, 64, 64)).mean() < 0.5
@@ -153,7 +153,7 @@ MATRICES = {"bt709": (av.video.reformatter.Colorspace.ITU709, 0.2126, 0.0722), "
 @pytest.mark.parametrize("full", [False, True])
 @pytest.mark.parametrize("matrix", MATRICES)
 @pytest.mark.parametrize("pixels", ["yuv444p", "yuv420p", "yuv422p10le"])
-def test_colours_follow_the_standard(tmp_path: Path, matrix: str, full: bool, pixels: str) -> None:
+def test_colors_follow_the_standard(tmp_path: Path, matrix: str, full: bool, pixels: str) -> None:
     """Flat patches of random Y'CbCr against R' = Y' + 2 (1 - Kr) Cr and so on (ITU-R BT.601-7, BT.709-6)."""
     _, kr, kb = MATRICES[matrix]
     rng = np.random.default_rng(3)
@@ -198,7 +198,7 @@ def card(mean: tuple[float, float, float], std: tuple[float, float, float]) -> C
     return Card(name="a/b", digest="0", dim=1, frames=2, size=5, mean=mean, std=std)
 
 
-def test_tensors_are_normalised_as_the_card_says() -> None:
+def test_tensors_are_normalized_as_the_card_says() -> None:
     pixels = torch.randint(0, 256, (2, 3, 5, 5, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     found = to_tensor(pixels, card(mean, std))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vitascope.cli import options as flags
+from vitascope.core.errors import UserError
 from vitascope.core.text import nearest
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def check(
     """
     if bool(name) == bool(fixtures):
         example = "for instance: vitascope check ./videos, vitascope check vit/tiny-random"
-        raise ValueError(f"name a data set or an encoder, or give a folder with --fixtures; {example}")
+        raise UserError(f"name a data set or an encoder, or give a folder with --fixtures; {example}")
     if fixtures:
         well = _cases(fixtures, as_json=as_json)
     elif _is_dataset(name):
@@ -73,7 +74,7 @@ def check(
         well = _surveyed(found, at, f"{name}={root}" if root else name, as_json=as_json)
     else:
         if wrong := [flag for flag, given in (("ROOT", root), ("-o", output), ("--limit", limit)) if given]:
-            raise ValueError(f"{name} is an encoder, and {wrong[0]} is for data sets; leave it out")
+            raise UserError(f"{name} is an encoder, and {wrong[0]} is for data sets; leave it out")
         well = _audit(name, device, as_json=as_json)
     if not well:
         raise typer.Exit(1)
@@ -87,7 +88,7 @@ def _is_dataset(name: str) -> bool:
     family, variant, _ = name.partition("=")[0].partition("/")
     encoder = bool(variant) and family in REGISTRIES["encoders"].families()
     if encoder and Path(name).is_dir():
-        raise ValueError(f"{name} is an encoder, and a folder here; write ./{name} for the folder")
+        raise UserError(f"{name} is an encoder, and a folder here; write ./{name} for the folder")
     if Path(name).exists() or name.startswith((".", "~", os.sep)) or family in REGISTRIES["datasets"].families():
         return True
     if encoder or (colon and "/" not in module):
@@ -96,7 +97,7 @@ def _is_dataset(name: str) -> bool:
     known = [n for kind in kinds for n in (*REGISTRIES[kind].names(), *REGISTRIES[kind].families())]
     known += [p.name for p in Path().iterdir() if p.is_dir()]
     lists = "see `vitascope ls datasets` and `vitascope ls encoders`"
-    raise ValueError(f"no data set, folder or encoder {name!r}{nearest(name, known)}; {lists}")
+    raise UserError(f"no data set, folder or encoder {name!r}{nearest(name, known)}; {lists}")
 
 
 def _open(name: str, root: Path | None) -> Dataset[Any]:
@@ -104,9 +105,9 @@ def _open(name: str, root: Path | None) -> Dataset[Any]:
     from vitascope.cli.tables import REGISTRIES
 
     if root and name.partition("/")[0] not in REGISTRIES["datasets"].families():
-        raise ValueError(f"{name} is a folder, and ROOT goes with a data set by name; leave {root} out")
+        raise UserError(f"{name} is a folder, and ROOT goes with a data set by name; leave {root} out")
     if root and not root.is_dir():
-        raise ValueError(f"{root}: {'not a folder' if root.exists() else 'no such folder'}; give the one of {name}")
+        raise UserError(f"{root}: {'not a folder' if root.exists() else 'no such folder'}; give the one of {name}")
     dataset: Dataset[Any] = REGISTRIES["datasets"].builder(name)(root=root) if root else flags.of_videos(name)
     return dataset
 

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from vitascope.cli import options as flags
+from vitascope.core.errors import UserError
 from vitascope.features.view import View
 
 app = typer.Typer()
@@ -31,7 +32,7 @@ def embed(
     batch: flags.Batch = 8,
     device: flags.Device = "",
     timeout: flags.Timeout = 60.0,
-    retry: flags.Retry = False,
+    retry_failed: flags.Retry = False,
     quiet: flags.Quiet = False,
 ) -> None:
     """Embed a dataset into the store, for later; killed, it goes on where it was."""
@@ -45,12 +46,15 @@ def embed(
     dataset = flags.of_videos(data, data_root)
     dataset = limited(dataset, limit) if limit else dataset
     looks = [View(parse(view), flags.choice(reduce, "--reduce", ("clip", "time", "grid")))]
-    root, options = store or cache(), flags.options(workers, batch, device, timeout, quiet=quiet, retry=retry)
+    root, options = (
+        store or cache(),
+        flags.options(workers, batch, device, timeout, quiet=quiet, retry_failed=retry_failed),
+    )
     for encoder in [load(m, options.device) for m in models]:
-        filled = extract.fill(encoder, dataset, looks, root=root, options=options)
+        filled = extract.embed(encoder, dataset, looks, root=root, options=options)
         at = Store(root, extract.key_of(dataset, encoder.card, looks[0])).folder
         print(f"{encoder.card.name}: {filled.encoded} examples, {filled.clips} clips embedded now; all in {at}")
-        for example, why in {**dataset.absent, **filled.failures}.items():
+        for example, why in {**dataset.missing_files, **filled.failures}.items():
             print(f"  missing {example}: {why}")
         for example, note in filled.notes.items():
             print(f"  damaged {example}: {note}")
@@ -105,17 +109,17 @@ def _import_features(source: Path, output: Path, model: str, *, name: str, data:
     from vitascope.probes.temporal.twlv1_table7 import WINDOWS
 
     if not data:
-        raise ValueError("import features: whose annotations? say --data thumos14=FOLDER, a json or a folder of labels")
+        raise UserError("import features: whose annotations? say --data thumos14=FOLDER, a json or a folder of labels")
     dataset = open_annotations(data)
     windows = WINDOWS.get(dataset.family)
     folder = open_folder(
         source,
         given=grids.parse(grid) if grid else None,
-        usual=grids.Grid(windows.seconds, windows.stride) if windows else None,
+        usual=grids.FeatureGrid(windows.seconds, windows.stride) if windows else None,
     )
     made = import_dense(folder, dataset, output, encoder=model, name=name)
     for note in made.notes:
         print(f"{made.name}: {note}", file=sys.stderr)
-    here = len(made.examples) - len(made.absent)
+    here = len(made.examples) - len(made.missing_files)
     print(f"{made.name}: features of {here} of {len(made.examples)} videos, {len(made.classes)} classes")
     print(f"next: vitascope evaluate {quote(str(output))} -t {usual(dataset)[0]} -o {quote(f'{output}-run')}")

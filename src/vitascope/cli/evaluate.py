@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from vitascope.cli import options as flags
+from vitascope.core.errors import UserError
 
 app = typer.Typer()
 GIB = 1 << 30
@@ -52,12 +53,14 @@ def evaluate(
     seed: Annotated[int, typer.Option("--seed", help="the first: of all that a probe draws at random")] = 0,
     grid_cache: GridCache = 10.0,
     limit: flags.Limit = 0,
-    again: Annotated[bool, typer.Option("--again", help="compute again what the run folder already holds")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="recompute results that the run folder already holds")
+    ] = False,
     workers: flags.Workers = 0,
     batch: flags.Batch = 8,
     device: flags.Device = "",
     timeout: flags.Timeout = 60.0,
-    retry: flags.Retry = False,
+    retry_failed: flags.Retry = False,
     as_json: flags.Json = False,
     quiet: flags.Quiet = False,
 ) -> None:
@@ -71,16 +74,16 @@ def evaluate(
 
     questions = _questions(data or [], tasks, benchmark, data_root)
     flags.folder(output, "-o")
-    setting = runner.Setting(
+    setting = runner.EvaluationConfig(
         run=output,
         store=store or cache(),
-        options=flags.options(workers, batch, device, timeout, quiet=quiet, retry=retry),
+        options=flags.options(workers, batch, device, timeout, quiet=quiet, retry_failed=retry_failed),
         seed=seed,
         seeds=seeds,
         grids=int(grid_cache * GIB),
         low_shot=tuple(low_shot),
         counterfactual=counterfactual,
-        again=again,
+        overwrite=overwrite,
         limit=limit,
     )
     if dry_run:
@@ -107,11 +110,11 @@ def _questions(
             print(f"{benchmark}: not at hand and left out: {', '.join(absent)}", file=sys.stderr)
         return found
     if not data:
-        raise ValueError("nothing to do: name a folder of videos or a data set, see `vitascope ls datasets`")
+        raise UserError("nothing to do: name a folder of videos or a data set, see `vitascope ls datasets`")
     opened = [open_dataset(d, data_root) for d in data]
     questions = [(dataset, tasks or usual(dataset)) for dataset in opened]
     if not all(probes for _, probes in questions):
-        raise ValueError("nothing to do: name at least one probe with -t, for instance -t knn")
+        raise UserError("nothing to do: name at least one probe with -t, for instance -t knn")
     for line in (f"{dataset.name}: {note}" for dataset in opened for note in dataset.notes):
         print(line, file=sys.stderr)
     return questions

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from vitascope.core.errors import UserError
 from vitascope.core.text import nearest
 
 console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160)  # piped, nothing is folded
@@ -20,7 +21,13 @@ Models = Annotated[
 ]
 Tasks = Annotated[
     list[str],
-    typer.Option("-t", "--task", help="probe: the question put, see `vitascope ls probes`; repeat for several"),
+    typer.Option(
+        "-p",
+        "--probe",
+        "-t",
+        "--task",
+        help="probe to train and evaluate, see `vitascope ls probes`; repeat for several",
+    ),
 ]
 Data = Annotated[str, typer.Argument(help="folder of videos, folder of published embeddings, or a dataset by name")]
 Run = Annotated[Path, typer.Option("-o", "--output", help="run folder: gets results and predictions")]
@@ -38,7 +45,7 @@ Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, mps", 
 Timeout = Annotated[
     float, typer.Option("--timeout", help="seconds without a frame after which a video is given up", min=1)
 ]
-Retry = Annotated[bool, typer.Option("--retry", help="try again the videos that failed before")]
+Retry = Annotated[bool, typer.Option("--retry-failed", help="try again the videos that failed before")]
 Limit = Annotated[
     int,
     typer.Option(
@@ -64,7 +71,7 @@ View = Annotated[
 def choice(given: str, where: str, known: Sequence[str]) -> Any:
     """`given` if it is one of `known`, else a ValueError that lists them; Any, as callers want a literal type."""
     if given not in known:
-        raise ValueError(f"{where} {given!r}{nearest(given, known)}; there are {', '.join(known)}")
+        raise UserError(f"{where} {given!r}{nearest(given, known)}; there are {', '.join(known)}")
     return given
 
 
@@ -72,18 +79,22 @@ def folder(path: Path, flag: str) -> None:
     """Refuse before any work an output folder that could only fail after it: ValueError."""
     there = next(p for p in (path, *path.absolute().parents) if p.exists())
     if not there.is_dir():
-        raise ValueError(f"{flag} {path}: {there} is a file; give a folder")
+        raise UserError(f"{flag} {path}: {there} is a file; give a folder")
     if not os.access(there, os.W_OK):
-        raise ValueError(f"{flag} {path}: {there} cannot be written to; give another folder")
+        raise UserError(f"{flag} {path}: {there} cannot be written to; give another folder")
 
 
-def options(workers: int, batch: int, device: str, timeout: float = 60.0, *, quiet: bool, retry: bool = False) -> Any:
+def options(
+    workers: int, batch: int, device: str, timeout: float = 60.0, *, quiet: bool, retry_failed: bool = False
+) -> Any:
     """How to encode, from the flags."""
     from vitascope.core.device import device as pick
-    from vitascope.features.extract import Options
+    from vitascope.features.extract import ExtractionOptions
 
     where = str(pick(device))
-    return Options(device=where, workers=workers, batch=batch, timeout=timeout, retry=retry, quiet=quiet)
+    return ExtractionOptions(
+        device=where, workers=workers, batch=batch, timeout=timeout, retry_failed=retry_failed, quiet=quiet
+    )
 
 
 def of_videos(data: str, data_root: Path | None = None) -> Any:
@@ -92,5 +103,5 @@ def of_videos(data: str, data_root: Path | None = None) -> Any:
 
     dataset = open_dataset(data, data_root)
     if dataset.cards:
-        raise ValueError(f"{data} holds published embeddings and no video; `vitascope evaluate {data}` reads them")
+        raise UserError(f"{data} holds published embeddings and no video; `vitascope evaluate {data}` reads them")
     return dataset

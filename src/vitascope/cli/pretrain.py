@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vitascope.cli import options as flags
+from vitascope.core.errors import UserError
 from vitascope.features.view import View
 
 if TYPE_CHECKING:
-    from vitascope.pretrain.image_teacher import Stills
+    from vitascope.pretrain.image_teacher import ImageTeacherRecipe
     from vitascope.pretrain.recipe import Recipe
-    from vitascope.pretrain.train import Setting
+    from vitascope.pretrain.train import TrainConfig
 
 app = typer.Typer()
 PATIENCE = 5.0
@@ -82,18 +83,18 @@ def pretrain(
 
     On several GPUs: torchrun --nproc-per-node 8 -m vitascope pretrain twlv1_b --set data:/data --parallel fsdp
     """
-    from vitascope.pretrain.image_teacher import Stills
-    from vitascope.pretrain.monitoring.probing import Checkup
-    from vitascope.pretrain.train import Setting
+    from vitascope.pretrain.image_teacher import ImageTeacherRecipe
+    from vitascope.pretrain.monitoring.probing import ProbingConfig
+    from vitascope.pretrain.train import TrainConfig
 
     made = _recipe(recipe, fields, seed)
-    setting = Setting(
+    setting = TrainConfig(
         device=device,
         workers=workers,
         parallel=flags.choice(parallel, "--parallel", ("ddp", "fsdp")),
         save_every=save_every,
         check_every=check_every,
-        checkup=Checkup(suites=tuple(checks)) if checks else Checkup(),
+        checkup=ProbingConfig(suites=tuple(checks)) if checks else ProbingConfig(),
         log_every=log_every,
         mirrors=tuple(mirrors),
         quiet=quiet,
@@ -101,7 +102,7 @@ def pretrain(
         command=shlex.join(["vitascope", *sys.argv[1:]]),
     )
     run = output or Path("runs") / made.name
-    if isinstance(made, Stills):
+    if isinstance(made, ImageTeacherRecipe):
         _teach(made, run, setting, dry_run=dry_run)
     elif dry_run:
         _tell_outlook(made, device)
@@ -140,9 +141,7 @@ def export(
 
     lacking = [w for w, v in (("-m MODEL", model), ("--to LAYOUT", to), ("-o FOLDER", output)) if not v]
     if lacking or output is None:
-        raise ValueError(
-            f"export {data}: it is no run of pretraining, and of embeddings {', '.join(lacking)} is wanted"
-        )
+        raise UserError(f"export {data}: it is no run of pretraining, and of embeddings {', '.join(lacking)} is wanted")
     layout = flags.choice(to, "--to", tuple(exports.LAYOUTS))
     dataset = flags.of_videos(data, data_root)
     key = extract.key_of(dataset, load(model).card, View(parse(view)))
@@ -159,28 +158,28 @@ def _export_encoder(run: Path, output: Path | None, *, wrong: Sequence[str]) -> 
     from vitascope.pretrain.export import of_run
 
     if wrong:
-        raise ValueError(f"export {run}: a run of pretraining has one encoder; leave {', '.join(wrong)} out")
+        raise UserError(f"export {run}: a run of pretraining has one encoder; leave {', '.join(wrong)} out")
     if output and output.suffix != ".safetensors":
-        raise ValueError(f"-o {output}: the encoder is a file; call it {output}.safetensors")
+        raise UserError(f"-o {output}: the encoder is a file; call it {output}.safetensors")
     path, card = of_run(run, output)
     print(f"{card.name}: {card.params / 1e6:.2f} M parameters, digest {card.digest}, in {path}")
     print(f"next: vitascope evaluate motionlab/motion -m {shlex.quote(str(path.absolute()))} -t knn -t linear")
 
 
-def _recipe(name: str, fields: Sequence[str], seed: int | None) -> Recipe | Stills:
+def _recipe(name: str, fields: Sequence[str], seed: int | None) -> Recipe | ImageTeacherRecipe:
     """The recipe, as flags change it."""
     from vitascope.pretrain import find_recipe
 
     pairs = [field.partition(":") for field in fields]
     if wrong := next((field for field, pair in zip(fields, pairs, strict=True) if not pair[1]), ""):
-        raise ValueError(f"--set {wrong}: field:value is wanted, such as lr:1e-3")
+        raise UserError(f"--set {wrong}: field:value is wanted, such as lr:1e-3")
     asked = {key: value for key, _, value in pairs}
     if len(asked) < len(pairs):
-        raise ValueError(f"--set {' '.join(fields)}: a field is set twice")
+        raise UserError(f"--set {' '.join(fields)}: a field is set twice")
     return find_recipe.find(name, asked if seed is None else {**asked, "seed": str(seed)})
 
 
-def _train(recipe: Recipe, run: Path, setting: Setting) -> None:
+def _train(recipe: Recipe, run: Path, setting: TrainConfig) -> None:
     """Train, and say where the encoder is and what to do with it."""
     from vitascope.pretrain.train import pretrain as train
 
@@ -193,7 +192,7 @@ def _train(recipe: Recipe, run: Path, setting: Setting) -> None:
     print(f"next: vitascope evaluate motionlab/motion -m {shlex.quote(str(path.absolute()))} -t knn -t linear")
 
 
-def _teach(recipe: Stills, run: Path, setting: Setting, *, dry_run: bool) -> None:
+def _teach(recipe: ImageTeacherRecipe, run: Path, setting: TrainConfig, *, dry_run: bool) -> None:
     """Train a teacher of stills, which is small and made in one go."""
     from vitascope.pretrain import image_teacher
 

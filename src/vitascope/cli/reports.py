@@ -11,6 +11,7 @@ import typer
 
 from vitascope.cli import options as flags
 from vitascope.cli.options import console
+from vitascope.core.errors import UserError
 
 app = typer.Typer()
 
@@ -46,7 +47,7 @@ def compare(
     from vitascope import report as reporting
 
     if len(models) != 2:
-        raise ValueError(f"two encoders are compared, {len(models)} given; say -m A -m B")
+        raise UserError(f"two encoders are compared, {len(models)} given; say -m A -m B")
     compared = reporting.compare(runs, models[0], models[1])
     if as_json:
         print(json.dumps([asdict(c) for c in compared], ensure_ascii=False, indent=1))

@@ -22,7 +22,7 @@ from vitascope.probes.catalog import PROBES
 from vitascope.report.analysis import phrases
 
 if TYPE_CHECKING:
-    from vitascope.datasets.audit.manifest import Row, Survey
+    from vitascope.datasets.audit.manifest import ManifestRow, Survey
 
 REGISTRIES: dict[str, Registry] = {registry.kind: registry for registry in (ENCODERS, PROBES, DATASETS)}
 FEW = 3
@@ -37,7 +37,7 @@ def names(kind: str) -> dict[str, Any]:
         return lines(kind)
     known = _cards()
     return {
-        name: {"about": about, **({**known[name].behaviour, **known[name].knowledge} if name in known else {})}
+        name: {"about": about, **({**known[name].behavior, **known[name].knowledge} if name in known else {})}
         for name, about in ENCODERS.names().items()
     }
 
@@ -63,9 +63,9 @@ def names_table(kind: str) -> Table:
 
 
 def encoders_table(about: Mapping[str, str], cards: Mapping[str, Card]) -> Table:
-    """One encoder a row: its clip, width, size and cost, its licence and what it was pretrained on."""
+    """One encoder a row: its clip, width, size and cost, its license and what it was pretrained on."""
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for head in ("name", "clip", "dim", "params", "GFLOPs", "licence", "pretrained on", "what it is"):
+    for head in ("name", "clip", "dim", "params", "GFLOPs", "license", "pretrained on", "what it is"):
         right = head in ("clip", "dim", "params", "GFLOPs")
         long = head == "pretrained on"  # all of it: --json
         table.add_column(
@@ -83,18 +83,18 @@ def encoders_table(about: Mapping[str, str], cards: Mapping[str, Card]) -> Table
 
 def encoders_markdown(cards: Mapping[str, Card]) -> str:
     """The table of `docs/encoders.md`: one published model a row."""
-    heads = ("encoder", "clip", "dim", "params", "GFLOPs", "licence", "pretrained on", "summary vector")
+    heads = ("encoder", "clip", "dim", "params", "GFLOPs", "license", "pretrained on", "summary vector")
     rows = [(name, *cells(card), card.pool) for name, card in cards.items()]
     lines = [heads, ("---", *("---:",) * 4, *("---",) * 3), *rows]
     return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
 
 
 def cells(card: Card) -> tuple[str, ...]:
-    """Clip, width, parameters, multiply-adds of a clip in 1e9, licence, pretraining sets."""
+    """Clip, width, parameters, multiply-adds of a clip in 1e9, license, pretraining sets."""
     clip = f"{card.frames}x{card.size}" if card.frames else ""
     size = f"{card.params / 1e6:.1f}M" if card.params else ""
     cost = f"{card.gflops:.0f}" if card.gflops >= 10 else f"{card.gflops:.1f}" if card.gflops else ""
-    return clip, str(card.dim), size, cost, card.licence, card.trained
+    return clip, str(card.dim), size, cost, card.license, card.trained
 
 
 def store(root: Path) -> tuple[dict[str, str], str]:
@@ -173,14 +173,14 @@ def magnitude(size: int) -> str:
 
 def survey_table(found: Survey) -> Table:
     """What a survey of a data set counted, one split a row."""
-    known = any(t.published is not None for t in found.tallies)
+    known = any(t.official is not None for t in found.tallies)
     heads = ("split", "expected", *(["published"] if known else []), "found", *TROUBLES, "with a warning")
     title = f"{found.dataset} in {found.root}" if found.root else found.dataset
     table = Table(box=None, header_style="bold", title=escape(shown(title)), title_justify="left")
     for head in heads:
         table.add_column(head, justify="left" if head == "split" else "right", no_wrap=head == "split")
     for t in found.tallies:
-        published = ["" if t.published is None else str(t.published)] if known else []
+        published = ["" if t.official is None else str(t.official)] if known else []
         counts = (t.found, t.missing, t.unreadable, t.short, t.duplicate, t.odd)
         table.add_row(escape(shown(t.split)), str(t.expected), *published, *map(str, counts))
     return table
@@ -203,7 +203,7 @@ def survey_lines(found: Survey) -> Iterator[str]:
     yield f"{files}, {found.bytes / 1e6:.1f} MB, in {found.seconds:.1f} s{known}"
 
 
-def survey_troubles(found: Survey) -> dict[str, list[Row]]:
+def survey_troubles(found: Survey) -> dict[str, list[ManifestRow]]:
     """The rows that something is to be said about, by what it is; leaks first among the duplicates."""
     leaks = {row.id for row in found.leaks}
     troubles = {status: [r for r in found.rows if r.status == status] for status in TROUBLES}

@@ -6,6 +6,7 @@ import sys
 
 import torch
 
+from vitascope.core.errors import UserError
 from vitascope.core.text import nearest
 
 
@@ -18,9 +19,9 @@ def device(name: str = "") -> torch.device:
     kind, _, number = name.partition(":")
     found = [known for known in there if there[known]]
     if kind not in there or (number and not number.isdecimal()):
-        raise ValueError(f"no device {name!r}{nearest(kind, there)}; this machine has {', '.join(found)}")
+        raise UserError(f"no device {name!r}{nearest(kind, there)}; this machine has {', '.join(found)}")
     if not there[kind] or (kind == "cuda" and int(number or 0) >= torch.cuda.device_count()):
-        raise ValueError(f"device {name!r} is not on this machine; it has {', '.join(found)}")
+        raise UserError(f"device {name!r} is not on this machine; it has {', '.join(found)}")
     return torch.device(name)
 
 

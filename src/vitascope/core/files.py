@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from vitascope.core.errors import UserError
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -30,7 +32,7 @@ def making(out: Path) -> Iterator[Path]:
     ValueError where `out` exists already.
     """
     if out.exists():
-        raise ValueError(f"{out}: exists already; remove it, or give another folder with -o")
+        raise UserError(f"{out}: exists already; remove it, or give another folder with -o")
     partial = out.with_name(f".{out.name}.{os.getpid()}")
     try:
         partial.mkdir(parents=True)

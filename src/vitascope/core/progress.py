@@ -14,7 +14,7 @@ LIVE_SECONDS = 0.2
 
 
 @dataclass
-class Count(ABC):
+class CountProgress(ABC):
     """How far a long run is."""
 
     label: str
@@ -46,7 +46,7 @@ class Count(ABC):
 
 
 @dataclass
-class Pace(Count):
+class EncodingProgress(CountProgress):
     """How far encoding is, and what holds it up."""
 
     clips: int = 0
@@ -75,7 +75,7 @@ class Pace(Count):
 
 
 @dataclass
-class Reading(Count):
+class ReadingProgress(CountProgress):
     """How far the reading of files is."""
 
     bytes: int = 0
@@ -91,7 +91,7 @@ class Reading(Count):
 
 
 @dataclass
-class Training(Count):
+class Training(CountProgress):
     """How far the training of a head is; without a label it is not shown."""
 
     def line(self, width: int = 0) -> str:
@@ -106,17 +106,17 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
 
 
-class Live:
+class ProgressLine:
     """Shows a count: redrawn in place on a terminal, a line every quarter of a minute elsewhere; silent when told."""
 
-    def __init__(self, pace: Count, *, quiet: bool = False) -> None:
+    def __init__(self, pace: CountProgress, *, quiet: bool = False) -> None:
         self.pace = pace
         self.quiet = quiet
         self.terminal = sys.stderr.isatty()
         self.every = LIVE_SECONDS if self.terminal else PLAIN_SECONDS
         self.shown = time.monotonic()
 
-    def __enter__(self) -> Live:
+    def __enter__(self) -> ProgressLine:
         return self
 
     def __exit__(

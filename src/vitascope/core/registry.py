@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from vitascope.core.errors import one_line
+from vitascope.core.errors import UnknownNameError, UserError, one_line
 from vitascope.core.text import nearest
 
 
@@ -67,7 +67,7 @@ class Registry:
             for variant, about in self.variants(family).items()
         }
 
-    def unknown(self, name: str) -> ValueError:
+    def unknown(self, name: str) -> UnknownNameError:
         """The error for a name that stands for nothing."""
         return unknown(self.kind, name, self.names())
 
@@ -83,12 +83,12 @@ class Registry:
         return self.builder(name)()
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> ValueError:
+def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
     """The error for a name of a kind (plural) that stands for nothing, with the nearest of those `known`."""
-    return ValueError(f"no {kind[:-1]} {name!r}{nearest(name, known)}; see `vitascope ls {kind}`")
+    return UnknownNameError(f"no {kind[:-1]} {name!r}{nearest(name, known)}; see `vitascope ls {kind}`")
 
 
-def unknown_variant(kind: str, family: str, variant: str, variants: Iterable[str]) -> ValueError:
+def unknown_variant(kind: str, family: str, variant: str, variants: Iterable[str]) -> UnknownNameError:
     """The error for a variant that a family does not have."""
     name = f"{family}/{variant}" if variant else family
     return unknown(kind, name, [f"{family}/{known}" if known else family for known in variants])
@@ -105,11 +105,11 @@ def outside(name: str) -> Callable[..., Any]:
     try:
         loaded = importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise ValueError(f"{name}: {error}; run where {module}.py is, or install it") from error
+        raise UserError(f"{name}: {error}; run where {module}.py is, or install it") from error
     except Exception as error:  # whatever somebody's module raises is for them to mend
-        raise ValueError(f"{name}: importing {module} failed: {one_line(error)}") from error
+        raise UserError(f"{name}: importing {module} failed: {one_line(error)}") from error
     build: Callable[..., Any] | None = getattr(loaded, function, None)
     if not callable(build):
         there = [word for word in vars(loaded) if not word.startswith("_")]
-        raise ValueError(f"{name}: no function {function!r} in {module}{nearest(function, there)}")
+        raise UserError(f"{name}: no function {function!r} in {module}{nearest(function, there)}")
     return build

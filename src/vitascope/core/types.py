@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from itertools import groupby
 from typing import Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar, get_args
 
 import numpy as np
 from jaxtyping import Int, Int64
+
+from vitascope.core.errors import UserError
+from vitascope.core.migrate import CARD, current
 
 Span: TypeAlias = tuple[float, float]
 """A stretch of time: start and end in seconds, from the first frame of the video."""
@@ -22,7 +25,7 @@ Box: TypeAlias = tuple[float, float, float, float]
 Resize: TypeAlias = Literal["shorter", "square"]
 Precision: TypeAlias = Literal["float32", "bfloat16"]
 AsImage: TypeAlias = Literal["repeat", "single"]
-Kind: TypeAlias = Literal["recognition", "localisation", "segmentation"]
+Kind: TypeAlias = Literal["recognition", "localization", "segmentation"]
 """What is asked of an example: a class, the actions in it and when, or the class of every frame."""
 
 T = TypeVar("T")
@@ -88,7 +91,7 @@ class Crop:
     """Which part of the frame becomes the encoder's square.
 
     Without a `box`: the short side is resized to `int(size * scale)` and square `index` of `count` is cut, squares
-    evenly spaced along the long side (one: the centre). A `box` is cut out and resized to the square as it is.
+    evenly spaced along the long side (one: the center). A `box` is cut out and resized to the square as it is.
     """
 
     index: int = 0
@@ -125,7 +128,7 @@ class Card:
     mean: RGB
     std: RGB
     resize: Resize = "shorter"
-    """Habit for a plain centre crop: keep the aspect and cut, or squash the whole frame."""
+    """Habit for a plain center crop: keep the aspect and cut, or squash the whole frame."""
     precision: Precision = "float32"
     pool: str = "mean"
     """How `Tokens.clip` comes about, with its source."""
@@ -135,13 +138,13 @@ class Card:
     """What a user set otherwise than the report does (`frames:8+pool:cls`); part of the name too."""
     architecture: str = ""
     """Digest of the network's numbers where they are not the published ones: heads, say, show in no tensor."""
-    saw: frozenset[str] = field(default_factory=frozenset, metadata=KNOWLEDGE)
+    pretraining_datasets: frozenset[str] = field(default_factory=frozenset, metadata=KNOWLEDGE)
     """Data sets met in pretraining, by dataset name: the dagger in the tables."""
     trained: str = field(default="", metadata=KNOWLEDGE)
     """What it was pretrained on, in the field's words."""
     sampling: str = field(default="", metadata=KNOWLEDGE)
     """How its authors sample a video at evaluation."""
-    licence: str = field(default="", metadata=KNOWLEDGE)
+    license: str = field(default="", metadata=KNOWLEDGE)
     """Of the weights."""
     params: int = field(default=0, metadata=KNOWLEDGE)
     """Numbers in the encoder's weights."""
@@ -151,10 +154,24 @@ class Card:
     def __post_init__(self) -> None:
         for word, known in (("resize", Resize), ("precision", Precision), ("image", AsImage)):
             if (given := getattr(self, word)) not in get_args(known):
-                raise ValueError(f"{self.name}: card.{word} {given!r} is none of {', '.join(get_args(known))}")
+                raise UserError(f"{self.name}: card.{word} {given!r} is none of {', '.join(get_args(known))}")
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Card:
+        """The card of the plain data in a file, whose fields may bear the names of an earlier version.
+
+        Raises ValueError for a field that no version has, and TypeError where one lacks.
+        """
+        named = current(data, CARD)
+        given: dict[str, Any] = {
+            key: tuple(v) if isinstance(v, list) else v for key, v in named.items() if key != "type"
+        }
+        if unknown := sorted(given.keys() - {f.name for f in fields(cls)}):
+            raise UserError(f"a card has no field {unknown[0]!r}; it is of a newer version")
+        return cls(**{**given, "pretraining_datasets": frozenset(given.get("pretraining_datasets", ()))})
 
     @property
-    def behaviour(self) -> dict[str, Any]:
+    def behavior(self) -> dict[str, Any]:
         """The fields that can change a vector, as plain data; what is merely known about the model is left out."""
         return {f.name: plain(getattr(self, f.name)) for f in fields(self) if not f.metadata}
 
@@ -177,14 +194,14 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """What every frame of a video is labelled with: runs of (label, number of frames), and the frames per second."""
+    """What every frame of a video is labeled with: runs of (label, number of frames), and the frames per second."""
 
     runs: tuple[tuple[int, int], ...]
     fps: float
 
     def __post_init__(self) -> None:
         if not self.fps > 0 or not all(count > 0 for _, count in self.runs):
-            raise ValueError(f"a timeline has frames, and more than 0 a second, not {self.runs[:3]} at {self.fps}")
+            raise UserError(f"a timeline has frames, and more than 0 a second, not {self.runs[:3]} at {self.fps}")
 
     @property
     def labels(self) -> Int64[np.ndarray, "t"]:
@@ -194,7 +211,7 @@ class Timeline:
 
     @property
     def frames(self) -> int:
-        """How many frames are labelled."""
+        """How many frames are labeled."""
         return sum(count for _, count in self.runs)
 
     @classmethod
@@ -207,7 +224,7 @@ class Timeline:
 class Example(Generic[T_co]):
     """One thing to judge: a video or a span of one, and its truth.
 
-    The truth is an index of the classes, or of a localisation a tuple of `Segment`, of a segmentation a `Timeline`.
+    The truth is an index of the classes, or of a localization a tuple of `Segment`, of a segmentation a `Timeline`.
     """
 
     id: str
@@ -243,11 +260,11 @@ class Dataset(Generic[T]):
     """What the store files its vectors under; `name` unless two datasets could share it."""
     axis: Literal["appearance", "motion", ""] = ""
     """What the labels ask for, where that is known: the report's two axes."""
-    absent: dict[str, str] = field(default_factory=dict)
+    missing_files: dict[str, str] = field(default_factory=dict)
     """Examples the annotations list and the disk lacks: {id: why}."""
     root: str = ""
     """Folder that holds its files, where there is one."""
-    published: dict[str, int] = field(default_factory=dict)
+    official_counts: dict[str, int] = field(default_factory=dict)
     """Examples of each side as its authors count them: {"train": 168913, "test": 24777}."""
     factors: tuple[tuple[int, ...], ...] = ()
     """Where a class is made of parts (a verb and a noun): for each part the part's class of every class. Such a dataset
@@ -255,7 +272,7 @@ class Dataset(Generic[T]):
     factor_classes: tuple[tuple[str, ...], ...] = ()
     """The classes of each part."""
     factor_names: tuple[str, ...] = ()
-    few: str = ""
+    train_fraction: str = ""
     """What is kept of the training side, `5%` or `8-shot`, drawn class by class by each seed; empty: all of it."""
     cards: tuple[Card, ...] = ()
     """Encoders whose vectors come with the dataset (published embeddings); such a dataset needs no video."""
@@ -280,10 +297,10 @@ class Dataset(Generic[T]):
     @property
     def family(self) -> str:
         """The name without variant and share: what a card's `saw` and a table of settings know it by."""
-        return self.name.removesuffix(f"@{self.few}").partition("/")[0]
+        return self.name.removesuffix(f"@{self.train_fraction}").partition("/")[0]
 
     @property
-    def lasting(self) -> float:
+    def mean_duration(self) -> float:
         """Seconds of its videos on average, 0 where its annotations do not say."""
         known = [e.duration for e in self.examples if e.duration is not None]
         return sum(known) / len(known) if known else 0.0

@@ -107,7 +107,7 @@ class Pool(Generic[J]):
         message is asked for: copy what you keep. Jobs are taken from `jobs` only when a worker is free.
         """
         source = enumerate(jobs)
-        lines: dict[int, _Line] = {}
+        lines: dict[int, _JobMessages] = {}
         head, more = 0, True
         began, before = time.monotonic(), self._seconds
         try:
@@ -129,7 +129,7 @@ class Pool(Generic[J]):
             if lines:  # left early: what the workers still do and hold, nobody wants
                 self.close()
 
-    def _assign(self, source: Iterator[tuple[int, J]], lines: dict[int, _Line]) -> bool:
+    def _assign(self, source: Iterator[tuple[int, J]], lines: dict[int, _JobMessages]) -> bool:
         """Give jobs to those who have the fewest until all have enough; False when there are no more."""
         while True:
             in_hand = [len(w.jobs) if w else 0 for w in self._workers]
@@ -139,14 +139,14 @@ class Pool(Generic[J]):
             number, job = next(source, (None, None))
             if number is None:
                 return False
-            lines[number] = _Line(job)
+            lines[number] = _JobMessages(job)
             self._begin(i, number, job)
 
     def _begin(self, i: int, number: int, job: Any) -> None:
         worker = self._workers[i] = self._workers[i] or self._start()
         worker.begin(number, job)
 
-    def _deliver(self, line: _Line) -> Iterator[tuple[J, Any, Array | None]]:
+    def _deliver(self, line: _JobMessages) -> Iterator[tuple[J, Any, Array | None]]:
         """What waits of one job."""
         while line.waiting:
             message, array, free = line.waiting.popleft()
@@ -154,7 +154,7 @@ class Pool(Generic[J]):
             del array
             free()
 
-    def _listen(self, lines: dict[int, _Line], seconds: float) -> None:
+    def _listen(self, lines: dict[int, _JobMessages], seconds: float) -> None:
         """Take in what the workers have sent within `seconds`; end those that died or hang."""
         running = {w.pipe: i for i, w in enumerate(self._workers) if w and w.jobs}
         if not running:
@@ -168,7 +168,7 @@ class Pool(Generic[J]):
             if worker and worker.idle(limit) > limit:
                 self._fail(i, lines, f"no progress for {limit:g} s; killed")
 
-    def _receive(self, i: int, lines: dict[int, _Line]) -> None:
+    def _receive(self, i: int, lines: dict[int, _JobMessages]) -> None:
         """Everything one worker has in its pipe."""
         worker = self._workers[i]
         assert worker is not None
@@ -178,7 +178,7 @@ class Pool(Generic[J]):
         except (EOFError, OSError):
             self._fail(i, lines, worker.cause_of_death())
 
-    def _fail(self, i: int, lines: dict[int, _Line], cause: str) -> None:
+    def _fail(self, i: int, lines: dict[int, _JobMessages], cause: str) -> None:
         """The worker's job ends with a failure, and the worker with it; its slots stay readable, its other jobs wait
         for its successor."""
         worker = self._workers[i]
@@ -195,7 +195,7 @@ class Pool(Generic[J]):
             worker.kill()
 
 
-class _Line:
+class _JobMessages:
     """The messages of one job that wait for the consumer."""
 
     def __init__(self, job: Any) -> None:
@@ -247,7 +247,7 @@ class _Worker:
         with contextlib.suppress(BrokenPipeError):
             self.pipe.send(("job", job))
 
-    def take(self, line: _Line) -> None:
+    def take(self, line: _JobMessages) -> None:
         """Receive one message into `line`."""
         sent: _Sent = self.pipe.recv()
         self.heard, self.busy = time.monotonic(), sent.busy

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from vitascope.core.errors import UserError
 from vitascope.core.text import nearest
 from vitascope.core.types import Dataset
 from vitascope.datasets.builders import folder
@@ -45,10 +46,10 @@ def open_annotations(data: str) -> Dataset[Any]:
         module = DATASETS.module(family)
         found = module.annotated(variant, folder_of(family, variant, dict(module.VARIANTS), Path(root)))
     elif family in DATASETS.families():
-        raise ValueError(f"{data}: where are its annotations? say {name}=FOLDER")
+        raise UserError(f"{data}: where are its annotations? say {name}=FOLDER")
     if found is None or found.kind == "recognition":
         near = nearest(name, DATASETS.names())
-        raise ValueError(
+        raise UserError(
             f"{data}: not a data set of actions in time{near if found is None else ''}; say thumos14=FOLDER, or give a "
             "json in ActivityNet's form or a folder with groundTruth/"
         )
@@ -56,9 +57,9 @@ def open_annotations(data: str) -> Dataset[Any]:
 
 
 def below(data_root: Path | None, family: str) -> Path | None:
-    """The folder of the data set `family` below `data_root`, however its name is capitalised."""
+    """The folder of the data set `family` below `data_root`, however its name is capitalized."""
     if data_root is None:
         return None
     if not data_root.is_dir():
-        raise ValueError(f"--data-root {data_root}: no such folder; it holds one folder a data set, for instance ssv2")
+        raise UserError(f"--data-root {data_root}: no such folder; it holds one folder a data set, for instance ssv2")
     return next((p for p in sorted(data_root.iterdir()) if p.is_dir() and p.name.lower() == family), None)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from vitascope.core import files
+from vitascope.core.migrate import DATASET as DATASET_NAMES
+from vitascope.core.migrate import TASK_TYPE, current
 from vitascope.core.types import Card, Dataset, Example, Fold, Segment, Timeline, plain
-from vitascope.datasets import precomputed
 
 
 def write(path: Path, dataset: Dataset[Any]) -> None:
@@ -25,8 +25,8 @@ def write(path: Path, dataset: Dataset[Any]) -> None:
         data |= {
             "kind": dataset.kind,
             "about": [[e.duration, e.group] for e in dataset.examples],
-            "absent": dataset.absent,
-            "published": dataset.published,
+            "missing_files": dataset.missing_files,
+            "official_counts": dataset.official_counts,
             "notes": dataset.notes,
         }
     files.write(path, json.dumps(data, ensure_ascii=False).encode())
@@ -35,10 +35,8 @@ def write(path: Path, dataset: Dataset[Any]) -> None:
 def read(path: Path, *, store: Path) -> Dataset[Any]:
     """The dataset of such a file, whose vectors are in `store`."""
     data = json.loads(path.read_text(encoding="utf-8"))
-    known = {f.name for f in fields(Card)}
-    card = {k: v for k, v in data["card"].items() if k in known}
-    card |= {"mean": tuple(card["mean"]), "std": tuple(card["std"]), "saw": frozenset(card["saw"])}
-    kind = data.get("kind", "recognition")
+    data = current(data, DATASET_NAMES)
+    kind = TASK_TYPE.get(data.get("kind", "recognition"), data.get("kind", "recognition"))
     about = data.get("about") or [[None, None]] * len(data["examples"])
     return Dataset(
         name=data["name"],
@@ -48,11 +46,11 @@ def read(path: Path, *, store: Path) -> Dataset[Any]:
         ),
         classes=tuple(data["classes"]),
         folds=tuple(Fold(name=f["name"], train=tuple(f["train"]), test=tuple(f["test"])) for f in data["folds"]),
-        cards=(Card(**card),),
+        cards=(Card.from_data(data["card"]),),
         store=str(store),
         kind=kind,
-        absent=data.get("absent", {}),
-        published=data.get("published", {}),
+        missing_files=data.get("missing_files", {}),
+        official_counts=data.get("official_counts", {}),
         notes=tuple(data.get("notes", ())),
     )
 
@@ -67,7 +65,7 @@ def _said(truth: Any) -> Any:
 def _truth(said: Any, kind: str) -> Any:
     if kind == "segmentation":
         return Timeline(tuple((label, count) for label, count in said["runs"]), said["fps"])
-    return tuple(Segment(*segment) for segment in said) if kind == "localisation" else said
+    return tuple(Segment(*segment) for segment in said) if kind == "localization" else said
 
 
 DATASET = "dataset.json"
@@ -78,4 +76,4 @@ STORE = "store"
 
 def open_published(folder: Path) -> Dataset[Any]:
     """The dataset of a folder that an import made."""
-    return precomputed.read(folder / DATASET, store=folder / STORE)
+    return read(folder / DATASET, store=folder / STORE)

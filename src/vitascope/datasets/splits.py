@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from vitascope.core.errors import UserError
 from vitascope.core.types import Dataset, Example, Fold
 
 T = TypeVar("T")
@@ -26,14 +27,14 @@ def folds_of(
     if not any(splits):
         return _stratified(examples, classes, where)
     if not all(splits):
-        raise ValueError(
+        raise UserError(
             f"{where}: {examples[splits.index('')].id!r} has no split, others do; fill the column or drop it"
         )
     test = "test" if "test" in splits else "val"
     sides = {s: tuple(e.id for e, of in zip(examples, splits, strict=True) if of == s) for s in ("train", test)}
     for side, ids in sides.items():
         if not ids:
-            raise ValueError(f"{where}: no example is in split {side!r}; both train and test (or val) are needed")
+            raise UserError(f"{where}: no example is in split {side!r}; both train and test (or val) are needed")
     return (Fold(name=f"train/{test}", train=sides["train"], test=sides[test]),)
 
 
@@ -45,7 +46,7 @@ def _stratified(examples: Sequence[Example[int]], classes: Sequence[str], where:
     of_class = {classes[c]: len(set(groups[truth == c])) for c in np.unique(truth).tolist()}
     fewest = min(of_class, key=lambda label: of_class[label])
     if of_class[fewest] < 2:
-        raise ValueError(
+        raise UserError(
             f"{where}: class {fewest!r} has one example or one group; two are needed, one to train on and one to test"
         )
     count = min(MOST_FOLDS, of_class[fewest])
@@ -71,10 +72,10 @@ def check_labels(
         unseen = untrained(truth, fold, classes)
         if unseen:
             names = ", ".join(map(repr, unseen[:3]))
-            raise ValueError(f"{where}: {len(unseen)} label(s) only in test, never in training ({fold.name}): {names}")
+            raise UserError(f"{where}: {len(unseen)} label(s) only in test, never in training ({fold.name}): {names}")
         both = {group.get(i) for i in fold.train} & {group.get(i) for i in fold.test} - {None}
         if both:
-            raise ValueError(f"{where}: group {sorted(map(str, both))[0]!r} is in both training and test ({fold.name})")
+            raise UserError(f"{where}: group {sorted(map(str, both))[0]!r} is in both training and test ({fold.name})")
 
 
 def untrained(truth: Mapping[str, int], fold: Fold, classes: Sequence[str]) -> list[str]:
@@ -93,7 +94,7 @@ def limited(dataset: Dataset[T], count: int) -> Dataset[T]:
     strata: dict[tuple[int, int], list[str]] = defaultdict(list)
     truth = _classes(dataset)
     for e in sorted(dataset.examples, key=lambda e: random.Random(e.id).random()):
-        if e.id not in dataset.absent:
+        if e.id not in dataset.missing_files:
             strata[tested.get(e.id, -1), truth[e.id]].append(e.id)
     turns = sorted((turn, stratum, i) for stratum, ids in strata.items() for turn, i in enumerate(ids))
     keep = {i for _, _, i in turns[:count]}
@@ -106,8 +107,8 @@ def limited(dataset: Dataset[T], count: int) -> Dataset[T]:
     ]
     folds = tuple(f for f in cut if f.train and f.test)
     if not folds:
-        raise ValueError(f"--limit {count} leaves nothing to train on or to test; try {4 * len(dataset.classes)}")
-    return replace(dataset, examples=tuple(e for e in dataset.examples if e.id in keep), folds=folds, absent={})
+        raise UserError(f"--limit {count} leaves nothing to train on or to test; try {4 * len(dataset.classes)}")
+    return replace(dataset, examples=tuple(e for e in dataset.examples if e.id in keep), folds=folds, missing_files={})
 
 
 FEW = re.compile(r"(\d+(?:\.\d+)?)%|(\d+)-shot")
@@ -117,23 +118,21 @@ def check_few(few: str) -> str:
     """`few` if it is a share (`5%`) or a number a class (`8-shot`); else ValueError."""
     form = FEW.fullmatch(few)
     if form is None or not 0 < float(form[1] or 1) <= 100 or form[2] == "0":
-        raise ValueError(
-            f"low-shot {few!r}: give a share of the training side like 5%, or a number a class like 8-shot"
-        )
+        raise UserError(f"low-shot {few!r}: give a share of the training side like 5%, or a number a class like 8-shot")
     return few
 
 
 def few(dataset: Dataset[Any], fold: Fold, seed: int) -> Fold:
-    """`fold` with only `dataset.few` of its training examples, drawn class by class; at least one of every class.
+    """`fold` with only `dataset.train_fraction` of its training examples, drawn class by class; at least one of every class.
 
     Smaller shares are contained in larger ones of the same seed. Videos that are not there are not drawn.
     """
-    form = FEW.fullmatch(check_few(dataset.few))
+    form = FEW.fullmatch(check_few(dataset.train_fraction))
     assert form
     truth = _classes(dataset)
     of: dict[int, list[str]] = defaultdict(list)
     for i in fold.train:
-        if i not in dataset.absent:
+        if i not in dataset.missing_files:
             of[truth[i]].append(i)
     draw = random.Random(f"few {seed}")
     keep: set[str] = set()

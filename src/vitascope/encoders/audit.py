@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vitascope.core.device import generator, peak_bytes
+from vitascope.core.errors import UserError
 from vitascope.core.types import Card
 from vitascope.encoders.base import Encoder, Tokens, misshapen
 
@@ -35,9 +36,9 @@ class Finding:
 
 
 def moving_clips(card: Card, count: int, seed: int = 0) -> Float[Tensor, "n 3 t y x"]:
-    """Normalised clips of a bright patch that crosses a still, smooth texture at constant speed, drawn from `seed`."""
+    """Normalized clips of a bright patch that crosses a still, smooth texture at constant speed, drawn from `seed`."""
     if not card.size or not card.frames:
-        raise ValueError(f"{card.name}: vectors without a network; there is nothing to audit, evaluate them")
+        raise UserError(f"{card.name}: vectors without a network; there is nothing to audit, evaluate them")
     rng = generator(seed)
     size = card.size
     coarse = torch.rand(count, 3, 8, 8, generator=rng)

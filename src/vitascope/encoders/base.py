@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vitascope.core.errors import one_line
+from vitascope.core.errors import UserError, one_line
 from vitascope.core.types import Card
 
 
@@ -23,12 +23,12 @@ class Tokens(NamedTuple):
 
 @runtime_checkable
 class Encoder(Protocol):
-    """A frozen model: normalised pixels in, `Tokens` out; `card` states all that can change its output."""
+    """A frozen model: normalized pixels in, `Tokens` out; `card` states all that can change its output."""
 
     card: Card
 
     def __call__(self, clips: Float[Tensor, "n 3 t y x"], /) -> Tokens:
-        """Encode clips that are already resized to `card.size` and normalised as the card says."""
+        """Encode clips that are already resized to `card.size` and normalized as the card says."""
         ...
 
 
@@ -61,7 +61,7 @@ class NetworkEncoder(nn.Module):
         """Encode clips; see `Encoder`."""
         returned = self.network(clips)
         if not isinstance(returned, tuple) or len(returned) != 2:
-            raise ValueError(f"its network returned {type(returned).__name__}; wanted a pair: a grid and the vectors")
+            raise UserError(f"its network returned {type(returned).__name__}; wanted a pair: a grid and the vectors")
         return Tokens(*returned)
 
     @torch.no_grad()
@@ -99,7 +99,7 @@ class FrameWise(nn.Module):
 def framewise(model: Callable[[Tensor], Any], card: Card, *, loaded: str = "") -> Encoder:
     """Any image model as an Encoder: per-frame embedding, mean over the frames (as TWLV-I applies DFN).
 
-    `model` takes normalised images (n 3 y x) and returns vectors (n c), or a pair of a grid (n h w d) and vectors.
+    `model` takes normalized images (n 3 y x) and returns vectors (n c), or a pair of a grid (n h w d) and vectors.
     """
     return NetworkEncoder(card, FrameWise(model), loaded=loaded)
 
@@ -123,6 +123,6 @@ def call(encoder: Encoder, clips: Float[Tensor, "n 3 t y x"]) -> Any:
         return encoder(clips)
     except torch.OutOfMemoryError as error:
         many = f"{len(clips)} clips at once do not fit into the memory of {clips.device}"
-        raise ValueError(f"{encoder.card.name}: {many}; give a smaller --batch") from error
+        raise UserError(f"{encoder.card.name}: {many}; give a smaller --batch") from error
     except Exception as error:
-        raise ValueError(f"{encoder.card.name} failed: {one_line(error)}; see `vitascope check`") from error
+        raise UserError(f"{encoder.card.name} failed: {one_line(error)}; see `vitascope check`") from error

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from vitascope.core.errors import UserError
 from vitascope.core.types import Card, plain
 from vitascope.encoders import options as settings
 from vitascope.encoders import pretrained
@@ -36,14 +37,14 @@ def convert(file: str | Path, model: str, output: str | Path, *, architecture: M
     """
     published, folder = settings.configured(model), Path(output)
     if not published.layouts:
-        raise ValueError(f"{model} has no weights to convert; it is the vectors that were published")
+        raise UserError(f"{model} has no weights to convert; it is the vectors that were published")
     source = checkpoint.read(file)
     numbers = {**pretrained.stated(published, source, str(file)), **(architecture or {})}
     card, _, fit = pretrained.loaded(published, source, numbers, str(file))
     done = f"{card.name}, {fit.told()}"
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         if not written(folder, card):
-            raise ValueError(f"{folder}: not empty, and not these weights; name another folder, or remove it")
+            raise UserError(f"{folder}: not empty, and not these weights; name another folder, or remove it")
         return f"{folder}: already there: {done}"
     # one key, for safetensors writes several in any order
     said = {checkpoint.FORMAT: json.dumps({"model": card.name.partition("+")[0], "architecture": plain(numbers)})}
@@ -107,6 +108,6 @@ def replacing(folder: Path) -> Iterator[Path]:
         os.replace(aside, folder)
     except (OSError, SafetensorError) as error:
         why = error.strerror if isinstance(error, OSError) else ""
-        raise ValueError(f"{folder}: cannot be written ({why or error})") from error
+        raise UserError(f"{folder}: cannot be written ({why or error})") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)

@@ -21,6 +21,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vitascope.core.errors import UserError
 from vitascope.core.text import nearest
 from vitascope.encoders.base import Encoder
 from vitascope.encoders.catalog import ENCODERS, models
@@ -45,7 +46,7 @@ Array: TypeAlias = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class GoldenResult:
     """One file of one case: how it was loaded, and how far each output is from the known one."""
 
     case: str
@@ -60,7 +61,7 @@ class Row:
     """What is wrong, in a line; empty where nothing is."""
 
 
-def run(folder: str | Path, only: Iterable[str] = ()) -> list[Row]:
+def run(folder: str | Path, only: Iterable[str] = ()) -> list[GoldenResult]:
     """A row for each file of every case in `folder`, or of the cases named `only`.
 
     A case that cannot be judged is a row that is not ok. ValueError for a folder without cases, and for names in
@@ -69,11 +70,11 @@ def run(folder: str | Path, only: Iterable[str] = ()) -> list[Row]:
     folder, only = Path(folder), tuple(only)
     cases = [(called(case, number), case) for number, case in enumerate(index(folder))]
     for name in set(only) - {name for name, _ in cases}:
-        raise ValueError(f"{folder}: no case {name!r}{nearest(name, [name for name, _ in cases])}")
+        raise UserError(f"{folder}: no case {name!r}{nearest(name, [name for name, _ in cases])}")
     return [row for name, case in cases if not only or name in only for row in judged(folder, name, case)]
 
 
-def table(rows: Sequence[Row]) -> str:
+def table(rows: Sequence[GoldenResult]) -> str:
     """The rows as a table in Markdown: what is worst in each, and how far off."""
     lines = ["| case | encoder | worst output | largest difference | coverage |", "|---|---|---|---:|---|"]
     for row in rows:
@@ -90,11 +91,9 @@ def index(folder: Path) -> list[Any]:
     try:
         cases = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ValueError(
-            f"{file}: no list of cases ({error}); name a folder of fixtures with its index.json"
-        ) from error
+        raise UserError(f"{file}: no list of cases ({error}); name a folder of fixtures with its index.json") from error
     if not isinstance(cases, list) or not cases:
-        raise ValueError(f"{file}: no cases; it is a list of objects with name, checkpoint, io and architecture")
+        raise UserError(f"{file}: no cases; it is a list of objects with name, checkpoint, io and architecture")
     return cases
 
 
@@ -103,11 +102,11 @@ def called(case: Any, number: int) -> str:
     return str((isinstance(case, Mapping) and case.get("name")) or f"case {number}")
 
 
-def judged(folder: Path, name: str, case: Any) -> list[Row]:
+def judged(folder: Path, name: str, case: Any) -> list[GoldenResult]:
     """A row for the checkpoint of a case, and one for its transformers folder where it has one."""
     files = [case[key] for key in ("checkpoint", "hf") if case.get(key)] if isinstance(case, Mapping) else []
     if not files:
-        return [failed(name, ValueError("names no checkpoint"))]
+        return [failed(name, UserError("names no checkpoint"))]
     rows = []
     for file in files:
         label = f"{name} ({file})" if file == case.get("hf") else name
@@ -118,18 +117,18 @@ def judged(folder: Path, name: str, case: Any) -> list[Row]:
     return rows
 
 
-def failed(case: str, error: ValueError) -> Row:
+def failed(case: str, error: ValueError) -> GoldenResult:
     """The row of a case that could not be judged."""
     why = next(iter(str(error).strip().splitlines()), "")
-    return Row(case=case, encoder="", outputs={}, coverage="", ok=False, why=why)
+    return GoldenResult(case=case, encoder="", outputs={}, coverage="", ok=False, why=why)
 
 
-def unforeseen(file: str, error: Exception) -> ValueError:
+def unforeseen(file: str, error: Exception) -> UserError:
     """An error of some other kind, with the file that it met."""
-    return ValueError(f"{file}: {type(error).__name__}: {error}")
+    return UserError(f"{file}: {type(error).__name__}: {error}")
 
 
-def compared(folder: Path, label: str, case: Mapping[str, Any], file: str) -> Row:
+def compared(folder: Path, label: str, case: Mapping[str, Any], file: str) -> GoldenResult:
     """Every known output of a case against what the encoder of `file` gives for its input."""
     io = str(case.get("io") or "")
     arrays = read(folder, io, case.get("arrays") or {})
@@ -137,7 +136,7 @@ def compared(folder: Path, label: str, case: Mapping[str, Any], file: str) -> Ro
     given = {name: clips(array) for name, array in arrays.items() if is_input(name, array)}
     known = {name: array for name, array in arrays.items() if name not in given}
     if not given or not known:
-        raise ValueError(f"{io}: no {'outputs' if given else 'video or image'} among {', '.join(arrays)}")
+        raise UserError(f"{io}: no {'outputs' if given else 'video or image'} among {', '.join(arrays)}")
     main = main_of(given, still=model.framewise and "image" in given and arrays["image"].ndim == 4)
     asked = {name: asked_of(name, given, main) for name in known}
     answers = {name: answered(encoder, given[name]) for name in {of for of, _ in asked.values()}}
@@ -154,20 +153,20 @@ def compared(folder: Path, label: str, case: Mapping[str, Any], file: str) -> Ro
     if not outputs and not wrong:
         wrong = ["nothing to compare"]
     coverage, why = "; ".join(filter(None, notes)), "; ".join(wrong)
-    return Row(case=label, encoder=model.card.name, outputs=outputs, coverage=coverage, ok=not wrong, why=why)
+    return GoldenResult(case=label, encoder=model.card.name, outputs=outputs, coverage=coverage, ok=not wrong, why=why)
 
 
 def read(folder: Path, io: str, listed: Iterable[str]) -> dict[str, Array]:
     """The arrays of an `.npz`; ValueError where it is none, or lacks what the index lists."""
     if not io:
-        raise ValueError("names no io file")
+        raise UserError("names no io file")
     try:
         with np.load(folder / io, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except Exception as error:  # zip files fail with errors of their own
-        raise ValueError(f"{io}: no readable arrays ({error})") from error
+        raise UserError(f"{io}: no readable arrays ({error})") from error
     if missing := [name for name in listed if name not in arrays]:
-        raise ValueError(f"{io}: lacks {', '.join(missing)}, which the index lists")
+        raise UserError(f"{io}: lacks {', '.join(missing)}, which the index lists")
     return arrays
 
 
@@ -245,7 +244,7 @@ def opened(folder: Path, case: Mapping[str, Any], file: str) -> tuple[Model, Enc
     """
     path, architecture = folder / file, dict(case.get("architecture") or {})
     if not path.exists():
-        raise ValueError(f"{file}: no such file")
+        raise UserError(f"{file}: no such file")
     likely = candidates(architecture, called(case, 0))
     content = checkpoint.read(path).content
     marked = [model for model in likely if opens(model, content)] or likely[:1]
@@ -303,7 +302,7 @@ def families_of(model: str) -> tuple[str, ...]:
             return (known[start],)
         if families := tuple(family for family in SAME.get(start, ()) if family in known.values()):
             return families
-    raise ValueError(f"no encoder family for model {model!r}{nearest(model, known)}; there are {', '.join(known)}")
+    raise UserError(f"no encoder family for model {model!r}{nearest(model, known)}; there are {', '.join(known)}")
 
 
 def words_of(text: str) -> set[str]:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from vitascope.core.errors import one_line
+from vitascope.core.errors import UserError, one_line
 from vitascope.core.registry import outside
 from vitascope.core.types import Card
 from vitascope.encoders.base import Encoder
@@ -29,10 +29,10 @@ def load(
     for an unknown name, and whatever is wrong with the weights.
     """
     if architecture and not (isinstance(encoder, str) and _published(encoder)):
-        raise ValueError(f"{encoder}: only published models (`vitascope ls encoders`) take an `architecture`")
+        raise UserError(f"{encoder}: only published models (`vitascope ls encoders`) take an `architecture`")
     found = _by_name(encoder, architecture or {}) if isinstance(encoder, str) else encoder
     if not isinstance(found, Encoder) or not isinstance(found.card, Card):
-        raise ValueError(f"{encoder}: gave {type(found).__name__}, which is no encoder{_remedy(found)}")
+        raise UserError(f"{encoder}: gave {type(found).__name__}, which is no encoder{_remedy(found)}")
     return found.to(device) if isinstance(found, nn.Module) else found
 
 
@@ -75,7 +75,7 @@ def _by_name(name: str, architecture: Mapping[str, Any]) -> Any:
         return importlib.import_module("vitascope.encoders.pretrained").load(name, weights, architecture)
     build = ENCODERS.builder(name)
     if weights:
-        raise ValueError(f"{name}={weights}: {family} encoders read no weights; leave `={weights}` out")
+        raise UserError(f"{name}={weights}: {family} encoders read no weights; leave `={weights}` out")
     return build()
 
 
@@ -85,8 +85,8 @@ def _outside(name: str) -> Any:
     try:
         inspect.signature(build).bind()
     except TypeError as error:
-        raise ValueError(f"{name}: {function} is called without arguments, but: {error}") from error
+        raise UserError(f"{name}: {function} is called without arguments, but: {error}") from error
     try:
         return build()
     except Exception as error:  # the same
-        raise ValueError(f"{name}: {function}() failed: {one_line(error)}") from error
+        raise UserError(f"{name}: {function}() failed: {one_line(error)}") from error

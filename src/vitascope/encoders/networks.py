@@ -8,24 +8,24 @@ from typing import Any
 import torch
 from torch import nn
 
-from vitascope.nn.configs.base import Architecture
-from vitascope.nn.configs.convnet import ConvShape
-from vitascope.nn.configs.hiera import HieraShape
-from vitascope.nn.configs.image_vit import ImageShape
-from vitascope.nn.configs.video_vit import VideoShape
-from vitascope.nn.configs.videoprism import VideoPrismShape
+from vitascope.nn.configs.base import NetworkConfig
+from vitascope.nn.configs.convnet import ConvNetConfig
+from vitascope.nn.configs.hiera import HieraConfig
+from vitascope.nn.configs.image_vit import ImageViTConfig
+from vitascope.nn.configs.video_vit import VideoViTConfig
+from vitascope.nn.configs.videoprism import VideoPrismConfig
 
 NETWORKS: dict[type, str] = {
-    ConvShape: "vitascope.nn.convnet:ConvNet",
-    HieraShape: "vitascope.nn.hiera:Hiera",
-    ImageShape: "vitascope.nn.image_vit:ImageViT",
-    VideoShape: "vitascope.nn.video_vit:VideoViT",
-    VideoPrismShape: "vitascope.nn.videoprism:VideoPrism",
+    ConvNetConfig: "vitascope.nn.convnet:ConvNet",
+    HieraConfig: "vitascope.nn.hiera:Hiera",
+    ImageViTConfig: "vitascope.nn.image_vit:ImageViT",
+    VideoViTConfig: "vitascope.nn.video_vit:VideoViT",
+    VideoPrismConfig: "vitascope.nn.videoprism:VideoPrism",
 }
 """`module:class` by the class of the numbers; imported when a network is made, as networks need torch."""
 
 
-def empty(shape: Architecture) -> Any:
+def empty(shape: NetworkConfig) -> Any:
     """The network of `shape` without memory for its weights."""
     module, _, name = NETWORKS[type(shape)].partition(":")
     with torch.device("meta"):

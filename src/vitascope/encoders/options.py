@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, get_args, get_type_hints
 
+from vitascope.core.errors import UserError
 from vitascope.core.text import nearest
 from vitascope.encoders.catalog import ENCODERS, models
 from vitascope.encoders.spec import Model
@@ -30,14 +31,14 @@ def configured(name: str) -> Model:
     known = models(family) if family in ENCODERS.families() else {}
     if variant not in known:
         if name in ENCODERS.names():
-            raise ValueError(f"{name} has no weight file: it is no published model")
+            raise UserError(f"{name} has no weight file: it is no published model")
         raise ENCODERS.unknown(name)
     model = known[variant]
     options: dict[str, Any] = {}
     for option in asked:
         key, _, value = option.partition(":")
         if sum(other.startswith(f"{key}:") for other in asked) > 1:
-            raise ValueError(f"{name}+{'+'.join(asked)}: {key} is given more than once")
+            raise UserError(f"{name}+{'+'.join(asked)}: {key} is given more than once")
         options |= {key: value} if value else preset(model, key)
     return with_options(model, options)
 
@@ -46,7 +47,7 @@ def preset(model: Model, word: str) -> Mapping[str, Any]:
     """The options that a word stands for; ValueError for another word."""
     known = {"paper": {}, **model.presets}
     if word not in known:
-        raise ValueError(f"{model.card.name}+{word}: no preset {word!r}{nearest(word, known)}; {usage(model)}")
+        raise UserError(f"{model.card.name}+{word}: no preset {word!r}{nearest(word, known)}; {usage(model)}")
     return known[word]
 
 
@@ -61,11 +62,11 @@ def with_options(model: Model, options: Mapping[str, Any]) -> Model:
         elif key == "precision" or key in choices:
             allowed = ("float32", "bfloat16") if key == "precision" else choices[key]
             if value not in allowed:
-                raise ValueError(f"{model.card.name}+{key}:{value}: {key} is one of {', '.join(allowed)}")
+                raise UserError(f"{model.card.name}+{key}:{value}: {key} is one of {', '.join(allowed)}")
             (card if key == "precision" else shape)[key] = value
         else:
             near = nearest(key, [*choices, *OPTIONS])
-            raise ValueError(f"{model.card.name}+{key}:{value}: no option {key!r}{near}; {usage(model)}")
+            raise UserError(f"{model.card.name}+{key}:{value}: no option {key!r}{near}; {usage(model)}")
     summary = shape.pop("pool", "")
     asked = {**card, **shape}
     kept = {k: v for k, v in card.items() if v != getattr(model.card, k)} | ({"pool": summary} if summary else {})
@@ -81,7 +82,7 @@ def counted(model: Model, key: str, text: str) -> int:
     """A number of frames or pixels that the network's blocks divide; ValueError for others."""
     unit = getattr(model.shape, "tubelet" if key == "frames" else "patch", 1)
     if not text.isdecimal() or not int(text) or int(text) % (unit if unit else 1):
-        raise ValueError(f"{model.card.name}+{key}:{text}: {key} is a multiple of {unit}")
+        raise UserError(f"{model.card.name}+{key}:{text}: {key} is a multiple of {unit}")
     return int(text)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vitascope.core.errors import UserError
 from vitascope.core.text import nearest
 from vitascope.core.types import Card, Span, digest
 from vitascope.encoders.catalog import cards
@@ -26,7 +27,7 @@ Array = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Entry:
+class ReleasedVideo:
     """One video of the release; `path` is its json file."""
 
     id: str
@@ -40,7 +41,7 @@ class Entry:
         """As annotated: a class name or its number."""
         said = self.about.get("annotation")
         if not isinstance(said, (str, int)):
-            raise ValueError(f"{self.path}: no label under 'annotation'{nearest('annotation', self.about)}")
+            raise UserError(f"{self.path}: no label under 'annotation'{nearest('annotation', self.about)}")
         return str(said)
 
 
@@ -50,13 +51,13 @@ class Release:
 
     card: Card
     source: Path
-    entries: Mapping[str, Entry]
+    entries: Mapping[str, ReleasedVideo]
 
     def __call__(self, clips: Any, /) -> Any:
         """Always raises ValueError: these vectors are of their own videos, and there is no network."""
-        raise ValueError(f"{self.card.name}: published vectors know only the videos below {self.source}")
+        raise UserError(f"{self.card.name}: published vectors know only the videos below {self.source}")
 
-    def entry(self, example: str) -> Entry | None:
+    def entry(self, example: str) -> ReleasedVideo | None:
         """What was published for an example: under its id, else under the name of its file."""
         name = Path(example).name
         return self.entries.get(example) or self.entries.get(name) or self.entries.get(Path(name).stem)
@@ -66,14 +67,14 @@ def release(card: Card, source: Path) -> Release:
     """The published vectors below `source` (release layout), made by the encoder of `card`; ValueError for none."""
     entries = distinct(list(entries_of(source)))
     if not entries:
-        raise ValueError(f"{source}: no <id>.json with <id>_c.npy or <id>_v.npy there, nor in train/ and val/ below")
+        raise UserError(f"{source}: no <id>.json with <id>_c.npy or <id>_v.npy there, nor in train/ and val/ below")
     found = card_from(card.name, entries)
     if card.dim and found.dim != card.dim:
-        raise ValueError(f"{source}: vectors of {found.dim} numbers, {card.name} has {card.dim}")
+        raise UserError(f"{source}: vectors of {found.dim} numbers, {card.name} has {card.dim}")
     return Release(replace(card, dim=found.dim, digest=found.digest), source, {e.id: e for e in entries})
 
 
-def card_from(encoder: str, entries: Sequence[Entry]) -> Card:
+def card_from(encoder: str, entries: Sequence[ReleasedVideo]) -> Card:
     """The card of the encoder that made a release."""
     return card_of(encoder, [vectors_of(e)[1] for e in entries[:: max(1, len(entries) // SAMPLE)]])
 
@@ -87,9 +88,9 @@ def card_of(encoder: str, sample: Sequence[Array]) -> Card:
     return Card(
         name=encoder,
         digest=digest([v.tobytes().hex() for v in sample]),
-        saw=known.saw if known else frozenset(),
+        pretraining_datasets=known.pretraining_datasets if known else frozenset(),
         trained=known.trained if known else "",
-        licence=known.licence if known else "",
+        license=known.license if known else "",
         dim=sample[0].shape[-1],
         frames=0,
         size=0,
@@ -99,7 +100,7 @@ def card_of(encoder: str, sample: Sequence[Array]) -> Card:
     )
 
 
-def entries_of(source: Path) -> Iterator[Entry]:
+def entries_of(source: Path) -> Iterator[ReleasedVideo]:
     """Every video of a release, split by split."""
     folders = (
         [d for d in sorted(source.iterdir()) if d.is_dir() and d.name.lower() in SPLITS] if source.is_dir() else []
@@ -109,38 +110,38 @@ def entries_of(source: Path) -> Iterator[Entry]:
             yield _entry(path, SPLITS[folder.name.lower()] if folders else "")
 
 
-def _entry(path: Path, split: str) -> Entry:
+def _entry(path: Path, split: str) -> ReleasedVideo:
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path}: not JSON ({error})") from None
+        raise UserError(f"{path}: not JSON ({error})") from None
     if not isinstance(about, dict):
-        raise ValueError(f"{path}: not a table with 'annotation' and 'duration'")
-    return Entry(path.stem, path, split, about)
+        raise UserError(f"{path}: not a table with 'annotation' and 'duration'")
+    return ReleasedVideo(path.stem, path, split, about)
 
 
-def distinct(entries: list[Entry]) -> list[Entry]:
+def distinct(entries: list[ReleasedVideo]) -> list[ReleasedVideo]:
     """`entries` under ids of their own: a release may count from zero in `train` and again in `val`."""
     if len({e.id for e in entries}) == len(entries):
         return entries
     return [replace(e, id=f"{e.path.parent.name}/{e.id}") for e in entries]
 
 
-def vectors_of(entry: Entry, dim: int | None = None) -> tuple[Array, Array, list[Span]]:
+def vectors_of(entry: ReleasedVideo, dim: int | None = None) -> tuple[Array, Array, list[Span]]:
     """Clip vectors, video vector (the mean of the clips where there is no file of it), and the clips' spans."""
     path = entry.path
     clips = load_array(path.with_name(f"{path.stem}_c.npy"), 2)
     video = load_array(path.with_name(f"{path.stem}_v.npy"), 1)
     if clips is None:
         if video is None:
-            raise ValueError(f"{path}: neither {path.stem}_c.npy nor {path.stem}_v.npy lies beside it")
+            raise UserError(f"{path}: neither {path.stem}_c.npy nor {path.stem}_v.npy lies beside it")
         clips = video[None]
     elif video is None:
         video = clips.mean(0)
     if clips.shape[1] != video.shape[0]:
-        raise ValueError(f"{path}: clips have {clips.shape[1]} numbers, the video vector {video.shape[0]}")
+        raise UserError(f"{path}: clips have {clips.shape[1]} numbers, the video vector {video.shape[0]}")
     if dim is not None and len(video) != dim:
-        raise ValueError(f"{path}: {len(video)} numbers a vector, {dim} elsewhere; one encoder at a time")
+        raise UserError(f"{path}: {len(video)} numbers a vector, {dim} elsewhere; one encoder at a time")
     return clips, video, _spans(entry, len(clips))
 
 
@@ -151,24 +152,24 @@ def load_array(path: Path, axes: int) -> Array | None:
     try:
         values = np.load(path, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
-        raise ValueError(f"{path}: not a NumPy array ({error})") from None
+        raise UserError(f"{path}: not a NumPy array ({error})") from None
     values = values.squeeze(0) if values.ndim == axes + 1 and values.shape[0] == 1 else values
     if values.ndim != axes or not values.size:
-        raise ValueError(f"{path}: shape {values.shape}, expected {'(clips, dim)' if axes == 2 else '(dim,)'}")
+        raise UserError(f"{path}: shape {values.shape}, expected {'(clips, dim)' if axes == 2 else '(dim,)'}")
     if not np.isfinite(values).all():
-        raise ValueError(
+        raise UserError(
             f"{path}: {np.count_nonzero(~np.isfinite(values))} of {values.size} numbers are NaN or infinite"
         )
     return np.asarray(values, np.float32)
 
 
-def _spans(entry: Entry, count: int) -> list[Span]:
+def _spans(entry: ReleasedVideo, count: int) -> list[Span]:
     """The clip times the file gives; else equal parts of the duration."""
     if times := clip_times(entry.about, count):
         return times
     duration = entry.about.get("duration") or 0.0
     if not isinstance(duration, (int, float)):
-        raise ValueError(f"{entry.path}: duration {duration!r} is no number of seconds")
+        raise UserError(f"{entry.path}: duration {duration!r} is no number of seconds")
     return [(duration * i / count, duration * (i + 1) / count) for i in range(count)]
 
 

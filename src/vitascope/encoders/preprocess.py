@@ -1,4 +1,4 @@
-"""From decoded squares to what an encoder takes: tensors, normalised as its Card says."""
+"""From decoded squares to what an encoder takes: tensors, normalized as its Card says."""
 
 from __future__ import annotations
 

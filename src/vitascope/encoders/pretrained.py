@@ -9,23 +9,24 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from vitascope.core.errors import UserError
 from vitascope.core.types import Card, digest, plain
 from vitascope.encoders.base import Encoder, FrameWise, NetworkEncoder, fingerprint
 from vitascope.encoders.networks import empty
 from vitascope.encoders.options import configured
 from vitascope.encoders.precomputed import release
-from vitascope.encoders.spec import Layout, Model
+from vitascope.encoders.spec import CheckpointLayout, Model
 from vitascope.encoders.weights import download
 from vitascope.encoders.weights import reader as checkpoint
 from vitascope.encoders.weights.reader import Checkpoint
 from vitascope.encoders.weights.state_dict import Fit, fitted
-from vitascope.nn.configs.base import Architecture
+from vitascope.nn.configs.base import NetworkConfig
 
-NATIVE = Layout(name=checkpoint.FORMAT, mark="", containers=("",))
+NATIVE = CheckpointLayout(name=checkpoint.FORMAT, mark="", containers=("",))
 """Of converted files: our names as they are."""
 
 
-class Summary(nn.Module):
+class PooledNetwork(nn.Module):
     """A network of which another vector is taken than its own."""
 
     def __init__(self, network: Any, what: str) -> None:
@@ -53,18 +54,18 @@ def load(name: str, path: str, architecture: Mapping[str, Any]) -> Encoder:
     model = configured(name)
     if not model.layouts:
         if model.asked or model.summary or architecture:
-            raise ValueError(f"{name}: published vectors are as they are; leave options and `architecture` out")
+            raise UserError(f"{name}: published vectors are as they are; leave options and `architecture` out")
         return released(model, path)
     if path:
         return build(model, path, architecture)
-    return build(model, download.fetch(model.source, name=model.card.name, licence=model.card.licence), architecture)
+    return build(model, download.fetch(model.source, name=model.card.name, license=model.card.license), architecture)
 
 
 def released(model: Model, path: str) -> Encoder:
     """The published vectors below `path`, as an encoder without weights."""
     if not Path(path).is_dir() or not path:
         where = f"no folder {path}" if path else "no folder given"
-        raise ValueError(
+        raise UserError(
             f"{model.card.name}: {where}; get the embeddings from {model.source.page} and say {model.card.name}=FOLDER"
         )
     return release(model.described(), Path(path))
@@ -82,8 +83,8 @@ def build(model: Model, path: str | Path, architecture: Mapping[str, Any] | None
         same_model(model, numbers, str(path))
     card, network, fit = loaded(model, file, numbers, str(path))
     network.load_state_dict(fit.state, strict=True, assign=True)
-    summarised = Summary(network, model.summary) if model.summary else network
-    return NetworkEncoder(card, FrameWise(summarised) if model.framewise else summarised, loaded=fit.told())
+    summarized = PooledNetwork(network, model.summary) if model.summary else network
+    return NetworkEncoder(card, FrameWise(summarized) if model.framewise else summarized, loaded=fit.told())
 
 
 def stated(model: Model, file: Checkpoint, where: str) -> Mapping[str, Any]:
@@ -93,7 +94,7 @@ def stated(model: Model, file: Checkpoint, where: str) -> Mapping[str, Any]:
     try:
         return model.from_config(file.config) if model.from_config else {}
     except Exception as error:  # anything may be written there
-        raise ValueError(f"{where}: its config.json is of no such model ({type(error).__name__})") from error
+        raise UserError(f"{where}: its config.json is of no such model ({type(error).__name__})") from error
 
 
 def same_model(model: Model, config: Mapping[str, Any], where: str) -> None:
@@ -102,7 +103,7 @@ def same_model(model: Model, config: Mapping[str, Any], where: str) -> None:
     differs = [f"{key} {told[key]}, not {own[key]}" for key in own if told[key] != own[key]]
     if differs:
         name = model.card.name.partition("+")[0]
-        raise ValueError(
+        raise UserError(
             f"{where}: its config.json is of another model than {name}: {', '.join(differs)}; "
             "name that one, say hf:FOLDER, or give `architecture` where it is meant"
         )
@@ -113,7 +114,7 @@ def loaded(model: Model, file: Checkpoint, architecture: Mapping[str, Any], wher
     card, shape = reshaped(model, architecture, where)
     name = model.card.name.partition("+")[0]
     if file.native and file.native != name:
-        raise ValueError(f"{where}: converted as {file.native}, not {name}; say {file.native}={where}")
+        raise UserError(f"{where}: converted as {file.native}, not {name}; say {file.native}={where}")
     if file.native:
         model = replace(model, layouts=(NATIVE,))
     network = empty(shape)
@@ -121,7 +122,7 @@ def loaded(model: Model, file: Checkpoint, architecture: Mapping[str, Any], wher
     return replace(card, digest=fingerprint(fit.state), params=network.shape.params), network, fit
 
 
-def reshaped(model: Model, architecture: Mapping[str, Any], where: str) -> tuple[Card, Architecture]:
+def reshaped(model: Model, architecture: Mapping[str, Any], where: str) -> tuple[Card, NetworkConfig]:
     """Card and shape with the numbers of `architecture` in place of the published ones."""
     if not architecture:
         return model.described(), model.shape
@@ -135,16 +136,16 @@ def reshaped(model: Model, architecture: Mapping[str, Any], where: str) -> tuple
     return replace(model, shape=shape, card=card).described(), shape
 
 
-def shaped(model: Model, architecture: Mapping[str, Any], where: str) -> Architecture:
+def shaped(model: Model, architecture: Mapping[str, Any], where: str) -> NetworkConfig:
     """The shape with other numbers, what was asked for by option apart; ValueError for those no network has."""
     try:
         shape: Any = model.shape.told(architecture)
         known = {field.name for field in fields(shape)}
         shape = replace(shape, **{key: value for key, value in model.asked.items() if key in known})
         if not isinstance(shape.params, int) or min(*shape.input, shape.out) < 1:
-            raise ValueError(f"no network is of the numbers {dict(architecture)}")
+            raise UserError(f"no network is of the numbers {dict(architecture)}")
         return shape  # type: ignore[no-any-return]
     except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
+        raise UserError(f"{where}: {error}") from error
     except Exception as error:  # a file may say anything
-        raise ValueError(f"{where}: no network is of the numbers {dict(architecture)}") from error
+        raise UserError(f"{where}: no network is of the numbers {dict(architecture)}") from error

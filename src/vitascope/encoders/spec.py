@@ -6,16 +6,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from vitascope.core.errors import UserError
 from vitascope.core.types import Card
 from vitascope.encoders.revisions import PINNED
-from vitascope.nn.configs.base import Architecture
+from vitascope.nn.configs.base import NetworkConfig
 
 State = dict[str, Any]
 """Tensors by name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
+class CheckpointLayout:
     """How one kind of official file names the tensors of the encoder, and what else it holds.
 
     Steps, in order: the first of `containers` that exists is opened ("" is the file itself); every tensor must begin
@@ -42,11 +43,11 @@ class Layout:
     def __post_init__(self) -> None:
         for word in ("containers", "renames", "surplus", "transposed"):
             if isinstance(getattr(self, word), str):
-                raise ValueError(f"layout {self.name!r}: {word} is a string; a tuple of one ends with a comma: (x,)")
+                raise UserError(f"layout {self.name!r}: {word} is a string; a tuple of one ends with a comma: (x,)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class WeightSource:
     """Where the official file is. The hub is asked at one revision; elsewhere there is an address or only a page."""
 
     file: str
@@ -75,10 +76,10 @@ class Model:
     """One line for `vitascope ls encoders`."""
     card: Card
     """Without the digest, which is the weights', and what the shape says (dim, params, gflops)."""
-    shape: Architecture
-    layouts: tuple[Layout, ...]
+    shape: NetworkConfig
+    layouts: tuple[CheckpointLayout, ...]
     """Of its files; none where only vectors were published."""
-    source: Source
+    source: WeightSource
     framewise: bool = False
     """An image model: applied to every frame, mean over the frames."""
     summary: str = ""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vitascope.core.errors import UserError
 from vitascope.core.text import nearest
 from vitascope.core.types import Dataset
 from vitascope.datasets.open import below, open_dataset
@@ -23,8 +24,8 @@ BENCHMARKS: dict[str, dict[str, tuple[str, ...]]] = {
         "in1k": ("knn", "linear/paper", "attentive/paper"),
     },
     "twlv1-temporal": {
-        "thumos14": ("localise/paper",),
-        "activitynet": ("localise/paper",),
+        "thumos14": ("localize/paper",),
+        "activitynet": ("localize/paper",),
         "50salads": ("segment/paper",),
         "gtea": ("segment/paper",),
         "breakfast": ("segment/paper",),
@@ -33,8 +34,8 @@ BENCHMARKS: dict[str, dict[str, tuple[str, ...]]] = {
 """Tables of the TWLV-I report. `twlv1-recognition`, tables 3, 5 and 6: linear and attentive probing and kNN by table 4.
 EPIC-Kitchens' number in the report is the verb's; noun and action stand beside it. `linear/paper` and `attentive/paper`
 encode a new clip of every video at every epoch: some 300 million clips an encoder. `--dry-run` says how long that takes
-here; `-t linear/paper+draws:8` is the cheaper way. `twlv1-temporal`, tables 7, 9 and 10: localisation and segmentation,
-self-contained; with another classifier's scores ask `localise/external-paper+scores:FILE` of one data set."""
+here; `-t linear/paper+draws:8` is the cheaper way. `twlv1-temporal`, tables 7, 9 and 10: localization and segmentation,
+self-contained; with another classifier's scores ask `localize/external-paper+scores:FILE` of one data set."""
 
 
 def questions(
@@ -47,7 +48,7 @@ def questions(
     probe, and where nothing is at hand.
     """
     if name not in BENCHMARKS:
-        raise ValueError(f"no benchmark {name!r}{nearest(name, BENCHMARKS)}; there are {', '.join(BENCHMARKS)}")
+        raise UserError(f"no benchmark {name!r}{nearest(name, BENCHMARKS)}; there are {', '.join(BENCHMARKS)}")
     asked = BENCHMARKS[name]
     of = dict(_root(text, name) for text in roots)
     found: list[tuple[Dataset[Any], list[str]]] = []
@@ -62,7 +63,7 @@ def questions(
             found.append((open_dataset(f"{data}={at}" if at else data, data_root), kept))
     if not found:
         where = f" below {data_root}" if data_root else ""
-        raise ValueError(
+        raise UserError(
             f"{name}: none of {', '.join(asked)}{where}; say --data-root FOLDER, which holds a folder of that name for "
             f"each, or {next(iter(asked))}=FOLDER"
         )
@@ -74,7 +75,7 @@ def _kept(probes: Sequence[str], tasks: Sequence[str]) -> list[str]:
     every = [*probes, *(p.partition("/")[0] for p in probes)]
     for task in tasks:
         if task.partition("+")[0] not in every:
-            raise ValueError(f"-t {task}: not of this benchmark{nearest(task, every)}; there are {', '.join(probes)}")
+            raise UserError(f"-t {task}: not of this benchmark{nearest(task, every)}; there are {', '.join(probes)}")
     named = {t.partition("+")[0]: t for t in tasks}
     return [named.get(p, p) for p in probes if p in named or p.partition("/")[0] in tasks]
 
@@ -83,5 +84,5 @@ def _root(text: str, name: str) -> tuple[str, str]:
     data, _, root = text.partition("=")
     families = [d.partition("/")[0] for d in BENCHMARKS[name]]
     if data not in (*BENCHMARKS[name], *families) or not root:
-        raise ValueError(f"{text}: with --benchmark {name} say where a data set lies: {next(iter(families))}=FOLDER")
+        raise UserError(f"{text}: with --benchmark {name} say where a data set lies: {next(iter(families))}=FOLDER")
     return data, root

@@ -14,13 +14,13 @@ from vitascope.datasets.splits import few
 from vitascope.encoders.base import Encoder
 from vitascope.encoders.load import load
 from vitascope.evaluation.evaluate import asked_on, brought, open_probes, recorded, trained_together
-from vitascope.evaluation.runner import Setting, key_of_result, seeds_of
-from vitascope.features.decode_job import Job, Pixel, look
+from vitascope.evaluation.runner import EvaluationConfig, key_of_result, seeds_of
+from vitascope.features.decode_job import DecodeJob, Pixel, look
 from vitascope.features.extract import encode_clips, key_of
 from vitascope.features.source import HALF, affordable, numbers
 from vitascope.features.store import Store
 from vitascope.features.view import View
-from vitascope.probes.base import AnyProbe, Load
+from vitascope.probes.base import AnyProbe, WorkloadSize
 from vitascope.sampling.augmentations import at_pass
 from vitascope.sampling.names import clips_of
 
@@ -45,7 +45,7 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Forecast:
+class CostEstimate:
     """What one encoder on one dataset will take."""
 
     encoder: str
@@ -61,7 +61,7 @@ class Forecast:
 
 
 @dataclass(frozen=True)
-class Pace:
+class MeasuredSpeed:
     """What this machine was measured to do."""
 
     encode: float
@@ -82,8 +82,8 @@ def forecast(
     encoders: Sequence[str | Encoder | Card],
     probes: Sequence[str | AnyProbe],
     *,
-    setting: Setting,
-) -> list[Forecast]:
+    setting: EvaluationConfig,
+) -> list[CostEstimate]:
     """One for each encoder; measures for some seconds, stores and records nothing."""
     if dataset.cards:
         encoders = brought(dataset, encoders)
@@ -98,11 +98,11 @@ def forecast(
             (one, p)
             for one in asked_on(dataset, setting)
             for p in asked
-            if setting.again or key_of_result(one, card, p, setting) not in known
+            if setting.overwrite or key_of_result(one, card, p, setting) not in known
         ]
         there = [f"{one.name}:{p.name}" for one in asked_on(dataset, setting) for p in asked if (one, p) not in open_]
         steps = _steps(encoder, dataset, open_, setting, multiply)
-        found.append(Forecast(encoder=card.name, dataset=dataset.name, recorded=tuple(there), steps=steps))
+        found.append(CostEstimate(encoder=card.name, dataset=dataset.name, recorded=tuple(there), steps=steps))
     return found
 
 
@@ -110,10 +110,14 @@ Question = tuple[Dataset[Any], AnyProbe]
 
 
 def _steps(
-    encoder: Encoder | Card, dataset: Dataset[Any], questions: Sequence[Question], setting: Setting, multiply: float
+    encoder: Encoder | Card,
+    dataset: Dataset[Any],
+    questions: Sequence[Question],
+    setting: EvaluationConfig,
+    multiply: float,
 ) -> tuple[Step, ...]:
     if isinstance(encoder, Card):  # its vectors are there
-        return tuple(_trainings(encoder, questions, setting, Pace(0.0, 0.0, multiply), live=lambda _: False))
+        return tuple(_trainings(encoder, questions, setting, MeasuredSpeed(0.0, 0.0, multiply), live=lambda _: False))
     if not questions:
         return ()
     views = list(dict.fromkeys(v for _, p in questions for v in (p.train, p.test)))
@@ -127,8 +131,8 @@ def _steps(
 def _trainings(
     encoder: Encoder | Card,
     questions: Sequence[Question],
-    setting: Setting,
-    pace: Pace,
+    setting: EvaluationConfig,
+    pace: MeasuredSpeed,
     *,
     live: Callable[[View], bool],
 ) -> Iterator[Step]:
@@ -139,14 +143,16 @@ def _trainings(
                 yield _asking(encoder, (asked[0][0], probe), setting, pace, live=live, trains=probe is group[0])
 
 
-def _encoding(encoder: Encoder, dataset: Dataset[Any], views: Sequence[View], setting: Setting, pace: Pace) -> Step:
+def _encoding(
+    encoder: Encoder, dataset: Dataset[Any], views: Sequence[View], setting: EvaluationConfig, pace: MeasuredSpeed
+) -> Step:
     """What is not in the store yet."""
-    here = [e.id for e in dataset.examples if e.id not in dataset.absent]
+    here = [e.id for e in dataset.examples if e.id not in dataset.missing_files]
     clips = stored = 0
     for view in views:
         known = Store(setting.store, key_of(dataset, encoder.card, view)).status()
         lacking = sum(i not in known for i in here)
-        each = clips_of(view.sampler, encoder.card.frames, dataset.lasting)
+        each = clips_of(view.sampler, encoder.card.frames, dataset.mean_duration)
         clips += lacking * each
         stored += lacking * each * numbers(encoder, view.reduce, setting.options.device) * HALF
     return Step(what="encode", clips=clips, stored=stored, seconds=clips * pace.clip, note=f"{len(views)} views")
@@ -155,8 +161,8 @@ def _encoding(encoder: Encoder, dataset: Dataset[Any], views: Sequence[View], se
 def _asking(
     encoder: Encoder | Card,
     question: Question,
-    setting: Setting,
-    pace: Pace,
+    setting: EvaluationConfig,
+    pace: MeasuredSpeed,
     *,
     live: Callable[[View], bool],
     trains: bool,
@@ -168,13 +174,13 @@ def _asking(
     cost = getattr(probe, "multiply_adds", lambda load: 0.0)
     clips, work = 0, 0.0
     for whole in dataset.folds:
-        fold = few(dataset, whole, setting.seed) if dataset.few else whole
+        fold = few(dataset, whole, setting.seed) if dataset.train_fraction else whole
         load = _load(encoder, dataset, probe, (len(fold.train), len(fold.test)))
         if trains:
-            a_pass = clips_of(at_pass(probe.train.sampler, 0), frames, dataset.lasting)
+            a_pass = clips_of(at_pass(probe.train.sampler, 0), frames, dataset.mean_duration)
             clips += passes(load.train) * load.train * a_pass if live(probe.train) else 0
             work += cost(load)
-        clips += load.test * clips_of(probe.test.sampler, frames, dataset.lasting) if live(probe.test) else 0
+        clips += load.test * clips_of(probe.test.sampler, frames, dataset.mean_duration) if live(probe.test) else 0
     seconds = times * (clips * pace.clip + work / pace.multiply)
     anew = "encoded anew at every pass" if live(probe.train) else ""
     note = anew if trains else "trained already, for the one above"
@@ -190,30 +196,32 @@ def _frames(card: Card) -> int:
     return max(card.frames, 1)
 
 
-def _load(encoder: Encoder | Card, dataset: Dataset[Any], probe: AnyProbe, count: tuple[int, int]) -> Load:
+def _load(encoder: Encoder | Card, dataset: Dataset[Any], probe: AnyProbe, count: tuple[int, int]) -> WorkloadSize:
     card, tokens = _card(encoder), 1
     if probe.train.reduce != "clip" and not isinstance(encoder, Card):
         tokens = numbers(encoder, probe.train.reduce) // card.dim
-    return Load(
+    return WorkloadSize(
         train=count[0],
         test=count[1],
-        train_clips=clips_of(probe.train.sampler, _frames(card), dataset.lasting),
-        test_clips=clips_of(probe.test.sampler, _frames(card), dataset.lasting),
+        train_clips=clips_of(probe.train.sampler, _frames(card), dataset.mean_duration),
+        test_clips=clips_of(probe.test.sampler, _frames(card), dataset.mean_duration),
         tokens=tokens,
         dim=card.dim,
         classes=len(dataset.classes),
     )
 
 
-def measure(encoder: Encoder, dataset: Dataset[Any], views: Sequence[View], setting: Setting, multiply: float) -> Pace:
+def measure(
+    encoder: Encoder, dataset: Dataset[Any], views: Sequence[View], setting: EvaluationConfig, multiply: float
+) -> MeasuredSpeed:
     """Decode a few videos and encode a batch, here and now."""
     card, options = encoder.card, setting.options
-    here = [e for e in dataset.examples if e.id not in dataset.absent]
+    here = [e for e in dataset.examples if e.id not in dataset.missing_files]
     samplers = tuple(dict.fromkeys(v.sampler for v in views))
     decoded, started = 0, time.perf_counter()
     for e in here[:: max(1, len(here) // SAMPLED)][:SAMPLED]:
         try:
-            said = look(Job("", e.id, e.path, e.span, e.fps, samplers, card))
+            said = look(DecodeJob("", e.id, e.path, e.span, e.fps, samplers, card))
             decoded += sum(isinstance(message, Pixel) for message, _ in said)
         except (ValueError, OSError):
             continue  # a broken one costs nothing to speak of
@@ -224,7 +232,7 @@ def measure(encoder: Encoder, dataset: Dataset[Any], views: Sequence[View], sett
         started = time.perf_counter()
         encode_clips(encoder, blank, device=options.device).clip.sum().item()
         times.append(time.perf_counter() - started)
-    return Pace(encode=min(times) / options.batch, decode=decode, multiply=multiply)
+    return MeasuredSpeed(encode=min(times) / options.batch, decode=decode, multiply=multiply)
 
 
 def multiply_adds_a_second(device: str) -> float:

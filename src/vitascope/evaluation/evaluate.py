@@ -7,6 +7,7 @@ from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from vitascope.core.errors import UserError
 from vitascope.core.types import Card, Dataset, Kind
 from vitascope.datasets.open import open_dataset
 from vitascope.datasets.splits import check_few, limited
@@ -14,10 +15,10 @@ from vitascope.encoders.base import Encoder
 from vitascope.encoders.load import load
 from vitascope.evaluation import results
 from vitascope.evaluation.results import Result
-from vitascope.evaluation.runner import Setting, ask, key_of_result, origin_of
-from vitascope.features.extract import Options
+from vitascope.evaluation.runner import EvaluationConfig, ask, key_of_result, origin_of
+from vitascope.features.extract import ExtractionOptions
 from vitascope.features.imports import twelvelabs
-from vitascope.features.source import Source
+from vitascope.features.source import FeatureSource
 from vitascope.features.view import View
 from vitascope.probes import options as tuning
 from vitascope.probes.base import AnyProbe, kind_of
@@ -31,7 +32,7 @@ def evaluate(
     probes: Sequence[str | AnyProbe],
     *,
     output: str | Path | None = None,
-    setting: Setting | None = None,
+    setting: EvaluationConfig | None = None,
 ) -> list[Result]:
     """Every probe put to every encoder on `data`; one Result each, recorded in the run folder as soon as it is known.
 
@@ -39,7 +40,7 @@ def evaluate(
     published embeddings need no encoder named. What the run folder already holds under the same protocol is returned,
     not computed. Raises ValueError where a name or the data is wrong; where a probe refuses, once all others are asked.
     """
-    setting = setting or Setting(run=Path(output or "runs/latest"))
+    setting = setting or EvaluationConfig(run=Path(output or "runs/latest"))
     dataset = data if isinstance(data, Dataset) else open_dataset(data)
     if dataset.cards:
         setting = replace(setting, store=Path(dataset.store))
@@ -52,17 +53,17 @@ def evaluate(
     found: list[Result] = []
     refused: list[str] = []
     if not shown:
-        raise ValueError("nothing to do: name at least one encoder with -m, for instance -m vit/tiny-random")
+        raise UserError("nothing to do: name at least one encoder with -m, for instance -m vit/tiny-random")
     for encoder in shown:
         for one in sets:
             found += _one_encoder(one, encoder, asked, known, setting=setting, refused=refused)
     if refused:
         others = f" (and {len(refused) - 1} more; the rest is recorded)" if len(refused) > 1 or found else ""
-        raise ValueError(refused[0] + others)
+        raise UserError(refused[0] + others)
     return found
 
 
-def open_probes(dataset: Dataset[Any], probes: Sequence[str | AnyProbe], setting: Setting) -> list[AnyProbe]:
+def open_probes(dataset: Dataset[Any], probes: Sequence[str | AnyProbe], setting: EvaluationConfig) -> list[AnyProbe]:
     """The probes by name, as they are on `dataset`, and their altered versions where these are asked for.
 
     ValueError for one that asks of another kind of data set.
@@ -90,7 +91,7 @@ def _fitting(kind: Kind) -> list[str]:
 
 def _check_kind(probe: AnyProbe, dataset: Dataset[Any]) -> None:
     if kind_of(probe) != dataset.kind:
-        raise ValueError(
+        raise UserError(
             f"{probe.name} is for {kind_of(probe)}, {dataset.name} for {dataset.kind}; say -t "
             f"{' or -t '.join(_fitting(dataset.kind))}"
         )
@@ -104,9 +105,11 @@ def _as_brought(probe: AnyProbe, dataset: Dataset[Any]) -> AnyProbe:
     return replace(probe, train=view, test=view)
 
 
-def asked_on(dataset: Dataset[Any], setting: Setting) -> list[Dataset[Any]]:
+def asked_on(dataset: Dataset[Any], setting: EvaluationConfig) -> list[Dataset[Any]]:
     """`dataset`, and the same with each of the shares of its training side that are asked for."""
-    few = [replace(dataset, name=f"{dataset.name}@{share}", few=check_few(share)) for share in setting.low_shot]
+    few = [
+        replace(dataset, name=f"{dataset.name}@{share}", train_fraction=check_few(share)) for share in setting.low_shot
+    ]
     return [dataset, *few]
 
 
@@ -115,9 +118,7 @@ def brought(dataset: Dataset[Any], asked: Sequence[str | Encoder | Card]) -> Seq
     names = {e if isinstance(e, str) else e.name if isinstance(e, Card) else e.card.name for e in asked}
     made = [card.name for card in dataset.cards]
     for name in names - set(made):
-        raise ValueError(
-            f"{dataset.name} holds published embeddings by {', '.join(made)}, none by {name}; leave it out"
-        )
+        raise UserError(f"{dataset.name} holds published embeddings by {', '.join(made)}, none by {name}; leave it out")
     return [card for card in dataset.cards if not names or card.name in names]
 
 
@@ -133,15 +134,15 @@ def _one_encoder(
     probes: Sequence[AnyProbe],
     known: Mapping[tuple[str, str, str], Result],
     *,
-    setting: Setting,
+    setting: EvaluationConfig,
     refused: list[str],
 ) -> list[Result]:
     card = encoder if isinstance(encoder, Card) else encoder.card
     found = {p.name: known.get(key_of_result(dataset, card, p, setting)) for p in probes}
-    new = [p for p in probes if setting.again or _open(found[p.name], setting.options)]
+    new = [p for p in probes if setting.overwrite or _open(found[p.name], setting.options)]
     if not new:
         return [r for r in found.values() if r]
-    with Source(encoder, dataset, setting.store, setting.options, budget=setting.grids) as source:
+    with FeatureSource(encoder, dataset, setting.store, setting.options, budget=setting.grids) as source:
         source.fill([v for p in new for v in (p.train, p.test)])
         for together in trained_together(new):
             try:
@@ -169,6 +170,6 @@ def trained_together(probes: Sequence[AnyProbe]) -> list[list[AnyProbe]]:
     return list(groups.values())
 
 
-def _open(result: Result | None, options: Options) -> bool:
+def _open(result: Result | None, options: ExtractionOptions) -> bool:
     """Whether there is something to do: no result yet, or one without videos that are to be tried again."""
-    return result is None or (options.retry and bool(result.missing))
+    return result is None or (options.retry_failed and bool(result.missing))

@@ -9,10 +9,12 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import IO, Any
 
+from vitascope.core.errors import UserError
 from vitascope.core.files import replacing, torn
+from vitascope.core.migrate import RESULT, TASK_TYPE, VARIANT, current
 from vitascope.core.types import Kind, Score, digest
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the Result fields; counts up when a reader would have to change."""
 
 
@@ -30,7 +32,7 @@ class Result:
     kind: Kind = "recognition"
     """What is asked; of other kinds the headline is no mean over examples, and missing ones count as missed."""
     per_class: Mapping[str, Score] = field(default_factory=dict)
-    """Of each class that the test side has, percent: accuracy, of localisation AP, of segmentation of frames."""
+    """Of each class that the test side has, percent: accuracy, of localization AP, of segmentation of frames."""
     diagnosis: Mapping[str, Any] = field(default_factory=dict)
     """What is wrong with the predictions, where the kind knows more than which: plain data."""
     folds: tuple[Mapping[str, float], ...] = ()
@@ -40,14 +42,14 @@ class Result:
     about: tuple[Mapping[str, Any], ...] = ()
     """What the probe said of each training: what it chose from a grid, and how the rest of it did."""
     variant: Mapping[str, str] = field(default_factory=dict)
-    """How a question differs from a plain one (`few`, `altered`, `sides`), and `of` which task it is a variant."""
+    """How a question differs from a plain one (`train_fraction`, `altered`, `sides`), and `of` which task it is a variant."""
     settings: Mapping[str, Any]
     """Probe, card, views and dataset digest as plain data."""
     protocol: str
     """Digest of all settings but the encoder's: equal digests may be compared."""
     axis: str = ""
     """`appearance`, `motion` or unknown."""
-    seen: bool = False
+    in_pretraining_data: bool = False
     """The dagger: the encoder met this dataset in pretraining."""
     limited: bool = False
     """Cut short by `--limit`; never to be published."""
@@ -71,7 +73,7 @@ class Result:
     def __post_init__(self) -> None:
         """Refuse a result that says nothing."""
         if not self.scores:
-            raise ValueError(f"{self.encoder} on {self.dataset}:{self.probe} has no score")
+            raise UserError(f"{self.encoder} on {self.dataset}:{self.probe} has no score")
 
     @property
     def task(self) -> str:
@@ -117,8 +119,11 @@ class Result:
         """The Result in one line of JSON; fields of a newer schema are ignored."""
         data = json.loads(line)
         if not isinstance(data, dict):
-            raise ValueError(f"a JSON object was expected, not {line[:40]!r}")
+            raise UserError(f"a JSON object was expected, not {line[:40]!r}")
+        data = current(data, RESULT)
         known = {f.name: data[f.name] for f in fields(cls) if f.name in data}
+        known["kind"] = TASK_TYPE.get(known.get("kind", ""), known.get("kind", "recognition"))
+        known["variant"] = current(known.get("variant", {}), VARIANT)
         for name in ("scores", "per_class"):
             known[name] = {k: Score(**v) for k, v in known.get(name, {}).items()}
         for name in ("folds", "seeds", "about"):
@@ -154,7 +159,7 @@ def read(run: str | Path) -> list[Result]:
     """
     path = Path(run) / RESULTS
     if not path.is_file():
-        raise ValueError(f"{run}: no {RESULTS} there; record one with `vitascope evaluate ... -o {run}`")
+        raise UserError(f"{run}: no {RESULTS} there; record one with `vitascope evaluate ... -o {run}`")
     found: dict[tuple[str, str, str], Result] = {}
     for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
         result = _parse(line.strip(), f"{path}:{number}")
@@ -171,7 +176,7 @@ def _parse(line: bytes, where: str) -> Result | None:
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         if torn(line):
             return None
-        raise ValueError(f"{where}: not a result ({error}); delete that line and run again") from error
+        raise UserError(f"{where}: not a result ({error}); delete that line and run again") from error
 
 
 def write_predictions(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
@@ -201,4 +206,6 @@ def read_predictions(path: Path, columns: Container[str] | None = None, *, top: 
         return dict(table.to_pydict())
     except (OSError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f"{path}: no readable predictions ({reason}); evaluate with --again to write them") from error
+        raise UserError(
+            f"{path}: no readable predictions ({reason}); evaluate with --overwrite to write them"
+        ) from error

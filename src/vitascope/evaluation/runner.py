@@ -14,35 +14,36 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from vitascope.core.errors import UserError
 from vitascope.core.files import cache
 from vitascope.core.types import Card, Dataset, Example, Fold, digest, plain
 from vitascope.core.version import __version__
 from vitascope.datasets.splits import few
 from vitascope.evaluation import results
 from vitascope.evaluation.results import Result
-from vitascope.evaluation.scoring import Answers, judged, known
-from vitascope.features.base import Features, Relabelled, chained
-from vitascope.features.extract import PIPELINE, Options
-from vitascope.features.source import Source
-from vitascope.probes.base import AnyProbe, Predicted
+from vitascope.evaluation.scoring import FoldPredictions, judged, known
+from vitascope.features.base import Features, RelabeledFeatures, chained
+from vitascope.features.extract import PIPELINE, ExtractionOptions
+from vitascope.features.source import FeatureSource
+from vitascope.probes.base import AnyProbe, PredictionList
 from vitascope.probes.counterfactual import alteration
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setting:
+class EvaluationConfig:
     """What an evaluation is asked to do, beside the dataset, the encoders and the probes."""
 
     run: Path
     """Folder that gets the results and the predictions."""
     store: Path = field(default_factory=cache)
     """Folder that holds the embeddings; published embeddings bring their own."""
-    options: Options = field(default_factory=Options)
+    options: ExtractionOptions = field(default_factory=ExtractionOptions)
     seed: int = 0
     seeds: int = 1
     """Trainings of a head that draws, with seeds `seed`, `seed + 1` ...; the score is their mean."""
     grids: int = 0
     """Bytes of disk that token grids may take; beyond it they are encoded anew at every pass."""
-    again: bool = False
+    overwrite: bool = False
     """Ask again what is already recorded."""
     low_shot: tuple[str, ...] = ()
     """Shares of the training side (`5%`, `8-shot`) with which every probe is asked again."""
@@ -52,13 +53,13 @@ class Setting:
     """At most so many examples, for a quick look; such a result is marked."""
 
 
-def seeds_of(probe: AnyProbe, dataset: Dataset[Any], setting: Setting) -> range:
+def seeds_of(probe: AnyProbe, dataset: Dataset[Any], setting: EvaluationConfig) -> range:
     """The seeds to ask with: one where neither the probe nor the choice of examples draws anything."""
-    draws = getattr(probe, "random", True) or dataset.few
+    draws = getattr(probe, "random", True) or dataset.train_fraction
     return range(setting.seed, setting.seed + (setting.seeds if draws else 1))
 
 
-def protocol_of(dataset: Dataset[Any], probe: AnyProbe, setting: Setting, options: str = "") -> str:
+def protocol_of(dataset: Dataset[Any], probe: AnyProbe, setting: EvaluationConfig, options: str = "") -> str:
     """Digest of all that makes two numbers comparable: everything but the encoder.
 
     `options` are what a user set otherwise than the report does with an encoder; without any, the digest knows none.
@@ -68,25 +69,27 @@ def protocol_of(dataset: Dataset[Any], probe: AnyProbe, setting: Setting, option
     return digest([*asked, options] if options else asked)
 
 
-def key_of_result(dataset: Dataset[Any], card: Card, probe: AnyProbe, setting: Setting) -> tuple[str, str, str]:
+def key_of_result(
+    dataset: Dataset[Any], card: Card, probe: AnyProbe, setting: EvaluationConfig
+) -> tuple[str, str, str]:
     """The `Result.key` that asking would give."""
     protocol = protocol_of(dataset, probe, setting, card.options)
-    return (card.name, f"{dataset.name}:{probe.name}", digest([protocol, card.behaviour]))
+    return (card.name, f"{dataset.name}:{probe.name}", digest([protocol, card.behavior]))
 
 
 def origin_of(dataset: Dataset[Any]) -> str:
     """Digest of where the videos lie and which are absent: another folder of that name must not pass for this one."""
-    return digest([dataset.key, sorted(dataset.absent)])
+    return digest([dataset.key, sorted(dataset.missing_files)])
 
 
-def ask(probes: Sequence[AnyProbe], source: Source, setting: Setting) -> list[Result]:
+def ask(probes: Sequence[AnyProbe], source: FeatureSource, setting: EvaluationConfig) -> list[Result]:
     """Put probes that differ in their test view only: they share one training. One Result each, in their order."""
     dataset = source.dataset
     started, encoded = time.monotonic(), dict(source.filled.seconds)
-    answers: list[list[Answers]] = [[] for _ in probes]
+    answers: list[list[FoldPredictions]] = [[] for _ in probes]
     for seed in seeds_of(probes[0], dataset, setting):
         for number, fold in enumerate(dataset.folds):
-            thin = few(dataset, fold, seed) if dataset.few else fold
+            thin = few(dataset, fold, seed) if dataset.train_fraction else fold
             try:
                 for mine, answer in zip(answers, _answers(probes, source, thin, setting, (number, seed)), strict=True):
                     mine.append(answer)
@@ -97,15 +100,15 @@ def ask(probes: Sequence[AnyProbe], source: Source, setting: Setting) -> list[Re
 
 
 def _answers(
-    probes: Sequence[AnyProbe], source: Source, fold: Fold, setting: Setting, which: tuple[int, int]
-) -> Iterator[Answers]:
+    probes: Sequence[AnyProbe], source: FeatureSource, fold: Fold, setting: EvaluationConfig, which: tuple[int, int]
+) -> Iterator[FoldPredictions]:
     """One training, and the answers of every probe's test view."""
     number, seed = which
     train = source.features(probes[0].train, fold.train)
     tests = [source.features(view, fold.test) for view in dict.fromkeys(p.test for p in probes)]
     for side, found in (("training", train), *(("test", t) for t in tests)):
         if not found.examples:
-            raise ValueError(
+            raise UserError(
                 f"{source.dataset.name}: not one {side} video of {fold.name} could be embedded; see the failures above"
             )
     scratch = setting.run / "training" / f"{_digest(probes, source, setting)}-{number}-{seed}"
@@ -117,7 +120,7 @@ def _answers(
         examples, kept = _scored(probe, source.dataset, fold, test, predictions)
         trained = {e.id for e in train.examples if e.id not in train.failures}
         tested = {e.id for e in test.examples if e.id not in test.failures}
-        yield Answers(
+        yield FoldPredictions(
             number=number,
             seed=seed,
             examples=examples,
@@ -137,23 +140,23 @@ def _scored(
     """The examples that count, with their predictions: those that could be read; all, where nothing is a prediction."""
     there = {e.id: (e, said) for e, said in zip(test.examples, predictions, strict=True) if e.id not in test.failures}
     if not there:
-        raise ValueError(f"{dataset.name}: not one test video of {fold.name} could be encoded")
+        raise UserError(f"{dataset.name}: not one test video of {fold.name} could be encoded")
     if hasattr(probe, "nothing"):
         known = dataset.by_id()
         there = {i: there.get(i, (known[i], probe.nothing)) for i in fold.test}
     return [e for e, _ in there.values()], [said for _, said in there.values()]
 
 
-def _line(probe: AnyProbe, source: Source, fold: Fold, seed: int) -> str:
+def _line(probe: AnyProbe, source: FeatureSource, fold: Fold, seed: int) -> str:
     """Which training it is, for who watches it."""
     dataset = source.dataset
     which = [fold.name] * (len(dataset.folds) > 1) + [f"seed {seed}"] * bool(seed)
     return ", ".join([f"{probe.name}: {source.card.name} on {dataset.name}", *which])
 
 
-def _digest(probes: Sequence[AnyProbe], source: Source, setting: Setting) -> str:
+def _digest(probes: Sequence[AnyProbe], source: FeatureSource, setting: EvaluationConfig) -> str:
     """Names what a training leaves on disk while it is under way."""
-    return digest([[protocol_of(source.dataset, p, setting) for p in probes], source.card.behaviour])
+    return digest([[protocol_of(source.dataset, p, setting) for p in probes], source.card.behavior])
 
 
 Said = tuple[Sequence[Any], Mapping[str, Any]]
@@ -176,27 +179,33 @@ def _predict(
     if not dataset.factors:
         shown = {"line": line} if getattr(probe, "shows", False) else {}
         said = probe.predict(train, test, seed=seed, **resume, **shown)
-        about = said.about if isinstance(said, Predicted) else {}
+        about = said.about if isinstance(said, PredictionList) else {}
         table = said if hasattr(probe, "judge") else np.asarray(said, np.float32)
     else:
         table, about = np.ones((len(test.examples), 1), np.float32), {}
         for name, of, classes in zip(dataset.factor_names, dataset.factors, dataset.factor_classes, strict=True):
             apart = {k: s.with_name(f"{s.name}-{name}") for k, s in resume.items()}
-            said = probe.predict(Relabelled(train, of, classes), Relabelled(test, of, classes), seed=seed, **apart)
+            said = probe.predict(
+                RelabeledFeatures(train, of, classes), RelabeledFeatures(test, of, classes), seed=seed, **apart
+            )
             table = table * np.asarray(said, np.float32)[:, list(of)]
-            about |= {name: said.about} if isinstance(said, Predicted) and said.about else {}
+            about |= {name: said.about} if isinstance(said, PredictionList) and said.about else {}
     bounds = np.cumsum([0, *(len(t.examples) for t in tests)])
     return [(list(table[a:b]), about) for a, b in pairwise(bounds.tolist())]
 
 
 def _result(
-    probe: AnyProbe, answers: Sequence[Answers], source: Source, setting: Setting, seconds: Mapping[str, float]
+    probe: AnyProbe,
+    answers: Sequence[FoldPredictions],
+    source: FeatureSource,
+    setting: EvaluationConfig,
+    seconds: Mapping[str, float],
 ) -> Result:
     dataset, card = source.dataset, source.card
     verdict = judged(probe, answers, dataset, setting.seed)
     found = verdict.judged
     protocol = protocol_of(dataset, probe, setting, card.options)
-    path = Path("predictions") / f"{protocol}-{digest(card.behaviour)}.parquet"
+    path = Path("predictions") / f"{protocol}-{digest(card.behavior)}.parquet"
     results.write_predictions(setting.run / path, found.columns)
     return Result(
         encoder=card.name,
@@ -214,11 +223,11 @@ def _result(
         protocol=protocol,
         axis=dataset.axis,
         variant=variant_of(dataset, probe),
-        seen=bool({dataset.name, dataset.family} & card.saw),
+        in_pretraining_data=bool({dataset.name, dataset.family} & card.pretraining_datasets),
         limited=setting.limit > 0,
         n=verdict.n,
         expected=sum(len(fold.test) for fold in dataset.folds),
-        missing=_missing(answers, {**dataset.absent, **source.filled.failures}),
+        missing=_missing(answers, {**dataset.missing_files, **source.filled.failures}),
         notes=source.filled.notes,
         seed=setting.seed,
         seconds=seconds,
@@ -234,15 +243,15 @@ def variant_of(dataset: Dataset[Any], probe: AnyProbe) -> dict[str, str]:
     task.
     """
     plain_name, altered, sides = alteration(probe.name)
-    found = {"few": dataset.few, "altered": altered, "sides": sides}
+    found = {"train_fraction": dataset.train_fraction, "altered": altered, "sides": sides}
     told = {name: value for name, value in found.items() if value}
-    return {**told, "of": f"{dataset.name.removesuffix(f'@{dataset.few}')}:{plain_name}"} if told else {}
+    return {**told, "of": f"{dataset.name.removesuffix(f'@{dataset.train_fraction}')}:{plain_name}"} if told else {}
 
 
 def _settings(probe: AnyProbe, dataset: Dataset[Any], card: Card) -> dict[str, Any]:
     return {
         "probe": plain(probe),
-        "card": card.behaviour,
+        "card": card.behavior,
         "model": card.knowledge,
         **({"options": card.options} if card.options else {}),
         "dataset": {
@@ -256,7 +265,7 @@ def _settings(probe: AnyProbe, dataset: Dataset[Any], card: Card) -> dict[str, A
     }
 
 
-def _missing(answers: Sequence[Answers], reasons: Mapping[str, str]) -> dict[str, str]:
+def _missing(answers: Sequence[FoldPredictions], reasons: Mapping[str, str]) -> dict[str, str]:
     """Who was to be trained or tested and could not, and why."""
     without: dict[str, str] = {}
     for a in answers:

@@ -12,14 +12,14 @@ import numpy.typing as npt
 
 from vitascope.core.types import Dataset, Example, Score
 from vitascope.metrics.stats import average, bootstrap, over_seeds
-from vitascope.probes.base import AnyProbe, Asked, Judged
+from vitascope.probes.base import AnyProbe, ScoredPredictions, TestPredictions
 
 TOP = 20
 """Classes of every prediction that are kept."""
 
 
 @dataclass(frozen=True)
-class Answers:
+class FoldPredictions:
     """The predictions of one fold and one seed, and what they are held against."""
 
     number: int
@@ -40,17 +40,17 @@ class Answers:
         return [e.truth for e in self.examples]
 
 
-class Verdict(NamedTuple):
+class SeedSummary(NamedTuple):
     """What the answers of all seeds are worth."""
 
-    judged: Judged
+    judged: ScoredPredictions
     n: int
     """Examples that were scored."""
     seeds: tuple[float, ...]
     """The headline of each seed."""
 
 
-def judged(probe: AnyProbe, answers: Sequence[Answers], dataset: Dataset[Any], seed: int) -> Verdict:
+def judged(probe: AnyProbe, answers: Sequence[FoldPredictions], dataset: Dataset[Any], seed: int) -> SeedSummary:
     """All answers of one question: the mean over its seeds, drawn for its intervals from `seed`.
 
     What is kept of predictions and what was wrong with them is of the first seed where a probe judges by itself.
@@ -59,14 +59,14 @@ def judged(probe: AnyProbe, answers: Sequence[Answers], dataset: Dataset[Any], s
     if judge is None:
         return _one_by_one(probe, answers, dataset, seed)
     asked = [_asked([a for a in answers if a.seed == of], dataset) for of in dict.fromkeys(a.seed for a in answers)]
-    each: list[Judged] = [judge(one, np.random.default_rng(seed)) for one in asked]
+    each: list[ScoredPredictions] = [judge(one, np.random.default_rng(seed)) for one in asked]
     seeds = tuple(next(iter(one.scores.values())).value for one in each)
     told = [known({name: score.value for name, score in one.scores.items()}) for one in each]
     scores = {n: _mean([one.scores[n] for one in each]) for n in each[0].scores if all(n in one for one in told)}
     headline = next(iter(scores))
     scores[headline] = over_seeds(scores[headline], seeds)
     per_class = {name: _mean([one.per_class[name] for one in each]) for name in each[0].per_class}
-    return Verdict(each[0]._replace(scores=scores, per_class=per_class), len(asked[0].examples), seeds)
+    return SeedSummary(each[0]._replace(scores=scores, per_class=per_class), len(asked[0].examples), seeds)
 
 
 def known(scores: Mapping[str, float]) -> dict[str, float]:
@@ -74,8 +74,8 @@ def known(scores: Mapping[str, float]) -> dict[str, float]:
     return {name: value for name, value in scores.items() if isfinite(value)}
 
 
-def _asked(answers: Sequence[Answers], dataset: Dataset[Any]) -> Asked:
-    return Asked(
+def _asked(answers: Sequence[FoldPredictions], dataset: Dataset[Any]) -> TestPredictions:
+    return TestPredictions(
         [e for a in answers for e in a.examples],
         [a.number for a in answers for _ in a.examples],
         [p for a in answers for p in a.predictions],
@@ -97,7 +97,7 @@ class _Whole(NamedTuple):
     outcomes: npt.NDArray[np.float64]
 
 
-def _one_by_one(probe: AnyProbe, answers: Sequence[Answers], dataset: Dataset[Any], seed: int) -> Verdict:
+def _one_by_one(probe: AnyProbe, answers: Sequence[FoldPredictions], dataset: Dataset[Any], seed: int) -> SeedSummary:
     """Where every example has its outcome, and the headline is their mean."""
     whole = _together(probe, answers)
     each = [_pooled(probe, [a for a in answers if a.seed == of]) for of in dict.fromkeys(a.seed for a in answers)]
@@ -106,15 +106,15 @@ def _one_by_one(probe: AnyProbe, answers: Sequence[Answers], dataset: Dataset[An
     groups = [e.group for e in whole.examples]
     headline = over_seeds(bootstrap(whole.outcomes, groups, rng=np.random.default_rng(seed)), seeds)
     truth = np.array([e.truth for e in whole.examples])
-    found = Judged(
+    found = ScoredPredictions(
         {n: headline if i == 0 else Score(v) for i, (n, v) in enumerate(scores.items())},
         _per_class(whole.outcomes, truth, groups, dataset.classes, rng=np.random.default_rng(seed)),
         _columns(whole, dataset),
     )
-    return Verdict(found, len(whole.examples), seeds)
+    return SeedSummary(found, len(whole.examples), seeds)
 
 
-def _together(probe: AnyProbe, answers: Sequence[Answers]) -> _Whole:
+def _together(probe: AnyProbe, answers: Sequence[FoldPredictions]) -> _Whole:
     of: dict[tuple[int, str], tuple[Example[int], list[Any], list[float]]] = {}
     for a in answers:
         alone = np.asarray(probe.outcomes(list(a.predictions), a.truth), np.float64)
@@ -130,7 +130,7 @@ def _together(probe: AnyProbe, answers: Sequence[Answers]) -> _Whole:
     )
 
 
-def _pooled(probe: AnyProbe, answers: Sequence[Answers]) -> dict[str, float]:
+def _pooled(probe: AnyProbe, answers: Sequence[FoldPredictions]) -> dict[str, float]:
     """Scores over the test examples of all folds of one seed."""
     return dict(probe.score([p for a in answers for p in a.predictions], [t for a in answers for t in a.truth]))
 

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
+from vitascope.core.errors import UserError
 from vitascope.core.types import Example, Timeline
 
 T = TypeVar("T")
@@ -71,7 +72,7 @@ def rows(features: Features[T]) -> Rows:
     ValueError: no examples, an example without a vector, a value that is not a finite number.
     """
     _some(features)
-    found = _stored(features) if isinstance(features, Stored) else _batched(features)
+    found = _stored(features) if isinstance(features, StoredFeatures) else _batched(features)
     _check(features, found)
     return found
 
@@ -87,7 +88,7 @@ def alike(train: Rows, test: Rows) -> tuple[Rows, Rows]:
     """Both, if their vectors can be compared; ValueError: they have not the same shape."""
     (_, *ours), (_, *theirs) = train.values.shape, test.values.shape
     if ours != theirs:
-        raise ValueError(f"vectors of {_size(ours)} numbers in training and {_size(theirs)} in test: embed both alike")
+        raise UserError(f"vectors of {_size(ours)} numbers in training and {_size(theirs)} in test: embed both alike")
     return train, test
 
 
@@ -95,14 +96,14 @@ def truths(features: Features[int]) -> Int[Tensor, "e"]:
     """The class index of each example; ValueError: no examples, or one of a class that there is not."""
     _some(features)
     if isinstance(features.examples[0].truth, (tuple, Timeline)):
-        raise ValueError(
+        raise UserError(
             f"the labels of {features.examples[0].id} have times, and this probe tells one class a video; ask one that "
-            "localises or segments, see `vitascope ls probes`"
+            "localizes or segments, see `vitascope ls probes`"
         )
     labels = torch.tensor([example.truth for example in features.examples], dtype=torch.int64)
     outside = (labels < 0) | (labels >= len(features.classes))
     if outside.any():
-        raise ValueError(
+        raise UserError(
             f"label {int(labels[outside][0])} for {_named(features, outside)}: there are {len(features.classes)} "
             f"classes, 0 to {len(features.classes) - 1}; correct the labels or add the classes"
         )
@@ -116,13 +117,13 @@ def finite(features: Features[T], batch: Batch) -> Batch:
     wrong = torch.zeros(len(features.examples), dtype=torch.bool)
     wrong[batch.owner.cpu()] = ~torch.isfinite(batch.values).flatten(1).all(1).cpu()
     if wrong.any():
-        raise ValueError(_broken(features, wrong))
+        raise UserError(_broken(features, wrong))
     return batch
 
 
 def _some(features: Features[T]) -> None:
     if not features.examples:
-        raise ValueError("no examples with vectors on this side of the fold; embed some first")
+        raise UserError("no examples with vectors on this side of the fold; embed some first")
 
 
 def _broken(features: Features[T], chosen: Bool[Tensor, "e"]) -> str:
@@ -132,12 +133,12 @@ def _broken(features: Features[T], chosen: Bool[Tensor, "e"]) -> str:
 def _check(features: Features[T], found: Rows) -> None:
     empty = torch.bincount(found.owner, minlength=len(features.examples)) == 0
     if empty.any():
-        raise ValueError(f"no vector for {_named(features, empty)}; embed again or leave them out of the fold")
+        raise UserError(f"no vector for {_named(features, empty)}; embed again or leave them out of the fold")
     finite = torch.isfinite(found.values).flatten(1).all(1)
     if not finite.all():
         broken = torch.zeros_like(empty)
         broken[found.owner[~finite]] = True
-        raise ValueError(_broken(features, broken))
+        raise UserError(_broken(features, broken))
 
 
 def _size(shape: Sequence[int]) -> str:
@@ -156,7 +157,7 @@ def _batched(features: Features[T]) -> Rows:
     return Rows(values, torch.cat([i for _, i in parts]).to(values.device))
 
 
-def _stored(features: Stored) -> Rows:
+def _stored(features: StoredFeatures) -> Rows:
     return Rows(features.values.float(), torch.repeat_interleave(features.first.diff()).to(features.values.device))
 
 
@@ -186,7 +187,7 @@ def spans_of(features: Features[Any]) -> EachSpans:
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredFeatures:
     """Features already in memory: all vectors in one tensor, `first[i]:first[i + 1]` those of example i.
 
     Truths of any kind: which, `Dataset.kind` says.
@@ -206,8 +207,8 @@ class Stored:
 
 
 @dataclass(frozen=True)
-class Shelved:
-    """Features on disk, too many to hold: rows are read when a batch wants them. Read like `Stored`."""
+class MemmapFeatures:
+    """Features on disk, too many to hold: rows are read when a batch wants them. Read like `StoredFeatures`."""
 
     examples: Sequence[Example[Any]]
     classes: Sequence[str]
@@ -253,7 +254,7 @@ def _padded(values: Float[Tensor, "m *shape"], places: _Places) -> Batch:
 
 
 @dataclass(frozen=True)
-class Relabelled:
+class RelabeledFeatures:
     """Features whose classes are read as something else: class c as class `of[c]` of `classes`."""
 
     inner: Features[int]
@@ -276,7 +277,7 @@ class Relabelled:
 
 
 @dataclass(frozen=True)
-class Chained:
+class ChainedFeatures:
     """Several features one after another, to be asked after one training."""
 
     parts: Sequence[Features[Any]]
@@ -313,4 +314,4 @@ class Chained:
 
 def chained(parts: Sequence[Features[T]]) -> Features[T]:
     """All `parts` as one; one part as it is."""
-    return parts[0] if len(parts) == 1 else Chained(parts)
+    return parts[0] if len(parts) == 1 else ChainedFeatures(parts)

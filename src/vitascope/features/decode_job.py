@@ -15,7 +15,7 @@ from vitascope.video import decode, inspect
 Pixels = npt.NDArray[np.uint8]
 
 
-class Job(NamedTuple):
+class DecodeJob(NamedTuple):
     """One example to decode, as plain data for a worker."""
 
     block: str
@@ -41,7 +41,7 @@ class Pixel(NamedTuple):
     clip: int
 
 
-def look(job: Job) -> Iterator[tuple[Header | Pixel | list[str], Pixels | None]]:
+def look(job: DecodeJob) -> Iterator[tuple[Header | Pixel | list[str], Pixels | None]]:
     """Runs in a worker: inspect, sample, decode. Yields a header, then pixels clip by clip, then the warnings."""
     video = inspect(job.path, fps=job.fps).within(job.span)
     warnings = list(video.warnings)

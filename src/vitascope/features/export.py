@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from vitascope.core.errors import UserError
 from vitascope.core.files import making
 from vitascope.core.types import Dataset, Example, digest, spoken
 from vitascope.features.store import Store, write_table
@@ -21,7 +22,7 @@ NAME_CHARACTERS = 120
 
 
 @dataclass(frozen=True)
-class Item:
+class ExportItem:
     """One example to write: n x dim vectors, n x 2 spans in seconds."""
 
     example: Example[Any]
@@ -36,7 +37,7 @@ def export(store: Store, dataset: Dataset[Any], out: Path, *, layout: Literal["n
     """Write what `store` holds of `dataset` into new folder `out`; how many examples. ValueError for none."""
     items = list(_items(store, dataset))
     if not items:
-        raise ValueError(
+        raise UserError(
             f"the store holds nothing of {dataset.name} by {store.key.card.name} with view "
             f"{describe(store.key.sampler)}; run `vitascope embed` with the same -m and --view first"
         )
@@ -45,7 +46,7 @@ def export(store: Store, dataset: Dataset[Any], out: Path, *, layout: Literal["n
     return len(items)
 
 
-def _items(store: Store, dataset: Dataset[Any]) -> Iterator[Item]:
+def _items(store: Store, dataset: Dataset[Any]) -> Iterator[ExportItem]:
     fold = dataset.folds[0] if len(dataset.folds) == 1 else None
     sides = {i: side for side, ids in (("train", fold.train), ("val", fold.test)) for i in ids} if fold else {}
     found = store.read([e.id for e in dataset.examples])
@@ -53,10 +54,10 @@ def _items(store: Store, dataset: Dataset[Any]) -> Iterator[Item]:
         at = slice(found.first[i], found.first[i + 1])
         if at.start == at.stop:
             continue
-        yield Item(e, spoken(e.truth, dataset.classes), sides.get(e.id, ""), found.values[at], found.spans[at])
+        yield ExportItem(e, spoken(e.truth, dataset.classes), sides.get(e.id, ""), found.values[at], found.spans[at])
 
 
-def _npy(out: Path, items: list[Item]) -> None:
+def _npy(out: Path, items: list[ExportItem]) -> None:
     """One `<id>.npy` (n x dim) a video, and `index.parquet` with ids, files, labels, splits and spans."""
     for item in items:
         np.save(out / f"{file_name(item.example.id)}.npy", item.vectors)
@@ -67,7 +68,7 @@ def _npy(out: Path, items: list[Item]) -> None:
     )
 
 
-def _parquet(out: Path, items: list[Item]) -> None:
+def _parquet(out: Path, items: list[ExportItem]) -> None:
     """One `embeddings.parquet`, a row a clip, the vector as a fixed-size list."""
     count = [len(i.vectors) for i in items]
     vectors = np.concatenate([i.vectors.reshape(len(i.vectors), -1) for i in items])
@@ -86,7 +87,7 @@ def _parquet(out: Path, items: list[Item]) -> None:
     )
 
 
-def _twelvelabs(out: Path, items: list[Item]) -> None:
+def _twelvelabs(out: Path, items: list[ExportItem]) -> None:
     """The layout of the TWLV-I release; see `published`."""
     for item in items:
         folder = out / item.split
@@ -105,4 +106,8 @@ def file_name(example: str) -> str:
     return safe if whole else f"{safe[:40]}-{digest(example)}"
 
 
-LAYOUTS: dict[str, Callable[[Path, list[Item]], None]] = {"npy": _npy, "parquet": _parquet, "twelvelabs": _twelvelabs}
+LAYOUTS: dict[str, Callable[[Path, list[ExportItem]], None]] = {
+    "npy": _npy,
+    "parquet": _parquet,
+    "twelvelabs": _twelvelabs,
+}

@@ -23,15 +23,16 @@ from filelock import FileLock, Timeout
 from jaxtyping import UInt8
 from torch import Tensor
 
-from vitascope.core.progress import Live, Pace
+from vitascope.core.errors import UserError
+from vitascope.core.progress import EncodingProgress, ProgressLine
 from vitascope.core.types import Card, Dataset, Example, digest
 from vitascope.core.worker_pool import Failed, Pool
 from vitascope.encoders.base import Encoder, Tokens, call, misshapen
 from vitascope.encoders.precomputed import Release
 from vitascope.encoders.preprocess import to_tensor
-from vitascope.features.decode_job import Header, Job, Pixel, Pixels, look
+from vitascope.features.decode_job import DecodeJob, Header, Pixel, Pixels, look
 from vitascope.features.imports.twelvelabs import pour, stands_for
-from vitascope.features.store import Embedded, Key, Known, Store
+from vitascope.features.store import Embedded, Key, Store, StoredEntry
 from vitascope.features.view import Reduce, View
 from vitascope.sampling.names import MultiClip, Uniform, describe
 
@@ -42,7 +43,7 @@ BLOCK_BYTES = 256 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class ExtractionOptions:
     """How to encode; nothing here changes a vector."""
 
     device: str = "cpu"
@@ -52,7 +53,7 @@ class Options:
     """Clips encoded at once."""
     timeout: float = 60.0
     """Seconds without a frame after which a video is given up."""
-    retry: bool = False
+    retry_failed: bool = False
     """Try again what failed before."""
     quiet: bool = False
 
@@ -63,7 +64,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Filled:
+class ExtractionSummary:
     """What a fill did."""
 
     failures: Mapping[str, str] = field(default_factory=dict)
@@ -97,13 +98,13 @@ def source_bytes(path: str) -> int:
         return 0
 
 
-def source_of(example: Example[Any] | Job) -> str:
+def source_of(example: Example[Any] | DecodeJob) -> str:
     """Digest that tells what an id now stands for from what was embedded under it: file, size, span and rate."""
     return digest([os.path.basename(example.path), source_bytes(example.path), example.span, example.fps])
 
 
 def encode_clips(encoder: Encoder, pixels: UInt8[Tensor, "n t y x 3"], *, device: str = "cpu") -> Tokens:
-    """Normalise as the card says, move, run the encoder without autograd at the card's precision.
+    """Normalize as the card says, move, run the encoder without autograd at the card's precision.
 
     Raises ValueError where what comes back is not what the card promises.
     """
@@ -112,7 +113,7 @@ def encode_clips(encoder: Encoder, pixels: UInt8[Tensor, "n t y x 3"], *, device
         tokens: Tokens = call(encoder, to_tensor(pixels.to(device), encoder.card))
     wrong = misshapen(tokens, encoder.card, len(pixels))
     if wrong:
-        raise ValueError(f"{encoder.card.name} gave {wrong}; see `vitascope check`")
+        raise UserError(f"{encoder.card.name} gave {wrong}; see `vitascope check`")
     return tokens
 
 
@@ -123,7 +124,7 @@ def reduced(tokens: Tokens, reduce: Reduce) -> Tensor:
     return tokens.grid.mean((2, 3)) if reduce == "time" else tokens.grid
 
 
-def decoders(card: Card, options: Options) -> Pool[Job]:
+def decoders(card: Card, options: ExtractionOptions) -> Pool[DecodeJob]:
     """Workers that decode clips for an encoder, with room for a batch each."""
     return Pool(
         look,
@@ -142,35 +143,40 @@ def key_of(dataset: Dataset[Any], card: Card, view: View) -> Key:
     )
 
 
-def fill(
-    encoder: Encoder, dataset: Dataset[Any], views: Sequence[View], *, root: Path, options: Options | None = None
-) -> Filled:
+def embed(
+    encoder: Encoder,
+    dataset: Dataset[Any],
+    views: Sequence[View],
+    *,
+    root: Path,
+    options: ExtractionOptions | None = None,
+) -> ExtractionSummary:
     """Make sure the store below `root` holds every example of `dataset` through every view; encode what is missing.
 
     Raises ValueError where no video at all could be embedded, OSError where the disk is full.
     """
     if isinstance(encoder, Release):
         return _poured(encoder, dataset, views, root)
-    return _Fill(encoder, dataset, views, root, options or Options()).run()
+    return _Fill(encoder, dataset, views, root, options or ExtractionOptions()).run()
 
 
-def _poured(release: Release, dataset: Dataset[Any], views: Sequence[View], root: Path) -> Filled:
+def _poured(release: Release, dataset: Dataset[Any], views: Sequence[View], root: Path) -> ExtractionSummary:
     """What was published of `dataset`, put where its embeddings are kept; it answers one clip or all clips a video."""
     for view in views:
         if not isinstance(view.sampler, (Uniform, MultiClip)) or view.reduce != "clip":
-            raise ValueError(
+            raise UserError(
                 f"{release.card.name}: no published vectors of {describe(view.sampler)}; "
                 "they answer uniform and multiclip"
             )
-    here = replace(dataset, examples=tuple(e for e in dataset.examples if e.id not in dataset.absent))
+    here = replace(dataset, examples=tuple(e for e in dataset.examples if e.id not in dataset.missing_files))
     lacking: dict[str, str] = {}
     for view in views:
         store = Store(root, key_of(dataset, release.card, view))
         lacking |= pour(release, here, store, stands_for(view.sampler))
     if len(lacking) == len(here.examples):
         example, why = next(iter(lacking.items()))
-        raise ValueError(f"{dataset.name}: nothing published of {len(lacking)} videos; first: {example}: {why}")
-    return Filled(lacking, encoded=len(here.examples) - len(lacking))
+        raise UserError(f"{dataset.name}: nothing published of {len(lacking)} videos; first: {example}: {why}")
+    return ExtractionSummary(lacking, encoded=len(here.examples) - len(lacking))
 
 
 class _Open(NamedTuple):
@@ -193,7 +199,7 @@ class _Open(NamedTuple):
 class _Ended(NamedTuple):
     """An example whose clips have all come, or never will."""
 
-    job: Job
+    job: DecodeJob
     status: str
     note: str
 
@@ -202,7 +208,7 @@ class _Fill:
     """The state of one fill: which blocks are ours, which clips wait for the encoder, which examples are complete."""
 
     def __init__(
-        self, encoder: Encoder, dataset: Dataset[Any], views: Sequence[View], root: Path, options: Options
+        self, encoder: Encoder, dataset: Dataset[Any], views: Sequence[View], root: Path, options: ExtractionOptions
     ) -> None:
         self.encoder, self.dataset, self.options = encoder, dataset, options
         self.stores = {v: Store(root, key_of(dataset, encoder.card, v)) for v in views}
@@ -213,26 +219,26 @@ class _Fill:
         self.waiting: list[tuple[str, Pixel]] = []
         self.pixels = torch.empty(0)
         self.ended: list[_Ended] = []
-        self.known: dict[Store, tuple[int, dict[str, Known]]] = {}
+        self.known: dict[Store, tuple[int, dict[str, StoredEntry]]] = {}
         self.encode_seconds = 0.0
         self.encoded = 0
-        self.pace = Pace(f"{encoder.card.name} on {dataset.name}", 0)
+        self.pace = EncodingProgress(f"{encoder.card.name} on {dataset.name}", 0)
 
-    def run(self) -> Filled:
+    def run(self) -> ExtractionSummary:
         todo = self._todo()
         seconds = self._encode(todo) if todo else {}
         for store in self.stores.values():
             store.seal()
         status = [store.status() for store in self.stores.values()]
-        wanted = {e.id for e in self.dataset.examples if e.id not in self.dataset.absent}
+        wanted = {e.id for e in self.dataset.examples if e.id not in self.dataset.missing_files}
         failures = {e: k.status for known in status for e, k in known.items() if k.status != "ok" and e in wanted}
         notes = {e: k.note for known in status for e, k in known.items() if k.note and e in wanted}
         if wanted and len(failures) == len(wanted):
             example, why = next(iter(failures.items()))
-            raise ValueError(
+            raise UserError(
                 f"{self.dataset.name}: none of {len(wanted)} videos could be embedded; first: {example}: {why}"
             )
-        return Filled(failures, notes, self.encoded, self.pace.clips, seconds)
+        return ExtractionSummary(failures, notes, self.encoded, self.pace.clips, seconds)
 
     def _todo(self) -> dict[str, list[Example[Any]]]:
         """The blocks with anything missing, and what of them is missing."""
@@ -240,15 +246,15 @@ class _Fill:
             store.create()
         self.known = {store: (store.stamp(), store.status()) for store in self.stores.values()}
         known = [status for _, status in self.known.values()]
-        here = [e for e in self.dataset.examples if e.id not in self.dataset.absent]
+        here = [e for e in self.dataset.examples if e.id not in self.dataset.missing_files]
         todo = {name: self._missing(block, known) for name, block in blocks(here)}
         return {name: block for name, block in todo.items() if block}
 
     def _encode(self, todo: dict[str, list[Example[Any]]]) -> dict[str, float]:
-        self.pace = Pace(self.pace.label, sum(len(b) for b in todo.values()))
+        self.pace = EncodingProgress(self.pace.label, sum(len(b) for b in todo.values()))
         pool = decoders(self.encoder.card, self.options)
         try:
-            with pool, Live(self.pace, quiet=self.options.quiet) as live:
+            with pool, ProgressLine(self.pace, quiet=self.options.quiet) as live:
                 while todo:
                     for job, message, pixels in pool.run(self._claim(todo)):
                         self._take(job, message, pixels)
@@ -262,7 +268,7 @@ class _Fill:
                 self._release(name)
         return {"embed": self.pace.seconds, "decode": pool.busy * self.pace.seconds, "encode": self.encode_seconds}
 
-    def _claim(self, todo: dict[str, list[Example[Any]]]) -> Iterator[Job]:
+    def _claim(self, todo: dict[str, list[Example[Any]]]) -> Iterator[DecodeJob]:
         """The jobs of every block that nobody else holds; such a block leaves `todo`."""
         for name in list(todo):
             if not self._acquire(name):
@@ -274,21 +280,23 @@ class _Fill:
             if not examples:
                 self._release(name)
             for e in examples:
-                yield Job(name, e.id, e.path, e.span, e.fps, self.samplers, self.encoder.card)
+                yield DecodeJob(name, e.id, e.path, e.span, e.fps, self.samplers, self.encoder.card)
 
-    def _look_again(self, store: Store, block: str) -> Mapping[str, Known]:
+    def _look_again(self, store: Store, block: str) -> Mapping[str, StoredEntry]:
         """What is known now, where another process may have written this block, or sealed it, since the first look."""
         stamp, known = self.known[store]
         if stamp != store.stamp():
             stamp, known = self.known[store] = store.stamp(), store.status()
         return ChainMap(store.status(block), known)
 
-    def _missing(self, examples: Sequence[Example[Any]], known: Sequence[Mapping[str, Known]]) -> list[Example[Any]]:
+    def _missing(
+        self, examples: Sequence[Example[Any]], known: Sequence[Mapping[str, StoredEntry]]
+    ) -> list[Example[Any]]:
         return [e for e in examples if not all(self._stored(e, k) for k in known)]
 
-    def _stored(self, example: Example[Any], known: Mapping[str, Known]) -> bool:
+    def _stored(self, example: Example[Any], known: Mapping[str, StoredEntry]) -> bool:
         """Whether `example` is in the store, and what it stands for, where that still exists, is what it was then."""
-        if example.id not in known or (self.options.retry and known[example.id].status != "ok"):
+        if example.id not in known or (self.options.retry_failed and known[example.id].status != "ok"):
             return False
         return known[example.id].source == source_of(example) or not os.path.lexists(example.path)
 
@@ -310,7 +318,7 @@ class _Fill:
         for lock in self.held.pop(name, ()):
             lock.release()
 
-    def _take(self, job: Job, message: Header | Pixel | list[str] | Failed, pixels: Pixels | None) -> None:
+    def _take(self, job: DecodeJob, message: Header | Pixel | list[str] | Failed, pixels: Pixels | None) -> None:
         """One message of a worker: they come job by job, in the order of the jobs."""
         if isinstance(message, Header):
             self.open[job.example] = _Open(message, {})
@@ -324,7 +332,7 @@ class _Fill:
         """Copy a clip into the batch; a full batch, or one of other shapes, is encoded."""
         if self.pixels.shape[1:] != pixels.shape:
             if self.pixels.ndim > 1 and any(view.reduce != "clip" for view in self.stores):
-                raise ValueError(
+                raise UserError(
                     f"{self.dataset.name} has pictures and videos, for which {self.encoder.card.name} gives tokens of "
                     "different numbers of times: keep one vector a clip (--reduce clip), or give each a folder"
                 )
@@ -350,7 +358,7 @@ class _Fill:
                 if view.sampler == self.samplers[place.sampler]:
                     self.open[example].keep(view, place, vectors[i])
 
-    def _close(self, job: Job, message: list[str] | Failed) -> None:
+    def _close(self, job: DecodeJob, message: list[str] | Failed) -> None:
         """An example has come to its end, well or not; a block whose examples all have is written."""
         status = message.cause if isinstance(message, Failed) else "ok"
         note = "; ".join(message) if isinstance(message, list) else ""

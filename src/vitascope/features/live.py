@@ -10,20 +10,20 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from vitascope.core.progress import Live as Line
-from vitascope.core.progress import Pace
+from vitascope.core.progress import EncodingProgress
+from vitascope.core.progress import ProgressLine as Line
 from vitascope.core.types import Dataset, Example
 from vitascope.core.worker_pool import Failed, Pool
 from vitascope.encoders.base import Encoder
 from vitascope.features.base import Batch
-from vitascope.features.decode_job import Header, Job, Pixel
-from vitascope.features.extract import Options, decoders, encode_clips, reduced
+from vitascope.features.decode_job import DecodeJob, Header, Pixel
+from vitascope.features.extract import ExtractionOptions, decoders, encode_clips, reduced
 from vitascope.features.view import View
 from vitascope.sampling.augmentations import at_pass
 from vitascope.sampling.samplers import Sampler
 
 
-class Live:
+class LiveFeatures:
     """Examples of a dataset through a view, decoded by workers and encoded without autograd whenever a batch is read.
 
     Reads like stored features; the frozen pass is repeated at every reading. An example that cannot be read is left
@@ -31,18 +31,18 @@ class Live:
     """
 
     def __init__(
-        self, encoder: Encoder, dataset: Dataset[int], ids: Sequence[str], view: View, *, options: Options
+        self, encoder: Encoder, dataset: Dataset[int], ids: Sequence[str], view: View, *, options: ExtractionOptions
     ) -> None:
         by_id = dataset.by_id()
-        self.failures: dict[str, str] = {i: dataset.absent[i] for i in ids if i in dataset.absent}
-        self.examples: Sequence[Example[int]] = [by_id[i] for i in ids if i not in dataset.absent]
+        self.failures: dict[str, str] = {i: dataset.missing_files[i] for i in ids if i in dataset.missing_files}
+        self.examples: Sequence[Example[int]] = [by_id[i] for i in ids if i not in dataset.missing_files]
         self.classes: Sequence[str] = dataset.classes
         self.encoder, self.view, self.options = encoder, view, options
         self.seconds: dict[str, float] = {"embed": 0.0, "decode": 0.0, "encode": 0.0}
         self.label = f"{encoder.card.name} on {dataset.name}, live"
-        self._pool: Pool[Job] | None = None
+        self._pool: Pool[DecodeJob] | None = None
 
-    def __enter__(self) -> Live:
+    def __enter__(self) -> LiveFeatures:
         return self
 
     def __exit__(
@@ -70,7 +70,7 @@ class Live:
             yield _together(ready)
 
     @property
-    def pool(self) -> Pool[Job]:
+    def pool(self) -> Pool[DecodeJob]:
         """The workers; they start when first needed and stay from reading to reading."""
         if self._pool is None:
             self._pool = decoders(self.encoder.card, self.options)
@@ -87,14 +87,14 @@ class _Encoded(NamedTuple):
 class _Pass:
     """One reading: which clips wait for the encoder, which examples lack some."""
 
-    def __init__(self, live: Live, indices: Sequence[int], sampler: Sampler) -> None:
+    def __init__(self, live: LiveFeatures, indices: Sequence[int], sampler: Sampler) -> None:
         self.live, self.indices, self.sampler = live, indices, sampler
         self.pixels = torch.empty(0)
         self.waiting: list[tuple[int, int]] = []
         self.parts: dict[int, dict[int, Tensor]] = {}
         self.whole: dict[int, int] = {}
         """How many clips an example has; in the order they are to be given out."""
-        self.pace = Pace(live.label, len(indices))
+        self.pace = EncodingProgress(live.label, len(indices))
 
     def run(self) -> Iterator[_Encoded]:
         """The examples in their order."""
@@ -114,8 +114,8 @@ class _Pass:
         live.seconds["embed"] += self.pace.seconds
         live.seconds["decode"] = pool.busy * live.seconds["embed"]
 
-    def _job(self, e: Example[Any]) -> Job:
-        return Job("", e.id, e.path, e.span, e.fps, (self.sampler,), self.live.encoder.card)
+    def _job(self, e: Example[Any]) -> DecodeJob:
+        return DecodeJob("", e.id, e.path, e.span, e.fps, (self.sampler,), self.live.encoder.card)
 
     def _take(self, index: int, message: Any, pixels: Any) -> None:
         if isinstance(message, Header):

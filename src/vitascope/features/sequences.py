@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from vitascope.core.errors import UserError
 from vitascope.features.base import Features, finite, spans_of
 
 
@@ -31,7 +32,7 @@ def dense(features: Features[Any], order: Sequence[int] | None = None) -> Iterat
     """
     each = spans_of(features)
     if len(each) != len(features.examples):
-        raise ValueError(
+        raise UserError(
             f"the vectors of {len(features.examples)} examples come without the times they speak for; store them "
             "(View.stored), or import them with their grid"
         )
@@ -41,9 +42,9 @@ def dense(features: Features[Any], order: Sequence[int] | None = None) -> Iterat
         spans = np.asarray(each[index], np.float64).reshape(-1, 2)
         if values.ndim != 2 or not len(values):
             found = "no vector" if not len(values) else f"vectors of shape {tuple(values.shape[1:])}"
-            raise ValueError(f"{example.id}: {found}; dense heads read one vector a clip (reduce clip)")
+            raise UserError(f"{example.id}: {found}; dense heads read one vector a clip (reduce clip)")
         if not (spans[:, 0] <= spans[:, 1]).all():
-            raise ValueError(f"{example.id}: clip {int((spans[:, 0] > spans[:, 1]).argmax())} ends before it starts")
+            raise UserError(f"{example.id}: clip {int((spans[:, 0] > spans[:, 1]).argmax())} ends before it starts")
         rows = np.argsort(spans.mean(1), kind="stable")
         duration = float(spans.max()) if example.duration is None else example.duration
         yield Dense(values[rows.tolist()], spans[rows], duration)

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from vitascope.core.errors import UserError
 from vitascope.core.types import Card, Dataset
 from vitascope.encoders.base import Encoder
-from vitascope.features.base import Features, Shelved, Spans, Stored
-from vitascope.features.extract import Filled, Options, encode_clips, fill, key_of, reduced
+from vitascope.features.base import Features, MemmapFeatures, Spans, StoredFeatures
+from vitascope.features.extract import ExtractionOptions, ExtractionSummary, embed, encode_clips, key_of, reduced
 from vitascope.features.imports import twelvelabs
-from vitascope.features.live import Live
+from vitascope.features.live import LiveFeatures
 from vitascope.features.store import Store
 from vitascope.features.view import Reduce, View
 from vitascope.sampling.augmentations import drawing
@@ -30,24 +31,24 @@ HALF = 2
 
 
 @dataclass
-class Source:
+class FeatureSource:
     """One encoder and one dataset, and where its features come from; close it when done.
 
-    `fill` encodes what the store lacks. Of views that need not be stored, those that draw without end are always live;
+    `embed` encodes what the store lacks. Of views that need not be stored, those that draw without end are always live;
     the others are kept on disk while their grids fit into `budget` bytes in all, and half of the disk that is free.
     """
 
     encoder: Encoder | Card
     dataset: Dataset[Any]
     root: Path
-    options: Options
+    options: ExtractionOptions
     budget: int = 0
-    filled: Filled = field(default_factory=Filled)
+    filled: ExtractionSummary = field(default_factory=ExtractionSummary)
     kept: set[View] = field(default_factory=set)
     """The views whose grids are on disk."""
     _open: ExitStack = field(default_factory=ExitStack)
 
-    def __enter__(self) -> Source:
+    def __enter__(self) -> FeatureSource:
         return self
 
     def __exit__(
@@ -73,7 +74,7 @@ class Source:
         self.kept = set(affordable(self.encoder, self.dataset, views, self._budget(), self.options.device))
         stored = [v for v in views if v.stored or v in self.kept]
         if stored:
-            self.filled = fill(self.encoder, self.dataset, stored, root=self.root, options=self.options)
+            self.filled = embed(self.encoder, self.dataset, stored, root=self.root, options=self.options)
 
     def _budget(self) -> int:
         there = next(p for p in (self.root.absolute(), *self.root.absolute().parents) if p.exists())
@@ -85,13 +86,13 @@ class Source:
             return _moved(stored(self.dataset, self.card, view, ids=ids, root=self.root), self.options.device)
         if view in self.kept:
             return shelved(self.dataset, self.card, view, ids=ids, root=self.root)
-        assert not isinstance(self.encoder, Card), "`fill` refuses such views"
-        return self._open.enter_context(Live(self.encoder, self.dataset, ids, view, options=self.options))
+        assert not isinstance(self.encoder, Card), "`embed` refuses such views"
+        return self._open.enter_context(LiveFeatures(self.encoder, self.dataset, ids, view, options=self.options))
 
 
 def _refuse_without_video(view: View, card: Card) -> None:
     if view.reduce != "clip" or not view.stored:
-        raise ValueError(
+        raise UserError(
             f"{card.name}: published embeddings are one vector a clip, and this probe wants "
             f"{'token grids' if view.reduce != 'clip' else 'videos encoded anew'}; use knn or linear"
         )
@@ -118,8 +119,8 @@ def endless(sampler: Sampler) -> bool:
 
 def bytes_of(encoder: Encoder, dataset: Dataset[Any], view: View, device: str = "cpu") -> int:
     """What the store would hold of `dataset` through `view`, in half precision."""
-    here = len(dataset.examples) - len(dataset.absent)
-    clips = clips_of(view.sampler, encoder.card.frames, dataset.lasting)
+    here = len(dataset.examples) - len(dataset.missing_files)
+    clips = clips_of(view.sampler, encoder.card.frames, dataset.mean_duration)
     return here * clips * numbers(encoder, view.reduce, device) * HALF
 
 
@@ -146,27 +147,27 @@ def _there(dataset: Dataset[Any], ids: Sequence[str], first: Any) -> tuple[list[
     return examples, torch.from_numpy(np.concatenate([[0], np.cumsum(counts[counts > 0])]))
 
 
-def stored(dataset: Dataset[Any], card: Card, view: View, *, ids: Sequence[str], root: Path) -> Stored:
+def stored(dataset: Dataset[Any], card: Card, view: View, *, ids: Sequence[str], root: Path) -> StoredFeatures:
     """The stored vectors of those of `ids` that have some, in order, in memory."""
     vectors = _store(dataset, card, view, root).read(ids)
     examples, first = _there(dataset, ids, vectors.first)
-    return Stored(
+    return StoredFeatures(
         examples, dataset.classes, torch.from_numpy(vectors.values).float(), first, Spans(vectors.spans, first)
     )
 
 
-def _moved(features: Stored, device: str) -> Stored:
+def _moved(features: StoredFeatures, device: str) -> StoredFeatures:
     """The same on a GPU, where there is one with room for the vectors and what is computed of them."""
     if not device.startswith("cuda") or 3 * features.values.nbytes > torch.cuda.mem_get_info(device)[0]:
         return features
     return replace(features, values=features.values.to(device))
 
 
-def shelved(dataset: Dataset[Any], card: Card, view: View, *, ids: Sequence[str], root: Path) -> Shelved:
+def shelved(dataset: Dataset[Any], card: Card, view: View, *, ids: Sequence[str], root: Path) -> MemmapFeatures:
     """The same, left on disk until they are read."""
     shelf = _store(dataset, card, view, root).shelf(ids)
     examples, first = _there(dataset, ids, shelf.first)
-    return Shelved(
+    return MemmapFeatures(
         examples,
         dataset.classes,
         lambda rows: torch.from_numpy(shelf.take(rows.numpy())).float(),

@@ -75,7 +75,7 @@ class Key:
 
     def plain(self) -> dict[str, Any]:
         """Plain data that is equal where the vectors must be: what is merely known about the encoder is left out."""
-        return {**plain(self), "card": self.card.behaviour}
+        return {**plain(self), "card": self.card.behavior}
 
 
 def _legible(name: str) -> str:
@@ -97,7 +97,7 @@ class Embedded:
     note: str = ""
 
 
-class Known(NamedTuple):
+class StoredEntry(NamedTuple):
     """What the store knows of an example."""
 
     status: str
@@ -119,7 +119,7 @@ class Vectors:
 
 
 @dataclass(frozen=True)
-class Shelf:
+class MemmapRows:
     """Vectors of the examples asked for, as in `Vectors`, on disk: mapped, so they stay readable if others reseal."""
 
     rows: _Rows
@@ -161,11 +161,11 @@ class Store:
         parts = sorted(self.parts.glob("*.parquet"), key=lambda p: (p.stat().st_mtime_ns, p))
         return _once([_table(self.folder / INDEX), *(_table(p, needed=True) for p in parts)])
 
-    def status(self, block: str | None = None) -> dict[str, Known]:
+    def status(self, block: str | None = None) -> dict[str, StoredEntry]:
         """What is known of every example stored; with `block`, of those in the part of that block."""
         table = self.index() if block is None else _table(self.parts / f"{block}.parquet")
         columns = table.select(["example", "status", "source", "note"]).to_pydict()
-        return {e: Known(*known) for e, *known in zip(*columns.values(), strict=True)}
+        return {e: StoredEntry(*known) for e, *known in zip(*columns.values(), strict=True)}
 
     def stamp(self) -> int:
         """Changes whenever the store is sealed."""
@@ -234,11 +234,11 @@ class Store:
         shelf = self.shelf(examples)
         return Vectors(shelf.take(np.arange(shelf.first[-1])), shelf.first, shelf.spans)
 
-    def shelf(self, examples: Sequence[str]) -> Shelf:
+    def shelf(self, examples: Sequence[str]) -> MemmapRows:
         """As `read`, with the vectors left on disk until rows are asked for."""
         return _patiently(lambda: self._shelf(examples))
 
-    def _shelf(self, examples: Sequence[str]) -> Shelf:
+    def _shelf(self, examples: Sequence[str]) -> MemmapRows:
         table = self._index()
         names = table["example"].combine_chunks().dictionary_encode()
         place = {name: i for i, name in enumerate(names.dictionary.to_pylist())}
@@ -252,7 +252,7 @@ class Store:
         within = np.arange(first[-1]) - np.repeat(first[:-1], count)
         chosen = order[np.repeat(start, count) + within]
         spans = np.stack([table["start"].to_numpy()[chosen], table["end"].to_numpy()[chosen]], axis=1)
-        return Shelf(_Rows(self.folder, table), chosen, first, spans)
+        return MemmapRows(_Rows(self.folder, table), chosen, first, spans)
 
 
 class _Rows:

@@ -9,6 +9,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Real
 from numpy.typing import ArrayLike, NDArray
 
+from vitascope.core.errors import UserError
+
 Array: TypeAlias = NDArray[Any]
 
 
@@ -20,7 +22,7 @@ def hits(scores: ArrayLike | Sequence[Array], truth: ArrayLike, k: int = 1) -> B
     """
     table, labels = _checked(scores, truth)
     if not 1 <= k <= table.shape[1]:
-        raise ValueError(f"top-{k} of {table.shape[1]} classes: k must lie between 1 and the number of classes")
+        raise UserError(f"top-{k} of {table.shape[1]} classes: k must lie between 1 and the number of classes")
     own = np.take_along_axis(table, labels[:, None], axis=1)
     equal_and_lower = (table == own) & (np.arange(table.shape[1]) < labels[:, None])
     found: Bool[Array, "n"] = ((table > own) | equal_and_lower).sum(axis=1) < k
@@ -76,25 +78,25 @@ def percent(outcomes: ArrayLike) -> float:
     """The share of true outcomes times 100; ValueError when there are none to count."""
     values = np.asarray(outcomes, dtype=np.float64)
     if not values.size:
-        raise ValueError("no examples to score")
+        raise UserError("no examples to score")
     return float(100.0 * values.mean())
 
 
 def _scores(scores: ArrayLike | Sequence[Array]) -> Real[Array, "n c"]:
     table = np.asarray(scores)
     if table.ndim != 2 or not table.size:
-        raise ValueError(f"scores of shape {table.shape}: expected one row an example, one column a class")
+        raise UserError(f"scores of shape {table.shape}: expected one row an example, one column a class")
     bad = np.flatnonzero(np.isnan(table).any(axis=1))
     if bad.size:
-        raise ValueError(f"NaN scores for {bad.size} of {len(table)} examples, the first at row {bad[0]}")
+        raise UserError(f"NaN scores for {bad.size} of {len(table)} examples, the first at row {bad[0]}")
     return table
 
 
 def _checked(scores: ArrayLike | Sequence[Array], truth: ArrayLike) -> tuple[Real[Array, "n c"], Int[Array, "n"]]:
     table, labels = _scores(scores), np.asarray(truth)
     if labels.shape != table.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(f"truth of shape {labels.shape}, {labels.dtype}: expected {len(table)} class indices")
+        raise UserError(f"truth of shape {labels.shape}, {labels.dtype}: expected {len(table)} class indices")
     bad = np.flatnonzero((labels < 0) | (labels >= table.shape[1]))
     if bad.size:
-        raise ValueError(f"class {labels[bad[0]]} at row {bad[0]}: the scores know 0 to {table.shape[1] - 1}")
+        raise UserError(f"class {labels[bad[0]]} at row {bad[0]}: the scores know 0 to {table.shape[1] - 1}")
     return table, labels.astype(np.int64)

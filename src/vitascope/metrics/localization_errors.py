@@ -1,6 +1,6 @@
-"""What kind of errors a localiser makes, which actions it misses, and what mAP would gain without each kind.
+"""What kind of errors a localizer makes, which actions it misses, and what mAP would gain without each kind.
 
-The kinds, the ranges of length and coverage and the normalised AP are those of DETAD (Alwassel, Caba Heilbron, Escorcia
+The kinds, the ranges of length and coverage and the normalized AP are those of DETAD (Alwassel, Caba Heilbron, Escorcia
 and Ghanem, ECCV 2018, sections 3 to 5).
 """
 
@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64, Real
 from numpy.typing import NDArray
 
+from vitascope.core.errors import UserError
 from vitascope.metrics.temporal_ap import (
     Levels,
     Matching,
@@ -27,9 +28,9 @@ from vitascope.metrics.temporal_ap import (
 Array: TypeAlias = NDArray[Any]
 Values: TypeAlias = Sequence[float] | Real[Array, "n"]
 
-KINDS = ("true positive", "double detection", "wrong label", "localisation", "confusion", "background")
+KINDS = ("true positive", "double detection", "wrong label", "localization", "confusion", "background")
 """Of a prediction; all but the first are false positives."""
-RIGHT, DOUBLE, WRONG, LOCALISATION, CONFUSION, BACKGROUND = range(len(KINDS))
+RIGHT, DOUBLE, WRONG, LOCALIZATION, CONFUSION, BACKGROUND = range(len(KINDS))
 FAINT = 0.1
 """tIoU below which a prediction has nothing to do with a true segment."""
 
@@ -46,7 +47,7 @@ class Ranges(NamedTuple):
         given = np.asarray(values, np.float64)
         bad = np.flatnonzero(~(given >= self.edges[0]))
         if bad.size:
-            raise ValueError(f"{given[bad[0]]} at row {bad[0]} is in no range: they begin at {self.edges[0]:g}")
+            raise UserError(f"{given[bad[0]]} at row {bad[0]} is in no range: they begin at {self.edges[0]:g}")
         return np.maximum(np.searchsorted(self.edges, given) - 1, 0)
 
 
@@ -74,12 +75,12 @@ class Errors(NamedTuple):
     """What the average mAP would gain if the predictions of a kind were not there."""
 
 
-class Part(NamedTuple):
+class RangeErrors(NamedTuple):
     """How the true segments of one range fare; percent, averaged over the thresholds."""
 
     segments: int
     average_map: float
-    """Normalised mAP (mAP_N) of the segments of this range alone; NaN where there are none."""
+    """Normalized mAP (mAP_N) of the segments of this range alone; NaN where there are none."""
     missed: float
     """Share of them that no prediction found; NaN where there are none."""
 
@@ -90,21 +91,21 @@ def diagnose(
     thresholds: Levels,
     *,
     multiple: int = 10,
-    normalised: bool = False,
+    normalized: bool = False,
 ) -> Errors:
     """Kinds of all predictions and what they cost.
 
     The top predictions of a class are the first `multiple` × G, G being how many true segments it has. The gains are
     of plain mAP and of all predictions, so that they add to the number that is reported; DETAD's own are of
-    `normalised` mAP, and of the top predictions alone. ValueError as `temporal_ap.mean_ap`.
+    `normalized` mAP, and of the top predictions alone. ValueError as `temporal_ap.mean_ap`.
     """
     matching = match(predictions, truth, thresholds)
     kinds = kinds_of(predictions, truth, matching)
     profile, false = _profile(matching, kinds, multiple)
-    normaliser = _normaliser(matching) if normalised else None
-    base = _average(matching, normaliser=normaliser)
+    normalizer = _normalizer(matching) if normalized else None
+    base = _average(matching, normalizer=normalizer)
     gains = {
-        KINDS[kind]: _average(matching, kept=kinds != kind, normaliser=normaliser) - base
+        KINDS[kind]: _average(matching, kept=kinds != kind, normalizer=normalizer) - base
         for kind in range(DOUBLE, len(KINDS))
     }
     by_row = np.full((len(matching.thresholds), len(predictions.video)), -1)
@@ -117,7 +118,7 @@ def kinds_of(predictions: Segments, truth: Segments, matching: Matching) -> Int6
 
     A prediction that found nothing is judged by the true segment of any class in its video that it overlaps most; of
     several that it overlaps alike, by one of its own class. If that tIoU reaches the threshold it is a double
-    detection, or has the wrong label; if it reaches `FAINT`, it is a localisation error, or with another label a
+    detection, or has the wrong label; if it reaches `FAINT`, it is a localization error, or with another label a
     confusion; else it is background.
     """
     ordered, own = rows(predictions, matching.row), matching.classes[matching.label]
@@ -126,32 +127,32 @@ def kinds_of(predictions: Segments, truth: Segments, matching: Matching) -> Int6
     other = truth.label[right] != own[left]
     order = np.lexsort((other, -tiou, left))
     first = order[np.append(True, left[order][1:] != left[order][:-1])[: len(order)]]
-    most, mislabelled = np.zeros(len(own)), np.zeros(len(own), bool)
-    most[left[first]], mislabelled[left[first]] = tiou[first], other[first]
+    most, mislabeled = np.zeros(len(own)), np.zeros(len(own), bool)
+    most[left[first]], mislabeled[left[first]] = tiou[first], other[first]
     near = most >= matching.thresholds[:, None]
-    false = np.where(near, DOUBLE, np.where(most >= FAINT, LOCALISATION, BACKGROUND))
-    false = false + (mislabelled & (false != BACKGROUND))
+    false = np.where(near, DOUBLE, np.where(most >= FAINT, LOCALIZATION, BACKGROUND))
+    false = false + (mislabeled & (false != BACKGROUND))
     return np.where(matching.found >= 0, RIGHT, false)
 
 
-def sensitivity(matching: Matching, ranges: Ranges, values: Values) -> dict[str, Part]:
+def sensitivity(matching: Matching, ranges: Ranges, values: Values) -> dict[str, RangeErrors]:
     """How the true segments of each range of a quantity fare; `values` has it for every row of the truth.
 
-    The normalised AP of a range counts its segments as all there are, and leaves out the predictions that found
+    The normalized AP of a range counts its segments as all there are, and leaves out the predictions that found
     others: what was found elsewhere is neither right nor wrong here. Precision is that of classes which all have as
     many true segments as classes have on average, so that ranges of unequal size compare.
     """
     place = ranges.of(values)
     if len(place) != len(matching.true_label):
-        raise ValueError(f"{len(place)} values for {len(matching.true_label)} true segments: one for each is needed")
-    found, normaliser = _found(matching), _normaliser(matching)
+        raise UserError(f"{len(place)} values for {len(matching.true_label)} true segments: one for each is needed")
+    found, normalizer = _found(matching), _normalizer(matching)
     parts = {}
     for index, name in enumerate(ranges.names):
         own = place == index
         kept = (matching.found < 0) | np.append(own, False)[matching.found]
         count = int(own.sum())
         missed = 100 * float(1 - found[:, own].mean()) if count else float("nan")
-        parts[name] = Part(count, _average(matching, kept=kept, counted=own, normaliser=normaliser), missed)
+        parts[name] = RangeErrors(count, _average(matching, kept=kept, counted=own, normalizer=normalizer), missed)
     return parts
 
 
@@ -164,23 +165,23 @@ def coverage(truth: Segments, durations: dict[int, float]) -> Float64[Array, "g"
     """The share of its video that each true segment covers, 1 at most; `durations` are seconds by video number."""
     absent = sorted(set(truth.video.tolist()) - set(durations))
     if absent:
-        raise ValueError(f"no duration of {len(absent)} videos with true segments, the first {absent[0]}")
+        raise UserError(f"no duration of {len(absent)} videos with true segments, the first {absent[0]}")
     total = np.array([durations[video] for video in truth.video.tolist()], np.float64)
     bad = np.flatnonzero(~(total > 0))
     if bad.size:
-        raise ValueError(f"video {truth.video[bad[0]]} lasts {total[bad[0]]} seconds: expected more than 0")
+        raise UserError(f"video {truth.video[bad[0]]} lasts {total[bad[0]]} seconds: expected more than 0")
     return np.minimum(lengths(truth) / total, 1.0)
 
 
 def _average(
-    matching: Matching, kept: Array | None = None, counted: Array | None = None, normaliser: float | None = None
+    matching: Matching, kept: Array | None = None, counted: Array | None = None, normalizer: float | None = None
 ) -> float:
     """mAP in percent, averaged over the thresholds."""
-    each = average_precision(matching, kept=kept, counted=counted, normaliser=normaliser)
+    each = average_precision(matching, kept=kept, counted=counted, normalizer=normalizer)
     return float(over_classes(each).mean())
 
 
-def _normaliser(matching: Matching) -> float:
+def _normalizer(matching: Matching) -> float:
     """True segments of a class on average."""
     return len(matching.true_label) / max(len(matching.classes), 1)
 

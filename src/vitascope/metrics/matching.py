@@ -37,7 +37,7 @@ def in_turn(left: Int64[Array, "p"], right: Int64[Array, "p"], lefts: int, right
 
     The pairs are in order of `left`, which is also the turn, and of one left row in its order of liking.
     All turns are played at once by deferred acceptance (Gale and Shapley, American Mathematical Monthly 69(1), 1962):
-    every row asks its favourite, every right row keeps the earliest turn that asked, the others ask their next. When
+    every row asks its favorite, every right row keeps the earliest turn that asked, the others ask their next. When
     all right rows prefer the earlier turn, the one stable matching is what choosing one after another gives.
     """
     ends = np.bincount(left, minlength=lefts).cumsum()

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float64, Int64, Integer
 from numpy.typing import NDArray
 
+from vitascope.core.errors import UserError
 from vitascope.core.types import Score
 from vitascope.metrics.matching import at_levels, equal
 from vitascope.metrics.stats import Groups, codes, resampled
@@ -28,7 +29,7 @@ class Counts(NamedTuple):
     """What each video adds to the scores: sums of these, over any videos, give the score of those videos."""
 
     correct: Int64[Array, "v"]
-    """Frames that are labelled right."""
+    """Frames that are labeled right."""
     frames: Int64[Array, "v"]
     edit: Float64[Array, "v"]
     """Edit score, percent."""
@@ -86,11 +87,11 @@ def counts(
     frames there are), a truth without frames, and, `published`, one without segments where there are predicted ones.
     """
     if not len(truth):
-        raise ValueError("no videos to score")
+        raise UserError("no videos to score")
     if style not in get_args(Style):
-        raise ValueError(f"style {style!r} is none of {', '.join(get_args(Style))}")
+        raise UserError(f"style {style!r} is none of {', '.join(get_args(Style))}")
     if not overlaps or not all(0 < k <= 1 for k in overlaps):
-        raise ValueError(f"overlaps {list(overlaps)}: expected shares above 0 and up to 1, such as 0.1, 0.25, 0.5")
+        raise UserError(f"overlaps {list(overlaps)}: expected shares above 0 and up to 1, such as 0.1, 0.25, 0.5")
     _check(predictions, truth, style)
     given = [y[:0] if p is None else p for p, y in zip(predictions, truth, strict=True)]
     there = np.array([p is not None for p in predictions], bool)
@@ -249,20 +250,20 @@ def _ratio(part: Array, whole: Array, empty: float) -> Float64[Array, "..."]:
 
 def _check(predictions: Sequence[Array | None], truth: Labels, style: Style) -> None:
     if len(predictions) != len(truth):
-        raise ValueError(f"{len(predictions)} predictions of {len(truth)} videos: one for each is needed, or None")
+        raise UserError(f"{len(predictions)} predictions of {len(truth)} videos: one for each is needed, or None")
     for i, (p, y) in enumerate(zip(predictions, truth, strict=True)):
         if not len(y):
-            raise ValueError(f"video {i} has no labelled frame: leave it out")
+            raise UserError(f"video {i} has no labeled frame: leave it out")
         odd = p is not None and (len(p) < len(y) if style == "published" else len(p) != len(y))
         if p is not None and odd:
-            raise ValueError(f"video {i}: {len(p)} labels for {len(y)} frames; predict one for every frame")
+            raise UserError(f"video {i}: {len(p)} labels for {len(y)} frames; predict one for every frame")
 
 
 def _check_segments(claimed: Int64[Array, "v"], asked: Int64[Array, "v"]) -> None:
     """The published evaluation takes the argmax over no segments, which is an error."""
     stuck = np.flatnonzero((claimed > 0) & (asked == 0))
     if stuck.size:
-        raise ValueError(
+        raise UserError(
             f"video {stuck[0]} has nothing but background, and {claimed[stuck[0]]} predicted segments: the published "
             "evaluation stops here; score it with style='sound'"
         )

@@ -18,6 +18,7 @@ from numpy import ndarray
 from numpy.typing import ArrayLike
 from scipy.special import bdtr, ndtr, ndtri, stdtr, stdtrit
 
+from vitascope.core.errors import UserError
 from vitascope.core.types import Score
 
 LEVEL = 0.95
@@ -94,8 +95,8 @@ def resampled(
     if units < 2:
         return [Score(value) for value in whole]
     drawn = redrawn(statistic, units, draws=draws, rng=rng)
-    centred = [_centred(value, column, bounds) for value, column in zip(whole, drawn.T, strict=True)]
-    return [Score(v, *_expanded(v, c, units, bounds)) for v, c in zip(whole, centred, strict=True)]
+    centered = [_centered(value, column, bounds) for value, column in zip(whole, drawn.T, strict=True)]
+    return [Score(v, *_expanded(v, c, units, bounds)) for v, c in zip(whole, centered, strict=True)]
 
 
 def redrawn(
@@ -114,7 +115,7 @@ def redrawn(
     return drawn
 
 
-def _centred(value: float, drawn: Float[ndarray, "draws"], bounds: tuple[float, float]) -> Float[ndarray, "told"]:
+def _centered(value: float, drawn: Float[ndarray, "draws"], bounds: tuple[float, float]) -> Float[ndarray, "told"]:
     """Draws that have a number, moved to have their mean at `value`."""
     told = drawn[~np.isnan(drawn)]
     moved: Float[ndarray, "told"] = np.clip(told + (value - told.mean()), *bounds) if len(told) else told
@@ -129,9 +130,9 @@ def paired_draws(value: float, gaps: Float[ndarray, "draws"], *, n: int, units: 
     """
     if units < 2:
         return Difference(value, None, None, 1.0, n, units)
-    centred = _centred(value, gaps, (-FULL, FULL))
-    low, high = _expanded(value, centred, units, (-FULL, FULL))
-    error = float(centred.std()) * sqrt(units / (units - 1)) if len(centred) else 0.0
+    centered = _centered(value, gaps, (-FULL, FULL))
+    low, high = _expanded(value, centered, units, (-FULL, FULL))
+    error = float(centered.std()) * sqrt(units / (units - 1)) if len(centered) else 0.0
     p = float(2 * stdtr(units - 1, -abs(value) / error)) if error > 0 else 1.0
     return Difference(value, low, high, p, n, units)
 
@@ -141,7 +142,7 @@ def codes(groups: Groups, n: int) -> Int[ndarray, "n"]:
     if groups is None:
         return np.arange(n)
     if len(groups) != n:
-        raise ValueError(f"{n} outcomes but {len(groups)} groups: one for each is needed")
+        raise UserError(f"{n} outcomes but {len(groups)} groups: one for each is needed")
     if isinstance(groups, ndarray):
         return np.asarray(np.unique(groups, return_inverse=True)[1])
     seen: dict[Hashable, int] = {}
@@ -171,7 +172,7 @@ def paired(
     """
     first, second = _outcomes(a), _outcomes(b)
     if len(first) != len(second):
-        raise ValueError(f"paired outcomes differ in number: {len(first)} and {len(second)}; take the common examples")
+        raise UserError(f"paired outcomes differ in number: {len(first)} and {len(second)}; take the common examples")
     gains = first - second
     units = _units(gains, groups)
     low, high = _interval(units, (-FULL, FULL), draws, rng)
@@ -231,10 +232,10 @@ def tiers(values: Sequence[float], separable: Callable[[int, int], bool]) -> lis
 def _outcomes(outcomes: ArrayLike) -> Float[ndarray, "n"]:
     values = np.asarray(outcomes, float).ravel()
     if not len(values):
-        raise ValueError("no outcomes: an interval needs at least one scored example")
+        raise UserError("no outcomes: an interval needs at least one scored example")
     wrong = values[~((values >= 0) & (values <= FULL))]
     if len(wrong):
-        raise ValueError(f"outcome {wrong[0]} is not within 0 to 100 percent")
+        raise UserError(f"outcome {wrong[0]} is not within 0 to 100 percent")
     return values
 
 

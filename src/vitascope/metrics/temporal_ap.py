@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64, Integer
 from numpy.typing import NDArray
 
+from vitascope.core.errors import UserError
 from vitascope.core.types import Score
 from vitascope.metrics.matching import at_levels, equal
 from vitascope.metrics.stats import Groups, codes, resampled
@@ -108,13 +109,13 @@ def average_precision(
     *,
     kept: Bool[Array, "_ n"] | None = None,
     counted: Bool[Array, "g"] | None = None,
-    normaliser: float | None = None,
+    normalizer: float | None = None,
 ) -> Float64[Array, "b t c"]:
     """AP in percent of each resample of videos, threshold and class; NaN for a class without a true segment.
 
     `weights` say how often each video is there (once); a video that is there twice is two videos, exactly.
     Of the predictions only the `kept` (at each threshold, or at all) are in the list, of the true segments only the
-    `counted`; a prediction that found another is then best not kept. With a `normaliser` N precision is R N / (R N +
+    `counted`; a prediction that found another is then best not kept. With a `normalizer` N precision is R N / (R N +
     false), R the recall: as if every class had N true segments (Alwassel et al., ECCV 2018, after Hoiem et al. 2012).
     """
     weights = np.ones((1, len(matching.videos)), np.int64) if weights is None else weights
@@ -130,7 +131,7 @@ def average_precision(
         step = max(BLOCK // max(len(kept) * len(video), 1), 1)
         for i in range(0, len(weights), step):
             times = weights[i : i + step]
-            each[i : i + step, :, c] = _area(times[:, video], times @ of_video, hit[:, part], kept[:, part], normaliser)
+            each[i : i + step, :, c] = _area(times[:, video], times @ of_video, hit[:, part], kept[:, part], normalizer)
     return each
 
 
@@ -267,7 +268,7 @@ def _falling(scores: Float[Array, "n"]) -> Int64[Array, "n"]:
 
 
 def _area(
-    times: Array, positives: Array, hit: Bool[Array, "t n"], kept: Bool[Array, "_ n"], normaliser: float | None
+    times: Array, positives: Array, hit: Bool[Array, "t n"], kept: Bool[Array, "_ n"], normalizer: float | None
 ) -> Float64[Array, "b t"]:
     """Percent of the area under the precision envelope of one class; `times` (b, n) is how often a row is there.
 
@@ -278,8 +279,8 @@ def _area(
     sofar = true.cumsum(axis=2)
     listed = (times[:, None] * kept).cumsum(axis=2)[..., at]
     good: Array = sofar
-    if normaliser is not None:
-        good = sofar * (normaliser / np.maximum(positives, 1))[:, None, None]
+    if normalizer is not None:
+        good = sofar * (normalizer / np.maximum(positives, 1))[:, None, None]
     precision = good / np.maximum(good + (listed - sofar), np.finfo(float).tiny)
     envelope = np.maximum.accumulate(precision[..., ::-1], axis=2)[..., ::-1]
     area = 100 * (true * envelope).sum(axis=2)
@@ -291,16 +292,16 @@ def _area(
 def _checked(predictions: Segments, truth: Segments, thresholds: Levels) -> Float64[Array, "t"]:
     for name, given in (("predictions", predictions), ("true segments", truth)):
         if len({len(column) for column in given}) > 1:
-            raise ValueError(f"columns of {name} differ in length: {[len(column) for column in given]}")
+            raise UserError(f"columns of {name} differ in length: {[len(column) for column in given]}")
         columns = ("start", "end") if given is truth else ("start", "end", "score")
         for column in columns:
             bad = np.flatnonzero(~np.isfinite(getattr(given, column)))
             if bad.size:
-                raise ValueError(
+                raise UserError(
                     f"{name}: {column} {getattr(given, column)[bad[0]]} in row {bad[0]}, video "
                     f"{given.video[bad[0]]}: leave it out, or say what it should be"
                 )
     levels = np.asarray(thresholds, np.float64)
     if levels.ndim != 1 or not levels.size or not ((levels > 0) & (levels <= 1)).all():
-        raise ValueError(f"tIoU thresholds {levels.tolist()}: expected some above 0 and up to 1, such as 0.3 to 0.7")
+        raise UserError(f"tIoU thresholds {levels.tolist()}: expected some above 0 and up to 1, such as 0.3 to 0.7")
     return levels

@@ -11,11 +11,11 @@ from vitascope.motionlab.scene import Background
 
 
 def picture(background: Background, side: int, margin: int) -> Float32[np.ndarray, "y x 3"]:
-    """The background of a frame of `side` pixels with `margin` more on every edge; colours 0 to 1."""
+    """The background of a frame of `side` pixels with `margin` more on every edge; colors 0 to 1."""
     rng = np.random.default_rng(background.seed)
     at = (np.arange(side + 2 * margin) + 0.5 - margin) / side
     mix = _PATTERNS[background.kind](rng, at)
-    one, other = (np.array(c) for c in background.colours)
+    one, other = (np.array(c) for c in background.colors)
     return np.asarray(one + np.clip(mix, 0, 1)[..., None] * (other - one), dtype=np.float32)
 
 

@@ -17,14 +17,14 @@ import numpy as np
 from jaxtyping import Float64
 
 from vitascope.motionlab import making
-from vitascope.motionlab.making import Job
+from vitascope.motionlab.making import RenderJob
 from vitascope.motionlab.motion import clock
 from vitascope.motionlab.render import FPS, draw
 from vitascope.motionlab.scene import APPEARANCES, MOTIONS, PROGRAMS, VERSION, Scene, sample
 from vitascope.motionlab.suite import SPLITS, Size
 from vitascope.motionlab.write import write_video
 
-Suite: TypeAlias = Literal["localise", "segment"]
+Suite: TypeAlias = Literal["localize", "segment"]
 STILL = "still"
 ACTIONS = tuple(m for m in MOTIONS if m != STILL)
 """What is to be found in time: sixteen programs."""
@@ -51,7 +51,7 @@ STEP, PAUSE, ENDS = (1.5, 5.0), (0.5, 2.0), (1.0, 3.0)
 FULL, TINY = Size(40, 20), Size(6, 3)
 
 
-class Stretch(NamedTuple):
+class MotionSpan(NamedTuple):
     """Some frames in which one program runs."""
 
     motion: str
@@ -69,11 +69,11 @@ class Take:
     index: int
     scene: Scene
     """How it looks, where it starts; its own motion does not matter."""
-    stretches: tuple[Stretch, ...]
+    stretches: tuple[MotionSpan, ...]
 
     @property
     def id(self) -> str:
-        """Stable whatever the size: `localise/train/000012`."""
+        """Stable whatever the size: `localize/train/000012`."""
         return f"{self.suite}/{self.split}/{self.index:06d}"
 
     @property
@@ -93,18 +93,18 @@ def takes(suite: Suite, size: Size, seed: int = 0) -> list[Take]:
 
 
 def _take(suite: Suite, split: str, index: int, seed: int) -> Take:
-    number = 2 + ("localise", "segment").index(suite)  # 0 and 1 are of the clips: see `suite`
+    number = 2 + ("localize", "segment").index(suite)  # 0 and 1 are of the clips: see `suite`
     rng = np.random.default_rng([VERSION, seed, SPLITS.index(split), number, index])
     scene = sample(str(rng.choice(APPEARANCES)), STILL, rng)
-    stretches = tuple(_apart(rng) if suite == "localise" else _procedure(rng))
+    stretches = tuple(_apart(rng) if suite == "localize" else _procedure(rng))
     return Take(suite, split, index, scene, stretches)
 
 
-def _stretch(motion: str, seconds: tuple[float, float], rng: np.random.Generator) -> Stretch:
-    return Stretch(motion, round(rng.uniform(*seconds) * FPS), rng.uniform(0.3, 0.55))
+def _stretch(motion: str, seconds: tuple[float, float], rng: np.random.Generator) -> MotionSpan:
+    return MotionSpan(motion, round(rng.uniform(*seconds) * FPS), rng.uniform(0.3, 0.55))
 
 
-def _apart(rng: np.random.Generator) -> Iterator[Stretch]:
+def _apart(rng: np.random.Generator) -> Iterator[MotionSpan]:
     """Different actions, each after stillness, until the video is full."""
     left = round(rng.uniform(*LENGTHS) * FPS)
     for action in rng.permutation(ACTIONS).tolist():
@@ -113,10 +113,10 @@ def _apart(rng: np.random.Generator) -> Iterator[Stretch]:
             break
         left -= gap.frames + done.frames
         yield from (gap, done)
-    yield Stretch(STILL, left, 0.0)
+    yield MotionSpan(STILL, left, 0.0)
 
 
-def _procedure(rng: np.random.Generator) -> Iterator[Stretch]:
+def _procedure(rng: np.random.Generator) -> Iterator[MotionSpan]:
     """The places of the grammar in order; every other step is followed by a pause."""
     yield _stretch(STILL, ENDS, rng)
     for actions, least, most in PROCEDURE:
@@ -137,7 +137,7 @@ def states(take: Take) -> Float64[np.ndarray, "t 6"]:
 
 def make(folder: Path, suite: Suite, size: Size, seed: int = 0, *, quiet: bool = False) -> None:
     """Render what is not in `folder` yet; see `making.make`."""
-    jobs = [Job((take.video,), partial(_shoot, folder, take)) for take in takes(suite, size, seed)]
+    jobs = [RenderJob((take.video,), partial(_shoot, folder, take)) for take in takes(suite, size, seed)]
     making.make(folder, jobs, seed, marker=f"complete-{size.train}+{size.test}.json", quiet=quiet)
 
 

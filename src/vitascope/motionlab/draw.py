@@ -17,13 +17,13 @@ Pixel: TypeAlias = Float32[np.ndarray, "t 1 1"]
 Frames: TypeAlias = Float32[np.ndarray, "t y x 3"]
 
 EXTENT = 1.1
-"""No outline reaches further than this many radii from its centre."""
+"""No outline reaches further than this many radii from its center."""
 RIM = 1.0
 """Width of the dark rim of every shape, pixels."""
 
 
 def _polygon(u: Field, v: Field, sides: int, inner: float) -> Field:
-    """Distance outside a regular polygon whose sides lie `inner` from the centre, the first one below."""
+    """Distance outside a regular polygon whose sides lie `inner` from the center, the first one below."""
     turns = [2 * math.pi * (k / sides + 0.25) for k in range(sides)]
     distance: Field = np.maximum.reduce([u * math.cos(a) + v * math.sin(a) for a in turns]) - inner
     return distance
@@ -88,14 +88,14 @@ TEXTURINGS: dict[str, tuple[Callable[[Field, Field], Field], float]] = {
     ),
     "rings": (lambda u, v: _saw(np.hypot(u, v) * 1.7), 6.8),
 }
-"""A field that is positive where the first colour is, and its slope per radius at the edge."""
+"""A field that is positive where the first color is, and its slope per radius at the edge."""
 
 
-def paint(texture: str, colours: tuple[RGB, RGB], u: Field, v: Field, pixel: Pixel) -> Frames:
-    """Two colours laid out by the texture; `pixel` is the size of a pixel in radii."""
+def paint(texture: str, colors: tuple[RGB, RGB], u: Field, v: Field, pixel: Pixel) -> Frames:
+    """Two colors laid out by the texture; `pixel` is the size of a pixel in radii."""
     field, slope = TEXTURINGS[texture]
     first = np.clip(field(u, v) / (slope * pixel) + 0.5, 0, 1)[..., None]
-    one, other = (np.array(c, np.float32) for c in colours)
+    one, other = (np.array(c, np.float32) for c in colors)
     painted: Frames = other + first * (one - other)
     return painted
 
@@ -103,7 +103,7 @@ def paint(texture: str, colours: tuple[RGB, RGB], u: Field, v: Field, pixel: Pix
 def stamp(frames: Frames, path: Path, outline: str, skin: Callable[[Field, Field, Pixel], Frames]) -> None:
     """Draw a thing along its path onto square `frames`, in place; what leaves at one edge enters at the opposite one.
 
-    `skin(u, v, pixel)` gives its colours at coordinates in radii along its own axes, with a pixel's size in radii.
+    `skin(u, v, pixel)` gives its colors at coordinates in radii along its own axes, with a pixel's size in radii.
     """
     side = frames.shape[1]
     radius = path.radius * side
@@ -120,16 +120,16 @@ def stamp(frames: Frames, path: Path, outline: str, skin: Callable[[Field, Field
     rim = 0.35 + 0.65 * np.clip(inside + 0.5 - RIM, 0, 1)
     # One side lies in shade: without it a disc of rings could spin unseen.
     shade = rim * np.clip(0.78 + 0.34 * v, 0.42, 1)
-    colours = skin(u, v, pixel) * shade[..., None]
+    colors = skin(u, v, pixel) * shade[..., None]
     where = np.arange(len(frames))[:, None, None], rows[:, :, None], columns[:, None, :]
     behind = frames[where]
-    frames[where] = behind + cover * (colours - behind)
+    frames[where] = behind + cover * (colors - behind)
 
 
 def _window(
-    centre: Float64[np.ndarray, "t"], offsets: Int[np.ndarray, "o"], side: int
+    center: Float64[np.ndarray, "t"], offsets: Int[np.ndarray, "o"], side: int
 ) -> tuple[Int[np.ndarray, "t o"], Float64[np.ndarray, "t o"]]:
-    """Pixel indices about `centre` (pixels), wrapped, and how far the pixels' middles lie from it."""
-    whole = np.floor(centre)
+    """Pixel indices about `center` (pixels), wrapped, and how far the pixels' middles lie from it."""
+    whole = np.floor(center)
     pixels = whole[:, None] + offsets
-    return pixels.astype(np.intp) % side, pixels + 0.5 - centre[:, None]
+    return pixels.astype(np.intp) % side, pixels + 0.5 - center[:, None]

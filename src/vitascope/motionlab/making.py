@@ -18,14 +18,14 @@ from vitascope.motionlab.scene import VERSION
 
 
 @dataclass(frozen=True)
-class Job:
+class RenderJob:
     """Files of a suite that are made together, by their names in its folder, and what makes them."""
 
     names: tuple[str, ...]
     shoot: Callable[[], None]
 
 
-def make(folder: Path, jobs: Sequence[Job], seed: int, *, marker: str, quiet: bool = False) -> None:
+def make(folder: Path, jobs: Sequence[RenderJob], seed: int, *, marker: str, quiet: bool = False) -> None:
     """Render what is not in `folder` yet: nothing when the suite is whole, the rest when a run was cut short.
 
     Two processes at once are safe: the second waits for the first. OSError when the folder cannot be written.
@@ -50,7 +50,7 @@ def make(folder: Path, jobs: Sequence[Job], seed: int, *, marker: str, quiet: bo
         ) from error
 
 
-def _fill(folder: Path, jobs: Sequence[Job], known: Mapping[str, int], quiet: bool) -> None:
+def _fill(folder: Path, jobs: Sequence[RenderJob], known: Mapping[str, int], quiet: bool) -> None:
     """Render in threads (numpy and the codec let go of the interpreter), stopping at the first failure or Ctrl-C."""
     todo = [job for job in jobs if not all(_there(folder, name, known) for name in job.names)]
     pool = ThreadPoolExecutor(min(os.cpu_count() or 1, 8))
@@ -87,7 +87,7 @@ def _read(marker: Path, seed: int) -> dict[str, int]:
         return {}
 
 
-def _mark(marker: Path, jobs: Sequence[Job], seed: int) -> None:
+def _mark(marker: Path, jobs: Sequence[RenderJob], seed: int) -> None:
     """Say that the suite is whole: version, seed, a digest of all bytes, and each file's size."""
     total, sizes = hashlib.blake2b(digest_size=16), {}
     for name in (name for job in jobs for name in job.names):

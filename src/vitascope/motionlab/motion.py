@@ -12,12 +12,12 @@ from vitascope.motionlab.scene import PROGRAMS, Distractor, Scene
 RADII = (0.1, 0.2)
 """Smallest and largest radius of a twin, frame sides; growth is geometric between them."""
 GAPS = (0.2, 0.48)
-"""Smallest and largest distance of the twins' centres, frame sides."""
+"""Smallest and largest distance of the twins' centers, frame sides."""
 
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """A thing over time: its centre in frame sides (y down), its facing in turns (clockwise), its radius."""
+    """A thing over time: its center in frame sides (y down), its facing in turns (clockwise), its radius."""
 
     x: Float64[np.ndarray, "t"]
     y: Float64[np.ndarray, "t"]
@@ -47,7 +47,7 @@ def shake(scene: Scene, times: Float64[np.ndarray, "t"]) -> Float64[np.ndarray, 
 
 
 def twins(scene: Scene, times: Float64[np.ndarray, "t"]) -> tuple[Path, Path]:
-    """The two labelled things, before the camera's shake."""
+    """The two labeled things, before the camera's shake."""
     return pair(states(scene, times))
 
 

@@ -54,10 +54,10 @@ def _drawn(
 ) -> UInt8[np.ndarray, "t y x 3"]:
     """Everything that moves, drawn onto the backgrounds in `canvas`, which is used up."""
     for thing in scene.distractors:
-        stamp(canvas, _shaken(motion.wander(thing, times), shake), thing.outline, partial(_plain, thing.colour))
-    light, dark = scene.colours
-    for path, colours in zip(motion.pair(states), ((light, dark), (dark, light)), strict=True):
-        stamp(canvas, _shaken(path, shake), scene.shape, partial(paint, scene.texture, colours))
+        stamp(canvas, _shaken(motion.wander(thing, times), shake), thing.outline, partial(_plain, thing.color))
+    light, dark = scene.colors
+    for path, colors in zip(motion.pair(states), ((light, dark), (dark, light)), strict=True):
+        stamp(canvas, _shaken(path, shake), scene.shape, partial(paint, scene.texture, colors))
     canvas *= 255
     canvas += 0.5
     return canvas.astype(np.uint8)
@@ -67,6 +67,6 @@ def _shaken(path: Path, shake: Float64[np.ndarray, "t 2"]) -> Path:
     return Path(path.x + shake[:, 0], path.y + shake[:, 1], path.facing, path.radius)
 
 
-def _plain(colour: RGB, u: Field, v: Field, pixel: Pixel) -> Frames:
-    """One colour everywhere."""
-    return np.broadcast_to(np.array(colour, np.float32), (*u.shape, 3))
+def _plain(color: RGB, u: Field, v: Field, pixel: Pixel) -> Frames:
+    """One color everywhere."""
+    return np.broadcast_to(np.array(color, np.float32), (*u.shape, 3))

@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from vitascope.core.errors import UserError
 from vitascope.core.text import nearest
 from vitascope.core.types import RGB
 
@@ -84,15 +85,15 @@ class Distractor:
     """Turns per second."""
     radius: float
     """Frame sides."""
-    colour: RGB
+    color: RGB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Background:
-    """What lies behind everything: a kind, two colours and the seed of its pattern."""
+    """What lies behind everything: a kind, two colors and the seed of its pattern."""
 
     kind: str
-    colours: tuple[RGB, RGB]
+    colors: tuple[RGB, RGB]
     seed: int
 
 
@@ -106,7 +107,7 @@ class Scene:
     state: State
     speed: float
     """Turns per second along the program's direction."""
-    colours: tuple[RGB, RGB]
+    colors: tuple[RGB, RGB]
     """Light and dark of one twin; the other wears them the other way round."""
     background: Background
     camera: tuple[Wave, ...]
@@ -127,7 +128,7 @@ def sample(appearance: str, motion: str, rng: np.random.Generator) -> Scene:
     """A random scene with these two labels: nothing drawn here looks at either, so neither can leak into the other."""
     for label, known in ((appearance, APPEARANCES), (motion, MOTIONS)):
         if label not in known:
-            raise ValueError(f"{label!r} is not one of {', '.join(known)}{nearest(label, known)}")
+            raise UserError(f"{label!r} is not one of {', '.join(known)}{nearest(label, known)}")
     shape, texture = appearance.split("-")
     hue = rng.random()
     x, y, axis, facing, size, gap = rng.random(6).tolist()
@@ -137,14 +138,14 @@ def sample(appearance: str, motion: str, rng: np.random.Generator) -> Scene:
         motion=motion,
         state=(x, y, axis, facing, size, gap),
         speed=rng.uniform(0.3, 0.55),
-        colours=(_colour(rng, hue, (0.35, 0.95), (0.85, 1.0)), _colour(rng, hue + 0.4, (0.5, 1.0), (0.12, 0.4))),
+        colors=(_color(rng, hue, (0.35, 0.95), (0.85, 1.0)), _color(rng, hue + 0.4, (0.5, 1.0), (0.12, 0.4))),
         background=_background(rng),
         camera=(_wave(rng, 0.03, (0.3, 1.0)), _wave(rng, 0.012, (1.0, 3.0))),
         distractors=tuple(_distractor(rng) for _ in range(rng.integers(3, 6))),
     )
 
 
-def _colour(rng: np.random.Generator, hue: float, saturation: tuple[float, float], value: tuple[float, float]) -> RGB:
+def _color(rng: np.random.Generator, hue: float, saturation: tuple[float, float], value: tuple[float, float]) -> RGB:
     return colorsys.hsv_to_rgb((hue + rng.normal(0, 0.06)) % 1, rng.uniform(*saturation), rng.uniform(*value))
 
 
@@ -159,9 +160,9 @@ def _background(rng: np.random.Generator) -> Background:
     hue = rng.random()
     return Background(
         kind=str(rng.choice(BACKGROUNDS)),
-        colours=(
-            _colour(rng, hue, (0.1, 0.5), (0.3, 0.55)),
-            _colour(rng, hue + rng.normal(0, 0.15), (0.1, 0.5), (0.5, 0.8)),
+        colors=(
+            _color(rng, hue, (0.1, 0.5), (0.3, 0.55)),
+            _color(rng, hue + rng.normal(0, 0.15), (0.1, 0.5), (0.5, 0.8)),
         ),
         seed=int(rng.integers(2**32)),
     )
@@ -176,5 +177,5 @@ def _distractor(rng: np.random.Generator) -> Distractor:
         facing=rng.random(),
         spin=rng.uniform(-0.5, 0.5),
         radius=rng.uniform(0.06, 0.14),
-        colour=_colour(rng, rng.random(), (0.4, 0.85), (0.4, 0.95)),
+        color=_color(rng, rng.random(), (0.4, 0.85), (0.4, 0.95)),
     )

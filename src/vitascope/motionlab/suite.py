@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from vitascope.motionlab import making
-from vitascope.motionlab.making import Job
+from vitascope.motionlab.making import RenderJob
 from vitascope.motionlab.render import FPS, FRAMES, render
 from vitascope.motionlab.scene import APPEARANCES, MOTIONS, VERSION, Scene, sample
 from vitascope.motionlab.write import write_picture, write_video
@@ -79,7 +79,7 @@ def scene(shot: Shot, seed: int = 0) -> Scene:
 
 def make(folder: Path, size: Size = FULL, seed: int = 0, *, quiet: bool = False) -> None:
     """Render what is not in `folder` yet; see `making.make`."""
-    jobs = [Job((s.video, s.still), partial(_shoot, folder, s, seed=seed)) for s in shots(size, seed)]
+    jobs = [RenderJob((s.video, s.still), partial(_shoot, folder, s, seed=seed)) for s in shots(size, seed)]
     making.make(folder, jobs, seed, marker=f"complete-{size.train}+{size.test}.json", quiet=quiet)
 
 

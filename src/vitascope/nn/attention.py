@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vitascope.nn.configs.block import Activation, BlockShape
+from vitascope.nn.configs.block import Activation, BlockConfig
 
 PIECE = 2**21
 """Scores at a time of attention as plain products: 4 MB, which the allocator hands out again and caches hold."""
@@ -141,7 +141,7 @@ class GatedMlp(nn.Module):
         return y
 
 
-def norm_of(shape: BlockShape) -> nn.Module:
+def norm_of(shape: BlockConfig) -> nn.Module:
     """The norm of a block of this shape."""
     return (nn.LayerNorm if shape.norm == "layernorm" else RMSNorm)(shape.dim, eps=shape.eps)
 
@@ -149,7 +149,7 @@ def norm_of(shape: BlockShape) -> nn.Module:
 class Block(nn.Module):
     """Attention and MLP, each after a norm and added to what came in."""
 
-    def __init__(self, shape: BlockShape) -> None:
+    def __init__(self, shape: BlockConfig) -> None:
         super().__init__()
         dim = shape.dim
         self.norm1 = norm_of(shape)

@@ -9,13 +9,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from vitascope.nn.configs.convnet import ConvShape
+from vitascope.nn.configs.convnet import ConvNetConfig
 
 
 class ConvNet(nn.Module):
     """Pictures to a grid of features and their maximum."""
 
-    def __init__(self, shape: ConvShape) -> None:
+    def __init__(self, shape: ConvNetConfig) -> None:
         super().__init__()
         self.shape = shape
         layers: list[nn.Module] = []

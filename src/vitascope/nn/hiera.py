@@ -1,6 +1,6 @@
 """Hiera over video: attention within units, then between all tokens, on fewer and wider tokens from stage to stage.
 
-Tokens are kept as n clips x u units x m tokens of a unit. Within a unit every four neighbours of one frame follow each
+Tokens are kept as n clips x u units x m tokens of a unit. Within a unit every four neighbors of one frame follow each
 other, and so do every four of those fours: to halve height and width is then to take the maximum of four in a row.
 """
 
@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vitascope.core.errors import UserError
 from vitascope.nn.attention import Mlp
-from vitascope.nn.configs.hiera import CHANNELS, KERNEL, MLP_RATIO, PADDING, STRIDE, HieraShape, Layer
+from vitascope.nn.configs.hiera import CHANNELS, KERNEL, MLP_RATIO, PADDING, STRIDE, HieraBlockConfig, HieraConfig
 from vitascope.nn.configs.video_vit import Grid
 from vitascope.nn.positions import linear_bicubic
 
@@ -22,7 +23,7 @@ UNTRAINED_BIAS = 0.02
 
 
 def to_units(x: Float[Tensor, "n t h w d"], levels: int) -> Float[Tensor, "n u m d"]:
-    """A grid as units of 2 ** levels x 2 ** levels tokens of one frame, fours of neighbours together."""
+    """A grid as units of 2 ** levels x 2 ** levels tokens of one frame, fours of neighbors together."""
     n, t, h, w, d = x.shape
     side = 2**levels
     halves = [2] * levels
@@ -44,7 +45,7 @@ def to_grid(x: Float[Tensor, "n u m d"], units: Grid) -> Float[Tensor, "n t h w 
 
 
 def halve(x: Float[Tensor, "n u m d"]) -> Float[Tensor, "n u l d"]:
-    """The maximum of every four neighbours."""
+    """The maximum of every four neighbors."""
     n, u, m, d = x.shape
     return x.reshape(n, u, m // 4, 4, d).amax(3)
 
@@ -52,7 +53,7 @@ def halve(x: Float[Tensor, "n u m d"]) -> Float[Tensor, "n u l d"]:
 class UnitAttention(nn.Module):
     """Multi-head attention within units or between all tokens, to another width; queries may be pooled first."""
 
-    def __init__(self, layer: Layer) -> None:
+    def __init__(self, layer: HieraBlockConfig) -> None:
         super().__init__()
         self.layer = layer
         self.qkv = nn.Linear(layer.dim, 3 * layer.out)
@@ -73,7 +74,7 @@ class UnitAttention(nn.Module):
 class HieraBlock(nn.Module):
     """Attention and MLP, each after a norm and added to what came in, which the first of a stage widens and pools."""
 
-    def __init__(self, layer: Layer) -> None:
+    def __init__(self, layer: HieraBlockConfig) -> None:
         super().__init__()
         self.layer = layer
         self.norm1 = nn.LayerNorm(layer.dim, eps=EPS)
@@ -94,7 +95,7 @@ class HieraBlock(nn.Module):
         return out
 
 
-class PatchEmbed(nn.Module):
+class ConvPatchEmbed(nn.Module):
     """Overlapping blocks of pixels to tokens."""
 
     def __init__(self, dim: int) -> None:
@@ -110,11 +111,11 @@ class PatchEmbed(nn.Module):
 class Hiera(nn.Module):
     """Video Hiera; parameters are named as in the published models."""
 
-    def __init__(self, shape: HieraShape) -> None:
+    def __init__(self, shape: HieraConfig) -> None:
         super().__init__()
         self.shape = shape
         t, h, w = shape.grid
-        self.patch_embed = PatchEmbed(shape.dim)
+        self.patch_embed = ConvPatchEmbed(shape.dim)
         self.pos_embed_spatial = nn.Parameter(torch.zeros(1, h * w, shape.dim))
         self.pos_embed_temporal = nn.Parameter(torch.zeros(1, t, shape.dim))
         self.blocks = nn.ModuleList([HieraBlock(layer) for layer in shape.layers()])
@@ -151,11 +152,11 @@ class Hiera(nn.Module):
         return parts
 
     def last(self, clips: Float[Tensor, "n 3 f y x"]) -> Float[Tensor, "n t h w d"]:
-        """Tokens of the last stage, one a unit, not normalised."""
+        """Tokens of the last stage, one a unit, not normalized."""
         return self.stages(clips, self.shape.levels)[-1]
 
     def fused(self, clips: Float[Tensor, "n 3 f y x"]) -> Float[Tensor, "n t h w d"]:
-        """The stages brought to four tokens a unit, summed and normalised: what the autoencoder's decoder gets."""
+        """The stages brought to four tokens a unit, summed and normalized: what the autoencoder's decoder gets."""
         *early, last = self.stages(clips, self.shape.levels - 1)
         for head, stage in zip(self.multi_scale_fusion_heads, early[:-1], strict=True):
             last = last + head(stage.permute(0, 4, 1, 2, 3)).permute(0, 2, 3, 4, 1)
@@ -188,7 +189,7 @@ class Hiera(nn.Module):
         t, y, x = shape[2:]
         frames, side = self.shape.tubelet, self.shape.patch
         if t % frames or y % side or x % side or 0 in shape:
-            raise ValueError(
+            raise UserError(
                 f"clips of {t} frames and {y} x {x} pixels do not divide into blocks of {frames} x {side} x {side}; "
                 "resize them or change the frame count"
             )

@@ -1,4 +1,4 @@
-"""The image transformer: one configurable trunk from normalised images to a grid of tokens and a vector."""
+"""The image transformer: one configurable trunk from normalized images to a grid of tokens and a vector."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vitascope.core.errors import UserError
 from vitascope.nn.attention import Attention, Block, Mlp, Rope
-from vitascope.nn.configs.image_vit import ImageShape
+from vitascope.nn.configs.image_vit import ImageViTConfig
 
 Plane = tuple[int, int]
 """Rows and columns of tokens."""
@@ -20,7 +21,7 @@ Plane = tuple[int, int]
 class MapHead(nn.Module):
     """One vector of a sequence: a learned query's attention over it, and an MLP added to that (SigLIP, PE)."""
 
-    def __init__(self, shape: ImageShape) -> None:
+    def __init__(self, shape: ImageViTConfig) -> None:
         super().__init__()
         self.probe = nn.Parameter(torch.zeros(1, 1, shape.dim))
         self.attn = Attention(shape.dim, shape.head_heads or shape.heads)
@@ -40,9 +41,9 @@ class MapHead(nn.Module):
 
 
 class ImageViT(nn.Module):
-    """Pre-norm image transformer; the published ones of the kind differ by the flags of `ImageShape` alone."""
+    """Pre-norm image transformer; the published ones of the kind differ by the flags of `ImageViTConfig` alone."""
 
-    def __init__(self, shape: ImageShape) -> None:
+    def __init__(self, shape: ImageViTConfig) -> None:
         super().__init__()
         self.shape = shape
         d, patch = shape.dim, shape.patch
@@ -53,7 +54,7 @@ class ImageViT(nn.Module):
             self.register_tokens = nn.Parameter(torch.zeros(1, shape.registers, d))
         if shape.table != "none":
             self.pos_embed = nn.Parameter(torch.zeros(1, shape.cls + (shape.side // patch) ** 2, d))
-        if shape.rope == "centred":
+        if shape.rope == "centered":
             self.register_buffer("periods", torch.zeros(d // shape.heads // 4))
         self.norm_pre = nn.LayerNorm(d, eps=shape.eps) if shape.pre_norm else nn.Identity()
         self.blocks = nn.ModuleList([Block(shape.block) for _ in range(shape.depth)])
@@ -65,7 +66,7 @@ class ImageViT(nn.Module):
 
     def tables(self) -> dict[str, Tensor]:
         """The periods of DINOv3's rotary positions, which some files hold and others leave to be computed."""
-        if self.shape.rope != "centred":
+        if self.shape.rope != "centered":
             return {}
         return {"periods": self._periods(torch.device("cpu"))}
 
@@ -127,7 +128,7 @@ class ImageViT(nn.Module):
         _, channels, y, x = shape
         side, patch = self.shape.side, self.shape.patch
         if channels != 3 or not y or not x or any(n % patch and n != side for n in (y, x)):
-            raise ValueError(
+            raise UserError(
                 f"images of {y} x {x} pixels and {channels} channels do not divide into patches of "
                 f"{patch} x {patch} pixels and 3 channels; resize them"
             )
@@ -152,8 +153,8 @@ class ImageViT(nn.Module):
         if self.shape.rope == "none":
             return None
         before = int(self.shape.cls) + self.shape.registers
-        if self.shape.rope == "centred":
-            return centred(plane, cast(Tensor, self.periods).float(), before)
+        if self.shape.rope == "centered":
+            return centered(plane, cast(Tensor, self.periods).float(), before)
         return counted(plane, self._periods(self.patch_embed.weight.device), before)
 
     def _periods(self, device: torch.device) -> Float[Tensor, "q"]:
@@ -174,8 +175,8 @@ class ImageViT(nn.Module):
         return self.proj(vector) if self.shape.project else vector
 
 
-def centred(plane: Plane, periods: Float[Tensor, "q"], before: int) -> Rope:
-    """Angles of patch centres, from -1 to 1 over the image, row then column; channel i turns with i + d / 2 (DINOv3).
+def centered(plane: Plane, periods: Float[Tensor, "q"], before: int) -> Rope:
+    """Angles of patch centers, from -1 to 1 over the image, row then column; channel i turns with i + d / 2 (DINOv3).
 
     The `before` tokens of no place are not turned.
     """

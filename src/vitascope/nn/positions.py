@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from vitascope.core.errors import UserError
 from vitascope.nn.attention import Rope
 from vitascope.nn.configs.video_vit import Grid
 
@@ -19,7 +20,7 @@ def table(kind: str, grid: Grid, dim: int) -> Float[Tensor, "l dim"]:
 def sincos3d_d4(grid: Grid, dim: int) -> Float[Tensor, "l dim"]:
     """A quarter of the channels for time, 3/8 for the column, 3/8 for the row, in this order (MVD, InternVideo2)."""
     if dim % 16:
-        raise ValueError(f"sincos3d_d4 divides channels by 16; {dim} is not a multiple")
+        raise UserError(f"sincos3d_d4 divides channels by 16; {dim} is not a multiple")
     t, h, w = torch.meshgrid(*(torch.arange(n, dtype=torch.float64) for n in grid), indexing="ij")
     blocks = ((t, dim // 4), (w, 3 * dim // 8), (h, 3 * dim // 8))
     return torch.cat([_sincos(place.flatten(), size) for place, size in blocks], dim=1)
@@ -68,7 +69,7 @@ RESAMPLE = {"linear_bicubic": linear_bicubic, "trilinear": trilinear}
 def rope3d(grid: Grid, width: int, *, tiled: bool, scaled_to: int = 0) -> Rope:
     """Angles of a head of `width` channels: three even shares for time, row and column, the rest not turned.
 
-    V-JEPA 2 tiles the frequencies against pairs of neighbours, which is kept as its weights know it; V-JEPA 2.1
+    V-JEPA 2 tiles the frequencies against pairs of neighbors, which is kept as its weights know it; V-JEPA 2.1
     repeats each for its pair, and scales rows and columns to those of a grid of `scaled_to`.
     """
     share = 2 * (width // 3 // 2)

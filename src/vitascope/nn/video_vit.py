@@ -1,4 +1,4 @@
-"""The video transformer: one configurable trunk from normalised clips to a grid of tokens and a summary."""
+"""The video transformer: one configurable trunk from normalized clips to a grid of tokens and a summary."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vitascope.core.errors import UserError
 from vitascope.nn.attention import AttentionPool, Block, Rope
-from vitascope.nn.configs.video_vit import Grid, VideoShape
+from vitascope.nn.configs.video_vit import Grid, VideoViTConfig
 from vitascope.nn.positions import RESAMPLE, rope3d, table
 
 
@@ -32,10 +33,10 @@ class PatchEmbed(nn.Module):
 class VideoViT(nn.Module):
     """Pre-norm video transformer; parameters are named as in the published video models.
 
-    Every published model of the kind differs from the others by the flags of `VideoShape` alone.
+    Every published model of the kind differs from the others by the flags of `VideoViTConfig` alone.
     """
 
-    def __init__(self, shape: VideoShape) -> None:
+    def __init__(self, shape: VideoViTConfig) -> None:
         super().__init__()
         self.shape = shape
         d, (t, h, w) = shape.dim, shape.grid
@@ -136,7 +137,7 @@ class VideoViT(nn.Module):
         _, channels, t, y, x = shape
         patch = self.shape.patch
         if channels != 3 or t % tubelet or y % patch or x % patch or 0 in shape[1:]:
-            raise ValueError(
+            raise UserError(
                 f"clips of {t} frames, {y} x {x} pixels and {channels} channels do not divide into "
                 f"{tubelet} x {patch} x {patch} blocks of 3 channels; resize them or change the frame count"
             )
@@ -175,7 +176,7 @@ class VideoViT(nn.Module):
         return self.pool_norm(mean) if self.shape.pool == "mean_then_poolnorm" else mean
 
 
-def random_vit(shape: VideoShape, generator: torch.Generator) -> VideoViT:
+def random_vit(shape: VideoViTConfig, generator: torch.Generator) -> VideoViT:
     """A trunk with weights drawn from `generator`: truncated normal, standard deviation 0.02; biases 0, norms 1."""
     with torch.device("meta"):
         model = VideoViT(shape)

@@ -7,9 +7,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vitascope.core.errors import UserError
 from vitascope.nn.attention import Attention, Block, Rope
 from vitascope.nn.configs.video_vit import Grid
-from vitascope.nn.configs.videoprism import VideoPrismShape
+from vitascope.nn.configs.videoprism import VideoPrismConfig
 from vitascope.nn.video_vit import PatchEmbed
 
 
@@ -39,9 +40,9 @@ def resampled(rows: Float[Tensor, "1 l d"], old: tuple[int, int], new: tuple[int
 
 
 class VideoPrism(nn.Module):
-    """Factorised video transformer: no class token, learned tables of places and of times, a norm after each stack."""
+    """Factorized video transformer: no class token, learned tables of places and of times, a norm after each stack."""
 
-    def __init__(self, shape: VideoPrismShape) -> None:
+    def __init__(self, shape: VideoPrismConfig) -> None:
         super().__init__()
         self.shape = shape
         t, h, w = shape.grid
@@ -80,7 +81,7 @@ class VideoPrism(nn.Module):
         n, _, t, height, width = clips.shape
         side = self.shape.patch
         if height % side or width % side or 0 in clips.shape:
-            raise ValueError(
+            raise UserError(
                 f"clips of {t} frames and {height} x {width} pixels do not divide into patches of {side} x {side}; "
                 "resize them"
             )

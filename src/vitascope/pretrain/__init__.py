@@ -1,1 +1,1 @@
-"""Pretraining: masked modelling with a mixture of reconstruction targets, on videos and images."""
+"""Pretraining: masked modeling with a mixture of reconstruction targets, on videos and images."""

@@ -19,6 +19,7 @@ from torch.distributed.checkpoint.state_dict_loader import load as read_state
 from torch.distributed.checkpoint.state_dict_saver import save as write_state
 from torch.optim import Optimizer
 
+from vitascope.core.errors import UserError
 from vitascope.pretrain.distributed import Ranks
 
 FOLDER = "checkpoints"
@@ -28,7 +29,7 @@ KEPT = 2
 """Checkpoints that stay."""
 
 
-class Taken(NamedTuple):
+class LoadedCheckpoint(NamedTuple):
     """A checkpoint that was taken up."""
 
     told: dict[str, Any]
@@ -52,7 +53,7 @@ def save(
     run: Path,
     step: int,
     model: nn.Module,
-    optimisers: Iterable[Optimizer],
+    optimizers: Iterable[Optimizer],
     *,
     told: Mapping[str, Any],
     ranks: Ranks,
@@ -68,12 +69,12 @@ def save(
         for torn in (run / FOLDER).glob(".step-*"):
             shutil.rmtree(torn, ignore_errors=True)
         aside.parent.mkdir(parents=True, exist_ok=True)
-    weights, moments = get_state_dict(model, optimisers)
+    weights, moments = get_state_dict(model, optimizers)
     ranks.all(None)
     why = ""
     try:
         with _quiet():
-            state = {"model": weights, "optimiser": moments}
+            state = {"model": weights, "optimizer": moments}
             write_state(state, checkpoint_id=aside, no_dist=ranks.world == 1)
         if ranks.first:
             _seal(aside, place, {**told, "step": step})
@@ -109,8 +110,8 @@ def _left(run: Path) -> str:
     return f"the one of step {step_of(kept[-1])} is whole" if kept else "there is none before it"
 
 
-def resume(run: Path, model: nn.Module, optimisers: Iterable[Optimizer], ranks: Ranks) -> Taken | None:
-    """Put the newest checkpoint that can be read into model and optimisers; None where there is none at all.
+def resume(run: Path, model: nn.Module, optimizers: Iterable[Optimizer], ranks: Ranks) -> LoadedCheckpoint | None:
+    """Put the newest checkpoint that can be read into model and optimizers; None where there is none at all.
 
     A damaged one is said in `damaged`, and the one before is taken: the run makes those steps again, to the same bits.
     ValueError where all are damaged: starting anew is for the user to decide.
@@ -119,25 +120,25 @@ def resume(run: Path, model: nn.Module, optimisers: Iterable[Optimizer], ranks: 
     for checkpoint in reversed(found(run)):
         why = ""
         try:
-            told = _restored(checkpoint, model, optimisers, ranks)
+            told = _restored(checkpoint, model, optimizers, ranks)
         except (Exception, CheckpointException) as error:
             why = _said(error)
         why = next(filter(None, ranks.all(why)), "")
         if not why:
-            return Taken(told, damaged)
+            return LoadedCheckpoint(told, damaged)
         damaged.append(f"{checkpoint}: cannot be taken up ({why})")
     if damaged:
-        raise ValueError(f"{damaged[0]}, nor any before it; remove {run / FOLDER} to start from the first step")
+        raise UserError(f"{damaged[0]}, nor any before it; remove {run / FOLDER} to start from the first step")
     return None
 
 
-def _restored(checkpoint: Path, model: nn.Module, optimisers: Iterable[Optimizer], ranks: Ranks) -> dict[str, Any]:
+def _restored(checkpoint: Path, model: nn.Module, optimizers: Iterable[Optimizer], ranks: Ranks) -> dict[str, Any]:
     told = state_of(checkpoint)
-    weights, moments = get_state_dict(model, optimisers)
+    weights, moments = get_state_dict(model, optimizers)
     with _quiet():
-        read_state({"model": weights, "optimiser": moments}, checkpoint_id=checkpoint, no_dist=ranks.world == 1)
+        read_state({"model": weights, "optimizer": moments}, checkpoint_id=checkpoint, no_dist=ranks.world == 1)
     set_state_dict(
-        model, optimisers, model_state_dict=weights, optim_state_dict=moments, options=StateDictOptions(strict=True)
+        model, optimizers, model_state_dict=weights, optim_state_dict=moments, options=StateDictOptions(strict=True)
     )
     return told
 
@@ -148,7 +149,7 @@ def state_of(checkpoint: Path) -> dict[str, Any]:
     for name, size in told["files"].items():
         there = (checkpoint / name).stat().st_size
         if there != size:
-            raise ValueError(f"{name} has {there} bytes of {size}")
+            raise UserError(f"{name} has {there} bytes of {size}")
     return told
 
 
@@ -159,7 +160,7 @@ def read_into(checkpoint: Path, tensors: dict[str, Tensor]) -> None:
         with _quiet():
             read_state({"model": tensors}, checkpoint_id=checkpoint, no_dist=True)
     except (Exception, CheckpointException) as error:
-        raise ValueError(f"{checkpoint}: cannot be read ({_said(error)}); train on, or remove it") from error
+        raise UserError(f"{checkpoint}: cannot be read ({_said(error)}); train on, or remove it") from error
 
 
 def _said(error: BaseException) -> str:

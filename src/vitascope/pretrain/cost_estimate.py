@@ -15,7 +15,7 @@ from vitascope.pretrain import optim as steps
 from vitascope.pretrain.masking import Masked
 from vitascope.pretrain.model import Student
 from vitascope.pretrain.objective import Objective, drawn
-from vitascope.pretrain.optim import Optimisers
+from vitascope.pretrain.optim import Optimizers
 from vitascope.pretrain.recipe import Recipe
 from vitascope.pretrain.targets.targets import Labels
 from vitascope.pretrain.targets.teachers import Guide
@@ -27,7 +27,7 @@ SECONDS = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outlook:
+class TrainingCost:
     """What training costs, data not counted: of video clips, of which pictures cost less."""
 
     params: int
@@ -57,24 +57,24 @@ class Outlook:
         return self.clips / self.rate
 
 
-def outlook(recipe: Recipe, device: torch.device) -> Outlook:
+def outlook(recipe: Recipe, device: torch.device) -> TrainingCost:
     """Build it, count one step on noise and time some. ValueError as training would raise it."""
     seeded = generator(recipe.seed)
     student = Student(recipe.shape, seeded, checkpointing=recipe.checkpointing).to(device)
     objective = Objective(student, recipe.targets, export.card(recipe), seeded)
     guide = Guide(recipe.guide, device) if recipe.guide else None
-    optimisers = steps.optimisers_of(objective, recipe)
+    optimizers = steps.optimizers_of(objective, recipe)
     grid = student.grid(recipe.frames, recipe.size)
     batch = _batch(recipe, 2, grid, device, guide)
     # of the fused kernels of attention torch counts some and not others: plain products it counts all
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        _step(objective, optimisers, recipe, batch)
-    seen = _timed(objective, optimisers, recipe, batch) / 2
+        _step(objective, optimizers, recipe, batch)
+    seen = _timed(objective, optimizers, recipe, batch) / 2
     count = max(2, min(recipe.batch // recipe.accumulate, int(SECONDS / seen)))
     batch = _batch(recipe, count, grid, device, guide)
-    best = min(_timed(objective, optimisers, recipe, batch) for _ in range(TIMED))
+    best = min(_timed(objective, optimizers, recipe, batch) for _ in range(TIMED))
     visible = tuple(mask.keep.shape[1] for mask in batch.masks)
-    return Outlook(
+    return TrainingCost(
         params=recipe.shape.params,
         trained=sum(p.numel() for p in objective.parameters() if p.requires_grad),
         visible=visible,
@@ -89,7 +89,7 @@ def outlook(recipe: Recipe, device: torch.device) -> Outlook:
 
 def _batch(
     recipe: Recipe, count: int, grid: tuple[int, int, int], device: torch.device, guide: Guide | None
-) -> steps.Batch:
+) -> steps.StepBatch:
     """Noise, as many clips as asked."""
     rng = generator(0)
     pixels = torch.randint(256, (count, recipe.frames, recipe.size, recipe.size, 3), generator=rng, dtype=torch.uint8)
@@ -99,24 +99,24 @@ def _batch(
     rules = recipe.masks_of(recipe.frames)
     saliency = guide(pixels, grid) if guide and any(rule.needs_saliency for rule in rules) else None
     masks: list[Masked] = drawn(rules, grid, rng, count=count, rows=slice(None), saliency=saliency)
-    return steps.Batch(pixels, labels, masks)
+    return steps.StepBatch(pixels, labels, masks)
 
 
-def _step(objective: Objective, optimisers: Optimisers, recipe: Recipe, batch: steps.Batch) -> None:
+def _step(objective: Objective, optimizers: Optimizers, recipe: Recipe, batch: steps.StepBatch) -> None:
     """All that training does with a batch."""
     with steps.precision(recipe, batch.pixels.device):
         losses = objective(batch.pixels, batch.labels, batch.masks)
         loss = torch.stack([t.weight * losses[t.name] for t in recipe.targets]).sum()
     loss.backward()
-    steps.advance(optimisers)
+    steps.advance(optimizers)
     objective.follow(0.0)
 
 
-def _timed(objective: Objective, optimisers: Optimisers, recipe: Recipe, batch: steps.Batch) -> float:
+def _timed(objective: Objective, optimizers: Optimizers, recipe: Recipe, batch: steps.StepBatch) -> float:
     """Seconds of a step."""
     device = batch.pixels.device
     began = _now(device)
-    _step(objective, optimisers, recipe, batch)
+    _step(objective, optimizers, recipe, batch)
     return max(_now(device) - began, 1e-9)
 
 

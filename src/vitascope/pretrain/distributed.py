@@ -16,6 +16,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
+from vitascope.core.errors import UserError
 from vitascope.nn.attention import Block
 
 Parallel: TypeAlias = Literal["ddp", "fsdp"]
@@ -92,7 +93,7 @@ def shared(model: nn.Module, ranks: Ranks, how: Parallel) -> nn.Module:
     """The module to call: the model itself, or as DDP or FSDP2 share it among processes."""
     if how == "fsdp":
         if ranks.world == 1:
-            raise ValueError("fsdp shards a model over several processes; start them: torchrun --nproc-per-node N ...")
+            raise UserError("fsdp shards a model over several processes; start them: torchrun --nproc-per-node N ...")
         return sharded(model, ranks)
     if ranks.world == 1:
         return model

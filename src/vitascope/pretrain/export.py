@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vitascope.core.errors import UserError
 from vitascope.core.types import Card, plain
 from vitascope.core.version import __version__
 from vitascope.encoders.base import NetworkEncoder
-from vitascope.encoders.weights import native, native_card
-from vitascope.nn.configs.video_vit import VideoShape
+from vitascope.encoders.weights import native
+from vitascope.nn.configs.video_vit import VideoViTConfig
 from vitascope.nn.video_vit import VideoViT
 from vitascope.pretrain import checkpoint
 from vitascope.pretrain.recipe import Recipe
@@ -26,7 +27,7 @@ POOLS = {"mean": "mean of the tokens after the final norm", "mean_then_norm": "n
 """Summary vectors that nothing has to train."""
 
 
-def card(recipe: Recipe, *, saw: Iterable[str] = ()) -> Card:
+def card(recipe: Recipe, *, pretraining_datasets: Iterable[str] = ()) -> Card:
     """The card of a recipe's encoder when it is trained to the end, without the digest of its weights.
 
     `saw` adds data sets that its teachers met.
@@ -43,10 +44,11 @@ def card(recipe: Recipe, *, saw: Iterable[str] = ()) -> Card:
         std=recipe.std,
         resize="shorter",
         pool=POOLS[shape.pool],
-        saw=frozenset(name for source, _ in recipe.data for name in source.saw) | frozenset(saw),
+        pretraining_datasets=frozenset(name for source, _ in recipe.data for name in source.pretraining_datasets)
+        | frozenset(pretraining_datasets),
         trained=recipe.trained or sources,
         sampling="as it was pretrained",
-        licence=recipe.licence,
+        license=recipe.license,
         params=shape.params,
         gflops=round(shape.macs(recipe.frames, recipe.size) / 1e9, 3),
     )
@@ -54,10 +56,15 @@ def card(recipe: Recipe, *, saw: Iterable[str] = ()) -> Card:
 
 def told(recipe: Recipe, teachers: Iterable[Card] = (), *, command: str = "") -> dict[str, Any]:
     """What a checkpoint tells, so that an encoder can be made of it alone: card, shape and where it comes from."""
-    met = {name for teacher in teachers for name in teacher.saw}
+    met = {name for teacher in teachers for name in teacher.pretraining_datasets}
     taught = {teacher.name: teacher.digest for teacher in teachers}
     origin = {"recipe": plain(recipe), "teachers": taught, "command": command, "code": code()}
-    return {"card": plain(card(recipe, saw=met)), "shape": plain(recipe.shape), "steps": recipe.steps, "origin": origin}
+    return {
+        "card": plain(card(recipe, pretraining_datasets=met)),
+        "shape": plain(recipe.shape),
+        "steps": recipe.steps,
+        "origin": origin,
+    }
 
 
 def write(state: Mapping[str, Tensor], told: Mapping[str, Any], path: Path, *, step: int, seen: int) -> Card:
@@ -66,13 +73,13 @@ def write(state: Mapping[str, Tensor], told: Mapping[str, Any], path: Path, *, s
     Before the last step the name says how far it was trained.
     """
     shape = native.shape_of({"shape": told["shape"], "network": "video"})
-    assert isinstance(shape, VideoShape)
-    given = native_card.card_of(told["card"])
+    assert isinstance(shape, VideoViTConfig)
+    given = Card.from_data(told["card"])
     if step < told["steps"]:
         given = dataclasses.replace(given, name=f"{given.name}-step{step}")
     fixed = VideoViT(shape).tables()
-    learnt = {name: tensor for name, tensor in state.items() if name not in fixed}
-    return native.write(path, learnt, given, shape, {**told["origin"], "step": step, "seen": seen})
+    learned = {name: tensor for name, tensor in state.items() if name not in fixed}
+    return native.write(path, learned, given, shape, {**told["origin"], "step": step, "seen": seen})
 
 
 def of_run(run: Path, output: Path | None = None) -> tuple[Path, Card]:
@@ -82,10 +89,10 @@ def of_run(run: Path, output: Path | None = None) -> tuple[Path, Card]:
     """
     checkpoints = checkpoint.found(run)
     if not checkpoints:
-        raise ValueError(f"{run}: no checkpoint there; `vitascope pretrain RECIPE -o {run}` makes one")
+        raise UserError(f"{run}: no checkpoint there; `vitascope pretrain RECIPE -o {run}` makes one")
     state = checkpoint.state_of(checkpoints[-1])
     shape = native.shape_of({"shape": state["shape"], "network": "video"})
-    assert isinstance(shape, VideoShape)
+    assert isinstance(shape, VideoViTConfig)
     empty = {f"{TRUNK}{name}": torch.empty_like(tensor) for name, tensor in VideoViT(shape).state_dict().items()}
     checkpoint.read_into(checkpoints[-1], empty)
     path = output or run / native.WEIGHTS

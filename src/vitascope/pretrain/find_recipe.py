@@ -6,11 +6,12 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, get_type_hints
 
+from vitascope.core.errors import UserError
 from vitascope.core.registry import Registry, outside
 from vitascope.core.text import nearest
 
 if TYPE_CHECKING:
-    from vitascope.pretrain.image_teacher import Stills
+    from vitascope.pretrain.image_teacher import ImageTeacherRecipe
     from vitascope.pretrain.recipe import Recipe
 
 RECIPES = Registry("recipes", "vitascope.pretrain.recipes", "RECIPES")
@@ -26,14 +27,14 @@ def names() -> dict[str, str]:
     return {name: about for recipes in families().values() for name, about in recipes.items()}
 
 
-def find(name: str, asked: Mapping[str, str] | None = None) -> Recipe | Stills:
+def find(name: str, asked: Mapping[str, str] | None = None) -> Recipe | ImageTeacherRecipe:
     """The recipe called `name`, or that `module:function` returns, with what is `asked` for as text.
 
     What the function that makes it takes as a keyword (such as `data`, a folder) goes to that function; all else are
     fields of the recipe (`lr`, `shape.depth`, `targets.pixels.weight`). ValueError with the nearest match for an
     unknown name.
     """
-    from vitascope.pretrain.image_teacher import Stills
+    from vitascope.pretrain.image_teacher import ImageTeacherRecipe
     from vitascope.pretrain.overrides import changed, read
     from vitascope.pretrain.recipe import Recipe
 
@@ -44,10 +45,10 @@ def find(name: str, asked: Mapping[str, str] | None = None) -> Recipe | Stills:
     given = {k: read(v, hints.get(k, str), f"{k}:{v}") for k, v in (asked or {}).items() if k in keywords}
     lacking = [k for k in keywords if known[k].default is inspect.Parameter.empty and k not in given]
     if lacking:
-        raise ValueError(f"{name} wants {', '.join(lacking)}; say --set {lacking[0]}:...")
+        raise UserError(f"{name} wants {', '.join(lacking)}; say --set {lacking[0]}:...")
     made = build(*first, **given)
-    if not isinstance(made, (Recipe, Stills)):
-        raise ValueError(
+    if not isinstance(made, (Recipe, ImageTeacherRecipe)):
+        raise UserError(
             f"{name} gave {type(made).__name__}, which is no recipe; return vitascope.pretrain.recipe.Recipe"
         )
     left = {k: v for k, v in (asked or {}).items() if k not in given}
@@ -62,4 +63,4 @@ def _builder(name: str) -> tuple[Callable[..., Any], tuple[str, ...]]:
     for family, recipes in families().items():
         if name in recipes:
             return RECIPES.module(family).build, (name,)
-    raise ValueError(f"no recipe {name!r}{nearest(name, names())}; see `vitascope ls recipes`, or say module:function")
+    raise UserError(f"no recipe {name!r}{nearest(name, names())}; see `vitascope ls recipes`, or say module:function")

@@ -1,4 +1,4 @@
-"""A small image teacher: a convolutional network trained on labelled stills, as image-text models are on captions."""
+"""A small image teacher: a convolutional network trained on labeled stills, as image-text models are on captions."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from vitascope.core.device import generator
 from vitascope.core.types import Card, plain
 from vitascope.encoders.preprocess import to_tensor
 from vitascope.encoders.weights import native
-from vitascope.nn.configs.convnet import ConvShape
+from vitascope.nn.configs.convnet import ConvNetConfig
 from vitascope.nn.convnet import ConvNet
 from vitascope.nn.schedules import cosine
 from vitascope.pretrain import export
-from vitascope.pretrain.data.base import Spec
+from vitascope.pretrain.data.base import ClipSpec
 from vitascope.pretrain.data.motionlab import MotionLab
 from vitascope.pretrain.recipe import IMAGENET
 
@@ -28,11 +28,11 @@ TOLD = 100
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stills:
-    """What is trained on which labelled pictures, and how long."""
+class ImageTeacherRecipe:
+    """What is trained on which labeled pictures, and how long."""
 
     name: str
-    shape: ConvShape = field(default_factory=ConvShape)
+    shape: ConvNetConfig = field(default_factory=ConvNetConfig)
     data: MotionLab
     classes: int
     frames: int = 12
@@ -42,7 +42,7 @@ class Stills:
     lr: float = 2e-3
     warmup: int = 100
     weight_decay: float = 0.02
-    smoothing: float = 0.05
+    label_smoothing: float = 0.05
     """Share of every label that is spread over all classes."""
     seed: int = 0
 
@@ -59,36 +59,36 @@ class Stills:
             mean=IMAGENET[0],
             std=IMAGENET[1],
             pool="maximum over the grid, mean over the frames",
-            saw=frozenset(self.data.saw),
-            trained=f"{self.data.clips} labelled stills of MotionLab's stream {self.data.seed}",
+            pretraining_datasets=frozenset(self.data.pretraining_datasets),
+            trained=f"{self.data.clips} labeled stills of MotionLab's stream {self.data.seed}",
             sampling="frame by frame",
-            licence="Apache-2.0",
+            license="Apache-2.0",
             params=shape.params,
             gflops=round(shape.macs(self.frames, shape.size) / 1e9, 3),
         )
 
 
-def train(recipe: Stills, run: str | Path, *, quiet: bool = False, command: str = "") -> Path:
+def train(recipe: ImageTeacherRecipe, run: str | Path, *, quiet: bool = False, command: str = "") -> Path:
     """Train in one go, on the CPU, and write the encoder into the folder `run`; its file.
 
     Minutes for the recipes here; killed, it starts again. The same recipe gives the same weights on the same machine.
     """
     out = Path(run) / native.WEIGHTS
     network, head = _start(recipe)
-    learnt = [*network.parameters(), *head.parameters()]
-    optimiser = torch.optim.AdamW(learnt, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
-    data = recipe.data.open(Spec(1, recipe.shape.size), seed=recipe.seed)
+    learned = [*network.parameters(), *head.parameters()]
+    optimizer = torch.optim.AdamW(learned, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
+    data = recipe.data.open(ClipSpec(1, recipe.shape.size), seed=recipe.seed)
     right = 0.0
     for step in range(1, recipe.steps + 1):
-        for group in optimiser.param_groups:
+        for group in optimizer.param_groups:
             group["lr"] = cosine(step, recipe.steps, recipe.warmup, recipe.lr)
         clips = data.read(recipe.batch)
         pictures = to_tensor(clips.pixels, recipe.card)[:, :, 0].contiguous(memory_format=torch.channels_last)
         logits = head(network(pictures)[1])
-        loss = F.cross_entropy(logits, clips.labels, label_smoothing=recipe.smoothing)
-        optimiser.zero_grad(set_to_none=True)
+        loss = F.cross_entropy(logits, clips.labels, label_smoothing=recipe.label_smoothing)
+        optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         right += (logits.argmax(1) == clips.labels).float().mean().item() / TOLD
         if step % TOLD == 0:
             if not quiet:
@@ -99,11 +99,11 @@ def train(recipe: Stills, run: str | Path, *, quiet: bool = False, command: str 
     return out
 
 
-def _origin(recipe: Stills, command: str) -> dict[str, Any]:
+def _origin(recipe: ImageTeacherRecipe, command: str) -> dict[str, Any]:
     return {"recipe": plain(recipe), "command": command, "code": export.code()}
 
 
-def _start(recipe: Stills) -> tuple[ConvNet, nn.Linear]:
+def _start(recipe: ImageTeacherRecipe) -> tuple[ConvNet, nn.Linear]:
     """Network and classifier from the recipe's seed, as torch starts such layers; the classifier's bias is 0."""
     rng = generator(recipe.seed)
     network, head = (

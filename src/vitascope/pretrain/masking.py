@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from vitascope.core.errors import UserError
 from vitascope.nn.configs.video_vit import Grid
 
 DRAWS = 100
@@ -118,7 +119,7 @@ class Steps(_Share):
         """The nearest whole number of steps to `ratio` of them is hidden."""
         steps, places = _size(n, grid)
         if steps == 1:
-            raise ValueError(f"{self}: hiding the one step of an image leaves nothing to see; give images another mask")
+            raise UserError(f"{self}: hiding the one step of an image leaves nothing to see; give images another mask")
         hidden = _lowest(_uniform((n, steps), rng), _count(self, self.ratio, steps, "steps"))
         return hidden.repeat_interleave(places, dim=1)
 
@@ -169,7 +170,7 @@ class RunningCell(_Share):
 
 
 @dataclass(frozen=True, slots=True)
-class Thinned:
+class DualMask:
     """Of what `inner` hides, only a part is to be predicted (dual masking, VideoMAE V2): a decoder at less cost.
 
     The part is a running cell's over the hidden tokens; so that every clip has as many, the share of the running cell
@@ -193,7 +194,7 @@ class Thinned:
         """`ratio` of the hidden tokens, to the nearest whole number, are neither seen nor predicted."""
         keep, hide = self.inner(n, grid, rng, saliency=saliency)
         if not hide.shape[1]:
-            raise ValueError(f"{self}: {self.inner} hides nothing that could be thinned; give a mask that hides tokens")
+            raise UserError(f"{self}: {self.inner} hides nothing that could be thinned; give a mask that hides tokens")
         steps, places = _size(n, grid)
         tokens = steps * places
         left = hide.shape[1] - _count(self, self.ratio, hide.shape[1], "hidden tokens")
@@ -223,11 +224,11 @@ class Blocks:
         _check_share(self, "scale")
         _check_share(self, "time", upto=True)
         if not isinstance(self.count, int) or self.count < 1:
-            raise ValueError(f"{self}: the count is a whole number from 1, not {self.count!r}")
+            raise UserError(f"{self}: the count is a whole number from 1, not {self.count!r}")
         if not 0 < self.aspect[0] <= self.aspect[1]:
-            raise ValueError(f"{self}: the aspect is two numbers above 0, the smaller first, not {self.aspect!r}")
+            raise UserError(f"{self}: the aspect is two numbers above 0, the smaller first, not {self.aspect!r}")
         if not 0 <= self.least < 1:
-            raise ValueError(f"{self}: least is a share from 0 to below 1, not {self.least!r}")
+            raise UserError(f"{self}: least is a share from 0 to below 1, not {self.least!r}")
 
     def __call__(
         self, n: int, grid: Grid, rng: torch.Generator, *, saliency: Float[Tensor, "n l"] | None = None
@@ -241,7 +242,7 @@ class Blocks:
             if not bool(again.any()):
                 return Masked(_cut(~hidden, rng), _cut(hidden, rng))
             hidden[again] = self._unions(int(again.sum()), grid, rng)
-        raise ValueError(
+        raise UserError(
             f"{self}: on a grid of {grid} {DRAWS} draws left too little to see; give fewer or smaller blocks"
         )
 
@@ -292,13 +293,13 @@ def _weights(mask: object, saliency: Float[Tensor, "n l"] | None, n: int, grid: 
     """The teacher's weights of each step, the largest 1; a step without any has equal ones."""
     steps, places = _size(n, grid)
     if saliency is None:
-        raise ValueError(f"{mask} draws by a teacher's weights and got none; pass saliency=, or take Tube or Random")
+        raise UserError(f"{mask} draws by a teacher's weights and got none; pass saliency=, or take Tube or Random")
     if saliency.shape != (n, steps * places):
         shape = tuple(saliency.shape)
-        raise ValueError(f"{mask}: {n} clips on a grid of {grid} need a saliency of {(n, steps * places)}, not {shape}")
+        raise UserError(f"{mask}: {n} clips on a grid of {grid} need a saliency of {(n, steps * places)}, not {shape}")
     weights = saliency.detach().float().reshape(n * steps, places)
     if not bool(((weights >= 0) & weights.isfinite()).all()):
-        raise ValueError(f"{mask}: a saliency is a finite number from 0; look at the teacher, its attention is not")
+        raise UserError(f"{mask}: a saliency is a finite number from 0; look at the teacher, its attention is not")
     largest = weights.amax(dim=1, keepdim=True)
     return torch.where(largest > 0, weights / largest, 1.0)
 
@@ -335,7 +336,7 @@ def _size(n: int, grid: Grid) -> tuple[int, int]:
     """Steps, and places of a step."""
     steps, rows, columns = grid
     if n < 1 or min(grid) < 1:
-        raise ValueError(f"masks are drawn for at least one clip of at least one token, not {n} on a grid of {grid}")
+        raise UserError(f"masks are drawn for at least one clip of at least one token, not {n} on a grid of {grid}")
     return steps, rows * columns
 
 
@@ -343,9 +344,9 @@ def _count(mask: object, ratio: float, of: int, what: str) -> int:
     """How many of `of` are hidden: some, and not all."""
     hidden = round(ratio * of)
     if hidden == of:
-        raise ValueError(f"{mask}: {ratio:g} of {of} {what} leaves none; give a ratio of at most {(of - 1) / of:.3g}")
+        raise UserError(f"{mask}: {ratio:g} of {of} {what} leaves none; give a ratio of at most {(of - 1) / of:.3g}")
     if not hidden:
-        raise ValueError(f"{mask}: {ratio:g} of {of} {what} is not one; give a ratio of at least {1 / of:.3g}")
+        raise UserError(f"{mask}: {ratio:g} of {of} {what} is not one; give a ratio of at least {1 / of:.3g}")
     return hidden
 
 
@@ -354,4 +355,4 @@ def _check_share(mask: object, name: str, *, upto: bool = False) -> None:
     value = getattr(mask, name)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1 + upto * 1e-12:
         kind = "above 0 and up to 1" if upto else "between 0 and 1"
-        raise ValueError(f"{type(mask).__name__}: the {name} is a number {kind}, not {value!r}")
+        raise UserError(f"{type(mask).__name__}: the {name} is a number {kind}, not {value!r}")

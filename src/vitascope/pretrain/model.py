@@ -10,9 +10,10 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from vitascope.core.errors import UserError
 from vitascope.nn.attention import Block
-from vitascope.nn.configs.block import BlockShape
-from vitascope.nn.configs.video_vit import Grid, VideoShape
+from vitascope.nn.configs.block import BlockConfig
+from vitascope.nn.configs.video_vit import Grid, VideoViTConfig
 from vitascope.nn.positions import table
 from vitascope.nn.video_vit import VideoViT, random_vit
 
@@ -39,19 +40,17 @@ class Student(nn.Module):
     The trunk is the encoder that is exported; its cost follows the visible tokens, the patch embedding included.
     """
 
-    def __init__(self, shape: VideoShape, generator: torch.Generator, *, checkpointing: bool = False) -> None:
+    def __init__(self, shape: VideoViTConfig, generator: torch.Generator, *, checkpointing: bool = False) -> None:
         super().__init__()
         if shape.cls or shape.image in ("embed", "stored") or shape.positions == "rope3d":
-            raise ValueError(
-                "pretraining wants a trunk without class token, rotary positions or parts for images alone"
-            )
+            raise UserError("pretraining wants a trunk without class token, rotary positions or parts for images alone")
         if shape.pool not in ("mean", "mean_then_norm"):
-            raise ValueError(f"pool {shape.pool!r}: nothing in pretraining would train it; take 'mean'")
+            raise UserError(f"pool {shape.pool!r}: nothing in pretraining would train it; take 'mean'")
         self.trunk: VideoViT = random_vit(shape, generator).train().requires_grad_(True)
         self.checkpointing = checkpointing
 
     @property
-    def shape(self) -> VideoShape:
+    def shape(self) -> VideoViTConfig:
         """Of the trunk."""
         return self.trunk.shape
 
@@ -80,7 +79,7 @@ class Student(nn.Module):
     ) -> Float[Tensor, "n k d"]:
         """Tokens, after the final norm, of the blocks at `keep`.
 
-        With `last`, instead the mean of what so many last transformer blocks give, each normalised over its numbers.
+        With `last`, instead the mean of what so many last transformer blocks give, each normalized over its numbers.
         """
         proj = self.trunk.patch_embed.proj
         x = F.linear(picked(blocks, keep), proj.weight.flatten(1), proj.bias)
@@ -107,7 +106,7 @@ class Decoder(nn.Module):
             self.inward = nn.Linear(dim, width)
             self.mask = nn.Parameter(torch.zeros(1, 1, width))
             head = next(c for c in (2 * HEAD, HEAD, HEAD // 2) if width % c == 0 and (c <= HEAD or width >= WIDE))
-            shape = BlockShape(dim=width, heads=width // head, mlp=4 * width)
+            shape = BlockConfig(dim=width, heads=width // head, mlp=4 * width)
             self.blocks = nn.ModuleList([Block(shape) for _ in range(depth)])
         width = width if depth else dim
         self.norm = nn.LayerNorm(width, eps=1e-6)

@@ -1,4 +1,4 @@
-"""What a training step minimises: one loss a target, each by its name."""
+"""What a training step minimizes: one loss a target, each by its name."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
+from vitascope.core.errors import UserError
 from vitascope.core.types import Card
 from vitascope.nn.configs.video_vit import Grid
 from vitascope.pretrain.masking import Mask, Masked
@@ -30,7 +31,7 @@ class Objective(nn.Module):
         super().__init__()
         names = [t.name for t in targets]
         if len(set(names)) < len(names) or not names:
-            raise ValueError(f"targets {', '.join(names) or '(none)'}: at least one, each with a name of its own")
+            raise UserError(f"targets {', '.join(names) or '(none)'}: at least one, each with a name of its own")
         self.student, self.card = student, card
         self.targets = {t.name: t for t in targets}
         self.likeness: dict[str, float] = {}
@@ -97,13 +98,13 @@ class Objective(nn.Module):
             return target.loss(decoder(pooled, mask.keep[:, :1], mask.hide, grid)[:, 0], wanted)
         at = {"seen": mask.keep, "hidden": mask.hide, "all": torch.cat([mask.keep, mask.hide], 1)}[target.on]
         if not at.shape[1]:
-            raise ValueError(
+            raise UserError(
                 f"target {name} asks hidden tokens and the mask hides none; give another mask, or on='seen'"
             )
         return target.loss(decoder(tokens, mask.keep, mask.hide, grid), picked(wanted, at))
 
     def follow(self, done: float) -> None:
-        """After a step of the optimiser: slow copies move."""
+        """After a step of the optimizer: slow copies move."""
         for teaching in self.teaching.values():
             teaching.follow(self.student, done)
 

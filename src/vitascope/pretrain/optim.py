@@ -15,26 +15,26 @@ from vitascope.pretrain.masking import Masked
 from vitascope.pretrain.objective import Losses, Objective
 from vitascope.pretrain.recipe import Recipe
 
-Optimisers: TypeAlias = list[torch.optim.Optimizer]
+Optimizers: TypeAlias = list[torch.optim.Optimizer]
 
 
-class Batch(NamedTuple):
+class StepBatch(NamedTuple):
     """What one process computes of a step."""
 
     pixels: UInt8[Tensor, "n f y x 3"]
     labels: Int[Tensor, "n"]
     masks: Sequence[Masked]
 
-    def parts(self, count: int) -> Iterator[Batch]:
+    def parts(self, count: int) -> Iterator[StepBatch]:
         """Cut into so many equal ones, on the device of the pixels."""
         size = len(self.pixels) // count
         for start in range(0, size * count, size):
             part, device = slice(start, start + size), self.pixels.device
             masks = [Masked(*(indices[part].to(device) for indices in mask)) for mask in self.masks]
-            yield Batch(self.pixels[part], self.labels[part], masks)
+            yield StepBatch(self.pixels[part], self.labels[part], masks)
 
 
-def backward(model: nn.Module, recipe: Recipe, batch: Batch, *, measure: bool = False) -> Losses:
+def backward(model: nn.Module, recipe: Recipe, batch: StepBatch, *, measure: bool = False) -> Losses:
     """Add the gradients of a batch, computed in `recipe.accumulate` parts; its losses by target, unweighted.
 
     `measure`: as `Objective.forward` says, of every part.
@@ -52,44 +52,44 @@ def backward(model: nn.Module, recipe: Recipe, batch: Batch, *, measure: bool = 
     return sums
 
 
-def optimisers_of(objective: Objective, recipe: Recipe) -> Optimisers:
+def optimizers_of(objective: Objective, recipe: Recipe) -> Optimizers:
     """AdamW in which matrices decay, biases, norms and mask tokens do not; with `muon`, that for the blocks' matrices.
 
     Muon (Jordan et al. 2024) takes steps of orthogonal matrices, scaled to AdamW's size (Liu et al. 2025, equation 4)
     and by `muon_scale`.
     """
-    learnt = {n: p for n, p in objective.named_parameters() if p.requires_grad}
-    whirled = {n for n, p in learnt.items() if recipe.optimiser == "muon" and p.ndim == 2 and ".blocks." in n}
-    spared = {n for n, p in learnt.items() if p.ndim <= 1 or n.endswith(".mask")}
+    learned = {n: p for n, p in objective.named_parameters() if p.requires_grad}
+    whirled = {n for n, p in learned.items() if recipe.optimizer == "muon" and p.ndim == 2 and ".blocks." in n}
+    spared = {n for n, p in learned.items() if p.ndim <= 1 or n.endswith(".mask")}
     groups: list[dict[str, Any]] = [
-        {"params": [p for n, p in learnt.items() if n not in whirled | spared], "decays": True, "scale": 1.0},
-        {"params": [p for n, p in learnt.items() if n in spared], "decays": False, "scale": 1.0},
+        {"params": [p for n, p in learned.items() if n not in whirled | spared], "decays": True, "scale": 1.0},
+        {"params": [p for n, p in learned.items() if n in spared], "decays": False, "scale": 1.0},
     ]
     adam = torch.optim.AdamW(groups, lr=recipe.lr, betas=recipe.betas, fused=True)
     if not whirled:
         return [adam]
     scale = recipe.muon_scale
-    matrices: list[dict[str, Any]] = [{"params": [learnt[n] for n in sorted(whirled)], "decays": True, "scale": scale}]
+    matrices: list[dict[str, Any]] = [{"params": [learned[n] for n in sorted(whirled)], "decays": True, "scale": scale}]
     return [adam, torch.optim.Muon(matrices, lr=recipe.lr, adjust_lr_fn="match_rms_adamw")]
 
 
-def advance(optimisers: Optimisers) -> None:
+def advance(optimizers: Optimizers) -> None:
     """One step of all, and no gradients after it."""
-    for optimiser in optimisers:
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
+    for optimizer in optimizers:
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
 
 
-def schedule(optimisers: Optimisers, recipe: Recipe, step: int) -> float:
+def schedule(optimizers: Optimizers, recipe: Recipe, step: int) -> float:
     """Set learning rate and weight decay for the step to be made; the learning rate."""
     rate, decay = recipe.rate(step), recipe.decay(step)
-    for group in (group for optimiser in optimisers for group in optimiser.param_groups):
+    for group in (group for optimizer in optimizers for group in optimizer.param_groups):
         group["lr"], group["weight_decay"] = rate * group["scale"], decay if group["decays"] else 0.0
     return rate
 
 
 def mask_draws(recipe: Recipe, step: int, device: torch.device) -> torch.Generator:
-    """The generator of the masks of a step, seeded by one number of two, far apart for neighbours.
+    """The generator of the masks of a step, seeded by one number of two, far apart for neighbors.
 
     A CUDA device draws for itself: a core takes half a second for 2048 clips of 1568 tokens, and would be waited for.
     """

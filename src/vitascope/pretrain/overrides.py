@@ -8,11 +8,12 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from vitascope.core.errors import UserError
 from vitascope.core.text import nearest
-from vitascope.pretrain.image_teacher import Stills
+from vitascope.pretrain.image_teacher import ImageTeacherRecipe
 from vitascope.pretrain.recipe import Recipe
 
-R = TypeVar("R", Recipe, Stills)
+R = TypeVar("R", Recipe, ImageTeacherRecipe)
 
 
 def changed(recipe: R, asked: Mapping[str, str]) -> R:
@@ -30,7 +31,7 @@ def read(text: str, hint: Any, where: str) -> Any:
     """What `text` says where something of type `hint` is wanted; ValueError where it does not say that."""
     if get_origin(hint) is Literal:
         if text not in get_args(hint):
-            raise ValueError(f"{where}: {text!r}{nearest(text, get_args(hint))}; it is {_or(get_args(hint))}")
+            raise UserError(f"{where}: {text!r}{nearest(text, get_args(hint))}; it is {_or(get_args(hint))}")
         return text
     if get_origin(hint) in (Union, UnionType):
         kinds = [kind for kind in get_args(hint) if kind is not NoneType]
@@ -40,7 +41,7 @@ def read(text: str, hint: Any, where: str) -> Any:
         words = [word.strip() for word in text.split(",") if word.strip()]
         kinds = kinds[:1] * len(words) if kinds[-1] is Ellipsis else kinds
         if len(words) != len(kinds):
-            raise ValueError(f"{where}: {len(kinds)} values, with commas, are wanted")
+            raise UserError(f"{where}: {len(kinds)} values, with commas, are wanted")
         return tuple(read(word, kind, where) for word, kind in zip(words, kinds, strict=True))
     return _plain(text, hint, where)
 
@@ -49,7 +50,7 @@ def _plain(text: str, hint: Any, where: str) -> Any:
     if hint is bool:
         words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
         if text.lower() not in words:
-            raise ValueError(f"{where}: true or false is wanted")
+            raise UserError(f"{where}: true or false is wanted")
         return words[text.lower()]
     if hint is int and text.replace("_", "").lstrip("-").isdecimal():
         return int(text)
@@ -57,13 +58,13 @@ def _plain(text: str, hint: Any, where: str) -> Any:
         try:
             number = float(text)
         except ValueError:
-            raise ValueError(f"{where}: a number is wanted") from None
+            raise UserError(f"{where}: a number is wanted") from None
         if hint is int and not number.is_integer():
-            raise ValueError(f"{where}: a whole number is wanted")
+            raise UserError(f"{where}: a whole number is wanted")
         return hint(number)
     if hint in (str, Path):
         return hint(text)
-    raise ValueError(f"{where}: this is not set from the command line; write a function of yours: module:function")
+    raise UserError(f"{where}: this is not set from the command line; write a function of yours: module:function")
 
 
 def _with(value: Any, path: list[str], text: str, where: str) -> Any:
@@ -73,9 +74,7 @@ def _with(value: Any, path: list[str], text: str, where: str) -> Any:
         return _with_named(value, first, rest, text=text, where=where)
     known = [f.name for f in dataclasses.fields(value) if f.init] if dataclasses.is_dataclass(value) else []
     if first not in known:
-        raise ValueError(
-            f"{where}: {type(value).__name__} has no {first!r}{nearest(first, known)}; it has {_or(known)}"
-        )
+        raise UserError(f"{where}: {type(value).__name__} has no {first!r}{nearest(first, known)}; it has {_or(known)}")
     old = getattr(value, first)
     new = _with(old, rest, text, where) if rest else read(text, get_type_hints(type(value))[first], where)
     return dataclasses.replace(value, **{first: new})
@@ -85,7 +84,7 @@ def _with_named(values: tuple[Any, ...], name: str, rest: list[str], *, text: st
     """The thing called `name` among `values`, or among the first of pairs, changed."""
     things = {getattr(v[0] if isinstance(v, tuple) else v, "name", ""): i for i, v in enumerate(values)}
     if name not in things or not rest:
-        raise ValueError(f"{where}: say one of {_or(list(things))}, and a field of it{nearest(name, things)}")
+        raise UserError(f"{where}: say one of {_or(list(things))}, and a field of it{nearest(name, things)}")
     place = things[name]
     old = values[place]
     new = (_with(old[0], rest, text, where), *old[1:]) if isinstance(old, tuple) else _with(old, rest, text, where)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from vitascope.core.errors import UserError
 from vitascope.core.types import RGB, digest
-from vitascope.nn.configs.video_vit import VideoShape
+from vitascope.nn.configs.video_vit import VideoViTConfig
 from vitascope.nn.schedules import cosine
-from vitascope.pretrain.data.base import Source, Spec
+from vitascope.pretrain.data.base import ClipSource, ClipSpec
 from vitascope.pretrain.masking import Mask, Tube
 from vitascope.pretrain.targets.targets import Target
 
@@ -20,12 +21,12 @@ class Recipe:
     """What is trained, on what, towards what, and how long."""
 
     name: str
-    shape: VideoShape
+    shape: VideoViTConfig
     frames: int = 16
     size: int = 224
     mean: RGB = IMAGENET[0]
     std: RGB = IMAGENET[1]
-    data: tuple[tuple[Source, float], ...]
+    data: tuple[tuple[ClipSource, float], ...]
     """Sources and their shares of the steps."""
     targets: tuple[Target, ...]
     masks: tuple[Mask, ...] = (Tube(0.9),)
@@ -39,7 +40,7 @@ class Recipe:
     accumulate: int = 1
     """Parts that a process cuts its share of a batch into."""
     steps: int
-    optimiser: Literal["adamw", "muon"] = "adamw"
+    optimizer: Literal["adamw", "muon"] = "adamw"
     """Muon, for the matrices of the blocks, learns from fewer clips; it is not sharded (fsdp)."""
     lr: float = 6e-4
     muon_scale: float = 1.0
@@ -51,15 +52,15 @@ class Recipe:
     final_weight_decay: float | None = None
     """Where the weight decay goes along a cosine; None: it stays."""
     betas: tuple[float, float] = (0.9, 0.95)
-    clip_grad: float = 1.0
+    clip_grad_norm: float = 1.0
     """Largest norm of the gradient; 0: any."""
     precision: Literal["float32", "bfloat16"] = "bfloat16"
-    """Of products, where there is hardware for it; weights and the optimiser are float32."""
+    """Of products, where there is hardware for it; weights and the optimizer are float32."""
     checkpointing: bool = False
     """Compute activations twice and keep them once."""
     compile: bool = False
     seed: int = 0
-    licence: str = "yours"
+    license: str = "yours"
     """Of the exported weights."""
     trained: str = ""
     """What the exported card says of the data, in words; none: the sources' names."""
@@ -68,24 +69,26 @@ class Recipe:
         counts = {n: getattr(self, n) for n in ("batch", "accumulate", "steps", "frames", "size")}
         wrong = [f"{n} = {v}" for n, v in counts.items() if v < 1]
         wrong += [f"{n} = {getattr(self, n)}" for n in ("lr", "muon_scale") if not getattr(self, n) > 0]
-        wrong += [f"{n} = {getattr(self, n)}" for n in ("warmup", "weight_decay", "clip_grad") if getattr(self, n) < 0]
+        wrong += [
+            f"{n} = {getattr(self, n)}" for n in ("warmup", "weight_decay", "clip_grad_norm") if getattr(self, n) < 0
+        ]
         if wrong:
-            raise ValueError(
+            raise UserError(
                 f"recipe {self.name}: {', '.join(wrong)}: counts and lr are positive, the rest not negative"
             )
-        if self.optimiser not in ("adamw", "muon"):
-            raise ValueError(f"recipe {self.name}: optimiser {self.optimiser!r}; there are adamw and muon")
+        if self.optimizer not in ("adamw", "muon"):
+            raise UserError(f"recipe {self.name}: optimizer {self.optimizer!r}; there are adamw and muon")
         if not self.data or not self.targets or not self.masks:
-            raise ValueError(f"recipe {self.name}: data, targets and masks: at least one of each")
+            raise UserError(f"recipe {self.name}: data, targets and masks: at least one of each")
         shape = self.shape
         if (self.frames > 1 and self.frames % shape.tubelet) or self.size % shape.patch:
-            raise ValueError(
+            raise UserError(
                 f"recipe {self.name}: clips of {self.frames} frames of {self.size} pixels do not divide into tokens of "
                 f"{shape.tubelet} frames of {shape.patch}; change frames, size or shape"
             )
         if self.guided != bool(self.guide):
             what = "a mask draws by a teacher's saliency" if self.guided else f"no mask uses the guide {self.guide}"
-            raise ValueError(f"recipe {self.name}: {what}; masks of the kind Attended and a guide go together")
+            raise UserError(f"recipe {self.name}: {what}; masks of the kind Attended and a guide go together")
 
     @property
     def guided(self) -> bool:
@@ -93,9 +96,9 @@ class Recipe:
         return any(mask.needs_saliency for mask in (*self.masks, *self.image_masks))
 
     @property
-    def spec(self) -> Spec:
+    def spec(self) -> ClipSpec:
         """What a clip is."""
-        return Spec(self.frames, self.size)
+        return ClipSpec(self.frames, self.size)
 
     @property
     def digest(self) -> str:

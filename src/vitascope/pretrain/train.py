@@ -19,6 +19,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from vitascope.core import files
 from vitascope.core.device import device as device_called
 from vitascope.core.device import generator
+from vitascope.core.errors import UserError
 from vitascope.core.types import Card, plain
 from vitascope.encoders.weights.native import WEIGHTS
 from vitascope.pretrain import checkpoint, distributed, export, optim
@@ -27,10 +28,10 @@ from vitascope.pretrain.distributed import Parallel, Ranks
 from vitascope.pretrain.model import Student
 from vitascope.pretrain.monitoring.display import Display
 from vitascope.pretrain.monitoring.log import RECORDER
-from vitascope.pretrain.monitoring.log_writer import Recorder
+from vitascope.pretrain.monitoring.log_writer import LogWriter
 from vitascope.pretrain.monitoring.loggers import open_mirror
-from vitascope.pretrain.monitoring.mean_losses import Tally
-from vitascope.pretrain.monitoring.probing import Checkup, Examiner
+from vitascope.pretrain.monitoring.mean_losses import MeanLosses
+from vitascope.pretrain.monitoring.probing import InLoopProbing, ProbingConfig
 from vitascope.pretrain.objective import Objective, drawn
 from vitascope.pretrain.recipe import Recipe
 from vitascope.pretrain.targets.teachers import Guide
@@ -41,8 +42,8 @@ BROKEN = "broken.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setting:
-    """How a recipe is run here; none of it changes what is learnt."""
+class TrainConfig:
+    """How a recipe is run here; none of it changes what is learned."""
 
     device: str = ""
     workers: int = 0
@@ -51,7 +52,7 @@ class Setting:
     save_every: int = 1000
     check_every: int = 1000
     """Steps between check-ups, and one at the end; 0: none."""
-    checkup: Checkup = field(default_factory=Checkup)
+    checkup: ProbingConfig = field(default_factory=ProbingConfig)
     log_every: int = 50
     mirrors: tuple[str, ...] = ()
     quiet: bool = False
@@ -64,45 +65,45 @@ class Setting:
         wrong = [n for n in ("save_every", "log_every") if getattr(self, n) < 1]
         wrong += [n for n in ("check_every", "workers", "stop_at") if getattr(self, n) < 0]
         if wrong:
-            raise ValueError(
+            raise UserError(
                 f"{wrong[0]} = {getattr(self, wrong[0])}: steps between two savings or lines are at least 1"
             )
 
 
-def pretrain(recipe: Recipe, run: str | Path, setting: Setting | None = None) -> Path:
+def pretrain(recipe: Recipe, run: str | Path, setting: TrainConfig | None = None) -> Path:
     """Train as the recipe says, in the folder `run`, from its last checkpoint where there is one; the encoder's file.
 
     Under `torchrun` every process calls it. ValueError for another recipe's run, for data or teachers that cannot be
     used, and where training diverges or collapses: the last good checkpoint is kept then. OSError for a full disk.
     """
-    run, setting = Path(run), setting or Setting()
+    run, setting = Path(run), setting or TrainConfig()
     device = distributed.local_device(device_called(setting.device))
     with distributed.joined(device) as here:
         return _pretrain(recipe, run, setting, device=device, here=here)
 
 
-def _pretrain(recipe: Recipe, run: Path, setting: Setting, *, device: torch.device, here: Ranks) -> Path:
+def _pretrain(recipe: Recipe, run: Path, setting: TrainConfig, *, device: torch.device, here: Ranks) -> Path:
     # ---- what is there
     _refuse_another(recipe, run, here)
-    if recipe.optimiser == "muon" and setting.parallel == "fsdp":
-        raise ValueError(f"recipe {recipe.name}: muon needs whole matrices; share by ddp, or set optimiser:adamw")
+    if recipe.optimizer == "muon" and setting.parallel == "fsdp":
+        raise UserError(f"recipe {recipe.name}: muon needs whole matrices; share by ddp, or set optimizer:adamw")
     share = _share(recipe, here)
     rows = slice(here.rank, None, here.world)
 
-    # ---- model, optimiser, data
+    # ---- model, optimizer, data
     seeded = generator(recipe.seed)
     student = Student(recipe.shape, seeded, checkpointing=recipe.checkpointing).to(device)
     objective = Objective(student, recipe.targets, export.card(recipe), seeded)
     guide = Guide(recipe.guide, device) if recipe.guide else None
-    examiner = Examiner(setting.checkup, recipe.spec) if setting.check_every and here.first else None
+    examiner = InLoopProbing(setting.checkup, recipe.spec) if setting.check_every and here.first else None
     about = export.told(recipe, _teachers(objective, guide), command=setting.command)
     if recipe.compile:
         student.compile()
     model = distributed.shared(objective, here, setting.parallel)
-    optimisers = optim.optimisers_of(objective, recipe)
+    optimizers = optim.optimizers_of(objective, recipe)
     source = Mixture(recipe.data)
     data = source.open(recipe.spec, seed=recipe.seed, rank=here.rank, world=here.world, workers=setting.workers)
-    taken = checkpoint.resume(run, model, optimisers, here)
+    taken = checkpoint.resume(run, model, optimizers, here)
     step, seen = (taken.told["step"], taken.told["seen"]) if taken else (0, 0)
     if taken:
         _refuse_other_teachers(taken.told["origin"]["teachers"], about["origin"]["teachers"], run)
@@ -111,7 +112,7 @@ def _pretrain(recipe: Recipe, run: Path, setting: Setting, *, device: torch.devi
 
     with closing(data), _recording(recipe, run, setting, here=here, taken=taken) as recorder:
         # ---- steps
-        since, waited, made, tally = time.perf_counter(), data.waited, 0, Tally()
+        since, waited, made, tally = time.perf_counter(), data.waited, 0, MeanLosses()
         doubt = here.all(recorder.doubt if recorder else False)[0]
         # the last checkpoint that nothing speaks against: the one taken up, or if that is in doubt the one before
         sound = next((p for p in checkpoint.found(run) if doubt or checkpoint.step_of(p) == step), None)
@@ -126,16 +127,16 @@ def _pretrain(recipe: Recipe, run: Path, setting: Setting, *, device: torch.devi
             saliency = _saliency(guide, recipe, pixels, grid) if any(rule.needs_saliency for rule in rules) else None
             rng = optim.mask_draws(recipe, step, device)
             masks = drawn(rules, grid, rng, count=recipe.batch, rows=rows, saliency=saliency)
-            batch = optim.Batch(pixels, labels, masks)
+            batch = optim.StepBatch(pixels, labels, masks)
 
-            rate = optim.schedule(optimisers, recipe, step)
+            rate = optim.schedule(optimizers, recipe, step)
             means = here.mean(optim.backward(model, recipe, batch, measure=bool(next_is_checked)))
             total = _total(recipe, means)
-            norm = distributed.whole(nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_grad or math.inf))
+            norm = distributed.whole(nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_grad_norm or math.inf))
             if not (math.isfinite(total) and math.isfinite(norm)):
                 optim.backward(model, recipe, batch, measure=True)
                 _stop(recorder, here, step, run=run, why=_not_finite(means, here.all(objective.likeness)), sound=sound)
-            optim.advance(optimisers)
+            optim.advance(optimizers)
             step, seen, made = step + 1, seen + recipe.batch, made + recipe.batch
             objective.follow(step / recipe.steps)
             tally.add(clips.source, means)
@@ -176,7 +177,7 @@ def _pretrain(recipe: Recipe, run: Path, setting: Setting, *, device: torch.devi
                     _stop(recorder, here, step, run=run, why=why, sound=sound)
             if step % setting.save_every == 0 or step == last:
                 told = {"seen": seen, "data": here.all(data.state()), **about}
-                kept = checkpoint.save(run, step, model, optimisers, told=told, ranks=here, sound=sound)
+                kept = checkpoint.save(run, step, model, optimizers, told=told, ranks=here, sound=sound)
                 sound = sound if doubt and sound else kept
 
         # ---- the encoder
@@ -204,14 +205,14 @@ def _refuse_another(recipe: Recipe, run: Path, here: Ranks) -> None:
         told = ", ".join(f"{k} {there.get(k)!r:.60} there, {data.get(k)!r:.60} now" for k in differs[:3])
         wrong = f"{run}: a run of another recipe ({told}); name another folder with -o" if differs else ""
     if wrong := here.all(wrong)[0]:
-        raise ValueError(wrong)
+        raise UserError(wrong)
 
 
 def _refuse_other_teachers(there: Mapping[str, str], now: Mapping[str, str], run: Path) -> None:
     """ValueError where a teacher has other weights than those that the run began with."""
     for name, digest in there.items():
         if now.get(name) != digest:
-            raise ValueError(
+            raise UserError(
                 f"{run}: its teacher {name} had the digest {digest}, and now {now.get(name, 'is not there')}; put its "
                 "weights back, or begin anew in another folder"
             )
@@ -220,7 +221,7 @@ def _refuse_other_teachers(there: Mapping[str, str], now: Mapping[str, str], run
 def _share(recipe: Recipe, here: Ranks) -> int:
     """Clips of a step that this process computes."""
     if recipe.batch % (here.world * recipe.accumulate):
-        raise ValueError(
+        raise UserError(
             f"recipe {recipe.name}: a batch of {recipe.batch} cannot be shared evenly by {here.world} processes in "
             f"{recipe.accumulate} parts; change batch or accumulate"
         )
@@ -235,7 +236,7 @@ def _position(states: list[dict[str, Any]], here: Ranks, run: Path) -> dict[str,
     if len(states) == here.world:
         return states[here.rank]
     if any(state != states[0] for state in states):
-        raise ValueError(f"{run}: {len(states)} processes trained it, and each read its own part; start {len(states)}")
+        raise UserError(f"{run}: {len(states)} processes trained it, and each read its own part; start {len(states)}")
     return states[0]
 
 
@@ -254,8 +255,8 @@ def _teachers(objective: Objective, guide: Guide | None) -> list[Card]:
 
 @contextmanager
 def _recording(
-    recipe: Recipe, run: Path, setting: Setting, *, here: Ranks, taken: checkpoint.Taken | None
-) -> Iterator[Recorder | None]:
+    recipe: Recipe, run: Path, setting: TrainConfig, *, here: Ranks, taken: checkpoint.LoadedCheckpoint | None
+) -> Iterator[LogWriter | None]:
     """The flight recorder, in the first process."""
     if not here.first:
         yield None
@@ -265,7 +266,7 @@ def _recording(
         print(f"warning: {line}; going on from the one before", file=sys.stderr)
     display = None if setting.quiet else Display(recipe.name, total=recipe.steps)
     before = (run / RECORDER).is_file() and (run / RECORDER).stat().st_size
-    with Recorder(run, display=display, mirrors=[open_mirror(m, run) for m in setting.mirrors]) as recorder:
+    with LogWriter(run, display=display, mirrors=[open_mirror(m, run) for m in setting.mirrors]) as recorder:
         if before:
             recorder.resumed(taken.told["step"] if taken else 0)
         else:
@@ -282,18 +283,18 @@ def _not_finite(means: Mapping[str, float], likeness: list[dict[str, float]]) ->
 
 
 def _total(recipe: Recipe, losses: Mapping[str, float]) -> float:
-    """The weighted sum, which is minimised."""
+    """The weighted sum, which is minimized."""
     return sum(t.weight * losses[t.name] for t in recipe.targets)
 
 
-def _stop(recorder: Recorder | None, here: Ranks, step: int, *, run: Path, why: str, sound: Path | None) -> NoReturn:
+def _stop(recorder: LogWriter | None, here: Ranks, step: int, *, run: Path, why: str, sound: Path | None) -> NoReturn:
     """End the run with the evidence; the last good checkpoint stays."""
     if recorder:
         recorder.alarm(step, why)
     last = f"the checkpoint of step {checkpoint.step_of(sound)} is kept" if sound else "no checkpoint was written yet"
     if sound and (later := [str(checkpoint.step_of(p)) for p in checkpoint.found(run) if p > sound]):
         last += f"; to go on from it, remove the later ones (step {', '.join(later)})"
-    raise ValueError(f"{run}: stopped at step {step}: {why}; {last}; see `vitascope report {run}`")
+    raise UserError(f"{run}: stopped at step {step}: {why}; {last}; see `vitascope report {run}`")
 
 
 def _tell_broken(run: Path, broken: Mapping[str, str]) -> None:

@@ -14,7 +14,7 @@ P = TypeVar("P")
 Q = TypeVar("Q", bound=Any)
 
 
-class Load(NamedTuple):
+class WorkloadSize(NamedTuple):
     """How much there is to train and to test, for a forecast."""
 
     train: int
@@ -29,7 +29,7 @@ class Load(NamedTuple):
     classes: int
 
 
-class Predicted(list[P]):
+class PredictionList(list[P]):
     """Predictions, and what the probe says of how they came about: which of a grid was chosen, how the others did."""
 
     def __init__(self, predictions: Iterable[P] = (), **about: Any) -> None:
@@ -38,7 +38,7 @@ class Predicted(list[P]):
         """Plain data."""
 
 
-class Asked(NamedTuple):
+class TestPredictions(NamedTuple):
     """The test examples of all folds, and what was said of them after the trainings of one seed."""
 
     examples: Sequence[Example[Any]]
@@ -62,7 +62,7 @@ class Asked(NamedTuple):
         }
 
 
-class Judged(NamedTuple):
+class ScoredPredictions(NamedTuple):
     """What predictions are worth, and what is kept of them."""
 
     scores: dict[str, Score]
@@ -89,12 +89,12 @@ class Probe(Protocol[T_contra, P]):
     # path beside which an interrupted training can go on. `shows`: True where `predict` takes a `line`, what its line
     # of progress begins with; without one it says nothing. `on(family)`: the probe as it is on that data set.
     # `passes(train)`: how often so many training examples are read. `multiply_adds(load)`: what that costs. `kind`: of
-    # the data sets that it can be asked of, where that is not recognition. `judge(asked, rng)`: what an `Asked` is
-    # worth, `Judged`, where the headline is no mean of `outcomes`. `nothing`: the prediction that stands for what could
+    # the data sets that it can be asked of, where that is not recognition. `judge(asked, rng)`: what an `TestPredictions` is
+    # worth, `ScoredPredictions`, where the headline is no mean of `outcomes`. `nothing`: the prediction that stands for what could
     # not be read, where that counts as missed; else such examples are not scored.
 
     def predict(self, train: Features[T_contra], test: Features[T_contra], *, seed: int) -> Sequence[P]:
-        """One prediction for each example of `test`, in order; `Predicted` where there is more to say.
+        """One prediction for each example of `test`, in order; `PredictionList` where there is more to say.
 
         What `test` turns out not to be able to read (`Features.failures`) gets a prediction of NaN.
         """

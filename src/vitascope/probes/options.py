@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, get_args, get_type_hints
 
+from vitascope.core.errors import UserError
 from vitascope.core.text import nearest
 from vitascope.features.view import View
 from vitascope.probes.base import Probe
@@ -44,7 +45,7 @@ def probe(text: str, family: str = "") -> Probe[Any, Any]:
             field, new = _change(found, name, value, text)
             changed |= {field: new, "name": f"{changed.get('name', found.name)}+{option}"}
     if len(alterations) > 1:
-        raise ValueError(f"{text}: one alteration at a time")
+        raise UserError(f"{text}: one alteration at a time")
     if changed:
         plain: Any = found  # a dataclass, as every probe of the package is
         found = replace(plain, **changed)
@@ -59,9 +60,9 @@ def _change(found: Probe[Any, Any], name: str, value: str, text: str) -> tuple[s
     known = [f.name for f in fields(found) if f.init and f.name not in TAKEN]
     if name not in (*known, *ALSO) or not value:
         there = ", ".join(dict.fromkeys([*known, *ALSO]))
-        raise ValueError(f"{text}: no option {name!r}{nearest(name, [*known, *ALSO])}; it is option:value, of {there}")
+        raise UserError(f"{text}: no option {name!r}{nearest(name, [*known, *ALSO])}; it is option:value, of {there}")
     if name == "both":
-        raise ValueError(f"{text}: both:{value}{nearest(value, ALTERATIONS)}; there are {', '.join(ALTERATIONS)}")
+        raise UserError(f"{text}: both:{value}{nearest(value, ALTERATIONS)}; there are {', '.join(ALTERATIONS)}")
     if name == "draws":
         return "train", _drawn(found.train, value, text)
     old = getattr(found, name)
@@ -78,7 +79,7 @@ def _change(found: Probe[Any, Any], name: str, value: str, text: str) -> tuple[s
 def _drawn(view: View, value: str, text: str) -> View:
     """The training view with so many stored draws, or with one anew at every pass."""
     if not isinstance(view.sampler, Drawn):
-        raise ValueError(f"{text}: its training draws nothing; `linear/paper` and `attentive/paper` do")
+        raise UserError(f"{text}: its training draws nothing; `linear/paper` and `attentive/paper` do")
     count = _read(view.sampler.count, value, f"{text}: draws")
     return replace(view, sampler=replace(view.sampler, count=count), stored=count > 0 and view.reduce == "clip")
 
@@ -88,7 +89,7 @@ def _read(old: Any, value: str, where: str) -> Any:
     kind: Callable[[str], Any] = type(old)
     if isinstance(old, bool):
         if value not in ("true", "false"):
-            raise ValueError(f"{where} is true or false, not {value!r}")
+            raise UserError(f"{where} is true or false, not {value!r}")
         return value == "true"
     return value if isinstance(old, str) else _number(kind, value, where)
 
@@ -97,4 +98,4 @@ def _number(kind: Callable[[str], Any], word: str, where: str) -> Any:
     try:
         return kind(word)
     except ValueError:
-        raise ValueError(f"{where} is {'a whole' if kind is int else 'a'} number, not {word!r}") from None
+        raise UserError(f"{where} is {'a whole' if kind is int else 'a'} number, not {word!r}") from None

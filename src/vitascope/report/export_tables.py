@@ -12,11 +12,11 @@ from vitascope.core.types import Score
 from vitascope.evaluation.results import Result
 from vitascope.report.analysis import leaderboard as boards
 from vitascope.report.analysis.head_selection import on_test
-from vitascope.report.analysis.leaderboard import Board, Column, Row
+from vitascope.report.analysis.leaderboard import Column, EncoderRow, Leaderboard
 from vitascope.report.analysis.phrases import Run, marks
-from vitascope.report.analysis.ranking import Standing, average_of, averaged, averages
+from vitascope.report.analysis.ranking import Ranking, average_of, averaged, averages
 from vitascope.report.sections import temporal
-from vitascope.report.sections.tables import ON_TEST_NOTE, Extras, Summary, extras, summaries
+from vitascope.report.sections.tables import ON_TEST_NOTE, Extras, SummaryTable, extras, summaries
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -52,7 +52,9 @@ def md_escape(text: str) -> str:
     return re.sub(r"([\\`*_\[\]<>|~&$])", r"\\\1", shown(text))
 
 
-def markdown(board: Board, standings: Mapping[str, Standing], verdicts: Sequence[Sequence[Run]], found: Extras) -> str:
+def markdown(
+    board: Leaderboard, standings: Mapping[str, Ranking], verdicts: Sequence[Sequence[Run]], found: Extras
+) -> str:
     """The tables as GitHub shows them, under the verdicts."""
     lines = markdown_head(verdicts)
     if board.main():
@@ -72,7 +74,7 @@ def markdown_head(verdicts: Sequence[Sequence[Run]]) -> list[str]:
     return lines
 
 
-def markdown_summaries(found: Sequence[Summary]) -> str:
+def markdown_summaries(found: Sequence[SummaryTable]) -> str:
     """Tables under their titles; each line of what stands before them must have ended."""
     lines = [""]
     for table in found:
@@ -80,17 +82,17 @@ def markdown_summaries(found: Sequence[Summary]) -> str:
     return "\n".join(lines)
 
 
-def _note(board: Board) -> str:
+def _note(board: Leaderboard) -> str:
     return f"{NOTE} {ON_TEST_NOTE}" if on_test(board) else NOTE
 
 
-def _markdown_summary(table: Summary) -> list[str]:
+def _markdown_summary(table: SummaryTable) -> list[str]:
     rule = "|" + "|".join("---" for _ in table.heads) + "|"
     lines = [f"| {' | '.join(md_escape(cell) for cell in line)} |" for line in (table.heads, *table.rows)]
     return [lines[0], rule, *lines[1:]]
 
 
-def _markdown_table(board: Board, columns: Sequence[Column], standings: Mapping[str, Standing]) -> list[str]:
+def _markdown_table(board: Leaderboard, columns: Sequence[Column], standings: Mapping[str, Ranking]) -> list[str]:
     heads = [*(_heading(c) for c in columns), *(name for name, _ in _averages(board, columns, standings))]
     lines = [f"| encoder | {' | '.join(map(md_escape, heads))} |", "|---|" + "---:|" * len(heads)]
     for row in _present(board, columns):
@@ -107,24 +109,26 @@ def _markdown_cell(score: Score | None, first: bool, seen: bool) -> str:
     return " ".join([text + DAGGER * seen, interval(score)]).strip()
 
 
-def _averages(board: Board, columns: Sequence[Column], standings: Mapping[str, Standing]) -> list[tuple[str, Standing]]:
+def _averages(
+    board: Leaderboard, columns: Sequence[Column], standings: Mapping[str, Ranking]
+) -> list[tuple[str, Ranking]]:
     """The averages over data sets that stand behind `columns`, where those are the main ones."""
     names = [average_of(probe) for probe in averaged(board)] if len(columns) > 1 else []
     return [(name, standings[name]) for name in names if name in standings]
 
 
 def _entries(
-    board: Board, columns: Sequence[Column], standings: Mapping[str, Standing], row: Row
+    board: Leaderboard, columns: Sequence[Column], standings: Mapping[str, Ranking], row: EncoderRow
 ) -> Iterator[tuple[Score | None, bool, bool]]:
     """Score, whether it is of the first tier, and the dagger: of a row in each column and each average."""
     for column in columns:
         result, standing = column.cells.get(row.index), standings.get(column.task)
-        yield result.headline if result else None, _first(standing, row), bool(result and result.seen)
+        yield result.headline if result else None, _first(standing, row), bool(result and result.in_pretraining_data)
     for _, standing in _averages(board, columns, standings):
         yield standing.scores.get(row.index), _first(standing, row), False
 
 
-def latex(board: Board, standings: Mapping[str, Standing], found: Extras) -> str:
+def latex(board: Leaderboard, standings: Mapping[str, Ranking], found: Extras) -> str:
     r"""The tables as LaTeX, for \input after \usepackage{booktabs} and T1 fonts."""
     tables = [_latex_table(board, board.main(), standings, _note(board))] if board.main() else []
     for column in board.apart():
@@ -135,12 +139,12 @@ def latex(board: Board, standings: Mapping[str, Standing], found: Extras) -> str
     return TEX_NEEDS + "\n".join(tables)
 
 
-def latex_summaries(found: Sequence[Summary]) -> str:
+def latex_summaries(found: Sequence[SummaryTable]) -> str:
     """Tables for the end of a file of them."""
     return "".join(f"\n{_latex_summary(table)}" for table in found)
 
 
-def _latex_table(board: Board, columns: Sequence[Column], standings: Mapping[str, Standing], note: str) -> str:
+def _latex_table(board: Leaderboard, columns: Sequence[Column], standings: Mapping[str, Ranking], note: str) -> str:
     heads = [*(_heading(c) for c in columns), *(name for name, _ in _averages(board, columns, standings))]
     body = [
         [tex_escape(row.label), *(_latex_cell(*entry) for entry in _entries(board, columns, standings, row))]
@@ -149,7 +153,7 @@ def _latex_table(board: Board, columns: Sequence[Column], standings: Mapping[str
     return _tabular(note, ["Encoder", *heads], body, f"l{'r' * len(heads)}")
 
 
-def _latex_summary(table: Summary) -> str:
+def _latex_summary(table: SummaryTable) -> str:
     body = [[tex_escape(cell) for cell in line] for line in table.rows]
     return _tabular(f"{table.title}. {table.note}", table.heads, body, "l" * len(table.heads))
 
@@ -189,13 +193,13 @@ def terminal(found: Sequence[Result], run: str | Path | None = None) -> Group:
     return Group(*parts)
 
 
-def _scores(board: Board) -> Table:
+def _scores(board: Leaderboard) -> Table:
     """Tasks side by side where they fit, else one line for each result."""
     from rich.table import Table
     from rich.text import Text
 
     columns = [*board.main(), *board.apart()]
-    known = {c.task: Standing({row: r.headline for row, r in c.cells.items()}) for c in board.main()}
+    known = {c.task: Ranking({row: r.headline for row, r in c.cells.items()}) for c in board.main()}
     known = {**known, **averages(board, known)}
     means = [name for name, _ in _averages(board, columns, known)]
     wide = len(columns) + len(means) <= 3
@@ -214,7 +218,7 @@ def _scores(board: Board) -> Table:
     return table
 
 
-def terminal_summary(summary: Summary) -> Table:
+def terminal_summary(summary: SummaryTable) -> Table:
     """A table of text for the terminal."""
     from rich.table import Table
     from rich.text import Text
@@ -242,7 +246,7 @@ def _long_lines(heads: Sequence[str], cells: Mapping[str, Sequence[str]]) -> Ite
 
 def _caption(found: Sequence[Result]) -> str:
     notes = ["headline score, 95 % interval"]
-    notes += [f"{DAGGER} met in pretraining"] if any(r.seen for r in found) else []
+    notes += [f"{DAGGER} met in pretraining"] if any(r.in_pretraining_data for r in found) else []
     lost = sum(max(r.expected - r.n, 0) for r in found)
     notes += [f"{lost} test example{'s' * (lost > 1)} not scored"] if lost else []
     return "; ".join(notes)
@@ -259,15 +263,15 @@ def _heading(column: Column, between: str = ":") -> str:
     return name + (f" ({', '.join(told)})" if told else "")
 
 
-def _first(standing: Standing | None, row: Row) -> bool:
+def _first(standing: Ranking | None, row: EncoderRow) -> bool:
     return standing is not None and standing.tiers.get(row.index) == 1
 
 
-def _present(board: Board, columns: Sequence[Column]) -> list[Row]:
+def _present(board: Leaderboard, columns: Sequence[Column]) -> list[EncoderRow]:
     return [row for row in board.rows if any(row.index in c.cells for c in columns)]
 
 
-def _why(board: Board, column: Column) -> str:
+def _why(board: Leaderboard, column: Column) -> str:
     settings = boards.differing(column.settings, board.main_of(column).settings)
     if not settings:
         return "limited" if column.limited else "the settings read alike, the protocol digests do not"

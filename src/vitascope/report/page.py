@@ -13,23 +13,24 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from vitascope.core.errors import UserError
 from vitascope.core.files import replacing
 from vitascope.core.text import nearest, number, shown, tick
 from vitascope.core.types import plain
 from vitascope.evaluation import results
 from vitascope.evaluation.results import Result
 from vitascope.pretrain.monitoring import log as recording
-from vitascope.pretrain.monitoring.log import Recording
+from vitascope.pretrain.monitoring.log import TrainingLog
 from vitascope.report import export_tables
 from vitascope.report.analysis import leaderboard as boards
 from vitascope.report.analysis import phrases
 from vitascope.report.analysis.head_selection import on_test
-from vitascope.report.analysis.leaderboard import Board, Column, Row
+from vitascope.report.analysis.leaderboard import Column, EncoderRow, Leaderboard
 from vitascope.report.analysis.phrases import Run
 from vitascope.report.analysis.ranking import (
+    ColumnAnalysis,
     Confusion,
-    Findings,
-    Standing,
+    Ranking,
     average_of,
     averaged,
     averages,
@@ -66,10 +67,10 @@ class TaskView(NamedTuple):
     chance: str
     axis: Axis
     strips: Sequence[Strip]
-    matrix: Sequence[tuple[Row, Sequence[leaderboard.Gap]]]
+    matrix: Sequence[tuple[EncoderRow, Sequence[leaderboard.Gap]]]
     classes: Sequence[Strip]
-    confusions: Sequence[tuple[Row, Sequence[Confusion]]]
-    rows: Sequence[Row]
+    confusions: Sequence[tuple[EncoderRow, Sequence[Confusion]]]
+    rows: Sequence[EncoderRow]
 
 
 def write(run: str | Path, *, formats: Sequence[str] = FORMATS) -> dict[str, Path]:
@@ -82,11 +83,11 @@ def write(run: str | Path, *, formats: Sequence[str] = FORMATS) -> dict[str, Pat
     run = Path(run)
     for name in formats:
         if name not in FORMATS:
-            raise ValueError(f"no report format {name!r}{nearest(name, FORMATS)}; there are {', '.join(FORMATS)}")
+            raise UserError(f"no report format {name!r}{nearest(name, FORMATS)}; there are {', '.join(FORMATS)}")
     recordings = recording.found(run)
     found = boards.gather([run]) if (run / results.RESULTS).is_file() or not recordings else []
     if not found and not recordings:
-        raise ValueError(f"{run / results.RESULTS}: no result in it; record one with `vitascope evaluate ... -o {run}`")
+        raise UserError(f"{run / results.RESULTS}: no result in it; record one with `vitascope evaluate ... -o {run}`")
     board = boards.build(found)
     timed = timeline_selection.questions(board)
     making = _of_results(run, board, recordings, timed) if found else _of_training(run, recordings)
@@ -119,12 +120,12 @@ def overview(run: str | Path) -> Group:
     return Group(*parts)
 
 
-def _results(run: str | Path, recordings: Sequence[Recording]) -> list[Result]:
+def _results(run: str | Path, recordings: Sequence[TrainingLog]) -> list[Result]:
     """The results of a folder; where nothing was pretrained, there have to be some."""
     return results.read(run) if not recordings or (Path(run) / results.RESULTS).is_file() else []
 
 
-def _of_results(run: Path, board: Board, recordings: Sequence[Recording], timed: Sequence[Question]) -> Making:
+def _of_results(run: Path, board: Leaderboard, recordings: Sequence[TrainingLog], timed: Sequence[Question]) -> Making:
     """The report of results, with that of pretraining runs in it where there are any."""
     findings = [examine(column) for column in board.plain()]
     standings = _standings(board, findings)
@@ -140,7 +141,7 @@ def _of_results(run: Path, board: Board, recordings: Sequence[Recording], timed:
     }
 
 
-def _of_training(run: Path, recordings: Sequence[Recording]) -> Making:
+def _of_training(run: Path, recordings: Sequence[TrainingLog]) -> Making:
     """The report of pretraining runs alone."""
     trained = pretraining.pretraining(recordings)
     assert trained is not None, "there are recordings"
@@ -170,7 +171,7 @@ def _set(template: str, run: Path, more: Mapping[str, Any]) -> str:
     )
 
 
-def _standings(board: Board, findings: Sequence[Findings]) -> dict[str, Standing]:
+def _standings(board: Leaderboard, findings: Sequence[ColumnAnalysis]) -> dict[str, Ranking]:
     """By task for the main columns, by axis, and by probe for the averages over data sets."""
     standings = {c.task: f.standing for c, f in zip(board.plain(), findings, strict=True) if c.main}
     for axis in ("appearance", "motion"):
@@ -180,7 +181,7 @@ def _standings(board: Board, findings: Sequence[Findings]) -> dict[str, Standing
     return {**standings, **averages(board, standings)}
 
 
-def _verdicts(board: Board, standings: Mapping[str, Standing]) -> list[list[Run]]:
+def _verdicts(board: Leaderboard, standings: Mapping[str, Ranking]) -> list[list[Run]]:
     """A sentence for each axis, else for each task."""
     subjects = [axis for axis in ("appearance", "motion") if axis in standings]
     tasks = [c.task for c in board.main() if c.axis not in subjects]
@@ -196,9 +197,9 @@ def _verdicts(board: Board, standings: Mapping[str, Standing]) -> list[list[Run]
 
 def _html(
     run: Path,
-    board: Board,
-    findings: Sequence[Findings],
-    said: tuple[Mapping[str, Standing], Sequence[Sequence[Run]], Extras, Pretraining | None],
+    board: Leaderboard,
+    findings: Sequence[ColumnAnalysis],
+    said: tuple[Mapping[str, Ranking], Sequence[Sequence[Run]], Extras, Pretraining | None],
     timed: Sequence[Question],
 ) -> str:
     standings, verdicts, more, trained = said
@@ -225,7 +226,7 @@ def _html(
         "reported": leaderboard.reported(board),
         "costs": leaderboard.costs(board),
         "questions": [_settings(c) for c in board.plain()],
-        "any_seen": any(r.seen for r in found),
+        "any_seen": any(r.in_pretraining_data for r in found),
         "ranked": any(s.tiers for s in standings.values()),
         "guessed": phrases.guessed(s.chance for s in standings.values() if s.chance),
         "percent": plots.PERCENT,
@@ -238,7 +239,7 @@ def _html(
     return _set("page.html.j2", run, {**shows, **_variants(board, more, standings)})
 
 
-def _examples(board: Board) -> int:
+def _examples(board: Leaderboard) -> int:
     """Test examples over all data sets."""
     most: dict[str, int] = {}
     for column in board.plain():
@@ -247,7 +248,7 @@ def _examples(board: Board) -> int:
     return sum(most.values())
 
 
-def _variants(board: Board, more: Extras, standings: Mapping[str, Standing]) -> dict[str, Any]:
+def _variants(board: Leaderboard, more: Extras, standings: Mapping[str, Ranking]) -> dict[str, Any]:
     """What the page shows of variants and trainings."""
     drawn = {row for plot in more.plots for row in plot.scores}
     return {
@@ -307,7 +308,7 @@ def _question(column: Column) -> dict[str, Any]:
     return settings
 
 
-def _task(column: Column, findings: Findings, board: Board) -> TaskView:
+def _task(column: Column, findings: ColumnAnalysis, board: Leaderboard) -> TaskView:
     axis, strips = plots.standings(column, board.rows, findings.standing)
     confusions = [(board.rows[row], found) for row, found in findings.confusions.items() if found]
     return TaskView(

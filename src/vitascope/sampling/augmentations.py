@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from vitascope.core.errors import UserError
 from vitascope.core.types import Box, Clip, Crop, Video
 from vitascope.sampling.samplers import Sampler
 from vitascope.sampling.timestamps import (
-    centres,
+    centers,
     check_counts,
     check_range,
     check_seconds,
@@ -46,7 +47,7 @@ class RandomClip:
             room = max(end - start - self.window, 0.0)
             begin = start + room * (0.5 if rng is None else float(rng.random()))
             span = (begin, min(begin + self.window, end))
-            return [Clip(centres(video, span, frames), span)]
+            return [Clip(centers(video, span, frames), span)]
         slack = max(len(video.visible()) - frames * self.stride, 0)
         first = slack // 2 if rng is None else int(rng.integers(slack + 1))
         return [strided(video, first, frames, self.stride)]
@@ -91,7 +92,7 @@ class RandomCrop:
         return Crop(box=box, flip=self.flip and bool(rng.random() < 0.5))
 
     def _largest(self, aspect: float) -> Box:
-        """The largest centred box with an allowed ratio: what is left when no draw fits the frame."""
+        """The largest centered box with an allowed ratio: what is left when no draw fits the frame."""
         ratio = min(max(aspect, self.ratio[0]), self.ratio[1]) / aspect
         wide, high = min(ratio, 1.0), min(1 / ratio, 1.0)
         return ((1 - wide) / 2, (1 - high) / 2, (1 + wide) / 2, (1 + high) / 2)
@@ -113,7 +114,7 @@ class Drawn:
     def __post_init__(self) -> None:
         for name in ("count", "seed", "first"):
             if getattr(self, name) < 0:
-                raise ValueError(f"drawn: {name} is a whole number from 0, not {getattr(self, name)!r}")
+                raise UserError(f"drawn: {name} is a whole number from 0, not {getattr(self, name)!r}")
 
     def __call__(self, video: Video, frames: int, rng: np.random.Generator | None = None) -> list[Clip]:
         """The clips of every draw, draw by draw; a generator given is not used."""

@@ -6,6 +6,7 @@ import re
 from dataclasses import MISSING, fields
 from typing import Any
 
+from vitascope.core.errors import UserError
 from vitascope.core.text import nearest
 from vitascope.core.types import Video
 from vitascope.sampling.augmentations import Drawn, RandomClip, RandomCrop
@@ -77,16 +78,16 @@ def parse(text: str) -> Sampler:
     form = re.fullmatch(r"(\w+)(?:\((.*)\)|:(.*))?", text)
     name = form[1] if form else text
     if form is None or name not in SAMPLERS:
-        raise ValueError(f"no sampler {name!r}{nearest(name, SAMPLERS)}; there are {', '.join(SAMPLERS)}")
+        raise UserError(f"no sampler {name!r}{nearest(name, SAMPLERS)}; there are {', '.join(SAMPLERS)}")
     kind = SAMPLERS[name]
     if (form[2] is not None) != ("inner" in kind.__slots__):
-        raise ValueError(f"sampler {text!r} is written {f'{name}:...' if form[2] is not None else f'{name}(uniform)'}")
+        raise UserError(f"sampler {text!r} is written {f'{name}:...' if form[2] is not None else f'{name}(uniform)'}")
     words = re.split("[x/]" if kind is Views else "/", form[3]) if form[3] else _split(form[2] or "")
     known = fields(kind)
     needed = sum(f.default is MISSING for f in known)
     if not needed <= len(words) <= len(known):
         takes = ", ".join(f.name + ("" if f.default is MISSING else "?") for f in known)
-        raise ValueError(f"sampler {text!r}: {name} takes {takes}")
+        raise UserError(f"sampler {text!r}: {name} takes {takes}")
     sampler: Sampler = kind(
         *(_value(word.strip(), f"{name}: {f.name}", str(f.type)) for word, f in zip(words, known, strict=False))
     )
@@ -139,7 +140,7 @@ def _value(word: str, name: str, kind: str) -> Any:
         if kind == "Sampler":
             raise
         wanted = {"i": "a whole number", "b": "true or false", "t": "low..high"}.get(kind[0], "a number")
-        raise ValueError(f"{name} is {wanted}, not {word!r}") from error
+        raise UserError(f"{name} is {wanted}, not {word!r}") from error
 
 
 def _word(value: Any) -> str:

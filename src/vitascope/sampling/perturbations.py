@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from vitascope.core.errors import UserError
 from vitascope.core.types import Clip, Video
 from vitascope.sampling.augmentations import MOMENTS
 from vitascope.sampling.samplers import Sampler
@@ -33,7 +34,7 @@ class Shuffled:
 
     def __post_init__(self) -> None:
         if self.seed < 0:
-            raise ValueError(f"shuffled: the seed is a whole number from 0, not {self.seed!r}")
+            raise UserError(f"shuffled: the seed is a whole number from 0, not {self.seed!r}")
 
     def __call__(self, video: Video, frames: int, rng: np.random.Generator | None = None) -> list[Clip]:
         """As many clips as `inner` gives."""
@@ -70,7 +71,7 @@ class Slowed:
 
     def __post_init__(self) -> None:
         if not 1 <= self.factor < math.inf:
-            raise ValueError(f"slowed: the factor is a number from 1, not {self.factor!r}")
+            raise UserError(f"slowed: the factor is a number from 1, not {self.factor!r}")
         object.__setattr__(self, "factor", float(self.factor))
 
     def __call__(self, video: Video, frames: int, rng: np.random.Generator | None = None) -> list[Clip]:

@@ -9,9 +9,10 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from vitascope.core.errors import UserError
 from vitascope.core.types import Clip, Crop, Video
 from vitascope.sampling.timestamps import (
-    centres,
+    centers,
     check_counts,
     check_seconds,
     check_word,
@@ -21,7 +22,7 @@ from vitascope.sampling.timestamps import (
     strided,
 )
 
-RULES = ("centres", "ends")
+RULES = ("centers", "ends")
 Positions = np.ndarray[Any, np.dtype[np.float64]]
 
 
@@ -38,11 +39,11 @@ class Sampler(Protocol):
 class Uniform:
     """One clip over the whole span, whatever its length (Uniform Embedding, TWLV-I section 4).
 
-    `centres` looks at the middle of each of N equal parts: frame floor((i + 0.5) n / N) at a constant rate. `ends`
+    `centers` looks at the middle of each of N equal parts: frame floor((i + 0.5) n / N) at a constant rate. `ends`
     looks at frame round(i (n - 1) / (N - 1)), halves to even, so that first and last are seen; one frame: the first.
     """
 
-    rule: str = "centres"
+    rule: str = "centers"
 
     def __post_init__(self) -> None:
         check_word("uniform rule", self.rule, RULES)
@@ -50,8 +51,8 @@ class Uniform:
     def __call__(self, video: Video, frames: int, rng: np.random.Generator | None = None) -> list[Clip]:
         """One clip."""
         span = looked_at(video, frames)
-        if self.rule == "centres":
-            return [Clip(centres(video, span, frames), span)]
+        if self.rule == "centers":
+            return [Clip(centers(video, span, frames), span)]
         n = len(video.visible())
         indices = [round(Fraction(i * (n - 1), max(frames - 1, 1))) for i in range(frames)]
         return [indexed(video, indices, (0, n))]
@@ -80,7 +81,7 @@ class MultiClip:
         count = max(1, math.floor((end - start - self.seconds) / stride + 1e-6) + 1)
         begins = [start + j * stride for j in range(count)]
         spans = [(begin, min(begin + self.seconds, end)) for begin in begins]
-        return [Clip(centres(video, span, frames), span) for span in spans]
+        return [Clip(centers(video, span, frames), span) for span in spans]
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +153,7 @@ class VJepa:
 
 @dataclass(frozen=True, slots=True)
 class Around:
-    """A clip centred on `seconds` (a keyframe; the middle of the span when None), held at the ends of the span.
+    """A clip centered on `seconds` (a keyframe; the middle of the span when None), held at the ends of the span.
 
     Frames are `stride` apart with number N / 2 the keyframe itself, or spread over `window` seconds where that is
     given.
@@ -173,10 +174,10 @@ class Around:
         start, end = looked_at(video, frames)
         key = (start + end) / 2 if self.seconds is None else self.seconds
         if not start <= key <= end:
-            raise ValueError(f"{video.path}: keyframe {key:g} s is outside {start:g}-{end:g} s; give one inside")
+            raise UserError(f"{video.path}: keyframe {key:g} s is outside {start:g}-{end:g} s; give one inside")
         if self.window is not None:
             wanted = (key - self.window / 2, key + self.window / 2)
             span = (max(wanted[0], start), min(wanted[1], end))
-            return [Clip(tuple(max(t, start) for t in centres(video, wanted, frames)), span)]
+            return [Clip(tuple(max(t, start) for t in centers(video, wanted, frames)), span)]
         middle = min(video.frame_at(key), video.visible()[-1]) - video.visible()[0]
         return [strided(video, middle - frames // 2 * self.stride, frames, self.stride)]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any
 
+from vitascope.core.errors import UserError
 from vitascope.core.text import nearest
 from vitascope.core.types import CLOCK, Clip, Crop, Span, Video
 
@@ -14,14 +15,14 @@ from vitascope.core.types import CLOCK, Clip, Crop, Span, Video
 def looked_at(video: Video, frames: int) -> Span:
     """The part to look at, seconds, after checking that there is one."""
     if frames < 1:
-        raise ValueError(f"{video.path}: a clip has at least one frame, not {frames}")
+        raise UserError(f"{video.path}: a clip has at least one frame, not {frames}")
     if video.duration > 0 and not video.start < video.end:
         asked, length = f"{video.span[0]:g}-{video.span[1]:g} s", f"{video.duration:g} s"
-        raise ValueError(f"{video.path}: nothing to look at in span {asked} of a video of {length}; correct the span")
+        raise UserError(f"{video.path}: nothing to look at in span {asked} of a video of {length}; correct the span")
     return video.start, video.end
 
 
-def centres(video: Video, span: Span, frames: int) -> tuple[float, ...]:
+def centers(video: Video, span: Span, frames: int) -> tuple[float, ...]:
     """The middle of each of `frames` equal parts of `span`, none so late that a frame after the video's end shows."""
     step = (span[1] - span[0]) / frames
     after = video.visible().stop
@@ -51,7 +52,7 @@ def cropped(windows: Sequence[Clip], crops: Sequence[Crop]) -> list[Clip]:
 def check_word(what: str, value: str, known: tuple[str, str]) -> None:
     """ValueError unless `value` is one of the words `known`."""
     if value not in known:
-        raise ValueError(f"{what} {value!r}{nearest(str(value), known)}; there are {', '.join(known)}")
+        raise UserError(f"{what} {value!r}{nearest(str(value), known)}; there are {', '.join(known)}")
 
 
 def check_counts(sampler: Any, *names: str) -> None:
@@ -59,7 +60,7 @@ def check_counts(sampler: Any, *names: str) -> None:
     for name in names:
         value = getattr(sampler, name)
         if value < 1:
-            raise ValueError(f"{type(sampler).__name__.lower()}: {name} is a whole number from 1, not {value!r}")
+            raise UserError(f"{type(sampler).__name__.lower()}: {name} is a whole number from 1, not {value!r}")
 
 
 def check_seconds(sampler: Any, name: str) -> None:
@@ -69,7 +70,7 @@ def check_seconds(sampler: Any, name: str) -> None:
     if value is None and optional:
         return
     if not 0 < value < math.inf:
-        raise ValueError(f"{type(sampler).__name__.lower()}: {name} is a number of seconds above 0, not {value!r}")
+        raise UserError(f"{type(sampler).__name__.lower()}: {name} is a number of seconds above 0, not {value!r}")
     object.__setattr__(sampler, name, float(value))
 
 
@@ -77,5 +78,5 @@ def check_range(sampler: Any, name: str, most: float) -> None:
     """Check a range of positive numbers up to `most`, and hold it as floats."""
     low, high = getattr(sampler, name)
     if not 0 < low <= high <= most:
-        raise ValueError(f"randomcrop: {name} is a range low..high above 0, at most {most:g}, not {low:g}..{high:g}")
+        raise UserError(f"randomcrop: {name} is a range low..high above 0, at most {most:g}, not {low:g}..{high:g}")
     object.__setattr__(sampler, name, (float(low), float(high)))

@@ -17,7 +17,7 @@ EXACT = (
     Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
 )
 """With these the scaler's one step from YUV to small RGB is a conversion followed by an antialiased resize, within half
-a grey level on average; without the last three it is off by one to five."""
+a gray level on average; without the last three it is off by one to five."""
 LONGEST = 4
 """Up to this aspect the whole frame is resized and then cut; a longer one is cut first, or it would fill the memory."""
 
@@ -25,7 +25,7 @@ LONGEST = 4
 class Cutter:
     """Cuts squares of `size` pixels out of decoded frames, turned by `rotation` degrees clockwise.
 
-    `habit` is the Card's: a plain centre crop keeps the aspect ("shorter") or squashes the whole frame ("square").
+    `habit` is the Card's: a plain center crop keeps the aspect ("shorter") or squashes the whole frame ("square").
     """
 
     def __init__(self, size: int, habit: Literal["shorter", "square"], rotation: int) -> None:

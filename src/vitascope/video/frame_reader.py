@@ -11,6 +11,7 @@ from typing import Any
 import av
 import numpy as np
 
+from vitascope.core.errors import UserError
 from vitascope.core.types import Video
 from vitascope.core.worker_pool import alive
 from vitascope.video.image_folder import picture, read_folder
@@ -26,7 +27,7 @@ def frames(video: Video, wanted: list[int], problems: list[str]) -> Iterator[tup
     folder = video.kind == "frames"
     count = len(read_folder(video.path).files) if folder else len(read_index(video.path).times)
     if count != len(video.times):
-        raise ValueError(f"{video.path}: the file has changed since it was inspected; inspect it again")
+        raise UserError(f"{video.path}: the file has changed since it was inspected; inspect it again")
     source = _Folder(video.path) if folder else _Stream(video.path, read_index(video.path), wanted)
     replaced: list[int] = []
     with closing(source):
@@ -36,7 +37,7 @@ def frames(video: Video, wanted: list[int], problems: list[str]) -> Iterator[tup
                 replaced.append(i)
                 frame = source.near(i)
             if frame is None:
-                raise ValueError(f"{video.path}: no frame can be decoded")
+                raise UserError(f"{video.path}: no frame can be decoded")
             yield i, frame
     if replaced:
         problems.append(

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import av
 
+from vitascope.core.errors import UserError
 from vitascope.video import signature
 from vitascope.video.packet_index import open_file, open_stream
 
@@ -18,7 +19,7 @@ RATE = 30.0
 """Frames per second of a folder when nobody says."""
 
 
-class Folder(NamedTuple):
+class FrameFolder(NamedTuple):
     """The readable pictures of a folder, in order, and the number of steps each is after the first."""
 
     files: tuple[str, ...]
@@ -26,19 +27,19 @@ class Folder(NamedTuple):
     warnings: tuple[str, ...]
 
 
-def read_folder(path: str) -> Folder:
+def read_folder(path: str) -> FrameFolder:
     """What the folder at `path` holds, remembered while it stays as it is; ValueError where it holds no picture."""
     return _read(path, os.stat(path).st_mtime_ns)
 
 
 @lru_cache(maxsize=4)
-def _read(path: str, _version: int) -> Folder:
+def _read(path: str, _version: int) -> FrameFolder:
     names = [n for n in os.listdir(path) if os.path.splitext(n)[1].lower() in signature.EXTENSIONS and n[0] != "."]
     names.sort(key=lambda n: [(int(p), "") if p.isdigit() else (-1, p) for p in re.split(r"(\d+)", n)])
     good = [n for n in names if _readable(os.path.join(path, n))]
     if not good:
         held = "no readable picture among its files" if names else "a folder without pictures"
-        raise ValueError(f"{path}: {held}; a folder of frames holds {', '.join(sorted(signature.EXTENSIONS))}")
+        raise UserError(f"{path}: {held}; a folder of frames holds {', '.join(sorted(signature.EXTENSIONS))}")
     bad = [n for n in names if n not in set(good)]
     warnings = [f"unreadable frames: {len(bad)}, the first {bad[0]}"] if bad else []
     steps = _steps(names)
@@ -47,7 +48,7 @@ def _read(path: str, _version: int) -> Folder:
         warnings.append(f"frames missing in the numbering: {missing}; the frame before is shown longer")
     kept = [(os.path.join(path, n), s) for n, s in zip(names, steps, strict=True) if n in set(good)]
     first = kept[0][1]
-    return Folder(tuple(f for f, _ in kept), tuple(s - first for _, s in kept), tuple(warnings))
+    return FrameFolder(tuple(f for f, _ in kept), tuple(s - first for _, s in kept), tuple(warnings))
 
 
 def _steps(names: list[str]) -> list[int]:

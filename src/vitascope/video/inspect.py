@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from vitascope.core.errors import UserError
 from vitascope.core.types import Video
 from vitascope.video.image_folder import RATE, picture, read_folder
 from vitascope.video.packet_index import display, read_index
@@ -18,7 +19,7 @@ def inspect(path: str | os.PathLike[str], *, fps: float | None = None) -> Video:
     """
     path = os.fspath(path)
     if fps is not None and not fps > 0:
-        raise ValueError(f"{path}: a rate of {fps} frames per second; it must be above 0")
+        raise UserError(f"{path}: a rate of {fps} frames per second; it must be above 0")
     return _folder(path, fps or RATE) if os.path.isdir(path) else _file(path, fps)
 
 
@@ -43,7 +44,7 @@ def _folder(path: str, fps: float) -> Video:
     folder = read_folder(path)
     first = next((frame for file in folder.files if (frame := picture(file))), None)
     if first is None:
-        raise ValueError(f"{path}: none of its {len(folder.files)} pictures can be decoded")
+        raise UserError(f"{path}: none of its {len(folder.files)} pictures can be decoded")
     warnings = list(folder.warnings)
     (width, height), rotation = display(first, warnings)
     return Video(

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from av.stream import Disposition
 
+from vitascope.core.errors import UserError
 from vitascope.core.worker_pool import alive
 from vitascope.video import signature
 
@@ -69,17 +70,17 @@ def open_file(path: str) -> Any:
     """The container, open; ValueError naming the file and the cause where it cannot be."""
     refusal = signature.refusal(path)
     if refusal:
-        raise ValueError(f"{path}: {refusal}")
+        raise UserError(f"{path}: {refusal}")
     # "file:" keeps names like "-x.mp4" and "a:b.mp4" from being options and addresses; a picture goes by its bytes,
     # because FFmpeg takes "%03d" in its name for a pattern and its ending for its format.
     source = io.BytesIO(Path(path).read_bytes()) if signature.is_image(path) else f"file:{path}"
     try:
         container = av.open(source, options={"protocol_whitelist": "file"})
     except (av.FFmpegError, UnicodeError) as error:
-        raise ValueError(f"{path}: {signature.fault(path)} ({_reason(error)})") from None
+        raise UserError(f"{path}: {signature.fault(path)} ({_reason(error)})") from None
     if container.format.name in REFUSED:
         container.close()
-        raise ValueError(f"{path}: not a video (FFmpeg takes it for {container.format.name})")
+        raise UserError(f"{path}: not a video (FFmpeg takes it for {container.format.name})")
     return container
 
 
@@ -105,7 +106,7 @@ def _read(path: str, *_version: int | None) -> Index:
         packets = _scan(path, number)
         if any(packets.shown):
             return _index(path, number, packets)
-    raise ValueError(f"{path}: the video stream has no frames")
+    raise UserError(f"{path}: the video stream has no frames")
 
 
 def _candidates(path: str, container: Any) -> list[int]:
@@ -113,15 +114,15 @@ def _candidates(path: str, container: Any) -> list[int]:
     streams = [s for s in container.streams.video if not s.disposition & HIDDEN]
     if not streams:
         cover = ", only a cover picture" if container.streams.video else ""
-        raise ValueError(f"{path}: no video stream{cover}")
+        raise UserError(f"{path}: no video stream{cover}")
     able = [s for s in streams if s.codec_context is not None]
     if not able:
-        raise ValueError(f"{path}: this FFmpeg has no decoder for {streams[0].codec_tag!r}")
+        raise UserError(f"{path}: this FFmpeg has no decoder for {streams[0].codec_tag!r}")
     if any(s.codec_tag in ("encv", "drmi") for s in able):
-        raise ValueError(f"{path}: encrypted (DRM)")
+        raise UserError(f"{path}: encrypted (DRM)")
     able = [s for s in able if s.width * s.height <= LARGEST]
     if not able:
-        raise ValueError(f"{path}: pictures of {streams[0].width} x {streams[0].height}, more than {LARGEST} pixels")
+        raise UserError(f"{path}: pictures of {streams[0].width} x {streams[0].height}, more than {LARGEST} pixels")
 
     def rank(stream: Any) -> tuple[bool, int]:
         return bool(stream.disposition & Disposition.default), stream.width * stream.height
@@ -216,7 +217,7 @@ def _hidden(packet: Any, codec: str) -> bool:
 def _index(path: str, number: int, packets: _Packets) -> Index:
     """From what was read to what is kept."""
     if packets.first is None:
-        raise ValueError(f"{path}: no frame can be decoded")
+        raise UserError(f"{path}: no frame can be decoded")
     counted = packets.counted
     warnings: list[str] = []
     if counted:
@@ -271,7 +272,7 @@ def _count(path: str, number: int, packets: _Packets, warnings: list[str]) -> tu
         except av.FFmpegError:
             packets.damaged += 1
     if not stamps:
-        raise ValueError(f"{path}: no frame can be decoded")
+        raise UserError(f"{path}: no frame can be decoded")
     gaps = [b - a for a, b in pairwise(stamps) if a is not None and b is not None]
     ahead = [g * packets.tick for g in gaps if g > 0]
     step = float(np.median(ahead)) if ahead else 1 / (packets.rate or 25.0)

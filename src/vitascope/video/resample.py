@@ -20,7 +20,7 @@ def shorter(width: int, height: int, short: int) -> tuple[int, int]:
 
 
 def square(width: int, height: int, size: int, *, index: int = 0, count: int = 1) -> Window:
-    """Square `index` of `count`, evenly spaced along the long side (PROTOCOLS 1.3); one square is the centre."""
+    """Square `index` of `count`, evenly spaced along the long side (PROTOCOLS 1.3); one square is the center."""
     long = max(width, height) - size
     along = round(long / 2) if count == 1 else index * (long // (count - 1))
     across = round((min(width, height) - size) / 2)
@@ -55,10 +55,10 @@ def _taps(source: int, target: int, first: int, last: int) -> tuple[npt.NDArray[
     """For targets `first` to `last` of a side of `source` pixels resized to `target`: which pixels, and how much."""
     scale = source / target
     reach = max(scale, 1.0)
-    centre = (np.arange(first, last) + 0.5) * scale
-    start = np.floor(centre - reach + 0.5).astype(np.int64)
+    center = (np.arange(first, last) + 0.5) * scale
+    start = np.floor(center - reach + 0.5).astype(np.int64)
     taps = start[:, None] + np.arange(math.ceil(2 * reach) + 1)
-    weight = np.maximum(0.0, 1.0 - np.abs(taps + 0.5 - centre[:, None]) / reach)
+    weight = np.maximum(0.0, 1.0 - np.abs(taps + 0.5 - center[:, None]) / reach)
     weight[(taps < 0) | (taps >= source)] = 0.0
     weight /= weight.sum(1, keepdims=True)
     return np.clip(taps, 0, source - 1), weight.astype(np.float32)

@@ -8,6 +8,7 @@ from typing import Any
 
 import av
 
+from vitascope.core.errors import UserError
 from vitascope.core.types import Video
 from vitascope.video.packet_index import read_index
 
@@ -18,7 +19,7 @@ def frames(video: Video, wanted: list[int]) -> Iterator[tuple[int, Any]]:
         decoders: Any = import_module("torchcodec.decoders")
     except (ImportError, RuntimeError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"backend torchcodec: {reason}; pip install 'vitascope[torchcodec]', and FFmpeg") from None
+        raise UserError(f"backend torchcodec: {reason}; pip install 'vitascope[torchcodec]', and FFmpeg") from None
     index = read_index(video.path)
     count = len(index.times)
     try:
@@ -27,8 +28,8 @@ def frames(video: Video, wanted: list[int]) -> Iterator[tuple[int, Any]]:
         )
         if decoder.metadata.num_frames != count:
             found = decoder.metadata.num_frames
-            raise ValueError(f"{video.path}: TorchCodec counts {found} frames where {count} are shown; use pyav")
+            raise UserError(f"{video.path}: TorchCodec counts {found} frames where {count} are shown; use pyav")
         for i in wanted:
             yield i, av.VideoFrame.from_ndarray(decoder.get_frame_at(i).data.numpy(), "rgb24")
     except (RuntimeError, IndexError) as error:
-        raise ValueError(f"{video.path}: TorchCodec: {str(error).strip().splitlines()[0]}") from None
+        raise UserError(f"{video.path}: TorchCodec: {str(error).strip().splitlines()[0]}") from None

@@ -78,16 +78,16 @@ def twins(copies: Iterable[Copy]) -> dict[str, Twin]:
 def _within(group: Sequence[Copy]) -> Iterable[tuple[str, Twin]]:
     """The twins in one group of equal content, which may be large: a placeholder that stands for thousands."""
     on: dict[Side, list[Copy]] = defaultdict(list)
-    labelled: dict[str, list[Copy]] = defaultdict(list)
+    labeled: dict[str, list[Copy]] = defaultdict(list)
     for copy in group:
         for side in copy.sides:
             on[side] = [*on[side], copy][:2]
-        if copy.path not in {c.path for c in labelled[copy.label]}:
-            labelled[copy.label] = [*labelled[copy.label], copy][:2]
+        if copy.path not in {c.path for c in labeled[copy.label]}:
+            labeled[copy.label] = [*labeled[copy.label], copy][:2]
     for copy in group:
         across = (Twin(c, f) for f, side in copy.sides for c in on.get((f, OTHER[side]), ()) if c.id != copy.id)
-        labels = [label for label in labelled if label != copy.label]
-        others = (Twin(c) for label in [*labels, copy.label] for c in labelled[label] if c.path != copy.path)
+        labels = [label for label in labeled if label != copy.label]
+        others = (Twin(c) for label in [*labels, copy.label] for c in labeled[label] if c.path != copy.path)
         twin = next(across, None) or next(others, None)
         if twin:
             yield copy.id, twin

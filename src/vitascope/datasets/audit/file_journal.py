@@ -14,10 +14,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vitascope.core.progress import Live, Reading
+from vitascope.core.progress import ProgressLine, ReadingProgress
 from vitascope.core.types import Example, Span, digest
 from vitascope.core.worker_pool import Failed, Pool
-from vitascope.datasets.audit.file_probe import Found, Order, read
+from vitascope.datasets.audit.file_probe import FileReport, FileRequest, read
 
 VERSION = 1
 """Of what is read of a file; counts up when the same file would give something else."""
@@ -26,10 +26,10 @@ AHEAD = 4
 
 
 @dataclass
-class Inventory:
+class FileJournal:
     """What was found, and what it took."""
 
-    found: dict[str, Found] = field(default_factory=dict)
+    found: dict[str, FileReport] = field(default_factory=dict)
     """By path."""
     seen: dict[tuple[str, Span], int] = field(default_factory=dict)
     """Frames on display in each span of each path."""
@@ -39,37 +39,37 @@ class Inventory:
     """Read now."""
     seconds: float = 0.0
 
-    def keep(self, order: Order, found: Found) -> None:
+    def keep(self, order: FileRequest, found: FileReport) -> None:
         """Take in what was found of one file."""
         self.found[order.path] = found
         self.seen |= {(order.path, span): n for span, n in zip(order.spans, found.seen, strict=False)}
 
 
-def orders(examples: Sequence[Example[Any]]) -> list[Order]:
+def orders(examples: Sequence[Example[Any]]) -> list[FileRequest]:
     """Each file that is there once, by path, with all the spans asked of it."""
     spans: dict[str, set[Span]] = {}
     rates: dict[str, float | None] = {}
     for e in examples:
         spans.setdefault(e.path, set()).update([e.span] if e.span else [])
         rates.setdefault(e.path, e.fps)
-    return [Order(path, rates[path], tuple(sorted(spans[path]))) for path in sorted(spans)]
+    return [FileRequest(path, rates[path], tuple(sorted(spans[path]))) for path in sorted(spans)]
 
 
 def take(
     examples: Sequence[Example[Any]], *, journal: Path, workers: int, timeout: float, label: str, quiet: bool = False
-) -> Inventory:
+) -> FileJournal:
     """Read every file of `examples` that the journal does not know as it is now; all examples' files must be there."""
-    inventory, asked = Inventory(), orders(examples)
-    pace = Reading(label, len(asked))
+    inventory, asked = FileJournal(), orders(examples)
+    pace = ReadingProgress(label, len(asked))
     before = _read_journal(journal)
     _close_off(journal)
     with (
         Pool(read, workers=workers, slots=1, slot_bytes=1, timeout=timeout, ahead=AHEAD) as pool,
-        Live(pace, quiet=quiet) as live,
+        ProgressLine(pace, quiet=quiet) as live,
         open(journal, "ab", buffering=0) as file,
     ):
 
-        def unknown() -> Iterator[Order]:
+        def unknown() -> Iterator[FileRequest]:
             for order in asked:
                 key = key_of(order)  # before it is read: a file that changes meanwhile is read again next time
                 if (known := before.get(key)) is None:
@@ -81,7 +81,7 @@ def take(
 
         for order, message, _ in pool.run(unknown()):
             # what died or hung may do better another time, and is not kept
-            found = Found(why=message.cause, lasting=False) if isinstance(message, Failed) else message
+            found = FileReport(why=message.cause, lasting=False) if isinstance(message, Failed) else message
             if order.path in inventory.found:
                 continue  # the process died after it had said all
             inventory.keep(order, found)
@@ -95,7 +95,7 @@ def take(
     return inventory
 
 
-def key_of(order: Order) -> str:
+def key_of(order: FileRequest) -> str:
     """Stands for a file as it is now and for what is asked of it."""
     try:
         about = os.stat(order.path)
@@ -115,9 +115,9 @@ def _close_off(journal: Path) -> None:
                 file.write(b"\n")
 
 
-def _read_journal(journal: Path) -> dict[str, Found]:
+def _read_journal(journal: Path) -> dict[str, FileReport]:
     """What is known from before, by key; lines that are no longer whole are passed over."""
-    known: dict[str, Found] = {}
+    known: dict[str, FileReport] = {}
     if not journal.is_file():
         return known
     with open(journal, "rb") as file:
@@ -126,7 +126,7 @@ def _read_journal(journal: Path) -> dict[str, Found]:
                 said = json.loads(line)
                 key = said.pop("key")
                 said["seen"], said["warnings"] = tuple(said["seen"]), tuple(said["warnings"])
-                known[key] = Found(**said)
+                known[key] = FileReport(**said)
             except (ValueError, TypeError, KeyError, AttributeError):
                 continue
     return known

@@ -18,7 +18,7 @@ SIDE = 32
 """Pixels of the side of the frames that are decoded on trial."""
 
 
-class Order(NamedTuple):
+class FileRequest(NamedTuple):
     """One file, or folder of frames, to look at, and the spans of it that examples speak of."""
 
     path: str
@@ -29,7 +29,7 @@ class Order(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class FileReport:
     """What was found at a path; without `why` it is a video whose first, middle and last frame can be shown."""
 
     bytes: int = 0
@@ -51,12 +51,12 @@ class Found:
     """Whether the same bytes would give the same again; not so where a disk or a time limit had a part in it."""
 
 
-def read(order: Order) -> Iterator[tuple[Found, None]]:
-    """Read every byte for the digest, every packet for the times, and decode three frames. Yields one `Found`."""
-    found = Found()
+def read(order: FileRequest) -> Iterator[tuple[FileReport, None]]:
+    """Read every byte for the digest, every packet for the times, and decode three frames. Yields one `FileReport`."""
+    found = FileReport()
     try:
         size, digest = content(order.path)
-        found = Found(bytes=size, digest=digest)
+        found = FileReport(bytes=size, digest=digest)
         yield _shown(inspect(order.path, fps=order.fps), order.spans, found), None
     except (ValueError, OSError) as error:
         # what OSError tells may be of the disk and the rights to read, which the content knows nothing of
@@ -64,7 +64,7 @@ def read(order: Order) -> Iterator[tuple[Found, None]]:
         yield replace(found, why=_reason(error, order.path), lasting=lasting), None
 
 
-def _shown(video: Video, spans: tuple[Span, ...], found: Found) -> Found:
+def _shown(video: Video, spans: tuple[Span, ...], found: FileReport) -> FileReport:
     """`found` with what `video` is, once its first, middle and last frame have been decoded."""
     warnings = list(video.warnings)
     times = video.times

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+from vitascope.core.errors import UserError
 from vitascope.core.files import replacing
 from vitascope.core.types import Dataset, Example, Span, spoken
 from vitascope.datasets.audit.duplicates import Copy, Twin, names_of, sides_of, splits_of, twins
-from vitascope.datasets.audit.file_journal import Inventory, take
-from vitascope.datasets.audit.file_probe import Found
+from vitascope.datasets.audit.file_journal import FileJournal, take
+from vitascope.datasets.audit.file_probe import FileReport
 from vitascope.datasets.readers.video_files import MEDIA
 from vitascope.video.signature import EXTENSIONS
 
@@ -27,12 +28,12 @@ COLUMNS = (
     *("id", "path", "split", "label", "status", "why", "bytes", "digest"),
     *("duration", "frames", "fps", "width", "height", "start", "end"),
 )
-NOTHING = Found()
+NOTHING = FileReport()
 Status: TypeAlias = Literal["ok", "missing", "unreadable", "too short", "duplicate", "unexpected"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class ManifestRow:
     """One line of the manifest: an example and what stands for it on disk, or a file that no example refers to."""
 
     id: str = ""
@@ -43,7 +44,7 @@ class Row:
     status: Status
     why: str = ""
     """What is wrong, or odd about a video that is ok all the same."""
-    found: Found = NOTHING
+    found: FileReport = NOTHING
     span: Span | None = None
 
     def cells(self) -> tuple[str, ...]:
@@ -56,13 +57,13 @@ class Row:
         return tuple(str(v) for v in (*said, *measured, *span))
 
 
-class Tally(NamedTuple):
+class SplitCounts(NamedTuple):
     """One side of a split: what should be there and what is."""
 
     split: str
     expected: int
     """By the annotations."""
-    published: int | None
+    official: int | None
     """By the authors' own count, where that is known."""
     found: int
     missing: int
@@ -79,10 +80,10 @@ class Survey:
 
     dataset: str
     root: str
-    rows: tuple[Row, ...]
+    rows: tuple[ManifestRow, ...]
     """The examples in the order of the annotations, then the unexpected files by path."""
-    tallies: tuple[Tally, ...]
-    leaks: tuple[Row, ...]
+    tallies: tuple[SplitCounts, ...]
+    leaks: tuple[ManifestRow, ...]
     """The test examples whose content is in training too."""
     examples: int
     """In all; a survey that is `limited` has rows for some of them."""
@@ -157,12 +158,12 @@ def journal(output: Path) -> Path:
 def refuse(output: Path) -> None:
     """Refuse a file that the manifest would destroy: ValueError."""
     if output.is_dir():
-        raise ValueError(f"-o {output} is a folder; name a file in it, for instance {output / 'manifest.csv'}")
+        raise UserError(f"-o {output} is a folder; name a file in it, for instance {output / 'manifest.csv'}")
     if output.is_file() and output.stat().st_size:
         with open(output, "rb") as file:
             first = file.readline(1000).decode(errors="replace").strip()
         if first != ",".join(COLUMNS):
-            raise ValueError(f"-o {output} is there and no manifest that `vitascope check` wrote; name another file")
+            raise UserError(f"-o {output} is there and no manifest that `vitascope check` wrote; name another file")
 
 
 def _some(dataset: Dataset[Any], limit: int) -> list[Example[Any]]:
@@ -177,8 +178,8 @@ def _some(dataset: Dataset[Any], limit: int) -> list[Example[Any]]:
 
 def _absent(example: Example[Any], dataset: Dataset[Any]) -> str:
     """Why there is nothing to read; empty where there is something."""
-    if example.id in dataset.absent:
-        return dataset.absent[example.id] or "no such file"
+    if example.id in dataset.missing_files:
+        return dataset.missing_files[example.id] or "no such file"
     if os.path.exists(example.path):
         return ""
     return "the link leads nowhere" if os.path.islink(example.path) else "no such file"
@@ -188,12 +189,12 @@ class _Judge:
     """Gives every example its status."""
 
     def __init__(
-        self, dataset: Dataset[Any], absent: Mapping[str, str], inventory: Inventory, least_frames: int
+        self, dataset: Dataset[Any], absent: Mapping[str, str], inventory: FileJournal, least_frames: int
     ) -> None:
-        self.dataset, self.absent, self.inventory, self.least = dataset, absent, inventory, least_frames
+        self.dataset, self.missing_files, self.inventory, self.least = dataset, absent, inventory, least_frames
         self.sides, self.splits = sides_of(dataset), splits_of(dataset)
 
-    def rows(self, examples: Sequence[Example[Any]]) -> tuple[list[Row], list[Row]]:
+    def rows(self, examples: Sequence[Example[Any]]) -> tuple[list[ManifestRow], list[ManifestRow]]:
         """A row for each, and those of the tested whose content is trained too."""
         alone = {e.id: self._alone(e) for e in examples}
         found = twins(self._copy(e) for e in examples if alone[e.id][0] == "ok")
@@ -205,10 +206,10 @@ class _Judge:
         content = (self.inventory.found[e.path].digest, e.span)
         return Copy(e.id, os.path.abspath(e.path), self._label(e), content, self.sides.get(e.id, ()))
 
-    def _row(self, e: Example[Any], status: Status, why: str, twin: Twin | None) -> Row:
+    def _row(self, e: Example[Any], status: Status, why: str, twin: Twin | None) -> ManifestRow:
         if twin:
             status, why = "duplicate", "; ".join([self._alike(e, twin), *([why] if why else [])])
-        return Row(
+        return ManifestRow(
             id=e.id,
             path=_relative(e.path, self.dataset.root),
             splits=self.splits.get(e.id, ()),
@@ -225,8 +226,8 @@ class _Judge:
 
     def _alone(self, e: Example[Any]) -> tuple[Status, str]:
         """Status and reason as far as the example alone can tell."""
-        if self.absent[e.id]:
-            return "missing", self.absent[e.id]
+        if self.missing_files[e.id]:
+            return "missing", self.missing_files[e.id]
         found = self.inventory.found[e.path]
         if found.why:
             return "unreadable", found.why
@@ -237,7 +238,7 @@ class _Judge:
             odd.append(f"the span ends at {e.span[1]:g} s, the video at {found.duration:.3f} s")
         return "ok", "; ".join(odd)
 
-    def _short(self, e: Example[Any], found: Found) -> str:
+    def _short(self, e: Example[Any], found: FileReport) -> str:
         """Why there is less to see than there should be; empty where there is enough."""
         if found.kind == "image":
             still = os.path.splitext(e.path)[1].lower() in EXTENSIONS | {".gif"}
@@ -258,7 +259,7 @@ class _Judge:
         """Which example is the same, and what makes it worse."""
         other = twin.copy
         same = "the same video" if other.path == os.path.abspath(e.path) else "the same bytes"
-        label = "" if other.label == self._label(e) else f", there labelled {other.label!r}"
+        label = "" if other.label == self._label(e) else f", there labeled {other.label!r}"
         if twin.fold is None:
             return f"{same} as {other.id}{label}"
         where = f" of {self.dataset.folds[twin.fold].name}" if len(self.dataset.folds) > 1 else ""
@@ -272,7 +273,7 @@ def _relative(path: str, root: str) -> str:
     return (os.path.relpath(full, top) if inside else path).replace(os.sep, "/")
 
 
-def unexpected(dataset: Dataset[Any]) -> Iterator[Row]:
+def unexpected(dataset: Dataset[Any]) -> Iterator[ManifestRow]:
     """The media files below the root that no example refers to, by path; a folder of pictures is one."""
     if not dataset.root:
         return
@@ -291,8 +292,8 @@ def unexpected(dataset: Dataset[Any]) -> Iterator[Row]:
             yield _stranger(path, "no example refers to it", _size(path), dataset.root)
 
 
-def _stranger(path: str, why: str, size: int, root: str) -> Row:
-    return Row(path=_relative(path, root), status="unexpected", why=why, found=Found(bytes=size))
+def _stranger(path: str, why: str, size: int, root: str) -> ManifestRow:
+    return ManifestRow(path=_relative(path, root), status="unexpected", why=why, found=FileReport(bytes=size))
 
 
 def _size(path: str) -> int:
@@ -314,17 +315,17 @@ def _walk(root: str, known: set[str]) -> Iterator[tuple[str, list[str]]]:
         yield folder, sorted(names)
 
 
-def _tallies(rows: Sequence[Row], dataset: Dataset[Any], *, limited: bool) -> Iterator[Tally]:
+def _tallies(rows: Sequence[ManifestRow], dataset: Dataset[Any], *, limited: bool) -> Iterator[SplitCounts]:
     """Every split that has examples, in order; what is in none comes last."""
-    published = {} if limited else dataset.published
+    published = {} if limited else dataset.official_counts
     there = {split for row in rows for split in row.splits or ("",)}
     for split in [*(s for s in names_of(dataset) if s in there), *({""} & there)]:
         of = [row for row in rows if split in (row.splits or ("",))]
         n = Counter(row.status for row in of)
-        yield Tally(
+        yield SplitCounts(
             split or "in no split",
             expected=len(of),
-            published=published.get(split),
+            official=published.get(split),
             found=len(of) - n["missing"],
             missing=n["missing"],
             unreadable=n["unreadable"],
@@ -334,7 +335,7 @@ def _tallies(rows: Sequence[Row], dataset: Dataset[Any], *, limited: bool) -> It
         )
 
 
-def _write(output: Path, rows: Sequence[Row]) -> None:
+def _write(output: Path, rows: Sequence[ManifestRow]) -> None:
     """The manifest, written aside and renamed; names that are not UTF-8 are written out."""
     with (
         replacing(output) as aside,

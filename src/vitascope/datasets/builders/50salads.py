@@ -8,11 +8,11 @@ from pathlib import Path
 
 from vitascope.core.types import Dataset, Timeline
 from vitascope.datasets.readers.annotation_files import folder
-from vitascope.datasets.readers.mstcn_labels import Layout, segmentation
+from vitascope.datasets.readers.mstcn_labels import LabelLayout, segmentation
 from vitascope.datasets.readers.video_files import present
 
 VARIANTS: dict[str, str] = {"": "50Salads: 19 steps of making a salad, frame by frame; 50 videos, five splits"}
-LAYOUT = Layout(
+LAYOUT = LabelLayout(
     "50salads",
     fps=30.0,
     folds=5,

@@ -1,4 +1,4 @@
-"""ActivityNet 1.3, temporal action localisation: 200 activities in untrimmed videos from YouTube."""
+"""ActivityNet 1.3, temporal action localization: 200 activities in untrimmed videos from YouTube."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from vitascope.core.errors import UserError
 from vitascope.core.types import Dataset, Segment
 from vitascope.datasets.readers.activitynet_json import (
-    Action,
+    ListedAction,
     Untrimmed,
     database,
-    localisation,
+    localization,
     seconds,
     subset,
     video,
 )
 from vitascope.datasets.readers.annotation_files import (
-    Order,
-    Shelf,
+    AnnotationFiles,
+    ClassOrder,
     document,
     folder,
     labels,
@@ -63,7 +64,7 @@ def annotated(variant: str, root: Path) -> Dataset[tuple[Segment, ...]]:
     if variant == "blocked" and found != LEFT:
         sides = _left(place, sides)
     elif variant == "" and found == LEFT:
-        raise ValueError(
+        raise UserError(
             f"{root}: {source} has {LEFT:,} test videos, without those blocked on YouTube; ask for "
             f"activitynet/blocked, or put {JSON[0]} of the authors there"
         )
@@ -74,12 +75,12 @@ def annotated(variant: str, root: Path) -> Dataset[tuple[Segment, ...]]:
         for side, count in zip(TSP, published.values(), strict=True)
         if len(sides[side]) != count
     ]
-    order = Order(labels("activitynet"))
+    order = ClassOrder(labels("activitynet"))
     name = typed("activitynet", variant)
-    return localisation(name, sides, order, footage=Footage(root), published=published, notes=notes)
+    return localization(name, sides, order, footage=Footage(root), official_counts=published, notes=notes)
 
 
-def _sides(place: Shelf) -> tuple[str, Sides, list[str]]:
+def _sides(place: AnnotationFiles) -> tuple[str, Sides, list[str]]:
     """Where the videos of both sides were found, the videos, and what was left out."""
     if path := place.find(*JSON):
         return path.name, *_divided(database(path))
@@ -118,7 +119,7 @@ def _tsp(path: Path) -> Iterator[Untrimmed]:
             known = Untrimmed(inside(name, where), "", (), seconds(row["video-duration"], where), where)
         if row["temporal-region-label"] != "No action":
             start, end = (seconds(row[column], where) for column in ("t-start", "t-end"))
-            known = replace(known, actions=(*known.actions, Action(start, end, row["action-label"], where)))
+            known = replace(known, actions=(*known.actions, ListedAction(start, end, row["action-label"], where)))
         found[name] = known
     yield from found.values()
 
@@ -129,11 +130,11 @@ def _bmn(path: Path, info: Path) -> Iterator[Untrimmed]:
     for name, record in document(path, dict, "videos").items():
         where = f"{path}: {name!r}"
         if name not in subsets or not isinstance(record, dict):
-            raise ValueError(f"{where}: not in {info.name}, or no table; both files are of one release")
+            raise UserError(f"{where}: not in {info.name}, or no table; both files are of one release")
         yield video(inside(name, where), record, subsets[name], where)
 
 
-def _left(place: Shelf, sides: Sides) -> Sides:
+def _left(place: AnnotationFiles, sides: Sides) -> Sides:
     """`sides` without the videos that are blocked, by a list of those or of the ones that are left."""
     if path := place.find(*BLOCKED):
         content = text_of(path).split() if path.suffix == ".txt" else document(path, object, "names of videos")
@@ -142,7 +143,7 @@ def _left(place: Shelf, sides: Sides) -> Sides:
     if info := place.find(BMN[1]):
         left = {_id(row["video"]) for _, row in table(info, "video") if row["subset"] == "validation"}
         return {"train": sides["train"], "test": [v for v in sides["test"] if v.id in left]}
-    raise ValueError(
+    raise UserError(
         f"{place.root}: which videos are blocked? put {BLOCKED[0]} (OpenTAD) or {BMN[1]} (BMN) beside the list, or ask "
         "for activitynet, with all"
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vitascope.core.types import Dataset, Timeline
 from vitascope.datasets.readers.annotation_files import folder
-from vitascope.datasets.readers.mstcn_labels import Layout, segmentation
+from vitascope.datasets.readers.mstcn_labels import LabelLayout, segmentation
 from vitascope.datasets.readers.video_files import Footage, folders, present, stem
 
 VARIANTS: dict[str, str] = {"": "Breakfast: 48 steps of making breakfast, frame by frame; 1,712 videos, four splits"}
@@ -42,7 +42,7 @@ def file(video: str, footage: Footage) -> str:
     return f"{person}/{place}/{video}.avi"
 
 
-LAYOUT = Layout(
+LAYOUT = LabelLayout(
     "breakfast",
     fps=15.0,
     folds=4,

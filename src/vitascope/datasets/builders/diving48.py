@@ -5,9 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from vitascope.core.errors import UserError
 from vitascope.core.types import Dataset
-from vitascope.datasets.readers.annotation_files import Order, Shelf, document, fields_of, folder, labels, listed, shelf
-from vitascope.datasets.readers.video_files import Entry, Footage, Side, assemble, inside, present, stem
+from vitascope.datasets.readers.annotation_files import (
+    AnnotationFiles,
+    ClassOrder,
+    document,
+    fields_of,
+    folder,
+    labels,
+    listed,
+    shelf,
+)
+from vitascope.datasets.readers.video_files import Footage, LabeledVideo, Side, assemble, inside, present, stem
 
 VARIANTS: dict[str, str] = {"": "Diving-48 with the corrected labels (V2): 48 dives, motion"}
 PUBLISHED = {"train": 15_027, "test": 1_970}
@@ -24,7 +34,7 @@ def annotated(variant: str, root: Path) -> Dataset[int]:
 
     A group is a competition video: its dives have its name and a number, and the split parts no competition.
     """
-    order, place = Order(labels("diving48")), shelf(root)
+    order, place = ClassOrder(labels("diving48")), shelf(root)
     if (own := place.find("Diving48_vocab.json")) is not None:
         parts = document(own, list, "classes")
         order.agree(["+".join(p) if isinstance(p, list) else str(p) for p in parts], own)
@@ -36,39 +46,39 @@ def annotated(variant: str, root: Path) -> Dataset[int]:
         order.classes,
         footage=Footage(root),
         axis="motion",
-        published=PUBLISHED,
+        official_counts=PUBLISHED,
         fold="train/test",
     )
 
 
-def _source(place: Shelf, side: Side) -> Path:
+def _source(place: AnnotationFiles, side: Side) -> Path:
     word = {"train": "train", "test": "val"}[side]
     lists = (f"diving48_{word}_list_videos.txt", f"{side}.csv", f"{word}.csv", f"{side}.txt", f"{word}.txt")
     first = place.find(f"Diving48_V2_{side}.json", *lists)
     if first is None and (old := place.find(f"Diving48_{side}.json")) is not None:
-        raise ValueError(f"{old} {V1}")
+        raise UserError(f"{old} {V1}")
     return first or place.need(f"list of the {side} dives", f"Diving48_V2_{side}.json", *lists)
 
 
-def _entries(path: Path, side: Side, order: Order) -> list[Entry]:
+def _entries(path: Path, side: Side, order: ClassOrder) -> list[LabeledVideo]:
     read = _from_json if path.suffix.lower() == ".json" else _from_list
     entries = [
-        Entry(id=v, side=side, truth=truth, file=f"rgb/{v}.mp4", group=v.rpartition("_")[0] or None, where=where)
+        LabeledVideo(id=v, side=side, truth=truth, file=f"rgb/{v}.mp4", group=v.rpartition("_")[0] or None, where=where)
         for where, v, truth in read(path, order)
     ]
     if len(entries) > PUBLISHED[side]:
-        raise ValueError(f"{path}: {len(entries):,} dives, version 2 has {PUBLISHED[side]:,}; this {V1}")
+        raise UserError(f"{path}: {len(entries):,} dives, version 2 has {PUBLISHED[side]:,}; this {V1}")
     return entries
 
 
-def _from_json(path: Path, order: Order) -> Iterator[tuple[str, str, int]]:
+def _from_json(path: Path, order: ClassOrder) -> Iterator[tuple[str, str, int]]:
     for number, record in enumerate(document(path, list, "dives"), 1):
         where = f"{path}: dive {number}"
         video, label = fields_of(record, where, "vid_name", "label")
         yield where, inside(video, where), order.at(label, where)
 
 
-def _from_list(path: Path, order: Order) -> Iterator[tuple[str, str, int]]:
+def _from_list(path: Path, order: ClassOrder) -> Iterator[tuple[str, str, int]]:
     """Lists of paths and numbers. Folders in them that are numbers are labels of version 1, and are passed over."""
     for where, file, truth in listed(path, order):
         yield where, stem(inside(file, where)), truth

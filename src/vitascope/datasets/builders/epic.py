@@ -7,23 +7,33 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from vitascope.core.errors import UserError
 from vitascope.core.types import Dataset, Segment, Span
 from vitascope.datasets.readers import activitynet_json
-from vitascope.datasets.readers.annotation_files import Order, Shelf, folder, header, labels, shelf, table, typed
-from vitascope.datasets.readers.video_files import Entry, Footage, Side, assemble, present
+from vitascope.datasets.readers.annotation_files import (
+    AnnotationFiles,
+    ClassOrder,
+    folder,
+    header,
+    labels,
+    shelf,
+    table,
+    typed,
+)
+from vitascope.datasets.readers.video_files import Footage, LabeledVideo, Side, assemble, present
 
 VARIANTS: dict[str, str] = {
     "verb": "EPIC-KITCHENS-100 by verb: 97 classes, what the report means by EK",
     "noun": "EPIC-KITCHENS-100 by noun: 300 classes",
     "action": "EPIC-KITCHENS-100 by action: the 3,806 pairs of a verb and a noun that occur, as P(verb) P(noun)",
-    "localise-verb": "EPIC-KITCHENS-100 untrimmed: 97 verbs, when; 495 videos to train, 138 to test",
-    "localise-noun": "EPIC-KITCHENS-100 untrimmed: 300 nouns, when; 495 videos to train, 138 to test",
+    "localize-verb": "EPIC-KITCHENS-100 untrimmed: 97 verbs, when; 495 videos to train, 138 to test",
+    "localize-noun": "EPIC-KITCHENS-100 untrimmed: 300 nouns, when; 495 videos to train, 138 to test",
 }
 PUBLISHED = {"train": 67_217, "test": 9_668}
 UNTRIMMED = {"train": 495, "test": 138}
 """Videos."""
 FACTORS = ("verb", "noun")
-LOCALISE = "localise-"
+LOCALIZE = "localize-"
 RATE = 30.0
 """Frames a second in the tables of the detection task, which count frames of videos resampled to that."""
 OFFICIAL = ("video_id", "start_timestamp", "stop_timestamp", "verb_class", "noun_class")
@@ -35,7 +45,7 @@ NAMES: dict[Side, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Action:
+class NarratedAction:
     """One narrated action."""
 
     id: str
@@ -60,7 +70,7 @@ def annotated(variant: str, root: Path) -> Dataset[Any]:
     place = shelf(root, "epic-kitchens-100-annotations", "EPIC-KITCHENS-100-annotations")
     verbs, nouns = (_order(place, factor) for factor in FACTORS)
     actions = [a for side in NAMES for a in _actions(place, side, verbs, nouns)]
-    if variant.startswith(LOCALISE):
+    if variant.startswith(LOCALIZE):
         return _untrimmed(variant, actions, place, Footage(root), verbs if variant.endswith("verb") else nouns)
     pairs = sorted({(a.verb, a.noun) for a in actions})
     number = {pair: i for i, pair in enumerate(pairs)}
@@ -73,7 +83,7 @@ def annotated(variant: str, root: Path) -> Dataset[Any]:
     }
     entries = [_entry(a, truth, footage) for a, truth in zip(actions, truths, strict=True)]
     name = typed("epic", variant)
-    dataset = assemble(name, entries, classes[variant], footage=footage, axis="", published=PUBLISHED)
+    dataset = assemble(name, entries, classes[variant], footage=footage, axis="", official_counts=PUBLISHED)
     if variant != "action":
         return dataset
     return replace(
@@ -85,22 +95,22 @@ def annotated(variant: str, root: Path) -> Dataset[Any]:
 
 
 def _untrimmed(
-    variant: str, actions: Sequence[Action], place: Shelf, footage: Footage, order: Order
+    variant: str, actions: Sequence[NarratedAction], place: AnnotationFiles, footage: Footage, order: ClassOrder
 ) -> Dataset[tuple[Segment, ...]]:
     """The whole videos, with the verbs or the nouns of all that is done in them."""
     lasting = _durations(place)
-    of: dict[tuple[Side, str], list[activitynet_json.Action]] = {}
+    of: dict[tuple[Side, str], list[activitynet_json.ListedAction]] = {}
     for a in actions:
         label = order.classes[a.verb if variant.endswith("verb") else a.noun]
-        of.setdefault((a.side, a.video), []).append(activitynet_json.Action(*a.span, label, a.where))
+        of.setdefault((a.side, a.video), []).append(activitynet_json.ListedAction(*a.span, label, a.where))
     sides: dict[Side, list[activitynet_json.Untrimmed]] = {side: [] for side in NAMES}
     for (side, video), done in of.items():
         sides[side].append(activitynet_json.Untrimmed(video, "", tuple(done), lasting.get(video), done[0].where))
     name = typed("epic", variant)
-    return activitynet_json.localisation(name, sides, order, footage=footage, published=UNTRIMMED)
+    return activitynet_json.localization(name, sides, order, footage=footage, official_counts=UNTRIMMED)
 
 
-def _durations(place: Shelf) -> dict[str, float]:
+def _durations(place: AnnotationFiles) -> dict[str, float]:
     """Seconds of each video, where a table of them is there."""
     if path := place.find("EPIC_100_video_info.csv"):
         return {row["video_id"]: float(row["duration"]) for _, row in table(path, "video_id", "duration")}
@@ -109,18 +119,18 @@ def _durations(place: Shelf) -> dict[str, float]:
     return {}
 
 
-def _order(place: Shelf, factor: str) -> Order:
-    order = Order(labels(f"epic_{factor}"))
+def _order(place: AnnotationFiles, factor: str) -> ClassOrder:
+    order = ClassOrder(labels(f"epic_{factor}"))
     if (own := place.find(f"EPIC_100_{factor}_classes.csv")) is not None:
         rows = sorted(table(own, "id", "key"), key=lambda row: order.at(row[1]["id"], row[0]))
         order.agree([row["key"] for _, row in rows], own)
     return order
 
 
-def _entry(action: Action, truth: int, footage: Footage) -> Entry:
+def _entry(action: NarratedAction, truth: int, footage: Footage) -> LabeledVideo:
     """A span of its video, or the clip of its name where somebody has cut it out."""
     cut = footage.find(f"{action.id}.mp4")
-    return Entry(
+    return LabeledVideo(
         id=action.id,
         side=action.side,
         truth=truth,
@@ -131,7 +141,7 @@ def _entry(action: Action, truth: int, footage: Footage) -> Entry:
     )
 
 
-def _actions(place: Shelf, side: Side, verbs: Order, nouns: Order) -> Iterator[Action]:
+def _actions(place: AnnotationFiles, side: Side, verbs: ClassOrder, nouns: ClassOrder) -> Iterator[NarratedAction]:
     path = place.need(f"table of the {side} actions", *NAMES[side])
     official = "start_timestamp" in header(path)
     columns = OFFICIAL if official else DETECTION
@@ -141,10 +151,12 @@ def _actions(place: Shelf, side: Side, verbs: Order, nouns: Order) -> Iterator[A
             (_seconds(start, where), _seconds(stop, where)) if official else (_frame(start, where), _frame(stop, where))
         )
         if not span[0] < span[1]:
-            raise ValueError(f"{where}: the action stops at {stop}, not after its start at {start}")
+            raise UserError(f"{where}: the action stops at {stop}, not after its start at {start}")
         if "/" in video or "\\" in video:
-            raise ValueError(f"{where}: {video!r} is the name of no video")
-        yield Action(row["narration_id"], side, video, span, verbs.at(verb, where), nouns.at(noun, where), where)
+            raise UserError(f"{where}: {video!r} is the name of no video")
+        yield NarratedAction(
+            row["narration_id"], side, video, span, verbs.at(verb, where), nouns.at(noun, where), where
+        )
 
 
 def _seconds(text: str, where: str) -> float:
@@ -153,11 +165,11 @@ def _seconds(text: str, where: str) -> float:
         hours, minutes, seconds = text.split(":")
         return round(int(hours) * 3600 + int(minutes) * 60 + float(seconds), 6)
     except ValueError:
-        raise ValueError(f"{where}: {text!r} is not a time like 00:05:27.28") from None
+        raise UserError(f"{where}: {text!r} is not a time like 00:05:27.28") from None
 
 
 def _frame(text: str, where: str) -> float:
     """Seconds of a frame by number."""
     if not text.isdigit():
-        raise ValueError(f"{where}: {text!r} is not the number of a frame")
+        raise UserError(f"{where}: {text!r} is not the number of a frame")
     return round(int(text) / RATE, 6)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vitascope.core.errors import UserError
 from vitascope.core.text import nearest
 from vitascope.core.types import Dataset, Example, Span, digest
 from vitascope.datasets.readers import activitynet_json, mstcn_labels
@@ -27,7 +28,7 @@ SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class VideoRow:
     """One line of a manifest, or one file of a class folder."""
 
     path: str
@@ -55,11 +56,11 @@ def build(variant: str, root: Path | None = None, *, names: Iterable[str] = ()) 
         return present(timed)
     if not root.is_dir():
         what = "not a folder" if root.exists() else f"no such folder{_beside(root, names)}"
-        raise ValueError(f"{root}: {what}; give a folder of class folders, one with a {MANIFEST}, or a dataset by name")
+        raise UserError(f"{root}: {what}; give a folder of class folders, one with a {MANIFEST}, or a dataset by name")
     rows = manifest(root / MANIFEST) if (root / MANIFEST).is_file() else list(_class_folders(root))
     if not rows:
         loose = " in class folders" if any(p.suffix.lower() in MEDIA for p in root.iterdir()) else ""
-        raise ValueError(f"{root}: no videos found{loose}; expected {root}/<class>/<video> or {root}/{MANIFEST}")
+        raise UserError(f"{root}: no videos found{loose}; expected {root}/<class>/<video> or {root}/{MANIFEST}")
     return _dataset(root, rows)
 
 
@@ -77,7 +78,7 @@ def dense(root: Path) -> Dataset[Any] | None:
         return mstcn_labels.own(name, root)
     found = [p for p in sorted((*root.glob("*.json"), *root.glob("annotations/*.json"))) if _has_database(p)]
     if len(found) > 1:
-        raise ValueError(f"{root}: {found[0].name} and {found[1].name} both list actions; give the one that is meant")
+        raise UserError(f"{root}: {found[0].name} and {found[1].name} both list actions; give the one that is meant")
     return activitynet_json.own(name, found[0], Footage(root)) if found else None
 
 
@@ -95,15 +96,15 @@ def _beside(root: Path, names: Iterable[str]) -> str:
     return nearest(str(root), names) or nearest(root.name, there)
 
 
-def _dataset(root: Path, rows: Sequence[Row]) -> Dataset[int]:
+def _dataset(root: Path, rows: Sequence[VideoRow]) -> Dataset[int]:
     classes = tuple(sorted({r.label for r in rows}))
     if len(classes) == 1:
-        raise ValueError(f"{root}: only one class, {classes[0]!r}; two are needed to tell apart")
+        raise UserError(f"{root}: only one class, {classes[0]!r}; two are needed to tell apart")
     number = {label: i for i, label in enumerate(classes)}
     _unique([r.name for r in rows], root)
     absent = {r.name: "no such file" for r in rows if not os.path.lexists(root / r.path)}
     if len(absent) == len(rows):
-        raise ValueError(f"{root}: none of the {len(rows)} videos listed exists; first: {rows[0].path}")
+        raise UserError(f"{root}: none of the {len(rows)} videos listed exists; first: {rows[0].path}")
     examples = tuple(
         Example(id=r.name, path=str(root / r.path), truth=number[r.label], span=r.span, group=r.group, fps=r.fps)
         for r in rows
@@ -112,20 +113,22 @@ def _dataset(root: Path, rows: Sequence[Row]) -> Dataset[int]:
     check_labels(examples, folds, classes, where=str(root))
     name = root.resolve().name or "root"
     key = f"{name}-{digest(str(root.resolve()))[:8]}"
-    return Dataset(name=name, key=key, examples=examples, classes=classes, folds=folds, absent=absent, root=str(root))
+    return Dataset(
+        name=name, key=key, examples=examples, classes=classes, folds=folds, missing_files=absent, root=str(root)
+    )
 
 
 def _unique(names: Sequence[str], root: Path) -> None:
     seen: set[str] = set()
     for name in names:
         if name != name.encode(errors="replace").decode():
-            raise ValueError(f"{root}: the file name {name!r} is not UTF-8; rename the file")
+            raise UserError(f"{root}: the file name {name!r} is not UTF-8; rename the file")
         if name in seen:
-            raise ValueError(f"{root}: {name!r} is listed twice; give an `id` column, or remove one of the lines")
+            raise UserError(f"{root}: {name!r} is listed twice; give an `id` column, or remove one of the lines")
         seen.add(name)
 
 
-def _class_folders(root: Path) -> Iterator[Row]:
+def _class_folders(root: Path) -> Iterator[VideoRow]:
     top = [d for d in sorted(root.iterdir()) if d.is_dir() and not d.name.startswith(".")]
     if top and all(d.name.lower() in SPLITS for d in top):
         for folder in top:
@@ -134,45 +137,45 @@ def _class_folders(root: Path) -> Iterator[Row]:
         yield from _of_classes(root, root, "")
 
 
-def _of_classes(root: Path, parent: Path, split: str) -> Iterator[Row]:
+def _of_classes(root: Path, parent: Path, split: str) -> Iterator[VideoRow]:
     for folder in sorted(d for d in parent.iterdir() if d.is_dir() and not d.name.startswith(".")):
         for item in sorted(folder.iterdir()):
             if not item.name.startswith(".") and (item.is_dir() or item.suffix.lower() in MEDIA):
-                yield Row(item.relative_to(root).as_posix(), folder.name, split)
+                yield VideoRow(item.relative_to(root).as_posix(), folder.name, split)
 
 
-def manifest(path: Path, *, labelled: bool = True) -> list[Row]:
+def manifest(path: Path, *, labeled: bool = True) -> list[VideoRow]:
     """The lines of a manifest; without labels where they need not be. ValueError that names the line at fault."""
     try:
-        return list(_lines(path, labelled))
+        return list(_lines(path, labeled))
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from None
+        raise UserError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from None
     except csv.Error as error:
-        raise ValueError(f"{path}: not a table of comma-separated values ({error})") from None
+        raise UserError(f"{path}: not a table of comma-separated values ({error})") from None
 
 
-def _lines(path: Path, labelled: bool) -> Iterator[Row]:
+def _lines(path: Path, labeled: bool) -> Iterator[VideoRow]:
     with open(path, newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
         columns = [c.strip() for c in reader.fieldnames or ()]
-        for needed in ("path", "label") if labelled else ("path",):
+        for needed in ("path", "label") if labeled else ("path",):
             if needed not in columns:
                 has = ", ".join(columns) or "nothing"
-                raise ValueError(f"{path}: no column {needed!r}{nearest(needed, columns)}; its first line has {has}")
+                raise UserError(f"{path}: no column {needed!r}{nearest(needed, columns)}; its first line has {has}")
         reader.fieldnames = columns
         for line, record in enumerate(reader, 2):
-            yield _row(record, f"{path}:{line}", labelled)
+            yield _row(record, f"{path}:{line}", labeled)
 
 
-def _row(record: dict[str, str | None], where: str, labelled: bool) -> Row:
+def _row(record: dict[str, str | None], where: str, labeled: bool) -> VideoRow:
     cell = {c: (record.get(c) or "").strip() for c in COLUMNS}
-    if not cell["path"] or (labelled and not cell["label"]):
-        raise ValueError(f"{where}: {'path and label' if labelled else 'path'} must not be empty")
+    if not cell["path"] or (labeled and not cell["label"]):
+        raise UserError(f"{where}: {'path and label' if labeled else 'path'} must not be empty")
     split = SPLITS.get(cell["split"].lower(), "")
     if cell["split"] and not split:
-        raise ValueError(f"{where}: split {cell['split']!r}{nearest(cell['split'], SPLITS)}; use train, val or test")
+        raise UserError(f"{where}: split {cell['split']!r}{nearest(cell['split'], SPLITS)}; use train, val or test")
     fps = _seconds(cell["fps"], f"{where}: fps")
-    return Row(
+    return VideoRow(
         path=_inside(cell["path"], where),
         label=cell["label"],
         split=split,
@@ -188,7 +191,7 @@ def _inside(path: str, where: str) -> str:
     root = os.path.abspath(os.path.dirname(where))
     full = os.path.normpath(os.path.join(root, path))
     if not full.startswith(root + os.sep):
-        raise ValueError(f"{where}: {path!r} lies outside {root}; move the video in, or link it there")
+        raise UserError(f"{where}: {path!r} lies outside {root}; move the video in, or link it there")
     return os.path.relpath(full, root).replace(os.sep, "/")
 
 
@@ -197,7 +200,7 @@ def _span(start: str, end: str, where: str) -> Span | None:
         return None
     span = (_seconds(start, f"{where}: start"), _seconds(end, f"{where}: end") if end else float("inf"))
     if span[1] <= span[0]:
-        raise ValueError(f"{where}: end {end} is not after start {start or 0}; both are seconds")
+        raise UserError(f"{where}: end {end} is not after start {start or 0}; both are seconds")
     return span
 
 
@@ -205,7 +208,7 @@ def _seconds(text: str, where: str) -> float:
     try:
         value = float(text or 0)
     except ValueError:
-        raise ValueError(f"{where} {text!r} is not a number") from None
+        raise UserError(f"{where} {text!r} is not a number") from None
     if not 0 <= value < float("inf"):
-        raise ValueError(f"{where} {text!r} must be zero or more")
+        raise UserError(f"{where} {text!r} must be zero or more")
     return value

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from vitascope.core.types import Dataset, Timeline
 from vitascope.datasets.readers.annotation_files import folder
-from vitascope.datasets.readers.mstcn_labels import Layout, segmentation
+from vitascope.datasets.readers.mstcn_labels import LabelLayout, segmentation
 from vitascope.datasets.readers.video_files import present
 
 VARIANTS: dict[str, str] = {"": "GTEA: 11 actions of making a snack, seen from the head; 28 videos, four splits"}
-LAYOUT = Layout(
+LAYOUT = LabelLayout(
     "gtea",
     fps=15.0,
     folds=4,

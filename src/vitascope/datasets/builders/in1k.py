@@ -7,8 +7,17 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from vitascope.core.errors import UserError
 from vitascope.core.types import Dataset, Example, Fold
-from vitascope.datasets.readers.annotation_files import Order, Shelf, folder, labels, listed, shelf, table
+from vitascope.datasets.readers.annotation_files import (
+    AnnotationFiles,
+    ClassOrder,
+    folder,
+    labels,
+    listed,
+    shelf,
+    table,
+)
 from vitascope.datasets.readers.video_files import key
 
 VARIANTS: dict[str, str] = {"": "ImageNet-1k (ILSVRC2012): 1,000 classes of images, appearance"}
@@ -30,13 +39,13 @@ def build(variant: str, root: Path | None = None) -> Dataset[int]:
     tested, absent = _tested(root, _folder(root, "val"), number)
     for side, found in (("train", trained), ("val", tested)):
         if not found:
-            raise ValueError(
+            raise UserError(
                 f"{root}: no image in {_folder(root, side)}; expected folders by synset, like {synsets[0]}/"
             )
     ids = tuple(e.id for e in trained), tuple(e.id for e in tested)
     if len({*ids[0], *ids[1]}) < len(ids[0]) + len(ids[1]):
         twice, _ = Counter((*ids[0], *ids[1])).most_common(1)[0]
-        raise ValueError(f"{root}: image {twice!r} is there twice; remove one")
+        raise UserError(f"{root}: image {twice!r} is there twice; remove one")
     return Dataset(
         name="in1k",
         key=key("in1k", root),
@@ -44,9 +53,9 @@ def build(variant: str, root: Path | None = None) -> Dataset[int]:
         classes=classes,
         folds=(Fold(name="train/val", train=ids[0], test=ids[1]),),
         axis="appearance",
-        absent=absent,
+        missing_files=absent,
         root=str(root),
-        published=PUBLISHED,
+        official_counts=PUBLISHED,
     )
 
 
@@ -54,7 +63,7 @@ def _folder(root: Path, side: str) -> str:
     tried = [root / parent / name for parent in PARENTS for name in FOLDERS[side]]
     found = next((path for path in tried if path.is_dir()), None)
     if found is None:
-        raise ValueError(f"{root}: no folder of the {side} images; expected {tried[0]}, with a folder for each synset")
+        raise UserError(f"{root}: no folder of the {side} images; expected {tried[0]}, with a folder for each synset")
     return str(found)
 
 
@@ -62,7 +71,7 @@ def _by_synset(top: str, number: Mapping[str, int]) -> Iterator[Example[int]]:
     """Images of folders by synset, in order of names. Millions: nothing is asked of the disk but the names."""
     for synset in sorted(_folders(top)):
         if synset not in number:
-            raise ValueError(f"{top}/{synset}: none of the 1,000 synsets of ILSVRC2012")
+            raise UserError(f"{top}/{synset}: none of the 1,000 synsets of ILSVRC2012")
         for name in sorted(_images(f"{top}/{synset}")):
             front = os.path.splitext(name)[0]
             yield Example(id=front, path=f"{top}/{synset}/{name}", truth=number[synset])
@@ -89,7 +98,7 @@ def _tested(root: Path, top: str, number: Mapping[str, int]) -> tuple[list[Examp
     return tested, {i: f"no {i} in {top}" for i in truths if i not in there}
 
 
-def _listed(place: Shelf, number: Mapping[str, int]) -> dict[str, int]:
+def _listed(place: AnnotationFiles, number: Mapping[str, int]) -> dict[str, int]:
     """What each image of the validation side is, by the table of synsets or a list of numbers by sorted synset."""
     if (path := place.find("LOC_val_solution.csv")) is not None:
         return {
@@ -98,7 +107,7 @@ def _listed(place: Shelf, number: Mapping[str, int]) -> dict[str, int]:
     path = place.find("val.txt", "val_map.txt")
     if path is None:
         if (kit := place.find(KIT)) is not None:
-            raise ValueError(
+            raise UserError(
                 f"{kit}: counts classes as the development kit does; give val.txt (image, number by sorted synset), "
                 "LOC_val_solution.csv, or sort the images into folders by synset"
             )
@@ -106,11 +115,11 @@ def _listed(place: Shelf, number: Mapping[str, int]) -> dict[str, int]:
             "list of the val images, which are not in folders by synset", "val.txt", "LOC_val_solution.csv"
         )
     found = {
-        os.path.splitext(os.path.basename(file))[0]: truth for _, file, truth in listed(path, Order(tuple(number)))
+        os.path.splitext(os.path.basename(file))[0]: truth for _, file, truth in listed(path, ClassOrder(tuple(number)))
     }
     for image, truth in KNOWN.items():
         if found.get(image, truth) != truth:
-            raise ValueError(
+            raise UserError(
                 f"{path}: {image} is {found[image]} there and {truth} by sorted synset; it counts otherwise"
             )
     return found
@@ -119,5 +128,5 @@ def _listed(place: Shelf, number: Mapping[str, int]) -> dict[str, int]:
 def _synset(row: Mapping[str, str], where: str, number: Mapping[str, int]) -> int:
     synset = row["PredictionString"].partition(" ")[0]
     if synset not in number:
-        raise ValueError(f"{where}: {synset!r} is none of the 1,000 synsets of ILSVRC2012")
+        raise UserError(f"{where}: {synset!r} is none of the 1,000 synsets of ILSVRC2012")
     return number[synset]

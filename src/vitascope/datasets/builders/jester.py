@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vitascope.core.types import Dataset
-from vitascope.datasets.readers.annotation_files import Order, cells, folder, labels, lines, shelf
-from vitascope.datasets.readers.video_files import Entry, Footage, Side, assemble, inside, present
+from vitascope.datasets.readers.annotation_files import ClassOrder, cells, folder, labels, lines, shelf
+from vitascope.datasets.readers.video_files import Footage, LabeledVideo, Side, assemble, inside, present
 
 VARIANTS: dict[str, str] = {"": "Jester: 27 hand gestures, motion"}
 PUBLISHED = {"train": 118_562, "test": 14_787}
@@ -26,20 +26,20 @@ def annotated(variant: str, root: Path) -> Dataset[int]:
 
     Groups are not known: the list of who filmed what was not published.
     """
-    order, place = Order(labels("jester")), shelf(root, "jester-v1", "20bn-jester-v1/annotations")
+    order, place = ClassOrder(labels("jester")), shelf(root, "jester-v1", "20bn-jester-v1/annotations")
     if (own := place.find("jester-v1-labels.csv", "labels.csv")) is not None:
         order.agree([line for _, line in lines(own)], own)
-    entries: list[Entry] = []
+    entries: list[LabeledVideo] = []
     for side, word in WORDS.items():
         path = place.need(f"list of the {word} gestures", f"jester-v1-{word}.csv", f"{word}.csv")
         entries += _entries(path, side, order)
     footage = Footage(root, frames=True)
-    return assemble("jester", entries, order.classes, footage=footage, axis="motion", published=PUBLISHED)
+    return assemble("jester", entries, order.classes, footage=footage, axis="motion", official_counts=PUBLISHED)
 
 
-def _entries(path: Path, side: Side, order: Order) -> Iterator[Entry]:
+def _entries(path: Path, side: Side, order: ClassOrder) -> Iterator[LabeledVideo]:
     """Of a list `number;gesture`."""
     for where, row in cells(path, ";", least=2):
         video = inside(row[0], where)
         file = f"20bn-jester-v1/{video}"
-        yield Entry(id=video, side=side, truth=order.of(row[1], where), file=file, fps=RATE, where=where)
+        yield LabeledVideo(id=video, side=side, truth=order.of(row[1], where), file=file, fps=RATE, where=where)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from vitascope.core.errors import UserError
 from vitascope.core.types import Dataset
-from vitascope.datasets.readers.annotation_files import Order, cells, folder, labels, shelf, typed
-from vitascope.datasets.readers.video_files import Entry, Footage, Side, assemble, inside, present
+from vitascope.datasets.readers.annotation_files import ClassOrder, cells, folder, labels, shelf, typed
+from vitascope.datasets.readers.video_files import Footage, LabeledVideo, Side, assemble, inside, present
 
 VARIANTS: dict[str, str] = {
     "": "Moments in Time, version 1: 339 actions, appearance; what the report counts",
@@ -29,7 +30,7 @@ def annotated(variant: str, root: Path) -> Dataset[int]:
 
     Groups are not known: clips of one video bear its name in several ways.
     """
-    order, place = Order(_classes(variant)), shelf(root)
+    order, place = ClassOrder(_classes(variant)), shelf(root)
     if (own := place.find("moments_categories.txt", "category_momentsv2.txt")) is not None:
         _check(variant, order, own)
     lists: dict[Side, Path] = {
@@ -37,33 +38,35 @@ def annotated(variant: str, root: Path) -> Dataset[int]:
         "test": place.need("list of the validation clips", "validationSet.csv", "val.csv"),
     }
     entries = [e for side, path in lists.items() for e in _entries(path, side, order)]
-    if variant == "" and {e.truth for e in entries} == {order.numbers[name] for name in Order(_classes("305")).numbers}:
-        raise ValueError(f"{root}: just the classes of {OTHER['']}")
+    if variant == "" and {e.truth for e in entries} == {
+        order.numbers[name] for name in ClassOrder(_classes("305")).numbers
+    }:
+        raise UserError(f"{root}: just the classes of {OTHER['']}")
     name = typed("mit", variant)
     published = PUBLISHED[variant]
     footage = Footage(root)
-    return assemble(name, entries, order.classes, footage=footage, axis="appearance", published=published)
+    return assemble(name, entries, order.classes, footage=footage, axis="appearance", official_counts=published)
 
 
 def _classes(variant: str) -> tuple[str, ...]:
     return labels("mit_305" if variant else "mit")
 
 
-def _check(variant: str, order: Order, path: Path) -> None:
+def _check(variant: str, order: ClassOrder, path: Path) -> None:
     """The file `name,number` of classes must be ours."""
     rows = list(cells(path))
     if len(rows) == len(_classes("" if variant else "305")):
-        raise ValueError(f"{path}: {len(rows)} classes are {OTHER[variant]}")
+        raise UserError(f"{path}: {len(rows)} classes are {OTHER[variant]}")
     numbered = [row for _, row in rows if len(row) > 1]
     if numbered and len(numbered) == len(rows):
         rows.sort(key=lambda row: order.at(row[1][1], row[0]))
     order.agree([row[0] for _, row in rows], path)
 
 
-def _entries(path: Path, side: Side, order: Order) -> Iterator[Entry]:
+def _entries(path: Path, side: Side, order: ClassOrder) -> Iterator[LabeledVideo]:
     """The clips of a table `class/file.mp4, class, for, against`; the last two count who agreed."""
     for where, row in cells(path, least=2):
         clip = inside(row[0], where)
         truth = order.of(row[1], where)
         # one clip may show two things: it is then in two folders, and both are in its id
-        yield Entry(id=clip, side=side, truth=truth, file=f"{FOLDERS[side]}/{clip}", where=where)
+        yield LabeledVideo(id=clip, side=side, truth=truth, file=f"{FOLDERS[side]}/{clip}", where=where)

@@ -23,12 +23,12 @@ VARIANTS: dict[str, str] = {
     "appearance": "24 looks (6 shapes by 4 textures) of things that move at random",
     "motion": "17 motions (8 reversible pairs and stillness) of things that look at random",
     "still": "the 24 looks again, in one frame of each clip",
-    "localise": "16 motions, when, in videos of 30 to 90 s with stillness between; 40 to train, 20 to test",
+    "localize": "16 motions, when, in videos of 30 to 90 s with stillness between; 40 to train, 20 to test",
     "segment": "11 steps and stillness, frame by frame, of procedures with a grammar; 40 videos to train, 20 to test",
     "appearance-tiny": "the beginning of motionlab/appearance, for trying things out",
     "motion-tiny": "the beginning of motionlab/motion, for trying things out",
     "still-tiny": "the beginning of motionlab/still, for trying things out",
-    "localise-tiny": "the beginning of motionlab/localise, for trying things out",
+    "localize-tiny": "the beginning of motionlab/localize, for trying things out",
     "segment-tiny": "the beginning of motionlab/segment, for trying things out",
 }
 """What may follow `motionlab/`, and what it is."""
@@ -39,7 +39,7 @@ LONG = {"": course.FULL, "tiny": course.TINY}
 def build(variant: str, root: Path | None = None, *, seed: int = 0, quiet: bool = False) -> Dataset[Any]:
     """`appearance` or `motion` (the same clips, two labels), or `still` (their middle frames, by appearance).
 
-    `localise` and `segment` are of long videos. `-tiny` after a name asks for a few, for trying things out.
+    `localize` and `segment` are of long videos. `-tiny` after a name asks for a few, for trying things out.
     Files are rendered into `root` (default: `$VITASCOPE_CACHE`, else `~/.cache/vitascope`) unless they are there.
     ValueError for an unknown variant.
     """
@@ -85,16 +85,16 @@ def _long(variant: str, suite: course.Suite, size: Size, folder: Path, *, seed: 
             Example(
                 id=f"motionlab/{take.id}",
                 path=str(folder / take.video),
-                truth=_found(take) if suite == "localise" else _steps(take),
+                truth=_found(take) if suite == "localize" else _steps(take),
                 duration=take.frames / FPS,
             )
             for take in plan
         ),
-        classes=course.ACTIONS if suite == "localise" else course.STEPS,
+        classes=course.ACTIONS if suite == "localize" else course.STEPS,
         folds=(Fold(name="test", train=ids["train"], test=ids["test"]),),
         key=f"motionlab-{VERSION}-{suite}-{seed}",
         axis="motion",
-        kind="localisation" if suite == "localise" else "segmentation",
+        kind="localization" if suite == "localize" else "segmentation",
     )
 
 

@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from vitascope.core.errors import UserError
 from vitascope.core.types import Dataset
 from vitascope.datasets.readers.annotation_files import (
-    Order,
-    Shelf,
+    AnnotationFiles,
+    ClassOrder,
     document,
     fields_of,
     folder,
@@ -18,7 +19,7 @@ from vitascope.datasets.readers.annotation_files import (
     listed,
     shelf,
 )
-from vitascope.datasets.readers.video_files import Entry, Footage, Side, assemble, inside, present, stem
+from vitascope.datasets.readers.video_files import Footage, LabeledVideo, Side, assemble, inside, present, stem
 
 VARIANTS: dict[str, str] = {"": "Something-Something V2: 174 actions with objects, motion"}
 PUBLISHED = {"train": 168_913, "test": 24_777}
@@ -38,7 +39,7 @@ def annotated(variant: str, root: Path) -> Dataset[int]:
 
     Groups are not known: the list of who filmed what was not published.
     """
-    order, place = Order(labels("ssv2")), shelf(root, PACKAGE)
+    order, place = ClassOrder(labels("ssv2")), shelf(root, PACKAGE)
     # category.txt, which comes with the lists for frames, is no list of classes: sorted with brackets, it is in another
     # order than the numbers beside it, which are the authors'.
     official = place.find("something-something-v2-labels.json", "labels.json")
@@ -46,10 +47,10 @@ def annotated(variant: str, root: Path) -> Dataset[int]:
         numbers = document(official, dict, "classes")
         order.agree(sorted(numbers, key=lambda name: order.at(str(numbers[name]), f"{official}: {name!r}")), official)
     entries = [e for side in WORDS for e in _entries(_source(place, side), side, order)]
-    return assemble("ssv2", entries, order.classes, footage=Footage(root), axis="motion", published=PUBLISHED)
+    return assemble("ssv2", entries, order.classes, footage=Footage(root), axis="motion", official_counts=PUBLISHED)
 
 
-def _source(place: Shelf, side: Side) -> Path:
+def _source(place: AnnotationFiles, side: Side) -> Path:
     word, short = WORDS[side], {"train": "train", "test": "val"}[side]
     return place.need(
         f"list of the {word} videos",
@@ -61,27 +62,27 @@ def _source(place: Shelf, side: Side) -> Path:
     )
 
 
-def _entries(path: Path, side: Side, order: Order) -> Iterator[Entry]:
+def _entries(path: Path, side: Side, order: ClassOrder) -> Iterator[LabeledVideo]:
     read = _from_json if path.suffix.lower() == ".json" else _from_list
     for where, video, truth in read(path, order):
         file = f"20bn-something-something-v2/{video}.webm"
-        yield Entry(id=video, side=side, truth=truth, file=file, where=where)
+        yield LabeledVideo(id=video, side=side, truth=truth, file=file, where=where)
 
 
-def _from_json(path: Path, order: Order) -> Iterator[tuple[str, str, int]]:
+def _from_json(path: Path, order: ClassOrder) -> Iterator[tuple[str, str, int]]:
     for number, record in enumerate(document(path, list, "videos"), 1):
         where = f"{path}: video {number}"
         video, template = fields_of(record, where, "id", "template")
         yield where, inside(video, where), order.of(template, where)
 
 
-def _from_list(path: Path, order: Order) -> Iterator[tuple[str, str, int]]:
+def _from_list(path: Path, order: ClassOrder) -> Iterator[tuple[str, str, int]]:
     first = next((line for _, line in lines(path)), "")
     if FRAMES.match(first):
         for where, line in lines(path):
             match = FRAMES.match(line)
             if match is None:
-                raise ValueError(f"{where}: {line[:80]!r} is not the number of a video, its frames and its class")
+                raise UserError(f"{where}: {line[:80]!r} is not the number of a video, its frames and its class")
             yield where, match[1], order.at(match[2], where)
         return
     for where, file, truth in listed(path, order):

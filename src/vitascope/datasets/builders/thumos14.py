@@ -1,4 +1,4 @@
-"""THUMOS14, temporal action localisation: 20 actions in untrimmed videos; trained on its validation side."""
+"""THUMOS14, temporal action localization: 20 actions in untrimmed videos; trained on its validation side."""
 
 from __future__ import annotations
 
@@ -6,9 +6,19 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from vitascope.core.errors import UserError
 from vitascope.core.types import Dataset, Segment
-from vitascope.datasets.readers.activitynet_json import Action, Untrimmed, database, localisation, seconds
-from vitascope.datasets.readers.annotation_files import Order, Shelf, folder, header, labels, shelf, table, typed
+from vitascope.datasets.readers.activitynet_json import ListedAction, Untrimmed, database, localization, seconds
+from vitascope.datasets.readers.annotation_files import (
+    AnnotationFiles,
+    ClassOrder,
+    folder,
+    header,
+    labels,
+    shelf,
+    table,
+    typed,
+)
 from vitascope.datasets.readers.video_files import Footage, Side, inside, present
 
 VARIANTS: dict[str, str] = {
@@ -38,14 +48,14 @@ def build(variant: str, root: Path | None = None) -> Dataset[tuple[Segment, ...]
 
 def annotated(variant: str, root: Path) -> Dataset[tuple[Segment, ...]]:
     """The same as its lists have it, whatever videos are there: the community's json, or a csv a side."""
-    order = Order(labels("thumos14"))
+    order = ClassOrder(labels("thumos14"))
     place = shelf(root, "thumos", "thumos14", "thumos_annotations")
     path = place.find(*JSON)
     sides = _of_json(path) if path else {side: list(_of_table(place, side, order)) for side in TABLES}
     source = path.name if path else "the tables"
     there = {v.id for v in sides["test"]}
     if variant == "213" and BARE not in there:
-        raise ValueError(
+        raise UserError(
             f"{root}: {source} has {len(there)} test videos and not {BARE}; the 213 are in "
             f"{' or '.join(TABLES['test'])}, or ask for thumos14"
         )
@@ -58,8 +68,8 @@ def annotated(variant: str, root: Path) -> Dataset[tuple[Segment, ...]]:
         if len(sides[side]) != count
     ]
     name = typed("thumos14", variant)
-    return localisation(
-        name, sides, order, footage=Footage(root), published=published, notes=notes, fold="validation/test"
+    return localization(
+        name, sides, order, footage=Footage(root), official_counts=published, notes=notes, fold="validation/test"
     )
 
 
@@ -71,7 +81,7 @@ def _of_json(path: Path) -> dict[Side, list[Untrimmed]]:
     return sides
 
 
-def _of_table(place: Shelf, side: Side, order: Order) -> Iterator[Untrimmed]:
+def _of_table(place: AnnotationFiles, side: Side, order: ClassOrder) -> Iterator[Untrimmed]:
     path = place.need(f"json of the videos, nor table of the {side} actions", *JSON[:1], *TABLES[side])
     columns = NAMED if "type" in header(path) else NUMBERED
     found: dict[str, Untrimmed] = {}
@@ -79,7 +89,7 @@ def _of_table(place: Shelf, side: Side, order: Order) -> Iterator[Untrimmed]:
         name, start, end, label = (row[column] for column in columns)
         if columns == NUMBERED:
             label = "Ambiguous" if label == UNNUMBERED else order.classes[order.at(label, where)]
-        action = Action(seconds(start, where), seconds(end, where), label, where)
+        action = ListedAction(seconds(start, where), seconds(end, where), label, where)
         lasting = seconds(row["video-duration"], where) if "video-duration" in row else None
         known = found.get(name) or Untrimmed(inside(name, where), "", (), lasting, where)
         found[name] = replace(known, actions=(*known.actions, action))

@@ -6,9 +6,19 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from vitascope.core.errors import UserError
 from vitascope.core.types import Dataset
-from vitascope.datasets.readers.annotation_files import Order, Shelf, folder, labels, lines, listed, shelf, typed
-from vitascope.datasets.readers.video_files import Entry, Footage, Side, assemble, inside, present, stem
+from vitascope.datasets.readers.annotation_files import (
+    AnnotationFiles,
+    ClassOrder,
+    folder,
+    labels,
+    lines,
+    listed,
+    shelf,
+    typed,
+)
+from vitascope.datasets.readers.video_files import Footage, LabeledVideo, Side, assemble, inside, present, stem
 
 VARIANTS: dict[str, str] = {
     "": "UCF101, split 1: 101 actions, appearance",
@@ -33,7 +43,7 @@ def build(variant: str, root: Path | None = None) -> Dataset[int]:
 
 def annotated(variant: str, root: Path) -> Dataset[int]:
     """The same as its lists have it, whatever videos are there."""
-    split, order, place = variant or "1", Order(labels("ucf101")), shelf(root, PLACE)
+    split, order, place = variant or "1", ClassOrder(labels("ucf101")), shelf(root, PLACE)
     if (own := place.find("classInd.txt")) is not None:
         order.agree([line.partition(" ")[2] for _, line in lines(own)], own)
     entries = [*_train(place, split, order), *_test(place, split, order)]
@@ -43,32 +53,32 @@ def annotated(variant: str, root: Path) -> Dataset[int]:
         order.classes,
         footage=Footage(root),
         axis="appearance",
-        published=PUBLISHED[split],
+        official_counts=PUBLISHED[split],
         fold=f"split {split}",
     )
 
 
-def _train(place: Shelf, split: str, order: Order) -> Iterator[Entry]:
+def _train(place: AnnotationFiles, split: str, order: ClassOrder) -> Iterator[LabeledVideo]:
     """Of a list `Class/v_Class_g08_c01.avi number`; numbers count from 1 and must be of the class of the folder."""
     path = place.need(f"training list of split {split}", f"trainlist0{split}.txt", f"trainlist{split}.txt")
     for where, file, truth in listed(path, order, first=1):
         entry = _entry(file, "train", order, where)
         if entry.truth != truth:
-            raise ValueError(f"{where}: {file} is numbered {truth + 1}, which is {order.classes[truth]!r}")
+            raise UserError(f"{where}: {file} is numbered {truth + 1}, which is {order.classes[truth]!r}")
         yield entry
 
 
-def _test(place: Shelf, split: str, order: Order) -> Iterator[Entry]:
+def _test(place: AnnotationFiles, split: str, order: ClassOrder) -> Iterator[LabeledVideo]:
     """Of a list that has no numbers."""
     path = place.need(f"test list of split {split}", f"testlist0{split}.txt", f"testlist{split}.txt")
     for where, line in lines(path):
         yield _entry(re.sub(r"\s+\d+$", "", line), "test", order, where)
 
 
-def _entry(file: str, side: Side, order: Order, where: str) -> Entry:
+def _entry(file: str, side: Side, order: ClassOrder, where: str) -> LabeledVideo:
     file = inside(file, where)
     name = stem(file)
     truth = order.of(file.rpartition("/")[0].rpartition("/")[2], where)
     match = GROUP.match(name)
     group = match[1] if match else None
-    return Entry(id=name, side=side, truth=truth, file=f"UCF-101/{file}", group=group, where=where)
+    return LabeledVideo(id=name, side=side, truth=truth, file=f"UCF-101/{file}", group=group, where=where)

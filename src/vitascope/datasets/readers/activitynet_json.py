@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vitascope.core.errors import UserError
 from vitascope.core.text import nearest
 from vitascope.core.types import Dataset, Segment
-from vitascope.datasets.readers.annotation_files import Order, document
+from vitascope.datasets.readers.annotation_files import ClassOrder, document
 from vitascope.datasets.readers.video_files import Footage, Listed, Side, assemble, inside
 
 SAME = 1e-3
@@ -32,7 +33,7 @@ Truth = tuple[Segment, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Action:
+class ListedAction:
     """One action as a list has it: seconds, and its class by name."""
 
     start: float
@@ -48,7 +49,7 @@ class Untrimmed:
     id: str
     subset: str
     """`train`, `val`, `test`; empty where the list does not say."""
-    actions: tuple[Action, ...]
+    actions: tuple[ListedAction, ...]
     duration: float | None = None
     """Seconds."""
     where: str = ""
@@ -61,15 +62,15 @@ def seconds(value: Any, where: str) -> float:
     except (TypeError, ValueError):
         time = math.nan
     if not 0 <= time < math.inf:
-        raise ValueError(f"{where}: {value!r} is no time in seconds from the start of the video")
+        raise UserError(f"{where}: {value!r} is no time in seconds from the start of the video")
     return time
 
 
 def subset(word: Any, where: str) -> str:
-    """`train`, `val` or `test`, however it is spelt."""
+    """`train`, `val` or `test`, however it is spelled."""
     known = SUBSETS.get(str(word).strip().lower())
     if known is None:
-        raise ValueError(
+        raise UserError(
             f"{where}: subset {word!r}{nearest(str(word).lower(), SUBSETS)} is none of training, validation and testing"
         )
     return known
@@ -84,12 +85,12 @@ def database(path: Path) -> list[Untrimmed]:
     content = document(path, dict, "videos")
     videos = content.get("database")
     if not isinstance(videos, dict) or not videos:
-        raise ValueError(f"{path}: no table 'database' of videos{nearest('database', content)}")
+        raise UserError(f"{path}: no table 'database' of videos{nearest('database', content)}")
     found = []
     for name, record in videos.items():
         where = f"{path}: {name!r}"
         if not isinstance(record, dict):
-            raise ValueError(f"{where}: not a table with 'subset' and 'annotations'")
+            raise UserError(f"{where}: not a table with 'subset' and 'annotations'")
         found.append(video(inside(name, where), record, subset(record.get("subset", ""), where), where))
     return found
 
@@ -98,22 +99,22 @@ def video(name: str, record: Mapping[str, Any], of: str, where: str) -> Untrimme
     """One video of such a list."""
     listed = record.get("annotations", [])
     if not isinstance(listed, list):
-        raise ValueError(f"{where}: 'annotations' is no list")
+        raise UserError(f"{where}: 'annotations' is no list")
     lasting = next((record[key] for key in DURATIONS if record.get(key) is not None), None)
     duration = None if lasting is None else seconds(lasting, f"{where}: duration")
     actions = tuple(_action(action, f"{where}: action {number}") for number, action in enumerate(listed))
     return Untrimmed(name, of, actions, duration or None, where)
 
 
-def _action(record: Any, where: str) -> Action:
+def _action(record: Any, where: str) -> ListedAction:
     given = record.get("segment") if isinstance(record, dict) else None
     if not isinstance(given, (list, tuple)) or len(given) != 2 or not isinstance(record.get("label"), (str, int)):
-        raise ValueError(f"{where}: no 'segment' of two times and 'label'")
-    return Action(seconds(given[0], where), seconds(given[1], where), str(record["label"]), where)
+        raise UserError(f"{where}: no 'segment' of two times and 'label'")
+    return ListedAction(seconds(given[0], where), seconds(given[1], where), str(record["label"]), where)
 
 
 @dataclass
-class Tally:
+class AnnotationIssues:
     """What was odd about the actions of a list."""
 
     kept: int = 0
@@ -142,7 +143,7 @@ class Tally:
         return self.kept + self.unnamed + self.empty + self.repeated
 
 
-def cleaned(video: Untrimmed, number: Callable[[str, str], int], tally: Tally) -> Truth:
+def cleaned(video: Untrimmed, number: Callable[[str, str], int], tally: AnnotationIssues) -> Truth:
     """The actions of a video, the first of those listed twice, none of no length; what was odd goes into `tally`.
 
     As ActionFormer and the report's repository clean them (the official evaluator does not). `number(label, where)` is
@@ -166,17 +167,17 @@ def cleaned(video: Untrimmed, number: Callable[[str, str], int], tally: Tally) -
     return tuple(kept)
 
 
-def _same(one: Segment, other: Action) -> bool:
+def _same(one: Segment, other: ListedAction) -> bool:
     return abs(one.start - other.start) <= SAME and abs(one.end - other.end) <= SAME
 
 
-def localisation(
+def localization(
     name: str,
     sides: Mapping[Side, Sequence[Untrimmed]],
-    order: Order,
+    order: ClassOrder,
     *,
     footage: Footage,
-    published: Mapping[str, int],
+    official_counts: Mapping[str, int],
     notes: Iterable[str] = (),
     fold: str = "train/val",
 ) -> Dataset[Truth]:
@@ -184,7 +185,7 @@ def localisation(
 
     Videos are found under their id, with `v_` before it or without.
     """
-    tally = Tally()
+    tally = AnnotationIssues()
     entries = [_listed(v, side, cleaned(v, order.of, tally)) for side, videos in sides.items() for v in videos]
     return assemble(
         name,
@@ -192,9 +193,9 @@ def localisation(
         order.classes,
         footage=footage,
         axis="",
-        published=published,
+        official_counts=official_counts,
         fold=fold,
-        kind="localisation",
+        kind="localization",
         notes=(*notes, *tally.notes()),
     )
 
@@ -228,13 +229,19 @@ def own(name: str, path: Path, footage: Footage) -> Dataset[Truth]:
     train, test = ("train" if of["train"] else "val"), ("test" if of["test"] else "val")
     if train == test or not of[train] or not of[test]:
         has = ", ".join(f"{len(v)} {k}" for k, v in of.items() if v)
-        raise ValueError(f"{path}: videos to train on and others to test are needed, it has {has} by 'subset'")
+        raise UserError(f"{path}: videos to train on and others to test are needed, it has {has} by 'subset'")
     classes = sorted({a.label for v in (*of[train], *of[test]) for a in v.actions} - UNNAMED)
     if not classes:
-        raise ValueError(f"{path}: no video has an action; each is a 'segment' and a 'label' under 'annotations'")
+        raise UserError(f"{path}: no video has an action; each is a 'segment' and a 'label' under 'annotations'")
     unused = sum(len(v) for k, v in of.items() if k not in (train, test))
     notes += [f"{unused} validation videos left out: training and testing are divided without them"] if unused else []
     sides: dict[Side, list[Untrimmed]] = {"train": of[train], "test": of[test]}
-    return localisation(
-        name, sides, Order(tuple(classes)), footage=footage, published={}, notes=notes, fold=f"{train}/{test}"
+    return localization(
+        name,
+        sides,
+        ClassOrder(tuple(classes)),
+        footage=footage,
+        official_counts={},
+        notes=notes,
+        fold=f"{train}/{test}",
     )

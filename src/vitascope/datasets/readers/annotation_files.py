@@ -17,6 +17,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+from vitascope.core.errors import UserError
 from vitascope.core.registry import unknown_variant
 from vitascope.core.text import nearest
 
@@ -40,14 +41,14 @@ def folder(family: str, variant: str, variants: Mapping[str, str], root: Path | 
     if variant not in variants:
         raise unknown_variant("datasets", family, variant, variants)
     if root is None:
-        raise ValueError(
+        raise UserError(
             f"{typed(family, variant)}: where are its videos and annotations? say {typed(family, variant)}=FOLDER, or "
             f"`vitascope evaluate ... --data-root FOLDER` for the folder that holds {family}/"
         )
     root = root.expanduser()
     if not root.is_dir():
         beside = [p.name for p in root.parent.iterdir() if p.is_dir()] if root.parent.is_dir() else []
-        raise ValueError(f"{typed(family, variant)}: {root} is no folder{nearest(root.name, beside)}")
+        raise UserError(f"{typed(family, variant)}: {root} is no folder{nearest(root.name, beside)}")
     return root
 
 
@@ -57,7 +58,7 @@ def typed(family: str, variant: str) -> str:
 
 
 @dataclass(frozen=True)
-class Shelf:
+class AnnotationFiles:
     """The lists, tables and json files of a data set, by name in small letters; of a name those near the top first."""
 
     root: Path
@@ -74,13 +75,13 @@ class Shelf:
     def need(self, what: str, *names: str) -> Path:
         """The same; ValueError that says what was looked for."""
         if (found := self.find(*names)) is None:
-            raise ValueError(
+            raise UserError(
                 f"{self.root}: no {what}; looked in it and in its {PLACES[0]}/ for {' or '.join(dict.fromkeys(names))}"
             )
         return found
 
 
-def shelf(root: Path, *places: str) -> Shelf:
+def shelf(root: Path, *places: str) -> AnnotationFiles:
     """The annotation files in `root`, in its folders that are called as such, and in `places` below it."""
     top = sorted(root.iterdir())
     also = [p for p in top if p.name.lower() in PLACES and p.is_dir()]
@@ -90,7 +91,7 @@ def shelf(root: Path, *places: str) -> Shelf:
         for path in entries:
             if path.suffix.lower() in LISTS:
                 found.setdefault(path.name.lower(), []).append(path)
-    return Shelf(root, found)
+    return AnnotationFiles(root, found)
 
 
 def same(text: str) -> str:
@@ -99,7 +100,7 @@ def same(text: str) -> str:
 
 
 @dataclass(frozen=True)
-class Order:
+class ClassOrder:
     """The classes of a data set, numbered."""
 
     classes: tuple[str, ...]
@@ -114,7 +115,7 @@ class Order:
         number = self.numbers.get(same(label))
         if number is None:
             known = nearest(label, self.classes)
-            raise ValueError(f"{where}: no class {label!r} among the {len(self.classes)} of this data set{known}")
+            raise UserError(f"{where}: no class {label!r} among the {len(self.classes)} of this data set{known}")
         return number
 
     def at(self, number: str, where: str, *, first: int = 0) -> int:
@@ -122,19 +123,19 @@ class Order:
         value = int(number) - first if re.fullmatch(r"-?\d+", number.strip()) else -1
         if not 0 <= value < len(self.classes):
             last = first + len(self.classes) - 1
-            raise ValueError(f"{where}: label {number!r} is out of range; classes are numbered {first} to {last}")
+            raise UserError(f"{where}: label {number!r} is out of range; classes are numbered {first} to {last}")
         return value
 
     def agree(self, theirs: Sequence[str], path: Path) -> None:
         """ValueError where the list of classes in `path` is another than ours, with the first difference."""
         for number, (their, our) in enumerate(zip(theirs, self.classes, strict=False)):
             if same(their) != same(our):
-                raise ValueError(
+                raise UserError(
                     f"{path}: class {number} is {their!r} there and {our!r} in the authors' order; numbers from such a "
                     "list would be read wrongly, use the authors' files"
                 )
         if len(theirs) != len(self.classes):
-            raise ValueError(f"{path}: {len(theirs)} classes, the data set has {len(self.classes)}")
+            raise UserError(f"{path}: {len(theirs)} classes, the data set has {len(self.classes)}")
 
 
 def text_of(path: Path) -> str:
@@ -142,7 +143,7 @@ def text_of(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from None
+        raise UserError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from None
 
 
 def lines(path: Path) -> Iterator[tuple[str, str]]:
@@ -160,10 +161,10 @@ def cells(path: Path, delimiter: str = ",", *, least: int = 1) -> Iterator[tuple
             if not any(row):
                 continue
             if len(row) < least:
-                raise ValueError(f"{path}:{reader.line_num}: {delimiter.join(row)!r} has fewer than {least} columns")
+                raise UserError(f"{path}:{reader.line_num}: {delimiter.join(row)!r} has fewer than {least} columns")
             yield f"{path}:{reader.line_num}", [cell.strip() for cell in row]
     except csv.Error as error:
-        raise ValueError(f"{path}:{reader.line_num}: not a table ({error})") from None
+        raise UserError(f"{path}:{reader.line_num}: not a table ({error})") from None
 
 
 def header(path: Path) -> list[str]:
@@ -178,14 +179,14 @@ def table(path: Path, *columns: str) -> Iterator[tuple[str, dict[str, str]]]:
     for column in columns:
         if column not in head:
             has = ", ".join(head[:8]) or "nothing"
-            raise ValueError(f"{path}: no column {column!r}{nearest(column, head)}; its first line has {has}")
+            raise UserError(f"{path}: no column {column!r}{nearest(column, head)}; its first line has {has}")
     for where, row in rows:
         if len(row) < len(head):
-            raise ValueError(f"{where}: {len(row)} cells, the first line has {len(head)}")
+            raise UserError(f"{where}: {len(row)} cells, the first line has {len(head)}")
         yield where, dict(zip(head, row, strict=False))
 
 
-def listed(path: Path, order: Order, *, first: int = 0) -> Iterator[tuple[str, str, int]]:
+def listed(path: Path, order: ClassOrder, *, first: int = 0) -> Iterator[tuple[str, str, int]]:
     """Each line `path number` or `path,number` of a list without header: where it stands, the path, the class.
 
     Numbers count from `first`.
@@ -193,7 +194,7 @@ def listed(path: Path, order: Order, *, first: int = 0) -> Iterator[tuple[str, s
     for where, line in lines(path):
         match = NUMBERED.match(line)
         if match is None:
-            raise ValueError(f"{where}: {line[:80]!r} is not a path and the number of a class")
+            raise UserError(f"{where}: {line[:80]!r} is not a path and the number of a class")
         yield where, match[1], order.at(match[2], where, first=first)
 
 
@@ -202,9 +203,9 @@ def document(path: Path, kind: type, what: str) -> Any:
     try:
         content = json.loads(text_of(path))
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path}:{error.lineno}: not json ({error.msg})") from None
+        raise UserError(f"{path}:{error.lineno}: not json ({error.msg})") from None
     if not isinstance(content, kind):
-        raise ValueError(f"{path}: not a {'list' if kind is list else 'table'} of {what}")
+        raise UserError(f"{path}: not a {'list' if kind is list else 'table'} of {what}")
     return content
 
 
@@ -212,5 +213,5 @@ def fields_of(record: Any, where: str, *names: str) -> list[str]:
     """The values of a json record under `names`, as text; ValueError where one is absent."""
     for name in names:
         if not isinstance(record, dict) or name not in record:
-            raise ValueError(f"{where}: no field {name!r}")
+            raise UserError(f"{where}: no field {name!r}")
     return [str(record[name]) for name in names]

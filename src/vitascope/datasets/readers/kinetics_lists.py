@@ -13,9 +13,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from vitascope.core.errors import UserError
 from vitascope.core.types import Dataset
-from vitascope.datasets.readers.annotation_files import Order, Shelf, header, labels, lines, listed, same, shelf, table
-from vitascope.datasets.readers.video_files import Entry, Footage, Side, assemble, inside, stem
+from vitascope.datasets.readers.annotation_files import (
+    AnnotationFiles,
+    ClassOrder,
+    header,
+    labels,
+    lines,
+    listed,
+    same,
+    shelf,
+    table,
+)
+from vitascope.datasets.readers.video_files import Footage, LabeledVideo, Side, assemble, inside, stem
 
 TABLE = ("label", "youtube_id", "time_start", "time_end")
 NAMED = re.compile(r"^([\w-]{11})(_\d+_\d+)?$")
@@ -25,20 +36,20 @@ FOLDERS: dict[Side, str] = {"train": "train", "test": "val"}
 """The test labels came late and are used by few: the field tests on the validation side."""
 
 
-def annotated(name: str, root: Path, published: Mapping[str, int]) -> Dataset[int]:
+def annotated(name: str, root: Path, official_counts: Mapping[str, int]) -> Dataset[int]:
     """Kinetics `name` (k400, k600, k700) as the lists below `root` have it; the videos need not be there."""
-    size, order = int(name[1:]), Order(labels(name))
+    size, order = int(name[1:]), ClassOrder(labels(name))
     place = shelf(root, f"kinetics{size}", f"kinetics-{size}", f"kinetics_{size}", f"kinetics{size}_2020", name)
     footage = Footage(root)
-    entries: list[Entry] = []
+    entries: list[LabeledVideo] = []
     for side in FOLDERS:
         path = source(place, size, side)
         rows = official(path, side, order) if _is_table(path) else numbered(path, side, order, footage, place)
         entries += rows
-    return assemble(name, entries, order.classes, footage=footage, axis="appearance", published=published)
+    return assemble(name, entries, order.classes, footage=footage, axis="appearance", official_counts=official_counts)
 
 
-def source(place: Shelf, size: int, side: Side) -> Path:
+def source(place: AnnotationFiles, size: int, side: Side) -> Path:
     """The list of a side: the authors' table where there is one, else the first that is there."""
     fronts = (f"kinetics-{size}_", f"kinetics_{size}_", f"kinetics{size}_", f"k{size}_", "")
     names = [f"{front}{word}{ending}" for front in fronts for word in WORDS[side] for ending in (".csv", ".txt")]
@@ -53,7 +64,7 @@ def _is_table(path: Path) -> bool:
     return {"label", "youtube_id"} <= set(header(path))
 
 
-def official(path: Path, side: Side, order: Order) -> list[Entry]:
+def official(path: Path, side: Side, order: ClassOrder) -> list[LabeledVideo]:
     """The clips of an authors' table: ten seconds of a video each, cut out into a file of their own.
 
     A line that is there twice counts once; a clip of two classes is two examples.
@@ -66,22 +77,22 @@ def official(path: Path, side: Side, order: Order) -> list[Entry]:
     return [e if shown[e.id] == 1 else replace(e, id=f"{e.id}@{order.classes[e.truth]}") for e in once]
 
 
-def _clip(row: Mapping[str, str], where: str, side: Side, order: Order, *, alone: bool) -> Entry:
+def _clip(row: Mapping[str, str], where: str, side: Side, order: ClassOrder, *, alone: bool) -> LabeledVideo:
     video = row["youtube_id"]
     try:
         start, end = (int(float(row[column])) for column in ("time_start", "time_end"))
     except ValueError:
-        raise ValueError(f"{where}: time {row['time_start']!r} to {row['time_end']!r} is not in seconds") from None
+        raise UserError(f"{where}: time {row['time_start']!r} to {row['time_end']!r} is not in seconds") from None
     if not video or "/" in video or "\\" in video:
-        raise ValueError(f"{where}: {video!r} is no YouTube id")
+        raise UserError(f"{where}: {video!r} is no YouTube id")
     name = f"{video}_{start:06d}_{end:06d}"
     also = (f"{video}_{start}_{end}", *([video] if alone else []))  # of two clips the bare name tells neither
     truth = order.of(row["label"], where)
     file = f"{FOLDERS[side]}/{order.classes[truth]}/{name}.mp4"
-    return Entry(id=name, side=side, truth=truth, file=file, also=also, group=video, where=where)
+    return LabeledVideo(id=name, side=side, truth=truth, file=file, also=also, group=video, where=where)
 
 
-def numbered(path: Path, side: Side, order: Order, footage: Footage, place: Shelf) -> list[Entry]:
+def numbered(path: Path, side: Side, order: ClassOrder, footage: Footage, place: AnnotationFiles) -> list[LabeledVideo]:
     """The clips of a list of paths and numbers, which must count the classes as the authors do."""
     entries, named = [], _named(place, order)
     for where, file, truth in listed(path, order):
@@ -92,22 +103,24 @@ def numbered(path: Path, side: Side, order: Order, footage: Footage, place: Shel
             if word in order.numbers:
                 named = True
                 if order.numbers[word] != truth:
-                    raise ValueError(
+                    raise UserError(
                         f"{where}: {shown} is of class {truth}, in alphabetical order {order.classes[truth]!r}; the "
                         "list counts otherwise, use the authors' csv (label, youtube_id, ...)"
                     )
         match = NAMED.match(stem(file))
         group = match[1] if match else None
-        entries.append(Entry(id=stem(file), side=side, truth=truth, file=found or file, group=group, where=where))
+        entries.append(
+            LabeledVideo(id=stem(file), side=side, truth=truth, file=found or file, group=group, where=where)
+        )
     if entries and not named:
-        raise ValueError(
+        raise UserError(
             f"{path}: numbers, and nothing names a class: lists count in several orders; put the authors' csv (label, "
             "youtube_id, ...) beside it, or the clips into class folders, or its list of classes as label_map.txt"
         )
     return entries
 
 
-def _named(place: Shelf, order: Order) -> bool:
+def _named(place: AnnotationFiles, order: ClassOrder) -> bool:
     """Whether a list of classes is there; it must be in the authors' order."""
     size = len(order.classes)
     path = place.find("label_map.txt", f"label_map_k{size}.txt", "classInd.txt", f"kinetics_{size}_labels.csv")

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
+from vitascope.core.errors import UserError
 from vitascope.core.types import Dataset, Example, Fold, Kind, Span, digest
 from vitascope.datasets.readers.annotation_files import same
 
@@ -51,7 +52,7 @@ class Listed(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry(Listed[int]):
+class LabeledVideo(Listed[int]):
     """One that has a class."""
 
 
@@ -147,7 +148,7 @@ def inside(file: str, where: str) -> str:
     if path.startswith("/") or re.match(r"[A-Za-z]:/|\w+:/", path):
         return "/".join(path.strip("/").split("/")[-3:])
     if path == ".." or path.startswith("../"):
-        raise ValueError(f"{where}: {file!r} lies outside the folder of the data set; move the videos in, or link them")
+        raise UserError(f"{where}: {file!r} lies outside the folder of the data set; move the videos in, or link them")
     return path
 
 
@@ -158,7 +159,7 @@ def assemble(
     *,
     footage: Footage,
     axis: Literal["appearance", "motion", ""],
-    published: Mapping[str, int],
+    official_counts: Mapping[str, int],
     fold: str = "train/val",
     kind: Kind = "recognition",
     notes: tuple[str, ...] = (),
@@ -171,7 +172,7 @@ def assemble(
     _unique(entries, footage.root)
     for side in SIDES:
         if not any(e.side == side for e in entries):
-            raise ValueError(f"{footage.root}: the annotations of {name} list no {side} example")
+            raise UserError(f"{footage.root}: the annotations of {name} list no {side} example")
     examples, absent = placed(entries, footage)
     sides = {side: tuple(e.id for e in entries if e.side == side) for side in SIDES}
     return Dataset(
@@ -181,9 +182,9 @@ def assemble(
         classes=classes,
         folds=(Fold(name=fold, train=sides["train"], test=sides["test"]),),
         axis=axis,
-        absent=absent,
+        missing_files=absent,
         root=str(footage.root),
-        published=dict(published),
+        official_counts=dict(official_counts),
         kind=kind,
         notes=notes,
     )
@@ -221,7 +222,7 @@ def _unique(entries: Iterable[Listed[Any]], root: Path) -> None:
     seen: dict[str, str] = {}
     for e in entries:
         if e.id in seen:
-            raise ValueError(f"{e.where or root}: {e.id!r} is listed twice; first in {seen[e.id] or root}")
+            raise UserError(f"{e.where or root}: {e.id!r} is listed twice; first in {seen[e.id] or root}")
         seen[e.id] = e.where
 
 
@@ -233,8 +234,8 @@ def _divided(entries: Sequence[Listed[Any]]) -> set[str | None]:
 
 def present(dataset: Dataset[T]) -> Dataset[T]:
     """`dataset`, of which at least one video must be there; ValueError that says where the first should be."""
-    if len(dataset.absent) == len(dataset.examples):
-        raise ValueError(
+    if len(dataset.missing_files) == len(dataset.examples):
+        raise UserError(
             f"{dataset.root}: {dataset.name} lists {len(dataset.examples):,} videos and none of them is there; the "
             f"first is {dataset.examples[0].path}, or anywhere below under that name"
         )

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vitascope.core.types import Card
-from vitascope.encoders.spec import Model, Source
+from vitascope.encoders.spec import Model, WeightSource
 from vitascope.encoders.weights.tensor_names import clip_layouts
-from vitascope.nn.configs.image_vit import ImageShape, transformers
+from vitascope.nn.configs.image_vit import ImageViTConfig, transformers
 
-BASE = ImageShape(
+BASE = ImageViTConfig(
     dim=768,
     depth=12,
     heads=12,
@@ -29,21 +29,21 @@ CARD = Card(
     size=224,
     mean=(0.48145466, 0.4578275, 0.40821073),
     std=(0.26862954, 0.26130258, 0.27577711),
-    pool="mean over the frames of the projected class token, not normalised (image_embeds of transformers)",
+    pool="mean over the frames of the projected class token, not normalized (image_embeds of transformers)",
     image="single",
     sampling="images; its authors sample no video",
     trained="WIT-400M, images and text",
-    licence="MIT",
+    license="MIT",
 )
 
 
-def _model(variant: str, shape: ImageShape, repo: str) -> Model:
+def _model(variant: str, shape: ImageViTConfig, repo: str) -> Model:
     return Model(
         about=f"ViT-{variant[0].upper()}/{shape.patch} at {shape.side} pixels, image by image",
         card=replace(CARD, name=f"clip/{variant}", size=shape.side),
         shape=shape,
         layouts=clip_layouts("OpenAI"),
-        source=Source(file="pytorch_model.bin", repo=repo, page=f"https://huggingface.co/{repo}"),
+        source=WeightSource(file="pytorch_model.bin", repo=repo, page=f"https://huggingface.co/{repo}"),
         framewise=True,
         from_config=transformers,
     )

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vitascope.core.types import Card
-from vitascope.encoders.spec import Model, Source
+from vitascope.encoders.spec import Model, WeightSource
 from vitascope.encoders.weights.tensor_names import clip_layouts
-from vitascope.nn.configs.image_vit import ImageShape, transformers
+from vitascope.nn.configs.image_vit import ImageViTConfig, transformers
 
-HUGE = ImageShape(
+HUGE = ImageViTConfig(
     dim=1280,
     depth=32,
     heads=16,
@@ -30,7 +30,7 @@ CARD = Card(
     size=224,
     mean=(0.48145466, 0.4578275, 0.40821073),
     std=(0.26862954, 0.26130258, 0.27577711),
-    pool="mean over the frames of the projected class token, not normalised (per frame, mean over time: TWLV-I)",
+    pool="mean over the frames of the projected class token, not normalized (per frame, mean over time: TWLV-I)",
     resize="square",  # OpenCLIP's own tags say squash, over its default of cropping
     image="single",
     sampling="images; its authors sample no video",
@@ -38,19 +38,19 @@ CARD = Card(
 )
 
 
-def _model(variant: str, size: int, repo: str, licence: str) -> Model:
+def _model(variant: str, size: int, repo: str, license: str) -> Model:
     return Model(
         about=f"ViT-H/14 at {size} pixels, image by image",
-        card=replace(CARD, name=f"dfn/{variant}", size=size, licence=licence),
+        card=replace(CARD, name=f"dfn/{variant}", size=size, license=license),
         shape=replace(HUGE, side=size),
         layouts=clip_layouts("OpenCLIP"),
-        source=Source(file="open_clip_pytorch_model.bin", repo=repo, page=f"https://huggingface.co/{repo}"),
+        source=WeightSource(file="open_clip_pytorch_model.bin", repo=repo, page=f"https://huggingface.co/{repo}"),
         framewise=True,
         from_config=transformers,
     )
 
 
 MODELS = {
-    "h14": _model("h14", 224, "apple/DFN5B-CLIP-ViT-H-14", "Apple sample code licence"),
+    "h14": _model("h14", 224, "apple/DFN5B-CLIP-ViT-H-14", "Apple sample code license"),
     "h14-378": _model("h14-378", 378, "apple/DFN5B-CLIP-ViT-H-14-378", "Apple AMLR"),
 }

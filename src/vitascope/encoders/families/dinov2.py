@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vitascope.core.types import Card
-from vitascope.encoders.spec import Layout, Model, Source
-from vitascope.nn.configs.image_vit import ImageShape, transformers
+from vitascope.encoders.spec import CheckpointLayout, Model, WeightSource
+from vitascope.nn.configs.image_vit import ImageViTConfig, transformers
 
-BASE = ImageShape(
+BASE = ImageViTConfig(
     dim=768,
     depth=12,
     heads=12,
@@ -24,7 +24,7 @@ SIZES = {
     "large": replace(BASE, dim=1024, depth=24, heads=16, mlp=4096),
     "giant": replace(BASE, dim=1536, depth=40, heads=24, mlp=4096, gated=True),
 }
-OFFICIAL = Layout(
+OFFICIAL = CheckpointLayout(
     name="official",
     mark=r"(backbone\.)?(patch_embed|blocks|norm)\.",
     containers=("", "teacher"),  # the latter as its authors' trainer saves it
@@ -35,7 +35,7 @@ OFFICIAL = Layout(
     ),
     surplus=(r"(backbone\.)?mask_token$", r"(dino|ibot)_head\."),
 )
-TRANSFORMERS = Layout(
+TRANSFORMERS = CheckpointLayout(
     name="transformers",
     mark=r"(dinov2(_with_registers)?\.)?(embeddings|encoder\.layer)\.",
     containers=("",),
@@ -68,19 +68,19 @@ CARD = Card(
     pool="mean over the frames of the class token after the final norm (x_norm_clstoken of the official code)",
     image="single",
     sampling="images; its authors sample no video",
-    saw=frozenset({"in1k"}),
+    pretraining_datasets=frozenset({"in1k"}),
     trained="LVD-142M, images; IN-22k is in it",
-    licence="Apache-2.0",
+    license="Apache-2.0",
 )
 
 
-def _source(size: str, end: str) -> Source:
+def _source(size: str, end: str) -> WeightSource:
     if not end:
-        return Source(file="model.safetensors", repo=f"facebook/dinov2-{size}")
+        return WeightSource(file="model.safetensors", repo=f"facebook/dinov2-{size}")
     name = f"dinov2_vit{size[0]}14"
     file = f"{name}_reg4_pretrain.pth"
     page = "https://github.com/facebookresearch/dinov2"
-    return Source(file=file, url=f"https://dl.fbaipublicfiles.com/dinov2/{name}/{file}", page=page)
+    return WeightSource(file=file, url=f"https://dl.fbaipublicfiles.com/dinov2/{name}/{file}", page=page)
 
 
 def _model(size: str, end: str) -> Model:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vitascope.core.types import Card
-from vitascope.encoders.spec import Layout, Model, Source, State
-from vitascope.nn.configs.image_vit import ImageShape, transformers
+from vitascope.encoders.spec import CheckpointLayout, Model, State, WeightSource
+from vitascope.nn.configs.image_vit import ImageViTConfig, transformers
 
-BASE = ImageShape(
+BASE = ImageViTConfig(
     dim=768,
     depth=12,
     heads=12,
     mlp=3072,
     registers=4,
     table="none",
-    rope="centred",
+    rope="centered",
     eps=1e-5,
     layer_scale=True,
 )
@@ -53,7 +53,7 @@ def keyless(state: State) -> State:
     return {ours: state[theirs] * 0 for theirs, ours in keys.items()} | state
 
 
-OFFICIAL = Layout(
+OFFICIAL = CheckpointLayout(
     name="official",
     mark=r"(patch_embed|blocks|rope_embed|storage_tokens)",
     containers=("",),
@@ -73,7 +73,7 @@ RENAMES = (
     (r"\.attention\.o_proj\.", ".attn.proj."),
     (r"\.layer_scale([12])\.lambda1$", r".ls\1.gamma"),
 )
-GATED = Layout(
+GATED = CheckpointLayout(
     name="transformers, gated",
     mark=r"(model\.)?layer\.\d+\.mlp\.gate_proj\.",
     containers=("",),
@@ -104,9 +104,9 @@ CARD = Card(
     pool="mean over the frames of the class token after the final norm (x_norm_clstoken of the official code)",
     image="single",
     sampling="images; its authors sample no video",
-    saw=frozenset({"in1k"}),
+    pretraining_datasets=frozenset({"in1k"}),
     trained="LVD-1689M, images; IN-1k is in it",
-    licence="DINOv3 License",
+    license="DINOv3 License",
 )
 
 
@@ -119,7 +119,7 @@ def _model(variant: str) -> Model:
         card=replace(CARD, name=f"dinov3/{variant}"),
         shape=shape,
         layouts=(OFFICIAL, GATED, PLAIN),
-        source=Source(file=file, repo=repo, page=f"https://huggingface.co/{repo}", gated=True),
+        source=WeightSource(file=file, repo=repo, page=f"https://huggingface.co/{repo}", gated=True),
         framewise=True,
         from_config=transformers,
     )

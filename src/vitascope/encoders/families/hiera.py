@@ -7,23 +7,23 @@ from dataclasses import replace
 from typing import Any
 
 from vitascope.core.types import Card
-from vitascope.encoders.spec import Layout, Model, Source
-from vitascope.nn.configs.hiera import HieraShape
+from vitascope.encoders.spec import CheckpointLayout, Model, WeightSource
+from vitascope.nn.configs.hiera import HieraConfig
 
 SHAPES = {
-    "base": HieraShape(dim=96, heads=1, stages=(2, 3, 16, 3)),
-    "base-plus": HieraShape(dim=112, heads=2, stages=(2, 3, 16, 3)),
-    "large": HieraShape(dim=144, heads=2, stages=(2, 6, 36, 4)),
-    "huge": HieraShape(dim=256, heads=4, stages=(2, 6, 36, 4)),
+    "base": HieraConfig(dim=96, heads=1, stages=(2, 3, 16, 3)),
+    "base-plus": HieraConfig(dim=112, heads=2, stages=(2, 3, 16, 3)),
+    "large": HieraConfig(dim=144, heads=2, stages=(2, 6, 36, 4)),
+    "huge": HieraConfig(dim=256, heads=4, stages=(2, 6, 36, 4)),
 }
 LAYOUTS = {
-    "mae": Layout(
+    "mae": CheckpointLayout(
         name="pre-training",
         mark=r"encoder_norm\.weight$",
         containers=("model_state", ""),
         surplus=(r"decoder_(embed|pos_embed|blocks|norm|pred)\b", r"mask_token$"),
     ),
-    "ft": Layout(
+    "ft": CheckpointLayout(
         name="fine-tuned",
         mark=r"norm\.weight$",
         containers=("model_state", ""),
@@ -43,8 +43,8 @@ CARD = Card(
     mean=(0.45, 0.45, 0.45),
     std=(0.225, 0.225, 0.225),
     sampling="16 frames, stride 4, 5 clips x 3 crops",
-    saw=frozenset({"k400"}),
-    licence="CC BY-NC 4.0",  # LICENSE.models of the repository; the code is Apache-2.0
+    pretraining_datasets=frozenset({"k400"}),
+    license="CC BY-NC 4.0",  # LICENSE.models of the repository; the code is Apache-2.0
 )
 POOLS = {
     "mae": "mean of the last stage's tokens, LayerNorm without training (weight 1, bias 0.02), as the official loader "
@@ -68,7 +68,7 @@ def _model(size: str, kind: str) -> Model:
         card=replace(CARD, name=f"hiera/{size}-{kind}", pool=POOLS[kind], trained=DATA[kind]),
         shape=replace(SHAPES[size], fusion=kind == "mae"),
         layouts=(LAYOUTS[kind], WRONG["ft" if kind == "mae" else "mae"]),
-        source=Source(file=file, url=FILES + file, page="https://github.com/facebookresearch/hiera#model-zoo"),
+        source=WeightSource(file=file, url=FILES + file, page="https://github.com/facebookresearch/hiera#model-zoo"),
         from_config=numbers,
     )
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vitascope.core.types import Card
-from vitascope.encoders.spec import Layout, Model, Source
-from vitascope.nn.configs.video_vit import VideoShape
+from vitascope.encoders.spec import CheckpointLayout, Model, WeightSource
+from vitascope.nn.configs.video_vit import VideoViTConfig
 
-STAGE1_1B = VideoShape(
+STAGE1_1B = VideoViTConfig(
     dim=1408,
     depth=40,
     heads=16,
@@ -44,14 +44,14 @@ POOLING = (
 )
 TRAINING = r"(?:clip_decoder|final_clip_decoder|mae_decoder)\.|(?:mae_|clip_|clip_img_)pos_embed$"
 """What only training needs."""
-STAGE1 = Layout(
+STAGE1 = CheckpointLayout(
     name="stage 1",
     mark=r"clip_projector\.norm1_q\.weight$",
     containers=("module", "model", ""),
     renames=POOLING,
     surplus=(TRAINING,),
 )
-STAGE2 = Layout(
+STAGE2 = CheckpointLayout(
     name="stage 2",
     mark=r"vision_encoder\.clip_projector\.norm1_q\.weight$",
     containers=("module", "model", ""),
@@ -90,8 +90,8 @@ CARD = Card(
     mean=(0.485, 0.456, 0.406),
     std=(0.229, 0.224, 0.225),
     pool="attention over class token and patches, 768 wide (clip_projector of the official code)",
-    saw=frozenset({"k400", "k600", "k700", "ssv2", "mit", "activitynet", "hacs"}),
-    licence="Apache-2.0",
+    pretraining_datasets=frozenset({"k400", "k600", "k700", "ssv2", "mit", "activitynet", "hacs"}),
+    license="Apache-2.0",
 )
 KMASH = "K710, SSv1, SSv2, MiT, ActivityNet, HACS, own; teachers InternVL-6B and VideoMAE V2-g"
 DATA = {
@@ -126,7 +126,7 @@ def _model(variant: str) -> Model:
             else replace(layout, refused=f"it is a {layout.name} file; load it as a -{kind} variant")
             for kind, layout in LAYOUTS.items()
         ),
-        source=Source(
+        source=WeightSource(
             file=file,
             repo=repo,
             page=f"https://huggingface.co/{repo}",

@@ -5,21 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vitascope.core.types import Card
-from vitascope.encoders.spec import Layout, Model, Source
-from vitascope.nn.configs.video_vit import VideoShape
+from vitascope.encoders.spec import CheckpointLayout, Model, WeightSource
+from vitascope.nn.configs.video_vit import VideoViTConfig
 
-BASE = VideoShape(dim=768, depth=12, heads=12, mlp=3072, positions="sincos3d_d4")
+BASE = VideoViTConfig(dim=768, depth=12, heads=12, mlp=3072, positions="sincos3d_d4")
 SHAPES = {
     "base": BASE,
     "large": replace(BASE, dim=1024, depth=24, heads=16, mlp=4096),
     "huge": replace(BASE, dim=1280, depth=32, heads=16, mlp=5120),
 }
-PRETRAINED = Layout(
+PRETRAINED = CheckpointLayout(
     name="pre-training",
     mark=r"decoder_(?:img|vid)\.|norm\.weight$",
     surplus=(r"decoder_(?:img|vid)\.", r"down_(?:img|vid)\.", r"mask_token_(?:img|vid)$", r"pos_embed_(?:img|vid)$"),
 )
-TUNED = Layout(
+TUNED = CheckpointLayout(
     name="fine-tuned",
     mark=r"fc_norm\.weight$",
     containers=("module", "model", ""),
@@ -39,8 +39,8 @@ CARD = Card(
     mean=(0.485, 0.456, 0.406),
     std=(0.229, 0.224, 0.225),
     sampling="16 frames, stride 4; K400 5 clips x 3 crops, SSv2 2 clips x 3 crops",
-    saw=frozenset({"k400"}),
-    licence="CC BY-NC 4.0",
+    pretraining_datasets=frozenset({"k400"}),
+    license="CC BY-NC 4.0",
 )
 POOLS = {
     "pt": "mean of the tokens after the final norm (no official pooling)",
@@ -69,7 +69,7 @@ def _model(size: str, kind: str) -> Model:
         ),
         shape=shape,
         layouts=LAYOUTS[kind],
-        source=Source(file="its checkpoint", page=PAGES.get((size, kind), ZOO)),
+        source=WeightSource(file="its checkpoint", page=PAGES.get((size, kind), ZOO)),
     )
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vitascope.core.types import Card
-from vitascope.encoders.spec import Layout, Model, Source
-from vitascope.nn.configs.video_vit import VideoShape
+from vitascope.encoders.spec import CheckpointLayout, Model, WeightSource
+from vitascope.nn.configs.video_vit import VideoViTConfig
 
-BASE = VideoShape(
+BASE = VideoViTConfig(
     dim=768, depth=12, heads=12, mlp=3072, positions="stored", image="first", pool="mean_then_norm"
 )  # the file has its fixed table (that of VideoMAE)
 SHAPES = {
@@ -16,7 +16,7 @@ SHAPES = {
     "large": replace(BASE, dim=1024, depth=24, heads=16, mlp=4096),
     "huge": replace(BASE, dim=1280, depth=32, heads=16, mlp=5120, patch=14, grid=(8, 16, 16)),
 }
-PRETRAINED = Layout(
+PRETRAINED = CheckpointLayout(
     name="pre-training",
     mark=r"trunk\.decoder\.",
     containers=("", "model", "module"),
@@ -41,8 +41,8 @@ CARD = Card(
     pool="the final norm of the mean of the tokens (global_pool of the official code)",
     image="single",
     sampling="16 uniform frames of 2.7 s, 5 clips x 3 crops",
-    saw=frozenset({"ssv2", "in1k"}),
-    licence="CC BY-NC 4.0",
+    pretraining_datasets=frozenset({"ssv2", "in1k"}),
+    license="CC BY-NC 4.0",
 )
 
 
@@ -58,7 +58,7 @@ def _model(size: str, kind: str) -> Model:
         ),
         shape=SHAPES[size],
         layouts=LAYOUTS[kind[-2:]],
-        source=Source(
+        source=WeightSource(
             file=file,
             url=f"https://dl.fbaipublicfiles.com/omnivore/omnimae_ckpts/{file}",
             page="https://github.com/facebookresearch/omnivore/tree/main/omnimae",

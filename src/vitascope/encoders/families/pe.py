@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vitascope.core.types import Card
-from vitascope.encoders.spec import Layout, Model, Source
+from vitascope.encoders.spec import CheckpointLayout, Model, WeightSource
 from vitascope.encoders.weights.tensor_names import OPENCLIP, OPENCLIP_TEXT
-from vitascope.nn.configs.image_vit import ImageShape
+from vitascope.nn.configs.image_vit import ImageViTConfig
 
-BASE = ImageShape(
+BASE = ImageViTConfig(
     dim=768,
     depth=12,
     heads=12,
@@ -53,7 +53,7 @@ RENAMES = (
     (r"^attn_pool\.layernorm\.", "head.norm."),
     (r"^attn_pool\.", "head."),
 )
-JOINT = Layout(
+JOINT = CheckpointLayout(
     name="image and text",
     mark=r"(module\.)?visual\.",
     containers=("", "state_dict", "weights"),
@@ -73,10 +73,10 @@ CARD = Card(
     resize="square",
     image="single",
     sampling="8 frames over the whole video",
-    licence="Apache-2.0",
+    license="Apache-2.0",
 )
 POOLS = {
-    "map": "mean over the frames of the projected vector of the attention head, not normalised (CLIP.encode_video)",
+    "map": "mean over the frames of the projected vector of the attention head, not normalized (CLIP.encode_video)",
     "mean": "mean over the frames of the mean of the patch tokens (no official pooling)",
 }
 DATA = {
@@ -95,7 +95,7 @@ def _model(variant: str) -> Model:
         ),
         shape=shape,
         layouts=(JOINT, ALONE),
-        source=Source(file=f"{name}.pt", repo=f"facebook/{name}", page=f"https://huggingface.co/facebook/{name}"),
+        source=WeightSource(file=f"{name}.pt", repo=f"facebook/{name}", page=f"https://huggingface.co/facebook/{name}"),
         framewise=True,
         presets={"native": {"frames": 8}},
     )

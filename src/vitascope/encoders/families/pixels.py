@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vitascope.core.errors import UserError
 from vitascope.core.registry import unknown_variant
 from vitascope.core.types import Card
 from vitascope.encoders.base import Encoder, NetworkEncoder, Tokens
@@ -30,7 +31,7 @@ class Thumbnail(nn.Module):
 
 
 class MotionEnergy(nn.Module):
-    """The absolute change of grey level from each frame to the next, averaged in 8 x 8 cells, as shares of the mean.
+    """The absolute change of gray level from each frame to the next, averaged in 8 x 8 cells, as shares of the mean.
 
     15 x 64 numbers for 16 frames: where and when something changed, in order. Dividing by the clip's mean change (plus
     `QUIET`) takes its contrast out, the absolute value whether it became lighter or darker.
@@ -39,7 +40,7 @@ class MotionEnergy(nn.Module):
     def forward(self, clips: Float[Tensor, "n 3 t y x"]) -> Tokens:
         """Grid (n t-1 8 8 1); the vector is the grid flattened, time slowest."""
         if clips.shape[2] < 2:
-            raise ValueError("pixels/motion-energy compares frames: a clip needs two or more")
+            raise UserError("pixels/motion-energy compares frames: a clip needs two or more")
         change = clips.mean(1).diff(dim=1).abs()
         cells = F.adaptive_avg_pool2d(change, CELLS["motion-energy"])
         grid = (cells / (cells.mean((1, 2, 3), keepdim=True) + QUIET))[..., None]
@@ -60,6 +61,6 @@ def build(variant: str) -> Encoder:
         mean=(0.5, 0.5, 0.5),
         std=(0.5, 0.5, 0.5) if thumbnail else (1.0, 1.0, 1.0),
         pool="the grid, flattened",
-        licence="Apache-2.0",
+        license="Apache-2.0",
     )
     return NetworkEncoder(card, Thumbnail() if thumbnail else MotionEnergy(), loaded="nothing to load: no weights")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from vitascope.core.errors import UserError
 from vitascope.core.types import Card
-from vitascope.encoders.spec import Layout, Model, Source, State
+from vitascope.encoders.spec import CheckpointLayout, Model, State, WeightSource
 from vitascope.encoders.weights.tensor_names import TRANSFORMERS, TRANSFORMERS_MARK, TRANSFORMERS_TEXT
-from vitascope.nn.configs.image_vit import ImageShape, transformers
+from vitascope.nn.configs.image_vit import ImageViTConfig, transformers
 
-BASE = ImageShape(dim=768, depth=12, heads=12, mlp=3072, cls=False, act="gelu_tanh", head="map")
+BASE = ImageViTConfig(dim=768, depth=12, heads=12, mlp=3072, cls=False, act="gelu_tanh", head="map")
 SIZES = {
     "base": BASE,
     "large": replace(BASE, dim=1024, depth=24, heads=16, mlp=4096),
@@ -22,14 +23,14 @@ def of_fixed_size(state: State) -> State:
     """The file as it is; ValueError for one of the NaFlex models, which share all names."""
     patches = state.get("patch_embed.weight")
     if patches is not None and patches.ndim == 2:
-        raise ValueError(
+        raise UserError(
             "a NaFlex file of SigLIP 2, for images of any shape: its patches are embedded by a matrix of "
             f"{' x '.join(map(str, patches.shape))}; take a model of fixed size, as google/siglip2-base-patch16-224"
         )
     return state
 
 
-LAYOUT = Layout(
+LAYOUT = CheckpointLayout(
     name="transformers",
     mark=TRANSFORMERS_MARK,
     containers=("",),
@@ -50,7 +51,7 @@ CARD = Card(
     image="single",
     sampling="images; its authors sample no video",
     trained="WebLI, images and text",
-    licence="Apache-2.0",
+    license="Apache-2.0",
 )
 FILES = {
     "base": ("base", 16, 224),
@@ -81,7 +82,7 @@ def _model(variant: str) -> Model:
         card=replace(CARD, name=f"siglip2/{variant}", size=side),
         shape=replace(SIZES[size], patch=patch, side=side),
         layouts=(LAYOUT,),
-        source=Source(file=file, repo=repo, page=f"https://huggingface.co/{repo}"),
+        source=WeightSource(file=file, repo=repo, page=f"https://huggingface.co/{repo}"),
         framewise=True,
         from_config=transformers,
     )

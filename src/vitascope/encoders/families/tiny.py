@@ -10,12 +10,12 @@ from vitascope.encoders.base import Encoder
 from vitascope.encoders.weights import native, native_card
 
 VARIANTS: dict[str, str] = {
-    "twlv1": "masked modelling of a mixture: features of an image teacher and optical flow",
+    "twlv1": "masked modeling of a mixture: features of an image teacher and optical flow",
     "image": "distillation from an image teacher, frame by frame",
     "video": "distillation from a video teacher, which is `tiny/pixels`",
-    "pixels": "masked modelling of normalised pixels",
+    "pixels": "masked modeling of normalized pixels",
     "latent": "prediction of its own slow copy's features",
-    "stills": "the image teacher: a convolutional network trained on labelled stills of MotionLab's stream",
+    "stills": "the image teacher: a convolutional network trained on labeled stills of MotionLab's stream",
 }
 """What may follow `tiny/`, and what it is."""
 

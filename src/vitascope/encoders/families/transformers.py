@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vitascope.core.errors import UserError
 from vitascope.core.types import RGB, Card
 from vitascope.encoders.base import Encoder, NetworkEncoder, Tokens, fingerprint, framewise
 
@@ -48,7 +49,7 @@ HABITS: dict[str, tuple[RGB, RGB, Literal["shorter", "square"]]] = {
     "vivit": (*HALF, "shorter"),
     "videoprism": (*UNIT, "square"),
 }
-"""Normalisation and resize of a family as published, by the start of the model type, for folders that do not say."""
+"""Normalization and resize of a family as published, by the start of the model type, for folders that do not say."""
 ANY_SIZE = ("dinov2", "dinov3")
 """Families made for other sizes than their table's; the preprocessor's size is theirs. Off its own size, transformers'
 DINOv2 without registers resamples its table without the 0.1 of the official code: about 0.2 standard deviations."""
@@ -56,7 +57,7 @@ FRAMES = 16
 """Frames of a clip given to an image model, as TWLV-I does."""
 
 
-class Habits(NamedTuple):
+class Preprocessing(NamedTuple):
     """How a model wants its pixels."""
 
     mean: RGB
@@ -103,7 +104,7 @@ class VideoModel(nn.Module):
         t, y, x = clips.shape[2:]
         if (t, y, x) != (frames_of(config), side_of(config), side_of(config)):
             asked, own = f"{t} x {y} x {x}", f"{frames_of(config)} x {side_of(config)} x {side_of(config)}"
-            raise ValueError(
+            raise UserError(
                 f"{config.model_type} reads clips of {own}, not {asked}; others give silently wrong positions"
             )
         name: str = self.model.main_input_name  # type: ignore[assignment]
@@ -166,7 +167,7 @@ def _card(model: Any, folder: Path, name: str) -> Card:
     own = habits.size if model.config.model_type.startswith(ANY_SIZE) else None
     size = own or side_of(model.config) or habits.size
     if size is None:
-        raise ValueError(f"{folder}: no image_size in config.json; put the model's preprocessor_config.json there")
+        raise UserError(f"{folder}: no image_size in config.json; put the model's preprocessor_config.json there")
     if frames:
         summary = "pooler_output" if getattr(model, "pooler", None) is not None else ""
         dim = model.config.hidden_size
@@ -193,7 +194,7 @@ def _transformers() -> ModuleType:
     try:
         import transformers
     except ImportError as error:
-        raise ValueError(f"hf: encoders need transformers ({error}): pip install 'vitascope[hf]'") from error
+        raise UserError(f"hf: encoders need transformers ({error}): pip install 'vitascope[hf]'") from error
     return transformers
 
 
@@ -216,10 +217,10 @@ def _folder(name: str) -> Path:
     """The folder with config.json and the weights: on the disk, else in the hub's cache, else fetched."""
     if name and Path(name).is_dir():
         if not (Path(name) / "config.json").is_file():
-            raise ValueError(f"{name}: no config.json there; put the model's config.json and model.safetensors there")
+            raise UserError(f"{name}: no config.json there; put the model's config.json and model.safetensors there")
         return Path(name)
     if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", name):
-        raise ValueError(f"hf:{name}: no such folder, and no id of the form owner/model")
+        raise UserError(f"hf:{name}: no such folder, and no id of the form owner/model")
     import huggingface_hub
 
     for kinds in (["*.json", "*.safetensors"], ["*.json", "pytorch_model*.bin"]):
@@ -228,7 +229,7 @@ def _folder(name: str) -> Path:
         except Exception as error:  # its errors share no base: no network, no such model, gated, a bad answer
             cause = (str(error).strip().splitlines() or [type(error).__name__])[0]
             remedy = f"put config.json and model.safetensors of {name} into a folder and say hf:FOLDER"
-            raise ValueError(f"hf:{name}: no such folder, and not fetched ({cause}); {remedy}") from error
+            raise UserError(f"hf:{name}: no such folder, and not fetched ({cause}); {remedy}") from error
         if any(folder.glob(kinds[1])):
             break
     return folder
@@ -247,7 +248,7 @@ def _load(library: Any, folder: Path) -> tuple[Any, str]:
     total = len(model.state_dict())
     if wrong:
         listed = "; ".join(wrong[:6]) + (f"; and {len(wrong) - 6} more" if len(wrong) > 6 else "")
-        raise ValueError(f"{folder}: the weights do not fit {kind.__name__} of {total} tensors: {listed}")
+        raise UserError(f"{folder}: the weights do not fit {kind.__name__} of {total} tensors: {listed}")
     parts = Counter(key.split(".")[0] for key in left_out)
     heads = "; left out: " + ", ".join(f"{part} ({n})" for part, n in parts.items()) if parts else ""
     return model.eval(), f"{kind.__name__}: all of {total} tensors{heads}"
@@ -258,18 +259,16 @@ def _class(library: Any, folder: Path) -> Any:
     try:
         config = library.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"{folder}/config.json: {str(error).strip().splitlines()[0]}") from error
+        raise UserError(f"{folder}/config.json: {str(error).strip().splitlines()[0]}") from error
     if config.model_type == "vit_mae":
-        raise ValueError(f"{folder}: vit_mae masks its input at random, so it embeds nothing twice alike; take a ViT")
+        raise UserError(f"{folder}: vit_mae masks its input at random, so it embeds nothing twice alike; take a ViT")
     if config.model_type in TOWERS:
         return getattr(library, TOWERS[config.model_type])
     kind = library.MODEL_MAPPING.get(type(config), None)
     if kind is None or getattr(kind, "main_input_name", "") not in ("pixel_values", "pixel_values_videos"):
-        raise ValueError(f"{folder}: model type {config.model_type!r} is no image or video encoder of transformers")
+        raise UserError(f"{folder}: model type {config.model_type!r} is no image or video encoder of transformers")
     if getattr(config, "vision_config", None) is not None:
-        raise ValueError(
-            f"{folder}: {config.model_type!r} holds more than a vision encoder; save its vision part alone"
-        )
+        raise UserError(f"{folder}: {config.model_type!r} holds more than a vision encoder; save its vision part alone")
     return kind
 
 
@@ -287,26 +286,26 @@ def _read(kind: Any, folder: Path, **settings: Any) -> tuple[Any, dict[str, Any]
         )
     except Exception as error:  # safetensors and pickles fail with errors of their own
         cause = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"{folder}: the weights cannot be read ({cause}); fetch model.safetensors again") from error
+        raise UserError(f"{folder}: the weights cannot be read ({cause}); fetch model.safetensors again") from error
     return model, info
 
 
-def _habits(folder: Path, model_type: str) -> Habits:
+def _habits(folder: Path, model_type: str) -> Preprocessing:
     """From the folder's preprocessor file, else as the family was published; ValueError where neither is known."""
     for file in ("preprocessor_config.json", "video_preprocessor_config.json"):
         if (folder / file).is_file():
             try:
                 return _stated(json.loads((folder / file).read_text(encoding="utf-8")))
             except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(f"{folder / file}: not a preprocessor of images ({error!r})") from error
+                raise UserError(f"{folder / file}: not a preprocessor of images ({error!r})") from error
     family = next((known for known in HABITS if model_type.startswith(known)), None)
     if family is None:
-        missing = f"how {model_type!r} wants its pixels normalised is not known"
-        raise ValueError(f"{folder}: {missing}; put the model's preprocessor_config.json there")
-    return Habits(*HABITS[family], None)
+        missing = f"how {model_type!r} wants its pixels normalized is not known"
+        raise UserError(f"{folder}: {missing}; put the model's preprocessor_config.json there")
+    return Preprocessing(*HABITS[family], None)
 
 
-def _stated(given: dict[str, Any]) -> Habits:
+def _stated(given: dict[str, Any]) -> Preprocessing:
     """The habits in a transformers preprocessor file: the cut's size is the network's where there is a cut."""
     mean, std = given.get("image_mean"), given.get("image_std")
     if not given.get("do_normalize", True) or mean is None or std is None:
@@ -319,4 +318,4 @@ def _stated(given: dict[str, Any]) -> Habits:
     squash = isinstance(whole, dict) and "height" in whole and not cut
     red, green, blue = (float(v) for v in mean)
     low, middle, high = (float(v) for v in std)
-    return Habits((red, green, blue), (low, middle, high), "square" if squash else "shorter", size)
+    return Preprocessing((red, green, blue), (low, middle, high), "square" if squash else "shorter", size)

@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vitascope.core.types import Card
-from vitascope.encoders.spec import Layout, Model, Source
-from vitascope.nn.configs.video_vit import VideoShape
+from vitascope.encoders.spec import CheckpointLayout, Model, WeightSource
+from vitascope.nn.configs.video_vit import VideoViTConfig
 
-BASE = VideoShape(dim=768, depth=12, heads=12, mlp=3072)
+BASE = VideoViTConfig(dim=768, depth=12, heads=12, mlp=3072)
 SHAPES = {"base": BASE, "large": replace(BASE, dim=1024, depth=24, heads=16, mlp=4096)}
-OWN = Layout(name="vitascope", mark=r"patch_embed\.proj\.weight$", containers=("",))
+OWN = CheckpointLayout(name="vitascope", mark=r"patch_embed\.proj\.weight$", containers=("",))
 CARD = Card(
     name="",
     digest="",
@@ -26,7 +26,7 @@ CARD = Card(
     pool="mean of the tokens after the final norm",
     sampling="as it was pretrained",
     trained="your own pretraining",
-    licence="yours",
+    license="yours",
 )
 VECTORS = replace(
     CARD,
@@ -34,9 +34,9 @@ VECTORS = replace(
     size=0,
     pool="as published",
     sampling="as published",
-    saw=frozenset({"k400", "k600", "k700"}),
+    pretraining_datasets=frozenset({"k400", "k600", "k700"}),
     trained="K710, HowTo360K, WebVid10M, COCO, SBU, VG, CC3M, CC12M",
-    licence="see the release",
+    license="see the release",
 )
 
 
@@ -46,21 +46,21 @@ def _network(size: str) -> Model:
         card=replace(CARD, name=f"twlv/{size}"),
         shape=SHAPES[size],
         layouts=(OWN,),
-        source=Source(file="model.safetensors", page="your own pretraining"),
+        source=WeightSource(file="model.safetensors", page="your own pretraining"),
     )
 
 
 def _published(size: str, more: str = "") -> Model:
     card = replace(VECTORS, name=f"twlv/{size}-published")
     if more:  # the report's row TWLV-I (+SSv2)
-        saw, trained = VECTORS.saw | {more}, f"{VECTORS.trained}, SSv2"
-        card = replace(card, name=f"twlv/{size}-{more}-published", saw=saw, trained=trained)
+        saw, trained = VECTORS.pretraining_datasets | {more}, f"{VECTORS.trained}, SSv2"
+        card = replace(card, name=f"twlv/{size}-{more}-published", pretraining_datasets=saw, trained=trained)
     return Model(
         about=f"embeddings of TWLV-I{' (+SSv2)' if more else ''} ViT-{size[0].upper()}: vectors without a network",
         card=card,
         shape=SHAPES[size],
         layouts=(),
-        source=Source(file="", page="https://github.com/twelvelabs-io/video-embeddings-evaluation-framework"),
+        source=WeightSource(file="", page="https://github.com/twelvelabs-io/video-embeddings-evaluation-framework"),
     )
 
 

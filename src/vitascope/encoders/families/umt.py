@@ -5,21 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vitascope.core.types import Card
-from vitascope.encoders.spec import Layout, Model, Source
-from vitascope.nn.configs.video_vit import VideoShape
+from vitascope.encoders.spec import CheckpointLayout, Model, WeightSource
+from vitascope.nn.configs.video_vit import VideoViTConfig
 
-BASE = VideoShape(
+BASE = VideoViTConfig(
     dim=768, depth=12, heads=12, mlp=3072, tubelet=1, grid=(8, 14, 14), positions="sinusoid_flat", image="first"
 )
 LARGE = replace(BASE, dim=1024, depth=24, heads=16, mlp=4096)
-STAGE1 = Layout(
+STAGE1 = CheckpointLayout(
     name="stage 1",
     mark=r"encoder\.patch_embed\.proj\.weight$",
     containers=("", "model", "module"),
     prefix="encoder.",
     surplus=(r"clip_decoder\.",),
 )
-STAGE2 = Layout(
+STAGE2 = CheckpointLayout(
     name="stage 2",
     mark=r"vision_encoder\.encoder\.patch_embed\.proj\.weight$",
     containers=("model", "module", ""),
@@ -33,7 +33,7 @@ STAGE2 = Layout(
         r"temp$",
     ),
 )
-TUNED = Layout(
+TUNED = CheckpointLayout(
     name="fine-tuned",
     mark=r"fc_norm\.weight$",
     containers=("module", "model", ""),
@@ -49,8 +49,8 @@ CARD = Card(
     mean=(0.485, 0.456, 0.406),
     std=(0.229, 0.224, 0.225),
     sampling="8 frames over the whole video, 4 clips x 3 crops",
-    saw=frozenset({"k400", "k600", "k700"}),
-    licence="MIT",
+    pretraining_datasets=frozenset({"k400", "k600", "k700"}),
+    license="MIT",
 )
 SQUASHED = replace(
     CARD, resize="square", image="single", sampling="4 frames, the middle of each quarter, squashed to 224 x 224"
@@ -95,7 +95,7 @@ def _model(size: str, stage: str) -> Model:
         ),
         shape=shape,
         layouts=(LAYOUTS[stage], *(wrong for other, wrong in WRONG.items() if other != stage)),
-        source=Source(
+        source=WeightSource(
             file=f"{'multi' if stage == 's2' else 'single'}_modality/{FILES[f'{size}-{stage}']}",
             repo=REPO,
             page=f"https://huggingface.co/{REPO}/tree/main",

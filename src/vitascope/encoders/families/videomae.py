@@ -10,10 +10,10 @@ from dataclasses import replace
 from typing import Any
 
 from vitascope.core.types import Card
-from vitascope.encoders.spec import Layout, Model, Source
-from vitascope.nn.configs.video_vit import VideoShape
+from vitascope.encoders.spec import CheckpointLayout, Model, WeightSource
+from vitascope.nn.configs.video_vit import VideoViTConfig
 
-BASE = VideoShape(dim=768, depth=12, heads=12, mlp=3072, positions="sinusoid_flat")
+BASE = VideoViTConfig(dim=768, depth=12, heads=12, mlp=3072, positions="sinusoid_flat")
 SHAPES = {
     "base": BASE,
     "large": replace(BASE, dim=1024, depth=24, heads=16, mlp=4096),
@@ -34,18 +34,18 @@ TRANSFORMERS = (
 )
 PATCHES = r"embeddings\.patch_embeddings\.projection\.weight$"
 PRETRAINED = (
-    Layout(
+    CheckpointLayout(
         name="pre-training",
         mark=r"encoder\.patch_embed\.proj\.weight$",
         prefix="encoder.",
         surplus=(r"decoder\.", r"encoder_to_decoder\.", r"mask_token$"),
     ),
-    Layout(
+    CheckpointLayout(
         name="fine-tuned",
         mark=r"(?:model\.)?fc_norm\.weight$",
         refused="it is fine-tuned (it has fc_norm); load it as a -ft variant, or base-v2",
     ),
-    Layout(
+    CheckpointLayout(
         name="transformers, pre-training",
         mark=rf"(?:videomae\.)?{PATCHES}",
         containers=("",),
@@ -55,21 +55,21 @@ PRETRAINED = (
     ),
 )
 TUNED = (
-    Layout(
+    CheckpointLayout(
         name="transformers, fine-tuned",
         mark=rf"videomae\.{PATCHES}",
         containers=("",),
         renames=(*TRANSFORMERS, (r"^fc_norm\.", "norm.")),
         surplus=(r"classifier\.",),
     ),
-    Layout(
+    CheckpointLayout(
         name="fine-tuned",
         mark=r"(?:model\.)?fc_norm\.weight$",
         containers=("module", "model", ""),
         renames=((r"^model\.", ""), (r"^fc_norm\.", "norm.")),  # `model.`: files of the hub's own code
         surplus=(r"(?:model\.)?head\.",),
     ),
-    Layout(
+    CheckpointLayout(
         name="pre-training",
         mark=r"encoder\.patch_embed\.proj\.weight$",
         refused="it is of pre-training (it has no fc_norm); load it as a -pt variant",
@@ -85,7 +85,7 @@ CARD = Card(
     mean=(0.485, 0.456, 0.406),
     std=(0.229, 0.224, 0.225),
     sampling="K400 16 frames, stride 4, 5 clips x 3 crops; SSv2 16 uniform frames, 2 clips x 3 crops",
-    licence="CC BY-NC 4.0",  # of V2 too: the hub says Apache-2.0 beside its files, this in the later repositories
+    license="CC BY-NC 4.0",  # of V2 too: the hub says Apache-2.0 beside its files, this in the later repositories
 )
 POOLS = {
     "pt": "mean of the tokens after the final norm (no official pooling)",
@@ -122,7 +122,7 @@ def _config(config: Mapping[str, Any]) -> Mapping[str, Any]:
     return {ours: config[theirs] for theirs, ours in names.items() if theirs in config}
 
 
-def _model(variant: str, *, about: str, source: Source, card: Card) -> Model:
+def _model(variant: str, *, about: str, source: WeightSource, card: Card) -> Model:
     tuned = not variant.endswith("-pt")
     shape = SHAPES[variant.partition("-")[0]]
     return Model(
@@ -137,17 +137,19 @@ def _model(variant: str, *, about: str, source: Source, card: Card) -> Model:
 
 def _first(variant: str) -> Model:
     repo, size = V1[variant], variant.partition("-")[0]
-    source = Source(file="checkpoint.pth", page=DRIVE)
+    source = WeightSource(file="checkpoint.pth", page=DRIVE)
     if repo:
         file = "pytorch_model.bin" if variant in PICKLED else "model.safetensors"
-        source = Source(file=file, repo=repo, page=f"https://huggingface.co/{repo}")
+        source = WeightSource(file=file, repo=repo, page=f"https://huggingface.co/{repo}")
     tag, name = ("ssv2", "SSv2") if "ssv2" in variant else ("k400", "K400")
     tuned = variant.endswith("-ft")
     return _model(
         variant,
         about=f"ViT-{size[0].upper()}/16, {'fine-tuned' if tuned else 'pre-trained'} on {name}",
         source=source,
-        card=replace(CARD, saw=frozenset({tag}), trained=f"{name}, then its labels" if tuned else name),
+        card=replace(
+            CARD, pretraining_datasets=frozenset({tag}), trained=f"{name}, then its labels" if tuned else name
+        ),
     )
 
 
@@ -156,12 +158,16 @@ def _second(variant: str) -> Model:
     how = "distilled from g" if variant == "base-v2" else "pre-trained" if variant.endswith("pt") else "K710 labels"
     data = "UnlabeledHybrid 1.35M: Kinetics, SSv2, AVA, WebVid2M, Instagram"
     page = "https://huggingface.co/OpenGVLab/VideoMAE2/tree/main"
-    source = Source(file=V2[variant], repo="OpenGVLab/VideoMAE2", page=page)
+    source = WeightSource(file=V2[variant], repo="OpenGVLab/VideoMAE2", page=page)
     return _model(
         variant,
         about=f"V2, ViT-{'g/14' if size == 'giant' else f'{size[0].upper()}/16'}, {how}",
-        source=source if V2[variant] else Source(file="a file of ViT-H", page=f"{page}/mae-h"),
-        card=replace(CARD, saw=HYBRID, trained=data if variant.endswith("pt") else f"{data}; then labels of K710"),
+        source=source if V2[variant] else WeightSource(file="a file of ViT-H", page=f"{page}/mae-h"),
+        card=replace(
+            CARD,
+            pretraining_datasets=HYBRID,
+            trained=data if variant.endswith("pt") else f"{data}; then labels of K710",
+        ),
     )
 
 

@@ -8,13 +8,13 @@ from dataclasses import replace
 from typing import Any
 
 from vitascope.core.types import Card
-from vitascope.encoders.spec import Layout, Model, Source, State
-from vitascope.nn.configs.videoprism import VideoPrismShape
+from vitascope.encoders.spec import CheckpointLayout, Model, State, WeightSource
+from vitascope.nn.configs.videoprism import VideoPrismConfig
 
 SHAPES = {
-    "base": VideoPrismShape(dim=768, spatial=12, heads=12, mlp=3072),
-    "large": VideoPrismShape(dim=1024, spatial=24, heads=16, mlp=4096, grid=(8, 16, 16)),
-    "giant": VideoPrismShape(dim=1408, spatial=40, heads=16, mlp=6144, grid=(8, 16, 16)),
+    "base": VideoPrismConfig(dim=768, spatial=12, heads=12, mlp=3072),
+    "large": VideoPrismConfig(dim=1024, spatial=24, heads=16, mlp=4096, grid=(8, 16, 16)),
+    "giant": VideoPrismConfig(dim=1408, spatial=40, heads=16, mlp=6144, grid=(8, 16, 16)),
 }
 NORM = re.compile(r"norm\d?\.weight$")
 CONFIG = {
@@ -52,7 +52,7 @@ def as_torch(key: str, tensor: Any) -> tuple[str, Any]:
 
 
 def as_convolution(matrix: Any) -> Any:
-    """The matrix of patches, whose rows are y, x and colour, as a convolution's weight."""
+    """The matrix of patches, whose rows are y, x and color, as a convolution's weight."""
     side = round((len(matrix) / 3) ** 0.5)
     return matrix.unflatten(0, (side, side, 3)).permute(3, 2, 0, 1) if len(matrix) == 3 * side**2 else matrix
 
@@ -73,7 +73,7 @@ def numbers(config: Mapping[str, Any]) -> dict[str, Any]:
     return {**told, "patch_size": patch[0], "pos_emb_shape": [vision["num_frames"], *places]}
 
 
-FLAX = Layout(
+FLAX = CheckpointLayout(
     name="flax",
     mark=r"(params/)?patch_projection/",
     containers=("",),
@@ -94,7 +94,7 @@ FLAX = Layout(
     ),
     convert=from_flax,
 )
-TRANSFORMERS = Layout(
+TRANSFORMERS = CheckpointLayout(
     name="transformers",
     mark=r"(vision_model\.)?spatial_embeddings\.",
     containers=("",),
@@ -146,18 +146,18 @@ CARD = Card(
     pool="mean of the tokens after the final norm (no official pooling)",
     sampling="16 frames (large: 8) evenly over the whole video, one view",
     trained="36 M videos with captions, 582 M clips with noisy text, images with text",
-    licence="Apache-2.0",
+    license="Apache-2.0",
 )
 ABOUT = {"": "video encoder", "lvt-": "video tower of the model trained on with text, without its pooling head"}
 FILES = {"base": "base-f16r288", "large": "large-f8r288"}
 PAGE = "https://github.com/google-deepmind/videoprism#released-models"
 
 
-def _source(size: str, tower: str) -> Source:
+def _source(size: str, tower: str) -> WeightSource:
     if size not in FILES:
-        return Source(file=f"videoprism_v1_{size}.npz", page=PAGE)
+        return WeightSource(file=f"videoprism_v1_{size}.npz", page=PAGE)
     file = f"flax_{tower}{FILES[size]}".replace("-", "_") + "_repeated.npz"
-    return Source(file=file, repo=f"google/videoprism-{tower}{FILES[size]}", page=PAGE)
+    return WeightSource(file=file, repo=f"google/videoprism-{tower}{FILES[size]}", page=PAGE)
 
 
 def _model(size: str, tower: str) -> Model:

@@ -9,7 +9,7 @@ from vitascope.core.device import generator
 from vitascope.core.registry import unknown_variant
 from vitascope.core.types import Card
 from vitascope.encoders.base import Encoder, NetworkEncoder, fingerprint
-from vitascope.nn.configs.video_vit import VideoShape
+from vitascope.nn.configs.video_vit import VideoViTConfig
 from vitascope.nn.video_vit import random_vit
 
 VARIANTS: dict[str, str] = {
@@ -19,10 +19,10 @@ VARIANTS: dict[str, str] = {
     "large-random": "ViT-L/16, tubelet 2, 16 x 224 x 224, random weights of seed 0",
 }
 SIZES = {
-    "tiny": VideoShape(dim=192, depth=12, heads=3, mlp=768),
-    "small": VideoShape(dim=384, depth=12, heads=6, mlp=1536),
-    "base": VideoShape(dim=768, depth=12, heads=12, mlp=3072),
-    "large": VideoShape(dim=1024, depth=24, heads=16, mlp=4096),
+    "tiny": VideoViTConfig(dim=192, depth=12, heads=3, mlp=768),
+    "small": VideoViTConfig(dim=384, depth=12, heads=6, mlp=1536),
+    "base": VideoViTConfig(dim=768, depth=12, heads=12, mlp=3072),
+    "large": VideoViTConfig(dim=1024, depth=24, heads=16, mlp=4096),
 }
 PIXELS = {"tiny": 112, "small": 224, "base": 224, "large": 224}
 """The tiny one is for a quick look on a laptop: a clip costs an eighth of what it would at 224."""
@@ -46,6 +46,6 @@ def build(variant: str) -> Encoder:
         mean=(0.485, 0.456, 0.406),
         std=(0.229, 0.224, 0.225),
         pool="mean of the tokens after the final norm",
-        licence="Apache-2.0",
+        license="Apache-2.0",
     )
     return NetworkEncoder(card, trunk, loaded=f"nothing to load: weights drawn from seed {seed}")

@@ -5,17 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vitascope.core.types import Card
-from vitascope.encoders.spec import Layout, Model, Source
-from vitascope.nn.configs.video_vit import VideoShape
+from vitascope.encoders.spec import CheckpointLayout, Model, WeightSource
+from vitascope.nn.configs.video_vit import VideoViTConfig
 
-LARGE = VideoShape(dim=1024, depth=24, heads=16, mlp=4096, positions="stored", resample="trilinear")
+LARGE = VideoViTConfig(dim=1024, depth=24, heads=16, mlp=4096, positions="stored", resample="trilinear")
 HUGE = replace(LARGE, dim=1280, depth=32, mlp=5120)
 SHAPES = {"large": LARGE, "huge": HUGE, "huge-384": replace(HUGE, grid=(8, 24, 24))}
 FILES = {"large": "vitl16/vitl16", "huge": "vith16/vith16", "huge-384": "vith16-384/vith16-384"}
 MARK = r"module\.backbone\.patch_embed\.proj\.weight$"
 LAYOUTS = (
-    Layout(name="pre-training, target encoder", mark=MARK, containers=("target_encoder",), prefix="module.backbone."),
-    Layout(
+    CheckpointLayout(
+        name="pre-training, target encoder", mark=MARK, containers=("target_encoder",), prefix="module.backbone."
+    ),
+    CheckpointLayout(
         name="context encoder",
         mark=MARK,
         containers=("encoder",),
@@ -32,9 +34,9 @@ CARD = Card(
     std=(0.229, 0.224, 0.225),
     pool="mean of the tokens after the final norm (no official pooling: an attentive probe reads the tokens)",
     sampling="16 frames, stride 4; K400 8 clips x 3 crops, SSv2 2 clips x 3 crops",
-    saw=frozenset({"k400", "k600", "k700", "ssv2"}),
+    pretraining_datasets=frozenset({"k400", "k600", "k700", "ssv2"}),
     trained="VideoMix2M: K710, SSv2, HowTo100M",
-    licence="CC BY-NC 4.0",
+    license="CC BY-NC 4.0",
 )
 
 
@@ -45,7 +47,7 @@ def _model(variant: str) -> Model:
         card=replace(CARD, name=f"vjepa/{variant}", size=int(side or 224)),
         shape=SHAPES[variant],
         layouts=LAYOUTS,
-        source=Source(
+        source=WeightSource(
             file=f"{FILES[variant].rpartition('/')[2]}.pth.tar",
             url=f"https://dl.fbaipublicfiles.com/jepa/{FILES[variant]}.pth.tar",
             page="https://github.com/facebookresearch/jepa",

@@ -11,10 +11,10 @@ from dataclasses import replace
 from typing import Any
 
 from vitascope.core.types import Card
-from vitascope.encoders.spec import Layout, Model, Source
-from vitascope.nn.configs.video_vit import VideoShape
+from vitascope.encoders.spec import CheckpointLayout, Model, WeightSource
+from vitascope.nn.configs.video_vit import VideoViTConfig
 
-LARGE = VideoShape(dim=1024, depth=24, heads=16, mlp=4096, grid=(32, 16, 16), positions="rope3d", rope="tiled")
+LARGE = VideoViTConfig(dim=1024, depth=24, heads=16, mlp=4096, grid=(32, 16, 16), positions="rope3d", rope="tiled")
 GIANT = replace(LARGE, dim=1408, depth=40, heads=22, mlp=6144)
 SHAPES = {
     "large": LARGE,
@@ -37,7 +37,7 @@ FILES = {"large": "vitl", "huge": "vith", "giant": "vitg", "giant-384": "vitg-38
 }
 HUB = {"large": "vitl-fpc64-256", "huge": "vith-fpc64-256", "giant": "vitg-fpc64-256", "giant-384": "vitg-fpc64-384"}
 WRAPPED = r"(?:module\.)?(?:backbone\.)?"
-TARGET = Layout(
+TARGET = CheckpointLayout(
     name="pre-training, target encoder",
     mark=rf"{WRAPPED}patch_embed\.proj\.weight$",
     containers=("target_encoder",),
@@ -45,7 +45,7 @@ TARGET = Layout(
     surplus=(rf"{WRAPPED}pos_embed$",),  # left from an earlier stage; positions are rotary
 )
 CONTEXT = replace(TARGET, name="pre-training, context encoder", containers=("encoder",))
-TRANSFORMERS = Layout(
+TRANSFORMERS = CheckpointLayout(
     name="transformers, context encoder",
     mark=r"(?:vjepa2\.)?encoder\.embeddings\.patch_embeddings\.proj\.weight$",
     containers=("",),
@@ -63,7 +63,7 @@ ONLY_CONTEXT = replace(
     CONTEXT,
     refused="no target_encoder there; what is under 'encoder' is the context encoder: load it as a -context variant",
 )
-NEWEST = Layout(
+NEWEST = CheckpointLayout(
     name="pre-training, averaged encoder",
     mark=rf"{WRAPPED}norms_block\.3\.weight$",
     containers=("target_encoder",),
@@ -88,7 +88,7 @@ CARD = Card(
     pool="mean of the tokens after the final norm (no official pooling: an attentive probe reads the tokens)",
     sampling="K400 16 frames, stride 4, 8 clips x 3 crops; SSv2 16 frames (g-384: 64), 2 x 3; "
     "Diving48 32 frames, stride 2, 4 x 3",
-    saw=frozenset({"k400", "k600", "k700", "ssv2", "in1k"}),
+    pretraining_datasets=frozenset({"k400", "k600", "k700", "ssv2", "in1k"}),
     trained="VideoMix22M: SSv2, Kinetics-400/600/700, HowTo100M, YT-Temporal-1B, ImageNet",
 )
 CARD_2_1 = replace(
@@ -109,14 +109,14 @@ def _model(variant: str, *, context: bool = False) -> Model:
     shape = {**SHAPES, **SHAPES_2_1}[variant]
     name = f"vjepa2/{variant}{'-context' if context else ''}"
     size, side = variant.partition("-")[0], shape.input[1]
-    layouts: tuple[Layout, ...] = (CONTEXT, TRANSFORMERS) if context else (TARGET, TRANSFORMERS, ONLY_CONTEXT)
+    layouts: tuple[CheckpointLayout, ...] = (CONTEXT, TRANSFORMERS) if context else (TARGET, TRANSFORMERS, ONLY_CONTEXT)
     if variant in SHAPES_2_1:
         layouts = (DISTILLED if size in ("base", "large") else NEWEST, NEWEST_CONTEXT, OLDER)
     url = f"https://dl.fbaipublicfiles.com/vjepa2/{FILES[variant]}.pt"
-    source = Source(file=f"{FILES[variant]}.pt", url=url, page="https://github.com/facebookresearch/vjepa2")
+    source = WeightSource(file=f"{FILES[variant]}.pt", url=url, page="https://github.com/facebookresearch/vjepa2")
     if context:
         repo = f"facebook/vjepa2-{HUB[variant]}"
-        source = Source(file="model.safetensors", repo=repo, page=f"https://huggingface.co/{repo}")
+        source = WeightSource(file="model.safetensors", repo=repo, page=f"https://huggingface.co/{repo}")
     letter = {"giant": "g", "gigantic": "G"}.get(size, size[0].upper())
     version = "2.1, averaged" if variant in SHAPES_2_1 else "2, context" if context else "2, target"
     return Model(
@@ -126,7 +126,7 @@ def _model(variant: str, *, context: bool = False) -> Model:
             name=name,
             size=side,
             image="single" if shape.image == "embed" else "repeat",
-            licence="Apache-2.0" if variant in ("giant", "giant-384") else "MIT",
+            license="Apache-2.0" if variant in ("giant", "giant-384") else "MIT",
         ),
         shape=shape,
         layouts=layouts,

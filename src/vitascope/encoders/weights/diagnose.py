@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vitascope.encoders.catalog import ENCODERS, models
 from vitascope.encoders.networks import empty
-from vitascope.encoders.spec import Layout, Model, State
+from vitascope.encoders.spec import CheckpointLayout, Model, State
 from vitascope.encoders.weights.layouts import found, misshapen, renamed, without_surplus
 
 PREFIXES = {
@@ -37,7 +37,7 @@ LISTED = 4
 """Names in one message."""
 
 
-def unopened(content: Mapping[str, Any], layouts: Iterable[Layout], name: str) -> str:
+def unopened(content: Mapping[str, Any], layouts: Iterable[CheckpointLayout], name: str) -> str:
     """Why nothing in a file bears the mark of one of `layouts`, those of the model called `name`."""
     layouts = [layout for layout in layouts if not layout.refused]
     held = dict(containers(content))
@@ -92,7 +92,7 @@ def embeds(names: Iterable[str]) -> bool:
     return any(re.search(r"patch_?embed|embeddings\.|conv1\.weight|patch_projection", name) for name in names)
 
 
-def wrapped(held: Mapping[str, State], layouts: Iterable[Layout]) -> str:
+def wrapped(held: Mapping[str, State], layouts: Iterable[CheckpointLayout]) -> str:
     """The prefix or the place that hides the names which `layouts` expect; empty where that is not it."""
     for layout in layouts:
         for path, state in held.items():

@@ -19,8 +19,9 @@ from filelock import FileLock
 from huggingface_hub import constants, errors
 
 from vitascope.core import files
+from vitascope.core.errors import UserError
 from vitascope.core.files import cache
-from vitascope.encoders.spec import Source
+from vitascope.encoders.spec import WeightSource
 
 SECONDS = 10
 """How long a server may stay silent."""
@@ -29,20 +30,20 @@ TRIES = 5
 CHUNK = 1 << 20
 
 
-def fetch(source: Source, *, name: str, licence: str) -> Path:
+def fetch(source: WeightSource, *, name: str, license: str) -> Path:
     """The file of `source` for the model `name`: as kept from before, without a word, else downloaded.
 
-    Before a download, what comes from where under which `licence` is said on stderr. ValueError, one line, where there
+    Before a download, what comes from where under which `license` is said on stderr. ValueError, one line, where there
     is no way to it: which file to get, from where, and how to name it then.
     """
     if source.repo:
-        return _hub(source, name, licence)
+        return _hub(source, name, license)
     if source.url:
-        return _address(source, name, licence)
+        return _address(source, name, license)
     raise unreachable(source, name, "it is not offered for direct download")
 
 
-def unreachable(source: Source, name: str, why: str, *, terms: bool = False) -> ValueError:
+def unreachable(source: WeightSource, name: str, why: str, *, terms: bool = False) -> UserError:
     """The error for a file that could not be fetched, and how else to come by it."""
     file = source.file.rpartition("/")[2]
     page = page_of(source)
@@ -51,31 +52,31 @@ def unreachable(source: Source, name: str, why: str, *, terms: bool = False) -> 
         how = f"accept its terms at {page}, then run `hf auth login`; or get the file there and say {name}=PATH"
     else:
         how = f"get it{where} and say {name}=PATH"
-    return ValueError(f"{name} needs {file} ({why}): {how}")
+    return UserError(f"{name} needs {file} ({why}): {how}")
 
 
-def page_of(source: Source) -> str:
+def page_of(source: WeightSource) -> str:
     """Where a person finds the file."""
     return source.page or (f"https://huggingface.co/{source.repo}" if source.repo else source.url)
 
 
-def announce(name: str, source: Source, licence: str, size: int | None) -> None:
+def announce(name: str, source: WeightSource, license: str, size: int | None) -> None:
     """One line on stderr before a download."""
     file = source.file.rpartition("/")[2]
     much = f", {size / 1e6:.0f} MB" if size else ""
     where = f"{source.repo} on the hub" if source.repo else urllib.parse.urlsplit(source.url).netloc
-    terms = licence or "not known"
+    terms = license or "not known"
     print(
-        f"{name}: downloading {file}{much} from {where}; licence of the weights: {terms}", file=sys.stderr, flush=True
+        f"{name}: downloading {file}{much} from {where}; license of the weights: {terms}", file=sys.stderr, flush=True
     )
 
 
-def _hub(source: Source, name: str, licence: str) -> Path:
+def _hub(source: WeightSource, name: str, license: str) -> Path:
     """The file, and every shard of an index, in the hub's own cache."""
     try:
         path = _kept(source, source.file)
         if path is None:
-            announce(name, source, licence, _size(source))
+            announce(name, source, license, _size(source))
             path = _download(source, source.file)
         if path.name.endswith(".index.json"):
             folder = source.file.rpartition("/")[0]
@@ -88,25 +89,25 @@ def _hub(source: Source, name: str, licence: str) -> Path:
         raise _explained(source, name, error) from error
 
 
-def _kept(source: Source, file: str) -> Path | None:
+def _kept(source: WeightSource, file: str) -> Path | None:
     try:
         return Path(_download(source, file, local_files_only=True))
     except errors.LocalEntryNotFoundError:
         return None
 
 
-def _download(source: Source, file: str, **how: Any) -> Path:
+def _download(source: WeightSource, file: str, **how: Any) -> Path:
     revision = source.revision or None
     return Path(huggingface_hub.hf_hub_download(source.repo, file, revision=revision, etag_timeout=SECONDS, **how))
 
 
-def _size(source: Source) -> int | None:
+def _size(source: WeightSource) -> int | None:
     """Bytes of the file. It is asked for once, where a download would try for half a minute without a network."""
     url = huggingface_hub.hf_hub_url(source.repo, source.file, revision=source.revision or None)
     return huggingface_hub.get_hf_file_metadata(url, timeout=SECONDS).size
 
 
-def _explained(source: Source, name: str, error: Exception) -> ValueError:
+def _explained(source: WeightSource, name: str, error: Exception) -> UserError:
     """The error of a download from the hub, with the remedy; of several kinds that fit, the most telling first."""
     at = f"{source.repo} on the hub"
     lost = isinstance(error, errors.RepositoryNotFoundError)  # what a gated one is for those without a token
@@ -127,7 +128,7 @@ def _explained(source: Source, name: str, error: Exception) -> ValueError:
     return unreachable(source, name, _first(error))
 
 
-def _address(source: Source, name: str, licence: str) -> Path:
+def _address(source: WeightSource, name: str, license: str) -> Path:
     """The file at a direct address, below our own cache under the address's name."""
     parts = urllib.parse.urlsplit(source.url)
     path = cache() / "weights" / parts.netloc.replace(":", "-") / parts.path.strip("/")
@@ -139,17 +140,17 @@ def _address(source: Source, name: str, licence: str) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(f".{path.name}.lock")):
             if not path.is_file():
-                _receive(source, path, name, licence)
+                _receive(source, path, name, license)
     except (OSError, HTTPException) as error:
         raise unreachable(source, name, _first(error)) from error
     return path
 
 
-def _receive(source: Source, path: Path, name: str, licence: str) -> None:
+def _receive(source: WeightSource, path: Path, name: str, license: str) -> None:
     """Write the answer of an address to `path`, which is whole or not there; a broken connection is taken up again."""
     with files.replacing(path) as aside, open(aside, "wb") as file, _ask(source.url) as answer:
         total, mark = _promised(answer.headers), answer.headers.get("ETag") or ""
-        announce(name, source, licence, total)
+        announce(name, source, license, total)
         library: Any = huggingface_hub.utils
         with library.tqdm(total=total, unit="B", unit_scale=True, desc=path.name, disable=None) as bar:
             whole = _copied(answer, file, total, bar)

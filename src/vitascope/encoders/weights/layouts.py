@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vitascope.encoders.spec import Layout, State
+from vitascope.encoders.spec import CheckpointLayout, State
 
 JOINED = {"attn.qkv": ("attn.q", "attn.k", "attn.v"), "mlp.w12": ("mlp.w1", "mlp.w2")}
 """What our networks keep as one matrix (and bias) and files may hold in parts."""
@@ -29,7 +29,7 @@ Origin = dict[str, tuple[str, ...]]
 """The names in the file that stand behind each of ours."""
 
 
-def found(layouts: Iterable[Layout], content: Any) -> tuple[Layout, State] | None:
+def found(layouts: Iterable[CheckpointLayout], content: Any) -> tuple[CheckpointLayout, State] | None:
     """The first layout whose mark some tensor in a container bears, that container alone, and the tensors there."""
     for layout in layouts:
         for container in layout.containers:
@@ -40,7 +40,7 @@ def found(layouts: Iterable[Layout], content: Any) -> tuple[Layout, State] | Non
     return None
 
 
-def without_surplus(layout: Layout, state: State) -> tuple[State, dict[str, int]]:
+def without_surplus(layout: CheckpointLayout, state: State) -> tuple[State, dict[str, int]]:
     """The tensors with the prefix cut, and the known surplus counted by the start of its names."""
     known = re.compile("|".join(f"(?:{word})" for word in layout.surplus) or r"(?!)")
     kept: State = {}
@@ -60,7 +60,7 @@ def part(key: str) -> str:
     return ".".join(words[: 2 if words[0] in WRAPPERS else 1])
 
 
-def renamed(layout: Layout, state: State) -> tuple[State, Origin]:
+def renamed(layout: CheckpointLayout, state: State) -> tuple[State, Origin]:
     """The tensors under our names, parts joined, transposed where the file says so; and what they are called there."""
     named: State = {}
     origin: Origin = {}

@@ -1,4 +1,4 @@
-"""Official weight files, recognised by what they are, not by their suffix, and read without running what they hold."""
+"""Official weight files, recognized by what they are, not by their suffix, and read without running what they hold."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from vitascope.core.errors import UserError
 from vitascope.core.text import nearest
 from vitascope.encoders.weights import safe_pickle
 
@@ -72,11 +73,11 @@ def read(path: str | Path) -> Checkpoint:
         return _shards(path) if path.name.endswith(".index.json") else _file(path)
     except FileNotFoundError as error:
         near = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise ValueError(f"{path}: no such file or folder{nearest(path.name, near)}") from error
+        raise UserError(f"{path}: no such file or folder{nearest(path.name, near)}") from error
     except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror or error})") from error
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
     except ValueError as error:  # names in damaged or hostile files may hold anything
-        raise ValueError(safe_pickle.printable(str(error))) from error.__cause__
+        raise UserError(safe_pickle.printable(str(error))) from error.__cause__
 
 
 def _folder(path: Path) -> Checkpoint:
@@ -85,9 +86,9 @@ def _folder(path: Path) -> Checkpoint:
     whole = [name for name in there if name not in indices]
     found = [name for name in NAMES if name in there] or indices or whole
     if not found:
-        raise ValueError(f"{path}: no weights there; put the official file into it, or name the file itself")
+        raise UserError(f"{path}: no weights there; put the official file into it, or name the file itself")
     if len(found) > 1 and found[0] not in NAMES:
-        raise ValueError(f"{path}: {len(found)} weight files ({', '.join(found[:4])}); name the one to load")
+        raise UserError(f"{path}: {len(found)} weight files ({', '.join(found[:4])}); name the one to load")
     inner = read(path / found[0])
     config = path / "config.json"
     return replace(inner, config=_json(config)) if config.is_file() and not inner.native else inner
@@ -97,9 +98,9 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not JSON ({error}); {AGAIN}") from error
+        raise UserError(f"{path}: not JSON ({error}); {AGAIN}") from error
     if not isinstance(found, dict):
-        raise ValueError(f"{path}: holds {type(found).__name__}, not an object; {AGAIN}")
+        raise UserError(f"{path}: holds {type(found).__name__}, not an object; {AGAIN}")
     return found
 
 
@@ -107,16 +108,16 @@ def _shards(path: Path) -> Checkpoint:
     """Every file of an index, as one; ValueError for shards that are absent, elsewhere, or lack what it lists."""
     listed = _json(path).get("weight_map")
     if not isinstance(listed, dict) or not all(isinstance(file, str) for file in listed.values()):
-        raise ValueError(f"{path}: no weight_map, so no index of shards; name the weight file itself")
+        raise UserError(f"{path}: no weight_map, so no index of shards; name the weight file itself")
     files = sorted(set(listed.values()))
     for file in files:
         if Path(file).name != file or file.endswith(".index.json") or not (path.parent / file).is_file():
-            raise ValueError(f"{path}: shard {file} is not beside it; get all {len(files)} files of the index")
+            raise UserError(f"{path}: shard {file} is not beside it; get all {len(files)} files of the index")
     content: dict[str, Any] = {}
     for file in files:
         content |= _file(path.parent / file).content
     if lost := [name for name in listed if name not in content]:
-        raise ValueError(f"{path}: {len(lost)} tensors are in no shard, first {lost[0]}; {AGAIN}")
+        raise UserError(f"{path}: {len(lost)} tensors are in no shard, first {lost[0]}; {AGAIN}")
     return Checkpoint(content, files=tuple(path.parent / file for file in files))
 
 
@@ -125,12 +126,12 @@ def _file(path: Path) -> Checkpoint:
     with open(path, "rb") as file:
         head = file.read(512)
     if not head:
-        raise ValueError(f"{path}: empty; {AGAIN}")
+        raise UserError(f"{path}: empty; {AGAIN}")
     for start, what in OTHERS.items():
         if head.startswith(start):
-            raise ValueError(f"{path}: {what}")
+            raise UserError(f"{path}: {what}")
     if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
-        raise ValueError(f"{path}: a web page, not weights: the download was answered with text; get it in a browser")
+        raise UserError(f"{path}: a web page, not weights: the download was answered with text; get it in a browser")
     if head[:4] == b"PK\x03\x04":
         return Checkpoint(_archive(path), files=(path,))
     if head[8:9] == b"{":
@@ -144,19 +145,19 @@ def _archive(path: Path) -> dict[str, Any]:
         with zipfile.ZipFile(path) as file:
             entries = file.infolist()
     except Exception as error:  # damaged lists of files fail in several ways
-        raise ValueError(f"{path}: not all there, or damaged ({error}); {AGAIN}") from error
+        raise UserError(f"{path}: not all there, or damaged ({error}); {AGAIN}") from error
     names = [entry.filename for entry in entries]
     if (much := sum(entry.file_size for entry in entries)) > SWOLLEN * path.stat().st_size:
-        raise ValueError(f"{path}: refused: it would unpack to {much / 1e9:.1f} GB, which no weights do; {AGAIN}")
+        raise UserError(f"{path}: refused: it would unpack to {much / 1e9:.1f} GB, which no weights do; {AGAIN}")
     inner = {name.rpartition("/")[2] for name in names}
     if "constants.pkl" in inner:
         remedy = "load it with torch.jit.load where you trust it, and torch.save its state_dict()"
-        raise ValueError(f"{path}: refused: a TorchScript archive, which is a program and not only weights; {remedy}")
+        raise UserError(f"{path}: refused: a TorchScript archive, which is a program and not only weights; {remedy}")
     if "data.pkl" in inner:
         return _torch(path, mapped=all(entry.compress_type == zipfile.ZIP_STORED for entry in entries))
     if names and all(name.endswith(".npy") for name in names):
         return {safe_pickle.printable(name): tensor for name, tensor in _arrays(path)}
-    raise ValueError(f"{path}: a zip file without weights ({', '.join(names[:3])}); unpack it and name the file inside")
+    raise UserError(f"{path}: a zip file without weights ({', '.join(names[:3])}); unpack it and name the file inside")
 
 
 def _torch(path: Path, *, mapped: bool) -> dict[str, Any]:
@@ -170,18 +171,18 @@ def _torch(path: Path, *, mapped: bool) -> dict[str, Any]:
             warnings.simplefilter("ignore")
             found = torch.load(path if mapped else file, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:  # unpickling what is damaged or hostile raises anything
-        raise ValueError(f"{path}: {safe_pickle.refusal(path, error, AGAIN)}") from error
+        raise UserError(f"{path}: {safe_pickle.refusal(path, error, AGAIN)}") from error
     if not isinstance(found, (dict, list, tuple)):
         what = type(found).__name__
-        raise ValueError(f"{path}: holds one {what}, not tensors by name; torch.save the model's state_dict() instead")
+        raise UserError(f"{path}: holds one {what}, not tensors by name; torch.save the model's state_dict() instead")
     return safe_pickle.plain(found, _checked(path))
 
 
 def _checked(path: Path) -> Callable[[str, Tensor], Tensor]:
     def check(name: str, tensor: Tensor) -> Tensor:
         if tensor.is_meta or tensor.layout != torch.strided or tensor.is_quantized:
-            kind = "without numbers" if tensor.is_meta else "sparse or quantised"
-            raise ValueError(f"{path}: tensor {name} is {kind}, which no encoder reads; get the full file")
+            kind = "without numbers" if tensor.is_meta else "sparse or quantized"
+            raise UserError(f"{path}: tensor {name} is {kind}, which no encoder reads; get the full file")
         return tensor.detach()
 
     return check
@@ -189,20 +190,20 @@ def _checked(path: Path) -> Callable[[str, Tensor], Tensor]:
 
 def _safetensors(path: Path, header: int) -> Checkpoint:
     if header + 8 > path.stat().st_size:
-        raise ValueError(f"{path}: not all there: its list of tensors is cut off; {AGAIN}")
+        raise UserError(f"{path}: not all there: its list of tensors is cut off; {AGAIN}")
     try:
         with safe_open(path, framework="pt") as file:
             content = {safe_pickle.printable(name): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
             said: dict[str, str] = file.metadata() or {}
     except SafetensorError as error:
-        raise ValueError(f"{path}: not all there, or damaged ({error}); {AGAIN}") from error
+        raise UserError(f"{path}: not all there, or damaged ({error}); {AGAIN}") from error
     if FORMAT not in said:
         return Checkpoint(content, files=(path,))
     try:
         told = json.loads(said[FORMAT])
         return Checkpoint(content, dict(told["architecture"]), safe_pickle.printable(str(told["model"])), (path,))
     except (KeyError, ValueError, TypeError) as error:
-        raise ValueError(f"{path}: its metadata is not as `vitascope convert` writes it; convert it again") from error
+        raise UserError(f"{path}: its metadata is not as `vitascope convert` writes it; convert it again") from error
 
 
 def _arrays(path: Path) -> Iterator[tuple[str, Tensor]]:
@@ -219,5 +220,5 @@ def _arrays(path: Path) -> Iterator[tuple[str, Tensor]]:
     except Exception as error:  # zip, zlib and NumPy have errors of their own
         if "allow_pickle" in str(error):
             remedy = "get a file of plain arrays"
-            raise ValueError(f"{path}: refused: array {name} holds pickled Python objects; {remedy}") from error
-        raise ValueError(f"{path}: array {name or 'list'} cannot be read ({error}); {AGAIN}") from error
+            raise UserError(f"{path}: refused: array {name} holds pickled Python objects; {remedy}") from error
+        raise UserError(f"{path}: array {name or 'list'} cannot be read ({error}); {AGAIN}") from error

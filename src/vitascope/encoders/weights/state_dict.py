@@ -9,7 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
-from vitascope.encoders.spec import Layout, Model, State
+from vitascope.core.errors import UserError
+from vitascope.encoders.spec import CheckpointLayout, Model, State
 from vitascope.encoders.weights import diagnose
 from vitascope.encoders.weights.layouts import Origin, found, misshapen, renamed, without_surplus
 
@@ -53,18 +54,18 @@ def fitted(model: Model, network: Any, content: Any, name: str, where: str) -> F
     state = {**{key: tables[key] for key in computed}, **state}
     if wrong := problems(wanted, state, origin):
         why = diagnose.misfit(content, name, state, wanted)
-        raise ValueError(f"{where}: not {name} ({layout.name} file): {wrong}{why and f'; {why}'}")
+        raise UserError(f"{where}: not {name} ({layout.name} file): {wrong}{why and f'; {why}'}")
     state = {key: tensor.reshape(wanted[key].shape).float().contiguous() for key, tensor in state.items()}
     return Fit(state, layout.name, layout.containers[0], left_out, computed, remark)
 
 
-def opened(layouts: Iterable[Layout], content: Any, name: str, where: str) -> tuple[Layout, State]:
+def opened(layouts: Iterable[CheckpointLayout], content: Any, name: str, where: str) -> tuple[CheckpointLayout, State]:
     """As `found`; ValueError where there is none, or one only to be refused."""
     hit = found(layouts, content)
     if hit is None:
-        raise ValueError(f"{where}: not a file of {name}: {diagnose.unopened(content, layouts, name)}")
+        raise UserError(f"{where}: not a file of {name}: {diagnose.unopened(content, layouts, name)}")
     if hit[0].refused:
-        raise ValueError(f"{where}: not a file of {name}: {hit[0].refused}")
+        raise UserError(f"{where}: not a file of {name}: {hit[0].refused}")
     return hit
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TypeAlias
 
-from vitascope.encoders.spec import Layout
+from vitascope.encoders.spec import CheckpointLayout
 
 Renames: TypeAlias = tuple[tuple[str, str], ...]
 
@@ -57,9 +57,9 @@ TRANSFORMERS_TEXT = (
 """What such files hold beside the image tower."""
 
 
-def clip_layouts(name: str) -> tuple[Layout, ...]:
+def clip_layouts(name: str) -> tuple[CheckpointLayout, ...]:
     """The files of a CLIP image tower: called `name` with the text tower and alone, and those of transformers."""
-    joint = Layout(
+    joint = CheckpointLayout(
         name=name,
         mark=r"(module\.)?visual\.(conv1|transformer|ln_)",
         containers=("", "state_dict"),  # the latter as OpenCLIP's trainer saves it
@@ -70,7 +70,7 @@ def clip_layouts(name: str) -> tuple[Layout, ...]:
     return (
         joint,
         replace(joint, name=f"{name} image tower", mark=r"(module\.)?(conv1|ln_pre)\.", surplus=()),
-        Layout(
+        CheckpointLayout(
             name="transformers",
             mark=TRANSFORMERS_MARK,
             containers=("",),

@@ -16,12 +16,13 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from vitascope.core import files
+from vitascope.core.errors import UserError
 from vitascope.core.text import nearest
 from vitascope.core.types import Clip, Dataset, Example, Video, digest
 from vitascope.datasets import precomputed
 from vitascope.datasets.precomputed import DATASET, STORE
 from vitascope.datasets.splits import check_labels, folds_of
-from vitascope.encoders.precomputed import SAMPLE, Entry, Release, card_from, distinct, entries_of, vectors_of
+from vitascope.encoders.precomputed import SAMPLE, Release, ReleasedVideo, card_from, distinct, entries_of, vectors_of
 from vitascope.features.store import Embedded, Key, Store
 from vitascope.sampling.names import MultiClip, Sampler
 
@@ -42,7 +43,7 @@ class Published:
 
     def __call__(self, video: Video, frames: int, rng: np.random.Generator | None = None) -> list[Clip]:
         """Always raises ValueError: there is nothing to look at."""
-        raise ValueError(f"{video.path}: published embeddings come without video; evaluate them as they are")
+        raise UserError(f"{video.path}: published embeddings come without video; evaluate them as they are")
 
 
 def stands_for(sampler: Sampler) -> What:
@@ -70,7 +71,7 @@ def pour(release: Release, dataset: Dataset[Any], store: Store, what: What) -> d
                 continue
             other = taken.setdefault(entry.id, example.id)
             if other != example.id:
-                raise ValueError(
+                raise UserError(
                     f"{dataset.name}: {other} and {example.id} would both be {entry.id} of {release.source}; "
                     "give them the published ids in a manifest.csv"
                 )
@@ -82,7 +83,7 @@ def pour(release: Release, dataset: Dataset[Any], store: Store, what: What) -> d
     return lacking
 
 
-def _embedded(example: str, entry: Entry, what: What, dim: int) -> Embedded:
+def _embedded(example: str, entry: ReleasedVideo, what: What, dim: int) -> Embedded:
     clips, video, spans = vectors_of(entry, dim)
     if what == "clips":
         return Embedded(example, clips, spans, [""] * len(clips))
@@ -95,7 +96,7 @@ def import_twelvelabs(
     """Read the release layout below `source` into folder `out`; raises ValueError naming the file that does not fit."""
     entries = distinct(list(entries_of(source)))
     if not entries:
-        raise ValueError(f"{source}: no <id>.json with <id>_c.npy or <id>_v.npy there, nor in train/ and val/ below")
+        raise UserError(f"{source}: no <id>.json with <id>_c.npy or <id>_v.npy there, nor in train/ and val/ below")
     names = _class_names(entries, classes, source)
     number = {label: i for i, label in enumerate(names)}
     examples = tuple(Example(id=e.id, path="", truth=_index(e, number, names)) for e in entries)
@@ -115,7 +116,7 @@ def import_twelvelabs(
     return dataset
 
 
-def _write(folder: Path, dataset: Dataset[int], entries: Sequence[Entry]) -> None:
+def _write(folder: Path, dataset: Dataset[int], entries: Sequence[ReleasedVideo]) -> None:
     stores = {what: Store(folder / STORE, key_of(dataset, what)) for what in WHATS}
     for store in stores.values():
         store.create()
@@ -147,10 +148,10 @@ def given(dataset: Dataset[Any]) -> Sampler:
     return MultiClip(*(round(float(np.median(of)), 4) for of in (seconds, strides)))
 
 
-def _class_names(entries: Sequence[Entry], classes: Sequence[str], source: Path) -> tuple[str, ...]:
+def _class_names(entries: Sequence[ReleasedVideo], classes: Sequence[str], source: Path) -> tuple[str, ...]:
     labels = {e.label for e in entries}
     if len(labels) < 2:
-        raise ValueError(f"{source}: only one class, {next(iter(labels))!r}; two are needed to tell apart")
+        raise UserError(f"{source}: only one class, {next(iter(labels))!r}; two are needed to tell apart")
     if classes:
         return tuple(classes)
     if all(map(_is_number, labels)):
@@ -163,11 +164,11 @@ def _is_number(label: str) -> bool:
     return label.isascii() and label.isdecimal()
 
 
-def _index(entry: Entry, number: Mapping[str, int], names: Sequence[str]) -> int:
+def _index(entry: ReleasedVideo, number: Mapping[str, int], names: Sequence[str]) -> int:
     if entry.label in number:
         return number[entry.label]
     if _is_number(entry.label) and int(entry.label) < len(names):
         return int(entry.label)
-    raise ValueError(
+    raise UserError(
         f"{entry.path}: label {entry.label!r} is not among the {len(names)} classes{nearest(entry.label, names)}"
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
+from vitascope.core.errors import UserError
 from vitascope.core.text import nearest
 
 TOOLS = {"torch", "transformers", "jax", "hf_dir"}
@@ -14,7 +15,7 @@ DESCRIPTIVE = TOOLS | {"model", "variant", "size", "seed", "name", "note", "mode
 
 
 @runtime_checkable
-class Architecture(Protocol):
+class NetworkConfig(Protocol):
     """The numbers of one network: frozen, with a count of what it costs."""
 
     @property
@@ -41,7 +42,7 @@ class Architecture(Protocol):
         """Multiply-adds of one clip of `frames` frames of `size` x `size` pixels (papers call them FLOPs)."""
         ...
 
-    def told(self, given: Mapping[str, Any]) -> Architecture:
+    def told(self, given: Mapping[str, Any]) -> NetworkConfig:
         """The same with other numbers, under the names that published configurations use; ValueError for others."""
         ...
 
@@ -49,7 +50,7 @@ class Architecture(Protocol):
 A = TypeVar("A")
 
 
-class UnknownNumberError(ValueError):
+class UnknownNumberError(UserError):
     """A name, `key`, that no field of an architecture has."""
 
     def __init__(self, key: str, known: Iterable[str]) -> None:
@@ -77,4 +78,4 @@ def start(text: str, meanings: Mapping[str, str], what: str) -> str:
     for word, meaning in meanings.items():
         if text.startswith(word):
             return meaning
-    raise ValueError(f"architecture: {what} {text!r} is none of {', '.join(meanings)}")
+    raise UserError(f"architecture: {what} {text!r} is none of {', '.join(meanings)}")

@@ -9,7 +9,7 @@ Activation: TypeAlias = Literal["gelu", "gelu_tanh", "quick_gelu"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BlockShape:
+class BlockConfig:
     """A pre-norm block: attention and MLP, each added to what came in."""
 
     dim: int

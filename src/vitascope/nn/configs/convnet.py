@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from vitascope.core.errors import UserError
 from vitascope.nn.configs.base import changed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ConvShape:
+class ConvNetConfig:
     """3 x 3 convolutions with batch norm and ReLU, one after the other; the vector is the maximum over the grid."""
 
     widths: tuple[int, ...] = (32, 64, 64, 128, 128)
@@ -20,7 +21,7 @@ class ConvShape:
 
     def __post_init__(self) -> None:
         if len(self.widths) != len(self.strides) or not self.widths or min(*self.widths, *self.strides) < 1:
-            raise ValueError(f"widths {self.widths} and strides {self.strides}: one of each for every layer, from 1 on")
+            raise UserError(f"widths {self.widths} and strides {self.strides}: one of each for every layer, from 1 on")
 
     @property
     def layers(self) -> list[tuple[int, int, int]]:
@@ -55,7 +56,7 @@ class ConvShape:
             total += 9 * before * width * side**2
         return total * frames
 
-    def told(self, given: Mapping[str, Any]) -> ConvShape:
+    def told(self, given: Mapping[str, Any]) -> ConvNetConfig:
         """With other numbers."""
         new = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
         return changed(self, new)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+from vitascope.core.errors import UserError
 from vitascope.nn.configs.base import changed
 
 Features: TypeAlias = Literal["last", "fused"]
@@ -38,7 +39,7 @@ UNUSED = (
 """What they also state: read under another name, or about training and heads."""
 
 
-class Layer(NamedTuple):
+class HieraBlockConfig(NamedTuple):
     """One block of a stage."""
 
     dim: int
@@ -53,7 +54,7 @@ class Layer(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HieraShape:
+class HieraConfig:
     """What makes one video Hiera differ from another."""
 
     dim: int
@@ -72,7 +73,7 @@ class HieraShape:
 
     def __post_init__(self) -> None:
         if self.features == "fused" and not self.fusion:
-            raise ValueError("features:fused: only a masked autoencoder's weights can fuse stages; take a -mae variant")
+            raise UserError("features:fused: only a masked autoencoder's weights can fuse stages; take a -mae variant")
 
     @property
     def levels(self) -> int:
@@ -115,14 +116,14 @@ class HieraShape:
         """Frames and side in pixels of the position tables' clips."""
         return self.clip[0], self.clip[1]
 
-    def layers(self) -> Iterator[Layer]:
+    def layers(self) -> Iterator[HieraBlockConfig]:
         """The blocks in order. The first global stage begins with a block that still looks within units."""
         for stage, depth in enumerate(self.stages):
             out, heads = self.dim * 2**stage, self.heads * 2**stage
             for i in range(depth):
                 first = stage > 0 and i == 0
                 local = stage < LOCAL_STAGES + first
-                yield Layer(out // 2 if first else out, out, heads, local, stage, first)
+                yield HieraBlockConfig(out // 2 if first else out, out, heads, local, stage, first)
 
     def fusions(self) -> list[tuple[int, int]]:
         """Width that comes in and side of the window, in tokens, of each convolution that fuses stages."""
@@ -151,7 +152,7 @@ class HieraShape:
             total += sum(tokens * dim * side**2 * self.out for dim, side in self.fusions())
         return total
 
-    def told(self, given: Mapping[str, Any]) -> HieraShape:
+    def told(self, given: Mapping[str, Any]) -> HieraConfig:
         """With the numbers of a published configuration; ValueError for what no video Hiera has otherwise."""
         new = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
         stages = new.get("stages", self.stages)
@@ -159,13 +160,13 @@ class HieraShape:
         fixed |= {} if self.fusion else {"q_pool": len(stages) - 1}
         for key, value in fixed.items():
             if new.pop(key, value) != value:
-                raise ValueError(f"architecture: {key} {given[key]!r}: a video Hiera of these stages has {value!r}")
+                raise UserError(f"architecture: {key} {given[key]!r}: a video Hiera of these stages has {value!r}")
         names = {"embed_dim": "dim", "num_heads": "heads", "input_size": "clip"}
         new |= {ours: new[theirs] for theirs, ours in names.items() if theirs in new}
         return changed(self, new, UNUSED)
 
 
-def layer_params(layer: Layer) -> int:
+def layer_params(layer: HieraBlockConfig) -> int:
     """Numbers in the weights of one block."""
     dim, out = layer.dim, layer.out
     attention = (dim + 1) * 3 * out + (out + 1) * out
@@ -173,7 +174,7 @@ def layer_params(layer: Layer) -> int:
     return 2 * dim + 2 * out + attention + mlp + ((dim + 1) * out if layer.first else 0)
 
 
-def layer_macs(layer: Layer, tokens: int, keys: int, pool: int) -> int:
+def layer_macs(layer: HieraBlockConfig, tokens: int, keys: int, pool: int) -> int:
     """Multiply-adds of one block on `tokens`, each of which looks at `keys`; one in `pool` of them goes on."""
     dim, out, kept = layer.dim, layer.out, tokens // pool
     inward = tokens * dim * out * (4 if layer.first else 3)

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+from vitascope.core.errors import UserError
 from vitascope.nn.configs.base import changed
-from vitascope.nn.configs.block import Activation, BlockShape
+from vitascope.nn.configs.block import Activation, BlockConfig
 
 Table: TypeAlias = Literal["bicubic", "bicubic_antialias", "bicubic_offset", "bilinear", "none"]
 
@@ -47,7 +48,7 @@ SETTLED = frozenset({"mlp_ratio", "use_abs_posemb", "use_rope2d", "ls_init_value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ImageShape:
+class ImageViTConfig:
     """What makes one image transformer differ from another."""
 
     dim: int
@@ -64,8 +65,8 @@ class ImageShape:
     """Tokens of no place beside the class token."""
     table: Table = "bicubic"
     """How the learned position table is brought to another grid; `none` is no table."""
-    rope: Literal["none", "centred", "counted"] = "none"
-    """Rotary positions: of patch centres from -1 to 1 (DINOv3), or of rows and columns counted (PE)."""
+    rope: Literal["none", "centered", "counted"] = "none"
+    """Rotary positions: of patch centers from -1 to 1 (DINOv3), or of rows and columns counted (PE)."""
     rope_base: float = 100.0
     patch_bias: bool = True
     pre_norm: bool = False
@@ -90,9 +91,9 @@ class ImageShape:
     """Width to which the vector is projected; 0 leaves it as it is."""
 
     @property
-    def block(self) -> BlockShape:
+    def block(self) -> BlockConfig:
         """Of every layer."""
-        return BlockShape(
+        return BlockConfig(
             dim=self.dim,
             heads=self.heads,
             mlp=self.mlp,
@@ -142,7 +143,7 @@ class ImageShape:
         one = patches * 3 * self.patch**2 * d + self.depth * self.block.macs(tokens) + head + d * self.project
         return frames * one
 
-    def told(self, given: Mapping[str, Any]) -> ImageShape:
+    def told(self, given: Mapping[str, Any]) -> ImageViTConfig:
         """With the numbers of a published configuration, under its names or ours.
 
         Without a hidden width it comes from `mlp_ratio` (two thirds of that where gated, up to a multiple of
@@ -175,14 +176,14 @@ class ImageShape:
 def meaning(word: Any, words: Mapping[str, str], what: str) -> str:
     """What a published word is called here; ValueError for others."""
     if word not in words:
-        raise ValueError(f"architecture: {what} {word!r} is none of {', '.join(words)}")
+        raise UserError(f"architecture: {what} {word!r} is none of {', '.join(words)}")
     return words[word]
 
 
 def square(what: str, sides: Any) -> int:
     """The one length of two equal sides; ValueError for others."""
     if len(set(sides)) != 1:
-        raise ValueError(f"architecture: {what} {list(sides)} is not square, and position tables are")
+        raise UserError(f"architecture: {what} {list(sides)} is not square, and position tables are")
     return int(sides[0])
 
 

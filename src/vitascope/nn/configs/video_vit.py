@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
 from vitascope.nn.configs.base import changed, start
-from vitascope.nn.configs.block import Activation, BlockShape
+from vitascope.nn.configs.block import Activation, BlockConfig
 
 Grid: TypeAlias = tuple[int, int, int]
 """Tokens along time, height and width."""
@@ -16,7 +16,7 @@ Pool: TypeAlias = Literal["mean", "mean_then_norm", "mean_then_poolnorm", "atten
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VideoShape:
+class VideoViTConfig:
     """What makes one video transformer differ from another."""
 
     dim: int
@@ -64,9 +64,9 @@ class VideoShape:
     own, or a patch embedding of one frame and a vector that tells images from videos."""
 
     @property
-    def block(self) -> BlockShape:
+    def block(self) -> BlockConfig:
         """Of every layer."""
-        return BlockShape(
+        return BlockConfig(
             dim=self.dim,
             heads=self.heads,
             mlp=self.mlp,
@@ -117,7 +117,7 @@ class VideoShape:
         pool = (2 * tokens + 1) * d**2 + 2 * tokens * d + d * self.pool_dim if self.pool == "attention" else 0
         return embed + self.depth * self.block.macs(tokens) + pool
 
-    def told(self, given: Mapping[str, Any]) -> VideoShape:
+    def told(self, given: Mapping[str, Any]) -> VideoViTConfig:
         """With the numbers of a published configuration.
 
         `frames` and `img` (pixels) give the grid, `mlp_ratio` the hidden width where `mlp_hidden` does not. `pos`,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vitascope.nn.configs.base import changed
-from vitascope.nn.configs.block import BlockShape
+from vitascope.nn.configs.block import BlockConfig
 
 NAMES = {
     "model_dim": "dim",
@@ -21,11 +21,11 @@ NAMES = {
 }
 """Published configurations' words for our fields."""
 UNUSED = ("frames", "norm_policy")
-"""What they also state: every video encoder normalises before attention and MLP."""
+"""What they also state: every video encoder normalizes before attention and MLP."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VideoPrismShape:
+class VideoPrismConfig:
     """What makes one VideoPrism differ from another."""
 
     dim: int
@@ -44,9 +44,9 @@ class VideoPrismShape:
     """Attention logits x become cap tanh(x / cap); 0 leaves them as they are."""
 
     @property
-    def block(self) -> BlockShape:
+    def block(self) -> BlockConfig:
         """Of every layer."""
-        return BlockShape(dim=self.dim, heads=self.heads, mlp=self.mlp)
+        return BlockConfig(dim=self.dim, heads=self.heads, mlp=self.mlp)
 
     @property
     def width(self) -> int:
@@ -77,7 +77,7 @@ class VideoPrismShape:
         over_places = frames * self.spatial * self.block.macs(places)
         return embed + over_places + places * self.temporal * self.block.macs(frames)
 
-    def told(self, given: Mapping[str, Any]) -> VideoPrismShape:
+    def told(self, given: Mapping[str, Any]) -> VideoPrismConfig:
         """With the numbers of a published configuration: `pos_emb_shape` is the grid."""
         new = {NAMES.get(key, key): tuple(value) if isinstance(value, list) else value for key, value in given.items()}
         return changed(self, new, UNUSED)

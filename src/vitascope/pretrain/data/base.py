@@ -8,12 +8,14 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
+from vitascope.core.errors import UserError
+
 State: TypeAlias = dict[str, Any]
 """Where a reader is, as JSON can hold it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Spec:
+class ClipSpec:
     """What a clip is: how many frames, and the side of a square frame in pixels. Stills have one frame in any case."""
 
     frames: int
@@ -22,7 +24,7 @@ class Spec:
     def __post_init__(self) -> None:
         for name in ("frames", "size"):
             if getattr(self, name) < 1:
-                raise ValueError(f"clips: {name} is a whole number from 1, not {getattr(self, name)!r}")
+                raise UserError(f"clips: {name} is a whole number from 1, not {getattr(self, name)!r}")
 
 
 class Clips(NamedTuple):
@@ -62,7 +64,7 @@ class Reader(Protocol):
 
 
 @runtime_checkable
-class Source(Protocol):
+class ClipSource(Protocol):
     """Frozen plain data that a recipe holds."""
 
     @property
@@ -70,14 +72,14 @@ class Source(Protocol):
         """What logs call it."""
 
     @property
-    def saw(self) -> tuple[str, ...]:
+    def pretraining_datasets(self) -> tuple[str, ...]:
         """The data sets in it, as cards name them."""
 
-    def open(self, spec: Spec, *, seed: int, rank: int = 0, world: int = 1, workers: int = 0) -> Reader:
+    def open(self, spec: ClipSpec, *, seed: int, rank: int = 0, world: int = 1, workers: int = 0) -> Reader:
         """The part of the sequence of `seed` that rank `rank` of `world` reads, prepared by `workers` processes."""
 
 
 def check_share(rank: int, world: int) -> None:
     """ValueError unless there is a rank `rank` among `world`."""
     if not 0 <= rank < world:
-        raise ValueError(f"rank {rank} of {world}: ranks count from 0 to {world - 1}")
+        raise UserError(f"rank {rank} of {world}: ranks count from 0 to {world - 1}")

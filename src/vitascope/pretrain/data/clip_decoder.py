@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from vitascope.core.errors import UserError
 from vitascope.core.types import Clip, Span, Video
 from vitascope.core.worker_pool import Failed, Pool
 from vitascope.sampling.names import Sampler
@@ -22,7 +23,7 @@ TIMEOUT = 60.0
 """Seconds after which a decoder without a sign of life is given up, and its video with it."""
 
 
-class Look(NamedTuple):
+class ClipRequest(NamedTuple):
     """One clip to draw and to decode, as plain data for a worker."""
 
     id: str
@@ -43,28 +44,28 @@ class Look(NamedTuple):
     """Known beforehand to fail, and why."""
 
 
-def view(job: Look) -> Iterator[tuple[None, Pixels]]:
+def view(job: ClipRequest) -> Iterator[tuple[None, Pixels]]:
     """Runs in a worker: the pixels of one clip. ValueError where one of its frames cannot be decoded."""
     if job.flaw:
-        raise ValueError(job.flaw)
+        raise UserError(job.flaw)
     with _file(job) as path:
         video = inspect(path, fps=job.fps).within(job.span)
         problems: list[str] = []
         (_, pixels), *_ = list(decode(video, [_draw(job, video)], job.size, warnings=problems))
-        # a neighbour shown in place of a frame is no motion that ever was
+        # a neighbor shown in place of a frame is no motion that ever was
         if damage := next((p for p in problems if p.startswith("frames")), ""):
-            raise ValueError(damage)
+            raise UserError(damage)
     yield None, pixels
 
 
-def _draw(job: Look, video: Video) -> Clip:
+def _draw(job: ClipRequest, video: Video) -> Clip:
     rng = np.random.default_rng(job.seeds)
     clips = job.sampler(video, job.frames, rng)
     return clips[int(rng.integers(len(clips)))]
 
 
 @contextmanager
-def _file(job: Look) -> Iterator[str]:
+def _file(job: ClipRequest) -> Iterator[str]:
     """A path for the codec: what came as bytes lies in memory for the time, where the system has such a place."""
     if job.content is None:
         yield job.path
@@ -76,10 +77,12 @@ def _file(job: Look) -> Iterator[str]:
         try:
             yield file.name
         except (ValueError, OSError) as error:
-            raise ValueError(str(error).replace(file.name, job.path)) from error
+            raise UserError(str(error).replace(file.name, job.path)) from error
 
 
-def views(jobs: Iterable[Look], *, workers: int, frames: int, size: int) -> Iterator[tuple[Look, Pixels | Failed]]:
+def views(
+    jobs: Iterable[ClipRequest], *, workers: int, frames: int, size: int
+) -> Iterator[tuple[ClipRequest, Pixels | Failed]]:
     """Each job with its pixels or why there are none, in the order of the jobs; in this process without `workers`.
 
     The pixels are the caller's to keep.
@@ -93,7 +96,7 @@ def views(jobs: Iterable[Look], *, workers: int, frames: int, size: int) -> Iter
             yield job, message if pixels is None else pixels.copy()
 
 
-def _view_here(job: Look) -> Pixels | Failed:
+def _view_here(job: ClipRequest) -> Pixels | Failed:
     try:
         return next(view(job))[1]
     except Exception as error:  # as a worker would: whatever a file does, it must not end the training

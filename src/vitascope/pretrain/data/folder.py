@@ -10,14 +10,15 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from vitascope.core.errors import UserError
 from vitascope.core.text import nearest
 from vitascope.core.types import Span, digest
 from vitascope.core.worker_pool import Failed
 from vitascope.datasets.builders.folder import MANIFEST, manifest
 from vitascope.datasets.readers.video_files import PICTURES, walk
-from vitascope.pretrain.data.base import Spec, State, check_share
-from vitascope.pretrain.data.clip_decoder import Look, views
-from vitascope.pretrain.data.prefetch import Ahead, Item
+from vitascope.pretrain.data.base import ClipSpec, State, check_share
+from vitascope.pretrain.data.clip_decoder import ClipRequest, views
+from vitascope.pretrain.data.prefetch import Ahead, ClipItem
 from vitascope.sampling.augmentations import RandomClip, RandomCrop
 from vitascope.sampling.names import Sampler
 
@@ -29,35 +30,33 @@ KINDS = ("video", "image")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Folder:
+class VideoFolder:
     """What lies below `path`, endlessly, in permuted epochs: of every file a clip drawn by `sampler` an epoch.
 
     With a `manifest.csv` it is what that lists (`path`, and perhaps `start` and `end` seconds, `fps`, `label`). Images
-    are clips of one frame. With `labelled`, a class is a `label` of the manifest, or the folder that a file lies in, in
+    are clips of one frame. With `labeled`, a class is a `label` of the manifest, or the folder that a file lies in, in
     alphabetic order. `name` is the folder's unless given, and `saw` says what cards shall call it.
     """
 
     path: str
     kind: Literal["video", "image"] = "video"
-    labelled: bool = False
+    labeled: bool = False
     sampler: Sampler = DRAW
     name: str = ""
-    saw: tuple[str, ...] = ()
+    pretraining_datasets: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise ValueError(
-                f"{self.path}: kind {self.kind!r}{nearest(self.kind, KINDS)}; there are {', '.join(KINDS)}"
-            )
+            raise UserError(f"{self.path}: kind {self.kind!r}{nearest(self.kind, KINDS)}; there are {', '.join(KINDS)}")
         object.__setattr__(self, "name", self.name or Path(self.path).expanduser().absolute().name or "root")
-        object.__setattr__(self, "saw", self.saw or (self.name,))
+        object.__setattr__(self, "pretraining_datasets", self.pretraining_datasets or (self.name,))
 
-    def open(self, spec: Spec, *, seed: int, rank: int = 0, world: int = 1, workers: int = 0) -> Ahead:
+    def open(self, spec: ClipSpec, *, seed: int, rank: int = 0, world: int = 1, workers: int = 0) -> Ahead:
         """Look for the files, and read them by `workers` processes (0: a thread). ValueError where there are none."""
         check_share(rank, world)
         found = files(self)
         order = _Order(found, seed, rank, world)
-        spec = Spec(1 if self.kind == "image" else spec.frames, spec.size)
+        spec = ClipSpec(1 if self.kind == "image" else spec.frames, spec.size)
         sequel = partial(_items, self, order, spec, workers=workers)
         return Ahead(self.name, sequel, {"taken": 0}, data=digest([[f.id, f.label] for f in found]))
 
@@ -93,38 +92,38 @@ class _Order(NamedTuple):
             place += self.world
 
 
-def files(source: Folder) -> list[File]:
+def files(source: VideoFolder) -> list[File]:
     """The files of `source` in the order of their names. ValueError where there are none."""
     root = Path(source.path).expanduser()
     if not root.is_dir():
         siblings = [p.name for p in root.parent.iterdir() if p.is_dir()] if root.parent.is_dir() else []
         what = "not a folder" if root.exists() else f"no such folder{nearest(root.name, siblings)}"
-        raise ValueError(f"{root}: {what}; give a folder of {source.kind}s, or one with a {MANIFEST}")
+        raise UserError(f"{root}: {what}; give a folder of {source.kind}s, or one with a {MANIFEST}")
     found = _listed(source, root) if (root / MANIFEST).is_file() else _walked(source, root)
     if not found:
         other = "video" if source.kind == "image" else "image"
         there = next(iter(walk(root, frames=True, pictures=other == "image")), None)
         hint = f"; there are {other}s, such as {there}: give kind={other!r}" if there else ""
-        raise ValueError(f"{root}: no {source.kind}s below it{hint}")
+        raise UserError(f"{root}: no {source.kind}s below it{hint}")
     return found
 
 
-def _walked(source: Folder, root: Path) -> list[File]:
+def _walked(source: VideoFolder, root: Path) -> list[File]:
     pictures = source.kind == "image"
     paths = sorted(walk(root, frames=not pictures, pictures=pictures))
     numbers = _numbers([path.split("/")[-2] for path in paths if "/" in path])
-    labels = [numbers[p.split("/")[-2]] if source.labelled and "/" in p else -1 for p in paths]
+    labels = [numbers[p.split("/")[-2]] if source.labeled and "/" in p else -1 for p in paths]
     return [File(path, str(root / path), label) for path, label in zip(paths, labels, strict=True)]
 
 
-def _listed(source: Folder, root: Path) -> list[File]:
+def _listed(source: VideoFolder, root: Path) -> list[File]:
     """The lines of the manifest that are of the kind asked for."""
     pictures = source.kind == "image"
-    rows = manifest(root / MANIFEST, labelled=source.labelled)
+    rows = manifest(root / MANIFEST, labeled=source.labeled)
     rows = [row for row in rows if (Path(row.path).suffix.lower() in PICTURES) == pictures]
     numbers = _numbers([row.label for row in rows])
     return [
-        File(row.name, str(root / row.path), numbers[row.label] if source.labelled else -1, row.span, row.fps)
+        File(row.name, str(root / row.path), numbers[row.label] if source.labeled else -1, row.span, row.fps)
         for row in rows
     ]
 
@@ -134,14 +133,14 @@ def _numbers(classes: list[str]) -> dict[str, int]:
 
 
 def _items(
-    source: Folder, order: _Order, spec: Spec, state: State, broken: dict[str, str], *, workers: int
-) -> Generator[Item, None, None]:
+    source: VideoFolder, order: _Order, spec: ClipSpec, state: State, broken: dict[str, str], *, workers: int
+) -> Generator[ClipItem, None, None]:
     """The clips from place `taken` on; a file known to be broken is not tried again."""
 
-    def jobs() -> Iterator[Look]:
+    def jobs() -> Iterator[ClipRequest]:
         for place, file in order.look(state["taken"]):
             if file.id not in broken:
-                yield Look(
+                yield ClipRequest(
                     id=file.id,
                     path=file.path,
                     sampler=source.sampler,
@@ -159,8 +158,8 @@ def _items(
     for job, seen in views(jobs(), workers=workers, frames=spec.frames, size=spec.size):
         if isinstance(seen, Failed):
             broken[job.id] = seen.cause
-            yield Item(job.id, job.after, None, why=seen.cause)
+            yield ClipItem(job.id, job.after, None, why=seen.cause)
         else:
-            yield Item(job.id, job.after, seen, job.label)
+            yield ClipItem(job.id, job.after, seen, job.label)
     first, why = next(iter(broken.items()))
-    raise ValueError(f"{source.path}: none of the {len(order.files)} {source.kind}s can be read; {first}: {why}")
+    raise UserError(f"{source.path}: none of the {len(order.files)} {source.kind}s can be read; {first}: {why}")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from vitascope.pretrain.data.base import Clips, Reader, Source, Spec, State
+from vitascope.core.errors import UserError
+from vitascope.pretrain.data.base import Clips, ClipSource, ClipSpec, Reader, State
 
 SLACK = 1e-9
 """Of sums of weights, which are rounded."""
@@ -18,23 +19,23 @@ class Mixture:
     After any number of batches, each source has given its share of them to less than one batch.
     """
 
-    parts: tuple[tuple[Source, float], ...]
+    parts: tuple[tuple[ClipSource, float], ...]
     name: str = "mixture"
 
     def __post_init__(self) -> None:
         if not self.parts:
-            raise ValueError(f"{self.name}: no sources; give at least one (source, weight)")
+            raise UserError(f"{self.name}: no sources; give at least one (source, weight)")
         for source, weight in self.parts:
             if not 0 < weight < float("inf"):
-                raise ValueError(f"{self.name}: the weight of {source.name} is a number above 0, not {weight!r}")
+                raise UserError(f"{self.name}: the weight of {source.name} is a number above 0, not {weight!r}")
         names = [source.name for source, _ in self.parts]
         if twice := next((name for name in names if names.count(name) > 1), None):
-            raise ValueError(f"{self.name}: two sources are called {twice!r}; give one of them another name")
+            raise UserError(f"{self.name}: two sources are called {twice!r}; give one of them another name")
 
     @property
-    def saw(self) -> tuple[str, ...]:
+    def pretraining_datasets(self) -> tuple[str, ...]:
         """The data sets of all parts, each once."""
-        return tuple(dict.fromkeys(name for source, _ in self.parts for name in source.saw))
+        return tuple(dict.fromkeys(name for source, _ in self.parts for name in source.pretraining_datasets))
 
     @property
     def shares(self) -> tuple[float, ...]:
@@ -42,7 +43,7 @@ class Mixture:
         total = sum(weight for _, weight in self.parts)
         return tuple(weight / total for _, weight in self.parts)
 
-    def open(self, spec: Spec, *, seed: int, rank: int = 0, world: int = 1, workers: int = 0) -> Mixed:
+    def open(self, spec: ClipSpec, *, seed: int, rank: int = 0, world: int = 1, workers: int = 0) -> Mixed:
         """Open all parts, each with `workers` processes: those of a part whose turn it is not are soon idle."""
         readers: list[Reader] = []
         try:
@@ -96,7 +97,7 @@ class Mixed:
         """Go on from `state`. ValueError where that is of other sources or weights."""
         parts = state.get("parts", {})
         if list(parts) != self._names or state["shares"] != list(self.mixture.shares):
-            raise ValueError(
+            raise UserError(
                 f"{self.mixture.name}: cannot go on from a state of {', '.join(parts) or 'no sources'} "
                 f"by {state.get('shares')}; resume the same recipe"
             )

@@ -16,12 +16,13 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Int64, UInt8
 
+from vitascope.core.errors import UserError
 from vitascope.core.files import cache
 from vitascope.core.text import nearest
 from vitascope.motionlab.scene import VERSION
 from vitascope.pretrain.data import motionlab_render
-from vitascope.pretrain.data.base import Spec, State, check_share
-from vitascope.pretrain.data.prefetch import Ahead, Item
+from vitascope.pretrain.data.base import ClipSpec, State, check_share
+from vitascope.pretrain.data.prefetch import Ahead, ClipItem
 
 SYMMETRIES = 16
 KINDS = ("video", "still")
@@ -45,9 +46,9 @@ class MotionLab:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise ValueError(f"motionlab: kind {self.kind!r}{nearest(self.kind, KINDS)}; there are {', '.join(KINDS)}")
+            raise UserError(f"motionlab: kind {self.kind!r}{nearest(self.kind, KINDS)}; there are {', '.join(KINDS)}")
         if self.clips < 1 or self.seed < 0:
-            raise ValueError(f"motionlab: {self.clips} clips of seed {self.seed}; from 1 clip and seed 0 on")
+            raise UserError(f"motionlab: {self.clips} clips of seed {self.seed}; from 1 clip and seed 0 on")
 
     @property
     def name(self) -> str:
@@ -55,11 +56,11 @@ class MotionLab:
         return "motionlab" if self.kind == "video" else "motionlab-still"
 
     @property
-    def saw(self) -> tuple[str, ...]:
+    def pretraining_datasets(self) -> tuple[str, ...]:
         """Its scenes are no suite's, but they are of one making."""
         return ("motionlab",)
 
-    def open(self, spec: Spec, *, seed: int, rank: int = 0, world: int = 1, workers: int = 0) -> Ahead:
+    def open(self, spec: ClipSpec, *, seed: int, rank: int = 0, world: int = 1, workers: int = 0) -> Ahead:
         """Render what is missing, by as many processes as there are cores, and read it in the order of `seed`.
 
         Reading needs no `workers`. OSError where the disk is too small.
@@ -71,7 +72,7 @@ class MotionLab:
         items = partial(_items, self, chunks, seed=seed, rank=rank, world=world)
         return Ahead(self.name, items, {"taken": 0}, data=f"{plan.folder.name}+{self.clips}")
 
-    def plan(self, spec: Spec) -> motionlab_render.Plan:
+    def plan(self, spec: ClipSpec) -> motionlab_render.Plan:
         """Where its clips lie, and what they are."""
         frames = 1 if self.kind == "still" else spec.frames
         name = f"stream-{self.seed}-{frames}x{spec.size}"
@@ -101,7 +102,7 @@ def _items(
     seed: int,
     rank: int,
     world: int,
-) -> Generator[Item, None, None]:
+) -> Generator[ClipItem, None, None]:
     """From clip `taken` of all ranks' together on, this rank's: every `world`-th of the epochs laid end to end."""
     start: int = state["taken"]
     place = start + (rank - start) % world
@@ -114,5 +115,5 @@ def _items(
         picture = chunks[index // motionlab_render.CHUNK][index % motionlab_render.CHUNK]
         label = motionlab_render.appearance(source.seed, index) if source.kind == "still" else -1
         after = {"taken": place - rank + world}
-        yield Item(str(index), after, turned(picture, int(ways[place % source.clips])), label)
+        yield ClipItem(str(index), after, turned(picture, int(ways[place % source.clips])), label)
         place += world

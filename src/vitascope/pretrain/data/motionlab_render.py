@@ -15,7 +15,7 @@ from filelock import FileLock
 from jaxtyping import UInt8
 
 from vitascope.core.files import replacing
-from vitascope.core.progress import Count, Live
+from vitascope.core.progress import CountProgress, ProgressLine
 from vitascope.core.worker_pool import Failed, Pool
 from vitascope.motionlab.render import SIDE, render
 from vitascope.motionlab.scene import APPEARANCES, MOTIONS, VERSION, Scene, sample
@@ -159,7 +159,7 @@ def _check_room(plan: Plan, needed: int) -> None:
 
 
 @dataclass
-class _Rendering(Count):
+class _Rendering(CountProgress):
     """How far rendering is."""
 
     def line(self, width: int = 0) -> str:
@@ -172,7 +172,7 @@ class _Rendering(Count):
 def _shoot_all(plan: Plan, todo: list[Chunk], *, workers: int, quiet: bool) -> None:
     known = plan.clips - sum(chunk.count for chunk in todo)
     count = _Rendering(f"MotionLab: rendering {plan.folder.name}", plan.clips, done=known, known=known)
-    with Live(count, quiet=quiet) as line:
+    with ProgressLine(count, quiet=quiet) as line:
         for message in _messages(todo, workers):
             if isinstance(message, Failed):
                 raise OSError(f"{plan.folder}: cannot render MotionLab's clips there ({message.cause}); run again")

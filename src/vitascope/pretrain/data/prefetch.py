@@ -15,13 +15,14 @@ import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
+from vitascope.core.errors import UserError
 from vitascope.pretrain.data.base import Clips, State
 
 DEPTH = 2
 """Batches that wait for the trainer at most."""
 
 
-class Item(NamedTuple):
+class ClipItem(NamedTuple):
     """One clip of a sequence, or one that could not be read."""
 
     id: str
@@ -34,7 +35,7 @@ class Item(NamedTuple):
     """Why it could not be read, or what is wrong with it all the same."""
 
 
-Items: TypeAlias = Generator[Item, None, None]
+Items: TypeAlias = Generator[ClipItem, None, None]
 Sequel: TypeAlias = Callable[[State, dict[str, str]], Items]
 """The endless sequence from a position on; it may leave out what is known to be broken."""
 
@@ -50,15 +51,15 @@ class Ahead:
         self.waited = 0.0
         self._sequel, self._depth = sequel, depth
         self._position = start
-        self._line: _Line | None = None
+        self._line: _PrefetchThread | None = None
 
     def read(self, n: int) -> Clips:
         """The next `n` clips; waiting is counted in `waited`. What goes wrong in the thread is raised here."""
         if n < 1:
-            raise ValueError(f"{self.name}: a batch has at least one clip, not {n}")
+            raise UserError(f"{self.name}: a batch has at least one clip, not {n}")
         if self._line is None or self._line.size != n:
             self.close()
-            self._line = _Line(self._sequel(self._position, dict(self.broken)), n, self._depth)
+            self._line = _PrefetchThread(self._sequel(self._position, dict(self.broken)), n, self._depth)
         began = time.perf_counter()
         batch = self._line.take()
         self.waited += time.perf_counter() - began
@@ -76,11 +77,11 @@ class Ahead:
     def restore(self, state: State) -> None:
         """Go on from `state`. ValueError where it is another source's, or the source's files are others now."""
         if state.get("source") != self.name:
-            raise ValueError(
+            raise UserError(
                 f"{self.name}: cannot go on from a state of {state.get('source')!r}; resume the same recipe"
             )
         if state["data"] != self.data:
-            raise ValueError(
+            raise UserError(
                 f"{self.name}: its data have changed since the state was saved, or how many processes divide "
                 "them; put them back, or start anew"
             )
@@ -111,7 +112,7 @@ def stacked(clips: Sequence[npt.NDArray[np.uint8]]) -> UInt8[Tensor, "n t y x 3"
     return batch
 
 
-class _Line:
+class _PrefetchThread:
     """The thread: batches of `size` from `items`, `depth` at most in store."""
 
     def __init__(self, items: Items, size: int, depth: int) -> None:
@@ -145,7 +146,7 @@ class _Line:
         except BaseException as error:
             self._ready.put(error)
 
-    def _collect(self, items: Iterator[Item]) -> _Batch | None:
+    def _collect(self, items: Iterator[ClipItem]) -> _Batch | None:
         """The next whole batch; None when nobody wants it any more."""
         pixels: list[npt.NDArray[np.uint8]] = []
         labels: list[int] = []
@@ -160,4 +161,4 @@ class _Line:
                 labels.append(item.label)
             if len(pixels) == self.size:
                 return _Batch(stacked(pixels), torch.tensor(labels), item.after, broken)
-        raise ValueError("the sequence of clips has come to an end")
+        raise UserError("the sequence of clips has come to an end")

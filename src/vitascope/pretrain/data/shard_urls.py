@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, cast, runtime_checkable
 
+from vitascope.core.errors import UserError
 from vitascope.core.text import nearest
 
 BRACES = re.compile(r"\{([^{}]*)\}")
@@ -44,11 +45,11 @@ def spread(pattern: str) -> Iterator[str]:
         return
     ends = RANGE.fullmatch(found[1])
     if not ends and "," not in found[1]:
-        raise ValueError(f"{pattern}: {found[0]} is neither a range like {{000..012}} nor a choice like {{a,b}}")
+        raise UserError(f"{pattern}: {found[0]} is neither a range like {{000..012}} nor a choice like {{a,b}}")
     if ends:
         low, high = int(ends[1]), int(ends[2])
         if not low <= high < low + MOST:
-            raise ValueError(f"{pattern}: {found[0]} is no range upwards of at most {MOST:,} shards")
+            raise UserError(f"{pattern}: {found[0]} is no range upwards of at most {MOST:,} shards")
         words = [f"{i:0{len(ends[1])}d}" for i in range(low, high + 1)]
     else:
         words = found[1].split(",")
@@ -63,7 +64,7 @@ def shards(patterns: Sequence[str]) -> list[str]:
     """
     found = [shard for pattern in patterns for shard in _of(pattern)]
     if not found:
-        raise ValueError("no shards given; give a pattern such as data-{000..012}.tar")
+        raise UserError("no shards given; give a pattern such as data-{000..012}.tar")
     return list(dict.fromkeys(found))
 
 
@@ -75,8 +76,8 @@ def _of(pattern: str) -> list[str]:
     if found and not absent:
         return found
     if not found:
-        raise ValueError(f"{pattern}: no shard has such a name{_beside(pattern)}")
-    raise ValueError(
+        raise UserError(f"{pattern}: no shard has such a name{_beside(pattern)}")
+    raise UserError(
         f"{pattern}: {len(absent)} of {len(tried)} shards looked for are not there, the first {absent[0]}"
         f"{_beside(absent[0])}"
     )
@@ -116,11 +117,11 @@ def _system(url: str) -> tuple[Any, str]:
     try:
         import fsspec
     except ImportError:
-        raise ValueError(f"{url}: urls need fsspec; pip install 'vitascope[remote]'") from None
+        raise UserError(f"{url}: urls need fsspec; pip install 'vitascope[remote]'") from None
     try:
         system, path = fsspec.core.url_to_fs(url)
     except (ImportError, ValueError) as error:  # names the package that speaks the protocol, or knows none
-        raise ValueError(f"{url}: {error}; pip install the package for {url.partition('://')[0]}") from error
+        raise UserError(f"{url}: {error}; pip install the package for {url.partition('://')[0]}") from error
     return system, path
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from vitascope.core.errors import UserError
 from vitascope.pretrain.data.shard_urls import Bytes
 
 BLOCK = tarfile.BLOCKSIZE
@@ -18,7 +19,7 @@ NOTE = 1 << 20
 LABELS = ("cls", "json")
 
 
-class TornError(ValueError):
+class TornError(UserError):
     """The file ends, or stops making sense, within the member whose header is at `offset`."""
 
     def __init__(self, cause: str, offset: int, name: str = "") -> None:
@@ -154,13 +155,13 @@ class _Group:
     media: dict[str, bytes | None] = field(default_factory=dict)
     notes: dict[str, bytes | None] = field(default_factory=dict)
 
-    def sample(self, labelled: bool) -> Sample:
+    def sample(self, labeled: bool) -> Sample:
         name, content = next(iter(self.media.items()), ("", None))
         if content is None:
             flaw = f"larger than {LARGEST:,} bytes" if name else "no video or picture among its files"
             return Sample(self.key, self.offset, flaw=flaw)
         try:
-            label = _label(self.notes) if labelled else -1
+            label = _label(self.notes) if labeled else -1
         except ValueError as error:
             return Sample(self.key, self.offset, flaw=str(error))
         return Sample(self.key, self.offset, name, content, label)
@@ -173,15 +174,15 @@ def _label(notes: dict[str, bytes | None]) -> int:
         try:
             told = json.loads(notes["json"] or b"")
         except ValueError:
-            raise ValueError("its .json is no JSON") from None
+            raise UserError("its .json is no JSON") from None
         text = told.get("label", told.get("cls", "")) if isinstance(told, dict) else ""
     try:
         return int(str(text)) if text != "" else -1
     except ValueError:
-        raise ValueError(f"label {text!r} is not a whole number") from None
+        raise UserError(f"label {text!r} is not a whole number") from None
 
 
-def samples(file: Bytes, start: int, endings: frozenset[str], *, labelled: bool) -> Iterator[Sample]:
+def samples(file: Bytes, start: int, endings: frozenset[str], *, labeled: bool) -> Iterator[Sample]:
     """The samples from byte `start` on, whose video or picture has one of `endings` (".mp4").
 
     A sample without one, or with a label that is none, has a flaw; where the file is cut short, the last one is a flaw
@@ -190,7 +191,7 @@ def samples(file: Bytes, start: int, endings: frozenset[str], *, labelled: bool)
 
     def wanted(name: str, size: int) -> bool:
         ending = split(name)[1]
-        return (size <= LARGEST and _last(ending) in endings) or (labelled and ending in LABELS and size <= NOTE)
+        return (size <= LARGEST and _last(ending) in endings) or (labeled and ending in LABELS and size <= NOTE)
 
     group: _Group | None = None
     torn: TornError | None = None
@@ -200,7 +201,7 @@ def samples(file: Bytes, start: int, endings: frozenset[str], *, labelled: bool)
             if not key:
                 continue
             if group and group.key != key:
-                yield group.sample(labelled)
+                yield group.sample(labeled)
                 group = None
             group = group or _Group(key, member.offset)
             if _last(ending) in endings:
@@ -211,7 +212,7 @@ def samples(file: Bytes, start: int, endings: frozenset[str], *, labelled: bool)
         torn = error
     within = torn is not None and group is not None and split(torn.name)[0] == group.key
     if group and not within:
-        yield group.sample(labelled)
+        yield group.sample(labeled)
     if torn:
         yield Sample("", group.offset if group and within else torn.offset, flaw=str(torn))
 

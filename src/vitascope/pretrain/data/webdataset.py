@@ -10,15 +10,16 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from vitascope.core.errors import UserError
 from vitascope.core.text import nearest
 from vitascope.core.types import digest
 from vitascope.core.worker_pool import Failed
 from vitascope.datasets.readers.video_files import PICTURES, VIDEOS
 from vitascope.pretrain.data import shard_urls
-from vitascope.pretrain.data.base import Spec, State, check_share
-from vitascope.pretrain.data.clip_decoder import Look, views
+from vitascope.pretrain.data.base import ClipSpec, State, check_share
+from vitascope.pretrain.data.clip_decoder import ClipRequest, views
 from vitascope.pretrain.data.folder import DRAW
-from vitascope.pretrain.data.prefetch import Ahead, Item
+from vitascope.pretrain.data.prefetch import Ahead, ClipItem
 from vitascope.pretrain.data.tar_reader import Sample, samples
 from vitascope.sampling.names import Sampler
 
@@ -32,43 +33,43 @@ class Shards:
     """The samples of tar files, endlessly: shards in permuted epochs, samples shuffled within blocks of `window`.
 
     `pattern` is a name with braces (`data-{000..012}.tar`), a glob, a url that fsspec understands, or several. Members
-    with one name up to the first dot are a sample: a video or an image, and with `labelled` a whole number in `.cls`,
+    with one name up to the first dot are a sample: a video or an image, and with `labeled` a whole number in `.cls`,
     or in the "label" or "cls" of `.json`. Ranks take shards in turn; workers decode, in one order however many. A block
     of samples lies in memory as it is in the file.
     """
 
     pattern: str | tuple[str, ...]
     kind: Literal["video", "image"] = "video"
-    labelled: bool = False
+    labeled: bool = False
     sampler: Sampler = DRAW
     window: int = 128
     name: str = ""
-    saw: tuple[str, ...] = ()
+    pretraining_datasets: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         first = next(iter(self.patterns), "")
         if self.kind not in KINDS:
-            raise ValueError(f"{first}: kind {self.kind!r}{nearest(self.kind, KINDS)}; there are {', '.join(KINDS)}")
+            raise UserError(f"{first}: kind {self.kind!r}{nearest(self.kind, KINDS)}; there are {', '.join(KINDS)}")
         if self.window < 1:
-            raise ValueError(f"{first}: samples are shuffled within a window of at least 1, not {self.window}")
+            raise UserError(f"{first}: samples are shuffled within a window of at least 1, not {self.window}")
         stem = re.match(r"\w*[A-Za-z0-9]", first.rpartition("/")[2])
         object.__setattr__(self, "name", self.name or (stem[0] if stem else "shards"))
-        object.__setattr__(self, "saw", self.saw or (self.name,))
+        object.__setattr__(self, "pretraining_datasets", self.pretraining_datasets or (self.name,))
 
     @property
     def patterns(self) -> tuple[str, ...]:
         """As many as were given."""
         return (self.pattern,) if isinstance(self.pattern, str) else self.pattern
 
-    def open(self, spec: Spec, *, seed: int, rank: int = 0, world: int = 1, workers: int = 0) -> Ahead:
+    def open(self, spec: ClipSpec, *, seed: int, rank: int = 0, world: int = 1, workers: int = 0) -> Ahead:
         """Look for the shards, and read them; `workers` processes decode (0: a thread). ValueError where one lacks."""
         check_share(rank, world)
         found = shard_urls.shards(self.patterns)
         walk = _Walk(self, found, seed, rank, world)
         start = {"shard": rank, "offset": 0, "number": 0, "given": 0}
-        spec = Spec(1 if self.kind == "image" else spec.frames, spec.size)
+        spec = ClipSpec(1 if self.kind == "image" else spec.frames, spec.size)
         sequel = partial(_items, walk, spec, workers=workers)
-        data = digest([found, self.kind, self.labelled, self.window, rank, world])
+        data = digest([found, self.kind, self.labeled, self.window, rank, world])
         return Ahead(self.name, sequel, start, data=data)
 
 
@@ -112,7 +113,7 @@ class _Walk(NamedTuple):
                 barren = -1
             barren += 1
             if barren > len(self.paths):
-                raise ValueError(f"{self.source.patterns[0]}: the {len(self.paths)} shards hold no files")
+                raise UserError(f"{self.source.patterns[0]}: the {len(self.paths)} shards hold no files")
             shard, offset, number = shard + self.world, 0, 0
 
     def _read(self, path: str, offset: int) -> Iterator[Sample]:
@@ -123,7 +124,7 @@ class _Walk(NamedTuple):
             yield Sample("", 0, flaw=f"cannot be opened ({' '.join(str(error).split())})")
             return
         with file:
-            yield from samples(file, offset, endings, labelled=self.source.labelled)
+            yield from samples(file, offset, endings, labeled=self.source.labeled)
 
     def blocks(self, shard: int, offset: int, number: int) -> Iterator[list[_Entry]]:
         """The samples in blocks that are shuffled each by itself; none goes on into the next epoch."""
@@ -135,7 +136,7 @@ class _Walk(NamedTuple):
                 block = []
             block.append(entry)
 
-    def looks(self, state: State, spec: Spec, broken: dict[str, str]) -> Iterator[Look]:
+    def looks(self, state: State, spec: ClipSpec, broken: dict[str, str]) -> Iterator[ClipRequest]:
         """Jobs from a state on; of what is known to be broken, one that fails at once."""
         given: int = state["given"]
         for block in self.blocks(state["shard"], state["offset"], state["number"]):
@@ -144,7 +145,7 @@ class _Walk(NamedTuple):
             rng = np.random.default_rng([SHARDS, 1, self.seed, first.shard, first.number])
             for i, which in list(enumerate(rng.permutation(len(block)), 1))[given:]:
                 entry = block[which]
-                yield Look(
+                yield ClipRequest(
                     id=entry.id,
                     path=entry.sample.name,
                     sampler=self.source.sampler,
@@ -160,8 +161,8 @@ class _Walk(NamedTuple):
 
 
 def _items(
-    walk: _Walk, spec: Spec, state: State, broken: dict[str, str], *, workers: int
-) -> Generator[Item, None, None]:
+    walk: _Walk, spec: ClipSpec, state: State, broken: dict[str, str], *, workers: int
+) -> Generator[ClipItem, None, None]:
     """The clips from a state on. ValueError when nothing can be read for more than an epoch of every rank."""
     good = state["shard"] // len(walk.paths)
     jobs = walk.looks(state, spec, broken)
@@ -169,9 +170,9 @@ def _items(
         epoch = job.after["shard"] // len(walk.paths)
         if not isinstance(seen, Failed):
             good = epoch
-            yield Item(job.id, job.after, seen, job.label)
+            yield ClipItem(job.id, job.after, seen, job.label)
             continue
         broken[job.id] = seen.cause
-        yield Item(job.id, job.after, None, why=seen.cause)
+        yield ClipItem(job.id, job.after, None, why=seen.cause)
         if epoch > good + walk.world:
-            raise ValueError(f"{walk.source.patterns[0]}: no {walk.source.kind} can be read; {job.id}: {seen.cause}")
+            raise UserError(f"{walk.source.patterns[0]}: no {walk.source.kind} can be read; {job.id}: {seen.cause}")

@@ -25,7 +25,7 @@ PATIENCE = 2
 
 
 @dataclass(frozen=True)
-class Course:
+class LossHistory:
     """One loss so far: how many lines, its level at the start, now (smoothed), and at its best, when that was."""
 
     lines: int = 0
@@ -34,28 +34,28 @@ class Course:
     best: float = float("inf")
     at: int = 0
 
-    def then(self, value: float, step: int) -> Course:
+    def then(self, value: float, step: int) -> LossHistory:
         """With one more value; the first few only set the level."""
         lines = self.lines + 1
         if lines <= FIRST:
             start = self.start + (value - self.start) / lines
-            return Course(lines, start, start, start, step)
+            return LossHistory(lines, start, start, start, step)
         now = SMOOTHING * self.now + (1 - SMOOTHING) * value
         best, at = (now, step) if now < self.best else (self.best, self.at)
-        return Course(lines, self.start, now, best, at)
+        return LossHistory(lines, self.start, now, best, at)
 
     @property
     def far(self) -> bool:
-        """Whether it has left what it had learnt, and what it began with; losses below zero count by their size."""
+        """Whether it has left what it had learned, and what it began with; losses below zero count by their size."""
         risen = self.now - self.best > (FAR - 1) * abs(self.best)
         return self.lines > FIRST and risen and self.now > self.start
 
 
 @dataclass(frozen=True)
-class Watch:
+class DivergenceMonitor:
     """What has to be known of a run to judge its next line; `why` is the reason to stop, or nothing."""
 
-    courses: Mapping[str, Course] = field(default_factory=dict)
+    courses: Mapping[str, LossHistory] = field(default_factory=dict)
     collapsed: tuple[str, ...] = ()
     """What the last probes said, while they said so in a row."""
     why: str = ""
@@ -63,10 +63,10 @@ class Watch:
 
 def judge(history: Iterable[Line]) -> str:
     """Why a run with these lines must stop, or nothing."""
-    return reduce(follow, history, Watch()).why
+    return reduce(follow, history, DivergenceMonitor()).why
 
 
-def follow(watch: Watch, line: Line) -> Watch:
+def follow(watch: DivergenceMonitor, line: Line) -> DivergenceMonitor:
     """The watch after one more line; the first reason to stop stays."""
     if watch.why:
         return watch
@@ -77,11 +77,11 @@ def follow(watch: Watch, line: Line) -> Watch:
     return watch
 
 
-def _stepped(watch: Watch, line: Line) -> Watch:
+def _stepped(watch: DivergenceMonitor, line: Line) -> DivergenceMonitor:
     if why := _not_finite(line):
         return replace(watch, why=why)
     values = {"": line.get("loss", 0.0), **line["losses"]}
-    courses = {name: watch.courses.get(name, Course()).then(v, line["step"]) for name, v in values.items()}
+    courses = {name: watch.courses.get(name, LossHistory()).then(v, line["step"]) for name, v in values.items()}
     why = _diverged(courses, line["step"]) if courses[""].far else ""
     return replace(watch, courses=courses, why=why)
 
@@ -109,7 +109,7 @@ def _text(value: Any) -> str:
     return "not a number" if value is None or value != value else f"{value:.4g}"
 
 
-def _diverged(courses: Mapping[str, Course], step: int) -> str:
+def _diverged(courses: Mapping[str, LossHistory], step: int) -> str:
     whole = courses[""]
     times = f"{whole.now / whole.best:.1f} times" if whole.best > 0 else "far above"
     said = (
@@ -123,7 +123,7 @@ def _diverged(courses: Mapping[str, Course], step: int) -> str:
     return f"{said}; {worst} has grown most, from {named[worst].best:.4g} to {named[worst].now:.4g}"
 
 
-def _probed(watch: Watch, line: Line) -> Watch:
+def _probed(watch: DivergenceMonitor, line: Line) -> DivergenceMonitor:
     said = _collapse(line)
     if not said:
         return replace(watch, collapsed=())

@@ -7,11 +7,13 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from vitascope.core.errors import UserError
+
 
 def effective_rank(features: Float[Tensor, "n d"]) -> float:
     """How many directions the features of `n` clips fill, 1 to min(n - 1, d).
 
-    Exp of the entropy of the singular values of the centred features, divided by their sum (Roy and Vetterli, "The
+    Exp of the entropy of the singular values of the centered features, divided by their sum (Roy and Vetterli, "The
     effective rank", EUSIPCO 2007, definition 1). 0 where all features are alike: then there is no direction at all.
     """
     values = features.detach().cpu().double()
@@ -43,7 +45,7 @@ def similarity(targets: Float[Tensor, "n *l d"]) -> float:
     ValueError for fewer than two clips.
     """
     if len(targets) < 2:
-        raise ValueError(f"similarity is between different clips, {len(targets)} given; measure on two or more")
+        raise UserError(f"similarity is between different clips, {len(targets)} given; measure on two or more")
     units, n = _units(targets), len(targets)
     # |sum of u_i|^2 holds every pair twice, and every clip with itself once
     together = units.sum(0).square().sum(-1) - units.square().sum(-1).sum(0)

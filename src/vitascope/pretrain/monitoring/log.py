@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from vitascope.core.errors import UserError
 from vitascope.core.files import torn
 
 RECORDER = "recorder.jsonl"
@@ -18,7 +19,7 @@ Line: TypeAlias = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recording:
+class TrainingLog:
     """One run as it stands: lines that a resumed run has overtaken are gone.
 
     A number that was not finite when it was written is None in a line.
@@ -53,14 +54,14 @@ class Recording:
         return max((int(line.get("seen") or 0) for line in (*self.steps, *self.probes)), default=0)
 
 
-def read(run: str | Path, *, name: str = "") -> Recording:
+def read(run: str | Path, *, name: str = "") -> TrainingLog:
     """The recording of a run folder, called `name`, else as the folder is.
 
     A line cut short by a kill or a full disk is passed over; any other bad line is a ValueError, as is no recording.
     """
     path = Path(run) / RECORDER
     if not path.is_file():
-        raise ValueError(f"{run}: no {RECORDER} there; `vitascope pretrain ... -o {run}` records one")
+        raise UserError(f"{run}: no {RECORDER} there; `vitascope pretrain ... -o {run}` records one")
     lines = list(parsed(path.read_bytes(), str(path)))
     return replace(assembled(lines, name=name or Path(run).resolve().name), path=str(path.resolve()))
 
@@ -73,11 +74,11 @@ def parsed(data: bytes, where: str) -> Iterator[Line]:
         try:
             line = json.loads(text)
             if line["kind"] not in KINDS or not (line["kind"] == "start" or isinstance(line["step"], int)):
-                raise ValueError(f"kind {line['kind']!r}")
+                raise UserError(f"kind {line['kind']!r}")
         except (ValueError, TypeError, KeyError) as error:
             if torn(text):
                 continue
-            raise ValueError(f"{where}:{number}: not a line of a recorder ({error}); delete that line") from error
+            raise UserError(f"{where}:{number}: not a line of a recorder ({error}); delete that line") from error
         yield line
 
 
@@ -102,13 +103,13 @@ def _overtaken(key: tuple[str, int], step: int) -> bool:
     return at > step or (at == step and kind in ("alarm", "done"))
 
 
-def assembled(lines: Sequence[Line], *, name: str) -> Recording:
+def assembled(lines: Sequence[Line], *, name: str) -> TrainingLog:
     """The lines that stand, sorted out."""
     by_kind: dict[str, list[Line]] = {kind: [] for kind in KINDS}
     for line in kept(lines):
         by_kind[line["kind"]].append(line)
     ordered = {k: tuple(sorted(of, key=lambda line: line.get("step", 0))) for k, of in by_kind.items()}
-    return Recording(
+    return TrainingLog(
         name=name,
         start=ordered["start"][-1] if ordered["start"] else {},
         steps=ordered["step"],
@@ -119,7 +120,7 @@ def assembled(lines: Sequence[Line], *, name: str) -> Recording:
     )
 
 
-def found(folder: str | Path) -> list[Recording]:
+def found(folder: str | Path) -> list[TrainingLog]:
     """The recording of a run folder, or those of the run folders in it, up to two folders down; may be none."""
     root = Path(folder)
     own = [read(root)] if (root / RECORDER).is_file() else []

@@ -13,15 +13,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+from vitascope.core.errors import UserError
 from vitascope.core.types import Score, plain
 from vitascope.pretrain.monitoring import log as recording
 from vitascope.pretrain.monitoring.display import Display
-from vitascope.pretrain.monitoring.divergence import Watch, follow
+from vitascope.pretrain.monitoring.divergence import DivergenceMonitor, follow
 from vitascope.pretrain.monitoring.log import RECORDER, Line
 from vitascope.pretrain.monitoring.loggers import Mirror
 
 
-class Recorder:
+class LogWriter:
     """Appends to `recorder.jsonl` of a run folder, shows the lines as they come, and watches over them.
 
     One process of a run records. A line is with the operating system when the call returns: a killed run loses none.
@@ -42,10 +43,10 @@ class Recorder:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._display, self._mirrors, self._clock = display, tuple(mirrors), clock
         self._file: IO[bytes] = open(self.path, "ab+", buffering=0)  # noqa: SIM115 - held until `close`
-        self._watch, self._began, self._torn = Watch(), 0.0, False
+        self._watch, self._began, self._torn = DivergenceMonitor(), 0.0, False
         self._empty = not self._take_up()
 
-    def __enter__(self) -> Recorder:
+    def __enter__(self) -> LogWriter:
         return self
 
     def __exit__(
@@ -69,9 +70,7 @@ class Recorder:
         ValueError where the folder holds a recording already.
         """
         if not self._empty:
-            raise ValueError(
-                f"{self.path}: a run was recorded there already; resume it, or name another folder with -o"
-            )
+            raise UserError(f"{self.path}: a run was recorded there already; resume it, or name another folder with -o")
         now = datetime.now(UTC).isoformat(timespec="seconds")
         self._write({"kind": "start", "recipe": plain(recipe), "time": now, "params": params, "total": total}, True)
 
@@ -94,7 +93,7 @@ class Recorder:
         by_source: Mapping[str, Mapping[str, float]] | None = None,
         broken: int = 0,
     ) -> None:
-        """The optimiser steps since the last line: clips `seen` so far, mean unweighted `losses` by target.
+        """The optimizer steps since the last line: clips `seen` so far, mean unweighted `losses` by target.
 
         `loss` is their weighted sum; `by_source` has those of each source's steps, `broken` counts unreadable files.
         `waiting` is the share of the time spent waiting for data, 0 to 1.
@@ -162,7 +161,7 @@ class Recorder:
         data = self._file.read()
         lines = recording.kept(recording.parsed(data, str(self.path)))
         self._torn = bool(data) and not data.endswith(b"\n")
-        self._watch = reduce(follow, lines, Watch())
+        self._watch = reduce(follow, lines, DivergenceMonitor())
         self._began = self._clock() - max((float(line.get("seconds") or 0.0) for line in lines), default=0.0)
         return bool(lines)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from vitascope.core.errors import UserError
 from vitascope.core.text import nearest
 from vitascope.core.types import digest
 from vitascope.pretrain.monitoring.log import Line
@@ -31,7 +32,7 @@ def open_mirror(name: str, run: Path) -> Mirror:
         return TensorBoard(run)
     if name == "wandb":
         return WandB(run)
-    raise ValueError(f"no mirror {name!r}{nearest(name, NAMES)}; there are {', '.join(NAMES)}")
+    raise UserError(f"no mirror {name!r}{nearest(name, NAMES)}; there are {', '.join(NAMES)}")
 
 
 def scalars(line: Line) -> dict[str, float]:
@@ -53,7 +54,7 @@ class TensorBoard:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
-            raise ValueError("TensorBoard is not installed: pip install 'vitascope[tensorboard]'") from None
+            raise UserError("TensorBoard is not installed: pip install 'vitascope[tensorboard]'") from None
         self._open: Any = lambda purge=None: SummaryWriter(str(run / "tensorboard"), purge_step=purge)
         self._writer: Any = None
 
@@ -81,7 +82,7 @@ class WandB:
         try:
             import wandb
         except ImportError:
-            raise ValueError("Weights & Biases is not installed: pip install 'vitascope[wandb]'") from None
+            raise UserError("Weights & Biases is not installed: pip install 'vitascope[wandb]'") from None
         self._wandb: Any = wandb
         where = run.resolve()
         self._run: Any = wandb.init(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from statistics import fmean
 
 
-class Tally:
+class MeanLosses:
     """Which source a step reads is settled by its number, so one step in fifty may never show some of them."""
 
     def __init__(self) -> None:

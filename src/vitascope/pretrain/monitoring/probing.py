@@ -16,9 +16,9 @@ from vitascope.core.types import Dataset, Example, Score
 from vitascope.datasets.open import open_dataset
 from vitascope.encoders.base import Encoder, Tokens
 from vitascope.encoders.preprocess import to_tensor
-from vitascope.features.base import Stored
+from vitascope.features.base import StoredFeatures
 from vitascope.metrics import stats
-from vitascope.pretrain.data.base import Spec
+from vitascope.pretrain.data.base import ClipSpec
 from vitascope.pretrain.monitoring.feature_rank import effective_rank, token_std
 from vitascope.probes import catalog
 from vitascope.sampling.samplers import Uniform
@@ -33,7 +33,7 @@ MEASURED = 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class Checkup:
+class ProbingConfig:
     """What is asked during training: of which data sets (names or folders; the first fold), by which probes.
 
     `limit` clips a side, 0 for all; their pixels stay in memory.
@@ -44,7 +44,7 @@ class Checkup:
     limit: int = 0
 
 
-class Found(NamedTuple):
+class ProbingResult(NamedTuple):
     """What a check-up found, as `Recorder.probe` takes it."""
 
     scores: dict[str, Score]
@@ -54,10 +54,10 @@ class Found(NamedTuple):
     token_std: float
 
 
-class Examiner:
+class InLoopProbing:
     """Holds the decoded clips of a check-up, so that looking in again costs encoding and probes alone."""
 
-    def __init__(self, checkup: Checkup, spec: Spec) -> None:
+    def __init__(self, checkup: ProbingConfig, spec: ClipSpec) -> None:
         self.checkup, self.spec = checkup, spec
         self.datasets = [_dataset(name) for name in checkup.suites]
         self.pixels: dict[str, UInt8[np.ndarray, "t y x 3"]] = {}
@@ -69,7 +69,7 @@ class Examiner:
         """The same beside what training could not read."""
         return {f"check-up: {id}": why for id, why in self.broken.items()}
 
-    def __call__(self, encoder: Encoder, device: torch.device, *, batch: int = 64) -> Found:
+    def __call__(self, encoder: Encoder, device: torch.device, *, batch: int = 64) -> ProbingResult:
         """Ask the encoder, which is on `device`, everything."""
         encode = partial(_encoded, encoder, device)
         scores: dict[str, Score] = {}
@@ -84,7 +84,9 @@ class Examiner:
                 axes[name], chance[name] = dataset.axis, 100 / len(dataset.classes)
         some = list(self.pixels)[:MEASURED]
         tokens = torch.cat([encode(pixels).grid.flatten(1, 3) for pixels in self._batches(some, batch)])
-        return Found(scores, axes, chance, effective_rank(torch.stack([vectors[i] for i in some])), token_std(tokens))
+        return ProbingResult(
+            scores, axes, chance, effective_rank(torch.stack([vectors[i] for i in some])), token_std(tokens)
+        )
 
     def _ids(self, dataset: Dataset[int]) -> tuple[Sequence[str], Sequence[str]]:
         fold, limit = dataset.folds[0], self.checkup.limit or None
@@ -131,16 +133,16 @@ def _dataset(name: str) -> Dataset[int]:
     return open_dataset(name)
 
 
-def _decoded(example: Example[int], spec: Spec) -> UInt8[np.ndarray, "t y x 3"]:
+def _decoded(example: Example[int], spec: ClipSpec) -> UInt8[np.ndarray, "t y x 3"]:
     """One uniform clip of an example."""
     video = inspect(example.path, fps=example.fps).within(example.span)
     (pixels,) = [p for _, p in decode(video, Uniform()(video, spec.frames), spec.size, "shorter")]
     return pixels
 
 
-def _stored(examples: Sequence[Example[int]], classes: Sequence[str], vectors: Mapping[str, Tensor]) -> Stored:
+def _stored(examples: Sequence[Example[int]], classes: Sequence[str], vectors: Mapping[str, Tensor]) -> StoredFeatures:
     values = torch.stack([vectors[e.id] for e in examples])
-    return Stored(list(examples), list(classes), values, torch.arange(len(examples) + 1))
+    return StoredFeatures(list(examples), list(classes), values, torch.arange(len(examples) + 1))
 
 
 def _encoded(encoder: Encoder, device: torch.device, pixels: UInt8[Tensor, "n t y x 3"]) -> Tokens:

@@ -1,6 +1,6 @@
 """TWLV-I at the report's scale: ViT-B and ViT-L from scratch on the data sets of its table 1.
 
-The report tells the architecture, the data and the idea: masked modelling with diversified targets, the strengths of
+The report tells the architecture, the data and the idea: masked modeling with diversified targets, the strengths of
 distillation taken in. It does not tell the mix, the masks or the schedule; those here are this project's choice, after
 the papers that each part comes from, and were never run at this scale.
 """
@@ -12,12 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from vitascope.core.errors import UserError
 from vitascope.core.text import nearest
 from vitascope.encoders.families.twlv import SHAPES
-from vitascope.pretrain.data.base import Source
-from vitascope.pretrain.data.folder import Folder
+from vitascope.pretrain.data.base import ClipSource
+from vitascope.pretrain.data.folder import VideoFolder
 from vitascope.pretrain.data.webdataset import Shards
-from vitascope.pretrain.masking import Blocks, Mask, Random, Thinned, Tube
+from vitascope.pretrain.masking import Blocks, DualMask, Mask, Random, Tube
 from vitascope.pretrain.recipe import Recipe
 from vitascope.pretrain.targets.targets import Distilled, Hog, Latent, Pixels, Target
 
@@ -28,37 +29,37 @@ RECIPES: dict[str, str] = {
 SIZES = {"twlv1_b": "base", "twlv1_l": "large"}
 
 
-class Part(NamedTuple):
+class PretrainingSet(NamedTuple):
     """A data set of table 1."""
 
     kind: Literal["video", "image"]
     size: int
     """Clips or images, as the report's table 1 gives them."""
-    saw: tuple[str, ...]
+    pretraining_datasets: tuple[str, ...]
     """What cards call it."""
     about: str
 
 
-PARTS: dict[str, Part] = {
-    "k710": Part("video", 658_000, ("k400", "k600", "k700"), "K710 (training videos alone)"),
-    "howto360k": Part("video", 360_000, ("howto360k",), "HowTo360K (of HowTo100M)"),
-    "webvid10m": Part("video", 10_730_000, ("webvid10m",), "WebVid10M"),
-    "coco": Part("image", 113_000, ("coco",), "COCO"),
-    "sbu": Part("image", 860_000, ("sbu",), "SBU"),
-    "vg": Part("image", 100_000, ("vg",), "VG"),
-    "cc3m": Part("image", 2_880_000, ("cc3m",), "CC3M"),
-    "cc12m": Part("image", 11_000_000, ("cc12m",), "CC12M"),
+PARTS: dict[str, PretrainingSet] = {
+    "k710": PretrainingSet("video", 658_000, ("k400", "k600", "k700"), "K710 (training videos alone)"),
+    "howto360k": PretrainingSet("video", 360_000, ("howto360k",), "HowTo360K (of HowTo100M)"),
+    "webvid10m": PretrainingSet("video", 10_730_000, ("webvid10m",), "WebVid10M"),
+    "coco": PretrainingSet("image", 113_000, ("coco",), "COCO"),
+    "sbu": PretrainingSet("image", 860_000, ("sbu",), "SBU"),
+    "vg": PretrainingSet("image", 100_000, ("vg",), "VG"),
+    "cc3m": PretrainingSet("image", 2_880_000, ("cc3m",), "CC3M"),
+    "cc12m": PretrainingSet("image", 11_000_000, ("cc12m",), "CC12M"),
 }
 """The report's table 1, by the name of the folder. Captions and labels are not read."""
 VIDEOS = 0.75
-"""Share of the steps that are of videos: motion is learnt from them alone, and by size they would be 0.44."""
+"""Share of the steps that are of videos: motion is learned from them alone, and by size they would be 0.44."""
 IMAGE_TEACHERS = {"twlv1_b": "clip/base", "twlv1_l": "clip/large"}
 """As UMT has them; frame by frame."""
 VIDEO_TEACHERS = {"twlv1_b": "videomae/base-pt", "twlv1_l": "videomae/large-pt"}
 """As MVD has them. Their weights are CC BY-NC 4.0, and so what learns from them is for research; a checkpoint of your
 own takes their place with `video_teacher=FILE`."""
 RESEARCH = "CC BY-NC 4.0, as the video teacher's"
-MASKS: tuple[Mask, ...] = (Thinned(Tube(0.9), 0.5), Blocks(8, 0.15))
+MASKS: tuple[Mask, ...] = (DualMask(Tube(0.9), 0.5), Blocks(8, 0.15))
 """Two looks at every clip: VideoMAE's tubes, half of what they hide being asked (VideoMAE V2), and V-JEPA's short
 blocks, which latent prediction wants. Teachers, most of the cost, look once for both."""
 
@@ -102,16 +103,16 @@ def build(
     42.9 (B) and 48.6 % (L) by linear, 59.3 and 66.7 % by attentive probing.
     """
     if name not in RECIPES:
-        raise ValueError(f"no recipe {name!r}{nearest(name, RECIPES)}; there are {', '.join(RECIPES)}")
+        raise UserError(f"no recipe {name!r}{nearest(name, RECIPES)}; there are {', '.join(RECIPES)}")
     root = Path(data).expanduser() if data else None
     teachers = (image_teacher or IMAGE_TEACHERS[name], video_teacher or VIDEO_TEACHERS[name])
     recipe = _recipe(name, _sources(name, root, only), teachers, steps)
-    licence = RESEARCH if teachers[1] in VIDEO_TEACHERS.values() else recipe.licence
-    return replace(recipe, batch=batch, seed=seed, licence=licence)
+    license = RESEARCH if teachers[1] in VIDEO_TEACHERS.values() else recipe.license
+    return replace(recipe, batch=batch, seed=seed, license=license)
 
 
-def _recipe(name: str, sources: dict[str, Source], teachers: tuple[str, str], steps: int) -> Recipe:
-    """Optimiser and schedule: learning rate and number of clips of V-JEPA's order, the rest VideoMAE's and UMT's."""
+def _recipe(name: str, sources: dict[str, ClipSource], teachers: tuple[str, str], steps: int) -> Recipe:
+    """Optimizer and schedule: learning rate and number of clips of V-JEPA's order, the rest VideoMAE's and UMT's."""
     large = SIZES[name] == "large"
     share = shares(tuple(sources))
     return Recipe(
@@ -130,7 +131,7 @@ def _recipe(name: str, sources: dict[str, Source], teachers: tuple[str, str], st
         warmup=steps // 10,
         weight_decay=0.05,
         betas=(0.9, 0.95),
-        clip_grad=3.0,
+        clip_grad_norm=3.0,
         trained=f"{', '.join(PARTS[part].about for part in sources)}; taught by {' and '.join(teachers)}",
     )
 
@@ -157,28 +158,28 @@ def _targets(image_teacher: str, video_teacher: str, *, width: int) -> tuple[Tar
     )
 
 
-def _sources(name: str, root: Path | None, only: str | Sequence[str]) -> dict[str, Source]:
+def _sources(name: str, root: Path | None, only: str | Sequence[str]) -> dict[str, ClipSource]:
     """The sets to train on, all of which are there."""
     kinds = {kind: " ".join(p for p, part in PARTS.items() if part.kind == kind) for kind in ("video", "image")}
     layout = f"each a folder of *.tar shards or of files: videos {kinds['video']}; images {kinds['image']}"
     if root is None or not root.is_dir():
         where = f"{root}: no such folder" if root else "no folder of data was given"
-        raise ValueError(f"{name}: {where}; data=FOLDER holds the sets of the report's table 1, {layout}")
+        raise UserError(f"{name}: {where}; data=FOLDER holds the sets of the report's table 1, {layout}")
     asked = tuple(only.replace(",", " ").split()) if isinstance(only, str) else tuple(only)
     if unknown := next((part for part in asked if part not in PARTS), ""):
-        raise ValueError(f"{name}: only={unknown!r}{nearest(unknown, PARTS)}; there are {', '.join(PARTS)}")
+        raise UserError(f"{name}: only={unknown!r}{nearest(unknown, PARTS)}; there are {', '.join(PARTS)}")
     used = [part for part in PARTS if part in asked or not asked]
     there = [part for part in used if (root / part).is_dir()]
     if len(there) < len(used):
         absent = ", ".join(part for part in used if part not in there)
         hint = f"to train on what is there: only={','.join(there)}; " if there else ""
-        raise ValueError(f"{name}: {root} lacks {absent}; {hint}expected, {layout}")
+        raise UserError(f"{name}: {root} lacks {absent}; {hint}expected, {layout}")
     return {part: _source(part, root / part) for part in used}
 
 
-def _source(part: str, folder: Path) -> Source:
+def _source(part: str, folder: Path) -> ClipSource:
     """The data of one set, from shards where there are any."""
-    kind, saw = PARTS[part].kind, PARTS[part].saw
+    kind, saw = PARTS[part].kind, PARTS[part].pretraining_datasets
     if any(folder.glob("*.tar")):
-        return Shards(pattern=str(folder / "*.tar"), kind=kind, name=part, saw=saw)
-    return Folder(path=str(folder), kind=kind, name=part, saw=saw)
+        return Shards(pattern=str(folder / "*.tar"), kind=kind, name=part, pretraining_datasets=saw)
+    return VideoFolder(path=str(folder), kind=kind, name=part, pretraining_datasets=saw)

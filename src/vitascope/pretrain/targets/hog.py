@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from vitascope.core.errors import UserError
+
 PIECE = 1 << 17
 """Pixels taken at a time on the CPU: what is in between stays in the cache, up to three times the speed."""
 
@@ -19,9 +21,9 @@ def hog(
     """The histogram of gradient directions in each cell of `cell` x `cell` pixels, a vector of length up to 1.
 
     After MaskFeat (Wei et al. 2022, section 3.2), of one channel: gradients by central differences (one-sided at the
-    borders), each pixel's magnitude shared linearly between the two bins its angle lies between. Bin k is centred on
+    borders), each pixel's magnitude shared linearly between the two bins its angle lies between. Bin k is centered on
     the angle k * pi / bins from the x axis towards y (down), or, `signed`, k * 2 pi / bins: light to dark is then not
-    dark to light. Every cell is normalised by itself, v / sqrt(|v|^2 + floor^2): contrast goes, and a cell whose mean
+    dark to light. Every cell is normalized by itself, v / sqrt(|v|^2 + floor^2): contrast goes, and a cell whose mean
     gradient is well below `floor` (units of `frames` a pixel; the default is for values of 0 to 1) tends to zero
     instead of to enlarged noise. Motion: pass `frames.diff(dim=1)`. Float32 inside and out.
 
@@ -29,11 +31,11 @@ def hog(
     """
     height, width = frames.shape[2:]
     if cell < 1 or height % cell or width % cell or min(height, width) < 2:
-        raise ValueError(
+        raise UserError(
             f"hog: frames of {height} x {width} are no whole cells of {cell} pixels; give a cell that divides both"
         )
     if bins < 2 or not floor > 0:
-        raise ValueError(f"hog: it takes at least 2 bins and a floor above 0, not {bins} and {floor!r}")
+        raise UserError(f"hog: it takes at least 2 bins and a floor above 0, not {bins} and {floor!r}")
     flat = frames.detach().float().flatten(0, 1)
     size = max(1, PIECE // (height * width)) if flat.device.type == "cpu" else max(1, len(flat))
     parts = [_histogram(piece, cell, bins=bins, signed=signed) for piece in flat.split(size)]
@@ -52,9 +54,9 @@ def _histogram(frames: Float[Tensor, "f y x"], cell: int, *, bins: int, signed: 
 
 
 def _part(angle: Float[Tensor, "f y x"], k: int, bins: int) -> Float[Tensor, "f y x"]:
-    """The share of bin `k`: 1 at its centre, falling to 0 at its neighbours' centres; angles in bins, 0 to `bins`."""
+    """The share of bin `k`: 1 at its center, falling to 0 at its neighbors' centers; angles in bins, 0 to `bins`."""
     away = (angle - k).abs_()
-    if k == 0:  # only the first bin has neighbours on both ends of the circle
+    if k == 0:  # only the first bin has neighbors on both ends of the circle
         away = torch.minimum(away, bins - away)
     return away.neg_().add_(1.0).clamp_(min=0.0)
 

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vitascope.core.errors import UserError
+
 DAMPING = 1e-4
 """Added to both squared slopes: where a window has no contrast (units of brightness 0 to 1), its flow tends to 0."""
 
@@ -26,11 +28,11 @@ def flow(
     """
     height, width = frames.shape[2:]
     if cell < 1 or height % cell or width % cell or min(height, width) < 3:
-        raise ValueError(
+        raise UserError(
             f"flow: frames of {height} x {width} are no whole cells of {cell} pixels; give a cell that divides both"
         )
     if window < 1 or window % 2 == 0 or not blur > 0:
-        raise ValueError(f"flow: a window of {window} cells and a blur of {blur:g}; an odd number, and above 0")
+        raise UserError(f"flow: a window of {window} cells and a blur of {blur:g}; an odd number, and above 0")
     with torch.autocast(frames.device.type, enabled=False):  # bfloat16 does not know what moves by a tenth of a pixel
         smooth = _along(frames.detach().float(), _gaussian(height, blur), _gaussian(width, blur))
         change, mean = smooth.diff(dim=1), (smooth[:, 1:] + smooth[:, :-1]) / 2

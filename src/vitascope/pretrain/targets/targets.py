@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from vitascope.core.errors import UserError
 from vitascope.core.types import Card
 from vitascope.nn.configs.video_vit import Grid
 from vitascope.pretrain import distributed
@@ -33,14 +34,14 @@ class Shown(NamedTuple):
     clips: Float[Tensor, "n 3 f y x"]
     """RGB from 0 to 1, every frame, nothing hidden."""
     blocks: Float[Tensor, "n l b"]
-    """The student's normalised pixels, by token."""
+    """The student's normalized pixels, by token."""
     grid: Grid
     labels: Int[Tensor, "n"]
 
 
 @runtime_checkable
 class Teaching(Protocol):
-    """A target at work: computes what is to be predicted; its modules, if any, are never trained by the optimiser."""
+    """A target at work: computes what is to be predicted; its modules, if any, are never trained by the optimizer."""
 
     @property
     def out(self) -> int:
@@ -78,12 +79,12 @@ class Target(ABC):
 
     def __post_init__(self) -> None:
         if self.weight <= 0 or self.depth < 0 or self.width % 16:
-            raise ValueError(
+            raise UserError(
                 f"target {self.name}: weight {self.weight}, depth {self.depth}, width {self.width}; the weight is "
                 "positive, the depth not negative, the width a multiple of 16"
             )
         if not self.depth and self.on != "seen":
-            raise ValueError(f"target {self.name}: without a decoder (depth 0) only seen tokens are asked: on='seen'")
+            raise UserError(f"target {self.name}: without a decoder (depth 0) only seen tokens are asked: on='seen'")
 
     @abstractmethod
     def bind(self, student: Student, device: torch.device) -> Teaching:
@@ -114,17 +115,17 @@ class Computed(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Pixels(Target):
-    """Pixels of each token, by default normalised channel by channel within it (VideoMAE, section 4; MAE)."""
+    """Pixels of each token, by default normalized channel by channel within it (VideoMAE, section 4; MAE)."""
 
     name: str = "pixels"
-    normalised: bool = True
+    normalized: bool = True
 
     def bind(self, student: Student, device: torch.device) -> Teaching:
         """Blocks of the student's own layout."""
         return Computed(3 * student.shape.tubelet * student.shape.patch**2, self._values)
 
     def _values(self, shown: Shown) -> Tensor:
-        if not self.normalised:
+        if not self.normalized:
             return shown.blocks
         rows = shown.blocks.unflatten(-1, (3, -1))
         count = rows.shape[-1]
@@ -182,7 +183,7 @@ class Flow(Target):
     def __post_init__(self) -> None:
         Target.__post_init__(self)
         if self.soft < 0 or not self.blurs:
-            raise ValueError(f"target {self.name}: soft {self.soft}, blurs {self.blurs}; 0 or more, and at least one")
+            raise UserError(f"target {self.name}: soft {self.soft}, blurs {self.blurs}; 0 or more, and at least one")
 
     def bind(self, student: Student, device: torch.device) -> Teaching:
         """Cells of every frame of a token, side by side; the last frame moves on as the one before it does."""
@@ -193,8 +194,8 @@ class Flow(Target):
             count = shown.clips.shape[2]
             if count == 1:
                 return shown.clips.new_zeros(*shown.blocks.shape[:2], size)
-            grey = shown.clips.mean(1)
-            found = torch.cat([flow(grey, cell=cell, blur=blur) for blur in self.blurs], dim=-1)
+            gray = shown.clips.mean(1)
+            found = torch.cat([flow(gray, cell=cell, blur=blur) for blur in self.blurs], dim=-1)
             if self.steady:
                 found = found - found.flatten(2, 3).median(dim=2).values[:, :, None, None]
             if self.soft:
@@ -208,7 +209,7 @@ class Flow(Target):
 def _cell(name: str, patch: int, cells: int) -> int:
     """Pixels of a cell."""
     if patch % cells:
-        raise ValueError(f"target {name}: {cells} cells do not divide tokens of {patch} pixels")
+        raise UserError(f"target {name}: {cells} cells do not divide tokens of {patch} pixels")
     return patch // cells
 
 
@@ -223,7 +224,7 @@ def _by_token(found: Float[Tensor, "n f y x d"], grid: Grid, tubelet: int, cells
 
 @dataclass(frozen=True, kw_only=True)
 class Distilled(Target):
-    """Features of a frozen teacher, any encoder, at every token (UMT; MVD), each normalised over its numbers.
+    """Features of a frozen teacher, any encoder, at every token (UMT; MVD), each normalized over its numbers.
 
     The teacher sees all of the clip, as its card wants it, nothing hidden. A grid of another size than the student's is
     averaged or interpolated to it; where its time steps divide into the student's, those within one stand side by side
@@ -237,13 +238,13 @@ class Distilled(Target):
     time: Time = "stack"
     every: int = 1
     """The teacher sees one frame of so many, the middle one: with 3 the frames 1, 4, 7 and 10 of 12."""
-    normalised: bool = True
+    normalized: bool = True
     """By a layer norm without weights, token by token and step by step."""
 
     def __post_init__(self) -> None:
         Target.__post_init__(self)
         if self.every < 1:
-            raise ValueError(f"target {self.name}: every {self.every}: one frame of at least one")
+            raise UserError(f"target {self.name}: every {self.every}: one frame of at least one")
 
     def bind(self, student: Student, device: torch.device) -> Teaching:
         """The teacher, loaded and tried on a clip of the student's frames."""
@@ -256,10 +257,10 @@ class Distilled(Target):
                 layers=self.layers,
                 time=self.time,
                 every=self.every,
-                normalised=self.normalised,
+                normalized=self.normalized,
             )
         except ValueError as error:
-            raise ValueError(f"target {self.name}: {error}") from error
+            raise UserError(f"target {self.name}: {error}") from error
         return Computed(teacher.out, lambda shown: teacher(shown.clips, shown.grid), teacher.card)
 
 
@@ -272,33 +273,33 @@ class Latent(Target):
     decay: tuple[float, float] = (0.998, 1.0)
     """Of the average, from the first step to the last, linearly."""
     last: int = 0
-    """The mean over so many last blocks, each normalised (data2vec, Baevski et al. 2022); 0: the tokens alone."""
-    centred: bool = False
-    """Less what is the same at a place in all clips and at all places of a clip: positions, light and colours are
+    """The mean over so many last blocks, each normalized (data2vec, Baevski et al. 2022); 0: the tokens alone."""
+    centered: bool = False
+    """Less what is the same at a place in all clips and at all places of a clip: positions, light and colors are
     easily predicted, and a small student learns them and nothing else."""
 
     def bind(self, student: Student, device: torch.device) -> Teaching:
         """The copy."""
         if not 0 <= self.last <= student.shape.depth:
-            raise ValueError(f"target {self.name}: the last {self.last} of {student.shape.depth} blocks; fewer, or 0")
-        return Slow(student, self.decay, last=self.last, centred=self.centred)
+            raise UserError(f"target {self.name}: the last {self.last} of {student.shape.depth} blocks; fewer, or 0")
+        return Slow(student, self.decay, last=self.last, centered=self.centered)
 
 
 class Slow(nn.Module):
     """The moving average of a student."""
 
-    def __init__(self, student: Student, decay: tuple[float, float], *, last: int = 0, centred: bool = False) -> None:
+    def __init__(self, student: Student, decay: tuple[float, float], *, last: int = 0, centered: bool = False) -> None:
         super().__init__()
-        self.out, self.decay, self.last, self.centred = student.shape.dim, decay, last, centred
+        self.out, self.decay, self.last, self.centered = student.shape.dim, decay, last, centered
         self.card: Card | None = None
         self.student = copy.deepcopy(student).requires_grad_(False)
 
     def values(self, shown: Shown) -> Float[Tensor, "n l o"]:
-        """Its tokens with nothing hidden, each normalised over its numbers, or centred and of variance 1 altogether."""
+        """Its tokens with nothing hidden, each normalized over its numbers, or centered and of variance 1 altogether."""
         n, count, _ = shown.blocks.shape
         every = torch.arange(count, device=shown.blocks.device).expand(n, -1)
         tokens = self.student(shown.blocks, every, shown.grid, last=self.last).float()
-        return centred(tokens) if self.centred else F.layer_norm(tokens, (self.out,))
+        return centered(tokens) if self.centered else F.layer_norm(tokens, (self.out,))
 
     @torch.no_grad()
     def follow(self, student: Student, done: float) -> None:
@@ -308,14 +309,14 @@ class Slow(nn.Module):
         torch._foreach_lerp_(ours, theirs, 1 - (first + (last - first) * min(done, 1.0)))
 
 
-def centred(tokens: Float[Tensor, "n l o"]) -> Float[Tensor, "n l o"]:
+def centered(tokens: Float[Tensor, "n l o"]) -> Float[Tensor, "n l o"]:
     """Less the mean of each place over the clips and of each clip over its places, each number scaled to variance 1.
 
     The clips are those that are computed together, by all processes, as many by each: a batch, or a part of one.
     ValueError where that is a single one, of which nothing would be left.
     """
     if len(tokens) * distributed.count() < 2:
-        raise ValueError("a centred target is what tells clips apart, and there is one; give larger batches or parts")
+        raise UserError("a centered target is what tells clips apart, and there is one; give larger batches or parts")
     tokens = tokens - distributed.mean_of(tokens.mean(0, keepdim=True))
     tokens = tokens - tokens.mean(1, keepdim=True)
     return tokens * distributed.mean_of(tokens.square().mean((0, 1), keepdim=True)).clamp_min(EPS).rsqrt()
@@ -339,7 +340,7 @@ class Labels(Target):
     def __post_init__(self) -> None:
         Target.__post_init__(self)
         if self.depth or self.on != "seen" or self.classes < 2:
-            raise ValueError(
+            raise UserError(
                 f"target {self.name}: {self.classes} classes, depth {self.depth}, on {self.on!r}; labels have at least "
                 "two classes, and are asked of the mean of the seen tokens (depth 0, on 'seen')"
             )
@@ -351,7 +352,7 @@ class Labels(Target):
     def loss(self, predicted: Float[Tensor, "n o"], wanted: Int[Tensor, "n"]) -> Float[Tensor, ""]:
         """Cross-entropy."""
         if wanted.min() < 0 or wanted.max() >= self.classes:
-            raise ValueError(
+            raise UserError(
                 f"target {self.name}: labels from {wanted.min()} to {wanted.max()}, {self.classes} classes; give "
                 "sources with labels, and the right number of classes"
             )

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from vitascope.core.errors import UserError
 from vitascope.core.types import Card
 from vitascope.encoders.base import Encoder, Tokens, call
 from vitascope.encoders.load import load
@@ -25,7 +26,7 @@ def axis(old: int, new: int) -> Float[Tensor, "{new} {old}"]:
     """How a line of `old` cells becomes one of `new`: each row sums to 1.
 
     Fewer cells are means over what they cover, parts of cells by their length; more are interpolated linearly between
-    the centres, the outermost held beyond theirs.
+    the centers, the outermost held beyond theirs.
     """
     there, here = torch.arange(old, dtype=torch.float64), torch.arange(new, dtype=torch.float64)[:, None]
     if new <= old:
@@ -46,7 +47,7 @@ def fitted(tokens: Float[Tensor, "n t h w d"], grid: Grid) -> Float[Tensor, "n T
 
 
 def prepared(clips: Float[Tensor, "n 3 f y x"], card: Card) -> Float[Tensor, "n 3 f s s"]:
-    """Clips from 0 to 1 as the encoder of `card` takes them: its size, its normalisation."""
+    """Clips from 0 to 1 as the encoder of `card` takes them: its size, its normalization."""
     n, _, f, y, _ = clips.shape
     if y != card.size:
         flat = clips.transpose(1, 2).flatten(0, 1)
@@ -62,7 +63,7 @@ def thinned(clips: Float[Tensor, "n 3 f y x"], every: int) -> Float[Tensor, "n 3
     if every == 1 or frames == 1:
         return clips
     if frames % every:
-        raise ValueError(f"every {every} frames of {frames}: it divides the frames of a clip; change every, or frames")
+        raise UserError(f"every {every} frames of {frames}: it divides the frames of a clip; change every, or frames")
     return clips[:, :, every // 2 :: every]
 
 
@@ -82,12 +83,12 @@ class Teacher:
         layers: Sequence[int] = (),
         time: Time = "stack",
         every: int = 1,
-        normalised: bool = True,
+        normalized: bool = True,
     ) -> None:
         """Load it, and try it on a clip of `frames`, which a student cuts into `grid`. ValueError where it cannot."""
         self.encoder: Encoder = load(name, device)
         self.card = self.encoder.card
-        self.layers, self.time, self.every, self.normalised = tuple(layers), time, every, normalised
+        self.layers, self.time, self.every, self.normalized = tuple(layers), time, every, normalized
         self.caught: dict[int, Tensor] = {}
         if layers:
             self._listen()
@@ -114,7 +115,7 @@ class Teacher:
         """One layer on the student's grid, its steps within one of the student's side by side, or their mean."""
         t, h, w = grid
         steps = fitted(tokens, (t * self.steps, h, w)).unflatten(1, (t, self.steps))
-        if self.normalised:
+        if self.normalized:
             steps = F.layer_norm(steps, steps.shape[-1:])
         rows: Tensor = steps.mean(2) if self.time == "mean" else steps.permute(0, 1, 3, 4, 2, 5).flatten(4)
         return rows.flatten(1, 3)
@@ -124,7 +125,7 @@ class Teacher:
         blocks = blocks_of(self.encoder)
         if not all(-len(blocks) <= i < len(blocks) for i in self.layers):
             count = len(blocks) or "no"
-            raise ValueError(f"teacher {self.card.name} has {count} blocks; layers {self.layers} were asked")
+            raise UserError(f"teacher {self.card.name} has {count} blocks; layers {self.layers} were asked")
         for i in self.layers:
             blocks[i].register_forward_hook(lambda _block, _given, out, i=i: self.caught.update({i: out}))
 
@@ -134,7 +135,7 @@ class Teacher:
         places = tokens.shape[:4].numel()
         here = isinstance(rows, Tensor) and rows.ndim == 3 and not places % len(rows)
         if not here or rows.shape[1] < places // len(rows):
-            raise ValueError(f"teacher {self.card.name}: what block {i} gives does not lie on its grid; ask no layers")
+            raise UserError(f"teacher {self.card.name}: what block {i} gives does not lie on its grid; ask no layers")
         held: Tensor = rows[:, -(places // len(rows)) :]
         return held.reshape(*tokens.shape[:4], -1)
 

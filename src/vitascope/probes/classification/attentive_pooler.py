@@ -1,9 +1,9 @@
 """Attentive heads of V-JEPA's form, many at once on the same frozen tokens.
 
-One learnt query asks, every token answers: y = q0 + XAttn(q0, LN1(x)), y = y + MLP(LN2(y)), logits = W y + b (Bardes et
+One learned query asks, every token answers: y = q0 + XAttn(q0, LN1(x)), y = y + MLP(LN2(y)), logits = W y + b (Bardes et
 al. 2024, arXiv 2404.08471). Of depth 4 there are three self-attention blocks before it (V-JEPA 2, arXiv 2506.09985).
 
-With a single query, keys and values need not be formed for any token. Let z be x normalised without weight and bias
+With a single query, keys and values need not be formed for any token. Let z be x normalized without weight and bias
 (g and c below), q_h head h's part of Wq q0 + bq, and a the softmax over tokens:
 
     score_hn = q_h . (Wk_h (g z_n + c) + bk_h) / sqrt(D / H) = u_h . z_n + a constant,  u_h = g Wk_h' q_h / sqrt(D / H)
@@ -25,6 +25,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from vitascope.core.errors import UserError
 from vitascope.core.text import nearest
 
 EPS = 1e-5
@@ -86,7 +87,7 @@ class Norms(nn.Module):
         return self.scaled(F.layer_norm(x, x.shape[-1:], eps=EPS))
 
     def scaled(self, z: Float[Tensor, "g *s d"]) -> Float[Tensor, "p *s d"]:
-        """Weight and bias, on what is normalised already."""
+        """Weight and bias, on what is normalized already."""
         between = (slice(None), *[None] * (z.ndim - 2))
         return z * self.weight[between] + self.bias[between]
 
@@ -170,7 +171,7 @@ class CrossAttention(nn.Module):
         return heard.transpose(1, 2).flatten(2)
 
     def asked(self, query: Float[Tensor, "p d"], norm: Norms) -> Float[Tensor, "p h d"]:
-        """u of every head: its scores are products of it with the normalised tokens."""
+        """u of every head: its scores are products of it with the normalized tokens."""
         q = self.q(query[:, None]) * (query.shape[-1] // self.heads) ** -0.5
         q, keys = q.unflatten(-1, (self.heads, -1)).transpose(1, 2), self.k.weight.unflatten(1, (self.heads, -1))
         u: Tensor = (q @ keys).squeeze(2) * norm.weight[:, None]
@@ -197,7 +198,7 @@ class CrossBlock(nn.Module):
 
 
 class Pooler(nn.Module):
-    """P learnt queries, after `depth` - 1 self-attention blocks; parameters have the official names."""
+    """P learned queries, after `depth` - 1 self-attention blocks; parameters have the official names."""
 
     def __init__(self, count: int, dim: int, heads: int, depth: int) -> None:
         super().__init__()
@@ -226,7 +227,7 @@ class AttentiveHeads(nn.Module):
     def __init__(self, dim: int, classes: int, *, heads: int, depth: int = 1, count: int = 1) -> None:
         super().__init__()
         if min(dim, classes, heads, depth, count) < 1 or dim % heads:
-            raise ValueError(
+            raise UserError(
                 f"attentive heads: dim {dim}, classes {classes}, heads {heads}, depth {depth}, count {count}: all must "
                 "be positive, and dim a multiple of heads"
             )
@@ -283,9 +284,9 @@ def load_official(state: Mapping[str, Tensor], *, heads: int) -> AttentiveHeads:
     given = {name.removeprefix("module."): tensor for name, tensor in state.items()}  # as distributed training saves
     given = {name: tensor for name, tensor in given.items() if not name.startswith(UNUSED)}
     if missing := [name for name in ("linear.weight", f"{KV}weight", f"{KV}bias") if name not in given]:
-        raise ValueError(f"attentive head: no tensor {missing[0]}{nearest(missing[0], given)}")
+        raise UserError(f"attentive head: no tensor {missing[0]}{nearest(missing[0], given)}")
     if given["linear.weight"].ndim != 2:
-        raise ValueError(f"attentive head: linear.weight is {list(given['linear.weight'].shape)}, not a matrix")
+        raise UserError(f"attentive head: linear.weight is {list(given['linear.weight'].shape)}, not a matrix")
     classes, dim = given["linear.weight"].shape
     depth = 1 + len({name.split(".")[2] for name in given if name.startswith("pooler.blocks.")})
     for end in ("weight", "bias"):
@@ -297,9 +298,9 @@ def load_official(state: Mapping[str, Tensor], *, heads: int) -> AttentiveHeads:
     for name in [*expected, *given]:
         if name not in expected or name not in given:
             which, known = ("unused", expected) if name in given else ("no", given)
-            raise ValueError(f"attentive head: {which} tensor {name}{nearest(name, known)}")
+            raise UserError(f"attentive head: {which} tensor {name}{nearest(name, known)}")
         if list(given[name].shape) != expected[name]:
-            raise ValueError(f"attentive head: {name} is {list(given[name].shape)}, not {expected[name]}")
+            raise UserError(f"attentive head: {name} is {list(given[name].shape)}, not {expected[name]}")
     stacked = {name: tensor.detach().clone()[None] for name, tensor in given.items()}
     model.load_state_dict(stacked, assign=True)
     return model

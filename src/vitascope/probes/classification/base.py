@@ -8,13 +8,14 @@ from typing import Any, TypeAlias
 
 from numpy.typing import NDArray
 
+from vitascope.core.errors import UserError
 from vitascope.features.base import Features, truths
 from vitascope.metrics import accuracy
 
 Array: TypeAlias = NDArray[Any]
 
 
-class Recognition:
+class Classification:
     """A probe whose predictions are scores of classes, a row an example."""
 
     def score(self, predictions: Sequence[Array] | Array, truth: Sequence[int]) -> dict[str, float]:
@@ -36,4 +37,4 @@ def check_classes(name: str, train: Features[int]) -> None:
     labels = truths(train)
     if len(labels) and bool((labels == labels[0]).all()):
         only = train.classes[int(labels[0])]
-        raise ValueError(f"{name}: all {len(labels)} training examples are {only!r}; give it two classes")
+        raise UserError(f"{name}: all {len(labels)} training examples are {only!r}; give it two classes")

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vitascope.core.device import generator
+from vitascope.core.errors import UserError
 from vitascope.core.types import Example
 from vitascope.metrics import accuracy
 
@@ -30,18 +31,18 @@ class Sides(NamedTuple):
 def check_select(name: str, select: str) -> None:
     """ValueError unless `select` is one of `Select`."""
     if select not in get_args(Select):
-        raise ValueError(f"{name}: select {select!r} is none of {', '.join(get_args(Select))}")
+        raise UserError(f"{name}: select {select!r} is none of {', '.join(get_args(Select))}")
 
 
 def held_out(examples: Sequence[Example[int]], seed: int) -> Sides:
     """A tenth of the `examples`, at least one, drawn by `seed`: classes in proportion, each keeps one to train on.
 
-    No group stands on both sides, unless no group can be spared: then examples are held out one by one, which favours
+    No group stands on both sides, unless no group can be spared: then examples are held out one by one, which favors
     heads that know the group. ValueError where every example is the only one of its class.
     """
     held = _whole_groups(examples, seed) or _drawn(examples, [[i] for i in range(len(examples))], seed)
     if not held:
-        raise ValueError(
+        raise UserError(
             f"{len(examples)} training examples leave none to choose a head by, as each is the only one of its class; "
             "use a probe without a grid"
         )

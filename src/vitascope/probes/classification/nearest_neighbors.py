@@ -14,19 +14,19 @@ EPSILON = 1e-12
 TILE = 2048
 """Queries and bank vectors multiplied at once: 16 MB of similarities, which the last-level cache holds."""
 MARGINS = (16, 128, 1024)
-"""Neighbours that float32 keeps beyond k for float64 to choose from; the next when the last was not surely enough."""
+"""Neighbors that float32 keeps beyond k for float64 to choose from; the next when the last was not surely enough."""
 
 
-class Neighbours(NamedTuple):
+class Neighbors(NamedTuple):
     """The nearest bank vectors of each query, nearest first; of equally near ones the lower index first."""
 
     similarities: Float[Tensor, "q k"]
     indices: Int[Tensor, "q k"]
 
 
-def neighbours(
+def neighbors(
     queries: Float[Tensor, "q d"], bank: Float[Tensor, "b d"], k: int, *, device: torch.device | str | None = None
-) -> Neighbours:
+) -> Neighbors:
     """The min(k, b) nearest vectors of `bank` to each query by cosine, on `device` (where the bank is when None).
 
     Exact: float32 products choose k and some candidates, whose cosines are then taken in float64 and rounded to
@@ -36,7 +36,7 @@ def neighbours(
     bank = bank if device is None else bank.to(device)
     lengths = torch.cat([_lengths(part) for part in _tiles(bank)])
     found = [_nearest(part.to(bank.device), bank, min(k, len(bank)), lengths=lengths) for part in _tiles(queries)]
-    return Neighbours(torch.cat([s for s, _ in found]), torch.cat([i for _, i in found]))
+    return Neighbors(torch.cat([s for s, _ in found]), torch.cat([i for _, i in found]))
 
 
 def _nearest(
@@ -46,7 +46,7 @@ def _nearest(
     *,
     lengths: Float[Tensor, "b"],
     margins: Sequence[int] = MARGINS,
-) -> Neighbours:
+) -> Neighbors:
     keep = min(k + margins[0], len(bank))
     candidates, least = _search(queries, bank, keep, lengths=lengths)
     found = _settle(queries, bank, candidates, lengths=lengths, k=k)
@@ -148,7 +148,7 @@ def _settle(
     *,
     lengths: Float[Tensor, "b"],
     k: int,
-) -> Neighbours:
+) -> Neighbors:
     """The k best candidates by cosines computed in float64 and rounded to float32, sorted."""
     candidates = candidates.sort(dim=1).values
     own = _lengths(queries)[:, None]
@@ -166,4 +166,4 @@ def _settle(
         dots = products.copy_(here).mul_(query[:, None]).sum(dim=2)
         cosines[part] = dots / lengths[index] / own[part]
     similarities, order = cosines.sort(dim=1, descending=True, stable=True)
-    return Neighbours(similarities[:, :k], candidates.gather(1, order)[:, :k])
+    return Neighbors(similarities[:, :k], candidates.gather(1, order)[:, :k])

@@ -51,8 +51,8 @@ class Scaling(NamedTuple):
 def standard(values: Float[Tensor, "n d"]) -> Scaling:
     """The mean of each column, and sqrt(its variance + the median variance of all).
 
-    The first makes a few columns of huge numbers no longer drown the others, as plain standardising does; the second
-    keeps columns of hardly any variance from becoming noise as loud as the rest, as plain standardising would.
+    The first makes a few columns of huge numbers no longer drown the others, as plain standardizing does; the second
+    keeps columns of hardly any variance from becoming noise as loud as the rest, as plain standardizing would.
     """
     total, square = torch.zeros(2, values.shape[1], dtype=torch.float64, device=values.device)
     for part in torch.split(values, CHUNK):
@@ -107,7 +107,7 @@ def learning_rate(step: int, steps: int, warm: int, peak: float) -> float:
 
 
 def solve(train: Rows, labels: Int[Tensor, "e"], classes: int, *, decay: float, most: int, scaling: Scaling) -> Heads:
-    """The classifier that minimises mean cross-entropy + decay / 2 |W|^2, from zero, by L-BFGS in `most` iterations.
+    """The classifier that minimizes mean cross-entropy + decay / 2 |W|^2, from zero, by L-BFGS in `most` iterations.
 
     An example weighs the same however many vectors it has.
     """

@@ -11,7 +11,7 @@ from vitascope.sampling.names import Drawn, RandomClip, RandomCrop, Sampler, Uni
 
 
 @dataclass(frozen=True)
-class Column:
+class Table4Settings:
     """What the table says of one data set for one of the two probes."""
 
     lr: float
@@ -41,21 +41,21 @@ class Column:
         return {"train": View(drawn, reduce, stored=False), "test": View(test, reduce, stored=reduce == "clip")}
 
 
-LINEAR: Mapping[str, Column] = {
-    "k400": Column(0.1, 0.0, 150, 10, 1024, True, 4),
-    "mit": Column(0.1, 0.0, 50, 10, 1024, False, 1),
-    "ssv2": Column(0.075, 0.0, 50, 10, 1024, False, 1, 1),
-    "diving48": Column(0.02, 0.0, 300, 10, 1024, False, 4),
-    "epic": Column(0.1, 0.0, 150, 10, 1024, True, 1),
-    "in1k": Column(0.1, 0.0, 90, 0, 4096, True),
+LINEAR: Mapping[str, Table4Settings] = {
+    "k400": Table4Settings(0.1, 0.0, 150, 10, 1024, True, 4),
+    "mit": Table4Settings(0.1, 0.0, 50, 10, 1024, False, 1),
+    "ssv2": Table4Settings(0.075, 0.0, 50, 10, 1024, False, 1, 1),
+    "diving48": Table4Settings(0.02, 0.0, 300, 10, 1024, False, 4),
+    "epic": Table4Settings(0.1, 0.0, 150, 10, 1024, True, 1),
+    "in1k": Table4Settings(0.1, 0.0, 90, 0, 4096, True),
 }
-ATTENTIVE: Mapping[str, Column] = {
-    "k400": Column(0.001, 1e-5, 20, 0, 256, True, 4),
-    "mit": Column(0.001, 1e-5, 20, 0, 256, False, 1),
-    "ssv2": Column(0.001, 1e-5, 20, 0, 256, False, 1, 1),
-    "diving48": Column(0.001, 1e-5, 50, 0, 256, False, 4),
-    "epic": Column(0.001, 1e-5, 50, 0, 256, True, 1),
-    "in1k": Column(0.001, 0.001, 20, 0, 512, True),
+ATTENTIVE: Mapping[str, Table4Settings] = {
+    "k400": Table4Settings(0.001, 1e-5, 20, 0, 256, True, 4),
+    "mit": Table4Settings(0.001, 1e-5, 20, 0, 256, False, 1),
+    "ssv2": Table4Settings(0.001, 1e-5, 20, 0, 256, False, 1, 1),
+    "diving48": Table4Settings(0.001, 1e-5, 50, 0, 256, False, 4),
+    "epic": Table4Settings(0.001, 1e-5, 50, 0, 256, True, 1),
+    "in1k": Table4Settings(0.001, 0.001, 20, 0, 512, True),
 }
 ASPECT = {"linear": (0.75, 1.33), "attentive": (0.5, 2.0)}
 """Ratios of width to height that a random resized crop may have."""

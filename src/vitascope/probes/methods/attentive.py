@@ -1,4 +1,4 @@
-"""Attentive probing: one learnt query asks all tokens of a clip; one head or many at once, on one frozen pass."""
+"""Attentive probing: one learned query asks all tokens of a clip; one head or many at once, on one frozen pass."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vitascope.core.device import generator
+from vitascope.core.errors import UserError
 from vitascope.core.registry import unknown_variant
 from vitascope.features.base import Batch, Features, finite, truths
 from vitascope.features.view import View
 from vitascope.nn.schedules import cosine
-from vitascope.probes.base import Load, Predicted
+from vitascope.probes.base import PredictionList, WorkloadSize
 from vitascope.probes.classification.attentive_pooler import AttentiveHeads, random_heads
-from vitascope.probes.classification.base import Recognition, check_classes, pairs
+from vitascope.probes.classification.base import Classification, check_classes, pairs
 from vitascope.probes.classification.model_selection import Select, Sides, check_select, chosen, held_out, top_1
 from vitascope.probes.classification.twlv1_table4 import ASPECT, ATTENTIVE
 from vitascope.probes.training import resume
@@ -35,8 +36,8 @@ _WHOLE = View(Uniform(), "grid", stored=False)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Attentive(Recognition):
-    """V-JEPA's head on the tokens of a frozen encoder: a learnt query attends to them, then an MLP and a classifier.
+class AttentiveProbe(Classification):
+    """V-JEPA's head on the tokens of a frozen encoder: a learned query attends to them, then an MLP and a classifier.
 
     Of depth 4 there are three self-attention blocks before it (V-JEPA 2). AdamW, half a cosine down to 0; the state
     after the last epoch is what counts. The encoder runs without autograd, once for all heads of a grid, at every
@@ -51,7 +52,7 @@ class Attentive(Recognition):
     depth: int = 1
     heads: int = 0
     """Attention heads; 0: one for 64 numbers and at most 16, as the encoders of the report have."""
-    together: bool = False
+    concat_clips: bool = False
     """Clips attended together, as V-JEPA does, in training too: only the crops' probabilities are averaged. Else every
     clip is judged alone, and training sees one an epoch."""
     lr: float = 0.001
@@ -59,11 +60,11 @@ class Attentive(Recognition):
     lrs: tuple[float, ...] = ()
     """Several, each with each of `weight_decays`: trained at once on one frozen pass; `select` chooses."""
     weight_decays: tuple[float, ...] = ()
-    last_weight_decay: float = -1.0
+    final_weight_decay: float = -1.0
     """Where the weight decay goes along a cosine; negative: it stays."""
-    spare: bool = False
+    no_decay_bias: bool = False
     """No decay of biases and other vectors."""
-    clip: float = 0.0
+    clip_grad_norm: float = 0.0
     """Largest norm of a head's gradient; 0: any."""
     epochs: int = 20
     warmup: int = 0
@@ -83,24 +84,24 @@ class Attentive(Recognition):
         wrong = [f"{name} = {value}" for name, value in above.items() if not value > 0]
         wrong += [f"weight_decay = {d}" for d in (self.weight_decay, *self.weight_decays) if d < 0]
         wrong += [f"warmup = {self.warmup}"] if not 0 <= self.warmup <= self.epochs else []
-        wrong += [f"{n} = {v}" for n, v in (("heads", self.heads), ("clip", self.clip)) if v < 0]
+        wrong += [f"{n} = {v}" for n, v in (("heads", self.heads), ("clip_grad_norm", self.clip_grad_norm)) if v < 0]
         if wrong:
-            raise ValueError(
+            raise UserError(
                 f"{self.name}: {', '.join(wrong)}: lr, epochs, batch and depth must be positive, weight_decay, heads "
-                "and clip not negative, warmup between 0 and epochs"
+                "and clip_grad_norm not negative, warmup between 0 and epochs"
             )
         if "clip" in (self.train.reduce, self.test.reduce):
-            raise ValueError(f"{self.name}: attends to tokens; its views keep time or grid, not one vector a clip")
+            raise UserError(f"{self.name}: attends to tokens; its views keep time or grid, not one vector a clip")
         drawn = drawing(self.train.sampler)
-        if self.together and drawn and drawn.count:
-            raise ValueError(f"{self.name}: clips attended together are drawn anew at every epoch; say draws:0")
+        if self.concat_clips and drawn and drawn.count:
+            raise UserError(f"{self.name}: clips attended together are drawn anew at every epoch; say draws:0")
 
     @property
     def grid(self) -> list[dict[str, float]]:
         """The settings that are trained at once."""
         return pairs(self.lrs or (self.lr,), self.weight_decays or (self.weight_decay,))
 
-    def on(self, family: str) -> Attentive:
+    def on(self, family: str) -> AttentiveProbe:
         """`attentive/paper`, `vjepa` and `vjepa2` as they are on the data set; any other as it is."""
         there = {"attentive/paper": _paper, "attentive/vjepa": _vjepa, "attentive/vjepa2": _vjepa2}
         made = there.get(self.name)
@@ -110,7 +111,7 @@ class Attentive(Recognition):
         """How often `train` examples are read."""
         return self._epochs(train)[0]
 
-    def multiply_adds(self, load: Load) -> float:
+    def multiply_adds(self, load: WorkloadSize) -> float:
         """Of all heads, forward and backward; see `nn.pooler`."""
         heads = self.heads or heads_of(load.dim)
         token = 2 * heads * load.dim + (self.depth - 1) * (12 * load.dim + 2 * load.tokens) * load.dim
@@ -120,7 +121,7 @@ class Attentive(Recognition):
 
     def predict(
         self, train: Features[int], test: Features[int], *, seed: int, scratch: Path | None = None
-    ) -> Predicted[Float[Array, "c"]]:
+    ) -> PredictionList[Float[Array, "c"]]:
         """Class probabilities of each test example, float32; `seed` sets the start and the order of the batches.
 
         With `scratch` the state is kept there after every epoch, and a training that was interrupted goes on from it.
@@ -132,7 +133,7 @@ class Attentive(Recognition):
         fitted = self._fit(train, sides.train, labels, seed=seed, scratch=scratch)
         told = {"diverged": [grid[i] for i in fitted.lost]} if fitted.lost else {}
         if len(grid) == 1:
-            return Predicted(self._judge(fitted, test, None, self.test)[0].numpy(), **told)
+            return PredictionList(self._judge(fitted, test, None, self.test)[0].numpy(), **told)
         if choosing:
             each = self._judge(fitted, train, sides.held, self.train)
             scores = [top_1(p[sides.held], labels[sides.held]) for p in each]
@@ -142,7 +143,7 @@ class Attentive(Recognition):
             each = self._judge(fitted, test, None, self.test)
             best, about = chosen(grid, self.select, [top_1(p, answers) for p in each])
             found = each[best]
-        return Predicted(found.numpy(), **about, **told)
+        return PredictionList(found.numpy(), **about, **told)
 
     def _epochs(self, examples: int) -> tuple[int, int]:
         """Epochs, and steps of one."""
@@ -155,7 +156,7 @@ class Attentive(Recognition):
         """The heads after all epochs, every example once an epoch."""
         first = next(iter(train.batches(1, [among[0]], 0)), None) or next(iter(train.batches(1, among, 0)), None)
         if first is None:
-            raise ValueError(f"{self.name}: none of {len(among)} training videos could be encoded")
+            raise UserError(f"{self.name}: none of {len(among)} training videos could be encoded")
         where, dim = first.values.device, first.values.shape[-1]
         clip = 4 * first.values[0, 0].numel()
         most = min(max(1, READ // (clip * first.values.shape[1])), self.batch)
@@ -164,9 +165,11 @@ class Attentive(Recognition):
         model = random_heads(
             generator(seed), dim, len(train.classes), heads=heads, depth=self.depth, count=len(self.grid)
         ).to(where)
-        optimiser = Stacked(model.parameters(), "adamw", spare=self.spare, clip=self.clip or None)
+        optimizer = Stacked(
+            model.parameters(), "adamw", no_decay_bias=self.no_decay_bias, clip_grad_norm=self.clip_grad_norm or None
+        )
         epochs, an_epoch = self._epochs(len(among))
-        parts: dict[str, resume.Part] = {"model": model, "optimiser": optimiser}
+        parts: dict[str, resume.Stateful] = {"model": model, "optimizer": optimizer}
         at, labels = resume.resume(scratch, parts), labels.to(where)
         for epoch in range(at, epochs):
             step, seen = epoch * an_epoch, 0
@@ -178,20 +181,20 @@ class Attentive(Recognition):
                 if last or seen >= self.batch:
                     _divide(model, seen)
                     step, seen = step + 1, 0
-                    optimiser.step(*self._rates(step, epochs * an_epoch, epochs))
-            if len(optimiser.lost) == len(self.grid):
+                    optimizer.step(*self._rates(step, epochs * an_epoch, epochs))
+            if len(optimizer.lost) == len(self.grid):
                 resume.forget(scratch)  # there is nothing to go on from
-                raise ValueError(f"{self.name}: no gradient is finite from step {step} on; lower lr")
+                raise UserError(f"{self.name}: no gradient is finite from step {step} on; lower lr")
             resume.keep(scratch, parts, epoch + 1)
         resume.forget(scratch)
-        return _Fitted(model, optimiser.lost, clip)
+        return _Fitted(model, optimizer.lost, clip)
 
     def _rates(self, step: int, steps: int, epochs: int) -> tuple[Tensor, Tensor]:
         """Learning rate and weight decay of every head at `step`, from 1."""
         lr, decay = (torch.tensor([g[k] for g in self.grid], dtype=torch.float64) for k in ("lr", "weight_decay"))
         warm = round(self.warmup * epochs / self.epochs) * (steps // epochs)
-        if self.last_weight_decay >= 0:
-            decay = cosine(step, steps, 0, decay, self.last_weight_decay)
+        if self.final_weight_decay >= 0:
+            decay = cosine(step, steps, 0, decay, self.final_weight_decay)
         return cosine(step, steps, warm, lr), decay
 
     def _minibatches(
@@ -199,7 +202,7 @@ class Attentive(Recognition):
     ) -> Iterator[tuple[Tensor, Tensor | None, Tensor, bool]]:
         """Tokens, their mask, labels, and whether the epoch ends with them: every example of `among` once."""
         order = torch.randperm(len(among), generator=generator(1_000_003 * (seed + 1) + epoch))
-        draw = epoch if not self.together or drawing(self.train.sampler) else None
+        draw = epoch if not self.concat_clips or drawing(self.train.sampler) else None
         held: tuple[Tensor, Tensor | None, Tensor] | None = None
         for batch in train.batches(size, torch.as_tensor(among)[order].tolist(), draw):
             if held is not None:
@@ -212,7 +215,7 @@ class Attentive(Recognition):
     def _tokens(self, batch: Batch, view: View) -> tuple[Float[Tensor, "m k d"], Bool[Tensor, "m k"] | None, Tensor]:
         """What a head gets at once: the tokens of one clip, or of all clips through one crop; and whose they are."""
         values = batch.values.float().flatten(2, -2)
-        if not self.together:
+        if not self.concat_clips:
             mask = batch.mask.to(values.device)
             whose = batch.owner[:, None].expand_as(batch.mask)[batch.mask]
             return values.flatten(0, 1) if mask.all() else values[mask], None, whose
@@ -230,7 +233,7 @@ class Attentive(Recognition):
         """Mean probabilities by every head of each example, or of those `among` them; NaN of what could not be read."""
         total = torch.zeros(len(self.grid), len(features.examples), len(features.classes))
         views = torch.zeros(len(features.examples))
-        draw = None if among is None or (self.together and not drawing(view.sampler)) else 0
+        draw = None if among is None or (self.concat_clips and not drawing(view.sampler)) else 0
         clips = 1 if draw is not None else clips_of(view.sampler, 16)
         for batch in features.batches(max(1, READ // (fitted.clip * clips)), among, draw):
             x, mask, owner = self._tokens(finite(features, batch), view)
@@ -260,9 +263,9 @@ def heads_of(dim: int) -> int:
     return next(h for h in range(min(16, max(dim // 64, 1)), 0, -1) if dim % h == 0)
 
 
-def _paper(family: str, name: str) -> Attentive:
+def _paper(family: str, name: str) -> AttentiveProbe:
     column = ATTENTIVE[family]
-    plain = Attentive(name=name, min_steps=0)
+    plain = AttentiveProbe(name=name, min_steps=0)
     return replace(plain, **column.training, **column.views(ASPECT["attentive"], "grid"))
 
 
@@ -275,32 +278,34 @@ GRID: Mapping[str, Any] = {
 """The twenty heads of V-JEPA 2."""
 
 
-def _vjepa(family: str, name: str) -> Attentive:
+def _vjepa(family: str, name: str) -> AttentiveProbe:
     clips = CLIPS.get(family, 8)
     drawn = Drawn(RandomCrop(VJepa(clips, 4, 1), (0.08, 1.0), (3 / 4, 4 / 3)), 0)
-    return Attentive(
+    return AttentiveProbe(
         name=name,
         train=View(drawn, "grid", stored=False),
         test=View(VJepa(clips, 4, 3), "grid", stored=False),
-        together=True,
-        last_weight_decay=1e-6,
-        spare=True,
-        clip=1.0,
+        concat_clips=True,
+        final_weight_decay=1e-6,
+        no_decay_bias=True,
+        clip_grad_norm=1.0,
         min_steps=0,
         batch=256,
     )
 
 
-def _vjepa2(family: str, name: str) -> Attentive:
-    return replace(_vjepa(family, name), depth=4, last_weight_decay=-1.0, spare=False, clip=0.0, **GRID)
+def _vjepa2(family: str, name: str) -> AttentiveProbe:
+    return replace(
+        _vjepa(family, name), depth=4, final_weight_decay=-1.0, no_decay_bias=False, clip_grad_norm=0.0, **GRID
+    )
 
 
 _RANDOM = View(Drawn(RandomCrop(RandomClip(4), flip=True), 0), "grid", stored=False)
-PRESETS: Mapping[str, Attentive] = {
-    "": Attentive(),
-    "grid": Attentive(name="attentive/grid", **GRID),
-    "deep": Attentive(name="attentive/deep", depth=4),
-    "augmented": Attentive(name="attentive/augmented", train=_RANDOM),
+PRESETS: Mapping[str, AttentiveProbe] = {
+    "": AttentiveProbe(),
+    "grid": AttentiveProbe(name="attentive/grid", **GRID),
+    "deep": AttentiveProbe(name="attentive/deep", depth=4),
+    "augmented": AttentiveProbe(name="attentive/augmented", train=_RANDOM),
     "paper": _paper("k400", "attentive/paper"),
     **{f"paper-{family}": _paper(family, f"attentive/paper-{family}") for family in ATTENTIVE},
     "vjepa": _vjepa("k400", "attentive/vjepa"),
@@ -326,7 +331,7 @@ VARIANTS: dict[str, str] = {
 """What follows `attentive/`, and what it is."""
 
 
-def build(variant: str = "") -> Attentive:
+def build(variant: str = "") -> AttentiveProbe:
     """The probe called `attentive/variant`, or `attentive`."""
     known = PRESETS.get(variant)
     if known is None:

@@ -1,4 +1,4 @@
-"""k nearest neighbours of frozen features: no training, every training vector in the bank; one k and tau or a grid."""
+"""k nearest neighbors of frozen features: no training, every training vector in the bank; one k and tau or a grid."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vitascope.core.errors import UserError
 from vitascope.core.registry import unknown_variant
 from vitascope.core.types import Example
 from vitascope.features.base import Features, Rows, alike, means, rows, truths
 from vitascope.features.view import View
-from vitascope.probes.base import Load, Predicted
-from vitascope.probes.classification.base import Recognition
+from vitascope.probes.base import PredictionList, WorkloadSize
+from vitascope.probes.classification.base import Classification
 from vitascope.probes.classification.model_selection import Select, check_select, chosen, sample, top_1
-from vitascope.probes.classification.nearest_neighbors import TILE, Neighbours, neighbours
+from vitascope.probes.classification.nearest_neighbors import TILE, Neighbors, neighbors
 from vitascope.sampling.names import MultiClip, Uniform
 
 Array: TypeAlias = NDArray[Any]
@@ -30,12 +31,12 @@ _CLIPS = View(MultiClip(2.0))
 
 
 @dataclass(frozen=True, kw_only=True)
-class KNN(Recognition):
+class KNNProbe(Classification):
     """Each of the k nearest training vectors votes for its class with weight exp(cosine / tau).
 
     Columns of the report's table 6. Clip (`mean=False` on several vectors): the bank holds every clip of a training
     example, and the scores of a test example's clips are summed. Video (`mean=True`): one vector an example, the mean
-    of its clips before normalisation. The report gives neither k nor tau; these are the published repository's.
+    of its clips before normalization. The report gives neither k nor tau; these are the published repository's.
     """
 
     name: str = "knn"
@@ -60,7 +61,7 @@ class KNN(Recognition):
         wrong += [f"tau = {tau}" for tau in (self.tau, *self.taus) if not tau > 0]
         wrong += [f"queries = {self.queries}"] if self.queries < 1 else []
         if wrong:
-            raise ValueError(
+            raise UserError(
                 f"{self.name}: {', '.join(wrong)}; k must be at least 1 and tau positive, queries at least 1"
             )
 
@@ -74,22 +75,22 @@ class KNN(Recognition):
         """The settings that are tried."""
         return [{"k": k, "tau": tau} for k, tau in product(self.ks or (self.k,), self.taus or (self.tau,))]
 
-    def multiply_adds(self, load: Load) -> float:
+    def multiply_adds(self, load: WorkloadSize) -> float:
         """Of the search, and of the one to choose by."""
         ours, theirs = (1, 1) if self.mean else (load.train_clips, load.test_clips)
         asked = load.test * theirs + (min(self.queries, load.train) * ours if self.random else 0)
         return float(load.train * ours * asked * load.dim)
 
-    def predict(self, train: Features[int], test: Features[int], *, seed: int = 0) -> Predicted[Float[Array, "c"]]:
+    def predict(self, train: Features[int], test: Features[int], *, seed: int = 0) -> PredictionList[Float[Array, "c"]]:
         """The share of the votes that each class gets, for each test example; `seed` draws whom to choose by."""
         read = means if self.mean else rows
         bank, queries = alike(read(train), read(test))
         labels, answers, grid = truths(train), truths(test), self.grid
         most = max(int(point["k"]) for point in grid)
-        found = neighbours(queries.values, bank.values, most)
+        found = neighbors(queries.values, bank.values, most)
         theirs = _Asked(found, queries.owner, labels.to(bank.owner.device)[bank.owner], len(train.classes))
         if len(grid) == 1:
-            return Predicted(theirs.vote(grid[0]))
+            return PredictionList(theirs.vote(grid[0]))
         judged = theirs
         if self.select == "held-out":
             asked = sample(labels, self.queries, seed)
@@ -97,18 +98,18 @@ class KNN(Recognition):
             answers = labels[asked]
         scores = [top_1(torch.from_numpy(judged.vote(point)), answers) for point in grid]
         best, told = chosen(grid, self.select, scores)
-        return Predicted(theirs.vote(grid[best]), **told)
+        return PredictionList(theirs.vote(grid[best]), **told)
 
 
-_CLIP = KNN(name="knn/clip", train=_CLIPS, test=_CLIPS)
-_VIDEO = KNN(name="knn/video", train=_CLIPS, test=_CLIPS, mean=True)
+_CLIP = KNNProbe(name="knn/clip", train=_CLIPS, test=_CLIPS)
+_VIDEO = KNNProbe(name="knn/video", train=_CLIPS, test=_CLIPS, mean=True)
 SWEEP: Mapping[str, Any] = {"ks": (1, 5, 10, 20, 50, 100, 200), "taus": (0.02, 0.05, 0.07, 0.1, 0.2)}
 """Around what is in use: DINO's k of 10 to 200 and tau of 0.07, MoCo's 200 and 0.1."""
-PRESETS: Mapping[str, KNN] = {
-    "": KNN(),
+PRESETS: Mapping[str, KNNProbe] = {
+    "": KNNProbe(),
     "clip": _CLIP,
     "video": _VIDEO,
-    "sweep": KNN(name="knn/sweep", **SWEEP),
+    "sweep": KNNProbe(name="knn/sweep", **SWEEP),
     "clip-sweep": replace(_CLIP, name="knn/clip-sweep", **SWEEP),
     "video-sweep": replace(_VIDEO, name="knn/video-sweep", **SWEEP),
 }
@@ -123,7 +124,7 @@ VARIANTS: Mapping[str, str] = {
 """What follows `knn/`, and what it is."""
 
 
-def build(variant: str = "") -> KNN:
+def build(variant: str = "") -> KNNProbe:
     """The probe called `knn/variant`; `knn` alone is the Uniform column."""
     known = PRESETS.get("" if variant == "uniform" else variant)
     if known is None:
@@ -132,22 +133,22 @@ def build(variant: str = "") -> KNN:
 
 
 class _Asked(NamedTuple):
-    """Queries with their neighbours and the labels of the bank: what every k and tau counts anew."""
+    """Queries with their neighbors and the labels of the bank: what every k and tau counts anew."""
 
-    found: Neighbours
+    found: Neighbors
     owner: Int[Tensor, "q"]
     labels: Int[Tensor, "b"]
     classes: int
 
     def vote(self, point: Mapping[str, float]) -> Float[Array, "e c"]:
         """With the k and the tau of one point of a grid."""
-        nearest = Neighbours(*(part[:, : int(point["k"])] for part in self.found))
+        nearest = Neighbors(*(part[:, : int(point["k"])] for part in self.found))
         return vote(nearest, self.labels, self.owner, classes=self.classes, tau=point["tau"])
 
 
 def _left_out(
     examples: Sequence[Example[int]], bank: Rows, asked: Int[Tensor, "m"], k: int
-) -> tuple[Neighbours, Tensor]:
+) -> tuple[Neighbors, Tensor]:
     """The k nearest of each vector of the examples `asked` outside its example and its group, and whose query it is.
 
     Where fewer are left, the rest is infinitely far away: it has no vote. Where every class is of one group, groups
@@ -158,7 +159,7 @@ def _left_out(
     keys = [(e.group, True) if whole and e.group is not None else (i, False) for i, e in enumerate(examples)]
     unit = torch.tensor([units.setdefault(key, len(units)) for key in keys], device=bank.owner.device)[bank.owner]
     if len(units) < 2:
-        raise ValueError(
+        raise UserError(
             f"all {len(examples)} training examples are of one group: none is left to choose k and tau by; use a probe "
             "without a sweep"
         )
@@ -168,12 +169,12 @@ def _left_out(
     sizes = torch.bincount(unit)
     found = []
     for part in torch.split(which, TILE):
-        near = neighbours(bank.values[part], bank.values, k + int(sizes[unit[part]].max()))
+        near = neighbors(bank.values[part], bank.values, k + int(sizes[unit[part]].max()))
         own = unit[near.indices] == unit[part, None]
         kept = own.to(torch.uint8).argsort(dim=1, stable=True)[:, :k]
         far = near.similarities.masked_fill(own, -torch.inf)
-        found.append(Neighbours(far.gather(1, kept), near.indices.gather(1, kept)))
-    joined = Neighbours(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+        found.append(Neighbors(far.gather(1, kept), near.indices.gather(1, kept)))
+    joined = Neighbors(*(torch.cat(parts) for parts in zip(*found, strict=True)))
     return joined, place[bank.owner[which]]
 
 
@@ -186,9 +187,9 @@ def _bound(examples: Sequence[Example[int]]) -> bool:
 
 
 def vote(
-    found: Neighbours, labels: Int[Tensor, "b"], owner: Int[Tensor, "q"], *, classes: int, tau: float
+    found: Neighbors, labels: Int[Tensor, "b"], owner: Int[Tensor, "q"], *, classes: int, tau: float
 ) -> Float[Array, "e c"]:
-    """Class shares of each example from the neighbours of its queries; the first k columns of `found` are a smaller k.
+    """Class shares of each example from the neighbors of its queries; the first k columns of `found` are a smaller k.
 
     The votes of an example's queries are summed raw. `owner` (ascending, each example at least once) says whose query
     is whose. Shares keep the order of the sums, and fit a float32 whatever tau.

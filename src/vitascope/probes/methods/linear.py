@@ -12,11 +12,12 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vitascope.core.errors import UserError
 from vitascope.core.registry import unknown_variant
 from vitascope.features.base import READ, Features, Rows, alike, finite, means, rows, truths
 from vitascope.features.view import View
-from vitascope.probes.base import Load, Predicted
-from vitascope.probes.classification.base import Recognition, check_classes, pairs
+from vitascope.probes.base import PredictionList, WorkloadSize
+from vitascope.probes.classification.base import Classification, check_classes, pairs
 from vitascope.probes.classification.model_selection import SHARE, Select, Sides, check_select, chosen, held_out, top_1
 from vitascope.probes.classification.softmax import (
     Heads,
@@ -36,14 +37,14 @@ from vitascope.sampling.augmentations import drawing
 from vitascope.sampling.names import MultiClip, Uniform
 
 Array: TypeAlias = NDArray[Any]
-Optimiser: TypeAlias = Literal["sgd", "adam", "adamw", "lars", "lbfgs"]
+Optimizer: TypeAlias = Literal["sgd", "adam", "adamw", "lars", "lbfgs"]
 
 _WHOLE = View(Uniform())
 _CLIPS = View(MultiClip(2.0))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Linear(Recognition):
+class LinearProbe(Classification):
     """Logits = W x + b on frozen vectors, softmax cross-entropy; the state after the last epoch is what counts.
 
     The default has table 4's numbers for Kinetics-400 with SGD, and what the table leaves open chosen so that sets of
@@ -57,7 +58,7 @@ class Linear(Recognition):
     version: int = 2
     train: View = _WHOLE
     test: View = _WHOLE
-    optimiser: Optimiser = "sgd"
+    optimizer: Optimizer = "sgd"
     lr: float = 0.1
     """Its largest value; `lbfgs` has none."""
     weight_decay: float = 0.0
@@ -78,18 +79,18 @@ class Linear(Recognition):
     batch: int = 1024
     drop_last: bool = False
     """Leave out the incomplete batch at the end of each epoch."""
-    standardise: bool = True
+    standardize: bool = True
     """Shift and scale by `standard` of the training vectors."""
-    start: Start = "zeros"
+    init: Start = "zeros"
     """Of the weights and biases: 0, or uniform within dim**-0.5 of it."""
     mean: bool = False
     """Of an example with several vectors take the mean; else train on one drawn anew each epoch (`lbfgs`: on all, an
     example weighing 1) and average the class probabilities of all in test."""
 
     def __post_init__(self) -> None:
-        for word, kind in ((self.optimiser, Optimiser), (self.start, Start)):
+        for word, kind in ((self.optimizer, Optimizer), (self.init, Start)):
             if word not in get_args(kind):
-                raise ValueError(f"{self.name}: {word!r} is none of {', '.join(get_args(kind))}")
+                raise UserError(f"{self.name}: {word!r} is none of {', '.join(get_args(kind))}")
         check_select(self.name, self.select)
         above = {"lr": min([self.lr, *self.lrs]), "epochs": self.epochs, "batch": self.batch}
         wrong = [f"{name} = {value}" for name, value in above.items() if not value > 0]
@@ -97,24 +98,24 @@ class Linear(Recognition):
         wrong += [f"warmup = {self.warmup}"] if not 0 <= self.warmup <= self.epochs else []
         wrong += [f"momentum = {self.momentum}"] if not 0 <= self.momentum < 1 else []
         if wrong:
-            raise ValueError(
+            raise UserError(
                 f"{self.name}: {', '.join(wrong)}: lr, epochs and batch must be positive, weight_decay not negative, "
                 "warmup between 0 and epochs, momentum below 1"
             )
-        if self.optimiser == "lbfgs" and not self.train.stored:
-            raise ValueError(f"{self.name}: lbfgs is for stored sets; say draws:8 for stored augmentation")
+        if self.optimizer == "lbfgs" and not self.train.stored:
+            raise UserError(f"{self.name}: lbfgs is for stored sets; say draws:8 for stored augmentation")
 
     @property
     def random(self) -> bool:
         """Whether anything is drawn from the seed."""
-        return self.optimiser != "lbfgs" or len(self.grid) > 1
+        return self.optimizer != "lbfgs" or len(self.grid) > 1
 
     @property
     def grid(self) -> list[dict[str, float]]:
         """The settings that are trained at once."""
         return pairs(self.lrs or (self.lr,), self.weight_decays or (self.weight_decay,))
 
-    def on(self, family: str) -> Linear:
+    def on(self, family: str) -> LinearProbe:
         """`linear/paper` with the column of the table that is of the data set; any other as it is."""
         return _paper(family, self.name) if self.name == "linear/paper" and family in LINEAR else self
 
@@ -122,21 +123,21 @@ class Linear(Recognition):
         """How often `train` examples are read."""
         return self._epochs(train)[0]
 
-    def multiply_adds(self, load: Load) -> float:
+    def multiply_adds(self, load: WorkloadSize) -> float:
         """Of forward and backward products, and of the test."""
         trained = 2 * load.train * self._epochs(load.train)[0]
         return float((trained + load.test * load.test_clips) * load.dim * load.classes * len(self.grid))
 
-    def predict(self, train: Features[int], test: Features[int], *, seed: int) -> Predicted[Float[Array, "c"]]:
+    def predict(self, train: Features[int], test: Features[int], *, seed: int) -> PredictionList[Float[Array, "c"]]:
         """Class probabilities of each test example, float32; `seed` sets the start and the order of the batches."""
         answers, data = truths(test), _Data(self, train, seed)
         theirs = alike(data.sample, means(test) if self.mean else rows(test))[1]
-        fit = self._solve if self.optimiser == "lbfgs" else self._fit
+        fit = self._solve if self.optimizer == "lbfgs" else self._fit
         heads, about = fit(data, seed)
         grid = self.grid
         if len(grid) == 1:
             found = probabilities(heads, theirs, data.scaling, len(test.examples))
-            return Predicted(found.cpu().numpy(), **about)
+            return PredictionList(found.cpu().numpy(), **about)
         if self.select == "held-out":
             best, told = chosen(grid, self.select, data.held_scores(heads))
             found = probabilities(heads.one(best), theirs, data.scaling, len(test.examples))
@@ -144,16 +145,16 @@ class Linear(Recognition):
             each = [probabilities(heads.one(i), theirs, data.scaling, len(test.examples)) for i in range(len(grid))]
             best, told = chosen(grid, self.select, [top_1(p, answers) for p in each])
             found = each[best]
-        return Predicted(found.cpu().numpy(), **about, **told)
+        return PredictionList(found.cpu().numpy(), **about, **told)
 
     def _epochs(self, examples: int) -> tuple[int, int]:
         """Epochs, and steps of one."""
-        if self.optimiser == "lbfgs":
+        if self.optimizer == "lbfgs":
             return 1, self.epochs
         batch = self.batch if self.drop_last else min(self.batch, examples)
         an_epoch = examples // batch if self.drop_last else -(-examples // batch)
         if not an_epoch:
-            raise ValueError(
+            raise UserError(
                 f"{self.name} drops incomplete batches: {examples} training examples make none of {batch}, so nothing "
                 "would be trained; use `linear`, which drops none"
             )
@@ -165,17 +166,17 @@ class Linear(Recognition):
         steps, warm = epochs * an_epoch, round(self.warmup * epochs / self.epochs) * an_epoch
         generator = torch.Generator().manual_seed(seed)
         where, dim = data.sample.values.device, data.sample.values.shape[1]
-        heads = begin(len(self.grid), len(data.train.classes), dim, self.start, generator)
+        heads = begin(len(self.grid), len(data.train.classes), dim, self.init, generator)
         heads = Heads(*(p.to(where).requires_grad_() for p in heads))
-        optimiser = Stacked(heads, self.optimiser, momentum=self.momentum)  # type: ignore[arg-type]  # lbfgs is solved
+        optimizer = Stacked(heads, self.optimizer, momentum=self.momentum)  # type: ignore[arg-type]  # lbfgs is solved
         lr, decay = (torch.tensor([g[k] for g in self.grid], dtype=torch.float64) for k in ("lr", "weight_decay"))
         with torch.no_grad():
             for step, (values, labels) in zip(range(steps), data.steps(an_epoch, generator), strict=False):
                 heads.weight.grad, heads.bias.grad = gradient(heads, data.scaling(values), labels)
-                optimiser.step(lr * learning_rate(step, steps, warm, 1.0), decay)
-        lost = optimiser.lost
+                optimizer.step(lr * learning_rate(step, steps, warm, 1.0), decay)
+        lost = optimizer.lost
         if len(lost) == len(self.grid):
-            raise ValueError(f"{self.name}: the gradient is not finite from step {min(lost.values())} on; lower lr")
+            raise UserError(f"{self.name}: the gradient is not finite from step {min(lost.values())} on; lower lr")
         diverged = {"diverged": [self.grid[i] for i in lost]} if lost else {}
         return Heads(*(p.detach() for p in heads)), diverged
 
@@ -194,7 +195,7 @@ class Linear(Recognition):
 class _Data:
     """The training side: in memory, or read anew at every epoch; who is trained on, and who is held out."""
 
-    def __init__(self, how: Linear, train: Features[int], seed: int) -> None:
+    def __init__(self, how: LinearProbe, train: Features[int], seed: int) -> None:
         self.how, self.train = how, train
         self.labels = truths(train)
         everyone = list(range(len(train.examples)))
@@ -202,17 +203,17 @@ class _Data:
         choosing = len(how.grid) > 1 and how.select == "held-out"
         self.sides = held_out(train.examples, seed) if choosing else Sides(everyone, [])
         self.memory = (means if how.mean else rows)(train) if how.train.stored else None
-        self.sample = self.memory or self.draw(self.sides.train if how.standardise else everyone[:SHARE], 0)
+        self.sample = self.memory or self.draw(self.sides.train if how.standardize else everyone[:SHARE], 0)
         """Training vectors, all of them or enough to know their size."""
         self.labels = self.labels.to(self.sample.values.device)
-        self.scaling = standard(self.sample.values) if how.standardise else Scaling.none(self.sample.values)
+        self.scaling = standard(self.sample.values) if how.standardize else Scaling.none(self.sample.values)
 
     def draw(self, chosen: Sequence[int], number: int) -> Rows:
         """One vector of each of the `chosen` examples that can be read."""
         read = (finite(self.train, b) for b in self.train.batches(READ, chosen, number))
         found = [(b.values[:, 0].float(), b.owner) for b in read]
         if not found:
-            raise ValueError(f"{self.how.name}: none of {len(chosen)} training videos could be encoded")
+            raise UserError(f"{self.how.name}: none of {len(chosen)} training videos could be encoded")
         return Rows(torch.cat([v for v, _ in found]), torch.cat([o for _, o in found]).to(found[0][0].device))
 
     def of(self, chosen: Sequence[int]) -> Rows:
@@ -258,30 +259,30 @@ class _Data:
         return first + (torch.rand(len(order), generator=generator) * counts[order]).long()
 
 
-def _paper(family: str, name: str) -> Linear:
+def _paper(family: str, name: str) -> LinearProbe:
     column = LINEAR[family]
-    plain = Linear(name=name, standardise=False, start="uniform", min_steps=0)
+    plain = LinearProbe(name=name, standardize=False, init="uniform", min_steps=0)
     return replace(plain, **column.training, **column.views(ASPECT["linear"], "clip"))
 
 
-_PUBLISHED = Linear(
+_PUBLISHED = LinearProbe(
     name="linear/published",
-    optimiser="adam",
+    optimizer="adam",
     lr=1e-3,
     drop_last=True,
-    standardise=False,
-    start="uniform",
+    standardize=False,
+    init="uniform",
     min_steps=0,
     train=_CLIPS,
     test=_CLIPS,
     mean=True,
 )
-_LBFGS = Linear(name="linear/lbfgs", optimiser="lbfgs", weight_decay=0.01, epochs=500, warmup=0, min_steps=0)
-PRESETS: Mapping[str, Linear] = {
-    "": Linear(),
-    "grid": Linear(name="linear/grid", lrs=(0.01, 0.03, 0.1, 0.3, 1.0), weight_decays=(0.0, 1e-4, 1e-3, 1e-2)),
-    "adamw": Linear(name="linear/adamw", optimiser="adamw", lr=1e-3, weight_decay=0.01),
-    "lars": Linear(name="linear/lars", optimiser="lars", lr=1.0),
+_LBFGS = LinearProbe(name="linear/lbfgs", optimizer="lbfgs", weight_decay=0.01, epochs=500, warmup=0, min_steps=0)
+PRESETS: Mapping[str, LinearProbe] = {
+    "": LinearProbe(),
+    "grid": LinearProbe(name="linear/grid", lrs=(0.01, 0.03, 0.1, 0.3, 1.0), weight_decays=(0.0, 1e-4, 1e-3, 1e-2)),
+    "adamw": LinearProbe(name="linear/adamw", optimizer="adamw", lr=1e-3, weight_decay=0.01),
+    "lars": LinearProbe(name="linear/lars", optimizer="lars", lr=1.0),
     "lbfgs": _LBFGS,
     "lbfgs-grid": replace(_LBFGS, name="linear/lbfgs-grid", weight_decays=(1e-4, 1e-3, 1e-2, 1e-1, 1.0)),
     "paper": _paper("k400", "linear/paper"),
@@ -290,11 +291,11 @@ PRESETS: Mapping[str, Linear] = {
     "published-clip": replace(_PUBLISHED, name="linear/published-clip", mean=False),
 }
 VARIANTS: dict[str, str] = {
-    "": "SGD as in table 4 of the TWLV-I report (Kinetics-400), but standardised features and at least 300 steps",
+    "": "SGD as in table 4 of the TWLV-I report (Kinetics-400), but standardized features and at least 300 steps",
     "grid": "the same with five learning rates times four weight decays at once, one chosen on held-out training data",
     "adamw": "the same with AdamW",
     "lars": "the same with LARS",
-    "lbfgs": "L2-regularised logistic regression solved on all examples at once; draws nothing",
+    "lbfgs": "L2-regularized logistic regression solved on all examples at once; draws nothing",
     "lbfgs-grid": "the same with five weight decays, one chosen on held-out training data",
     "paper": "table 4 to the letter, the column of the data set: random crops encoded anew at every epoch, 3 x n views",
     "paper-k400": "the Kinetics-400 column, on any data set; +draws:8 stores eight random crops a video instead",
@@ -309,7 +310,7 @@ VARIANTS: dict[str, str] = {
 """What follows `linear/` (nothing: plain `linear`), and what it is."""
 
 
-def build(variant: str = "") -> Linear:
+def build(variant: str = "") -> LinearProbe:
     """The probe called `linear/variant`, or `linear`."""
     known = PRESETS.get(variant)
     if known is None:

@@ -86,7 +86,7 @@ class Conv(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out)) if bias else None
 
     def forward(self, x: Float[Tensor, "b t c"], stride: int = 1, *, pad: bool = True) -> Float[Tensor, "b s o"]:
-        """Every `stride`-th place, from the first; without `pad` only those with both neighbours."""
+        """Every `stride`-th place, from the first; without `pad` only those with both neighbors."""
         if self.weight.shape[-1] == 1:
             assert self.bias is not None
             return linear(x, self.weight[..., 0], self.bias)
@@ -132,7 +132,7 @@ def _stretches(x: Tensor, blocks: int, block: int, half: int) -> Tensor:
     return torch.cat([own, behind], 3)
 
 
-class Attention(nn.Module):
+class LocalAttention(nn.Module):
     """Queries, keys and values each from a depthwise convolution, which also halves the time; then local attention."""
 
     def __init__(self, dim: int, heads: int, window: int) -> None:
@@ -157,14 +157,14 @@ class Attention(nn.Module):
         return out
 
 
-class Block(nn.Module):
+class PyramidBlock(nn.Module):
     """Attention and MLP behind norms, each scaled channel by channel; with stride 2 what goes past is max-pooled."""
 
     def __init__(self, dim: int, heads: int, window: int, stride: int) -> None:
         super().__init__()
         self.stride = stride
         self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.attention = Attention(dim, heads, window)
+        self.attention = LocalAttention(dim, heads, window)
         self.fc1, self.fc2 = Conv(dim, 4 * dim, 1), Conv(4 * dim, dim, 1)
         self.scale1, self.scale2 = (nn.Parameter(torch.full((dim,), SCALE)) for _ in range(2))
 
@@ -173,13 +173,13 @@ class Block(nn.Module):
         x: Float[Tensor, "b t c"],
         shown: Bool[Tensor, "b s"] | None,
         kept: Bool[Tensor, "2 b"] | None,
-        drop: float,
+        drop_path: float,
     ) -> Float[Tensor, "b s c"]:
-        """Of every `stride`-th place; branches of the examples for which they are `kept`, made up for by 1 - `drop`."""
+        """Of every `stride`-th place; branches of the examples for which they are `kept`, made up for by 1 - `drop_path`."""
         past = x if self.stride == 1 else halved(x)
         first, second = (None, None) if kept is None else kept
-        y = _masked(_added(past, x, shown, branch=self._attend, scale=self.scale1 / (1 - drop), kept=first), shown)
-        return _masked(_added(y, y, shown, branch=self._mlp, scale=self.scale2 / (1 - drop), kept=second), shown)
+        y = _masked(_added(past, x, shown, branch=self._attend, scale=self.scale1 / (1 - drop_path), kept=first), shown)
+        return _masked(_added(y, y, shown, branch=self._mlp, scale=self.scale2 / (1 - drop_path), kept=second), shown)
 
     def _attend(self, x: Tensor, shown: Tensor | None) -> Tensor:
         y: Tensor = self.attention(self.norm1(x), self.stride, shown)
@@ -203,7 +203,7 @@ def _added(
 
 
 def halved(x: Float[Tensor, "b t c"]) -> Float[Tensor, "b s c"]:
-    """The largest of three neighbours around every other place."""
+    """The largest of three neighbors around every other place."""
     even, odd = x[:, ::2], x[:, 1::2]
     before = F.pad(odd[:, : even.shape[1] - 1], (0, 0, 1, 0), value=-math.inf)
     return torch.maximum(torch.maximum(before, even), odd)
@@ -214,7 +214,7 @@ def _masked(x: Tensor, shown: Tensor | None) -> Tensor:
     return x if shown is None else x.mul_(shown[..., None])
 
 
-class Head(nn.Module):
+class ConvHead(nn.Module):
     """Two normed convolutions and a third, shared by all levels."""
 
     def __init__(self, dim: int, out: int) -> None:
@@ -228,7 +228,7 @@ class Head(nn.Module):
     ) -> Float[Tensor, "n r o"]:
         """Of all levels at once: the `gaps` between them are zeros, as beyond the ends of each alone.
 
-        Without `pad` only what has three neighbours on both sides.
+        Without `pad` only what has three neighbors on both sides.
         """
         for conv, norm in zip(self.convs, self.norms, strict=True):
             x = conv(x, pad=pad)
@@ -251,20 +251,20 @@ class ActionFormer(nn.Module):
         heads: int = 4,
         windows: tuple[int, ...] = (19,) * 6,
         positions: int = 0,
-        drop: float = 0.1,
+        drop_path: float = 0.1,
     ) -> None:
         """`windows`: of the attention at each level. `positions`: 0, or vectors that sinusoids are made for.
 
-        `drop`: how often a branch of a block is left out in training (stochastic depth).
+        `drop_path`: how often a branch of a block is left out in training (stochastic depth).
         """
         super().__init__()
-        self.positions, self.drop = positions, drop
+        self.positions, self.drop_path = positions, drop_path
         self.embedding = nn.ModuleList(Conv(d, width, bias=False) for d in (dim, *[width] * (EMBEDDING - 1)))
         self.embedding_norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(EMBEDDING))
-        self.stem = nn.ModuleList(Block(width, heads, windows[0], 1) for _ in range(STEM))
-        self.branch = nn.ModuleList(Block(width, heads, window, 2) for window in windows[1:])
+        self.stem = nn.ModuleList(PyramidBlock(width, heads, windows[0], 1) for _ in range(STEM))
+        self.branch = nn.ModuleList(PyramidBlock(width, heads, window, 2) for window in windows[1:])
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in windows)
-        self.scores, self.distances = Head(width, classes), Head(width, 2)
+        self.scores, self.distances = ConvHead(width, classes), ConvHead(width, 2)
         self.scale = nn.Parameter(torch.ones(len(windows)))
         assert self.scores.last.bias is not None
         nn.init.constant_(self.scores.last.bias, -math.log((1 - PRIOR) / PRIOR))
@@ -284,13 +284,15 @@ class ActionFormer(nn.Module):
         """With a `generator`, which draws the branches that are left out, as in training; else all of them."""
         whole = 2 ** (len(self.norms) - 1)
         assert x.shape[-1] % whole == 0, f"{x.shape[-1]} places are no multiple of {whole}"
-        full, drop = bool(mask.all()), 0.0 if generator is None else self.drop
+        full, drop_path = bool(mask.all()), 0.0 if generator is None else self.drop_path
         blocks = [*self.stem, *self.branch]
-        kept = torch.rand(len(blocks), 2, len(x), generator=generator) >= drop if drop else [None] * len(blocks)
+        kept = (
+            torch.rand(len(blocks), 2, len(x), generator=generator) >= drop_path if drop_path else [None] * len(blocks)
+        )
         y, shown, found = self._embedded(x, None if full else mask), mask, []
         for i, block in enumerate(blocks):
             shown = shown[:, :: block.stride]
-            y = block(y, None if full else shown, kept[i], drop)
+            y = block(y, None if full else shown, kept[i], drop_path)
             if i >= STEM - 1:
                 found.append((self.norms[i - STEM + 1](y), shown))
         values = torch.cat([F.pad(v, (0, 0, 0, 1)) for v, _ in found], 1)
@@ -306,7 +308,7 @@ class ActionFormer(nn.Module):
     def offsets_at(self, levels: Levels, points: Bool[Tensor, "b p"]) -> Float[Tensor, "m 2"]:
         """Distances at some points of the videos only: what training learns from, one point in a hundred.
 
-        Each is computed from its seven neighbours, as three convolutions see no more.
+        Each is computed from its seven neighbors, as three convolutions see no more.
         """
         owner, point = points.nonzero(as_tuple=True)
         level = torch.arange(len(levels.sizes), device=point.device).repeat_interleave(

@@ -80,7 +80,7 @@ class Dilated(nn.Module):
         return y
 
 
-class Linear(nn.Module):
+class FrameLinear(nn.Module):
     """Frame by frame; see `nn.product`."""
 
     def __init__(self, dim: int, out: int) -> None:
@@ -219,16 +219,16 @@ def halved(y: Float[Tensor, "t c"], generator: torch.Generator | None) -> Float[
     return kept
 
 
-class Layer(nn.Module):
+class ASFormerLayer(nn.Module):
     """Convolution, attention and what they add."""
 
     def __init__(self, width: int, dilation: int, reach: Reach, alpha: float) -> None:
         super().__init__()
         self.reach, self.alpha, self.inner = reach, alpha, width // REDUCED
         self.conv = Dilated(width, dilation)
-        self.qkv = Linear(width, 3 * self.inner)
-        self.mix = Linear(self.inner, width)
-        self.last = Linear(width, width)
+        self.qkv = FrameLinear(width, 3 * self.inner)
+        self.mix = FrameLinear(self.inner, width)
+        self.last = FrameLinear(width, width)
 
     def forward(
         self, x: Float[Tensor, "t c"], values: Float[Tensor, "t e"] | None, generator: torch.Generator | None
@@ -261,11 +261,11 @@ class Layer(nn.Module):
 class Stage(nn.Module):
     """The encoder, or a decoder."""
 
-    def __init__(self, dim: int, classes: int, layers: list[Layer], width: int) -> None:
+    def __init__(self, dim: int, classes: int, layers: list[ASFormerLayer], width: int) -> None:
         super().__init__()
-        self.first = Linear(dim, width)
+        self.first = FrameLinear(dim, width)
         self.layers = nn.ModuleList(layers)
-        self.out = Linear(width, classes)
+        self.out = FrameLinear(width, classes)
 
     def forward(
         self,
@@ -283,7 +283,9 @@ class Stage(nn.Module):
         """What each layer attends to, by one product for all."""
         if before is None:
             return [None] * len(self.layers)
-        weights, biases = zip(*(layer.parts()[1] for layer in self.layers if isinstance(layer, Layer)), strict=True)
+        weights, biases = zip(
+            *(layer.parts()[1] for layer in self.layers if isinstance(layer, ASFormerLayer)), strict=True
+        )
         return linear(before, torch.cat(weights), torch.cat(biases)).chunk(len(self.layers), 1)
 
 
@@ -308,7 +310,12 @@ class ASFormer(nn.Module):
         self.mask = mask
         alphas = [1.0, *(math.exp(-3 * s) for s in range(decoders))]
         self.stages = nn.ModuleList(
-            Stage(dim if not s else classes, classes, [Layer(width, 2**i, reach, alpha) for i in range(layers)], width)
+            Stage(
+                dim if not s else classes,
+                classes,
+                [ASFormerLayer(width, 2**i, reach, alpha) for i in range(layers)],
+                width,
+            )
             for s, alpha in enumerate(alphas)
         )
 
@@ -323,7 +330,7 @@ class ASFormer(nn.Module):
             said.append(logits)
         return torch.stack(said)
 
-    def _masked(self, layer: Linear, x: Float[Tensor, "t d"], generator: torch.Generator | None) -> Tensor:
+    def _masked(self, layer: FrameLinear, x: Float[Tensor, "t d"], generator: torch.Generator | None) -> Tensor:
         """Whole channels of x dropped, which is columns of the weights: those are fewer numbers."""
         if generator is None or not self.mask:
             return linear(x, layer.weight, layer.bias)
@@ -334,7 +341,7 @@ class ASFormer(nn.Module):
 def random_asformer(generator: torch.Generator, model: ASFormer) -> ASFormer:
     """The model filled from `generator`: uniform within 1 / sqrt(numbers that are summed), biases too."""
     for module in model.modules():
-        if isinstance(module, (Linear, Dilated)):
+        if isinstance(module, (FrameLinear, Dilated)):
             bound = module.weight[0].numel() ** -0.5
             for p in (module.weight, module.bias):
                 nn.init.uniform_(p, -bound, bound, generator=generator)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
+from vitascope.core.errors import UserError
 from vitascope.core.text import nearest
 
 FORMS = "{video id: [a score for each class]} or {video id: {class: score}}, in .json; or .npz, an array for each video"
@@ -29,7 +30,7 @@ def class_scores(file: str, classes: Sequence[str], videos: Sequence[str]) -> di
     without = [video for video in videos if video not in table]
     if without:
         some = ", ".join([*without[:3], *(["..."] if len(without) > 3 else [])])
-        raise ValueError(
+        raise UserError(
             f"{file}: no scores for {len(without)} of {len(videos)} videos ({some})"
             f"{nearest(without[0], table)}; add them, or leave those videos out"
         )
@@ -38,19 +39,19 @@ def class_scores(file: str, classes: Sequence[str], videos: Sequence[str]) -> di
 
 def _table(path: Path) -> Mapping[str, Any]:
     if path.suffix not in (".json", ".npz"):
-        raise ValueError(f"{path}: class scores are {FORMS}; {REMEDY if path.suffix == '.pkl' else 'convert it'}")
+        raise UserError(f"{path}: class scores are {FORMS}; {REMEDY if path.suffix == '.pkl' else 'convert it'}")
     if not path.is_file():
-        raise ValueError(f"{path}: no such file of class scores; it holds {FORMS}")
+        raise UserError(f"{path}: no such file of class scores; it holds {FORMS}")
     try:
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as file:
                 return dict(file)
         read = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
-        raise ValueError(f"{path}: cannot be read ({error}); class scores are {FORMS}") from error
+        raise UserError(f"{path}: cannot be read ({error}); class scores are {FORMS}") from error
     table = read.get("results", read) if isinstance(read, dict) else None
     if not isinstance(table, dict):
-        raise ValueError(f"{path}: class scores are {FORMS}, not a {type(read).__name__}")
+        raise UserError(f"{path}: class scores are {FORMS}, not a {type(read).__name__}")
     return table
 
 
@@ -60,9 +61,9 @@ def _vector(said: Any, classes: Sequence[str], where: str) -> Float64[np.ndarray
     try:
         vector = np.asarray(said, np.float64).ravel()
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{where}: not numbers ({error}); class scores are {FORMS}") from error
+        raise UserError(f"{where}: not numbers ({error}); class scores are {FORMS}") from error
     if len(vector) != len(classes):
-        raise ValueError(f"{where}: {len(vector)} scores for {len(classes)} classes; give one for each, in their order")
+        raise UserError(f"{where}: {len(vector)} scores for {len(classes)} classes; give one for each, in their order")
     return _finite(vector, where)
 
 
@@ -72,14 +73,12 @@ def _named(said: Mapping[str, Any], classes: Sequence[str], where: str) -> Float
     for name, score in said.items():
         at = index.get(name, int(name) if name.isdecimal() else -1)
         if not 0 <= at < len(classes) or not isinstance(score, int | float):
-            raise ValueError(
-                f"{where}: no class {name!r} with score {score!r}{nearest(name, classes)}; see its classes"
-            )
+            raise UserError(f"{where}: no class {name!r} with score {score!r}{nearest(name, classes)}; see its classes")
         vector[at] = score
     return _finite(vector, where)
 
 
 def _finite(vector: Float64[np.ndarray, "k"], where: str) -> Float64[np.ndarray, "k"]:
     if not np.isfinite(vector).all():
-        raise ValueError(f"{where}: a score is {vector[~np.isfinite(vector)][0]}; leave the video out or correct it")
+        raise UserError(f"{where}: a score is {vector[~np.isfinite(vector)][0]}; leave the video out or correct it")
     return vector

@@ -1,4 +1,4 @@
-"""What localisation probes share: how segments are scored, what kinds of errors they are, and what is kept of them."""
+"""What localization probes share: how segments are scored, what kinds of errors they are, and what is kept of them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from vitascope.core.errors import UserError
 from vitascope.core.types import Example, Kind, Segment
 from vitascope.metrics import localization_errors as errors
 from vitascope.metrics import prediction_columns, temporal_ap
 from vitascope.metrics.prediction_columns import columns
 from vitascope.metrics.temporal_ap import Matching, Segments
-from vitascope.probes.base import Asked, Judged
+from vitascope.probes.base import ScoredPredictions, TestPredictions
 
 Truth: TypeAlias = tuple[Segment, ...]
 Values: TypeAlias = NDArray[np.float64]
@@ -21,10 +22,10 @@ BRIEF, SLIGHT = 10.0, 0.2
 """Seconds, and share of the video, up to which the median action has THUMOS14's ranges, else ActivityNet's."""
 
 
-class Localisation:
+class TemporalLocalization:
     """A probe whose predictions are the actions of a video, most likely first."""
 
-    kind: ClassVar[Kind] = "localisation"
+    kind: ClassVar[Kind] = "localization"
     nothing: ClassVar[list[Segment]] = []
     tious: tuple[float, ...]
     """Overlaps from which a prediction is right; the score is the mean over them."""
@@ -38,7 +39,7 @@ class Localisation:
         """The mAP of each video alone, NaN without an action: to find failures by; their mean is not the mAP."""
         return [self.score([p], [t])["mAP"] for p, t in zip(predictions, truth, strict=True)]
 
-    def judge(self, asked: Asked, rng: np.random.Generator) -> Judged:
+    def judge(self, asked: TestPredictions, rng: np.random.Generator) -> ScoredPredictions:
         """mAP with intervals over videos, AP class by class, and what kinds of errors were made.
 
         ValueError where no test video has an action.
@@ -46,12 +47,12 @@ class Localisation:
         truth = [e.truth for e in asked.examples]
         said, real = columns(asked.predictions), columns(truth)
         if not len(real.video):
-            raise ValueError(f"not one action in {len(truth)} test videos: nothing can be found; annotate some")
+            raise UserError(f"not one action in {len(truth)} test videos: nothing can be found; annotate some")
         matching = temporal_ap.match(said, real, self.tious)
         groups = [asked.groups[video] for video in matching.videos.tolist()]
         durations = [e.duration for e in asked.examples]
         scores, each = temporal_ap.bootstrap_matched(matching, groups=groups, rng=rng)
-        return Judged(
+        return ScoredPredictions(
             scores,
             {asked.classes[label]: score for label, score in each.items()},
             {**asked.columns, "duration": durations, **prediction_columns.of_segments(asked.predictions, truth)},
@@ -60,7 +61,7 @@ class Localisation:
 
 
 def diagnosed(said: Segments, real: Segments, matching: Matching, examples: Sequence[Example[Truth]]) -> dict[str, Any]:
-    """Kinds of errors, and how actions of each length and coverage fare (`metrics.localisation_errors`), as plain data.
+    """Kinds of errors, and how actions of each length and coverage fare (`metrics.localization_errors`), as plain data.
 
     Coverage is told where every video with an action says how long it is.
     """

@@ -1,4 +1,4 @@
-"""Videos as a localiser reads them: clip vectors on a grid of points, and the actions on the same grid."""
+"""Videos as a localizer reads them: clip vectors on a grid of points, and the actions on the same grid."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
+from vitascope.core.errors import UserError
 from vitascope.core.types import Example, Segment
 from vitascope.features.base import Features, spans_of
 from vitascope.features.sequences import Dense, dense
@@ -26,7 +27,7 @@ Fit: TypeAlias = Literal["crop", "resize"]
 TRIES = 200
 """Windows drawn until one holds an action."""
 INSIDE = 0.5
-"""Of an action's length that a window must hold for it to be learnt."""
+"""Of an action's length that a window must hold for it to be learned."""
 UNEVEN = 0.01
 """Of a stride that clips may be off."""
 
@@ -35,7 +36,7 @@ FINAL = 1e-8
 
 
 @dataclass(frozen=True)
-class Grid:
+class PointGrid:
     """Points evenly spaced in time."""
 
     origin: float
@@ -52,20 +53,20 @@ class Grid:
         return points * self.step + self.origin
 
 
-class Sight(NamedTuple):
-    """A video as a localiser reads it."""
+class VideoSequence(NamedTuple):
+    """A video as a localizer reads it."""
 
     values: Float[Tensor, "t d"]
     """A row a point."""
     segments: Float[Tensor, "n 2"]
     """In points; empty where the truth is not for it to see."""
     labels: Int[Tensor, "n"]
-    grid: Grid
+    grid: PointGrid
     duration: float
     """Seconds."""
 
 
-class Crowd(NamedTuple):
+class PaddedBatch(NamedTuple):
     """A batch, padded."""
 
     values: Float[Tensor, "b d t"]
@@ -83,7 +84,7 @@ def readable(features: Features[Any]) -> list[int]:
 
 def sights(
     features: Features[tuple[Segment, ...]], order: Sequence[int], *, fit: Fit, length: int, stride: float | None
-) -> Iterator[Sight]:
+) -> Iterator[VideoSequence]:
     """The examples of these numbers, one by one.
 
     `length`: points that `resize` gives every video. `stride`: seconds that clips are said to be apart, None where
@@ -97,7 +98,9 @@ def sights(
         seconds = np.array([(s.start, s.end) for s in truth], np.float64).reshape(-1, 2)
         segments = torch.from_numpy(grid.points(seconds)).float().to(values.device)
         labels = torch.tensor([s.label for s in truth], dtype=torch.int64, device=values.device)
-        yield Sight(values, segments.clamp(max=length) if fit == "resize" else segments, labels, grid, found.duration)
+        yield VideoSequence(
+            values, segments.clamp(max=length) if fit == "resize" else segments, labels, grid, found.duration
+        )
 
 
 def valid(segment: Segment, duration: float) -> bool:
@@ -106,7 +109,7 @@ def valid(segment: Segment, duration: float) -> bool:
 
 
 def invalid(examples: Sequence[Example[tuple[Segment, ...]]]) -> dict[str, int]:
-    """{id: how many} of the segments that are not learnt, being reversed, empty or past the end of the video."""
+    """{id: how many} of the segments that are not learned, being reversed, empty or past the end of the video."""
     counts = {e.id: sum(not valid(s, np.inf if e.duration is None else e.duration) for s in e.truth) for e in examples}
     return {i: n for i, n in counts.items() if n}
 
@@ -116,12 +119,12 @@ def check(name: str, train: Features[tuple[Segment, ...]], among: Sequence[int])
     labels = {s.label: e.id for i in among for e in [train.examples[i]] for s in e.truth}
     outside = [label for label in labels if not 0 <= label < len(train.classes)]
     if outside:
-        raise ValueError(
+        raise UserError(
             f"{name}: label {outside[0]} of {labels[outside[0]]}: there are {len(train.classes)} classes, 0 to "
             f"{len(train.classes) - 1}; correct the labels or add the classes"
         )
     if not labels:
-        raise ValueError(f"{name}: not one action in {len(among)} training videos with vectors; embed or annotate some")
+        raise UserError(f"{name}: not one action in {len(among)} training videos with vectors; embed or annotate some")
 
 
 def said_stride(sampler: Sampler) -> float | None:
@@ -138,33 +141,35 @@ def _stride(name: str, spans: Float64[np.ndarray, "n 2"], said: float | None) ->
         return float(spans[0, 1] - spans[0, 0]) if said is None else said
     step = float(np.median(steps))
     if step <= 0 or np.abs(steps - step).max() > UNEVEN * step:
-        raise ValueError(
-            f"{name}: clips are {steps.min():.4g} to {steps.max():.4g} s apart; a localiser needs them evenly spaced, "
+        raise UserError(
+            f"{name}: clips are {steps.min():.4g} to {steps.max():.4g} s apart; a localizer needs them evenly spaced, "
             "as a sliding window makes them"
         )
     if said is not None and abs(step - said) > UNEVEN * said:
-        raise ValueError(
+        raise UserError(
             f"{name}: clips are {step:.4g} s apart and were said to be {said:.4g} s; give the sampler they were made "
             "with (train: and test:), or embed again"
         )
     return step
 
 
-def _clips(found: Dense, step: float) -> Grid:
+def _clips(found: Dense, step: float) -> PointGrid:
     """Point i is the middle of clip i: g = (t - T / 2) / T_s."""
-    return Grid(float(found.spans[0].mean()), step)
+    return PointGrid(float(found.spans[0].mean()), step)
 
 
-def _resized(found: Dense, step: float, length: int) -> tuple[Float[Tensor, "t d"], Grid]:
+def _resized(found: Dense, step: float, length: int) -> tuple[Float[Tensor, "t d"], PointGrid]:
     """`length` points over all that the clips cover, linear between clips: g = t / E * length - 1 / 2."""
     begin, end = float(found.spans[0, 0]), float(found.spans[0, 1])
     covered = (len(found.values) - 1) * step + end - begin
     values = F.interpolate(found.values.mT[None], length, mode="linear", align_corners=False)[0].mT
-    return values, Grid(begin + covered / length / 2, covered / length)
+    return values, PointGrid(begin + covered / length / 2, covered / length)
 
 
-def cropped(sight: Sight, generator: torch.Generator, *, most: int, least: float, margin: bool) -> Sight:
-    """A window drawn from the video: of `most` points, or of a shorter video between `least` of it and all.
+def cropped(
+    sight: VideoSequence, generator: torch.Generator, *, most: int, min_crop: float, margin: bool
+) -> VideoSequence:
+    """A window drawn from the video: of `most` points, or of a shorter video between `min_crop` of it and all.
 
     Drawn anew until an action is in it by half; actions that are not are left out, the others clipped to it. With
     `margin` the window is wider by half a clip at both ends where actions are clipped (ActionFormer since 2022).
@@ -172,7 +177,7 @@ def cropped(sight: Sight, generator: torch.Generator, *, most: int, least: float
     length = len(sight.values)
     size = most
     if length <= most:
-        size = _between(max(round(least * length), 1), length, generator)
+        size = _between(max(round(min_crop * length), 1), length, generator)
         if size == length:
             return sight
     wider = sight.grid.origin / sight.grid.step if margin else 0.0  # half a clip, as the first starts at 0
@@ -193,7 +198,7 @@ def _between(low: int, high: int, generator: torch.Generator) -> int:
     return int(torch.randint(low, high + 1, (), generator=generator))
 
 
-def crowd(batch: Sequence[Sight], *, levels: int, most: int) -> Crowd:
+def crowd(batch: Sequence[VideoSequence], *, levels: int, most: int) -> PaddedBatch:
     """Videos side by side, padded with zeros as far as the longest needs; `most` as in `nn.actionformer.padded`."""
     first = batch[0].values
     places = padded(max(len(s.values) for s in batch), levels, most)
@@ -206,7 +211,7 @@ def crowd(batch: Sequence[Sight], *, levels: int, most: int) -> Crowd:
     actions = Actions(
         torch.cat([s.segments for s in batch]), torch.cat([s.labels for s in batch]), owner.to(first.device)
     )
-    return Crowd(values, mask, actions)
+    return PaddedBatch(values, mask, actions)
 
 
 def rate(step: int, steps: int, warm: int, peak: float) -> float:
@@ -220,7 +225,7 @@ Outside: TypeAlias = Mapping[str, Float64[np.ndarray, "k"]] | None
 """Scores of classes by video, where they come from elsewhere."""
 
 
-class Watch(NamedTuple):
+class ValidationSet(NamedTuple):
     """Examples to be judged."""
 
     features: Features[Truth]

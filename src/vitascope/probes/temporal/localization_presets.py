@@ -1,4 +1,4 @@
-"""How localisers are trained and tested: by the report's tables, by its repository, by ActionFormer's authors."""
+"""How localizers are trained and tested: by the report's tables, by its repository, by ActionFormer's authors."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ SOUND: Mapping[str, Mapping[str, Any]] = {
         "min_steps": 0,
         "batch": 16,
         "lr": 1e-3,
-        "normaliser": 200.0,
-        "shortest": 0.001,
-        "sigma": 0.75,
-        "most": 100,
-        "votes": 0.9,
-        "tious": TWENTIETHS,
+        "normalizer": 200.0,
+        "min_length": 0.001,
+        "nms_sigma": 0.75,
+        "max_segments": 100,
+        "voting_iou_threshold": 0.9,
+        "tiou_thresholds": TWENTIETHS,
     },
 }
-REPOSITORY = {"whole": True, "ema_warm": False}
+REPOSITORY = {"drop_last": True, "ema_warm": False}
 COLUMNS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "thumos14": {
         "": {},
@@ -43,8 +43,8 @@ COLUMNS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
             **REPOSITORY,
             "width": 512,
             "epochs": 30,
-            "smoothing": 0.0,
-            "weight": 1.0,
+            "label_smoothing": 0.0,
+            "regression_weight": 1.0,
             "margin": True,
             "voting": "score*iou",
         },

@@ -15,16 +15,16 @@ Weighting: TypeAlias = Literal["score", "score*iou"]
 """By what segments vote: the report's repository by their scores, ActionFormer by scores times overlap."""
 
 
-class Found(NamedTuple):
+class Proposals(NamedTuple):
     """Segments that may hold an action; the unit of time is the caller's."""
 
     segments: Float64[np.ndarray, "n 2"]
     scores: Float64[np.ndarray, "n"]
     labels: Int64[np.ndarray, "n"]
 
-    def take(self, which: Int64[np.ndarray, "m"]) -> Found:
+    def take(self, which: Int64[np.ndarray, "m"]) -> Proposals:
         """Those of these numbers."""
-        return Found(self.segments[which], self.scores[which], self.labels[which])
+        return Proposals(self.segments[which], self.scores[which], self.labels[which])
 
 
 def overlap(
@@ -38,11 +38,13 @@ def overlap(
     return found
 
 
-def suppressed(found: Found, *, kind: Suppression, by: float, least: float, most: int, by_class: bool) -> Found:
-    """The best `most` segments, best first, each of which takes its toll of the others, of its class where `by_class`.
+def suppressed(
+    found: Proposals, *, kind: Suppression, by: float, min_score: float, max_segments: int, by_class: bool
+) -> Proposals:
+    """The best `max_segments` segments, best first, each of which takes its toll of the others, of its class where `by_class`.
 
     `soft` multiplies their scores by exp(-IoU^2 / by), a Gaussian (Bodla et al. 2017, arXiv 1704.04503, eq. 3); `hard`
-    drops those whose IoU is above `by`. What falls below `least` is dropped. Each class alone, then the best of all,
+    drops those whose IoU is above `by`. What falls below `min_score` is dropped. Each class alone, then the best of all,
     is the same as the best at every turn.
     """
     order = np.argsort(found.labels, kind="stable") if by_class else np.arange(len(found.scores))
@@ -51,10 +53,10 @@ def suppressed(found: Found, *, kind: Suppression, by: float, least: float, most
     begins, ends = (np.searchsorted(groups, groups, side=side) for side in ("left", "right"))
     kept: list[int] = []
     reached: list[float] = []
-    while len(kept) < min(most, len(scores)):
+    while len(kept) < min(max_segments, len(scores)):
         best = int(scores.argmax())
         score = float(scores[best])
-        if score < least:
+        if score < min_score:
             break
         kept.append(best)
         reached.append(score)
@@ -65,23 +67,23 @@ def suppressed(found: Found, *, kind: Suppression, by: float, least: float, most
             scores[rivals] *= np.exp(shared**2 / -by)
         else:
             scores[rivals][shared > by] = -1.0
-    return Found(segments[kept], np.array(reached), labels[kept])
+    return Proposals(segments[kept], np.array(reached), labels[kept])
 
 
-def voted(kept: Found, every: Found, *, least: float, weighting: Weighting) -> Found:
-    """`kept` with each segment in the weighted mean of those of `every` that overlap it by `least` or more."""
+def voted(kept: Proposals, every: Proposals, *, iou_threshold: float, weighting: Weighting) -> Proposals:
+    """`kept` with each segment in the weighted mean of those of `every` that overlap it by `iou_threshold` or more."""
     shared = overlap(kept.segments, every.segments)
-    weights = np.where(shared >= least, every.scores * (shared if weighting == "score*iou" else 1.0), 0.0)
+    weights = np.where(shared >= iou_threshold, every.scores * (shared if weighting == "score*iou" else 1.0), 0.0)
     total = weights.sum(1, keepdims=True)
     moved = np.divide(weights @ every.segments, total, out=kept.segments.copy(), where=total > 0)
     return kept._replace(segments=moved)
 
 
-def classified(found: Found, scores: Float64[np.ndarray, "k"], top: int) -> Found:
+def classified(found: Proposals, scores: Float64[np.ndarray, "k"], top: int) -> Proposals:
     """Every segment once for each of the `top` classes of `scores`, by sqrt(class x segment)."""
     best = np.argsort(-scores, kind="stable")[:top]
     fused = np.sqrt(scores[best, None].clip(min=0.0) * found.scores)
-    return Found(np.tile(found.segments, (len(best), 1)), fused.ravel(), np.repeat(best, len(found.scores)))
+    return Proposals(np.tile(found.segments, (len(best), 1)), fused.ravel(), np.repeat(best, len(found.scores)))
 
 
 def conditional_softmax(scores: Float64[np.ndarray, "k"]) -> Float64[np.ndarray, "k"]:

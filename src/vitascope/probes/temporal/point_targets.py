@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vitascope.probes.temporal.actionformer import ActionFormer, Pyramid
-from vitascope.probes.temporal.nms import Found
+from vitascope.probes.temporal.nms import Proposals
 
 RANGES = (0.0, 4.0, 8.0, 16.0, 32.0, 64.0, 1e4)
 """Level l learns actions whose farther end is between the l-th and the next of these away, both included; the last
@@ -22,7 +22,7 @@ level of fewer than six learns all that is farther too."""
 RADIUS = 1.5
 """Strides from the middle of an action within which a point learns it."""
 SAME = 1e-3
-"""Actions whose lengths differ by less are learnt together: THUMOS14 marks every cliff dive as a dive too."""
+"""Actions whose lengths differ by less are learned together: THUMOS14 marks every cliff dive as a dive too."""
 ALPHA, GAMMA = 0.25, 2.0
 """Of the focal loss."""
 MOMENTUM = 0.9
@@ -52,7 +52,7 @@ class Losses(NamedTuple):
 
     classes: Float[Tensor, ""]
     offsets: Float[Tensor, ""]
-    normaliser: float
+    normalizer: float
 
 
 def targets(actions: Actions, videos: int, classes: int, sizes: tuple[int, ...]) -> Targets:
@@ -97,19 +97,19 @@ def losses(
     mask: Bool[Tensor, "b p"],
     *,
     wanted: Targets,
-    normaliser: float,
-    smoothing: float,
+    normalizer: float,
+    label_smoothing: float,
 ) -> Losses:
     """Focal loss of all points in the videos, by `mask`; distance loss of the positive ones, which `offsets` are of.
 
-    `normaliser` is the running count before this batch; `smoothing` moves the targets of classes towards
+    `normalizer` is the running count before this batch; `label_smoothing` moves the targets of classes towards
     1 / (classes + 1).
     """
-    normaliser = MOMENTUM * normaliser + (1 - MOMENTUM) * max(len(offsets), 1)
-    goal = wanted.classes[mask] * (1 - smoothing) + smoothing / (logits.shape[-1] + 1)
+    normalizer = MOMENTUM * normalizer + (1 - MOMENTUM) * max(len(offsets), 1)
+    goal = wanted.classes[mask] * (1 - label_smoothing) + label_smoothing / (logits.shape[-1] + 1)
     scored = focal(logits[mask], goal)
     placed = distance_iou(offsets, wanted.offsets[positive(wanted, mask)])
-    return Losses(scored / normaliser, placed / normaliser, normaliser)
+    return Losses(scored / normalizer, placed / normalizer, normalizer)
 
 
 def positive(wanted: Targets, mask: Bool[Tensor, "b p"]) -> Bool[Tensor, "b p"]:
@@ -124,15 +124,15 @@ def trained(
     actions: Actions,
     *,
     generator: torch.Generator,
-    normaliser: float,
-    smoothing: float,
+    normalizer: float,
+    label_smoothing: float,
 ) -> Losses:
-    """The losses of a batch; distances are computed where they are learnt, and nowhere else."""
+    """The losses of a batch; distances are computed where they are learned, and nowhere else."""
     levels = model.levels(values, mask, generator)
     logits, shown = model.logits(levels), levels.mask[:, ~levels.gaps]
     wanted = targets(actions, len(values), logits.shape[-1], levels.sizes)
     offsets = model.offsets_at(levels, positive(wanted, shown))
-    return losses(logits, offsets, shown, wanted=wanted, normaliser=normaliser, smoothing=smoothing)
+    return losses(logits, offsets, shown, wanted=wanted, normalizer=normalizer, label_smoothing=label_smoothing)
 
 
 def focal(logits: Float[Tensor, "m k"], goal: Float[Tensor, "m k"]) -> Float[Tensor, ""]:
@@ -156,10 +156,10 @@ def distance_iou(offsets: Float[Tensor, "m 2"], goal: Float[Tensor, "m 2"]) -> F
     return (1 - shared / either + (apart / hull) ** 2).sum()
 
 
-def proposals(pyramid: Pyramid, video: int, *, least: float, most: int, shortest: float) -> Found:
-    """What the points of one `video` of a batch propose: at most `most` pairs of point and class of every level.
+def proposals(pyramid: Pyramid, video: int, *, min_score: float, candidates: int, min_length: float) -> Proposals:
+    """What the points of one `video` of a batch propose: at most `candidates` pairs of point and class of every level.
 
-    Pairs of a probability above `least`, segments longer than `shortest`, in points of the finest level.
+    Pairs of a probability above `min_score`, segments longer than `min_length`, in points of the finest level.
     """
     classes = pyramid.logits.shape[-1]
     parts = []
@@ -167,12 +167,12 @@ def proposals(pyramid: Pyramid, video: int, *, least: float, most: int, shortest
     levels = zip(*(x[video].split(sizes) for x in (pyramid.logits, pyramid.offsets, pyramid.mask)), strict=True)
     for level, (logits, offsets, mask) in enumerate(levels):
         flat = (logits.sigmoid() * mask[:, None]).flatten()
-        scores, at = flat.topk(min(most, len(flat)))
-        at, scores = at[scores > least], scores[scores > least]
+        scores, at = flat.topk(min(candidates, len(flat)))
+        at, scores = at[scores > min_score], scores[scores > min_score]
         point = at // classes
         ends = offsets[point] * 2**level
         segments = torch.stack([point * 2**level - ends[:, 0], point * 2**level + ends[:, 1]], 1)
-        keep = segments[:, 1] - segments[:, 0] > shortest
+        keep = segments[:, 1] - segments[:, 0] > min_length
         parts.append([x[keep].cpu().numpy() for x in (segments, scores, at % classes)])
     columns = [np.concatenate(x) for x in zip(*parts, strict=True)]
-    return Found(columns[0].astype(np.float64), columns[1].astype(np.float64), columns[2])
+    return Proposals(columns[0].astype(np.float64), columns[1].astype(np.float64), columns[2])

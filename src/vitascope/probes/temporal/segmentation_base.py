@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from vitascope.core.types import Kind, Score, Timeline
 from vitascope.metrics import prediction_columns, segmental
 from vitascope.metrics.stats import codes, resampled
-from vitascope.probes.base import Asked, Judged
+from vitascope.probes.base import ScoredPredictions, TestPredictions
 
 Array: TypeAlias = NDArray[Any]
 
 
-class FrameByFrame:
+class TemporalSegmentation:
     """A probe whose predictions are the class of every frame of a video."""
 
     kind: ClassVar[Kind] = "segmentation"
@@ -43,21 +43,21 @@ class FrameByFrame:
         said = [p if len(p) else None for p in predictions]
         return segmental.counts(said, [t.labels for t in truth], style=self.style, background=self.background)
 
-    def judge(self, asked: Asked, rng: np.random.Generator) -> Judged:
+    def judge(self, asked: TestPredictions, rng: np.random.Generator) -> ScoredPredictions:
         """Scores of each fold averaged over folds, with intervals over videos, and accuracy class by class."""
         truth = [e.truth for e in asked.examples]
         each = self.counts(asked.predictions, truth)
         folds = np.array(asked.folds, np.int64)
         found = segmental.bootstrap(each, folds, groups=asked.groups, rng=rng)
-        return Judged(
+        return ScoredPredictions(
             {"mF1": found["mF1"], **found},
             by_class(asked, truth, np.random.default_rng(rng.integers(2**32))),
             {**asked.columns, **prediction_columns.of_labels(asked.predictions, truth)},
         )
 
 
-def by_class(asked: Asked, truth: Sequence[Timeline], rng: np.random.Generator) -> dict[str, Score]:
-    """Of the frames of each class the share that is labelled right, percent, with an interval over videos."""
+def by_class(asked: TestPredictions, truth: Sequence[Timeline], rng: np.random.Generator) -> dict[str, Score]:
+    """Of the frames of each class the share that is labeled right, percent, with an interval over videos."""
     count = len(asked.classes)
     asked_of, right = (np.zeros((len(truth), count), np.int64) for _ in range(2))
     for i, (said, timeline) in enumerate(zip(asked.predictions, truth, strict=True)):

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Float64, Int, Int64
 from torch import Tensor
 
+from vitascope.core.errors import UserError
 from vitascope.core.types import Timeline
 from vitascope.features.base import Features, spans_of
 from vitascope.features.sequences import Dense, dense
@@ -18,7 +19,7 @@ Align: TypeAlias = Literal["time", "stretch"]
 """`time`: a frame's vector lies between the clips before and after it, by the seconds of their middles. `stretch`: all
 clips are stretched over all frames, whatever their times, as published: up to half a clip off at both ends."""
 SHORT, LONG = 0.05, 0.5
-"""Of the labelled time: how much of its end may be without clips, and how far clips may go on behind it."""
+"""Of the labeled time: how much of its end may be without clips, and how far clips may go on behind it."""
 
 
 class Frames(NamedTuple):
@@ -40,14 +41,14 @@ def frames(features: Features[Timeline], order: Sequence[int], *, every: int, al
         kept = labels[::every]
         outside = (kept < 0) | (kept >= len(features.classes))
         if outside.any():
-            raise ValueError(
+            raise UserError(
                 f"{example.id}: label {kept[outside][0]} at frame {int(outside.argmax()) * every}: there are "
                 f"{len(features.classes)} classes, 0 to {len(features.classes) - 1}; correct the labels or add the "
                 "classes"
             )
         if len(kept) < 2:
-            raise ValueError(
-                f"{example.id}: {len(labels)} labelled frames, of which {len(kept)} counts; at least two are needed, "
+            raise UserError(
+                f"{example.id}: {len(labels)} labeled frames, of which {len(kept)} counts; at least two are needed, "
                 "so leave it out"
             )
         if align == "time":
@@ -91,7 +92,7 @@ def readable(features: Features[Timeline]) -> list[int]:
     each = spans_of(features)
     bare = [features.examples[i].id for i in there if len(each) and not len(each[i])]
     if bare:
-        raise ValueError(
+        raise UserError(
             f"no vector for {len(bare)} of {len(features.examples)} videos ({', '.join(bare[:3])}"
             f"{', ...' if len(bare) > 3 else ''}); embed them or leave them out of the split"
         )
@@ -100,9 +101,9 @@ def readable(features: Features[Timeline]) -> list[int]:
 
 def _check(name: str, found: Dense, count: int, fps: float) -> None:
     """ValueError where labels and clips cannot be of the same stretch of video."""
-    labelled, end, clip = count / fps, float(found.spans[-1, 1]), float(np.diff(found.spans[-1])[0])
-    if labelled - end > max(SHORT * labelled, 2 * clip) or end - labelled > max(LONG * labelled, 2 * clip):
-        raise ValueError(
-            f"{name}: {count} labelled frames at {fps:g} a second last {labelled:.1f} s, its {len(found.values)} clips "
+    labeled, end, clip = count / fps, float(found.spans[-1, 1]), float(np.diff(found.spans[-1])[0])
+    if labeled - end > max(SHORT * labeled, 2 * clip) or end - labeled > max(LONG * labeled, 2 * clip):
+        raise UserError(
+            f"{name}: {count} labeled frames at {fps:g} a second last {labeled:.1f} s, its {len(found.values)} clips "
             f"end at {end:.1f} s; embed the whole video, or correct the frames per second of the labels"
         )

@@ -14,12 +14,12 @@ def _seen(family: str) -> dict[str, Any]:
 
 
 SOUND: Mapping[str, Mapping[str, Any]] = {
-    "50salads": {**_seen("50salads"), "every": 2},
+    "50salads": {**_seen("50salads"), "frame_stride": 2},
     "gtea": {**_seen("gtea"), "background": (10,)},
-    "breakfast": {**_seen("breakfast"), "reach": "full", "lr": 1e-4},
+    "breakfast": {**_seen("breakfast"), "attention_span": "full", "lr": 1e-4},
 }
 """What is particular to a data set. Every second frame of 50Salads is 15 a second; class 10 of GTEA is `background`."""
-PUBLIC = {"align": "stretch", "style": "published", "reach": "block"}
+PUBLIC = {"align": "stretch", "style": "published", "attention_span": "block"}
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "": {},
     "paper": {**PUBLIC, "weight_decay": 1e-4},
@@ -27,9 +27,9 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "original": {**PUBLIC, "layers": 10, "width": 64},
 }
 PARTICULAR: Mapping[tuple[str, str], Mapping[str, Any]] = {
-    ("paper", "breakfast"): {"reach": "full"},
-    ("published", "breakfast"): {"reach": "full"},
-    ("original", "gtea"): {"mask": 0.5},
+    ("paper", "breakfast"): {"attention_span": "full"},
+    ("published", "breakfast"): {"attention_span": "full"},
+    ("original", "gtea"): {"channel_dropout": 0.5},
 }
 
 

@@ -10,7 +10,7 @@ from vitascope.sampling.names import MultiClip
 
 
 @dataclass(frozen=True)
-class Windows:
+class Table7Windows:
     """What the table says of how one data set is embedded."""
 
     seconds: float
@@ -26,19 +26,19 @@ class Windows:
         return View(MultiClip(self.seconds, self.stride))
 
 
-WINDOWS: Mapping[str, Windows] = {
-    "thumos14": Windows(0.5, 0.125, 30),
-    "activitynet": Windows(0.5, 0.25, 30),
-    "50salads": Windows(1.0, 0.25, 30),
-    "gtea": Windows(0.5, 0.125, 15),
-    "breakfast": Windows(0.5, 0.125, 15),
+WINDOWS: Mapping[str, Table7Windows] = {
+    "thumos14": Table7Windows(0.5, 0.125, 30),
+    "activitynet": Table7Windows(0.5, 0.25, 30),
+    "50salads": Table7Windows(1.0, 0.25, 30),
+    "gtea": Table7Windows(0.5, 0.125, 15),
+    "breakfast": Table7Windows(0.5, 0.125, 15),
 }
-OWN: Mapping[str, Windows] = {"motionlab": Windows(1.0, 0.25, 12)}
+OWN: Mapping[str, Table7Windows] = {"motionlab": Table7Windows(1.0, 0.25, 12)}
 """Ours: a clip of MotionLab's slow films needs a second to show where things go."""
-OTHERS = Windows(0.5, 0.25, 30)
+OTHERS = Table7Windows(0.5, 0.25, 30)
 """Of data sets that the table does not have: as ActivityNet, half as many clips as THUMOS14."""
 
 
-def windows(family: str) -> Windows:
+def windows(family: str) -> Table7Windows:
     """The windows of a data set by its family's name (`Dataset.family`)."""
     return WINDOWS.get(family) or OWN.get(family, OTHERS)

@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 
+from vitascope.core.errors import UserError
 from vitascope.core.files import replacing
 
 Scratch = Path | None
@@ -15,8 +16,8 @@ Scratch = Path | None
 
 
 @runtime_checkable
-class Part(Protocol):
-    """What has a state: a model, an optimiser, a schedule, `Facts`."""
+class Stateful(Protocol):
+    """What has a state: a model, an optimizer, a schedule, `Facts`."""
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors, numbers, text, and lists and dictionaries of them."""
@@ -43,7 +44,7 @@ class Facts(dict[str, Any]):
                 self[name] = value
 
 
-def resume(scratch: Scratch, parts: Mapping[str, Part]) -> int:
+def resume(scratch: Scratch, parts: Mapping[str, Stateful]) -> int:
     """Epochs done by the state at `scratch`, which the parts take on; 0 where there is none."""
     if scratch is None or not scratch.is_file():
         return 0
@@ -53,12 +54,10 @@ def resume(scratch: Scratch, parts: Mapping[str, Part]) -> int:
             part.load_state_dict(state[name])
         return int(state["epochs"])
     except Exception as error:  # a damaged file raises whatever it likes
-        raise ValueError(
-            f"{scratch}: cannot go on from this state ({type(error).__name__}); remove the file"
-        ) from error
+        raise UserError(f"{scratch}: cannot go on from this state ({type(error).__name__}); remove the file") from error
 
 
-def keep(scratch: Scratch, parts: Mapping[str, Part], epochs: int) -> None:
+def keep(scratch: Scratch, parts: Mapping[str, Stateful], epochs: int) -> None:
     """Write the state after so many epochs, in place of an earlier one."""
     if scratch is None:
         return

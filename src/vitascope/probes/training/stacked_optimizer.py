@@ -1,6 +1,6 @@
 """Training many classifiers at once: P stacked heads, each with a learning rate and a weight decay of its own.
 
-Parameters are stacked on their first axis (`nn.pooler`); every head is trained as an optimiser of its own would train
+Parameters are stacked on their first axis (`nn.pooler`); every head is trained as an optimizer of its own would train
 it, and one that diverges, as some of a sweep will, is left as it is and does the others no harm.
 """
 
@@ -37,10 +37,10 @@ TRUST = 0.001
 
 
 class Stacked:
-    """P optimisers of torch, one for each head; the parameters must stay on the device where they are now.
+    """P optimizers of torch, one for each head; the parameters must stay on the device where they are now.
 
     Each head's slice of every parameter is a parameter to them, so that an update reads and writes each number once
-    and needs no memory besides the optimiser's state.
+    and needs no memory besides the optimizer's state.
     """
 
     def __init__(
@@ -48,26 +48,26 @@ class Stacked:
         parameters: Iterable[Tensor],
         kind: Kind,
         *,
-        spare: bool = False,
-        clip: float | None = None,
+        no_decay_bias: bool = False,
+        clip_grad_norm: float | None = None,
         momentum: float = 0.9,
     ) -> None:
-        """`spare`: no decay of biases and other vectors. `clip`: largest norm of a head's gradient; longer is cut.
+        """`no_decay_bias`: no decay of biases and other vectors. `clip_grad_norm`: largest norm of a head's gradient; longer is cut.
 
         `momentum` is that of `sgd` and `lars`.
         """
         self.parameters = [p for p in parameters if p.requires_grad]
         self.count = len(self.parameters[0])
-        self.kind, self.clip = kind, clip
+        self.kind, self.clip_grad_norm = kind, clip_grad_norm
         self.taken = 0
         """Steps so far."""
         self.lost: dict[int, int] = {}
         """Heads whose gradient was not finite, and at which step (from 1): they keep what they were before it."""
         self.slices = [[p.detach()[head] for p in self.parameters] for head in range(self.count)]
-        decayed = [[p for p in own if p.ndim > 1 or not spare] for own in self.slices]
-        spared = [[p for p in own if p.ndim <= 1 and spare] for own in self.slices]
+        decayed = [[p for p in own if p.ndim > 1 or not no_decay_bias] for own in self.slices]
+        spared = [[p for p in own if p.ndim <= 1 and no_decay_bias] for own in self.slices]
         extra = {"momentum": momentum} if kind in ("sgd", "lars") else {}
-        self.optimiser = KINDS[kind]([{"params": own} for own in (*decayed, *spared)], **extra)
+        self.optimizer = KINDS[kind]([{"params": own} for own in (*decayed, *spared)], **extra)
 
     @property
     def alive(self) -> Bool[Tensor, "p"]:
@@ -76,18 +76,18 @@ class Stacked:
 
     def state_dict(self) -> dict[str, Any]:
         """Of all of them, and who was given up."""
-        return {"optimiser": self.optimiser.state_dict(), "taken": self.taken, "lost": self.lost}
+        return {"optimizer": self.optimizer.state_dict(), "taken": self.taken, "lost": self.lost}
 
     def load_state_dict(self, state: dict[str, Any], /) -> None:
         """Take on such a state."""
-        self.optimiser.load_state_dict(state["optimiser"])
+        self.optimizer.load_state_dict(state["optimizer"])
         self.taken, self.lost = int(state["taken"]), dict(state["lost"])
 
     @torch.no_grad()
     def step(self, lr: Float[Tensor, "p"], decay: Float[Tensor, "p"]) -> None:
         """One update of every head by its gradients, which are used up; `lr` and `decay` have a number for each.
 
-        In float64 these are what was meant to the last digit, as with torch's own optimisers.
+        In float64 these are what was meant to the last digit, as with torch's own optimizers.
         """
         self.taken += 1
         slopes = {i: p.grad for i, p in enumerate(self.parameters) if p.grad is not None}
@@ -96,13 +96,13 @@ class Stacked:
             for i, slope in slopes.items():
                 lars(self.parameters[i], slope, decay)
             decay = torch.zeros_like(decay)
-        for j, group in enumerate(self.optimiser.param_groups):
+        for j, group in enumerate(self.optimizer.param_groups):
             head, spared = j % self.count, j >= self.count
             group["lr"], group["weight_decay"] = float(lr[head]), 0.0 if spared else float(decay[head])
         for head, own in enumerate(self.slices):
             for i, slope in slopes.items():
                 own[i].grad = None if head in self.lost else slope[head]
-        self.optimiser.step()
+        self.optimizer.step()
         for p in (*self.parameters, *(p for own in self.slices for p in own)):
             p.grad = None
 
@@ -112,8 +112,8 @@ class Stacked:
         for head, norm in enumerate(norms.tolist()):
             if not math.isfinite(norm):
                 self.lost.setdefault(head, self.taken)
-        if self.clip is not None:
-            share = (self.clip / (norms + 1e-6)).clamp(max=1.0)
+        if self.clip_grad_norm is not None:
+            share = (self.clip_grad_norm / (norms + 1e-6)).clamp(max=1.0)
             for g in slopes:
                 g.mul_(_per_head(share, g))
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 
+from vitascope.core.errors import UserError
 from vitascope.core.text import margin, nearest, number, p_value, shown
 from vitascope.core.types import Score
 from vitascope.metrics import stats
 from vitascope.metrics.stats import Difference
 from vitascope.report.analysis import leaderboard as boards
-from vitascope.report.analysis.leaderboard import Board, Column, Row, Setting
+from vitascope.report.analysis.leaderboard import Column, EncoderRow, Leaderboard, SettingDifference
 from vitascope.report.analysis.paired_bootstrap import Pooled
 from vitascope.report.analysis.phrases import marks, unsure
 from vitascope.report.analysis.ranking import ALPHA, Evidence, common, difference, evidence
@@ -34,7 +35,7 @@ class Comparison:
     a: str
     b: str
     refused: str = ""
-    differs: tuple[Setting, ...] = ()
+    differs: tuple[SettingDifference, ...] = ()
     variant: Mapping[str, str] = field(default_factory=dict)
     """How the question differs from the plain one, where it does."""
     limited: bool = False
@@ -67,11 +68,11 @@ def compare(runs: Sequence[str | Path], a: str, b: str) -> list[Comparison]:
     board = boards.build(boards.gather(runs))
     first, second = find(board, a), find(board, b)
     if first == second:
-        raise ValueError(f"{shown(first.label)} is given twice; name two encoders to compare")
+        raise UserError(f"{shown(first.label)} is given twice; name two encoders to compare")
     tasks = dict.fromkeys(c.task for c in board.columns)
     found = [c for task in tasks for c in _on(board, task, first, second)]
     if not found:
-        raise ValueError(f"{shown(first.label)} and {shown(second.label)} share no task; evaluate both on one")
+        raise UserError(f"{shown(first.label)} and {shown(second.label)} share no task; evaluate both on one")
     found += _means(found)
     return [_adjusted(c, [o.p for o in found if o.p is not None and _family(o) == _family(c)]) for c in found]
 
@@ -132,20 +133,20 @@ def _adjusted(one: Comparison, together: Sequence[float]) -> Comparison:
     return replace(one, adjusted=stats.holm(together)[list(together).index(one.p)])
 
 
-def find(board: Board, name: str) -> Row:
+def find(board: Leaderboard, name: str) -> EncoderRow:
     """The row of the encoder called `name`; ValueError where there is none, or more than one."""
     rows = [row for row in board.rows if name in (row.label, row.encoder)]
     if len(rows) == 1:
         return rows[0]
     labels = [row.label for row in board.rows]
     if rows:
-        raise ValueError(
+        raise UserError(
             f"encoder {name!r} was evaluated with several cards; say which: {', '.join(r.label for r in rows)}"
         )
-    raise ValueError(f"no results of encoder {name!r}{nearest(name, labels)}; there are {', '.join(labels)}")
+    raise UserError(f"no results of encoder {name!r}{nearest(name, labels)}; there are {', '.join(labels)}")
 
 
-def _on(board: Board, task: str, a: Row, b: Row) -> list[Comparison]:
+def _on(board: Leaderboard, task: str, a: EncoderRow, b: EncoderRow) -> list[Comparison]:
     columns = [c for c in board.columns if c.task == task]
     shared = [c for c in columns if a.index in c.cells and b.index in c.cells]
     if shared:
@@ -158,7 +159,7 @@ def _on(board: Board, task: str, a: Row, b: Row) -> list[Comparison]:
     return [Comparison(task=task, axis=ours.axis, a=a.label, b=b.label, refused=reason, differs=differs)]
 
 
-def _pair(column: Column, a: Row, b: Row) -> Comparison:
+def _pair(column: Column, a: EncoderRow, b: EncoderRow) -> Comparison:
     base = Comparison(
         task=column.task,
         axis=column.axis,
@@ -171,7 +172,7 @@ def _pair(column: Column, a: Row, b: Row) -> Comparison:
     ours, theirs = evidence(column.cells[a.index]), evidence(column.cells[b.index])
     if ours is None or theirs is None:
         whose = shown(a.label if ours is None else b.label)
-        return replace(base, refused=f"the predictions of {whose} are not there; evaluate it with --again")
+        return replace(base, refused=f"the predictions of {whose} are not there; evaluate it with --overwrite")
     found = difference(ours, theirs)
     if found is None:
         same = (

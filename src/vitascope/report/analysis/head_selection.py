@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from vitascope.core.text import number, shown
 from vitascope.evaluation.results import Result
-from vitascope.report.analysis.leaderboard import ON_TEST, Board, Column, Row
+from vitascope.report.analysis.leaderboard import ON_TEST, Column, EncoderRow, Leaderboard
 
 MOST = 3
 """Choices named for one result; of more, the number."""
@@ -30,7 +30,7 @@ class Choice(NamedTuple):
 class Trained(NamedTuple):
     """How the heads behind one result came about, as text."""
 
-    row: Row
+    row: EncoderRow
     task: str
     chosen: str
     select: str
@@ -39,7 +39,7 @@ class Trained(NamedTuple):
     on_test: bool
 
 
-def trained(board: Board) -> list[Trained]:
+def trained(board: Leaderboard) -> list[Trained]:
     """Every result with a choice to tell or with several seeds, variants too."""
     return [
         _trained(row, column, column.cells[row.index])
@@ -49,7 +49,7 @@ def trained(board: Board) -> list[Trained]:
     ]
 
 
-def _trained(row: Row, column: Column, result: Result) -> Trained:
+def _trained(row: EncoderRow, column: Column, result: Result) -> Trained:
     choices = [choice for about in result.about for choice in _choices(about)]
     return Trained(
         row=row,
@@ -110,6 +110,6 @@ def spread(seeds: Sequence[float]) -> str:
     return f"mean of {len(seeds)} trainings, {low} to {high}, s.d. {stdev(seeds):.2f}"
 
 
-def on_test(board: Board) -> list[Column]:
+def on_test(board: Leaderboard) -> list[Column]:
     """The columns whose heads were chosen on the test set."""
     return [column for column in board.columns if column.on_test]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from vitascope.core.errors import UserError
 from vitascope.core.types import digest
 from vitascope.evaluation import results
 from vitascope.evaluation.results import Result
@@ -18,7 +19,7 @@ ON_TEST = "best-on-test"
 
 
 @dataclass(frozen=True)
-class Row:
+class EncoderRow:
     """One encoder with one card; `label` is its name, with the card's digest where two cards share the name."""
 
     index: int
@@ -61,13 +62,13 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Board:
+class Leaderboard:
     """All rows in the order recorded, and all columns: main ones first, by axis.
 
     Variants of a question (fewer training examples, altered clips) are among the columns and in none of the rankings.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[EncoderRow, ...]
     columns: tuple[Column, ...]
 
     def main(self, axis: str | None = None) -> tuple[Column, ...]:
@@ -91,7 +92,7 @@ class Board:
         return next(c for c in self.columns if c.main and c.task == column.task)
 
 
-class Setting(NamedTuple):
+class SettingDifference(NamedTuple):
     """A setting that differs, by its dotted name, and the two values as text."""
 
     name: str
@@ -118,11 +119,11 @@ def _inside(run: Path, path: str) -> str:
         return ""
     full = (run / path).resolve()
     if not full.is_relative_to(run.resolve()):
-        raise ValueError(f"{run / results.RESULTS}: predictions {path!r} lie outside the run folder")
+        raise UserError(f"{run / results.RESULTS}: predictions {path!r} lie outside the run folder")
     return str(full)
 
 
-def build(found: Sequence[Result]) -> Board:
+def build(found: Sequence[Result]) -> Leaderboard:
     """The board of `found`."""
     places = {key: index for index, key in enumerate(dict.fromkeys(_identity(r) for r in found))}
     rows = tuple(_row(key, index, places, found) for key, index in places.items())
@@ -139,7 +140,7 @@ def build(found: Sequence[Result]) -> Board:
         if (not column.limited, len(column.cells)) > (not held.limited, len(held.cells)):
             best[column.task] = column
     marked = (replace(c, main=c is best[c.task]) for c in columns)
-    return Board(rows, tuple(sorted(marked, key=_order)))
+    return Leaderboard(rows, tuple(sorted(marked, key=_order)))
 
 
 def _axis(result: Result) -> str:
@@ -155,19 +156,19 @@ def _identity(result: Result) -> tuple[str, str]:
     return result.encoder, digest(result.settings.get("card"))
 
 
-def _row(key: tuple[str, str], index: int, places: Iterable[tuple[str, str]], found: Sequence[Result]) -> Row:
+def _row(key: tuple[str, str], index: int, places: Iterable[tuple[str, str]], found: Sequence[Result]) -> EncoderRow:
     name, card = key
     shared = sum(other == name for other, _ in places) > 1
     first = next(r for r in found if _identity(r) == key)
     known = {**(first.settings.get("card") or {}), **(first.settings.get("model") or {})}
-    return Row(index, f"{name}@{card[:6]}" if shared else name, name, known)
+    return EncoderRow(index, f"{name}@{card[:6]}" if shared else name, name, known)
 
 
-def differing(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[Setting]:
+def differing(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[SettingDifference]:
     """The settings in which two questions differ."""
     left, right = dict(_flat(ours)), dict(_flat(theirs))
     names = [n for n in dict.fromkeys([*left, *right]) if left.get(n) != right.get(n)]
-    return [Setting(n, left.get(n, "not set"), right.get(n, "not set")) for n in names]
+    return [SettingDifference(n, left.get(n, "not set"), right.get(n, "not set")) for n in names]
 
 
 def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:

@@ -14,7 +14,7 @@ alterations of the task.
 training *and* test, so that a head has had the chance to do without. `frozen` holds one frame: what is lost is all that
 motion and further frames gave; `shuffled` destroys order only. It is measured with the best encoder, the one of highest
 accuracy on real clips among those asked both ways, because a weak encoder cannot show a need that it cannot serve: a
-need is a lower bound, "at least so much", and names its encoder. Choosing by the real clips favours real accuracy
+need is a lower bound, "at least so much", and names its encoder. Choosing by the real clips favors real accuracy
 a little where encoders are close. Its p-value is that of its one test.
 
 **Motion need of a class** is the same over the test examples of the class, Holm's correction over the classes; ordered
@@ -35,7 +35,7 @@ from numpy import ndarray
 from vitascope.metrics import stats
 from vitascope.metrics.stats import Difference
 from vitascope.report.analysis import ranking
-from vitascope.report.analysis.leaderboard import Board, Column
+from vitascope.report.analysis.leaderboard import Column, Leaderboard
 from vitascope.report.analysis.ranking import SEED, Predictions, common
 from vitascope.report.analysis.variants import BOTH, TEST, Altered, altered
 
@@ -73,7 +73,7 @@ class Need(NamedTuple):
     classes: tuple[tuple[str, Loss], ...]
 
 
-class Worth(NamedTuple):
+class MotionEffect(NamedTuple):
     """Of the question `plain`: the use that encoders (by row) make of motion by alteration, and the need for it."""
 
     plain: Column
@@ -81,17 +81,17 @@ class Worth(NamedTuple):
     needs: Mapping[str, Need]
 
 
-class Lacking(NamedTuple):
+class MissingResult(NamedTuple):
     """An altered result that could not be held against a real one, and why."""
 
     task: str
     why: str
 
 
-def worth(board: Board) -> tuple[list[Worth], list[Lacking]]:
+def worth(board: Leaderboard) -> tuple[list[MotionEffect], list[MissingResult]]:
     """All that the altered columns of a board say, and what they cannot say."""
     groups, alone = altered(board)
-    lacking = [Lacking(c.task, "the same question with real clips was not asked") for c in alone]
+    lacking = [MissingResult(c.task, "the same question with real clips was not asked") for c in alone]
     found = []
     for group in groups:
         one = _worth(group, lacking)
@@ -99,7 +99,7 @@ def worth(board: Board) -> tuple[list[Worth], list[Lacking]]:
     return found, lacking
 
 
-def _worth(group: Altered, lacking: list[Lacking]) -> Worth:
+def _worth(group: Altered, lacking: list[MissingResult]) -> MotionEffect:
     @cache
     def real(row: int) -> Predictions | None:
         return ranking.load(group.plain.cells[row]) if row in group.plain.cells else None
@@ -112,7 +112,9 @@ def _worth(group: Altered, lacking: list[Lacking]) -> Worth:
             if pair:
                 held[row] = pair
             else:
-                lacking.append(Lacking(result.task, "no predictions of the same examples with real clips were kept"))
+                lacking.append(
+                    MissingResult(result.task, "no predictions of the same examples with real clips were kept")
+                )
         return held
 
     uses: dict[int, dict[str, Pair]] = {}
@@ -120,7 +122,7 @@ def _worth(group: Altered, lacking: list[Lacking]) -> Worth:
         for row, pair in pairs(TEST, how).items():
             uses.setdefault(row, {})[how] = pair
     needs = {how: _need(group.plain, found) for how in REMOVED if (found := pairs(BOTH, how))}
-    return Worth(group.plain, _uses(uses), needs)
+    return MotionEffect(group.plain, _uses(uses), needs)
 
 
 def aligned(real: Predictions | None, other: Predictions | None) -> Pair | None:

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 from numpy import ndarray
 
+from vitascope.core.errors import UserError
 from vitascope.evaluation.results import Result, read_predictions
 from vitascope.metrics import prediction_columns, segmental, temporal_ap
 from vitascope.metrics.prediction_columns import Table
@@ -47,7 +48,7 @@ def load(result: Result) -> Pooled | None:
         key = np.array([f"{fold}/{example}" for fold, example in zip(table["fold"], table["id"], strict=True)])
         code = codes([group or None for group in table["group"]], len(key))
     except KeyError as error:
-        raise ValueError(f"{path}: no column or setting {error} there; evaluate with --again") from None
+        raise UserError(f"{path}: no column or setting {error} there; evaluate with --overwrite") from None
     units = int(code.max(initial=-1)) + 1
     drawn = redrawn(lambda weights: statistic(weights[:, code]), units, rng=np.random.default_rng(SEED))[:, 0]
     return Pooled(result.headline.value, key, units, drawn)

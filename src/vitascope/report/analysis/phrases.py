@@ -8,8 +8,8 @@ from typing import NamedTuple
 from vitascope.core.text import interval, number, percent, share, shown, span, valued
 from vitascope.core.types import Score
 from vitascope.evaluation.results import Result
-from vitascope.report.analysis.leaderboard import Board, Column
-from vitascope.report.analysis.ranking import ALPHA, Chance, Standing
+from vitascope.report.analysis.leaderboard import Column, Leaderboard
+from vitascope.report.analysis.ranking import ALPHA, Chance, Ranking
 
 
 class Run(NamedTuple):
@@ -43,14 +43,14 @@ def covered(result: Result) -> str:
     return f"{share(result.coverage)} of the test set; missing videos could move it to {span(result.bounds)}"
 
 
-def verdict(board: Board, subject: str, standing: Standing) -> list[Run]:
+def verdict(board: Leaderboard, subject: str, standing: Ranking) -> list[Run]:
     """Who leads on `subject`, and whether that can be told."""
     names = {row.index: shown(row.label) for row in board.rows}
     leader, *others = standing.order()
     return [Run(f"On {subject}, "), Run(names[leader], True), Run(_deed(standing, leader, others, names))]
 
 
-def _deed(standing: Standing, leader: int, others: Sequence[int], names: Mapping[int, str]) -> str:
+def _deed(standing: Ranking, leader: int, others: Sequence[int], names: Mapping[int, str]) -> str:
     best = standing.scores[leader]
     if not others:
         return f" scores {valued(best)}."

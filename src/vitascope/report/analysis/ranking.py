@@ -13,12 +13,13 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy import ndarray
 
+from vitascope.core.errors import UserError
 from vitascope.core.types import Score
 from vitascope.evaluation.results import Result, read_predictions
 from vitascope.metrics import stats
 from vitascope.metrics.stats import Difference
 from vitascope.report.analysis import paired_bootstrap
-from vitascope.report.analysis.leaderboard import Board, Column
+from vitascope.report.analysis.leaderboard import Column, Leaderboard
 from vitascope.report.analysis.paired_bootstrap import Pooled
 
 SEED = 0
@@ -60,7 +61,7 @@ Evidence: TypeAlias = Predictions | Pooled
 
 
 @dataclass(frozen=True)
-class Standing:
+class Ranking:
     """How encoders (by row index) compare: differences first minus second, their p after Holm, and tiers from those.
 
     `tiers` is empty where some difference is unknown or there is nothing to compare.
@@ -93,14 +94,14 @@ def _flipped(found: Difference) -> Difference:
 
 
 @dataclass(frozen=True)
-class Findings:
+class ColumnAnalysis:
     """All that a column's predictions say; `confusions` by row index."""
 
-    standing: Standing
+    standing: Ranking
     confusions: Mapping[int, Sequence[Confusion]]
 
 
-def examine(column: Column) -> Findings:
+def examine(column: Column) -> ColumnAnalysis:
     """Read the predictions of `column` once and draw all from them."""
     loaded = {row: evidence(result) for row, result in column.cells.items()}
     kept = {row: found for row, found in loaded.items() if found is not None}
@@ -109,7 +110,7 @@ def examine(column: Column) -> Findings:
     known = {pair: found for pair, found in pairs.items() if found is not None}
     scores = {row: result.headline for row, result in column.cells.items()}
     standing = replace(rank(scores, known), chance=guessing(column, alone.values()))
-    return Findings(standing, {row: confusions(found) for row, found in alone.items()})
+    return ColumnAnalysis(standing, {row: confusions(found) for row, found in alone.items()})
 
 
 def evidence(result: Result) -> Evidence | None:
@@ -124,7 +125,7 @@ def load(result: Result) -> Predictions | None:
         return None
     columns = read_predictions(path, COLUMNS, top=1)
     if not {"id", "outcome"} <= columns.keys():
-        raise ValueError(f"{path}: no columns id and outcome in it; evaluate with --again")
+        raise UserError(f"{path}: no columns id and outcome in it; evaluate with --overwrite")
     key = np.array(
         [f"{f}/{i}" for f, i in zip(columns.get("fold", [0] * len(columns["id"])), columns["id"], strict=True)]
     )
@@ -172,24 +173,24 @@ def guessing(column: Column, kept: Iterable[Predictions]) -> Chance | None:
     return Chance(100 * max(Counter(truth.values()).values()) / len(truth), counted=True)
 
 
-def rank(scores: Mapping[int, Score], pairs: Mapping[tuple[int, int], Difference]) -> Standing:
+def rank(scores: Mapping[int, Score], pairs: Mapping[tuple[int, int], Difference]) -> Ranking:
     """Tiers of encoders from all their differences."""
     adjusted = dict(zip(pairs, stats.holm([d.p for d in pairs.values()]), strict=True))
     rows = list(scores)
     if len(rows) < 2 or len(pairs) < len(rows) * (len(rows) - 1) // 2:
-        return Standing(scores, pairs, adjusted)
+        return Ranking(scores, pairs, adjusted)
 
-    known = Standing(scores, pairs, adjusted)
+    known = Ranking(scores, pairs, adjusted)
     tier = stats.tiers([scores[row].value for row in rows], lambda i, j: known.adjusted(rows[i], rows[j]) < ALPHA)
     return replace(known, tiers=dict(zip(rows, tier, strict=True)))
 
 
-def overall(board: Board, standings: Mapping[str, Standing], axis: str) -> Standing | None:
+def overall(board: Leaderboard, standings: Mapping[str, Ranking], axis: str) -> Ranking | None:
     """The standing on an axis: means over its main columns, of the encoders that are in all of them."""
     return _mean_over(board, standings, board.main(axis))
 
 
-def averaged(board: Board) -> dict[str, tuple[Column, ...]]:
+def averaged(board: Leaderboard) -> dict[str, tuple[Column, ...]]:
     """By probe, the main columns headed by top-1 that it has on two data sets or more: what an average is taken over.
 
     A preset that a probe has for each data set (`linear/paper-ssv2`) counts as the probe. Columns that are all the
@@ -210,13 +211,13 @@ def average_of(probe: str) -> str:
     return f"average of {probe}"
 
 
-def averages(board: Board, standings: Mapping[str, Standing]) -> dict[str, Standing]:
+def averages(board: Leaderboard, standings: Mapping[str, Ranking]) -> dict[str, Ranking]:
     """Unweighted means over the data sets of each probe, of the encoders that are in all of them, by `average_of`."""
     found = {average_of(p): _mean_over(board, standings, columns) for p, columns in averaged(board).items()}
     return {name: standing for name, standing in found.items() if standing}
 
 
-def _mean_over(board: Board, standings: Mapping[str, Standing], columns: Sequence[Column]) -> Standing | None:
+def _mean_over(board: Leaderboard, standings: Mapping[str, Ranking], columns: Sequence[Column]) -> Ranking | None:
     rows = [row.index for row in board.rows if columns and all(row.index in c.cells for c in columns)]
     if not rows:
         return None

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from vitascope.core.text import shown
 from vitascope.core.types import Score, digest
-from vitascope.pretrain.monitoring.log import Line, Recording
-from vitascope.report.analysis.leaderboard import Row
+from vitascope.pretrain.monitoring.log import Line, TrainingLog
+from vitascope.report.analysis.leaderboard import EncoderRow
 
 METHODS = ("attentive", "linear", "knn")
 """The order in which ways to ask are preferred for a headline; any other comes after them."""
@@ -18,12 +18,12 @@ AXIS_OF = {"appearance": "appearance", "still": "appearance", "motion": "motion"
 """The axis of a suite of MotionLab, for scores that do not say it."""
 
 
-class Flight(NamedTuple):
-    """One run: `row` has its colour and stands for all runs of the same recipe, whatever their seed."""
+class TrainingRun(NamedTuple):
+    """One run: `row` has its color and stands for all runs of the same recipe, whatever their seed."""
 
-    row: Row
+    row: EncoderRow
     label: str
-    recording: Recording
+    recording: TrainingLog
 
     @property
     def state(self) -> str:
@@ -33,7 +33,7 @@ class Flight(NamedTuple):
         return "done" if self.recording.done else f"at step {self.recording.step:,}"
 
 
-class Place(NamedTuple):
+class TradeoffPoint(NamedTuple):
     """Where a run stood at one probe: means over the scores of each axis, percent."""
 
     seen: int
@@ -46,17 +46,19 @@ class Place(NamedTuple):
         return (self.appearance.value + self.motion.value) / 2
 
 
-def flights(recordings: Sequence[Recording], *, first: int = 0) -> list[Flight]:
+def flights(recordings: Sequence[TrainingLog], *, first: int = 0) -> list[TrainingRun]:
     """The runs with their rows, numbered from `first` on in the order of the runs."""
-    groups: dict[str, list[Recording]] = {}
+    groups: dict[str, list[TrainingLog]] = {}
     for one in recordings:
         groups.setdefault(digest(_unseeded(one.recipe)) if one.recipe else f"run {one.name}", []).append(one)
     names = [_named(members) for members in groups.values()]
     found = {}
     for place, (members, name) in enumerate(zip(groups.values(), names, strict=True)):
         label = name if names.count(name) == 1 else shown(members[0].name)
-        row = Row(first + place, label, label, {})
-        found.update({one.name: Flight(row, shown(one.name) if len(members) > 1 else label, one) for one in members})
+        row = EncoderRow(first + place, label, label, {})
+        found.update(
+            {one.name: TrainingRun(row, shown(one.name) if len(members) > 1 else label, one) for one in members}
+        )
     return [found[one.name] for one in recordings]
 
 
@@ -67,7 +69,7 @@ def _unseeded(value: Any) -> Any:
     return [_unseeded(v) for v in value] if isinstance(value, (list, tuple)) else value
 
 
-def _named(members: Sequence[Recording]) -> str:
+def _named(members: Sequence[TrainingLog]) -> str:
     """What runs of one recipe are called: as the recipe says, else what their folders have in common."""
     said = members[0].recipe.get("name")
     if isinstance(said, str) and said:
@@ -77,7 +79,7 @@ def _named(members: Sequence[Recording]) -> str:
     return shown(common.rstrip("-_./ ").removesuffix("seed").rstrip("-_./ ") or members[0].name)
 
 
-def rows(found: Sequence[Flight]) -> list[Row]:
+def rows(found: Sequence[TrainingRun]) -> list[EncoderRow]:
     """Each row once."""
     return list({flight.row.index: flight.row for flight in found}.values())
 
@@ -98,28 +100,28 @@ def axis(name: str, told: Mapping[str, Any]) -> str:
     return str(told.get("axis") or AXIS_OF.get(asked(name)[0].split("/")[-1].split("-")[0], ""))
 
 
-def named(found: Sequence[Flight]) -> list[str]:
+def named(found: Sequence[TrainingRun]) -> list[str]:
     """The names of all scores, in the order first met."""
     return list(dict.fromkeys(name for f in found for line in f.recording.probes for name in line["scores"]))
 
 
-def methods(found: Sequence[Flight]) -> list[str]:
+def methods(found: Sequence[TrainingRun]) -> list[str]:
     """The ways to ask that place runs on both axes: those of most runs first, of these the preferred."""
     counts = {m: sum(bool(places(f, m)) for f in found) for m in dict.fromkeys(asked(n)[1] for n in named(found))}
     there = [m for m, count in counts.items() if count]
     return sorted(there, key=lambda m: (-counts[m], METHODS.index(m) if m in METHODS else len(METHODS)))
 
 
-def places(flight: Flight, method: str) -> list[Place]:
+def places(flight: TrainingRun, method: str) -> list[TradeoffPoint]:
     """Where a run stood at every probe that asked in this way on both axes."""
     return [place for line in flight.recording.probes if (place := _place(line, method))]
 
 
-def _place(line: Line, method: str) -> Place | None:
+def _place(line: Line, method: str) -> TradeoffPoint | None:
     of = {one: list(_on(line, method, one)) for one in ("appearance", "motion")}
     if not all(of.values()):
         return None
-    return Place(int(line["seen"]), _mean(of["appearance"]), _mean(of["motion"]))
+    return TradeoffPoint(int(line["seen"]), _mean(of["appearance"]), _mean(of["motion"]))
 
 
 def _on(line: Line, method: str, wanted: str) -> Iterator[Score]:
@@ -133,7 +135,7 @@ def _mean(scores: Sequence[Score]) -> Score:
     return scores[0] if len(scores) == 1 else Score(fmean(s.value for s in scores))
 
 
-def chance(found: Sequence[Flight], wanted: Sequence[str]) -> float | None:
+def chance(found: Sequence[TrainingRun], wanted: Sequence[str]) -> float | None:
     """The mean level of chance of the scores with these names; None where one of them does not say it."""
     known: dict[str, float] = {}
     for flight in found:
@@ -142,7 +144,7 @@ def chance(found: Sequence[Flight], wanted: Sequence[str]) -> float | None:
     return fmean(known[n] for n in wanted) if wanted and all(n in known for n in wanted) else None
 
 
-def speed(recording: Recording) -> tuple[float, float] | None:
+def speed(recording: TrainingLog) -> tuple[float, float] | None:
     """Clips per second (the median) and the mean share of the time spent waiting for data; None without steps."""
     rates = [line["clips_per_second"] for line in recording.steps if line.get("clips_per_second") is not None]
     waits = [line["waiting"] for line in recording.steps if line.get("waiting") is not None]

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from vitascope.core.types import digest
-from vitascope.report.analysis.leaderboard import Board, Column
+from vitascope.report.analysis.leaderboard import Column, Leaderboard
 
 TEST, BOTH = "test", "both"
 """`variant["sides"]`: altered clips in the test only, or in training too."""
@@ -26,7 +26,7 @@ class Altered(NamedTuple):
     columns: Mapping[tuple[str, str], Column]
 
 
-class Thinned(NamedTuple):
+class LowShotTask(NamedTuple):
     """What was asked of a data set with part of its training side: `columns` by share, `plain` with all of it."""
 
     task: str
@@ -34,7 +34,7 @@ class Thinned(NamedTuple):
     columns: Mapping[str, Column]
 
 
-def altered(board: Board) -> tuple[list[Altered], list[Column]]:
+def altered(board: Leaderboard) -> tuple[list[Altered], list[Column]]:
     """The altered columns by what they are held against; and those whose like was not asked with real clips."""
     real = {_unaltered(c): c for c in reversed(board.columns) if not c.variant.get("altered")}
     found: dict[Key, dict[tuple[str, str], Column]] = {}
@@ -50,14 +50,14 @@ def altered(board: Board) -> tuple[list[Altered], list[Column]]:
     return sorted(groups, key=lambda group: order[id(group.plain)]), alone
 
 
-def thinned(board: Board) -> list[Thinned]:
+def thinned(board: Leaderboard) -> list[LowShotTask]:
     """The low-shot columns with real clips, by the question that was asked with less."""
     full = {_unthinned(c): c for c in reversed(board.plain())}
     found: dict[Key, dict[str, Column]] = {}
     for column in board.variants():
-        if column.variant.get("few") and not column.variant.get("altered"):
-            found.setdefault(_unthinned(column), {}).setdefault(column.variant["few"], column)
-    return [Thinned(f"{key[0]}:{key[1]}", full.get(key), columns) for key, columns in found.items()]
+        if column.variant.get("train_fraction") and not column.variant.get("altered"):
+            found.setdefault(_unthinned(column), {}).setdefault(column.variant["train_fraction"], column)
+    return [LowShotTask(f"{key[0]}:{key[1]}", full.get(key), columns) for key, columns in found.items()]
 
 
 def _unaltered(column: Column) -> Key:
@@ -69,7 +69,7 @@ def _unaltered(column: Column) -> Key:
 
 def _unthinned(column: Column) -> Key:
     """What a column has in common with the one that trains on everything; that one may draw nothing, hence no seeds."""
-    settings, few = column.settings.get("dataset") or {}, column.variant.get("few")
+    settings, few = column.settings.get("dataset") or {}, column.variant.get("train_fraction")
     name = column.any.dataset.removesuffix(f"@{few}") if few else column.any.dataset
     return name, column.any.probe, digest([*_asked(column), settings.get("examples")])
 

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from vitascope.core.text import shown, valued
 from vitascope.core.types import Score
-from vitascope.report.analysis.leaderboard import Board, Column, Row
-from vitascope.report.analysis.ranking import Standing
-from vitascope.report.analysis.variants import Thinned, shares, thinned
+from vitascope.report.analysis.leaderboard import Column, EncoderRow, Leaderboard
+from vitascope.report.analysis.ranking import Ranking
+from vitascope.report.analysis.variants import LowShotTask, shares, thinned
 from vitascope.report.charts import plots as figures
 from vitascope.report.charts.plots import Axis, Dot
 
@@ -38,7 +38,7 @@ class Curve(NamedTuple):
     """From the last of them to the whole training side, where that is so many a class as nobody counted."""
 
 
-class Plot(NamedTuple):
+class LowShotPlot(NamedTuple):
     """A question asked with less and less to learn from."""
 
     title: str
@@ -52,18 +52,18 @@ class Plot(NamedTuple):
     """By row and level: the numbers drawn."""
 
 
-def plots(board: Board, standings: Mapping[str, Standing]) -> list[Plot]:
+def plots(board: Leaderboard, standings: Mapping[str, Ranking]) -> list[LowShotPlot]:
     """All plots of a board, in its order."""
     return [_plot(board, group, *part, standings) for group in thinned(board) for part in shares(group.columns)]
 
 
 def _plot(
-    board: Board,
-    group: Thinned,
+    board: Leaderboard,
+    group: LowShotTask,
     unit: str,
     columns: Sequence[tuple[float, Column]],
-    standings: Mapping[str, Standing],
-) -> Plot:
+    standings: Mapping[str, Ranking],
+) -> LowShotPlot:
     levels = _levels(unit, [size for size, _ in columns], full=group.plain is not None)
     held = [column for _, column in columns] + ([group.plain] if group.plain else [])
     scores = {row.index: _scores(row, levels, held) for row in board.rows}
@@ -72,7 +72,7 @@ def _plot(
     standing = standings.get(group.plain.task) if group.plain and group.plain.main else None
     y = figures.axis([s for of in scores.values() for s in of.values()], standing.chance if standing else None)
     labels = {row.index: shown(row.label) for row in board.rows}
-    return Plot(
+    return LowShotPlot(
         title=shown(group.task),
         unit="training examples of each class, log scale" if unit != "%" else "share of the training side, log scale",
         limited=any_of.limited,
@@ -98,7 +98,7 @@ def _levels(unit: str, sizes: Sequence[float], *, full: bool) -> tuple[Level, ..
     return tuple(Level(text, round(x, 2)) for text, x in zip(texts, at, strict=True))
 
 
-def _scores(row: Row, levels: Sequence[Level], columns: Sequence[Column]) -> dict[str, Score]:
+def _scores(row: EncoderRow, levels: Sequence[Level], columns: Sequence[Column]) -> dict[str, Score]:
     pairs = zip(levels, columns, strict=True)
     return {level.text: c.cells[row.index].headline for level, c in pairs if row.index in c.cells}
 
@@ -129,7 +129,7 @@ def _points(places: Sequence[tuple[float, float]]) -> str:
     return " ".join(f"{x:g},{round(y, 2):g}" for x, y in places)
 
 
-def cells(plot: Plot, row: int) -> list[str]:
+def cells(plot: LowShotPlot, row: int) -> list[str]:
     """The numbers of one encoder, level by level, as text."""
     scores = plot.scores[row]
     return [valued(scores[level.text]) if level.text in scores else "–" for level in plot.levels]

@@ -10,8 +10,8 @@ from typing import NamedTuple
 from vitascope.core.text import margin, number, shown, valued
 from vitascope.core.types import Score
 from vitascope.metrics.stats import Difference
-from vitascope.report.analysis.leaderboard import Column, Row
-from vitascope.report.analysis.ranking import Chance, Standing
+from vitascope.report.analysis.leaderboard import Column, EncoderRow
+from vitascope.report.analysis.ranking import Chance, Ranking
 
 LINE = 17
 """Pixels between two labels that must not touch."""
@@ -106,7 +106,7 @@ class Mark(NamedTuple):
 
 
 class Strip(NamedTuple):
-    """A labelled line of marks; `tip` reads their values out."""
+    """A labeled line of marks; `tip` reads their values out."""
 
     label: str
     marks: tuple[Mark, ...]
@@ -162,7 +162,7 @@ def rounded(step: float) -> float:
     return next(size * m for m in (1, 2, 5, 10) if size * m >= step)
 
 
-def scatter(rows: Sequence[Row], appearance: Standing, motion: Standing) -> Scatter | None:
+def scatter(rows: Sequence[EncoderRow], appearance: Ranking, motion: Ranking) -> Scatter | None:
     """The report's figure, of the encoders known on both axes; None where there are none."""
     both = [row for row in rows if row.index in appearance.scores and row.index in motion.scores]
     if not both:
@@ -188,7 +188,7 @@ def _leftward(point: Point, points: Sequence[Point], height: float) -> bool:
     return point.x > MIDDLE or (bool(near) and point.x > 25)
 
 
-def _point(row: Row, axes: tuple[Axis, Axis], across: Score, up: Score) -> Point:
+def _point(row: EncoderRow, axes: tuple[Axis, Axis], across: Score, up: Score) -> Point:
     high, low = (100 - place for place in span(axes[1], up))
     return Point(
         row=row.index,
@@ -223,7 +223,7 @@ def _nudges(tops: Sequence[float], height: float) -> list[float]:
     return [round(p - t, 1) for p, t in zip(placed, tops, strict=True)]
 
 
-def standings(column: Column, rows: Sequence[Row], standing: Standing) -> tuple[Axis, list[Strip]]:
+def standings(column: Column, rows: Sequence[EncoderRow], standing: Ranking) -> tuple[Axis, list[Strip]]:
     """One strip for each encoder of a column, the best first, with its interval."""
     scale = axis(list(standing.scores.values()), standing.chance)
     labels = {row.index: shown(row.label) for row in rows}
@@ -238,7 +238,7 @@ def standings(column: Column, rows: Sequence[Row], standing: Standing) -> tuple[
 PERCENT = Axis(0.0, 100.0, (0.0, 25.0, 50.0, 75.0, 100.0))
 
 
-def classes(column: Column, rows: Sequence[Row]) -> list[Strip]:
+def classes(column: Column, rows: Sequence[EncoderRow]) -> list[Strip]:
     """One strip for each class with a mark for each encoder, the class that is right most often first."""
     held: dict[str, dict[int, Score]] = {}
     for row, result in column.cells.items():

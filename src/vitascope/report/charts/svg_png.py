@@ -16,7 +16,7 @@ from jaxtyping import UInt8
 
 from vitascope.core import files
 from vitascope.report.charts.timeline_selection import Question
-from vitascope.report.charts.timelines import COLOURS, EMPTY, QUIET, STROKES, TILE, Row, Timeline
+from vitascope.report.charts.timelines import COLORS, EMPTY, QUIET, STROKES, TILE, TimelineChart, TimelineRow
 
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
@@ -53,7 +53,7 @@ class Text(NamedTuple):
     y: float
     text: str
     anchor: Anchor = "start"
-    colour: str = INK
+    color: str = INK
 
 
 class Picture(NamedTuple):
@@ -68,7 +68,7 @@ class Picture(NamedTuple):
     """For those who cannot see it."""
 
 
-def layout(drawn: Timeline, *, title: str, measure: str = "", width: int = WIDTH) -> Picture:
+def layout(drawn: TimelineChart, *, title: str, measure: str = "", width: int = WIDTH) -> Picture:
     """A title, `measure` over what the rows say, the rows, the axis and a legend in columns."""
     left = min(max(_wide(r.name) for r in drawn.rows) + MARGIN + 8, width / 4)
     right = width - MARGIN - max(_wide(measure), *(_wide(r.says) + 8 for r in drawn.rows))
@@ -89,7 +89,7 @@ def layout(drawn: Timeline, *, title: str, measure: str = "", width: int = WIDTH
     return Picture(width, int(top + MARGIN), (*boxes, *more), tuple(ticks), (*texts, *signs), said)
 
 
-def _boxes(row: Row, left: float, right: float, top: float) -> list[Box]:
+def _boxes(row: TimelineRow, left: float, right: float, top: float) -> list[Box]:
     def at(percent: float) -> float:
         return round(left + (right - left) * percent / 100, 2)
 
@@ -100,7 +100,7 @@ def _boxes(row: Row, left: float, right: float, top: float) -> list[Box]:
     return [behind, *bars]
 
 
-def _texts(row: Row, left: float, right: float, *, top: float, edge: float) -> list[Text]:
+def _texts(row: TimelineRow, left: float, right: float, *, top: float, edge: float) -> list[Text]:
     base = top + row.height / 2 + 4
     found = [Text(left - 8, base, _cut(row.name, left - 8 - MARGIN), "end")]
     found += [Text(edge, base, row.says, "end", SOFT)] * bool(row.says)
@@ -143,7 +143,7 @@ def svg(picture: Picture) -> str:
             f'role="img" aria-label="{escape(picture.said)}" font-family="Helvetica, Arial, sans-serif" '
             f'font-size="{SIZE}">{MADE}<defs>{"".join(map(pattern, used))}</defs>',
             f'<rect width="{width}" height="{height}" fill="{GROUND}"/>',
-            '<g shape-rendering="crispEdges">',  # else what is behind shows between neighbours
+            '<g shape-rendering="crispEdges">',  # else what is behind shows between neighbors
             *map(_svg_box, picture.boxes),
             "</g>",
             *(f'<path d="M{x:.2f} {y:g}v5" stroke="{SOFT}"/>' for x, y in picture.ticks),
@@ -191,24 +191,24 @@ def _svg_box(box: Box) -> str:
 
 def _svg_text(text: Text) -> str:
     place = f'x="{text.x:.2f}" y="{text.y:g}"'
-    return f'<text {place} text-anchor="{text.anchor}" fill="{text.colour}">{escape(text.text)}</text>'
+    return f'<text {place} text-anchor="{text.anchor}" fill="{text.color}">{escape(text.text)}</text>'
 
 
 def paint(filling: int) -> str:
     """A filling as the value of SVG's `fill`: a hue, or the name of its `pattern`."""
     if filling < 0:
         return PALE[filling]
-    return COLOURS[filling] if filling < len(COLOURS) else f"url(#timeline-{filling})"
+    return COLORS[filling] if filling < len(COLORS) else f"url(#timeline-{filling})"
 
 
 def pattern(filling: int) -> str:
     """What a filling with strokes refers to, an element for `<defs>`; nothing for one without."""
-    if filling < len(COLOURS):
+    if filling < len(COLORS):
         return ""
-    path = "".join(f"M{x} {y}L{u} {v}" for (x, y), (u, v) in STROKES[filling // len(COLOURS)])
+    path = "".join(f"M{x} {y}L{u} {v}" for (x, y), (u, v) in STROKES[filling // len(COLORS)])
     return (
         f'<pattern id="timeline-{filling}" width="{TILE}" height="{TILE}" patternUnits="userSpaceOnUse">'
-        f'<rect width="{TILE}" height="{TILE}" fill="{COLOURS[filling % len(COLOURS)]}"/>'
+        f'<rect width="{TILE}" height="{TILE}" fill="{COLORS[filling % len(COLORS)]}"/>'
         f'<path d="{path}" stroke="#000" stroke-opacity="{DARKER}" stroke-width="{STROKE}" fill="none"/></pattern>'
     )
 
@@ -223,7 +223,7 @@ def png(picture: Picture, *, scale: int = 2) -> bytes:
     canvas = np.empty((picture.height * scale, picture.width * scale, 3), np.uint8)
     canvas[:] = ImageColor.getrgb(GROUND)
     tiles = {filling: _tile(filling, scale) for filling in {b.filling for b in picture.boxes}}
-    for box in sorted(picture.boxes, key=lambda b: b.left - b.right):  # the narrow ones last: no neighbour hides them
+    for box in sorted(picture.boxes, key=lambda b: b.left - b.right):  # the narrow ones last: no neighbor hides them
         left, top, right, bottom = (round(v * scale) for v in box[:4])
         down, across = np.arange(top, bottom), np.arange(left, max(right, left + 1))
         tile = tiles[box.filling]
@@ -239,12 +239,12 @@ def _tile(filling: int, scale: int, fine: int = 4) -> UInt8[np.ndarray, "y x 3"]
     """What a filling repeats: drawn `fine` times as large, so that its strokes are smooth."""
     from PIL import Image, ImageColor, ImageDraw
 
-    hue = PALE[filling] if filling < 0 else COLOURS[filling % len(COLOURS)]
-    colour = ImageColor.getrgb(hue)
+    hue = PALE[filling] if filling < 0 else COLORS[filling % len(COLORS)]
+    color = ImageColor.getrgb(hue)
     side, times = TILE * scale, scale * fine
-    tile = Image.new("RGB", (side * fine, side * fine), colour)
-    pen, dark = ImageDraw.Draw(tile), tuple(round(c * (1 - DARKER)) for c in colour)
-    for ends in STROKES[max(filling, 0) // len(COLOURS)]:
+    tile = Image.new("RGB", (side * fine, side * fine), color)
+    pen, dark = ImageDraw.Draw(tile), tuple(round(c * (1 - DARKER)) for c in color)
+    for ends in STROKES[max(filling, 0) // len(COLORS)]:
         pen.line([(x * times, y * times) for x, y in ends], fill=dark, width=round(STROKE * times))
     return np.asarray(tile.resize((side, side), Image.Resampling.BOX))
 
@@ -257,4 +257,4 @@ def _write(pen: ImageDraw, picture: Picture, scale: int) -> None:
         pen.line([(x * scale, y * scale), (x * scale, (y + 5) * scale)], fill=SOFT, width=scale)
     anchors = {"start": "ls", "middle": "ms", "end": "rs"}
     for text in picture.texts:
-        pen.text((text.x * scale, text.y * scale), text.text, text.colour, font, anchors[text.anchor])
+        pen.text((text.x * scale, text.y * scale), text.text, text.color, font, anchors[text.anchor])

@@ -8,8 +8,8 @@ from typing import NamedTuple
 from vitascope.core.text import number, shown
 from vitascope.evaluation.results import Result
 from vitascope.report.analysis import leaderboard as boards
-from vitascope.report.analysis.leaderboard import Board
-from vitascope.report.analysis.ranking import Standing, overall
+from vitascope.report.analysis.leaderboard import Leaderboard
+from vitascope.report.analysis.ranking import Ranking, overall
 
 AXES = ("appearance", "motion")
 BAR, ACROSS, DOWN = 40, 60, 15
@@ -44,9 +44,9 @@ def sketch(found: Sequence[Result]) -> str:
     return "\n".join([*_bars(placed), "", *_plane(placed, chance)])
 
 
-def _placed(board: Board) -> list[Placed]:
+def _placed(board: Leaderboard) -> list[Placed]:
     """The best mean first."""
-    known = {c.task: Standing({row: r.headline for row, r in c.cells.items()}) for c in board.main()}
+    known = {c.task: Ranking({row: r.headline for row, r in c.cells.items()}) for c in board.main()}
     axes = [overall(board, known, axis) for axis in AXES]
     across, up = ({} if axis is None else axis.scores for axis in axes)
     both = [row for row in board.rows if row.index in across and row.index in up]
@@ -54,7 +54,7 @@ def _placed(board: Board) -> list[Placed]:
     return sorted(placed, key=lambda p: -p.mean)
 
 
-def _chance(board: Board, axis: str) -> float:
+def _chance(board: Leaderboard, axis: str) -> float:
     """What naming any class gives, the mean over the tasks of an axis."""
     shares = [100 / max(len(c.any.settings.get("classes") or ()), 1) for c in board.main(axis)]
     return sum(shares) / len(shares)

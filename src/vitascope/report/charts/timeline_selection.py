@@ -8,14 +8,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vitascope.core.errors import UserError
 from vitascope.core.text import number, shown
 from vitascope.evaluation.results import Result, read_predictions
 from vitascope.metrics import prediction_columns, temporal_ap
 from vitascope.metrics.prediction_columns import Table
 from vitascope.metrics.temporal_ap import Segments
-from vitascope.report.analysis.leaderboard import Board, Column
+from vitascope.report.analysis.leaderboard import Column, Leaderboard
 from vitascope.report.analysis.phrases import titled
-from vitascope.report.charts.timelines import Stretch, Timeline, Track, filled, runs, timeline
+from vitascope.report.charts.timelines import LabeledSpan, TimelineChart, Track, filled, runs, timeline
 
 OVERLAP = 0.5
 """Intersection over union from which a predicted action is called right."""
@@ -23,21 +24,21 @@ MOST = 1500
 """Bars that the videos which were not chosen may take on the page, of each question: some 200 KB."""
 FEW = 24
 """Classes up to which each looks the same in all videos of a question; of more, in all rows of a video."""
-MEASURES = {"segmentation": "frames right", "localisation": "actions found"}
+MEASURES = {"segmentation": "frames right", "localization": "actions found"}
 NOTES = {
     "segmentation": "At the right: frames with the right label, percent.",
-    "localisation": "Of each encoder as many predictions are drawn as the video has actions, those with the highest "
+    "localization": "Of each encoder as many predictions are drawn as the video has actions, those with the highest "
     f"scores. At the right: actions that one of these finds (same class, tIoU {OVERLAP:g} or more), percent.",
 }
 
 
-class View(NamedTuple):
+class TimelineView(NamedTuple):
     """A video as it is drawn: its name, why it was chosen, and in words how the encoders do."""
 
     video: str
     why: str
     score: str
-    drawn: Timeline
+    drawn: TimelineChart
 
 
 class Question(NamedTuple):
@@ -48,8 +49,8 @@ class Question(NamedTuple):
     """Begins the names of its files."""
     note: str
     measure: str
-    chosen: tuple[View, ...]
-    others: tuple[View, ...]
+    chosen: tuple[TimelineView, ...]
+    others: tuple[TimelineView, ...]
     """As many more as there is room for."""
     left: int
     """Those there was no room for."""
@@ -63,8 +64,8 @@ class Question(NamedTuple):
 class _Video(NamedTuple):
     """A test video as one result has it."""
 
-    truth: Sequence[Stretch]
-    said: Sequence[Stretch]
+    truth: Sequence[LabeledSpan]
+    said: Sequence[LabeledSpan]
     right: float
     """Percent."""
     seconds: float
@@ -80,13 +81,13 @@ class _Seen(NamedTuple):
     videos: Mapping[str, _Video] | None
 
 
-def questions(board: Board) -> list[Question]:
+def questions(board: Leaderboard) -> list[Question]:
     """Of each column about actions in time whose predictions are kept, up to four videos chosen and some more."""
     timed = [c for c in board.plain() if c.any.kind in MEASURES]
     return [found for column in timed if (found := _question(board, column, timed))]
 
 
-def _question(board: Board, column: Column, timed: Sequence[Column]) -> Question | None:
+def _question(board: Leaderboard, column: Column, timed: Sequence[Column]) -> Question | None:
     seen = [_seen(shown(r.label), column.cells[r.index]) for r in board.rows if r.index in column.cells]
     videos = list(dict.fromkeys(video for one in seen for video in one.videos or ()))
     if not videos:
@@ -145,12 +146,12 @@ def _whole(video: str, seen: Sequence[_Seen]) -> bool:
     return all(video in one.videos and one.videos[video].told for one in seen if one.videos is not None)
 
 
-def _view(video: str, seen: Sequence[_Seen], column: Column, *, why: str = "") -> View:
+def _view(video: str, seen: Sequence[_Seen], column: Column, *, why: str = "") -> TimelineView:
     there = [one.videos[video] for one in seen if one.videos is not None and video in one.videos]
     tracks = [Track("truth", there[0].truth), *(_track(video, one) for one in seen)]
     classes = [shown(name) for name in column.any.settings.get("classes") or ()]
     drawn = timeline(tracks, classes, seconds=max(v.seconds for v in there), fillings=_fillings(column, seen, tracks))
-    return View(shown(video), why, _told(_scores(video, seen)), drawn)
+    return TimelineView(shown(video), why, _told(_scores(video, seen)), drawn)
 
 
 def _fillings(column: Column, seen: Sequence[_Seen], tracks: Sequence[Track]) -> dict[int, int]:
@@ -189,9 +190,9 @@ def _seen(name: str, result: Result) -> _Seen:
         return _Seen(name, result.missing, None)
     table = read_predictions(path)
     try:
-        each = list(_segmented(table) if result.kind == "segmentation" else _localised(table, result.missing))
+        each = list(_segmented(table) if result.kind == "segmentation" else _localized(table, result.missing))
     except KeyError as error:
-        raise ValueError(f"{path}: no column {error} there; evaluate with --again") from None
+        raise UserError(f"{path}: no column {error} there; evaluate with --overwrite") from None
     videos: dict[str, _Video] = {}
     for video, found in zip(table["id"], each, strict=True):
         if found.truth:
@@ -207,7 +208,7 @@ def _segmented(table: Table) -> Iterator[_Video]:
         yield _Video(runs(y, fps), runs(p, fps), right, max(len(p), len(y)) / fps, len(p) > 0)
 
 
-def _localised(table: Table, missing: Mapping[str, str]) -> Iterator[_Video]:
+def _localized(table: Table, missing: Mapping[str, str]) -> Iterator[_Video]:
     """As many of the best predictions of a video as it has true actions."""
     said, real = prediction_columns.segments(table)
     n = len(table["id"])
@@ -226,8 +227,8 @@ def _localised(table: Table, missing: Mapping[str, str]) -> Iterator[_Video]:
         yield _Video(true[i], drawn[i], 100 * float(hits[i]) / max(int(actions[i]), 1), seconds, told)
 
 
-def _by_video(of: Segments, n: int, *, scored: bool) -> list[list[Stretch]]:
-    found: list[list[Stretch]] = [[] for _ in range(n)]
+def _by_video(of: Segments, n: int, *, scored: bool) -> list[list[LabeledSpan]]:
+    found: list[list[LabeledSpan]] = [[] for _ in range(n)]
     for video, start, end, label, score in zip(*(column.tolist() for column in of), strict=True):
-        found[video].append(Stretch(label, start, end, score if scored else None))
+        found[video].append(LabeledSpan(label, start, end, score if scored else None))
     return found

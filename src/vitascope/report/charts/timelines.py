@@ -1,4 +1,4 @@
-"""Timelines: coloured bars of what is when in a video, the truth and each encoder on one axis of seconds."""
+"""Timelines: colored bars of what is when in a video, the truth and each encoder on one axis of seconds."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int64
 
+from vitascope.core.errors import UserError
 from vitascope.report.charts.plots import rounded
 
-COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#7f7f7f")
-"""Hues that stay apart for colour-blind eyes (Okabe and Ito 2008, grey instead of black)."""
+COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#7f7f7f")
+"""Hues that stay apart for color-blind eyes (Okabe and Ito 2008, gray instead of black)."""
 TILE = 8
 """Pixels after which strokes repeat."""
 UP, DOWN = (
@@ -22,8 +23,8 @@ UP, DOWN = (
 ALONG, ACROSS = (((0, 4), (8, 4)),), (((4, 0), (4, 8)),)
 STROKES = ((), UP, DOWN, ALONG, ACROSS, ALONG + ACROSS)
 """What is drawn over a hue from the ninth class on, lines within a tile that go on in the next: with these, 48 fillings
-that differ in more than colour."""
-MOST = len(COLOURS) * len(STROKES)
+that differ in more than color."""
+MOST = len(COLORS) * len(STROKES)
 QUIET, EMPTY = -1, -2
 """Fillings of classes that are no action, and of what is behind the bars."""
 BAR, LANE, GAP = 22, 12, 2
@@ -32,7 +33,7 @@ LANES = 5
 """Lanes of a row at most."""
 
 
-class Stretch(NamedTuple):
+class LabeledSpan(NamedTuple):
     """One label from a second to another; the score of a predicted action."""
 
     label: int
@@ -45,7 +46,7 @@ class Track(NamedTuple):
     """What goes into one row."""
 
     name: str
-    stretches: Sequence[Stretch]
+    stretches: Sequence[LabeledSpan]
     says: str = ""
     """Beside the bars: how much of it is right."""
     lacking: str = ""
@@ -63,7 +64,7 @@ class Bar(NamedTuple):
     tip: str
 
 
-class Row(NamedTuple):
+class TimelineRow(NamedTuple):
     """The bars of a track."""
 
     name: str
@@ -80,29 +81,29 @@ class Tick(NamedTuple):
     text: str
 
 
-class Timeline(NamedTuple):
+class TimelineChart(NamedTuple):
     """Rows on one axis, and the classes in them with their fillings."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[TimelineRow, ...]
     ticks: tuple[Tick, ...]
     legend: tuple[tuple[str, int], ...]
     note: str
     """What the bars do not show: stretches that overlap others in all lanes, classes that look alike."""
 
 
-def runs(labels: Int64[np.ndarray, "t"], fps: float) -> list[Stretch]:
+def runs(labels: Int64[np.ndarray, "t"], fps: float) -> list[LabeledSpan]:
     """The stretches of labels frame by frame; those without a class, negative, are left out."""
     found, at = [], 0
     for label, run in groupby(labels.tolist()):
         end = at + sum(1 for _ in run)
-        found += [Stretch(label, at / fps, end / fps)] * (label >= 0)
+        found += [LabeledSpan(label, at / fps, end / fps)] * (label >= 0)
         at = end
     return found
 
 
 def timeline(
     tracks: Sequence[Track], classes: Sequence[str], *, seconds: float, fillings: Mapping[int, int] | None = None
-) -> Timeline:
+) -> TimelineChart:
     """The rows of `tracks` from top to bottom, the truth first by custom, over so many seconds.
 
     Classes look alike in all rows: as `fillings` says, or by how long they last in the first track. Stretches that
@@ -123,10 +124,10 @@ def timeline(
     legend = tuple((classes[label], filling) for label, filling in fillings.items() if label in here)
     lacks = [f"Not drawn, behind others: {unseen}."] * (unseen > 0)
     lacks += [f"From the {MOST + 1}th class on, fillings come again."] * (len(legend) > MOST)
-    return Timeline(tuple(rows), tuple(ticks), legend, " ".join(lacks))
+    return TimelineChart(tuple(rows), tuple(ticks), legend, " ".join(lacks))
 
 
-def filled(labels: Iterable[int], stretches: Iterable[Stretch], quiet: Collection[int] = ()) -> dict[int, int]:
+def filled(labels: Iterable[int], stretches: Iterable[LabeledSpan], quiet: Collection[int] = ()) -> dict[int, int]:
     """The fillings of classes, in the order of a legend: those that last longest differ in hue alone.
 
     `quiet` ones are pale and last; the 49th looks like the first again.
@@ -140,18 +141,18 @@ def filled(labels: Iterable[int], stretches: Iterable[Stretch], quiet: Collectio
 
 def _check(tracks: Sequence[Track], classes: Sequence[str], seconds: float) -> None:
     if not tracks:
-        raise ValueError("no tracks to draw: leave it out")
+        raise UserError("no tracks to draw: leave it out")
     if not seconds > 0:
-        raise ValueError(f"{seconds} seconds to draw: must be positive")
+        raise UserError(f"{seconds} seconds to draw: must be positive")
     for track in tracks:
         highest = max((s.label for s in track.stretches), default=-1)
         if highest >= len(classes):
-            raise ValueError(f"{track.name}: label {highest}, and there are {len(classes)} classes, from 0 on")
+            raise UserError(f"{track.name}: label {highest}, and there are {len(classes)} classes, from 0 on")
 
 
-def _lanes(stretches: Sequence[Stretch]) -> list[list[Stretch]]:
+def _lanes(stretches: Sequence[LabeledSpan]) -> list[list[LabeledSpan]]:
     """Stretches so that no two of a lane overlap: by time, or where they have scores the best first."""
-    lanes: list[list[Stretch]] = [[]]
+    lanes: list[list[LabeledSpan]] = [[]]
     for s in sorted(stretches, key=lambda s: (-(s.score or 0.0), s.start, s.end)):
         free = next((lane for lane in lanes if all(s.start >= o.end or s.end <= o.start for o in lane)), None)
         if free is None and len(lanes) < LANES:
@@ -163,12 +164,12 @@ def _lanes(stretches: Sequence[Stretch]) -> list[list[Stretch]]:
 
 def _row(
     track: Track,
-    lanes: Sequence[Sequence[Stretch]],
+    lanes: Sequence[Sequence[LabeledSpan]],
     classes: Sequence[str],
     *,
     seconds: float,
     fillings: Mapping[int, int],
-) -> Row:
+) -> TimelineRow:
     height = BAR if len(lanes) == 1 else LANE
     bars = []
     for number, lane in enumerate(lanes):
@@ -177,10 +178,10 @@ def _row(
             tip = tipped(track.name, classes[s.label], s)
             top = number * (LANE + GAP)
             bars.append(Bar(left, round(right - left, 3), top, height, fillings[s.label], tip))
-    return Row(track.name, track.says, track.lacking, len(lanes) * (height + GAP) - GAP, tuple(bars))
+    return TimelineRow(track.name, track.says, track.lacking, len(lanes) * (height + GAP) - GAP, tuple(bars))
 
 
-def tipped(name: str, label: str, of: Stretch) -> str:
+def tipped(name: str, label: str, of: LabeledSpan) -> str:
     """What pointing at a stretch says: whose it is, what, when."""
     score = "" if of.score is None else f", score {of.score:.2f}"
     return f"{name}\n{label}\n{of.start:.1f} to {of.end:.1f} s{score}"

@@ -10,7 +10,7 @@ from vitascope.core.text import number, valued
 from vitascope.core.types import Score
 from vitascope.report.analysis import training_runs
 from vitascope.report.analysis.ranking import Chance
-from vitascope.report.analysis.training_runs import Flight, Place
+from vitascope.report.analysis.training_runs import TradeoffPoint, TrainingRun
 from vitascope.report.charts import plots
 from vitascope.report.charts.plots import Axis, Contour, Dot, Point, Scatter, Trail
 from vitascope.report.charts.training_curves import magnitude
@@ -26,12 +26,12 @@ class Tradeoff(NamedTuple):
     plot: Scatter
 
 
-def tradeoffs(found: Sequence[Flight]) -> list[Tradeoff]:
+def tradeoffs(found: Sequence[TrainingRun]) -> list[Tradeoff]:
     """A picture for every way to ask that has both axes, the headline first."""
     return [Tradeoff(method, _drawn(found, method)) for method in training_runs.methods(found)]
 
 
-def _drawn(found: Sequence[Flight], method: str) -> Scatter:
+def _drawn(found: Sequence[TrainingRun], method: str) -> Scatter:
     held = [(flight, places) for flight in found if (places := training_runs.places(flight, method))]
     ends = [places[-1] for _, places in held]
     across = [*_bare(held, "appearance"), *(p.appearance for p in ends)]
@@ -45,18 +45,18 @@ def _drawn(found: Sequence[Flight], method: str) -> Scatter:
     return Scatter(x, y, settled.height, settled.points, trails, contours(x, y))
 
 
-def _bare(held: Sequence[tuple[Flight, Sequence[Place]]], axis: str) -> list[Score]:
+def _bare(held: Sequence[tuple[TrainingRun, Sequence[TradeoffPoint]]], axis: str) -> list[Score]:
     return [Score(getattr(place, axis).value) for _, places in held for place in places]
 
 
-def _chance(found: Sequence[Flight], method: str, axis: str) -> Chance | None:
+def _chance(found: Sequence[TrainingRun], method: str, axis: str) -> Chance | None:
     told = {n: t for f in found for line in f.recording.probes for n, t in line["scores"].items()}
     wanted = [n for n, t in told.items() if training_runs.asked(n)[1] == method and training_runs.axis(n, t) == axis]
     value = training_runs.chance(found, wanted)
     return None if value is None else Chance(value, False)
 
 
-def _named(held: Sequence[tuple[Flight, Sequence[Place]]], x: Axis) -> set[str]:
+def _named(held: Sequence[tuple[TrainingRun, Sequence[TradeoffPoint]]], x: Axis) -> set[str]:
     """Of the runs of one recipe, the one that carries the label: the outermost on the side where labels go."""
     ends: dict[tuple[int, bool], list[tuple[float, str]]] = {}
     for flight, places in held:
@@ -67,7 +67,7 @@ def _named(held: Sequence[tuple[Flight, Sequence[Place]]], x: Axis) -> set[str]:
     return {(min if fmean(at for at, _ in of) > plots.MIDDLE else max)(of)[1] for of in chosen}
 
 
-def _end(flight: Flight, place: Place, axes: tuple[Axis, Axis], *, named: bool) -> Point:
+def _end(flight: TrainingRun, place: TradeoffPoint, axes: tuple[Axis, Axis], *, named: bool) -> Point:
     x, y = axes
     low, high = plots.span(y, place.motion)
     return Point(
@@ -83,12 +83,12 @@ def _end(flight: Flight, place: Place, axes: tuple[Axis, Axis], *, named: bool) 
     )
 
 
-def _tip(flight: Flight, place: Place) -> str:
+def _tip(flight: TrainingRun, place: TradeoffPoint) -> str:
     where = f"appearance {valued(place.appearance)}\nmotion {valued(place.motion)}\nmean {number(place.mean)}"
     return f"{flight.label}\n{magnitude(place.seen)} clips seen\n{where}"
 
 
-def _trail(flight: Flight, places: Sequence[Place], x: Axis, y: Axis) -> Trail:
+def _trail(flight: TrainingRun, places: Sequence[TradeoffPoint], x: Axis, y: Axis) -> Trail:
     dots = tuple(Dot(x.at(p.appearance.value), round(100 - y.at(p.motion.value), 2), _tip(flight, p)) for p in places)
     return Trail(flight.row.index, dots, bool(flight.recording.alarms))
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from vitascope.core.text import shown, tick, valued
 from vitascope.core.types import Score
 from vitascope.pretrain.monitoring.log import Line
-from vitascope.report.analysis.training_runs import Flight, score
+from vitascope.report.analysis.training_runs import TrainingRun, score
 from vitascope.report.charts import plots
 from vitascope.report.charts.low_shot import Level
 from vitascope.report.charts.plots import Dot
@@ -39,7 +39,7 @@ class Scale(NamedTuple):
         return round(min(max(100 * (there - low) / (high - low), 0.0), 100.0), 2)
 
 
-class Course(NamedTuple):
+class LossCurve(NamedTuple):
     """One run: a line, the band around it, its dots (each probe, else the last step only), and where it was stopped."""
 
     row: int
@@ -49,14 +49,14 @@ class Course(NamedTuple):
     stop: Dot | None
 
 
-class Plot(NamedTuple):
+class TrainingPlot(NamedTuple):
     """One quantity of all runs."""
 
     title: str
     note: str
     x: Scale
     y: Scale
-    courses: tuple[Course, ...]
+    courses: tuple[LossCurve, ...]
     chance: float | None = None
     """Place from the top, percent."""
 
@@ -102,7 +102,7 @@ def logarithmic(low: float, high: float) -> Scale:
     return bare._replace(ticks=tuple(Level(magnitude(mark), bare.at(mark)) for mark in there))
 
 
-def until(found: Sequence[Flight]) -> Scale:
+def until(found: Sequence[TrainingRun]) -> Scale:
     """The horizontal axis of all plots: clips seen, up to the last run's end."""
     return _upto(max((flight.recording.seen for flight in found), default=0) or 1)
 
@@ -115,13 +115,13 @@ def _upto(most: float) -> Scale:
 
 
 def steps(
-    found: Sequence[Flight],
+    found: Sequence[TrainingRun],
     title: str,
     value: Value,
     *,
     note: str = "",
     within: tuple[float | None, float] | None = None,
-) -> Plot | None:
+) -> TrainingPlot | None:
     """A quantity of every step; None where no run has it. `within`: values the scale must hold (None: only what is)."""
     x = until(found)
     held = [(flight, list(_bins(flight, value, x.high))) for flight in found]
@@ -129,7 +129,7 @@ def steps(
     if not held:
         return None
     y = _scale([b.mean for _, bins in held for b in bins], within)
-    return Plot(title, note + ("log scale" if y.log else ""), x, y, tuple(_course(*one, x, y) for one in held))
+    return TrainingPlot(title, note + ("log scale" if y.log else ""), x, y, tuple(_course(*one, x, y) for one in held))
 
 
 def _scale(values: Sequence[float], within: tuple[float | None, float] | None) -> Scale:
@@ -139,7 +139,7 @@ def _scale(values: Sequence[float], within: tuple[float | None, float] | None) -
     return logarithmic(low, high) if low > 0 and log10(high / low) > DECADES else linear(low, high)
 
 
-def _bins(flight: Flight, value: Value, most: float) -> Iterator[Bin]:
+def _bins(flight: TrainingRun, value: Value, most: float) -> Iterator[Bin]:
     held: dict[int, list[tuple[float, float]]] = {}
     for line in flight.recording.steps:
         found = value(line)
@@ -150,7 +150,7 @@ def _bins(flight: Flight, value: Value, most: float) -> Iterator[Bin]:
         yield Bin(fmean(s for s, _ in inside), fmean(values), min(values), max(values))
 
 
-def _course(flight: Flight, bins: Sequence[Bin], x: Scale, y: Scale) -> Course:
+def _course(flight: TrainingRun, bins: Sequence[Bin], x: Scale, y: Scale) -> LossCurve:
     line = [(x.at(b.seen), 100 - y.at(b.mean)) for b in bins]
     upper = [(x.at(b.seen), 100 - y.at(b.high)) for b in bins]
     lower = [(x.at(b.seen), 100 - y.at(b.low)) for b in reversed(bins)]
@@ -159,10 +159,10 @@ def _course(flight: Flight, bins: Sequence[Bin], x: Scale, y: Scale) -> Course:
     tip = f"{flight.label}\n{magnitude(last.seen)} clips: {magnitude(last.mean)}"
     stop = _stop(flight, x, line[-1][1])
     dots = () if stop else (Dot(*line[-1], tip),)
-    return Course(flight.row.index, _points(line), _points(upper + lower) if spread else "", dots, stop)
+    return LossCurve(flight.row.index, _points(line), _points(upper + lower) if spread else "", dots, stop)
 
 
-def _stop(flight: Flight, x: Scale, height: float) -> Dot | None:
+def _stop(flight: TrainingRun, x: Scale, height: float) -> Dot | None:
     """Where a run was stopped, at the height of its last value."""
     if not flight.recording.alarms:
         return None
@@ -171,13 +171,13 @@ def _stop(flight: Flight, x: Scale, height: float) -> Dot | None:
 
 
 def probes(
-    found: Sequence[Flight],
+    found: Sequence[TrainingRun],
     title: str,
     value: Callable[[Line], Score | None],
     *,
     scale: Callable[..., Scale],
     chance: float | None = None,
-) -> Plot | None:
+) -> TrainingPlot | None:
     """A quantity of every probe, with its intervals; None where no run has it. `scale` is made of the scores."""
     x = until(found)
     held = [(f, [(line["seen"], s) for line in f.recording.probes if (s := value(line))]) for f in found]
@@ -186,10 +186,10 @@ def probes(
         return None
     y = scale([s for _, scores in held for _, s in scores])
     level = 100 - y.at(chance) if chance is not None and y.low <= chance <= y.high else None
-    return Plot(title, "", x, y, tuple(_probed(*one, x, y) for one in held), level)
+    return TrainingPlot(title, "", x, y, tuple(_probed(*one, x, y) for one in held), level)
 
 
-def _probed(flight: Flight, scores: Sequence[tuple[int, Score]], x: Scale, y: Scale) -> Course:
+def _probed(flight: TrainingRun, scores: Sequence[tuple[int, Score]], x: Scale, y: Scale) -> LossCurve:
     label = flight.label
     dots = tuple(
         Dot(x.at(seen), round(100 - y.at(s.value), 2), f"{label}\n{magnitude(seen)} clips: {_valued(s)}")
@@ -199,7 +199,7 @@ def _probed(flight: Flight, scores: Sequence[tuple[int, Score]], x: Scale, y: Sc
     upper = [(at, 100 - y.at(s.high)) for at, s in sure if s.high is not None]
     lower = [(at, 100 - y.at(s.low)) for at, s in reversed(sure) if s.low is not None]
     line = _points([(d.x, d.y) for d in dots])
-    return Course(flight.row.index, line, _points(upper + lower) if len(sure) > 1 else "", dots, None)
+    return LossCurve(flight.row.index, line, _points(upper + lower) if len(sure) > 1 else "", dots, None)
 
 
 def _valued(s: Score) -> str:

@@ -11,8 +11,8 @@ from vitascope.evaluation.results import Result
 from vitascope.report.analysis import leaderboard as boards
 from vitascope.report.analysis import phrases
 from vitascope.report.analysis.head_selection import spread as spread_of
-from vitascope.report.analysis.leaderboard import Board, Column, Row, Setting
-from vitascope.report.analysis.ranking import ALPHA, Standing, average_of, averaged
+from vitascope.report.analysis.leaderboard import Column, EncoderRow, Leaderboard, SettingDifference
+from vitascope.report.analysis.ranking import ALPHA, Ranking, average_of, averaged
 
 MOST = 200
 """Examples listed for one reason; the rest are in the results file."""
@@ -31,12 +31,12 @@ class Cell(NamedTuple):
     value: str
     interval: str = ""
     tier: int = 0
-    seen: bool = False
+    in_pretraining_data: bool = False
     sort: float = -1.0
     tip: str = ""
 
 
-class Head(NamedTuple):
+class ColumnHeader(NamedTuple):
     """Over a column of scores."""
 
     dataset: str
@@ -51,8 +51,8 @@ class Table(NamedTuple):
     """Encoders by tasks: (title, columns) of each axis, heads, and the cells of each row."""
 
     groups: tuple[tuple[str, int], ...]
-    heads: tuple[Head, ...]
-    rows: tuple[tuple[Row, tuple[Cell, ...]], ...]
+    heads: tuple[ColumnHeader, ...]
+    rows: tuple[tuple[EncoderRow, tuple[Cell, ...]], ...]
 
 
 class Apart(NamedTuple):
@@ -60,7 +60,7 @@ class Apart(NamedTuple):
 
     title: str
     limited: bool
-    differs: Sequence[Setting]
+    differs: Sequence[SettingDifference]
     table: Table
 
 
@@ -75,7 +75,7 @@ class Gap(NamedTuple):
 class Lost(NamedTuple):
     """A result without all its test examples, and how far those could move it."""
 
-    row: Row
+    row: EncoderRow
     task: str
     expected: int
     scored: int
@@ -97,24 +97,24 @@ class Reported(NamedTuple):
 class Cost(NamedTuple):
     """Where an encoder's time on a dataset went: (phase, seconds, percent of the longest)."""
 
-    row: Row
+    row: EncoderRow
     dataset: str
     parts: tuple[tuple[str, str, float], ...]
     total: str
     rate: str
 
 
-def table(board: Board, columns: Sequence[Column], standings: Mapping[str, Standing]) -> Table:
+def table(board: Leaderboard, columns: Sequence[Column], standings: Mapping[str, Ranking]) -> Table:
     """The table of `columns`, with the mean of an axis behind its tasks where `standings` has it by the axis's name."""
     groups: list[tuple[str, int]] = []
-    heads: list[Head] = []
+    heads: list[ColumnHeader] = []
     cells: dict[int, list[Cell]] = {row.index: [] for row in board.rows}
     for axis in boards.AXES:
         members = [c for c in columns if c.axis == axis]
         parts = [(_head(c, standings.get(c.task)), standings.get(c.task), c.cells) for c in members]
         if axis in standings and len(members) > 1:
             limited, on_test = any(c.limited for c in members), any(c.on_test for c in members)
-            mean = Head("mean of", axis, limited, chance=chance(standings[axis]), on_test=on_test)
+            mean = ColumnHeader("mean of", axis, limited, chance=chance(standings[axis]), on_test=on_test)
             parts.append((mean, standings[axis], {}))
         for head, standing, results in parts:
             heads.append(head)
@@ -132,32 +132,35 @@ def table(board: Board, columns: Sequence[Column], standings: Mapping[str, Stand
 
 
 def _averages(
-    board: Board, columns: Sequence[Column], standings: Mapping[str, Standing]
-) -> Iterator[tuple[Head, Standing]]:
+    board: Leaderboard, columns: Sequence[Column], standings: Mapping[str, Ranking]
+) -> Iterator[tuple[ColumnHeader, Ranking]]:
     """What stands behind the main columns: for each probe the unweighted mean over its data sets."""
     for probe, members in averaged(board).items() if len(columns) > 1 else ():
         standing = standings.get(average_of(probe))
         if standing:
             tip = "\n".join(["unweighted mean of top-1 over", *(shown(c.any.dataset) for c in members)])
             limited, on_test = any(c.limited for c in members), any(c.on_test for c in members)
-            yield Head(f"{len(members)} data sets", shown(probe), limited, tip, chance(standing), on_test), standing
+            yield (
+                ColumnHeader(f"{len(members)} data sets", shown(probe), limited, tip, chance(standing), on_test),
+                standing,
+            )
 
 
-def _head(column: Column, standing: Standing | None) -> Head:
+def _head(column: Column, standing: Ranking | None) -> ColumnHeader:
     result, guess = column.any, standing.chance if standing else None
     notes = [f"{next(iter(result.scores))}, percent"]
     notes += [f"{len(column.settings['classes'])} classes"] if column.settings.get("classes") else []
     notes += [f"chance {number(guess.value)}: {phrases.guessed([guess])}"] if guess else []
     tip, guessed = "\n".join(notes), chance(standing)
-    return Head(shown(result.dataset), shown(result.probe), column.limited, tip, guessed, column.on_test)
+    return ColumnHeader(shown(result.dataset), shown(result.probe), column.limited, tip, guessed, column.on_test)
 
 
-def chance(standing: Standing | None) -> str:
+def chance(standing: Ranking | None) -> str:
     """The level of chance as text; nothing where it is not known."""
     return number(standing.chance.value) if standing and standing.chance else ""
 
 
-def _cell(result: Result | None, standing: Standing | None, row: int) -> Cell:
+def _cell(result: Result | None, standing: Ranking | None, row: int) -> Cell:
     score = result.headline if result else standing.scores.get(row) if standing else None
     if score is None:
         return Cell("–")
@@ -168,12 +171,12 @@ def _cell(result: Result | None, standing: Standing | None, row: int) -> Cell:
         notes += [text] if (text := spread_of(result.seeds)) else []
         notes += [f"{result.n} of {result.expected} examples", *filter(None, [phrases.covered(result)])]
         notes += [f"protocol {result.protocol}"]
-        notes += ["† met this data set in pretraining"] if result.seen else []
-    seen = result is not None and result.seen
+        notes += ["† met this data set in pretraining"] if result.in_pretraining_data else []
+    seen = result is not None and result.in_pretraining_data
     return Cell(number(score.value), interval(score), tier, seen, score.value, "\n".join(notes))
 
 
-def apart(board: Board) -> list[Apart]:
+def apart(board: Leaderboard) -> list[Apart]:
     """The columns shown apart."""
     found = []
     for column in board.apart():
@@ -182,14 +185,14 @@ def apart(board: Board) -> list[Apart]:
     return found
 
 
-def matrix(standing: Standing, rows: Sequence[Row]) -> list[tuple[Row, list[Gap]]]:
+def matrix(standing: Ranking, rows: Sequence[EncoderRow]) -> list[tuple[EncoderRow, list[Gap]]]:
     """Row encoder minus column encoder, both in the order of the standing; empty without differences."""
     by_index = {row.index: row for row in rows}
     order = standing.order() if standing.pairs else []
     return [(by_index[i], [_gap(standing, by_index[i], by_index[j]) for j in order]) for i in order]
 
 
-def _gap(standing: Standing, a: Row, b: Row) -> Gap:
+def _gap(standing: Ranking, a: EncoderRow, b: EncoderRow) -> Gap:
     found = standing.difference(a.index, b.index)
     if found is None:
         return Gap("", 0, "")
@@ -203,7 +206,7 @@ def _gap(standing: Standing, a: Row, b: Row) -> Gap:
     return Gap(signed(found.value), sign, "\n".join(notes))
 
 
-def lost(board: Board) -> list[Lost]:
+def lost(board: Leaderboard) -> list[Lost]:
     """Results with test examples that were not scored."""
     return [
         Lost(row, shown(result.task), result.expected, result.n, share(result.coverage), span(bounds))
@@ -212,7 +215,7 @@ def lost(board: Board) -> list[Lost]:
     ]
 
 
-def _cells(board: Board) -> Iterator[tuple[Row, Result]]:
+def _cells(board: Leaderboard) -> Iterator[tuple[EncoderRow, Result]]:
     """The results of plain questions, whose videos their variants share; without any those of the variants."""
     for column in board.plain() or board.columns:
         for row in board.rows:
@@ -220,7 +223,7 @@ def _cells(board: Board) -> Iterator[tuple[Row, Result]]:
                 yield row, column.cells[row.index]
 
 
-def reported(board: Board) -> list[Reported]:
+def reported(board: Leaderboard) -> list[Reported]:
     """Examples by dataset, kind of trouble and reason; encoders that report the same ones share an entry."""
     held: dict[Trouble, dict[str, None]] = {}
     for row, result in _cells(board):
@@ -244,7 +247,7 @@ def _reported(key: Trouble, who: Sequence[str], of: int) -> Reported:
     return Reported(what, shown(dataset), "every encoder" if len(who) == of else ", ".join(who), listed, len(said))
 
 
-def left_out(board: Board) -> list[tuple[Row, str]]:
+def left_out(board: Leaderboard) -> list[tuple[EncoderRow, str]]:
     """The encoders that lack a task of the two axes, and which."""
     columns = [*board.main("appearance"), *board.main("motion")]
     lacks = [(row, [shown(c.task) for c in columns if row.index not in c.cells]) for row in board.rows]
@@ -256,7 +259,7 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def costs(board: Board) -> list[Cost]:
+def costs(board: Leaderboard) -> list[Cost]:
     """Seconds of each encoder on each dataset by phase; one embedding serves all probes, whose seconds add up.
 
     `embed` is the time by the clock in which decoding and encoding overlapped: no phase of its own.
@@ -266,7 +269,7 @@ def costs(board: Board) -> list[Cost]:
         for column in board.columns:
             result = column.cells.get(row.index)
             if result is not None and result.seconds:
-                name = result.dataset.removesuffix(f"@{result.variant.get('few')}")
+                name = result.dataset.removesuffix(f"@{result.variant.get('train_fraction')}")
                 held.setdefault((row.index, name, result.limited), []).append(result)
     phases = {key: _phases(found) for key, found in held.items()}
     longest = max((sum(p.values()) for p in phases.values()), default=0.0) or 1.0
@@ -280,7 +283,7 @@ def _phases(found: Sequence[Result]) -> dict[str, float]:
     return {name: sum(each) if name == "probe" else max(each) for name, each in spent.items()}
 
 
-def _cost(row: Row, name: str, found: Sequence[Result], phases: Mapping[str, float], longest: float) -> Cost:
+def _cost(row: EncoderRow, name: str, found: Sequence[Result], phases: Mapping[str, float], longest: float) -> Cost:
     parts = tuple((shown(k), lasted(v), round(100 * v / longest, 2)) for k, v in phases.items())
     wall = max(r.seconds.get("embed", r.seconds.get("encode", 0.0)) for r in found)
     examples = found[0].settings.get("dataset", {}).get("examples", 0)

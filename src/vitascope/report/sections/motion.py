@@ -8,9 +8,9 @@ from typing import NamedTuple
 from vitascope.core.text import number, p_value, shown, signed, valued
 from vitascope.core.types import Score
 from vitascope.report.analysis import motion_effect as motion
-from vitascope.report.analysis.leaderboard import Board, Column, Row
-from vitascope.report.analysis.motion_effect import Loss, Need, Worth
-from vitascope.report.analysis.ranking import ALPHA, Chance, Standing
+from vitascope.report.analysis.leaderboard import Column, EncoderRow, Leaderboard
+from vitascope.report.analysis.motion_effect import Loss, MotionEffect, Need
+from vitascope.report.analysis.ranking import ALPHA, Chance, Ranking
 from vitascope.report.charts import plots
 from vitascope.report.charts.plots import Axis, Mark, Strip
 from vitascope.report.sections.tables import gap
@@ -53,7 +53,7 @@ class Classes(NamedTuple):
     title: str
     limited: bool
     on_test: bool
-    best: Row
+    best: EncoderRow
     without: str
     told: int
     of: int
@@ -70,13 +70,13 @@ class Motion(NamedTuple):
     uses: tuple[Use, ...]
     needs: tuple[Panel, ...]
     classes: tuple[Classes, ...]
-    best: tuple[Row, ...]
+    best: tuple[EncoderRow, ...]
     """The encoders that needs were measured with."""
-    rows: tuple[Row, ...]
+    rows: tuple[EncoderRow, ...]
     """Those whose use was."""
 
 
-def averages_section(board: Board, standings: Mapping[str, Standing]) -> tuple[Panel, ...]:
+def averages_section(board: Leaderboard, standings: Mapping[str, Ranking]) -> tuple[Panel, ...]:
     """Bars of appearance, of motion and of the mean of both, the best mean first; of two encoders or more.
 
     The mean of both has no interval: both axes may be asked of the same videos, and are no two independent samples.
@@ -100,7 +100,7 @@ def _halfway(one: Score, other: Score) -> Score:
     return Score((one.value + other.value) / 2)
 
 
-def _bars(board: Board, title: str, scores: Mapping[int, Score], chance: Chance | None) -> Panel:
+def _bars(board: Leaderboard, title: str, scores: Mapping[int, Score], chance: Chance | None) -> Panel:
     scale = plots.PERCENT._replace(chance=chance.value if chance else None)
     strips = []
     for row, found in scores.items():
@@ -110,7 +110,7 @@ def _bars(board: Board, title: str, scores: Mapping[int, Score], chance: Chance 
     return Panel(title, "", scale, tuple(strips))
 
 
-def motion_section(board: Board, worth: Sequence[Worth]) -> Motion:
+def motion_section(board: Leaderboard, worth: Sequence[MotionEffect]) -> Motion:
     """The questions asked with all training examples; those of a low-shot question stand in the tables."""
     drawn = sorted((one for one in worth if not one.plain.variant), key=lambda one: one.plain.axis != "motion")
     uses = tuple(_use(board, one) for one in drawn if one.uses)
@@ -122,7 +122,7 @@ def motion_section(board: Board, worth: Sequence[Worth]) -> Motion:
     return Motion(_overview(board, drawn), uses, needs, classes, best, used)
 
 
-def _overview(board: Board, worth: Sequence[Worth]) -> Panel | None:
+def _overview(board: Leaderboard, worth: Sequence[MotionEffect]) -> Panel | None:
     """A strip for each task with the headline of every encoder; None where there is no more than one task."""
     there = [(one, {r: of[motion.HEADLINE] for r, of in one.uses.items() if motion.HEADLINE in of}) for one in worth]
     there = [(one, losses) for one, losses in there if losses]
@@ -140,7 +140,7 @@ def _overview(board: Board, worth: Sequence[Worth]) -> Panel | None:
     return Panel(motion.HEADLINE.capitalize(), LOST[motion.HEADLINE], scale, tuple(strips))
 
 
-def _use(board: Board, one: Worth) -> Use:
+def _use(board: Leaderboard, one: MotionEffect) -> Use:
     scale = plots.gap_axis([loss.gap for of in one.uses.values() for loss in of.values()])
     panels: list[Panel] = []
     order: list[int] = []
@@ -162,7 +162,7 @@ def _strip(row: int, label: str, loss: Loss, scale: Axis, before: str) -> Strip:
     return plots.gap_strip(row, label, loss.gap, scale, tip=tip, told=loss.p < ALPHA)
 
 
-def _needs(board: Board, worth: Iterable[Worth], how: str) -> Panel | None:
+def _needs(board: Leaderboard, worth: Iterable[MotionEffect], how: str) -> Panel | None:
     there = [(one.plain.task, one.needs[how]) for one in worth if how in one.needs]
     if not there:
         return None
@@ -175,12 +175,12 @@ def _needs(board: Board, worth: Iterable[Worth], how: str) -> Panel | None:
     return Panel(WITHOUT[how], "", scale, tuple(strips))
 
 
-def _widest(one: Worth) -> tuple[str, Need] | None:
+def _widest(one: MotionEffect) -> tuple[str, Need] | None:
     """The need that takes most away, of those measured class by class."""
     return next(((how, one.needs[how]) for how in motion.REMOVED if how in one.needs and one.needs[how].classes), None)
 
 
-def _classes(board: Board, plain: Column, of: tuple[str, Need]) -> Classes:
+def _classes(board: Leaderboard, plain: Column, of: tuple[str, Need]) -> Classes:
     how, found = of
     scale = plots.gap_axis([loss.gap for _, loss in found.classes])
     strips = tuple(_strip(found.row, shown(name), loss, scale, f"{how}:") for name, loss in found.classes)

@@ -8,15 +8,15 @@ from typing import Any, NamedTuple
 
 from vitascope.core.text import number, percent, shown, valued
 from vitascope.core.types import Score
-from vitascope.pretrain.monitoring.log import Line, Recording
+from vitascope.pretrain.monitoring.log import Line, TrainingLog
 from vitascope.report.analysis import training_runs as flights
-from vitascope.report.analysis.leaderboard import Row
+from vitascope.report.analysis.leaderboard import EncoderRow
 from vitascope.report.analysis.phrases import Run
-from vitascope.report.analysis.training_runs import Flight, Place
+from vitascope.report.analysis.training_runs import TradeoffPoint, TrainingRun
 from vitascope.report.charts import tradeoff, training_curves
 from vitascope.report.charts.tradeoff import Tradeoff
-from vitascope.report.charts.training_curves import Plot
-from vitascope.report.sections.tables import Summary
+from vitascope.report.charts.training_curves import TrainingPlot
+from vitascope.report.sections.tables import SummaryTable
 
 NOTE = (
     "The last probe of every run; brackets: 95 % intervals where they were drawn. Probes in the loop tell how training "
@@ -24,7 +24,7 @@ NOTE = (
 )
 
 
-SUBJECTS: Mapping[str, Callable[[Place], float]] = {
+SUBJECTS: Mapping[str, Callable[[TradeoffPoint], float]] = {
     "appearance": lambda place: place.appearance.value,
     "motion": lambda place: place.motion.value,
     "the mean of both": lambda place: place.mean,
@@ -37,23 +37,23 @@ class Gallery(NamedTuple):
 
     title: str
     note: str
-    plots: tuple[Plot, ...]
+    plots: tuple[TrainingPlot, ...]
 
 
 class Pretraining(NamedTuple):
     """All that is said of the runs."""
 
     verdicts: Sequence[Sequence[Run]]
-    flights: Sequence[Flight]
-    rows: Sequence[Row]
+    flights: Sequence[TrainingRun]
+    rows: Sequence[EncoderRow]
     tradeoffs: Sequence[Tradeoff]
     galleries: Sequence[Gallery]
-    table: Summary
+    table: SummaryTable
     seen: str
 
 
-def pretraining(recordings: Sequence[Recording], *, first: int = 0) -> Pretraining | None:
-    """What the runs say, with their colours numbered from `first` on; None where there is no run."""
+def pretraining(recordings: Sequence[TrainingLog], *, first: int = 0) -> Pretraining | None:
+    """What the runs say, with their colors numbered from `first` on; None where there is no run."""
     if not recordings:
         return None
     found = flights.flights(recordings, first=first)
@@ -68,7 +68,7 @@ def pretraining(recordings: Sequence[Recording], *, first: int = 0) -> Pretraini
     )
 
 
-def _verdicts(found: Sequence[Flight]) -> Iterator[list[Run]]:
+def _verdicts(found: Sequence[TrainingRun]) -> Iterator[list[Run]]:
     """Which run ended highest on each axis and on their mean; and what was stopped."""
     methods = flights.methods(found)
     if methods:
@@ -78,8 +78,8 @@ def _verdicts(found: Sequence[Flight]) -> Iterator[list[Run]]:
             yield [Run(flight.label, True), Run(f" was stopped at step {alarm['step']:,}; {shown(str(alarm['why']))}.")]
 
 
-def _leaders(found: Sequence[Flight], method: str) -> Iterator[Run]:
-    ends: dict[str, list[Place]] = {}
+def _leaders(found: Sequence[TrainingRun], method: str) -> Iterator[Run]:
+    ends: dict[str, list[TradeoffPoint]] = {}
     for flight in found:
         if places := flights.places(flight, method):
             ends.setdefault(flight.row.label, []).append(places[-1])
@@ -103,7 +103,7 @@ def _leaders(found: Sequence[Flight], method: str) -> Iterator[Run]:
     )
 
 
-def _galleries(found: Sequence[Flight]) -> Iterator[Gallery]:
+def _galleries(found: Sequence[TrainingRun]) -> Iterator[Gallery]:
     yield Gallery(
         "Probes over training",
         "Percent, by clips seen. Bands: 95 % intervals. Probes in the loop, on what training never met.",
@@ -137,17 +137,17 @@ def _galleries(found: Sequence[Flight]) -> Iterator[Gallery]:
         _there(_by_source(found)),
     )
     yield Gallery(
-        "Optimisation and speed",
+        "Optimization and speed",
         "A share of waiting far above zero says that data, not arithmetic, set the pace.",
         _there(_pace(found)),
     )
 
 
-def _there(plots: Iterator[Plot | None]) -> tuple[Plot, ...]:
+def _there(plots: Iterator[TrainingPlot | None]) -> tuple[TrainingPlot, ...]:
     return tuple(plot for plot in plots if plot is not None)
 
 
-def _features(found: Sequence[Flight]) -> Iterator[Plot | None]:
+def _features(found: Sequence[TrainingRun]) -> Iterator[TrainingPlot | None]:
     rank, spread = training_curves.of_measure("effective_rank"), training_curves.of_measure("token_std")
     yield training_curves.probes(found, "effective rank", rank, scale=training_curves.from_zero(4.0))
     yield training_curves.probes(found, "token deviation", spread, scale=training_curves.from_zero(1.0))
@@ -156,7 +156,7 @@ def _features(found: Sequence[Flight]) -> Iterator[Plot | None]:
         yield training_curves.probes(found, f"similarity of {shown(name)}", value, scale=training_curves.from_zero(1.0))
 
 
-def _losses(found: Sequence[Flight]) -> Iterator[Plot | None]:
+def _losses(found: Sequence[TrainingRun]) -> Iterator[TrainingPlot | None]:
     names = list(dict.fromkeys(name for f in found for line in f.recording.steps for name in line["losses"]))
     for name in names:
         yield training_curves.steps(found, shown(name), _loss(name))
@@ -164,7 +164,7 @@ def _losses(found: Sequence[Flight]) -> Iterator[Plot | None]:
         yield training_curves.steps(found, "weighted sum", _of("loss"))
 
 
-def _by_source(found: Sequence[Flight]) -> Iterator[Plot | None]:
+def _by_source(found: Sequence[TrainingRun]) -> Iterator[TrainingPlot | None]:
     lines = [line for f in found for line in f.recording.steps]
     pairs = dict.fromkeys(
         (n, of) for line in lines for of, means in (line.get("by_source") or {}).items() for n in means
@@ -173,7 +173,7 @@ def _by_source(found: Sequence[Flight]) -> Iterator[Plot | None]:
         yield training_curves.steps(found, f"{shown(name)}, of {shown(source)}", _loss_of(name, source))
 
 
-def _pace(found: Sequence[Flight]) -> Iterator[Plot | None]:
+def _pace(found: Sequence[TrainingRun]) -> Iterator[TrainingPlot | None]:
     yield training_curves.steps(found, "learning rate", _of("lr"), within=(0.0, 0.0))
     yield training_curves.steps(found, "gradient norm", _of("grad_norm"))
     yield training_curves.steps(found, "clips per second", _of("clips_per_second"), within=(0.0, 0.0))
@@ -197,7 +197,7 @@ def _share(line: Line) -> float | None:
     return None if share is None else 100 * share
 
 
-def table(found: Sequence[Flight]) -> Summary:
+def table(found: Sequence[TrainingRun]) -> SummaryTable:
     """A line for each run: how far it came, how fast, and what its last probe found."""
     names = flights.named(found)
     heads = (
@@ -210,10 +210,10 @@ def table(found: Sequence[Flight]) -> Summary:
         "effective rank",
         "token deviation",
     )
-    return Summary("Pretraining runs", NOTE, heads, tuple(_line(flight, names) for flight in found))
+    return SummaryTable("Pretraining runs", NOTE, heads, tuple(_line(flight, names) for flight in found))
 
 
-def _line(flight: Flight, names: Sequence[str]) -> tuple[str, ...]:
+def _line(flight: TrainingRun, names: Sequence[str]) -> tuple[str, ...]:
     recording = flight.recording
     last: Line = recording.probes[-1] if recording.probes else {"scores": {}}
     speed = flights.speed(recording)
@@ -231,7 +231,7 @@ def _measure(value: float | None) -> str:
     return "–" if value is None else number(value) if value >= 10 else f"{value:.2f}"
 
 
-def brief(recordings: Sequence[Recording]) -> list[dict[str, Any]]:
+def brief(recordings: Sequence[TrainingLog]) -> list[dict[str, Any]]:
     """Each run and its last probe as plain data."""
     return [
         {

@@ -9,12 +9,12 @@ from vitascope.core.text import margin, number, shown
 from vitascope.core.types import Score
 from vitascope.report.analysis import head_selection, motion_effect
 from vitascope.report.analysis.head_selection import Trained
-from vitascope.report.analysis.leaderboard import Board
-from vitascope.report.analysis.motion_effect import Lacking, Loss, Need, Worth
+from vitascope.report.analysis.leaderboard import Leaderboard
+from vitascope.report.analysis.motion_effect import Loss, MissingResult, MotionEffect, Need
 from vitascope.report.analysis.phrases import CHOSEN_ON_TEST, marks, titled
-from vitascope.report.analysis.ranking import ALPHA, Standing
+from vitascope.report.analysis.ranking import ALPHA, Ranking
 from vitascope.report.charts import low_shot
-from vitascope.report.charts.low_shot import Plot
+from vitascope.report.charts.low_shot import LowShotPlot
 
 ON_TEST_NOTE = (
     "Heads that were chosen by their score on the test set are marked: such a score is the best of many tries at that "
@@ -33,7 +33,7 @@ NAMED = 3
 """Classes named at each end."""
 
 
-class Summary(NamedTuple):
+class SummaryTable(NamedTuple):
     """A table of text with a title and a note."""
 
     title: str
@@ -45,19 +45,19 @@ class Summary(NamedTuple):
 class Extras(NamedTuple):
     """All that a board says beside its plain scores."""
 
-    worth: Sequence[Worth]
-    lacking: Sequence[Lacking]
-    plots: Sequence[Plot]
+    worth: Sequence[MotionEffect]
+    lacking: Sequence[MissingResult]
+    plots: Sequence[LowShotPlot]
     trained: Sequence[Trained]
 
 
-def extras(board: Board, standings: Mapping[str, Standing]) -> Extras:
+def extras(board: Leaderboard, standings: Mapping[str, Ranking]) -> Extras:
     """Read the predictions of the altered columns, and gather low-shot scores and trainings."""
     worth, lacking = motion_effect.worth(board)
     return Extras(worth, lacking, low_shot.plots(board, standings), head_selection.trained(board))
 
 
-def summaries(board: Board, found: Extras, *, brief: bool = False) -> list[Summary]:
+def summaries(board: Leaderboard, found: Extras, *, brief: bool = False) -> list[SummaryTable]:
     """The tables there is something to put in; `brief` leaves out trainings and alterations of low-shot questions."""
     worth = [one for one in found.worth if not (brief and one.plain.variant)]
     tables = [use(board, worth), need(board, worth), *few(board, found.plots)]
@@ -65,7 +65,7 @@ def summaries(board: Board, found: Extras, *, brief: bool = False) -> list[Summa
     return [table for table in tables if table.rows]
 
 
-def use(board: Board, worth: Sequence[Worth]) -> Summary:
+def use(board: Leaderboard, worth: Sequence[MotionEffect]) -> SummaryTable:
     """Motion use: a line for each task and encoder, a column for each alteration."""
     there = [how for how in motion_effect.ALTERATIONS if any(how in of for one in worth for of in one.uses.values())]
     rows = tuple(
@@ -73,7 +73,7 @@ def use(board: Board, worth: Sequence[Worth]) -> Summary:
         for one in worth
         for row, of in one.uses.items()
     )
-    return Summary("Motion use", USE_NOTE, ("task", "encoder", *there), rows)
+    return SummaryTable("Motion use", USE_NOTE, ("task", "encoder", *there), rows)
 
 
 def _loss(loss: Loss | None) -> str:
@@ -85,7 +85,7 @@ def gap(loss: Loss) -> str:
     return margin(Score(*loss.gap[:3]))
 
 
-def need(board: Board, worth: Sequence[Worth]) -> Summary:
+def need(board: Leaderboard, worth: Sequence[MotionEffect]) -> SummaryTable:
     """Motion need: a line for each task and what was removed."""
     rows = tuple(
         (
@@ -101,7 +101,7 @@ def need(board: Board, worth: Sequence[Worth]) -> Summary:
         for how, found in one.needs.items()
     )
     heads = ("task", "without", "best encoder", "accuracy", "need", "classes that need it most", "least")
-    return Summary("Motion need", NEED_NOTE, heads, rows)
+    return SummaryTable("Motion need", NEED_NOTE, heads, rows)
 
 
 def _ends(found: Need) -> tuple[str, str]:
@@ -117,15 +117,15 @@ def _signed(loss: Loss) -> str:
     return margin(Score(loss.gap.value)) + "*" * (loss.p < ALPHA)
 
 
-def few(board: Board, plots: Sequence[Plot]) -> list[Summary]:
+def few(board: Leaderboard, plots: Sequence[LowShotPlot]) -> list[SummaryTable]:
     """Low-shot scores, a line for each question and encoder; questions asked with the same shares share a table."""
-    held: dict[tuple[str, ...], list[Plot]] = {}
+    held: dict[tuple[str, ...], list[LowShotPlot]] = {}
     for plot in plots:
         held.setdefault(tuple(level.text for level in plot.levels), []).append(plot)
     return [_few(board, levels, alike) for levels, alike in held.items()]
 
 
-def _few(board: Board, levels: tuple[str, ...], plots: Sequence[Plot]) -> Summary:
+def _few(board: Leaderboard, levels: tuple[str, ...], plots: Sequence[LowShotPlot]) -> SummaryTable:
     rows = []
     for plot in plots:
         told = marks(limited=plot.limited, on_test=plot.on_test)
@@ -133,17 +133,17 @@ def _few(board: Board, levels: tuple[str, ...], plots: Sequence[Plot]) -> Summar
         rows += [(title, shown(board.rows[row].label), *low_shot.cells(plot, row)) for row in plot.scores]
     unit = plots[0].unit.removesuffix(", log scale")
     note = f"Headline score by {unit}; the last column is all of the training side. Brackets: 95 % intervals."
-    return Summary(f"Low-shot by {unit}", note, ("task", "encoder", *levels), tuple(rows))
+    return SummaryTable(f"Low-shot by {unit}", note, ("task", "encoder", *levels), tuple(rows))
 
 
-def trainings(found: Sequence[Trained]) -> Summary:
+def trainings(found: Sequence[Trained]) -> SummaryTable:
     """Which heads were chosen and what several seeds gave."""
     rows = tuple(
         (one.task, shown(one.row.label), one.chosen or "–", _select(one), one.grid or "–", one.seeds or "–")
         for one in found
     )
     note = "Grid: how many heads were tried and between which scores they lay, on what they were chosen by."
-    return Summary("Trainings", note, ("task", "encoder", "chosen", "chosen by", "grid", "seeds"), rows)
+    return SummaryTable("Trainings", note, ("task", "encoder", "chosen", "chosen by", "grid", "seeds"), rows)
 
 
 def _select(one: Trained) -> str:
