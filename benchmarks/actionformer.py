@@ -29,18 +29,18 @@ from torch import Tensor
 
 from vitascope.core.device import device as chosen
 from vitascope.core.device import generator, peak_bytes
-from vitascope.probes.methods.localize import averaged
 from vitascope.probes.temporal.actionformer import (
     ActionFormer,
     ConvHead,
     LocalAttention,
     PyramidBlock,
-    decayed,
     random_actionformer,
+    split_weight_decay,
 )
-from vitascope.probes.temporal.localization_data import PointGrid, VideoSequence, crowd
-from vitascope.probes.temporal.nms import Proposals, suppressed
-from vitascope.probes.temporal.point_targets import RANGES, trained
+from vitascope.probes.temporal.localization_data import PointGrid, VideoSequence, pad_batch
+from vitascope.probes.temporal.nms import Proposals, nms
+from vitascope.probes.temporal.point_targets import REGRESSION_RANGES, training_losses
+from vitascope.probes.training.resume import update_average
 
 DIM, CLASSES, MOST, SEGMENTS, LEVELS = 1024, 20, 2304, 15, 6
 RATE, DECAY, CLIP, KEPT = 1e-4, 0.05, 1.0, 0.999
@@ -197,7 +197,7 @@ def published_loss(model: ActionFormer, sights: list[VideoSequence], normalizer:
             torch.stack(
                 [
                     torch.arange(y.shape[1], device=x.device) * 2.0**i,
-                    *(torch.full((y.shape[1],), RANGES[i + k], device=x.device) for k in (0, 1)),
+                    *(torch.full((y.shape[1],), REGRESSION_RANGES[i + k], device=x.device) for k in (0, 1)),
                     torch.full((y.shape[1],), 2.0**i, device=x.device),
                 ],
                 1,
@@ -226,15 +226,15 @@ def published_loss(model: ActionFormer, sights: list[VideoSequence], normalizer:
 
 def our_loss(model: ActionFormer, sights: list[VideoSequence], normalizer: float, draw: torch.Generator) -> Any:
     """The same by the library."""
-    seen = crowd(sights, levels=LEVELS, most=MOST)
+    seen = pad_batch(sights, levels=LEVELS, limit=MOST)
     values, mask, actions = seen
-    loss = trained(model, values, mask, actions, generator=draw, normalizer=normalizer, label_smoothing=0.1)
+    loss = training_losses(model, values, mask, actions, generator=draw, normalizer=normalizer, label_smoothing=0.1)
     return loss.classes + 2 * loss.offsets, loss.normalizer
 
 
 def stepper(way: str, model: ActionFormer, sights: list[VideoSequence]) -> Callable[[], float]:
     """A training step."""
-    weights, others = decayed(model)
+    weights, others = split_weight_decay(model)
     groups: list[dict[str, Any]] = [{"params": weights}, {"params": others, "weight_decay": 0.0}]
     ours = way == "ours"
     optimizer = torch.optim.AdamW(groups, lr=RATE, weight_decay=DECAY, **({"fused": True} if ours else {}))
@@ -247,7 +247,7 @@ def stepper(way: str, model: ActionFormer, sights: list[VideoSequence]) -> Calla
         torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
         optimizer.step()
         if ours:
-            averaged(average, model, KEPT)
+            update_average(average, model, KEPT)
         else:
             with torch.no_grad():
                 for mean, p in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
@@ -329,7 +329,7 @@ def suppression() -> tuple[float, float]:
     times = []
     said = []
     for way in (
-        lambda: suppressed(found, kind="soft", by=0.5, min_score=0.001, max_segments=ASKED, by_class=True),
+        lambda: nms(found, kind="soft", by=0.5, min_score=0.001, max_segments=ASKED, by_class=True),
         lambda: one_class_after_another(found),
     ):
         start = time.perf_counter()

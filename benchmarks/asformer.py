@@ -31,14 +31,14 @@ from torch import Tensor
 
 from vitascope.core.device import device as chosen
 from vitascope.core.device import generator, peak_bytes
-from vitascope.nn.fast_linear import times
+from vitascope.nn.fast_linear import matmul
 from vitascope.probes.temporal.asformer import (
     ASFormer,
     ASFormerLayer,
-    Dilated,
+    DilatedConv,
     FrameLinear,
-    Stage,
-    loss,
+    ASFormerStage,
+    asformer_loss,
     random_asformer,
 )
 
@@ -59,9 +59,9 @@ class Case(NamedTuple):
     device: str
 
 
-def conv(x: Tensor, layer: FrameLinear | Dilated, rows: slice = slice(None)) -> Tensor:
+def conv(x: Tensor, layer: FrameLinear | DilatedConv, rows: slice = slice(None)) -> Tensor:
     """A convolution over one frame or three, dilated."""
-    if isinstance(layer, Dilated):
+    if isinstance(layer, DilatedConv):
         weight = layer.weight.permute(0, 2, 1).contiguous()
         return F.conv1d(x, weight, layer.bias, padding=layer.dilation, dilation=layer.dilation)
     return F.conv1d(x, layer.weight[rows, :, None], layer.bias[rows])
@@ -99,7 +99,7 @@ def sliding(q: Tensor, k: Tensor, v: Tensor, layer: ASFormerLayer, mask: Tensor)
     k, v, shown = (
         torch.cat([x[:, :, i * d : (i + 1) * d + 2 * half] for i in range(blocks)], dim=0) for x in (k, v, shown)
     )
-    final = window_mask(d, layer.reach, str(q.device)).repeat(blocks, 1, 1) * shown
+    final = window_mask(d, layer.span, str(q.device)).repeat(blocks, 1, 1) * shown
     y = conv(F.relu(weighted(q, k, v, final)), layer.mix)
     y = y.reshape(1, blocks, -1, d).permute(0, 2, 1, 3).reshape(1, -1, blocks * d)
     return y[:, :, :t] * mask
@@ -110,12 +110,12 @@ def attention(z: Tensor, before: Tensor | None, layer: ASFormerLayer, mask: Tens
     n = layer.inner
     q, k = conv(z, layer.qkv, slice(n)), conv(z, layer.qkv, slice(n, 2 * n))
     v = conv(z if before is None else before, layer.qkv, slice(2 * n, None))
-    if layer.reach == "full":
+    if layer.span == "full":
         return conv(F.relu(weighted(q, k, v, mask)), layer.mix) * mask
     return sliding(q, k, v, layer, mask)
 
 
-def stage(x: Tensor, before: Tensor | None, own: Stage, mask: Tensor, rate: float) -> tuple[Tensor, Tensor]:
+def stage(x: Tensor, before: Tensor | None, own: ASFormerStage, mask: Tensor, rate: float) -> tuple[Tensor, Tensor]:
     """Logits and features."""
     x = conv(x, own.first)
     for layer in own.layers:
@@ -134,7 +134,7 @@ def published_loss(model: ASFormer, x: Tensor, labels: Tensor, *, drop: bool) ->
     features: Tensor | None = None
     total = torch.zeros((), device=x.device)
     for own in model.stages:
-        assert isinstance(own, Stage)
+        assert isinstance(own, ASFormerStage)
         y, features = stage(y, features, own, mask, rate)
         total = total + F.cross_entropy(y.transpose(2, 1).reshape(-1, CLASSES), labels, ignore_index=-100)
         rough = F.mse_loss(F.log_softmax(y[:, :, 1:], 1), F.log_softmax(y.detach()[:, :, :-1], 1), reduction="none")
@@ -147,7 +147,7 @@ def lossy(way: str, model: ASFormer) -> Callable[[Tensor, Tensor, bool], Tensor]
     """The loss of a video, with or without dropout."""
     draw = torch.Generator(next(model.parameters()).device).manual_seed(3)
     if way == "ours":
-        return lambda x, y, drop: loss(model(x, draw if drop else None), y)
+        return lambda x, y, drop: asformer_loss(model(x, draw if drop else None), y)
     return lambda x, y, drop: published_loss(model, x, y, drop=drop)
 
 
@@ -167,7 +167,7 @@ def measured(case: Case, answers: Any) -> None:
     torch.manual_seed(0)
     where, videos = chosen(case.device), data(case)
     reach: Any = case.reach
-    model = random_asformer(generator(1), ASFormer(DIM, CLASSES, layers=LAYERS, width=WIDTH, reach=reach)).to(where)
+    model = random_asformer(generator(1), ASFormer(DIM, CLASSES, layers=LAYERS, width=WIDTH, span=reach)).to(where)
     optimizer = torch.optim.Adam(model.parameters(), lr=RATE, weight_decay=DECAY, fused=case.way == "ours" or None)
     ask = lossy(case.way, model)
     with torch.no_grad():
@@ -213,10 +213,10 @@ def speed(device: torch.device) -> float:
     """Operations a second of one large product."""
     a = torch.randn(1536, 1536, device=device)
     for _ in range(3):
-        float(times(a, a)[0, 0])
+        float(matmul(a, a)[0, 0])
     start = time.perf_counter()
     for _ in range(10):
-        b = times(a, a)
+        b = matmul(a, a)
     float(b[0, 0])
     return 10 * 2 * 1536**3 / (time.perf_counter() - start)
 

@@ -24,8 +24,8 @@ from torch import Tensor
 from vitascope import load
 from vitascope.core.device import device as chosen
 from vitascope.core.device import generator, peak_bytes
-from vitascope.probes.classification.attentive_pooler import AttentiveHeads, random_heads, state_of
-from vitascope.probes.training.stacked_optimizer import Stacked, losses
+from vitascope.probes.classification.attentive_pooler import AttentiveHeads, random_heads, official_state
+from vitascope.probes.training.stacked_optimizer import StackedOptimizer, head_losses
 
 CLASSES, BATCH, TOKENS, DIM = 174, 8, 1568, 768
 RATE, DECAY, CLIP = 1e-3, 0.01, 1.0
@@ -64,7 +64,7 @@ def unfolded(state: dict[str, Tensor], x: Tensor, heads: int) -> Tensor:
 
 def stepper_unfolded(model: AttentiveHeads, heads: int, labels: Tensor) -> Callable[[Tensor], None]:
     """A step of every head, one after another."""
-    states = [state_of(model, i) for i in range(len(model.linear.bias))]
+    states = [official_state(model, i) for i in range(len(model.linear.bias))]
     optimizers = []
     for state in states:
         own = [tensor.requires_grad_() for tensor in state.values()]
@@ -84,12 +84,12 @@ def stepper_unfolded(model: AttentiveHeads, heads: int, labels: Tensor) -> Calla
 
 def stepper_folded(model: AttentiveHeads, labels: Tensor) -> Callable[[Tensor], None]:
     """A step of all heads at once."""
-    optimizer = Stacked(model.parameters(), "adamw", no_decay_bias=True, clip=CLIP)
+    optimizer = StackedOptimizer(model.parameters(), "adamw", no_decay_bias=True, clip=CLIP)
     count = len(model.linear.bias)
     lr, decay = torch.full((count,), RATE), torch.full((count,), DECAY)
 
     def step(x: Tensor) -> None:
-        losses(model(x), labels).sum().backward()
+        head_losses(model(x), labels).sum().backward()
         optimizer.step(lr, decay)
 
     return step

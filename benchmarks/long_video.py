@@ -23,15 +23,16 @@ import numpy as np
 CODE = """
 import sys
 from pathlib import Path
-from vitascope.features.extract import Options, fill
+from vitascope.features.extract import ExtractionOptions, embed
 from vitascope.encoders.load import load
 from vitascope.features.view import View
 from vitascope.sampling.names import MultiClip
 from vitascope.core.types import Dataset, Example, Fold
 path, root, name = sys.argv[1:]
 dataset = Dataset(name="long", examples=(Example(id="v", path=path, truth=0),), classes=("a",), folds=())
-filled = fill(load(name), dataset, [View(MultiClip(2.0))], root=Path(root), options=Options(workers=1, quiet=True))
-print(filled.clips)
+options = ExtractionOptions(workers=1, quiet=True)
+summary = embed(load(name), dataset, [View(MultiClip(2.0))], root=Path(root), options=options)
+print(summary.clips)
 """
 
 

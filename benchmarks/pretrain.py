@@ -37,7 +37,7 @@ from vitascope.pretrain.data.folder import VideoFolder
 from vitascope.pretrain.data.motionlab import MotionLab
 from vitascope.pretrain.masking import DualMask, Mask, Masked, Tube
 from vitascope.pretrain.model import Decoder, Student
-from vitascope.pretrain.objective import Objective, drawn
+from vitascope.pretrain.objective import Objective, draw_masks
 from vitascope.pretrain.targets.targets import Hog, Latent, Pixels, Target
 
 FRAMES, SIZE = 16, 224
@@ -70,7 +70,7 @@ def objective_of(shape: VideoViTConfig, targets: Sequence[Target], device: torch
 def looks(objective: Objective, mask: Mask, batch: int, frames: int, size: int, device: torch.device) -> Masked:
     """One mask of a batch."""
     grid = objective.student.grid(frames, size)
-    (found,) = drawn((mask,), grid, generator(1), count=batch, rows=slice(None))
+    (found,) = draw_masks((mask,), grid, generator(1), count=batch, rows=slice(None))
     return Masked(*(part.to(device) for part in found))
 
 
@@ -144,7 +144,7 @@ def stepper(objective: Objective, dtype: torch.dtype, device: torch.device) -> C
         nn.utils.clip_grad_norm_(learned, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        objective.follow(0.5)
+        objective.update_targets(0.5)
 
     return step
 
@@ -281,9 +281,9 @@ def wait(given: argparse.Namespace) -> None:
         reader = source.open(ClipSpec(12, 56), seed=0, workers=workers)
         kept = reader.read(batch).pixels
         memory = pace(lambda: kept, step, mask, count)  # noqa: B023
-        before = reader.waited
+        before = reader.seconds_waited
         seconds = pace(lambda: reader.read(batch).pixels, step, mask, count)  # noqa: B023
-        waited = reader.waited - before
+        waited = reader.seconds_waited - before
         reader.close()
         print(
             f"{label}: {waited / seconds:.3f} of the time waiting at {count * batch / seconds:.0f} clips/s, "

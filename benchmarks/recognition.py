@@ -25,9 +25,9 @@ import torch
 from torch.utils import data as loading
 
 from vitascope.core.types import Card, Dataset, Example, Fold
-from vitascope.features.extract import key_of
-from vitascope.features.source import stored
-from vitascope.features.store import Embedded, Store
+from vitascope.features.extract import store_key
+from vitascope.features.source import load_stored
+from vitascope.features.store import EmbeddedExample, Store
 from vitascope.features.view import View
 from vitascope.probes.base import Probe
 from vitascope.probes.methods import knn, linear
@@ -80,7 +80,7 @@ def write(root: Path, counts: dict[str, int]) -> None:
     centers = torch.randn(CLASSES, DIM, generator=generator)
     videos = dataset(counts)
     (root / "counts.json").write_text(json.dumps(counts))
-    store = Store(root / "store", key_of(videos, CARD, View(Uniform())))
+    store = Store(root / "store", store_key(videos, CARD, View(Uniform())))
     store.create()
     for split in counts:
         (root / split).mkdir()
@@ -88,7 +88,9 @@ def write(root: Path, counts: dict[str, int]) -> None:
         part = videos.examples[start : start + BATCH]
         labels = torch.tensor([e.truth for e in part])
         values = (centers[labels] + 2 * torch.randn(len(part), DIM, generator=generator)).numpy()
-        store.add(f"{start}", [Embedded(e.id, v[None], [(0.0, 1.0)], [""]) for e, v in zip(part, values, strict=True)])
+        store.add(
+            f"{start}", [EmbeddedExample(e.id, v[None], [(0.0, 1.0)], [""]) for e, v in zip(part, values, strict=True)]
+        )
         for e, value in zip(part, values, strict=True):
             (root / f"{e.id}.json").write_text(json.dumps({"annotation": e.truth, "duration": 10.0}))
             np.save(root / f"{e.id}_v.npy", value)
@@ -100,7 +102,7 @@ def asked(probe: Probe[int, object], root: Path) -> float:
     videos = dataset(json.loads((root / "counts.json").read_text()))
     (fold,) = videos.folds
     train, test = (
-        stored(videos, CARD, View(Uniform()), ids=ids, root=root / "store") for ids in (fold.train, fold.test)
+        load_stored(videos, CARD, View(Uniform()), ids=ids, root=root / "store") for ids in (fold.train, fold.test)
     )
     truth = [e.truth for e in test.examples]
     return probe.score(probe.predict(train, test, seed=0), truth)["top-1"]

@@ -18,9 +18,9 @@ import numpy as np
 import torch
 
 from vitascope.core.types import Card, Dataset, Example, Fold
-from vitascope.features.extract import key_of
-from vitascope.features.source import stored as features
-from vitascope.features.store import Embedded, Store
+from vitascope.features.extract import store_key
+from vitascope.features.source import load_stored as features
+from vitascope.features.store import EmbeddedExample, Store
 from vitascope.features.view import View
 from vitascope.probes.methods import knn
 from vitascope.sampling.names import Uniform
@@ -56,9 +56,9 @@ def main() -> None:
             np.save(root / f"{name}_v.npy", vector)
             (root / f"{name}.json").write_text(json.dumps({"annotation": int(label), "duration": 10.0}))
         view = View(Uniform())
-        store = Store(root / "store", key_of(dataset, card, view))
+        store = Store(root / "store", store_key(dataset, card, view))
         store.create()
-        store.add("all", [Embedded(i, v[None], [(0.0, 10.0)], [""]) for i, v in zip(names, values, strict=True)])
+        store.add("all", [EmbeddedExample(i, v[None], [(0.0, 10.0)], [""]) for i, v in zip(names, values, strict=True)])
         store.seal()
         for number in range(3):
             started = time.perf_counter()

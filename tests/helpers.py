@@ -83,6 +83,13 @@ def parity(name: str) -> Path:
     return found[0]
 
 
+def required(folder: str, what: str) -> Path:
+    """A folder of ../shared/data; a module that is about nothing else is skipped as a whole where it is not at hand."""
+    if not (SHARED / "data" / folder).is_dir():
+        pytest.skip(f"{what} are absent: there is no ../shared/data/{folder}", allow_module_level=True)
+    return SHARED / "data" / folder
+
+
 def _encoders() -> Path:
     """Where official encoders are listed: beside the repository, or with the tests."""
     given = SHARED / "parity" / "encoders"
@@ -114,7 +121,7 @@ def golden(name: str) -> dict[str, np.ndarray]:
 
 def resumed(train: Callable[[Path], Any], scratch: Path, monkeypatch: pytest.MonkeyPatch, *, after: int) -> Any:
     """What the training gives that was interrupted after so many epochs and asked for again."""
-    kept = resume.keep
+    kept = resume.save
 
     def killed(path, parts, epochs):
         kept(path, parts, epochs)

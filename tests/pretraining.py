@@ -30,7 +30,7 @@ from vitascope.nn.video_vit import random_vit
 from vitascope.pretrain import checkpoint, optim
 from vitascope.pretrain import train as loop
 from vitascope.pretrain.data.base import ClipSpec
-from vitascope.pretrain.data.prefetch import Ahead, ClipItem
+from vitascope.pretrain.data.prefetch import ClipItem, PrefetchReader
 from vitascope.pretrain.masking import RunningCell, Tube
 from vitascope.pretrain.monitoring import log as recording
 from vitascope.pretrain.recipe import Recipe
@@ -49,10 +49,10 @@ class Blobs:
     classes: int = 0
     pretraining_datasets: tuple[str, ...] = ("blobs",)
 
-    def open(self, spec: ClipSpec, *, seed: int, rank: int = 0, world: int = 1, workers: int = 0) -> Ahead:
+    def open(self, spec: ClipSpec, *, seed: int, rank: int = 0, world: int = 1, workers: int = 0) -> PrefetchReader:
         """The clips of this rank."""
         items = partial(self._items, spec, seed, rank, world)
-        return Ahead(self.name, items, {"taken": 0}, data=f"{self.name} {seed}")
+        return PrefetchReader(self.name, items, {"taken": 0}, data=f"{self.name} {seed}")
 
     def _items(
         self, spec: ClipSpec, seed: int, rank: int, world: int, state: dict[str, Any], _broken: dict[str, str]
@@ -115,7 +115,7 @@ SETTING = TrainConfig(device="cpu", save_every=2, check_every=0, log_every=1, qu
 
 
 def train(run: Path, made: Recipe | None = None, **setting: Any) -> Path:
-    """A run on the CPU that says nothing, with a checkpoint every other step and no check-ups."""
+    """A run on the CPU that says nothing, with a checkpoint every other step and no in-loop probing."""
     return pretrain(made or recipe(), run, dataclasses.replace(SETTING, **setting))
 
 
@@ -128,17 +128,17 @@ def losses(run: Path) -> dict[int, dict[str, float]]:
 def state(run: Path, step: int, tmp: Path) -> dict[str, torch.Tensor]:
     """Every tensor of a checkpoint, moments of the optimizer included, by name."""
     dcp_to_torch_save(run / checkpoint.FOLDER / f"step-{step:09d}", tmp / "state.pt")
-    found: dict[str, torch.Tensor] = {}
+    values: dict[str, torch.Tensor] = {}
 
     def gather(name: str, value: Any) -> None:
         if isinstance(value, Mapping):
             for key, inner in value.items():
                 gather(f"{name}/{key}", inner)
         elif isinstance(value, torch.Tensor):
-            found[name] = value
+            values[name] = value
 
     gather("", torch.load(tmp / "state.pt", weights_only=True))
-    return found
+    return values
 
 
 def same(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> bool:
@@ -200,11 +200,11 @@ def _kill_at(step: int) -> None:
     inner, made = optim.backward, [0]
 
     def backward(*given: Any, **named: Any) -> Any:
-        found = inner(*given, **named)
+        values = inner(*given, **named)
         made[0] += 1
         if made[0] == step:
             os.kill(os.getpid(), signal.SIGKILL)
-        return found
+        return values
 
     optim.backward = backward  # type: ignore[assignment]
 

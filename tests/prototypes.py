@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from vitascope.core.types import Dataset, Example, Segment, Timeline
-from vitascope.features.base import Spans, StoredFeatures
+from vitascope.features.base import ClipSpans, StoredFeatures
 
 
 def annotated(name: str, root: Path) -> Dataset[Any]:
@@ -79,7 +79,7 @@ class Prototypes:
         examples = [dataset.by_id()[i] for i in ids]
         each = [self.values(e) for e in examples]
         first = torch.tensor([0, *map(len, each)]).cumsum(0)
-        spans = Spans(np.concatenate([self.spans(e) for e in examples]), first)
+        spans = ClipSpans(np.concatenate([self.spans(e) for e in examples]), first)
         return StoredFeatures(examples, dataset.classes, torch.from_numpy(np.concatenate(each)), first, spans)
 
     def nearest(self, example: Example[Any]) -> np.ndarray:

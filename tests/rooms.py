@@ -19,3 +19,23 @@ ROOMS = {
 """A room imports only rooms before it."""
 SEPARATE = ("encoders.families", "datasets.builders", "probes.methods", "pretrain.recipes")
 """Packages of one-file additions: found by their existence, and none imports another."""
+WHERE = {
+    "the tie rule of kNN": ("probes/classification/nearest_neighbors.py", "search"),
+    "what a V-JEPA checkpoint's keys are mapped to": ("encoders/families/vjepa.py", "LAYOUT"),
+    "how the timestamps of a clip are chosen": ("sampling/samplers.py", "Uniform"),
+    "what makes two results comparable": ("evaluation/runner.py", "protocol"),
+    "where the report's table is laid out": ("report/sections/leaderboard.py", "table"),
+}
+"""Questions that somebody new asks: the file below `src/vitascope` with the answer, and the name in it."""
+
+
+def rooms_table() -> str:
+    """The rooms as a Markdown table."""
+    rows = [f"| `{name}` | {about} |" for name, about in ROOMS.items()]
+    return "\n".join(["| room | what is in it |", "|---|---|", *rows]) + "\n"
+
+
+def where_table() -> str:
+    """The questions as a Markdown table."""
+    rows = [f"| {question} | `src/vitascope/{file}`: `{name}` |" for question, (file, name) in WHERE.items()]
+    return "\n".join(["| question | answer |", "|---|---|", *rows]) + "\n"

@@ -48,7 +48,7 @@ def walked(predictions: list[Row], truth: list[Row], threshold: float, label: in
             by_video.setdefault(t[0], []).append(j)
     order = sorted((i for i, p in enumerate(predictions) if p[3] == label), key=lambda i: (-predictions[i][4], i))
     taken: set[int] = set()
-    found = []
+    pairs = []
     for i in order:
         p = predictions[i]
         near = by_video.get(p[0], [])
@@ -60,8 +60,8 @@ def walked(predictions: list[Row], truth: list[Row], threshold: float, label: in
                 got = j
                 break
         taken.add(got)
-        found.append((i, got))
-    return found
+        pairs.append((i, got))
+    return pairs
 
 
 def area(right: list[bool], positives: int, normalizer: float | None = None) -> float:

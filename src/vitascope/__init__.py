@@ -16,6 +16,7 @@ _HOME = {
     "Example": "core.types",
     "Fold": "core.types",
     "Video": "core.types",
+    "UserError": "core.errors",
     "Result": "evaluation.results",
     "read": "evaluation.results",
     "parse": "sampling.names",
@@ -33,7 +34,6 @@ _HOME = {
     "evaluate": "evaluation.evaluate",
 }
 """Public names by the module that defines them."""
-_NAMED = {"embed": "fill"}
 _MODULES = {"report": "report", "stats": "metrics.stats"}
 __all__ = ["__version__", *_HOME, *_MODULES]
 
@@ -44,7 +44,7 @@ def __getattr__(name: str) -> Any:
         return import_module(f"vitascope.{_MODULES[name]}")
     if name not in _HOME:
         raise AttributeError(f"module 'vitascope' has no attribute {name!r}")
-    return getattr(import_module(f"vitascope.{_HOME[name]}"), _NAMED.get(name, name))
+    return getattr(import_module(f"vitascope.{_HOME[name]}"), name)
 
 
 def __dir__() -> list[str]:

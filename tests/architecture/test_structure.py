@@ -2,6 +2,7 @@
 
 import ast
 import re
+import runpy
 import statistics
 import subprocess
 import sys
@@ -12,9 +13,10 @@ from pathlib import Path
 import pytest
 
 import vitascope
-from rooms import ROOMS, SEPARATE
+from rooms import ROOMS, SEPARATE, WHERE
 
 SRC = Path(vitascope.__file__).parent
+ROOT = Path(__file__).parents[2]
 FILES = sorted(SRC.rglob("*.py"))
 BESIDE = {"__init__", "__main__"}
 """Files beside the rooms."""
@@ -204,6 +206,19 @@ def test_public_names() -> None:
     for name in vitascope.__all__:
         assert getattr(vitascope, name) is not None
     assert set(vitascope.__all__) <= set(dir(vitascope))
+
+
+def test_contributing_shows_these_rooms_and_answers() -> None:
+    generate = runpy.run_path(str(ROOT / "docs" / "generate.py"))
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert text == generate["with_rooms"](text), "run `python docs/generate.py`"
+
+
+@pytest.mark.parametrize(("file", "name"), WHERE.values())
+def test_answers_are_where_contributing_says(file: str, name: str) -> None:
+    defined = {n.name for n in ast.walk(parsed(SRC / file)) if isinstance(n, (ast.FunctionDef, ast.ClassDef))}
+    defined |= {n.id for n in ast.walk(parsed(SRC / file)) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    assert name in defined
 
 
 def test_nothing_is_left_as_a_stub() -> None:

@@ -11,11 +11,11 @@ import pytest
 import pretraining
 from helpers import Done, vitascope
 from pretraining import losses, recipe, train
+from vitascope.core.option_text import changed
 from vitascope.encoders.load import load
-from vitascope.encoders.weights.native_card import about
+from vitascope.encoders.weights.native_card import read_metadata
 from vitascope.pretrain import find_recipe
 from vitascope.pretrain.monitoring import log as recording
-from vitascope.pretrain.overrides import changed
 from vitascope.pretrain.recipe import Recipe
 
 TESTS = Path(pretraining.__file__).parent
@@ -23,22 +23,22 @@ PLAIN = ("--device", "cpu", "--check-every", "0", "--log-every", "1", "--save-ev
 
 
 def pretrain(*arguments: object, code: int = 0) -> Done:
-    """The command, without check-ups."""
+    """Run the command without in-loop probing."""
     return vitascope("pretrain", *arguments, *PLAIN, code=code)
 
 
 def test_a_run_from_the_command_line_is_the_run_from_python(tmp_path: Path) -> None:
-    said = pretrain("pretraining:recipe", "-o", tmp_path / "run", "--seed", 3, "--set", "lr:1e-3").stdout
+    output = pretrain("pretraining:recipe", "-o", tmp_path / "run", "--seed", 3, "--set", "lr=1e-3").stdout
     train(tmp_path / "same", recipe(seed=3, lr=1e-3))
     assert losses(tmp_path / "run") == losses(tmp_path / "same")
-    assert f"encoder: {tmp_path}/run/model.safetensors" in said
-    assert f"vitascope report {tmp_path}/run" in said
-    command = about(tmp_path / "run" / "model.safetensors")["origin"]["command"]
+    assert f"encoder: {tmp_path}/run/model.safetensors" in output
+    assert f"vitascope report {tmp_path}/run" in output
+    command = read_metadata(tmp_path / "run" / "model.safetensors")["origin"]["command"]
     assert command.startswith("vitascope pretrain pretraining:recipe -o ")
-    assert "--seed 3 --set lr:1e-3" in command
+    assert "--seed 3 --set lr=1e-3" in command
 
 
-def test_stopped_and_called_again_it_goes_on(tmp_path: Path) -> None:
+def test_stopped_and_rerun_it_resumes(tmp_path: Path) -> None:
     pretrain("pretraining:recipe", "-o", tmp_path / "run", "--stop-at", 3)
     assert max(losses(tmp_path / "run")) == 3
     pretrain("pretraining:recipe", "-o", tmp_path / "run")
@@ -52,44 +52,44 @@ def test_the_default_folder_is_named_after_the_recipe(tmp_path: Path) -> None:
 
 
 def test_a_dry_run_counts_and_times_and_writes_nothing(tmp_path: Path) -> None:
-    said = vitascope("pretrain", "pretraining:recipe", "--dry-run", "--device", "cpu", cwd=tmp_path).stdout
+    output = vitascope("pretrain", "pretraining:recipe", "--dry-run", "--device", "cpu", cwd=tmp_path).stdout
     made = recipe()
     visible = 8  # of 9 places round(0.6 * 9) = 5 are hidden, in both steps
     embed, block = visible * 3 * 2 * 64 * 32, visible * (4 * 32**2 + 2 * 32 * 64) + 2 * visible**2 * 32
-    assert f"tokens seen: {visible} of 18" in said
-    assert f"{made.shape.params / 1e6:.2f} M parameters" in said
-    assert f"over them: {2 * (embed + 2 * block) / 1e9:.3g} GFLOP a clip" in said
-    assert "6 steps of 8: 48 clips" in said
-    assert "clips/s" in said
+    assert f"visible tokens: {visible} of 18" in output
+    assert f"{made.shape.params / 1e6:.2f} M parameters" in output
+    assert f"forward pass: {2 * (embed + 2 * block) / 1e9:.3g} GFLOP per clip" in output
+    assert "6 steps of 8: 48 clips" in output
+    assert "clips/s" in output
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["pretraining:recip"], "no function 'recip' in pretraining; did you mean 'recipe'"),
         (["pretrainings:recipe"], "No module named 'pretrainings'"),
         (["pretraining:card"], "gave Card, which is no recipe"),
         (["motionlab_tinny"], "no recipe 'motionlab_tinny'"),
-        (["pretraining:recipe", "--set", "lrr:1"], "Recipe has no 'lrr'; did you mean 'lr'?"),
-        (["pretraining:recipe", "--set", "lr:fast"], "lr:fast: a number is wanted"),
-        (["pretraining:recipe", "--set", "lr"], "--set lr: field:value is wanted"),
-        (["pretraining:recipe", "--set", "lr:1", "--set", "lr:2"], "a field is set twice"),
-        (["pretraining:recipe", "--set", "batch:9", "--set", "accumulate:2"], "a batch of 9 cannot be shared evenly"),
+        (["pretraining:recipe", "--set", "lrr=1"], "Recipe has no 'lrr'; did you mean 'lr'?"),
+        (["pretraining:recipe", "--set", "lr=fast"], "pretraining:recipe: lr = 'fast' must be a number"),
+        (["pretraining:recipe", "--set", "lr"], "--set lr: must be field=value"),
+        (["pretraining:recipe", "--set", "lr=1", "--set", "lr:2"], "--set: lr is set twice"),
+        (["pretraining:recipe", "--set", "batch=9", "--set", "accumulate=2"], "a batch of 9 cannot be divided"),
         (["pretraining:recipe", "--parallel", "dpp"], "did you mean 'ddp'"),
         (["pretraining:recipe", "--parallel", "fsdp"], "torchrun --nproc-per-node"),
         (["pretraining:recipe", "--mirror", "tensorbord"], "did you mean 'tensorboard'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_bad_input_is_one_line_and_exit_code_2(arguments: list[str], said: str, tmp_path: Path) -> None:
+def test_bad_input_is_one_line_and_exit_code_2(arguments: list[str], message: str, tmp_path: Path) -> None:
     done = pretrain(*arguments, "-o", tmp_path / "run", code=2)
-    assert said in done.stderr
+    assert message in done.stderr
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
 
 
-def test_unknown_data_set_of_a_check_is_said_before_training(tmp_path: Path) -> None:
+def test_an_unknown_probing_dataset_raises_before_training(tmp_path: Path) -> None:
     done = vitascope(
         "pretrain", "pretraining:recipe", "-o", tmp_path / "run", "-q", "--check", "motionlab/moton", code=2
     )
@@ -105,19 +105,22 @@ def losses_or_none(run: Path) -> dict[int, dict[str, float]]:
 def test_export_writes_the_encoder_of_the_last_checkpoint(tmp_path: Path) -> None:
     pretrain("pretraining:recipe", "-o", tmp_path / "run", "--stop-at", 4)
     (tmp_path / "run" / "model.safetensors").unlink()
-    said = vitascope("export", tmp_path / "run").stdout
+    output = vitascope("export", tmp_path / "run").stdout
     encoder = load(str(tmp_path / "run"))
     assert encoder.card.name == "tiny-step4"
-    assert encoder.card.digest in said
+    assert encoder.card.digest in output
     vitascope("export", tmp_path / "run", "-o", tmp_path / "mine.safetensors")
     assert load(str(tmp_path / "mine.safetensors")).card == encoder.card
-    assert "leave -m, --to out" in vitascope("export", tmp_path / "run", "-m", "x", "--to", "npy", code=2).stderr
-    assert "call it" in vitascope("export", tmp_path / "run", "-o", tmp_path / "folder", code=2).stderr
+    assert (
+        "-m and --to cannot be used with a pretraining run"
+        in vitascope("export", tmp_path / "run", "-m", "x", "--to", "npy", code=2).stderr
+    )
+    assert "name it" in vitascope("export", tmp_path / "run", "-o", tmp_path / "folder", code=2).stderr
 
 
-def test_export_of_a_data_set_still_wants_its_arguments(videos: Path) -> None:
+def test_export_of_a_dataset_needs_its_options(videos: Path) -> None:
     done = vitascope("export", videos, "-m", "pixels/thumbnail", code=2)
-    assert "--to LAYOUT, -o FOLDER is wanted" in done.stderr
+    assert "to export embeddings, add --to LAYOUT, -o FOLDER" in done.stderr
 
 
 def torchrun(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -129,7 +132,7 @@ def torchrun(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=300)
 
 
-def test_under_torchrun_two_processes_train_and_one_speaks(tmp_path: Path) -> None:
+def test_under_torchrun_two_processes_train_and_one_prints(tmp_path: Path) -> None:
     done = torchrun("pretraining:recipe", "-o", tmp_path / "run", "--parallel", "fsdp")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("encoder: ") == 1
@@ -137,10 +140,10 @@ def test_under_torchrun_two_processes_train_and_one_speaks(tmp_path: Path) -> No
     one, two = losses(tmp_path / "same"), losses(tmp_path / "run")
     for step in one:
         assert two[step] == pytest.approx(one[step], abs=1e-5, rel=0)
-    wrong = torchrun("pretraining:recipe", "-o", tmp_path / "run", "--set", "lr:1")
+    wrong = torchrun("pretraining:recipe", "-o", tmp_path / "run", "--set", "lr=1")
     assert wrong.returncode != 0
     assert wrong.stderr.count("error: ") == 1
-    assert "a run of another recipe (lr 0.003 there, 1.0 now)" in wrong.stderr
+    assert "a run of another recipe (lr was 0.003, is now 1.0)" in wrong.stderr
 
 
 def test_every_recipe_has_a_line_and_a_file_that_builds_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,12 +170,12 @@ def test_a_family_builds_its_recipe_with_what_it_takes(monkeypatch: pytest.Monke
     assert (made.size, made.lr, made.shape.depth) == (48, 0.5, 1)
     with pytest.raises(ValueError) as error:
         find_recipe.find("x")
-    assert str(error.value) == "x wants data; say --set data:..."
+    assert str(error.value) == "x needs data; give it with --set data=..."
 
 
 def test_fields_are_set_by_path_and_read_as_their_type() -> None:
     made = recipe()
-    asked = {
+    changes = {
         "steps": "1e3",
         "betas": "0.8, 0.99",
         "checkpointing": "yes",
@@ -183,7 +186,7 @@ def test_fields_are_set_by_path_and_read_as_their_type() -> None:
         "data.blobs.classes": "3",
         "shape.grid": "4,3,3",
     }
-    new = changed(made, asked)
+    new = changed(made, changes, "x")
     assert (new.steps, new.betas, new.checkpointing, new.precision) == (1000, (0.8, 0.99), True, "bfloat16")
     assert new.final_weight_decay == 0.1
     targets: list[Any] = list(new.targets)
@@ -191,29 +194,29 @@ def test_fields_are_set_by_path_and_read_as_their_type() -> None:
     assert targets[2].decay == (0.9, 0.99)
     source: Any = new.data[0][0]
     assert (source.classes, new.data[0][1], new.shape.grid) == (3, 1.0, (4, 3, 3))
-    assert changed(new, {"final_weight_decay": "none"}).final_weight_decay is None
-    assert changed(made, {}) == made
+    assert changed(new, {"final_weight_decay": "none"}, "x").final_weight_decay is None
+    assert changed(made, {}, "x") == made
 
 
 @pytest.mark.parametrize(
-    ("asked", "said"),
+    ("changes", "message"),
     [
-        ({"steps": "1.5"}, "a whole number is wanted"),
-        ({"checkpointing": "maybe"}, "true or false is wanted"),
+        ({"steps": "1.5"}, "x: steps = '1.5' must be a whole number"),
+        ({"checkpointing": "maybe"}, "must be true or false"),
         ({"precision": "float16"}, "did you mean 'bfloat16'"),
-        ({"betas": "0.9"}, "2 values, with commas, are wanted"),
+        ({"betas": "0.9"}, "must be 2 numbers, with commas"),
         ({"targets.pixel.weight": "1"}, "did you mean 'pixels'"),
         ({"targets.pixels.wieght": "1"}, "Pixels has no 'wieght'; did you mean 'weight'"),
-        ({"targets": "x"}, "is not set from the command line"),
-        ({"masks": "x"}, "is not set from the command line"),
-        ({"shape": "x"}, "is not set from the command line"),
+        ({"targets": "x"}, "is not set as text"),
+        ({"masks": "x"}, "is not set as text"),
+        ({"shape": "x"}, "is not set as text"),
         ({"lr.x": "1"}, "float has no 'x'"),
-        ({"lr": "-1"}, "lr = -1.0"),
+        ({"lr": "-1"}, "recipe tiny: lr = -1.0 must be positive"),
     ],
     ids=str,
 )
-def test_fields_that_cannot_be_set_are_said_in_a_line(asked: dict[str, str], said: str) -> None:
+def test_invalid_fields_raise_in_one_line(changes: dict[str, str], message: str) -> None:
     with pytest.raises(ValueError) as error:
-        changed(recipe(), asked)
-    assert said in str(error.value)
+        changed(recipe(), changes, "x")
+    assert message in str(error.value)
     assert "\n" not in str(error.value)

@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from vitascope.cli import tables as listing
+from vitascope.cli import tables
 from vitascope.core.types import Score
 from vitascope.encoders.catalog import ENCODERS, cards
 from vitascope.encoders.weights import native_card
@@ -16,7 +16,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "encoders.md"
 
 
 def test_the_page_shows_the_cards_as_they_are() -> None:
-    table = listing.encoders_markdown(cards())
+    table = tables.encoders_markdown(cards())
     assert table in PAGE.read_text(encoding="utf-8"), "run `python docs/generate.py`"
 
 
@@ -28,19 +28,19 @@ def test_the_page_shows_each_family_shown_right() -> None:
 
 
 def test_every_name_is_plain_data_and_every_model_has_its_card() -> None:
-    rows = json.loads(listing.as_json(listing.names("encoders")))
+    rows = json.loads(tables.as_json(tables.names("encoders")))
     assert set(rows) == set(ENCODERS.names())
     umt = rows["umt/large-s2"]
     assert (umt["frames"], umt["size"], umt["dim"], umt["params"]) == (16, 224, 1024, 303_100_928)
     assert umt["pretraining_datasets"] == ["k400", "k600", "k700"]
     assert "without motion" in rows["pixels/thumbnail"]["about"]
-    assert {name for name in rows if name.startswith("tiny/")} == set(native_card.shipped())
+    assert {name for name in rows if name.startswith("tiny/")} == set(native_card.shipped_cards())
     ours = rows["tiny/twlv1"]
     assert (ours["frames"], ours["dim"], ours["params"]) == (12, 128, 1_263_744)
 
 
 def test_the_table_has_a_line_for_each() -> None:
-    table = listing.names_table("encoders")
+    table = tables.names_table("encoders")
     assert table.row_count == len(ENCODERS.names())
 
 
@@ -57,8 +57,8 @@ def test_what_is_missing_is_named_and_bounds_the_score() -> None:
         expected=80,
     )
     part = replace(whole, expected=100, missing={f"{i}.mp4": "no such file" for i in range(20)})
-    assert list(listing.gaps([whole])) == []
-    assert [line.replace("\xa0", " ") for line in listing.gaps([part])] == [
+    assert list(tables.gaps([whole])) == []
+    assert [line.replace("\xa0", " ") for line in tables.gaps([part])] == [
         "mine, missing: 0.mp4 (no such file), and 19 more",
         "vit/tiny on mine:knn, 50.0: 80.0 % of the test set; missing videos could move it to 40.0–60.0",
     ]

@@ -1,10 +1,10 @@
-"""The live line: says what is going on in the width there is."""
+"""Progress lines: contents and width."""
 
 import time
 
 import pytest
 
-from vitascope.core.progress import EncodingProgress, ProgressLine, Training
+from vitascope.core.progress import EncodingProgress, ProgressLine, TrainingProgress
 
 
 def pace(done: int = 30, seconds: float = 10.0) -> EncodingProgress:
@@ -34,12 +34,12 @@ def test_a_narrow_line_fits_and_keeps_the_count(width: int) -> None:
     assert pace().line(500) == pace().line()
 
 
-def test_the_end_says_how_long_it_took() -> None:
+def test_the_last_line_has_the_duration() -> None:
     assert " · in 1:02:03 · " in pace(done=120, seconds=3723.1).line()
     assert "ETA -:--" in pace(done=0).line()
 
 
-def test_silent_when_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_quiet_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     for quiet in (True, False):
         with ProgressLine(pace(), quiet=quiet):
             pass
@@ -47,14 +47,14 @@ def test_silent_when_told(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_training_counts_its_steps(capsys: pytest.CaptureFixture[str]) -> None:
-    with ProgressLine(Training("localize: a on b", 3), quiet=False) as live:
+    with ProgressLine(TrainingProgress("localize: a on b", 3), quiet=False) as live:
         for _ in range(3):
             live.step()
-    said = capsys.readouterr().err
-    assert said.startswith("localize: a on b · 3/3 · ")
-    assert " steps/s · in 0:00" in said
-    with ProgressLine(Training("", 3), quiet=True) as live:
+    output = capsys.readouterr().err
+    assert output.startswith("localize: a on b · 3/3 · ")
+    assert " steps/s · in 0:00" in output
+    with ProgressLine(TrainingProgress("", 3), quiet=True) as live:
         live.step()
     assert not capsys.readouterr().err
-    narrow = Training("localize: a on b", 300, done=30, started=time.monotonic() - 10.01).line(30)
+    narrow = TrainingProgress("localize: a on b", 300, done=30, started=time.monotonic() - 10.01).line(30)
     assert narrow.startswith("30/300 · 3.0 steps/s · ETA 1:")

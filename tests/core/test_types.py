@@ -1,4 +1,4 @@
-"""Truths that have times, and digests that do not change for what has none."""
+"""Segments, timelines and dataset digests."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vitascope.core.types import Dataset, Example, Fold, Segment, Timeline, digest, spoken
+from vitascope.core.types import Dataset, Example, Fold, Segment, Timeline, describe_truth, digest
 
 FOLD = (Fold(name="f", train=("a",), test=("b",)),)
 
@@ -33,16 +33,16 @@ def test_a_timeline_is_its_labels(labels: list[int]) -> None:
 
 @pytest.mark.parametrize(("runs", "fps"), [(((0, 3),), 0.0), (((0, 0),), 15.0), (((1, -2),), 15.0)])
 def test_a_timeline_without_frames_is_refused(runs: tuple[tuple[int, int], ...], fps: float) -> None:
-    with pytest.raises(ValueError, match="a timeline has frames"):
+    with pytest.raises(ValueError, match="a timeline needs frames"):
         Timeline(runs, fps)
 
 
 def test_digests_of_recognition_are_what_they_were() -> None:
-    """The digest before there were kinds and durations, written down by hand."""
-    asked = [["a", 0, [0.0, 1.0], "g", 3.0], ["b", 1, None, None, None]]
+    """The digest from before task types and durations existed, written out by hand."""
+    content = [["a", 0, [0.0, 1.0], "g", 3.0], ["b", 1, None, None, None]]
     fold = {"type": "Fold", "name": "f", "train": ["a"], "test": ["b"]}
-    assert two().digest == digest(["n", ["x", "y"], asked, [fold]])
-    assert two(notes=("odd",)).digest == two().digest, "what is merely said changes nothing"
+    assert two().digest == digest(["n", ["x", "y"], content, [fold]])
+    assert two(notes=("odd",)).digest == two().digest, "notes do not enter the digest"
 
 
 def test_digests_know_kinds_durations_and_truths() -> None:
@@ -74,4 +74,4 @@ def test_digests_know_kinds_durations_and_truths() -> None:
     ],
 )
 def test_truths_in_words(truth: object, words: str) -> None:
-    assert spoken(truth, ("jump", "run")) == words
+    assert describe_truth(truth, ("jump", "run")) == words

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from copies import build, complaint, lay, sides, write
 from vitascope.core.types import Segment
 from vitascope.datasets.open import open_annotations, open_dataset
-from vitascope.datasets.readers.activitynet_json import SAME, AnnotationIssues, ListedAction, Untrimmed, cleaned
+from vitascope.datasets.readers.activitynet_json import SAME, AnnotationIssues, ListedAction, UntrimmedVideo, clean_actions
 from vitascope.datasets.readers.annotation_files import labels
 
 # ------------------------------------------------------------------------------------------------------------- cleaning
@@ -35,8 +35,8 @@ TIMES = st.sampled_from([0.0, 0.0005, 0.5, 0.5009, 1.0, 2.0])
 @given(st.lists(st.tuples(TIMES, TIMES, st.sampled_from(["x", "y", "Ambiguous"])), max_size=12))
 def test_cleaning_is_what_the_rules_say(actions: list[tuple[float, float, str]]) -> None:
     tally = AnnotationIssues()
-    film = Untrimmed("v", "train", tuple(ListedAction(*a, where="here") for a in actions), 1.5)
-    found = cleaned(film, lambda label, where: "xy".index(label), tally)
+    film = UntrimmedVideo("v", "train", tuple(ListedAction(*a, where="here") for a in actions), 1.5)
+    found = clean_actions(film, lambda label, where: "xy".index(label), tally)
     assert [(s.start, s.end, s.label) for s in found] == brute(actions)
     assert tally.total == len(actions)
     assert (tally.late, tally.bare) == (sum(s.end > 1.5 for s in found), int(not found))
@@ -77,11 +77,11 @@ def test_ones_own_folder_or_list(where: str, tmp_path: Path) -> None:
     assert [e.duration for e in dataset.examples] == [60.0, 60.0, None, 60.0]
     assert set(dataset.missing_files) == {"three", "four"}
     assert dataset.notes == (
-        "1 of 7 actions of no class (ambiguous) dropped",
-        "1 of 7 actions that end before they start, or as they do, dropped",
+        "1 of 7 actions without a class (ambiguous) dropped",
+        "1 of 7 actions that do not end after their start dropped",
         "1 of 7 actions listed twice, counted once",
-        "1 of 7 actions that end after their video kept as they are: nothing can find what lies there",
-        "1 videos without an action kept: what is found there is wrong",
+        "1 of 7 actions that end after their video kept unchanged; no prediction can match the part beyond it",
+        "1 video without actions kept; every prediction in it is a false positive",
     )
     if path.parent == tmp_path / "mine":
         assert open_dataset(path).digest == dataset.digest == open_annotations(str(path)).digest
@@ -103,23 +103,23 @@ def test_which_sides_are_meant(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("{", "a.json:1: not json"),
-        ([1], "a.json: not a table of videos"),
-        ({"databse": {}}, "a.json: no table 'database' of videos; did you mean 'databse'?"),
-        (own(), "a.json: no table 'database' of videos"),
-        (own(a=3), "a.json: 'a': not a table with"),
-        (own(a=record("trainig")), "'a': subset 'trainig'; did you mean 'training'? is none of"),
-        (own(a=record("train", (0, "x", "y"))), "'a': action 0: 'x' is no time in seconds"),
-        (own(a=record("train", (-1, 2, "y"))), "'a': action 0: -1 is no time in seconds"),
-        (own(a={"subset": "train", "annotations": [{"label": "x"}]}), "action 0: no 'segment' of two times"),
-        (own(a={"subset": "train", "annotations": {}}), "'a': 'annotations' is no list"),
-        (own(a=record("train", duration=-1.0)), "'a': duration: -1.0 is no time"),
-        (own(a=record("train", (0, 1, "y"))), "to train on and others to test are needed, it has 1 train by 'subset'"),
+        ("{", "a.json:1: invalid JSON"),
+        ([1], "a.json: expected a JSON object of videos"),
+        ({"databse": {}}, "a.json: no object 'database' of videos; did you mean 'databse'?"),
+        (own(), "a.json: no object 'database' of videos"),
+        (own(a=3), "a.json: 'a': expected a JSON object with"),
+        (own(a=record("trainig")), "'a': subset 'trainig' is not training, validation or testing; did you mean 'training'?"),
+        (own(a=record("train", (0, "x", "y"))), "'a': action 0: 'x' is not a time in seconds"),
+        (own(a=record("train", (-1, 2, "y"))), "'a': action 0: -1 is not a time in seconds"),
+        (own(a={"subset": "train", "annotations": [{"label": "x"}]}), "action 0: expected a 'segment' [start, end]"),
+        (own(a={"subset": "train", "annotations": {}}), "'a': 'annotations' is not a list"),
+        (own(a=record("train", duration=-1.0)), "'a': duration: -1.0 is not a time"),
+        (own(a=record("train", (0, 1, "y"))), "training and test videos are required, but 'subset' gives 1 train"),
         (own(a=record("train"), b=record("test")), "no video has an action"),
-        (own(**{"../a": record("train")}), "'../a' lies outside the folder"),
+        (own(**{"../a": record("train")}), "'../a' is outside the folder"),
     ],
 )
-def test_what_is_wrong_with_a_list_is_one_line(content: Any, said: str, tmp_path: Path) -> None:
+def test_an_error_in_a_list_is_one_line(content: Any, said: str, tmp_path: Path) -> None:
     write(tmp_path, "a.json", content if isinstance(content, (str, dict)) else [*map(str, content)])
     if isinstance(content, list):
         write(tmp_path, "a.json", "[1]")
@@ -131,7 +131,7 @@ def test_what_is_wrong_with_a_list_is_one_line(content: Any, said: str, tmp_path
 
 def test_two_lists_in_a_folder_and_no_video(tmp_path: Path) -> None:
     write(tmp_path, "a.json", MINE)
-    with pytest.raises(ValueError, match="lists 4 videos and none of them is there"):
+    with pytest.raises(ValueError, match="none of the 4 videos of .* was found"):
         open_dataset(tmp_path)
     write(tmp_path, "b.json", MINE)
     with pytest.raises(ValueError, match=r"a\.json and b\.json both list actions; give the one that is meant"):
@@ -157,8 +157,8 @@ def test_thumos14_json(tmp_path: Path) -> None:
     assert sides(dataset) == (("video_validation_0000051",), tuple(tested))
     assert dataset.by_id()["video_validation_0000051"].truth == (Segment(1.0, 2.0, 7), Segment(1.0, 2.0, 4))
     assert dataset.notes[:2] == (
-        "thumos14.json has 1 train videos, thumos14 200: scores are not comparable with those on all",
-        "thumos14.json has 2 test videos, thumos14 212: scores are not comparable with those on all",
+        "thumos14.json has 1 train videos but thumos14 has 200: scores are not comparable with those on all videos",
+        "thumos14.json has 2 test videos but thumos14 has 212: scores are not comparable with those on all videos",
     )
     assert list(dataset.missing_files) == ["video_test_0000270"]
     other = build("thumos14/211", tmp_path)
@@ -183,14 +183,14 @@ def test_thumos14_tables(tmp_path: Path) -> None:
         ((), 9.0),
     ]
     write(tmp_path, "thumos14_test_groundtruth.csv", [numbered, "v,0,1,0,30,9,30,270,20"])
-    assert ":2: label '20' is out of range; classes are numbered 0 to 19" in complaint("thumos14", tmp_path)
+    assert ":2: label '20' is out of range; class numbers are 0 to 19" in complaint("thumos14", tmp_path)
     write(tmp_path, "thumos14_test_groundtruth.csv", rows)
     write(tmp_path, "val_Annotation.csv", [head, "v,Biliards,12,1,2,0,0"])
-    assert ":2: no class 'Biliards' among the 20 of this data set; did you mean 'Billiards'?" in complaint(
+    assert ":2: 'Biliards' is not one of the 20 classes of this dataset; did you mean 'Billiards'?" in complaint(
         "thumos14", tmp_path
     )
     (tmp_path / "val_Annotation.csv").unlink()
-    assert "no json of the videos, nor table of the train actions; looked in it" in complaint("thumos14", tmp_path)
+    assert "no JSON file of the videos or table of the train actions; put thumos14.json or" in complaint("thumos14", tmp_path)
 
 
 # ---------------------------------------------------------------------------------------------------------- ActivityNet
@@ -210,11 +210,11 @@ def test_activitynet_json(tmp_path: Path) -> None:
     names = labels("activitynet")
     assert [names[e.truth[0].label] for e in dataset.examples] == ["Drinking beer", "Rock climbing"]
     assert dataset.official_counts == {"train": 10_024, "test": 4_926}
-    assert "which videos are blocked? put blocked.json (OpenTAD) or video_info_new.csv" in complaint(
+    assert "no list of the blocked videos; add blocked.json (OpenTAD) or video_info_new.csv" in complaint(
         "activitynet/blocked", tmp_path
     )
     write(tmp_path, "blocked.json", '["v_--1DO2V4K74"]')
-    assert "list no test example" in complaint("activitynet/blocked", tmp_path)
+    assert "list no test examples" in complaint("activitynet/blocked", tmp_path)
     write(tmp_path, "blocked.json", '["v_somebodyelse"]')
     assert sides(build("activitynet/blocked", tmp_path)) == sides(dataset)
 
@@ -265,13 +265,13 @@ def test_epic_untrimmed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("thumos14", "thumos14: where are its annotations? say thumos14=FOLDER"),
-        ("thumos15=/tmp", "thumos15=/tmp: not a data set of actions in time; did you mean 'thumos14'?"),
-        ("thumos14=/no/such", "thumos14: /no/such is no folder"),
+        ("thumos14", "thumos14: give the folder of its annotations as thumos14=FOLDER"),
+        ("thumos15=/tmp", "thumos15=/tmp: not a dataset with temporal annotations; did you mean 'thumos14'?"),
+        ("thumos14=/no/such", "thumos14: /no/such is not a folder"),
         ("thumos14/214=.", "no dataset 'thumos14/214'; did you mean 'thumos14/21"),
     ],
 )
-def test_annotations_that_are_not_there(name: str, said: str) -> None:
+def test_missing_annotations(name: str, said: str) -> None:
     with pytest.raises(ValueError) as error:
         open_annotations(name)
     assert str(error.value).startswith(said)

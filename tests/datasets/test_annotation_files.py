@@ -1,4 +1,4 @@
-"""Lists, tables and json as people have them, and how a video is found by name: what is read and what is refused."""
+"""Reading of lists, tables and JSON files as they circulate, and lookup of videos by name."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from vitascope.datasets.catalog import DATASETS
 from vitascope.datasets.readers import annotation_files
 from vitascope.datasets.readers import video_files as footage
-from vitascope.datasets.readers.annotation_files import AnnotationFiles, ClassOrder, labels, same, shelf
-from vitascope.datasets.readers.video_files import Footage, LabeledVideo, assemble, inside, present, stem
+from vitascope.datasets.readers.annotation_files import AnnotationFiles, ClassOrder, labels, normalized, find_annotations
+from vitascope.datasets.readers.video_files import Footage, LabeledVideo, assemble, relative_path, require_videos, stem
 
 NAMES = [
     *("k400", "k600", "k700", "ssv2", "mit", "mit_305", "diving48", "epic_verb", "epic_noun"),
@@ -33,7 +33,7 @@ def touch(root: Path, *names: str) -> Path:
 @pytest.mark.parametrize(("name", "count"), list(zip(NAMES, COUNTS, strict=True)))
 def test_labels_are_as_many_as_the_authors_say_and_tell_their_source(name: str, count: int) -> None:
     names = labels(name)
-    assert len(names) == len({same(n) for n in names}) == count
+    assert len(names) == len({normalized(n) for n in names}) == count
     assert all(n == n.strip() and n for n in names)
     file = annotation_files.LABELS / f"{name}.txt"
     assert file.read_text(encoding="utf-8").startswith("# source: ")
@@ -45,22 +45,22 @@ def test_alphabetical_orders(name: str) -> None:
 
 
 def test_orders_by_name_and_number() -> None:
-    assert [ABC.of(n, "x") for n in ("Alpha", "beta_(not_gamma)", "beta not gamma", "dont")] == [0, 1, 1, 2]
-    assert [ABC.at(n, "x") for n in "012"] == [0, 1, 2]
+    assert [ABC.index(n, "x") for n in ("Alpha", "beta_(not_gamma)", "beta not gamma", "dont")] == [0, 1, 1, 2]
+    assert [ABC.parse(n, "x") for n in "012"] == [0, 1, 2]
     with pytest.raises(
-        ValueError, match=r"^f:3: no class 'alpa' among the 3 of this data set; did you mean 'alpha'\?$"
+        ValueError, match=r"^f:3: 'alpa' is not one of the 3 classes of this dataset; did you mean 'alpha'\?$"
     ):
-        ABC.of("alpa", "f:3")
+        ABC.index("alpa", "f:3")
     for wrong in ("3", "-1", "1.0", "x", ""):
-        with pytest.raises(ValueError, match=r"is out of range; classes are numbered 0 to 2$"):
-            ABC.at(wrong, "f:3")
-    ABC.agree(["ALPHA", "beta_(not_gamma)", "don't"], Path("f"))
+        with pytest.raises(ValueError, match=r"is out of range; class numbers are 0 to 2$"):
+            ABC.parse(wrong, "f:3")
+    ABC.check(["ALPHA", "beta_(not_gamma)", "don't"], Path("f"))
     with pytest.raises(
         ValueError, match=r"^f: class 1 is 'gamma' there and 'beta \(not gamma\)' in the authors' order"
     ):
-        ABC.agree(["alpha", "gamma"], Path("f"))
+        ABC.check(["alpha", "gamma"], Path("f"))
     with pytest.raises(ValueError, match=r"^f: 2 classes, the data set has 3$"):
-        ABC.agree(["alpha", "beta not gamma"], Path("f"))
+        ABC.check(["alpha", "beta not gamma"], Path("f"))
 
 
 @given(st.text(st.characters(exclude_categories=["C", "Z"]) | st.sampled_from(" ,;"), min_size=1), st.integers(0, 2))
@@ -72,71 +72,71 @@ def test_paths_may_hold_what_parts_them_from_the_number(text: str, number: int) 
         assert (match[1], match[2]) == (path, str(number))
 
 
-def test_lists_that_are_wrong_name_the_line(tmp_path: Path) -> None:
+def test_an_error_in_a_list_names_the_line(tmp_path: Path) -> None:
     path = tmp_path / "train.csv"
     for text, said in {
-        "a.mp4 0\n\nb.mp4\n": ":3: 'b.mp4' is not a path and the number of a class",
-        "a.mp4 0\nb.mp4 3\n": ":2: label '3' is out of range; classes are numbered 0 to 2",
+        "a.mp4 0\n\nb.mp4\n": ":3: 'b.mp4' is not a path and a class number",
+        "a.mp4 0\nb.mp4 3\n": ":2: label '3' is out of range; class numbers are 0 to 2",
     }.items():
         path.write_text(text, encoding="utf-8")
         with pytest.raises(ValueError) as error:
-            list(annotation_files.listed(path, ABC))
+            list(annotation_files.numbered_lines(path, ABC))
         assert str(error.value) == f"{path}{said}"
     path.write_bytes("a é 0\n".encode("latin-1"))
     with pytest.raises(ValueError, match=r"not UTF-8 .*; save it as UTF-8$"):
-        list(annotation_files.listed(path, ABC))
+        list(annotation_files.numbered_lines(path, ABC))
 
 
-def test_tables_that_are_wrong_name_column_and_line(tmp_path: Path) -> None:
+def test_an_error_in_a_table_names_column_and_line(tmp_path: Path) -> None:
     path = tmp_path / "train.csv"
     for text, said in {
         "label,youtubeid\nx,y\n": ": no column 'youtube_id'; did you mean 'youtubeid'?; "
-        "its first line has label, youtubeid",
-        "": ": no column 'label'; its first line has nothing",
-        'label,youtube_id\n"a\nb",c\nd\n': ":4: 1 cells, the first line has 2",
+        "its columns are label, youtubeid",
+        "": ": no column 'label'; its columns are none",
+        'label,youtube_id\n"a\nb",c\nd\n': ":4: 1 cells, but the header has 2",
     }.items():
         path.write_text(text, encoding="utf-8")
         with pytest.raises(ValueError) as error:
-            list(annotation_files.table(path, "label", "youtube_id"))
+            list(annotation_files.read_table(path, "label", "youtube_id"))
         assert str(error.value) == f"{path}{said}"
     path.write_text("\ufeffa;b\n\nc\n", encoding="utf-8")
     with pytest.raises(ValueError, match=r":3: 'c' has fewer than 2 columns$"):
-        list(annotation_files.cells(path, ";", least=2))
+        list(annotation_files.read_rows(path, ";", min_columns=2))
 
 
-def test_json_that_is_wrong(tmp_path: Path) -> None:
+def test_invalid_json(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     for text, kind, said in (
-        ("[\n1,", list, r":2: not json \("),
-        ("{}", list, ": not a list of videos$"),
-        ("[]", dict, ": not a table of videos$"),
+        ("[\n1,", list, r":2: invalid JSON \("),
+        ("{}", list, ": expected a JSON array of videos$"),
+        ("[]", dict, ": expected a JSON object of videos$"),
     ):
         path.write_text(text, encoding="utf-8")
         with pytest.raises(ValueError, match=said):
-            annotation_files.document(path, kind, "videos")
+            annotation_files.read_json(path, kind, "videos")
     for record in ({}, "x"):
         with pytest.raises(ValueError, match=r"^x: no field 'id'$"):
-            annotation_files.fields_of(record, "x", "id")
+            annotation_files.require_fields(record, "x", "id")
 
 
 def test_annotation_files_are_found_by_any_of_their_names(tmp_path: Path) -> None:
     touch(tmp_path, "Annotations/Train.CSV", "val.csv", "annotations.txt", "labels/deep/test.json", "labels/x.mp4")
-    place = shelf(tmp_path, "deep")
+    place = find_annotations(tmp_path, "deep")
     assert place.find("nothing.csv", "train.csv") == tmp_path / "Annotations" / "Train.CSV"
     assert place.find("test.json") == tmp_path / "labels" / "deep" / "test.json"
-    assert place.all("train.csv", "no.csv", "VAL.csv") == [tmp_path / "Annotations" / "Train.CSV", tmp_path / "val.csv"]
+    assert place.find_all("train.csv", "no.csv", "VAL.csv") == [tmp_path / "Annotations" / "Train.CSV", tmp_path / "val.csv"]
     assert place.find("x.mp4") is None
     with pytest.raises(ValueError) as error:
-        place.need("list of the clips", "a.csv", "b.csv")
+        place.require("list of the clips", "a.csv", "b.csv")
     assert str(error.value) == (
-        f"{tmp_path}: no list of the clips; looked in it and in its annotations/ for a.csv or b.csv"
+        f"{tmp_path}: no list of the clips; put a.csv or b.csv there or into annotations/"
     )
 
 
 def test_a_list_at_the_top_comes_before_one_below(tmp_path: Path) -> None:
     touch(tmp_path, "train.csv", "annotations/train.csv")
-    assert shelf(tmp_path).find("train.csv") == tmp_path / "train.csv"
-    assert isinstance(shelf(tmp_path), AnnotationFiles)
+    assert find_annotations(tmp_path).find("train.csv") == tmp_path / "train.csv"
+    assert isinstance(find_annotations(tmp_path), AnnotationFiles)
 
 
 @pytest.mark.parametrize(
@@ -187,9 +187,9 @@ def test_links_are_followed_and_circles_end(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["../x.mp4", "a/../../x.mp4", "..", "a\\..\\..\\x.mp4"])
-def test_paths_that_climb_out_are_refused(path: str) -> None:
-    with pytest.raises(ValueError, match=r"^list:7: .* lies outside the folder of the data set; move the videos in"):
-        inside(path, "list:7")
+def test_paths_outside_the_root_are_rejected(path: str) -> None:
+    with pytest.raises(ValueError, match=r"^list:7: .* is outside the folder of the dataset; move or link the videos"):
+        relative_path(path, "list:7")
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_paths_that_climb_out_are_refused(path: str) -> None:
     ],
 )
 def test_paths_of_other_machines_keep_their_last_folders(path: str, kept: str) -> None:
-    assert inside(path, "list:7") == kept
+    assert relative_path(path, "list:7") == kept
 
 
 def entry(name: str, side: footage.Side, **more: object) -> LabeledVideo:
@@ -219,21 +219,21 @@ def test_assembling(tmp_path: Path) -> None:
     assert [e.path for e in dataset.examples] == [f"{tmp_path}/{p}" for p in ("videos/a.mp4", "b.mp4", "videos/c.mp4")]
     assert (dataset.root, dataset.official_counts) == (str(tmp_path), {"test": 9})
     assert dataset.key.startswith("x-")
-    assert present(dataset) is dataset
+    assert require_videos(dataset) is dataset
 
 
-def test_assembling_what_is_wrong(tmp_path: Path) -> None:
+def test_invalid_datasets(tmp_path: Path) -> None:
     def say(entries: list[LabeledVideo]) -> str:
         with pytest.raises(ValueError) as error:
-            present(assemble("x", entries, ("k",), footage=Footage(tmp_path), axis="", official_counts={}))
+            require_videos(assemble("x", entries, ("k",), footage=Footage(tmp_path), axis="", official_counts={}))
         return str(error.value)
 
     assert say([entry("a", "train"), entry("a", "test")]) == "list:a: 'a' is listed twice; first in list:a"
-    assert say([entry("a", "train")]) == f"{tmp_path}: the annotations of x list no test example"
-    assert say([]) == f"{tmp_path}: the annotations of x list no train example"
+    assert say([entry("a", "train")]) == f"{tmp_path}: the annotations of x list no test examples"
+    assert say([]) == f"{tmp_path}: the annotations of x list no train examples"
     assert say([entry("a", "train"), entry("b", "test")]) == (
-        f"{tmp_path}: x lists 2 videos and none of them is there; the first is {tmp_path}/videos/a.mp4, "
-        "or anywhere below under that name"
+        f"{tmp_path}: none of the 2 videos of x was found; expected e.g. {tmp_path}/videos/a.mp4, "
+        "or a file of that name anywhere below the folder"
     )
 
 
@@ -248,12 +248,12 @@ def test_assembling_what_is_wrong(tmp_path: Path) -> None:
         ("hmdb51", "split1_train.txt", "split1_val.txt", "a_wave_{} 77 50"),
     ],
 )
-def test_in_every_list_doubles_and_climbing_paths_are_refused(
+def test_every_list_rejects_duplicates_and_paths_outside_the_root(
     name: str, train: str, val: str, line: str, tmp_path: Path
 ) -> None:
     for texts, said in (
         (("1", "2", "1"), "is listed twice; first in"),
-        (("1", "2", "../../../1"), "lies outside the folder"),
+        (("1", "2", "../../../1"), "is outside the folder"),
     ):
         if name == "hmdb51":
             texts = tuple(t if t[0] != "." else "/../../../../1_wave_x" for t in texts)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from copies import build, complaint, files, lay, said, sides, write
-from vitascope.cli import tables as listing
+from vitascope.cli import tables
 from vitascope.datasets.readers.annotation_files import labels
-from vitascope.datasets.splits import check_labels, untrained
+from vitascope.datasets.splits import check_labels, classes_only_in_test
 from vitascope.encoders.catalog import cards
 
 NAMES = [
@@ -23,10 +23,10 @@ NAMES = [
 
 
 def test_every_name_is_listed_with_a_line() -> None:
-    listed = listing.names("datasets")
+    listed = tables.names("datasets")
     assert set(NAMES) <= set(listed)
     assert all(listed[name] and len(listed[name]) < 100 for name in NAMES)
-    assert "epic" not in listed  # which of its questions is meant has to be said
+    assert "epic" not in listed  # it has no default variant
 
 
 def test_what_the_cards_saw_is_a_name_here() -> None:
@@ -36,21 +36,21 @@ def test_what_the_cards_saw_is_a_name_here() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_without_a_folder_it_is_said_how_to_give_one(name: str, tmp_path: Path) -> None:
+def test_the_error_without_a_folder_explains_how_to_give_one(name: str, tmp_path: Path) -> None:
     text = complaint(name, None)
     assert text.startswith(f"{name}: ")
     assert f"{name}=FOLDER" in text
     assert "--data-root FOLDER" in text
     assert f"{name.partition('/')[0]}/" in text
     (tmp_path / "data").mkdir()
-    assert "is no folder; did you mean 'data'?" in complaint(name, tmp_path / "dat")
+    assert "is not a folder; did you mean 'data'?" in complaint(name, tmp_path / "dat")
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_empty_folder_is_told_what_it_lacks(name: str, tmp_path: Path) -> None:
+def test_the_error_for_an_empty_folder_lists_the_missing_files(name: str, tmp_path: Path) -> None:
     text = complaint(name, tmp_path)
     assert text.startswith(f"{tmp_path}: no ")
-    assert "looked in it and in its annotations/ for" in text or "expected" in text
+    assert "there or into annotations/" in text or "expected" in text
 
 
 def test_unknown_variants_name_the_nearest() -> None:
@@ -110,8 +110,8 @@ def test_kinetics_tables(name: str, tmp_path: Path) -> None:
 def test_a_class_that_is_not_trained_is_allowed_and_can_be_seen(tmp_path: Path) -> None:
     dataset = build("k400", kinetics(tmp_path))
     truth = {e.id: e.truth for e in dataset.examples}
-    assert untrained(truth, dataset.folds[0], dataset.classes) == ["massaging person's head"]
-    with pytest.raises(ValueError, match=r"1 label\(s\) only in test, never in training"):
+    assert classes_only_in_test(truth, dataset.folds[0], dataset.classes) == ["massaging person's head"]
+    with pytest.raises(ValueError, match=r"1 label\(s\) in test but not in training"):
         check_labels(dataset.examples, dataset.folds, dataset.classes, where="here")
 
 
@@ -163,31 +163,31 @@ def test_kinetics_lists_of_paths_and_numbers(kind: str, tmp_path: Path) -> None:
     assert list(dataset.missing_files) == ["e"]
 
 
-def test_kinetics_lists_that_count_otherwise_are_refused(tmp_path: Path) -> None:
+def test_kinetics_lists_in_another_class_order_are_rejected(tmp_path: Path) -> None:
     write(tmp_path, "train.csv", ["abseiling/a.mp4 0", "zumba/d.mp4 341"])
     write(tmp_path, "val.csv", ["e.mp4 0"])
     text = complaint("k400", lay(tmp_path, "a.mp4"))
-    assert f"train.csv:2: zumba/d.mp4 is of class 341, in alphabetical order {labels('k400')[341]!r}" in text
+    assert f"train.csv:2: zumba/d.mp4 has number 341, which is {labels('k400')[341]!r}" in text
     assert "use the authors' csv" in text
 
 
 def test_kinetics_lists_are_held_to_the_folders_on_disk_too(tmp_path: Path) -> None:
     write(tmp_path, "train.csv", ["a.mp4 0"])
     write(tmp_path, "val.csv", ["e.mp4 341"])
-    assert "val.csv:1: clips/abseiling/e.mp4 is of class 341" in complaint(
+    assert "val.csv:1: clips/abseiling/e.mp4 has number 341" in complaint(
         "k400", lay(tmp_path, "clips/abseiling/a.mp4", "clips/abseiling/e.mp4")
     )
 
 
-def test_kinetics_numbers_alone_are_not_believed(tmp_path: Path) -> None:
+def test_kinetics_lists_without_class_names_are_rejected(tmp_path: Path) -> None:
     write(tmp_path, "train.csv", ["a.mp4,0"])
     write(tmp_path, "val.csv", ["e.mp4,0"])
     lay(tmp_path, "a.mp4", "e.mp4")
-    assert "nothing names a class" in complaint("k400", tmp_path)
+    assert "nothing names the classes" in complaint("k400", tmp_path)
     own = write(tmp_path, "label_map.txt", list(labels("k400")))
     assert said(build("k400", tmp_path)) == {"a": "abseiling", "e": "abseiling"}
     write(tmp_path, "label_map.txt", ["riding a bike", *labels("k400")[1:]])
-    assert complaint("k400", tmp_path).startswith(f"{own}: class 0 is 'riding a bike' there and 'abseiling' in")
+    assert complaint("k400", tmp_path).startswith(f"{own}: class 0 is 'riding a bike', but 'abseiling' in")
     own.unlink()
     rows = [f"{i},{name}" for i, name in enumerate(labels("k400"))]
     write(tmp_path, "kinetics_400_labels.csv", ["id,name", *rows])
@@ -267,7 +267,7 @@ def test_ssv2_other_order_of_classes(tmp_path: Path) -> None:
     turned = {name: str(i) for i, name in enumerate(reversed(labels("ssv2")))}
     path = write(tmp_path, "labels/something-something-v2-labels.json", turned)
     text = complaint("ssv2", tmp_path)
-    assert text.startswith(f"{path}: class 0 is 'Wiping something off of something' there and 'Approaching something")
+    assert text.startswith(f"{path}: class 0 is 'Wiping something off of something', but 'Approaching something")
 
 
 # ------------------------------------------------------------------------------------------------------ Moments in Time
@@ -300,12 +300,12 @@ def test_mit(name: str, classes: int, tmp_path: Path) -> None:
     assert list(dataset.missing_files) == ["clapping/x.mp4"]
 
 
-def test_the_versions_of_mit_are_told_apart(tmp_path: Path) -> None:
-    assert complaint("mit", mit(tmp_path, version="mit_305")).endswith("305 classes are version 2; ask for mit/305")
-    assert complaint("mit/305", mit(tmp_path, version="mit")).endswith("339 classes are version 1; ask for mit")
+def test_the_versions_of_mit_are_distinguished(tmp_path: Path) -> None:
+    assert complaint("mit", mit(tmp_path, version="mit_305")).endswith("305 classes, as in version 2; use mit/305")
+    assert complaint("mit/305", mit(tmp_path, version="mit")).endswith("339 classes, as in version 1; use mit")
     (tmp_path / "moments_categories.txt").unlink()
     write(tmp_path, "trainingSet.csv", [f"{name}/1.mp4,{name},3,0" for name in labels("mit_305")])
-    assert complaint("mit", tmp_path).endswith("just the classes of version 2; ask for mit/305")
+    assert complaint("mit", tmp_path).endswith("these are the classes of version 2; use mit/305")
     assert len(build("mit/305", tmp_path).examples) == 307
 
 
@@ -339,15 +339,15 @@ def test_diving48_lists_hold_labels_of_version_1_as_folders(tmp_path: Path) -> N
     assert files(dataset)["VNvb5oLOpLg_00009"] == "videos/VNvb5oLOpLg_00009.mp4"
 
 
-def test_diving48_version_1_is_refused(tmp_path: Path) -> None:
+def test_diving48_version_1_is_rejected(tmp_path: Path) -> None:
     diving(tmp_path)
     (tmp_path / "Diving48_V2_test.json").rename(tmp_path / "Diving48_test.json")
-    assert "Diving48_test.json is version 1, whose labels are wrong" in complaint("diving48", tmp_path)
+    assert "Diving48_test.json: version 1, whose labels are faulty" in complaint("diving48", tmp_path)
     many = [f"x/a_{i:05}.mp4 1" for i in range(2_096)]
     write(tmp_path, "diving48_val_list_videos.txt", many)
-    assert "2,096 dives, version 2 has 1,970; this is version 1" in complaint("diving48", tmp_path)
+    assert "2,096 dives, but version 2 has 1,970; this is version 1" in complaint("diving48", tmp_path)
     write(tmp_path, "Diving48_vocab.json", [["Back", "15som", "25Twis", "FREE"]])
-    assert "class 0 is 'Back+15som+25Twis+FREE' there" in complaint("diving48", tmp_path)
+    assert "class 0 is 'Back+15som+25Twis+FREE', but" in complaint("diving48", tmp_path)
 
 
 # -------------------------------------------------------------------------------------------------------- EPIC-KITCHENS
@@ -418,7 +418,7 @@ def test_epic_actions_are_pairs(tmp_path: Path) -> None:
     assert dataset.factor_classes == (labels("epic_verb"), labels("epic_noun"))
     assert [e.truth for e in dataset.examples] == [2, 0, 0, 0, 1]
     truth = {e.id: e.truth for e in dataset.examples}
-    assert untrained(truth, dataset.folds[0], dataset.classes) == ["put extract:vanilla"]
+    assert classes_only_in_test(truth, dataset.folds[0], dataset.classes) == ["put extract:vanilla"]
     keys = {build(f"epic/{variant}", root).key for variant in ("verb", "noun", "action")}
     assert keys == {dataset.key}
 
@@ -437,14 +437,14 @@ def test_epic_rows_that_are_wrong(tmp_path: Path) -> None:
     for row, text in {
         narration(
             "P01_01_0", "00:00:03.5", "00:00:03.5", 0, 0
-        ): ":2: the action stops at 00:00:03.5, not after its start",
+        ): ":2: the action ends at 00:00:03.5, not after its start",
         narration("P01_01_0", "3.5", "00:00:03.5", 0, 0): ":2: '3.5' is not a time like 00:05:27.28",
         narration(
             "P01_01_0", "00:00:00", "00:00:01", 97, 0
-        ): ":2: label '97' is out of range; classes are numbered 0 to 96",
+        ): ":2: label '97' is out of range; class numbers are 0 to 96",
         narration(
             "P01_01_0", "00:00:00", "00:00:01", 0, -1
-        ): ":2: label '-1' is out of range; classes are numbered 0 to 299",
+        ): ":2: label '-1' is out of range; class numbers are 0 to 299",
         narration("../P01_01_0", "00:00:00", "00:00:01", 0, 0): ":2: '../P01_01' is the name of no video",
     }.items():
         write(lay(epic(tmp_path), "P01_01.MP4"), str(path.relative_to(tmp_path)), [EPIC, row])

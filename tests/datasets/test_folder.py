@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from vitascope.core.types import Dataset, Example
 from vitascope.datasets.builders.folder import build
-from vitascope.datasets.splits import check_labels, folds_of, limited
+from vitascope.datasets.splits import check_labels, make_folds, limit_examples
 
 
 def touch(root: Path, *names: str) -> Path:
@@ -68,7 +68,7 @@ def test_a_manifest_in_another_encoding_is_named(tmp_path: Path, text: bytes) ->
 
 
 def test_a_manifest_that_is_no_table_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"manifest\.csv: not a table .*field larger"):
+    with pytest.raises(ValueError, match=r"manifest\.csv: invalid CSV .*field larger"):
         build(str(manifest(tmp_path, f"path,label\n{'a' * 200_000},x\n")))
 
 
@@ -81,22 +81,22 @@ def test_spans_late_in_a_long_video_keep_their_own_names(tmp_path: Path) -> None
 
 
 BAD = {
-    "": "no videos found",
-    "path,label\n": "no videos found",
+    "": "no videos",
+    "path,label\n": "no videos",
     "Path,label\na,b\n": "no column 'path'; did you mean 'Path'?",
     "path,label\na.mp4,\n": "manifest.csv:2: path and label must not be empty",
     "path,label\na.mp4,x\nb.mp4,x\n": "only one class, 'x'",
-    "path,label\n../a.mp4,x\nb.mp4,y\n": "manifest.csv:2: '../a.mp4' lies outside",
-    "path,label\n/etc/passwd,x\nb.mp4,y\n": "'/etc/passwd' lies outside",
+    "path,label\n../a.mp4,x\nb.mp4,y\n": "manifest.csv:2: '../a.mp4' is outside",
+    "path,label\n/etc/passwd,x\nb.mp4,y\n": "'/etc/passwd' is outside",
     "path,label,split\na.mp4,x,trian\nb.mp4,y,val\n": "split 'trian'; did you mean 'train'?",
-    "path,label,split\na.mp4,x,train\nb.mp4,y,\n": "'b.mp4' has no split, others do",
+    "path,label,split\na.mp4,x,train\nb.mp4,y,\n": "'b.mp4' has no split but others do",
     "path,label,split\na.mp4,x,train\nb.mp4,y,train\n": "no example is in split 'val'",
-    "path,label,split\na.mp4,x,train\nb.mp4,y,val\n": "1 label(s) only in test, never in training (train/val): 'y'",
+    "path,label,split\na.mp4,x,train\nb.mp4,y,val\n": "1 label(s) in test but not in training (train/val): 'y'",
     "path,label,start,end\na.mp4,x,3,2\nb.mp4,y,0,1\n": "end 2 is not after start 3",
     "path,label,start,end\na.mp4,x,soon,2\nb.mp4,y,0,1\n": "start 'soon' is not a number",
     "path,label\na.mp4,x\na.mp4,y\n": "'a.mp4' is listed twice",
-    "path,label\nc.mp4,x\nd.mp4,y\n": "none of the 2 videos listed exists",
-    "path,label\na.mp4,x\nb.mp4,y\n": "class 'x' has one example or one group",
+    "path,label\nc.mp4,x\nd.mp4,y\n": "none of the 2 listed videos exists",
+    "path,label\na.mp4,x\nb.mp4,y\n": "class 'x' has a single example or group",
     "path,label,split,group\na.mp4,x,train,g\nb.mp4,x,val,g\nc.mp4,y,train,h\n": "group 'g' is in both training",
 }
 
@@ -151,7 +151,7 @@ def test_folds_cover_everything_once_and_never_part_a_group(data: st.DataObject)
     labels = [c for c in range(classes) for _ in range(3 * groups_each)]
     groups = [c * groups_each + i % groups_each for c in range(classes) for i in range(3 * groups_each)]
     items = examples(labels, groups)
-    folds = folds_of(items, [""] * len(items), [str(c) for c in range(classes)], where="here")
+    folds = make_folds(items, [""] * len(items), [str(c) for c in range(classes)], where="here")
     assert len(folds) == min(5, groups_each)
     tested = [i for f in folds for i in f.test]
     assert sorted(tested, key=int) == [e.id for e in items]
@@ -166,10 +166,10 @@ def test_a_limit_is_kept_and_leaves_every_test_label_trained(count: int, split: 
     labels = [i % 4 for i in range(120)]
     items = examples(labels, None)
     names = ["train" if i < 60 else "val" for i in range(120)] if split else [""] * 120
-    folds = folds_of(items, names, "abcd", where="here")
+    folds = make_folds(items, names, "abcd", where="here")
     whole = Dataset(name="d", examples=tuple(items), classes=tuple("abcd"), folds=folds)
     try:
-        cut = limited(whole, count)
+        cut = limit_examples(whole, count)
     except ValueError as error:
         assert "--limit" in str(error)
         assert count < 16
@@ -188,7 +188,7 @@ def test_groups_are_dealt_again_where_a_class_would_not_be_trained() -> None:
         if min(len(set(groups[truth == c])) for c in range(4)) != 2:
             continue
         examples = [Example(id=str(i), path="", truth=int(t), group=str(groups[i])) for i, t in enumerate(truth)]
-        folds = folds_of(examples, [""] * 24, "abcd", where="here")
+        folds = make_folds(examples, [""] * 24, "abcd", where="here")
         check_labels(examples, folds, "abcd", where="here")
         assert sorted(i for fold in folds for i in fold.test) == sorted(e.id for e in examples)
         found += 1

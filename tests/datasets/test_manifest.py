@@ -1,4 +1,4 @@
-"""The manifest of a data set says what is on disk, whatever is wrong with it, and the same after any interruption."""
+"""The manifest reports the state of a dataset on disk correctly, also after an interruption."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ import pytest
 from PIL import Image
 
 from helpers import blob, write_video
-from vitascope.cli import tables as listing
+from vitascope.cli import tables
 from vitascope.core.types import Dataset, Example, Fold, Span
 from vitascope.datasets.audit import duplicates, file_journal, manifest
-from vitascope.datasets.audit.file_probe import FileRequest, content, read
+from vitascope.datasets.audit.file_probe import FileRequest, content_digest, probe
 from vitascope.datasets.audit.manifest import COLUMNS, Survey, journal, survey
 from vitascope.datasets.builders import folder
 
@@ -31,7 +31,7 @@ ODD = "odd, 'name' \"quoted\" видео 映像.mp4"
 
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a manifest, in which everything is wrong that can be."""
+    """A folder with a manifest and one example of every problem."""
     root = tmp_path_factory.mktemp("sets") / "broken set"
     for i in range(4):
         write_video(root / f"good {i}.mp4", blob(i, i))
@@ -89,8 +89,8 @@ def found(broken: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Surve
 EXPECTED = {
     "good 0.mp4": ("duplicate", "the same bytes as copy of 0.mp4"),
     "copy of 0.mp4": ("duplicate", "the same bytes as good 0.mp4"),
-    "good 1.mp4": ("duplicate", "duplicate across train and test: the same bytes as leak.mp4, there labeled 'b'"),
-    "leak.mp4": ("duplicate", "duplicate across train and test: the same bytes as good 1.mp4, there labeled 'a'"),
+    "good 1.mp4": ("duplicate", "duplicate across train and test: the same bytes as leak.mp4, which is labeled 'b'"),
+    "leak.mp4": ("duplicate", "duplicate across train and test: the same bytes as good 1.mp4, which is labeled 'a'"),
     "good 2.mp4": ("ok", ""),
     ODD: ("ok", ""),
     "one.mp4": ("too short", "1 frame, fewer than 2"),
@@ -98,28 +98,28 @@ EXPECTED = {
     "empty.mp4": ("unreadable", "the file is empty (0 bytes)"),
     "text.mp4": ("unreadable", "text, not a video"),
     "gone.mp4": ("missing", "no such file"),
-    "link.mp4": ("missing", "the link leads nowhere"),
+    "link.mp4": ("missing", "broken symbolic link"),
     "good 3.mp4": ("ok", ""),
     "good 3.mp4#0.2-0.9": ("ok", ""),
     "good 3.mp4#0.5-0.51": ("too short", "1 frame in the span, fewer than 2"),
-    "good 3.mp4#7-8": ("too short", "the span begins at 7 s, the video ends at 1.200 s"),
-    "good 3.mp4#0.3-9": ("ok", "the span ends at 9 s, the video at 1.200 s"),
+    "good 3.mp4#7-8": ("too short", "the span starts at 7 s, after the video ends at 1.200 s"),
+    "good 3.mp4#0.3-9": ("ok", "the span ends at 9 s, after the video ends at 1.200 s"),
 }
 
 
 @pytest.mark.parametrize("name", EXPECTED)
-def test_every_trouble_is_called_by_its_name(name: str, found: tuple[Survey, Path]) -> None:
+def test_status_and_reason_of_every_problem(name: str, found: tuple[Survey, Path]) -> None:
     (row,) = [r for r in found[0].rows if r.id == name]
     status, why = EXPECTED[name]
     assert row.status == status
     assert row.why.startswith(why) if why else row.why == ""
 
 
-def test_what_the_lines_hold_is_on_disk(broken: Path, found: tuple[Survey, Path]) -> None:
-    told = lines(found[1])
-    assert tuple(told[0]) == COLUMNS
-    assert {r["id"] for r in told} == {*EXPECTED, ""}
-    for row in told:
+def test_the_manifest_matches_the_files(broken: Path, found: tuple[Survey, Path]) -> None:
+    rows = lines(found[1])
+    assert tuple(rows[0]) == COLUMNS
+    assert {r["id"] for r in rows} == {*EXPECTED, ""}
+    for row in rows:
         path = broken / row["path"]
         if row["digest"]:
             data = path.read_bytes()
@@ -128,35 +128,37 @@ def test_what_the_lines_hold_is_on_disk(broken: Path, found: tuple[Survey, Path]
         if row["status"] in ("ok", "duplicate"):
             assert (row["frames"], row["fps"], row["width"], row["height"]) == ("12", "10.0000", "48", "48")
             assert float(row["duration"]) == pytest.approx(1.2)
-    spans = {(r["start"], r["end"]) for r in told if r["path"] == "good 3.mp4"}
+    spans = {(r["start"], r["end"]) for r in rows if r["path"] == "good 3.mp4"}
     assert spans == {("", ""), ("0.2", "0.9"), ("0.5", "0.51"), ("7", "8"), ("0.3", "9")}
 
 
-def test_what_no_example_refers_to_is_unexpected(found: tuple[Survey, Path]) -> None:
+def test_a_file_that_no_example_refers_to_is_unexpected(found: tuple[Survey, Path]) -> None:
     (row,) = [r for r in lines(found[1]) if r["status"] == "unexpected"]
     assert row["path"] == "extra/left over.mp4"
     assert int(row["bytes"]) > 500
 
 
 def test_the_splits_add_up(found: tuple[Survey, Path]) -> None:
-    train, test = found[0].tallies
+    train, test = found[0].split_counts
     assert train == ("train", 9, None, 8, 1, 2, 1, 3, 0)
     assert test == ("test", 8, None, 7, 1, 1, 2, 1, 1)
     assert [row.id for row in found[0].leaks] == ["leak.mp4"]
-    assert not found[0].well
+    assert not found[0].passed
 
 
-def test_what_is_printed_begins_with_the_worst(found: tuple[Survey, Path]) -> None:
-    said = list(listing.survey_lines(found[0]))
-    assert said[0] == "LEAK: 1 test example is in training too"
-    at = said.index("duplicate: 4")
-    assert said[at + 1].startswith("  leak.mp4: duplicate across train and test")
-    assert "missing: 2" in said
-    assert "  gone.mp4: no such file" in said
-    assert "unexpected: 1" in said
+def test_the_summary_begins_with_the_leaks(found: tuple[Survey, Path]) -> None:
+    summary = list(tables.survey_lines(found[0]))
+    assert summary[0] == "LEAK: 1 test example is in training too"
+    at = summary.index("duplicate: 4")
+    assert summary[at + 1].startswith("  leak.mp4: duplicate across train and test")
+    assert "missing: 2" in summary
+    assert "  gone.mp4: no such file" in summary
+    assert "unexpected: 1" in summary
 
 
-def test_a_second_run_reads_nothing_and_says_the_same(broken: Path, found: tuple[Survey, Path], tmp_path: Path) -> None:
+def test_a_second_run_reads_nothing_and_writes_the_same_manifest(
+    broken: Path, found: tuple[Survey, Path], tmp_path: Path
+) -> None:
     before = found[1].read_bytes()
     again = check(folder.build(str(broken)), found[1])
     assert (again.read, again.bytes) == (0, 0)
@@ -171,7 +173,7 @@ def clips(root: Path, count: int = 2) -> Path:
     return root
 
 
-def test_what_changes_is_read_again(tmp_path: Path) -> None:
+def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     dataset = folder.build(str(clips(tmp_path / "set")))
     assert check(dataset, tmp_path / "m.csv").read == 4
     write_video(tmp_path / "set" / "a" / "0.mp4", blob(1.5, 3, frames=20))
@@ -180,7 +182,7 @@ def test_what_changes_is_read_again(tmp_path: Path) -> None:
     assert [r["frames"] for r in lines(tmp_path / "m.csv")] == ["20", "12", "12", "12"]
 
 
-def test_a_half_line_in_the_journal_is_passed_over(tmp_path: Path) -> None:
+def test_a_partial_line_in_the_journal_is_skipped(tmp_path: Path) -> None:
     dataset = folder.build(str(clips(tmp_path / "set")))
     check(dataset, tmp_path / "m.csv")
     whole, kept = (tmp_path / "m.csv").read_bytes(), journal(tmp_path / "m.csv")
@@ -200,7 +202,7 @@ survey(folder.build(sys.argv[1]), output=Path(sys.argv[2]), workers=2, quiet=Tru
 """
 
 
-def test_killed_it_goes_on_and_ends_the_same(tmp_path: Path) -> None:
+def test_a_killed_run_resumes_to_the_same_manifest(tmp_path: Path) -> None:
     root, output = clips(tmp_path / "set", count=60), tmp_path / "m.csv"
     check(folder.build(str(root)), tmp_path / "undisturbed.csv")
     command = [sys.executable, "-c", KILLED, str(root), str(output)]
@@ -217,22 +219,22 @@ def test_killed_it_goes_on_and_ends_the_same(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir() if p.name.startswith("m.")) == ["m.csv", "m.files.jsonl"]
 
 
-def test_what_hangs_or_is_closed_to_us_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_timed_out_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = folder.build(str(clips(tmp_path / "set")))
-    monkeypatch.setattr(file_journal, "read", stuck)
+    monkeypatch.setattr(file_journal, "probe", stuck)
     found = check(dataset, tmp_path / "m.csv", timeout=0.5)
     assert [r.status for r in found.rows] == ["unreadable", "ok", "ok", "ok"]
     assert "no progress for 0.5 s" in found.rows[0].why
     monkeypatch.undo()
     again = check(dataset, tmp_path / "m.csv")
-    assert (again.read, again.well) == (1, True)
+    assert (again.read, again.passed) == (1, True)
 
 
-def stuck(order: FileRequest) -> object:
+def stuck(request: FileRequest) -> object:
     """A worker that never returns from one file."""
-    if order.path.endswith("a/0.mp4"):
+    if request.path.endswith("a/0.mp4"):
         time.sleep(60)
-    return read(order)
+    return probe(request)
 
 
 def synthetic(root: Path, names: list[tuple[str, int]], folds: list[tuple[list[str], list[str]]]) -> Dataset[int]:
@@ -261,23 +263,23 @@ def test_folders_of_frames_and_pictures(tmp_path: Path) -> None:
     found = check(synthetic(root, names, [(["walk", "run"], ["walk again", "still.png", "still.mp4"])]), tmp_path / "m")
     assert [r.status for r in found.rows] == ["duplicate", "ok", "duplicate", "ok", "too short", "unexpected"]
     assert found.rows[5].path == "stray"
-    assert found.rows[5].why.startswith("a folder of 3 pictures")
+    assert found.rows[5].why.startswith("a folder of 3 images")
     size = sum(p.stat().st_size for p in (root / "walk").iterdir())
-    assert (found.rows[0].found.bytes, found.rows[0].found.frames) == (size, 3)
-    assert content(str(root / "walk")) == content(str(root / "walk again"))
+    assert (found.rows[0].report.bytes, found.rows[0].report.frames) == (size, 3)
+    assert content_digest(str(root / "walk")) == content_digest(str(root / "walk again"))
     (root / "walk again" / "001.png").rename(root / "walk again" / "009.png")
-    assert content(str(root / "walk")) != content(str(root / "walk again"))
-    assert [t.official for t in found.tallies] == [3, 1]
+    assert content_digest(str(root / "walk")) != content_digest(str(root / "walk again"))
+    assert [t.official for t in found.split_counts] == [3, 1]
 
 
-def test_limited_it_says_so_and_looks_at_some(broken: Path, tmp_path: Path) -> None:
+def test_a_limited_survey_reads_some_examples_and_reports_it(broken: Path, tmp_path: Path) -> None:
     found = check(folder.build(str(broken)), tmp_path / "m.csv", limit=5)
     assert sum(bool(r.id) for r in found.rows) == 5
     assert [r.path for r in found.rows if not r.id] == ["extra/left over.mp4"]
-    assert next(listing.survey_lines(found)).startswith("limited: 5 of 17 examples")
+    assert next(tables.survey_lines(found)).startswith("limited: 5 of 17 examples")
 
 
-def test_another_file_is_not_overwritten(broken: Path) -> None:
+def test_a_file_that_is_not_a_manifest_is_not_overwritten(broken: Path) -> None:
     before = (broken / "manifest.csv").read_bytes()
     with pytest.raises(ValueError, match="name another file"):
         check(folder.build(str(broken)), broken / "manifest.csv")
@@ -286,18 +288,18 @@ def test_another_file_is_not_overwritten(broken: Path) -> None:
     assert (broken / "manifest.csv").read_bytes() == before
 
 
-def test_a_stray_name_that_is_no_utf_8_is_written_out(tmp_path: Path) -> None:
+def test_a_file_name_that_is_not_utf_8_is_escaped(tmp_path: Path) -> None:
     root = clips(tmp_path / "set")
     with open(os.fsencode(root) + b"/caf\xe9.mp4", "wb") as file:
         file.write(b"12345")
     found = check(folder.build(str(root)), tmp_path / "m.csv")
     (row,) = [r for r in lines(tmp_path / "m.csv") if r["status"] == "unexpected"]
     assert (row["path"], row["bytes"]) == ("caf\\udce9.mp4", "5")
-    listing.as_json(listing.survey_data(found)).encode()
-    "\n".join(listing.survey_lines(found)).encode()
+    tables.as_json(tables.survey_data(found)).encode()
+    "\n".join(tables.survey_lines(found)).encode()
 
 
-def test_a_link_in_circles_ends(tmp_path: Path) -> None:
+def test_a_cyclic_link_terminates(tmp_path: Path) -> None:
     root = clips(tmp_path / "set")
     (root / "a" / "round").symlink_to(root, target_is_directory=True)
     names = [(f"{label}/{i}.mp4", t) for t, label in enumerate("ab") for i in range(2)]
@@ -306,13 +308,13 @@ def test_a_link_in_circles_ends(tmp_path: Path) -> None:
     assert list(manifest.unexpected(dataset)) == []
 
 
-def test_the_worst_twin_is_told() -> None:
+def test_the_most_serious_duplicate_is_reported() -> None:
     """Against every pair of examples, on random groups of equal content."""
     rng = random.Random(0)
     for _ in range(60):
         folds = [{f"{i}": rng.choice(["train", "test", ""]) for i in range(12)} for _ in range(2)]
         copies = [
-            duplicates.Copy(
+            duplicates.ExampleContent(
                 id=f"{i}",
                 path=rng.choice("pqrs"),
                 label=rng.choice("xyz"),
@@ -321,7 +323,7 @@ def test_the_worst_twin_is_told() -> None:
             )
             for i in range(12)
         ]
-        found = duplicates.twins(copies)
+        found = duplicates.find_duplicates(copies)
         for one in copies:
             equal = [c for c in copies if c.id != one.id and c.content == one.content]
             across = [c for c in equal if {(f, duplicates.OTHER[s]) for f, s in one.sides} & set(c.sides)]
@@ -332,10 +334,10 @@ def test_the_worst_twin_is_told() -> None:
                 assert one.id not in found
                 continue
             twin = found[one.id]
-            assert twin.copy in worst
+            assert twin.other in worst
             assert (twin.fold is not None) == bool(across)
             if twin.fold is not None:
-                assert {(twin.fold, "train"), (twin.fold, "test")} <= {*one.sides, *twin.copy.sides}
+                assert {(twin.fold, "train"), (twin.fold, "test")} <= {*one.sides, *twin.other.sides}
 
 
 def of_folds(*folds: tuple[str, str]) -> Dataset[int]:
@@ -343,17 +345,17 @@ def of_folds(*folds: tuple[str, str]) -> Dataset[int]:
     return synthetic(Path("x"), [(i, 0) for i in ids], [(list(a), list(b)) for a, b in folds])
 
 
-def test_splits_in_words() -> None:
-    assert duplicates.splits_of(of_folds(("ab", "c"))) == {"a": ("train",), "b": ("train",), "c": ("test",)}
+def test_split_names() -> None:
+    assert duplicates.example_splits(of_folds(("ab", "c"))) == {"a": ("train",), "b": ("train",), "c": ("test",)}
     crossed = of_folds(("ab", "c"), ("bc", "a"), ("ca", "b"))
-    assert duplicates.names_of(crossed) == ("list 1", "list 2", "list 3")
-    assert duplicates.splits_of(crossed) == {"a": ("list 2",), "b": ("list 3",), "c": ("list 1",)}
+    assert duplicates.split_names(crossed) == ("list 1", "list 2", "list 3")
+    assert duplicates.example_splits(crossed) == {"a": ("list 2",), "b": ("list 3",), "c": ("list 1",)}
     lists = of_folds(("ab", "c"), ("ac", "d"))
-    assert duplicates.names_of(lists) == ("list 1 train", "list 1 test", "list 2 train", "list 2 test")
-    assert duplicates.splits_of(lists)["c"] == ("list 1 test", "list 2 train")
+    assert duplicates.split_names(lists) == ("list 1 train", "list 1 test", "list 2 train", "list 2 test")
+    assert duplicates.example_splits(lists)["c"] == ("list 1 test", "list 2 train")
 
 
-def test_one_video_asked_about_twice_is_no_duplicate_unless_on_both_sides(tmp_path: Path) -> None:
+def test_two_examples_of_one_video_are_duplicates_only_across_train_and_test(tmp_path: Path) -> None:
     write_video(tmp_path / "set" / "a.mp4", blob(0, 0))
 
     def status(span: Span | None, other: Span | None, test: list[str]) -> list[str]:
@@ -369,7 +371,7 @@ def test_one_video_asked_about_twice_is_no_duplicate_unless_on_both_sides(tmp_pa
     assert status(None, (0.0, 0.5), ["2"]) == ["ok", "ok"]
 
 
-def test_the_robustness_collection(shared: Path, tmp_path: Path) -> None:
+def test_the_collection_of_broken_files(shared: Path, tmp_path: Path) -> None:
     root = shared / "data" / "robustness"
     if not (root / "manifest.csv").is_file():
         pytest.skip("the collection of odd and broken files is absent: there is no ../shared/data/robustness")

@@ -54,7 +54,7 @@ def test_the_three_sets(name: str, ending: str, tmp_path: Path) -> None:
     assert set(dataset.missing_files) == set(videos) - {videos[0]}
     assert files(dataset)[videos[0]] == f"videos/{videos[0]}.avi"
     shutil.rmtree(tmp_path / "videos")
-    assert "none of them is there" in complaint(name, tmp_path)
+    assert "was found; expected e.g." in complaint(name, tmp_path)
 
 
 def test_a_folder_within(tmp_path: Path) -> None:
@@ -78,8 +78,8 @@ def test_ones_own_with_its_rate(tmp_path: Path) -> None:
     dataset = open_dataset(lay(root, "c.mp4"))
     assert (dataset.name, dataset.kind, dataset.examples[0].truth.fps) == ("mine", "segmentation", 30.0)
     assert dataset.notes == (
-        "no fps.txt beside mapping.txt: 30 labeled frames per second assumed",
-        "1 labeled videos in no split left out, for instance extra",
+        "no fps.txt beside mapping.txt: 30 labels per second assumed",
+        "1 labeled videos in no split left out, e.g. extra",
     )
     write(root, "fps.txt", "12.5\n")
     again = open_annotations(str(root))
@@ -122,22 +122,22 @@ def spoil(root: Path, what: str) -> None:
 @pytest.mark.parametrize(
     ("what", "said"),
     [
-        ("label", "S2_Tea_C1.txt:3: 'stirr'; did you mean 'stir'?; no class of mapping.txt"),
-        ("blank", "S2_Tea_C1.txt:2: an empty line; no class of mapping.txt"),
-        ("truth", "S2_Tea_C1.txt: no such file, a split lists S2_Tea_C1; did you mean"),
-        ("split", "splits: 3 splits, gtea has 4; get the others too"),
-        ("train", "train.split2.bundle: no such file, test.split2.bundle is there; a split is both"),
-        ("both", "S1_Tea_C1 is tested and trained in split 1"),
+        ("label", "S2_Tea_C1.txt:3: expected one label per frame, but 'stirr' is not a class of mapping.txt; did you mean 'stir'?"),
+        ("blank", "S2_Tea_C1.txt:2: expected one label per frame, but the line is empty"),
+        ("truth", "S2_Tea_C1.txt: no such file, but a split lists S2_Tea_C1; did you mean"),
+        ("split", "splits: 3 splits, but gtea has 4; add the others"),
+        ("train", "train.split2.bundle: no such file; test.split2.bundle needs its training list"),
+        ("both", "S1_Tea_C1 is in both training and test of split 1"),
         ("twice", "test.split1.bundle:2: S1_Tea_C1 is listed twice, first in"),
-        ("empty", "test.split1.bundle: lists no video"),
-        ("splits", "no test.split1.bundle with train.split1.bundle"),
-        ("mapping", "mapping.txt: no such file; it has one line `number name` a class"),
-        ("numbers", "classes are numbered [1, 2] ...; 0 to 1 are wanted"),
-        ("line", "mapping.txt:2: '0 stir' is not a new number and the name of its class"),
-        ("home", "no groundTruth/ with one <video>.txt each"),
+        ("empty", "test.split1.bundle: lists no videos"),
+        ("splits", "no train.split1.bundle and test.split1.bundle"),
+        ("mapping", "mapping.txt: no such file; write one line `number name` per class"),
+        ("numbers", "classes are numbered [1, 2] ...; expected 0 to 1"),
+        ("line", "mapping.txt:2: '0 stir' is not an unused number followed by a class name"),
+        ("home", "no folder groundTruth/ with one <video>.txt per video"),
     ],
 )
-def test_what_is_wrong_is_one_line(what: str, said: str, tmp_path: Path) -> None:
+def test_an_error_is_one_line(what: str, said: str, tmp_path: Path) -> None:
     labeled(tmp_path, SETS["gtea"][2], 4)
     spoil(lay(tmp_path, "S1_Tea_C1.mp4"), what)
     assert said in complaint("gtea", tmp_path)

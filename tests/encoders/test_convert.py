@@ -28,7 +28,7 @@ NAME = "umt/large-s2"
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     """A small UMT file as the authors' code saves it: separate biases, half precision, one tensor a view."""
-    network = random_vit(umt.MODELS["large-s2"].shape.told(SMALL), generator(1))  # type: ignore[arg-type]
+    network = random_vit(umt.MODELS["large-s2"].shape.updated(SMALL), generator(1))  # type: ignore[arg-type]
     state: dict[str, Any] = {}
     for key, tensor in network.state_dict().items():
         tensor = torch.randn(tensor.shape, generator=generator(len(key))).half()
@@ -150,7 +150,7 @@ def test_only_what_fits_is_converted(file: Path, tmp_path: Path) -> None:
 def test_converted_weights_are_of_one_model(file: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     convert(file, NAME, out, architecture=SMALL)
-    with pytest.raises(ValueError, match=r"converted as umt/large-s2, not umt/base-s2; say umt/large-s2=") as error:
+    with pytest.raises(ValueError, match=r"converted from umt/large-s2, not umt/base-s2; use umt/large-s2=") as error:
         load(f"umt/base-s2={out}")
     assert "\n" not in str(error.value)
     with pytest.raises(ValueError, match=r"missing blocks\.2\.norm1\.weight"):

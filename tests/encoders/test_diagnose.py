@@ -23,7 +23,7 @@ def shaped(name: str, architecture: Mapping[str, Any] | None = None) -> dict[str
     """Tensors under our names with the shapes of a published model and without numbers, tables left out."""
     family, _, variant = name.partition("/")
     shape = models(family)[variant].shape
-    network = empty(shape.told(architecture) if architecture else shape)
+    network = empty(shape.updated(architecture) if architecture else shape)
     tables = network.tables() if hasattr(network, "tables") else {}
     return {key: tensor for key, tensor in network.state_dict().items() if key not in tables}
 
@@ -54,7 +54,7 @@ def stage_1(size: str) -> dict[str, Tensor]:
 
 def unopened(content: Mapping[str, Any], name: str) -> str:
     family, _, variant = name.partition("/")
-    return diagnose.unopened(content, models(family)[variant].layouts, name)
+    return diagnose.why_no_layout(content, models(family)[variant].layouts, name)
 
 
 def misfit(content: Mapping[str, Any], name: str) -> str:
@@ -62,7 +62,7 @@ def misfit(content: Mapping[str, Any], name: str) -> str:
     family, _, variant = name.partition("/")
     model = models(family)[variant]
     with pytest.raises(ValueError) as error:
-        state_dict.fitted(model, empty(model.shape), content, name, "f.pth")
+        state_dict.fit_state_dict(model, empty(model.shape), content, name, "f.pth")
     message = str(error.value)
     assert "\n" not in message
     assert message.startswith(f"f.pth: not {name} (")
@@ -86,8 +86,8 @@ ATTENTIVE = {"module.pooler.query_tokens": ONES, "module.pooler.cross_attention_
         ({"classifiers": {"0": ATTENTIVE}, "epoch": 3}, "an attentive probe"),
         ({"optimizer": {"state": {"0": {"exp_avg": ONES}}}, "epoch": 2}, "only optimizer states"),
         ({"optimizer_state_dict": {"flat": ONES}}, "only optimizer states"),
-        ({"epoch": 3, "args": None}, "it holds no tensors"),
-        ({}, "it holds no tensors"),
+        ({"epoch": 3, "args": None}, "it contains no tensors"),
+        ({}, "it contains no tensors"),
     ],
 )
 def test_a_part_of_a_model_is_named(content: dict[str, Any], said: str) -> None:
@@ -101,7 +101,7 @@ def test_a_head_that_bears_the_mark_of_a_fine_tuned_file() -> None:
 
 @pytest.mark.parametrize("name", ["umt/large-s1", "vjepa/large", "mvd/base-pt", "omnimae/base"])
 def test_an_encoder_is_no_part(name: str) -> None:
-    assert diagnose.part({"": shaped(name)}) == ""
+    assert diagnose.lone_component({"": shaped(name)}) == ""
 
 
 @pytest.mark.parametrize(
@@ -126,19 +126,19 @@ def test_a_prefix_behind_the_mark_is_said() -> None:
 
 def test_another_variant_of_the_family_is_named() -> None:
     said = misfit(stage_1("base"), "umt/large-s1")
-    assert "it looks like dim 768, depth 12, where umt/large-s1 has 1024, 24" in said
-    assert said.endswith("it fits umt/base-s1: say umt/base-s1=PATH")
+    assert "it seems to have dim 768, depth 12, but umt/large-s1 has 1024, 24" in said
+    assert said.endswith("it fits umt/base-s1; use umt/base-s1=PATH")
 
 
 def test_another_family_is_named() -> None:
     of_hiera = {"model_state": shaped("hiera/large-ft")}
-    assert unopened(of_hiera, "dfn/h14") == "it fits hiera/large-ft: say hiera/large-ft=PATH"
-    assert "it fits umt/large-s1: say" in misfit(stage_1("large"), "videomae/large-pt")
+    assert unopened(of_hiera, "dfn/h14") == "it fits hiera/large-ft; use hiera/large-ft=PATH"
+    assert "it fits umt/large-s1; use" in misfit(stage_1("large"), "videomae/large-pt")
 
 
 def test_small_models_of_another_family_are_told_by_their_names() -> None:
     of_vjepa = {"target_encoder": prefixed(shaped("vjepa/huge", SMALL), "module.backbone.")}
-    assert unopened(of_vjepa, "dfn/h14") == "its names are those of vjepa and vjepa2, of other sizes"
+    assert unopened(of_vjepa, "dfn/h14") == "its tensor names are those of vjepa and vjepa2 in another size"
 
 
 def test_names_that_fit_suggest_nothing() -> None:
@@ -159,7 +159,7 @@ def test_without_a_clue_what_is_there_and_what_is_wanted() -> None:
         CheckpointLayout(name="x", mark="patch", containers=("model", "")),
         CheckpointLayout(name="y", mark="no", refused="why"),
     )
-    said = diagnose.unopened({"stem.weight": ONES, "neck.weight": ONES}, layouts, "a/b")
+    said = diagnose.why_no_layout({"stem.weight": ONES, "neck.weight": ONES}, layouts, "a/b")
     assert said == "it holds stem.weight, neck.weight; wanted 'patch' in model"
 
 

@@ -34,7 +34,7 @@ def refused(source: WeightSource, *said: str) -> str:
     message = str(error.value)
     assert "\n" not in message
     assert message.startswith("umt/large-s1 needs ")
-    assert message.endswith("say umt/large-s1=PATH")
+    assert message.endswith("use umt/large-s1=PATH")
     for word in said:
         assert word in message, message
     return message
@@ -47,7 +47,7 @@ class Hub:
         self.folder = folder
         self.offered: dict[str, bytes] = {"sub/l16.pth": DATA}
         self.error: Exception | None = None
-        self.asked: list[tuple[str, str | None]] = []
+        self.requests: list[tuple[str, str | None]] = []
 
     def download(self, repo: str, file: str, *, revision: str | None, local_files_only: bool = False, **_: Any) -> str:
         path = self.folder / file
@@ -55,7 +55,7 @@ class Hub:
             return str(path)
         if local_files_only:
             raise errors.LocalEntryNotFoundError("not kept")
-        self.asked.append((file, revision))
+        self.requests.append((file, revision))
         if self.error:
             raise self.error
         path.parent.mkdir(exist_ok=True)
@@ -91,7 +91,7 @@ def test_the_hub_is_asked_once_at_its_revision_and_the_license_said(
     )
     assert fetch(ON_HUB).read_bytes() == DATA
     assert capsys.readouterr().err == ""
-    assert fake.asked == [("sub/l16.pth", "abc123")]
+    assert fake.requests == [("sub/l16.pth", "abc123")]
 
 
 def test_every_shard_of_an_index_comes_with_it(fake: Hub) -> None:
@@ -105,9 +105,9 @@ def test_every_shard_of_an_index_comes_with_it(fake: Hub) -> None:
     path = fetch(source)
     assert sorted(p.name for p in path.parent.iterdir())[1:] == ["one.safetensors", "two.safetensors"]
     (path.parent / "two.safetensors").unlink()
-    fake.asked.clear()
+    fake.requests.clear()
     assert fetch(source) == path
-    assert [file for file, _ in fake.asked] == ["sub/two.safetensors"]
+    assert [file for file, _ in fake.requests] == ["sub/two.safetensors"]
 
 
 def answered(kind: type[errors.HfHubHTTPError]) -> Exception:
@@ -166,8 +166,8 @@ def test_the_real_hub_fails_fast_without_a_network(monkeypatch: pytest.MonkeyPat
 
 def test_a_file_that_is_only_on_a_page_is_said() -> None:
     assert refused(WeightSource(file="vit_g.pth", page=PAGE)) == (
-        f"umt/large-s1 needs vit_g.pth (it is not offered for direct download): get it from {PAGE} "
-        "and say umt/large-s1=PATH"
+        f"umt/large-s1 needs vit_g.pth (no direct download): download it from {PAGE} "
+        "and use umt/large-s1=PATH"
     )
 
 
@@ -273,7 +273,7 @@ def test_an_interrupted_download_leaves_nothing(server: Server, monkeypatch: pyt
     def stop(*_: Any) -> bool:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(hub, "_copied", stop)
+    monkeypatch.setattr(hub, "_copy", stop)
     with pytest.raises(KeyboardInterrupt):
         fetch(at(server))
     assert kept() == []
@@ -296,7 +296,7 @@ def test_an_address_without_a_network(server: Server, monkeypatch: pytest.Monkey
     refused(
         WeightSource(file="a.pth", url="http://127.0.0.1:9/a.pth"),
         "no network: ",
-        "get it from http://127.0.0.1:9/a.pth",
+        "download it from http://127.0.0.1:9/a.pth",
     )
     path = fetch(at(server))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)

@@ -41,7 +41,7 @@ Arrays = dict[str, np.ndarray[Any, Any]]
 
 def network(seed: int = 0) -> VideoViT:
     """A small first-stage UMT in which every number is drawn."""
-    trunk = VideoViT(umt.MODELS["large-s1"].shape.told(ARCHITECTURE)).eval().requires_grad_(False)
+    trunk = VideoViT(umt.MODELS["large-s1"].shape.updated(ARCHITECTURE)).eval().requires_grad_(False)
     rng = generator(seed)
     for parameter in trunk.parameters():
         parameter.copy_(0.2 * torch.randn(parameter.shape, generator=rng))
@@ -145,7 +145,7 @@ def extra(name: str, array: np.ndarray[Any, Any]) -> Callable[[Path], object]:
 WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "unknown model": (
         lambda f: change(f, architecture={**ARCHITECTURE, "model": "umr"}),
-        "no encoder family for model 'umr'; did you mean 'umt'?; there are ",
+        "no encoder family for model 'umr'; did you mean 'umt'?; families: ",
     ),
     "corrupt file": (lambda f: (f / "umt.pth").write_bytes(b"no weights"), "umt.pth"),
     "half a file": (lambda f: (f / "umt.pth").write_bytes((f / "umt.pth").read_bytes()[:3000]), "umt.pth"),
@@ -214,10 +214,10 @@ def test_a_model_that_pools_nothing_is_judged_by_its_sequence() -> None:
             return {"sequence": sequence, "pooled": mean}
 
     encoder = NetworkEncoder(umt.MODELS["large-s1"].card, Network())
-    said = golden.answered(encoder, torch.zeros(1, 3, 1, 2, 2))
-    assert golden.judge(said, ("pooled", "pooled"), sequence.numpy()) == (0, "")
-    assert golden.judge(said, ("pooled", "pooled"), mean.numpy()) == (0, "")
-    assert "standard deviations off" in golden.judge(said, ("pooled", "pooled"), mean.numpy() + 1)[1]
+    said = golden.outputs_of(encoder, torch.zeros(1, 3, 1, 2, 2))
+    assert golden.compare_output(said, ("pooled", "pooled"), sequence.numpy()) == (0, "")
+    assert golden.compare_output(said, ("pooled", "pooled"), mean.numpy()) == (0, "")
+    assert "standard deviations off" in golden.compare_output(said, ("pooled", "pooled"), mean.numpy() + 1)[1]
 
 
 def test_cases_are_chosen_by_name_and_one_failure_does_not_stop_the_rest(folder: Path) -> None:
@@ -249,8 +249,8 @@ def test_outputs_belong_to_the_input_that_their_name_ends_with() -> None:
         "tokens_interp": ("video_interp", "tokens"),
         "pooled_mean_of_norm": ("image", "pooled_mean_of_norm"),
     }
-    assert {name: golden.asked_of(name, given, "image") for name in asked} == asked
-    assert golden.asked_of("tokens_rect", given, "video") == ("video_rect", "tokens")
+    assert {name: golden.input_of(name, given, "image") for name in asked} == asked
+    assert golden.input_of("tokens_rect", given, "video") == ("video_rect", "tokens")
 
 
 def test_differences_are_in_standard_deviations_and_whole_numbers_are_equal() -> None:
@@ -296,7 +296,7 @@ def test_every_published_encoder_gives_what_the_official_code_gives(name: str) -
 
 def test_what_the_index_says_beside_the_numbers_is_told_and_harmless() -> None:
     model = models("umt")["large-s1"]
-    numbers, unread = golden.understood(model, {"dim": 64, "heads": 4, "clip_return_layer": 3, "masking": "none"})
+    numbers, unread = golden.known_numbers(model, {"dim": 64, "heads": 4, "clip_return_layer": 3, "masking": "none"})
     assert numbers == {"dim": 64, "heads": 4}
     assert sorted(unread) == ["clip_return_layer", "masking"]
 

@@ -18,7 +18,7 @@ from vitascope.encoders.base import NetworkEncoder
 from vitascope.encoders.families import hiera
 from vitascope.encoders.load import load
 from vitascope.encoders.networks import empty
-from vitascope.nn.hiera import Hiera, halve, to_grid, to_units
+from vitascope.nn.hiera import Hiera, max_pool, to_grid, to_units
 
 SMALL = {"input_size": [4, 64, 64], "embed_dim": 8, "num_heads": 1, "stages": [1, 2, 2, 1]}
 PUBLISHED = {"base": 50.8, "base-plus": 69.0, "large": 212.6, "huge": 670.8}
@@ -28,7 +28,7 @@ PUBLISHED = {"base": 50.8, "base-plus": 69.0, "large": 212.6, "huge": 670.8}
 def network(kind: str, *, fused: bool = False) -> Hiera:
     """The small network, every number drawn."""
     name = f"hiera/large-{kind}" + ("+features:fused" if fused else "")
-    model = empty(settings.configured(name).shape.told(SMALL)).to_empty(device="cpu")
+    model = empty(settings.configured(name).shape.updated(SMALL)).to_empty(device="cpu")
     for number, parameter in enumerate(model.parameters()):
         parameter.normal_(std=0.3, generator=generator(number))
     assert isinstance(model, Hiera)
@@ -85,7 +85,7 @@ def test_units_keep_neighbors_together() -> None:
     assert units.shape == (1, 2 * 2 * 4, 16, 3)
     assert units[0, 5, :5, :].int().tolist() == [[0, 4, 4], [0, 4, 5], [0, 5, 4], [0, 5, 5], [0, 4, 6]]
     assert torch.equal(to_grid(units, (2, 2, 4)), grid)
-    assert torch.equal(to_grid(halve(units), (2, 2, 4)), grid[:, :, 1::2, 1::2])
+    assert torch.equal(to_grid(max_pool(units), (2, 2, 4)), grid[:, :, 1::2, 1::2])
 
 
 def test_early_stages_look_within_units_and_late_ones_everywhere(clips: Tensor) -> None:
@@ -139,7 +139,7 @@ def test_a_folder_from_the_hub_says_its_own_numbers(tmp_path: Path, clips: Tenso
     save_file({**net.state_dict(), "head.projection.weight": torch.ones(3)}, tmp_path / "model.safetensors")
     encoder = load(f"hiera/base-ft={tmp_path}", architecture={"note": "small"})
     torch.testing.assert_close(encoder(clips).clip, net(clips)[1])
-    assert net.shape.told(config) == net.shape
+    assert net.shape.updated(config) == net.shape
 
 
 @pytest.mark.parametrize(
@@ -167,15 +167,15 @@ def test_one_kind_of_file_is_not_taken_for_the_other(tmp_path: Path, has: str, w
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"patch_stride": [2, 8, 8]}, r"patch_stride \[2, 8, 8\]: .* has \(2, 4, 4\)"),
-        ({"mask_unit_size": [1, 4, 4]}, r"mask_unit_size \[1, 4, 4\]: .* has \(1, 8, 8\)"),
-        ({"q_pool": 2}, "q_pool 2"),
-        ({"stage": [1, 1]}, "architecture has no 'stage'; did you mean 'stages'"),
+        ({"patch_stride": [2, 8, 8]}, r"patch_stride .* must be \(2, 4, 4\), not \[2, 8, 8\]"),
+        ({"mask_unit_size": [1, 4, 4]}, r"mask_unit_size .* must be \(1, 8, 8\), not \[1, 4, 4\]"),
+        ({"q_pool": 2}, "q_pool .* must be 3, not 2"),
+        ({"stage": [1, 1]}, "unknown architecture option 'stage'; did you mean 'stages'"),
     ],
 )
 def test_numbers_that_no_video_hiera_has(given: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        hiera.MODELS["large-ft"].shape.told(given)
+        hiera.MODELS["large-ft"].shape.updated(given)
 
 
 def test_positions_at_another_grid_follow_the_table() -> None:

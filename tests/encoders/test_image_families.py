@@ -49,7 +49,7 @@ CONFIG = {
 
 def drawn(model: Model, **changes: Any) -> ImageViT:
     """A small network of a variant, every number drawn; masks of biases are left to its file."""
-    network = empty(model.shape.told({**SMALL, **changes})).to_empty(device="cpu")
+    network = empty(model.shape.updated({**SMALL, **changes})).to_empty(device="cpu")
     for number, parameter in enumerate(network.parameters()):
         parameter.normal_(std=0.3, generator=generator(number))
     for name, rows in network.tables().items():
@@ -74,7 +74,7 @@ def test_size_and_cost_are_those_of_the_network(name: str) -> None:
         assert counter.get_total_flops() == 2 * model.shape.macs(1, size)
         assert grid.shape == (1, size // model.shape.patch, size // model.shape.patch, model.shape.dim)
         assert vector.shape == (1, model.shape.out)
-    assert model.described().gflops == round(16 * model.shape.macs(1, model.card.size) / 1e9, 1)
+    assert model.full_card().gflops == round(16 * model.shape.macs(1, model.card.size) / 1e9, 1)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -215,8 +215,8 @@ def test_a_naflex_file_is_refused_by_name(tmp_path: Path, kind: str) -> None:
 )
 def test_a_config_that_says_what_is_known_changes_nothing(name: str, config: dict[str, Any]) -> None:
     model = MODELS[name]
-    assert model.shape.told(transformers(config)) == model.shape
-    card, _ = pretrained.reshaped(model, transformers(config), "")
+    assert model.shape.updated(transformers(config)) == model.shape
+    card, _ = pretrained.with_architecture(model, transformers(config), "")
     assert card.size == model.card.size  # the table of DINOv2 is for 518 pixels, its images are not
 
 
@@ -367,7 +367,7 @@ def test_layer_scale_where_the_index_says_so(tmp_path: Path, name: str) -> None:
 
 def test_gated_widths_are_rounded_as_their_authors_do() -> None:
     for name, ratio, width in (("dinov2/giant", 4, 152), ("dinov3/small-plus", 6, 224), ("dinov3/7b", 3, 128)):
-        shape = MODELS[name].shape.told({"dim": 56, "mlp_ratio": ratio, "swiglu": True})
+        shape = MODELS[name].shape.updated({"dim": 56, "mlp_ratio": ratio, "swiglu": True})
         assert isinstance(shape, ImageViTConfig)
         assert shape.mlp == width
 
@@ -435,21 +435,21 @@ def test_positions_of_dinov3_are_centers_of_patches() -> None:
 def test_what_is_said_of_an_architecture_is_understood_or_refused() -> None:
     shape = pe.MODELS["large"].shape
     assert isinstance(shape, ImageViTConfig)
-    said = shape.told(
+    said = shape.updated(
         {"width": 64, "use_cls_token": False, "pool_type": "none", "output_dim": None, "use_ln_post": False}
     )
     assert (said.dim, said.cls, said.head, said.out, said.final_norm, said.mlp) == (64, False, "mean", 64, False, 256)
-    assert shape.told({"use_rope2d": False, "use_abs_posemb": False, "ls_init_value": 0.1}) == replace(
+    assert shape.updated({"use_rope2d": False, "use_abs_posemb": False, "ls_init_value": 0.1}) == replace(
         shape, rope="none", table="none", layer_scale=True
     )
     for wrong, words in (
-        ({"deepth": 3}, "no 'deepth'; did you mean 'depth'"),
-        ({"act": "relu"}, "act 'relu' is none of gelu"),
-        ({"pool_type": "max"}, "pool_type 'max' is none of attn"),
-        ({"img": [28, 56]}, r"side \[28, 56\] is not square"),
+        ({"deepth": 3}, "option 'deepth'; did you mean 'depth'"),
+        ({"act": "relu"}, "act is one of gelu, gelu_tanh, gelu_pytorch_tanh, quick_gelu, not 'relu'"),
+        ({"pool_type": "max"}, "pool_type is one of attn, tok, avg, none, not 'max'"),
+        ({"img": [28, 56]}, r"side \[28, 56\] must be square"),
     ):
         with pytest.raises(ValueError, match=words):
-            shape.told(wrong)
+            shape.updated(wrong)
 
 
 def test_an_image_is_a_clip_of_one_frame(tmp_path: Path) -> None:

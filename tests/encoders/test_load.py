@@ -134,7 +134,7 @@ def test_an_encoder_from_outside_the_tree(tmp_path: Path, monkeypatch: pytest.Mo
     for name, message in {
         "ownlab_models:biuld": "no function 'biuld' in ownlab_models; did you mean 'build'",
         "ownlab_models:size": "no function 'size'",
-        "ownlab_models:number": "gave int, which is no encoder",
+        "ownlab_models:number": "returned int, which is not an encoder",
         "ownlab_models:sized": "called without arguments, but: missing a required argument: 'size'",
         "ownlab_modles:build": "No module named 'ownlab_modles'; run where ownlab_modles.py is",
     }.items():
@@ -170,7 +170,7 @@ def said(code: str) -> str:
 def test_a_card_knows_its_words() -> None:
     card = "from vitascope.core.types import Card; Card(name='a/b', digest='', dim=1, frames=1, size=8, mean=(0,) * 3"
     told = said(f"{card}, std=(1,) * 3, resize='long')")
-    assert told == "ValueError: a/b: card.resize 'long' is none of shorter, square"
+    assert told == "ValueError: a/b: card.resize is one of shorter, square, not 'long'"
 
 
 def test_a_layout_of_one_pattern_needs_its_comma() -> None:

@@ -67,7 +67,7 @@ def test_what_is_written_is_read(file: Path, by: str) -> None:
         24,
     )
     assert len(card.digest) == 16
-    assert native_card.about(file)["origin"] == {"why": "a test"}
+    assert native_card.read_metadata(file)["origin"] == {"why": "a test"}
 
 
 def test_other_weights_are_another_digest(file: Path, tmp_path: Path) -> None:
@@ -190,11 +190,11 @@ def test_the_commit_is_told_and_whether_files_are_others(tmp_path: Path, monkeyp
     package.parent.mkdir()
     package.touch()
     monkeypatch.setattr(export, "__file__", str(package))
-    assert export.code()["commit"] == ""
+    assert export.code_version()["commit"] == ""
     words = ("init -q", "add .", "-c user.name=a -c user.email=a@b.c commit -qm first")
     for asked in words:
         subprocess.run(["git", "-C", str(tmp_path), *asked.split()], check=True)
-    commit = export.code()["commit"]
+    commit = export.code_version()["commit"]
     assert len(commit) == 40
     package.write_text("changed = True")
-    assert export.code()["commit"] == f"{commit}, changed since"
+    assert export.code_version()["commit"] == f"{commit}, changed since"

@@ -32,7 +32,7 @@ SMALL = {"dim": 48, "depth": 2, "heads": 3, "mlp_ratio": 2, "patch": 8, "frames"
 def official(path: Path, *, stage: str = "s2") -> Path:
     """A small UMT file as the authors' code saves it, with random weights and separate query and value biases."""
     model = umt.MODELS[f"large-{stage}"]
-    network = random_vit(model.shape.told(SMALL), generator(1))  # type: ignore[arg-type]
+    network = random_vit(model.shape.updated(SMALL), generator(1))  # type: ignore[arg-type]
     state: dict[str, Any] = {}
     for key, tensor in network.state_dict().items():
         tensor = torch.randn(tensor.shape, generator=generator(len(key))) * 0.2
@@ -147,10 +147,12 @@ def test_options_and_presets() -> None:
     assert settings.configured("umt/large-s2+paper").card == card
     native = settings.configured("umt/large-s2+native").card
     assert (native.name, native.frames, native.options) == ("umt/large-s2+frames:4", 4, "frames:4")
-    both = settings.configured("umt/large-s2+size:336+frames:8").card
+    both = settings.configured("umt/large-s2+size=336+frames=8").card
     assert (both.name, both.size) == ("umt/large-s2+frames:8+size:336", 336)
-    assert settings.configured("umt/large-s2+frames:16").card == card
-    assert settings.configured("umt/large-s2+precision:bfloat16").card.precision == "bfloat16"
+    assert settings.configured("umt/large-s2+size:336+frames:8").card == both, "as it was written before"
+    assert settings.configured("umt/large-s2+native+size=336").card.name == "umt/large-s2+frames:4+size:336"
+    assert settings.configured("umt/large-s2+frames=16").card == card
+    assert settings.configured("umt/large-s2+precision=bfloat16").card.precision == "bfloat16"
 
 
 @pytest.mark.parametrize(
@@ -159,11 +161,11 @@ def test_options_and_presets() -> None:
         ("umt/larg-s2", "did you mean 'umt/large-s2'"),
         ("umt/large-s2+nativ", "did you mean 'native'"),
         ("umt/large-s2+frame:8", "no option 'frame'; did you mean 'frames'"),
-        ("umt/large-s2+frames:x", "frames is a multiple of 1"),
-        ("umt/large-s2+size:100", "size is a multiple of 16"),
-        ("umt/large-s2+pool:max", "pool is one of mean"),
-        ("umt/large-s2+precision:int8", "float32, bfloat16"),
-        ("umt/large-s2+frames:8+frames:4", "frames is given more than once"),
+        ("umt/large-s2+frames=x", "frames = 'x' must be a whole number"),
+        ("umt/large-s2+size=100", "size = '100' must be a multiple of 16"),
+        ("umt/large-s2+pool=max", "pool = 'max' must be one of mean"),
+        ("umt/large-s2+precision=int8", "must be one of float32, bfloat16"),
+        ("umt/large-s2+frames=8+frames=4", "frames is set twice"),
         ("dinov2/giant+act:gelu", "no option 'act'"),
     ],
 )
@@ -240,7 +242,7 @@ def test_an_architecture_is_not_passed_over(name: str) -> None:
 
 @pytest.mark.parametrize("option", ["frames:8", "precision:bfloat16", "pool:mean"])
 def test_published_vectors_have_no_options(option: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="published vectors are as they are"):
+    with pytest.raises(ValueError, match="released embeddings take no options"):
         load(f"twlv/base-published+{option}={tmp_path}")
 
 
@@ -252,11 +254,11 @@ def test_another_summary_is_as_wide_as_the_tokens(name: str, pool: str) -> None:
     if pool in settings.switches(model)["pool"]:
         rows = {key: tensor for key, tensor in empty(model.shape).state_dict().items() if key.startswith("blocks.")}
         width = list(rows.values())[-1].shape[0] if rows else model.shape.out  # the last bias of the last block
-        assert settings.configured(f"{name}+pool:{pool}").described().dim == width
+        assert settings.configured(f"{name}+pool:{pool}").full_card().dim == width
 
 
 def test_an_unknown_number_of_the_shape_is_said(file: Path) -> None:
-    with pytest.raises(ValueError, match="architecture has no 'deepth'; did you mean 'depth'"):
+    with pytest.raises(ValueError, match="unknown architecture option 'deepth'; did you mean 'depth'"):
         small("umt/large-s2", file, deepth=3)
 
 
@@ -290,7 +292,7 @@ def test_a_card_that_asks_for_bfloat16_gets_it(file: Path) -> None:
 def test_other_settings_than_the_report_s_are_another_protocol(file: Path, tmp_path: Path) -> None:
     setting = EvaluationConfig(run=tmp_path / "run", store=tmp_path / "store", limit=40)
     encoders = [small(f"umt/large-s2{option}", file) for option in ("", "+paper", "+pool:mean")]
-    found = [evaluate("motionlab/still-tiny", [e], ["knn"], setting=setting)[0] for e in encoders]
+    found = [evaluate("motionlab/still-tiny", [e], ["knn"], config=setting)[0] for e in encoders]
     plain, paper, mean = found
     assert plain.key == paper.key
     assert plain.protocol != mean.protocol

@@ -182,7 +182,7 @@ def test_without_a_preprocessor_file_a_known_family_has_its_published_habits(tmp
     saved(tmp_path, "clip")
     assert (load(f"hf:{tmp_path}").card.mean, load(f"hf:{tmp_path}").card.resize) == (hf.OPENAI[0], "shorter")
     saved(tmp_path / "other", "resnet")
-    with pytest.raises(ValueError, match=r"how 'resnet' wants its pixels .* put the model's preprocessor_config\.json"):
+    with pytest.raises(ValueError, match=r"the input normalization of 'resnet' is unknown; put the model's preprocessor_config\.json"):
         load(f"hf:{tmp_path / 'other'}")
 
 
@@ -258,7 +258,7 @@ def test_a_missing_pooler_is_no_pooler(tmp_path: Path) -> None:
 
 def test_clips_of_another_size_are_refused_by_video_models(tmp_path: Path) -> None:
     saved(tmp_path, "vjepa2")
-    with pytest.raises(ValueError, match="vjepa2 reads clips of 4 x 32 x 32, not 4 x 48 x 48"):
+    with pytest.raises(ValueError, match="vjepa2 takes clips of 4 x 32 x 32, not 4 x 48 x 48"):
         load(f"hf:{tmp_path}")(torch.zeros(1, 3, 4, 48, 48))
 
 
@@ -284,7 +284,7 @@ def test_unreadable_files_and_wrong_names(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(ValueError, match=r"no config\.json there; put the model's config\.json"):
         load(f"hf:{tmp_path}")
     with pytest.raises(
-        ValueError, match=r"no such folder, and not fetched .* put config\.json and model\.safetensors of"
+        ValueError, match=r"no such folder, and download failed .* put config\.json and model\.safetensors of"
     ):
         load("hf:nobody/nothing-of-the-kind")
     for name in ("../weights", "a/b/c", "", "a b"):

@@ -226,15 +226,15 @@ def test_a_transformers_folder_says_its_own_numbers(tmp_path: Path) -> None:
 def test_numbers_of_a_transformers_configuration() -> None:
     config = reference("VideoPrismVisionModel").config.to_dict()
     shape = videoprism.MODELS["large"].shape
-    assert shape.told(videoprism.numbers(config)) == shape.told({**SMALL, "atten_logit_cap": 50.0})
+    assert shape.updated(videoprism.numbers(config)) == shape.updated({**SMALL, "atten_logit_cap": 50.0})
     nested = reference("VideoPrismClipModel").config.to_dict()
     assert videoprism.numbers(nested) == videoprism.numbers(config)
     assert videoprism.numbers({"model_type": "vivit", "hidden_size": 3}) == {}
 
 
 def test_numbers_that_are_not_known() -> None:
-    with pytest.raises(ValueError, match="architecture has no 'spatail'; did you mean 'spatial'"):
-        videoprism.MODELS["base"].shape.told({"spatail": 3})
+    with pytest.raises(ValueError, match="unknown architecture option 'spatail'; did you mean 'spatial'"):
+        videoprism.MODELS["base"].shape.updated({"spatail": 3})
 
 
 def test_logits_are_capped() -> None:

@@ -356,7 +356,7 @@ def test_cut_off_files_are_said_to_be(tmp_path: Path, kind: str, share: float) -
         torch.save(state, path, _use_new_zipfile_serialization=kind == "zip")
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * share)])
-    refused(path, "not all there", "download it again")
+    refused(path, "incomplete", "download it again")
 
 
 @pytest.mark.parametrize(
@@ -369,11 +369,11 @@ def test_cut_off_files_are_said_to_be(tmp_path: Path, kind: str, share: float) -
         (b"\x1f\x8b\x08\x00abc", "gzip"),
         (b"\x89HDF\r\n\x1a\n", "HDF5"),
         (b"\x93NUMPY\x01\x00", "a single array"),
-        (b"hello, these are notes about weights", "no kind of weight file that is known"),
-        (b"{", "no kind of weight file that is known"),
-        (b"\x00" * 600, "no kind of weight file that is known"),
-        (struct.pack("<Q", 1 << 40) + b"{" + b" " * 50, "not all there"),
-        (struct.pack("<Q", 4) + b"{xx}" + b" " * 50, "not all there, or damaged"),
+        (b"hello, these are notes about weights", "unknown kind of weight file"),
+        (b"{", "unknown kind of weight file"),
+        (b"\x00" * 600, "unknown kind of weight file"),
+        (struct.pack("<Q", 1 << 40) + b"{" + b" " * 50, "incomplete"),
+        (struct.pack("<Q", 4) + b"{xx}" + b" " * 50, "incomplete or damaged"),
     ],
 )
 def test_files_that_are_no_weights_are_told_what_they_are(tmp_path: Path, data: bytes, said: str) -> None:
@@ -391,7 +391,7 @@ def test_other_zips_tars_and_bare_tensors(tmp_path: Path) -> None:
         file.writestr("model.pth", b"x")
     refused(tmp_path / "a.zip", "a zip file without weights (model.pth)")
     torch.save(torch.ones(2), tmp_path / "one.pth")
-    refused(tmp_path / "one.pth", "holds one Tensor, not tensors by name")
+    refused(tmp_path / "one.pth", "contains one Tensor, not named tensors")
     torch.save({"w": torch.ones(2, 2).to_sparse()}, tmp_path / "sparse.pth")
     refused(tmp_path / "sparse.pth", "tensor w is sparse")
     torch.save({"w": torch.ones(2, device="meta")}, tmp_path / "meta.pth")
@@ -491,7 +491,7 @@ def test_tensors_reach_no_further_than_their_storage(tmp_path: Path) -> None:
             if info.filename.endswith("data.pkl"):
                 data = data.replace(b"K\x04\x85", b"K\x7f\x85")
             new.writestr(info.filename, data)
-    refused(tmp_path / "w.pth", "not all there, or damaged")
+    refused(tmp_path / "w.pth", "incomplete or damaged")
 
 
 @pytest.mark.parametrize("kind", [*WRITERS, "npz"])

@@ -1,4 +1,4 @@
-"""Recognition on what can be wrong with a side of a fold: allowed and scored right, or refused in one line."""
+"""Recognition on unusual and invalid training and test sets: scored correctly, or rejected in one line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from vitascope.core.types import Example
-from vitascope.features.base import Features, MemmapFeatures, StoredFeatures, finite
+from vitascope.features.base import Features, MemmapFeatures, StoredFeatures, check_finite
 from vitascope.probes.methods.attentive import AttentiveProbe
 from vitascope.probes.methods.knn import KNNProbe
 from vitascope.probes.methods.linear import LinearProbe
@@ -45,25 +45,25 @@ def side(kind: Kind, labels: list[int], name: str = "v", classes: int = 4) -> St
 
 
 def top_1(kind: Kind, train: Features[int], test: Features[int]) -> float:
-    """Of the probe, after it was asked with seed 0."""
+    """Top-1 accuracy of the probe with seed 0."""
     predictions = kind.probe.predict(train, test, seed=0)
     assert all(np.isfinite(p).all() for p in predictions)
     score: float = kind.probe.score(predictions, [e.truth for e in test.examples])["top-1"]
     return score
 
 
-def refused(kind: Kind, train: Features[int], test: Features[int]) -> str:
-    """What is said, in one line."""
+def error_of(kind: Kind, train: Features[int], test: Features[int]) -> str:
+    """The error message, in one line."""
     with pytest.raises(ValueError, match=r".+") as caught:
         kind.probe.predict(train, test, seed=0)
-    said = str(caught.value)
-    assert "\n" not in said
-    return said
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
 
 
-def shelved(features: StoredFeatures) -> MemmapFeatures:
+def on_disk(features: StoredFeatures) -> MemmapFeatures:
     """The same, read batch by batch."""
-    return MemmapFeatures(features.examples, features.classes, lambda rows: features.values[rows], features.first)
+    return MemmapFeatures(features.examples, features.classes, lambda rows: features.values[rows], features.offsets)
 
 
 every = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
@@ -88,51 +88,53 @@ def test_labels_out_of_range_are_named(kind: Kind, label: int, which: str) -> No
     good = sides[which]
     wrong = [replace(e, truth=label) if i == 5 else e for i, e in enumerate(good.examples)]
     sides[which] = replace(good, examples=wrong)
-    said = refused(kind, sides["train"], sides["test"])
-    assert said == (
-        f"label {label} for 1 of 16 examples ({wrong[5].id}): there are 4 classes, 0 to 3; correct the labels or add "
-        "the classes"
+    message = error_of(kind, sides["train"], sides["test"])
+    assert message == (
+        f"label {label} of 1 of 16 examples ({wrong[5].id}) is outside the 4 classes (0 to 3); correct the labels or "
+        "add the classes"
     )
 
 
 @every
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("which", ["train", "test"])
-@pytest.mark.parametrize("read", [lambda f: f, shelved], ids=["memory", "batches"])
+@pytest.mark.parametrize("read", [lambda f: f, on_disk], ids=["memory", "batches"])
 def test_values_that_are_not_finite_are_named(
     kind: Kind, value: float, which: str, read: Callable[[StoredFeatures], Features[int]]
 ) -> None:
     sides = {"train": side(kind, [0, 1, 2, 3] * 4), "test": side(kind, [0, 1, 2, 3] * 4, "t")}
     for i in (2, 9):
         sides[which].values[i].view(-1)[3] = value
-    said = refused(kind, *map(read, sides.values()))
+    message = error_of(kind, *map(read, sides.values()))
     name = "v" if which == "train" else "t"
-    assert said == f"NaN or infinite vectors for 2 of 16 examples ({name}2, {name}9); did the encoder overflow there?"
+    assert (
+        message == f"NaN or infinite vectors for 2 of 16 examples ({name}2, {name}9); did the encoder overflow there?"
+    )
 
 
-def test_values_encoded_anew_at_every_epoch_are_looked_at() -> None:
+def test_live_values_are_checked() -> None:
     kind = KINDS["linear"]
     probe = replace(kind.probe, train=replace(kind.probe.train, stored=False))
     train = side(kind, [0, 1, 2, 3] * 4)
     train.values[7, 0] = torch.nan
     for how in (probe, replace(probe, standardize=False)):
-        said = refused(replace(kind, probe=how), shelved(train), side(kind, [0, 1], "t"))
-        assert said.startswith("NaN or infinite vectors for 1 of 16 examples (v7)")
+        message = error_of(replace(kind, probe=how), on_disk(train), side(kind, [0, 1], "t"))
+        assert message.startswith("NaN or infinite vectors for 1 of 16 examples (v7)")
 
 
 def test_numbers_whose_sum_overflows_are_finite() -> None:
     features = side(KINDS["knn"], [0, 1, 2])
     features.values[1] = 3e38
     batch = next(features.batches(3))
-    assert finite(features, batch) is batch
+    assert check_finite(features, batch) is batch
 
 
 @every
 @pytest.mark.parametrize("which", ["train", "test"])
-def test_an_empty_side_is_refused(kind: Kind, which: str) -> None:
+def test_an_empty_side_is_error_of(kind: Kind, which: str) -> None:
     sides = {"train": side(kind, [0, 1, 2, 3] * 4), "test": side(kind, [0, 1, 2, 3], "t")}
     sides[which] = side(kind, [])
-    assert "no examples with vectors on this side" in refused(kind, sides["train"], sides["test"])
+    assert "no example of this split has vectors" in error_of(kind, sides["train"], sides["test"])
 
 
 @every

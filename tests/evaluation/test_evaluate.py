@@ -51,17 +51,17 @@ def listed(root: Path, *, bright: bool = False, leave: str = "") -> Path:
 
 def ask(root: Path | str, tmp_path: Path, *, retry: bool = False, again: bool = False, seed: int = 0) -> Result:
     options = replace(OPTIONS, retry_failed=retry)
-    setting = EvaluationConfig(
+    config = EvaluationConfig(
         run=tmp_path / "run", store=tmp_path / "store", options=options, overwrite=again, seed=seed
     )
-    return evaluate(root, [Mean()], ["knn"], setting=setting)[0]
+    return evaluate(root, [Mean()], ["knn"], config=config)[0]
 
 
 def lines(tmp_path: Path) -> int:
     return len((tmp_path / "run" / results.RESULTS).read_text().splitlines())
 
 
-def test_what_is_recorded_is_not_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recorded_results_are_reused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = listed(tmp_path / "set")
     first = ask(root, tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -84,7 +84,7 @@ def test_headline_outcomes_and_predictions_agree(tmp_path: Path) -> None:
     assert np.average([fold["top-1"] for fold in found.folds], weights=sizes) == pytest.approx(found.headline.value)
 
 
-def test_a_failed_video_is_tried_again_when_that_is_asked(tmp_path: Path) -> None:
+def test_a_failed_video_is_retried_on_request(tmp_path: Path) -> None:
     root = listed(tmp_path / "set", leave="a/1.mp4")
     (root / "a" / "1.mp4").write_bytes(b"junk")
     assert set(ask(root, tmp_path).missing) == {"a/1.mp4"}
@@ -94,7 +94,7 @@ def test_a_failed_video_is_tried_again_when_that_is_asked(tmp_path: Path) -> Non
     assert (found.n, found.missing) == (8, {})
 
 
-def test_a_video_that_was_absent_and_is_there_now_is_asked(tmp_path: Path) -> None:
+def test_a_video_that_was_missing_before_is_evaluated(tmp_path: Path) -> None:
     root = listed(tmp_path / "set", leave="b/0.mp4")
     first = ask(root, tmp_path)
     assert (first.n, first.expected, first.missing) == (7, 8, {"b/0.mp4": "no such file"})
@@ -125,50 +125,58 @@ def test_another_folder_of_the_same_name_is_another_question(tmp_path: Path) -> 
     assert other.headline != one.headline
 
 
-def test_a_card_whose_store_lacks_examples_says_so(tmp_path: Path) -> None:
+def test_a_card_whose_store_lacks_examples_is_reported(tmp_path: Path) -> None:
     root = listed(tmp_path / "set")
     dataset = build(str(root))
     cut = replace(dataset, examples=dataset.examples[:7], folds=())
     embed(Mean(), cut, [KNNProbe().train], root=tmp_path / "store", options=OPTIONS)
-    setting = EvaluationConfig(run=tmp_path / "run", store=tmp_path / "store")
-    found = evaluate(dataset, [CARD], ["knn"], setting=setting)[0]
+    config = EvaluationConfig(run=tmp_path / "run", store=tmp_path / "store")
+    found = evaluate(dataset, [CARD], ["knn"], config=config)[0]
     assert (found.n, found.missing) == (7, {"b/3.mp4": "not in the store"})
 
 
 def test_the_protocol_changes_with_the_question_and_with_nothing_else(tmp_path: Path) -> None:
-    dataset, setting = build(str(listed(tmp_path / "set"))), EvaluationConfig(run=tmp_path)
+    dataset, config = build(str(listed(tmp_path / "set"))), EvaluationConfig(run=tmp_path)
     probe = KNNProbe()
-    base = protocol_of(dataset, probe, setting)
+    base = protocol_of(dataset, probe, config)
     same = [
-        protocol_of(build(str(listed(tmp_path / "elsewhere" / "set"))), probe, setting),
+        protocol_of(build(str(listed(tmp_path / "elsewhere" / "set"))), probe, config),
         protocol_of(
             dataset, probe, EvaluationConfig(run=tmp_path / "x", store=tmp_path / "y", options=OPTIONS, overwrite=True)
         ),
-        protocol_of(replace(dataset, axis="motion"), probe, setting),
+        protocol_of(replace(dataset, axis="motion"), probe, config),
     ]
     assert same == [base] * len(same)
     first, *rest = dataset.examples
     others = [
-        protocol_of(dataset, replace(probe, k=10), setting),
-        protocol_of(dataset, replace(probe, version=99), setting),
-        protocol_of(dataset, replace(probe, test=View(MultiClip(2.0))), setting),
-        protocol_of(dataset, probe, replace(setting, seed=1)),
-        protocol_of(dataset, probe, replace(setting, limit=5)),
-        protocol_of(replace(dataset, classes=("a", "c")), probe, setting),
-        protocol_of(replace(dataset, folds=dataset.folds[:-1]), probe, setting),
-        protocol_of(replace(dataset, examples=tuple(rest)), probe, setting),
+        protocol_of(dataset, replace(probe, k=10), config),
+        protocol_of(dataset, replace(probe, version=99), config),
+        protocol_of(dataset, replace(probe, test=View(MultiClip(2.0))), config),
+        protocol_of(dataset, probe, replace(config, seed=1)),
+        protocol_of(dataset, probe, replace(config, limit=5)),
+        protocol_of(replace(dataset, classes=("a", "c")), probe, config),
+        protocol_of(replace(dataset, folds=dataset.folds[:-1]), probe, config),
+        protocol_of(replace(dataset, examples=tuple(rest)), probe, config),
     ]
     for change in ({"truth": 1}, {"span": (0.0, 1.0)}, {"group": "g"}, {"fps": 25.0}):
         altered = replace(dataset, examples=(replace(first, **change), *rest))  # type: ignore[arg-type]
-        others.append(protocol_of(altered, probe, setting))
+        others.append(protocol_of(altered, probe, config))
     assert len({base, *others}) == 1 + len(others)
 
 
-def test_a_probe_is_asked_of_what_is_labeled_for_it(tmp_path: Path) -> None:
-    for data, probe, said in (
-        ("motionlab/localize-tiny", "knn", "knn is for recognition, motionlab/localize-tiny for localization"),
-        ("motionlab/segment-tiny", "localize", "localize is for localization, motionlab/segment-tiny for segmentation"),
-        ("motionlab/motion-tiny", "segment", "segment is for segmentation, motionlab/motion-tiny for recognition"),
+def test_a_probe_rejects_datasets_of_another_kind(tmp_path: Path) -> None:
+    for data, probe, message in (
+        ("motionlab/localize-tiny", "knn", "knn is for recognition, but motionlab/localize-tiny is for localization"),
+        (
+            "motionlab/segment-tiny",
+            "localize",
+            "localize is for localization, but motionlab/segment-tiny is for segmentation",
+        ),
+        (
+            "motionlab/motion-tiny",
+            "segment",
+            "segment is for segmentation, but motionlab/motion-tiny is for recognition",
+        ),
     ):
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=message):
             evaluate(data, ["pixels/thumbnail"], [probe], output=tmp_path)

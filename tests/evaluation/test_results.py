@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vitascope.core.files import replacing
+from vitascope.core.files import atomic_file
 from vitascope.core.types import Score
 from vitascope.evaluation.results import RESULTS, Result, append, read, read_predictions, write_predictions
-from vitascope.report.analysis.phrases import covered
+from vitascope.report.analysis.phrases import coverage_note
 
 PLAIN = Result(
     encoder="vit/tiny",
@@ -33,7 +33,7 @@ PLAIN = Result(
 )
 
 
-def test_there_and_back(tmp_path: Path) -> None:
+def test_round_trip(tmp_path: Path) -> None:
     append(tmp_path, PLAIN)
     assert read(tmp_path) == [PLAIN]
 
@@ -55,7 +55,7 @@ def test_what_is_missing_bounds_the_score(
     result = replace(PLAIN, scores={"top1": Score(value)}, n=n, expected=expected)
     assert result.coverage == pytest.approx(coverage)
     assert result.bounds == (bounds and pytest.approx(bounds))
-    assert bool(covered(result)) is (bounds is not None)
+    assert bool(coverage_note(result)) is (bounds is not None)
 
 
 def test_bounds_are_those_of_brute_force() -> None:
@@ -68,7 +68,7 @@ def test_bounds_are_those_of_brute_force() -> None:
 
 def test_a_share_that_is_not_the_whole_never_reads_100() -> None:
     result = replace(PLAIN, n=9999, expected=10000)
-    assert covered(result).startswith("99.9\xa0% of the test set; missing videos could move it to 61.5–61.5")
+    assert coverage_note(result).startswith("99.9\xa0% of the test set; missing videos could move it to 61.5–61.5")
 
 
 def test_a_line_reads_without_us(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str) -> None:
         read(tmp_path)
 
 
-def test_nothing_there_names_the_next_command(tmp_path: Path) -> None:
+def test_an_empty_folder_names_the_next_command(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="vitascope evaluate"):
         read(tmp_path)
 
@@ -133,14 +133,14 @@ def test_fields_of_a_newer_schema_are_ignored() -> None:
     assert Result.from_json(json.dumps(data)).n == PLAIN.n
 
 
-def test_a_result_says_something() -> None:
+def test_a_result_has_a_score() -> None:
     with pytest.raises(ValueError, match="no score"):
         replace(PLAIN, scores={})
     with pytest.raises(ValueError, match="not JSON compliant"):
         replace(PLAIN, scores={"top1": Score(float("nan"))}).to_json()
 
 
-def test_predictions_there_and_back(tmp_path: Path) -> None:
+def test_predictions_round_trip(tmp_path: Path) -> None:
     path = tmp_path / "lr=0.1" / "p.parquet"
     columns = {"id": ["a", "ü"], "top": [[1, 2], [0]], "outcome": [100.0, 0.0]}
     write_predictions(path, columns)
@@ -163,7 +163,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     path.write_text("old")
 
     def fail() -> None:
-        with replacing(path) as aside:
+        with atomic_file(path) as aside:
             aside.write_text("new")
             raise RuntimeError
 
@@ -175,7 +175,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
 
 def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    with replacing(path) as one, replacing(path) as other:
+    with atomic_file(path) as one, atomic_file(path) as other:
         one.write_text("one")
         other.write_text("other")
     assert path.read_text() == "one"

@@ -13,16 +13,17 @@ import torch
 
 from vitascope.core.types import Card, Dataset, Example, Fold
 from vitascope.datasets.builders.folder import build
-from vitascope.datasets.splits import check_few, few
+from vitascope.datasets.splits import check_train_fraction, low_shot
 from vitascope.encoders.base import Tokens
 from vitascope.evaluation import results
-from vitascope.evaluation.cost_estimate import forecast
-from vitascope.evaluation.evaluate import evaluate, trained_together
+from vitascope.evaluation.cost_estimate import estimate_costs
+from vitascope.evaluation.evaluate import evaluate, group_by_training
 from vitascope.evaluation.runner import EvaluationConfig, variant_of
 from vitascope.features.base import Features
-from vitascope.features.extract import ExtractionOptions, decoders
+from vitascope.features.extract import ExtractionOptions, decoder_pool
 from vitascope.features.view import View
-from vitascope.probes.counterfactual import ALTERATIONS, altered
+from vitascope.probes.base import Probe
+from vitascope.probes.counterfactual import PERTURBATIONS, perturb
 from vitascope.probes.methods.knn import KNNProbe
 from vitascope.probes.methods.linear import LinearProbe
 from vitascope.probes.options import probe
@@ -41,7 +42,7 @@ class InOrder:
         return Tokens(frames[:, :, None, None], frames.flatten(1))
 
 
-def setting(tmp_path: Path, **given: Any) -> EvaluationConfig:
+def config(tmp_path: Path, **given: Any) -> EvaluationConfig:
     options = ExtractionOptions(workers=1, quiet=True)
     return EvaluationConfig(run=tmp_path / "run", store=tmp_path / "store", options=options, **given)
 
@@ -50,7 +51,7 @@ WHOLE = View(Uniform())
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spy:
+class Spy(Probe[int, Any]):
     """Says for each test example the share of training examples of class 0, and counts its trainings."""
 
     name: str = "spy"
@@ -86,26 +87,26 @@ def many(count: int = 40) -> Dataset[int]:
 def test_few_keeps_a_share_of_every_class(share: str, counts: tuple[int, int]) -> None:
     dataset = replace(many(), train_fraction=share)
     truth = {e.id: e.truth for e in dataset.examples}
-    kept = few(dataset, dataset.folds[0], 0).train
+    kept = low_shot(dataset, dataset.folds[0], 0).train
     found = Counter(truth[i] for i in kept)
     assert (found[0], found[1]) == counts
     assert list(kept) == sorted(kept)
-    assert few(dataset, dataset.folds[0], 0).train == kept
+    assert low_shot(dataset, dataset.folds[0], 0).train == kept
     if share == "10%":
-        assert few(dataset, dataset.folds[0], 1).train != kept
-        more = few(replace(dataset, train_fraction="50%"), dataset.folds[0], 0).train
+        assert low_shot(dataset, dataset.folds[0], 1).train != kept
+        more = low_shot(replace(dataset, train_fraction="50%"), dataset.folds[0], 0).train
         assert set(kept) < set(more)
 
 
 @pytest.mark.parametrize("share", ["0%", "101%", "five", "5", "0-shot", "-1%", "5 %"])
 def test_what_is_no_share(share: str) -> None:
     with pytest.raises(ValueError, match="like 5%, or a number a class like 8-shot"):
-        check_few(share)
+        check_train_fraction(share)
 
 
 def test_low_shot_is_drawn_anew_by_each_seed_and_scores_average(videos: Path, tmp_path: Path) -> None:
-    asked = setting(tmp_path, low_shot=("1-shot",), seeds=3, seed=5)
-    plain, low = evaluate(build("", videos), [InOrder()], [Spy()], setting=asked)
+    settings = config(tmp_path, low_shot=("1-shot",), seeds=3, seed=5)
+    plain, low = evaluate(build("", videos), [InOrder()], [Spy()], config=settings)
     seeds = [seed for seed, _, _ in Spy.trained]
     assert Counter(seeds) == {5: 10, 6: 10, 7: 10}  # five folds, two questions
     counts = [c for _, c, _ in Spy.trained]
@@ -113,7 +114,7 @@ def test_low_shot_is_drawn_anew_by_each_seed_and_scores_average(videos: Path, tm
     for result in (plain, low):
         assert len(result.seeds) == 3
         assert result.headline.value == pytest.approx(np.mean(result.seeds))
-        columns = results.read_predictions(asked.run / result.predictions)
+        columns = results.read_predictions(settings.run / result.predictions)
         assert np.mean(columns["outcome"]) == pytest.approx(result.headline.value)
         assert len(columns["id"]) == 18
     assert plain.headline.low <= np.min(plain.seeds)
@@ -122,48 +123,48 @@ def test_low_shot_is_drawn_anew_by_each_seed_and_scores_average(videos: Path, tm
 
 
 def test_seeds_are_for_probes_that_draw(videos: Path, tmp_path: Path) -> None:
-    (knn,) = evaluate(build("", videos), [InOrder()], ["knn"], setting=setting(tmp_path, seeds=4))
+    (knn,) = evaluate(build("", videos), [InOrder()], ["knn"], config=config(tmp_path, seeds=4))
     assert len(knn.seeds) == 1
 
 
 def test_altered_tests_share_one_training(videos: Path, tmp_path: Path) -> None:
-    asked = setting(tmp_path, counterfactual=True)
-    found = evaluate(build("", videos), [InOrder()], [Spy()], setting=asked)
-    assert [r.probe for r in found] == ["spy", *(f"spy+{s}:{how}" for s in ("test", "both") for how in ALTERATIONS)]
+    settings = config(tmp_path, counterfactual=True)
+    found = evaluate(build("", videos), [InOrder()], [Spy()], config=settings)
+    assert [r.probe for r in found] == ["spy", *(f"spy+{s}:{how}" for s in ("test", "both") for how in PERTURBATIONS)]
     assert len(Spy.trained) == 5 * (1 + 4)  # of five folds: one for all tests, one for each altered training
     assert {r.variant.get("sides") for r in found} == {None, "test", "both"}
     assert found[1].variant == {"altered": "reversed", "sides": "test", "of": found[0].task}
-    assert evaluate(build("", videos), [InOrder()], [Spy()], setting=asked) == found
+    assert evaluate(build("", videos), [InOrder()], [Spy()], config=settings) == found
     assert len(Spy.trained) == 25
 
 
 def test_altered_together_is_altered_alone(videos: Path, tmp_path: Path) -> None:
     dataset = build("", videos)
-    for name in ("knn", "linear+epochs:20+warmup:2"):
-        together = evaluate(dataset, [InOrder()], [name], setting=setting(tmp_path / name, counterfactual=True))
-        alone = [evaluate(dataset, [InOrder()], [r.probe], setting=setting(tmp_path / r.probe))[0] for r in together]
+    for name in ("knn", "linear+epochs=20+warmup=2"):
+        together = evaluate(dataset, [InOrder()], [name], config=config(tmp_path / name, counterfactual=True))
+        alone = [evaluate(dataset, [InOrder()], [r.probe], config=config(tmp_path / r.probe))[0] for r in together]
         assert [r.headline for r in together] == [r.headline for r in alone]
 
 
 def test_an_encoder_that_sees_only_order_loses_it(videos: Path, tmp_path: Path) -> None:
     real, back = evaluate(
-        build("", videos), [InOrder()], ["knn+k:3", "knn+k:3+test:reversed"], setting=setting(tmp_path)
+        build("", videos), [InOrder()], ["knn+k=3", "knn+k=3+test=reversed"], config=config(tmp_path)
     )
     assert real.headline.value >= back.headline.value
 
 
 def test_probes_are_grouped_by_what_they_train() -> None:
     one, two = LinearProbe(), replace(LinearProbe(), name="other", lr=0.2)
-    group = [one, two, altered(one, "frozen", "test"), altered(one, "frozen", "both"), KNNProbe()]
-    assert [[p.name for p in g] for g in trained_together(group)] == [
+    group = [one, two, perturb(one, "frozen", "test"), perturb(one, "frozen", "both"), KNNProbe()]
+    assert [[p.name for p in g] for g in group_by_training(group)] == [
         ["linear", "linear+test:frozen"],
         ["other"],
         ["linear+both:frozen"],
         ["knn"],
     ]
     cheat = replace(one, select="best-on-test")
-    assert len(trained_together([cheat, altered(cheat, "frozen", "test")])) == 2
-    assert altered(one, "reversed", "test").test == View(Reversed(Uniform()))
+    assert len(group_by_training([cheat, perturb(cheat, "frozen", "test")])) == 2
+    assert perturb(one, "reversed", "test").test == View(Reversed(Uniform()))
 
 
 def test_a_name_with_an_at_sign_is_no_share() -> None:
@@ -187,17 +188,17 @@ def test_classes_made_of_parts_score_the_product_of_their_parts(videos: Path, tm
     for of, classes in zip(pairs, made.factor_classes, strict=True):
         examples = tuple(replace(e, truth=of[e.truth]) for e in base.examples)
         parts.append(replace(base, name=f"part {classes}", examples=examples, classes=classes, folds=(fold,)))
-    for name in ("knn+k:4", "linear+epochs:9+warmup:1+min_steps:0"):
-        asked = setting(tmp_path / name)
-        (product,) = evaluate(whole, [InOrder()], [name], setting=asked)
-        each = [evaluate(p, [InOrder()], [name], setting=asked)[0] for p in parts]
-        shares = [_table(asked, r, 2) for r in each]
+    for name in ("knn+k=4", "linear+epochs=9+warmup=1+min_steps=0"):
+        settings = config(tmp_path / name)
+        (product,) = evaluate(whole, [InOrder()], [name], config=settings)
+        each = [evaluate(p, [InOrder()], [name], config=settings)[0] for p in parts]
+        shares = [_table(settings, r, 2) for r in each]
         expected = np.stack([shares[0][:, v] * shares[1][:, n] for v, n in zip(*pairs, strict=True)], axis=1)
-        np.testing.assert_allclose(_table(asked, product, 3), expected, atol=1e-6)
+        np.testing.assert_allclose(_table(settings, product, 3), expected, atol=1e-6)
 
 
-def _table(asked: EvaluationConfig, result: results.Result, classes: int) -> np.ndarray:
-    columns = results.read_predictions(asked.run / result.predictions)
+def _table(settings: EvaluationConfig, result: results.Result, classes: int) -> np.ndarray:
+    columns = results.read_predictions(settings.run / result.predictions)
     found = np.zeros((len(columns["id"]), classes))
     for row, (top, score) in enumerate(zip(columns["top"], columns["score"], strict=True)):
         found[row, top] = score
@@ -215,12 +216,12 @@ class Lost(Spy):
         return KNNProbe().outcomes(predictions, truth)
 
 
-def test_predictions_that_are_no_numbers_are_refused_not_dropped(videos: Path, tmp_path: Path) -> None:
+def test_non_finite_predictions_are_rejected_not_dropped(videos: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="NaN scores for 4 of 4 examples"):
-        evaluate(build("", videos), [InOrder()], [Lost()], setting=setting(tmp_path))
+        evaluate(build("", videos), [InOrder()], [Lost()], config=config(tmp_path))
 
 
-@pytest.mark.parametrize("text", ["attentive+epochs:2+min_steps:0", "linear/paper+epochs:2+warmup:0"])
+@pytest.mark.parametrize("text", ["attentive+epochs=2+min_steps=0", "linear/paper+epochs=2+warmup=0"])
 def test_a_video_that_breaks_live_is_missing_and_never_replaced(videos: Path, tmp_path: Path, text: str) -> None:
     """Without a budget for grids everything is live; one broken video on each side."""
     dataset = build("", videos)
@@ -230,7 +231,7 @@ def test_a_video_that_breaks_live_is_missing_and_never_replaced(videos: Path, tm
     bad = {fold.train[0], fold.test[0]}
     examples = tuple(replace(e, path=str(broken)) if e.id in bad else e for e in dataset.examples)
     one = replace(dataset, examples=examples, folds=(fold,))
-    (result,) = evaluate(one, [InOrder()], [text], setting=setting(tmp_path))
+    (result,) = evaluate(one, [InOrder()], [text], config=config(tmp_path))
     assert set(result.missing) == bad
     assert (result.n, result.expected) == (len(fold.test) - 1, len(fold.test))
     assert result.coverage == pytest.approx((len(fold.test) - 1) / len(fold.test))
@@ -244,7 +245,7 @@ def test_workers_of_live_features_end_with_their_question(
 ) -> None:
     """However many folds, tests and seeds: never more pools than one question reads at once."""
     pools: list[Any] = []
-    monkeypatch.setattr("vitascope.features.live.decoders", lambda *how: pools.append(decoders(*how)) or pools[-1])
+    monkeypatch.setattr("vitascope.features.live.decoders", lambda *how: pools.append(decoder_pool(*how)) or pools[-1])
     working: list[int] = []
 
     @dataclass(frozen=True, kw_only=True)
@@ -258,7 +259,7 @@ def test_workers_of_live_features_end_with_their_question(
             working.append(sum(any(pool._workers) for pool in pools))
             return super().predict(train, test, seed=seed)
 
-    evaluate(build("", videos), [InOrder()], [Reads()], setting=setting(tmp_path, seeds=2))
+    evaluate(build("", videos), [InOrder()], [Reads()], config=config(tmp_path, seeds=2))
     assert working == [2] * 10
     assert not any(any(pool._workers) for pool in pools)
 
@@ -266,15 +267,15 @@ def test_workers_of_live_features_end_with_their_question(
 def test_a_forecast_counts_what_is_drawn_trained_and_left_out(videos: Path, tmp_path: Path) -> None:
     """Clips of live passes by hand: 18 videos in five folds, each tested once and trained four times."""
     dataset = build("", videos)
-    vjepa = "attentive/vjepa+epochs:2+batch:8"
+    vjepa = "attentive/vjepa+epochs=2+batch=8"
     given = {"counterfactual": True, "low_shot": ("1-shot",)}
-    (found,) = forecast(dataset, [InOrder()], [vjepa], setting=setting(tmp_path, **given))
+    (found,) = estimate_costs(dataset, [InOrder()], [vjepa], config=config(tmp_path, **given))
     clips = {step.what.rpartition(":" + vjepa)[2]: step.clips for step in found.steps if "@" not in step.what}
     train, test = 2 * (4 * 18) * 8, 18 * 24
     assert clips == {
         "": train + test,
-        **{f"+test:{how}": test for how in ALTERATIONS},
-        **{f"+both:{how}": train + test for how in ALTERATIONS},
+        **{f"+test:{how}": test for how in PERTURBATIONS},
+        **{f"+both:{how}": train + test for how in PERTURBATIONS},
     }
     low = next(step for step in found.steps if step.what == f"{dataset.name}@1-shot:{vjepa}")
     assert low.clips == 2 * (5 * 3) * 8 + test

@@ -1,4 +1,4 @@
-"""What probes read: padded batches and plain rows say the same, and what cannot be read is refused by name."""
+"""Features: padded batches and flat rows agree, and unreadable examples are rejected by name."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vitascope.core.types import Example
-from vitascope.features.base import Batch, Features, MemmapFeatures, StoredFeatures, alike, means, rows, truths
+from vitascope.features.base import (
+    Batch,
+    Features,
+    MemmapFeatures,
+    StoredFeatures,
+    all_vectors,
+    check_same_shape,
+    class_labels,
+    mean_vectors,
+)
 
 
 def stored(counts, shape=(3,), dtype=torch.float32):
@@ -52,7 +61,7 @@ def test_batches_give_each_example_once_in_order(counts, size, random):
     found = unpadded(list(features.batches(size, order)))
     assert [o for o, _ in found] == order
     for owner, values in found:
-        assert torch.equal(values, features.values[features.first[owner] : features.first[owner + 1]])
+        assert torch.equal(values, features.values[features.offsets[owner] : features.offsets[owner + 1]])
     assert all(len(b.owner) <= size for b in features.batches(size, order))
     assert all((b.values[~b.mask] == 0).all() for b in features.batches(size, order))
 
@@ -63,14 +72,14 @@ def test_a_draw_is_one_vector_of_each_counted_round(counts):
     features = stored(counts)
     for draw in range(6):
         for owner, values in unpadded(list(features.batches(2, draw=draw))):
-            assert torch.equal(values, features.values[features.first[owner] + draw % counts[owner]][None])
+            assert torch.equal(values, features.values[features.offsets[owner] + draw % counts[owner]][None])
 
 
 @settings(deadline=None)
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=9), st.integers(1, 5), st.none() | st.integers(0, 5))
 def test_features_on_disk_read_like_those_in_memory(counts, size, draw):
     memory = stored(counts, shape=(2, 3))
-    disk = MemmapFeatures(memory.examples, memory.classes, lambda rows: memory.values[rows], memory.first)
+    disk = MemmapFeatures(memory.examples, memory.classes, lambda rows: memory.values[rows], memory.offsets)
     assert isinstance(disk, Features)
     for ours, theirs in zip(memory.batches(size, draw=draw), disk.batches(size, draw=draw), strict=True):
         assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
@@ -82,38 +91,38 @@ def test_stored_and_live_features_are_read_alike(counts):
     memory = stored(counts, shape=(2, 3))
     live = Live(memory)
     assert isinstance(live, Features)
-    for a, b in zip(rows(memory), rows(live), strict=True):
+    for a, b in zip(all_vectors(memory), all_vectors(live), strict=True):
         assert torch.equal(a, b)
     expected = torch.stack([v.mean(0) for v in memory.values.split(counts)])
-    torch.testing.assert_close(means(memory).values, expected)
-    assert means(memory).owner.tolist() == list(range(len(counts)))
-    assert torch.equal(means(memory).values, means(live).values)
-    assert rows(memory).owner.tolist() == [i for i, c in enumerate(counts) for _ in range(c)]
+    torch.testing.assert_close(mean_vectors(memory).values, expected)
+    assert mean_vectors(memory).owner.tolist() == list(range(len(counts)))
+    assert torch.equal(mean_vectors(memory).values, mean_vectors(live).values)
+    assert all_vectors(memory).owner.tolist() == [i for i, c in enumerate(counts) for _ in range(c)]
 
 
 def test_half_precision_is_widened():
-    assert rows(stored([2, 1], dtype=torch.float16)).values.dtype == torch.float32
-    assert rows(Live(stored([2, 1], dtype=torch.float16))).values.dtype == torch.float32
+    assert all_vectors(stored([2, 1], dtype=torch.float16)).values.dtype == torch.float32
+    assert all_vectors(Live(stored([2, 1], dtype=torch.float16))).values.dtype == torch.float32
 
 
-def test_truths():
-    assert truths(stored([1, 2, 1])).tolist() == [0, 1, 0]
+def test_class_labels():
+    assert class_labels(stored([1, 2, 1])).tolist() == [0, 1, 0]
 
 
 @pytest.mark.parametrize("kind", [lambda f: f, Live])
-def test_what_cannot_be_read_is_named(kind):
-    with pytest.raises(ValueError, match="no examples"):
-        rows(kind(stored([])))
-    with pytest.raises(ValueError, match=r"no vector for 2 of 4 examples \(v1, v3\)"):
-        rows(kind(stored([1, 0, 2, 0])))
+def test_missing_and_non_finite_vectors_are_named(kind):
+    with pytest.raises(ValueError, match="no example of this split has vectors"):
+        all_vectors(kind(stored([])))
+    with pytest.raises(ValueError, match=r"no vectors for 2 of 4 examples \(v1, v3\)"):
+        all_vectors(kind(stored([1, 0, 2, 0])))
     features = stored([1] * 6)
     features.values[1:5, 0] = torch.tensor([torch.nan, torch.inf, -torch.inf, torch.nan])
     with pytest.raises(ValueError, match=r"NaN or infinite vectors for 4 of 6 examples \(v1, v2, v3, \.\.\.\)"):
-        rows(kind(features))
+        all_vectors(kind(features))
 
 
-def test_two_sides_of_different_shape():
-    one, other = rows(stored([1])), rows(stored([1], shape=(4,)))
-    assert alike(one, one) == (one, one)
-    with pytest.raises(ValueError, match="vectors of 3 numbers in training and 4 in test"):
-        alike(one, other)
+def test_splits_of_different_shape_are_rejected():
+    one, other = all_vectors(stored([1])), all_vectors(stored([1], shape=(4,)))
+    assert check_same_shape(one, one) == (one, one)
+    with pytest.raises(ValueError, match="training vectors have shape 3, test vectors 4; embed both"):
+        check_same_shape(one, other)

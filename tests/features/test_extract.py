@@ -20,7 +20,7 @@ from vitascope.core.types import Card, Dataset
 from vitascope.datasets.builders.folder import build
 from vitascope.encoders.base import Tokens
 from vitascope.features import extract
-from vitascope.features.extract import ExtractionOptions, embed, encode_clips, key_of
+from vitascope.features.extract import ExtractionOptions, embed, encode_clips, store_key
 from vitascope.features.store import Store
 from vitascope.features.view import View
 from vitascope.motionlab.write import write_picture
@@ -72,9 +72,9 @@ def test_every_view_holds_what_decoding_by_hand_gives(videos: Path, tmp_path: Pa
     filled = embed(encoder, dataset, VIEWS, root=tmp_path, options=OPTIONS)
     assert (filled.encoded, filled.failures) == (18, {})
     for view in VIEWS:
-        found = Store(tmp_path, key_of(dataset, CARD, view)).read([e.id for e in dataset.examples])
+        found = Store(tmp_path, store_key(dataset, CARD, view)).read([e.id for e in dataset.examples])
         for i, e in enumerate(dataset.examples):
-            got = found.values[found.first[i] : found.first[i + 1]]
+            got = found.values[found.offsets[i] : found.offsets[i + 1]]
             assert np.allclose(got, by_hand(e.path, view), atol=2e-3)
     assert set(encoder.batches[:-1]) == {4}
     again = Mean()
@@ -86,7 +86,9 @@ def test_reductions(videos: Path, tmp_path: Path) -> None:
     dataset = build(str(videos))
     views = [View(Uniform(), reduce) for reduce in ("clip", "time", "grid")]
     embed(Mean(), dataset, views, root=tmp_path, options=OPTIONS)
-    clip, time_, grid = (Store(tmp_path, key_of(dataset, CARD, v)).read([dataset.examples[0].id]).values for v in views)
+    clip, time_, grid = (
+        Store(tmp_path, store_key(dataset, CARD, v)).read([dataset.examples[0].id]).values for v in views
+    )
     assert (clip.shape, time_.shape, grid.shape) == ((1, 24), (1, 4, 3), (1, 4, 2, 2, 3))
     assert np.array_equal(time_.reshape(1, 12), clip[:, :12])
     assert np.array_equal(grid.mean((2, 3), np.float32), time_.astype(np.float32))
@@ -107,7 +109,7 @@ def test_a_replaced_file_is_embedded_again(tmp_path: Path) -> None:
     embed(Mean(), dataset, VIEWS[:1], root=tmp_path / "s", options=OPTIONS)
     write_video(tmp_path / "v" / "a" / "1.mp4", blob(2.0, 6, frames=20))
     assert embed(Mean(), dataset, VIEWS[:1], root=tmp_path / "s", options=OPTIONS).encoded == 1
-    store = Store(tmp_path / "s", key_of(dataset, CARD, VIEWS[0]))
+    store = Store(tmp_path / "s", store_key(dataset, CARD, VIEWS[0]))
     assert np.allclose(store.read(["a/1.mp4"]).values, by_hand(dataset.examples[0].path, VIEWS[0]), atol=2e-3)
     for e in dataset.examples:
         os.unlink(e.path)
@@ -127,7 +129,7 @@ def test_another_span_under_the_same_id_is_embedded_again(tmp_path: Path) -> Non
     for start, end, encoded in ((0.0, 0.4, 4), (0.0, 0.4, 0), (0.5, 1.0, 4)):
         dataset = spans(tmp_path / "v", start, end)
         assert embed(Mean(), dataset, VIEWS[:1], root=tmp_path / "s", options=OPTIONS).encoded == encoded
-        assert Store(tmp_path / "s", key_of(dataset, CARD, VIEWS[0])).read(["a1"]).spans.tolist() == [[start, end]]
+        assert Store(tmp_path / "s", store_key(dataset, CARD, VIEWS[0])).read(["a1"]).spans.tolist() == [[start, end]]
 
 
 def test_spans_of_one_large_file_share_a_block(videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,16 +148,16 @@ WRONG = {
 
 
 @pytest.mark.parametrize("what", WRONG)
-def test_an_encoder_that_gives_other_shapes_than_it_promises_is_named(videos: Path, tmp_path: Path, what: str) -> None:
+def test_an_encoder_whose_output_contradicts_its_card_is_named(videos: Path, tmp_path: Path, what: str) -> None:
     class Wrong(Mean):
         def __call__(self, clips: torch.Tensor, /) -> Tokens:
             return WRONG[what](clips)
 
-    with pytest.raises(ValueError, match=r"lab/mean gave .* wanted"):
+    with pytest.raises(ValueError, match=r"lab/mean returned .* wanted"):
         embed(Wrong(), build(str(videos)), VIEWS[:1], root=tmp_path, options=OPTIONS)
 
 
-def test_all_that_are_there_broken_is_an_error_whatever_is_absent(tmp_path: Path) -> None:
+def test_only_broken_videos_is_an_error_even_if_others_are_missing(tmp_path: Path) -> None:
     rows = [f"{n[0]}/{n[1]}.mp4,{n[0]}" for n in ("a1", "a2", "b1", "b2")]
     (tmp_path / "a").mkdir()
     (tmp_path / "manifest.csv").write_text("\n".join(["path,label", *rows]))
@@ -180,15 +182,15 @@ def test_broken_videos_are_named_and_never_replaced(videos: Path, tmp_path: Path
     filled = embed(Mean(), dataset, VIEWS[:1], root=tmp_path / "s", options=OPTIONS)
     assert set(filled.failures) == {"right/clip 0.mp4", "down/zzz.mp4"}
     assert all("\n" not in why and why for why in filled.failures.values())
-    store = Store(tmp_path / "s", key_of(dataset, CARD, VIEWS[0]))
-    assert store.read(["right/clip 0.mp4", "right/clip 1.mp4"]).first.tolist() == [0, 0, 1]
+    store = Store(tmp_path / "s", store_key(dataset, CARD, VIEWS[0]))
+    assert store.read(["right/clip 0.mp4", "right/clip 1.mp4"]).offsets.tolist() == [0, 0, 1]
     again = embed(Mean(), dataset, VIEWS[:1], root=tmp_path / "s", options=OPTIONS)
     assert (again.encoded, again.failures) == (0, filled.failures)
     once_more = embed(Mean(), dataset, VIEWS[:1], root=tmp_path / "s", options=replace(OPTIONS, retry_failed=True))
     assert (once_more.encoded, once_more.failures) == (2, filled.failures)
 
 
-def test_a_damaged_video_is_used_as_far_as_it_goes_and_said_to_be(videos: Path, tmp_path: Path) -> None:
+def test_a_damaged_video_is_used_as_far_as_it_goes_with_a_note(videos: Path, tmp_path: Path) -> None:
     root = tmp_path / "videos"
     for name in ("a/1", "a/2", "b/1", "b/2"):
         write_video(root / f"{name}.ts", blob(0.0, 1, frames=40))
@@ -219,10 +221,10 @@ class Poisoned(Mean):
         return Tokens(grid, clip)
 
 
-def test_an_encoder_that_gives_nan_is_said_to(videos: Path, tmp_path: Path) -> None:
+def test_an_encoder_that_returns_nan_is_reported(videos: Path, tmp_path: Path) -> None:
     filled = embed(Poisoned(), build(str(videos)), VIEWS[:1], root=tmp_path, options=OPTIONS)
     assert filled.failures
-    assert set(filled.failures.values()) == {"lab/mean gave NaN or infinity"}
+    assert set(filled.failures.values()) == {"lab/mean returned NaN or infinity"}
 
 
 COMMAND = [sys.executable, "-m", "vitascope.cli.main", "embed", "--quiet", "-m", "pixels/thumbnail", "--batch", "4"]
@@ -249,7 +251,7 @@ class Raising(Mean):
         (torch.OutOfMemoryError("CUDA"), "clips at once do not fit into the memory of cpu; give a smaller --batch"),
     ],
 )
-def test_what_a_model_raises_is_said_in_one_line(error: Exception, said: str, videos: Path, tmp_path: Path) -> None:
+def test_an_error_in_a_model_is_reported_in_one_line(error: Exception, said: str, videos: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=said) as caught:
         embed(Raising(error), build(str(videos)), VIEWS[:1], root=tmp_path, options=OPTIONS)
     assert "\n" not in str(caught.value)
@@ -285,7 +287,7 @@ def undisturbed(many: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
 
 
 @pytest.mark.parametrize("parts", [0, 1, 5, 9])
-def test_killed_it_goes_on_and_equals_an_undisturbed_run(
+def test_a_killed_run_resumes_and_equals_an_undisturbed_one(
     many: Path, undisturbed: dict[str, str], tmp_path: Path, parts: int
 ) -> None:
     process = start(many, tmp_path)
@@ -351,7 +353,7 @@ def test_normalization_follows_the_card() -> None:
     assert torch.allclose(seen[0].double(), expected.permute(0, 4, 1, 2, 3), atol=1e-5)
 
 
-def test_pictures_beside_videos_have_one_vector_but_no_grid_in_common(tmp_path: Path) -> None:
+def test_images_beside_videos_share_vectors_but_not_token_grids(tmp_path: Path) -> None:
     class Average(Mean):
         card = replace(CARD, dim=3, image="single")
 
@@ -365,6 +367,6 @@ def test_pictures_beside_videos_have_one_vector_but_no_grid_in_common(tmp_path: 
         write_picture(tmp_path / label / "still.png", blob(0.0, 0)[0])
     dataset = build(str(tmp_path))
     assert embed(Average(), dataset, [View(Uniform())], root=tmp_path / "s", options=OPTIONS).encoded == 4
-    with pytest.raises(ValueError, match="has pictures and videos") as error:
+    with pytest.raises(ValueError, match="mixes images and videos") as error:
         embed(Average(), dataset, [View(Uniform(), "time")], root=tmp_path / "s", options=OPTIONS)
     assert "\n" not in str(error.value)

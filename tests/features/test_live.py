@@ -15,7 +15,14 @@ from vitascope.encoders.base import Tokens
 from vitascope.features.base import Batch, Features
 from vitascope.features.extract import ExtractionOptions, embed
 from vitascope.features.live import LiveFeatures
-from vitascope.features.source import FeatureSource, affordable, bytes_of, endless, shelved, stored
+from vitascope.features.source import (
+    FeatureSource,
+    draws_endlessly,
+    load_memmap,
+    load_stored,
+    stored_bytes,
+    views_within_budget,
+)
 from vitascope.features.view import View
 from vitascope.sampling.names import (
     Drawn,
@@ -63,8 +70,8 @@ def test_live_is_stored(videos: Path, tmp_path: Path, reduce: str, draw: int | N
     view = View(sampler, reduce)  # type: ignore[arg-type]
     embed(Blocks(), dataset, [view], root=tmp_path, options=OPTIONS)
     order = [3, 0, 8, 1, 2, 7, 6, 5, 4]
-    disk = shelved(dataset, CARD, view, ids=ids, root=tmp_path)
-    memory = stored(dataset, CARD, view, ids=ids, root=tmp_path)
+    disk = load_memmap(dataset, CARD, view, ids=ids, root=tmp_path)
+    memory = load_stored(dataset, CARD, view, ids=ids, root=tmp_path)
     with opened(dataset, replace(view, stored=False), ids) as live:
         assert isinstance(live, Features)
         found = unpadded(live.batches(2, order, draw))
@@ -93,7 +100,7 @@ def test_draws_go_on_under_an_alteration(videos: Path, count: int, wrap: Callabl
     dataset = build("", videos)
     ids = [e.id for e in dataset.examples[:2]]
     drawn = replace(DRAWS, count=count)
-    assert endless(wrap(drawn)) == (count == 0)
+    assert draws_endlessly(wrap(drawn)) == (count == 0)
     with opened(dataset, View(wrap(drawn), stored=False), ids) as live:
         passes = [torch.cat([v for _, v in unpadded(live.batches(8, draw=n))]) for n in range(4)]
     assert len({p.numpy().tobytes() for p in passes}) == (count or 4)
@@ -118,18 +125,18 @@ def test_what_cannot_be_read_is_left_out_and_named(videos: Path, tmp_path: Path)
     assert live.failures[examples[4].id] == "no such file"
 
 
-def test_a_budget_decides_what_is_kept(videos: Path, tmp_path: Path) -> None:
+def test_a_budget_decides_which_grids_are_stored(videos: Path, tmp_path: Path) -> None:
     dataset = build("", videos)
     grid, endless = View(Uniform(), "grid", stored=False), View(replace(DRAWS, count=0), "grid", stored=False)
-    one = bytes_of(Blocks(), dataset, grid)
+    one = stored_bytes(Blocks(), dataset, grid)
     assert one == 18 * 4 * 2 * 2 * 3 * 2
     drawn = View(DRAWS, "grid", stored=False)
-    assert bytes_of(Blocks(), dataset, drawn) == 3 * one
+    assert stored_bytes(Blocks(), dataset, drawn) == 3 * one
     views = [endless, grid, drawn]
-    assert affordable(Blocks(), dataset, views, 0) == []
-    assert affordable(Blocks(), dataset, views, 2 * one) == [grid]
-    assert affordable(Blocks(), dataset, views, 4 * one) == [grid, drawn]
+    assert views_within_budget(Blocks(), dataset, views, 0) == []
+    assert views_within_budget(Blocks(), dataset, views, 2 * one) == [grid]
+    assert views_within_budget(Blocks(), dataset, views, 4 * one) == [grid, drawn]
     with FeatureSource(Blocks(), dataset, tmp_path, OPTIONS, budget=2 * one) as source:
-        source.fill(views)
+        source.prepare(views)
         kinds = [type(source.features(v, [dataset.examples[0].id])).__name__ for v in views]
     assert kinds == ["Live", "Shelved", "Live"]

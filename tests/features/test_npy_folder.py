@@ -13,13 +13,13 @@ from copies import write
 from helpers import vitascope
 from vitascope.core.types import Dataset
 from vitascope.datasets.open import open_annotations, open_dataset
-from vitascope.evaluation.cost_estimate import forecast
+from vitascope.evaluation.cost_estimate import estimate_costs
 from vitascope.evaluation.runner import EvaluationConfig
 from vitascope.features.imports import twelvelabs
-from vitascope.features.imports.npy_folder import import_dense, open_folder
+from vitascope.features.imports.npy_folder import import_npy_folder, open_folder
 from vitascope.features.imports.time_grid import FeatureGrid
-from vitascope.features.sequences import dense
-from vitascope.features.source import stored
+from vitascope.features.sequences import feature_sequences
+from vitascope.features.source import load_stored
 from vitascope.features.view import View
 from vitascope.probes.temporal.twlv1_table7 import windows
 from vitascope.sampling.names import MultiClip
@@ -57,11 +57,11 @@ def npy(root: Path, *, turned: bool = False, about: dict[str, Any] | None = None
 
 
 def read(dataset: Dataset[Any]) -> dict[str, tuple[np.ndarray, list[list[float]], float]]:
-    """What a head gets of each film."""
+    """The feature sequence of each video."""
     view = View(MultiClip(0.5, 0.25))
     ids = [e.id for e in dataset.examples]
-    features = stored(dataset, dataset.cards[0], view, ids=ids, root=Path(dataset.store))
-    each = zip(features.examples, dense(features), strict=True)
+    features = load_stored(dataset, dataset.cards[0], view, ids=ids, root=Path(dataset.store))
+    each = zip(features.examples, feature_sequences(features), strict=True)
     return {e.id: (values.numpy(), spans.tolist(), duration) for e, (values, spans, duration) in each}
 
 
@@ -79,7 +79,7 @@ def test_a_folder_of_arrays(how: str, turned: bool, tmp_path: Path) -> None:
     assert (dataset.kind, dataset.cards[0].name, dataset.cards[0].dim) == ("localization", "lab/net", DIM)
     again = open_annotations(listed(tmp_path))
     assert [e.truth for e in dataset.examples] == [e.truth for e in again.examples]
-    assert (dataset.folds, dataset.digest) == (again.folds, again.digest), "the same is asked with and without videos"
+    assert (dataset.folds, dataset.digest) == (again.folds, again.digest), "the same task with and without videos"
     for name, (values, spans, duration) in read(dataset).items():
         assert np.array_equal(values, vectors(name))
         assert spans == [[0.5 * j, 0.5 * j + 1.0] for j in range(len(values))]
@@ -90,14 +90,14 @@ def test_resized_features_are_parts_of_each_video(tmp_path: Path) -> None:
     source = npy(tmp_path / "npy", about={"resized": True, "layout": "TxC"})
     for name in LASTING:
         np.save(source / f"v_{name}.npy", vectors("three")[:8])
-    made = import_dense(open_folder(source), open_annotations(listed(tmp_path)), tmp_path / "out", encoder="a/b")
+    made = import_npy_folder(open_folder(source), open_annotations(listed(tmp_path)), tmp_path / "out", encoder="a/b")
     assert read(made)["two"][1][3] == [12.5 * 3 / 8, 12.5 * 4 / 8]
 
 
 @pytest.mark.parametrize("flat", [True, False])
 @pytest.mark.parametrize("times", [True, False])
 def test_the_release(times: bool, flat: bool, tmp_path: Path) -> None:
-    """Clip times are believed; without them the windows of the report's table are."""
+    """Clip times come from the JSON files, else from the windows of table 7."""
     source = tmp_path / "release"
     for name, duration in LASTING.items():
         folder = source if flat else source / ("val" if name == "three" else "train")
@@ -108,16 +108,16 @@ def test_the_release(times: bool, flat: bool, tmp_path: Path) -> None:
         about: dict[str, Any] = {"duration": duration, "num_frames": int(30 * duration)}
         about |= {"times": [[0.1 * j, 0.1 * j + 0.5] for j in range(len(clips))]} if times else {}
         (folder / f"{name}.json").write_text(json.dumps(about))
-    usual = windows("thumos14")
-    folder_of = open_folder(source, usual=FeatureGrid(usual.seconds, usual.stride))
-    made = import_dense(folder_of, open_annotations(listed(tmp_path)), tmp_path / "out", encoder="twlv/base")
+    table = windows("thumos14")
+    folder_of = open_folder(source, release_grid=FeatureGrid(table.seconds, table.stride))
+    made = import_npy_folder(folder_of, open_annotations(listed(tmp_path)), tmp_path / "out", encoder="twlv/base")
     values, spans, _ = read(made)["one"]
     assert np.array_equal(values, vectors("one", 0.125, 0.5))
     assert spans[5] == pytest.approx([0.5, 1.0] if times else [0.625, 1.125])
     if times:
         return
-    with pytest.raises(ValueError, match=r"which seconds are its \d+ vectors of\? say --grid window/stride"):
-        import_dense(open_folder(source), open_annotations(listed(tmp_path)), tmp_path / "no", encoder="twlv/base")
+    with pytest.raises(ValueError, match=r"the times of its \d+ vectors are unknown; pass --grid window/stride"):
+        import_npy_folder(open_folder(source), open_annotations(listed(tmp_path)), tmp_path / "no", encoder="twlv/base")
 
 
 def test_labels_of_frames_come_back_whole(tmp_path: Path) -> None:
@@ -129,8 +129,8 @@ def test_labels_of_frames_come_back_whole(tmp_path: Path) -> None:
     write(tmp_path, "cook/fps.txt", "15")
     source = npy(tmp_path / "npy", prefix="")
     dataset = open_annotations(str(tmp_path / "cook"))
-    made = import_dense(
-        open_folder(source, given=FeatureGrid(1.0, 0.5)), dataset, tmp_path / "out", encoder="a/b", name="c"
+    made = import_npy_folder(
+        open_folder(source, grid=FeatureGrid(1.0, 0.5)), dataset, tmp_path / "out", encoder="a/b", name="c"
     )
     again = open_dataset(tmp_path / "out")
     assert again == made
@@ -141,15 +141,15 @@ def test_labels_of_frames_come_back_whole(tmp_path: Path) -> None:
 def test_videos_without_features_are_listed(tmp_path: Path) -> None:
     source = npy(tmp_path / "npy")
     (source / "v_two.npy").unlink()
-    folder = open_folder(source, given=FeatureGrid(1.0, 0.5))
-    made = import_dense(folder, open_annotations(listed(tmp_path)), tmp_path / "out", encoder="a/b")
+    folder = open_folder(source, grid=FeatureGrid(1.0, 0.5))
+    made = import_npy_folder(folder, open_annotations(listed(tmp_path)), tmp_path / "out", encoder="a/b")
     assert made.missing_files == open_dataset(tmp_path / "out").missing_files == {"two": "no features below npy"}
     assert made.notes == ("1 of 3 videos have no features",)
     assert sorted(read(made)) == ["one", "three"]
 
 
 def spoil(source: Path, what: str) -> dict[str, Any]:
-    """Break a folder of features; what `open_folder` is to be told."""
+    """Break a folder of features; returns the options of `open_folder`."""
     one = source / "v_one.npy"
     if what == "nan":
         np.save(one, np.where(np.arange(DIM) == 1, np.nan, vectors("one")))
@@ -172,39 +172,39 @@ def spoil(source: Path, what: str) -> dict[str, Any]:
             path.unlink()
     if what == "layout":
         (source / "features.json").write_text('{"layout": "TxD"}')
-    return {} if what == "grid" else {"given": FeatureGrid(1.0, 0.25 if what == "stride" else 0.5)}
+    return {} if what == "grid" else {"grid": FeatureGrid(1.0, 0.25 if what == "stride" else 0.5)}
 
 
 @pytest.mark.parametrize(
-    ("what", "said"),
+    ("what", "message"),
     [
-        ("nan", "v_one.npy: 19 of 76 numbers are NaN or infinite"),
-        ("dim", "both axes differ from file to file"),
+        ("nan", "v_one.npy: 19 of 76 values are NaN or infinite"),
+        ("dim", "both axes vary between files"),
         ("pickle", "v_one.npy: not a NumPy array"),
-        ("shape", "v_one.npy: shape (7,) of float32; one row of numbers a clip is wanted"),
-        ("twice", "v_one.npy is there too; one file a video"),
-        ("alike", "all are of shape 13 x 4; which axis is time?"),
-        ("names", "no features of lists; its first video is one, theirs xv_one"),
-        ("empty", "no <id>.npy nor <id>_c.npy there or below"),
-        ("layout", "layout 'TxD'; did you mean 'TxC'?; say TxC or CxT"),
-        ("grid", "which seconds are its 19 vectors of?"),
+        ("shape", "v_one.npy: shape (7,), float32; expected a 2-D array with one vector per clip"),
+        ("twice", "v_one.npy; keep one file per video"),
+        ("alike", "all files have shape 13 x 4; which axis is time?"),
+        ("names", "no features of lists: its first video is one, the first file xv_one"),
+        ("empty", "no <id>.npy or <id>_c.npy in it or below"),
+        ("layout", "layout 'TxD'; did you mean 'TxC'?; known: TxC, CxT"),
+        ("grid", "the times of its 19 vectors are unknown"),
         (
             "stride",
-            "3 of 3 videos have more or fewer vectors than one every 0.250 s gives: v_one.npy has 19 for",
+            "3 of 3 videos do not have one vector every 0.250 s: v_one.npy has 19 in",
         ),
     ],
 )
-def test_what_is_wrong_is_named_and_nothing_is_left(what: str, said: str, tmp_path: Path) -> None:
+def test_a_broken_folder_is_rejected_and_nothing_is_left(what: str, message: str, tmp_path: Path) -> None:
     source = npy(tmp_path / "npy")
-    given, dataset = spoil(source, what), open_annotations(listed(tmp_path))
+    options, dataset = spoil(source, what), open_annotations(listed(tmp_path))
     with pytest.raises(ValueError) as error:
-        import_dense(open_folder(source, **given), dataset, tmp_path / "out", encoder="a/b")
-    assert said in str(error.value)
+        import_npy_folder(open_folder(source, **options), dataset, tmp_path / "out", encoder="a/b")
+    assert message in str(error.value)
     assert "\n" not in str(error.value)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["lists", "npy"]
 
 
-def test_the_command_says_what_it_needs(tmp_path: Path) -> None:
+def test_the_command_names_missing_arguments(tmp_path: Path) -> None:
     npy(tmp_path / "npy")
     done = vitascope("import", "features", tmp_path / "npy", "-o", tmp_path / "out", code=2)
     assert "whose annotations? say --data thumos14=FOLDER" in done.stderr
@@ -220,10 +220,10 @@ def test_a_release_without_labels_still_names_the_file(tmp_path: Path) -> None:
         twelvelabs.import_twelvelabs(tmp_path / "r", tmp_path / "out", encoder="a/b")
 
 
-def test_a_forecast_counts_the_training_and_nothing_to_encode(tmp_path: Path) -> None:
-    folder = open_folder(npy(tmp_path / "npy"), given=FeatureGrid(1.0, 0.5))
-    dataset = import_dense(folder, open_annotations(listed(tmp_path)), tmp_path / "in", encoder="lab/one")
-    (found,) = forecast(dataset, [], ["localize"], setting=EvaluationConfig(run=tmp_path / "run"))
+def test_a_cost_estimate_has_training_but_nothing_to_encode(tmp_path: Path) -> None:
+    folder = open_folder(npy(tmp_path / "npy"), grid=FeatureGrid(1.0, 0.5))
+    dataset = import_npy_folder(folder, open_annotations(listed(tmp_path)), tmp_path / "in", encoder="lab/one")
+    (found,) = estimate_costs(dataset, [], ["localize"], config=EvaluationConfig(run=tmp_path / "run"))
     (step,) = found.steps
     assert (found.encoder, step.what, step.clips, step.stored) == ("lab/one", f"{dataset.name}:localize", 0, 0)
     assert step.seconds > 0

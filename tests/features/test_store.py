@@ -17,20 +17,20 @@ from hypothesis import strategies as st
 
 from vitascope.core.types import Card
 from vitascope.features import store as storing
-from vitascope.features.store import Embedded, Key, Store
+from vitascope.features.store import EmbeddedExample, Key, Store
 from vitascope.sampling.names import MultiClip, Uniform
 
 CARD = Card(name="lab/net", digest="0", dim=3, frames=4, size=8, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
 KEY = Key(dataset="set", card=CARD, sampler=Uniform(), reduce="clip", pipeline=1)
 
 
-def embedded(name: str, clips: int, dim: int = 3) -> Embedded:
+def embedded(name: str, clips: int, dim: int = 3) -> EmbeddedExample:
     rng = np.random.default_rng(int(name))
     values = rng.standard_normal((clips, dim)).astype(np.float16).astype(np.float32)
     if not clips:
-        return Embedded(name, None, status="broken file")
+        return EmbeddedExample(name, None, status="broken file")
     spans = [(float(i), float(i) + 1) for i in range(clips)]
-    return Embedded(name, values, spans, [f"d{i}" for i in range(clips)], source="7")
+    return EmbeddedExample(name, values, spans, [f"d{i}" for i in range(clips)], source="7")
 
 
 def files(folder: Path) -> dict[str, str]:
@@ -64,9 +64,9 @@ def test_round_trip(tmp_path_factory: pytest.TempPathFactory, counts: list[int],
     rng.shuffle(asked)
     found = store.read([e.example for e in asked])
     for i, e in enumerate(asked):
-        got = found.values[found.first[i] : found.first[i + 1]]
+        got = found.values[found.offsets[i] : found.offsets[i + 1]]
         assert len(got) == 0 if e.vectors is None else np.array_equal(got, e.vectors)
-        assert [tuple(s) for s in found.spans[found.first[i] : found.first[i + 1]]] == list(e.spans)
+        assert [tuple(s) for s in found.spans[found.offsets[i] : found.offsets[i + 1]]] == list(e.spans)
     assert store.status() == {e.example: (e.status, e.source, e.note) for e in items}
 
 
@@ -95,7 +95,7 @@ def test_shards_are_cut_at_their_size(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_values_beyond_half_precision_are_kept_in_single(tmp_path: Path) -> None:
     store = fresh(tmp_path)
     big = np.array([[1e5, 1.0, -3e-7]], np.float32)
-    store.add("b", [Embedded("big", big, [(0.0, 1.0)], [""]), embedded("1", 1)])
+    store.add("b", [EmbeddedExample("big", big, [(0.0, 1.0)], [""]), embedded("1", 1)])
     store.add("c", [embedded("2", 1)])
     store.seal()
     assert np.array_equal(store.read(["big"]).values, big)
@@ -122,7 +122,7 @@ def test_the_same_example_twice_counts_once_and_success_beats_failure(tmp_path: 
     assert len(store.read(["1"]).values) == 2
     store.seal()
     assert len(store.read(["1"]).values) == 2
-    assert store.read(["2", "1", "3"]).first.tolist() == [0, 0, 2, 2]
+    assert store.read(["2", "1", "3"]).offsets.tolist() == [0, 0, 2, 2]
 
 
 def test_a_second_part_of_a_block_adds_to_the_first(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_a_second_part_of_a_block_adds_to_the_first(tmp_path: Path) -> None:
     store.add("b", [embedded("1", 2), embedded("2", 0), embedded("3", 1)])
     store.add("b", [embedded("2", 3)])
     found = store.read(["1", "2", "3"])
-    assert found.first.tolist() == [0, 2, 5, 6]
+    assert found.offsets.tolist() == [0, 2, 5, 6]
     expected = np.concatenate([embedded(n, c).vectors for n, c in (("1", 2), ("2", 3), ("3", 1))])  # type: ignore[misc]
     assert np.array_equal(found.values, expected)
     store.seal()
@@ -139,16 +139,16 @@ def test_a_second_part_of_a_block_adds_to_the_first(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("seal", [True, False])
-def test_a_failure_of_another_source_replaces_what_was_there(tmp_path: Path, seal: bool) -> None:
+def test_a_failure_of_another_source_replaces_the_old_vectors(tmp_path: Path, seal: bool) -> None:
     store = fresh(tmp_path)
     store.add("a", [embedded("1", 2), embedded("2", 1)])
     if seal:
         store.seal()
     store.add("b", [replace(embedded("1", 0), source="8"), replace(embedded("2", 0), source="7")])
     assert store.status() == {"1": ("broken file", "8", ""), "2": ("ok", "7", "")}
-    assert store.read(["1", "2"]).first.tolist() == [0, 0, 1]
+    assert store.read(["1", "2"]).offsets.tolist() == [0, 0, 1]
     store.seal()
-    assert store.read(["1", "2"]).first.tolist() == [0, 0, 1]
+    assert store.read(["1", "2"]).offsets.tolist() == [0, 0, 1]
 
 
 def test_what_is_whole_is_read_where_nothing_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,7 +169,7 @@ def test_what_is_whole_is_read_where_nothing_can_be_written(tmp_path: Path, monk
 def test_vectors_of_tiny_values_are_kept_in_single(tmp_path: Path) -> None:
     store = fresh(tmp_path)
     tiny = np.array([[3e-8, 1e-9, -2e-8], [0.0, 0.0, 0.0]], np.float32)
-    store.add("b", [Embedded("tiny", tiny, [(0.0, 1.0)] * 2, ["", ""])])
+    store.add("b", [EmbeddedExample("tiny", tiny, [(0.0, 1.0)] * 2, ["", ""])])
     assert np.array_equal(store.read(["tiny"]).values, tiny)
 
 
@@ -223,7 +223,7 @@ def test_killed_at_any_instant_what_is_there_is_whole(tmp_path: Path, wait: floa
     found = store.read(names)
     for i, name in enumerate(names):
         expected = embedded(name, 1 + int(name) % 4).vectors
-        assert np.array_equal(found.values[found.first[i] : found.first[i + 1]], expected)
+        assert np.array_equal(found.values[found.offsets[i] : found.offsets[i + 1]], expected)
     store.seal()
     assert np.array_equal(store.read(names).values, found.values)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vitascope.features.imports.time_grid import FeatureGrid, of_fields, parse
+from vitascope.features.imports.time_grid import FeatureGrid, grid_from_fields, parse_grid
 
 FRAMES = st.integers(1, 64)
 RATES = st.sampled_from([15.0, 25.0, 29.97, 30.0])
@@ -14,10 +14,10 @@ RATES = st.sampled_from([15.0, 25.0, 29.97, 30.0])
 
 @settings(deadline=None)
 @given(FRAMES, FRAMES, RATES)
-def test_the_middle_of_a_row_is_where_actionformer_has_it(window: int, stride: int, fps: float) -> None:
+def test_the_middle_of_a_row_agrees_with_actionformer(window: int, stride: int, fps: float) -> None:
     """t = (g * stride + nframes / 2) / fps (PROTOCOLS 6.1)."""
-    found = of_fields({"fps": fps, "feat_stride": stride, "num_frames": window}, "x")
-    assert found == parse(f"{window}/{stride}@{fps:g}")
+    found = grid_from_fields({"fps": fps, "feat_stride": stride, "num_frames": window}, "x")
+    assert found == parse_grid(f"{window}/{stride}@{fps:g}")
     for g, (start, end) in enumerate(found.spans(9, None, "x")):
         assert (start + end) / 2 == pytest.approx((g * stride + window / 2) / fps)
         assert end - start == pytest.approx(window / fps)
@@ -25,59 +25,63 @@ def test_the_middle_of_a_row_is_where_actionformer_has_it(window: int, stride: i
 
 @settings(deadline=None)
 @given(FRAMES, FRAMES, RATES)
-def test_the_middle_of_a_row_is_where_opentad_has_it(offset: int, stride: int, fps: float) -> None:
+def test_the_middle_of_a_row_agrees_with_opentad(offset: int, stride: int, fps: float) -> None:
     """t = (g * snippet_stride + offset_frames) / fps, whatever the window."""
-    plain = of_fields({"fps": fps, "snippet_stride": stride, "offset_frames": offset}, "x")
-    wide = of_fields({"fps": fps, "snippet_stride": stride, "offset_frames": offset, "window": 16}, "x")
+    plain = grid_from_fields({"fps": fps, "snippet_stride": stride, "offset_frames": offset}, "x")
+    wide = grid_from_fields({"fps": fps, "snippet_stride": stride, "offset_frames": offset, "window": 16}, "x")
     for found in (plain, wide):
         assert found is not None
         for g, (start, end) in enumerate(found.spans(5, None, "x")):
             assert (start + end) / 2 == pytest.approx((g * stride + offset) / fps)
 
 
-def test_one_length_for_all_is_equal_parts_of_each() -> None:
+def test_resized_features_cover_equal_parts_of_each_video() -> None:
     """stride' = D / M and t = (g + 0.5) stride' (PROTOCOLS 6.1, `force_upsampling`)."""
-    for found in (parse("resized"), of_fields({"force_upsampling": True}, "x")):
+    for found in (parse_grid("resized"), grid_from_fields({"force_upsampling": True}, "x")):
         assert found is not None
         assert [(a + b) / 2 for a, b in found.spans(4, 10.0, "x")] == [1.25, 3.75, 6.25, 8.75]
-        with pytest.raises(ValueError, match=r"v\.npy: features of one length for every video need its duration"):
+        with pytest.raises(ValueError, match=r"v\.npy: resized features need the duration"):
             found.spans(4, None, "v.npy")
 
 
 def test_seconds_and_nothing() -> None:
-    assert parse(" 0.5/0.125 ") == of_fields({"seconds": 0.5, "stride_seconds": 0.125}, "x") == FeatureGrid(0.5, 0.125)
-    assert of_fields({"layout": "CxT", "note": "of I3D"}, "x") is None
+    assert (
+        parse_grid(" 0.5/0.125 ")
+        == grid_from_fields({"seconds": 0.5, "stride_seconds": 0.125}, "x")
+        == FeatureGrid(0.5, 0.125)
+    )
+    assert grid_from_fields({"layout": "CxT", "note": "of I3D"}, "x") is None
 
 
-def test_whether_rows_go_with_a_duration() -> None:
-    found = parse("0.5/0.125")
+def test_rows_that_contradict_a_duration() -> None:
+    found = parse_grid("0.5/0.125")
     assert found.fits(267, 33.83)
     assert not found.fits(134, 33.83), "twice the stride"
     assert not found.fits(534, 33.83), "half of it"
-    assert parse("resized").fits(192, 5.0)
+    assert parse_grid("resized").fits(192, 5.0)
 
 
 @pytest.mark.parametrize("text", ["", "0.5", "a/b", "16/4@", "-1/2", "0/1", "1/0", "16/4@0"])
-def test_grids_that_are_none(text: str) -> None:
+def test_invalid_grids_are_rejected(text: str) -> None:
     with pytest.raises(ValueError) as error:
-        parse(text)
+        parse_grid(text)
     assert "window" in str(error.value)
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("about", "said"),
+    ("about", "message"),
     [
-        ({"fps": 30}, "f.json: no stride and no window; times in seconds"),
-        ({"fps": 30, "stride": 4}, "f.json: no window; times"),
-        ({"stride": 4, "window": 16}, "f.json: no fps; times"),
-        ({"fsp": 30}, "f.json: no field 'fsp'; did you mean 'fps'?"),
-        ({"fps": "30", "stride": 4, "window": 16}, "f.json: fps '30' is not a number above 0"),
-        ({"fps": 0, "stride": 4, "window": 16}, "f.json: fps 0 is not a number above 0"),
-        ({"fps": True, "stride": 4, "window": 16}, "f.json: fps True is not a number above 0"),
+        ({"fps": 30}, "f.json: stride and window missing; add them"),
+        ({"fps": 30, "stride": 4}, "f.json: window missing"),
+        ({"stride": 4, "window": 16}, "f.json: fps missing"),
+        ({"fsp": 30}, "f.json: unknown field 'fsp'; did you mean 'fps'?"),
+        ({"fps": "30", "stride": 4, "window": 16}, "f.json: fps must be a number above 0, not '30'"),
+        ({"fps": 0, "stride": 4, "window": 16}, "f.json: fps must be a number above 0, not 0"),
+        ({"fps": True, "stride": 4, "window": 16}, "f.json: fps must be a number above 0, not True"),
     ],
 )
-def test_what_is_written_down_wrongly(about: dict[str, object], said: str) -> None:
+def test_wrong_metadata_is_rejected(about: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError) as error:
-        of_fields(about, "f.json")
-    assert str(error.value).startswith(said)
+        grid_from_fields(about, "f.json")
+    assert str(error.value).startswith(message)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from vitascope.core.types import Card, Dataset, Example, Fold
-from vitascope.datasets.precomputed import open_published
+from vitascope.datasets.precomputed import open_precomputed
 from vitascope.encoders import precomputed
 from vitascope.evaluation.evaluate import evaluate
 from vitascope.evaluation.runner import EvaluationConfig
@@ -18,7 +18,7 @@ from vitascope.features import export
 from vitascope.features.extract import ExtractionOptions, embed
 from vitascope.features.imports import twelvelabs
 from vitascope.features.imports.twelvelabs import import_twelvelabs
-from vitascope.features.source import stored as features
+from vitascope.features.source import load_stored as features
 from vitascope.features.store import Store
 from vitascope.features.view import View
 from vitascope.sampling.names import MultiClip, Uniform, Views
@@ -43,29 +43,29 @@ def release(root: Path, *, split: bool = True, clips: int = 3, label: str = "num
 @pytest.mark.parametrize("label", ["number", "name"])
 def test_import(tmp_path: Path, split: bool, label: str) -> None:
     made = import_twelvelabs(release(tmp_path / "r", split=split, label=label), tmp_path / "out", encoder="lab/net")
-    dataset = open_published(tmp_path / "out")
+    dataset = open_precomputed(tmp_path / "out")
     assert dataset == made
     assert dataset.cards[0].name == "lab/net"
     assert dataset.classes == (("0", "1") if label == "number" else ("jump", "run"))
     assert len(dataset.folds) == (1 if split else 5)
     if split:
         assert set(dataset.folds[0].test) == {f"v{i}" for i in range(0, 12, 3)}
-    clips = Store(tmp_path / "out" / "store", twelvelabs.key_of(dataset, "clips")).read(["v7"])
+    clips = Store(tmp_path / "out" / "store", twelvelabs.imported_key(dataset, "clips")).read(["v7"])
     folder = tmp_path / "r" / ("train" if split else "")
     assert np.array_equal(clips.values, np.load(folder / "v7_c.npy").astype(np.float16))
     assert clips.spans.tolist() == [[0.0, 1.0], [1.0, 2.0], [2.0, 3.0]]
-    video = Store(tmp_path / "out" / "store", twelvelabs.key_of(dataset, "video")).read(["v7", "v0"])
+    video = Store(tmp_path / "out" / "store", twelvelabs.imported_key(dataset, "video")).read(["v7", "v0"])
     assert np.array_equal(video.values[0], np.load(folder / "v7_v.npy").astype(np.float16))
 
 
 def test_out_and_in_again(tmp_path: Path) -> None:
     dataset = import_twelvelabs(release(tmp_path / "r"), tmp_path / "one", encoder="lab/net", name="set")
-    store = Store(tmp_path / "one" / "store", twelvelabs.key_of(dataset, "clips"))
+    store = Store(tmp_path / "one" / "store", twelvelabs.imported_key(dataset, "clips"))
     assert export.export(store, dataset, tmp_path / "again", layout="twelvelabs") == 12
     again = import_twelvelabs(tmp_path / "again", tmp_path / "two", encoder="lab/net", name="set")
     assert again.folds == dataset.folds
     ids = [e.id for e in dataset.examples]
-    other = Store(tmp_path / "two" / "store", twelvelabs.key_of(again, "clips"))
+    other = Store(tmp_path / "two" / "store", twelvelabs.imported_key(again, "clips"))
     assert np.array_equal(other.read(ids).values, store.read(ids).values)
     assert np.array_equal(other.read(ids).spans, store.read(ids).spans)
 
@@ -74,7 +74,7 @@ def test_npy_and_parquet(tmp_path: Path) -> None:
     import pyarrow.parquet as pq
 
     dataset = import_twelvelabs(release(tmp_path / "r"), tmp_path / "one", encoder="lab/net")
-    store = Store(tmp_path / "one" / "store", twelvelabs.key_of(dataset, "clips"))
+    store = Store(tmp_path / "one" / "store", twelvelabs.imported_key(dataset, "clips"))
     export.export(store, dataset, tmp_path / "npy", layout="npy")
     assert np.array_equal(np.load(tmp_path / "npy" / "v4.npy"), store.read(["v4"]).values)
     export.export(store, dataset, tmp_path / "pq", layout="parquet")
@@ -109,7 +109,7 @@ def broken(root: Path, what: str) -> str:
     if what == "other dim":
         np.save(folder / "v2_c.npy", np.zeros((3, 7), np.float32))
         np.save(folder / "v2_v.npy", np.zeros(7, np.float32))
-        return "v2.json: 7 numbers a vector, 5 elsewhere"
+        return "v2.json: vectors of dimension 7, but 5 elsewhere"
     if what == "json":
         (folder / "v1.json").write_text("{")
         return "v1.json: not JSON"
@@ -122,7 +122,7 @@ def broken(root: Path, what: str) -> str:
 
 
 @pytest.mark.parametrize("what", ["nan", "pickle", "dim", "other dim", "json", "label", "gone"])
-def test_what_is_wrong_is_named_and_nothing_is_left(tmp_path: Path, what: str) -> None:
+def test_a_broken_release_is_rejected_and_nothing_is_left(tmp_path: Path, what: str) -> None:
     message = broken(release(tmp_path / "r"), what)
     with pytest.raises(ValueError) as caught:
         import_twelvelabs(tmp_path / "r", tmp_path / "out", encoder="lab/net")
@@ -137,7 +137,7 @@ def test_one_name_in_both_folders_is_two_videos(tmp_path: Path) -> None:
     dataset = import_twelvelabs(root, tmp_path / "out", encoder="lab/net")
     assert len({e.id for e in dataset.examples}) == 12
     assert ("train/v1" in dataset.folds[0].train, "val/v1" in dataset.folds[0].test) == (True, True)
-    found = Store(Path(dataset.store), twelvelabs.key_of(dataset, "video")).read(["train/v1", "val/v1"])
+    found = Store(Path(dataset.store), twelvelabs.imported_key(dataset, "video")).read(["train/v1", "val/v1"])
     both = [np.load(root / side / "v1_v.npy").astype(np.float16) for side in ("train", "val")]
     assert np.array_equal(found.values, both)
 
@@ -148,7 +148,7 @@ def relabel(root: Path, names: tuple[object, object], **more: object) -> Path:
     return root
 
 
-def test_labels_that_are_no_places_in_a_list(tmp_path: Path) -> None:
+def test_numeric_labels_that_are_no_class_indices(tmp_path: Path) -> None:
     root = relabel(release(tmp_path / "r", split=False), (3, 4 * 10**12))
     assert import_twelvelabs(root, tmp_path / "big", encoder="a/b").classes == ("3", "4000000000000")
     assert import_twelvelabs(relabel(root, ("²", "³")), tmp_path / "odd", encoder="a/b").classes == ("²", "³")
@@ -158,20 +158,20 @@ def test_labels_that_are_no_places_in_a_list(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("duration", ["long", [1, 2]])
-def test_a_duration_that_is_none_is_named(tmp_path: Path, duration: object) -> None:
+def test_an_invalid_duration_is_named(tmp_path: Path, duration: object) -> None:
     root = relabel(release(tmp_path / "r"), (0, 1), duration=duration)
-    with pytest.raises(ValueError, match=r"\.json: duration .* is no number of seconds"):
+    with pytest.raises(ValueError, match=r"\.json: duration .* is not a number of seconds"):
         import_twelvelabs(root, tmp_path / "out", encoder="a/b")
 
 
-def test_what_is_on_neither_side_is_not_exported_as_training(tmp_path: Path) -> None:
+def test_examples_in_no_split_are_not_exported_as_training(tmp_path: Path) -> None:
     root = release(tmp_path / "r")
     (root / "test").mkdir()
     for path in [*root.glob("train/v1*"), *root.glob("train/v2*")]:
         path.rename(root / "test" / path.name)
     dataset = import_twelvelabs(root, tmp_path / "one", encoder="lab/net")
     assert not {"v0", "v3"} & {*dataset.folds[0].train, *dataset.folds[0].test}
-    store = Store(Path(dataset.store), twelvelabs.key_of(dataset, "clips"))
+    store = Store(Path(dataset.store), twelvelabs.imported_key(dataset, "clips"))
     export.export(store, dataset, tmp_path / "again", layout="twelvelabs")
     again = import_twelvelabs(tmp_path / "again", tmp_path / "two", encoder="lab/net")
     assert set(again.folds[0].train) == set(dataset.folds[0].train)
@@ -186,17 +186,17 @@ def test_class_names_can_be_given(tmp_path: Path) -> None:
         import_twelvelabs(tmp_path / "r", tmp_path / "x", encoder="lab/net", classes=("jump",))
 
 
-def test_evaluated_with_no_path_and_by_no_other_encoder(tmp_path: Path) -> None:
+def test_evaluation_needs_no_videos_and_accepts_no_other_encoder(tmp_path: Path) -> None:
     import_twelvelabs(release(tmp_path / "r"), tmp_path / "out", encoder="lab/net")
-    opened = open_published(tmp_path / "out")
-    by_path = evaluate(tmp_path / "out", [], ["knn", "linear"], setting=EvaluationConfig(run=tmp_path / "one"))
-    by_value = evaluate(opened, [], ["knn", "linear"], setting=EvaluationConfig(run=tmp_path / "two"))
+    opened = open_precomputed(tmp_path / "out")
+    by_path = evaluate(tmp_path / "out", [], ["knn", "linear"], config=EvaluationConfig(run=tmp_path / "one"))
+    by_value = evaluate(opened, [], ["knn", "linear"], config=EvaluationConfig(run=tmp_path / "two"))
     assert [r.scores for r in by_value] == [r.scores for r in by_path]
     assert [r.n for r in by_value] == [4, 4]
-    assert evaluate(opened, ["lab/net"], ["knn"], setting=EvaluationConfig(run=tmp_path / "one")) == by_path[:1]
+    assert evaluate(opened, ["lab/net"], ["knn"], config=EvaluationConfig(run=tmp_path / "one")) == by_path[:1]
     for other in ("pixels/thumbnail", replace(opened.cards[0], name="lab/other")):
         with pytest.raises(ValueError, match="holds published embeddings by lab/net, none by"):
-            evaluate(opened, [other], ["knn"], setting=EvaluationConfig(run=tmp_path / "three"))
+            evaluate(opened, [other], ["knn"], config=EvaluationConfig(run=tmp_path / "three"))
 
 
 CARD = Card(
@@ -221,9 +221,9 @@ def own_videos(*, ids: str = "folder/v{}.mp4", count: int = 12) -> Dataset[int]:
 def test_published_vectors_are_an_encoder_of_ones_own_videos(tmp_path: Path) -> None:
     encoder = precomputed.release(CARD, release(tmp_path / "r"))
     dataset = own_videos(count=13)
-    setting = EvaluationConfig(run=tmp_path / "run", store=tmp_path / "store")
-    (found,) = evaluate(dataset, [encoder], ["knn"], setting=setting)
-    assert (found.encoder, found.n, found.seen) == ("lab/net", 4, True)
+    config = EvaluationConfig(run=tmp_path / "run", store=tmp_path / "store")
+    (found,) = evaluate(dataset, [encoder], ["knn"], config=config)
+    assert (found.encoder, found.n, found.in_pretraining_data) == ("lab/net", 4, True)
     assert list(found.missing) == ["folder/v12.mp4"]
     assert "not among the 12 published" in found.missing["folder/v12.mp4"]
     for sampler, end, shape in ((Uniform(), "v", (1, 5)), (MultiClip(2.0), "c", (3, 5))):
@@ -234,16 +234,16 @@ def test_published_vectors_are_an_encoder_of_ones_own_videos(tmp_path: Path) -> 
         assert np.array_equal(there.values.numpy(), expected.astype(np.float16).astype(np.float32))
 
 
-def test_published_vectors_answer_only_what_they_can(tmp_path: Path) -> None:
+def test_published_vectors_serve_only_their_own_views(tmp_path: Path) -> None:
     encoder = precomputed.release(CARD, release(tmp_path / "r"))
     where = {"root": tmp_path / "store", "options": ExtractionOptions()}
-    with pytest.raises(ValueError, match="no published vectors of views:3x4"):
+    with pytest.raises(ValueError, match="no published vectors for view views:3x4"):
         embed(encoder, own_videos(), [View(Views(3, 4))], **where)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="nothing published of 12 videos"):
+    with pytest.raises(ValueError, match="no published vectors for any of 12 videos"):
         embed(encoder, own_videos(ids="x{}"), [View(Uniform())], **where)  # type: ignore[arg-type]
     twice = own_videos()
     twice = replace(twice, examples=(*twice.examples, replace(twice.examples[0], id="other/v0.mp4")))
-    with pytest.raises(ValueError, match="would both be v0"):
+    with pytest.raises(ValueError, match="both match v0"):
         embed(encoder, twice, [View(Uniform())], **where)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="vectors of 5 numbers, lab/net has 7"):
         precomputed.release(replace(CARD, dim=7), tmp_path / "r")

@@ -1,4 +1,4 @@
-"""Segmentation scores against the published evaluation as loops, optimal matching, and cases by hand."""
+"""Segmentation scores against the official evaluation as loops, maximum matching and hand-made cases."""
 
 import numpy as np
 import pytest
@@ -25,12 +25,12 @@ def timelines(draw, shorter=False):
 
 def spans(labels, background, published):
     """(label, start, end) of every run that counts."""
-    found, start = [], 0
+    runs, start = [], 0
     for t in range(1, len(labels) + 1):
         if t == len(labels) or labels[t] != labels[start]:
-            found.append((int(labels[start]), start, t - 1 if published and t == len(labels) else t))
+            runs.append((int(labels[start]), start, t - 1 if published and t == len(labels) else t))
             start = t
-    return [s for s in found if s[0] not in background]
+    return [s for s in runs if s[0] not in background]
 
 
 def levenshtein(a, b):
@@ -45,7 +45,7 @@ def iou(p, y):
 
 
 def published_hits(predicted, true, level):
-    """Each asks its best only."""
+    """Each predicted segment is compared only to its best match."""
     hit = [False] * len(true)
     right = 0
     for p in predicted:
@@ -58,7 +58,7 @@ def published_hits(predicted, true, level):
 
 
 def most_hits(predicted, true, level):
-    """As many pairs as there can be."""
+    """The size of a maximum matching."""
     allowed = np.array([[iou(p, y) >= level for y in true] for p in predicted], float).reshape(
         len(predicted), len(true)
     )
@@ -66,7 +66,7 @@ def most_hits(predicted, true, level):
 
 
 def compare(predictions, truth, background, style):
-    """`segmental.counts` with loops; returns what was expected of every video."""
+    """Check `segmental.counts` against loops."""
     got = segmental.counts(predictions, truth, style=style, background=background)
     hits = published_hits if style == "published" else most_hits
     for v, (p, y) in enumerate(zip(predictions, truth, strict=True)):
@@ -90,11 +90,11 @@ def test_sound_is_the_best_matching(videos, background):
 
 @settings(deadline=None, max_examples=200)
 @given(timelines(shorter=True), st.sampled_from([(), (0,)]))
-def test_published_is_the_published_walk(videos, background):
+def test_published_is_the_official_loop(videos, background):
     predictions, truth = videos
     for p, y in zip(predictions, truth, strict=True):
         if spans(p.tolist(), background, True) and not spans(y.tolist(), background, True):
-            with pytest.raises(ValueError, match="nothing but background"):
+            with pytest.raises(ValueError, match="is all background"):
                 segmental.counts(predictions, truth, style="published", background=background)
             return
     compare(predictions, truth, background, "published")
@@ -102,12 +102,12 @@ def test_published_is_the_published_walk(videos, background):
 
 @settings(deadline=None)
 @given(timelines(), st.sampled_from([(), (0,)]))
-def test_sound_does_not_know_which_is_the_truth(videos, background):
+def test_sound_is_symmetric(videos, background):
     predictions, truth = videos
-    there = segmental.scores(segmental.counts(predictions, truth, background=background))
+    forward = segmental.scores(segmental.counts(predictions, truth, background=background))
     back = segmental.scores(segmental.counts(truth, predictions, background=background))
-    assert there == pytest.approx(back)
-    assert all(0 <= value <= 100 for value in there.values())
+    assert forward == pytest.approx(back)
+    assert all(0 <= value <= 100 for value in forward.values())
 
 
 @settings(deadline=None)
@@ -118,7 +118,7 @@ def test_the_truth_itself_is_perfect(videos, background):
 
 
 def test_the_last_run():
-    """Two frames, the second alone in its run: published, it has no length and hits nothing."""
+    """In style `published` a last run of one frame is empty and matches nothing."""
     truth = [np.array([1, 2])]
     published = segmental.scores(segmental.counts(truth, truth, style="published"))
     assert published == {"accuracy": 100, "edit": 100, "F1@10": 50, "F1@25": 50, "F1@50": 50, "mF1": 50}
@@ -181,9 +181,9 @@ def test_a_split_of_which_nothing_was_drawn_is_left_out():
 def test_intervals_over_videos():
     each = segmental.counts(*videos(0))
     values = segmental.scores(each)
-    found = segmental.bootstrap(each, rng=np.random.default_rng(0))
-    assert {name: score.value for name, score in found.items()} == values
-    assert all(score.low < score.value < score.high for score in found.values())
+    intervals = segmental.bootstrap(each, rng=np.random.default_rng(0))
+    assert {name: score.value for name, score in intervals.items()} == values
+    assert all(score.low < score.value < score.high for score in intervals.values())
     whole = segmental.bootstrap(each, groups=["one"] * 24, rng=np.random.default_rng(0))
     assert whole["mF1"] == (values["mF1"], None, None)
 
@@ -198,10 +198,10 @@ def test_blocks_change_nothing(monkeypatch):
 @pytest.mark.parametrize(
     ("predictions", "truth", "options", "message"),
     [
-        ([[1]], [[1], [1]], {}, "1 predictions of 2 videos"),
-        ([[1, 1]], [[1]], {}, "video 0: 2 labels for 1 frames"),
-        ([[1]], [[1, 1]], {"style": "published"}, "video 0: 1 labels for 2 frames"),
-        ([[]], [[]], {}, "video 0 has no labeled frame"),
+        ([[1]], [[1], [1]], {}, "1 predictions for 2 videos"),
+        ([[1, 1]], [[1]], {}, "video 0: 2 predicted labels for 1 frames"),
+        ([[1]], [[1, 1]], {"style": "published"}, "video 0: 1 predicted labels for 2 frames"),
+        ([[]], [[]], {}, "video 0 has no labeled frames"),
         ([[1]], [[1]], {"overlaps": (10, 25)}, r"such as 0\.1"),
         ([[1]], [[1]], {"overlaps": ()}, "overlaps"),
         ([], [], {}, "no videos"),

@@ -230,11 +230,11 @@ def test_needed_examples_find_the_difference_as_often_as_promised() -> None:
     needed = paired(a, b, rng=rng()).needed(power=0.8)
     assert needed is not None
     gains = a - b
-    found = 0
+    detected = 0
     for _ in range(400):
         drawn = source.choice(gains, needed)
-        found += abs(drawn.mean()) > 1.96 * drawn.std() / np.sqrt(needed)
-    assert found / 400 == pytest.approx(0.8, abs=0.06)
+        detected += abs(drawn.mean()) > 1.96 * drawn.std() / np.sqrt(needed)
+    assert detected / 400 == pytest.approx(0.8, abs=0.06)
 
 
 def test_holm_by_hand() -> None:

@@ -1,4 +1,4 @@
-"""Mean average precision against the published evaluation as loops, closed forms, and what has to hold of any such."""
+"""Mean average precision against the official evaluation as loops, closed forms and general properties."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import temporal
 from vitascope.metrics import temporal_ap
-from vitascope.metrics.temporal_ap import Segments, average_precision, match, over_classes
+from vitascope.metrics.temporal_ap import Segments, average_precision, match, mean_over_classes
 
 LEVELS = (0.3, 0.5, 0.7)
 
@@ -25,20 +25,20 @@ def random(seed: int, videos: int = 6, classes: int = 3, n: int = 60) -> tuple[S
 
 @settings(deadline=None, max_examples=200)
 @given(temporal.rows(), temporal.rows(8))
-def test_equals_the_published_walk(predictions, truth):
+def test_equals_the_official_loop(predictions, truth):
     got = temporal_ap.mean_ap(temporal.segments(predictions), temporal.segments(truth), LEVELS)
     np.testing.assert_allclose(got, [temporal.mean_ap(predictions, truth, level) for level in LEVELS], atol=1e-9)
 
 
 @settings(deadline=None, max_examples=100)
 @given(temporal.rows(), temporal.rows(8, least=1))
-def test_each_prediction_finds_what_the_walk_finds(predictions, truth):
+def test_each_prediction_matches_as_in_the_loop(predictions, truth):
     matching = match(temporal.segments(predictions), temporal.segments(truth), LEVELS)
-    for level, found in zip(LEVELS, matching.found.tolist(), strict=True):
+    for level, true_row in zip(LEVELS, matching.true_row.tolist(), strict=True):
         expected = [
             w for label in sorted({t[3] for t in truth}) for w in temporal.walked(predictions, truth, level, label)
         ]
-        assert list(zip(matching.row.tolist(), found, strict=True)) == expected
+        assert list(zip(matching.row.tolist(), true_row, strict=True)) == expected
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -73,23 +73,23 @@ def test_a_false_positive_never_helps_and_at_the_end_never_hurts(predictions, tr
 @settings(deadline=None, max_examples=100)
 @given(temporal.rows(8, least=1))
 def test_the_truth_itself_is_perfect(truth):
-    known = temporal.segments(truth)
-    assert temporal_ap.mean_ap(known, known, (0.3, 1.0)) == pytest.approx([100.0, 100.0])
-    assert temporal_ap.recall(known, known, LEVELS) == pytest.approx(100.0)
-    nothing = temporal_ap.rows(known, np.zeros(0, np.int64))
-    assert temporal_ap.mean_ap(nothing, known, LEVELS).tolist() == [0.0] * 3
-    assert temporal_ap.recall(nothing, known, LEVELS).tolist() == [[0.0] * 2] * 3
+    columns = temporal.segments(truth)
+    assert temporal_ap.mean_ap(columns, columns, (0.3, 1.0)) == pytest.approx([100.0, 100.0])
+    assert temporal_ap.recall(columns, columns, LEVELS) == pytest.approx(100.0)
+    nothing = temporal_ap.rows(columns, np.zeros(0, np.int64))
+    assert temporal_ap.mean_ap(nothing, columns, LEVELS).tolist() == [0.0] * 3
+    assert temporal_ap.recall(nothing, columns, LEVELS).tolist() == [[0.0] * 2] * 3
 
 
 def test_by_hand():
     truth = temporal.segments([(0, 0, 10, 0, 1), (0, 10, 20, 0, 1), (1, 0, 10, 0, 1), (1, 0, 4, 7, 1)])
     rows = [
         (0, 0, 10, 0, 0.9),  # right
-        (0, 1, 11, 0, 0.8),  # its best is taken, the next shares 1 of 19 seconds: false
+        (0, 1, 11, 0, 0.8),  # its best is taken, it overlaps the next by 1 of 19 s: false
         (1, 0, 5, 0, 0.7),  # half of it: right at 0.5, the threshold counts
         (5, 0, 10, 0, 0.6),  # a video without truth: false
         (0, 10, 20, 0, 0.5),  # right, the fifth
-        (0, 0, 10, 3, 0.99),  # nobody asks about class 3
+        (0, 0, 10, 3, 0.99),  # class 3 has no true segment
     ]
     # precision 1, 2/3, 3/5 at the recalls 1/3, 2/3, 1; class 7 has no prediction
     expected = 100 * (1 + 2 / 3 + 3 / 5) / 3 / 2
@@ -101,8 +101,8 @@ def test_by_hand():
 def test_a_taken_segment_leaves_the_next_best():
     truth = temporal.segments([(0, 0, 10, 0, 1), (0, 2, 12, 0, 1)])
     same = temporal.segments([(0, 0, 10, 0, 0.9), (0, 0, 10, 0, 0.8), (0, 0, 10, 0, 0.7)])
-    assert match(same, truth, [0.5]).found.tolist() == [[0, 1, -1]]
-    assert match(same, truth, [0.7]).found.tolist() == [[0, -1, -1]]
+    assert match(same, truth, [0.5]).true_row.tolist() == [[0, 1, -1]]
+    assert match(same, truth, [0.7]).true_row.tolist() == [[0, -1, -1]]
 
 
 def test_of_equal_scores_the_earlier_comes_first():
@@ -123,10 +123,10 @@ def test_recall_counts_true_segments_that_some_top_prediction_exceeds(prediction
                 own = [r for r in truth if r[3] == label]
                 got = 0
                 for video in {r[0] for r in own}:
-                    asked = [r for r in own if r[0] == video]
+                    targets = [r for r in own if r[0] == video]
                     listed = sorted((p for p in predictions if p[0] == video and p[3] == label), key=lambda p: -p[4])
-                    top = listed[: multiple * len(asked)]
-                    got += sum(any(temporal.tiou(p, r) > level for p in top) for r in asked)
+                    top = listed[: multiple * len(targets)]
+                    got += sum(any(temporal.tiou(p, r) > level for p in top) for r in targets)
                 expected[t, k] += 100 * got / len(own) / len(labels)
     got = temporal_ap.recall(temporal.segments(predictions), temporal.segments(truth), LEVELS)
     np.testing.assert_allclose(got, expected, atol=1e-9)
@@ -174,7 +174,7 @@ def test_blocks_of_draws_and_of_pairs_change_nothing(monkeypatch):
 
 def test_intervals_over_videos():
     predictions, truth = random(1, videos=40, n=300)
-    scores = temporal_ap.bootstrap_map(predictions, truth, LEVELS, draws=400, rng=np.random.default_rng(0))
+    scores, _ = temporal_ap.bootstrap(match(predictions, truth, LEVELS), draws=400, rng=np.random.default_rng(0))
     values = temporal_ap.mean_ap(predictions, truth, LEVELS)
     assert list(scores) == ["mAP", "mAP@0.3", "mAP@0.5", "mAP@0.7"]
     assert [s.value for s in scores.values()] == pytest.approx([values.mean(), *values])
@@ -195,15 +195,16 @@ def test_intervals_over_videos():
 def test_groups_are_drawn_whole():
     predictions, truth = random(1, videos=20, n=100)
     options = {"draws": 100, "groups": np.arange(20) // 10}
-    two = temporal_ap.bootstrap_map(predictions, truth, LEVELS, rng=np.random.default_rng(0), **options)
+    matching = match(predictions, truth, LEVELS)
+    two, _ = temporal_ap.bootstrap(matching, rng=np.random.default_rng(0), **options)
     assert two["mAP"].low is not None
-    one = temporal_ap.bootstrap_map(predictions, truth, LEVELS, groups=["a"] * 20, rng=np.random.default_rng(0))
+    one, _ = temporal_ap.bootstrap(matching, groups=["a"] * 20, rng=np.random.default_rng(0))
     assert one["mAP"].low is None
 
 
 def test_a_class_that_no_draw_has_is_left_out():
     each = np.array([[[50.0, np.nan, 100.0]], [[np.nan, np.nan, np.nan]]])
-    np.testing.assert_array_equal(over_classes(each), [[75.0], [np.nan]])
+    np.testing.assert_array_equal(mean_over_classes(each), [[75.0], [np.nan]])
 
 
 def test_cleaning():
@@ -219,11 +220,10 @@ def test_cleaning():
     assert temporal.table(temporal_ap.cleaned(temporal.segments(rows))) == [rows[i] for i in (0, 2, 3, 4)]
 
 
-def test_unknown_labels_may_collide_in_published_evaluations():
-    labels, known = np.array([10, 20, 1, 30, 2]), np.array([10, 20, 40])
-    assert temporal_ap.class_indices(labels, known).tolist() == [0, 1, -1, -1, -1]
-    assert temporal_ap.class_indices(labels, known, colliding=True).tolist() == [0, 1, 1, 30, 2]
-    assert temporal_ap.class_indices(labels, known[:0]).tolist() == [-1] * 5
+def test_labels_outside_the_classes_have_no_index():
+    labels, classes = np.array([10, 20, 1, 30, 2]), np.array([10, 20, 40])
+    assert temporal_ap.class_indices(labels, classes).tolist() == [0, 1, -1, -1, -1]
+    assert temporal_ap.class_indices(labels, classes[:0]).tolist() == [-1] * 5
 
 
 def test_segments_without_length_find_nothing():
@@ -254,7 +254,7 @@ def test_bad_input_is_named(change, levels, message):
         temporal_ap.mean_ap(good._replace(**change), good, levels)
 
 
-def test_scores_of_the_truth_are_not_looked_at():
+def test_scores_of_the_truth_are_ignored():
     good = temporal.segments([(4, 0, 1, 0, 0.5)])
     truth = good._replace(score=np.array([np.nan]))
     assert temporal_ap.mean_ap(good, truth, [0.5]).tolist() == [100.0]

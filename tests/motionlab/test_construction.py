@@ -126,8 +126,8 @@ def test_the_true_state_at_one_instant_does_not_tell_the_motion(frame: int) -> N
     shakes = np.stack([motion.shake(scene, times) for scene in scenes()])
     truth = labels("motion")
     forest = RandomForestClassifier(100, random_state=0)
-    known = np.concatenate([paths[:, frame], shakes[:, frame]], axis=1)
-    assert right(forest, known, truth) <= chance(TEST, len(MOTIONS))
+    state = np.concatenate([paths[:, frame], shakes[:, frame]], axis=1)
+    assert right(forest, state, truth) <= chance(TEST, len(MOTIONS))
     step = (paths[:, 12] - paths[:, 10] + 0.5) % 1 - 0.5
     assert right(forest, step, truth) > 0.9 * TEST
 
@@ -146,16 +146,16 @@ def test_an_unordered_bag_of_frames_does_not_tell_a_pair() -> None:
         [np.sort(pooled, axis=1), pooled.mean(1, keepdims=True), pooled.std(1, keepdims=True)], axis=1
     )
     guessed = {"bag": 0, "bag linear": 0, "order": 0}
-    asked = 0
+    count = 0
     for pair in PAIRS:
         rows = np.isin(truth, [MOTIONS.index(name) for name in pair])
         train = int(rows[:TRAIN].sum())
-        asked += int(rows.sum()) - train
+        count += int(rows.sum()) - train
         steps = np.abs(np.diff(pooled[rows], axis=1))
         guessed["bag"] += right(RandomForestClassifier(60, random_state=0), bags[rows], truth[rows], train)
         guessed["bag linear"] += right(linear(), bags[rows], truth[rows], train)
         guessed["order"] += right(KNeighborsClassifier(5, metric="cosine"), steps, truth[rows], train)
-    luck = chance(asked, 2)
+    luck = chance(count, 2)
     assert guessed["bag"] <= luck
     assert guessed["bag linear"] <= luck
     assert guessed["order"] > luck
@@ -181,11 +181,13 @@ def test_no_floor_comes_near() -> None:
         assert right(classifier, change, labels("motion")) < 0.6 * TEST
 
 
-def test_the_motion_is_there_to_be_seen() -> None:
+def test_the_motion_is_visible_in_the_pixels() -> None:
     """Who knows all of a scene but its program finds the program in the pixels: each renders unlike all others."""
     for way, name in enumerate(MOTIONS):
         scene = next(scene for scene in scenes() if scene.motion == name)
-        shown = render(scene, 8, side=56, fps=4.0).astype(np.int16)
-        unlike = [np.abs(render(replace(scene, motion=other), 8, side=56, fps=4.0) - shown).mean() for other in MOTIONS]
+        actual = render(scene, 8, side=56, fps=4.0).astype(np.int16)
+        unlike = [
+            np.abs(render(replace(scene, motion=other), 8, side=56, fps=4.0) - actual).mean() for other in MOTIONS
+        ]
         assert unlike[way] == 0
         assert np.partition(unlike, 1)[1] > 0.5, f"gray levels between {name} and its nearest program"

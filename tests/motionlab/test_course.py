@@ -13,7 +13,7 @@ import pytest
 from vitascope.datasets.builders import motionlab
 from vitascope.motionlab import course
 from vitascope.motionlab.motion import clock
-from vitascope.motionlab.render import FPS, PIECE, SIDE, draw
+from vitascope.motionlab.render import CHUNK, FPS, SIDE, draw
 from vitascope.motionlab.scene import PROGRAMS
 from vitascope.motionlab.suite import Size
 from vitascope.probes.methods import localize, segment
@@ -52,12 +52,12 @@ def test_actions_lie_apart_within_the_video() -> None:
     takes = course.takes("localize", MANY)
     assert all(30 <= t.frames / FPS <= 90 for t in takes)
     for take in takes:
-        found = motionlab._found(take)
-        assert len(found) >= 2
-        assert all(1.9 < s.end - s.start < 6.1 for s in found)
-        edges = [0.0, *itertools.chain.from_iterable((s.start, s.end) for s in found), take.frames / FPS]
+        actions = motionlab._found(take)
+        assert len(actions) >= 2
+        assert all(1.9 < s.end - s.start < 6.1 for s in actions)
+        edges = [0.0, *itertools.chain.from_iterable((s.start, s.end) for s in actions), take.frames / FPS]
         assert all(gap > 0 for gap in np.diff(edges)[::2]), "stillness before each and after all"
-        assert len({s.label for s in found}) == len(found)
+        assert len({s.label for s in actions}) == len(actions)
     counts = np.bincount([s.label for t in takes for s in motionlab._found(t)], minlength=16)
     assert counts.min() > 0.7 * counts.mean()
     assert counts.max() < 1.3 * counts.mean()
@@ -83,8 +83,8 @@ def test_procedures_follow_their_grammar() -> None:
     assert not accepts(["left", *done[0]])
     assert len({tuple(steps) for steps in done}) > 50, "optional and repeated steps make them different"
     assert all(t.stretches[0].motion == t.stretches[-1].motion == course.STILL for t in takes)
-    seen = {label for t in takes for label, _ in motionlab._steps(t).runs}
-    assert seen == set(range(len(course.STEPS)))
+    labels = {label for t in takes for label, _ in motionlab._steps(t).runs}
+    assert labels == set(range(len(course.STEPS)))
 
 
 def test_a_single_frame_tells_nothing_of_the_motion() -> None:
@@ -107,7 +107,7 @@ def test_floors_of_who_does_not_look() -> None:
     truth = [motionlab._found(t) for t in tested]
     guesses = [[replace(s, label=int(draw.integers(16)), score=draw.random()) for s in video] for video in truth]
     every = [[replace(s, label=c, score=draw.random()) for s in video for c in range(16)] for video in truth]
-    reached = [localize.build("").score(said, truth)["mAP"] for said in (guesses, every)]
+    reached = [localize.build("").score(predictions, truth)["mAP"] for predictions in (guesses, every)]
     assert reached[0] < 4
     assert 5 < reached[1] < 14
     takes = course.takes("segment", Size(40, 20))
@@ -127,12 +127,12 @@ def test_a_smaller_suite_is_the_beginning_of_a_larger_and_seeds_differ() -> None
     assert course.TINY.train <= course.FULL.train
 
 
-def test_drawing_in_pieces_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_drawing_in_chunks_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     take = course.takes("segment", FEW)[0]
     states, times = course.states(take)[:20], clock(20, FPS)
     whole = draw(take.scene, states, times, side=32)
-    monkeypatch.setattr("vitascope.motionlab.render.PIECE", 7)
-    assert PIECE > 20
+    monkeypatch.setattr("vitascope.motionlab.render.CHUNK", 7)
+    assert CHUNK > 20
     assert np.array_equal(draw(take.scene, states, times, side=32), whole)
 
 

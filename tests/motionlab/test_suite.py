@@ -91,9 +91,9 @@ def test_both_colors_of_a_texture_show(texture: str) -> None:
     at = np.linspace(-0.7, 0.7, 140, dtype=np.float32)
     u, v = np.meshgrid(at, at)
     colors = ((1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
-    shown = draw.paint(texture, colors, u[None], v[None], np.full((1, 1, 1), 0.01, np.float32))
-    assert 0.1 < shown.mean() < 0.9
-    assert ((shown == 0) | (shown == 1)).mean() > 0.8
+    painted = draw.paint(texture, colors, u[None], v[None], np.full((1, 1, 1), 0.01, np.float32))
+    assert 0.1 < painted.mean() < 0.9
+    assert ((painted == 0) | (painted == 1)).mean() > 0.8
 
 
 @pytest.mark.parametrize("kind", BACKGROUNDS)
@@ -126,9 +126,9 @@ def test_a_program_moves_what_it_names_and_nothing_else() -> None:
         np.testing.assert_allclose(change, expected, atol=1e-12)
 
 
-def test_twins_keep_their_distance_unless_told() -> None:
+def test_orbiting_twins_keep_their_distance() -> None:
     scene = sample("disc-dots", "orbit-clockwise", np.random.default_rng(5))
-    one, other = motion.twins(scene, motion.clock(9, 9.0))
+    one, other = motion.twin_paths(motion.states(scene, motion.clock(9, 9.0)))
     apart = np.hypot(one.x - other.x, one.y - other.y)
     np.testing.assert_allclose(apart, apart[0])
     assert motion.GAPS[0] <= apart[0] <= motion.GAPS[1]
@@ -176,7 +176,7 @@ def test_a_smaller_suite_is_the_beginning_of_a_larger_one(tmp_path: Path) -> Non
     assert len(contents(tmp_path)) == 28
 
 
-def test_a_whole_suite_is_left_alone_and_a_damaged_one_mended(tmp_path: Path) -> None:
+def test_a_complete_suite_is_left_alone_and_a_damaged_one_repaired(tmp_path: Path) -> None:
     suite.make(tmp_path, FEW, quiet=True)
     whole = contents(tmp_path)
     (tmp_path / "train/000003.mp4").write_bytes(b"torn")
@@ -206,7 +206,7 @@ def test_a_killed_run_is_finished_by_the_next(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match=r"cannot write MotionLab there .*VITASCOPE_CACHE"):
+    with pytest.raises(OSError, match=r"cannot write MotionLab .*VITASCOPE_CACHE"):
         suite.make(tmp_path / "file" / "suite", FEW, quiet=True)
 
 

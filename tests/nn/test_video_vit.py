@@ -26,7 +26,7 @@ def test_sincos3d_is_its_definition() -> None:
 
     rows = [block(i, 8) + block(k, 12) + block(j, 12) for i in range(t) for j in range(h) for k in range(w)]
     np.testing.assert_allclose(made.numpy(), np.array(rows), atol=1e-12)
-    with pytest.raises(ValueError, match="40 is not a multiple"):
+    with pytest.raises(ValueError, match="a multiple of 16, not 40"):
         sincos3d_d4((1, 1, 1), 40)
 
 
@@ -65,10 +65,10 @@ def test_tables_go_to_another_grid_by_their_definition(old: Grid, new: Grid) -> 
     rows = torch.randn(1, math.prod(old), 5, dtype=torch.float64)
     volume = rows.view(*old, 5).numpy()
     for taps, ours in ((4, linear_bicubic), (2, trilinear)):
-        known = resampled(volume, new[0], 2)
-        known = resampled(known.swapaxes(0, 1), new[1], taps).swapaxes(0, 1)
-        known = resampled(known.swapaxes(0, 2), new[2], taps).swapaxes(0, 2)
-        np.testing.assert_allclose(ours(rows, old, new).view(*new, 5).numpy(), known, atol=1e-12)
+        expected = resampled(volume, new[0], 2)
+        expected = resampled(expected.swapaxes(0, 1), new[1], taps).swapaxes(0, 1)
+        expected = resampled(expected.swapaxes(0, 2), new[2], taps).swapaxes(0, 2)
+        np.testing.assert_allclose(ours(rows, old, new).view(*new, 5).numpy(), expected, atol=1e-12)
 
 
 def test_sizes_whose_quotient_rounds_down_are_met() -> None:
@@ -83,7 +83,7 @@ def test_rotary_angles_are_their_definition(width: int, tiled: bool, scaled_to: 
     grid = (2, 3, 5)
     rope = rope3d(grid, width, tiled=tiled, scaled_to=scaled_to)
     x = torch.randn(1, 1, 30, width, dtype=torch.float64)
-    turned = rope.turn(x)[0, 0]
+    turned = rope.rotate(x)[0, 0]
     share = {64: 20, 80: 26, 24: 8}[width]
     for token in range(30):
         places = [token // 15, token // 5 % 3, token % 5]
@@ -98,8 +98,8 @@ def test_rotary_angles_are_their_definition(width: int, tiled: bool, scaled_to: 
                 angle = places[axis] * 10000 ** (-k / (share / 2))
                 even, odd = float(x[0, 0, token, channel]), float(x[0, 0, token, channel + 1])
                 across = even if side else -odd
-                known = (odd if side else even) * math.cos(angle) + across * math.sin(angle)
-                assert float(turned[token, channel + side]) == pytest.approx(known, abs=1e-6)
+                expected = (odd if side else even) * math.cos(angle) + across * math.sin(angle)
+                assert float(turned[token, channel + side]) == pytest.approx(expected, abs=1e-6)
     assert torch.equal(turned[:, 3 * share :], x[0, 0, :, 3 * share :])
 
 
@@ -107,18 +107,18 @@ def test_halves_turn_together_where_pairs_do_not() -> None:
     angle = torch.tensor([[0.3, 0.7, 0.3, 0.7]])
     x = torch.randn(1, 1, 1, 4)
     a, b, c, d = x.flatten().tolist()
-    known = [a * math.cos(0.3) - c * math.sin(0.3), b * math.cos(0.7) - d * math.sin(0.7)]
-    known += [c * math.cos(0.3) + a * math.sin(0.3), d * math.cos(0.7) + b * math.sin(0.7)]
-    turned = Rope(angle.cos(), angle.sin(), pairs=False).turn(x)
-    np.testing.assert_allclose(turned.flatten().numpy(), known, atol=1e-6)
+    expected = [a * math.cos(0.3) - c * math.sin(0.3), b * math.cos(0.7) - d * math.sin(0.7)]
+    expected += [c * math.cos(0.3) + a * math.sin(0.3), d * math.cos(0.7) + b * math.sin(0.7)]
+    turned = Rope(angle.cos(), angle.sin(), pairs=False).rotate(x)
+    np.testing.assert_allclose(turned.flatten().numpy(), expected, atol=1e-6)
 
 
 def test_rms_norm_counts_in_float32() -> None:
     norm, x = RMSNorm(8, 1e-6), torch.randn(3, 8)
     norm.weight.data.uniform_()
-    known = x / (x.square().mean(-1, keepdim=True) + 1e-6).sqrt() * norm.weight
-    torch.testing.assert_close(norm(x), known)
-    assert (norm.bfloat16()(x.bfloat16()).float() - known).abs().max() < 0.05
+    expected = x / (x.square().mean(-1, keepdim=True) + 1e-6).sqrt() * norm.weight
+    torch.testing.assert_close(norm(x), expected)
+    assert (norm.bfloat16()(x.bfloat16()).float() - expected).abs().max() < 0.05
 
 
 def test_gated_mlp_is_its_definition() -> None:

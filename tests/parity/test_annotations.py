@@ -12,14 +12,16 @@ from pathlib import Path
 
 import pytest
 
+from helpers import required
 from vitascope.core.types import Dataset
 from vitascope.datasets.readers import kinetics_lists
-from vitascope.datasets.readers.annotation_files import ClassOrder, labels, shelf
+from vitascope.datasets.readers.annotation_files import ClassOrder, labels, find_annotations
 from vitascope.datasets.readers.video_files import Footage, LabeledVideo
-from vitascope.datasets.splits import untrained
+from vitascope.datasets.splits import classes_only_in_test
 
 Unpack = Callable[..., Path]
 pytestmark = pytest.mark.usefixtures("unchecked")
+required("annotations", "the real annotation files")
 
 
 @cache
@@ -76,7 +78,7 @@ def test_only_epic_tests_what_it_does_not_train(unpacked: Unpack) -> None:
     for name, (archive, *_) in FACTS.items():
         family, _, variant = name.partition("/")
         dataset = annotated(family, variant, unpacked(archive))
-        found[name] = len(untrained({e.id: e.truth for e in dataset.examples}, dataset.folds[0], dataset.classes))
+        found[name] = len(classes_only_in_test({e.id: e.truth for e in dataset.examples}, dataset.folds[0], dataset.classes))
     # 4 nouns, and 238 pairs of the 1,352 that are tested: 3,806 pairs less the 3,568 that are trained
     assert {name: count for name, count in found.items() if count} == {"epic/noun": 4, "epic/action": 3_806 - 3_568}
 
@@ -157,9 +159,9 @@ def test_diving48_folders_in_lists_are_other_labels(unpacked: Unpack) -> None:
 @pytest.mark.parametrize(("size", "rows"), [(400, 19_906), (600, 30_000)])
 def test_kinetics_tables(size: int, rows: int, unpacked: Unpack) -> None:
     order = ClassOrder(labels(f"k{size}"))
-    path = kinetics_lists.source(shelf(unpacked("kinetics")), size, "test")
+    path = kinetics_lists.find_list(find_annotations(unpacked("kinetics")), size, "test")
     assert path.name == f"kinetics-{size}_val.csv"
-    entries = kinetics_lists.official(path, "test", order)
+    entries = kinetics_lists.read_official(path, "test", order)
     assert len(entries) == len({e.id for e in entries}) == rows
     assert {e.truth for e in entries} == set(range(size))
     with path.open(encoding="utf-8", newline="") as file:
@@ -173,12 +175,12 @@ def test_kinetics_lists_that_count_as_in_k710(unpacked: Unpack, tmp_path: Path) 
 
     def read(size: int) -> list[LabeledVideo]:
         path = root / f"uniformer_k{size}_val.csv"
-        return kinetics_lists.numbered(path, "test", ClassOrder(labels(f"k{size}")), nothing, shelf(tmp_path))
+        return kinetics_lists.read_numbered(path, "test", ClassOrder(labels(f"k{size}")), nothing, find_annotations(tmp_path))
 
-    with pytest.raises(ValueError, match=r"uniformer_k400_val.csv: numbers, and nothing names a class"):
+    with pytest.raises(ValueError, match=r"uniformer_k400_val.csv: nothing names the classes of its numbers"):
         read(400)
     with pytest.raises(
-        ValueError, match=r":1: val_videos/feeding_fish/.* is of class 0, in alphabetical order 'abseil"
+        ValueError, match=r":1: val_videos/feeding_fish/.* has number 0, which is 'abseil"
     ):
         read(600)
     own = tmp_path / "label_map.txt"
@@ -195,7 +197,7 @@ def test_kinetics_few_shot_lists_of_videoprism_count_as_we_do(unpacked: Unpack) 
         rows = json.loads((unpacked("kinetics") / f"k400_{side}_10shot.json").read_text(encoding="utf-8"))
         order = ClassOrder(labels("k400"))
         assert len(rows) == 4_000
-        assert all(order.of(row["label"], "x") == row["label_idx"] for row in rows)
+        assert all(order.index(row["label"], "x") == row["label_idx"] for row in rows)
 
 
 # ----------------------------------------------------------------------------------------------------------------- EPIC

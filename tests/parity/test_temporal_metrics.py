@@ -44,8 +44,8 @@ def read(name: str) -> tuple[Any, Any]:
 
 def predicted(results: dict[str, Any], videos: dict[str, int], classes: dict[str, int]) -> Segments:
     number = {name: videos.get(name, len(videos) + i) for i, name in enumerate(results)}
-    found = [(number[v], *p["segment"], classes[p["label"]], p["score"]) for v, ps in results.items() for p in ps]
-    return temporal.segments(found)
+    rows = [(number[v], *p["segment"], classes[p["label"]], p["score"]) for v, ps in results.items() for p in ps]
+    return temporal.segments(rows)
 
 
 def test_localization(thumos: tuple[dict[str, int], dict[str, int], Segments]) -> None:
@@ -62,8 +62,8 @@ def test_localization(thumos: tuple[dict[str, int], dict[str, int], Segments]) -
     for name, values in expected["anet"]["per_class"].items():
         np.testing.assert_allclose(each[:, classes[name]], 100 * np.array(values), atol=1e-10)
     recall = temporal_ap.recall(predictions, truth, expected["tiou"])
-    (published,) = expected["af"].keys() & {"recall_at_1x_5x"}
-    np.testing.assert_allclose(recall, 100 * np.array(expected["af"][published]), atol=1e-10)
+    (key,) = expected["af"].keys() & {"recall_at_1x_5x"}
+    np.testing.assert_allclose(recall, 100 * np.array(expected["af"][key]), atol=1e-10)
     assert len(temporal_ap.cleaned(truth).video) == 3358
 
 
@@ -81,15 +81,15 @@ def test_every_prediction_and_action_is_accounted_for(thumos: tuple[dict[str, in
     videos, classes, truth = thumos
     results, expected = read("tal_thumos_seed0")
     predictions = predicted(results["results"], videos, classes)
-    found = localization_errors.diagnose(predictions, truth, expected["tiou"])
-    assert ((found.kinds == 0).sum(axis=1) == found.found.sum(axis=1)).all()
-    assert found.profile.sum(axis=1) == pytest.approx(100)
+    errors = localization_errors.diagnose(predictions, truth, expected["tiou"])
+    assert ((errors.kinds == 0).sum(axis=1) == errors.detected.sum(axis=1)).all()
+    assert errors.profile.sum(axis=1) == pytest.approx(100)
     matching = temporal_ap.match(predictions, truth, expected["tiou"])
     ranges = localization_errors.LENGTH_THUMOS14
     parts = localization_errors.sensitivity(matching, ranges, localization_errors.lengths(truth))
     assert sum(part.segments for part in parts.values()) == 3358
     missed = sum(part.segments * part.missed for part in parts.values()) / 3358
-    assert missed == pytest.approx(100 * (1 - found.found.mean()))
+    assert missed == pytest.approx(100 * (1 - errors.detected.mean()))
 
 
 def labels_of(archive: Path) -> dict[str, list[str]]:

@@ -16,7 +16,7 @@ from helpers import vitascope
 from prototypes import Prototypes, annotated, lasting
 from vitascope.core.types import Dataset, Example, Fold, Timeline
 from vitascope.evaluation.results import read
-from vitascope.features.imports.npy_folder import import_dense, open_folder
+from vitascope.features.imports.npy_folder import import_npy_folder, open_folder
 from vitascope.features.imports.time_grid import FeatureGrid
 from vitascope.probes import options as tuning
 from vitascope.probes.temporal.twlv1_table7 import windows
@@ -74,7 +74,7 @@ def asked(dataset: Dataset[Any], made: Prototypes, folder: Path, tasks: Sequence
     """What `evaluate` scores on such features after they came in as files; and that a line of progress was shown."""
     source = made.write(dataset.examples, folder / "npy")
     grid = FeatureGrid(made.seconds, made.stride)
-    import_dense(open_folder(source, given=grid), dataset, folder / "in", encoder="made/prototypes")
+    import_npy_folder(open_folder(source, grid=grid), dataset, folder / "in", encoder="made/prototypes")
     given = [word for task in tasks for word in ("-t", task)]
     done = vitascope("evaluate", folder / "in", *given, "-o", folder / "run")
     assert all(f"{task}: made/prototypes on {dataset.name} · " in done.stderr for task in tasks)
@@ -95,7 +95,7 @@ def bound(dataset: Dataset[Any], made: Prototypes, task: str) -> float:
 def test_thumos14_in_brief(unpacked: Unpack, tmp_path: Path) -> None:
     dataset = some("thumos14", unpacked, 40, 15, keep=brief(100.0, classes=8))
     made = Prototypes(20, noise=0.3, stride=0.5)
-    task = "localize+width:32+epochs:16+warmup:2+lr:3e-3+ema:0.98"
+    task = "localize+width=32+epochs=16+warmup=2+lr=3e-3+ema=0.98"
     (scores,) = asked(dataset, made, tmp_path, [task])
     assert bound(dataset, made, task) > 90
     assert scores["mAP"] > 70, scores
@@ -116,7 +116,7 @@ def classifier(dataset: Dataset[Any], folder: Path) -> tuple[Path, Path]:
     return folder / "sure.npz", folder / "raw.json"
 
 
-LOCALIZE = "localize{}+width:64+epochs:14+warmup:2+lr:1e-3{}"
+LOCALIZE = "localize{}+width=64+epochs=14+warmup=2+lr=1e-3{}"
 
 
 @pytest.mark.slow
@@ -124,7 +124,7 @@ def test_thumos14_alone_and_with_classes_from_elsewhere(unpacked: Unpack, tmp_pa
     dataset = some("thumos14", unpacked, 45, 30, keep=brief(250.0), ask=of_one_class)
     npz, raw = classifier(dataset, tmp_path)
     alone = LOCALIZE.format("", "")
-    outside = [LOCALIZE.format("/external", f"+scores:{end}") for end in (npz, f"{raw}+softmax:true")]
+    outside = [LOCALIZE.format("/external", f"+scores={end}") for end in (npz, f"{raw}+softmax=true")]
     tasks, best = {0.5: [alone], 2.0: [alone, *outside], 4.0: [alone]}, bound(dataset, Prototypes(20, 0.0), alone)
     reached = {
         noise: [scores["mAP"] for scores in asked(dataset, Prototypes(20, noise), tmp_path / str(noise), given)]
@@ -140,9 +140,9 @@ def test_thumos14_alone_and_with_classes_from_elsewhere(unpacked: Unpack, tmp_pa
 DISHES = ("cereals", "coffee", "milk")
 SEGMENT = {
     # videos of the first split to train and to test; options; deviations of the noise
-    "gtea": ((21, 7), "segment+width:32+epochs:16+lr:2e-3", (0.5, 4.0, 8.0)),
-    "50salads": ((40, 10), "segment+width:32+every:8+epochs:12+lr:2e-3", (0.5, 8.0, 32.0)),
-    "breakfast": ((60, 20), "segment+width:64+every:2+epochs:10+lr:1e-3", (0.5, 8.0, 32.0)),
+    "gtea": ((21, 7), "segment+width=32+epochs=16+lr=2e-3", (0.5, 4.0, 8.0)),
+    "50salads": ((40, 10), "segment+width=32+frame_stride=8+epochs=12+lr=2e-3", (0.5, 8.0, 32.0)),
+    "breakfast": ((60, 20), "segment+width=64+frame_stride=2+epochs=10+lr=1e-3", (0.5, 8.0, 32.0)),
 }
 
 

@@ -23,7 +23,7 @@ from vitascope.encoders.catalog import cards, models
 from vitascope.encoders.families import internvideo2, omnimae, twlv, umt, videomae, vjepa, vjepa2
 from vitascope.encoders.networks import empty
 from vitascope.encoders.weights import state_dict
-from vitascope.encoders.weights.layouts import renamed, without_surplus
+from vitascope.encoders.weights.layouts import rename_tensors, split_surplus
 from vitascope.nn.configs.video_vit import VideoViTConfig
 from vitascope.nn.video_vit import random_vit
 
@@ -104,12 +104,12 @@ def encoders_part(name: str) -> tuple[Any, dict[str, Tensor], dict[str, str]]:
     """A file's content, the dictionary in it that is read, and the names there that the encoder needs, with ours."""
     family, _, variant = CASES[name].partition("/")
     model, whole = models(family)[variant], content(name)
-    layout, _ = state_dict.opened(model.layouts, whole, name, name)
+    layout, _ = state_dict.open_layout(model.layouts, whole, name, name)
     inside = [whole.get(container) if container else whole for container in layout.containers]
     part = next(inner for inner in inside if inner and any("patch_embed" in key for key in inner))
-    kept, _ = without_surplus(layout, part)
+    kept, _ = split_surplus(layout, part)
     needed = [key for key in part if key.removeprefix(layout.prefix) in kept]
-    ours = {key: next(iter(renamed(layout, {key.removeprefix(layout.prefix): part[key]})[0])) for key in needed}
+    ours = {key: next(iter(rename_tensors(layout, {key.removeprefix(layout.prefix): part[key]})[0])) for key in needed}
     fused = {key: re.sub(r"attn\.[qkv](?:\.|_)(?=weight|bias)", "attn.qkv.", name) for key, name in ours.items()}
     return whole, part, {k: v for k, v in fused.items() if not re.match(layout.mark, k)}
 
@@ -198,10 +198,10 @@ def test_the_context_encoder_is_a_variant_of_its_own(tmp_path: Path) -> None:
         ("umt-s2_l", "umt/large-ft", "stage 2 file; load it as a -s2 variant"),
         ("videomae-ft_l", "umt/large-s1", "fine-tuned file; load it as a -ft variant"),
         ("videomae-ft_l", "videomae/large-pt", "it is fine-tuned"),
-        ("videomae-pt_l", "videomae/large-ft", "it is of pre-training"),
+        ("videomae-pt_l", "videomae/large-ft", "it is a pre-training file"),
         ("videomae-ft_l", "mvd/large-pt", "it is fine-tuned"),
-        ("mvd-pt_l", "mvd/large-ft", "it is of pre-training"),
-        ("omnimae-pt_l", "omnimae/large-ssv2-ft", "it is of pre-training"),
+        ("mvd-pt_l", "mvd/large-ft", "it is a pre-training file"),
+        ("omnimae-pt_l", "omnimae/large-ssv2-ft", "it is a pre-training file"),
         ("internvideo2-s1", "internvideo2/1b-s2", "stage 1 file; load it as a -s1 variant"),
         ("internvideo2-s2_interp8", "internvideo2/1b-s1", "stage 2 file; load it as a -s2 variant"),
         ("videomae-hf", "videomae/large-ft", "missing norm.weight.*surplus layernorm.weight"),
@@ -313,7 +313,7 @@ def test_other_official_files_reach_the_right_places(
 ) -> None:
     family, _, variant = name.partition("/")
     small = SMALL if models(family)[variant].shape.patch == 16 else {**SMALL, "img": 28}  # type: ignore[attr-defined]
-    shape = models(family)[variant].shape.told(small)
+    shape = models(family)[variant].shape.updated(small)
     assert isinstance(shape, VideoViTConfig)
     mine = weights(shape, table=family == "twlv")
     torch.save(official({k: v.clone() for k, v in mine.items()}), tmp_path / "file.pth")
@@ -342,12 +342,12 @@ def test_a_table_of_other_time_steps_comes_with_its_file(name: str, tmp_path: Pa
     """As fine-tuning on 16 frames leaves it, where the published shape is of 8."""
     family, _, variant = name.partition("/")
     published, small = models(family)[variant].shape, SMALL if family == "umt" else {**SMALL, "img": 28}
-    shape = published.told({**small, "frames": 8})
+    shape = published.updated({**small, "frames": 8})
     assert isinstance(shape, VideoViTConfig)
     mine = weights(shape, table=True)
     torch.save(dict(OFFICIAL)[name](mine), tmp_path / "file.pth")
     encoder = build(name, tmp_path / "file.pth", {**small, "frames": 8, "ckpt_frames": 4})
-    assert "position table of 8 time steps, not 4" in encoder.loaded
+    assert "position table with 8 time steps instead of 4" in encoder.loaded
     assert encoder.card.params == shape.params
     clips = torch.randn(1, 3, 8, small["img"], small["img"])
     assert torch.equal(encoder.parts(clips)["pos_embed"], mine["pos_embed"])
@@ -362,7 +362,7 @@ def test_a_table_of_other_time_steps_comes_with_its_file(name: str, tmp_path: Pa
 @pytest.mark.parametrize(("made", "asked"), [("umt/base-ft", "umt/base-s1"), ("videomae/base-v2", "videomae/base-pt")])
 def test_fine_tuned_weights_do_not_pass_for_pre_trained_ones(made: str, asked: str, tmp_path: Path) -> None:
     family, _, variant = made.partition("/")
-    shape = models(family)[variant].shape.told(SMALL)
+    shape = models(family)[variant].shape.updated(SMALL)
     assert isinstance(shape, VideoViTConfig)
     torch.save(dict(OFFICIAL)[made](weights(shape)), tmp_path / "file.pth")
     with pytest.raises(ValueError, match="-ft variant"):
@@ -374,7 +374,7 @@ def test_numbers_on_the_card_are_the_network_s(name: str) -> None:
     """Weights as the module counts them; multiply-adds as torch counts them, of a clip and of a picture."""
     family, _, variant = name.partition("/")
     model = models(family)[variant]
-    network, card = empty(model.shape), model.described()
+    network, card = empty(model.shape), model.full_card()
     assert card.params == sum(parameter.numel() for parameter in network.parameters())
     for frames in (card.frames, 1):
         with FlopCounterMode(display=False) as counter:
@@ -478,4 +478,4 @@ def test_shapes_that_only_a_number_tells_apart() -> None:
     assert videomae.MODELS["giant-v2-pt"].shape.patch == 14  # type: ignore[attr-defined]
     assert omnimae.MODELS["huge"].card.image == "single"
     assert umt.MODELS["large-s2"].shape.grid == (4, 14, 14)  # type: ignore[attr-defined]
-    assert twlv.MODELS["large-published"].described().gflops == 0
+    assert twlv.MODELS["large-published"].full_card().gflops == 0

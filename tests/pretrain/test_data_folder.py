@@ -11,7 +11,7 @@ import pytest
 from helpers import blob, write_video
 from vitascope.motionlab.write import write_picture
 from vitascope.pretrain.data.base import Clips, ClipSpec
-from vitascope.pretrain.data.folder import VideoFolder, files
+from vitascope.pretrain.data.folder import VideoFolder, list_files
 from vitascope.sampling.names import RandomClip, Uniform
 from vitascope.video import decode, inspect
 
@@ -41,8 +41,8 @@ def test_every_file_comes_once_an_epoch_as_the_decoder_sees_it(videos: Path) -> 
     expected: Counter[tuple[bytes, int]] = Counter()
     for path in videos.rglob("*.mp4"):
         video = inspect(path)
-        ((_, seen),) = decode(video, PLAIN(video, 3), 16)
-        expected[seen.tobytes(), classes.index(path.parent.name)] += 1
+        ((_, clip),) = decode(video, PLAIN(video, 3), 16)
+        expected[clip.tobytes(), classes.index(path.parent.name)] += 1
     reader = source.open(SPEC, seed=0)
     orders = []
     for _ in range(2):
@@ -55,7 +55,7 @@ def test_every_file_comes_once_an_epoch_as_the_decoder_sees_it(videos: Path) -> 
     assert source.pretraining_datasets == (videos.name,)
     unlabeled = VideoFolder(path=str(videos), name="clips", pretraining_datasets=("k400",))
     assert (unlabeled.name, unlabeled.pretraining_datasets) == ("clips", ("k400",))
-    assert {file.label for file in files(unlabeled)} == {-1}
+    assert {file.label for file in list_files(unlabeled)} == {-1}
 
 
 def test_restored_reader_gives_what_an_undisturbed_one_gives(broken: Path) -> None:
@@ -81,13 +81,13 @@ def test_restored_reader_gives_what_an_undisturbed_one_gives(broken: Path) -> No
 
 def test_worker_processes_give_the_same(broken: Path) -> None:
     source = VideoFolder(path=str(broken))
-    here, there = source.open(SPEC, seed=2), source.open(SPEC, seed=2, workers=2)
+    in_process, by_workers = source.open(SPEC, seed=2), source.open(SPEC, seed=2, workers=2)
     for _ in range(3):
-        assert np.array_equal(pixels(here.read(3)), pixels(there.read(3)))
-    assert here.broken.keys() == there.broken.keys()
-    assert there.waited > 0
-    there.close()
-    here.close()
+        assert np.array_equal(pixels(in_process.read(3)), pixels(by_workers.read(3)))
+    assert in_process.broken.keys() == by_workers.broken.keys()
+    assert by_workers.seconds_waited > 0
+    by_workers.close()
+    in_process.close()
 
 
 @pytest.mark.parametrize("world", [2, 3])
@@ -110,8 +110,8 @@ def test_images_are_clips_of_one_frame(tmp_path: Path) -> None:
     batch = reader.read(4)
     reader.close()
     assert batch.pixels.shape == (4, 1, 16, 16, 3)
-    found = sorted(zip(pixels(batch).mean((1, 2, 3, 4)).tolist(), batch.labels.tolist(), strict=True))
-    assert found == [(0.0, 0), (50.0, 1), (100.0, 0), (150.0, 1)]
+    pairs = sorted(zip(pixels(batch).mean((1, 2, 3, 4)).tolist(), batch.labels.tolist(), strict=True))
+    assert pairs == [(0.0, 0), (50.0, 1), (100.0, 0), (150.0, 1)]
 
 
 def test_manifest_without_labels_gives_spans(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_manifest_without_labels_gives_spans(tmp_path: Path) -> None:
     write_video(tmp_path / "unlisted.mp4", blob(0, 0))
     (tmp_path / "manifest.csv").write_text("path,start,end\na.mp4,0,0.9\na.mp4,1.1,2\n")
     source = VideoFolder(path=str(tmp_path), sampler=RandomClip(2))
-    assert [file.id for file in files(source)] == ["a.mp4#0-0.9", "a.mp4#1.1-2"]
+    assert [file.id for file in list_files(source)] == ["a.mp4#0-0.9", "a.mp4#1.1-2"]
     reader = source.open(SPEC, seed=0)
     means = [pixels(reader.read(2)).mean((2, 3, 4)) for _ in range(3)]
     reader.close()
@@ -136,26 +136,26 @@ def test_nothing_that_can_be_read(tmp_path: Path) -> None:
     for name in ("a.mp4", "b.mp4"):
         (tmp_path / name).write_bytes(b"nothing")
     reader = VideoFolder(path=str(tmp_path)).open(SPEC, seed=0)
-    with pytest.raises(ValueError, match=r"none of the 2 videos can be read; [ab]\.mp4: "):
+    with pytest.raises(ValueError, match=r"none of its 2 videos is readable; [ab]\.mp4: "):
         reader.read(1)
 
 
 def test_one_file_named_twice_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(b"nothing")
     (tmp_path / "manifest.csv").write_text("path,label\na.mp4,x\na.mp4,x\n", encoding="utf-8")
-    with pytest.raises(ValueError, match=r"can be read; a\.mp4"):
+    with pytest.raises(ValueError, match=r"is readable; a\.mp4"):
         VideoFolder(path=str(tmp_path)).open(SPEC, seed=0).read(1)
 
 
 def test_bad_folders(tmp_path: Path) -> None:
     (tmp_path / "clips").mkdir()
     with pytest.raises(ValueError, match="no such folder; did you mean 'clips'"):
-        files(VideoFolder(path=str(tmp_path / "clip")))
-    with pytest.raises(ValueError, match=r"no videos below it$"):
-        files(VideoFolder(path=str(tmp_path / "clips")))
+        list_files(VideoFolder(path=str(tmp_path / "clip")))
+    with pytest.raises(ValueError, match=r"no videos found$"):
+        list_files(VideoFolder(path=str(tmp_path / "clips")))
     write_picture(tmp_path / "clips" / "a.png", np.zeros((8, 8, 3), np.uint8))
-    with pytest.raises(ValueError, match=r"such as a\.png: give kind='image'"):
-        files(VideoFolder(path=str(tmp_path / "clips")))
+    with pytest.raises(ValueError, match=r"such as a\.png: set kind='image'"):
+        list_files(VideoFolder(path=str(tmp_path / "clips")))
 
 
 def test_a_clip_with_a_frame_that_cannot_be_decoded_is_left_out(tmp_path: Path) -> None:

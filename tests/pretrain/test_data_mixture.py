@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vitascope.pretrain.data.base import Clips, ClipSource, ClipSpec
-from vitascope.pretrain.data.mixture import Mixture, choices
+from vitascope.pretrain.data.mixture import Mixture, interleave
 from vitascope.pretrain.data.motionlab import MotionLab
 
 SPEC = ClipSpec(frames=2, size=14)
@@ -25,7 +25,7 @@ class Counting:
     def __init__(self, name: str, rank: int) -> None:
         self.name, self.rank, self.given = name, rank, 0
         self.broken = {"x.mp4": "torn"} if name == "b" else {}
-        self.waited = 0.5
+        self.seconds_waited = 0.5
         self.closed = False
 
     def read(self, n: int) -> Clips:
@@ -61,7 +61,7 @@ def mixture(**weights: float) -> Mixture:
 def test_every_beginning_has_its_shares_to_less_than_a_batch(weights: list[float]) -> None:
     shares = np.array(weights) / sum(weights)
     had = np.zeros(len(weights))
-    for step, chosen in enumerate(itertools.islice(choices(shares.tolist()), 400), 1):
+    for step, chosen in enumerate(itertools.islice(interleave(shares.tolist()), 400), 1):
         had[chosen] += 1
         assert np.abs(had - step * shares).max() < 1
 
@@ -77,7 +77,7 @@ def test_batches_are_of_one_source_each_in_turn() -> None:
         assert numbers.tolist() == list(range(len(numbers)))
     assert all(clips.labels.tolist() == [1, 1] for clips in seen)
     assert reader.broken == {"b: x.mp4": "torn"}
-    assert reader.waited == 1.0
+    assert reader.seconds_waited == 1.0
     assert mixture(a=1, b=1).pretraining_datasets == ("numbers",)
 
 
@@ -107,9 +107,9 @@ def test_restored_mixture_gives_what_an_undisturbed_one_gives() -> None:
 def test_states_of_other_mixtures_are_refused() -> None:
     state = mixture(a=1, b=1).open(SPEC, seed=0).state()
     for other in (mixture(a=1, c=1), mixture(a=2, b=1), mixture(b=1, a=1), mixture(a=1)):
-        with pytest.raises(ValueError, match=r"a state of a, b by \[0\.5, 0\.5\]"):
+        with pytest.raises(ValueError, match=r"a state of a, b with shares \[0\.5, 0\.5\]"):
             other.open(SPEC, seed=0).restore(state)
-    with pytest.raises(ValueError, match="no sources by None"):
+    with pytest.raises(ValueError, match="no sources with shares None"):
         mixture(a=1).open(SPEC, seed=0).restore({"position": {}})
 
 
@@ -133,9 +133,9 @@ def test_closes_what_was_opened_when_a_part_cannot_be() -> None:
     ("parts", "says"),
     [
         ((), "no sources"),
-        (((VIDEO, 0.0),), "the weight of motionlab is a number above 0, not 0.0"),
+        (((VIDEO, 0.0),), "the weight of motionlab must be a number above 0, not 0.0"),
         (((VIDEO, float("nan")),), "not nan"),
-        (((VIDEO, 1.0), (VIDEO, 1.0)), "two sources are called 'motionlab'"),
+        (((VIDEO, 1.0), (VIDEO, 1.0)), "two sources are named 'motionlab'"),
     ],
 )
 def test_bad_mixtures(parts: tuple, says: str) -> None:

@@ -13,7 +13,7 @@ from vitascope.motionlab.render import render
 from vitascope.motionlab.scene import APPEARANCES
 from vitascope.pretrain.data import motionlab, motionlab_render
 from vitascope.pretrain.data.base import Clips, ClipSpec
-from vitascope.pretrain.data.motionlab import MotionLab, order, turned
+from vitascope.pretrain.data.motionlab import MotionLab, apply_symmetry, epoch_order
 
 SPEC = ClipSpec(frames=4, size=28)
 FEW = MotionLab(clips=10, seed=3, quiet=True)
@@ -23,13 +23,13 @@ def pixels(clips: Clips) -> np.ndarray:
     return clips.pixels.numpy()
 
 
-def shown(source: MotionLab, spec: ClipSpec) -> np.ndarray:
+def read_clips(source: MotionLab, spec: ClipSpec) -> np.ndarray:
     """The clips as they should be stored, by another route: one scene at a time, means by slicing."""
     clips = []
     for i in range(source.clips):
-        wide = render(motionlab_render.scene(source.seed, i)[0], spec.frames, side=112, fps=spec.frames / 2).astype(
-            float
-        )
+        wide = render(
+            motionlab_render.draw_scene(source.seed, i)[0], spec.frames, side=112, fps=spec.frames / 2
+        ).astype(float)
         step = 112 // spec.size
         total = sum(wide[:, a::step, b::step] for a in range(step) for b in range(step))
         clips.append(np.floor(total / step**2 + 0.5).astype(np.uint8))
@@ -37,19 +37,19 @@ def shown(source: MotionLab, spec: ClipSpec) -> np.ndarray:
 
 
 def test_clips_are_the_scenes_shrunk_turned_and_permuted_each_once_an_epoch() -> None:
-    stored = shown(FEW, SPEC)
+    stored = read_clips(FEW, SPEC)
     reader = FEW.open(SPEC, seed=1)
     for epoch in range(2):
-        clips, ways = order(1, epoch, FEW.clips)
+        clips, ways = epoch_order(1, epoch, FEW.clips)
         assert sorted(clips) == list(range(FEW.clips))
         batch = reader.read(FEW.clips)
         assert batch.pixels.shape == (10, 4, 28, 28, 3)
         assert batch.labels.tolist() == [-1] * 10
         assert batch.source == "motionlab"
-        for seen, clip, way in zip(pixels(batch), clips, ways, strict=True):
-            assert np.array_equal(seen, turned(stored[clip], int(way)))
-    assert not np.array_equal(order(1, 0, 10)[0], order(1, 1, 10)[0])
-    assert not np.array_equal(order(1, 0, 10)[0], order(2, 0, 10)[0])
+        for clip_read, clip, way in zip(pixels(batch), clips, ways, strict=True):
+            assert np.array_equal(clip_read, apply_symmetry(stored[clip], int(way)))
+    assert not np.array_equal(epoch_order(1, 0, 10)[0], epoch_order(1, 1, 10)[0])
+    assert not np.array_equal(epoch_order(1, 0, 10)[0], epoch_order(2, 0, 10)[0])
     reader.close()
 
 
@@ -59,9 +59,9 @@ def test_the_symmetries_are_the_sixteen_of_time_and_square() -> None:
     for back, flip, turns in itertools.product((1, -1), (False, True), range(4)):
         square = np.rot90(clip[::back], turns, axes=(1, 2))
         group.add((square[:, ::-1] if flip else square).tobytes())
-    assert {turned(clip, s).tobytes() for s in range(motionlab.SYMMETRIES)} == group
+    assert {apply_symmetry(clip, s).tobytes() for s in range(motionlab.SYMMETRIES)} == group
     assert len(group) == 16
-    ways = Counter(way for epoch in range(40) for way in order(0, epoch, 100)[1].tolist())
+    ways = Counter(way for epoch in range(40) for way in epoch_order(0, epoch, 100)[1].tolist())
     assert set(ways) == set(range(16))
     expected = 4000 / 16
     assert sum((n - expected) ** 2 / expected for n in ways.values()) < 44.3  # chi-squared of 15 at 1e-4
@@ -73,10 +73,10 @@ def test_stills_are_middle_pictures_with_the_number_of_their_appearance() -> Non
     batch = reader.read(6)
     reader.close()
     assert batch.pixels.shape == (6, 1, 28, 28, 3)
-    clips, _ = order(0, 0, 6)
-    looks = [motionlab_render.scene(3, int(i))[0] for i in clips]
+    clips, _ = epoch_order(0, 0, 6)
+    looks = [motionlab_render.draw_scene(3, int(i))[0] for i in clips]
     assert [APPEARANCES[k] for k in batch.labels.tolist()] == [f"{s.shape}-{s.texture}" for s in looks]
-    assert [motionlab_render.scene(3, int(i))[1] for i in clips] == batch.labels.tolist()
+    assert [motionlab_render.draw_scene(3, int(i))[1] for i in clips] == batch.labels.tolist()
 
 
 def test_restored_reader_gives_what_an_undisturbed_one_gives() -> None:
@@ -126,50 +126,50 @@ def test_scenes_are_of_no_suite() -> None:
     as_words = np.random.SeedSequence([1, *words, 3, 7]).generate_state(4)
     assert np.array_equal(np.random.SeedSequence([1, motionlab_render.STREAM, 3, 7]).generate_state(4), as_words)
     states = {suite.scene(shot, 3).state for shot in suite.shots(suite.TINY, 3)}
-    assert states.isdisjoint(motionlab_render.scene(3, i)[0].state for i in range(100))
-    assert len({motionlab_render.scene(seed, i)[0].state for seed in (3, 4) for i in range(100)}) == 200
+    assert states.isdisjoint(motionlab_render.draw_scene(3, i)[0].state for i in range(100))
+    assert len({motionlab_render.draw_scene(seed, i)[0].state for seed in (3, 4) for i in range(100)}) == 200
 
 
 def test_rendering_is_resumed_and_a_torn_file_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(motionlab_render, "CHUNK", 4)
     source, spec = MotionLab(clips=10, seed=8, quiet=True), ClipSpec(2, 14)
     plan = source.plan(spec)
-    asked: list[int] = []
+    indices: list[int] = []
 
-    def scene(seed: int, index: int) -> object:
-        asked.append(index)
-        if len(asked) == 7:
+    def interrupted(seed: int, index: int) -> object:
+        indices.append(index)
+        if len(indices) == 7:
             raise OSError("killed")
         return real(seed, index)
 
-    real = motionlab_render.scene
-    monkeypatch.setattr(motionlab_render, "scene", scene)
+    real = motionlab_render.draw_scene
+    monkeypatch.setattr(motionlab_render, "draw_scene", interrupted)
     with pytest.raises(OSError, match="killed"):
-        motionlab_render.rendered(plan, workers=0, quiet=True)
+        motionlab_render.open_chunks(plan, workers=0, quiet=True)
     assert [p.name for p in plan.folder.glob("*.npy")] == ["00000000+4.npy"]
-    kept = (plan.folder / "00000000+4.npy").read_bytes()
+    content = (plan.folder / "00000000+4.npy").read_bytes()
     (plan.folder / ".00000004+4.npy.0123").write_bytes(b"left by a process that was killed")
-    whole = np.concatenate(motionlab_render.rendered(plan, workers=0, quiet=True))
-    assert asked[7:] == list(range(4, 10))
-    assert np.array_equal(whole, shown(source, spec))
+    whole = np.concatenate(motionlab_render.open_chunks(plan, workers=0, quiet=True))
+    assert indices[7:] == list(range(4, 10))
+    assert np.array_equal(whole, read_clips(source, spec))
     assert not list(plan.folder.glob(".*.npy.*"))
     chunk = plan.folder / "00000000+4.npy"
-    chunk.write_bytes(kept[:-1])
-    asked.clear()
-    motionlab_render.rendered(plan, workers=0, quiet=True)
-    assert chunk.read_bytes() == kept
-    assert asked == [0, 1, 2, 3]
+    chunk.write_bytes(content[:-1])
+    indices.clear()
+    motionlab_render.open_chunks(plan, workers=0, quiet=True)
+    assert chunk.read_bytes() == content
+    assert indices == [0, 1, 2, 3]
 
 
 def test_worker_processes_render_the_same() -> None:
     plan = MotionLab(clips=6, seed=9).plan(ClipSpec(2, 28))
-    motionlab_render.rendered(plan, workers=2, quiet=True)
-    assert np.array_equal(np.load(plan.chunks[0].path), shown(MotionLab(clips=6, seed=9), ClipSpec(2, 28)))
+    motionlab_render.open_chunks(plan, workers=2, quiet=True)
+    assert np.array_equal(np.load(plan.chunks[0].path), read_clips(MotionLab(clips=6, seed=9), ClipSpec(2, 28)))
 
 
-def test_a_full_disk_is_seen_beforehand(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_raises_before_rendering(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(motionlab_render.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10**9}))
-    with pytest.raises(OSError, match=r"65,536 clips need 9\.9 GB more and 1\.0 GB are free; free some space"):
+    with pytest.raises(OSError, match=r"65,536 clips need another 9\.9 GB, but 1\.0 GB is free; free some space"):
         MotionLab(seed=99).open(ClipSpec(16, 56), seed=0)
     assert not list(MotionLab(seed=99).plan(ClipSpec(16, 56)).folder.glob("*.npy"))
 
@@ -177,7 +177,7 @@ def test_a_full_disk_is_seen_beforehand(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize("size", [100, 112, 56, 16])
 def test_sizes(size: int) -> None:
     frames = np.random.default_rng(0).integers(256, size=(2, 112, 112, 3), dtype=np.uint8)
-    small = motionlab_render.shrink(frames, size)
+    small = motionlab_render.downscale(frames, size)
     assert small.shape == (2, size, size, 3)
     assert abs(small.mean() - frames.mean()) < 0.6
     if size == 112:
@@ -200,10 +200,10 @@ def test_states_of_other_sources_are_refused() -> None:
     with pytest.raises(ValueError, match="a state of 'films'"):
         reader.restore(reader.state() | {"source": "films"})
     fewer = MotionLab(clips=5, seed=3, quiet=True).open(SPEC, seed=0)
-    with pytest.raises(ValueError, match="its data have changed"):
+    with pytest.raises(ValueError, match="its data, or the number of processes that share them, have changed"):
         reader.restore(fewer.state())
     with pytest.raises(ValueError, match="at least one clip"):
         reader.read(0)
     assert isinstance(reader.read(1).pixels, torch.Tensor)
-    assert reader.waited > 0
+    assert reader.seconds_waited > 0
     reader.close()

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from pretraining import centered, everything, losses, program, recipe, train
 from vitascope.pretrain import train as loop
-from vitascope.pretrain.distributed import Ranks, shared
+from vitascope.pretrain.distributed import Ranks, wrap_model
 
 CLOSE = 1e-5
 
@@ -66,7 +66,7 @@ def test_two_processes_give_the_encoder_of_one(name: str, runs: Path) -> None:
         torch.testing.assert_close(two[key].float(), tensor.float(), atol=2e-3, rtol=0)
 
 
-def test_a_run_of_two_processes_goes_on_in_one(runs: Path) -> None:
+def test_a_run_of_two_processes_resumes_in_one(runs: Path) -> None:
     train(runs / "shrunk", everything())
     one, other = losses(runs / "one"), losses(runs / "shrunk")
     for step in one:
@@ -97,6 +97,6 @@ def test_one_process_has_nothing_to_shard(tmp_path: Path) -> None:
 def test_alone_a_model_is_itself_and_numbers_are_their_own_mean() -> None:
     model: Any = torch.nn.Linear(2, 2)
     alone = Ranks()
-    assert shared(model, alone, "ddp") is model
+    assert wrap_model(model, alone, "ddp") is model
     assert alone.mean({"a": torch.tensor(2.0), "b": torch.tensor([3.0])}) == {"a": 2.0, "b": 3.0}
-    assert alone.all({"x": 1}) == [{"x": 1}]
+    assert alone.gather({"x": 1}) == [{"x": 1}]

@@ -1,4 +1,4 @@
-"""The recipe that docs/pretraining.md shows is one."""
+"""The recipe that docs/pretrain.md shows is one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vitascope.encoders.load import load
 from vitascope.pretrain.data.motionlab import MotionLab
 from vitascope.pretrain.train import TrainConfig, pretrain
 
-PAGE = Path(__file__).parents[2] / "docs" / "pretraining.md"
+PAGE = Path(__file__).parents[2] / "docs" / "pretrain.md"
 
 
 def test_the_recipe_of_the_page_trains_an_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,7 +92,7 @@ def test_similarity_at_its_ends() -> None:
     assert similarity(torch.tensor([[1.0, 0], [-2, 0]])) == pytest.approx(-1)
     with pytest.raises(ValueError) as error:
         similarity(drawn(1, 8))
-    assert str(error.value) == "similarity is between different clips, 1 given; measure on two or more"
+    assert str(error.value) == "similarity compares different clips; it needs at least two, not 1"
 
 
 def test_measures_leave_no_graph_behind() -> None:

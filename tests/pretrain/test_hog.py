@@ -18,14 +18,14 @@ def slow(frame: np.ndarray, cell: int, bins: int, *, signed: bool, floor: float)
     """One frame, pixel by pixel."""
     down, right = np.gradient(frame.astype(np.float64))
     turn = math.tau if signed else math.pi
-    found = np.zeros((frame.shape[0] // cell, frame.shape[1] // cell, bins))
+    histograms = np.zeros((frame.shape[0] // cell, frame.shape[1] // cell, bins))
     for y, x in np.ndindex(*frame.shape):
         where = (math.atan2(down[y, x], right[y, x]) % turn) / turn * bins
         low, share = int(where), where - int(where)
         strength = math.hypot(down[y, x], right[y, x]) / cell**2
-        found[y // cell, x // cell, low % bins] += (1 - share) * strength
-        found[y // cell, x // cell, (low + 1) % bins] += share * strength
-    return found / np.sqrt((found**2).sum(-1, keepdims=True) + floor**2)
+        histograms[y // cell, x // cell, low % bins] += (1 - share) * strength
+        histograms[y // cell, x // cell, (low + 1) % bins] += share * strength
+    return histograms / np.sqrt((histograms**2).sum(-1, keepdims=True) + floor**2)
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
@@ -42,9 +42,9 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
 )
 def test_as_pixel_by_pixel(cell: int, rows: int, columns: int, bins: int, signed: bool) -> None:
     frames = noise(2, 2, rows * cell, columns * cell, seed=bins)
-    found = hog(frames, cell=cell, bins=bins, signed=signed, floor=0.03)
+    histograms = hog(frames, cell=cell, bins=bins, signed=signed, floor=0.03)
     expected = [[slow(f, cell, bins, signed=signed, floor=0.03) for f in clip] for clip in frames.numpy()]
-    np.testing.assert_allclose(found.numpy(), np.array(expected), atol=2e-6)
+    np.testing.assert_allclose(histograms.numpy(), np.array(expected), atol=2e-6)
 
 
 def ramp(angle: float, size: int = 16, step: float = 0.02) -> Tensor:
@@ -57,21 +57,21 @@ def ramp(angle: float, size: int = 16, step: float = 0.02) -> Tensor:
 @pytest.mark.parametrize("k", range(9))
 def test_a_ramp_is_one_bin(k: int, signed: bool) -> None:
     turn = math.tau if signed else math.pi
-    found = hog(ramp(k * turn / 9), signed=signed, floor=1e-6)
+    histograms = hog(ramp(k * turn / 9), signed=signed, floor=1e-6)
     expected = torch.zeros(9)
     expected[k] = 1.0
-    torch.testing.assert_close(found, expected.expand(1, 1, 2, 2, 9), atol=2e-3, rtol=0)
+    torch.testing.assert_close(histograms, expected.expand(1, 1, 2, 2, 9), atol=2e-3, rtol=0)
     opposite = hog(ramp(k * turn / 9 + math.pi), signed=signed, floor=1e-6)
     assert (
-        torch.allclose(opposite, found, atol=4e-3) != signed
+        torch.allclose(opposite, histograms, atol=4e-3) != signed
     )  # only signed bins tell light to dark from dark to light
 
 
 def test_between_two_bins_the_nearer_gets_more() -> None:
-    found = hog(ramp(0.25 * math.pi / 9), floor=1e-6)[0, 0, 0, 0]
+    histograms = hog(ramp(0.25 * math.pi / 9), floor=1e-6)[0, 0, 0, 0]
     expected = torch.zeros(9)
     expected[0], expected[1] = 0.75 / math.hypot(0.75, 0.25), 0.25 / math.hypot(0.75, 0.25)
-    torch.testing.assert_close(found, expected, atol=2e-3, rtol=0)
+    torch.testing.assert_close(histograms, expected, atol=2e-3, rtol=0)
 
 
 def test_the_floor_is_a_mean_gradient() -> None:
@@ -81,7 +81,7 @@ def test_the_floor_is_a_mean_gradient() -> None:
         )
 
 
-def test_without_structure_there_is_nothing() -> None:
+def test_uniform_frames_have_zero_histograms() -> None:
     assert torch.equal(hog(torch.full((1, 2, 16, 16), 0.7)), torch.zeros(1, 2, 2, 2, 9))
 
 
@@ -118,7 +118,7 @@ def test_many_frames_as_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     frames = noise(3, 5, 16, 24)
     alone = torch.stack([torch.cat([hog(f[None, None])[0] for f in clip]) for clip in frames])
     for piece in (1, 4 * 16 * 24, 1 << 20):  # frames in pieces of 1, of 4 and a rest, and at once
-        monkeypatch.setattr("vitascope.pretrain.targets.hog.PIECE", piece)
+        monkeypatch.setattr("vitascope.pretrain.targets.hog.PIXELS_PER_CHUNK", piece)
         assert torch.equal(hog(frames), alone)
 
 
@@ -129,8 +129,8 @@ def test_an_image_has_no_differences() -> None:
 def test_frames_that_do_not_fit_are_refused() -> None:
     frames = noise(1, 1, 16, 20)
     for wrong, says in [
-        ({"cell": 8}, "frames of 16 x 20 are no whole cells of 8 pixels"),
-        ({"cell": 0}, "whole cells of 0"),
+        ({"cell": 8}, "cells of 8 pixels do not divide frames of 16 x 20"),
+        ({"cell": 0}, "cells of 0 pixels do not divide"),
         ({"cell": 4, "bins": 1}, "at least 2 bins"),
         ({"cell": 4, "floor": 0.0}, "a floor above 0"),
     ]:

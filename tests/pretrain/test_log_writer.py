@@ -26,7 +26,7 @@ from vitascope.pretrain.monitoring.loggers import open_mirror, scalars
 
 
 class Clock:
-    """Seconds that pass when told."""
+    """A clock whose seconds pass on request."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -36,16 +36,16 @@ class Clock:
 
 
 def step(recorder: LogWriter, number: int, *, loss: float = 1.0, **more: Any) -> None:
-    told = {"seen": 32 * number, "losses": {"pixels": loss, "latent": loss / 2}, "loss": loss, "lr": 1e-3}
-    told |= {"grad_norm": 0.5, "clips_per_second": 640.0, "waiting": 0.0}
-    recorder.step(number, **{**told, **more})
+    records = {"clips_consumed": 32 * number, "losses": {"pixels": loss, "latent": loss / 2}, "loss": loss, "lr": 1e-3}
+    records |= {"grad_norm": 0.5, "clips_per_second": 640.0, "waiting": 0.0}
+    recorder.step(number, **{**records, **more})
 
 
 def probe(recorder: LogWriter, number: int, *, rank: float = 20.0, std: float = 0.8, value: float = 50.0) -> None:
     scores = {"motionlab/motion linear": Score(value, value - 3, value + 3), "motionlab/appearance linear": Score(70.0)}
     recorder.probe(
         number,
-        seen=32 * number,
+        clips_consumed=32 * number,
         scores=scores,
         effective_rank=rank,
         token_std=std,
@@ -91,9 +91,10 @@ def test_lines_are_as_promised(tmp_path: Path) -> None:
 
 def test_a_killed_run_loses_no_line(tmp_path: Path) -> None:
     code = (
-        "import os, signal, sys\nfrom vitascope.pretrain.monitoring.log_writer import Recorder\n"
-        "r = Recorder(sys.argv[1])\nr.start({}, params=1)\n"
-        "r.step(1, seen=1, losses={'a': 1.0}, loss=1.0, lr=0.1, grad_norm=1.0, clips_per_second=1.0, waiting=0.0)\n"
+        "import os, signal, sys\nfrom vitascope.pretrain.monitoring.log_writer import LogWriter\n"
+        "r = LogWriter(sys.argv[1])\nr.start({}, params=1)\n"
+        "r.step(1, clips_consumed=1, losses={'a': 1.0}, loss=1.0, lr=0.1, grad_norm=1.0, clips_per_second=1.0, "
+        "waiting=0.0)\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
@@ -109,21 +110,21 @@ def test_a_resumed_run_overtakes_what_lies_beyond(tmp_path: Path) -> None:
             clock.now += 10
             step(recorder, number, loss=1.0)
             probe(recorder, number, value=float(number))
-        recorder.alarm(4, "told to")
+        recorder.alarm(4, "by hand")
     clock.now += 9999
     with LogWriter(tmp_path, clock=clock) as recorder:
         recorder.resumed(2)
         clock.now += 10
         step(recorder, 3, loss=0.3)
-    found = recording.read(tmp_path)
-    assert [(line["step"], line["loss"]) for line in found.steps] == [(1, 1.0), (2, 1.0), (3, 0.3)]
-    assert [line["step"] for line in found.probes] == [1, 2]
-    assert not found.alarms
-    assert [line["seconds"] for line in found.steps] == [10, 20, 30], "the hours between are nobody's training time"
+    result = recording.read(tmp_path)
+    assert [(line["step"], line["loss"]) for line in result.steps] == [(1, 1.0), (2, 1.0), (3, 0.3)]
+    assert [line["step"] for line in result.probes] == [1, 2]
+    assert not result.alarms
+    assert [line["seconds"] for line in result.steps] == [10, 20, 30], "the hours between are nobody's training time"
     assert len(lines(tmp_path)) == 1 + 8 + 1 + 2, "nothing is rewritten"
 
 
-def test_the_end_is_no_end_once_the_run_goes_on(tmp_path: Path) -> None:
+def test_a_resumed_run_is_no_longer_done(tmp_path: Path) -> None:
     with LogWriter(tmp_path) as recorder:
         recorder.start({}, params=1)
         step(recorder, 5)
@@ -131,9 +132,9 @@ def test_the_end_is_no_end_once_the_run_goes_on(tmp_path: Path) -> None:
     assert recording.read(tmp_path).done
     with LogWriter(tmp_path) as recorder:
         recorder.resumed(5)
-    found = recording.read(tmp_path)
-    assert not found.done
-    assert (found.step, found.seen) == (5, 160)
+    result = recording.read(tmp_path)
+    assert not result.done
+    assert (result.step, result.clips_consumed) == (5, 160)
 
 
 steps = st.integers(0, 6)
@@ -156,7 +157,7 @@ def test_the_lines_that_stand(events: list[tuple[str, int]]) -> None:
         return not any(k == "resumed" and (s < at or (s == at and kind in ("alarm", "done"))) for k, s in later)
 
     expected = [line for line, (kind, at) in zip(made, events, strict=True) if stands(line["turn"], kind, at)]
-    assert recording.kept(made) == expected
+    assert recording.current_lines(made) == expected
 
 
 def test_a_torn_line_is_passed_over_and_closed(tmp_path: Path) -> None:
@@ -169,8 +170,8 @@ def test_a_torn_line_is_passed_over_and_closed(tmp_path: Path) -> None:
     with LogWriter(tmp_path) as recorder:
         recorder.resumed(1)
         step(recorder, 2, loss=0.25)
-    found = recording.read(tmp_path)
-    assert [line["loss"] for line in found.steps] == [1.0, 0.25]
+    result = recording.read(tmp_path)
+    assert [line["loss"] for line in result.steps] == [1.0, 0.25]
 
 
 @pytest.mark.parametrize("bad", ['{"kind": "stop"}', "[]", "nothing", '{"kind": "step", "step": "one"}'])
@@ -178,7 +179,7 @@ def test_what_is_no_line_is_named(tmp_path: Path, bad: str) -> None:
     (tmp_path / RECORDER).write_text('{"kind": "start", "recipe": {}}\n' + bad + "\n")
     with pytest.raises(ValueError) as error:
         recording.read(tmp_path)
-    assert str(error.value).startswith(f"{tmp_path / RECORDER}:2: not a line of a recorder (")
+    assert str(error.value).startswith(f"{tmp_path / RECORDER}:2: not a line of a training log (")
     assert str(error.value).endswith("); delete that line")
     assert "\n" not in str(error.value)
 
@@ -189,14 +190,14 @@ def test_no_run_is_recorded_over_another(tmp_path: Path) -> None:
     with LogWriter(tmp_path) as recorder, pytest.raises(ValueError) as error:
         recorder.start({}, params=1)
     assert str(error.value) == (
-        f"{tmp_path / RECORDER}: a run was recorded there already; resume it, or name another folder with -o"
+        f"{tmp_path / RECORDER}: this folder already contains a run; resume it, or choose another folder with -o"
     )
     assert len(lines(tmp_path)) == 1
-    with pytest.raises(ValueError, match=r"no recorder.jsonl there"):
+    with pytest.raises(ValueError, match=r"no recorder.jsonl found"):
         recording.read(tmp_path / "other")
 
 
-def test_a_full_disk_is_told_and_the_next_line_is_whole(tmp_path: Path) -> None:
+def test_a_full_disk_raises_and_the_next_line_is_complete(tmp_path: Path) -> None:
     with LogWriter(tmp_path) as recorder:
         recorder.start({}, params=1)
         whole = recorder._file
@@ -209,7 +210,7 @@ def test_a_full_disk_is_told_and_the_next_line_is_whole(tmp_path: Path) -> None:
                 return whole.write(data[:10])
 
         recorder._file = Full()  # type: ignore[assignment]
-        with pytest.raises(OSError, match="the disk took only a part of a line"):
+        with pytest.raises(OSError, match="only part of a line could be written"):
             step(recorder, 1)
         recorder._file = whole
         step(recorder, 2)
@@ -223,8 +224,8 @@ def test_a_loss_gone_wrong_names_the_target(tmp_path: Path, value: float) -> Non
         step(recorder, 1)
         assert recorder.why == ""
         step(recorder, 2, losses={"pixels": 1.0, "latent": value}, loss=value)
-        said = "not a number" if math.isnan(value) else "inf"
-        assert recorder.why == f"diverged: at step 2 the loss of latent ({said}) is not finite"
+        text = "not a number" if math.isnan(value) else "inf"
+        assert recorder.why == f"diverged: at step 2 the loss of latent ({text}) is not finite"
         assert recorder.alarm(2) == recorder.why
     assert lines(tmp_path)[2]["losses"] == {"pixels": 1.0, "latent": None}, "standard JSON knows no NaN"
     assert "of latent" in recording.read(tmp_path).alarms[0]["why"]
@@ -241,61 +242,61 @@ def history(losses: list[float]) -> Iterator[dict[str, Any]]:
 
 def test_divergence_is_a_level_and_no_single_batch() -> None:
     learned = [1.0] * 10 + [0.2] * 90
-    assert divergence.judge(history(learned)) == ""
-    assert divergence.judge(history([*learned, 6.0, *[0.2] * 30])) == "", "one bad batch"
-    assert divergence.judge(history([*learned, *[0.9] * 200])) == "", "unlearned, but no worse than it began"
-    why = divergence.judge(history([*learned, *[3.0] * 30]))
+    assert divergence.stop_reason(history(learned)) == ""
+    assert divergence.stop_reason(history([*learned, 6.0, *[0.2] * 30])) == "", "one bad batch"
+    assert divergence.stop_reason(history([*learned, *[0.9] * 200])) == "", "unlearned, but no worse than it began"
+    why = divergence.stop_reason(history([*learned, *[3.0] * 30]))
     assert why.startswith("diverged: at step 1")
     assert "times its best of 0.2" in why
-    assert "; pixels has grown most, from 0.2" in why
+    assert "; pixels has risen most, from 0.2" in why
 
 
-def test_where_exactly_a_loss_has_diverged() -> None:
+def test_threshold_of_divergence() -> None:
     # smoothed by 0.9 from 0.2 towards 5: 5 - 4.8 * 0.9**k is first above 3 * 0.2 and above 1 at k = 2
     level = [0.2] * 10
-    assert divergence.judge(history([*level, 5.0])) != "", "0.68 is above 0.6 and above the 0.2 it began with"
-    assert divergence.judge(history([*level, 4.0])) == "", "0.58 is not"
+    assert divergence.stop_reason(history([*level, 5.0])) != "", "0.68 is above 0.6 and above the 0.2 it began with"
+    assert divergence.stop_reason(history([*level, 4.0])) == "", "0.58 is not"
     started_high = [1.0] * 10 + [0.2] * 200
-    assert divergence.judge(history([*started_high, 5.0])) == "", "0.68 is not above the 1 it began with"
-    assert divergence.judge(history([*started_high, 5.0, 5.0])) != "", "1.11 is"
+    assert divergence.stop_reason(history([*started_high, 5.0])) == "", "0.68 is not above the 1 it began with"
+    assert divergence.stop_reason(history([*started_high, 5.0, 5.0])) != "", "1.11 is"
 
 
 @pytest.mark.parametrize(("level", "later", "far"), [(-0.9, 0.5, False), (-0.1, 3.0, True), (0.0, 0.5, True)])
 def test_losses_at_or_below_zero(level: float, later: float, far: bool) -> None:
-    assert bool(divergence.judge(history([level] * 20 + [later] * 10))) is far
+    assert bool(divergence.stop_reason(history([level] * 20 + [later] * 10))) is far
 
 
 def test_a_gradient_can_be_the_first_to_go() -> None:
     line = {"kind": "step", "step": 7, "losses": {"pixels": 1.0}, "loss": 1.0, "grad_norm": float("inf")}
-    assert divergence.judge([line]) == "diverged: at step 7 the gradient norm is inf though every loss is finite"
+    assert divergence.stop_reason([line]) == "diverged: at step 7 the gradient norm is inf, although every loss is finite"
     line = {"kind": "step", "step": 7, "losses": {"pixels": 1.0}, "loss": float("nan"), "grad_norm": 1.0}
-    assert "the loss is not a number though that of every target is finite" in divergence.judge([line])
+    assert "the loss is not a number, although every target's loss is finite" in divergence.stop_reason([line])
 
 
-def probes(*found: tuple[float, float]) -> list[dict[str, Any]]:
+def probes(*result: tuple[float, float]) -> list[dict[str, Any]]:
     return [
         {"kind": "probe", "step": 100 * turn, "effective_rank": rank, "token_std": std}
-        for turn, (rank, std) in enumerate(found)
+        for turn, (rank, std) in enumerate(result)
     ]
 
 
-def test_collapse_is_found_twice_in_a_row() -> None:
-    assert divergence.judge(probes((1.2, 0.5), (20, 0.5), (1.2, 0.5), (20, 0.5))) == ""
-    assert divergence.judge(probes((1.51, 0.011), (1.51, 0.011))) == ""
-    assert divergence.judge(probes((1.2, 0.5), (20, 0.001))) == (
-        "collapsed: 2 probes in a row found effective rank 1.2 (below 1.5) at step 0; "
+def test_two_consecutive_collapses_stop_a_run() -> None:
+    assert divergence.stop_reason(probes((1.2, 0.5), (20, 0.5), (1.2, 0.5), (20, 0.5))) == ""
+    assert divergence.stop_reason(probes((1.51, 0.011), (1.51, 0.011))) == ""
+    assert divergence.stop_reason(probes((1.2, 0.5), (20, 0.001))) == (
+        "collapsed: 2 consecutive probings found effective rank 1.2 (below 1.5) at step 0; "
         "token deviation 0.001 (below 0.01) at step 100"
     )
-    assert "effective rank not a number" in divergence.judge(probes((float("nan"), 0.5), (float("nan"), 0.5)))
+    assert "effective rank not a number" in divergence.stop_reason(probes((float("nan"), 0.5), (float("nan"), 0.5)))
 
 
 def test_following_is_judging() -> None:
-    told = [*history([1.0] * 10 + [0.2] * 50 + [9.0] * 30)]
-    watch = divergence.DivergenceMonitor()
-    for count, line in enumerate(told, 1):
-        watch = divergence.follow(watch, line)
-        assert watch.why == divergence.judge(told[:count])
-    assert watch.why
+    records = [*history([1.0] * 10 + [0.2] * 50 + [9.0] * 30)]
+    monitor = divergence.DivergenceMonitor()
+    for count, line in enumerate(records, 1):
+        monitor = divergence.update(monitor, line)
+        assert monitor.why == divergence.stop_reason(records[:count])
+    assert monitor.why
 
 
 class Terminal(io.StringIO):
@@ -303,7 +304,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_plain_lines_where_there_is_no_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plain_lines_without_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out, clock = io.StringIO(), Clock()
     monkeypatch.setattr(sys, "stderr", out)
     with LogWriter(tmp_path, display=Display("mix\x1b[31m", clock=clock)) as recorder:
@@ -319,10 +320,10 @@ def test_plain_lines_where_there_is_no_terminal(tmp_path: Path, monkeypatch: pyt
     assert start.endswith("start · 0.81 M parameters")
     assert "step 1 of 1,000 · 32 clips" in first
     assert "loss 1 (pixels 1, latent 0.5)" in first
-    assert "data limits" not in first
+    assert "data-bound" not in first
     # 900 steps of 32 clips at 640 clips/s: 45 s
     assert "step 100 of 1,000 · 3,200 clips · 1 min to go" in later
-    assert "waiting 31%: data limits" in later
+    assert "waiting 31%: data-bound" in later
     assert "probe at step 100 · motionlab/motion linear 50.0 [47.0, 53.0] · motionlab/appearance linear 70.0" in probed
     assert alarm.endswith("STOPPED at step 100: bad\\nnews")
 
@@ -345,13 +346,13 @@ def test_a_live_table_on_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_scalars_are_named_by_group() -> None:
     line = {"kind": "step", "step": 3, "losses": {"pixels": 0.5}, "loss": 0.7, "lr": 0.1, "grad_norm": float("inf")}
     assert scalars(line) == {"loss/pixels": 0.5, "train/loss": 0.7, "train/lr": 0.1}
-    found = scalars({"kind": "probe", "step": 3, "scores": {"a b": {"value": 4.0}}, "token_std": 0.5})
-    assert found == {"probe/a b": 4.0, "features/token_std": 0.5}
+    result = scalars({"kind": "probe", "step": 3, "scores": {"a b": {"value": 4.0}}, "token_std": 0.5})
+    assert result == {"probe/a b": 4.0, "features/token_std": 0.5}
     assert scalars({"kind": "alarm", "step": 3, "why": "x"}) == {}
 
 
 @pytest.mark.parametrize(
-    ("name", "blocked", "said"),
+    ("name", "blocked", "text"),
     [
         (
             "tensorboard",
@@ -362,31 +363,31 @@ def test_scalars_are_named_by_group() -> None:
     ],
 )
 def test_a_missing_mirror_names_the_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, blocked: str, said: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, blocked: str, text: str
 ) -> None:
     monkeypatch.setitem(sys.modules, blocked, None)
     with pytest.raises(ValueError) as error:
         open_mirror(name, tmp_path)
-    assert str(error.value) == said
+    assert str(error.value) == text
     with pytest.raises(ValueError, match="did you mean 'tensorboard'"):
         open_mirror("tensorbord", tmp_path)
 
 
-def test_tensorboard_takes_back_what_is_overtaken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[tuple[Any, ...]] = []
+def test_tensorboard_purges_superseded_events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    records: list[tuple[Any, ...]] = []
 
     class SummaryWriter:
         def __init__(self, folder: str, purge_step: int | None) -> None:
-            told.append(("open", Path(folder).name, purge_step))
+            records.append(("open", Path(folder).name, purge_step))
 
         def add_scalar(self, name: str, value: float, at: int) -> None:
-            told.append((name, value, at))
+            records.append((name, value, at))
 
         def add_text(self, name: str, text: str, at: int) -> None:
-            told.append((name, text, at))
+            records.append((name, text, at))
 
         def close(self) -> None:
-            told.append(("close",))
+            records.append(("close",))
 
     fake = types.SimpleNamespace(SummaryWriter=SummaryWriter)
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", fake)  # type: ignore[arg-type]
@@ -395,22 +396,22 @@ def test_tensorboard_takes_back_what_is_overtaken(tmp_path: Path, monkeypatch: p
         recorder.resumed(0)
         step(recorder, 1)
         recorder.alarm(1, "enough")
-    assert told[:3] == [("open", "tensorboard", None), ("close",), ("open", "tensorboard", 1)]
-    assert ("loss/pixels", 1.0, 1) in told
-    assert told[-2:] == [("alarm", "enough", 1), ("close",)]
+    assert records[:3] == [("open", "tensorboard", None), ("close",), ("open", "tensorboard", 1)]
+    assert ("loss/pixels", 1.0, 1) in records
+    assert records[-2:] == [("alarm", "enough", 1), ("close",)]
 
 
 def test_wandb_logs_by_the_runs_own_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[tuple[str, Any]] = []
+    records: list[tuple[str, Any]] = []
 
     class Run:
-        config = types.SimpleNamespace(update=lambda recipe, allow_val_change: told.append(("config", recipe)))
+        config = types.SimpleNamespace(update=lambda recipe, allow_val_change: records.append(("config", recipe)))
 
         def __getattr__(self, name: str) -> Any:
-            return lambda *args, **more: told.append((name, args or more))
+            return lambda *args, **more: records.append((name, args or more))
 
     def init(**given: Any) -> Run:
-        told.append(("init", given))
+        records.append(("init", given))
         return Run()
 
     monkeypatch.setitem(sys.modules, "wandb", types.SimpleNamespace(init=init))  # type: ignore[arg-type]
@@ -422,10 +423,10 @@ def test_wandb_logs_by_the_runs_own_step(tmp_path: Path, monkeypatch: pytest.Mon
                 step(recorder, 1)
             else:
                 recorder.resumed(1)
-    opened = [given for name, given in told if name == "init"]
+    opened = [given for name, given in records if name == "init"]
     assert opened[0] == opened[1], "the same run goes on"
     assert (opened[0]["project"], opened[0]["resume"]) == ("vitascope", "allow")
-    assert ("config", {"seed": 1}) in told
-    logged = next(args[0] for name, args in told if name == "log")
+    assert ("config", {"seed": 1}) in records
+    logged = next(args[0] for name, args in records if name == "log")
     assert logged["step"] == 1
     assert logged["loss/latent"] == 0.5

@@ -49,7 +49,7 @@ def drawn(mask: Mask, n: int, grid: Grid, seed: int = 0) -> Masked:
     return mask(n, grid, generator(seed), saliency=saliency if mask.needs_saliency else None)
 
 
-def seen(masked: Masked, grid: Grid) -> Tensor:
+def visibility(masked: Masked, grid: Grid) -> Tensor:
     """Whether the encoder sees a token, (n, t, h, w)."""
     chosen = torch.zeros(len(masked.keep), grid[0] * grid[1] * grid[2], dtype=torch.bool)
     return chosen.scatter_(1, masked.keep, True).unflatten(1, grid)
@@ -106,7 +106,7 @@ def test_counts_are_the_nearest_whole_numbers(ratio: float, steps: int, rows: in
             assert masked.hide.shape == (3, hidden * each)
             assert masked.keep.shape == (3, (of - hidden) * each)
         else:
-            with pytest.raises(ValueError, match=r"give a ratio of at (most|least)"):
+            with pytest.raises(ValueError, match=r"use a ratio of at (most|least)"):
                 drawn(mask, 3, grid)
 
 
@@ -117,30 +117,30 @@ def test_whole_shows_everything() -> None:
 
 
 def test_tubes_and_steps_run_along_their_axes() -> None:
-    shown = seen(drawn(Tube(0.75), 9, (4, 6, 5)), (4, 6, 5))
-    assert (shown == shown[:, :1]).all()
-    shown = seen(drawn(Steps(0.5), 9, (4, 6, 5)), (4, 6, 5))
-    assert (shown == shown[..., :1, :1]).all()
-    shown = seen(drawn(Random(0.75), 9, (4, 6, 5)), (4, 6, 5))
-    assert not (shown == shown[:, :1]).all()
+    visible = visibility(drawn(Tube(0.75), 9, (4, 6, 5)), (4, 6, 5))
+    assert (visible == visible[:, :1]).all()
+    visible = visibility(drawn(Steps(0.5), 9, (4, 6, 5)), (4, 6, 5))
+    assert (visible == visible[..., :1, :1]).all()
+    visible = visibility(drawn(Random(0.75), 9, (4, 6, 5)), (4, 6, 5))
+    assert not (visible == visible[:, :1]).all()
 
 
 @pytest.mark.parametrize("ratio", [0.25, 0.75, 0.9])
 def test_what_is_drawn_is_drawn_evenly(ratio: float) -> None:
     n, grid = 4000, (2, 5, 6)
-    tubes = seen(drawn(Tube(ratio), n, grid), grid)[:, 0].flatten(1)
+    tubes = visibility(drawn(Tube(ratio), n, grid), grid)[:, 0].flatten(1)
     assert 1e-3 < evenness(tubes.sum(0), n, float(tubes[0].float().mean())) < 1 - 1e-3
-    tokens = seen(drawn(Random(ratio), n, grid), grid).flatten(1)
+    tokens = visibility(drawn(Random(ratio), n, grid), grid).flatten(1)
     assert 1e-3 < evenness(tokens.sum(0), n, float(tokens[0].float().mean())) < 1 - 1e-3
-    level = seen(Attended(ratio)(n, grid, generator(), saliency=torch.ones(n, 60)), grid)
+    level = visibility(Attended(ratio)(n, grid, generator(), saliency=torch.ones(n, 60)), grid)
     for step in range(2):  # equal weights: each step is a draw of its own
-        shown = level[:, step].flatten(1)
-        assert 1e-3 < evenness(shown.sum(0), n, float(shown[0].float().mean())) < 1 - 1e-3
+        visible = level[:, step].flatten(1)
+        assert 1e-3 < evenness(visible.sum(0), n, float(visible[0].float().mean())) < 1 - 1e-3
     assert (level[:, 0] == level[:, 1]).flatten(1).all(1).float().mean() < 0.01
 
 
 def test_steps_are_drawn_evenly() -> None:
-    steps = seen(drawn(Steps(0.4), 4000, (5, 2, 2)), (5, 2, 2))[..., 0, 0]
+    steps = visibility(drawn(Steps(0.4), 4000, (5, 2, 2)), (5, 2, 2))[..., 0, 0]
     assert 1e-3 < evenness(steps.sum(0), 4000, 0.6) < 1 - 1e-3
 
 
@@ -155,19 +155,19 @@ def test_the_test_of_evenness_notices_a_small_bias() -> None:
 @pytest.mark.parametrize("ratio", [0.25, 0.5, 0.6, 0.9])
 def test_a_running_cell_shows_every_place_and_step_alike(grid: Grid, ratio: float) -> None:
     n = 3000
-    shown = seen(drawn(RunningCell(ratio), n, grid), grid)
-    for axes in ((1,), (2, 3)):  # how often each place is seen; how much each step shows
-        counts = shown.sum(axes).flatten(1)
+    visible = visibility(drawn(RunningCell(ratio), n, grid), grid)
+    for axes in ((1,), (2, 3)):  # how often each position is visible; how many tokens of each step are
+        counts = visible.sum(axes).flatten(1)
         assert int((counts.amax(1) - counts.amin(1)).max()) <= 1
-    share = shown[0].float().mean()
-    spread = (shown.float().mean(0) - share) / (share * (1 - share) / n) ** 0.5
+    share = visible[0].float().mean()
+    spread = (visible.float().mean(0) - share) / (share * (1 - share) / n) ** 0.5
     assert float(spread.abs().max()) < 4.5  # over the clips, every token alike
 
 
 @pytest.mark.parametrize("quarters", [1, 2, 3])
 def test_a_running_cell_is_even_in_each_cell_and_runs(quarters: int) -> None:
-    shown = seen(drawn(RunningCell(1 - quarters / 4), 50, (4, 6, 8)), (4, 6, 8))
-    cells = shown.unflatten(3, (4, 2)).unflatten(2, (3, 2)).permute(0, 1, 2, 4, 3, 5).flatten(4)  # n t y x 4
+    visible = visibility(drawn(RunningCell(1 - quarters / 4), 50, (4, 6, 8)), (4, 6, 8))
+    cells = visible.unflatten(3, (4, 2)).unflatten(2, (3, 2)).permute(0, 1, 2, 4, 3, 5).flatten(4)  # n t y x 4
     assert (cells.sum(4) == quarters).all()
     assert (cells.sum(1) == quarters).all()
     clockwise = cells[..., [0, 1, 3, 2]]  # from step to step the pattern turns by as many places as it shows
@@ -197,9 +197,9 @@ def boxes(mask: Blocks, n: int, grid: Grid, rng: torch.Generator) -> list[list[t
     """The blocks that the same draws give, one at a time in plain numbers."""
     steps, rows, columns = grid
     aspect, top, left, start = (torch.rand(n, mask.count, generator=rng).tolist() for _ in range(4))
-    area, found = max(1, round(mask.scale * rows * columns)), []
+    area, blocks = max(1, round(mask.scale * rows * columns)), []
     for i in range(n):
-        found.append([])
+        blocks.append([])
         for b in range(mask.count):
             ratio = mask.aspect[0] + (mask.aspect[1] - mask.aspect[0]) * aspect[i][b]
             h = min(max(round((area * ratio) ** 0.5), int(np.ceil(area / columns))), rows)
@@ -210,8 +210,8 @@ def boxes(mask: Blocks, n: int, grid: Grid, rng: torch.Generator) -> list[list[t
                 int(left[i][b] * (columns - w + 1)),
                 int(start[i][b] * (steps - d + 1)),
             )
-            found[-1].append((range(t, t + d), range(y, y + h), range(x, x + w)))
-    return found
+            blocks[-1].append((range(t, t + d), range(y, y + h), range(x, x + w)))
+    return blocks
 
 
 @pytest.mark.parametrize("grid", [(8, 14, 14), (4, 6, 6), (3, 5, 9), (1, 8, 8)], ids=str)
@@ -239,7 +239,7 @@ def test_blocks_hide_their_union(mask: Blocks, grid: Grid) -> None:
 def test_a_block_is_a_rectangle_of_the_scale_and_aspect(scale: float) -> None:
     heights = []
     for seed in range(60):
-        hidden = ~seen(Blocks(1, scale)(1, (2, 14, 14), generator(seed)), (2, 14, 14))[0]
+        hidden = ~visibility(Blocks(1, scale)(1, (2, 14, 14), generator(seed)), (2, 14, 14))[0]
         rows, columns = hidden[0].any(1).nonzero()[:, 0], hidden[0].any(0).nonzero()[:, 0]
         height, width = int(rows[-1] - rows[0] + 1), int(columns[-1] - columns[0] + 1)
         assert (hidden == hidden[:1]).all()
@@ -250,7 +250,7 @@ def test_a_block_is_a_rectangle_of_the_scale_and_aspect(scale: float) -> None:
     assert 1.05 <= max(heights) < 1.9
 
 
-def test_a_block_lies_anywhere_it_fits() -> None:
+def test_block_positions_are_uniform() -> None:
     mask, n = Blocks(1, 4 / 36, (1.0, 1.0), time=0.5), 5000
     first = mask(n, (4, 6, 6), generator(1)).hide[:, 0]  # 3 starts in time x 5 x 5
     counts = np.bincount(first.numpy(), minlength=144).reshape(4, 6, 6)
@@ -275,12 +275,12 @@ def test_blocks_leave_something_to_see() -> None:
     bare = Blocks(2, 0.7, least=0)(200, grid, generator())
     ample = Blocks(2, 0.7, least=0.15)(200, grid, generator())
     assert bare.keep.shape[1] < 0.15 * 72 <= ample.keep.shape[1]
-    with pytest.raises(ValueError, match="draws left too little to see; give fewer or smaller blocks"):
+    with pytest.raises(ValueError, match="left too few visible tokens; use fewer or smaller blocks"):
         Blocks(40, 0.5)(2, grid, generator())
 
 
 def pairs(weights: list[float]) -> dict[tuple[int, ...], float]:
-    """How likely two are kept, drawn one after the other without replacement: the sum over both orders."""
+    """Probability that two tokens are kept, drawn without replacement: the sum over both orders."""
     total = sum(weights)
     return {
         (a, b): sum(weights[i] / total * (weights[j] / (total - weights[i])) for i, j in ((a, b), (b, a)) if weights[i])
@@ -294,9 +294,9 @@ def test_attended_draws_by_the_weights_of_each_step() -> None:
     for step, given_ in enumerate(weights):
         two = keep[:, 2 * step : 2 * step + 2] - 4 * step
         expected = pairs(given_)
-        found = [int((two == torch.tensor(pair)).all(1).sum()) for pair in expected]
-        assert sum(found) == n
-        assert chisquare(found, [n * p for p in expected.values()]).pvalue > 1e-3
+        blocks = [int((two == torch.tensor(pair)).all(1).sum()) for pair in expected]
+        assert sum(blocks) == n
+        assert chisquare(blocks, [n * p for p in expected.values()]).pvalue > 1e-3
 
 
 def test_attended_takes_tokens_without_weight_last_and_evenly() -> None:
@@ -313,26 +313,26 @@ def test_attended_takes_tokens_without_weight_last_and_evenly() -> None:
 def test_attended_hardly_ever_keeps_what_hardly_matters() -> None:
     saliency = torch.full((2000, 36), 1e-4, dtype=torch.float16)
     saliency[:, 10:16] = 1.0
-    kept = seen(Attended(5 / 6)(2000, (1, 6, 6), generator(), saliency=saliency), (1, 6, 6)).flatten(1)
-    assert kept[:, 10:16].float().mean() > 0.99
+    visible_tokens = visibility(Attended(5 / 6)(2000, (1, 6, 6), generator(), saliency=saliency), (1, 6, 6)).flatten(1)
+    assert visible_tokens[:, 10:16].float().mean() > 0.99
 
 
 @pytest.mark.parametrize("make", [Tube, Random, Steps, Attended, RunningCell, lambda r: DualMask(Tube(), r)])
 @pytest.mark.parametrize("ratio", [0.0, 1.0, -0.5, 90, float("nan"), True])
 def test_a_ratio_is_a_share(make: type[Tube], ratio: float) -> None:
-    with pytest.raises(ValueError, match=r"the ratio is a number between 0 and 1, not"):
+    with pytest.raises(ValueError, match=r"ratio = .* must be .*above 0 and below 1"):
         make(ratio)
 
 
 @pytest.mark.parametrize(
     ("fields", "why"),
     [
-        ({"count": 0}, "whole number from 1"),
-        ({"scale": 1.0}, "scale is a number between 0 and 1"),
-        ({"aspect": (1.5, 0.75)}, "the smaller first"),
-        ({"aspect": (0.0, 0.75)}, "above 0"),
-        ({"time": 1.1}, "time is a number above 0 and up to 1"),
-        ({"least": 1.0}, "least is a share"),
+        ({"count": 0}, "count = 0 must be at least 1"),
+        ({"scale": 1.0}, "scale = 1.0 must be above 0 and below 1"),
+        ({"aspect": (1.5, 0.75)}, "must have the smaller number first"),
+        ({"aspect": (0.0, 0.75)}, "aspect = 0.0 must be positive"),
+        ({"time": 1.1}, "time = 1.1 must be above 0 and at most 1"),
+        ({"least": 1.0}, "least = 1.0 must be at least 0 and below 1"),
     ],
 )
 def test_blocks_refuse_what_is_no_block(fields: dict[str, object], why: str) -> None:
@@ -343,12 +343,12 @@ def test_blocks_refuse_what_is_no_block(fields: dict[str, object], why: str) -> 
 
 def test_nothing_left_is_refused_with_the_nearest_that_works() -> None:
     for mask, grid, says in [
-        (Tube(0.99), (4, 6, 6), "0.99 of 36 places leaves none; give a ratio of at most 0.972"),
-        (Random(0.001), (1, 6, 6), "0.001 of 36 tokens is not one; give a ratio of at least 0.0278"),
-        (Steps(0.5), (1, 6, 6), "give images another mask"),
-        (DualMask(Whole(), 0.5), (1, 6, 6), "hides nothing that could be thinned"),
-        (DualMask(Tube(0.5), 0.9), (1, 1, 2), "0.9 of 1 hidden tokens leaves none"),
-        (Tube(0.5), (0, 6, 6), "at least one clip of at least one token"),
+        (Tube(0.99), (4, 6, 6), "hiding 0.99 of 36 positions leaves none visible; use a ratio of at most 0.972"),
+        (Random(0.001), (1, 6, 6), "hiding 0.001 of 36 tokens hides none; use a ratio of at least 0.0278"),
+        (Steps(0.5), (1, 6, 6), "use another mask for images"),
+        (DualMask(Whole(), 0.5), (1, 6, 6), "hides no tokens"),
+        (DualMask(Tube(0.5), 0.9), (1, 1, 2), "hiding 0.9 of 1 hidden tokens leaves none"),
+        (Tube(0.5), (0, 6, 6), "at least one clip and one token"),
     ]:
         with pytest.raises(ValueError) as caught:
             drawn(mask, 2, grid)
@@ -361,10 +361,10 @@ def test_nothing_left_is_refused_with_the_nearest_that_works() -> None:
 
 def test_attended_wants_a_fitting_saliency() -> None:
     for saliency, says in [
-        (None, "got none"),
-        (torch.ones(2, 35), "need a saliency of (2, 36), not (2, 35)"),
-        (torch.full((2, 36), float("nan")), "finite number from 0"),
-        (-torch.ones(2, 36), "finite number from 0"),
+        (None, "needs a teacher's weights"),
+        (torch.ones(2, 35), "need saliency of shape (2, 36), not (2, 35)"),
+        (torch.full((2, 36), float("nan")), "finite and not negative"),
+        (-torch.ones(2, 36), "finite and not negative"),
     ]:
         with pytest.raises(ValueError) as caught:
             Attended(0.5)(2, (1, 6, 6), generator(), saliency=saliency)

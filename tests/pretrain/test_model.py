@@ -1,4 +1,4 @@
-"""The student is the encoder on what it sees, at the price of what it sees; decoders answer at the tokens asked."""
+"""The student is the encoder on the visible tokens, at their cost; decoders predict at the selected tokens."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from vitascope.core.device import generator
 from vitascope.nn.configs.video_vit import VideoViTConfig
 from vitascope.nn.video_vit import VideoViT
 from vitascope.pretrain.masking import RunningCell, Tube, Whole
-from vitascope.pretrain.model import Decoder, Student, blocks_of, picked
+from vitascope.pretrain.model import Decoder, Student, gather_tokens, patchify
 
 BASE = VideoViTConfig(dim=768, depth=12, heads=12, mlp=3072)
 GRID = (2, 3, 3)
@@ -26,41 +26,41 @@ def clips(count: int = 3, frames: int = 4) -> torch.Tensor:
 @pytest.mark.parametrize("frames", [4, 1])
 @pytest.mark.parametrize("positions", ["sincos3d_d4", "stored"])
 def test_with_nothing_hidden_it_is_the_encoder(frames: int, positions: str) -> None:
-    model, shown = student(positions=positions), clips(frames=frames)
+    model, inputs = student(positions=positions), clips(frames=frames)
     grid = model.grid(frames, 24)
     whole = Whole()(3, grid, generator(0))
-    tokens = model(model.blocks(shown), whole.keep, grid)
-    wanted = model.trunk(shown)[0]
-    torch.testing.assert_close(tokens.unflatten(1, grid), wanted, atol=1e-5, rtol=0)
+    tokens = model(model.patchify(inputs), whole.keep, grid)
+    expected = model.trunk(inputs)[0]
+    torch.testing.assert_close(tokens.unflatten(1, grid), expected, atol=1e-5, rtol=0)
 
 
 def test_what_it_does_not_see_does_not_change_what_it_says() -> None:
-    model, shown = student(), clips()
+    model, inputs = student(), clips()
     keep, hide = RunningCell(0.5)(3, GRID, generator(2))
-    blocks = model.blocks(shown)
+    blocks = model.patchify(inputs)
     spoilt = blocks.scatter(1, hide[..., None].expand(-1, -1, blocks.shape[-1]), 9.0)
     assert torch.equal(model(blocks, keep, GRID), model(spoilt, keep, GRID))
-    seen = blocks.scatter(1, keep[..., None].expand(-1, -1, blocks.shape[-1]), 9.0)
-    assert not torch.equal(model(blocks, keep, GRID), model(seen, keep, GRID))
+    changed = blocks.scatter(1, keep[..., None].expand(-1, -1, blocks.shape[-1]), 9.0)
+    assert not torch.equal(model(blocks, keep, GRID), model(changed, keep, GRID))
 
 
 def test_visible_tokens_are_those_of_a_trunk_that_is_given_these_alone() -> None:
-    model, shown = student(), clips()
+    model, inputs = student(), clips()
     keep, _ = Tube(0.6)(3, GRID, generator(3))
-    x = picked(model.trunk.patch_embed(shown) + model.trunk.positions(GRID), keep)
+    x = gather_tokens(model.trunk.patch_embed(inputs) + model.trunk.positions(GRID), keep)
     for block in model.trunk.blocks:
         x = block(x)
-    torch.testing.assert_close(model(model.blocks(shown), keep, GRID), model.trunk.norm(x), atol=1e-5, rtol=0)
+    torch.testing.assert_close(model(model.patchify(inputs), keep, GRID), model.trunk.norm(x), atol=1e-5, rtol=0)
 
 
 def test_blocks_are_the_pixels_of_each_token() -> None:
-    shown = clips(2)
-    blocks = blocks_of(shown, 2, 8)
+    inputs = clips(2)
+    blocks = patchify(inputs, 2, 8)
     for t in range(2):
         for y in range(3):
             for x in range(3):
-                wanted = shown[:, :, 2 * t : 2 * t + 2, 8 * y : 8 * y + 8, 8 * x : 8 * x + 8].flatten(1)
-                assert torch.equal(blocks[:, (t * 3 + y) * 3 + x], wanted)
+                expected = inputs[:, :, 2 * t : 2 * t + 2, 8 * y : 8 * y + 8, 8 * x : 8 * x + 8].flatten(1)
+                assert torch.equal(blocks[:, (t * 3 + y) * 3 + x], expected)
 
 
 def test_cost_follows_the_visible_tokens() -> None:
@@ -83,14 +83,14 @@ def test_cost_follows_the_visible_tokens() -> None:
 
 
 def test_checkpointing_changes_no_gradient() -> None:
-    shown, (keep, _) = clips(), Tube(0.6)(3, GRID, generator(3))
-    found = []
+    inputs, (keep, _) = clips(), Tube(0.6)(3, GRID, generator(3))
+    gradients = []
     for checkpointing in (False, True):
         model = Student(SHAPE, generator(0), checkpointing=checkpointing)
-        model(model.blocks(shown), keep, GRID).square().sum().backward()
-        found.append({n: p.grad for n, p in model.named_parameters() if p.grad is not None})
-    assert found[0].keys() == found[1].keys()
-    assert all(torch.equal(found[0][n], found[1][n]) for n in found[0])
+        model(model.patchify(inputs), keep, GRID).square().sum().backward()
+        gradients.append({n: p.grad for n, p in model.named_parameters() if p.grad is not None})
+    assert gradients[0].keys() == gradients[1].keys()
+    assert all(torch.equal(gradients[0][n], gradients[1][n]) for n in gradients[0])
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_parts_that_nothing_would_train_are_refused(changes: dict[str, object]) 
 
 
 @pytest.mark.parametrize(("on", "depth", "count"), [("hidden", 1, 10), ("seen", 1, 8), ("all", 1, 18), ("seen", 0, 8)])
-def test_decoders_answer_at_the_tokens_asked(on: str, depth: int, count: int) -> None:
+def test_decoders_predict_at_the_selected_tokens(on: str, depth: int, count: int) -> None:
     decoder = Decoder(32, 5, depth=depth, width=48, on=on, generator=generator(0))
     keep, hide = Tube(5 / 9)(2, GRID, generator(0))
     tokens = torch.randn(2, 8, 32, generator=generator(1))

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from vitascope.pretrain.data import prefetch as ahead_module
-from vitascope.pretrain.data.prefetch import Ahead, ClipItem
+from vitascope.pretrain.data.prefetch import ClipItem, PrefetchReader
 
 
 class Numbers:
@@ -38,8 +38,8 @@ class Numbers:
             self.closed.release()
 
 
-def reader(numbers: Numbers) -> Ahead:
-    return Ahead("numbers", numbers.items, {"at": 1}, data="all")
+def reader(numbers: Numbers) -> PrefetchReader:
+    return PrefetchReader("numbers", numbers.items, {"at": 1}, data="all")
 
 
 def test_state_is_what_was_given_out_and_no_more_than_two_batches_are_made_ahead() -> None:
@@ -90,7 +90,7 @@ def test_waiting_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ahead_module, "time", SimpleNamespace(perf_counter=lambda: float(next(ticks))))
     ahead = reader(Numbers())
     for k in range(3):
-        assert ahead.waited == k, "a second from before to after each batch"
+        assert ahead.seconds_waited == k, "a second from before to after each batch"
         ahead.read(2)
     ahead.close()
 
@@ -102,7 +102,7 @@ def test_workers_start_without_torch(name: str) -> None:
 
 
 @pytest.mark.parametrize("on_gpu", [False, True])
-def test_batches_are_page_locked_where_training_is_on_a_gpu(monkeypatch: pytest.MonkeyPatch, on_gpu: bool) -> None:
+def test_batches_are_pinned_when_training_on_a_gpu(monkeypatch: pytest.MonkeyPatch, on_gpu: bool) -> None:
     asked: list[bool] = []
 
     def empty(*args: Any, pin_memory: bool, **more: Any) -> torch.Tensor:
@@ -112,5 +112,5 @@ def test_batches_are_page_locked_where_training_is_on_a_gpu(monkeypatch: pytest.
     clips = [np.full((2, 3, 4, 3), i, np.uint8) for i in range(3)]
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: on_gpu)
     monkeypatch.setattr(torch, "empty", empty)
-    assert ahead_module.stacked(clips).tolist() == np.stack(clips).tolist()
+    assert ahead_module.stack_clips(clips).tolist() == np.stack(clips).tolist()
     assert asked == [on_gpu]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vitascope.core.types import plain
-from vitascope.encoders.weights.native_card import SHIPPED, about
+from vitascope.encoders.weights.native_card import SHIPPED, read_metadata
 from vitascope.pretrain import find_recipe
 from vitascope.pretrain.image_teacher import ImageTeacherRecipe
 from vitascope.pretrain.recipe import Recipe
@@ -39,7 +39,7 @@ def test_cards_say_who_saw_labels(name: str) -> None:
     assert ("labels of looks" in made(name).trained) == taught == name.endswith(("image", "twlv1"))
 
 
-def test_steps_and_seed_are_asked_for() -> None:
+def test_steps_and_seed_can_be_set() -> None:
     assert (
         made("motionlab_tiny_latent", steps="40", seed="3").steps,
         made("motionlab_tiny_latent", seed="3").seed,
@@ -49,7 +49,7 @@ def test_steps_and_seed_are_asked_for() -> None:
     assert stills.steps == 7
 
 
-def test_another_teacher_is_asked_for() -> None:
+def test_the_teacher_can_be_replaced() -> None:
     for name, teacher in (("image", "tiny/stills"), ("twlv1", "tiny/stills"), ("video", "tiny/pixels")):
         assert getattr(made(f"motionlab_tiny_{name}").targets[0], "teacher", "") == teacher
         other = made(f"motionlab_tiny_{name}", teacher="t.safetensors")
@@ -58,7 +58,7 @@ def test_another_teacher_is_asked_for() -> None:
 
 @pytest.mark.parametrize("objective", ["twlv1", "image", "video", "pixels", "latent"])
 def test_the_recipes_are_those_of_the_shipped_encoders(objective: str) -> None:
-    origin = about(SHIPPED / f"tiny-{objective}.safetensors")["origin"]
+    origin = read_metadata(SHIPPED / f"tiny-{objective}.safetensors")["origin"]
     make = ["make", "-n", "reproduce-tiny", f"OBJECTIVE={objective}"]
     typed = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     seed = int(typed.partition("--seed ")[2].split()[0])

@@ -19,7 +19,7 @@ from vitascope.pretrain import export
 from vitascope.pretrain.data.folder import VideoFolder
 from vitascope.pretrain.data.webdataset import Shards
 from vitascope.pretrain.model import Student
-from vitascope.pretrain.objective import Objective, drawn
+from vitascope.pretrain.objective import Objective, draw_masks
 from vitascope.pretrain.recipe import Recipe
 from vitascope.pretrain.recipes import twlv1
 from vitascope.pretrain.targets.targets import Distilled
@@ -35,9 +35,9 @@ def data(tmp_path: Path) -> Path:
 
 def test_the_names_are_literal_as_a_finder_reads_them() -> None:
     tree = ast.parse(Path(twlv1.__file__).read_text(encoding="utf-8"))
-    (found,) = [n for n in tree.body if isinstance(n, ast.AnnAssign) and ast.unparse(n.target) == "RECIPES"]
-    assert found.value
-    assert ast.literal_eval(found.value) == twlv1.RECIPES
+    (assignment,) = [n for n in tree.body if isinstance(n, ast.AnnAssign) and ast.unparse(n.target) == "RECIPES"]
+    assert assignment.value
+    assert ast.literal_eval(assignment.value) == twlv1.RECIPES
 
 
 @pytest.mark.parametrize(("name", "millions"), [("twlv1_b", 86), ("twlv1_l", 304)])
@@ -77,20 +77,20 @@ def test_sets_are_folders_or_shards_and_cards_name_them(data: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
-        ({}, "no folder of data was given; data=FOLDER"),
+        ({}, "no data folder given; set data=FOLDER"),
         ({"data": "nowhere"}, "nowhere: no such folder"),
         ({"only": "k71"}, "only='k71'; did you mean 'k710'?"),
-        ({"only": "sbu,coco"}, "lacks sbu; to train on what is there: only=coco; expected, each a folder of *.tar"),
-        ({"only": ""}, "lacks sbu; to train on what is there: only=k710,howto360k,webvid10m,coco,vg,cc3m,cc12m"),
+        ({"only": "sbu,coco"}, "does not contain sbu; to train without them: only=coco; expected are folders of *.tar"),
+        ({"only": ""}, "does not contain sbu; to train without them: only=k710,howto360k,webvid10m,coco,vg,cc3m,cc12m"),
     ],
 )
-def test_what_is_not_there_is_said_in_one_line(given: dict[str, str], said: str, data: Path) -> None:
+def test_missing_data_raises_in_one_line(given: dict[str, str], message: str, data: Path) -> None:
     (data / "sbu").rmdir()
     with pytest.raises(ValueError, match=r"^twlv1_b: ") as error:
         twlv1.build("twlv1_b", **({"data": str(data)} | given if given else {}))
-    assert said in str(error.value)
+    assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 
@@ -122,19 +122,19 @@ def costs(recipe: Recipe, frames: int) -> dict[str, float]:
         return tokens * 1536 * dim + depth * block(tokens, dim)
 
     draws = [
-        drawn(recipe.masks_of(frames), (steps, 14, 14), generator(i), count=2048, rows=slice(None))
+        draw_masks(recipe.masks_for(frames), (steps, 14, 14), generator(i), count=2048, rows=slice(None))
         for i in range(DRAWS)
     ]
     student = decoders = 0.0
     for look in zip(*draws, strict=True):  # blocks show and hide other counts at every step
-        seen, hidden = (sum(part.shape[1] for part in parts) / DRAWS for parts in zip(*look, strict=True))
-        student += 3 * encoder(seen)
+        visible, hidden = (sum(part.shape[1] for part in parts) / DRAWS for parts in zip(*look, strict=True))
+        student += 3 * encoder(visible)
         for blocks, numbers in ((2, 1536), (2, 2 * 4 * 9), (2, dim), (4, dim)):
-            inside = seen * dim * width + blocks * block(seen + hidden, width) + hidden * width * numbers
+            inside = visible * dim * width + blocks * block(visible + hidden, width) + hidden * width * numbers
             decoders += 3 * inside
-        decoders += 3 * seen * dim * dim  # the image teacher's linear map; its tokens are as wide as the student's
-    known = cards()
-    image, video = (known[t.teacher] for t in recipe.targets if isinstance(t, Distilled))
+        decoders += 3 * visible * dim * dim  # the image teacher's linear map; its tokens are as wide as the student's
+    computed = cards()
+    image, video = (computed[t.teacher] for t in recipe.targets if isinstance(t, Distilled))
     teachers = max(frames // 2, 1) * image.gflops * 1e9 / image.frames
     teachers += video.gflops * 1e9 if frames > 1 else encoder(196)  # the video teacher is the student's twin
     parts = {"student": student, "decoders": decoders, "slow": encoder(steps * 196), "teachers": teachers}
@@ -142,17 +142,17 @@ def costs(recipe: Recipe, frames: int) -> dict[str, float]:
 
 
 @pytest.mark.parametrize(("name", "column"), [("twlv1_b", 0), ("twlv1_l", 1)])
-def test_the_costs_told_are_those_of_the_closed_form(name: str, column: int, data: Path) -> None:
+def test_documented_costs_follow_the_closed_form(name: str, column: int, data: Path) -> None:
     rows = re.findall(r"\| ([^|]+) \| ([\d.]+) \| ([\d.]+)[^|]*\|", twlv1.build.__doc__ or "")
-    told = [float(row[1 + column]) for row in rows]
+    documented = [float(row[1 + column]) for row in rows]
     recipe = twlv1.build(name, data=data)
     video, image = costs(recipe, 16), costs(recipe, 1)
     whole, still = sum(video.values()), sum(image.values())
     total = recipe.batch * recipe.steps * (0.75 * whole + 0.25 * still) / 1e9
     days = total * 1e18 / (0.45 * 989e12) / 86400
-    known = [video["student"], video["decoders"], video["slow"], video["teachers"], whole, still, total, days]
-    assert told == pytest.approx(known, rel=0.03)
-    assert f"{told[-1]:.0f} days" in twlv1.RECIPES[name]
+    computed = [video["student"], video["decoders"], video["slow"], video["teachers"], whole, still, total, days]
+    assert documented == pytest.approx(computed, rel=0.03)
+    assert f"{documented[-1]:.0f} days" in twlv1.RECIPES[name]
 
 
 @pytest.mark.parametrize("frames", [16, 1])
@@ -164,7 +164,7 @@ def test_all_of_it_fits_together_on_a_small_student(frames: int, data: Path) -> 
     objective = Objective(student, targets, export.card(recipe), generator(1))
     pixels = torch.randint(0, 256, (2, frames, 224, 224, 3), dtype=torch.uint8, generator=generator(2))
     grid = student.grid(frames, 224)
-    masks = drawn(recipe.masks_of(frames), grid, generator(3), count=2, rows=slice(None))
+    masks = draw_masks(recipe.masks_for(frames), grid, generator(3), count=2, rows=slice(None))
     losses = objective(pixels, torch.full((2,), -1), masks)
     assert list(losses) == ["pixels", "hog-differences", "image-teacher", "video-teacher", "latent"]
     assert all(torch.isfinite(loss) for loss in losses.values())

@@ -1,4 +1,4 @@
-"""A run that is killed, at whatever step, becomes the run that was not."""
+"""A run that is killed at any step and resumed is bit-identical to an uninterrupted one."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,16 +11,16 @@ from vitascope.pretrain.monitoring import log as recording
 from vitascope.pretrain.recipe import Recipe
 
 
-def test_killed_three_times_it_ends_as_if_never(tmp_path: Path) -> None:
+def test_a_run_killed_three_times_is_bit_identical(tmp_path: Path) -> None:
     once, often = tmp_path / "once", tmp_path / "often"
     train(once, everything())
     job = {"run": str(often), "recipe": "everything"}
     program({**job, "kill_at": 2}, killed=True)
-    assert checkpoint.found(often) == []
+    assert checkpoint.list_checkpoints(often) == []
     program({**job, "kill_at": 4}, killed=True)
-    assert [checkpoint.step_of(p) for p in checkpoint.found(often)] == [2]
+    assert [checkpoint.step_of(p) for p in checkpoint.list_checkpoints(often)] == [2]
     program({**job, "kill_in_save": 2}, killed=True)
-    assert [checkpoint.step_of(p) for p in checkpoint.found(often)] == [2, 4]
+    assert [checkpoint.step_of(p) for p in checkpoint.list_checkpoints(often)] == [2, 4]
     assert list((often / checkpoint.FOLDER).glob(".step-*")), "it was killed in the middle of the third checkpoint"
     train(often, everything())
     assert not list((often / checkpoint.FOLDER).glob(".step-*"))
@@ -30,12 +30,12 @@ def test_killed_three_times_it_ends_as_if_never(tmp_path: Path) -> None:
     assert recording.read(often).done
 
 
-def whirled() -> Recipe:
+def everything_by_muon() -> Recipe:
     return everything(optimizer="muon")
 
 
-@pytest.mark.parametrize(("at", "made"), [(1, everything), (3, recipe), (5, everything), (4, whirled)])
-def test_stopped_at_any_step_it_goes_on_as_if_never(at: int, made: Callable[[], Recipe], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("at", "made"), [(1, everything), (3, recipe), (5, everything), (4, everything_by_muon)])
+def test_a_run_stopped_at_any_step_resumes_bit_identical(at: int, made: Callable[[], Recipe], tmp_path: Path) -> None:
     train(tmp_path / "once", made())
     train(tmp_path / "twice", made(), stop_at=at)
     assert max(losses(tmp_path / "twice")) == at
@@ -49,13 +49,13 @@ def test_seed_and_data_change_a_run(tmp_path: Path) -> None:
     train(tmp_path / "a")
     train(tmp_path / "b", recipe(seed=1))
     train(tmp_path / "c", recipe(data=((Blobs(name="stills", still=True), 1.0),)))
-    found = [losses(tmp_path / name)[6]["pixels"] for name in "abc"]
-    assert len(set(found)) == 3
+    finals = [losses(tmp_path / name)[6]["pixels"] for name in "abc"]
+    assert len(set(finals)) == 3
 
 
 def test_only_the_last_two_checkpoints_stay(tmp_path: Path) -> None:
     train(tmp_path, save_every=1)
-    assert [checkpoint.step_of(p) for p in checkpoint.found(tmp_path)] == [5, 6]
+    assert [checkpoint.step_of(p) for p in checkpoint.list_checkpoints(tmp_path)] == [5, 6]
 
 
 def test_a_finished_run_is_left_as_it_is(tmp_path: Path) -> None:

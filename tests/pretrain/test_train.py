@@ -24,7 +24,7 @@ from vitascope.pretrain.masking import Tube
 from vitascope.pretrain.model import Student
 from vitascope.pretrain.monitoring import log as recording
 from vitascope.pretrain.monitoring.probing import InLoopProbing, ProbingConfig, ProbingResult
-from vitascope.pretrain.targets.targets import Computed, Distilled, Labels, Pixels, Shown, Target
+from vitascope.pretrain.targets.targets import Distilled, FixedTarget, Labels, Pixels, Target, TargetInputs
 
 
 def stopped(run: Path, made: Any = None, **setting: Any) -> str:
@@ -51,46 +51,46 @@ class Failing(Target):
     after: int = 4
     becomes: float = math.nan
 
-    def bind(self, student: Student, device: torch.device) -> Computed:
+    def bind(self, student: Student, device: torch.device) -> FixedTarget:
         """Counts its calls."""
         calls: list[int] = []
 
-        def values(shown: Shown) -> torch.Tensor:
+        def values(inputs: TargetInputs) -> torch.Tensor:
             calls.append(1)
-            return torch.full((len(shown.blocks), 18, 1), self.becomes if len(calls) > self.after else 0.0)
+            return torch.full((len(inputs.patches), 18, 1), self.becomes if len(calls) > self.after else 0.0)
 
-        return Computed(1, values)
+        return FixedTarget(1, values)
 
 
 def test_a_loss_gone_nan_stops_the_run_and_names_the_target(tmp_path: Path) -> None:
     made = recipe(targets=(Pixels(width=16, depth=1), Failing(width=16, depth=1)))
-    said = stopped(tmp_path, made)
-    assert "stopped at step 4: the loss of faulty is not finite" in said
-    assert "what faulty is to be like is not, look at its teacher" in said
-    assert "the checkpoint of step 4 is kept" in said
+    message = stopped(tmp_path, made)
+    assert "stopped at step 4: the loss of faulty is not finite" in message
+    assert "nor is the target of faulty: check its teacher" in message
+    assert "the checkpoint of step 4 is kept" in message
     assert all(torch.isfinite(t).all() for t in state(tmp_path, 4, tmp_path).values())
     (alarm,) = recording.read(tmp_path).alarms
     assert alarm["step"] == 4
     assert "faulty" in alarm["why"]
-    path, card = export.of_run(tmp_path, tmp_path / "good.safetensors")
+    path, card = export.export_run(tmp_path, tmp_path / "good.safetensors")
     assert load(str(path)).card.digest == card.digest
 
 
-def test_what_was_taken_up_is_named_where_the_next_step_fails(tmp_path: Path) -> None:
+def test_the_resumed_checkpoint_is_named_if_the_next_step_fails(tmp_path: Path) -> None:
     made = recipe(targets=(Pixels(width=16, depth=1), Failing(width=16, depth=1)))
     train(tmp_path, made, stop_at=4)
-    assert [saving.step_of(p) for p in saving.found(tmp_path)] == [2, 4]
+    assert [saving.step_of(p) for p in saving.list_checkpoints(tmp_path)] == [2, 4]
     (tmp_path / loop.RECIPE).unlink()
-    said = stopped(tmp_path, recipe(targets=(Pixels(width=16, depth=1), Failing(width=16, depth=1, after=0))))
-    assert "stopped at step 4" in said
-    assert "the checkpoint of step 4 is kept; see" in said
+    message = stopped(tmp_path, recipe(targets=(Pixels(width=16, depth=1), Failing(width=16, depth=1, after=0))))
+    assert "stopped at step 4" in message
+    assert "the checkpoint of step 4 is kept; see" in message
 
 
 def test_a_gradient_gone_infinite_is_not_applied(tmp_path: Path) -> None:
     """The slope of a square root at 0."""
     steep = Steep(name="steep", width=16, depth=1, becomes=1.0)
-    said = stopped(tmp_path, recipe(targets=(Pixels(width=16, depth=1), steep)))
-    assert "the gradient is not finite, every loss is" in said
+    message = stopped(tmp_path, recipe(targets=(Pixels(width=16, depth=1), steep)))
+    assert "the gradient is not finite, although every loss is" in message
     assert all(torch.isfinite(t).all() for t in state(tmp_path, 4, tmp_path).values())
 
 
@@ -98,37 +98,37 @@ def test_a_gradient_gone_infinite_is_not_applied(tmp_path: Path) -> None:
 class Steep(Failing):
     """A loss that is 0, by a slope that is infinite."""
 
-    def loss(self, predicted: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    def loss(self, predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Finite everywhere."""
-        return (predicted * 0 * wanted.mean()).abs().sum().sqrt() if wanted.any() else predicted.square().mean()
+        return (predicted * 0 * target.mean()).abs().sum().sqrt() if target.any() else predicted.square().mean()
 
 
-def test_a_teacher_of_no_numbers_is_named(tmp_path: Path) -> None:
+def test_a_teacher_that_gives_nan_is_named(tmp_path: Path) -> None:
     target = Distilled(name="void", teacher="pretraining:teacher_of_nothing", width=16, depth=1)
-    said = stopped(tmp_path, recipe(targets=(target,)))
-    assert "stopped at step 0: the loss of void is not finite: what void is to be like is not" in said
-    assert "no checkpoint was written yet" in said
+    message = stopped(tmp_path, recipe(targets=(target,)))
+    assert "stopped at step 0: the loss of void is not finite; nor is the target of void" in message
+    assert "no checkpoint was written yet" in message
 
 
 def collapsing(run: Path, patch: pytest.MonkeyPatch, ranks: list[float], **setting: int) -> str:
     """What a run is stopped with whose check-up after each step finds the next of `ranks`."""
-    found, coming = ProbingResult({"suite knn": Score(10.0, 5.0, 15.0)}, {}, {}, 0.0, 0.5), iter(ranks)
+    result, coming = ProbingResult({"suite knn": Score(10.0, 5.0, 15.0)}, {}, {}, 0.0, 0.5), iter(ranks)
     patch.setattr(InLoopProbing, "__init__", lambda self, *_: setattr(self, "broken", {}))
-    patch.setattr(InLoopProbing, "__call__", lambda *_: found._replace(effective_rank=next(coming)))
-    return stopped(run, check_every=1, checkup=ProbingConfig(suites=()), **setting)
+    patch.setattr(InLoopProbing, "__call__", lambda *_: result._replace(effective_rank=next(coming)))
+    return stopped(run, check_every=1, probing=ProbingConfig(suites=()), **setting)
 
 
 def test_collapsed_features_stop_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    said = collapsing(tmp_path, monkeypatch, [5.0, 1.2, 1.1], log_every=100)
-    assert "stopped at step 3: collapsed: 2 probes in a row" in said
-    assert "effective rank 1.1" in said
-    assert [saving.step_of(p) for p in saving.found(tmp_path)] == [2]
+    message = collapsing(tmp_path, monkeypatch, [5.0, 1.2, 1.1], log_every=100)
+    assert "stopped at step 3: collapsed: 2 consecutive probings" in message
+    assert "effective rank 1.1" in message
+    assert [saving.step_of(p) for p in saving.list_checkpoints(tmp_path)] == [2]
 
 
-def test_what_was_saved_before_a_collapse_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    said = collapsing(tmp_path, monkeypatch, [5.0, 5.0, 1.2, 1.1], save_every=1)
-    assert "the checkpoint of step 2 is kept; to go on from it, remove the later ones (step 3)" in said
-    assert [saving.step_of(p) for p in saving.found(tmp_path)] == [2, 3]
+def test_checkpoints_before_a_collapse_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    message = collapsing(tmp_path, monkeypatch, [5.0, 5.0, 1.2, 1.1], save_every=1)
+    assert "the checkpoint of step 2 is kept; to resume from it, remove the later ones (step 3)" in message
+    assert [saving.step_of(p) for p in saving.list_checkpoints(tmp_path)] == [2, 3]
 
 
 def test_lines_hold_the_mean_of_their_steps_and_that_of_each_source(tmp_path: Path) -> None:
@@ -142,21 +142,21 @@ def test_lines_hold_the_mean_of_their_steps_and_that_of_each_source(tmp_path: Pa
             assert value == pytest.approx(np.mean([s["losses"][name] for s in steps]))
         assert line["loss"] == pytest.approx(np.mean([s["loss"] for s in steps]))
         for source, means in line["by_source"].items():
-            told = [s["losses"]["pixels"] for s in steps if list(s["by_source"]) == [source]]
-            assert means["pixels"] == pytest.approx(np.mean(told))
+            pixel_losses = [s["losses"]["pixels"] for s in steps if list(s["by_source"]) == [source]]
+            assert means["pixels"] == pytest.approx(np.mean(pixel_losses))
 
 
-def test_a_teacher_of_other_weights_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_teacher_with_other_weights_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = recipe(targets=(Distilled(name="films", teacher="pretraining:teacher", width=16, depth=1),))
     train(tmp_path, made, stop_at=2)
-    kept = pretraining.card
-    monkeypatch.setattr(pretraining, "card", lambda **changes: kept(**{**changes, "digest": "ffff"}))
-    with pytest.raises(ValueError, match=r"its teacher .* had the digest .*, and now ffff; put its weights back"):
+    original = pretraining.card
+    monkeypatch.setattr(pretraining, "card", lambda **changes: original(**{**changes, "digest": "ffff"}))
+    with pytest.raises(ValueError, match=r"the digest of teacher .* was .*, is now ffff; restore its weights"):
         train(tmp_path, made)
 
 
-def test_checks_record_scores_and_how_alike_targets_are(tmp_path: Path) -> None:
-    train(tmp_path, check_every=4, checkup=ProbingConfig(suites=("motionlab/still-tiny",), probes=("knn",), limit=12))
+def test_probing_logs_scores_and_target_similarity(tmp_path: Path) -> None:
+    train(tmp_path, check_every=4, probing=ProbingConfig(suites=("motionlab/still-tiny",), probes=("knn",), limit=12))
     probes = recording.read(tmp_path).probes
     assert [p["step"] for p in probes] == [4, 6]
     assert list(probes[0]["scores"]) == ["motionlab/still-tiny knn"]
@@ -181,11 +181,11 @@ def test_a_full_disk_leaves_the_checkpoint_before(whole: Path, tmp_path: Path, m
         patch.setattr(saving, "write_state", half)
         with pytest.raises(OSError) as error:
             train(tmp_path)
-    said = str(error.value)
-    assert "step-000000004: the checkpoint could not be written" in said
-    assert "No space left on device" in said
-    assert "the one of step 2 is whole" in said
-    assert "\n" not in said
+    message = str(error.value)
+    assert "step-000000004: the checkpoint could not be written" in message
+    assert "No space left on device" in message
+    assert "the one of step 2 is intact" in message
+    assert "\n" not in message
     assert not list((tmp_path / saving.FOLDER).glob(".*"))
     train(tmp_path)
     assert losses(tmp_path) == losses(whole)
@@ -201,12 +201,12 @@ def test_the_disk_itself_refusing_is_one_line_too(tmp_path: Path, monkeypatch: p
     with pytest.raises(OSError) as error:
         train(tmp_path)
     assert "No space left on device" in str(error.value)
-    assert "there is none before it" in str(error.value)
+    assert "there is no earlier one" in str(error.value)
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("part", ["data", "metadata", "state"])
-def test_a_checkpoint_cut_short_is_said_and_the_one_before_taken(
+def test_a_truncated_checkpoint_warns_and_the_previous_one_is_used(
     part: str, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = copied(whole, tmp_path / "run")
@@ -214,25 +214,25 @@ def test_a_checkpoint_cut_short_is_said_and_the_one_before_taken(
     spoilt = {"data": next(last.glob("*.distcp")), "metadata": last / ".metadata", "state": last / saving.STATE}[part]
     spoilt.write_bytes(spoilt.read_bytes()[: spoilt.stat().st_size // 2])
     train(run)
-    assert f"warning: {last}: cannot be taken up" in capsys.readouterr().err
+    assert f"warning: {last}: cannot be loaded" in capsys.readouterr().err
     assert same(state(run, 6, tmp_path), state(whole, 6, tmp_path))
     assert losses(run) == losses(whole)
 
 
-def test_with_all_checkpoints_damaged_it_does_not_start_anew_by_itself(whole: Path, tmp_path: Path) -> None:
+def test_with_all_checkpoints_damaged_it_does_not_start_over(whole: Path, tmp_path: Path) -> None:
     run = copied(whole, tmp_path / "run")
-    for checkpoint in saving.found(run):
+    for checkpoint in saving.list_checkpoints(run):
         next(checkpoint.glob("*.distcp")).write_bytes(b"")
-    said = stopped(run)
-    assert "step-000000006: cannot be taken up (__0_0.distcp has 0 bytes of" in said
-    assert f"remove {run / saving.FOLDER} to start from the first step" in said
+    message = stopped(run)
+    assert "step-000000006: cannot be loaded (__0_0.distcp has 0 of" in message
+    assert f"remove {run / saving.FOLDER} to start over" in message
 
 
-def test_the_folder_of_another_recipe_is_refused(whole: Path, tmp_path: Path) -> None:
+def test_the_folder_of_another_recipe_raises(whole: Path, tmp_path: Path) -> None:
     run = copied(whole, tmp_path / "run")
-    said = stopped(run, recipe(lr=1e-2, masks=(Tube(0.5),)))
-    assert "a run of another recipe (lr 0.003 there, 0.01 now, masks" in said
-    assert "-o" in said
+    message = stopped(run, recipe(lr=1e-2, masks=(Tube(0.5),)))
+    assert "a run of another recipe (lr was 0.003, is now 0.01, masks" in message
+    assert "-o" in message
     assert losses(run) == losses(whole)
 
 
@@ -241,11 +241,11 @@ def test_no_video_readable(tmp_path: Path) -> None:
     videos.mkdir()
     for i in range(3):
         (videos / f"{i}.mp4").write_bytes(b"no video at all")
-    said = stopped(tmp_path / "run", recipe(data=((VideoFolder(path=str(videos)), 1.0),)))
-    assert "none of the 3 videos can be read" in said
+    message = stopped(tmp_path / "run", recipe(data=((VideoFolder(path=str(videos)), 1.0),)))
+    assert "none of its 3 videos is readable" in message
 
 
-def test_broken_videos_are_left_out_and_listed(tmp_path: Path) -> None:
+def test_broken_videos_are_skipped_and_listed(tmp_path: Path) -> None:
     videos = tmp_path / "videos"
     rng = np.random.default_rng(0)
     for i in range(3):
@@ -257,18 +257,18 @@ def test_broken_videos_are_left_out_and_listed(tmp_path: Path) -> None:
     assert [line["broken"] for line in recording.read(tmp_path / "run").steps][-1] == 1
 
 
-def test_labels_asked_of_a_source_without_any(tmp_path: Path) -> None:
+def test_label_targets_need_a_labeled_source(tmp_path: Path) -> None:
     assert "target labels: labels from -1" in stopped(tmp_path, recipe(targets=(Labels(classes=3),)))
 
 
 @pytest.mark.parametrize("wrong", [{"save_every": 0}, {"log_every": 0}, {"stop_at": -1}], ids=str)
-def test_settings_that_cannot_be(wrong: dict[str, int]) -> None:
+def test_invalid_config_raises(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError) as error:
         loop.TrainConfig(**wrong)
     assert str(error.value).startswith(f"{next(iter(wrong))} = ")
 
 
-def test_what_comes_out_is_the_students_trunk_with_a_card(tmp_path: Path) -> None:
+def test_the_exported_encoder_is_the_trunk_with_a_card(tmp_path: Path) -> None:
     target = Distilled(name="films", teacher="pretraining:teacher", width=16, depth=1)
     made = recipe(targets=(target, *recipe().targets), data=((Blobs(pretraining_datasets=("blobs", "more")), 1.0),))
     out = train(tmp_path, made, command="vitascope pretrain tiny")
@@ -278,21 +278,21 @@ def test_what_comes_out_is_the_students_trunk_with_a_card(tmp_path: Path) -> Non
     trained = state(tmp_path, 6, tmp_path)
     for name, tensor in encoder.network.named_parameters():
         torch.testing.assert_close(tensor, trained[f"/model/{export.TRUNK}{name}"].half().float(), atol=0, rtol=0)
-    from vitascope.encoders.weights.native_card import about
+    from vitascope.encoders.weights.native_card import read_metadata
 
-    origin = about(out)["origin"]
+    origin = read_metadata(out)["origin"]
     assert (origin["step"], origin["seen"], origin["command"]) == (6, 48, "vitascope pretrain tiny")
     assert origin["recipe"]["lr"] == made.lr
 
 
-def test_the_encoder_of_a_run_under_way_says_how_far_it_is(tmp_path: Path) -> None:
+def test_the_name_of_an_unfinished_encoder_has_the_step(tmp_path: Path) -> None:
     train(tmp_path, stop_at=3)
-    path, card = export.of_run(tmp_path, tmp_path / "there.safetensors")
+    path, card = export.export_run(tmp_path, tmp_path / "exported.safetensors")
     assert card.name == "tiny-step3"
     assert load(str(path)).card.digest == load(str(tmp_path)).card.digest == card.digest
     with pytest.raises(ValueError) as error:
-        export.of_run(tmp_path / "nothing")
-    assert "no checkpoint there" in str(error.value)
+        export.export_run(tmp_path / "nothing")
+    assert "no checkpoint found" in str(error.value)
 
 
 def test_bfloat16_is_near_float32(tmp_path: Path) -> None:
@@ -307,12 +307,12 @@ def test_bfloat16_is_near_float32(tmp_path: Path) -> None:
 def test_pretraining_is_learning(tmp_path: Path) -> None:
     made = recipe(steps=60, batch=16, targets=(Pixels(width=16, depth=1, normalized=False),), lr=1e-2)
     train(tmp_path, made, save_every=60)
-    found = losses(tmp_path)
-    assert found[60]["pixels"] < 0.7 * found[1]["pixels"]
+    result = losses(tmp_path)
+    assert result[60]["pixels"] < 0.7 * result[1]["pixels"]
     assert pretraining.card().frames == 4
 
 
-def test_a_check_up_asks_a_folder_and_leaves_out_what_cannot_be_read(tmp_path: Path) -> None:
+def test_probing_on_a_folder_skips_unreadable_clips(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for split, count in (("train", 4), ("val", 2)):
         for label, level in (("dark", 20), ("light", 220)):
@@ -322,15 +322,15 @@ def test_a_check_up_asks_a_folder_and_leaves_out_what_cannot_be_read(tmp_path: P
                 write_video(tmp_path / "data" / split / label / f"{i}.mp4", frames)
     torn = tmp_path / "data" / "val" / "dark" / "0.mp4"
     torn.write_bytes(torn.read_bytes()[:100])
-    train(tmp_path / "run", check_every=6, checkup=ProbingConfig(suites=(str(tmp_path / "data"),), probes=("knn",)))
+    train(tmp_path / "run", check_every=6, probing=ProbingConfig(suites=(str(tmp_path / "data"),), probes=("knn",)))
     (line,) = recording.read(tmp_path / "run").probes
     ((name, score),) = line["scores"].items()
     assert name.endswith(" knn")
-    assert score["value"] in [pytest.approx(100 * k / 3) for k in range(4)], "three of four are asked"
+    assert score["value"] in [pytest.approx(100 * k / 3) for k in range(4)], "three of four test clips are readable"
     assert score["chance"] == 50
 
 
-def test_what_cannot_start_leaves_no_folder(tmp_path: Path) -> None:
+def test_a_run_that_cannot_start_leaves_no_folder(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="did you mean 'motionlab/motion'"):
-        train(tmp_path / "run", check_every=6, checkup=ProbingConfig(suites=("motionlab/moton",)))
+        train(tmp_path / "run", check_every=6, probing=ProbingConfig(suites=("motionlab/moton",)))
     assert not (tmp_path / "run").exists()

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vitascope.datasets.readers.video_files import VIDEOS
+from vitascope.core.media import VIDEO_SUFFIXES
 from vitascope.motionlab.write import write_picture, write_video
 from vitascope.pretrain.data import shard_urls, tar_reader
 from vitascope.pretrain.data.base import Clips, ClipSpec
@@ -43,12 +43,12 @@ def pack(path: Path, files: list[tuple[str, bytes]], **options: object) -> Path:
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
     """Videos of one gray each: 10, 25, 40 ..."""
-    found = []
+    items = []
     for i in range(12):
         path = tmp_path_factory.mktemp("clip") / "x.mp4"
         write_video(path, np.full((3, 16, 16, 3), 10 + 15 * i, np.uint8), 5.0)
-        found.append(path.read_bytes())
-    return found
+        items.append(path.read_bytes())
+    return items
 
 
 @pytest.fixture
@@ -105,34 +105,34 @@ def test_restored_reader_gives_what_an_undisturbed_one_gives(folder: Path, windo
         first.close()
         again = source.open(SPEC, seed=4)
         again.restore(state)
-        for labels, seen in whole[stop:]:
+        for labels, clips in whole[stop:]:
             batch = again.read(3)
             assert batch.labels.tolist() == labels
-            assert np.array_equal(pixels(batch), seen)
+            assert np.array_equal(pixels(batch), clips)
         assert again.broken == broken
         again.close()
 
 
 def test_worker_processes_give_the_same(folder: Path) -> None:
-    here, there = (shards(folder).open(SPEC, seed=1, workers=n) for n in (0, 2))
+    in_process, by_workers = (shards(folder).open(SPEC, seed=1, workers=n) for n in (0, 2))
     for _ in range(4):
-        assert np.array_equal(pixels(here.read(4)), pixels(there.read(4)))
-    here.close()
-    there.close()
+        assert np.array_equal(pixels(in_process.read(4)), pixels(by_workers.read(4)))
+    in_process.close()
+    by_workers.close()
 
 
 @pytest.mark.parametrize("world", [2, 4])
 def test_ranks_divide_an_epoch(folder: Path, world: int) -> None:
-    seen: list[int] = []
+    clips: list[int] = []
     for rank in range(world):
         reader = shards(folder).open(SPEC, seed=1, rank=rank, world=world)
-        seen += reader.read(12 // world).labels.tolist()
+        clips += reader.read(12 // world).labels.tolist()
         state = reader.state()
         reader.close()
         other = shards(folder).open(SPEC, seed=1, rank=(rank + 1) % world, world=world)
-        with pytest.raises(ValueError, match="data have changed"):
+        with pytest.raises(ValueError, match="its data, or the number of processes that share them, have changed"):
             other.restore(state)
-    assert sorted(seen) == list(range(12))
+    assert sorted(clips) == list(range(12))
 
 
 def test_a_shard_cut_short_gives_what_is_whole(tmp_path: Path, clip: list[bytes]) -> None:
@@ -144,18 +144,18 @@ def test_a_shard_cut_short_gives_what_is_whole(tmp_path: Path, clip: list[bytes]
     whole = path.read_bytes()
     mark = max(ends.values())
     for cut in [*range(0, mark, 200), *ends.values()]:
-        found = list(tar_reader.samples(io.BytesIO(whole[:cut]), 0, VIDEOS, labeled=True))
-        *good, flaw = found
-        assert flaw.key == ""
-        assert "cut short" in flaw.flaw
+        items = list(tar_reader.iter_samples(io.BytesIO(whole[:cut]), 0, VIDEO_SUFFIXES, labeled=True))
+        *good, error = items
+        assert error.key == ""
+        assert "truncated" in error.error
         assert all(s.content == clip[int(s.key)] for s in good)
         both = [str(i) for i in range(3) if ends[f"{i}.cls"] <= cut]
         # a video whose label was to come next is whole too, when nothing of the label is there
         alone = [str(i) for i in range(3) if ends[f"{i}.mp4"] <= cut < ends[f"{i}.mp4"] + 512]
         assert [s.key for s in good] == both + alone, cut
-        again = list(tar_reader.samples(io.BytesIO(whole[:cut]), flaw.offset, VIDEOS, labeled=True))
-        assert [s.key for s in again] == [""], "what is read again from there is the flaw alone"
-    assert [s.flaw for s in tar_reader.samples(io.BytesIO(whole), 0, VIDEOS, labeled=True)] == [""] * 3
+        again = list(tar_reader.iter_samples(io.BytesIO(whole[:cut]), error.offset, VIDEO_SUFFIXES, labeled=True))
+        assert [s.key for s in again] == [""], "reading from there again gives only the error"
+    assert [s.error for s in tar_reader.iter_samples(io.BytesIO(whole), 0, VIDEO_SUFFIXES, labeled=True)] == [""] * 3
 
 
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0/\n", exclude_categories=["Cs"]), min_size=1)
@@ -179,10 +179,10 @@ def test_members_are_those_that_tarfile_finds(files: list[tuple[str, bytes]], la
     buffer.seek(0)
     with tarfile.open(fileobj=buffer) as tar:
         expected = [(m.name, tar.extractfile(m).read()) for m in tar.getmembers() if m.isreg()]  # type: ignore[union-attr]
-    found = list(tar_reader.members(buffer, 0, lambda name, size: True))
-    assert [(m.name, m.content) for m in found] == expected
-    for i, member in enumerate(found):
-        rest = tar_reader.members(buffer, member.offset, lambda name, size: True)
+    items = list(tar_reader.iter_members(buffer, 0, lambda name, size: True))
+    assert [(m.name, m.content) for m in items] == expected
+    for i, member in enumerate(items):
+        rest = tar_reader.iter_members(buffer, member.offset, lambda name, size: True)
         assert [(m.name, m.content) for m in rest] == expected[i:]
 
 
@@ -203,9 +203,9 @@ def test_what_is_broken_is_left_out_and_named(tmp_path: Path, clip: list[bytes])
     why = {id.removeprefix(f"{path}#"): cause for id, cause in reader.broken.items()}
     assert why.keys() == {"torn", "odd", "words", "json"}
     assert why["torn"].startswith("torn.mp4: ")
-    assert why["odd"] == "label 'cat' is not a whole number"
-    assert why["words"] == "no video or picture among its files"
-    assert why["json"] == "its .json is no JSON"
+    assert why["odd"] == "label 'cat' is not an integer"
+    assert why["words"] == "no video or image among its files"
+    assert why["json"] == "its .json is not valid JSON"
 
 
 def test_images_are_clips_of_one_frame(tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ def test_urls_are_streamed(folder: Path, far: str) -> None:
         reader.restore(state)
         assert first + reader.read(7).labels.tolist() == labels
         reader.close()
-    with pytest.raises(ValueError, match="1 of 2 shards looked for are not there"):
+    with pytest.raises(ValueError, match="1 of the 2 shards checked do not exist"):
         shards(folder, pattern=f"{far}/data-{{000..009}}.tar").open(SPEC, seed=3)
     with pytest.raises(ValueError, match="nosuch"):
         shards(folder, pattern="nosuch://bucket/x.tar").open(SPEC, seed=3)
@@ -261,7 +261,7 @@ def test_a_shard_that_goes_away_is_named(folder: Path) -> None:
 def test_nothing_that_can_be_read(tmp_path: Path) -> None:
     empty = pack(tmp_path / "empty.tar", [])
     other = pack(tmp_path / "other.tar", [("a.mp4", b"nothing"), ("b.txt", b"words")])
-    for path, says in ((empty, "hold no files"), (other, "no video can be read")):
+    for path, says in ((empty, "contain no files"), (other, "no video is readable")):
         reader = Shards(pattern=str(path)).open(SPEC, seed=0)
         with pytest.raises(ValueError, match=says):
             reader.read(1)
@@ -277,28 +277,28 @@ def test_nothing_that_can_be_read(tmp_path: Path) -> None:
     ],
 )
 def test_braces(pattern: str, names: list[str]) -> None:
-    assert list(shard_urls.spread(pattern)) == names
+    assert list(shard_urls.expand_braces(pattern)) == names
 
 
 def test_bad_patterns(folder: Path) -> None:
     cases = {
-        "data-{000..009}.tar": "6 of 10 shards looked for are not there, the first .*data-004.tar; did you mean",
+        "data-{000..009}.tar": "6 of the 10 shards checked do not exist, first .*data-004.tar; did you mean",
         "data_000.tar": "did you mean 'data-000.tar'",
-        "train-*.tar": "no shard has such a name",
+        "train-*.tar": "no shard matches",
         "data-{000-003}.tar": "neither a range like",
-        "data-{3..1}.tar": "no range upwards",
-        "nowhere/x.tar": "there is no folder .*nowhere",
+        "data-{3..1}.tar": "must be an increasing range",
+        "nowhere/x.tar": "the folder .*nowhere does not exist",
     }
     for pattern, says in cases.items():
         with pytest.raises(ValueError, match=says) as caught:
             shards(folder, pattern=f"{folder}/{pattern}").open(SPEC, seed=0)
         assert "\n" not in str(caught.value)
-    with pytest.raises(ValueError, match="no shards given"):
+    with pytest.raises(ValueError, match="no shard pattern given"):
         shards(folder, pattern=()).open(SPEC, seed=0)
     with pytest.raises(ValueError, match="a window of at least 1"):
         shards(folder, window=0)
     several = shards(folder, pattern=(f"{folder}/data-000.tar", f"{folder}/data-00[01].tar"))
-    assert len(shard_urls.shards(several.patterns)) == 2
+    assert len(shard_urls.list_shards(several.patterns)) == 2
     reader = several.open(SPEC, seed=0)
     assert Counter(reader.read(6).labels.tolist()) == Counter(range(6))
     reader.close()

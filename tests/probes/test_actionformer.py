@@ -16,12 +16,12 @@ from vitascope.core.device import generator
 from vitascope.nn import fast_linear
 from vitascope.probes.temporal.actionformer import (
     ActionFormer,
-    decayed,
-    halved,
     local_attention,
-    padded,
+    max_pool_half,
+    padded_length,
     random_actionformer,
     sinusoids,
+    split_weight_decay,
 )
 
 KINDS = {"actionformer_sc": 5, "actionformer_ext": 1}
@@ -44,15 +44,15 @@ def test_the_original_s_outputs(name):
     model.load_state_dict(renamed(data), strict=True)
     values, mask = inputs(data)
     with torch.no_grad():
-        said = model(values, mask)
-        shorter = padded(401, 6, 576)
+        output = model(values, mask)
+        shorter = padded_length(401, 6, 576)
         again = model(values[1:, :, :shorter], mask[1:, :shorter])
     for name in ("logits", "offsets"):
-        wanted, found = stacked(data, name), getattr(said, name)
-        np.testing.assert_allclose(found[said.mask], wanted[said.mask], atol=1e-5)
-        np.testing.assert_allclose(getattr(again, name)[again.mask], wanted[1][said.mask[1]], atol=1e-5)
-    assert (said.mask == stacked(data, "masks")).all()
-    assert said.sizes == (576, 288, 144, 72, 36, 18)
+        wanted, result = stacked(data, name), getattr(output, name)
+        np.testing.assert_allclose(result[output.mask], wanted[output.mask], atol=1e-5)
+        np.testing.assert_allclose(getattr(again, name)[again.mask], wanted[1][output.mask[1]], atol=1e-5)
+    assert (output.mask == stacked(data, "masks")).all()
+    assert output.sizes == (576, 288, 144, 72, 36, 18)
     assert shorter == 448
 
 
@@ -79,17 +79,17 @@ def test_local_attention_is_dense_attention_under_a_mask(length, window, hidden,
     shown = torch.arange(length) < torch.tensor([[length], [max(length - hidden, 1)]])
     for mask in (None, shown):
         right = (torch.ones(2, length, dtype=torch.bool) if mask is None else mask)[:, None, :, None]
-        found = [local_attention(q, k, v, window=window, shown=mask) * right]
+        result = [local_attention(q, k, v, window=window, mask=mask) * right]
         wanted = [dense_attention(q, k, v, window, mask) * right]
-        for each in (found, wanted):
+        for each in (result, wanted):
             each += torch.autograd.grad(each[0].sin().sum(), (q, k, v))
-        for x, y in zip(found, wanted, strict=True):
+        for x, y in zip(result, wanted, strict=True):
             torch.testing.assert_close(x, y)
 
 
 def test_a_query_without_keys_has_a_gradient():
     q = torch.randn(1, 1, 50, 4, requires_grad=True)
-    local_attention(q, q, q, window=5, shown=torch.arange(50)[None] < 3).sum().backward()
+    local_attention(q, q, q, window=5, mask=torch.arange(50)[None] < 3).sum().backward()
     assert q.grad is not None
     assert torch.isfinite(q.grad).all()
 
@@ -99,13 +99,13 @@ def test_a_query_without_keys_has_a_gradient():
 def test_padding_changes_nothing(length, more, seed):
     model = small(seed=seed)
     x = torch.randn(1, 6, length, generator=generator(seed))
-    said = []
-    for places in (padded(length, 3, 4 * 99), padded(length, 3, 4 * 99) + 4 * more):
+    output = []
+    for places in (padded_length(length, 3, 4 * 99), padded_length(length, 3, 4 * 99) + 4 * more):
         mask = torch.arange(places)[None] < length
         with torch.no_grad():
-            found = model(torch.nn.functional.pad(x, (0, places - length)), mask)
-        said.append([found.logits[found.mask], found.offsets[found.mask]])
-    for a, b in zip(*said, strict=True):
+            result = model(torch.nn.functional.pad(x, (0, places - length)), mask)
+        output.append([result.logits[result.mask], result.offsets[result.mask]])
+    for a, b in zip(*output, strict=True):
         torch.testing.assert_close(a, b)
 
 
@@ -124,12 +124,13 @@ def test_neighbors_in_a_batch_do_not_meet():
 def test_offsets_at_some_points_are_those_of_all(length):
     model = small()
     x, mask = torch.randn(2, 6, 32), (torch.arange(32) < length).repeat(2, 1)
-    said = model(x, mask)
-    points = said.mask & (torch.rand(said.mask.shape, generator=generator(0)) < 0.4)
+    output = model(x, mask)
+    points = output.mask & (torch.rand(output.mask.shape, generator=generator(0)) < 0.4)
     some = model.offsets_at(model.levels(x, mask), points)
-    torch.testing.assert_close(some, said.offsets[points])
+    torch.testing.assert_close(some, output.offsets[points])
     slopes = [
-        torch.autograd.grad(y.sin().sum(), model.parameters(), allow_unused=True) for y in (some, said.offsets[points])
+        torch.autograd.grad(y.sin().sum(), model.parameters(), allow_unused=True)
+        for y in (some, output.offsets[points])
     ]
     for a, b in zip(*slopes, strict=True):
         assert (a is None) == (b is None)
@@ -169,13 +170,13 @@ def test_branches_left_out_are_those_drawn():
 def test_the_start():
     model = random_actionformer(generator(0), ActionFormer(1024, 20))
     assert sum(p.numel() for p in model.parameters()) == pytest.approx(7.35e6, abs=5e3)
-    weights, others = decayed(model)
+    weights, others = split_weight_decay(model)
     assert sum(p.numel() for p in others) < 5e4
     assert {p.ndim for p in weights} == {3}
     x = torch.randn(1, 1024, 64)
     with torch.no_grad():
-        said = model(x, torch.ones(1, 64, dtype=torch.bool))
-    assert float(torch.sigmoid(said.logits).mean()) == pytest.approx(0.01, abs=5e-3)
+        output = model(x, torch.ones(1, 64, dtype=torch.bool))
+    assert float(torch.sigmoid(output.logits).mean()) == pytest.approx(0.01, abs=5e-3)
     again = random_actionformer(generator(0), ActionFormer(1024, 20))
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
 
@@ -195,21 +196,29 @@ def test_positions():
 
 def test_halved_is_max_pooling():
     x = torch.randn(2, 10, 3)
-    torch.testing.assert_close(halved(x), torch.nn.functional.max_pool1d(x.mT, 3, 2, 1).mT)
+    torch.testing.assert_close(max_pool_half(x), torch.nn.functional.max_pool1d(x.mT, 3, 2, 1).mT)
 
 
 def test_places():
-    assert [padded(n, 6, 2304) for n in (1, 32, 33, 2240, 2241, 2304, 2305)] == [64, 64, 96, 2272, 2304, 2304, 2368]
-    assert padded(192, 6, 192) == 192
+    assert [padded_length(n, 6, 2304) for n in (1, 32, 33, 2240, 2241, 2304, 2305)] == [
+        64,
+        64,
+        96,
+        2272,
+        2304,
+        2304,
+        2368,
+    ]
+    assert padded_length(192, 6, 192) == 192
 
 
 def test_a_product_and_its_gradient(monkeypatch):
     x, w, b = torch.randn(3, 5, 4, requires_grad=True), torch.randn(7, 4, requires_grad=True), torch.randn(7)
     b.requires_grad_()
-    said = []
-    for here in (fast_linear.HERE, False):
-        monkeypatch.setattr(fast_linear, "HERE", here)
+    results = []
+    for has_onednn in (fast_linear.HAS_ONEDNN, False):
+        monkeypatch.setattr(fast_linear, "HAS_ONEDNN", has_onednn)
         y = fast_linear.linear(x, w, b)
-        said.append((y, *torch.autograd.grad(y.sin().sum(), (x, w, b))))
-    for one, other in zip(*said, strict=True):
+        results.append((y, *torch.autograd.grad(y.sin().sum(), (x, w, b))))
+    for one, other in zip(*results, strict=True):
         torch.testing.assert_close(one, other)

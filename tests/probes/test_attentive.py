@@ -77,8 +77,8 @@ def loop(how, data, test, seed):
         for start in range(0, n, how.batch):
             part = order[start : start + how.batch]
             step += 1
-            count = data.first.diff()[part]
-            values = data.values[data.first[part] + epoch % count].flatten(1, -2)
+            count = data.offsets.diff()[part]
+            values = data.values[data.offsets[part] + epoch % count].flatten(1, -2)
             loss = torch.nn.functional.cross_entropy(model(values)[0], labels[part])
             optimizer.zero_grad()
             loss.backward()
@@ -105,7 +105,7 @@ def test_training_sees_one_draw_an_epoch():
     np.testing.assert_allclose(table(how.predict(data, test, seed=2)), loop(how, data, test, 2), atol=2e-5)
 
 
-def test_it_finds_the_token_that_says_the_class():
+def test_it_attends_to_the_token_that_encodes_the_class():
     data, test = stored(120, noise=0.0), stored(60, seed=1, noise=0.0)
     for how in (AttentiveProbe(lr=1e-2), attentive.build("grid")):
         assert top_1(how, how.predict(data, test, seed=0), test) > 95
@@ -115,7 +115,7 @@ def test_probabilities_of_views_are_averaged():
     how = AttentiveProbe(epochs=2, min_steps=0)
     data, test = stored(30), stored(6, seed=1)
     single = table(how.predict(data, test, seed=0))
-    grouped = replace(test, examples=test.examples[:3], first=torch.tensor([0, 1, 4, 6]))
+    grouped = replace(test, examples=test.examples[:3], offsets=torch.tensor([0, 1, 4, 6]))
     expected = [single[0], single[1:4].mean(0), single[4:6].mean(0)]
     np.testing.assert_allclose(table(how.predict(data, grouped, seed=0)), expected, atol=1e-6)
 
@@ -136,7 +136,7 @@ def test_clips_together_are_the_tokens_of_all_through_one_crop(wrap):
 
 
 def test_together_needs_draws_of_all_clips():
-    with pytest.raises(ValueError, match="drawn anew at every epoch; say draws:0"):
+    with pytest.raises(ValueError, match="concat_clips needs fresh draws in every epoch; set draws=0"):
         replace(attentive.build("vjepa"), train=replace(attentive.build("vjepa").train, sampler=Drawn(VJepa(), 4)))
 
 
@@ -145,7 +145,7 @@ def test_a_grid_is_each_of_its_heads_trained_alone():
     data, test = stored(30), stored(9, seed=1)
     both = replace(grid, select="best-on-test")
     model, *_ = both._fit(data, range(30), torch.tensor([e.truth for e in data.examples]), seed=1, scratch=None)
-    for i, point in enumerate(grid.grid):
+    for i, point in enumerate(grid.candidates):
         alone = replace(grid, lrs=(), weight_decays=(), **point)
         with torch.no_grad():
             ours = model(test.values.flatten(1, -2))[i].softmax(-1)
@@ -155,34 +155,34 @@ def test_a_grid_is_each_of_its_heads_trained_alone():
 def test_a_head_is_chosen_on_held_out_training_examples():
     data, test = stored(120, noise=2.0), stored(60, seed=1, noise=2.0)
     grid = AttentiveProbe(lrs=(1e-7, 3e-3), epochs=10)
-    found = grid.predict(data, test, seed=0)
-    assert found.about["chosen"] == {"lr": 3e-3, "weight_decay": 0.01}
-    assert [set(g) for g in found.about["grid"]] == [{"lr", "weight_decay", "held-out"}] * 2
+    predictions = grid.predict(data, test, seed=0)
+    assert predictions.about["chosen"] == {"lr": 3e-3, "weight_decay": 0.01}
+    assert [set(g) for g in predictions.about["grid"]] == [{"lr", "weight_decay", "held-out"}] * 2
     cheat = replace(grid, select="best-on-test")
-    found = cheat.predict(data, test, seed=0)
-    assert found.about["select"] == "best-on-test"
-    assert top_1(grid, found, test) == pytest.approx(max(g["test"] for g in found.about["grid"]), abs=1e-3)
+    predictions = cheat.predict(data, test, seed=0)
+    assert predictions.about["select"] == "best-on-test"
+    assert top_1(grid, predictions, test) == pytest.approx(max(g["test"] for g in predictions.about["grid"]), abs=1e-3)
 
 
-def test_a_head_that_diverges_is_told(monkeypatch):
+def test_a_diverged_head_is_reported(monkeypatch):
     data = stored(24)
     how = AttentiveProbe(lrs=(1e25, 1e-3), epochs=4, min_steps=0, select="best-on-test")
-    found = how.predict(data, data, seed=0)
-    assert found.about["diverged"] == [{"lr": 1e25, "weight_decay": 0.01}]
-    assert np.isfinite(table(found)).all()
+    predictions = how.predict(data, data, seed=0)
+    assert predictions.about["diverged"] == [{"lr": 1e25, "weight_decay": 0.01}]
+    assert np.isfinite(table(predictions)).all()
 
 
-def test_a_head_that_diverged_is_refused_however_often_it_is_asked(tmp_path: Path):
+def test_a_diverged_training_fails_however_often_it_is_run(tmp_path: Path):
     """The state left behind must not let a later run find nothing more to train and take the head as it is."""
     for epochs in (1, 2):
         how = AttentiveProbe(lr=1e30, epochs=epochs, min_steps=0, batch=8)
         for _ in range(epochs + 2):
-            with pytest.raises(ValueError, match=r"no gradient is finite from step \d+ on; lower lr"):
+            with pytest.raises(ValueError, match=r"all heads diverged by step \d+; lower lr"):
                 how.predict(stored(24), stored(24), seed=0, scratch=tmp_path / "training" / "x")
         assert not (tmp_path / "training").exists()
 
 
-def test_an_interrupted_training_goes_on_to_the_same_bits(tmp_path: Path, monkeypatch):
+def test_an_interrupted_training_resumes_to_the_same_bits(tmp_path: Path, monkeypatch):
     how, data = AttentiveProbe(lrs=(1e-3, 1e-2), epochs=5, min_steps=0, batch=8), stored(20)
     whole = how.predict(data, data, seed=3)
     scratch = tmp_path / "training" / "one"
@@ -194,7 +194,7 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(tmp_path: Path, monkey
 
 def test_a_damaged_state_is_named(tmp_path: Path):
     (tmp_path / "state").write_bytes(b"half a file")
-    with pytest.raises(ValueError, match=r"cannot go on from this state .*; remove the file"):
+    with pytest.raises(ValueError, match=r"cannot resume from this state .*; delete the file"):
         AttentiveProbe(epochs=2).predict(stored(9), stored(9), seed=0, scratch=tmp_path / "state")
 
 
@@ -218,15 +218,17 @@ class Cells(torch.nn.Module):
 
 
 @pytest.mark.parametrize(
-    "text", ["attentive+epochs:3+min_steps:0", "attentive/paper+epochs:3+draws:2+test:views:1x2/1"]
+    "text", ["attentive+epochs=3+min_steps=0", "attentive/paper+epochs=3+draws=2+test=views:1x2/1"]
 )
-def test_live_and_kept_grids_give_one_score_and_gradients_never_reach_the_encoder(videos, tmp_path, text):
+def test_live_and_stored_grids_give_one_score_without_gradients_in_the_encoder(videos, tmp_path, text):
     dataset, encoder = folder("", videos), Cells()
     options = ExtractionOptions(workers=1, batch=4, quiet=True)
     scores = []
     for name, budget in (("live", 0), ("kept", 1 << 30)):
-        setting = EvaluationConfig(run=tmp_path / name, store=tmp_path / f"store-{name}", options=options, grids=budget)
-        (result,) = evaluate(dataset, [encoder], [text], setting=setting)
+        config = EvaluationConfig(
+            run=tmp_path / name, store=tmp_path / f"store-{name}", options=options, grid_cache_bytes=budget
+        )
+        (result,) = evaluate(dataset, [encoder], [text], config=config)
         scores.append(result.headline.value)
         assert bool(list((tmp_path / f"store-{name}").rglob("vectors-*"))) == (name == "kept")
         assert not (tmp_path / name / "training").exists()
@@ -254,27 +256,27 @@ def test_presets():
     assert describe(paper["ssv2"].test.sampler) == "views:3x1/1"
     assert paper["k400"].train.sampler == Drawn(RandomCrop(RandomClip(4), (0.3, 1.0), (0.5, 2.0), True), 0)
     assert paper["diving48"].test.sampler == Views(3, 4, 4)
-    assert probe("attentive/paper").on("ssv2") == replace(paper["ssv2"], name="attentive/paper")
-    assert attentive.build("vjepa").on("ssv2").test.sampler == VJepa(2, 4, 3)
-    deep = attentive.build("vjepa2").on("ssv2")
-    assert (deep.depth, len(deep.grid), deep.test.sampler) == (4, 20, VJepa(2, 4, 3))
+    assert probe("attentive/paper").for_dataset("ssv2") == replace(paper["ssv2"], name="attentive/paper")
+    assert attentive.build("vjepa").for_dataset("ssv2").test.sampler == VJepa(2, 4, 3)
+    deep = attentive.build("vjepa2").for_dataset("ssv2")
+    assert (deep.depth, len(deep.candidates), deep.test.sampler) == (4, 20, VJepa(2, 4, 3))
     assert attentive.build("vjepa2-original").select == "best-on-test"
-    assert attentive.build("grid").on("ssv2") == attentive.build("grid")
+    assert attentive.build("grid").for_dataset("ssv2") == attentive.build("grid")
     assert probe("attentive+both:frozen").train.sampler == Frozen(Uniform())
 
 
 @pytest.mark.parametrize(("dim", "heads"), [(768, 12), (1024, 16), (1280, 16), (1408, 16), (192, 3), (12, 1), (67, 1)])
 def test_attention_heads(dim, heads):
-    assert attentive.heads_of(dim) == heads
+    assert attentive.default_heads(dim) == heads
 
 
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
         ({"lr": 0.0}, "lr = 0.0"),
-        ({"lrs": (0.1, -1.0)}, "lr = -1.0"),
+        ({"lrs": (0.1, -1.0)}, "lrs = -1.0 must be positive"),
         ({"warmup": 21}, "warmup = 21"),
-        ({"weight_decays": (-1.0,)}, "weight_decay = -1.0"),
+        ({"weight_decays": (-1.0,)}, "weight_decays = -1.0"),
         ({"test": View(MultiClip(2.0))}, "attends to tokens"),
     ],
 )
@@ -283,7 +285,7 @@ def test_impossible_settings(fields, message):
         AttentiveProbe(**fields)
 
 
-def test_one_class_is_refused():
+def test_one_class_is_rejected():
     data = stored(6, classes=1)
-    with pytest.raises(ValueError, match="all 6 training examples are 'c0'"):
+    with pytest.raises(ValueError, match="all 6 training examples belong to class 'c0'"):
         AttentiveProbe().predict(data, data, seed=0)

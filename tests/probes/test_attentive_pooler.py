@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers import golden
-from vitascope.probes.classification.attentive_pooler import AttentiveHeads, load_official, random_heads, state_of
+from vitascope.probes.classification.attentive_pooler import AttentiveHeads, load_official, official_state, random_heads
 
 CROSS = "pooler.cross_attention_block."
 
@@ -89,7 +89,7 @@ def test_folded_is_unfolded_forward_and_backward(depth, count, lengths):
     outward = torch.randn(got.shape, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
     (got * outward).sum().backward()
     for i in range(count):
-        sd = {name: tensor.requires_grad_() for name, tensor in state_of(model, i).items()}
+        sd = {name: tensor.requires_grad_() for name, tensor in official_state(model, i).items()}
         rows = [reference(sd, clip[: 11 if lengths is None else lengths[b]], 3) for b, clip in enumerate(x)]
         torch.testing.assert_close(got[i], torch.stack(rows), rtol=0, atol=1e-10)
         (torch.stack(rows) * outward[i]).sum().backward()
@@ -97,9 +97,9 @@ def test_folded_is_unfolded_forward_and_backward(depth, count, lengths):
         kv = {end: expected.pop(f"{CROSS}xattn.kv.{end}").chunk(2) for end in ("weight", "bias")}
         expected |= {f"{CROSS}xattn.{p}.{end}": kv[end][j] for j, p in enumerate("kv") for end in kv}
         assert expected.pop(f"{CROSS}xattn.k.bias").abs().max() < 1e-10
-        found = {name: p.grad[i] for name, p in model.named_parameters() if p.grad is not None}
-        assert set(found) == set(expected)
-        for name, gradient in found.items():
+        result = {name: p.grad[i] for name, p in model.named_parameters() if p.grad is not None}
+        assert set(result) == set(expected)
+        for name, gradient in result.items():
             torch.testing.assert_close(gradient, expected[name], rtol=0, atol=1e-10, msg=name)
             assert gradient.abs().max() > 1e-6
 
@@ -119,7 +119,7 @@ def test_padding_and_company_change_nothing(heads, size, count, depth, lengths, 
     x = tokens(len(lengths), max(lengths), dim, seed)
     got = model(x, torch.arange(max(lengths)) < torch.tensor(lengths)[:, None])
     for i in range(count):
-        alone = load_official(state_of(model, i), heads=heads)
+        alone = load_official(official_state(model, i), heads=heads)
         for b, length in enumerate(lengths):
             torch.testing.assert_close(got[i, b], alone(x[b : b + 1, :length])[0, 0], rtol=0, atol=1e-10)
 
@@ -193,11 +193,13 @@ def test_autocast_and_tokens_in_half_precision(depth):
 def test_official_names_both_ways():
     for name in ("attentive_v1", "attentive_v2_depth4"):
         state, x, y = official(name)
-        back = state_of(load_official({f"module.{key}": tensor for key, tensor in state.items()}, heads=4), 0)
+        back = official_state(load_official({f"module.{key}": tensor for key, tensor in state.items()}, heads=4), 0)
         assert set(back) == {key for key in state if "xattn.proj" not in key}
         assert all(torch.equal(back[key], state[key]) for key in back)
         model = random_heads(torch.Generator(), 48, 9, heads=4, depth=1 if name.endswith("v1") else 4, count=2)
-        assert {key: p.shape for key, p in state_of(model, 1).items()} == {key: p.shape for key, p in back.items()}
+        assert {key: p.shape for key, p in official_state(model, 1).items()} == {
+            key: p.shape for key, p in back.items()
+        }
         loaded = load_official(state, heads=4)
         loaded.linear.bias.detach().add_(1)  # the file's tensors stay as they are
         torch.testing.assert_close(load_official(state, heads=4)(x)[0], y, rtol=0, atol=1e-6)
@@ -217,7 +219,7 @@ def test_what_does_not_fit_is_named():
         load_official({**state, "linear.bias": state["linear.bias"][:8]}, heads=4)
     with pytest.raises(ValueError, match=r"linear\.weight is \[432\], not a matrix"):
         load_official({**state, "linear.weight": state["linear.weight"].flatten()}, heads=4)
-    with pytest.raises(ValueError, match="dim a multiple of heads"):
+    with pytest.raises(ValueError, match="dim divisible by heads"):
         load_official(state, heads=5)
     with pytest.raises(ValueError, match="must be positive"):
         AttentiveHeads(48, 9, heads=4, depth=0)

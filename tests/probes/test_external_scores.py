@@ -26,39 +26,39 @@ def test_every_form(tmp_path):
         np.testing.assert_allclose(class_scores(str(tmp_path / name), CLASSES, ["v"])["v"], [0.1, 0.7, 0.2], atol=1e-7)
 
 
-def test_what_is_not_named_scores_nothing(tmp_path):
+def test_unlisted_classes_score_zero(tmp_path):
     (tmp_path / "s.json").write_text('{"v": {"throw": 2.0}}')
     assert class_scores(str(tmp_path / "s.json"), CLASSES, ["v"])["v"].tolist() == [0, 0, 2]
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ('{"video_1": [1, 2, 3]}', "no scores for 1 of 1 videos (video_2); did you mean 'video_1'?"),
         ('{"video_2": [1, 2]}', "video_2: 2 scores for 3 classes"),
-        ('{"video_2": {"jmup": 1}}', "no class 'jmup' with score 1; did you mean 'jump'?"),
-        ('{"video_2": {"3": 1}}', "no class '3' with score 1"),
-        ('{"video_2": {"jump": "high"}}', "no class 'jump' with score 'high'"),
+        ('{"video_2": {"jmup": 1}}', "invalid entry 'jmup': 1; did you mean 'jump'?"),
+        ('{"video_2": {"3": 1}}', "invalid entry '3': 1"),
+        ('{"video_2": {"jump": "high"}}', "invalid entry 'jump': 'high'"),
         ('{"video_2": ["a", "b", "c"]}', "video_2: not numbers"),
-        ('{"video_2": [1, NaN, 0]}', "video_2: a score is nan"),
+        ('{"video_2": [1, NaN, 0]}', "video_2: score nan is not finite"),
         ("[1, 2]", "class scores are {video id"),
-        ("{", "cannot be read"),
+        ("{", "not readable"),
     ],
 )
-def test_refused(tmp_path, text, said):
+def test_invalid_files_are_rejected(tmp_path, text, message):
     file = tmp_path / "s.json"
     file.write_text(text)
     with pytest.raises(ValueError) as caught:
         class_scores(str(file), CLASSES, ["video_2"])
     assert str(file) in str(caught.value)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("s.pkl", "numpy.savez"), ("s.csv", "convert it"), ("s.json", "no such file")]
+    ("name", "message"), [("s.pkl", "numpy.savez"), ("s.csv", "convert it"), ("s.json", "no such file")]
 )
-def test_no_such_file(tmp_path, name, said):
+def test_no_such_file(tmp_path, name, message):
     with pytest.raises(ValueError) as caught:
         class_scores(str(tmp_path / name), CLASSES, [])
-    assert said in str(caught.value)
+    assert message in str(caught.value)

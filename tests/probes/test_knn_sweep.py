@@ -17,7 +17,7 @@ from vitascope.core.types import Example
 from vitascope.features.base import StoredFeatures
 from vitascope.probes.base import WorkloadSize
 from vitascope.probes.classification import nearest_neighbors as search
-from vitascope.probes.classification.model_selection import sample
+from vitascope.probes.classification.model_selection import stratified_sample
 from vitascope.probes.methods import knn
 from vitascope.probes.options import probe
 
@@ -42,7 +42,7 @@ def side(counts, seed, *, classes=4, groups=(), dim=6, spread=0.7):
 def clips(features):
     """(example, vector in float64 and of length 1), one by one."""
     for e in range(len(features.examples)):
-        for value in features.values[features.first[e] : features.first[e + 1]].double().numpy():
+        for value in features.values[features.offsets[e] : features.offsets[e + 1]].double().numpy():
             yield e, value / np.linalg.norm(value)
 
 
@@ -80,14 +80,14 @@ def test_is_leaving_out_one_by_one(monkeypatch, grouped, tile):
     groups = [f"g{i // 3}" if i % 5 else None for i in range(len(counts))] if grouped else ()
     train, test = side(counts, 1, groups=groups), side([2, 1, 3] * 5, 2)
     how = knn.KNNProbe(ks=KS, taus=TAUS)
-    said = how.predict(train, test)
+    predictions = how.predict(train, test)
     table = expected(train)
-    assert said.about["grid"] == table
+    assert predictions.about["grid"] == table
     best = max(table, key=lambda point: point["held-out"])  # the first of equals
-    assert said.about["chosen"] == {"k": best["k"], "tau": best["tau"]}
-    assert said.about["select"] == "held-out"
+    assert predictions.about["chosen"] == {"k": best["k"], "tau": best["tau"]}
+    assert predictions.about["select"] == "held-out"
     alone = knn.KNNProbe(k=best["k"], tau=best["tau"]).predict(train, test)
-    np.testing.assert_array_equal(np.stack(list(said)), np.stack(list(alone)))
+    np.testing.assert_array_equal(np.stack(list(predictions)), np.stack(list(alone)))
 
 
 def test_a_group_is_left_out_whole():
@@ -106,12 +106,12 @@ def test_a_group_is_left_out_whole():
 def test_the_best_on_the_test_side_is_marked():
     train, test = side([1] * 30, 4), side([1] * 20, 5)
     how = knn.KNNProbe(ks=KS, taus=TAUS, select="best-on-test")
-    said = how.predict(train, test)
-    best = max(said.about["grid"], key=lambda point: point["test"])
-    assert said.about["chosen"] == {name: best[name] for name in ("k", "tau")}
-    assert said.about["select"] == "best-on-test"
+    predictions = how.predict(train, test)
+    best = max(predictions.about["grid"], key=lambda point: point["test"])
+    assert predictions.about["chosen"] == {name: best[name] for name in ("k", "tau")}
+    assert predictions.about["select"] == "best-on-test"
     assert "held-out" not in best
-    assert how.score(said, [e.truth for e in test.examples])["top-1"] == pytest.approx(best["test"], abs=1e-4)
+    assert how.score(predictions, [e.truth for e in test.examples])["top-1"] == pytest.approx(best["test"], abs=1e-4)
     everyone = lambda e, b: False  # noqa: E731
     assert best["test"] == pytest.approx(judged(test, train, best["k"], best["tau"], leaving=everyone), abs=1e-4)
     assert not how.random
@@ -137,8 +137,8 @@ def test_clips_are_averaged_before_the_search():
     mean = [
         replace(
             f,
-            values=torch.stack([f.values[a:b].mean(0) for a, b in pairwise(f.first)]),
-            first=torch.arange(len(f.examples) + 1),
+            values=torch.stack([f.values[a:b].mean(0) for a, b in pairwise(f.offsets)]),
+            offsets=torch.arange(len(f.examples) + 1),
         )
         for f in (train, test)
     ]
@@ -146,9 +146,9 @@ def test_clips_are_averaged_before_the_search():
     assert replace(how, mean=True).predict(train, test).about == how.predict(*mean).about
 
 
-def test_one_group_leaves_nobody_to_ask():
+def test_one_group_leaves_no_queries():
     train = side([1] * 6, 9, groups=["g"] * 6)
-    with pytest.raises(ValueError, match="all 6 training examples are of one group") as caught:
+    with pytest.raises(ValueError, match="all 6 training examples belong to one group") as caught:
         knn.build("sweep").predict(train, train)
     assert "\n" not in str(caught.value)
     assert knn.build().predict(train, train)
@@ -157,12 +157,12 @@ def test_one_group_leaves_nobody_to_ask():
 def test_a_large_training_side_is_sampled():
     train, test = side([2] * 60, 10), side([1] * 10, 11)
     how = knn.KNNProbe(ks=KS, taus=TAUS, queries=20)
-    asked = sample(torch.tensor([e.truth for e in train.examples]), 20, 3).tolist()
+    asked = stratified_sample(torch.tensor([e.truth for e in train.examples]), 20, 3).tolist()
     only = replace(
         train,
         examples=[train.examples[i] for i in asked],
         values=train.values.view(60, 2, -1)[asked].flatten(0, 1),
-        first=torch.arange(21) * 2,
+        offsets=torch.arange(21) * 2,
     )
     ids = [e.id for e in only.examples]
     for point in how.predict(train, test, seed=3).about["grid"]:
@@ -175,20 +175,20 @@ def test_a_large_training_side_is_sampled():
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=80), st.integers(1, 90), st.integers(0, 9))
 def test_a_sample_has_every_class_in_proportion(labels, most, seed):
-    found = sample(torch.tensor(labels), most, seed).tolist()
-    assert found == sorted(set(found))
-    assert len(found) == min(most, len(labels))
-    assert found == sample(torch.tensor(labels), most, seed).tolist()
-    drawn, there = Counter(labels[i] for i in found), Counter(labels)
+    result = stratified_sample(torch.tensor(labels), most, seed).tolist()
+    assert result == sorted(set(result))
+    assert len(result) == min(most, len(labels))
+    assert result == stratified_sample(torch.tensor(labels), most, seed).tolist()
+    drawn, there = Counter(labels[i] for i in result), Counter(labels)
     for label, count in there.items():
-        assert abs(drawn[label] - len(found) * count / len(labels)) <= 1
+        assert abs(drawn[label] - len(result) * count / len(labels)) <= 1
 
 
 def test_presets():
     for variant, plain in (("sweep", ""), ("clip-sweep", "clip"), ("video-sweep", "video")):
         how = knn.build(variant)
         assert how.name == f"knn/{variant}"
-        assert len(how.grid) == 35
+        assert len(how.candidates) == 35
         assert replace(how, name=knn.build(plain).name, ks=(), taus=()) == knn.build(plain)
     load = WorkloadSize(train=10, test=4, train_clips=3, test_clips=2, tokens=1, dim=8, classes=2)
     assert knn.build("clip").multiply_adds(load) == 30 * 8 * 8
@@ -197,10 +197,10 @@ def test_presets():
 
 
 def test_a_grid_on_the_command_line():
-    how = probe("knn+ks:5,10+taus:0.1")
+    how = probe("knn+ks=5,10+taus=0.1")
     assert [how.ks, how.taus] == [(5, 10), (0.1,)]
     assert all(type(k) is int for k in how.ks)
-    with pytest.raises(ValueError, match=re.escape("ks is a whole number, not '0.5'")):
-        probe("knn+ks:0.5")
-    with pytest.raises(ValueError, match="k = 0, queries = 0; k must be at least 1"):
+    with pytest.raises(ValueError, match=re.escape("ks = '0.5' must be a whole number")):
+        probe("knn+ks=0.5")
+    with pytest.raises(ValueError, match="ks = 0 must be at least 1; queries = 0 must be at least 1"):
         knn.KNNProbe(ks=(0, 5), queries=0)

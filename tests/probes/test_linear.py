@@ -11,10 +11,10 @@ from sklearn.linear_model import LogisticRegression
 
 from helpers import golden
 from vitascope.core.types import Example
-from vitascope.features.base import StoredFeatures, rows
+from vitascope.features.base import StoredFeatures, all_vectors
 from vitascope.features.view import View
 from vitascope.probes.classification.model_selection import held_out
-from vitascope.probes.classification.softmax import Heads
+from vitascope.probes.classification.softmax import LinearHeads
 from vitascope.probes.classification.twlv1_table4 import LINEAR
 from vitascope.probes.methods import linear
 from vitascope.probes.methods.linear import LinearProbe
@@ -67,7 +67,7 @@ def test_gradient_is_autograd_s(n, dim, classes, seed):
     weight = torch.randn(classes, dim, generator=generator, dtype=torch.float64, requires_grad=True)
     bias = torch.randn(classes, generator=generator, dtype=torch.float64, requires_grad=True)
     torch.nn.functional.cross_entropy(torch.nn.functional.linear(x, weight, bias), y).backward()
-    got = linear.gradient(Heads(weight.detach()[None], bias.detach()[None]), x, y)
+    got = linear.gradient(LinearHeads(weight.detach()[None], bias.detach()[None]), x, y)
     torch.testing.assert_close(got.weight[0], weight.grad)
     torch.testing.assert_close(got.bias[0], bias.grad)
 
@@ -128,7 +128,7 @@ def test_training_is_the_obvious_loop(optimizer, drop_last, weight_decay, counts
         torch.randn(100 if counts else 40, 5, generator=torch.Generator().manual_seed(1)), truth.tolist(), counts
     )
     head = fitted(how, train, seed=7)
-    layer = loop(how, rows(train), truth, 4, seed=7)
+    layer = loop(how, all_vectors(train), truth, 4, seed=7)
     torch.testing.assert_close(head.weight[0], layer.weight.detach(), rtol=0, atol=1e-5)
     torch.testing.assert_close(head.bias[0], layer.bias.detach(), rtol=0, atol=1e-5)
     assert head.weight.abs().max() > 0.01
@@ -246,7 +246,7 @@ def test_classes_that_training_lacks_are_allowed():
 
 def test_published_refuses_to_train_nothing():
     data = blobs(1023)
-    with pytest.raises(ValueError, match=r"1023 training examples make none of 1024.*use `linear`"):
+    with pytest.raises(ValueError, match=r"1023 training examples do not fill one of 1024.*use `linear`"):
         linear.build("published").predict(data, data, seed=0)
     probe = replace(linear.build("published"), epochs=2, warmup=1)
     assert len(probe.predict(blobs(1024), data, seed=0)) == 1023
@@ -254,34 +254,43 @@ def test_published_refuses_to_train_nothing():
 
 def test_bad_input_is_named():
     one = stored(torch.randn(4, 3), [1] * 4, classes=2)
-    with pytest.raises(ValueError, match="all 4 training examples are 'c1'"):
+    with pytest.raises(ValueError, match="all 4 training examples belong to class 'c1'"):
         linear.build().predict(one, one, seed=0)
-    with pytest.raises(ValueError, match="8 numbers in training and 3 in test"):
+    with pytest.raises(ValueError, match="training vectors have shape 8, test vectors 3"):
         linear.build().predict(blobs(6), one, seed=0)
     broken = blobs(6)
     broken.values[3] = torch.inf
     with pytest.raises(ValueError, match=r"1 of 6 examples \(v3\)"):
         linear.build().predict(blobs(6), broken, seed=0)
-    with pytest.raises(ValueError, match="no examples"):
+    with pytest.raises(ValueError, match="no example of this split has vectors"):
         linear.build().predict(stored(torch.empty(0, 8), [], classes=3), blobs(6), seed=0)
 
 
 @pytest.mark.parametrize(
-    "fields",
-    [{"lr": 0.0}, {"epochs": 0, "warmup": 0}, {"batch": 0}, {"warmup": 151}, {"weight_decay": -1.0}, {"momentum": 1.0}],
+    ("fields", "message"),
+    [
+        ({"lr": 0.0}, "lr = 0.0 must be positive"),
+        ({"lrs": (0.1, -1.0, 0.0)}, "lrs = -1.0 must be positive; lrs = 0.0 must be positive"),
+        ({"epochs": 0, "warmup": 0}, "epochs = 0 must be positive"),
+        ({"batch": 0}, "batch = 0 must be positive"),
+        ({"warmup": 151}, "warmup = 151 must be at most epochs = 150"),
+        ({"weight_decay": -1.0}, "weight_decay = -1.0 must be at least 0"),
+        ({"momentum": 1.0}, "momentum = 1.0 must be at least 0 and below 1"),
+    ],
 )
-def test_impossible_settings(fields):
-    with pytest.raises(ValueError, match="must be positive"):
+def test_impossible_settings(fields, message):
+    with pytest.raises(ValueError) as error:
         LinearProbe(**fields)
+    assert str(error.value) == f"linear: {message}"
 
 
-@pytest.mark.parametrize("fields", [{"optimizer": "adamax"}, {"start": "ones"}, {"select": "best"}])
+@pytest.mark.parametrize("fields", [{"optimizer": "adamax"}, {"init": "ones"}, {"select": "best"}])
 def test_words_that_mean_nothing(fields):
     # as a caller without a type checker would write it
     how = object.__new__(LinearProbe)
     for name, value in {**vars(LinearProbe()), **fields}.items():
         object.__setattr__(how, name, value)
-    with pytest.raises(ValueError, match="is none of"):
+    with pytest.raises(ValueError, match="must be one of"):
         how.__post_init__()
 
 
@@ -305,20 +314,20 @@ def test_variants():
 
 def test_the_paper_is_the_column_of_the_data_set_and_keeps_what_options_say():
     assert linear.build("paper") == replace(linear.build("paper-k400"), name="linear/paper")
-    found = probe("linear/paper+epochs:70+lr:0.5", "ssv2")
-    assert (found.name, found.epochs, found.lr, found.warmup) == ("linear/paper+epochs:70+lr:0.5", 70, 0.5, 10)
-    assert describe(found.train.sampler) == "drawn(randomcrop(randomclip:1,0.3..1,0.75..1.33),0)"
-    assert describe(found.test.sampler) == "views:3x1/1"
+    result = probe("linear/paper+epochs=70+lr=0.5", "ssv2")
+    assert (result.name, result.epochs, result.lr, result.warmup) == ("linear/paper+epochs=70+lr=0.5", 70, 0.5, 10)
+    assert describe(result.train.sampler) == "drawn(randomcrop(randomclip:1,0.3..1,0.75..1.33),0)"
+    assert describe(result.test.sampler) == "views:3x1/1"
     assert describe(linear.build("paper").train.sampler) == "drawn(randomcrop(randomclip,0.3..1,0.75..1.33,true),0)"
     assert describe(linear.build("paper-in1k").test.sampler) == "uniform"
     assert probe("linear/paper", "mine") == linear.build("paper")
-    assert linear.build("paper-mit").on("ssv2") == linear.build("paper-mit")
-    kept = probe("linear/paper+draws:8", "diving48").train
+    assert linear.build("paper-mit").for_dataset("ssv2") == linear.build("paper-mit")
+    kept = probe("linear/paper+draws=8", "diving48").train
     assert (describe(kept.sampler), kept.stored) == ("drawn(randomcrop(randomclip,0.3..1,0.75..1.33),8)", True)
 
 
 def fitted(how, train, seed):
-    return how._fit(linear._Data(how, train, seed), seed)[0]
+    return how._fit(linear._TrainingData(how, train, seed), seed)[0]
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw", "lars"])
@@ -328,37 +337,37 @@ def test_a_grid_is_each_of_its_heads_trained_alone(optimizer):
     sides = held_out(data.examples, 3)
     part = stored(data.values[sides.train], [data.examples[i].truth for i in sides.train])
     together = fitted(grid, data, seed=3)
-    for i, point in enumerate(grid.grid):
+    for i, point in enumerate(grid.candidates):
         alone = fitted(replace(grid, lrs=(), weight_decays=(), standardize=False, **point), part, seed=3)
-        scaled = linear._Data(grid, data, 3).scaling(part.values.clone())
+        scaled = linear._TrainingData(grid, data, 3).scaling(part.values.clone())
         alone = fitted(
             replace(grid, lrs=(), weight_decays=(), standardize=False, **point), replace(part, values=scaled), seed=3
         )
         torch.testing.assert_close(together.weight[i], alone.weight[0], rtol=0, atol=2e-5)
 
 
-def test_a_head_is_chosen_by_held_out_training_examples_and_told():
+def test_a_head_is_selected_on_held_out_training_examples():
     data, test = blobs(200, spread=2.0), blobs(60, seed=1, spread=2.0)
     grid = LinearProbe(name="g", lrs=(1e-6, 0.1), weight_decays=(0.0, 30.0), epochs=20, warmup=2)
-    found = grid.predict(data, test, seed=0)
-    held = {(g["lr"], g["weight_decay"]): g["held-out"] for g in found.about["grid"]}
-    assert found.about["select"] == "held-out"
+    predictions = grid.predict(data, test, seed=0)
+    held = {(g["lr"], g["weight_decay"]): g["held-out"] for g in predictions.about["grid"]}
+    assert predictions.about["select"] == "held-out"
     assert held[(0.1, 0.0)] == max(held.values())
-    assert found.about["chosen"] == {"lr": 0.1, "weight_decay": 0.0}
+    assert predictions.about["chosen"] == {"lr": 0.1, "weight_decay": 0.0}
     truth = [e.truth for e in test.examples]
-    assert grid.score(found, truth)["top-1"] > 60
+    assert grid.score(predictions, truth)["top-1"] > 60
     cheat = replace(grid, select="best-on-test").predict(data, test, seed=0)
     assert cheat.about["select"] == "best-on-test"
     assert "held-out" not in cheat.about["grid"][0]
     assert grid.score(cheat, truth)["top-1"] == pytest.approx(max(g["test"] for g in cheat.about["grid"]), abs=1e-3)
 
 
-def test_a_head_that_diverges_is_told_and_harms_no_other():
+def test_a_diverged_head_is_reported_and_affects_no_other():
     data = blobs(60)
     data.values.mul_(1e10)
     how = LinearProbe(lrs=(1e30, 1e-30), standardize=False, epochs=10, warmup=0, select="best-on-test")
     assert {"lr": 1e30, "weight_decay": 0.0} in how.predict(data, data, seed=0).about["diverged"]
-    with pytest.raises(ValueError, match=r"the gradient is not finite from step \d+ on; lower lr"):
+    with pytest.raises(ValueError, match=r"all heads diverged from step \d+ on; lower lr"):
         replace(how, lrs=(1e30,)).predict(data, data, seed=0)
 
 
@@ -389,9 +398,9 @@ def test_live_draws_train_the_head_that_stored_ones_do(optimizer, lrs):
     assert one.about == two.about
 
 
-def test_lbfgs_grid_and_its_refusal_of_live_views():
+def test_lbfgs_search_rejects_live_views():
     data = blobs(100, spread=2.0)
-    found = linear.build("lbfgs-grid").predict(data, data, seed=0)
-    assert [g["weight_decay"] for g in found.about["grid"]] == [1e-4, 1e-3, 1e-2, 1e-1, 1.0]
-    with pytest.raises(ValueError, match="lbfgs is for stored sets"):
+    predictions = linear.build("lbfgs-grid").predict(data, data, seed=0)
+    assert [g["weight_decay"] for g in predictions.about["grid"]] == [1e-4, 1e-3, 1e-2, 1e-1, 1.0]
+    with pytest.raises(ValueError, match="lbfgs needs stored features"):
         LinearProbe(optimizer="lbfgs", train=View(Uniform(), stored=False))

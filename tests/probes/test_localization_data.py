@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 
 from vitascope.core.device import generator
 from vitascope.core.types import Example, Segment
-from vitascope.features.base import Spans, StoredFeatures
+from vitascope.features.base import ClipSpans, StoredFeatures
 from vitascope.probes.temporal.localization_data import (
     PointGrid,
     VideoSequence,
-    cropped,
-    crowd,
-    invalid,
-    readable,
-    said_stride,
-    sights,
+    count_invalid,
+    examples_with_vectors,
+    nominal_stride,
+    pad_batch,
+    random_crop,
+    video_sequences,
 )
 from vitascope.sampling.names import MultiClip, Uniform
 
@@ -34,11 +34,11 @@ def stored(*lengths, truth=(), stride=STRIDE, seconds=SECONDS):
         Example(id=f"v{i}", path="", truth=truth, duration=float(s.max(initial=0.0))) for i, s in enumerate(spans)
     ]
     first = torch.tensor([0, *lengths]).cumsum(0)
-    return StoredFeatures(examples, ["a", "b"], values, first, Spans(np.concatenate(spans), first))
+    return StoredFeatures(examples, ["a", "b"], values, first, ClipSpans(np.concatenate(spans), first))
 
 
 def seen(features, fit="crop", length=192, stride=STRIDE):
-    return list(sights(features, readable(features), fit=fit, length=length, stride=stride))
+    return list(video_sequences(features, examples_with_vectors(features), fit=fit, length=length, stride=stride))
 
 
 def test_a_point_is_the_middle_of_its_clip():
@@ -67,7 +67,7 @@ def test_a_resized_grid():
 
 
 @given(origin=st.floats(-9, 9), step=st.floats(0.01, 9), t=st.floats(-99, 999))
-def test_there_and_back(origin, step, t):
+def test_round_trip(origin, step, t):
     grid = PointGrid(origin, step)
     assert grid.seconds(grid.points(np.array([t])))[0] == pytest.approx(t, abs=1e-6)
 
@@ -80,34 +80,34 @@ def test_one_clip_is_a_video():
     assert seen(stored(1), stride=None)[0].grid.step == SECONDS
 
 
-def test_uneven_and_other_strides_are_refused():
+def test_uneven_and_unexpected_strides_are_rejected():
     features = stored(9, 9)
-    features.spans.rows[13:] += 0.2
+    features.spans.table[13:] += 0.2
     with pytest.raises(ValueError) as caught:
         seen(features)
-    assert str(caught.value).startswith("v1: clips are 0.125 to 0.325 s apart; a localizer needs them evenly spaced")
+    assert str(caught.value).startswith("v1: clips are 0.125 to 0.325 s apart; localization needs evenly spaced clips")
     with pytest.raises(ValueError) as caught:
         seen(stored(9), stride=0.25)
-    assert "v0: clips are 0.125 s apart and were said to be 0.25 s; give the sampler" in str(caught.value)
+    assert "v0: clips are 0.125 s apart, but the view has 0.25 s; set the sampler" in str(caught.value)
     assert len(seen(stored(9), stride=None)) == 1
 
 
-def test_what_a_sampler_says():
-    assert said_stride(MultiClip(0.5, 0.125)) == 0.125
-    assert said_stride(MultiClip(2)) == 2.0
-    assert said_stride(Uniform()) is None
+def test_nominal_stride():
+    assert nominal_stride(MultiClip(0.5, 0.125)) == 0.125
+    assert nominal_stride(MultiClip(2)) == 2.0
+    assert nominal_stride(Uniform()) is None
 
 
 def test_segments_that_cannot_be_learned_are_dropped_and_counted():
     truth = (Segment(1, 2, 0), Segment(3, 3, 0), Segment(4, 3, 1), Segment(99, 100, 1), Segment(4, 99, 1))
     features = stored(40, truth=truth)
     assert seen(features)[0].labels.tolist() == [0, 1]
-    assert invalid(features.examples) == {"v0": 3}
-    assert invalid(stored(40).examples) == {}
+    assert count_invalid(features.examples) == {"v0": 3}
+    assert count_invalid(stored(40).examples) == {}
 
 
 def test_videos_without_vectors_are_left_out():
-    assert readable(stored(3, 0, 2)) == [0, 2]
+    assert examples_with_vectors(stored(3, 0, 2)) == [0, 2]
 
 
 def long(length, segments, origin=0.25):
@@ -125,7 +125,7 @@ several = st.lists(st.tuples(st.floats(0, 90), st.floats(0.5, 30)), max_size=5)
 def test_crops_keep_what_is_in_them_by_half(drawn, most, seed, margin):
     segments = [(s, s + length) for s, length in drawn]
     sight = long(100, segments)
-    crop = cropped(sight, generator(seed), most=most, min_crop=0.9, margin=margin)
+    crop = random_crop(sight, generator(seed), limit=most, min_crop=0.9, margin=margin)
     length = len(crop.values)
     assert length == most if most < 100 else 90 <= length <= 100
     begin = crop.values[0, 0]
@@ -145,16 +145,16 @@ def test_crops_keep_what_is_in_them_by_half(drawn, most, seed, margin):
 
 def test_a_crop_is_drawn_until_it_holds_an_action():
     sight = long(1000, [(970.0, 990.0)])
-    assert all(len(cropped(sight, generator(s), most=100, min_crop=0.9, margin=False).labels) for s in range(20))
-    assert len(cropped(long(1000, []), generator(0), most=100, min_crop=0.9, margin=False).values) == 100
+    assert all(len(random_crop(sight, generator(s), limit=100, min_crop=0.9, margin=False).labels) for s in range(20))
+    assert len(random_crop(long(1000, []), generator(0), limit=100, min_crop=0.9, margin=False).values) == 100
 
 
 def test_a_batch_is_padded_as_far_as_the_longest_needs():
     pair = [long(40, [(1.0, 5.0)]), long(70, [(2.0, 3.0), (4.0, 9.0)])]
-    batch = crowd(pair, levels=6, most=2304)
+    batch = pad_batch(pair, levels=6, limit=2304)
     assert batch.values.shape == (2, 1, 128)
     assert batch.mask.sum(1).tolist() == [40, 70]
     assert torch.equal(batch.values[1, 0, :70], torch.arange(70.0))
     assert not batch.values[0, 0, 40:].any()
     assert batch.actions.owner.tolist() == [0, 1, 1]
-    assert crowd(pair, levels=3, most=72).values.shape == (2, 1, 72)
+    assert pad_batch(pair, levels=3, limit=72).values.shape == (2, 1, 72)

@@ -15,7 +15,7 @@ import torch
 from helpers import golden, resumed
 from vitascope.core.device import generator
 from vitascope.core.types import Example, Segment
-from vitascope.features.base import Spans, StoredFeatures
+from vitascope.features.base import ClipSpans, StoredFeatures
 from vitascope.metrics.prediction_columns import columns
 from vitascope.probes import options as tuning
 from vitascope.probes.base import WorkloadSize
@@ -23,8 +23,8 @@ from vitascope.probes.catalog import PROBES
 from vitascope.probes.methods import localize
 from vitascope.probes.methods.localize import LocalizationProbe
 from vitascope.probes.temporal.actionformer import ActionFormer, random_actionformer
-from vitascope.probes.temporal.localization_data import rate
-from vitascope.probes.training.resume import averaged
+from vitascope.probes.temporal.localization_data import learning_rate
+from vitascope.probes.training.resume import update_average
 
 TINY = LocalizationProbe(
     width=16, heads=2, windows=(9, 9, 9, 9), epochs=14, warmup=2, min_steps=0, lr=3e-3, ema=0.98, length=96
@@ -47,7 +47,7 @@ def side(n, seed, noise=0.1, classes=3, stride=0.25, seconds=0.5):
         values.append(x + noise * draw.standard_normal(x.shape))
         spans.append(starts[:, None] + [0.0, seconds])
     first = torch.tensor([0, *(len(x) for x in values)]).cumsum(0)
-    spans = Spans(np.concatenate(spans), first)
+    spans = ClipSpans(np.concatenate(spans), first)
     return StoredFeatures(
         examples, [f"c{i}" for i in range(classes)], torch.tensor(np.concatenate(values)).float(), first, spans
     )
@@ -61,7 +61,7 @@ def score(probe, train, test, seed=0):
     return probe.score(probe.predict(train, test, seed=seed), truth_of(test))["mAP"]
 
 
-def test_it_learns_and_noise_is_in_its_way():
+def test_it_learns_but_not_from_noise():
     reached = [score(TINY, side(14, 0, noise), side(8, 1, noise)) for noise in (0.1, 0.6, 2.0)]
     assert reached[0] > 85
     assert reached[0] > reached[1] + 3 > reached[2] + 6
@@ -106,7 +106,7 @@ def test_the_same_seed_gives_the_same_segments():
 
 
 @pytest.mark.parametrize("select", ["last", "best-on-test", "held-out"])
-def test_an_interrupted_training_goes_on_to_the_same_bits(select, tmp_path: Path, monkeypatch):
+def test_an_interrupted_training_resumes_to_the_same_bits(select, tmp_path: Path, monkeypatch):
     how, train, test = replace(TINY, epochs=8, warmup=1, select=select), side(4, 0), side(2, 1)
     whole, scratch = how.predict(train, test, seed=3), tmp_path / "training" / "one"
 
@@ -116,20 +116,20 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(select, tmp_path: Path
 
 
 def test_a_training_without_a_finite_gradient_leaves_nothing_behind(tmp_path: Path):
-    with pytest.raises(ValueError, match="the gradient is"):
+    with pytest.raises(ValueError, match="gradient norm"):
         replace(TINY, epochs=9, lr=1e30).predict(side(3, 0), side(1, 1), seed=0, scratch=tmp_path / "training" / "one")
     assert not (tmp_path / "training").exists()
 
 
 def test_predictions_are_seconds_within_the_video_best_first():
     test = side(3, 1)
-    for found, example in zip(replace(TINY, epochs=1).predict(side(4, 0), test, seed=0), test.examples, strict=True):
-        assert 0 < len(found) <= 200
-        assert all(0 <= s.start <= s.end <= example.duration for s in found)
-        assert all(a.score >= b.score for a, b in pairwise(found))
+    for result, example in zip(replace(TINY, epochs=1).predict(side(4, 0), test, seed=0), test.examples, strict=True):
+        assert 0 < len(result) <= 200
+        assert all(0 <= s.start <= s.end <= example.duration for s in result)
+        assert all(a.score >= b.score for a, b in pairwise(result))
 
 
-def test_a_state_is_chosen_by_what_it_is_told_to_be():
+def test_the_state_is_selected_as_configured():
     train, test = side(5, 0), side(2, 1)
     last = score(replace(TINY, epochs=6), train, test)
     best = replace(TINY, epochs=6, select="best-on-test")
@@ -139,18 +139,18 @@ def test_a_state_is_chosen_by_what_it_is_told_to_be():
 
 def test_a_video_without_vectors_finds_nothing_and_is_named():
     train, test = side(6, 0), side(3, 1)
-    rows = test.first.tolist()
+    rows = test.offsets.tolist()
     values = torch.cat([test.values[: rows[1]], test.values[rows[2] :]])
     first = torch.tensor([0, rows[1], rows[1], len(values)])
-    spans = Spans(np.concatenate([test.spans[0], test.spans[2]]), first)
-    lame = replace(test, values=values, spans=spans, first=first)
-    found = replace(TINY, epochs=2).predict(train, lame, seed=0)
-    assert found[1] == []
-    assert found[0]
-    assert found.about == {"without vectors": ["1-1"]}
+    spans = ClipSpans(np.concatenate([test.spans[0], test.spans[2]]), first)
+    lame = replace(test, values=values, spans=spans, offsets=first)
+    predictions = replace(TINY, epochs=2).predict(train, lame, seed=0)
+    assert predictions[1] == []
+    assert predictions[0]
+    assert predictions.about == {"without vectors": ["1-1"]}
 
 
-def test_segments_that_are_wrong_are_dropped_and_told():
+def test_invalid_segments_are_dropped_and_reported():
     train = side(4, 0)
     bad = replace(train.examples[0], truth=(*train.examples[0].truth, Segment(3, 2, 0), Segment(90, 91, 0)))
     none = replace(train.examples[1], truth=())
@@ -175,46 +175,46 @@ def test_refused():
     assert "NaN or infinite vectors" in str(caught.value)
     with pytest.raises(ValueError) as caught:
         localize.build("thumos14").predict(train, test, seed=0)
-    assert "clips are 0.25 s apart and were said to be 0.125 s" in str(caught.value)
+    assert "clips are 0.25 s apart, but the view has 0.125 s" in str(caught.value)
     with pytest.raises(ValueError) as caught:
         replace(TINY, external=True).predict(train, test, seed=0)
-    assert "name it: localize+scores:FILE.json" in str(caught.value)
+    assert "add it: localize+scores=FILE.json" in str(caught.value)
     with pytest.raises(ValueError) as caught:
         replace(TINY, lr=1e30, clip_grad_norm=0.0).predict(train, test, seed=0)
     assert "lower lr" in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ({"lr": 0.0}, "lr = 0.0"),
         ({"warmup": -1}, "warmup = -1"),
-        ({"tiou_thresholds": (0.5, 1.5)}, "tious = 1.5"),
+        ({"tiou_thresholds": (0.5, 1.5)}, "tiou_thresholds = 1.5 must be above 0 and at most 1"),
         ({"ema": 2.0}, "ema = 2.0"),
-        ({"width": 30}, "width 30 is no multiple"),
+        ({"width": 30}, "width 30 is not a multiple"),
         ({"windows": (9,) * 7}, "7 windows; give 1 to 6"),
-        ({"length": 100}, "length is a multiple of 32"),
+        ({"length": 100}, "length must be a multiple of 32"),
     ],
 )
-def test_settings_that_cannot_be(fields, said):
+def test_invalid_settings_are_rejected(fields, message):
     with pytest.raises(ValueError) as caught:
         LocalizationProbe(**fields)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_the_learning_rate_is_the_published_one():
     known = golden("lr_schedules")["out/actionformer_w50_t500_lr1e4"]
-    np.testing.assert_allclose([rate(s, 500, 50, 1e-4) for s in range(500)], known, atol=1e-12)
-    assert rate(0, 10, 0, 1.0) == 1.0
+    np.testing.assert_allclose([learning_rate(s, 500, 50, 1e-4) for s in range(500)], known, atol=1e-12)
+    assert learning_rate(0, 10, 0, 1.0) == 1.0
 
 
 def test_the_average():
     model = random_actionformer(generator(0), ActionFormer(4, 2, width=8, heads=2, windows=(5, 5)))
     other = random_actionformer(generator(1), ActionFormer(4, 2, width=8, heads=2, windows=(5, 5)))
     wanted = [0.9 * a + 0.1 * b for a, b in zip(model.parameters(), other.parameters(), strict=True)]
-    averaged(model, other, 0.9)
-    for found, mean in zip(model.parameters(), wanted, strict=True):
-        torch.testing.assert_close(found.data, mean.data)
+    update_average(model, other, 0.9)
+    for result, mean in zip(model.parameters(), wanted, strict=True):
+        torch.testing.assert_close(result.data, mean.data)
 
 
 def test_presets():
@@ -244,7 +244,7 @@ def test_presets():
     assert tuning.probe("localize/original-thumos14", "activitynet").width == 512
     assert tuning.probe("localize/original", "activitynet").positions
     assert tuning.probe("localize", "mine") == LocalizationProbe()
-    changed = tuning.probe("localize/external+epochs:5+scores:s.json+tious:0.5,0.75", "thumos14")
+    changed = tuning.probe("localize/external+epochs=5+scores=s.json+tiou_thresholds=0.5,0.75", "thumos14")
     assert (changed.epochs, changed.scores, changed.tiou_thresholds, changed.train.sampler.stride) == (
         5,
         "s.json",
@@ -265,8 +265,8 @@ def test_scores():
         "mAP": 100.0,
         **{f"mAP@{t:g}": 100.0 for t in LocalizationProbe().tiou_thresholds},
     }
-    found = LocalizationProbe().score([[Segment(1, 3, 0, 0.9)], [Segment(5, 9, 1, 0.9)]], truth)
-    assert found["mAP"] == 50.0
+    result = LocalizationProbe().score([[Segment(1, 3, 0, 0.9)], [Segment(5, 9, 1, 0.9)]], truth)
+    assert result["mAP"] == 50.0
     each = LocalizationProbe().outcomes([[Segment(1, 3, 0)], []], truth)
     assert each[0] == 50.0
     assert math.isnan(each[1])

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vitascope.core.types import Example
-from vitascope.probes.classification.model_selection import chosen, held_out, top_1
+from vitascope.probes.classification.model_selection import choose, held_out, top_1
 
 
 def examples(labels, groups=None):
@@ -25,8 +25,8 @@ def examples(labels, groups=None):
 def test_a_tenth_and_every_class_stays(labels, seed):
     labels = labels + labels[:1] * 2
     sides = held_out(examples(labels), seed)
-    assert sorted(sides.train + sides.held) == list(range(len(labels)))
-    assert 1 <= len(sides.held) <= max(1, round(len(labels) / 10))
+    assert sorted(sides.train + sides.held_out) == list(range(len(labels)))
+    assert 1 <= len(sides.held_out) <= max(1, round(len(labels) / 10))
     assert {labels[i] for i in sides.train} == set(labels)
     assert held_out(examples(labels), seed) == sides
 
@@ -37,37 +37,37 @@ def test_groups_stay_whole(groups, each, seed):
     labels = [i % 2 for i in range(groups * each)]
     names = [f"g{i // each}" for i in range(groups * each)]
     sides = held_out(examples(labels, names), seed)
-    assert not {names[i] for i in sides.train} & {names[i] for i in sides.held}
+    assert not {names[i] for i in sides.train} & {names[i] for i in sides.held_out}
     assert {labels[i] for i in sides.train} == set(labels)
 
 
 def test_a_group_that_is_all_of_its_class_is_parted():
     labels = [i // 20 for i in range(60)]
     sides = held_out(examples(labels, [f"only {t}" for t in labels]), 0)
-    assert Counter(labels[i] for i in sides.held) == {0: 2, 1: 2, 2: 2}
+    assert Counter(labels[i] for i in sides.held_out) == {0: 2, 1: 2, 2: 2}
 
 
 def test_classes_in_proportion():
     labels = [0] * 600 + [1] * 300 + [2] * 100
     sides = held_out(examples(labels), 0)
-    assert Counter(labels[i] for i in sides.held) == {0: 60, 1: 30, 2: 10}
+    assert Counter(labels[i] for i in sides.held_out) == {0: 60, 1: 30, 2: 10}
 
 
 def test_nothing_to_hold_out():
-    with pytest.raises(ValueError, match="4 training examples leave none to choose a head by"):
+    with pytest.raises(ValueError, match="cannot hold out any of 4 training examples"):
         held_out(examples([0, 1, 2, 3]), 0)
 
 
 def test_the_first_of_the_best_is_chosen():
     grid = [{"lr": 1.0}, {"lr": 2.0}, {"lr": 3.0}]
-    best, about = chosen(grid, "held-out", [50.0, 60.0, 60.0])
+    best, about = choose(grid, "held-out", [50.0, 60.0, 60.0])
     assert best == 1
     assert about == {
         "select": "held-out",
         "chosen": {"lr": 2.0},
         "grid": [{"lr": 1.0, "held-out": 50.0}, {"lr": 2.0, "held-out": 60.0}, {"lr": 3.0, "held-out": 60.0}],
     }
-    best, about = chosen(grid, "best-on-test", [1.0, 2.0, 3.0])
+    best, about = choose(grid, "best-on-test", [1.0, 2.0, 3.0])
     assert (best, about["select"], about["grid"][2]) == (2, "best-on-test", {"lr": 3.0, "test": 3.0})
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers import golden
-from vitascope.probes.temporal.nms import Proposals, classified, conditional_softmax, overlap, suppressed, voted
+from vitascope.probes.temporal.nms import Proposals, conditional_softmax, fuse_class_scores, iou, nms, vote_boundaries
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +29,8 @@ def known():
 )
 def test_the_published_results(known, name, sigma, most, votes, weighting):
     every = Proposals(known["in/segs"].astype(np.float64), known["in/scores"].astype(np.float64), known["in/labels"])
-    kept = suppressed(every, kind="soft", by=sigma, min_score=0.001, max_segments=most, by_class=not votes)
-    kept = voted(kept, every, iou_threshold=votes, weighting=weighting) if votes else kept
+    kept = nms(every, kind="soft", by=sigma, min_score=0.001, max_segments=most, by_class=not votes)
+    kept = vote_boundaries(kept, every, iou_threshold=votes, weighting=weighting) if votes else kept
     segments, scores, labels = (known[f"out/{name}/{i}"] for i in range(3))
     np.testing.assert_allclose(kept.segments, segments, atol=1e-4)
     np.testing.assert_allclose(kept.scores, scores, atol=1e-5)
@@ -40,12 +40,12 @@ def test_the_published_results(known, name, sigma, most, votes, weighting):
 @pytest.mark.parametrize("name", ["hard_tl", "hard_af"])
 def test_the_published_hard_results(known, name):
     every = Proposals(known["in/segs"].astype(np.float64), known["in/scores"].astype(np.float64), known["in/labels"])
-    kept = suppressed(every, kind="hard", by=0.4, min_score=0.001, max_segments=200, by_class=True)
+    kept = nms(every, kind="hard", by=0.4, min_score=0.001, max_segments=200, by_class=True)
     for found, i in zip(kept, range(3), strict=True):
         np.testing.assert_array_equal(found, known[f"out/{name}/{i}"])
 
 
-def iou(a, b, eps=0.0):
+def plain_iou(a, b, eps=0.0):
     shared = max(0.0, min(a[1], b[1]) - max(a[0], b[0]))
     either = a[1] - a[0] + b[1] - b[0] + 2 * eps - shared
     return shared / either if either > 0 else 0.0
@@ -67,9 +67,9 @@ def loop(found, kind, by, least, most, by_class):
                 break
             kept.append(top)
             if kind == "soft":
-                left = [[s * np.exp(-(iou(top[1], seg, 1e-6) ** 2) / by), seg, c] for s, seg, c in left]
+                left = [[s * np.exp(-(plain_iou(top[1], seg, 1e-6) ** 2) / by), seg, c] for s, seg, c in left]
             else:
-                left = [one for one in left if iou(top[1], one[1], 1e-6) <= by]
+                left = [one for one in left if plain_iou(top[1], one[1], 1e-6) <= by]
     return sorted(kept, key=lambda k: -k[0])[:most]
 
 
@@ -93,7 +93,7 @@ def some(rng, n):
 )
 def test_suppression_is_the_loop(rng, n, kind, by, least, by_class, most):
     found = some(rng, n)
-    kept = suppressed(found, kind=kind, by=by, min_score=least, max_segments=most, by_class=by_class)
+    kept = nms(found, kind=kind, by=by, min_score=least, max_segments=most, by_class=by_class)
     wanted = loop(found, kind, by, least, most, by_class)
     np.testing.assert_allclose(kept.scores, [s for s, _, _ in wanted], rtol=1e-9)
     assert kept.segments.tolist() == [list(seg) for _, seg, _ in wanted]
@@ -106,11 +106,11 @@ def test_suppression_is_the_loop(rng, n, kind, by, least, by_class, most):
 def test_voting_is_the_loop(rng, weighting):
     every = some(rng, 20)
     kept = every.take(np.arange(5))
-    moved = voted(kept, every, iou_threshold=0.3, weighting=weighting)
+    moved = vote_boundaries(kept, every, iou_threshold=0.3, weighting=weighting)
     for i in range(5):
         weights = []
         for segment, score in zip(every.segments, every.scores, strict=True):
-            shared = iou(kept.segments[i], segment)
+            shared = plain_iou(kept.segments[i], segment)
             weights.append(score * (shared if weighting == "score*iou" else 1) if shared >= 0.3 else 0.0)
         np.testing.assert_allclose(moved.segments[i], np.average(every.segments, axis=0, weights=weights), atol=1e-9)
     np.testing.assert_array_equal(moved.scores, kept.scores)
@@ -118,19 +118,19 @@ def test_voting_is_the_loop(rng, weighting):
 
 def test_nothing_votes_on_nothing():
     empty = Proposals(np.zeros((0, 2)), np.zeros(0), np.zeros(0, np.int64))
-    assert len(voted(empty, empty, iou_threshold=0.5, weighting="score").scores) == 0
+    assert len(vote_boundaries(empty, empty, iou_threshold=0.5, weighting="score").scores) == 0
     point = Proposals(np.array([[3.0, 3.0]]), np.ones(1), np.zeros(1, np.int64))
-    assert voted(point, point, iou_threshold=0.5, weighting="score").segments.tolist() == [[3.0, 3.0]]
-    assert overlap(point.segments, point.segments).tolist() == [[0.0]]
+    assert vote_boundaries(point, point, iou_threshold=0.5, weighting="score").segments.tolist() == [[3.0, 3.0]]
+    assert iou(point.segments, point.segments).tolist() == [[0.0]]
 
 
 def test_classes_from_elsewhere():
     found = Proposals(np.array([[0.0, 1.0], [2.0, 4.0]]), np.array([0.9, 0.4]), np.zeros(2, np.int64))
-    fused = classified(found, np.array([0.1, 1.6, 0.0, 0.4]), 2)
+    fused = fuse_class_scores(found, np.array([0.1, 1.6, 0.0, 0.4]), 2)
     assert fused.labels.tolist() == [1, 1, 3, 3]
     np.testing.assert_allclose(fused.scores, np.sqrt([1.6 * 0.9, 1.6 * 0.4, 0.4 * 0.9, 0.4 * 0.4]))
     assert fused.segments.tolist() == found.segments.tolist() * 2
-    assert len(classified(found, np.array([0.5]), 2).scores) == 2
+    assert len(fuse_class_scores(found, np.array([0.5]), 2).scores) == 2
 
 
 def test_the_softmax_of_some():

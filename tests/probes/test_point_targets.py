@@ -14,18 +14,18 @@ from actionformer_golden import inputs, renamed, stacked
 from helpers import golden
 from vitascope.core.device import generator
 from vitascope.probes.temporal.actionformer import ActionFormer, Pyramid, random_actionformer
-from vitascope.probes.temporal.nms import suppressed, voted
+from vitascope.probes.temporal.nms import nms, vote_boundaries
 from vitascope.probes.temporal.point_targets import (
-    RANGES,
+    REGRESSION_RANGES,
     Actions,
-    Targets,
-    distance_iou,
-    focal,
-    losses,
-    positive,
-    proposals,
-    targets,
-    trained,
+    PointTargets,
+    assign_targets,
+    decode_proposals,
+    detection_losses,
+    diou_loss,
+    focal_loss,
+    positive_points,
+    training_losses,
 )
 
 KINDS = {"actionformer_sc": 5, "actionformer_ext": 1}
@@ -37,7 +37,7 @@ def actions_of(data):
     return Actions(torch.cat(segments), torch.cat(labels), torch.tensor([0] * len(labels[0]) + [1] * len(labels[1])))
 
 
-def said_by(data, classes):
+def pyramid_of(data, classes):
     levels = range(6)
     assert len(levels) == len(SIZES)
     return Pyramid(stacked(data, "logits"), stacked(data, "offsets"), stacked(data, "masks"), SIZES)
@@ -46,15 +46,15 @@ def said_by(data, classes):
 @pytest.mark.parametrize("name", KINDS)
 def test_the_original_s_targets_and_losses(name):
     data, classes = golden(name), KINDS[name]
-    found = targets(actions_of(data), 2, classes, SIZES)
+    found = assign_targets(actions_of(data), 2, classes, SIZES)
     wanted = torch.stack([torch.from_numpy(data[f"out/gt_cls/{i}"]) for i in (0, 1)])
     offsets = torch.stack([torch.from_numpy(data[f"out/gt_off/{i}"]) for i in (0, 1)])
     assert torch.equal(found.classes, wanted)
     learned = wanted.sum(-1) > 0
     np.testing.assert_allclose(found.offsets[learned], offsets[learned], atol=1e-5)
-    said = said_by(data, classes)
-    own = said.offsets[positive(found, said.mask)]
-    loss = losses(said.logits, own, said.mask, wanted=found, normalizer=100.0, label_smoothing=0.1)
+    pyramid = pyramid_of(data, classes)
+    own = pyramid.offsets[positive_points(found, pyramid.mask)]
+    loss = detection_losses(pyramid.logits, own, pyramid.mask, targets=found, normalizer=100.0, label_smoothing=0.1)
     assert loss.normalizer == pytest.approx(float(data["out/loss_normalizer/1"]))
     assert float(loss.classes) == pytest.approx(float(data["out/loss/0"]), rel=1e-5)
     assert float(loss.offsets) == pytest.approx(float(data["out/loss/1"]), rel=1e-5)
@@ -68,7 +68,7 @@ def test_the_same_losses_from_the_weights(name):
     model.load_state_dict(renamed(data), strict=True)
     values, mask = inputs(data)
     with torch.no_grad():
-        loss = trained(
+        loss = training_losses(
             model, values, mask, actions_of(data), generator=generator(0), normalizer=100.0, label_smoothing=0.1
         )
     assert float(loss.classes) == pytest.approx(float(data["out/loss/0"]), rel=1e-5)
@@ -78,12 +78,12 @@ def test_the_same_losses_from_the_weights(name):
 @pytest.mark.parametrize("name", KINDS)
 def test_the_original_s_segments(name):
     data = golden(name)
-    said = said_by(data, KINDS[name])
+    pyramid = pyramid_of(data, KINDS[name])
     for video in (0, 1):
-        every = proposals(said, video, min_score=0.001, candidates=2000, min_length=0.05)
+        every = decode_proposals(pyramid, video, min_score=0.001, candidates=2000, min_length=0.05)
         alone = name == "actionformer_sc"
-        kept = suppressed(every, kind="soft", by=0.5, min_score=0.001, max_segments=50, by_class=alone)
-        kept = kept if alone else voted(kept, every, iou_threshold=0.7, weighting="score")
+        kept = nms(every, kind="soft", by=0.5, min_score=0.001, max_segments=50, by_class=alone)
+        kept = kept if alone else vote_boundaries(kept, every, iou_threshold=0.7, weighting="score")
         seconds = (kept.segments * 0.125 + 0.25).clip(0, float(data[f"in/duration/{video}"]))
         np.testing.assert_allclose(seconds, data[f"out/det_segments/{video}"], atol=1e-4)
         np.testing.assert_allclose(kept.scores, data[f"out/det_scores/{video}"], atol=1e-5)
@@ -93,7 +93,7 @@ def test_the_original_s_segments(name):
 def brute(segments, labels, classes, sizes):
     """One point after another, one segment after another."""
     rows, pairs = [], []
-    ranges = [*RANGES[: len(sizes)], 1e4]
+    ranges = [*REGRESSION_RANGES[: len(sizes)], 1e4]
     for level, size in enumerate(sizes):
         stride = 2.0**level
         for j in range(size):
@@ -101,7 +101,7 @@ def brute(segments, labels, classes, sizes):
             for (start, end), label in zip(segments, labels, strict=True):
                 middle = (start + end) / 2
                 inside = min(t - max(middle - 1.5 * stride, start), min(middle + 1.5 * stride, end) - t) > 0
-                if inside and RANGES[level] <= max(t - start, end - t) <= ranges[level + 1]:
+                if inside and REGRESSION_RANGES[level] <= max(t - start, end - t) <= ranges[level + 1]:
                     fitting.append((end - start, (t - start) / stride, (end - t) / stride, label))
             row = np.zeros(classes)
             best = min(fitting, default=None, key=lambda f: f[0])
@@ -126,7 +126,7 @@ def test_targets_are_those_of_every_point_and_every_segment(drawn):
         torch.tensor([*labels, 1]),
         torch.tensor([0] * len(labels) + [1]),
     )
-    found = targets(both, 2, 3, sizes)
+    found = assign_targets(both, 2, 3, sizes)
     for video, args in enumerate([(segments, labels), ([(3.0, 9.0)], [1])]):
         classes, offsets = brute(*args, 3, sizes)
         np.testing.assert_array_equal(found.classes[video], classes)
@@ -134,13 +134,15 @@ def test_targets_are_those_of_every_point_and_every_segment(drawn):
 
 
 def test_a_distance_of_exactly_four_is_learned_at_two_levels():
-    found = targets(Actions(torch.tensor([[4.0, 12.0]]), torch.tensor([0]), torch.tensor([0])), 1, 1, (32, 16, 8))
+    found = assign_targets(
+        Actions(torch.tensor([[4.0, 12.0]]), torch.tensor([0]), torch.tensor([0])), 1, 1, (32, 16, 8)
+    )
     where = found.classes[0, :, 0].nonzero()[:, 0].tolist()
     assert {8, 32 + 4} <= set(where)
 
 
 def test_twins_share_their_points():
-    found = targets(
+    found = assign_targets(
         Actions(torch.tensor([[4.3, 10.2], [4.3, 10.2004]]), torch.tensor([0, 2]), torch.zeros(2, dtype=torch.int64)),
         1,
         3,
@@ -151,7 +153,7 @@ def test_twins_share_their_points():
 
 def test_no_actions():
     none = Actions(torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))
-    found = targets(none, 2, 3, (8, 4))
+    found = assign_targets(none, 2, 3, (8, 4))
     assert not found.classes.any()
     assert found.classes.shape == (2, 12, 3)
 
@@ -163,7 +165,7 @@ def test_focal_loss_is_its_formula(x, t):
     entropy = -(t * math.log(p) + (1 - t) * math.log(1 - p))
     sure = t * p + (1 - t) * (1 - p)
     wanted = (0.25 * t + 0.75 * (1 - t)) * (1 - sure) ** 2 * entropy
-    found = focal(torch.tensor([[x]], dtype=torch.float64), torch.tensor([[t]], dtype=torch.float64))
+    found = focal_loss(torch.tensor([[x]], dtype=torch.float64), torch.tensor([[t]], dtype=torch.float64))
     assert float(found) == pytest.approx(wanted, rel=1e-6, abs=1e-12)
 
 
@@ -176,30 +178,30 @@ def test_distance_loss_is_that_of_two_intervals(ends):
     apart = (right - left) / 2 - (true_right - true_left) / 2
     wanted = 1 - shared / (left + right + true_left + true_right - shared) + (apart / hull) ** 2
     pair = (torch.tensor([ends[:2]], dtype=torch.float64), torch.tensor([ends[2:]], dtype=torch.float64))
-    assert float(distance_iou(*pair)) == pytest.approx(wanted, rel=1e-9)
-    assert float(distance_iou(pair[1], pair[1])) == pytest.approx(0.0, abs=1e-12)
+    assert float(diou_loss(*pair)) == pytest.approx(wanted, rel=1e-9)
+    assert float(diou_loss(pair[1], pair[1])) == pytest.approx(0.0, abs=1e-12)
 
 
 def test_the_slope_of_both_losses():
     x = torch.randn(4, 2, dtype=torch.float64, requires_grad=True)
     goal = torch.rand(4, 2, dtype=torch.float64)
-    assert torch.autograd.gradcheck(lambda y: focal(y, goal), (x,))
-    assert torch.autograd.gradcheck(lambda y: distance_iou(y.exp(), goal + 0.1), (x,))
+    assert torch.autograd.gradcheck(lambda y: focal_loss(y, goal), (x,))
+    assert torch.autograd.gradcheck(lambda y: diou_loss(y.exp(), goal + 0.1), (x,))
 
 
 def test_the_running_count():
-    wanted = Targets(torch.zeros(1, 6, 2), torch.zeros(1, 6, 2))
+    wanted = PointTargets(torch.zeros(1, 6, 2), torch.zeros(1, 6, 2))
     wanted.classes[0, :3, 0] = 1
     mask = torch.tensor([[True, True, False, True, True, True]])
-    assert positive(wanted, mask).sum() == 2
+    assert positive_points(wanted, mask).sum() == 2
     logits = torch.zeros(1, 6, 2)
-    loss = losses(logits, torch.ones(2, 2), mask, wanted=wanted, normalizer=10.0, label_smoothing=0.0)
+    loss = detection_losses(logits, torch.ones(2, 2), mask, targets=wanted, normalizer=10.0, label_smoothing=0.0)
     assert loss.normalizer == pytest.approx(0.9 * 10 + 0.1 * 2)
-    none = losses(
+    none = detection_losses(
         logits,
         torch.ones(0, 2),
         mask,
-        wanted=wanted._replace(classes=torch.zeros(1, 6, 2)),
+        targets=wanted._replace(classes=torch.zeros(1, 6, 2)),
         normalizer=10.0,
         label_smoothing=0.0,
     )
@@ -210,18 +212,18 @@ def test_the_running_count():
 def test_proposals_by_hand():
     logits = torch.tensor([[[0.0, -9.0], [2.0, 1.0], [-1.0, -9.0]]])
     offsets = torch.tensor([[[1.0, 1.0], [0.5, 1.0], [0.25, 0.25]]])
-    said = Pyramid(logits, offsets, torch.tensor([[True, True, True]]), (2, 1))
-    found = proposals(said, 0, min_score=0.001, candidates=2, min_length=0.05)
+    pyramid = Pyramid(logits, offsets, torch.tensor([[True, True, True]]), (2, 1))
+    found = decode_proposals(pyramid, 0, min_score=0.001, candidates=2, min_length=0.05)
     assert found.labels.tolist() == [0, 1, 0]
     np.testing.assert_allclose(found.segments, [[0.5, 2.0], [0.5, 2.0], [-0.5, 0.5]])
     np.testing.assert_allclose(found.scores, 1 / (1 + np.exp([-2.0, -1.0, 1.0])), rtol=1e-6)
-    assert len(proposals(said, 0, min_score=0.8, candidates=2, min_length=0.05).scores) == 1
-    assert proposals(said, 0, min_score=0.001, candidates=2, min_length=1.2).segments.tolist() == [
+    assert len(decode_proposals(pyramid, 0, min_score=0.8, candidates=2, min_length=0.05).scores) == 1
+    assert decode_proposals(pyramid, 0, min_score=0.001, candidates=2, min_length=1.2).segments.tolist() == [
         [0.5, 2.0],
         [0.5, 2.0],
     ]
-    hidden = said._replace(mask=torch.zeros(1, 3, dtype=torch.bool))
-    assert len(proposals(hidden, 0, min_score=0.001, candidates=2, min_length=0.05).scores) == 0
+    hidden = pyramid._replace(mask=torch.zeros(1, 3, dtype=torch.bool))
+    assert len(decode_proposals(hidden, 0, min_score=0.001, candidates=2, min_length=0.05).scores) == 0
 
 
 def test_a_step_down_the_slope_makes_the_loss_smaller():
@@ -230,7 +232,7 @@ def test_a_step_down_the_slope_makes_the_loss_smaller():
     x, mask = torch.randn(1, 4, 16, generator=generator(1)), torch.arange(16)[None] < 13
     optimizer, course = torch.optim.AdamW(model.parameters(), lr=3e-3), []
     for _ in range(25):
-        loss = trained(model, x, mask, actions, generator=generator(0), normalizer=2.0, label_smoothing=0.0)
+        loss = training_losses(model, x, mask, actions, generator=generator(0), normalizer=2.0, label_smoothing=0.0)
         course.append(float((total := loss.classes + loss.offsets).detach()))
         optimizer.zero_grad()
         total.backward()

@@ -12,7 +12,7 @@ import torch
 
 from helpers import resumed
 from vitascope.core.types import Example, Timeline
-from vitascope.features.base import Spans, StoredFeatures
+from vitascope.features.base import ClipSpans, StoredFeatures
 from vitascope.metrics import segmental
 from vitascope.probes import options as tuning
 from vitascope.probes.base import WorkloadSize
@@ -21,7 +21,7 @@ from vitascope.probes.methods import segment
 from vitascope.probes.methods.segment import SegmentationProbe
 from vitascope.sampling.names import MultiClip
 
-TINY = SegmentationProbe(layers=3, width=32, epochs=10, lr=3e-3, mask=0.1)
+TINY = SegmentationProbe(layers=3, width=32, epochs=10, lr=3e-3, channel_dropout=0.1)
 
 
 @cache
@@ -37,7 +37,7 @@ def side(n, seed, noise=0.3, classes=3, fps=10.0, stride=0.25, seconds=0.5):
         spans.append(starts[:, None] + [0.0, seconds])
         examples.append(Example(id=f"{seed}-{i}", path="", truth=Timeline.of(order.tolist(), fps)))
     first = torch.tensor([0, *(len(x) for x in values)]).cumsum(0)
-    table = Spans(np.concatenate(spans), first)
+    table = ClipSpans(np.concatenate(spans), first)
     return StoredFeatures(
         examples, [f"c{i}" for i in range(classes)], torch.tensor(np.concatenate(values)).float(), first, table
     )
@@ -47,7 +47,7 @@ def truth_of(features):
     return [e.truth for e in features.examples]
 
 
-def test_it_learns_and_says_every_frame():
+def test_it_learns_and_labels_every_frame():
     train, test = side(8, 0), side(5, 1)
     found = TINY.predict(train, test, seed=0)
     assert [(len(p), p.dtype) for p in found] == [(t.frames, np.int64) for t in truth_of(test)]
@@ -64,7 +64,7 @@ def test_progress_is_shown_where_there_is_a_line(capsys):
     assert capsys.readouterr().err.startswith("here · 6/6 · ")
 
 
-def test_the_seed_is_all_that_chance_knows():
+def test_randomness_depends_on_the_seed_only():
     few = replace(TINY, epochs=1, layers=2, width=8)
     once, again, other = (few.predict(side(3, 0), side(3, 1), seed=s) for s in (0, 0, 1))
     assert all(np.array_equal(a, b) for a, b in zip(once, again, strict=True))
@@ -72,7 +72,7 @@ def test_the_seed_is_all_that_chance_knows():
 
 
 @pytest.mark.parametrize("order", ["each-epoch", "once"])
-def test_an_interrupted_training_goes_on_to_the_same_bits(order, tmp_path: Path, monkeypatch):
+def test_an_interrupted_training_resumes_to_the_same_bits(order, tmp_path: Path, monkeypatch):
     how, train, test = replace(TINY, epochs=5, layers=2, width=8, order=order), side(4, 0), side(2, 1)
     models = []
     judge = SegmentationProbe._judge
@@ -80,15 +80,15 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(order, tmp_path: Path,
     whole, scratch = how.predict(train, test, seed=3), tmp_path / "training" / "one"
 
     again = resumed(lambda at: how.predict(train, test, seed=3, scratch=at), scratch, monkeypatch, after=3)
-    for said, known in zip(again, whole, strict=True):
-        np.testing.assert_array_equal(said, known)
+    for predictions, known in zip(again, whole, strict=True):
+        np.testing.assert_array_equal(predictions, known)
     first, last = (m.state_dict() for m in models)
     assert all(torch.equal(first[name], last[name]) for name in first)
     assert not scratch.parent.exists()
 
 
 def test_a_training_without_a_finite_loss_leaves_nothing_behind(tmp_path: Path):
-    with pytest.raises(ValueError, match="the loss of epoch"):
+    with pytest.raises(ValueError, match="in epoch"):
         replace(TINY, epochs=9, lr=1e30).predict(side(3, 0), side(1, 1), seed=0, scratch=tmp_path / "training" / "one")
     assert not (tmp_path / "training").exists()
 
@@ -96,7 +96,7 @@ def test_a_training_without_a_finite_loss_leaves_nothing_behind(tmp_path: Path):
 def test_a_video_that_could_not_be_encoded_has_no_prediction_and_counts_as_missed():
     train, test = side(3, 0), side(3, 1)
     failed = test.examples[1].id
-    found = replace(TINY, epochs=1, every=3).predict(train, replace(test, failures={failed: "damaged"}), seed=0)
+    found = replace(TINY, epochs=1, frame_stride=3).predict(train, replace(test, failures={failed: "damaged"}), seed=0)
     assert [len(p) for p in found] == [test.examples[0].truth.frames, 0, test.examples[2].truth.frames]
     assert found.about == {"without vectors": [failed]}
     perfect = [t.labels for t in truth_of(test)]
@@ -134,7 +134,10 @@ def test_the_learning_rate_is_halved_after_more_than_three_epochs_without_progre
     assert rates == [0.01] * 4 + [0.005] * 4 + [0.0025] * 2
 
 
-SETTINGS = ("lr", "weight_decay", "reach", "every", "align", "order", "layers", "width", "mask", "background", "style")
+SETTINGS = (
+    *("lr", "weight_decay", "attention_span", "frame_stride", "align", "order"),
+    *("layers", "width", "channel_dropout", "background", "style"),
+)
 TABLE = {
     ("segment", "gtea"): (5e-4, 1e-5, "window", 1, "time", "each-epoch", 8, 256, 0.3, (10,), "sound"),
     ("segment", "50salads"): (5e-4, 1e-5, "window", 2, "time", "each-epoch", 8, 256, 0.3, (), "sound"),
@@ -178,28 +181,31 @@ def test_a_forecast_counts_what_a_network_multiplies():
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
-        ({"width": 7}, "segment: width 7 is odd; attention takes half of it"),
-        ({"epochs": 0, "mask": 1.0}, "segment: epochs = 0, mask = 1.0: every, layers, width, epochs, lr must be "),
+        ({"width": 7}, "segment: width = 7 must be positive and a multiple of 2"),
+        (
+            {"epochs": 0, "channel_dropout": 1.0},
+            "segment: channel_dropout = 1.0 must be at least 0 and below 1; epochs = 0 must be positive",
+        ),
     ],
 )
-def test_settings_that_make_no_sense(wrong, said):
+def test_invalid_settings_are_rejected(wrong, message):
     with pytest.raises(ValueError) as error:
         SegmentationProbe(**wrong)
-    assert str(error.value).startswith(said)
+    assert str(error.value).startswith(message)
 
 
 def test_words_that_mean_nothing():
     how = object.__new__(SegmentationProbe)  # as a caller without a type checker would write it
-    for name, value in {**vars(SegmentationProbe()), "reach": "near"}.items():
+    for name, value in {**vars(SegmentationProbe()), "attention_span": "near"}.items():
         object.__setattr__(how, name, value)
     with pytest.raises(ValueError) as error:
         how.__post_init__()
-    assert str(error.value) == "segment: reach 'near' is none of window, block, full"
+    assert str(error.value) == "segment: attention_span = 'near' must be one of window, block, full"
 
 
-def test_what_is_refused():
+def test_invalid_input_is_rejected():
     train, test = side(2, 0), side(2, 1)
     with pytest.raises(ValueError) as error:
         TINY.predict(replace(train, failures={e.id: "gone" for e in train.examples}), test, seed=0)
@@ -215,8 +221,8 @@ def test_what_is_refused():
 
 def test_scores_are_those_of_the_style():
     truth = [Timeline(((1, 20), (0, 20)), 10.0)]
-    said = [np.repeat([1, 0], [12, 28])]
+    predictions = [np.repeat([1, 0], [12, 28])]
     for style in ("sound", "published"):
         probe = replace(TINY, style=style, background=(0,))
-        each = segmental.counts(said, [t.labels for t in truth], style=style, background=(0,))
-        assert probe.score(said, truth)["F1@50"] == segmental.scores(each)["F1@50"] == 100
+        each = segmental.counts(predictions, [t.labels for t in truth], style=style, background=(0,))
+        assert probe.score(predictions, truth)["F1@50"] == segmental.scores(each)["F1@50"] == 100

@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 
 from vitascope.core.types import Example, Timeline
 from vitascope.features.base import StoredFeatures
-from vitascope.probes.temporal.segmentation_data import between, frames, readable, repeated, stretched, timed
+from vitascope.probes.temporal.segmentation_data import (
+    encoded_examples,
+    frame_sequences,
+    interpolate_rows,
+    positions_by_stretching,
+    positions_by_time,
+    repeat_labels,
+)
 
 
 def sliding(count, seconds=0.5, stride=0.125):
@@ -30,17 +37,17 @@ def ramp(count=77, fps=15.0, labeled=150, **grid):
 
 
 def test_a_ramp_of_time_is_exact_between_the_first_and_the_last_clip():
-    (seen,) = frames(ramp(), [0], every=1, align="time")
+    (seen,) = frame_sequences(ramp(), [0], every=1, align="time")
     seconds = (np.arange(150) + 0.5) / 15
     np.testing.assert_allclose(seen.values[:, 0].numpy(), seconds.clip(0.25, 9.75), atol=1e-5)
     assert seen.labels.tolist() == [0] * 75 + [1] * 75
 
 
 def test_half_the_rate_takes_every_second_frame():
-    (seen,) = frames(ramp(fps=30.0, labeled=299), [0], every=2, align="time")
+    (seen,) = frame_sequences(ramp(fps=30.0, labeled=299), [0], every=2, align="time")
     np.testing.assert_allclose(seen.values[:, 0].numpy(), ((np.arange(150) * 2 + 0.5) / 30).clip(0.25, 9.75), atol=1e-5)
     assert seen.labels.tolist() == [0] * 75 + [1] * 75
-    assert repeated(torch.tensor([4, 1, 2]), 2, 5).tolist() == [4, 4, 1, 1, 2]
+    assert repeat_labels(torch.tensor([4, 1, 2]), 2, 5).tolist() == [4, 4, 1, 1, 2]
 
 
 @settings(max_examples=40, deadline=None)
@@ -48,11 +55,11 @@ def test_half_the_rate_takes_every_second_frame():
 def test_stretching_is_linear_interpolation_of_cells(rows, count):
     values = torch.from_numpy(np.random.default_rng(rows).standard_normal((rows, 3)))
     wanted = F.interpolate(values.T[None], count, mode="linear", align_corners=False)[0].T
-    torch.testing.assert_close(between(values, stretched(rows, count)), wanted)
+    torch.testing.assert_close(interpolate_rows(values, positions_by_stretching(rows, count)), wanted)
 
 
 def test_stretching_is_up_to_half_a_clip_off_at_the_ends():
-    (seen,) = frames(ramp(), [0], every=1, align="stretch")
+    (seen,) = frame_sequences(ramp(), [0], every=1, align="stretch")
     late = seen.values[:, 0].numpy() - (np.arange(150) + 0.5) / 15
     assert 0.15 < late[4] < 0.2  # within the first and the last clip's middle, where alignment in time is exact
     assert -0.2 < late[-5] < -0.15
@@ -61,14 +68,14 @@ def test_stretching_is_up_to_half_a_clip_off_at_the_ends():
 
 def test_uneven_and_single_clips():
     spans = np.array([[0.0, 1.0], [1.0, 4.0], [4.0, 5.0]])
-    np.testing.assert_allclose(timed(spans, 5, 1.0), [0, 0.5, 1, 1.5, 2])
-    np.testing.assert_allclose(timed(spans[:1], 3, 3.0), 0)
-    torch.testing.assert_close(between(torch.tensor([[2.0]]), np.zeros(3)), torch.full((3, 1), 2.0))
+    np.testing.assert_allclose(positions_by_time(spans, 5, 1.0), [0, 0.5, 1, 1.5, 2])
+    np.testing.assert_allclose(positions_by_time(spans[:1], 3, 3.0), 0)
+    torch.testing.assert_close(interpolate_rows(torch.tensor([[2.0]]), np.zeros(3)), torch.full((3, 1), 2.0))
 
 
-def said(features, every=1):
+def error_of(features, every=1):
     with pytest.raises(ValueError) as error:
-        list(frames(features, range(len(features.examples)), every=every, align="time"))
+        list(frame_sequences(features, range(len(features.examples)), every=every, align="time"))
     return str(error.value)
 
 
@@ -76,24 +83,26 @@ def labeled(features, truth):
     return replace(features, examples=[replace(features.examples[0], truth=truth)])
 
 
-def test_what_is_refused():
+def test_invalid_videos_are_rejected():
     whole = ramp()
-    assert said(labeled(whole, Timeline(((0, 90), (2, 60)), 15.0))) == (
-        "a: label 2 at frame 90: there are 2 classes, 0 to 1; correct the labels or add the classes"
+    assert error_of(labeled(whole, Timeline(((0, 90), (2, 60)), 15.0))) == (
+        "a: label 2 at frame 90 is outside the 2 classes (0 to 1); correct the labels or add the classes"
     )
-    assert said(labeled(whole, Timeline(((0, 1),), 0.1))) == (
-        "a: 1 labeled frames, of which 1 counts; at least two are needed, so leave it out"
+    assert error_of(labeled(whole, Timeline(((0, 1),), 0.1))) == (
+        "a: 1 labeled frames, 1 after striding; two are needed, so leave the video out"
     )
-    assert said(labeled(whole, Timeline(((0, 2),), 0.2)), every=2).startswith("a: 2 labeled frames, of which 1 counts")
-    assert said(ramp(count=30)) == (
-        "a: 150 labeled frames at 15 a second last 10.0 s, its 30 clips end at 4.1 s; embed the whole video, or "
-        "correct the frames per second of the labels"
+    assert error_of(labeled(whole, Timeline(((0, 2),), 0.2)), every=2).startswith(
+        "a: 2 labeled frames, 1 after striding"
     )
-    assert "last 5.0 s, its 77 clips end at 10.0 s" in said(ramp(fps=30.0, labeled=150))
+    assert error_of(ramp(count=30)) == (
+        "a: 150 labeled frames at 15 fps cover 10.0 s, its 30 clips end at 4.1 s; embed the whole video, or correct "
+        "the fps of the labels"
+    )
+    assert "cover 5.0 s, its 77 clips end at 10.0 s" in error_of(ramp(fps=30.0, labeled=150))
     broken = ramp()
     broken.values[3] = torch.nan
-    assert said(broken).startswith("NaN or infinite vectors for 1 of 1 examples (a)")
-    assert "come without the times they speak for" in said(replace(whole, spans=()))
+    assert error_of(broken).startswith("NaN or infinite vectors for 1 of 1 examples (a)")
+    assert "have no time spans" in error_of(replace(whole, spans=()))
 
 
 def test_videos_without_vectors():
@@ -101,6 +110,6 @@ def test_videos_without_vectors():
     examples = [replace(example, id="a"), replace(example, id="b")]
     features = StoredFeatures(examples, ["x", "y"], torch.zeros(4, 1), torch.tensor([0, 4, 4]), [spans, spans[:0]])
     with pytest.raises(ValueError) as error:
-        readable(features)
+        encoded_examples(features)
     assert str(error.value) == "no vector for 1 of 2 videos (b); embed them or leave them out of the split"
-    assert readable(replace(features, failures={"b": "no such file"})) == [0]
+    assert encoded_examples(replace(features, failures={"b": "no such file"})) == [0]

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from helpers import golden
 from vitascope.nn.schedules import cosine
-from vitascope.probes.classification.attentive_pooler import load_official, random_heads, state_of
-from vitascope.probes.training.stacked_optimizer import Stacked, losses
+from vitascope.probes.classification.attentive_pooler import load_official, official_state, random_heads
+from vitascope.probes.training.stacked_optimizer import StackedOptimizer, head_losses
 
 SHAPES = [(4, 3), (4,), (1, 1, 3), (2, 4)]
 """A matrix, a bias, a query, another matrix; of one head."""
@@ -56,7 +56,7 @@ def alone(kind, head, steps, *, spare, clip):
 def together(kind, steps, *, spare=False, clip=None, spoil=None):
     """All heads; `spoil(step, gradients)` may damage some."""
     stacked = parameters()
-    optimizer = Stacked(stacked, kind, spare=spare, clip=clip)
+    optimizer = StackedOptimizer(stacked, kind, spare=spare, clip=clip)
     for step in range(steps):
         slopes = gradients(step)
         if spoil:
@@ -77,7 +77,7 @@ def test_each_head_is_trained_as_if_alone(kind, spare, clip):
         for p, q in zip(stacked, alone(kind, head, 7, spare=spare, clip=clip), strict=True):
             torch.testing.assert_close(p.detach()[head], q.detach(), rtol=1e-12, atol=1e-13)
     assert optimizer.alive.all()
-    assert not optimizer.lost
+    assert not optimizer.diverged
 
 
 def test_the_choices_matter():
@@ -107,7 +107,7 @@ def test_lars_by_hand():
 
 def test_lars_starts_from_zeros_at_full_rate():
     weights = torch.nn.Parameter(torch.zeros(2, 3, 4))
-    optimizer = Stacked([weights], "lars")
+    optimizer = StackedOptimizer([weights], "lars")
     weights.grad = torch.stack([torch.ones(3, 4), torch.zeros(3, 4)])
     optimizer.step(torch.tensor([0.5, 0.5]), torch.zeros(2))
     torch.testing.assert_close(weights.detach(), torch.stack([torch.full((3, 4), -0.5), torch.zeros(3, 4)]))
@@ -124,7 +124,7 @@ def test_a_head_that_diverges_stops_and_harms_no_other(kind, clip, value):
     stacked, optimizer = together(kind, 7, clip=clip, spoil=spoil)
     untouched, _ = together(kind, 7, clip=clip)
     before, _ = together(kind, 3, clip=clip)
-    assert optimizer.lost == {1: 4}
+    assert optimizer.diverged == {1: 4}
     assert optimizer.alive.tolist() == [True, False, True]
     for p, q, r in zip(stacked, untouched, before, strict=True):
         torch.testing.assert_close(p[[0, 2]], q[[0, 2]], rtol=0, atol=0)
@@ -137,14 +137,14 @@ def test_a_lost_head_stays_lost():
             slopes[0][0, 0, 0] = torch.nan
 
     stacked, optimizer = together("adamw", 6, spoil=spoil)
-    assert optimizer.lost == {0: 3}
+    assert optimizer.diverged == {0: 3}
     for p, q in zip(stacked, together("adamw", 2)[0], strict=True):
         torch.testing.assert_close(p[0], q[0], rtol=0, atol=0)
 
 
 def test_parameters_that_nothing_depends_on_stay():
     used, unused, frozen = (torch.nn.Parameter(torch.ones(2, 3)) for _ in range(3))
-    optimizer = Stacked([used, unused, frozen.requires_grad_(False)], "adamw")
+    optimizer = StackedOptimizer([used, unused, frozen.requires_grad_(False)], "adamw")
     used.sum().backward()
     optimizer.step(torch.full((2,), 0.1), torch.full((2,), 0.1))
     assert (used != 1).all()
@@ -156,7 +156,7 @@ def test_losses_are_torch_s():
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(3, 6, 4, generator=generator, requires_grad=True)
     labels = torch.randint(4, (6,), generator=generator)
-    every = losses(logits, labels)
+    every = head_losses(logits, labels)
     every.sum().backward()
     for head in range(3):
         own = logits.detach()[head].clone().requires_grad_()
@@ -175,10 +175,10 @@ def test_a_grid_of_heads_learns_as_each_alone():
 
     def train(which):
         model = random_heads(torch.Generator().manual_seed(1), 24, 3, heads=4, count=len(which))
-        optimizer = Stacked(model.parameters(), "adamw", spare=True, clip=1.0)
+        optimizer = StackedOptimizer(model.parameters(), "adamw", spare=True, clip=1.0)
         history = []
         for step in range(10):
-            every = losses(model(x), labels)
+            every = head_losses(model(x), labels)
             every.sum().backward()
             optimizer.step(cosine(step + 1, 10, 0, rates[which]), decays[which])
             history.append(every.detach())
@@ -191,7 +191,7 @@ def test_a_grid_of_heads_learns_as_each_alone():
     for head in range(3):
         single, _, own = train([head])
         torch.testing.assert_close(own[:, 0], history[:, head], rtol=0, atol=1e-4)
-        torch.testing.assert_close(load_official(state_of(model, head), heads=4)(x), single(x), rtol=0, atol=1e-3)
+        torch.testing.assert_close(load_official(official_state(model, head), heads=4)(x), single(x), rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize(("name", "peak", "final"), [("vjepa_lr", 1e-3, 0.0), ("vjepa_wd", 0.01, 1e-6)])

@@ -1,4 +1,4 @@
-"""The report says what the results say, ranks only what may be ranked, and nothing written in a label comes alive."""
+"""The report shows the recorded results, ranks only comparable ones, and escapes every label."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from vitascope import report
-from vitascope.core.text import interval, lasted, number, shown, signed
+from vitascope.core.text import escaped, format_duration, interval, number, signed
 from vitascope.core.types import Score
 from vitascope.evaluation.results import RESULTS, Result, append, read, read_predictions, write_predictions
 from vitascope.metrics.stats import Difference
@@ -124,15 +124,15 @@ def test_every_score_and_interval_is_on_the_page(run: Path, page: Page) -> None:
         assert interval(result.headline) in seen
 
 
-def test_the_dagger_marks_what_was_met(page: Page) -> None:
+def test_the_dagger_marks_datasets_in_the_pretraining_data(page: Page) -> None:
     daggers = sum(tag == "sup" and text == "†" for tag, text in page.text)
     assert daggers == 2, "vit/small on mine, in full and limited"
 
 
 def test_averages_are_drawn_as_bars_in_the_order_of_the_mean_of_both(run: Path) -> None:
-    board = boards.build(boards.gather([run]))
-    standings = page_module._standings(board, [ranking.examine(column) for column in board.plain()])
-    panels = motion.averages_section(board, standings)
+    board = boards.build(boards.load_results([run]))
+    rankings = page_module._rankings(board, [ranking.analyze(column) for column in board.plain()])
+    panels = motion.averages_section(board, rankings)
     assert [panel.title for panel in panels] == ["Appearance", "Motion", "Mean of both"]
     lengths = [[strip.marks[0].at for strip in panel.strips] for panel in panels]
     by_hand = {
@@ -147,35 +147,35 @@ def test_averages_are_drawn_as_bars_in_the_order_of_the_mean_of_both(run: Path) 
     ):
         assert [strip.marks[0].row for strip in panels[place].strips] == order
         assert lengths[place] == pytest.approx(expected, abs=0.01), "the scale is 0 to 100"
-    assert motion.averages_section(board, {"motion": standings["motion"]}) == ()
+    assert motion.averages_section(board, {"motion": rankings["motion"]}) == ()
 
 
-def test_limited_results_say_so_wherever_they_stand(run: Path, page: Page) -> None:
-    marks = sum(text == "limited: never publish" for _, text in page.text)
+def test_limited_results_are_marked_everywhere(run: Path, page: Page) -> None:
+    marks = sum(text == "limited: do not publish" for _, text in page.text)
     assert marks == 3, "in the table, the task and the settings"
-    assert "limited: never publish" in (run / "report.md").read_text()
-    assert "limited: never publish" in (run / "report.tex").read_text()
+    assert "limited: do not publish" in (run / "report.md").read_text()
+    assert "limited: do not publish" in (run / "report.tex").read_text()
 
 
-def test_a_run_that_is_all_limited_says_so_first(tmp_path: Path, run: Path) -> None:
+def test_a_limited_run_is_marked_first(tmp_path: Path, run: Path) -> None:
     append(tmp_path, next(r for r in read(run) if r.limited))
     report.write(tmp_path)
-    assert "cut short by --limit" in (tmp_path / "report.md").read_text().split("|")[0]
+    assert "Evaluated on a subset (--limit)" in (tmp_path / "report.md").read_text().split("|")[0]
 
 
-def test_other_protocols_stand_apart_with_what_differs(run: Path) -> None:
-    board = boards.build(boards.gather([run]))
-    (column,) = board.apart()
+def test_other_protocols_are_separate_and_list_their_differences(run: Path) -> None:
+    board = boards.build(boards.load_results([run]))
+    (column,) = board.other_protocols()
     assert column.task == "mine:linear"
     assert column.limited
     assert list(column.cells) == [0]
-    differs = boards.differing(column.settings, board.main_of(column).settings)
+    differs = boards.setting_differences(column.settings, board.main_of(column).settings)
     assert ("probe.k", "10", "20") in differs
     assert not [s for s in differs if s.name.startswith("card")]
 
 
 def test_a_protocol_of_more_encoders_is_the_main_one(run: Path) -> None:
-    found = boards.gather([run])
+    found = boards.load_results([run])
     changed = [replace(r, protocol="other", limited=False) if r.limited else r for r in reversed(found)]
     board = boards.build(changed)
     main = next(c for c in board.main() if c.task == "mine:linear")
@@ -184,7 +184,7 @@ def test_a_protocol_of_more_encoders_is_the_main_one(run: Path) -> None:
 
 
 def test_two_cards_of_one_name_are_two_rows(run: Path) -> None:
-    found = boards.gather([run])
+    found = boards.load_results([run])
     twin = replace(found[0], settings={**found[0].settings, "card": {"name": "vit/small", "digest": "new"}})
     labels = [row.label for row in boards.build([*found, twin]).rows]
     assert len(labels) == 4
@@ -194,23 +194,23 @@ def test_two_cards_of_one_name_are_two_rows(run: Path) -> None:
 
 
 def test_tiers_and_differences_from_predictions(run: Path) -> None:
-    board = boards.build(boards.gather([run]))
+    board = boards.build(boards.load_results([run]))
     column = next(c for c in board.columns if c.task == "motionlab/motion:knn")
-    standing = ranking.examine(column).standing
+    ranked = ranking.analyze(column).ranking
     outcomes = [np.array(read_predictions(Path(column.cells[i].predictions))["outcome"]) for i in range(3)]
-    for (i, j), difference in standing.pairs.items():
+    for (i, j), difference in ranked.pairs.items():
         assert difference.value == pytest.approx(outcomes[i].mean() - outcomes[j].mean())
-        assert standing.p[i, j] >= difference.p
-    assert standing.order() == [1, 0, 2]
-    assert standing.tiers[1] == 1
-    assert standing.tiers[0] == (1 if standing.adjusted(0, 1) >= 0.05 else 2)
-    turned = standing.difference(1, 0)
+        assert ranked.p[i, j] >= difference.p
+    assert ranked.order() == [1, 0, 2]
+    assert ranked.tiers[1] == 1
+    assert ranked.tiers[0] == (1 if ranked.adjusted(0, 1) >= 0.05 else 2)
+    turned = ranked.difference(1, 0)
     assert turned is not None
-    assert turned[:3] == pytest.approx([-x for x in (standing.pairs[0, 1][i] for i in (0, 2, 1))])
+    assert turned[:3] == pytest.approx([-x for x in (ranked.pairs[0, 1][i] for i in (0, 2, 1))])
 
 
 def test_order_of_predictions_does_not_matter(run: Path, tmp_path: Path) -> None:
-    a, b = [ranking.load(r) for r in boards.gather([run])[:2]]
+    a, b = [ranking.load_predictions(r) for r in boards.load_results([run])[:2]]
     assert a is not None
     assert b is not None
     turn = np.random.default_rng(0).permutation(len(b.key))
@@ -222,16 +222,16 @@ def test_order_of_predictions_does_not_matter(run: Path, tmp_path: Path) -> None
 
 
 def test_confusions_are_counted(run: Path) -> None:
-    result = boards.gather([run])[0]
+    result = boards.load_results([run])[0]
     columns = read_predictions(Path(result.predictions))
-    loaded = ranking.load(result)
+    loaded = ranking.load_predictions(result)
     assert loaded is not None
     first, *_ = ranking.confusions(loaded)
     classes = result.settings["classes"]
     rows = [(t, classes[top[0]]) for t, top in zip(columns["label"], columns["top"], strict=True)]
-    assert first.wrong == rows.count((first.truth, first.guess))
-    assert first.of == columns["label"].count(first.truth)
-    assert first.truth != first.guess
+    assert first.wrong == rows.count((first.truth, first.predicted))
+    assert first.total == columns["label"].count(first.truth)
+    assert first.truth != first.predicted
     assert first.wrong == max(rows.count(pair) for pair in set(rows) if pair[0] != pair[1])
 
 
@@ -241,10 +241,10 @@ def test_without_predictions_nothing_is_ranked(tmp_path: Path) -> None:
         path.unlink()
     report.write(tmp_path)
     assert "**" not in (tmp_path / "report.md").read_text().split("|", 1)[1].split("Brackets")[0]
-    assert "takes saved predictions" in (tmp_path / "report.md").read_text()
+    assert "needs saved predictions" in (tmp_path / "report.md").read_text()
 
 
-def test_verdicts() -> None:
+def test_sentences_about_the_leader() -> None:
     rows = tuple(boards.EncoderRow(i, name, name, {}) for i, name in enumerate(["a", "b", "c"]))
     board = boards.Leaderboard(rows, ())
     scores = {0: Score(60.0, 57.0, 63.0), 1: Score(59.0, 56.0, 62.0), 2: Score(40.0, 37.0, 43.0)}
@@ -254,15 +254,15 @@ def test_verdicts() -> None:
         (1, 2): Difference(19.0, 16.0, 22.0, 1e-6, 99, 99),
     }
 
-    def said(rows: list[int]) -> str:
-        standing = ranking.rank(
+    def sentence(rows: list[int]) -> str:
+        ranked = ranking.rank(
             {i: scores[i] for i in rows}, {pair: d for pair, d in pairs.items() if set(pair) <= set(rows)}
         )
-        return "".join(run.text for run in phrases.verdict(board, "motion", standing)).replace("\xa0", " ")
+        return "".join(run.text for run in phrases.leader_sentence(board, "motion", ranked)).replace("\xa0", " ")
 
-    assert said([0, 1, 2]) == "On motion, a has 60.0 %, but b (59.0) is not separable from it."
-    assert said([0, 2]) == "On motion, a leads with 60.0 %, 20.0 points ahead of c [17.0, 23.0]."
-    assert said([2]) == "On motion, c scores 40.0 [37.0, 43.0]."
+    assert sentence([0, 1, 2]) == "On motion, a scores highest (60.0 %), but not significantly higher than b (59.0)."
+    assert sentence([0, 2]) == "On motion, a leads with 60.0 %, 20.0 points ahead of c [17.0, 23.0]."
+    assert sentence([2]) == "On motion, c scores 40.0 [37.0, 43.0]."
 
 
 def test_missing_examples_bound_the_score(run: Path) -> None:
@@ -270,8 +270,8 @@ def test_missing_examples_bound_the_score(run: Path) -> None:
     right = result.headline.value / 100 * result.n
     low, high = 100 * right / 240, 100 * (right + 2) / 240
     assert result.bounds == pytest.approx((low, high))
-    said = phrases.covered(result).replace("\xa0", " ")
-    assert said == f"99.2 % of the test set; missing videos could move it to {low:.1f}–{high:.1f}"
+    note = phrases.coverage_note(result).replace("\xa0", " ")
+    assert note == f"99.2 % of the test set; with the missing videos it could be {low:.1f}–{high:.1f}"
 
 
 def test_missing_examples_are_listed_with_reasons(page: Page) -> None:
@@ -283,58 +283,58 @@ def test_missing_examples_are_listed_with_reasons(page: Page) -> None:
 def test_damaged_examples_are_listed_beside_the_missing_ones(page: Page) -> None:
     seen = [text for _, text in page.text]
     heads = [
-        " ".join(seen[i - 1 : i + 2]) for i, text in enumerate(seen) if text in ("missing of", "damaged but used of")
+        " ".join(seen[i - 1 : i + 2]) for i, text in enumerate(seen) if text in ("missing in", "damaged but used in")
     ]
-    assert heads == ["2 missing of mine", "2 damaged but used of mine"]
+    assert heads == ["2 missing in mine", "2 damaged but used in mine"]
     assert "torn.mp4" in seen
     assert f"short {NASTY}.mp4" in seen
     assert f"ends at 1.2 s of 3.0 s in {NASTY}" in seen
 
 
-def test_troubles_stand_by_dataset_and_are_shared_where_alike(run: Path) -> None:
-    first, *others = boards.gather([run])
-    torn = {f"{i:03d}.mp4": "torn" for i in range(leaderboard.MOST + 5)}
-    told = [replace(first, notes=torn, missing={"gone.mp4": "not there"}), *(replace(r, notes=torn) for r in others)]
-    found = leaderboard.reported(boards.build(told))
-    assert [(r.dataset, r.what, r.encoders) for r in found] == [
+def test_issues_are_grouped_by_dataset_and_shared_by_encoders(run: Path) -> None:
+    first, *others = boards.load_results([run])
+    torn = {f"{i:03d}.mp4": "torn" for i in range(leaderboard.MAX_EXAMPLES + 5)}
+    results = [replace(first, notes=torn, missing={"gone.mp4": "not there"}), *(replace(r, notes=torn) for r in others)]
+    issues = leaderboard.example_issues(boards.build(results))
+    assert [(r.dataset, r.kind, r.encoders) for r in issues] == [
         ("motionlab/appearance", "missing", "vit/small"),
         ("motionlab/appearance", "damaged but used", "every encoder"),
         ("motionlab/motion", "damaged but used", "every encoder"),
         ("mine", "missing", "every encoder"),
         ("mine", "damaged but used", "every encoder"),
     ]
-    (reason,) = found[1].reasons
-    assert reason == ("torn", tuple(torn)[: leaderboard.MOST], 5)
+    (reason,) = issues[1].reasons
+    assert reason == ("torn", tuple(torn)[: leaderboard.MAX_EXAMPLES], 5)
 
 
-def test_a_run_with_damage_alone_is_still_whole(tmp_path: Path, run: Path) -> None:
+def test_damaged_examples_alone_leave_the_coverage_complete(tmp_path: Path, run: Path) -> None:
     append(tmp_path, replace(read(run)[0], predictions="", notes={"torn.mp4": "4 frames lost"}))
     seen = [text for _, text in Page(report.write(tmp_path)["html"].read_text()).text]
-    assert "Every example there should be was there and was scored." in seen
+    assert "All expected examples were found and scored." in seen
     assert "torn.mp4" in seen
 
 
 def test_chance_is_the_share_of_the_most_frequent_test_class(run: Path, page: Page) -> None:
-    board = boards.build(boards.gather([run]))
+    board = boards.build(boards.load_results([run]))
     column = next(c for c in board.columns if c.task == "mine:linear" and c.main)
-    truth = read_predictions(Path(column.any.predictions))["truth"]
-    chance = ranking.examine(column).standing.chance
+    truth = read_predictions(Path(column.first.predictions))["truth"]
+    chance = ranking.analyze(column).ranking.chance
     assert chance is not None
-    assert chance.counted
+    assert chance.majority
     assert chance.value == pytest.approx(100 * max(truth.count(t) for t in truth) / len(truth))
     assert chance.value > 100 / 8, "the classes are not even"
     assert f"chance {number(chance.value)}" in [text for _, text in page.text]
-    assert any("Chance: the share of the most frequent test class." in text for _, text in page.text)
+    assert any("Chance: frequency of the most common test class." in text for _, text in page.text)
 
 
 def test_chance_over_encoders_that_scored_different_examples(run: Path, tmp_path: Path) -> None:
-    found = [r for r in boards.gather([run]) if r.dataset == "motionlab/motion"][:2]
+    found = [r for r in boards.load_results([run]) if r.dataset == "motionlab/motion"][:2]
     columns = read_predictions(Path(found[0].predictions))
     kept = [i for i, t in enumerate(columns["truth"]) if t == 0]
     write_predictions(tmp_path / "p.parquet", {name: [v[i] for i in kept] for name, v in columns.items()})
     few = replace(found[0], predictions=str(tmp_path / "p.parquet"))
     (column,) = boards.build([few, found[1]]).columns
-    chance = ranking.examine(column).standing.chance
+    chance = ranking.analyze(column).ranking.chance
     assert chance is not None
     assert chance.value == pytest.approx(100 / 6), "of all examples that some encoder scored"
 
@@ -344,29 +344,29 @@ def test_chance_without_predictions_is_one_over_the_classes(tmp_path: Path, run:
         append(tmp_path, replace(result, predictions=""))
     seen = [text for _, text in Page(report.write(tmp_path)["html"].read_text()).text]
     assert {"chance 8.3", "chance 16.7", "chance 12.5"} <= set(seen)
-    assert any("Chance: one over the number of classes." in text for text in seen)
-    mixed = [ranking.Chance(8.0, counted=True), ranking.Chance(9.0, counted=False)]
-    assert phrases.guessed(mixed).endswith("test class or, without saved predictions, one over the number of classes")
-    assert phrases.guessed([]) == ""
+    assert any("Chance: 1 / number of classes." in text for text in seen)
+    mixed = [ranking.Chance(8.0, majority=True), ranking.Chance(9.0, majority=False)]
+    assert phrases.chance_definition(mixed).endswith("test class, or without saved predictions 1 / number of classes")
+    assert phrases.chance_definition([]) == ""
 
 
 @pytest.mark.parametrize("change", [{"scores": {"mAP": Score(30.0)}}, {"settings": {}}])
 def test_no_chance_for_other_scores_or_unknown_classes(run: Path, change: dict[str, Any]) -> None:
-    (column,) = boards.build([replace(boards.gather([run])[0], **change)]).columns
-    assert ranking.examine(column).standing.chance is None
+    (column,) = boards.build([replace(boards.load_results([run])[0], **change)]).columns
+    assert ranking.analyze(column).ranking.chance is None
 
 
 def test_chance_of_an_axis_is_the_mean_over_its_tasks_and_unknown_with_one_of_them(run: Path) -> None:
-    first = next(r for r in boards.gather([run]) if r.dataset == "motionlab/motion")
+    first = next(r for r in boards.load_results([run]) if r.dataset == "motionlab/motion")
     other = replace(first, dataset="other", predictions="", settings={**first.settings, "classes": ["a", "b"]})
     unknown = replace(other, settings={**first.settings, "classes": []})
     for second, expected in ((other, (100 / 6 + 50) / 2), (unknown, None)):
         board = boards.build([first, second])
-        standings = {c.task: ranking.examine(c).standing for c in board.columns}
-        whole = ranking.overall(board, standings, "motion")
+        rankings = {c.task: ranking.analyze(c).ranking for c in board.columns}
+        whole = ranking.overall(board, rankings, "motion")
         assert whole is not None
         assert (whole.chance and whole.chance.value) == (expected and pytest.approx(expected))
-        assert whole.chance is None or not whole.chance.counted
+        assert whole.chance is None or not whole.chance.majority
 
 
 def test_unknown_axes_leave_the_scatter_out(tmp_path: Path) -> None:
@@ -392,7 +392,7 @@ def test_scatter_points_lie_where_the_scores_say(run: Path) -> None:
 
 @pytest.mark.parametrize(("level", "low", "drawn"), [(58.0, 55.0, True), (45.0, 40.0, True), (30.0, 60.0, False)])
 def test_an_axis_reaches_for_chance_only_where_it_is_near(level: float, low: float, *, drawn: bool) -> None:
-    axis = plots.axis([Score(65.0, 60.0, 70.0), Score(72.0, 66.0, 78.0)], ranking.Chance(level, counted=True))
+    axis = plots.axis([Score(65.0, 60.0, 70.0), Score(72.0, 66.0, 78.0)], ranking.Chance(level, majority=True))
     assert axis.low == low
     assert axis.chance == (level if drawn else None)
 
@@ -435,8 +435,8 @@ def test_markdown_rows_keep_their_columns(run: Path) -> None:
 def test_numbers_in_type() -> None:
     assert [number(x) for x in (-0.01, 63.64, -3.25)] == ["0.0", "63.6", "−3.2"]
     assert [signed(x) for x in (0.0, 2.0, -2.0)] == ["0.0", "+2.0", "−2.0"]
-    assert [lasted(s) for s in (3.21, 61.0, 7260.0)] == ["3.2 s", "1 min 1 s", "2 h 1 min"]
-    assert shown("a\n\ud800\u202eb\u200dé") == "a\\n\\ud800\\u202eb\u200dé"
+    assert [format_duration(s) for s in (3.21, 61.0, 7260.0)] == ["3.2 s", "1 min 1 s", "2 h 1 min"]
+    assert escaped("a\n\ud800\u202eb\u200dé") == "a\\n\\ud800\\u202eb\u200dé"
 
 
 @pytest.mark.parametrize("count", [2, 3])
@@ -465,7 +465,7 @@ def test_compare_pairs_on_the_common_examples(run: Path, tmp_path: Path) -> None
     assert len(others) == 3
     assert json.loads(json.dumps([asdict(c) for c in (first, *others)]))
     text = report.compare_text([first, *others])
-    assert "left out: 0 of the first, 40 of the second" in text
+    assert "left out: 0 of the first encoder, 40 of the second" in text
     assert "motionlab/motion:knn" in text
 
 
@@ -474,21 +474,21 @@ def test_compare_ends_with_the_mean_of_both_axes(run: Path) -> None:
     assert (both.task, both.axis) == ("mean of both axes:knn", "both")
     axes = [[c for c in tasks if c.axis == axis] for axis in ("appearance", "motion")]
     for name in ("value", "mean_a", "mean_b", "low"):
-        told = np.mean([np.mean([getattr(c, name) for c in axis]) for axis in axes])
-        assert getattr(both, name) == pytest.approx(told)
+        mean = np.mean([np.mean([getattr(c, name) for c in axis]) for axis in axes])
+        assert getattr(both, name) == pytest.approx(mean)
     assert both.n == sum(c.n for axis in axes for c in axis)
     assert both.adjusted == both.p
     assert not any(c.axis == "both" for c in tasks)
 
 
-def test_compare_refuses_what_was_asked_differently(run: Path, tmp_path: Path) -> None:
+def test_compare_refuses_different_protocols(run: Path, tmp_path: Path) -> None:
     found = read(run)
     mine = [r for r in found if r.dataset == "mine"]
     here, there = tmp_path / "here", tmp_path / "there"
     append(here, next(r for r in mine if r.limited))
     append(there, next(r for r in mine if r.encoder.startswith("pixels")))
     (one,) = report.compare([here, there], "vit/small", "pixels/motion-energy")
-    assert one.refused == "one of them is limited"
+    assert one.refused == "only one was evaluated with --limit"
     assert ("probe.k", "10", "20") in one.differs
     assert one.value is None
     assert "not compared" in report.compare_text([one])
@@ -505,11 +505,14 @@ def test_compare_across_runs(run: Path, tmp_path: Path) -> None:
     assert report.compare([tmp_path / "one", tmp_path / "two"], "vit/small", "pixels/motion-energy") == whole
 
 
-def test_what_it_would_take_to_tell() -> None:
-    assert phrases.unsure(35, 5, 19) == "not separable; 5 groups are too few for any difference to be told"
-    assert phrases.unsure(35, 6, 19) == "not separable"
-    assert phrases.unsure(35, 35, 2000) == "not separable; about 2,000 examples would tell a difference this large"
-    assert phrases.unsure(5, 5, None) == "not separable"
+def test_what_it_takes_to_detect_a_difference() -> None:
+    assert phrases.not_significant(35, 5, 19) == "not significant; 5 groups are too few to detect any difference"
+    assert phrases.not_significant(35, 6, 19) == "not significant"
+    assert (
+        phrases.not_significant(35, 35, 2000)
+        == "not significant; detecting a difference this large takes about 2,000 examples"
+    )
+    assert phrases.not_significant(5, 5, None) == "not significant"
 
 
 def test_compare_names_what_is_wrong(run: Path) -> None:
@@ -529,7 +532,7 @@ def test_wrong_format_and_empty_run(run: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="did you mean 'html'"):
         report.write(run, formats=["htm"])
     (tmp_path / RESULTS).write_text("")
-    with pytest.raises(ValueError, match="no result in it"):
+    with pytest.raises(ValueError, match="no results; record some"):
         report.write(tmp_path)
 
 
@@ -553,15 +556,15 @@ def test_predictions_of_another_shape_are_named(run: Path, tmp_path: Path) -> No
     result = replace(read(run)[0], predictions="predictions/p.parquet")
     write_predictions(tmp_path / result.predictions, {"example": ["a"]})
     append(tmp_path, result)
-    with pytest.raises(ValueError, match=r"p\.parquet: no columns id and outcome"):
+    with pytest.raises(ValueError, match=r"p\.parquet: columns id and outcome are missing"):
         report.write(tmp_path)
 
 
-def test_who_is_on_one_axis_only_is_named(tmp_path: Path, run: Path) -> None:
+def test_encoders_without_both_axes_are_named(tmp_path: Path, run: Path) -> None:
     for result in read(run):
         if not (result.encoder == "vit/small" and result.axis == "motion"):
             append(tmp_path, replace(result, predictions=""))
     page = Page(report.write(tmp_path)["html"].read_text())
     note = next(i for i, (_, text) in enumerate(page.text) if text.endswith("Left out:"))
-    assert page.text[note + 1 : note + 3] == [("bdi", "vit/small"), ("p", ", which lacks motionlab/motion:knn.")]
+    assert page.text[note + 1 : note + 3] == [("bdi", "vit/small"), ("p", "(no result on motionlab/motion:knn).")]
     assert sum(a.get("class", "").startswith("point ") for tag, a in page.elements if tag == "g") == 2

@@ -1,4 +1,4 @@
-"""The report of pretraining runs: paths, curves and numbers are those recorded, and nothing in a name comes alive."""
+"""The report of pretraining runs: paths, curves and numbers are those logged, and every name is escaped."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from vitascope import report
+from vitascope.core.text import compact
 from vitascope.core.types import Score
-from vitascope.pretrain.monitoring import log as recording
+from vitascope.pretrain.monitoring import log as training_log
 from vitascope.report.analysis import training_runs
 from vitascope.report.charts import plots, tradeoff, training_curves
 from vitascope.report.charts.plots import Axis
@@ -39,8 +40,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def found(folder: Path) -> list[training_runs.TrainingRun]:
-    return training_runs.flights(recording.found(folder))
+def runs(folder: Path) -> list[training_runs.TrainingRun]:
+    return training_runs.group_by_recipe(training_log.find_logs(folder))
 
 
 class Elements(HTMLParser):
@@ -72,25 +73,25 @@ def start(**recipe: Any) -> dict[str, Any]:
 
 
 def step(number: int, loss: float | None, **more: Any) -> dict[str, Any]:
-    told = {"lr": 1e-3, "grad_norm": 1.0, "clips_per_second": 100.0, "waiting": 0.1, "seconds": 1.0}
+    entries = {"lr": 1e-3, "grad_norm": 1.0, "clips_per_second": 100.0, "waiting": 0.1, "seconds": 1.0}
     return {
         "kind": "step",
         "step": number,
         "seen": 10 * number,
         "losses": {"pixels": loss},
         "loss": loss,
-        **told,
+        **entries,
         **more,
     }
 
 
 def probe(number: int, **scores: float) -> dict[str, Any]:
-    told = {name.replace("_", " "): {"value": value} for name, value in scores.items()}
+    entries = {name.replace("_", " "): {"value": value} for name, value in scores.items()}
     return {
         "kind": "probe",
         "step": number,
         "seen": 10 * number,
-        "scores": told,
+        "scores": entries,
         "effective_rank": 9.0,
         "token_std": 1.0,
     }
@@ -103,32 +104,32 @@ def test_three_files_and_the_same_bytes_again(folder: Path) -> None:
 
 
 def test_a_run_folder_or_a_folder_of_them(folder: Path, tmp_path: Path) -> None:
-    assert len(recording.found(folder)) == 2 * len(ENDS)
-    assert [one.name for one in recording.found(folder / "pixels")] == ["seed-0", "seed-1"]
-    (one,) = recording.found(folder / "pixels" / "seed-0")
-    assert (one.name, one.step, one.seen, one.done) == ("seed-0", 2000, 2000 * 256, True)
-    assert recording.found(tmp_path) == []
-    with pytest.raises(ValueError, match=r"no results\.jsonl there; record one with"):
+    assert len(training_log.find_logs(folder)) == 2 * len(ENDS)
+    assert [one.name for one in training_log.find_logs(folder / "pixels")] == ["seed-0", "seed-1"]
+    (one,) = training_log.find_logs(folder / "pixels" / "seed-0")
+    assert (one.name, one.step, one.clips_consumed, one.done) == ("seed-0", 2000, 2000 * 256, True)
+    assert training_log.find_logs(tmp_path) == []
+    with pytest.raises(ValueError, match=r"no results\.jsonl in it; create one with"):
         report.write(tmp_path)
 
 
-def test_runs_of_one_recipe_share_a_color(found: list[training_runs.TrainingRun]) -> None:
-    assert [row.label for row in training_runs.rows(found)] == sorted(ENDS)
-    assert [row.index for row in training_runs.rows(found)] == [0, 1, 2, 3, 4]
-    assert [f.label for f in found][:2] == ["image-teacher/seed-0", "image-teacher/seed-1"]
-    assert found[0].row == found[1].row
+def test_runs_of_one_recipe_share_a_color(runs: list[training_runs.TrainingRun]) -> None:
+    assert [row.label for row in training_runs.recipe_rows(runs)] == sorted(ENDS)
+    assert [row.index for row in training_runs.recipe_rows(runs)] == [0, 1, 2, 3, 4]
+    assert [f.label for f in runs][:2] == ["image-teacher/seed-0", "image-teacher/seed-1"]
+    assert runs[0].row == runs[1].row
 
 
 def test_recipes_that_differ_in_more_than_seeds_do_not(tmp_path: Path) -> None:
     inner = [{"stream": {"seed": seed, "size": size}, "name": "mine"} for seed, size in ((0, 32), (1, 32), (0, 48))]
     for place, recipe in enumerate(inner):
         write(tmp_path / f"r{place}", [start(**recipe), step(1, 1.0)])
-    found = training_runs.flights(recording.found(tmp_path), first=3)
-    assert [f.row.index for f in found] == [3, 3, 4]
-    assert [f.row.label for f in found] == ["r0", "r0", "r2"], "one name for two recipes would mislead"
+    runs = training_runs.group_by_recipe(training_log.find_logs(tmp_path), first=3)
+    assert [f.row.index for f in runs] == [3, 3, 4]
+    assert [f.row.label for f in runs] == ["r0", "r0", "r2"], "one name for two recipes would mislead"
     write(tmp_path / "r3", [step(1, 1.0)])
     write(tmp_path / "r4", [step(1, 1.0)])
-    assert len(training_runs.rows(training_runs.flights(recording.found(tmp_path)))) == 4, (
+    assert len(training_runs.recipe_rows(training_runs.group_by_recipe(training_log.find_logs(tmp_path)))) == 4, (
         "of no recipe nothing is known"
     )
 
@@ -136,7 +137,9 @@ def test_recipes_that_differ_in_more_than_seeds_do_not(tmp_path: Path) -> None:
 def test_without_a_name_runs_are_called_what_their_folders_share(tmp_path: Path) -> None:
     for seed in (0, 1):
         write(tmp_path / f"mix-seed-{seed}", [start(seed=seed, size=3), step(1, 1.0)])
-    assert [row.label for row in training_runs.rows(training_runs.flights(recording.found(tmp_path)))] == ["mix"]
+    assert [
+        row.label for row in training_runs.recipe_rows(training_runs.group_by_recipe(training_log.find_logs(tmp_path)))
+    ] == ["mix"]
 
 
 @pytest.mark.parametrize(
@@ -151,15 +154,15 @@ def test_without_a_name_runs_are_called_what_their_folders_share(tmp_path: Path)
     ],
 )
 def test_names_of_scores(name: str, told: dict[str, Any], expected: tuple[str, str, str]) -> None:
-    assert (*training_runs.asked(name), training_runs.axis(name, told)) == expected
+    assert (*training_runs.split_name(name), training_runs.axis_of(name, told)) == expected
 
 
-def test_the_path_is_that_of_the_probes(folder: Path, found: list[training_runs.TrainingRun]) -> None:
-    pictures = tradeoff.tradeoffs(found)
+def test_the_path_is_that_of_the_probes(folder: Path, runs: list[training_runs.TrainingRun]) -> None:
+    pictures = tradeoff.tradeoffs(runs)
     assert [one.method for one in pictures] == ["linear", "knn"], "linear is preferred, both have all runs"
     plot = pictures[0].plot
-    for flight, trail, point in zip(found, plot.trails, plot.points, strict=True):
-        file = folder / flight.recording.name / "recorder.jsonl"
+    for run, trail, point in zip(runs, plot.trails, plot.points, strict=True):
+        file = folder / run.log.name / "recorder.jsonl"
         lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
         told = [line["scores"] for line in lines if line["kind"] == "probe"]
         assert len(trail.dots) == len(told)
@@ -168,13 +171,13 @@ def test_the_path_is_that_of_the_probes(folder: Path, found: list[training_runs.
             assert dot.x == pytest.approx(100 * (across - plot.x.low) / (plot.x.high - plot.x.low), abs=0.01)
             assert dot.y == pytest.approx(100 - 100 * (up - plot.y.low) / (plot.y.high - plot.y.low), abs=0.01)
         assert (point.x, point.y) == (trail.dots[-1].x, trail.dots[-1].y)
-        assert trail.stopped == bool(flight.recording.alarms)
+        assert trail.stopped == bool(run.log.alarms)
     assert plot.x.chance == pytest.approx(MADE["CHANCE"]["appearance"])
     assert sum(trail.stopped for trail in plot.trails) == 1
 
 
-def test_one_label_a_recipe_and_not_that_of_a_stopped_run(found: list[training_runs.TrainingRun]) -> None:
-    plot = tradeoff.tradeoffs(found)[0].plot
+def test_one_label_a_recipe_and_not_that_of_a_stopped_run(runs: list[training_runs.TrainingRun]) -> None:
+    plot = tradeoff.tradeoffs(runs)[0].plot
     assert sorted(p.label for p in plot.points if p.label) == sorted(ENDS)
     (stopped,) = [p for p, t in zip(plot.points, plot.trails, strict=True) if t.stopped]
     assert stopped.label == ""
@@ -200,8 +203,8 @@ def test_means_over_several_data_sets_have_no_interval(tmp_path: Path) -> None:
     line = probe(1, **{"motionlab/motion_knn": 40.0, "motionlab/appearance_knn": 50.0, "motionlab/still_knn": 70.0})
     line["scores"]["motionlab/motion knn"] |= {"low": 38.0, "high": 43.0}
     write(tmp_path, [start(), line])
-    (flight,) = training_runs.flights(recording.found(tmp_path))
-    (place,) = training_runs.places(flight, "knn")
+    (run,) = training_runs.group_by_recipe(training_log.find_logs(tmp_path))
+    (place,) = training_runs.tradeoff_points(run, "knn")
     assert place == training_runs.TradeoffPoint(10, Score(60.0), Score(40.0, 38.0, 43.0))
     assert place.mean == 50.0
 
@@ -237,15 +240,17 @@ def test_a_log_scale_is_one() -> None:
     ],
 )
 def test_magnitudes(value: float, text: str) -> None:
-    assert training_curves.magnitude(value) == text
+    assert compact(value) == text
 
 
 def test_steps_are_drawn_as_means_within_their_reach(tmp_path: Path) -> None:
     # 1,000 steps in 100 bins: ten each, here nine of 1 and one of 3
     write(tmp_path, [start(), *(step(n, 3.0 if n % 10 == 5 else 1.0) for n in range(1, 1001))])
-    plot = training_curves.steps(training_runs.flights(recording.found(tmp_path)), "loss", lambda line: line["loss"])
+    plot = training_curves.step_plot(
+        training_runs.group_by_recipe(training_log.find_logs(tmp_path)), "loss", lambda line: line["loss"]
+    )
     assert plot is not None
-    (course,) = plot.courses
+    (course,) = plot.curves
     middle = course.line.split(" ")[50]
     x, y = map(float, middle.split(","))
     assert x == pytest.approx(50.5, abs=0.1)
@@ -257,35 +262,35 @@ def test_steps_are_drawn_as_means_within_their_reach(tmp_path: Path) -> None:
 def test_losses_of_each_source_have_plots_of_their_own(tmp_path: Path) -> None:
     of = [{"videos": {"pixels": 0.4}, "stills": {"pixels": 0.8}}, {"videos": {"pixels": 0.2}}]
     write(tmp_path, [start(), *({**step(n, 0.5), "by_source": told} for n, told in enumerate(of, 1))])
-    drawn = pretraining.pretraining(recording.found(tmp_path))
+    drawn = pretraining.pretraining(training_log.find_logs(tmp_path))
     assert drawn is not None
-    (gallery,) = [one for one in drawn.galleries if one.title == "Losses of each source"]
+    (gallery,) = [one for one in drawn.galleries if one.title == "Losses by source"]
     stills, videos = gallery.plots
-    assert (stills.title, videos.title) == ("pixels, of stills", "pixels, of videos")
-    assert videos.courses[0].line == f"50,{100 - videos.y.at(0.4):g} 100,{100 - videos.y.at(0.2):g}"
-    assert stills.courses[0].line == f"50,{100 - stills.y.at(0.8):g}"
+    assert (stills.title, videos.title) == ("pixels on stills", "pixels on videos")
+    assert videos.curves[0].line == f"50,{100 - videos.y.at(0.4):g} 100,{100 - videos.y.at(0.2):g}"
+    assert stills.curves[0].line == f"50,{100 - stills.y.at(0.8):g}"
 
 
 def test_orders_of_magnitude_get_a_log_scale(tmp_path: Path) -> None:
     write(tmp_path, [start(), *(step(n, 10.0 ** (-n / 10)) for n in range(40))])
-    found = training_runs.flights(recording.found(tmp_path))
-    plot = training_curves.steps(found, "loss", lambda line: line["loss"])
+    runs = training_runs.group_by_recipe(training_log.find_logs(tmp_path))
+    plot = training_curves.step_plot(runs, "loss", lambda line: line["loss"])
     assert plot is not None
     assert (plot.y.log, plot.note) == (True, "log scale")
-    ys = [float(p.split(",")[1]) for p in plot.courses[0].line.split(" ")]
+    ys = [float(p.split(",")[1]) for p in plot.curves[0].line.split(" ")]
     falls = [b - a for a, b in pairwise(ys)]
     assert max(falls) - min(falls) < 0.05, "an exponential is a straight line on it"
 
 
 def test_numbers_that_are_none_are_left_out(tmp_path: Path) -> None:
     write(tmp_path, [start(), step(1, 1.0), step(2, None), {"kind": "alarm", "step": 2, "why": "gone"}])
-    found = training_runs.flights(recording.found(tmp_path))
-    plot = training_curves.steps(found, "pixels", lambda line: line["losses"]["pixels"])
+    runs = training_runs.group_by_recipe(training_log.find_logs(tmp_path))
+    plot = training_curves.step_plot(runs, "pixels", lambda line: line["losses"]["pixels"])
     assert plot is not None
-    assert len(plot.courses[0].line.split(" ")) == 1
-    assert plot.courses[0].stop is not None
-    assert plot.courses[0].stop.tip.endswith("gone")
-    assert training_curves.steps(found, "nothing", lambda line: None) is None
+    assert len(plot.curves[0].line.split(" ")) == 1
+    assert plot.curves[0].stop is not None
+    assert plot.curves[0].stop.tip.endswith("gone")
+    assert training_curves.step_plot(runs, "nothing", lambda line: None) is None
     report.write(tmp_path)
 
 
@@ -317,7 +322,7 @@ def test_the_page_has_every_picture(page: Elements) -> None:
     assert len(page.of("contour")) >= 4
 
 
-def test_nothing_in_a_name_comes_alive(folder: Path, tmp_path: Path, page: Elements) -> None:
+def test_names_are_escaped(folder: Path, tmp_path: Path, page: Elements) -> None:
     assert [tag for tag, _ in page.elements].count("script") == 1
     assert NASTY in page.text, "the recipe's note is shown"
     told = probe(1, **{f"{NASTY}/motion_knn": 1.0, "a/appearance_knn": 2.0})
@@ -329,18 +334,18 @@ def test_nothing_in_a_name_comes_alive(folder: Path, tmp_path: Path, page: Eleme
         if name == "html":
             bad = Elements(text)
             assert [tag for tag, _ in bad.elements].count("script") == 1
-            assert bad.text.count(NASTY) >= 3, "in the verdict, the legends and the titles"
+            assert bad.text.count(NASTY) >= 3, "in the key findings, the legends and the titles"
         else:
             assert NASTY not in text
     for attributes in (a for _, a in page.elements):
         assert not any(name.startswith("on") for name in attributes)
 
 
-def test_the_verdict_is_of_means_over_seeds(found: list[training_runs.TrainingRun]) -> None:
-    told = pretraining.pretraining([f.recording for f in found])
+def test_the_key_finding_is_about_means_over_seeds(runs: list[training_runs.TrainingRun]) -> None:
+    told = pretraining.pretraining([f.log for f in runs])
     assert told is not None
-    text = "".join(run.text for run in told.verdicts[0])
-    ends = {f.label: training_runs.places(f, "linear")[-1] for f in found}
+    text = "".join(run.text for run in told.findings[0])
+    ends = {f.label: training_runs.tradeoff_points(f, "linear")[-1] for f in runs}
     means = {
         name: [
             sum(getattr(ends[f"{name}/seed-{s}"], axis).value for s in (0, 1)) / 2 for axis in ("appearance", "motion")
@@ -353,24 +358,24 @@ def test_the_verdict_is_of_means_over_seeds(found: list[training_runs.TrainingRu
     assert f"mixture is highest on motion with {means['mixture'][1]:.1f}\N{NO-BREAK SPACE}%" in text
     assert f"and on the mean of both with {sum(means['mixture']) / 2:.1f}\N{NO-BREAK SPACE}%" in text
     assert text.endswith("; means over 2 seeds.")
-    assert "".join(run.text for run in told.verdicts[1]).startswith(
-        "latent/seed-1 was stopped at step 1,000; collapsed"
+    assert "".join(run.text for run in told.findings[1]).startswith(
+        "latent/seed-1 was stopped at step 1,000: collapsed"
     )
 
 
-def test_the_table_holds_the_last_probe(folder: Path, found: list[training_runs.TrainingRun]) -> None:
-    table = pretraining.table(found)
-    assert table.heads[:5] == ("run", "state", "clips seen", "clips/s", "waiting")
+def test_the_table_holds_the_last_probe(folder: Path, runs: list[training_runs.TrainingRun]) -> None:
+    table = pretraining.table(runs)
+    assert table.heads[:5] == ("run", "state", "clips", "clips/s", "waiting")
     line = dict(zip(table.heads, next(row for row in table.rows if row[0] == "mixture/seed-0"), strict=True))
-    last = recording.read(folder / "mixture" / "seed-0").probes[-1]
+    last = training_log.read(folder / "mixture" / "seed-0").probes[-1]
     told = last["scores"]["motionlab/motion linear"]
     assert line["motionlab/motion linear"] == f"{told['value']:.1f} [{told['low']:.1f}, {told['high']:.1f}]"
     assert line["effective rank"] == f"{last['effective_rank']:.1f}"
-    assert (line["state"], line["clips seen"]) == ("done", "512\N{NO-BREAK SPACE}k")
+    assert (line["state"], line["clips"]) == ("done", "512\N{NO-BREAK SPACE}k")
     assert next(row[1] for row in table.rows if row[0] == "latent/seed-1") == "stopped"
     text = (folder / "report.md").read_text(encoding="utf-8")
     assert line["effective rank"] in text
-    assert text.startswith("# Vitascope\n\nBy the linear probe, **image-teacher** is highest")
+    assert text.startswith("# Vitascope\n\nWith the linear probe, **image-teacher** is highest")
     assert "\\begin{tabular}{lllllllllll}" in (folder / "report.tex").read_text(encoding="utf-8")
 
 
@@ -389,7 +394,7 @@ def test_beside_results_both_are_on_one_page(tmp_path: Path) -> None:
     assert both.endswith("\n")
     assert "## Pretraining runs" in both
     assert "## Pretraining runs" not in alone
-    lines = [json.loads(line) for line in report.lines(tmp_path)]
+    lines = [json.loads(line) for line in report.json_lines(tmp_path)]
     assert [("run" in line) for line in lines].count(True) == len(ENDS)
     assert [("encoder" in line) for line in lines].count(True) == len(lines) - len(ENDS)
 

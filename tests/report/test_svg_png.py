@@ -10,7 +10,16 @@ import pytest
 from PIL import Image, ImageColor
 
 from vitascope.report.charts.svg_png import GROUND, PALE, Picture, layout, png, svg
-from vitascope.report.charts.timelines import COLORS, EMPTY, MOST, QUIET, LabeledSpan, TimelineChart, Track, timeline
+from vitascope.report.charts.timelines import (
+    BACKGROUND,
+    COLORS,
+    EMPTY,
+    N_FILLS,
+    LabeledSpan,
+    TimelineChart,
+    Track,
+    timeline,
+)
 
 SVG = "{http://www.w3.org/2000/svg}"
 NASTY = '<b>"me"</b> & co'
@@ -22,9 +31,9 @@ def made(**more: object) -> TimelineChart:
     tracks = [
         Track("truth", truth),
         Track(NASTY, [LabeledSpan(1, 0.0, 10.0)], "30.0 %"),
-        Track("lost", [], lacking="gone"),
+        Track("lost", [], placeholder="gone"),
     ]
-    return timeline(tracks, ["cut", NASTY, "peel"], seconds=10, fillings={0: 0, 1: QUIET, 2: 8})
+    return timeline(tracks, ["cut", NASTY, "peel"], seconds=10, fills={0: 0, 1: BACKGROUND, 2: 8})
 
 
 @pytest.fixture(scope="module")
@@ -73,9 +82,9 @@ def test_pixels_have_the_colors_of_the_labels(picture: Picture, scale: int) -> N
             round(box.top * scale) : round(box.bottom * scale), round(box.left * scale) : round(box.right * scale)
         ]
         colors = {tuple(c) for c in part.reshape(-1, 3).tolist()}
-        if box.filling < 8 and box.filling != EMPTY:
-            assert colors == {ImageColor.getrgb(PALE.get(box.filling) or COLORS[box.filling])}, box
-        if box.filling == 8:
+        if box.fill < 8 and box.fill != EMPTY:
+            assert colors == {ImageColor.getrgb(PALE.get(box.fill) or COLORS[box.fill])}, box
+        if box.fill == 8:
             assert ImageColor.getrgb(COLORS[0]) in colors
             assert min(sum(c) for c in colors) < 0.6 * sum(ImageColor.getrgb(COLORS[0])), "strokes are darker"
 
@@ -90,19 +99,19 @@ def test_png_and_svg_agree_on_where_bars_end(picture: Picture) -> None:
 
 
 def test_all_fillings_differ_in_both() -> None:
-    every = [LabeledSpan(i, 2.0 * i, 2.0 * i + 2) for i in range(MOST)]
-    picture = layout(timeline([Track("truth", every)], [f"c{i}" for i in range(MOST)], seconds=96), title="all")
+    every = [LabeledSpan(i, 2.0 * i, 2.0 * i + 2) for i in range(N_FILLS)]
+    picture = layout(timeline([Track("truth", every)], [f"c{i}" for i in range(N_FILLS)], seconds=96), title="all")
     seen = pixels(png(picture))
-    swatches = [b for b in picture.boxes if not b.tip and b.filling != EMPTY]
-    assert [b.filling for b in swatches] == list(range(MOST))
+    swatches = [b for b in picture.boxes if not b.tip and b.fill != EMPTY]
+    assert [b.fill for b in swatches] == list(range(N_FILLS))
     cuts = {
         seen[round(2 * b.top) : round(2 * b.bottom), round(2 * b.left) : round(2 * b.right)].tobytes() for b in swatches
     }
-    assert len(cuts) == MOST
+    assert len(cuts) == N_FILLS
     patterns = {
         p.get("id"): ET.tostring(p[0]) + ET.tostring(p[1]) for p in ET.fromstring(svg(picture)).iter(f"{SVG}pattern")
     }
-    assert len(set(patterns.values())) == len(patterns) == MOST - len(COLORS)
+    assert len(set(patterns.values())) == len(patterns) == N_FILLS - len(COLORS)
     assert {r.get("fill") for r in bars(svg(picture))} == {*COLORS, *(f"url(#{name})" for name in patterns)}
 
 

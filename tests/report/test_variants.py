@@ -1,4 +1,4 @@
-"""Variants on the page and in the tables: beside the plain scores, never among them."""
+"""Variants on the page and in the tables: next to the standard scores, never among them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from vitascope.report import export_tables
 from vitascope.report.analysis import head_selection, ranking
 from vitascope.report.analysis import leaderboard as boards
 from vitascope.report.analysis.leaderboard import Leaderboard
-from vitascope.report.analysis.phrases import CHOSEN_ON_TEST
+from vitascope.report.analysis.phrases import SELECTED_ON_TEST
 from vitascope.report.charts import low_shot as lowshot
 from vitascope.report.sections import leaderboard
 from vitascope.report.sections import tables as summaries
@@ -38,7 +38,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def board(run: Path) -> Leaderboard:
-    return boards.build(boards.gather([run]))
+    return boards.build(boards.load_results([run]))
 
 
 @pytest.fixture(scope="module")
@@ -48,16 +48,16 @@ def page(run: Path) -> str:
 
 def test_variants_are_in_no_ranking(board: Leaderboard) -> None:
     assert [c.task for c in board.main()] == ["motionlab/appearance:knn", "motionlab/motion:knn", "mine:linear"]
-    assert board.apart() == ()
+    assert board.other_protocols() == ()
     assert len(board.variants()) == 3 * 12
-    standings = {c.task: ranking.examine(c).standing for c in board.plain()}
-    motion = ranking.overall(board, standings, "motion")
+    rankings = {c.task: ranking.analyze(c).ranking for c in board.plain()}
+    motion = ranking.overall(board, rankings, "motion")
     assert motion is not None
-    assert motion.scores == standings["motionlab/motion:knn"].scores
+    assert motion.scores == rankings["motionlab/motion:knn"].scores
 
 
 def test_sections_of_the_page(page: str) -> None:
-    for title in ("Low-shot", "What motion is worth", "In numbers"):
+    for title in ("Low-shot", "Effect of motion", "Tables"):
         assert f"<h2>{title}</h2>" in page
     scores = page.split("<h2>Scores</h2>")[1].split("</table>")[0]
     assert "+test" not in scores
@@ -68,7 +68,7 @@ def test_sections_of_the_page(page: str) -> None:
 def test_a_run_without_variants_has_none_of_it(tmp_path: Path) -> None:
     FAKE["fake_run"](tmp_path, odd=False, n=60)
     text = report.write(tmp_path)["html"].read_text(encoding="utf-8")
-    for title in ("Low-shot", "What motion is worth", "In numbers"):
+    for title in ("Low-shot", "Effect of motion", "Tables"):
         assert title not in text
 
 
@@ -78,14 +78,14 @@ def test_a_run_of_variants_alone_is_shown(tmp_path: Path, run: Path) -> None:
             append(tmp_path, replace(result, predictions=""))
     written = report.write(tmp_path)
     assert "only variants" in written["html"].read_text(encoding="utf-8")
-    assert "altered results not held against real clips" in written["html"].read_text(encoding="utf-8")
+    assert "results on altered clips without a counterpart on real clips" in written["html"].read_text(encoding="utf-8")
     Console(file=io.StringIO()).print(report.terminal(read(tmp_path)))
 
 
 def test_curves_lie_where_the_scores_say(board: Leaderboard) -> None:
-    plots = lowshot.plots(board, {})
+    plots = lowshot.low_shot_plots(board, {})
     assert [plot.unit.split(",")[0] for plot in plots[:2]] == [
-        "share of the training side", "training examples of each class",
+        "fraction of the training set", "training examples per class",
     ]  # fmt: skip
     shares, shots = plots[:2]
     assert [level.text for level in shares.levels] == ["5 %", "25 %", "all"]
@@ -96,7 +96,7 @@ def test_curves_lie_where_the_scores_say(board: Leaderboard) -> None:
     for plot, alike in ((shares, 3), (shots, 2)):
         curve = plot.curves[0]
         assert len(curve.line.split()) == alike
-        assert bool(curve.rest) == (alike == 2), "how many a class all of it is, nobody counted"
+        assert bool(curve.to_full) == (alike == 2), "how many a class all of it is, nobody counted"
         assert len(curve.band.split()) == 2 * alike
         for dot, score in zip(curve.dots, plot.scores[0].values(), strict=True):
             assert plot.y.low + (100 - dot.y) / 100 * (plot.y.high - plot.y.low) == pytest.approx(score.value, abs=0.02)
@@ -105,69 +105,69 @@ def test_curves_lie_where_the_scores_say(board: Leaderboard) -> None:
 
 
 def test_a_curve_without_the_whole_set_ends_before(run: Path) -> None:
-    found = [r for r in boards.gather([run]) if r.variant.get("train_fraction") == "5%"]
-    (plot, *_) = lowshot.plots(boards.build(found), {})
+    found = [r for r in boards.load_results([run]) if r.variant.get("train_fraction") == "5%"]
+    (plot, *_) = lowshot.low_shot_plots(boards.build(found), {})
     assert [level.text for level in plot.levels] == ["5 %"]
-    assert all(len(curve.dots) == 1 and not curve.band and not curve.rest for curve in plot.curves)
+    assert all(len(curve.dots) == 1 and not curve.band and not curve.to_full for curve in plot.curves)
 
 
 def test_the_average_over_data_sets_is_unweighted_and_of_those_that_have_all(board: Leaderboard, run: Path) -> None:
-    standings = {c.task: ranking.examine(c).standing for c in board.main()}
-    found = ranking.averages(board, standings)
+    rankings = {c.task: ranking.analyze(c).ranking for c in board.main()}
+    found = ranking.averages(board, rankings)
     assert list(found) == ["average of knn"], "the other probe is on one data set"
     first, second = (c.cells for c in board.main()[:2])
     scores = [first[0].headline, second[0].headline]
     assert found["average of knn"].scores[0] == average(scores, ["a", "b"])
-    table = leaderboard.table(board, board.main(), {**standings, **found})
+    table = leaderboard.table(board, board.main(), {**rankings, **found})
     assert table.groups[-1] == ("Average", 1)
     assert table.rows[0][1][-1].value == number((scores[0].value + scores[1].value) / 2)
-    less = [r for r in boards.gather([run]) if not (r.encoder == "vit/small" and r.dataset == "motionlab/motion")]
+    less = [r for r in boards.load_results([run]) if not (r.encoder == "vit/small" and r.dataset == "motionlab/motion")]
     kept = boards.build(less)
-    held = {c.task: ranking.examine(c).standing for c in kept.main()}
+    held = {c.task: ranking.analyze(c).ranking for c in kept.main()}
     labels = {kept.rows[row].label for row in ranking.averages(kept, held)["average of knn"].scores}
     assert "vit/small" not in labels
     assert len(labels) == 2
 
 
 def test_presets_of_a_data_set_are_one_probe(board: Leaderboard) -> None:
-    one = board.main()[0].any
-    asked = [
+    one = board.main()[0].first
+    results = [
         replace(one, dataset="k400", probe="linear/paper", axis="appearance"),
         replace(one, dataset="ssv2", probe="linear/paper-ssv2", axis="motion"),
         replace(one, dataset="dv48/v2", probe="linear/paper-dv48", axis="motion"),
         replace(one, dataset="ek", probe="linear/published", axis="motion"),
         replace(one, dataset="mit", probe="linear/paper-mit", axis="motion", scores={"mAP": Score(3.0)}),
     ]
-    found = ranking.averaged(boards.build(asked))
-    assert {probe: [c.any.dataset for c in columns] for probe, columns in found.items()} == {
+    found = ranking.average_columns(boards.build(results))
+    assert {probe: [c.first.dataset for c in columns] for probe, columns in found.items()} == {
         "linear/paper": ["k400", "ssv2", "dv48/v2"]
     }
 
 
 def test_an_axis_of_one_probe_has_its_mean_only_once(board: Leaderboard) -> None:
-    one = board.main()[1].any
-    assert ranking.averaged(boards.build([one, replace(one, dataset="other")])) == {}
+    one = board.main()[1].first
+    assert ranking.average_columns(boards.build([one, replace(one, dataset="other")])) == {}
 
 
-def test_choices_are_told_with_how_often(board: Leaderboard) -> None:
-    found = [one for one in head_selection.trained(board) if one.task == "mine:linear"]
+def test_selected_settings_are_listed_with_their_frequency(board: Leaderboard) -> None:
+    found = [one for one in head_selection.head_summaries(board) if one.task == "mine:linear"]
     assert len(found) == 3
-    assert found[0].chosen == "lr 10, weight_decay 0 (2 of 3); lr 1, weight_decay 0 (1 of 3)"
-    assert found[0].grid == "3 tried, 50.1 to 60.0"
+    assert found[0].selected == "lr 10, weight_decay 0 (2 of 3); lr 1, weight_decay 0 (1 of 3)"
+    assert found[0].candidates == "3 tried, 50.1 to 60.0"
     assert found[0].select == "held-out"
-    assert found[0].seeds.startswith("mean of 3 trainings")
-    assert found[0].seeds.endswith("s.d. 1.00")
+    assert found[0].seeds.startswith("mean of 3 seeds")
+    assert found[0].seeds.endswith("SD 1.00")
     assert not found[0].on_test
 
 
-def test_choices_by_part_of_a_class(board: Leaderboard) -> None:
+def test_selected_settings_by_part_of_the_label(board: Leaderboard) -> None:
     about = {"verb": {"chosen": {"k": 5}, "select": "held-out"}, "noun": {"chosen": {"k": 9}, "select": "held-out"}}
-    result = replace(board.main()[0].any, about=(about,))
-    (one,) = head_selection.trained(boards.build([result]))
-    assert one.chosen == "verb: k 5 (1 of 2); noun: k 9 (1 of 2)"
+    result = replace(board.main()[0].first, about=(about,))
+    (one,) = head_selection.head_summaries(boards.build([result]))
+    assert one.selected == "verb: k 5 (1 of 2); noun: k 9 (1 of 2)"
 
 
-def test_heads_chosen_on_the_test_set_say_so_everywhere(tmp_path: Path, run: Path) -> None:
+def test_heads_selected_on_the_test_set_are_marked_everywhere(tmp_path: Path, run: Path) -> None:
     for result in read(run):
         if result.dataset == "motionlab/motion":
             probe = {**result.settings["probe"], "select": boards.ON_TEST}
@@ -175,21 +175,26 @@ def test_heads_chosen_on_the_test_set_say_so_everywhere(tmp_path: Path, run: Pat
     written = report.write(tmp_path)
     for name, path in written.items():
         text = path.read_text(encoding="utf-8")
-        assert CHOSEN_ON_TEST in text, name
+        assert SELECTED_ON_TEST in text, name
         assert summaries.ON_TEST_NOTE in text, name
-    assert "Chosen on the test set, so too high: motionlab/motion:knn." in written["html"].read_text(encoding="utf-8")
+    assert "Selected on the test set, so too high: motionlab/motion:knn." in written["html"].read_text(encoding="utf-8")
     console = Console(width=160, record=True, file=io.StringIO())
     console.print(report.terminal(read(tmp_path)))
-    assert CHOSEN_ON_TEST in console.export_text()
+    assert SELECTED_ON_TEST in console.export_text()
     first, second = "vit/small", "pixels/motion-energy"
     assert any(c.on_test for c in report.compare([tmp_path], first, second))
 
 
 def test_every_format_has_the_short_tables(run: Path, board: Leaderboard) -> None:
-    found = summaries.summaries(board, summaries.extras(board, {}))
+    found = summaries.summary_tables(board, summaries.collect_extras(board, {}))
     titles = [table.title for table in found]
-    low_shot = ["share of the training side", "training examples of each class"]
-    assert titles == ["Motion use", "Motion need", *(f"Low-shot by {unit}" for unit in low_shot), "Trainings"]
+    low_shot = ["fraction of the training set", "training examples per class"]
+    assert titles == [
+        "Motion sensitivity",
+        "Motion dependence",
+        *(f"Low-shot by {unit}" for unit in low_shot),
+        "Head selection",
+    ]
     assert {len(row) for table in found for row in table.rows} >= {6, 7, 5}
     assert all(len(row) == len(table.heads) for table in found for row in table.rows)
     markdown = (run / "report.md").read_text(encoding="utf-8")
@@ -197,16 +202,16 @@ def test_every_format_has_the_short_tables(run: Path, board: Leaderboard) -> Non
     assert (run / "report.tex").read_text(encoding="utf-8").count(r"\begin{table}") == 1 + len(titles)
     for table in found:
         assert export_tables.md_escape(table.rows[0][-1]) in markdown
-    assert len(re.findall(r"(?<!\\)\|", markdown.split("## Trainings")[1])) == 7 * (2 + len(found[-1].rows))
+    assert len(re.findall(r"(?<!\\)\|", markdown.split("## Head selection")[1])) == 7 * (2 + len(found[-1].rows))
 
 
 def test_the_terminal_reads_predictions_of_the_run(run: Path) -> None:
     console = Console(width=200, record=True, file=io.StringIO())
     console.print(report.terminal(read(run), run))
     text = console.export_text()
-    for title in ("Motion use", "Motion need", "Low-shot", "average of knn"):
+    for title in ("Motion sensitivity", "Motion dependence", "Low-shot", "average of knn"):
         assert title in text
-    assert "knn+test" not in text.split("Motion use")[0]
+    assert "knn+test" not in text.split("Motion sensitivity")[0]
 
 
 def test_variants_compare_with_their_own_kind(run: Path) -> None:

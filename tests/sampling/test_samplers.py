@@ -42,7 +42,7 @@ def constant(n: int, rate: Fraction = Fraction(30), digits: int | None = None, *
     return Video(path="v.mp4", times=tuple(times), duration=float(n / rate), width=320, height=240, **given)
 
 
-def shown(video: Video, times: tuple[float, ...]) -> list[int]:
+def displayed(video: Video, times: tuple[float, ...]) -> list[int]:
     return [video.frame_at(t) for t in times]
 
 
@@ -86,7 +86,7 @@ ANY = st.recursive(
 
 @STEADY
 @given(videos(), PLAIN, st.integers(1, 20), st.none() | st.integers(0, 3))
-def test_instants_ascend_within_what_the_clip_speaks_for_and_the_video(
+def test_times_ascend_within_the_span_of_clip_and_video(
     fields: dict[str, Any], sampler: Sampler, frames: int, seed: int | None
 ) -> None:
     video = Video(**fields)
@@ -98,7 +98,7 @@ def test_instants_ascend_within_what_the_clip_speaks_for_and_the_video(
         low, high = clip.span
         assert video.start <= low <= high <= video.end
         assert all(low - CLOCK <= t <= high + CLOCK for t in clip.times)
-        assert set(shown(video, clip.times)) <= set(video.visible())
+        assert set(displayed(video, clip.times)) <= set(video.visible())
 
 
 @STEADY
@@ -130,7 +130,7 @@ def test_uniform_centers_are_the_floor_of_the_center(n: int, rate: Fraction, fra
     [clip] = Uniform()(video, frames)
     # a frame due within the clock's tick (and its rounding) may count as on display
     tick = Fraction(CLOCK) + (Fraction(1, 2000) if digits else 0) + Fraction(1, 10**9)
-    for i, index in enumerate(shown(video, clip.times)):
+    for i, index in enumerate(displayed(video, clip.times)):
         exact = (i + Fraction(1, 2)) * n / frames
         late = math.floor(exact + tick * rate)
         assert index in {math.floor(exact), min(late, n - 1)}
@@ -142,7 +142,7 @@ def test_uniform_of_the_standard_clip_is_exact() -> None:
     for n in range(1, 400):
         video = constant(n)
         [clip] = Uniform()(video, 16)
-        assert shown(video, clip.times) == [(2 * i + 1) * n // 32 for i in range(16)]
+        assert displayed(video, clip.times) == [(2 * i + 1) * n // 32 for i in range(16)]
         assert clip.span == (0.0, video.duration)
 
 
@@ -151,11 +151,11 @@ def test_uniform_of_the_standard_clip_is_exact() -> None:
 def test_uniform_ends_are_rounded_evenly_spaced_indices(fields: dict[str, Any], frames: int) -> None:
     video = Video(**fields)
     [clip] = Uniform("ends")(video, frames)
-    seen = list(video.visible())
-    expected = [seen[int(np.rint(i * (len(seen) - 1) / (frames - 1)))] for i in range(frames)]
-    assert shown(video, clip.times) == expected
-    assert expected[0] == seen[0]
-    assert expected[-1] == seen[-1]
+    visible = list(video.visible())
+    expected = [visible[int(np.rint(i * (len(visible) - 1) / (frames - 1)))] for i in range(frames)]
+    assert displayed(video, clip.times) == expected
+    assert expected[0] == visible[0]
+    assert expected[-1] == visible[-1]
 
 
 @STEADY
@@ -194,8 +194,8 @@ def test_views_are_crops_times_windows_at_equal_intervals(
         j, i = divmod(k, crops)
         assert clip.crop == Crop(i, crops)
         start = 0 if n <= length else (n - length) // 2 if windows == 1 else j * (n - length) // (windows - 1)
-        assert shown(video, clip.times) == [min(start + k * stride, n - 1) for k in range(frames)]
-        assert clip.times == tuple(video.times[i] for i in shown(video, clip.times))
+        assert displayed(video, clip.times) == [min(start + k * stride, n - 1) for k in range(frames)]
+        assert clip.times == tuple(video.times[i] for i in displayed(video, clip.times))
 
 
 def vjepa(n: int, frames: int, clips: int, stride: int, start: int = 0) -> list[list[int]]:
@@ -221,15 +221,15 @@ def test_vjepa_is_its_description(n: int, frames: int, clips: int, stride: int) 
     made = VJepa(clips, stride, crops=1)(video, frames)
     for clip, expected in zip(made, vjepa(n, frames, clips, stride), strict=True):
         # floating-point linspace may fall a hair short of a whole number, as it does in the original
-        assert all(e - i in (0, 1) for i, e in zip(shown(video, clip.times), expected, strict=True))
-        assert sum(e != i for i, e in zip(shown(video, clip.times), expected, strict=True)) <= 2
+        assert all(e - i in (0, 1) for i, e in zip(displayed(video, clip.times), expected, strict=True))
+        assert sum(e != i for i, e in zip(displayed(video, clip.times), expected, strict=True)) <= 2
 
 
 def test_vjepa_quirks_of_kinetics_and_short_videos() -> None:
     video = constant(300)
     clips = VJepa()(video, 16)
     assert len(clips) == 24
-    plans = [shown(video, clip.times) for clip in clips[::3]]
+    plans = [displayed(video, clip.times) for clip in clips[::3]]
     assert plans == vjepa(300, 16, 8, 4)
     assert all(plan[-1] == plan[-2] for plan in plans)
     assert max(map(max, plans)) < 299
@@ -241,26 +241,26 @@ def test_vjepa_quirks_of_kinetics_and_short_videos() -> None:
 def test_vjepa_draws_a_window_in_each_partition_of_a_long_video() -> None:
     video = constant(2000)
     rng = np.random.default_rng(3)
-    starts = [shown(video, c.times)[0] for _ in range(50) for c in VJepa(crops=1)(video, 16, rng)]
+    starts = [displayed(video, c.times)[0] for _ in range(50) for c in VJepa(crops=1)(video, 16, rng)]
     offsets = [start - k % 8 * 250 for k, start in enumerate(starts)]
     assert min(offsets) >= 0
     assert max(offsets) < 250 - 64
     assert len(set(offsets)) > 50
-    assert [shown(video, c.times) for c in VJepa(crops=1)(video, 16)] == vjepa(2000, 16, 8, 4)
+    assert [displayed(video, c.times) for c in VJepa(crops=1)(video, 16)] == vjepa(2000, 16, 8, 4)
 
 
 def test_around_has_the_keyframe_in_the_middle_and_holds_the_ends() -> None:
     video = constant(300)
     [clip] = Around(5.0)(video, 16)
-    assert shown(video, clip.times) == list(range(150 - 32, 150 + 32, 4))
+    assert displayed(video, clip.times) == list(range(150 - 32, 150 + 32, 4))
     [edge] = Around(0.0)(video, 16)
-    assert shown(video, edge.times) == [0] * 8 + list(range(0, 32, 4))
+    assert displayed(video, edge.times) == [0] * 8 + list(range(0, 32, 4))
     [wide] = Around(5.0, window=2)(video, 4)
     assert wide.times == (4.25, 4.75, 5.25, 5.75)
     [cut] = Around(window=8)(constant(300, span=(2.0, 4.0)), 4)
     assert cut.span == (2.0, 4.0)
     assert cut.times[:3] == (2.0, 2.0, 4.0 - 1e-3 * 1.001)
-    with pytest.raises(ValueError, match=r"v\.mp4: keyframe 11 s is outside 0-10 s"):
+    with pytest.raises(ValueError, match=r"v\.mp4: keyframe 11 s is outside the span 0-10 s"):
         Around(11)(video, 16)
 
 
@@ -287,7 +287,7 @@ def test_reversed_shuffled_and_frozen_change_only_the_order() -> None:
 def test_random_clip_is_a_strided_window(n: int, frames: int, stride: int, seed: int) -> None:
     video = constant(n)
     [clip] = RandomClip(stride)(video, frames, np.random.default_rng(seed))
-    indices = shown(video, clip.times)
+    indices = displayed(video, clip.times)
     assert indices == [min(indices[0] + k * stride, n - 1) for k in range(frames)]
     assert indices[0] <= max(n - frames * stride, 0)
 
@@ -295,9 +295,9 @@ def test_random_clip_is_a_strided_window(n: int, frames: int, stride: int, seed:
 def test_random_clip_reaches_both_ends() -> None:
     video = constant(20)
     rng = np.random.default_rng(0)
-    starts = {shown(video, RandomClip(2)(video, 8, rng)[0].times)[0] for _ in range(200)}
+    starts = {displayed(video, RandomClip(2)(video, 8, rng)[0].times)[0] for _ in range(200)}
     assert starts == set(range(5))
-    assert shown(video, RandomClip(2)(video, 8)[0].times)[0] == 2
+    assert displayed(video, RandomClip(2)(video, 8)[0].times)[0] == 2
 
 
 @STEADY
@@ -350,7 +350,7 @@ def test_draws_are_numbered_and_do_not_depend_on_their_company() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(SAMPLERS))
-def test_an_image_is_looked_at_at_zero(name: str) -> None:
+def test_an_image_is_sampled_at_zero(name: str) -> None:
     image = Video(path="i.png", times=(0.0,), duration=0.0, width=9, height=9, kind="image")
     text = {"multiclip": "multiclip:2", "randomclip": name}.get(name, name if name[0] in "uva" else f"{name}(uniform)")
     sampler = parse(text)
@@ -364,7 +364,7 @@ def test_an_image_is_looked_at_at_zero(name: str) -> None:
     "sampler", [Uniform(), MultiClip(2), Views(), VJepa(), Around(), RandomClip(), RandomClip(2, 1)]
 )
 def test_an_empty_span_is_refused_by_name(span: tuple[float, float], sampler: Sampler) -> None:
-    with pytest.raises(ValueError, match=r"^v\.mp4: nothing to look at in span .* of a video of 10 s"):
+    with pytest.raises(ValueError, match=r"^v\.mp4: the span .* has no overlap with the video of 10 s"):
         sampler(constant(300, span=span), 16)
 
 
@@ -384,6 +384,16 @@ def test_an_empty_span_is_refused_by_name(span: tuple[float, float], sampler: Sa
         ("slowed(views:1x2/4,3)", Slowed(Views(1, 2, 4), 3)),
         ("drawn(randomcrop(randomclip:4),8,1)", Drawn(RandomCrop(RandomClip(4)), 8, 1)),
         ("randomcrop(randomclip:2,0.5..1,0.8..1.25,true)", RandomCrop(RandomClip(2), (0.5, 1.0), (0.8, 1.25), True)),
+        ("views+crops=1+stride=2", Views(1, 4, 2)),
+        ("views(crops=1,stride=2)", Views(1, 4, 2)),
+        ("views:crops=1,stride=2", Views(1, 4, 2)),
+        ("views(1,2,stride=3)", Views(1, 2, 3)),
+        ("uniform+rule=ends", Uniform("ends")),
+        ("uniform(ends)", Uniform("ends")),
+        ("around+seconds=none+stride=2+window=3", Around(None, 2, 3)),
+        ("shuffled(views+crops=1,seed=7)", Shuffled(Views(1), 7)),
+        ("shuffled(views(crops=1))+seed=7", Shuffled(Views(1), 7)),
+        ("randomcrop(uniform,scale=0.5..1,flip=yes)", RandomCrop(Uniform(), (0.5, 1.0), flip=True)),
     ],
 )
 def test_text_names_a_sampler(text: str, sampler: Sampler) -> None:
@@ -395,26 +405,32 @@ def test_text_names_a_sampler(text: str, sampler: Sampler) -> None:
     [
         ("unifrm", "no sampler 'unifrm'; did you mean 'uniform'"),
         ("", "no sampler ''"),
-        ("uniform:end", "uniform rule 'end'; did you mean 'ends'"),
+        ("uniform:end", "uniform: rule = 'end' must be one of centers, ends; did you mean 'ends'"),
         ("multiclip", "multiclip takes seconds, stride?"),
-        ("multiclip:0", "seconds is a number of seconds above 0, not 0"),
-        ("multiclip:nan", "seconds is a number of seconds above 0, not nan"),
+        ("multiclip:0", "multiclip: seconds = 0.0 must be positive and finite"),
+        ("multiclip:nan", "multiclip: seconds = nan must be positive and finite"),
         ("views:3x4/4/5", "views takes crops"),
-        ("views:3x0", "clips is a whole number from 1, not 0"),
-        ("views:3x2.5", "clips is a whole number, not '2.5'"),
+        ("views:3x0", "views: clips = 0 must be at least 1"),
+        ("views:3x2.5", "views: clips = '2.5' must be a whole number"),
         ("reversed:uniform", r"is written reversed\(uniform\)"),
-        ("uniform(2)", "is written uniform:"),
+        ("uniform(2)", "uniform: rule = '2' must be one of centers, ends"),
+        ("views+crop=2", r"views has no 'crop'; did you mean 'crops'\?; it takes crops\?, clips\?, stride\?"),
+        ("views:3x4+crops=2", "crops is set twice"),
+        ("views:crops=2,clip=3", "has no 'clip'; did you mean 'clips'"),
+        ("views+crops=0+clips=-1", "views: crops = 0 must be at least 1; clips = -1 must be at least 1"),
+        ("reversed+seed=3", "has no 'seed'; it takes inner"),
         ("reversed(unifrm)", "did you mean 'uniform'"),
-        ("shuffled(uniform,-1)", "the seed is a whole number from 0, not -1"),
-        ("frozen(uniform,last)", "frozen moment 'last'"),
-        ("slowed(uniform,0.5)", "the factor is a number from 1, not 0.5"),
-        ("drawn(uniform,-2)", "drawn: count is a whole number from 0, not -2"),
-        ("randomcrop(uniform,3)", "scale is low..high, not '3'"),
-        ("vjepa:3x8", "clips is a whole number, not '3x8'"),
+        ("shuffled(uniform,-1)", "shuffled: seed = -1 must be at least 0"),
+        ("frozen(uniform,last)", "frozen: at = 'last' must be one of middle, first"),
+        ("slowed(uniform,0.5)", "slowed: factor = 0.5 must be at least 1 and finite"),
+        ("drawn(uniform,-2)", "drawn: count = -2 must be at least 0"),
+        ("randomcrop(uniform,3)", "scale = '3' must be 2 numbers, with commas or low..high"),
+        ("vjepa:3x8", "clips = '3x8' must be a whole number"),
         ("shuffled()", r"shuffled takes inner, seed\?"),
-        ("multiclip:two", "seconds is a number, not 'two'"),
-        ("randomcrop(uniform,0.5..2)", "scale is a range low..high above 0, at most 1"),
-        ("randomcrop(uniform,0.5..1,1..2,7)", "flip is true or false, not '7'"),
+        ("multiclip:two", "seconds = 'two' must be a number"),
+        ("randomcrop(uniform,0.5..2)", "randomcrop: scale = 2.0 must be above 0 and at most 1"),
+        ("randomcrop(uniform,0.5..1,1..2,7)", "flip = '7' must be true or false"),
+        ("randomcrop(uniform,1..0.5)", r"scale = 1\.\.0\.5 must be low\.\.high, the smaller number first"),
     ],
 )
 def test_bad_text_gets_one_line_with_the_remedy(text: str, message: str) -> None:

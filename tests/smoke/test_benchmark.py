@@ -11,7 +11,7 @@ import pytest
 from copies import write
 from helpers import blob, vitascope, write_video
 from vitascope.datasets.readers.annotation_files import labels
-from vitascope.evaluation.benchmarks import BENCHMARKS, questions
+from vitascope.evaluation.benchmarks import BENCHMARKS, benchmark_tasks
 
 
 @pytest.fixture(scope="session")
@@ -60,7 +60,7 @@ def _in1k(root: Path) -> None:
         Image.fromarray(np.full((40, 50, 3), 40 + 90 * (i % 2) + i, np.uint8)).save(path)
 
 
-SHORT = ("linear/paper+epochs:2+warmup:0", "attentive/paper+epochs:2")
+SHORT = ("linear/paper+epochs=2+warmup=0", "attentive/paper+epochs=2")
 
 
 def run(data_root: Path, tmp_path: Path, *more: str) -> tuple[str, ...]:
@@ -95,12 +95,12 @@ def test_forecast_then_all_of_it_then_nothing(data_root: Path, tmp_path: Path) -
 
 
 def test_questions_by_name(data_root: Path) -> None:
-    found, absent = questions("twlv1-recognition", [], ["knn"], data_root)
+    found, absent = benchmark_tasks("twlv1-recognition", [], ["knn"], data_root)
     assert [d.name for d, _ in found] == ["ssv2", "epic/verb", "epic/noun", "epic/action", "in1k"]
     assert found[0][1] == ["knn", "knn/clip", "knn/video"]
     assert absent == ["k400", "mit", "diving48"]
-    (one,), _ = questions("twlv1-recognition", [f"ssv2={data_root / 'SSv2'}"], ["linear/paper+draws:8"], None)
-    assert one[1] == ["linear/paper+draws:8"]
+    (one,), _ = benchmark_tasks("twlv1-recognition", [f"ssv2={data_root / 'SSv2'}"], ["linear/paper+draws=8"], None)
+    assert one[1] == ["linear/paper+draws=8"]
     assert set(BENCHMARKS) == {"twlv1-recognition", "twlv1-temporal"}
 
 
@@ -110,7 +110,7 @@ def test_questions_by_name(data_root: Path) -> None:
         (("--benchmark", "twlv1-recogniton"), "did you mean 'twlv1-recognition'"),
         (("--benchmark", "twlv1-recognition"), "none of k400, mit"),
         (("--benchmark", "twlv1-temporal"), "none of thumos14, activitynet, 50salads, gtea, breakfast"),
-        (("--benchmark", "twlv1-temporal", "gtea=nowhere"), "nowhere is no folder"),
+        (("--benchmark", "twlv1-temporal", "gtea=nowhere"), "nowhere is not a folder"),
         (("--benchmark", "twlv1-recognition", "--data-root", "nowhere"), "nowhere: no such folder"),
         (("--benchmark", "twlv1-recognition", "sv2=x"), "say where a data set lies: k400=FOLDER"),
         (("ssv2", "-t", "knn"), "--data-root"),

@@ -12,8 +12,8 @@ from vitascope.evaluation.results import read
 THUMBNAIL, ENERGY = "pixels/thumbnail", "pixels/motion-energy"
 ASKED = {
     # the probe, and by how many points what sees motion is better; six procedures do not tell encoders apart
-    "localize-tiny": ("localize+width:64+min_steps:500+lr:1e-3", 5),
-    "segment": ("segment+width:64+epochs:10+lr:1e-3", 10),
+    "localize-tiny": ("localize+width=64+min_steps=500+lr=1e-3", 5),
+    "segment": ("segment+width=64+epochs=10+lr=1e-3", 10),
 }
 
 

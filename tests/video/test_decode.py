@@ -1,4 +1,4 @@
-"""Videos: the times they are really shown at, and the right frame however it is reached."""
+"""Videos: presentation times, and the right frame whatever the access order."""
 
 import os
 import re
@@ -56,8 +56,8 @@ def write(
     return path
 
 
-def shown(video: Video, times: list[float], **options: object) -> list[int]:
-    """The numbers of the frames on display at `times`, one clip."""
+def displayed(video: Video, times: list[float], **options: object) -> list[int]:
+    """The numbers of the frames displayed at `times`, as one clip."""
     ((_, pixels),) = decode(video, [Clip(tuple(times), (0.0, 1.0), ALL)], 40, **options)
     return [number_of(p) for p in pixels]
 
@@ -97,7 +97,7 @@ def test_every_frame_has_its_time(made: dict[str, Video], name: str) -> None:
     np.testing.assert_allclose(video.times, np.arange(60) / 25, atol=tick)
     assert video.duration == pytest.approx(60 / 25, abs=2 * tick)
     assert (video.width, video.height, video.kind, video.warnings) == (WIDTH, HEIGHT, "file", ())
-    assert shown(video, [t + 0.01 for t in video.times]) == list(range(60))
+    assert displayed(video, [t + 0.01 for t in video.times]) == list(range(60))
 
 
 @given(data=st.data())
@@ -105,11 +105,11 @@ def test_every_frame_has_its_time(made: dict[str, Video], name: str) -> None:
 def test_any_frames_in_any_order_are_the_right_ones(made: dict[str, Video], data: st.DataObject) -> None:
     video = made[data.draw(st.sampled_from(sorted(FORMATS)))]
     wanted = data.draw(st.lists(st.integers(0, 59), min_size=1, max_size=6))
-    assert shown(video, [video.times[i] for i in wanted]) == wanted
+    assert displayed(video, [video.times[i] for i in wanted]) == wanted
 
 
-def test_times_before_and_after_the_video_show_its_ends(made: dict[str, Video]) -> None:
-    assert shown(made["h264-b-frames.mp4"], [-1.0, 1e9, 1.2, -0.0]) == [0, 59, 30, 0]
+def test_times_outside_the_video_are_clamped(made: dict[str, Video]) -> None:
+    assert displayed(made["h264-b-frames.mp4"], [-1.0, 1e9, 1.2, -0.0]) == [0, 59, 30, 0]
 
 
 def test_variable_rate_and_a_late_start(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_variable_rate_and_a_late_start(tmp_path: Path) -> None:
     for name in ("a.mkv", "b.mp4"):
         video = inspect(write(tmp_path / name, "libx264", frames=8, ticks=ticks))
         np.testing.assert_allclose(video.times, [0, 0.04, 0.08, 0.2, 0.24, 1.5, 1.54, 4.0], atol=0.001)
-        assert shown(video, [0.15, 1.4, 3.9, 4.1]) == [2, 4, 6, 7]
+        assert displayed(video, [0.15, 1.4, 3.9, 4.1]) == [2, 4, 6, 7]
 
 
 def test_only_what_is_needed_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,7 +125,7 @@ def test_only_what_is_needed_is_decoded(tmp_path: Path, monkeypatch: pytest.Monk
     fed = []
     feed = reading._Stream._feed
     monkeypatch.setattr(reading._Stream, "_feed", lambda self: fed.append(self.place) or feed(self))
-    assert shown(video, [video.times[i] for i in (1, 305, 590)]) == [1, 305, 590]
+    assert displayed(video, [video.times[i] for i in (1, 305, 590)]) == [1, 305, 590]
     assert len(fed) < 3 * 12
     assert {f // 20 for f in fed} <= {0, 15, 29}
 
@@ -142,19 +142,19 @@ def test_every_square_is_cut_once(made: dict[str, Video], monkeypatch: pytest.Mo
 
 
 def test_clips_come_as_soon_as_they_are_complete(made: dict[str, Video], monkeypatch: pytest.MonkeyPatch) -> None:
-    taken: list[int] = []
+    read: list[int] = []
     original = reading.frames
 
     def spy(*arguments: object) -> Iterator[tuple[int, object]]:
         for i, frame in original(*arguments):
-            taken.append(i)
+            read.append(i)
             yield i, frame
 
     monkeypatch.setattr(reading, "frames", spy)
     times = [(0.8, 0.0), (2.0,), (0.4, 0.4, 0.4), (0.8, 0.4)]
     clips = [Clip(t, (0.0, 1.0), ALL) for t in times]
-    found = [(n, [number_of(p) for p in pixels], max(taken)) for n, pixels in decode(made["mpeg2.mpg"], clips, 40)]
-    assert found == [(2, [10] * 3, 10), (0, [20, 0], 20), (3, [20, 10], 20), (1, [50], 50)]
+    order = [(n, [number_of(p) for p in pixels], max(read)) for n, pixels in decode(made["mpeg2.mpg"], clips, 40)]
+    assert order == [(2, [10] * 3, 10), (0, [20, 0], 20), (3, [20, 10], 20), (1, [50], 50)]
 
 
 def test_memory_does_not_grow_with_the_video(tmp_path: Path) -> None:
@@ -172,22 +172,22 @@ def test_no_clips_and_one_empty_file_of_clips(made: dict[str, Video]) -> None:
     assert list(decode(made["ffv1.mkv"], [], 32)) == []
 
 
-def test_frames_that_do_not_decode_are_shown_as_the_one_before(tmp_path: Path) -> None:
+def test_undecodable_frames_are_replaced_by_the_previous_one(tmp_path: Path) -> None:
     path = write(tmp_path / "cut.mp4", "libx264", g="10", bf="0")
     whole = path.read_bytes()
     path.write_bytes(whole[: -len(whole) // 3])
     video = inspect(path)
-    assert any("cut short" in w for w in video.warnings)
+    assert any("truncated" in w for w in video.warnings)
     warnings: list[str] = []
-    found = shown(video, list(video.times), warnings=warnings)
-    good = [i for i, n in enumerate(found) if n == i]
+    numbers = displayed(video, list(video.times), warnings=warnings)
+    good = [i for i, n in enumerate(numbers) if n == i]
     assert good == list(range(len(good)))
-    assert found[len(good) :] == [good[-1]] * (len(found) - len(good))
+    assert numbers[len(good) :] == [good[-1]] * (len(numbers) - len(good))
     assert len(good) < 55
-    assert bool(warnings) == (len(found) > len(good))
+    assert bool(warnings) == (len(numbers) > len(good))
 
 
-def test_damage_in_the_middle_is_reported_and_harms_no_other_part(tmp_path: Path) -> None:
+def test_damage_is_reported_and_does_not_affect_other_frames(tmp_path: Path) -> None:
     path = write(tmp_path / "hurt.mkv", "libx264", g="10", bf="0")
     with av.open(str(path)) as file:
         places = [(p.pos, p.size) for p in file.demux(video=0) if p.size]
@@ -197,10 +197,10 @@ def test_damage_in_the_middle_is_reported_and_harms_no_other_part(tmp_path: Path
     path.write_bytes(data)
     video = inspect(path)
     warnings: list[str] = []
-    found = shown(video, list(video.times), warnings=warnings)
-    assert found[:30] == list(range(30))
-    assert found[40:] == list(range(40, 60))
-    assert any("decoded" in w or "damage" in w for w in warnings)
+    numbers = displayed(video, list(video.times), warnings=warnings)
+    assert numbers[:30] == list(range(30))
+    assert numbers[40:] == list(range(40, 60))
+    assert any("undecodable" in w or "damage" in w for w in warnings)
 
 
 def test_odd_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,10 +208,10 @@ def test_odd_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("-y.mp4", "http:x.mp4", "100%03d.mp4", "a b'\"[*]#?.MP4", "no-ending", "видео🎬.mov", "file:x.avi"):
         Path(name).write_bytes(plain)
-        assert shown(inspect(name), [0.0, 0.08]) == [0, 2], name
+        assert displayed(inspect(name), [0.0, 0.08]) == [0, 2], name
     odd = os.fsdecode(b"latin\xe9.mp4")
     Path(odd).write_bytes(plain)
-    assert shown(inspect(odd), [0.04]) == [1]
+    assert displayed(inspect(odd), [0.04]) == [1]
 
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
@@ -229,7 +229,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_what_is_no_video_says_what_it_is(tmp_path: Path, name: str) -> None:
+def test_other_files_are_refused_with_the_cause(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_bytes(BROKEN[name][0])
     with pytest.raises(ValueError, match=re.escape(str(path)) + ".*" + BROKEN[name][1]) as caught:
@@ -237,10 +237,10 @@ def test_what_is_no_video_says_what_it_is(tmp_path: Path, name: str) -> None:
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_what_is_not_there_says_so(tmp_path: Path) -> None:
+def test_missing_files_are_refused(tmp_path: Path) -> None:
     os.symlink("nowhere", tmp_path / "link.mp4")
     os.mkfifo(tmp_path / "pipe.mp4")
-    for name, cause in (("gone.mp4", "no such file"), ("link.mp4", "nowhere"), ("pipe.mp4", "not a file")):
+    for name, cause in (("gone.mp4", "no such file"), ("link.mp4", "broken symbolic link"), ("pipe.mp4", "not a file")):
         with pytest.raises(ValueError, match=cause):
             inspect(tmp_path / name)
 
@@ -263,8 +263,8 @@ def test_a_folder_of_frames_in_the_order_of_its_numbers(tmp_path: Path) -> None:
     assert video.kind == "frames"
     assert video.times == (0.0, 0.1, 0.2, 0.9, 1.0)
     assert video.duration == pytest.approx(1.1)
-    assert "missing in the numbering: 6" in video.warnings[0]
-    assert shown(video, [0.0, 0.5, 0.95, 1.0]) == [0, 2, 9, 10]
+    assert "frame numbers missing: 6" in video.warnings[0]
+    assert displayed(video, [0.0, 0.5, 0.95, 1.0]) == [0, 2, 9, 10]
 
 
 def test_a_folder_numbered_in_steps_or_not_at_all(tmp_path: Path) -> None:
@@ -272,7 +272,7 @@ def test_a_folder_numbered_in_steps_or_not_at_all(tmp_path: Path) -> None:
     assert steps.times == tuple(i / 30 for i in range(5))
     assert steps.warnings == ()
     names = inspect(folder(tmp_path / "names", {"a.png": 1, "b.png": 2, "c.JPG": 3}), fps=1)
-    assert shown(names, [0.0, 1.0, 2.0]) == [1, 2, 3]
+    assert displayed(names, [0.0, 1.0, 2.0]) == [1, 2, 3]
 
 
 def test_unreadable_frames_of_a_folder(tmp_path: Path) -> None:
@@ -281,17 +281,17 @@ def test_unreadable_frames_of_a_folder(tmp_path: Path) -> None:
     (path / "4.png").write_bytes((path / "4.png").read_bytes()[:60])
     (path / "notes.txt").write_text("not a frame")
     video = inspect(path, fps=1)
-    assert video.warnings == ("unreadable frames: 1, the first 2.png",)
+    assert video.warnings == ("unreadable frames: 1, the first is 2.png",)
     warnings: list[str] = []
-    assert shown(video, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0], warnings=warnings) == [0, 1, 1, 3, 3, 5]
+    assert displayed(video, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0], warnings=warnings) == [0, 1, 1, 3, 3, 5]
     assert len(warnings) == 1
 
 
 def test_a_folder_without_frames(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="without pictures"):
+    with pytest.raises(ValueError, match="without images"):
         inspect(tmp_path)
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(20))
-    with pytest.raises(ValueError, match="none of its 1 pictures"):
+    with pytest.raises(ValueError, match="none of its 1 images"):
         inspect(tmp_path)
 
 
@@ -300,12 +300,12 @@ def test_images(tmp_path: Path) -> None:
         Image.fromarray(numbered(77)).save(tmp_path / name)
         video = inspect(tmp_path / name)
         assert (video.kind, video.times, video.duration, video.warnings) == ("image", (0.0,), 0.0, ()), name
-        assert shown(video, [0.0, 5.0]) == [77, 77], name
+        assert displayed(video, [0.0, 5.0]) == [77, 77], name
     (tmp_path / "renamed.mp4").write_bytes((tmp_path / "a.png").read_bytes())
-    assert "still picture" in inspect(tmp_path / "renamed.mp4").warnings[0]
+    assert "still image" in inspect(tmp_path / "renamed.mp4").warnings[0]
 
 
-def test_a_photo_is_turned_as_its_camera_says(tmp_path: Path) -> None:
+def test_a_photo_is_rotated_by_its_exif_orientation(tmp_path: Path) -> None:
     for orientation, turns in ((1, 0), (6, -1), (3, 2), (8, 1)):
         exif = Image.Exif()
         exif[0x0112] = orientation
@@ -324,7 +324,7 @@ def test_a_picture_too_large_to_decode_is_refused(tmp_path: Path) -> None:
     Image.new("1", (20000, 10000)).save(tmp_path / "huge.png")
     with pytest.raises(ValueError, match="20000 x 10000"):
         inspect(tmp_path / "huge.png")
-    with pytest.raises(ValueError, match="none of its 1 pictures"):
+    with pytest.raises(ValueError, match="none of its 1 images"):
         inspect(tmp_path)
 
 
@@ -334,7 +334,7 @@ def test_animated_gif(tmp_path: Path) -> None:
     video = inspect(tmp_path / "a.gif")
     np.testing.assert_allclose(video.times, [0, 0.1, 0.3, 0.35, 0.4])
     assert (video.kind, video.duration) == ("file", pytest.approx(0.7))
-    assert shown(video, [0.35, 0.25, 0.65]) == [3, 1, 4]
+    assert displayed(video, [0.35, 0.25, 0.65]) == [3, 1, 4]
     pictures[0].save(tmp_path / "b.gif")
     assert inspect(tmp_path / "b.gif").kind == "image"
 
@@ -344,7 +344,7 @@ def test_a_stream_without_times(tmp_path: Path) -> None:
     assert video.times == tuple(i / 10 for i in range(20))
     assert video.duration == 2.0
     assert any("no time stamps" in w for w in video.warnings)
-    assert shown(video, [1.9, 0.0, 0.75]) == [19, 0, 7]
+    assert displayed(video, [1.9, 0.0, 0.75]) == [19, 0, 7]
 
 
 def test_parts_joined_end_to_end(tmp_path: Path) -> None:
@@ -352,7 +352,7 @@ def test_parts_joined_end_to_end(tmp_path: Path) -> None:
     (tmp_path / "twice.ts").write_bytes(part + part)
     video = inspect(tmp_path / "twice.ts")
     np.testing.assert_allclose(video.times, np.arange(40) / 25, atol=1e-6)
-    assert shown(video, [t + 0.01 for t in video.times]) == [*range(20), *range(20)]
+    assert displayed(video, [t + 0.01 for t in video.times]) == [*range(20), *range(20)]
     assert video.warnings
 
 
@@ -361,11 +361,11 @@ def test_a_file_that_changes_is_read_anew(tmp_path: Path) -> None:
     assert len(inspect(write(tmp_path / "a.mp4", "libx264", frames=9)).times) == 9
 
 
-def test_a_file_that_changes_between_looking_and_decoding_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_changes_between_inspecting_and_decoding_is_refused(tmp_path: Path) -> None:
     video = inspect(write(tmp_path / "a.mp4", "libx264", frames=9))
     write(tmp_path / "a.mp4", "libx264", frames=5)
     with pytest.raises(ValueError, match="changed"):
-        shown(video, [0.3])
+        displayed(video, [0.3])
 
 
 def test_the_largest_default_stream_is_taken(tmp_path: Path) -> None:
@@ -379,7 +379,7 @@ def test_the_largest_default_stream_is_taken(tmp_path: Path) -> None:
     assert inspect(tmp_path / "two.mkv").width == 64
 
 
-def test_torchcodec_shows_the_same(made: dict[str, Video]) -> None:
+def test_torchcodec_decodes_the_same(made: dict[str, Video]) -> None:
     """TorchCodec rounds its colors down where PyAV is asked to round: one level and a half of room for that."""
     try:
         import torchcodec  # noqa: F401

@@ -37,8 +37,8 @@ def smooth(height: int, width: int, seed: int = 0) -> np.ndarray:
 @settings(max_examples=80, deadline=None)
 def test_resize_is_pillows_antialiased_bilinear(size: tuple[int, int], target: tuple[int, int], seed: int) -> None:
     picture = np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
-    found = resize(picture, *target)
-    assert np.abs(found.astype(int) - pillow(picture, *target)).max() <= 1
+    actual = resize(picture, *target)
+    assert np.abs(actual.astype(int) - pillow(picture, *target)).max() <= 1
 
 
 @given(data=st.data())
@@ -63,10 +63,10 @@ def test_the_short_side_becomes_short(width: int, height: int, short: int) -> No
 
 @given(st.integers(224, 900), st.integers(224, 900), st.integers(1, 6))
 def test_squares_are_evenly_spaced_along_the_long_side(width: int, height: int, count: int) -> None:
-    found = [square(width, height, 224, index=i, count=count) for i in range(count)]
+    actual = [square(width, height, 224, index=i, count=count) for i in range(count)]
     long = max(width, height)
     starts = [(long - 224) / 2] if count == 1 else [i * ((long - 224) // (count - 1)) for i in range(count)]
-    for (left, top, right, bottom), start in zip(found, starts, strict=True):
+    for (left, top, right, bottom), start in zip(actual, starts, strict=True):
         along, across = (left, top) if width >= height else (top, left)
         assert abs(along - start) <= 0.5
         assert abs(across - (min(width, height) - 224) / 2) <= 0.5
@@ -107,8 +107,8 @@ def test_crops_are_pillows_resize_and_a_cut(tmp_path: Path, shape: tuple[int, in
     left, top = (along, across) if w >= h else (across, along)
     expected = pillow(picture, w, h)[top : top + size, left : left + size]
     expected = expected[:, ::-1] if crop.flip else expected
-    found = one(store(tmp_path / "a.mkv", picture), crop, size)
-    assert np.abs(found - expected).mean() < 0.5
+    actual = one(store(tmp_path / "a.mkv", picture), crop, size)
+    assert np.abs(actual - expected).mean() < 0.5
 
 
 def test_square_habit_squashes_only_the_plain_center(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_extreme_pictures_cost_no_more_than_their_square(tmp_path: Path, shape: 
     picture = smooth(*shape)
     path = store(tmp_path / "a.mkv", picture)
     tracemalloc.start()
-    found = one(path, Crop(1, 3), 112)
+    actual = one(path, Crop(1, 3), 112)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 20e6
@@ -144,7 +144,7 @@ def test_extreme_pictures_cost_no_more_than_their_square(tmp_path: Path, shape: 
     start = (long - 112) // 2
     low = int(start / long * max(shape)) - 3
     near = picture[:, low : low + 12 + 224 // 112 * 8] if shape[1] > shape[0] else picture[low : low + 28]
-    assert abs(found.mean() - near.mean()) < 12
+    assert abs(actual.mean() - near.mean()) < 12
 
 
 MATRICES = {"bt709": (av.video.reformatter.Colorspace.ITU709, 0.2126, 0.0722), "bt601": (None, 0.299, 0.114)}
@@ -182,9 +182,9 @@ def test_colors_follow_the_standard(tmp_path: Path, matrix: str, full: bool, pix
             frame.colorspace = 1
         file.mux(stream.encode(frame))
         file.mux(stream.encode())
-    found = one(tmp_path / "a.mkv", Crop(), 64).reshape(4, 16, 4, 16, 3)[:, 4:12, :, 4:12].mean((1, 3)).reshape(16, 3)
-    assert np.abs(found - np.clip(expected, 0, 255)).max() < 1.6
-    assert np.abs(found - np.clip(expected, 0, 255)).mean() < 0.7
+    actual = one(tmp_path / "a.mkv", Crop(), 64).reshape(4, 16, 4, 16, 3)[:, 4:12, :, 4:12].mean((1, 3)).reshape(16, 3)
+    assert np.abs(actual - np.clip(expected, 0, 255)).max() < 1.6
+    assert np.abs(actual - np.clip(expected, 0, 255)).mean() < 0.7
 
 
 def test_every_frame_of_a_clip_has_its_own_size(tmp_path: Path) -> None:
@@ -198,11 +198,11 @@ def card(mean: tuple[float, float, float], std: tuple[float, float, float]) -> C
     return Card(name="a/b", digest="0", dim=1, frames=2, size=5, mean=mean, std=std)
 
 
-def test_tensors_are_normalized_as_the_card_says() -> None:
+def test_tensors_are_normalized_by_the_card() -> None:
     pixels = torch.randint(0, 256, (2, 3, 5, 5, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-    found = to_tensor(pixels, card(mean, std))
-    assert (found.shape, found.dtype) == ((2, 3, 3, 5, 5), torch.float32)
+    actual = to_tensor(pixels, card(mean, std))
+    assert (actual.shape, actual.dtype) == ((2, 3, 3, 5, 5), torch.float32)
     for c in range(3):
         expected = (pixels[..., c].numpy() / 255.0 - mean[c]) / std[c]
-        np.testing.assert_allclose(found[:, c].numpy(), expected, atol=1e-5)
+        np.testing.assert_allclose(actual[:, c].numpy(), expected, atol=1e-5)

@@ -1,4 +1,4 @@
-"""Every odd and broken file of the shared collection does what its manifest says it should."""
+"""Every unusual and broken file of the shared collection gives the result listed in its manifest."""
 
 import csv
 import time
@@ -12,29 +12,27 @@ import pytest
 from av.video.reformatter import Interpolation
 from PIL import Image
 
-from helpers import SHARED
+from helpers import required
 from vitascope.core.types import Clip, Crop, Video
 from vitascope.video import decode, inspect
 from vitascope.video.crops import Cutter
 from vitascope.video.packet_index import open_file, open_stream, read_index
 
-ROOT = SHARED / "data" / "robustness"
-if not (ROOT / "manifest.csv").is_file():
-    pytest.skip("the odd and broken files are absent: there is no ../shared/data/robustness", allow_module_level=True)
+ROOT = required("robustness", "the odd and broken files")
 ROWS = list(csv.DictReader((ROOT / "manifest.csv").read_text(encoding="utf-8").splitlines()))
 LIMIT = 30.0
-"""Seconds that no file may take."""
+"""Time limit per file, seconds."""
 
 COUNTS = {
     "real/nasa_13013.mp4": (390, "two default streams of different sizes: the larger one, as FFmpeg chooses too"),
-    "real/corrupted.mp4": (50, "one of the 50 packets is damaged; the frame before is shown in its place"),
+    "real/corrupted.mp4": (50, "one of the 50 packets is damaged; replaced by the previous frame"),
     "real/sample_with_invalid_nalu.mp4": (30, "one damaged packet keeps its time"),
     "real/no_timescale.mp4": (182, "twelve damaged packets keep their times"),
     "generated/truncated_half_faststart.mp4": (22, "the packet that is cut keeps its time"),
     "generated/bitflips_in_mdat.mp4": (57, "one damaged packet keeps its time"),
     "generated/zeroed_block_in_mdat.mp4": (57, "34 damaged packets keep their times"),
 }
-"""Where the number of frames is not the manifest's, and why."""
+"""Files whose number of frames differs from the manifest, and why."""
 CLEAN = {
     "real/invalid-bitstream.webm": "no frame decodes: an error",
     "real/chunk_out_of_range.mp4": "FFmpeg cannot open it: an error",
@@ -55,7 +53,7 @@ def rows(*expectations: str) -> list[object]:
 
 
 def watch(video: Video, limit: int = 400) -> tuple[np.ndarray, list[str]]:
-    """All frames, up to a limit, as small squares; and everything there was to complain of."""
+    """All frames up to a limit as small squares, and all warnings."""
     warnings = list(video.warnings)
     ((_, pixels),) = decode(video, [Clip(video.times[:limit], (0.0, 1.0))], 32, warnings=warnings)
     assert pixels.shape == (min(len(video.times), limit), 32, 32, 3)
@@ -128,8 +126,8 @@ def test_decodes_or_refuses(row: dict[str, str]) -> None:
 
 
 def test_the_manifest_is_covered() -> None:
-    known = {"decode", "decode_partial_and_warn", "skip_no_video", "clean_error", "unsupported_ok"}
-    assert {r["expect"] for r in ROWS} == known
+    outcomes = {"decode", "decode_partial_and_warn", "skip_no_video", "clean_error", "unsupported_ok"}
+    assert {r["expect"] for r in ROWS} == outcomes
     assert {*COUNTS, *CLEAN, *SILENT, *IMAGES, *SLOW} <= {r["file"] for r in ROWS}
 
 
@@ -137,9 +135,9 @@ def test_the_manifest_is_covered() -> None:
 def sequential(path: Path) -> dict[int, np.ndarray]:
     """All frames of a file by their number, decoded from its start to its end and cut as they come."""
     video, index = inspect(path), read_index(str(path))
-    numbers = {int(stamp): i for i, stamp in enumerate(index.shown)}
+    numbers = {int(stamp): i for i, stamp in enumerate(index.frame_stamps)}
     cutter = Cutter(32, "shorter", video.rotation)
-    found: dict[int, np.ndarray] = {}
+    pictures: dict[int, np.ndarray] = {}
     with open_file(str(path)) as container:
         for packet in container.demux(open_stream(container, index.stream)):
             if not packet.size and packet.dts is not None:
@@ -149,9 +147,9 @@ def sequential(path: Path) -> dict[int, np.ndarray]:
             except av.FFmpegError:
                 continue
             for frame in frames:
-                number = len(found) if index.counted else numbers[frame.pts]
-                found[number] = cutter.cut(frame, [Crop()])[0]
-    return found
+                number = len(pictures) if index.counted else numbers[frame.pts]
+                pictures[number] = cutter.cut(frame, [Crop()])[0]
+    return pictures
 
 
 HARD = [
@@ -179,8 +177,8 @@ def test_any_frames_are_those_of_decoding_everything(file: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["video_0.mov", "video_90.mov", "video_180.mov", "video_270.mov"])
-def test_the_picture_is_turned_upright(name: str) -> None:
-    """Their stored pictures are the same keyboard turned by the angle in the name, clockwise on display."""
+def test_the_picture_is_rotated_upright(name: str) -> None:
+    """The stored frames are the same keyboard, rotated by the angle in the name."""
     video = inspect(ROOT / "real" / name)
     assert video.rotation == int(name.removeprefix("video_").removesuffix(".mov"))
     with av.open(str(ROOT / "real" / name)) as file:
@@ -222,9 +220,9 @@ def test_one_step_to_small_rgb_is_conversion_and_pillows_resize(file: str, size:
         (frame,) = deque((f for _, f in zip(range(6), container.decode(video=0), strict=False)), maxlen=1)
     exact = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
     whole = frame.to_ndarray(format="rgb24", interpolation=exact | Interpolation.FULL_CHR_H_INP)
-    found = Cutter(size, "square", 0).cut(frame, [Crop()])[0].astype(float)
+    actual = Cutter(size, "square", 0).cut(frame, [Crop()])[0].astype(float)
     expected = np.asarray(Image.fromarray(whole).resize((size, size), Image.Resampling.BILINEAR))
-    assert np.abs(found - expected).mean() < 1
+    assert np.abs(actual - expected).mean() < 1
 
 
 def test_a_long_file_is_not_decoded_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The demonstration: small encoders on the built-in benchmark, from rendering to report, with no download."""
+"""The demonstration: small encoders on the built-in benchmark, from rendered videos to the report, no downloads."""
 
 from __future__ import annotations
 
@@ -12,23 +12,27 @@ from vitascope.features.extract import ExtractionOptions
 
 SUITES = ("motionlab/appearance", "motionlab/motion", "motionlab/still")
 OBJECTIVES = ("tiny/twlv1", "tiny/image", "tiny/video", "tiny/latent", "tiny/pixels")
-FLOORS = ("pixels/thumbnail", "pixels/motion-energy")
-ENCODERS = (*OBJECTIVES, *FLOORS)
+BASELINES = ("pixels/thumbnail", "pixels/motion-energy")
+ENCODERS = (*OBJECTIVES, *BASELINES)
 PROBES = ("attentive", "linear", "knn")
-GRIDS = 2 << 30
-"""Bytes of disk that token grids may take."""
+GRID_CACHE_BYTES = 2 << 30
+"""Disk space for cached token grids, bytes."""
 
 
 def run(output: Path, *, options: ExtractionOptions | None = None, limit: int = 0, store: Path | None = None) -> Path:
-    """Evaluate `ENCODERS` on MotionLab with `PROBES` and write the report; its path.
+    """Evaluate `ENCODERS` on MotionLab with `PROBES`, write the report and return its path.
 
-    Costs a few minutes on two cores the first time (some 1900 clips and stills are rendered, decoded and encoded),
-    seconds after that. Expect the mixture near the better of the others on both axes, the image teacher's pupil at
-    chance on motion, and no floor above 40 %.
+    The first time it takes a few minutes on two cores (some 1900 clips and images are rendered, decoded and encoded),
+    then seconds. Expect the mixture near the better of the others on both axes, the student of the image teacher at
+    chance on motion, and no baseline above 40 %.
     """
     setting = EvaluationConfig(
-        run=output, store=store or cache(), options=options or ExtractionOptions(), grids=GRIDS, limit=limit
+        run=output,
+        store=store or cache(),
+        options=options or ExtractionOptions(),
+        grid_cache_bytes=GRID_CACHE_BYTES,
+        limit=limit,
     )
     for suite in SUITES:
-        evaluate(suite, ENCODERS, PROBES, setting=setting)
+        evaluate(suite, ENCODERS, PROBES, config=setting)
     return report.write(output)["html"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import sys
 from pathlib import Path
@@ -13,14 +14,15 @@ from typing import Annotated, Any
 import typer
 
 from vitascope.cli import check as cli_check
-from vitascope.cli import embeddings, evaluate, pretrain, reports
-from vitascope.cli import options as flags
+from vitascope.cli import crash, describe, embeddings, evaluate, options, pretrain, reports
 from vitascope.cli.options import console
 from vitascope.cli.tables import ALSO
+from vitascope.core.errors import UserError, of_system
+from vitascope.core.log import log, on_stderr
 from vitascope.core.version import __version__
 
 app = typer.Typer(
-    help="What does a frozen video encoder see, appearance or motion, and can the number be trusted?",
+    help="Evaluate frozen video encoders on appearance and motion, with confidence intervals and fair comparisons.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -29,10 +31,10 @@ app = typer.Typer(
 UsageError: Any = typer.BadParameter.__base__  # typer brings its own click, or uses the one installed
 
 STOPPED = 130
-"""The exit code of a command that was interrupted, as shells have it."""
+"""Exit code of an interrupted command, as in shells."""
 
 
-for group in (embeddings, reports, evaluate, cli_check, pretrain):
+for group in (embeddings, reports, evaluate, cli_check, pretrain, describe):
     app.add_typer(group.app)
 
 
@@ -48,22 +50,35 @@ def _app(
     version: Annotated[
         bool, typer.Option("--version", help="print the version and exit", callback=_version, is_eager=True)
     ] = False,
-) -> None: ...
+    quiet: options.Quiet = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="show more log messages")] = False,
+    traceback: Annotated[
+        bool, typer.Option("--traceback", help=f"print tracebacks of bugs; also by {crash.VARIABLE}=1")
+    ] = False,
+) -> None:
+    if verbose and not quiet:
+        log.setLevel(logging.DEBUG)
+    options.INVOCATION.traceback = traceback
 
 
 @app.command()
 def plan(
-    file: Annotated[str, typer.Argument(help="a video, a directory of frames, or an image")],
-    view: flags.View = "uniform",
-    frames: Annotated[int, typer.Option("--frames", help="frames of one clip", min=1)] = 16,
+    file: Annotated[str, typer.Argument(help="video, folder of frames, or image")],
+    view: options.View = "uniform",
+    frames: Annotated[int, typer.Option("--frames", help="frames per clip", min=1)] = 16,
     start: Annotated[
-        float | None, typer.Option("--start", help="second to look from", show_default="the first")
+        float | None, typer.Option("--start", help="start of the segment, seconds", show_default="start of the video")
     ] = None,
-    end: Annotated[float | None, typer.Option("--end", help="second to look to", show_default="the last")] = None,
-    as_json: flags.Json = False,
+    end: Annotated[
+        float | None, typer.Option("--end", help="end of the segment, seconds", show_default="end of the video")
+    ] = None,
+    as_json: options.Json = False,
 ) -> None:
-    """Print what would be looked at: the clips, their instants and the frames on display then. Nothing is decoded."""
-    from vitascope.cli import tables as listing
+    """Show which frames a sampler selects, without decoding.
+
+    Example: vitascope plan video.mp4 --view multiclip:2 --frames 8
+    """
+    from vitascope.cli import tables
     from vitascope.core.types import plain
     from vitascope.sampling.names import parse
     from vitascope.video import inspect
@@ -72,30 +87,33 @@ def plan(
     if start is not None or end is not None:
         video = video.within((start or 0.0, float("inf") if end is None else end))
     clips = parse(view)(video, frames)
-    shown = [[video.frame_at(t) for t in c.times] for c in clips]
+    indices = [[video.frame_at(t) for t in c.times] for c in clips]
     if as_json:
-        about = {**plain(video), "times": len(video.times), "span": [video.start, video.end]}
-        planned = [{**plain(c), "frames": f} for c, f in zip(clips, shown, strict=True)]
-        print(json.dumps({"video": about, "clips": planned}, ensure_ascii=False))
+        video_data = {**plain(video), "times": len(video.times), "span": [video.start, video.end]}
+        planned = [{**plain(c), "frames": f} for c, f in zip(clips, indices, strict=True)]
+        print(json.dumps({"video": video_data, "clips": planned}, ensure_ascii=False))
         return
     print(
         f"{file}: {len(video.times)} frames, {video.duration:.3f} s, {video.fps:.2f} frames/s, "
-        f"{video.width} x {video.height}{f', turned by {video.rotation}' if video.rotation else ''}"
+        f"{video.width} x {video.height}{f', rotated by {video.rotation}' if video.rotation else ''}"
     )
     for warning in video.warnings:
         print(f"  warning: {warning}")
-    console.print(listing.plan_table(clips, shown))
+    console.print(tables.plan_table(clips, indices))
 
 
 @app.command()
 def convert(
-    file: Annotated[Path, typer.Argument(help="official weight file, or folder of one")],
-    model: Annotated[str, typer.Option("-m", "--model", help="published model, see `vitascope ls encoders`")],
+    file: Annotated[Path, typer.Argument(help="official checkpoint file or its folder")],
+    model: Annotated[str, typer.Option("-m", "--model", help="name of the model, see `vitascope ls encoders`")],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="folder to make", show_default="beside the file")
+        Path | None, typer.Option("-o", "--output", help="folder to write", show_default="next to the file")
     ] = None,
 ) -> None:
-    """Write an official weight file as model.safetensors and card.json, every tensor accounted for."""
+    """Convert an official checkpoint to model.safetensors and card.json, with every tensor accounted for.
+
+    Example: vitascope convert vjepa2_vitl.pt -m vjepa2/large
+    """
     from vitascope.encoders.convert import convert as write
 
     beside = Path(os.path.abspath(file)) if file.name in ("", "..") else file
@@ -107,77 +125,95 @@ def convert(
 @app.command()
 def ls(
     what: Annotated[str, typer.Argument(help="encoders, probes, datasets, recipes or store")],
-    store: flags.StoreAt = None,
-    as_json: flags.Json = False,
+    store: options.StoreAt = None,
+    as_json: options.Json = False,
 ) -> None:
-    """List what there is: encoders, probes, datasets, recipes of pretraining, or what the store holds."""
-    from vitascope.cli import tables as listing
+    """List available encoders, probes, datasets or pretraining recipes, or the contents of the store.
 
-    kind = flags.choice(what, "ls", ("encoders", "probes", "datasets", "recipes", "store"))
+    Example: vitascope ls encoders
+    """
+    from vitascope.cli import tables
+
+    kind = options.choice(what, "ls", ("encoders", "probes", "datasets", "recipes", "store"))
     if kind == "store":
         from vitascope.core.files import cache
 
-        rows, text = listing.store(store or cache())
+        rows, text = tables.store(store or cache())
     else:
-        rows, text = listing.names(kind), ALSO[kind]
+        rows, text = tables.names(kind), ALSO[kind]
     if as_json:
-        print(listing.as_json(rows))
+        print(tables.as_json(rows))
         return
     if kind != "store":
-        console.print(listing.names_table(kind))
+        console.print(tables.names_table(kind))
     print(text)
 
 
 @app.command()
 def demo(
-    output: flags.Run = Path("runs/demo"),
-    limit: flags.Limit = 0,
-    workers: flags.Workers = 0,
-    batch: flags.Batch = 8,
-    device: flags.Device = "",
-    quiet: flags.Quiet = False,
+    output: options.Run = Path("runs/demo"),
+    limit: options.Limit = 0,
+    workers: options.Workers = 0,
+    batch: options.Batch = 8,
+    device: options.Device = "",
+    quiet: options.Quiet = False,
 ) -> None:
-    """Evaluate small encoders and floors on the built-in benchmark and write the report: no download, a few minutes."""
+    """Evaluate small encoders on the built-in benchmark and write the report, in a few minutes and without downloads.
+
+    Example: vitascope demo -o runs/demo
+    """
     from vitascope import report as reporting
     from vitascope.cli import demo as recipe
     from vitascope.evaluation import results
 
-    flags.folder(output, "-o")
-    path = recipe.run(output, options=flags.options(workers, batch, device, quiet=quiet), limit=limit)
-    found = results.read(output)
-    console.print(reporting.terminal(found, output))
-    print(reporting.sketch(found), end="\n\n")
+    options.folder(output, "-o")
+    path = recipe.run(output, options=options.extraction_options(workers, batch, device, quiet=quiet), limit=limit)
+    recorded = results.read(output)
+    console.print(reporting.terminal(recorded, output))
+    print(reporting.sketch(recorded), end="\n\n")
     print(f"report: {path.resolve()}")
 
 
 def main() -> None:
-    """Run the command line; what a user can mend is one line and exit code 2."""
-    try:
-        code = app(standalone_mode=False, prog_name="vitascope")
-    except UsageError as error:
-        _usage(error)
-    except (KeyboardInterrupt, typer.Abort):
-        code = STOPPED
-    except OSError as error:
-        full = "; free some space, the same command goes on from here" if error.errno == errno.ENOSPC else ""
-        _fail(f"{error.filename or 'disk'}: {error.strerror}{full}" if error.strerror else str(error))
-    except ValueError as error:
-        _fail(str(error))
+    """Run the command line; what users can fix is one line and exit code 2, a bug is reported with exit code 70."""
+    options.INVOCATION.reset()
+    with on_stderr():
+        code = _exit_code()
     if code == STOPPED:
         print("stopped; the same command goes on from here", file=sys.stderr)
     sys.exit(code or 0)
 
 
-def _usage(error: Any) -> None:
+def _exit_code() -> int | None:
+    """Run the command; its exit code."""
+    try:
+        code: int | None = app(standalone_mode=False, prog_name="vitascope")
+        return code
+    except UsageError as error:
+        return _usage(error)
+    except (KeyboardInterrupt, typer.Abort):
+        return STOPPED
+    except UserError as error:
+        return _failed(str(error))
+    except OSError as error:
+        if not of_system(error):
+            return crash.report(error, options.INVOCATION.run, show=options.INVOCATION.traceback)
+        full = "; free some space, the same command goes on from here" if error.errno == errno.ENOSPC else ""
+        return _failed(f"{error.filename or 'disk'}: {error.strerror}{full}" if error.strerror else str(error))
+    except Exception as error:
+        return crash.report(error, options.INVOCATION.run, show=options.INVOCATION.traceback)
+
+
+def _usage(error: Any) -> int:
     if not (said := error.format_message().rstrip(".")):
         error.show()  # nothing was asked for: the help
-        sys.exit(2)
-    _fail(f"{said[0].lower()}{said[1:]}; see `{error.ctx.command_path if error.ctx else 'vitascope'} -h`")
+        return 2
+    return _failed(f"{said[0].lower()}{said[1:]}; see `{error.ctx.command_path if error.ctx else 'vitascope'} -h`")
 
 
-def _fail(message: str) -> None:
+def _failed(message: str) -> int:
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(2)
+    return 2
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
-"""What several commands share: arguments with their help, what is checked of their values, where tables are printed."""
+"""Options shared by several commands, checks of their values, and the console."""
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,9 +14,41 @@ import typer
 from rich.console import Console
 
 from vitascope.core.errors import UserError
+from vitascope.core.log import log
 from vitascope.core.text import nearest
 
-console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160)  # piped, nothing is folded
+console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160)  # no line breaks in pipes
+
+
+@dataclass
+class Invocation:
+    """State of the running command besides its arguments."""
+
+    run: Path | None = None
+    """Run folder, if the command has one."""
+    quiet: bool = False
+    traceback: bool = False
+
+    def reset(self) -> None:
+        """Forget the previous command."""
+        self.run, self.quiet, self.traceback = None, False, False
+
+
+INVOCATION = Invocation()
+
+
+def _remember_run(path: Path | None) -> Path | None:
+    INVOCATION.run = path
+    return path
+
+
+def _quiet(flag: bool) -> bool:
+    """Apply `-q`, which may come before or after the command."""
+    INVOCATION.quiet = INVOCATION.quiet or flag
+    if INVOCATION.quiet:
+        log.setLevel(logging.WARNING)
+    return INVOCATION.quiet
+
 
 Models = Annotated[
     list[str], typer.Option("-m", "--model", help="encoder, see `vitascope ls encoders`; repeat for several")
@@ -29,65 +63,68 @@ Tasks = Annotated[
         help="probe to train and evaluate, see `vitascope ls probes`; repeat for several",
     ),
 ]
-Data = Annotated[str, typer.Argument(help="folder of videos, folder of published embeddings, or a dataset by name")]
-Run = Annotated[Path, typer.Option("-o", "--output", help="run folder: gets results and predictions")]
+Data = Annotated[str, typer.Argument(help="folder of videos, folder of imported embeddings, or dataset name")]
+Run = Annotated[
+    Path,
+    typer.Option("-o", "--output", help="run folder for results and predictions", callback=_remember_run),
+]
 StoreAt = Annotated[
     Path | None,
     typer.Option(
-        "--store", help="folder where embeddings are kept", show_default="$VITASCOPE_CACHE, else ~/.cache/vitascope"
+        "--store", help="folder of stored embeddings", show_default="$VITASCOPE_CACHE, else ~/.cache/vitascope"
     ),
 ]
 Workers = Annotated[
-    int, typer.Option("--workers", help="processes that decode", min=0, show_default="one less than the cores")
+    int, typer.Option("--workers", help="number of decoding processes", min=0, show_default="number of cores minus one")
 ]
-Batch = Annotated[int, typer.Option("--batch", help="clips encoded at once", min=1)]
-Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, mps", show_default="the best there is")]
+Batch = Annotated[int, typer.Option("--batch", help="clips per batch of the encoder", min=1)]
+Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, mps", show_default="best available")]
 Timeout = Annotated[
-    float, typer.Option("--timeout", help="seconds without a frame after which a video is given up", min=1)
+    float, typer.Option("--timeout", help="give up a video after this many seconds without a frame", min=1)
 ]
-Retry = Annotated[bool, typer.Option("--retry-failed", help="try again the videos that failed before")]
+Retry = Annotated[bool, typer.Option("--retry-failed", help="retry videos that failed before")]
 Limit = Annotated[
     int,
     typer.Option(
-        "--limit", help="at most so many examples: a quick look, never to be published", min=0, show_default="all"
+        "--limit", help="maximum number of examples, for a quick look: do not publish", min=0, show_default="all"
     ),
 ]
 DataRoot = Annotated[
     Path | None,
-    typer.Option("--data-root", help="folder with one folder a named data set (k400, ssv2 ...); or say ssv2=FOLDER"),
+    typer.Option("--data-root", help="folder with one subfolder per dataset (k400, ssv2 ...); or use ssv2=FOLDER"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="print JSON instead of text")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="no progress")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="do not show progress", callback=_quiet)]
 View = Annotated[
     str,
     typer.Option(
         "--view",
-        help="which clips are looked at: uniform (one over all of it), multiclip:2 (of 2 s), views:3x4/4 (3 crops of 4 "
-        "clips, every 4th frame), vjepa, reversed(uniform), shuffled(...), frozen(...); more in docs/protocols.md",
+        help="clip sampler: uniform (one clip over the whole video), multiclip:2 (clips of 2 s), views:3x4/4 (3 crops "
+        "of 4 clips, every 4th frame), vjepa, reversed(uniform), shuffled(...), frozen(...); see docs/sampling.md",
     ),
 ]
 
 
-def choice(given: str, where: str, known: Sequence[str]) -> Any:
-    """`given` if it is one of `known`, else a ValueError that lists them; Any, as callers want a literal type."""
-    if given not in known:
-        raise UserError(f"{where} {given!r}{nearest(given, known)}; there are {', '.join(known)}")
-    return given
+def choice(value: str, option: str, allowed: Sequence[str]) -> Any:
+    """Check that `value` is allowed; returns Any because callers need a literal type."""
+    if value not in allowed:
+        raise UserError(f"{option} {value!r}{nearest(value, allowed)}; choose from {', '.join(allowed)}")
+    return value
 
 
 def folder(path: Path, flag: str) -> None:
-    """Refuse before any work an output folder that could only fail after it: ValueError."""
-    there = next(p for p in (path, *path.absolute().parents) if p.exists())
-    if not there.is_dir():
-        raise UserError(f"{flag} {path}: {there} is a file; give a folder")
-    if not os.access(there, os.W_OK):
-        raise UserError(f"{flag} {path}: {there} cannot be written to; give another folder")
+    """Check before any work that an output folder can be written."""
+    existing = next(p for p in (path, *path.absolute().parents) if p.exists())
+    if not existing.is_dir():
+        raise UserError(f"{flag} {path}: {existing} is a file; give a folder")
+    if not os.access(existing, os.W_OK):
+        raise UserError(f"{flag} {path}: {existing} is not writable; give another folder")
 
 
-def options(
+def extraction_options(
     workers: int, batch: int, device: str, timeout: float = 60.0, *, quiet: bool, retry_failed: bool = False
 ) -> Any:
-    """How to encode, from the flags."""
+    """Extraction options from the command line."""
     from vitascope.core.device import device as pick
     from vitascope.features.extract import ExtractionOptions
 
@@ -97,11 +134,11 @@ def options(
     )
 
 
-def of_videos(data: str, data_root: Path | None = None) -> Any:
-    """The dataset that `data` names, which must have videos: ValueError where it holds vectors alone."""
+def open_videos(data: str, data_root: Path | None = None) -> Any:
+    """Open the dataset `data`, which must have videos."""
     from vitascope.datasets.open import open_dataset
 
     dataset = open_dataset(data, data_root)
     if dataset.cards:
-        raise UserError(f"{data} holds published embeddings and no video; `vitascope evaluate {data}` reads them")
+        raise UserError(f"{data} holds imported embeddings and no videos; run `vitascope evaluate {data}` on them")
     return dataset

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from vitascope.cli import options as flags
+from vitascope.cli import options
 from vitascope.cli.options import console
 from vitascope.core.errors import UserError
 
@@ -18,17 +18,21 @@ app = typer.Typer()
 
 @app.command()
 def report(
-    run: Annotated[Path, typer.Argument(help="run folder, of an evaluation or of pretraining, or a folder of such")],
-    as_json: flags.Json = False,
+    run: Annotated[
+        Path, typer.Argument(help="run folder of an evaluation or of pretraining, or a folder of such folders")
+    ],
+    as_json: options.Json = False,
 ) -> None:
-    """Write report.html (one file, opens offline), report.md and report.tex into a run folder.
+    """Write the report of a run folder: report.html (self-contained), report.md and report.tex.
 
-    Of actions in time also timelines/, pictures of a few videos as SVG and PNG.
+    Temporal tasks also get timelines/: pictures of a few videos as SVG and PNG.
+
+    Example: vitascope report runs/mine
     """
     from vitascope import report as reporting
 
     if as_json:
-        for line in reporting.lines(run):
+        for line in reporting.json_lines(run):
             print(line)
         return
     written = reporting.write(run)
@@ -40,14 +44,17 @@ def report(
 @app.command()
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="run folders")],
-    models: Annotated[list[str], typer.Option("-m", "--model", help="encoder of a result; given twice: -m A -m B")],
-    as_json: flags.Json = False,
+    models: Annotated[list[str], typer.Option("-m", "--model", help="the two encoders to compare: -m A -m B")],
+    as_json: options.Json = False,
 ) -> None:
-    """Print paired differences A minus B, with intervals, between two encoders on the examples both were asked."""
+    """Compare two encoders on the examples both were evaluated on (paired differences, 95 % intervals).
+
+    Example: vitascope compare runs/mine -m vit/tiny-random -m pixels/thumbnail
+    """
     from vitascope import report as reporting
 
     if len(models) != 2:
-        raise UserError(f"two encoders are compared, {len(models)} given; say -m A -m B")
+        raise UserError(f"compare takes two encoders, got {len(models)}; use -m A -m B")
     compared = reporting.compare(runs, models[0], models[1])
     if as_json:
         print(json.dumps([asdict(c) for c in compared], ensure_ascii=False, indent=1))

@@ -1,1 +1,1 @@
-"""Plain data and small tools that every other room uses; imports nothing of the package."""
+"""Data types and utilities shared by all rooms; imports nothing else of the package."""

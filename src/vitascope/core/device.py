@@ -1,4 +1,4 @@
-"""The machine: which device computes, where random numbers come from, how much memory was used."""
+"""Compute devices, random generators and peak memory."""
 
 from __future__ import annotations
 
@@ -11,30 +11,33 @@ from vitascope.core.text import nearest
 
 
 def device(name: str = "") -> torch.device:
-    """The device called `name`; without one CUDA, then MPS, then CPU. ValueError where the machine has none such."""
+    """The device called `name`, by default the first available of CUDA, MPS and CPU.
+
+    Raises UserError if this machine has no such device.
+    """
     torch.backends.cudnn.allow_tf32 = False  # float32 is float32: convolutions would be 1e-3 off by default
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if not name:
-        return torch.device(next(kind for kind, found in there.items() if found))
+        return torch.device(next(kind for kind, present in available.items() if present))
     kind, _, number = name.partition(":")
-    found = [known for known in there if there[known]]
-    if kind not in there or (number and not number.isdecimal()):
-        raise UserError(f"no device {name!r}{nearest(kind, there)}; this machine has {', '.join(found)}")
-    if not there[kind] or (kind == "cuda" and int(number or 0) >= torch.cuda.device_count()):
-        raise UserError(f"device {name!r} is not on this machine; it has {', '.join(found)}")
+    devices = [kind for kind, present in available.items() if present]
+    if kind not in available or (number and not number.isdecimal()):
+        raise UserError(f"unknown device {name!r}{nearest(kind, available)}; this machine has {', '.join(devices)}")
+    if not available[kind] or (kind == "cuda" and int(number or 0) >= torch.cuda.device_count()):
+        raise UserError(f"device {name!r} is not available; this machine has {', '.join(devices)}")
     return torch.device(name)
 
 
 def generator(seed: int) -> torch.Generator:
-    """A new generator on the CPU, so that the same seed gives the same bits whichever device computes."""
+    """A new CPU generator: the same seed gives the same bits on every device."""
     return torch.Generator().manual_seed(seed)
 
 
-def peak_bytes(where: torch.device) -> int:
-    """Most memory held so far: by tensors on a CUDA device, elsewhere by this process."""
-    if where.type == "cuda":
-        return torch.cuda.max_memory_allocated(where)
-    import resource  # absent on Windows, where nothing else here is
+def peak_bytes(device: torch.device) -> int:
+    """Peak memory in bytes: of tensors on a CUDA device, otherwise of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    import resource  # not available on Windows
 
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,20 +1,22 @@
-"""Files that are whole or not there: written aside, flushed, renamed."""
+"""Atomic writes: files and folders appear complete or not at all."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from vitascope.core.errors import UserError
+from vitascope.core.errors import UserError, reading
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A name beside `path` to write to; the file takes its place when the block ends well, and is gone if it fails."""
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; the file replaces `path` on success and is deleted on failure."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # process numbers repeat between threads, and between containers that share a disk
     aside = path.with_name(f".{path.name[:100]}.{uuid.uuid4().hex[:12]}")
@@ -26,13 +28,13 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def making(out: Path) -> Iterator[Path]:
-    """A new folder beside `out` that takes its name when the block ends well, and is gone if it fails.
+def atomic_folder(out: Path) -> Iterator[Path]:
+    """Yield a temporary folder that is renamed to `out` on success and deleted on failure.
 
-    ValueError where `out` exists already.
+    Raises UserError if `out` already exists.
     """
     if out.exists():
-        raise UserError(f"{out}: exists already; remove it, or give another folder with -o")
+        raise UserError(f"{out} already exists; remove it or choose another folder with -o")
     partial = out.with_name(f".{out.name}.{os.getpid()}")
     try:
         partial.mkdir(parents=True)
@@ -43,15 +45,28 @@ def making(out: Path) -> Iterator[Path]:
 
 
 def write(path: Path, data: bytes) -> None:
-    """Write `data`, flushed to the disk before it takes its place: a reader sees all of it or nothing."""
-    with replacing(path) as aside, open(aside, "wb") as file:
+    """Write `data` to `path` atomically and durably: it is flushed to disk before the rename."""
+    with atomic_file(path) as aside, open(aside, "wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
 
 
-def torn(line: bytes) -> bool:
-    """Whether an object begins here and the line ends before it does: a killed run or a full disk cut it short."""
+def read_json(path: Path, remedy: str) -> Any:
+    """Return the content of the JSON file `path`; DamagedFileError, with the remedy, for what is none.
+
+    Text that is no Unicode (a lone surrogate) is refused too, as it could never be written again.
+    """
+    with reading(path, remedy):
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text)
+        if "\\u" in text:
+            json.dumps(content, ensure_ascii=False).encode()
+        return content
+
+
+def is_truncated(line: bytes) -> bool:
+    """True if the line starts a JSON object that it does not finish: the writer was killed or the disk was full."""
     depth, quoted, escaped = 0, False, False
     for byte in line if line.startswith(b"{") else b"":
         if quoted:
@@ -63,5 +78,5 @@ def torn(line: bytes) -> bool:
 
 
 def cache() -> Path:
-    """Where embeddings are kept unless said otherwise: `$VITASCOPE_CACHE`, else `~/.cache/vitascope`."""
+    """The default folder of the feature store: `$VITASCOPE_CACHE`, else `~/.cache/vitascope`."""
     return Path(os.environ.get("VITASCOPE_CACHE") or Path.home() / ".cache" / "vitascope")

@@ -1,4 +1,4 @@
-"""Field names that files of earlier versions have, so that what was written then is still read."""
+"""Field names of earlier file formats, so that old files can still be read."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ DATASET = {"absent": "missing_files", "published": "official_counts"}
 RESULT = {"seen": "in_pretraining_data"}
 VARIANT = {"few": "train_fraction"}
 TASK_TYPE = {"localisation": "localization"}
-"""{name in version 1: name today}; of `TASK_TYPE` the values of the field `kind`."""
+"""Version 1 values of the field `kind`; the dicts above map version 1 field names to current ones."""
 
 
 def current(data: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """`data` under today's field names."""
+    """`data` with current field names."""
     return {names.get(key, key): value for key, value in data.items()}

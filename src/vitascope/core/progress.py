@@ -1,4 +1,4 @@
-"""What a long run says while it works: a live line on a terminal, plain lines elsewhere."""
+"""Progress of long runs: a live line on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -15,57 +15,59 @@ LIVE_SECONDS = 0.2
 
 @dataclass
 class CountProgress(ABC):
-    """How far a long run is."""
+    """Counts of a long run, as shown on its progress line."""
 
     label: str
     total: int
-    """Things to do."""
+    """Number of items to process."""
     done: int = 0
     failed: int = 0
     started: float = field(default_factory=time.monotonic)
-    known: int = 0
-    """Of those done the ones that cost no time, being known from before."""
+    """Start, seconds on the monotonic clock."""
+    reused: int = 0
+    """Items of `done` that an earlier run processed; they do not count towards the rate."""
 
     @property
     def seconds(self) -> float:
-        """Since the start."""
+        """Seconds since the start."""
         return time.monotonic() - self.started
 
     def counted(self, rate: str) -> str:
-        """How many are done, how many failed, how fast it goes and how long it will take."""
-        worked = self.done - self.known
+        """Items done and failed, the given rate, and the remaining time (elapsed time once complete)."""
+        worked = self.done - self.reused
         left = self.seconds / worked * (self.total - self.done) if worked else 0.0
         time_left = f"ETA {_clock(left)}" if worked else "ETA -:--"
-        whole = f"in {_clock(self.seconds)}" if self.done >= self.total else time_left
+        duration = f"in {_clock(self.seconds)}" if self.done >= self.total else time_left
         failed = f" · {self.failed} failed" if self.failed else ""
-        return f"{self.done}/{self.total}{failed} · {rate} · {whole}"
+        return f"{self.done}/{self.total}{failed} · {rate} · {duration}"
 
     @abstractmethod
     def line(self, width: int = 0) -> str:
-        """The state in one line, of at most `width` characters where that is given."""
+        """The state in one line, at most `width` characters if `width` is nonzero."""
 
 
 @dataclass
 class EncodingProgress(CountProgress):
-    """How far encoding is, and what holds it up."""
+    """Progress of feature extraction, with its bottleneck."""
 
     clips: int = 0
     decode_busy: float = 0.0
-    """Share of the time that decoding was at work, 0 to 1."""
+    """Share of wall time the decoding workers were busy, 0 to 1."""
     encode_busy: float = 0.0
+    """Share of wall time the encoder was busy, 0 to 1."""
 
     @property
     def rate(self) -> float:
-        """Clips per second."""
+        """Clips encoded per second."""
         return self.clips / max(self.seconds, 1e-9)
 
     @property
     def bottleneck(self) -> str:
-        """The busier of the two sides."""
+        """The busier of the two stages, `decode` or `encode`."""
         return "decode" if self.decode_busy > self.encode_busy else "encode"
 
     def line(self, width: int = 0) -> str:
-        """The state in one line, of at most `width` characters where that is given."""
+        """The state in one line, at most `width` characters if `width` is nonzero."""
         count = self.counted(f"{self.rate:.1f} clips/s")
         busy = f"decode {self.decode_busy:.0%} busy, encode {self.encode_busy:.0%} busy"
         full = f"{self.label} · {count} · {busy}: {self.bottleneck} limits"
@@ -76,27 +78,27 @@ class EncodingProgress(CountProgress):
 
 @dataclass
 class ReadingProgress(CountProgress):
-    """How far the reading of files is."""
+    """Progress of reading files."""
 
     bytes: int = 0
-    """Read so far."""
+    """Bytes read so far."""
 
     def line(self, width: int = 0) -> str:
-        """The state in one line, of at most `width` characters where that is given."""
+        """The state in one line, at most `width` characters if `width` is nonzero."""
         seconds = max(self.seconds, 1e-9)
-        rate = f"{(self.done - self.known) / seconds:.1f} files/s, {self.bytes / 1e6 / seconds:.1f} MB/s"
-        known = f" · {self.known} read before" if self.known else ""
-        full = f"{self.label} · {self.counted(rate)}{known}"
-        return full if not width or len(full) <= width else f"{self.counted(rate)}{known} · {self.label}"[:width]
+        rate = f"{(self.done - self.reused) / seconds:.1f} files/s, {self.bytes / 1e6 / seconds:.1f} MB/s"
+        reused = f" · {self.reused} read before" if self.reused else ""
+        full = f"{self.label} · {self.counted(rate)}{reused}"
+        return full if not width or len(full) <= width else f"{self.counted(rate)}{reused} · {self.label}"[:width]
 
 
 @dataclass
-class Training(CountProgress):
-    """How far the training of a head is; without a label it is not shown."""
+class TrainingProgress(CountProgress):
+    """Progress of training a probe, in steps."""
 
     def line(self, width: int = 0) -> str:
-        """The state in one line, of at most `width` characters where that is given."""
-        rate = f"{(self.done - self.known) / max(self.seconds, 1e-9):.1f} steps/s"
+        """The state in one line, at most `width` characters if `width` is nonzero."""
+        rate = f"{(self.done - self.reused) / max(self.seconds, 1e-9):.1f} steps/s"
         full = f"{self.label} · {self.counted(rate)}"
         return full if not width or len(full) <= width else f"{self.counted(rate)} · {self.label}"[:width]
 
@@ -107,14 +109,14 @@ def _clock(seconds: float) -> str:
 
 
 class ProgressLine:
-    """Shows a count: redrawn in place on a terminal, a line every quarter of a minute elsewhere; silent when told."""
+    """Prints progress to stderr: redrawn in place on a terminal, elsewhere a line every 15 s; silent if `quiet`."""
 
-    def __init__(self, pace: CountProgress, *, quiet: bool = False) -> None:
-        self.pace = pace
+    def __init__(self, progress: CountProgress, *, quiet: bool = False) -> None:
+        self.progress = progress
         self.quiet = quiet
         self.terminal = sys.stderr.isatty()
         self.every = LIVE_SECONDS if self.terminal else PLAIN_SECONDS
-        self.shown = time.monotonic()
+        self.last_drawn = time.monotonic()
 
     def __enter__(self) -> ProgressLine:
         return self
@@ -122,29 +124,29 @@ class ProgressLine:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.pace.done or self.pace.failed:
-            self._show(last=True)
+        if self.progress.done or self.progress.failed:
+            self._draw(last=True)
 
     def tick(self) -> None:
-        """Redraw if it is time to."""
-        if time.monotonic() - self.shown >= self.every:
-            self._show()
+        """Redraw if the refresh interval has passed."""
+        if time.monotonic() - self.last_drawn >= self.every:
+            self._draw()
 
-    def known(self, count: int) -> None:
-        """So many were done before."""
-        self.pace.done = self.pace.known = count
+    def resume_at(self, count: int) -> None:
+        """Count items that an earlier run processed."""
+        self.progress.done = self.progress.reused = count
 
     def step(self) -> None:
-        """One more is done."""
-        self.pace.done += 1
+        """Count one more item and redraw if due."""
+        self.progress.done += 1
         self.tick()
 
-    def _show(self, *, last: bool = False) -> None:
-        self.shown = time.monotonic()
+    def _draw(self, *, last: bool = False) -> None:
+        self.last_drawn = time.monotonic()
         if self.quiet:
             return
         if not self.terminal:
-            print(self.pace.line(), file=sys.stderr, flush=True)
+            print(self.progress.line(), file=sys.stderr, flush=True)
             return
         width = 0 if last else shutil.get_terminal_size().columns - 1
-        print(f"\r\x1b[2K{self.pace.line(width)}", end="\n" if last else "", file=sys.stderr, flush=True)
+        print(f"\r\x1b[2K{self.progress.line(width)}", end="\n" if last else "", file=sys.stderr, flush=True)

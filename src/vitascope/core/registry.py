@@ -72,14 +72,14 @@ class Registry:
         return unknown(self.kind, name, self.names())
 
     def builder(self, name: str) -> Callable[..., Any]:
-        """What makes the thing that `name` stands for; ValueError with the nearest known name for unknown families."""
+        """What makes the thing that `name` stands for; UserError with the nearest known name for unknown families."""
         family, _, variant = name.partition("/")
         if family not in self.families():
             raise self.unknown(name)
         return partial(self.module(family).build, variant)
 
     def build(self, name: str) -> Any:
-        """What `name` stands for; see `builder`. An unknown variant raises ValueError too."""
+        """What `name` stands for; see `builder`. An unknown variant raises UserError too."""
         return self.builder(name)()
 
 
@@ -97,7 +97,7 @@ def unknown_variant(kind: str, family: str, variant: str, variants: Iterable[str
 def outside(name: str) -> Callable[..., Any]:
     """The function that `module:function` stands for; modules are found on the path and in the current folder.
 
-    ValueError where there is none such, or the module fails.
+    UserError where there is none such, or the module fails.
     """
     module, _, function = name.partition(":")
     if (here := str(Path.cwd())) not in sys.path:

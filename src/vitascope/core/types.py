@@ -1,4 +1,4 @@
-"""The nouns of Vitascope as frozen, plain data: every other module speaks in these."""
+"""Core data types: videos, clips, encoder cards, examples, datasets and scores, all frozen plain data."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from vitascope.core.errors import UserError
 from vitascope.core.migrate import CARD, current
 
 Span: TypeAlias = tuple[float, float]
-"""A stretch of time: start and end in seconds, from the first frame of the video."""
+"""A time interval: start and end, seconds from the first frame of the video."""
 RGB: TypeAlias = tuple[float, float, float]
 Box: TypeAlias = tuple[float, float, float, float]
-"""Left, top, right, bottom as fractions of the displayed frame, 0 to 1."""
+"""Left, top, right and bottom as fractions of the displayed frame, 0 to 1."""
 
 Resize: TypeAlias = Literal["shorter", "square"]
 Precision: TypeAlias = Literal["float32", "bfloat16"]
 AsImage: TypeAlias = Literal["repeat", "single"]
 Kind: TypeAlias = Literal["recognition", "localization", "segmentation"]
-"""What is asked of an example: a class, the actions in it and when, or the class of every frame."""
+"""Task type: classification, temporal localization or temporal segmentation."""
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 KNOWLEDGE = {"knowledge": True}
-"""Marks fields that are known about a model and cannot change its output."""
+"""Metadata of the fields that describe a model without affecting its output."""
 CLOCK = 1e-3
-"""Seconds by which a frame may seem late: the tick of the coarsest common container clock (Matroska, WebM)."""
+"""Tolerance of time stamps, seconds: the tick of the coarsest common container clock (Matroska, WebM)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Video:
-    """A file, a directory of frames or an image, as `video.inspect` found it; and the part of it to look at.
+    """A video file, a folder of frames or an image as returned by `video.inspect`, with the span to sample from.
 
-    `times` are presentation times in seconds, ascending, `times[0] == 0`; frame i is shown from `times[i]` to the
-    next frame's time, the last one until `duration`. `width` and `height` are as displayed, rotation applied.
+    `times` are presentation times in seconds, ascending from `times[0] == 0`; frame i is displayed from `times[i]` to
+    `times[i + 1]`, the last one until `duration` (seconds). `width` and `height` are in pixels, after rotation.
     """
 
     path: str
@@ -51,10 +51,10 @@ class Video:
     width: int
     height: int
     rotation: int = 0
-    """Degrees clockwise that decoding turns the stored picture by: 0, 90, 180 or 270."""
+    """Clockwise rotation applied to the stored frames, degrees: 0, 90, 180 or 270."""
     kind: Literal["file", "frames", "image"] = "file"
     span: Span = (0.0, float("inf"))
-    """The part to look at; samplers never leave it."""
+    """The interval to sample from, seconds; samplers never leave it."""
     warnings: tuple[str, ...] = ()
 
     @property
@@ -64,34 +64,35 @@ class Video:
 
     @property
     def start(self) -> float:
-        """First second to look at."""
+        """Start of the span, seconds, clamped to the video."""
         return min(max(self.span[0], 0.0), self.duration)
 
     @property
     def end(self) -> float:
-        """Last second to look at."""
+        """End of the span, seconds, clamped to the video."""
         return max(min(self.span[1], self.duration), self.start)
 
     def within(self, span: Span | None) -> Video:
-        """The same video with only `span` (seconds) to look at; None is all of it."""
+        """The same video restricted to `span` (seconds); unchanged if None."""
         return self if span is None else replace(self, span=span)
 
     def frame_at(self, time: float) -> int:
-        """Index of the frame on display at `time` seconds, clamped to the first and the last."""
+        """Index of the frame displayed at `time` seconds, clamped to the first and last frame."""
         return max(bisect_right(self.times, time + CLOCK) - 1, 0)
 
     def visible(self) -> range:
-        """Indices of the frames on display at some instant between `start` and `end`."""
+        """Indices of the frames displayed at any time between `start` and `end`."""
         first = self.frame_at(self.start)
         return range(first, max(bisect_right(self.times, self.end - CLOCK), first + 1))
 
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """Which part of the frame becomes the encoder's square.
+    """The part of the frame that becomes the encoder's square input.
 
-    Without a `box`: the short side is resized to `int(size * scale)` and square `index` of `count` is cut, squares
-    evenly spaced along the long side (one: the center). A `box` is cut out and resized to the square as it is.
+    Without a `box`, the short side is resized to `int(size * scale)` pixels and crop `index` of `count` is taken; the
+    crops are evenly spaced along the long side (a single one is the center crop). A `box` is cut out and resized to
+    the square without keeping its aspect ratio.
     """
 
     index: int = 0
@@ -103,9 +104,9 @@ class Crop:
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """A request for pixels: the instants to look at, the interval they speak for, and the crop.
+    """The frames to decode for one clip: their time stamps, the interval that the clip represents, and the crop.
 
-    `times` in seconds; descending means played backwards. The pixel at time t is the frame on display at t.
+    `times` are in seconds; descending times play backwards. The frame for time t is the one displayed at t.
     """
 
     times: tuple[float, ...]
@@ -115,93 +116,98 @@ class Clip:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """Everything about an encoder that can change its output, as data beside its weights."""
+    """Encoder metadata: everything besides the weights that can change the output, and facts about the model."""
 
     name: str
     digest: str
-    """Of the weights: other weights, another card."""
+    """Digest of the weights."""
     dim: int
+    """Size of the embedding."""
     frames: int
-    """Frames of one clip."""
+    """Frames per clip."""
     size: int
     """Side of the square input, pixels."""
     mean: RGB
+    """Mean subtracted from each channel, with pixel values in 0 to 1."""
     std: RGB
+    """Standard deviation that each channel is divided by."""
     resize: Resize = "shorter"
-    """Habit for a plain center crop: keep the aspect and cut, or squash the whole frame."""
+    """Preprocessing of a center crop: resize the shorter side and crop, or resize the whole frame to a square."""
     precision: Precision = "float32"
     pool: str = "mean"
-    """How `Tokens.clip` comes about, with its source."""
+    """How tokens are pooled into the clip embedding, and where that is defined."""
     image: AsImage = "repeat"
-    """An image is shown as `frames` equal frames, or as one."""
+    """Input for an image: `repeat` it `frames` times, or a `single` frame."""
     options: str = ""
-    """What a user set otherwise than the report does (`frames:8+pool:cls`); part of the name too."""
+    """Options that the user changed from the defaults (`frames:8+pool:cls`); also part of the name."""
     architecture: str = ""
-    """Digest of the network's numbers where they are not the published ones: heads, say, show in no tensor."""
+    """Digest of a network config that is not the official one: tensor shapes do not show, say, the number of heads."""
     pretraining_datasets: frozenset[str] = field(default_factory=frozenset, metadata=KNOWLEDGE)
-    """Data sets met in pretraining, by dataset name: the dagger in the tables."""
+    """Names of the datasets in the pretraining data; results on them get a dagger in the tables."""
     trained: str = field(default="", metadata=KNOWLEDGE)
-    """What it was pretrained on, in the field's words."""
+    """Pretraining data and method, in words."""
     sampling: str = field(default="", metadata=KNOWLEDGE)
-    """How its authors sample a video at evaluation."""
+    """How the authors sample videos at evaluation."""
     license: str = field(default="", metadata=KNOWLEDGE)
-    """Of the weights."""
+    """License of the weights."""
     params: int = field(default=0, metadata=KNOWLEDGE)
-    """Numbers in the encoder's weights."""
+    """Number of parameters."""
     gflops: float = field(default=0.0, metadata=KNOWLEDGE)
-    """Multiply-adds of one clip, in 1e9, as papers count FLOPs."""
+    """Cost of one clip, 1e9 multiply-adds (what papers report as GFLOPs)."""
 
     def __post_init__(self) -> None:
-        for word, known in (("resize", Resize), ("precision", Precision), ("image", AsImage)):
-            if (given := getattr(self, word)) not in get_args(known):
-                raise UserError(f"{self.name}: card.{word} {given!r} is none of {', '.join(get_args(known))}")
+        for name, literal in (("resize", Resize), ("precision", Precision), ("image", AsImage)):
+            if (value := getattr(self, name)) not in get_args(literal):
+                raise UserError(f"{self.name}: card.{name} is one of {', '.join(get_args(literal))}, not {value!r}")
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Card:
-        """The card of the plain data in a file, whose fields may bear the names of an earlier version.
+        """The card stored as plain data in a file, which may use the field names of an earlier version.
 
-        Raises ValueError for a field that no version has, and TypeError where one lacks.
+        Raises UserError for an unknown field and TypeError if one is missing.
         """
         named = current(data, CARD)
         given: dict[str, Any] = {
             key: tuple(v) if isinstance(v, list) else v for key, v in named.items() if key != "type"
         }
         if unknown := sorted(given.keys() - {f.name for f in fields(cls)}):
-            raise UserError(f"a card has no field {unknown[0]!r}; it is of a newer version")
+            raise UserError(f"unknown card field {unknown[0]!r}: the file was written by a newer version")
         return cls(**{**given, "pretraining_datasets": frozenset(given.get("pretraining_datasets", ()))})
 
     @property
     def behavior(self) -> dict[str, Any]:
-        """The fields that can change a vector, as plain data; what is merely known about the model is left out."""
+        """The fields that can change an embedding, as plain data."""
         return {f.name: plain(getattr(self, f.name)) for f in fields(self) if not f.metadata}
 
     @property
     def knowledge(self) -> dict[str, Any]:
-        """The other fields: what is known about the model and changes no vector."""
+        """The fields that describe the model and cannot change an embedding, as plain data."""
         return {f.name: plain(getattr(self, f.name)) for f in fields(self) if f.metadata}
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """An annotated or predicted action in time: seconds from the start of the video, and an index of the classes."""
+    """An annotated or predicted action: start and end in seconds, and the index of its class."""
 
     start: float
     end: float
     label: int
     score: float = 1.0
-    """Of a prediction."""
+    """Confidence of a prediction."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """What every frame of a video is labeled with: runs of (label, number of frames), and the frames per second."""
+    """Frame-wise labels of a video as runs of (label, number of frames), at `fps` frames per second."""
 
     runs: tuple[tuple[int, int], ...]
     fps: float
 
     def __post_init__(self) -> None:
         if not self.fps > 0 or not all(count > 0 for _, count in self.runs):
-            raise UserError(f"a timeline has frames, and more than 0 a second, not {self.runs[:3]} at {self.fps}")
+            raise UserError(
+                f"a timeline needs frames in each run and a positive rate, not {self.runs[:3]} at {self.fps} fps"
+            )
 
     @property
     def labels(self) -> Int64[np.ndarray, "t"]:
@@ -211,20 +217,20 @@ class Timeline:
 
     @property
     def frames(self) -> int:
-        """How many frames are labeled."""
+        """Number of labeled frames."""
         return sum(count for _, count in self.runs)
 
     @classmethod
     def of(cls, labels: Iterable[int] | Int[np.ndarray, "t"], fps: float) -> Timeline:
-        """The timeline of labels given frame by frame."""
+        """A timeline from one label per frame."""
         return cls(tuple((int(label), sum(1 for _ in run)) for label, run in groupby(labels)), fps)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example(Generic[T_co]):
-    """One thing to judge: a video or a span of one, and its truth.
+    """A labeled video or span of a video.
 
-    The truth is an index of the classes, or of a localization a tuple of `Segment`, of a segmentation a `Timeline`.
+    `truth` is a class index for classification, a tuple of `Segment` for localization, a `Timeline` for segmentation.
     """
 
     id: str
@@ -232,16 +238,16 @@ class Example(Generic[T_co]):
     truth: T_co
     span: Span | None = None
     group: str | None = None
-    """Source video, subject or session: never divided by a fold, and the unit the bootstrap draws."""
+    """Source video, subject or session: never split across train and test, and the unit of the bootstrap."""
     fps: float | None = None
-    """Rate of a directory of frames, frames per second."""
+    """Frame rate of a folder of frames, frames per second."""
     duration: float | None = None
-    """Seconds of the video by its annotations, where a task needs them: predictions end there."""
+    """Annotated duration of the video, seconds, if the task needs it; predictions are cut at it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fold:
-    """One division into training and test examples, by id."""
+    """A train/test split by example id."""
 
     name: str
     train: tuple[str, ...]
@@ -250,68 +256,69 @@ class Fold:
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset(Generic[T]):
-    """Examples, what they can be, and how to divide them. `truth` of a classification is an index of `classes`."""
+    """Labeled examples with their classes and train/test splits."""
 
     name: str
     examples: tuple[Example[T], ...]
     classes: tuple[str, ...]
     folds: tuple[Fold, ...]
     key: str = ""
-    """What the store files its vectors under; `name` unless two datasets could share it."""
+    """Name of the dataset in the feature store, if different from `name`."""
     axis: Literal["appearance", "motion", ""] = ""
-    """What the labels ask for, where that is known: the report's two axes."""
+    """Axis of the report that the task belongs to, if any."""
     missing_files: dict[str, str] = field(default_factory=dict)
-    """Examples the annotations list and the disk lacks: {id: why}."""
+    """Annotated examples without a file: {id: reason}."""
     root: str = ""
-    """Folder that holds its files, where there is one."""
+    """Folder of the videos, if any."""
     official_counts: dict[str, int] = field(default_factory=dict)
-    """Examples of each side as its authors count them: {"train": 168913, "test": 24777}."""
+    """Number of examples per side according to the authors: {"train": 168913, "test": 24777}."""
     factors: tuple[tuple[int, ...], ...] = ()
-    """Where a class is made of parts (a verb and a noun): for each part the part's class of every class. Such a dataset
-    is asked part by part, and a class scores the product."""
+    """For compositional classes (verb and noun): per factor, the factor's class of every class. Each factor is
+    predicted separately, and the score of a class is the product."""
     factor_classes: tuple[tuple[str, ...], ...] = ()
-    """The classes of each part."""
+    """Class names of each factor."""
     factor_names: tuple[str, ...] = ()
+    """Name of each factor."""
     train_fraction: str = ""
-    """What is kept of the training side, `5%` or `8-shot`, drawn class by class by each seed; empty: all of it."""
+    """Subset of the training set, `5%` or `8-shot`, drawn per class and seed; empty for all of it."""
     cards: tuple[Card, ...] = ()
-    """Encoders whose vectors come with the dataset (published embeddings); such a dataset needs no video."""
+    """Encoders whose embeddings come with the dataset, which then needs no videos."""
     store: str = ""
-    """Folder of those vectors."""
+    """Folder of these embeddings."""
     kind: Kind = "recognition"
     notes: tuple[str, ...] = ()
-    """What was odd about the annotations and what was done about it; said when the dataset is opened."""
+    """Problems in the annotations and how they were handled; logged when the dataset is opened."""
 
     @property
     def digest(self) -> str:
-        """Of names, truths, spans, rates and folds: two results with equal digests were asked the same thing."""
-        lasting = [[] if e.duration is None else [e.duration] for e in self.examples]
-        asked = [[e.id, e.truth, e.span, e.group, e.fps, *d] for e, d in zip(self.examples, lasting, strict=True)]
-        return digest([self.name, self.classes, asked, self.folds, *self._kind])
+        """Digest of the classes, examples and folds: equal digests mean the same evaluation data."""
+        durations = [[] if e.duration is None else [e.duration] for e in self.examples]
+        content = [[e.id, e.truth, e.span, e.group, e.fps, *d] for e, d in zip(self.examples, durations, strict=True)]
+        return digest([self.name, self.classes, content, self.folds, *self._kind])
 
     @property
     def _kind(self) -> list[str]:
-        """What a digest knows of the kind: nothing of recognition, which was all there was when digests began."""
+        """The task type in the digest; empty for recognition, so that digests older than this field stay valid."""
         return [] if self.kind == "recognition" else [self.kind]
 
     @property
     def family(self) -> str:
-        """The name without variant and share: what a card's `saw` and a table of settings know it by."""
+        """The name without variant and training fraction, as listed in `Card.pretraining_datasets`."""
         return self.name.removesuffix(f"@{self.train_fraction}").partition("/")[0]
 
     @property
     def mean_duration(self) -> float:
-        """Seconds of its videos on average, 0 where its annotations do not say."""
-        known = [e.duration for e in self.examples if e.duration is not None]
-        return sum(known) / len(known) if known else 0.0
+        """Mean annotated duration of the videos, seconds; 0 if the annotations have none."""
+        durations = [e.duration for e in self.examples if e.duration is not None]
+        return sum(durations) / len(durations) if durations else 0.0
 
     def by_id(self) -> dict[str, Example[T]]:
         """The examples by id."""
         return {e.id: e for e in self.examples}
 
 
-def spoken(truth: Any, classes: Sequence[str]) -> str:
-    """A truth of any kind in words: its class, or how many actions of which, in a table's cell."""
+def describe_truth(truth: Any, classes: Sequence[str]) -> str:
+    """The truth of an example in words, for a table: its class, or the number of actions of each class."""
     if isinstance(truth, int):
         return classes[truth] if 0 <= truth < len(classes) else str(truth)
     labels = [s.label for s in truth] if isinstance(truth, tuple) else [label for label, _ in truth.runs]
@@ -320,7 +327,7 @@ def spoken(truth: Any, classes: Sequence[str]) -> str:
 
 
 def plain(value: Any) -> Any:
-    """`value` as JSON can hold it: frozen dataclasses become {"type": ..., fields}, sets sorted lists."""
+    """`value` as JSON data: dataclasses become {"type": class name, field: value ...}, sets sorted lists."""
     if is_dataclass(value) and not isinstance(value, type):
         return {
             "type": type(value).__name__,
@@ -336,13 +343,13 @@ def plain(value: Any) -> Any:
 
 
 def digest(value: Any) -> str:
-    """Sixteen hex digits that stand for `value`'s plain data."""
+    """A 64-bit hash of `plain(value)`, as 16 hexadecimal digits."""
     text = json.dumps(plain(value), sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 class Score(NamedTuple):
-    """A number with its 95 % interval; NaN-free, `low`/`high` None where no interval was drawn."""
+    """A value with its 95 % interval; `low` and `high` are None without an interval, never NaN."""
 
     value: float
     low: float | None = None

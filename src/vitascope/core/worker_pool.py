@@ -1,9 +1,9 @@
-"""Worker processes that decode: arrays come back through shared memory, in the order of the jobs, and nothing hangs.
+"""Worker processes for decoding: arrays return through shared memory in job order, and hung jobs are killed.
 
-A worker is a fresh interpreter that imports one module and nothing else: no fork of a process with threads, no second
-run of the user's script, no torch unless that module asks for it. Each has slots of its own in anonymous shared
-memory, so memory is bounded, a slow consumer holds the workers back, and no order of jobs can dead-lock. The memory
-has no name and the workers listen for their parent's end: a parent killed outright leaves neither behind.
+A worker is a fresh interpreter that imports a single module: no fork of a process with threads, no second run of the
+user's script, no torch unless that module imports it. Each worker has its own slots in anonymous shared memory, so
+memory is bounded, a slow consumer applies back-pressure, and no order of jobs can deadlock. The memory has no name and
+workers exit with their parent: nothing is left behind even if the parent is killed.
 """
 
 from __future__ import annotations
@@ -30,31 +30,33 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from vitascope.core.errors import UserError, one_line
+
 J = TypeVar("J")
 Array = npt.NDArray[Any]
 Work = Callable[[J], Iterable[tuple[Any, Array | None]]]
-"""Runs in the worker: from a job to messages, each small plain data and perhaps an array."""
+"""A function run in the worker: a job to messages of small plain data, each with an optional array."""
 
 PAGE = 4096
 PATIENCE = 30
-"""How many time limits a job may only be `alive`: what reads a broken file in circles is alive too."""
+"""Time limits for which a job may only report alive: an endless loop over a broken file does so too."""
 START = 60.0
-"""Seconds that a worker may take to start and import what it needs."""
+"""Time limit for a worker to start and import its module, seconds."""
 BOOT = "import sys; from vitascope.core.worker_pool import serve; serve(*map(int, sys.argv[1:5]), work=sys.argv[5])"
 
 
 class Failed(NamedTuple):
-    """The last message of a job that did not end well, and why, in one line."""
+    """The last message of a job that failed, with the cause in one line."""
 
     cause: str
 
 
 class _Sent(NamedTuple):
-    """What travels from a worker to its parent: that it is ready, a message of the job, that the job is at its end."""
+    """A message from a worker to its parent: `ready` after the import, a `message` of a job, or its `end`."""
 
     kind: Literal["ready", "message", "end"]
     busy: float
-    """Seconds this worker has worked, in all."""
+    """Total time this worker has been busy, seconds."""
     content: Any = None
     slot: int | None = None
     shape: tuple[int, ...] = ()
@@ -64,11 +66,11 @@ class _Sent(NamedTuple):
 class Pool(Generic[J]):
     """Worker processes running `function(job)`, a top-level generator of `(message, array or None)`, for many jobs.
 
-    `workers` processes, each with `slots` places of `slot_bytes` for arrays on their way to the consumer, and up to
-    `ahead` jobs in hand beside the one it is at, so that it works on while the consumer is busy. A job that neither
-    sends a message nor says `alive` for `timeout` seconds while it has a free slot is killed and fails; so does one
-    that has sent nothing for `PATIENCE` times as long, and one whose process dies. Use it as a context manager; `run`
-    may be called again and again.
+    Each of the `workers` processes has `slots` slots of `slot_bytes` for arrays in transit, and up to `ahead` queued
+    jobs besides the current one, so that it keeps working while the consumer is busy. A job fails and its process is
+    killed if it has a free slot but sends no message and does not call `report_alive` for `timeout` seconds, or sends
+    no message for `PATIENCE` times as long. A job whose process dies fails too. Use as a context manager; `run` may be
+    called repeatedly.
     """
 
     def __init__(
@@ -90,21 +92,21 @@ class Pool(Generic[J]):
         self.close()
 
     def close(self) -> None:
-        """End the workers, whatever they are doing."""
+        """Kill the workers."""
         for i in range(len(self._workers)):
             self._discard(i)
 
     @property
     def busy(self) -> float:
-        """Share of the run's wall time, all workers together, spent working rather than waiting for job or slot."""
+        """Share of wall time that the workers spent working rather than waiting for a job or a slot, 0 to 1."""
         spent = self._spent + sum(w.busy for w in self._workers if w)
         return spent / (self._seconds * len(self._workers)) if self._seconds else 0.0
 
     def run(self, jobs: Iterable[J]) -> Iterator[tuple[J, Any, Array | None]]:
-        """`(job, message, array)` as the workers produce them, all of one job before any of the next.
+        """Yield `(job, message, array)` in job order.
 
-        A job that fails ends with a `Failed` message. An array is a view of shared memory that is valid until the next
-        message is asked for: copy what you keep. Jobs are taken from `jobs` only when a worker is free.
+        A job that fails ends with a `Failed` message. An array is a view of shared memory that is valid only until the
+        next iteration: copy it to keep it. Jobs are taken from `jobs` only when a worker is free.
         """
         source = enumerate(jobs)
         lines: dict[int, _JobMessages] = {}
@@ -126,11 +128,11 @@ class Pool(Generic[J]):
                 self._listen(lines, seconds=0.2)
         finally:
             self._seconds = before + time.monotonic() - began
-            if lines:  # left early: what the workers still do and hold, nobody wants
+            if lines:  # the consumer stopped early: pending results are not needed
                 self.close()
 
     def _assign(self, source: Iterator[tuple[int, J]], lines: dict[int, _JobMessages]) -> bool:
-        """Give jobs to those who have the fewest until all have enough; False when there are no more."""
+        """Fill the queues of the workers, shortest first; False when the jobs are exhausted."""
         while True:
             in_hand = [len(w.jobs) if w else 0 for w in self._workers]
             i = in_hand.index(min(in_hand))
@@ -147,7 +149,7 @@ class Pool(Generic[J]):
         worker.begin(number, job)
 
     def _deliver(self, line: _JobMessages) -> Iterator[tuple[J, Any, Array | None]]:
-        """What waits of one job."""
+        """Yield the pending messages of one job."""
         while line.waiting:
             message, array, free = line.waiting.popleft()
             yield line.job, message, array
@@ -155,7 +157,7 @@ class Pool(Generic[J]):
             free()
 
     def _listen(self, lines: dict[int, _JobMessages], seconds: float) -> None:
-        """Take in what the workers have sent within `seconds`; end those that died or hang."""
+        """Receive messages for up to `seconds`; fail the jobs of workers that died or hang."""
         running = {w.pipe: i for i, w in enumerate(self._workers) if w and w.jobs}
         if not running:
             return
@@ -169,7 +171,7 @@ class Pool(Generic[J]):
                 self._fail(i, lines, f"no progress for {limit:g} s; killed")
 
     def _receive(self, i: int, lines: dict[int, _JobMessages]) -> None:
-        """Everything one worker has in its pipe."""
+        """Receive all messages in the pipe of worker `i`."""
         worker = self._workers[i]
         assert worker is not None
         try:
@@ -179,8 +181,7 @@ class Pool(Generic[J]):
             self._fail(i, lines, worker.cause_of_death())
 
     def _fail(self, i: int, lines: dict[int, _JobMessages], cause: str) -> None:
-        """The worker's job ends with a failure, and the worker with it; its slots stay readable, its other jobs wait
-        for its successor."""
+        """Fail the current job of worker `i` and kill it; its slots stay readable, its other jobs are restarted."""
         worker = self._workers[i]
         assert worker is not None
         lines[worker.jobs.popleft()].end(Failed(cause))
@@ -196,7 +197,7 @@ class Pool(Generic[J]):
 
 
 class _JobMessages:
-    """The messages of one job that wait for the consumer."""
+    """The pending messages of one job."""
 
     def __init__(self, job: Any) -> None:
         self.job = job
@@ -204,14 +205,14 @@ class _JobMessages:
         self.ended = False
 
     def end(self, failed: Failed | None) -> None:
-        """No more will come; perhaps because the job failed."""
+        """Mark the job as complete, with a last message if it failed."""
         self.ended = True
         if failed:
             self.waiting.append((failed, None, lambda: None))
 
 
 class _Worker:
-    """The parent's side of one process: its pipe, its slots, its jobs and since when it has been silent."""
+    """The parent's side of one worker: its process, pipe, slots, jobs and times of the last messages."""
 
     def __init__(self, function: Work[Any], slots: int, slot_bytes: int) -> None:
         self.jobs: deque[int] = deque()
@@ -220,7 +221,7 @@ class _Worker:
         self.free = slots
         self.stride = -(-slot_bytes // PAGE) * PAGE
         self.heard = self.alive = time.monotonic()
-        """When the last message came, and when the job last showed that it is at work."""
+        """Monotonic times of the last message and of the last `report_alive`, seconds."""
         path = os.pathsep.join(folder or os.getcwd() for folder in sys.path)
         ours, theirs = socket.socketpair()
         with theirs, tempfile.TemporaryFile(dir=_memory()) as file:
@@ -235,12 +236,12 @@ class _Worker:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-                process_group=0,  # Ctrl-C reaches us alone, and we end them
+                process_group=0,  # Ctrl-C reaches only the parent, which kills the workers
             )
         self.pipe = Connection(ours.detach())
 
     def begin(self, number: int, job: Any) -> None:
-        """Send a job; a worker that has died meanwhile is noticed when it is listened to."""
+        """Send a job; that the worker has died is detected by the next receive."""
         if not self.jobs:
             self.heard = time.monotonic()
         self.jobs.append(number)
@@ -266,15 +267,15 @@ class _Worker:
             line.waiting.append((sent.content, array, partial(self.release, sent.slot)))
 
     def release(self, slot: int) -> None:
-        """A slot has been read and can be filled again."""
-        if not self.free:  # the worker was held back by us: its silence counts from now
+        """Return a slot to the worker after its array was read."""
+        if not self.free:  # the worker was blocked by the consumer: its time limit starts now
             self.heard = time.monotonic()
         self.free += 1
         with contextlib.suppress(OSError):
             self.pipe.send(("slot", slot))
 
     def idle(self, timeout: float) -> float:
-        """Seconds that this worker has been silent without an excuse."""
+        """Seconds without progress; 0 while the worker has no job or no free slot."""
         now = time.monotonic()
         if not self.jobs or not self.free:
             return 0.0
@@ -283,14 +284,14 @@ class _Worker:
         return now - max(self.heard, self.alive)
 
     def cause_of_death(self) -> str:
-        """Why the process is gone, in a few words."""
+        """How the process ended."""
         status = self.process.wait()
         if status < 0:
             return f"the decoding process died: {signal.Signals(-status).name}"
         return f"the decoding process ended with status {status}"
 
     def kill(self) -> None:
-        """End the process now."""
+        """Kill the process."""
         self.pipe.close()
         self.process.kill()
         self.process.wait()
@@ -299,19 +300,19 @@ class _Worker:
 _beats: Array | None = None
 
 
-def alive() -> None:
-    """Say, from within a job, that it is getting on although it has nothing to send; elsewhere this does nothing."""
+def report_alive() -> None:
+    """Report progress from a job that has no message to send yet; outside a worker this does nothing."""
     if _beats is not None:
         _beats[0] += 1
 
 
 def _memory() -> str | None:
-    """A folder whose files live in memory, where the system has one; the file there never has a name."""
+    """A folder of a memory file system, if there is one; the file created there has no name."""
     return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
 def serve(pipe: int, memory: int, slots: int, stride: int, *, work: str) -> None:
-    """The life of a worker process: jobs in, messages out, until the parent hangs up."""
+    """Main loop of a worker process: run jobs until the parent closes the pipe."""
     child = _Child(Connection(pipe), memory, slots, stride)
     global _beats
     _beats = child.memory[-PAGE:].view(np.uint64)
@@ -327,12 +328,12 @@ def serve(pipe: int, memory: int, slots: int, stride: int, *, work: str) -> None
 
 
 def _refuse(error: Exception, job: Any) -> Iterator[tuple[Any, Array | None]]:
-    """Stands for a function that cannot be imported here, or that was sent a job that cannot."""
+    """Raise `error` as the job: its function or the job itself cannot be imported here."""
     raise error
 
 
 class _Child:
-    """The worker's side: a thread listens to the parent, so that even a hung job ends with it."""
+    """The worker's side; a thread listens to the parent, so that even a hung worker exits with it."""
 
     def __init__(self, connection: Connection, memory: int, slots: int, stride: int) -> None:
         self.connection = connection
@@ -345,18 +346,18 @@ class _Child:
         self.busy = 0.0
 
     def listen(self) -> None:
-        """Sort what the parent sends; leave when it is gone."""
+        """Queue the jobs and free slots that the parent sends; exit when it is gone."""
         while True:
             try:
                 kind, content = self.connection.recv()
             except (EOFError, OSError):
                 os._exit(0)
-            except Exception as error:  # a job made of things that this process cannot import
+            except Exception as error:  # the job contains types that cannot be imported here
                 kind, content = "job", error
             (self.jobs if kind == "job" else self.slots).put(content)
 
     def work(self, function: Work[Any], job: Any) -> None:
-        """One job, from its first message to its end."""
+        """Run one job and send its messages and its end."""
         cause = ""
         since = time.perf_counter()
         try:
@@ -365,13 +366,14 @@ class _Child:
                 self.send(message, array)
                 since = time.perf_counter()
         except Exception as error:
-            said = " ".join(str(error).split())
-            cause = said if isinstance(error, (ValueError, OSError)) and said else f"{type(error).__name__}: {said}"
+            text = " ".join(str(error).split())
+            # anything else is a bug, here or in a codec: its type and place tell it from a damaged file
+            cause = text if isinstance(error, (UserError, OSError)) and text else one_line(error)
         self.busy += time.perf_counter() - since
         self.connection.send(_Sent("end", self.busy, cause))
 
     def send(self, message: Any, array: Array | None) -> None:
-        """One message; its array waits for a free slot."""
+        """Send one message; an array waits for a free slot."""
         if array is None:
             self.connection.send(_Sent("message", self.busy, message))
             return

@@ -1,4 +1,4 @@
-"""What datasets there are, by name."""
+"""The registry of datasets."""
 
 from vitascope.core.registry import Registry
 

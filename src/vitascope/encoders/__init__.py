@@ -1,1 +1,1 @@
-"""Encoders: the protocol, the model families, and the loading of their official weight files."""
+"""Encoders: the `Encoder` protocol, the model families, and strict loading of their official weight files."""

@@ -1,4 +1,4 @@
-"""What encoders there are: families, and the published models among them with their cards, by name."""
+"""The registry of encoders: families, and the published models with their cards."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from vitascope.encoders.spec import Model
 
 
 class _Encoders(Registry):
-    """Families of encoders; those of published models have `MODELS` in place of `VARIANTS`."""
+    """Registry of encoder families; families of published models define `MODELS` in place of `VARIANTS`."""
 
     def variants(self, family: str) -> dict[str, str]:
-        """{variant: one line about it}, read without importing torch."""
+        """The variants of a family as {variant: one-line description}, read without importing torch."""
         return {variant: model.about for variant, model in models(family).items()} or super().variants(family)
 
 
@@ -21,12 +21,12 @@ ENCODERS = _Encoders("encoders", "vitascope.encoders.families")
 
 
 def models(family: str) -> dict[str, Model]:
-    """`MODELS` of an encoder family, {variant: Model}; empty for the families that are not published models."""
+    """The published models of a family as {variant: Model}; empty for other families."""
     if not re.search(r"^MODELS\b", ENCODERS.source(family), re.MULTILINE):
         return {}
     return dict(ENCODERS.module(family).MODELS)
 
 
 def cards() -> dict[str, Card]:
-    """The card of every published model, by name."""
-    return {model.card.name: model.described() for family in ENCODERS.families() for model in models(family).values()}
+    """The card of every published model by name."""
+    return {model.card.name: model.full_card() for family in ENCODERS.families() for model in models(family).values()}

@@ -1,4 +1,4 @@
-"""The contract of an encoder, as a check that anyone can run on their own."""
+"""A check of the `Encoder` contract, for the test suite of one's own encoder."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from vitascope.encoders.base import Encoder
 
 
 def check_encoder(encoder: Encoder, *, batch: int = 2) -> None:
-    """AssertionError naming every promise of `Encoder` that `encoder` breaks; see `vitascope.encoders.audit.audit`."""
-    broken = [f"{found.name}: {found.detail}" for found in audit(encoder, batch=batch) if found.ok is False]
-    assert not broken, f"{encoder.card.name}: {'; '.join(broken)}"
+    """Raise `AssertionError` with every failed check of `encoder`; see `vitascope.encoders.audit.audit`."""
+    failures = [f"{f.name}: {f.detail}" for f in audit(encoder, batch=batch) if f.ok is False]
+    assert not failures, f"{encoder.card.name}: {'; '.join(failures)}"

@@ -1,4 +1,4 @@
-"""Official weights rewritten once: the encoder's tensors under our names, and a card that says where they came from."""
+"""Convert official weights: write the encoder's tensors under our names, with a card that records their source."""
 
 from __future__ import annotations
 
@@ -29,39 +29,39 @@ CARD = "card.json"
 
 
 def convert(file: str | Path, model: str, output: str | Path, *, architecture: Mapping[str, Any] | None = None) -> str:
-    """Write the official weights at `file`, of `family/variant`, as model.safetensors and card.json into `output`.
+    """Convert the official weights of `family/variant` at `file` to model.safetensors and card.json in `output`.
 
-    The folder, and its model.safetensors alone, load as `family/variant=PATH` with the same digest; the numbers of
-    `architecture` come along. Returns the coverage in a line. ValueError for a file that does not fit, and for a folder
-    that holds anything but these very weights.
+    The folder, or its model.safetensors alone, loads as `family/variant=PATH` with the same digest; the values of
+    `architecture` are stored with it. Returns a line about the coverage. Raises `UserError` for a file that does not
+    fit, and for a folder with other content.
     """
     published, folder = settings.configured(model), Path(output)
     if not published.layouts:
-        raise UserError(f"{model} has no weights to convert; it is the vectors that were published")
+        raise UserError(f"{model}: only its embeddings were released, there are no weights to convert")
     source = checkpoint.read(file)
-    numbers = {**pretrained.stated(published, source, str(file)), **(architecture or {})}
-    card, _, fit = pretrained.loaded(published, source, numbers, str(file))
-    done = f"{card.name}, {fit.told()}"
+    numbers = {**pretrained.stated_architecture(published, source, str(file)), **(architecture or {})}
+    card, _, fit = pretrained.fit_weights(published, source, numbers, str(file))
+    done = f"{card.name}, {fit.describe()}"
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        if not written(folder, card):
-            raise UserError(f"{folder}: not empty, and not these weights; name another folder, or remove it")
-        return f"{folder}: already there: {done}"
-    # one key, for safetensors writes several in any order
-    said = {checkpoint.FORMAT: json.dumps({"model": card.name.partition("+")[0], "architecture": plain(numbers)})}
+        if not is_written(folder, card):
+            raise UserError(f"{folder}: contains other files; name another folder or remove it")
+        return f"{folder}: already converted: {done}"
+    # a single key, since safetensors does not keep the order of several
+    metadata = {checkpoint.FORMAT: json.dumps({"model": card.name.partition("+")[0], "architecture": plain(numbers)})}
     with replacing(folder) as aside:
-        save_file(apart(fit.state), aside / WEIGHTS, metadata=said)
-        text = json.dumps(about(card, fit, numbers, source), ensure_ascii=False, indent=1, default=str)
+        save_file(unshared(fit.state), aside / WEIGHTS, metadata=metadata)
+        text = json.dumps(card_data(card, fit, numbers, source), ensure_ascii=False, indent=1, default=str)
         (aside / CARD).write_text(text + "\n", encoding="utf-8")
     return f"{folder}: {done}"
 
 
-def about(card: Card, fit: Fit, numbers: Mapping[str, Any], source: Checkpoint) -> dict[str, Any]:
+def card_data(card: Card, fit: Fit, numbers: Mapping[str, Any], source: Checkpoint) -> dict[str, Any]:
     """The content of card.json."""
     return {
         "format": checkpoint.FORMAT,
         "card": plain(card),
         "architecture": plain(numbers),
-        "coverage": fit.told(),
+        "coverage": fit.describe(),
         "layout": fit.layout,
         "container": fit.container,
         "source": {path.name: sha256(path) for path in source.files},
@@ -69,13 +69,13 @@ def about(card: Card, fit: Fit, numbers: Mapping[str, Any], source: Checkpoint) 
 
 
 def sha256(path: Path) -> str:
-    """Of a file's bytes, as the places that publish weights state it."""
+    """SHA-256 of a file in hex, as hubs report it."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def apart(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same with memory of its own for each tensor, as safetensors demands."""
+def unshared(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """`state` with separate memory for each tensor, as safetensors requires."""
     held: set[int] = set()
     out: dict[str, Tensor] = {}
     for key, tensor in state.items():
@@ -86,20 +86,20 @@ def apart(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return out
 
 
-def written(folder: Path, card: Card) -> bool:
-    """Whether a folder holds the weights of `card`, whole, as this module writes them."""
+def is_written(folder: Path, card: Card) -> bool:
+    """True if `folder` contains the complete converted weights of `card`."""
     try:
-        told = json.loads((folder / CARD).read_text(encoding="utf-8"))
-        again = checkpoint.read(folder / WEIGHTS)
+        written = json.loads((folder / CARD).read_text(encoding="utf-8"))
+        weights = checkpoint.read(folder / WEIGHTS)
         model = settings.configured(card.name)
-        return told["card"] == plain(card) and pretrained.loaded(model, again, again.config, "")[0] == card
+        return written["card"] == plain(card) and pretrained.fit_weights(model, weights, weights.config, "")[0] == card
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
 
 @contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
-    """A folder beside `folder` to fill; it takes its place, if that is free, when the block ends well, else it goes."""
+    """A temporary folder that is renamed to `folder` when the block succeeds, and removed otherwise."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = folder.with_name(f".{folder.name[:100]}.{uuid.uuid4().hex[:12]}")
     aside.mkdir()

@@ -6,13 +6,26 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, get_args, get_type_hints
 
+from vitascope.core import option_text
 from vitascope.core.errors import UserError
+from vitascope.core.fields import FieldOption
+from vitascope.core.option_text import OptionText
 from vitascope.core.text import nearest
+from vitascope.core.types import Precision
 from vitascope.encoders.catalog import ENCODERS, models
 from vitascope.encoders.spec import Model
 
 OPTIONS = ("frames", "size", "precision")
 """What can be set of every model, beside the switches of its network."""
+MEANINGS = {
+    "frames": "Frames of a clip.",
+    "size": "Side of the square input, pixels.",
+    "precision": "Precision of the forward pass.",
+    "pool": "How tokens become the clip's vector, in place of the model's own way.",
+    "act": "Activation of the MLPs: exact GELU or an approximation of it.",
+    "features": "Which stages the tokens are of: the last, or all of them fused.",
+}
+"""What each option sets."""
 SUMMARIES = {
     "mean": "mean of the tokens (asked for; not the model's own)",
     "cls": "class token (asked for; not the model's own)",
@@ -21,30 +34,38 @@ SUMMARIES = {
 
 
 def configured(name: str) -> Model:
-    """The model called `family/variant[+OPTION..]`; ValueError naming the nearest where there is none.
+    """The model called `family/variant[+OPTION..]`; UserError naming the nearest where there is none.
 
-    An option is the name of a preset (`native`) or `key:value`: `frames`, `size`, `precision`, or a switch of the
-    network such as `pool`. Whatever differs from the model's own setting goes into the name.
+    An option is the name of a preset (`native`) or `key=value`: `frames`, `size`, `precision`, or a switch of the
+    network such as `pool`. Whatever differs from the model's own setting goes into the card's name.
     """
-    name, *asked = name.split("+")
-    family, _, variant = name.partition("/")
-    known = models(family) if family in ENCODERS.families() else {}
-    if variant not in known:
-        if name in ENCODERS.names():
-            raise UserError(f"{name} has no weight file: it is no published model")
-        raise ENCODERS.unknown(name)
-    model = known[variant]
+    parts = spelled(name)
+    model = _model(parts.name)
+    if model is None:
+        if parts.name in ENCODERS.names():
+            raise UserError(f"{parts.name} has no weight file: it is no published model")
+        raise ENCODERS.unknown(parts.name)
+    option_text.once([(key, value) for key, value in parts.options if value], name)
     options: dict[str, Any] = {}
-    for option in asked:
-        key, _, value = option.partition(":")
-        if sum(other.startswith(f"{key}:") for other in asked) > 1:
-            raise UserError(f"{name}+{'+'.join(asked)}: {key} is given more than once")
+    for key, value in parts.options:
         options |= {key: value} if value else preset(model, key)
     return with_options(model, options)
 
 
+def spelled(text: str) -> OptionText:
+    """`family/variant[+OPTION..][=PATH]` taken apart; the presets of the model are the options that take no value."""
+    model = _model(option_text.parse(text).name)
+    return option_text.parse(text, words={"paper", *model.presets} if model else ())
+
+
+def _model(name: str) -> Model | None:
+    """The published model called `family/variant`, if there is one."""
+    family, _, variant = name.partition("/")
+    return models(family).get(variant) if family in ENCODERS.families() else None
+
+
 def preset(model: Model, word: str) -> Mapping[str, Any]:
-    """The options that a word stands for; ValueError for another word."""
+    """The options that a word stands for; UserError for another word."""
     known = {"paper": {}, **model.presets}
     if word not in known:
         raise UserError(f"{model.card.name}+{word}: no preset {word!r}{nearest(word, known)}; {usage(model)}")
@@ -60,13 +81,14 @@ def with_options(model: Model, options: Mapping[str, Any]) -> Model:
         if key in ("frames", "size"):
             card[key] = counted(model, key, str(value))
         elif key == "precision" or key in choices:
-            allowed = ("float32", "bfloat16") if key == "precision" else choices[key]
+            allowed = get_args(Precision) if key == "precision" else choices[key]
             if value not in allowed:
-                raise UserError(f"{model.card.name}+{key}:{value}: {key} is one of {', '.join(allowed)}")
+                near = nearest(value, allowed)
+                raise UserError(f"{model.card.name}: {key} = {value!r} must be one of {', '.join(allowed)}{near}")
             (card if key == "precision" else shape)[key] = value
         else:
-            near = nearest(key, [*choices, *OPTIONS])
-            raise UserError(f"{model.card.name}+{key}:{value}: no option {key!r}{near}; {usage(model)}")
+            near = nearest(key, [*choices, *OPTIONS, *model.presets])
+            raise UserError(f"{model.card.name}+{key}={value}: no option {key!r}{near}; {usage(model)}")
     summary = shape.pop("pool", "")
     asked = {**card, **shape}
     kept = {k: v for k, v in card.items() if v != getattr(model.card, k)} | ({"pool": summary} if summary else {})
@@ -75,15 +97,40 @@ def with_options(model: Model, options: Mapping[str, Any]) -> Model:
     card |= {"name": "+".join(filter(None, (model.card.name, text))), "options": text}
     card |= {"pool": SUMMARIES[summary]} if summary else {}
     new: Any = replace(model.shape, **shape) if shape else model.shape  # type: ignore[type-var]
-    return replace(model, shape=new, card=replace(model.card, **card), summary=summary, asked=asked)
+    return replace(model, shape=new, card=replace(model.card, **card), summary=summary, overrides=asked)
 
 
 def counted(model: Model, key: str, text: str) -> int:
-    """A number of frames or pixels that the network's blocks divide; ValueError for others."""
-    unit = getattr(model.shape, "tubelet" if key == "frames" else "patch", 1)
-    if not text.isdecimal() or not int(text) or int(text) % (unit if unit else 1):
-        raise UserError(f"{model.card.name}+{key}:{text}: {key} is a multiple of {unit}")
-    return int(text)
+    """A number of frames or pixels that the network's blocks divide; UserError for others."""
+    number: int = option_text.read(int, text, f"{model.card.name}: {key}")
+    if number < 1 or number % _unit(model, key):
+        raise UserError(f"{model.card.name}: {key} = {text!r} must be a multiple of {_unit(model, key)}")
+    return number
+
+
+def _unit(model: Model, key: str) -> int:
+    """Frames, or pixels of a side, of one token."""
+    return getattr(model.shape, "tubelet" if key == "frames" else "patch", 1) or 1
+
+
+def options(model: Model) -> list[FieldOption]:
+    """What can be set of a model, with its own values; presets, which stand alone, last."""
+    rows = []
+    for key in ("frames", "size"):
+        unit = _unit(model, key)
+        constraint = f"a multiple of {unit}" if unit > 1 else "at least 1"
+        rows.append(FieldOption(key, "whole number", str(getattr(model.card, key)), constraint, MEANINGS[key]))
+    rows.append(
+        FieldOption("precision", " | ".join(get_args(Precision)), model.card.precision, "", MEANINGS["precision"])
+    )
+    for key, words in switches(model).items():
+        default = model.summary or "its own" if key == "pool" else str(getattr(model.shape, key))
+        rows.append(FieldOption(key, " | ".join(words), default, "", MEANINGS[key]))
+    presets = {"paper": {}, **model.presets}
+    for word, values in presets.items():
+        about = ", ".join(f"{key}={value}" for key, value in values.items()) or "the setting of the TWLV-I report"
+        rows.append(FieldOption(word, "preset", "", "", f"Short for {about}."))
+    return rows
 
 
 def switches(model: Model) -> dict[str, tuple[str, ...]]:
@@ -97,6 +144,6 @@ def switches(model: Model) -> dict[str, tuple[str, ...]]:
 
 def usage(model: Model) -> str:
     """The options there are, in a line."""
-    choices = [f"{key}:{'|'.join(values)}" for key, values in switches(model).items()]
+    choices = [f"{key}={'|'.join(values)}" for key, values in switches(model).items()]
     presets = ["paper", *model.presets]
-    return f"there are {', '.join([*presets, 'frames:N', 'size:PIXELS', 'precision:bfloat16', *choices])}"
+    return f"there are {', '.join([*presets, 'frames=N', 'size=PIXELS', 'precision=bfloat16', *choices])}"

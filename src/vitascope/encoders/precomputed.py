@@ -1,4 +1,4 @@
-"""Encoders known by their released embeddings alone: the embedding files of a release and its card."""
+"""Released embeddings of an encoder whose weights are not public: reading the files of a release, and its card."""
 
 from __future__ import annotations
 
@@ -17,61 +17,62 @@ from vitascope.core.types import Card, Span, digest
 from vitascope.encoders.catalog import cards
 
 SAMPLE = 64
-"""Videos whose vectors a digest is of."""
-
-
+"""Number of videos whose vectors enter the digest."""
 SPLITS = {"train": "train", "val": "val", "validation": "val", "test": "test"}
-
+MAX_SECONDS = 1e12
+"""Largest value accepted as a time in a video, seconds."""
 
 Array = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class ReleasedVideo:
-    """One video of the release; `path` is its json file."""
+    """One video of a release."""
 
     id: str
-    """The name its three files share, after that of their folder where two folders have a file of that name."""
+    """Common name of its three files, preceded by that of their folder if it occurs in two folders."""
     path: Path
+    """Its JSON file."""
     split: str
     about: Mapping[str, Any]
+    """Content of the JSON file."""
 
     @property
     def label(self) -> str:
-        """As annotated: a class name or its number."""
-        said = self.about.get("annotation")
-        if not isinstance(said, (str, int)):
+        """The annotated class name or number."""
+        annotation = self.about.get("annotation")
+        if not isinstance(annotation, (str, int)):
             raise UserError(f"{self.path}: no label under 'annotation'{nearest('annotation', self.about)}")
-        return str(said)
+        return str(annotation)
 
 
 @dataclass
 class Release:
-    """Published vectors of videos that somebody has: an encoder that knows only these, and needs no weights."""
+    """An encoder without a network: the released embeddings of a set of videos."""
 
     card: Card
     source: Path
     entries: Mapping[str, ReleasedVideo]
 
     def __call__(self, clips: Any, /) -> Any:
-        """Always raises ValueError: these vectors are of their own videos, and there is no network."""
-        raise UserError(f"{self.card.name}: published vectors know only the videos below {self.source}")
+        """Always raises `UserError`, since there is no network to encode other videos."""
+        raise UserError(f"{self.card.name}: only the videos of the release below {self.source} have embeddings")
 
     def entry(self, example: str) -> ReleasedVideo | None:
-        """What was published for an example: under its id, else under the name of its file."""
+        """The released video of an example, looked up by id, then by file name; None if it is not in the release."""
         name = Path(example).name
         return self.entries.get(example) or self.entries.get(name) or self.entries.get(Path(name).stem)
 
 
 def release(card: Card, source: Path) -> Release:
-    """The published vectors below `source` (release layout), made by the encoder of `card`; ValueError for none."""
-    entries = distinct(list(entries_of(source)))
+    """Open the release below `source`, made by the encoder of `card`; `UserError` if there are no embeddings."""
+    entries = unique_entries(list(read_entries(source)))
     if not entries:
-        raise UserError(f"{source}: no <id>.json with <id>_c.npy or <id>_v.npy there, nor in train/ and val/ below")
-    found = card_from(card.name, entries)
-    if card.dim and found.dim != card.dim:
-        raise UserError(f"{source}: vectors of {found.dim} numbers, {card.name} has {card.dim}")
-    return Release(replace(card, dim=found.dim, digest=found.digest), source, {e.id: e for e in entries})
+        raise UserError(f"{source}: no <id>.json with <id>_c.npy or <id>_v.npy in it or in its train/ and val/")
+    sampled = card_from(card.name, entries)
+    if card.dim and sampled.dim != card.dim:
+        raise UserError(f"{source}: vectors of dimension {sampled.dim}, but {card.name} has {card.dim}")
+    return Release(replace(card, dim=sampled.dim, digest=sampled.digest), source, {e.id: e for e in entries})
 
 
 def card_from(encoder: str, entries: Sequence[ReleasedVideo]) -> Card:
@@ -80,17 +81,17 @@ def card_from(encoder: str, entries: Sequence[ReleasedVideo]) -> Card:
 
 
 def card_of(encoder: str, sample: Sequence[Array]) -> Card:
-    """A card without pixels; its digest is of `sample`, vectors spread over the whole release.
+    """The card of released embeddings: no input, and a digest of `sample`, vectors spread over the whole release.
 
-    What is known about a model of that name is known about its vectors.
+    License and pretraining data are those of the published model of that name, if there is one.
     """
-    known = cards().get(encoder)
+    published = cards().get(encoder)
     return Card(
         name=encoder,
         digest=digest([v.tobytes().hex() for v in sample]),
-        pretraining_datasets=known.pretraining_datasets if known else frozenset(),
-        trained=known.trained if known else "",
-        license=known.license if known else "",
+        pretraining_datasets=published.pretraining_datasets if published else frozenset(),
+        trained=published.trained if published else "",
+        license=published.license if published else "",
         dim=sample[0].shape[-1],
         frames=0,
         size=0,
@@ -100,8 +101,8 @@ def card_of(encoder: str, sample: Sequence[Array]) -> Card:
     )
 
 
-def entries_of(source: Path) -> Iterator[ReleasedVideo]:
-    """Every video of a release, split by split."""
+def read_entries(source: Path) -> Iterator[ReleasedVideo]:
+    """The videos of a release, split by split."""
     folders = (
         [d for d in sorted(source.iterdir()) if d.is_dir() and d.name.lower() in SPLITS] if source.is_dir() else []
     )
@@ -113,40 +114,40 @@ def entries_of(source: Path) -> Iterator[ReleasedVideo]:
 def _entry(path: Path, split: str) -> ReleasedVideo:
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not JSON ({error})") from None
     if not isinstance(about, dict):
         raise UserError(f"{path}: not a table with 'annotation' and 'duration'")
     return ReleasedVideo(path.stem, path, split, about)
 
 
-def distinct(entries: list[ReleasedVideo]) -> list[ReleasedVideo]:
-    """`entries` under ids of their own: a release may count from zero in `train` and again in `val`."""
+def unique_entries(entries: list[ReleasedVideo]) -> list[ReleasedVideo]:
+    """`entries` with unique ids: numbering may start from zero in both `train` and `val`."""
     if len({e.id for e in entries}) == len(entries):
         return entries
     return [replace(e, id=f"{e.path.parent.name}/{e.id}") for e in entries]
 
 
 def vectors_of(entry: ReleasedVideo, dim: int | None = None) -> tuple[Array, Array, list[Span]]:
-    """Clip vectors, video vector (the mean of the clips where there is no file of it), and the clips' spans."""
+    """The clip vectors, the video vector (by default the mean of the clips), and the spans of the clips in seconds."""
     path = entry.path
     clips = load_array(path.with_name(f"{path.stem}_c.npy"), 2)
     video = load_array(path.with_name(f"{path.stem}_v.npy"), 1)
     if clips is None:
         if video is None:
-            raise UserError(f"{path}: neither {path.stem}_c.npy nor {path.stem}_v.npy lies beside it")
+            raise UserError(f"{path}: neither {path.stem}_c.npy nor {path.stem}_v.npy is beside it")
         clips = video[None]
     elif video is None:
         video = clips.mean(0)
     if clips.shape[1] != video.shape[0]:
-        raise UserError(f"{path}: clips have {clips.shape[1]} numbers, the video vector {video.shape[0]}")
+        raise UserError(f"{path}: clip vectors of dimension {clips.shape[1]}, but video vector of {video.shape[0]}")
     if dim is not None and len(video) != dim:
-        raise UserError(f"{path}: {len(video)} numbers a vector, {dim} elsewhere; one encoder at a time")
+        raise UserError(f"{path}: vectors of dimension {len(video)}, but {dim} elsewhere; import one encoder at a time")
     return clips, video, _spans(entry, len(clips))
 
 
 def load_array(path: Path, axes: int) -> Array | None:
-    """A vector (1 axis) or vectors (2 axes) of a release; None where there is no such file."""
+    """An array of a release with `axes` axes (1: vector, 2: vectors); None if the file does not exist."""
     if not path.exists():
         return None
     try:
@@ -157,24 +158,22 @@ def load_array(path: Path, axes: int) -> Array | None:
     if values.ndim != axes or not values.size:
         raise UserError(f"{path}: shape {values.shape}, expected {'(clips, dim)' if axes == 2 else '(dim,)'}")
     if not np.isfinite(values).all():
-        raise UserError(
-            f"{path}: {np.count_nonzero(~np.isfinite(values))} of {values.size} numbers are NaN or infinite"
-        )
+        raise UserError(f"{path}: {np.count_nonzero(~np.isfinite(values))} of {values.size} values are NaN or infinite")
     return np.asarray(values, np.float32)
 
 
 def _spans(entry: ReleasedVideo, count: int) -> list[Span]:
-    """The clip times the file gives; else equal parts of the duration."""
+    """The spans of the clips as given in the file, otherwise equal parts of the duration."""
     if times := clip_times(entry.about, count):
         return times
     duration = entry.about.get("duration") or 0.0
-    if not isinstance(duration, (int, float)):
-        raise UserError(f"{entry.path}: duration {duration!r} is no number of seconds")
+    if not _is_time(duration):
+        raise UserError(f"{entry.path}: duration {duration!r} is not a number of seconds")
     return [(duration * i / count, duration * (i + 1) / count) for i in range(count)]
 
 
 def clip_times(about: Mapping[str, Any], count: int) -> list[Span] | None:
-    """The times of `count` clips that a release's json gives, whatever it calls them; None for none."""
+    """The spans of `count` clips from the JSON data of a release, under any key; None if there are none."""
     for value in about.values():
         if isinstance(value, list) and len(value) == count and all(_is_span(v) for v in value):
             return [(float(v[0]), float(v[1])) for v in value]
@@ -182,4 +181,9 @@ def clip_times(about: Mapping[str, Any], count: int) -> list[Span] | None:
 
 
 def _is_span(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2 and all(isinstance(v, (int, float)) for v in value)
+    return isinstance(value, list) and len(value) == 2 and all(map(_is_time, value))
+
+
+def _is_time(value: Any) -> bool:
+    """True if `value` is plausible as a time in seconds, unlike an integer of hundreds of digits."""
+    return isinstance(value, (int, float)) and abs(value) < MAX_SECONDS

@@ -1,4 +1,4 @@
-"""From a published model and its official file to an Encoder: every tensor accounted for, or an error that names it."""
+"""Load a published model from its official weight file, strictly: any missing or surplus tensor is an error."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from vitascope.encoders.spec import CheckpointLayout, Model
 from vitascope.encoders.weights import download
 from vitascope.encoders.weights import reader as checkpoint
 from vitascope.encoders.weights.reader import Checkpoint
-from vitascope.encoders.weights.state_dict import Fit, fitted
+from vitascope.encoders.weights.state_dict import Fit, fit_state_dict
 from vitascope.nn.configs.base import NetworkConfig
 
 NATIVE = CheckpointLayout(name=checkpoint.FORMAT, mark="", containers=("",))
-"""Of converted files: our names as they are."""
+"""Layout of converted files, which use our tensor names."""
 
 
 class PooledNetwork(nn.Module):
-    """A network of which another vector is taken than its own."""
+    """A network with a different clip vector: the mean of its tokens, or its class token."""
 
     def __init__(self, network: Any, what: str) -> None:
         super().__init__()
         self.network, self.what = network, what
 
     def forward(self, clips: Tensor) -> tuple[Tensor, Tensor]:
-        """The network's grid, and the mean of its tokens or its class token."""
+        """The network's token grid, and the mean of its tokens or its class token."""
         if self.what == "mean":
             grid, _ = self.network(clips)
             return grid, grid.flatten(1, -2).mean(1)
@@ -44,108 +44,107 @@ class PooledNetwork(nn.Module):
         return parts["tokens"].unflatten(1, sides), parts["cls"]
 
     def parts(self, clips: Tensor) -> dict[str, Tensor]:
-        """As the network, with this vector as `pooled`."""
+        """The outputs of the network, with this vector as `pooled`."""
         parts: dict[str, Tensor] = self.network.parts(clips)
         return {**parts, "pooled": parts["tokens"].mean(1) if self.what == "mean" else parts["cls"]}
 
 
 def load(name: str, path: str, architecture: Mapping[str, Any]) -> Encoder:
-    """The encoder `family/variant[+OPTION..]` with the weights at `path`; without one, with those from its source."""
+    """Load the encoder `family/variant[+OPTION..]` from the weights at `path`; if empty, from its download."""
     model = configured(name)
     if not model.layouts:
-        if model.asked or model.summary or architecture:
-            raise UserError(f"{name}: published vectors are as they are; leave options and `architecture` out")
-        return released(model, path)
+        if model.overrides or model.summary or architecture:
+            raise UserError(f"{name}: released embeddings take no options or `architecture`; omit them")
+        return open_release(model, path)
     if path:
         return build(model, path, architecture)
     return build(model, download.fetch(model.source, name=model.card.name, license=model.card.license), architecture)
 
 
-def released(model: Model, path: str) -> Encoder:
-    """The published vectors below `path`, as an encoder without weights."""
+def open_release(model: Model, path: str) -> Encoder:
+    """The released embeddings below `path`, as an encoder without weights."""
     if not Path(path).is_dir() or not path:
-        where = f"no folder {path}" if path else "no folder given"
-        raise UserError(
-            f"{model.card.name}: {where}; get the embeddings from {model.source.page} and say {model.card.name}=FOLDER"
-        )
-    return release(model.described(), Path(path))
+        problem = f"no folder {path}" if path else "no folder given"
+        name, page = model.card.name, model.source.page
+        raise UserError(f"{name}: {problem}; download the embeddings from {page} and use {name}=FOLDER")
+    return release(model.full_card(), Path(path))
 
 
 def build(model: Model, path: str | Path, architecture: Mapping[str, Any] | None = None) -> Encoder:
-    """The encoder of `model` with the weights of the official file, or folder, at `path`.
+    """The encoder of `model` with the weights of the official file or folder at `path`.
 
-    `architecture` replaces numbers of the published shape. ValueError names each tensor that is missing, surplus or
-    misshapen.
+    `architecture` overrides values of the published configuration. `UserError` names each tensor that is missing,
+    surplus or of the wrong shape.
     """
     file = checkpoint.read(path)
-    numbers = {**stated(model, file, str(path)), **(architecture or {})}
+    numbers = {**stated_architecture(model, file, str(path)), **(architecture or {})}
     if not architecture and not file.native:
-        same_model(model, numbers, str(path))
-    card, network, fit = loaded(model, file, numbers, str(path))
+        check_same_model(model, numbers, str(path))
+    card, network, fit = fit_weights(model, file, numbers, str(path))
     network.load_state_dict(fit.state, strict=True, assign=True)
     summarized = PooledNetwork(network, model.summary) if model.summary else network
-    return NetworkEncoder(card, FrameWise(summarized) if model.framewise else summarized, loaded=fit.told())
+    return NetworkEncoder(card, FrameWise(summarized) if model.framewise else summarized, loaded=fit.describe())
 
 
-def stated(model: Model, file: Checkpoint, where: str) -> Mapping[str, Any]:
-    """The numbers of the shape that a file brings along: a converted one its own, a folder those of its config."""
+def stated_architecture(model: Model, file: Checkpoint, where: str) -> Mapping[str, Any]:
+    """The configuration values stored with the weights: of a converted file, or from the config.json of a folder."""
     if file.native or not file.config:
         return file.config
     try:
         return model.from_config(file.config) if model.from_config else {}
     except Exception as error:  # anything may be written there
-        raise UserError(f"{where}: its config.json is of no such model ({type(error).__name__})") from error
+        raise UserError(f"{where}: its config.json is not of {model.card.name} ({type(error).__name__})") from error
 
 
-def same_model(model: Model, config: Mapping[str, Any], where: str) -> None:
-    """ValueError where the config.json beside the weights tells of another network than the published one."""
-    told, own = plain(shaped(model, config, where)), plain(model.shape)
-    differs = [f"{key} {told[key]}, not {own[key]}" for key in own if told[key] != own[key]]
-    if differs:
+def check_same_model(model: Model, config: Mapping[str, Any], where: str) -> None:
+    """Raise `UserError` if the config.json beside the weights describes a different network."""
+    given, own = plain(updated_shape(model, config, where)), plain(model.shape)
+    differences = [f"{key} {given[key]}, not {own[key]}" for key in own if given[key] != own[key]]
+    if differences:
         name = model.card.name.partition("+")[0]
         raise UserError(
-            f"{where}: its config.json is of another model than {name}: {', '.join(differs)}; "
-            "name that one, say hf:FOLDER, or give `architecture` where it is meant"
+            f"{where}: its config.json differs from {name}: {', '.join(differences)}; "
+            "use the name of that model, hf:FOLDER, or `architecture`"
         )
 
 
-def loaded(model: Model, file: Checkpoint, architecture: Mapping[str, Any], where: str) -> tuple[Card, Any, Fit]:
-    """The card with the digest of the weights, the network still without them, and the weights under its names."""
-    card, shape = reshaped(model, architecture, where)
+def fit_weights(model: Model, file: Checkpoint, architecture: Mapping[str, Any], where: str) -> tuple[Card, Any, Fit]:
+    """The card with the digest of the weights, the network on the meta device, and the weights that fit it."""
+    card, shape = with_architecture(model, architecture, where)
     name = model.card.name.partition("+")[0]
     if file.native and file.native != name:
-        raise UserError(f"{where}: converted as {file.native}, not {name}; say {file.native}={where}")
+        raise UserError(f"{where}: converted from {file.native}, not {name}; use {file.native}={where}")
     if file.native:
         model = replace(model, layouts=(NATIVE,))
     network = empty(shape)
-    fit = fitted(model, network, file.content, card.name, where)
+    fit = fit_state_dict(model, network, file.content, card.name, where)
     return replace(card, digest=fingerprint(fit.state), params=network.shape.params), network, fit
 
 
-def reshaped(model: Model, architecture: Mapping[str, Any], where: str) -> tuple[Card, NetworkConfig]:
-    """Card and shape with the numbers of `architecture` in place of the published ones."""
+def with_architecture(model: Model, architecture: Mapping[str, Any], where: str) -> tuple[Card, NetworkConfig]:
+    """Card and shape with the values of `architecture` in place of the published ones."""
     if not architecture:
-        return model.described(), model.shape
-    shape = shaped(model, architecture, where)
-    if shape == model.shape and "frames" not in architecture:  # a config.json that says what is known
-        return model.described(), shape
+        return model.full_card(), model.shape
+    shape = updated_shape(model, architecture, where)
+    if shape == model.shape and "frames" not in architecture:  # a config.json of the published model
+        return model.full_card(), shape
     frames, size = shape.input
     frames = architecture.get("frames", model.card.frames if model.framewise else frames)
-    card = replace(model.card, frames=model.asked.get("frames", frames), size=model.asked.get("size", size))
+    card = replace(model.card, frames=model.overrides.get("frames", frames), size=model.overrides.get("size", size))
     card = replace(card, architecture=digest(plain(shape)) if shape != model.shape else "")
-    return replace(model, shape=shape, card=card).described(), shape
+    return replace(model, shape=shape, card=card).full_card(), shape
 
 
-def shaped(model: Model, architecture: Mapping[str, Any], where: str) -> NetworkConfig:
-    """The shape with other numbers, what was asked for by option apart; ValueError for those no network has."""
+def updated_shape(model: Model, architecture: Mapping[str, Any], where: str) -> NetworkConfig:
+    """The shape with the values of `architecture`, overridden by the user's options; `UserError` if it is invalid."""
     try:
-        shape: Any = model.shape.told(architecture)
-        known = {field.name for field in fields(shape)}
-        shape = replace(shape, **{key: value for key, value in model.asked.items() if key in known})
+        shape: Any = model.shape.updated(architecture)
+        names = {field.name for field in fields(shape)}
+        shape = replace(shape, **{key: value for key, value in model.overrides.items() if key in names})
         if not isinstance(shape.params, int) or min(*shape.input, shape.out) < 1:
-            raise UserError(f"no network is of the numbers {dict(architecture)}")
+            raise UserError(f"not a valid configuration: {dict(architecture)}")
         return shape  # type: ignore[no-any-return]
-    except ValueError as error:
+    except UserError as error:
         raise UserError(f"{where}: {error}") from error
     except Exception as error:  # a file may say anything
-        raise UserError(f"{where}: no network is of the numbers {dict(architecture)}") from error
+        raise UserError(f"{where}: not a valid configuration: {dict(architecture)}") from error

@@ -1,4 +1,4 @@
-"""The commit of each hub repository that its files are fetched at, so that the same name is the same weights."""
+"""Pinned commits of the hub repositories, so that a name always stands for the same weights."""
 
 from __future__ import annotations
 
@@ -47,8 +47,9 @@ PINNED = {
     "openai/clip-vit-base-patch16": "57c216476eefef5ab752ec549e440a49ae4ae5f3",
     "openai/clip-vit-large-patch14": "32bd64288804d66eefd0ccbe215aa642df71cc41",
 }
-"""As the mteb project pins them (August 2026); DFN, VideoMAE V2, huge-finetuned and -ssv2 as the hub's pages show them.
+"""Commit by repository, as pinned by the mteb project (August 2026); those of DFN, VideoMAE V2, huge-finetuned and
+-ssv2 are from the pages of the hub.
 
-Those of VideoPrism are commits of open requests to merge the PyTorch format: of the same repositories, with the npz
-files that were there before. Of repositories that are not here no whole commit is known to us; the newest is taken.
+The VideoPrism commits are from open pull requests that add PyTorch files to the npz files of the same repositories.
+Repositories that are not listed are read at their newest commit.
 """

@@ -1,4 +1,4 @@
-"""What a family of published models is: for each variant its card, its network's shape, its files, its names."""
+"""Specification of published models: card, network configuration, weight files and their tensor names."""
 
 from __future__ import annotations
 
@@ -17,84 +17,118 @@ State = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointLayout:
-    """How one kind of official file names the tensors of the encoder, and what else it holds.
+    """Tensor names and other content of one kind of official weight file.
 
-    Steps, in order: the first of `containers` that exists is opened ("" is the file itself); every tensor must begin
-    with `prefix` or be known `surplus`; the prefix is cut; `renames` (regular expression, replacement) are applied one
-    after the other; `convert` may do what names cannot say. Then separate queries, keys and values (`attn.q.weight` ..
-    or `attn.q_bias` and `attn.v_bias`) become one `attn.qkv`, and axes of length one are dropped or added.
+    Steps, in order: open the first of `containers` that exists ("" is the file itself); require every tensor name to
+    start with `prefix` or to match `surplus`; strip the prefix; apply `renames` (regular expression, replacement) one
+    after the other; apply `convert`. Then separate queries, keys and values (`attn.q.weight` ... or `attn.q_bias` and
+    `attn.v_bias`) are fused into one `attn.qkv`, and axes of length one are dropped or added.
     """
 
     name: str
-    """What kind of file this is, in words: `pre-training`, `fine-tuned`, `transformers`."""
+    """Kind of file: `pre-training`, `fine-tuned`, `transformers`."""
     mark: str
-    """Regular expression that some name in the container matches in such a file and no other kind of file."""
+    """Regular expression that matches some tensor name in this kind of file and in no other."""
     containers: tuple[str, ...] = ("model", "module", "")
     prefix: str = ""
     renames: tuple[tuple[str, str], ...] = ()
     surplus: tuple[str, ...] = ()
-    """Regular expressions, matched from the start, of names (prefix still on) that an encoder has no use for."""
+    """Regular expressions, matched from the start of the full name, of tensors that the encoder does not need."""
     transposed: tuple[str, ...] = ()
-    """Our names of matrices that the file keeps the other way round."""
+    """Our names of the matrices that the file stores transposed."""
     convert: Callable[[State], State] | None = None
+    """Conversion of the renamed tensors beyond renaming."""
     refused: str = ""
-    """Why such a file is not what is wanted, and what would be: a layout only to say so."""
+    """Reason that this kind of file is rejected, and which file to use instead."""
 
     def __post_init__(self) -> None:
         for word in ("containers", "renames", "surplus", "transposed"):
             if isinstance(getattr(self, word), str):
-                raise UserError(f"layout {self.name!r}: {word} is a string; a tuple of one ends with a comma: (x,)")
+                raise UserError(f"layout {self.name!r}: {word} is a string, expected a tuple: (x,)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightSource:
-    """Where the official file is. The hub is asked at one revision; elsewhere there is an address or only a page."""
+    """Location of the official file: a hub repository at a fixed revision, a URL, or a web page for manual download."""
 
     file: str
+    """Name of the file, with its folder in the repository."""
     repo: str = ""
-    """Hub id, owner/name."""
+    """Hub repository, `owner/name`."""
     commit: str = ""
-    """On the hub, where it is not in `revisions.PINNED`."""
+    """Commit on the hub if it is not in `revisions.PINNED`."""
     url: str = ""
-    """Direct address of a file that is not on the hub."""
+    """URL of a file that is not on the hub."""
     page: str = ""
-    """Where a person finds the file, or accepts its terms."""
+    """Web page to download the file or accept its terms."""
     gated: bool = False
-    """Whether the terms must be accepted at `page` first."""
+    """The terms must be accepted at `page` before download."""
 
     @property
     def revision(self) -> str:
-        """The commit on the hub; empty where none is known, and the newest is taken."""
+        """Commit on the hub; empty for the newest."""
         return self.commit or PINNED.get(self.repo, "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """One variant of a family: all that is needed to load its official file and to say what it is."""
+    """One published model, a variant of a family: its card, network configuration and weight files."""
 
     about: str
-    """One line for `vitascope ls encoders`."""
+    """One-line description for `vitascope ls encoders`."""
     card: Card
-    """Without the digest, which is the weights', and what the shape says (dim, params, gflops)."""
+    """The card without the digest of the weights and the values that follow from `shape` (dim, params, gflops)."""
     shape: NetworkConfig
     layouts: tuple[CheckpointLayout, ...]
-    """Of its files; none where only vectors were published."""
+    """Layouts of its weight files; empty if only embeddings were released."""
     source: WeightSource
     framewise: bool = False
-    """An image model: applied to every frame, mean over the frames."""
+    """The model is an image model, applied to every frame and averaged over the frames."""
     summary: str = ""
-    """Another vector than the network's own: `mean` of the tokens, or `cls`, the class token."""
-    asked: Mapping[str, Any] = field(default_factory=dict)
-    """What a user chose of card and shape (`settings`); it holds whatever a file or an `architecture` says."""
+    """Clip vector instead of the network's own: `mean` of the tokens, or `cls`, the class token."""
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    """Values of card and shape chosen by the user, which take precedence over a file or an `architecture`."""
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Named sets of options; without one the card stands as it is, which is the report's setting (`paper`)."""
+    """Named sets of options; the default is the report's setting (`paper`)."""
     from_config: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
-    """From a transformers config.json to the names that `shape.told` understands, for folders that have one."""
+    """Converts a transformers config.json to arguments of `shape.updated`."""
 
-    def described(self) -> Card:
-        """The card with what the shape says: width, parameters, multiply-adds of one clip."""
+    def full_card(self) -> Card:
+        """The card completed from the shape: width, parameters, multiply-adds per clip."""
         card, frames = self.card, self.card.frames
         macs = self.shape.macs(1, card.size) * frames if self.framewise else self.shape.macs(frames, card.size)
-        macs = macs if frames else 0  # published vectors: what made them is not known so far
+        macs = macs if frames else 0  # released embeddings: the network is unknown
         width = self.shape.width if self.summary else self.shape.out
         return replace(card, dim=width, params=self.shape.params, gflops=round(macs / 1e9, 1))
+
+
+CARD_TEMPLATE = Card(
+    name="",
+    digest="",
+    dim=0,
+    frames=16,
+    size=224,
+    mean=(0.485, 0.456, 0.406),
+    std=(0.229, 0.224, 0.225),
+)
+"""Card of a published model to be completed by its family: 16 frames at 224 pixels, normalized as for ImageNet."""
+IMAGE_CARD = replace(CARD_TEMPLATE, image="single", sampling="image model; no official video sampling")
+"""Card of an image model to be completed by its family."""
+CLIP_CARD = replace(IMAGE_CARD, mean=(0.48145466, 0.4578275, 0.40821073), std=(0.26862954, 0.26130258, 0.27577711))
+"""Card of an image model normalized as CLIP."""
+FINE_TUNED = CheckpointLayout(
+    name="fine-tuned",
+    mark=r"fc_norm\.weight$",
+    containers=("module", "model", ""),
+    renames=((r"^fc_norm\.", "norm."),),
+    surplus=(r"head\.",),
+)
+"""Layout of a video transformer fine-tuned with the MAE code base: `fc_norm` over the mean of the tokens."""
+
+
+def rejected(layouts: Mapping[str, CheckpointLayout]) -> dict[str, CheckpointLayout]:
+    """The layouts of each kind of variant as errors, for files loaded under the name of another kind."""
+    return {
+        kind: replace(layout, refused=f"it is a {layout.name} file; load it as a -{kind} variant")
+        for kind, layout in layouts.items()
+    }

@@ -1,4 +1,4 @@
-"""Forecast: what an evaluation will decode, encode, store and train, and how long that takes on this machine."""
+"""Cost estimate: what an evaluation will decode, encode, store and train, and how long that takes on this machine."""
 
 from __future__ import annotations
 
@@ -10,181 +10,196 @@ from typing import Any
 import torch
 
 from vitascope.core.types import Card, Dataset
-from vitascope.datasets.splits import few
+from vitascope.datasets.splits import low_shot
 from vitascope.encoders.base import Encoder
 from vitascope.encoders.load import load
-from vitascope.evaluation.evaluate import asked_on, brought, open_probes, recorded, trained_together
-from vitascope.evaluation.runner import EvaluationConfig, key_of_result, seeds_of
-from vitascope.features.decode_job import DecodeJob, Pixel, look
-from vitascope.features.extract import encode_clips, key_of
-from vitascope.features.source import HALF, affordable, numbers
+from vitascope.evaluation.evaluate import (
+    group_by_training,
+    low_shot_datasets,
+    open_probes,
+    precomputed_encoders,
+    recorded_results,
+)
+from vitascope.evaluation.runner import EvaluationConfig, result_key, seeds_of
+from vitascope.features.decode_job import ClipIndex, DecodeJob, decode_example
+from vitascope.features.extract import encode_clips, store_key
+from vitascope.features.source import BYTES_PER_VALUE, values_per_clip, views_within_budget
 from vitascope.features.store import Store
 from vitascope.features.view import View
 from vitascope.probes.base import AnyProbe, WorkloadSize
-from vitascope.sampling.augmentations import at_pass
+from vitascope.sampling.augmentations import at_epoch
 from vitascope.sampling.names import clips_of
+from vitascope.video import UNREADABLE
 
-SAMPLED = 3
-"""Videos decoded to see how long that takes."""
-SQUARE = 1024
-"""Side of the matrices multiplied to see how fast this machine does that."""
+SAMPLED_VIDEOS = 3
+"""Videos decoded to measure the speed."""
+MATRIX_SIZE = 1024
+"""Size of the square matrices multiplied to measure the speed."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
-    """One thing to be done for one encoder on one dataset."""
+class CostStep:
+    """One step of the work for one encoder on one dataset."""
 
     what: str
-    """`encode` or the name of a probe."""
+    """`encode`, or `dataset:probe`."""
     clips: int = 0
-    """To decode and encode."""
+    """Clips to decode and encode."""
     stored: int = 0
-    """Bytes that will be added to the store."""
+    """Bytes to be added to the store."""
     seconds: float = 0.0
+    """Estimated time."""
     note: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CostEstimate:
-    """What one encoder on one dataset will take."""
+    """Estimated cost of one encoder on one dataset."""
 
     encoder: str
     dataset: str
     recorded: tuple[str, ...] = ()
-    """Probes that are not asked again."""
-    steps: tuple[Step, ...] = field(default_factory=tuple)
+    """Tasks with recorded results, which are not run again."""
+    steps: tuple[CostStep, ...] = field(default_factory=tuple)
 
     @property
     def seconds(self) -> float:
-        """Of all steps."""
+        """Estimated time of all steps."""
         return sum(step.seconds for step in self.steps)
 
 
 @dataclass(frozen=True)
 class MeasuredSpeed:
-    """What this machine was measured to do."""
+    """Measured speed of this machine."""
 
     encode: float
-    """Seconds a clip."""
+    """Seconds per clip."""
     decode: float
-    """Seconds a clip, over all decoding processes."""
+    """Seconds per clip, with all decoding processes."""
     multiply: float
-    """Multiply-adds a second."""
+    """Multiply-adds per second."""
 
     @property
     def clip(self) -> float:
-        """Seconds a clip: decoding and encoding overlap."""
+        """Seconds per clip, as decoding and encoding overlap."""
         return max(self.encode, self.decode)
 
 
-def forecast(
+def estimate_costs(
     dataset: Dataset[Any],
     encoders: Sequence[str | Encoder | Card],
     probes: Sequence[str | AnyProbe],
     *,
-    setting: EvaluationConfig,
+    config: EvaluationConfig,
 ) -> list[CostEstimate]:
-    """One for each encoder; measures for some seconds, stores and records nothing."""
+    """Return an estimate for each encoder; takes some seconds of measurement, stores and records nothing."""
     if dataset.cards:
-        encoders = brought(dataset, encoders)
-    asked = open_probes(dataset, probes, setting)
-    known = recorded(setting.run, dataset)
-    multiply = multiply_adds_a_second(setting.options.device)
-    found = []
+        encoders = precomputed_encoders(dataset, encoders)
+    opened = open_probes(dataset, probes, config)
+    recorded = recorded_results(config.run, dataset)
+    multiply = multiply_adds_a_second(config.options.device)
+    estimates = []
     for name in encoders:
-        encoder = load(name, setting.options.device) if isinstance(name, str) else name
+        encoder = load(name, config.options.device) if isinstance(name, str) else name
         card = _card(encoder)
-        open_ = [
-            (one, p)
-            for one in asked_on(dataset, setting)
-            for p in asked
-            if setting.overwrite or key_of_result(one, card, p, setting) not in known
+        tasks = [
+            (variant, p)
+            for variant in low_shot_datasets(dataset, config)
+            for p in opened
+            if config.overwrite or result_key(variant, card, p, config) not in recorded
         ]
-        there = [f"{one.name}:{p.name}" for one in asked_on(dataset, setting) for p in asked if (one, p) not in open_]
-        steps = _steps(encoder, dataset, open_, setting, multiply)
-        found.append(CostEstimate(encoder=card.name, dataset=dataset.name, recorded=tuple(there), steps=steps))
-    return found
+        done = [
+            f"{variant.name}:{p.name}"
+            for variant in low_shot_datasets(dataset, config)
+            for p in opened
+            if (variant, p) not in tasks
+        ]
+        steps = _steps(encoder, dataset, tasks, config, multiply)
+        estimates.append(CostEstimate(encoder=card.name, dataset=dataset.name, recorded=tuple(done), steps=steps))
+    return estimates
 
 
-Question = tuple[Dataset[Any], AnyProbe]
+ProbeTask = tuple[Dataset[Any], AnyProbe]
 
 
 def _steps(
     encoder: Encoder | Card,
     dataset: Dataset[Any],
-    questions: Sequence[Question],
-    setting: EvaluationConfig,
+    tasks: Sequence[ProbeTask],
+    config: EvaluationConfig,
     multiply: float,
-) -> tuple[Step, ...]:
-    if isinstance(encoder, Card):  # its vectors are there
-        return tuple(_trainings(encoder, questions, setting, MeasuredSpeed(0.0, 0.0, multiply), live=lambda _: False))
-    if not questions:
+) -> tuple[CostStep, ...]:
+    if isinstance(encoder, Card):  # its vectors are stored
+        return tuple(_probe_steps(encoder, tasks, config, MeasuredSpeed(0.0, 0.0, multiply), live=lambda _: False))
+    if not tasks:
         return ()
-    views = list(dict.fromkeys(v for _, p in questions for v in (p.train, p.test)))
-    kept = affordable(encoder, dataset, views, setting.grids, setting.options.device)
-    disk = [v for v in views if v.stored or v in kept]
-    pace = measure(encoder, dataset, views, setting, multiply)
-    steps = [_encoding(encoder, dataset, disk, setting, pace)] if disk else []
-    return (*steps, *_trainings(encoder, questions, setting, pace, live=lambda v: v not in disk))
+    views = list(dict.fromkeys(v for _, p in tasks for v in (p.train, p.test)))
+    grid_views = views_within_budget(encoder, dataset, views, config.grid_cache_bytes, config.options.device)
+    stored_views = [v for v in views if v.stored or v in grid_views]
+    speed = measure_speed(encoder, dataset, views, config, multiply)
+    steps = [_encoding_step(encoder, dataset, stored_views, config, speed)] if stored_views else []
+    return (*steps, *_probe_steps(encoder, tasks, config, speed, live=lambda v: v not in stored_views))
 
 
-def _trainings(
+def _probe_steps(
     encoder: Encoder | Card,
-    questions: Sequence[Question],
-    setting: EvaluationConfig,
-    pace: MeasuredSpeed,
+    tasks: Sequence[ProbeTask],
+    config: EvaluationConfig,
+    speed: MeasuredSpeed,
     *,
     live: Callable[[View], bool],
-) -> Iterator[Step]:
-    for one in dict.fromkeys(d.name for d, _ in questions):
-        asked = [(d, p) for d, p in questions if d.name == one]
-        for group in trained_together([p for _, p in asked]):
+) -> Iterator[CostStep]:
+    for name in dict.fromkeys(d.name for d, _ in tasks):
+        variant_tasks = [(d, p) for d, p in tasks if d.name == name]
+        for group in group_by_training([p for _, p in variant_tasks]):
             for probe in group:
-                yield _asking(encoder, (asked[0][0], probe), setting, pace, live=live, trains=probe is group[0])
+                yield _probe_step(
+                    encoder, (variant_tasks[0][0], probe), config, speed, live=live, trains=probe is group[0]
+                )
 
 
-def _encoding(
-    encoder: Encoder, dataset: Dataset[Any], views: Sequence[View], setting: EvaluationConfig, pace: MeasuredSpeed
-) -> Step:
-    """What is not in the store yet."""
-    here = [e.id for e in dataset.examples if e.id not in dataset.missing_files]
+def _encoding_step(
+    encoder: Encoder, dataset: Dataset[Any], views: Sequence[View], config: EvaluationConfig, speed: MeasuredSpeed
+) -> CostStep:
+    """Return the step of encoding what the store lacks."""
+    available = [e.id for e in dataset.examples if e.id not in dataset.missing_files]
     clips = stored = 0
     for view in views:
-        known = Store(setting.store, key_of(dataset, encoder.card, view)).status()
-        lacking = sum(i not in known for i in here)
-        each = clips_of(view.sampler, encoder.card.frames, dataset.mean_duration)
-        clips += lacking * each
-        stored += lacking * each * numbers(encoder, view.reduce, setting.options.device) * HALF
-    return Step(what="encode", clips=clips, stored=stored, seconds=clips * pace.clip, note=f"{len(views)} views")
+        status = Store(config.store, store_key(dataset, encoder.card, view)).status()
+        missing = sum(i not in status for i in available)
+        clips_per_example = clips_of(view.sampler, encoder.card.frames, dataset.mean_duration)
+        clips += missing * clips_per_example
+        stored += (
+            missing * clips_per_example * values_per_clip(encoder, view.reduce, config.options.device) * BYTES_PER_VALUE
+        )
+    return CostStep(what="encode", clips=clips, stored=stored, seconds=clips * speed.clip, note=f"{len(views)} views")
 
 
-def _asking(
+def _probe_step(
     encoder: Encoder | Card,
-    question: Question,
-    setting: EvaluationConfig,
-    pace: MeasuredSpeed,
+    task: ProbeTask,
+    config: EvaluationConfig,
+    speed: MeasuredSpeed,
     *,
     live: Callable[[View], bool],
     trains: bool,
-) -> Step:
-    """One probe: its own arithmetic, and whatever it has to encode anew; without `trains` another's training serves."""
-    dataset, probe = question
-    frames, times = _frames(_card(encoder)), len(seeds_of(probe, dataset, setting))
-    passes = getattr(probe, "passes", lambda train: 1)
-    cost = getattr(probe, "multiply_adds", lambda load: 0.0)
+) -> CostStep:
+    """Return the step of one probe: training, test and live encoding; without `trains`, it shares another training."""
+    dataset, probe = task
+    frames, runs = _frames(_card(encoder)), len(seeds_of(probe, dataset, config))
     clips, work = 0, 0.0
-    for whole in dataset.folds:
-        fold = few(dataset, whole, setting.seed) if dataset.train_fraction else whole
-        load = _load(encoder, dataset, probe, (len(fold.train), len(fold.test)))
+    for full_fold in dataset.folds:
+        fold = low_shot(dataset, full_fold, config.seed) if dataset.train_fraction else full_fold
+        load = _workload(encoder, dataset, probe, (len(fold.train), len(fold.test)))
         if trains:
-            a_pass = clips_of(at_pass(probe.train.sampler, 0), frames, dataset.mean_duration)
-            clips += passes(load.train) * load.train * a_pass if live(probe.train) else 0
-            work += cost(load)
+            clips_per_video = clips_of(at_epoch(probe.train.sampler, 0), frames, dataset.mean_duration)
+            clips += probe.passes(load.train) * load.train * clips_per_video if live(probe.train) else 0
+            work += probe.multiply_adds(load)
         clips += load.test * clips_of(probe.test.sampler, frames, dataset.mean_duration) if live(probe.test) else 0
-    seconds = times * (clips * pace.clip + work / pace.multiply)
-    anew = "encoded anew at every pass" if live(probe.train) else ""
-    note = anew if trains else "trained already, for the one above"
-    return Step(what=f"{dataset.name}:{probe.name}", clips=times * clips, seconds=seconds, note=note)
+    seconds = runs * (clips * speed.clip + work / speed.multiply)
+    live_note = "encoded anew in every pass" if live(probe.train) else ""
+    note = live_note if trains else "shares the training above"
+    return CostStep(what=f"{dataset.name}:{probe.name}", clips=runs * clips, seconds=seconds, note=note)
 
 
 def _card(encoder: Encoder | Card) -> Card:
@@ -192,14 +207,14 @@ def _card(encoder: Encoder | Card) -> Card:
 
 
 def _frames(card: Card) -> int:
-    """Of a clip; published vectors do not say, and their count does not depend on it."""
+    """Return the frames per clip; imported vectors do not state them, and their number does not depend on them."""
     return max(card.frames, 1)
 
 
-def _load(encoder: Encoder | Card, dataset: Dataset[Any], probe: AnyProbe, count: tuple[int, int]) -> WorkloadSize:
+def _workload(encoder: Encoder | Card, dataset: Dataset[Any], probe: AnyProbe, count: tuple[int, int]) -> WorkloadSize:
     card, tokens = _card(encoder), 1
     if probe.train.reduce != "clip" and not isinstance(encoder, Card):
-        tokens = numbers(encoder, probe.train.reduce) // card.dim
+        tokens = values_per_clip(encoder, probe.train.reduce) // card.dim
     return WorkloadSize(
         train=count[0],
         test=count[1],
@@ -211,24 +226,24 @@ def _load(encoder: Encoder | Card, dataset: Dataset[Any], probe: AnyProbe, count
     )
 
 
-def measure(
-    encoder: Encoder, dataset: Dataset[Any], views: Sequence[View], setting: EvaluationConfig, multiply: float
+def measure_speed(
+    encoder: Encoder, dataset: Dataset[Any], views: Sequence[View], config: EvaluationConfig, multiply: float
 ) -> MeasuredSpeed:
-    """Decode a few videos and encode a batch, here and now."""
-    card, options = encoder.card, setting.options
-    here = [e for e in dataset.examples if e.id not in dataset.missing_files]
+    """Measure the speed by decoding a few videos and encoding a batch."""
+    card, options = encoder.card, config.options
+    available = [e for e in dataset.examples if e.id not in dataset.missing_files]
     samplers = tuple(dict.fromkeys(v.sampler for v in views))
     decoded, started = 0, time.perf_counter()
-    for e in here[:: max(1, len(here) // SAMPLED)][:SAMPLED]:
+    for e in available[:: max(1, len(available) // SAMPLED_VIDEOS)][:SAMPLED_VIDEOS]:
         try:
-            said = look(DecodeJob("", e.id, e.path, e.span, e.fps, samplers, card))
-            decoded += sum(isinstance(message, Pixel) for message, _ in said)
-        except (ValueError, OSError):
-            continue  # a broken one costs nothing to speak of
+            messages = decode_example(DecodeJob("", e.id, e.path, e.span, e.fps, samplers, card))
+            decoded += sum(isinstance(message, ClipIndex) for message, _ in messages)
+        except UNREADABLE:
+            continue  # a broken video costs next to nothing
     decode = (time.perf_counter() - started) / max(decoded, 1) / options.processes
     blank = torch.zeros(options.batch, card.frames, card.size, card.size, 3, dtype=torch.uint8)
     times = []
-    for _ in range(2):  # the first pays for starting up
+    for _ in range(2):  # the first run includes initialization
         started = time.perf_counter()
         encode_clips(encoder, blank, device=options.device).clip.sum().item()
         times.append(time.perf_counter() - started)
@@ -236,9 +251,9 @@ def measure(
 
 
 def multiply_adds_a_second(device: str) -> float:
-    """How fast `device` multiplies matrices in single precision."""
-    a = torch.ones(SQUARE, SQUARE, device=device)
+    """Measure the multiply-adds per second of `device` in single precision."""
+    a = torch.ones(MATRIX_SIZE, MATRIX_SIZE, device=device)
     (a @ a).sum().item()
     started = time.perf_counter()
     (a @ a @ a).sum().item()
-    return 2 * SQUARE**3 / (time.perf_counter() - started)
+    return 2 * MATRIX_SIZE**3 / (time.perf_counter() - started)

@@ -1,4 +1,4 @@
-"""Evaluate: gather the views, fill the store, ask, record; whatever is recorded already is not asked again."""
+"""Evaluation: collect views, encode what the store lacks, run probes and record results; recorded ones are reused."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import Any
 from vitascope.core.errors import UserError
 from vitascope.core.types import Card, Dataset, Kind
 from vitascope.datasets.open import open_dataset
-from vitascope.datasets.splits import check_few, limited
+from vitascope.datasets.splits import check_train_fraction, limit_examples
 from vitascope.encoders.base import Encoder
 from vitascope.encoders.load import load
 from vitascope.evaluation import results
 from vitascope.evaluation.results import Result
-from vitascope.evaluation.runner import EvaluationConfig, ask, key_of_result, origin_of
+from vitascope.evaluation.runner import EvaluationConfig, origin_of, result_key, run_probes
 from vitascope.features.extract import ExtractionOptions
 from vitascope.features.imports import twelvelabs
 from vitascope.features.source import FeatureSource
 from vitascope.features.view import View
 from vitascope.probes import options as tuning
-from vitascope.probes.base import AnyProbe, kind_of
+from vitascope.probes.base import AnyProbe
 from vitascope.probes.catalog import PROBES
-from vitascope.probes.counterfactual import ALTERATIONS, SIDES, altered
+from vitascope.probes.counterfactual import PERTURBATIONS, SIDES, perturb
 
 
 def evaluate(
@@ -32,144 +32,148 @@ def evaluate(
     probes: Sequence[str | AnyProbe],
     *,
     output: str | Path | None = None,
-    setting: EvaluationConfig | None = None,
+    config: EvaluationConfig | None = None,
 ) -> list[Result]:
-    """Every probe put to every encoder on `data`; one Result each, recorded in the run folder as soon as it is known.
+    """Evaluate every encoder with every probe on `data`; return one Result each, recorded as soon as it is known.
 
-    All names are resolved before any work starts. A Card stands for an encoder whose vectors are already in the store;
-    published embeddings need no encoder named. What the run folder already holds under the same protocol is returned,
-    not computed. Raises ValueError where a name or the data is wrong; where a probe refuses, once all others are asked.
+    All names are resolved before any work starts. A Card stands for an encoder whose vectors are stored already;
+    datasets with imported embeddings need no encoder. Results that the run folder holds under the same protocol are
+    returned without recomputing them. Raises UserError for a wrong name or unusable data, and, after all other probes
+    have run, if a probe failed.
     """
-    setting = setting or EvaluationConfig(run=Path(output or "runs/latest"))
+    config = config or EvaluationConfig(run=Path(output or "runs/latest"))
     dataset = data if isinstance(data, Dataset) else open_dataset(data)
     if dataset.cards:
-        setting = replace(setting, store=Path(dataset.store))
-        encoders = brought(dataset, encoders)
-    if setting.limit:
-        dataset = limited(dataset, setting.limit)
-    asked, sets = open_probes(dataset, probes, setting), asked_on(dataset, setting)
-    shown: list[Encoder | Card] = [load(e, setting.options.device) if isinstance(e, str) else e for e in encoders]
-    known = recorded(setting.run, dataset)
-    found: list[Result] = []
-    refused: list[str] = []
-    if not shown:
+        config = replace(config, store=Path(dataset.store))
+        encoders = precomputed_encoders(dataset, encoders)
+    if config.limit:
+        dataset = limit_examples(dataset, config.limit)
+    opened, datasets = open_probes(dataset, probes, config), low_shot_datasets(dataset, config)
+    loaded: list[Encoder | Card] = [load(e, config.options.device) if isinstance(e, str) else e for e in encoders]
+    recorded = recorded_results(config.run, dataset)
+    evaluated: list[Result] = []
+    failed: list[str] = []
+    if not loaded:
         raise UserError("nothing to do: name at least one encoder with -m, for instance -m vit/tiny-random")
-    for encoder in shown:
-        for one in sets:
-            found += _one_encoder(one, encoder, asked, known, setting=setting, refused=refused)
-    if refused:
-        others = f" (and {len(refused) - 1} more; the rest is recorded)" if len(refused) > 1 or found else ""
-        raise UserError(refused[0] + others)
-    return found
+    for encoder in loaded:
+        for variant in datasets:
+            evaluated += _evaluate_encoder(variant, encoder, opened, recorded, config=config, failed=failed)
+    if failed:
+        others = (
+            f" (and {len(failed) - 1} more; all other results are recorded)" if len(failed) > 1 or evaluated else ""
+        )
+        raise UserError(failed[0] + others)
+    return evaluated
 
 
-def open_probes(dataset: Dataset[Any], probes: Sequence[str | AnyProbe], setting: EvaluationConfig) -> list[AnyProbe]:
-    """The probes by name, as they are on `dataset`, and their altered versions where these are asked for.
+def open_probes(dataset: Dataset[Any], probes: Sequence[str | AnyProbe], config: EvaluationConfig) -> list[AnyProbe]:
+    """Return the probes with the settings for `dataset`, and their counterfactual variants if configured.
 
-    ValueError for one that asks of another kind of data set.
+    Raises UserError for a probe of another kind than the dataset.
     """
-    asked = [tuning.probe(p, dataset.family) if isinstance(p, str) else p for p in probes]
-    for probe in asked:
+    opened = [tuning.probe(p, dataset.family) if isinstance(p, str) else p for p in probes]
+    for probe in opened:
         _check_kind(probe, dataset)
     if dataset.cards and dataset.kind != "recognition":
-        asked = [_as_brought(probe, dataset) for probe in asked]
-    if setting.counterfactual:
-        asked += [altered(p, how, sides) for p in asked for sides in SIDES for how in ALTERATIONS]
-    return asked
+        opened = [_with_imported_windows(probe, dataset) for probe in opened]
+    if config.counterfactual:
+        opened += [perturb(p, perturbation, sides) for p in opened for sides in SIDES for perturbation in PERTURBATIONS]
+    return opened
 
 
-def usual(dataset: Dataset[Any]) -> list[str]:
-    """What is asked of `dataset` where nothing is said: all there is for actions in time, nothing for classes."""
-    return [] if dataset.kind == "recognition" else _fitting(dataset.kind)
+def default_probes(dataset: Dataset[Any]) -> list[str]:
+    """Return the probes to run if none are named: all of its kind for temporal datasets, none for recognition."""
+    return [] if dataset.kind == "recognition" else _probes_for(dataset.kind)
 
 
-def _fitting(kind: Kind) -> list[str]:
-    """The probes that ask of such data sets, by their shortest names."""
+def _probes_for(kind: Kind) -> list[str]:
+    """Return the probes for a kind of dataset, by their shortest names."""
     first = {name.partition("/")[0]: name for name in reversed(PROBES.names())}
-    return [name for _, name in sorted(first.items()) if kind_of(PROBES.build(name)) == kind]
+    return [name for _, name in sorted(first.items()) if PROBES.build(name).kind == kind]
 
 
 def _check_kind(probe: AnyProbe, dataset: Dataset[Any]) -> None:
-    if kind_of(probe) != dataset.kind:
+    if probe.kind != dataset.kind:
         raise UserError(
-            f"{probe.name} is for {kind_of(probe)}, {dataset.name} for {dataset.kind}; say -t "
-            f"{' or -t '.join(_fitting(dataset.kind))}"
+            f"{probe.name} is for {probe.kind}, but {dataset.name} is for {dataset.kind}; use -t "
+            f"{' or -t '.join(_probes_for(dataset.kind))}"
         )
 
 
-def _as_brought(probe: AnyProbe, dataset: Dataset[Any]) -> AnyProbe:
-    """`probe` with the windows of the features that were brought in, which may be others than those of table 7."""
+def _with_imported_windows(probe: AnyProbe, dataset: Dataset[Any]) -> AnyProbe:
+    """Return `probe` with the windows of the imported features, which can differ from those of table 7."""
     if not is_dataclass(probe):
         return probe
-    view = View(twelvelabs.given(dataset))
+    view = View(twelvelabs.clip_sampler(dataset))
     return replace(probe, train=view, test=view)
 
 
-def asked_on(dataset: Dataset[Any], setting: EvaluationConfig) -> list[Dataset[Any]]:
-    """`dataset`, and the same with each of the shares of its training side that are asked for."""
-    few = [
-        replace(dataset, name=f"{dataset.name}@{share}", train_fraction=check_few(share)) for share in setting.low_shot
+def low_shot_datasets(dataset: Dataset[Any], config: EvaluationConfig) -> list[Dataset[Any]]:
+    """Return `dataset` and its low-shot variants."""
+    variants = [
+        replace(dataset, name=f"{dataset.name}@{share}", train_fraction=check_train_fraction(share))
+        for share in config.low_shot
     ]
-    return [dataset, *few]
+    return [dataset, *variants]
 
 
-def brought(dataset: Dataset[Any], asked: Sequence[str | Encoder | Card]) -> Sequence[Card]:
-    """Of the encoders whose vectors the dataset brings those asked for, all where none is; ValueError for others."""
-    names = {e if isinstance(e, str) else e.name if isinstance(e, Card) else e.card.name for e in asked}
-    made = [card.name for card in dataset.cards]
-    for name in names - set(made):
-        raise UserError(f"{dataset.name} holds published embeddings by {', '.join(made)}, none by {name}; leave it out")
+def precomputed_encoders(dataset: Dataset[Any], requested: Sequence[str | Encoder | Card]) -> Sequence[Card]:
+    """Return those of the encoders with imported vectors that are requested, all by default; UserError for others."""
+    names = {e if isinstance(e, str) else e.name if isinstance(e, Card) else e.card.name for e in requested}
+    available = [card.name for card in dataset.cards]
+    for name in names - set(available):
+        raise UserError(f"{dataset.name} has embeddings by {', '.join(available)} only, not by {name}; omit -m {name}")
     return [card for card in dataset.cards if not names or card.name in names]
 
 
-def recorded(run: Path, dataset: Dataset[Any]) -> dict[tuple[str, str, str], Result]:
-    """What the run folder holds about the videos of `dataset`, by `Result.key`."""
-    there = results.read(run) if (run / results.RESULTS).is_file() else []
-    return {r.key: r for r in there if r.settings.get("dataset", {}).get("origin") == origin_of(dataset)}
+def recorded_results(run: Path, dataset: Dataset[Any]) -> dict[tuple[str, str, str], Result]:
+    """Return the recorded results on `dataset`, by `Result.key`."""
+    recorded = results.read(run) if (run / results.RESULTS).is_file() else []
+    return {r.key: r for r in recorded if r.settings.get("dataset", {}).get("origin") == origin_of(dataset)}
 
 
-def _one_encoder(
+def _evaluate_encoder(
     dataset: Dataset[Any],
     encoder: Encoder | Card,
     probes: Sequence[AnyProbe],
-    known: Mapping[tuple[str, str, str], Result],
+    recorded: Mapping[tuple[str, str, str], Result],
     *,
-    setting: EvaluationConfig,
-    refused: list[str],
+    config: EvaluationConfig,
+    failed: list[str],
 ) -> list[Result]:
     card = encoder if isinstance(encoder, Card) else encoder.card
-    found = {p.name: known.get(key_of_result(dataset, card, p, setting)) for p in probes}
-    new = [p for p in probes if setting.overwrite or _open(found[p.name], setting.options)]
+    by_probe = {p.name: recorded.get(result_key(dataset, card, p, config)) for p in probes}
+    new = [p for p in probes if config.overwrite or _needs_run(by_probe[p.name], config.options)]
     if not new:
-        return [r for r in found.values() if r]
-    with FeatureSource(encoder, dataset, setting.store, setting.options, budget=setting.grids) as source:
-        source.fill([v for p in new for v in (p.train, p.test)])
-        for together in trained_together(new):
+        return [r for r in by_probe.values() if r]
+    with FeatureSource(encoder, dataset, config.store, config.options, budget=config.grid_cache_bytes) as source:
+        source.prepare([v for p in new for v in (p.train, p.test)])
+        for group in group_by_training(new):
             try:
-                answered = ask(together, source, setting)
-            except ValueError as error:
-                refused.append(f"{card.name} on {dataset.name}:{together[0].name}: {error}")
+                group_results = run_probes(group, source, config)
+            except UserError as error:
+                failed.append(f"{card.name} on {dataset.name}:{group[0].name}: {error}")
                 continue
-            for probe, result in zip(together, answered, strict=True):
-                results.append(setting.run, result)
-                found[probe.name] = result
-    return [r for r in found.values() if r]
+            for probe, result in zip(group, group_results, strict=True):
+                results.append(config.run, result)
+                by_probe[probe.name] = result
+    return [r for r in by_probe.values() if r]
 
 
-def trained_together(probes: Sequence[AnyProbe]) -> list[list[AnyProbe]]:
-    """The probes grouped by what they train: those of a group differ in name and test view only.
+def group_by_training(probes: Sequence[AnyProbe]) -> list[list[AnyProbe]]:
+    """Group probes that share one training, as they differ in name and test view only.
 
-    One that chooses by the test side stands alone, as it must not choose by another's.
+    A probe that selects on the test set forms its own group, as it must select on its own test view.
     """
     groups: dict[Any, list[AnyProbe]] = {}
     for probe in probes:
-        same: Any = probe.name
-        if is_dataclass(probe) and getattr(probe, "select", "") != "best-on-test":
-            same = replace(probe, name="", test=probe.train)
-        groups.setdefault((type(probe), same), []).append(probe)
+        training: Any = probe.name
+        if is_dataclass(probe) and not probe.selects_on_test:
+            training = replace(probe, name="", test=probe.train)
+        groups.setdefault((type(probe), training), []).append(probe)
     return list(groups.values())
 
 
-def _open(result: Result | None, options: ExtractionOptions) -> bool:
-    """Whether there is something to do: no result yet, or one without videos that are to be tried again."""
+def _needs_run(result: Result | None, options: ExtractionOptions) -> bool:
+    """Return whether there is no result yet, or one with missing examples that are to be retried."""
     return result is None or (options.retry_failed and bool(result.missing))

@@ -1,4 +1,4 @@
-"""Result: one self-describing line of record; and the files that keep results and predictions."""
+"""Result: one self-describing record; and the files of results and predictions."""
 
 from __future__ import annotations
 
@@ -9,69 +9,71 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import IO, Any
 
-from vitascope.core.errors import UserError
-from vitascope.core.files import replacing, torn
+from vitascope.core.errors import StorageError, UserError, reading
+from vitascope.core.files import atomic_file, is_truncated
 from vitascope.core.migrate import RESULT, TASK_TYPE, VARIANT, current
+from vitascope.core.type_check import check_fields, fits
 from vitascope.core.types import Kind, Score, digest
 
 SCHEMA = 2
-"""Version of the Result fields; counts up when a reader would have to change."""
+"""Version of the Result fields; incremented when readers have to change."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What one encoder scored on one task, with all that is needed to trust, repeat and compare it."""
+    """The scores of one encoder on one task, with everything needed to verify, repeat and compare them."""
 
     encoder: str
     dataset: str
     probe: str
     version: int
-    """Of the probe."""
+    """Version of the probe."""
     scores: Mapping[str, Score]
-    """By name, the headline first."""
+    """Scores by name, the headline first."""
     kind: Kind = "recognition"
-    """What is asked; of other kinds the headline is no mean over examples, and missing ones count as missed."""
+    """Task type. The headline is a mean over examples for recognition only; else missing examples count as missed."""
     per_class: Mapping[str, Score] = field(default_factory=dict)
-    """Of each class that the test side has, percent: accuracy, of localization AP, of segmentation of frames."""
+    """Score of each class in the test set, percent: accuracy, AP (localization) or frame accuracy (segmentation)."""
     diagnosis: Mapping[str, Any] = field(default_factory=dict)
-    """What is wrong with the predictions, where the kind knows more than which: plain data."""
+    """Error analysis of the predictions, if the task type has one, as plain data."""
     folds: tuple[Mapping[str, float], ...] = ()
-    """The plain scores of each fold, in order; of several seeds those of the first."""
+    """Scores of each fold, in order; with several seeds, those of the first."""
     seeds: tuple[float, ...] = ()
-    """The headline of each seed asked with; the score is their mean."""
+    """Headline of each seed; the score is their mean."""
     about: tuple[Mapping[str, Any], ...] = ()
-    """What the probe said of each training: what it chose from a grid, and how the rest of it did."""
+    """Notes of the probe on each training: selected hyper-parameters, and the scores of all candidates."""
     variant: Mapping[str, str] = field(default_factory=dict)
-    """How a question differs from a plain one (`train_fraction`, `altered`, `sides`), and `of` which task it is a variant."""
+    """How the task differs from the plain task `of`: `train_fraction`, `altered` clips on `sides`."""
     settings: Mapping[str, Any]
     """Probe, card, views and dataset digest as plain data."""
     protocol: str
-    """Digest of all settings but the encoder's: equal digests may be compared."""
+    """Digest of all settings but the encoder's; results with equal digests are comparable."""
     axis: str = ""
-    """`appearance`, `motion` or unknown."""
+    """`appearance` or `motion`; empty if unknown."""
     in_pretraining_data: bool = False
-    """The dagger: the encoder met this dataset in pretraining."""
+    """Whether the pretraining data of the encoder include this dataset; marked by a dagger."""
     limited: bool = False
-    """Cut short by `--limit`; never to be published."""
+    """Whether `--limit` cut the dataset; not to be published."""
     n: int
-    """Test examples scored; those that count as missed among them."""
+    """Number of test examples scored, including those that count as missed."""
     expected: int
-    """Test examples there should be."""
+    """Number of test examples in the dataset."""
     missing: Mapping[str, str] = field(default_factory=dict)
-    """{example id: why}, training side included."""
+    """{example id: reason} of unreadable examples, training set included."""
     notes: Mapping[str, str] = field(default_factory=dict)
-    """{example id: what was wrong with a video that was used all the same}."""
+    """{example id: warnings about a video that was used anyway}."""
     seed: int = 0
+    """First random seed."""
     seconds: Mapping[str, float] = field(default_factory=dict)
-    """By phase."""
+    """Time by phase, seconds."""
     code: Mapping[str, str] = field(default_factory=dict)
-    """Versions of vitascope and of what computes."""
+    """Versions of vitascope, its dependencies and the hardware."""
     predictions: str = ""
     """Path of the Parquet file with every prediction, relative to the run folder."""
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
-        """Refuse a result that says nothing."""
+        """Reject a result without scores."""
         if not self.scores:
             raise UserError(f"{self.encoder} on {self.dataset}:{self.probe} has no score")
 
@@ -82,17 +84,17 @@ class Result:
 
     @property
     def headline(self) -> Score:
-        """The score a table shows."""
+        """The score shown in tables."""
         return next(iter(self.scores.values()))
 
     @property
     def coverage(self) -> float:
-        """Share of the test examples there should be that were scored, 0 to 1."""
+        """Share of the test examples that were scored, 0 to 1."""
         return self.n / max(self.expected, self.n, 1)
 
     @property
     def bounds(self) -> tuple[float, float] | None:
-        """Where the headline, a mean in percent, would be if all test examples not scored were wrong, or all right."""
+        """Bounds of the headline (a mean in percent), if all unscored test examples were wrong, or all correct."""
         if self.n >= self.expected:
             return None
         scored = self.headline.value * self.coverage
@@ -100,7 +102,7 @@ class Result:
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """Encoder, task and protocol: a later line with the same key replaces an earlier one."""
+        """Encoder, task and protocol; a later line with the same key replaces an earlier one."""
         return (
             self.encoder,
             self.task,
@@ -108,7 +110,7 @@ class Result:
         )
 
     def to_json(self) -> str:
-        """One line of plain ASCII JSON: no name, however odd, can break a line or fail to encode."""
+        """Return one line of ASCII JSON, so that no name can break the line or fail to encode."""
         data = asdict(self)
         for name in ("scores", "per_class"):
             data[name] = {k: Score(*v)._asdict() for k, v in data[name].items()}
@@ -116,10 +118,10 @@ class Result:
 
     @classmethod
     def from_json(cls, line: str) -> Result:
-        """The Result in one line of JSON; fields of a newer schema are ignored."""
+        """Read a Result from one line of JSON; fields of a newer schema are ignored."""
         data = json.loads(line)
         if not isinstance(data, dict):
-            raise UserError(f"a JSON object was expected, not {line[:40]!r}")
+            raise UserError(f"expected a JSON object, not {line[:40]!r}")
         data = current(data, RESULT)
         known = {f.name: data[f.name] for f in fields(cls) if f.name in data}
         known["kind"] = TASK_TYPE.get(known.get("kind", ""), known.get("kind", "recognition"))
@@ -128,14 +130,23 @@ class Result:
             known[name] = {k: Score(**v) for k, v in known.get(name, {}).items()}
         for name in ("folds", "seeds", "about"):
             known[name] = tuple(known.get(name, ()))
-        return cls(**known)
+        result = cls(**known)
+        check_fields(result)
+        for name in ("probe", "card", "model", "dataset"):
+            if not fits(result.settings.get(name), Mapping[str, Any] | None):
+                raise UserError(f"settings.{name} cannot be {result.settings[name]!r:.60}")
+        if not fits(tuple(result.settings.get("classes") or ()), tuple[str, ...]):
+            raise UserError("settings.classes are no names")
+        if "\\u" in line:
+            json.dumps(data, ensure_ascii=False).encode()  # fails for a lone surrogate, which no digest takes
+        return result
 
 
 RESULTS = "results.jsonl"
 
 
 def append(run: Path, result: Result) -> None:
-    """Add `result` to the run folder: one write of one line; a half line that a full disk left before is closed off."""
+    """Append `result` to the run folder by a single write; a truncated last line is terminated first."""
     run.mkdir(parents=True, exist_ok=True)
     path = run / RESULTS
     line = (result.to_json() + "\n").encode()
@@ -143,7 +154,7 @@ def append(run: Path, result: Result) -> None:
         if file.seek(0, os.SEEK_END) and not _ends_a_line(file):
             line = b"\n" + line
         if file.write(line) != len(line):
-            raise OSError(f"{path}: the disk took only a part of the result; free some space and run again")
+            raise StorageError(f"{path}: disk full, the result is incomplete; free some space and run again")
         os.fsync(file.fileno())
 
 
@@ -153,19 +164,19 @@ def _ends_a_line(file: IO[bytes]) -> bool:
 
 
 def read(run: str | Path) -> list[Result]:
-    """The results of a run folder in the order first recorded, a later line of the same key in place of the earlier.
+    """Read the results of a run folder in the order first recorded; later lines replace earlier ones of the same key.
 
-    A line that was cut short by a killed run or a full disk is passed over; any other bad line is a ValueError.
+    Lines truncated by a killed run or a full disk are skipped; any other invalid line raises UserError.
     """
     path = Path(run) / RESULTS
     if not path.is_file():
-        raise UserError(f"{run}: no {RESULTS} there; record one with `vitascope evaluate ... -o {run}`")
-    found: dict[tuple[str, str, str], Result] = {}
+        raise UserError(f"{run}: no {RESULTS} in it; create one with `vitascope evaluate ... -o {run}`")
+    by_key: dict[tuple[str, str, str], Result] = {}
     for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
         result = _parse(line.strip(), f"{path}:{number}")
         if result is not None:
-            found[result.key] = result
-    return list(found.values())
+            by_key[result.key] = result
+    return list(by_key.values())
 
 
 def _parse(line: bytes, where: str) -> Result | None:
@@ -173,39 +184,63 @@ def _parse(line: bytes, where: str) -> Result | None:
         return None
     try:
         return Result.from_json(line.decode())
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        if torn(line):
+    except Exception as error:  # whatever a damaged line may hold
+        if is_truncated(line):
             return None
         raise UserError(f"{where}: not a result ({error}); delete that line and run again") from error
 
 
 def write_predictions(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
-    """Per-example predictions as one Parquet file, written aside and renamed."""
+    """Write per-example predictions to a Parquet file, atomically."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with replacing(path) as aside:
+    with atomic_file(path) as aside:
         pq.write_table(pa.table(dict(columns)), aside, compression="zstd")
 
 
 def read_predictions(path: Path, columns: Container[str] | None = None, *, top: int = 0) -> dict[str, list[Any]]:
-    """The columns of a predictions file, or those of `columns` that it has; of `top`, at most so many entries (0: all).
+    """Read all columns of a predictions file, or those in `columns` that it has; at most `top` entries of column `top`.
 
-    ValueError where there is no such file, or it is something else.
+    Raises UserError if the file is missing or not a predictions file.
     """
-    import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    try:
-        there = pq.read_schema(path).names
-        wanted = [name for name in there if columns is None or name in columns]
+    with reading(path, "evaluate with --overwrite to write the predictions again"):
+        available = pq.read_schema(path).names
+        wanted = [name for name in available if columns is None or name in columns]
         table = pq.read_table(path, columns=wanted, partitioning=None)
+        _check_columns(table)
         if top and "top" in wanted:
             table = table.set_column(wanted.index("top"), "top", pc.list_slice(table["top"], 0, top))
         return dict(table.to_pydict())
-    except (OSError, pa.ArrowException) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            f"{path}: no readable predictions ({reason}); evaluate with --overwrite to write them"
-        ) from error
+
+
+NUMBERS = ("fold", "truth", "outcome", "fps")
+NAMES = ("id", "group", "label")
+LISTS = (
+    *("top", "score", "starts", "ends", "labels", "scores", "true_starts", "true_ends", "true_labels"),
+    *("frames", "true_frames"),
+)
+"""Columns of predictions by what they hold: a number, a text or a list of numbers an example."""
+
+
+def _check_columns(table: Any) -> None:
+    """UserError for a column of predictions that holds something else than it should."""
+    import pyarrow as pa
+
+    def is_number(kind: Any) -> bool:
+        return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+    for name in table.column_names if len(table) else ():
+        kind, fits_kind = table.schema.field(name).type, True
+        if name in NUMBERS:
+            fits_kind = is_number(kind)
+        elif name in NAMES:
+            fits_kind = bool(pa.types.is_string(kind))
+        elif name in LISTS:
+            fits_kind = pa.types.is_list(kind) and (pa.types.is_null(kind.value_type) or is_number(kind.value_type))
+        known = name in (*NUMBERS, *NAMES, *LISTS)
+        if not fits_kind or (known and table[name].null_count):
+            raise UserError(f"column {name} holds {kind}{' and nothing' if fits_kind else ''}")

@@ -1,4 +1,4 @@
-"""Features: what probes read. One interface whether the vectors come from the store or from a live encoder."""
+"""Features that probes read, with one interface whether they come from the store or from a live encoder."""
 
 from __future__ import annotations
 
@@ -20,298 +20,310 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Batch(NamedTuple):
-    """Vectors of b examples, padded to the most views any of them has; `owner` points into `Features.examples`."""
+    """Vectors of b examples, padded to the largest number of views; `owner` indexes `Features.examples`."""
 
     values: Float[Tensor, "b n *shape"]
     mask: Bool[Tensor, "b n"]
     owner: Int[Tensor, "b"]
 
 
+SpansPerExample: TypeAlias = Sequence[Any]
+"""For each example an n x 2 table: start and end of each of its vectors, seconds; empty if unknown."""
+
+
 @runtime_checkable
 class Features(Protocol[T_co]):
-    """The examples of one side of a fold and their vectors."""
+    """The examples of one split of a fold and their vectors."""
 
     @property
     def examples(self) -> Sequence[Example[T_co]]:
-        """In the order that `Batch.owner` counts."""
+        """The examples in the order that `Batch.owner` indexes."""
         ...
 
     @property
     def classes(self) -> Sequence[str]:
-        """What a truth index means."""
+        """Class names, indexed by label."""
         ...
 
     @property
     def failures(self) -> Mapping[str, str]:
-        """{example id: why}: what could not be read, so far; such an example is in no batch."""
+        """{example id: reason} of the examples that could not be read so far; they appear in no batch."""
+        ...
+
+    @property
+    def spans(self) -> SpansPerExample:
+        """The time spans of the vectors of each example; empty if they are not known."""
         ...
 
     def batches(self, size: int, order: Sequence[int] | None = None, draw: int | None = None) -> Iterator[Batch]:
-        """Every example once, in the order given (all, as they stand, when None); nothing is dropped.
+        """Yield every example once, in the given order (all in their own order if None); nothing is dropped.
 
-        With `draw` only one vector of each: number `draw`, counted round and round, of those that are stored; or the
-        draw of that number, where the view draws without end.
+        With `draw`, yield one vector per example: the stored vector number `draw` modulo their count, or a fresh draw
+        of that number where the view augments without limit.
         """
         ...
 
 
-class Rows(NamedTuple):
-    """Every vector of some features, one a row, and the position of the example it belongs to."""
+class FlatVectors(NamedTuple):
+    """All vectors of some features, one per row, and the index of the example each belongs to."""
 
     values: Float[Tensor, "r *shape"]
     owner: Int[Tensor, "r"]
 
 
-READ = 4096
-"""Examples read at once: a bound on what padding can cost."""
+READ_EXAMPLES = 4096
+"""Examples read per batch; bounds the memory lost to padding."""
 
 
-def rows(features: Features[T]) -> Rows:
-    """All vectors of `features`, example by example, without padding, float32; not to be written to.
+def all_vectors(features: Features[T]) -> FlatVectors:
+    """Return all vectors of `features`, example by example, unpadded, float32; treat them as read-only.
 
-    ValueError: no examples, an example without a vector, a value that is not a finite number.
+    Raises UserError if there are no examples, an example has no vector, or a value is not finite.
     """
-    _some(features)
-    found = _stored(features) if isinstance(features, StoredFeatures) else _batched(features)
-    _check(features, found)
-    return found
+    _check_not_empty(features)
+    vectors = _flatten_stored(features) if isinstance(features, StoredFeatures) else _flatten_batches(features)
+    _check_vectors(features, vectors)
+    return vectors
 
 
-def means(features: Features[T]) -> Rows:
-    """As `rows`, with one vector an example: the mean of its vectors."""
-    values, owner = rows(features)
+def mean_vectors(features: Features[T]) -> FlatVectors:
+    """Return the mean vector of each example; otherwise like `all_vectors`."""
+    values, owner = all_vectors(features)
     mean = torch.segment_reduce(values, "mean", lengths=torch.bincount(owner))
-    return Rows(mean, torch.arange(len(mean), device=mean.device))
+    return FlatVectors(mean, torch.arange(len(mean), device=mean.device))
 
 
-def alike(train: Rows, test: Rows) -> tuple[Rows, Rows]:
-    """Both, if their vectors can be compared; ValueError: they have not the same shape."""
-    (_, *ours), (_, *theirs) = train.values.shape, test.values.shape
-    if ours != theirs:
-        raise UserError(f"vectors of {_size(ours)} numbers in training and {_size(theirs)} in test: embed both alike")
+def check_same_shape(train: FlatVectors, test: FlatVectors) -> tuple[FlatVectors, FlatVectors]:
+    """Return both if their vectors have the same shape; raise UserError otherwise."""
+    (_, *train_shape), (_, *test_shape) = train.values.shape, test.values.shape
+    if train_shape != test_shape:
+        raise UserError(
+            f"training vectors have shape {_shape_text(train_shape)}, test vectors {_shape_text(test_shape)}; "
+            "embed both with one view"
+        )
     return train, test
 
 
-def truths(features: Features[int]) -> Int[Tensor, "e"]:
-    """The class index of each example; ValueError: no examples, or one of a class that there is not."""
-    _some(features)
+def class_labels(features: Features[int]) -> Int[Tensor, "e"]:
+    """Return the class index of each example; UserError if there are none, or a label is outside the class list."""
+    _check_not_empty(features)
     if isinstance(features.examples[0].truth, (tuple, Timeline)):
         raise UserError(
-            f"the labels of {features.examples[0].id} have times, and this probe tells one class a video; ask one that "
-            "localizes or segments, see `vitascope ls probes`"
+            f"{features.examples[0].id} is annotated with times, but this probe predicts one class per video; choose a "
+            "localization or segmentation probe from `vitascope ls probes`"
         )
     labels = torch.tensor([example.truth for example in features.examples], dtype=torch.int64)
     outside = (labels < 0) | (labels >= len(features.classes))
     if outside.any():
         raise UserError(
-            f"label {int(labels[outside][0])} for {_named(features, outside)}: there are {len(features.classes)} "
-            f"classes, 0 to {len(features.classes) - 1}; correct the labels or add the classes"
+            f"label {int(labels[outside][0])} of {_list_examples(features, outside)} is outside the "
+            f"{len(features.classes)} classes (0 to {len(features.classes) - 1}); correct the labels or add the classes"
         )
     return labels
 
 
-def finite(features: Features[T], batch: Batch) -> Batch:
-    """`batch`, where all its values are finite numbers; else ValueError, which names the examples."""
-    if batch.values.sum(dtype=torch.float32).isfinite():  # one pass, nothing to store; only doubt looks closer
+def check_finite(features: Features[T], batch: Batch) -> Batch:
+    """Return `batch` if all its values are finite; else raise UserError naming the examples."""
+    if batch.values.sum(dtype=torch.float32).isfinite():  # one cheap pass; look closer only if it fails
         return batch
-    wrong = torch.zeros(len(features.examples), dtype=torch.bool)
-    wrong[batch.owner.cpu()] = ~torch.isfinite(batch.values).flatten(1).all(1).cpu()
-    if wrong.any():
-        raise UserError(_broken(features, wrong))
+    non_finite = torch.zeros(len(features.examples), dtype=torch.bool)
+    non_finite[batch.owner.cpu()] = ~torch.isfinite(batch.values).flatten(1).all(1).cpu()
+    if non_finite.any():
+        raise UserError(_non_finite_message(features, non_finite))
     return batch
 
 
-def _some(features: Features[T]) -> None:
+def _check_not_empty(features: Features[T]) -> None:
     if not features.examples:
-        raise UserError("no examples with vectors on this side of the fold; embed some first")
+        raise UserError("no example of this split has vectors; run `vitascope embed` first")
 
 
-def _broken(features: Features[T], chosen: Bool[Tensor, "e"]) -> str:
-    return f"NaN or infinite vectors for {_named(features, chosen)}; did the encoder overflow there?"
+def _non_finite_message(features: Features[T], mask: Bool[Tensor, "e"]) -> str:
+    return f"NaN or infinite vectors for {_list_examples(features, mask)}; did the encoder overflow there?"
 
 
-def _check(features: Features[T], found: Rows) -> None:
-    empty = torch.bincount(found.owner, minlength=len(features.examples)) == 0
+def _check_vectors(features: Features[T], vectors: FlatVectors) -> None:
+    empty = torch.bincount(vectors.owner, minlength=len(features.examples)) == 0
     if empty.any():
-        raise UserError(f"no vector for {_named(features, empty)}; embed again or leave them out of the fold")
-    finite = torch.isfinite(found.values).flatten(1).all(1)
-    if not finite.all():
+        raise UserError(f"no vectors for {_list_examples(features, empty)}; embed them or leave them out of the fold")
+    is_finite = torch.isfinite(vectors.values).flatten(1).all(1)
+    if not is_finite.all():
         broken = torch.zeros_like(empty)
-        broken[found.owner[~finite]] = True
-        raise UserError(_broken(features, broken))
+        broken[vectors.owner[~is_finite]] = True
+        raise UserError(_non_finite_message(features, broken))
 
 
-def _size(shape: Sequence[int]) -> str:
+def _shape_text(shape: Sequence[int]) -> str:
     return " x ".join(map(str, shape))
 
 
-def _named(features: Features[T], chosen: Bool[Tensor, "e"]) -> str:
-    which = chosen.nonzero().flatten().tolist()
-    shown = ", ".join(features.examples[i].id for i in which[:3])
-    return f"{len(which)} of {len(features.examples)} examples ({shown}{', ...' if len(which) > 3 else ''})"
+def _list_examples(features: Features[T], mask: Bool[Tensor, "e"]) -> str:
+    indices = mask.nonzero().flatten().tolist()
+    names = ", ".join(features.examples[i].id for i in indices[:3])
+    return f"{len(indices)} of {len(features.examples)} examples ({names}{', ...' if len(indices) > 3 else ''})"
 
 
-def _batched(features: Features[T]) -> Rows:
-    parts = [(b.values[b.mask].float(), b.owner[:, None].expand_as(b.mask)[b.mask]) for b in features.batches(READ)]
+def _flatten_batches(features: Features[T]) -> FlatVectors:
+    parts = [
+        (b.values[b.mask].float(), b.owner[:, None].expand_as(b.mask)[b.mask]) for b in features.batches(READ_EXAMPLES)
+    ]
     values = torch.cat([v for v, _ in parts])
-    return Rows(values, torch.cat([i for _, i in parts]).to(values.device))
+    return FlatVectors(values, torch.cat([i for _, i in parts]).to(values.device))
 
 
-def _stored(features: StoredFeatures) -> Rows:
-    return Rows(features.values.float(), torch.repeat_interleave(features.first.diff()).to(features.values.device))
+def _flatten_stored(features: StoredFeatures) -> FlatVectors:
+    return FlatVectors(
+        features.values.float(), torch.repeat_interleave(features.offsets.diff()).to(features.values.device)
+    )
 
 
 @dataclass(frozen=True)
-class Spans(Sequence[Float64[np.ndarray, "_ 2"]]):
-    """The stretches that the vectors of each example speak for: one table of seconds, read example by example."""
+class ClipSpans(Sequence[Float64[np.ndarray, "_ 2"]]):
+    """Time spans of the vectors of each example, kept in one table and indexed by example."""
 
-    rows: Float64[np.ndarray, "r 2"]
-    first: Int[Tensor, "bounds"]
+    table: Float64[np.ndarray, "r 2"]
+    """Start and end of every vector, seconds."""
+    offsets: Int[Tensor, "bounds"]
 
     def __len__(self) -> int:
-        return len(self.first) - 1
+        return len(self.offsets) - 1
 
     def __getitem__(self, index: Any) -> Any:
-        """Starts and ends of example `index`, row by row."""
-        return self.rows[int(self.first[index]) : int(self.first[index + 1])]
-
-
-EachSpans: TypeAlias = Sequence[Any]
-"""For each example n x 2, start and end of each of its vectors in seconds; empty where they are not known."""
-
-
-def spans_of(features: Features[Any]) -> EachSpans:
-    """What the vectors of each example speak for, where `features` know it; empty where they do not."""
-    found: EachSpans = getattr(features, "spans", ())
-    return found
+        """Start and end of each vector of example `index`, seconds."""
+        return self.table[int(self.offsets[index]) : int(self.offsets[index + 1])]
 
 
 @dataclass(frozen=True)
 class StoredFeatures:
-    """Features already in memory: all vectors in one tensor, `first[i]:first[i + 1]` those of example i.
+    """Features in memory: one tensor of vectors, of which example i has rows `offsets[i]:offsets[i + 1]`.
 
-    Truths of any kind: which, `Dataset.kind` says.
+    `Dataset.kind` determines the type of the ground truth.
     """
 
     examples: Sequence[Example[Any]]
     classes: Sequence[str]
     values: Float[Tensor, "r *shape"]
-    first: Int[Tensor, "bounds"]
-    spans: EachSpans = ()
+    offsets: Int[Tensor, "bounds"]
+    spans: SpansPerExample = ()
     failures: Mapping[str, str] = field(default_factory=dict)
 
     def batches(self, size: int, order: Sequence[int] | None = None, draw: int | None = None) -> Iterator[Batch]:
-        """Slices of the one tensor; see `Features.batches`."""
-        for places in _places(self.first, size, order, draw):
-            yield _padded(self.values[places.rows], places)
+        """Yield slices of the tensor; see `Features.batches`."""
+        for batch in _batch_rows(self.offsets, size, order, draw):
+            yield _pad_batch(self.values[batch.rows], batch)
 
 
 @dataclass(frozen=True)
 class MemmapFeatures:
-    """Features on disk, too many to hold: rows are read when a batch wants them. Read like `StoredFeatures`."""
+    """Features left on disk, with the interface of `StoredFeatures`; rows are read batch by batch."""
 
     examples: Sequence[Example[Any]]
     classes: Sequence[str]
     take: Callable[[Int[Tensor, "m"]], Float[Tensor, "m *shape"]]
-    """The rows of these numbers."""
-    first: Int[Tensor, "bounds"]
+    """Reads rows by index."""
+    offsets: Int[Tensor, "bounds"]
     failures: Mapping[str, str] = field(default_factory=dict)
-    spans: EachSpans = ()
+    spans: SpansPerExample = ()
 
     def batches(self, size: int, order: Sequence[int] | None = None, draw: int | None = None) -> Iterator[Batch]:
-        """Read batch by batch; see `Features.batches`."""
-        for places in _places(self.first, size, order, draw):
-            yield _padded(self.take(places.rows), places)
+        """Read batches from disk; see `Features.batches`."""
+        for batch in _batch_rows(self.offsets, size, order, draw):
+            yield _pad_batch(self.take(batch.rows), batch)
 
 
-class _Places(NamedTuple):
-    """Where the vectors of a batch stand: the rows, one after another, which of the padded places they fill, whose."""
+class _BatchRows(NamedTuple):
+    """Rows of the vectors of a batch, the mask of the padded slots they fill, and the examples they belong to."""
 
     rows: Int[Tensor, "m"]
     mask: Bool[Tensor, "b n"]
     owner: Int[Tensor, "b"]
 
 
-def _places(
-    first: Int[Tensor, "bounds"], size: int, order: Sequence[int] | None, draw: int | None
-) -> Iterator[_Places]:
-    indices = torch.arange(len(first) - 1) if order is None else torch.as_tensor(order)
+def _batch_rows(
+    offsets: Int[Tensor, "bounds"], size: int, order: Sequence[int] | None, draw: int | None
+) -> Iterator[_BatchRows]:
+    indices = torch.arange(len(offsets) - 1) if order is None else torch.as_tensor(order)
     for owner in torch.split(indices, size):
-        start, counts = first[owner], first[owner + 1] - first[owner]
+        start, counts = offsets[owner], offsets[owner + 1] - offsets[owner]
         if draw is not None:
             start, counts = start + draw % counts.clamp(min=1), counts.clamp(max=1)
         column = torch.arange(int(counts.max()) if len(counts) else 0)
         mask = column[None] < counts[:, None]
-        yield _Places((start[:, None] + column[None])[mask], mask, owner)
+        yield _BatchRows((start[:, None] + column[None])[mask], mask, owner)
 
 
-def _padded(values: Float[Tensor, "m *shape"], places: _Places) -> Batch:
-    if places.mask.all():
-        return Batch(values.unflatten(0, places.mask.shape), places.mask, places.owner)
-    padded = values.new_zeros((*places.mask.shape, *values.shape[1:]))
-    padded[places.mask] = values
-    return Batch(padded, places.mask, places.owner)
+def _pad_batch(values: Float[Tensor, "m *shape"], batch: _BatchRows) -> Batch:
+    if batch.mask.all():
+        return Batch(values.unflatten(0, batch.mask.shape), batch.mask, batch.owner)
+    padded = values.new_zeros((*batch.mask.shape, *values.shape[1:]))
+    padded[batch.mask] = values
+    return Batch(padded, batch.mask, batch.owner)
 
 
 @dataclass(frozen=True)
 class RelabeledFeatures:
-    """Features whose classes are read as something else: class c as class `of[c]` of `classes`."""
+    """Features with mapped labels: class c of `inner` becomes class `mapping[c]` of `classes`."""
 
     inner: Features[int]
-    of: Sequence[int]
+    mapping: Sequence[int]
     classes: Sequence[str]
 
     @cached_property
     def examples(self) -> Sequence[Example[int]]:
-        """The same, each with its other truth."""
-        return [replace(e, truth=self.of[e.truth]) for e in self.inner.examples]
+        """The examples of `inner` with mapped labels."""
+        return [replace(e, truth=self.mapping[e.truth]) for e in self.inner.examples]
+
+    @property
+    def spans(self) -> SpansPerExample:
+        """The time spans of `inner`."""
+        return self.inner.spans
 
     @property
     def failures(self) -> Mapping[str, str]:
-        """The same."""
+        """The failures of `inner`."""
         return self.inner.failures
 
     def batches(self, size: int, order: Sequence[int] | None = None, draw: int | None = None) -> Iterator[Batch]:
-        """The same; see `Features.batches`."""
+        """Yield the batches of `inner`; see `Features.batches`."""
         return self.inner.batches(size, order, draw)
 
 
 @dataclass(frozen=True)
 class ChainedFeatures:
-    """Several features one after another, to be asked after one training."""
+    """Several test feature sets, concatenated so that one trained probe predicts all of them."""
 
     parts: Sequence[Features[Any]]
 
     @cached_property
     def examples(self) -> Sequence[Example[Any]]:
-        """Of all parts."""
+        """The examples of all parts."""
         return [e for part in self.parts for e in part.examples]
 
     @cached_property
-    def spans(self) -> EachSpans:
-        """Of all parts, where all know them."""
-        each: list[Any] = [spans for part in self.parts for spans in spans_of(part)]
+    def spans(self) -> SpansPerExample:
+        """The time spans of all parts; empty unless every part knows them."""
+        each: list[Any] = [spans for part in self.parts for spans in part.spans]
         return each if len(each) == len(self.examples) else ()
 
     @property
     def classes(self) -> Sequence[str]:
-        """Of any part."""
+        """The class list, which all parts share."""
         return self.parts[0].classes
 
     @property
     def failures(self) -> Mapping[str, str]:
-        """Of all parts."""
+        """The failures of all parts."""
         return {i: why for part in self.parts for i, why in part.failures.items()}
 
     def batches(self, size: int, order: Sequence[int] | None = None, draw: int | None = None) -> Iterator[Batch]:
-        """Part by part; they cannot be read in another order."""
-        assert order is None, "chained features are read as they stand"
+        """Yield the batches of one part after another; no other order is supported."""
+        assert order is None, "chained features are read in their own order"
         start = 0
         for part in self.parts:
             yield from (b._replace(owner=b.owner + start) for b in part.batches(size, draw=draw))
             start += len(part.examples)
 
 
-def chained(parts: Sequence[Features[T]]) -> Features[T]:
-    """All `parts` as one; one part as it is."""
+def chain(parts: Sequence[Features[T]]) -> Features[T]:
+    """Concatenate `parts`; a single part is returned as it is."""
     return parts[0] if len(parts) == 1 else ChainedFeatures(parts)

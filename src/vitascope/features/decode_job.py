@@ -1,4 +1,4 @@
-"""What a decoding worker does with one example: inspect, sample, decode. Without torch, so that workers start fast."""
+"""Job of a decoding worker: inspect, sample and decode one example. Free of torch, so that workers start fast."""
 
 from __future__ import annotations
 
@@ -27,30 +27,30 @@ class DecodeJob(NamedTuple):
     card: Card
 
 
-class Header(NamedTuple):
-    """What a worker found before the pixels come: for each sampler the spans and frame-time digests of its clips."""
+class ClipHeader(NamedTuple):
+    """Sent by a worker before any pixels: spans (seconds) and frame-time digests of the clips of each sampler."""
 
     spans: list[list[Span]]
     times: list[list[str]]
 
 
-class Pixel(NamedTuple):
-    """Says which clip of which sampler the pixels are."""
+class ClipIndex(NamedTuple):
+    """Identifies pixels: the index of the sampler and of its clip."""
 
     sampler: int
     clip: int
 
 
-def look(job: DecodeJob) -> Iterator[tuple[Header | Pixel | list[str], Pixels | None]]:
-    """Runs in a worker: inspect, sample, decode. Yields a header, then pixels clip by clip, then the warnings."""
+def decode_example(job: DecodeJob) -> Iterator[tuple[ClipHeader | ClipIndex | list[str], Pixels | None]]:
+    """Inspect, sample and decode one example in a worker: yield a header, pixels clip by clip, then the warnings."""
     video = inspect(job.path, fps=job.fps).within(job.span)
     warnings = list(video.warnings)
     frames = 1 if video.kind == "image" and job.card.image == "single" else job.card.frames
     plans = [sampler(video, frames) for sampler in job.samplers]
-    shown = [[digest([[video.times[video.frame_at(t)] for t in c.times], c.crop]) for c in plan] for plan in plans]
-    yield Header([[c.span for c in plan] for plan in plans], shown), None
-    place = [Pixel(s, c) for s, plan in enumerate(plans) for c in range(len(plan))]
+    digests = [[digest([[video.times[video.frame_at(t)] for t in c.times], c.crop]) for c in plan] for plan in plans]
+    yield ClipHeader([[c.span for c in plan] for plan in plans], digests), None
+    indices = [ClipIndex(s, c) for s, plan in enumerate(plans) for c in range(len(plan))]
     clips: list[Clip] = [clip for plan in plans for clip in plan]
     for index, pixels in decode(video, clips, job.card.size, job.card.resize, warnings=warnings):
-        yield place[index], pixels
+        yield indices[index], pixels
     yield warnings, None

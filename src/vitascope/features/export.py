@@ -1,4 +1,4 @@
-"""Exports: stored embeddings as other tools read them."""
+"""Export stored embeddings to file layouts that other tools read."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from vitascope.core.errors import UserError
-from vitascope.core.files import making
-from vitascope.core.types import Dataset, Example, digest, spoken
+from vitascope.core.files import atomic_folder
+from vitascope.core.types import Dataset, Example, describe_truth, digest
 from vitascope.features.store import Store, write_table
 from vitascope.sampling.names import describe
 
@@ -23,25 +23,25 @@ NAME_CHARACTERS = 120
 
 @dataclass(frozen=True)
 class ExportItem:
-    """One example to write: n x dim vectors, n x 2 spans in seconds."""
+    """One example to export: n x dim vectors and n x 2 spans in seconds."""
 
     example: Example[Any]
     label: str
     split: str
-    """`train`, `val`; empty where there are several folds, or for what is on neither side of the one."""
+    """`train` or `val`; empty if the dataset has several folds, or its only fold does not use the example."""
     vectors: npt.NDArray[Any]
     spans: npt.NDArray[np.float64]
 
 
 def export(store: Store, dataset: Dataset[Any], out: Path, *, layout: Literal["npy", "parquet", "twelvelabs"]) -> int:
-    """Write what `store` holds of `dataset` into new folder `out`; how many examples. ValueError for none."""
+    """Write the stored vectors of `dataset` to the new folder `out`; return the number of examples, at least one."""
     items = list(_items(store, dataset))
     if not items:
         raise UserError(
-            f"the store holds nothing of {dataset.name} by {store.key.card.name} with view "
-            f"{describe(store.key.sampler)}; run `vitascope embed` with the same -m and --view first"
+            f"{dataset.name}: no stored vectors by {store.key.card.name} with view {describe(store.key.sampler)}; run "
+            "`vitascope embed` with the same -m and --view first"
         )
-    with making(out) as partial:
+    with atomic_folder(out) as partial:
         LAYOUTS[layout](partial, items)
     return len(items)
 
@@ -49,16 +49,18 @@ def export(store: Store, dataset: Dataset[Any], out: Path, *, layout: Literal["n
 def _items(store: Store, dataset: Dataset[Any]) -> Iterator[ExportItem]:
     fold = dataset.folds[0] if len(dataset.folds) == 1 else None
     sides = {i: side for side, ids in (("train", fold.train), ("val", fold.test)) for i in ids} if fold else {}
-    found = store.read([e.id for e in dataset.examples])
+    stored = store.read([e.id for e in dataset.examples])
     for i, e in enumerate(dataset.examples):
-        at = slice(found.first[i], found.first[i + 1])
-        if at.start == at.stop:
+        rows = slice(stored.offsets[i], stored.offsets[i + 1])
+        if rows.start == rows.stop:
             continue
-        yield ExportItem(e, spoken(e.truth, dataset.classes), sides.get(e.id, ""), found.values[at], found.spans[at])
+        yield ExportItem(
+            e, describe_truth(e.truth, dataset.classes), sides.get(e.id, ""), stored.values[rows], stored.spans[rows]
+        )
 
 
 def _npy(out: Path, items: list[ExportItem]) -> None:
-    """One `<id>.npy` (n x dim) a video, and `index.parquet` with ids, files, labels, splits and spans."""
+    """Write `<id>.npy` (n x dim) per video, and `index.parquet` with ids, files, labels, splits and spans."""
     for item in items:
         np.save(out / f"{file_name(item.example.id)}.npy", item.vectors)
     rows = [(i.example.id, f"{file_name(i.example.id)}.npy", i.label, i.split, i.spans.tolist()) for i in items]
@@ -69,16 +71,16 @@ def _npy(out: Path, items: list[ExportItem]) -> None:
 
 
 def _parquet(out: Path, items: list[ExportItem]) -> None:
-    """One `embeddings.parquet`, a row a clip, the vector as a fixed-size list."""
+    """Write `embeddings.parquet`: one row per clip, the vector as a fixed-size list."""
     count = [len(i.vectors) for i in items]
     vectors = np.concatenate([i.vectors.reshape(len(i.vectors), -1) for i in items])
     spans = np.concatenate([i.spans for i in items])
-    about: Mapping[str, list[str]] = {
+    columns: Mapping[str, list[str]] = {
         "id": [i.example.id for i in items],
         "label": [i.label for i in items],
         "split": [i.split for i in items],
     }
-    table = {name: np.repeat(np.array(values, dtype=object), count) for name, values in about.items()}
+    table = {name: np.repeat(np.array(values, dtype=object), count) for name, values in columns.items()}
     flat = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
     clip = np.concatenate([np.arange(c) for c in count])
     write_table(
@@ -88,22 +90,22 @@ def _parquet(out: Path, items: list[ExportItem]) -> None:
 
 
 def _twelvelabs(out: Path, items: list[ExportItem]) -> None:
-    """The layout of the TWLV-I release; see `published`."""
+    """Write the layout of the TWLV-I release; see `features.imports.twelvelabs`."""
     for item in items:
         folder = out / item.split
         folder.mkdir(exist_ok=True)
         name = file_name(item.example.id)
         np.save(folder / f"{name}_c.npy", item.vectors)
         np.save(folder / f"{name}_v.npy", item.vectors.astype(np.float32).mean(0))
-        about = {"annotation": item.label, "duration": float(item.spans[:, 1].max()), "clips": item.spans.tolist()}
-        (folder / f"{name}.json").write_text(json.dumps({"id": item.example.id, **about}, ensure_ascii=False))
+        metadata = {"annotation": item.label, "duration": float(item.spans[:, 1].max()), "clips": item.spans.tolist()}
+        (folder / f"{name}.json").write_text(json.dumps({"id": item.example.id, **metadata}, ensure_ascii=False))
 
 
 def file_name(example: str) -> str:
-    """A file name that no other example shares, short enough for any suffix."""
+    """Return a file name unique to the example, short enough for any suffix."""
     safe = example.replace("/", "__")
-    whole = len(safe.encode()) <= NAME_CHARACTERS and "__" not in example
-    return safe if whole else f"{safe[:40]}-{digest(example)}"
+    unchanged = len(safe.encode()) <= NAME_CHARACTERS and "__" not in example
+    return safe if unchanged else f"{safe[:40]}-{digest(example)}"
 
 
 LAYOUTS: dict[str, Callable[[Path, list[ExportItem]], None]] = {

@@ -1,8 +1,8 @@
-"""Encode: plan, decode in worker processes, encode in batches of clips, reduce, write; sharded by block, resumable.
+"""Extraction: decode in worker processes, encode clips in batches, reduce tokens, write to the store; resumable.
 
-Examples are cut into blocks in a fixed order. A block is claimed by a lock that dies with its holder, encoded in
-batches that never cross its border, and written whole. So a killed run loses at most its open blocks, two processes
-share the work, and whoever encodes a block makes the same batches of it: the same bits.
+Examples are split into blocks in a fixed order. A block is claimed by a lock that is freed when its holder dies,
+encoded in batches that never cross its boundary, and written at once. A killed run therefore loses only its unfinished
+blocks, several processes can share the work, and every process forms the same batches of a block: the same bits.
 """
 
 from __future__ import annotations
@@ -27,62 +27,68 @@ from vitascope.core.errors import UserError
 from vitascope.core.progress import EncodingProgress, ProgressLine
 from vitascope.core.types import Card, Dataset, Example, digest
 from vitascope.core.worker_pool import Failed, Pool
-from vitascope.encoders.base import Encoder, Tokens, call, misshapen
+from vitascope.encoders.base import Encoder, Tokens, call, shape_problem
 from vitascope.encoders.precomputed import Release
 from vitascope.encoders.preprocess import to_tensor
-from vitascope.features.decode_job import DecodeJob, Header, Pixel, Pixels, look
-from vitascope.features.imports.twelvelabs import pour, stands_for
-from vitascope.features.store import Embedded, Key, Store, StoredEntry
+from vitascope.features.batching import ClipBatcher
+from vitascope.features.decode_job import ClipHeader, ClipIndex, DecodeJob, Pixels, decode_example
+from vitascope.features.imports.twelvelabs import copy_released, granularity_for
+from vitascope.features.store import EmbeddedExample, Key, Store, StoredEntry
 from vitascope.features.view import Reduce, View
 from vitascope.sampling.names import MultiClip, Uniform, describe
 
 PIPELINE = 1
-"""Version of decoding and pixel arithmetic; counts up whenever the same file would give other pixels."""
+"""Version of decoding and pixel arithmetic; incremented whenever the same file would yield different pixels."""
 BLOCK_EXAMPLES = 128
 BLOCK_BYTES = 256 << 20
+"""Limits of a block: examples, and bytes of their files."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractionOptions:
-    """How to encode; nothing here changes a vector."""
+    """How to run extraction; no option changes a vector."""
 
     device: str = "cpu"
     workers: int = 0
-    """Decoding processes; 0 leaves one core to the encoder."""
+    """Decoding processes; 0: all cores but one, which is left to the encoder."""
     batch: int = 8
-    """Clips encoded at once."""
+    """Clips per encoder batch."""
     timeout: float = 60.0
-    """Seconds without a frame after which a video is given up."""
+    """Seconds without a frame after which a video counts as failed."""
     retry_failed: bool = False
-    """Try again what failed before."""
+    """Retry examples that failed before."""
     quiet: bool = False
+    """Print no progress."""
 
     @property
     def processes(self) -> int:
-        """Decoding processes, resolved."""
+        """Number of decoding processes, with 0 resolved."""
         return self.workers or max(1, (os.cpu_count() or 2) - 1)
 
 
 @dataclass(frozen=True)
 class ExtractionSummary:
-    """What a fill did."""
+    """Summary of an extraction."""
 
     failures: Mapping[str, str] = field(default_factory=dict)
-    """{example: why it has no vector}, over all views."""
+    """{example id: why it has no vector}, over all views."""
     notes: Mapping[str, str] = field(default_factory=dict)
-    """{example: what was wrong with it all the same}."""
+    """{example id: warnings about a video that was decoded anyway}."""
     encoded: int = 0
+    """Examples encoded now."""
     clips: int = 0
+    """Clips encoded now."""
     seconds: Mapping[str, float] = field(default_factory=dict)
+    """Time by phase: embed (wall clock), decode, encode."""
 
 
 def blocks(examples: Sequence[Example[Any]]) -> Iterator[tuple[str, list[Example[Any]]]]:
-    """`examples` in their order, cut where a block holds enough of them or of their files' bytes; each with a name."""
+    """Split `examples`, in their order, into named blocks of limited count and total file size."""
     block: list[Example[Any]] = []
     sizes: dict[str, int] = {}
     for example in examples:
         block.append(example)
-        sizes[example.path] = source_bytes(example.path)
+        sizes[example.path] = file_size(example.path)
         if len(block) == BLOCK_EXAMPLES or sum(sizes.values()) >= BLOCK_BYTES:
             yield digest([e.id for e in block]), block
             block, sizes = [], {}
@@ -90,44 +96,44 @@ def blocks(examples: Sequence[Example[Any]]) -> Iterator[tuple[str, list[Example
         yield digest([e.id for e in block]), block
 
 
-def source_bytes(path: str) -> int:
-    """Size of a file; 0 for a folder or nothing."""
+def file_size(path: str) -> int:
+    """Return the size of a file in bytes; 0 for a folder or a missing file."""
     try:
         return os.stat(path).st_size if os.path.isfile(path) else 0
     except OSError:
         return 0
 
 
-def source_of(example: Example[Any] | DecodeJob) -> str:
-    """Digest that tells what an id now stands for from what was embedded under it: file, size, span and rate."""
-    return digest([os.path.basename(example.path), source_bytes(example.path), example.span, example.fps])
+def source_digest(example: Example[Any] | DecodeJob) -> str:
+    """Return a digest of file name, size, span and frame rate: it tells whether an example id still means the same."""
+    return digest([os.path.basename(example.path), file_size(example.path), example.span, example.fps])
 
 
 def encode_clips(encoder: Encoder, pixels: UInt8[Tensor, "n t y x 3"], *, device: str = "cpu") -> Tokens:
-    """Normalize as the card says, move, run the encoder without autograd at the card's precision.
+    """Normalize clips and run the encoder without autograd, at the precision its card states.
 
-    Raises ValueError where what comes back is not what the card promises.
+    Raises UserError if the output does not have the shape that the card states.
     """
     half = encoder.card.precision == "bfloat16"
     with torch.inference_mode(), torch.autocast(torch.device(device).type, torch.bfloat16) if half else nullcontext():
         tokens: Tokens = call(encoder, to_tensor(pixels.to(device), encoder.card))
-    wrong = misshapen(tokens, encoder.card, len(pixels))
+    wrong = shape_problem(tokens, encoder.card, len(pixels))
     if wrong:
-        raise UserError(f"{encoder.card.name} gave {wrong}; see `vitascope check`")
+        raise UserError(f"{encoder.card.name} returned {wrong}; run `vitascope check`")
     return tokens
 
 
-def reduced(tokens: Tokens, reduce: Reduce) -> Tensor:
-    """What a view keeps of tokens; see `probe.Reduce`."""
+def reduce_tokens(tokens: Tokens, reduce: Reduce) -> Tensor:
+    """Reduce tokens as a view asks; see `features.view.Reduce`."""
     if reduce == "clip":
         return tokens.clip
     return tokens.grid.mean((2, 3)) if reduce == "time" else tokens.grid
 
 
-def decoders(card: Card, options: ExtractionOptions) -> Pool[DecodeJob]:
-    """Workers that decode clips for an encoder, with room for a batch each."""
+def decoder_pool(card: Card, options: ExtractionOptions) -> Pool[DecodeJob]:
+    """Return a pool of workers that decode clips for an encoder, with shared memory for one batch."""
     return Pool(
-        look,
+        decode_example,
         workers=options.processes,
         slots=options.batch + 1,
         slot_bytes=card.frames * card.size * card.size * 3,
@@ -136,8 +142,8 @@ def decoders(card: Card, options: ExtractionOptions) -> Pool[DecodeJob]:
     )
 
 
-def key_of(dataset: Dataset[Any], card: Card, view: View) -> Key:
-    """Where the vectors of `dataset` through `view` are kept."""
+def store_key(dataset: Dataset[Any], card: Card, view: View) -> Key:
+    """Return the key under which the vectors of `dataset` through `view` are stored."""
     return Key(
         dataset=dataset.key or dataset.name, card=card, sampler=view.sampler, reduce=view.reduce, pipeline=PIPELINE
     )
@@ -151,142 +157,146 @@ def embed(
     root: Path,
     options: ExtractionOptions | None = None,
 ) -> ExtractionSummary:
-    """Make sure the store below `root` holds every example of `dataset` through every view; encode what is missing.
+    """Encode the examples of `dataset` that the store below `root` lacks, through every view.
 
-    Raises ValueError where no video at all could be embedded, OSError where the disk is full.
+    Raises UserError if no video could be embedded, OSError if the disk is full.
     """
     if isinstance(encoder, Release):
-        return _poured(encoder, dataset, views, root)
-    return _Fill(encoder, dataset, views, root, options or ExtractionOptions()).run()
+        return _embed_released(encoder, dataset, views, root)
+    return _Extraction(encoder, dataset, views, root, options or ExtractionOptions()).run()
 
 
-def _poured(release: Release, dataset: Dataset[Any], views: Sequence[View], root: Path) -> ExtractionSummary:
-    """What was published of `dataset`, put where its embeddings are kept; it answers one clip or all clips a video."""
+def _embed_released(release: Release, dataset: Dataset[Any], views: Sequence[View], root: Path) -> ExtractionSummary:
+    """Copy published vectors into the store: one vector per video, or one per clip."""
     for view in views:
         if not isinstance(view.sampler, (Uniform, MultiClip)) or view.reduce != "clip":
             raise UserError(
-                f"{release.card.name}: no published vectors of {describe(view.sampler)}; "
-                "they answer uniform and multiclip"
+                f"{release.card.name}: no published vectors for view {describe(view.sampler)}; published are "
+                "uniform and multiclip"
             )
-    here = replace(dataset, examples=tuple(e for e in dataset.examples if e.id not in dataset.missing_files))
-    lacking: dict[str, str] = {}
+    available = replace(dataset, examples=tuple(e for e in dataset.examples if e.id not in dataset.missing_files))
+    missing: dict[str, str] = {}
     for view in views:
-        store = Store(root, key_of(dataset, release.card, view))
-        lacking |= pour(release, here, store, stands_for(view.sampler))
-    if len(lacking) == len(here.examples):
-        example, why = next(iter(lacking.items()))
-        raise UserError(f"{dataset.name}: nothing published of {len(lacking)} videos; first: {example}: {why}")
-    return ExtractionSummary(lacking, encoded=len(here.examples) - len(lacking))
+        store = Store(root, store_key(dataset, release.card, view))
+        missing |= copy_released(release, available, store, granularity_for(view.sampler))
+    if len(missing) == len(available.examples):
+        example, why = next(iter(missing.items()))
+        raise UserError(
+            f"{dataset.name}: no published vectors for any of {len(missing)} videos; first: {example}: {why}"
+        )
+    return ExtractionSummary(missing, encoded=len(available.examples) - len(missing))
 
 
-class _Open(NamedTuple):
-    """An example whose clips are arriving: what they are, and for each view its vectors, filled in as they are made.
+class _PendingExample(NamedTuple):
+    """An example whose clips are being decoded, and its vectors by view, filled in as batches are encoded.
 
-    One array a view, not one a clip: small arrays kept between the large ones of every batch would split the heap, and
-    a process that embeds a long video would grow by gigabytes.
+    One array per view, not one per clip: small arrays between the large ones of every batch would fragment the heap,
+    and a process that embeds a long video would grow by gigabytes.
     """
 
-    header: Header
+    header: ClipHeader
     vectors: dict[View, npt.NDArray[np.float32]]
 
-    def keep(self, view: View, place: Pixel, vector: npt.NDArray[np.float32]) -> None:
-        """Put the vector of one clip where it belongs."""
+    def add(self, view: View, index: ClipIndex, vector: npt.NDArray[np.float32]) -> None:
+        """Store the vector of one clip."""
         if view not in self.vectors:
-            self.vectors[view] = np.empty((len(self.header.spans[place.sampler]), *vector.shape), np.float32)
-        self.vectors[view][place.clip] = vector
+            self.vectors[view] = np.empty((len(self.header.spans[index.sampler]), *vector.shape), np.float32)
+        self.vectors[view][index.clip] = vector
 
 
-class _Ended(NamedTuple):
-    """An example whose clips have all come, or never will."""
+class _FinishedExample(NamedTuple):
+    """An example that is decoded completely, or has failed."""
 
     job: DecodeJob
     status: str
     note: str
 
 
-class _Fill:
-    """The state of one fill: which blocks are ours, which clips wait for the encoder, which examples are complete."""
+class _Extraction:
+    """State of one extraction: claimed blocks, clips waiting for the encoder, examples in progress."""
 
     def __init__(
         self, encoder: Encoder, dataset: Dataset[Any], views: Sequence[View], root: Path, options: ExtractionOptions
     ) -> None:
         self.encoder, self.dataset, self.options = encoder, dataset, options
-        self.stores = {v: Store(root, key_of(dataset, encoder.card, v)) for v in views}
+        self.stores = {v: Store(root, store_key(dataset, encoder.card, v)) for v in views}
         self.samplers = tuple(dict.fromkeys(v.sampler for v in views))
-        self.held: dict[str, list[FileLock]] = {}
-        self.left: dict[str, int] = {}
-        self.open: dict[str, _Open] = {}
-        self.waiting: list[tuple[str, Pixel]] = []
-        self.pixels = torch.empty(0)
-        self.ended: list[_Ended] = []
-        self.known: dict[Store, tuple[int, dict[str, StoredEntry]]] = {}
-        self.encode_seconds = 0.0
+        self.locks: dict[str, list[FileLock]] = {}
+        self.remaining: dict[str, int] = {}
+        self.pending: dict[str, _PendingExample] = {}
+        self.batcher = ClipBatcher(self.options.batch, self._encode_batch, self._deliver)
+        self.finished: list[_FinishedExample] = []
+        self.snapshots: dict[Store, tuple[int, dict[str, StoredEntry]]] = {}
         self.encoded = 0
-        self.pace = EncodingProgress(f"{encoder.card.name} on {dataset.name}", 0)
+        self.progress = EncodingProgress(f"{encoder.card.name} on {dataset.name}", 0)
 
     def run(self) -> ExtractionSummary:
         todo = self._todo()
         seconds = self._encode(todo) if todo else {}
         for store in self.stores.values():
             store.seal()
-        status = [store.status() for store in self.stores.values()]
+        statuses = [store.status() for store in self.stores.values()]
         wanted = {e.id for e in self.dataset.examples if e.id not in self.dataset.missing_files}
-        failures = {e: k.status for known in status for e, k in known.items() if k.status != "ok" and e in wanted}
-        notes = {e: k.note for known in status for e, k in known.items() if k.note and e in wanted}
+        failures = {e: k.status for entries in statuses for e, k in entries.items() if k.status != "ok" and e in wanted}
+        notes = {e: k.note for entries in statuses for e, k in entries.items() if k.note and e in wanted}
         if wanted and len(failures) == len(wanted):
             example, why = next(iter(failures.items()))
             raise UserError(
                 f"{self.dataset.name}: none of {len(wanted)} videos could be embedded; first: {example}: {why}"
             )
-        return ExtractionSummary(failures, notes, self.encoded, self.pace.clips, seconds)
+        return ExtractionSummary(failures, notes, self.encoded, self.progress.clips, seconds)
 
     def _todo(self) -> dict[str, list[Example[Any]]]:
-        """The blocks with anything missing, and what of them is missing."""
+        """Return the missing examples of every incomplete block."""
         for store in self.stores.values():
             store.create()
-        self.known = {store: (store.stamp(), store.status()) for store in self.stores.values()}
-        known = [status for _, status in self.known.values()]
-        here = [e for e in self.dataset.examples if e.id not in self.dataset.missing_files]
-        todo = {name: self._missing(block, known) for name, block in blocks(here)}
+        self.snapshots = {store: (store.seal_time(), store.status()) for store in self.stores.values()}
+        known = [status for _, status in self.snapshots.values()]
+        available = [e for e in self.dataset.examples if e.id not in self.dataset.missing_files]
+        todo = {name: self._missing(block, known) for name, block in blocks(available)}
         return {name: block for name, block in todo.items() if block}
 
     def _encode(self, todo: dict[str, list[Example[Any]]]) -> dict[str, float]:
-        self.pace = EncodingProgress(self.pace.label, sum(len(b) for b in todo.values()))
-        pool = decoders(self.encoder.card, self.options)
+        self.progress = EncodingProgress(self.progress.label, sum(len(b) for b in todo.values()))
+        pool = decoder_pool(self.encoder.card, self.options)
         try:
-            with pool, ProgressLine(self.pace, quiet=self.options.quiet) as live:
+            with pool, ProgressLine(self.progress, quiet=self.options.quiet) as line:
                 while todo:
                     for job, message, pixels in pool.run(self._claim(todo)):
                         self._take(job, message, pixels)
-                        self.pace.decode_busy = pool.busy
-                        self.pace.encode_busy = self.encode_seconds / max(self.pace.seconds, 1e-9)
-                        live.tick()
-                    if todo:  # others hold these blocks: they will finish them, or die and leave them to us
+                        self.progress.decode_busy = pool.busy
+                        self.progress.encode_busy = self.batcher.seconds / max(self.progress.seconds, 1e-9)
+                        line.tick()
+                    if todo:  # other processes hold these blocks and will finish them, or die and free their locks
                         time.sleep(0.5)
         finally:
-            for name in list(self.held):
+            for name in list(self.locks):
                 self._release(name)
-        return {"embed": self.pace.seconds, "decode": pool.busy * self.pace.seconds, "encode": self.encode_seconds}
+        return {
+            "embed": self.progress.seconds,
+            "decode": pool.busy * self.progress.seconds,
+            "encode": self.batcher.seconds,
+        }
 
     def _claim(self, todo: dict[str, list[Example[Any]]]) -> Iterator[DecodeJob]:
-        """The jobs of every block that nobody else holds; such a block leaves `todo`."""
+        """Yield the jobs of every block that no other process holds, and remove these blocks from `todo`."""
         for name in list(todo):
             if not self._acquire(name):
                 continue
             block = todo.pop(name)
-            examples = self._missing(block, [self._look_again(store, name) for store in self.stores.values()])
-            self.pace.total -= len(block) - len(examples)
-            self.left[name] = len(examples)
+            examples = self._missing(block, [self._current_status(store, name) for store in self.stores.values()])
+            self.progress.total -= len(block) - len(examples)
+            self.remaining[name] = len(examples)
             if not examples:
                 self._release(name)
             for e in examples:
                 yield DecodeJob(name, e.id, e.path, e.span, e.fps, self.samplers, self.encoder.card)
 
-    def _look_again(self, store: Store, block: str) -> Mapping[str, StoredEntry]:
-        """What is known now, where another process may have written this block, or sealed it, since the first look."""
-        stamp, known = self.known[store]
-        if stamp != store.stamp():
-            stamp, known = self.known[store] = store.stamp(), store.status()
+    def _current_status(self, store: Store, block: str) -> Mapping[str, StoredEntry]:
+        """Return the current status: another process may have written or sealed this block since the last look."""
+        stamp, known = self.snapshots[store]
+        if stamp != store.seal_time():
+            stamp, known = self.snapshots[store] = store.seal_time(), store.status()
         return ChainMap(store.status(block), known)
 
     def _missing(
@@ -295,95 +305,90 @@ class _Fill:
         return [e for e in examples if not all(self._stored(e, k) for k in known)]
 
     def _stored(self, example: Example[Any], known: Mapping[str, StoredEntry]) -> bool:
-        """Whether `example` is in the store, and what it stands for, where that still exists, is what it was then."""
+        """Return whether `example` is stored and its file, if it still exists, is unchanged."""
         if example.id not in known or (self.options.retry_failed and known[example.id].status != "ok"):
             return False
-        return known[example.id].source == source_of(example) or not os.path.lexists(example.path)
+        return known[example.id].source == source_digest(example) or not os.path.lexists(example.path)
 
     def _acquire(self, name: str) -> bool:
-        held: list[FileLock] = []
+        locks: list[FileLock] = []
         for store in sorted(self.stores.values(), key=lambda s: s.folder):
             lock = store.lock(name)
             try:
                 lock.acquire(timeout=0)
             except Timeout:
-                for other in held:
+                for other in locks:
                     other.release()
                 return False
-            held.append(lock)
-        self.held[name] = held
+            locks.append(lock)
+        self.locks[name] = locks
         return True
 
     def _release(self, name: str) -> None:
-        for lock in self.held.pop(name, ()):
+        for lock in self.locks.pop(name, ()):
             lock.release()
 
-    def _take(self, job: DecodeJob, message: Header | Pixel | list[str] | Failed, pixels: Pixels | None) -> None:
-        """One message of a worker: they come job by job, in the order of the jobs."""
-        if isinstance(message, Header):
-            self.open[job.example] = _Open(message, {})
-        elif isinstance(message, Pixel):
+    def _take(
+        self, job: DecodeJob, message: ClipHeader | ClipIndex | list[str] | Failed, pixels: Pixels | None
+    ) -> None:
+        """Process one message of a worker; messages arrive job by job, in order."""
+        if isinstance(message, ClipHeader):
+            self.pending[job.example] = _PendingExample(message, {})
+        elif isinstance(message, ClipIndex):
             assert pixels is not None
-            self._wait(job.example, message, torch.from_numpy(pixels))
+            self._add_clip(job.example, message, torch.from_numpy(pixels))
         else:
             self._close(job, message)
 
-    def _wait(self, example: str, place: Pixel, pixels: UInt8[Tensor, "t y x 3"]) -> None:
-        """Copy a clip into the batch; a full batch, or one of other shapes, is encoded."""
-        if self.pixels.shape[1:] != pixels.shape:
-            if self.pixels.ndim > 1 and any(view.reduce != "clip" for view in self.stores):
-                raise UserError(
-                    f"{self.dataset.name} has pictures and videos, for which {self.encoder.card.name} gives tokens of "
-                    "different numbers of times: keep one vector a clip (--reduce clip), or give each a folder"
-                )
-            self._flush()
-            self.pixels = torch.empty((self.options.batch, *pixels.shape), dtype=torch.uint8)
-        self.pixels[len(self.waiting)] = pixels
-        self.waiting.append((example, place))
-        if len(self.waiting) == self.options.batch:
-            self._flush()
+    def _add_clip(self, example: str, index: ClipIndex, pixels: UInt8[Tensor, "t y x 3"]) -> None:
+        if not self.batcher.accepts(pixels) and any(view.reduce != "clip" for view in self.stores):
+            raise UserError(
+                f"{self.dataset.name} mixes images and videos, for which {self.encoder.card.name} returns token grids "
+                "of different lengths; keep one vector per clip (--reduce clip), or use a folder for each"
+            )
+        self.batcher.add((example, index), pixels)
 
-    def _flush(self) -> None:
-        """Encode the clips that wait; every batch of a block is the same whoever encodes it."""
-        waiting, self.waiting = self.waiting, []
-        if not waiting:
-            return
-        started = time.monotonic()
-        tokens = encode_clips(self.encoder, self.pixels[: len(waiting)], device=self.options.device)
-        kept = {view: reduced(tokens, view.reduce).float().cpu().numpy() for view in self.stores}
-        self.encode_seconds += time.monotonic() - started
-        self.pace.clips += len(waiting)
-        for i, (example, place) in enumerate(waiting):
-            for view, vectors in kept.items():
-                if view.sampler == self.samplers[place.sampler]:
-                    self.open[example].keep(view, place, vectors[i])
+    def _encode_batch(self, pixels: UInt8[Tensor, "n t y x 3"]) -> dict[View, npt.NDArray[np.float32]]:
+        tokens = encode_clips(self.encoder, pixels, device=self.options.device)
+        return {view: reduce_tokens(tokens, view.reduce).float().cpu().numpy() for view in self.stores}
+
+    def _deliver(self, clips: list[tuple[str, ClipIndex]], outputs: dict[View, npt.NDArray[np.float32]]) -> None:
+        self.progress.clips += len(clips)
+        for i, (example, index) in enumerate(clips):
+            for view, vectors in outputs.items():
+                if view.sampler == self.samplers[index.sampler]:
+                    self.pending[example].add(view, index, vectors[i])
 
     def _close(self, job: DecodeJob, message: list[str] | Failed) -> None:
-        """An example has come to its end, well or not; a block whose examples all have is written."""
+        """Finish an example, decoded or failed; write its block once all examples of it are finished."""
         status = message.cause if isinstance(message, Failed) else "ok"
         note = "; ".join(message) if isinstance(message, list) else ""
-        self.ended.append(_Ended(job, status, note))
-        self.pace.done += 1
-        self.pace.failed += status != "ok"
-        self.left[job.block] -= 1
-        if not self.left[job.block]:
-            self._flush()
+        self.finished.append(_FinishedExample(job, status, note))
+        self.progress.done += 1
+        self.progress.failed += status != "ok"
+        self.remaining[job.block] -= 1
+        if not self.remaining[job.block]:
+            self.batcher.flush()
             self._write(job.block)
 
     def _write(self, block: str) -> None:
         for view, store in self.stores.items():
-            store.add(block, [self._embedded(ended, view) for ended in self.ended])
-        self.encoded += len(self.ended)
-        self.ended.clear()
-        self.open.clear()
+            store.add(block, [self._embedded_example(one, view) for one in self.finished])
+        self.encoded += len(self.finished)
+        self.finished.clear()
+        self.pending.clear()
         self._release(block)
 
-    def _embedded(self, ended: _Ended, view: View) -> Embedded:
-        example, source = ended.job.example, source_of(ended.job)
-        if ended.status != "ok":
-            return Embedded(example, None, status=ended.status, source=source)
+    def _embedded_example(self, done: _FinishedExample, view: View) -> EmbeddedExample:
+        example, source = done.job.example, source_digest(done.job)
+        if done.status != "ok":
+            return EmbeddedExample(example, None, status=done.status, source=source)
         which = self.samplers.index(view.sampler)
-        header, vectors = self.open[example].header, self.open[example].vectors[view]
+        header, vectors = self.pending[example].header, self.pending[example].vectors[view]
         if not np.isfinite(vectors).all():
-            return Embedded(example, None, status=f"{self.encoder.card.name} gave NaN or infinity", source=source)
-        return Embedded(example, vectors, header.spans[which], header.times[which], source=source, note=ended.note)
+            return EmbeddedExample(
+                example, None, status=f"{self.encoder.card.name} returned NaN or infinity", source=source
+            )
+        return EmbeddedExample(
+            example, vectors, header.spans[which], header.times[which], source=source, note=done.note
+        )

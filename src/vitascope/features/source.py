@@ -1,4 +1,4 @@
-"""Sources: the features of a dataset by one encoder, for any view: in memory, on disk, or encoded as they are read."""
+"""Feature source: features of a dataset by one encoder through any view: in memory, on disk, or encoded live."""
 
 from __future__ import annotations
 
@@ -16,26 +16,34 @@ import torch
 from vitascope.core.errors import UserError
 from vitascope.core.types import Card, Dataset
 from vitascope.encoders.base import Encoder
-from vitascope.features.base import Features, MemmapFeatures, Spans, StoredFeatures
-from vitascope.features.extract import ExtractionOptions, ExtractionSummary, embed, encode_clips, key_of, reduced
+from vitascope.features.base import ClipSpans, Features, MemmapFeatures, StoredFeatures
+from vitascope.features.extract import (
+    ExtractionOptions,
+    ExtractionSummary,
+    embed,
+    encode_clips,
+    reduce_tokens,
+    store_key,
+)
 from vitascope.features.imports import twelvelabs
 from vitascope.features.live import LiveFeatures
 from vitascope.features.store import Store
 from vitascope.features.view import Reduce, View
-from vitascope.sampling.augmentations import drawing
+from vitascope.sampling.augmentations import find_drawn
 from vitascope.sampling.names import clips_of
 from vitascope.sampling.samplers import Sampler
 
-HALF = 2
-"""Bytes of a stored number."""
+BYTES_PER_VALUE = 2
+"""Bytes of a stored half-precision value."""
 
 
 @dataclass
 class FeatureSource:
-    """One encoder and one dataset, and where its features come from; close it when done.
+    """Features of one dataset by one encoder; close it when done.
 
-    `embed` encodes what the store lacks. Of views that need not be stored, those that draw without end are always live;
-    the others are kept on disk while their grids fit into `budget` bytes in all, and half of the disk that is free.
+    `prepare` encodes what the store lacks. Of the views that need not be stored, those that augment without limit are
+    always encoded live; the others are stored while their token grids fit into `budget` bytes in total, and into half
+    of the free disk space.
     """
 
     encoder: Encoder | Card
@@ -43,9 +51,9 @@ class FeatureSource:
     root: Path
     options: ExtractionOptions
     budget: int = 0
-    filled: ExtractionSummary = field(default_factory=ExtractionSummary)
-    kept: set[View] = field(default_factory=set)
-    """The views whose grids are on disk."""
+    summary: ExtractionSummary = field(default_factory=ExtractionSummary)
+    stored_views: set[View] = field(default_factory=set)
+    """Views whose token grids are on disk."""
     _open: ExitStack = field(default_factory=ExitStack)
 
     def __enter__(self) -> FeatureSource:
@@ -57,120 +65,122 @@ class FeatureSource:
         self.release()
 
     def release(self) -> None:
-        """End the workers of all live features given out so far."""
+        """Stop the workers of all live features handed out so far."""
         self._open.close()
 
     @property
     def card(self) -> Card:
-        """Of the encoder."""
+        """The card of the encoder."""
         return self.encoder if isinstance(self.encoder, Card) else self.encoder.card
 
-    def fill(self, views: Sequence[View]) -> None:
-        """Encode whatever of `views` is to be kept and is not yet. ValueError where that cannot be done."""
+    def prepare(self, views: Sequence[View]) -> None:
+        """Encode and store what the store lacks of `views`; UserError if none of it can be encoded."""
         if isinstance(self.encoder, Card):
             for view in views:
-                _refuse_without_video(view, self.card)
+                _check_imported_view(view, self.card)
             return
-        self.kept = set(affordable(self.encoder, self.dataset, views, self._budget(), self.options.device))
-        stored = [v for v in views if v.stored or v in self.kept]
+        self.stored_views = set(
+            views_within_budget(self.encoder, self.dataset, views, self._budget(), self.options.device)
+        )
+        stored = [v for v in views if v.stored or v in self.stored_views]
         if stored:
-            self.filled = embed(self.encoder, self.dataset, stored, root=self.root, options=self.options)
+            self.summary = embed(self.encoder, self.dataset, stored, root=self.root, options=self.options)
 
     def _budget(self) -> int:
-        there = next(p for p in (self.root.absolute(), *self.root.absolute().parents) if p.exists())
-        return min(self.budget, shutil.disk_usage(there).free // 2) if self.budget else 0
+        existing = next(p for p in (self.root.absolute(), *self.root.absolute().parents) if p.exists())
+        return min(self.budget, shutil.disk_usage(existing).free // 2) if self.budget else 0
 
     def features(self, view: View, ids: Sequence[str]) -> Features[Any]:
-        """What a probe reads of the examples `ids` through `view`."""
+        """Return the features of the examples `ids` through `view`."""
         if view.stored:
-            return _moved(stored(self.dataset, self.card, view, ids=ids, root=self.root), self.options.device)
-        if view in self.kept:
-            return shelved(self.dataset, self.card, view, ids=ids, root=self.root)
-        assert not isinstance(self.encoder, Card), "`embed` refuses such views"
+            return _to_device(load_stored(self.dataset, self.card, view, ids=ids, root=self.root), self.options.device)
+        if view in self.stored_views:
+            return load_memmap(self.dataset, self.card, view, ids=ids, root=self.root)
+        assert not isinstance(self.encoder, Card), "`prepare` rejects such views"
         return self._open.enter_context(LiveFeatures(self.encoder, self.dataset, ids, view, options=self.options))
 
 
-def _refuse_without_video(view: View, card: Card) -> None:
+def _check_imported_view(view: View, card: Card) -> None:
     if view.reduce != "clip" or not view.stored:
         raise UserError(
-            f"{card.name}: published embeddings are one vector a clip, and this probe wants "
-            f"{'token grids' if view.reduce != 'clip' else 'videos encoded anew'}; use knn or linear"
+            f"{card.name}: imported embeddings have one vector per clip, but this probe needs "
+            f"{'token grids' if view.reduce != 'clip' else 'videos to encode anew'}; use knn or linear"
         )
 
 
-def affordable(
+def views_within_budget(
     encoder: Encoder, dataset: Dataset[Any], views: Sequence[View], budget: int, device: str = "cpu"
 ) -> list[View]:
-    """Of the views that need not be stored and do not draw without end, the first ones that fit into `budget` bytes."""
-    fitting: list[View] = []
-    for view in dict.fromkeys(v for v in views if not v.stored and not endless(v.sampler)):
-        size = bytes_of(encoder, dataset, view, device) if budget else 0
+    """Return the optional views to store: those with finitely many draws, in order, that fit into `budget` bytes."""
+    chosen: list[View] = []
+    for view in dict.fromkeys(v for v in views if not v.stored and not draws_endlessly(v.sampler)):
+        size = stored_bytes(encoder, dataset, view, device) if budget else 0
         if 0 < size <= budget:
             budget -= size
-            fitting.append(view)
-    return fitting
+            chosen.append(view)
+    return chosen
 
 
-def endless(sampler: Sampler) -> bool:
-    """Whether it draws anew at every pass."""
-    found = drawing(sampler)
-    return found is not None and found.count == 0
+def draws_endlessly(sampler: Sampler) -> bool:
+    """Return whether the sampler draws new clips at every pass."""
+    drawn = find_drawn(sampler)
+    return drawn is not None and drawn.count == 0
 
 
-def bytes_of(encoder: Encoder, dataset: Dataset[Any], view: View, device: str = "cpu") -> int:
-    """What the store would hold of `dataset` through `view`, in half precision."""
-    here = len(dataset.examples) - len(dataset.missing_files)
+def stored_bytes(encoder: Encoder, dataset: Dataset[Any], view: View, device: str = "cpu") -> int:
+    """Return the bytes that `dataset` through `view` takes in the store, in half precision."""
+    available = len(dataset.examples) - len(dataset.missing_files)
     clips = clips_of(view.sampler, encoder.card.frames, dataset.mean_duration)
-    return here * clips * numbers(encoder, view.reduce, device) * HALF
+    return available * clips * values_per_clip(encoder, view.reduce, device) * BYTES_PER_VALUE
 
 
-def numbers(encoder: Encoder, reduce: Reduce, device: str = "cpu") -> int:
-    """Numbers that are kept of a clip; a grid's are counted by encoding one."""
+def values_per_clip(encoder: Encoder, reduce: Reduce, device: str = "cpu") -> int:
+    """Return the number of values kept per clip; for token grids this encodes one blank clip."""
     card = encoder.card
     if reduce == "clip":
         return card.dim
     blank = torch.zeros(1, card.frames, card.size, card.size, 3, dtype=torch.uint8)
-    return reduced(encode_clips(encoder, blank, device=device), reduce)[0].numel()
+    return reduce_tokens(encode_clips(encoder, blank, device=device), reduce)[0].numel()
 
 
 def _store(dataset: Dataset[Any], card: Card, view: View, root: Path) -> Store:
     if dataset.cards:
-        return Store(root, twelvelabs.key_of(dataset, twelvelabs.stands_for(view.sampler)))
-    return Store(root, key_of(dataset, card, view))
+        return Store(root, twelvelabs.imported_key(dataset, twelvelabs.granularity_for(view.sampler)))
+    return Store(root, store_key(dataset, card, view))
 
 
-def _there(dataset: Dataset[Any], ids: Sequence[str], first: Any) -> tuple[list[Any], torch.Tensor]:
-    """Of `ids` the examples that have vectors, and the bounds of these."""
-    counts = np.diff(first)
+def _with_vectors(dataset: Dataset[Any], ids: Sequence[str], offsets: Any) -> tuple[list[Any], torch.Tensor]:
+    """Return those of `ids` that have vectors, and the row offsets of these."""
+    counts = np.diff(offsets)
     by_id = dataset.by_id()
     examples = [by_id[i] for i, count in zip(ids, counts, strict=True) if count]
     return examples, torch.from_numpy(np.concatenate([[0], np.cumsum(counts[counts > 0])]))
 
 
-def stored(dataset: Dataset[Any], card: Card, view: View, *, ids: Sequence[str], root: Path) -> StoredFeatures:
-    """The stored vectors of those of `ids` that have some, in order, in memory."""
+def load_stored(dataset: Dataset[Any], card: Card, view: View, *, ids: Sequence[str], root: Path) -> StoredFeatures:
+    """Load the stored vectors of `ids` into memory, in order; examples without vectors are left out."""
     vectors = _store(dataset, card, view, root).read(ids)
-    examples, first = _there(dataset, ids, vectors.first)
+    examples, offsets = _with_vectors(dataset, ids, vectors.offsets)
     return StoredFeatures(
-        examples, dataset.classes, torch.from_numpy(vectors.values).float(), first, Spans(vectors.spans, first)
+        examples, dataset.classes, torch.from_numpy(vectors.values).float(), offsets, ClipSpans(vectors.spans, offsets)
     )
 
 
-def _moved(features: StoredFeatures, device: str) -> StoredFeatures:
-    """The same on a GPU, where there is one with room for the vectors and what is computed of them."""
+def _to_device(features: StoredFeatures, device: str) -> StoredFeatures:
+    """Move features to the GPU if `device` is one with room for the vectors and the computation on them."""
     if not device.startswith("cuda") or 3 * features.values.nbytes > torch.cuda.mem_get_info(device)[0]:
         return features
     return replace(features, values=features.values.to(device))
 
 
-def shelved(dataset: Dataset[Any], card: Card, view: View, *, ids: Sequence[str], root: Path) -> MemmapFeatures:
-    """The same, left on disk until they are read."""
-    shelf = _store(dataset, card, view, root).shelf(ids)
-    examples, first = _there(dataset, ids, shelf.first)
+def load_memmap(dataset: Dataset[Any], card: Card, view: View, *, ids: Sequence[str], root: Path) -> MemmapFeatures:
+    """Like `load_stored`, with the vectors left on disk until they are read."""
+    memmap = _store(dataset, card, view, root).memmap(ids)
+    examples, offsets = _with_vectors(dataset, ids, memmap.offsets)
     return MemmapFeatures(
         examples,
         dataset.classes,
-        lambda rows: torch.from_numpy(shelf.take(rows.numpy())).float(),
-        first,
-        spans=Spans(shelf.spans, first),
+        lambda rows: torch.from_numpy(memmap.take(rows.numpy())).float(),
+        offsets,
+        spans=ClipSpans(memmap.spans, offsets),
     )

@@ -1,9 +1,9 @@
-"""Store: the embeddings of one dataset by one encoder through one view, on disk, in one format.
+"""Store: the embeddings of one dataset by one encoder through one view, on disk.
 
-A folder of immutable safetensors shards and one Parquet index that names, for every clip, its example, span, frame
-times, shard and row. Work in progress lies in `parts/`, one pair of files a block of examples, renamed into place;
-`seal` merges the parts into shards in the order of example ids, so that the sealed store does not depend on who wrote
-what when. Whoever changes what lies in the folder holds one lock; readers need none.
+A folder of immutable safetensors shards and one Parquet index that lists, for every clip, its example, span, frame
+times, shard and row. Work in progress is kept in `parts/`, one pair of files per block of examples, renamed into place.
+`seal` merges the parts into shards in the order of example ids, so that a sealed store does not depend on which process
+wrote what when. Writers hold one lock; readers need none.
 """
 
 from __future__ import annotations
@@ -25,27 +25,30 @@ from filelock import FileLock
 from safetensors.numpy import save
 
 from vitascope.core import files
+from vitascope.core.errors import UserError, reading
+from vitascope.core.files import read_json
 from vitascope.core.types import Card, Span, digest, plain
 from vitascope.sampling.names import Sampler, describe
 
 SHARD_BYTES = 64 << 20
 HALF_MAX = 6e4
 HALF_MIN = 1e-3
-"""A vector whose largest value is not between these would not survive half precision; its block is kept in single."""
+"""A vector whose largest magnitude is outside this range would not survive half precision; its block stays single."""
 INDEX = "index.parquet"
 STALE_SECONDS = 3600.0
+"""Age from which a temporary file counts as left by a killed writer."""
 SCHEMA = pa.schema(
     [
         ("example", pa.string()),
-        ("clip", pa.int32()),  # -1: the example gave no vector, `status` says why
+        ("clip", pa.int32()),  # -1: no vector; `status` gives the reason
         ("start", pa.float64()),
         ("end", pa.float64()),
         ("times", pa.string()),  # digest of the frame times and the crop
         ("shard", pa.string()),
         ("row", pa.int64()),
         ("status", pa.string()),
-        ("source", pa.string()),  # digest of what was looked at: another one is another video, or part of it
-        ("note", pa.string()),  # what was wrong with the source and did not prevent decoding
+        ("source", pa.string()),  # digest of the source file and span; it changes with the video
+        ("note", pa.string()),  # decoding warnings
     ]
 )
 Array = npt.NDArray[Any]
@@ -54,7 +57,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, kw_only=True)
 class Key:
-    """Everything that could change a vector."""
+    """Everything that a stored vector depends on."""
 
     dataset: str
     card: Card
@@ -65,75 +68,77 @@ class Key:
 
     @property
     def folder(self) -> Path:
-        """A legible place below the store's root that no other key shares."""
+        """Readable folder name below the root of the store, unique to the key."""
         view = "".join(c if c.isalnum() or c in ".-" else "_" for c in describe(self.sampler))
         return (
-            Path(_legible(self.dataset))
-            / _legible(self.card.name)
+            Path(_safe_name(self.dataset))
+            / _safe_name(self.card.name)
             / f"{view[:40]}-{self.reduce}-{digest(self.plain())}"
         )
 
     def plain(self) -> dict[str, Any]:
-        """Plain data that is equal where the vectors must be: what is merely known about the encoder is left out."""
+        """Return the key as plain data without descriptive card fields: equal keys mean equal vectors."""
         return {**plain(self), "card": self.card.behavior}
 
 
-def _legible(name: str) -> str:
+def _safe_name(name: str) -> str:
     safe = "".join(c if c.isalnum() or c in ".-_" else "_" for c in name).strip(".") or "_"
     return safe if safe == name else f"{safe[:60]}-{digest(name)[:6]}"
 
 
 @dataclass(frozen=True)
-class Embedded:
-    """What encoding made of one example: vectors and what they speak for; or nothing, and why."""
+class EmbeddedExample:
+    """The vectors of one example with their spans, or the reason why it has none."""
 
     example: str
     vectors: Array | None
-    """n x shape; None where the example failed."""
+    """n x shape; None if the example failed."""
     spans: Sequence[Span] = ()
+    """Start and end of each clip, seconds."""
     times: Sequence[str] = ()
+    """Digest of the frame times and crop of each clip."""
     status: str = "ok"
     source: str = ""
     note: str = ""
 
 
 class StoredEntry(NamedTuple):
-    """What the store knows of an example."""
+    """Record of an example in the store."""
 
     status: str
-    """"ok", or why there is no vector."""
+    """`ok`, or the reason why there is no vector."""
     source: str
-    """Digest of what was looked at; see `encode.source_of`."""
+    """Digest of the source; see `features.extract.source_digest`."""
     note: str
-    """What was wrong with it all the same."""
+    """Decoding warnings."""
 
 
 @dataclass(frozen=True)
-class Vectors:
-    """Vectors of the examples asked for: those of example i are `values[first[i]:first[i + 1]]`."""
+class StoredVectors:
+    """Vectors of the requested examples: those of example i are `values[offsets[i]:offsets[i + 1]]`."""
 
     values: Array
-    first: npt.NDArray[np.int64]
+    offsets: npt.NDArray[np.int64]
     spans: npt.NDArray[np.float64]
-    """Row-aligned start and end, seconds."""
+    """Start and end of each row, seconds."""
 
 
 @dataclass(frozen=True)
 class MemmapRows:
-    """Vectors of the examples asked for, as in `Vectors`, on disk: mapped, so they stay readable if others reseal."""
+    """Like `StoredVectors`, but memory-mapped; rows stay readable if another process seals the store."""
 
-    rows: _Rows
+    rows: _ShardRows
     chosen: npt.NDArray[np.int64]
-    first: npt.NDArray[np.int64]
+    offsets: npt.NDArray[np.int64]
     spans: npt.NDArray[np.float64]
 
     def take(self, rows: npt.NDArray[np.int64]) -> Array:
-        """Some rows, by number."""
+        """Read rows by index."""
         return self.rows.take(self.chosen[rows])
 
 
 class Store:
-    """The embeddings under one key; see the module."""
+    """The embeddings under one key; see the module docstring."""
 
     def __init__(self, root: Path, key: Key) -> None:
         self.key = key
@@ -141,7 +146,7 @@ class Store:
         self.parts = self.folder / "parts"
 
     def create(self) -> None:
-        """Make the folder and write the key beside the vectors it explains."""
+        """Create the folder and write `key.json`."""
         self.parts.mkdir(parents=True, exist_ok=True)
         (self.folder / "locks").mkdir(exist_ok=True)
         path = self.folder / "key.json"
@@ -149,114 +154,114 @@ class Store:
             files.write(path, json.dumps(plain(self.key), indent=1, ensure_ascii=False).encode())
 
     def lock(self, block: str) -> FileLock:
-        """The claim on a block of work; the system frees it when its holder dies."""
+        """Return the lock that claims a block; the system frees it when its holder dies."""
         return FileLock(self.folder / "locks" / f"{block}.lock")
 
     def index(self) -> pa.Table:
-        """One row a clip, one for each example that failed; sealed rows before parts, no example twice."""
-        return _patiently(self._index)
+        """Return the index: one row per clip and one per failed example; sealed rows first, no example twice."""
+        return _retry_if_sealed(self._index)
 
     def _index(self) -> pa.Table:
-        # Parts first: a seal replaces the index before it removes parts, so nothing falls between the two looks.
+        # Parts first: a seal replaces the index before it removes parts, so nothing is lost between the two reads.
         parts = sorted(self.parts.glob("*.parquet"), key=lambda p: (p.stat().st_mtime_ns, p))
-        return _once([_table(self.folder / INDEX), *(_table(p, needed=True) for p in parts)])
+        return _deduplicate([_read_table(self.folder / INDEX), *(_read_table(p, needed=True) for p in parts)])
 
     def status(self, block: str | None = None) -> dict[str, StoredEntry]:
-        """What is known of every example stored; with `block`, of those in the part of that block."""
-        table = self.index() if block is None else _table(self.parts / f"{block}.parquet")
+        """Return the entry of every stored example; with `block`, only of those in the part of that block."""
+        table = self.index() if block is None else _read_table(self.parts / f"{block}.parquet")
         columns = table.select(["example", "status", "source", "note"]).to_pydict()
-        return {e: StoredEntry(*known) for e, *known in zip(*columns.values(), strict=True)}
+        return {e: StoredEntry(*values) for e, *values in zip(*columns.values(), strict=True)}
 
-    def stamp(self) -> int:
-        """Changes whenever the store is sealed."""
+    def seal_time(self) -> int:
+        """Return the time of the last seal in nanoseconds, 0 before the first."""
         try:
             return (self.folder / INDEX).stat().st_mtime_ns
         except FileNotFoundError:
             return 0
 
-    def add(self, block: str, embedded: Iterable[Embedded]) -> None:
-        """Keep a block of examples, beside those that an earlier part of it holds.
+    def add(self, block: str, embedded: Iterable[EmbeddedExample]) -> None:
+        """Add a block of examples to those that an earlier part of the block holds.
 
-        The vectors come first, under a name of their own, and the index last: a part with an index is whole.
+        The vectors are written first, under a unique name, and the index last: a part with an index is complete.
         """
         embedded = list(embedded)
         good = [e.vectors for e in embedded if e.vectors is not None and len(e.vectors)]
-        data = save({"vectors": _narrow(np.concatenate(good))}) if good else b""
-        shard = f"parts/{block}-{_content(data)}.safetensors"
+        data = save({"vectors": _to_half(np.concatenate(good))}) if good else b""
+        shard = f"parts/{block}-{_content_hash(data)}.safetensors"
         path = self.parts / f"{block}.parquet"
-        with self._changing():
+        with self._write_lock():
             if good:
                 files.write(self.folder / shard, data)
-            write_table(path, _once([_table(path), _rows(embedded, shard)]))
+            write_table(path, _deduplicate([_read_table(path), _index_rows(embedded, shard)]))
 
-    def _changing(self) -> FileLock:
-        """Held while parts are added or merged."""
+    def _write_lock(self) -> FileLock:
+        """Return the lock held while parts are added or merged."""
         return FileLock(self.folder / "locks" / "seal.lock")
 
     def seal(self) -> None:
-        """Merge all parts into shards ordered by example id; the same vectors give the same files."""
+        """Merge all parts into shards ordered by example id; equal vectors give equal files."""
         if not any(self.parts.iterdir()):
-            return  # nothing to merge, and perhaps no right to write
-        with self._changing():
+            return  # nothing to merge, and the folder may be read-only
+        with self._write_lock():
             table = self._index().sort_by([("example", "ascending"), ("clip", "ascending")])
             table = self._reshard(table)
             write_table(self.folder / INDEX, table)
             keep = set(table["shard"].unique().to_pylist())
             for path in (p for p in self.folder.glob("vectors-*.safetensors") if p.name not in keep):
                 path.unlink(missing_ok=True)
-            # indices before what they point to; and, as nobody else may add a part now, whatever a killed writer left
+            # indices before their shards; the lock keeps out new parts, so leftovers of killed writers go too
             for path in sorted(self.parts.iterdir(), key=lambda p: p.suffix != ".parquet"):
                 path.unlink(missing_ok=True)
-            self._sweep()
+            self._remove_stale_files()
 
-    def _sweep(self) -> None:
-        """Remove what killed writers left; anything younger may still be in somebody's hands."""
+    def _remove_stale_files(self) -> None:
+        """Remove temporary files of killed writers; younger ones may still be in use."""
         for path in self.folder.glob(".*"):
             if time.time() - path.stat().st_mtime > STALE_SECONDS:
                 path.unlink(missing_ok=True)
 
     def _reshard(self, table: pa.Table) -> pa.Table:
-        has = np.flatnonzero(table["clip"].to_numpy() >= 0)
+        embedded = np.flatnonzero(table["clip"].to_numpy() >= 0)
         shards, rows = np.full(len(table), "", dtype=object), np.full(len(table), -1)
-        source = _Rows(self.folder, table)
-        per_shard = source.per_shard(has)
-        for start in range(0, len(has), per_shard):
-            chosen = has[start : start + per_shard]
+        source = _ShardRows(self.folder, table)
+        per_shard = source.per_shard(embedded)
+        for start in range(0, len(embedded), per_shard):
+            chosen = embedded[start : start + per_shard]
             data = save({"vectors": source.take(chosen)})
-            name = f"vectors-{_content(data)}.safetensors"
+            name = f"vectors-{_content_hash(data)}.safetensors"
             files.write(self.folder / name, data)
             shards[chosen], rows[chosen] = name, np.arange(len(chosen))
         columns = {"shard": pa.array(shards, pa.string()), "row": pa.array(rows, pa.int64())}
         return pa.table({n: columns.get(n, table[n].combine_chunks()) for n in SCHEMA.names}, schema=SCHEMA)
 
-    def read(self, examples: Sequence[str]) -> Vectors:
-        """Vectors of `examples`, in that order; no rows for one that failed or is not stored."""
-        shelf = self.shelf(examples)
-        return Vectors(shelf.take(np.arange(shelf.first[-1])), shelf.first, shelf.spans)
+    def read(self, examples: Sequence[str]) -> StoredVectors:
+        """Read the vectors of `examples`, in that order; failed and missing examples have no rows."""
+        memmap = self.memmap(examples)
+        return StoredVectors(memmap.take(np.arange(memmap.offsets[-1])), memmap.offsets, memmap.spans)
 
-    def shelf(self, examples: Sequence[str]) -> MemmapRows:
-        """As `read`, with the vectors left on disk until rows are asked for."""
-        return _patiently(lambda: self._shelf(examples))
+    def memmap(self, examples: Sequence[str]) -> MemmapRows:
+        """Like `read`, with the vectors left on disk until rows are taken."""
+        return _retry_if_sealed(lambda: self._memmap(examples))
 
-    def _shelf(self, examples: Sequence[str]) -> MemmapRows:
+    def _memmap(self, examples: Sequence[str]) -> MemmapRows:
         table = self._index()
         names = table["example"].combine_chunks().dictionary_encode()
         place = {name: i for i, name in enumerate(names.dictionary.to_pylist())}
-        wanted = np.array([place.get(e, len(place)) for e in examples], dtype=np.int64)
+        codes = np.array([place.get(e, len(place)) for e in examples], dtype=np.int64)
         code, clip = names.indices.to_numpy(), table["clip"].to_numpy()
         order = np.lexsort((clip, code))
         order = order[clip[order] >= 0]
-        start = np.searchsorted(code[order], wanted, side="left")
-        count = np.searchsorted(code[order], wanted, side="right") - start
-        first = np.concatenate([[0], np.cumsum(count)]).astype(np.int64)
-        within = np.arange(first[-1]) - np.repeat(first[:-1], count)
+        start = np.searchsorted(code[order], codes, side="left")
+        count = np.searchsorted(code[order], codes, side="right") - start
+        offsets = np.concatenate([[0], np.cumsum(count)]).astype(np.int64)
+        within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], count)
         chosen = order[np.repeat(start, count) + within]
         spans = np.stack([table["start"].to_numpy()[chosen], table["end"].to_numpy()[chosen]], axis=1)
-        return MemmapRows(_Rows(self.folder, table), chosen, first, spans)
+        return MemmapRows(_ShardRows(self.folder, table), chosen, offsets, spans)
 
 
-class _Rows:
-    """Random rows of several shards as one array, each shard mapped, not read."""
+class _ShardRows:
+    """Rows of several memory-mapped shards, read as one array."""
 
     def __init__(self, folder: Path, table: pa.Table) -> None:
         names = table["shard"].combine_chunks().dictionary_encode()
@@ -286,38 +291,42 @@ class _Rows:
 
 
 def map_vectors(path: Path) -> Array:
-    """The tensor `vectors` of a safetensors file, mapped read-only."""
-    with open(path, "rb") as file:
+    """Map the tensor `vectors` of a safetensors file read-only."""
+    with reading(path, f"remove {path.parent} and embed again"), open(path, "rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
-        entry = json.loads(file.read(length))["vectors"]
-    kind = {"F16": np.float16, "F32": np.float32}[entry["dtype"]]
-    shape = tuple(entry["shape"])
-    return np.memmap(path, kind, "r", offset=8 + length + entry["data_offsets"][0], shape=shape)
+        entry = json.loads(file.read(min(length, path.stat().st_size)))["vectors"]
+        kind = {"F16": np.float16, "F32": np.float32}[entry["dtype"]]
+        shape = tuple(entry["shape"])
+        return np.memmap(path, kind, "r", offset=8 + length + entry["data_offsets"][0], shape=shape)
 
 
-def _content(data: bytes) -> str:
+def _content_hash(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=8).hexdigest()
 
 
-def _narrow(values: Array) -> Array:
-    """Half precision where every vector survives it; rows in memory order, which is what the file format writes."""
+def _to_half(values: Array) -> Array:
+    """Convert to half precision if every vector survives it; rows contiguous, as the file format requires."""
     values = np.ascontiguousarray(values, np.float32)
     largest = np.abs(values).reshape(len(values), -1).max(axis=1)
     fits = (largest < HALF_MAX) & ((largest > HALF_MIN) | (largest == 0))
     return values.astype(np.float16) if fits.all() else values
 
 
-def _table(path: Path, *, needed: bool = False) -> pa.Table:
-    """The rows of an index or a part; none where there is no such file, unless it is needed."""
+def _read_table(path: Path, *, needed: bool = False) -> pa.Table:
+    """Read the rows of an index or a part; a missing file has none, unless it is `needed`."""
     try:
-        return pq.read_table(path, schema=SCHEMA, partitioning=None)
+        with reading(path, f"remove {path.parent} and embed again"):
+            table = pq.read_table(path, schema=SCHEMA, partitioning=None)
+            if lost := next((name for name in SCHEMA.names if table[name].null_count), ""):
+                raise UserError(f"nothing in column {lost}")
+            return table
     except FileNotFoundError:
         if needed:
             raise
         return SCHEMA.empty_table()
 
 
-def _rows(embedded: Iterable[Embedded], shard: str) -> pa.Table:
+def _index_rows(embedded: Iterable[EmbeddedExample], shard: str) -> pa.Table:
     columns: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
     row = 0
     for e in embedded:
@@ -332,24 +341,24 @@ def _rows(embedded: Iterable[Embedded], shard: str) -> pa.Table:
     return pa.table(columns, schema=SCHEMA)
 
 
-def _once(tables: Sequence[pa.Table]) -> pa.Table:
-    """All rows, each example from one table only: the last, unless it only says that what is known failed again."""
+def _deduplicate(tables: Sequence[pa.Table]) -> pa.Table:
+    """Concatenate tables, each example from one only: the latest, unless that is a failure of an unchanged source."""
     table = pa.concat_tables([SCHEMA.empty_table(), *tables])
     if sum(len(t) > 0 for t in tables) < 2:
         return table
-    whose = np.repeat(np.arange(len(tables)), [len(t) for t in tables])
+    table_of = np.repeat(np.arange(len(tables)), [len(t) for t in tables])
     rows = [table[name].to_numpy(zero_copy_only=False) for name in ("example", "clip", "source")]
     best: dict[str, tuple[int, bool, str]] = {}
-    for example, clip, source, number in zip(*rows, whose, strict=True):
-        known = best.get(example)
-        if known is None or clip >= 0 or known[1] or known[2] != source:
+    for example, clip, source, number in zip(*rows, table_of, strict=True):
+        previous = best.get(example)
+        if previous is None or clip >= 0 or previous[1] or previous[2] != source:
             best[example] = (number, clip < 0, source)
-    wanted = [best[example][0] == number for example, number in zip(rows[0], whose, strict=True)]
-    return table if all(wanted) else table.filter(pa.array(wanted))
+    kept = [best[example][0] == number for example, number in zip(rows[0], table_of, strict=True)]
+    return table if all(kept) else table.filter(pa.array(kept))
 
 
-def _patiently(read: Callable[[], R]) -> R:
-    """Call `read` again where another process sealed the store between two of its looks."""
+def _retry_if_sealed(read: Callable[[], R]) -> R:
+    """Call `read` again if another process sealed the store in the meantime."""
     for _ in range(20):
         try:
             return read()
@@ -359,13 +368,13 @@ def _patiently(read: Callable[[], R]) -> R:
 
 
 def write_table(path: Path, table: pa.Table) -> None:
-    """Write Parquet beside `path` and rename."""
+    """Write a Parquet file atomically."""
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     files.write(path, sink.getvalue().to_pybytes())
 
 
-def keys(root: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
-    """Every store below `root` with its key as plain data."""
+def stored_keys(root: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+    """Yield the folder and the key (plain data) of every store below `root`."""
     for path in sorted(root.glob("*/*/*/key.json")):
-        yield path.parent, json.loads(path.read_text(encoding="utf-8"))
+        yield path.parent, read_json(path, f"remove {path.parent} and embed again")

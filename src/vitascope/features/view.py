@@ -1,4 +1,4 @@
-"""View: which clips of an example a probe reads, and what is kept of their tokens."""
+"""View: which clips of an example are encoded, and how their tokens are reduced."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from typing import Literal, TypeAlias
 from vitascope.sampling.samplers import Sampler
 
 Reduce: TypeAlias = Literal["clip", "time", "grid"]
-"""What is kept of `Tokens`: the summary vector, the grid averaged over space, or the whole grid."""
+"""How `Tokens` are reduced: to the clip vector, to one vector per time step (mean over space), or not at all."""
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """How a probe wants examples seen."""
+    """How examples are sampled and encoded for a probe."""
 
     sampler: Sampler
+    """Which clips of a video are read."""
     reduce: Reduce = "clip"
+    """Reduction of the tokens of a clip: to one vector, to one per time step, or none."""
     stored: bool = True
-    """Vectors are small: kept on disk. Else encoded as they are read, or kept as long as a budget for grids allows."""
+    """Keep the vectors on disk; if False, encode them live, or store token grids while they fit the budget."""

@@ -1,7 +1,7 @@
-"""What kind of errors a localizer makes, which actions it misses, and what mAP would gain without each kind.
+"""Error analysis of temporal localization: error types, missed actions, and the mAP each error type costs.
 
-The kinds, the ranges of length and coverage and the normalized AP are those of DETAD (Alwassel, Caba Heilbron, Escorcia
-and Ghanem, ECCV 2018, sections 3 to 5).
+Error types, length and coverage ranges and normalized AP follow DETAD (Alwassel, Caba Heilbron, Escorcia and Ghanem,
+"Diagnosing Error in Temporal Action Detectors", ECCV 2018, sections 3 to 5).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from vitascope.metrics.temporal_ap import (
     Segments,
     average_precision,
     match,
-    over_classes,
+    mean_over_classes,
     overlaps,
     rows,
 )
@@ -29,60 +29,65 @@ Array: TypeAlias = NDArray[Any]
 Values: TypeAlias = Sequence[float] | Real[Array, "n"]
 
 KINDS = ("true positive", "double detection", "wrong label", "localization", "confusion", "background")
-"""Of a prediction; all but the first are false positives."""
+"""Types of predictions; all but the first are false positives."""
 RIGHT, DOUBLE, WRONG, LOCALIZATION, CONFUSION, BACKGROUND = range(len(KINDS))
 FAINT = 0.1
-"""tIoU below which a prediction has nothing to do with a true segment."""
+"""tIoU below which a prediction is background."""
 
 
 class Ranges(NamedTuple):
-    """Names for ranges of a quantity: each from above its edge up to and including the next, the last without end."""
+    """Named ranges of a quantity, each from its lower edge (exclusive) to the next (inclusive); the last is open."""
 
     names: tuple[str, ...]
     edges: tuple[float, ...]
-    """Lower edges, the first of which belongs to its range."""
+    """Lower edges; only the first belongs to its range."""
 
     def of(self, values: Values) -> Int64[Array, "n"]:
-        """The range of each value; ValueError for one below all of them or not a number."""
-        given = np.asarray(values, np.float64)
-        bad = np.flatnonzero(~(given >= self.edges[0]))
+        """The range index of each value; raises UserError for NaN or a value below the first edge."""
+        array = np.asarray(values, np.float64)
+        bad = np.flatnonzero(~(array >= self.edges[0]))
         if bad.size:
-            raise UserError(f"{given[bad[0]]} at row {bad[0]} is in no range: they begin at {self.edges[0]:g}")
-        return np.maximum(np.searchsorted(self.edges, given) - 1, 0)
+            raise UserError(
+                f"value {array[bad[0]]} at row {bad[0]} is outside all ranges: the lowest starts at {self.edges[0]:g}"
+            )
+        return np.maximum(np.searchsorted(self.edges, array) - 1, 0)
 
 
 _SIZES = ("XS", "S", "M", "L", "XL")
 LENGTH = Ranges(_SIZES, (0, 30, 60, 120, 180))
-"""Seconds; ActivityNet's."""
+"""Segment length in seconds, ActivityNet."""
 LENGTH_THUMOS14 = Ranges(_SIZES, (0, 3, 6, 12, 18))
+"""Segment length in seconds, THUMOS14."""
 COVERAGE = Ranges(_SIZES, (0, 0.02, 0.04, 0.06, 0.08))
-"""Share of the video that a segment covers; THUMOS14's."""
+"""Fraction of the video that a segment covers, THUMOS14."""
 COVERAGE_ACTIVITYNET = Ranges(_SIZES, (0, 0.2, 0.4, 0.6, 0.8))
+"""Fraction of the video that a segment covers, ActivityNet."""
 
 
 class Errors(NamedTuple):
-    """What `diagnose` found. Shares are percent, averaged over the thresholds; gains are points of average mAP."""
+    """Result of `diagnose`. Shares are in percent, averaged over thresholds; gains are points of average mAP."""
 
     kinds: Int64[Array, "t n"]
-    """Index into `KINDS` of every prediction, by the rows given; -1 where its class has no true segment."""
-    found: Bool[Array, "t g"]
-    """Whether a prediction found the true segment, by the rows given."""
+    """Index into `KINDS` of each prediction, in input order; -1 if its class has no true segment."""
+    detected: Bool[Array, "t g"]
+    """True for each true segment that is matched by a prediction, in input order."""
     profile: Float64[Array, "m k"]
-    """Of the predictions ranked (m - 1) G to m G in their class, the share of each of `KINDS`; NaN where none is."""
+    """Share of each of `KINDS` among the predictions ranked (m - 1) G to m G in their class; NaN if there are none."""
     false: dict[str, float]
-    """Of the false positives among the top predictions, the share of each kind; 0 where there is none."""
+    """Share of each error type among the false positives of the top predictions; 0 if there are none."""
     gains: dict[str, float]
-    """What the average mAP would gain if the predictions of a kind were not there."""
+    """Gain in average mAP if all predictions of an error type were removed."""
 
 
 class RangeErrors(NamedTuple):
-    """How the true segments of one range fare; percent, averaged over the thresholds."""
+    """Scores of the true segments in one range, in percent, averaged over thresholds."""
 
     segments: int
+    """Number of true segments."""
     average_map: float
-    """Normalized mAP (mAP_N) of the segments of this range alone; NaN where there are none."""
+    """Normalized mAP (mAP_N) of these segments; NaN if there are none."""
     missed: float
-    """Share of them that no prediction found; NaN where there are none."""
+    """Share of them that no prediction matches; NaN if there are none."""
 
 
 def diagnose(
@@ -93,37 +98,37 @@ def diagnose(
     multiple: int = 10,
     normalized: bool = False,
 ) -> Errors:
-    """Kinds of all predictions and what they cost.
+    """Classify all predictions by error type and compute the mAP that each type costs.
 
-    The top predictions of a class are the first `multiple` × G, G being how many true segments it has. The gains are
-    of plain mAP and of all predictions, so that they add to the number that is reported; DETAD's own are of
-    `normalized` mAP, and of the top predictions alone. ValueError as `temporal_ap.mean_ap`.
+    The top predictions of a class are the first `multiple` × G, where G is the number of its true segments. Gains refer
+    to plain mAP and all predictions, so that they add to the reported mAP; DETAD uses `normalized` mAP and only the top
+    predictions. Raises UserError as `temporal_ap.mean_ap` does.
     """
     matching = match(predictions, truth, thresholds)
-    kinds = kinds_of(predictions, truth, matching)
+    kinds = error_types(predictions, truth, matching)
     profile, false = _profile(matching, kinds, multiple)
     normalizer = _normalizer(matching) if normalized else None
     base = _average(matching, normalizer=normalizer)
     gains = {
-        KINDS[kind]: _average(matching, kept=kinds != kind, normalizer=normalizer) - base
+        KINDS[kind]: _average(matching, keep=kinds != kind, normalizer=normalizer) - base
         for kind in range(DOUBLE, len(KINDS))
     }
     by_row = np.full((len(matching.thresholds), len(predictions.video)), -1)
     by_row[:, matching.row] = kinds
-    return Errors(by_row, _found(matching), profile, false, gains)
+    return Errors(by_row, _detected(matching), profile, false, gains)
 
 
-def kinds_of(predictions: Segments, truth: Segments, matching: Matching) -> Int64[Array, "t n"]:
-    """Index into `KINDS` of each prediction, in the order of `matching`, at each of its thresholds.
+def error_types(predictions: Segments, truth: Segments, matching: Matching) -> Int64[Array, "t n"]:
+    """Index into `KINDS` of each prediction at each threshold, in the order of `matching`.
 
-    A prediction that found nothing is judged by the true segment of any class in its video that it overlaps most; of
-    several that it overlaps alike, by one of its own class. If that tIoU reaches the threshold it is a double
-    detection, or has the wrong label; if it reaches `FAINT`, it is a localization error, or with another label a
-    confusion; else it is background.
+    The type of an unmatched prediction depends on the true segment of any class in its video with the largest tIoU;
+    ties go to its own class. If the tIoU reaches the threshold, the prediction is a double detection (same class) or
+    has the wrong label (another class); if it reaches `FAINT`, it is a localization error or a confusion; otherwise it
+    is background.
     """
     ordered, own = rows(predictions, matching.row), matching.classes[matching.label]
     in_video = (matching.videos[matching.video], truth.video)
-    left, right, tiou = overlaps(ordered, truth, keys=in_video, least=FAINT)
+    left, right, tiou = overlaps(ordered, truth, keys=in_video, min_tiou=FAINT)
     other = truth.label[right] != own[left]
     order = np.lexsort((other, -tiou, left))
     first = order[np.append(True, left[order][1:] != left[order][:-1])[: len(order)]]
@@ -132,74 +137,75 @@ def kinds_of(predictions: Segments, truth: Segments, matching: Matching) -> Int6
     near = most >= matching.thresholds[:, None]
     false = np.where(near, DOUBLE, np.where(most >= FAINT, LOCALIZATION, BACKGROUND))
     false = false + (mislabeled & (false != BACKGROUND))
-    return np.where(matching.found >= 0, RIGHT, false)
+    return np.where(matching.true_row >= 0, RIGHT, false)
 
 
 def sensitivity(matching: Matching, ranges: Ranges, values: Values) -> dict[str, RangeErrors]:
-    """How the true segments of each range of a quantity fare; `values` has it for every row of the truth.
+    """Scores of the true segments in each range of a quantity, given by `values` for each true segment.
 
-    The normalized AP of a range counts its segments as all there are, and leaves out the predictions that found
-    others: what was found elsewhere is neither right nor wrong here. Precision is that of classes which all have as
-    many true segments as classes have on average, so that ranges of unequal size compare.
+    The normalized AP of a range counts only its segments and ignores predictions matched to other segments. Precision
+    is normalized to the mean number of true segments per class, so that ranges of different sizes are comparable.
     """
     place = ranges.of(values)
     if len(place) != len(matching.true_label):
-        raise UserError(f"{len(place)} values for {len(matching.true_label)} true segments: one for each is needed")
-    found, normalizer = _found(matching), _normalizer(matching)
+        raise UserError(
+            f"{len(place)} values for {len(matching.true_label)} true segments: expected one value per segment"
+        )
+    detected, normalizer = _detected(matching), _normalizer(matching)
     parts = {}
     for index, name in enumerate(ranges.names):
         own = place == index
-        kept = (matching.found < 0) | np.append(own, False)[matching.found]
+        keep = (matching.true_row < 0) | np.append(own, False)[matching.true_row]
         count = int(own.sum())
-        missed = 100 * float(1 - found[:, own].mean()) if count else float("nan")
-        parts[name] = RangeErrors(count, _average(matching, kept=kept, counted=own, normalizer=normalizer), missed)
+        missed = 100 * float(1 - detected[:, own].mean()) if count else float("nan")
+        parts[name] = RangeErrors(count, _average(matching, keep=keep, counted=own, normalizer=normalizer), missed)
     return parts
 
 
 def lengths(truth: Segments) -> Float64[Array, "g"]:
-    """Seconds of each true segment."""
+    """Length of each true segment, seconds."""
     return truth.end - truth.start
 
 
 def coverage(truth: Segments, durations: dict[int, float]) -> Float64[Array, "g"]:
-    """The share of its video that each true segment covers, 1 at most; `durations` are seconds by video number."""
-    absent = sorted(set(truth.video.tolist()) - set(durations))
-    if absent:
-        raise UserError(f"no duration of {len(absent)} videos with true segments, the first {absent[0]}")
+    """Fraction of its video that each true segment covers, at most 1; `durations` are in seconds by video number."""
+    missing = sorted(set(truth.video.tolist()) - set(durations))
+    if missing:
+        raise UserError(f"no duration for {len(missing)} videos with true segments, the first is {missing[0]}")
     total = np.array([durations[video] for video in truth.video.tolist()], np.float64)
     bad = np.flatnonzero(~(total > 0))
     if bad.size:
-        raise UserError(f"video {truth.video[bad[0]]} lasts {total[bad[0]]} seconds: expected more than 0")
+        raise UserError(f"video {truth.video[bad[0]]} has duration {total[bad[0]]} s: expected more than 0")
     return np.minimum(lengths(truth) / total, 1.0)
 
 
 def _average(
-    matching: Matching, kept: Array | None = None, counted: Array | None = None, normalizer: float | None = None
+    matching: Matching, keep: Array | None = None, counted: Array | None = None, normalizer: float | None = None
 ) -> float:
-    """mAP in percent, averaged over the thresholds."""
-    each = average_precision(matching, kept=kept, counted=counted, normalizer=normalizer)
-    return float(over_classes(each).mean())
+    """mAP in percent, averaged over thresholds."""
+    each = average_precision(matching, keep=keep, counted=counted, normalizer=normalizer)
+    return float(mean_over_classes(each).mean())
 
 
 def _normalizer(matching: Matching) -> float:
-    """True segments of a class on average."""
+    """Mean number of true segments per class."""
     return len(matching.true_label) / max(len(matching.classes), 1)
 
 
-def _found(matching: Matching) -> Bool[Array, "t g"]:
+def _detected(matching: Matching) -> Bool[Array, "t g"]:
     levels, truths = len(matching.thresholds), len(matching.true_label)
-    found = np.zeros((levels, truths + 1), bool)
-    found[np.arange(levels)[:, None], matching.found] = True  # -1 is the column to spare
-    return found[:, :truths]
+    detected = np.zeros((levels, truths + 1), bool)
+    detected[np.arange(levels)[:, None], matching.true_row] = True  # -1 falls into the extra column
+    return detected[:, :truths]
 
 
 def _profile(
     matching: Matching, kinds: Int64[Array, "t n"], multiple: int
 ) -> tuple[Float64[Array, "m k"], dict[str, float]]:
-    """Shares of kinds in each G of the top predictions, and among their false positives."""
-    asked = np.bincount(matching.true_label, minlength=len(matching.classes))
+    """Shares of each type per G top predictions, and of each error type among their false positives."""
+    positives = np.bincount(matching.true_label, minlength=len(matching.classes))
     edges = np.searchsorted(matching.label, np.arange(len(matching.classes)))
-    slot = (np.arange(len(matching.row)) - edges[matching.label]) // asked[matching.label]
+    slot = (np.arange(len(matching.row)) - edges[matching.label]) // positives[matching.label]
     top = slot < multiple
     cell = slot[top] * len(KINDS) + kinds[:, top]
     counts = np.bincount(cell.ravel(), minlength=multiple * len(KINDS)).reshape(multiple, len(KINDS))

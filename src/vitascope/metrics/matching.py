@@ -1,4 +1,4 @@
-"""Pairs of rows that belong together, and their one-to-one matching in turn: what every metric of segments rests on."""
+"""Joining rows by key and greedy one-to-one matching, the basis of all segment metrics."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from numpy.typing import NDArray
 
 Array: TypeAlias = NDArray[Any]
 Pairs: TypeAlias = tuple[Int64[Array, "p"], Int64[Array, "p"]]
-"""Rows of the left side and of the right."""
+"""Row indices of the left and the right table."""
 
 BLOCK = 1 << 16
-"""About how many pairs are held at once; more would only cost memory."""
+"""Approximate number of pairs per block; larger blocks only cost memory."""
 
 
-def equal(left: Integer[Array, "n"], right: Integer[Array, "m"]) -> Iterator[Pairs]:
-    """All pairs of rows whose keys are equal, block by block, in order of the left row and then of the right."""
+def pairs_with_equal_keys(left: Integer[Array, "n"], right: Integer[Array, "m"]) -> Iterator[Pairs]:
+    """All pairs of rows with equal keys, in blocks, ordered by left row, then right row."""
     order = np.argsort(right, kind="stable")
-    known, first, many = np.unique(right[order], return_index=True, return_counts=True)
-    place = np.searchsorted(known, left)
-    here = np.append(known, 0)[place] == left
-    low, counts = np.append(first, 0)[place], np.where(here, np.append(many, 0)[place], 0)
+    keys, first, many = np.unique(right[order], return_index=True, return_counts=True)
+    place = np.searchsorted(keys, left)
+    present = np.append(keys, 0)[place] == left
+    low, counts = np.append(first, 0)[place], np.where(present, np.append(many, 0)[place], 0)
     total = counts.cumsum()
     cuts = np.flatnonzero(np.diff(total // BLOCK)) + 1
     for start, stop in zip([0, *cuts.tolist()], [*cuts.tolist(), len(left)], strict=True):
@@ -32,41 +32,43 @@ def equal(left: Integer[Array, "n"], right: Integer[Array, "m"]) -> Iterator[Pai
         yield np.repeat(np.arange(start, stop), many), order[np.repeat(low[start:stop], many) + within]
 
 
-def in_turn(left: Int64[Array, "p"], right: Int64[Array, "p"], lefts: int, rights: int) -> Int64[Array, "{lefts}"]:
-    """The pair that each left row gets when they choose one after another; -1 for one that finds nothing free.
+def greedy_pairs(left: Int64[Array, "p"], right: Int64[Array, "p"], lefts: int, rights: int) -> Int64[Array, "{lefts}"]:
+    """Greedy matching: the pair that each left row gets when left rows choose in order; -1 if no candidate is free.
 
-    The pairs are in order of `left`, which is also the turn, and of one left row in its order of liking.
-    All turns are played at once by deferred acceptance (Gale and Shapley, American Mathematical Monthly 69(1), 1962):
-    every row asks its favorite, every right row keeps the earliest turn that asked, the others ask their next. When
-    all right rows prefer the earlier turn, the one stable matching is what choosing one after another gives.
+    Pairs are sorted by left row and, within a row, by its preference. All choices are computed in parallel by deferred
+    acceptance (Gale and Shapley, American Mathematical Monthly 69(1), 1962): each left row proposes to its favorite,
+    each right row holds on to the lowest left row, and rejected rows propose to their next choice. Because all right
+    rows prefer the lower left row, the stable matching is unique and equals the greedy one.
     """
     ends = np.bincount(left, minlength=lefts).cumsum()
-    asking = np.concatenate([[0], ends[:-1]])[: len(ends)]
+    proposal = np.concatenate([[0], ends[:-1]])[: len(ends)]
     holder = np.full(rights, lefts)
-    active = np.flatnonzero(asking < ends)
+    active = np.flatnonzero(proposal < ends)
     while active.size:
-        asked = right[asking[active]]
-        before = holder[asked]
-        np.minimum.at(holder, asked, active)
-        won = holder[asked] == active
+        candidate = right[proposal[active]]
+        before = holder[candidate]
+        np.minimum.at(holder, candidate, active)
+        won = holder[candidate] == active
         displaced = before[won]
-        refused = np.concatenate([active[~won], displaced[displaced < lefts]])
-        asking[refused] += 1
-        active = refused[asking[refused] < ends[refused]]
-    taken = np.full(lefts, -1)
+        rejected = np.concatenate([active[~won], displaced[displaced < lefts]])
+        proposal[rejected] += 1
+        active = rejected[proposal[rejected] < ends[rejected]]
+    matched = np.full(lefts, -1)
     winners = holder[holder < lefts]
-    taken[winners] = asking[winners]
-    return taken
+    matched[winners] = proposal[winners]
+    return matched
 
 
-def at_levels(left: Int64[Array, "p"], right: Int64[Array, "p"], held: Array, sizes: tuple[int, int]) -> Array:
-    """`in_turn` at several levels: the right row of each left row, (levels, n), -1 where it gets none.
+def match_at_levels(
+    left: Int64[Array, "p"], right: Int64[Array, "p"], eligible: Array, sizes: tuple[int, int]
+) -> Array:
+    """The right row matched to each left row at several levels, (levels, n), -1 if none; see `greedy_pairs`.
 
-    `held` (levels, pairs) says which pairs count at a level; `sizes` are the numbers of left and right rows.
+    `eligible` (levels, pairs) marks the pairs allowed at each level; `sizes` are the numbers of left and right rows.
     """
     lefts, rights = sizes
-    levels = len(held)
-    level, pair = np.nonzero(held)
-    got = in_turn(level * lefts + left[pair], level * rights + right[pair], levels * lefts, levels * rights)
-    partner = np.append(right[pair], -1)[got]
+    levels = len(eligible)
+    level, pair = np.nonzero(eligible)
+    matched = greedy_pairs(level * lefts + left[pair], level * rights + right[pair], levels * lefts, levels * rights)
+    partner = np.append(right[pair], -1)[matched]
     return partner.reshape(levels, lefts)

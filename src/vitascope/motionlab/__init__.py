@@ -1,1 +1,1 @@
-"""MotionLab: a procedural benchmark whose appearance and motion are decorrelated by construction."""
+"""MotionLab: a procedural benchmark in which appearance and motion are independent by construction."""

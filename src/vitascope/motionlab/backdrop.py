@@ -1,4 +1,4 @@
-"""Backgrounds: one still picture with a margin for the camera to swing in."""
+"""Backgrounds: a still image with a margin for camera motion."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vitascope.motionlab.scene import Background
 
 
 def picture(background: Background, side: int, margin: int) -> Float32[np.ndarray, "y x 3"]:
-    """The background of a frame of `side` pixels with `margin` more on every edge; colors 0 to 1."""
+    """The background of frames of `side` pixels with a margin of `margin` pixels on every edge; colors in 0 to 1."""
     rng = np.random.default_rng(background.seed)
     at = (np.arange(side + 2 * margin) + 0.5 - margin) / side
     mix = _PATTERNS[background.kind](rng, at)
@@ -22,21 +22,21 @@ def picture(background: Background, side: int, margin: int) -> Float32[np.ndarra
 def view(
     wide: Float32[np.ndarray, "y x 3"], shift: Float64[np.ndarray, "t 2"], side: int
 ) -> Float32[np.ndarray, "t s s 3"]:
-    """Frames of `side` pixels cut from the middle of `wide`, its content moved right and down by `shift` pixels."""
+    """Center crops of `side` pixels from `wide`, with its content shifted right and down by `shift` pixels."""
     margin = (wide.shape[0] - side) // 2
     frames = np.empty((len(shift), side, side, 3), np.float32)
     for frame, (dx, dy) in zip(frames, shift.tolist(), strict=True):
-        rows = _slide(wide, margin - dy, side)
-        frame[:] = _slide(rows.swapaxes(0, 1), margin - dx, side).swapaxes(0, 1)
+        rows = _shift(wide, margin - dy, side)
+        frame[:] = _shift(rows.swapaxes(0, 1), margin - dx, side).swapaxes(0, 1)
     return frames
 
 
-def _slide(lines: Float32[np.ndarray, "a b 3"], start: float, count: int) -> Float32[np.ndarray, "count b 3"]:
-    whole = math.floor(start)
-    part = start - whole
-    moved: Float32[np.ndarray, "count b 3"] = lines[whole : whole + count] * (1 - part)
-    moved += lines[whole + 1 : whole + count + 1] * part
-    return moved
+def _shift(lines: Float32[np.ndarray, "a b 3"], start: float, count: int) -> Float32[np.ndarray, "count b 3"]:
+    first = math.floor(start)
+    part = start - first
+    shifted: Float32[np.ndarray, "count b 3"] = lines[first : first + count] * (1 - part)
+    shifted += lines[first + 1 : first + count + 1] * part
+    return shifted
 
 
 def _slope(rng: np.random.Generator, at: Float64[np.ndarray, "s"]) -> Float64[np.ndarray, "s s"]:
@@ -46,7 +46,7 @@ def _slope(rng: np.random.Generator, at: Float64[np.ndarray, "s"]) -> Float64[np
 
 
 def _hills(rng: np.random.Generator, at: Float64[np.ndarray, "s"], cells: int) -> Float64[np.ndarray, "s s"]:
-    """Smooth value noise: random heights on a grid of `cells` a side, eased in between."""
+    """Value noise: random heights on a lattice of `cells` x `cells`, smoothly interpolated."""
     along = (at - at[0]) / (at[-1] - at[0]) * cells * (1 - 1e-9)
     cell = along.astype(np.intp)
     part = along - cell

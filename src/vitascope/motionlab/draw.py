@@ -1,4 +1,4 @@
-"""Antialiased shapes and textures as functions of position, and stamping them onto frames whose edges wrap round."""
+"""Draw antialiased textured shapes onto frames with periodic boundaries."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ Pixel: TypeAlias = Float32[np.ndarray, "t 1 1"]
 Frames: TypeAlias = Float32[np.ndarray, "t y x 3"]
 
 EXTENT = 1.1
-"""No outline reaches further than this many radii from its center."""
+"""Maximum extent of all outlines from their center, radii."""
 RIM = 1.0
-"""Width of the dark rim of every shape, pixels."""
+"""Width of the dark rim of shapes, pixels."""
 
 
 def _polygon(u: Field, v: Field, sides: int, inner: float) -> Field:
-    """Distance outside a regular polygon whose sides lie `inner` from the center, the first one below."""
+    """Signed distance to a regular polygon with inradius `inner`, one side at the bottom."""
     turns = [2 * math.pi * (k / sides + 0.25) for k in range(sides)]
     distance: Field = np.maximum.reduce([u * math.cos(a) + v * math.sin(a) for a in turns]) - inner
     return distance
 
 
 def _star(u: Field, v: Field) -> Field:
-    """Five points: the union of five slim wedges is what at least four of the five lines of a pentagram agree on."""
+    """Five-pointed star: the points inside at least four of the five half-planes of a pentagram."""
     turns = [2 * math.pi * (k / 5 + 0.25) for k in range(5)]
     lines = np.stack([u * math.cos(a) + v * math.sin(a) for a in turns])
     lines.sort(axis=0)
@@ -70,11 +70,11 @@ OUTLINES: dict[str, Callable[[Field, Field], Field]] = {
     "capsule": _capsule,
     "pebble": _pebble,
 }
-"""Signed distance to the outline in radii, negative inside (near the outline a distance, further away only a sign)."""
+"""Signed distance to the outline in radii, negative inside; accurate only near the outline."""
 
 
 def _saw(turns: Field) -> Field:
-    """A triangle wave of period 1 between -1 and 1: even slopes make even edges."""
+    """A triangle wave with period 1 and range -1 to 1; its constant slope gives edges of constant width."""
     wave: Field = np.abs(turns - np.floor(turns) - 0.5) * 4 - 1
     return wave
 
@@ -88,11 +88,11 @@ TEXTURINGS: dict[str, tuple[Callable[[Field, Field], Field], float]] = {
     ),
     "rings": (lambda u, v: _saw(np.hypot(u, v) * 1.7), 6.8),
 }
-"""A field that is positive where the first color is, and its slope per radius at the edge."""
+"""For each texture, a field that is positive in the first color, and its slope per radius at color edges."""
 
 
 def paint(texture: str, colors: tuple[RGB, RGB], u: Field, v: Field, pixel: Pixel) -> Frames:
-    """Two colors laid out by the texture; `pixel` is the size of a pixel in radii."""
+    """Colors of a two-color texture; `pixel` is the size of a pixel in radii."""
     field, slope = TEXTURINGS[texture]
     first = np.clip(field(u, v) / (slope * pixel) + 0.5, 0, 1)[..., None]
     one, other = (np.array(c, np.float32) for c in colors)
@@ -101,9 +101,9 @@ def paint(texture: str, colors: tuple[RGB, RGB], u: Field, v: Field, pixel: Pixe
 
 
 def stamp(frames: Frames, path: Path, outline: str, skin: Callable[[Field, Field, Pixel], Frames]) -> None:
-    """Draw a thing along its path onto square `frames`, in place; what leaves at one edge enters at the opposite one.
+    """Draw an object along its path onto square `frames`, in place, with periodic boundaries.
 
-    `skin(u, v, pixel)` gives its colors at coordinates in radii along its own axes, with a pixel's size in radii.
+    `skin(u, v, pixel)` returns its colors at object coordinates in radii, given the size of a pixel in radii.
     """
     side = frames.shape[1]
     radius = path.radius * side
@@ -118,7 +118,7 @@ def stamp(frames: Frames, path: Path, outline: str, skin: Callable[[Field, Field
     inside = -OUTLINES[outline](u, v) / pixel
     cover = np.clip(inside + 0.5, 0, 1)[..., None]
     rim = 0.35 + 0.65 * np.clip(inside + 0.5 - RIM, 0, 1)
-    # One side lies in shade: without it a disc of rings could spin unseen.
+    # shading of one side: without it, rotation of a disc with rings would be invisible
     shade = rim * np.clip(0.78 + 0.34 * v, 0.42, 1)
     colors = skin(u, v, pixel) * shade[..., None]
     where = np.arange(len(frames))[:, None, None], rows[:, :, None], columns[:, None, :]
@@ -129,7 +129,7 @@ def stamp(frames: Frames, path: Path, outline: str, skin: Callable[[Field, Field
 def _window(
     center: Float64[np.ndarray, "t"], offsets: Int[np.ndarray, "o"], side: int
 ) -> tuple[Int[np.ndarray, "t o"], Float64[np.ndarray, "t o"]]:
-    """Pixel indices about `center` (pixels), wrapped, and how far the pixels' middles lie from it."""
-    whole = np.floor(center)
-    pixels = whole[:, None] + offsets
+    """Wrapped pixel indices around `center` (pixels), and the distances of the pixel centers from it."""
+    origin = np.floor(center)
+    pixels = origin[:, None] + offsets
     return pixels.astype(np.intp) % side, pixels + 0.5 - center[:, None]

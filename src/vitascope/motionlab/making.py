@@ -1,4 +1,4 @@
-"""Suites on disk: rendering the files that are not there yet, and a marker that says when a suite is whole."""
+"""Render suites to disk, resuming incomplete ones; a marker file records complete suites."""
 
 from __future__ import annotations
 
@@ -14,51 +14,55 @@ from pathlib import Path
 from filelock import FileLock
 
 from vitascope.core import files
+from vitascope.core.errors import StorageError
+from vitascope.core.log import log
 from vitascope.motionlab.scene import VERSION
 
 
 @dataclass(frozen=True)
 class RenderJob:
-    """Files of a suite that are made together, by their names in its folder, and what makes them."""
+    """Files of a suite that are rendered together."""
 
     names: tuple[str, ...]
+    """Paths within the folder of the suite."""
     shoot: Callable[[], None]
+    """Renders and writes the files."""
 
 
 def make(folder: Path, jobs: Sequence[RenderJob], seed: int, *, marker: str, quiet: bool = False) -> None:
-    """Render what is not in `folder` yet: nothing when the suite is whole, the rest when a run was cut short.
+    """Render the missing files of a suite; does nothing if it is complete.
 
-    Two processes at once are safe: the second waits for the first. OSError when the folder cannot be written.
+    Concurrent processes are safe: the second waits for the first. StorageError when the folder cannot be written.
     """
     path = folder / marker
-    known = _read(path, seed)
-    if known and all(_there(folder, name, known) for name in known):
+    sizes = _read(path, seed)
+    if sizes and all(_is_complete(folder, name, sizes) for name in sizes):
         return
     try:
         places = [folder / place for place in {name.rpartition("/")[0] for job in jobs for name in job.names}]
         for place in places:
             place.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):
-            for torn in (path for place in places for path in place.glob(".*")):
-                torn.unlink()
-            _fill(folder, jobs, known or _read(path, seed), quiet)
+            for partial in (path for place in places for path in place.glob(".*")):
+                partial.unlink()
+            _fill(folder, jobs, sizes or _read(path, seed), quiet)
             _mark(path, jobs, seed)
     except OSError as error:
-        raise OSError(
-            f"{folder}: cannot write MotionLab there ({error.strerror or error}); "
+        raise StorageError(
+            f"{folder}: cannot write MotionLab ({error.strerror or error}); "
             "free some space or set VITASCOPE_CACHE to another folder, then run again"
         ) from error
 
 
-def _fill(folder: Path, jobs: Sequence[RenderJob], known: Mapping[str, int], quiet: bool) -> None:
-    """Render in threads (numpy and the codec let go of the interpreter), stopping at the first failure or Ctrl-C."""
-    todo = [job for job in jobs if not all(_there(folder, name, known) for name in job.names)]
+def _fill(folder: Path, jobs: Sequence[RenderJob], sizes: Mapping[str, int], quiet: bool) -> None:
+    """Render in threads (NumPy and the codec release the GIL), stopping at the first error or Ctrl-C."""
+    todo = [job for job in jobs if not all(_is_complete(folder, name, sizes) for name in job.names)]
     pool = ThreadPoolExecutor(min(os.cpu_count() or 1, 8))
     try:
         work = pool.map(lambda job: job.shoot(), todo)
         if quiet or not sys.stderr.isatty():
             if todo and not quiet:
-                print(f"MotionLab: rendering {len(todo)} of {len(jobs)} clips into {folder}", file=sys.stderr)
+                log.info("MotionLab: rendering %d of %d clips into %s", len(todo), len(jobs), folder)
             list(work)
         else:
             from rich.console import Console
@@ -69,17 +73,17 @@ def _fill(folder: Path, jobs: Sequence[RenderJob], known: Mapping[str, int], qui
         pool.shutdown(cancel_futures=True)
 
 
-def _there(folder: Path, name: str, known: Mapping[str, int]) -> bool:
-    """Whether a file is there, whole as far as its size tells."""
+def _is_complete(folder: Path, name: str, sizes: Mapping[str, int]) -> bool:
+    """True if the file exists with its recorded size, if any."""
     try:
         size = (folder / name).stat().st_size
     except FileNotFoundError:
         return False
-    return size == known.get(name, size) and size > 0
+    return size == sizes.get(name, size) and size > 0
 
 
 def _read(marker: Path, seed: int) -> dict[str, int]:
-    """File sizes of a suite that was once whole; nothing if the marker is absent, broken or another suite's."""
+    """File sizes of a complete suite; empty if the marker is missing, broken or of another suite."""
     try:
         data = json.loads(marker.read_text(encoding="utf-8"))
         return dict(data["files"]) if (data["version"], data["seed"]) == (VERSION, seed) else {}
@@ -88,7 +92,7 @@ def _read(marker: Path, seed: int) -> dict[str, int]:
 
 
 def _mark(marker: Path, jobs: Sequence[RenderJob], seed: int) -> None:
-    """Say that the suite is whole: version, seed, a digest of all bytes, and each file's size."""
+    """Write the marker of a complete suite: version, seed, a digest of all bytes, and the size of each file."""
     total, sizes = hashlib.blake2b(digest_size=16), {}
     for name in (name for job in jobs for name in job.names):
         content = (marker.parent / name).read_bytes()

@@ -1,4 +1,4 @@
-"""Where everything in a scene is at given times: closed forms of time, the same forwards and backwards."""
+"""Positions of all objects of a scene as closed forms of time, exactly reversible."""
 
 from __future__ import annotations
 
@@ -10,35 +10,39 @@ from jaxtyping import Float64
 from vitascope.motionlab.scene import PROGRAMS, Distractor, Scene
 
 RADII = (0.1, 0.2)
-"""Smallest and largest radius of a twin, frame sides; growth is geometric between them."""
+"""Minimum and maximum radius of the twins, frame sides; interpolated geometrically."""
 GAPS = (0.2, 0.48)
-"""Smallest and largest distance of the twins' centers, frame sides."""
+"""Minimum and maximum distance between the centers of the twins, frame sides."""
 
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """A thing over time: its center in frame sides (y down), its facing in turns (clockwise), its radius."""
+    """Position, orientation and size of an object over time."""
 
     x: Float64[np.ndarray, "t"]
+    """Center, frame sides to the right."""
     y: Float64[np.ndarray, "t"]
+    """Center, frame sides downwards."""
     facing: Float64[np.ndarray, "t"]
+    """Orientation, turns clockwise."""
     radius: Float64[np.ndarray, "t"]
+    """Radius, frame sides."""
 
 
 def clock(frames: int, fps: float) -> Float64[np.ndarray, "t"]:
-    """Seconds of each frame from the middle of the clip: symmetric, so that a clip can be turned round exactly."""
+    """Time of each frame relative to the middle of the clip, seconds; symmetric, so that clips reverse exactly."""
     return (np.arange(frames) - (frames - 1) / 2) / fps
 
 
 def states(scene: Scene, times: Float64[np.ndarray, "t"]) -> Float64[np.ndarray, "t 6"]:
-    """The scene's point on the six-torus (`scene.State`) at `times` seconds from the middle of the clip."""
-    way = np.array(PROGRAMS[scene.motion])
-    moved: Float64[np.ndarray, "t 6"] = np.array(scene.state) + times[:, None] * (scene.speed * way)
-    return moved % 1.0
+    """The state of the scene on the six-torus (`scene.State`) at `times` (seconds from the middle of the clip)."""
+    direction = np.array(PROGRAMS[scene.motion])
+    path: Float64[np.ndarray, "t 6"] = np.array(scene.state) + times[:, None] * (scene.speed * direction)
+    return path % 1.0
 
 
 def shake(scene: Scene, times: Float64[np.ndarray, "t"]) -> Float64[np.ndarray, "t 2"]:
-    """How far the camera's swing shifts the whole picture right and down, frame sides."""
+    """Shift of the image by camera shake, frame sides to the right and downwards."""
     shift = np.zeros((len(times), 2))
     for wave in scene.camera:
         angle = (2 * np.pi * wave.rate) * times
@@ -46,13 +50,8 @@ def shake(scene: Scene, times: Float64[np.ndarray, "t"]) -> Float64[np.ndarray, 
     return shift
 
 
-def twins(scene: Scene, times: Float64[np.ndarray, "t"]) -> tuple[Path, Path]:
-    """The two labeled things, before the camera's shake."""
-    return pair(states(scene, times))
-
-
-def pair(states: Float64[np.ndarray, "t 6"]) -> tuple[Path, Path]:
-    """The two things at points of the torus."""
+def twin_paths(states: Float64[np.ndarray, "t 6"]) -> tuple[Path, Path]:
+    """Paths of the twins with the given states on the torus, without camera shake."""
     x, y, axis, facing, size, gap = states.T
     radius = RADII[0] * (RADII[1] / RADII[0]) ** size
     reach = (GAPS[0] + (GAPS[1] - GAPS[0]) * gap) / 2
@@ -61,7 +60,7 @@ def pair(states: Float64[np.ndarray, "t 6"]) -> tuple[Path, Path]:
 
 
 def wander(thing: Distractor, times: Float64[np.ndarray, "t"]) -> Path:
-    """A distractor, before the camera's shake."""
+    """Path of a distractor, without camera shake."""
     return Path(
         thing.start[0] + times * thing.drift[0],
         thing.start[1] + times * thing.drift[1],

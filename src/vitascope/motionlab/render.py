@@ -1,4 +1,4 @@
-"""From a scene to its frames."""
+"""Render scenes to frames."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from vitascope.motionlab.scene import Scene
 SIDE = 112
 """Height and width of a frame, pixels."""
 FRAMES = 24
-"""Frames of a clip."""
+"""Frames per clip."""
 FPS = 12.0
-"""Frames per second."""
-PIECE = 128
-"""Frames drawn at once: a bound on the memory that a long video takes."""
+"""Frame rate, frames per second."""
+CHUNK = 128
+"""Maximum number of frames drawn at once, which bounds the memory for long videos."""
 
 
 def render(scene: Scene, frames: int = FRAMES, *, side: int = SIDE, fps: float = FPS) -> UInt8[np.ndarray, "t y x 3"]:
-    """The clip of a scene, RGB. `render(scene.reversed)` is `render(scene)[::-1]`, equal to the last bit."""
+    """The RGB frames of a scene. `render(scene.reversed)` equals `render(scene)[::-1]` bit for bit."""
     times = motion.clock(frames, fps)
     return draw(scene, motion.states(scene, times), times, side=side)
 
@@ -33,13 +33,13 @@ def render(scene: Scene, frames: int = FRAMES, *, side: int = SIDE, fps: float =
 def draw(
     scene: Scene, states: Float64[np.ndarray, "t 6"], times: Float64[np.ndarray, "t"], *, side: int = SIDE
 ) -> UInt8[np.ndarray, "t y x 3"]:
-    """The frames of a scene at `times` (seconds from its middle), its twins at `states` of the torus."""
+    """The frames of a scene at `times` (seconds from its middle), with the twins at `states` on the torus."""
     shake = motion.shake(scene, times)
     margin = math.ceil(np.abs(shake).max() * side) + 1
     wide = backdrop.picture(scene.background, side, margin)
     frames = np.empty((len(times), side, side, 3), np.uint8)
-    for start in range(0, len(times), PIECE):
-        at = slice(start, start + PIECE)
+    for start in range(0, len(times), CHUNK):
+        at = slice(start, start + CHUNK)
         canvas = backdrop.view(wide, shake[at] * side, side)
         frames[at] = _drawn(canvas, scene, states[at], times[at], shake[at])
     return frames
@@ -52,11 +52,11 @@ def _drawn(
     times: Float64[np.ndarray, "t"],
     shake: Float64[np.ndarray, "t 2"],
 ) -> UInt8[np.ndarray, "t y x 3"]:
-    """Everything that moves, drawn onto the backgrounds in `canvas`, which is used up."""
+    """Draw distractors and twins onto the backgrounds in `canvas`, which is overwritten."""
     for thing in scene.distractors:
         stamp(canvas, _shaken(motion.wander(thing, times), shake), thing.outline, partial(_plain, thing.color))
     light, dark = scene.colors
-    for path, colors in zip(motion.pair(states), ((light, dark), (dark, light)), strict=True):
+    for path, colors in zip(motion.twin_paths(states), ((light, dark), (dark, light)), strict=True):
         stamp(canvas, _shaken(path, shake), scene.shape, partial(paint, scene.texture, colors))
     canvas *= 255
     canvas += 0.5
@@ -68,5 +68,5 @@ def _shaken(path: Path, shake: Float64[np.ndarray, "t 2"]) -> Path:
 
 
 def _plain(color: RGB, u: Field, v: Field, pixel: Pixel) -> Frames:
-    """One color everywhere."""
+    """A uniform color."""
     return np.broadcast_to(np.array(color, np.float32), (*u.shape, 3))

@@ -1,4 +1,4 @@
-"""What a MotionLab clip shows, as plain data: twins of one look moving by one program, and what distracts."""
+"""Scenes of MotionLab as plain data: two identical objects (twins) with one motion program, and distractors."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from vitascope.core.text import nearest
 from vitascope.core.types import RGB
 
 VERSION = 1
-"""Of everything that decides a pixel or a label; counts up when either would change."""
+"""Version of the generator; incremented when any pixel or label changes."""
 
 SHAPES = ("disc", "square", "triangle", "star", "cross", "crescent")
 TEXTURES = ("stripes", "checks", "dots", "rings")
 APPEARANCES = tuple(f"{shape}-{texture}" for shape in SHAPES for texture in TEXTURES)
 
 State: TypeAlias = tuple[float, float, float, float, float, float]
-"""A point of the six-torus, every coordinate in turns [0, 1): x and y of the twins' middle (frame sides, y down), the
-axis from one twin to the other, the facing of both (clockwise), their size and the gap between them."""
+"""A point on the six-torus, all coordinates in [0, 1): x and y of the midpoint of the twins (frame sides, y down), the
+angle of the axis between them and their orientation (turns, clockwise), their size and the gap between them."""
 
 _DIAGONAL = math.sqrt(0.5)
 PROGRAMS: dict[str, State] = {
@@ -44,53 +44,55 @@ PROGRAMS: dict[str, State] = {
     "approach": (0, 0, 0, 0, 0, -1),
     "leave": (0, 0, 0, 0, 0, 1),
 }
-"""A motion program is a direction on the torus. A uniform point stays uniform under any of them, so at every instant
-the state is distributed alike whatever the program: a single frame carries no motion label."""
+"""Motion programs, each a direction on the torus. Translation keeps a uniform distribution uniform, so at every time
+the state has the same distribution for all programs: a single frame carries no information about the motion."""
 MOTIONS = tuple(PROGRAMS)
 REVERSE = {
     name: next(
-        other for other, way in PROGRAMS.items() if all(a == -b for a, b in zip(way, PROGRAMS[name], strict=True))
+        other
+        for other, direction in PROGRAMS.items()
+        if all(a == -b for a, b in zip(direction, PROGRAMS[name], strict=True))
     )
     for name in PROGRAMS
 }
-"""The program that a program becomes when its clip is played backwards."""
+"""The program of the reversed clip, for each program."""
 
 OBSTACLES = ("ellipse", "capsule", "pebble")
-"""Outlines of the distractors: none of `SHAPES`."""
+"""Outlines of distractors, disjoint from `SHAPES`."""
 BACKGROUNDS = ("gradient", "clouds", "weave", "grain")
 
 
 @dataclass(frozen=True, slots=True)
 class Wave:
-    """One swing of the camera: shift = `even` cos + `odd` sin of 2 pi `rate` t, in frame sides."""
+    """A component of camera shake: `even` * cos(2 pi `rate` t) + `odd` * sin(2 pi `rate` t), frame sides."""
 
     even: tuple[float, float]
     odd: tuple[float, float]
     rate: float
-    """Swings per second."""
+    """Frequency, Hz."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Distractor:
-    """A plain thing that drifts and turns without regard to the labels."""
+    """A uniformly colored object whose motion is independent of the labels."""
 
     outline: str
     start: tuple[float, float]
-    """Where it is at the middle of the clip, frame sides."""
+    """Position at the middle of the clip, frame sides."""
     drift: tuple[float, float]
-    """Frame sides per second."""
+    """Velocity, frame sides per second."""
     facing: float
-    """Turns, at the middle of the clip."""
+    """Orientation at the middle of the clip, turns."""
     spin: float
-    """Turns per second."""
+    """Angular velocity, turns per second."""
     radius: float
-    """Frame sides."""
+    """Radius, frame sides."""
     color: RGB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Background:
-    """What lies behind everything: a kind, two colors and the seed of its pattern."""
+    """A background: its kind, two colors and the seed of its pattern."""
 
     kind: str
     colors: tuple[RGB, RGB]
@@ -99,23 +101,23 @@ class Background:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """Everything that decides the pixels of one clip; `state` and all else is as of the middle of the clip, time 0."""
+    """All parameters of one clip; positions are at time 0, the middle of the clip."""
 
     shape: str
     texture: str
     motion: str
     state: State
     speed: float
-    """Turns per second along the program's direction."""
+    """Speed along the direction of the program, turns per second."""
     colors: tuple[RGB, RGB]
-    """Light and dark of one twin; the other wears them the other way round."""
+    """Light and dark color of one twin; swapped for the other."""
     background: Background
     camera: tuple[Wave, ...]
     distractors: tuple[Distractor, ...]
 
     @property
     def reversed(self) -> Scene:
-        """The scene whose clip is this one's played backwards, exactly."""
+        """The scene whose clip is exactly this one reversed."""
         return replace(
             self,
             motion=REVERSE[self.motion],
@@ -125,10 +127,10 @@ class Scene:
 
 
 def sample(appearance: str, motion: str, rng: np.random.Generator) -> Scene:
-    """A random scene with these two labels: nothing drawn here looks at either, so neither can leak into the other."""
-    for label, known in ((appearance, APPEARANCES), (motion, MOTIONS)):
-        if label not in known:
-            raise UserError(f"{label!r} is not one of {', '.join(known)}{nearest(label, known)}")
+    """A random scene with these labels; all random parameters are independent of both, so neither label can leak."""
+    for label, classes in ((appearance, APPEARANCES), (motion, MOTIONS)):
+        if label not in classes:
+            raise UserError(f"{label!r} is not one of {', '.join(classes)}{nearest(label, classes)}")
     shape, texture = appearance.split("-")
     hue = rng.random()
     x, y, axis, facing, size, gap = rng.random(6).tolist()
@@ -150,7 +152,7 @@ def _color(rng: np.random.Generator, hue: float, saturation: tuple[float, float]
 
 
 def _wave(rng: np.random.Generator, largest: float, rates: tuple[float, float]) -> Wave:
-    """Uniform phases make the swing stationary and as likely forwards as backwards."""
+    """A component with uniform phases, so that camera shake is stationary and time-reversible in distribution."""
     size, phase = rng.uniform(0, largest, 2), rng.uniform(0, 2 * np.pi, 2)
     even, odd = size * np.cos(phase), size * np.sin(phase)
     return Wave((even[0].item(), even[1].item()), (odd[0].item(), odd[1].item()), rng.uniform(*rates))

@@ -1,4 +1,4 @@
-"""The suite on disk: which clip has which labels, and rendering those that are not there yet."""
+"""The clip suite: the labels of every clip, and rendering to disk."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from vitascope.motionlab.write import write_picture, write_video
 
 SPLITS = ("train", "test")
 CELLS = len(APPEARANCES) * len(MOTIONS)
-"""Combinations of an appearance and a motion: every so many clips hold each of them exactly once."""
+"""Number of combinations of appearance and motion; each block of as many clips contains every combination once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How many clips; a smaller suite is the beginning of a larger one."""
+    """Number of clips or videos per split; a smaller suite is a prefix of a larger one."""
 
     train: int
     test: int
@@ -33,7 +33,7 @@ TINY = Size(4 * len(APPEARANCES), 2 * len(APPEARANCES))
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """One clip of the suite, and the still taken from its middle; labels index `APPEARANCES` and `MOTIONS`."""
+    """One clip of the suite and its middle frame; labels index `APPEARANCES` and `MOTIONS`."""
 
     split: str
     index: int
@@ -42,43 +42,43 @@ class Shot:
 
     @property
     def id(self) -> str:
-        """Stable whatever the size: `train/000123`."""
+        """An id that does not depend on the suite size, such as `train/000123`."""
         return f"{self.split}/{self.index:06d}"
 
     @property
     def video(self) -> str:
-        """Where the clip lies in the suite's folder."""
+        """Path of the clip within the folder of the suite."""
         return f"{self.id}.mp4"
 
     @property
     def still(self) -> str:
-        """Where the picture lies in the suite's folder."""
+        """Path of the middle frame within the folder of the suite."""
         return f"{self.id}.png"
 
 
 def shots(size: Size, seed: int = 0) -> list[Shot]:
     """The clips of a suite, train then test.
 
-    The counts of the labels are coprime, so going through both in step meets every combination once in `CELLS` clips
-    (the Chinese remainder theorem), and any beginning of the list is balanced in each label to within one clip.
+    The numbers of appearances and motions are coprime, so iterating over both in parallel covers every combination once
+    in `CELLS` clips (Chinese remainder theorem), and any prefix is balanced in each label to within one clip.
     """
     return [_shot(split, index, seed) for split in SPLITS for index in range(getattr(size, split))]
 
 
 def _shot(split: str, index: int, seed: int) -> Shot:
     rng = np.random.default_rng([VERSION, seed, SPLITS.index(split), 0, index // CELLS])
-    looks, ways = rng.permutation(len(APPEARANCES)), rng.permutation(len(MOTIONS))
-    return Shot(split, index, int(looks[index % len(looks)]), int(ways[index % len(ways)]))
+    appearances, motions = rng.permutation(len(APPEARANCES)), rng.permutation(len(MOTIONS))
+    return Shot(split, index, int(appearances[index % len(appearances)]), int(motions[index % len(motions)]))
 
 
 def scene(shot: Shot, seed: int = 0) -> Scene:
-    """What a clip of the suite shows; no two clips share anything but labels."""
+    """The scene of a clip; all parameters but the labels are independent between clips."""
     rng = np.random.default_rng([VERSION, seed, SPLITS.index(shot.split), 1, shot.index])
     return sample(APPEARANCES[shot.appearance], MOTIONS[shot.motion], rng)
 
 
 def make(folder: Path, size: Size = FULL, seed: int = 0, *, quiet: bool = False) -> None:
-    """Render what is not in `folder` yet; see `making.make`."""
+    """Render the missing files of the suite into `folder`; see `making.make`."""
     jobs = [RenderJob((s.video, s.still), partial(_shoot, folder, s, seed=seed)) for s in shots(size, seed)]
     making.make(folder, jobs, seed, marker=f"complete-{size.train}+{size.test}.json", quiet=quiet)
 

@@ -1,1 +1,1 @@
-"""Shaped neural blocks; no weights, no names of models."""
+"""Neural network modules, independent of weights and model names."""

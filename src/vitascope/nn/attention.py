@@ -1,4 +1,4 @@
-"""Self-attention and the pre-norm transformer block, with the few switches by which published models differ."""
+"""Self-attention and the pre-norm transformer block, with the options by which published models differ."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from torch import Tensor, nn
 
 from vitascope.nn.configs.block import Activation, BlockConfig
 
-PIECE = 2**21
-"""Scores at a time of attention as plain products: 4 MB, which the allocator hands out again and caches hold."""
+CHUNK = 2**21
+"""Attention scores per chunk in `attend`: 4 MB, which fit the cache and are reused by the allocator."""
 
 
 class Rope(NamedTuple):
-    """Angles of a rotary position embedding, one row a token; rows of zeros leave a token as it is."""
+    """Cosines and sines of a rotary position embedding, one row per token; angle 0 leaves a token unchanged."""
 
     cos: Float[Tensor, "l d"]
     sin: Float[Tensor, "l d"]
     pairs: bool
-    """Whether channels 2i and 2i + 1 turn together; else i and i + d / 2."""
+    """True if channels 2i and 2i + 1 are rotated together, otherwise i and i + d / 2."""
 
-    def turn(self, x: Float[Tensor, "n h l d"]) -> Float[Tensor, "n h l d"]:
-        """Queries or keys, turned in float32."""
+    def rotate(self, x: Float[Tensor, "n h l d"]) -> Float[Tensor, "n h l d"]:
+        """Rotate queries or keys in float32."""
         if self.pairs:
             even, odd = x.unflatten(-1, (-1, 2)).unbind(-1)
             across = torch.stack((-odd, even), -1).flatten(-2)
@@ -37,7 +37,7 @@ class Rope(NamedTuple):
 
 
 def quick_gelu(x: Tensor) -> Tensor:
-    """x sigmoid(1.702 x), as CLIP was trained with."""
+    """x * sigmoid(1.702 x), the activation of CLIP."""
     return x * torch.sigmoid(1.702 * x)
 
 
@@ -49,7 +49,7 @@ ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
 
 
 class RMSNorm(nn.Module):
-    """Division by the root mean square over the last axis, in float32, and a weight a channel."""
+    """Root mean square normalization over the last axis in float32, with a weight per channel."""
 
     def __init__(self, dim: int, eps: float) -> None:
         super().__init__()
@@ -57,19 +57,19 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(dim))
 
     def forward(self, x: Float[Tensor, "*s d"]) -> Float[Tensor, "*s d"]:
-        """Vector by vector."""
+        """Normalize over the last axis."""
         return F.rms_norm(x.float(), x.shape[-1:], None, self.eps).to(x.dtype) * self.weight
 
 
 class LayerScale(nn.Module):
-    """A factor a channel on what a layer adds."""
+    """A learned factor per channel on the output of a residual branch."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.gamma = nn.Parameter(torch.ones(dim))
 
     def forward(self, x: Float[Tensor, "*s d"]) -> Float[Tensor, "*s d"]:
-        """Channel by channel."""
+        """Scale each channel."""
         return x * self.gamma
 
 
@@ -85,29 +85,29 @@ class Attention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: Float[Tensor, "n l d"], rope: Rope | None = None) -> Float[Tensor, "n l d"]:
-        """Every token looks at every token."""
+        """Attend over all tokens."""
         q, k, v = self.qkv(x).chunk(3, dim=-1)
         q, k, v = (y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in (self.q_norm(q), self.k_norm(k), v))
         if rope is not None:
-            q, k = rope.turn(q), rope.turn(k)
-        mixed: Tensor = self.proj(attended(q, k, v).transpose(1, 2).flatten(2))
+            q, k = rope.rotate(q), rope.rotate(k)
+        mixed: Tensor = self.proj(attend(q, k, v).transpose(1, 2).flatten(2))
         return mixed
 
 
-def attended(
+def attend(
     q: Float[Tensor, "n h l d"], k: Float[Tensor, "n h l d"], v: Float[Tensor, "n h l d"]
 ) -> Float[Tensor, "n h l d"]:
-    """Values mixed by the softmax of queries times keys, scaled by d ** -0.5.
+    """Scaled dot-product attention with scale d ** -0.5.
 
-    In bfloat16 on a CPU as plain products, a few heads at a time: torch's fused kernel takes 2 to 5 times as long there
-    (16 to 1568 tokens), and so do the products where their scores are fresh memory every time.
+    In bfloat16 on a CPU it is computed as plain matrix products, a few heads at a time: there torch's fused kernel
+    takes 2 to 5 times as long (16 to 1568 tokens), and so do products that allocate new memory for all scores.
     """
     if q.device.type != "cpu" or q.dtype != torch.bfloat16:
         return F.scaled_dot_product_attention(q, k, v)
-    heads = max(PIECE // (q.shape[2] * k.shape[2]), 1)
+    heads = max(CHUNK // (q.shape[2] * k.shape[2]), 1)
     queries, keys, values = ((q * q.shape[-1] ** -0.5).flatten(0, 1), k.flatten(0, 1).mT, v.flatten(0, 1))
-    pieces = zip(queries.split(heads), keys.split(heads), values.split(heads), strict=True)
-    mixed: Tensor = torch.cat([(a @ b).softmax(-1) @ c for a, b, c in pieces]).unflatten(0, q.shape[:2])
+    chunks = zip(queries.split(heads), keys.split(heads), values.split(heads), strict=True)
+    mixed: Tensor = torch.cat([(a @ b).softmax(-1) @ c for a, b, c in chunks]).unflatten(0, q.shape[:2])
     return mixed
 
 
@@ -121,13 +121,13 @@ class Mlp(nn.Module):
         self.fc2 = nn.Linear(hidden, out or dim)
 
     def forward(self, x: Float[Tensor, "*s d"]) -> Float[Tensor, "*s e"]:
-        """Token by token."""
+        """Apply to each token."""
         y: Tensor = self.fc2(self.act(self.fc1(x)))
         return y
 
 
 class GatedMlp(nn.Module):
-    """SwiGLU: one half of the first layer, through SiLU, times the other half, and a second layer."""
+    """SwiGLU: SiLU of one half of the first layer times the other half, followed by a second layer."""
 
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
@@ -135,42 +135,42 @@ class GatedMlp(nn.Module):
         self.w3 = nn.Linear(hidden, dim)
 
     def forward(self, x: Float[Tensor, "*s d"]) -> Float[Tensor, "*s d"]:
-        """Token by token."""
+        """Apply to each token."""
         gate, value = self.w12(x).chunk(2, dim=-1)
         y: Tensor = self.w3(F.silu(gate) * value)
         return y
 
 
-def norm_of(shape: BlockConfig) -> nn.Module:
-    """The norm of a block of this shape."""
+def make_norm(shape: BlockConfig) -> nn.Module:
+    """The normalization layer of a block config."""
     return (nn.LayerNorm if shape.norm == "layernorm" else RMSNorm)(shape.dim, eps=shape.eps)
 
 
 class Block(nn.Module):
-    """Attention and MLP, each after a norm and added to what came in."""
+    """Pre-norm transformer block: attention and MLP with residual connections."""
 
     def __init__(self, shape: BlockConfig) -> None:
         super().__init__()
         dim = shape.dim
-        self.norm1 = norm_of(shape)
+        self.norm1 = make_norm(shape)
         norm_eps = shape.eps if shape.qk_norm else None
         self.attn = Attention(dim, shape.heads, qkv_bias=shape.qkv_bias, norm_eps=norm_eps)
         self.ls1 = LayerScale(dim) if shape.layer_scale else nn.Identity()
-        self.norm2 = norm_of(shape)
+        self.norm2 = make_norm(shape)
         self.mlp = GatedMlp(dim, shape.mlp) if shape.gated else Mlp(dim, shape.mlp, shape.act)
         self.ls2 = LayerScale(dim) if shape.layer_scale else nn.Identity()
 
     def forward(self, x: Float[Tensor, "n l d"], rope: Rope | None = None) -> Float[Tensor, "n l d"]:
-        """One layer of the trunk."""
+        """Apply the block to a sequence."""
         x = x + self.ls1(self.attn(self.norm1(x), rope))
         y: Tensor = x + self.ls2(self.mlp(self.norm2(x)))
         return y
 
 
 class AttentionPool(nn.Module):
-    """One vector of a sequence: its mean asks, every token answers (the clip projector of InternVideo2).
+    """Attention pooling with the mean token as the query (the clip projector of InternVideo2).
 
-    Keys and values have norms of their own; there is no residual and no MLP after it.
+    Queries, keys and values have separate norms; there is no residual connection and no MLP.
     """
 
     def __init__(self, dim: int, heads: int, out: int) -> None:
@@ -181,7 +181,7 @@ class AttentionPool(nn.Module):
         self.proj = nn.Linear(dim, out)
 
     def forward(self, x: Float[Tensor, "n l d"]) -> Float[Tensor, "n c"]:
-        """The pooled vector."""
+        """Pool a sequence into one vector."""
         q = self.q(self.norm1_q(x.mean(1, keepdim=True)))
         k, v = self.k(self.norm1_k(x)), self.v(self.norm1_v(x))
         q, k, v = (y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in (q, k, v))

@@ -1,7 +1,7 @@
-"""Hiera over video: attention within units, then between all tokens, on fewer and wider tokens from stage to stage.
+"""Video Hiera: a hierarchical transformer with attention within mask units, then global attention.
 
-Tokens are kept as n clips x u units x m tokens of a unit. Within a unit every four neighbors of one frame follow each
-other, and so do every four of those fours: to halve height and width is then to take the maximum of four in a row.
+Tokens have shape (n clips, u units, m tokens per unit). Within a unit they are in Z-order, so that each 2 x 2 block of
+a frame is contiguous and pooling height and width by two is a maximum over four consecutive tokens.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ from vitascope.core.errors import UserError
 from vitascope.nn.attention import Mlp
 from vitascope.nn.configs.hiera import CHANNELS, KERNEL, MLP_RATIO, PADDING, STRIDE, HieraBlockConfig, HieraConfig
 from vitascope.nn.configs.video_vit import Grid
+from vitascope.nn.network import Network
 from vitascope.nn.positions import linear_bicubic
 
 EPS = 1e-6
 UNTRAINED_BIAS = 0.02
-"""Of the norm that a masked autoencoder's file lacks: what the official loader leaves it at."""
+"""Bias of the norm that is missing in files of masked autoencoders, as initialized by the official loader."""
 
 
 def to_units(x: Float[Tensor, "n t h w d"], levels: int) -> Float[Tensor, "n u m d"]:
-    """A grid as units of 2 ** levels x 2 ** levels tokens of one frame, fours of neighbors together."""
+    """A token grid as units of 2 ** levels x 2 ** levels tokens of one frame, in Z-order."""
     n, t, h, w, d = x.shape
     side = 2**levels
     halves = [2] * levels
@@ -35,7 +36,7 @@ def to_units(x: Float[Tensor, "n t h w d"], levels: int) -> Float[Tensor, "n u m
 
 
 def to_grid(x: Float[Tensor, "n u m d"], units: Grid) -> Float[Tensor, "n t h w d"]:
-    """The inverse of `to_units`, for `units` along time, height and width."""
+    """The inverse of `to_units`; `units` is the number of units along time, height and width."""
     levels = (x.shape[2].bit_length() - 1) // 2
     x = x.reshape(len(x), *units, *[2, 2] * levels, -1)
     rows, columns = range(4, 4 + 2 * levels, 2), range(5, 5 + 2 * levels, 2)
@@ -44,14 +45,14 @@ def to_grid(x: Float[Tensor, "n u m d"], units: Grid) -> Float[Tensor, "n t h w 
     return x.reshape(len(x), t, h * 2**levels, w * 2**levels, -1)
 
 
-def halve(x: Float[Tensor, "n u m d"]) -> Float[Tensor, "n u l d"]:
-    """The maximum of every four neighbors."""
+def max_pool(x: Float[Tensor, "n u m d"]) -> Float[Tensor, "n u l d"]:
+    """The maximum over each 2 x 2 block of tokens."""
     n, u, m, d = x.shape
     return x.reshape(n, u, m // 4, 4, d).amax(3)
 
 
 class UnitAttention(nn.Module):
-    """Multi-head attention within units or between all tokens, to another width; queries may be pooled first."""
+    """Multi-head attention within units or global, which may change the width and pool the queries."""
 
     def __init__(self, layer: HieraBlockConfig) -> None:
         super().__init__()
@@ -60,11 +61,11 @@ class UnitAttention(nn.Module):
         self.proj = nn.Linear(layer.out, layer.out)
 
     def forward(self, x: Float[Tensor, "n u m d"], pool: bool) -> Float[Tensor, "n u l e"]:
-        """A token for every query."""
+        """Attend; `pool` max-pools the queries by 2 x 2."""
         q, k, v = self.qkv(x).chunk(3, dim=-1)
-        q = halve(q) if pool else q
+        q = max_pool(q) if pool else q
         shape = q.shape
-        # units are a batch of their own where attention stays within them, else one sequence
+        # local attention: units form the batch; global attention: one sequence per clip
         q, k, v = (y.flatten(0, 1) if self.layer.local else y.flatten(1, 2) for y in (q, k, v))
         q, k, v = (y.unflatten(-1, (self.layer.heads, -1)).transpose(1, 2) for y in (q, k, v))
         mixed: Tensor = self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(shape))
@@ -72,7 +73,7 @@ class UnitAttention(nn.Module):
 
 
 class HieraBlock(nn.Module):
-    """Attention and MLP, each after a norm and added to what came in, which the first of a stage widens and pools."""
+    """Pre-norm transformer block; the first block of a stage changes the width and may pool."""
 
     def __init__(self, layer: HieraBlockConfig) -> None:
         super().__init__()
@@ -85,31 +86,33 @@ class HieraBlock(nn.Module):
             self.proj = nn.Linear(layer.dim, layer.out)
 
     def forward(self, x: Float[Tensor, "n u m d"], pools: int) -> Float[Tensor, "n u l e"]:
-        """One block, in a trunk that pools between its first `pools` + 1 stages."""
+        """Apply the block in a network that pools at the start of `pools` stages."""
         pool = self.layer.first and self.layer.stage <= pools
         y = self.norm1(x)
         if self.layer.first:
-            x = halve(self.proj(y)) if pool else self.proj(y)
+            x = max_pool(self.proj(y)) if pool else self.proj(y)
         x = x + self.attn(y, pool)
         out: Tensor = x + self.mlp(self.norm2(x))
         return out
 
 
 class ConvPatchEmbed(nn.Module):
-    """Overlapping blocks of pixels to tokens."""
+    """Patch embedding with overlapping patches."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.proj = nn.Conv3d(CHANNELS, dim, KERNEL, STRIDE, PADDING)
 
     def forward(self, clips: Float[Tensor, "n 3 f y x"]) -> Float[Tensor, "n t h w d"]:
-        """A grid of tokens."""
+        """The token grid of the clips."""
         grid: Tensor = self.proj(clips).permute(0, 2, 3, 4, 1)
         return grid
 
 
-class Hiera(nn.Module):
-    """Video Hiera; parameters are named as in the published models."""
+class Hiera(Network):
+    """Video Hiera with the parameter names of the published models."""
+
+    shape: HieraConfig
 
     def __init__(self, shape: HieraConfig) -> None:
         super().__init__()
@@ -127,7 +130,7 @@ class Hiera(nn.Module):
             self.norm = nn.LayerNorm(shape.out, eps=EPS)
 
     def forward(self, clips: Float[Tensor, "n 3 f y x"]) -> tuple[Float[Tensor, "n t h w d"], Float[Tensor, "n d"]]:
-        """Tokens and summary, of the last stage or of all stages fused."""
+        """Token grid and pooled vector, of the last stage or of all stages fused."""
         if self.shape.features == "fused":
             fused = self.fused(clips)
             return fused, fused.mean((1, 2, 3))
@@ -135,7 +138,7 @@ class Hiera(nn.Module):
         return grid, self.final_norm(grid.mean((1, 2, 3)))
 
     def parts(self, clips: Float[Tensor, "n 3 f y x"]) -> dict[str, Tensor]:
-        """Everything that this network says of clips, by the names that the field uses."""
+        """All outputs of the network by their usual names."""
         grid = self.last(clips)
         tokens = grid.flatten(1, 3)
         mean = tokens.mean(1)
@@ -152,11 +155,11 @@ class Hiera(nn.Module):
         return parts
 
     def last(self, clips: Float[Tensor, "n 3 f y x"]) -> Float[Tensor, "n t h w d"]:
-        """Tokens of the last stage, one a unit, not normalized."""
+        """Tokens of the last stage, one per unit, before the final norm."""
         return self.stages(clips, self.shape.levels)[-1]
 
     def fused(self, clips: Float[Tensor, "n 3 f y x"]) -> Float[Tensor, "n t h w d"]:
-        """The stages brought to four tokens a unit, summed and normalized: what the autoencoder's decoder gets."""
+        """Multi-scale fusion: all stages at four tokens per unit, summed and normalized, as for the MAE decoder."""
         *early, last = self.stages(clips, self.shape.levels - 1)
         for head, stage in zip(self.multi_scale_fusion_heads, early[:-1], strict=True):
             last = last + head(stage.permute(0, 4, 1, 2, 3)).permute(0, 2, 3, 4, 1)
@@ -164,14 +167,14 @@ class Hiera(nn.Module):
         return normed
 
     def final_norm(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        """The norm of the summary; an untrained one for the weights of an autoencoder, which have none."""
+        """The final norm of the pooled vector; untrained for masked autoencoders, whose weights lack it."""
         if self.shape.fusion:
             return F.layer_norm(x, x.shape[-1:], eps=EPS) + UNTRAINED_BIAS
         y: Tensor = self.norm(x)
         return y
 
     def stages(self, clips: Float[Tensor, "n 3 f y x"], pools: int) -> list[Float[Tensor, "n t h w d"]]:
-        """What each stage ends with, in a trunk that halves height and width `pools` times."""
+        """Outputs of all stages when height and width are pooled `pools` times."""
         self.check(clips.shape)
         x = self.patch_embed(clips)
         _, t, h, w, _ = x.shape
@@ -185,7 +188,7 @@ class Hiera(nn.Module):
         return [*ends, to_grid(x, units)]
 
     def check(self, shape: torch.Size) -> None:
-        """ValueError where units do not fill clips of `shape`."""
+        """Raise UserError if clips of `shape` are not divisible into units."""
         t, y, x = shape[2:]
         frames, side = self.shape.tubelet, self.shape.patch
         if t % frames or y % side or x % side or 0 in shape:
@@ -195,8 +198,11 @@ class Hiera(nn.Module):
             )
 
     def positions(self, grid: Grid) -> Float[Tensor, "t h w d"]:
-        """Table of the frames plus table of the places. For other grids than the weights' they are resampled (linear,
-        bicubic), which the official code does not offer."""
+        """Temporal plus spatial position table.
+
+        For another `grid` than that of the weights it is resampled (linear in time, bicubic in space), which the
+        official code does not support.
+        """
         (t, h, w), (new_t, new_h, new_w) = self.shape.grid, grid
         space: Tensor = self.pos_embed_spatial
         time: Tensor = self.pos_embed_temporal

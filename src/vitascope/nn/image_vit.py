@@ -1,4 +1,4 @@
-"""The image transformer: one configurable trunk from normalized images to a grid of tokens and a vector."""
+"""Configurable image transformer, from normalized images to a token grid and a pooled vector."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from torch import Tensor, nn
 from vitascope.core.errors import UserError
 from vitascope.nn.attention import Attention, Block, Mlp, Rope
 from vitascope.nn.configs.image_vit import ImageViTConfig
+from vitascope.nn.network import Network
 
 Plane = tuple[int, int]
-"""Rows and columns of tokens."""
+"""Rows and columns of a token grid."""
 
 
 class MapHead(nn.Module):
-    """One vector of a sequence: a learned query's attention over it, and an MLP added to that (SigLIP, PE)."""
+    """Attention pooling with a learned query, followed by a residual MLP (SigLIP, PE)."""
 
     def __init__(self, shape: ImageViTConfig) -> None:
         super().__init__()
@@ -29,7 +30,7 @@ class MapHead(nn.Module):
         self.mlp = Mlp(shape.dim, shape.head_mlp, shape.act)
 
     def forward(self, x: Float[Tensor, "n l d"]) -> Float[Tensor, "n d"]:
-        """The pooled vector."""
+        """Pool a sequence into one vector."""
         heads, d = self.attn.heads, x.shape[-1]
         weight, bias = self.attn.qkv.weight, self.attn.qkv.bias
         q = F.linear(self.probe.to(x.dtype), weight[:d], bias[:d]).expand(len(x), -1, -1)
@@ -40,8 +41,10 @@ class MapHead(nn.Module):
         return pooled[:, 0]  # type: ignore[no-any-return]
 
 
-class ImageViT(nn.Module):
-    """Pre-norm image transformer; the published ones of the kind differ by the flags of `ImageViTConfig` alone."""
+class ImageViT(Network):
+    """Pre-norm image transformer; published models differ only in the options of `ImageViTConfig`."""
+
+    shape: ImageViTConfig
 
     def __init__(self, shape: ImageViTConfig) -> None:
         super().__init__()
@@ -65,23 +68,23 @@ class ImageViT(nn.Module):
             self.proj = nn.Linear(d, shape.project, bias=False)
 
     def tables(self) -> dict[str, Tensor]:
-        """The periods of DINOv3's rotary positions, which some files hold and others leave to be computed."""
+        """The periods of DINOv3's rotary positions, which not all weight files contain."""
         if self.shape.rope != "centered":
             return {}
         return {"periods": self._periods(torch.device("cpu"))}
 
     def forward(self, images: Float[Tensor, "n 3 y x"]) -> tuple[Float[Tensor, "n h w d"], Float[Tensor, "n c"]]:
-        """Patch tokens after the final norm, and the vector."""
+        """Patch tokens after the final norm, and the pooled vector."""
         x, plane = self.trunk(images)
         tokens = self.norm(x)
         return self._patches(tokens).unflatten(1, plane), self._projected(self._pooled(tokens))
 
     def parts(self, images: Float[Tensor, "n 3 y x"]) -> dict[str, Tensor]:
-        """Everything that this network says of images, by the names that the field uses.
+        """All outputs of the network by their usual names.
 
-        `sequence` is class token, registers and patches together, as transformers' `last_hidden_state` has them:
-        before the final norm where the class token is projected (CLIP), after it elsewhere. `pooler` and
-        `pooled_noproj` are the vector before its projection, `cls_width` the class token by CLIP's word for it.
+        `sequence` holds class token, registers and patches, like `last_hidden_state` in transformers: before the final
+        norm if the class token is projected (CLIP), otherwise after it. `pooler` and `pooled_noproj` are the pooled
+        vector before projection; `cls_width` is CLIP's name for the class token.
         """
         x, _ = self.trunk(images)
         tokens = self.norm(x)
@@ -103,7 +106,7 @@ class ImageViT(nn.Module):
         return parts
 
     def trunk(self, images: Float[Tensor, "n 3 y x"]) -> tuple[Float[Tensor, "n l d"], Plane]:
-        """Class token, registers and patches after the last block, before the final norm; rows and columns."""
+        """The token sequence (class token, registers, patches) before the final norm, and the patch grid."""
         plane = self.plane(images.shape)
         x = self.patch_embed(images).flatten(2).transpose(1, 2)
         first = int(self.shape.cls)
@@ -120,10 +123,10 @@ class ImageViT(nn.Module):
         return x, plane
 
     def plane(self, shape: torch.Size) -> Plane:
-        """Rows and columns of patches in images of `shape`; ValueError where patches do not fill them.
+        """Rows and columns of patches in images of `shape`; raises UserError if they are not divisible into patches.
 
-        Of images of the network's own side a remainder at the right and at the bottom is left out, as its authors do
-        (384 pixels in patches of 14).
+        At the network's own image size, a remainder at the right and bottom is ignored, as in the official code (384
+        pixels in patches of 14).
         """
         _, channels, y, x = shape
         side, patch = self.shape.side, self.shape.patch
@@ -135,14 +138,16 @@ class ImageViT(nn.Module):
         return y // patch, x // patch
 
     def positions(self, plane: Plane) -> Float[Tensor, "1 l d"]:
-        """The position table, class row first, brought to another plane as the family's authors do."""
+        """The position table, class token first, resampled to `plane` as in the official code of the family."""
         own = self.shape.side // self.shape.patch
         if plane == (own, own):
             return self.pos_embed
         cls, rows = self.pos_embed[:, : int(self.shape.cls)], self.pos_embed[:, int(self.shape.cls) :]
         square = rows.float().unflatten(1, (own, own)).permute(0, 3, 1, 2)
         if self.shape.table == "bicubic_offset":
-            factors = [(n + 0.1) / own for n in plane]  # the sizes are right, the places a little off
+            factors = [
+                (n + 0.1) / own for n in plane
+            ]  # as in the official code: sizes are exact, positions slightly off
             square = F.interpolate(square, scale_factor=factors, mode="bicubic")
         else:
             mode, _, antialias = self.shape.table.partition("_")
@@ -176,9 +181,9 @@ class ImageViT(nn.Module):
 
 
 def centered(plane: Plane, periods: Float[Tensor, "q"], before: int) -> Rope:
-    """Angles of patch centers, from -1 to 1 over the image, row then column; channel i turns with i + d / 2 (DINOv3).
+    """Rotary embedding of patch centers in [-1, 1], row then column; channels i and i + d / 2 form pairs (DINOv3).
 
-    The `before` tokens of no place are not turned.
+    The first `before` tokens have no position and are not rotated.
     """
     places = [(torch.arange(n, device=periods.device) + 0.5) / n * 2 - 1 for n in plane]
     row, column = torch.meshgrid(*places, indexing="ij")
@@ -188,7 +193,7 @@ def centered(plane: Plane, periods: Float[Tensor, "q"], before: int) -> Rope:
 
 
 def counted(plane: Plane, periods: Float[Tensor, "q"], before: int) -> Rope:
-    """Angles of column, then row, counted from 0, or from 1 where a class token has place 0; in pairs (PE)."""
+    """Rotary embedding of column, then row indices, from 0, or from 1 if a class token has position 0 (PE)."""
     places = [torch.arange(n, device=periods.device) + min(before, 1) for n in plane]
     row, column = torch.meshgrid(*places, indexing="ij")
     angle = torch.cat([place.reshape(-1, 1) / periods.repeat_interleave(2) for place in (column, row)], dim=1)

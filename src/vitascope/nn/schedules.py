@@ -1,4 +1,4 @@
-"""Schedules of learning rates."""
+"""Learning rate schedules."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ Value = TypeVar("Value", float, Tensor)
 
 
 def cosine(step: int, steps: int, warm: int, peak: Value, final: Value | float = 0.0) -> Value:
-    """Of `step` (from 1) of `steps`: linear up to `peak` over `warm` steps, then half a cosine down to `final`.
+    """Cosine schedule: linear warm-up to `peak` over `warm` steps, then a half cosine to `final`.
 
-    `peak` may be a number for each head. Without warm-up the first step is already a little below the peak, the last
-    one is at `final`: V-JEPA counts up before it looks.
+    `step` counts from 1 to `steps`; `peak` may be a tensor with one value per head. As in V-JEPA, which increments
+    before reading, the first step without warm-up is slightly below `peak` and the last step is exactly at `final`.
     """
     if step < warm:
         return peak * (step / warm)

@@ -1,4 +1,4 @@
-"""The video transformer: one configurable trunk from normalized clips to a grid of tokens and a summary."""
+"""Configurable video transformer, from normalized clips to a token grid and a pooled vector."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from vitascope.core.errors import UserError
 from vitascope.nn.attention import AttentionPool, Block, Rope
 from vitascope.nn.configs.video_vit import Grid, VideoViTConfig
+from vitascope.nn.network import Network
 from vitascope.nn.positions import RESAMPLE, rope3d, table
 
 
 class PatchEmbed(nn.Module):
-    """A linear map of tubelet x patch x patch blocks, as the strided convolution that it equals."""
+    """Linear embedding of tubelet x patch x patch blocks, as a strided convolution."""
 
     def __init__(self, dim: int, tubelet: int, patch: int) -> None:
         super().__init__()
@@ -25,16 +26,18 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv3d(3, dim, block, block)
 
     def forward(self, clips: Float[Tensor, "n 3 f y x"]) -> Float[Tensor, "n l d"]:
-        """Blocks to tokens in (t, h, w) order."""
+        """Tokens in (t, h, w) order."""
         tokens: Tensor = self.proj(clips).flatten(2).transpose(1, 2)
         return tokens
 
 
-class VideoViT(nn.Module):
-    """Pre-norm video transformer; parameters are named as in the published video models.
+class VideoViT(Network):
+    """Pre-norm video transformer with the parameter names of published models.
 
-    Every published model of the kind differs from the others by the flags of `VideoViTConfig` alone.
+    Published models differ only in the options of `VideoViTConfig`.
     """
+
+    shape: VideoViTConfig
 
     def __init__(self, shape: VideoViTConfig) -> None:
         super().__init__()
@@ -58,7 +61,7 @@ class VideoViT(nn.Module):
             self.pool = AttentionPool(d, shape.pool_heads, shape.pool_dim)
 
     def tables(self) -> dict[str, Tensor]:
-        """The fixed position table of this shape, by the name that a file may or may not hold it under."""
+        """The fixed position table by its parameter name; weight files may or may not contain it."""
         if self.shape.positions in ("stored", "rope3d"):
             return {}
         rows = table(self.shape.positions, self.shape.grid, self.shape.dim)[None]
@@ -73,9 +76,9 @@ class VideoViT(nn.Module):
             self.register_buffer("pos_embed", rows)
 
     def adopt(self, state: Mapping[str, Tensor]) -> str:
-        """Take the time steps of a file's position table, where it has others, and say so; empty where nothing changes.
+        """Adopt the number of time steps of the position table in `state` and describe the change; empty if equal.
 
-        Fine-tuning on longer clips leaves such tables; rows and columns tell variants apart and stay.
+        Fine-tuning on longer clips produces such tables. Rows and columns identify the variant and do not change.
         """
         rows, (t, h, w), d = state.get("pos_embed"), self.shape.grid, self.shape.dim
         count = 0 if rows is None or self.shape.positions == "rope3d" else rows.numel() // d
@@ -85,16 +88,16 @@ class VideoViT(nn.Module):
         self.shape = replace(self.shape, grid=(steps, h, w))
         with torch.device("meta"):
             self._make_table(count)
-        return f"position table of {steps} time steps, not {t}"
+        return f"position table with {steps} time steps instead of {t}"
 
     def forward(self, clips: Float[Tensor, "n 3 f y x"]) -> tuple[Float[Tensor, "n t h w d"], Float[Tensor, "n c"]]:
-        """Tokens and summary; positions are those of the grid that the clips make."""
+        """Token grid and pooled vector."""
         x, grid = self.trunk(clips)
         tokens = self.norm(x)
         return self._patches(tokens).unflatten(1, grid), self._pooled(x, tokens)
 
     def parts(self, clips: Float[Tensor, "n 3 f y x"]) -> dict[str, Tensor]:
-        """Everything that this network says of clips, by the names that the field uses."""
+        """All outputs of the network by their usual names."""
         x, grid = self.trunk(clips)
         tokens = self.norm(x)
         patches = self._patches(tokens)
@@ -105,7 +108,7 @@ class VideoViT(nn.Module):
             "tokens_prenorm": self._patches(x),
             "pooled": self._pooled(x, tokens),
             "pooled_mean_of_norm": patches.mean(1),
-            "pooled_per_frame": self.pool_norm(frames) if hasattr(self, "pool_norm") else frames,
+            "pooled_per_frame": self.pool_norm(frames) if self.shape.pool == "mean_then_poolnorm" else frames,
         }
         if self.shape.cls:
             parts["cls"] = tokens[:, 0]
@@ -114,7 +117,7 @@ class VideoViT(nn.Module):
         return parts
 
     def trunk(self, clips: Float[Tensor, "n 3 f y x"]) -> tuple[Float[Tensor, "n l d"], Grid]:
-        """Class token, if any, and patches after the last block, before the final norm; and their grid."""
+        """The token sequence (class token, patches) before the final norm, and the token grid."""
         shape, still = self.shape, clips.shape[2] == 1
         if still and shape.image != "embed":
             clips = clips.expand(-1, -1, shape.tubelet, -1, -1)
@@ -133,7 +136,7 @@ class VideoViT(nn.Module):
         return x, grid
 
     def grid(self, shape: torch.Size, *, tubelet: int) -> Grid:
-        """Tokens along time, height and width of clips of `shape`; ValueError where blocks do not fill them."""
+        """The token grid of clips of `shape`; raises UserError if they are not divisible into blocks."""
         _, channels, t, y, x = shape
         patch = self.shape.patch
         if channels != 3 or t % tubelet or y % patch or x % patch or 0 in shape[1:]:
@@ -144,7 +147,7 @@ class VideoViT(nn.Module):
         return t // tubelet, y // patch, x // patch
 
     def positions(self, grid: Grid) -> Float[Tensor, "1 l d"]:
-        """The position table, class row first, brought to `grid` where it was made for another one."""
+        """The position table, class token first, resampled to `grid` if needed."""
         own, rows = self.shape.grid, cast(Tensor, self.pos_embed)
         still = self.shape.image if grid[0] == 1 else ""
         if still == "stored":
@@ -177,7 +180,7 @@ class VideoViT(nn.Module):
 
 
 def random_vit(shape: VideoViTConfig, generator: torch.Generator) -> VideoViT:
-    """A trunk with weights drawn from `generator`: truncated normal, standard deviation 0.02; biases 0, norms 1."""
+    """A network with random weights: truncated normal with standard deviation 0.02, biases 0 and norms 1."""
     with torch.device("meta"):
         model = VideoViT(shape)
     model = model.to_empty(device="cpu").eval().requires_grad_(False)

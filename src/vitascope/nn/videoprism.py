@@ -1,4 +1,4 @@
-"""VideoPrism: every frame through one transformer, then every place through another along time."""
+"""VideoPrism: a spatial transformer over each frame, then a temporal transformer over each position."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from vitascope.core.errors import UserError
 from vitascope.nn.attention import Attention, Block, Rope
 from vitascope.nn.configs.video_vit import Grid
 from vitascope.nn.configs.videoprism import VideoPrismConfig
+from vitascope.nn.network import Network
 from vitascope.nn.video_vit import PatchEmbed
 
 
 class CappedAttention(Attention):
-    """Self-attention whose logits x are cap tanh(x / cap), which no fused kernel offers; softmax in float32."""
+    """Self-attention with soft-capped logits cap * tanh(x / cap), which fused kernels lack; softmax in float32."""
 
     def __init__(self, dim: int, heads: int, cap: float) -> None:
         super().__init__(dim, heads)
         self.cap = cap
 
     def forward(self, x: Float[Tensor, "n l d"], rope: Rope | None = None) -> Float[Tensor, "n l d"]:
-        """Every token looks at every token; there are no rotary positions."""
+        """Attend over all tokens; `rope` is ignored."""
         q, k, v = (y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in self.qkv(x).chunk(3, dim=-1))
         logits = q * q.shape[-1] ** -0.5 @ k.transpose(2, 3)
         capped = self.cap * (logits / self.cap).tanh() if self.cap else logits
@@ -31,16 +32,18 @@ class CappedAttention(Attention):
         return mixed
 
 
-def resampled(rows: Float[Tensor, "1 l d"], old: tuple[int, int], new: tuple[int, int]) -> Float[Tensor, "1 m d"]:
-    """A table of h x w rows at another size: bilinear, and over wider windows where it shrinks (`jax.image.resize`)."""
+def resample(rows: Float[Tensor, "1 l d"], old: tuple[int, int], new: tuple[int, int]) -> Float[Tensor, "1 m d"]:
+    """Resample an h x w table bilinearly with antialiasing, like `jax.image.resize`."""
     if old == new:
         return rows
     plane = rows.float().unflatten(1, old).permute(0, 3, 1, 2)
     return F.interpolate(plane, size=new, mode="bilinear", antialias=True).flatten(2).transpose(1, 2)
 
 
-class VideoPrism(nn.Module):
-    """Factorized video transformer: no class token, learned tables of places and of times, a norm after each stack."""
+class VideoPrism(Network):
+    """Factorized video transformer with learned spatial and temporal positions and no class token."""
+
+    shape: VideoPrismConfig
 
     def __init__(self, shape: VideoPrismConfig) -> None:
         super().__init__()
@@ -60,13 +63,13 @@ class VideoPrism(nn.Module):
         return block
 
     def forward(self, clips: Float[Tensor, "n 3 t y x"]) -> tuple[Float[Tensor, "n t h w d"], Float[Tensor, "n d"]]:
-        """Tokens, and their mean as summary: the video encoders have no pooling of their own."""
-        places, grid = self.over_space(clips)
-        tokens = self.over_time(places)
+        """Token grid and its mean, as the video encoders have no pooling of their own."""
+        spatial, grid = self.over_space(clips)
+        tokens = self.over_time(spatial)
         return tokens.unflatten(1, grid), tokens.mean(1)
 
     def parts(self, clips: Float[Tensor, "n 3 t y x"]) -> dict[str, Tensor]:
-        """Everything that this network says of clips, by the names that the field uses."""
+        """All outputs of the network by their usual names."""
         places, grid = self.over_space(clips)
         tokens = self.over_time(places)
         return {
@@ -77,7 +80,7 @@ class VideoPrism(nn.Module):
         }
 
     def over_space(self, clips: Float[Tensor, "n 3 t y x"]) -> tuple[Float[Tensor, "n t l d"], Grid]:
-        """Places of every frame by themselves, and the grid; ValueError where patches do not fill the frames."""
+        """Spatial tokens of each frame, and the token grid; raises UserError if patches do not fill the frames."""
         n, _, t, height, width = clips.shape
         side = self.shape.patch
         if height % side or width % side or 0 in clips.shape:
@@ -87,14 +90,14 @@ class VideoPrism(nn.Module):
             )
         grid = (t, height // side, width // side)
         x = self.patch_embed(clips).unflatten(1, (t, -1)).flatten(0, 1)
-        x = x + resampled(self.spatial_pos, self.shape.grid[1:], grid[1:]).to(x.dtype)
+        x = x + resample(self.spatial_pos, self.shape.grid[1:], grid[1:]).to(x.dtype)
         for block in self.spatial:
             x = block(x)
         return self.spatial_norm(x).unflatten(0, (n, t)), grid
 
     def over_time(self, places: Float[Tensor, "n t l d"]) -> Float[Tensor, "n m d"]:
-        """Times of every place, put back in (t, h, w) order."""
-        times = resampled(self.temporal_pos, (self.shape.grid[0], 1), (places.shape[1], 1))
+        """Apply the temporal transformer to each position; tokens in (t, h, w) order."""
+        times = resample(self.temporal_pos, (self.shape.grid[0], 1), (places.shape[1], 1))
         x = places.transpose(1, 2).flatten(0, 1) + times.to(places.dtype)
         for block in self.temporal:
             x = block(x)

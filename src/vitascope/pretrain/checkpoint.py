@@ -1,4 +1,4 @@
-"""Checkpoints of a training run: whole or not there, the last ones kept, taken up to the last bit."""
+"""Checkpoints of a training run: written atomically, the last ones kept, resumed bit for bit."""
 
 from __future__ import annotations
 
@@ -19,33 +19,35 @@ from torch.distributed.checkpoint.state_dict_loader import load as read_state
 from torch.distributed.checkpoint.state_dict_saver import save as write_state
 from torch.optim import Optimizer
 
-from vitascope.core.errors import UserError
+from vitascope.core.errors import StorageError, UserError
+from vitascope.core.files import read_json
+from vitascope.core.type_check import fits
 from vitascope.pretrain.distributed import Ranks
 
 FOLDER = "checkpoints"
 STATE = "state.json"
 NAME = re.compile(r"step-\d{9}")
-KEPT = 2
-"""Checkpoints that stay."""
+KEEP_LAST = 2
+"""Number of checkpoints kept."""
 
 
 class LoadedCheckpoint(NamedTuple):
-    """A checkpoint that was taken up."""
+    """A checkpoint that training resumes from."""
 
-    told: dict[str, Any]
-    """What was told with it, and its `step`."""
+    metadata: dict[str, Any]
+    """Metadata saved with it, including its `step`."""
     damaged: list[str]
-    """What is to be said of newer ones that could not be read."""
+    """Warnings about newer checkpoints that could not be read."""
 
 
-def found(run: Path) -> list[Path]:
-    """The whole checkpoints of a run, the newest last."""
+def list_checkpoints(run: Path) -> list[Path]:
+    """List the complete checkpoints of a run, oldest first."""
     folders = sorted(p for p in (run / FOLDER).glob("step-*") if NAME.fullmatch(p.name))
     return [p for p in folders if (p / STATE).is_file()]
 
 
 def step_of(checkpoint: Path) -> int:
-    """Steps made before it."""
+    """Return the number of steps before the checkpoint."""
     return int(checkpoint.name.removeprefix("step-"))
 
 
@@ -55,116 +57,134 @@ def save(
     model: nn.Module,
     optimizers: Iterable[Optimizer],
     *,
-    told: Mapping[str, Any],
+    metadata: Mapping[str, Any],
     ranks: Ranks,
-    sound: Path | None = None,
+    healthy: Path | None = None,
 ) -> Path:
-    """Write a checkpoint aside and rename it; all but this, the one before it and `sound` go then. Where it is.
+    """Write a checkpoint atomically and return its folder; deletes all others but the previous one and `healthy`.
 
-    `told` is plain data, the same of every process. OSError where the disk refuses: the previous checkpoint stays.
+    `metadata` is plain data, equal in all processes. Raises StorageError if writing fails; the previous one is kept.
     """
-    place = run / FOLDER / f"step-{step:09d}"
-    aside = place.with_name(f".{place.name}")
+    folder = run / FOLDER / f"step-{step:09d}"
+    partial = folder.with_name(f".{folder.name}")
     if ranks.first:
-        for torn in (run / FOLDER).glob(".step-*"):
-            shutil.rmtree(torn, ignore_errors=True)
-        aside.parent.mkdir(parents=True, exist_ok=True)
+        for leftover in (run / FOLDER).glob(".step-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        partial.parent.mkdir(parents=True, exist_ok=True)
     weights, moments = get_state_dict(model, optimizers)
-    ranks.all(None)
+    ranks.gather(None)
     why = ""
     try:
-        with _quiet():
+        with _without_warnings():
             state = {"model": weights, "optimizer": moments}
-            write_state(state, checkpoint_id=aside, no_dist=ranks.world == 1)
+            write_state(state, checkpoint_id=partial, no_dist=ranks.world == 1)
         if ranks.first:
-            _seal(aside, place, {**told, "step": step})
+            _finalize(partial, folder, {**metadata, "step": step})
     except (Exception, CheckpointException) as error:
-        why = _said(error)
-    # one process alone may have failed, and all have to stop
-    why = next(filter(None, ranks.all(why)), "")
+        why = _summary(error)
+    # all processes have to stop even if only one has failed
+    why = next(filter(None, ranks.gather(why)), "")
     if why:
         if ranks.first:
-            shutil.rmtree(aside, ignore_errors=True)
-        raise OSError(f"{place}: the checkpoint could not be written ({why}); {_left(run)}; free some space, run again")
+            shutil.rmtree(partial, ignore_errors=True)
+        raise StorageError(
+            f"{folder}: the checkpoint could not be written ({why}); {_last_intact(run)}; free some space and rerun"
+        )
     if ranks.first:
-        before = [p for p in found(run) if step_of(p) < step]
-        # one of a later step could not be read, or a run is made again from an earlier one
-        for gone in {*found(run)} - {place, *before[1 - KEPT :], sound}:
-            shutil.rmtree(gone, ignore_errors=True)
-    return place
+        earlier = [p for p in list_checkpoints(run) if step_of(p) < step]
+        # checkpoints of later steps are unreadable, or the run was restarted from an earlier one
+        for obsolete in {*list_checkpoints(run)} - {folder, *earlier[1 - KEEP_LAST :], healthy}:
+            shutil.rmtree(obsolete, ignore_errors=True)
+    return folder
 
 
-def _seal(aside: Path, place: Path, told: Mapping[str, Any]) -> None:
-    """State the sizes of its files beside what is told, and give it its name."""
-    sizes = {p.name: p.stat().st_size for p in aside.iterdir()}
-    with open(aside / STATE, "w", encoding="utf-8") as file:
-        json.dump({**told, "files": sizes}, file)
+def _finalize(partial: Path, folder: Path, metadata: Mapping[str, Any]) -> None:
+    """Write the metadata with the sizes of the files and rename the folder to its final name."""
+    sizes = {p.name: p.stat().st_size for p in partial.iterdir()}
+    with open(partial / STATE, "w", encoding="utf-8") as file:
+        json.dump({**metadata, "files": sizes}, file)
         file.flush()
         os.fsync(file.fileno())
-    shutil.rmtree(place, ignore_errors=True)
-    os.replace(aside, place)
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(partial, folder)
 
 
-def _left(run: Path) -> str:
-    kept = found(run)
-    return f"the one of step {step_of(kept[-1])} is whole" if kept else "there is none before it"
+def _last_intact(run: Path) -> str:
+    checkpoints = list_checkpoints(run)
+    return f"the one of step {step_of(checkpoints[-1])} is intact" if checkpoints else "there is no earlier one"
+
+
+DAMAGED = "train on, or remove this checkpoint"
+TYPES: Mapping[str, Any] = {
+    **dict.fromkeys(("step", "seen", "steps"), int),
+    **dict.fromkeys(("shape", "card", "origin"), Mapping[str, Any]),
+    "files": Mapping[str, int],
+}
+"""Types of the metadata, as far as they are read again."""
 
 
 def resume(run: Path, model: nn.Module, optimizers: Iterable[Optimizer], ranks: Ranks) -> LoadedCheckpoint | None:
-    """Put the newest checkpoint that can be read into model and optimizers; None where there is none at all.
+    """Load the newest readable checkpoint into model and optimizers; None if the run has no checkpoints.
 
-    A damaged one is said in `damaged`, and the one before is taken: the run makes those steps again, to the same bits.
-    ValueError where all are damaged: starting anew is for the user to decide.
+    Damaged newer ones are listed in `damaged`; their steps are repeated, bit for bit. Raises UserError if all are
+    damaged: whether to start over is the user's decision.
     """
     damaged: list[str] = []
-    for checkpoint in reversed(found(run)):
+    for checkpoint in reversed(list_checkpoints(run)):
         why = ""
         try:
-            told = _restored(checkpoint, model, optimizers, ranks)
+            metadata = _restore(checkpoint, model, optimizers, ranks)
         except (Exception, CheckpointException) as error:
-            why = _said(error)
-        why = next(filter(None, ranks.all(why)), "")
+            why = _summary(error)
+        why = next(filter(None, ranks.gather(why)), "")
         if not why:
-            return LoadedCheckpoint(told, damaged)
-        damaged.append(f"{checkpoint}: cannot be taken up ({why})")
+            return LoadedCheckpoint(metadata, damaged)
+        damaged.append(f"{checkpoint}: cannot be loaded ({why})")
     if damaged:
-        raise UserError(f"{damaged[0]}, nor any before it; remove {run / FOLDER} to start from the first step")
+        raise UserError(f"{damaged[0]}, nor can any earlier one; remove {run / FOLDER} to start over")
     return None
 
 
-def _restored(checkpoint: Path, model: nn.Module, optimizers: Iterable[Optimizer], ranks: Ranks) -> dict[str, Any]:
-    told = state_of(checkpoint)
+def _restore(checkpoint: Path, model: nn.Module, optimizers: Iterable[Optimizer], ranks: Ranks) -> dict[str, Any]:
+    metadata = read_metadata(checkpoint)
     weights, moments = get_state_dict(model, optimizers)
-    with _quiet():
+    with _without_warnings():
         read_state({"model": weights, "optimizer": moments}, checkpoint_id=checkpoint, no_dist=ranks.world == 1)
     set_state_dict(
         model, optimizers, model_state_dict=weights, optim_state_dict=moments, options=StateDictOptions(strict=True)
     )
-    return told
+    return metadata
 
 
-def state_of(checkpoint: Path) -> dict[str, Any]:
-    """What was told with a checkpoint. ValueError where one of its files has another size than it was written with."""
-    told: dict[str, Any] = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
-    for name, size in told["files"].items():
-        there = (checkpoint / name).stat().st_size
-        if there != size:
-            raise UserError(f"{name} has {there} bytes of {size}")
-    return told
+def read_metadata(checkpoint: Path) -> dict[str, Any]:
+    """Read a checkpoint's metadata. Raises UserError if one of its files does not have the size it was written with."""
+    metadata: dict[str, Any] = read_json(checkpoint / STATE, DAMAGED)
+    if not fits(metadata, Mapping[str, Any]) or "files" not in metadata:
+        raise UserError(f"{checkpoint / STATE}: not the metadata of a checkpoint; {DAMAGED}")
+    for key, hint in TYPES.items():
+        if key in metadata and not fits(metadata[key], hint):
+            raise UserError(f"{checkpoint / STATE}: {key} {metadata[key]!r:.60}; {DAMAGED}")
+    for name, size in metadata["files"].items():
+        actual = (checkpoint / name).stat().st_size
+        if actual != size:
+            raise UserError(f"{name} has {actual} of {size} bytes")
+    return metadata
 
 
-def read_into(checkpoint: Path, tensors: dict[str, Tensor]) -> None:
-    """Fill tensors of the model, by name, in this process alone. ValueError where the checkpoint cannot be read."""
+def load_tensors(checkpoint: Path, tensors: dict[str, Tensor]) -> None:
+    """Load named tensors of the model in place, in a single process. Raises UserError if this fails."""
     try:
-        state_of(checkpoint)
-        with _quiet():
+        read_metadata(checkpoint)
+        with _without_warnings():
             read_state({"model": tensors}, checkpoint_id=checkpoint, no_dist=True)
     except (Exception, CheckpointException) as error:
-        raise UserError(f"{checkpoint}: cannot be read ({_said(error)}); train on, or remove it") from error
+        raise UserError(
+            f"{checkpoint}: cannot be read ({_summary(error)}); remove it, or train to the next checkpoint"
+        ) from error
 
 
-def _said(error: BaseException) -> str:
-    """An error in one line: of those that processes report together, the first."""
+def _summary(error: BaseException) -> str:
+    """Summarize an error in one line; of errors collected from several processes, the first."""
     if isinstance(error, CheckpointException) and error.failures:
         error = next(iter(error.failures.values()))[0]
     lines = str(error).strip().splitlines()
@@ -172,8 +192,8 @@ def _said(error: BaseException) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without torch's remarks on saving from one process, which is what is wanted."""
+def _without_warnings() -> Iterator[None]:
+    """Suppress torch's warnings about saving from a single process, which is intended here."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

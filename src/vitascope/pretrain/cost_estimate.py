@@ -1,4 +1,4 @@
-"""Outlook: what a recipe would cost here, from a count of one step's operations and a few steps against the clock."""
+"""Estimate the cost of a recipe on this machine: count the FLOPs of one step and time a few."""
 
 from __future__ import annotations
 
@@ -10,114 +10,116 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from vitascope.core.device import generator
-from vitascope.pretrain import export
-from vitascope.pretrain import optim as steps
+from vitascope.pretrain import export, optim
 from vitascope.pretrain.masking import Masked
 from vitascope.pretrain.model import Student
-from vitascope.pretrain.objective import Objective, drawn
+from vitascope.pretrain.objective import Objective, draw_masks
 from vitascope.pretrain.optim import Optimizers
 from vitascope.pretrain.recipe import Recipe
 from vitascope.pretrain.targets.targets import Labels
 from vitascope.pretrain.targets.teachers import Guide
 
-TIMED = 3
-"""Steps against the clock."""
-SECONDS = 2.0
-"""That a timed step should last: fewer clips than a batch are tried where a batch takes longer."""
+TIMED_STEPS = 3
+"""Number of steps that are timed."""
+TARGET_SECONDS = 2.0
+"""Seconds that a timed step should take at most: if a batch takes longer, fewer clips are timed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingCost:
-    """What training costs, data not counted: of video clips, of which pictures cost less."""
+    """Cost of training, without data loading, as if all clips were videos; images cost less."""
 
     params: int
-    """Of the encoder."""
-    trained: int
-    """The same with the decoders."""
-    visible: tuple[int, ...]
-    """Tokens that the encoder sees, of each mask."""
+    """Parameters of the encoder."""
+    trainable_params: int
+    """Parameters of encoder and decoders."""
+    visible_tokens: tuple[int, ...]
+    """Visible tokens per clip, for each mask."""
     tokens: int
-    encoder: float
-    """Operations of its forward pass over the visible tokens of a clip, all masks together, in 1e9."""
-    step: float
-    """Operations of training on one clip: forward and backward, teachers and decoders, in 1e9."""
+    """Tokens per clip."""
+    encoder_gflops: float
+    """GFLOPs of the encoder's forward pass over the visible tokens of a clip, summed over the masks."""
+    clip_gflops: float
+    """GFLOPs of training on one clip: forward and backward passes, teachers and decoders."""
     clips: int
+    """Clips consumed by the whole training."""
     steps: int
-    rate: float
-    """Clips a second, on this device alone."""
+    """Optimizer optim."""
+    clips_per_second: float
+    """Measured throughput of this device alone."""
 
     @property
-    def total(self) -> float:
-        """Operations of all training, in 1e15."""
-        return self.step * self.clips / 1e6
+    def total_pflops(self) -> float:
+        """PFLOPs of the whole training."""
+        return self.clip_gflops * self.clips / 1e6
 
     @property
     def seconds(self) -> float:
-        """All training on this device alone."""
-        return self.clips / self.rate
+        """Seconds of the whole training on this device alone."""
+        return self.clips / self.clips_per_second
 
 
-def outlook(recipe: Recipe, device: torch.device) -> TrainingCost:
-    """Build it, count one step on noise and time some. ValueError as training would raise it."""
-    seeded = generator(recipe.seed)
-    student = Student(recipe.shape, seeded, checkpointing=recipe.checkpointing).to(device)
-    objective = Objective(student, recipe.targets, export.card(recipe), seeded)
+def estimate_cost(recipe: Recipe, device: torch.device) -> TrainingCost:
+    """Build the model, count the FLOPs of one step on noise and time a few. Raises the same errors as training."""
+    rng = generator(recipe.seed)
+    student = Student(recipe.shape, rng, checkpointing=recipe.checkpointing).to(device)
+    objective = Objective(student, recipe.targets, export.card(recipe), rng)
     guide = Guide(recipe.guide, device) if recipe.guide else None
-    optimizers = steps.optimizers_of(objective, recipe)
+    optimizers = optim.build_optimizers(objective, recipe)
     grid = student.grid(recipe.frames, recipe.size)
-    batch = _batch(recipe, 2, grid, device, guide)
-    # of the fused kernels of attention torch counts some and not others: plain products it counts all
+    batch = _noise_batch(recipe, 2, grid, device, guide)
+    # torch counts only some of the fused attention kernels, but all plain matrix products
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        _step(objective, optimizers, recipe, batch)
-    seen = _timed(objective, optimizers, recipe, batch) / 2
-    count = max(2, min(recipe.batch // recipe.accumulate, int(SECONDS / seen)))
-    batch = _batch(recipe, count, grid, device, guide)
-    best = min(_timed(objective, optimizers, recipe, batch) for _ in range(TIMED))
+        _train_step(objective, optimizers, recipe, batch)
+    seconds = _time_step(objective, optimizers, recipe, batch) / 2
+    count = max(2, min(recipe.batch // recipe.accumulate, int(TARGET_SECONDS / seconds)))
+    batch = _noise_batch(recipe, count, grid, device, guide)
+    fastest = min(_time_step(objective, optimizers, recipe, batch) for _ in range(TIMED_STEPS))
     visible = tuple(mask.keep.shape[1] for mask in batch.masks)
     return TrainingCost(
         params=recipe.shape.params,
-        trained=sum(p.numel() for p in objective.parameters() if p.requires_grad),
-        visible=visible,
+        trainable_params=sum(p.numel() for p in objective.parameters() if p.requires_grad),
+        visible_tokens=visible,
         tokens=grid[0] * grid[1] * grid[2],
-        encoder=sum(student.flops(n) for n in visible) / 1e9,
-        step=counter.get_total_flops() / 2 / 1e9,
+        encoder_gflops=sum(student.flops(n) for n in visible) / 1e9,
+        clip_gflops=counter.get_total_flops() / 2 / 1e9,
         clips=recipe.steps * recipe.batch,
         steps=recipe.steps,
-        rate=count / best,
+        clips_per_second=count / fastest,
     )
 
 
-def _batch(
+def _noise_batch(
     recipe: Recipe, count: int, grid: tuple[int, int, int], device: torch.device, guide: Guide | None
-) -> steps.StepBatch:
-    """Noise, as many clips as asked."""
+) -> optim.StepBatch:
+    """Make a batch of `count` clips of noise."""
     rng = generator(0)
     pixels = torch.randint(256, (count, recipe.frames, recipe.size, recipe.size, 3), generator=rng, dtype=torch.uint8)
     pixels = pixels.to(device)
     classes = next((target.classes for target in recipe.targets if isinstance(target, Labels)), 1)
     labels = torch.randint(classes, (count,), generator=rng).to(device)
-    rules = recipe.masks_of(recipe.frames)
+    rules = recipe.masks_for(recipe.frames)
     saliency = guide(pixels, grid) if guide and any(rule.needs_saliency for rule in rules) else None
-    masks: list[Masked] = drawn(rules, grid, rng, count=count, rows=slice(None), saliency=saliency)
-    return steps.StepBatch(pixels, labels, masks)
+    masks: list[Masked] = draw_masks(rules, grid, rng, count=count, rows=slice(None), saliency=saliency)
+    return optim.StepBatch(pixels, labels, masks)
 
 
-def _step(objective: Objective, optimizers: Optimizers, recipe: Recipe, batch: steps.StepBatch) -> None:
-    """All that training does with a batch."""
-    with steps.precision(recipe, batch.pixels.device):
+def _train_step(objective: Objective, optimizers: Optimizers, recipe: Recipe, batch: optim.StepBatch) -> None:
+    """Run a full training step on a batch."""
+    with optim.autocast(recipe, batch.pixels.device):
         losses = objective(batch.pixels, batch.labels, batch.masks)
         loss = torch.stack([t.weight * losses[t.name] for t in recipe.targets]).sum()
     loss.backward()
-    steps.advance(optimizers)
-    objective.follow(0.0)
+    optim.step_optimizers(optimizers)
+    objective.update_targets(0.0)
 
 
-def _timed(objective: Objective, optimizers: Optimizers, recipe: Recipe, batch: steps.StepBatch) -> float:
-    """Seconds of a step."""
+def _time_step(objective: Objective, optimizers: Optimizers, recipe: Recipe, batch: optim.StepBatch) -> float:
+    """Measure the seconds of one step."""
     device = batch.pixels.device
-    began = _now(device)
-    _step(objective, optimizers, recipe, batch)
-    return max(_now(device) - began, 1e-9)
+    start = _now(device)
+    _train_step(objective, optimizers, recipe, batch)
+    return max(_now(device) - start, 1e-9)
 
 
 def _now(device: torch.device) -> float:

@@ -1,4 +1,4 @@
-"""Processes that train together: who is who, how a model is shared, what all of them say."""
+"""Distributed training: process group, model wrapping (DDP or FSDP2) and collectives."""
 
 from __future__ import annotations
 
@@ -24,48 +24,48 @@ Parallel: TypeAlias = Literal["ddp", "fsdp"]
 
 @dataclass(frozen=True, slots=True)
 class Ranks:
-    """This process among those that train together."""
+    """Rank of this process and number of processes."""
 
     rank: int = 0
     world: int = 1
 
     @property
     def first(self) -> bool:
-        """Whether it is the one that speaks and writes."""
+        """Whether this is rank 0, the process that logs and writes files."""
         return self.rank == 0
 
     def mean(self, values: Mapping[str, Tensor]) -> dict[str, float]:
-        """Each number, averaged over all processes."""
+        """Average each scalar over all processes."""
         rows = torch.stack([v.detach().float().reshape(()) for v in values.values()])
-        return dict(zip(values, mean_of(rows).tolist(), strict=True))
+        return dict(zip(values, all_reduce_mean(rows).tolist(), strict=True))
 
-    def all(self, value: Any) -> list[Any]:
-        """What every process says, in the order of ranks."""
+    def gather(self, value: Any) -> list[Any]:
+        """Gather the objects of all processes, in the order of ranks."""
         if self.world == 1:
             return [value]
-        said: list[Any] = [None] * self.world
-        dist.all_gather_object(said, value)
-        return said
+        values: list[Any] = [None] * self.world
+        dist.all_gather_object(values, value)
+        return values
 
 
-def mean_of(rows: Tensor) -> Tensor:
-    """The mean over all processes of as many numbers each, in place."""
-    if (together := count()) > 1:
+def all_reduce_mean(rows: Tensor) -> Tensor:
+    """Average a tensor over all processes, in place."""
+    if (processes := world_size()) > 1:
         dist.all_reduce(rows)
-        rows /= together
+        rows /= processes
     return rows
 
 
-def count() -> int:
-    """Of the processes that train together."""
+def world_size() -> int:
+    """Number of processes."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 @contextmanager
-def joined(device: torch.device) -> Iterator[Ranks]:
-    """The processes that `torchrun` started, for as long as the block lasts; one alone without it.
+def process_group(device: torch.device) -> Iterator[Ranks]:
+    """Join the process group of `torchrun` for the duration of the block; a single process without it.
 
-    A group that the caller has made already is used, and left to the caller.
+    A group that the caller has already initialized is used and left open.
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
@@ -75,34 +75,34 @@ def joined(device: torch.device) -> Iterator[Ranks]:
     if own:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     yield Ranks(dist.get_rank(), world)
-    # after an error the others may wait in something that this process never joins: only its end sets them free
+    # not in `finally`: after an error, others may wait in a collective that this process never joins, until it exits
     if own:
-        dist.barrier()  # the first writes the encoder still: nobody tears down what the others may be using
+        dist.barrier()  # rank 0 may still be writing the encoder
         dist.destroy_process_group()
 
 
 def local_device(device: torch.device) -> torch.device:
-    """The device of this process: with several GPUs on a machine each takes its own."""
+    """Device of this process: with several GPUs in a machine, the one given by its local rank."""
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
     return device
 
 
-def shared(model: nn.Module, ranks: Ranks, how: Parallel) -> nn.Module:
-    """The module to call: the model itself, or as DDP or FSDP2 share it among processes."""
+def wrap_model(model: nn.Module, ranks: Ranks, how: Parallel) -> nn.Module:
+    """Wrap a model for training by several processes (DDP or FSDP2); a single process gets the model itself."""
     if how == "fsdp":
         if ranks.world == 1:
-            raise UserError("fsdp shards a model over several processes; start them: torchrun --nproc-per-node N ...")
-        return sharded(model, ranks)
+            raise UserError("fsdp shards a model across processes; start several with torchrun --nproc-per-node N ...")
+        return wrap_fsdp(model, ranks)
     if ranks.world == 1:
         return model
     device = next(model.parameters()).device
     return DistributedDataParallel(model, [device] if device.type == "cuda" else None)
 
 
-def sharded(model: nn.Module, ranks: Ranks) -> nn.Module:
-    """Every process holds a part of each tensor: block by block, and the rest together."""
+def wrap_fsdp(model: nn.Module, ranks: Ranks) -> nn.Module:
+    """Shard a model with FSDP2: each transformer block separately, the remaining parameters together."""
     mesh = init_device_mesh(next(model.parameters()).device.type, (ranks.world,))
     for module in model.modules():
         if isinstance(module, Block):
@@ -112,17 +112,17 @@ def sharded(model: nn.Module, ranks: Ranks) -> nn.Module:
 
 
 @contextmanager
-def unsynced(model: nn.Module, more: bool) -> Iterator[None]:
-    """A block whose gradients are not shared among processes yet, where `more` parts of the batch follow."""
+def gradient_sync(model: nn.Module, enabled: bool) -> Iterator[None]:
+    """Reduce gradients across processes in this block only if `enabled`: during accumulation, for the last part."""
     if isinstance(model, DistributedDataParallel):
-        with model.no_sync() if more else nullcontext():
+        with nullcontext() if enabled else model.no_sync():
             yield
         return
     if isinstance(model, FSDPModule):
-        model.set_requires_gradient_sync(not more)
+        model.set_requires_gradient_sync(enabled)
     yield
 
 
-def whole(value: Tensor) -> float:
-    """A number, of which every process may hold a part; all of them take part."""
+def full_value(value: Tensor) -> float:
+    """Value of a scalar that may be sharded; a collective of all processes."""
     return float(value.full_tensor() if isinstance(value, DTensor) else value)

@@ -1,4 +1,4 @@
-"""From a training run to an encoder: weights, and a card that says what they are and what they saw."""
+"""Export an encoder from a training run: weights with a card that documents them and their pretraining data."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vitascope.core.errors import UserError
+from vitascope.core.errors import UserError, reading
+from vitascope.core.type_check import check_fields
 from vitascope.core.types import Card, plain
 from vitascope.core.version import __version__
 from vitascope.encoders.base import NetworkEncoder
@@ -22,15 +23,15 @@ from vitascope.pretrain import checkpoint
 from vitascope.pretrain.recipe import Recipe
 
 TRUNK = "student.trunk."
-"""What the names of the encoder's tensors begin with in a training run."""
+"""Prefix of the encoder's tensor names in a training run."""
 POOLS = {"mean": "mean of the tokens after the final norm", "mean_then_norm": "norm of the mean of the tokens"}
-"""Summary vectors that nothing has to train."""
+"""Descriptions of the poolings that have no parameters."""
 
 
 def card(recipe: Recipe, *, pretraining_datasets: Iterable[str] = ()) -> Card:
-    """The card of a recipe's encoder when it is trained to the end, without the digest of its weights.
+    """Build the card of a recipe's fully trained encoder, without the digest of its weights.
 
-    `saw` adds data sets that its teachers met.
+    `pretraining_datasets` adds those of its teachers to the recipe's own.
     """
     shape = recipe.shape
     sources = ", ".join(source.name for source, _ in recipe.data)
@@ -54,72 +55,82 @@ def card(recipe: Recipe, *, pretraining_datasets: Iterable[str] = ()) -> Card:
     )
 
 
-def told(recipe: Recipe, teachers: Iterable[Card] = (), *, command: str = "") -> dict[str, Any]:
-    """What a checkpoint tells, so that an encoder can be made of it alone: card, shape and where it comes from."""
-    met = {name for teacher in teachers for name in teacher.pretraining_datasets}
-    taught = {teacher.name: teacher.digest for teacher in teachers}
-    origin = {"recipe": plain(recipe), "teachers": taught, "command": command, "code": code()}
+def checkpoint_metadata(recipe: Recipe, teachers: Iterable[Card] = (), *, command: str = "") -> dict[str, Any]:
+    """Collect what a checkpoint needs to be exported on its own: card, network configuration and origin."""
+    datasets = {name for teacher in teachers for name in teacher.pretraining_datasets}
+    digests = {teacher.name: teacher.digest for teacher in teachers}
+    origin = {"recipe": plain(recipe), "teachers": digests, "command": command, "code": code_version()}
     return {
-        "card": plain(card(recipe, pretraining_datasets=met)),
+        "card": plain(card(recipe, pretraining_datasets=datasets)),
         "shape": plain(recipe.shape),
         "steps": recipe.steps,
         "origin": origin,
     }
 
 
-def write(state: Mapping[str, Tensor], told: Mapping[str, Any], path: Path, *, step: int, seen: int) -> Card:
-    """Write the trunk's tensors as an encoder that `vitascope evaluate -m PATH` takes; its card.
+def write(
+    state: Mapping[str, Tensor], metadata: Mapping[str, Any], path: Path, *, step: int, clips_consumed: int
+) -> Card:
+    """Write the trunk's tensors as an encoder file for `vitascope evaluate -m PATH`; returns its card.
 
-    Before the last step the name says how far it was trained.
+    The name of an encoder that is not fully trained ends in the number of steps.
     """
-    shape = native.shape_of({"shape": told["shape"], "network": "video"})
+    shape = native.shape_of({"shape": metadata["shape"], "network": "video"})
     assert isinstance(shape, VideoViTConfig)
-    given = Card.from_data(told["card"])
-    if step < told["steps"]:
-        given = dataclasses.replace(given, name=f"{given.name}-step{step}")
-    fixed = VideoViT(shape).tables()
-    learned = {name: tensor for name, tensor in state.items() if name not in fixed}
-    return native.write(path, learned, given, shape, {**told["origin"], "step": step, "seen": seen})
+    encoder_card = Card.from_data(metadata["card"])
+    if step < metadata["steps"]:
+        encoder_card = dataclasses.replace(encoder_card, name=f"{encoder_card.name}-step{step}")
+    tables = VideoViT(shape).tables()
+    weights = {name: tensor for name, tensor in state.items() if name not in tables}
+    return native.write(
+        path, weights, encoder_card, shape, {**metadata["origin"], "step": step, "seen": clips_consumed}
+    )
 
 
-def of_run(run: Path, output: Path | None = None) -> tuple[Path, Card]:
-    """Write the encoder of a run's last checkpoint, by default into the run; where, and its card.
+def export_run(run: Path, output: Path | None = None) -> tuple[Path, Card]:
+    """Export the encoder of a run's last checkpoint, by default into the run folder; returns its path and card.
 
-    ValueError where there is no checkpoint, or none that can be read.
+    Raises UserError if the run has no readable checkpoint.
     """
-    checkpoints = checkpoint.found(run)
+    checkpoints = checkpoint.list_checkpoints(run)
     if not checkpoints:
-        raise UserError(f"{run}: no checkpoint there; `vitascope pretrain RECIPE -o {run}` makes one")
-    state = checkpoint.state_of(checkpoints[-1])
-    shape = native.shape_of({"shape": state["shape"], "network": "video"})
+        raise UserError(f"{run}: no checkpoint found; `vitascope pretrain RECIPE -o {run}` writes one")
+    metadata = checkpoint.read_metadata(checkpoints[-1])
+    with reading(checkpoints[-1], checkpoint.DAMAGED):
+        shape = native.shape_of({"shape": metadata["shape"], "network": "video"})
+        check_fields(shape)
+        check_fields(Card.from_data(metadata["card"]))
+        step, clips_consumed = metadata["step"], metadata["seen"]
     assert isinstance(shape, VideoViTConfig)
-    empty = {f"{TRUNK}{name}": torch.empty_like(tensor) for name, tensor in VideoViT(shape).state_dict().items()}
-    checkpoint.read_into(checkpoints[-1], empty)
+    tensors = {f"{TRUNK}{name}": torch.empty_like(tensor) for name, tensor in VideoViT(shape).state_dict().items()}
+    checkpoint.load_tensors(checkpoints[-1], tensors)
     path = output or run / native.WEIGHTS
-    trunk = {name.removeprefix(TRUNK): tensor for name, tensor in empty.items()}
-    return path, write(trunk, state, path, step=state["step"], seen=state["seen"])
+    trunk = {name.removeprefix(TRUNK): tensor for name, tensor in tensors.items()}
+    return path, write(trunk, metadata, path, step=step, clips_consumed=clips_consumed)
 
 
-def encoder(state: Mapping[str, Tensor], recipe: Recipe, device: torch.device) -> NetworkEncoder:
-    """An encoder of the trunk's tensors, as they are in training."""
+def build_encoder(state: Mapping[str, Tensor], recipe: Recipe, device: torch.device) -> NetworkEncoder:
+    """Build an encoder from the trunk's current tensors."""
     network = VideoViT(recipe.shape)
     network.load_state_dict({**network.tables(), **state})
     return NetworkEncoder(card(recipe), network.to(device))
 
 
-def code() -> dict[str, str]:
-    """What trains: versions and, in a repository, the commit, and whether the package's files are others by now."""
+def code_version() -> dict[str, str]:
+    """Versions of vitascope and torch and, in a git checkout, the commit and whether files differ from it."""
     commit = _git("rev-parse", "HEAD")
     if commit and _git("status", "--porcelain", "."):
         commit += ", changed since"
     return {"vitascope": __version__, "torch": torch.__version__, "commit": commit}
 
 
-def _git(*asked: str) -> str:
-    """What git says of the package's folder; nothing where it lies in no repository."""
-    here = str(Path(__file__).parent)
+def _git(*arguments: str) -> str:
+    """Output of a git command in the package's folder; empty outside a repository."""
+    folder = str(Path(__file__).parent)
     try:
-        told = subprocess.run(["git", "-C", here, *asked], capture_output=True, text=True, check=True, timeout=10)
+        completed = subprocess.run(
+            ["git", "-C", folder, *arguments], capture_output=True, text=True, check=True, timeout=10
+        )
     except (OSError, subprocess.SubprocessError):
         return ""
-    return told.stdout.strip()
+    return completed.stdout.strip()

@@ -1,4 +1,4 @@
-"""Recipes of pretraining by name: the files of `recipes/pretraining` say what there is; imports are the registry."""
+"""Recipes of pretraining by name: every file of `pretrain/recipes` that exists is found."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from vitascope.core.errors import UserError
+from vitascope.core.fields import FieldOption, as_text, in_words, options_of
+from vitascope.core.option_text import changed, read
 from vitascope.core.registry import Registry, outside
 from vitascope.core.text import nearest
+from vitascope.sampling.names import Sampler, describe, parse
 
 if TYPE_CHECKING:
     from vitascope.pretrain.image_teacher import ImageTeacherRecipe
@@ -31,21 +34,18 @@ def find(name: str, asked: Mapping[str, str] | None = None) -> Recipe | ImageTea
     """The recipe called `name`, or that `module:function` returns, with what is `asked` for as text.
 
     What the function that makes it takes as a keyword (such as `data`, a folder) goes to that function; all else are
-    fields of the recipe (`lr`, `shape.depth`, `targets.pixels.weight`). ValueError with the nearest match for an
+    fields of the recipe (`lr`, `shape.depth`, `targets.pixels.weight`). UserError with the nearest match for an
     unknown name.
     """
     from vitascope.pretrain.image_teacher import ImageTeacherRecipe
-    from vitascope.pretrain.overrides import changed, read
     from vitascope.pretrain.recipe import Recipe
 
     build, first = _builder(name)
-    known = inspect.signature(build).parameters
-    keywords = [k for k, p in known.items() if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)][len(first) :]
-    hints = get_type_hints(build)
-    given = {k: read(v, hints.get(k, str), f"{k}:{v}") for k, v in (asked or {}).items() if k in keywords}
-    lacking = [k for k in keywords if known[k].default is inspect.Parameter.empty and k not in given]
+    keywords = _keywords(build, first)
+    given = {k: read(keywords[k][0], v, f"{name}: {k}") for k, v in (asked or {}).items() if k in keywords}
+    lacking = [k for k, (_, default) in keywords.items() if default is inspect.Parameter.empty and k not in given]
     if lacking:
-        raise UserError(f"{name} wants {', '.join(lacking)}; say --set {lacking[0]}:...")
+        raise UserError(f"{name} needs {', '.join(lacking)}; give it with --set {lacking[0]}=...")
     made = build(*first, **given)
     if not isinstance(made, (Recipe, ImageTeacherRecipe)):
         raise UserError(
@@ -53,7 +53,36 @@ def find(name: str, asked: Mapping[str, str] | None = None) -> Recipe | ImageTea
         )
     left = {k: v for k, v in (asked or {}).items() if k not in given}
     either: Any = made
-    return changed(either, left)  # type: ignore[no-any-return]
+    return changed(either, left, name, {Sampler: parse})  # type: ignore[no-any-return]
+
+
+def options(name: str) -> tuple[str, list[FieldOption]]:
+    """The docstring of the function that makes a recipe, and what can be set of it, with its values.
+
+    What a recipe has that cannot be made without something, such as a folder of data, is not known; its fields are.
+    """
+    from vitascope.pretrain.recipe import Recipe
+
+    build, first = _builder(name)
+    try:
+        fields = {row.name: row for row in options_of(find(name), {Sampler: describe})}
+    except UserError:
+        fields = {row.name: row._replace(default="") for row in options_of(Recipe)}
+    taken = []
+    for key, (hint, default) in _keywords(build, first).items():
+        text = "required" if default is inspect.Parameter.empty else as_text(default)
+        row = FieldOption(key, in_words(hint), text, "", "See above.")
+        same = fields.pop(key, row)
+        taken.append(same._replace(default=same.default or text) if same.type == row.type else row)
+    return inspect.getdoc(build) or "", [*taken, *fields.values()]
+
+
+def _keywords(build: Callable[..., Any], first: tuple[str, ...]) -> dict[str, tuple[Any, Any]]:
+    """What a function takes by keyword: {name: (type, default)}."""
+    hints = get_type_hints(build)
+    known = inspect.signature(build).parameters.values()
+    named = [p for p in known if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)][len(first) :]
+    return {p.name: (hints.get(p.name, str), p.default) for p in named}
 
 
 def _builder(name: str) -> tuple[Callable[..., Any], tuple[str, ...]]:

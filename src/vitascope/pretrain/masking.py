@@ -1,358 +1,361 @@
-"""Masks: which tokens of a clip the encoder sees and which are to be predicted, drawn from a grid and a generator."""
+"""Masking strategies: draw which tokens of a clip are visible to the encoder and which are to be predicted."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import Annotated, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vitascope.core.errors import UserError
+from vitascope.core.fields import ABOVE_ZERO, AT_LEAST_ONE, BELOW_ONE, PART, POSITIVE, check_fields
 from vitascope.nn.configs.video_vit import Grid
 
-DRAWS = 100
-"""Times that a clip's blocks are drawn anew where they hide too much, before `Blocks` gives up."""
+MAX_DRAWS = 100
+"""Maximum number of times that `Blocks` redraws the blocks of clips that hide too much."""
 
 
 class Masked(NamedTuple):
-    """Token numbers (t * height + y) * width + x, ascending in each row; every clip of a batch has the same counts."""
+    """Token indices (t * height + y) * width + x, ascending per clip; all clips of a batch have the same counts."""
 
     keep: Int[Tensor, "n k"]
-    """What the encoder sees."""
+    """Indices of the visible tokens, which the encoder processes."""
     hide: Int[Tensor, "n m"]
-    """What is to be predicted."""
+    """Indices of the hidden tokens, which are to be predicted."""
 
 
 @runtime_checkable
 class Mask(Protocol):
-    """A rule that hides tokens. Implementations are frozen dataclasses; all that they draw comes from the generator."""
+    """A masking strategy. Implementations are frozen dataclasses; all randomness comes from the generator passed in."""
 
     @property
     def needs_saliency(self) -> bool:
-        """Whether the call wants a teacher's weight for every token."""
+        """Whether the call needs `saliency`, a teacher's weight for every token."""
         ...
 
     def __call__(
         self, n: int, grid: Grid, rng: torch.Generator, *, saliency: Float[Tensor, "n l"] | None = None
     ) -> Masked:
-        """Masks of `n` clips, each drawn for itself, on the generator's device.
+        """Draw independent masks for `n` clips on the generator's device.
 
-        ValueError where the grid is too small for the rule: nothing would be left to see or to predict.
+        Raises UserError if the grid is so small that no token would be visible, or none hidden.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """Everything is seen and nothing hidden: distillation and training with labels."""
+    """Hides nothing: all tokens are visible, for distillation and supervised training."""
 
     needs_saliency: ClassVar[bool] = False
 
     def __call__(
         self, n: int, grid: Grid, rng: torch.Generator, *, saliency: Float[Tensor, "n l"] | None = None
     ) -> Masked:
-        """All tokens, and none."""
-        steps, places = _size(n, grid)
-        return _masked(torch.zeros(n, steps * places, dtype=torch.bool, device=rng.device))
+        """Return all tokens as visible and none as hidden."""
+        steps, positions = _size(n, grid)
+        return _masked(torch.zeros(n, steps * positions, dtype=torch.bool, device=rng.device))
 
 
 @dataclass(frozen=True, slots=True)
 class _Share(ABC):
-    """A mask that hides a share of something in every clip, as near to `ratio` as whole numbers go."""
+    """Base class of masks that hide a fixed share of each clip, rounded to whole tokens, positions or time steps."""
 
-    ratio: float = 0.9
+    ratio: Annotated[float, PART] = 0.9
+    """Share that is hidden, between 0 and 1."""
     needs_saliency: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        _check_share(self, "ratio")
+        check_fields(self, type(self).__name__)
 
     def __call__(
         self, n: int, grid: Grid, rng: torch.Generator, *, saliency: Float[Tensor, "n l"] | None = None
     ) -> Masked:
-        """See `Mask`."""
+        """Draw masks for `n` clips; see `Mask`."""
         return _masked(self._hidden(n, grid, rng, saliency))
 
     @abstractmethod
     def _hidden(
         self, n: int, grid: Grid, rng: torch.Generator, saliency: Float[Tensor, "n l"] | None
     ) -> Bool[Tensor, "n l"]:
-        """Whether a token is hidden."""
+        """Draw which tokens are hidden."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tube(_Share):
-    """Hides the same places in every step, so that nothing can be copied over time (VideoMAE, section 3.3)."""
+    """Hides the same positions in every time step, so that nothing can be copied over time (VideoMAE, section 3.3)."""
 
     def _hidden(
         self, n: int, grid: Grid, rng: torch.Generator, saliency: Float[Tensor, "n l"] | None
     ) -> Bool[Tensor, "n l"]:
-        """The nearest whole number of places to `ratio` of them is hidden."""
-        steps, places = _size(n, grid)
-        hidden = _lowest(_uniform((n, places), rng), _count(self, self.ratio, places, "places"))
+        """Hide `ratio` of the positions, rounded."""
+        steps, positions = _size(n, grid)
+        hidden = _lowest(_uniform((n, positions), rng), _count(self, self.ratio, positions, "positions"))
         return hidden.repeat(1, steps)
 
 
 @dataclass(frozen=True, slots=True)
 class Random(_Share):
-    """Hides any tokens of the clip, each as likely as the other (MAE as spatiotemporal learner)."""
+    """Hides tokens drawn uniformly from the whole clip (Masked Autoencoders As Spatiotemporal Learners)."""
 
     def _hidden(
         self, n: int, grid: Grid, rng: torch.Generator, saliency: Float[Tensor, "n l"] | None
     ) -> Bool[Tensor, "n l"]:
-        """The nearest whole number of tokens to `ratio` of them is hidden."""
-        steps, places = _size(n, grid)
-        return _lowest(_uniform((n, steps * places), rng), _count(self, self.ratio, steps * places, "tokens"))
+        """Hide `ratio` of the tokens, rounded."""
+        steps, positions = _size(n, grid)
+        return _lowest(_uniform((n, steps * positions), rng), _count(self, self.ratio, steps * positions, "tokens"))
 
 
 @dataclass(frozen=True, slots=True)
 class Steps(_Share):
-    """Hides whole time steps: what happens between, before or after those that are seen is to be predicted."""
+    """Hides whole time steps, so that frames between, before or after the visible ones are predicted."""
 
-    ratio: float = 0.5
+    ratio: Annotated[float, PART] = 0.5
 
     def _hidden(
         self, n: int, grid: Grid, rng: torch.Generator, saliency: Float[Tensor, "n l"] | None
     ) -> Bool[Tensor, "n l"]:
-        """The nearest whole number of steps to `ratio` of them is hidden."""
-        steps, places = _size(n, grid)
+        """Hide `ratio` of the time steps, rounded."""
+        steps, positions = _size(n, grid)
         if steps == 1:
-            raise UserError(f"{self}: hiding the one step of an image leaves nothing to see; give images another mask")
+            raise UserError(
+                f"{self}: an image has one time step, and hiding it leaves nothing visible; use another mask for images"
+            )
         hidden = _lowest(_uniform((n, steps), rng), _count(self, self.ratio, steps, "steps"))
-        return hidden.repeat_interleave(places, dim=1)
+        return hidden.repeat_interleave(positions, dim=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Attended(_Share):
-    """Keeps in every step the tokens a teacher attends to, drawn without replacement by its weights (UMT).
+    """Keeps the tokens that a teacher attends to: drawn per time step without replacement, by its weights (UMT).
 
-    The next token of a step is drawn with the weights of those left. Tokens without weight follow when none with weight
-    is left, each as likely as the other.
+    Tokens of zero weight are drawn uniformly once all others of the step are drawn.
     """
 
-    ratio: float = 0.8
+    ratio: Annotated[float, PART] = 0.8
     needs_saliency: ClassVar[bool] = True
 
     def _hidden(
         self, n: int, grid: Grid, rng: torch.Generator, saliency: Float[Tensor, "n l"] | None
     ) -> Bool[Tensor, "n l"]:
-        """The nearest whole number of tokens to `ratio` of them is hidden in every step."""
-        steps, places = _size(n, grid)
-        hidden = _count(self, self.ratio, places, "places")
+        """Hide `ratio` of the tokens of every time step, rounded."""
+        steps, positions = _size(n, grid)
+        hidden = _count(self, self.ratio, positions, "positions")
         weights = _weights(self, saliency, n, grid).to(rng.device)
-        # the first of exponential waiting times with these rates are a draw without replacement (Efraimidis and
-        # Spirakis); in logarithms, weights of zero can be very small ones
+        # the shortest of exponential waiting times with these rates are a weighted draw without replacement
+        # (Efraimidis and Spirakis); in logarithms, zero weights can be replaced by very small ones
         waits = torch.empty_like(weights).exponential_(generator=rng).log() - weights.clamp(min=1e-30).log()
-        kept = _lowest(waits, places - hidden)
-        return ~kept.view(n, steps * places)
+        visible = _lowest(waits, positions - hidden)
+        return ~visible.view(n, steps * positions)
 
 
 @dataclass(frozen=True, slots=True)
 class RunningCell(_Share):
-    """Hides a pattern in each cell of 2 x 2 that runs on from step to step (VideoMAE V2, section 3.2; MAR).
+    """Hides a pattern in each 2 x 2 cell that advances from step to step (VideoMAE V2, section 3.2; MAR).
 
-    Every place is seen as often as any other (to one step), every step shows as many tokens (to one), and with halves
-    and quarters so does every whole cell. Each cell begins its round elsewhere.
+    All positions are visible equally often and all steps show equally many tokens (each within one); with ratios that
+    are multiples of a quarter, so does every complete cell. Each cell starts at a random phase.
     """
 
-    ratio: float = 0.5
+    ratio: Annotated[float, PART] = 0.5
 
     def _hidden(
         self, n: int, grid: Grid, rng: torch.Generator, saliency: Float[Tensor, "n l"] | None
     ) -> Bool[Tensor, "n l"]:
-        """The nearest whole number of tokens to `ratio` of them is hidden."""
-        steps, places = _size(n, grid)
-        tokens = steps * places
-        kept = tokens - _count(self, self.ratio, tokens, "tokens")
-        return _running(n, grid, kept, rng) < tokens - kept
+        """Hide `ratio` of the tokens, rounded."""
+        steps, positions = _size(n, grid)
+        tokens = steps * positions
+        visible = tokens - _count(self, self.ratio, tokens, "tokens")
+        return _running_ranks(n, grid, visible, rng) < tokens - visible
 
 
 @dataclass(frozen=True, slots=True)
 class DualMask:
-    """Of what `inner` hides, only a part is to be predicted (dual masking, VideoMAE V2): a decoder at less cost.
+    """Predicts only a part of the tokens that `inner` hides, which saves decoder cost (dual masking, VideoMAE V2).
 
-    The part is a running cell's over the hidden tokens; so that every clip has as many, the share of the running cell
-    is not the same in every clip.
+    The part is selected by a running-cell pattern over the hidden tokens; to predict equally many in every clip, the
+    pattern's share varies between clips.
     """
 
     inner: Mask
-    ratio: float = 0.5
+    """Mask that selects the visible tokens."""
+    ratio: Annotated[float, PART] = 0.5
+    """Share of the hidden tokens that is not predicted, between 0 and 1."""
 
     def __post_init__(self) -> None:
-        _check_share(self, "ratio")
+        check_fields(self, type(self).__name__)
 
     @property
     def needs_saliency(self) -> bool:
-        """As the inner mask."""
+        """Whether the inner mask needs saliency."""
         return self.inner.needs_saliency
 
     def __call__(
         self, n: int, grid: Grid, rng: torch.Generator, *, saliency: Float[Tensor, "n l"] | None = None
     ) -> Masked:
-        """`ratio` of the hidden tokens, to the nearest whole number, are neither seen nor predicted."""
+        """Drop `ratio` of the hidden tokens, rounded: they are neither visible nor predicted."""
         keep, hide = self.inner(n, grid, rng, saliency=saliency)
         if not hide.shape[1]:
-            raise UserError(f"{self}: {self.inner} hides nothing that could be thinned; give a mask that hides tokens")
-        steps, places = _size(n, grid)
-        tokens = steps * places
-        left = hide.shape[1] - _count(self, self.ratio, hide.shape[1], "hidden tokens")
-        runs = _running(n, grid, tokens - round(self.ratio * tokens), rng).gather(1, hide)
-        return Masked(keep, hide[_lowest(-runs, left)].view(n, left))
+            raise UserError(f"{self}: {self.inner} hides no tokens; use an inner mask that does")
+        steps, positions = _size(n, grid)
+        tokens = steps * positions
+        predicted = hide.shape[1] - _count(self, self.ratio, hide.shape[1], "hidden tokens")
+        ranks = _running_ranks(n, grid, tokens - round(self.ratio * tokens), rng).gather(1, hide)
+        return Masked(keep, hide[_lowest(-ranks, predicted)].view(n, predicted))
 
 
 @dataclass(frozen=True, slots=True)
 class Blocks:
-    """Hides the union of `count` blocks, each `scale` of the frame and all of the time (V-JEPA, section 3.2).
+    """Hides the union of `count` random blocks, each a `scale` share of the frame over all time (V-JEPA, section 3.2).
 
-    A block's height over its width is drawn from `aspect`, its place from all where it fits; `time` is the share of the
-    steps it lasts. Unions differ in size, so the seen and the hidden tokens of a batch are cut, at random, to the
-    smallest count of its clips: the larger the batch, the more is cut. A clip of which less than `least` would be seen
-    is drawn anew, so that one clip cannot blind the batch (0: one token is enough). V-JEPA takes 8 blocks
-    of 0.15 and, as a second mask of the same clips, 2 of 0.7.
+    Aspect ratios are uniform in `aspect`, positions uniform over all that fit. Because unions differ in size, the
+    visible and the hidden tokens of a batch are randomly subsampled to the smallest counts among its clips: the larger
+    the batch, the more tokens are dropped. Clips with less than `least` of their tokens visible are redrawn, so that a
+    single clip cannot blind the whole batch. V-JEPA uses 8 blocks of 0.15 and, as a second mask, 2 of 0.7.
     """
 
-    count: int = 8
-    scale: float = 0.15
-    aspect: tuple[float, float] = (0.75, 1.5)
-    time: float = 1.0
-    least: float = 0.05
+    count: Annotated[int, AT_LEAST_ONE] = 8
+    """Number of blocks per clip."""
+    scale: Annotated[float, PART] = 0.15
+    """Share of the frame that one block covers, between 0 and 1."""
+    aspect: Annotated[tuple[float, float], POSITIVE] = (0.75, 1.5)
+    """Smallest and largest ratio of a block's height to its width."""
+    time: Annotated[float, ABOVE_ZERO] = 1.0
+    """Share of the time steps that a block covers, up to 1."""
+    least: Annotated[float, BELOW_ONE] = 0.05
+    """Smallest share of a clip's tokens that stays visible; 0: one token is enough."""
     needs_saliency: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        _check_share(self, "scale")
-        _check_share(self, "time", upto=True)
-        if not isinstance(self.count, int) or self.count < 1:
-            raise UserError(f"{self}: the count is a whole number from 1, not {self.count!r}")
-        if not 0 < self.aspect[0] <= self.aspect[1]:
-            raise UserError(f"{self}: the aspect is two numbers above 0, the smaller first, not {self.aspect!r}")
-        if not 0 <= self.least < 1:
-            raise UserError(f"{self}: least is a share from 0 to below 1, not {self.least!r}")
+        check_fields(self, type(self).__name__)
+        if self.aspect[0] > self.aspect[1]:
+            raise UserError(f"{type(self).__name__}: aspect = {self.aspect!r} must have the smaller number first")
 
     def __call__(
         self, n: int, grid: Grid, rng: torch.Generator, *, saliency: Float[Tensor, "n l"] | None = None
     ) -> Masked:
-        """The union is hidden and its complement kept, both cut to the smallest of the batch."""
-        steps, places = _size(n, grid)
-        most = steps * places - max(1, round(self.least * steps * places))
+        """Hide the unions and keep the complements, each subsampled to the smallest count in the batch."""
+        steps, positions = _size(n, grid)
+        max_hidden = steps * positions - max(1, round(self.least * steps * positions))
         hidden = self._unions(n, grid, rng)
-        for _ in range(DRAWS):
-            again = hidden.sum(dim=1) > most
-            if not bool(again.any()):
+        for _ in range(MAX_DRAWS):
+            excessive = hidden.sum(dim=1) > max_hidden
+            if not bool(excessive.any()):
                 return Masked(_cut(~hidden, rng), _cut(hidden, rng))
-            hidden[again] = self._unions(int(again.sum()), grid, rng)
+            hidden[excessive] = self._unions(int(excessive.sum()), grid, rng)
         raise UserError(
-            f"{self}: on a grid of {grid} {DRAWS} draws left too little to see; give fewer or smaller blocks"
+            f"{self}: {MAX_DRAWS} draws on a grid of {grid} left too few visible tokens; use fewer or smaller blocks"
         )
 
     def _unions(self, n: int, grid: Grid, rng: torch.Generator) -> Bool[Tensor, "n l"]:
-        """Whether a token is in any block."""
+        """Draw blocks and mark the tokens in any of them."""
         steps, rows, columns = grid
         area = max(1, round(self.scale * rows * columns))
         low, high = self.aspect
         aspect = _uniform((n, self.count), rng) * (high - low) + low
-        # no block is higher or wider than the frame, and the width makes up for the rounding of the height
+        # blocks fit into the frame, and the width compensates for the rounding of the height
         height = (area * aspect).sqrt().round().clamp(min=-(-area // columns), max=rows)
         width = (area / height).round().clamp(min=1, max=columns)
-        lasts = torch.full_like(height, max(1, round(self.time * steps)))
+        duration = torch.full_like(height, max(1, round(self.time * steps)))
         frame = _spans(height, rows, rng)[..., None] * _spans(width, columns, rng)[..., None, :]
-        # sums over the blocks, all steps and places of a clip in one product of matrices
-        return (_spans(lasts, steps, rng).mT @ frame.flatten(2)).flatten(1) > 0
+        # one matrix product sums over the blocks for all steps and positions of a clip
+        return (_spans(duration, steps, rng).mT @ frame.flatten(2)).flatten(1) > 0
 
 
-def _spans(length: Float[Tensor, "n c"], of: int, rng: torch.Generator) -> Float[Tensor, "n c {of}"]:
-    """One where a span of this length, put anywhere it fits on a line of `of` tokens, lies."""
-    start = (_uniform(tuple(length.shape), rng) * (of - length + 1)).floor().clamp(max=of - length)
-    place = torch.arange(of, device=length.device)
-    return ((place >= start[..., None]) & (place < (start + length)[..., None])).float()
+def _spans(length: Float[Tensor, "n c"], size: int, rng: torch.Generator) -> Float[Tensor, "n c {size}"]:
+    """Draw spans of given lengths, placed uniformly on a line of `size` tokens; 1 inside a span, 0 outside."""
+    start = (_uniform(tuple(length.shape), rng) * (size - length + 1)).floor().clamp(max=size - length)
+    position = torch.arange(size, device=length.device)
+    return ((position >= start[..., None]) & (position < (start + length)[..., None])).float()
 
 
-def _running(n: int, grid: Grid, kept: int, rng: torch.Generator) -> Int[Tensor, "n l"]:
-    """The round of every token, from 0 to tokens - 1: the pattern that keeps `kept` tokens keeps the latest rounds.
+def _running_ranks(n: int, grid: Grid, visible: int, rng: torch.Generator) -> Int[Tensor, "n l"]:
+    """Rank of every token in the running-cell pattern, 0 to tokens - 1; the `visible` highest ranks are visible.
 
-    Place number r of p stands r / p into its round at the first step and goes on by kept / tokens a step; it is seen
-    when the next step ends the round. In whole numbers the counts come out exactly: the sum over r of
-    floor((kept + r) / p) is kept (Hermite's identity), also when all start later by the same part of a round, which
-    makes every token as likely as the other.
+    Position r of p starts at phase r / p of its cycle and advances by visible / tokens per step; it is visible when the
+    next step would complete the cycle. Integer arithmetic makes the counts exact: the sum over r of
+    floor((visible + r) / p) is `visible` (Hermite's identity). A common random offset of all phases preserves this and
+    makes all tokens equally likely to be visible.
     """
     steps, rows, columns = grid
     row, column = torch.arange(rows)[:, None], torch.arange(columns)
     cell = (row // 2) * -(-columns // 2) + column // 2
     clockwise = torch.where(row % 2 == 0, column % 2, 3 - column % 2).flatten().to(rng.device)
-    begins = torch.rand(n, int(cell.max()) + 1, generator=rng, device=rng.device, dtype=torch.float64)
-    phase = (begins[:, cell.flatten().to(rng.device)] + clockwise / 4) % 1
-    number = phase.argsort(dim=1).argsort(dim=1)
+    start_phase = torch.rand(n, int(cell.max()) + 1, generator=rng, device=rng.device, dtype=torch.float64)
+    phase = (start_phase[:, cell.flatten().to(rng.device)] + clockwise / 4) % 1
+    order = phase.argsort(dim=1).argsort(dim=1)
     step = torch.arange(steps, device=rng.device)[:, None]
     tokens = steps * rows * columns
     start = torch.randint(tokens, (n, 1, 1), generator=rng, device=rng.device)
-    return ((step * kept + number[:, None] * steps + start) % tokens).flatten(1)
+    return ((step * visible + order[:, None] * steps + start) % tokens).flatten(1)
 
 
 def _weights(mask: object, saliency: Float[Tensor, "n l"] | None, n: int, grid: Grid) -> Float[Tensor, "nt p"]:
-    """The teacher's weights of each step, the largest 1; a step without any has equal ones."""
-    steps, places = _size(n, grid)
+    """Weights of each step scaled to a maximum of 1; steps whose weights are all zero get equal ones."""
+    steps, positions = _size(n, grid)
     if saliency is None:
-        raise UserError(f"{mask} draws by a teacher's weights and got none; pass saliency=, or take Tube or Random")
-    if saliency.shape != (n, steps * places):
+        raise UserError(f"{mask} needs a teacher's weights; pass saliency=, or use Tube or Random")
+    if saliency.shape != (n, steps * positions):
         shape = tuple(saliency.shape)
-        raise UserError(f"{mask}: {n} clips on a grid of {grid} need a saliency of {(n, steps * places)}, not {shape}")
-    weights = saliency.detach().float().reshape(n * steps, places)
+        raise UserError(
+            f"{mask}: {n} clips on a grid of {grid} need saliency of shape {(n, steps * positions)}, not {shape}"
+        )
+    weights = saliency.detach().float().reshape(n * steps, positions)
     if not bool(((weights >= 0) & weights.isfinite()).all()):
-        raise UserError(f"{mask}: a saliency is a finite number from 0; look at the teacher, its attention is not")
+        raise UserError(f"{mask}: saliency must be finite and not negative; check its teacher")
     largest = weights.amax(dim=1, keepdim=True)
     return torch.where(largest > 0, weights / largest, 1.0)
 
 
 def _masked(hidden: Bool[Tensor, "n l"]) -> Masked:
-    """Numbers of the tokens; every row hides as many."""
-    return Masked(_numbers(~hidden), _numbers(hidden))
+    """Convert a boolean mask, with equally many hidden tokens in each row, to indices."""
+    return Masked(_indices(~hidden), _indices(hidden))
 
 
-def _numbers(chosen: Bool[Tensor, "n l"]) -> Int[Tensor, "n k"]:
-    """Where a row is true, ascending; every row is so as often."""
+def _indices(chosen: Bool[Tensor, "n l"]) -> Int[Tensor, "n k"]:
+    """Ascending indices of the true entries; every row must have equally many."""
     return chosen.nonzero()[:, 1].view(len(chosen), -1)
 
 
 def _cut(chosen: Bool[Tensor, "n l"], rng: torch.Generator) -> Int[Tensor, "n k"]:
-    """As many of each row's as the row with the fewest has, drawn evenly."""
+    """Subsample each row at random to the number of true entries of the row with the fewest; returns their indices."""
     fewest = int(chosen.sum(dim=1).min())
     keys = _uniform(tuple(chosen.shape), rng).masked_fill(~chosen, 2.0)
-    return _numbers(_lowest(keys, fewest))
+    return _indices(_lowest(keys, fewest))
 
 
 def _lowest(keys: Tensor, k: int) -> Bool[Tensor, "n l"]:
-    """True for the `k` lowest of each row, exactly."""
+    """Mark exactly the `k` lowest entries of each row."""
     chosen = keys.topk(k, dim=1, largest=False, sorted=False).indices
     return torch.zeros_like(keys, dtype=torch.bool).scatter_(1, chosen, True)
 
 
 def _uniform(shape: tuple[int, ...], rng: torch.Generator) -> Float[Tensor, "..."]:
-    """Numbers in [0, 1)."""
+    """Draw uniform numbers in [0, 1)."""
     return torch.rand(shape, generator=rng, device=rng.device)
 
 
 def _size(n: int, grid: Grid) -> tuple[int, int]:
-    """Steps, and places of a step."""
+    """Number of time steps, and of positions per step."""
     steps, rows, columns = grid
     if n < 1 or min(grid) < 1:
-        raise UserError(f"masks are drawn for at least one clip of at least one token, not {n} on a grid of {grid}")
+        raise UserError(f"masks need at least one clip and one token, not {n} clips on a grid of {grid}")
     return steps, rows * columns
 
 
-def _count(mask: object, ratio: float, of: int, what: str) -> int:
-    """How many of `of` are hidden: some, and not all."""
-    hidden = round(ratio * of)
-    if hidden == of:
-        raise UserError(f"{mask}: {ratio:g} of {of} {what} leaves none; give a ratio of at most {(of - 1) / of:.3g}")
+def _count(mask: object, ratio: float, total: int, unit: str) -> int:
+    """Number of `total` that are hidden. Raises UserError unless some are and some are not."""
+    hidden = round(ratio * total)
+    if hidden == total:
+        raise UserError(
+            f"{mask}: hiding {ratio:g} of {total} {unit} leaves none visible; "
+            f"use a ratio of at most {(total - 1) / total:.3g}"
+        )
     if not hidden:
-        raise UserError(f"{mask}: {ratio:g} of {of} {what} is not one; give a ratio of at least {1 / of:.3g}")
+        raise UserError(
+            f"{mask}: hiding {ratio:g} of {total} {unit} hides none; use a ratio of at least {1 / total:.3g}"
+        )
     return hidden
-
-
-def _check_share(mask: object, name: str, *, upto: bool = False) -> None:
-    """A share of something is above 0 and below 1, or 1 too."""
-    value = getattr(mask, name)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1 + upto * 1e-12:
-        kind = "above 0 and up to 1" if upto else "between 0 and 1"
-        raise UserError(f"{type(mask).__name__}: the {name} is a number {kind}, not {value!r}")

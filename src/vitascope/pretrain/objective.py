@@ -1,4 +1,4 @@
-"""What a training step minimizes: one loss a target, each by its name."""
+"""The training objective: one loss per reconstruction target."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ from vitascope.core.errors import UserError
 from vitascope.core.types import Card
 from vitascope.nn.configs.video_vit import Grid
 from vitascope.pretrain.masking import Mask, Masked
-from vitascope.pretrain.model import Decoder, Student, picked
+from vitascope.pretrain.model import Decoder, Student, gather_tokens
 from vitascope.pretrain.monitoring import feature_rank
-from vitascope.pretrain.targets.targets import Shown, Target, Teaching
+from vitascope.pretrain.targets.targets import BoundTarget, Target, TargetInputs
 
 Losses: TypeAlias = dict[str, Tensor]
 
 
 class Objective(nn.Module):
-    """Student, decoders and targets: from clips and masks to losses, unweighted.
+    """Student, decoders and targets; computes the unweighted loss of every target from clips and masks.
 
-    Several masks are several looks at the same clips; the losses are their means.
+    With several masks, each clip is encoded once per mask, and the losses are averaged.
     """
 
     def __init__(self, student: Student, targets: Sequence[Target], card: Card, generator: torch.Generator) -> None:
         super().__init__()
         names = [t.name for t in targets]
         if len(set(names)) < len(names) or not names:
-            raise UserError(f"targets {', '.join(names) or '(none)'}: at least one, each with a name of its own")
+            raise UserError(f"targets {', '.join(names) or '(none)'}: there must be at least one, with distinct names")
         self.student, self.card = student, card
         self.targets = {t.name: t for t in targets}
-        self.likeness: dict[str, float] = {}
-        """Filled on request by `forward`."""
+        self.similarity: dict[str, float] = {}
+        """Mean cosine similarity between the targets of different clips, by target; set by `forward(measure=True)`."""
         device = next(student.parameters()).device
-        self.teaching: dict[str, Teaching] = {t.name: t.bind(student, device) for t in targets}
-        self.slow = nn.ModuleDict({n: t for n, t in self.teaching.items() if isinstance(t, nn.Module)})
+        self.bound: dict[str, BoundTarget] = {t.name: t.bind(student, device) for t in targets}
+        self.slow = nn.ModuleDict({n: t for n, t in self.bound.items() if isinstance(t, nn.Module)})
         self.decoders = nn.ModuleDict(
             {
                 t.name: Decoder(
                     student.shape.dim,
-                    self.teaching[t.name].out,
+                    self.bound[t.name].out,
                     depth=t.depth,
                     width=t.width,
                     on=t.on,
@@ -61,65 +61,64 @@ class Objective(nn.Module):
         *,
         measure: bool = False,
     ) -> Losses:
-        """Each target's loss, the mean over the masks. With `measure`, `likeness` holds those of these clips after it.
+        """Return each target's loss, averaged over the masks. `measure` also updates `similarity` from these clips.
 
-        That is a part of this call because a sharded model is whole only inside it.
+        Measuring is part of this call because a sharded model is only complete inside it.
         """
-        shown = self.shown(pixels, labels)
-        wanted = {name: self._wanted(name, shown) for name in self.targets}
+        inputs = self.prepare(pixels, labels)
+        values = {name: self._target_values(name, inputs) for name in self.targets}
         if measure:
-            found = {name: likeness(values) for name, values in wanted.items() if not self.targets[name].whole}
-            # what is no number in one part of a batch stays so: the run is about to be stopped
-            self.likeness = {name: value + 0 * self.likeness.get(name, 0.0) for name, value in found.items()}
-        looks = [self._look(shown, mask, wanted) for mask in masks]
-        return {name: torch.stack([look[name] for look in looks]).mean() for name in self.targets}
+            similarity = {
+                name: target_similarity(value) for name, value in values.items() if not self.targets[name].per_clip
+            }
+            # NaN in one part of a batch stays NaN: the run is about to stop
+            self.similarity = {name: value + 0 * self.similarity.get(name, 0.0) for name, value in similarity.items()}
+        losses = [self._masked_losses(inputs, mask, values) for mask in masks]
+        return {name: torch.stack([by_target[name] for by_target in losses]).mean() for name in self.targets}
 
-    def shown(self, pixels: UInt8[Tensor, "n f y x 3"], labels: Int[Tensor, "n"]) -> Shown:
-        """Clips as the student takes them, and as targets do."""
+    def prepare(self, pixels: UInt8[Tensor, "n f y x 3"], labels: Int[Tensor, "n"]) -> TargetInputs:
+        """Prepare a batch of clips for the student and the targets."""
         clips = pixels.movedim(-1, 1)
         grid = self.student.grid(clips.shape[2], clips.shape[-1])
-        # bytes are a quarter of the floats to move about; then the arithmetic of `to_tensor`, to the bit
-        blocks = self.student.blocks(clips).float().div_(255).unflatten(-1, (3, -1))
+        # patchify bytes, a quarter of the memory traffic of floats; then the arithmetic of `to_tensor`, bit for bit
+        patches = self.student.patchify(clips).float().div_(255).unflatten(-1, (3, -1))
         mean, std = (torch.tensor(v, device=pixels.device)[:, None] for v in (self.card.mean, self.card.std))
-        return Shown(clips.float().div_(255), blocks.sub_(mean).div_(std).flatten(-2), grid, labels)
+        return TargetInputs(clips.float().div_(255), patches.sub_(mean).div_(std).flatten(-2), grid, labels)
 
     @torch.no_grad()
-    def _wanted(self, name: str, shown: Shown) -> Tensor:
-        return self.teaching[name].values(shown)
+    def _target_values(self, name: str, inputs: TargetInputs) -> Tensor:
+        return self.bound[name].values(inputs)
 
-    def _look(self, shown: Shown, mask: Masked, wanted: Mapping[str, Tensor]) -> Losses:
-        tokens = self.student(shown.blocks, mask.keep, shown.grid)
-        return {name: self._loss(name, tokens, shown.grid, mask, wanted[name]) for name in self.targets}
+    def _masked_losses(self, inputs: TargetInputs, mask: Masked, values: Mapping[str, Tensor]) -> Losses:
+        tokens = self.student(inputs.patches, mask.keep, inputs.grid)
+        return {name: self._loss(name, tokens, inputs.grid, mask, values[name]) for name in self.targets}
 
-    def _loss(self, name: str, tokens: Tensor, grid: Grid, mask: Masked, wanted: Tensor) -> Tensor:
+    def _loss(self, name: str, tokens: Tensor, grid: Grid, mask: Masked, values: Tensor) -> Tensor:
         target, decoder = self.targets[name], cast(Decoder, self.decoders[name])
-        if target.whole:
+        if target.per_clip:
             pooled = tokens.mean(1, keepdim=True)
-            return target.loss(decoder(pooled, mask.keep[:, :1], mask.hide, grid)[:, 0], wanted)
-        at = {"seen": mask.keep, "hidden": mask.hide, "all": torch.cat([mask.keep, mask.hide], 1)}[target.on]
-        if not at.shape[1]:
+            return target.loss(decoder(pooled, mask.keep[:, :1], mask.hide, grid)[:, 0], values)
+        selected = {"seen": mask.keep, "hidden": mask.hide, "all": torch.cat([mask.keep, mask.hide], 1)}[target.on]
+        if not selected.shape[1]:
             raise UserError(
-                f"target {name} asks hidden tokens and the mask hides none; give another mask, or on='seen'"
+                f"target {name} predicts hidden tokens, but the mask hides none; use another mask, or on='seen'"
             )
-        return target.loss(decoder(tokens, mask.keep, mask.hide, grid), picked(wanted, at))
+        return target.loss(decoder(tokens, mask.keep, mask.hide, grid), gather_tokens(values, selected))
 
-    def follow(self, done: float) -> None:
-        """After a step of the optimizer: slow copies move."""
-        for teaching in self.teaching.values():
-            teaching.follow(self.student, done)
+    def update_targets(self, progress: float) -> None:
+        """Update moving averages after an optimizer step; `progress` is the share of training completed, 0 to 1."""
+        for target in self.bound.values():
+            target.update(self.student, progress)
 
 
-def likeness(values: Float[Tensor, "n l o"]) -> float:
-    """Mean cosine between the targets of different clips; not a number where one of the values is none.
-
-    0 of a single clip, which says nothing.
-    """
+def target_similarity(values: Float[Tensor, "n l o"]) -> float:
+    """Mean cosine similarity between the targets of different clips; NaN if a value is not finite, 0 for one clip."""
     if not torch.isfinite(values).all():
         return math.nan
     return feature_rank.similarity(values) if len(values) > 1 else 0.0
 
 
-def drawn(
+def draw_masks(
     masks: Sequence[Mask],
     grid: Grid,
     rng: torch.Generator,
@@ -128,10 +127,10 @@ def drawn(
     rows: slice,
     saliency: Float[Tensor, "m l"] | None = None,
 ) -> list[Masked]:
-    """The masks of a global batch of `count` clips, and of them the `rows` that are computed here.
+    """Draw the masks of a global batch of `count` clips and return the `rows` of this process.
 
-    Drawn for all and cut, so that a step does not depend on how many processes share it. `saliency` is of the rows
-    here; masks that use it draw each clip for itself, so what stands for the other rows does not matter.
+    Drawing for the whole batch makes a step independent of the number of processes. `saliency` covers only the rows of
+    this process; masks that use it draw every clip independently, so the values of other rows do not matter.
     """
     weights = None
     if saliency is not None:

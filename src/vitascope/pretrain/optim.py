@@ -1,4 +1,4 @@
-"""What one step of training is made of: who decays, in which precision, how the parts of a batch add up."""
+"""Parts of a training step: optimizers and schedules, precision, gradient accumulation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor, nn
 
-from vitascope.pretrain.distributed import unsynced
+from vitascope.pretrain.distributed import gradient_sync
 from vitascope.pretrain.masking import Masked
 from vitascope.pretrain.objective import Losses, Objective
 from vitascope.pretrain.recipe import Recipe
@@ -19,14 +19,14 @@ Optimizers: TypeAlias = list[torch.optim.Optimizer]
 
 
 class StepBatch(NamedTuple):
-    """What one process computes of a step."""
+    """The share of a batch that one process computes."""
 
     pixels: UInt8[Tensor, "n f y x 3"]
     labels: Int[Tensor, "n"]
     masks: Sequence[Masked]
 
-    def parts(self, count: int) -> Iterator[StepBatch]:
-        """Cut into so many equal ones, on the device of the pixels."""
+    def split(self, count: int) -> Iterator[StepBatch]:
+        """Split into `count` equal parts, on the device of the pixels."""
         size = len(self.pixels) // count
         for start in range(0, size * count, size):
             part, device = slice(start, start + size), self.pixels.device
@@ -35,15 +35,15 @@ class StepBatch(NamedTuple):
 
 
 def backward(model: nn.Module, recipe: Recipe, batch: StepBatch, *, measure: bool = False) -> Losses:
-    """Add the gradients of a batch, computed in `recipe.accumulate` parts; its losses by target, unweighted.
+    """Accumulate the gradients of a batch over `recipe.accumulate` parts; returns its unweighted losses by target.
 
-    `measure`: as `Objective.forward` says, of every part.
+    `measure` is passed to `Objective.forward` for every part.
     """
     sums: Losses = {}
     count = recipe.accumulate
-    for number, part in enumerate(batch.parts(count), 1):
-        with unsynced(model, number < count):
-            with precision(recipe, batch.pixels.device):
+    for number, part in enumerate(batch.split(count), 1):
+        with gradient_sync(model, number == count):
+            with autocast(recipe, batch.pixels.device):
                 losses: Losses = model(part.pixels, part.labels, part.masks, measure=measure)
                 loss = torch.stack([t.weight * losses[t.name] for t in recipe.targets]).sum() / count
             loss.backward()
@@ -52,54 +52,60 @@ def backward(model: nn.Module, recipe: Recipe, batch: StepBatch, *, measure: boo
     return sums
 
 
-def optimizers_of(objective: Objective, recipe: Recipe) -> Optimizers:
-    """AdamW in which matrices decay, biases, norms and mask tokens do not; with `muon`, that for the blocks' matrices.
+def build_optimizers(objective: Objective, recipe: Recipe) -> Optimizers:
+    """Build AdamW without weight decay of biases, norms and mask tokens; with "muon", Muon for the blocks' matrices.
 
-    Muon (Jordan et al. 2024) takes steps of orthogonal matrices, scaled to AdamW's size (Liu et al. 2025, equation 4)
-    and by `muon_scale`.
+    Muon (Jordan et al. 2024) takes orthogonalized steps, scaled to AdamW's size (Liu et al. 2025, equation 4) and by
+    `muon_scale`.
     """
-    learned = {n: p for n, p in objective.named_parameters() if p.requires_grad}
-    whirled = {n for n, p in learned.items() if recipe.optimizer == "muon" and p.ndim == 2 and ".blocks." in n}
-    spared = {n for n, p in learned.items() if p.ndim <= 1 or n.endswith(".mask")}
+    trainable = {n: p for n, p in objective.named_parameters() if p.requires_grad}
+    muon_params = {n for n, p in trainable.items() if recipe.optimizer == "muon" and p.ndim == 2 and ".blocks." in n}
+    no_decay_params = {n for n, p in trainable.items() if p.ndim <= 1 or n.endswith(".mask")}
     groups: list[dict[str, Any]] = [
-        {"params": [p for n, p in learned.items() if n not in whirled | spared], "decays": True, "scale": 1.0},
-        {"params": [p for n, p in learned.items() if n in spared], "decays": False, "scale": 1.0},
+        {
+            "params": [p for n, p in trainable.items() if n not in muon_params | no_decay_params],
+            "decays": True,
+            "scale": 1.0,
+        },
+        {"params": [p for n, p in trainable.items() if n in no_decay_params], "decays": False, "scale": 1.0},
     ]
-    adam = torch.optim.AdamW(groups, lr=recipe.lr, betas=recipe.betas, fused=True)
-    if not whirled:
-        return [adam]
+    adamw = torch.optim.AdamW(groups, lr=recipe.lr, betas=recipe.betas, fused=True)
+    if not muon_params:
+        return [adamw]
     scale = recipe.muon_scale
-    matrices: list[dict[str, Any]] = [{"params": [learned[n] for n in sorted(whirled)], "decays": True, "scale": scale}]
-    return [adam, torch.optim.Muon(matrices, lr=recipe.lr, adjust_lr_fn="match_rms_adamw")]
+    matrices: list[dict[str, Any]] = [
+        {"params": [trainable[n] for n in sorted(muon_params)], "decays": True, "scale": scale}
+    ]
+    return [adamw, torch.optim.Muon(matrices, lr=recipe.lr, adjust_lr_fn="match_rms_adamw")]
 
 
-def advance(optimizers: Optimizers) -> None:
-    """One step of all, and no gradients after it."""
+def step_optimizers(optimizers: Optimizers) -> None:
+    """Step all optimizers and clear the gradients."""
     for optimizer in optimizers:
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
 
-def schedule(optimizers: Optimizers, recipe: Recipe, step: int) -> float:
-    """Set learning rate and weight decay for the step to be made; the learning rate."""
-    rate, decay = recipe.rate(step), recipe.decay(step)
+def apply_schedule(optimizers: Optimizers, recipe: Recipe, step: int) -> float:
+    """Set learning rate and weight decay for step number `step` (from 0); returns the learning rate."""
+    lr, weight_decay = recipe.lr_at(step), recipe.weight_decay_at(step)
     for group in (group for optimizer in optimizers for group in optimizer.param_groups):
-        group["lr"], group["weight_decay"] = rate * group["scale"], decay if group["decays"] else 0.0
-    return rate
+        group["lr"], group["weight_decay"] = lr * group["scale"], weight_decay if group["decays"] else 0.0
+    return lr
 
 
-def mask_draws(recipe: Recipe, step: int, device: torch.device) -> torch.Generator:
-    """The generator of the masks of a step, seeded by one number of two, far apart for neighbors.
+def mask_generator(recipe: Recipe, step: int, device: torch.device) -> torch.Generator:
+    """Make the random generator for the masks of a step, seeded by recipe and step; close steps get distant seeds.
 
-    A CUDA device draws for itself: a core takes half a second for 2048 clips of 1568 tokens, and would be waited for.
+    On CUDA, masks are drawn on the device: a CPU core needs half a second for 2048 clips of 1568 tokens.
     """
     seed = (recipe.seed * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + 1) % 2**63
     return torch.Generator(device if device.type == "cuda" else "cpu").manual_seed(seed)
 
 
 @contextmanager
-def precision(recipe: Recipe, device: torch.device) -> Iterator[None]:
-    """Products in bfloat16 where the recipe wants it and the hardware has it."""
+def autocast(recipe: Recipe, device: torch.device) -> Iterator[None]:
+    """Autocast to bfloat16 if the recipe requests it and the hardware supports it."""
     if recipe.precision == "bfloat16" and has_bfloat16(device):
         with torch.autocast(device.type, torch.bfloat16):
             yield
@@ -108,8 +114,8 @@ def precision(recipe: Recipe, device: torch.device) -> Iterator[None]:
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether a device multiplies bfloat16 itself; emulated, it is slower than float32."""
+    """Whether a device supports bfloat16 natively; emulation is slower than float32."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    known = torch.cpu.get_capabilities() if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities") else {}
-    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
+    features = torch.cpu.get_capabilities() if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(features.get("avx512_bf16") or features.get("amx_bf16"))

@@ -1,11 +1,12 @@
-"""All that decides a pretraining run, as plain data: saved beside the run, and the same recipe is the same run."""
+"""Pretraining recipes: plain data that fully determines a run and is saved with it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from vitascope.core.errors import UserError
+from vitascope.core.fields import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, check_fields
 from vitascope.core.types import RGB, digest
 from vitascope.nn.configs.video_vit import VideoViTConfig
 from vitascope.nn.schedules import cosine
@@ -18,68 +19,71 @@ IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What is trained, on what, towards what, and how long."""
+    """Network, data, reconstruction targets, masks and schedule of a pretraining run."""
 
     name: str
+    """Name of the recipe and of the encoder that it trains."""
     shape: VideoViTConfig
-    frames: int = 16
-    size: int = 224
+    """Configuration of the encoder."""
+    frames: Annotated[int, AT_LEAST_ONE] = 16
+    """Frames per clip."""
+    size: Annotated[int, AT_LEAST_ONE] = 224
+    """Side of the square frames, in pixels."""
     mean: RGB = IMAGENET[0]
+    """Mean of each RGB channel, subtracted from pixels in 0 to 1."""
     std: RGB = IMAGENET[1]
+    """Standard deviation of each RGB channel, by which pixels are divided."""
     data: tuple[tuple[ClipSource, float], ...]
-    """Sources and their shares of the steps."""
+    """Sources of clips with their weights; normalized, these are their shares of the steps."""
     targets: tuple[Target, ...]
+    """Reconstruction targets; the loss is the weighted sum of theirs."""
     masks: tuple[Mask, ...] = (Tube(0.9),)
-    """Several are several looks at each batch."""
+    """Masks of the clips; with several, every batch is encoded once per mask."""
     image_masks: tuple[Mask, ...] = ()
-    """Of single-frame clips; none: `masks`."""
+    """Masks of images (single-frame clips); empty: same as `masks`."""
     guide: str = ""
-    """Encoder that weighs the tokens for masks that want a teacher's saliency (`Attended`)."""
-    batch: int = 256
-    """Clips of a step, over all processes."""
-    accumulate: int = 1
-    """Parts that a process cuts its share of a batch into."""
-    steps: int
+    """Name of the encoder that provides saliency to masks that need it (`Attended`)."""
+    batch: Annotated[int, AT_LEAST_ONE] = 256
+    """Clips per step, summed over all processes."""
+    accumulate: Annotated[int, AT_LEAST_ONE] = 1
+    """Gradient accumulation: parts into which each process splits its share of a batch."""
+    steps: Annotated[int, AT_LEAST_ONE]
+    """Number of optimizer steps."""
     optimizer: Literal["adamw", "muon"] = "adamw"
-    """Muon, for the matrices of the blocks, learns from fewer clips; it is not sharded (fsdp)."""
-    lr: float = 6e-4
-    muon_scale: float = 1.0
-    """Muon's learning rate, in those of `lr`."""
+    """AdamW, or Muon for the matrices of the blocks, which needs fewer clips but does not work with fsdp."""
+    lr: Annotated[float, POSITIVE] = 6e-4
+    """Peak learning rate."""
+    muon_scale: Annotated[float, POSITIVE] = 1.0
+    """Learning rate of Muon as a multiple of `lr`."""
     final_lr: float = 1e-6
-    warmup: int = 0
-    """Steps in which the learning rate rises linearly."""
-    weight_decay: float = 0.05
+    """Learning rate at the last step, reached by cosine decay."""
+    warmup: Annotated[int, NOT_NEGATIVE] = 0
+    """Number of steps of linear learning rate warmup."""
+    weight_decay: Annotated[float, NOT_NEGATIVE] = 0.05
+    """Weight decay at the first step."""
     final_weight_decay: float | None = None
-    """Where the weight decay goes along a cosine; None: it stays."""
+    """Weight decay at the last step, reached along a cosine; none: constant."""
     betas: tuple[float, float] = (0.9, 0.95)
-    clip_grad_norm: float = 1.0
-    """Largest norm of the gradient; 0: any."""
+    """Decay rates of AdamW's first and second moment estimates."""
+    clip_grad_norm: Annotated[float, NOT_NEGATIVE] = 1.0
+    """Maximum gradient norm; larger gradients are scaled down; 0: no clipping."""
     precision: Literal["float32", "bfloat16"] = "bfloat16"
-    """Of products, where there is hardware for it; weights and the optimizer are float32."""
+    """Autocast precision, if the hardware supports it; weights and optimizer state are float32."""
     checkpointing: bool = False
-    """Compute activations twice and keep them once."""
+    """Activation checkpointing: recompute activations in the backward pass to save memory."""
     compile: bool = False
+    """Compile the encoder with torch.compile."""
     seed: int = 0
+    """Random seed of weights, masks and the order of clips."""
     license: str = "yours"
-    """Of the exported weights."""
+    """License of the exported weights."""
     trained: str = ""
-    """What the exported card says of the data, in words; none: the sources' names."""
+    """Description of the training data in the exported card; empty: names of the sources."""
 
     def __post_init__(self) -> None:
-        counts = {n: getattr(self, n) for n in ("batch", "accumulate", "steps", "frames", "size")}
-        wrong = [f"{n} = {v}" for n, v in counts.items() if v < 1]
-        wrong += [f"{n} = {getattr(self, n)}" for n in ("lr", "muon_scale") if not getattr(self, n) > 0]
-        wrong += [
-            f"{n} = {getattr(self, n)}" for n in ("warmup", "weight_decay", "clip_grad_norm") if getattr(self, n) < 0
-        ]
-        if wrong:
-            raise UserError(
-                f"recipe {self.name}: {', '.join(wrong)}: counts and lr are positive, the rest not negative"
-            )
-        if self.optimizer not in ("adamw", "muon"):
-            raise UserError(f"recipe {self.name}: optimizer {self.optimizer!r}; there are adamw and muon")
+        check_fields(self, f"recipe {self.name}")
         if not self.data or not self.targets or not self.masks:
-            raise UserError(f"recipe {self.name}: data, targets and masks: at least one of each")
+            raise UserError(f"recipe {self.name}: there must be at least one source, one target and one mask")
         shape = self.shape
         if (self.frames > 1 and self.frames % shape.tubelet) or self.size % shape.patch:
             raise UserError(
@@ -87,35 +91,35 @@ class Recipe:
                 f"{shape.tubelet} frames of {shape.patch}; change frames, size or shape"
             )
         if self.guided != bool(self.guide):
-            what = "a mask draws by a teacher's saliency" if self.guided else f"no mask uses the guide {self.guide}"
-            raise UserError(f"recipe {self.name}: {what}; masks of the kind Attended and a guide go together")
+            what = "a mask needs a teacher's saliency" if self.guided else f"no mask uses the guide {self.guide}"
+            raise UserError(f"recipe {self.name}: {what}; set guide if and only if an Attended mask is used")
 
     @property
     def guided(self) -> bool:
-        """Whether a mask wants a teacher's saliency."""
+        """Whether any mask needs a teacher's saliency."""
         return any(mask.needs_saliency for mask in (*self.masks, *self.image_masks))
 
     @property
     def spec(self) -> ClipSpec:
-        """What a clip is."""
+        """Number and size of the frames of a clip."""
         return ClipSpec(self.frames, self.size)
 
     @property
     def digest(self) -> str:
-        """Sixteen hex digits of everything above: another recipe, another run."""
+        """Digest of all fields, 16 hex digits."""
         return digest(self)
 
-    def rate(self, step: int) -> float:
-        """Learning rate of the step that is about to be made, counted from 0."""
+    def lr_at(self, step: int) -> float:
+        """Learning rate of step number `step`, counted from 0."""
         warm = min(self.warmup, self.steps - 1)
         return float(cosine(step + 1, self.steps, warm, self.lr, self.final_lr))
 
-    def decay(self, step: int) -> float:
-        """Weight decay of that step."""
+    def weight_decay_at(self, step: int) -> float:
+        """Weight decay of step number `step`, counted from 0."""
         if self.final_weight_decay is None:
             return self.weight_decay
         return float(cosine(step + 1, self.steps, 0, self.weight_decay, self.final_weight_decay))
 
-    def masks_of(self, frames: int) -> tuple[Mask, ...]:
-        """For clips of so many frames."""
+    def masks_for(self, frames: int) -> tuple[Mask, ...]:
+        """Masks for clips of `frames` frames."""
         return self.image_masks or self.masks if frames == 1 else self.masks

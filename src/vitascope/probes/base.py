@@ -1,60 +1,68 @@
-"""View and Probe: a question put to frozen features, and how it wants to see them."""
+"""Probe: the base class of what is trained and tested on frozen features, and what it returns."""
 
 from __future__ import annotations
 
+import difflib
+import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Generic, NamedTuple, TypeAlias, TypeVar
+
+import numpy as np
 
 from vitascope.core.types import Example, Kind, Score
 from vitascope.features.base import Features
 from vitascope.features.view import View
 
-T_contra = TypeVar("T_contra", contravariant=True)
+T = TypeVar("T")
 P = TypeVar("P")
 Q = TypeVar("Q", bound=Any)
 
 
 class WorkloadSize(NamedTuple):
-    """How much there is to train and to test, for a forecast."""
+    """Amount of data to train and test on, for cost estimates."""
 
     train: int
-    """Training examples."""
+    """Number of training examples."""
     test: int
+    """Number of test examples."""
     train_clips: int
-    """Clips of a training example."""
+    """Clips per training example."""
     test_clips: int
+    """Clips per test example."""
     tokens: int
-    """Vectors of a clip: 1, or the places of its grid."""
+    """Vectors per clip: 1, or the number of tokens of its grid."""
     dim: int
+    """Size of a vector."""
     classes: int
 
 
 class PredictionList(list[P]):
-    """Predictions, and what the probe says of how they came about: which of a grid was chosen, how the others did."""
+    """Predictions with notes on the training: the selected candidate, and the scores of all."""
 
     def __init__(self, predictions: Iterable[P] = (), **about: Any) -> None:
         super().__init__(predictions)
         self.about = about
-        """Plain data."""
+        """Notes as plain data."""
 
 
 class TestPredictions(NamedTuple):
-    """The test examples of all folds, and what was said of them after the trainings of one seed."""
+    """Test examples of all folds, and their predictions with one seed."""
 
     examples: Sequence[Example[Any]]
     folds: Sequence[int]
-    """The number of the fold that each was tested in."""
+    """Index of the fold in which each was tested."""
     predictions: Sequence[Any]
     classes: Sequence[str]
 
     @property
     def groups(self) -> list[str | None]:
-        """Of the examples."""
+        """Groups of the examples."""
         return [e.group for e in self.examples]
 
     @property
     def columns(self) -> dict[str, list[Any]]:
-        """What a file of predictions says of every example, whatever is asked."""
+        """Columns of a predictions file common to all task types."""
         return {
             "id": [e.id for e in self.examples],
             "fold": list(self.folds),
@@ -63,20 +71,22 @@ class TestPredictions(NamedTuple):
 
 
 class ScoredPredictions(NamedTuple):
-    """What predictions are worth, and what is kept of them."""
+    """Scores of predictions, and the columns to store."""
 
     scores: dict[str, Score]
-    """The headline first."""
+    """Scores by name, the headline first."""
     per_class: dict[str, Score]
     columns: dict[str, list[Any]]
-    """Every prediction with its truth: a row an example."""
+    """Predictions and ground truth, one row per example."""
     diagnosis: dict[str, Any] = {}  # noqa: RUF012 - of a NamedTuple, never written to
-    """What is wrong with them, as plain data."""
+    """Error analysis as plain data."""
 
 
-@runtime_checkable
-class Probe(Protocol[T_contra, P]):
-    """A question put to frozen features; hyper-parameters are the fields of the frozen dataclass that implements it."""
+class Probe(ABC, Generic[T, P]):
+    """Base class of probes; a subclass is a frozen dataclass whose fields are the hyper-parameters.
+
+    Only the fields and the class name enter the digest of a protocol: what is defined here never does.
+    """
 
     name: str
     """As on the command line, variant included: `knn/clip`."""
@@ -85,34 +95,87 @@ class Probe(Protocol[T_contra, P]):
     train: View
     test: View
 
-    # Optional. `random`: False where the seed changes nothing. `resumes`: True where `predict` takes a `scratch`, the
-    # path beside which an interrupted training can go on. `shows`: True where `predict` takes a `line`, what its line
-    # of progress begins with; without one it says nothing. `on(family)`: the probe as it is on that data set.
-    # `passes(train)`: how often so many training examples are read. `multiply_adds(load)`: what that costs. `kind`: of
-    # the data sets that it can be asked of, where that is not recognition. `judge(asked, rng)`: what an `TestPredictions` is
-    # worth, `ScoredPredictions`, where the headline is no mean of `outcomes`. `nothing`: the prediction that stands for what could
-    # not be read, where that counts as missed; else such examples are not scored.
+    kind: ClassVar[Kind] = "recognition"
+    """The kind of datasets that it can be evaluated on."""
+    resumes: ClassVar[bool] = False
+    """Whether `predict` takes `scratch`, the path of a file from which an interrupted training resumes."""
+    reports_progress: ClassVar[bool] = False
+    """Whether `predict` takes `line`, the label of a progress bar; empty: none is shown."""
+    missing_prediction: ClassVar[Any] = None
+    """The prediction for examples that cannot be read, where these count as missed; None: they are not scored."""
 
-    def predict(self, train: Features[T_contra], test: Features[T_contra], *, seed: int) -> Sequence[P]:
-        """One prediction for each example of `test`, in order; `PredictionList` where there is more to say.
+    def __init_subclass__(cls, **more: Any) -> None:
+        """Refuse a subclass whose declarations contradict each other, or that misspells an optional one."""
+        super().__init_subclass__(**more)
+        _check_spelling(cls)
+        taken = inspect.signature(cls.predict).parameters
+        for flag, argument in (("resumes", "scratch"), ("reports_progress", "line")):
+            if getattr(cls, flag) and argument not in taken:
+                raise TypeError(f"{cls.__name__}.{flag} is True, but predict() takes no {argument!r}")
 
-        What `test` turns out not to be able to read (`Features.failures`) gets a prediction of NaN.
+    @property
+    def random(self) -> bool:
+        """Whether the seed changes the predictions; else one seed is evaluated whatever their number."""
+        return True
+
+    @property
+    def selects_on_test(self) -> bool:
+        """Whether it chooses among several models by their test scores; it then shares no training with other views."""
+        return False
+
+    @property
+    def scores_jointly(self) -> bool:
+        """Whether the headline is no mean of `outcomes`, so that `score_predictions` is called."""
+        return type(self).score_predictions is not Probe.score_predictions
+
+    def for_dataset(self, family: str) -> Probe[T, P]:
+        """The probe with the settings that it has on the datasets called `family`."""
+        return self
+
+    def passes(self, train: int) -> int:
+        """How often each of `train` training examples is read, for the cost estimate."""
+        return 1
+
+    def multiply_adds(self, load: WorkloadSize) -> float:
+        """Multiply-adds of one training and test, for the cost estimate."""
+        return 0.0
+
+    @abstractmethod
+    def predict(self, train: Features[T], test: Features[T], *, seed: int) -> Sequence[P]:
+        """One prediction for each example of `test`, in order; `PredictionList` to report how they were made.
+
+        Examples that cannot be read (`Features.failures`, complete after reading) get a prediction of NaN.
         """
-        ...
 
-    def score(self, predictions: Sequence[P], truth: Sequence[T_contra]) -> Mapping[str, float]:
+    @abstractmethod
+    def score(self, predictions: Sequence[P], truth: Sequence[T]) -> Mapping[str, float]:
         """Named scores, the headline first; accuracies and the like in percent."""
-        ...
 
-    def outcomes(self, predictions: Sequence[P], truth: Sequence[T_contra]) -> Sequence[float]:
-        """The headline score of each example alone; their mean is the headline; intervals and tests draw these."""
-        ...
+    @abstractmethod
+    def outcomes(self, predictions: Sequence[P], truth: Sequence[T]) -> Sequence[float]:
+        """The headline score of each example alone. Their mean is the headline, unless `score_predictions` is defined;
+        intervals and paired tests resample them."""
+
+    def score_predictions(self, test: TestPredictions, rng: np.random.Generator) -> ScoredPredictions:
+        """Scores with intervals of all test predictions of one seed; defined where the headline is no mean."""
+        raise NotImplementedError
 
 
 AnyProbe: TypeAlias = Probe[Any, Any]
 
+OPTIONAL = (
+    *("kind", "resumes", "reports_progress", "missing_prediction", "random", "selects_on_test"),
+    *("for_dataset", "passes", "multiply_adds", "score_predictions"),
+)
+"""What a probe may declare; a name like one of these is taken for a misspelling."""
+SIMILAR = 0.8
+"""Similarity of two words, 0 to 1, from which one is taken for the other misspelled."""
 
-def kind_of(probe: AnyProbe) -> Kind:
-    """What a probe asks."""
-    kind: Kind = getattr(probe, "kind", "recognition")
-    return kind
+
+def _check_spelling(kind: type[AnyProbe]) -> None:
+    """TypeError for an attribute of a class that looks like a misspelled optional one."""
+    known = {word for base in kind.__mro__[1:] for word in vars(base).keys() | inspect.get_annotations(base).keys()}
+    for word in vars(kind).keys() | inspect.get_annotations(kind).keys():
+        meant = difflib.get_close_matches(word, OPTIONAL, n=1, cutoff=SIMILAR)
+        if meant and word not in known and not word.startswith("_"):
+            raise TypeError(f"{kind.__name__}.{word}: no such attribute of probes; did you mean {meant[0]!r}?")

@@ -1,4 +1,4 @@
-"""What probes there are, by name."""
+"""Registry of all probes by name."""
 
 from vitascope.core.registry import Registry
 

@@ -7,35 +7,34 @@ from dataclasses import replace
 from vitascope.probes.base import Q
 from vitascope.sampling.perturbations import Frozen, Reversed, Shuffled, Slowed
 
-ALTERATIONS: dict[str, type[Reversed | Shuffled | Frozen | Slowed]] = {
+PERTURBATIONS: dict[str, type[Reversed | Shuffled | Frozen | Slowed]] = {
     "reversed": Reversed,
     "shuffled": Shuffled,
     "frozen": Frozen,
     "slowed": Slowed,
 }
-"""What can be done to the clips of a view that leaves their frames what they are."""
-
+"""Perturbations of clips that leave their frames unchanged."""
 
 SIDES = ("test", "both")
-"""Which clips are altered: those of the test only, or those of the training too."""
+"""Which clips are perturbed: test clips only, or training clips, too."""
 
 
-def altered(probe: Q, how: str, sides: str) -> Q:
-    """`probe` with the clips it sees altered: `how` of `ALTERATIONS`, on `sides`."""
-    kind = ALTERATIONS[how]
+def perturb(probe: Q, how: str, sides: str) -> Q:
+    """Return `probe` on perturbed clips: `how` is a key of `PERTURBATIONS`, `sides` one of `SIDES`."""
+    kind = PERTURBATIONS[how]
     views = ("test",) if sides == "test" else ("train", "test")
-    seen = {side: replace(getattr(probe, side), sampler=kind(getattr(probe, side).sampler)) for side in views}
-    return replace(probe, name=f"{probe.name}+{sides}:{how}", **seen)
+    perturbed = {side: replace(getattr(probe, side), sampler=kind(getattr(probe, side).sampler)) for side in views}
+    return replace(probe, name=f"{probe.name}+{sides}:{how}", **perturbed)
 
 
-def alteration(name: str) -> tuple[str, str, str]:
-    """Of a probe's name: the name without alteration, what is altered and on which sides; empty where nothing is."""
+def split_perturbation(name: str) -> tuple[str, str, str]:
+    """Split the name of a probe into the plain name, the perturbation and the perturbed sides; empty if unperturbed."""
     plain, *options = name.split("+")
-    kept, found = [plain], ("", "")
+    parts, perturbation = [plain], ("", "")
     for option in options:
         sides, _, how = option.partition(":")
-        if sides in SIDES and how in ALTERATIONS:
-            found = (how, sides)
+        if sides in SIDES and how in PERTURBATIONS:
+            perturbation = (how, sides)
         else:
-            kept.append(option)
-    return "+".join(kept), *found
+            parts.append(option)
+    return "+".join(parts), *perturbation

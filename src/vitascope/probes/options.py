@@ -1,101 +1,84 @@
-"""A probe by name with options, `linear/paper+lr:0.3+draws:8+test:reversed`: fields set, views replaced or altered."""
+"""A probe by name with options, `linear/paper+lr=0.3+test=reversed`: fields set, views replaced or perturbed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import fields, is_dataclass, replace
-from typing import Any, get_args, get_type_hints
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
 
+from vitascope.core import option_text
 from vitascope.core.errors import UserError
+from vitascope.core.fields import FieldOption, options_of
 from vitascope.core.text import nearest
 from vitascope.features.view import View
 from vitascope.probes.base import Probe
 from vitascope.probes.catalog import PROBES
-from vitascope.probes.counterfactual import ALTERATIONS, SIDES, altered
+from vitascope.probes.counterfactual import PERTURBATIONS, SIDES, perturb
 from vitascope.sampling.augmentations import Drawn
-from vitascope.sampling.names import parse
+from vitascope.sampling.names import Sampler, describe, parse
 
-TAKEN = ("name", "version")
+FIXED = ("name", "version")
 """Fields that are not for a user to set."""
-ALSO = {
-    "train": "the clips to train on, a sampler",
-    "test": "the clips to test on, a sampler; or what to do to them: " + ", ".join(ALTERATIONS),
-    "both": "what to do to the clips of both",
-    "draws": "how many augmented clips of a training video are stored; 0: encode a new one every epoch",
+BESIDE = {
+    "train": "Clips of a training video: a sampler, see `--view`.",
+    "test": "Clips of a test video: a sampler; or how they are perturbed, " + ", ".join(PERTURBATIONS) + ".",
+    "both": "How the clips of training and test videos are perturbed: " + ", ".join(PERTURBATIONS) + ".",
+    "draws": "Augmented clips of a training video that are stored; 0: another one is encoded at every epoch.",
 }
-"""What is not a field and can be said all the same."""
+"""What is no field and can be set all the same, and what it means."""
 
 
 def probe(text: str, family: str = "") -> Probe[Any, Any]:
-    """The probe called `text`, as it is on the data set `family`, where it knows that; then its options.
+    """The probe called `text`, as it is on the dataset `family`, where it knows that; then its options.
 
-    ValueError with the nearest match where there is no such probe, or it has no such option.
+    UserError with the nearest match where there is no such probe, or it has no such option.
     """
-    base, *options = text.split("+")
-    found: Probe[Any, Any] = PROBES.build(base)
-    settle = getattr(found, "on", None)
-    found = settle(family) if settle else found
-    changed: dict[str, Any] = {}
-    alterations = []
-    for option in options:
-        name, _, value = option.partition(":")
-        if name in SIDES and value in ALTERATIONS:
-            alterations.append((value, name))
-        else:
-            field, new = _change(found, name, value, text)
-            changed |= {field: new, "name": f"{changed.get('name', found.name)}+{option}"}
-    if len(alterations) > 1:
-        raise UserError(f"{text}: one alteration at a time")
-    if changed:
-        plain: Any = found  # a dataclass, as every probe of the package is
-        found = replace(plain, **changed)
-    for how, sides in alterations:
-        found = altered(found, how, sides)
+    parts = option_text.parse(text, path=False)
+    built: Probe[Any, Any] = PROBES.build(parts.name)
+    found = built.for_dataset(family)
+    perturbed = [(value, key) for key, value in parts.options if key in SIDES and value in PERTURBATIONS]
+    if len(perturbed) > 1:
+        raise UserError(f"{text}: one perturbation at a time")
+    given = option_text.once([(k, v) for k, v in parts.options if (v, k) not in perturbed], text)
+    if given:
+        name = "".join([found.name, *(f"+{key}={value}" for key, value in given.items())])
+        changes = {path: new for key, value in given.items() for path, new in _paths(found, key, value, text).items()}
+        found = option_text.changed(found, {**changes, "name": name}, text, {Sampler: parse})
+    for how, sides in perturbed:
+        found = perturb(found, how, sides)
     return found
 
 
-def _change(found: Probe[Any, Any], name: str, value: str, text: str) -> tuple[str, Any]:
-    """The field that an option sets, and to what."""
+def options(found: Probe[Any, Any]) -> list[FieldOption]:
+    """What can be set of a probe, with the values it has."""
+    rows = {row.name: row for row in options_of(found, {Sampler: describe}) if row.name not in FIXED}
+    draws = found.train.sampler.count if isinstance(found.train.sampler, Drawn) else None
+    first = [rows.pop(f"{side}.sampler")._replace(name=side, meaning=BESIDE[side]) for side in ("train", "test")]
+    first.append(FieldOption("both", " | ".join(PERTURBATIONS), "", "", BESIDE["both"]))
+    if draws is not None:
+        first.append(FieldOption("draws", "whole number", str(draws), "at least 0", BESIDE["draws"]))
+    return [*first, *rows.values()]
+
+
+def _paths(found: Probe[Any, Any], key: str, value: str, text: str) -> Mapping[str, str]:
+    """The fields, by their paths, that an option sets, and to what."""
     assert is_dataclass(found)
-    known = [f.name for f in fields(found) if f.init and f.name not in TAKEN]
-    if name not in (*known, *ALSO) or not value:
-        there = ", ".join(dict.fromkeys([*known, *ALSO]))
-        raise UserError(f"{text}: no option {name!r}{nearest(name, [*known, *ALSO])}; it is option:value, of {there}")
-    if name == "both":
-        raise UserError(f"{text}: both:{value}{nearest(value, ALTERATIONS)}; there are {', '.join(ALTERATIONS)}")
-    if name == "draws":
-        return "train", _drawn(found.train, value, text)
-    old = getattr(found, name)
-    if isinstance(old, View):
-        new = replace(old, sampler=parse(value))
-    elif isinstance(old, tuple):
-        item = get_args(get_type_hints(type(found))[name])[0]
-        new = tuple(_number(item, word, f"{text}: {name}") for word in value.split(","))
-    else:
-        new = _read(old, value, f"{text}: {name}")
-    return name, new
+    known = [*BESIDE, *(f.name for f in fields(found) if f.init and f.name not in (*FIXED, *BESIDE))]
+    if key.partition(".")[0] not in known or not value:
+        near = nearest(key, known) if key not in known else ""
+        missing = f"no value of {key!r}" if key in known else f"no option {key!r}{near}"
+        raise UserError(f"{text}: {missing}; options are written +name=value, of {', '.join(known)}")
+    if key == "both":
+        raise UserError(f"{text}: both={value}{nearest(value, PERTURBATIONS)}; there are {', '.join(PERTURBATIONS)}")
+    if key == "draws":
+        return _draws(found.train, value, text)
+    return {f"{key}.sampler" if isinstance(getattr(found, key, None), View) else key: value}
 
 
-def _drawn(view: View, value: str, text: str) -> View:
-    """The training view with so many stored draws, or with one anew at every pass."""
+def _draws(view: View, value: str, text: str) -> Mapping[str, str]:
+    """The fields of a training view with so many stored draws, or with another at every epoch."""
     if not isinstance(view.sampler, Drawn):
         raise UserError(f"{text}: its training draws nothing; `linear/paper` and `attentive/paper` do")
-    count = _read(view.sampler.count, value, f"{text}: draws")
-    return replace(view, sampler=replace(view.sampler, count=count), stored=count > 0 and view.reduce == "clip")
-
-
-def _read(old: Any, value: str, where: str) -> Any:
-    """`value` as the type of `old`."""
-    kind: Callable[[str], Any] = type(old)
-    if isinstance(old, bool):
-        if value not in ("true", "false"):
-            raise UserError(f"{where} is true or false, not {value!r}")
-        return value == "true"
-    return value if isinstance(old, str) else _number(kind, value, where)
-
-
-def _number(kind: Callable[[str], Any], word: str, where: str) -> Any:
-    try:
-        return kind(word)
-    except ValueError:
-        raise UserError(f"{where} is {'a whole' if kind is int else 'a'} number, not {word!r}") from None
+    count = option_text.read(int, value, f"{text}: draws")
+    stored = count > 0 and view.reduce == "clip"
+    return {"train.sampler.count": value, "train.stored": str(stored).lower()}

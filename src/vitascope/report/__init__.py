@@ -5,6 +5,6 @@ from __future__ import annotations
 from vitascope.report.analysis.comparison import Comparison, compare, compare_text
 from vitascope.report.charts.text_plot import sketch
 from vitascope.report.export_tables import terminal
-from vitascope.report.page import lines, overview, write
+from vitascope.report.page import json_lines, overview, write
 
-__all__ = ["Comparison", "compare", "compare_text", "lines", "overview", "sketch", "terminal", "write"]
+__all__ = ["Comparison", "compare", "compare_text", "json_lines", "overview", "sketch", "terminal", "write"]

@@ -1,4 +1,4 @@
-"""The page: everything a run holds, set as one self-contained HTML file, and the tables beside it."""
+"""Report of a run folder: one self-contained HTML page, tables in Markdown and LaTeX, and timelines as pictures."""
 
 from __future__ import annotations
 
@@ -14,37 +14,42 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from vitascope.core.errors import UserError
-from vitascope.core.files import replacing
-from vitascope.core.text import nearest, number, shown, tick
+from vitascope.core.files import atomic_file
+from vitascope.core.text import escaped, nearest, number, tick
 from vitascope.core.types import plain
 from vitascope.evaluation import results
 from vitascope.evaluation.results import Result
-from vitascope.pretrain.monitoring import log as recording
-from vitascope.pretrain.monitoring.log import TrainingLog
+from vitascope.pretrain.monitoring.log import TrainingLog, find_logs
 from vitascope.report import export_tables
 from vitascope.report.analysis import leaderboard as boards
 from vitascope.report.analysis import phrases
-from vitascope.report.analysis.head_selection import on_test
+from vitascope.report.analysis.head_selection import chosen_on_test
 from vitascope.report.analysis.leaderboard import Column, EncoderRow, Leaderboard
-from vitascope.report.analysis.phrases import Run
+from vitascope.report.analysis.phrases import TextRun
 from vitascope.report.analysis.ranking import (
     ColumnAnalysis,
     Confusion,
     Ranking,
-    average_of,
-    averaged,
+    analyze,
+    average_columns,
+    average_name,
     averages,
-    examine,
     overall,
 )
 from vitascope.report.charts import plots, svg_png, timeline_selection
 from vitascope.report.charts.plots import Axis, Strip
-from vitascope.report.charts.timeline_selection import Question
-from vitascope.report.charts.timelines import QUIET
+from vitascope.report.charts.timeline_selection import TaskTimelines
+from vitascope.report.charts.timelines import BACKGROUND
 from vitascope.report.sections import leaderboard, motion, pretraining, temporal
-from vitascope.report.sections import tables as summaries
 from vitascope.report.sections.pretraining import Pretraining
-from vitascope.report.sections.tables import Extras, extras
+from vitascope.report.sections.tables import (
+    DEPENDENCE_NOTE,
+    ON_TEST_NOTE,
+    SENSITIVITY_NOTE,
+    Extras,
+    collect_extras,
+    summary_tables,
+)
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -52,8 +57,22 @@ if TYPE_CHECKING:
 TEMPLATES = Path(__file__).parent / "templates"
 PICTURES = "timelines"
 FORMATS = ("html", "md", "tex", PICTURES)
-Making: TypeAlias = Mapping[str, Callable[[], str]]
-"""By format, what makes the text of the report."""
+Renderers: TypeAlias = Mapping[str, Callable[[], str]]
+"""By format, a function that renders the text of the report."""
+
+
+class Findings(NamedTuple):
+    """Everything computed from the results of a run."""
+
+    analyses: Sequence[ColumnAnalysis]
+    """One per column of a standard task."""
+    rankings: Mapping[str, Ranking]
+    """By task, by axis, and by probe for averages over datasets."""
+    sentences: Sequence[Sequence[TextRun]]
+    """Key findings."""
+    extras: Extras
+    pretraining: Pretraining | None
+    timelines: Sequence[TaskTimelines]
 
 
 class TaskView(NamedTuple):
@@ -64,10 +83,11 @@ class TaskView(NamedTuple):
     on_test: bool
     note: str
     spread: str
+    """Range of the scores."""
     chance: str
     axis: Axis
     strips: Sequence[Strip]
-    matrix: Sequence[tuple[EncoderRow, Sequence[leaderboard.Gap]]]
+    matrix: Sequence[tuple[EncoderRow, Sequence[leaderboard.DifferenceCell]]]
     classes: Sequence[Strip]
     confusions: Sequence[tuple[EncoderRow, Sequence[Confusion]]]
     rows: Sequence[EncoderRow]
@@ -76,199 +96,198 @@ class TaskView(NamedTuple):
 def write(run: str | Path, *, formats: Sequence[str] = FORMATS) -> dict[str, Path]:
     """Write the report of a run folder into it: `report.html`, `report.md` and `report.tex`, or those of `formats`.
 
-    Results of evaluation are reported, and pretraining runs recorded in the folder or in folders of it. Where actions
-    in time were asked for, `timelines` is a folder of pictures, each as SVG and PNG. ValueError for a format there is
-    none of, or a folder with neither.
+    It covers evaluation results, and pretraining runs logged in the folder or its subfolders. For temporal tasks,
+    `timelines` is a folder of pictures as SVG and PNG. UserError for an unknown format or an empty folder.
     """
     run = Path(run)
     for name in formats:
         if name not in FORMATS:
-            raise UserError(f"no report format {name!r}{nearest(name, FORMATS)}; there are {', '.join(FORMATS)}")
-    recordings = recording.found(run)
-    found = boards.gather([run]) if (run / results.RESULTS).is_file() or not recordings else []
-    if not found and not recordings:
-        raise UserError(f"{run / results.RESULTS}: no result in it; record one with `vitascope evaluate ... -o {run}`")
-    board = boards.build(found)
-    timed = timeline_selection.questions(board)
-    making = _of_results(run, board, recordings, timed) if found else _of_training(run, recordings)
+            raise UserError(f"no report format {name!r}{nearest(name, FORMATS)}; choose from {', '.join(FORMATS)}")
+    logs = find_logs(run)
+    recorded = boards.load_results([run]) if (run / results.RESULTS).is_file() or not logs else []
+    if not recorded and not logs:
+        raise UserError(f"{run / results.RESULTS}: no results; record some with `vitascope evaluate ... -o {run}`")
+    board = boards.build(recorded)
+    timelines = timeline_selection.task_timelines(board)
+    renderers = _result_renderers(run, board, logs, timelines) if recorded else _training_renderers(run, logs)
     written: dict[str, Path] = {}
     for name in [name for name in formats if name != PICTURES]:
         written[name] = run / f"report.{name}"
-        with replacing(written[name]) as aside:
-            aside.write_bytes(making[name]().encode("utf-8", "backslashreplace"))
-    if timed and PICTURES in formats:
-        written[PICTURES] = svg_png.write(run / PICTURES, timed)
+        with atomic_file(written[name]) as temporary:
+            temporary.write_bytes(renderers[name]().encode("utf-8", "backslashreplace"))
+    if timelines and PICTURES in formats:
+        written[PICTURES] = svg_png.write(run / PICTURES, timelines)
     return written
 
 
-def lines(run: str | Path) -> list[str]:
-    """What a folder holds as lines of JSON: its results, then each pretraining run with its last probe."""
-    recordings = recording.found(run)
-    found = _results(run, recordings)
-    return [result.to_json() for result in found] + [json.dumps(one) for one in pretraining.brief(recordings)]
+def json_lines(run: str | Path) -> list[str]:
+    """Format the results of a folder, then each pretraining run with its last evaluation, as lines of JSON."""
+    logs = find_logs(run)
+    recorded = [result.to_json() for result in _results(run, logs)]
+    return recorded + [json.dumps(record) for record in pretraining.run_records(logs)]
 
 
 def overview(run: str | Path) -> Group:
-    """The same for a terminal."""
+    """Lay out the results of a folder and its pretraining runs for a terminal."""
     from rich.console import Group
 
-    recordings = recording.found(run)
-    found = _results(run, recordings)
-    parts: list[Any] = [export_tables.terminal(found, run)] if found else []
-    trained = pretraining.pretraining(recordings)
+    logs = find_logs(run)
+    recorded = _results(run, logs)
+    parts: list[Any] = [export_tables.terminal(recorded, run)] if recorded else []
+    trained = pretraining.pretraining(logs)
     parts += [export_tables.terminal_summary(trained.table)] if trained else []
     return Group(*parts)
 
 
-def _results(run: str | Path, recordings: Sequence[TrainingLog]) -> list[Result]:
-    """The results of a folder; where nothing was pretrained, there have to be some."""
-    return results.read(run) if not recordings or (Path(run) / results.RESULTS).is_file() else []
+def _results(run: str | Path, logs: Sequence[TrainingLog]) -> list[Result]:
+    """Read the results of a folder, which may be missing if it holds pretraining runs."""
+    return results.read(run) if not logs or (Path(run) / results.RESULTS).is_file() else []
 
 
-def _of_results(run: Path, board: Leaderboard, recordings: Sequence[TrainingLog], timed: Sequence[Question]) -> Making:
-    """The report of results, with that of pretraining runs in it where there are any."""
-    findings = [examine(column) for column in board.plain()]
-    standings = _standings(board, findings)
-    verdicts = _verdicts(board, standings)
-    more = extras(board, standings)
-    trained = pretraining.pretraining(recordings, first=len(board.rows))
-    said: list[Sequence[Run]] = [*verdicts, *(trained.verdicts if trained else [])]
-    also = [trained.table] if trained else []
+def _result_renderers(
+    run: Path, board: Leaderboard, logs: Sequence[TrainingLog], timelines: Sequence[TaskTimelines]
+) -> Renderers:
+    """Render the report of evaluation results, including pretraining runs if there are any."""
+    analyses = [analyze(column) for column in board.plain()]
+    rankings = _rankings(board, analyses)
+    trained = pretraining.pretraining(logs, first=len(board.rows))
+    sentences: list[Sequence[TextRun]] = [*_key_findings(board, rankings), *(trained.findings if trained else [])]
+    extras = collect_extras(board, rankings)
+    findings = Findings(analyses, rankings, sentences, extras, trained, timelines)
+    more = [trained.table] if trained else []
     return {
-        "html": lambda: _html(run, board, findings, (standings, said, more, trained), timed),
-        "md": lambda: export_tables.markdown(board, standings, said, more) + export_tables.markdown_summaries(also),
-        "tex": lambda: export_tables.latex(board, standings, more) + export_tables.latex_summaries(also),
+        "html": lambda: _html(run, board, findings),
+        "md": lambda: (
+            export_tables.markdown(board, rankings, sentences, extras) + export_tables.markdown_summaries(more)
+        ),
+        "tex": lambda: export_tables.latex(board, rankings, extras) + export_tables.latex_summaries(more),
     }
 
 
-def _of_training(run: Path, recordings: Sequence[TrainingLog]) -> Making:
-    """The report of pretraining runs alone."""
-    trained = pretraining.pretraining(recordings)
-    assert trained is not None, "there are recordings"
-    recorded = max((run / one.path).stat().st_mtime for one in recordings)
-    more = {"verdicts": trained.verdicts, "trained": trained, "recorded": _dated(recorded)}
-    also = [trained.table]
+def _training_renderers(run: Path, logs: Sequence[TrainingLog]) -> Renderers:
+    """Render the report of pretraining runs alone."""
+    trained = pretraining.pretraining(logs)
+    assert trained is not None, "there are logs"
+    recorded = max((run / log.path).stat().st_mtime for log in logs)
+    values = {"findings": trained.findings, "pretraining": trained, "recorded": _date_text(recorded)}
+    tables = [trained.table]
     return {
-        "html": lambda: _set("training.html.j2", run, more),
-        "md": lambda: "\n".join(export_tables.markdown_head(trained.verdicts)) + export_tables.markdown_summaries(also),
-        "tex": lambda: export_tables.TEX_NEEDS + export_tables.latex_summaries(also),
+        "html": lambda: _render("training.html.j2", run, values),
+        "md": lambda: (
+            "\n".join(export_tables.markdown_head(trained.findings)) + export_tables.markdown_summaries(tables)
+        ),
+        "tex": lambda: export_tables.TEX_PREAMBLE + export_tables.latex_summaries(tables),
     }
 
 
-def _set(template: str, run: Path, more: Mapping[str, Any]) -> str:
-    """A template with what every page takes."""
+def _render(template: str, run: Path, values: Mapping[str, Any]) -> str:
+    """Render a template with `values` and what every page needs."""
     script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
     return (
         _environment()
         .get_template(template)
         .render(
-            run=shown(run.resolve().name),
+            run=escaped(run.resolve().name),
             css=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
             js=Markup(script),
             script_hash=b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-            **more,
+            **values,
         )
     )
 
 
-def _standings(board: Leaderboard, findings: Sequence[ColumnAnalysis]) -> dict[str, Ranking]:
-    """By task for the main columns, by axis, and by probe for the averages over data sets."""
-    standings = {c.task: f.standing for c, f in zip(board.plain(), findings, strict=True) if c.main}
+def _rankings(board: Leaderboard, analyses: Sequence[ColumnAnalysis]) -> dict[str, Ranking]:
+    """Rankings by task for the main columns, by axis, and by probe for averages over datasets."""
+    rankings = {c.task: a.ranking for c, a in zip(board.plain(), analyses, strict=True) if c.main}
     for axis in ("appearance", "motion"):
-        found = overall(board, standings, axis)
-        if found is not None:
-            standings[axis] = found
-    return {**standings, **averages(board, standings)}
+        ranking = overall(board, rankings, axis)
+        if ranking is not None:
+            rankings[axis] = ranking
+    return {**rankings, **averages(board, rankings)}
 
 
-def _verdicts(board: Leaderboard, standings: Mapping[str, Ranking]) -> list[list[Run]]:
-    """A sentence for each axis, else for each task."""
-    subjects = [axis for axis in ("appearance", "motion") if axis in standings]
-    tasks = [c.task for c in board.main() if c.axis not in subjects]
-    most = 3 if not subjects else 1
-    sentences = [phrases.verdict(board, shown(s), standings[s]) for s in [*subjects, *tasks[:most]]]
+def _key_findings(board: Leaderboard, rankings: Mapping[str, Ranking]) -> list[list[TextRun]]:
+    """One sentence per axis, or per task without axes, and warnings."""
+    subjects = [axis for axis in ("appearance", "motion") if axis in rankings]
+    tasks = [c.task for c in board.main() if c.axis not in subjects][: 1 if subjects else 3]
+    sentences = [phrases.leader_sentence(board, escaped(s), rankings[s]) for s in [*subjects, *tasks]]
     if any(r.limited for c in board.main() for r in c.cells.values()):
-        sentences.append([Run("This run was cut short by --limit: never publish these numbers.", True)])
-    if on_test(board):
-        named = ", ".join(shown(c.task) for c in on_test(board) if not c.variant) or "variants"
-        sentences.append([Run(f"Chosen on the test set, so too high: {named}.", True)])
+        sentences.append([TextRun("Evaluated on a subset (--limit): do not publish these numbers.", True)])
+    if columns := chosen_on_test(board):
+        tasks_on_test = ", ".join(escaped(c.task) for c in columns if not c.variant) or "variants"
+        sentences.append([TextRun(f"Selected on the test set, so too high: {tasks_on_test}.", True)])
     return sentences
 
 
-def _html(
-    run: Path,
-    board: Leaderboard,
-    findings: Sequence[ColumnAnalysis],
-    said: tuple[Mapping[str, Ranking], Sequence[Sequence[Run]], Extras, Pretraining | None],
-    timed: Sequence[Question],
-) -> str:
-    standings, verdicts, more, trained = said
-    found = [r for c in board.columns for r in c.cells.values()]
+def _html(run: Path, board: Leaderboard, findings: Findings) -> str:
+    rankings = findings.rankings
+    recorded = [r for c in board.columns for r in c.cells.values()]
     scatter = None
-    if {"appearance", "motion"} <= standings.keys():
-        scatter = plots.scatter(board.rows, standings["appearance"], standings["motion"])
-    shows = {
-        "recorded": _dated((run / results.RESULTS).stat().st_mtime),
-        "versions": phrases.versions(found),
-        "verdicts": verdicts,
+    if {"appearance", "motion"} <= rankings.keys():
+        scatter = plots.scatter(board.rows, rankings["appearance"], rankings["motion"])
+    values = {
+        "recorded": _date_text((run / results.RESULTS).stat().st_mtime),
+        "versions": phrases.versions(recorded),
+        "findings": findings.sentences,
         "rows": board.rows,
-        "table": leaderboard.table(board, board.main(), standings),
-        "apart": leaderboard.apart(board),
-        "means": motion.averages_section(board, standings),
+        "table": leaderboard.table(board, board.main(), rankings),
+        "other_protocols": leaderboard.other_protocols(board),
+        "averages": motion.averages_section(board, rankings),
         "scatter": scatter,
         "left_out": leaderboard.left_out(board),
-        "tasks": [_task(c, f, board) for c, f in zip(board.plain(), findings, strict=True)],
-        "asked": len(board.main()),
-        "examples": sum(
-            max(r.n for r in found if r.dataset == name) for name in {c.any.dataset for c in board.plain()}
-        ),
-        "lost": leaderboard.lost(board),
-        "reported": leaderboard.reported(board),
+        "tasks": [_task(c, a, board) for c, a in zip(board.plain(), findings.analyses, strict=True)],
+        "n_tasks": len(board.main()),
+        "examples": _test_examples(board, recorded),
+        "incomplete": leaderboard.incomplete(board),
+        "issues": leaderboard.example_issues(board),
         "costs": leaderboard.costs(board),
-        "questions": [_settings(c) for c in board.plain()],
-        "any_seen": any(r.in_pretraining_data for r in found),
-        "ranked": any(s.tiers for s in standings.values()),
-        "guessed": phrases.guessed(s.chance for s in standings.values() if s.chance),
+        "protocols": [_protocol(c) for c in board.plain()],
+        "any_in_pretraining_data": any(r.in_pretraining_data for r in recorded),
+        "ranked": any(r.tiers for r in rankings.values()),
+        "chance_definition": phrases.chance_definition(r.chance for r in rankings.values() if r.chance),
         "percent": plots.PERCENT,
-        "moments": temporal.scores(board),
-        "mistakes": temporal.mistakes(board),
-        "trained": trained,
-        "timed": timed,
-        "bars_css": Markup((TEMPLATES / "timelines.css").read_text(encoding="utf-8")),
+        "temporal_tables": temporal.score_tables(board),
+        "error_tables": temporal.error_tables(board),
+        "pretraining": findings.pretraining,
+        "timelines": findings.timelines,
+        "timelines_css": Markup((TEMPLATES / "timelines.css").read_text(encoding="utf-8")),
+        **_variants(board, findings.extras, rankings),
     }
-    return _set("page.html.j2", run, {**shows, **_variants(board, more, standings)})
+    return _render("page.html.j2", run, values)
 
 
-def _examples(board: Leaderboard) -> int:
-    """Test examples over all data sets."""
-    most: dict[str, int] = {}
-    for column in board.plain():
-        for result in column.cells.values():
-            most[result.dataset] = max(most.get(result.dataset, 0), result.n)
-    return sum(most.values())
+def _test_examples(board: Leaderboard, recorded: Sequence[Result]) -> int:
+    """Number of test examples over all datasets."""
+    datasets = {c.first.dataset for c in board.plain()}
+    return sum(max(r.n for r in recorded if r.dataset == name) for name in datasets)
 
 
-def _variants(board: Leaderboard, more: Extras, standings: Mapping[str, Ranking]) -> dict[str, Any]:
-    """What the page shows of variants and trainings."""
-    drawn = {row for plot in more.plots for row in plot.scores}
+def _variants(board: Leaderboard, extras: Extras, rankings: Mapping[str, Ranking]) -> dict[str, Any]:
+    """Template values for variants and head selection."""
+    effects, missing = extras.motion_effects, extras.missing_results
+    drawn = {row for plot in extras.low_shot_plots for row in plot.scores}
     return {
-        "plots": more.plots,
-        "curved": [row for row in board.rows if row.index in drawn],
-        "worth": motion.motion_section(board, more.worth) if more.worth or more.lacking else None,
-        "lacking": more.lacking,
-        "use_note": summaries.USE_NOTE,
-        "need_note": summaries.NEED_NOTE,
-        "summaries": summaries.summaries(board, more),
-        "on_test": summaries.ON_TEST_NOTE if on_test(board) else "",
-        "seeded": any(len(r.seeds) > 1 for c in board.plain() for r in c.cells.values()),
-        "chosen": any(one.chosen for one in more.trained),
-        "averaged": any(average_of(probe) in standings for probe in averaged(board)),
-        "variants": [_settings(c) for c in board.variants()],
+        "low_shot_plots": extras.low_shot_plots,
+        "low_shot_rows": [row for row in board.rows if row.index in drawn],
+        "motion": motion.motion_section(board, effects) if effects or missing else None,
+        "missing_results": missing,
+        "sensitivity_note": SENSITIVITY_NOTE,
+        "dependence_note": DEPENDENCE_NOTE,
+        "tables": summary_tables(board, extras),
+        "on_test_note": ON_TEST_NOTE if chosen_on_test(board) else "",
+        "several_seeds": any(len(r.seeds) > 1 for c in board.plain() for r in c.cells.values()),
+        "any_selected": any(head.selected for head in extras.heads),
+        "any_average": any(average_name(probe) in rankings for probe in average_columns(board)),
+        "variants": [_protocol(c) for c in board.variants()],
     }
 
 
-def _settings(column: Column) -> tuple[str, str, bool, dict[str, Any]]:
-    return shown(column.task), column.protocol, column.limited, _question(column)
+def _protocol(column: Column) -> tuple[str, str, bool, dict[str, Any]]:
+    """Task, protocol digest, whether it is limited, and settings with only the number of classes."""
+    settings = column.settings
+    if "classes" in settings:
+        settings["classes"] = f"{len(settings['classes'])}"
+    return escaped(column.task), column.protocol, column.limited, settings
 
 
 def _environment() -> Environment:
@@ -276,52 +295,43 @@ def _environment() -> Environment:
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(shown=shown, number=number, pretty=_pretty, parted=_parted, tick=tick)
-    environment.filters.update(paint=_paint, pattern=lambda filling: Markup(svg_png.pattern(filling)))
+    environment.filters.update(escaped=escaped, number=number, pretty=_pretty, breakable=_breakable, tick=tick)
+    environment.filters.update(paint=_paint, pattern=lambda fill: Markup(svg_png.pattern(fill)))
     return environment
 
 
-def _paint(filling: int) -> str:
-    """What a bar is filled with, light or dark with the page where it is no action."""
-    return "var(--quiet)" if filling == QUIET else svg_png.paint(filling)
+def _paint(fill: int) -> str:
+    """CSS value of a fill; that of background classes follows the theme of the page."""
+    return "var(--background)" if fill == BACKGROUND else svg_png.paint(fill)
 
 
 def _pretty(value: Any) -> str:
     return json.dumps(plain(value), indent=2, ensure_ascii=False)
 
 
-def _parted(name: str) -> Markup:
-    """A name that may be broken after a slash; after a hyphen browsers do it themselves."""
-    return Markup("/<wbr>").join(shown(name).split("/"))
+def _breakable(name: str) -> Markup:
+    """Allow a line break after each slash; browsers do so after hyphens by themselves."""
+    return Markup("/<wbr>").join(escaped(name).split("/"))
 
 
-def _dated(seconds: float) -> str:
-    last = datetime.fromtimestamp(seconds, UTC)
-    return f"{last.day} {last:%B %Y, %H:%M} UTC"
+def _date_text(seconds: float) -> str:
+    date = datetime.fromtimestamp(seconds, UTC)
+    return f"{date.day} {date:%B %Y, %H:%M} UTC"
 
 
-def _question(column: Column) -> dict[str, Any]:
-    """The settings of a column without the class names, which its figure lists."""
-    settings = column.settings
-    if "classes" in settings:
-        settings["classes"] = f"{len(settings['classes'])}"
-    return settings
-
-
-def _task(column: Column, findings: ColumnAnalysis, board: Leaderboard) -> TaskView:
-    axis, strips = plots.standings(column, board.rows, findings.standing)
-    confusions = [(board.rows[row], found) for row, found in findings.confusions.items() if found]
+def _task(column: Column, analysis: ColumnAnalysis, board: Leaderboard) -> TaskView:
+    axis, strips = plots.score_strips(column, board.rows, analysis.ranking)
     return TaskView(
-        title=shown(column.task),
+        title=escaped(column.task),
         limited=column.limited,
         on_test=column.on_test,
         note="" if column.main else f"protocol {column.protocol[:6]}",
-        spread=leaderboard.spread(findings.standing.scores),
-        chance=leaderboard.chance(findings.standing),
+        spread=leaderboard.score_range(analysis.ranking.scores),
+        chance=leaderboard.chance(analysis.ranking),
         axis=axis,
         strips=strips,
-        matrix=leaderboard.matrix(findings.standing, board.rows),
-        classes=plots.classes(column, board.rows),
-        confusions=confusions,
+        matrix=leaderboard.matrix(analysis.ranking, board.rows),
+        classes=plots.class_strips(column, board.rows),
+        confusions=[(board.rows[row], pairs) for row, pairs in analysis.confusions.items() if pairs],
         rows=[row for row in board.rows if row.index in column.cells],
     )

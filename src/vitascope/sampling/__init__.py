@@ -1,1 +1,1 @@
-"""Sampling: from a `Video` to clips of timestamps, with neither torch nor decoding."""
+"""Samplers: choose the time stamps and crops of clips from a `Video`, without torch or decoding."""

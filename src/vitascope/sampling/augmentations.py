@@ -1,4 +1,4 @@
-"""The samplers that draw, for training, and those that alter what another looks at: order, speed, moment, number."""
+"""Random samplers for training: clips, crops and repeatable draws."""
 
 from __future__ import annotations
 
@@ -6,43 +6,41 @@ import math
 import os
 import zlib
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from vitascope.core.errors import UserError
+from vitascope.core.fields import ABOVE_ZERO, AT_LEAST_ONE, FINITE, NOT_NEGATIVE, Bounds
 from vitascope.core.types import Box, Clip, Crop, Video
-from vitascope.sampling.samplers import Sampler
+from vitascope.sampling.samplers import Sampler, SamplerWrapper
 from vitascope.sampling.timestamps import (
     centers,
-    check_counts,
-    check_range,
-    check_seconds,
-    looked_at,
+    checked,
+    sampled_span,
     strided,
 )
-
-MOMENTS = ("middle", "first")
 
 
 @dataclass(frozen=True, slots=True)
 class RandomClip:
-    """One window drawn anywhere in the span, for training: frames `stride` apart, or spread over `window` seconds.
+    """One window at a random position, for training: frames `stride` apart, or spread over `window` seconds.
 
-    Without a generator: the window in the middle. A video shorter than the window is seen from its start, its last
-    frame held (`stride`), or over all of it (`window`).
+    Without a generator the window is centered. If the video is shorter than the window, the last frame is repeated
+    (`stride`) or the frames are spread over the whole video (`window`).
     """
 
-    stride: int = 4
-    window: float | int | None = None
+    stride: Annotated[int, AT_LEAST_ONE] = 4
+    """Frames from one sampled frame to the next, where there is no `window`."""
+    window: Annotated[float | int | None, FINITE] = None
+    """Length of the clip, seconds; none: as many frames as the encoder takes, `stride` apart."""
 
     def __post_init__(self) -> None:
-        check_counts(self, "stride")
-        check_seconds(self, "window")
+        checked(self, "window")
 
     def __call__(self, video: Video, frames: int, rng: np.random.Generator | None = None) -> list[Clip]:
-        """One clip."""
-        start, end = looked_at(video, frames)
+        """A list of one clip."""
+        start, end = sampled_span(video, frames)
         if self.window is not None:
             room = max(end - start - self.window, 0.0)
             begin = start + room * (0.5 if rng is None else float(rng.random()))
@@ -55,23 +53,29 @@ class RandomClip:
 
 @dataclass(frozen=True, slots=True)
 class RandomCrop:
-    """The clips of `inner` through a random resized crop each, for training: one box for all frames of a clip.
+    """The clips of `inner` with a random resized crop each, for training; all frames of a clip share one box.
 
-    The box covers a share of the frame within `scale`, with width / height within `ratio` (log-uniform), and is
-    mirrored half of the time where `flip`. Without a generator: the clips as `inner` gives them.
+    The box covers a fraction of the frame's area within `scale` at an aspect ratio within `ratio` (log-uniform), and
+    with `flip` is mirrored with probability 0.5. Without a generator the clips of `inner` are returned unchanged.
     """
 
     inner: Sampler
-    scale: tuple[float, float] = (0.3, 1.0)
-    ratio: tuple[float, float] = (0.75, 4 / 3)
+    """The sampler whose clips are cropped."""
+    scale: Annotated[tuple[float, float], ABOVE_ZERO] = (0.3, 1.0)
+    """Least and largest share of the frame's area that the box covers."""
+    ratio: Annotated[tuple[float, float], Bounds(0, 100, open_low=True)] = (0.75, 4 / 3)
+    """Least and largest width of the box over its height."""
     flip: bool = False
+    """Mirror half of the clips."""
 
     def __post_init__(self) -> None:
-        check_range(self, "scale", 1.0)
-        check_range(self, "ratio", 100.0)
+        checked(self, "scale", "ratio")
+        for name, (low, high) in (("scale", self.scale), ("ratio", self.ratio)):
+            if low > high:
+                raise UserError(f"randomcrop: {name} = {low:g}..{high:g} must be low..high, the smaller number first")
 
     def __call__(self, video: Video, frames: int, rng: np.random.Generator | None = None) -> list[Clip]:
-        """As many clips as `inner` gives."""
+        """The clips of `inner` with random crops."""
         clips = self.inner(video, frames, rng)
         if rng is None:
             return clips
@@ -92,7 +96,7 @@ class RandomCrop:
         return Crop(box=box, flip=self.flip and bool(rng.random() < 0.5))
 
     def _largest(self, aspect: float) -> Box:
-        """The largest centered box with an allowed ratio: what is left when no draw fits the frame."""
+        """The largest centered box with an allowed aspect ratio: the fallback if no draw fits the frame."""
         ratio = min(max(aspect, self.ratio[0]), self.ratio[1]) / aspect
         wide, high = min(ratio, 1.0), min(1 / ratio, 1.0)
         return ((1 - wide) / 2, (1 - high) / 2, (1 + wide) / 2, (1 + high) / 2)
@@ -100,49 +104,55 @@ class RandomCrop:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """`count` draws of `inner` a video, number `first` on, each from a generator of its own: augmentation that repeats.
+    """Reproducible augmentation: `count` random draws of `inner` per video, starting with number `first`.
 
-    The generator depends on `seed`, on the number of the draw, and on the file's name and span, so a draw is the same
-    whether it is stored with others or made when its epoch comes. Without end (`count` 0) the call gives one draw.
+    Each draw has its own generator, seeded by `seed`, the number of the draw, the file name and the span, so that a
+    draw is the same whether it is stored in advance or made in its epoch. With `count` 0 every epoch has a new draw,
+    and a call returns one.
     """
 
     inner: Sampler
-    count: int = 1
-    seed: int = 0
-    first: int = 0
+    """The sampler that draws."""
+    count: Annotated[int, NOT_NEGATIVE] = 1
+    """Draws of a video, which take turns; 0: another one at every reading, without end."""
+    seed: Annotated[int, NOT_NEGATIVE] = 0
+    """Seed of the draws."""
+    first: Annotated[int, NOT_NEGATIVE] = 0
+    """Number of the first draw."""
 
     def __post_init__(self) -> None:
-        for name in ("count", "seed", "first"):
-            if getattr(self, name) < 0:
-                raise UserError(f"drawn: {name} is a whole number from 0, not {getattr(self, name)!r}")
+        checked(self)
 
     def __call__(self, video: Video, frames: int, rng: np.random.Generator | None = None) -> list[Clip]:
-        """The clips of every draw, draw by draw; a generator given is not used."""
-        which = zlib.crc32(f"{os.path.basename(video.path)} {video.start:.6f} {video.end:.6f}".encode(errors="replace"))
+        """The clips of all draws in order; `rng` is ignored."""
+        video_seed = zlib.crc32(
+            f"{os.path.basename(video.path)} {video.start:.6f} {video.end:.6f}".encode(errors="replace")
+        )
         numbers = range(self.first, self.first + max(self.count, 1))
         return [
-            clip for n in numbers for clip in self.inner(video, frames, np.random.default_rng([self.seed, n, which]))
+            clip
+            for n in numbers
+            for clip in self.inner(video, frames, np.random.default_rng([self.seed, n, video_seed]))
         ]
 
     def at(self, number: int) -> Drawn:
-        """Only the draw that pass `number` over the data sees: they take turns, or never end."""
+        """The single draw of epoch `number`; draws repeat after `count` epochs unless it is 0."""
         return replace(self, count=1, first=self.first + (number % self.count if self.count else number))
 
 
-def drawing(sampler: Sampler) -> Drawn | None:
-    """What draws in `sampler`, however it is altered; None where nothing does."""
+def find_drawn(sampler: Sampler) -> Drawn | None:
+    """The `Drawn` sampler inside `sampler`, at any depth, or None."""
     if isinstance(sampler, Drawn):
         return sampler
-    inner = getattr(sampler, "inner", None)
-    return None if inner is None else drawing(inner)
+    return find_drawn(sampler.inner) if isinstance(sampler, SamplerWrapper) else None
 
 
-def at_pass(sampler: Sampler, number: int) -> Sampler:
-    """`sampler` as pass `number` over the data sees it: with only the draw of that pass, however it is altered."""
+def at_epoch(sampler: Sampler, number: int) -> Sampler:
+    """`sampler` restricted to the draw of epoch `number`, at any depth."""
     if isinstance(sampler, Drawn):
         return sampler.at(number)
-    if drawing(sampler) is None:
+    if find_drawn(sampler) is None:
         return sampler
-    altered: Any = sampler  # a frozen dataclass with an inner sampler
-    found: Sampler = replace(altered, inner=at_pass(altered.inner, number))
-    return found
+    outer: Any = sampler  # a frozen dataclass with an inner sampler
+    restricted: Sampler = replace(outer, inner=at_epoch(outer.inner, number))
+    return restricted

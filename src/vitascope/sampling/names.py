@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields
 from typing import Any
 
+from vitascope.core import option_text
 from vitascope.core.errors import UserError
+from vitascope.core.fields import hints
 from vitascope.core.text import nearest
 from vitascope.core.types import Video
 from vitascope.sampling.augmentations import Drawn, RandomClip, RandomCrop
 from vitascope.sampling.perturbations import Frozen, Reversed, Shuffled, Slowed
-from vitascope.sampling.samplers import Around, MultiClip, Sampler, Uniform, Views, VJepa
+from vitascope.sampling.samplers import Around, CropSampler, MultiClip, Sampler, SamplerWrapper, Uniform, Views, VJepa
 
 __all__ = [
     "SAMPLERS",
@@ -52,16 +55,19 @@ SAMPLERS: dict[str, type[Any]] = {
     )
 }
 """The samplers by their name on the command line."""
-
-
+FORM = re.compile(r"(\w+)(?:\((.*)\)|:(.*))?")
+"""A sampler as text: its name, and what stands in parentheses or behind a colon."""
+ASSIGNED = re.compile(r"(\w+)=(.*)")
+"""A field by name."""
 TYPICAL = 10.0
 """Seconds of a video when clips are counted beforehand."""
 
 
 def crops_of(sampler: Sampler) -> int:
     """Crops of one window, which stand together in a plan, however the sampler is altered."""
-    inner: Sampler | None = getattr(sampler, "inner", None)
-    return int(getattr(sampler, "crops", 1)) if inner is None else crops_of(inner)
+    if isinstance(sampler, SamplerWrapper):
+        return crops_of(sampler.inner)
+    return sampler.crops if isinstance(sampler, CropSampler) else 1
 
 
 def clips_of(sampler: Sampler, frames: int, seconds: float = 0.0) -> int:
@@ -72,25 +78,50 @@ def clips_of(sampler: Sampler, frames: int, seconds: float = 0.0) -> int:
 
 
 def parse(text: str) -> Sampler:
-    """The sampler that `text` names, its fields in order: `uniform:ends`, `multiclip:0.5/0.125`, `views:3x4/4`,
-    `around:12.5/4`, `reversed(uniform)`, `shuffled(multiclip:2,7)`, `randomcrop(uniform,0.3..1)`; `-` is None."""
-    text = text.strip().lower()
-    form = re.fullmatch(r"(\w+)(?:\((.*)\)|:(.*))?", text)
-    name = form[1] if form else text
+    """The sampler that `text` names with its fields, by name or in order.
+
+    By name they stand behind a `+` or in parentheses: `views+crops=3+clips=4`, `views(crops=3,clips=4)`. In order:
+    `uniform:ends`, `multiclip:0.5/0.125`, `views:3x4/4`, `around:12.5/4`; with another sampler inside,
+    `reversed(uniform)`, `shuffled(multiclip:2,7)`, `randomcrop(uniform,0.3..1)`. None is `-` or `none`. UserError with
+    the nearest match for a sampler or a field that is not there.
+    """
+    named = option_text.parse(text.strip().lower(), path=False)
+    form = FORM.fullmatch(named.name)
+    name = form[1] if form else named.name
     if form is None or name not in SAMPLERS:
         raise UserError(f"no sampler {name!r}{nearest(name, SAMPLERS)}; there are {', '.join(SAMPLERS)}")
-    kind = SAMPLERS[name]
-    if (form[2] is not None) != ("inner" in kind.__slots__):
-        raise UserError(f"sampler {text!r} is written {f'{name}:...' if form[2] is not None else f'{name}(uniform)'}")
-    words = re.split("[x/]" if kind is Views else "/", form[3]) if form[3] else _split(form[2] or "")
-    known = fields(kind)
-    needed = sum(f.default is MISSING for f in known)
-    if not needed <= len(words) <= len(known):
-        takes = ", ".join(f.name + ("" if f.default is MISSING else "?") for f in known)
+    kind, (_, inside, behind) = SAMPLERS[name], form.groups()
+    if "inner" in kind.__slots__ and behind is not None:
+        raise UserError(f"sampler {named.name!r} is written {name}({behind or 'uniform'})")
+    words = [*_words(behind or "", kind), *_split(inside or "")]
+    given = [(part[1], part[2]) if (part := ASSIGNED.fullmatch(word)) else ("", word) for word in words]
+    return _made(kind, [*given, *named.options], text)
+
+
+def _words(text: str, kind: type[Any]) -> list[str]:
+    """The fields behind a colon: by name with commas, else in order with slashes, and a cross in those of views."""
+    if "=" in text:
+        return _split(text)
+    return re.split("[x/]" if kind is Views else "/", text) if text else []
+
+
+def _made(kind: type[Any], given: Sequence[tuple[str, str]], text: str) -> Sampler:
+    """The sampler of a kind with the fields `given`: (name, value), without a name those in order."""
+    name, known = kind.__name__.lower(), {f.name: f.default for f in fields(kind)}
+    takes = ", ".join(f"{field}{'' if default is MISSING else '?'}" for field, default in known.items())
+    order = [value for field, value in given if not field]
+    named = [(field, value) for field, value in given if field]
+    if unknown := next((field for field, _ in named if field not in known), ""):
+        raise UserError(f"sampler {text!r}: {name} has no {unknown!r}{nearest(unknown, known)}; it takes {takes}")
+    values = option_text.once([*zip(known, order, strict=False), *named], f"sampler {text!r}")
+    if len(order) > len(known) or any(default is MISSING and field not in values for field, default in known.items()):
         raise UserError(f"sampler {text!r}: {name} takes {takes}")
-    sampler: Sampler = kind(
-        *(_value(word.strip(), f"{name}: {f.name}", str(f.type)) for word, f in zip(words, known, strict=False))
-    )
+    kinds: dict[Any, Callable[[str], Any]] = {Sampler: parse}
+    read = {
+        field: option_text.read(hints(kind)[field], value.strip(), f"{name}: {field}", kinds)
+        for field, value in values.items()
+    }
+    sampler: Sampler = kind(**read)
     return sampler
 
 
@@ -121,26 +152,6 @@ def _split(text: str) -> list[str]:
         else:
             parts[-1] += letter
     return parts if text else []
-
-
-def _value(word: str, name: str, kind: str) -> Any:
-    """What `word` says for the field `name`, declared as `kind`."""
-    if word == "-" and kind.endswith("None"):
-        return None
-    try:
-        if kind == "Sampler":
-            return parse(word)
-        if kind == "bool":
-            return {"true": True, "false": False}[word]
-        if kind.startswith("tuple"):
-            low, high = word.split("..")
-            return float(low), float(high)
-        return int(word) if kind == "int" else float(word) if kind.startswith("float") else word
-    except (KeyError, ValueError) as error:
-        if kind == "Sampler":
-            raise
-        wanted = {"i": "a whole number", "b": "true or false", "t": "low..high"}.get(kind[0], "a number")
-        raise UserError(f"{name} is {wanted}, not {word!r}") from error
 
 
 def _word(value: Any) -> str:

@@ -1,17 +1,17 @@
-"""Samplers that perturb the clips of another: reversed, shuffled, frozen, slowed."""
+"""Samplers that perturb the clips of another sampler: reversed, shuffled, frozen and slowed."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Annotated, Literal
 
 import numpy as np
 
-from vitascope.core.errors import UserError
+from vitascope.core.fields import NOT_NEGATIVE, Bounds
 from vitascope.core.types import Clip, Video
-from vitascope.sampling.augmentations import MOMENTS
 from vitascope.sampling.samplers import Sampler
-from vitascope.sampling.timestamps import check_word
+from vitascope.sampling.timestamps import checked
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,25 +19,27 @@ class Reversed:
     """The clips of `inner` played backwards."""
 
     inner: Sampler
+    """The sampler whose clips are reversed."""
 
     def __call__(self, video: Video, frames: int, rng: np.random.Generator | None = None) -> list[Clip]:
-        """As many clips as `inner` gives."""
+        """The reversed clips of `inner`."""
         return [replace(clip, times=clip.times[::-1]) for clip in self.inner(video, frames, rng)]
 
 
 @dataclass(frozen=True, slots=True)
 class Shuffled:
-    """The clips of `inner`, their instants in one order fixed by `seed`; never the given order from two frames on."""
+    """The clips of `inner` with their frames in a random order fixed by `seed`, never the original one."""
 
     inner: Sampler
-    seed: int = 0
+    """The sampler whose frames are shuffled."""
+    seed: Annotated[int, NOT_NEGATIVE] = 0
+    """Seed of the order."""
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise UserError(f"shuffled: the seed is a whole number from 0, not {self.seed!r}")
+        checked(self)
 
     def __call__(self, video: Video, frames: int, rng: np.random.Generator | None = None) -> list[Clip]:
-        """As many clips as `inner` gives."""
+        """The shuffled clips of `inner`."""
         clips = self.inner(video, frames, rng)
         fixed = np.random.default_rng(self.seed)
         order = fixed.permutation(frames)
@@ -48,34 +50,36 @@ class Shuffled:
 
 @dataclass(frozen=True, slots=True)
 class Frozen:
-    """The clips of `inner` with one instant held throughout: the `middle` one (number N / 2) or the `first`."""
+    """The clips of `inner` with all frames replaced by the `middle` (index N // 2) or the `first` one."""
 
     inner: Sampler
-    at: str = "middle"
+    """The sampler whose clips are frozen."""
+    at: Literal["middle", "first"] = "middle"
+    """Which frame of a clip is held."""
 
     def __post_init__(self) -> None:
-        check_word("frozen moment", self.at, MOMENTS)
+        checked(self)
 
     def __call__(self, video: Video, frames: int, rng: np.random.Generator | None = None) -> list[Clip]:
-        """As many clips as `inner` gives."""
+        """The frozen clips of `inner`."""
         held = 0 if self.at == "first" else frames // 2
         return [replace(clip, times=(clip.times[held],) * frames) for clip in self.inner(video, frames, rng)]
 
 
 @dataclass(frozen=True, slots=True)
 class Slowed:
-    """The clips of `inner`, instants drawn together about their middle: what moves, moves `factor` times as slowly."""
+    """The clips of `inner` in slow motion: time stamps contracted around their middle by `factor`."""
 
     inner: Sampler
-    factor: float | int = 2.0
+    """The sampler whose clips are slowed."""
+    factor: Annotated[float | int, Bounds(1, math.inf, open_high=True)] = 2.0
+    """How many times as slowly things move."""
 
     def __post_init__(self) -> None:
-        if not 1 <= self.factor < math.inf:
-            raise UserError(f"slowed: the factor is a number from 1, not {self.factor!r}")
-        object.__setattr__(self, "factor", float(self.factor))
+        checked(self, "factor")
 
     def __call__(self, video: Video, frames: int, rng: np.random.Generator | None = None) -> list[Clip]:
-        """As many clips as `inner` gives."""
+        """The slowed clips of `inner`."""
         return [replace(clip, times=self._slow(clip.times)) for clip in self.inner(video, frames, rng)]
 
     def _slow(self, times: tuple[float, ...]) -> tuple[float, ...]:

@@ -1,56 +1,79 @@
-"""The samplers that look at a video as it is: from a video and a frame count to clips. Pure arithmetic on seconds."""
+"""Deterministic samplers: uniform, multi-clip, multi-view, V-JEPA and keyframe clips."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Protocol, runtime_checkable
+from typing import Annotated, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
 from vitascope.core.errors import UserError
+from vitascope.core.fields import AT_LEAST_ONE, FINITE
 from vitascope.core.types import Clip, Crop, Video
 from vitascope.sampling.timestamps import (
     centers,
-    check_counts,
-    check_seconds,
-    check_word,
+    checked,
     cropped,
     indexed,
-    looked_at,
+    sampled_span,
     strided,
 )
 
-RULES = ("centers", "ends")
+Rule: TypeAlias = Literal["centers", "ends"]
 Positions = np.ndarray[Any, np.dtype[np.float64]]
 
 
 @runtime_checkable
 class Sampler(Protocol):
-    """Implementations are frozen dataclasses: equal fields, equal plans. Without a generator nothing is drawn."""
+    """Chooses the clips of a video.
+
+    Implementations are frozen dataclasses; equal fields give equal clips, and without a generator nothing is random.
+    """
 
     def __call__(self, video: Video, frames: int, rng: np.random.Generator | None = None) -> list[Clip]:
-        """The clips of `frames` instants each that this sampler wants of `video`, within its span."""
+        """The clips of `video`, each with `frames` time stamps within its span."""
+        ...
+
+
+@runtime_checkable
+class SamplerWrapper(Protocol):
+    """A sampler that changes the clips of another."""
+
+    @property
+    def inner(self) -> Sampler:
+        """The sampler that is changed."""
+        ...
+
+
+@runtime_checkable
+class CropSampler(Protocol):
+    """A sampler that takes several crops of every window."""
+
+    @property
+    def crops(self) -> int:
+        """Crops of one window, which stand together."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Uniform:
-    """One clip over the whole span, whatever its length (Uniform Embedding, TWLV-I section 4).
+    """One clip over the whole span (Uniform Embedding, TWLV-I section 4).
 
-    `centers` looks at the middle of each of N equal parts: frame floor((i + 0.5) n / N) at a constant rate. `ends`
-    looks at frame round(i (n - 1) / (N - 1)), halves to even, so that first and last are seen; one frame: the first.
+    `centers` takes the center of each of N equal parts: frame floor((i + 0.5) n / N) at a constant frame rate. `ends`
+    takes frame round(i (n - 1) / (N - 1)), halves to even, from the first to the last; the first if N = 1.
     """
 
-    rule: str = "centers"
+    rule: Rule = "centers"
+    """Which frames stand for the span: the center of each of N equal parts, or N from the first frame to the last."""
 
     def __post_init__(self) -> None:
-        check_word("uniform rule", self.rule, RULES)
+        checked(self)
 
     def __call__(self, video: Video, frames: int, rng: np.random.Generator | None = None) -> list[Clip]:
-        """One clip."""
-        span = looked_at(video, frames)
+        """A list of one clip."""
+        span = sampled_span(video, frames)
         if self.rule == "centers":
             return [Clip(centers(video, span, frames), span)]
         n = len(video.visible())
@@ -60,24 +83,25 @@ class Uniform:
 
 @dataclass(frozen=True, slots=True)
 class MultiClip:
-    """Clips of `seconds` every `stride` seconds (`seconds` when None), each sampled uniformly (Multi-Clip Embedding).
+    """Clips of `seconds` every `stride` seconds (default: `seconds`), each sampled uniformly (Multi-Clip Embedding).
 
-    Only whole clips: max(1, floor((D - T) / stride) + 1) of them, so a tail shorter than a stride is not seen; a video
-    shorter than T is one clip over all of it.
+    There are max(1, floor((D - T) / stride) + 1) clips for a video of D seconds and clips of T: a remainder shorter
+    than the stride is dropped, and a video shorter than T gives one clip over all of it.
     """
 
-    seconds: float | int
-    stride: float | int | None = None
+    seconds: Annotated[float | int, FINITE]
+    """Length of a clip, seconds."""
+    stride: Annotated[float | int | None, FINITE] = None
+    """From the start of a clip to the start of the next, seconds; none: as `seconds`, so that clips do not overlap."""
 
     def __post_init__(self) -> None:
-        check_seconds(self, "seconds")
-        check_seconds(self, "stride")
+        checked(self, "seconds", "stride")
 
     def __call__(self, video: Video, frames: int, rng: np.random.Generator | None = None) -> list[Clip]:
-        """M clips in order of time."""
-        start, end = looked_at(video, frames)
+        """The clips in order of time."""
+        start, end = sampled_span(video, frames)
         stride = self.seconds if self.stride is None else self.stride
-        # the quotient of decimal seconds may fall just short of a whole number
+        # the quotient of decimal numbers may be slightly below a whole number
         count = max(1, math.floor((end - start - self.seconds) / stride + 1e-6) + 1)
         begins = [start + j * stride for j in range(count)]
         spans = [(begin, min(begin + self.seconds, end)) for begin in begins]
@@ -86,22 +110,25 @@ class MultiClip:
 
 @dataclass(frozen=True, slots=True)
 class Views:
-    """`clips` windows of frames `stride` apart at equal intervals, each seen through `crops` squares (m x n views).
+    """Multi-view evaluation: `clips` equally spaced windows of frames `stride` apart, each with `crops` square crops.
 
-    Window j starts at frame floor(j (n - L) / (clips - 1)), L = frames * stride; a single window is the middle one. A
-    video shorter than L is one window from its start whose last frame is held.
+    Window j starts at frame floor(j (n - L) / (clips - 1)) with L = frames * stride; a single window is centered. In a
+    video shorter than L, windows start at the first frame and repeat the last one.
     """
 
-    crops: int = 3
-    clips: int = 4
-    stride: int = 4
+    crops: Annotated[int, AT_LEAST_ONE] = 3
+    """Square crops of each window, evenly spaced along the long side of the frame."""
+    clips: Annotated[int, AT_LEAST_ONE] = 4
+    """Windows of a video, at equal intervals."""
+    stride: Annotated[int, AT_LEAST_ONE] = 4
+    """Frames from one sampled frame of a window to the next."""
 
     def __post_init__(self) -> None:
-        check_counts(self, "crops", "clips", "stride")
+        checked(self)
 
     def __call__(self, video: Video, frames: int, rng: np.random.Generator | None = None) -> list[Clip]:
-        """clips x crops clips; the crops of one window stand together."""
-        looked_at(video, frames)
+        """The clips * crops views; crops of one window are adjacent."""
+        sampled_span(video, frames)
         room = max(len(video.visible()) - frames * self.stride, 0)
         starts = [room // 2] if self.clips == 1 else [j * room // (self.clips - 1) for j in range(self.clips)]
         windows = [strided(video, start, frames, self.stride) for start in starts]
@@ -110,24 +137,27 @@ class Views:
 
 @dataclass(frozen=True, slots=True)
 class VJepa:
-    """V-JEPA's evaluation clips as its code draws them, quirks included (facebookresearch/jepa, VideoDataset).
+    """V-JEPA's evaluation clips exactly as in its code (facebookresearch/jepa, `VideoDataset`).
 
-    Where a partition of n // clips frames is longer than L = frames * stride, a window is drawn in each; the published
-    evaluation draws too. Without a generator the window is the partition's first, as with its random_clip_sampling
-    off. Else every clip ends on the same frame twice or more, and for n <= L all clips are equal. One crop is cut from
-    a short side of 256 / 224 the size, as its single-view configuration does.
+    If a partition of n // clips frames is longer than L = frames * stride, each has a window at a random position, also
+    in the official evaluation; without a generator it starts with the partition (`random_clip_sampling` off).
+    Otherwise the last frame of each clip is repeated, and for n <= L all clips are equal. A single crop is cut from a
+    short side of 256 / 224 times the size, as in the single-view config.
     """
 
-    clips: int = 8
-    stride: int = 4
-    crops: int = 3
+    clips: Annotated[int, AT_LEAST_ONE] = 8
+    """Windows of a video, one in each of as many equal partitions."""
+    stride: Annotated[int, AT_LEAST_ONE] = 4
+    """Frames from one sampled frame of a window to the next."""
+    crops: Annotated[int, AT_LEAST_ONE] = 3
+    """Square crops of each window, evenly spaced along the long side of the frame."""
 
     def __post_init__(self) -> None:
-        check_counts(self, "clips", "stride", "crops")
+        checked(self)
 
     def __call__(self, video: Video, frames: int, rng: np.random.Generator | None = None) -> list[Clip]:
-        """clips x crops clips; the crops of one window stand together."""
-        looked_at(video, frames)
+        """The clips * crops views; crops of one window are adjacent."""
+        sampled_span(video, frames)
         n, length = len(video.visible()), frames * self.stride
         part = n // self.clips
         windows = []
@@ -153,31 +183,32 @@ class VJepa:
 
 @dataclass(frozen=True, slots=True)
 class Around:
-    """A clip centered on `seconds` (a keyframe; the middle of the span when None), held at the ends of the span.
+    """One clip centered on a keyframe at `seconds` (default: the middle of the span), clamped to the span.
 
-    Frames are `stride` apart with number N / 2 the keyframe itself, or spread over `window` seconds where that is
-    given.
+    Frames are `stride` apart with the keyframe at index N // 2, or spread over `window` seconds.
     """
 
     seconds: float | int | None = None
-    stride: int = 4
-    window: float | int | None = None
+    """Time of the keyframe, seconds from the start of the video; none: the middle of the span."""
+    stride: Annotated[int, AT_LEAST_ONE] = 4
+    """Frames from one sampled frame to the next, where there is no `window`."""
+    window: Annotated[float | int | None, FINITE] = None
+    """Length of the clip, seconds; none: as many frames as the encoder takes, `stride` apart."""
 
     def __post_init__(self) -> None:
-        check_counts(self, "stride")
-        check_seconds(self, "window")
-        if self.seconds is not None:
-            object.__setattr__(self, "seconds", float(self.seconds))
+        checked(self, "seconds", "window")
 
     def __call__(self, video: Video, frames: int, rng: np.random.Generator | None = None) -> list[Clip]:
-        """One clip."""
-        start, end = looked_at(video, frames)
+        """A list of one clip."""
+        start, end = sampled_span(video, frames)
         key = (start + end) / 2 if self.seconds is None else self.seconds
         if not start <= key <= end:
-            raise UserError(f"{video.path}: keyframe {key:g} s is outside {start:g}-{end:g} s; give one inside")
+            raise UserError(
+                f"{video.path}: keyframe {key:g} s is outside the span {start:g}-{end:g} s; choose one inside"
+            )
         if self.window is not None:
-            wanted = (key - self.window / 2, key + self.window / 2)
-            span = (max(wanted[0], start), min(wanted[1], end))
-            return [Clip(tuple(max(t, start) for t in centers(video, wanted, frames)), span)]
+            window = (key - self.window / 2, key + self.window / 2)
+            span = (max(window[0], start), min(window[1], end))
+            return [Clip(tuple(max(t, start) for t in centers(video, window, frames)), span)]
         middle = min(video.frame_at(key), video.visible()[-1]) - video.visible()[0]
         return [strided(video, middle - frames // 2 * self.stride, frames, self.stride)]

@@ -1,82 +1,62 @@
-"""What samplers share: the arithmetic of instants within a video's span, and the checks of their fields."""
+"""Time stamps within the span of a video, shared by the samplers, and the check of their fields."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 from vitascope.core.errors import UserError
-from vitascope.core.text import nearest
+from vitascope.core.fields import check_fields
 from vitascope.core.types import CLOCK, Clip, Crop, Span, Video
 
 
-def looked_at(video: Video, frames: int) -> Span:
-    """The part to look at, seconds, after checking that there is one."""
+def sampled_span(video: Video, frames: int) -> Span:
+    """The interval to sample from, seconds; raises UserError if it is empty or `frames` is below 1."""
     if frames < 1:
-        raise UserError(f"{video.path}: a clip has at least one frame, not {frames}")
+        raise UserError(f"{video.path}: a clip needs at least one frame, not {frames}")
     if video.duration > 0 and not video.start < video.end:
-        asked, length = f"{video.span[0]:g}-{video.span[1]:g} s", f"{video.duration:g} s"
-        raise UserError(f"{video.path}: nothing to look at in span {asked} of a video of {length}; correct the span")
+        span, length = f"{video.span[0]:g}-{video.span[1]:g} s", f"{video.duration:g} s"
+        raise UserError(f"{video.path}: the span {span} has no overlap with the video of {length}; correct the span")
     return video.start, video.end
 
 
 def centers(video: Video, span: Span, frames: int) -> tuple[float, ...]:
-    """The middle of each of `frames` equal parts of `span`, none so late that a frame after the video's end shows."""
+    """The center of each of `frames` equal parts of `span`, clamped so that no frame after the video's span is used."""
     step = (span[1] - span[0]) / frames
     after = video.visible().stop
     latest = video.end if after == len(video.times) else min(video.end, video.times[after] - 1.001 * CLOCK)
     return tuple(min(span[0] + (i + 0.5) * step, latest) for i in range(frames))
 
 
-def indexed(video: Video, indices: Sequence[int], stretch: tuple[int, int]) -> Clip:
-    """The visible frames `indices`, held at the ends, speaking for the visible frames of the half-open `stretch`."""
-    shown = video.visible()
-    times = tuple(max(video.times[shown[min(max(i, 0), len(shown) - 1)]], video.start) for i in indices)
-    first, stop = (min(max(i, 0), len(shown)) for i in stretch)
-    begin = max(video.times[shown[min(first, len(shown) - 1)]], video.start)
-    return Clip(times, (begin, video.end if stop == len(shown) else video.times[shown[stop]]))
+def indexed(video: Video, indices: Sequence[int], interval: tuple[int, int]) -> Clip:
+    """A clip of the visible frames `indices`, clamped at the ends, that represents the half-open frame `interval`."""
+    visible = video.visible()
+    times = tuple(max(video.times[visible[min(max(i, 0), len(visible) - 1)]], video.start) for i in indices)
+    first, stop = (min(max(i, 0), len(visible)) for i in interval)
+    begin = max(video.times[visible[min(first, len(visible) - 1)]], video.start)
+    return Clip(times, (begin, video.end if stop == len(visible) else video.times[visible[stop]]))
 
 
 def strided(video: Video, first: int, frames: int, stride: int) -> Clip:
-    """`frames` visible frames, `stride` apart from `first` on, speaking for all frames of that stretch."""
+    """A clip of `frames` visible frames, `stride` apart, starting at frame `first`."""
     return indexed(video, range(first, first + frames * stride, stride), (first, first + frames * stride))
 
 
 def cropped(windows: Sequence[Clip], crops: Sequence[Crop]) -> list[Clip]:
-    """Every clip through every crop; the crops of one clip stand together."""
+    """All combinations of windows and crops; crops of one window are adjacent."""
     return [replace(clip, crop=crop) for clip in windows for crop in crops]
 
 
-def check_word(what: str, value: str, known: tuple[str, str]) -> None:
-    """ValueError unless `value` is one of the words `known`."""
-    if value not in known:
-        raise UserError(f"{what} {value!r}{nearest(str(value), known)}; there are {', '.join(known)}")
+def checked(sampler: Any, *floats: str) -> None:
+    """Check the fields of a sampler and convert those in `floats` to float, so that 2 and 2.0 are the same sampler.
 
-
-def check_counts(sampler: Any, *names: str) -> None:
-    """ValueError unless the fields `names` of `sampler` are whole numbers from 1."""
-    for name in names:
+    Raises UserError that names every invalid field.
+    """
+    check_fields(sampler, type(sampler).__name__.lower())
+    for name in floats:
         value = getattr(sampler, name)
-        if value < 1:
-            raise UserError(f"{type(sampler).__name__.lower()}: {name} is a whole number from 1, not {value!r}")
-
-
-def check_seconds(sampler: Any, name: str) -> None:
-    """Check a positive number of seconds, or None where the field may be, and hold it as a float: 2 and 2.0 are one."""
-    value = getattr(sampler, name)
-    optional = next(f.default for f in fields(sampler) if f.name == name) is None
-    if value is None and optional:
-        return
-    if not 0 < value < math.inf:
-        raise UserError(f"{type(sampler).__name__.lower()}: {name} is a number of seconds above 0, not {value!r}")
-    object.__setattr__(sampler, name, float(value))
-
-
-def check_range(sampler: Any, name: str, most: float) -> None:
-    """Check a range of positive numbers up to `most`, and hold it as floats."""
-    low, high = getattr(sampler, name)
-    if not 0 < low <= high <= most:
-        raise UserError(f"randomcrop: {name} is a range low..high above 0, at most {most:g}, not {low:g}..{high:g}")
-    object.__setattr__(sampler, name, (float(low), float(high)))
+        if isinstance(value, tuple):
+            object.__setattr__(sampler, name, tuple(map(float, value)))
+        elif value is not None:
+            object.__setattr__(sampler, name, float(value))

@@ -1,15 +1,20 @@
-"""Video files, folders of frames and images: `inspect` says what is there, `decode` makes clips of pixels.
+"""Video files, folders of frames and images: `inspect` reads their metadata, `decode` the pixels of clips.
 
-Conventions, the same for every file. Times are those of the presentation, from the first frame shown. The picture is
-turned as its display matrix says; mirroring is not applied, nor are non-square pixels stretched, nor interlaced
-pictures taken apart, nor HDR tone-mapped, and alpha is dropped. YUV becomes RGB by the matrix and range that the file
-states (BT.601 and limited range where it is silent, as FFmpeg reads it), with chroma interpolated to full resolution.
-This package alone touches a codec.
+The same conventions hold for every file. Times are presentation times, from the first displayed frame. Frames are
+rotated by their display matrix; mirroring, non-square pixels, interlacing and HDR tone mapping are ignored, and alpha
+is dropped. YUV is converted to RGB with the matrix and range given in the file (by default BT.601 and limited range, as
+in FFmpeg), with chroma interpolated to full resolution. Only this package accesses codecs.
 """
 
 from __future__ import annotations
 
+import av
+
+from vitascope.core.errors import UserError
 from vitascope.video.decode import decode
 from vitascope.video.inspect import inspect
 
-__all__ = ["decode", "inspect"]
+__all__ = ["UNREADABLE", "decode", "inspect"]
+
+UNREADABLE = (UserError, OSError, av.FFmpegError)
+"""What a file raises that cannot be read or decoded; anything else is a bug."""

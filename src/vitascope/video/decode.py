@@ -1,4 +1,4 @@
-"""`decode`: from clips, which are requests, to their pixels, each frame decoded once and each square cut once."""
+"""Decode clips to pixels; each frame is decoded once and each crop made once."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from vitascope.video import frame_reader as reading
 from vitascope.video import torchcodec_backend
 from vitascope.video.crops import Cutter, Picture
 
-Wanted = tuple[int, Crop]
-"""A square: which frame, which crop of it."""
+Square = tuple[int, Crop]
+"""Frame index and crop."""
 
 
 def decode(
@@ -27,14 +27,14 @@ def decode(
     warnings: list[str] | None = None,
     backend: Literal["pyav", "torchcodec"] = "pyav",
 ) -> Iterator[tuple[int, UInt8[np.ndarray, "t y x 3"]]]:
-    """`(number of the clip, its pixels)`, each clip as soon as its last frame is decoded.
+    """Yield `(clip index, pixels)`, each clip as soon as its last frame is decoded.
 
-    The square sides are `size`; `resize` is the Card's habit. The pixel at time t is the frame on display at t. Memory
-    holds the squares of the clips under way and never the video. When the last clip has come, `warnings` has what went
-    wrong without being fatal. Raises ValueError where nothing can be decoded.
+    Crops are squares of `size` pixels; `resize` is `Card.resize`. The frame for time t is the one displayed at t. Only
+    the crops of unfinished clips are in memory, never the whole video. Non-fatal problems are appended to `warnings` at
+    the end. Raises UserError if nothing can be decoded.
     """
     plan = [[(video.frame_at(t), clip.crop) for t in clip.times] for clip in clips]
-    users: dict[Wanted, list[int]] = defaultdict(list)
+    users: dict[Square, list[int]] = defaultdict(list)
     for number, squares in enumerate(plan):
         for square in dict.fromkeys(squares):
             users[square].append(number)
@@ -52,20 +52,20 @@ def decode(
 
 
 def _assemble(
-    plan: list[list[Wanted]], users: dict[Wanted, list[int]], cut: Iterator[tuple[int, Crop, Picture]]
+    plan: list[list[Square]], users: dict[Square, list[int]], cut: Iterator[tuple[int, Crop, Picture]]
 ) -> Iterator[tuple[int, UInt8[np.ndarray, "t y x 3"]]]:
-    """Clips as they become complete; a square is dropped when the last clip that shows it is."""
+    """Yield clips as they become complete; a crop is freed with the last clip that uses it."""
     missing = [len(set(squares)) for squares in plan]
     left = {square: len(numbers) for square, numbers in users.items()}
-    held: dict[Wanted, Picture] = {}
+    pending: dict[Square, Picture] = {}
     for i, crop, picture in cut:
-        held[i, crop] = picture
+        pending[i, crop] = picture
         for number in users[i, crop]:
             missing[number] -= 1
             if missing[number]:
                 continue
-            yield number, np.stack([held[square] for square in plan[number]])
+            yield number, np.stack([pending[square] for square in plan[number]])
             for square in set(plan[number]):
                 left[square] -= 1
                 if not left[square]:
-                    del held[square]
+                    del pending[square]

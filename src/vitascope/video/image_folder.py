@@ -1,4 +1,4 @@
-"""Videos that are folders of numbered pictures."""
+"""Videos stored as folders of numbered images."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from typing import Any, NamedTuple
 import av
 
 from vitascope.core.errors import UserError
+from vitascope.core.media import FRAME_SUFFIXES
 from vitascope.video import signature
 from vitascope.video.packet_index import open_file, open_stream
 
 RATE = 30.0
-"""Frames per second of a folder when nobody says."""
+"""Default frame rate of a folder, frames per second."""
 
 
 class FrameFolder(NamedTuple):
-    """The readable pictures of a folder, in order, and the number of steps each is after the first."""
+    """The readable images of a folder in order, with the frame number of each, counted from the first."""
 
     files: tuple[str, ...]
     steps: tuple[int, ...]
@@ -28,32 +29,32 @@ class FrameFolder(NamedTuple):
 
 
 def read_folder(path: str) -> FrameFolder:
-    """What the folder at `path` holds, remembered while it stays as it is; ValueError where it holds no picture."""
+    """The images in the folder at `path`, cached until it changes; raises UserError if there are none."""
     return _read(path, os.stat(path).st_mtime_ns)
 
 
 @lru_cache(maxsize=4)
 def _read(path: str, _version: int) -> FrameFolder:
-    names = [n for n in os.listdir(path) if os.path.splitext(n)[1].lower() in signature.EXTENSIONS and n[0] != "."]
+    names = [n for n in os.listdir(path) if os.path.splitext(n)[1].lower() in FRAME_SUFFIXES and n[0] != "."]
     names.sort(key=lambda n: [(int(p), "") if p.isdigit() else (-1, p) for p in re.split(r"(\d+)", n)])
     good = [n for n in names if _readable(os.path.join(path, n))]
     if not good:
-        held = "no readable picture among its files" if names else "a folder without pictures"
-        raise UserError(f"{path}: {held}; a folder of frames holds {', '.join(sorted(signature.EXTENSIONS))}")
+        cause = "no readable images" if names else "a folder without images"
+        raise UserError(f"{path}: {cause}; a folder of frames contains {', '.join(sorted(FRAME_SUFFIXES))}")
     bad = [n for n in names if n not in set(good)]
-    warnings = [f"unreadable frames: {len(bad)}, the first {bad[0]}"] if bad else []
+    warnings = [f"unreadable frames: {len(bad)}, the first is {bad[0]}"] if bad else []
     steps = _steps(names)
     missing = steps[-1] + 1 - len(names)
     if missing > 0:
-        warnings.append(f"frames missing in the numbering: {missing}; the frame before is shown longer")
-    kept = [(os.path.join(path, n), s) for n, s in zip(names, steps, strict=True) if n in set(good)]
-    first = kept[0][1]
-    return FrameFolder(tuple(f for f, _ in kept), tuple(s - first for _, s in kept), tuple(warnings))
+        warnings.append(f"frame numbers missing: {missing}; the previous frame is displayed longer")
+    frames = [(os.path.join(path, n), s) for n, s in zip(names, steps, strict=True) if n in set(good)]
+    first = frames[0][1]
+    return FrameFolder(tuple(f for f, _ in frames), tuple(s - first for _, s in frames), tuple(warnings))
 
 
 def _steps(names: list[str]) -> list[int]:
-    """Steps from the first name to each, by their last numbers; by order where those do not tell."""
-    numbers = [int(found[-1]) if (found := re.findall(r"\d+", os.path.splitext(n)[0])) else 0 for n in names]
+    """Frame numbers relative to the first file, by the last number in each name, or by order if irregular."""
+    numbers = [int(digits[-1]) if (digits := re.findall(r"\d+", os.path.splitext(n)[0])) else 0 for n in names]
     gaps = [b - a for a, b in pairwise(numbers)]
     if not gaps:
         return [0]
@@ -64,7 +65,7 @@ def _steps(names: list[str]) -> list[int]:
 
 
 def _readable(path: str) -> bool:
-    """Whether a file begins as a picture does; whether it can be decoded shows when it is."""
+    """True if the file has the signature of an image."""
     try:
         return signature.is_image(path)
     except OSError:
@@ -72,7 +73,7 @@ def _readable(path: str) -> bool:
 
 
 def picture(path: str) -> Any | None:
-    """The frame in one picture file; None where it cannot be decoded."""
+    """The frame in an image file, or None if it cannot be decoded."""
     try:
         with open_file(path) as container:
             return next(container.decode(open_stream(container, container.streams.video[0].index)), None)

@@ -1,4 +1,4 @@
-"""`inspect`: from a path to a Video, with the times at which its frames are really shown."""
+"""Read the metadata of a video: frame times, size, rotation and warnings."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from vitascope.video.packet_index import display, read_index
 
 
 def inspect(path: str | os.PathLike[str], *, fps: float | None = None) -> Video:
-    """What is at `path`: a video file, a folder of frames or an image.
+    """The `Video` at `path`: a video file, a folder of frames or an image.
 
-    Reads every packet and decodes one frame; decodes them all only where packets carry no usable times. `fps` is the
-    rate of a folder of frames (30 unless said) and of a stream without time stamps. Raises ValueError naming the file
-    and the cause where there is nothing to decode, OSError where it cannot be opened.
+    Reads all packets and decodes one frame, or all frames if the packets have no usable time stamps. `fps` is the frame
+    rate of a folder of frames (default 30) and of a stream without time stamps. Raises UserError with the cause if
+    nothing can be decoded, and OSError if the file cannot be opened.
     """
     path = os.fspath(path)
     if fps is not None and not fps > 0:
-        raise UserError(f"{path}: a rate of {fps} frames per second; it must be above 0")
+        raise UserError(f"{path}: the frame rate must be above 0, not {fps}")
     return _folder(path, fps or RATE) if os.path.isdir(path) else _file(path, fps)
 
 
@@ -44,7 +44,7 @@ def _folder(path: str, fps: float) -> Video:
     folder = read_folder(path)
     first = next((frame for file in folder.files if (frame := picture(file))), None)
     if first is None:
-        raise UserError(f"{path}: none of its {len(folder.files)} pictures can be decoded")
+        raise UserError(f"{path}: none of its {len(folder.files)} images can be decoded")
     warnings = list(folder.warnings)
     (width, height), rotation = display(first, warnings)
     return Video(

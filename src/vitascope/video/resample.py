@@ -1,4 +1,4 @@
-"""Resizing with an antialiased triangle filter, as Pillow and torchvision do it, for any window of the result."""
+"""Antialiased bilinear resizing as in Pillow and torchvision, for any window of the result."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy.typing as npt
 from jaxtyping import UInt8
 
 Window = tuple[int, int, int, int]
-"""Left, top, right, bottom in pixels of the resized picture."""
+"""Left, top, right and bottom in pixels of the resized image."""
 
 
 def shorter(width: int, height: int, short: int) -> tuple[int, int]:
@@ -20,7 +20,7 @@ def shorter(width: int, height: int, short: int) -> tuple[int, int]:
 
 
 def square(width: int, height: int, size: int, *, index: int = 0, count: int = 1) -> Window:
-    """Square `index` of `count`, evenly spaced along the long side (PROTOCOLS 1.3); one square is the center."""
+    """Square crop `index` of `count`, evenly spaced along the long side; a single one is the center crop."""
     long = max(width, height) - size
     along = round(long / 2) if count == 1 else index * (long // (count - 1))
     across = round((min(width, height) - size) / 2)
@@ -31,10 +31,10 @@ def square(width: int, height: int, size: int, *, index: int = 0, count: int = 1
 def resize(
     picture: UInt8[np.ndarray, "y x 3"], width: int, height: int, *, window: Window | None = None
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """`picture` resized to `width` x `height`, of which only `window` is computed and returned.
+    """`window` of `picture` resized to `width` x `height` pixels.
 
-    Bilinear; when it shrinks, the triangle is as wide as the pixels it stands for (antialiasing). Only the part of the
-    picture that the window shows is read, so a 160:1 picture costs no more than its square.
+    Bilinear with a triangle filter, widened by the scale when shrinking (antialiasing). Only the part of the image
+    inside the window is read, so a 160:1 image costs no more than its square crop.
     """
     left, top, right, bottom = window or (0, 0, width, height)
     rows, down = _taps(picture.shape[0], height, top, bottom)
@@ -52,7 +52,7 @@ def resize(
 
 
 def _taps(source: int, target: int, first: int, last: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """For targets `first` to `last` of a side of `source` pixels resized to `target`: which pixels, and how much."""
+    """Source pixels and weights for output pixels `first` to `last` of a side resized from `source` to `target`."""
     scale = source / target
     reach = max(scale, 1.0)
     center = (np.arange(first, last) + 0.5) * scale

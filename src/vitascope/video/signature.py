@@ -1,4 +1,4 @@
-"""What the bytes of a file say before any codec sees it: why it cannot be a video, and whether it is cut short."""
+"""Checks on the bytes of a file before decoding: not a video, damaged or truncated."""
 
 from __future__ import annotations
 
@@ -6,22 +6,20 @@ import os
 from typing import BinaryIO
 
 IMAGES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\0", b"MM\0*", b"P5\n", b"P6\n", b"qoif")
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".qoi"})
-"""Names by which the frames of a folder are found."""
 CONTAINERS = frozenset({b"ftyp", b"moov", b"mdat", b"moof", b"free", b"skip", b"wide", b"styp", b"sidx"})
 
 
 def is_image(path: str) -> bool:
-    """Whether the file begins as a still picture does."""
+    """True if the file has the signature of an image."""
     with open(path, "rb") as file:
         head = file.read(12)
     return head.startswith(IMAGES) or (head[:4] == b"RIFF" and head[8:] == b"WEBP")
 
 
-def refusal(path: str) -> str:
-    """Why the file cannot be a video, in a few words and with the remedy; empty when nothing speaks against it."""
+def not_a_video(path: str) -> str:
+    """Why the file cannot be a video, with the remedy; empty if it may be one."""
     if not os.path.exists(path):
-        return "the link leads nowhere" if os.path.islink(path) else "no such file"
+        return "broken symbolic link" if os.path.islink(path) else "no such file"
     if not os.path.isfile(path):
         return "not a file"
     with open(path, "rb") as file:
@@ -37,8 +35,8 @@ def refusal(path: str) -> str:
     return ""
 
 
-def fault(path: str) -> str:
-    """The likely reason why a file that looked like a video cannot be read."""
+def likely_fault(path: str) -> str:
+    """The likely reason why a video file cannot be read."""
     with open(path, "rb") as file:
         boxes = [name for name, _ in _boxes(file)]
         file.seek(0)
@@ -50,8 +48,8 @@ def fault(path: str) -> str:
     return "damaged, or not a video"
 
 
-def cut_short(path: str) -> str:
-    """What is missing at the end of an MP4, MOV or AVI file; empty when nothing is, or nobody can tell."""
+def truncation(path: str) -> str:
+    """A message if an MP4, MOV or AVI file is truncated; empty if it is complete or this cannot be determined."""
     size = os.path.getsize(path)
     with open(path, "rb") as file:
         head = file.read(12)
@@ -62,12 +60,12 @@ def cut_short(path: str) -> str:
             ends = boxes if boxes and all(name in CONTAINERS for name, _ in (boxes[0], boxes[-1])) else []
     if ends and ends[-1][1] > size:
         name, end = ends[-1]
-        return f"cut short: {name.decode()!r} should end at byte {end}, the file at {size}"
+        return f"truncated: {name.decode()!r} should end at byte {end}, but the file ends at {size}"
     return ""
 
 
 def _is_text(head: bytes) -> bool:
-    """Whether these bytes are UTF-8 that somebody could have typed (the last character may be cut)."""
+    """True if the bytes are printable UTF-8; the last character may be incomplete."""
     try:
         text = head[: len(head) - 4 if len(head) == 4096 else None].decode()
     except UnicodeDecodeError as error:
@@ -78,11 +76,11 @@ def _is_text(head: bytes) -> bool:
 
 
 def _boxes(file: BinaryIO) -> list[tuple[bytes, int]]:
-    """Names and ends of the top-level boxes of an ISO base media file, as far as they make sense."""
-    found: list[tuple[bytes, int]] = []
+    """Names and end positions of the top-level boxes of an ISO base media file, up to the first invalid one."""
+    boxes: list[tuple[bytes, int]] = []
     start = 0
-    whole = os.fstat(file.fileno()).st_size
-    while start < whole and len(found) < 1 << 16:
+    length = os.fstat(file.fileno()).st_size
+    while start < length and len(boxes) < 1 << 16:
         file.seek(start)
         head = file.read(16)
         size = int.from_bytes(head[:4], "big")
@@ -91,5 +89,5 @@ def _boxes(file: BinaryIO) -> list[tuple[bytes, int]]:
         if len(head) < 8 or size < 8:
             break
         start += size
-        found.append((head[4:8], start))
-    return found
+        boxes.append((head[4:8], start))
+    return boxes

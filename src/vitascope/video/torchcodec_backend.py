@@ -1,4 +1,4 @@
-"""The other way to decode: frames by TorchCodec (extra `torchcodec`), the same squares cut from them."""
+"""Optional decoding backend: frames from TorchCodec (extra `torchcodec`)."""
 
 from __future__ import annotations
 
@@ -8,18 +8,23 @@ from typing import Any
 
 import av
 
-from vitascope.core.errors import UserError
+from vitascope.core.errors import MissingPackageError, UserError
 from vitascope.core.types import Video
 from vitascope.video.packet_index import read_index
 
 
 def frames(video: Video, wanted: list[int]) -> Iterator[tuple[int, Any]]:
-    """`(i, frame)` for each of `wanted`, already turned; ValueError where TorchCodec is missing or refuses the file."""
+    """Yield `(i, frame)` for each index in `wanted`, already rotated.
+
+    Raises UserError if TorchCodec is not installed or cannot read the file.
+    """
     try:
         decoders: Any = import_module("torchcodec.decoders")
     except (ImportError, RuntimeError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise UserError(f"backend torchcodec: {reason}; pip install 'vitascope[torchcodec]', and FFmpeg") from None
+        raise MissingPackageError(
+            f"backend torchcodec: {reason}; pip install 'vitascope[torchcodec]', and FFmpeg"
+        ) from None
     index = read_index(video.path)
     count = len(index.times)
     try:
@@ -27,8 +32,8 @@ def frames(video: Video, wanted: list[int]) -> Iterator[tuple[int, Any]]:
             video.path, stream_index=index.stream, dimension_order="NHWC", num_ffmpeg_threads=1
         )
         if decoder.metadata.num_frames != count:
-            found = decoder.metadata.num_frames
-            raise UserError(f"{video.path}: TorchCodec counts {found} frames where {count} are shown; use pyav")
+            decoded = decoder.metadata.num_frames
+            raise UserError(f"{video.path}: TorchCodec finds {decoded} frames instead of {count}; use backend 'pyav'")
         for i in wanted:
             yield i, av.VideoFrame.from_ndarray(decoder.get_frame_at(i).data.numpy(), "rgb24")
     except (RuntimeError, IndexError) as error:

@@ -1,1 +1,1 @@
-"""What of a dataset is on disk: missing, unreadable, too short and duplicated files, and leaks between splits."""
+"""Audit of a dataset on disk: missing, unreadable, too short and duplicated files, and leaks between splits."""

@@ -1,4 +1,4 @@
-"""Twins: examples with the same content under other names, and whether they stand on both sides of a split."""
+"""Duplicates: examples with identical content under different ids, and whether they leak from training into test."""
 
 from __future__ import annotations
 
@@ -9,52 +9,52 @@ from typing import Any, NamedTuple
 from vitascope.core.types import Dataset
 
 Side = tuple[int, str]
-"""Number of the fold, and `train` or `test`."""
+"""Index of the fold, and `train` or `test`."""
 OTHER = {"train": "test", "test": "train"}
 
 
-class Copy(NamedTuple):
-    """One example as far as its content is concerned."""
+class ExampleContent(NamedTuple):
+    """The content of one example, and where it is used."""
 
     id: str
     path: str
     label: str
     content: tuple[Any, ...]
-    """Equal for equal content: digest of the file, and the span of it."""
+    """Digest of the file and the span: equal for identical content."""
     sides: tuple[Side, ...]
 
 
-class Twin(NamedTuple):
-    """Another example with the same content, and the fold in which one is trained and the other tested, if any."""
+class Duplicate(NamedTuple):
+    """Another example with identical content; `fold` is set if the two are in its training and its test set."""
 
-    copy: Copy
+    other: ExampleContent
     fold: int | None = None
 
 
-def sides_of(dataset: Dataset[Any]) -> dict[str, tuple[Side, ...]]:
-    """Where each example stands, in every fold that has it."""
-    found: dict[str, list[Side]] = defaultdict(list)
+def example_sides(dataset: Dataset[Any]) -> dict[str, tuple[Side, ...]]:
+    """The sides of each example, by id, in every fold that contains it."""
+    sides: dict[str, list[Side]] = defaultdict(list)
     for number, fold in enumerate(dataset.folds):
         for side, ids in (("train", fold.train), ("test", fold.test)):
             for i in ids:
-                found[i].append((number, side))
-    return {i: tuple(sides) for i, sides in found.items()}
+                sides[i].append((number, side))
+    return {i: tuple(of_example) for i, of_example in sides.items()}
 
 
-def names_of(dataset: Dataset[Any]) -> tuple[str, ...]:
-    """The splits in words and in order; in cross-validation, where all are tested once, the folds that test."""
-    names = _names(dataset, sides_of(dataset))
+def split_names(dataset: Dataset[Any]) -> tuple[str, ...]:
+    """The names of the splits, in order; in cross-validation, the names of the folds that test them."""
+    names = _side_names(dataset, example_sides(dataset))
     return tuple(dict.fromkeys(names[f, side] for f in range(len(dataset.folds)) for side in OTHER if names[f, side]))
 
 
-def splits_of(dataset: Dataset[Any]) -> dict[str, tuple[str, ...]]:
-    """The splits that each example belongs to, in the words of `names_of`."""
-    sides = sides_of(dataset)
-    names = _names(dataset, sides)
-    return {i: tuple(names[s] for s in where if names[s]) for i, where in sides.items()}
+def example_splits(dataset: Dataset[Any]) -> dict[str, tuple[str, ...]]:
+    """The names of the splits that contain each example, by id; see `split_names`."""
+    sides = example_sides(dataset)
+    names = _side_names(dataset, sides)
+    return {i: tuple(names[s] for s in of_example if names[s]) for i, of_example in sides.items()}
 
 
-def _names(dataset: Dataset[Any], sides: Mapping[str, Sequence[Side]]) -> dict[Side, str]:
+def _side_names(dataset: Dataset[Any], sides: Mapping[str, Sequence[Side]]) -> dict[Side, str]:
     folds = dataset.folds
     if len(folds) == 1:
         return {(0, side): side for side in OTHER}
@@ -64,30 +64,35 @@ def _names(dataset: Dataset[Any], sides: Mapping[str, Sequence[Side]]) -> dict[S
     return {(f, side): f"{fold.name} {side}" for f, fold in enumerate(folds) for side in OTHER}
 
 
-def twins(copies: Iterable[Copy]) -> dict[str, Twin]:
-    """For each copy that has one its most troubling twin, by id: across sides, else with another label, else any.
+def find_duplicates(examples: Iterable[ExampleContent]) -> dict[str, Duplicate]:
+    """The most serious duplicate of each example, by id: across train and test, else another label, else any.
 
-    Of one file listed twice only what stands on both sides is told: annotations may well ask twice about one video.
+    Two examples of the same file count only across train and test: annotations may label one video more than once.
     """
-    groups: dict[tuple[Any, ...], list[Copy]] = defaultdict(list)
-    for copy in copies:
-        groups[copy.content].append(copy)
-    return {i: twin for group in groups.values() if len(group) > 1 for i, twin in _within(group)}
+    groups: dict[tuple[Any, ...], list[ExampleContent]] = defaultdict(list)
+    for example in examples:
+        groups[example.content].append(example)
+    return {i: d for group in groups.values() if len(group) > 1 for i, d in _duplicates_within(group)}
 
 
-def _within(group: Sequence[Copy]) -> Iterable[tuple[str, Twin]]:
-    """The twins in one group of equal content, which may be large: a placeholder that stands for thousands."""
-    on: dict[Side, list[Copy]] = defaultdict(list)
-    labeled: dict[str, list[Copy]] = defaultdict(list)
-    for copy in group:
-        for side in copy.sides:
-            on[side] = [*on[side], copy][:2]
-        if copy.path not in {c.path for c in labeled[copy.label]}:
-            labeled[copy.label] = [*labeled[copy.label], copy][:2]
-    for copy in group:
-        across = (Twin(c, f) for f, side in copy.sides for c in on.get((f, OTHER[side]), ()) if c.id != copy.id)
-        labels = [label for label in labeled if label != copy.label]
-        others = (Twin(c) for label in [*labels, copy.label] for c in labeled[label] if c.path != copy.path)
-        twin = next(across, None) or next(others, None)
-        if twin:
-            yield copy.id, twin
+def _duplicates_within(group: Sequence[ExampleContent]) -> Iterable[tuple[str, Duplicate]]:
+    """The duplicates in one group of identical content, which may be large (a placeholder file)."""
+    by_side: dict[Side, list[ExampleContent]] = defaultdict(list)
+    by_label: dict[str, list[ExampleContent]] = defaultdict(list)
+    for example in group:
+        for side in example.sides:
+            by_side[side] = [*by_side[side], example][:2]
+        if example.path not in {e.path for e in by_label[example.label]}:
+            by_label[example.label] = [*by_label[example.label], example][:2]
+    for example in group:
+        across = (
+            Duplicate(e, f)
+            for f, side in example.sides
+            for e in by_side.get((f, OTHER[side]), ())
+            if e.id != example.id
+        )
+        labels = [*(label for label in by_label if label != example.label), example.label]
+        others = (Duplicate(e) for label in labels for e in by_label[label] if e.path != example.path)
+        duplicate = next(across, None) or next(others, None)
+        if duplicate:
+            yield example.id, duplicate

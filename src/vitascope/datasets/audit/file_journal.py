@@ -1,8 +1,8 @@
-"""Inventory: every distinct file of a data set read once, in worker processes, and what was read of it kept.
+"""Probe every distinct file of a dataset once, in worker processes, and keep the reports in a journal.
 
-The journal has one JSON object a line, under a key of path, size and time of change. So a killed run goes on where it
-was, and a later one reads only what is new. Of a folder of frames the key has the time of change and the number of
-entries: a frame that is overwritten in place is not noticed.
+The journal has one JSON object per line, keyed by path, size and modification time, so an interrupted run resumes and a
+later one reads only new files. A folder of frames is keyed by its modification time and number of entries: a frame that
+is overwritten in place goes unnoticed.
 """
 
 from __future__ import annotations
@@ -17,36 +17,38 @@ from typing import Any
 from vitascope.core.progress import ProgressLine, ReadingProgress
 from vitascope.core.types import Example, Span, digest
 from vitascope.core.worker_pool import Failed, Pool
-from vitascope.datasets.audit.file_probe import FileReport, FileRequest, read
+from vitascope.datasets.audit.file_probe import FileReport, FileRequest, probe
 
 VERSION = 1
-"""Of what is read of a file; counts up when the same file would give something else."""
+"""Version of `FileReport`; increment when the same file would give a different report."""
 AHEAD = 4
-"""Files in hand of a worker beside the one it reads: small ones take less time than a message."""
+"""Files queued per worker beside the one being read: a small file takes less time than a message."""
 
 
 @dataclass
 class FileJournal:
-    """What was found, and what it took."""
+    """The reports of all files, and the work done in this run."""
 
-    found: dict[str, FileReport] = field(default_factory=dict)
-    """By path."""
-    seen: dict[tuple[str, Span], int] = field(default_factory=dict)
-    """Frames on display in each span of each path."""
+    reports: dict[str, FileReport] = field(default_factory=dict)
+    """The report of each file, by path."""
+    visible_frames: dict[tuple[str, Span], int] = field(default_factory=dict)
+    """Number of frames displayed within each span, by (path, span)."""
     read: int = 0
-    """Files read now; the others were known."""
+    """Files read in this run; the others were in the journal."""
     bytes: int = 0
-    """Read now."""
+    """Bytes read in this run."""
     seconds: float = 0.0
+    """Duration of this run, seconds."""
 
-    def keep(self, order: FileRequest, found: FileReport) -> None:
-        """Take in what was found of one file."""
-        self.found[order.path] = found
-        self.seen |= {(order.path, span): n for span, n in zip(order.spans, found.seen, strict=False)}
+    def add(self, request: FileRequest, report: FileReport) -> None:
+        """Add the report of one file."""
+        self.reports[request.path] = report
+        counts = zip(request.spans, report.seen, strict=False)
+        self.visible_frames |= {(request.path, span): count for span, count in counts}
 
 
-def orders(examples: Sequence[Example[Any]]) -> list[FileRequest]:
-    """Each file that is there once, by path, with all the spans asked of it."""
+def file_requests(examples: Sequence[Example[Any]]) -> list[FileRequest]:
+    """One request per distinct file, in order of path, with the spans of all its examples."""
     spans: dict[str, set[Span]] = {}
     rates: dict[str, float | None] = {}
     for e in examples:
@@ -55,58 +57,59 @@ def orders(examples: Sequence[Example[Any]]) -> list[FileRequest]:
     return [FileRequest(path, rates[path], tuple(sorted(spans[path]))) for path in sorted(spans)]
 
 
-def take(
+def probe_files(
     examples: Sequence[Example[Any]], *, journal: Path, workers: int, timeout: float, label: str, quiet: bool = False
 ) -> FileJournal:
-    """Read every file of `examples` that the journal does not know as it is now; all examples' files must be there."""
-    inventory, asked = FileJournal(), orders(examples)
-    pace = ReadingProgress(label, len(asked))
-    before = _read_journal(journal)
-    _close_off(journal)
+    """Probe every file of `examples` that is new or changed since the journal was written; all files must exist."""
+    files, requests = FileJournal(), file_requests(examples)
+    progress = ReadingProgress(label, len(requests))
+    recorded = _read_journal(journal)
+    _end_last_line(journal)
     with (
-        Pool(read, workers=workers, slots=1, slot_bytes=1, timeout=timeout, ahead=AHEAD) as pool,
-        ProgressLine(pace, quiet=quiet) as live,
+        Pool(probe, workers=workers, slots=1, slot_bytes=1, timeout=timeout, ahead=AHEAD) as pool,
+        ProgressLine(progress, quiet=quiet) as live,
         open(journal, "ab", buffering=0) as file,
     ):
 
-        def unknown() -> Iterator[FileRequest]:
-            for order in asked:
-                key = key_of(order)  # before it is read: a file that changes meanwhile is read again next time
-                if (known := before.get(key)) is None:
-                    yield order._replace(key=key)
+        def unread() -> Iterator[FileRequest]:
+            for request in requests:
+                key = journal_key(request)  # taken before reading, so that a file that changes meanwhile is read again
+                if (report := recorded.get(key)) is None:
+                    yield request._replace(key=key)
                     continue
-                inventory.keep(order, known)
-                pace.done += 1
-                pace.known += 1
+                files.add(request, report)
+                progress.done += 1
+                progress.reused += 1
 
-        for order, message, _ in pool.run(unknown()):
-            # what died or hung may do better another time, and is not kept
-            found = FileReport(why=message.cause, lasting=False) if isinstance(message, Failed) else message
-            if order.path in inventory.found:
-                continue  # the process died after it had said all
-            inventory.keep(order, found)
-            if found.lasting:
-                file.write(json.dumps({"key": order.key, **asdict(found)}).encode() + b"\n")
-            inventory.read += 1
-            inventory.bytes += found.bytes
-            pace.done, pace.failed, pace.bytes = pace.done + 1, pace.failed + bool(found.why), inventory.bytes
+        for request, message, _ in pool.run(unread()):
+            # a crash or a timeout may not happen again, so it is not recorded
+            report = FileReport(why=message.cause, lasting=False) if isinstance(message, Failed) else message
+            if request.path in files.reports:
+                continue  # the process died after its report was complete
+            files.add(request, report)
+            if report.lasting:
+                file.write(json.dumps({"key": request.key, **asdict(report)}).encode() + b"\n")
+            files.read += 1
+            files.bytes += report.bytes
+            progress.done, progress.failed = progress.done + 1, progress.failed + bool(report.why)
+            progress.bytes = files.bytes
             live.tick()
-    inventory.seconds = pace.seconds
-    return inventory
+    files.seconds = progress.seconds
+    return files
 
 
-def key_of(order: FileRequest) -> str:
-    """Stands for a file as it is now and for what is asked of it."""
+def journal_key(request: FileRequest) -> str:
+    """Key of a file in its present state and of the spans requested; empty if the file cannot be accessed."""
     try:
-        about = os.stat(order.path)
-        size = len(os.listdir(order.path)) if os.path.isdir(order.path) else about.st_size
+        status = os.stat(request.path)
+        size = len(os.listdir(request.path)) if os.path.isdir(request.path) else status.st_size
     except OSError:
-        return ""  # gone or closed to us: reading it will say so, which is not kept
-    return digest([VERSION, os.path.abspath(order.path), size, about.st_mtime_ns, order.fps, order.spans])
+        return ""  # the error will be reported when the file is read, and is not recorded
+    return digest([VERSION, os.path.abspath(request.path), size, status.st_mtime_ns, request.fps, request.spans])
 
 
-def _close_off(journal: Path) -> None:
-    """Make the journal ready to be added to: a line that a killed run left half gets its end."""
+def _end_last_line(journal: Path) -> None:
+    """Prepare the journal for appending: end the partial line that an interrupted run may have left."""
     journal.parent.mkdir(parents=True, exist_ok=True)
     with open(journal, "ab+", buffering=0) as file:
         if file.seek(0, os.SEEK_END):
@@ -116,17 +119,17 @@ def _close_off(journal: Path) -> None:
 
 
 def _read_journal(journal: Path) -> dict[str, FileReport]:
-    """What is known from before, by key; lines that are no longer whole are passed over."""
-    known: dict[str, FileReport] = {}
+    """The recorded reports by key; incomplete lines are skipped."""
+    reports: dict[str, FileReport] = {}
     if not journal.is_file():
-        return known
+        return reports
     with open(journal, "rb") as file:
         for line in file:
             try:
-                said = json.loads(line)
-                key = said.pop("key")
-                said["seen"], said["warnings"] = tuple(said["seen"]), tuple(said["warnings"])
-                known[key] = FileReport(**said)
-            except (ValueError, TypeError, KeyError, AttributeError):
+                record = json.loads(line)
+                key = record.pop("key")
+                record["seen"], record["warnings"] = tuple(record["seen"]), tuple(record["warnings"])
+                reports[key] = FileReport(**record)
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
                 continue
-    return known
+    return reports

@@ -1,4 +1,4 @@
-"""What one file of a data set is: its bytes, their digest, whether frames come out; for a worker, without torch."""
+"""Probe one file of a dataset in a worker process: its size, its digest, whether its frames decode. Free of torch."""
 
 from __future__ import annotations
 
@@ -9,114 +9,123 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from vitascope.core.types import Clip, Span, Video
-from vitascope.core.worker_pool import alive
-from vitascope.video import decode, inspect
+from vitascope.core.worker_pool import report_alive
+from vitascope.video import UNREADABLE, decode, inspect
 
 CHUNK = 1 << 20
-"""Bytes read at once."""
+"""Bytes per read."""
 SIDE = 32
-"""Pixels of the side of the frames that are decoded on trial."""
+"""Side of the frames of the trial decode, pixels."""
 
 
 class FileRequest(NamedTuple):
-    """One file, or folder of frames, to look at, and the spans of it that examples speak of."""
+    """A file or a folder of frames to probe."""
 
     path: str
     fps: float | None
+    """Frame rate of a folder of frames, frames per second."""
     spans: tuple[Span, ...]
+    """The spans of its examples, seconds."""
     key: str = ""
-    """Stands for the file as it was when it was ordered."""
+    """Key of the file in the journal, taken before reading."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileReport:
-    """What was found at a path; without `why` it is a video whose first, middle and last frame can be shown."""
+    """The result of probing a path. If `why` is empty, it is a video whose first, middle and last frames decode."""
 
     bytes: int = 0
+    """Size of the content, bytes."""
     digest: str = ""
-    """BLAKE2b of the content, 128 bits as hex digits: equal for equal files whatever their names."""
+    """BLAKE2b digest of the content, 128 bits in hex: equal for identical files, whatever their names."""
     kind: str = ""
     """`file`, `frames` or `image`."""
     duration: float = 0.0
+    """Duration, seconds."""
     frames: int = 0
+    """Number of frames."""
     fps: float = 0.0
+    """Mean frame rate, frames per second."""
     width: int = 0
+    """Width, pixels."""
     height: int = 0
+    """Height, pixels."""
     seen: tuple[int, ...] = ()
-    """Frames on display within each span asked for; 0 where it lies outside the video."""
+    """Number of frames displayed within each requested span; 0 for a span outside the video."""
     warnings: tuple[str, ...] = ()
+    """Peculiarities of a readable file."""
     why: str = ""
-    """Why it cannot be read."""
+    """Reason that the file cannot be read."""
     lasting: bool = True
-    """Whether the same bytes would give the same again; not so where a disk or a time limit had a part in it."""
+    """The report depends on the content alone; False if a disk error or a timeout contributed."""
 
 
-def read(order: FileRequest) -> Iterator[tuple[FileReport, None]]:
-    """Read every byte for the digest, every packet for the times, and decode three frames. Yields one `FileReport`."""
-    found = FileReport()
+def probe(request: FileRequest) -> Iterator[tuple[FileReport, None]]:
+    """Read every byte for the digest and every packet for the times, decode three frames; yields one `FileReport`."""
+    report = FileReport()
     try:
-        size, digest = content(order.path)
-        found = FileReport(bytes=size, digest=digest)
-        yield _shown(inspect(order.path, fps=order.fps), order.spans, found), None
-    except (ValueError, OSError) as error:
-        # what OSError tells may be of the disk and the rights to read, which the content knows nothing of
-        lasting = isinstance(error, ValueError) and bool(found.digest)
-        yield replace(found, why=_reason(error, order.path), lasting=lasting), None
+        size, digest = content_digest(request.path)
+        report = FileReport(bytes=size, digest=digest)
+        yield _describe(inspect(request.path, fps=request.fps), request.spans, report), None
+    except UNREADABLE as error:
+        # an OSError may be due to the disk or to permissions, not to the content
+        lasting = not isinstance(error, OSError) and bool(report.digest)
+        yield replace(report, why=_reason(error, request.path), lasting=lasting), None
 
 
-def _shown(video: Video, spans: tuple[Span, ...], found: FileReport) -> FileReport:
-    """`found` with what `video` is, once its first, middle and last frame have been decoded."""
+def _describe(video: Video, spans: tuple[Span, ...], report: FileReport) -> FileReport:
+    """`report` with the properties of `video`, after decoding its first, middle and last frames."""
     warnings = list(video.warnings)
     times = video.times
     trial = Clip(tuple(dict.fromkeys((times[0], times[len(times) // 2], times[-1]))), (0.0, video.duration))
     for _ in decode(video, [trial], SIDE, warnings=warnings):
-        alive()
+        report_alive()
     return replace(
-        found,
+        report,
         kind=video.kind,
         duration=video.duration,
         frames=len(times),
         fps=video.fps,
         width=video.width,
         height=video.height,
-        seen=tuple(_within(video, span) for span in spans),
+        seen=tuple(_visible_frames(video, span) for span in spans),
         warnings=tuple(dict.fromkeys(warnings)),
     )
 
 
-def _within(video: Video, span: Span) -> int:
-    """Frames on display within `span`."""
+def _visible_frames(video: Video, span: Span) -> int:
+    """Number of frames displayed within `span`."""
     if span[1] <= span[0] or span[0] >= video.duration:
         return 0
     return len(video.within(span).visible())
 
 
-def content(path: str) -> tuple[int, str]:
-    """Size and digest of a file; of a folder those of the files in it, names included, in the order of the names."""
-    found = hashlib.blake2b(digest_size=16)
+def content_digest(path: str) -> tuple[int, str]:
+    """Size in bytes and digest of a file, or of all files of a folder (names included), in order of name."""
+    state = hashlib.blake2b(digest_size=16)
     if not os.path.isdir(path):
-        return _add(path, found), found.hexdigest()
+        return _hash_file(path, state), state.hexdigest()
     size = 0
     with os.scandir(path) as entries:
         files = sorted((e.name, e.stat().st_size) for e in entries if e.is_file())
     for name, length in files:
-        found.update(f"{name}\0{length}\0".encode(errors="surrogateescape"))
-        size += _add(os.path.join(path, name), found)
-    return size, found.hexdigest()
+        state.update(f"{name}\0{length}\0".encode(errors="surrogateescape"))
+        size += _hash_file(os.path.join(path, name), state)
+    return size, state.hexdigest()
 
 
-def _add(path: str, found: Any) -> int:
-    """Feed the bytes of a file to a digest; how many there were."""
+def _hash_file(path: str, state: Any) -> int:
+    """Feed the bytes of a file to a hash state; the number of bytes."""
     size = 0
     with open(path, "rb") as file:
         while chunk := file.read(CHUNK):
-            found.update(chunk)
+            state.update(chunk)
             size += len(chunk)
-            alive()
+            report_alive()
     return size
 
 
 def _reason(error: Exception, path: str) -> str:
-    """An error in one line, without the path it begins with."""
-    said = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    return " ".join(said.removeprefix(f"{path}: ").split())
+    """An error in one line, without the leading path."""
+    message = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return " ".join(message.removeprefix(f"{path}: ").split())

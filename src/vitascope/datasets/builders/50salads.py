@@ -1,15 +1,15 @@
-"""What 25 people do who prepare a salad, twice each: 19 steps, filmed from above."""
+"""50Salads: 25 people prepare a salad twice each, filmed from above; 19 steps, labeled frame by frame."""
 
-# ruff: noqa: N999 - the name of a data set, as it is typed
+# ruff: noqa: N999 - the file is named after the dataset
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from vitascope.core.types import Dataset, Timeline
-from vitascope.datasets.readers.annotation_files import folder
-from vitascope.datasets.readers.mstcn_labels import LabelLayout, segmentation
-from vitascope.datasets.readers.video_files import present
+from vitascope.datasets.readers.annotation_files import dataset_folder
+from vitascope.datasets.readers.mstcn_labels import LabelLayout, segmentation_dataset
+from vitascope.datasets.readers.video_files import require_videos
 
 VARIANTS: dict[str, str] = {"": "50Salads: 19 steps of making a salad, frame by frame; 50 videos, five splits"}
 LAYOUT = LabelLayout(
@@ -23,10 +23,10 @@ LAYOUT = LabelLayout(
 
 
 def build(variant: str, root: Path | None = None) -> Dataset[Timeline]:
-    """The data set in folder `root`, by the splits that everybody uses. ValueError where there is none."""
-    return present(annotated(variant, folder("50salads", variant, VARIANTS, root)))
+    """The dataset in folder `root`, with the standard splits; `UserError` if its files are missing."""
+    return require_videos(annotated(variant, dataset_folder("50salads", variant, VARIANTS, root)))
 
 
 def annotated(variant: str, root: Path) -> Dataset[Timeline]:
-    """The same as its labels have it, whatever videos are there."""
-    return segmentation(root, LAYOUT)
+    """The dataset described by the labels; videos may be missing."""
+    return segmentation_dataset(root, LAYOUT)

@@ -1,1 +1,1 @@
-"""One file per dataset, found by its existence: `build(variant, root=...)` returns a `Dataset`."""
+"""Dataset builders, one discovered module per dataset: `build(variant, root=...)` returns a `Dataset`."""

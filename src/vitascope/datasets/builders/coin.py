@@ -1,4 +1,4 @@
-"""COIN: whole instructional videos from YouTube, each of one of 180 tasks; what it is told by is its procedure."""
+"""COIN: instructional videos from YouTube, each showing one of 180 tasks; the procedure distinguishes the classes."""
 
 from __future__ import annotations
 
@@ -7,43 +7,54 @@ from pathlib import Path
 
 from vitascope.core.errors import UserError
 from vitascope.core.types import Dataset
-from vitascope.datasets.readers.annotation_files import ClassOrder, document, fields_of, folder, labels, shelf
-from vitascope.datasets.readers.video_files import Footage, LabeledVideo, Side, assemble, inside, present
+from vitascope.datasets.readers.annotation_files import (
+    ClassOrder,
+    dataset_folder,
+    find_annotations,
+    labels,
+    read_json,
+    require_fields,
+)
+from vitascope.datasets.readers.video_files import Footage, LabeledVideo, Side, assemble, relative_path, require_videos
 
 VARIANTS: dict[str, str] = {"": "COIN: 180 tasks of instructional videos, appearance"}
-PUBLISHED = {"train": 9_030, "test": 2_797}
+OFFICIAL_COUNTS = {"train": 9_030, "test": 2_797}
 SUBSETS: dict[str, Side] = {"training": "train", "testing": "test"}
 
 
 def build(variant: str, root: Path | None = None) -> Dataset[int]:
-    """COIN in folder `root`, by its official split. ValueError where there is none."""
-    return present(annotated(variant, folder("coin", variant, VARIANTS, root)))
+    """COIN in folder `root`, with the official split; `UserError` if its files are missing."""
+    return require_videos(annotated(variant, dataset_folder("coin", variant, VARIANTS, root)))
 
 
 def annotated(variant: str, root: Path) -> Dataset[int]:
-    """The same as COIN.json has it, whatever videos are there."""
+    """The dataset described by COIN.json; videos may be missing."""
     order = ClassOrder(labels("coin"))
-    path = shelf(root).need("table of the videos", "COIN.json")
+    path = find_annotations(root).require("table of the videos", "COIN.json")
     entries = list(_entries(path, order))
-    footage = Footage(root)
-    published = PUBLISHED
     return assemble(
-        "coin", entries, order.classes, footage=footage, axis="appearance", official_counts=published, fold="train/test"
+        "coin",
+        entries,
+        order.classes,
+        footage=Footage(root),
+        axis="appearance",
+        official_counts=OFFICIAL_COUNTS,
+        fold="train/test",
     )
 
 
 def _entries(path: Path, order: ClassOrder) -> Iterator[LabeledVideo]:
-    """Of `{"database": {video: {"class", "recipe_type", "subset", ...}}}`; a video's number must be of its class."""
-    (database,) = [document(path, dict, "videos").get("database")]
+    """The videos of `{"database": {video: {"class", "recipe_type", "subset", ...}}}`; number and class must agree."""
+    (database,) = [read_json(path, dict, "videos").get("database")]
     if not isinstance(database, dict):
-        raise UserError(f"{path}: no table 'database' of videos")
+        raise UserError(f"{path}: no object 'database' of videos")
     for video, record in database.items():
         where = f"{path}: {video!r}"
-        label, number, subset = fields_of(record, where, "class", "recipe_type", "subset")
-        truth = order.at(number, where)
-        if order.of(label, where) != truth:
+        label, number, subset = require_fields(record, where, "class", "recipe_type", "subset")
+        truth = order.parse(number, where)
+        if order.index(label, where) != truth:
             raise UserError(f"{where}: class {label!r} has number {number}, which is {order.classes[truth]!r}")
         if subset not in SUBSETS:
-            raise UserError(f"{where}: subset {subset!r} is neither training nor testing")
-        file = f"videos/{truth}/{inside(video, where)}.mp4"
+            raise UserError(f"{where}: subset {subset!r} is not training or testing")
+        file = f"videos/{truth}/{relative_path(video, where)}.mp4"
         yield LabeledVideo(id=video, side=SUBSETS[subset], truth=truth, file=file, where=where)

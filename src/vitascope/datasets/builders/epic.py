@@ -1,4 +1,4 @@
-"""EPIC-KITCHENS-100: what a cook does, narrated: a verb, a noun, or both; spans of long videos from a head."""
+"""EPIC-KITCHENS-100: narrated kitchen actions in long egocentric videos, labeled by verb, noun or both."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from vitascope.datasets.readers import activitynet_json
 from vitascope.datasets.readers.annotation_files import (
     AnnotationFiles,
     ClassOrder,
-    folder,
-    header,
+    dataset_folder,
+    find_annotations,
     labels,
-    shelf,
-    table,
-    typed,
+    read_header,
+    read_table,
+    typed_name,
 )
-from vitascope.datasets.readers.video_files import Footage, LabeledVideo, Side, assemble, present
+from vitascope.datasets.readers.video_files import Footage, LabeledVideo, Side, assemble, require_videos
 
 VARIANTS: dict[str, str] = {
-    "verb": "EPIC-KITCHENS-100 by verb: 97 classes, what the report means by EK",
-    "noun": "EPIC-KITCHENS-100 by noun: 300 classes",
-    "action": "EPIC-KITCHENS-100 by action: the 3,806 pairs of a verb and a noun that occur, as P(verb) P(noun)",
-    "localize-verb": "EPIC-KITCHENS-100 untrimmed: 97 verbs, when; 495 videos to train, 138 to test",
-    "localize-noun": "EPIC-KITCHENS-100 untrimmed: 300 nouns, when; 495 videos to train, 138 to test",
+    "verb": "EPIC-KITCHENS-100, verbs: 97 classes; EK in the report",
+    "noun": "EPIC-KITCHENS-100, nouns: 300 classes",
+    "action": "EPIC-KITCHENS-100, actions: the 3,806 pairs of verb and noun that occur, scored P(verb) P(noun)",
+    "localize-verb": "EPIC-KITCHENS-100: 97 verbs, temporal localization; 495 training and 138 test videos",
+    "localize-noun": "EPIC-KITCHENS-100: 300 nouns, temporal localization; 495 training and 138 test videos",
 }
-PUBLISHED = {"train": 67_217, "test": 9_668}
-UNTRIMMED = {"train": 495, "test": 138}
-"""Videos."""
+OFFICIAL_COUNTS = {"train": 67_217, "test": 9_668}
+UNTRIMMED_COUNTS = {"train": 495, "test": 138}
+"""Number of whole videos."""
 FACTORS = ("verb", "noun")
 LOCALIZE = "localize-"
 RATE = 30.0
-"""Frames a second in the tables of the detection task, which count frames of videos resampled to that."""
+"""Frame rate of the resampled videos whose frames the tables of the detection task count, frames per second."""
 OFFICIAL = ("video_id", "start_timestamp", "stop_timestamp", "verb_class", "noun_class")
 DETECTION = ("video", "start", "stop", "verb", "noun")
 NAMES: dict[Side, tuple[str, ...]] = {
@@ -58,16 +58,16 @@ class NarratedAction:
 
 
 def build(variant: str, root: Path | None = None) -> Dataset[Any]:
-    """EPIC-KITCHENS-100 in folder `root`, trained on train and tested on validation. ValueError where there is none."""
-    return present(annotated(variant, folder("epic", variant, VARIANTS, root)))
+    """EPIC-KITCHENS-100 in folder `root`, trained on train, tested on validation; `UserError` if files are missing."""
+    return require_videos(annotated(variant, dataset_folder("epic", variant, VARIANTS, root)))
 
 
 def annotated(variant: str, root: Path) -> Dataset[Any]:
-    """The same as its lists have it, whatever videos are there.
+    """The dataset described by the annotations; videos may be missing.
 
-    A group is a video. Some nouns and many pairs are tested and never trained: the official split is so.
+    A group is a video. In the official split, some nouns and many pairs occur only in the test set.
     """
-    place = shelf(root, "epic-kitchens-100-annotations", "EPIC-KITCHENS-100-annotations")
+    place = find_annotations(root, "epic-kitchens-100-annotations", "EPIC-KITCHENS-100-annotations")
     verbs, nouns = (_order(place, factor) for factor in FACTORS)
     actions = [a for side in NAMES for a in _actions(place, side, verbs, nouns)]
     if variant.startswith(LOCALIZE):
@@ -82,8 +82,8 @@ def annotated(variant: str, root: Path) -> Dataset[Any]:
         "action": tuple(f"{verbs.classes[v]} {nouns.classes[n]}" for v, n in pairs),
     }
     entries = [_entry(a, truth, footage) for a, truth in zip(actions, truths, strict=True)]
-    name = typed("epic", variant)
-    dataset = assemble(name, entries, classes[variant], footage=footage, axis="", official_counts=PUBLISHED)
+    name = typed_name("epic", variant)
+    dataset = assemble(name, entries, classes[variant], footage=footage, axis="", official_counts=OFFICIAL_COUNTS)
     if variant != "action":
         return dataset
     return replace(
@@ -97,38 +97,40 @@ def annotated(variant: str, root: Path) -> Dataset[Any]:
 def _untrimmed(
     variant: str, actions: Sequence[NarratedAction], place: AnnotationFiles, footage: Footage, order: ClassOrder
 ) -> Dataset[tuple[Segment, ...]]:
-    """The whole videos, with the verbs or the nouns of all that is done in them."""
-    lasting = _durations(place)
-    of: dict[tuple[Side, str], list[activitynet_json.ListedAction]] = {}
+    """The localization dataset of the whole videos, labeled by verb or noun."""
+    durations = _durations(place)
+    by_video: dict[tuple[Side, str], list[activitynet_json.ListedAction]] = {}
     for a in actions:
         label = order.classes[a.verb if variant.endswith("verb") else a.noun]
-        of.setdefault((a.side, a.video), []).append(activitynet_json.ListedAction(*a.span, label, a.where))
-    sides: dict[Side, list[activitynet_json.Untrimmed]] = {side: [] for side in NAMES}
-    for (side, video), done in of.items():
-        sides[side].append(activitynet_json.Untrimmed(video, "", tuple(done), lasting.get(video), done[0].where))
-    name = typed("epic", variant)
-    return activitynet_json.localization(name, sides, order, footage=footage, official_counts=UNTRIMMED)
+        by_video.setdefault((a.side, a.video), []).append(activitynet_json.ListedAction(*a.span, label, a.where))
+    sides: dict[Side, list[activitynet_json.UntrimmedVideo]] = {side: [] for side in NAMES}
+    for (side, video), listed in by_video.items():
+        sides[side].append(
+            activitynet_json.UntrimmedVideo(video, "", tuple(listed), durations.get(video), listed[0].where)
+        )
+    name = typed_name("epic", variant)
+    return activitynet_json.localization_dataset(name, sides, order, footage=footage, official_counts=UNTRIMMED_COUNTS)
 
 
 def _durations(place: AnnotationFiles) -> dict[str, float]:
-    """Seconds of each video, where a table of them is there."""
+    """Duration of each video in seconds, if a table of durations exists."""
     if path := place.find("EPIC_100_video_info.csv"):
-        return {row["video_id"]: float(row["duration"]) for _, row in table(path, "video_id", "duration")}
+        return {row["video_id"]: float(row["duration"]) for _, row in read_table(path, "video_id", "duration")}
     if path := place.find("c2_video_lengths.csv", "video_lengths.csv"):
-        return {row["video"]: _frame(row["frames"], where) for where, row in table(path, "video", "frames")}
+        return {row["video"]: _frame(row["frames"], where) for where, row in read_table(path, "video", "frames")}
     return {}
 
 
 def _order(place: AnnotationFiles, factor: str) -> ClassOrder:
     order = ClassOrder(labels(f"epic_{factor}"))
     if (own := place.find(f"EPIC_100_{factor}_classes.csv")) is not None:
-        rows = sorted(table(own, "id", "key"), key=lambda row: order.at(row[1]["id"], row[0]))
-        order.agree([row["key"] for _, row in rows], own)
+        rows = sorted(read_table(own, "id", "key"), key=lambda row: order.parse(row[1]["id"], row[0]))
+        order.check([row["key"] for _, row in rows], own)
     return order
 
 
 def _entry(action: NarratedAction, truth: int, footage: Footage) -> LabeledVideo:
-    """A span of its video, or the clip of its name where somebody has cut it out."""
+    """The example of an action: a span of its video, or a clip named after it if one has been cut."""
     cut = footage.find(f"{action.id}.mp4")
     return LabeledVideo(
         id=action.id,
@@ -142,25 +144,25 @@ def _entry(action: NarratedAction, truth: int, footage: Footage) -> LabeledVideo
 
 
 def _actions(place: AnnotationFiles, side: Side, verbs: ClassOrder, nouns: ClassOrder) -> Iterator[NarratedAction]:
-    path = place.need(f"table of the {side} actions", *NAMES[side])
-    official = "start_timestamp" in header(path)
+    path = place.require(f"table of the {side} actions", *NAMES[side])
+    official = "start_timestamp" in read_header(path)
     columns = OFFICIAL if official else DETECTION
-    for where, row in table(path, "narration_id", *columns):
+    for where, row in read_table(path, "narration_id", *columns):
         video, start, stop, verb, noun = (row[column] for column in columns)
         span = (
             (_seconds(start, where), _seconds(stop, where)) if official else (_frame(start, where), _frame(stop, where))
         )
         if not span[0] < span[1]:
-            raise UserError(f"{where}: the action stops at {stop}, not after its start at {start}")
+            raise UserError(f"{where}: the action ends at {stop}, not after its start at {start}")
         if "/" in video or "\\" in video:
-            raise UserError(f"{where}: {video!r} is the name of no video")
+            raise UserError(f"{where}: {video!r} is not a video name")
         yield NarratedAction(
-            row["narration_id"], side, video, span, verbs.at(verb, where), nouns.at(noun, where), where
+            row["narration_id"], side, video, span, verbs.parse(verb, where), nouns.parse(noun, where), where
         )
 
 
 def _seconds(text: str, where: str) -> float:
-    """Of a time as `00:05:27.28`."""
+    """The time in seconds of a text like `00:05:27.28`."""
     try:
         hours, minutes, seconds = text.split(":")
         return round(int(hours) * 3600 + int(minutes) * 60 + float(seconds), 6)
@@ -169,7 +171,7 @@ def _seconds(text: str, where: str) -> float:
 
 
 def _frame(text: str, where: str) -> float:
-    """Seconds of a frame by number."""
+    """The time in seconds of a frame number."""
     if not text.isdigit():
-        raise UserError(f"{where}: {text!r} is not the number of a frame")
+        raise UserError(f"{where}: {text!r} is not a frame number")
     return round(int(text) / RATE, 6)

@@ -1,6 +1,6 @@
-"""MotionLab's suites: one set of rendered clips asked for their appearance, their motion, and their stills.
+"""MotionLab's suites: rendered clips labeled by appearance and by motion, and single frames of them.
 
-And two of long videos, asked which motions are in them and when, and for the step of a procedure at every frame.
+Two suites of long videos are for temporal localization of motions and for frame-wise segmentation of procedures.
 """
 
 from __future__ import annotations
@@ -20,28 +20,27 @@ from vitascope.motionlab.scene import APPEARANCES, MOTIONS, VERSION
 from vitascope.motionlab.suite import FULL, SPLITS, TINY, Size, make, shots
 
 VARIANTS: dict[str, str] = {
-    "appearance": "24 looks (6 shapes by 4 textures) of things that move at random",
-    "motion": "17 motions (8 reversible pairs and stillness) of things that look at random",
-    "still": "the 24 looks again, in one frame of each clip",
-    "localize": "16 motions, when, in videos of 30 to 90 s with stillness between; 40 to train, 20 to test",
-    "segment": "11 steps and stillness, frame by frame, of procedures with a grammar; 40 videos to train, 20 to test",
-    "appearance-tiny": "the beginning of motionlab/appearance, for trying things out",
-    "motion-tiny": "the beginning of motionlab/motion, for trying things out",
-    "still-tiny": "the beginning of motionlab/still, for trying things out",
-    "localize-tiny": "the beginning of motionlab/localize, for trying things out",
-    "segment-tiny": "the beginning of motionlab/segment, for trying things out",
+    "appearance": "24 appearances (6 shapes by 4 textures) of objects in random motion",
+    "motion": "17 motions (8 reversible pairs and no motion) of objects of random appearance",
+    "still": "the 24 appearances in one frame of each clip",
+    "localize": "16 motions, temporal localization in videos of 30 to 90 s; 40 training and 20 test videos",
+    "segment": "11 steps and no motion, frame by frame, in procedures with a grammar; 40 training and 20 test videos",
+    "appearance-tiny": "the first clips of motionlab/appearance, for trial runs",
+    "motion-tiny": "the first clips of motionlab/motion, for trial runs",
+    "still-tiny": "the first clips of motionlab/still, for trial runs",
+    "localize-tiny": "the first videos of motionlab/localize, for trial runs",
+    "segment-tiny": "the first videos of motionlab/segment, for trial runs",
 }
-"""What may follow `motionlab/`, and what it is."""
+"""The suites, by the part of the name after `motionlab/`."""
 SIZES = {"": FULL, "tiny": TINY}
 LONG = {"": course.FULL, "tiny": course.TINY}
 
 
 def build(variant: str, root: Path | None = None, *, seed: int = 0, quiet: bool = False) -> Dataset[Any]:
-    """`appearance` or `motion` (the same clips, two labels), or `still` (their middle frames, by appearance).
+    """The suite `variant`; missing files are rendered into `root` (`$VITASCOPE_CACHE`, else `~/.cache/vitascope`).
 
-    `localize` and `segment` are of long videos. `-tiny` after a name asks for a few, for trying things out.
-    Files are rendered into `root` (default: `$VITASCOPE_CACHE`, else `~/.cache/vitascope`) unless they are there.
-    ValueError for an unknown variant.
+    `appearance` and `motion` label the same clips, `still` their middle frames by appearance; `localize` and `segment`
+    are of long videos. The suffix `-tiny` selects a few examples. Raises `UserError` for an unknown variant.
     """
     if variant not in VARIANTS:
         raise unknown_variant("datasets", "motionlab", variant, VARIANTS)
@@ -85,7 +84,7 @@ def _long(variant: str, suite: course.Suite, size: Size, folder: Path, *, seed: 
             Example(
                 id=f"motionlab/{take.id}",
                 path=str(folder / take.video),
-                truth=_found(take) if suite == "localize" else _steps(take),
+                truth=_actions(take) if suite == "localize" else _steps(take),
                 duration=take.frames / FPS,
             )
             for take in plan
@@ -98,8 +97,8 @@ def _long(variant: str, suite: course.Suite, size: Size, folder: Path, *, seed: 
     )
 
 
-def _found(take: course.Take) -> tuple[Segment, ...]:
-    """The actions of a video, in order of time."""
+def _actions(take: course.Take) -> tuple[Segment, ...]:
+    """The actions of a video in temporal order."""
     ends = [end / FPS for end in accumulate((s.frames for s in take.stretches), initial=0)]
     return tuple(
         Segment(start, end, course.ACTIONS.index(stretch.motion))
@@ -109,6 +108,6 @@ def _found(take: course.Take) -> tuple[Segment, ...]:
 
 
 def _steps(take: course.Take) -> Timeline:
-    """The step at every frame; a step that follows on itself is one run."""
+    """The step of every frame; repeated steps are merged into one run."""
     labels = np.repeat([course.STEPS.index(s.motion) for s in take.stretches], [s.frames for s in take.stretches])
     return Timeline.of(labels.tolist(), FPS)

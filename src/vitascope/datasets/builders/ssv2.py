@@ -1,4 +1,4 @@
-"""Something-Something V2: 174 things that hands do with somethings, told apart by motion; files are named by number."""
+"""Something-Something V2: 174 actions of hands with objects that differ in motion; files are named by number."""
 
 from __future__ import annotations
 
@@ -11,48 +11,60 @@ from vitascope.core.types import Dataset
 from vitascope.datasets.readers.annotation_files import (
     AnnotationFiles,
     ClassOrder,
-    document,
-    fields_of,
-    folder,
+    dataset_folder,
+    find_annotations,
     labels,
     lines,
-    listed,
-    shelf,
+    numbered_lines,
+    read_json,
+    require_fields,
 )
-from vitascope.datasets.readers.video_files import Footage, LabeledVideo, Side, assemble, inside, present, stem
+from vitascope.datasets.readers.video_files import (
+    Footage,
+    LabeledVideo,
+    Side,
+    assemble,
+    relative_path,
+    require_videos,
+    stem,
+)
 
 VARIANTS: dict[str, str] = {"": "Something-Something V2: 174 actions with objects, motion"}
-PUBLISHED = {"train": 168_913, "test": 24_777}
+OFFICIAL_COUNTS = {"train": 168_913, "test": 24_777}
 WORDS: dict[Side, str] = {"train": "train", "test": "validation"}
 PACKAGE = "20bn-something-something-download-package-labels/labels"
 FRAMES = re.compile(r"^(\d+)\s+\d+\s+(\d+)$")
-"""A line of the lists for extracted frames: video, frames, class."""
+"""A line of a list for extracted frames: video, number of frames, class."""
 
 
 def build(variant: str, root: Path | None = None) -> Dataset[int]:
-    """SSv2 in folder `root`, trained on train and tested on validation. ValueError where there is none."""
-    return present(annotated(variant, folder("ssv2", variant, VARIANTS, root)))
+    """SSv2 in folder `root`, trained on train and tested on validation. `UserError` if its files are missing."""
+    return require_videos(annotated(variant, dataset_folder("ssv2", variant, VARIANTS, root)))
 
 
 def annotated(variant: str, root: Path) -> Dataset[int]:
-    """The same as its lists have it, whatever videos are there.
+    """The dataset described by the annotations; videos may be missing.
 
-    Groups are not known: the list of who filmed what was not published.
+    Groups are unknown: the authors did not release who recorded which video.
     """
-    order, place = ClassOrder(labels("ssv2")), shelf(root, PACKAGE)
-    # category.txt, which comes with the lists for frames, is no list of classes: sorted with brackets, it is in another
-    # order than the numbers beside it, which are the authors'.
+    order, place = ClassOrder(labels("ssv2")), find_annotations(root, PACKAGE)
+    # category.txt, which accompanies the lists for frames, is sorted with brackets, hence not in the order of the class
+    # numbers, which are the authors'
     official = place.find("something-something-v2-labels.json", "labels.json")
     if official is not None:
-        numbers = document(official, dict, "classes")
-        order.agree(sorted(numbers, key=lambda name: order.at(str(numbers[name]), f"{official}: {name!r}")), official)
+        numbers = read_json(official, dict, "classes")
+        order.check(
+            sorted(numbers, key=lambda name: order.parse(str(numbers[name]), f"{official}: {name!r}")), official
+        )
     entries = [e for side in WORDS for e in _entries(_source(place, side), side, order)]
-    return assemble("ssv2", entries, order.classes, footage=Footage(root), axis="motion", official_counts=PUBLISHED)
+    return assemble(
+        "ssv2", entries, order.classes, footage=Footage(root), axis="motion", official_counts=OFFICIAL_COUNTS
+    )
 
 
 def _source(place: AnnotationFiles, side: Side) -> Path:
     word, short = WORDS[side], {"train": "train", "test": "val"}[side]
-    return place.need(
+    return place.require(
         f"list of the {word} videos",
         f"something-something-v2-{word}.json",
         f"{word}.json",
@@ -70,10 +82,10 @@ def _entries(path: Path, side: Side, order: ClassOrder) -> Iterator[LabeledVideo
 
 
 def _from_json(path: Path, order: ClassOrder) -> Iterator[tuple[str, str, int]]:
-    for number, record in enumerate(document(path, list, "videos"), 1):
+    for number, record in enumerate(read_json(path, list, "videos"), 1):
         where = f"{path}: video {number}"
-        video, template = fields_of(record, where, "id", "template")
-        yield where, inside(video, where), order.of(template, where)
+        video, template = require_fields(record, where, "id", "template")
+        yield where, relative_path(video, where), order.index(template, where)
 
 
 def _from_list(path: Path, order: ClassOrder) -> Iterator[tuple[str, str, int]]:
@@ -82,8 +94,8 @@ def _from_list(path: Path, order: ClassOrder) -> Iterator[tuple[str, str, int]]:
         for where, line in lines(path):
             match = FRAMES.match(line)
             if match is None:
-                raise UserError(f"{where}: {line[:80]!r} is not the number of a video, its frames and its class")
-            yield where, match[1], order.at(match[2], where)
+                raise UserError(f"{where}: {line[:80]!r} is not a video number, a number of frames and a class number")
+            yield where, match[1], order.parse(match[2], where)
         return
-    for where, file, truth in listed(path, order):
-        yield where, stem(inside(file, where)), truth
+    for where, file, truth in numbered_lines(path, order):
+        yield where, stem(relative_path(file, where)), truth

@@ -1,1 +1,1 @@
-"""One file per annotation format, shared by the datasets that are distributed in it."""
+"""Readers, one file per annotation format, each shared by the datasets that use the format."""

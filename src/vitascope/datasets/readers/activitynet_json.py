@@ -1,6 +1,6 @@
-"""Untrimmed videos and the actions in them: lists in ActivityNet's form read leniently, cleaned, and counted.
+"""Untrimmed videos with annotated actions: read JSON in ActivityNet's format leniently and clean it.
 
-What is wrong with a list is not passed over in silence: whatever is dropped or odd is counted in `Dataset.notes`.
+Every action that is dropped or suspicious is counted in `Dataset.notes`.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Any
 from vitascope.core.errors import UserError
 from vitascope.core.text import nearest
 from vitascope.core.types import Dataset, Segment
-from vitascope.datasets.readers.annotation_files import ClassOrder, document
-from vitascope.datasets.readers.video_files import Footage, Listed, Side, assemble, inside
+from vitascope.datasets.readers.annotation_files import ClassOrder, read_json
+from vitascope.datasets.readers.video_files import AnnotatedVideo, Footage, Side, assemble, relative_path
 
 SAME = 1e-3
-"""Seconds within which both ends of two actions of one class must lie to be one action listed twice."""
+"""Tolerance, seconds, of start and end for two actions of one class to count as repeated."""
 LATE = 0.05
-"""Seconds by which an action may end after its video without a word: durations are rounded."""
+"""Seconds by which an action may exceed its video without a note, since durations are rounded."""
 SUBSETS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation"), "val"),
@@ -28,152 +28,163 @@ SUBSETS = {
 }
 DURATIONS = ("duration", "duration_second")
 UNNAMED = frozenset({"Ambiguous"})
-"""Labels that say that nobody could tell: never among the classes, dropped and counted."""
+"""Labels of actions that belong to no class; such actions are dropped and counted."""
 Truth = tuple[Segment, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class ListedAction:
-    """One action as a list has it: seconds, and its class by name."""
+    """One annotated action, before cleaning."""
 
     start: float
+    """Start, seconds."""
     end: float
+    """End, seconds."""
     label: str
+    """Name of the class."""
     where: str
+    """Location of the annotation, for error messages."""
 
 
 @dataclass(frozen=True, slots=True)
-class Untrimmed:
-    """One video as a list has it."""
+class UntrimmedVideo:
+    """One untrimmed video and its annotated actions, before cleaning."""
 
     id: str
     subset: str
-    """`train`, `val`, `test`; empty where the list does not say."""
+    """`train`, `val` or `test`; empty if not annotated."""
     actions: tuple[ListedAction, ...]
     duration: float | None = None
-    """Seconds."""
+    """Duration, seconds."""
     where: str = ""
+    """Location of the annotation, for error messages."""
 
 
 def seconds(value: Any, where: str) -> float:
-    """A time of a list, number or text; ValueError for anything else, and for one before the start of the video."""
+    """Parse a time in seconds from a number or text; `UserError` if it is not a nonnegative number."""
     try:
         time = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         time = math.nan
     if not 0 <= time < math.inf:
-        raise UserError(f"{where}: {value!r} is no time in seconds from the start of the video")
+        raise UserError(f"{where}: {value!r} is not a time in seconds from the start of the video")
     return time
 
 
-def subset(word: Any, where: str) -> str:
-    """`train`, `val` or `test`, however it is spelled."""
-    known = SUBSETS.get(str(word).strip().lower())
-    if known is None:
-        raise UserError(
-            f"{where}: subset {word!r}{nearest(str(word).lower(), SUBSETS)} is none of training, validation and testing"
-        )
-    return known
+def parse_subset(word: Any, where: str) -> str:
+    """`train`, `val` or `test` from any of the usual spellings."""
+    name = SUBSETS.get(str(word).strip().lower())
+    if name is None:
+        near = nearest(str(word).lower(), SUBSETS)
+        raise UserError(f"{where}: subset {word!r} is not training, validation or testing{near}")
+    return name
 
 
-def database(path: Path) -> list[Untrimmed]:
-    """The videos of `{"database": {id: {"subset", "duration", "annotations": [{"segment", "label"}]}}}`.
+def read_database(path: Path) -> list[UntrimmedVideo]:
+    """Read the videos of `{"database": {id: {"subset", "duration", "annotations": [{"segment", "label"}]}}}`.
 
-    Classes go by their names; `label_id` is not read, for lists number classes differently. ValueError with the video
-    at fault.
+    Classes are identified by name; `label_id` is ignored, since its numbering varies. `UserError` names the invalid
+    video.
     """
-    content = document(path, dict, "videos")
+    content = read_json(path, dict, "videos")
     videos = content.get("database")
     if not isinstance(videos, dict) or not videos:
-        raise UserError(f"{path}: no table 'database' of videos{nearest('database', content)}")
-    found = []
+        raise UserError(f"{path}: no object 'database' of videos{nearest('database', content)}")
+    result = []
     for name, record in videos.items():
         where = f"{path}: {name!r}"
         if not isinstance(record, dict):
-            raise UserError(f"{where}: not a table with 'subset' and 'annotations'")
-        found.append(video(inside(name, where), record, subset(record.get("subset", ""), where), where))
-    return found
+            raise UserError(f"{where}: expected a JSON object with 'subset' and 'annotations'")
+        subset = parse_subset(record.get("subset", ""), where)
+        result.append(parse_video(relative_path(name, where), record, subset, where))
+    return result
 
 
-def video(name: str, record: Mapping[str, Any], of: str, where: str) -> Untrimmed:
-    """One video of such a list."""
-    listed = record.get("annotations", [])
-    if not isinstance(listed, list):
-        raise UserError(f"{where}: 'annotations' is no list")
-    lasting = next((record[key] for key in DURATIONS if record.get(key) is not None), None)
-    duration = None if lasting is None else seconds(lasting, f"{where}: duration")
-    actions = tuple(_action(action, f"{where}: action {number}") for number, action in enumerate(listed))
-    return Untrimmed(name, of, actions, duration or None, where)
+def parse_video(name: str, record: Mapping[str, Any], subset: str, where: str) -> UntrimmedVideo:
+    """Parse the record of one video; `UserError` if it is malformed."""
+    annotations = record.get("annotations", [])
+    if not isinstance(annotations, list):
+        raise UserError(f"{where}: 'annotations' is not a list")
+    value = next((record[key] for key in DURATIONS if record.get(key) is not None), None)
+    duration = None if value is None else seconds(value, f"{where}: duration")
+    actions = tuple(_action(action, f"{where}: action {number}") for number, action in enumerate(annotations))
+    return UntrimmedVideo(name, subset, actions, duration or None, where)
 
 
 def _action(record: Any, where: str) -> ListedAction:
-    given = record.get("segment") if isinstance(record, dict) else None
-    if not isinstance(given, (list, tuple)) or len(given) != 2 or not isinstance(record.get("label"), (str, int)):
-        raise UserError(f"{where}: no 'segment' of two times and 'label'")
-    return ListedAction(seconds(given[0], where), seconds(given[1], where), str(record["label"]), where)
+    times = record.get("segment") if isinstance(record, dict) else None
+    if not isinstance(times, (list, tuple)) or len(times) != 2 or not isinstance(record.get("label"), (str, int)):
+        raise UserError(f"{where}: expected a 'segment' [start, end] and a 'label'")
+    return ListedAction(seconds(times[0], where), seconds(times[1], where), str(record["label"]), where)
 
 
 @dataclass
 class AnnotationIssues:
-    """What was odd about the actions of a list."""
+    """Counts of the actions that were kept and dropped in cleaning."""
 
-    kept: int = 0
+    valid: int = 0
+    """Actions that were kept."""
     unnamed: int = 0
+    """Actions without a class, dropped."""
     empty: int = 0
+    """Actions that do not end after their start, dropped."""
     repeated: int = 0
+    """Repeated actions, dropped."""
     late: int = 0
+    """Actions that end after their video, kept."""
     bare: int = 0
-    """Videos without an action."""
+    """Videos without actions, kept."""
 
     def notes(self) -> Iterator[str]:
-        """The oddities in words, those that there are."""
-        said = (
-            (self.unnamed, "of no class (ambiguous) dropped"),
-            (self.empty, "that end before they start, or as they do, dropped"),
+        """One sentence per kind of issue that occurred."""
+        issues = (
+            (self.unnamed, "without a class (ambiguous) dropped"),
+            (self.empty, "that do not end after their start dropped"),
             (self.repeated, "listed twice, counted once"),
-            (self.late, "that end after their video kept as they are: nothing can find what lies there"),
+            (self.late, "that end after their video kept unchanged; no prediction can match the part beyond it"),
         )
-        yield from (f"{count} of {self.total} actions {what}" for count, what in said if count)
+        yield from (f"{count} of {self.total} actions {issue}" for count, issue in issues if count)
         if self.bare:
-            yield f"{self.bare} videos without an action kept: what is found there is wrong"
+            videos, them = ("video", "it") if self.bare == 1 else ("videos", "them")
+            yield f"{self.bare} {videos} without actions kept; every prediction in {them} is a false positive"
 
     @property
     def total(self) -> int:
-        """Actions listed."""
-        return self.kept + self.unnamed + self.empty + self.repeated
+        """Number of annotated actions."""
+        return self.valid + self.unnamed + self.empty + self.repeated
 
 
-def cleaned(video: Untrimmed, number: Callable[[str, str], int], tally: AnnotationIssues) -> Truth:
-    """The actions of a video, the first of those listed twice, none of no length; what was odd goes into `tally`.
+def clean_actions(video: UntrimmedVideo, index: Callable[[str, str], int], issues: AnnotationIssues) -> Truth:
+    """The actions of a video without empty, repeated and ambiguous ones, which are counted in `issues`.
 
-    As ActionFormer and the report's repository clean them (the official evaluator does not). `number(label, where)` is
-    the class of a name.
+    Follows ActionFormer and the report's repository; the official evaluator does not clean. `index(label, where)` is
+    the class index of a name.
     """
-    kept: list[Segment] = []
+    segments: list[Segment] = []
     for action in video.actions:
         if action.label in UNNAMED:
-            tally.unnamed += 1
+            issues.unnamed += 1
             continue
-        label = number(action.label, action.where)
+        label = index(action.label, action.where)
         if action.end <= action.start:
-            tally.empty += 1
-        elif any(s.label == label and _same(s, action) for s in kept):
-            tally.repeated += 1
+            issues.empty += 1
+        elif any(s.label == label and _same_times(s, action) for s in segments):
+            issues.repeated += 1
         else:
-            tally.late += video.duration is not None and action.end > video.duration + LATE
-            kept.append(Segment(action.start, action.end, label))
-    tally.kept += len(kept)
-    tally.bare += not kept
-    return tuple(kept)
+            issues.late += video.duration is not None and action.end > video.duration + LATE
+            segments.append(Segment(action.start, action.end, label))
+    issues.valid += len(segments)
+    issues.bare += not segments
+    return tuple(segments)
 
 
-def _same(one: Segment, other: ListedAction) -> bool:
+def _same_times(one: Segment, other: ListedAction) -> bool:
     return abs(one.start - other.start) <= SAME and abs(one.end - other.end) <= SAME
 
 
-def localization(
+def localization_dataset(
     name: str,
-    sides: Mapping[Side, Sequence[Untrimmed]],
+    sides: Mapping[Side, Sequence[UntrimmedVideo]],
     order: ClassOrder,
     *,
     footage: Footage,
@@ -181,12 +192,14 @@ def localization(
     notes: Iterable[str] = (),
     fold: str = "train/val",
 ) -> Dataset[Truth]:
-    """The dataset of the actions in the videos of each side; see `footage.assemble`.
+    """The localization dataset of the untrimmed videos of each split; see `video_files.assemble`.
 
-    Videos are found under their id, with `v_` before it or without.
+    Videos are found by id, with or without a leading `v_`.
     """
-    tally = AnnotationIssues()
-    entries = [_listed(v, side, cleaned(v, order.of, tally)) for side, videos in sides.items() for v in videos]
+    issues = AnnotationIssues()
+    entries = [
+        _annotated(v, side, clean_actions(v, order.index, issues)) for side, videos in sides.items() for v in videos
+    ]
     return assemble(
         name,
         entries,
@@ -196,13 +209,13 @@ def localization(
         official_counts=official_counts,
         fold=fold,
         kind="localization",
-        notes=(*notes, *tally.notes()),
+        notes=(*notes, *issues.notes()),
     )
 
 
-def _listed(video: Untrimmed, side: Side, truth: Truth) -> Listed[Truth]:
+def _annotated(video: UntrimmedVideo, side: Side, truth: Truth) -> AnnotatedVideo[Truth]:
     also = (video.id.removeprefix("v_"), f"v_{video.id}")
-    return Listed(
+    return AnnotatedVideo(
         id=video.id,
         side=side,
         truth=truth,
@@ -213,30 +226,31 @@ def _listed(video: Untrimmed, side: Side, truth: Truth) -> Listed[Truth]:
     )
 
 
-def own(name: str, path: Path, footage: Footage) -> Dataset[Truth]:
-    """Somebody's own list in ActivityNet's form: what is trained on is `training`, tested is `testing` or `validation`.
+def custom_dataset(name: str, path: Path, footage: Footage) -> Dataset[Truth]:
+    """The dataset of a user's JSON file in ActivityNet's format: trained on `training`, tested on `testing`.
 
-    Without training videos the validation side is trained on, as THUMOS14 has it. Test videos without a single action
-    are taken for a challenge's, and left alone. ValueError where either side is empty or there is no class.
+    Without training videos the validation videos are trained on, as for THUMOS14; without testing videos they are the
+    test set. If no testing video has an action, their labels are taken to be withheld. `UserError` if the training or
+    the test set is empty or there is no class.
     """
-    of: dict[str, list[Untrimmed]] = {"train": [], "val": [], "test": []}
-    for v in database(path):
-        of[v.subset].append(v)
+    subsets: dict[str, list[UntrimmedVideo]] = {"train": [], "val": [], "test": []}
+    for v in read_database(path):
+        subsets[v.subset].append(v)
     notes = []
-    if of["test"] and not any(v.actions for v in of["test"]) and of["val"]:
-        notes.append(f"{len(of['test'])} testing videos without an action left out: their labels are not public")
-        of["test"] = []
-    train, test = ("train" if of["train"] else "val"), ("test" if of["test"] else "val")
-    if train == test or not of[train] or not of[test]:
-        has = ", ".join(f"{len(v)} {k}" for k, v in of.items() if v)
-        raise UserError(f"{path}: videos to train on and others to test are needed, it has {has} by 'subset'")
-    classes = sorted({a.label for v in (*of[train], *of[test]) for a in v.actions} - UNNAMED)
+    if subsets["test"] and not any(v.actions for v in subsets["test"]) and subsets["val"]:
+        notes.append(f"{len(subsets['test'])} testing videos without an action left out: their labels are not public")
+        subsets["test"] = []
+    train, test = ("train" if subsets["train"] else "val"), ("test" if subsets["test"] else "val")
+    if train == test or not subsets[train] or not subsets[test]:
+        counts = ", ".join(f"{len(v)} {k}" for k, v in subsets.items() if v)
+        raise UserError(f"{path}: both training and test videos are required, but 'subset' gives {counts}")
+    classes = sorted({a.label for v in (*subsets[train], *subsets[test]) for a in v.actions} - UNNAMED)
     if not classes:
-        raise UserError(f"{path}: no video has an action; each is a 'segment' and a 'label' under 'annotations'")
-    unused = sum(len(v) for k, v in of.items() if k not in (train, test))
-    notes += [f"{unused} validation videos left out: training and testing are divided without them"] if unused else []
-    sides: dict[Side, list[Untrimmed]] = {"train": of[train], "test": of[test]}
-    return localization(
+        raise UserError(f"{path}: no video has an action; list each under 'annotations' as 'segment' and 'label'")
+    unused = sum(len(v) for k, v in subsets.items() if k not in (train, test))
+    notes += [f"{unused} validation videos left out: training and testing videos suffice"] if unused else []
+    sides: dict[Side, list[UntrimmedVideo]] = {"train": subsets[train], "test": subsets[test]}
+    return localization_dataset(
         name,
         sides,
         ClassOrder(tuple(classes)),

@@ -1,8 +1,8 @@
-"""The files that authors publish beside their videos: found by the names they go by, read by line, held to our order.
+"""Find and read the annotation files of a dataset, and check their class numbering against the authors'.
 
-The number of a class is a fact: `labels/<name>.txt` has the classes of a data set in that order, one a line. Lists that
-number classes otherwise go round, so a file that brings names is held to ours, and one without names is not believed
-where other orders are known.
+`labels/<name>.txt` lists the classes of a dataset in the order of their official indices, one per line. Lists with
+other numberings are in circulation: a file that names its classes is checked against the official order, and one that
+does not is rejected for datasets where other orders are known.
 """
 
 from __future__ import annotations
@@ -22,124 +22,125 @@ from vitascope.core.registry import unknown_variant
 from vitascope.core.text import nearest
 
 PLACES = ("annotations", "annotation", "labels", "splits", "lists")
-"""Folders of a data set where people put its annotations."""
+"""Subfolders of a dataset that are searched for annotations."""
 LISTS = frozenset((".csv", ".json", ".txt"))
 NUMBERED = re.compile(r"^(.*[^\s,;])[\s,;]+(-?\d+)$")
-"""A path and the number of its class, apart by a space, a comma or a semicolon; the path may hold all three."""
+"""A path and a class number, separated by a space, comma or semicolon; the path may contain all three."""
 LABELS = Path(__file__).parents[1] / "labels"
 
 
 @cache
 def labels(name: str) -> tuple[str, ...]:
-    """The classes of a data set in the order of their numbers; where that order is from stands in the file."""
+    """The classes of a dataset in the order of their indices; the file names the source of that order."""
     text = (LABELS / f"{name}.txt").read_text(encoding="utf-8")
     return tuple(line for line in text.splitlines() if not line.startswith("# source:"))
 
 
-def folder(family: str, variant: str, variants: Mapping[str, str], root: Path | None) -> Path:
-    """The folder that holds data set `family`; ValueError for an unknown variant, for none, and for one not there."""
+def dataset_folder(family: str, variant: str, variants: Mapping[str, str], root: Path | None) -> Path:
+    """Check the variant and the folder of a dataset, and return the folder; `UserError` if either is wrong."""
     if variant not in variants:
         raise unknown_variant("datasets", family, variant, variants)
+    name = typed_name(family, variant)
     if root is None:
         raise UserError(
-            f"{typed(family, variant)}: where are its videos and annotations? say {typed(family, variant)}=FOLDER, or "
-            f"`vitascope evaluate ... --data-root FOLDER` for the folder that holds {family}/"
+            f"{name}: give the folder of its videos and annotations as {name}=FOLDER, or the folder that contains "
+            f"{family}/ with --data-root FOLDER"
         )
     root = root.expanduser()
     if not root.is_dir():
-        beside = [p.name for p in root.parent.iterdir() if p.is_dir()] if root.parent.is_dir() else []
-        raise UserError(f"{typed(family, variant)}: {root} is no folder{nearest(root.name, beside)}")
+        siblings = [p.name for p in root.parent.iterdir() if p.is_dir()] if root.parent.is_dir() else []
+        raise UserError(f"{name}: {root} is not a folder{nearest(root.name, siblings)}")
     return root
 
 
-def typed(family: str, variant: str) -> str:
-    """The name of a data set as it is typed."""
+def typed_name(family: str, variant: str) -> str:
+    """The name of a dataset as typed on the command line."""
     return f"{family}/{variant}" if variant else family
 
 
 @dataclass(frozen=True)
 class AnnotationFiles:
-    """The lists, tables and json files of a data set, by name in small letters; of a name those near the top first."""
+    """The lists, tables and JSON files of a dataset."""
 
     root: Path
     files: Mapping[str, Sequence[Path]]
+    """The files by lower-case name; of several with one name, those nearest to the root first."""
 
-    def all(self, *names: str) -> list[Path]:
-        """Those of `names` that are there, in that order; capitals do not matter."""
+    def find_all(self, *names: str) -> list[Path]:
+        """The files with one of `names`, in the order of `names`, ignoring case."""
         return [path for name in names for path in self.files.get(name.lower(), ())]
 
     def find(self, *names: str) -> Path | None:
-        """The first of `names` that is there."""
-        return next(iter(self.all(*names)), None)
+        """The first file with one of `names`, or None."""
+        return next(iter(self.find_all(*names)), None)
 
-    def need(self, what: str, *names: str) -> Path:
-        """The same; ValueError that says what was looked for."""
-        if (found := self.find(*names)) is None:
-            raise UserError(
-                f"{self.root}: no {what}; looked in it and in its {PLACES[0]}/ for {' or '.join(dict.fromkeys(names))}"
-            )
-        return found
+    def require(self, what: str, *names: str) -> Path:
+        """The first file with one of `names`; `UserError` if there is none."""
+        if (path := self.find(*names)) is None:
+            wanted = " or ".join(dict.fromkeys(names))
+            raise UserError(f"{self.root}: no {what}; put {wanted} there or into {PLACES[0]}/")
+        return path
 
 
-def shelf(root: Path, *places: str) -> AnnotationFiles:
-    """The annotation files in `root`, in its folders that are called as such, and in `places` below it."""
+def find_annotations(root: Path, *places: str) -> AnnotationFiles:
+    """The annotation files in `root`, in its annotation folders (`PLACES`), and in the folders `places` below those."""
     top = sorted(root.iterdir())
-    also = [p for p in top if p.name.lower() in PLACES and p.is_dir()]
-    below = [q for p in (root, *also) for place in places if (q := p / place).is_dir()]
-    found: dict[str, list[Path]] = {}
-    for entries in (top, *(sorted(p.iterdir()) for p in dict.fromkeys((*also, *below)))):
+    folders = [p for p in top if p.name.lower() in PLACES and p.is_dir()]
+    below = [q for p in (root, *folders) for place in places if (q := p / place).is_dir()]
+    files: dict[str, list[Path]] = {}
+    for entries in (top, *(sorted(p.iterdir()) for p in dict.fromkeys((*folders, *below)))):
         for path in entries:
             if path.suffix.lower() in LISTS:
-                found.setdefault(path.name.lower(), []).append(path)
-    return AnnotationFiles(root, found)
+                files.setdefault(path.name.lower(), []).append(path)
+    return AnnotationFiles(root, files)
 
 
-def same(text: str) -> str:
-    """A class as everybody spells it: small letters and digits, one space for all between; no apostrophes."""
+def normalized(text: str) -> str:
+    """A class name in normalized spelling: lower case, without apostrophes, one space for all other characters."""
     return re.sub(r"[\W_]+", " ", text.lower().replace("'", "")).strip()
 
 
 @dataclass(frozen=True)
 class ClassOrder:
-    """The classes of a data set, numbered."""
+    """The classes of a dataset in the order of their indices."""
 
     classes: tuple[str, ...]
 
     @cached_property
     def numbers(self) -> dict[str, int]:
-        """{class as everybody spells it: its number}"""
-        return {same(name): number for number, name in enumerate(self.classes)}
+        """Class indices by normalized name."""
+        return {normalized(name): number for number, name in enumerate(self.classes)}
 
-    def of(self, label: str, where: str) -> int:
-        """The number of a class by name; spaces, underscores, brackets and capitals do not matter."""
-        number = self.numbers.get(same(label))
+    def index(self, label: str, where: str) -> int:
+        """The index of a class by name, ignoring case, spaces, underscores and brackets; `UserError` if unknown."""
+        number = self.numbers.get(normalized(label))
         if number is None:
-            known = nearest(label, self.classes)
-            raise UserError(f"{where}: no class {label!r} among the {len(self.classes)} of this data set{known}")
+            near = nearest(label, self.classes)
+            raise UserError(f"{where}: {label!r} is not one of the {len(self.classes)} classes of this dataset{near}")
         return number
 
-    def at(self, number: str, where: str, *, first: int = 0) -> int:
-        """The class of a number as a file has it, counted from `first`."""
+    def parse(self, number: str, where: str, *, first: int = 0) -> int:
+        """The class index for a number from a file that counts from `first`; `UserError` if out of range."""
         value = int(number) - first if re.fullmatch(r"-?\d+", number.strip()) else -1
         if not 0 <= value < len(self.classes):
             last = first + len(self.classes) - 1
-            raise UserError(f"{where}: label {number!r} is out of range; classes are numbered {first} to {last}")
+            raise UserError(f"{where}: label {number!r} is out of range; class numbers are {first} to {last}")
         return value
 
-    def agree(self, theirs: Sequence[str], path: Path) -> None:
-        """ValueError where the list of classes in `path` is another than ours, with the first difference."""
-        for number, (their, our) in enumerate(zip(theirs, self.classes, strict=False)):
-            if same(their) != same(our):
+    def check(self, listed: Sequence[str], path: Path) -> None:
+        """Raise `UserError` with the first difference if the classes listed in `path` are not the official ones."""
+        for number, (label, official) in enumerate(zip(listed, self.classes, strict=False)):
+            if normalized(label) != normalized(official):
                 raise UserError(
-                    f"{path}: class {number} is {their!r} there and {our!r} in the authors' order; numbers from such a "
-                    "list would be read wrongly, use the authors' files"
+                    f"{path}: class {number} is {label!r}, but {official!r} in the official order; use the authors' "
+                    "files"
                 )
-        if len(theirs) != len(self.classes):
-            raise UserError(f"{path}: {len(theirs)} classes, the data set has {len(self.classes)}")
+        if len(listed) != len(self.classes):
+            raise UserError(f"{path}: {len(listed)} classes, but the dataset has {len(self.classes)}")
 
 
 def text_of(path: Path) -> str:
-    """The text of an annotation file, UTF-8 with or without mark."""
+    """The text of an annotation file, UTF-8 with or without byte order mark."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -147,70 +148,73 @@ def text_of(path: Path) -> str:
 
 
 def lines(path: Path) -> Iterator[tuple[str, str]]:
-    """Each line that is not blank, with the place to name in an error."""
+    """Each non-blank line, preceded by its location for error messages, `path:line`."""
     for number, line in enumerate(text_of(path).split("\n"), 1):
         if line.strip():
             yield f"{path}:{number}", line.strip()
 
 
-def cells(path: Path, delimiter: str = ",", *, least: int = 1) -> Iterator[tuple[str, list[str]]]:
-    """Each row of a table without a header; ValueError for one of fewer than `least` cells."""
+def read_rows(path: Path, delimiter: str = ",", *, min_columns: int = 1) -> Iterator[tuple[str, list[str]]]:
+    """Each row of a table without header, preceded by its location; `UserError` for fewer than `min_columns` cells."""
     reader = csv.reader(io.StringIO(text_of(path), newline=""), delimiter=delimiter)
     try:
         for row in reader:
             if not any(row):
                 continue
-            if len(row) < least:
-                raise UserError(f"{path}:{reader.line_num}: {delimiter.join(row)!r} has fewer than {least} columns")
+            if len(row) < min_columns:
+                text = delimiter.join(row)
+                raise UserError(f"{path}:{reader.line_num}: {text!r} has fewer than {min_columns} columns")
             yield f"{path}:{reader.line_num}", [cell.strip() for cell in row]
     except csv.Error as error:
         raise UserError(f"{path}:{reader.line_num}: not a table ({error})") from None
 
 
-def header(path: Path) -> list[str]:
-    """The first row of a table; empty where there is none."""
-    return next((row for _, row in cells(path)), [])
+def read_header(path: Path) -> list[str]:
+    """The first row of a table; empty if the table is."""
+    return next((row for _, row in read_rows(path)), [])
 
 
-def table(path: Path, *columns: str) -> Iterator[tuple[str, dict[str, str]]]:
-    """Each row of a table with a header, {column: cell}; ValueError where one of `columns` is not among them."""
-    rows = cells(path)
+def read_table(path: Path, *columns: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """Each row of a table with header as {column: cell}, preceded by its location; `UserError` for a missing column."""
+    rows = read_rows(path)
     _, head = next(rows, ("", []))
     for column in columns:
         if column not in head:
-            has = ", ".join(head[:8]) or "nothing"
-            raise UserError(f"{path}: no column {column!r}{nearest(column, head)}; its first line has {has}")
+            columns_present = ", ".join(head[:8]) or "none"
+            raise UserError(f"{path}: no column {column!r}{nearest(column, head)}; its columns are {columns_present}")
     for where, row in rows:
         if len(row) < len(head):
-            raise UserError(f"{where}: {len(row)} cells, the first line has {len(head)}")
+            raise UserError(f"{where}: {len(row)} cells, but the header has {len(head)}")
         yield where, dict(zip(head, row, strict=False))
 
 
-def listed(path: Path, order: ClassOrder, *, first: int = 0) -> Iterator[tuple[str, str, int]]:
-    """Each line `path number` or `path,number` of a list without header: where it stands, the path, the class.
+def numbered_lines(path: Path, order: ClassOrder, *, first: int = 0) -> Iterator[tuple[str, str, int]]:
+    """Each line `path number` or `path,number` of a list: its location, the path, the class index.
 
     Numbers count from `first`.
     """
     for where, line in lines(path):
         match = NUMBERED.match(line)
         if match is None:
-            raise UserError(f"{where}: {line[:80]!r} is not a path and the number of a class")
-        yield where, match[1], order.at(match[2], where, first=first)
+            raise UserError(f"{where}: {line[:80]!r} is not a path and a class number")
+        yield where, match[1], order.parse(match[2], where, first=first)
 
 
-def document(path: Path, kind: type, what: str) -> Any:
-    """The content of a json file, which must be a `kind` (list or dict) of `what`."""
+def read_json(path: Path, kind: type, what: str) -> Any:
+    """The content of a JSON file, which must be a `kind` (list or dict) of `what`."""
     try:
         content = json.loads(text_of(path))
     except json.JSONDecodeError as error:
-        raise UserError(f"{path}:{error.lineno}: not json ({error.msg})") from None
+        raise UserError(f"{path}:{error.lineno}: invalid JSON ({error.msg})") from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or brackets in brackets
+        raise error if isinstance(error, UserError) else UserError(f"{path}: not json ({error})") from None
     if not isinstance(content, kind):
-        raise UserError(f"{path}: not a {'list' if kind is list else 'table'} of {what}")
+        raise UserError(f"{path}: expected a JSON {'array' if kind is list else 'object'} of {what}")
     return content
 
 
-def fields_of(record: Any, where: str, *names: str) -> list[str]:
-    """The values of a json record under `names`, as text; ValueError where one is absent."""
+def require_fields(record: Any, where: str, *names: str) -> list[str]:
+    """The values of a JSON record under `names`, as text; `UserError` if one is missing."""
     for name in names:
         if not isinstance(record, dict) or name not in record:
             raise UserError(f"{where}: no field {name!r}")

@@ -1,7 +1,7 @@
-"""From annotated examples to a `Dataset`: the folder is read once, and each example finds its video by name.
+"""Build a `Dataset` from annotated examples: scan the folder once, and find the video of each example by name.
 
-Copies of a data set differ in folders, spaces and formats, hardly ever in the names of the files. So a video is looked
-for by its name without the ending; where several bear it, the one whose folders are most like the authors' is meant.
+Copies of a dataset differ in folders, spelling and formats but rarely in file names, so a video is looked up by its
+name without extension; of several with one name, the one whose folders best match the authors' is taken.
 """
 
 from __future__ import annotations
@@ -16,48 +16,47 @@ from pathlib import Path
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 from vitascope.core.errors import UserError
+from vitascope.core.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from vitascope.core.types import Dataset, Example, Fold, Kind, Span, digest
-from vitascope.datasets.readers.annotation_files import same
+from vitascope.datasets.readers.annotation_files import normalized
 
-VIDEO = "mp4 m4v mov mkv webm avi flv wmv ts mts mpg mpeg 3gp ogv y4m 264 h264 265 h265 gif"
-IMAGE = "jpg jpeg png bmp webp tif tiff"
-MEDIA = frozenset(f".{suffix}" for suffix in f"{VIDEO} {IMAGE}".split())
-VIDEOS = frozenset(f".{suffix}" for suffix in VIDEO.split())
-PICTURES = frozenset(f".{suffix}" for suffix in IMAGE.split())
-FRAME = re.compile(rf"\d{{3,}}\.(?:{'|'.join(IMAGE.split())})$", re.IGNORECASE)
-"""How the name of a frame ends: a folder whose first file is one is a video, and is not looked into."""
+FRAME = re.compile(rf"\d{{3,}}\.(?:{'|'.join(sorted(s[1:] for s in IMAGE_SUFFIXES))})$", re.IGNORECASE)
+"""End of the name of an extracted frame: a folder whose first file matches is a video, and is not searched further."""
 Side: TypeAlias = Literal["train", "test"]
 SIDES: tuple[Side, Side] = ("train", "test")
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Listed(Generic[T]):
-    """One annotated example, and where its video lies in the copy that the authors distribute."""
+class AnnotatedVideo(Generic[T]):
+    """One annotated example, and the location of its video in the authors' distribution."""
 
     id: str
     side: Side
     truth: T
     file: str
-    """Below the root, with forward slashes."""
+    """Path relative to the root, with forward slashes."""
     also: tuple[str, ...] = ()
-    """Other names, without ending, that the file goes by."""
+    """Alternative file names, without extension."""
     span: Span | None = None
+    """Start and end of the example in its video, seconds."""
     group: str | None = None
+    """Source video, subject or session, which no fold divides."""
     fps: float | None = None
+    """Frame rate of a folder of frames, frames per second."""
     duration: float | None = None
-    """Seconds."""
+    """Duration of the video, seconds."""
     where: str = ""
-    """The line that lists it."""
+    """Location of the annotation, for error messages."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LabeledVideo(Listed[int]):
-    """One that has a class."""
+class LabeledVideo(AnnotatedVideo[int]):
+    """An annotated video whose truth is a class index."""
 
 
 class Footage:
-    """The videos below a folder, by name without ending; with `frames`, folders of frames too."""
+    """Index of the videos below a folder by name without extension; with `frames`, also of folders of frames."""
 
     def __init__(self, root: Path, *, frames: bool = False) -> None:
         self.root = root
@@ -71,44 +70,44 @@ class Footage:
                 self._first[name] = path
 
     def find(self, file: str, also: Sequence[str] = ()) -> str | None:
-        """The path below the root of the video that the authors call `file`; None where there is none."""
+        """The path below the root of the video that the authors distribute as `file`; None if it is missing."""
         for name in (stem(file), *also):
             if name in self._first:
-                return self._likest(file, name)
+                return self._best_match(file, name)
         return None
 
-    def _likest(self, file: str, name: str) -> str:
+    def _best_match(self, file: str, name: str) -> str:
         if name not in self._more:
             return self._first[name]
-        theirs = folders(file)
+        official = folder_names(file)
         return min(
             (self._first[name], *self._more[name]),
-            key=lambda path: (-len(theirs & folders(path)), path.count("/"), path),
+            key=lambda path: (-len(official & folder_names(path)), path.count("/"), path),
         )
 
 
-def folders(path: str) -> set[str]:
-    """The folders of a path as everybody spells them."""
-    return {same(part) for part in path.split("/")[:-1]}
+def folder_names(path: str) -> set[str]:
+    """The folder names of a path in normalized spelling."""
+    return {normalized(part) for part in path.split("/")[:-1]}
 
 
 def stem(path: str) -> str:
-    """The name of a file without the ending of a video; dots in it may mean something else."""
+    """The name of a file without a video extension; other dots are part of the name."""
     name = path.rpartition("/")[2]
     front, dot, ending = name.rpartition(".")
-    return front if front and f"{dot}{ending.lower()}" in VIDEOS else name
+    return front if front and f"{dot}{ending.lower()}" in VIDEO_SUFFIXES else name
 
 
 def walk(root: Path, *, frames: bool = False, pictures: bool = False) -> Iterator[str]:
-    """The videos below `root`, and with `frames` the folders of frames; with `pictures`, the pictures instead.
+    """The videos below `root` and, with `frames`, the folders of frames; with `pictures`, the images instead.
 
-    Paths are relative to `root`, in no order. No file is opened or asked for its size.
+    Paths are relative to `root`, in no particular order. Only directories are read, no file is opened.
     """
-    endings = PICTURES if pictures else VIDEOS
-    met = {os.path.realpath(root)}
-    left = [""]
-    while left:
-        below = left.pop()
+    extensions = IMAGE_SUFFIXES if pictures else VIDEO_SUFFIXES
+    visited = {os.path.realpath(root)}
+    queue = [""]
+    while queue:
+        below = queue.pop()
         deeper: list[str] = []
         first = True
         with os.scandir(os.path.join(root, below)) as entries:
@@ -117,7 +116,7 @@ def walk(root: Path, *, frames: bool = False, pictures: bool = False) -> Iterato
                     continue
                 path = f"{below}/{entry.name}" if below else entry.name
                 if entry.is_dir():
-                    if not entry.is_symlink() or _is_new(entry.path, met):
+                    if not entry.is_symlink() or _is_new(entry.path, visited):
                         deeper.append(path)
                     continue
                 if first and below and not pictures and FRAME.search(entry.name):
@@ -126,35 +125,36 @@ def walk(root: Path, *, frames: bool = False, pictures: bool = False) -> Iterato
                     deeper = []
                     break
                 first = False
-                if os.path.splitext(entry.name)[1].lower() in endings:
+                if os.path.splitext(entry.name)[1].lower() in extensions:
                     yield path
-        left += deeper
+        queue += deeper
 
 
-def _is_new(link: str, met: set[str]) -> bool:
-    """Whether a link leads to a folder not met by link before: links may go in a circle."""
+def _is_new(link: str, visited: set[str]) -> bool:
+    """True for a link to a folder not yet visited, which it then is: links may be cyclic."""
     real = os.path.realpath(link)
-    new = real not in met
-    met.add(real)
+    new = real not in visited
+    visited.add(real)
     return new
 
 
-def inside(file: str, where: str) -> str:
-    """A path from somebody's list, canonical. One that climbs out of the root is refused.
+def relative_path(file: str, where: str) -> str:
+    """Normalize a path from a list; `UserError` if it leaves the root.
 
-    Lists made elsewhere hold absolute paths: of those the last two folders are kept, for the file is found by name.
+    Of an absolute path, which stems from another machine, the file and its last two folders are kept: files are looked
+    up by name.
     """
     path = posixpath.normpath(file.replace("\\", "/"))
     if path.startswith("/") or re.match(r"[A-Za-z]:/|\w+:/", path):
         return "/".join(path.strip("/").split("/")[-3:])
     if path == ".." or path.startswith("../"):
-        raise UserError(f"{where}: {file!r} lies outside the folder of the data set; move the videos in, or link them")
+        raise UserError(f"{where}: {file!r} is outside the folder of the dataset; move or link the videos into it")
     return path
 
 
 def assemble(
     name: str,
-    entries: Sequence[Listed[T]],
+    entries: Sequence[AnnotatedVideo[T]],
     classes: tuple[str, ...],
     *,
     footage: Footage,
@@ -164,25 +164,25 @@ def assemble(
     kind: Kind = "recognition",
     notes: tuple[str, ...] = (),
 ) -> Dataset[T]:
-    """The dataset of `entries`, those without a video in `absent`; ValueError for an id listed twice, an empty side.
+    """The dataset of `entries`; `UserError` for a repeated id or an empty split. Missing videos become `missing_files`.
 
-    An official split may train a class that it does not test, or the other way about. A group that it puts on both
-    sides is none: groups are what no fold divides.
+    An official split may have classes only in training or only in test. A group that it divides is dropped, since no
+    fold may divide a group.
     """
-    _unique(entries, footage.root)
+    _check_unique(entries, footage.root)
     for side in SIDES:
         if not any(e.side == side for e in entries):
-            raise UserError(f"{footage.root}: the annotations of {name} list no {side} example")
-    examples, absent = placed(entries, footage)
+            raise UserError(f"{footage.root}: the annotations of {name} list no {side} examples")
+    examples, missing = locate_videos(entries, footage)
     sides = {side: tuple(e.id for e in entries if e.side == side) for side in SIDES}
     return Dataset(
         name=name,
-        key=key(name, footage.root),
+        key=store_key(name, footage.root),
         examples=examples,
         classes=classes,
         folds=(Fold(name=fold, train=sides["train"], test=sides["test"]),),
         axis=axis,
-        missing_files=absent,
+        missing_files=missing,
         root=str(footage.root),
         official_counts=dict(official_counts),
         kind=kind,
@@ -190,15 +190,17 @@ def assemble(
     )
 
 
-def placed(entries: Sequence[Listed[T]], footage: Footage) -> tuple[tuple[Example[T], ...], dict[str, str]]:
-    """The examples with their videos, and those whose video is not there: {id: why}."""
-    divided = _divided(entries)
+def locate_videos(
+    entries: Sequence[AnnotatedVideo[T]], footage: Footage
+) -> tuple[tuple[Example[T], ...], dict[str, str]]:
+    """The examples with the paths of their videos, and the missing videos as {id: reason}."""
+    divided = _groups_on_both_sides(entries)
     examples: list[Example[T]] = []
-    absent: dict[str, str] = {}
+    missing: dict[str, str] = {}
     for e in entries:
         path = footage.find(e.file, e.also)
         if path is None:
-            absent[e.id] = f"no {stem(e.file)} below {footage.root}"
+            missing[e.id] = f"no {stem(e.file)} below {footage.root}"
         examples.append(
             Example(
                 id=e.id,
@@ -210,33 +212,33 @@ def placed(entries: Sequence[Listed[T]], footage: Footage) -> tuple[tuple[Exampl
                 duration=e.duration,
             )
         )
-    return tuple(examples), absent
+    return tuple(examples), missing
 
 
-def key(name: str, root: Path) -> str:
-    """What the store files vectors under: one for all variants, which ask the same videos other questions."""
+def store_key(name: str, root: Path) -> str:
+    """Key of the dataset's vectors in the store, shared by all variants, since they label the same videos."""
     return f"{name.partition('/')[0]}-{digest(str(root.resolve()))[:8]}"
 
 
-def _unique(entries: Iterable[Listed[Any]], root: Path) -> None:
-    seen: dict[str, str] = {}
+def _check_unique(entries: Iterable[AnnotatedVideo[Any]], root: Path) -> None:
+    listed: dict[str, str] = {}
     for e in entries:
-        if e.id in seen:
-            raise UserError(f"{e.where or root}: {e.id!r} is listed twice; first in {seen[e.id] or root}")
-        seen[e.id] = e.where
+        if e.id in listed:
+            raise UserError(f"{e.where or root}: {e.id!r} is listed twice; first in {listed[e.id] or root}")
+        listed[e.id] = e.where
 
 
-def _divided(entries: Sequence[Listed[Any]]) -> set[str | None]:
-    """The groups that stand on both sides."""
+def _groups_on_both_sides(entries: Sequence[AnnotatedVideo[Any]]) -> set[str | None]:
+    """The groups with both training and test examples."""
     pairs = {(e.group, e.side) for e in entries if e.group is not None}
     return {group for group, count in Counter(group for group, _ in pairs).items() if count > 1}
 
 
-def present(dataset: Dataset[T]) -> Dataset[T]:
-    """`dataset`, of which at least one video must be there; ValueError that says where the first should be."""
+def require_videos(dataset: Dataset[T]) -> Dataset[T]:
+    """Return `dataset` if at least one of its videos exists; otherwise raise `UserError` with an expected path."""
     if len(dataset.missing_files) == len(dataset.examples):
         raise UserError(
-            f"{dataset.root}: {dataset.name} lists {len(dataset.examples):,} videos and none of them is there; the "
-            f"first is {dataset.examples[0].path}, or anywhere below under that name"
+            f"{dataset.root}: none of the {len(dataset.examples):,} videos of {dataset.name} was found; expected e.g. "
+            f"{dataset.examples[0].path}, or a file of that name anywhere below the folder"
         )
     return dataset

@@ -1,1 +1,1 @@
-"""One file per model family, pure data and found by its existence: `family/variant` names an entry of it."""
+"""Model families, one discovered module of pure data per family; `family/variant` names one of its models."""

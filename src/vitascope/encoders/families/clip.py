@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from vitascope.core.types import Card
-from vitascope.encoders.spec import Model, WeightSource
+from vitascope.encoders.spec import CLIP_CARD, Model, WeightSource
 from vitascope.encoders.weights.tensor_names import clip_layouts
 from vitascope.nn.configs.image_vit import ImageViTConfig, transformers
 
@@ -21,17 +20,9 @@ BASE = ImageViTConfig(
     project=512,
 )
 LARGE = replace(BASE, dim=1024, depth=24, heads=16, mlp=4096, patch=14, project=768)
-CARD = Card(
-    name="",
-    digest="",
-    dim=0,
-    frames=16,
-    size=224,
-    mean=(0.48145466, 0.4578275, 0.40821073),
-    std=(0.26862954, 0.26130258, 0.27577711),
+CARD = replace(
+    CLIP_CARD,
     pool="mean over the frames of the projected class token, not normalized (image_embeds of transformers)",
-    image="single",
-    sampling="images; its authors sample no video",
     trained="WIT-400M, images and text",
     license="MIT",
 )
@@ -39,7 +30,7 @@ CARD = Card(
 
 def _model(variant: str, shape: ImageViTConfig, repo: str) -> Model:
     return Model(
-        about=f"ViT-{variant[0].upper()}/{shape.patch} at {shape.side} pixels, image by image",
+        about=f"ViT-{variant[0].upper()}/{shape.patch} at {shape.side} pixels, frame by frame",
         card=replace(CARD, name=f"clip/{variant}", size=shape.side),
         shape=shape,
         layouts=clip_layouts("OpenAI"),

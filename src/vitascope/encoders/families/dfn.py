@@ -1,11 +1,10 @@
-"""DFN-5B (Fang et al., ICLR 2024): CLIP ViT-H/14 on filtered pairs, applied frame by frame."""
+"""DFN-5B (Fang et al., ICLR 2024): CLIP ViT-H/14 trained on filtered image-text pairs, applied frame by frame."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from vitascope.core.types import Card
-from vitascope.encoders.spec import Model, WeightSource
+from vitascope.encoders.spec import CLIP_CARD, Model, WeightSource
 from vitascope.encoders.weights.tensor_names import clip_layouts
 from vitascope.nn.configs.image_vit import ImageViTConfig, transformers
 
@@ -15,32 +14,24 @@ HUGE = ImageViTConfig(
     heads=16,
     mlp=5120,
     patch=14,
-    table="bicubic_antialias",  # as OpenCLIP resamples it
+    table="bicubic_antialias",  # as in OpenCLIP
     patch_bias=False,
     pre_norm=True,
     eps=1e-5,
     act="quick_gelu",
     project=1024,
 )
-CARD = Card(
-    name="",
-    digest="",
-    dim=0,
-    frames=16,
-    size=224,
-    mean=(0.48145466, 0.4578275, 0.40821073),
-    std=(0.26862954, 0.26130258, 0.27577711),
+CARD = replace(
+    CLIP_CARD,
     pool="mean over the frames of the projected class token, not normalized (per frame, mean over time: TWLV-I)",
-    resize="square",  # OpenCLIP's own tags say squash, over its default of cropping
-    image="single",
-    sampling="images; its authors sample no video",
-    trained="DFN-5B, images and text; the filter saw IN-1k, COCO and Flickr30k",
+    resize="square",  # OpenCLIP's tags specify squash instead of its default, cropping
+    trained="DFN-5B, images and text; the filter was trained on IN-1k, COCO and Flickr30k",
 )
 
 
 def _model(variant: str, size: int, repo: str, license: str) -> Model:
     return Model(
-        about=f"ViT-H/14 at {size} pixels, image by image",
+        about=f"ViT-H/14 at {size} pixels, frame by frame",
         card=replace(CARD, name=f"dfn/{variant}", size=size, license=license),
         shape=replace(HUGE, side=size),
         layouts=clip_layouts("OpenCLIP"),

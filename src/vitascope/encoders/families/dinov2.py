@@ -1,11 +1,10 @@
-"""DINOv2 (Oquab et al., TMLR 2024), and with registers (Darcet et al., ICLR 2024), applied frame by frame."""
+"""DINOv2 (Oquab et al., TMLR 2024), also with registers (Darcet et al., ICLR 2024), applied frame by frame."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from vitascope.core.types import Card
-from vitascope.encoders.spec import CheckpointLayout, Model, WeightSource
+from vitascope.encoders.spec import IMAGE_CARD, CheckpointLayout, Model, WeightSource
 from vitascope.nn.configs.image_vit import ImageViTConfig, transformers
 
 BASE = ImageViTConfig(
@@ -27,11 +26,11 @@ SIZES = {
 OFFICIAL = CheckpointLayout(
     name="official",
     mark=r"(backbone\.)?(patch_embed|blocks|norm)\.",
-    containers=("", "teacher"),  # the latter as its authors' trainer saves it
+    containers=("", "teacher"),  # `teacher` in training checkpoints
     renames=(
         (r"^backbone\.", ""),
         (r"^patch_embed\.proj\.", "patch_embed."),
-        (r"^blocks\.\d+\.(\d+)\.", r"blocks.\1."),  # in chunks, blocks counted through
+        (r"^blocks\.\d+\.(\d+)\.", r"blocks.\1."),  # blocks in chunks, numbered consecutively
     ),
     surplus=(r"(backbone\.)?mask_token$", r"(dino|ibot)_head\."),
 )
@@ -47,7 +46,7 @@ TRANSFORMERS = CheckpointLayout(
         (r"^layernorm\.", "norm."),
         (r"^encoder\.layer\.", "blocks."),
         (r"\.attention\.attention\.(q|k|v)(uery|ey|alue)\.", r".attn.\1."),
-        (r"\.attention\.([qkv])_proj\.", r".attn.\1."),  # as its newer classes have them in memory
+        (r"\.attention\.([qkv])_proj\.", r".attn.\1."),  # newer versions of transformers
         (r"\.attention\.(output\.dense|o_proj)\.", ".attn.proj."),
         (r"\.layer_scale([12])\.lambda1$", r".ls\1.gamma"),
         (r"\.mlp\.weights_in\.", ".mlp.w12."),
@@ -57,17 +56,9 @@ TRANSFORMERS = CheckpointLayout(
     ),
     surplus=(r"(dinov2(_with_registers)?\.)?embeddings\.mask_token$", r"classifier\."),
 )
-CARD = Card(
-    name="",
-    digest="",
-    dim=0,
-    frames=16,
-    size=224,
-    mean=(0.485, 0.456, 0.406),
-    std=(0.229, 0.224, 0.225),
+CARD = replace(
+    IMAGE_CARD,
     pool="mean over the frames of the class token after the final norm (x_norm_clstoken of the official code)",
-    image="single",
-    sampling="images; its authors sample no video",
     pretraining_datasets=frozenset({"in1k"}),
     trained="LVD-142M, images; IN-22k is in it",
     license="Apache-2.0",
@@ -86,7 +77,7 @@ def _source(size: str, end: str) -> WeightSource:
 def _model(size: str, end: str) -> Model:
     shape = replace(SIZES[size], registers=4, table="bicubic_antialias") if end else SIZES[size]
     return Model(
-        about=f"ViT-{size[0].upper()}/14{' with registers' if end else ''}, image by image",
+        about=f"ViT-{size[0].upper()}/14{' with registers' if end else ''}, frame by frame",
         card=replace(CARD, name=f"dinov2/{size}{end}"),
         shape=shape,
         layouts=(OFFICIAL, TRANSFORMERS),

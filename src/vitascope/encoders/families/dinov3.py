@@ -1,11 +1,10 @@
-"""DINOv3 (Simeoni et al., 2025): the vision transformers trained on web images, applied frame by frame."""
+"""DINOv3 (Simeoni et al., 2025): vision transformers trained on web images, applied frame by frame."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from vitascope.core.types import Card
-from vitascope.encoders.spec import CheckpointLayout, Model, State, WeightSource
+from vitascope.encoders.spec import IMAGE_CARD, CheckpointLayout, Model, State, WeightSource
 from vitascope.nn.configs.image_vit import ImageViTConfig, transformers
 
 BASE = ImageViTConfig(
@@ -34,7 +33,7 @@ SIZES = {
 
 
 def masked(state: State) -> State:
-    """Biases of queries, keys and values where their mask lets them through; a bias without its mask is misnamed."""
+    """Apply the masks of the query, key and value biases; a bias without a mask is renamed so that loading fails."""
     out: State = {}
     for key, tensor in state.items():
         mask = state.get(f"{key}_mask")
@@ -48,7 +47,7 @@ def masked(state: State) -> State:
 
 
 def keyless(state: State) -> State:
-    """Zeros for the bias of keys, which transformers leaves out where queries have one."""
+    """Add zero biases for keys, which transformers omits even if queries have biases."""
     keys = {key: key.replace("attn.q.bias", "attn.k.bias") for key in state if key.endswith("attn.q.bias")}
     return {ours: state[theirs] * 0 for theirs, ours in keys.items()} | state
 
@@ -92,18 +91,10 @@ PLAIN = replace(
     mark=r"(embeddings|(model\.)?layer)\.",
     renames=(*RENAMES, (r"\.mlp\.up_proj\.", ".mlp.fc1."), (r"\.mlp\.down_proj\.", ".mlp.fc2.")),
 )
-CARD = Card(
-    name="",
-    digest="",
-    dim=0,
-    frames=16,
-    size=224,
-    mean=(0.485, 0.456, 0.406),
-    std=(0.229, 0.224, 0.225),
+CARD = replace(
+    IMAGE_CARD,
     resize="square",
     pool="mean over the frames of the class token after the final norm (x_norm_clstoken of the official code)",
-    image="single",
-    sampling="images; its authors sample no video",
     pretraining_datasets=frozenset({"in1k"}),
     trained="LVD-1689M, images; IN-1k is in it",
     license="DINOv3 License",
@@ -113,9 +104,9 @@ CARD = Card(
 def _model(variant: str) -> Model:
     name, shape = SIZES[variant]
     repo = f"facebook/dinov3-{name}-pretrain-lvd1689m"
-    file = "model.safetensors.index.json" if variant == "7b" else "model.safetensors"  # in parts
+    file = "model.safetensors.index.json" if variant == "7b" else "model.safetensors"  # sharded
     return Model(
-        about=f"ViT-{variant}/16, image by image",
+        about=f"ViT-{variant}/16, frame by frame",
         card=replace(CARD, name=f"dinov3/{variant}"),
         shape=shape,
         layouts=(OFFICIAL, GATED, PLAIN),

@@ -1,4 +1,4 @@
-"""Hiera over video (Ryali et al., ICML 2023): masked autoencoders of Kinetics-400, and fine-tuned on it."""
+"""Hiera for video (Ryali et al., ICML 2023): masked autoencoders pre-trained on Kinetics-400, and fine-tuned on it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from vitascope.core.types import Card
-from vitascope.encoders.spec import CheckpointLayout, Model, WeightSource
+from vitascope.encoders.spec import CARD_TEMPLATE, CheckpointLayout, Model, WeightSource, rejected
 from vitascope.nn.configs.hiera import HieraConfig
 
 SHAPES = {
@@ -30,16 +29,9 @@ LAYOUTS = {
         surplus=(r"head\.projection\.",),
     ),
 }
-WRONG = {
-    kind: replace(layout, refused=f"it is a {layout.name} file; load it as a -{kind} variant")
-    for kind, layout in LAYOUTS.items()
-}
-CARD = Card(
-    name="",
-    digest="",
-    dim=0,
-    frames=16,
-    size=224,
+REJECTED = rejected(LAYOUTS)
+CARD = replace(
+    CARD_TEMPLATE,
     mean=(0.45, 0.45, 0.45),
     std=(0.225, 0.225, 0.225),
     sampling="16 frames, stride 4, 5 clips x 3 crops",
@@ -57,7 +49,7 @@ FILES = "https://dl.fbaipublicfiles.com/hiera/"
 
 
 def numbers(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Of the config.json that the official code writes for the hub."""
+    """Configuration values from the config.json that the official code writes for the hub."""
     return {key: config[key] for key in ("input_size", "embed_dim", "num_heads", "stages") if key in config}
 
 
@@ -67,7 +59,7 @@ def _model(size: str, kind: str) -> Model:
         about=f"Hiera-{size[0].upper()}{'+' if size == 'base-plus' else ''}, {ABOUT[kind]}",
         card=replace(CARD, name=f"hiera/{size}-{kind}", pool=POOLS[kind], trained=DATA[kind]),
         shape=replace(SHAPES[size], fusion=kind == "mae"),
-        layouts=(LAYOUTS[kind], WRONG["ft" if kind == "mae" else "mae"]),
+        layouts=(LAYOUTS[kind], REJECTED["ft" if kind == "mae" else "mae"]),
         source=WeightSource(file=file, url=FILES + file, page="https://github.com/facebookresearch/hiera#model-zoo"),
         from_config=numbers,
     )

@@ -1,15 +1,14 @@
 """InternVideo2 (Wang et al., ECCV 2024): stage 1 on video with two teachers, stage 2 with text, and fine-tuned.
 
-There is no final norm: the tokens are those of the last block. The released weights were trained with the tanh
-approximation of GELU (flash-attn's fused MLP); `act:gelu` gives what the authors' code computes without flash-attn.
+There is no final norm: the tokens are the output of the last block. The released weights were trained with the tanh
+approximation of GELU (flash-attn's fused MLP); `act=gelu` matches the authors' code without flash-attn.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from vitascope.core.types import Card
-from vitascope.encoders.spec import CheckpointLayout, Model, WeightSource
+from vitascope.encoders.spec import CARD_TEMPLATE, CheckpointLayout, Model, WeightSource, rejected
 from vitascope.nn.configs.video_vit import VideoViTConfig
 
 STAGE1_1B = VideoViTConfig(
@@ -43,7 +42,7 @@ POOLING = (
     (r"^clip_projector\.(?:cross_attn\.)?", "pool."),
 )
 TRAINING = r"(?:clip_decoder|final_clip_decoder|mae_decoder)\.|(?:mae_|clip_|clip_img_)pos_embed$"
-"""What only training needs."""
+"""Tensors that only training needs."""
 STAGE1 = CheckpointLayout(
     name="stage 1",
     mark=r"clip_projector\.norm1_q\.weight$",
@@ -66,7 +65,8 @@ STAGE2 = CheckpointLayout(
 )
 TUNED = replace(STAGE1, name="fine-tuned", mark=r"fc_norm\.weight$", surplus=(TRAINING, r"fc_norm\.", r"head\."))
 LAYOUTS = {"s1-ft": TUNED, "s1": STAGE1, "s2": STAGE2}
-"""The fine-tuned one first: such a file bears the mark of stage 1 too."""
+"""The fine-tuned layout comes first, since its files also match the mark of stage 1."""
+REJECTED = rejected(LAYOUTS)
 SOURCES = {
     "1b-s1": ("OpenGVLab/InternVideo2-Stage1-1B-224p-f8", "pretrain.pth"),
     "1b-s1-ft": ("OpenGVLab/InternVideo2-Stage1-1B-224p-K400", "1B_ft_k710_ft_k400_f8.pth"),
@@ -75,20 +75,14 @@ SOURCES = {
     "6b-s2": ("OpenGVLab/InternVideo2-Stage2_6B-224p-f4", "internvideo2-s2_6b-224p-f4_with_audio_encoder.pt"),
 }
 ABOUT = {
-    "1b-s1": "ViT-1B/14, stage 1, video alone",
+    "1b-s1": "ViT-1B/14, stage 1, video only",
     "1b-s1-ft": "ViT-1B/14, stage 1, fine-tuned on K710 and K400",
     "1b-s1-ft-k710": "ViT-1B/14, stage 1, fine-tuned on K710",
     "1b-s2": "ViT-1B/14, stage 2, with text",
     "6b-s2": "ViT-6B/14, stage 2, with text",
 }
-CARD = Card(
-    name="",
-    digest="",
-    dim=0,
-    frames=16,
-    size=224,
-    mean=(0.485, 0.456, 0.406),
-    std=(0.229, 0.224, 0.225),
+CARD = replace(
+    CARD_TEMPLATE,
     pool="attention over class token and patches, 768 wide (clip_projector of the official code)",
     pretraining_datasets=frozenset({"k400", "k600", "k700", "ssv2", "mit", "activitynet", "hacs"}),
     license="Apache-2.0",
@@ -108,6 +102,7 @@ SAMPLING = {
 
 
 def _model(variant: str) -> Model:
+    own = variant[3:].removesuffix("-k710")
     stage, (repo, file) = "s2" if variant.endswith("s2") else "s1", SOURCES[variant]
     return Model(
         about=ABOUT[variant],
@@ -120,12 +115,7 @@ def _model(variant: str) -> Model:
             trained=DATA[variant],
         ),
         shape=SHAPES[variant],
-        layouts=tuple(
-            layout
-            if kind == variant[3:].removesuffix("-k710")
-            else replace(layout, refused=f"it is a {layout.name} file; load it as a -{kind} variant")
-            for kind, layout in LAYOUTS.items()
-        ),
+        layouts=tuple(layout if kind == own else REJECTED[kind] for kind, layout in LAYOUTS.items()),
         source=WeightSource(
             file=file,
             repo=repo,

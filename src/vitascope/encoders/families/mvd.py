@@ -1,11 +1,10 @@
-"""MVD, masked video distillation (Wang et al., CVPR 2023): of an image and a video teacher; and fine-tuned."""
+"""MVD, masked video distillation (Wang et al., CVPR 2023) from an image and a video teacher, and fine-tuned."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from vitascope.core.types import Card
-from vitascope.encoders.spec import CheckpointLayout, Model, WeightSource
+from vitascope.encoders.spec import CARD_TEMPLATE, FINE_TUNED, CheckpointLayout, Model, WeightSource
 from vitascope.nn.configs.video_vit import VideoViTConfig
 
 BASE = VideoViTConfig(dim=768, depth=12, heads=12, mlp=3072, positions="sincos3d_d4")
@@ -19,25 +18,15 @@ PRETRAINED = CheckpointLayout(
     mark=r"decoder_(?:img|vid)\.|norm\.weight$",
     surplus=(r"decoder_(?:img|vid)\.", r"down_(?:img|vid)\.", r"mask_token_(?:img|vid)$", r"pos_embed_(?:img|vid)$"),
 )
-TUNED = CheckpointLayout(
-    name="fine-tuned",
-    mark=r"fc_norm\.weight$",
-    containers=("module", "model", ""),
-    renames=((r"^fc_norm\.", "norm."),),
-    surplus=(r"head\.",),
-)
 LAYOUTS = {
-    "pt": (replace(TUNED, refused="it is fine-tuned (it has fc_norm); load it as a -ft variant"), PRETRAINED),
-    "ft": (TUNED, replace(PRETRAINED, refused="it is of pre-training (it has no fc_norm); load it as a -pt variant")),
+    "pt": (replace(FINE_TUNED, refused="it is fine-tuned (it has fc_norm); load it as a -ft variant"), PRETRAINED),
+    "ft": (
+        FINE_TUNED,
+        replace(PRETRAINED, refused="it is a pre-training file (no fc_norm); load it as a -pt variant"),
+    ),
 }
-CARD = Card(
-    name="",
-    digest="",
-    dim=0,
-    frames=16,
-    size=224,
-    mean=(0.485, 0.456, 0.406),
-    std=(0.229, 0.224, 0.225),
+CARD = replace(
+    CARD_TEMPLATE,
     sampling="16 frames, stride 4; K400 5 clips x 3 crops, SSv2 2 clips x 3 crops",
     pretraining_datasets=frozenset({"k400"}),
     license="CC BY-NC 4.0",
@@ -48,7 +37,7 @@ POOLS = {
 }
 ZOO = "https://github.com/ruiwang2021/mvd/blob/main/MODEL_ZOO.md"
 PAGES = {
-    ("base", "pt"): "https://drive.google.com/file/d/1MFgpUuHTtFMiormgenmxypU9gqRDbbwb/view",  # of the teacher ViT-L
+    ("base", "pt"): "https://drive.google.com/file/d/1MFgpUuHTtFMiormgenmxypU9gqRDbbwb/view",  # teacher ViT-L
     ("large", "pt"): "https://drive.google.com/file/d/1Zr3ayWxlauFm1bVfMzxaQIzfYvDXhMW-/view",
 }
 DATA = "K400; teachers MAE-L (ImageNet-1k) and VideoMAE-L (K400)"
@@ -56,11 +45,11 @@ DATA = "K400; teachers MAE-L (ImageNet-1k) and VideoMAE-L (K400)"
 
 def _model(size: str, kind: str) -> Model:
     shape = SHAPES[size]
-    # files of pre-training hold their (fixed) table, fine-tuned ones do not
+    # pre-training files store their (fixed) table, fine-tuned ones do not
     shape = replace(shape, positions="stored") if kind == "pt" else replace(shape, pool="mean_then_norm")
     return Model(
         about=f"ViT-{size[0].upper()}/16, {'distilled' if kind == 'pt' else 'fine-tuned'} on Kinetics-400"
-        + ("" if (size, kind) in PAGES else "; its weights are not published"),
+        + ("" if (size, kind) in PAGES else "; weights not released"),
         card=replace(
             CARD,
             name=f"mvd/{size}-{kind}",

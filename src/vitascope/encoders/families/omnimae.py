@@ -1,16 +1,15 @@
-"""OmniMAE (Girdhar et al., CVPR 2023): one masked autoencoder of images and videos; and fine-tuned on either."""
+"""OmniMAE (Girdhar et al., CVPR 2023): a masked autoencoder for images and videos, pre-trained and fine-tuned."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from vitascope.core.types import Card
-from vitascope.encoders.spec import CheckpointLayout, Model, WeightSource
+from vitascope.encoders.spec import CARD_TEMPLATE, CheckpointLayout, Model, WeightSource
 from vitascope.nn.configs.video_vit import VideoViTConfig
 
 BASE = VideoViTConfig(
     dim=768, depth=12, heads=12, mlp=3072, positions="stored", image="first", pool="mean_then_norm"
-)  # the file has its fixed table (that of VideoMAE)
+)  # the files store their fixed table, which is VideoMAE's
 SHAPES = {
     "base": BASE,
     "large": replace(BASE, dim=1024, depth=24, heads=16, mlp=4096),
@@ -21,23 +20,17 @@ PRETRAINED = CheckpointLayout(
     mark=r"trunk\.decoder\.",
     containers=("", "model", "module"),
     prefix="trunk.",
-    renames=((r"^patch_embed\.proj\.1\.", "patch_embed.proj."),),  # 0 repeats images, without weights
+    renames=((r"^patch_embed\.proj\.1\.", "patch_embed.proj."),),  # layer 0 repeats images and has no weights
     surplus=(r"trunk\.decoder\.", r"trunk\.mask_token$", r"heads?\."),
 )
 TUNED = replace(PRETRAINED, name="fine-tuned", mark=r"trunk\.patch_embed\.proj\.1\.weight$", surplus=(r"heads?\.",))
 LAYOUTS = {
     "": (PRETRAINED, replace(TUNED, refused="it is fine-tuned (it has no decoder); load it as -in1k-ft or -ssv2-ft")),
-    "ft": (replace(PRETRAINED, refused="it is of pre-training (it has a decoder); leave -ft out"), TUNED),
+    "ft": (replace(PRETRAINED, refused="it is a pre-training file (it has a decoder); omit -ft"), TUNED),
 }
 LABELS = {"": "", "in1k-ft": "ImageNet-1k", "ssv2-ft": "SSv2"}
-CARD = Card(
-    name="",
-    digest="",
-    dim=0,
-    frames=16,
-    size=224,
-    mean=(0.485, 0.456, 0.406),
-    std=(0.229, 0.224, 0.225),
+CARD = replace(
+    CARD_TEMPLATE,
     pool="the final norm of the mean of the tokens (global_pool of the official code)",
     image="single",
     sampling="16 uniform frames of 2.7 s, 5 clips x 3 crops",

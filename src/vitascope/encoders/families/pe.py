@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from vitascope.core.types import Card
-from vitascope.encoders.spec import CheckpointLayout, Model, WeightSource
+from vitascope.encoders.spec import IMAGE_CARD, CheckpointLayout, Model, WeightSource
 from vitascope.encoders.weights.tensor_names import OPENCLIP, OPENCLIP_TEXT
 from vitascope.nn.configs.image_vit import ImageViTConfig
 
@@ -62,16 +61,11 @@ JOINT = CheckpointLayout(
     transposed=("proj.weight",),
 )
 ALONE = replace(JOINT, name="image", mark=r"(module\.)?(conv1|transformer|ln_pre)\.", surplus=())
-CARD = Card(
-    name="",
-    digest="",
-    dim=0,
-    frames=16,
-    size=224,
+CARD = replace(
+    IMAGE_CARD,
     mean=(0.5, 0.5, 0.5),
     std=(0.5, 0.5, 0.5),
     resize="square",
-    image="single",
     sampling="8 frames over the whole video",
     license="Apache-2.0",
 )
@@ -80,16 +74,16 @@ POOLS = {
     "mean": "mean over the frames of the mean of the patch tokens (no official pooling)",
 }
 DATA = {
-    "Core": "5.4 B images and text, recaptioned video (PVD)",
-    "Lang": "as PE-Core, then with a language model",
-    "Spatial": "as PE-Core, then dense targets of its own and of SAM 2.1",
+    "Core": "5.4 B images with text, recaptioned video (PVD)",
+    "Lang": "as PE-Core, then aligned with a language model",
+    "Spatial": "as PE-Core, then dense self-distillation and SAM 2.1",
 }
 
 
 def _model(variant: str) -> Model:
     name, shape = FILES[variant]
     return Model(
-        about=f"{name}, image by image",
+        about=f"{name}, frame by frame",
         card=replace(
             CARD, name=f"pe/{variant}", size=shape.side, pool=POOLS[shape.head], trained=DATA[name.split("-")[1]]
         ),

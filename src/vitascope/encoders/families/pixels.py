@@ -1,4 +1,4 @@
-"""Two floors without weights: what mere pixels say about appearance, and what their changes say about motion."""
+"""Two baselines without weights: raw pixels for appearance, and their changes over time for motion."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from vitascope.core.types import Card
 from vitascope.encoders.base import Encoder, NetworkEncoder, Tokens
 
 VARIANTS: dict[str, str] = {
-    "thumbnail": "the mean frame at 16 x 16, RGB: appearance without motion",
-    "motion-energy": "how much each of 8 x 8 cells changes from frame to frame, in order: where and when, not what",
+    "thumbnail": "mean frame at 16 x 16, RGB: appearance without motion",
+    "motion-energy": "change between frames in each of 8 x 8 cells, over time: motion without appearance",
 }
 CELLS = {"thumbnail": 16, "motion-energy": 8}
 QUIET = 0.01
-"""Mean change (of 1) below which a clip counts as still; the noise of compression stays under it."""
+"""Mean change of a practically static clip, as a fraction of the value range; compression noise stays below it."""
 
 
 class Thumbnail(nn.Module):
-    """The mean over the frames, averaged in 16 x 16 cells: 768 numbers in which the order of frames cannot show."""
+    """The mean over the frames, averaged in 16 x 16 cells: 768 values that do not depend on the order of frames."""
 
     def forward(self, clips: Float[Tensor, "n 3 t y x"]) -> Tokens:
-        """Grid (n 1 16 16 3); the vector is the grid flattened."""
+        """Token grid (n 1 16 16 3); the clip vector is the flattened grid."""
         cells = F.adaptive_avg_pool2d(clips.mean(2), CELLS["thumbnail"])
         grid = cells.permute(0, 2, 3, 1)[:, None]
         return Tokens(grid, grid.flatten(1))
 
 
 class MotionEnergy(nn.Module):
-    """The absolute change of gray level from each frame to the next, averaged in 8 x 8 cells, as shares of the mean.
+    """The absolute change of gray level between consecutive frames, averaged in 8 x 8 cells, relative to its mean.
 
-    15 x 64 numbers for 16 frames: where and when something changed, in order. Dividing by the clip's mean change (plus
-    `QUIET`) takes its contrast out, the absolute value whether it became lighter or darker.
+    For 16 frames these are 15 x 64 values in temporal order. Dividing by the mean change of the clip (plus `QUIET`)
+    removes its contrast, the absolute value removes the sign of the change.
     """
 
     def forward(self, clips: Float[Tensor, "n 3 t y x"]) -> Tokens:
-        """Grid (n t-1 8 8 1); the vector is the grid flattened, time slowest."""
+        """Token grid (n t-1 8 8 1); the clip vector is the flattened grid, time slowest."""
         if clips.shape[2] < 2:
-            raise UserError("pixels/motion-energy compares frames: a clip needs two or more")
+            raise UserError("pixels/motion-energy needs clips of at least two frames")
         change = clips.mean(1).diff(dim=1).abs()
         cells = F.adaptive_avg_pool2d(change, CELLS["motion-energy"])
         grid = (cells / (cells.mean((1, 2, 3), keepdim=True) + QUIET))[..., None]
@@ -48,7 +48,7 @@ class MotionEnergy(nn.Module):
 
 
 def build(variant: str) -> Encoder:
-    """`thumbnail` or `motion-energy`; ValueError for anything else."""
+    """The encoder `thumbnail` or `motion-energy`; `UserError` for an unknown variant."""
     if variant not in VARIANTS:
         raise unknown_variant("encoders", "pixels", variant, VARIANTS)
     thumbnail = variant == "thumbnail"
@@ -63,4 +63,4 @@ def build(variant: str) -> Encoder:
         pool="the grid, flattened",
         license="Apache-2.0",
     )
-    return NetworkEncoder(card, Thumbnail() if thumbnail else MotionEnergy(), loaded="nothing to load: no weights")
+    return NetworkEncoder(card, Thumbnail() if thumbnail else MotionEnergy(), loaded="no weights")

@@ -1,12 +1,11 @@
-"""SigLIP 2 (Tschannen et al., 2025): the image towers of fixed size, applied frame by frame."""
+"""SigLIP 2 (Tschannen et al., 2025): the image towers with fixed input size, applied frame by frame."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from vitascope.core.errors import UserError
-from vitascope.core.types import Card
-from vitascope.encoders.spec import CheckpointLayout, Model, State, WeightSource
+from vitascope.encoders.spec import IMAGE_CARD, CheckpointLayout, Model, State, WeightSource
 from vitascope.encoders.weights.tensor_names import TRANSFORMERS, TRANSFORMERS_MARK, TRANSFORMERS_TEXT
 from vitascope.nn.configs.image_vit import ImageViTConfig, transformers
 
@@ -20,12 +19,12 @@ SIZES = {
 
 
 def of_fixed_size(state: State) -> State:
-    """The file as it is; ValueError for one of the NaFlex models, which share all names."""
+    """Return `state` unchanged; `UserError` for a NaFlex model, whose tensors have the same names."""
     patches = state.get("patch_embed.weight")
     if patches is not None and patches.ndim == 2:
         raise UserError(
-            "a NaFlex file of SigLIP 2, for images of any shape: its patches are embedded by a matrix of "
-            f"{' x '.join(map(str, patches.shape))}; take a model of fixed size, as google/siglip2-base-patch16-224"
+            "a NaFlex file of SigLIP 2, for images of any shape (its patch embedding is "
+            f"{' x '.join(map(str, patches.shape))}); use a model of fixed size, e.g. google/siglip2-base-patch16-224"
         )
     return state
 
@@ -38,18 +37,12 @@ LAYOUT = CheckpointLayout(
     surplus=TRANSFORMERS_TEXT,
     convert=of_fixed_size,
 )
-CARD = Card(
-    name="",
-    digest="",
-    dim=0,
-    frames=16,
-    size=224,
+CARD = replace(
+    IMAGE_CARD,
     mean=(0.5, 0.5, 0.5),
     std=(0.5, 0.5, 0.5),
     resize="square",
     pool="mean over the frames of the attention head's vector (pooler_output of transformers)",
-    image="single",
-    sampling="images; its authors sample no video",
     trained="WebLI, images and text",
     license="Apache-2.0",
 )
@@ -70,15 +63,15 @@ FILES = {
     "giant": ("giant-opt", 16, 256),
     "giant-384": ("giant-opt", 16, 384),
 }
-"""Each variant's network, patch and side in pixels; other weights for each."""
+"""Network, patch size and image size (pixels) of each variant; all have separate weights."""
 
 
 def _model(variant: str) -> Model:
     size, patch, side = FILES[variant]
     repo = f"google/siglip2-{size}-patch{patch}-{side}"
-    file = "model.safetensors.index.json" if size == "giant-opt" else "model.safetensors"  # in parts
+    file = "model.safetensors.index.json" if size == "giant-opt" else "model.safetensors"  # sharded
     return Model(
-        about=f"{size} with patches of {patch} at {side} pixels, image by image",
+        about=f"{size}/{patch} at {side} pixels, frame by frame",
         card=replace(CARD, name=f"siglip2/{variant}", size=side),
         shape=replace(SIZES[size], patch=patch, side=side),
         layouts=(LAYOUT,),

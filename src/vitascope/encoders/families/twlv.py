@@ -1,28 +1,21 @@
-"""TWLV-I (Twelve Labs, 2024): the weights were not released, the embeddings of its benchmarks were.
+"""TWLV-I (Twelve Labs, 2024), of which the embeddings of its benchmarks were released but not the weights.
 
-`base` and `large` are an architecture of ours, since the report tells no more than ViT-B and ViT-L, and read
-what pretraining here and `vitascope convert` write. `-published` variants are the released vectors, without a network.
+`base` and `large` are our architecture, since the report specifies only ViT-B and ViT-L, for weights of one's own
+pretraining or from `vitascope convert`. `-published` variants are the released embeddings, without a network.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from vitascope.core.types import Card
-from vitascope.encoders.spec import CheckpointLayout, Model, WeightSource
+from vitascope.encoders.spec import CARD_TEMPLATE, CheckpointLayout, Model, WeightSource
 from vitascope.nn.configs.video_vit import VideoViTConfig
 
 BASE = VideoViTConfig(dim=768, depth=12, heads=12, mlp=3072)
 SHAPES = {"base": BASE, "large": replace(BASE, dim=1024, depth=24, heads=16, mlp=4096)}
 OWN = CheckpointLayout(name="vitascope", mark=r"patch_embed\.proj\.weight$", containers=("",))
-CARD = Card(
-    name="",
-    digest="",
-    dim=0,
-    frames=16,
-    size=224,
-    mean=(0.485, 0.456, 0.406),
-    std=(0.229, 0.224, 0.225),
+CARD = replace(
+    CARD_TEMPLATE,
     pool="mean of the tokens after the final norm",
     sampling="as it was pretrained",
     trained="your own pretraining",
@@ -42,7 +35,7 @@ VECTORS = replace(
 
 def _network(size: str) -> Model:
     return Model(
-        about=f"ViT-{size[0].upper()}/16, tubelet 2: weights of your own pretraining",
+        about=f"ViT-{size[0].upper()}/16, tubelet 2, for weights of your own pretraining",
         card=replace(CARD, name=f"twlv/{size}"),
         shape=SHAPES[size],
         layouts=(OWN,),
@@ -52,11 +45,11 @@ def _network(size: str) -> Model:
 
 def _published(size: str, more: str = "") -> Model:
     card = replace(VECTORS, name=f"twlv/{size}-published")
-    if more:  # the report's row TWLV-I (+SSv2)
-        saw, trained = VECTORS.pretraining_datasets | {more}, f"{VECTORS.trained}, SSv2"
-        card = replace(card, name=f"twlv/{size}-{more}-published", pretraining_datasets=saw, trained=trained)
+    if more:  # TWLV-I (+SSv2) in the report
+        datasets, trained = VECTORS.pretraining_datasets | {more}, f"{VECTORS.trained}, SSv2"
+        card = replace(card, name=f"twlv/{size}-{more}-published", pretraining_datasets=datasets, trained=trained)
     return Model(
-        about=f"embeddings of TWLV-I{' (+SSv2)' if more else ''} ViT-{size[0].upper()}: vectors without a network",
+        about=f"released embeddings of TWLV-I{' (+SSv2)' if more else ''} ViT-{size[0].upper()}, without a network",
         card=card,
         shape=SHAPES[size],
         layouts=(),

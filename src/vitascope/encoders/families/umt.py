@@ -1,11 +1,10 @@
-"""UMT, Unmasked Teacher (Li et al., ICCV 2023): stage 1 on video alone, stage 2 with text, and fine-tuned."""
+"""UMT, Unmasked Teacher (Li et al., ICCV 2023): stage 1 on video only, stage 2 with text, and fine-tuned."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from vitascope.core.types import Card
-from vitascope.encoders.spec import CheckpointLayout, Model, WeightSource
+from vitascope.encoders.spec import CARD_TEMPLATE, FINE_TUNED, CheckpointLayout, Model, WeightSource, rejected
 from vitascope.nn.configs.video_vit import VideoViTConfig
 
 BASE = VideoViTConfig(
@@ -33,21 +32,8 @@ STAGE2 = CheckpointLayout(
         r"temp$",
     ),
 )
-TUNED = CheckpointLayout(
-    name="fine-tuned",
-    mark=r"fc_norm\.weight$",
-    containers=("module", "model", ""),
-    renames=((r"^fc_norm\.", "norm."),),
-    surplus=(r"head\.",),
-)
-CARD = Card(
-    name="",
-    digest="",
-    dim=0,
-    frames=16,
-    size=224,
-    mean=(0.485, 0.456, 0.406),
-    std=(0.229, 0.224, 0.225),
+CARD = replace(
+    CARD_TEMPLATE,
     sampling="8 frames over the whole video, 4 clips x 3 crops",
     pretraining_datasets=frozenset({"k400", "k600", "k700"}),
     license="MIT",
@@ -65,7 +51,7 @@ DATA = {
     "s2": "K710, WebVid10M, CC3M, CC12M, COCO, VG, SBU",
     "ft": "K710, then labels of K710 and K400",
 }
-ABOUT = {"s1": "stage 1, video alone", "s2": "stage 2, with text, 25M", "ft": "fine-tuned on Kinetics"}
+ABOUT = {"s1": "stage 1, video only", "s2": "stage 2, with text, 25M", "ft": "fine-tuned on Kinetics"}
 FILES = {
     "base-s1": "b16_ptk710_f8_res224.pth",
     "large-s1": "l16_ptk710_f8_res224.pth",
@@ -74,12 +60,9 @@ FILES = {
     "base-ft": "b16_ptk710_ftk710_ftk400_f8_res224.pth",
     "large-ft": "l16_ptk710_ftk710_ftk400_f8_res224.pth",
 }
-REPO = "OpenGVLab/UMT"  # where its authors moved the files; the addresses in their list are dead
-LAYOUTS = {"s1": STAGE1, "s2": STAGE2, "ft": TUNED}
-WRONG = {
-    kind: replace(layout, refused=f"it is a {layout.name} file; load it as a -{kind} variant")
-    for kind, layout in LAYOUTS.items()
-}
+REPO = "OpenGVLab/UMT"  # the URLs in the authors' model zoo are dead; the files moved here
+LAYOUTS = {"s1": STAGE1, "s2": STAGE2, "ft": FINE_TUNED}
+REJECTED = rejected(LAYOUTS)
 
 
 def _model(size: str, stage: str) -> Model:
@@ -94,7 +77,7 @@ def _model(size: str, stage: str) -> Model:
             SQUASHED if stage == "s2" else CARD, name=f"umt/{size}-{stage}", pool=POOLS[stage], trained=DATA[stage]
         ),
         shape=shape,
-        layouts=(LAYOUTS[stage], *(wrong for other, wrong in WRONG.items() if other != stage)),
+        layouts=(LAYOUTS[stage], *(layout for other, layout in REJECTED.items() if other != stage)),
         source=WeightSource(
             file=f"{'multi' if stage == 's2' else 'single'}_modality/{FILES[f'{size}-{stage}']}",
             repo=REPO,

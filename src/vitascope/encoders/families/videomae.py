@@ -1,6 +1,6 @@
-"""VideoMAE (Tong et al., NeurIPS 2022) and VideoMAE V2 (Wang et al., CVPR 2023): pre-trained, and fine-tuned.
+"""VideoMAE (Tong et al., NeurIPS 2022) and VideoMAE V2 (Wang et al., CVPR 2023), pre-trained and fine-tuned.
 
-A file of pre-training has a final norm over the tokens; a fine-tuned one has in its place `fc_norm` over their mean.
+A pre-training file has a final norm over the tokens, a fine-tuned one `fc_norm` over their mean.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from vitascope.core.types import Card
-from vitascope.encoders.spec import CheckpointLayout, Model, WeightSource
+from vitascope.encoders.spec import CARD_TEMPLATE, FINE_TUNED, CheckpointLayout, Model, WeightSource
 from vitascope.nn.configs.video_vit import VideoViTConfig
 
 BASE = VideoViTConfig(dim=768, depth=12, heads=12, mlp=3072, positions="sinusoid_flat")
@@ -50,7 +50,7 @@ PRETRAINED = (
         mark=rf"(?:videomae\.)?{PATCHES}",
         containers=("",),
         renames=(*TRANSFORMERS, (r"^layernorm\.", "norm.")),
-        # a classifier stands on such an encoder where the configuration says not to pool by the mean
+        # there is a classifier if the configuration disables mean pooling
         surplus=(r"decoder\.", r"encoder_to_decoder\.", r"mask_token$", r"classifier\."),
     ),
 )
@@ -62,30 +62,23 @@ TUNED = (
         renames=(*TRANSFORMERS, (r"^fc_norm\.", "norm.")),
         surplus=(r"classifier\.",),
     ),
-    CheckpointLayout(
-        name="fine-tuned",
+    replace(
+        FINE_TUNED,
         mark=r"(?:model\.)?fc_norm\.weight$",
-        containers=("module", "model", ""),
-        renames=((r"^model\.", ""), (r"^fc_norm\.", "norm.")),  # `model.`: files of the hub's own code
+        renames=((r"^model\.", ""), *FINE_TUNED.renames),  # `model.` is a prefix in files of the hub's own code
         surplus=(r"(?:model\.)?head\.",),
     ),
     CheckpointLayout(
         name="pre-training",
         mark=r"encoder\.patch_embed\.proj\.weight$",
-        refused="it is of pre-training (it has no fc_norm); load it as a -pt variant",
+        refused="it is a pre-training file (no fc_norm); load it as a -pt variant",
     ),
 )
 HYBRID = frozenset({"k400", "k600", "k700", "ssv2", "ava"})
-CARD = Card(
-    name="",
-    digest="",
-    dim=0,
-    frames=16,
-    size=224,
-    mean=(0.485, 0.456, 0.406),
-    std=(0.229, 0.224, 0.225),
+CARD = replace(
+    CARD_TEMPLATE,
     sampling="K400 16 frames, stride 4, 5 clips x 3 crops; SSv2 16 uniform frames, 2 clips x 3 crops",
-    license="CC BY-NC 4.0",  # of V2 too: the hub says Apache-2.0 beside its files, this in the later repositories
+    license="CC BY-NC 4.0",  # also for V2: the hub says Apache-2.0 with the files, but this in later repositories
 )
 POOLS = {
     "pt": "mean of the tokens after the final norm (no official pooling)",
@@ -100,11 +93,11 @@ V1 = {
     "huge-ft": "MCG-NJU/videomae-huge-finetuned-kinetics",
     "base-ssv2-ft": "MCG-NJU/videomae-base-finetuned-ssv2",
 }
-"""The hub's ids."""
+"""Hub repositories by variant."""
 PICKLED = ("huge-ft", "base-ssv2-ft")
-"""Of which the hub has no safetensors."""
+"""Variants without a safetensors file on the hub."""
 DRIVE = "https://drive.google.com/file/d/1AJQR1Rsi2N1pDn9tLyJ8DQrUREiBA1bO/view"
-"""Where the pre-trained ViT-H is."""
+"""Page of the pre-trained ViT-H."""
 V2 = {
     "base-v2": "distill/vit_b_k710_dl_from_giant.pth",
     "huge-v2-pt": "",
@@ -112,11 +105,11 @@ V2 = {
     "giant-v2-pt": "mae-g/vit_g_hybrid_pt_1200e.pth",
     "giant-v2-ft": "mae-g/vit_g_hybrid_pt_1200e_k710_ft.pth",
 }
-"""Files of OpenGVLab/VideoMAE2; what its folder of ViT-H holds is not known to us."""
+"""Files in OpenGVLab/VideoMAE2 by variant; those of ViT-H are unknown."""
 
 
 def _config(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The numbers of a transformers configuration; its eps of 1e-12 is not what the weights were trained with."""
+    """Configuration values from a transformers config.json, except its eps of 1e-12, which training did not use."""
     names = {"hidden_size": "dim", "num_hidden_layers": "depth", "num_attention_heads": "heads", "image_size": "img"}
     names |= {"intermediate_size": "mlp", "patch_size": "patch", "tubelet_size": "tubelet", "num_frames": "frames"}
     return {ours: config[theirs] for theirs, ours in names.items() if theirs in config}

@@ -1,4 +1,4 @@
-"""VideoPrism (Zhao et al., ICML 2024): video encoders, and the video towers of the models trained on with text."""
+"""VideoPrism (Zhao et al., ICML 2024): video encoders, and the video towers of the video-text models."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from vitascope.core.types import Card
-from vitascope.encoders.spec import CheckpointLayout, Model, State, WeightSource
+from vitascope.encoders.spec import CARD_TEMPLATE, CheckpointLayout, Model, State, WeightSource
 from vitascope.nn.configs.videoprism import VideoPrismConfig
 
 SHAPES = {
@@ -25,11 +24,11 @@ CONFIG = {
     "intermediate_size": "mlp_dim",
     "attn_logit_softcapping": "atten_logit_cap",
 }
-"""Words of a transformers config.json for those of the published configurations."""
+"""Keys of the published configurations by those of a transformers config.json."""
 
 
 def from_flax(state: State) -> State:
-    """Layers one by one, matrices the other way round, gamma for the stored gamma - 1 of the norms."""
+    """Convert Flax parameters: unstack layers, transpose matrices, add 1 to norm scales, which are stored minus 1."""
     layers: State = {}
     for key, tensor in state.items():
         stacked = ".*." in key and tensor.ndim
@@ -38,13 +37,13 @@ def from_flax(state: State) -> State:
 
 
 def as_torch(key: str, tensor: Any) -> tuple[str, Any]:
-    """One Flax parameter as torch has it; one of an unexpected shape is left as it is, for the loader to report."""
+    """Convert one Flax parameter to PyTorch; one of unexpected shape is left unchanged, for the loader to report."""
     base, _, kind = key.rpartition(".")
     if kind == "scale":
         return f"{base}.weight", tensor + 1
     if kind == "b":
         return f"{base}.bias", tensor.flatten()
-    if kind == "w" and tensor.ndim == 3:  # width x heads x width of a head, of the output projection too
+    if kind == "w" and tensor.ndim == 3:  # width x heads x head width, also for the output projection
         return f"{base}.weight", tensor.flatten(1) if base.endswith("proj") else tensor.flatten(1).T
     if kind == "kernel" and tensor.ndim == 2:
         return f"{base}.weight", as_convolution(tensor) if base.startswith("patch_embed") else tensor.T
@@ -52,25 +51,25 @@ def as_torch(key: str, tensor: Any) -> tuple[str, Any]:
 
 
 def as_convolution(matrix: Any) -> Any:
-    """The matrix of patches, whose rows are y, x and color, as a convolution's weight."""
+    """Reshape a patch embedding matrix, with rows ordered by y, x and color, to a convolution weight."""
     side = round((len(matrix) / 3) ** 0.5)
     return matrix.unflatten(0, (side, side, 3)).permute(3, 2, 0, 1) if len(matrix) == 3 * side**2 else matrix
 
 
 def from_transformers(state: State) -> State:
-    """Gamma for the stored gamma - 1 of the norms."""
+    """Add 1 to the norm scales, which are stored minus 1."""
     return {key: tensor + 1 if NORM.search(key) else tensor for key, tensor in state.items()}
 
 
 def numbers(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a transformers config.json; nothing where it is none of VideoPrism."""
+    """Configuration values from a transformers config.json; empty for other models."""
     vision = config.get("vision_config") or config
     if not str(vision.get("model_type")).startswith("videoprism"):
         return {}
     side, (_, *patch) = vision["image_size"], vision["tubelet_size"]
     places = [n // p for n, p in zip((side, side) if isinstance(side, int) else side, patch, strict=True)]
-    told = {ours: vision[theirs] for theirs, ours in CONFIG.items()}
-    return {**told, "patch_size": patch[0], "pos_emb_shape": [vision["num_frames"], *places]}
+    values = {ours: vision[theirs] for theirs, ours in CONFIG.items()}
+    return {**values, "patch_size": patch[0], "pos_emb_shape": [vision["num_frames"], *places]}
 
 
 FLAX = CheckpointLayout(
@@ -130,15 +129,12 @@ LAYOUTS = {
         ),
     ),
 }
-WRONG = {
-    "": replace(LAYOUTS["lvt-"][0], refused="it holds the model trained on with text; load it as an lvt- variant"),
-    "lvt-": replace(FLAX, refused="it holds the video encoder alone; load it without lvt-"),
+REJECTED = {
+    "": replace(LAYOUTS["lvt-"][0], refused="it is a video-text model; load it as an lvt- variant"),
+    "lvt-": replace(FLAX, refused="it is a video encoder without text; omit lvt-"),
 }
-CARD = Card(
-    name="",
-    digest="",
-    dim=0,
-    frames=16,
+CARD = replace(
+    CARD_TEMPLATE,
     size=288,
     mean=(0.0, 0.0, 0.0),
     std=(1.0, 1.0, 1.0),
@@ -148,7 +144,7 @@ CARD = Card(
     trained="36 M videos with captions, 582 M clips with noisy text, images with text",
     license="Apache-2.0",
 )
-ABOUT = {"": "video encoder", "lvt-": "video tower of the model trained on with text, without its pooling head"}
+ABOUT = {"": "video encoder", "lvt-": "video tower of the video-text model, without its pooling head"}
 FILES = {"base": "base-f16r288", "large": "large-f8r288"}
 PAGE = "https://github.com/google-deepmind/videoprism#released-models"
 
@@ -162,12 +158,12 @@ def _source(size: str, tower: str) -> WeightSource:
 
 def _model(size: str, tower: str) -> Model:
     shape, letter = SHAPES[size], "g" if size == "giant" else size[0].upper()
-    about = f"ViT-{letter}, {ABOUT[tower]}{'' if size in FILES else '; its weights are not published'}"
+    about = f"ViT-{letter}, {ABOUT[tower]}{'' if size in FILES else '; weights not released'}"
     return Model(
         about=about,
         card=replace(CARD, name=f"videoprism/{tower}{size}"),
         shape=shape,
-        layouts=(*LAYOUTS[tower], WRONG[tower]),
+        layouts=(*LAYOUTS[tower], REJECTED[tower]),
         source=_source(size, tower),
         presets={"native": {"frames": shape.grid[0]}},
         from_config=numbers,

@@ -1,4 +1,4 @@
-"""The native video transformer with random weights: a floor, and a stand-in of every published size."""
+"""The native video transformer with random weights: a baseline, and a stand-in for published models of its size."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from vitascope.nn.configs.video_vit import VideoViTConfig
 from vitascope.nn.video_vit import random_vit
 
 VARIANTS: dict[str, str] = {
-    "tiny-random": "ViT-Ti/16, tubelet 2, 16 x 112 x 112, random weights of seed 0 (tiny-random-7: of seed 7)",
-    "small-random": "ViT-S/16, tubelet 2, 16 x 224 x 224, random weights of seed 0",
-    "base-random": "ViT-B/16, tubelet 2, 16 x 224 x 224, random weights of seed 0",
-    "large-random": "ViT-L/16, tubelet 2, 16 x 224 x 224, random weights of seed 0",
+    "tiny-random": "ViT-Ti/16, tubelet 2, 16 x 112 x 112, random weights with seed 0 (tiny-random-7: seed 7)",
+    "small-random": "ViT-S/16, tubelet 2, 16 x 224 x 224, random weights with seed 0",
+    "base-random": "ViT-B/16, tubelet 2, 16 x 224 x 224, random weights with seed 0",
+    "large-random": "ViT-L/16, tubelet 2, 16 x 224 x 224, random weights with seed 0",
 }
 SIZES = {
     "tiny": VideoViTConfig(dim=192, depth=12, heads=3, mlp=768),
@@ -25,27 +25,27 @@ SIZES = {
     "large": VideoViTConfig(dim=1024, depth=24, heads=16, mlp=4096),
 }
 PIXELS = {"tiny": 112, "small": 224, "base": 224, "large": 224}
-"""The tiny one is for a quick look on a laptop: a clip costs an eighth of what it would at 224."""
+"""Input size by model size, pixels; at 112 the tiny model takes an eighth of the compute of 224."""
 
 
 def build(variant: str) -> Encoder:
-    """`<size>-random`, or `<size>-random-<seed>`; ValueError for anything else."""
-    form = re.fullmatch(r"([a-z]+)-random(?:-(\d+))?", variant)
-    if not form or form[1] not in SIZES:
+    """The encoder `<size>-random` or `<size>-random-<seed>`; `UserError` for an unknown variant."""
+    match = re.fullmatch(r"([a-z]+)-random(?:-(\d+))?", variant)
+    if not match or match[1] not in SIZES:
         raise unknown_variant("encoders", "vit", variant, VARIANTS)
-    seed = int(form[2] or 0)
-    side = PIXELS[form[1]] // 16
-    arch = replace(SIZES[form[1]], grid=(8, side, side))
+    seed = int(match[2] or 0)
+    side = PIXELS[match[1]] // 16
+    arch = replace(SIZES[match[1]], grid=(8, side, side))
     trunk = random_vit(arch, generator(seed))
     card = Card(
         name=f"vit/{variant}",
         digest=fingerprint(trunk.state_dict()),
         dim=arch.dim,
         frames=16,
-        size=PIXELS[form[1]],
+        size=PIXELS[match[1]],
         mean=(0.485, 0.456, 0.406),
         std=(0.229, 0.224, 0.225),
         pool="mean of the tokens after the final norm",
         license="Apache-2.0",
     )
-    return NetworkEncoder(card, trunk, loaded=f"nothing to load: weights drawn from seed {seed}")
+    return NetworkEncoder(card, trunk, loaded=f"random weights with seed {seed}")

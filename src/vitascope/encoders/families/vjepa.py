@@ -1,11 +1,10 @@
-"""V-JEPA (Bardes et al., TMLR 2024): features predicted in features, no text and no teacher but its own average."""
+"""V-JEPA (Bardes et al., TMLR 2024): feature prediction without text or a pretrained teacher."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from vitascope.core.types import Card
-from vitascope.encoders.spec import CheckpointLayout, Model, WeightSource
+from vitascope.encoders.spec import CARD_TEMPLATE, CheckpointLayout, Model, WeightSource
 from vitascope.nn.configs.video_vit import VideoViTConfig
 
 LARGE = VideoViTConfig(dim=1024, depth=24, heads=16, mlp=4096, positions="stored", resample="trilinear")
@@ -21,17 +20,12 @@ LAYOUTS = (
         name="context encoder",
         mark=MARK,
         containers=("encoder",),
-        refused="no target_encoder there; what is under 'encoder' is the context encoder, which embeds otherwise",
+        refused="it has no target_encoder, only the context encoder under 'encoder', whose embeddings differ",
     ),
 )
-CARD = Card(
-    name="",
-    digest="",
-    dim=0,
-    frames=16,
+CARD = replace(
+    CARD_TEMPLATE,
     size=0,
-    mean=(0.485, 0.456, 0.406),
-    std=(0.229, 0.224, 0.225),
     pool="mean of the tokens after the final norm (no official pooling: an attentive probe reads the tokens)",
     sampling="16 frames, stride 4; K400 8 clips x 3 crops, SSv2 2 clips x 3 crops",
     pretraining_datasets=frozenset({"k400", "k600", "k700", "ssv2"}),

@@ -1,7 +1,7 @@
 """V-JEPA 2 (Assran et al., 2025) and 2.1 (2026): rotary positions, more data; 2.1 with a patch embedding for images.
 
-A `.pt` file of V-JEPA 2 holds two encoders that differ: the target encoder, and under `encoder` the context encoder,
-which the transformers files have. `-context` variants read the latter.
+A `.pt` file of V-JEPA 2 contains two different encoders: the target encoder, and under `encoder` the context encoder,
+which is also the one in transformers files. `-context` variants read the latter.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from vitascope.core.types import Card
-from vitascope.encoders.spec import CheckpointLayout, Model, WeightSource
+from vitascope.encoders.spec import CARD_TEMPLATE, CheckpointLayout, Model, WeightSource
 from vitascope.nn.configs.video_vit import VideoViTConfig
 
 LARGE = VideoViTConfig(dim=1024, depth=24, heads=16, mlp=4096, grid=(32, 16, 16), positions="rope3d", rope="tiled")
@@ -42,7 +41,7 @@ TARGET = CheckpointLayout(
     mark=rf"{WRAPPED}patch_embed\.proj\.weight$",
     containers=("target_encoder",),
     renames=((rf"^{WRAPPED}", ""),),
-    surplus=(rf"{WRAPPED}pos_embed$",),  # left from an earlier stage; positions are rotary
+    surplus=(rf"{WRAPPED}pos_embed$",),  # unused remnant of an earlier stage; positions are rotary
 )
 CONTEXT = replace(TARGET, name="pre-training, context encoder", containers=("encoder",))
 TRANSFORMERS = CheckpointLayout(
@@ -61,7 +60,7 @@ TRANSFORMERS = CheckpointLayout(
 )
 ONLY_CONTEXT = replace(
     CONTEXT,
-    refused="no target_encoder there; what is under 'encoder' is the context encoder: load it as a -context variant",
+    refused="it has no target_encoder, only the context encoder under 'encoder'; load it as a -context variant",
 )
 NEWEST = CheckpointLayout(
     name="pre-training, averaged encoder",
@@ -72,19 +71,14 @@ NEWEST = CheckpointLayout(
 )
 DISTILLED = replace(NEWEST, containers=("ema_encoder",))
 NEWEST_CONTEXT = replace(
-    NEWEST, containers=("encoder",), refused="its averaged encoder is not there; 'encoder' is the context encoder"
+    NEWEST, containers=("encoder",), refused="it has no averaged encoder, only the context encoder under 'encoder'"
 )
 OLDER = replace(
-    TARGET, containers=("target_encoder", "encoder"), refused="it is of V-JEPA 2, not of 2.1 (it has no norms_block)"
+    TARGET, containers=("target_encoder", "encoder"), refused="it is a V-JEPA 2 file, not 2.1 (it has no norms_block)"
 )
-CARD = Card(
-    name="",
-    digest="",
-    dim=0,
-    frames=16,
+CARD = replace(
+    CARD_TEMPLATE,
     size=0,
-    mean=(0.485, 0.456, 0.406),
-    std=(0.229, 0.224, 0.225),
     pool="mean of the tokens after the final norm (no official pooling: an attentive probe reads the tokens)",
     sampling="K400 16 frames, stride 4, 8 clips x 3 crops; SSv2 16 frames (g-384: 64), 2 x 3; "
     "Diving48 32 frames, stride 2, 4 x 3",
@@ -93,13 +87,13 @@ CARD = Card(
 )
 CARD_2_1 = replace(
     CARD,
-    sampling="made for 64 frames; how its authors sample is not known to us",
+    sampling="made for 64 frames; official sampling unknown",
     trained="VisionMix163M: SSv2, Kinetics, HowTo100M, YT-Temporal-1B, LVD-142M; IN-22k is in it",
 )
 
 
 def _config(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The numbers of a transformers configuration; frames are the user's, positions being rotary."""
+    """Configuration values from a transformers config.json; with rotary positions, the number of frames is free."""
     names = {"hidden_size": "dim", "num_hidden_layers": "depth", "num_attention_heads": "heads", "crop_size": "img"}
     names |= {"mlp_ratio": "mlp_ratio", "patch_size": "patch", "tubelet_size": "tubelet"}
     return {ours: config[theirs] for theirs, ours in names.items() if theirs in config}

@@ -1,1 +1,1 @@
-"""Weight files: download, safe reading, strict loading into a network, diagnosis of what does not fit."""
+"""Weight files: download, safe reading, strict loading into a network, and diagnosis of files that do not fit."""

@@ -1,4 +1,4 @@
-"""What the file of an encoder that was pretrained here says of itself: card, shape and origin, read without torch."""
+"""Metadata of a natively pretrained encoder's file (card, network configuration, origin), read without torch."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from vitascope.core.errors import UserError
 from vitascope.core.types import Card
 
 KEY = "vitascope-encoder"
-"""Of the metadata of a file: card, shape and origin, as JSON."""
+"""Key of the metadata in the safetensors header, JSON."""
 FORMAT = 2
-"""Version of the names in it; 1 had `licence` and `saw`."""
+"""Version of the metadata; in version 1 the card had `licence` and `saw`."""
 HEADER = 1 << 20
-"""Bytes of metadata that are read at most."""
+"""Maximum size of the metadata, bytes."""
 SHIPPED = Path(__file__).parents[1] / "shipped_weights"
-"""Files that come with the package."""
+"""Folder of the encoders shipped with the package."""
 
 
-def about(path: str | Path) -> dict[str, Any]:
-    """Card, shape and origin of a written encoder, as data. ValueError where the file is none."""
+def read_metadata(path: str | Path) -> dict[str, Any]:
+    """Read the metadata (card, network configuration, origin) of a file; `UserError` if it has none."""
     try:
         with safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path}: cannot be read as safetensors ({error})") from error
     if KEY not in metadata or len(metadata[KEY]) > HEADER:
-        raise UserError(f"{path}: weights without a card of ours; for a published model say family/variant={path}")
-    told: dict[str, Any] = json.loads(metadata[KEY])
-    return told
+        raise UserError(f"{path}: has no Vitascope card; for a published model use family/variant={path}")
+    data: dict[str, Any] = json.loads(metadata[KEY])
+    return data
 
 
-def shipped() -> dict[str, Card]:
-    """The card of every encoder that comes with the package, by name."""
-    cards = [Card.from_data(about(file)["card"]) for file in sorted(SHIPPED.glob("*.safetensors"))]
+def shipped_cards() -> dict[str, Card]:
+    """The card of every encoder shipped with the package, by name."""
+    cards = [Card.from_data(read_metadata(file)["card"]) for file in sorted(SHIPPED.glob("*.safetensors"))]
     return {card.name: card for card in cards}

@@ -1,4 +1,4 @@
-"""Official weight files, recognized by what they are, not by their suffix, and read without running what they hold."""
+"""Read official weight files, recognized by content rather than suffix, without running code from them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vitascope.core.text import nearest
 from vitascope.encoders.weights import safe_pickle
 
 FORMAT = "vitascope"
-"""Key of a converted file's metadata: its model and the numbers of its architecture, as JSON."""
+"""Metadata key of a converted file: its model and configuration values, JSON."""
 NAMES = (
     "model.safetensors",
     "model.safetensors.index.json",
@@ -29,42 +29,42 @@ NAMES = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
-"""What weights are called in a folder of a model, the better first."""
+"""File names of weights in a model folder, in order of preference."""
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".tar", ".pyth", ".torch", ".npz", ".index.json")
 OTHERS = {
     b"version https://git-lfs": "a git-lfs pointer, not the weights; run `git lfs pull` there, or download the file",
-    b"\x1f\x8b": "packed with gzip; unpack it first",
-    b"\xfd7zXZ\x00": "packed with xz; unpack it first",
-    b"BZh": "packed with bzip2; unpack it first",
-    b"\x89HDF\r\n": "an HDF5 file of Keras, which is not read; get the authors' PyTorch or safetensors file",
-    b"GGUF": "a GGUF file, which is not read; get the authors' PyTorch or safetensors file",
-    b"\x93NUMPY": "a single array without a name; put the arrays into an .npz",
+    b"\x1f\x8b": "compressed with gzip; decompress it first",
+    b"\xfd7zXZ\x00": "compressed with xz; decompress it first",
+    b"BZh": "compressed with bzip2; decompress it first",
+    b"\x89HDF\r\n": "a Keras HDF5 file, which is not supported; use the authors' PyTorch or safetensors file",
+    b"GGUF": "a GGUF file, which is not supported; use the authors' PyTorch or safetensors file",
+    b"\x93NUMPY": "a single unnamed array; save the arrays as .npz",
 }
-"""First bytes of files that are no weights, or not yet, and what to do."""
+"""Unsupported files by their first bytes, with the remedy."""
 AGAIN = "download it again and compare its size with the source's"
 SWOLLEN = 50
-"""Times its own size that a zip file may unpack to: weights hardly compress."""
+"""Largest ratio of uncompressed to compressed size of a zip file; weights hardly compress."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a weight file holds."""
+    """The content of a weight file."""
 
     content: Mapping[str, Any]
-    """Nested dictionaries of tensors and plain values, lists as dictionaries by place; types as in the file."""
+    """Nested dictionaries of tensors and plain values; lists are dictionaries by index; dtypes as in the file."""
     config: Mapping[str, Any] = field(default_factory=dict)
-    """Of a folder's config.json; of a converted file the numbers of its architecture. Empty where there is none."""
+    """Content of a folder's config.json, or the configuration values of a converted file; empty if there are none."""
     native: str = ""
-    """The model a file was converted as (`vitascope convert`): its tensors have our names. Empty for official files."""
+    """Model of a file written by `vitascope convert`, whose tensors have our names; empty for official files."""
     files: tuple[Path, ...] = ()
-    """What was read, config.json apart."""
+    """The files that were read, except config.json."""
 
 
 def read(path: str | Path) -> Checkpoint:
-    """The content of a weight file, of an index of shards, or of a folder with either and perhaps a config.json.
+    """Read a weight file, an index of shards, or a folder with either and optionally a config.json.
 
-    A pickle is given tensors and plain values only; one that asks for anything else is refused by name. Tensors stay
-    on the disk until they are used where the format allows. ValueError, one line with the remedy, for all else.
+    Pickles may contain only tensors and plain values; any other class is rejected by name. Tensors are memory-mapped if
+    the format allows. Raises `UserError`, one line with the remedy, if the file cannot be read.
     """
     path = Path(path)
     try:
@@ -76,48 +76,48 @@ def read(path: str | Path) -> Checkpoint:
         raise UserError(f"{path}: no such file or folder{nearest(path.name, near)}") from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except ValueError as error:  # names in damaged or hostile files may hold anything
+    except UserError as error:  # names in damaged or hostile files may hold anything
         raise UserError(safe_pickle.printable(str(error))) from error.__cause__
 
 
 def _folder(path: Path) -> Checkpoint:
-    there = sorted(p.name for p in path.iterdir() if p.is_file() and p.name.endswith(SUFFIXES))
-    indices = [name for name in there if name.endswith(".index.json")]
-    whole = [name for name in there if name not in indices]
-    found = [name for name in NAMES if name in there] or indices or whole
-    if not found:
-        raise UserError(f"{path}: no weights there; put the official file into it, or name the file itself")
-    if len(found) > 1 and found[0] not in NAMES:
-        raise UserError(f"{path}: {len(found)} weight files ({', '.join(found[:4])}); name the one to load")
-    inner = read(path / found[0])
+    names = sorted(p.name for p in path.iterdir() if p.is_file() and p.name.endswith(SUFFIXES))
+    indices = [name for name in names if name.endswith(".index.json")]
+    whole = [name for name in names if name not in indices]
+    candidates = [name for name in NAMES if name in names] or indices or whole
+    if not candidates:
+        raise UserError(f"{path}: no weights in it; put the official file there, or name the file itself")
+    if len(candidates) > 1 and candidates[0] not in NAMES:
+        raise UserError(f"{path}: {len(candidates)} weight files ({', '.join(candidates[:4])}); name the one to load")
+    inner = read(path / candidates[0])
     config = path / "config.json"
     return replace(inner, config=_json(config)) if config.is_file() and not inner.native else inner
 
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not JSON ({error}); {AGAIN}") from error
-    if not isinstance(found, dict):
-        raise UserError(f"{path}: holds {type(found).__name__}, not an object; {AGAIN}")
-    return found
+        raise UserError(f"{path}: invalid JSON ({error}); {AGAIN}") from error
+    if not isinstance(data, dict):
+        raise UserError(f"{path}: contains a {type(data).__name__}, not a JSON object; {AGAIN}")
+    return data
 
 
 def _shards(path: Path) -> Checkpoint:
-    """Every file of an index, as one; ValueError for shards that are absent, elsewhere, or lack what it lists."""
+    """The shards of an index, merged; `UserError` for a missing shard, one in another folder, or missing tensors."""
     listed = _json(path).get("weight_map")
     if not isinstance(listed, dict) or not all(isinstance(file, str) for file in listed.values()):
-        raise UserError(f"{path}: no weight_map, so no index of shards; name the weight file itself")
+        raise UserError(f"{path}: not an index of shards (no weight_map); name the weight file itself")
     files = sorted(set(listed.values()))
     for file in files:
         if Path(file).name != file or file.endswith(".index.json") or not (path.parent / file).is_file():
-            raise UserError(f"{path}: shard {file} is not beside it; get all {len(files)} files of the index")
+            raise UserError(f"{path}: shard {file} is not beside it; download all {len(files)} files of the index")
     content: dict[str, Any] = {}
     for file in files:
         content |= _file(path.parent / file).content
-    if lost := [name for name in listed if name not in content]:
-        raise UserError(f"{path}: {len(lost)} tensors are in no shard, first {lost[0]}; {AGAIN}")
+    if missing := [name for name in listed if name not in content]:
+        raise UserError(f"{path}: {len(missing)} tensors are in no shard, e.g. {missing[0]}; {AGAIN}")
     return Checkpoint(content, files=tuple(path.parent / file for file in files))
 
 
@@ -131,7 +131,7 @@ def _file(path: Path) -> Checkpoint:
         if head.startswith(start):
             raise UserError(f"{path}: {what}")
     if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
-        raise UserError(f"{path}: a web page, not weights: the download was answered with text; get it in a browser")
+        raise UserError(f"{path}: a web page, not weights; download the file in a browser")
     if head[:4] == b"PK\x03\x04":
         return Checkpoint(_archive(path), files=(path,))
     if head[8:9] == b"{":
@@ -140,19 +140,21 @@ def _file(path: Path) -> Checkpoint:
 
 
 def _archive(path: Path) -> dict[str, Any]:
-    """A zip file: of torch, or of NumPy arrays."""
+    """The content of a zip file written by torch or NumPy."""
     try:
         with zipfile.ZipFile(path) as file:
             entries = file.infolist()
-    except Exception as error:  # damaged lists of files fail in several ways
-        raise UserError(f"{path}: not all there, or damaged ({error}); {AGAIN}") from error
+    except Exception as error:  # zipfile raises many kinds of errors for damaged files
+        raise UserError(f"{path}: incomplete or damaged ({error}); {AGAIN}") from error
     names = [entry.filename for entry in entries]
     if (much := sum(entry.file_size for entry in entries)) > SWOLLEN * path.stat().st_size:
-        raise UserError(f"{path}: refused: it would unpack to {much / 1e9:.1f} GB, which no weights do; {AGAIN}")
+        raise UserError(
+            f"{path}: refused: its {much / 1e9:.1f} GB are compressed far more than weights can be; {AGAIN}"
+        )
     inner = {name.rpartition("/")[2] for name in names}
     if "constants.pkl" in inner:
-        remedy = "load it with torch.jit.load where you trust it, and torch.save its state_dict()"
-        raise UserError(f"{path}: refused: a TorchScript archive, which is a program and not only weights; {remedy}")
+        remedy = "if you trust it, load it with torch.jit.load and torch.save its state_dict()"
+        raise UserError(f"{path}: refused: a TorchScript archive, which contains a program; {remedy}")
     if "data.pkl" in inner:
         return _torch(path, mapped=all(entry.compress_type == zipfile.ZIP_STORED for entry in entries))
     if names and all(name.endswith(".npy") for name in names):
@@ -161,28 +163,28 @@ def _archive(path: Path) -> dict[str, Any]:
 
 
 def _torch(path: Path, *, mapped: bool) -> dict[str, Any]:
-    """What torch.save wrote, today's or the old format, restricted to tensors and plain values.
+    """The content of a file written by torch.save, in either format, restricted to tensors and plain values.
 
-    It may be `mapped` where nothing in it is packed: torch would take the packed bytes for numbers.
+    Set `mapped` only for uncompressed files: torch would take compressed bytes for values.
     """
     mapped = mapped and path.suffix != ".safetensors"  # torch goes by that suffix when it is given a path
     try:
         with open(path, "rb") as file, warnings.catch_warnings(), torch.serialization.safe_globals(safe_pickle.INERT):
             warnings.simplefilter("ignore")
-            found = torch.load(path if mapped else file, map_location="cpu", weights_only=True, mmap=mapped)
+            content = torch.load(path if mapped else file, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:  # unpickling what is damaged or hostile raises anything
-        raise UserError(f"{path}: {safe_pickle.refusal(path, error, AGAIN)}") from error
-    if not isinstance(found, (dict, list, tuple)):
-        what = type(found).__name__
-        raise UserError(f"{path}: holds one {what}, not tensors by name; torch.save the model's state_dict() instead")
-    return safe_pickle.plain(found, _checked(path))
+        raise UserError(f"{path}: {safe_pickle.explain_refusal(path, error, AGAIN)}") from error
+    if not isinstance(content, (dict, list, tuple)):
+        kind = type(content).__name__
+        raise UserError(f"{path}: contains one {kind}, not named tensors; torch.save the model's state_dict() instead")
+    return safe_pickle.plain(content, _checked(path))
 
 
 def _checked(path: Path) -> Callable[[str, Tensor], Tensor]:
     def check(name: str, tensor: Tensor) -> Tensor:
         if tensor.is_meta or tensor.layout != torch.strided or tensor.is_quantized:
-            kind = "without numbers" if tensor.is_meta else "sparse or quantized"
-            raise UserError(f"{path}: tensor {name} is {kind}, which no encoder reads; get the full file")
+            kind = "without values" if tensor.is_meta else "sparse or quantized"
+            raise UserError(f"{path}: tensor {name} is {kind}, which is not supported; use the full file")
         return tensor.detach()
 
     return check
@@ -190,24 +192,24 @@ def _checked(path: Path) -> Callable[[str, Tensor], Tensor]:
 
 def _safetensors(path: Path, header: int) -> Checkpoint:
     if header + 8 > path.stat().st_size:
-        raise UserError(f"{path}: not all there: its list of tensors is cut off; {AGAIN}")
+        raise UserError(f"{path}: incomplete: its list of tensors is truncated; {AGAIN}")
     try:
         with safe_open(path, framework="pt") as file:
             content = {safe_pickle.printable(name): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-            said: dict[str, str] = file.metadata() or {}
+            metadata: dict[str, str] = file.metadata() or {}
     except SafetensorError as error:
-        raise UserError(f"{path}: not all there, or damaged ({error}); {AGAIN}") from error
-    if FORMAT not in said:
+        raise UserError(f"{path}: incomplete or damaged ({error}); {AGAIN}") from error
+    if FORMAT not in metadata:
         return Checkpoint(content, files=(path,))
     try:
-        told = json.loads(said[FORMAT])
-        return Checkpoint(content, dict(told["architecture"]), safe_pickle.printable(str(told["model"])), (path,))
+        data = json.loads(metadata[FORMAT])
+        return Checkpoint(content, dict(data["architecture"]), safe_pickle.printable(str(data["model"])), (path,))
     except (KeyError, ValueError, TypeError) as error:
-        raise UserError(f"{path}: its metadata is not as `vitascope convert` writes it; convert it again") from error
+        raise UserError(f"{path}: its metadata was not written by `vitascope convert`; convert it again") from error
 
 
 def _arrays(path: Path) -> Iterator[tuple[str, Tensor]]:
-    """The numbers of an .npz; arrays of text are left out, arrays of Python objects refused."""
+    """The numeric arrays of an .npz file; text is skipped, Python objects are rejected."""
     name = ""
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -219,6 +221,7 @@ def _arrays(path: Path) -> Iterator[tuple[str, Tensor]]:
                     yield name, torch.from_numpy(array.astype(array.dtype.newbyteorder("="), order="C", copy=False))
     except Exception as error:  # zip, zlib and NumPy have errors of their own
         if "allow_pickle" in str(error):
-            remedy = "get a file of plain arrays"
-            raise UserError(f"{path}: refused: array {name} holds pickled Python objects; {remedy}") from error
+            raise UserError(
+                f"{path}: refused: array {name} contains pickled Python objects; use a file of plain arrays"
+            ) from error
         raise UserError(f"{path}: array {name or 'list'} cannot be read ({error}); {AGAIN}") from error

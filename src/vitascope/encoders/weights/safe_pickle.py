@@ -1,4 +1,4 @@
-"""Pickles of weight files, without what they may run: inert stand-ins, and the names of what was refused."""
+"""Unpickle weight files without running code: inert stand-ins for known classes, and errors that name all others."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from typing import Any
 from torch import Tensor
 
 SCANNED = 1 << 26
-"""Bytes of a refused pickle that are searched for names."""
+"""Maximum size of a rejected pickle that is searched for names, bytes."""
 PROTOCOLS = re.compile(rb"\x80[\x02-\x05]")
 
 
 class Inert:
-    """Takes the place of an object that trainers store beside the weights: made of anything, holding nothing."""
+    """Stand-in for an object that training code stores beside the weights; accepts any arguments, stores nothing."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Inert:
-        """An empty object, whatever is given."""
+        """An empty object; arguments are ignored."""
         return super().__new__(cls)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         pass
 
     def __setstate__(self, state: Any) -> None:
-        """Forget what the pickle would set."""
+        """Ignore the pickled state."""
 
 
 class InertDict:
-    """Takes the place of a dictionary with a class of its own: a plain one, which is all that torch will fill."""
+    """Stand-in for a subclass of dict; creates a plain dictionary, the only kind that torch fills."""
 
     def __new__(cls, *args: Any) -> OrderedDict[str, Any]:  # type: ignore[misc]
-        """An empty dictionary, whatever is given."""
+        """An empty dictionary; arguments are ignored."""
         return OrderedDict()
 
 
@@ -55,7 +55,7 @@ omegaconf.nodes.BooleanNode omegaconf.nodes.PathNode omegaconf.nodes.EnumNode
 builtins.dict builtins.list builtins.tuple builtins.int builtins.float builtins.str builtins.bool
 deepspeed.runtime.fp16.loss_scaler.LossScaler deepspeed.runtime.fp16.loss_scaler.DynamicLossScaler
 """
-"""Settings, paths, scalars and loss scalers that trainers store. None of the named packages is imported."""
+"""Settings, paths, scalars and loss scalers that training code stores; none of the named packages is imported."""
 DICTS = """
 collections.defaultdict yacs.config.CfgNode fvcore.common.config.CfgNode
 easydict.EasyDict utils.easydict.EasyDict addict.addict.Dict
@@ -64,13 +64,13 @@ INERT: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     *((Inert, name) for name in OBJECTS.split()),
     *((InertDict, name) for name in DICTS.split()),
 ]
-"""The allow-list beyond tensors and plain values, as torch takes it: stand-ins under the names of what they replace."""
+"""Allow-list for `torch.load` beyond tensors and plain values: stand-ins under the names they replace."""
 
 
 def plain(content: Any, check: Callable[[str, Tensor], Tensor]) -> dict[str, Any]:
-    """Nested dictionaries of tensors, each as `check` of its name returns it, and plain values; lists by place.
+    """Nested dictionaries of plain values and of tensors, each replaced by `check(name, tensor)`; lists by index.
 
-    What a pickle repeats or puts into itself is made once.
+    Repeated and recursive objects are converted once.
     """
     made: dict[int, dict[str, Any]] = {}
     todo: list[Any] = []
@@ -96,31 +96,31 @@ def plain(content: Any, check: Callable[[str, Tensor], Tensor]) -> dict[str, Any
 
 
 def printable(text: str) -> str:
-    """Text from a file without line ends and what else could garble a message or a terminal."""
+    """`text` with unprintable characters, which could garble a message or a terminal, replaced by `?`."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
-def refusal(path: Path, error: Exception, again: str) -> str:
-    """Why a file that torch.load would not read is none: what its pickle asked for, or what is wrong with it."""
-    said = " ".join(str(error).split())
-    named = re.search(r"GLOBAL (\S+) (?:was not|whose)", said)
-    asked = [named[1] if "." in named[1] else f"builtins.{named[1]}"] if named else _foreign(path)
-    if asked:
-        remedy = "get a .safetensors file, or torch.save the state_dict() alone where you trust the file"
-        return f"refused: its pickle asks for {', '.join(asked[:3])}, which weights do not need; not run; {remedy}"
+def explain_refusal(path: Path, error: Exception, again: str) -> str:
+    """Why torch.load rejected a file: the classes its pickle refers to, or how it is damaged."""
+    message = " ".join(str(error).split())
+    match = re.search(r"GLOBAL (\S+) (?:was not|whose)", message)
+    foreign = [match[1] if "." in match[1] else f"builtins.{match[1]}"] if match else _foreign(path)
+    if foreign:
+        remedy = "use a .safetensors file or, if you trust the file, torch.save its state_dict() alone"
+        return f"refused: its pickle would run {', '.join(foreign[:3])}, which weights do not need; {remedy}"
     with open(path, "rb") as file:
         head = file.read(16)
     if not head.startswith(b"PK") and not PROTOCOLS.match(head):
-        return f"no kind of weight file that is known (it begins with {head!r}); get the authors' file"
-    if "magic number" in said or "Unsupported operand" in said:
-        return "a pickle that torch.save did not write as it does by default; torch.save the state_dict() instead"
-    known = re.search(r"WeightsUnpickler error: (.*?)(?: Check the documentation|$)", said)
-    why = (known[1] if known else said)[:160].strip() or type(error).__name__
-    return f"not all there, or damaged ({why}); {again}"
+        return f"unknown kind of weight file (it begins with {head!r}); use the authors' file"
+    if "magic number" in message or "Unsupported operand" in message:
+        return "a pickle not written by torch.save with its defaults; torch.save the state_dict() instead"
+    match = re.search(r"WeightsUnpickler error: (.*?)(?: Check the documentation|$)", message)
+    why = (match[1] if match else message)[:160].strip() or type(error).__name__
+    return f"incomplete or damaged ({why}); {again}"
 
 
 def _foreign(path: Path) -> list[str]:
-    """What the pickles of a file ask for and no weight file does, found without running them."""
+    """Names that the pickles of a file refer to and a weight file does not need, found without running them."""
     inert = {name for _, name in INERT}  # type: ignore[misc]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of damaged texts
@@ -138,12 +138,12 @@ def _pickles(path: Path) -> Iterator[bytes]:
             for info in archive.infolist():
                 if info.filename.endswith(".pkl") and info.file_size <= SCANNED:
                     yield archive.read(info)
-    except Exception:  # zip files and their packings fail with errors of their own, which torch has told already
+    except Exception:  # zip and compression libraries raise their own errors, which torch has reported already
         return
 
 
 def _globals(data: bytes) -> Iterator[str]:
-    """Dotted names that one pickle after the other asks for, until one does not parse."""
+    """Dotted names that consecutive pickles refer to, until one does not parse."""
     stream = io.BytesIO(data)
     try:
         while True:

@@ -1,4 +1,4 @@
-"""How published files of image towers name their tensors: facts that several families share."""
+"""Tensor names of published CLIP-like image towers, shared by several families."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ OPENCLIP: Renames = (
     (r"\.mlp\.c_fc\.", ".mlp.fc1."),
     (r"\.mlp\.c_proj\.", ".mlp.fc2."),
 )
-"""CLIP's own code, OpenCLIP and PE, after the prefix of the image tower."""
+"""Renames for OpenAI CLIP, OpenCLIP and PE, after the prefix of the image tower."""
 OPENCLIP_TEXT = (
     r"(module\.)?(text\.|transformer\.|token_embedding\.|ln_final\.|positional_embedding$|text_projection(\.|$))",
     r"(module\.)?(logit_scale|logit_bias|attn_mask|input_resolution|context_length|vocab_size)$",
 )
-"""Text tower and scalars beside an image tower whose names begin with `visual.`."""
+"""Surplus of files whose image tower is named `visual.`: text tower and scalars."""
 TRANSFORMERS: Renames = (
     (r"^vision_model\.", ""),
     (r"^embeddings\.class_embedding$", "cls_token"),
@@ -46,7 +46,7 @@ TRANSFORMERS: Renames = (
     (r"^head\.attention\.out_proj\.", "head.attn.proj."),
     (r"^head\.layernorm\.", "head.norm."),
 )
-"""CLIP and SigLIP in transformers, image tower alone or with the text tower."""
+"""Renames for CLIP and SigLIP in transformers, with or without the text tower."""
 TRANSFORMERS_MARK = r"(vision_model\.)?(embeddings|encoder\.layers)\."
 TRANSFORMERS_TEXT = (
     r"text_model\.",
@@ -54,15 +54,15 @@ TRANSFORMERS_TEXT = (
     r"(logit_scale|logit_bias)$",
     r"(vision_model\.)?embeddings\.position_ids$",
 )
-"""What such files hold beside the image tower."""
+"""Surplus of transformers files: text tower and scalars."""
 
 
 def clip_layouts(name: str) -> tuple[CheckpointLayout, ...]:
-    """The files of a CLIP image tower: called `name` with the text tower and alone, and those of transformers."""
+    """Layouts of a CLIP image tower: `name` files with the text tower or without it, and transformers files."""
     joint = CheckpointLayout(
         name=name,
         mark=r"(module\.)?visual\.(conv1|transformer|ln_)",
-        containers=("", "state_dict"),  # the latter as OpenCLIP's trainer saves it
+        containers=("", "state_dict"),  # `state_dict` is OpenCLIP's training checkpoint
         renames=((r"^(module\.)?(visual\.)?", ""), *OPENCLIP),
         surplus=OPENCLIP_TEXT,
         transposed=("proj.weight",),

@@ -1,8 +1,8 @@
-"""Dense features that somebody has: brought in with the annotations of their videos, evaluated with no video.
+"""Import of precomputed feature sequences together with annotations, to be evaluated without videos.
 
-Two layouts: the TWLV-I release (`<id>.json` with `<id>_c.npy`, in `train/` and `val/` or in one folder), and the one of
-ActionFormer and OpenTAD (one `<id>.npy` a video, C x T or T x C), whose stride, window and rate are in `features.json`
-beside them or said with them.
+Two layouts: the TWLV-I release (`<id>.json` with `<id>_c.npy`, in `train/` and `val/` or in one folder), and that of
+ActionFormer and OpenTAD (one `<id>.npy` per video, C x T or T x C), whose stride, window and frame rate are given in
+`features.json` or on the command line.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from vitascope.core.text import nearest
 from vitascope.core.types import Dataset, Example, Span
 from vitascope.datasets import precomputed
 from vitascope.datasets.precomputed import DATASET, STORE
-from vitascope.datasets.readers.annotation_files import document
+from vitascope.datasets.readers.annotation_files import read_json
 from vitascope.encoders.precomputed import SAMPLE, card_of, clip_times
-from vitascope.features.imports import time_grid as grid
+from vitascope.features.imports import time_grid
 from vitascope.features.imports.time_grid import FeatureGrid
-from vitascope.features.imports.twelvelabs import key_of
-from vitascope.features.store import Embedded, Store
+from vitascope.features.imports.twelvelabs import imported_key
+from vitascope.features.store import EmbeddedExample, Store
 
-ABOUT = "features.json"
-RELEASE = "_c"
-"""How the name of a release's clip vectors ends."""
+METADATA_FILE = "features.json"
+CLIP_SUFFIX = "_c"
+"""Suffix of the clip vectors in the layout of the TWLV-I release."""
 BLOCK = 128
 LAYOUTS = ("TxC", "CxT")
 Layout: TypeAlias = Literal["TxC", "CxT"]
@@ -40,165 +40,182 @@ Array: TypeAlias = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class FeatureFolder:
-    """A folder of features: a file a video, and what is written down about all of them."""
+    """A folder of features, one file per video, and its metadata."""
 
     root: Path
     paths: Mapping[str, Path]
-    """By id as the files have it."""
+    """Feature files by video id, as in the file names."""
     grid: FeatureGrid | None
+    """Time grid of the rows; None if not given."""
     layout: Layout
-    """Which axis is time."""
+    """Axis order of the arrays: time x channels or channels x time."""
     released: bool
-    """Whether each has its own json."""
+    """Whether the folder has the layout of the TWLV-I release, with one JSON file per video."""
 
     def find(self, example: str) -> Path | None:
-        """The file of an example: under its id, with `v_` before it or without."""
+        """Return the file of an example, by its id with or without the prefix `v_`; None if there is none."""
         names = (example, f"v_{example}", example.removeprefix("v_"))
         return next((self.paths[name] for name in names if name in self.paths), None)
 
     def vectors(self, path: Path) -> Array:
-        """T x C, float32; ValueError for what is no such array, or not all finite."""
-        values = _opened(path)
+        """Load T x C vectors, float32; UserError if the file holds no such array or values that are not finite."""
+        values = _load_array(path)
         values = values if self.layout == "TxC" else values.T
         if not np.isfinite(values).all():
             bad = np.count_nonzero(~np.isfinite(values))
-            raise UserError(f"{path}: {bad} of {values.size} numbers are NaN or infinite")
+            raise UserError(f"{path}: {bad} of {values.size} values are NaN or infinite; remove or recompute the file")
         return np.ascontiguousarray(values, np.float32)
 
     def spans(self, path: Path, count: int, example: Example[Any]) -> list[Span]:
-        """The seconds of each row: as the video's own json has them, else by the grid."""
-        about = _beside(path) if self.released else {}
-        if times := clip_times(about, count):
+        """Return start and end of each row in seconds: from the JSON file of the video, else by the time grid."""
+        metadata = _read_metadata(path) if self.released else {}
+        if times := clip_times(metadata, count):
             return times
         if self.grid is None:
             raise UserError(
-                f"{path}: which seconds are its {count} vectors of? say --grid window/stride, or write fps, stride and "
-                f"window (frames) into {self.root / ABOUT}"
+                f"{path}: the times of its {count} vectors are unknown; pass --grid window/stride, or add fps, stride "
+                f"and window (frames) to {self.root / METADATA_FILE}"
             )
-        duration = example.duration or about.get("duration")
+        duration = example.duration or metadata.get("duration")
         return self.grid.spans(count, duration, str(path))
 
 
-def open_folder(root: Path, *, given: FeatureGrid | None = None, usual: FeatureGrid | None = None) -> FeatureFolder:
-    """The features below `root`. Their grid: `given`, else that of `features.json`, else of a release the `usual` one.
+def open_folder(
+    root: Path, *, grid: FeatureGrid | None = None, release_grid: FeatureGrid | None = None
+) -> FeatureFolder:
+    """Open the features below `root`, with the time grid `grid`, else that of `features.json`, else `release_grid`.
 
-    ValueError where there are none, two of a name, or none of the two axes is that of time.
+    `release_grid` applies to the layout of the TWLV-I release only. Raises UserError if there are no features, two
+    files for one video, or the time axis cannot be determined.
     """
     paths: dict[str, Path] = {}
     for path in sorted(root.rglob("*.npy")) if root.is_dir() else ():
-        name = path.stem.removesuffix(RELEASE)
-        if path.stem.endswith("_v") and path.with_name(f"{path.stem[:-2]}{RELEASE}.npy").exists():
+        name = path.stem.removesuffix(CLIP_SUFFIX)
+        if path.stem.endswith("_v") and path.with_name(f"{path.stem[:-2]}{CLIP_SUFFIX}.npy").exists():
             continue
         if name in paths:
-            raise UserError(f"{path}: {paths[name]} is there too; one file a video, of one encoder")
+            raise UserError(f"{path}: duplicate of {paths[name]}; keep one file per video, by one encoder")
         paths[name] = path
     if not paths:
-        raise UserError(f"{root}: no <id>.npy nor <id>{RELEASE}.npy there or below")
-    about = document(root / ABOUT, dict, "fps, stride and window") if (root / ABOUT).is_file() else {}
-    written = grid.of_fields(about, str(root / ABOUT))
-    released = all(p.stem.endswith(RELEASE) for p in paths.values())
-    layout = "TxC" if released else _layout(list(paths.values()), about, root)
-    return FeatureFolder(root, paths, given or written or (usual if released else None), layout, released)
+        raise UserError(f"{root}: no <id>.npy or <id>{CLIP_SUFFIX}.npy in it or below")
+    metadata = (
+        read_json(root / METADATA_FILE, dict, "fps, stride and window") if (root / METADATA_FILE).is_file() else {}
+    )
+    written = time_grid.grid_from_fields(metadata, str(root / METADATA_FILE))
+    released = all(p.stem.endswith(CLIP_SUFFIX) for p in paths.values())
+    layout = "TxC" if released else _find_layout(list(paths.values()), metadata, root)
+    return FeatureFolder(root, paths, grid or written or (release_grid if released else None), layout, released)
 
 
-def _layout(paths: list[Path], about: Mapping[str, Any], root: Path) -> Layout:
-    """Which axis is time: the one whose length differs from video to video, unless it is written down."""
-    if (said := about.get("layout")) is not None:
-        if said not in LAYOUTS:
-            raise UserError(f"{root / ABOUT}: layout {said!r}{nearest(str(said), LAYOUTS)}; say TxC or CxT")
-        return "TxC" if said == "TxC" else "CxT"
-    shapes = {_opened(path).shape for path in paths}
+def _find_layout(paths: list[Path], metadata: Mapping[str, Any], root: Path) -> Layout:
+    """Return the axis order: as in the metadata, else time is the axis whose length varies between videos."""
+    if (layout := metadata.get("layout")) is not None:
+        if layout not in LAYOUTS:
+            raise UserError(
+                f"{root / METADATA_FILE}: layout {layout!r}{nearest(str(layout), LAYOUTS)}; known: TxC, CxT"
+            )
+        return "TxC" if layout == "TxC" else "CxT"
+    shapes = {_load_array(path).shape for path in paths}
     rows, columns = ({shape[axis] for shape in shapes} for axis in (0, 1))
     if (len(rows) == 1) == (len(columns) == 1):
-        what = "all are of shape" if len(rows) == 1 else "both axes differ from file to file, for instance"
+        problem = "all files have shape" if len(rows) == 1 else "both axes vary between files, for instance"
         raise UserError(
-            f"{root}: {what} {' x '.join(map(str, max(shapes)))}; which axis is time? write "
-            f'{{"layout": "TxC"}} or "CxT" into {root / ABOUT}, and keep one encoder a folder'
+            f"{root}: {problem} {' x '.join(map(str, max(shapes)))}; which axis is time? add "
+            f'{{"layout": "TxC"}} or "CxT" to {root / METADATA_FILE}, and keep one encoder per folder'
         )
     return "CxT" if len(rows) == 1 else "TxC"
 
 
-def _opened(path: Path) -> npt.NDArray[Any]:
+def _load_array(path: Path) -> npt.NDArray[Any]:
     try:
         values: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise UserError(f"{path}: not a NumPy array ({error})") from None
     values = values[0] if values.ndim == 3 and len(values) == 1 else values
     if values.ndim != 2 or not values.size or values.dtype.kind not in "fiu":
-        raise UserError(f"{path}: shape {values.shape} of {values.dtype}; one row of numbers a clip is wanted")
+        raise UserError(f"{path}: shape {values.shape}, {values.dtype}; expected a 2-D array with one vector per clip")
     return values
 
 
-def _beside(path: Path) -> dict[str, Any]:
-    about = path.with_name(f"{path.stem.removesuffix(RELEASE)}.json")
+def _read_metadata(path: Path) -> dict[str, Any]:
+    file = path.with_name(f"{path.stem.removesuffix(CLIP_SUFFIX)}.json")
     try:
-        found = json.loads(about.read_text(encoding="utf-8")) if about.is_file() else {}
-    except ValueError as error:
-        raise UserError(f"{about}: not JSON ({error})") from None
-    return found if isinstance(found, dict) else {}
+        metadata = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{file}: not JSON ({error})") from None
+    return metadata if isinstance(metadata, dict) else {}
 
 
-def import_dense(
+def import_npy_folder(
     folder: FeatureFolder, dataset: Dataset[Any], out: Path, *, encoder: str, name: str = ""
 ) -> Dataset[Any]:
-    """Bring the features of the videos of `dataset` into new folder `out`; those without any are absent there.
+    """Import the features of the videos of `dataset` into the new folder `out`; videos without any become missing.
 
-    ValueError where no video has features, a file does not fit the others, or the grid not the durations.
+    Raises UserError if no video has features, the vector size varies, or the time grid contradicts the durations.
     """
-    here = {e.id: path for e in dataset.examples if (path := folder.find(e.id))}
-    if not here:
-        first, there = dataset.examples[0].id, next(iter(folder.paths))
-        raise UserError(f"{folder.root}: no features of {dataset.name}; its first video is {first}, theirs {there}")
-    some = list(here.values())[:: max(1, len(here) // SAMPLE)]
-    card = card_of(encoder, [folder.vectors(path).mean(0) for path in some])
-    gone = {e.id: f"no features below {folder.root.name}" for e in dataset.examples if e.id not in here}
-    made = replace(
+    available = {e.id: path for e in dataset.examples if (path := folder.find(e.id))}
+    if not available:
+        first, found = dataset.examples[0].id, next(iter(folder.paths))
+        raise UserError(
+            f"{folder.root}: no features of {dataset.name}: its first video is {first}, the first file {found}"
+        )
+    sample = list(available.values())[:: max(1, len(available) // SAMPLE)]
+    card = card_of(encoder, [folder.vectors(path).mean(0) for path in sample])
+    missing = {e.id: f"no features below {folder.root.name}" for e in dataset.examples if e.id not in available}
+    imported = replace(
         dataset,
         name=name or dataset.name,
         examples=tuple(replace(e, path="") for e in dataset.examples),
         key="",
         root="",
-        missing_files=gone,
+        missing_files=missing,
         cards=(card,),
         store=str(out / STORE),
-        notes=(*dataset.notes, *([f"{len(gone)} of {len(dataset.examples)} videos have no features"] if gone else [])),
+        notes=(
+            *dataset.notes,
+            *([f"{len(missing)} of {len(dataset.examples)} videos have no features"] if missing else []),
+        ),
     )
-    with files.making(out) as partial:
-        store = Store(partial / STORE, key_of(made, "clips"))
+    with files.atomic_folder(out) as partial:
+        store = Store(partial / STORE, imported_key(imported, "clips"))
         store.create()
-        examples = [e for e in dataset.examples if e.id in here]
-        odd: list[str] = []
+        examples = [e for e in dataset.examples if e.id in available]
+        mismatches: list[str] = []
         for start in range(0, len(examples), BLOCK):
             block = examples[start : start + BLOCK]
-            store.add(f"{start:012d}", list(_embedded(block, here, folder, card.dim, odd)))
+            store.add(f"{start:012d}", list(_embed_block(block, available, folder, card.dim, mismatches)))
         store.seal()
-        made = replace(made, notes=(*made.notes, *_judged(odd, len(here), folder)))
-        precomputed.write(partial / DATASET, made)
-    return made
+        imported = replace(imported, notes=(*imported.notes, *_check_counts(mismatches, len(available), folder)))
+        precomputed.write(partial / DATASET, imported)
+    return imported
 
 
-def _embedded(
-    block: list[Example[Any]], here: Mapping[str, Path], folder: FeatureFolder, dim: int, odd: list[str]
-) -> Iterator[Embedded]:
-    """The vectors of some examples; those whose number does not go with the duration are told in `odd`."""
+def _embed_block(
+    block: list[Example[Any]], available: Mapping[str, Path], folder: FeatureFolder, dim: int, mismatches: list[str]
+) -> Iterator[EmbeddedExample]:
+    """Yield the vectors of some examples; note those whose number contradicts the duration in `mismatches`."""
     for e in block:
-        path = here[e.id]
+        path = available[e.id]
         vectors = folder.vectors(path)
         if vectors.shape[1] != dim:
-            raise UserError(f"{path}: {vectors.shape[1]} numbers a vector, {dim} elsewhere; one encoder at a time")
+            raise UserError(
+                f"{path}: vectors of size {vectors.shape[1]}, {dim} in other files; import one encoder at a time"
+            )
         spans = folder.spans(path, len(vectors), e)
         if folder.grid and e.duration and not folder.grid.fits(len(vectors), e.duration):
-            odd.append(
-                f"{path.name} has {len(vectors)} for {e.duration:.1f} s, one every {e.duration / len(vectors):.3f}"
+            mismatches.append(
+                f"{path.name} has {len(vectors)} in {e.duration:.1f} s, one every {e.duration / len(vectors):.3f} s"
             )
-        yield Embedded(e.id, vectors, spans, [""] * len(vectors))
+        yield EmbeddedExample(e.id, vectors, spans, [""] * len(vectors))
 
 
-def _judged(odd: list[str], count: int, folder: FeatureFolder) -> list[str]:
-    """What is said of videos with more or fewer vectors than their grid gives; ValueError where most have."""
-    if not odd or folder.grid is None:
+def _check_counts(mismatches: list[str], count: int, folder: FeatureFolder) -> list[str]:
+    """Return a note on videos whose number of vectors contradicts the time grid; UserError if most do."""
+    if not mismatches or folder.grid is None:
         return []
-    said = f"{len(odd)} of {count} videos have more or fewer vectors than one every {folder.grid.stride:.3f} s gives"
-    if 2 * len(odd) > count:
-        raise UserError(f"{folder.root}: {said}: {odd[0]}; is it another stride or rate? correct --grid or {ABOUT}")
-    return [f"{said}, for instance {odd[0]}"]
+    problem = f"{len(mismatches)} of {count} videos do not have one vector every {folder.grid.stride:.3f} s"
+    if 2 * len(mismatches) > count:
+        raise UserError(
+            f"{folder.root}: {problem}: {mismatches[0]}; correct the stride or fps in --grid or {METADATA_FILE}"
+        )
+    return [f"{problem}, for instance {mismatches[0]}"]

@@ -1,4 +1,4 @@
-"""Grids: which seconds of a video the rows of somebody's features speak for, however that was written down."""
+"""Time grids of imported features: which seconds of a video each row covers, in any of the common notations."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from vitascope.core import option_text
 from vitascope.core.errors import UserError
 from vitascope.core.text import nearest
 from vitascope.core.types import Span
 
-FIELDS = {
+FIELD_ALIASES = {
     **dict.fromkeys(("fps", "feature_fps"), "fps"),
     **dict.fromkeys(("stride", "feat_stride", "feature_stride", "snippet_stride", "stride_frames"), "stride"),
     **dict.fromkeys(("window", "num_frames", "clip_length", "window_frames"), "window"),
@@ -20,14 +21,14 @@ FIELDS = {
     **dict.fromkeys(("stride_seconds",), "stride_seconds"),
     **dict.fromkeys(("resized", "force_upsampling"), "resized"),
 }
-"""What ActionFormer, OpenTAD and others call the same things; of the file beside the features."""
-OTHER = ("layout", "encoder", "note")
-TEXT = re.compile(r"(\d+(?:\.\d+)?)/(\d+(?:\.\d+)?)(?:@(\d+(?:\.\d+)?))?")
+"""Field names in the metadata files of ActionFormer, OpenTAD and others, by ours."""
+OTHER_FIELDS = ("layout", "encoder", "note")
+PATTERN = re.compile(r"(\d+(?:\.\d+)?)/(\d+(?:\.\d+)?)(?:@(\d+(?:\.\d+)?))?")
 
 
 @dataclass(frozen=True, slots=True)
 class FeatureGrid:
-    """Row j speaks for the `seconds` from `start + j * stride` on; with `resized` for one of n equal parts."""
+    """Row j covers `seconds` seconds from `start + j * stride` on; with `resized`, the j-th of n equal parts."""
 
     seconds: float = 0.0
     stride: float = 0.0
@@ -36,70 +37,86 @@ class FeatureGrid:
 
     def __post_init__(self) -> None:
         if not self.resized and not (self.seconds > 0 and self.stride > 0):
-            raise UserError(f"a grid has a window and a stride of more than 0 s, not {self.seconds} and {self.stride}")
+            raise UserError(f"time grid: window and stride must be above 0 s, not {self.seconds} and {self.stride}")
 
     def spans(self, count: int, duration: float | None, where: str) -> list[Span]:
-        """Of `count` rows; they may reach over the ends of the video: the middle of a row is what it is read at."""
+        """Return start and end of `count` rows, seconds; they may exceed the video, as only their centers are used."""
         if not self.resized:
             begins = [self.start + j * self.stride for j in range(count)]
             return [(begin, begin + self.seconds) for begin in begins]
         if not duration:
-            raise UserError(f"{where}: features of one length for every video need its duration, which nothing says")
+            raise UserError(f"{where}: resized features need the duration of the video, which is not annotated")
         return [(duration * j / count, duration * (j + 1) / count) for j in range(count)]
 
     def fits(self, count: int, duration: float) -> bool:
-        """Whether so many rows are what a video of `duration` seconds gives, or a little less or more."""
+        """Return whether `count` rows roughly cover a video of `duration` seconds."""
         covered = (count - 1) * self.stride + self.seconds
         return self.resized or abs(covered - duration) <= max(2 * self.stride + self.seconds, duration / 10)
 
 
-def parse(text: str) -> FeatureGrid:
-    """`0.5/0.125` (window and stride, seconds), `16/4@30` (both in frames, at so many a second), or `resized`."""
+def parse_grid(text: str) -> FeatureGrid:
+    """Parse `0.5/0.125` (window and stride, seconds), `16/4@30` (both in frames, at 30 fps), or `resized`.
+
+    Or the fields of the JSON beside the features by name, see `grid_from_fields`: `window=16+stride=4+fps=30`.
+    """
     if text.strip() == "resized":
         return FeatureGrid(resized=True)
-    form = TEXT.fullmatch(text.strip())
-    if form is None:
+    if "=" in text:
+        return _by_name(text.strip())
+    match = PATTERN.fullmatch(text.strip())
+    if match is None:
         raise UserError(
-            f"--grid {text!r}: say window/stride in seconds (0.5/0.125), in frames (16/4@30), or resized (every video "
-            "has as many vectors)"
+            f"--grid {text!r}: expected window/stride in seconds (0.5/0.125) or frames (16/4@30), or resized (the same "
+            "number of vectors for every video)"
         )
-    rate = float(form[3] or 1)
-    return FeatureGrid(float(form[1]) / rate, float(form[2]) / rate) if rate else FeatureGrid()
+    rate = float(match[3] or 1)
+    return FeatureGrid(float(match[1]) / rate, float(match[2]) / rate) if rate else FeatureGrid()
 
 
-def of_fields(about: Mapping[str, Any], where: str) -> FeatureGrid | None:
-    """The grid that a json beside the features writes down; None where it has none of it.
+def _by_name(text: str) -> FeatureGrid:
+    """Parse a grid given as named fields."""
+    kinds = {name: bool if field == "resized" else float for name, field in FIELD_ALIASES.items()}
+    given = option_text.once(option_text.parse(f"+{text}", path=False).options, f"--grid {text}")
+    read = {name: option_text.read(kinds.get(name, str), value, f"--grid: {name}") for name, value in given.items()}
+    grid = grid_from_fields(read, f"--grid {text}")
+    if grid is None:
+        raise UserError(f"--grid {text}: window and stride missing; for example window=16+stride=4+fps=30")
+    return grid
 
-    Frames: `fps`, `stride` (`feat_stride`, `snippet_stride`), `window` (`num_frames`, `clip_length`) or `offset` (the
-    middle of the first window); or `seconds` and `stride_seconds`; or `resized`.
+
+def grid_from_fields(metadata: Mapping[str, Any], where: str) -> FeatureGrid | None:
+    """Return the time grid in the metadata of a feature folder; None if it states none.
+
+    In frames: `fps`, `stride` (`feat_stride`, `snippet_stride`), and `window` (`num_frames`, `clip_length`) or `offset`
+    (the center of the first window); or in seconds: `seconds` and `stride_seconds`; or `resized`.
     """
-    given: dict[str, Any] = {}
-    for name, value in about.items():
-        if name in FIELDS:
-            given[FIELDS[name]] = value
-        elif name not in OTHER:
-            known = nearest(name, FIELDS)
+    values: dict[str, Any] = {}
+    for name, value in metadata.items():
+        if name in FIELD_ALIASES:
+            values[FIELD_ALIASES[name]] = value
+        elif name not in OTHER_FIELDS:
+            suggestion = nearest(name, FIELD_ALIASES)
             raise UserError(
-                f"{where}: no field {name!r}{known}; there are fps, stride, window, offset, resized, layout"
+                f"{where}: unknown field {name!r}{suggestion}; known: fps, stride, window, offset, resized, layout"
             )
-    if not given:
+    if not values:
         return None
-    if given.pop("resized", False):
+    if values.pop("resized", False):
         return FeatureGrid(resized=True)
-    number = {name: _number(value, f"{where}: {name}") for name, value in given.items()}
-    if "seconds" in number and "stride_seconds" in number:
-        return FeatureGrid(number["seconds"], number["stride_seconds"])
-    lacking = [name for name in ("fps", "stride") if name not in number]
-    lacking += [] if "window" in number or "offset" in number else ["window"]
-    if lacking:
-        raise UserError(f"{where}: no {' and no '.join(lacking)}; times in seconds cannot be told without")
-    window = number.get("window", 2 * number.get("offset", 0.0))
-    middle = number.get("offset", window / 2)
-    rate = number["fps"]
-    return FeatureGrid(window / rate, number["stride"] / rate, (middle - window / 2) / rate)
+    numbers = {name: _number(value, f"{where}: {name}") for name, value in values.items()}
+    if "seconds" in numbers and "stride_seconds" in numbers:
+        return FeatureGrid(numbers["seconds"], numbers["stride_seconds"])
+    missing = [name for name in ("fps", "stride") if name not in numbers]
+    missing += [] if "window" in numbers or "offset" in numbers else ["window"]
+    if missing:
+        raise UserError(f"{where}: {' and '.join(missing)} missing; add them to derive times in seconds")
+    window = numbers.get("window", 2 * numbers.get("offset", 0.0))
+    middle = numbers.get("offset", window / 2)
+    rate = numbers["fps"]
+    return FeatureGrid(window / rate, numbers["stride"] / rate, (middle - window / 2) / rate)
 
 
 def _number(value: Any, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-        raise UserError(f"{where} {value!r} is not a number above 0")
+        raise UserError(f"{where} must be a number above 0, not {value!r}")
     return float(value)

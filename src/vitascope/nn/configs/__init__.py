@@ -1,1 +1,1 @@
-"""Network configurations as plain numbers: no torch, so that a table of every encoder costs no start-up time."""
+"""Network configs without torch, so that listing all encoders is fast."""

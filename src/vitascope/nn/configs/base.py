@@ -1,4 +1,4 @@
-"""The shapes of networks as plain numbers: no torch, so that a table of every encoder costs no start-up time."""
+"""The interface of network configs, and how values from configuration files override their fields."""
 
 from __future__ import annotations
 
@@ -11,39 +11,39 @@ from vitascope.core.text import nearest
 
 TOOLS = {"torch", "transformers", "jax", "hf_dir"}
 DESCRIPTIVE = TOOLS | {"model", "variant", "size", "seed", "name", "note", "mode", "pool", "ckpt_key", "scan"}
-"""What a description of a small model may say beside its numbers, and does not change the network."""
+"""Keys of a configuration file that describe a model without changing the network."""
 
 
 @runtime_checkable
 class NetworkConfig(Protocol):
-    """The numbers of one network: frozen, with a count of what it costs."""
+    """Config of a network: a frozen dataclass with its size and cost."""
 
     @property
     def out(self) -> int:
-        """Width of the summary vector."""
+        """Width of the pooled vector."""
         ...
 
     @property
     def width(self) -> int:
-        """Of the tokens."""
+        """Width of the tokens."""
         ...
 
     @property
     def params(self) -> int:
-        """Numbers in the weights."""
+        """Number of parameters."""
         ...
 
     @property
     def input(self) -> tuple[int, int]:
-        """Frames and side in pixels of the clips the weights were made for."""
+        """Number of frames and side in pixels of the clips that the weights were trained for."""
         ...
 
     def macs(self, frames: int, size: int) -> int:
-        """Multiply-adds of one clip of `frames` frames of `size` x `size` pixels (papers call them FLOPs)."""
+        """Multiply-adds for one clip of `frames` frames of `size` x `size` pixels (what papers report as FLOPs)."""
         ...
 
-    def told(self, given: Mapping[str, Any]) -> NetworkConfig:
-        """The same with other numbers, under the names that published configurations use; ValueError for others."""
+    def updated(self, values: Mapping[str, Any]) -> NetworkConfig:
+        """This config with `values`, under our names or those of published configs; UserError for unknown names."""
         ...
 
 
@@ -51,31 +51,31 @@ A = TypeVar("A")
 
 
 class UnknownNumberError(UserError):
-    """A name, `key`, that no field of an architecture has."""
+    """An unknown field, `key`, of a network config."""
 
-    def __init__(self, key: str, known: Iterable[str]) -> None:
-        known = sorted(known)
-        super().__init__(f"architecture has no {key!r}{nearest(key, known)}; there are {', '.join(known)}")
+    def __init__(self, key: str, names: Iterable[str]) -> None:
+        names = sorted(names)
+        super().__init__(f"unknown architecture option {key!r}{nearest(key, names)}; available: {', '.join(names)}")
         self.key = key
 
 
-def changed(arch: A, given: Mapping[str, Any], also: Iterable[str] = ()) -> A:
-    """`arch` with the fields of `given`; passed over are descriptive words and those of `also`.
+def replace_fields(config: A, values: Mapping[str, Any], ignored: Iterable[str] = ()) -> A:
+    """`config` with its fields replaced by `values`; `DESCRIPTIVE` and `ignored` keys have no effect.
 
-    Raises UnknownNumberError for others.
+    Raises UnknownNumberError for other keys.
     """
-    known = {f.name for f in fields(arch)}  # type: ignore[arg-type]
-    passed = DESCRIPTIVE | set(also)
-    for key in given:
-        if key not in known and key not in passed:
-            raise UnknownNumberError(key, known)
-    new: Any = replace(arch, **{k: v for k, v in given.items() if k in known})  # type: ignore[type-var]
+    names = {f.name for f in fields(config)}  # type: ignore[arg-type]
+    allowed = names | DESCRIPTIVE | set(ignored)
+    for key in values:
+        if key not in allowed:
+            raise UnknownNumberError(key, names)
+    new: Any = replace(config, **{k: v for k, v in values.items() if k in names})  # type: ignore[type-var]
     return new  # type: ignore[no-any-return]
 
 
-def start(text: str, meanings: Mapping[str, str], what: str) -> str:
-    """The meaning of the key that `text` begins with; ValueError where none fits."""
-    for word, meaning in meanings.items():
-        if text.startswith(word):
-            return meaning
-    raise UserError(f"architecture: {what} {text!r} is none of {', '.join(meanings)}")
+def match_prefix(text: str, choices: Mapping[str, str], name: str) -> str:
+    """The value of the key in `choices` that `text` starts with; raises UserError if there is none."""
+    for prefix, value in choices.items():
+        if text.startswith(prefix):
+            return value
+    raise UserError(f"architecture: {name} is one of {', '.join(choices)}, not {text!r}")

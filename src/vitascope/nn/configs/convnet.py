@@ -1,4 +1,4 @@
-"""A plain convolutional network of pictures, as numbers: what teaches small students what is in a frame."""
+"""Config of a plain convolutional network for images, the frame-level teacher of small students."""
 
 from __future__ import annotations
 
@@ -7,56 +7,60 @@ from dataclasses import dataclass
 from typing import Any
 
 from vitascope.core.errors import UserError
-from vitascope.nn.configs.base import changed
+from vitascope.nn.configs.base import replace_fields
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConvNetConfig:
-    """3 x 3 convolutions with batch norm and ReLU, one after the other; the vector is the maximum over the grid."""
+    """A sequence of 3 x 3 convolutions with batch norm and ReLU, followed by global max pooling."""
 
     widths: tuple[int, ...] = (32, 64, 64, 128, 128)
+    """Output channels of each layer."""
     strides: tuple[int, ...] = (2, 2, 1, 2, 1)
+    """Stride of each layer."""
     size: int = 56
-    """Side of the pictures it was made for, pixels."""
+    """Side of the training images, pixels."""
 
     def __post_init__(self) -> None:
         if len(self.widths) != len(self.strides) or not self.widths or min(*self.widths, *self.strides) < 1:
-            raise UserError(f"widths {self.widths} and strides {self.strides}: one of each for every layer, from 1 on")
+            raise UserError(
+                f"widths {self.widths} and strides {self.strides}: expected one of each per layer, at least 1"
+            )
 
     @property
     def layers(self) -> list[tuple[int, int, int]]:
-        """Channels in, channels out and stride of every convolution."""
+        """Input channels, output channels and stride of each convolution."""
         return list(zip((3, *self.widths[:-1]), self.widths, self.strides, strict=True))
 
     @property
     def out(self) -> int:
-        """Width of the summary vector."""
+        """Width of the pooled vector."""
         return self.widths[-1]
 
     @property
     def width(self) -> int:
-        """Of the tokens."""
+        """Width of the features."""
         return self.widths[-1]
 
     @property
     def params(self) -> int:
-        """Numbers in the weights; the statistics of batch norms are not counted."""
+        """Number of parameters, without the running statistics of batch norms."""
         return sum(9 * before * width + 2 * width for before, width, _ in self.layers)
 
     @property
     def input(self) -> tuple[int, int]:
-        """One frame of its size."""
+        """One frame, and the side of the training images in pixels."""
         return 1, self.size
 
     def macs(self, frames: int, size: int) -> int:
-        """Of all frames."""
+        """Multiply-adds for all frames."""
         total, side = 0, size
         for before, width, stride in self.layers:
             side = -(-side // stride)
             total += 9 * before * width * side**2
         return total * frames
 
-    def told(self, given: Mapping[str, Any]) -> ConvNetConfig:
-        """With other numbers."""
-        new = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
-        return changed(self, new)
+    def updated(self, values: Mapping[str, Any]) -> ConvNetConfig:
+        """This config with other values."""
+        new = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return replace_fields(self, new)

@@ -1,4 +1,4 @@
-"""The video transformer that serves most published models, as plain numbers and flags."""
+"""Config of the video transformer, used by most published models."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
-from vitascope.nn.configs.base import changed, start
+from vitascope.nn.configs.base import match_prefix, replace_fields
 from vitascope.nn.configs.block import Activation, BlockConfig
 
 Grid: TypeAlias = tuple[int, int, int]
@@ -17,55 +17,60 @@ Pool: TypeAlias = Literal["mean", "mean_then_norm", "mean_then_poolnorm", "atten
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoViTConfig:
-    """What makes one video transformer differ from another."""
+    """Options of a video transformer."""
 
     dim: int
+    """Width of the tokens."""
     depth: int
+    """Number of blocks."""
     heads: int
+    """Number of attention heads."""
     mlp: int
     """Hidden width of the MLP."""
     patch: int = 16
-    """Side of a token, pixels."""
+    """Side of a patch, pixels."""
     tubelet: int = 2
-    """Frames of a token."""
+    """Frames per token."""
     grid: Grid = (8, 14, 14)
-    """Of the position table of the weights, not of the input."""
+    """Token grid of the position table in the weights; inputs may have another."""
     positions: Positions = "sincos3d_d4"
-    """Sines and cosines of one of two kinds, a table in the file, or rotary angles in every block."""
+    """One of two sine-cosine tables, a table in the weights, or rotary positions in every block."""
     resample: Literal["linear_bicubic", "trilinear"] = "linear_bicubic"
-    """How a position table is brought to another grid."""
+    """Interpolation of a position table to other token grids."""
     rope: Literal["tiled", "interleaved"] = "interleaved"
-    """Order of the frequencies against the interleaved pairs."""
+    """Order of the rotary frequencies over the interleaved channel pairs."""
     rope_grid: int = 0
-    """Rows and columns are scaled to this many; 0 leaves them as they are."""
+    """Number of rows and columns that rotary positions are scaled to; 0: no scaling."""
     cls: bool = False
-    """Whether a class token comes first; the stored table then has a row for it."""
+    """True if there is a class token; a stored position table then has a row for it."""
     eps: float = 1e-6
-    """Of every norm."""
+    """Epsilon of all norms."""
     norm: Literal["layernorm", "rmsnorm"] = "layernorm"
-    """Of the blocks."""
+    """Normalization layer of the blocks."""
     qkv_bias: bool = True
+    """True if queries, keys and values have a bias."""
     qk_norm: bool = False
-    """RMSNorm of queries and keys over all heads together."""
+    """RMSNorm of queries and keys, jointly over all heads."""
     layer_scale: bool = False
-    """A factor a channel on what attention and MLP add."""
+    """A learned factor per channel on the output of attention and MLP."""
     act: Activation = "gelu"
+    """Activation of the MLP."""
     final_norm: bool = True
-    """Over the tokens after the last block."""
+    """True if there is a norm after the last block."""
     pool: Pool = "mean"
-    """The vector: mean of the final tokens, the same through a norm of its own (`mean_then_poolnorm`), the final norm
-    of the mean of what comes out of the last block (`mean_then_norm`), or attention of the mean over all tokens."""
+    """Pooling: mean of the final tokens, the same with an additional norm (`mean_then_poolnorm`), the final norm of the
+    mean of the last block's output (`mean_then_norm`), or attention with the mean token as query (`attention`)."""
     pool_heads: int = 16
-    """Of pooling by attention."""
+    """Heads of attention pooling."""
     pool_dim: int = 768
-    """Width of the vector that pooling by attention gives."""
+    """Output width of attention pooling."""
     image: Literal["repeat", "first", "mean", "stored", "embed"] = "repeat"
-    """Clips of one time step: nothing of their own, the first rows of the table, its mean over time, a table of their
-    own, or a patch embedding of one frame and a vector that tells images from videos."""
+    """Treatment of images: `repeat` the frame, use the `first` time step or the `mean` over time of the position table,
+    a separate `stored` table, or a separate patch embedding with a learned modality vector (`embed`)."""
 
     @property
     def block(self) -> BlockConfig:
-        """Of every layer."""
+        """Config of the blocks."""
         return BlockConfig(
             dim=self.dim,
             heads=self.heads,
@@ -80,22 +85,22 @@ class VideoViTConfig:
 
     @property
     def width(self) -> int:
-        """Of the tokens."""
+        """Width of the tokens."""
         return self.dim
 
     @property
     def out(self) -> int:
-        """Width of the summary vector."""
+        """Width of the pooled vector."""
         return self.pool_dim if self.pool == "attention" else self.dim
 
     @property
     def input(self) -> tuple[int, int]:
-        """Frames and side in pixels of the position table's clips."""
+        """Number of frames and side in pixels of the clips that the position table is for."""
         return self.grid[0] * self.tubelet, self.grid[1] * self.patch
 
     @property
     def params(self) -> int:
-        """Numbers in the weights: stored position tables count, fixed ones that need no file do not."""
+        """Number of parameters, including stored but not fixed position tables."""
         t, h, w = self.grid
         d = self.dim
         embed = 3 * self.tubelet * self.patch**2 * d + d
@@ -106,9 +111,9 @@ class VideoViTConfig:
         return embed + self.cls * d + table + self.depth * self.block.params + norms + pool + image
 
     def macs(self, frames: int, size: int) -> int:
-        """Multiply-adds of one clip in convolutions, matrix products and attention; a picture is a clip of one frame.
+        """Multiply-adds for one clip in convolutions, matrix products and attention; an image is a clip of one frame.
 
-        Norms, activations, biases and the resampling of position tables are not counted, as papers do.
+        As in papers, norms, activations, biases and resampling of position tables are not counted.
         """
         tubelet = 1 if frames == 1 and self.image == "embed" else self.tubelet
         patches = max(frames // tubelet, 1) * (size // self.patch) ** 2
@@ -117,21 +122,23 @@ class VideoViTConfig:
         pool = (2 * tokens + 1) * d**2 + 2 * tokens * d + d * self.pool_dim if self.pool == "attention" else 0
         return embed + self.depth * self.block.macs(tokens) + pool
 
-    def told(self, given: Mapping[str, Any]) -> VideoViTConfig:
-        """With the numbers of a published configuration.
+    def updated(self, values: Mapping[str, Any]) -> VideoViTConfig:
+        """This config with values of a published config.
 
-        `frames` and `img` (pixels) give the grid, `mlp_ratio` the hidden width where `mlp_hidden` does not. `pos`,
-        which says in words where positions come from, changes nothing: the variant knows.
+        `frames` and `img` (pixels) determine the token grid, `mlp_ratio` the hidden width unless `mlp_hidden` is given.
+        `pos`, a description of the position embedding, is ignored: the variant defines it.
         """
-        new = dict(given)
+        new = dict(values)
         for theirs, ours in (("mlp_hidden", "mlp"), ("clip_dim", "pool_dim")):
             if theirs in new:
                 new[ours] = new.pop(theirs)
         if "mlp" not in new and "mlp_ratio" in new:
-            new["mlp"] = int(new.get("dim", self.dim) * new["mlp_ratio"])  # as published code does: 220 * 48/11 is 959
+            new["mlp"] = int(
+                new.get("dim", self.dim) * new["mlp_ratio"]
+            )  # truncated as in the official code: 220 * 48/11 is 959
         if "norm" in new:
-            new["norm"] = start(new["norm"], {"rmsnorm": "rmsnorm", "layernorm": "layernorm"}, "norm")
-        if new.get("pool") not in get_args(Pool):  # a sentence about pooling; which it is, the variant knows
+            new["norm"] = match_prefix(new["norm"], {"rmsnorm": "rmsnorm", "layernorm": "layernorm"}, "norm")
+        if new.get("pool") not in get_args(Pool):  # a description of pooling, which the variant defines
             new.pop("pool", None)
         new |= {key: new[key] not in (False, "none") for key in ("qkv_bias", "qk_norm") if key in new}
         if isinstance(new.get("grid"), list):
@@ -142,4 +149,4 @@ class VideoViTConfig:
             t = max(frames // tubelet, 1)
         if side := new.get("img"):
             h, w = (s // patch for s in ((side, side) if isinstance(side, int) else side))
-        return changed(self, {**new, "grid": (t, h, w)}, ("frames", "ckpt_frames", "img", "mlp_ratio", "pos"))
+        return replace_fields(self, {**new, "grid": (t, h, w)}, ("frames", "ckpt_frames", "img", "mlp_ratio", "pos"))

@@ -1,1 +1,1 @@
-"""Data of pretraining: sources of clips, their mixture, decoding and prefetching."""
+"""Pretraining data: sources of clips, mixtures of them, decoding and prefetching."""

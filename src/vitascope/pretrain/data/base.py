@@ -1,4 +1,4 @@
-"""What every source of clips promises: plain data that opens into a reader, and a reader that can be taken up again."""
+"""Interfaces of the pretraining data: a source is plain data and opens a reader, which can be resumed exactly."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch import Tensor
 from vitascope.core.errors import UserError
 
 State: TypeAlias = dict[str, Any]
-"""Where a reader is, as JSON can hold it."""
+"""Position of a reader, JSON-serializable."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClipSpec:
-    """What a clip is: how many frames, and the side of a square frame in pixels. Stills have one frame in any case."""
+    """Size of a clip: number of frames and side of the square frames in pixels. Stills always have one frame."""
 
     frames: int
     size: int
@@ -28,58 +28,60 @@ class ClipSpec:
 
 
 class Clips(NamedTuple):
-    """A batch of one source; a still is a clip of one frame."""
+    """A batch of clips from one source; a still is a clip of one frame."""
 
     pixels: UInt8[Tensor, "n t y x 3"]
     labels: Int[Tensor, "n"]
-    """Classes as the source numbers them, -1 where none is known or none was asked for."""
+    """Class indices of the source, -1 for unlabeled clips."""
     source: str
-    """Name of the source."""
+    """Name of the source that the clips come from."""
 
 
 @runtime_checkable
 class Reader(Protocol):
-    """An endless shuffled sequence of clips. After `restore(state)` come the batches that would have come after
-    `state()`, to the last bit, if they are asked for in the same sizes."""
+    """An endless shuffled sequence of clips.
+
+    After `restore(state)` it returns the batches that followed `state()`, bit for bit, if read in the same sizes.
+    """
 
     @property
     def broken(self) -> dict[str, str]:
-        """What could not be read so far, by id, and why; it was left out."""
+        """Unreadable files skipped so far: {id: reason}."""
 
     @property
-    def waited(self) -> float:
-        """Seconds that `read` has waited for clips, in all."""
+    def seconds_waited(self) -> float:
+        """Total seconds that `read` has waited for clips."""
 
     def read(self, n: int) -> Clips:
-        """The next `n` clips. ValueError where the source has none that can be read."""
+        """Return the next `n` clips. Raises UserError if the source has no readable clips."""
 
     def state(self) -> State:
-        """Behind the last clip given out, whatever was prepared beyond it."""
+        """Position after the last clip returned; prefetched clips do not count."""
 
     def restore(self, state: State) -> None:
-        """Go where `state` was taken. ValueError where it is another source's."""
+        """Continue from `state`. Raises UserError if the state belongs to another source."""
 
     def close(self) -> None:
-        """End threads and workers; reading again starts them anew."""
+        """Stop threads and workers; reading again restarts them."""
 
 
 @runtime_checkable
 class ClipSource(Protocol):
-    """Frozen plain data that a recipe holds."""
+    """A source of training clips: a frozen dataclass that is part of a recipe."""
 
     @property
     def name(self) -> str:
-        """What logs call it."""
+        """Name in logs."""
 
     @property
     def pretraining_datasets(self) -> tuple[str, ...]:
-        """The data sets in it, as cards name them."""
+        """Names of the datasets it contains, as encoder cards list them."""
 
     def open(self, spec: ClipSpec, *, seed: int, rank: int = 0, world: int = 1, workers: int = 0) -> Reader:
-        """The part of the sequence of `seed` that rank `rank` of `world` reads, prepared by `workers` processes."""
+        """Open the share of rank `rank` of `world` in the order given by `seed`, decoded by `workers` processes."""
 
 
-def check_share(rank: int, world: int) -> None:
-    """ValueError unless there is a rank `rank` among `world`."""
+def check_rank(rank: int, world: int) -> None:
+    """Raise UserError unless 0 <= rank < world."""
     if not 0 <= rank < world:
-        raise UserError(f"rank {rank} of {world}: ranks count from 0 to {world - 1}")
+        raise UserError(f"rank {rank} of {world}: ranks go from 0 to {world - 1}")

@@ -1,4 +1,4 @@
-"""From a file, or its bytes, to one clip drawn for training; in worker processes or here. Without torch."""
+"""Decode one randomly drawn training clip from a file or its bytes, in worker processes or inline; imports no torch."""
 
 from __future__ import annotations
 
@@ -11,93 +11,95 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from vitascope.core.errors import UserError
+from vitascope.core.errors import UserError, one_line
 from vitascope.core.types import Clip, Span, Video
 from vitascope.core.worker_pool import Failed, Pool
 from vitascope.sampling.names import Sampler
-from vitascope.video import decode, inspect
+from vitascope.video import UNREADABLE, decode, inspect
+from vitascope.video.frame_reader import UNDECODABLE
 
 Pixels = npt.NDArray[np.uint8]
 
 TIMEOUT = 60.0
-"""Seconds after which a decoder without a sign of life is given up, and its video with it."""
+"""Seconds without progress after which a decoder is stopped and its video counted as unreadable."""
 
 
 class ClipRequest(NamedTuple):
-    """One clip to draw and to decode, as plain data for a worker."""
+    """Job for a worker: one clip to draw and decode."""
 
     id: str
     path: str
-    """The file; where there is `content`, its name only."""
+    """Path of the file; only its name if `content` is given."""
     sampler: Sampler
     frames: int
     size: int
     seeds: tuple[int, ...]
-    """Of the generator that the sampler draws with."""
-    after: dict[str, Any]
-    """Where the sequence is behind it."""
+    """Seeds of the random generator of the sampler."""
+    next_state: dict[str, Any]
+    """State of the sequence after this clip."""
     label: int = -1
     span: Span | None = None
     fps: float | None = None
     content: bytes | None = None
-    flaw: str = ""
-    """Known beforehand to fail, and why."""
+    """Bytes of the file, if they are in memory already."""
+    error: str = ""
+    """Reason if the clip is already known to be unreadable."""
 
 
-def view(job: ClipRequest) -> Iterator[tuple[None, Pixels]]:
-    """Runs in a worker: the pixels of one clip. ValueError where one of its frames cannot be decoded."""
-    if job.flaw:
-        raise UserError(job.flaw)
-    with _file(job) as path:
-        video = inspect(path, fps=job.fps).within(job.span)
+def decode_clip(request: ClipRequest) -> Iterator[tuple[None, Pixels]]:
+    """Decode the pixels of one clip; runs in a worker. Raises UserError if one of its frames cannot be decoded."""
+    if request.error:
+        raise UserError(request.error)
+    with _file(request) as path:
+        video = inspect(path, fps=request.fps).within(request.span)
         problems: list[str] = []
-        (_, pixels), *_ = list(decode(video, [_draw(job, video)], job.size, warnings=problems))
-        # a neighbor shown in place of a frame is no motion that ever was
-        if damage := next((p for p in problems if p.startswith("frames")), ""):
+        (_, pixels), *_ = list(decode(video, [_draw(request, video)], request.size, warnings=problems))
+        # a frame replaced by its neighbor would show motion that never happened
+        if damage := next((p for p in problems if p.startswith(UNDECODABLE)), ""):
             raise UserError(damage)
     yield None, pixels
 
 
-def _draw(job: ClipRequest, video: Video) -> Clip:
-    rng = np.random.default_rng(job.seeds)
-    clips = job.sampler(video, job.frames, rng)
+def _draw(request: ClipRequest, video: Video) -> Clip:
+    rng = np.random.default_rng(request.seeds)
+    clips = request.sampler(video, request.frames, rng)
     return clips[int(rng.integers(len(clips)))]
 
 
 @contextmanager
-def _file(job: ClipRequest) -> Iterator[str]:
-    """A path for the codec: what came as bytes lies in memory for the time, where the system has such a place."""
-    if job.content is None:
-        yield job.path
+def _file(request: ClipRequest) -> Iterator[str]:
+    """Path to open; in-memory bytes are put into a temporary file, in shared memory where available."""
+    if request.content is None:
+        yield request.path
         return
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    with tempfile.NamedTemporaryFile(suffix=os.path.splitext(job.path)[1], dir=memory) as file:
-        file.write(job.content)
+    with tempfile.NamedTemporaryFile(suffix=os.path.splitext(request.path)[1], dir=memory) as file:
+        file.write(request.content)
         file.flush()
         try:
             yield file.name
-        except (ValueError, OSError) as error:
-            raise UserError(str(error).replace(file.name, job.path)) from error
+        except UNREADABLE as error:
+            raise UserError(str(error).replace(file.name, request.path)) from error
 
 
-def views(
-    jobs: Iterable[ClipRequest], *, workers: int, frames: int, size: int
+def decode_clips(
+    requests: Iterable[ClipRequest], *, workers: int, frames: int, size: int
 ) -> Iterator[tuple[ClipRequest, Pixels | Failed]]:
-    """Each job with its pixels or why there are none, in the order of the jobs; in this process without `workers`.
+    """Yield each request with its pixels, or the reason for failure, in the order of the requests.
 
-    The pixels are the caller's to keep.
+    Without `workers`, clips are decoded in this process. The arrays are copies and may be kept.
     """
     if not workers:
-        yield from ((job, _view_here(job)) for job in jobs)
+        yield from ((request, _decode_here(request)) for request in requests)
         return
     room = frames * size * size * 3
-    with Pool(view, workers=workers, slots=2, slot_bytes=room, timeout=TIMEOUT, ahead=1) as pool:
-        for job, message, pixels in pool.run(jobs):
-            yield job, message if pixels is None else pixels.copy()
+    with Pool(decode_clip, workers=workers, slots=2, slot_bytes=room, timeout=TIMEOUT, ahead=1) as pool:
+        for request, message, pixels in pool.run(requests):
+            yield request, message if pixels is None else pixels.copy()
 
 
-def _view_here(job: ClipRequest) -> Pixels | Failed:
+def _decode_here(request: ClipRequest) -> Pixels | Failed:
     try:
-        return next(view(job))[1]
-    except Exception as error:  # as a worker would: whatever a file does, it must not end the training
-        return Failed(f"{'' if isinstance(error, (ValueError, OSError)) else type(error).__name__ + ': '}{error}")
+        return next(decode_clip(request))[1]
+    except Exception as error:  # as in a worker: no file may end the training
+        return Failed(str(error) if isinstance(error, UNREADABLE) else one_line(error))

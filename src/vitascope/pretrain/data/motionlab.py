@@ -1,8 +1,8 @@
-"""MotionLab as training data: scenes of its own, rendered once, seen again and again in another order and another way.
+"""MotionLab as training data: scenes outside all suites, rendered once and augmented by 16 symmetries in every epoch.
 
-Any of the 16 symmetries (backwards or not, a square's eight flips and turns) makes another of MotionLab's motions of a
-motion and leaves the look what it was, so a clip turned is a clip that might have been rendered, but for mirror images
-of the few outlines that have any. Every passing over the clips shows scenes that look new, at the price of a copy.
+Each of the 16 symmetries (time reversal, and the eight flips and rotations of a square) maps MotionLab's motions onto
+one another and leaves the appearance unchanged. A transformed clip could thus have been rendered itself, except for
+mirror images of the few chiral outlines. Every epoch shows new clips at the cost of a copy.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from vitascope.core.files import cache
 from vitascope.core.text import nearest
 from vitascope.motionlab.scene import VERSION
 from vitascope.pretrain.data import motionlab_render
-from vitascope.pretrain.data.base import ClipSpec, State, check_share
-from vitascope.pretrain.data.prefetch import Ahead, ClipItem
+from vitascope.pretrain.data.base import ClipSpec, State, check_rank
+from vitascope.pretrain.data.prefetch import ClipItem, PrefetchReader
 
 SYMMETRIES = 16
 KINDS = ("video", "still")
 RENDERERS = 16
-"""Processes that render at most."""
+"""Maximum number of rendering processes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MotionLab:
-    """The first `clips` scenes of the stream of `seed`, none of which any suite shows; endlessly, in permuted epochs.
+    """The first `clips` scenes of the stream of `seed`, disjoint from all suites, in endless shuffled epochs.
 
-    "video" gives clips of two seconds without any label. "still" gives the picture in the middle of each, with the
-    number of its appearance as its label: data for an image teacher, and its card has to say so. The motion is never
-    given. Opening it renders what is not on the disk yet, some 12 ms of a core a clip of 12 frames.
+    "video" yields unlabeled clips of two seconds. "still" yields the middle frame of each, labeled with the index of
+    its appearance: data for an image teacher, whose card must disclose the labels. Motion labels are never available.
+    Opening the source renders the clips not yet on disk, about 12 ms of one core per clip of 12 frames.
     """
 
     clips: int = 65536
@@ -46,51 +46,55 @@ class MotionLab:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise UserError(f"motionlab: kind {self.kind!r}{nearest(self.kind, KINDS)}; there are {', '.join(KINDS)}")
+            raise UserError(f"motionlab: kind {self.kind!r}{nearest(self.kind, KINDS)}; use {' or '.join(KINDS)}")
         if self.clips < 1 or self.seed < 0:
             raise UserError(f"motionlab: {self.clips} clips of seed {self.seed}; from 1 clip and seed 0 on")
 
     @property
     def name(self) -> str:
-        """What logs call it."""
+        """Name in logs."""
         return "motionlab" if self.kind == "video" else "motionlab-still"
 
     @property
     def pretraining_datasets(self) -> tuple[str, ...]:
-        """Its scenes are no suite's, but they are of one making."""
+        """("motionlab",): the scenes differ from those of the suites but come from the same generator."""
         return ("motionlab",)
 
-    def open(self, spec: ClipSpec, *, seed: int, rank: int = 0, world: int = 1, workers: int = 0) -> Ahead:
-        """Render what is missing, by as many processes as there are cores, and read it in the order of `seed`.
+    def open(self, spec: ClipSpec, *, seed: int, rank: int = 0, world: int = 1, workers: int = 0) -> PrefetchReader:
+        """Render missing clips with one process per core, then read them in the order given by `seed`.
 
         Reading needs no `workers`. OSError where the disk is too small.
         """
-        check_share(rank, world)
+        check_rank(rank, world)
         plan = self.plan(spec)
         processes = min(os.cpu_count() or 1, RENDERERS) if len(plan.chunks) > 1 else 0
-        chunks = motionlab_render.rendered(plan, workers=max(processes, workers) if processes else 0, quiet=self.quiet)
+        chunks = motionlab_render.open_chunks(
+            plan, workers=max(processes, workers) if processes else 0, quiet=self.quiet
+        )
         items = partial(_items, self, chunks, seed=seed, rank=rank, world=world)
-        return Ahead(self.name, items, {"taken": 0}, data=f"{plan.folder.name}+{self.clips}")
+        return PrefetchReader(self.name, items, {"taken": 0}, data=f"{plan.folder.name}+{self.clips}")
 
-    def plan(self, spec: ClipSpec) -> motionlab_render.Plan:
-        """Where its clips lie, and what they are."""
+    def plan(self, spec: ClipSpec) -> motionlab_render.RenderPlan:
+        """Location and size of the rendered clips."""
         frames = 1 if self.kind == "still" else spec.frames
         name = f"stream-{self.seed}-{frames}x{spec.size}"
         folder = cache().expanduser().absolute() / f"motionlab-{VERSION}" / name
-        return motionlab_render.Plan(folder=folder, clips=self.clips, seed=self.seed, frames=frames, size=spec.size)
+        return motionlab_render.RenderPlan(
+            folder=folder, clips=self.clips, seed=self.seed, frames=frames, size=spec.size
+        )
 
 
-def order(seed: int, epoch: int, clips: int) -> tuple[Int64[np.ndarray, "c"], Int64[np.ndarray, "c"]]:
-    """The clips in the order of an epoch, and how each is turned."""
+def epoch_order(seed: int, epoch: int, clips: int) -> tuple[Int64[np.ndarray, "c"], Int64[np.ndarray, "c"]]:
+    """Return the order of the clips in an epoch and the symmetry (0 to 15) applied to each."""
     rng = np.random.default_rng([motionlab_render.STREAM, seed, epoch])
     return rng.permutation(clips), rng.integers(SYMMETRIES, size=clips)
 
 
-def turned(clip: UInt8[np.ndarray, "t s s 3"], symmetry: int) -> UInt8[np.ndarray, "t s s 3"]:
-    """`clip` as one of the 16 symmetries shows it, by the bits of its number: time, rows, columns, diagonal."""
-    way = [slice(None, None, -1 if symmetry >> bit & 1 else 1) for bit in range(3)]
-    seen = clip[tuple(way)]
-    return np.ascontiguousarray(seen.swapaxes(1, 2) if symmetry & 8 else seen)
+def apply_symmetry(clip: UInt8[np.ndarray, "t s s 3"], symmetry: int) -> UInt8[np.ndarray, "t s s 3"]:
+    """Transform `clip`; the bits of `symmetry` reverse time, rows and columns, and transpose rows and columns."""
+    flips = [slice(None, None, -1 if symmetry >> bit & 1 else 1) for bit in range(3)]
+    flipped = clip[tuple(flips)]
+    return np.ascontiguousarray(flipped.swapaxes(1, 2) if symmetry & 8 else flipped)
 
 
 def _items(
@@ -103,17 +107,17 @@ def _items(
     rank: int,
     world: int,
 ) -> Generator[ClipItem, None, None]:
-    """From clip `taken` of all ranks' together on, this rank's: every `world`-th of the epochs laid end to end."""
+    """Yield this rank's clips from position `taken` on: every `world`-th, counted over all epochs and ranks."""
     start: int = state["taken"]
-    place = start + (rank - start) % world
-    epoch, clips, ways = -1, np.empty(0, np.int64), np.empty(0, np.int64)
+    position = start + (rank - start) % world
+    epoch, clips, symmetries = -1, np.empty(0, np.int64), np.empty(0, np.int64)
     while True:
-        if place // source.clips != epoch:
-            epoch = place // source.clips
-            clips, ways = order(seed, epoch, source.clips)
-        index = int(clips[place % source.clips])
-        picture = chunks[index // motionlab_render.CHUNK][index % motionlab_render.CHUNK]
+        if position // source.clips != epoch:
+            epoch = position // source.clips
+            clips, symmetries = epoch_order(seed, epoch, source.clips)
+        index = int(clips[position % source.clips])
+        clip = chunks[index // motionlab_render.CHUNK][index % motionlab_render.CHUNK]
         label = motionlab_render.appearance(source.seed, index) if source.kind == "still" else -1
-        after = {"taken": place - rank + world}
-        yield ClipItem(str(index), after, turned(picture, int(ways[place % source.clips])), label)
-        place += world
+        next_state = {"taken": position - rank + world}
+        yield ClipItem(str(index), next_state, apply_symmetry(clip, int(symmetries[position % source.clips])), label)
+        position += world

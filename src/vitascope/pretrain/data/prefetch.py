@@ -1,4 +1,4 @@
-"""Batches made ahead of the trainer by a thread, and the one way in which readers are resumed."""
+"""Prefetching: a thread assembles batches ahead of training, and readers are resumed exactly."""
 
 from __future__ import annotations
 
@@ -19,93 +19,93 @@ from vitascope.core.errors import UserError
 from vitascope.pretrain.data.base import Clips, State
 
 DEPTH = 2
-"""Batches that wait for the trainer at most."""
+"""Maximum number of batches prefetched."""
 
 
 class ClipItem(NamedTuple):
-    """One clip of a sequence, or one that could not be read."""
+    """One clip of a sequence, or a record of one that is unreadable."""
 
     id: str
-    after: State
-    """Where the sequence is behind it."""
+    next_state: State
+    """State of the sequence after this clip."""
     pixels: npt.NDArray[np.uint8] | None
-    """Frames x rows x columns x RGB; None where it could not be read."""
+    """Array of shape (frames, rows, columns, 3); None if unreadable."""
     label: int = -1
-    why: str = ""
-    """Why it could not be read, or what is wrong with it all the same."""
+    error: str = ""
+    """Reason why it is unreadable, or a defect that does not prevent reading."""
 
 
 Items: TypeAlias = Generator[ClipItem, None, None]
-Sequel: TypeAlias = Callable[[State, dict[str, str]], Items]
-"""The endless sequence from a position on; it may leave out what is known to be broken."""
+ItemFactory: TypeAlias = Callable[[State, dict[str, str]], Items]
+"""Makes the endless sequence from a state on; it may skip the clips known to be broken."""
 
 
-class Ahead:
-    """A `Reader` of a sequence of items: a thread makes batches of the size last asked for, up to `depth` ahead."""
+class PrefetchReader:
+    """A `Reader` over a sequence of items: a thread prefetches up to `depth` batches of the size last read."""
 
-    def __init__(self, name: str, sequel: Sequel, start: State, *, data: str, depth: int = DEPTH) -> None:
+    def __init__(self, name: str, items_from: ItemFactory, start: State, *, data: str, depth: int = DEPTH) -> None:
         self.name = name
         self.data = data
-        """Stands for all that the sequence is made of."""
+        """Digest of the data that the sequence is made of."""
         self.broken: dict[str, str] = {}
-        self.waited = 0.0
-        self._sequel, self._depth = sequel, depth
+        self.seconds_waited = 0.0
+        self._items_from, self._depth = items_from, depth
         self._position = start
-        self._line: _PrefetchThread | None = None
+        self._prefetch: _PrefetchThread | None = None
 
     def read(self, n: int) -> Clips:
-        """The next `n` clips; waiting is counted in `waited`. What goes wrong in the thread is raised here."""
+        """Return the next `n` clips, adding the wait to `seconds_waited`. Errors of the thread are raised here."""
         if n < 1:
             raise UserError(f"{self.name}: a batch has at least one clip, not {n}")
-        if self._line is None or self._line.size != n:
+        if self._prefetch is None or self._prefetch.size != n:
             self.close()
-            self._line = _PrefetchThread(self._sequel(self._position, dict(self.broken)), n, self._depth)
+            self._prefetch = _PrefetchThread(self._items_from(self._position, dict(self.broken)), n, self._depth)
         began = time.perf_counter()
-        batch = self._line.take()
-        self.waited += time.perf_counter() - began
+        batch = self._prefetch.take()
+        self.seconds_waited += time.perf_counter() - began
         if isinstance(batch, BaseException):
             self.close()
             raise batch
-        self._position = batch.after
+        self._position = batch.next_state
         self.broken.update(batch.broken)
         return Clips(batch.pixels, batch.labels, self.name)
 
     def state(self) -> State:
-        """The position behind the last clip given out, and what was broken up to there."""
+        """Position after the last clip returned, and the clips found broken up to there."""
         return {"source": self.name, "data": self.data, "position": self._position, "broken": dict(self.broken)}
 
     def restore(self, state: State) -> None:
-        """Go on from `state`. ValueError where it is another source's, or the source's files are others now."""
+        """Continue from `state`. Raises UserError if it belongs to another source or its files have changed."""
         if state.get("source") != self.name:
             raise UserError(
-                f"{self.name}: cannot go on from a state of {state.get('source')!r}; resume the same recipe"
+                f"{self.name}: cannot resume from a state of {state.get('source')!r}; resume with the same recipe"
             )
         if state["data"] != self.data:
             raise UserError(
-                f"{self.name}: its data have changed since the state was saved, or how many processes divide "
-                "them; put them back, or start anew"
+                f"{self.name}: its data, or the number of processes that share them, have changed since the state was "
+                "saved; restore them, or start a new run"
             )
         self.close()
         self._position, self.broken = state["position"], dict(state["broken"])
 
     def close(self) -> None:
-        """End the thread and the workers behind it, and drop what they made."""
-        line, self._line = self._line, None
-        if line:
-            line.stop()
+        """Stop the thread and its workers, and discard prefetched batches."""
+        thread, self._prefetch = self._prefetch, None
+        if thread:
+            thread.stop()
 
 
 class _Batch(NamedTuple):
-    """A batch on its way, and what to note when it is given out."""
+    """A prefetched batch with the state after it and the clips found broken while it was read."""
 
     pixels: UInt8[Tensor, "n t y x 3"]
     labels: Int[Tensor, "n"]
-    after: State
+    next_state: State
     broken: dict[str, str]
 
 
-def stacked(clips: Sequence[npt.NDArray[np.uint8]]) -> UInt8[Tensor, "n t y x 3"]:
-    """Clips as one tensor; in page-locked memory where training is on a GPU, which copies it while it computes."""
+def stack_clips(clips: Sequence[npt.NDArray[np.uint8]]) -> UInt8[Tensor, "n t y x 3"]:
+    """Stack clips into one tensor, in pinned memory when training on a GPU so that copies overlap with computation."""
     shape = (len(clips), *clips[0].shape)
     batch = torch.empty(shape, dtype=torch.uint8, pin_memory=torch.cuda.is_initialized())
     np.stack(clips, out=batch.numpy())
@@ -113,7 +113,7 @@ def stacked(clips: Sequence[npt.NDArray[np.uint8]]) -> UInt8[Tensor, "n t y x 3"
 
 
 class _PrefetchThread:
-    """The thread: batches of `size` from `items`, `depth` at most in store."""
+    """Thread that assembles batches of `size` clips from `items`, holding at most `depth` of them."""
 
     def __init__(self, items: Items, size: int, depth: int) -> None:
         self.size = size
@@ -124,13 +124,13 @@ class _PrefetchThread:
         self._thread.start()
 
     def take(self) -> _Batch | BaseException:
-        """The next batch, or what went wrong."""
+        """Return the next batch, or the error that ended the thread."""
         batch = self._ready.get()
         self._room.release()
         return batch
 
     def stop(self) -> None:
-        """End the thread, at the latest when the item under way is there."""
+        """Stop the thread, at the latest when the item being read is finished."""
         self._stopped.set()
         self._room.release()
         self._thread.join()
@@ -147,18 +147,18 @@ class _PrefetchThread:
             self._ready.put(error)
 
     def _collect(self, items: Iterator[ClipItem]) -> _Batch | None:
-        """The next whole batch; None when nobody wants it any more."""
+        """Collect the next full batch; None once stopped."""
         pixels: list[npt.NDArray[np.uint8]] = []
         labels: list[int] = []
         broken: dict[str, str] = {}
         for item in items:
             if self._stopped.is_set():
                 return None
-            if item.why:
-                broken[item.id] = item.why
+            if item.error:
+                broken[item.id] = item.error
             if item.pixels is not None:
                 pixels.append(item.pixels)
                 labels.append(item.label)
             if len(pixels) == self.size:
-                return _Batch(stacked(pixels), torch.tensor(labels), item.after, broken)
-        raise UserError("the sequence of clips has come to an end")
+                return _Batch(stack_clips(pixels), torch.tensor(labels), item.next_state, broken)
+        raise UserError("the sequence of clips has ended")

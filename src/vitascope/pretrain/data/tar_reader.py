@@ -1,4 +1,4 @@
-"""WebDataset samples out of a tar file read from front to back: nothing is extracted, any sample can be begun at."""
+"""Read WebDataset samples sequentially from a tar file, without extracting it and starting at any sample."""
 
 from __future__ import annotations
 
@@ -9,51 +9,52 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from vitascope.core.errors import UserError
-from vitascope.pretrain.data.shard_urls import Bytes
+from vitascope.pretrain.data.shard_urls import ByteFile
 
 BLOCK = tarfile.BLOCKSIZE
-LARGEST = 1 << 31
-"""Bytes of the largest video that is read into memory."""
-NOTE = 1 << 20
-"""Bytes of the largest label file or extended header."""
+MAX_MEDIA_BYTES = 1 << 31
+"""Size in bytes of the largest video or image read into memory."""
+MAX_NOTE_BYTES = 1 << 20
+"""Size in bytes of the largest label file or extended header."""
 LABELS = ("cls", "json")
 
 
-class TornError(UserError):
-    """The file ends, or stops making sense, within the member whose header is at `offset`."""
+class TruncatedError(UserError):
+    """The archive ends or is corrupt within the member whose header is at byte `offset`."""
 
     def __init__(self, cause: str, offset: int, name: str = "") -> None:
-        super().__init__(f"cut short: {cause} at byte {offset:,}; what is whole before it is used")
+        super().__init__(f"truncated: {cause} at byte {offset:,}; the samples before it are used")
         self.offset, self.name = offset, name
 
 
 class Member(NamedTuple):
-    """A regular file of the archive."""
+    """A regular file in the archive."""
 
     name: str
     offset: int
-    """Of its first header, where reading can begin."""
+    """Byte position of its first header, where reading can start."""
     content: bytes | None
-    """None where it was not wanted."""
+    """Bytes of the file; None if it was skipped."""
 
 
 class Sample(NamedTuple):
-    """The members with one key, as far as they matter here; or a flaw in their place."""
+    """The video or image and the label of one key, or the error that prevents reading it."""
 
     key: str
     offset: int
-    """Where reading it again can begin."""
+    """Byte position where reading this sample can start."""
     name: str = ""
-    """Of the video or picture."""
+    """Name of the video or image."""
     content: bytes | None = None
     label: int = -1
-    flaw: str = ""
+    """Class index, -1 if unlabeled."""
+    error: str = ""
 
 
-def members(file: Bytes, start: int, wanted: Callable[[str, int], bool]) -> Iterator[Member]:
-    """The regular files from byte `start` on, with the content of those for which `wanted(name, bytes)`.
+def iter_members(file: ByteFile, start: int, wanted: Callable[[str, int], bool]) -> Iterator[Member]:
+    """Yield the regular files from byte `start` on, with the content of those for which `wanted(name, size)` holds.
 
-    Raises `TornError` where the archive ends without its mark, within a member, or in nonsense.
+    Raises `TruncatedError` if the archive ends within a member or without its end mark, or is corrupt.
     """
     place = first = start
     long_name, long_size = "", -1
@@ -67,14 +68,14 @@ def members(file: Bytes, start: int, wanted: Callable[[str, int], bool]) -> Iter
         try:
             info = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
         except tarfile.HeaderError:
-            raise TornError("no header of a file", first) from None
+            raise TruncatedError("no valid file header", first) from None
         size = long_size if long_size >= 0 else info.size
         name = long_name or info.name
         padded = -(-size // BLOCK) * BLOCK
         place += BLOCK + padded
         if info.type in (tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE):
-            if size > NOTE:
-                raise TornError(f"an extended header of {size:,} bytes", first)
+            if size > MAX_NOTE_BYTES:
+                raise TruncatedError(f"an extended header of {size:,} bytes", first)
             note = _read(file, padded, first, name)[:size]
             if info.type == tarfile.GNUTYPE_LONGNAME:
                 long_name = _text(note.rstrip(b"\0"))
@@ -91,29 +92,29 @@ def members(file: Bytes, start: int, wanted: Callable[[str, int], bool]) -> Iter
         long_name, long_size = "", -1
 
 
-def _seek(file: Bytes, place: int) -> None:
+def _seek(file: ByteFile, place: int) -> None:
     try:
         file.seek(place)
     except Exception as error:  # of any remote file system
-        raise TornError(f"cannot be read ({_line(error)})", place) from error
+        raise TruncatedError(f"cannot be read ({_line(error)})", place) from error
 
 
 def _line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _read(file: Bytes, size: int, offset: int, name: str) -> bytes:
-    """Exactly `size` bytes for the member `name` whose header is at `offset`."""
+def _read(file: ByteFile, size: int, offset: int, name: str) -> bytes:
+    """Read exactly `size` bytes of the member `name` whose header is at `offset`."""
     parts: list[bytes] = []
     left = size
     while left:
         try:
             part = file.read(left)
-        except Exception as error:  # of any remote file system, or of a torn compressed file
-            raise TornError(f"cannot be read ({_line(error)})", offset, name) from error
+        except Exception as error:  # of any remote file system, or of a truncated compressed file
+            raise TruncatedError(f"cannot be read ({_line(error)})", offset, name) from error
         if not part:
-            what = f"{name!r} lacks {left:,} bytes" if name else "no end mark"
-            raise TornError(what, offset, name)
+            cause = f"{name!r} is {left:,} bytes short" if name else "no end mark"
+            raise TruncatedError(cause, offset, name)
         parts.append(part)
         left -= len(part)
     return b"".join(parts)
@@ -124,7 +125,7 @@ def _text(name: bytes) -> str:
 
 
 def _records(note: bytes) -> tuple[str, int]:
-    """Name and size in a POSIX extended header ("26 path=some/long/name\\n"...); "" and -1 where it says none."""
+    """Parse name and size from a POSIX extended header ("26 path=some/long/name\\n"...); "" and -1 if absent."""
     name, size = "", -1
     while note:
         length, _, _ = note.partition(b" ")
@@ -139,16 +140,16 @@ def _records(note: bytes) -> tuple[str, int]:
     return name, size
 
 
-def split(name: str) -> tuple[str, str]:
-    """Key and ending of a member: the name up to the first dot of its last part, and what follows, in lower case."""
+def split_name(name: str) -> tuple[str, str]:
+    """Split a member's name into its key, up to the first dot of the base name, and the lower-case extension."""
     folder, slash, base = name.rpartition("/")
-    stem, _, ending = base.partition(".")
-    return f"{folder}{slash}{stem}" if stem else "", ending.lower()
+    stem, _, extension = base.partition(".")
+    return f"{folder}{slash}{stem}" if stem else "", extension.lower()
 
 
 @dataclass
 class _Group:
-    """The members of one key, as they come."""
+    """Members with the same key, in archive order."""
 
     key: str
     offset: int
@@ -158,63 +159,64 @@ class _Group:
     def sample(self, labeled: bool) -> Sample:
         name, content = next(iter(self.media.items()), ("", None))
         if content is None:
-            flaw = f"larger than {LARGEST:,} bytes" if name else "no video or picture among its files"
-            return Sample(self.key, self.offset, flaw=flaw)
+            problem = f"larger than {MAX_MEDIA_BYTES:,} bytes" if name else "no video or image among its files"
+            return Sample(self.key, self.offset, error=problem)
         try:
             label = _label(self.notes) if labeled else -1
-        except ValueError as error:
-            return Sample(self.key, self.offset, flaw=str(error))
+        except UserError as error:
+            return Sample(self.key, self.offset, error=str(error))
         return Sample(self.key, self.offset, name, content, label)
 
 
 def _label(notes: dict[str, bytes | None]) -> int:
-    """The whole number in `.cls`, or in the "label" or "cls" of `.json`; -1 where neither is there."""
+    """Read the class index from `.cls`, or from "label" or "cls" in `.json`; -1 if neither is present."""
     text: object = (notes.get("cls") or b"").decode(errors="replace").strip()
     if not text and notes.get("json"):
         try:
-            told = json.loads(notes["json"] or b"")
-        except ValueError:
-            raise UserError("its .json is no JSON") from None
-        text = told.get("label", told.get("cls", "")) if isinstance(told, dict) else ""
+            metadata = json.loads(notes["json"] or b"")
+        except (ValueError, RecursionError):
+            raise UserError("its .json is not valid JSON") from None
+        text = metadata.get("label", metadata.get("cls", "")) if isinstance(metadata, dict) else ""
     try:
         return int(str(text)) if text != "" else -1
     except ValueError:
-        raise UserError(f"label {text!r} is not a whole number") from None
+        raise UserError(f"label {text!r} is not an integer") from None
 
 
-def samples(file: Bytes, start: int, endings: frozenset[str], *, labeled: bool) -> Iterator[Sample]:
-    """The samples from byte `start` on, whose video or picture has one of `endings` (".mp4").
+def iter_samples(file: ByteFile, start: int, extensions: frozenset[str], *, labeled: bool) -> Iterator[Sample]:
+    """Yield the samples from byte `start` on; their video or image has one of the extensions `endings` (".mp4").
 
-    A sample without one, or with a label that is none, has a flaw; where the file is cut short, the last one is a flaw
-    with no key.
+    A sample without one, or with an invalid label, carries an error; a truncated file ends with an error without key.
     """
 
     def wanted(name: str, size: int) -> bool:
-        ending = split(name)[1]
-        return (size <= LARGEST and _last(ending) in endings) or (labeled and ending in LABELS and size <= NOTE)
+        extension = split_name(name)[1]
+        return (size <= MAX_MEDIA_BYTES and _last(extension) in extensions) or (
+            labeled and extension in LABELS and size <= MAX_NOTE_BYTES
+        )
 
     group: _Group | None = None
-    torn: TornError | None = None
+    truncation: TruncatedError | None = None
     try:
-        for member in members(file, start, wanted):
-            key, ending = split(member.name)
+        for member in iter_members(file, start, wanted):
+            key, extension = split_name(member.name)
             if not key:
                 continue
             if group and group.key != key:
                 yield group.sample(labeled)
                 group = None
             group = group or _Group(key, member.offset)
-            if _last(ending) in endings:
+            if _last(extension) in extensions:
                 group.media[member.name] = member.content
             else:
-                group.notes[ending] = member.content
-    except TornError as error:
-        torn = error
-    within = torn is not None and group is not None and split(torn.name)[0] == group.key
-    if group and not within:
+                group.notes[extension] = member.content
+    except TruncatedError as error:
+        truncation = error
+    incomplete = truncation is not None and group is not None and split_name(truncation.name)[0] == group.key
+    if group and not incomplete:
         yield group.sample(labeled)
-    if torn:
-        yield Sample("", group.offset if group and within else torn.offset, flaw=str(torn))
+    if truncation:
+        yield Sample("", group.offset if group and incomplete else truncation.offset, error=str(truncation))
 
 
 def _last(ending: str) -> str:

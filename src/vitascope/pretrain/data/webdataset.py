@@ -1,4 +1,4 @@
-"""WebDataset tar shards as training data: streamed without extraction, shuffled, resumable to the sample."""
+"""WebDataset tar shards as training data: streamed without extraction, shuffled, resumable at any sample."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from vitascope.core.errors import UserError
+from vitascope.core.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from vitascope.core.text import nearest
 from vitascope.core.types import digest
 from vitascope.core.worker_pool import Failed
-from vitascope.datasets.readers.video_files import PICTURES, VIDEOS
 from vitascope.pretrain.data import shard_urls
-from vitascope.pretrain.data.base import ClipSpec, State, check_share
-from vitascope.pretrain.data.clip_decoder import ClipRequest, views
+from vitascope.pretrain.data.base import ClipSpec, State, check_rank
+from vitascope.pretrain.data.clip_decoder import ClipRequest, decode_clips
 from vitascope.pretrain.data.folder import DRAW
-from vitascope.pretrain.data.prefetch import Ahead, ClipItem
-from vitascope.pretrain.data.tar_reader import Sample, samples
+from vitascope.pretrain.data.prefetch import ClipItem, PrefetchReader
+from vitascope.pretrain.data.tar_reader import Sample, iter_samples
 from vitascope.sampling.names import Sampler
 
 SHARDS = int.from_bytes(b"tars")
-"""Sets the generators of this source apart."""
+"""Seed component that keeps the random generators of this source distinct."""
 KINDS = ("video", "image")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shards:
-    """The samples of tar files, endlessly: shards in permuted epochs, samples shuffled within blocks of `window`.
+    """The samples of tar files as an endless source: shards are shuffled per epoch, samples within blocks of `window`.
 
-    `pattern` is a name with braces (`data-{000..012}.tar`), a glob, a url that fsspec understands, or several. Members
-    with one name up to the first dot are a sample: a video or an image, and with `labeled` a whole number in `.cls`,
-    or in the "label" or "cls" of `.json`. Ranks take shards in turn; workers decode, in one order however many. A block
-    of samples lies in memory as it is in the file.
+    `pattern` is a name with braces (`data-{000..012}.tar`), a glob, a URL that fsspec supports, or several of these.
+    Members whose names agree up to the first dot form a sample: a video or image and, with `labeled`, a class index in
+    `.cls`, or under "label" or "cls" in `.json`. Ranks take turns at the shards; the order of the clips does not depend
+    on the number of workers. One block of encoded samples is held in memory.
     """
 
     pattern: str | tuple[str, ...]
@@ -49,7 +49,7 @@ class Shards:
     def __post_init__(self) -> None:
         first = next(iter(self.patterns), "")
         if self.kind not in KINDS:
-            raise UserError(f"{first}: kind {self.kind!r}{nearest(self.kind, KINDS)}; there are {', '.join(KINDS)}")
+            raise UserError(f"{first}: kind {self.kind!r}{nearest(self.kind, KINDS)}; use {' or '.join(KINDS)}")
         if self.window < 1:
             raise UserError(f"{first}: samples are shuffled within a window of at least 1, not {self.window}")
         stem = re.match(r"\w*[A-Za-z0-9]", first.rpartition("/")[2])
@@ -58,28 +58,28 @@ class Shards:
 
     @property
     def patterns(self) -> tuple[str, ...]:
-        """As many as were given."""
+        """The patterns as a tuple."""
         return (self.pattern,) if isinstance(self.pattern, str) else self.pattern
 
-    def open(self, spec: ClipSpec, *, seed: int, rank: int = 0, world: int = 1, workers: int = 0) -> Ahead:
-        """Look for the shards, and read them; `workers` processes decode (0: a thread). ValueError where one lacks."""
-        check_share(rank, world)
-        found = shard_urls.shards(self.patterns)
-        walk = _Walk(self, found, seed, rank, world)
+    def open(self, spec: ClipSpec, *, seed: int, rank: int = 0, world: int = 1, workers: int = 0) -> PrefetchReader:
+        """List the shards; `workers` processes decode (0: one thread). Raises UserError if any is missing."""
+        check_rank(rank, world)
+        paths = shard_urls.list_shards(self.patterns)
+        order = _ShardOrder(self, paths, seed, rank, world)
         start = {"shard": rank, "offset": 0, "number": 0, "given": 0}
         spec = ClipSpec(1 if self.kind == "image" else spec.frames, spec.size)
-        sequel = partial(_items, walk, spec, workers=workers)
-        data = digest([found, self.kind, self.labeled, self.window, rank, world])
-        return Ahead(self.name, sequel, start, data=data)
+        items = partial(_items, order, spec, workers=workers)
+        data = digest([paths, self.kind, self.labeled, self.window, rank, world])
+        return PrefetchReader(self.name, items, start, data=data)
 
 
 class _Entry(NamedTuple):
-    """A sample on its way."""
+    """A sample with its position in the sequence."""
 
     shard: int
-    """Number of its shard in the epochs laid end to end."""
+    """Number of its shard, counted over all epochs."""
     number: int
-    """Of the sample in its shard."""
+    """Index of the sample within its shard."""
     path: str
     sample: Sample
 
@@ -88,8 +88,8 @@ class _Entry(NamedTuple):
         return f"{self.path}#{self.sample.key}" if self.sample.key else self.path
 
 
-class _Walk(NamedTuple):
-    """Who reads which shard when."""
+class _ShardOrder(NamedTuple):
+    """Order in which the ranks read the shards, epoch by epoch."""
 
     source: Shards
     paths: list[str]
@@ -98,36 +98,36 @@ class _Walk(NamedTuple):
     world: int
 
     def path(self, shard: int) -> str:
-        epoch, place = divmod(shard, len(self.paths))
+        epoch, position = divmod(shard, len(self.paths))
         order = np.random.default_rng([SHARDS, 0, self.seed, epoch]).permutation(len(self.paths))
-        return self.paths[int(order[place])]
+        return self.paths[int(order[position])]
 
     def entries(self, shard: int, offset: int, number: int) -> Iterator[_Entry]:
-        """This rank's samples from a place on. ValueError where no shard has any."""
-        barren = 0
+        """Yield this rank's samples from a position on. Raises UserError if all shards are empty."""
+        empty_shards = 0
         while True:
             path = self.path(shard)
             for sample in self._read(path, offset):
                 yield _Entry(shard, number, path, sample)
                 number += 1
-                barren = -1
-            barren += 1
-            if barren > len(self.paths):
-                raise UserError(f"{self.source.patterns[0]}: the {len(self.paths)} shards hold no files")
+                empty_shards = -1
+            empty_shards += 1
+            if empty_shards > len(self.paths):
+                raise UserError(f"{self.source.patterns[0]}: the {len(self.paths)} shards contain no files")
             shard, offset, number = shard + self.world, 0, 0
 
     def _read(self, path: str, offset: int) -> Iterator[Sample]:
-        endings = PICTURES if self.source.kind == "image" else VIDEOS
+        extensions = IMAGE_SUFFIXES if self.source.kind == "image" else VIDEO_SUFFIXES
         try:
             file = shard_urls.open_shard(path)
         except Exception as error:  # of any remote file system
-            yield Sample("", 0, flaw=f"cannot be opened ({' '.join(str(error).split())})")
+            yield Sample("", 0, error=f"cannot be opened ({' '.join(str(error).split())})")
             return
         with file:
-            yield from samples(file, offset, endings, labeled=self.source.labeled)
+            yield from iter_samples(file, offset, extensions, labeled=self.source.labeled)
 
     def blocks(self, shard: int, offset: int, number: int) -> Iterator[list[_Entry]]:
-        """The samples in blocks that are shuffled each by itself; none goes on into the next epoch."""
+        """Yield the samples in blocks, to be shuffled one by one; no block extends into the next epoch."""
         block: list[_Entry] = []
         for entry in self.entries(shard, offset, number):
             epoch = entry.shard // len(self.paths)
@@ -136,15 +136,15 @@ class _Walk(NamedTuple):
                 block = []
             block.append(entry)
 
-    def looks(self, state: State, spec: ClipSpec, broken: dict[str, str]) -> Iterator[ClipRequest]:
-        """Jobs from a state on; of what is known to be broken, one that fails at once."""
+    def requests(self, state: State, spec: ClipSpec, broken: dict[str, str]) -> Iterator[ClipRequest]:
+        """Yield decoding requests from a state on; for samples known to be broken, requests that fail at once."""
         given: int = state["given"]
         for block in self.blocks(state["shard"], state["offset"], state["number"]):
             first = block[0]
             start = {"shard": first.shard, "offset": first.sample.offset, "number": first.number}
             rng = np.random.default_rng([SHARDS, 1, self.seed, first.shard, first.number])
-            for i, which in list(enumerate(rng.permutation(len(block)), 1))[given:]:
-                entry = block[which]
+            for i, index in list(enumerate(rng.permutation(len(block)), 1))[given:]:
+                entry = block[index]
                 yield ClipRequest(
                     id=entry.id,
                     path=entry.sample.name,
@@ -152,27 +152,29 @@ class _Walk(NamedTuple):
                     frames=spec.frames,
                     size=spec.size,
                     seeds=(SHARDS, 2, self.seed, entry.shard, entry.number),
-                    after={**start, "given": i},
+                    next_state={**start, "given": i},
                     label=entry.sample.label,
                     content=entry.sample.content,
-                    flaw=entry.sample.flaw or broken.get(entry.id, ""),
+                    error=entry.sample.error or broken.get(entry.id, ""),
                 )
             given = 0
 
 
 def _items(
-    walk: _Walk, spec: ClipSpec, state: State, broken: dict[str, str], *, workers: int
+    order: _ShardOrder, spec: ClipSpec, state: State, broken: dict[str, str], *, workers: int
 ) -> Generator[ClipItem, None, None]:
-    """The clips from a state on. ValueError when nothing can be read for more than an epoch of every rank."""
-    good = state["shard"] // len(walk.paths)
-    jobs = walk.looks(state, spec, broken)
-    for job, seen in views(jobs, workers=workers, frames=spec.frames, size=spec.size):
-        epoch = job.after["shard"] // len(walk.paths)
-        if not isinstance(seen, Failed):
-            good = epoch
-            yield ClipItem(job.id, job.after, seen, job.label)
+    """Yield the clips from a state on. Raises UserError if nothing is readable for more than one epoch of all ranks."""
+    last_readable = state["shard"] // len(order.paths)
+    requests = order.requests(state, spec, broken)
+    for request, pixels in decode_clips(requests, workers=workers, frames=spec.frames, size=spec.size):
+        epoch = request.next_state["shard"] // len(order.paths)
+        if not isinstance(pixels, Failed):
+            last_readable = epoch
+            yield ClipItem(request.id, request.next_state, pixels, request.label)
             continue
-        broken[job.id] = seen.cause
-        yield ClipItem(job.id, job.after, None, why=seen.cause)
-        if epoch > good + walk.world:
-            raise UserError(f"{walk.source.patterns[0]}: no {walk.source.kind} can be read; {job.id}: {seen.cause}")
+        broken[request.id] = pixels.cause
+        yield ClipItem(request.id, request.next_state, None, error=pixels.cause)
+        if epoch > last_readable + order.world:
+            raise UserError(
+                f"{order.source.patterns[0]}: no {order.source.kind} is readable; {request.id}: {pixels.cause}"
+            )

@@ -1,1 +1,1 @@
-"""What is watched during pretraining: the training log, probing, feature rank, divergence, loggers."""
+"""Monitoring of pretraining: training log, in-loop probing, feature rank, divergence, loggers."""

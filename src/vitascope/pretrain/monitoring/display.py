@@ -1,4 +1,4 @@
-"""Display: the lines of a recorder for people, as a live table on a terminal and as plain lines elsewhere."""
+"""Show the training log: a live table on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from vitascope.core.text import shown, valued
+from vitascope.core.text import escaped, with_interval
 from vitascope.core.types import Score
 from vitascope.pretrain.monitoring.log import Line
 
@@ -16,37 +16,37 @@ if TYPE_CHECKING:
     from rich.live import Live
 
 PLAIN_SECONDS = 15.0
-"""Between two plain lines about steps; everything else is said at once."""
+"""Minimum seconds between two plain lines about steps; other lines are printed at once."""
 STARVED = 0.2
-"""Share of the time spent waiting for data from which on it is said that the data are the bottleneck."""
+"""Share of the time spent waiting for data from which the data are reported as the bottleneck."""
 
 
 class Display:
-    """Shows a run: redrawn in place on a terminal, plain lines elsewhere."""
+    """Progress of a run: redrawn in place on a terminal, plain lines elsewhere."""
 
     def __init__(self, name: str, *, total: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
-        """Show the run called `name`, of `total` steps if that is known, on standard error; `clock` gives seconds."""
+        """Show the run `name` of `total` steps (0: unknown) on standard error; `clock` returns seconds."""
         self.total = total
-        self.name, self._stream, self._clock = shown(name), sys.stderr, clock
+        self.name, self._stream, self._clock = escaped(name), sys.stderr, clock
         self._last: dict[str, Line] = {}
-        self._before: Line = {}
-        self._said = float("-inf")
+        self._previous_probe: Line = {}
+        self._last_print = float("-inf")
         self._live: Live | None = self._open() if self._stream.isatty() else None
 
     def line(self, line: Line) -> None:
-        """Take one line of the recorder."""
+        """Show one line of the training log."""
         kind = line["kind"]
         if kind == "probe":
-            self._before = self._last.get("probe", {})
+            self._previous_probe = self._last.get("probe", {})
         self._last[kind] = line
         if self._live is not None:
             self._live.update(self.table())
-        elif kind != "step" or self._clock() - self._said >= PLAIN_SECONDS:
-            self._said = self._clock() if kind == "step" else self._said
+        elif kind != "step" or self._clock() - self._last_print >= PLAIN_SECONDS:
+            self._last_print = self._clock() if kind == "step" else self._last_print
             print(f"{self.name} · {self.text(line)}", file=self._stream, flush=True)
 
     def close(self) -> None:
-        """Leave the last state on the screen."""
+        """Stop updating; the last state stays on the screen."""
         if self._live is not None:
             self._live.stop()
 
@@ -59,20 +59,20 @@ class Display:
         return live
 
     def text(self, line: Line) -> str:
-        """A line of the recorder in words."""
+        """Format a line of the training log as text."""
         kind = line["kind"]
         if kind == "step":
             return " · ".join([self._progress(line), *(f"{k} {v}" for k, v in _training(line)), *_losses_text(line)])
         if kind == "probe":
-            found = [f"{name} {value}" for name, value, _ in _found(line, {})]
-            return " · ".join([f"probe at step {line['step']:,}", *found])
+            scores = [f"{name} {value}" for name, value, _ in _probe_rows(line, {})]
+            return " · ".join([f"probe at step {line['step']:,}", *scores])
         if kind == "start":
             return f"start · {line['params'] / 1e6:.2f} M parameters"
-        said = {"alarm": "STOPPED at step {step}: {why}", "resumed": "resumed after step {step}", "done": "done"}
-        return said[kind].format(**{**line, "why": shown(str(line.get("why", "")))})
+        templates = {"alarm": "STOPPED at step {step}: {why}", "resumed": "resumed after step {step}", "done": "done"}
+        return templates[kind].format(**{**line, "why": escaped(str(line.get("why", "")))})
 
     def table(self) -> Group:
-        """The state as tables: how training goes, what each target costs, what the last probe found."""
+        """The current state as tables: throughput, losses by target, and the last probing results."""
         from rich.console import Group
         from rich.table import Table
         from rich.text import Text
@@ -88,37 +88,37 @@ class Display:
             train.add_row(*map(Text, pair))
         parts += [train] if step else []
         if probe:
-            heads = (f"probe at step {probe['step']:,}", "", "since the last")
-            found = Table(*heads, box=None, header_style="dim", pad_edge=False)
-            for cells in _found(probe, self._before):
-                found.add_row(*map(Text, cells))
-            parts.append(found)
+            headers = (f"probe at step {probe['step']:,}", "", "since the last")
+            results = Table(*headers, box=None, header_style="dim", pad_edge=False)
+            for cells in _probe_rows(probe, self._previous_probe):
+                results.add_row(*map(Text, cells))
+            parts.append(results)
         if "alarm" in self._last:
             parts.append(Text(self.text(self._last["alarm"]), style="bold red"))
         return Group(*parts)
 
     def _progress(self, step: Line) -> str:
-        """How far it is, and how long the rest will take at the present pace."""
+        """Steps and clips so far, and the time remaining at the current speed."""
         total = self._last.get("start", {}).get("total") or self.total
         text = f"step {step['step']:,}{f' of {total:,}' if total else ''} · {step['seen']:,} clips"
         if total and step["step"] and step.get("clips_per_second"):
-            left = (total - step["step"]) * step["seen"] / step["step"] / step["clips_per_second"]
-            text += f" · {_clock(left)} to go"
+            seconds_left = (total - step["step"]) * step["seen"] / step["step"] / step["clips_per_second"]
+            text += f" · {_clock(seconds_left)} to go"
         return text
 
 
 def _training(step: Line) -> Iterator[tuple[str, str]]:
     yield "speed", f"{step['clips_per_second']:,.0f} clips/s"
-    starved = ": data limits" if step["waiting"] >= STARVED else ""
+    starved = ": data-bound" if step["waiting"] >= STARVED else ""
     yield "waiting", f"{step['waiting']:.0%}{starved}"
     if broken := step.get("broken"):
-        yield "not readable", f"{broken:,}"
+        yield "unreadable", f"{broken:,}"
     yield "lr", f"{step['lr']:.2e}"
     yield "gradient", _small(step["grad_norm"])
 
 
 def _losses(step: Line) -> list[tuple[str, str]]:
-    return [(shown(name), _small(value)) for name, value in step["losses"].items()]
+    return [(escaped(name), _small(value)) for name, value in step["losses"].items()]
 
 
 def _losses_text(step: Line) -> list[str]:
@@ -126,17 +126,17 @@ def _losses_text(step: Line) -> list[str]:
     return [f"loss {_small(step['loss'])} ({parts})"]
 
 
-def _found(probe: Line, before: Line) -> Iterator[tuple[str, str, str]]:
-    """Name, value, and how it has moved since the probe before."""
-    old: Mapping[str, Any] = before.get("scores", {})
+def _probe_rows(probe: Line, previous: Line) -> Iterator[tuple[str, str, str]]:
+    """Yield name, value and change since the previous probing."""
+    old_scores: Mapping[str, Any] = previous.get("scores", {})
     for name, score in probe["scores"].items():
-        moved = f"{score['value'] - old[name]['value']:+.1f}" if name in old else ""
-        yield shown(name), valued(Score(score["value"], score.get("low"), score.get("high"))), moved
-    for name, words in (("effective_rank", "effective rank"), ("token_std", "token deviation")):
-        moved = f"{probe[name] - before[name]:+.2f}" if name in before else ""
-        yield words, _small(probe[name]), moved
+        change = f"{score['value'] - old_scores[name]['value']:+.1f}" if name in old_scores else ""
+        yield escaped(name), with_interval(Score(score["value"], score.get("low"), score.get("high"))), change
+    for name, label in (("effective_rank", "effective rank"), ("token_std", "token deviation")):
+        change = f"{probe[name] - previous[name]:+.2f}" if name in previous else ""
+        yield label, _small(probe[name]), change
     for name, value in probe.get("similarity", {}).items():
-        yield f"similarity of {shown(name)}", _small(value), ""
+        yield f"similarity of {escaped(name)}", _small(value), ""
 
 
 def _small(value: float | None) -> str:

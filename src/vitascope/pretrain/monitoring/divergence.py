@@ -1,4 +1,4 @@
-"""Alarms: from what a run recorded, whether it has diverged or collapsed, with the evidence in words; pure."""
+"""Detect divergence and collapse from the lines of a training log, and describe the evidence; pure functions."""
 
 from __future__ import annotations
 
@@ -11,92 +11,94 @@ from typing import Any
 from vitascope.pretrain.monitoring.log import Line
 
 SMOOTHING = 0.9
-"""Of a loss, line by line: one bad batch is no divergence."""
-FIRST = 10
-"""Lines whose mean is the level a loss started from, before any of them is judged."""
-FAR = 3.0
-"""Times its best at which a smoothed loss has diverged, if that is above its start too."""
-RANK = 1.5
-"""Effective rank below which clip features have collapsed to a line."""
-SPREAD = 0.01
-"""`token_std` below which tokens are the same for every clip."""
+"""Decay of the exponential moving average of a loss, per line, so that one bad batch does not count as divergence."""
+WARMUP_LINES = 10
+"""First lines of a loss, which only set its initial level (their mean)."""
+DIVERGENCE_FACTOR = 3.0
+"""A smoothed loss has diverged at this multiple of its minimum, if it also exceeds its initial level."""
+MIN_RANK = 1.5
+"""Effective rank below which clip features have collapsed to one dimension."""
+MIN_TOKEN_STD = 0.01
+"""`token_std` below which tokens count as identical for all clips."""
 PATIENCE = 2
-"""Probes in a row that must find a collapse: the first of a run comes early."""
+"""Consecutive probings that must show a collapse, since the first of a run comes early."""
 
 
 @dataclass(frozen=True)
 class LossHistory:
-    """One loss so far: how many lines, its level at the start, now (smoothed), and at its best, when that was."""
+    """Smoothed course of one loss: number of lines, initial level, current value, minimum and its step."""
 
     lines: int = 0
     start: float = 0.0
-    now: float = 0.0
+    current: float = 0.0
     best: float = float("inf")
-    at: int = 0
+    best_step: int = 0
 
-    def then(self, value: float, step: int) -> LossHistory:
-        """With one more value; the first few only set the level."""
+    def append(self, value: float, step: int) -> LossHistory:
+        """Return the history with one more value; the first ones only set the initial level."""
         lines = self.lines + 1
-        if lines <= FIRST:
+        if lines <= WARMUP_LINES:
             start = self.start + (value - self.start) / lines
             return LossHistory(lines, start, start, start, step)
-        now = SMOOTHING * self.now + (1 - SMOOTHING) * value
-        best, at = (now, step) if now < self.best else (self.best, self.at)
-        return LossHistory(lines, self.start, now, best, at)
+        current = SMOOTHING * self.current + (1 - SMOOTHING) * value
+        best, best_step = (current, step) if current < self.best else (self.best, self.best_step)
+        return LossHistory(lines, self.start, current, best, best_step)
 
     @property
-    def far(self) -> bool:
-        """Whether it has left what it had learned, and what it began with; losses below zero count by their size."""
-        risen = self.now - self.best > (FAR - 1) * abs(self.best)
-        return self.lines > FIRST and risen and self.now > self.start
+    def diverged(self) -> bool:
+        """Whether the loss, which may be negative, has risen far above its minimum and above its initial level."""
+        risen = self.current - self.best > (DIVERGENCE_FACTOR - 1) * abs(self.best)
+        return self.lines > WARMUP_LINES and risen and self.current > self.start
 
 
 @dataclass(frozen=True)
 class DivergenceMonitor:
-    """What has to be known of a run to judge its next line; `why` is the reason to stop, or nothing."""
+    """State of the monitor after the lines so far; `why` is the reason to stop, empty while training is sound."""
 
-    courses: Mapping[str, LossHistory] = field(default_factory=dict)
+    histories: Mapping[str, LossHistory] = field(default_factory=dict)
     collapsed: tuple[str, ...] = ()
-    """What the last probes said, while they said so in a row."""
+    """Descriptions of the last consecutive probings that showed a collapse."""
     why: str = ""
 
 
-def judge(history: Iterable[Line]) -> str:
-    """Why a run with these lines must stop, or nothing."""
-    return reduce(follow, history, DivergenceMonitor()).why
+def stop_reason(history: Iterable[Line]) -> str:
+    """Return why a run with these lines must stop; empty if it need not."""
+    return reduce(update, history, DivergenceMonitor()).why
 
 
-def follow(watch: DivergenceMonitor, line: Line) -> DivergenceMonitor:
-    """The watch after one more line; the first reason to stop stays."""
-    if watch.why:
-        return watch
+def update(monitor: DivergenceMonitor, line: Line) -> DivergenceMonitor:
+    """Update the monitor with one more line; the first reason to stop stays."""
+    if monitor.why:
+        return monitor
     if line["kind"] == "step":
-        return _stepped(watch, line)
+        return _after_step(monitor, line)
     if line["kind"] == "probe":
-        return _probed(watch, line)
-    return watch
+        return _after_probe(monitor, line)
+    return monitor
 
 
-def _stepped(watch: DivergenceMonitor, line: Line) -> DivergenceMonitor:
+def _after_step(monitor: DivergenceMonitor, line: Line) -> DivergenceMonitor:
     if why := _not_finite(line):
-        return replace(watch, why=why)
+        return replace(monitor, why=why)
     values = {"": line.get("loss", 0.0), **line["losses"]}
-    courses = {name: watch.courses.get(name, LossHistory()).then(v, line["step"]) for name, v in values.items()}
-    why = _diverged(courses, line["step"]) if courses[""].far else ""
-    return replace(watch, courses=courses, why=why)
+    histories = {name: monitor.histories.get(name, LossHistory()).append(v, line["step"]) for name, v in values.items()}
+    why = _diverged(histories, line["step"]) if histories[""].diverged else ""
+    return replace(monitor, histories=histories, why=why)
 
 
 def _not_finite(line: Line) -> str:
-    """Which loss is no number any more; a gradient can be the first to go."""
+    """Describe which loss or gradient is not finite; empty if all are."""
     bad = {name: value for name, value in line["losses"].items() if not _finite(value)}
     step = line["step"]
     if bad:
-        named = ", ".join(f"{name} ({_text(value)})" for name, value in bad.items())
-        return f"diverged: at step {step} the loss of {named} is not finite"
+        listed = ", ".join(f"{name} ({_text(value)})" for name, value in bad.items())
+        return f"diverged: at step {step} the loss of {listed} is not finite"
     if not _finite(line.get("loss", 0.0)):
-        return f"diverged: at step {step} the loss is {_text(line['loss'])} though that of every target is finite"
+        return f"diverged: at step {step} the loss is {_text(line['loss'])}, although every target's loss is finite"
     if not _finite(line.get("grad_norm", 0.0)):
-        return f"diverged: at step {step} the gradient norm is {_text(line['grad_norm'])} though every loss is finite"
+        return (
+            f"diverged: at step {step} the gradient norm is {_text(line['grad_norm'])}, although every loss is finite"
+        )
     return ""
 
 
@@ -105,39 +107,44 @@ def _finite(value: Any) -> bool:
 
 
 def _text(value: Any) -> str:
-    """A number, or what became of it: on record a number that is none is null."""
+    """Format a number; NaN and null (as the log stores numbers that are not finite) read "not a number"."""
     return "not a number" if value is None or value != value else f"{value:.4g}"
 
 
-def _diverged(courses: Mapping[str, LossHistory], step: int) -> str:
-    whole = courses[""]
-    times = f"{whole.now / whole.best:.1f} times" if whole.best > 0 else "far above"
-    said = (
-        f"diverged: at step {step} the loss is {whole.now:.4g}, {times} its best of {whole.best:.4g} at step "
-        f"{whole.at} and above the {whole.start:.4g} it began with"
+def _diverged(histories: Mapping[str, LossHistory], step: int) -> str:
+    total = histories[""]
+    times = f"{total.current / total.best:.1f} times" if total.best > 0 else "far above"
+    text = (
+        f"diverged: at step {step} the loss is {total.current:.4g}, {times} its best of {total.best:.4g} at step "
+        f"{total.best_step} and above its initial {total.start:.4g}"
     )
-    named = {name: course for name, course in courses.items() if name and course.best > 0}
-    if not named:
-        return said
-    worst = max(named, key=lambda name: named[name].now / named[name].best)
-    return f"{said}; {worst} has grown most, from {named[worst].best:.4g} to {named[worst].now:.4g}"
+    by_target = {name: history for name, history in histories.items() if name and history.best > 0}
+    if not by_target:
+        return text
+    worst = max(by_target, key=lambda name: by_target[name].current / by_target[name].best)
+    return f"{text}; {worst} has risen most, from {by_target[worst].best:.4g} to {by_target[worst].current:.4g}"
 
 
-def _probed(watch: DivergenceMonitor, line: Line) -> DivergenceMonitor:
-    said = _collapse(line)
-    if not said:
-        return replace(watch, collapsed=())
-    row = (*watch.collapsed, f"{said} at step {line['step']}")[-PATIENCE:]
-    why = f"collapsed: {PATIENCE} probes in a row found {'; '.join(row)}" if len(row) == PATIENCE else ""
-    return replace(watch, collapsed=row, why=why)
+def _after_probe(monitor: DivergenceMonitor, line: Line) -> DivergenceMonitor:
+    collapse = _collapse(line)
+    if not collapse:
+        return replace(monitor, collapsed=())
+    collapsed = (*monitor.collapsed, f"{collapse} at step {line['step']}")[-PATIENCE:]
+    why = (
+        f"collapsed: {PATIENCE} consecutive probings found {'; '.join(collapsed)}" if len(collapsed) == PATIENCE else ""
+    )
+    return replace(monitor, collapsed=collapsed, why=why)
 
 
 def _collapse(line: Line) -> str:
-    """What is wrong with the features of a probe; a measure that was not taken says nothing."""
+    """Describe signs of collapse in the features of a probing; measures that are absent are ignored."""
     signs = []
-    for name, words, least in (("effective_rank", "effective rank", RANK), ("token_std", "token deviation", SPREAD)):
+    for name, label, minimum in (
+        ("effective_rank", "effective rank", MIN_RANK),
+        ("token_std", "token deviation", MIN_TOKEN_STD),
+    ):
         if name in line and not _finite(line[name]):
-            signs.append(f"{words} not a number")
-        elif name in line and line[name] < least:
-            signs.append(f"{words} {line[name]:.3g} (below {least:g})")
+            signs.append(f"{label} not a number")
+        elif name in line and line[name] < minimum:
+            signs.append(f"{label} {line[name]:.3g} (below {minimum:g})")
     return " and ".join(signs)

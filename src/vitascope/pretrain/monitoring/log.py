@@ -1,4 +1,4 @@
-"""Recording: what a pretraining run wrote down of itself, line by line, as readers take it; imports no torch."""
+"""Read the training log of a pretraining run, one JSON object per line; imports no torch."""
 
 from __future__ import annotations
 
@@ -9,104 +9,131 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from vitascope.core.errors import UserError
-from vitascope.core.files import torn
+from vitascope.core.files import is_truncated
+from vitascope.core.type_check import fits
 
 RECORDER = "recorder.jsonl"
-"""The file in a run folder."""
+"""File name of the training log in a run folder."""
 KINDS = ("start", "step", "probe", "alarm", "resumed", "done")
+REQUIRED = {"step": ("seen", "losses", "loss"), "probe": ("seen", "scores")}
+"""What a line of a kind must have, beside its step."""
+Number: TypeAlias = float | None
+TYPES: Mapping[str, Any] = {
+    **dict.fromkeys(("params", "total", "seen", "broken"), int | None),
+    **dict.fromkeys(("loss", "lr", "grad_norm", "clips_per_second", "waiting", "seconds"), Number),
+    **dict.fromkeys(("effective_rank", "token_std"), Number),
+    **dict.fromkeys(("losses", "similarity"), Mapping[str, Number]),
+    "by_source": Mapping[str, Mapping[str, Number]],
+    "scores": Mapping[str, Mapping[str, Number | str]],
+    "why": str,
+}
+"""Types of the values logged; what is not finite is logged as None."""
 Line: TypeAlias = Mapping[str, Any]
-"""One JSON object: its `kind`, its `step` (all but the start), and what was measured."""
+"""One JSON object: its `kind`, its `step` (absent in "start") and the values logged."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingLog:
-    """One run as it stands: lines that a resumed run has overtaken are gone.
+    """The log of one run, without the lines that a resumed run has superseded.
 
-    A number that was not finite when it was written is None in a line.
+    Numbers that were not finite are None.
     """
 
     name: str
     path: str = ""
-    """Of the file it was read from."""
+    """Path of the log file."""
     start: Line = field(default_factory=dict)
     steps: tuple[Line, ...] = ()
-    """In ascending order, as are the probes."""
+    """Lines of training steps in ascending order, as are those of probings."""
     probes: tuple[Line, ...] = ()
     alarms: tuple[Line, ...] = ()
-    """Those that ended the run as it stands."""
+    """Alarms that stopped the run and were not resumed from."""
     resumed: tuple[Line, ...] = ()
     done: bool = False
 
     @property
     def recipe(self) -> Mapping[str, Any]:
-        """What was trained, as plain data; empty where nothing was said."""
-        found = self.start.get("recipe")
-        return found if isinstance(found, Mapping) else {}
+        """The recipe as plain data; empty if it was not logged."""
+        recipe = self.start.get("recipe")
+        return recipe if isinstance(recipe, Mapping) else {}
 
     @property
     def step(self) -> int:
-        """The last step that was recorded, 0 without one."""
+        """Last step logged, 0 if there is none."""
         return max((int(line["step"]) for line in (*self.steps, *self.probes)), default=0)
 
     @property
-    def seen(self) -> int:
-        """Clips seen by then."""
+    def clips_consumed(self) -> int:
+        """Clips consumed up to the last step logged."""
         return max((int(line.get("seen") or 0) for line in (*self.steps, *self.probes)), default=0)
 
 
 def read(run: str | Path, *, name: str = "") -> TrainingLog:
-    """The recording of a run folder, called `name`, else as the folder is.
+    """Read the training log of a run folder; `name` defaults to the folder's name.
 
-    A line cut short by a kill or a full disk is passed over; any other bad line is a ValueError, as is no recording.
+    Lines truncated by a kill or a full disk are skipped. Raises UserError for other invalid lines or a missing log.
     """
     path = Path(run) / RECORDER
     if not path.is_file():
-        raise UserError(f"{run}: no {RECORDER} there; `vitascope pretrain ... -o {run}` records one")
-    lines = list(parsed(path.read_bytes(), str(path)))
-    return replace(assembled(lines, name=name or Path(run).resolve().name), path=str(path.resolve()))
+        raise UserError(f"{run}: no {RECORDER} found; `vitascope pretrain ... -o {run}` writes one")
+    lines = list(parse_lines(path.read_bytes(), str(path)))
+    return replace(build_log(lines, name=name or Path(run).resolve().name), path=str(path.resolve()))
 
 
-def parsed(data: bytes, where: str) -> Iterator[Line]:
-    """The lines of a recorder's file, in the order written; ValueError for one that is none and was not cut short."""
+def parse_lines(data: bytes, where: str) -> Iterator[Line]:
+    """Parse the lines of a training log in the order written. Raises UserError for invalid lines, unless truncated."""
     for number, raw in enumerate(data.split(b"\n"), 1):
         if not (text := raw.strip()):
             continue
         try:
             line = json.loads(text)
-            if line["kind"] not in KINDS or not (line["kind"] == "start" or isinstance(line["step"], int)):
-                raise UserError(f"kind {line['kind']!r}")
-        except (ValueError, TypeError, KeyError) as error:
-            if torn(text):
+            _check_line(line)
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            if is_truncated(text):
                 continue
-            raise UserError(f"{where}:{number}: not a line of a recorder ({error}); delete that line") from error
+            raise UserError(f"{where}:{number}: not a line of a training log ({error}); delete that line") from error
         yield line
 
 
-def kept(lines: Iterable[Line]) -> list[Line]:
-    """The lines that stand: of each kind and step the last; those beyond the step of a later `resumed` are gone.
+def _check_line(line: Any) -> None:
+    """Raise UserError for a line of no known kind, or with a value of another type than is logged."""
+    if line["kind"] not in KINDS:
+        raise UserError(f"kind {line['kind']!r}")
+    if line["kind"] != "start" and not fits(line["step"], int):
+        raise UserError(f"step {line['step']!r}")
+    for key in REQUIRED.get(line["kind"], ()):
+        if key not in line:
+            raise UserError(f"no {key!r}")
+    for key, hint in TYPES.items():
+        if key in line and not fits(line[key], hint):
+            raise UserError(f"{key} {line[key]!r:.60}")
 
-    A run that goes on is neither done nor alarmed any more, so such lines go at that very step too.
+
+def current_lines(lines: Iterable[Line]) -> list[Line]:
+    """Drop superseded lines: keep the last of each kind and step, and none beyond the step of a later "resumed".
+
+    A resumed run is no longer done or stopped, so "done" and "alarm" lines at that very step are dropped too.
     """
-    held: dict[tuple[str, int], Line] = {}
+    latest: dict[tuple[str, int], Line] = {}
     for line in lines:
         kind, step = line["kind"], line.get("step", 0)
         if kind == "resumed":
-            held = {key: old for key, old in held.items() if not _overtaken(key, step)}
-        # put back at the end: the order is that of the last writing
-        held.pop((kind, step), None)
-        held[kind, step] = line
-    return list(held.values())
+            latest = {key: line for key, line in latest.items() if not _superseded(key, step)}
+        # reinsert at the end: the order is that of the last write
+        latest.pop((kind, step), None)
+        latest[kind, step] = line
+    return list(latest.values())
 
 
-def _overtaken(key: tuple[str, int], step: int) -> bool:
-    kind, at = key
-    return at > step or (at == step and kind in ("alarm", "done"))
+def _superseded(key: tuple[str, int], step: int) -> bool:
+    kind, line_step = key
+    return line_step > step or (line_step == step and kind in ("alarm", "done"))
 
 
-def assembled(lines: Sequence[Line], *, name: str) -> TrainingLog:
-    """The lines that stand, sorted out."""
+def build_log(lines: Sequence[Line], *, name: str) -> TrainingLog:
+    """Assemble a log from its lines, without superseded ones."""
     by_kind: dict[str, list[Line]] = {kind: [] for kind in KINDS}
-    for line in kept(lines):
+    for line in current_lines(lines):
         by_kind[line["kind"]].append(line)
     ordered = {k: tuple(sorted(of, key=lambda line: line.get("step", 0))) for k, of in by_kind.items()}
     return TrainingLog(
@@ -120,8 +147,8 @@ def assembled(lines: Sequence[Line], *, name: str) -> TrainingLog:
     )
 
 
-def found(folder: str | Path) -> list[TrainingLog]:
-    """The recording of a run folder, or those of the run folders in it, up to two folders down; may be none."""
+def find_logs(folder: str | Path) -> list[TrainingLog]:
+    """Find the logs of a run folder, or of the run folders up to two levels below it; possibly none."""
     root = Path(folder)
     own = [read(root)] if (root / RECORDER).is_file() else []
     paths = sorted({*root.glob(f"*/{RECORDER}"), *root.glob(f"*/*/{RECORDER}")})

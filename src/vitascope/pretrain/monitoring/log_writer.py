@@ -1,4 +1,4 @@
-"""Recorder: what a pretraining run writes down of itself while it runs, one line of JSON at a time."""
+"""Write the training log of a pretraining run, one JSON object per line."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from vitascope.core.errors import UserError
+from vitascope.core.errors import StorageError, UserError
 from vitascope.core.types import Score, plain
 from vitascope.pretrain.monitoring import log as recording
 from vitascope.pretrain.monitoring.display import Display
-from vitascope.pretrain.monitoring.divergence import DivergenceMonitor, follow
+from vitascope.pretrain.monitoring.divergence import DivergenceMonitor, update
 from vitascope.pretrain.monitoring.log import RECORDER, Line
 from vitascope.pretrain.monitoring.loggers import Mirror
 
 
 class LogWriter:
-    """Appends to `recorder.jsonl` of a run folder, shows the lines as they come, and watches over them.
+    """Appends to `recorder.jsonl` in a run folder, displays the lines and monitors them for divergence.
 
-    One process of a run records. A line is with the operating system when the call returns: a killed run loses none.
-    After every step and probe `why` tells whether the run must stop. A recorder that is opened on a run goes on with
-    it: call `resumed` with the step of the checkpoint, and what was recorded beyond is overtaken.
+    Only rank 0 of a run writes. Every line is handed to the operating system before the call returns, so a killed run
+    loses none. After each step and probing, `why` says whether the run must stop. To continue an existing log, call
+    `resumed` with the step of the checkpoint; lines beyond it are superseded.
     """
 
     def __init__(
@@ -38,13 +38,13 @@ class LogWriter:
         mirrors: Sequence[Mirror] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Open the file of `run`; `clock` gives seconds. ValueError where what is there is no recording."""
+        """Open the log of `run`; `clock` returns seconds. Raises UserError if the file is not a training log."""
         self.path = Path(run) / RECORDER
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._display, self._mirrors, self._clock = display, tuple(mirrors), clock
-        self._file: IO[bytes] = open(self.path, "ab+", buffering=0)  # noqa: SIM115 - held until `close`
-        self._watch, self._began, self._torn = DivergenceMonitor(), 0.0, False
-        self._empty = not self._take_up()
+        self._file: IO[bytes] = open(self.path, "ab+", buffering=0)  # noqa: SIM115 - closed by `close`
+        self._monitor, self._start_time, self._line_truncated = DivergenceMonitor(), 0.0, False
+        self._empty = not self._read_back()
 
     def __enter__(self) -> LogWriter:
         return self
@@ -56,34 +56,36 @@ class LogWriter:
 
     @property
     def why(self) -> str:
-        """Why the run must stop, with the evidence; nothing while all is well."""
-        return self._watch.why
+        """Reason why the run must stop, with the evidence; empty while training is sound."""
+        return self._monitor.why
 
     @property
-    def doubt(self) -> bool:
-        """Whether the last probe found a collapse, though one alone is no reason to stop."""
-        return bool(self._watch.collapsed)
+    def suspect(self) -> bool:
+        """Whether the last probing showed a collapse; a single one does not stop the run."""
+        return bool(self._monitor.collapsed)
 
     def start(self, recipe: Any, *, params: int, total: int = 0) -> None:
-        """Begin: the recipe (plain data or frozen dataclasses), parameters, and steps in all (0: not known).
+        """Log the start: recipe (plain data or frozen dataclasses), parameter count and total steps (0: unknown).
 
-        ValueError where the folder holds a recording already.
+        Raises UserError if the folder already contains a log.
         """
         if not self._empty:
-            raise UserError(f"{self.path}: a run was recorded there already; resume it, or name another folder with -o")
+            raise UserError(
+                f"{self.path}: this folder already contains a run; resume it, or choose another folder with -o"
+            )
         now = datetime.now(UTC).isoformat(timespec="seconds")
         self._write({"kind": "start", "recipe": plain(recipe), "time": now, "params": params, "total": total}, True)
 
     def resumed(self, step: int) -> None:
-        """Go on after `step`: lines beyond it are overtaken, and so is an alarm or the end of the run."""
+        """Log a resumption after `step`; lines beyond it, an alarm and the end of the run are superseded."""
         self._write({"kind": "resumed", "step": step}, True)
-        self._take_up()
+        self._read_back()
 
     def step(
         self,
         step: int,
         *,
-        seen: int,
+        clips_consumed: int,
         losses: Mapping[str, float],
         loss: float,
         lr: float,
@@ -93,25 +95,26 @@ class LogWriter:
         by_source: Mapping[str, Mapping[str, float]] | None = None,
         broken: int = 0,
     ) -> None:
-        """The optimizer steps since the last line: clips `seen` so far, mean unweighted `losses` by target.
+        """Log the optimizer steps since the last line.
 
-        `loss` is their weighted sum; `by_source` has those of each source's steps, `broken` counts unreadable files.
-        `waiting` is the share of the time spent waiting for data, 0 to 1.
+        `clips_consumed` counts from the start of training; `losses` are unweighted means by target, `loss` is their
+        weighted sum, `by_source` has the means of each source's steps. `waiting` is the share of the time spent waiting
+        for data, 0 to 1; `broken` counts unreadable files.
         """
         self._write(
             {
                 "kind": "step",
                 "step": step,
-                "seen": seen,
+                "seen": clips_consumed,
                 "losses": dict(losses),
                 "loss": loss,
                 "lr": lr,
                 "grad_norm": grad_norm,
                 "clips_per_second": clips_per_second,
                 "waiting": waiting,
-                **({"by_source": {name: dict(of) for name, of in by_source.items()}} if by_source else {}),
+                **({"by_source": {name: dict(means) for name, means in by_source.items()}} if by_source else {}),
                 **({"broken": broken} if broken else {}),
-                "seconds": round(self._clock() - self._began, 3),
+                "seconds": round(self._clock() - self._start_time, 3),
             }
         )
 
@@ -119,7 +122,7 @@ class LogWriter:
         self,
         step: int,
         *,
-        seen: int,
+        clips_consumed: int,
         scores: Mapping[str, Score],
         effective_rank: float,
         token_std: float,
@@ -127,24 +130,30 @@ class LogWriter:
         axes: Mapping[str, str] | None = None,
         chance: Mapping[str, float] | None = None,
     ) -> None:
-        """What probes found: `scores` by "dataset probe", percent; by the same names `axes` and `chance` where known.
+        """Log in-loop probing: `scores` in percent by "dataset probe"; `axes` and `chance` (percent) by the same names.
 
-        `axes` says `appearance` or `motion`; the report else goes by the name of the data set.
+        An axis is "appearance" or "motion"; without one, the report goes by the dataset's name.
         """
-        told = {
-            name: {**score._asdict(), **_given("axis", axes, name), **_given("chance", chance, name)}
+        entries = {
+            name: {**score._asdict(), **_optional("axis", axes, name), **_optional("chance", chance, name)}
             for name, score in scores.items()
         }
-        line = {"kind": "probe", "step": step, "seen": seen, "scores": told, "effective_rank": effective_rank}
+        line = {
+            "kind": "probe",
+            "step": step,
+            "seen": clips_consumed,
+            "scores": entries,
+            "effective_rank": effective_rank,
+        }
         self._write({**line, "token_std": token_std, "similarity": dict(similarity or {})}, True)
 
     def alarm(self, step: int, why: str = "") -> str:
-        """Note that the run stops at `step`, and `why`: as given, else as seen. Returns the reason."""
+        """Log that the run stops at `step`; `why` defaults to the monitor's reason. Returns the reason."""
         self._write({"kind": "alarm", "step": step, "why": why or self.why}, True)
         return why or self.why
 
     def done(self, step: int) -> None:
-        """Note that the run is complete."""
+        """Log that the run is complete."""
         self._write({"kind": "done", "step": step}, True)
 
     def close(self) -> None:
@@ -155,37 +164,37 @@ class LogWriter:
         for mirror in self._mirrors:
             mirror.close()
 
-    def _take_up(self) -> bool:
-        """Watch and clock as of the lines that stand; whether there are any. They are read, not held: a run is long."""
+    def _read_back(self) -> bool:
+        """Restore monitor and clock from the existing lines; returns whether there are any."""
         self._file.seek(0)
         data = self._file.read()
-        lines = recording.kept(recording.parsed(data, str(self.path)))
-        self._torn = bool(data) and not data.endswith(b"\n")
-        self._watch = reduce(follow, lines, DivergenceMonitor())
-        self._began = self._clock() - max((float(line.get("seconds") or 0.0) for line in lines), default=0.0)
+        lines = recording.current_lines(recording.parse_lines(data, str(self.path)))
+        self._line_truncated = bool(data) and not data.endswith(b"\n")
+        self._monitor = reduce(update, lines, DivergenceMonitor())
+        self._start_time = self._clock() - max((float(line.get("seconds") or 0.0) for line in lines), default=0.0)
         return bool(lines)
 
     def _write(self, line: Line, sync: bool = False) -> None:
         text = (json.dumps(_finite(line), allow_nan=False) + "\n").encode()
-        if self._file.write(b"\n" + text if self._torn else text) != len(text) + self._torn:
-            self._torn = True
-            raise OSError(f"{self.path}: the disk took only a part of a line; free some space and resume the run")
-        self._torn = self._empty = False
+        if self._file.write(b"\n" + text if self._line_truncated else text) != len(text) + self._line_truncated:
+            self._line_truncated = True
+            raise StorageError(f"{self.path}: only part of a line could be written; free some space and resume the run")
+        self._line_truncated = self._empty = False
         if sync:
             os.fsync(self._file.fileno())
-        self._watch = follow(self._watch, line)
+        self._monitor = update(self._monitor, line)
         if self._display is not None:
             self._display.line(line)
         for mirror in self._mirrors:
             mirror.line(line)
 
 
-def _given(key: str, known: Mapping[str, Any] | None, name: str) -> dict[str, Any]:
-    return {key: known[name]} if known and name in known else {}
+def _optional(key: str, values: Mapping[str, Any] | None, name: str) -> dict[str, Any]:
+    return {key: values[name]} if values and name in values else {}
 
 
 def _finite(value: Any) -> Any:
-    """`value` as JSON can hold it: a number that is none becomes null."""
+    """Convert to JSON-serializable data; numbers that are not finite become null."""
     if isinstance(value, Mapping):
         return {str(k): _finite(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):

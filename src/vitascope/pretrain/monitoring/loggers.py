@@ -1,11 +1,12 @@
-"""Mirrors: what the recorder writes, sent to TensorBoard or Weights & Biases too, where they are installed."""
+"""Mirror the training log to TensorBoard or Weights & Biases, if installed."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from vitascope.core.errors import UserError
+from vitascope.core.errors import MissingPackageError, UserError
 from vitascope.core.text import nearest
 from vitascope.core.types import digest
 from vitascope.pretrain.monitoring.log import Line
@@ -15,28 +16,28 @@ NAMES = ("tensorboard", "wandb")
 
 @runtime_checkable
 class Mirror(Protocol):
-    """Takes every line that is recorded."""
+    """Receives every line of the training log."""
 
     def line(self, line: Line) -> None:
-        """Show one line."""
+        """Log one line."""
         ...
 
     def close(self) -> None:
-        """Write what is left."""
+        """Flush and close."""
         ...
 
 
 def open_mirror(name: str, run: Path) -> Mirror:
-    """The mirror called `name` of the run in the folder `run`; ValueError where there is none, or it is missing."""
+    """Open the mirror `name` for the run folder `run`. Raises UserError if it is unknown or not installed."""
     if name == "tensorboard":
         return TensorBoard(run)
     if name == "wandb":
         return WandB(run)
-    raise UserError(f"no mirror {name!r}{nearest(name, NAMES)}; there are {', '.join(NAMES)}")
+    raise UserError(f"unknown mirror {name!r}{nearest(name, NAMES)}; available are {', '.join(NAMES)}")
 
 
 def scalars(line: Line) -> dict[str, float]:
-    """The numbers of a step or a probe, by a path of names as both tools group them; those not finite are left out."""
+    """Collect the finite scalars of a step or probing, by names with slashes, which both tools group by."""
     if line["kind"] not in ("step", "probe"):
         return {}
     group = "train" if line["kind"] == "step" else "features"
@@ -48,18 +49,18 @@ def scalars(line: Line) -> dict[str, float]:
 
 
 class TensorBoard:
-    """Event files in `tensorboard/` of the run folder."""
+    """Writes event files to `tensorboard/` in the run folder."""
 
     def __init__(self, run: Path) -> None:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
-            raise UserError("TensorBoard is not installed: pip install 'vitascope[tensorboard]'") from None
+            raise MissingPackageError("TensorBoard is not installed: pip install 'vitascope[tensorboard]'") from None
         self._open: Any = lambda purge=None: SummaryWriter(str(run / "tensorboard"), purge_step=purge)
         self._writer: Any = None
 
     def line(self, line: Line) -> None:
-        """Show one line; what a resumed run overtakes is taken back."""
+        """Log one line; after "resumed", superseded events are purged."""
         if line["kind"] == "resumed":
             self.close()
             self._writer = self._open(line["step"] + 1)
@@ -70,46 +71,40 @@ class TensorBoard:
             self._writer.add_text("alarm", line["why"], line["step"])
 
     def close(self) -> None:
-        """Write what is left."""
+        """Flush and close."""
         if self._writer is not None:
             self._writer.close()
 
 
 class WandB:
-    """A run of Weights & Biases, in the project of the environment (`WANDB_PROJECT`), else `vitascope`."""
+    """Logs to a Weights & Biases run, in the project given by `WANDB_PROJECT`, else `vitascope`."""
 
     def __init__(self, run: Path) -> None:
         try:
             import wandb
         except ImportError:
-            raise UserError("Weights & Biases is not installed: pip install 'vitascope[wandb]'") from None
+            raise MissingPackageError("Weights & Biases is not installed: pip install 'vitascope[wandb]'") from None
         self._wandb: Any = wandb
-        where = run.resolve()
+        folder = run.resolve()
         self._run: Any = wandb.init(
-            project=None if _said("WANDB_PROJECT") else "vitascope",
-            name=where.name,
-            id=digest(str(where)),
+            project=None if os.environ.get("WANDB_PROJECT") else "vitascope",
+            name=folder.name,
+            id=digest(str(folder)),
             dir=str(run),
             resume="allow",
         )
-        # a step of its own: theirs must never go back, a resumed run does
+        # an explicit step: the built-in one must increase, but a resumed run goes back
         self._run.define_metric("*", step_metric="step")
 
     def line(self, line: Line) -> None:
-        """Show one line."""
+        """Log one line."""
         if line["kind"] == "start":
             self._run.config.update(line["recipe"], allow_val_change=True)
-        if found := scalars(line):
-            self._run.log({**found, "step": line["step"]})
+        if values := scalars(line):
+            self._run.log({**values, "step": line["step"]})
         if line["kind"] == "alarm":
             self._run.alert(title="vitascope", text=line["why"])
 
     def close(self) -> None:
-        """Write what is left."""
+        """Flush and close."""
         self._run.finish()
-
-
-def _said(name: str) -> bool:
-    import os
-
-    return bool(os.environ.get(name))

@@ -1,4 +1,4 @@
-"""What a student can do so far: probes on a built-in task, and whether its features still fill their space."""
+"""In-loop probing: scores of the student during training on built-in tasks, and measures of feature collapse."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from vitascope.pretrain.data.base import ClipSpec
 from vitascope.pretrain.monitoring.feature_rank import effective_rank, token_std
 from vitascope.probes import catalog
 from vitascope.sampling.samplers import Uniform
-from vitascope.video import decode, inspect
+from vitascope.video import UNREADABLE, decode, inspect
 
 SUITES = ("motionlab/appearance", "motionlab/motion")
 PROBES = ("knn", "linear")
 SEED = 1
-"""Of MotionLab's scenes for looking in during training: none of them is in the test suites, whose seed is 0."""
-MEASURED = 256
-"""Clips whose tokens are looked at."""
+"""Seed of MotionLab's scenes for in-loop probing, disjoint from the test suites, whose seed is 0."""
+MEASURED_CLIPS = 256
+"""Number of clips used to measure feature collapse."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProbingConfig:
-    """What is asked during training: of which data sets (names or folders; the first fold), by which probes.
+    """Datasets (names or folders; first fold only) and probes for in-loop probing.
 
-    `limit` clips a side, 0 for all; their pixels stay in memory.
+    `limit` is the number of training and of test clips, 0 for all; their pixels stay in memory.
     """
 
     suites: tuple[str, ...] = SUITES
@@ -45,7 +45,7 @@ class ProbingConfig:
 
 
 class ProbingResult(NamedTuple):
-    """What a check-up found, as `Recorder.probe` takes it."""
+    """Results of one in-loop probing; the arguments of `LogWriter.probe`."""
 
     scores: dict[str, Score]
     axes: dict[str, str]
@@ -55,41 +55,41 @@ class ProbingResult(NamedTuple):
 
 
 class InLoopProbing:
-    """Holds the decoded clips of a check-up, so that looking in again costs encoding and probes alone."""
+    """Keeps the decoded clips, so that repeated probing costs only encoding and probes."""
 
-    def __init__(self, checkup: ProbingConfig, spec: ClipSpec) -> None:
-        self.checkup, self.spec = checkup, spec
-        self.datasets = [_dataset(name) for name in checkup.suites]
+    def __init__(self, config: ProbingConfig, spec: ClipSpec) -> None:
+        self.config, self.spec = config, spec
+        self.datasets = [_dataset(name) for name in config.suites]
         self.pixels: dict[str, UInt8[np.ndarray, "t y x 3"]] = {}
         self.broken: dict[str, str] = {}
-        """What cannot be read, by id, and why: it is not asked."""
+        """Unreadable examples, which are skipped: {id: reason}."""
 
     @property
-    def listed(self) -> dict[str, str]:
-        """The same beside what training could not read."""
-        return {f"check-up: {id}": why for id, why in self.broken.items()}
+    def unreadable(self) -> dict[str, str]:
+        """Unreadable examples, named so that they are distinct from training clips."""
+        return {f"probing: {id}": why for id, why in self.broken.items()}
 
     def __call__(self, encoder: Encoder, device: torch.device, *, batch: int = 64) -> ProbingResult:
-        """Ask the encoder, which is on `device`, everything."""
-        encode = partial(_encoded, encoder, device)
+        """Evaluate an encoder, which is on `device`, with all probes on all datasets."""
+        encode = partial(_encode, encoder, device)
         scores: dict[str, Score] = {}
         axes: dict[str, str] = {}
         chance: dict[str, float] = {}
         vectors: dict[str, Tensor] = {}
         for dataset in self.datasets:
             self._embed(encode, dataset, vectors, batch)
-            for probe in self.checkup.probes:
+            for probe in self.config.probes:
                 name = f"{dataset.name} {probe}"
                 scores[name] = self._score(dataset, probe, vectors)
                 axes[name], chance[name] = dataset.axis, 100 / len(dataset.classes)
-        some = list(self.pixels)[:MEASURED]
-        tokens = torch.cat([encode(pixels).grid.flatten(1, 3) for pixels in self._batches(some, batch)])
+        measured = list(self.pixels)[:MEASURED_CLIPS]
+        tokens = torch.cat([encode(pixels).grid.flatten(1, 3) for pixels in self._batches(measured, batch)])
         return ProbingResult(
-            scores, axes, chance, effective_rank(torch.stack([vectors[i] for i in some])), token_std(tokens)
+            scores, axes, chance, effective_rank(torch.stack([vectors[i] for i in measured])), token_std(tokens)
         )
 
     def _ids(self, dataset: Dataset[int]) -> tuple[Sequence[str], Sequence[str]]:
-        fold, limit = dataset.folds[0], self.checkup.limit or None
+        fold, limit = dataset.folds[0], self.config.limit or None
         train, test = ([i for i in ids[:limit] if i not in self.broken] for ids in (fold.train, fold.test))
         return train, test
 
@@ -103,12 +103,12 @@ class InLoopProbing:
         by_id = {e.id: e for e in dataset.examples}
         for i in (i for ids in self._ids(dataset) for i in ids if i not in self.pixels):
             try:
-                self.pixels[i] = _decoded(by_id[i], self.spec)
-            except (ValueError, OSError) as error:
+                self.pixels[i] = _decode(by_id[i], self.spec)
+            except UNREADABLE as error:
                 self.broken[i] = str(error)
-        todo = [i for ids in self._ids(dataset) for i in ids if i not in vectors]
-        found = [encode(pixels).clip for pixels in self._batches(todo, batch)]
-        vectors |= dict(zip(todo, torch.cat(found) if found else [], strict=True))
+        missing = [i for ids in self._ids(dataset) for i in ids if i not in vectors]
+        embeddings = [encode(pixels).clip for pixels in self._batches(missing, batch)]
+        vectors |= dict(zip(missing, torch.cat(embeddings) if embeddings else [], strict=True))
 
     def _batches(self, ids: Sequence[str], batch: int) -> Iterator[UInt8[Tensor, "n t y x 3"]]:
         for start in range(0, len(ids), batch):
@@ -118,8 +118,8 @@ class InLoopProbing:
         probe: Any = catalog.PROBES.build(name)
         by_id = {e.id: e for e in dataset.examples}
         train, test = ([by_id[i] for i in ids] for ids in self._ids(dataset))
-        sides = [_stored(examples, dataset.classes, vectors) for examples in (train, test)]
-        predictions = probe.predict(*sides, seed=0)
+        features = [_stored_features(examples, dataset.classes, vectors) for examples in (train, test)]
+        predictions = probe.predict(*features, seed=0)
         truth = [e.truth for e in test]
         return stats.bootstrap(probe.outcomes(predictions, truth), rng=np.random.default_rng(0))
 
@@ -133,19 +133,21 @@ def _dataset(name: str) -> Dataset[int]:
     return open_dataset(name)
 
 
-def _decoded(example: Example[int], spec: ClipSpec) -> UInt8[np.ndarray, "t y x 3"]:
-    """One uniform clip of an example."""
+def _decode(example: Example[int], spec: ClipSpec) -> UInt8[np.ndarray, "t y x 3"]:
+    """Decode one uniformly sampled clip of an example."""
     video = inspect(example.path, fps=example.fps).within(example.span)
     (pixels,) = [p for _, p in decode(video, Uniform()(video, spec.frames), spec.size, "shorter")]
     return pixels
 
 
-def _stored(examples: Sequence[Example[int]], classes: Sequence[str], vectors: Mapping[str, Tensor]) -> StoredFeatures:
+def _stored_features(
+    examples: Sequence[Example[int]], classes: Sequence[str], vectors: Mapping[str, Tensor]
+) -> StoredFeatures:
     values = torch.stack([vectors[e.id] for e in examples])
     return StoredFeatures(list(examples), list(classes), values, torch.arange(len(examples) + 1))
 
 
-def _encoded(encoder: Encoder, device: torch.device, pixels: UInt8[Tensor, "n t y x 3"]) -> Tokens:
-    """What the encoder says of clips, in float32 on the CPU."""
+def _encode(encoder: Encoder, device: torch.device, pixels: UInt8[Tensor, "n t y x 3"]) -> Tokens:
+    """Encode clips; returns tokens in float32 on the CPU."""
     tokens = encoder(to_tensor(pixels.to(device), encoder.card))
     return Tokens(tokens.grid.float().cpu(), tokens.clip.float().cpu())

@@ -1,1 +1,1 @@
-"""One file per family of pretraining recipes, found by its existence: `RECIPES` and `build(name, **options)`."""
+"""One file per family of pretraining recipes, discovered automatically: `RECIPES` and `build(name, **options)`."""

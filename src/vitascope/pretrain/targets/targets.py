@@ -1,4 +1,4 @@
-"""What masked tokens are asked for: pixels, gradients, features of a teacher, the student's own slow copy, labels."""
+"""Reconstruction targets: pixels, gradients, optical flow, teacher features, the student's moving average, labels."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import Annotated, ClassVar, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from vitascope.core.errors import UserError
+from vitascope.core.fields import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, Bounds, MultipleOf, check_fields
 from vitascope.core.types import Card
 from vitascope.nn.configs.video_vit import Grid
 from vitascope.pretrain import distributed
@@ -28,89 +29,91 @@ Distance: TypeAlias = Literal["mse", "smooth_l1", "cosine"]
 EPS = 1e-6
 
 
-class Shown(NamedTuple):
-    """A batch as targets see it."""
+class TargetInputs(NamedTuple):
+    """A batch of clips from which targets are computed."""
 
     clips: Float[Tensor, "n 3 f y x"]
-    """RGB from 0 to 1, every frame, nothing hidden."""
-    blocks: Float[Tensor, "n l b"]
+    """Unmasked RGB frames with values from 0 to 1."""
+    patches: Float[Tensor, "n l b"]
     """The student's normalized pixels, by token."""
     grid: Grid
+    """Tokens along time, height and width."""
     labels: Int[Tensor, "n"]
+    """Class indices, -1 if unlabeled."""
 
 
 @runtime_checkable
-class Teaching(Protocol):
-    """A target at work: computes what is to be predicted; its modules, if any, are never trained by the optimizer."""
+class BoundTarget(Protocol):
+    """Computes the values of a target for one student; its modules, if any, are not trained by the optimizer."""
 
     @property
     def out(self) -> int:
-        """Numbers a token."""
+        """Number of values per token."""
         ...
 
     @property
     def card(self) -> Card | None:
-        """Of the teacher, if there is one."""
+        """Card of the teacher, if there is one."""
         ...
 
-    def values(self, shown: Shown) -> Float[Tensor, "n l o"] | Int[Tensor, "n"]:
-        """What every token is asked for, or one row an example."""
+    def values(self, inputs: TargetInputs) -> Float[Tensor, "n l o"] | Int[Tensor, "n"]:
+        """Compute the target of every token, or one label per clip."""
         ...
 
-    def follow(self, student: Student, done: float) -> None:
-        """After every step: `done` is the share of training that is over."""
+    def update(self, student: Student, progress: float) -> None:
+        """Update after an optimizer step; `progress` is the share of training completed, 0 to 1."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target(ABC):
-    """One term of the mixture: what is asked, of which tokens, through which decoder, and how far off it is."""
+    """A reconstruction target: one term of the loss, with its tokens, its decoder and its distance."""
 
     name: str
-    weight: float = 1.0
+    """Name of the target in logs and in option paths."""
+    weight: Annotated[float, POSITIVE] = 1.0
+    """Weight of its loss in the total loss."""
     on: Where = "hidden"
-    depth: int = 2
-    """Blocks of the decoder; 0 is a linear map of the visible tokens, which then are all that can be asked."""
-    width: int = 384
-    """Of the decoder."""
+    """Tokens at which it is predicted: "hidden", "seen" (the visible ones) or "all"."""
+    depth: Annotated[int, NOT_NEGATIVE] = 2
+    """Transformer blocks of the decoder; 0: a linear map, which can only predict at visible tokens."""
+    width: Annotated[int, MultipleOf(16)] = 384
+    """Channels of the decoder."""
     distance: Distance = "mse"
-    whole: ClassVar[bool] = False
-    """Asked of the mean of the visible tokens, not of each."""
+    """Distance between prediction and target, averaged to give the loss."""
+    per_clip: ClassVar[bool] = False
+    """Whether it is predicted once per clip, from the mean of the visible tokens, rather than at every token."""
 
     def __post_init__(self) -> None:
-        if self.weight <= 0 or self.depth < 0 or self.width % 16:
-            raise UserError(
-                f"target {self.name}: weight {self.weight}, depth {self.depth}, width {self.width}; the weight is "
-                "positive, the depth not negative, the width a multiple of 16"
-            )
+        check_fields(self, f"target {self.name}")
         if not self.depth and self.on != "seen":
-            raise UserError(f"target {self.name}: without a decoder (depth 0) only seen tokens are asked: on='seen'")
+            raise UserError(f"target {self.name}: depth = 0 (no decoder) predicts only visible tokens; set on='seen'")
 
     @abstractmethod
-    def bind(self, student: Student, device: torch.device) -> Teaching:
-        """The target at work for this student."""
+    def bind(self, student: Student, device: torch.device) -> BoundTarget:
+        """Prepare the target for a student."""
 
-    def loss(self, predicted: Float[Tensor, "*s o"], wanted: Float[Tensor, "*s o"]) -> Float[Tensor, ""]:
-        """Mean distance, in float32."""
-        predicted, wanted = predicted.float(), wanted.float()
+    def loss(self, predicted: Float[Tensor, "*s o"], target: Float[Tensor, "*s o"]) -> Float[Tensor, ""]:
+        """Mean distance between prediction and target, in float32."""
+        predicted, target = predicted.float(), target.float()
         if self.distance == "cosine":
-            return 1 - F.cosine_similarity(predicted, wanted, dim=-1).mean()
-        return (F.smooth_l1_loss if self.distance == "smooth_l1" else F.mse_loss)(predicted, wanted)
+            return 1 - F.cosine_similarity(predicted, target, dim=-1).mean()
+        return (F.smooth_l1_loss if self.distance == "smooth_l1" else F.mse_loss)(predicted, target)
 
 
-class Computed(NamedTuple):
-    """Teaching that is a function of the batch alone."""
+class FixedTarget(NamedTuple):
+    """A target that is a fixed function of the batch."""
 
     out: int
-    function: Callable[[Shown], Tensor]
+    function: Callable[[TargetInputs], Tensor]
     card: Card | None = None
 
-    def values(self, shown: Shown) -> Float[Tensor, "n l o"] | Int[Tensor, "n"]:
-        """What the function says."""
-        return self.function(shown)
+    def values(self, inputs: TargetInputs) -> Float[Tensor, "n l o"] | Int[Tensor, "n"]:
+        """Apply the function."""
+        return self.function(inputs)
 
-    def follow(self, student: Student, done: float) -> None:
-        """Nothing: it does not learn."""
+    def update(self, student: Student, progress: float) -> None:
+        """Do nothing: the function is fixed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,18 +121,20 @@ class Pixels(Target):
     """Pixels of each token, by default normalized channel by channel within it (VideoMAE, section 4; MAE)."""
 
     name: str = "pixels"
+    """Name of the target in logs and in option paths."""
     normalized: bool = True
+    """Normalize pixels channel by channel within each token."""
 
-    def bind(self, student: Student, device: torch.device) -> Teaching:
-        """Blocks of the student's own layout."""
-        return Computed(3 * student.shape.tubelet * student.shape.patch**2, self._values)
+    def bind(self, student: Student, device: torch.device) -> BoundTarget:
+        """Prepare pixels in the student's own layout."""
+        return FixedTarget(3 * student.shape.tubelet * student.shape.patch**2, self._values)
 
-    def _values(self, shown: Shown) -> Tensor:
+    def _values(self, inputs: TargetInputs) -> Tensor:
         if not self.normalized:
-            return shown.blocks
-        rows = shown.blocks.unflatten(-1, (3, -1))
+            return inputs.patches
+        rows = inputs.patches.unflatten(-1, (3, -1))
         count = rows.shape[-1]
-        # by the unbiased variance, as the papers' pixels are; torch's layer norm is several times its var_mean's speed
+        # unbiased variance as in the papers; torch's layer norm is several times faster than var_mean
         return F.layer_norm(rows, (count,), eps=EPS**2).mul_(((count - 1) / count) ** 0.5).flatten(-2)
 
 
@@ -137,117 +142,117 @@ class Pixels(Target):
 class Hog(Target):
     """Histograms of oriented gradients (MaskFeat, Wei et al. 2022, section 3.3), of frames or of their differences.
 
-    Differences are those between successive frames, gradients signed: which way something went shows in them.
+    Differences between successive frames, with signed gradients, contain the direction of motion.
     """
 
     name: str = "hog"
     differences: bool = False
+    """Use differences between successive frames with signed gradients instead of frames."""
     bins: int = 9
+    """Number of orientation bins."""
     cells: int = 2
-    """Cells a side of each token."""
+    """Number of cells along each side of a token."""
 
-    def bind(self, student: Student, device: torch.device) -> Teaching:
-        """Cells of every frame of a token, side by side."""
+    def bind(self, student: Student, device: torch.device) -> BoundTarget:
+        """Prepare histograms of the cells of each token, concatenated over its frames."""
         shape = student.shape
         cell = _cell(self.name, shape.patch, self.cells)
         size = shape.tubelet * self.cells**2 * self.bins
 
-        def values(shown: Shown) -> Tensor:
-            frames = shown.clips.mean(1)
+        def values(inputs: TargetInputs) -> Tensor:
+            frames = inputs.clips.mean(1)
             if self.differences:
                 frames = frames.diff(dim=1) if frames.shape[1] > 1 else torch.zeros_like(frames)
-                frames = torch.cat([frames, frames[:, -1:]], dim=1)[:, : shown.clips.shape[2]]
-            found = hog(frames, cell=cell, bins=self.bins, signed=self.differences)
-            return _by_token(found, shown.grid, shape.tubelet, self.cells)
+                frames = torch.cat([frames, frames[:, -1:]], dim=1)[:, : inputs.clips.shape[2]]
+            histograms = hog(frames, cell=cell, bins=self.bins, signed=self.differences)
+            return _group_by_token(histograms, inputs.grid, shape.tubelet, self.cells)
 
-        return Computed(size, values)
+        return FixedTarget(size, values)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Flow(Target):
-    """Optical flow of every frame to the next: how things move, and nothing of what they are.
+    """Optical flow from each frame to the next, which contains motion but not appearance.
 
-    Slow things count as fast ones do: of a speed v, pixels a frame, the target is sign(v) ln(1 + |v| / `soft`).
+    To weight slow and fast motion alike, a velocity v (pixels per frame) becomes sign(v) ln(1 + |v| / `soft`).
     """
 
     name: str = "flow"
     cells: int = 2
-    """Cells a side of each token."""
+    """Number of cells along each side of a token."""
     blurs: tuple[float, ...] = (0.7, 1.5)
-    """Pixels of the Gaussians that frames are smoothed by: a flow for each, the finer ones for what is slow."""
-    soft: float = 0.1
-    """Pixels a frame from which on the target grows slowly; 0: it is v itself."""
+    """Standard deviations of the Gaussian blurs in pixels, one flow each; small ones resolve slow motion."""
+    soft: Annotated[float, NOT_NEGATIVE] = 0.1
+    """Speed in pixels per frame above which the target grows logarithmically; 0: linear."""
     steady: bool = False
-    """Less the median over the cells of the frame: what the camera does is taken off."""
+    """Subtract the median over the cells of a frame, which removes camera motion."""
 
     def __post_init__(self) -> None:
         Target.__post_init__(self)
-        if self.soft < 0 or not self.blurs:
-            raise UserError(f"target {self.name}: soft {self.soft}, blurs {self.blurs}; 0 or more, and at least one")
+        if not self.blurs:
+            raise UserError(f"target {self.name}: blurs = () must be at least one number of pixels")
 
-    def bind(self, student: Student, device: torch.device) -> Teaching:
-        """Cells of every frame of a token, side by side; the last frame moves on as the one before it does."""
+    def bind(self, student: Student, device: torch.device) -> BoundTarget:
+        """Prepare the flow of the cells of each token, concatenated over its frames; the last frame's is repeated."""
         shape = student.shape
         cell = _cell(self.name, shape.patch, self.cells)
 
-        def values(shown: Shown) -> Tensor:
-            count = shown.clips.shape[2]
+        def values(inputs: TargetInputs) -> Tensor:
+            count = inputs.clips.shape[2]
             if count == 1:
-                return shown.clips.new_zeros(*shown.blocks.shape[:2], size)
-            gray = shown.clips.mean(1)
-            found = torch.cat([flow(gray, cell=cell, blur=blur) for blur in self.blurs], dim=-1)
+                return inputs.clips.new_zeros(*inputs.patches.shape[:2], size)
+            gray = inputs.clips.mean(1)
+            motion = torch.cat([flow(gray, cell=cell, blur=blur) for blur in self.blurs], dim=-1)
             if self.steady:
-                found = found - found.flatten(2, 3).median(dim=2).values[:, :, None, None]
+                motion = motion - motion.flatten(2, 3).median(dim=2).values[:, :, None, None]
             if self.soft:
-                found = found.sign() * (found.abs() / self.soft).log1p()
-            return _by_token(torch.cat([found, found[:, -1:]], dim=1), shown.grid, shape.tubelet, self.cells)
+                motion = motion.sign() * (motion.abs() / self.soft).log1p()
+            return _group_by_token(torch.cat([motion, motion[:, -1:]], dim=1), inputs.grid, shape.tubelet, self.cells)
 
         size = shape.tubelet * self.cells**2 * 2 * len(self.blurs)
-        return Computed(size, values)
+        return FixedTarget(size, values)
 
 
 def _cell(name: str, patch: int, cells: int) -> int:
-    """Pixels of a cell."""
+    """Side of a cell in pixels."""
     if patch % cells:
         raise UserError(f"target {name}: {cells} cells do not divide tokens of {patch} pixels")
     return patch // cells
 
 
-def _by_token(found: Float[Tensor, "n f y x d"], grid: Grid, tubelet: int, cells: int) -> Float[Tensor, "n l o"]:
-    """What cells of frames hold, those of a token side by side; a picture is held for the frames of one."""
-    if found.shape[1] == 1:
-        found = found.expand(-1, tubelet, -1, -1, -1)
+def _group_by_token(
+    cell_values: Float[Tensor, "n f y x d"], grid: Grid, tubelet: int, per_side: int
+) -> Float[Tensor, "n l o"]:
+    """Concatenate the values of the cells of each token; an image is repeated for the frames of a tubelet."""
+    if cell_values.shape[1] == 1:
+        cell_values = cell_values.expand(-1, tubelet, -1, -1, -1)
     t, h, w = grid
-    cut = found.reshape(len(found), t, tubelet, h, cells, w, cells, -1)
-    return cut.permute(0, 1, 3, 5, 2, 4, 6, 7).reshape(len(found), t * h * w, -1)
+    split = cell_values.reshape(len(cell_values), t, tubelet, h, per_side, w, per_side, -1)
+    return split.permute(0, 1, 3, 5, 2, 4, 6, 7).reshape(len(cell_values), t * h * w, -1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Distilled(Target):
-    """Features of a frozen teacher, any encoder, at every token (UMT; MVD), each normalized over its numbers.
+    """Features of a frozen teacher, which can be any encoder, at every token (UMT; MVD).
 
-    The teacher sees all of the clip, as its card wants it, nothing hidden. A grid of another size than the student's is
-    averaged or interpolated to it; where its time steps divide into the student's, those within one stand side by side
-    (`stack`) or are averaged.
+    The teacher processes the unmasked clip, preprocessed as its card specifies. Its token grid is averaged or
+    interpolated to the student's. If it has a multiple of the student's time steps, those within one of the student's
+    are concatenated (`stack`) or averaged.
     """
 
     teacher: str
-    """Name of the encoder, as `vitascope evaluate -m` takes it."""
+    """Name or file of the teacher, as for `vitascope evaluate -m`."""
     layers: tuple[int, ...] = ()
-    """Blocks of a transformer whose output is wanted, side by side; none: the encoder's own grid."""
+    """Indices of the transformer blocks whose outputs are concatenated; empty: the encoder's final tokens."""
     time: Time = "stack"
-    every: int = 1
-    """The teacher sees one frame of so many, the middle one: with 3 the frames 1, 4, 7 and 10 of 12."""
+    """How the teacher's time steps within one of the student's are combined: "stack" (concatenated) or "mean"."""
+    every: Annotated[int, AT_LEAST_ONE] = 1
+    """Temporal subsampling: the teacher gets the middle one of every `every` frames; 3: frames 1, 4, 7 and 10 of 12."""
     normalized: bool = True
-    """By a layer norm without weights, token by token and step by step."""
+    """Layer-normalize the features of each token and time step, without affine parameters."""
 
-    def __post_init__(self) -> None:
-        Target.__post_init__(self)
-        if self.every < 1:
-            raise UserError(f"target {self.name}: every {self.every}: one frame of at least one")
-
-    def bind(self, student: Student, device: torch.device) -> Teaching:
-        """The teacher, loaded and tried on a clip of the student's frames."""
+    def bind(self, student: Student, device: torch.device) -> BoundTarget:
+        """Load the teacher and try it on a clip of the student's frames."""
         try:
             teacher = Teacher(
                 self.teacher,
@@ -259,34 +264,36 @@ class Distilled(Target):
                 every=self.every,
                 normalized=self.normalized,
             )
-        except ValueError as error:
+        except UserError as error:
             raise UserError(f"target {self.name}: {error}") from error
-        return Computed(teacher.out, lambda shown: teacher(shown.clips, shown.grid), teacher.card)
+        return FixedTarget(teacher.out, lambda inputs: teacher(inputs.clips, inputs.grid), teacher.card)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Latent(Target):
-    """What a slow copy of the student, an exponential moving average, says of the whole clip (V-JEPA, section 3)."""
+    """Features of the unmasked clip by an exponential moving average of the student (V-JEPA, section 3)."""
 
     name: str = "latent"
     distance: Distance = "smooth_l1"
     decay: tuple[float, float] = (0.998, 1.0)
-    """Of the average, from the first step to the last, linearly."""
+    """Decay of the moving average at the first and at the last step, linear in between."""
     last: int = 0
-    """The mean over so many last blocks, each normalized (data2vec, Baevski et al. 2022); 0: the tokens alone."""
+    """Number of last blocks whose normalized outputs are averaged (data2vec, Baevski et al. 2022); 0: final tokens."""
     centered: bool = False
-    """Less what is the same at a place in all clips and at all places of a clip: positions, light and colors are
-    easily predicted, and a small student learns them and nothing else."""
+    """Subtract the means over clips and over positions: a small student would otherwise only learn to predict position,
+    lighting and color."""
 
-    def bind(self, student: Student, device: torch.device) -> Teaching:
-        """The copy."""
+    def bind(self, student: Student, device: torch.device) -> BoundTarget:
+        """Copy the student."""
         if not 0 <= self.last <= student.shape.depth:
-            raise UserError(f"target {self.name}: the last {self.last} of {student.shape.depth} blocks; fewer, or 0")
-        return Slow(student, self.decay, last=self.last, centered=self.centered)
+            raise UserError(
+                f"target {self.name}: last = {self.last} must be from 0 to {student.shape.depth}, the number of blocks"
+            )
+        return EmaTeacher(student, self.decay, last=self.last, centered=self.centered)
 
 
-class Slow(nn.Module):
-    """The moving average of a student."""
+class EmaTeacher(nn.Module):
+    """Exponential moving average of a student."""
 
     def __init__(self, student: Student, decay: tuple[float, float], *, last: int = 0, centered: bool = False) -> None:
         super().__init__()
@@ -294,66 +301,69 @@ class Slow(nn.Module):
         self.card: Card | None = None
         self.student = copy.deepcopy(student).requires_grad_(False)
 
-    def values(self, shown: Shown) -> Float[Tensor, "n l o"]:
-        """Its tokens with nothing hidden, each normalized over its numbers, or centered and of variance 1 altogether."""
-        n, count, _ = shown.blocks.shape
-        every = torch.arange(count, device=shown.blocks.device).expand(n, -1)
-        tokens = self.student(shown.blocks, every, shown.grid, last=self.last).float()
-        return centered(tokens) if self.centered else F.layer_norm(tokens, (self.out,))
+    def values(self, inputs: TargetInputs) -> Float[Tensor, "n l o"]:
+        """Compute tokens of the unmasked clips, layer-normalized, or centered and scaled to unit variance."""
+        n, count, _ = inputs.patches.shape
+        all_tokens = torch.arange(count, device=inputs.patches.device).expand(n, -1)
+        tokens = self.student(inputs.patches, all_tokens, inputs.grid, last_blocks=self.last).float()
+        return center_tokens(tokens) if self.centered else F.layer_norm(tokens, (self.out,))
 
     @torch.no_grad()
-    def follow(self, student: Student, done: float) -> None:
-        """One step of the average."""
+    def update(self, student: Student, progress: float) -> None:
+        """Update the average after an optimizer step."""
         first, last = self.decay
-        ours, theirs = ([_local(p) for p in one.parameters()] for one in (self.student, student))
-        torch._foreach_lerp_(ours, theirs, 1 - (first + (last - first) * min(done, 1.0)))
+        averages, weights = ([_local(p) for p in network.parameters()] for network in (self.student, student))
+        torch._foreach_lerp_(averages, weights, 1 - (first + (last - first) * min(progress, 1.0)))
 
 
-def centered(tokens: Float[Tensor, "n l o"]) -> Float[Tensor, "n l o"]:
-    """Less the mean of each place over the clips and of each clip over its places, each number scaled to variance 1.
+def center_tokens(tokens: Float[Tensor, "n l o"]) -> Float[Tensor, "n l o"]:
+    """Subtract the means over clips and over positions, and scale every channel to unit variance.
 
-    The clips are those that are computed together, by all processes, as many by each: a batch, or a part of one.
-    ValueError where that is a single one, of which nothing would be left.
+    Means are over the clips processed together by all processes, equally many in each: a batch, or a part of one.
+    Raises UserError for a single clip, which would become zero.
     """
-    if len(tokens) * distributed.count() < 2:
-        raise UserError("a centered target is what tells clips apart, and there is one; give larger batches or parts")
-    tokens = tokens - distributed.mean_of(tokens.mean(0, keepdim=True))
+    if len(tokens) * distributed.world_size() < 2:
+        raise UserError(
+            "centered targets need at least two clips at a time; use a larger batch or fewer parts (accumulate)"
+        )
+    tokens = tokens - distributed.all_reduce_mean(tokens.mean(0, keepdim=True))
     tokens = tokens - tokens.mean(1, keepdim=True)
-    return tokens * distributed.mean_of(tokens.square().mean((0, 1), keepdim=True)).clamp_min(EPS).rsqrt()
+    return tokens * distributed.all_reduce_mean(tokens.square().mean((0, 1), keepdim=True)).clamp_min(EPS).rsqrt()
 
 
 def _local(parameter: Tensor) -> Tensor:
-    """The part of a parameter that this process holds: where it is sharded, copies are sharded alike."""
+    """The local shard of a parameter; a model and its copy are sharded alike."""
     return parameter.to_local().detach() if isinstance(parameter, DTensor) else parameter.detach()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Labels(Target):
-    """The label of the clip, from the mean of the visible tokens: how a small teacher is trained, not a video model."""
+    """Class label of the clip, predicted from the mean of the visible tokens; for small supervised teachers."""
 
     name: str = "labels"
-    classes: int
+    classes: Annotated[int, Bounds(2)]
+    """Number of classes."""
     on: Where = "seen"
-    depth: int = 0
-    whole: ClassVar[bool] = True
+    depth: Annotated[int, NOT_NEGATIVE] = 0
+    per_clip: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         Target.__post_init__(self)
-        if self.depth or self.on != "seen" or self.classes < 2:
+        if self.depth or self.on != "seen":
             raise UserError(
-                f"target {self.name}: {self.classes} classes, depth {self.depth}, on {self.on!r}; labels have at least "
-                "two classes, and are asked of the mean of the seen tokens (depth 0, on 'seen')"
+                f"target {self.name}: depth = {self.depth} and on = {self.on!r} must be 0 and 'seen': labels are "
+                "predicted from the mean of the visible tokens"
             )
 
-    def bind(self, student: Student, device: torch.device) -> Teaching:
-        """The stream's labels."""
-        return Computed(self.classes, lambda shown: shown.labels)
+    def bind(self, student: Student, device: torch.device) -> BoundTarget:
+        """Prepare the labels of the data."""
+        return FixedTarget(self.classes, lambda inputs: inputs.labels)
 
-    def loss(self, predicted: Float[Tensor, "n o"], wanted: Int[Tensor, "n"]) -> Float[Tensor, ""]:
-        """Cross-entropy."""
-        if wanted.min() < 0 or wanted.max() >= self.classes:
+    def loss(self, predicted: Float[Tensor, "n o"], target: Int[Tensor, "n"]) -> Float[Tensor, ""]:
+        """Cross-entropy loss."""
+        if target.min() < 0 or target.max() >= self.classes:
             raise UserError(
-                f"target {self.name}: labels from {wanted.min()} to {wanted.max()}, {self.classes} classes; give "
-                "sources with labels, and the right number of classes"
+                f"target {self.name}: labels from {target.min()} to {target.max()} do not fit {self.classes} "
+                "classes; use labeled sources and the right number of classes"
             )
-        return F.cross_entropy(predicted.float(), wanted)
+        return F.cross_entropy(predicted.float(), target)

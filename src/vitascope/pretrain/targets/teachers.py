@@ -1,4 +1,4 @@
-"""Teachers: frozen encoders that say what tokens should hold, or which of them are worth looking at."""
+"""Frozen teachers: encoders whose features are targets, or whose attention selects visible tokens."""
 
 from __future__ import annotations
 
@@ -19,35 +19,34 @@ from vitascope.nn.configs.video_vit import Grid
 
 Time: TypeAlias = Literal["stack", "mean"]
 SHARPNESS = 10.0
-"""Of the softmax over cosines that stands in for the attention of a network without a class token."""
+"""Inverse temperature of the softmax over cosines that replaces attention in networks without a class token."""
 
 
-def axis(old: int, new: int) -> Float[Tensor, "{new} {old}"]:
-    """How a line of `old` cells becomes one of `new`: each row sums to 1.
+def resize_matrix(old: int, new: int) -> Float[Tensor, "{new} {old}"]:
+    """Matrix that resizes a line of `old` cells to `new` cells; its rows sum to 1.
 
-    Fewer cells are means over what they cover, parts of cells by their length; more are interpolated linearly between
-    the centers, the outermost held beyond theirs.
+    Downsampling averages by area; upsampling interpolates linearly between cell centers and extends the outermost.
     """
-    there, here = torch.arange(old, dtype=torch.float64), torch.arange(new, dtype=torch.float64)[:, None]
+    old_cells, new_cells = torch.arange(old, dtype=torch.float64), torch.arange(new, dtype=torch.float64)[:, None]
     if new <= old:
-        wide = old / new
-        covered = torch.minimum((here + 1) * wide, there + 1) - torch.maximum(here * wide, there)
-        return (covered.clamp(min=0) / wide).float()
-    place = ((here + 0.5) * old / new - 0.5).clamp(0, old - 1)
-    return (1 - (place - there).abs()).clamp(min=0).float()
+        ratio = old / new
+        covered = torch.minimum((new_cells + 1) * ratio, old_cells + 1) - torch.maximum(new_cells * ratio, old_cells)
+        return (covered.clamp(min=0) / ratio).float()
+    center = ((new_cells + 0.5) * old / new - 0.5).clamp(0, old - 1)
+    return (1 - (center - old_cells).abs()).clamp(min=0).float()
 
 
-def fitted(tokens: Float[Tensor, "n t h w d"], grid: Grid) -> Float[Tensor, "n T H W d"]:
-    """Tokens brought to another grid, axis by axis; see `axis`."""
+def resize_grid(tokens: Float[Tensor, "n t h w d"], grid: Grid) -> Float[Tensor, "n T H W d"]:
+    """Resize a grid of tokens, axis by axis; see `resize_matrix`."""
     for dim, (old, new) in enumerate(zip(tokens.shape[1:4], grid, strict=True), 1):
         if old != new:
-            weights = axis(old, new).to(tokens)
+            weights = resize_matrix(old, new).to(tokens)
             tokens = torch.tensordot(weights, tokens, dims=([1], [dim])).movedim(0, dim)
     return tokens
 
 
-def prepared(clips: Float[Tensor, "n 3 f y x"], card: Card) -> Float[Tensor, "n 3 f s s"]:
-    """Clips from 0 to 1 as the encoder of `card` takes them: its size, its normalization."""
+def preprocess(clips: Float[Tensor, "n 3 f y x"], card: Card) -> Float[Tensor, "n 3 f s s"]:
+    """Resize and normalize clips with values 0 to 1 for the encoder of `card`."""
     n, _, f, y, _ = clips.shape
     if y != card.size:
         flat = clips.transpose(1, 2).flatten(0, 1)
@@ -57,20 +56,21 @@ def prepared(clips: Float[Tensor, "n 3 f y x"], card: Card) -> Float[Tensor, "n 
     return (clips - mean).div_(std)
 
 
-def thinned(clips: Float[Tensor, "n 3 f y x"], every: int) -> Float[Tensor, "n 3 g y x"]:
-    """The middle frame of every `every`; a picture is one frame in any case. ValueError where they do not divide."""
+def subsample_frames(clips: Float[Tensor, "n 3 f y x"], every: int) -> Float[Tensor, "n 3 g y x"]:
+    """Keep the middle one of every `every` frames; images are unchanged. Raises UserError if indivisible."""
     frames = clips.shape[2]
     if every == 1 or frames == 1:
         return clips
     if frames % every:
-        raise UserError(f"every {every} frames of {frames}: it divides the frames of a clip; change every, or frames")
+        raise UserError(f"every = {every} must divide the {frames} frames of a clip; change every or frames")
     return clips[:, :, every // 2 :: every]
 
 
 class Teacher:
-    """A frozen encoder at work for a student: features on the student's grid.
+    """A frozen encoder that provides features on the student's token grid.
 
-    `out` numbers a token: those of all `layers`, of all its time steps within one of the student's, side by side.
+    Each token has `out` values: the features of all `layers` and, with `time="stack"`, of all its time steps within one
+    of the student's.
     """
 
     def __init__(
@@ -85,127 +85,129 @@ class Teacher:
         every: int = 1,
         normalized: bool = True,
     ) -> None:
-        """Load it, and try it on a clip of `frames`, which a student cuts into `grid`. ValueError where it cannot."""
+        """Load an encoder and try it on a clip of `frames`; `grid` is the student's. Raises UserError if it fails."""
         self.encoder: Encoder = load(name, device)
         self.card = self.encoder.card
         self.layers, self.time, self.every, self.normalized = tuple(layers), time, every, normalized
-        self.caught: dict[int, Tensor] = {}
+        self.outputs: dict[int, Tensor] = {}
         if layers:
-            self._listen()
+            self._register_hooks()
         with torch.no_grad():
             tokens = self._features(torch.zeros(1, 3, frames, 8, 8, device=device))
             steps = tokens[0].shape[1]
             self.steps = 1 if steps % grid[0] else steps // grid[0]
-            """Of its own, to one of the student's."""
-            self.out: int = self._placed(tokens, grid).shape[-1]
+            """Teacher time steps per time step of the student."""
+            self.out: int = self._on_grid(tokens, grid).shape[-1]
 
     def __call__(self, clips: Float[Tensor, "n 3 f y x"], grid: Grid) -> Float[Tensor, "n l {self.out}"]:
-        """What clips from 0 to 1 give at every token of `grid`; a picture stands for all the steps of one."""
-        return self._placed(self._features(clips), grid)
+        """Compute features at every token of `grid` from clips with values 0 to 1; images are repeated in time."""
+        return self._on_grid(self._features(clips), grid)
 
     def _features(self, clips: Tensor) -> list[Float[Tensor, "n t h w d"]]:
-        """The encoder's grid, or the layers asked for."""
-        tokens: Tokens = call(self.encoder, prepared(thinned(clips, self.every), self.card))
+        """Compute the encoder's tokens, or the outputs of the selected layers."""
+        tokens: Tokens = call(self.encoder, preprocess(subsample_frames(clips, self.every), self.card))
         return [self._layer(i, tokens.grid) for i in self.layers] if self.layers else [tokens.grid]
 
-    def _placed(self, features: Sequence[Float[Tensor, "n t h w d"]], grid: Grid) -> Float[Tensor, "n l o"]:
-        return torch.cat([self._spread(tokens, grid) for tokens in features], dim=-1)
+    def _on_grid(self, features: Sequence[Float[Tensor, "n t h w d"]], grid: Grid) -> Float[Tensor, "n l o"]:
+        return torch.cat([self._layer_on_grid(tokens, grid) for tokens in features], dim=-1)
 
-    def _spread(self, tokens: Float[Tensor, "n t h w d"], grid: Grid) -> Float[Tensor, "n l o"]:
-        """One layer on the student's grid, its steps within one of the student's side by side, or their mean."""
+    def _layer_on_grid(self, tokens: Float[Tensor, "n t h w d"], grid: Grid) -> Float[Tensor, "n l o"]:
+        """Resize one layer to the student's grid; concatenate or average the time steps within one of the student's."""
         t, h, w = grid
-        steps = fitted(tokens, (t * self.steps, h, w)).unflatten(1, (t, self.steps))
+        steps = resize_grid(tokens, (t * self.steps, h, w)).unflatten(1, (t, self.steps))
         if self.normalized:
             steps = F.layer_norm(steps, steps.shape[-1:])
         rows: Tensor = steps.mean(2) if self.time == "mean" else steps.permute(0, 1, 3, 4, 2, 5).flatten(4)
         return rows.flatten(1, 3)
 
-    def _listen(self) -> None:
-        """Keep what the blocks asked for give."""
-        blocks = blocks_of(self.encoder)
+    def _register_hooks(self) -> None:
+        """Record the outputs of the selected blocks."""
+        blocks = transformer_blocks(self.encoder)
         if not all(-len(blocks) <= i < len(blocks) for i in self.layers):
             count = len(blocks) or "no"
-            raise UserError(f"teacher {self.card.name} has {count} blocks; layers {self.layers} were asked")
+            raise UserError(f"teacher {self.card.name} has {count} blocks; layers = {self.layers} are not among them")
         for i in self.layers:
-            blocks[i].register_forward_hook(lambda _block, _given, out, i=i: self.caught.update({i: out}))
+            blocks[i].register_forward_hook(lambda _block, _given, out, i=i: self.outputs.update({i: out}))
 
     def _layer(self, i: int, tokens: Float[Tensor, "n t h w d"]) -> Float[Tensor, "n t h w e"]:
-        """What block `i` gave at the places of `tokens`; rows of no place, such as a class token, come first."""
-        rows: Any = self.caught[i]
-        places = tokens.shape[:4].numel()
-        here = isinstance(rows, Tensor) and rows.ndim == 3 and not places % len(rows)
-        if not here or rows.shape[1] < places // len(rows):
-            raise UserError(f"teacher {self.card.name}: what block {i} gives does not lie on its grid; ask no layers")
-        held: Tensor = rows[:, -(places // len(rows)) :]
-        return held.reshape(*tokens.shape[:4], -1)
+        """Output of block `i` at the positions of `tokens`; other rows, such as a class token, precede them."""
+        rows: Any = self.outputs[i]
+        positions = tokens.shape[:4].numel()
+        is_sequence = isinstance(rows, Tensor) and rows.ndim == 3 and not positions % len(rows)
+        if not is_sequence or rows.shape[1] < positions // len(rows):
+            raise UserError(
+                f"teacher {self.card.name}: the output of block {i} does not match its token grid; leave layers empty"
+            )
+        values: Tensor = rows[:, -(positions // len(rows)) :]
+        return values.reshape(*tokens.shape[:4], -1)
 
 
 class Guide:
-    """A frozen encoder that weighs the places of a clip, for masks that keep what is worth looking at (UMT).
+    """A frozen encoder that computes the saliency of each token, for masks that keep salient tokens (UMT).
 
-    The weights are the class token's attention in the last block, the mean over its heads, where the network has a
-    class token. Else they are a softmax over each step's places of the cosine between token and summary vector, where
-    those are of one width, times `SHARPNESS`; else the lengths of the tokens.
+    With a class token, saliency is its attention in the last block, averaged over the heads. Otherwise it is a softmax
+    over the positions of each step of `SHARPNESS` times the cosine between token and summary vector or, if their widths
+    differ, the norm of the tokens.
     """
 
     def __init__(self, name: str, device: torch.device) -> None:
-        """Load it; ValueError where there is none such."""
+        """Load the encoder. Raises UserError for an unknown name."""
         self.encoder: Encoder = load(name, device)
         self.card = self.encoder.card
-        self._given: list[Any] = []
-        self._attention = self._listen()
+        self._attention_inputs: list[Any] = []
+        self._attention = self._register_hooks()
 
     @torch.no_grad()
     def __call__(self, pixels: UInt8[Tensor, "n f y x 3"], grid: Grid) -> Float[Tensor, "n l"]:
-        """A weight from 0 for every token of `grid`, brought from the encoder's own grid as `fitted` does."""
-        clips = prepared(pixels.movedim(-1, 1).float() / 255, self.card)
-        self._given.clear()
+        """Compute a non-negative weight for every token of `grid`, resized from the encoder's own grid."""
+        clips = preprocess(pixels.movedim(-1, 1).float() / 255, self.card)
+        self._attention_inputs.clear()
         tokens: Tokens = call(self.encoder, clips)
-        weights = self._attended(tokens.grid) if self._attention else alike(tokens)
-        return fitted(weights.float()[..., None], grid).flatten(1)
+        weights = self._class_attention(tokens.grid) if self._attention else summary_saliency(tokens)
+        return resize_grid(weights.float()[..., None], grid).flatten(1)
 
-    def _listen(self) -> Attention | None:
-        """Keep what goes into the last attention of a network with a class token."""
-        blocks = blocks_of(self.encoder)
+    def _register_hooks(self) -> Attention | None:
+        """Record the inputs of the last attention layer of a network with a class token; None for other networks."""
+        blocks = transformer_blocks(self.encoder)
         last = getattr(blocks[-1], "attn", None) if blocks else None
         if not isinstance(last, Attention) or not _has_class_token(self.encoder):
             return None
-        last.register_forward_pre_hook(lambda _attention, given: self._given.append(given))
+        last.register_forward_pre_hook(lambda _attention, given: self._attention_inputs.append(given))
         return last
 
-    def _attended(self, tokens: Float[Tensor, "n t h w d"]) -> Float[Tensor, "n t h w"]:
-        """What the class token looks at."""
-        (given,) = self._given
-        weights = class_attention(cast(Attention, self._attention), *given)
-        places = tokens.shape[:4].numel() // len(weights)
-        return weights[:, -places:].reshape(tokens.shape[:4])
+    def _class_attention(self, tokens: Float[Tensor, "n t h w d"]) -> Float[Tensor, "n t h w"]:
+        """Attention of the class token to each position."""
+        (inputs,) = self._attention_inputs
+        weights = class_attention(cast(Attention, self._attention), *inputs)
+        positions = tokens.shape[:4].numel() // len(weights)
+        return weights[:, -positions:].reshape(tokens.shape[:4])
 
 
 def class_attention(attention: Attention, x: Float[Tensor, "n l d"], rope: Rope | None = None) -> Float[Tensor, "n l"]:
-    """How the first token's attention is shared among all of them, the mean over the heads."""
+    """Attention of the first token to all tokens, averaged over the heads."""
     q, k, _ = attention.qkv(x).chunk(3, dim=-1)
     q, k = (y.unflatten(-1, (attention.heads, -1)).transpose(1, 2) for y in (attention.q_norm(q), attention.k_norm(k)))
     if rope is not None:
-        q, k = rope.turn(q), rope.turn(k)
+        q, k = rope.rotate(q), rope.rotate(k)
     weights: Tensor = (q[:, :, :1] @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(-1)
     return weights[:, :, 0].mean(1)
 
 
-def alike(tokens: Tokens) -> Float[Tensor, "n t h w"]:
-    """How near each token of a step is to the summary vector, or, where they cannot be compared, how long it is."""
+def summary_saliency(tokens: Tokens) -> Float[Tensor, "n t h w"]:
+    """Saliency from the similarity of each token to the summary vector or, if their widths differ, from its norm."""
     grid, clip = tokens.grid.float(), tokens.clip.float()
     if grid.shape[-1] != clip.shape[-1]:
         return grid.square().sum(-1).sqrt()
-    near = F.cosine_similarity(grid, clip[:, None, None, None], dim=-1)
-    shares: Tensor = (SHARPNESS * near).flatten(2).softmax(-1)
-    return shares.reshape(near.shape)
+    similarity = F.cosine_similarity(grid, clip[:, None, None, None], dim=-1)
+    weights: Tensor = (SHARPNESS * similarity).flatten(2).softmax(-1)
+    return weights.reshape(similarity.shape)
 
 
-def blocks_of(encoder: Encoder) -> Sequence[nn.Module]:
-    """The blocks of a transformer, in order; none where it is no such network."""
+def transformer_blocks(encoder: Encoder) -> Sequence[nn.Module]:
+    """List the blocks of a transformer in order; empty for other networks."""
     modules = encoder.modules() if isinstance(encoder, nn.Module) else ()
-    found = next((m.blocks for m in modules if isinstance(getattr(m, "blocks", None), nn.ModuleList)), None)
-    return list(cast(nn.ModuleList, found)) if found is not None else []
+    blocks = next((m.blocks for m in modules if isinstance(getattr(m, "blocks", None), nn.ModuleList)), None)
+    return list(cast(nn.ModuleList, blocks)) if blocks is not None else []
 
 
 def _has_class_token(encoder: Encoder) -> bool:

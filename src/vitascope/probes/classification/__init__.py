@@ -1,1 +1,1 @@
-"""What the probes of classification share: softmax heads, nearest neighbors, model selection, presets."""
+"""Shared by classification probes: softmax heads, nearest neighbors, model selection, presets."""

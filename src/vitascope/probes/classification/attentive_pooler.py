@@ -1,15 +1,15 @@
-"""Attentive heads of V-JEPA's form, many at once on the same frozen tokens.
+"""V-JEPA's attentive heads, many at once on the same frozen tokens.
 
-One learned query asks, every token answers: y = q0 + XAttn(q0, LN1(x)), y = y + MLP(LN2(y)), logits = W y + b (Bardes et
-al. 2024, arXiv 2404.08471). Of depth 4 there are three self-attention blocks before it (V-JEPA 2, arXiv 2506.09985).
+One learned query attends to all tokens: y = q0 + XAttn(q0, LN1(x)), y = y + MLP(LN2(y)), logits = W y + b (Bardes et
+al. 2024, arXiv 2404.08471). With depth 4, three self-attention blocks precede it (V-JEPA 2, arXiv 2506.09985).
 
-With a single query, keys and values need not be formed for any token. Let z be x normalized without weight and bias
+With a single query, keys and values need not be computed for any token. Let z be x normalized without weight and bias
 (g and c below), q_h head h's part of Wq q0 + bq, and a the softmax over tokens:
 
     score_hn = q_h . (Wk_h (g z_n + c) + bk_h) / sqrt(D / H) = u_h . z_n + a constant,  u_h = g Wk_h' q_h / sqrt(D / H)
     value_h  = sum_n a_hn (Wv_h (g z_n + c) + bv_h) = Wv_h (g sum_n a_hn z_n + c) + bv_h
 
-The constant leaves the softmax as it is, and z is the same for all P classifiers: a token costs 2 P H D multiply-adds
+The constant does not affect the softmax, and z is the same for all P classifiers: a token costs 2 P H D multiply-adds
 instead of 2 P D^2.
 """
 
@@ -28,14 +28,14 @@ from torch.autograd.function import once_differentiable
 from vitascope.core.errors import UserError
 from vitascope.core.text import nearest
 
-EPS = 1e-5
-"""Of every norm."""
-STD = 0.02
-"""Of the weights at the start, before they are cut off at twice that."""
+NORM_EPS = 1e-5
+"""Epsilon of every layer norm."""
+INIT_STD = 0.02
+"""Standard deviation of the initial weights, truncated at twice that."""
 
 
 class _Linear(torch.autograd.Function):
-    """P products at once whose gradients are laid out as the weights are; torch's own are transposed, then copied."""
+    """P linear maps at once, with gradients in the memory layout of the weights (torch transposes and copies them)."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -50,10 +50,10 @@ class _Linear(torch.autograd.Function):
         return slope @ weight if ctx.needs_input_grad[0] else None, of_weight, slope.sum(1)
 
 
-def linear(
+def stacked_linear(
     x: Float[Tensor, "p m d"], weight: Float[Tensor, "p e d"], bias: Float[Tensor, "p e"]
 ) -> Float[Tensor, "p m e"]:
-    """W x + b, each of P with its own W and b; follows autocast."""
+    """Return W x + b for each of P weights and biases; follows autocast."""
     if torch.is_autocast_enabled(x.device.type):
         lower = torch.get_autocast_dtype(x.device.type)
         x, weight, bias = x.to(lower), weight.to(lower), bias.to(lower)
@@ -61,8 +61,8 @@ def linear(
     return y
 
 
-class Linears(nn.Module):
-    """P linear layers; the input may differ from one to the next."""
+class StackedLinear(nn.Module):
+    """P linear layers, each with its own input."""
 
     def __init__(self, count: int, dim: int, out: int) -> None:
         super().__init__()
@@ -70,12 +70,12 @@ class Linears(nn.Module):
         self.bias = nn.Parameter(torch.empty(count, out))
 
     def forward(self, x: Float[Tensor, "p *s d"]) -> Float[Tensor, "p *s e"]:
-        """Layer i on x[i]."""
-        return linear(x.flatten(1, -2), self.weight, self.bias).view(*x.shape[:-1], -1)
+        """Apply layer i to x[i]."""
+        return stacked_linear(x.flatten(1, -2), self.weight, self.bias).view(*x.shape[:-1], -1)
 
 
-class Norms(nn.Module):
-    """P layer norms; the statistics of an input that all share are taken once."""
+class StackedLayerNorm(nn.Module):
+    """P layer norms; the statistics of a shared input are computed once."""
 
     def __init__(self, count: int, dim: int) -> None:
         super().__init__()
@@ -83,43 +83,43 @@ class Norms(nn.Module):
         self.bias = nn.Parameter(torch.empty(count, dim))
 
     def forward(self, x: Float[Tensor, "g *s d"]) -> Float[Tensor, "p *s d"]:
-        """Norm i on x[i], or on x[0] where there is no other."""
-        return self.scaled(F.layer_norm(x, x.shape[-1:], eps=EPS))
+        """Apply norm i to x[i], or to x[0] if the input is shared."""
+        return self.scaled(F.layer_norm(x, x.shape[-1:], eps=NORM_EPS))
 
     def scaled(self, z: Float[Tensor, "g *s d"]) -> Float[Tensor, "p *s d"]:
-        """Weight and bias, on what is normalized already."""
+        """Apply weight and bias to normalized input."""
         between = (slice(None), *[None] * (z.ndim - 2))
         return z * self.weight[between] + self.bias[between]
 
 
-class Mlps(nn.Module):
-    """P times two linear layers around the exact GELU."""
+class StackedMLP(nn.Module):
+    """P MLPs: two linear layers with the exact GELU between them."""
 
     def __init__(self, count: int, dim: int) -> None:
         super().__init__()
-        self.fc1 = Linears(count, dim, 4 * dim)
-        self.fc2 = Linears(count, 4 * dim, dim)
+        self.fc1 = StackedLinear(count, dim, 4 * dim)
+        self.fc2 = StackedLinear(count, 4 * dim, dim)
 
     def forward(self, x: Float[Tensor, "p *s d"]) -> Float[Tensor, "p *s d"]:
-        """Vector by vector."""
+        """Apply the MLPs to each vector."""
         y: Tensor = self.fc2(F.gelu(self.fc1(x)))
         return y
 
 
 class SelfAttention(nn.Module):
-    """P self-attentions; scale head_dim ** -0.5."""
+    """P self-attention layers, scaled by head_dim ** -0.5."""
 
     def __init__(self, count: int, dim: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv = Linears(count, dim, 3 * dim)
-        self.proj = Linears(count, dim, dim)
+        self.qkv = StackedLinear(count, dim, 3 * dim)
+        self.proj = StackedLinear(count, dim, dim)
 
     def forward(self, x: Float[Tensor, "p b n d"], mask: Bool[Tensor, "b n"] | None) -> Float[Tensor, "p b n d"]:
-        """Every token looks at every token that `mask` shows."""
+        """Let every token attend to the tokens in `mask`."""
         q, k, v = self.qkv(x).flatten(0, 1).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        shown = None if mask is None else mask.repeat(len(x), 1)[:, None, None]
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=shown).transpose(1, 2).flatten(2)
+        attn_mask = None if mask is None else mask.repeat(len(x), 1)[:, None, None]
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=attn_mask).transpose(1, 2).flatten(2)
         y: Tensor = self.proj(mixed.unflatten(0, x.shape[:2]))
         return y
 
@@ -129,49 +129,49 @@ class SelfBlock(nn.Module):
 
     def __init__(self, count: int, dim: int, heads: int) -> None:
         super().__init__()
-        self.norm1 = Norms(count, dim)
+        self.norm1 = StackedLayerNorm(count, dim)
         self.attn = SelfAttention(count, dim, heads)
-        self.norm2 = Norms(count, dim)
-        self.mlp = Mlps(count, dim)
+        self.norm2 = StackedLayerNorm(count, dim)
+        self.mlp = StackedMLP(count, dim)
 
     def forward(self, x: Float[Tensor, "g b n d"], mask: Bool[Tensor, "b n"] | None) -> Float[Tensor, "p b n d"]:
-        """Tokens that all share (g = 1), or each block's own."""
+        """Apply the blocks to shared tokens (g = 1) or to the tokens of each."""
         x = x + self.attn(self.norm1(x), mask)
         y: Tensor = x + self.mlp(self.norm2(x))
         return y
 
 
 class CrossAttention(nn.Module):
-    """P attentions of one query to all tokens, without output projection, folded as the head of this file says."""
+    """P cross-attentions of one query to all tokens, without output projection, folded as in the module docstring."""
 
     def __init__(self, count: int, dim: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.q, self.k, self.v = (Linears(count, dim, dim) for _ in range(3))
-        # adds the same to every score, so that nothing depends on it: it waits for the export
+        self.q, self.k, self.v = (StackedLinear(count, dim, dim) for _ in range(3))
+        # shifts all scores equally, so it has no effect: kept for export only
         self.k.bias.requires_grad_(False)
 
     def forward(
         self,
         query: Float[Tensor, "p d"],
         x: Float[Tensor, "g b n d"],
-        norm: Norms,
+        norm: StackedLayerNorm,
         mask: Bool[Tensor, "b n"] | None,
     ) -> Float[Tensor, "p b d"]:
-        """What the queries get of tokens that all share (g = 1), or of their own; `norm` is that of the tokens."""
-        z = F.layer_norm(x, x.shape[-1:], eps=EPS)
-        scores = self.asked(query, norm).reshape(len(x), 1, -1, x.shape[-1]) @ z.mT
+        """Attend to shared tokens (g = 1) or to those of each query; `norm` is the layer norm of the tokens."""
+        z = F.layer_norm(x, x.shape[-1:], eps=NORM_EPS)
+        scores = self.folded_query(query, norm).reshape(len(x), 1, -1, x.shape[-1]) @ z.mT
         if mask is not None:
             scores = scores.masked_fill(~mask[:, None], -torch.inf)
         mixed = (scores.softmax(-1) @ z).unflatten(2, (-1, self.heads)).transpose(1, 2).flatten(0, 1)
-        seen = norm.scaled(mixed).transpose(1, 2).flatten(0, 1)
-        rows = (len(seen), -1)
-        parts = linear(seen, self.v.weight.view(*rows, seen.shape[-1]), self.v.bias.view(rows))
-        heard: Tensor = parts.unflatten(0, (-1, self.heads))
-        return heard.transpose(1, 2).flatten(2)
+        attended = norm.scaled(mixed).transpose(1, 2).flatten(0, 1)
+        rows = (len(attended), -1)
+        parts = stacked_linear(attended, self.v.weight.view(*rows, attended.shape[-1]), self.v.bias.view(rows))
+        values: Tensor = parts.unflatten(0, (-1, self.heads))
+        return values.transpose(1, 2).flatten(2)
 
-    def asked(self, query: Float[Tensor, "p d"], norm: Norms) -> Float[Tensor, "p h d"]:
-        """u of every head: its scores are products of it with the normalized tokens."""
+    def folded_query(self, query: Float[Tensor, "p d"], norm: StackedLayerNorm) -> Float[Tensor, "p h d"]:
+        """Return u of every head: attention scores are its products with the normalized tokens."""
         q = self.q(query[:, None]) * (query.shape[-1] // self.heads) ** -0.5
         q, keys = q.unflatten(-1, (self.heads, -1)).transpose(1, 2), self.k.weight.unflatten(1, (self.heads, -1))
         u: Tensor = (q @ keys).squeeze(2) * norm.weight[:, None]
@@ -179,26 +179,26 @@ class CrossAttention(nn.Module):
 
 
 class CrossBlock(nn.Module):
-    """P queries, what they get of the tokens, and an MLP, each added to what came in."""
+    """P cross-attention blocks: a query, cross-attention and an MLP with residual connections."""
 
     def __init__(self, count: int, dim: int, heads: int) -> None:
         super().__init__()
-        self.norm1 = Norms(count, dim)
+        self.norm1 = StackedLayerNorm(count, dim)
         self.xattn = CrossAttention(count, dim, heads)
-        self.norm2 = Norms(count, dim)
-        self.mlp = Mlps(count, dim)
+        self.norm2 = StackedLayerNorm(count, dim)
+        self.mlp = StackedMLP(count, dim)
 
     def forward(
         self, query: Float[Tensor, "p d"], x: Float[Tensor, "g b n d"], mask: Bool[Tensor, "b n"] | None
     ) -> Float[Tensor, "p b d"]:
-        """One vector for each clip and classifier."""
+        """Return one pooled vector per clip and classifier."""
         y = query[:, None] + self.xattn(query, x, self.norm1, mask)
         pooled: Tensor = y + self.mlp(self.norm2(y))
         return pooled
 
 
 class Pooler(nn.Module):
-    """P learned queries, after `depth` - 1 self-attention blocks; parameters have the official names."""
+    """P attentive poolers with `depth` - 1 self-attention blocks; parameters have the official names."""
 
     def __init__(self, count: int, dim: int, heads: int, depth: int) -> None:
         super().__init__()
@@ -207,21 +207,21 @@ class Pooler(nn.Module):
         self.blocks = nn.ModuleList(SelfBlock(count, dim, heads) for _ in range(depth - 1))
 
     def forward(self, x: Float[Tensor, "b n d"], mask: Bool[Tensor, "b n"] | None) -> Float[Tensor, "p b d"]:
-        """One vector for each clip and classifier; only the self-attention blocks follow autocast."""
+        """Return one pooled vector per clip and classifier; only the self-attention blocks follow autocast."""
         x = x.to(self.query_tokens.dtype)
         tokens = x[None] if mask is None else x.masked_fill(~mask[..., None], 0)[None]
         for block in self.blocks:
             tokens = block(tokens, mask)
-        # what is left costs next to nothing, and reading weights once is cheaper than to round them first
+        # the rest costs almost nothing, and reading the weights once is cheaper than rounding them first
         with torch.autocast(x.device.type, enabled=False):
             pooled: Tensor = self.cross_attention_block(self.query_tokens.flatten(1), tokens, mask)
         return pooled
 
 
 class AttentiveHeads(nn.Module):
-    """P attentive classifiers; each parameter is the official one with an axis for the P before its own.
+    """P attentive classifiers; each parameter is the official one with a leading axis of size P.
 
-    Memory is set aside and not filled: see `random_heads` and `load_official`.
+    Parameters are allocated but not initialized: see `random_heads` and `load_official`.
     """
 
     def __init__(self, dim: int, classes: int, *, heads: int, depth: int = 1, count: int = 1) -> None:
@@ -229,15 +229,15 @@ class AttentiveHeads(nn.Module):
         if min(dim, classes, heads, depth, count) < 1 or dim % heads:
             raise UserError(
                 f"attentive heads: dim {dim}, classes {classes}, heads {heads}, depth {depth}, count {count}: all must "
-                "be positive, and dim a multiple of heads"
+                "be positive, and dim divisible by heads"
             )
         self.pooler = Pooler(count, dim, heads, depth)
-        self.linear = Linears(count, dim, classes)
+        self.linear = StackedLinear(count, dim, classes)
 
     def forward(self, x: Float[Tensor, "b n d"], mask: Bool[Tensor, "b n"] | None = None) -> Float[Tensor, "p b c"]:
-        """Logits of every classifier, in the parameters' precision; tokens that `mask` hides have no say.
+        """Return the logits of every classifier in the precision of its parameters; tokens outside `mask` are ignored.
 
-        At least one token of each clip must be shown.
+        `mask` must keep at least one token of each clip.
         """
         pooled = self.pooler(x, mask)
         with torch.autocast(x.device.type, enabled=False):
@@ -248,16 +248,16 @@ class AttentiveHeads(nn.Module):
 def random_heads(
     generator: torch.Generator, dim: int, classes: int, *, heads: int, depth: int = 1, count: int = 1
 ) -> AttentiveHeads:
-    """Heads drawn from `generator`, all `count` of them alike: a grid then compares its settings and not its starts.
+    """Return `count` identical heads drawn from `generator`, so that candidates differ in their settings only.
 
-    Weights and queries: normal, standard deviation 0.02, cut off at 0.04; biases 0, norms 1. The matrices that end a
-    residual branch are divided by sqrt(2 l); l is 1 in the cross-attention block, 2 in the first block before it.
+    Weights and queries: normal with standard deviation 0.02, truncated at 0.04; biases 0, norms 1. The matrices that
+    end a residual branch are divided by sqrt(2 l); l is 1 in the cross-attention block, 2 in the first block before it.
     """
     model = AttentiveHeads(dim, classes, heads=heads, depth=depth, count=count)
     for name, parameter in model.named_parameters():
         one = parameter.detach()[0]
         if one.ndim > 1:
-            nn.init.trunc_normal_(one, std=STD, a=-2 * STD, b=2 * STD, generator=generator)
+            nn.init.trunc_normal_(one, std=INIT_STD, a=-2 * INIT_STD, b=2 * INIT_STD, generator=generator)
             one /= math.sqrt(2 * _layer(name)) if name.endswith(("proj.weight", "fc2.weight")) else 1
         else:
             one.fill_(float("norm" in name and name.endswith("weight")))
@@ -271,44 +271,46 @@ def _layer(name: str) -> int:
 
 
 KV = "pooler.cross_attention_block.xattn.kv."
-"""Official name of what is `k` and `v` here."""
+"""Official name of the joint layer that is `k` and `v` here."""
 UNUSED = "pooler.cross_attention_block.xattn.proj."
-"""In the files of V-JEPA, and never applied there."""
+"""In the weight files of V-JEPA, but never used by its code."""
 
 
 def load_official(state: Mapping[str, Tensor], *, heads: int) -> AttentiveHeads:
-    """One classifier with the weights of V-JEPA or V-JEPA 2, by their names; `heads` shows in no tensor.
+    """Load one classifier from the state dict of V-JEPA or V-JEPA 2; `heads` cannot be derived from the tensors.
 
-    ValueError for a tensor that is missing, is left over or has another shape.
+    Raises UserError if a tensor is missing, unused or of another shape.
     """
-    given = {name.removeprefix("module."): tensor for name, tensor in state.items()}  # as distributed training saves
-    given = {name: tensor for name, tensor in given.items() if not name.startswith(UNUSED)}
-    if missing := [name for name in ("linear.weight", f"{KV}weight", f"{KV}bias") if name not in given]:
-        raise UserError(f"attentive head: no tensor {missing[0]}{nearest(missing[0], given)}")
-    if given["linear.weight"].ndim != 2:
-        raise UserError(f"attentive head: linear.weight is {list(given['linear.weight'].shape)}, not a matrix")
-    classes, dim = given["linear.weight"].shape
-    depth = 1 + len({name.split(".")[2] for name in given if name.startswith("pooler.blocks.")})
+    tensors = {
+        name.removeprefix("module."): tensor for name, tensor in state.items()
+    }  # prefix added by distributed training
+    tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(UNUSED)}
+    if missing := [name for name in ("linear.weight", f"{KV}weight", f"{KV}bias") if name not in tensors]:
+        raise UserError(f"attentive head: no tensor {missing[0]}{nearest(missing[0], tensors)}")
+    if tensors["linear.weight"].ndim != 2:
+        raise UserError(f"attentive head: linear.weight is {list(tensors['linear.weight'].shape)}, not a matrix")
+    classes, dim = tensors["linear.weight"].shape
+    depth = 1 + len({name.split(".")[2] for name in tensors if name.startswith("pooler.blocks.")})
     for end in ("weight", "bias"):
-        keys, values = given.pop(KV + end).chunk(2)
-        given |= {f"{KV[:-3]}k.{end}": keys, f"{KV[:-3]}v.{end}": values}
+        keys, values = tensors.pop(KV + end).chunk(2)
+        tensors |= {f"{KV[:-3]}k.{end}": keys, f"{KV[:-3]}v.{end}": values}
     with torch.device("meta"):
         model = AttentiveHeads(dim, classes, heads=heads, depth=depth)
     expected = {name: list(tensor.shape[1:]) for name, tensor in model.state_dict().items()}
-    for name in [*expected, *given]:
-        if name not in expected or name not in given:
-            which, known = ("unused", expected) if name in given else ("no", given)
+    for name in [*expected, *tensors]:
+        if name not in expected or name not in tensors:
+            which, known = ("unused", expected) if name in tensors else ("no", tensors)
             raise UserError(f"attentive head: {which} tensor {name}{nearest(name, known)}")
-        if list(given[name].shape) != expected[name]:
-            raise UserError(f"attentive head: {name} is {list(given[name].shape)}, not {expected[name]}")
-    stacked = {name: tensor.detach().clone()[None] for name, tensor in given.items()}
+        if list(tensors[name].shape) != expected[name]:
+            raise UserError(f"attentive head: {name} is {list(tensors[name].shape)}, not {expected[name]}")
+    stacked = {name: tensor.detach().clone()[None] for name, tensor in tensors.items()}
     model.load_state_dict(stacked, assign=True)
     return model
 
 
-def state_of(model: AttentiveHeads, i: int) -> dict[str, Tensor]:
-    """Classifier `i` by the official names, as `load_official` reads it."""
-    own = {name: tensor[i].clone() for name, tensor in model.state_dict().items()}
+def official_state(model: AttentiveHeads, i: int) -> dict[str, Tensor]:
+    """Return the state dict of classifier `i` with the official names, as `load_official` reads it."""
+    state = {name: tensor[i].clone() for name, tensor in model.state_dict().items()}
     for end in ("weight", "bias"):
-        own[KV + end] = torch.cat([own.pop(f"{KV[:-3]}{part}.{end}") for part in "kv"])
-    return own
+        state[KV + end] = torch.cat([state.pop(f"{KV[:-3]}{part}.{end}") for part in "kv"])
+    return state

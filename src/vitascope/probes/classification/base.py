@@ -1,4 +1,4 @@
-"""What all recognition probes share: how class scores are judged, and the grid of settings that are trained at once."""
+"""Shared by all classification probes: scoring of predictions, and the candidates of a hyper-parameter search."""
 
 from __future__ import annotations
 
@@ -9,32 +9,43 @@ from typing import Any, TypeAlias
 from numpy.typing import NDArray
 
 from vitascope.core.errors import UserError
-from vitascope.features.base import Features, truths
+from vitascope.features.base import Features, class_labels
 from vitascope.metrics import accuracy
+from vitascope.probes.base import Probe
 
 Array: TypeAlias = NDArray[Any]
 
 
-class Classification:
-    """A probe whose predictions are scores of classes, a row an example."""
+class Classification(Probe[int, Any]):
+    """A probe that predicts one score per class for each example."""
+
+    select: str
+    """By which side one of several models is chosen, see `model_selection.Select`."""
+
+    @property
+    def selects_on_test(self) -> bool:
+        """Whether hyper-parameters are selected on the test set."""
+        return self.select == "best-on-test"
 
     def score(self, predictions: Sequence[Array] | Array, truth: Sequence[int]) -> dict[str, float]:
-        """Top-1 and, of more than five classes, top-5, percent."""
+        """Return top-1 and, with more than five classes, top-5 accuracy in percent."""
         return accuracy.top_1_and_5(predictions, truth)
 
     def outcomes(self, predictions: Sequence[Array] | Array, truth: Sequence[int]) -> list[float]:
-        """100 for each example whose class is predicted, else 0."""
+        """Return 100 for each correctly classified example, else 0."""
         return accuracy.outcomes(predictions, truth)
 
 
-def pairs(lrs: Sequence[float], decays: Sequence[float]) -> list[dict[str, float]]:
-    """Every learning rate with every weight decay."""
+def lr_decay_pairs(lrs: Sequence[float], decays: Sequence[float]) -> list[dict[str, float]]:
+    """Return all combinations of learning rate and weight decay."""
     return [{"lr": lr, "weight_decay": decay} for lr, decay in product(lrs, decays)]
 
 
 def check_classes(name: str, train: Features[int]) -> None:
-    """ValueError where all training examples are of one class: nothing could be told apart."""
-    labels = truths(train)
+    """Raise UserError if all training examples belong to one class."""
+    labels = class_labels(train)
     if len(labels) and bool((labels == labels[0]).all()):
         only = train.classes[int(labels[0])]
-        raise UserError(f"{name}: all {len(labels)} training examples are {only!r}; give it two classes")
+        raise UserError(
+            f"{name}: all {len(labels)} training examples belong to class {only!r}; at least two classes are needed"
+        )

@@ -1,11 +1,11 @@
-"""Choosing one of many settings: by training examples held out, class by class and groups whole, or by the test."""
+"""Hyper-parameter selection: on held-out training examples, stratified by class and group, or on the test set."""
 
 from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import torch
 from jaxtyping import Float, Int
@@ -17,100 +17,97 @@ from vitascope.core.types import Example
 from vitascope.metrics import accuracy
 
 Select: TypeAlias = Literal["held-out", "best-on-test"]
-"""By what one is chosen: held-out training examples, or the test side, which the tables then say."""
-SHARE = 10
+"""Selection on held-out training examples, or on the test set (tables mark this)."""
+HELD_OUT_ONE_IN = 10
+"""One training example in so many is held out."""
 
 
-class Sides(NamedTuple):
-    """Positions of the examples to train on, and of those to choose by."""
+class HeldOutSplit(NamedTuple):
+    """Indices of the examples to train on, and of those held out for selection."""
 
     train: list[int]
-    held: list[int]
+    held_out: list[int]
 
 
-def check_select(name: str, select: str) -> None:
-    """ValueError unless `select` is one of `Select`."""
-    if select not in get_args(Select):
-        raise UserError(f"{name}: select {select!r} is none of {', '.join(get_args(Select))}")
+def held_out(examples: Sequence[Example[int]], seed: int) -> HeldOutSplit:
+    """Hold out a tenth of `examples`, at least one, drawn by `seed`, stratified; every class keeps a training example.
 
-
-def held_out(examples: Sequence[Example[int]], seed: int) -> Sides:
-    """A tenth of the `examples`, at least one, drawn by `seed`: classes in proportion, each keeps one to train on.
-
-    No group stands on both sides, unless no group can be spared: then examples are held out one by one, which favors
-    heads that know the group. ValueError where every example is the only one of its class.
+    Groups are kept whole, unless no group can be spared: then examples are held out individually, which favors heads
+    that recognize the group. Raises UserError if every example is the only one of its class.
     """
-    held = _whole_groups(examples, seed) or _drawn(examples, [[i] for i in range(len(examples))], seed)
-    if not held:
+    held_out_indices = _whole_groups(examples, seed) or _draw_units(examples, [[i] for i in range(len(examples))], seed)
+    if not held_out_indices:
         raise UserError(
-            f"{len(examples)} training examples leave none to choose a head by, as each is the only one of its class; "
-            "use a probe without a grid"
+            f"cannot hold out any of {len(examples)} training examples, as each is the only one of its class; use a "
+            "probe without hyper-parameter search"
         )
-    apart = set(held)
-    return Sides([i for i in range(len(examples)) if i not in apart], sorted(held))
+    excluded = set(held_out_indices)
+    return HeldOutSplit([i for i in range(len(examples)) if i not in excluded], sorted(held_out_indices))
 
 
 def _whole_groups(examples: Sequence[Example[int]], seed: int) -> list[int]:
     units: dict[Any, list[int]] = defaultdict(list)
     for i, e in enumerate(examples):
         units[(e.group, "") if e.group is not None else (i, e.id)].append(i)
-    held = _drawn(examples, list(units.values()), seed)
+    held = _draw_units(examples, list(units.values()), seed)
     if held:
         return held
-    # groups larger than a tenth: the smallest that leaves every class an example
-    fitting = [members for members in units.values() if _leaves(examples, members)]
-    return min(fitting, key=len) if fitting else []
+    # groups larger than a tenth: take the smallest that leaves every class an example
+    spareable = [members for members in units.values() if _leaves_every_class(examples, members)]
+    return min(spareable, key=len) if spareable else []
 
 
-def _drawn(examples: Sequence[Example[int]], units: list[list[int]], seed: int) -> list[int]:
-    """Units in an order drawn by `seed`, taken while their classes want more and keep some, up to a tenth."""
+def _draw_units(examples: Sequence[Example[int]], units: list[list[int]], seed: int) -> list[int]:
+    """Take units in random order, up to a tenth, while their classes need more and keep training examples."""
     counts = Counter(e.truth for e in examples)
-    wanted = {label: count / SHARE for label, count in counts.items()}
-    target = max(1, round(len(examples) / SHARE))
+    needed = {label: count / HELD_OUT_ONE_IN for label, count in counts.items()}
+    target = max(1, round(len(examples) / HELD_OUT_ONE_IN))
     order = sorted(units, key=lambda members: examples[members[0]].id)
     random.Random(f"held out {seed}").shuffle(order)
     held: list[int] = []
     for members in order:
         labels = Counter(examples[i].truth for i in members)
-        spared = all(wanted[c] > 0 and counts[c] > n for c, n in labels.items())
-        if spared and len(held) + len(members) <= target:
+        allowed = all(needed[c] > 0 and counts[c] > n for c, n in labels.items())
+        if allowed and len(held) + len(members) <= target:
             held += members
             for c, n in labels.items():
-                wanted[c] -= n
+                needed[c] -= n
                 counts[c] -= n
     return held
 
 
-def sample(labels: Int[Tensor, "e"], most: int, seed: int) -> Int[Tensor, "m"]:
-    """Positions of at most `most` examples, ascending, drawn by `seed` with classes in proportion."""
-    if len(labels) <= most:
+def stratified_sample(labels: Int[Tensor, "e"], limit: int, seed: int) -> Int[Tensor, "m"]:
+    """Return ascending indices of at most `limit` examples, drawn by `seed`, stratified by class."""
+    if len(labels) <= limit:
         return torch.arange(len(labels))
     order = torch.randperm(len(labels), generator=generator(seed))
     by_class = labels[order].argsort(stable=True)
     counts = torch.bincount(labels)
     place = torch.arange(len(labels)) - (counts.cumsum(0) - counts).repeat_interleave(counts)
-    through = torch.empty(len(labels))
-    through[by_class] = (place + 0.5) / counts.repeat_interleave(counts)  # of its class; all classes advance together
-    return order[through.argsort(stable=True)[:most]].sort().values
+    rank = torch.empty(len(labels))
+    rank[by_class] = (place + 0.5) / counts.repeat_interleave(counts)  # within its class
+    return order[rank.argsort(stable=True)[:limit]].sort().values
 
 
-def _leaves(examples: Sequence[Example[int]], members: Sequence[int]) -> bool:
-    """Whether every class has an example beside `members`."""
-    gone = set(members)
-    return {e.truth for i, e in enumerate(examples) if i not in gone} == {e.truth for e in examples}
+def _leaves_every_class(examples: Sequence[Example[int]], members: Sequence[int]) -> bool:
+    """Return whether every class has an example outside `members`."""
+    removed = set(members)
+    return {e.truth for i, e in enumerate(examples) if i not in removed} == {e.truth for e in examples}
 
 
 def top_1(scores: Float[Tensor, "n c"], labels: Int[Tensor, "n"]) -> float:
-    """Percent whose class has the largest score; NaN (could not be read, or a head that diverged) does not count."""
-    keep = ~scores.isnan().any(dim=1)
-    if not keep.any():
+    """Return top-1 accuracy in percent; rows with NaN (unreadable, or a diverged head) do not count."""
+    valid = ~scores.isnan().any(dim=1)
+    if not valid.any():
         return 0.0
-    return accuracy.top_k(scores[keep].cpu().numpy(), labels.to(keep.device)[keep].cpu().numpy())
+    return accuracy.top_k(scores[valid].cpu().numpy(), labels.to(valid.device)[valid].cpu().numpy())
 
 
-def chosen(grid: Sequence[Mapping[str, float]], select: Select, scores: Sequence[float]) -> tuple[int, dict[str, Any]]:
-    """Which of a grid, and what to say about it: the first with the best of `scores`, those on the side of `select`."""
-    best = max(range(len(grid)), key=lambda i: (scores[i], -i))
+def choose(
+    candidates: Sequence[Mapping[str, float]], select: Select, scores: Sequence[float]
+) -> tuple[int, dict[str, Any]]:
+    """Return the index of the first candidate with the best of `scores`, and a summary of the selection."""
+    best = max(range(len(candidates)), key=lambda i: (scores[i], -i))
     side = "held-out" if select == "held-out" else "test"
-    told = [{**point, side: round(score, 4)} for point, score in zip(grid, scores, strict=True)]
-    return best, {"select": select, "chosen": dict(grid[best]), "grid": told}
+    results = [{**point, side: round(score, 4)} for point, score in zip(candidates, scores, strict=True)]
+    return best, {"select": select, "chosen": dict(candidates[best]), "grid": results}

@@ -1,4 +1,4 @@
-"""The nearest vectors of a bank by cosine: exact, whatever the order of the bank and however the work is divided."""
+"""Exact nearest neighbors by cosine similarity, independent of the order of the bank and of how work is split."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 EPSILON = 1e-12
-"""Norm below which a vector counts as that long: a zero vector stays zero, near nothing."""
+"""Lower bound of a norm: a zero vector stays zero, similar to nothing."""
 TILE = 2048
-"""Queries and bank vectors multiplied at once: 16 MB of similarities, which the last-level cache holds."""
+"""Queries and bank vectors multiplied at once: 16 MB of similarities, which fit the last-level cache."""
 MARGINS = (16, 128, 1024)
-"""Neighbors that float32 keeps beyond k for float64 to choose from; the next when the last was not surely enough."""
+"""Candidates beyond k that float32 keeps for float64 to rerank; the next margin applies if one may be too small."""
 
 
 class Neighbors(NamedTuple):
-    """The nearest bank vectors of each query, nearest first; of equally near ones the lower index first."""
+    """The nearest bank vectors of each query, nearest first; ties in order of index."""
 
     similarities: Float[Tensor, "q k"]
     indices: Int[Tensor, "q k"]
@@ -27,16 +27,16 @@ class Neighbors(NamedTuple):
 def neighbors(
     queries: Float[Tensor, "q d"], bank: Float[Tensor, "b d"], k: int, *, device: torch.device | str | None = None
 ) -> Neighbors:
-    """The min(k, b) nearest vectors of `bank` to each query by cosine, on `device` (where the bank is when None).
+    """Return the min(k, b) nearest vectors of `bank` to each query by cosine, on `device` (that of the bank if None).
 
-    Exact: float32 products choose k and some candidates, whose cosines are then taken in float64 and rounded to
-    float32, so that neither order nor ties depend on how the work was divided or on who multiplies matrices here.
-    Memory beyond the input: one tile of similarities and what it keeps.
+    Exact: float32 products select k and some more candidates, whose cosines are computed in float64 and rounded to
+    float32, so that neither order nor ties depend on how work is split or on the matrix multiplication library.
+    Memory beyond the input: one tile of similarities and the candidates.
     """
     bank = bank if device is None else bank.to(device)
-    lengths = torch.cat([_lengths(part) for part in _tiles(bank)])
-    found = [_nearest(part.to(bank.device), bank, min(k, len(bank)), lengths=lengths) for part in _tiles(queries)]
-    return Neighbors(torch.cat([s for s, _ in found]), torch.cat([i for _, i in found]))
+    norms = torch.cat([_norms(part) for part in _tiles(bank)])
+    parts = [_nearest(part.to(bank.device), bank, min(k, len(bank)), norms=norms) for part in _tiles(queries)]
+    return Neighbors(torch.cat([s for s, _ in parts]), torch.cat([i for _, i in parts]))
 
 
 def _nearest(
@@ -44,52 +44,52 @@ def _nearest(
     bank: Float[Tensor, "b d"],
     k: int,
     *,
-    lengths: Float[Tensor, "b"],
+    norms: Float[Tensor, "b"],
     margins: Sequence[int] = MARGINS,
 ) -> Neighbors:
-    keep = min(k + margins[0], len(bank))
-    candidates, least = _search(queries, bank, keep, lengths=lengths)
-    found = _settle(queries, bank, candidates, lengths=lengths, k=k)
-    # four times the usual error of a float32 product of unit vectors: within it, one that was left out may belong in
-    doubt = found.similarities[:, -1] - least < 4 * bank.shape[1] ** 0.5 * 2**-24
-    if keep < len(bank) and len(margins) > 1 and doubt.any():
-        again = _nearest(queries[doubt], bank, k, lengths=lengths, margins=margins[1:])
-        found.similarities[doubt], found.indices[doubt] = again
-    return found
+    count = min(k + margins[0], len(bank))
+    candidates, smallest = _find_candidates(queries, bank, count, norms=norms)
+    result = _rerank(queries, bank, candidates, norms=norms, k=k)
+    # four times the typical error of a float32 product of unit vectors: within it, a discarded vector may belong
+    uncertain = result.similarities[:, -1] - smallest < 4 * bank.shape[1] ** 0.5 * 2**-24
+    if count < len(bank) and len(margins) > 1 and uncertain.any():
+        wider = _nearest(queries[uncertain], bank, k, norms=norms, margins=margins[1:])
+        result.similarities[uncertain], result.indices[uncertain] = wider
+    return result
 
 
 def _tiles(values: Float[Tensor, "n d"]) -> Iterator[Float[Tensor, "m d"]]:
-    """Parts of nearly equal size: kernels for a thin remainder round differently, even from row to row."""
+    """Split into parts of nearly equal size: kernels for a thin remainder round differently, even row by row."""
     yield from torch.tensor_split(values, max(1, -(-len(values) // TILE)))
 
 
-def _lengths(values: Float[Tensor, "n d"]) -> Float[Tensor, "n"]:
+def _norms(values: Float[Tensor, "n d"]) -> Float[Tensor, "n"]:
     norms: Tensor = torch.linalg.vector_norm(values, dim=1, dtype=torch.float64)
     return norms.clamp_(min=EPSILON)
 
 
-def _search(
-    queries: Float[Tensor, "q d"], bank: Float[Tensor, "b d"], k: int, *, lengths: Float[Tensor, "b"]
+def _find_candidates(
+    queries: Float[Tensor, "q d"], bank: Float[Tensor, "b d"], k: int, *, norms: Float[Tensor, "b"]
 ) -> tuple[Int[Tensor, "q k"], Float[Tensor, "q"]]:
-    """Bank indices of the k largest float32 cosines of each query, in no order, and the least of these cosines."""
-    # a matrix-vector kernel gives equal vectors unequal products, depending on their place
+    """Return the bank indices of the k largest float32 cosines of each query, unordered, and the smallest of them."""
+    # a matrix-vector kernel gives equal vectors unequal products, depending on their position
     rows = torch.nn.functional.pad(queries, (0, 0, 0, max(0, 8 - len(queries))))
-    unit = (rows.double() / _lengths(rows)[:, None]).float()
-    best = _Best(len(rows), k, queries.device)
+    unit = (rows.double() / _norms(rows)[:, None]).float()
+    best = _TopK(len(rows), k, queries.device)
     start = 0
     for part in _tiles(bank):
         stop = start + len(part)
-        best.add(unit @ (part / lengths[start:stop, None].float()).T, start)
+        best.add(unit @ (part / norms[start:stop, None].float()).T, start)
         start = stop
     best.drop()
     return best.indices()[: len(queries)], best.least[: len(queries), 0]
 
 
-class _Best:
-    """The k largest similarities of each query so far, as one integer each: similarity above, index below.
+class _TopK:
+    """The k largest similarities of each query so far, each packed into an integer: similarity high, index low.
 
-    Integers are never equal, so the k largest are well defined: of equal similarities the lower indices. Whatever
-    cannot be among them is dropped by one comparison; the rest waits in `keys` until a row is full.
+    Keys are unique, so the k largest are well defined: among equal similarities, lower indices win. Values that cannot
+    be among them are discarded by one comparison; the others collect in `keys` until a row is full.
     """
 
     EMPTY = torch.iinfo(torch.int64).min
@@ -101,7 +101,7 @@ class _Best:
         self.least = torch.full((queries, 1), -torch.inf, device=device)
 
     def add(self, similarities: Float[Tensor, "q b"], start: int) -> None:
-        """Take in the similarities to the bank vectors from `start` on; starts must ascend."""
+        """Add similarities to the bank vectors from `start` on; starts must ascend."""
         if start == 0 and similarities.shape[1] >= self.k:
             kth = similarities.topk(self.k, dim=1, sorted=False).values.amin(dim=1, keepdim=True)
             self.least = kth.nextafter(kth.new_tensor(-torch.inf))
@@ -118,15 +118,15 @@ class _Best:
         return None
 
     def drop(self) -> None:
-        """Keep only the k largest."""
-        kept = self.keys[:, : int(self.filled.max())].topk(self.k, dim=1, sorted=False).values
+        """Discard all but the k largest."""
+        largest = self.keys[:, : int(self.filled.max())].topk(self.k, dim=1, sorted=False).values
         self.keys.fill_(self.EMPTY)
-        self.keys[:, : self.k] = kept
+        self.keys[:, : self.k] = largest
         self.filled.fill_(self.k)
-        self.least = _similarity(kept.amin(dim=1, keepdim=True))
+        self.least = _similarity(largest.amin(dim=1, keepdim=True))
 
     def indices(self) -> Int[Tensor, "q k"]:
-        """Of the k largest, once `drop` was called."""
+        """Return the bank indices of the k largest, after `drop`."""
         return 0xFFFFFFFF - (self.keys[:, : self.k] & 0xFFFFFFFF)
 
 
@@ -141,29 +141,29 @@ def _similarity(key: Int[Tensor, "*n"]) -> Float[Tensor, "*n"]:
     return torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).view(torch.float32)
 
 
-def _settle(
+def _rerank(
     queries: Float[Tensor, "q d"],
     bank: Float[Tensor, "b d"],
     candidates: Int[Tensor, "q c"],
     *,
-    lengths: Float[Tensor, "b"],
+    norms: Float[Tensor, "b"],
     k: int,
 ) -> Neighbors:
-    """The k best candidates by cosines computed in float64 and rounded to float32, sorted."""
+    """Return the k best candidates by cosines computed in float64 and rounded to float32, sorted."""
     candidates = candidates.sort(dim=1).values
-    own = _lengths(queries)[:, None]
+    query_norms = _norms(queries)[:, None]
     cosines = torch.empty(candidates.shape, device=bank.device)
     count, dim = candidates.shape[1], bank.shape[1]
-    at_once = max(1, 2**20 // (count * dim))  # what the cache holds
+    at_once = max(1, 2**20 // (count * dim))  # fits the cache
     near = bank.new_empty(at_once, count, dim)
     wide = near.double()
     for start in range(0, len(queries), at_once):
         part = slice(start, start + at_once)
         query, index = queries[part].double(), candidates[part]
-        here, products = near[: len(query)], wide[: len(query)]
-        torch.index_select(bank, 0, index.flatten(), out=here.view(-1, dim))
-        # a sum along rows treats all rows alike; a matrix product need not
-        dots = products.copy_(here).mul_(query[:, None]).sum(dim=2)
-        cosines[part] = dots / lengths[index] / own[part]
+        vectors, products = near[: len(query)], wide[: len(query)]
+        torch.index_select(bank, 0, index.flatten(), out=vectors.view(-1, dim))
+        # a sum along rows treats all rows equally; a matrix product may not
+        dots = products.copy_(vectors).mul_(query[:, None]).sum(dim=2)
+        cosines[part] = dots / norms[index] / query_norms[part]
     similarities, order = cosines.sort(dim=1, descending=True, stable=True)
     return Neighbors(similarities[:, :k], candidates.gather(1, order)[:, :k])

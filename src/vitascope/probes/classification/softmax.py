@@ -1,4 +1,4 @@
-"""Softmax classifiers of vectors: many at once by mini-batches, or one solved; what linear probing trains."""
+"""Softmax classifiers on vectors, for linear probing: many trained at once by mini-batches, or one by L-BFGS."""
 
 from __future__ import annotations
 
@@ -12,47 +12,47 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vitascope.features.base import Rows
+from vitascope.features.base import FlatVectors
 
-Start: TypeAlias = Literal["zeros", "uniform"]
+Init: TypeAlias = Literal["zeros", "uniform"]
 CHUNK = 4096
-"""Vectors whose class scores are held at once."""
-Steps: TypeAlias = Iterator[tuple[Float[Tensor, "b d"], Int[Tensor, "b"]]]
-"""Batches of vectors and their labels, without end."""
+"""Vectors whose logits are computed at once."""
+Batches: TypeAlias = Iterator[tuple[Float[Tensor, "b d"], Int[Tensor, "b"]]]
+"""Endless batches of vectors and their labels."""
 
 
-class Heads(NamedTuple):
-    """P linear classifiers of scaled vectors."""
+class LinearHeads(NamedTuple):
+    """P linear classifiers of standardized vectors."""
 
     weight: Float[Tensor, "p c d"]
     bias: Float[Tensor, "p c"]
 
-    def one(self, i: int) -> Heads:
-        """Classifier `i` alone."""
-        return Heads(self.weight[i : i + 1], self.bias[i : i + 1])
+    def select(self, i: int) -> LinearHeads:
+        """Return classifier `i` alone."""
+        return LinearHeads(self.weight[i : i + 1], self.bias[i : i + 1])
 
 
 class Scaling(NamedTuple):
-    """x becomes (x - shift) / scale."""
+    """Standardization: x becomes (x - shift) / scale."""
 
     shift: Float[Tensor, "d"]
     scale: Float[Tensor, "d"]
 
     @classmethod
     def none(cls, values: Float[Tensor, "n d"]) -> Scaling:
-        """x stays x."""
+        """Return the identity."""
         return cls(torch.zeros_like(values[0]), torch.ones_like(values[0]))
 
     def __call__(self, values: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        """`values`, overwritten."""
+        """Standardize `values` in place."""
         return values.sub_(self.shift).div_(self.scale)
 
 
-def standard(values: Float[Tensor, "n d"]) -> Scaling:
-    """The mean of each column, and sqrt(its variance + the median variance of all).
+def fit_scaling(values: Float[Tensor, "n d"]) -> Scaling:
+    """Return the mean of each column and sqrt(its variance + the median variance of all columns) as shift and scale.
 
-    The first makes a few columns of huge numbers no longer drown the others, as plain standardizing does; the second
-    keeps columns of hardly any variance from becoming noise as loud as the rest, as plain standardizing would.
+    As in plain standardization, a few columns of large values no longer dominate. The median term keeps columns of
+    almost no variance from being scaled up to noise.
     """
     total, square = torch.zeros(2, values.shape[1], dtype=torch.float64, device=values.device)
     for part in torch.split(values, CHUNK):
@@ -61,38 +61,38 @@ def standard(values: Float[Tensor, "n d"]) -> Scaling:
     for part in torch.split(values, CHUNK):
         square += (part.double() - mean).square().sum(0)
     variance = square / len(values)
-    # float32 knows no better: this much is what rounding leaves of a constant
+    # the rounding error of a constant column in float32
     variance[variance <= (1e-6 * mean).square()] = 0
     scale = (variance + variance.median()).sqrt()
     return Scaling(mean.float(), scale.where(scale > 0, torch.ones_like(scale)).float())
 
 
-def begin(count: int, classes: int, dim: int, kind: Start, generator: torch.Generator) -> Heads:
-    """`count` equal classifiers, so that a grid compares its settings and not its starts."""
+def init_heads(count: int, classes: int, dim: int, init: Init, generator: torch.Generator) -> LinearHeads:
+    """Return `count` identical classifiers, so that candidates differ in their settings, not in initialization."""
     weight, bias = torch.zeros(1, classes, dim), torch.zeros(1, classes)
-    if kind == "uniform":
+    if init == "uniform":
         bound = dim**-0.5
         weight.uniform_(-bound, bound, generator=generator)
         bias.uniform_(-bound, bound, generator=generator)
-    return Heads(weight.repeat(count, 1, 1), bias.repeat(count, 1))
+    return LinearHeads(weight.repeat(count, 1, 1), bias.repeat(count, 1))
 
 
-def logits(heads: Heads, values: Float[Tensor, "b d"]) -> Float[Tensor, "b p c"]:
-    """Of every classifier, in one product."""
+def logits(heads: LinearHeads, values: Float[Tensor, "b d"]) -> Float[Tensor, "b p c"]:
+    """Return the logits of every classifier, by one matrix product."""
     flat = torch.addmm(heads.bias.flatten(), values, heads.weight.flatten(0, 1).T)
     return flat.view(len(values), *heads.bias.shape)
 
 
-def gradient(heads: Heads, values: Float[Tensor, "b d"], labels: Int[Tensor, "b"]) -> Heads:
-    """Of each classifier's mean softmax cross-entropy, by weight and bias."""
+def gradient(heads: LinearHeads, values: Float[Tensor, "b d"], labels: Int[Tensor, "b"]) -> LinearHeads:
+    """Return the gradient of the mean softmax cross-entropy of each classifier."""
     error = logits(heads, values).softmax(dim=2)
     error[torch.arange(len(labels), device=labels.device), :, labels] -= 1
     error /= len(labels)
-    return Heads((error.flatten(1).T @ values).view(heads.weight.shape), error.sum(dim=0))
+    return LinearHeads((error.flatten(1).T @ values).view(heads.weight.shape), error.sum(dim=0))
 
 
-def probabilities(head: Heads, test: Rows, scaling: Scaling, examples: int) -> Float[Tensor, "e c"]:
-    """Softmax of each vector by one classifier, then the mean over those of each example; NaN where it has none."""
+def probabilities(head: LinearHeads, test: FlatVectors, scaling: Scaling, examples: int) -> Float[Tensor, "e c"]:
+    """Return class probabilities by one classifier, averaged over the vectors of each example; NaN if it has none."""
     parts = [logits(head, scaling(part.clone()))[:, 0].softmax(dim=1) for part in torch.split(test.values, CHUNK)]
     counts = torch.bincount(test.owner, minlength=examples)
     mean: Tensor = torch.segment_reduce(torch.cat(parts), "mean", lengths=counts)
@@ -100,16 +100,18 @@ def probabilities(head: Heads, test: Rows, scaling: Scaling, examples: int) -> F
 
 
 def learning_rate(step: int, steps: int, warm: int, peak: float) -> float:
-    """Of `step` (from 0) of `steps`: linear up to `peak` over `warm` steps, then half a cosine down to 0."""
+    """Return the rate at `step` (from 0): linear warm-up to `peak` over `warm` steps, then a half cosine down to 0."""
     if step < warm:
         return peak * (step + 1) / warm
     return 0.5 * peak * (1 + math.cos(math.pi * (step - warm) / (steps - warm)))
 
 
-def solve(train: Rows, labels: Int[Tensor, "e"], classes: int, *, decay: float, most: int, scaling: Scaling) -> Heads:
-    """The classifier that minimizes mean cross-entropy + decay / 2 |W|^2, from zero, by L-BFGS in `most` iterations.
+def fit_lbfgs(
+    train: FlatVectors, labels: Int[Tensor, "e"], classes: int, *, decay: float, max_iterations: int, scaling: Scaling
+) -> LinearHeads:
+    """Minimize mean cross-entropy + decay / 2 |W|^2 from zero by L-BFGS, in at most `max_iterations` iterations.
 
-    An example weighs the same however many vectors it has.
+    Every example has the same weight, however many vectors it has.
     """
     from scipy.optimize import minimize
 
@@ -119,27 +121,27 @@ def solve(train: Rows, labels: Int[Tensor, "e"], classes: int, *, decay: float, 
     targets = labels[train.owner]
     dim = values.shape[1]
 
-    def head_of(flat: NDArray[np.float64]) -> Heads:
-        both = torch.from_numpy(flat).to(values.device, torch.float32).view(1, classes, dim + 1)
-        return Heads(both[..., :dim], both[..., dim])
+    def head_of(flat: NDArray[np.float64]) -> LinearHeads:
+        parameters = torch.from_numpy(flat).to(values.device, torch.float32).view(1, classes, dim + 1)
+        return LinearHeads(parameters[..., :dim], parameters[..., dim])
 
     def loss(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         head = head_of(flat)
-        slope = torch.zeros(classes, dim + 1, dtype=torch.float64, device=values.device)
-        slope[:, :dim] = decay * head.weight[0]
+        gradient = torch.zeros(classes, dim + 1, dtype=torch.float64, device=values.device)
+        gradient[:, :dim] = decay * head.weight[0]
         total = 0.5 * decay * float(head.weight.double().square().sum())
         for start in range(0, len(values), CHUNK):
             x, y, w = (v[start : start + CHUNK] for v in (values, targets, importance))
-            logs = logits(head, x)[:, 0].log_softmax(dim=1)
-            own = torch.arange(len(y), device=y.device), y
-            total -= float((w * logs[own]).double().sum())
-            error = logs.exp_()
-            error[own] -= 1
+            log_probabilities = logits(head, x)[:, 0].log_softmax(dim=1)
+            target = torch.arange(len(y), device=y.device), y
+            total -= float((w * log_probabilities[target]).double().sum())
+            error = log_probabilities.exp_()
+            error[target] -= 1
             error *= w[:, None]
-            slope[:, :dim] += error.T @ x
-            slope[:, dim] += error.sum(dim=0)
-        return total, slope.flatten().cpu().numpy()
+            gradient[:, :dim] += error.T @ x
+            gradient[:, dim] += error.sum(dim=0)
+        return total, gradient.flatten().cpu().numpy()
 
-    limits = {"maxiter": most, "ftol": 1e-9, "gtol": 1e-6}
-    found = minimize(loss, np.zeros(classes * (dim + 1)), jac=True, method="L-BFGS-B", options=limits)
-    return head_of(found.x)
+    limits = {"maxiter": max_iterations, "ftol": 1e-9, "gtol": 1e-6}
+    result = minimize(loss, np.zeros(classes * (dim + 1)), jac=True, method="L-BFGS-B", options=limits)
+    return head_of(result.x)

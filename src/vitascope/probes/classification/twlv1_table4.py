@@ -1,4 +1,4 @@
-"""Table 4 of the TWLV-I report: how linear and attentive probes are trained and tested on each data set."""
+"""Table 4 of the TWLV-I report: training and test settings of linear and attentive probes on each dataset."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vitascope.sampling.names import Drawn, RandomClip, RandomCrop, Sampler, Uni
 
 @dataclass(frozen=True)
 class Table4Settings:
-    """What the table says of one data set for one of the two probes."""
+    """Settings of one probe on one dataset."""
 
     lr: float
     weight_decay: float
@@ -21,19 +21,19 @@ class Table4Settings:
     batch: int
     flip: bool
     stride: int = 0
-    """Frames between two of a clip; 0: a picture."""
+    """Frame stride within a clip; 0: images."""
     clips: int = 4
-    """Of m x n test views the n."""
+    """Clips per test video; with 3 spatial crops each, this is the n of 3 x n test views."""
 
     @property
     def training(self) -> dict[str, Any]:
-        """The fields of a probe."""
+        """The fields of a probe that the table sets."""
         return {name: getattr(self, name) for name in ("lr", "weight_decay", "epochs", "warmup", "batch")}
 
     def views(self, ratio: tuple[float, float], reduce: Reduce) -> dict[str, Any]:
-        """Training: a random clip through a random resized crop of 30 to 100 %, anew at every epoch. Test: 3 x n views.
+        """Return the views: a random clip with a random resized crop (30 to 100 %) per epoch; 3 x n test views.
 
-        Vectors of the test are stored; training clips, and grids, are encoded as they are read. A picture has one view.
+        Test vectors are stored; training clips and token grids are encoded live. An image has one view.
         """
         one: Sampler = RandomClip(self.stride) if self.stride else Uniform()
         test: Sampler = Views(3, self.clips, self.stride) if self.stride else Uniform()
@@ -58,4 +58,4 @@ ATTENTIVE: Mapping[str, Table4Settings] = {
     "in1k": Table4Settings(0.001, 0.001, 20, 0, 512, True),
 }
 ASPECT = {"linear": (0.75, 1.33), "attentive": (0.5, 2.0)}
-"""Ratios of width to height that a random resized crop may have."""
+"""Range of aspect ratios (width / height) of a random resized crop."""

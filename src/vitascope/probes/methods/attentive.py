@@ -1,11 +1,11 @@
-"""Attentive probing: one learned query asks all tokens of a clip; one head or many at once, on one frozen pass."""
+"""Attentive probing: a learned query attends to all tokens of a clip; one head or many, on one frozen pass."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Annotated, Any, ClassVar, NamedTuple, TypeAlias
 
 import torch
 from jaxtyping import Bool, Float
@@ -14,24 +14,25 @@ from torch import Tensor
 
 from vitascope.core.device import generator
 from vitascope.core.errors import UserError
+from vitascope.core.fields import NOT_NEGATIVE, POSITIVE, check_fields
 from vitascope.core.registry import unknown_variant
-from vitascope.features.base import Batch, Features, finite, truths
+from vitascope.features.base import Batch, Features, check_finite, class_labels
 from vitascope.features.view import View
 from vitascope.nn.schedules import cosine
 from vitascope.probes.base import PredictionList, WorkloadSize
 from vitascope.probes.classification.attentive_pooler import AttentiveHeads, random_heads
-from vitascope.probes.classification.base import Classification, check_classes, pairs
-from vitascope.probes.classification.model_selection import Select, Sides, check_select, chosen, held_out, top_1
+from vitascope.probes.classification.base import Classification, check_classes, lr_decay_pairs
+from vitascope.probes.classification.model_selection import HeldOutSplit, Select, choose, held_out, top_1
 from vitascope.probes.classification.twlv1_table4 import ASPECT, ATTENTIVE
 from vitascope.probes.training import resume
-from vitascope.probes.training.stacked_optimizer import Stacked, losses
-from vitascope.sampling.augmentations import Drawn, RandomClip, RandomCrop, drawing
+from vitascope.probes.training.stacked_optimizer import StackedOptimizer, head_losses
+from vitascope.sampling.augmentations import Drawn, RandomClip, RandomCrop, find_drawn
 from vitascope.sampling.names import Uniform, VJepa, clips_of, crops_of
 
 Array: TypeAlias = NDArray[Any]
 
-READ = 64 << 20
-"""Bytes of tokens read at once, at least one example's; gradients add up to the batch."""
+READ_BYTES = 64 << 20
+"""Bytes of tokens read at once, at least those of one example; gradients are accumulated to the batch."""
 _WHOLE = View(Uniform(), "grid", stored=False)
 
 
@@ -39,247 +40,248 @@ _WHOLE = View(Uniform(), "grid", stored=False)
 class AttentiveProbe(Classification):
     """V-JEPA's head on the tokens of a frozen encoder: a learned query attends to them, then an MLP and a classifier.
 
-    Of depth 4 there are three self-attention blocks before it (V-JEPA 2). AdamW, half a cosine down to 0; the state
-    after the last epoch is what counts. The encoder runs without autograd, once for all heads of a grid, at every
-    reading, unless its grids fit into the budget on disk. Probabilities of the views of a test example are averaged.
-    The default has one clip over the whole video, and settings for small sets; `attentive/paper` is the report's.
+    With depth 4, three self-attention blocks precede it (V-JEPA 2). Trained by AdamW with a half cosine down to 0; the
+    state after the last epoch is used. The encoder runs without autograd, once per pass for all candidates, unless its
+    token grids fit into the disk budget. Probabilities are averaged over the views of a test example. The default uses
+    one clip over the whole video and suits small datasets; `attentive/paper` is the protocol of the TWLV-I report.
     """
 
     name: str = "attentive"
+    """Name as typed by users, with variant and options."""
     version: int = 1
+    """Version; incremented whenever the same inputs would yield another score."""
     train: View = _WHOLE
+    """View of the training videos."""
     test: View = _WHOLE
-    depth: int = 1
-    heads: int = 0
-    """Attention heads; 0: one for 64 numbers and at most 16, as the encoders of the report have."""
+    """View of the test videos."""
+    depth: Annotated[int, POSITIVE] = 1
+    """Blocks of the head: self-attention blocks and, last, the cross-attention of the query."""
+    heads: Annotated[int, NOT_NEGATIVE] = 0
+    """Attention heads; 0: one per 64 channels, at most 16, as in the encoders of the TWLV-I report."""
     concat_clips: bool = False
-    """Clips attended together, as V-JEPA does, in training too: only the crops' probabilities are averaged. Else every
-    clip is judged alone, and training sees one an epoch."""
-    lr: float = 0.001
-    weight_decay: float = 0.01
-    lrs: tuple[float, ...] = ()
-    """Several, each with each of `weight_decays`: trained at once on one frozen pass; `select` chooses."""
-    weight_decays: tuple[float, ...] = ()
+    """Attend to all clips of a video together, in training and test, as V-JEPA does; probabilities are averaged over
+    crops only. Else clips are classified individually, and training uses one per epoch."""
+    lr: Annotated[float, POSITIVE] = 0.001
+    """Peak learning rate."""
+    weight_decay: Annotated[float, NOT_NEGATIVE] = 0.01
+    """Weight decay of AdamW."""
+    lrs: Annotated[tuple[float, ...], POSITIVE] = ()
+    """Learning rates to search, combined with all `weight_decays`, trained at once; `select` chooses. Empty: `lr`."""
+    weight_decays: Annotated[tuple[float, ...], NOT_NEGATIVE] = ()
+    """Weight decays to search, combined with all `lrs`. Empty: `weight_decay`."""
     final_weight_decay: float = -1.0
-    """Where the weight decay goes along a cosine; negative: it stays."""
+    """Weight decay at the last step, reached along a cosine; negative: constant."""
     no_decay_bias: bool = False
-    """No decay of biases and other vectors."""
-    clip_grad_norm: float = 0.0
-    """Largest norm of a head's gradient; 0: any."""
-    epochs: int = 20
-    warmup: int = 0
-    """Epochs in which the learning rate rises linearly."""
+    """Do not decay biases and other vectors."""
+    clip_grad_norm: Annotated[float, NOT_NEGATIVE] = 0.0
+    """Maximum gradient norm of a head; 0: no clipping."""
+    epochs: Annotated[int, POSITIVE] = 20
+    """Passes over the training examples."""
+    warmup: Annotated[int, NOT_NEGATIVE] = 0
+    """Epochs of linear warm-up."""
     min_steps: int = 300
-    """Epochs are lengthened in proportion until they make so many steps."""
-    batch: int = 64
-    """Examples of a step; gradients are accumulated to it."""
+    """Minimum number of steps; the number of epochs, warm-up included, is scaled up to reach it."""
+    batch: Annotated[int, POSITIVE] = 64
+    """Examples per step; gradients are accumulated if they do not fit at once."""
     select: Select = "held-out"
-    """By which side one of several is chosen; what is held out, a tenth of the training side, is not trained on."""
+    """Selection of hyper-parameters: on a held-out tenth of the training examples, or on the test set."""
 
-    resumes = True
+    resumes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        check_select(self.name, self.select)
-        above = {"lr": min([self.lr, *self.lrs]), "epochs": self.epochs, "batch": self.batch, "depth": self.depth}
-        wrong = [f"{name} = {value}" for name, value in above.items() if not value > 0]
-        wrong += [f"weight_decay = {d}" for d in (self.weight_decay, *self.weight_decays) if d < 0]
-        wrong += [f"warmup = {self.warmup}"] if not 0 <= self.warmup <= self.epochs else []
-        wrong += [f"{n} = {v}" for n, v in (("heads", self.heads), ("clip_grad_norm", self.clip_grad_norm)) if v < 0]
-        if wrong:
-            raise UserError(
-                f"{self.name}: {', '.join(wrong)}: lr, epochs, batch and depth must be positive, weight_decay, heads "
-                "and clip_grad_norm not negative, warmup between 0 and epochs"
-            )
+        check_fields(self, self.name)
+        if self.warmup > self.epochs:
+            raise UserError(f"{self.name}: warmup = {self.warmup} must be at most epochs = {self.epochs}")
         if "clip" in (self.train.reduce, self.test.reduce):
-            raise UserError(f"{self.name}: attends to tokens; its views keep time or grid, not one vector a clip")
-        drawn = drawing(self.train.sampler)
+            raise UserError(f"{self.name}: attends to tokens; its views must reduce to time or grid, not clip")
+        drawn = find_drawn(self.train.sampler)
         if self.concat_clips and drawn and drawn.count:
-            raise UserError(f"{self.name}: clips attended together are drawn anew at every epoch; say draws:0")
+            raise UserError(f"{self.name}: concat_clips needs fresh draws in every epoch; set draws=0")
 
     @property
-    def grid(self) -> list[dict[str, float]]:
-        """The settings that are trained at once."""
-        return pairs(self.lrs or (self.lr,), self.weight_decays or (self.weight_decay,))
+    def candidates(self) -> list[dict[str, float]]:
+        """Hyper-parameter candidates, trained at once."""
+        return lr_decay_pairs(self.lrs or (self.lr,), self.weight_decays or (self.weight_decay,))
 
-    def on(self, family: str) -> AttentiveProbe:
-        """`attentive/paper`, `vjepa` and `vjepa2` as they are on the data set; any other as it is."""
-        there = {"attentive/paper": _paper, "attentive/vjepa": _vjepa, "attentive/vjepa2": _vjepa2}
-        made = there.get(self.name)
-        return self if made is None or family not in ATTENTIVE else made(family, self.name)
+    def for_dataset(self, family: str) -> AttentiveProbe:
+        """Return `attentive/paper`, `vjepa` and `vjepa2` with the settings for the dataset; others unchanged."""
+        builders = {"attentive/paper": _paper, "attentive/vjepa": _vjepa, "attentive/vjepa2": _vjepa2}
+        builder = builders.get(self.name)
+        return self if builder is None or family not in ATTENTIVE else builder(family, self.name)
 
     def passes(self, train: int) -> int:
-        """How often `train` examples are read."""
+        """Return the number of passes over `train` examples."""
         return self._epochs(train)[0]
 
     def multiply_adds(self, load: WorkloadSize) -> float:
-        """Of all heads, forward and backward; see `nn.pooler`."""
-        heads = self.heads or heads_of(load.dim)
+        """Return the multiply-adds of all heads, forward and backward; see `attentive_pooler`."""
+        heads = self.heads or default_heads(load.dim)
         token = 2 * heads * load.dim + (self.depth - 1) * (12 * load.dim + 2 * load.tokens) * load.dim
         clip = load.tokens * token + 11 * load.dim**2
-        read = 3 * load.train * self.passes(load.train) + load.test * load.test_clips
-        return float(read * clip * len(self.grid))
+        examples_read = 3 * load.train * self.passes(load.train) + load.test * load.test_clips
+        return float(examples_read * clip * len(self.candidates))
 
     def predict(
         self, train: Features[int], test: Features[int], *, seed: int, scratch: Path | None = None
     ) -> PredictionList[Float[Array, "c"]]:
-        """Class probabilities of each test example, float32; `seed` sets the start and the order of the batches.
+        """Return class probabilities of each test example, float32; `seed` sets initialization and batch order.
 
-        With `scratch` the state is kept there after every epoch, and a training that was interrupted goes on from it.
+        With `scratch`, the state is saved there after every epoch, and an interrupted training resumes from it.
         """
         check_classes(self.name, train)
-        labels, answers, grid = truths(train), truths(test), self.grid
-        choosing = len(grid) > 1 and self.select == "held-out"
-        sides = held_out(train.examples, seed) if choosing else Sides(list(range(len(labels))), [])
-        fitted = self._fit(train, sides.train, labels, seed=seed, scratch=scratch)
-        told = {"diverged": [grid[i] for i in fitted.lost]} if fitted.lost else {}
-        if len(grid) == 1:
-            return PredictionList(self._judge(fitted, test, None, self.test)[0].numpy(), **told)
-        if choosing:
-            each = self._judge(fitted, train, sides.held, self.train)
-            scores = [top_1(p[sides.held], labels[sides.held]) for p in each]
-            best, about = chosen(grid, self.select, scores)
-            found = self._judge(fitted, test, None, self.test)[best]
+        labels, test_labels, candidates = class_labels(train), class_labels(test), self.candidates
+        hold_out = len(candidates) > 1 and self.select == "held-out"
+        split = held_out(train.examples, seed) if hold_out else HeldOutSplit(list(range(len(labels))), [])
+        trained = self._fit(train, split.train, labels, seed=seed, scratch=scratch)
+        diverged = {"diverged": [candidates[i] for i in trained.diverged]} if trained.diverged else {}
+        if len(candidates) == 1:
+            return PredictionList(self._probabilities(trained, test, None, self.test)[0].numpy(), **diverged)
+        if hold_out:
+            probabilities = self._probabilities(trained, train, split.held_out, self.train)
+            scores = [top_1(p[split.held_out], labels[split.held_out]) for p in probabilities]
+            best, about = choose(candidates, self.select, scores)
+            predictions = self._probabilities(trained, test, None, self.test)[best]
         else:
-            each = self._judge(fitted, test, None, self.test)
-            best, about = chosen(grid, self.select, [top_1(p, answers) for p in each])
-            found = each[best]
-        return PredictionList(found.numpy(), **about, **told)
+            probabilities = self._probabilities(trained, test, None, self.test)
+            best, about = choose(candidates, self.select, [top_1(p, test_labels) for p in probabilities])
+            predictions = probabilities[best]
+        return PredictionList(predictions.numpy(), **about, **diverged)
 
     def _epochs(self, examples: int) -> tuple[int, int]:
-        """Epochs, and steps of one."""
-        an_epoch = -(-examples // self.batch)
-        return max(self.epochs, -(-self.min_steps // an_epoch)), an_epoch
+        """Return the number of epochs and the steps per epoch."""
+        steps = -(-examples // self.batch)
+        return max(self.epochs, -(-self.min_steps // steps)), steps
 
     def _fit(
-        self, train: Features[int], among: Sequence[int], labels: Tensor, *, seed: int, scratch: Path | None
-    ) -> _Fitted:
-        """The heads after all epochs, every example once an epoch."""
-        first = next(iter(train.batches(1, [among[0]], 0)), None) or next(iter(train.batches(1, among, 0)), None)
+        self, train: Features[int], indices: Sequence[int], labels: Tensor, *, seed: int, scratch: Path | None
+    ) -> _TrainedHeads:
+        """Train the heads, every example once per epoch."""
+        first = next(iter(train.batches(1, [indices[0]], 0)), None) or next(iter(train.batches(1, indices, 0)), None)
         if first is None:
-            raise UserError(f"{self.name}: none of {len(among)} training videos could be encoded")
-        where, dim = first.values.device, first.values.shape[-1]
+            raise UserError(f"{self.name}: none of {len(indices)} training videos could be encoded")
+        device, dim = first.values.device, first.values.shape[-1]
         clip = 4 * first.values[0, 0].numel()
-        most = min(max(1, READ // (clip * first.values.shape[1])), self.batch)
-        size = next(n for n in range(most, 0, -1) if self.batch % n == 0)
-        heads = self.heads or heads_of(dim)
+        limit = min(max(1, READ_BYTES // (clip * first.values.shape[1])), self.batch)
+        size = next(n for n in range(limit, 0, -1) if self.batch % n == 0)
+        heads = self.heads or default_heads(dim)
         model = random_heads(
-            generator(seed), dim, len(train.classes), heads=heads, depth=self.depth, count=len(self.grid)
-        ).to(where)
-        optimizer = Stacked(
+            generator(seed), dim, len(train.classes), heads=heads, depth=self.depth, count=len(self.candidates)
+        ).to(device)
+        optimizer = StackedOptimizer(
             model.parameters(), "adamw", no_decay_bias=self.no_decay_bias, clip_grad_norm=self.clip_grad_norm or None
         )
-        epochs, an_epoch = self._epochs(len(among))
+        epochs, epoch_steps = self._epochs(len(indices))
         parts: dict[str, resume.Stateful] = {"model": model, "optimizer": optimizer}
-        at, labels = resume.resume(scratch, parts), labels.to(where)
-        for epoch in range(at, epochs):
-            step, seen = epoch * an_epoch, 0
-            for x, mask, y, last in self._minibatches(train, among, labels, size=size, epoch=epoch, seed=seed):
-                with torch.autocast(where.type, torch.bfloat16, enabled=where.type == "cuda"):
-                    loss = losses(model(x, mask), y).sum() * len(y)
+        done, labels = resume.resume(scratch, parts), labels.to(device)
+        for epoch in range(done, epochs):
+            step, accumulated = epoch * epoch_steps, 0
+            for x, mask, y, last in self._minibatches(train, indices, labels, size=size, epoch=epoch, seed=seed):
+                with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+                    loss = head_losses(model(x, mask), y).sum() * len(y)
                 loss.backward()
-                seen += len(y)
-                if last or seen >= self.batch:
-                    _divide(model, seen)
-                    step, seen = step + 1, 0
-                    optimizer.step(*self._rates(step, epochs * an_epoch, epochs))
-            if len(optimizer.lost) == len(self.grid):
-                resume.forget(scratch)  # there is nothing to go on from
-                raise UserError(f"{self.name}: no gradient is finite from step {step} on; lower lr")
-            resume.keep(scratch, parts, epoch + 1)
-        resume.forget(scratch)
-        return _Fitted(model, optimizer.lost, clip)
+                accumulated += len(y)
+                if last or accumulated >= self.batch:
+                    _divide_gradients(model, accumulated)
+                    step, accumulated = step + 1, 0
+                    optimizer.step(*self._rates(step, epochs * epoch_steps, epochs))
+            if len(optimizer.diverged) == len(self.candidates):
+                resume.delete(scratch)  # the state is of no use
+                raise UserError(f"{self.name}: all heads diverged by step {step}; lower lr")
+            resume.save(scratch, parts, epoch + 1)
+        resume.delete(scratch)
+        return _TrainedHeads(model, optimizer.diverged, clip)
 
     def _rates(self, step: int, steps: int, epochs: int) -> tuple[Tensor, Tensor]:
-        """Learning rate and weight decay of every head at `step`, from 1."""
-        lr, decay = (torch.tensor([g[k] for g in self.grid], dtype=torch.float64) for k in ("lr", "weight_decay"))
-        warm = round(self.warmup * epochs / self.epochs) * (steps // epochs)
+        """Return learning rate and weight decay of every head at `step` (from 1)."""
+        lr, decay = (torch.tensor([g[k] for g in self.candidates], dtype=torch.float64) for k in ("lr", "weight_decay"))
+        warmup_steps = round(self.warmup * epochs / self.epochs) * (steps // epochs)
         if self.final_weight_decay >= 0:
             decay = cosine(step, steps, 0, decay, self.final_weight_decay)
-        return cosine(step, steps, warm, lr), decay
+        return cosine(step, steps, warmup_steps, lr), decay
 
     def _minibatches(
-        self, train: Features[int], among: Sequence[int], labels: Tensor, *, size: int, epoch: int, seed: int
+        self, train: Features[int], indices: Sequence[int], labels: Tensor, *, size: int, epoch: int, seed: int
     ) -> Iterator[tuple[Tensor, Tensor | None, Tensor, bool]]:
-        """Tokens, their mask, labels, and whether the epoch ends with them: every example of `among` once."""
-        order = torch.randperm(len(among), generator=generator(1_000_003 * (seed + 1) + epoch))
-        draw = epoch if not self.concat_clips or drawing(self.train.sampler) else None
-        held: tuple[Tensor, Tensor | None, Tensor] | None = None
-        for batch in train.batches(size, torch.as_tensor(among)[order].tolist(), draw):
-            if held is not None:
-                yield *held, False
-            x, mask, owner = self._tokens(finite(train, batch), self.train)
-            held = x, mask, labels[owner.to(labels.device)]
-        if held is not None:
-            yield *held, True
+        """Yield tokens, mask, labels and whether the epoch ends, with every example of `indices` once."""
+        order = torch.randperm(len(indices), generator=generator(1_000_003 * (seed + 1) + epoch))
+        draw = epoch if not self.concat_clips or find_drawn(self.train.sampler) else None
+        previous: tuple[Tensor, Tensor | None, Tensor] | None = None
+        for batch in train.batches(size, torch.as_tensor(indices)[order].tolist(), draw):
+            if previous is not None:
+                yield *previous, False
+            x, mask, owner = self._tokens(check_finite(train, batch), self.train)
+            previous = x, mask, labels[owner.to(labels.device)]
+        if previous is not None:
+            yield *previous, True
 
     def _tokens(self, batch: Batch, view: View) -> tuple[Float[Tensor, "m k d"], Bool[Tensor, "m k"] | None, Tensor]:
-        """What a head gets at once: the tokens of one clip, or of all clips through one crop; and whose they are."""
+        """Return the tokens a head attends to (of one clip, or of all clips of one crop), their mask and examples."""
         values = batch.values.float().flatten(2, -2)
         if not self.concat_clips:
             mask = batch.mask.to(values.device)
-            whose = batch.owner[:, None].expand_as(batch.mask)[batch.mask]
-            return values.flatten(0, 1) if mask.all() else values[mask], None, whose
+            owner = batch.owner[:, None].expand_as(batch.mask)[batch.mask]
+            return values.flatten(0, 1) if mask.all() else values[mask], None, owner
         crops = crops_of(view.sampler)
         b, n, k, d = values.shape
         grouped = values.view(b, n // crops, crops, k, d).transpose(1, 2).reshape(b * crops, -1, d)
-        shown = batch.mask.view(b, n // crops, crops, 1).transpose(1, 2).expand(b, crops, n // crops, k)
-        mask = shown.reshape(b * crops, -1).to(values.device)
+        clip_mask = batch.mask.view(b, n // crops, crops, 1).transpose(1, 2).expand(b, crops, n // crops, k)
+        mask = clip_mask.reshape(b * crops, -1).to(values.device)
         return grouped, None if mask.all() else mask, batch.owner.repeat_interleave(crops)
 
     @torch.no_grad()
-    def _judge(
-        self, fitted: _Fitted, features: Features[int], among: Sequence[int] | None, view: View
+    def _probabilities(
+        self, trained: _TrainedHeads, features: Features[int], indices: Sequence[int] | None, view: View
     ) -> Float[Tensor, "p e c"]:
-        """Mean probabilities by every head of each example, or of those `among` them; NaN of what could not be read."""
-        total = torch.zeros(len(self.grid), len(features.examples), len(features.classes))
+        """Return mean class probabilities by every head, of all examples or those in `indices`; NaN if unreadable."""
+        total = torch.zeros(len(self.candidates), len(features.examples), len(features.classes))
         views = torch.zeros(len(features.examples))
-        draw = None if among is None or (self.concat_clips and not drawing(view.sampler)) else 0
+        draw = None if indices is None or (self.concat_clips and not find_drawn(view.sampler)) else 0
         clips = 1 if draw is not None else clips_of(view.sampler, 16)
-        for batch in features.batches(max(1, READ // (fitted.clip * clips)), among, draw):
-            x, mask, owner = self._tokens(finite(features, batch), view)
-            found = fitted.model(x, mask).softmax(-1).float().cpu()
-            total.index_add_(1, owner.cpu(), found)
+        for batch in features.batches(max(1, READ_BYTES // (trained.clip * clips)), indices, draw):
+            x, mask, owner = self._tokens(check_finite(features, batch), view)
+            probabilities = trained.model(x, mask).softmax(-1).float().cpu()
+            total.index_add_(1, owner.cpu(), probabilities)
             views.index_add_(0, owner.cpu(), torch.ones(len(owner)))
         return total / torch.where(views > 0, views, torch.nan)[:, None]
 
 
-def _divide(model: AttentiveHeads, count: int) -> None:
-    """Gradients of a sum over so many examples become those of its mean."""
+def _divide_gradients(model: AttentiveHeads, count: int) -> None:
+    """Turn gradients of a sum over `count` examples into those of the mean."""
     for p in model.parameters():
         if p.grad is not None:
             p.grad.div_(count)
 
 
-class _Fitted(NamedTuple):
-    """Trained heads, which of them diverged at which step, and the bytes of a clip's tokens."""
+class _TrainedHeads(NamedTuple):
+    """Trained heads, {head: step} of those that diverged, and the bytes of the tokens of a clip."""
 
     model: AttentiveHeads
-    lost: dict[int, int]
+    diverged: dict[int, int]
     clip: int
 
 
-def heads_of(dim: int) -> int:
-    """Attention heads of a head on `dim` numbers: one for 64, at most 16, and a divisor."""
+def default_heads(dim: int) -> int:
+    """Return the number of attention heads for `dim` channels: one per 64, at most 16, and a divisor of `dim`."""
     return next(h for h in range(min(16, max(dim // 64, 1)), 0, -1) if dim % h == 0)
 
 
 def _paper(family: str, name: str) -> AttentiveProbe:
-    column = ATTENTIVE[family]
+    settings = ATTENTIVE[family]
     plain = AttentiveProbe(name=name, min_steps=0)
-    return replace(plain, **column.training, **column.views(ASPECT["attentive"], "grid"))
+    return replace(plain, **settings.training, **settings.views(ASPECT["attentive"], "grid"))
 
 
-CLIPS = {"ssv2": 2}
-"""Clips that V-JEPA attends together where they are not eight."""
-GRID: Mapping[str, Any] = {
+CLIPS_BY_DATASET = {"ssv2": 2}
+"""Number of clips that V-JEPA attends to together, where it is not eight."""
+VJEPA2_CANDIDATES: Mapping[str, Any] = {
     "lrs": (5e-3, 3e-3, 1e-3, 3e-4, 1e-4),
     "weight_decays": (0.01, 0.1, 0.4, 0.8),
 }
-"""The twenty heads of V-JEPA 2."""
+"""The twenty candidates of V-JEPA 2."""
 
 
 def _vjepa(family: str, name: str) -> AttentiveProbe:
-    clips = CLIPS.get(family, 8)
+    clips = CLIPS_BY_DATASET.get(family, 8)
     drawn = Drawn(RandomCrop(VJepa(clips, 4, 1), (0.08, 1.0), (3 / 4, 4 / 3)), 0)
     return AttentiveProbe(
         name=name,
@@ -296,14 +298,19 @@ def _vjepa(family: str, name: str) -> AttentiveProbe:
 
 def _vjepa2(family: str, name: str) -> AttentiveProbe:
     return replace(
-        _vjepa(family, name), depth=4, final_weight_decay=-1.0, no_decay_bias=False, clip_grad_norm=0.0, **GRID
+        _vjepa(family, name),
+        depth=4,
+        final_weight_decay=-1.0,
+        no_decay_bias=False,
+        clip_grad_norm=0.0,
+        **VJEPA2_CANDIDATES,
     )
 
 
 _RANDOM = View(Drawn(RandomCrop(RandomClip(4), flip=True), 0), "grid", stored=False)
 PRESETS: Mapping[str, AttentiveProbe] = {
     "": AttentiveProbe(),
-    "grid": AttentiveProbe(name="attentive/grid", **GRID),
+    "grid": AttentiveProbe(name="attentive/grid", **VJEPA2_CANDIDATES),
     "deep": AttentiveProbe(name="attentive/deep", depth=4),
     "augmented": AttentiveProbe(name="attentive/augmented", train=_RANDOM),
     "paper": _paper("k400", "attentive/paper"),
@@ -314,25 +321,25 @@ PRESETS: Mapping[str, AttentiveProbe] = {
 }
 VARIANTS: dict[str, str] = {
     "": "V-JEPA's head on one clip over the whole video; AdamW, at least 300 steps",
-    "grid": "twenty heads at once (V-JEPA 2's learning rates and weight decays), one chosen on held-out training data",
+    "grid": "twenty heads at once (V-JEPA 2's learning rates and weight decays), selected on held-out training data",
     "deep": "V-JEPA 2's head: three self-attention blocks before the query",
-    "augmented": "one head, a random clip through a random resized crop, encoded anew at every epoch",
-    "paper": "table 4 to the letter, the column of the data set: one random crop in training, 3 x n views averaged",
-    "paper-k400": "the Kinetics-400 column, on any data set",
-    "paper-mit": "the Moments-in-Time column",
-    "paper-ssv2": "the Something-Something-v2 column",
-    "paper-diving48": "the Diving-48 column",
-    "paper-epic": "the EPIC-Kitchens column",
-    "paper-in1k": "the ImageNet-1K column",
-    "vjepa": "V-JEPA's protocol: 8 clips (2 on ssv2) attended together, 3 crops averaged; without its RandAugment",
-    "vjepa2": "V-JEPA 2's: the same views, depth 4, twenty heads, one chosen on held-out training data",
-    "vjepa2-original": "the same with the head that is best on the test side, as its authors choose; marked so",
+    "augmented": "one head; a random clip with a random resized crop, encoded anew in every epoch",
+    "paper": "exactly table 4 of the TWLV-I report, by dataset: a random crop per epoch, 3 x n test views averaged",
+    "paper-k400": "table 4 as for Kinetics-400, on any dataset",
+    "paper-mit": "table 4 as for Moments in Time, on any dataset",
+    "paper-ssv2": "table 4 as for Something-Something v2, on any dataset",
+    "paper-diving48": "table 4 as for Diving-48, on any dataset",
+    "paper-epic": "table 4 as for EPIC-Kitchens, on any dataset",
+    "paper-in1k": "table 4 as for ImageNet-1K, on any dataset",
+    "vjepa": "V-JEPA's protocol: attends to 8 clips (2 on ssv2) together, averages 3 crops; without RandAugment",
+    "vjepa2": "V-JEPA 2's protocol: the same views, depth 4, twenty heads, selected on held-out training data",
+    "vjepa2-original": "V-JEPA 2's protocol, head selected on the test set as by its authors; marked in tables",
 }
-"""What follows `attentive/`, and what it is."""
+"""{variant: description}, as listed by `vitascope ls probes`."""
 
 
 def build(variant: str = "") -> AttentiveProbe:
-    """The probe called `attentive/variant`, or `attentive`."""
+    """Return the probe `attentive/variant`, or `attentive`."""
     known = PRESETS.get(variant)
     if known is None:
         raise unknown_variant("probes", "attentive", variant, VARIANTS)

@@ -1,11 +1,11 @@
-"""Linear probing: softmax regression on frozen features, one or a grid at once; features stored or encoded anew."""
+"""Linear probing: softmax regression on frozen features, stored or encoded live; one classifier or many at once."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Annotated, Any, Literal, TypeAlias
 
 import torch
 from jaxtyping import Float, Int
@@ -13,27 +13,44 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vitascope.core.errors import UserError
+from vitascope.core.fields import BELOW_ONE, NOT_NEGATIVE, POSITIVE, check_fields
 from vitascope.core.registry import unknown_variant
-from vitascope.features.base import READ, Features, Rows, alike, finite, means, rows, truths
+from vitascope.features.base import (
+    READ_EXAMPLES,
+    Features,
+    FlatVectors,
+    all_vectors,
+    check_finite,
+    check_same_shape,
+    class_labels,
+    mean_vectors,
+)
 from vitascope.features.view import View
 from vitascope.probes.base import PredictionList, WorkloadSize
-from vitascope.probes.classification.base import Classification, check_classes, pairs
-from vitascope.probes.classification.model_selection import SHARE, Select, Sides, check_select, chosen, held_out, top_1
+from vitascope.probes.classification.base import Classification, check_classes, lr_decay_pairs
+from vitascope.probes.classification.model_selection import (
+    HELD_OUT_ONE_IN,
+    HeldOutSplit,
+    Select,
+    choose,
+    held_out,
+    top_1,
+)
 from vitascope.probes.classification.softmax import (
-    Heads,
+    Batches,
+    Init,
+    LinearHeads,
     Scaling,
-    Start,
-    Steps,
-    begin,
+    fit_lbfgs,
+    fit_scaling,
     gradient,
+    init_heads,
     learning_rate,
     probabilities,
-    solve,
-    standard,
 )
 from vitascope.probes.classification.twlv1_table4 import ASPECT, LINEAR
-from vitascope.probes.training.stacked_optimizer import Stacked
-from vitascope.sampling.augmentations import drawing
+from vitascope.probes.training.stacked_optimizer import StackedOptimizer
+from vitascope.sampling.augmentations import find_drawn
 from vitascope.sampling.names import MultiClip, Uniform
 
 Array: TypeAlias = NDArray[Any]
@@ -45,214 +62,216 @@ _CLIPS = View(MultiClip(2.0))
 
 @dataclass(frozen=True, kw_only=True)
 class LinearProbe(Classification):
-    """Logits = W x + b on frozen vectors, softmax cross-entropy; the state after the last epoch is what counts.
+    """Logits = W x + b on frozen vectors, trained with softmax cross-entropy; the state after the last epoch is used.
 
-    The default has table 4's numbers for Kinetics-400 with SGD, and what the table leaves open chosen so that sets of
-    thirty and of a million videos, of features of any scale, are served alike: the vectors are shifted and scaled
-    column by column (see `standard`; with W and b it is still a linear map of the features), nothing is dropped, and
-    small sets get `min_steps` steps. A training view that draws gives one draw of each video an epoch: a stored one
-    in turn, or one encoded anew.
+    The default has the settings of table 4 for Kinetics-400 with SGD. What the table leaves open is chosen so that
+    datasets of thirty and of a million videos and features of any scale work: vectors are standardized per column
+    (see `fit_scaling`; with W and b this remains a linear map), no batch is dropped, and small datasets get `min_steps`
+    steps. A view that augments yields one draw per video and epoch, either stored or encoded live.
     """
 
     name: str = "linear"
+    """Name as typed by users, with variant and options."""
     version: int = 2
+    """Version; incremented whenever the same inputs would yield another score."""
     train: View = _WHOLE
+    """View of the training videos."""
     test: View = _WHOLE
+    """View of the test videos."""
     optimizer: Optimizer = "sgd"
-    lr: float = 0.1
-    """Its largest value; `lbfgs` has none."""
-    weight_decay: float = 0.0
-    """Added to each gradient as weight_decay * parameter; `adamw` takes it off the weights, `lbfgs` spares the bias."""
-    lrs: tuple[float, ...] = ()
-    """Several, each with each of `weight_decays`: trained at once on one pass over the features; `select` chooses."""
-    weight_decays: tuple[float, ...] = ()
+    """Optimizer; `lbfgs` solves for the weights on all examples at once."""
+    lr: Annotated[float, POSITIVE] = 0.1
+    """Peak learning rate; unused by `lbfgs`."""
+    weight_decay: Annotated[float, NOT_NEGATIVE] = 0.0
+    """Weight decay, added to the gradient (`adamw`: decoupled; `lbfgs`: not applied to the bias)."""
+    lrs: Annotated[tuple[float, ...], POSITIVE] = ()
+    """Learning rates to search, combined with all `weight_decays`, trained at once; `select` chooses. Empty: `lr`."""
+    weight_decays: Annotated[tuple[float, ...], NOT_NEGATIVE] = ()
+    """Weight decays to search, combined with all `lrs`. Empty: `weight_decay`."""
     select: Select = "held-out"
-    """By which side one of several is chosen; what is held out, a tenth of the training side, is not trained on."""
-    momentum: float = 0.9
-    """Of `sgd` and `lars`."""
-    epochs: int = 150
-    """Of `lbfgs`: iterations at most, each over all examples."""
-    warmup: int = 10
-    """Epochs in which the learning rate rises linearly; afterwards it falls to 0 along a cosine."""
+    """Selection of hyper-parameters: on a held-out tenth of the training examples, or on the test set."""
+    momentum: Annotated[float, BELOW_ONE] = 0.9
+    """Momentum of `sgd` and `lars`."""
+    epochs: Annotated[int, POSITIVE] = 150
+    """Passes over the training examples; for `lbfgs`, the maximum number of iterations over all examples."""
+    warmup: Annotated[int, NOT_NEGATIVE] = 10
+    """Epochs of linear warm-up, before the cosine decay to 0."""
     min_steps: int = 300
-    """Epochs, warm-up among them, are lengthened in proportion until they make so many steps."""
-    batch: int = 1024
+    """Minimum number of steps; the number of epochs, warm-up included, is scaled up to reach it."""
+    batch: Annotated[int, POSITIVE] = 1024
+    """Examples per step."""
     drop_last: bool = False
-    """Leave out the incomplete batch at the end of each epoch."""
+    """Drop the incomplete batch at the end of each epoch."""
     standardize: bool = True
-    """Shift and scale by `standard` of the training vectors."""
-    init: Start = "zeros"
-    """Of the weights and biases: 0, or uniform within dim**-0.5 of it."""
+    """Standardize every column with statistics of the training vectors."""
+    init: Init = "zeros"
+    """Initial weights and biases: 0, or uniform within dim**-0.5 of 0."""
     mean: bool = False
-    """Of an example with several vectors take the mean; else train on one drawn anew each epoch (`lbfgs`: on all, an
-    example weighing 1) and average the class probabilities of all in test."""
+    """Use the mean of the vectors of an example. Else train on one vector per example and epoch (`lbfgs`: on all, with
+    equal weight per example), and average the class probabilities of all vectors in test."""
 
     def __post_init__(self) -> None:
-        for word, kind in ((self.optimizer, Optimizer), (self.init, Start)):
-            if word not in get_args(kind):
-                raise UserError(f"{self.name}: {word!r} is none of {', '.join(get_args(kind))}")
-        check_select(self.name, self.select)
-        above = {"lr": min([self.lr, *self.lrs]), "epochs": self.epochs, "batch": self.batch}
-        wrong = [f"{name} = {value}" for name, value in above.items() if not value > 0]
-        wrong += [f"weight_decay = {d}" for d in (self.weight_decay, *self.weight_decays) if d < 0]
-        wrong += [f"warmup = {self.warmup}"] if not 0 <= self.warmup <= self.epochs else []
-        wrong += [f"momentum = {self.momentum}"] if not 0 <= self.momentum < 1 else []
-        if wrong:
-            raise UserError(
-                f"{self.name}: {', '.join(wrong)}: lr, epochs and batch must be positive, weight_decay not negative, "
-                "warmup between 0 and epochs, momentum below 1"
-            )
+        check_fields(self, self.name)
+        if self.warmup > self.epochs:
+            raise UserError(f"{self.name}: warmup = {self.warmup} must be at most epochs = {self.epochs}")
         if self.optimizer == "lbfgs" and not self.train.stored:
-            raise UserError(f"{self.name}: lbfgs is for stored sets; say draws:8 for stored augmentation")
+            raise UserError(f"{self.name}: lbfgs needs stored features; set draws=8 to store augmented clips")
 
     @property
     def random(self) -> bool:
-        """Whether anything is drawn from the seed."""
-        return self.optimizer != "lbfgs" or len(self.grid) > 1
+        """Whether results depend on the seed."""
+        return self.optimizer != "lbfgs" or len(self.candidates) > 1
 
     @property
-    def grid(self) -> list[dict[str, float]]:
-        """The settings that are trained at once."""
-        return pairs(self.lrs or (self.lr,), self.weight_decays or (self.weight_decay,))
+    def candidates(self) -> list[dict[str, float]]:
+        """Hyper-parameter candidates, trained at once."""
+        return lr_decay_pairs(self.lrs or (self.lr,), self.weight_decays or (self.weight_decay,))
 
-    def on(self, family: str) -> LinearProbe:
-        """`linear/paper` with the column of the table that is of the data set; any other as it is."""
+    def for_dataset(self, family: str) -> LinearProbe:
+        """Return `linear/paper` with the column of table 4 for the dataset; others unchanged."""
         return _paper(family, self.name) if self.name == "linear/paper" and family in LINEAR else self
 
     def passes(self, train: int) -> int:
-        """How often `train` examples are read."""
+        """Return the number of passes over `train` examples."""
         return self._epochs(train)[0]
 
     def multiply_adds(self, load: WorkloadSize) -> float:
-        """Of forward and backward products, and of the test."""
+        """Return the multiply-adds of training (forward and backward) and test."""
         trained = 2 * load.train * self._epochs(load.train)[0]
-        return float((trained + load.test * load.test_clips) * load.dim * load.classes * len(self.grid))
+        return float((trained + load.test * load.test_clips) * load.dim * load.classes * len(self.candidates))
 
     def predict(self, train: Features[int], test: Features[int], *, seed: int) -> PredictionList[Float[Array, "c"]]:
-        """Class probabilities of each test example, float32; `seed` sets the start and the order of the batches."""
-        answers, data = truths(test), _Data(self, train, seed)
-        theirs = alike(data.sample, means(test) if self.mean else rows(test))[1]
+        """Return class probabilities of each test example, float32; `seed` sets initialization and batch order."""
+        test_labels, data = class_labels(test), _TrainingData(self, train, seed)
+        test_vectors = check_same_shape(data.sample, mean_vectors(test) if self.mean else all_vectors(test))[1]
         fit = self._solve if self.optimizer == "lbfgs" else self._fit
         heads, about = fit(data, seed)
-        grid = self.grid
-        if len(grid) == 1:
-            found = probabilities(heads, theirs, data.scaling, len(test.examples))
-            return PredictionList(found.cpu().numpy(), **about)
+        candidates = self.candidates
+        if len(candidates) == 1:
+            predictions = probabilities(heads, test_vectors, data.scaling, len(test.examples))
+            return PredictionList(predictions.cpu().numpy(), **about)
         if self.select == "held-out":
-            best, told = chosen(grid, self.select, data.held_scores(heads))
-            found = probabilities(heads.one(best), theirs, data.scaling, len(test.examples))
+            best, selection = choose(candidates, self.select, data.held_out_scores(heads))
+            predictions = probabilities(heads.select(best), test_vectors, data.scaling, len(test.examples))
         else:
-            each = [probabilities(heads.one(i), theirs, data.scaling, len(test.examples)) for i in range(len(grid))]
-            best, told = chosen(grid, self.select, [top_1(p, answers) for p in each])
-            found = each[best]
-        return PredictionList(found.cpu().numpy(), **about, **told)
+            probabilities_by_head = [
+                probabilities(heads.select(i), test_vectors, data.scaling, len(test.examples))
+                for i in range(len(candidates))
+            ]
+            best, selection = choose(candidates, self.select, [top_1(p, test_labels) for p in probabilities_by_head])
+            predictions = probabilities_by_head[best]
+        return PredictionList(predictions.cpu().numpy(), **about, **selection)
 
     def _epochs(self, examples: int) -> tuple[int, int]:
-        """Epochs, and steps of one."""
+        """Return the number of epochs and the steps per epoch."""
         if self.optimizer == "lbfgs":
             return 1, self.epochs
         batch = self.batch if self.drop_last else min(self.batch, examples)
-        an_epoch = examples // batch if self.drop_last else -(-examples // batch)
-        if not an_epoch:
+        steps = examples // batch if self.drop_last else -(-examples // batch)
+        if not steps:
             raise UserError(
-                f"{self.name} drops incomplete batches: {examples} training examples make none of {batch}, so nothing "
-                "would be trained; use `linear`, which drops none"
+                f"{self.name} drops incomplete batches, and {examples} training examples do not fill one of {batch}; "
+                "use `linear`, which drops none"
             )
-        return max(self.epochs, -(-self.min_steps // an_epoch)), an_epoch
+        return max(self.epochs, -(-self.min_steps // steps)), steps
 
-    def _fit(self, data: _Data, seed: int) -> tuple[Heads, dict[str, Any]]:
-        """The heads after all epochs of mini-batches; every example once an epoch, unless `drop_last`."""
-        epochs, an_epoch = self._epochs(len(data.sides.train))
-        steps, warm = epochs * an_epoch, round(self.warmup * epochs / self.epochs) * an_epoch
+    def _fit(self, data: _TrainingData, seed: int) -> tuple[LinearHeads, dict[str, Any]]:
+        """Train the heads by mini-batches, every example once per epoch unless `drop_last`."""
+        epochs, epoch_steps = self._epochs(len(data.split.train))
+        steps, warmup_steps = epochs * epoch_steps, round(self.warmup * epochs / self.epochs) * epoch_steps
         generator = torch.Generator().manual_seed(seed)
-        where, dim = data.sample.values.device, data.sample.values.shape[1]
-        heads = begin(len(self.grid), len(data.train.classes), dim, self.init, generator)
-        heads = Heads(*(p.to(where).requires_grad_() for p in heads))
-        optimizer = Stacked(heads, self.optimizer, momentum=self.momentum)  # type: ignore[arg-type]  # lbfgs is solved
-        lr, decay = (torch.tensor([g[k] for g in self.grid], dtype=torch.float64) for k in ("lr", "weight_decay"))
+        device, dim = data.sample.values.device, data.sample.values.shape[1]
+        heads = init_heads(len(self.candidates), len(data.train.classes), dim, self.init, generator)
+        heads = LinearHeads(*(p.to(device).requires_grad_() for p in heads))
+        optimizer = StackedOptimizer(heads, self.optimizer, momentum=self.momentum)  # type: ignore[arg-type]  # not lbfgs here
+        lr, decay = (torch.tensor([g[k] for g in self.candidates], dtype=torch.float64) for k in ("lr", "weight_decay"))
         with torch.no_grad():
-            for step, (values, labels) in zip(range(steps), data.steps(an_epoch, generator), strict=False):
+            for step, (values, labels) in zip(range(steps), data.steps(epoch_steps, generator), strict=False):
                 heads.weight.grad, heads.bias.grad = gradient(heads, data.scaling(values), labels)
-                optimizer.step(lr * learning_rate(step, steps, warm, 1.0), decay)
-        lost = optimizer.lost
-        if len(lost) == len(self.grid):
-            raise UserError(f"{self.name}: the gradient is not finite from step {min(lost.values())} on; lower lr")
-        diverged = {"diverged": [self.grid[i] for i in lost]} if lost else {}
-        return Heads(*(p.detach() for p in heads)), diverged
+                optimizer.step(lr * learning_rate(step, steps, warmup_steps, 1.0), decay)
+        diverged_at = optimizer.diverged
+        if len(diverged_at) == len(self.candidates):
+            raise UserError(f"{self.name}: all heads diverged from step {min(diverged_at.values())} on; lower lr")
+        diverged = {"diverged": [self.candidates[i] for i in diverged_at]} if diverged_at else {}
+        return LinearHeads(*(p.detach() for p in heads)), diverged
 
-    def _solve(self, data: _Data, seed: int) -> tuple[Heads, dict[str, Any]]:
-        """One solution for each weight decay."""
+    def _solve(self, data: _TrainingData, seed: int) -> tuple[LinearHeads, dict[str, Any]]:
+        """Solve for each weight decay."""
         del seed  # nothing is drawn
-        ours = data.of(data.sides.train)
+        vectors = data.select(data.split.train)
         classes = len(data.train.classes)
         heads = [
-            solve(ours, data.labels, classes, decay=g["weight_decay"], most=self.epochs, scaling=data.scaling)
-            for g in self.grid
+            fit_lbfgs(
+                vectors, data.labels, classes, decay=g["weight_decay"], max_iterations=self.epochs, scaling=data.scaling
+            )
+            for g in self.candidates
         ]
-        return Heads(torch.cat([h.weight for h in heads]), torch.cat([h.bias for h in heads])), {}
+        return LinearHeads(torch.cat([h.weight for h in heads]), torch.cat([h.bias for h in heads])), {}
 
 
-class _Data:
-    """The training side: in memory, or read anew at every epoch; who is trained on, and who is held out."""
+class _TrainingData:
+    """Training features, in memory or read anew every epoch, and their split into training and held-out examples."""
 
-    def __init__(self, how: LinearProbe, train: Features[int], seed: int) -> None:
-        self.how, self.train = how, train
-        self.labels = truths(train)
-        everyone = list(range(len(train.examples)))
-        check_classes(how.name, train)
-        choosing = len(how.grid) > 1 and how.select == "held-out"
-        self.sides = held_out(train.examples, seed) if choosing else Sides(everyone, [])
-        self.memory = (means if how.mean else rows)(train) if how.train.stored else None
-        self.sample = self.memory or self.draw(self.sides.train if how.standardize else everyone[:SHARE], 0)
-        """Training vectors, all of them or enough to know their size."""
+    def __init__(self, probe: LinearProbe, train: Features[int], seed: int) -> None:
+        self.probe, self.train = probe, train
+        self.labels = class_labels(train)
+        indices = list(range(len(train.examples)))
+        check_classes(probe.name, train)
+        hold_out = len(probe.candidates) > 1 and probe.select == "held-out"
+        self.split = held_out(train.examples, seed) if hold_out else HeldOutSplit(indices, [])
+        self.memory = (mean_vectors if probe.mean else all_vectors)(train) if probe.train.stored else None
+        self.sample = self.memory or self.draw(self.split.train if probe.standardize else indices[:HELD_OUT_ONE_IN], 0)
+        """Training vectors: all of them, or enough to know their size."""
         self.labels = self.labels.to(self.sample.values.device)
-        self.scaling = standard(self.sample.values) if how.standardize else Scaling.none(self.sample.values)
+        self.scaling = fit_scaling(self.sample.values) if probe.standardize else Scaling.none(self.sample.values)
 
-    def draw(self, chosen: Sequence[int], number: int) -> Rows:
-        """One vector of each of the `chosen` examples that can be read."""
-        read = (finite(self.train, b) for b in self.train.batches(READ, chosen, number))
-        found = [(b.values[:, 0].float(), b.owner) for b in read]
-        if not found:
-            raise UserError(f"{self.how.name}: none of {len(chosen)} training videos could be encoded")
-        return Rows(torch.cat([v for v, _ in found]), torch.cat([o for _, o in found]).to(found[0][0].device))
+    def draw(self, chosen: Sequence[int], number: int) -> FlatVectors:
+        """Read draw `number` of each of the `chosen` examples; unreadable ones are left out."""
+        batches = (check_finite(self.train, b) for b in self.train.batches(READ_EXAMPLES, chosen, number))
+        parts = [(b.values[:, 0].float(), b.owner) for b in batches]
+        if not parts:
+            raise UserError(f"{self.probe.name}: none of {len(chosen)} training videos could be encoded")
+        return FlatVectors(torch.cat([v for v, _ in parts]), torch.cat([o for _, o in parts]).to(parts[0][0].device))
 
-    def of(self, chosen: Sequence[int]) -> Rows:
-        """All vectors of the `chosen` examples, from memory."""
+    def select(self, chosen: Sequence[int]) -> FlatVectors:
+        """Return all vectors of the `chosen` examples, from memory."""
         assert self.memory is not None
-        among = torch.isin(self.memory.owner, torch.tensor(chosen, device=self.memory.owner.device))
-        return Rows(self.memory.values[among], self.memory.owner[among])
+        mask = torch.isin(self.memory.owner, torch.tensor(chosen, device=self.memory.owner.device))
+        return FlatVectors(self.memory.values[mask], self.memory.owner[mask])
 
-    def held_scores(self, heads: Heads) -> list[float]:
-        """Top-1 of every head on what is held out."""
-        held = self.sides.held
-        drawn = self.memory is None or drawing(self.how.train.sampler) is not None
-        ours = self.draw(held, 0) if drawn else self.of(held)
-        each = (probabilities(heads.one(i), ours, self.scaling, len(self.labels)) for i in range(len(heads.bias)))
-        return [top_1(p[held], self.labels[held]) for p in each]
+    def held_out_scores(self, heads: LinearHeads) -> list[float]:
+        """Return the top-1 accuracy of every head on the held-out examples."""
+        indices = self.split.held_out
+        redraw = self.memory is None or find_drawn(self.probe.train.sampler) is not None
+        vectors = self.draw(indices, 0) if redraw else self.select(indices)
+        probabilities_by_head = (
+            probabilities(heads.select(i), vectors, self.scaling, len(self.labels)) for i in range(len(heads.bias))
+        )
+        return [top_1(p[indices], self.labels[indices]) for p in probabilities_by_head]
 
-    def steps(self, an_epoch: int, generator: torch.Generator) -> Steps:
-        """Batches without end: every example trained on once an epoch, in a new order."""
-        chosen = torch.tensor(self.sides.train)
-        batch = min(self.how.batch, len(chosen))
+    def steps(self, epoch_steps: int, generator: torch.Generator) -> Batches:
+        """Yield endless batches: every training example once per epoch, shuffled."""
+        chosen = torch.tensor(self.split.train)
+        batch = min(self.probe.batch, len(chosen))
         for epoch in count():
             order = chosen[torch.randperm(len(chosen), generator=generator)]
             if self.memory is None:
-                found = self.train.batches(batch, order.tolist(), epoch)
-                whole = (b for b in found if len(b.owner) == batch or not self.how.drop_last)
-                yield from ((finite(self.train, b).values[:, 0].float(), self.labels[b.owner]) for b in whole)
+                batches = self.train.batches(batch, order.tolist(), epoch)
+                complete = (b for b in batches if len(b.owner) == batch or not self.probe.drop_last)
+                yield from ((check_finite(self.train, b).values[:, 0].float(), self.labels[b.owner]) for b in complete)
                 continue
             vectors = self._vectors(self.memory, order, epoch, generator)
-            for start in range(0, an_epoch * batch, batch):
+            for start in range(0, epoch_steps * batch, batch):
                 part = slice(start, start + batch)
                 yield self.memory.values[vectors[part]], self.labels[order[part]]
 
     def _vectors(
-        self, memory: Rows, order: Int[Tensor, "e"], epoch: int, generator: torch.Generator
+        self, memory: FlatVectors, order: Int[Tensor, "e"], epoch: int, generator: torch.Generator
     ) -> Int[Tensor, "e"]:
-        """One vector of each example: the draw whose turn it is, or any of its clips."""
+        """Return the row of one vector per example: the draw of this epoch, or a random clip."""
         counts = torch.bincount(memory.owner, minlength=len(self.labels)).cpu()
         first = (counts.cumsum(0) - counts)[order]
-        if drawing(self.how.train.sampler):
+        if find_drawn(self.probe.train.sampler):
             return first + epoch % counts[order]
         if len(memory.owner) == len(counts):
             return first
@@ -260,9 +279,9 @@ class _Data:
 
 
 def _paper(family: str, name: str) -> LinearProbe:
-    column = LINEAR[family]
+    settings = LINEAR[family]
     plain = LinearProbe(name=name, standardize=False, init="uniform", min_steps=0)
-    return replace(plain, **column.training, **column.views(ASPECT["linear"], "clip"))
+    return replace(plain, **settings.training, **settings.views(ASPECT["linear"], "clip"))
 
 
 _PUBLISHED = LinearProbe(
@@ -291,27 +310,27 @@ PRESETS: Mapping[str, LinearProbe] = {
     "published-clip": replace(_PUBLISHED, name="linear/published-clip", mean=False),
 }
 VARIANTS: dict[str, str] = {
-    "": "SGD as in table 4 of the TWLV-I report (Kinetics-400), but standardized features and at least 300 steps",
-    "grid": "the same with five learning rates times four weight decays at once, one chosen on held-out training data",
-    "adamw": "the same with AdamW",
-    "lars": "the same with LARS",
-    "lbfgs": "L2-regularized logistic regression solved on all examples at once; draws nothing",
-    "lbfgs-grid": "the same with five weight decays, one chosen on held-out training data",
-    "paper": "table 4 to the letter, the column of the data set: random crops encoded anew at every epoch, 3 x n views",
-    "paper-k400": "the Kinetics-400 column, on any data set; +draws:8 stores eight random crops a video instead",
-    "paper-mit": "the Moments-in-Time column",
-    "paper-ssv2": "the Something-Something-v2 column",
-    "paper-diving48": "the Diving-48 column",
-    "paper-epic": "the EPIC-Kitchens column",
-    "paper-in1k": "the ImageNet-1K column",
-    "published": "the TWLV-I repository's offline protocol on mean clip vectors: Adam, incomplete batches dropped",
-    "published-clip": "the same on clips: one drawn an epoch, probabilities averaged in test",
+    "": "SGD as in table 4 of the TWLV-I report (Kinetics-400), with standardized features and at least 300 steps",
+    "grid": "`linear` with five learning rates times four weight decays at once, selected on held-out training data",
+    "adamw": "`linear` with AdamW",
+    "lars": "`linear` with LARS",
+    "lbfgs": "L2-regularized logistic regression by L-BFGS on all examples at once; deterministic",
+    "lbfgs-grid": "`linear/lbfgs` with five weight decays, selected on held-out training data",
+    "paper": "exactly table 4 of the TWLV-I report, by dataset: a new random crop per epoch, 3 x n test views",
+    "paper-k400": "table 4 as for Kinetics-400, on any dataset; +draws=8 stores eight random crops per video instead",
+    "paper-mit": "table 4 as for Moments in Time, on any dataset",
+    "paper-ssv2": "table 4 as for Something-Something v2, on any dataset",
+    "paper-diving48": "table 4 as for Diving-48, on any dataset",
+    "paper-epic": "table 4 as for EPIC-Kitchens, on any dataset",
+    "paper-in1k": "table 4 as for ImageNet-1K, on any dataset",
+    "published": "offline protocol of the TWLV-I repository: mean clip vectors, Adam, incomplete batches dropped",
+    "published-clip": "`linear/published` on clips: one drawn per epoch, probabilities averaged in test",
 }
-"""What follows `linear/` (nothing: plain `linear`), and what it is."""
+"""{variant: description}, as listed by `vitascope ls probes`."""
 
 
 def build(variant: str = "") -> LinearProbe:
-    """The probe called `linear/variant`, or `linear`."""
+    """Return the probe `linear/variant`, or `linear`."""
     known = PRESETS.get(variant)
     if known is None:
         raise unknown_variant("probes", "linear", variant, VARIANTS)

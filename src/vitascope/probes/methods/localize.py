@@ -1,4 +1,4 @@
-"""Temporal action localization: which actions a video holds and when, by ActionFormer's head on frozen clip vectors."""
+"""Temporal action localization by ActionFormer's head on frozen clip vectors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeAlias, get_args
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -16,185 +16,182 @@ from torch import Tensor
 
 from vitascope.core.device import generator
 from vitascope.core.errors import UserError
-from vitascope.core.progress import ProgressLine, Training
+from vitascope.core.fields import ABOVE_ZERO, NOT_NEGATIVE, POSITIVE, SHARE, check_fields
+from vitascope.core.progress import ProgressLine, TrainingProgress
 from vitascope.core.registry import unknown_variant
 from vitascope.core.types import Segment
 from vitascope.features.base import Features
 from vitascope.features.view import View
 from vitascope.probes.base import PredictionList, WorkloadSize
-from vitascope.probes.temporal.actionformer import ActionFormer, Pyramid, decayed, random_actionformer
+from vitascope.probes.temporal.actionformer import ActionFormer, Pyramid, random_actionformer, split_weight_decay
 from vitascope.probes.temporal.external_scores import class_scores
 from vitascope.probes.temporal.localization_base import TemporalLocalization, Truth
 from vitascope.probes.temporal.localization_data import (
+    ExternalScores,
     Fit,
-    Outside,
     ValidationSet,
     VideoSequence,
-    check,
-    cropped,
-    crowd,
-    invalid,
-    rate,
-    readable,
-    said_stride,
-    sights,
+    check_actions,
+    count_invalid,
+    examples_with_vectors,
+    learning_rate,
+    nominal_stride,
+    pad_batch,
+    random_crop,
+    video_sequences,
 )
-from vitascope.probes.temporal.localization_presets import COLUMNS, QUARTER, SOUND, TENTHS
-from vitascope.probes.temporal.nms import Suppression, Weighting, classified, conditional_softmax, suppressed, voted
-from vitascope.probes.temporal.point_targets import proposals, trained
+from vitascope.probes.temporal.localization_presets import DATASET_SETTINGS, PRESETS_BY_DATASET, QUARTER, THUMOS14_TIOUS
+from vitascope.probes.temporal.nms import (
+    NmsKind,
+    VotingWeight,
+    conditional_softmax,
+    fuse_class_scores,
+    nms,
+    vote_boundaries,
+)
+from vitascope.probes.temporal.point_targets import decode_proposals, training_losses
 from vitascope.probes.temporal.twlv1_table7 import windows
 from vitascope.probes.training import resume
 
-Choice: TypeAlias = Literal["last", "held-out", "best-on-test"]
-"""Which state counts: the last, or the best on a tenth of the training videos, or on the test videos."""
-WATCHED = 5
-"""Epochs before the first state that may be chosen, where one is."""
-SHARE = 10
-"""Of which one part of the training videos is held out."""
+StateSelection: TypeAlias = Literal["last", "held-out", "best-on-test"]
+"""State to use: the last, or the best on a held-out tenth of the training videos, or on the test videos."""
+FIRST_VALIDATED_EPOCH = 5
+"""First epoch (from 0) whose state can be selected."""
+HELD_OUT_ONE_IN = 10
+"""One training video in so many is held out."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LocalizationProbe(TemporalLocalization):
     """ActionFormer's head (Zhang et al. 2022, arXiv 2202.07925) on the clip vectors of whole videos.
 
-    A pyramid of local attention says at every point how likely each class is and how far off its start and end are;
-    AdamW with warm-up and half a cosine, an average of the weights over the steps is what counts. `localize` is the
-    report's intent, on THUMOS14 and ActivityNet with their numbers; `external` learns where actions are, of any class,
-    and takes the classes from the file `scores` (`vitascope.probes.temporal.external_scores`).
+    A feature pyramid with local attention predicts, at every point, class scores and the distances to start and end of
+    an action. Trained by AdamW with warm-up and a half cosine; a moving average of the weights is used. `localize`
+    implements what the TWLV-I report intends, with its settings for THUMOS14 and ActivityNet; `external` learns
+    class-agnostic actions and takes classes from the file `scores` (`vitascope.probes.temporal.external_scores`).
     """
 
     name: str = "localize"
+    """Name as typed by users, with variant and options."""
     version: int = 1
-    shows: ClassVar[bool] = True
+    """Version; incremented whenever the same inputs would yield another score."""
+    reports_progress: ClassVar[bool] = True
     train: View = QUARTER
+    """View of the training videos."""
     test: View = QUARTER
+    """View of the test videos."""
     fit: Fit = "crop"
-    length: int = 2304
-    """Points of the longest crop, or of every video where it is resized."""
-    width: int = 256
-    heads: int = 4
+    """Treatment of long videos: cropped to `length` points in training, or resized to it."""
+    length: Annotated[int, POSITIVE] = 2304
+    """Points of the longest crop, or of every resized video."""
+    width: Annotated[int, POSITIVE] = 256
+    """Channels of every layer."""
+    heads: Annotated[int, POSITIVE] = 4
+    """Attention heads."""
     windows: tuple[int, ...] = (19, 19, 19, 19, 19, 19)
-    """Points that attention sees at each level; 1 or less: all."""
+    """Attention window of each pyramid level, points; 1 or less: all."""
     positions: bool = False
-    """Sinusoids are added to the vectors."""
-    drop_path: float = 0.1
-    """How often a branch of a block is left out in training."""
-    epochs: int = 45
-    """After those of the warm-up."""
-    warmup: int = 5
+    """Add sinusoidal position embeddings."""
+    drop_path: Annotated[float, SHARE] = 0.1
+    """Stochastic depth: probability of dropping a branch of a block."""
+    epochs: Annotated[int, POSITIVE] = 45
+    """Passes over the training videos after the warm-up."""
+    warmup: Annotated[int, NOT_NEGATIVE] = 5
+    """Epochs of linear warm-up, in addition to `epochs`."""
     min_steps: int = 1500
-    """Epochs are lengthened in proportion until they make so many steps."""
-    batch: int = 2
+    """Minimum number of steps; the number of epochs, warm-up included, is scaled up to reach it."""
+    batch: Annotated[int, POSITIVE] = 2
+    """Videos per step."""
     drop_last: bool = False
-    """Batches are whole: what is left of an epoch is dropped."""
-    lr: float = 1e-4
-    weight_decay: float = 0.05
-    """Of the weights of convolutions."""
-    clip_grad_norm: float = 1.0
-    """Largest norm of the gradient; 0: any."""
-    ema: float = 0.999
-    """Share of the average that a step leaves."""
+    """Drop the incomplete batch at the end of each epoch."""
+    lr: Annotated[float, POSITIVE] = 1e-4
+    """Peak learning rate."""
+    weight_decay: Annotated[float, NOT_NEGATIVE] = 0.05
+    """Weight decay of convolution weights."""
+    clip_grad_norm: Annotated[float, NOT_NEGATIVE] = 1.0
+    """Maximum gradient norm; 0: no clipping."""
+    ema: Annotated[float, SHARE] = 0.999
+    """Decay of the moving average of the weights."""
     ema_warm: bool = True
-    """The average first forgets faster, (1 + n) / (10 + n): else the start is a third of it after 1,000 steps."""
-    label_smoothing: float = 0.1
+    """Start with a lower decay, (1 + n) / (10 + n); else initial weights still make up a third after 1,000 steps."""
+    label_smoothing: Annotated[float, SHARE] = 0.1
+    """Label smoothing of the class targets."""
     regression_weight: float = 2.0
-    """Of the loss of distances."""
+    """Weight of the distance loss."""
     normalizer: float = 100.0
-    """Positive points of a batch that the running count begins with."""
-    min_crop: float = 0.9
-    """Of a video that is shorter than `length`, the least that is seen at once."""
+    """Initial value of the running number of positive points per batch."""
+    min_crop: Annotated[float, SHARE] = 0.9
+    """Minimum share of a video that a crop keeps if the video is shorter than `length`."""
     margin: bool = False
-    """Crops keep half a clip more of the actions that they cut."""
-    candidates: int = 2000
-    """Proposals of each level."""
+    """Let actions exceed a crop by half a clip at both ends."""
+    candidates: Annotated[int, POSITIVE] = 2000
+    """Maximum number of proposals per pyramid level."""
     min_score: float = 0.001
-    """Least probability, before and after suppression."""
+    """Minimum score of a segment, before and after suppression."""
     min_length: float = 0.05
-    """Points that a proposal must be longer than."""
-    nms: Suppression = "soft"
-    nms_sigma: float = 0.5
-    """Of soft suppression: the larger, the less overlap costs."""
-    nms_iou_threshold: float = 0.4
-    """Of hard suppression: overlap beyond which the less likely of two is dropped."""
-    max_segments: int = 200
-    """Segments of a video."""
+    """Minimum length of a proposal, points."""
+    nms: NmsKind = "soft"
+    """Non-maximum suppression: `soft` lowers the scores of overlapping segments, `hard` drops them."""
+    nms_sigma: Annotated[float, POSITIVE] = 0.5
+    """Width of the Gaussian of soft suppression; the larger, the weaker."""
+    nms_iou_threshold: Annotated[float, SHARE] = 0.4
+    """IoU above which hard suppression drops the segment with the lower score."""
+    max_segments: Annotated[int, POSITIVE] = 200
+    """Maximum number of segments per video."""
     voting_iou_threshold: float = 0.7
-    """Overlap from which proposals vote on a segment, without classes of its own."""
-    voting: Weighting = "score"
+    """IoU from which proposals vote on the boundaries of a segment, with external class scores only."""
+    voting: VotingWeight = "score"
+    """Weight of a vote: the score, or the score times IoU."""
     external: bool = False
+    """Learn class-agnostic actions, and take the classes of a video from the file `scores`."""
     scores: str = ""
-    """File of the scores of classes by another classifier."""
-    top: int = 2
-    """Classes of a video that are taken from it."""
+    """Path of a file with class scores by another classifier."""
+    top: Annotated[int, POSITIVE] = 2
+    """Number of classes per video taken from `scores`."""
     softmax: bool = False
-    """Scores above 1 or below 0 go through a softmax first, as in the report's repository."""
-    tiou_thresholds: tuple[float, ...] = TENTHS
-    """Overlaps from which a prediction is right; the score is the mean over them."""
-    select: Choice = "last"
+    """Apply a softmax to external scores above 1 or below 0, as in the repository of the TWLV-I report."""
+    tiou_thresholds: Annotated[tuple[float, ...], ABOVE_ZERO] = THUMOS14_TIOUS
+    """tIoU thresholds; the headline mAP is the mean over them."""
+    select: StateSelection = "last"
+    """State to use: the last, or the best on a held-out tenth of the training videos, or on the test videos."""
 
-    resumes = True
+    resumes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        for field, known in (("select", Choice), ("nms", Suppression)):
-            if (given := getattr(self, field)) not in get_args(known):
-                raise UserError(f"{self.name}: {field} {given!r} is none of {', '.join(get_args(known))}")
-        positive = (
-            "length",
-            "width",
-            "heads",
-            "epochs",
-            "batch",
-            "lr",
-            "candidates",
-            "nms_sigma",
-            "max_segments",
-            "top",
-        )
-        wrong = [f"{n} = {getattr(self, n)}" for n in positive if not getattr(self, n) > 0]
-        wrong += [
-            f"{n} = {getattr(self, n)}" for n in ("warmup", "weight_decay", "clip_grad_norm") if getattr(self, n) < 0
-        ]
-        shares = ("drop_path", "ema", "label_smoothing", "min_crop", "nms_iou_threshold")
-        wrong += [f"{n} = {getattr(self, n)}" for n in shares if not 0 <= getattr(self, n) <= 1]
-        wrong += [f"tiou_thresholds = {t}" for t in self.tiou_thresholds if not 0 < t <= 1]
-        if wrong:
-            raise UserError(
-                f"{self.name}: {', '.join(wrong)}: {', '.join(positive)} must be positive, warmup, weight_decay and "
-                f"clip_grad_norm not negative, {', '.join(shares)} and tiou_thresholds between 0 and 1"
-            )
+        check_fields(self, self.name)
         if self.width % (2 * self.heads):
-            raise UserError(f"{self.name}: width {self.width} is no multiple of twice its {self.heads} heads")
+            raise UserError(f"{self.name}: width {self.width} is not a multiple of twice its {self.heads} heads")
         if not 1 <= len(self.windows) <= 6:
             raise UserError(f"{self.name}: {len(self.windows)} windows; give 1 to 6, one for each level")
         if self.length % 2 ** (len(self.windows) - 1):
             raise UserError(
-                f"{self.name}: {self.length} points cannot be halved at every level; length is a multiple of "
+                f"{self.name}: {self.length} points cannot be halved at every level; length must be a multiple of "
                 f"{2 ** (len(self.windows) - 1)}"
             )
         if (self.train.reduce, self.test.reduce) != ("clip", "clip") or not (self.train.stored and self.test.stored):
-            raise UserError(f"{self.name}: reads one stored vector a clip; its views keep clip")
+            raise UserError(f"{self.name}: reads one stored vector per clip; its views must reduce to clip")
 
-    def on(self, family: str) -> LocalizationProbe:
-        """As on THUMOS14 or ActivityNet, where the name does not say which; else with the windows of table 7."""
+    def for_dataset(self, family: str) -> LocalizationProbe:
+        """Return the probe with the settings of the dataset, unless its name states others; or only with its window."""
         variant = self.name.partition("/")[2]
-        if any(known in variant for known in COLUMNS):
+        if any(known in variant for known in PRESETS_BY_DATASET):
             return self
-        if family in COLUMNS:
-            return replace(_made(variant, family), name=self.name)
+        if family in PRESETS_BY_DATASET:
+            return replace(_preset(variant, family), name=self.name)
         view = windows(family).view
         return replace(self, train=view, test=view)
 
     def passes(self, train: int) -> int:
-        """How often `train` videos are read."""
+        """Return the number of passes over `train` videos."""
         return self._epochs(train)[0]
 
     def multiply_adds(self, load: WorkloadSize) -> float:
-        """Forward and backward; each level has half the points of the one before."""
+        """Return the multiply-adds, forward and backward; each level has half the points of the previous one."""
         w = self.width
         embedding, blocks, two_heads = 3 * (load.dim + w) * w, 12 * w * w * 3, 2 * 2 * 6 * w * w
         points = [self.length] * 2 if self.fit == "resize" else [load.train_clips, load.test_clips]
-        read = 3 * load.train * self.passes(load.train) * points[0] + load.test * points[1]
-        return float(read * (embedding + blocks + two_heads))
+        points_read = 3 * load.train * self.passes(load.train) * points[0] + load.test * points[1]
+        return float(points_read * (embedding + blocks + two_heads))
 
     def predict(
         self,
@@ -205,46 +202,46 @@ class LocalizationProbe(TemporalLocalization):
         scratch: Path | None = None,
         line: str = "",
     ) -> PredictionList[list[Segment]]:
-        """The actions of each test video, most likely first, seconds; none where it has no vectors.
+        """Return the actions of each test video, highest score first, times in seconds; none if it has no vectors.
 
-        `seed` sets the start, the crops, the order and what is left out; `line` begins a line of progress. With
-        `scratch` the state is kept there after every epoch, and a training that was interrupted goes on from it.
-        ValueError: no action to learn, a label that there is not, vectors at uneven times or NaN, no scores where
-        `external` wants them.
+        `seed` sets initialization, crops, order and dropout; `line` labels the progress bar. With `scratch`, the state
+        is saved there after every epoch, and an interrupted training resumes from it. Raises UserError if there is no
+        action to learn, a label is outside the class list, clip times are uneven, vectors are not finite, or `external`
+        lacks scores.
         """
-        among, asked = readable(train), readable(test)
-        check(self.name, train, among)
+        train_indices, test_indices = examples_with_vectors(train), examples_with_vectors(test)
+        check_actions(self.name, train, train_indices)
         draw = generator(seed)
-        outside = self._outside(test, asked)
-        used, watch = among, None
+        external_scores = self._external_scores(test, test_indices)
+        fitted_on, validation = train_indices, None
         if self.select == "best-on-test":
-            watch = ValidationSet(test, asked, outside)
-        elif self.select == "held-out" and len(among) > 1:
-            order = [among[i] for i in torch.randperm(len(among), generator=draw).tolist()]
-            count = max(1, len(among) // SHARE)
-            held, used = sorted(order[:count]), order[count:]
-            watch = ValidationSet(train, held, self._outside(train, held))
-        with ProgressLine(Training(line, math.prod(self._epochs(len(used)))), quiet=not line) as live:
-            model = self._fit(train, sorted(used), draw, watch=watch, scratch=scratch, live=live)
+            validation = ValidationSet(test, test_indices, external_scores)
+        elif self.select == "held-out" and len(train_indices) > 1:
+            order = [train_indices[i] for i in torch.randperm(len(train_indices), generator=draw).tolist()]
+            count = max(1, len(train_indices) // HELD_OUT_ONE_IN)
+            held_out, fitted_on = sorted(order[:count]), order[count:]
+            validation = ValidationSet(train, held_out, self._external_scores(train, held_out))
+        with ProgressLine(TrainingProgress(line, math.prod(self._epochs(len(fitted_on)))), quiet=not line) as live:
+            model = self._fit(train, sorted(fitted_on), draw, validation=validation, scratch=scratch, live=live)
         about = {
-            "dropped": invalid([train.examples[i] for i in among]),
-            "without vectors": [test.examples[i].id for i in sorted({*range(len(test.examples))} - {*asked})],
+            "dropped": count_invalid([train.examples[i] for i in train_indices]),
+            "without vectors": [test.examples[i].id for i in sorted({*range(len(test.examples))} - {*test_indices})],
         }
-        told = {name: value for name, value in about.items() if value}
-        return PredictionList(self._judge(model, ValidationSet(test, asked, outside)), **told)
+        notes = {name: value for name, value in about.items() if value}
+        return PredictionList(self._predict_actions(model, ValidationSet(test, test_indices, external_scores)), **notes)
 
-    def _outside(self, features: Features[Truth], which: Sequence[int]) -> Outside:
+    def _external_scores(self, features: Features[Truth], indices: Sequence[int]) -> ExternalScores:
         if not self.external:
             return None
         if not self.scores:
-            raise UserError(f"{self.name}: takes classes from a file; name it: {self.name}+scores:FILE.json")
-        found = class_scores(self.scores, features.classes, [features.examples[i].id for i in which])
-        return {video: conditional_softmax(s) for video, s in found.items()} if self.softmax else found
+            raise UserError(f"{self.name}: takes class scores from a file; add it: {self.name}+scores=FILE.json")
+        scores = class_scores(self.scores, features.classes, [features.examples[i].id for i in indices])
+        return {video: conditional_softmax(s) for video, s in scores.items()} if self.softmax else scores
 
     def _epochs(self, examples: int) -> tuple[int, int]:
-        """Epochs, and steps of one."""
-        an_epoch = max(1, examples // self.batch) if self.drop_last else -(-examples // self.batch)
-        return max(self.epochs + self.warmup, -(-self.min_steps // an_epoch)), an_epoch
+        """Return the number of epochs and the steps per epoch."""
+        steps = max(1, examples // self.batch) if self.drop_last else -(-examples // self.batch)
+        return max(self.epochs + self.warmup, -(-self.min_steps // steps)), steps
 
     def _model(self, dim: int, classes: int, draw: torch.Generator) -> ActionFormer:
         model = ActionFormer(
@@ -261,101 +258,116 @@ class LocalizationProbe(TemporalLocalization):
     def _fit(
         self,
         train: Features[Truth],
-        among: Sequence[int],
+        indices: Sequence[int],
         draw: torch.Generator,
         *,
-        watch: ValidationSet | None,
+        validation: ValidationSet | None,
         scratch: resume.Scratch,
         live: ProgressLine,
     ) -> ActionFormer:
-        """The averaged weights after all epochs, or those of them that did best on what is watched."""
-        first = next(self._sights(train, among[:1], self.train))
+        """Train and return the averaged weights: the last, or the best on the validation set."""
+        first = next(self._sequences(train, indices[:1], self.train))
         classes = 1 if self.external else len(train.classes)
         model = self._model(first.values.shape[1], classes, draw).to(first.values.device)
         average = copy.deepcopy(model)
-        weights, others = decayed(model)
+        weights, others = split_weight_decay(model)
         groups: list[dict[str, Any]] = [{"params": weights}, {"params": others, "weight_decay": 0.0}]
         optimizer = torch.optim.AdamW(groups, lr=0.0, weight_decay=self.weight_decay, fused=True)
-        epochs, an_epoch = self._epochs(len(among))
-        warm = round(self.warmup * epochs / (self.epochs + self.warmup)) * an_epoch
-        facts = resume.Facts(draw=draw, normalizer=self.normalizer, best=(-math.inf, {}))
-        parts: dict[str, resume.Stateful] = {"model": model, "average": average, "optimizer": optimizer, "facts": facts}
+        epochs, epoch_steps = self._epochs(len(indices))
+        warmup_steps = round(self.warmup * epochs / (self.epochs + self.warmup)) * epoch_steps
+        loop_state = resume.LoopState(draw=draw, normalizer=self.normalizer, best=(-math.inf, {}))
+        parts: dict[str, resume.Stateful] = {
+            "model": model,
+            "average": average,
+            "optimizer": optimizer,
+            "facts": loop_state,
+        }
         done = resume.resume(scratch, parts)
-        live.known(done * an_epoch)
+        live.resume_at(done * epoch_steps)
         for epoch in range(done, epochs):
-            for step, batch in enumerate(self._batches(train, among, draw, an_epoch), epoch * an_epoch):
-                seen = crowd(batch, levels=len(self.windows), most=self.length)
-                actions = seen.actions._replace(labels=seen.actions.labels * (not self.external))
-                loss = trained(
+            for step, batch in enumerate(self._batches(train, indices, draw, epoch_steps), epoch * epoch_steps):
+                padded = pad_batch(batch, levels=len(self.windows), limit=self.length)
+                actions = padded.actions._replace(labels=padded.actions.labels * (not self.external))
+                loss = training_losses(
                     model,
-                    seen.values,
-                    seen.mask,
+                    padded.values,
+                    padded.mask,
                     actions,
                     generator=draw,
-                    normalizer=facts["normalizer"],
+                    normalizer=loop_state["normalizer"],
                     label_smoothing=self.label_smoothing,
                 )
                 (loss.classes + self.regression_weight * loss.offsets).backward()
-                self._step(optimizer, rate(step, epochs * an_epoch, warm, self.lr), scratch=scratch)
-                facts["normalizer"] = loss.normalizer
-                resume.averaged(average, model, min(self.ema, (2 + step) / (11 + step)) if self.ema_warm else self.ema)
+                self._step(optimizer, learning_rate(step, epochs * epoch_steps, warmup_steps, self.lr), scratch=scratch)
+                loop_state["normalizer"] = loss.normalizer
+                resume.update_average(
+                    average, model, min(self.ema, (2 + step) / (11 + step)) if self.ema_warm else self.ema
+                )
                 live.step()
-            if watch is not None and (epoch >= WATCHED or epoch == epochs - 1):
-                facts["best"] = max(facts["best"], self._reached(average, watch), key=lambda best: best[0])
-            resume.keep(scratch, parts, epoch + 1)
-        resume.forget(scratch)
-        if watch is not None:
-            average.load_state_dict(facts["best"][1])
+            if validation is not None and (epoch >= FIRST_VALIDATED_EPOCH or epoch == epochs - 1):
+                loop_state["best"] = max(
+                    loop_state["best"], self._validate(average, validation), key=lambda best: best[0]
+                )
+            resume.save(scratch, parts, epoch + 1)
+        resume.delete(scratch)
+        if validation is not None:
+            average.load_state_dict(loop_state["best"][1])
         return average
 
     def _step(self, optimizer: torch.optim.Optimizer, lr: float, *, scratch: resume.Scratch) -> None:
-        """One update by gradients that are cut to the largest norm."""
-        every = [p for group in optimizer.param_groups for p in group["params"]]
-        norm = torch.nn.utils.clip_grad_norm_(every, self.clip_grad_norm or math.inf)
+        """Update the weights with clipped gradients."""
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self.clip_grad_norm or math.inf)
         if not norm.isfinite():
-            resume.forget(scratch)  # there is nothing to go on from
-            raise UserError(f"{self.name}: the gradient is {float(norm)} with a learning rate of {lr:.3g}; lower lr")
+            resume.delete(scratch)  # the state is of no use
+            raise UserError(f"{self.name}: gradient norm {float(norm)} at learning rate {lr:.3g}; lower lr")
         for group in optimizer.param_groups:
             group["lr"] = lr
         optimizer.step()
         optimizer.zero_grad()
 
-    def _reached(self, model: ActionFormer, watch: ValidationSet) -> tuple[float, dict[str, Tensor]]:
-        """How well the model does on what is watched, and its weights."""
-        said = self._judge(model, watch)
-        truth = [watch.features.examples[i].truth for i in watch.which]
-        score = self.score([said[i] for i in watch.which], truth)["mAP"]
+    def _validate(self, model: ActionFormer, validation: ValidationSet) -> tuple[float, dict[str, Tensor]]:
+        """Return the mAP of the model on the validation set, and its weights."""
+        predictions = self._predict_actions(model, validation)
+        truth = [validation.features.examples[i].truth for i in validation.indices]
+        score = self.score([predictions[i] for i in validation.indices], truth)["mAP"]
         return (0.0 if math.isnan(score) else score), copy.deepcopy(model.state_dict())
 
-    def _sights(self, features: Features[Truth], order: Sequence[int], view: View) -> Iterator[VideoSequence]:
-        return sights(features, order, fit=self.fit, length=self.length, stride=said_stride(view.sampler))
+    def _sequences(self, features: Features[Truth], order: Sequence[int], view: View) -> Iterator[VideoSequence]:
+        return video_sequences(features, order, fit=self.fit, length=self.length, stride=nominal_stride(view.sampler))
 
     def _batches(
-        self, train: Features[Truth], among: Sequence[int], draw: torch.Generator, steps: int
+        self, train: Features[Truth], indices: Sequence[int], draw: torch.Generator, steps: int
     ) -> Iterator[list[VideoSequence]]:
-        """Every video once, in an order that is drawn."""
-        order = [among[i] for i in torch.randperm(len(among), generator=draw).tolist()]
+        """Yield batches with every video once, shuffled."""
+        order = [indices[i] for i in torch.randperm(len(indices), generator=draw).tolist()]
         for step in range(steps):
-            batch = list(self._sights(train, order[step * self.batch : (step + 1) * self.batch], self.train))
+            batch = list(self._sequences(train, order[step * self.batch : (step + 1) * self.batch], self.train))
             if self.fit == "crop":
-                batch = [cropped(s, draw, most=self.length, min_crop=self.min_crop, margin=self.margin) for s in batch]
+                batch = [
+                    random_crop(s, draw, limit=self.length, min_crop=self.min_crop, margin=self.margin) for s in batch
+                ]
             yield batch
 
     @torch.no_grad()
-    def _judge(self, model: ActionFormer, watch: ValidationSet) -> list[list[Segment]]:
-        """The actions of each example, of those that are not watched none."""
-        features, which, outside = watch
-        found: list[list[Segment]] = [[] for _ in features.examples]
-        for i, sight in zip(which, self._sights(features, which, self.test), strict=True):
-            alone = crowd([sight], levels=len(self.windows), most=self.length)
-            scores = None if outside is None else outside[features.examples[i].id]
-            found[i] = self._segments(model(alone.values, alone.mask), sight, scores)
-        return found
+    def _predict_actions(self, model: ActionFormer, validation: ValidationSet) -> list[list[Segment]]:
+        """Return the predicted actions of each example; none for those outside the set."""
+        features, indices, external_scores = validation
+        predictions: list[list[Segment]] = [[] for _ in features.examples]
+        for i, video in zip(indices, self._sequences(features, indices, self.test), strict=True):
+            padded = pad_batch([video], levels=len(self.windows), limit=self.length)
+            scores = None if external_scores is None else external_scores[features.examples[i].id]
+            predictions[i] = self._segments(model(padded.values, padded.mask), video, scores)
+        return predictions
 
-    def _segments(self, said: Pyramid, sight: VideoSequence, scores: Float64[np.ndarray, "k"] | None) -> list[Segment]:
-        every = proposals(said, 0, min_score=self.min_score, candidates=self.candidates, min_length=self.min_length)
-        kept = suppressed(
-            every,
+    def _segments(
+        self, pyramid: Pyramid, video: VideoSequence, scores: Float64[np.ndarray, "k"] | None
+    ) -> list[Segment]:
+        all_proposals = decode_proposals(
+            pyramid, 0, min_score=self.min_score, candidates=self.candidates, min_length=self.min_length
+        )
+        selected = nms(
+            all_proposals,
             kind=self.nms,
             by=self.nms_sigma if self.nms == "soft" else self.nms_iou_threshold,
             min_score=self.min_score,
@@ -363,52 +375,56 @@ class LocalizationProbe(TemporalLocalization):
             by_class=not self.external,
         )
         if scores is not None:
-            kept = classified(
-                voted(kept, every, iou_threshold=self.voting_iou_threshold, weighting=self.voting), scores, self.top
+            selected = fuse_class_scores(
+                vote_boundaries(
+                    selected, all_proposals, iou_threshold=self.voting_iou_threshold, weighting=self.voting
+                ),
+                scores,
+                self.top,
             )
-        order = np.argsort(-kept.scores, kind="stable")
-        times = sight.grid.seconds(kept.segments).clip(0.0, sight.duration)
-        rows = zip(times[order].tolist(), kept.labels[order].tolist(), kept.scores[order].tolist(), strict=True)
+        order = np.argsort(-selected.scores, kind="stable")
+        times = video.grid.seconds(selected.segments).clip(0.0, video.duration)
+        rows = zip(times[order].tolist(), selected.labels[order].tolist(), selected.scores[order].tolist(), strict=True)
         return [Segment(start, end, label, score) for (start, end), label, score in rows]
 
 
 VARIANTS: dict[str, str] = {
-    "": "which actions and when: ActionFormer's head on clip vectors; settings of THUMOS14 and ActivityNet on these",
-    "thumos14": "the settings for THUMOS14, on any data set",
-    "activitynet": "the settings for ActivityNet: every video resized to 192 points",
-    "paper": "tables 7 and 9 or 10 of the report to the letter, learning rates included, as on the data set",
-    "paper-thumos14": "the THUMOS14 column, on any data set",
-    "paper-activitynet": "the ActivityNet column",
-    "published": "as the report's repository runs: the state that is best on the test side; marked so",
-    "published-thumos14": "the same with its settings for THUMOS14, on any data set",
-    "published-activitynet": "the same with its settings for ActivityNet",
-    "original": "as ActionFormer's authors run it: 512 wide on THUMOS14, position codes on ActivityNet",
-    "original-thumos14": "the same with their settings for THUMOS14, on any data set",
-    "original-activitynet": "the same with their settings for ActivityNet",
-    "external": "where actions are; the classes by another classifier, whose scores are in a file: +scores:FILE.json",
-    "external-paper": "the same, tables 7 and 9 or 10",
-    "external-published": "the same, as the report's repository: softmax over some videos' scores",
-    "external-original": "the same, as ActionFormer's authors: votes by score times overlap",
+    "": "ActionFormer's head on clip vectors; with the settings of THUMOS14 and ActivityNet on these datasets",
+    "thumos14": "`localize` as for THUMOS14, on any dataset",
+    "activitynet": "`localize` as for ActivityNet, on any dataset: every video resized to 192 points",
+    "paper": "exactly tables 7 and 9 or 10 of the TWLV-I report, learning rates included, by dataset",
+    "paper-thumos14": "`localize/paper` as for THUMOS14, on any dataset",
+    "paper-activitynet": "`localize/paper` as for ActivityNet, on any dataset",
+    "published": "as in the repository of the TWLV-I report: the state that is best on the test set; marked in tables",
+    "published-thumos14": "`localize/published` as for THUMOS14, on any dataset",
+    "published-activitynet": "`localize/published` as for ActivityNet, on any dataset",
+    "original": "as in ActionFormer's own code: width 512 on THUMOS14, position embeddings on ActivityNet",
+    "original-thumos14": "`localize/original` as for THUMOS14, on any dataset",
+    "original-activitynet": "`localize/original` as for ActivityNet, on any dataset",
+    "external": "class-agnostic localization; class scores of another classifier from a file: +scores=FILE.json",
+    "external-paper": "`localize/external` with the settings of tables 7 and 9 or 10 of the TWLV-I report",
+    "external-published": "`localize/external` as in the repository of the TWLV-I report: softmax on some scores",
+    "external-original": "`localize/external` as in ActionFormer's own code: votes weighted by score times IoU",
 }
-"""What follows `localize/`, and what it is."""
+"""{variant: description}, as listed by `vitascope ls probes`."""
 
 
-def _made(variant: str, family: str) -> LocalizationProbe:
-    """The settings that the words of `variant` say, as on `family` where they do not."""
+def _preset(variant: str, family: str) -> LocalizationProbe:
+    """Return the probe named by the words of `variant`, with the settings of `family` if they name no dataset."""
     words = variant.split("-")
-    column = next((known for known in COLUMNS if known in words), family)
+    dataset = next((known for known in PRESETS_BY_DATASET if known in words), family)
     preset = next((p for p in ("paper", "published", "original") if p in words), "")
     name = f"localize/{variant}" if variant else "localize"
-    plain = LocalizationProbe(name=name, external="external" in words)
-    if column not in COLUMNS and not preset:
-        return plain
-    column = column if column in COLUMNS else "thumos14"
-    settings: dict[str, Any] = {**SOUND[column], **COLUMNS[column][preset]}
-    return replace(plain, **settings)
+    base = LocalizationProbe(name=name, external="external" in words)
+    if dataset not in PRESETS_BY_DATASET and not preset:
+        return base
+    dataset = dataset if dataset in PRESETS_BY_DATASET else "thumos14"
+    settings: dict[str, Any] = {**DATASET_SETTINGS[dataset], **PRESETS_BY_DATASET[dataset][preset]}
+    return replace(base, **settings)
 
 
 def build(variant: str = "") -> LocalizationProbe:
-    """The probe called `localize/variant`, or `localize`."""
+    """Return the probe `localize/variant`, or `localize`."""
     if variant not in VARIANTS:
         raise unknown_variant("probes", "localize", variant, VARIANTS)
-    return _made(variant, "")
+    return _preset(variant, "")

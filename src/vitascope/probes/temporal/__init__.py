@@ -1,1 +1,1 @@
-"""What the probes of temporal localization and segmentation share: data, networks, targets, presets."""
+"""Shared by temporal localization and segmentation probes: data, networks, targets, presets."""

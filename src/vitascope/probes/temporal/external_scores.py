@@ -1,8 +1,9 @@
-"""Scores of classes from elsewhere: what another classifier says of each video, from a file that somebody made."""
+"""External class scores: predictions of another video classifier, read from a file."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,75 +11,77 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
-from vitascope.core.errors import UserError
+from vitascope.core.errors import UserError, reading
 from vitascope.core.text import nearest
 
-FORMS = "{video id: [a score for each class]} or {video id: {class: score}}, in .json; or .npz, an array for each video"
+FORMATS = ".json with {video id: [score per class]} or {video id: {class: score}}, or .npz with an array per video"
 
 REMEDY = (
-    'a pickle may run anything, so it is not read; where you trust it: python -c "import numpy, pickle, sys; '
+    'a pickle can run arbitrary code; if you trust it, convert it: python -c "import numpy, pickle, sys; '
     "numpy.savez('scores.npz', **pickle.load(open(sys.argv[1], 'rb')))\" FILE.pkl"
 )
 
 
 def class_scores(file: str, classes: Sequence[str], videos: Sequence[str]) -> dict[str, Float64[np.ndarray, "k"]]:
-    """The scores of each of `videos`, class by class; a class that a video does not name scores 0.
+    """Read the class scores of `videos`; classes that a video does not list score 0.
 
-    ValueError: no such file, another form than `FORMS`, a class that there is not, a video without scores.
+    Raises UserError for a missing file, a format other than `FORMATS`, an unknown class, or a video without scores.
     """
     table = _table(Path(file))
-    without = [video for video in videos if video not in table]
-    if without:
-        some = ", ".join([*without[:3], *(["..."] if len(without) > 3 else [])])
+    missing = [video for video in videos if video not in table]
+    if missing:
+        listed = ", ".join([*missing[:3], *(["..."] if len(missing) > 3 else [])])
         raise UserError(
-            f"{file}: no scores for {len(without)} of {len(videos)} videos ({some})"
-            f"{nearest(without[0], table)}; add them, or leave those videos out"
+            f"{file}: no scores for {len(missing)} of {len(videos)} videos ({listed})"
+            f"{nearest(missing[0], table)}; add them, or leave these videos out"
         )
     return {video: _vector(table[video], classes, f"{file}: {video}") for video in videos}
 
 
 def _table(path: Path) -> Mapping[str, Any]:
     if path.suffix not in (".json", ".npz"):
-        raise UserError(f"{path}: class scores are {FORMS}; {REMEDY if path.suffix == '.pkl' else 'convert it'}")
+        raise UserError(f"{path}: class scores are {FORMATS}; {REMEDY if path.suffix == '.pkl' else 'convert it'}")
     if not path.is_file():
-        raise UserError(f"{path}: no such file of class scores; it holds {FORMS}")
-    try:
+        raise UserError(f"{path}: no such file; class scores are {FORMATS}")
+    with reading(path, f"class scores are {FORMATS}"):
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as file:
                 return dict(file)
-        read = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); class scores are {FORMS}") from error
-    table = read.get("results", read) if isinstance(read, dict) else None
+        content = json.loads(path.read_text(encoding="utf-8"))
+    table = content.get("results", content) if isinstance(content, dict) else None
     if not isinstance(table, dict):
-        raise UserError(f"{path}: class scores are {FORMS}, not a {type(read).__name__}")
+        raise UserError(f"{path}: class scores are {FORMATS}, not a {type(content).__name__}")
     return table
 
 
-def _vector(said: Any, classes: Sequence[str], where: str) -> Float64[np.ndarray, "k"]:
-    if isinstance(said, dict):
-        return _named(said, classes, where)
+def _vector(scores: Any, classes: Sequence[str], where: str) -> Float64[np.ndarray, "k"]:
+    if isinstance(scores, dict):
+        return _vector_by_name(scores, classes, where)
     try:
-        vector = np.asarray(said, np.float64).ravel()
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{where}: not numbers ({error}); class scores are {FORMS}") from error
+        vector = np.asarray(scores, np.float64).ravel()
+    except (TypeError, ValueError, OverflowError) as error:
+        raise UserError(f"{where}: not numbers ({error}); class scores are {FORMATS}") from error
     if len(vector) != len(classes):
-        raise UserError(f"{where}: {len(vector)} scores for {len(classes)} classes; give one for each, in their order")
-    return _finite(vector, where)
+        raise UserError(f"{where}: {len(vector)} scores for {len(classes)} classes; provide one per class, in order")
+    return _check_finite_scores(vector, where)
 
 
-def _named(said: Mapping[str, Any], classes: Sequence[str], where: str) -> Float64[np.ndarray, "k"]:
+def _vector_by_name(scores: Mapping[str, Any], classes: Sequence[str], where: str) -> Float64[np.ndarray, "k"]:
     vector = np.zeros(len(classes))
     index = {name: i for i, name in enumerate(classes)}
-    for name, score in said.items():
-        at = index.get(name, int(name) if name.isdecimal() else -1)
-        if not 0 <= at < len(classes) or not isinstance(score, int | float):
-            raise UserError(f"{where}: no class {name!r} with score {score!r}{nearest(name, classes)}; see its classes")
-        vector[at] = score
-    return _finite(vector, where)
+    for name, score in scores.items():
+        class_index = index.get(name, int(name) if name.isdecimal() else -1)
+        if not 0 <= class_index < len(classes) or not isinstance(score, int | float) or not abs(score) < math.inf:
+            raise UserError(
+                f"{where}: invalid entry {name!r}: {score!r}{nearest(name, classes)}; expected a class and a number"
+            )
+        vector[class_index] = score
+    return _check_finite_scores(vector, where)
 
 
-def _finite(vector: Float64[np.ndarray, "k"], where: str) -> Float64[np.ndarray, "k"]:
+def _check_finite_scores(vector: Float64[np.ndarray, "k"], where: str) -> Float64[np.ndarray, "k"]:
     if not np.isfinite(vector).all():
-        raise UserError(f"{where}: a score is {vector[~np.isfinite(vector)][0]}; leave the video out or correct it")
+        raise UserError(
+            f"{where}: score {vector[~np.isfinite(vector)][0]} is not finite; correct it or leave the video out"
+        )
     return vector

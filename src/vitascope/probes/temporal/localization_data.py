@@ -1,4 +1,4 @@
-"""Videos as a localizer reads them: clip vectors on a grid of points, and the actions on the same grid."""
+"""Videos as read by localization probes: clip vectors at points evenly spaced in time, and actions at these points."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from torch import Tensor
 
 from vitascope.core.errors import UserError
 from vitascope.core.types import Example, Segment
-from vitascope.features.base import Features, spans_of
-from vitascope.features.sequences import Dense, dense
+from vitascope.features.base import Features
+from vitascope.features.sequences import FeatureSequence, feature_sequences
 from vitascope.nn.schedules import cosine
-from vitascope.probes.temporal.actionformer import padded
+from vitascope.probes.temporal.actionformer import padded_length
 from vitascope.probes.temporal.localization_base import Truth
 from vitascope.probes.temporal.point_targets import Actions
 from vitascope.sampling.names import MultiClip, Sampler
 
 Fit: TypeAlias = Literal["crop", "resize"]
-"""Long videos are cropped in training, point i being clip i; or every video is resized to so many points."""
-TRIES = 200
-"""Windows drawn until one holds an action."""
-INSIDE = 0.5
-"""Of an action's length that a window must hold for it to be learned."""
-UNEVEN = 0.01
-"""Of a stride that clips may be off."""
+"""`crop`: point i is clip i, and long videos are cropped in training. `resize`: every video gets `length` points."""
+MAX_CROP_TRIES = 200
+"""Crops drawn until one contains an action."""
+MIN_ACTION_SHARE = 0.5
+"""Share of an action that a crop must contain for the action to be learned."""
+STRIDE_TOLERANCE = 0.01
+"""Relative deviation of clip times from an even stride."""
 
-FINAL = 1e-8
-"""Learning rate that the cosine goes down to."""
+FINAL_LR = 1e-8
+"""Learning rate at the end of the cosine."""
 
 
 @dataclass(frozen=True)
@@ -40,173 +40,179 @@ class PointGrid:
     """Points evenly spaced in time."""
 
     origin: float
-    """Seconds of point 0."""
+    """Time of point 0, seconds."""
     step: float
-    """Seconds from one point to the next."""
+    """Time from one point to the next, seconds."""
 
     def points(self, seconds: Float64[np.ndarray, "*n"]) -> Float64[np.ndarray, "*n"]:
-        """Times as (fractions of) points."""
+        """Convert seconds to fractional points."""
         return (seconds - self.origin) / self.step
 
     def seconds(self, points: Float64[np.ndarray, "*n"]) -> Float64[np.ndarray, "*n"]:
-        """The other way."""
+        """Convert points to seconds."""
         return points * self.step + self.origin
 
 
 class VideoSequence(NamedTuple):
-    """A video as a localizer reads it."""
+    """One video: a vector per point, and its actions."""
 
     values: Float[Tensor, "t d"]
-    """A row a point."""
+    """One row per point."""
     segments: Float[Tensor, "n 2"]
-    """In points; empty where the truth is not for it to see."""
+    """Start and end of each action, in points."""
     labels: Int[Tensor, "n"]
     grid: PointGrid
     duration: float
-    """Seconds."""
+    """Duration of the video, seconds."""
 
 
 class PaddedBatch(NamedTuple):
-    """A batch, padded."""
+    """A batch of videos, padded to one length."""
 
     values: Float[Tensor, "b d t"]
     mask: Bool[Tensor, "b t"]
     actions: Actions
 
 
-def readable(features: Features[Any]) -> list[int]:
-    """The examples that have vectors."""
-    spans = spans_of(features)
+def examples_with_vectors(features: Features[Any]) -> list[int]:
+    """Return the indices of the examples that have vectors."""
+    spans = features.spans
     return [
         i for i, e in enumerate(features.examples) if e.id not in features.failures and (not spans or len(spans[i]))
     ]
 
 
-def sights(
+def video_sequences(
     features: Features[tuple[Segment, ...]], order: Sequence[int], *, fit: Fit, length: int, stride: float | None
 ) -> Iterator[VideoSequence]:
-    """The examples of these numbers, one by one.
+    """Yield the examples `order`.
 
-    `length`: points that `resize` gives every video. `stride`: seconds that clips are said to be apart, None where
-    nothing is said. ValueError: clips at uneven times, or another stride apart; and what `dense` refuses.
+    `length`: points per video with `resize`. `stride`: nominal stride of the clips in seconds, None if unknown. Raises
+    UserError for uneven clip times or another stride, and as `feature_sequences` does.
     """
-    for i, found in zip(order, dense(features, order), strict=True):
+    for i, sequence in zip(order, feature_sequences(features, order), strict=True):
         example = features.examples[i]
-        step = _stride(example.id, found.spans, stride)
-        values, grid = (_resized(found, step, length)) if fit == "resize" else (found.values, _clips(found, step))
-        truth = [s for s in example.truth if valid(s, found.duration)]
+        step = _clip_stride(example.id, sequence.spans, stride)
+        values, grid = (
+            (_resize(sequence, step, length)) if fit == "resize" else (sequence.values, _clip_grid(sequence, step))
+        )
+        truth = [s for s in example.truth if is_valid(s, sequence.duration)]
         seconds = np.array([(s.start, s.end) for s in truth], np.float64).reshape(-1, 2)
         segments = torch.from_numpy(grid.points(seconds)).float().to(values.device)
         labels = torch.tensor([s.label for s in truth], dtype=torch.int64, device=values.device)
         yield VideoSequence(
-            values, segments.clamp(max=length) if fit == "resize" else segments, labels, grid, found.duration
+            values, segments.clamp(max=length) if fit == "resize" else segments, labels, grid, sequence.duration
         )
 
 
-def valid(segment: Segment, duration: float) -> bool:
-    """Whether it begins within the video and ends after that."""
+def is_valid(segment: Segment, duration: float) -> bool:
+    """Return whether a segment starts within the video and ends after its start."""
     return segment.start < segment.end and segment.start < duration
 
 
-def invalid(examples: Sequence[Example[tuple[Segment, ...]]]) -> dict[str, int]:
-    """{id: how many} of the segments that are not learned, being reversed, empty or past the end of the video."""
-    counts = {e.id: sum(not valid(s, np.inf if e.duration is None else e.duration) for s in e.truth) for e in examples}
+def count_invalid(examples: Sequence[Example[tuple[Segment, ...]]]) -> dict[str, int]:
+    """Return {example id: number} of ignored segments: reversed, empty or past the end of the video."""
+    counts = {
+        e.id: sum(not is_valid(s, np.inf if e.duration is None else e.duration) for s in e.truth) for e in examples
+    }
     return {i: n for i, n in counts.items() if n}
 
 
-def check(name: str, train: Features[tuple[Segment, ...]], among: Sequence[int]) -> None:
-    """ValueError: no training video with vectors, no action in any, a label that there is not."""
-    labels = {s.label: e.id for i in among for e in [train.examples[i]] for s in e.truth}
+def check_actions(name: str, train: Features[tuple[Segment, ...]], indices: Sequence[int]) -> None:
+    """Raise UserError if no training video has vectors and actions, or a label is outside the class list."""
+    labels = {s.label: e.id for i in indices for e in [train.examples[i]] for s in e.truth}
     outside = [label for label in labels if not 0 <= label < len(train.classes)]
     if outside:
         raise UserError(
-            f"{name}: label {outside[0]} of {labels[outside[0]]}: there are {len(train.classes)} classes, 0 to "
-            f"{len(train.classes) - 1}; correct the labels or add the classes"
+            f"{name}: label {outside[0]} of {labels[outside[0]]} is outside the {len(train.classes)} classes (0 to "
+            f"{len(train.classes) - 1}); correct the labels or add the classes"
         )
     if not labels:
-        raise UserError(f"{name}: not one action in {len(among)} training videos with vectors; embed or annotate some")
+        raise UserError(
+            f"{name}: no annotated action in {len(indices)} training videos with vectors; embed or annotate some"
+        )
 
 
-def said_stride(sampler: Sampler) -> float | None:
-    """Seconds between the clips of a sliding window; None of what does not say."""
+def nominal_stride(sampler: Sampler) -> float | None:
+    """Return the stride of a sliding window in seconds; None for other samplers."""
     if not isinstance(sampler, MultiClip):
         return None
     return float(sampler.seconds if sampler.stride is None else sampler.stride)
 
 
-def _stride(name: str, spans: Float64[np.ndarray, "n 2"], said: float | None) -> float:
-    """Seconds from one clip to the next."""
+def _clip_stride(name: str, spans: Float64[np.ndarray, "n 2"], nominal: float | None) -> float:
+    """Return the time from one clip to the next in seconds."""
     steps = np.diff(spans[:, 0])
     if not len(steps):
-        return float(spans[0, 1] - spans[0, 0]) if said is None else said
+        return float(spans[0, 1] - spans[0, 0]) if nominal is None else nominal
     step = float(np.median(steps))
-    if step <= 0 or np.abs(steps - step).max() > UNEVEN * step:
+    if step <= 0 or np.abs(steps - step).max() > STRIDE_TOLERANCE * step:
         raise UserError(
-            f"{name}: clips are {steps.min():.4g} to {steps.max():.4g} s apart; a localizer needs them evenly spaced, "
-            "as a sliding window makes them"
+            f"{name}: clips are {steps.min():.4g} to {steps.max():.4g} s apart; localization needs evenly spaced "
+            "clips, as from a sliding window"
         )
-    if said is not None and abs(step - said) > UNEVEN * said:
+    if nominal is not None and abs(step - nominal) > STRIDE_TOLERANCE * nominal:
         raise UserError(
-            f"{name}: clips are {step:.4g} s apart and were said to be {said:.4g} s; give the sampler they were made "
-            "with (train: and test:), or embed again"
+            f"{name}: clips are {step:.4g} s apart, but the view has {nominal:.4g} s; set the sampler they were made "
+            "with (train= and test=), or embed again"
         )
     return step
 
 
-def _clips(found: Dense, step: float) -> PointGrid:
-    """Point i is the middle of clip i: g = (t - T / 2) / T_s."""
-    return PointGrid(float(found.spans[0].mean()), step)
+def _clip_grid(sequence: FeatureSequence, step: float) -> PointGrid:
+    """Return the grid whose point i is the center of clip i: g = (t - T / 2) / T_s."""
+    return PointGrid(float(sequence.spans[0].mean()), step)
 
 
-def _resized(found: Dense, step: float, length: int) -> tuple[Float[Tensor, "t d"], PointGrid]:
-    """`length` points over all that the clips cover, linear between clips: g = t / E * length - 1 / 2."""
-    begin, end = float(found.spans[0, 0]), float(found.spans[0, 1])
-    covered = (len(found.values) - 1) * step + end - begin
-    values = F.interpolate(found.values.mT[None], length, mode="linear", align_corners=False)[0].mT
+def _resize(sequence: FeatureSequence, step: float, length: int) -> tuple[Float[Tensor, "t d"], PointGrid]:
+    """Interpolate linearly to `length` points over the time that the clips cover: g = t / E * length - 1 / 2."""
+    begin, end = float(sequence.spans[0, 0]), float(sequence.spans[0, 1])
+    covered = (len(sequence.values) - 1) * step + end - begin
+    values = F.interpolate(sequence.values.mT[None], length, mode="linear", align_corners=False)[0].mT
     return values, PointGrid(begin + covered / length / 2, covered / length)
 
 
-def cropped(
-    sight: VideoSequence, generator: torch.Generator, *, most: int, min_crop: float, margin: bool
+def random_crop(
+    video: VideoSequence, generator: torch.Generator, *, limit: int, min_crop: float, margin: bool
 ) -> VideoSequence:
-    """A window drawn from the video: of `most` points, or of a shorter video between `min_crop` of it and all.
+    """Draw a crop of `limit` points, or of a shorter video a share between `min_crop` and 1.
 
-    Drawn anew until an action is in it by half; actions that are not are left out, the others clipped to it. With
-    `margin` the window is wider by half a clip at both ends where actions are clipped (ActionFormer since 2022).
+    Redrawn until it contains at least half of an action; others are dropped, the remaining ones clipped to the crop.
+    With `margin`, actions may exceed the crop by half a clip at both ends (ActionFormer since 2022).
     """
-    length = len(sight.values)
-    size = most
-    if length <= most:
-        size = _between(max(round(min_crop * length), 1), length, generator)
+    length = len(video.values)
+    size = limit
+    if length <= limit:
+        size = _random_int(max(round(min_crop * length), 1), length, generator)
         if size == length:
-            return sight
-    wider = sight.grid.origin / sight.grid.step if margin else 0.0  # half a clip, as the first starts at 0
-    for _ in range(TRIES):
-        begin = _between(0, length - size, generator)
-        within = sight.segments.clamp(begin - wider, begin + size + wider)
-        share = within.diff(dim=1)[:, 0] / sight.segments.diff(dim=1)[:, 0]
-        keep = share >= INSIDE
+            return video
+    extra = video.grid.origin / video.grid.step if margin else 0.0  # half a clip, as the first one starts at 0
+    for _ in range(MAX_CROP_TRIES):
+        begin = _random_int(0, length - size, generator)
+        clipped = video.segments.clamp(begin - extra, begin + size + extra)
+        share = clipped.diff(dim=1)[:, 0] / video.segments.diff(dim=1)[:, 0]
+        keep = share >= MIN_ACTION_SHARE
         if keep.any() or not len(keep):
             break
-    return sight._replace(
-        values=sight.values[begin : begin + size], segments=within[keep] - begin, labels=sight.labels[keep]
+    return video._replace(
+        values=video.values[begin : begin + size], segments=clipped[keep] - begin, labels=video.labels[keep]
     )
 
 
-def _between(low: int, high: int, generator: torch.Generator) -> int:
-    """A whole number, both ends included."""
+def _random_int(low: int, high: int, generator: torch.Generator) -> int:
+    """Draw an integer from `low` to `high`, inclusive."""
     return int(torch.randint(low, high + 1, (), generator=generator))
 
 
-def crowd(batch: Sequence[VideoSequence], *, levels: int, most: int) -> PaddedBatch:
-    """Videos side by side, padded with zeros as far as the longest needs; `most` as in `nn.actionformer.padded`."""
+def pad_batch(batch: Sequence[VideoSequence], *, levels: int, limit: int) -> PaddedBatch:
+    """Collate videos, padded with zeros; `limit` as in `actionformer.padded_length`."""
     first = batch[0].values
-    places = padded(max(len(s.values) for s in batch), levels, most)
-    values = first.new_zeros(len(batch), first.shape[1], places)
-    mask = torch.zeros(len(batch), places, dtype=torch.bool, device=first.device)
-    for i, sight in enumerate(batch):
-        values[i, :, : len(sight.values)] = sight.values.mT
-        mask[i, : len(sight.values)] = True
+    length = padded_length(max(len(s.values) for s in batch), levels, limit)
+    values = first.new_zeros(len(batch), first.shape[1], length)
+    mask = torch.zeros(len(batch), length, dtype=torch.bool, device=first.device)
+    for i, video in enumerate(batch):
+        values[i, :, : len(video.values)] = video.values.mT
+        mask[i, : len(video.values)] = True
     owner = torch.arange(len(batch)).repeat_interleave(torch.tensor([len(s.labels) for s in batch]))
     actions = Actions(
         torch.cat([s.segments for s in batch]), torch.cat([s.labels for s in batch]), owner.to(first.device)
@@ -214,20 +220,20 @@ def crowd(batch: Sequence[VideoSequence], *, levels: int, most: int) -> PaddedBa
     return PaddedBatch(values, mask, actions)
 
 
-def rate(step: int, steps: int, warm: int, peak: float) -> float:
-    """Learning rate of `step` (from 0): 0 up to `peak` at the last of `warm` steps, then half a cosine down to 1e-8."""
+def learning_rate(step: int, steps: int, warm: int, peak: float) -> float:
+    """Return the rate at `step` (from 0): linear warm-up from 0 over `warm` steps, then a half cosine down to 1e-8."""
     if step < warm:
         return peak * step / max(warm - 1, 1)
-    return cosine(step, steps, warm, peak, FINAL)
+    return cosine(step, steps, warm, peak, FINAL_LR)
 
 
-Outside: TypeAlias = Mapping[str, Float64[np.ndarray, "k"]] | None
-"""Scores of classes by video, where they come from elsewhere."""
+ExternalScores: TypeAlias = Mapping[str, Float64[np.ndarray, "k"]] | None
+"""Class scores by video id from another classifier; None if the probe predicts classes itself."""
 
 
 class ValidationSet(NamedTuple):
-    """Examples to be judged."""
+    """Examples to evaluate."""
 
     features: Features[Truth]
-    which: Sequence[int]
-    outside: Outside
+    indices: Sequence[int]
+    external_scores: ExternalScores

@@ -1,4 +1,4 @@
-"""How localizers are trained and tested: by the report's tables, by its repository, by ActionFormer's authors."""
+"""Presets of temporal localization: the TWLV-I report, its repository, and the authors of ActionFormer."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from vitascope.sampling.names import MultiClip
 
 QUARTER = View(MultiClip(0.5, 0.25))
 EIGHTH = View(MultiClip(0.5, 0.125))
-TENTHS = (0.3, 0.4, 0.5, 0.6, 0.7)
-"""Overlaps at which THUMOS14 is scored."""
-TWENTIETHS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
-"""Those of ActivityNet."""
+THUMOS14_TIOUS = (0.3, 0.4, 0.5, 0.6, 0.7)
+"""tIoU thresholds of THUMOS14."""
+ACTIVITYNET_TIOUS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
+"""tIoU thresholds of ActivityNet."""
 
-SOUND: Mapping[str, Mapping[str, Any]] = {
+DATASET_SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "thumos14": {"train": EIGHTH, "test": EIGHTH, "min_steps": 0},
     "activitynet": {
         "fit": "resize",
@@ -30,11 +30,11 @@ SOUND: Mapping[str, Mapping[str, Any]] = {
         "nms_sigma": 0.75,
         "max_segments": 100,
         "voting_iou_threshold": 0.9,
-        "tiou_thresholds": TWENTIETHS,
+        "tiou_thresholds": ACTIVITYNET_TIOUS,
     },
 }
 REPOSITORY = {"drop_last": True, "ema_warm": False}
-COLUMNS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+PRESETS_BY_DATASET: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "thumos14": {
         "": {},
         "paper": {**REPOSITORY, "lr": 1e-3, "warmup": 2},
@@ -56,5 +56,5 @@ COLUMNS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         "original": {**REPOSITORY, "positions": True, "voting": "score*iou"},
     },
 }
-"""How each preset differs from `SOUND`, which differs from the fields' defaults. The paper's table has the learning
-rates of the two data sets the other way about than its repository, from which ours are."""
+"""Changes of each preset to `DATASET_SETTINGS`, which change the defaults. The learning rates of the two datasets are
+swapped between the table of the report (preset `paper`) and its repository, which the other presets follow."""

@@ -1,4 +1,4 @@
-"""From many overlapping segments to few: soft and hard non-maximum suppression, voting, and classes from elsewhere."""
+"""Non-maximum suppression of segments (soft and hard), boundary voting, and fusion with external class scores."""
 
 from __future__ import annotations
 
@@ -8,90 +8,92 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 EPS = 1e-6
-"""Added to lengths in the overlap of suppression."""
-Suppression: TypeAlias = Literal["soft", "hard"]
-"""What becomes of a segment that overlaps a likelier one: its score sinks, or it is dropped."""
-Weighting: TypeAlias = Literal["score", "score*iou"]
-"""By what segments vote: the report's repository by their scores, ActionFormer by scores times overlap."""
+"""Added to segment lengths in the IoU of suppression."""
+NmsKind: TypeAlias = Literal["soft", "hard"]
+"""Treatment of a segment that overlaps a higher-scoring one: its score decays (soft), or it is dropped (hard)."""
+VotingWeight: TypeAlias = Literal["score", "score*iou"]
+"""Weight of a vote: the score (repository of the TWLV-I report), or the score times IoU (ActionFormer)."""
 
 
 class Proposals(NamedTuple):
-    """Segments that may hold an action; the unit of time is the caller's."""
+    """Candidate segments; the unit of time is that of the caller."""
 
     segments: Float64[np.ndarray, "n 2"]
     scores: Float64[np.ndarray, "n"]
     labels: Int64[np.ndarray, "n"]
 
-    def take(self, which: Int64[np.ndarray, "m"]) -> Proposals:
-        """Those of these numbers."""
-        return Proposals(self.segments[which], self.scores[which], self.labels[which])
+    def take(self, indices: Int64[np.ndarray, "m"]) -> Proposals:
+        """Select proposals by index."""
+        return Proposals(self.segments[indices], self.scores[indices], self.labels[indices])
 
 
-def overlap(
-    a: Float64[np.ndarray, "*n 2"], b: Float64[np.ndarray, "m 2"], eps: float = 0.0
-) -> Float64[np.ndarray, "*n m"]:
-    """Shared time over time of either."""
+def iou(a: Float64[np.ndarray, "*n 2"], b: Float64[np.ndarray, "m 2"], eps: float = 0.0) -> Float64[np.ndarray, "*n m"]:
+    """Return the temporal IoU of every pair of segments."""
     start, end = a[..., None, 0], a[..., None, 1]
-    shared = (np.minimum(end, b[:, 1]) - np.maximum(start, b[:, 0])).clip(min=0.0)
-    either = (end - start + eps) + (b[:, 1] - b[:, 0] + eps) - shared
-    found: Float64[np.ndarray, "*n m"] = np.divide(shared, either, out=np.zeros_like(shared), where=either > 0)
-    return found
+    intersection = (np.minimum(end, b[:, 1]) - np.maximum(start, b[:, 0])).clip(min=0.0)
+    union = (end - start + eps) + (b[:, 1] - b[:, 0] + eps) - intersection
+    ratio: Float64[np.ndarray, "*n m"] = np.divide(
+        intersection, union, out=np.zeros_like(intersection), where=union > 0
+    )
+    return ratio
 
 
-def suppressed(
-    found: Proposals, *, kind: Suppression, by: float, min_score: float, max_segments: int, by_class: bool
+def nms(
+    proposals: Proposals, *, kind: NmsKind, by: float, min_score: float, max_segments: int, by_class: bool
 ) -> Proposals:
-    """The best `max_segments` segments, best first, each of which takes its toll of the others, of its class where `by_class`.
+    """Return at most `max_segments` segments, best first; each suppresses overlapping ones, of its class if `by_class`.
 
     `soft` multiplies their scores by exp(-IoU^2 / by), a Gaussian (Bodla et al. 2017, arXiv 1704.04503, eq. 3); `hard`
-    drops those whose IoU is above `by`. What falls below `min_score` is dropped. Each class alone, then the best of all,
-    is the same as the best at every turn.
+    drops those with IoU above `by`. Segments below `min_score` are dropped. Suppression per class, then taking the best
+    of all, equals taking the best at every turn.
     """
-    order = np.argsort(found.labels, kind="stable") if by_class else np.arange(len(found.scores))
-    segments, labels, scores = found.segments[order], found.labels[order], found.scores[order].copy()
+    order = np.argsort(proposals.labels, kind="stable") if by_class else np.arange(len(proposals.scores))
+    segments, labels, scores = proposals.segments[order], proposals.labels[order], proposals.scores[order].copy()
     groups = labels if by_class else np.zeros_like(labels)
     begins, ends = (np.searchsorted(groups, groups, side=side) for side in ("left", "right"))
-    kept: list[int] = []
-    reached: list[float] = []
-    while len(kept) < min(max_segments, len(scores)):
+    selected: list[int] = []
+    scores_of_selected: list[float] = []
+    while len(selected) < min(max_segments, len(scores)):
         best = int(scores.argmax())
         score = float(scores[best])
         if score < min_score:
             break
-        kept.append(best)
-        reached.append(score)
+        selected.append(best)
+        scores_of_selected.append(score)
         scores[best] = -1.0
-        rivals = slice(begins[best], ends[best])
-        shared = overlap(segments[best], segments[rivals], EPS)
+        others = slice(begins[best], ends[best])
+        ious = iou(segments[best], segments[others], EPS)
         if kind == "soft":
-            scores[rivals] *= np.exp(shared**2 / -by)
+            scores[others] *= np.exp(ious**2 / -by)
         else:
-            scores[rivals][shared > by] = -1.0
-    return Proposals(segments[kept], np.array(reached), labels[kept])
+            scores[others][ious > by] = -1.0
+    return Proposals(segments[selected], np.array(scores_of_selected), labels[selected])
 
 
-def voted(kept: Proposals, every: Proposals, *, iou_threshold: float, weighting: Weighting) -> Proposals:
-    """`kept` with each segment in the weighted mean of those of `every` that overlap it by `iou_threshold` or more."""
-    shared = overlap(kept.segments, every.segments)
-    weights = np.where(shared >= iou_threshold, every.scores * (shared if weighting == "score*iou" else 1.0), 0.0)
+def vote_boundaries(
+    selected: Proposals, proposals: Proposals, *, iou_threshold: float, weighting: VotingWeight
+) -> Proposals:
+    """Move each of `selected` to the weighted mean of the `proposals` with IoU of at least `iou_threshold`."""
+    ious = iou(selected.segments, proposals.segments)
+    weights = np.where(ious >= iou_threshold, proposals.scores * (ious if weighting == "score*iou" else 1.0), 0.0)
     total = weights.sum(1, keepdims=True)
-    moved = np.divide(weights @ every.segments, total, out=kept.segments.copy(), where=total > 0)
-    return kept._replace(segments=moved)
+    moved = np.divide(weights @ proposals.segments, total, out=selected.segments.copy(), where=total > 0)
+    return selected._replace(segments=moved)
 
 
-def classified(found: Proposals, scores: Float64[np.ndarray, "k"], top: int) -> Proposals:
-    """Every segment once for each of the `top` classes of `scores`, by sqrt(class x segment)."""
+def fuse_class_scores(proposals: Proposals, scores: Float64[np.ndarray, "k"], top: int) -> Proposals:
+    """Repeat every segment for each of the `top` classes of `scores`, scored sqrt(class score x segment score)."""
     best = np.argsort(-scores, kind="stable")[:top]
-    fused = np.sqrt(scores[best, None].clip(min=0.0) * found.scores)
-    return Proposals(np.tile(found.segments, (len(best), 1)), fused.ravel(), np.repeat(best, len(found.scores)))
+    fused = np.sqrt(scores[best, None].clip(min=0.0) * proposals.scores)
+    return Proposals(np.tile(proposals.segments, (len(best), 1)), fused.ravel(), np.repeat(best, len(proposals.scores)))
 
 
 def conditional_softmax(scores: Float64[np.ndarray, "k"]) -> Float64[np.ndarray, "k"]:
-    """The softmax of `scores` where one is above 1 or below 0, as the report's repository has it; else as they are.
+    """Apply a softmax if a score is above 1 or below 0, as in the repository of the TWLV-I report.
 
-    Of THUMOS14's scores, some of which sum to more than 1, this flattens three videos in four and leaves the others.
+    On the external scores for THUMOS14 this changes three videos in four.
     """
     if scores.max() <= 1 and scores.min() >= 0:
         return scores
-    raised = np.exp(scores - scores.max())
-    return np.asarray(raised / raised.sum())
+    exponentials = np.exp(scores - scores.max())
+    return np.asarray(exponentials / exponentials.sum())

@@ -1,4 +1,4 @@
-"""What segmentation probes share: how the classes of frames are scored, and what is kept of them."""
+"""Shared by segmentation probes: scoring of frame labels, and the columns kept per video."""
 
 from __future__ import annotations
 
@@ -12,68 +12,68 @@ from numpy.typing import NDArray
 from vitascope.core.types import Kind, Score, Timeline
 from vitascope.metrics import prediction_columns, segmental
 from vitascope.metrics.stats import codes, resampled
-from vitascope.probes.base import ScoredPredictions, TestPredictions
+from vitascope.probes.base import Probe, ScoredPredictions, TestPredictions
 
 Array: TypeAlias = NDArray[Any]
 
 
-class TemporalSegmentation:
-    """A probe whose predictions are the class of every frame of a video."""
+class TemporalSegmentation(Probe[Timeline, Array]):
+    """A probe that predicts the class of every frame of a video."""
 
     kind: ClassVar[Kind] = "segmentation"
-    nothing: ClassVar[Int64[Array, "_"]] = np.empty(0, np.int64)
+    missing_prediction: ClassVar[Int64[Array, "_"]] = np.empty(0, np.int64)
     style: segmental.Style
     """How edit score and F1 are counted."""
     background: tuple[int, ...]
-    """Classes whose stretches are no segments."""
+    """Background classes, whose runs are not segments."""
 
     def score(self, predictions: Sequence[Array], truth: Sequence[Timeline]) -> dict[str, float]:
-        """Percent: the mean of F1 at three overlaps, then frame accuracy, edit score and each F1."""
+        """Return mean F1 over three overlaps, then frame accuracy, edit score and each F1, in percent."""
         every = segmental.scores(self.counts(predictions, truth))
         return {"mF1": every["mF1"], **every}
 
     def outcomes(self, predictions: Sequence[Array], truth: Sequence[Timeline]) -> list[float]:
-        """mF1 of each video alone: to find failures by; their mean is not the mF1 of all, whose segments are pooled."""
+        """Return the mF1 of each video, to find failures; their mean is not the mF1 of all, which pools segments."""
         each = self.counts(predictions, truth)
         alone = segmental.pooled(each, np.eye(len(truth), dtype=np.int64))
         return [float(v) for v in alone[:, each.names.index("mF1")]]
 
     def counts(self, predictions: Sequence[Array], truth: Sequence[Timeline]) -> segmental.Counts:
-        """What each video adds to the scores: sums of these over any videos are the scores of those."""
-        said = [p if len(p) else None for p in predictions]
-        return segmental.counts(said, [t.labels for t in truth], style=self.style, background=self.background)
+        """Return the counts of each video; scores of any set of videos follow from their sums."""
+        labels = [p if len(p) else None for p in predictions]
+        return segmental.counts(labels, [t.labels for t in truth], style=self.style, background=self.background)
 
-    def judge(self, asked: TestPredictions, rng: np.random.Generator) -> ScoredPredictions:
-        """Scores of each fold averaged over folds, with intervals over videos, and accuracy class by class."""
-        truth = [e.truth for e in asked.examples]
-        each = self.counts(asked.predictions, truth)
-        folds = np.array(asked.folds, np.int64)
-        found = segmental.bootstrap(each, folds, groups=asked.groups, rng=rng)
+    def score_predictions(self, test: TestPredictions, rng: np.random.Generator) -> ScoredPredictions:
+        """Return scores averaged over folds, with intervals over videos, and accuracy per class."""
+        truth = [e.truth for e in test.examples]
+        counts = self.counts(test.predictions, truth)
+        folds = np.array(test.folds, np.int64)
+        scores = segmental.bootstrap(counts, folds, groups=test.groups, rng=rng)
         return ScoredPredictions(
-            {"mF1": found["mF1"], **found},
-            by_class(asked, truth, np.random.default_rng(rng.integers(2**32))),
-            {**asked.columns, **prediction_columns.of_labels(asked.predictions, truth)},
+            {"mF1": scores["mF1"], **scores},
+            accuracy_by_class(test, truth, np.random.default_rng(rng.integers(2**32))),
+            {**test.columns, **prediction_columns.of_labels(test.predictions, truth)},
         )
 
 
-def by_class(asked: TestPredictions, truth: Sequence[Timeline], rng: np.random.Generator) -> dict[str, Score]:
-    """Of the frames of each class the share that is labeled right, percent, with an interval over videos."""
-    count = len(asked.classes)
-    asked_of, right = (np.zeros((len(truth), count), np.int64) for _ in range(2))
-    for i, (said, timeline) in enumerate(zip(asked.predictions, truth, strict=True)):
-        real = timeline.labels
-        shared = min(len(said), len(real))
-        asked_of[i] = np.bincount(real, minlength=count)
-        right[i] = np.bincount(real[:shared][said[:shared] == real[:shared]], minlength=count)
-    there = np.flatnonzero(asked_of.any(axis=0))
-    code = codes(asked.groups, len(truth))
+def accuracy_by_class(test: TestPredictions, truth: Sequence[Timeline], rng: np.random.Generator) -> dict[str, Score]:
+    """Return the share of frames of each class labeled correctly, in percent, with an interval over videos."""
+    count = len(test.classes)
+    totals, correct = (np.zeros((len(truth), count), np.int64) for _ in range(2))
+    for i, (predicted, timeline) in enumerate(zip(test.predictions, truth, strict=True)):
+        labels = timeline.labels
+        shared = min(len(predicted), len(labels))
+        totals[i] = np.bincount(labels, minlength=count)
+        correct[i] = np.bincount(labels[:shared][predicted[:shared] == labels[:shared]], minlength=count)
+    present = np.flatnonzero(totals.any(axis=0))
+    code = codes(test.groups, len(truth))
 
     def drawn(weights: Int64[Array, "b u"]) -> Float64[Array, "b k"]:
         times = weights[:, code]
-        asked_for = times @ asked_of[:, there]
-        shares: Float64[Array, "b k"] = np.full(asked_for.shape, np.nan)
-        np.divide(100.0 * (times @ right[:, there]), asked_for, out=shares, where=asked_for > 0)
+        total = times @ totals[:, present]
+        shares: Float64[Array, "b k"] = np.full(total.shape, np.nan)
+        np.divide(100.0 * (times @ correct[:, present]), total, out=shares, where=total > 0)
         return shares
 
-    found = resampled(drawn, int(code.max()) + 1, rng=rng)
-    return {asked.classes[c]: score for c, score in zip(there.tolist(), found, strict=True)}
+    scores = resampled(drawn, int(code.max()) + 1, rng=rng)
+    return {test.classes[c]: score for c, score in zip(present.tolist(), scores, strict=True)}

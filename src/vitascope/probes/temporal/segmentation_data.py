@@ -1,4 +1,4 @@
-"""Videos as a segmenter reads them: a vector and a label for every frame, the vectors from between clips in time."""
+"""Videos as read by segmentation probes: a vector and a label per frame, vectors interpolated between clips."""
 
 from __future__ import annotations
 
@@ -12,98 +12,102 @@ from torch import Tensor
 
 from vitascope.core.errors import UserError
 from vitascope.core.types import Timeline
-from vitascope.features.base import Features, spans_of
-from vitascope.features.sequences import Dense, dense
+from vitascope.features.base import Features
+from vitascope.features.sequences import FeatureSequence, feature_sequences
 
 Align: TypeAlias = Literal["time", "stretch"]
-"""`time`: a frame's vector lies between the clips before and after it, by the seconds of their middles. `stretch`: all
-clips are stretched over all frames, whatever their times, as published: up to half a clip off at both ends."""
-SHORT, LONG = 0.05, 0.5
-"""Of the labeled time: how much of its end may be without clips, and how far clips may go on behind it."""
+"""`time`: interpolate between the clips whose centers surround the frame in time. `stretch`: stretch all clips evenly
+over all frames, ignoring their times, as in the published code: up to half a clip off at both ends."""
+MAX_UNCOVERED, MAX_UNLABELED = 0.05, 0.5
+"""Shares of the labeled duration: how much of its end may lack clips, and how far clips may exceed it."""
 
 
-class Frames(NamedTuple):
-    """A video as a segmenter reads it."""
+class FrameSequence(NamedTuple):
+    """One video: a vector and a label per frame."""
 
     values: Float[Tensor, "t d"]
     labels: Int[Tensor, "t"]
 
 
-def frames(features: Features[Timeline], order: Sequence[int], *, every: int, align: Align) -> Iterator[Frames]:
-    """The examples of these numbers, one by one, at each frame that is a multiple of `every`.
+def frame_sequences(
+    features: Features[Timeline], order: Sequence[int], *, every: int, align: Align
+) -> Iterator[FrameSequence]:
+    """Yield the examples `order`, sampled at every `every`-th frame.
 
-    ValueError: fewer than two such frames, a label that there is not, clips that do not cover the labels or go on far
-    behind them; and what `dense` refuses.
+    Raises UserError for fewer than two such frames, a label outside the class list, or clips that end well before or
+    after the labels, and as `feature_sequences` does.
     """
-    for i, found in zip(order, dense(features, order), strict=True):
+    for i, sequence in zip(order, feature_sequences(features, order), strict=True):
         example = features.examples[i]
         labels, fps = example.truth.labels, example.truth.fps
-        kept = labels[::every]
-        outside = (kept < 0) | (kept >= len(features.classes))
+        sampled = labels[::every]
+        outside = (sampled < 0) | (sampled >= len(features.classes))
         if outside.any():
             raise UserError(
-                f"{example.id}: label {kept[outside][0]} at frame {int(outside.argmax()) * every}: there are "
-                f"{len(features.classes)} classes, 0 to {len(features.classes) - 1}; correct the labels or add the "
+                f"{example.id}: label {sampled[outside][0]} at frame {int(outside.argmax()) * every} is outside the "
+                f"{len(features.classes)} classes (0 to {len(features.classes) - 1}); correct the labels or add the "
                 "classes"
             )
-        if len(kept) < 2:
+        if len(sampled) < 2:
             raise UserError(
-                f"{example.id}: {len(labels)} labeled frames, of which {len(kept)} counts; at least two are needed, "
-                "so leave it out"
+                f"{example.id}: {len(labels)} labeled frames, {len(sampled)} after striding; two are needed, so "
+                "leave the video out"
             )
         if align == "time":
-            _check(example.id, found, len(labels), fps)
-            places = timed(found.spans, len(labels), fps)
+            _check_duration(example.id, sequence, len(labels), fps)
+            positions = positions_by_time(sequence.spans, len(labels), fps)
         else:
-            places = stretched(len(found.values), len(labels))
-        values = between(found.values, places[::every])
-        yield Frames(values, torch.from_numpy(kept).to(values.device))
+            positions = positions_by_stretching(len(sequence.values), len(labels))
+        values = interpolate_rows(sequence.values, positions[::every])
+        yield FrameSequence(values, torch.from_numpy(sampled).to(values.device))
 
 
-def timed(spans: Float64[np.ndarray, "n 2"], count: int, fps: float) -> Float64[np.ndarray, "t"]:
-    """Where each of `count` frames lies among clips, as a fraction of their rows, by the middles of both in seconds.
+def positions_by_time(spans: Float64[np.ndarray, "n 2"], count: int, fps: float) -> Float64[np.ndarray, "t"]:
+    """Return the fractional row of each of `count` frames, interpolating between the clip centers in time.
 
-    Before the first and behind the last clip it is that clip.
+    Frames before the first and after the last clip get that clip.
     """
-    places: Float64[np.ndarray, "t"] = np.interp((np.arange(count) + 0.5) / fps, spans.mean(1), np.arange(len(spans)))
-    return places
+    positions: Float64[np.ndarray, "t"] = np.interp(
+        (np.arange(count) + 0.5) / fps, spans.mean(1), np.arange(len(spans))
+    )
+    return positions
 
 
-def stretched(rows: int, count: int) -> Float64[np.ndarray, "t"]:
-    """The same where rows and frames are cells that fill the same length."""
+def positions_by_stretching(rows: int, count: int) -> Float64[np.ndarray, "t"]:
+    """Return fractional rows for rows and frames that evenly divide the same duration."""
     return ((np.arange(count) + 0.5) * rows / count - 0.5).clip(0.0, rows - 1.0)
 
 
-def between(values: Float[Tensor, "n d"], places: Float64[np.ndarray, "t"]) -> Float[Tensor, "t d"]:
-    """Rows at fractional places, linear from one row to the next."""
-    low = torch.from_numpy(np.floor(places).astype(np.int64)).to(values.device)
-    share = torch.from_numpy(places - np.floor(places)).to(values)[:, None]
+def interpolate_rows(values: Float[Tensor, "n d"], positions: Float64[np.ndarray, "t"]) -> Float[Tensor, "t d"]:
+    """Interpolate linearly between rows."""
+    low = torch.from_numpy(np.floor(positions).astype(np.int64)).to(values.device)
+    share = torch.from_numpy(positions - np.floor(positions)).to(values)[:, None]
     return torch.lerp(values[low], values[(low + 1).clamp(max=len(values) - 1)], share)
 
 
-def repeated(labels: Int[Tensor, "t"], every: int, count: int) -> Int64[np.ndarray, "_"]:
-    """The labels of all `count` frames, each said for `every`."""
+def repeat_labels(labels: Int[Tensor, "t"], every: int, count: int) -> Int64[np.ndarray, "_"]:
+    """Repeat each label `every` times and return the labels of all `count` frames."""
     return np.repeat(labels.cpu().numpy().astype(np.int64), every)[:count]
 
 
-def readable(features: Features[Timeline]) -> list[int]:
-    """The examples that could be encoded; ValueError where one of them has no vectors."""
-    there = [i for i, e in enumerate(features.examples) if e.id not in features.failures]
-    each = spans_of(features)
-    bare = [features.examples[i].id for i in there if len(each) and not len(each[i])]
-    if bare:
+def encoded_examples(features: Features[Timeline]) -> list[int]:
+    """Return the indices of the examples that could be encoded; UserError if one of these has no vectors."""
+    indices = [i for i, e in enumerate(features.examples) if e.id not in features.failures]
+    spans = features.spans
+    missing = [features.examples[i].id for i in indices if len(spans) and not len(spans[i])]
+    if missing:
         raise UserError(
-            f"no vector for {len(bare)} of {len(features.examples)} videos ({', '.join(bare[:3])}"
-            f"{', ...' if len(bare) > 3 else ''}); embed them or leave them out of the split"
+            f"no vectors for {len(missing)} of {len(features.examples)} videos ({', '.join(missing[:3])}"
+            f"{', ...' if len(missing) > 3 else ''}); embed them or leave them out of the split"
         )
-    return there
+    return indices
 
 
-def _check(name: str, found: Dense, count: int, fps: float) -> None:
-    """ValueError where labels and clips cannot be of the same stretch of video."""
-    labeled, end, clip = count / fps, float(found.spans[-1, 1]), float(np.diff(found.spans[-1])[0])
-    if labeled - end > max(SHORT * labeled, 2 * clip) or end - labeled > max(LONG * labeled, 2 * clip):
+def _check_duration(name: str, sequence: FeatureSequence, count: int, fps: float) -> None:
+    """Raise UserError if labels and clips cannot cover the same part of the video."""
+    labeled, end, clip = count / fps, float(sequence.spans[-1, 1]), float(np.diff(sequence.spans[-1])[0])
+    if labeled - end > max(MAX_UNCOVERED * labeled, 2 * clip) or end - labeled > max(MAX_UNLABELED * labeled, 2 * clip):
         raise UserError(
-            f"{name}: {count} labeled frames at {fps:g} a second last {labeled:.1f} s, its {len(found.values)} clips "
-            f"end at {end:.1f} s; embed the whole video, or correct the frames per second of the labels"
+            f"{name}: {count} labeled frames at {fps:g} fps cover {labeled:.1f} s, its {len(sequence.values)} clips "
+            f"end at {end:.1f} s; embed the whole video, or correct the fps of the labels"
         )

@@ -1,4 +1,4 @@
-"""How segmenters are trained and tested: by the report's tables, by its repository, by ASFormer's authors."""
+"""Presets of temporal segmentation: the TWLV-I report, its repository, and the authors of ASFormer."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from typing import Any
 from vitascope.probes.temporal.twlv1_table7 import windows
 
 
-def _seen(family: str) -> dict[str, Any]:
+def _views(family: str) -> dict[str, Any]:
     view = windows(family).view
     return {"train": view, "test": view}
 
 
-SOUND: Mapping[str, Mapping[str, Any]] = {
-    "50salads": {**_seen("50salads"), "frame_stride": 2},
-    "gtea": {**_seen("gtea"), "background": (10,)},
-    "breakfast": {**_seen("breakfast"), "attention_span": "full", "lr": 1e-4},
+DATASET_SETTINGS: Mapping[str, Mapping[str, Any]] = {
+    "50salads": {**_views("50salads"), "frame_stride": 2},
+    "gtea": {**_views("gtea"), "background": (10,)},
+    "breakfast": {**_views("breakfast"), "attention_span": "full", "lr": 1e-4},
 }
-"""What is particular to a data set. Every second frame of 50Salads is 15 a second; class 10 of GTEA is `background`."""
-PUBLIC = {"align": "stretch", "style": "published", "attention_span": "block"}
+"""Settings by dataset. 50Salads is sampled to every second frame, i.e. 15 fps; class 10 of GTEA is background."""
+PUBLIC_CODE = {"align": "stretch", "style": "published", "attention_span": "block"}
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "": {},
-    "paper": {**PUBLIC, "weight_decay": 1e-4},
-    "published": {**PUBLIC, "order": "once"},
-    "original": {**PUBLIC, "layers": 10, "width": 64},
+    "paper": {**PUBLIC_CODE, "weight_decay": 1e-4},
+    "published": {**PUBLIC_CODE, "order": "once"},
+    "original": {**PUBLIC_CODE, "layers": 10, "width": 64},
 }
-PARTICULAR: Mapping[tuple[str, str], Mapping[str, Any]] = {
+PRESET_OVERRIDES: Mapping[tuple[str, str], Mapping[str, Any]] = {
     ("paper", "breakfast"): {"attention_span": "full"},
     ("published", "breakfast"): {"attention_span": "full"},
     ("original", "gtea"): {"channel_dropout": 0.5},
@@ -34,5 +34,5 @@ PARTICULAR: Mapping[tuple[str, str], Mapping[str, Any]] = {
 
 
 def settings(preset: str, family: str) -> dict[str, Any]:
-    """How a preset differs from the fields' defaults, on that data set."""
-    return {**SOUND.get(family, {}), **PRESETS[preset], **PARTICULAR.get((preset, family), {})}
+    """Return the fields that a preset changes from their defaults, on the dataset `family`."""
+    return {**DATASET_SETTINGS.get(family, {}), **PRESETS[preset], **PRESET_OVERRIDES.get((preset, family), {})}

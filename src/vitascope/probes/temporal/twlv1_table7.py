@@ -1,4 +1,4 @@
-"""Table 7 of the TWLV-I report: the windows through which dense heads see each data set."""
+"""Table 7 of the TWLV-I report: sliding windows of localization and segmentation on each dataset."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from vitascope.sampling.names import MultiClip
 
 @dataclass(frozen=True)
 class Table7Windows:
-    """What the table says of how one data set is embedded."""
+    """Sliding window by which one dataset is embedded."""
 
     seconds: float
-    """Length T of a clip."""
+    """Clip length T, seconds."""
     stride: float
-    """Seconds T_s from one clip to the next."""
+    """Stride T_s from one clip to the next, seconds."""
     fps: float
-    """Frames per second of its videos, as the report has them."""
+    """Frame rate of the videos, as in the report."""
 
     @property
     def view(self) -> View:
-        """One vector a clip, stored; the tail rule is `MultiClip`'s."""
+        """One stored vector per clip; the end of a video is treated as by `MultiClip`."""
         return View(MultiClip(self.seconds, self.stride))
 
 
@@ -34,11 +34,11 @@ WINDOWS: Mapping[str, Table7Windows] = {
     "breakfast": Table7Windows(0.5, 0.125, 15),
 }
 OWN: Mapping[str, Table7Windows] = {"motionlab": Table7Windows(1.0, 0.25, 12)}
-"""Ours: a clip of MotionLab's slow films needs a second to show where things go."""
+"""Datasets outside the report: motion in MotionLab's videos takes a second to become visible."""
 OTHERS = Table7Windows(0.5, 0.25, 30)
-"""Of data sets that the table does not have: as ActivityNet, half as many clips as THUMOS14."""
+"""Default for all other datasets: as for ActivityNet, half as many clips as for THUMOS14."""
 
 
 def windows(family: str) -> Table7Windows:
-    """The windows of a data set by its family's name (`Dataset.family`)."""
+    """Return the window of a dataset by the name of its family (`Dataset.family`)."""
     return WINDOWS.get(family) or OWN.get(family, OTHERS)

@@ -1,4 +1,4 @@
-"""Trainings that can be interrupted: all that they go on from in one file, written aside and renamed."""
+"""Resumable training: the complete state in one file, written atomically."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 
 from vitascope.core.errors import UserError
-from vitascope.core.files import replacing
+from vitascope.core.files import atomic_file
 
 Scratch = Path | None
-"""Where the state is kept; None: nowhere."""
+"""Path of the state file; None: do not save."""
 
 
 @runtime_checkable
 class Stateful(Protocol):
-    """What has a state: a model, an optimizer, a schedule, `Facts`."""
+    """Anything with a state dict: a model, an optimizer, a schedule, `LoopState`."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors, numbers, text, and lists and dictionaries of them."""
+        """Return the state: tensors, numbers, strings, and lists and dictionaries of them."""
         ...
 
     def load_state_dict(self, state_dict: dict[str, Any], /) -> Any:
-        """Take on such a state."""
+        """Restore such a state."""
         ...
 
 
-class Facts(dict[str, Any]):
-    """Generators, which go on drawing where they were, and values, which are replaced."""
+class LoopState(dict[str, Any]):
+    """State of a training loop by name: random generators, and plain values."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Of generators their states."""
+        """Return the values, with generators replaced by their states."""
         return {k: v.get_state() if isinstance(v, torch.Generator) else v for k, v in self.items()}
 
     def load_state_dict(self, state: dict[str, Any], /) -> None:
-        """Take them on."""
+        """Restore the generators and replace the values."""
         for name, value in state.items():
             if isinstance(self[name], torch.Generator):
                 self[name].set_state(value)
@@ -45,7 +45,7 @@ class Facts(dict[str, Any]):
 
 
 def resume(scratch: Scratch, parts: Mapping[str, Stateful]) -> int:
-    """Epochs done by the state at `scratch`, which the parts take on; 0 where there is none."""
+    """Restore the state at `scratch` into `parts` and return the epochs done; 0 if there is no state."""
     if scratch is None or not scratch.is_file():
         return 0
     try:
@@ -53,21 +53,23 @@ def resume(scratch: Scratch, parts: Mapping[str, Stateful]) -> int:
         for name, part in parts.items():
             part.load_state_dict(state[name])
         return int(state["epochs"])
-    except Exception as error:  # a damaged file raises whatever it likes
-        raise UserError(f"{scratch}: cannot go on from this state ({type(error).__name__}); remove the file") from error
+    except Exception as error:  # a damaged file can raise anything
+        raise UserError(
+            f"{scratch}: cannot resume from this state ({type(error).__name__}); delete the file"
+        ) from error
 
 
-def keep(scratch: Scratch, parts: Mapping[str, Stateful], epochs: int) -> None:
-    """Write the state after so many epochs, in place of an earlier one."""
+def save(scratch: Scratch, parts: Mapping[str, Stateful], epochs: int) -> None:
+    """Save the state after `epochs` epochs, replacing an earlier one."""
     if scratch is None:
         return
     scratch.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(scratch) as aside:
+    with atomic_file(scratch) as aside:
         torch.save({**{name: part.state_dict() for name, part in parts.items()}, "epochs": epochs}, aside)
 
 
-def forget(scratch: Scratch) -> None:
-    """Remove the state of a training that has come to its end."""
+def delete(scratch: Scratch) -> None:
+    """Delete the state of a finished training."""
     if scratch is not None:
         scratch.unlink(missing_ok=True)
         if scratch.parent.is_dir() and not any(scratch.parent.iterdir()):
@@ -75,7 +77,7 @@ def forget(scratch: Scratch) -> None:
 
 
 @torch.no_grad()
-def averaged(average: torch.nn.Module, model: torch.nn.Module, share: float) -> None:
-    """Move `average` towards `model`, of which it keeps `share`."""
+def update_average(average: torch.nn.Module, model: torch.nn.Module, decay: float) -> None:
+    """Update an exponential moving average of the weights: average = decay * average + (1 - decay) * model."""
     for mean, p in zip(average.parameters(), model.parameters(), strict=True):
-        mean.lerp_(p, 1 - share)
+        mean.lerp_(p, 1 - decay)

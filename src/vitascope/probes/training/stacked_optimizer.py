@@ -1,7 +1,7 @@
-"""Training many classifiers at once: P stacked heads, each with a learning rate and a weight decay of its own.
+"""Training of many classifiers at once: P stacked heads, each with its own learning rate and weight decay.
 
-Parameters are stacked on their first axis (`nn.pooler`); every head is trained as an optimizer of its own would train
-it, and one that diverges, as some of a sweep will, is left as it is and does the others no harm.
+Parameters are stacked along their first axis (see `attentive_pooler`). Every head is trained exactly as by an optimizer
+of its own; one that diverges, as some in a sweep will, keeps its last finite state and does not affect the others.
 """
 
 from __future__ import annotations
@@ -13,124 +13,119 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 
-def losses(logits: Float[Tensor, "p b c"], labels: Int[Tensor, "b"]) -> Float[Tensor, "p"]:
-    """Mean cross-entropy of each head; the gradient of their sum is to each head that of its own."""
-    every = F.cross_entropy(logits.flatten(0, 1).float(), labels.repeat(len(logits)), reduction="none")
-    return every.view(len(logits), -1).mean(1)
+def head_losses(logits: Float[Tensor, "p b c"], labels: Int[Tensor, "b"]) -> Float[Tensor, "p"]:
+    """Return the mean cross-entropy of each head; the gradient of their sum is, for each head, that of its own loss."""
+    losses = F.cross_entropy(logits.flatten(0, 1).float(), labels.repeat(len(logits)), reduction="none")
+    return losses.view(len(logits), -1).mean(1)
 
 
-Kind: TypeAlias = Literal["adamw", "adam", "sgd", "lars"]
-KINDS: dict[Kind, Callable[..., torch.optim.Optimizer]] = {
+OptimizerName: TypeAlias = Literal["adamw", "adam", "sgd", "lars"]
+OPTIMIZERS: dict[OptimizerName, Callable[..., torch.optim.Optimizer]] = {
     "adamw": partial(torch.optim.AdamW, fused=True),
     "adam": partial(torch.optim.Adam, fused=True),
     "sgd": partial(torch.optim.SGD, lr=0.0, fused=True),
     "lars": partial(torch.optim.SGD, lr=0.0, fused=True),
 }
-"""Adam's betas are 0.9 and 0.999, its epsilon 1e-8; `adamw` takes decay off the weights, the others add it to the
-gradient; momentum is without damping. `lars` is `sgd` on gradients that `lars` has scaled."""
-TRUST = 0.001
-"""LARS: norm of a matrix's scaled gradient over the matrix's own."""
+"""Adam has betas 0.9 and 0.999 and epsilon 1e-8. `adamw` decouples weight decay, the others add it to the gradient.
+Momentum has no dampening. `lars` is SGD on gradients scaled by the function `lars`."""
+TRUST_COEFFICIENT = 0.001
+"""LARS: ratio of the norm of a scaled gradient to the norm of its weight matrix."""
 
 
-class Stacked:
-    """P optimizers of torch, one for each head; the parameters must stay on the device where they are now.
+class StackedOptimizer:
+    """P torch optimizers in one, one for each head; the parameters must stay on their current device.
 
-    Each head's slice of every parameter is a parameter to them, so that an update reads and writes each number once
-    and needs no memory besides the optimizer's state.
+    The slice of each head of every parameter is a parameter of the optimizer, so that an update reads and writes each
+    number once and needs no memory besides the optimizer state.
     """
 
     def __init__(
         self,
         parameters: Iterable[Tensor],
-        kind: Kind,
+        kind: OptimizerName,
         *,
         no_decay_bias: bool = False,
         clip_grad_norm: float | None = None,
         momentum: float = 0.9,
     ) -> None:
-        """`no_decay_bias`: no decay of biases and other vectors. `clip_grad_norm`: largest norm of a head's gradient; longer is cut.
+        """`no_decay_bias`: exempt biases and other vectors from weight decay. `momentum`: of `sgd` and `lars`.
 
-        `momentum` is that of `sgd` and `lars`.
+        `clip_grad_norm`: maximum gradient norm of a head.
         """
         self.parameters = [p for p in parameters if p.requires_grad]
         self.count = len(self.parameters[0])
         self.kind, self.clip_grad_norm = kind, clip_grad_norm
-        self.taken = 0
-        """Steps so far."""
-        self.lost: dict[int, int] = {}
-        """Heads whose gradient was not finite, and at which step (from 1): they keep what they were before it."""
+        self.steps = 0
+        """Steps taken so far."""
+        self.diverged: dict[int, int] = {}
+        """{head: step} of heads that diverged: the step (from 1) whose gradient was not finite; they stop before it."""
         self.slices = [[p.detach()[head] for p in self.parameters] for head in range(self.count)]
         decayed = [[p for p in own if p.ndim > 1 or not no_decay_bias] for own in self.slices]
-        spared = [[p for p in own if p.ndim <= 1 and no_decay_bias] for own in self.slices]
+        exempt = [[p for p in own if p.ndim <= 1 and no_decay_bias] for own in self.slices]
         extra = {"momentum": momentum} if kind in ("sgd", "lars") else {}
-        self.optimizer = KINDS[kind]([{"params": own} for own in (*decayed, *spared)], **extra)
-
-    @property
-    def alive(self) -> Bool[Tensor, "p"]:
-        """The heads that are still trained."""
-        return torch.tensor([head not in self.lost for head in range(self.count)])
+        self.optimizer = OPTIMIZERS[kind]([{"params": own} for own in (*decayed, *exempt)], **extra)
 
     def state_dict(self) -> dict[str, Any]:
-        """Of all of them, and who was given up."""
-        return {"optimizer": self.optimizer.state_dict(), "taken": self.taken, "lost": self.lost}
+        """Return the optimizer state, the step count and the diverged heads."""
+        return {"optimizer": self.optimizer.state_dict(), "taken": self.steps, "lost": self.diverged}
 
     def load_state_dict(self, state: dict[str, Any], /) -> None:
-        """Take on such a state."""
+        """Restore such a state."""
         self.optimizer.load_state_dict(state["optimizer"])
-        self.taken, self.lost = int(state["taken"]), dict(state["lost"])
+        self.steps, self.diverged = int(state["taken"]), dict(state["lost"])
 
     @torch.no_grad()
     def step(self, lr: Float[Tensor, "p"], decay: Float[Tensor, "p"]) -> None:
-        """One update of every head by its gradients, which are used up; `lr` and `decay` have a number for each.
+        """Update every head by its gradients and clear them; `lr` and `decay` hold one value per head.
 
-        In float64 these are what was meant to the last digit, as with torch's own optimizers.
+        Pass float64, so that rates are exact, as Python floats are for torch's own optimizers.
         """
-        self.taken += 1
-        slopes = {i: p.grad for i, p in enumerate(self.parameters) if p.grad is not None}
-        self._judge(list(slopes.values()))
+        self.steps += 1
+        gradients = {i: p.grad for i, p in enumerate(self.parameters) if p.grad is not None}
+        self._check_gradients(list(gradients.values()))
         if self.kind == "lars":
-            for i, slope in slopes.items():
-                lars(self.parameters[i], slope, decay)
+            for i, gradient in gradients.items():
+                lars(self.parameters[i], gradient, decay)
             decay = torch.zeros_like(decay)
         for j, group in enumerate(self.optimizer.param_groups):
-            head, spared = j % self.count, j >= self.count
-            group["lr"], group["weight_decay"] = float(lr[head]), 0.0 if spared else float(decay[head])
-        for head, own in enumerate(self.slices):
-            for i, slope in slopes.items():
-                own[i].grad = None if head in self.lost else slope[head]
+            head, no_decay = j % self.count, j >= self.count
+            group["lr"], group["weight_decay"] = float(lr[head]), 0.0 if no_decay else float(decay[head])
+        for head, parts in enumerate(self.slices):
+            for i, gradient in gradients.items():
+                parts[i].grad = None if head in self.diverged else gradient[head]
         self.optimizer.step()
-        for p in (*self.parameters, *(p for own in self.slices for p in own)):
+        for p in (*self.parameters, *(p for parts in self.slices for p in parts)):
             p.grad = None
 
-    def _judge(self, slopes: list[Tensor]) -> None:
-        """Give up heads whose gradient is not finite; clip the others'."""
-        norms = torch.stack([torch.linalg.vector_norm(g.flatten(1), dim=1) for g in slopes]).norm(dim=0)
+    def _check_gradients(self, gradients: list[Tensor]) -> None:
+        """Stop heads whose gradient is not finite; clip the gradients of the others."""
+        norms = torch.stack([torch.linalg.vector_norm(g.flatten(1), dim=1) for g in gradients]).norm(dim=0)
         for head, norm in enumerate(norms.tolist()):
             if not math.isfinite(norm):
-                self.lost.setdefault(head, self.taken)
+                self.diverged.setdefault(head, self.steps)
         if self.clip_grad_norm is not None:
-            share = (self.clip_grad_norm / (norms + 1e-6)).clamp(max=1.0)
-            for g in slopes:
-                g.mul_(_per_head(share, g))
+            factor = (self.clip_grad_norm / (norms + 1e-6)).clamp(max=1.0)
+            for g in gradients:
+                g.mul_(_per_head(factor, g))
 
 
-def lars(weights: Float[Tensor, "p *s"], slope: Float[Tensor, "p *s"], decay: Float[Tensor, "p"]) -> None:
-    """Decay added to `slope`, then `slope` scaled to the norm 0.001 |w|, head by head, in place; vectors stay.
+def lars(weights: Float[Tensor, "p *s"], gradient: Float[Tensor, "p *s"], decay: Float[Tensor, "p"]) -> None:
+    """Add weight decay to the gradient and scale it to the norm 0.001 |w|, head by head, in place; vectors are skipped.
 
-    You et al. 2017 (arXiv 1708.03888) in the form of MoCo v3 and MAE: the decay is within the norm, and where weights
-    or gradient are 0 nothing is scaled.
+    You et al. 2017 (arXiv 1708.03888), in the form of MoCo v3 and MAE: the norm includes the decay, and nothing is
+    scaled where weights or gradient are 0.
     """
     if weights.ndim <= 2:
         return
-    slope.addcmul_(weights, _per_head(decay, weights))
-    own, norm = (torch.linalg.vector_norm(x.flatten(1), dim=1) for x in (weights, slope))
-    slope.mul_(_per_head(torch.where((own > 0) & (norm > 0), TRUST * own / norm, 1.0), slope))
+    gradient.addcmul_(weights, _per_head(decay, weights))
+    own, norm = (torch.linalg.vector_norm(x.flatten(1), dim=1) for x in (weights, gradient))
+    gradient.mul_(_per_head(torch.where((own > 0) & (norm > 0), TRUST_COEFFICIENT * own / norm, 1.0), gradient))
 
 
 def _per_head(values: Float[Tensor, "p"], like: Float[Tensor, "p *s"]) -> Float[Tensor, "p *o"]:
-    """`values` in the form that multiplies `like` head by head."""
+    """Reshape `values` to broadcast against `like` head by head."""
     return values.to(like).view(-1, *[1] * (like.ndim - 1))

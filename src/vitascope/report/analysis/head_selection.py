@@ -1,4 +1,4 @@
-"""Training: what heads were chosen from a grid and by what, and what several seeds of the same training gave."""
+"""Head selection: which heads were selected from a hyperparameter grid, by what, and the spread over seeds."""
 
 from __future__ import annotations
 
@@ -7,109 +7,112 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import stdev
 from typing import Any, NamedTuple
 
-from vitascope.core.text import number, shown
+from vitascope.core.text import escaped, number
 from vitascope.evaluation.results import Result
 from vitascope.report.analysis.leaderboard import ON_TEST, Column, EncoderRow, Leaderboard
 
-MOST = 3
-"""Choices named for one result; of more, the number."""
+MAX_LISTED = 3
+"""Selected settings listed per result; of the others only the number is given."""
 
 
 class Choice(NamedTuple):
-    """One training's pick: of which part of the classes (a verb, say; empty: all), what, by what, and from how many."""
+    """The hyperparameters that one training selected."""
 
     part: str
-    chosen: str
+    """Part of the label the head predicts, such as verb or noun; empty for the whole label."""
+    selected: str
     select: str
-    of: int
+    """Selection criterion."""
+    n_candidates: int
     best: float | None
+    """Highest selection score over the grid, percent."""
     worst: float | None
-    """Scores in the grid by which the pick was made, percent."""
+    """Lowest selection score over the grid, percent."""
 
 
-class Trained(NamedTuple):
-    """How the heads behind one result came about, as text."""
+class HeadSummary(NamedTuple):
+    """How the heads behind one result were selected and trained, as text."""
 
     row: EncoderRow
     task: str
-    chosen: str
+    selected: str
     select: str
-    grid: str
+    candidates: str
     seeds: str
     on_test: bool
 
 
-def trained(board: Leaderboard) -> list[Trained]:
-    """Every result with a choice to tell or with several seeds, variants too."""
+def head_summaries(board: Leaderboard) -> list[HeadSummary]:
+    """Summarize every result with selected hyperparameters or several seeds, variants included."""
     return [
-        _trained(row, column, column.cells[row.index])
+        _head_summary(row, column, column.cells[row.index])
         for column in board.columns
         for row in board.rows
         if row.index in column.cells and (len(column.cells[row.index].seeds) > 1 or column.cells[row.index].about)
     ]
 
 
-def _trained(row: EncoderRow, column: Column, result: Result) -> Trained:
+def _head_summary(row: EncoderRow, column: Column, result: Result) -> HeadSummary:
     choices = [choice for about in result.about for choice in _choices(about)]
-    return Trained(
+    return HeadSummary(
         row=row,
-        task=shown(column.task),
-        chosen=_counted([": ".join(filter(None, (c.part, c.chosen))) for c in choices]),
-        select=", ".join(dict.fromkeys(shown(c.select) for c in choices)),
-        grid=_grid(choices),
-        seeds=spread(result.seeds),
+        task=escaped(column.task),
+        selected=_most_frequent([": ".join(filter(None, (c.part, c.selected))) for c in choices]),
+        select=", ".join(dict.fromkeys(escaped(c.select) for c in choices)),
+        candidates=_candidates(choices),
+        seeds=seed_spread(result.seeds),
         on_test=column.on_test or any(c.select == ON_TEST for c in choices),
     )
 
 
 def _choices(about: Mapping[str, Any], part: str = "") -> Iterator[Choice]:
-    """What one training chose: once, or once for each part that its classes are made of."""
-    chosen = about.get("chosen")
-    if isinstance(chosen, Mapping):
-        text = ", ".join(f"{shown(str(name))} {_value(value)}" for name, value in chosen.items())
-        scores = list(_measured(about.get("grid") or (), chosen))
+    """Yield the selection of one training, or one for each part of the label."""
+    selected = about.get("chosen")
+    if isinstance(selected, Mapping):
+        text = ", ".join(f"{escaped(str(name))} {_value(value)}" for name, value in selected.items())
+        scores = list(_scores(about.get("grid") or (), selected))
         best, worst = (max(scores), min(scores)) if scores else (None, None)
-        yield Choice(shown(part), text, str(about.get("select", "")), len(about.get("grid") or ()), best, worst)
+        yield Choice(escaped(part), text, str(about.get("select", "")), len(about.get("grid") or ()), best, worst)
         return
     for name, inner in about.items():
         if isinstance(inner, Mapping):
             yield from _choices(inner, f"{part} {name}".strip())
 
 
-def _measured(grid: Iterable[Any], chosen: Mapping[str, Any]) -> Iterator[float]:
-    """The score of each entry: the first number in it that is no hyper-parameter."""
+def _scores(grid: Iterable[Any], selected: Mapping[str, Any]) -> Iterator[float]:
+    """Yield the selection score of each grid entry: its first number that is no hyperparameter."""
     for entry in grid:
-        told = [v for k, v in entry.items() if k not in chosen] if isinstance(entry, Mapping) else []
-        yield from [float(v) for v in told if isinstance(v, (int, float))][:1]
+        values = [v for k, v in entry.items() if k not in selected] if isinstance(entry, Mapping) else []
+        yield from [float(v) for v in values if isinstance(v, (int, float))][:1]
 
 
 def _value(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, (int, float)) else shown(str(value))
+    return f"{value:g}" if isinstance(value, (int, float)) else escaped(str(value))
 
 
-def _counted(texts: Sequence[str]) -> str:
-    """Each text once, the most frequent first, with how many trainings it stands for where that is not all."""
+def _most_frequent(texts: Sequence[str]) -> str:
+    """Join distinct texts, most frequent first, each with its count unless all are equal."""
     counts = Counter(texts).most_common()
-    named = [text if n == len(texts) else f"{text} ({n} of {len(texts)})" for text, n in counts[:MOST]]
-    return "; ".join(named) + (f"; {len(counts) - MOST} more" if len(counts) > MOST else "")
+    listed = [text if n == len(texts) else f"{text} ({n} of {len(texts)})" for text, n in counts[:MAX_LISTED]]
+    return "; ".join(listed) + (f"; {len(counts) - MAX_LISTED} more" if len(counts) > MAX_LISTED else "")
 
 
-def _grid(choices: Sequence[Choice]) -> str:
+def _candidates(choices: Sequence[Choice]) -> str:
     best, worst = [c.best for c in choices if c.best is not None], [c.worst for c in choices if c.worst is not None]
-    sizes = sorted({c.of for c in choices if c.of})
+    sizes = sorted({c.n_candidates for c in choices if c.n_candidates})
     heads = f"{'–'.join(str(size) for size in dict.fromkeys([sizes[0], sizes[-1]]))} tried" if sizes else ""
-    reach = f"{number(min(worst))} to {number(max(best))}" if best and worst else ""
-    return ", ".join(filter(None, (heads, reach)))
+    score_range = f"{number(min(worst))} to {number(max(best))}" if best and worst else ""
+    return ", ".join(filter(None, (heads, score_range)))
 
 
-def spread(seeds: Sequence[float]) -> str:
-    """Several headlines in words: how many, from which to which, and their standard deviation; nothing for one."""
+def seed_spread(seeds: Sequence[float]) -> str:
+    """Describe headline scores over seeds: number, range and standard deviation; empty for a single seed."""
     if len(seeds) < 2:
         return ""
     low, high = number(min(seeds)), number(max(seeds))
-    return f"mean of {len(seeds)} trainings, {low} to {high}, s.d. {stdev(seeds):.2f}"
+    return f"mean of {len(seeds)} seeds, {low} to {high}, SD {stdev(seeds):.2f}"
 
 
-def on_test(board: Leaderboard) -> list[Column]:
-    """The columns whose heads were chosen on the test set."""
+def chosen_on_test(board: Leaderboard) -> list[Column]:
+    """Columns whose heads were selected on the test set."""
     return [column for column in board.columns if column.on_test]

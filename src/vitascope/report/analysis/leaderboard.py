@@ -1,4 +1,4 @@
-"""Board: results as rows (encoders) and columns (one question asked in one way), so that only like meets like."""
+"""Leaderboard: encoders by tasks, one column per task and protocol, so that only comparable results share a column."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from vitascope.evaluation import results
 from vitascope.evaluation.results import Result
 
 AXES = ("appearance", "motion", "")
-"""In the order of the tables; the last holds tasks whose axis is not known."""
+"""In the order of the tables; the last is for tasks whose axis is unknown."""
 ON_TEST = "best-on-test"
-"""What a probe's `select` says where its head was chosen on the test set."""
+"""Value of a probe's `select` if its head was selected on the test set."""
 
 
 @dataclass(frozen=True)
 class EncoderRow:
-    """One encoder with one card; `label` is its name, with the card's digest where two cards share the name."""
+    """One encoder with one card; `label` is its name, plus the card's digest if several cards share the name."""
 
     index: int
     label: str
@@ -30,7 +30,7 @@ class EncoderRow:
 
 @dataclass(frozen=True)
 class Column:
-    """Results that may be ranked together: same task, same protocol, all limited or none; `cells` by row index."""
+    """Results that can be ranked together: same task and protocol, all limited or none; `cells` by row index."""
 
     task: str
     axis: str
@@ -38,53 +38,53 @@ class Column:
     limited: bool
     cells: Mapping[int, Result]
     main: bool = True
-    """Of the columns of one task, the one most encoders are in; the others are shown apart."""
+    """Whether this is the task's column with the most encoders; its other columns are shown separately."""
 
     @property
-    def any(self) -> Result:
-        """One of the results: for what all of them share."""
+    def first(self) -> Result:
+        """Any one of the results, to read what all of them share."""
         return next(iter(self.cells.values()))
 
     @property
     def variant(self) -> Mapping[str, str]:
-        """How the question differs from a plain one; empty where it is one."""
-        return self.any.variant
+        """How the task differs from its standard form; empty for the standard form."""
+        return self.first.variant
 
     @property
     def on_test(self) -> bool:
-        """Whether the head was chosen by its score on the test set: no estimate of anything then."""
-        return (self.any.settings.get("probe") or {}).get("select") == ON_TEST
+        """Whether the head was selected by its score on the test set, which makes the score too high."""
+        return (self.first.settings.get("probe") or {}).get("select") == ON_TEST
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What the question was, without the encoder."""
-        return {k: v for k, v in self.any.settings.items() if k not in ("card", "model")}
+        """Settings of the protocol, without those of the encoder."""
+        return {k: v for k, v in self.first.settings.items() if k not in ("card", "model")}
 
 
 @dataclass(frozen=True)
 class Leaderboard:
     """All rows in the order recorded, and all columns: main ones first, by axis.
 
-    Variants of a question (fewer training examples, altered clips) are among the columns and in none of the rankings.
+    Variants of a task (fewer training examples, altered clips) have columns but no ranking.
     """
 
     rows: tuple[EncoderRow, ...]
     columns: tuple[Column, ...]
 
     def main(self, axis: str | None = None) -> tuple[Column, ...]:
-        """The main columns of plain questions, of one axis or of all."""
+        """Main columns of standard tasks, of one axis or of all."""
         return tuple(c for c in self.plain() if c.main and axis in (None, c.axis))
 
-    def apart(self) -> tuple[Column, ...]:
-        """Columns that ask a task's question in another way than its main column."""
+    def other_protocols(self) -> tuple[Column, ...]:
+        """Columns of standard tasks under another protocol than the task's main column."""
         return tuple(c for c in self.plain() if not c.main)
 
     def plain(self) -> tuple[Column, ...]:
-        """The columns of plain questions."""
+        """Columns of standard tasks."""
         return tuple(c for c in self.columns if not c.variant)
 
     def variants(self) -> tuple[Column, ...]:
-        """The columns of the others."""
+        """Columns of task variants."""
         return tuple(c for c in self.columns if c.variant)
 
     def main_of(self, column: Column) -> Column:
@@ -93,25 +93,25 @@ class Leaderboard:
 
 
 class SettingDifference(NamedTuple):
-    """A setting that differs, by its dotted name, and the two values as text."""
+    """A setting that differs between two protocols: dotted name and both values as text."""
 
     name: str
     ours: str
     theirs: str
 
 
-def gather(runs: Iterable[str | Path]) -> list[Result]:
-    """The results of run folders, later ones in place of earlier ones of the same key, as `located` gives them."""
-    found: dict[tuple[str, str, str], Result] = {}
+def load_results(runs: Iterable[str | Path]) -> list[Result]:
+    """Read the results of run folders, with full paths to their predictions; later results replace earlier ones."""
+    by_key: dict[tuple[str, str, str], Result] = {}
     for run in runs:
-        for result in located(results.read(run), run):
-            found[result.key] = result
-    return list(found.values())
+        for result in resolve_predictions(results.read(run), run):
+            by_key[result.key] = result
+    return list(by_key.values())
 
 
-def located(found: Iterable[Result], run: str | Path) -> list[Result]:
-    """The results of a run folder with their predictions as full paths; ValueError for one outside the folder."""
-    return [replace(result, predictions=_inside(Path(run), result.predictions)) for result in found]
+def resolve_predictions(recorded: Iterable[Result], run: str | Path) -> list[Result]:
+    """The results of a run folder with their predictions as full paths; UserError for one outside the folder."""
+    return [replace(result, predictions=_inside(Path(run), result.predictions)) for result in recorded]
 
 
 def _inside(run: Path, path: str) -> str:
@@ -119,16 +119,16 @@ def _inside(run: Path, path: str) -> str:
         return ""
     full = (run / path).resolve()
     if not full.is_relative_to(run.resolve()):
-        raise UserError(f"{run / results.RESULTS}: predictions {path!r} lie outside the run folder")
+        raise UserError(f"{run / results.RESULTS}: predictions {path!r} are outside the run folder")
     return str(full)
 
 
-def build(found: Sequence[Result]) -> Leaderboard:
-    """The board of `found`."""
-    places = {key: index for index, key in enumerate(dict.fromkeys(_identity(r) for r in found))}
-    rows = tuple(_row(key, index, places, found) for key, index in places.items())
+def build(recorded: Sequence[Result]) -> Leaderboard:
+    """Arrange results in a leaderboard."""
+    places = {key: index for index, key in enumerate(dict.fromkeys(_identity(r) for r in recorded))}
+    rows = tuple(_row(key, index, places, recorded) for key, index in places.items())
     cells: dict[tuple[str, str, bool], dict[int, Result]] = {}
-    for result in found:
+    for result in recorded:
         cells.setdefault((result.task, result.protocol, result.limited), {})[places[_identity(result)]] = result
     columns = [
         Column(task, _axis(next(iter(c.values()))), protocol, limited, c)
@@ -136,15 +136,15 @@ def build(found: Sequence[Result]) -> Leaderboard:
     ]
     best: dict[str, Column] = {}
     for column in columns:
-        held = best.setdefault(column.task, column)
-        if (not column.limited, len(column.cells)) > (not held.limited, len(held.cells)):
+        current = best.setdefault(column.task, column)
+        if (not column.limited, len(column.cells)) > (not current.limited, len(current.cells)):
             best[column.task] = column
     marked = (replace(c, main=c is best[c.task]) for c in columns)
     return Leaderboard(rows, tuple(sorted(marked, key=_order)))
 
 
 def _axis(result: Result) -> str:
-    """What the labels ask for, where the score may be averaged with others: of actions in time it is no accuracy."""
+    """The axis over which the score may be averaged: none for temporal tasks, whose scores are no accuracies."""
     return result.axis if result.kind == "recognition" else ""
 
 
@@ -156,16 +156,16 @@ def _identity(result: Result) -> tuple[str, str]:
     return result.encoder, digest(result.settings.get("card"))
 
 
-def _row(key: tuple[str, str], index: int, places: Iterable[tuple[str, str]], found: Sequence[Result]) -> EncoderRow:
+def _row(key: tuple[str, str], index: int, places: Iterable[tuple[str, str]], recorded: Sequence[Result]) -> EncoderRow:
     name, card = key
     shared = sum(other == name for other, _ in places) > 1
-    first = next(r for r in found if _identity(r) == key)
-    known = {**(first.settings.get("card") or {}), **(first.settings.get("model") or {})}
-    return EncoderRow(index, f"{name}@{card[:6]}" if shared else name, name, known)
+    first = next(r for r in recorded if _identity(r) == key)
+    card_settings = {**(first.settings.get("card") or {}), **(first.settings.get("model") or {})}
+    return EncoderRow(index, f"{name}@{card[:6]}" if shared else name, name, card_settings)
 
 
-def differing(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[SettingDifference]:
-    """The settings in which two questions differ."""
+def setting_differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[SettingDifference]:
+    """List the settings in which two protocols differ."""
     left, right = dict(_flat(ours)), dict(_flat(theirs))
     names = [n for n in dict.fromkeys([*left, *right]) if left.get(n) != right.get(n)]
     return [SettingDifference(n, left.get(n, "not set"), right.get(n, "not set")) for n in names]

@@ -1,26 +1,26 @@
-"""What motion is worth: how much an encoder uses it, and how much a data set and each of its classes needs it.
+"""Effect of motion: how much encoders are sensitive to it, and how much datasets and their classes depend on it.
 
-Both are paired differences of outcomes over the same test examples, in points, with the 95 % interval of
-`stats.paired` drawn over groups of examples (source videos, subjects), and p-values from its sign-flip test.
+Both are paired differences of outcomes on the same test examples, in points, with the 95 % interval of `stats.paired`
+(bootstrap over groups of examples: source videos, subjects) and p-values of its sign-flip test.
 
-**Motion use** of an encoder on a task, by alteration: accuracy on the real test clips minus accuracy on the altered
-ones, with one head, trained on real clips. It says how much the encoder's answers lean on what the alteration takes
-away. The headline is `shuffled`: a shuffled clip shows the very same frames in another order, so nothing but order is
-lost; `reversed` keeps smooth motion (its direction alone is lost) and is blind to motions that are their own reverse,
-`frozen` also takes away all frames but one, `slowed` also the ends of the clip. p-values: Holm's, over all encoders and
-alterations of the task.
+**Motion sensitivity** of an encoder on a task, per alteration: accuracy on real test clips minus accuracy on altered
+ones, with a single head trained on real clips. It measures how much the predictions rely on what the alteration
+removes. The headline is `shuffled`: a shuffled clip has the same frames in another order, so only the order is lost.
+`reversed` keeps smooth motion (only its direction is lost) and does not affect motions that are their own reverse;
+`frozen` also removes all frames but one, `slowed` also the end of the clip. p-values are Holm-adjusted over all
+encoders and alterations of the task.
 
-**Motion need** of a data set: accuracy with real clips minus accuracy with clips from which motion was removed in
-training *and* test, so that a head has had the chance to do without. `frozen` holds one frame: what is lost is all that
-motion and further frames gave; `shuffled` destroys order only. It is measured with the best encoder, the one of highest
-accuracy on real clips among those asked both ways, because a weak encoder cannot show a need that it cannot serve: a
-need is a lower bound, "at least so much", and names its encoder. Choosing by the real clips favors real accuracy
-a little where encoders are close. Its p-value is that of its one test.
+**Motion dependence** of a dataset: accuracy with real clips minus accuracy with clips from which motion was removed in
+training *and* test, so that the head could learn to do without. `frozen` repeats one frame: the loss is all that motion
+and further frames contributed; `shuffled` destroys only the order. It is measured with the encoder of highest accuracy
+on real clips among those evaluated both ways, because a weak encoder cannot show a dependence that it cannot exploit:
+the value is a lower bound and names its encoder. Selecting the encoder by real clips slightly favors real accuracy if
+encoders are close. The p-value is that of the single test.
 
-**Motion need of a class** is the same over the test examples of the class, Holm's correction over the classes; ordered
-from the greatest need to the least.
+**Motion dependence of a class** is the same over the test examples of the class, Holm-adjusted over the classes, in
+descending order.
 
-Of several seeds an example's outcome is its mean over them, and the interval does not hold the choice of seeds.
+With several seeds the outcome of an example is its mean over them; the interval excludes the variance between seeds.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ from vitascope.metrics.stats import Difference
 from vitascope.report.analysis import ranking
 from vitascope.report.analysis.leaderboard import Column, Leaderboard
 from vitascope.report.analysis.ranking import SEED, Predictions, common
-from vitascope.report.analysis.variants import BOTH, TEST, Altered, altered
+from vitascope.report.analysis.variants import BOTH, TEST, AlteredTask, altered_tasks
 
 HEADLINE = "shuffled"
-"""The alteration by which motion use is headed: the same frames, their order alone destroyed."""
+"""Alteration of the headline motion sensitivity: the same frames, only their order destroyed."""
 REMOVED = ("frozen", "shuffled")
-"""What takes motion away for a motion need: all of it, and order only."""
+"""Alterations that remove motion for motion dependence: all of it, or only the order."""
 ALTERATIONS = ("shuffled", "reversed", "frozen", "slowed")
-"""In the order shown."""
+"""All alterations, in display order."""
 
 
-class Pair(NamedTuple):
-    """Outcomes of the same examples, in one order, with real and with altered clips; their groups and class names."""
+class PairedOutcomes(NamedTuple):
+    """Outcomes of the same examples with real and with altered clips, with their groups and class names."""
 
     real: ndarray
     altered: ndarray
@@ -56,113 +56,116 @@ class Pair(NamedTuple):
     truth: ndarray
 
 
-class Loss(NamedTuple):
-    """Accuracy that an alteration costs: means over the common examples, their difference, its p after Holm."""
+class AccuracyDrop(NamedTuple):
+    """Accuracy lost to an alteration, over the common examples."""
 
     real: float
+    """Mean accuracy on real clips, percent."""
     altered: float
+    """Mean accuracy on altered clips, percent."""
     gap: Difference
     p: float
+    """Holm-adjusted p-value."""
 
 
-class Need(NamedTuple):
-    """What a data set and its classes (the neediest first) lose, by the encoder of row `row`."""
+class MotionDependence(NamedTuple):
+    """Accuracy drop of a dataset and of its classes (in descending order), measured with the encoder of `row`."""
 
     row: int
-    whole: Loss
-    classes: tuple[tuple[str, Loss], ...]
+    overall: AccuracyDrop
+    classes: tuple[tuple[str, AccuracyDrop], ...]
 
 
 class MotionEffect(NamedTuple):
-    """Of the question `plain`: the use that encoders (by row) make of motion by alteration, and the need for it."""
+    """Effect of motion on the task of column `original`."""
 
-    plain: Column
-    uses: Mapping[int, Mapping[str, Loss]]
-    needs: Mapping[str, Need]
+    original: Column
+    sensitivity: Mapping[int, Mapping[str, AccuracyDrop]]
+    """By encoder row and alteration."""
+    dependence: Mapping[str, MotionDependence]
+    """By alteration."""
 
 
 class MissingResult(NamedTuple):
-    """An altered result that could not be held against a real one, and why."""
+    """A result on altered clips that has no counterpart on real clips, and why."""
 
     task: str
-    why: str
+    reason: str
 
 
-def worth(board: Leaderboard) -> tuple[list[MotionEffect], list[MissingResult]]:
-    """All that the altered columns of a board say, and what they cannot say."""
-    groups, alone = altered(board)
-    lacking = [MissingResult(c.task, "the same question with real clips was not asked") for c in alone]
-    found = []
-    for group in groups:
-        one = _worth(group, lacking)
-        found += [one] if one.uses or one.needs else []
-    return found, lacking
+def motion_effects(board: Leaderboard) -> tuple[list[MotionEffect], list[MissingResult]]:
+    """Compute the effect of motion for all altered columns; also list those without a counterpart."""
+    tasks, unmatched = altered_tasks(board)
+    missing = [MissingResult(c.task, "the same task was not evaluated on real clips") for c in unmatched]
+    effects = [_motion_effect(task, missing) for task in tasks]
+    return [effect for effect in effects if effect.sensitivity or effect.dependence], missing
 
 
-def _worth(group: Altered, lacking: list[MissingResult]) -> MotionEffect:
+def _motion_effect(task: AlteredTask, missing: list[MissingResult]) -> MotionEffect:
+    original = task.original
+
     @cache
     def real(row: int) -> Predictions | None:
-        return ranking.load(group.plain.cells[row]) if row in group.plain.cells else None
+        return ranking.load_predictions(original.cells[row]) if row in original.cells else None
 
-    def pairs(side: str, how: str) -> dict[int, Pair]:
-        column = group.columns.get((side, how))
-        held = {}
+    def pairs(side: str, alteration: str) -> dict[int, PairedOutcomes]:
+        column = task.columns.get((side, alteration))
+        aligned = {}
         for row, result in column.cells.items() if column else ():
-            pair = aligned(real(row), ranking.load(result))
+            pair = align(real(row), ranking.load_predictions(result))
             if pair:
-                held[row] = pair
+                aligned[row] = pair
             else:
-                lacking.append(
-                    MissingResult(result.task, "no predictions of the same examples with real clips were kept")
-                )
-        return held
+                missing.append(MissingResult(result.task, "no saved predictions for the same examples on real clips"))
+        return aligned
 
-    uses: dict[int, dict[str, Pair]] = {}
-    for how in ALTERATIONS:
-        for row, pair in pairs(TEST, how).items():
-            uses.setdefault(row, {})[how] = pair
-    needs = {how: _need(group.plain, found) for how in REMOVED if (found := pairs(BOTH, how))}
-    return MotionEffect(group.plain, _uses(uses), needs)
+    on_test: dict[int, dict[str, PairedOutcomes]] = {}
+    for alteration in ALTERATIONS:
+        for row, pair in pairs(TEST, alteration).items():
+            on_test.setdefault(row, {})[alteration] = pair
+    on_both = {alteration: pairs(BOTH, alteration) for alteration in REMOVED}
+    dependence = {alteration: _dependence(original, each) for alteration, each in on_both.items() if each}
+    return MotionEffect(original, _sensitivity(on_test), dependence)
 
 
-def aligned(real: Predictions | None, other: Predictions | None) -> Pair | None:
-    """The examples that both predictions have, in one order; None where there are none."""
-    if real is None or other is None:
+def align(real: Predictions | None, altered: Predictions | None) -> PairedOutcomes | None:
+    """Pair the predictions of common examples; None if there are none."""
+    if real is None or altered is None:
         return None
-    in_real, in_other = common(real, other)
-    named = len(real.truth) == len(real.key)
-    truth = np.array([str(label) for label in real.truth] if named else [""] * len(real.key), dtype=object)
+    in_real, in_altered = common(real, altered)
+    has_labels = len(real.truth) == len(real.key)
+    truth = np.array([str(label) for label in real.truth] if has_labels else [""] * len(real.key), dtype=object)
     if not len(in_real):
         return None
-    return Pair(real.outcome[in_real], other.outcome[in_other], real.group[in_real], truth[in_real])
+    return PairedOutcomes(real.outcome[in_real], altered.outcome[in_altered], real.group[in_real], truth[in_real])
 
 
-def _uses(pairs: Mapping[int, Mapping[str, Pair]]) -> dict[int, dict[str, Loss]]:
-    every = [(row, how) for row, of in pairs.items() for how in of]
-    losses = _corrected([_loss(pairs[row][how]) for row, how in every])
-    found: dict[int, dict[str, Loss]] = {}
-    for (row, how), loss in zip(every, losses, strict=True):
-        found.setdefault(row, {})[how] = loss
-    return found
+def _sensitivity(pairs: Mapping[int, Mapping[str, PairedOutcomes]]) -> dict[int, dict[str, AccuracyDrop]]:
+    keys = [(row, alteration) for row, by_alteration in pairs.items() for alteration in by_alteration]
+    drops = _holm_adjusted([_drop(pairs[row][alteration]) for row, alteration in keys])
+    by_row: dict[int, dict[str, AccuracyDrop]] = {}
+    for (row, alteration), drop in zip(keys, drops, strict=True):
+        by_row.setdefault(row, {})[alteration] = drop
+    return by_row
 
 
-def _need(plain: Column, pairs: Mapping[int, Pair]) -> Need:
-    best = max(pairs, key=lambda row: plain.cells[row].headline.value)
-    return Need(best, _loss(pairs[best]), by_class(pairs[best]))
+def _dependence(original: Column, pairs: Mapping[int, PairedOutcomes]) -> MotionDependence:
+    best = max(pairs, key=lambda row: original.cells[row].headline.value)
+    return MotionDependence(best, _drop(pairs[best]), drops_by_class(pairs[best]))
 
 
-def by_class(pair: Pair) -> tuple[tuple[str, Loss], ...]:
-    """The loss of each class that is known, the greatest first; p after Holm over the classes."""
+def drops_by_class(pair: PairedOutcomes) -> tuple[tuple[str, AccuracyDrop], ...]:
+    """Accuracy drop of each class, in descending order; p-values are Holm-adjusted over the classes."""
     names = sorted({name for name in pair.truth.tolist() if name})
-    losses = _corrected([_loss(Pair(*(column[pair.truth == name] for column in pair))) for name in names])
-    return tuple(sorted(zip(names, losses, strict=True), key=lambda of: -of[1].gap.value))
+    drops = _holm_adjusted([_drop(PairedOutcomes(*(column[pair.truth == name] for column in pair))) for name in names])
+    return tuple(sorted(zip(names, drops, strict=True), key=lambda item: -item[1].gap.value))
 
 
-def _loss(pair: Pair) -> Loss:
+def _drop(pair: PairedOutcomes) -> AccuracyDrop:
     gap = stats.paired(pair.real, pair.altered, pair.group, rng=np.random.default_rng(SEED))
-    return Loss(float(pair.real.mean()), float(pair.altered.mean()), gap, gap.p)
+    return AccuracyDrop(float(pair.real.mean()), float(pair.altered.mean()), gap, gap.p)
 
 
-def _corrected(losses: Sequence[Loss]) -> list[Loss]:
-    adjusted = stats.holm([loss.p for loss in losses])
-    return [loss._replace(p=p) for loss, p in zip(losses, adjusted, strict=True)]
+def _holm_adjusted(drops: Sequence[AccuracyDrop]) -> list[AccuracyDrop]:
+    adjusted = stats.holm([drop.p for drop in drops])
+    return [drop._replace(p=p) for drop, p in zip(drops, adjusted, strict=True)]

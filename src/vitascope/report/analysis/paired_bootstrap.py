@@ -1,4 +1,4 @@
-"""Scores that are no means over examples, drawn anew over the same videos, so that encoders can be paired."""
+"""Paired bootstrap of scores that are no means over examples (mAP, mF1), with the same resamples for all encoders."""
 
 from __future__ import annotations
 
@@ -18,25 +18,27 @@ from vitascope.metrics.prediction_columns import Table
 from vitascope.metrics.stats import Difference, codes, paired_draws, redrawn
 
 SEED = 0
-"""Of the draws: those of all results with the same videos are the same."""
+"""Random seed; results on the same videos get the same resamples."""
 Statistic: TypeAlias = Callable[[Int64[ndarray, "b v"]], Float64[ndarray, "b 1"]]
-"""The headline of each resample, by how often each video is in it."""
+"""Headline score of each resample, given how often each video occurs in it."""
 
 
 @dataclass(frozen=True)
-class Pooled:
-    """One result's headline, and what it is in each draw of the videos it was tested on."""
+class ResampledScore:
+    """Headline score of one result, on its test videos and on each bootstrap resample of them."""
 
     value: float
     key: ndarray
-    """Fold and example."""
+    """Fold and example of each test item."""
     units: int
-    drawn: Float64[ndarray, "draws"]
+    """Number of groups that are resampled."""
+    resamples: Float64[ndarray, "draws"]
 
 
-def load(result: Result) -> Pooled | None:
-    """Drawn from the predictions of a result gathered by `board.gather`; None where none were kept, or of a headline
-    that is not known here. Of several seeds they are the first's.
+def resampled_score(result: Result) -> ResampledScore | None:
+    """Resample the headline score of a result from its predictions (of the first seed).
+
+    None if no predictions were saved or the headline metric is not supported. Prediction paths must be absolute.
     """
     path, settings = Path(result.predictions), result.settings.get("probe") or {}
     make = STATISTICS.get(next(iter(result.scores)))
@@ -48,17 +50,17 @@ def load(result: Result) -> Pooled | None:
         key = np.array([f"{fold}/{example}" for fold, example in zip(table["fold"], table["id"], strict=True)])
         code = codes([group or None for group in table["group"]], len(key))
     except KeyError as error:
-        raise UserError(f"{path}: no column or setting {error} there; evaluate with --overwrite") from None
+        raise UserError(f"{path}: column or setting {error} is missing; evaluate again with --overwrite") from None
     units = int(code.max(initial=-1)) + 1
-    drawn = redrawn(lambda weights: statistic(weights[:, code]), units, rng=np.random.default_rng(SEED))[:, 0]
-    return Pooled(result.headline.value, key, units, drawn)
+    resamples = redrawn(lambda weights: statistic(weights[:, code]), units, rng=np.random.default_rng(SEED))[:, 0]
+    return ResampledScore(result.headline.value, key, units, resamples)
 
 
-def difference(a: Pooled, b: Pooled) -> Difference | None:
-    """Headline of a minus headline of b; None where they were not tested on the same videos."""
+def difference(a: ResampledScore, b: ResampledScore) -> Difference | None:
+    """Headline of a minus headline of b; None unless both were tested on the same videos."""
     if not np.array_equal(a.key, b.key) or a.units != b.units:
         return None
-    return paired_draws(a.value - b.value, a.drawn - b.drawn, n=len(a.key), units=a.units)
+    return paired_draws(a.value - b.value, a.resamples - b.resamples, n=len(a.key), units=a.units)
 
 
 def _map(table: Table, settings: Mapping[str, Any]) -> Statistic:
@@ -66,16 +68,16 @@ def _map(table: Table, settings: Mapping[str, Any]) -> Statistic:
 
     def statistic(weights: Int64[ndarray, "b v"]) -> Float64[ndarray, "b 1"]:
         each = temporal_ap.average_precision(matching, weights[:, matching.videos])
-        mean: Float64[ndarray, "b 1"] = temporal_ap.over_classes(each).mean(axis=1, keepdims=True)
+        mean: Float64[ndarray, "b 1"] = temporal_ap.mean_over_classes(each).mean(axis=1, keepdims=True)
         return mean
 
     return statistic
 
 
 def _mean_f1(table: Table, settings: Mapping[str, Any]) -> Statistic:
-    said, real = prediction_columns.labels(table)
-    given = [p if len(p) else None for p in said]
-    each = segmental.counts(given, real, style=settings["style"], background=settings["background"])
+    predicted, true = prediction_columns.labels(table)
+    predictions = [p if len(p) else None for p in predicted]
+    each = segmental.counts(predictions, true, style=settings["style"], background=settings["background"])
     place, folds = each.names.index("mF1"), np.array(table["fold"], np.int64)
 
     def statistic(weights: Int64[ndarray, "b v"]) -> Float64[ndarray, "b 1"]:
@@ -85,4 +87,4 @@ def _mean_f1(table: Table, settings: Mapping[str, Any]) -> Statistic:
 
 
 STATISTICS: Mapping[str, Callable[[Table, Mapping[str, Any]], Statistic]] = {"mAP": _map, "mF1": _mean_f1}
-"""By the headline's name."""
+"""By name of the headline metric."""

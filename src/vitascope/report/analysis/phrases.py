@@ -1,95 +1,96 @@
-"""Words: numbers as text, and what a standing means in one sentence."""
+"""Phrases: rankings, chance levels and caveats in words."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from vitascope.core.text import interval, number, percent, share, shown, span, valued
+from vitascope.core.text import escaped, interval, number, number_range, percent, share, with_interval
 from vitascope.core.types import Score
 from vitascope.evaluation.results import Result
 from vitascope.report.analysis.leaderboard import Column, Leaderboard
 from vitascope.report.analysis.ranking import ALPHA, Chance, Ranking
 
 
-class Run(NamedTuple):
-    """A stretch of a sentence, strong or plain."""
+class TextRun(NamedTuple):
+    """Part of a sentence in one weight."""
 
     text: str
     strong: bool = False
 
 
-def guessed(found: Iterable[Chance]) -> str:
-    """How the levels of chance were taken, in words; nothing where there are none."""
-    counted = {c.counted for c in found}
-    ways = ["the share of the most frequent test class"] if True in counted else []
-    ways += ["one over the number of classes"] if False in counted else []
-    return " or, without saved predictions, ".join(ways)
+def chance_definition(levels: Iterable[Chance]) -> str:
+    """Describe how chance levels were computed; empty without any."""
+    kinds = {c.majority for c in levels}
+    definitions = ["frequency of the most common test class"] if True in kinds else []
+    definitions += ["1 / number of classes"] if False in kinds else []
+    return ", or without saved predictions ".join(definitions)
 
 
-def unsure(n: int, groups: int, needed: int | None) -> str:
-    """That two encoders are not separable, and what it would take."""
+def not_significant(n: int, groups: int, needed: int | None) -> str:
+    """State that two encoders do not differ significantly, and what it would take to detect the difference."""
     if groups < n and 2.0 ** (1 - groups) >= ALPHA:
-        return f"not separable; {groups} group{'s are' if groups != 1 else ' is'} too few for any difference to be told"
+        return f"not significant; {groups} group{'s are' if groups != 1 else ' is'} too few to detect any difference"
     if needed is not None and needed > n:
-        return f"not separable; about {needed:,} examples would tell a difference this large"
-    return "not separable"
+        return f"not significant; detecting a difference this large takes about {needed:,} examples"
+    return "not significant"
 
 
-def covered(result: Result) -> str:
-    """How much of the test set was scored, and how far the rest could move the score; nothing where all of it was."""
+def coverage_note(result: Result) -> str:
+    """State how much of the test set was scored and how the rest could change the score; empty if all was scored."""
     if result.bounds is None:
         return ""
-    return f"{share(result.coverage)} of the test set; missing videos could move it to {span(result.bounds)}"
+    return (
+        f"{share(result.coverage)} of the test set; with the missing videos it could be {number_range(result.bounds)}"
+    )
 
 
-def verdict(board: Leaderboard, subject: str, standing: Ranking) -> list[Run]:
-    """Who leads on `subject`, and whether that can be told."""
-    names = {row.index: shown(row.label) for row in board.rows}
-    leader, *others = standing.order()
-    return [Run(f"On {subject}, "), Run(names[leader], True), Run(_deed(standing, leader, others, names))]
+def leader_sentence(board: Leaderboard, subject: str, ranking: Ranking) -> list[TextRun]:
+    """State which encoder leads on `subject`, and whether its lead is significant."""
+    names = {row.index: escaped(row.label) for row in board.rows}
+    leader, *others = ranking.order()
+    clause = _leader_clause(ranking, leader, others, names)
+    return [TextRun(f"On {subject}, "), TextRun(names[leader], True), TextRun(clause)]
 
 
-def _deed(standing: Ranking, leader: int, others: Sequence[int], names: Mapping[int, str]) -> str:
-    best = standing.scores[leader]
+def _leader_clause(ranking: Ranking, leader: int, others: Sequence[int], names: Mapping[int, str]) -> str:
+    best = ranking.scores[leader]
     if not others:
-        return f" scores {valued(best)}."
+        return f" scores {with_interval(best)}."
     second = names[others[0]]
-    if not standing.tiers:
-        unknown = "whether that can be told apart takes saved predictions of both on common examples"
-        return f" is highest with {percent(best)}, {second} next with {percent(standing.scores[others[0]])}; {unknown}."
-    beside = [row for row in others if standing.tiers[row] == 1]
-    if beside:
-        them = " and ".join(f"{names[row]} ({number(standing.scores[row].value)})" for row in beside)
-        they = f"{len(beside)} others" if len(beside) > 3 else them
-        return f" has {percent(best)}, but {they} {'is' if len(beside) == 1 else 'are'} not separable from it."
-    gap = standing.difference(leader, others[0])
+    if not ranking.tiers:
+        unknown = "a significance test needs saved predictions of both on common examples"
+        return f" is highest with {percent(best)}, {second} next with {percent(ranking.scores[others[0]])}; {unknown}."
+    tied = [row for row in others if ranking.tiers[row] == 1]
+    if tied:
+        listed = " and ".join(f"{names[row]} ({number(ranking.scores[row].value)})" for row in tied)
+        subjects = f"{len(tied)} others" if len(tied) > 3 else listed
+        return f" scores highest ({percent(best)}), but not significantly higher than {subjects}."
+    gap = ranking.difference(leader, others[0])
     assert gap is not None, "tiers come from differences"
     ahead = f"{number(gap.value)} points ahead of {second} {interval(Score(*gap[:3]))}".strip()
     return f" leads with {percent(best)}, {ahead}."
 
 
-def versions(found: Sequence[Result]) -> dict[str, str]:
-    """What computed the results: each part with all its versions."""
-    held: dict[str, dict[str, None]] = {}
-    for result in found:
+def versions(recorded: Sequence[Result]) -> dict[str, str]:
+    """Software that computed the results: each component with all its versions."""
+    by_part: dict[str, dict[str, None]] = {}
+    for result in recorded:
         for part, version in result.code.items():
-            held.setdefault(part, {})[str(version)] = None
-    return {part: ", ".join(seen) for part, seen in held.items()}
+            by_part.setdefault(part, {})[str(version)] = None
+    return {part: ", ".join(each) for part, each in by_part.items()}
 
 
-LIMITED = "limited: never publish"
+LIMITED = "limited: do not publish"
+SELECTED_ON_TEST = "selected on the test set"
 
 
-CHOSEN_ON_TEST = "chosen on the test set"
+def caveats(*, limited: bool, on_test: bool) -> list[str]:
+    """Warnings that must accompany a score wherever it is shown."""
+    return [LIMITED] * limited + [SELECTED_ON_TEST] * on_test
 
 
-def marks(*, limited: bool, on_test: bool) -> list[str]:
-    """What must stand beside a score wherever it is shown."""
-    return [LIMITED] * limited + [CHOSEN_ON_TEST] * on_test
-
-
-def titled(title: str, column: Column) -> str:
-    """A task's name with the marks of its column."""
-    found = marks(limited=column.limited, on_test=column.on_test)
-    return f"{title} ({', '.join(found)})" if found else title
+def with_caveats(title: str, column: Column) -> str:
+    """A task's name with the caveats of its column."""
+    warnings = caveats(limited=column.limited, on_test=column.on_test)
+    return f"{title} ({', '.join(warnings)})" if warnings else title

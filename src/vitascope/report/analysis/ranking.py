@@ -1,4 +1,4 @@
-"""What the saved predictions of a column say: paired differences, tiers, chance and confusions."""
+"""Rankings from the saved predictions of a column: paired differences, tiers, chance levels and confusions."""
 
 from __future__ import annotations
 
@@ -20,125 +20,131 @@ from vitascope.metrics import stats
 from vitascope.metrics.stats import Difference
 from vitascope.report.analysis import paired_bootstrap
 from vitascope.report.analysis.leaderboard import Column, Leaderboard
-from vitascope.report.analysis.paired_bootstrap import Pooled
+from vitascope.report.analysis.paired_bootstrap import ResampledScore
 
 SEED = 0
-"""Of every interval drawn here, each with a generator of its own: what else is in the run changes nothing."""
+"""Random seed of every interval; each gets its own generator, so it does not depend on the other results of a run."""
 ALPHA = 0.05
+"""Significance level."""
 COLUMNS = frozenset({"id", "fold", "group", "label", "top", "outcome"})
 
 
 class Confusion(NamedTuple):
-    """Examples of class `truth` taken for class `guess`: `wrong` of the `of` there are."""
+    """Examples of class `truth` classified as class `predicted`: `wrong` of `total`."""
 
     truth: str
-    guess: str
+    predicted: str
     wrong: int
-    of: int
+    total: int
 
 
 class Chance(NamedTuple):
-    """What can be had without looking at a video, percent."""
+    """Accuracy of always predicting one class, percent."""
 
     value: float
-    counted: bool
-    """Whether it is the share of the most frequent test class, counted; else one over the number of classes."""
+    majority: bool
+    """Whether it is the frequency of the most common test class; otherwise it is 1 / number of classes."""
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """One result's outcomes (percent), by fold and example."""
+    """Predictions of one result, one entry per test example."""
 
     key: ndarray
+    """Fold and example."""
     outcome: ndarray
+    """Score of the example, percent."""
     group: ndarray
+    """Group index (source video, subject)."""
     truth: Sequence[str] = ()
-    guess: Sequence[str] = ()
+    """Class names."""
+    predicted: Sequence[str] = ()
+    """Class names."""
 
 
-Evidence: TypeAlias = Predictions | Pooled
-"""Outcomes of examples, or a pooled headline in draws of them."""
+Evidence: TypeAlias = Predictions | ResampledScore
+"""What two results are compared by: outcomes of examples, or resampled scores."""
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """How encoders (by row index) compare: differences first minus second, their p after Holm, and tiers from those.
-
-    `tiers` is empty where some difference is unknown or there is nothing to compare.
-    """
+    """Ranking of encoders, given by row index."""
 
     scores: Mapping[int, Score]
     pairs: Mapping[tuple[int, int], Difference] = field(default_factory=dict)
+    """Differences, first encoder minus second."""
     p: Mapping[tuple[int, int], float] = field(default_factory=dict)
+    """Holm-adjusted p-values of the differences."""
     tiers: Mapping[int, int] = field(default_factory=dict)
+    """Tiers from 1 on; empty if some difference is unknown or there is only one encoder."""
     chance: Chance | None = None
 
     def order(self) -> list[int]:
-        """Row indices, the best first."""
+        """Row indices, best first."""
         return sorted(self.scores, key=lambda row: -self.scores[row].value)
 
     def difference(self, a: int, b: int) -> Difference | None:
-        """Row a minus row b, where known."""
+        """Row a minus row b; None if unknown."""
         if (a, b) in self.pairs:
             return self.pairs[a, b]
-        return _flipped(self.pairs[b, a]) if (b, a) in self.pairs else None
+        return _negated(self.pairs[b, a]) if (b, a) in self.pairs else None
 
     def adjusted(self, a: int, b: int) -> float:
-        """The p-value of their difference after Holm; 1 where it is not known."""
+        """Holm-adjusted p-value of the difference; 1 if unknown."""
         return self.p.get((a, b), self.p.get((b, a), 1.0))
 
 
-def _flipped(found: Difference) -> Difference:
-    low, high = (None if x is None else -x for x in (found.high, found.low))
-    return found._replace(value=-found.value, low=low, high=high)
+def _negated(gap: Difference) -> Difference:
+    low, high = (None if x is None else -x for x in (gap.high, gap.low))
+    return gap._replace(value=-gap.value, low=low, high=high)
 
 
 @dataclass(frozen=True)
 class ColumnAnalysis:
-    """All that a column's predictions say; `confusions` by row index."""
+    """Ranking of a column's encoders, and their confusions by row index."""
 
-    standing: Ranking
+    ranking: Ranking
     confusions: Mapping[int, Sequence[Confusion]]
 
 
-def examine(column: Column) -> ColumnAnalysis:
-    """Read the predictions of `column` once and draw all from them."""
-    loaded = {row: evidence(result) for row, result in column.cells.items()}
-    kept = {row: found for row, found in loaded.items() if found is not None}
-    alone = {row: found for row, found in kept.items() if isinstance(found, Predictions)}
-    pairs = {(i, j): difference(kept[i], kept[j]) for i, j in combinations(kept, 2)}
-    known = {pair: found for pair, found in pairs.items() if found is not None}
+def analyze(column: Column) -> ColumnAnalysis:
+    """Rank the encoders of a column and count their confusions, reading the predictions once."""
+    loaded = {row: load_evidence(result) for row, result in column.cells.items()}
+    available = {row: data for row, data in loaded.items() if data is not None}
+    predictions = {row: data for row, data in available.items() if isinstance(data, Predictions)}
+    pairs = {(i, j): difference(available[i], available[j]) for i, j in combinations(available, 2)}
+    differences = {pair: gap for pair, gap in pairs.items() if gap is not None}
     scores = {row: result.headline for row, result in column.cells.items()}
-    standing = replace(rank(scores, known), chance=guessing(column, alone.values()))
-    return ColumnAnalysis(standing, {row: confusions(found) for row, found in alone.items()})
+    ranking = replace(rank(scores, differences), chance=chance_level(column, predictions.values()))
+    return ColumnAnalysis(ranking, {row: confusions(each) for row, each in predictions.items()})
 
 
-def evidence(result: Result) -> Evidence | None:
-    """What a result gathered by `board.gather` can be paired by; None where no predictions were kept."""
-    return load(result) if result.kind == "recognition" else paired_bootstrap.load(result)
+def load_evidence(result: Result) -> Evidence | None:
+    """Load what a result can be paired by; None if no predictions were saved."""
+    return load_predictions(result) if result.kind == "recognition" else paired_bootstrap.resampled_score(result)
 
 
-def load(result: Result) -> Predictions | None:
-    """The outcomes of a result gathered by `board.gather`; None where no predictions were kept, or have no outcomes."""
+def load_predictions(result: Result) -> Predictions | None:
+    """Load the predictions of a recognition result; None if none were saved. Their path must be absolute."""
     path = Path(result.predictions)
     if result.kind != "recognition" or not result.predictions or not path.is_file():
         return None
     columns = read_predictions(path, COLUMNS, top=1)
     if not {"id", "outcome"} <= columns.keys():
-        raise UserError(f"{path}: no columns id and outcome in it; evaluate with --overwrite")
+        raise UserError(f"{path}: columns id and outcome are missing; evaluate again with --overwrite")
     key = np.array(
         [f"{f}/{i}" for f, i in zip(columns.get("fold", [0] * len(columns["id"])), columns["id"], strict=True)]
     )
-    named = [g or i for g, i in zip(columns.get("group", columns["id"]), columns["id"], strict=True)]
-    group = np.unique(np.array(named), return_inverse=True)[1] if named else np.zeros(0, int)
+    groups = [g or i for g, i in zip(columns.get("group", columns["id"]), columns["id"], strict=True)]
+    group = np.unique(np.array(groups), return_inverse=True)[1] if groups else np.zeros(0, int)
     classes = result.settings.get("classes", [])
     first = [int(top[0]) if top else -1 for top in columns.get("top", [])]
-    guess = [str(classes[g]) if 0 <= g < len(classes) else "" for g in first]
-    return Predictions(key, np.array(columns["outcome"], float), group, columns.get("label", ()), guess)
+    predicted = [str(classes[g]) if 0 <= g < len(classes) else "" for g in first]
+    return Predictions(key, np.array(columns["outcome"], float), group, columns.get("label", ()), predicted)
 
 
 def common(a: Predictions, b: Predictions) -> tuple[ndarray, ndarray]:
-    """Positions in `a` and in `b` of the examples both have, in one order."""
+    """Positions in `a` and in `b` of their common examples, in the same order."""
     if np.array_equal(a.key, b.key):
         every = np.arange(len(a.key))
         return every, every
@@ -147,100 +153,102 @@ def common(a: Predictions, b: Predictions) -> tuple[ndarray, ndarray]:
 
 
 def difference(a: Evidence, b: Evidence) -> Difference | None:
-    """The paired difference over the common examples, of pooled scores over the same ones; None without any."""
-    if isinstance(a, Pooled):
-        assert isinstance(b, Pooled), "one question has one kind of headline"
+    """Paired difference over common examples, or of scores resampled over the same videos; None if there are none."""
+    if isinstance(a, ResampledScore):
+        assert isinstance(b, ResampledScore), "results of one task are of one kind"
         return paired_bootstrap.difference(a, b)
-    assert not isinstance(b, Pooled), "one question has one kind of headline"
+    assert not isinstance(b, ResampledScore), "results of one task are of one kind"
     in_a, in_b = common(a, b)
     if not len(in_a):
         return None
     return stats.paired(a.outcome[in_a], b.outcome[in_b], a.group[in_a], rng=np.random.default_rng(SEED))
 
 
-def guessing(column: Column, kept: Iterable[Predictions]) -> Chance | None:
-    """Chance of a column headed by top-1 over known classes; None for any other score.
+def chance_level(column: Column, predictions: Iterable[Predictions]) -> Chance | None:
+    """Chance level of a column whose headline score is top-1 over known classes; None for any other score.
 
-    Always naming the most frequent test class gives the most that one answer can; where classes are even it is one over
-    their number, which stands in where no predictions were kept.
+    It is the accuracy of always predicting the most common test class; without saved predictions, 1 / number of classes
+    (the same if classes are balanced).
     """
-    classes = column.any.settings.get("classes")
-    if not classes or next(iter(column.any.scores)) != "top-1":
+    classes = column.first.settings.get("classes")
+    if not classes or next(iter(column.first.scores)) != "top-1":
         return None
-    truth = {k: t for found in kept if found.truth for k, t in zip(found.key.tolist(), found.truth, strict=True)}
+    truth = {k: t for each in predictions if each.truth for k, t in zip(each.key.tolist(), each.truth, strict=True)}
     if not truth:
-        return Chance(100 / len(classes), counted=False)
-    return Chance(100 * max(Counter(truth.values()).values()) / len(truth), counted=True)
+        return Chance(100 / len(classes), majority=False)
+    return Chance(100 * max(Counter(truth.values()).values()) / len(truth), majority=True)
 
 
 def rank(scores: Mapping[int, Score], pairs: Mapping[tuple[int, int], Difference]) -> Ranking:
-    """Tiers of encoders from all their differences."""
+    """Rank encoders and group them into tiers by the significance of their differences."""
     adjusted = dict(zip(pairs, stats.holm([d.p for d in pairs.values()]), strict=True))
     rows = list(scores)
     if len(rows) < 2 or len(pairs) < len(rows) * (len(rows) - 1) // 2:
         return Ranking(scores, pairs, adjusted)
-
-    known = Ranking(scores, pairs, adjusted)
-    tier = stats.tiers([scores[row].value for row in rows], lambda i, j: known.adjusted(rows[i], rows[j]) < ALPHA)
-    return replace(known, tiers=dict(zip(rows, tier, strict=True)))
-
-
-def overall(board: Leaderboard, standings: Mapping[str, Ranking], axis: str) -> Ranking | None:
-    """The standing on an axis: means over its main columns, of the encoders that are in all of them."""
-    return _mean_over(board, standings, board.main(axis))
+    ranking = Ranking(scores, pairs, adjusted)
+    tier = stats.tiers([scores[row].value for row in rows], lambda i, j: ranking.adjusted(rows[i], rows[j]) < ALPHA)
+    return replace(ranking, tiers=dict(zip(rows, tier, strict=True)))
 
 
-def averaged(board: Leaderboard) -> dict[str, tuple[Column, ...]]:
-    """By probe, the main columns headed by top-1 that it has on two data sets or more: what an average is taken over.
+def overall(board: Leaderboard, rankings: Mapping[str, Ranking], axis: str) -> Ranking | None:
+    """Rank encoders by their mean over the main columns of an axis, those evaluated on all of them."""
+    return _mean_over(board, rankings, board.main(axis))
 
-    A preset that a probe has for each data set (`linear/paper-ssv2`) counts as the probe. Columns that are all the
-    main ones of an axis are left out: their mean is the axis's already.
+
+def average_columns(board: Leaderboard) -> dict[str, tuple[Column, ...]]:
+    """Main columns with headline top-1 over which each probe is averaged, if it has two datasets or more.
+
+    Presets of a probe for single datasets (`linear/paper-ssv2`) count as one probe. A probe whose columns are all the
+    main columns of an axis is left out, since their mean is already that of the axis.
     """
-    held: dict[str, dict[str, Column]] = {}
+    by_probe: dict[str, dict[str, Column]] = {}
     for column in board.main():
-        if next(iter(column.any.scores)) == "top-1":
-            family = re.split("[/@]", column.any.dataset, maxsplit=1)[0]
-            held.setdefault(column.any.probe.removesuffix(f"-{family}"), {}).setdefault(column.any.dataset, column)
+        if next(iter(column.first.scores)) == "top-1":
+            family = re.split("[/@]", column.first.dataset, maxsplit=1)[0]
+            by_probe.setdefault(column.first.probe.removesuffix(f"-{family}"), {}).setdefault(
+                column.first.dataset, column
+            )
     axes = [[c.task for c in board.main(axis)] for axis in ("appearance", "motion")]
-    shared = {probe: tuple(columns.values()) for probe, columns in held.items() if len(columns) > 1}
+    shared = {probe: tuple(columns.values()) for probe, columns in by_probe.items() if len(columns) > 1}
     return {probe: columns for probe, columns in shared.items() if [c.task for c in columns] not in axes}
 
 
-def average_of(probe: str) -> str:
-    """The name under which the standing of a probe's average is kept."""
+def average_name(probe: str) -> str:
+    """The key of a probe's average among the rankings."""
     return f"average of {probe}"
 
 
-def averages(board: Leaderboard, standings: Mapping[str, Ranking]) -> dict[str, Ranking]:
-    """Unweighted means over the data sets of each probe, of the encoders that are in all of them, by `average_of`."""
-    found = {average_of(p): _mean_over(board, standings, columns) for p, columns in averaged(board).items()}
-    return {name: standing for name, standing in found.items() if standing}
+def averages(board: Leaderboard, rankings: Mapping[str, Ranking]) -> dict[str, Ranking]:
+    """Rank encoders by their unweighted mean over the datasets of each probe; keys are from `average_name`."""
+    means = {average_name(p): _mean_over(board, rankings, columns) for p, columns in average_columns(board).items()}
+    return {name: ranking for name, ranking in means.items() if ranking}
 
 
-def _mean_over(board: Leaderboard, standings: Mapping[str, Ranking], columns: Sequence[Column]) -> Ranking | None:
+def _mean_over(board: Leaderboard, rankings: Mapping[str, Ranking], columns: Sequence[Column]) -> Ranking | None:
     rows = [row.index for row in board.rows if columns and all(row.index in c.cells for c in columns)]
     if not rows:
         return None
-    sets = [c.any.dataset for c in columns]
-    held = [standings[c.task] for c in columns]
-    scores = {row: stats.average([s.scores[row] for s in held], sets) for row in rows}
-    found = {pair: [d for d in (s.difference(*pair) for s in held) if d is not None] for pair in combinations(rows, 2)}
-    whole = {pair: stats.average_difference(d, sets) for pair, d in found.items() if len(d) == len(held)}
-    return replace(rank(scores, whole), chance=_mean_chance([s.chance for s in held]))
+    datasets = [c.first.dataset for c in columns]
+    each = [rankings[c.task] for c in columns]
+    scores = {row: stats.average([r.scores[row] for r in each], datasets) for row in rows}
+    gaps = {pair: [d for d in (r.difference(*pair) for r in each) if d is not None] for pair in combinations(rows, 2)}
+    means = {pair: stats.average_difference(d, datasets) for pair, d in gaps.items() if len(d) == len(each)}
+    return replace(rank(scores, means), chance=_mean_chance([r.chance for r in each]))
 
 
-def _mean_chance(found: Sequence[Chance | None]) -> Chance | None:
-    known = [c for c in found if c is not None]
-    if len(known) < len(found):
+def _mean_chance(levels: Sequence[Chance | None]) -> Chance | None:
+    known = [c for c in levels if c is not None]
+    if len(known) < len(levels):
         return None
-    return Chance(sum(c.value for c in known) / len(known), all(c.counted for c in known))
+    return Chance(sum(c.value for c in known) / len(known), all(c.majority for c in known))
 
 
-def confusions(found: Predictions, most: int = 5) -> list[Confusion]:
-    """The most frequent mistakes, as pairs of classes."""
-    if len(found.guess) != len(found.truth):
+def confusions(predictions: Predictions, most: int = 5) -> list[Confusion]:
+    """Count the most frequent confusions of two classes."""
+    if len(predictions.predicted) != len(predictions.truth):
         return []
-    of = Counter(found.truth)
-    wrong = Counter((t, g) for t, g in zip(found.truth, found.guess, strict=True) if g and t != g)
+    total = Counter(predictions.truth)
+    pairs = zip(predictions.truth, predictions.predicted, strict=True)
+    wrong = Counter((truth, predicted) for truth, predicted in pairs if predicted and truth != predicted)
     ranked = sorted(wrong.items(), key=lambda item: (-item[1], item[0]))
-    return [Confusion(truth, guess, count, of[truth]) for (truth, guess), count in ranked[:most]]
+    return [Confusion(truth, predicted, count, total[truth]) for (truth, predicted), count in ranked[:most]]

@@ -1,4 +1,4 @@
-"""Low-shot: accuracy against the share of the training side, one plot for each question and unit of the share."""
+"""Low-shot plots: accuracy against the amount of training data, one plot per task and unit (percent, examples)."""
 
 from __future__ import annotations
 
@@ -7,39 +7,43 @@ from itertools import pairwise
 from math import log
 from typing import NamedTuple
 
-from vitascope.core.text import shown, valued
+from vitascope.core.text import escaped, with_interval
 from vitascope.core.types import Score
 from vitascope.report.analysis.leaderboard import Column, EncoderRow, Leaderboard
 from vitascope.report.analysis.ranking import Ranking
-from vitascope.report.analysis.variants import LowShotTask, shares, thinned
-from vitascope.report.charts import plots as figures
+from vitascope.report.analysis.variants import LowShotTask, by_fraction, low_shot_tasks
+from vitascope.report.charts import plots
 from vitascope.report.charts.plots import Axis, Dot
 
 EDGE = 3.0
-"""Percent of the plot's width left free on both sides, so that marks are not cut."""
+"""Margin on both sides of the plot so that markers are not cut off, percent of its width."""
 ALL = "all"
+"""Label of the full training set."""
 
 
 class Level(NamedTuple):
-    """A place on the horizontal axis: how much of the training side, as text and as percent from the left."""
+    """A tick on an axis."""
 
     text: str
     at: float
+    """Position along the axis, percent."""
 
 
 class Curve(NamedTuple):
-    """One encoder: its dots, the line through those of known shares and the band of their intervals as SVG points."""
+    """Low-shot curve of one encoder; line, band and segment are SVG point lists."""
 
     row: int
     dots: tuple[Dot, ...]
     line: str
+    """Through the dots whose amount of training data is known."""
     band: str
-    rest: str
-    """From the last of them to the whole training side, where that is so many a class as nobody counted."""
+    """95 % intervals."""
+    to_full: str
+    """Segment to the full training set, if its number of examples per class is unknown."""
 
 
 class LowShotPlot(NamedTuple):
-    """A question asked with less and less to learn from."""
+    """A task evaluated with several amounts of training data."""
 
     title: str
     unit: str
@@ -49,52 +53,56 @@ class LowShotPlot(NamedTuple):
     y: Axis
     curves: tuple[Curve, ...]
     scores: Mapping[int, Mapping[str, Score]]
-    """By row and level: the numbers drawn."""
+    """By row and level text."""
 
 
-def plots(board: Leaderboard, standings: Mapping[str, Ranking]) -> list[LowShotPlot]:
-    """All plots of a board, in its order."""
-    return [_plot(board, group, *part, standings) for group in thinned(board) for part in shares(group.columns)]
+def low_shot_plots(board: Leaderboard, rankings: Mapping[str, Ranking]) -> list[LowShotPlot]:
+    """Lay out the low-shot plots of a leaderboard."""
+    return [
+        _plot(board, task, *columns, rankings)
+        for task in low_shot_tasks(board)
+        for columns in by_fraction(task.columns)
+    ]
 
 
 def _plot(
     board: Leaderboard,
-    group: LowShotTask,
+    task: LowShotTask,
     unit: str,
     columns: Sequence[tuple[float, Column]],
-    standings: Mapping[str, Ranking],
+    rankings: Mapping[str, Ranking],
 ) -> LowShotPlot:
-    levels = _levels(unit, [size for size, _ in columns], full=group.plain is not None)
-    held = [column for _, column in columns] + ([group.plain] if group.plain else [])
-    scores = {row.index: _scores(row, levels, held) for row in board.rows}
-    scores = {row: of for row, of in scores.items() if of.keys() - {ALL}}
-    any_of = columns[0][1]
-    standing = standings.get(group.plain.task) if group.plain and group.plain.main else None
-    y = figures.axis([s for of in scores.values() for s in of.values()], standing.chance if standing else None)
-    labels = {row.index: shown(row.label) for row in board.rows}
+    levels = _levels(unit, [size for size, _ in columns], full=task.full is not None)
+    all_columns = [column for _, column in columns] + ([task.full] if task.full else [])
+    scores = {row.index: _scores(row, levels, all_columns) for row in board.rows}
+    scores = {row: by_level for row, by_level in scores.items() if by_level.keys() - {ALL}}
+    column = columns[0][1]
+    ranking = rankings.get(task.full.task) if task.full and task.full.main else None
+    y = plots.axis([s for each in scores.values() for s in each.values()], ranking.chance if ranking else None)
+    labels = {row.index: escaped(row.label) for row in board.rows}
     return LowShotPlot(
-        title=shown(group.task),
-        unit="training examples of each class, log scale" if unit != "%" else "share of the training side, log scale",
-        limited=any_of.limited,
-        on_test=any_of.on_test,
+        title=escaped(task.task),
+        unit="training examples per class, log scale" if unit != "%" else "fraction of the training set, log scale",
+        limited=column.limited,
+        on_test=column.on_test,
         levels=levels,
         y=y,
-        curves=tuple(_curve(row, labels[row], levels, of, y, counted=unit == "%") for row, of in scores.items()),
+        curves=tuple(_curve(row, labels[row], levels, s, y, full_known=unit == "%") for row, s in scores.items()),
         scores=scores,
     )
 
 
 def _levels(unit: str, sizes: Sequence[float], *, full: bool) -> tuple[Level, ...]:
-    """Places on a log scale. All of the training side is 100 %; in examples of a class it stands a step further on."""
+    """Levels on a log scale; the full training set is at 100 %, or one mean step further if in examples per class."""
     texts = [f"{size:g}{unit.replace('%', ' %')}" for size in sizes] + [ALL] * full
-    places = [log(size) for size in sizes]
+    positions = [log(size) for size in sizes]
     if full and unit == "%":
-        places.append(max(log(100.0), places[-1] + 0.1))
+        positions.append(max(log(100.0), positions[-1] + 0.1))
     elif full:
-        steps = [b - a for a, b in pairwise(places)]
-        places.append(places[-1] + (sum(steps) / len(steps) if steps else log(2)))
-    width = places[-1] - places[0] or 1.0
-    at = [EDGE + (100 - 2 * EDGE) * (place - places[0]) / width for place in places]
+        steps = [b - a for a, b in pairwise(positions)]
+        positions.append(positions[-1] + (sum(steps) / len(steps) if steps else log(2)))
+    width = positions[-1] - positions[0] or 1.0
+    at = [EDGE + (100 - 2 * EDGE) * (position - positions[0]) / width for position in positions]
     return tuple(Level(text, round(x, 2)) for text, x in zip(texts, at, strict=True))
 
 
@@ -104,32 +112,28 @@ def _scores(row: EncoderRow, levels: Sequence[Level], columns: Sequence[Column])
 
 
 def _curve(
-    row: int, label: str, levels: Sequence[Level], scores: Mapping[str, Score], y: Axis, *, counted: bool
+    row: int, label: str, levels: Sequence[Level], scores: Mapping[str, Score], y: Axis, *, full_known: bool
 ) -> Curve:
-    there = [level for level in levels if level.text in scores]
+    drawn = [level for level in levels if level.text in scores]
     dots = tuple(
-        Dot(x, round(100 - y.at(scores[text].value), 2), f"{label}\n{text}: {valued(scores[text])}")
-        for text, x in there
+        Dot(x, round(100 - y.at(scores[text].value), 2), f"{label}\n{text}: {with_interval(scores[text])}")
+        for text, x in drawn
     )
-    known = len(there) - (ALL in scores and not counted)
-    solid = there[:known]
-    spans = [(x, *figures.span(y, scores[text])) for text, x in solid]
-    sure = all(scores[level.text].low is not None for level in solid)
+    n_known = len(drawn) - (ALL in scores and not full_known)
+    solid = drawn[:n_known]
+    spans = [(x, *plots.span(y, scores[text])) for text, x in solid]
+    with_intervals = all(scores[level.text].low is not None for level in solid)
     outline = [(x, 100 - high) for x, _, high in spans] + [(x, 100 - low) for x, low, _ in reversed(spans)]
     return Curve(
         row=row,
         dots=dots,
-        line=_points([(d.x, d.y) for d in dots[:known]]),
-        band=_points(outline) if sure and known > 1 else "",
-        rest=_points([(d.x, d.y) for d in dots[known - 1 :]]) if known < len(dots) else "",
+        line=plots.svg_points([(d.x, d.y) for d in dots[:n_known]]),
+        band=plots.svg_points(outline) if with_intervals and n_known > 1 else "",
+        to_full=plots.svg_points([(d.x, d.y) for d in dots[n_known - 1 :]]) if n_known < len(dots) else "",
     )
 
 
-def _points(places: Sequence[tuple[float, float]]) -> str:
-    return " ".join(f"{x:g},{round(y, 2):g}" for x, y in places)
-
-
-def cells(plot: LowShotPlot, row: int) -> list[str]:
-    """The numbers of one encoder, level by level, as text."""
+def score_cells(plot: LowShotPlot, row: int) -> list[str]:
+    """Scores of one encoder at every level, as text."""
     scores = plot.scores[row]
-    return [valued(scores[level.text]) if level.text in scores else "–" for level in plot.levels]
+    return [with_interval(scores[level.text]) if level.text in scores else "–" for level in plot.levels]

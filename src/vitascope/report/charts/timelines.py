@@ -1,4 +1,4 @@
-"""Timelines: colored bars of what is when in a video, the truth and each encoder on one axis of seconds."""
+"""Timelines: labeled segments of a video as colored bars, ground truth and predictions on a shared time axis."""
 
 from __future__ import annotations
 
@@ -10,57 +10,61 @@ import numpy as np
 from jaxtyping import Int64
 
 from vitascope.core.errors import UserError
-from vitascope.report.charts.plots import rounded
+from vitascope.report.charts.plots import round_step
 
 COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#7f7f7f")
-"""Hues that stay apart for color-blind eyes (Okabe and Ito 2008, gray instead of black)."""
+"""Colors that color-blind readers can distinguish (Okabe and Ito 2008, gray instead of black)."""
 TILE = 8
-"""Pixels after which strokes repeat."""
+"""Period of the stroke patterns, pixels."""
 UP, DOWN = (
     (((-2, 2), (2, -2)), ((0, 8), (8, 0)), ((6, 10), (10, 6))),
     (((-2, 6), (2, 10)), ((0, 0), (8, 8)), ((6, -2), (10, 2))),
 )
 ALONG, ACROSS = (((0, 4), (8, 4)),), (((4, 0), (4, 8)),)
 STROKES = ((), UP, DOWN, ALONG, ACROSS, ALONG + ACROSS)
-"""What is drawn over a hue from the ninth class on, lines within a tile that go on in the next: with these, 48 fillings
-that differ in more than color."""
-MOST = len(COLORS) * len(STROKES)
-QUIET, EMPTY = -1, -2
-"""Fillings of classes that are no action, and of what is behind the bars."""
+"""Stroke patterns drawn over the colors from the ninth class on, as lines within a tile: 8 colors x 6 patterns make 48
+fills that differ in more than color."""
+N_FILLS = len(COLORS) * len(STROKES)
+BACKGROUND, EMPTY = -1, -2
+"""Fill of background classes, and of the row behind the bars."""
 BAR, LANE, GAP = 22, 12, 2
-"""Height of a row of one lane, of each of several, and what is between those: pixels."""
+"""Height of a row with one lane, height of each of several lanes, and the gap between them, pixels."""
 LANES = 5
-"""Lanes of a row at most."""
+"""Maximum number of lanes per row."""
 
 
 class LabeledSpan(NamedTuple):
-    """One label from a second to another; the score of a predicted action."""
+    """A labeled segment of a video."""
 
     label: int
+    """Class index."""
     start: float
+    """Seconds."""
     end: float
+    """Seconds."""
     score: float | None = None
+    """Confidence of a prediction; None for ground truth and frame labels."""
 
 
 class Track(NamedTuple):
-    """What goes into one row."""
+    """Content of one row."""
 
     name: str
-    stretches: Sequence[LabeledSpan]
-    says: str = ""
-    """Beside the bars: how much of it is right."""
-    lacking: str = ""
-    """Why there is nothing to draw."""
+    spans: Sequence[LabeledSpan]
+    score: str = ""
+    """Shown beside the bars: score of the prediction."""
+    placeholder: str = ""
+    """Text shown instead of bars if there are none."""
 
 
 class Bar(NamedTuple):
-    """A stretch: percent of the axis from the left, pixels from the top of its row."""
+    """Bar of one segment: percent of the axis from the left, pixels from the top of its row."""
 
     left: float
     width: float
     top: int
     height: int
-    filling: int
+    fill: int
     tip: str
 
 
@@ -68,92 +72,96 @@ class TimelineRow(NamedTuple):
     """The bars of a track."""
 
     name: str
-    says: str
-    lacking: str
+    score: str
+    placeholder: str
     height: int
     bars: tuple[Bar, ...]
 
 
 class Tick(NamedTuple):
-    """A round number of seconds, percent of the axis from the left."""
+    """Tick at a round number of seconds, percent of the axis from the left."""
 
     at: float
     text: str
 
 
 class TimelineChart(NamedTuple):
-    """Rows on one axis, and the classes in them with their fillings."""
+    """Rows on a shared time axis, with a legend of class names and fills."""
 
     rows: tuple[TimelineRow, ...]
     ticks: tuple[Tick, ...]
     legend: tuple[tuple[str, int], ...]
     note: str
-    """What the bars do not show: stretches that overlap others in all lanes, classes that look alike."""
+    """What the bars do not show: segments that overlap others in all lanes, classes that share a fill."""
 
 
-def runs(labels: Int64[np.ndarray, "t"], fps: float) -> list[LabeledSpan]:
-    """The stretches of labels frame by frame; those without a class, negative, are left out."""
-    found, at = [], 0
+def label_runs(labels: Int64[np.ndarray, "t"], fps: float) -> list[LabeledSpan]:
+    """Merge frame labels into segments; negative labels (no class) are left out."""
+    spans, start = [], 0
     for label, run in groupby(labels.tolist()):
-        end = at + sum(1 for _ in run)
-        found += [LabeledSpan(label, at / fps, end / fps)] * (label >= 0)
-        at = end
-    return found
+        end = start + sum(1 for _ in run)
+        spans += [LabeledSpan(label, start / fps, end / fps)] * (label >= 0)
+        start = end
+    return spans
 
 
 def timeline(
-    tracks: Sequence[Track], classes: Sequence[str], *, seconds: float, fillings: Mapping[int, int] | None = None
+    tracks: Sequence[Track], classes: Sequence[str], *, seconds: float, fills: Mapping[int, int] | None = None
 ) -> TimelineChart:
-    """The rows of `tracks` from top to bottom, the truth first by custom, over so many seconds.
+    """Lay out `tracks` as rows from top to bottom, ground truth first, over a duration in seconds.
 
-    Classes look alike in all rows: as `fillings` says, or by how long they last in the first track. Stretches that
-    overlap are in lanes, of predicted actions the best in the first; what overlaps others in all `LANES` is not drawn.
+    A class has the same fill in all rows: from `fills`, or by its total duration in the first track. Overlapping
+    segments go to separate lanes, the highest scores first; those that overlap others in all `LANES` are not drawn.
 
-    ValueError: no track, no time, a label that there is no class for.
+    UserError: no track, no time, a label that there is no class for.
     """
     _check(tracks, classes, seconds)
-    here = {s.label for track in tracks for s in track.stretches}
-    fillings = filled(here, tracks[0].stretches) if fillings is None else fillings
-    rows, unseen = [], 0
+    present = {s.label for track in tracks for s in track.spans}
+    fills = assign_fills(present, tracks[0].spans) if fills is None else fills
+    rows, hidden = [], 0
     for track in tracks:
-        lanes = _lanes(track.stretches)
-        rows.append(_row(track, lanes, classes, seconds=seconds, fillings=fillings))
-        unseen += len(track.stretches) - sum(map(len, lanes))
-    step = rounded(seconds / 8)
+        lanes = _lanes(track.spans)
+        rows.append(_row(track, lanes, classes, seconds=seconds, fills=fills))
+        hidden += len(track.spans) - sum(map(len, lanes))
+    step = round_step(seconds / 8)
     ticks = (Tick(round(100 * i * step / seconds, 3), f"{i * step:g} s") for i in range(int(seconds / step) + 1))
-    legend = tuple((classes[label], filling) for label, filling in fillings.items() if label in here)
-    lacks = [f"Not drawn, behind others: {unseen}."] * (unseen > 0)
-    lacks += [f"From the {MOST + 1}th class on, fillings come again."] * (len(legend) > MOST)
-    return TimelineChart(tuple(rows), tuple(ticks), legend, " ".join(lacks))
+    legend = tuple((classes[label], fill) for label, fill in fills.items() if label in present)
+    notes = [f"Segments hidden behind others: {hidden}."] * (hidden > 0)
+    notes += [f"From class {N_FILLS + 1} on, fills repeat."] * (len(legend) > N_FILLS)
+    return TimelineChart(tuple(rows), tuple(ticks), legend, " ".join(notes))
 
 
-def filled(labels: Iterable[int], stretches: Iterable[LabeledSpan], quiet: Collection[int] = ()) -> dict[int, int]:
-    """The fillings of classes, in the order of a legend: those that last longest differ in hue alone.
+def assign_fills(
+    labels: Iterable[int], spans: Iterable[LabeledSpan], background: Collection[int] = ()
+) -> dict[int, int]:
+    """Assign fills to classes, in legend order: by decreasing duration, so that the longest differ in color alone.
 
-    `quiet` ones are pale and last; the 49th looks like the first again.
+    `background` classes are pale and come last.
     """
-    lasting: dict[int, float] = {}
-    for s in stretches:
-        lasting[s.label] = lasting.get(s.label, 0.0) + s.end - s.start
-    order = sorted(labels, key=lambda label: (label in quiet, -lasting.get(label, 0.0), label))
-    return {label: QUIET if label in quiet else place % MOST for place, label in enumerate(order)}
+    duration: dict[int, float] = {}
+    for s in spans:
+        duration[s.label] = duration.get(s.label, 0.0) + s.end - s.start
+    order = sorted(labels, key=lambda label: (label in background, -duration.get(label, 0.0), label))
+    return {label: BACKGROUND if label in background else rank % N_FILLS for rank, label in enumerate(order)}
 
 
 def _check(tracks: Sequence[Track], classes: Sequence[str], seconds: float) -> None:
     if not tracks:
-        raise UserError("no tracks to draw: leave it out")
+        raise UserError("no tracks to draw")
     if not seconds > 0:
-        raise UserError(f"{seconds} seconds to draw: must be positive")
+        raise UserError(f"cannot draw {seconds} seconds: the duration must be positive")
     for track in tracks:
-        highest = max((s.label for s in track.stretches), default=-1)
+        highest = max((s.label for s in track.spans), default=-1)
         if highest >= len(classes):
-            raise UserError(f"{track.name}: label {highest}, and there are {len(classes)} classes, from 0 on")
+            raise UserError(
+                f"{track.name}: label {highest} is outside the {len(classes)} classes, which are numbered from 0"
+            )
 
 
-def _lanes(stretches: Sequence[LabeledSpan]) -> list[list[LabeledSpan]]:
-    """Stretches so that no two of a lane overlap: by time, or where they have scores the best first."""
+def _lanes(spans: Sequence[LabeledSpan]) -> list[list[LabeledSpan]]:
+    """Distribute segments over lanes without overlap, highest score first, then by time."""
     lanes: list[list[LabeledSpan]] = [[]]
-    for s in sorted(stretches, key=lambda s: (-(s.score or 0.0), s.start, s.end)):
+    for s in sorted(spans, key=lambda s: (-(s.score or 0.0), s.start, s.end)):
         free = next((lane for lane in lanes if all(s.start >= o.end or s.end <= o.start for o in lane)), None)
         if free is None and len(lanes) < LANES:
             lanes.append(free := [])
@@ -168,20 +176,20 @@ def _row(
     classes: Sequence[str],
     *,
     seconds: float,
-    fillings: Mapping[int, int],
+    fills: Mapping[int, int],
 ) -> TimelineRow:
     height = BAR if len(lanes) == 1 else LANE
     bars = []
     for number, lane in enumerate(lanes):
         for s in sorted(lane, key=lambda s: s.start):
             left, right = (round(100 * min(max(end, 0.0), seconds) / seconds, 3) for end in (s.start, s.end))
-            tip = tipped(track.name, classes[s.label], s)
+            tip = tooltip(track.name, classes[s.label], s)
             top = number * (LANE + GAP)
-            bars.append(Bar(left, round(right - left, 3), top, height, fillings[s.label], tip))
-    return TimelineRow(track.name, track.says, track.lacking, len(lanes) * (height + GAP) - GAP, tuple(bars))
+            bars.append(Bar(left, round(right - left, 3), top, height, fills[s.label], tip))
+    return TimelineRow(track.name, track.score, track.placeholder, len(lanes) * (height + GAP) - GAP, tuple(bars))
 
 
-def tipped(name: str, label: str, of: LabeledSpan) -> str:
-    """What pointing at a stretch says: whose it is, what, when."""
-    score = "" if of.score is None else f", score {of.score:.2f}"
-    return f"{name}\n{label}\n{of.start:.1f} to {of.end:.1f} s{score}"
+def tooltip(name: str, label: str, span: LabeledSpan) -> str:
+    """Tooltip of a segment: row name, class name, time, and score if any."""
+    score = "" if span.score is None else f", score {span.score:.2f}"
+    return f"{name}\n{label}\n{span.start:.1f} to {span.end:.1f} s{score}"

@@ -1,4 +1,4 @@
-"""Trade-off: the path of every pretraining run over appearance and motion, from its first probe to its last."""
+"""Trade-off plot: the path of every pretraining run in the plane of appearance and motion scores."""
 
 from __future__ import annotations
 
@@ -6,97 +6,97 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import NamedTuple
 
-from vitascope.core.text import number, valued
+from vitascope.core.text import compact, number, with_interval
 from vitascope.core.types import Score
 from vitascope.report.analysis import training_runs
 from vitascope.report.analysis.ranking import Chance
 from vitascope.report.analysis.training_runs import TradeoffPoint, TrainingRun
 from vitascope.report.charts import plots
 from vitascope.report.charts.plots import Axis, Contour, Dot, Point, Scatter, Trail
-from vitascope.report.charts.training_curves import magnitude
 
 HEIGHT = 560.0
-"""Pixels of the plot."""
+"""Minimum height of the plot, pixels."""
 
 
 class Tradeoff(NamedTuple):
-    """The picture for one way to ask."""
+    """The plot for one probe."""
 
     method: str
     plot: Scatter
 
 
-def tradeoffs(found: Sequence[TrainingRun]) -> list[Tradeoff]:
-    """A picture for every way to ask that has both axes, the headline first."""
-    return [Tradeoff(method, _drawn(found, method)) for method in training_runs.methods(found)]
+def tradeoffs(runs: Sequence[TrainingRun]) -> list[Tradeoff]:
+    """Lay out a plot per probe with scores on both axes, headline probe first."""
+    return [Tradeoff(method, _plot(runs, method)) for method in training_runs.methods(runs)]
 
 
-def _drawn(found: Sequence[TrainingRun], method: str) -> Scatter:
-    held = [(flight, places) for flight in found if (places := training_runs.places(flight, method))]
-    ends = [places[-1] for _, places in held]
-    across = [*_bare(held, "appearance"), *(p.appearance for p in ends)]
-    up = [*_bare(held, "motion"), *(p.motion for p in ends)]
-    x = plots.axis(across, _chance(found, method, "appearance"), steps=6)
-    y = plots.axis(up, _chance(found, method, "motion"), steps=6)
-    named = _named(held, x)
-    points = [_end(flight, places[-1], (x, y), named=flight.label in named) for flight, places in held]
-    settled = plots.settled(points, max(HEIGHT, plots.LINE * len(named) + 40.0))
-    trails = tuple(_trail(flight, places, x, y) for flight, places in held)
-    return Scatter(x, y, settled.height, settled.points, trails, contours(x, y))
+def _plot(runs: Sequence[TrainingRun], method: str) -> Scatter:
+    paths = [(run, points) for run in runs if (points := training_runs.tradeoff_points(run, method))]
+    ends = [points[-1] for _, points in paths]
+    across = [*_values(paths, "appearance"), *(p.appearance for p in ends)]
+    up = [*_values(paths, "motion"), *(p.motion for p in ends)]
+    x = plots.axis(across, _chance(runs, method, "appearance"), steps=6)
+    y = plots.axis(up, _chance(runs, method, "motion"), steps=6)
+    labeled = _labeled_runs(paths, x)
+    markers = [_end(run, points[-1], (x, y), labeled=run.label in labeled) for run, points in paths]
+    placed = plots.place_labels(markers, max(HEIGHT, plots.LINE * len(labeled) + 40.0))
+    trails = tuple(_trail(run, points, x, y) for run, points in paths)
+    return Scatter(x, y, placed.height, placed.points, trails, contours(x, y))
 
 
-def _bare(held: Sequence[tuple[TrainingRun, Sequence[TradeoffPoint]]], axis: str) -> list[Score]:
-    return [Score(getattr(place, axis).value) for _, places in held for place in places]
+def _values(paths: Sequence[tuple[TrainingRun, Sequence[TradeoffPoint]]], axis: str) -> list[Score]:
+    return [Score(getattr(point, axis).value) for _, points in paths for point in points]
 
 
-def _chance(found: Sequence[TrainingRun], method: str, axis: str) -> Chance | None:
-    told = {n: t for f in found for line in f.recording.probes for n, t in line["scores"].items()}
-    wanted = [n for n, t in told.items() if training_runs.asked(n)[1] == method and training_runs.axis(n, t) == axis]
-    value = training_runs.chance(found, wanted)
-    return None if value is None else Chance(value, False)
+def _chance(runs: Sequence[TrainingRun], method: str, axis: str) -> Chance | None:
+    entries = {name: entry for run in runs for line in run.log.probes for name, entry in line["scores"].items()}
+    of_method = {name: entry for name, entry in entries.items() if training_runs.split_name(name)[1] == method}
+    names = [name for name, entry in of_method.items() if training_runs.axis_of(name, entry) == axis]
+    level = training_runs.mean_chance(runs, names)
+    return None if level is None else Chance(level, False)
 
 
-def _named(held: Sequence[tuple[TrainingRun, Sequence[TradeoffPoint]]], x: Axis) -> set[str]:
-    """Of the runs of one recipe, the one that carries the label: the outermost on the side where labels go."""
+def _labeled_runs(paths: Sequence[tuple[TrainingRun, Sequence[TradeoffPoint]]], x: Axis) -> set[str]:
+    """Choose the run of each recipe that carries the label: the outermost one on the side where labels go."""
     ends: dict[tuple[int, bool], list[tuple[float, str]]] = {}
-    for flight, places in held:
-        at = x.at(places[-1].appearance.value)
-        ends.setdefault((flight.row.index, bool(flight.recording.alarms)), []).append((at, flight.label))
-    # a run that was stopped speaks for its recipe only where no other does
-    chosen = [of for (row, stopped), of in ends.items() if not stopped or (row, False) not in ends]
-    return {(min if fmean(at for at, _ in of) > plots.MIDDLE else max)(of)[1] for of in chosen}
+    for run, points in paths:
+        x_end = x.at(points[-1].appearance.value)
+        ends.setdefault((run.row.index, bool(run.log.alarms)), []).append((x_end, run.label))
+    # a stopped run carries the label only if the recipe has no other run
+    chosen = [group for (row, stopped), group in ends.items() if not stopped or (row, False) not in ends]
+    return {(min if fmean(x_end for x_end, _ in group) > plots.MIDDLE else max)(group)[1] for group in chosen}
 
 
-def _end(flight: TrainingRun, place: TradeoffPoint, axes: tuple[Axis, Axis], *, named: bool) -> Point:
+def _end(run: TrainingRun, point: TradeoffPoint, axes: tuple[Axis, Axis], *, labeled: bool) -> Point:
     x, y = axes
-    low, high = plots.span(y, place.motion)
+    low, high = plots.span(y, point.motion)
     return Point(
-        row=flight.row.index,
-        label=flight.row.label if named else "",
-        x=x.at(place.appearance.value),
-        y=round(100 - y.at(place.motion.value), 2),
-        x_span=plots.span(x, place.appearance),
+        row=run.row.index,
+        label=run.row.label if labeled else "",
+        x=x.at(point.appearance.value),
+        y=round(100 - y.at(point.motion.value), 2),
+        x_span=plots.span(x, point.appearance),
         y_span=(round(100 - high, 2), round(100 - low, 2)),
         nudge=0.0,
         left=False,
-        tip=_tip(flight, place),
+        tip=_tip(run, point),
     )
 
 
-def _tip(flight: TrainingRun, place: TradeoffPoint) -> str:
-    where = f"appearance {valued(place.appearance)}\nmotion {valued(place.motion)}\nmean {number(place.mean)}"
-    return f"{flight.label}\n{magnitude(place.seen)} clips seen\n{where}"
+def _tip(run: TrainingRun, point: TradeoffPoint) -> str:
+    axes = f"appearance {with_interval(point.appearance)}\nmotion {with_interval(point.motion)}"
+    return f"{run.label}\n{compact(point.clips)} training clips\n{axes}\nmean {number(point.mean)}"
 
 
-def _trail(flight: TrainingRun, places: Sequence[TradeoffPoint], x: Axis, y: Axis) -> Trail:
-    dots = tuple(Dot(x.at(p.appearance.value), round(100 - y.at(p.motion.value), 2), _tip(flight, p)) for p in places)
-    return Trail(flight.row.index, dots, bool(flight.recording.alarms))
+def _trail(run: TrainingRun, points: Sequence[TradeoffPoint], x: Axis, y: Axis) -> Trail:
+    dots = tuple(Dot(x.at(p.appearance.value), round(100 - y.at(p.motion.value), 2), _tip(run, p)) for p in points)
+    return Trail(run.row.index, dots, bool(run.log.alarms))
 
 
 def contours(x: Axis, y: Axis) -> tuple[Contour, ...]:
-    """Lines on which the mean of both axes is the same round number, cut off at the edges of the plot."""
+    """Lines on which the mean of both axes is a round number, clipped to the plot."""
     low, high = (x.low + y.low) / 2, (x.high + y.high) / 2
-    step = plots.rounded((high - low) / 5)
+    step = plots.round_step((high - low) / 5)
     count = int((high - low) / step) + 2
     levels = [step * (int(low / step) + i) for i in range(count)]
     return tuple(line for level in levels if low < level < high for line in [_contour(level, x, y)])
@@ -104,5 +104,5 @@ def contours(x: Axis, y: Axis) -> tuple[Contour, ...]:
 
 def _contour(level: float, x: Axis, y: Axis) -> Contour:
     left, right = max(x.low, 2 * level - y.high), min(x.high, 2 * level - y.low)
-    ends = [(x.at(at), round(100 - y.at(2 * level - at), 2)) for at in (left, right)]
+    ends = [(x.at(a), round(100 - y.at(2 * level - a), 2)) for a in (left, right)]
     return Contour(number(level).removesuffix(".0"), *ends[0], *ends[1])

@@ -1,32 +1,32 @@
-"""Sections: what the page draws of averages and of motion's worth, as plain geometry ready to be set."""
+"""Sections on averages and on the effect of motion, as plain geometry for the templates."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from vitascope.core.text import number, p_value, shown, signed, valued
+from vitascope.core.text import escaped, number, p_value, signed, with_interval
 from vitascope.core.types import Score
-from vitascope.report.analysis import motion_effect as motion
+from vitascope.report.analysis import motion_effect
 from vitascope.report.analysis.leaderboard import Column, EncoderRow, Leaderboard
-from vitascope.report.analysis.motion_effect import Loss, MotionEffect, Need
+from vitascope.report.analysis.motion_effect import AccuracyDrop, MotionDependence, MotionEffect
 from vitascope.report.analysis.ranking import ALPHA, Chance, Ranking
 from vitascope.report.charts import plots
 from vitascope.report.charts.plots import Axis, Mark, Strip
-from vitascope.report.sections.tables import gap
+from vitascope.report.sections.tables import drop_text
 
-SHORT = 20
-"""Classes up to which all are drawn at once."""
+MAX_CLASSES = 20
+"""Number of classes up to which all are drawn at once."""
 ENDS = 10
-"""Of more, those drawn at each end."""
-LOST = {
-    "shuffled": "order lost",
-    "reversed": "direction lost",
-    "frozen": "one frame held",
-    "slowed": "seen half as fast",
+"""Number of classes drawn at each end if there are more."""
+REMOVES = {
+    "shuffled": "order removed",
+    "reversed": "direction reversed",
+    "frozen": "one frame repeated",
+    "slowed": "half speed",
 }
-"""What an alteration takes away."""
-WITHOUT = {"frozen": "Without motion: one frame held", "shuffled": "Without order: frames shuffled"}
+"""What an alteration changes."""
+REMOVED = {"frozen": "Without motion: one frame repeated", "shuffled": "Without order: frames shuffled"}
 
 
 class Panel(NamedTuple):
@@ -38,8 +38,8 @@ class Panel(NamedTuple):
     strips: tuple[Strip, ...]
 
 
-class Use(NamedTuple):
-    """Motion use on one task, a panel for each alteration."""
+class SensitivityPanels(NamedTuple):
+    """Motion sensitivity on one task, one panel per alteration."""
 
     title: str
     limited: bool
@@ -47,156 +47,159 @@ class Use(NamedTuple):
     panels: tuple[Panel, ...]
 
 
-class Classes(NamedTuple):
-    """Motion need class by class: both ends of the order, or all where they are few (`least` is empty then)."""
+class ClassPanels(NamedTuple):
+    """Motion dependence by class: the most and the least dependent ones, or all in `most` if there are few."""
 
     title: str
     limited: bool
     on_test: bool
     best: EncoderRow
-    without: str
-    told: int
-    of: int
+    removed: str
+    significant: int
+    """Number of classes whose dependence differs significantly from zero."""
+    total: int
     most: Panel
     least: Panel
     every: Panel
 
 
-class Motion(NamedTuple):
-    """What motion is worth on the page."""
+class MotionSection(NamedTuple):
+    """Effect of motion on the page."""
 
     overview: Panel | None
-    """The headline of every encoder, task by task."""
-    uses: tuple[Use, ...]
-    needs: tuple[Panel, ...]
-    classes: tuple[Classes, ...]
+    """Headline sensitivity of all encoders, task by task."""
+    sensitivity: tuple[SensitivityPanels, ...]
+    dependence: tuple[Panel, ...]
+    classes: tuple[ClassPanels, ...]
     best: tuple[EncoderRow, ...]
-    """The encoders that needs were measured with."""
+    """Encoders with which dependence was measured."""
     rows: tuple[EncoderRow, ...]
-    """Those whose use was."""
+    """Encoders whose sensitivity was measured."""
 
 
-def averages_section(board: Leaderboard, standings: Mapping[str, Ranking]) -> tuple[Panel, ...]:
-    """Bars of appearance, of motion and of the mean of both, the best mean first; of two encoders or more.
+def averages_section(board: Leaderboard, rankings: Mapping[str, Ranking]) -> tuple[Panel, ...]:
+    """Bars of appearance, motion and the mean of both, best mean first; empty for fewer than two encoders.
 
-    The mean of both has no interval: both axes may be asked of the same videos, and are no two independent samples.
+    The mean of both has no interval, because both axes may share their videos and are not independent samples.
     """
-    appearance, motion = standings.get("appearance"), standings.get("motion")
+    appearance, motion = rankings.get("appearance"), rankings.get("motion")
     if appearance is None or motion is None:
         return ()
-    both = {row: _halfway(s, motion.scores[row]) for row, s in appearance.scores.items() if row in motion.scores}
+    both = {row: _mean_of_two(s, motion.scores[row]) for row, s in appearance.scores.items() if row in motion.scores}
     if len(both) < 2:
         return ()
     order = sorted(both, key=lambda row: -both[row].value)
-    named = (
+    panels = (
         ("Appearance", appearance.scores, appearance.chance),
         ("Motion", motion.scores, motion.chance),
         ("Mean of both", both, None),
     )
-    return tuple(_bars(board, title, {row: scores[row] for row in order}, chance) for title, scores, chance in named)
+    return tuple(_bars(board, title, {row: scores[row] for row in order}, chance) for title, scores, chance in panels)
 
 
-def _halfway(one: Score, other: Score) -> Score:
+def _mean_of_two(one: Score, other: Score) -> Score:
     return Score((one.value + other.value) / 2)
 
 
 def _bars(board: Leaderboard, title: str, scores: Mapping[int, Score], chance: Chance | None) -> Panel:
     scale = plots.PERCENT._replace(chance=chance.value if chance else None)
     strips = []
-    for row, found in scores.items():
-        label = shown(board.rows[row].label)
-        mark = Mark(row, scale.at(found.value), plots.span(scale, found))
-        strips.append(Strip(label, (mark,), valued(found), f"{label}\n{title.lower()} {valued(found)}"))
+    for row, score in scores.items():
+        label, text = escaped(board.rows[row].label), with_interval(score)
+        mark = Mark(row, scale.at(score.value), plots.span(scale, score))
+        strips.append(Strip(label, (mark,), text, f"{label}\n{title.lower()} {text}"))
     return Panel(title, "", scale, tuple(strips))
 
 
-def motion_section(board: Leaderboard, worth: Sequence[MotionEffect]) -> Motion:
-    """The questions asked with all training examples; those of a low-shot question stand in the tables."""
-    drawn = sorted((one for one in worth if not one.plain.variant), key=lambda one: one.plain.axis != "motion")
-    uses = tuple(_use(board, one) for one in drawn if one.uses)
-    needs = tuple(panel for how in motion.REMOVED if (panel := _needs(board, drawn, how)))
-    classes = tuple(_classes(board, one.plain, found) for one in drawn for found in [_widest(one)] if found)
-    rows = {found.row for one in drawn for found in one.needs.values()}
-    best = tuple(row for row in board.rows if row.index in rows)
-    used = tuple(row for row in board.rows if any(row.index in one.uses for one in drawn))
-    return Motion(_overview(board, drawn), uses, needs, classes, best, used)
+def motion_section(board: Leaderboard, effects: Sequence[MotionEffect]) -> MotionSection:
+    """Lay out the effect of motion on standard tasks; that on low-shot tasks is in the tables only."""
+    drawn = sorted((e for e in effects if not e.original.variant), key=lambda e: e.original.axis != "motion")
+    sensitivity = tuple(_sensitivity_panels(board, e) for e in drawn if e.sensitivity)
+    dependence = tuple(panel for each in motion_effect.REMOVED if (panel := _dependence_panel(board, drawn, each)))
+    largest = [(e.original, most) for e in drawn if (most := _largest_dependence(e))]
+    classes = tuple(_class_panels(board, original, most) for original, most in largest)
+    measured_with = {d.row for e in drawn for d in e.dependence.values()}
+    best = tuple(row for row in board.rows if row.index in measured_with)
+    rows = tuple(row for row in board.rows if any(row.index in e.sensitivity for e in drawn))
+    return MotionSection(_overview(board, drawn), sensitivity, dependence, classes, best, rows)
 
 
-def _overview(board: Leaderboard, worth: Sequence[MotionEffect]) -> Panel | None:
-    """A strip for each task with the headline of every encoder; None where there is no more than one task."""
-    there = [(one, {r: of[motion.HEADLINE] for r, of in one.uses.items() if motion.HEADLINE in of}) for one in worth]
-    there = [(one, losses) for one, losses in there if losses]
-    if len(there) < 2:
+def _overview(board: Leaderboard, effects: Sequence[MotionEffect]) -> Panel | None:
+    """One strip per task with the headline sensitivity of all encoders; None for fewer than two tasks."""
+    headline = motion_effect.HEADLINE
+    by_task = [(e, {r: drops[headline] for r, drops in e.sensitivity.items() if headline in drops}) for e in effects]
+    by_task = [(e, drops) for e, drops in by_task if drops]
+    if len(by_task) < 2:
         return None
-    # whiskers of many encoders on one line would hide the marks: only the values are drawn
-    scale = plots.gap_axis([loss.gap._replace(low=None, high=None) for _, losses in there for loss in losses.values()])
+    # without whiskers: those of many encoders in one strip would hide the markers
+    values = [drop.gap._replace(low=None, high=None) for _, drops in by_task for drop in drops.values()]
+    scale = plots.difference_axis(values)
     strips = []
-    for one, losses in there:
-        order = sorted(losses, key=lambda row: -losses[row].gap.value)
-        marks = tuple(mark for row in losses for mark in plots.gap_strip(row, "", losses[row].gap, scale).marks)
-        mean = signed(sum(loss.gap.value for loss in losses.values()) / len(losses))
-        tip = "\n".join(f"{shown(board.rows[row].label)} {gap(losses[row])}" for row in order)
-        strips.append(Strip(shown(one.plain.task), marks, mean, f"{shown(one.plain.task)}\n{tip}"))
-    return Panel(motion.HEADLINE.capitalize(), LOST[motion.HEADLINE], scale, tuple(strips))
+    for e, drops in by_task:
+        title, order = escaped(e.original.task), sorted(drops, key=lambda row: -drops[row].gap.value)
+        marks = tuple(mark for row in drops for mark in plots.difference_strip(row, "", drops[row].gap, scale).marks)
+        mean = signed(sum(drop.gap.value for drop in drops.values()) / len(drops))
+        tip = "\n".join(f"{escaped(board.rows[row].label)} {drop_text(drops[row])}" for row in order)
+        strips.append(Strip(title, marks, mean, f"{title}\n{tip}"))
+    return Panel(headline.capitalize(), REMOVES[headline], scale, tuple(strips))
 
 
-def _use(board: Leaderboard, one: MotionEffect) -> Use:
-    scale = plots.gap_axis([loss.gap for of in one.uses.values() for loss in of.values()])
+def _sensitivity_panels(board: Leaderboard, effect: MotionEffect) -> SensitivityPanels:
+    scale = plots.difference_axis([drop.gap for drops in effect.sensitivity.values() for drop in drops.values()])
     panels: list[Panel] = []
     order: list[int] = []
-    for how in motion.ALTERATIONS:
-        there = {row: of[how] for row, of in one.uses.items() if how in of}
-        # all panels in the order of the first, so that an encoder is found in the same place
-        order += sorted(there.keys() - set(order), key=lambda row: -there[row].gap.value)
-        names = {row: shown(board.rows[row].label) for row in order}
-        strips = tuple(_strip(row, names[row], there[row], scale, f"{how}:") for row in order if row in there)
+    for alteration in motion_effect.ALTERATIONS:
+        by_row = {row: drops[alteration] for row, drops in effect.sensitivity.items() if alteration in drops}
+        # all panels have the order of the first, so that each encoder keeps its place
+        order += sorted(by_row.keys() - set(order), key=lambda row: -by_row[row].gap.value)
+        labels = {row: escaped(board.rows[row].label) for row in order}
+        strips = tuple(_strip(row, labels[row], by_row[row], scale, f"{alteration}:") for row in order if row in by_row)
         if strips:
-            panels.append(Panel(how.capitalize(), LOST[how], scale, strips))
-    return Use(shown(one.plain.task), one.plain.limited, one.plain.on_test, tuple(panels))
+            panels.append(Panel(alteration.capitalize(), REMOVES[alteration], scale, strips))
+    original = effect.original
+    return SensitivityPanels(escaped(original.task), original.limited, original.on_test, tuple(panels))
 
 
-def _strip(row: int, label: str, loss: Loss, scale: Axis, before: str) -> Strip:
-    among = f" in {loss.gap.units} groups" if loss.gap.units < loss.gap.n else ""
-    tip = f"{before} {number(loss.real)} → {number(loss.altered)}\n{gap(loss)} lost\n"
-    tip += f"{p_value(loss.p)} after Holm, n = {loss.gap.n}{among}"
-    return plots.gap_strip(row, label, loss.gap, scale, tip=tip, told=loss.p < ALPHA)
+def _strip(row: int, label: str, drop: AccuracyDrop, scale: Axis, before: str) -> Strip:
+    groups = f" in {drop.gap.units} groups" if drop.gap.units < drop.gap.n else ""
+    tip = f"{before} {number(drop.real)} → {number(drop.altered)}\ndrop {drop_text(drop)}\n"
+    tip += f"{p_value(drop.p)} (Holm-adjusted), n = {drop.gap.n}{groups}"
+    return plots.difference_strip(row, label, drop.gap, scale, tip=tip, significant=drop.p < ALPHA)
 
 
-def _needs(board: Leaderboard, worth: Iterable[MotionEffect], how: str) -> Panel | None:
-    there = [(one.plain.task, one.needs[how]) for one in worth if how in one.needs]
-    if not there:
+def _dependence_panel(board: Leaderboard, effects: Iterable[MotionEffect], alteration: str) -> Panel | None:
+    by_task = [(e.original.task, e.dependence[alteration]) for e in effects if alteration in e.dependence]
+    if not by_task:
         return None
-    scale = plots.gap_axis([found.whole.gap for _, found in there])
-    there.sort(key=lambda pair: -pair[1].whole.gap.value)
+    scale = plots.difference_axis([d.overall.gap for _, d in by_task])
+    by_task.sort(key=lambda pair: -pair[1].overall.gap.value)
     strips = (
-        _strip(found.row, shown(task), found.whole, scale, f"by {shown(board.rows[found.row].label)}:")
-        for task, found in there
+        _strip(d.row, escaped(task), d.overall, scale, f"{escaped(board.rows[d.row].label)}:") for task, d in by_task
     )
-    return Panel(WITHOUT[how], "", scale, tuple(strips))
+    return Panel(REMOVED[alteration], "", scale, tuple(strips))
 
 
-def _widest(one: MotionEffect) -> tuple[str, Need] | None:
-    """The need that takes most away, of those measured class by class."""
-    return next(((how, one.needs[how]) for how in motion.REMOVED if how in one.needs and one.needs[how].classes), None)
+def _largest_dependence(effect: MotionEffect) -> tuple[str, MotionDependence] | None:
+    """The dependence on the alteration that removes most, among those measured by class."""
+    by_class = {each: d for each in motion_effect.REMOVED if (d := effect.dependence.get(each)) and d.classes}
+    return next(iter(by_class.items()), None)
 
 
-def _classes(board: Leaderboard, plain: Column, of: tuple[str, Need]) -> Classes:
-    how, found = of
-    scale = plots.gap_axis([loss.gap for _, loss in found.classes])
-    strips = tuple(_strip(found.row, shown(name), loss, scale, f"{how}:") for name, loss in found.classes)
-    few = len(strips) <= SHORT
-    every = f"All {len(strips)} classes"
-    return Classes(
-        title=shown(plain.task),
-        limited=plain.limited,
-        on_test=plain.on_test,
-        best=board.rows[found.row],
-        without=WITHOUT[how],
-        told=sum(strip.told for strip in strips),
-        of=len(strips),
-        most=Panel(
-            f"All {len(strips)} classes" if few else "Need it most", "", scale, strips if few else strips[:ENDS]
-        ),
-        least=Panel("Need it least", "", scale, () if few else strips[: -ENDS - 1 : -1]),
+def _class_panels(board: Leaderboard, original: Column, largest: tuple[str, MotionDependence]) -> ClassPanels:
+    alteration, dependence = largest
+    scale = plots.difference_axis([drop.gap for _, drop in dependence.classes])
+    drops = dependence.classes
+    strips = tuple(_strip(dependence.row, escaped(name), drop, scale, f"{alteration}:") for name, drop in drops)
+    few, every = len(strips) <= MAX_CLASSES, f"All {len(strips)} classes"
+    return ClassPanels(
+        title=escaped(original.task),
+        limited=original.limited,
+        on_test=original.on_test,
+        best=board.rows[dependence.row],
+        removed=REMOVED[alteration],
+        significant=sum(strip.significant for strip in strips),
+        total=len(strips),
+        most=Panel(every if few else "Most dependent", "", scale, strips if few else strips[:ENDS]),
+        least=Panel("Least dependent", "", scale, () if few else strips[: -ENDS - 1 : -1]),
         every=Panel(every, "", scale, () if few else strips),
     )

@@ -1,36 +1,38 @@
-"""Summaries: what variants and trainings say, as short tables of text that every format sets in its own way."""
+"""Summary tables of variants and head selection as plain text, which every format renders in its own way."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from vitascope.core.text import margin, number, shown
+from vitascope.core.text import escaped, margin, number
 from vitascope.core.types import Score
 from vitascope.report.analysis import head_selection, motion_effect
-from vitascope.report.analysis.head_selection import Trained
+from vitascope.report.analysis.head_selection import HeadSummary
 from vitascope.report.analysis.leaderboard import Leaderboard
-from vitascope.report.analysis.motion_effect import Loss, MissingResult, MotionEffect, Need
-from vitascope.report.analysis.phrases import CHOSEN_ON_TEST, marks, titled
+from vitascope.report.analysis.motion_effect import AccuracyDrop, MissingResult, MotionDependence, MotionEffect
+from vitascope.report.analysis.phrases import SELECTED_ON_TEST, caveats, with_caveats
 from vitascope.report.analysis.ranking import ALPHA, Ranking
 from vitascope.report.charts import low_shot
 from vitascope.report.charts.low_shot import LowShotPlot
 
 ON_TEST_NOTE = (
-    "Heads that were chosen by their score on the test set are marked: such a score is the best of many tries at that "
-    "set, too high for videos not yet seen, and compares only with scores made the same way."
+    "Heads selected by their score on the test set are marked: such a score is the best of many tries on that set, too "
+    "high for new videos, and comparable only to scores obtained in the same way."
 )
-USE_NOTE = (
-    "Accuracy on real test clips minus accuracy on altered ones, in points: one head, trained on real clips, the same "
-    "examples. Shuffled is the headline: the same frames, their order alone destroyed. * told from zero (Holm, 5 %)."
+SENSITIVITY_NOTE = (
+    "Accuracy on real test clips minus accuracy on altered ones, in points, on the same examples and with the same "
+    "head, trained on real clips. Headline: shuffled, which destroys only the order of the frames. * significantly "
+    "different from zero (Holm-corrected, 5 %)."
 )
-NEED_NOTE = (
-    "Accuracy lost when motion is removed from training and test alike, in points, by the encoder that is best with "
-    "real clips: frozen holds one frame, shuffled destroys order only. * told from zero (Holm over classes, 5 %)."
+DEPENDENCE_NOTE = (
+    "Accuracy lost when motion is removed from both training and test clips, in points, measured with the encoder that "
+    "is best on real clips: frozen repeats one frame, shuffled destroys only the order. * significantly different from "
+    "zero (Holm-corrected over classes, 5 %)."
 )
-NEEDS = {"frozen": "motion (frozen)", "shuffled": "order (shuffled)"}
-NAMED = 3
-"""Classes named at each end."""
+REMOVED_TITLES = {"frozen": "motion (frozen)", "shuffled": "order (shuffled)"}
+MAX_CLASSES = 3
+"""Number of classes listed at each end."""
 
 
 class SummaryTable(NamedTuple):
@@ -43,108 +45,123 @@ class SummaryTable(NamedTuple):
 
 
 class Extras(NamedTuple):
-    """All that a board says beside its plain scores."""
+    """Everything a leaderboard holds beyond the scores of its standard tasks."""
 
-    worth: Sequence[MotionEffect]
-    lacking: Sequence[MissingResult]
-    plots: Sequence[LowShotPlot]
-    trained: Sequence[Trained]
-
-
-def extras(board: Leaderboard, standings: Mapping[str, Ranking]) -> Extras:
-    """Read the predictions of the altered columns, and gather low-shot scores and trainings."""
-    worth, lacking = motion_effect.worth(board)
-    return Extras(worth, lacking, low_shot.plots(board, standings), head_selection.trained(board))
+    motion_effects: Sequence[MotionEffect]
+    missing_results: Sequence[MissingResult]
+    low_shot_plots: Sequence[LowShotPlot]
+    heads: Sequence[HeadSummary]
 
 
-def summaries(board: Leaderboard, found: Extras, *, brief: bool = False) -> list[SummaryTable]:
-    """The tables there is something to put in; `brief` leaves out trainings and alterations of low-shot questions."""
-    worth = [one for one in found.worth if not (brief and one.plain.variant)]
-    tables = [use(board, worth), need(board, worth), *few(board, found.plots)]
-    tables += [] if brief else [trainings(found.trained)]
+def collect_extras(board: Leaderboard, rankings: Mapping[str, Ranking]) -> Extras:
+    """Compute the effect of motion from saved predictions, and collect low-shot scores and selected heads."""
+    effects, missing = motion_effect.motion_effects(board)
+    return Extras(effects, missing, low_shot.low_shot_plots(board, rankings), head_selection.head_summaries(board))
+
+
+def summary_tables(board: Leaderboard, extras: Extras, *, brief: bool = False) -> list[SummaryTable]:
+    """All tables that have rows; `brief` leaves out head selection, and motion effects on low-shot tasks."""
+    effects = [e for e in extras.motion_effects if not (brief and e.original.variant)]
+    tables = [sensitivity_table(board, effects), dependence_table(board, effects)]
+    tables += low_shot_tables(board, extras.low_shot_plots)
+    tables += [] if brief else [head_table(extras.heads)]
     return [table for table in tables if table.rows]
 
 
-def use(board: Leaderboard, worth: Sequence[MotionEffect]) -> SummaryTable:
-    """Motion use: a line for each task and encoder, a column for each alteration."""
-    there = [how for how in motion_effect.ALTERATIONS if any(how in of for one in worth for of in one.uses.values())]
+def sensitivity_table(board: Leaderboard, effects: Sequence[MotionEffect]) -> SummaryTable:
+    """Motion sensitivity: one row per task and encoder, one column per alteration."""
+    measured = {alteration for e in effects for drops in e.sensitivity.values() for alteration in drops}
+    alterations = [alteration for alteration in motion_effect.ALTERATIONS if alteration in measured]
     rows = tuple(
-        (titled(shown(one.plain.task), one.plain), shown(board.rows[row].label), *(_loss(of.get(how)) for how in there))
-        for one in worth
-        for row, of in one.uses.items()
+        (_title(e), escaped(board.rows[row].label), *(_drop_cell(drops.get(each)) for each in alterations))
+        for e in effects
+        for row, drops in e.sensitivity.items()
     )
-    return SummaryTable("Motion use", USE_NOTE, ("task", "encoder", *there), rows)
+    return SummaryTable("Motion sensitivity", SENSITIVITY_NOTE, ("task", "encoder", *alterations), rows)
 
 
-def _loss(loss: Loss | None) -> str:
-    return f"{gap(loss)}{'*' * (loss.p < ALPHA)}" if loss else "–"
+def _title(effect: MotionEffect) -> str:
+    return with_caveats(escaped(effect.original.task), effect.original)
 
 
-def gap(loss: Loss) -> str:
-    """A loss and its interval."""
-    return margin(Score(*loss.gap[:3]))
+def _drop_cell(drop: AccuracyDrop | None) -> str:
+    return f"{drop_text(drop)}{'*' * (drop.p < ALPHA)}" if drop else "–"
 
 
-def need(board: Leaderboard, worth: Sequence[MotionEffect]) -> SummaryTable:
-    """Motion need: a line for each task and what was removed."""
+def drop_text(drop: AccuracyDrop) -> str:
+    """Format an accuracy drop with its interval."""
+    return margin(Score(*drop.gap[:3]))
+
+
+def dependence_table(board: Leaderboard, effects: Sequence[MotionEffect]) -> SummaryTable:
+    """Motion dependence: one row per task and alteration."""
     rows = tuple(
         (
-            titled(shown(one.plain.task), one.plain),
-            NEEDS[how],
-            shown(board.rows[found.row].label),
-            f"{number(found.whole.real)} → {number(found.whole.altered)}",
-            _loss(found.whole),
-            _ends(found)[0],
-            _ends(found)[1],
+            _title(e),
+            REMOVED_TITLES[alteration],
+            escaped(board.rows[dependence.row].label),
+            f"{number(dependence.overall.real)} → {number(dependence.overall.altered)}",
+            _drop_cell(dependence.overall),
+            *_extreme_classes(dependence),
         )
-        for one in worth
-        for how, found in one.needs.items()
+        for e in effects
+        for alteration, dependence in e.dependence.items()
     )
-    heads = ("task", "without", "best encoder", "accuracy", "need", "classes that need it most", "least")
-    return SummaryTable("Motion need", NEED_NOTE, heads, rows)
+    heads = ("task", "removed", "best encoder", "accuracy", "drop", "most dependent classes", "least dependent classes")
+    return SummaryTable("Motion dependence", DEPENDENCE_NOTE, heads, rows)
 
 
-def _ends(found: Need) -> tuple[str, str]:
-    most = found.classes[:NAMED]
-    least = found.classes[len(most) :][-NAMED:]
+def _extreme_classes(dependence: MotionDependence) -> tuple[str, str]:
+    most = dependence.classes[:MAX_CLASSES]
+    least = dependence.classes[len(most) :][-MAX_CLASSES:]
     first, last = (
-        ", ".join(f"{shown(name)} {_signed(loss)}" for name, loss in part) for part in (most, reversed(least))
+        ", ".join(f"{escaped(name)} {_signed(drop)}" for name, drop in part) for part in (most, reversed(least))
     )
     return first or "–", last or "–"
 
 
-def _signed(loss: Loss) -> str:
-    return margin(Score(loss.gap.value)) + "*" * (loss.p < ALPHA)
+def _signed(drop: AccuracyDrop) -> str:
+    return margin(Score(drop.gap.value)) + "*" * (drop.p < ALPHA)
 
 
-def few(board: Leaderboard, plots: Sequence[LowShotPlot]) -> list[SummaryTable]:
-    """Low-shot scores, a line for each question and encoder; questions asked with the same shares share a table."""
-    held: dict[tuple[str, ...], list[LowShotPlot]] = {}
+def low_shot_tables(board: Leaderboard, plots: Sequence[LowShotPlot]) -> list[SummaryTable]:
+    """Low-shot scores: one row per task and encoder, one table per set of training fractions."""
+    by_levels: dict[tuple[str, ...], list[LowShotPlot]] = {}
     for plot in plots:
-        held.setdefault(tuple(level.text for level in plot.levels), []).append(plot)
-    return [_few(board, levels, alike) for levels, alike in held.items()]
+        by_levels.setdefault(tuple(level.text for level in plot.levels), []).append(plot)
+    return [_low_shot_table(board, levels, group) for levels, group in by_levels.items()]
 
 
-def _few(board: Leaderboard, levels: tuple[str, ...], plots: Sequence[LowShotPlot]) -> SummaryTable:
+def _low_shot_table(board: Leaderboard, levels: tuple[str, ...], plots: Sequence[LowShotPlot]) -> SummaryTable:
     rows = []
     for plot in plots:
-        told = marks(limited=plot.limited, on_test=plot.on_test)
-        title = f"{plot.title} ({', '.join(told)})" if told else plot.title
-        rows += [(title, shown(board.rows[row].label), *low_shot.cells(plot, row)) for row in plot.scores]
+        warnings = caveats(limited=plot.limited, on_test=plot.on_test)
+        title = f"{plot.title} ({', '.join(warnings)})" if warnings else plot.title
+        rows += [(title, escaped(board.rows[row].label), *low_shot.score_cells(plot, row)) for row in plot.scores]
     unit = plots[0].unit.removesuffix(", log scale")
-    note = f"Headline score by {unit}; the last column is all of the training side. Brackets: 95 % intervals."
+    note = f"Headline score by {unit}; the last column is the full training set. Brackets: 95 % intervals."
     return SummaryTable(f"Low-shot by {unit}", note, ("task", "encoder", *levels), tuple(rows))
 
 
-def trainings(found: Sequence[Trained]) -> SummaryTable:
-    """Which heads were chosen and what several seeds gave."""
+def head_table(heads: Sequence[HeadSummary]) -> SummaryTable:
+    """Selected heads and the spread over seeds: one row per result."""
     rows = tuple(
-        (one.task, shown(one.row.label), one.chosen or "–", _select(one), one.grid or "–", one.seeds or "–")
-        for one in found
+        (
+            one.task,
+            escaped(one.row.label),
+            one.selected or "–",
+            _criterion(one),
+            one.candidates or "–",
+            one.seeds or "–",
+        )
+        for one in heads
     )
-    note = "Grid: how many heads were tried and between which scores they lay, on what they were chosen by."
-    return SummaryTable("Trainings", note, ("task", "encoder", "chosen", "chosen by", "grid", "seeds"), rows)
+    note = "Candidates: number of heads in the hyperparameter grid, and the range of their selection scores, percent."
+    columns = ("task", "encoder", "selected", "selected by", "candidates", "seeds")
+    return SummaryTable("Head selection", note, columns, rows)
 
 
-def _select(one: Trained) -> str:
-    return CHOSEN_ON_TEST if one.on_test else f"{one.select} training data" if one.select == "held-out" else one.select
+def _criterion(one: HeadSummary) -> str:
+    if one.on_test:
+        return SELECTED_ON_TEST
+    return f"{one.select} training data" if one.select == "held-out" else one.select

@@ -1,0 +1,189 @@
+"""The command `vitascope describe`: every option of something that has a name."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from collections.abc import Iterator
+from typing import Annotated, Any, NamedTuple
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from vitascope.cli import options as flags
+from vitascope.cli import tables
+from vitascope.core import option_text
+from vitascope.core.errors import UnknownNameError
+from vitascope.core.fields import FieldOption, options_of
+from vitascope.core.registry import Registry
+from vitascope.core.text import nearest
+from vitascope.pretrain import find_recipe
+
+app = typer.Typer()
+
+
+class Description(NamedTuple):
+    """What there is to know about a name before it is used."""
+
+    kind: str
+    name: str
+    """As it was typed, without a path."""
+    about: str
+    """One line."""
+    text: str
+    """The docstring of what the name stands for; of a dataset, which folder it reads."""
+    options: list[FieldOption]
+    card: dict[str, Any]
+    """The encoder's card, as plain data; empty for other kinds."""
+    variants: dict[str, str]
+    """Other names of the family, and one line about each."""
+
+
+@app.command()
+def describe(
+    name: Annotated[
+        str, typer.Argument(help="probe, encoder, sampler, recipe or dataset, with options or without, as it is typed")
+    ],
+    as_json: flags.Json = False,
+) -> None:
+    """Print every option of a probe, encoder, sampler, recipe or dataset with its type, default and meaning.
+
+    For instance: vitascope describe linear/paper; vitascope describe umt/large-s2; vitascope describe views
+    """
+    found = described(name)
+    if as_json:
+        print(tables.as_json({**found._asdict(), "options": [option._asdict() for option in found.options]}))
+        return
+    print(f"{found.name}: {found.about} ({found.kind})" if found.about else f"{found.name} ({found.kind})")
+    if found.text:
+        print(f"\n{found.text}")
+    if found.card:
+        print(f"\ncard: {', '.join(f'{key} {value}' for key, value in found.card.items() if value not in ('', []))}")
+    if found.options:
+        print()
+        flags.console.print(options_table(found.options))
+    for variant, about in found.variants.items():
+        print(f"  {variant}: {about}")
+
+
+def described(name: str) -> Description:
+    """What `name` stands for, of whatever kind; UnknownNameError with the nearest name of all kinds."""
+    for one in (_probe, _encoder, _sampler, _recipe, _dataset):
+        found = one(name)
+        if found is not None:
+            return found
+    plain = option_text.parse(name).name
+    known = [n for registry in tables.REGISTRIES.values() for n in (*registry.names(), *registry.families())]
+    known += [*find_recipe.names(), *_samplers()]
+    kinds = "probe, encoder, sampler, recipe or dataset"
+    raise UnknownNameError(f"no {kinds} {plain!r}{nearest(plain, known)}; `vitascope ls` lists them")
+
+
+def options_table(options: list[FieldOption]) -> Table:
+    """One option a row."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for head in ("option", "type", "default", "must be", "meaning"):
+        table.add_column(head, no_wrap=head == "option", overflow="fold")
+    for option in options:
+        table.add_row(*map(escape, option))
+    return table
+
+
+def _probe(name: str) -> Description | None:
+    registry = tables.REGISTRIES["probes"]
+    plain = option_text.parse(name, path=False).name
+    if plain not in registry.names():
+        return _family("probe", registry, name)
+    from vitascope.probes.options import options, probe
+
+    found = probe(name)
+    text = inspect.getdoc(type(found)) or ""
+    return Description("probe", name, registry.names()[plain], text, options(found), {}, _variants(registry, plain))
+
+
+def _encoder(name: str) -> Description | None:
+    from vitascope.encoders.catalog import models
+    from vitascope.encoders.options import configured, options, spelled
+    from vitascope.encoders.weights import native_card
+
+    registry = tables.REGISTRIES["encoders"]
+    parts = spelled(name)
+    if parts.name not in registry.names():
+        return _family("encoder", registry, name)
+    family, _, variant = parts.name.partition("/")
+    typed = str(parts._replace(path=""))
+    model = configured(typed) if variant in models(family) else None
+    card = model.full_card() if model else native_card.shipped_cards().get(parts.name)
+    return Description(
+        "encoder",
+        typed,
+        registry.names()[parts.name],
+        _docstring(registry, family),
+        options(model) if model else [],
+        {**card.behavior, **card.knowledge} if card else {},
+        _variants(registry, parts.name),
+    )
+
+
+def _sampler(name: str) -> Description | None:
+    from vitascope.sampling.names import Sampler, describe, parse
+
+    known = _samplers()
+    plain = (re.match(r"\w*", name.strip().lower()) or [""])[0]
+    if plain not in known:
+        return None
+    about, _, text = (inspect.getdoc(known[plain]) or "").partition("\n\n")
+    item = known[plain] if name.strip().lower() == plain else parse(name)
+    return Description("sampler", name, about, text, options_of(item, {Sampler: describe}), {}, {})
+
+
+def _recipe(name: str) -> Description | None:
+    if name not in find_recipe.names():
+        return None
+    text, options = find_recipe.options(name)
+    return Description("recipe", name, find_recipe.names()[name], text, options, {}, {})
+
+
+def _dataset(name: str) -> Description | None:
+    registry = tables.REGISTRIES["datasets"]
+    plain = option_text.parse(name).name
+    if plain not in registry.names():
+        return _family("dataset", registry, name)
+    text = _docstring(registry, plain.partition("/")[0], "build")
+    return Description("dataset", plain, registry.names()[plain], text, [], {}, _variants(registry, plain))
+
+
+def _family(kind: str, registry: Registry, name: str) -> Description | None:
+    """A family whose name alone stands for no member: what there is in it."""
+    family = option_text.parse(name).name
+    if family not in registry.families() or not registry.variants(family):
+        return None
+    text = _docstring(registry, family, *(("build",) if kind == "dataset" else ()))
+    return Description(f"{kind} family", family, "", text, [], {}, _variants(registry, family))
+
+
+def _variants(registry: Registry, name: str) -> dict[str, str]:
+    """The other names of a family."""
+    family = name.partition("/")[0]
+    return {n: about for n, about in registry.names().items() if n.partition("/")[0] == family and n != name}
+
+
+def _docstring(registry: Registry, family: str, function: str = "") -> str:
+    """The docstring of a family's module, or of a function in it, read without importing it."""
+    tree = ast.parse(registry.source(family))
+    return "\n\n".join(filter(None, _docstrings(tree, function)))
+
+
+def _docstrings(tree: ast.Module, function: str) -> Iterator[str | None]:
+    yield ast.get_docstring(tree)
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and node.name == function:
+            yield ast.get_docstring(node)
+
+
+def _samplers() -> dict[str, type[Any]]:
+    from vitascope.sampling.names import SAMPLERS
+
+    return SAMPLERS
