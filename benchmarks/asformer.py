@@ -35,9 +35,9 @@ from vitascope.nn.fast_linear import matmul
 from vitascope.probes.temporal.asformer import (
     ASFormer,
     ASFormerLayer,
+    ASFormerStage,
     DilatedConv,
     FrameLinear,
-    ASFormerStage,
     asformer_loss,
     random_asformer,
 )

@@ -24,7 +24,7 @@ from torch import Tensor
 from vitascope import load
 from vitascope.core.device import device as chosen
 from vitascope.core.device import generator, peak_bytes
-from vitascope.probes.classification.attentive_pooler import AttentiveHeads, random_heads, official_state
+from vitascope.probes.classification.attentive_pooler import AttentiveHeads, official_state, random_heads
 from vitascope.probes.training.stacked_optimizer import StackedOptimizer, head_losses
 
 CLASSES, BATCH, TOKENS, DIM = 174, 8, 1568, 768

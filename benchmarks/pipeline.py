@@ -19,7 +19,7 @@ import torch
 
 from vitascope.core.types import Dataset, Example, Fold
 from vitascope.encoders.load import load
-from vitascope.features.decode_job import DecodeJob, ClipIndex, decode_example
+from vitascope.features.decode_job import ClipIndex, DecodeJob, decode_example
 from vitascope.features.extract import ExtractionOptions, embed, encode_clips
 from vitascope.features.view import View
 from vitascope.sampling.names import Uniform

@@ -20,10 +20,10 @@ ROOMS = {
 SEPARATE = ("encoders.families", "datasets.builders", "probes.methods", "pretrain.recipes")
 """Packages of one-file additions: found by their existence, and none imports another."""
 WHERE = {
-    "the tie rule of kNN": ("probes/classification/nearest_neighbors.py", "search"),
-    "what a V-JEPA checkpoint's keys are mapped to": ("encoders/families/vjepa.py", "LAYOUT"),
+    "the tie rule of kNN": ("probes/classification/nearest_neighbors.py", "neighbors"),
+    "what a V-JEPA checkpoint's keys are mapped to": ("encoders/families/vjepa.py", "LAYOUTS"),
     "how the timestamps of a clip are chosen": ("sampling/samplers.py", "Uniform"),
-    "what makes two results comparable": ("evaluation/runner.py", "protocol"),
+    "what makes two results comparable": ("evaluation/runner.py", "protocol_of"),
     "where the report's table is laid out": ("report/sections/leaderboard.py", "table"),
 }
 """Questions that somebody new asks: the file below `src/vitascope` with the answer, and the name in it."""

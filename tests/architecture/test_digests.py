@@ -40,7 +40,10 @@ SAMPLERS = (
 )
 DATASET: Dataset[int] = Dataset(
     name="set",
-    examples=(Example(id="a", path="a.mp4", truth=0, group="g"), Example(id="b", path="b.mp4", truth=1, span=(0.5, 2.0))),
+    examples=(
+        Example(id="a", path="a.mp4", truth=0, group="g"),
+        Example(id="b", path="b.mp4", truth=1, span=(0.5, 2.0)),
+    ),
     classes=("x", "y"),
     folds=(Fold(name="0", train=("a",), test=("b",)),),
 )
@@ -67,7 +70,7 @@ def digests() -> Mapping[str, Mapping[str, str]]:
 def recipe_digest(name: str) -> str:
     """The digest of a recipe without its sources, which hold the paths of files."""
     with TemporaryDirectory() as folder:
-        for part in "k710 howto360k webvid10m coco sbu vg cc3m cc12m".split():
+        for part in ("k710", "howto360k", "webvid10m", "coco", "sbu", "vg", "cc3m", "cc12m"):
             (Path(folder) / part).mkdir()
         recipe = find_recipe.find(name, {"data": folder} if name.startswith("twlv1") else {})
     return digest({**plain(recipe), "data": []})

@@ -95,11 +95,11 @@ def ask(page: str, tmp_path: Path) -> Callable[..., Any]:
 def test_quiet_and_offline(page: str, tmp_path: Path) -> None:
     (tmp_path / "report.html").write_text(page, encoding="utf-8")
     log = tmp_path / "net.json"
-    found = browse(tmp_path, (tmp_path / "report.html").as_uri(), f"--log-net-log={log}")
-    assert "CONSOLE" not in found.stderr
-    assert '<button type="button" id="theme">' in found.stdout, "the script ran"
-    asked = set(re.findall(r'"url":"((?:https?|wss?|file):[^"]*)"', log.read_text(encoding="utf-8")))
-    ours = {url for url in asked if "google" not in url and "gvt1" not in url}
+    opened = browse(tmp_path, (tmp_path / "report.html").as_uri(), f"--log-net-log={log}")
+    assert "CONSOLE" not in opened.stderr
+    assert '<button type="button" id="theme">' in opened.stdout, "the script ran"
+    requested = set(re.findall(r'"url":"((?:https?|wss?|file):[^"]*)"', log.read_text(encoding="utf-8")))
+    ours = {url for url in requested if "google" not in url and "gvt1" not in url}
     assert ours <= {(tmp_path / "report.html").as_uri()}, "what the page fetched beside itself"
 
 
@@ -206,8 +206,8 @@ def test_clicking_a_heading_sorts(ask: Callable[..., Any]) -> None:
     assert orders[0] not in orders[1:]
 
 
-def test_pointing_reads_out_the_numbers_as_text(ask: Callable[..., Any]) -> None:
-    shown = ask(
+def test_pointing_shows_the_numbers_as_text(ask: Callable[..., Any]) -> None:
+    tip = ask(
         """(() => {
           const strips = [...page.querySelectorAll(".tall .strip[data-tip]")];
           const strip = strips.find(e => e.dataset.tip.startsWith("<script>"));
@@ -217,10 +217,10 @@ def test_pointing_reads_out_the_numbers_as_text(ask: Callable[..., Any]) -> None
           return [tip.hidden, tip.textContent, tip.children.length];
         })()"""
     )
-    assert shown[0] is False
-    assert shown[1].startswith(FAKE["NASTY"])
-    assert "vit/small" in shown[1]
-    assert shown[2] == 0
+    assert tip[0] is False
+    assert tip[1].startswith(FAKE["NASTY"])
+    assert "vit/small" in tip[1]
+    assert tip[2] == 0
 
 
 def test_chance_is_drawn_where_its_value_is(ask: Callable[..., Any]) -> None:
@@ -228,7 +228,7 @@ def test_chance_is_drawn_where_its_value_is(ask: Callable[..., Any]) -> None:
         """(() => {
           const plot = page.querySelector("figure .canvas");
           const x = e => Number(e.getAttribute("x1").replace("%", ""));
-          const grid = [...plot.querySelectorAll(".grid")].filter(e => e.getAttribute("y2") === "100%");
+          const grid = [...plot.querySelectorAll(".gridline")].filter(e => e.getAttribute("y2") === "100%");
           const texts = [...plot.querySelectorAll(".tick")];
           return [[grid.length, x(grid[grid.length - 1]), Number(texts[grid.length - 1].textContent)],
                   [...plot.querySelectorAll(".chance")].map(x), texts.filter(e => e.textContent === "chance").length];
@@ -276,7 +276,7 @@ def test_variants_fit_their_window_and_curves_pass_through_their_marks(
               return Math.hypot(drawn.x - box.x - box.width / 2, drawn.y - box.y - box.height / 2);
             });
           }));
-          const motion = [...page.querySelectorAll(".panel .says")].map(e => e.getBoundingClientRect());
+          const motion = [...page.querySelectorAll(".panel .value")].map(e => e.getBoundingClientRect());
           return [root.scrollWidth, plots.length, [Math.max(...far), Math.max(...motion.map(box => box.right))]];
         })()""",
         width,
@@ -290,7 +290,7 @@ def test_variants_fit_their_window_and_curves_pass_through_their_marks(
 
 @pytest.fixture(scope="module")
 def moments(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The report of questions about time."""
+    """The report of temporal tasks."""
     made = runpy.run_path(str(Path(__file__).parents[1] / "fixtures" / "fake_moments.py"))
     run = made["fake_moments"](tmp_path_factory.mktemp("runs") / "moments", videos=5, seconds=60.0)
     return report.write(run, formats=["html"])["html"].read_text(encoding="utf-8")
@@ -300,11 +300,11 @@ def moments(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_bars_lie_below_one_another_and_inside(ask: Callable[..., Any], moments: str, width: int) -> None:
     size, off, bars, out = ask(
         """(() => {
-          const off = Math.max(...[...page.querySelectorAll(".when")].flatMap(video => {
+          const off = Math.max(...[...page.querySelectorAll(".timeline")].flatMap(video => {
             const rows = [...video.querySelectorAll(".strip > svg")].map(svg => svg.getBoundingClientRect());
             return rows.map(r => Math.abs(r.left - rows[0].left) + Math.abs(r.right - rows[0].right));
           }));
-          const bars = [...page.querySelectorAll(".when rect[data-tip]")];
+          const bars = [...page.querySelectorAll(".timeline rect[data-tip]")];
           const out = bars.filter(bar => {
             const inner = bar.getBoundingClientRect(), outer = bar.parentNode.getBoundingClientRect();
             return inner.left < outer.left - 1 || inner.right > outer.right + 1 || inner.bottom > outer.bottom + 1;
@@ -320,10 +320,10 @@ def test_bars_lie_below_one_another_and_inside(ask: Callable[..., Any], moments:
     assert out == 0
 
 
-def test_pointing_at_a_bar_says_whose_what_and_when(ask: Callable[..., Any], moments: str) -> None:
+def test_pointing_at_a_bar_shows_row_class_and_time(ask: Callable[..., Any], moments: str) -> None:
     hidden, text, children, fill = ask(
         """(() => {
-          const bar = [...page.querySelectorAll(".when rect[data-tip]")].find(e => e.dataset.tip.includes("alert"));
+          const bar = [...page.querySelectorAll(".timeline rect[data-tip]")].find(e => e.dataset.tip.includes("alert"));
           bar.dispatchEvent(new page.defaultView.PointerEvent("pointermove", {bubbles: true, clientX: 5, clientY: 5}));
           const tip = page.getElementById("tip");
           return [tip.hidden, tip.textContent, tip.children.length, page.defaultView.getComputedStyle(bar).fill];
@@ -332,6 +332,6 @@ def test_pointing_at_a_bar_says_whose_what_and_when(ask: Callable[..., Any], mom
         moments,
     )
     assert not hidden
-    assert re.fullmatch(r"truth\n<script>alert\(1\)</script> & \\u202eco\n\d+\.\d to \d+\.\d s", text)
+    assert re.fullmatch(r"ground truth\n<script>alert\(1\)</script> & \\u202eco\n\d+\.\d to \d+\.\d s", text)
     assert children == 0
     assert fill

@@ -90,9 +90,7 @@ def _again(monkeypatch: pytest.MonkeyPatch) -> Any:
     return vitascope("ls", "encoders", code=70)
 
 
-def test_where_no_file_can_be_written_the_traceback_is_printed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_where_no_file_can_be_written_the_traceback_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("VITASCOPE_CACHE", str(tmp_path / "file" / "below"))
     plant(monkeypatch, KeyError("planted"))

@@ -1,4 +1,4 @@
-"""What is printed of encoders, and the page that repeats it."""
+"""Tables of encoders, on the terminal and in the documentation."""
 
 import json
 from dataclasses import replace
@@ -56,9 +56,9 @@ def test_what_is_missing_is_named_and_bounds_the_score() -> None:
         n=80,
         expected=80,
     )
-    part = replace(whole, expected=100, missing={f"{i}.mp4": "no such file" for i in range(20)})
-    assert list(tables.gaps([whole])) == []
-    assert [line.replace("\xa0", " ") for line in tables.gaps([part])] == [
+    incomplete = replace(whole, expected=100, missing={f"{i}.mp4": "no such file" for i in range(20)})
+    assert list(tables.coverage_lines([whole])) == []
+    assert [line.replace("\xa0", " ") for line in tables.coverage_lines([incomplete])] == [
         "mine, missing: 0.mp4 (no such file), and 19 more",
-        "vit/tiny on mine:knn, 50.0: 80.0 % of the test set; missing videos could move it to 40.0–60.0",
+        "vit/tiny on mine:knn, 50.0: 80.0 % of the test set; with the missing videos it could be 40.0–60.0",
     ]

@@ -42,7 +42,7 @@ def test_python_users_get_the_same_classes() -> None:
 
 def test_one_line_names_type_and_place() -> None:
     try:
-        {}["key"]  # noqa: B018
+        {}["key"]
     except KeyError as error:
         assert one_line(error).startswith("KeyError: 'key' (")
         assert one_line(error).endswith(")")
@@ -74,7 +74,7 @@ def test_reading_leaves_alone_what_is_no_damage() -> None:
 def test_json_that_is_none(text: str, tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_bytes(text.encode("latin1"))
-    with pytest.raises(DamagedFileError, match="a.json: cannot be read .*; make it again"):
+    with pytest.raises(DamagedFileError, match=r"a\.json: cannot be read .*; make it again"):
         read_json(path, "make it again")
     path.write_text(json.dumps({"name": "\U0001f600"}))
     assert read_json(path, "make it again") == {"name": "\U0001f600"}

@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 from copies import build, complaint, lay, sides, write
 from vitascope.core.types import Segment
 from vitascope.datasets.open import open_annotations, open_dataset
-from vitascope.datasets.readers.activitynet_json import SAME, AnnotationIssues, ListedAction, UntrimmedVideo, clean_actions
+from vitascope.datasets.readers.activitynet_json import (
+    SAME,
+    AnnotationIssues,
+    ListedAction,
+    UntrimmedVideo,
+    clean_actions,
+)
 from vitascope.datasets.readers.annotation_files import labels
 
 # ------------------------------------------------------------------------------------------------------------- cleaning
@@ -108,7 +114,10 @@ def test_which_sides_are_meant(tmp_path: Path) -> None:
         ({"databse": {}}, "a.json: no object 'database' of videos; did you mean 'databse'?"),
         (own(), "a.json: no object 'database' of videos"),
         (own(a=3), "a.json: 'a': expected a JSON object with"),
-        (own(a=record("trainig")), "'a': subset 'trainig' is not training, validation or testing; did you mean 'training'?"),
+        (
+            own(a=record("trainig")),
+            "'a': subset 'trainig' is not training, validation or testing; did you mean 'training'?",
+        ),
         (own(a=record("train", (0, "x", "y"))), "'a': action 0: 'x' is not a time in seconds"),
         (own(a=record("train", (-1, 2, "y"))), "'a': action 0: -1 is not a time in seconds"),
         (own(a={"subset": "train", "annotations": [{"label": "x"}]}), "action 0: expected a 'segment' [start, end]"),
@@ -131,10 +140,10 @@ def test_an_error_in_a_list_is_one_line(content: Any, said: str, tmp_path: Path)
 
 def test_two_lists_in_a_folder_and_no_video(tmp_path: Path) -> None:
     write(tmp_path, "a.json", MINE)
-    with pytest.raises(ValueError, match="none of the 4 videos of .* was found"):
+    with pytest.raises(ValueError, match=r"none of the 4 videos of .* was found"):
         open_dataset(tmp_path)
     write(tmp_path, "b.json", MINE)
-    with pytest.raises(ValueError, match=r"a\.json and b\.json both list actions; give the one that is meant"):
+    with pytest.raises(ValueError, match=r"both a\.json and b\.json list actions; give one of the files"):
         open_dataset(tmp_path)
 
 
@@ -164,7 +173,7 @@ def test_thumos14_json(tmp_path: Path) -> None:
     other = build("thumos14/211", tmp_path)
     assert sides(other)[1] == ("video_test_0000004",)
     assert (other.key, other.official_counts["test"]) == (dataset.key, 211)
-    assert "has 2 test videos and not video_test_0001292" in complaint("thumos14/213", tmp_path)
+    assert "has 2 test videos, without video_test_0001292" in complaint("thumos14/213", tmp_path)
 
 
 def test_thumos14_tables(tmp_path: Path) -> None:
@@ -190,7 +199,9 @@ def test_thumos14_tables(tmp_path: Path) -> None:
         "thumos14", tmp_path
     )
     (tmp_path / "val_Annotation.csv").unlink()
-    assert "no JSON file of the videos or table of the train actions; put thumos14.json or" in complaint("thumos14", tmp_path)
+    assert "no JSON file of the videos or table of the train actions; put thumos14.json or" in complaint(
+        "thumos14", tmp_path
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------- ActivityNet

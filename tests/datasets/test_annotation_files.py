@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 from vitascope.datasets.catalog import DATASETS
 from vitascope.datasets.readers import annotation_files
 from vitascope.datasets.readers import video_files as footage
-from vitascope.datasets.readers.annotation_files import AnnotationFiles, ClassOrder, labels, normalized, find_annotations
+from vitascope.datasets.readers.annotation_files import (
+    AnnotationFiles,
+    ClassOrder,
+    find_annotations,
+    labels,
+    normalized,
+)
 from vitascope.datasets.readers.video_files import Footage, LabeledVideo, assemble, relative_path, require_videos, stem
 
 NAMES = [
@@ -55,11 +61,9 @@ def test_orders_by_name_and_number() -> None:
         with pytest.raises(ValueError, match=r"is out of range; class numbers are 0 to 2$"):
             ABC.parse(wrong, "f:3")
     ABC.check(["ALPHA", "beta_(not_gamma)", "don't"], Path("f"))
-    with pytest.raises(
-        ValueError, match=r"^f: class 1 is 'gamma' there and 'beta \(not gamma\)' in the authors' order"
-    ):
+    with pytest.raises(ValueError, match=r"^f: class 1 is 'gamma', but 'beta \(not gamma\)' in the official order"):
         ABC.check(["alpha", "gamma"], Path("f"))
-    with pytest.raises(ValueError, match=r"^f: 2 classes, the data set has 3$"):
+    with pytest.raises(ValueError, match=r"^f: 2 classes, but the dataset has 3$"):
         ABC.check(["alpha", "beta not gamma"], Path("f"))
 
 
@@ -124,13 +128,14 @@ def test_annotation_files_are_found_by_any_of_their_names(tmp_path: Path) -> Non
     place = find_annotations(tmp_path, "deep")
     assert place.find("nothing.csv", "train.csv") == tmp_path / "Annotations" / "Train.CSV"
     assert place.find("test.json") == tmp_path / "labels" / "deep" / "test.json"
-    assert place.find_all("train.csv", "no.csv", "VAL.csv") == [tmp_path / "Annotations" / "Train.CSV", tmp_path / "val.csv"]
+    assert place.find_all("train.csv", "no.csv", "VAL.csv") == [
+        tmp_path / "Annotations" / "Train.CSV",
+        tmp_path / "val.csv",
+    ]
     assert place.find("x.mp4") is None
     with pytest.raises(ValueError) as error:
         place.require("list of the clips", "a.csv", "b.csv")
-    assert str(error.value) == (
-        f"{tmp_path}: no list of the clips; put a.csv or b.csv there or into annotations/"
-    )
+    assert str(error.value) == (f"{tmp_path}: no list of the clips; put a.csv or b.csv there or into annotations/")
 
 
 def test_a_list_at_the_top_comes_before_one_below(tmp_path: Path) -> None:

@@ -168,7 +168,7 @@ def test_kinetics_lists_in_another_class_order_are_rejected(tmp_path: Path) -> N
     write(tmp_path, "val.csv", ["e.mp4 0"])
     text = complaint("k400", lay(tmp_path, "a.mp4"))
     assert f"train.csv:2: zumba/d.mp4 has number 341, which is {labels('k400')[341]!r}" in text
-    assert "use the authors' csv" in text
+    assert "use the authors' CSV" in text
 
 
 def test_kinetics_lists_are_held_to_the_folders_on_disk_too(tmp_path: Path) -> None:
@@ -445,7 +445,7 @@ def test_epic_rows_that_are_wrong(tmp_path: Path) -> None:
         narration(
             "P01_01_0", "00:00:00", "00:00:01", 0, -1
         ): ":2: label '-1' is out of range; class numbers are 0 to 299",
-        narration("../P01_01_0", "00:00:00", "00:00:01", 0, 0): ":2: '../P01_01' is the name of no video",
+        narration("../P01_01_0", "00:00:00", "00:00:01", 0, 0): ":2: '../P01_01' is not a video name",
     }.items():
         write(lay(epic(tmp_path), "P01_01.MP4"), str(path.relative_to(tmp_path)), [EPIC, row])
         assert f"{path}{text}" in complaint("epic/verb", tmp_path)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from vitascope.core.types import Dataset, Example
 from vitascope.datasets.builders.folder import build
-from vitascope.datasets.splits import check_labels, make_folds, limit_examples
+from vitascope.datasets.splits import check_labels, limit_examples, make_folds
 
 
 def touch(root: Path, *names: str) -> Path:

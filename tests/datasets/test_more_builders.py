@@ -82,7 +82,9 @@ def test_hmdb51_lists_by_side(name: str, line: str, tmp_path: Path) -> None:
     assert [e.group for e in dataset.examples] == ["wave/x", "wave/y"]
     assert list(dataset.missing_files) == ["y_wave_f_cm_np1_fr_med_0"]
     write(tmp_path, name.format("val"), [line.format(name="y_wave_f_cm_np1_fr_med_0", label=5)])
-    assert complaint("hmdb51", tmp_path).endswith("number 5 is 'climb' in alphabetical order, which the clip name contradicts")
+    assert complaint("hmdb51", tmp_path).endswith(
+        "number 5 is 'climb' in alphabetical order, which the clip name contradicts"
+    )
 
 
 # ------------------------------------------------------------------------------------------------------ Jester and COIN

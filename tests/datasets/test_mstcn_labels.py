@@ -86,7 +86,7 @@ def test_ones_own_with_its_rate(tmp_path: Path) -> None:
     assert again.examples[0].truth.fps == 12.5
     assert len(again.notes) == 1
     write(root, "fps.txt", "fast")
-    with pytest.raises(ValueError, match=r"fps\.txt: one number is wanted"):
+    with pytest.raises(ValueError, match=r"fps\.txt: expected one number"):
         open_annotations(str(root))
 
 
@@ -122,7 +122,11 @@ def spoil(root: Path, what: str) -> None:
 @pytest.mark.parametrize(
     ("what", "said"),
     [
-        ("label", "S2_Tea_C1.txt:3: expected one label per frame, but 'stirr' is not a class of mapping.txt; did you mean 'stir'?"),
+        (
+            "label",
+            "S2_Tea_C1.txt:3: expected one label per frame, but 'stirr' is not a class of mapping.txt; did you mean "
+            "'stir'?",
+        ),
         ("blank", "S2_Tea_C1.txt:2: expected one label per frame, but the line is empty"),
         ("truth", "S2_Tea_C1.txt: no such file, but a split lists S2_Tea_C1; did you mean"),
         ("split", "splits: 3 splits, but gtea has 4; add the others"),

@@ -89,16 +89,16 @@ def test_what_is_there_is_not_overwritten(file: Path, tmp_path: Path) -> None:
     out.mkdir()
     convert(file, NAME, out, architecture=SMALL)  # an empty folder is as good as none
     before = {p.name: (p.stat().st_mtime_ns, p.read_bytes()) for p in out.iterdir()}
-    assert "already there" in convert(file, NAME, out, architecture=SMALL)
+    assert "already converted" in convert(file, NAME, out, architecture=SMALL)
     content = torch.load(file, weights_only=True)
     content["model"]["vision_encoder.pool_norm.bias"] += 1
     torch.save(content, tmp_path / "other.pth")
-    with pytest.raises(ValueError, match="not empty, and not these weights; name another folder"):
+    with pytest.raises(ValueError, match="contains other files; name another folder"):
         convert(tmp_path / "other.pth", NAME, out, architecture=SMALL)
     assert {p.name: (p.stat().st_mtime_ns, p.read_bytes()) for p in out.iterdir()} == before
     weights = out / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    with pytest.raises(ValueError, match="not empty, and not these weights"):
+    with pytest.raises(ValueError, match="contains other files"):
         convert(file, NAME, out, architecture=SMALL)
     with pytest.raises(ValueError, match="not empty"):
         convert(file, NAME, file, architecture=SMALL)

@@ -76,12 +76,12 @@ ATTENTIVE = {"module.pooler.query_tokens": ONES, "module.pooler.cross_attention_
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ({"model": {"head.weight": ONES, "head.bias": ONES}}, "a fine-tuned head alone"),
-        ({"module": {"module.head.weight": ONES, "module.fc_norm.bias": ONES}}, "a fine-tuned head alone"),
-        ({"decoder.blocks.0.norm1.weight": ONES, "mask_token": ONES}, "a decoder alone"),
-        ({"clip_decoder.0.head.weight": ONES}, "a decoder alone"),
-        ({"state_dict": {"text_model.encoder.x": ONES, "text_projection.weight": ONES}}, "a text tower alone"),
-        ({"transformer.resblocks.0.ln_1.weight": ONES, "token_embedding.weight": ONES}, "a text tower alone"),
+        ({"model": {"head.weight": ONES, "head.bias": ONES}}, "only a fine-tuned head"),
+        ({"module": {"module.head.weight": ONES, "module.fc_norm.bias": ONES}}, "only a fine-tuned head"),
+        ({"decoder.blocks.0.norm1.weight": ONES, "mask_token": ONES}, "only a decoder"),
+        ({"clip_decoder.0.head.weight": ONES}, "only a decoder"),
+        ({"state_dict": {"text_model.encoder.x": ONES, "text_projection.weight": ONES}}, "only a text tower"),
+        ({"transformer.resblocks.0.ln_1.weight": ONES, "token_embedding.weight": ONES}, "only a text tower"),
         ({"classifier": {**ATTENTIVE, "module.linear.weight": ONES}, "opt": {}}, "an attentive probe"),
         ({"classifiers": {"0": ATTENTIVE}, "epoch": 3}, "an attentive probe"),
         ({"optimizer": {"state": {"0": {"exp_avg": ONES}}}, "epoch": 2}, "only optimizer states"),
@@ -96,7 +96,7 @@ def test_a_part_of_a_model_is_named(content: dict[str, Any], said: str) -> None:
 
 def test_a_head_that_bears_the_mark_of_a_fine_tuned_file() -> None:
     content = {"module": {"fc_norm.weight": ONES, "fc_norm.bias": ONES, "head.weight": ONES}}
-    assert "a fine-tuned head alone" in misfit(content, "umt/large-ft")
+    assert "only a fine-tuned head" in misfit(content, "umt/large-ft")
 
 
 @pytest.mark.parametrize("name", ["umt/large-s1", "vjepa/large", "mvd/base-pt", "omnimae/base"])
@@ -109,8 +109,8 @@ def test_an_encoder_is_no_part(name: str) -> None:
     [
         (lambda s: prefixed(s, "module."), "prefix 'module.': the model was saved in its DataParallel wrapper"),
         (lambda s: {"model": prefixed(s, "_orig_mod.")}, "prefix '_orig_mod.': the model was saved compiled"),
-        (lambda s: {"ema": s}, "under 'ema', where stage 1 files have them under the file itself or model or module"),
-        (lambda s: {"a": {"b": s}}, "under 'a.b', where stage 1 files"),
+        (lambda s: {"ema": s}, "under 'ema', but in stage 1 files under the file itself or model or module"),
+        (lambda s: {"a": {"b": s}}, "under 'a.b', but in stage 1 files"),
     ],
 )
 def test_what_hides_the_names_is_said(change: Callable[[dict[str, Tensor]], Any], said: str) -> None:
@@ -160,14 +160,14 @@ def test_without_a_clue_what_is_there_and_what_is_wanted() -> None:
         CheckpointLayout(name="y", mark="no", refused="why"),
     )
     said = diagnose.why_no_layout({"stem.weight": ONES, "neck.weight": ONES}, layouts, "a/b")
-    assert said == "it holds stem.weight, neck.weight; wanted 'patch' in model"
+    assert said == "it contains stem.weight, neck.weight; expected 'patch' in model"
 
 
 @pytest.mark.parametrize("family", ["vjepa", "vjepa2"])
 def test_a_context_encoder_is_not_taken_for_the_target_encoder(tmp_path: Path, family: str) -> None:
     state = numbers(prefixed(shaped(f"{family}/large", SMALL), "module.backbone."))
     torch.save({"encoder": state, "predictor": {}}, tmp_path / "vitl.pt")
-    with pytest.raises(ValueError, match="no target_encoder there") as error:
+    with pytest.raises(ValueError, match="it has no target_encoder") as error:
         load(f"{family}/large={tmp_path / 'vitl.pt'}", architecture=SMALL)
     assert "context encoder" in str(error.value)
 
@@ -176,5 +176,5 @@ def test_circular_files_are_looked_into_once(tmp_path: Path) -> None:
     content: dict[str, Any] = {"x": ONES}
     content["self"] = content
     torch.save(content, tmp_path / "circle.pth")
-    with pytest.raises(ValueError, match="it holds x, self; wanted"):
+    with pytest.raises(ValueError, match="it contains x, self; expected"):
         load(f"umt/large-s1={tmp_path / 'circle.pth'}")

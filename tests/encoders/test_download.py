@@ -16,6 +16,7 @@ import pytest
 from huggingface_hub import constants, errors
 
 from vitascope.core.files import cache
+from vitascope.core.log import on_stderr
 from vitascope.encoders.spec import WeightSource
 from vitascope.encoders.weights import download as hub
 
@@ -83,13 +84,15 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
 def test_the_hub_is_asked_once_at_its_revision_and_the_license_said(
     fake: Hub, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert fetch(ON_HUB).read_bytes() == DATA
+    with on_stderr():
+        assert fetch(ON_HUB).read_bytes() == DATA
     said = capsys.readouterr()
     assert said.out == ""
     assert (
         said.err == "umt/large-s1: downloading l16.pth, 42 MB from owner/zoo on the hub; license of the weights: MIT\n"
     )
-    assert fetch(ON_HUB).read_bytes() == DATA
+    with on_stderr():
+        assert fetch(ON_HUB).read_bytes() == DATA
     assert capsys.readouterr().err == ""
     assert fake.requests == [("sub/l16.pth", "abc123")]
 
@@ -120,8 +123,8 @@ def answered(kind: type[errors.HfHubHTTPError]) -> Exception:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: answered(errors.GatedRepoError), f"is gated): accept its terms at {PAGE}, then run `hf auth login`"),
-        (lambda: answered(errors.RepositoryNotFoundError), "not there, or not open to you: `hf auth login`"),
+        (lambda: answered(errors.GatedRepoError), f"is gated): accept its terms at {PAGE} and run `hf auth login`"),
+        (lambda: answered(errors.RepositoryNotFoundError), "does not exist or is private; run `hf auth login`"),
         (lambda: answered(errors.RevisionNotFoundError), "has no revision abc123"),
         (lambda: errors.EntryNotFoundError("404"), "has no sub/l16.pth at abc123"),
         (lambda: errors.LocalEntryNotFoundError("not found\nmore"), "no network: not found)"),
@@ -148,7 +151,7 @@ def test_what_the_hub_refuses_is_one_line_with_the_remedy(
 def test_a_gated_repository_that_does_not_show_itself_is_gated(fake: Hub) -> None:
     fake.error = answered(errors.RepositoryNotFoundError)
     source = WeightSource(file="pretrain.pth", repo="owner/zoo", commit="abc123", gated=True)
-    refused(source, "is gated): accept its terms at https://huggingface.co/owner/zoo, then run `hf auth login`")
+    refused(source, "is gated): accept its terms at https://huggingface.co/owner/zoo and run `hf auth login`")
 
 
 def test_the_real_hub_fails_fast_without_a_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -166,8 +169,7 @@ def test_the_real_hub_fails_fast_without_a_network(monkeypatch: pytest.MonkeyPat
 
 def test_a_file_that_is_only_on_a_page_is_said() -> None:
     assert refused(WeightSource(file="vit_g.pth", page=PAGE)) == (
-        f"umt/large-s1 needs vit_g.pth (no direct download): download it from {PAGE} "
-        "and use umt/large-s1=PATH"
+        f"umt/large-s1 needs vit_g.pth (no direct download): download it from {PAGE} and use umt/large-s1=PATH"
     )
 
 
@@ -232,14 +234,16 @@ def at(server: Server) -> WeightSource:
 
 
 def test_an_address_is_asked_once_and_the_license_said(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
-    path = fetch(at(server))
+    with on_stderr():
+        path = fetch(at(server))
     assert path.read_bytes() == DATA
     assert path.name == "vitl16.pth.tar"
     said = capsys.readouterr()
     assert said.out == ""
     first = f"umt/large-s1: downloading vitl16.pth.tar, 5 MB from 127.0.0.1:{server.server_port}"
     assert said.err.splitlines()[0] == f"{first}; license of the weights: MIT"
-    assert fetch(at(server)) == path
+    with on_stderr():
+        assert fetch(at(server)) == path
     assert capsys.readouterr().err == ""
     assert server.ranges == [None]
 
@@ -286,9 +290,9 @@ def test_without_a_length_the_end_is_the_end(server: Server) -> None:
 
 def test_web_pages_and_errors_are_not_kept(server: Server) -> None:
     server.kind = "text/html; charset=utf-8"
-    refused(at(server), "a web page came instead of the file")
+    refused(at(server), "the server sent a web page instead of the file")
     server.kind, server.status = "application/xml", 403
-    refused(at(server), "the server answers 403 Forbidden")
+    refused(at(server), "the server returned 403 Forbidden")
     assert kept() == []
 
 

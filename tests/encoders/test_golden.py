@@ -159,7 +159,7 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "no input": (only("tokens"), "umt.io.npz: no video or image among tokens"),
     "no output": (only("video"), "umt.io.npz: no outputs among video"),
     "nothing that an encoder has": (only("video", "attn_pooled"), "nothing to compare"),
-    "an output that nobody gives": (extra("tokenz", np.ones(3)), "tokenz is not given; did you mean 'tokens'?"),
+    "an output that nobody gives": (extra("tokenz", np.ones(3)), "tokenz is not an output; did you mean 'tokens'?"),
     "another shape": (extra("pooled", np.ones((1, 31))), "pooled is 1 x 32, not 1 x 31"),
     "not a number": (extra("pooled", np.full((1, 32), np.nan)), "pooled is inf standard deviations off"),
     "another grid": (extra("grid", np.array([4, 2, 3])), "grid is inf standard deviations off"),
@@ -191,7 +191,7 @@ def test_a_file_of_a_sibling_is_opened_and_said(folder: Path) -> None:
     (row,) = golden.run(folder)
     assert row.ok, row.why
     assert row.encoder == "umt/large-s1"
-    assert row.coverage.count("not umt/large-s2, the likeliest by name") == 1
+    assert row.coverage.count("not umt/large-s2, the best match by name") == 1
 
 
 def test_what_the_call_returns_is_judged_beside_the_parts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,7 +48,7 @@ def test_motion_energy_is_the_share_of_change_by_cell_and_time() -> None:
     torch.testing.assert_close(encoder(x.flip(2)).grid, grid.flip(1))
     torch.testing.assert_close(encoder(x + 3).clip, vector)  # brighter, but nothing else moves
     assert not encoder(x[:, :, :1].repeat(1, 1, 16, 1, 1)).clip.any()
-    with pytest.raises(ValueError, match="needs two or more"):
+    with pytest.raises(ValueError, match="needs clips of at least two frames"):
         encoder(x[:, :, :1])
 
 
@@ -135,7 +135,7 @@ def test_an_encoder_from_outside_the_tree(tmp_path: Path, monkeypatch: pytest.Mo
         "ownlab_models:biuld": "no function 'biuld' in ownlab_models; did you mean 'build'",
         "ownlab_models:size": "no function 'size'",
         "ownlab_models:number": "returned int, which is not an encoder",
-        "ownlab_models:sized": "called without arguments, but: missing a required argument: 'size'",
+        "ownlab_models:sized": "must take no required arguments: missing a required argument: 'size'",
         "ownlab_modles:build": "No module named 'ownlab_modles'; run where ownlab_modles.py is",
     }.items():
         with pytest.raises(ValueError, match=message):
@@ -151,7 +151,7 @@ def test_an_encoder_from_outside_the_tree(tmp_path: Path, monkeypatch: pytest.Mo
         ("pixels/thumbnial", "did you mean 'pixels/thumbnail'"),
         ("vit", "no encoder 'vit'"),
         ("", "no encoder ''"),
-        ("vit/tiny-random=weights.pt", "vit encoders read no weights"),
+        ("vit/tiny-random=weights.pt", "vit encoders take no weights"),
         ("../vit/tiny", "no encoder"),
     ],
 )
@@ -175,22 +175,22 @@ def test_a_card_knows_its_words() -> None:
 
 def test_a_layout_of_one_pattern_needs_its_comma() -> None:
     told = said("from vitascope.encoders.spec import Layout; Layout(name='x', mark='y', surplus='mask_token$')")
-    assert told == "ValueError: layout 'x': surplus is a string; a tuple of one ends with a comma: (x,)"
+    assert told == "ValueError: layout 'x': surplus is a string, expected a tuple: (x,)"
 
 
 def test_what_is_no_encoder_is_told_how_to_become_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = ["import torch", "def net(): return torch.nn.Linear(2, 2)", "def nothing(): torch.ones(2)"]
     (tmp_path / "nearly_models.py").write_text("\n".join(lines))
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match=r"gave Linear, .*; wrap it: vitascope.framewise\(model, card\)"):
+    with pytest.raises(ValueError, match=r"returned Linear, .*; wrap it: vitascope.framewise\(model, card\)"):
         load("nearly_models:net")
-    with pytest.raises(ValueError, match=r"gave NoneType, .*; does the function end with `return`"):
+    with pytest.raises(ValueError, match=r"returned NoneType, .*; does the function end with `return`"):
         load("nearly_models:nothing")
 
 
 def test_a_network_that_returns_one_tensor_is_told_what_is_wanted() -> None:
     encoder = NetworkEncoder(load("pixels/thumbnail").card, torch.nn.Identity())
-    with pytest.raises(ValueError, match="returned Tensor; wanted a pair: a grid and the vectors"):
+    with pytest.raises(ValueError, match=r"returned Tensor, expected a pair \(token grid, clip vectors\)"):
         encoder(torch.zeros(1, 3, 16, 64, 64))
 
 

@@ -106,7 +106,7 @@ def damaged(file: Path, where: Path, how: str) -> Path:
         ("surplus", "surplus blocks.0.mlp.fc9.weight"),
         ("misshapen", r"blocks.0.mlp.fc1.weight is \[96, 5\], not \[96, 48\]"),
         ("transposed", r"blocks.0.mlp.fc1.weight is \[48, 96\], not \[96, 48\]"),
-        ("packed", "blocks.0.mlp.fc1.weight is int8, no weights but perhaps packed ones"),
+        ("packed", r"blocks.0.mlp.fc1.weight is int8, not floating point \(quantized weights\?\)"),
         ("moved", "optimizer"),
     ],
 )

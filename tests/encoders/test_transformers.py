@@ -182,7 +182,9 @@ def test_without_a_preprocessor_file_a_known_family_has_its_published_habits(tmp
     saved(tmp_path, "clip")
     assert (load(f"hf:{tmp_path}").card.mean, load(f"hf:{tmp_path}").card.resize) == (hf.OPENAI[0], "shorter")
     saved(tmp_path / "other", "resnet")
-    with pytest.raises(ValueError, match=r"the input normalization of 'resnet' is unknown; put the model's preprocessor_config\.json"):
+    with pytest.raises(
+        ValueError, match=r"the input normalization of 'resnet' is unknown; put the model's preprocessor_config\.json"
+    ):
         load(f"hf:{tmp_path / 'other'}")
 
 
@@ -267,7 +269,7 @@ def test_clips_of_another_size_are_refused_by_video_models(tmp_path: Path) -> No
     [
         ({}, "config.json: "),
         ({"model_type": "vitt"}, "config.json: .*vitt"),
-        ({"model_type": "bert"}, "'bert' is no image or video encoder"),
+        ({"model_type": "bert"}, "'bert' is not an image or video encoder"),
         ({"model_type": "vit_mae"}, "masks its input at random"),
         ({"model_type": "vit", "image_size": 32, "patch_size": 8}, "the weights cannot be read"),
     ],
@@ -281,7 +283,7 @@ def test_folders_that_hold_no_encoder(content: dict[str, Any], message: str, tmp
 
 def test_unreadable_files_and_wrong_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(ValueError, match=r"no config\.json there; put the model's config\.json"):
+    with pytest.raises(ValueError, match=r"no config\.json; put the model's config\.json"):
         load(f"hf:{tmp_path}")
     with pytest.raises(
         ValueError, match=r"no such folder, and download failed .* put config\.json and model\.safetensors of"
@@ -292,11 +294,11 @@ def test_unreadable_files_and_wrong_names(tmp_path: Path, monkeypatch: pytest.Mo
             load(f"hf:{name}")
     saved(tmp_path, "videomae")
     (tmp_path / "model.safetensors").write_bytes(b"not weights")
-    with pytest.raises(ValueError, match=r"weights cannot be read .* fetch model\.safetensors again"):
+    with pytest.raises(ValueError, match=r"weights cannot be read .* download model\.safetensors again"):
         load(f"hf:{tmp_path}")
     saved(tmp_path, "videomae")
     (tmp_path / "preprocessor_config.json").write_text("[")
-    with pytest.raises(ValueError, match=r"preprocessor_config\.json: not a preprocessor"):
+    with pytest.raises(ValueError, match=r"preprocessor_config\.json: not an image preprocessor"):
         load(f"hf:{tmp_path}")
 
 

@@ -104,7 +104,7 @@ def test_a_packed_torch_zip_is_unpacked_not_taken_for_numbers(tmp_path: Path) ->
 def test_what_unpacks_to_far_more_than_weights_do_is_refused_before_it_does(tmp_path: Path, name: str) -> None:
     with zipfile.ZipFile(tmp_path / "bomb", "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr(name, bytes(1 << 24))
-    refused(tmp_path / "bomb", "would unpack to 0.0 GB")
+    refused(tmp_path / "bomb", "its 0.0 GB are compressed far more than weights can be")
 
 
 def test_npz_keeps_types_and_refuses_objects(tmp_path: Path) -> None:
@@ -368,7 +368,7 @@ def test_cut_off_files_are_said_to_be(tmp_path: Path, kind: str, share: float) -
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n", "git lfs pull"),
         (b"\x1f\x8b\x08\x00abc", "gzip"),
         (b"\x89HDF\r\n\x1a\n", "HDF5"),
-        (b"\x93NUMPY\x01\x00", "a single array"),
+        (b"\x93NUMPY\x01\x00", "a single unnamed array"),
         (b"hello, these are notes about weights", "unknown kind of weight file"),
         (b"{", "unknown kind of weight file"),
         (b"\x00" * 600, "unknown kind of weight file"),
@@ -395,7 +395,7 @@ def test_other_zips_tars_and_bare_tensors(tmp_path: Path) -> None:
     torch.save({"w": torch.ones(2, 2).to_sparse()}, tmp_path / "sparse.pth")
     refused(tmp_path / "sparse.pth", "tensor w is sparse")
     torch.save({"w": torch.ones(2, device="meta")}, tmp_path / "meta.pth")
-    refused(tmp_path / "meta.pth", "tensor w is without numbers")
+    refused(tmp_path / "meta.pth", "tensor w is without values")
     refused(tmp_path / "ones.pth", "no such file or folder; did you mean 'one.pth'?")
     refused(tmp_path / "nowhere" / "a.pth", "no such file or folder")
 
@@ -436,7 +436,7 @@ def test_shards_lie_beside_their_index_and_hold_what_it_lists(tmp_path: Path) ->
         index.write_text(json.dumps({"weight_map": {**listed, "half": bad}}))
         refused(index, f"shard {bad} is not beside it")
     index.write_text(json.dumps({"weight_map": {**listed, "more": listed["half"]}}))
-    refused(index, "1 tensors are in no shard, first more")
+    refused(index, "1 tensors are in no shard, e.g. more")
     index.write_text(json.dumps({"metadata": {}}))
     refused(index, "no weight_map")
     index.write_text("[")
@@ -444,7 +444,7 @@ def test_shards_lie_beside_their_index_and_hold_what_it_lists(tmp_path: Path) ->
 
 
 def test_a_folder_is_its_best_known_file(tmp_path: Path) -> None:
-    refused(tmp_path, "no weights there")
+    refused(tmp_path, "no weights in it")
     torch.save({"a": torch.ones(1)}, tmp_path / "vitl16.pth.tar")
     (tmp_path / "README.md").write_text("words")
     assert read(tmp_path).files == (tmp_path / "vitl16.pth.tar",)
@@ -455,7 +455,7 @@ def test_a_folder_is_its_best_known_file(tmp_path: Path) -> None:
             torch.save({"a": torch.ones(1)}, tmp_path / name)
             assert read(tmp_path).files == (tmp_path / name,)
     (tmp_path / "config.json").write_text("[1]")
-    with pytest.raises(ValueError, match=r"config\.json: holds list, not an object"):
+    with pytest.raises(ValueError, match=r"config\.json: contains a list, not a JSON object"):
         read(tmp_path)
 
 
@@ -469,7 +469,7 @@ def test_converted_files_say_so(tmp_path: Path) -> None:
     assert read(tmp_path).config == {"depth": 2}
     for bad in ("{", "1", "{}", '{"model": "a/b", "architecture": 1}'):
         save_file(STATE, path, metadata={"vitascope": bad})
-        refused(path, "not as `vitascope convert` writes it; convert it again")
+        refused(path, "not written by `vitascope convert`; convert it again")
 
 
 def test_names_cannot_garble_a_message(tmp_path: Path) -> None:
@@ -478,7 +478,7 @@ def test_names_cannot_garble_a_message(tmp_path: Path) -> None:
     save_file({"a\nb": torch.ones(1)}, tmp_path / "b.safetensors")
     assert list(read(tmp_path / "b.safetensors").content) == ["a?b"]
     np.savez(tmp_path / "c.npz", **{"a\nb": np.array([None])})
-    refused(tmp_path / "c.npz", "array a?b holds pickled")
+    refused(tmp_path / "c.npz", "array a?b contains pickled")
 
 
 def test_tensors_reach_no_further_than_their_storage(tmp_path: Path) -> None:

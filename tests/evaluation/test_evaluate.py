@@ -74,14 +74,14 @@ def test_recorded_results_are_reused(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_headline_outcomes_and_predictions_agree(tmp_path: Path) -> None:
-    found = ask(listed(tmp_path / "set"), tmp_path)
-    kept = results.read_predictions(tmp_path / "run" / found.predictions)
+    result = ask(listed(tmp_path / "set"), tmp_path)
+    kept = results.read_predictions(tmp_path / "run" / result.predictions)
     assert sorted(kept["id"]) == sorted(e.id for e in build(str(tmp_path / "set")).examples)
     right = [100.0 * (top[0] == truth) for top, truth in zip(kept["top"], kept["truth"], strict=True)]
     assert kept["outcome"] == right
-    assert found.headline.value == pytest.approx(np.mean(right))
+    assert result.headline.value == pytest.approx(np.mean(right))
     sizes = np.bincount(kept["fold"])
-    assert np.average([fold["top-1"] for fold in found.folds], weights=sizes) == pytest.approx(found.headline.value)
+    assert np.average([fold["top-1"] for fold in result.folds], weights=sizes) == pytest.approx(result.headline.value)
 
 
 def test_a_failed_video_is_retried_on_request(tmp_path: Path) -> None:
@@ -90,8 +90,8 @@ def test_a_failed_video_is_retried_on_request(tmp_path: Path) -> None:
     assert set(ask(root, tmp_path).missing) == {"a/1.mp4"}
     assert set(ask(root, tmp_path, retry_failed=True).missing) == {"a/1.mp4"}
     write_video(root / "a" / "1.mp4", blob(0.0, 1))
-    found = ask(root, tmp_path, retry_failed=True)
-    assert (found.n, found.missing) == (8, {})
+    result = ask(root, tmp_path, retry_failed=True)
+    assert (result.n, result.missing) == (8, {})
 
 
 def test_a_video_that_was_missing_before_is_evaluated(tmp_path: Path) -> None:
@@ -99,16 +99,16 @@ def test_a_video_that_was_missing_before_is_evaluated(tmp_path: Path) -> None:
     first = ask(root, tmp_path)
     assert (first.n, first.expected, first.missing) == (7, 8, {"b/0.mp4": "no such file"})
     write_video(root / "b" / "0.mp4", blob(1.0, 4))
-    found = ask(root, tmp_path)
-    assert (found.n, found.missing) == (8, {})
+    result = ask(root, tmp_path)
+    assert (result.n, result.missing) == (8, {})
 
 
 def test_a_video_deleted_after_it_was_embedded_is_used_and_not_missing(tmp_path: Path) -> None:
     root = listed(tmp_path / "set")
     ask(root, tmp_path)
     os.unlink(root / "a" / "0.mp4")
-    found = ask(root, tmp_path, seed=1)
-    assert (found.n, found.missing) == (8, {})
+    result = ask(root, tmp_path, seed=1)
+    assert (result.n, result.missing) == (8, {})
 
 
 def test_a_video_replaced_by_a_broken_one_is_missing(tmp_path: Path) -> None:
@@ -131,8 +131,8 @@ def test_a_card_whose_store_lacks_examples_is_reported(tmp_path: Path) -> None:
     cut = replace(dataset, examples=dataset.examples[:7], folds=())
     embed(Mean(), cut, [KNNProbe().train], root=tmp_path / "store", options=OPTIONS)
     config = EvaluationConfig(run=tmp_path / "run", store=tmp_path / "store")
-    found = evaluate(dataset, [CARD], ["knn"], config=config)[0]
-    assert (found.n, found.missing) == (7, {"b/3.mp4": "not in the store"})
+    result = evaluate(dataset, [CARD], ["knn"], config=config)[0]
+    assert (result.n, result.missing) == (7, {"b/3.mp4": "not in the store"})
 
 
 def test_the_protocol_changes_with_the_question_and_with_nothing_else(tmp_path: Path) -> None:

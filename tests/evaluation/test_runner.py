@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -58,7 +58,7 @@ class Spy(Probe[int, Any]):
     version: int = 1
     train: View = WHOLE
     test: View = WHOLE
-    trained = []  # noqa: RUF012 - shared by all copies on purpose
+    trained: ClassVar[list[Any]] = []
 
     def predict(self, train: Features[int], test: Features[int], *, seed: int) -> list[np.ndarray]:
         self.trained.append((seed, Counter(e.truth for e in train.examples), [e.id for e in test.examples]))
@@ -84,12 +84,12 @@ def many(count: int = 40) -> Dataset[int]:
 
 
 @pytest.mark.parametrize(("share", "counts"), [("10%", (3, 1)), ("1%", (1, 1)), ("2-shot", (2, 2)), ("100%", (30, 10))])
-def test_few_keeps_a_share_of_every_class(share: str, counts: tuple[int, int]) -> None:
+def test_low_shot_keeps_a_share_of_every_class(share: str, counts: tuple[int, int]) -> None:
     dataset = replace(many(), train_fraction=share)
     truth = {e.id: e.truth for e in dataset.examples}
     kept = low_shot(dataset, dataset.folds[0], 0).train
-    found = Counter(truth[i] for i in kept)
-    assert (found[0], found[1]) == counts
+    result = Counter(truth[i] for i in kept)
+    assert (result[0], result[1]) == counts
     assert list(kept) == sorted(kept)
     assert low_shot(dataset, dataset.folds[0], 0).train == kept
     if share == "10%":
@@ -100,7 +100,7 @@ def test_few_keeps_a_share_of_every_class(share: str, counts: tuple[int, int]) -
 
 @pytest.mark.parametrize("share", ["0%", "101%", "five", "5", "0-shot", "-1%", "5 %"])
 def test_what_is_no_share(share: str) -> None:
-    with pytest.raises(ValueError, match="like 5%, or a number a class like 8-shot"):
+    with pytest.raises(ValueError, match=r"e\.g\. 5%, or a number of examples per class, e\.g\. 8-shot"):
         check_train_fraction(share)
 
 
@@ -127,14 +127,14 @@ def test_seeds_are_for_probes_that_draw(videos: Path, tmp_path: Path) -> None:
     assert len(knn.seeds) == 1
 
 
-def test_altered_tests_share_one_training(videos: Path, tmp_path: Path) -> None:
+def test_perturbed_tests_share_one_training(videos: Path, tmp_path: Path) -> None:
     settings = config(tmp_path, counterfactual=True)
-    found = evaluate(build("", videos), [InOrder()], [Spy()], config=settings)
-    assert [r.probe for r in found] == ["spy", *(f"spy+{s}:{how}" for s in ("test", "both") for how in PERTURBATIONS)]
+    result = evaluate(build("", videos), [InOrder()], [Spy()], config=settings)
+    assert [r.probe for r in result] == ["spy", *(f"spy+{s}:{how}" for s in ("test", "both") for how in PERTURBATIONS)]
     assert len(Spy.trained) == 5 * (1 + 4)  # of five folds: one for all tests, one for each altered training
-    assert {r.variant.get("sides") for r in found} == {None, "test", "both"}
-    assert found[1].variant == {"altered": "reversed", "sides": "test", "of": found[0].task}
-    assert evaluate(build("", videos), [InOrder()], [Spy()], config=settings) == found
+    assert {r.variant.get("sides") for r in result} == {None, "test", "both"}
+    assert result[1].variant == {"altered": "reversed", "sides": "test", "of": result[0].task}
+    assert evaluate(build("", videos), [InOrder()], [Spy()], config=settings) == result
     assert len(Spy.trained) == 25
 
 
@@ -147,9 +147,7 @@ def test_altered_together_is_altered_alone(videos: Path, tmp_path: Path) -> None
 
 
 def test_an_encoder_that_sees_only_order_loses_it(videos: Path, tmp_path: Path) -> None:
-    real, back = evaluate(
-        build("", videos), [InOrder()], ["knn+k=3", "knn+k=3+test=reversed"], config=config(tmp_path)
-    )
+    real, back = evaluate(build("", videos), [InOrder()], ["knn+k=3", "knn+k=3+test=reversed"], config=config(tmp_path))
     assert real.headline.value >= back.headline.value
 
 
@@ -199,10 +197,10 @@ def test_classes_made_of_parts_score_the_product_of_their_parts(videos: Path, tm
 
 def _table(settings: EvaluationConfig, result: results.Result, classes: int) -> np.ndarray:
     columns = results.read_predictions(settings.run / result.predictions)
-    found = np.zeros((len(columns["id"]), classes))
+    actual = np.zeros((len(columns["id"]), classes))
     for row, (top, score) in enumerate(zip(columns["top"], columns["score"], strict=True)):
-        found[row, top] = score
-    return found
+        actual[row, top] = score
+    return actual
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,19 +262,19 @@ def test_workers_of_live_features_end_with_their_question(
     assert not any(any(pool._workers) for pool in pools)
 
 
-def test_a_forecast_counts_what_is_drawn_trained_and_left_out(videos: Path, tmp_path: Path) -> None:
+def test_a_cost_estimate_counts_draws_trainings_and_recorded_tasks(videos: Path, tmp_path: Path) -> None:
     """Clips of live passes by hand: 18 videos in five folds, each tested once and trained four times."""
     dataset = build("", videos)
     vjepa = "attentive/vjepa+epochs=2+batch=8"
     given = {"counterfactual": True, "low_shot": ("1-shot",)}
-    (found,) = estimate_costs(dataset, [InOrder()], [vjepa], config=config(tmp_path, **given))
-    clips = {step.what.rpartition(":" + vjepa)[2]: step.clips for step in found.steps if "@" not in step.what}
+    (estimate,) = estimate_costs(dataset, [InOrder()], [vjepa], config=config(tmp_path, **given))
+    clips = {step.what.rpartition(":" + vjepa)[2]: step.clips for step in estimate.steps if "@" not in step.what}
     train, test = 2 * (4 * 18) * 8, 18 * 24
     assert clips == {
         "": train + test,
         **{f"+test:{how}": test for how in PERTURBATIONS},
         **{f"+both:{how}": train + test for how in PERTURBATIONS},
     }
-    low = next(step for step in found.steps if step.what == f"{dataset.name}@1-shot:{vjepa}")
+    low = next(step for step in estimate.steps if step.what == f"{dataset.name}@1-shot:{vjepa}")
     assert low.clips == 2 * (5 * 3) * 8 + test
     assert not (tmp_path / "run").exists()

@@ -58,9 +58,9 @@ def unpadded(batches: list[Batch]):
 def test_batches_give_each_example_once_in_order(counts, size, random):
     features = stored(counts)
     order = random.sample(range(len(counts)), len(counts))
-    found = unpadded(list(features.batches(size, order)))
-    assert [o for o, _ in found] == order
-    for owner, values in found:
+    result = unpadded(list(features.batches(size, order)))
+    assert [o for o, _ in result] == order
+    for owner, values in result:
         assert torch.equal(values, features.values[features.offsets[owner] : features.offsets[owner + 1]])
     assert all(len(b.owner) <= size for b in features.batches(size, order))
     assert all((b.values[~b.mask] == 0).all() for b in features.batches(size, order))

@@ -72,9 +72,9 @@ def test_every_view_holds_what_decoding_by_hand_gives(videos: Path, tmp_path: Pa
     filled = embed(encoder, dataset, VIEWS, root=tmp_path, options=OPTIONS)
     assert (filled.encoded, filled.failures) == (18, {})
     for view in VIEWS:
-        found = Store(tmp_path, store_key(dataset, CARD, view)).read([e.id for e in dataset.examples])
+        stored = Store(tmp_path, store_key(dataset, CARD, view)).read([e.id for e in dataset.examples])
         for i, e in enumerate(dataset.examples):
-            got = found.values[found.offsets[i] : found.offsets[i + 1]]
+            got = stored.values[stored.offsets[i] : stored.offsets[i + 1]]
             assert np.allclose(got, by_hand(e.path, view), atol=2e-3)
     assert set(encoder.batches[:-1]) == {4}
     again = Mean()
@@ -248,7 +248,7 @@ class Raising(Mean):
             RuntimeError("mat1 and mat2\nsecond line"),
             r"RuntimeError: mat1 and mat2 \(.*test_extract.py:\d+\); see",
         ),
-        (torch.OutOfMemoryError("CUDA"), "clips at once do not fit into the memory of cpu; give a smaller --batch"),
+        (torch.OutOfMemoryError("CUDA"), "clips does not fit into the memory of cpu; give a smaller --batch"),
     ],
 )
 def test_an_error_in_a_model_is_reported_in_one_line(error: Exception, said: str, videos: Path, tmp_path: Path) -> None:

@@ -74,11 +74,11 @@ def test_live_is_stored(videos: Path, tmp_path: Path, reduce: str, draw: int | N
     memory = load_stored(dataset, CARD, view, ids=ids, root=tmp_path)
     with opened(dataset, replace(view, stored=False), ids) as live:
         assert isinstance(live, Features)
-        found = unpadded(live.batches(2, order, draw))
+        result = unpadded(live.batches(2, order, draw))
     for kept in (disk, memory):
         expected = unpadded(kept.batches(2, order, draw))
-        assert [o for o, _ in found] == [o for o, _ in expected] == order
-        for (_, ours), (_, theirs) in zip(found, expected, strict=True):
+        assert [o for o, _ in result] == [o for o, _ in expected] == order
+        for (_, ours), (_, theirs) in zip(result, expected, strict=True):
             torch.testing.assert_close(ours, theirs, atol=2e-3, rtol=2e-3)
     assert not live.failures
 
@@ -104,9 +104,9 @@ def test_draws_go_on_under_an_alteration(videos: Path, count: int, wrap: Callabl
     with opened(dataset, View(wrap(drawn), stored=False), ids) as live:
         passes = [torch.cat([v for _, v in unpadded(live.batches(8, draw=n))]) for n in range(4)]
     assert len({p.numpy().tobytes() for p in passes}) == (count or 4)
-    for n, found in enumerate(passes):
+    for n, result in enumerate(passes):
         with opened(dataset, View(wrap(drawn.at(n)), stored=False), ids) as live:
-            assert torch.equal(found, torch.cat([v for _, v in unpadded(live.batches(8))]))
+            assert torch.equal(result, torch.cat([v for _, v in unpadded(live.batches(8))]))
 
 
 def test_what_cannot_be_read_is_left_out_and_named(videos: Path, tmp_path: Path) -> None:
@@ -119,8 +119,8 @@ def test_what_cannot_be_read_is_left_out_and_named(videos: Path, tmp_path: Path)
     ids = [e.id for e in examples[:7]]
     with opened(dataset, View(MultiClip(0.5), stored=False), ids) as live:
         assert [e.id for e in live.examples] == [i for i in ids if i != examples[4].id]
-        found = [o for o, _ in unpadded(live.batches(4))]
-    assert found == [0, 1, 3, 4, 5]
+        result = [o for o, _ in unpadded(live.batches(4))]
+    assert result == [0, 1, 3, 4, 5]
     assert set(live.failures) == {examples[2].id, examples[4].id}
     assert live.failures[examples[4].id] == "no such file"
 

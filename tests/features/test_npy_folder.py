@@ -223,7 +223,7 @@ def test_a_release_without_labels_still_names_the_file(tmp_path: Path) -> None:
 def test_a_cost_estimate_has_training_but_nothing_to_encode(tmp_path: Path) -> None:
     folder = open_folder(npy(tmp_path / "npy"), grid=FeatureGrid(1.0, 0.5))
     dataset = import_npy_folder(folder, open_annotations(listed(tmp_path)), tmp_path / "in", encoder="lab/one")
-    (found,) = estimate_costs(dataset, [], ["localize"], config=EvaluationConfig(run=tmp_path / "run"))
-    (step,) = found.steps
-    assert (found.encoder, step.what, step.clips, step.stored) == ("lab/one", f"{dataset.name}:localize", 0, 0)
+    (estimate,) = estimate_costs(dataset, [], ["localize"], config=EvaluationConfig(run=tmp_path / "run"))
+    (step,) = estimate.steps
+    assert (estimate.encoder, step.what, step.clips, step.stored) == ("lab/one", f"{dataset.name}:localize", 0, 0)
     assert step.seconds > 0

@@ -56,13 +56,13 @@ def dataset(tmp_path: Path) -> Films:
 @pytest.mark.parametrize("read", [load_stored, load_memmap])
 def test_spans_reach_the_head_from_the_store(dataset: Films, read: object, tmp_path: Path) -> None:
     features = read(dataset, CARD, VIEW, ids=["c", "d", "b", "a"], root=tmp_path)  # type: ignore[operator]
-    found = list(feature_sequences(features))
+    result = list(feature_sequences(features))
     assert [e.id for e in features.examples] == ["c", "b", "a"]
-    for (values, seconds, _), name in zip(found, "cba", strict=True):
+    for (values, seconds, _), name in zip(result, "cba", strict=True):
         assert values.dtype == torch.float32
         assert np.array_equal(values.numpy(), VECTORS[name]), "rows in order of time"
         assert seconds.tolist() == [list(s) for s in spans(LENGTHS[name])]
-    assert [d.duration for d in found] == [1.0, 0.5, 1.4], "of a video without one the end of its last row"
+    assert [d.duration for d in result] == [1.0, 0.5, 1.4], "of a video without one the end of its last row"
     again = list(feature_sequences(features, [2, 0]))
     assert [np.array_equal(d.values, VECTORS[n]) for d, n in zip(again, "ac", strict=True)] == [True, True]
 
@@ -76,8 +76,8 @@ def test_a_feature_source_keeps_spans(dataset: Films, tmp_path: Path) -> None:
 
 def test_chained_features_keep_their_spans(dataset: Films, tmp_path: Path) -> None:
     parts = [load_stored(dataset, CARD, VIEW, ids=ids, root=tmp_path) for ids in (["a"], ["b", "c"])]
-    found = list(feature_sequences(chain(parts)))
-    assert [len(d.spans) for d in found] == [4, 1, 3]
+    result = list(feature_sequences(chain(parts)))
+    assert [len(d.spans) for d in result] == [4, 1, 3]
     bare = StoredFeatures(parts[0].examples, ["x"], parts[0].values, parts[0].offsets)
     assert not chain([bare, parts[1]]).spans, "of some alone they would be somebody else's"
 

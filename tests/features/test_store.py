@@ -62,11 +62,11 @@ def test_round_trip(tmp_path_factory: pytest.TempPathFactory, counts: list[int],
         store.seal()
     asked = items[:]
     rng.shuffle(asked)
-    found = store.read([e.example for e in asked])
+    stored = store.read([e.example for e in asked])
     for i, e in enumerate(asked):
-        got = found.values[found.offsets[i] : found.offsets[i + 1]]
+        got = stored.values[stored.offsets[i] : stored.offsets[i + 1]]
         assert len(got) == 0 if e.vectors is None else np.array_equal(got, e.vectors)
-        assert [tuple(s) for s in found.spans[found.offsets[i] : found.offsets[i + 1]]] == list(e.spans)
+        assert [tuple(s) for s in stored.spans[stored.offsets[i] : stored.offsets[i + 1]]] == list(e.spans)
     assert store.status() == {e.example: (e.status, e.source, e.note) for e in items}
 
 
@@ -88,8 +88,8 @@ def test_shards_are_cut_at_their_size(tmp_path: Path, monkeypatch: pytest.Monkey
     store.add("b", items)
     store.seal()
     assert len(list(store.folder.glob("vectors-*"))) == -(-21 // 5)
-    found = store.read([e.example for e in reversed(items)])
-    assert np.array_equal(found.values, np.concatenate([e.vectors for e in reversed(items)]))  # type: ignore[arg-type]
+    stored = store.read([e.example for e in reversed(items)])
+    assert np.array_equal(stored.values, np.concatenate([e.vectors for e in reversed(items)]))  # type: ignore[arg-type]
 
 
 def test_values_beyond_half_precision_are_kept_in_single(tmp_path: Path) -> None:
@@ -129,10 +129,10 @@ def test_a_second_part_of_a_block_adds_to_the_first(tmp_path: Path) -> None:
     store = fresh(tmp_path)
     store.add("b", [embedded("1", 2), embedded("2", 0), embedded("3", 1)])
     store.add("b", [embedded("2", 3)])
-    found = store.read(["1", "2", "3"])
-    assert found.offsets.tolist() == [0, 2, 5, 6]
+    stored = store.read(["1", "2", "3"])
+    assert stored.offsets.tolist() == [0, 2, 5, 6]
     expected = np.concatenate([embedded(n, c).vectors for n, c in (("1", 2), ("2", 3), ("3", 1))])  # type: ignore[misc]
-    assert np.array_equal(found.values, expected)
+    assert np.array_equal(stored.values, expected)
     store.seal()
     assert np.array_equal(store.read(["1", "2", "3"]).values, expected)
     assert list(store.parts.iterdir()) == []
@@ -220,12 +220,12 @@ def test_killed_at_any_instant_what_is_there_is_whole(tmp_path: Path, wait: floa
     process.join()
     store = fresh(tmp_path)
     names = list(store.status())
-    found = store.read(names)
+    stored = store.read(names)
     for i, name in enumerate(names):
         expected = embedded(name, 1 + int(name) % 4).vectors
-        assert np.array_equal(found.values[found.offsets[i] : found.offsets[i + 1]], expected)
+        assert np.array_equal(stored.values[stored.offsets[i] : stored.offsets[i + 1]], expected)
     store.seal()
-    assert np.array_equal(store.read(names).values, found.values)
+    assert np.array_equal(store.read(names).values, stored.values)
 
 
 def test_reading_while_another_seals(tmp_path: Path) -> None:
@@ -236,8 +236,8 @@ def test_reading_while_another_seals(tmp_path: Path) -> None:
     deadline = time.monotonic() + 2
     while time.monotonic() < deadline and process.is_alive():
         names = list(store.status())
-        found = store.read(names)
-        assert len(found.values) == sum(1 + int(n) % 4 for n in names)
+        stored = store.read(names)
+        assert len(stored.values) == sum(1 + int(n) % 4 for n in names)
         assert len(names) >= seen
         seen = len(names)
     process.kill()

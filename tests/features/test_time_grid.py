@@ -16,9 +16,9 @@ RATES = st.sampled_from([15.0, 25.0, 29.97, 30.0])
 @given(FRAMES, FRAMES, RATES)
 def test_the_middle_of_a_row_agrees_with_actionformer(window: int, stride: int, fps: float) -> None:
     """t = (g * stride + nframes / 2) / fps (PROTOCOLS 6.1)."""
-    found = grid_from_fields({"fps": fps, "feat_stride": stride, "num_frames": window}, "x")
-    assert found == parse_grid(f"{window}/{stride}@{fps:g}")
-    for g, (start, end) in enumerate(found.spans(9, None, "x")):
+    result = grid_from_fields({"fps": fps, "feat_stride": stride, "num_frames": window}, "x")
+    assert result == parse_grid(f"{window}/{stride}@{fps:g}")
+    for g, (start, end) in enumerate(result.spans(9, None, "x")):
         assert (start + end) / 2 == pytest.approx((g * stride + window / 2) / fps)
         assert end - start == pytest.approx(window / fps)
 
@@ -29,19 +29,19 @@ def test_the_middle_of_a_row_agrees_with_opentad(offset: int, stride: int, fps: 
     """t = (g * snippet_stride + offset_frames) / fps, whatever the window."""
     plain = grid_from_fields({"fps": fps, "snippet_stride": stride, "offset_frames": offset}, "x")
     wide = grid_from_fields({"fps": fps, "snippet_stride": stride, "offset_frames": offset, "window": 16}, "x")
-    for found in (plain, wide):
-        assert found is not None
-        for g, (start, end) in enumerate(found.spans(5, None, "x")):
+    for result in (plain, wide):
+        assert result is not None
+        for g, (start, end) in enumerate(result.spans(5, None, "x")):
             assert (start + end) / 2 == pytest.approx((g * stride + offset) / fps)
 
 
 def test_resized_features_cover_equal_parts_of_each_video() -> None:
     """stride' = D / M and t = (g + 0.5) stride' (PROTOCOLS 6.1, `force_upsampling`)."""
-    for found in (parse_grid("resized"), grid_from_fields({"force_upsampling": True}, "x")):
-        assert found is not None
-        assert [(a + b) / 2 for a, b in found.spans(4, 10.0, "x")] == [1.25, 3.75, 6.25, 8.75]
+    for result in (parse_grid("resized"), grid_from_fields({"force_upsampling": True}, "x")):
+        assert result is not None
+        assert [(a + b) / 2 for a, b in result.spans(4, 10.0, "x")] == [1.25, 3.75, 6.25, 8.75]
         with pytest.raises(ValueError, match=r"v\.npy: resized features need the duration"):
-            found.spans(4, None, "v.npy")
+            result.spans(4, None, "v.npy")
 
 
 def test_seconds_and_nothing() -> None:
@@ -54,10 +54,10 @@ def test_seconds_and_nothing() -> None:
 
 
 def test_rows_that_contradict_a_duration() -> None:
-    found = parse_grid("0.5/0.125")
-    assert found.fits(267, 33.83)
-    assert not found.fits(134, 33.83), "twice the stride"
-    assert not found.fits(534, 33.83), "half of it"
+    grid = parse_grid("0.5/0.125")
+    assert grid.fits(267, 33.83)
+    assert not grid.fits(134, 33.83), "twice the stride"
+    assert not grid.fits(534, 33.83), "half of it"
     assert parse_grid("resized").fits(192, 5.0)
 
 

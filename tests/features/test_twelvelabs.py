@@ -99,13 +99,13 @@ def broken(root: Path, what: str) -> str:
         values = np.load(folder / "v1_c.npy")
         values[1, 2] = np.nan
         np.save(folder / "v1_c.npy", values)
-        return "v1_c.npy: 1 of 15 numbers are NaN"
+        return "v1_c.npy: 1 of 15 values are NaN"
     if what == "pickle":
         np.save(folder / "v1_c.npy", np.array([{}], dtype=object), allow_pickle=True)
         return "v1_c.npy: not a NumPy array"
     if what == "dim":
         np.save(folder / "v2_c.npy", np.zeros((3, 7), np.float32))
-        return "v2.json: clips have 7 numbers, the video vector 5"
+        return "v2.json: clip vectors of dimension 7, but video vector of 5"
     if what == "other dim":
         np.save(folder / "v2_c.npy", np.zeros((3, 7), np.float32))
         np.save(folder / "v2_v.npy", np.zeros(7, np.float32))
@@ -137,9 +137,9 @@ def test_one_name_in_both_folders_is_two_videos(tmp_path: Path) -> None:
     dataset = import_twelvelabs(root, tmp_path / "out", encoder="lab/net")
     assert len({e.id for e in dataset.examples}) == 12
     assert ("train/v1" in dataset.folds[0].train, "val/v1" in dataset.folds[0].test) == (True, True)
-    found = Store(Path(dataset.store), twelvelabs.imported_key(dataset, "video")).read(["train/v1", "val/v1"])
+    stored = Store(Path(dataset.store), twelvelabs.imported_key(dataset, "video")).read(["train/v1", "val/v1"])
     both = [np.load(root / side / "v1_v.npy").astype(np.float16) for side in ("train", "val")]
-    assert np.array_equal(found.values, both)
+    assert np.array_equal(stored.values, both)
 
 
 def relabel(root: Path, names: tuple[object, object], **more: object) -> Path:
@@ -195,7 +195,7 @@ def test_evaluation_needs_no_videos_and_accepts_no_other_encoder(tmp_path: Path)
     assert [r.n for r in by_value] == [4, 4]
     assert evaluate(opened, ["lab/net"], ["knn"], config=EvaluationConfig(run=tmp_path / "one")) == by_path[:1]
     for other in ("pixels/thumbnail", replace(opened.cards[0], name="lab/other")):
-        with pytest.raises(ValueError, match="holds published embeddings by lab/net, none by"):
+        with pytest.raises(ValueError, match="has embeddings by lab/net only, not by"):
             evaluate(opened, [other], ["knn"], config=EvaluationConfig(run=tmp_path / "three"))
 
 
@@ -222,10 +222,10 @@ def test_published_vectors_are_an_encoder_of_ones_own_videos(tmp_path: Path) -> 
     encoder = precomputed.release(CARD, release(tmp_path / "r"))
     dataset = own_videos(count=13)
     config = EvaluationConfig(run=tmp_path / "run", store=tmp_path / "store")
-    (found,) = evaluate(dataset, [encoder], ["knn"], config=config)
-    assert (found.encoder, found.n, found.in_pretraining_data) == ("lab/net", 4, True)
-    assert list(found.missing) == ["folder/v12.mp4"]
-    assert "not among the 12 published" in found.missing["folder/v12.mp4"]
+    (result,) = evaluate(dataset, [encoder], ["knn"], config=config)
+    assert (result.encoder, result.n, result.in_pretraining_data) == ("lab/net", 4, True)
+    assert list(result.missing) == ["folder/v12.mp4"]
+    assert "not among the 12 published" in result.missing["folder/v12.mp4"]
     for sampler, end, shape in ((Uniform(), "v", (1, 5)), (MultiClip(2.0), "c", (3, 5))):
         view = View(sampler)
         embed(encoder, dataset, [view], root=tmp_path / "store", options=ExtractionOptions())
@@ -247,5 +247,5 @@ def test_published_vectors_serve_only_their_own_views(tmp_path: Path) -> None:
         embed(encoder, twice, [View(Uniform())], **where)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="vectors of 5 numbers, lab/net has 7"):
         precomputed.release(replace(CARD, dim=7), tmp_path / "r")
-    with pytest.raises(ValueError, match="know only the videos below"):
+    with pytest.raises(ValueError, match="only the videos of the release below"):
         encoder(None)

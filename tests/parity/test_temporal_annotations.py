@@ -31,8 +31,14 @@ LISTS = {
     # name and files: the counts, and what is said
     ("thumos14", ()): ((200, 212, 3_007, 3_358), ["30 of 6365 actions that end after"]),
     ("thumos14/211", ()): ((200, 211, 3_007, 3_329), ["8 of 6336 actions that end after"]),
-    ("thumos14", ("thumos_gt.json",)): ((200, 210, 3_007, 3_311), ["thumos_gt.json has 210 test videos but thumos14 has 212"]),
-    ("thumos14", ("val_Annotation.csv", "test_Annotation.csv")): ((200, 212, 3_007, 3_358), ["185 of 6550 actions without a class"]),
+    ("thumos14", ("thumos_gt.json",)): (
+        (200, 210, 3_007, 3_311),
+        ["thumos_gt.json has 210 test videos but thumos14 has 212"],
+    ),
+    ("thumos14", ("val_Annotation.csv", "test_Annotation.csv")): (
+        (200, 212, 3_007, 3_358),
+        ["185 of 6550 actions without a class"],
+    ),
     ("thumos14/213", ("val_Annotation.csv", "thumos14_test_groundtruth.csv")): (
         (200, 213, 3_007, 3_358),
         ["188 of 6553 actions without a class", "26 of 6553 actions that end after", "1 video without actions"],
@@ -91,7 +97,9 @@ def test_activitynet_of_bmn(unpacked: Unpack) -> None:
     assert counted(dataset)[:2] == (9_649, 4_728)
     assert sum(counted(dataset)[2:]) == 14_859 + 7_293 - 12 - 50
     assert dataset.notes[0] == "4,851 testing videos left out: their labels are not public"
-    assert dataset.notes[1].startswith("anet_anno_action.json has 9,649 train videos but activitynet/blocked has 10,024: ")
+    assert dataset.notes[1].startswith(
+        "anet_anno_action.json has 9,649 train videos but activitynet/blocked has 10,024: "
+    )
     whole = annotated("activitynet/blocked", unpacked("activitynet13"))
     assert set(dataset.folds[0].test) == set(whole.folds[0].test), "both lists know the same videos as blocked"
 

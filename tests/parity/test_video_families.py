@@ -178,7 +178,7 @@ def test_another_container_is_not_taken(name: str, tmp_path: Path) -> None:
 def test_the_context_encoder_is_not_the_target_encoder(name: str, tmp_path: Path) -> None:
     whole = content(name)
     said = refused(name, {k: v for k, v in whole.items() if k != "target_encoder"}, tmp_path)
-    assert "no target_encoder there; what is under 'encoder' is the context encoder" in said
+    assert "it has no target_encoder, only the context encoder under 'encoder'" in said
 
 
 def test_the_context_encoder_is_a_variant_of_its_own(tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_the_context_encoder_is_a_variant_of_its_own(tmp_path: Path) -> None:
         ("internvideo2-s1", "internvideo2/1b-s2", "stage 1 file; load it as a -s1 variant"),
         ("internvideo2-s2_interp8", "internvideo2/1b-s1", "stage 2 file; load it as a -s2 variant"),
         ("videomae-hf", "videomae/large-ft", "missing norm.weight.*surplus layernorm.weight"),
-        ("vjepa2-vit_l", "vjepa2/large-2.1", "it is of V-JEPA 2, not of 2.1"),
+        ("vjepa2-vit_l", "vjepa2/large-2.1", "it is a V-JEPA 2 file, not 2.1"),
     ],
 )
 def test_a_file_of_another_kind_is_sent_where_it_belongs(name: str, asked: str, said: str) -> None:

@@ -79,13 +79,14 @@ def test_processes_that_read_parts_of_their_own_go_on_in_the_same_number() -> No
     assert loop._position(states[:1] * 2, Ranks(3, 4), Path("run")) == states[0]
     with pytest.raises(ValueError) as error:
         loop._position(states, Ranks(0, 1), Path("run"))
-    assert str(error.value) == "run: 2 processes trained it, and each read its own part; start 2"
+    expected = "run: it was trained by 2 processes at different positions in the data; resume with 2 processes"
+    assert str(error.value) == expected
 
 
 def test_batches_are_shared_evenly_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(ValueError) as error:
         train(tmp_path, recipe(batch=8, accumulate=3))
-    assert "a batch of 8 cannot be shared evenly by 1 processes in 3 parts" in str(error.value)
+    assert "a batch of 8 cannot be divided among 1 processes in 3 parts" in str(error.value)
 
 
 def test_one_process_has_nothing_to_shard(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The recorder: no line is lost to a kill, a resumed run overtakes, alarms say why, mirrors see what is written."""
+"""The training log: no line is lost to a kill, resumed runs supersede lines, alarms give reasons, mirrors get all."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import math
 import subprocess
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,11 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+def stop_reason(history: Iterable[Mapping[str, Any]]) -> str:
+    """Return why a run with these lines must stop; empty if it need not."""
+    return reduce(divergence.update, history, divergence.DivergenceMonitor()).why
 
 
 def step(recorder: LogWriter, number: int, *, loss: float = 1.0, **more: Any) -> None:
@@ -242,10 +248,10 @@ def history(losses: list[float]) -> Iterator[dict[str, Any]]:
 
 def test_divergence_is_a_level_and_no_single_batch() -> None:
     learned = [1.0] * 10 + [0.2] * 90
-    assert divergence.stop_reason(history(learned)) == ""
-    assert divergence.stop_reason(history([*learned, 6.0, *[0.2] * 30])) == "", "one bad batch"
-    assert divergence.stop_reason(history([*learned, *[0.9] * 200])) == "", "unlearned, but no worse than it began"
-    why = divergence.stop_reason(history([*learned, *[3.0] * 30]))
+    assert stop_reason(history(learned)) == ""
+    assert stop_reason(history([*learned, 6.0, *[0.2] * 30])) == "", "one bad batch"
+    assert stop_reason(history([*learned, *[0.9] * 200])) == "", "unlearned, but no worse than it began"
+    why = stop_reason(history([*learned, *[3.0] * 30]))
     assert why.startswith("diverged: at step 1")
     assert "times its best of 0.2" in why
     assert "; pixels has risen most, from 0.2" in why
@@ -254,23 +260,23 @@ def test_divergence_is_a_level_and_no_single_batch() -> None:
 def test_threshold_of_divergence() -> None:
     # smoothed by 0.9 from 0.2 towards 5: 5 - 4.8 * 0.9**k is first above 3 * 0.2 and above 1 at k = 2
     level = [0.2] * 10
-    assert divergence.stop_reason(history([*level, 5.0])) != "", "0.68 is above 0.6 and above the 0.2 it began with"
-    assert divergence.stop_reason(history([*level, 4.0])) == "", "0.58 is not"
+    assert stop_reason(history([*level, 5.0])) != "", "0.68 is above 0.6 and above the 0.2 it began with"
+    assert stop_reason(history([*level, 4.0])) == "", "0.58 is not"
     started_high = [1.0] * 10 + [0.2] * 200
-    assert divergence.stop_reason(history([*started_high, 5.0])) == "", "0.68 is not above the 1 it began with"
-    assert divergence.stop_reason(history([*started_high, 5.0, 5.0])) != "", "1.11 is"
+    assert stop_reason(history([*started_high, 5.0])) == "", "0.68 is not above the 1 it began with"
+    assert stop_reason(history([*started_high, 5.0, 5.0])) != "", "1.11 is"
 
 
 @pytest.mark.parametrize(("level", "later", "far"), [(-0.9, 0.5, False), (-0.1, 3.0, True), (0.0, 0.5, True)])
 def test_losses_at_or_below_zero(level: float, later: float, far: bool) -> None:
-    assert bool(divergence.stop_reason(history([level] * 20 + [later] * 10))) is far
+    assert bool(stop_reason(history([level] * 20 + [later] * 10))) is far
 
 
 def test_a_gradient_can_be_the_first_to_go() -> None:
     line = {"kind": "step", "step": 7, "losses": {"pixels": 1.0}, "loss": 1.0, "grad_norm": float("inf")}
-    assert divergence.stop_reason([line]) == "diverged: at step 7 the gradient norm is inf, although every loss is finite"
+    assert stop_reason([line]) == "diverged: at step 7 the gradient norm is inf, although every loss is finite"
     line = {"kind": "step", "step": 7, "losses": {"pixels": 1.0}, "loss": float("nan"), "grad_norm": 1.0}
-    assert "the loss is not a number, although every target's loss is finite" in divergence.stop_reason([line])
+    assert "the loss is not a number, although every target's loss is finite" in stop_reason([line])
 
 
 def probes(*result: tuple[float, float]) -> list[dict[str, Any]]:
@@ -281,13 +287,13 @@ def probes(*result: tuple[float, float]) -> list[dict[str, Any]]:
 
 
 def test_two_consecutive_collapses_stop_a_run() -> None:
-    assert divergence.stop_reason(probes((1.2, 0.5), (20, 0.5), (1.2, 0.5), (20, 0.5))) == ""
-    assert divergence.stop_reason(probes((1.51, 0.011), (1.51, 0.011))) == ""
-    assert divergence.stop_reason(probes((1.2, 0.5), (20, 0.001))) == (
+    assert stop_reason(probes((1.2, 0.5), (20, 0.5), (1.2, 0.5), (20, 0.5))) == ""
+    assert stop_reason(probes((1.51, 0.011), (1.51, 0.011))) == ""
+    assert stop_reason(probes((1.2, 0.5), (20, 0.001))) == (
         "collapsed: 2 consecutive probings found effective rank 1.2 (below 1.5) at step 0; "
         "token deviation 0.001 (below 0.01) at step 100"
     )
-    assert "effective rank not a number" in divergence.stop_reason(probes((float("nan"), 0.5), (float("nan"), 0.5)))
+    assert "effective rank not a number" in stop_reason(probes((float("nan"), 0.5), (float("nan"), 0.5)))
 
 
 def test_following_is_judging() -> None:
@@ -295,7 +301,7 @@ def test_following_is_judging() -> None:
     monitor = divergence.DivergenceMonitor()
     for count, line in enumerate(records, 1):
         monitor = divergence.update(monitor, line)
-        assert monitor.why == divergence.stop_reason(records[:count])
+        assert monitor.why == stop_reason(records[:count])
     assert monitor.why
 
 

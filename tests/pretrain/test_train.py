@@ -14,6 +14,7 @@ import torch
 import pretraining
 from helpers import write_video
 from pretraining import Blobs, copied, everything, losses, recipe, same, state, train
+from vitascope.core.log import on_stderr
 from vitascope.core.types import Score
 from vitascope.encoders.load import load
 from vitascope.pretrain import checkpoint as saving
@@ -213,7 +214,8 @@ def test_a_truncated_checkpoint_warns_and_the_previous_one_is_used(
     last = run / saving.FOLDER / "step-000000006"
     spoilt = {"data": next(last.glob("*.distcp")), "metadata": last / ".metadata", "state": last / saving.STATE}[part]
     spoilt.write_bytes(spoilt.read_bytes()[: spoilt.stat().st_size // 2])
-    train(run)
+    with on_stderr():
+        train(run)
     assert f"warning: {last}: cannot be loaded" in capsys.readouterr().err
     assert same(state(run, 6, tmp_path), state(whole, 6, tmp_path))
     assert losses(run) == losses(whole)

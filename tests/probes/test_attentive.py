@@ -85,14 +85,16 @@ def loop(how, data, test, seed):
             for group, decay in zip(optimizer.param_groups, (how.weight_decay, 0.0), strict=True):
                 group["lr"] = cosine(step, how.epochs * an_epoch, how.warmup * an_epoch, how.lr)
                 group["weight_decay"] = decay
-            if how.clip:
-                torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], how.clip)
+            if how.clip_grad_norm:
+                torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], how.clip_grad_norm)
             optimizer.step()
     with torch.no_grad():
         return model(test.values.flatten(1, -2))[0].softmax(-1).numpy()
 
 
-@pytest.mark.parametrize("fields", [{}, {"no_decay_bias": True, "clip": 0.5, "warmup": 2}, {"depth": 4}, {"batch": 11}])
+@pytest.mark.parametrize(
+    "fields", [{}, {"no_decay_bias": True, "clip_grad_norm": 0.5, "warmup": 2}, {"depth": 4}, {"batch": 11}]
+)
 def test_training_is_the_obvious_loop(fields):
     how = AttentiveProbe(**{"lr": 3e-3, "epochs": 4, "min_steps": 0, "batch": 16, "weight_decay": 0.1, **fields})
     data, test = stored(40), stored(9, seed=1)

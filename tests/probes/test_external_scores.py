@@ -42,7 +42,7 @@ def test_unlisted_classes_score_zero(tmp_path):
         ('{"video_2": ["a", "b", "c"]}', "video_2: not numbers"),
         ('{"video_2": [1, NaN, 0]}', "video_2: score nan is not finite"),
         ("[1, 2]", "class scores are {video id"),
-        ("{", "not readable"),
+        ("{", "cannot be read"),
     ],
 )
 def test_invalid_files_are_rejected(tmp_path, text, message):

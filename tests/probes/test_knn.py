@@ -190,7 +190,7 @@ def test_variants():
 
 @pytest.mark.parametrize("fields", [{"k": 0}, {"tau": 0.0}, {"tau": float("nan")}])
 def test_impossible_settings(fields):
-    with pytest.raises(ValueError, match="(k = 0 must be at least 1|tau = .* must be positive)"):
+    with pytest.raises(ValueError, match=r"(k = 0 must be at least 1|tau = .* must be positive)"):
         knn.KNNProbe(**fields)
 
 

@@ -120,7 +120,7 @@ def test_training_is_the_obvious_loop(optimizer, drop_last, weight_decay, counts
         epochs=6,
         warmup=2,
         min_steps=0,
-        start="zeros" if optimizer == "sgd" else "uniform",
+        init="zeros" if optimizer == "sgd" else "uniform",
         standardize=False,
     )
     truth = torch.arange(40) % 4
@@ -209,7 +209,7 @@ def test_standard_is_tame_about_dead_and_loud_columns():
     generator = torch.Generator().manual_seed(0)
     values = torch.randn(500, 6, generator=generator) * torch.tensor([1, 1, 1, 1e4, 1e-4, 0]) + 3
     values[:, 5] = 0.1
-    scaled = linear.standard(values)(values.clone())
+    scaled = linear.fit_scaling(values)(values.clone())
     torch.testing.assert_close(scaled.mean(0), torch.zeros(6), atol=1e-5, rtol=0)
     variance = values.double().var(0, correction=0)
     variance[5] = 0
@@ -221,7 +221,7 @@ def test_standard_is_tame_about_dead_and_loud_columns():
 
 
 def test_standard_of_constant_features_is_finite():
-    scaling = linear.standard(torch.full((9, 4), 0.1))
+    scaling = linear.fit_scaling(torch.full((9, 4), 0.1))
     assert scaling.scale.tolist() == [1] * 4
 
 

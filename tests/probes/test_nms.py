@@ -41,8 +41,8 @@ def test_the_published_results(known, name, sigma, most, votes, weighting):
 def test_the_published_hard_results(known, name):
     every = Proposals(known["in/segs"].astype(np.float64), known["in/scores"].astype(np.float64), known["in/labels"])
     kept = nms(every, kind="hard", by=0.4, min_score=0.001, max_segments=200, by_class=True)
-    for found, i in zip(kept, range(3), strict=True):
-        np.testing.assert_array_equal(found, known[f"out/{name}/{i}"])
+    for result, i in zip(kept, range(3), strict=True):
+        np.testing.assert_array_equal(result, known[f"out/{name}/{i}"])
 
 
 def plain_iou(a, b, eps=0.0):
@@ -92,9 +92,9 @@ def some(rng, n):
     most=st.integers(1, 30),
 )
 def test_suppression_is_the_loop(rng, n, kind, by, least, by_class, most):
-    found = some(rng, n)
-    kept = nms(found, kind=kind, by=by, min_score=least, max_segments=most, by_class=by_class)
-    wanted = loop(found, kind, by, least, most, by_class)
+    result = some(rng, n)
+    kept = nms(result, kind=kind, by=by, min_score=least, max_segments=most, by_class=by_class)
+    wanted = loop(result, kind, by, least, most, by_class)
     np.testing.assert_allclose(kept.scores, [s for s, _, _ in wanted], rtol=1e-9)
     assert kept.segments.tolist() == [list(seg) for _, seg, _ in wanted]
     assert kept.labels.tolist() == [c for _, _, c in wanted]
@@ -125,12 +125,12 @@ def test_nothing_votes_on_nothing():
 
 
 def test_classes_from_elsewhere():
-    found = Proposals(np.array([[0.0, 1.0], [2.0, 4.0]]), np.array([0.9, 0.4]), np.zeros(2, np.int64))
-    fused = fuse_class_scores(found, np.array([0.1, 1.6, 0.0, 0.4]), 2)
+    result = Proposals(np.array([[0.0, 1.0], [2.0, 4.0]]), np.array([0.9, 0.4]), np.zeros(2, np.int64))
+    fused = fuse_class_scores(result, np.array([0.1, 1.6, 0.0, 0.4]), 2)
     assert fused.labels.tolist() == [1, 1, 3, 3]
     np.testing.assert_allclose(fused.scores, np.sqrt([1.6 * 0.9, 1.6 * 0.4, 0.4 * 0.9, 0.4 * 0.4]))
-    assert fused.segments.tolist() == found.segments.tolist() * 2
-    assert len(fuse_class_scores(found, np.array([0.5]), 2).scores) == 2
+    assert fused.segments.tolist() == result.segments.tolist() * 2
+    assert len(fuse_class_scores(result, np.array([0.5]), 2).scores) == 2
 
 
 def test_the_softmax_of_some():

@@ -15,9 +15,9 @@ from vitascope.sampling.names import Frozen, MultiClip, Reversed, Uniform, Views
 
 
 def test_fields_are_set_by_name() -> None:
-    found = probe("linear+lr=0.3+epochs=20+standardize=false+optimizer=adam")
-    assert (found.lr, found.epochs, found.standardize, found.optimizer) == (0.3, 20, False, "adam")
-    assert found.name == "linear+lr=0.3+epochs=20+standardize=false+optimizer=adam"
+    result = probe("linear+lr=0.3+epochs=20+standardize=false+optimizer=adam")
+    assert (result.lr, result.epochs, result.standardize, result.optimizer) == (0.3, 20, False, "adam")
+    assert result.name == "linear+lr=0.3+epochs=20+standardize=false+optimizer=adam"
     assert probe("knn") == knn.build()
     assert probe("linear/lbfgs") == linear.build("lbfgs")
 
@@ -97,11 +97,11 @@ def test_what_cannot_be_set(text: str, message: str) -> None:
 
 @pytest.mark.parametrize("name", PROBES.names())
 def test_every_option_has_a_meaning_and_is_read_as_it_is_shown(name: str) -> None:
-    found = probe(name)
-    for option in options(found):
+    result = probe(name)
+    for option in options(result):
         assert option.meaning.endswith("."), option
         if "." not in option.name and option.name not in ("train", "test", "both", "draws"):
-            value = option_text.read(hints(type(found))[option.name], option.default, option.name)
-            assert value == getattr(found, option.name), option
-    shown = {option.name: option.default for option in options(found)}
-    assert (parse(shown["train"]), parse(shown["test"])) == (found.train.sampler, found.test.sampler)
+            value = option_text.read(hints(type(result))[option.name], option.default, option.name)
+            assert value == getattr(result, option.name), option
+    shown = {option.name: option.default for option in options(result)}
+    assert (parse(shown["train"]), parse(shown["test"])) == (result.train.sampler, result.test.sampler)

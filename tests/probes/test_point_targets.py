@@ -46,15 +46,15 @@ def pyramid_of(data, classes):
 @pytest.mark.parametrize("name", KINDS)
 def test_the_original_s_targets_and_losses(name):
     data, classes = golden(name), KINDS[name]
-    found = assign_targets(actions_of(data), 2, classes, SIZES)
+    result = assign_targets(actions_of(data), 2, classes, SIZES)
     wanted = torch.stack([torch.from_numpy(data[f"out/gt_cls/{i}"]) for i in (0, 1)])
     offsets = torch.stack([torch.from_numpy(data[f"out/gt_off/{i}"]) for i in (0, 1)])
-    assert torch.equal(found.classes, wanted)
+    assert torch.equal(result.classes, wanted)
     learned = wanted.sum(-1) > 0
-    np.testing.assert_allclose(found.offsets[learned], offsets[learned], atol=1e-5)
+    np.testing.assert_allclose(result.offsets[learned], offsets[learned], atol=1e-5)
     pyramid = pyramid_of(data, classes)
-    own = pyramid.offsets[positive_points(found, pyramid.mask)]
-    loss = detection_losses(pyramid.logits, own, pyramid.mask, targets=found, normalizer=100.0, label_smoothing=0.1)
+    own = pyramid.offsets[positive_points(result, pyramid.mask)]
+    loss = detection_losses(pyramid.logits, own, pyramid.mask, targets=result, normalizer=100.0, label_smoothing=0.1)
     assert loss.normalizer == pytest.approx(float(data["out/loss_normalizer/1"]))
     assert float(loss.classes) == pytest.approx(float(data["out/loss/0"]), rel=1e-5)
     assert float(loss.offsets) == pytest.approx(float(data["out/loss/1"]), rel=1e-5)
@@ -126,36 +126,36 @@ def test_targets_are_those_of_every_point_and_every_segment(drawn):
         torch.tensor([*labels, 1]),
         torch.tensor([0] * len(labels) + [1]),
     )
-    found = assign_targets(both, 2, 3, sizes)
+    targets = assign_targets(both, 2, 3, sizes)
     for video, args in enumerate([(segments, labels), ([(3.0, 9.0)], [1])]):
         classes, offsets = brute(*args, 3, sizes)
-        np.testing.assert_array_equal(found.classes[video], classes)
-        np.testing.assert_allclose(found.offsets[video][classes.any(1)], offsets[classes.any(1)], atol=1e-6)
+        np.testing.assert_array_equal(targets.classes[video], classes)
+        np.testing.assert_allclose(targets.offsets[video][classes.any(1)], offsets[classes.any(1)], atol=1e-6)
 
 
 def test_a_distance_of_exactly_four_is_learned_at_two_levels():
-    found = assign_targets(
+    targets = assign_targets(
         Actions(torch.tensor([[4.0, 12.0]]), torch.tensor([0]), torch.tensor([0])), 1, 1, (32, 16, 8)
     )
-    where = found.classes[0, :, 0].nonzero()[:, 0].tolist()
+    where = targets.classes[0, :, 0].nonzero()[:, 0].tolist()
     assert {8, 32 + 4} <= set(where)
 
 
 def test_twins_share_their_points():
-    found = assign_targets(
+    targets = assign_targets(
         Actions(torch.tensor([[4.3, 10.2], [4.3, 10.2004]]), torch.tensor([0, 2]), torch.zeros(2, dtype=torch.int64)),
         1,
         3,
         (32, 16),
     )
-    assert set(map(tuple, found.classes[0][found.classes[0].any(1)].tolist())) == {(1.0, 0.0, 1.0)}
+    assert set(map(tuple, targets.classes[0][targets.classes[0].any(1)].tolist())) == {(1.0, 0.0, 1.0)}
 
 
 def test_no_actions():
     none = Actions(torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))
-    found = assign_targets(none, 2, 3, (8, 4))
-    assert not found.classes.any()
-    assert found.classes.shape == (2, 12, 3)
+    targets = assign_targets(none, 2, 3, (8, 4))
+    assert not targets.classes.any()
+    assert targets.classes.shape == (2, 12, 3)
 
 
 @settings(max_examples=60, deadline=None)
@@ -165,8 +165,8 @@ def test_focal_loss_is_its_formula(x, t):
     entropy = -(t * math.log(p) + (1 - t) * math.log(1 - p))
     sure = t * p + (1 - t) * (1 - p)
     wanted = (0.25 * t + 0.75 * (1 - t)) * (1 - sure) ** 2 * entropy
-    found = focal_loss(torch.tensor([[x]], dtype=torch.float64), torch.tensor([[t]], dtype=torch.float64))
-    assert float(found) == pytest.approx(wanted, rel=1e-6, abs=1e-12)
+    result = focal_loss(torch.tensor([[x]], dtype=torch.float64), torch.tensor([[t]], dtype=torch.float64))
+    assert float(result) == pytest.approx(wanted, rel=1e-6, abs=1e-12)
 
 
 @settings(max_examples=60, deadline=None)
@@ -213,10 +213,10 @@ def test_proposals_by_hand():
     logits = torch.tensor([[[0.0, -9.0], [2.0, 1.0], [-1.0, -9.0]]])
     offsets = torch.tensor([[[1.0, 1.0], [0.5, 1.0], [0.25, 0.25]]])
     pyramid = Pyramid(logits, offsets, torch.tensor([[True, True, True]]), (2, 1))
-    found = decode_proposals(pyramid, 0, min_score=0.001, candidates=2, min_length=0.05)
-    assert found.labels.tolist() == [0, 1, 0]
-    np.testing.assert_allclose(found.segments, [[0.5, 2.0], [0.5, 2.0], [-0.5, 0.5]])
-    np.testing.assert_allclose(found.scores, 1 / (1 + np.exp([-2.0, -1.0, 1.0])), rtol=1e-6)
+    result = decode_proposals(pyramid, 0, min_score=0.001, candidates=2, min_length=0.05)
+    assert result.labels.tolist() == [0, 1, 0]
+    np.testing.assert_allclose(result.segments, [[0.5, 2.0], [0.5, 2.0], [-0.5, 0.5]])
+    np.testing.assert_allclose(result.scores, 1 / (1 + np.exp([-2.0, -1.0, 1.0])), rtol=1e-6)
     assert len(decode_proposals(pyramid, 0, min_score=0.8, candidates=2, min_length=0.05).scores) == 1
     assert decode_proposals(pyramid, 0, min_score=0.001, candidates=2, min_length=1.2).segments.tolist() == [
         [0.5, 2.0],

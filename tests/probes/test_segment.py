@@ -49,9 +49,9 @@ def truth_of(features):
 
 def test_it_learns_and_labels_every_frame():
     train, test = side(8, 0), side(5, 1)
-    found = TINY.predict(train, test, seed=0)
-    assert [(len(p), p.dtype) for p in found] == [(t.frames, np.int64) for t in truth_of(test)]
-    scores = TINY.score(found, truth_of(test))
+    predictions = TINY.predict(train, test, seed=0)
+    assert [(len(p), p.dtype) for p in predictions] == [(t.frames, np.int64) for t in truth_of(test)]
+    scores = TINY.score(predictions, truth_of(test))
     assert list(scores) == ["mF1", "accuracy", "edit", "F1@10", "F1@25", "F1@50"]
     assert scores["accuracy"] > 85
 
@@ -96,9 +96,11 @@ def test_a_training_without_a_finite_loss_leaves_nothing_behind(tmp_path: Path):
 def test_a_video_that_could_not_be_encoded_has_no_prediction_and_counts_as_missed():
     train, test = side(3, 0), side(3, 1)
     failed = test.examples[1].id
-    found = replace(TINY, epochs=1, frame_stride=3).predict(train, replace(test, failures={failed: "damaged"}), seed=0)
-    assert [len(p) for p in found] == [test.examples[0].truth.frames, 0, test.examples[2].truth.frames]
-    assert found.about == {"without vectors": [failed]}
+    predictions = replace(TINY, epochs=1, frame_stride=3).predict(
+        train, replace(test, failures={failed: "damaged"}), seed=0
+    )
+    assert [len(p) for p in predictions] == [test.examples[0].truth.frames, 0, test.examples[2].truth.frames]
+    assert predictions.about == {"without vectors": [failed]}
     perfect = [t.labels for t in truth_of(test)]
     assert TINY.score(perfect, truth_of(test)) == dict.fromkeys(TINY.score(perfect, truth_of(test)), 100.0)
     perfect[1] = np.empty(0, np.int64)
@@ -157,7 +159,7 @@ TABLE = {
 def test_settings(name, family):
     probe = tuning.probe(name, family)
     assert tuple(getattr(probe, s) for s in SETTINGS) == TABLE[name, family]
-    assert (probe.name, probe.epochs, probe.smoothing) == (name, 120, 0.15)
+    assert (probe.name, probe.epochs, probe.smoothing_weight) == (name, 120, 0.15)
     if family in ("gtea", "breakfast", "50salads"):
         whole = MultiClip(1.0, 0.25) if family == "50salads" else MultiClip(0.5, 0.125)
         assert probe.train.sampler == probe.test.sampler == whole

@@ -261,7 +261,7 @@ def test_sentences_about_the_leader() -> None:
         return "".join(run.text for run in phrases.leader_sentence(board, "motion", ranked)).replace("\xa0", " ")
 
     assert sentence([0, 1, 2]) == "On motion, a scores highest (60.0 %), but not significantly higher than b (59.0)."
-    assert sentence([0, 2]) == "On motion, a leads with 60.0 %, 20.0 points ahead of c [17.0, 23.0]."
+    assert sentence([0, 2]) == "On motion, a leads with 60.0 %, 20.0 [17.0, 23.0] points ahead of c."
     assert sentence([2]) == "On motion, c scores 40.0 [37.0, 43.0]."
 
 

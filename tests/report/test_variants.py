@@ -114,7 +114,7 @@ def test_a_curve_without_the_whole_set_ends_before(run: Path) -> None:
 def test_the_average_over_data_sets_is_unweighted_and_of_those_that_have_all(board: Leaderboard, run: Path) -> None:
     rankings = {c.task: ranking.analyze(c).ranking for c in board.main()}
     found = ranking.averages(board, rankings)
-    assert list(found) == ["average of knn"], "the other probe is on one data set"
+    assert list(found) == ["average of knn"], "the other probe is on one dataset"
     first, second = (c.cells for c in board.main()[:2])
     scores = [first[0].headline, second[0].headline]
     assert found["average of knn"].scores[0] == average(scores, ["a", "b"])

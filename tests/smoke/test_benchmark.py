@@ -1,4 +1,4 @@
-"""The benchmark of the report's recognition tables, on tiny copies of its data sets with real videos in them."""
+"""The benchmark of the report's recognition tables, on tiny copies of its datasets with real videos in them."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_forecast_then_all_of_it_then_nothing(data_root: Path, tmp_path: Path) -
     assert not (tmp_path / "run").exists()
     assert not (tmp_path / "store").exists()
     done = vitascope(*run(data_root, tmp_path, "--json"))
-    assert "not at hand and left out: k400, mit, diving48" in done.stderr
+    assert "datasets not found and skipped: k400, mit, diving48" in done.stderr
     found = [json.loads(line) for line in done.stdout.splitlines()]
     videos = ["knn", "knn/clip", "knn/video", *SHORT]
     expected = [(d, p) for d in sets for p in (["knn", *SHORT] if d == "in1k" else videos)]
@@ -115,7 +115,7 @@ def test_questions_by_name(data_root: Path) -> None:
         (("--benchmark", "twlv1-recognition", "sv2=x"), "say where a data set lies: k400=FOLDER"),
         (("ssv2", "-t", "knn"), "--data-root"),
         (("ssv2=nowhere", "-t", "knn"), "nowhere"),
-        ((".", "-t", "knn", "--low-shot", "5"), "like 5%, or a number a class like 8-shot"),
+        ((".", "-t", "knn", "--low-shot", "5"), "e.g. 5%, or a number of examples per class, e.g. 8-shot"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(words: tuple[str, ...], said: str, data_root: Path, tmp_path: Path) -> None:

@@ -65,13 +65,13 @@ def test_report_and_compare(run: Path) -> None:
     assert {c["task"].split(":")[1] for c in json.loads(done.stdout)} == {"knn", "linear"}
 
 
-def test_published_embeddings_need_no_video_and_no_encoder(
+def test_imported_embeddings_need_no_videos_and_no_encoder(
     run: Path, videos: Path, cache: Path, tmp_path: Path
 ) -> None:
     where = ("--store", cache)
     vitascope("export", videos, "-m", "pixels/thumbnail", "--to", "twelvelabs", "-o", tmp_path / "out", *where)
     vitascope("import", "twelvelabs", tmp_path / "out", "-o", tmp_path / "in", "-m", "lab/theirs", "--name", "theirs")
-    assert "holds published embeddings" in vitascope("embed", tmp_path / "in", "-m", "pixels/thumbnail", code=2).stderr
+    assert "holds imported embeddings" in vitascope("embed", tmp_path / "in", "-m", "pixels/thumbnail", code=2).stderr
     done = vitascope("evaluate", tmp_path / "in", "-t", "linear", "-o", tmp_path / "run", "--json")
     result = json.loads(done.stdout)
     assert (result["encoder"], result["dataset"], result["n"]) == ("lab/theirs", "theirs", 18)
@@ -117,7 +117,7 @@ def test_check_of_a_data_set_with_troubles_exits_1(videos: Path, tmp_path: Path)
     arguments = ("check", root, "-o", tmp_path / "deep" / "m.csv", "-q")
     done = vitascope(*arguments, code=1)
     assert "unreadable: 1\n  left/clip 0.mp4: the file is empty (0 bytes)" in done.stdout
-    assert "next: mend what the manifest lists" in done.stdout
+    assert "next: fix what the manifest lists" in done.stdout
     assert done.stderr == ""
     assert json.loads(vitascope(*arguments, "--json", code=1).stdout)["troubles"]["unreadable"]["count"] == 1
     shutil.copy(videos / "left" / "clip 0.mp4", root / "left" / "clip 0.mp4")
@@ -132,10 +132,10 @@ def test_check_of_a_data_set_by_name(tmp_path: Path) -> None:
     assert len((tmp_path / "motionlab-still-tiny-manifest.csv").read_text().splitlines()) == 145
 
 
-def test_a_folder_named_like_an_encoder_is_told_from_it(videos: Path, tmp_path: Path) -> None:
+def test_a_folder_named_like_an_encoder_is_distinguished_from_it(videos: Path, tmp_path: Path) -> None:
     shutil.copytree(videos, tmp_path / "pixels" / "thumbnail")
     done = vitascope("check", "pixels/thumbnail", cwd=tmp_path, code=2)
-    assert "is an encoder, and a folder here; write ./pixels/thumbnail for the folder" in done.stderr
+    assert "is both an encoder and a folder here; use ./pixels/thumbnail for the folder" in done.stderr
     assert "18 files read" in vitascope("check", "./pixels/thumbnail", "-q", cwd=tmp_path).stdout
 
 
@@ -201,20 +201,20 @@ BAD = [
     ),
     (("evaluate", "motionlab/motoin", "-m", "pixels/thumbnail", "-t", "knn"), "did you mean 'motionlab/motion'?"),
     (("evaluate", "{videos}", "-m", "hf:{tmp}/weights", "-t", "knn"), "weights"),
-    (("evaluate", "{videos}", "-m", "vit/tiny-random=x.pth", "-t", "knn"), "read no weights"),
+    (("evaluate", "{videos}", "-m", "vit/tiny-random=x.pth", "-t", "knn"), "take no weights"),
     (("evaluate", "{videos}", "-m", "nowhere:build", "-t", "knn"), "nowhere"),
-    (("check",), "name a data set or an encoder"),
+    (("check",), "name a dataset or an encoder"),
     (("check", "pixels/thumbnial"), "did you mean 'pixels/thumbnail'?"),
     (("check", "motionlab/moton"), "did you mean 'motionlab/motion'?"),
-    (("check", "motionlb"), "no data set, folder or encoder 'motionlb'; did you mean 'motionlab'?"),
+    (("check", "motionlb"), "no dataset, folder or encoder 'motionlb'; did you mean 'motionlab'?"),
     (("check", "{tmp}/vidoes"), "no such folder"),
     (("check", "{tmp}/junk.mp4"), "not a folder"),
-    (("check", "{videos}", "{tmp}"), "ROOT goes with a data set by name"),
-    (("check", "motionlab/motion", "{tmp}/nowhere"), "no such folder; give the one of motionlab/motion"),
-    (("check", "pixels/thumbnail", "-o", "{tmp}/m.csv"), "is an encoder, and -o is for data sets"),
+    (("check", "{videos}", "{tmp}"), "ROOT is for named datasets"),
+    (("check", "motionlab/motion", "{tmp}/nowhere"), "no such folder; give the folder of motionlab/motion"),
+    (("check", "pixels/thumbnail", "-o", "{tmp}/m.csv"), "is an encoder, and -o is for datasets"),
     (("check", "{videos}", "-o", "{tmp}/junk.mp4"), "name another file"),
     (("check", "{videos}", "-o", "{tmp}/junk.mp4/m.csv"), "is a file; give a folder"),
-    (("check", "vit/tiny-random=x.pth", "{tmp}"), "is an encoder, and ROOT is for data sets"),
+    (("check", "vit/tiny-random=x.pth", "{tmp}"), "is an encoder, and ROOT is for datasets"),
     (("check", "raising:build"), "importing raising failed: ZeroDivisionError: division by zero ("),
     (("check", "failing:build"), "build() failed: KeyError: 'weights' ("),
     (("evaluate", "{videos}", "-m", "pixels/thumbnail", "-t", "knn", "--device", "cuda:9"), "cuda:9"),
@@ -259,16 +259,16 @@ def bad(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(("arguments", "said"), BAD, ids=[" ".join(a) for a, _ in BAD])
+@pytest.mark.parametrize(("arguments", "message"), BAD, ids=[" ".join(a) for a, _ in BAD])
 def test_bad_input_gets_one_line_and_exit_code_2(
-    arguments: tuple[str, ...], said: str, videos: Path, bad: Path
+    arguments: tuple[str, ...], message: str, videos: Path, bad: Path
 ) -> None:
     before = sorted(p for p in bad.rglob("*") if "__pycache__" not in p.parts)
     filled = [a.format(videos=videos, tmp=bad) for a in arguments]
     if arguments[0] in ("evaluate", "embed", "export"):
         filled += ["--store", str(bad / "store")]
     done = vitascope(*filled, cwd=bad, code=2)
-    assert said in done.stderr
+    assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert "Traceback" not in done.stderr
     assert sorted(p for p in bad.rglob("*") if "__pycache__" not in p.parts) == before

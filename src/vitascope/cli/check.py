@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from vitascope.datasets.audit.manifest import Survey
 
 app = typer.Typer()
+Fixtures = Annotated[
+    Path | None,
+    typer.Option("--fixtures", help="folder of small checkpoints in official formats with known outputs (index.json)"),
+]
 
 
 @app.command()
@@ -40,23 +44,20 @@ def check(
         int, typer.Option("--workers", help="number of reading processes", min=0, show_default="number of cores")
     ] = 0,
     timeout: options.Timeout = 60.0,
-    fixtures: Annotated[
-        Path | None,
-        typer.Option(
-            "--fixtures", help="folder of small checkpoints in official formats with known outputs (index.json)"
-        ),
-    ] = None,
+    fixtures: Fixtures = None,
     device: options.Device = "",
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Check a dataset or an encoder before you trust its numbers. Exit code 1 if a check fails.
 
-    Dataset: reads every file, writes a manifest of files that are missing, unreadable, too short, duplicated or
-    unexpected, and counts the examples of each split. Safe to interrupt: rerun to resume.
+    Dataset: reads every file, counts the examples of each split, and writes a
+    manifest of missing, unreadable, too short, duplicated and unexpected files.
+    Safe to interrupt: rerun to resume.
 
-    Encoder: weight coverage, determinism, order sensitivity, precision and speed. With --fixtures: loads every
-    checkpoint of a folder as an official file and compares all outputs with the known ones.
+    Encoder: weight coverage, determinism, order sensitivity, precision, speed.
+    With --fixtures: loads every checkpoint of a folder as an official file and
+    compares all outputs with the known ones.
 
     Example: vitascope check ./videos
 

@@ -50,7 +50,7 @@ def describe(
 ) -> None:
     """Print every option of a probe, encoder, sampler, recipe or dataset with its type, default and meaning.
 
-    For instance: vitascope describe linear/paper; vitascope describe umt/large-s2; vitascope describe views
+    Example: vitascope describe linear/paper; vitascope describe umt/large-s2; vitascope describe views
     """
     found = described(name)
     if as_json:

@@ -89,7 +89,8 @@ def import_(
         str,
         typer.Option(
             "--grid",
-            help="features: time grid as window/stride in seconds (0.5/0.125) or frames (16/4@30), or: resized",
+            help="features: time grid as window/stride in seconds (0.5/0.125) or frames (16/4@30 or "
+            "window=16+stride=4+fps=30), or: resized",
         ),
     ] = "",
 ) -> None:

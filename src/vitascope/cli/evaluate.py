@@ -14,6 +14,12 @@ from vitascope.core.log import log
 
 app = typer.Typer()
 GIB = 1 << 30
+Datasets = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="folders of videos or of imported embeddings, or dataset names (ssv2, ssv2=FOLDER)", show_default=False
+    ),
+]
 Benchmark = Annotated[
     str,
     typer.Option("--benchmark", help="run all datasets and probes of a benchmark: twlv1-recognition, twlv1-temporal"),
@@ -41,13 +47,7 @@ GridCache = Annotated[
 
 @app.command()
 def evaluate(
-    data: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="folders of videos or of imported embeddings, or dataset names (ssv2, ssv2=FOLDER)",
-            show_default=False,
-        ),
-    ] = None,
+    data: Datasets = None,
     models: options.Models = [],  # noqa: B006 - typer reads the default
     tasks: options.Tasks = [],  # noqa: B006
     output: options.Run = Path("runs/latest"),

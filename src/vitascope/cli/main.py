@@ -38,11 +38,11 @@ for group in (embeddings, reports, evaluate, cli_check, pretrain, describe):
     app.add_typer(group.app)
 
 
-def _version(asked: bool) -> bool:
-    if asked:
+def _version(requested: bool) -> bool:
+    if requested:
         print(f"vitascope {__version__}")
         raise typer.Exit
-    return asked
+    return requested
 
 
 @app.callback()

@@ -51,7 +51,10 @@ def _quiet(flag: bool) -> bool:
 
 
 Models = Annotated[
-    list[str], typer.Option("-m", "--model", help="encoder, see `vitascope ls encoders`; repeat for several")
+    list[str],
+    typer.Option(
+        "-m", "--model", help="encoder, see `vitascope ls encoders`, with options +name=value; repeat for several"
+    ),
 ]
 Tasks = Annotated[
     list[str],
@@ -60,7 +63,8 @@ Tasks = Annotated[
         "--probe",
         "-t",
         "--task",
-        help="probe to train and evaluate, see `vitascope ls probes`; repeat for several",
+        help="probe to train and evaluate, see `vitascope ls probes`, with options +name=value "
+        "(`vitascope describe linear`); repeat for several",
     ),
 ]
 Data = Annotated[str, typer.Argument(help="folder of videos, folder of imported embeddings, or dataset name")]
@@ -99,8 +103,9 @@ View = Annotated[
     str,
     typer.Option(
         "--view",
-        help="clip sampler: uniform (one clip over the whole video), multiclip:2 (clips of 2 s), views:3x4/4 (3 crops "
-        "of 4 clips, every 4th frame), vjepa, reversed(uniform), shuffled(...), frozen(...); see docs/sampling.md",
+        help="clip sampler: uniform (one clip over the whole video), multiclip:2 (clips of 2 s), views:3x4/4 or "
+        "views+crops=3+clips=4+stride=4 (3 crops of 4 clips, every 4th frame), vjepa, reversed(uniform), "
+        "shuffled(...), frozen(...); options: `vitascope describe views`; see docs/sampling.md",
     ),
 ]
 

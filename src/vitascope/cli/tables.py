@@ -248,4 +248,4 @@ ALSO = {
     "datasets": "also any folder of class folders, or with a manifest.csv, with groundTruth/ or with a JSON file in "
     "ActivityNet format, or written by `vitascope import`",
 }
-"""What is available besides the registered names, by kind."""
+"""Hints on names besides the registered ones, by kind."""

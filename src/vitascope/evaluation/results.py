@@ -207,7 +207,10 @@ def read_predictions(path: Path, columns: Container[str] | None = None, *, top: 
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    with reading(path, "evaluate with --overwrite to write the predictions again"):
+    again = "evaluate with --overwrite to write the predictions again"
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; {again}")
+    with reading(path, again):
         available = pq.read_schema(path).names
         wanted = [name for name in available if columns is None or name in columns]
         table = pq.read_table(path, columns=wanted, partitioning=None)

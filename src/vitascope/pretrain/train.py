@@ -18,7 +18,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from vitascope.core import files
 from vitascope.core.device import device as device_called
 from vitascope.core.device import generator
-from vitascope.core.errors import UserError
+from vitascope.core.errors import UserError, reading
 from vitascope.core.files import read_json
 from vitascope.core.log import log
 from vitascope.core.types import Card, plain
@@ -115,10 +115,13 @@ def _pretrain(recipe: Recipe, run: Path, config: TrainConfig, *, device: torch.d
     source = Mixture(recipe.data)
     data = source.open(recipe.spec, seed=recipe.seed, rank=ranks.rank, world=ranks.world, workers=config.workers)
     resumed = checkpoint.resume(run, model, optimizers, ranks)
-    step, clips_consumed = (resumed.metadata["step"], resumed.metadata["seen"]) if resumed else (0, 0)
+    step, clips_consumed = 0, 0
     if resumed:
-        _refuse_other_teachers(resumed.metadata["origin"]["teachers"], metadata["origin"]["teachers"], run)
-        data.restore(_position(resumed.metadata["data"], ranks, run))
+        with reading(run / checkpoint.FOLDER, "remove the last checkpoint to resume from the one before"):
+            step, clips_consumed = resumed.metadata["step"], resumed.metadata["seen"]
+            teachers, position = resumed.metadata["origin"]["teachers"], resumed.metadata["data"]
+        _refuse_other_teachers(teachers, metadata["origin"]["teachers"], run)
+        data.restore(_position(position, ranks, run))
     last_step = min(config.stop_at or recipe.steps, recipe.steps)
 
     with closing(data), _open_log(recipe, run, config, ranks=ranks, resumed=resumed) as log_writer:

@@ -158,7 +158,7 @@ class Probe(ABC, Generic[T, P]):
 
     def score_predictions(self, test: TestPredictions, rng: np.random.Generator) -> ScoredPredictions:
         """Scores with intervals of all test predictions of one seed; defined where the headline is no mean."""
-        raise NotImplementedError
+        raise AssertionError(f"{type(self).__name__}.score_predictions was called, and is not defined")
 
 
 AnyProbe: TypeAlias = Probe[Any, Any]

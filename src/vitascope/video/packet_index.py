@@ -120,7 +120,7 @@ def _candidates(path: str, container: Any) -> list[int]:
         raise UserError(f"{path}: no video stream{cover}")
     decodable = [s for s in streams if s.codec_context is not None]
     if not decodable:
-        raise UserError(f"{path}: this FFmpeg has no decoder for {streams[0].codec_tag!r}")
+        raise UserError(f"{path}: this FFmpeg has no decoder for the video stream")
     if any(s.codec_tag in ("encv", "drmi") for s in decodable):
         raise UserError(f"{path}: encrypted (DRM)")
     decodable = [s for s in decodable if s.width * s.height <= LARGEST]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import reduce
 from math import isfinite
 from typing import Any
 
@@ -59,11 +58,6 @@ class DivergenceMonitor:
     collapsed: tuple[str, ...] = ()
     """Descriptions of the last consecutive probings that showed a collapse."""
     why: str = ""
-
-
-def stop_reason(history: Iterable[Line]) -> str:
-    """Return why a run with these lines must stop; empty if it need not."""
-    return reduce(update, history, DivergenceMonitor()).why
 
 
 def update(monitor: DivergenceMonitor, line: Line) -> DivergenceMonitor:

@@ -54,8 +54,8 @@ class KNNProbe(Classification):
     tau: Annotated[float, POSITIVE] = 0.1
     """Temperature: a neighbor votes with weight exp(cosine / tau)."""
     mean: bool = False
-    """Use the mean of the vectors of an example. Else every vector is in the bank, and votes are summed over the vectors
-    of a test example."""
+    """Use the mean of the vectors of an example. Else every vector is in the bank, and votes are summed over those of
+    a test example."""
     ks: Annotated[tuple[int, ...], AT_LEAST_ONE] = ()
     """Numbers of neighbors to search, combined with all `taus`; `select` chooses one. Empty: `k`."""
     taus: Annotated[tuple[float, ...], POSITIVE] = ()

@@ -6,8 +6,9 @@ import copy
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -24,16 +25,19 @@ from vitascope.features.base import Features
 from vitascope.features.view import View
 from vitascope.probes.base import PredictionList, WorkloadSize
 from vitascope.probes.temporal.actionformer import ActionFormer, Pyramid, random_actionformer, split_weight_decay
-from vitascope.probes.temporal.external_scores import class_scores
+from vitascope.probes.temporal.external_scores import probe_scores
 from vitascope.probes.temporal.localization_base import TemporalLocalization, Truth
 from vitascope.probes.temporal.localization_data import (
+    FIRST_VALIDATED_EPOCH,
     ExternalScores,
     Fit,
+    StateSelection,
     ValidationSet,
     VideoSequence,
     check_actions,
     count_invalid,
     examples_with_vectors,
+    hold_out,
     learning_rate,
     nominal_stride,
     pad_batch,
@@ -41,24 +45,11 @@ from vitascope.probes.temporal.localization_data import (
     video_sequences,
 )
 from vitascope.probes.temporal.localization_presets import DATASET_SETTINGS, PRESETS_BY_DATASET, QUARTER, THUMOS14_TIOUS
-from vitascope.probes.temporal.nms import (
-    NmsKind,
-    VotingWeight,
-    conditional_softmax,
-    fuse_class_scores,
-    nms,
-    vote_boundaries,
-)
+from vitascope.probes.temporal.nms import NmsKind, VotingWeight, fuse_class_scores, nms, vote_boundaries
 from vitascope.probes.temporal.point_targets import decode_proposals, training_losses
 from vitascope.probes.temporal.twlv1_table7 import windows
 from vitascope.probes.training import resume
-
-StateSelection: TypeAlias = Literal["last", "held-out", "best-on-test"]
-"""State to use: the last, or the best on a held-out tenth of the training videos, or on the test videos."""
-FIRST_VALIDATED_EPOCH = 5
-"""First epoch (from 0) whose state can be selected."""
-HELD_OUT_ONE_IN = 10
-"""One training video in so many is held out."""
+from vitascope.probes.training.clipped_step import clipped_step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,11 +178,10 @@ class LocalizationProbe(TemporalLocalization):
 
     def multiply_adds(self, load: WorkloadSize) -> float:
         """Return the multiply-adds, forward and backward; each level has half the points of the previous one."""
-        w = self.width
-        embedding, blocks, two_heads = 3 * (load.dim + w) * w, 12 * w * w * 3, 2 * 2 * 6 * w * w
+        embedding, blocks, two_heads = 3 * (load.dim + self.width), 12 * self.width * 3, 2 * 2 * 6 * self.width
         points = [self.length] * 2 if self.fit == "resize" else [load.train_clips, load.test_clips]
         points_read = 3 * load.train * self.passes(load.train) * points[0] + load.test * points[1]
-        return float(points_read * (embedding + blocks + two_heads))
+        return float(points_read * self.width * (embedding + blocks + two_heads))
 
     def predict(
         self,
@@ -217,9 +207,7 @@ class LocalizationProbe(TemporalLocalization):
         if self.select == "best-on-test":
             validation = ValidationSet(test, test_indices, external_scores)
         elif self.select == "held-out" and len(train_indices) > 1:
-            order = [train_indices[i] for i in torch.randperm(len(train_indices), generator=draw).tolist()]
-            count = max(1, len(train_indices) // HELD_OUT_ONE_IN)
-            held_out, fitted_on = sorted(order[:count]), order[count:]
+            held_out, fitted_on = hold_out(train_indices, draw)
             validation = ValidationSet(train, held_out, self._external_scores(train, held_out))
         with ProgressLine(TrainingProgress(line, math.prod(self._epochs(len(fitted_on)))), quiet=not line) as live:
             model = self._fit(train, sorted(fitted_on), draw, validation=validation, scratch=scratch, live=live)
@@ -231,12 +219,11 @@ class LocalizationProbe(TemporalLocalization):
         return PredictionList(self._predict_actions(model, ValidationSet(test, test_indices, external_scores)), **notes)
 
     def _external_scores(self, features: Features[Truth], indices: Sequence[int]) -> ExternalScores:
-        if not self.external:
-            return None
-        if not self.scores:
-            raise UserError(f"{self.name}: takes class scores from a file; add it: {self.name}+scores=FILE.json")
-        scores = class_scores(self.scores, features.classes, [features.examples[i].id for i in indices])
-        return {video: conditional_softmax(s) for video, s in scores.items()} if self.softmax else scores
+        """Return the class scores of an external classifier, where the probe takes them from one."""
+        ids = [features.examples[i].id for i in indices]
+        return (
+            probe_scores(self.name, self.scores, features.classes, ids, softmax=self.softmax) if self.external else None
+        )
 
     def _epochs(self, examples: int) -> tuple[int, int]:
         """Return the number of epochs and the steps per epoch."""
@@ -289,42 +276,26 @@ class LocalizationProbe(TemporalLocalization):
                 padded = pad_batch(batch, levels=len(self.windows), limit=self.length)
                 actions = padded.actions._replace(labels=padded.actions.labels * (not self.external))
                 loss = training_losses(
-                    model,
-                    padded.values,
-                    padded.mask,
-                    actions,
+                    *(model, padded.values, padded.mask, actions),
                     generator=draw,
                     normalizer=loop_state["normalizer"],
                     label_smoothing=self.label_smoothing,
                 )
                 (loss.classes + self.regression_weight * loss.offsets).backward()
-                self._step(optimizer, learning_rate(step, epochs * epoch_steps, warmup_steps, self.lr), scratch=scratch)
+                lr = learning_rate(step, epochs * epoch_steps, warmup_steps, self.lr)
+                clipped_step(optimizer, lr, max_norm=self.clip_grad_norm, name=self.name, scratch=scratch)
                 loop_state["normalizer"] = loss.normalizer
-                resume.update_average(
-                    average, model, min(self.ema, (2 + step) / (11 + step)) if self.ema_warm else self.ema
-                )
+                decay = min(self.ema, (2 + step) / (11 + step)) if self.ema_warm else self.ema
+                resume.update_average(average, model, decay)
                 live.step()
             if validation is not None and (epoch >= FIRST_VALIDATED_EPOCH or epoch == epochs - 1):
-                loop_state["best"] = max(
-                    loop_state["best"], self._validate(average, validation), key=lambda best: best[0]
-                )
+                validated = self._validate(average, validation)
+                loop_state["best"] = max(loop_state["best"], validated, key=lambda state: state[0])
             resume.save(scratch, parts, epoch + 1)
         resume.delete(scratch)
         if validation is not None:
             average.load_state_dict(loop_state["best"][1])
         return average
-
-    def _step(self, optimizer: torch.optim.Optimizer, lr: float, *, scratch: resume.Scratch) -> None:
-        """Update the weights with clipped gradients."""
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        norm = torch.nn.utils.clip_grad_norm_(parameters, self.clip_grad_norm or math.inf)
-        if not norm.isfinite():
-            resume.delete(scratch)  # the state is of no use
-            raise UserError(f"{self.name}: gradient norm {float(norm)} at learning rate {lr:.3g}; lower lr")
-        for group in optimizer.param_groups:
-            group["lr"] = lr
-        optimizer.step()
-        optimizer.zero_grad()
 
     def _validate(self, model: ActionFormer, validation: ValidationSet) -> tuple[float, dict[str, Tensor]]:
         """Return the mAP of the model on the validation set, and its weights."""
@@ -341,13 +312,10 @@ class LocalizationProbe(TemporalLocalization):
     ) -> Iterator[list[VideoSequence]]:
         """Yield batches with every video once, shuffled."""
         order = [indices[i] for i in torch.randperm(len(indices), generator=draw).tolist()]
+        crop = partial(random_crop, generator=draw, limit=self.length, min_crop=self.min_crop, margin=self.margin)
         for step in range(steps):
-            batch = list(self._sequences(train, order[step * self.batch : (step + 1) * self.batch], self.train))
-            if self.fit == "crop":
-                batch = [
-                    random_crop(s, draw, limit=self.length, min_crop=self.min_crop, margin=self.margin) for s in batch
-                ]
-            yield batch
+            batch = self._sequences(train, order[step * self.batch : (step + 1) * self.batch], self.train)
+            yield [crop(video) for video in batch] if self.fit == "crop" else list(batch)
 
     @torch.no_grad()
     def _predict_actions(self, model: ActionFormer, validation: ValidationSet) -> list[list[Segment]]:

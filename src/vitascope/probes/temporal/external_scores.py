@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from jaxtyping import Float64
 
 from vitascope.core.errors import UserError, reading
 from vitascope.core.text import nearest
+from vitascope.probes.temporal.nms import conditional_softmax
 
 FORMATS = ".json with {video id: [score per class]} or {video id: {class: score}}, or .npz with an array per video"
 
@@ -20,6 +21,19 @@ REMEDY = (
     'a pickle can run arbitrary code; if you trust it, convert it: python -c "import numpy, pickle, sys; '
     "numpy.savez('scores.npz', **pickle.load(open(sys.argv[1], 'rb')))\" FILE.pkl"
 )
+
+
+def probe_scores(
+    probe: str, file: str, classes: Sequence[str], videos: Sequence[str], *, softmax: bool
+) -> dict[str, Float64[np.ndarray, "k"]]:
+    """Class scores of `videos` for the probe called `probe`, through `conditional_softmax` if `softmax`.
+
+    Raises UserError where no file is named; see also `class_scores`.
+    """
+    if not file:
+        raise UserError(f"{probe}: takes class scores from a file; add it: {probe}+scores=FILE.json")
+    scores = class_scores(file, classes, videos)
+    return {video: conditional_softmax(s) for video, s in scores.items()} if softmax else scores
 
 
 def class_scores(file: str, classes: Sequence[str], videos: Sequence[str]) -> dict[str, Float64[np.ndarray, "k"]]:
@@ -71,12 +85,17 @@ def _vector_by_name(scores: Mapping[str, Any], classes: Sequence[str], where: st
     index = {name: i for i, name in enumerate(classes)}
     for name, score in scores.items():
         class_index = index.get(name, int(name) if name.isdecimal() else -1)
-        if not 0 <= class_index < len(classes) or not isinstance(score, int | float) or not abs(score) < math.inf:
+        if not 0 <= class_index < len(classes) or not _is_score(score):
             raise UserError(
                 f"{where}: invalid entry {name!r}: {score!r}{nearest(name, classes)}; expected a class and a number"
             )
         vector[class_index] = score
     return _check_finite_scores(vector, where)
+
+
+def _is_score(value: Any) -> bool:
+    """Whether a value is a number, and no integer that is too large for one."""
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) <= sys.float_info.max)
 
 
 def _check_finite_scores(vector: Float64[np.ndarray, "k"], where: str) -> Float64[np.ndarray, "k"]:

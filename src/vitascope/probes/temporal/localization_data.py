@@ -237,3 +237,22 @@ class ValidationSet(NamedTuple):
     features: Features[Truth]
     indices: Sequence[int]
     external_scores: ExternalScores
+
+
+StateSelection: TypeAlias = Literal["last", "held-out", "best-on-test"]
+"""State to use: the last, or the best on a held-out tenth of the training videos, or on the test videos."""
+
+
+FIRST_VALIDATED_EPOCH = 5
+"""First epoch (from 0) whose state can be selected."""
+
+
+HELD_OUT_ONE_IN = 10
+"""One training video in so many is held out."""
+
+
+def hold_out(indices: Sequence[int], generator: torch.Generator) -> tuple[list[int], list[int]]:
+    """A random tenth of the training videos, at least one, in ascending order; and the others."""
+    order = [indices[i] for i in torch.randperm(len(indices), generator=generator).tolist()]
+    count = max(1, len(indices) // HELD_OUT_ONE_IN)
+    return sorted(order[:count]), order[count:]

@@ -64,7 +64,9 @@ def difference(a: ResampledScore, b: ResampledScore) -> Difference | None:
 
 
 def _map(table: Table, settings: Mapping[str, Any]) -> Statistic:
-    matching = temporal_ap.match(*prediction_columns.segments(table), settings["tious"])
+    matching = temporal_ap.match(
+        *prediction_columns.segments(table), settings.get("tiou_thresholds", settings.get("tious"))
+    )
 
     def statistic(weights: Int64[ndarray, "b v"]) -> Float64[ndarray, "b 1"]:
         each = temporal_ap.average_precision(matching, weights[:, matching.videos])

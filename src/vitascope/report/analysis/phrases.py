@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from vitascope.core.text import escaped, interval, number, number_range, percent, share, with_interval
+from vitascope.core.text import escaped, number, number_range, percent, share, with_interval
 from vitascope.core.types import Score
 from vitascope.evaluation.results import Result
 from vitascope.report.analysis.leaderboard import Column, Leaderboard
@@ -68,8 +68,7 @@ def _leader_clause(ranking: Ranking, leader: int, others: Sequence[int], names: 
         return f" scores highest ({percent(best)}), but not significantly higher than {subjects}."
     gap = ranking.difference(leader, others[0])
     assert gap is not None, "tiers come from differences"
-    ahead = f"{number(gap.value)} points ahead of {second} {interval(Score(*gap[:3]))}".strip()
-    return f" leads with {percent(best)}, {ahead}."
+    return f" leads with {percent(best)}, {with_interval(Score(*gap[:3]))} points ahead of {second}."
 
 
 def versions(recorded: Sequence[Result]) -> dict[str, str]:

@@ -63,7 +63,7 @@ class Predictions:
 
 
 Evidence: TypeAlias = Predictions | ResampledScore
-"""What two results are compared by: outcomes of examples, or resampled scores."""
+"""Data for the comparison of two results: outcomes of examples, or resampled scores."""
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ class TimelineChart(NamedTuple):
     ticks: tuple[Tick, ...]
     legend: tuple[tuple[str, int], ...]
     note: str
-    """What the bars do not show: segments that overlap others in all lanes, classes that share a fill."""
+    """Remarks on segments hidden behind others and on classes that share a fill; empty without any."""
 
 
 def label_runs(labels: Int64[np.ndarray, "t"], fps: float) -> list[LabeledSpan]:

@@ -70,7 +70,6 @@ class Bin(NamedTuple):
     high: float
 
 
-
 def linear(low: float, high: float, steps: int = 4) -> Scale:
     """Linear scale with round steps around `low` to `high`."""
     step = plots.round_step((high - low or abs(high) or 1.0) / steps)

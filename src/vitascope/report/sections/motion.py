@@ -25,7 +25,7 @@ REMOVES = {
     "frozen": "one frame repeated",
     "slowed": "half speed",
 }
-"""What an alteration changes."""
+"""Effect of each alteration on a clip."""
 REMOVED = {"frozen": "Without motion: one frame repeated", "shuffled": "Without order: frames shuffled"}
 
 
