@@ -29,7 +29,7 @@ def test_a_probe_is_described_with_the_options_it_has() -> None:
         "type": "number",
         "default": "0.3",
         "constraint": "positive",
-        "meaning": "Largest learning rate; `lbfgs` has none.",
+        "meaning": "Peak learning rate; unused by `lbfgs`.",
     }
     assert {"train", "test", "both", "draws", "train.reduce"} <= found["options"].keys()
     assert not {"name", "version", "train.sampler"} & found["options"].keys()

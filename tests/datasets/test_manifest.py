@@ -148,7 +148,7 @@ def test_the_splits_add_up(found: tuple[Survey, Path]) -> None:
 
 def test_the_summary_begins_with_the_leaks(found: tuple[Survey, Path]) -> None:
     summary = list(tables.survey_lines(found[0]))
-    assert summary[0] == "LEAK: 1 test example is in training too"
+    assert summary[0] == "LEAK: 1 test example is also in the training set"
     at = summary.index("duplicate: 4")
     assert summary[at + 1].startswith("  leak.mp4: duplicate across train and test")
     assert "missing: 2" in summary

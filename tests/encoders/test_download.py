@@ -131,7 +131,7 @@ def answered(kind: type[errors.HfHubHTTPError]) -> Exception:
         (lambda: errors.OfflineModeIsEnabled("offline"), "HF_HUB_OFFLINE is set"),
         (lambda: ConnectionError("refused"), "no network: refused"),
         (lambda: TimeoutError("timed out"), "no network: timed out"),
-        (lambda: OSError(28, "No space left on device"), "(No space left on device): get it"),
+        (lambda: OSError(28, "No space left on device"), "(No space left on device): download it"),
     ],
 )
 @pytest.mark.parametrize("when", ["size", "download"])

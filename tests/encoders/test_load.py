@@ -170,12 +170,14 @@ def said(code: str) -> str:
 def test_a_card_knows_its_words() -> None:
     card = "from vitascope.core.types import Card; Card(name='a/b', digest='', dim=1, frames=1, size=8, mean=(0,) * 3"
     told = said(f"{card}, std=(1,) * 3, resize='long')")
-    assert told == "ValueError: a/b: card.resize is one of shorter, square, not 'long'"
+    assert told == "vitascope.core.errors.UserError: a/b: card.resize is one of shorter, square, not 'long'"
 
 
 def test_a_layout_of_one_pattern_needs_its_comma() -> None:
-    told = said("from vitascope.encoders.spec import Layout; Layout(name='x', mark='y', surplus='mask_token$')")
-    assert told == "ValueError: layout 'x': surplus is a string, expected a tuple: (x,)"
+    told = said(
+        "from vitascope.encoders.spec import CheckpointLayout; CheckpointLayout(name='x', mark='y', surplus='mask_token$')"
+    )
+    assert told == "vitascope.core.errors.UserError: layout 'x': surplus is a string, expected a tuple: (x,)"
 
 
 def test_what_is_no_encoder_is_told_how_to_become_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

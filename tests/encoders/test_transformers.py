@@ -170,7 +170,7 @@ def test_grids_are_in_the_order_of_time_row_and_column(name: str, tmp_path: Path
     ],
 )
 def test_preprocessor_files_say_how_pixels_are_wanted(given: dict[str, Any], resize: str, size: int) -> None:
-    habits = hf._stated(given)
+    habits = hf._from_config(given)
     assert (habits.resize, habits.size) == (resize, size)
     if given.get("do_normalize", True):
         assert (list(habits.mean), list(habits.std)) == (given["image_mean"], given["image_std"])
@@ -209,7 +209,7 @@ def _add(w: dict[str, torch.Tensor]) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (_drop, r"the weights do not fit VideoMAEModel of \d+ tensors: missing encoder\.layer\.0\.attention.*bias"),
+        (_drop, r"the weights do not fit VideoMAEModel with \d+ tensors: missing encoder\.layer\.0\.attention.*bias"),
         (_shorten, r"embeddings\.patch_embeddings\.projection\.bias is \[7\], not \[24\]"),
         (_add, r"unexpected encoder\.layer\.9\.stray\.weight"),
     ],

@@ -198,7 +198,7 @@ def test_hostile_pickles_are_refused_by_name(
     value, asked = HOSTILE[name]
     path = tmp_path / "evil.pth"
     write(value, path)
-    refused(path, asked, "not run", "state_dict()")
+    refused(path, asked, "refused: its pickle would run", "state_dict()")
     assert [p.name for p in tmp_path.iterdir()] == ["evil.pth"]
 
 
@@ -440,7 +440,7 @@ def test_shards_lie_beside_their_index_and_hold_what_it_lists(tmp_path: Path) ->
     index.write_text(json.dumps({"metadata": {}}))
     refused(index, "no weight_map")
     index.write_text("[")
-    refused(index, "not JSON")
+    refused(index, "invalid JSON")
 
 
 def test_a_folder_is_its_best_known_file(tmp_path: Path) -> None:

@@ -49,10 +49,12 @@ def listed(root: Path, *, bright: bool = False, leave: str = "") -> Path:
     return root
 
 
-def ask(root: Path | str, tmp_path: Path, *, retry: bool = False, again: bool = False, seed: int = 0) -> Result:
-    options = replace(OPTIONS, retry_failed=retry)
+def ask(
+    root: Path | str, tmp_path: Path, *, retry_failed: bool = False, overwrite: bool = False, seed: int = 0
+) -> Result:
+    options = replace(OPTIONS, retry_failed=retry_failed)
     config = EvaluationConfig(
-        run=tmp_path / "run", store=tmp_path / "store", options=options, overwrite=again, seed=seed
+        run=tmp_path / "run", store=tmp_path / "store", options=options, overwrite=overwrite, seed=seed
     )
     return evaluate(root, [Mean()], ["knn"], config=config)[0]
 

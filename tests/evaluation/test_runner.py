@@ -243,7 +243,9 @@ def test_workers_of_live_features_end_with_their_question(
 ) -> None:
     """However many folds, tests and seeds: never more pools than one question reads at once."""
     pools: list[Any] = []
-    monkeypatch.setattr("vitascope.features.live.decoders", lambda *how: pools.append(decoder_pool(*how)) or pools[-1])
+    monkeypatch.setattr(
+        "vitascope.features.live.decoder_pool", lambda *how: pools.append(decoder_pool(*how)) or pools[-1]
+    )
     working: list[int] = []
 
     @dataclass(frozen=True, kw_only=True)

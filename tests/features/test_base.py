@@ -42,6 +42,10 @@ class Live:
         return self.inner.classes
 
     @property
+    def spans(self):
+        return self.inner.spans
+
+    @property
     def failures(self):
         return {}
 

@@ -153,7 +153,7 @@ def test_an_encoder_whose_output_contradicts_its_card_is_named(videos: Path, tmp
         def __call__(self, clips: torch.Tensor, /) -> Tokens:
             return WRONG[what](clips)
 
-    with pytest.raises(ValueError, match=r"lab/mean returned .* wanted"):
+    with pytest.raises(ValueError, match=r"lab/mean returned .* expected"):
         embed(Wrong(), build(str(videos)), VIEWS[:1], root=tmp_path, options=OPTIONS)
 
 

@@ -139,4 +139,4 @@ def test_a_budget_decides_which_grids_are_stored(videos: Path, tmp_path: Path) -
     with FeatureSource(Blocks(), dataset, tmp_path, OPTIONS, budget=2 * one) as source:
         source.prepare(views)
         kinds = [type(source.features(v, [dataset.examples[0].id])).__name__ for v in views]
-    assert kinds == ["Live", "Shelved", "Live"]
+    assert kinds == ["LiveFeatures", "MemmapFeatures", "LiveFeatures"]

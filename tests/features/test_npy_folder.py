@@ -207,9 +207,9 @@ def test_a_broken_folder_is_rejected_and_nothing_is_left(what: str, message: str
 def test_the_command_names_missing_arguments(tmp_path: Path) -> None:
     npy(tmp_path / "npy")
     done = vitascope("import", "features", tmp_path / "npy", "-o", tmp_path / "out", code=2)
-    assert "whose annotations? say --data thumos14=FOLDER" in done.stderr
+    assert "no annotations; give --data thumos14=FOLDER" in done.stderr
     done = vitascope("import", "twelvelab", tmp_path / "npy", "-o", tmp_path / "out", code=2)
-    assert "did you mean 'twelvelabs'?; there are twelvelabs, features" in done.stderr
+    assert "did you mean 'twelvelabs'?; choose from twelvelabs, features" in done.stderr
 
 
 def test_a_release_without_labels_still_names_the_file(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def test_npy_and_parquet(tmp_path: Path) -> None:
     rows = [i for i, name in enumerate(table["id"]) if name == "v4"]
     assert np.array_equal(np.array([table["vector"][i] for i in rows], np.float16), store.read(["v4"]).values)
     assert [table["clip"][i] for i in rows] == [0, 1, 2]
-    with pytest.raises(ValueError, match="exists already"):
+    with pytest.raises(ValueError, match="already exists"):
         export.export(store, dataset, tmp_path / "npy", layout="npy")
 
 
@@ -245,7 +245,7 @@ def test_published_vectors_serve_only_their_own_views(tmp_path: Path) -> None:
     twice = replace(twice, examples=(*twice.examples, replace(twice.examples[0], id="other/v0.mp4")))
     with pytest.raises(ValueError, match="both match v0"):
         embed(encoder, twice, [View(Uniform())], **where)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="vectors of 5 numbers, lab/net has 7"):
+    with pytest.raises(ValueError, match="vectors of dimension 5, but lab/net has 7"):
         precomputed.release(replace(CARD, dim=7), tmp_path / "r")
     with pytest.raises(ValueError, match="only the videos of the release below"):
         encoder(None)

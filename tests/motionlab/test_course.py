@@ -37,7 +37,7 @@ def test_labels_are_what_moves(suite: course.Suite) -> None:
             names = [course.STEPS[label] for label in labels]
         else:
             names = [course.STILL] * take.frames
-            for s in motionlab._found(take):
+            for s in motionlab._actions(take):
                 first, end = round(s.start * FPS), round(s.end * FPS)
                 names[first:end] = [course.ACTIONS[s.label]] * (end - first)
         ways = np.array([PROGRAMS[name] for name in names[1:]])
@@ -52,13 +52,13 @@ def test_actions_lie_apart_within_the_video() -> None:
     takes = course.takes("localize", MANY)
     assert all(30 <= t.frames / FPS <= 90 for t in takes)
     for take in takes:
-        actions = motionlab._found(take)
+        actions = motionlab._actions(take)
         assert len(actions) >= 2
         assert all(1.9 < s.end - s.start < 6.1 for s in actions)
         edges = [0.0, *itertools.chain.from_iterable((s.start, s.end) for s in actions), take.frames / FPS]
         assert all(gap > 0 for gap in np.diff(edges)[::2]), "stillness before each and after all"
         assert len({s.label for s in actions}) == len(actions)
-    counts = np.bincount([s.label for t in takes for s in motionlab._found(t)], minlength=16)
+    counts = np.bincount([s.label for t in takes for s in motionlab._actions(t)], minlength=16)
     assert counts.min() > 0.7 * counts.mean()
     assert counts.max() < 1.3 * counts.mean()
 
@@ -93,7 +93,7 @@ def test_a_single_frame_tells_nothing_of_the_motion() -> None:
     takes = course.takes("localize", Size(400, 0), seed=1)
     for take in takes:
         states = course.states(take)
-        for s in motionlab._found(take):
+        for s in motionlab._actions(take):
             of.setdefault(s.label, []).append(states[round(s.start * FPS) + 7])
     for label, points in of.items():
         phases = np.exp(2j * np.pi * np.array(points)).mean(0)
@@ -104,7 +104,7 @@ def test_a_single_frame_tells_nothing_of_the_motion() -> None:
 def test_floors_of_who_does_not_look() -> None:
     """When without which finds little; where a procedure has got to, of its length, tells much of the step."""
     draw, (_, *tested) = np.random.default_rng(0), course.takes("localize", Size(1, 20))
-    truth = [motionlab._found(t) for t in tested]
+    truth = [motionlab._actions(t) for t in tested]
     guesses = [[replace(s, label=int(draw.integers(16)), score=draw.random()) for s in video] for video in truth]
     every = [[replace(s, label=c, score=draw.random()) for s in video for c in range(16)] for video in truth]
     reached = [localize.build("").score(predictions, truth)["mAP"] for predictions in (guesses, every)]

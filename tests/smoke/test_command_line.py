@@ -342,7 +342,7 @@ def test_an_interrupted_command_says_how_to_go_on(monkeypatch: pytest.MonkeyPatc
         raise KeyboardInterrupt
 
     monkeypatch.setattr("vitascope.core.registry.Registry.names", interrupted)
-    assert "goes on from here" in vitascope("ls", "encoders", code=130).stderr
+    assert "rerun the command to resume" in vitascope("ls", "encoders", code=130).stderr
 
 
 def test_a_run_folder_that_cannot_be_is_refused_before_any_work(videos: Path, tmp_path: Path) -> None:

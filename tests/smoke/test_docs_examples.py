@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
+import sys
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -15,14 +17,19 @@ from vitascope.features.base import StoredFeatures
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-def example(page: str, heading: str) -> dict[str, Any]:
-    """The names that the first Python block below a heading defines."""
+def example(page: str, heading: str, folder: Path) -> ModuleType:
+    """The first Python block below a heading, imported as a module."""
     text = (DOCS / page).read_text(encoding="utf-8").partition(f"## {heading}\n")[2]
     block = re.search(r"```python\n(.*?)```", text, re.DOTALL)
     assert block, f"{page}: no example below {heading}"
-    names: dict[str, Any] = {"__name__": "example"}
-    exec(compile(block[1], f"{page}:{heading}", "exec"), names)  # the documentation's own text
-    return names
+    path = folder / f"example_of_{Path(page).stem.replace('-', '_')}.py"
+    path.write_text(block[1], encoding="utf-8")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec
+    assert spec.loader
+    module = sys.modules[path.stem] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def test_the_dataset_reads_its_list(tmp_path: Path) -> None:
@@ -30,7 +37,7 @@ def test_the_dataset_reads_its_list(tmp_path: Path) -> None:
     (tmp_path / "videos").mkdir()
     for name in "abc":
         (tmp_path / "videos" / f"{name}.mp4").touch()
-    dataset = example("datasets.md", "Add a dataset")["build"](root=tmp_path)
+    dataset = example("datasets.md", "Add a dataset", tmp_path).build(root=tmp_path)
     assert (dataset.name, dataset.axis, dataset.official_counts) == ("mine", "motion", {"train": 80, "test": 20})
     assert [(e.id, dataset.classes[e.truth]) for e in dataset.examples] == [
         ("a", "open"),
@@ -41,8 +48,8 @@ def test_the_dataset_reads_its_list(tmp_path: Path) -> None:
     assert list(dataset.missing_files) == ["d"]
 
 
-def test_the_probe_finds_the_nearest_mean() -> None:
-    probe = example("probes.md", "Add a probe")["build"]()
+def test_the_probe_finds_the_nearest_mean(tmp_path: Path) -> None:
+    probe = example("probes.md", "Add a probe", tmp_path).build()
     rng = np.random.default_rng(0)
     truths = [i % 3 for i in range(30)]
     values = torch.from_numpy(rng.normal(size=(30, 4)).astype(np.float32)) + 20 * torch.eye(4)[:3][truths]
@@ -58,10 +65,10 @@ def test_the_probe_finds_the_nearest_mean() -> None:
     assert probe.outcomes(predictions, truths) == [100.0] * 30
 
 
-def test_the_encoder_family_has_a_card() -> None:
+def test_the_encoder_family_has_a_card(tmp_path: Path) -> None:
     from vitascope.encoders.spec import Model
 
-    model: Model = example("encoders-add.md", "4. A family in the package")["MODELS"]["base"]
+    model: Model = example("encoders-add.md", "4. A family in the package", tmp_path).MODELS["base"]
     card = model.full_card()
     assert (card.name, card.dim) == ("mine/base", 768)
     patch, block, norm = 768 * (3 * 2 * 16 * 16 + 1), 12 * 768**2 + 13 * 768, 2 * 768

@@ -52,28 +52,28 @@ def describe(
 
     Example: vitascope describe linear/paper; vitascope describe umt/large-s2; vitascope describe views
     """
-    found = described(name)
+    result = described(name)
     if as_json:
-        print(tables.as_json({**found._asdict(), "options": [option._asdict() for option in found.options]}))
+        print(tables.as_json({**result._asdict(), "options": [option._asdict() for option in result.options]}))
         return
-    print(f"{found.name}: {found.about} ({found.kind})" if found.about else f"{found.name} ({found.kind})")
-    if found.text:
-        print(f"\n{found.text}")
-    if found.card:
-        print(f"\ncard: {', '.join(f'{key} {value}' for key, value in found.card.items() if value not in ('', []))}")
-    if found.options:
+    print(f"{result.name}: {result.about} ({result.kind})" if result.about else f"{result.name} ({result.kind})")
+    if result.text:
+        print(f"\n{result.text}")
+    if result.card:
+        print(f"\ncard: {', '.join(f'{key} {value}' for key, value in result.card.items() if value not in ('', []))}")
+    if result.options:
         print()
-        flags.console.print(options_table(found.options))
-    for variant, about in found.variants.items():
+        flags.console.print(options_table(result.options))
+    for variant, about in result.variants.items():
         print(f"  {variant}: {about}")
 
 
 def described(name: str) -> Description:
     """What `name` stands for, of whatever kind; UnknownNameError with the nearest name of all kinds."""
     for one in (_probe, _encoder, _sampler, _recipe, _dataset):
-        found = one(name)
-        if found is not None:
-            return found
+        description = one(name)
+        if description is not None:
+            return description
     plain = option_text.parse(name).name
     known = [n for registry in tables.REGISTRIES.values() for n in (*registry.names(), *registry.families())]
     known += [*find_recipe.names(), *_samplers()]
@@ -98,9 +98,9 @@ def _probe(name: str) -> Description | None:
         return _family("probe", registry, name)
     from vitascope.probes.options import options, probe
 
-    found = probe(name)
-    text = inspect.getdoc(type(found)) or ""
-    return Description("probe", name, registry.names()[plain], text, options(found), {}, _variants(registry, plain))
+    built = probe(name)
+    text = inspect.getdoc(type(built)) or ""
+    return Description("probe", name, registry.names()[plain], text, options(built), {}, _variants(registry, plain))
 
 
 def _encoder(name: str) -> Description | None:

@@ -180,7 +180,7 @@ def main() -> None:
     with on_stderr():
         code = _exit_code()
     if code == STOPPED:
-        print("stopped; the same command goes on from here", file=sys.stderr)
+        print("stopped; rerun the command to resume", file=sys.stderr)
     sys.exit(code or 0)
 
 
@@ -198,17 +198,18 @@ def _exit_code() -> int | None:
     except OSError as error:
         if not of_system(error):
             return crash.report(error, options.INVOCATION.run, show=options.INVOCATION.traceback)
-        full = "; free some space, the same command goes on from here" if error.errno == errno.ENOSPC else ""
+        full = "; free some space, then rerun the command to resume" if error.errno == errno.ENOSPC else ""
         return _failed(f"{error.filename or 'disk'}: {error.strerror}{full}" if error.strerror else str(error))
     except Exception as error:
         return crash.report(error, options.INVOCATION.run, show=options.INVOCATION.traceback)
 
 
 def _usage(error: Any) -> int:
-    if not (said := error.format_message().rstrip(".")):
-        error.show()  # nothing was asked for: the help
+    if not (message := error.format_message().rstrip(".")):
+        error.show()  # no command: the help
         return 2
-    return _failed(f"{said[0].lower()}{said[1:]}; see `{error.ctx.command_path if error.ctx else 'vitascope'} -h`")
+    command = error.ctx.command_path if error.ctx else "vitascope"
+    return _failed(f"{message[0].lower()}{message[1:]}; see `{command} -h`")
 
 
 def _failed(message: str) -> int:

@@ -35,6 +35,10 @@ Fields = Annotated[
     list[str],
     typer.Option("--set", help="set a recipe field, such as lr=1e-3, shape.depth=4, targets.pixels.weight=0.5; repeat"),
 ]
+Seed = Annotated[
+    int | None,
+    typer.Option("--seed", help="random seed of weights, masks and the order of clips", show_default="the recipe's"),
+]
 Checks = Annotated[
     list[str],
     typer.Option(
@@ -58,12 +62,7 @@ def pretrain(
         Path | None, typer.Option("-o", "--output", help="run folder", show_default="runs/RECIPE")
     ] = None,
     fields: Fields = [],  # noqa: B006 - typer reads the default
-    seed: Annotated[
-        int | None,
-        typer.Option(
-            "--seed", help="random seed of weights, masks and the order of clips", show_default="the recipe's"
-        ),
-    ] = None,
+    seed: Seed = None,
     device: options.Device = "",
     workers: Decoders = 0,
     parallel: Annotated[
@@ -90,7 +89,6 @@ def pretrain(
 
     On several GPUs: torchrun --nproc-per-node 8 -m vitascope pretrain twlv1_b --set data=/data --parallel fsdp
     """
-    from vitascope.pretrain.image_teacher import ImageTeacherRecipe
     from vitascope.pretrain.monitoring.probing import ProbingConfig
     from vitascope.pretrain.train import TrainConfig
 
@@ -109,13 +107,7 @@ def pretrain(
         command=shlex.join(["vitascope", *sys.argv[1:]]),
     )
     run = options.INVOCATION.run = output or Path("runs") / chosen.name
-    if isinstance(chosen, ImageTeacherRecipe):
-        _train_image_teacher(chosen, run, config, dry_run=dry_run)
-    elif dry_run:
-        _print_cost(chosen, device)
-    else:
-        options.folder(run, "-o")
-        _train(chosen, run, config)
+    _start(chosen, run, config, dry_run=dry_run)
 
 
 @app.command()
@@ -190,6 +182,19 @@ def _recipe(name: str, fields: Sequence[str], seed: int | None) -> Recipe | Imag
 
     changes = pairs(fields, "--set")
     return find_recipe.find(name, changes if seed is None else {**changes, "seed": str(seed)})
+
+
+def _start(recipe: Recipe | ImageTeacherRecipe, run: Path, config: TrainConfig, *, dry_run: bool) -> None:
+    """Train, or only estimate what it costs."""
+    from vitascope.pretrain.image_teacher import ImageTeacherRecipe
+
+    if isinstance(recipe, ImageTeacherRecipe):
+        _train_image_teacher(recipe, run, config, dry_run=dry_run)
+    elif dry_run:
+        _print_cost(recipe, config.device)
+    else:
+        options.folder(run, "-o")
+        _train(recipe, run, config)
 
 
 def _train(recipe: Recipe, run: Path, config: TrainConfig) -> None:

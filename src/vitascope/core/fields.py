@@ -117,11 +117,11 @@ def hints(cls: type) -> dict[str, Any]:
 
 @cache
 def _hints(cls: Any) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    by_name: dict[str, Any] = {}
     for base in reversed(cls.__mro__):
         with suppress(NameError):  # a class from outside that imports its types for checkers alone
-            found |= get_type_hints(base, include_extras=True)
-    return {f.name: found.get(f.name, Any) for f in fields(cls)}
+            by_name |= get_type_hints(base, include_extras=True)
+    return {f.name: by_name.get(f.name, Any) for f in fields(cls)}
 
 
 def faults(value: Any, hint: Any) -> Iterator[tuple[Any, str]]:
@@ -141,7 +141,7 @@ def faults(value: Any, hint: Any) -> Iterator[tuple[Any, str]]:
 
 
 def _item(hint: Any) -> tuple[Any, bool]:
-    """The type of a field, or of the items of a tuple, without what is said beside it; whether it may be None."""
+    """The type of a field, or of the items of a tuple, without its metadata; whether it may be None."""
     origin, kinds, optional = get_origin(hint), get_args(hint), False
     while origin in (Annotated, Union, UnionType, tuple):
         optional = optional or NoneType in kinds
@@ -186,10 +186,10 @@ def as_text(value: Any) -> str:
 
 def meanings(cls: type) -> dict[str, str]:
     """The docstrings of a class's fields, the bases' among them: the string that stands right below a field."""
-    found: dict[str, str] = {}
+    by_name: dict[str, str] = {}
     for base in reversed(cls.__mro__):
-        found |= _docstrings(base)
-    return found
+        by_name |= _docstrings(base)
+    return by_name
 
 
 def _docstrings(cls: type) -> Iterator[tuple[str, str]]:
@@ -211,17 +211,17 @@ def options_of(item: Any, texts: Texts | None = None, *, path: str = "") -> list
     a path by that name.
     """
     cls, texts = item if isinstance(item, type) else type(item), texts or {}
-    found, about = [], meanings(cls)
+    rows, about = [], meanings(cls)
     for field in (f for f in fields(cls) if f.init):
         value = _default(field) if isinstance(item, type) else getattr(item, field.name)
         name, hint = f"{path}{field.name}", hints(cls)[field.name]
         if hint not in texts and (inner := list(_inside(value))):
-            found += [o for step, thing in inner for o in options_of(thing, texts, path=f"{name}.{step}")]
+            rows += [o for step, thing in inner for o in options_of(thing, texts, path=f"{name}.{step}")]
         else:
             default = "required" if value is MISSING else texts.get(hint, as_text)(value)
             constraint = " and ".join(map(str, constraints_of(hint)))
-            found.append(FieldOption(name, in_words(hint), default, constraint, about.get(field.name, "")))
-    return found
+            rows.append(FieldOption(name, in_words(hint), default, constraint, about.get(field.name, "")))
+    return rows
 
 
 def _inside(value: Any) -> Iterator[tuple[str, Any]]:

@@ -72,23 +72,23 @@ def _end(text: str, start: int, stops: str) -> int:
 
 def pairs(texts: Iterable[str], where: str) -> dict[str, str]:
     """Settings given one by one, `field=value` (or `field:value`, as before): {field: value}; no field twice."""
-    found: list[tuple[str, str]] = []
+    options: list[tuple[str, str]] = []
     for text in texts:
         form = re.match(r"([^=:]+)[=:](.*)", text, re.DOTALL)
         if form is None:
             raise UserError(f"{where} {text}: must be field=value, such as lr=1e-3")
-        found.append((form[1], form[2]))
-    return once(found, where)
+        options.append((form[1], form[2]))
+    return once(options, where)
 
 
 def once(options: Iterable[tuple[str, str]], where: str) -> dict[str, str]:
     """{key: value}; UserError where a key is there twice."""
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     for key, value in options:
-        if key in found:
+        if key in values:
             raise UserError(f"{where}: {key} is set twice; give it once")
-        found[key] = value
-    return found
+        values[key] = value
+    return values
 
 
 def changed(item: D, changes: Mapping[str, str], where: str, readers: Readers | None = None) -> D:

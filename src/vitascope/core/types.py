@@ -345,7 +345,7 @@ def plain(value: Any) -> Any:
 def digest(value: Any) -> str:
     """A 64-bit hash of `plain(value)`, as 16 hexadecimal digits."""
     text = json.dumps(plain(value), sort_keys=True, ensure_ascii=False, default=str)
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+    return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).hexdigest()
 
 
 class Score(NamedTuple):

@@ -35,7 +35,7 @@ class Encoder(Protocol):
 def shape_problem(tokens: Any, card: Card, n: int) -> str:
     """Describe what is wrong with the shapes of the output for `n` clips; empty if they are right."""
     if not isinstance(tokens, Tokens):
-        return f"returned {type(tokens).__name__}, expected Tokens(grid, clip)"
+        return f"{type(tokens).__name__}, expected Tokens(grid, clip)"
     grid, clip = tuple(tokens.grid.shape), tuple(tokens.clip.shape)
     if len(grid) == 5 and grid[0] == n and clip == (n, card.dim) and tokens.clip.is_floating_point():
         return ""

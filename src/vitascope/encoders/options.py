@@ -90,14 +90,14 @@ def with_options(model: Model, options: Mapping[str, Any]) -> Model:
             near = nearest(key, [*choices, *OPTIONS, *model.presets])
             raise UserError(f"{model.card.name}+{key}={value}: no option {key!r}{near}; {usage(model)}")
     summary = shape.pop("pool", "")
-    asked = {**card, **shape}
+    overrides = {**card, **shape}
     kept = {k: v for k, v in card.items() if v != getattr(model.card, k)} | ({"pool": summary} if summary else {})
     kept |= {k: v for k, v in shape.items() if v != getattr(model.shape, k)}
     text = "+".join(f"{key}:{kept[key]}" for key in sorted(kept))
     card |= {"name": "+".join(filter(None, (model.card.name, text))), "options": text}
     card |= {"pool": SUMMARIES[summary]} if summary else {}
     new: Any = replace(model.shape, **shape) if shape else model.shape  # type: ignore[type-var]
-    return replace(model, shape=new, card=replace(model.card, **card), summary=summary, overrides=asked)
+    return replace(model, shape=new, card=replace(model.card, **card), summary=summary, overrides=overrides)
 
 
 def counted(model: Model, key: str, text: str) -> int:
@@ -136,10 +136,10 @@ def options(model: Model) -> list[FieldOption]:
 def switches(model: Model) -> dict[str, tuple[str, ...]]:
     """What can be chosen without other weights, between which words."""
     words = get_type_hints(type(model.shape))
-    found = {key: get_args(words[key]) for key in ("act", "features") if get_args(words.get(key))}
+    switches_by_name = {key: get_args(words[key]) for key in ("act", "features") if get_args(words.get(key))}
     if getattr(model.shape, "gated", False):
-        del found["act"]  # SwiGLU has its own
-    return {"pool": ("mean", "cls") if getattr(model.shape, "cls", False) else ("mean",), **found}
+        del switches_by_name["act"]  # SwiGLU has its own
+    return {"pool": ("mean", "cls") if getattr(model.shape, "cls", False) else ("mean",), **switches_by_name}
 
 
 def usage(model: Model) -> str:

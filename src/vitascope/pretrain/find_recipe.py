@@ -30,8 +30,8 @@ def names() -> dict[str, str]:
     return {name: about for recipes in families().values() for name, about in recipes.items()}
 
 
-def find(name: str, asked: Mapping[str, str] | None = None) -> Recipe | ImageTeacherRecipe:
-    """The recipe called `name`, or that `module:function` returns, with what is `asked` for as text.
+def find(name: str, options: Mapping[str, str] | None = None) -> Recipe | ImageTeacherRecipe:
+    """The recipe called `name`, or that `module:function` returns, with what is `options` for as text.
 
     What the function that makes it takes as a keyword (such as `data`, a folder) goes to that function; all else are
     fields of the recipe (`lr`, `shape.depth`, `targets.pixels.weight`). UserError with the nearest match for an
@@ -42,7 +42,7 @@ def find(name: str, asked: Mapping[str, str] | None = None) -> Recipe | ImageTea
 
     build, first = _builder(name)
     keywords = _keywords(build, first)
-    given = {k: read(keywords[k][0], v, f"{name}: {k}") for k, v in (asked or {}).items() if k in keywords}
+    given = {k: read(keywords[k][0], v, f"{name}: {k}") for k, v in (options or {}).items() if k in keywords}
     lacking = [k for k, (_, default) in keywords.items() if default is inspect.Parameter.empty and k not in given]
     if lacking:
         raise UserError(f"{name} needs {', '.join(lacking)}; give it with --set {lacking[0]}=...")
@@ -51,7 +51,7 @@ def find(name: str, asked: Mapping[str, str] | None = None) -> Recipe | ImageTea
         raise UserError(
             f"{name} gave {type(made).__name__}, which is no recipe; return vitascope.pretrain.recipe.Recipe"
         )
-    left = {k: v for k, v in (asked or {}).items() if k not in given}
+    left = {k: v for k, v in (options or {}).items() if k not in given}
     either: Any = made
     return changed(either, left, name, {Sampler: parse})  # type: ignore[no-any-return]
 

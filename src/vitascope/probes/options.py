@@ -35,24 +35,26 @@ def probe(text: str, family: str = "") -> Probe[Any, Any]:
     """
     parts = option_text.parse(text, path=False)
     built: Probe[Any, Any] = PROBES.build(parts.name)
-    found = built.for_dataset(family)
+    configured = built.for_dataset(family)
     perturbed = [(value, key) for key, value in parts.options if key in SIDES and value in PERTURBATIONS]
     if len(perturbed) > 1:
         raise UserError(f"{text}: one perturbation at a time")
     given = option_text.once([(k, v) for k, v in parts.options if (v, k) not in perturbed], text)
     if given:
-        name = "".join([found.name, *(f"+{key}={value}" for key, value in given.items())])
-        changes = {path: new for key, value in given.items() for path, new in _paths(found, key, value, text).items()}
-        found = option_text.changed(found, {**changes, "name": name}, text, {Sampler: parse})
+        name = "".join([configured.name, *(f"+{key}={value}" for key, value in given.items())])
+        changes = {
+            path: new for key, value in given.items() for path, new in _paths(configured, key, value, text).items()
+        }
+        configured = option_text.changed(configured, {**changes, "name": name}, text, {Sampler: parse})
     for how, sides in perturbed:
-        found = perturb(found, how, sides)
-    return found
+        configured = perturb(configured, how, sides)
+    return configured
 
 
-def options(found: Probe[Any, Any]) -> list[FieldOption]:
+def options(probe: Probe[Any, Any]) -> list[FieldOption]:
     """What can be set of a probe, with the values it has."""
-    rows = {row.name: row for row in options_of(found, {Sampler: describe}) if row.name not in FIXED}
-    draws = found.train.sampler.count if isinstance(found.train.sampler, Drawn) else None
+    rows = {row.name: row for row in options_of(probe, {Sampler: describe}) if row.name not in FIXED}
+    draws = probe.train.sampler.count if isinstance(probe.train.sampler, Drawn) else None
     first = [rows.pop(f"{side}.sampler")._replace(name=side, meaning=BESIDE[side]) for side in ("train", "test")]
     first.append(FieldOption("both", " | ".join(PERTURBATIONS), "", "", BESIDE["both"]))
     if draws is not None:
@@ -60,10 +62,10 @@ def options(found: Probe[Any, Any]) -> list[FieldOption]:
     return [*first, *rows.values()]
 
 
-def _paths(found: Probe[Any, Any], key: str, value: str, text: str) -> Mapping[str, str]:
+def _paths(probe: Probe[Any, Any], key: str, value: str, text: str) -> Mapping[str, str]:
     """The fields, by their paths, that an option sets, and to what."""
-    assert is_dataclass(found)
-    known = [*BESIDE, *(f.name for f in fields(found) if f.init and f.name not in (*FIXED, *BESIDE))]
+    assert is_dataclass(probe)
+    known = [*BESIDE, *(f.name for f in fields(probe) if f.init and f.name not in (*FIXED, *BESIDE))]
     if key.partition(".")[0] not in known or not value:
         near = nearest(key, known) if key not in known else ""
         missing = f"no value of {key!r}" if key in known else f"no option {key!r}{near}"
@@ -71,8 +73,8 @@ def _paths(found: Probe[Any, Any], key: str, value: str, text: str) -> Mapping[s
     if key == "both":
         raise UserError(f"{text}: both={value}{nearest(value, PERTURBATIONS)}; there are {', '.join(PERTURBATIONS)}")
     if key == "draws":
-        return _draws(found.train, value, text)
-    return {f"{key}.sampler" if isinstance(getattr(found, key, None), View) else key: value}
+        return _draws(probe.train, value, text)
+    return {f"{key}.sampler" if isinstance(getattr(probe, key, None), View) else key: value}
 
 
 def _draws(view: View, value: str, text: str) -> Mapping[str, str]:

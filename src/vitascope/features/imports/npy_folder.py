@@ -155,9 +155,9 @@ def import_npy_folder(
     """
     available = {e.id: path for e in dataset.examples if (path := folder.find(e.id))}
     if not available:
-        first, found = dataset.examples[0].id, next(iter(folder.paths))
+        first, example_file = dataset.examples[0].id, next(iter(folder.paths))
         raise UserError(
-            f"{folder.root}: no features of {dataset.name}: its first video is {first}, the first file {found}"
+            f"{folder.root}: no features of {dataset.name}: its first video is {first}, the first file {example_file}"
         )
     sample = list(available.values())[:: max(1, len(available) // SAMPLE)]
     card = card_of(encoder, [folder.vectors(path).mean(0) for path in sample])
