@@ -105,8 +105,9 @@ def _is_dataset(name: str) -> bool:
     kinds = ("datasets", "encoders")
     candidates = [n for kind in kinds for n in (*REGISTRIES[kind].names(), *REGISTRIES[kind].families())]
     candidates += [p.name for p in Path().iterdir() if p.is_dir()]
-    lists = "see `vitascope ls datasets` and `vitascope ls encoders`"
-    raise UserError(f"no dataset, folder or encoder {name!r}{nearest(name, candidates)}; {lists}")
+    raise UserError(
+        f"no dataset, folder or encoder {name!r}{nearest(name, candidates)}; see `vitascope ls datasets|encoders`"
+    )
 
 
 def _open(name: str, root: Path | None) -> Dataset[Any]:

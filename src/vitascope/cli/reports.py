@@ -56,7 +56,5 @@ def compare(
     if len(models) != 2:
         raise UserError(f"compare takes two encoders, got {len(models)}; use -m A -m B")
     compared = reporting.compare(runs, models[0], models[1])
-    if as_json:
-        print(json.dumps([asdict(c) for c in compared], ensure_ascii=False, indent=1))
-    else:
-        print(reporting.compare_text(compared))
+    rows = [asdict(comparison) for comparison in compared] if as_json else []
+    print(json.dumps(rows, ensure_ascii=False, indent=1) if as_json else reporting.compare_text(compared))

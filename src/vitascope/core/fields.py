@@ -207,8 +207,7 @@ def _docstrings(cls: type) -> Iterator[tuple[str, str]]:
 def options_of(item: Any, texts: Texts | None = None, *, path: str = "") -> list[FieldOption]:
     """Every field of a dataclass, or of an instance with its values; those of what it holds by dots.
 
-    `texts` says how values of other types than Python's own are typed. Things in a tuple that have a name are steps of
-    a path by that name.
+    `texts` writes values of types that are not Python's own. Named items of a tuple are steps of a path by their name.
     """
     cls, texts = item if isinstance(item, type) else type(item), texts or {}
     rows, about = [], meanings(cls)

@@ -132,8 +132,7 @@ def low_shot(dataset: Dataset[Any], fold: Fold, seed: int) -> Fold:
     """
     match = TRAIN_FRACTION.fullmatch(check_train_fraction(dataset.train_fraction))
     assert match
-    truth = _classes(dataset)
-    by_class: dict[int, list[str]] = defaultdict(list)
+    truth, by_class = _classes(dataset), defaultdict[int, list[str]](list)
     for i in fold.train:
         if i not in dataset.missing_files:
             by_class[truth[i]].append(i)

@@ -126,8 +126,7 @@ def options(model: Model) -> list[FieldOption]:
     for key, words in switches(model).items():
         default = model.summary or "its own" if key == "pool" else str(getattr(model.shape, key))
         rows.append(FieldOption(key, " | ".join(words), default, "", MEANINGS[key]))
-    presets = {"paper": {}, **model.presets}
-    for word, values in presets.items():
+    for word, values in {"paper": {}, **model.presets}.items():
         about = ", ".join(f"{key}={value}" for key, value in values.items()) or "the setting of the TWLV-I report"
         rows.append(FieldOption(word, "preset", "", "", f"Short for {about}."))
     return rows

@@ -242,6 +242,5 @@ def _check_columns(table: Any) -> None:
             fits_kind = bool(pa.types.is_string(kind))
         elif name in LISTS:
             fits_kind = pa.types.is_list(kind) and (pa.types.is_null(kind.value_type) or is_number(kind.value_type))
-        known = name in (*NUMBERS, *NAMES, *LISTS)
-        if not fits_kind or (known and table[name].null_count):
+        if not fits_kind or (name in (*NUMBERS, *NAMES, *LISTS) and table[name].null_count):
             raise UserError(f"column {name} holds {kind}{' and nothing' if fits_kind else ''}")

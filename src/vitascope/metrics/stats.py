@@ -9,6 +9,7 @@ cases, expanded percentiles in 94 %.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from functools import reduce
 from math import ceil, sqrt
 from typing import NamedTuple, TypeAlias
 
@@ -315,9 +316,7 @@ def _flip(sums: Float[ndarray, "units"], rng: np.random.Generator) -> float:
     nonzero = sums[sums != 0]
     observed = abs(float(sums.sum())) * (1 - 1e-12)
     if 2 ** len(nonzero) <= FLIPS:
-        every = np.zeros(1)
-        for size in nonzero:
-            every = np.concatenate([every + size, every - size])
+        every = reduce(lambda sums, size: np.concatenate([sums + size, sums - size]), nonzero, np.zeros(1))
         return float((np.abs(every) >= observed).mean())
     sizes, counts = np.unique(np.abs(nonzero), return_counts=True)
     step, reached = max(BLOCK // len(sizes), 1), 0

@@ -122,8 +122,7 @@ class VideoViT(Network):
         if still and shape.image != "embed":
             clips = clips.expand(-1, -1, shape.tubelet, -1, -1)
         grid = self.grid(clips.shape, tubelet=1 if still and shape.image == "embed" else shape.tubelet)
-        embed = self.patch_embed_img if still and shape.image == "embed" else self.patch_embed
-        x = embed(clips)
+        x = (self.patch_embed_img if still and shape.image == "embed" else self.patch_embed)(clips)
         if shape.image == "embed":
             x = x + (self.img_mod_embed if still else self.video_mod_embed)
         if shape.cls:

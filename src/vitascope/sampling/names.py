@@ -121,8 +121,7 @@ def _made(kind: type[Any], given: Sequence[tuple[str, str]], text: str) -> Sampl
         field: option_text.read(hints(kind)[field], value.strip(), f"{name}: {field}", kinds)
         for field, value in values.items()
     }
-    sampler: Sampler = kind(**read)
-    return sampler
+    return kind(**read)  # type: ignore[no-any-return]
 
 
 def describe(sampler: Sampler) -> str:

@@ -169,8 +169,7 @@ class VJepa:
             else:
                 positions = self._overlapping(n, frames)
                 first = ahead = k * ((n - length) // (self.clips - 1)) if n > length else 0
-            indices = [ahead + int(position) for position in positions]
-            windows.append(indexed(video, indices, (first, first + min(length, n))))
+            windows.append(indexed(video, [ahead + int(p) for p in positions], (first, first + min(length, n))))
         one = [Crop(scale=256 / 224)]
         return cropped(windows, one if self.crops == 1 else [Crop(i, self.crops) for i in range(self.crops)])
 

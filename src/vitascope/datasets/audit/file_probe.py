@@ -75,8 +75,7 @@ def probe(request: FileRequest) -> Iterator[tuple[FileReport, None]]:
 
 def _describe(video: Video, spans: tuple[Span, ...], report: FileReport) -> FileReport:
     """`report` with the properties of `video`, after decoding its first, middle and last frames."""
-    warnings = list(video.warnings)
-    times = video.times
+    warnings, times = list(video.warnings), video.times
     trial = Clip(tuple(dict.fromkeys((times[0], times[len(times) // 2], times[-1]))), (0.0, video.duration))
     for _ in decode(video, [trial], SIDE, warnings=warnings):
         report_alive()

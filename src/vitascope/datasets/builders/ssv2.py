@@ -48,8 +48,7 @@ def annotated(variant: str, root: Path) -> Dataset[int]:
     Groups are unknown: the authors did not release who recorded which video.
     """
     order, place = ClassOrder(labels("ssv2")), find_annotations(root, PACKAGE)
-    # category.txt, which accompanies the lists for frames, is sorted with brackets, hence not in the order of the class
-    # numbers, which are the authors'
+    # category.txt of the lists for frames is sorted with brackets, hence not in the authors' order of the class numbers
     official = place.find("something-something-v2-labels.json", "labels.json")
     if official is not None:
         numbers = read_json(official, dict, "classes")

@@ -83,8 +83,7 @@ def parse_subset(word: Any, where: str) -> str:
 def read_database(path: Path) -> list[UntrimmedVideo]:
     """Read the videos of `{"database": {id: {"subset", "duration", "annotations": [{"segment", "label"}]}}}`.
 
-    Classes are identified by name; `label_id` is ignored, since its numbering varies. `UserError` names the invalid
-    video.
+    Classes go by name; `label_id` is ignored, since its numbering varies. `UserError` names the invalid video.
     """
     content = read_json(path, dict, "videos")
     videos = content.get("database")

@@ -41,9 +41,8 @@ CARD = replace(
 
 def _model(size: str, kind: str) -> Model:
     file = f"vit{size[0]}_{kind.replace('-', '_') or 'pretrain'}.torch"
-    letter = f"{size[0].upper()}/{SHAPES[size].patch}"
     return Model(
-        about=f"ViT-{letter}, {f'fine-tuned on {LABELS[kind]}' if kind else 'pre-trained on images and videos'}",
+        about=f"ViT-{size[0].upper()}/{SHAPES[size].patch}, {f'fine-tuned on {LABELS[kind]}' if kind else 'pre-trained on images and videos'}",
         card=replace(
             CARD,
             name="omnimae/" + "-".join(filter(None, (size, kind))),

@@ -68,9 +68,8 @@ def read(path: str | Path) -> Checkpoint:
     """
     path = Path(path)
     try:
-        if path.is_dir():
-            return _folder(path)
-        return _shards(path) if path.name.endswith(".index.json") else _file(path)
+        load = _folder if path.is_dir() else _shards if path.name.endswith(".index.json") else _file
+        return load(path)
     except FileNotFoundError as error:
         near = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         raise UserError(f"{path}: no such file or folder{nearest(path.name, near)}") from error

@@ -39,8 +39,7 @@ class ByteFile(Protocol):
 
 def expand_braces(pattern: str) -> Iterator[str]:
     """Expand braces: `{000..012}` keeps leading zeros, `{a,b}` lists choices. Raises UserError for other braces."""
-    braces = BRACES.search(pattern)
-    if not braces:
+    if not (braces := BRACES.search(pattern)):
         yield pattern
         return
     bounds = RANGE.fullmatch(braces[1])

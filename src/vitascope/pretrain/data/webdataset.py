@@ -175,6 +175,5 @@ def _items(
         broken[request.id] = pixels.cause
         yield ClipItem(request.id, request.next_state, None, error=pixels.cause)
         if epoch > last_readable + order.world:
-            raise UserError(
-                f"{order.source.patterns[0]}: no {order.source.kind} is readable; {request.id}: {pixels.cause}"
-            )
+            where = f"{order.source.patterns[0]}: no {order.source.kind} is readable"
+            raise UserError(f"{where}; {request.id}: {pixels.cause}")

@@ -187,8 +187,8 @@ def _largest_dependence(effect: MotionEffect) -> tuple[str, MotionDependence] | 
 
 def _class_panels(board: Leaderboard, original: Column, largest: tuple[str, MotionDependence]) -> ClassPanels:
     alteration, dependence = largest
-    scale = plots.difference_axis([drop.gap for _, drop in dependence.classes])
     drops = dependence.classes
+    scale = plots.difference_axis([drop.gap for _, drop in drops])
     strips = tuple(_strip(dependence.row, escaped(name), drop, scale, f"{alteration}:") for name, drop in drops)
     few, every = len(strips) <= MAX_CLASSES, f"All {len(strips)} classes"
     return ClassPanels(
