@@ -174,9 +174,8 @@ def test_a_card_knows_its_words() -> None:
 
 
 def test_a_layout_of_one_pattern_needs_its_comma() -> None:
-    told = said(
-        "from vitascope.encoders.spec import CheckpointLayout as Layout; Layout(name='x', mark='y', surplus='mask_token$')"
-    )
+    layout = "from vitascope.encoders.spec import CheckpointLayout; CheckpointLayout(name='x', mark='y', "
+    told = said(f"{layout}surplus='mask_token$')")
     assert told == "vitascope.core.errors.UserError: layout 'x': surplus is a string, expected a tuple: (x,)"
 
 

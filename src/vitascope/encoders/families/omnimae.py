@@ -39,10 +39,15 @@ CARD = replace(
 )
 
 
+FOLDER = "https://dl.fbaipublicfiles.com/omnivore/omnimae_ckpts"
+PAGE = "https://github.com/facebookresearch/omnivore/tree/main/omnimae"
+
+
 def _model(size: str, kind: str) -> Model:
     file = f"vit{size[0]}_{kind.replace('-', '_') or 'pretrain'}.torch"
+    training = f"fine-tuned on {LABELS[kind]}" if kind else "pre-trained on images and videos"
     return Model(
-        about=f"ViT-{size[0].upper()}/{SHAPES[size].patch}, {f'fine-tuned on {LABELS[kind]}' if kind else 'pre-trained on images and videos'}",
+        about=f"ViT-{size[0].upper()}/{SHAPES[size].patch}, {training}",
         card=replace(
             CARD,
             name="omnimae/" + "-".join(filter(None, (size, kind))),
@@ -50,11 +55,7 @@ def _model(size: str, kind: str) -> Model:
         ),
         shape=SHAPES[size],
         layouts=LAYOUTS[kind[-2:]],
-        source=WeightSource(
-            file=file,
-            url=f"https://dl.fbaipublicfiles.com/omnivore/omnimae_ckpts/{file}",
-            page="https://github.com/facebookresearch/omnivore/tree/main/omnimae",
-        ),
+        source=WeightSource(file=file, url=f"{FOLDER}/{file}", page=PAGE),
     )
 
 
