@@ -128,9 +128,9 @@ def resumed(train: Callable[[Path], Any], scratch: Path, monkeypatch: pytest.Mon
         if epochs == after:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(resume, "keep", killed)
+    monkeypatch.setattr(resume, "save", killed)
     with pytest.raises(KeyboardInterrupt):
         train(scratch)
     assert scratch.is_file()
-    monkeypatch.setattr(resume, "keep", kept)
+    monkeypatch.setattr(resume, "save", kept)
     return train(scratch)

@@ -41,7 +41,7 @@ def test_unlisted_classes_score_zero(tmp_path):
         ('{"video_2": {"jump": "high"}}', "invalid entry 'jump': 'high'"),
         ('{"video_2": ["a", "b", "c"]}', "video_2: not numbers"),
         ('{"video_2": [1, NaN, 0]}', "video_2: score nan is not finite"),
-        ("[1, 2]", "class scores are {video id"),
+        ("[1, 2]", "class scores are .json with {video id"),
         ("{", "cannot be read"),
     ],
 )

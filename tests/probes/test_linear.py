@@ -81,7 +81,7 @@ def loop(how, train, labels, classes, seed):
     bound = train.values.shape[1] ** -0.5
     with torch.no_grad():
         for p in layer.parameters():
-            p.zero_() if how.start == "zeros" else p.uniform_(-bound, bound, generator=generator)
+            p.zero_() if how.init == "zeros" else p.uniform_(-bound, bound, generator=generator)
     if how.optimizer in ("adam", "adamw"):
         kind = torch.optim.Adam if how.optimizer == "adam" else torch.optim.AdamW
         optimizer = kind(layer.parameters(), lr=how.lr, weight_decay=how.weight_decay)

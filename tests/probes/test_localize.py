@@ -94,7 +94,7 @@ def test_classes_from_elsewhere(tmp_path):
     twin = next(s for s in predictions[0] if s.label == 2 and (s.start, s.end) == (best.start, best.end))
     assert twin.score == pytest.approx(best.score * math.sqrt(0.3 / 0.9))
     raised = replace(probe, softmax=True)
-    assert raised._outside(test, [0])[test.examples[0].id].tolist() == [0.9, 0.05, 0.3]
+    assert raised._external_scores(test, [0])[test.examples[0].id].tolist() == [0.9, 0.05, 0.3]
 
 
 def test_the_same_seed_gives_the_same_segments():
@@ -163,7 +163,7 @@ def test_refused():
     none = replace(train, examples=[replace(e, truth=()) for e in train.examples])
     with pytest.raises(ValueError) as caught:
         TINY.predict(none, test, seed=0)
-    assert "not one action in 3 training videos" in str(caught.value)
+    assert "no annotated action in 3 training videos" in str(caught.value)
     far = replace(train, classes=["c0"])
     with pytest.raises(ValueError) as caught:
         TINY.predict(far, test, seed=0)

@@ -111,5 +111,5 @@ def test_videos_without_vectors():
     features = StoredFeatures(examples, ["x", "y"], torch.zeros(4, 1), torch.tensor([0, 4, 4]), [spans, spans[:0]])
     with pytest.raises(ValueError) as error:
         encoded_examples(features)
-    assert str(error.value) == "no vector for 1 of 2 videos (b); embed them or leave them out of the split"
+    assert str(error.value) == "no vectors for 1 of 2 videos (b); embed them or leave them out of the split"
     assert encoded_examples(replace(features, failures={"b": "no such file"})) == [0]

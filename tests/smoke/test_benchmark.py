@@ -112,7 +112,7 @@ def test_questions_by_name(data_root: Path) -> None:
         (("--benchmark", "twlv1-temporal"), "none of thumos14, activitynet, 50salads, gtea, breakfast"),
         (("--benchmark", "twlv1-temporal", "gtea=nowhere"), "nowhere is not a folder"),
         (("--benchmark", "twlv1-recognition", "--data-root", "nowhere"), "nowhere: no such folder"),
-        (("--benchmark", "twlv1-recognition", "sv2=x"), "say where a data set lies: k400=FOLDER"),
+        (("--benchmark", "twlv1-recognition", "sv2=x"), "needs DATASET=FOLDER, for example k400=FOLDER"),
         (("ssv2", "-t", "knn"), "--data-root"),
         (("ssv2=nowhere", "-t", "knn"), "nowhere"),
         ((".", "-t", "knn", "--low-shot", "5"), "e.g. 5%, or a number of examples per class, e.g. 8-shot"),

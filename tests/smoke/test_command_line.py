@@ -80,8 +80,8 @@ def test_imported_embeddings_need_no_videos_and_no_encoder(
 def test_embed_then_nothing_left_to_do(videos: Path, tmp_path: Path) -> None:
     one = vitascope("embed", videos, "-m", "pixels/thumbnail", "--view", "multiclip:0.5", "--store", tmp_path)
     two = vitascope("embed", videos, "-m", "pixels/thumbnail", "--view", "multiclip:0.5", "--store", tmp_path)
-    assert "18 examples, 36 clips embedded now" in one.stdout
-    assert "0 examples, 0 clips embedded now" in two.stdout
+    assert "18 examples, 36 clips newly embedded" in one.stdout
+    assert "0 examples, 0 clips newly embedded" in two.stdout
     assert "pixels/thumbnail on" in vitascope("ls", "store", "--store", tmp_path).stdout.replace("\n", "")
 
 
@@ -192,7 +192,7 @@ BAD = [
     (("evaluate", "{tmp}/empty", "-m", "pixels/thumbnail", "-t", "knn"), "no videos"),
     (("evaluate", "{tmp}/one", "-m", "pixels/thumbnail", "-t", "knn"), "only one class"),
     (("evaluate", "{tmp}/outside", "-m", "pixels/thumbnail", "-t", "knn"), "is outside"),
-    (("evaluate", "{tmp}/unseen", "-m", "pixels/thumbnail", "-t", "knn"), "only in test"),
+    (("evaluate", "{tmp}/unseen", "-m", "pixels/thumbnail", "-t", "knn"), "in test but not in training"),
     (("evaluate", "{tmp}/untrained", "-m", "pixels/thumbnail", "-t", "knn"), "no example is in split 'train'"),
     (("evaluate", "{tmp}/untested", "-m", "pixels/thumbnail", "-t", "linear"), "no example is in split 'val'"),
     (
@@ -284,7 +284,7 @@ def test_an_encoder_that_gives_no_numbers_is_named(videos: Path, tmp_path: Path,
     )
     arguments = ("evaluate", videos, "-m", "unwell:build", "-t", probe, "-q", "-o", tmp_path / "run")
     done = vitascope(*arguments, "--store", tmp_path / "store", cwd=tmp_path, code=2)
-    assert "none of 18 videos could be embedded; first: down/clip 0.mp4: unwell gave NaN or infinity" in done.stderr
+    assert "none of 18 videos could be embedded; first: down/clip 0.mp4: unwell returned NaN or infinity" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
 
 
