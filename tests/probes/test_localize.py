@@ -167,7 +167,7 @@ def test_refused():
     far = replace(train, classes=["c0"])
     with pytest.raises(ValueError) as caught:
         TINY.predict(far, test, seed=0)
-    assert "there are 1 classes, 0 to 0" in str(caught.value)
+    assert "is outside the 1 classes (0 to 0)" in str(caught.value)
     broken = replace(train, values=train.values.clone())
     broken.values[100] = torch.nan
     with pytest.raises(ValueError) as caught:
