@@ -52,7 +52,7 @@ def described(error: BaseException) -> str:
 
 
 def version(package: str) -> str:
-    """Of an installed package, without importing it."""
+    """The version of an installed package, without importing it."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -25,7 +25,7 @@ app = typer.Typer()
 
 
 class Description(NamedTuple):
-    """What there is to know about a name before it is used."""
+    """Description of a name, for its user."""
 
     kind: str
     name: str
@@ -69,7 +69,7 @@ def describe(
 
 
 def described(name: str) -> Description:
-    """What `name` stands for, of whatever kind; UnknownNameError with the nearest name of all kinds."""
+    """Describe a name of any kind; UnknownNameError with the nearest name of all kinds."""
     for one in (_probe, _encoder, _sampler, _recipe, _dataset):
         description = one(name)
         if description is not None:

@@ -86,11 +86,11 @@ class FieldOption(NamedTuple):
     name: str
     """Path of the field, as it is typed: `lr`, `shape.depth`."""
     type: str
-    """What may be given, in words."""
+    """Permitted values, in words."""
     default: str
     """Its value without setting it, as it would be typed; `required` where there is none."""
     constraint: str
-    """What must hold of the value, in words; empty where its type says all."""
+    """Constraint on the value, in words; empty if the type says it all."""
     meaning: str
     """The docstring of the field, on one line."""
 
@@ -151,7 +151,7 @@ def _item(hint: Any) -> tuple[Any, bool]:
 
 
 def in_words(hint: Any) -> str:
-    """What a type of a field takes, as people say it: `whole number`, `numbers, with commas`, `text or none`."""
+    """A field type in words: `whole number`, `numbers, with commas`, `text or none`."""
     origin, kinds = get_origin(hint), get_args(hint)
     if origin is Annotated:
         return in_words(kinds[0])

@@ -29,7 +29,7 @@ class OptionText(NamedTuple):
     options: tuple[tuple[str, str], ...] = ()
     """Key and value in order; the value is empty where a word stands alone."""
     path: str = ""
-    """What stands behind the last `=`, verbatim."""
+    """Text behind the last `=`, verbatim."""
 
     def __str__(self) -> str:
         options = "".join(f"+{key}={value}" if value else f"+{key}" for key, value in self.options)
@@ -143,7 +143,7 @@ def _by_step(changes: Mapping[str, str]) -> dict[str, dict[str, str]]:
 
 
 def read(hint: Any, text: str, where: str, readers: Readers | None = None) -> Any:
-    """What `text` says where something of type `hint` is wanted; UserError where it does not say that.
+    """Read `text` as a value of type `hint`; UserError if it is none.
 
     None is `none` or `-`; a tuple is written with commas, or of two numbers as `low..high`; true and false as that.
     """

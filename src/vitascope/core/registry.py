@@ -20,7 +20,7 @@ from vitascope.core.text import nearest
 
 @dataclass(frozen=True)
 class Registry:
-    """What there is of one kind: every module of `package` is a family, found by its existence.
+    """Names of one kind: every module of `package` is a family, found by its existence.
 
     A family has `build(variant)` and a literal `VARIANTS: dict[str, str]`, {variant: one line about it}, which is read
     without importing the module.
@@ -72,14 +72,14 @@ class Registry:
         return unknown(self.kind, name, self.names())
 
     def builder(self, name: str) -> Callable[..., Any]:
-        """What makes the thing that `name` stands for; UserError with the nearest known name for unknown families."""
+        """The function that builds `name`; UserError with the nearest known name for an unknown family."""
         family, _, variant = name.partition("/")
         if family not in self.families():
             raise self.unknown(name)
         return partial(self.module(family).build, variant)
 
     def build(self, name: str) -> Any:
-        """What `name` stands for; see `builder`. An unknown variant raises UserError too."""
+        """Build `name`; see `builder`. An unknown variant raises UserError too."""
         return self.builder(name)()
 
 

@@ -16,7 +16,7 @@ from vitascope.encoders.catalog import ENCODERS, models
 from vitascope.encoders.spec import Model
 
 OPTIONS = ("frames", "size", "precision")
-"""What can be set of every model, beside the switches of its network."""
+"""Options of every model, in addition to the switches of its network."""
 MEANINGS = {
     "frames": "Frames of a clip.",
     "size": "Side of the square input, pixels.",
@@ -25,12 +25,12 @@ MEANINGS = {
     "act": "Activation of the MLPs: exact GELU or an approximation of it.",
     "features": "Which stages the tokens are of: the last, or all of them fused.",
 }
-"""What each option sets."""
+"""Meaning of each option."""
 SUMMARIES = {
-    "mean": "mean of the tokens (asked for; not the model's own)",
-    "cls": "class token (asked for; not the model's own)",
+    "mean": "mean of the tokens (user override; not the model's default pooling)",
+    "cls": "class token (user override; not the model's default pooling)",
 }
-"""What may be asked for in place of a model's own summary vector."""
+"""Poolings that replace the model's own, as cards describe them."""
 
 
 def configured(name: str) -> Model:
@@ -114,7 +114,7 @@ def _unit(model: Model, key: str) -> int:
 
 
 def options(model: Model) -> list[FieldOption]:
-    """What can be set of a model, with its own values; presets, which stand alone, last."""
+    """The options of a model, with its values; presets, which take no value, come last."""
     rows = []
     for key in ("frames", "size"):
         unit = _unit(model, key)
@@ -133,7 +133,7 @@ def options(model: Model) -> list[FieldOption]:
 
 
 def switches(model: Model) -> dict[str, tuple[str, ...]]:
-    """What can be chosen without other weights, between which words."""
+    """Choices that need no other weights: {option: words}."""
     words = get_type_hints(type(model.shape))
     switches_by_name = {key: get_args(words[key]) for key in ("act", "features") if get_args(words.get(key))}
     if getattr(model.shape, "gated", False):

@@ -78,7 +78,7 @@ def options(name: str) -> tuple[str, list[FieldOption]]:
 
 
 def _keywords(build: Callable[..., Any], first: tuple[str, ...]) -> dict[str, tuple[Any, Any]]:
-    """What a function takes by keyword: {name: (type, default)}."""
+    """Keyword parameters of a function: {name: (type, default)}."""
     hints = get_type_hints(build)
     known = inspect.signature(build).parameters.values()
     named = [p for p in known if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)][len(first) :]
@@ -86,7 +86,7 @@ def _keywords(build: Callable[..., Any], first: tuple[str, ...]) -> dict[str, tu
 
 
 def _builder(name: str) -> tuple[Callable[..., Any], tuple[str, ...]]:
-    """What makes a recipe, and what it is called with first."""
+    """The function that builds a recipe, and its positional arguments."""
     if ":" in name:
         return outside(name), ()
     for family, recipes in families().items():

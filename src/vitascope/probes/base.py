@@ -167,7 +167,7 @@ OPTIONAL = (
     *("kind", "resumes", "reports_progress", "missing_prediction", "random", "selects_on_test"),
     *("for_dataset", "passes", "multiply_adds", "score_predictions"),
 )
-"""What a probe may declare; a name like one of these is taken for a misspelling."""
+"""Attributes that a probe may declare; a similar name is taken for a misspelling."""
 SIMILAR = 0.8
 """Similarity of two words, 0 to 1, from which one is taken for the other misspelled."""
 

@@ -25,7 +25,7 @@ BESIDE = {
     "both": "How the clips of training and test videos are perturbed: " + ", ".join(PERTURBATIONS) + ".",
     "draws": "Augmented clips of a training video that are stored; 0: another one is encoded at every epoch.",
 }
-"""What is no field and can be set all the same, and what it means."""
+"""Options that are not fields of the probe, and their meaning."""
 
 
 def probe(text: str, family: str = "") -> Probe[Any, Any]:
@@ -52,7 +52,7 @@ def probe(text: str, family: str = "") -> Probe[Any, Any]:
 
 
 def options(probe: Probe[Any, Any]) -> list[FieldOption]:
-    """What can be set of a probe, with the values it has."""
+    """The options of a probe, with its values."""
     rows = {row.name: row for row in options_of(probe, {Sampler: describe}) if row.name not in FIXED}
     draws = probe.train.sampler.count if isinstance(probe.train.sampler, Drawn) else None
     first = [rows.pop(f"{side}.sampler")._replace(name=side, meaning=BESIDE[side]) for side in ("train", "test")]

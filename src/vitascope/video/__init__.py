@@ -17,4 +17,4 @@ from vitascope.video.inspect import inspect
 __all__ = ["UNREADABLE", "decode", "inspect"]
 
 UNREADABLE = (UserError, OSError, av.FFmpegError)
-"""What a file raises that cannot be read or decoded; anything else is a bug."""
+"""Errors raised by files that cannot be read or decoded; anything else is a bug."""

@@ -16,7 +16,7 @@ RECORDER = "recorder.jsonl"
 """File name of the training log in a run folder."""
 KINDS = ("start", "step", "probe", "alarm", "resumed", "done")
 REQUIRED = {"step": ("seen", "losses", "loss"), "probe": ("seen", "scores")}
-"""What a line of a kind must have, beside its step."""
+"""Required fields of each kind of line, in addition to its step."""
 Number: TypeAlias = float | None
 TYPES: Mapping[str, Any] = {
     **dict.fromkeys(("params", "total", "seen", "broken"), int | None),
