@@ -75,8 +75,9 @@ def test_randomness_depends_on_the_seed_only():
 def test_an_interrupted_training_resumes_to_the_same_bits(order, tmp_path: Path, monkeypatch):
     how, train, test = replace(TINY, epochs=5, layers=2, width=8, order=order), side(4, 0), side(2, 1)
     models = []
-    judge = SegmentationProbe._predict_labels
-    monkeypatch.setattr(SegmentationProbe, "_predict_labels", lambda self, m, *a: (models.append(m), judge(self, m, *a))[1])
+    plain = SegmentationProbe._predict_labels
+    watched = lambda self, m, *a: (models.append(m), plain(self, m, *a))[1]  # noqa: E731
+    monkeypatch.setattr(SegmentationProbe, "_predict_labels", watched)
     whole, scratch = how.predict(train, test, seed=3), tmp_path / "training" / "one"
 
     again = resumed(lambda at: how.predict(train, test, seed=3, scratch=at), scratch, monkeypatch, after=3)
