@@ -14,7 +14,7 @@ from vitascope.core.types import plain
 from vitascope.features.base import Features
 from vitascope.features.view import View
 from vitascope.probes import base
-from vitascope.probes.base import OPTIONAL, Probe, ScoredPredictions, WorkloadSize
+from vitascope.probes.base import OPTIONAL, JointlyScored, Probe, ScoredPredictions, WorkloadSize
 from vitascope.probes.catalog import PROBES
 from vitascope.sampling.names import Uniform
 
@@ -44,7 +44,7 @@ def test_everything_but_the_answers_has_a_default() -> None:
     probe = Constant()
     assert isinstance(probe, vitascope.Probe)
     assert (probe.kind, probe.resumes, probe.reports_progress, probe.random) == ("recognition", False, False, True)
-    assert (probe.missing_prediction, probe.scores_jointly, probe.selects_on_test) == (None, False, False)
+    assert (probe.missing_prediction, probe.selects_on_test) == (None, False)
     assert probe.for_dataset("k400") is probe
     assert probe.passes(10) == 1
     assert probe.multiply_adds(WorkloadSize(1, 1, 1, 1, 1, 1, 1)) == 0
@@ -93,13 +93,16 @@ def test_flags_that_predict_does_not_honor_are_refused() -> None:
     assert Patient().resumes
 
 
-def test_scores_of_its_own_are_noticed() -> None:
-    class Joint(Constant):
-        def score_predictions(self, test: base.TestPredictions, rng: np.random.Generator) -> ScoredPredictions:
-            return ScoredPredictions({}, {}, {})
+def test_joint_scores_need_their_base_class() -> None:
+    def score_predictions(self: Any, test: base.TestPredictions, rng: np.random.Generator) -> ScoredPredictions:
+        return ScoredPredictions({}, {}, {})
 
-    assert Joint().scores_jointly
-    assert not Constant().scores_jointly
+    defined = {"score_predictions": score_predictions}
+    with pytest.raises(TypeError, match=r"Wrong\.score_predictions: no such attribute of probes; inherit from Jointly"):
+        type("Wrong", (Constant,), defined)
+    assert isinstance(type("Joint", (Constant, JointlyScored), defined)(), JointlyScored)
+    with pytest.raises(TypeError, match="abstract method"):
+        type("Partial", (Constant, JointlyScored), {})()
 
 
 @pytest.mark.parametrize("name", sorted({name.partition("/")[0] for name in PROBES.names()}))
@@ -107,7 +110,7 @@ def test_what_the_base_defines_is_in_no_digest(name: str) -> None:
     """A field would be hashed into the protocol, and every recorded result would be another's."""
     probe = PROBES.build(name)
     assert isinstance(probe, Probe)
-    assert not {f.name for f in fields(probe)} & {*OPTIONAL, "scores_jointly"}
+    assert not {f.name for f in fields(probe)} & set(OPTIONAL)
     assert plain(probe).keys() == {"type", *(f.name for f in fields(probe))}
 
 
@@ -115,7 +118,7 @@ def test_the_methods_say_what_they_can() -> None:
     found = {name: PROBES.build(name) for name in ("knn", "linear", "attentive", "localize", "segment")}
     assert {n for n, p in found.items() if p.resumes} == {"attentive", "localize", "segment"}
     assert {n for n, p in found.items() if p.reports_progress} == {"localize", "segment"}
-    assert {n for n, p in found.items() if p.scores_jointly} == {"localize", "segment"}
+    assert {n for n, p in found.items() if isinstance(p, JointlyScored)} == {"localize", "segment"}
     assert {n for n, p in found.items() if p.missing_prediction is not None} == {"localize", "segment"}
     assert PROBES.build("localize/published").selects_on_test
     assert not any(p.selects_on_test for p in found.values())

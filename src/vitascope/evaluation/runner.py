@@ -25,7 +25,7 @@ from vitascope.evaluation.scoring import FoldPredictions, finite_scores, summari
 from vitascope.features.base import Features, RelabeledFeatures, chain
 from vitascope.features.extract import PIPELINE, ExtractionOptions
 from vitascope.features.source import FeatureSource
-from vitascope.probes.base import AnyProbe, PredictionList
+from vitascope.probes.base import AnyProbe, JointlyScored, PredictionList
 from vitascope.probes.counterfactual import split_perturbation
 
 
@@ -189,7 +189,7 @@ def _predict(
         progress = {"line": line} if probe.reports_progress else {}
         predictions = probe.predict(train, test, seed=seed, **resume, **progress)
         about = predictions.about if isinstance(predictions, PredictionList) else {}
-        table = predictions if probe.scores_jointly else np.asarray(predictions, np.float32)
+        table = predictions if isinstance(probe, JointlyScored) else np.asarray(predictions, np.float32)
     else:
         table, about = np.ones((len(test.examples), 1), np.float32), {}
         for name, mapping, classes in zip(dataset.factor_names, dataset.factors, dataset.factor_classes, strict=True):

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from vitascope.core.types import Dataset, Example, Score
 from vitascope.metrics.stats import average, bootstrap, over_seeds
-from vitascope.probes.base import AnyProbe, ScoredPredictions, TestPredictions
+from vitascope.probes.base import AnyProbe, JointlyScored, ScoredPredictions, TestPredictions
 
 TOP_CLASSES = 20
 """Number of top classes stored per prediction."""
@@ -57,7 +57,7 @@ def summarize(probe: AnyProbe, predictions: Sequence[FoldPredictions], dataset: 
 
     If the probe scores predictions jointly, stored columns and diagnosis are those of the first seed.
     """
-    if not probe.scores_jointly:
+    if not isinstance(probe, JointlyScored):
         return _summarize_outcomes(probe, predictions, dataset, seed)
     by_seed = [
         _test_predictions([a for a in predictions if a.seed == number], dataset)

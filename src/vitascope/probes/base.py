@@ -82,6 +82,27 @@ class ScoredPredictions(NamedTuple):
     """Error analysis as plain data."""
 
 
+OPTIONAL = (
+    *("kind", "resumes", "reports_progress", "missing_prediction", "random", "selects_on_test"),
+    *("for_dataset", "passes", "multiply_adds", "score_predictions"),
+)
+"""Attributes that a probe may declare; a similar name is taken for a misspelling."""
+SIMILAR = 0.8
+"""Similarity of two words, 0 to 1, from which one is taken for the other misspelled."""
+
+
+def _check_spelling(kind: type[AnyProbe]) -> None:
+    """TypeError for an attribute of a class that looks like a misspelled optional one."""
+    known = {word for base in kind.__mro__[1:] for word in vars(base).keys() | inspect.get_annotations(base).keys()}
+    for word in vars(kind).keys() | inspect.get_annotations(kind).keys():
+        meant = difflib.get_close_matches(word, OPTIONAL, n=1, cutoff=SIMILAR)
+        declared = getattr(vars(kind).get(word), "__isabstractmethod__", False)
+        if meant and word not in known and not declared and not word.startswith("_"):
+            # every other optional attribute is the base class's own, hence known
+            hint = "inherit from JointlyScored" if meant[0] == word else f"did you mean {meant[0]!r}?"
+            raise TypeError(f"{kind.__name__}.{word}: no such attribute of probes; {hint}")
+
+
 class Probe(ABC, Generic[T, P]):
     """Base class of probes; a subclass is a frozen dataclass whose fields are the hyper-parameters.
 
@@ -123,11 +144,6 @@ class Probe(ABC, Generic[T, P]):
         """Whether it chooses among several models by their test scores; it then shares no training with other views."""
         return False
 
-    @property
-    def scores_jointly(self) -> bool:
-        """Whether the headline is no mean of `outcomes`, so that `score_predictions` is called."""
-        return type(self).score_predictions is not Probe.score_predictions
-
     def for_dataset(self, family: str) -> Probe[T, P]:
         """The probe with the settings that it has on the datasets called `family`."""
         return self
@@ -153,29 +169,16 @@ class Probe(ABC, Generic[T, P]):
 
     @abstractmethod
     def outcomes(self, predictions: Sequence[P], truth: Sequence[T]) -> Sequence[float]:
-        """The headline score of each example alone. Their mean is the headline, unless `score_predictions` is defined;
+        """The headline score of each example alone. Their mean is the headline, unless the probe is `JointlyScored`;
         intervals and paired tests resample them."""
 
+
+class JointlyScored(Probe[T, P]):
+    """Base class of probes whose headline is no mean of `outcomes`, such as mAP over all videos."""
+
+    @abstractmethod
     def score_predictions(self, test: TestPredictions, rng: np.random.Generator) -> ScoredPredictions:
-        """Scores with intervals of all test predictions of one seed; defined where the headline is no mean."""
-        raise AssertionError(f"{type(self).__name__}.score_predictions was called, and is not defined")
+        """Scores with intervals of all test predictions of one seed; `rng` draws the resamples."""
 
 
 AnyProbe: TypeAlias = Probe[Any, Any]
-
-OPTIONAL = (
-    *("kind", "resumes", "reports_progress", "missing_prediction", "random", "selects_on_test"),
-    *("for_dataset", "passes", "multiply_adds", "score_predictions"),
-)
-"""Attributes that a probe may declare; a similar name is taken for a misspelling."""
-SIMILAR = 0.8
-"""Similarity of two words, 0 to 1, from which one is taken for the other misspelled."""
-
-
-def _check_spelling(kind: type[AnyProbe]) -> None:
-    """TypeError for an attribute of a class that looks like a misspelled optional one."""
-    known = {word for base in kind.__mro__[1:] for word in vars(base).keys() | inspect.get_annotations(base).keys()}
-    for word in vars(kind).keys() | inspect.get_annotations(kind).keys():
-        meant = difflib.get_close_matches(word, OPTIONAL, n=1, cutoff=SIMILAR)
-        if meant and word not in known and not word.startswith("_"):
-            raise TypeError(f"{kind.__name__}.{word}: no such attribute of probes; did you mean {meant[0]!r}?")

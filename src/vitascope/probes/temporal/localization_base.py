@@ -14,7 +14,7 @@ from vitascope.metrics import localization_errors as errors
 from vitascope.metrics import prediction_columns, temporal_ap
 from vitascope.metrics.prediction_columns import columns
 from vitascope.metrics.temporal_ap import Matching, Segments
-from vitascope.probes.base import Probe, ScoredPredictions, TestPredictions
+from vitascope.probes.base import JointlyScored, ScoredPredictions, TestPredictions
 
 Truth: TypeAlias = tuple[Segment, ...]
 FloatArray: TypeAlias = NDArray[np.float64]
@@ -22,7 +22,7 @@ SHORT_SECONDS, SMALL_COVERAGE = 10.0, 0.2
 """Median action length (seconds) and coverage up to which the ranges of THUMOS14 apply, else those of ActivityNet."""
 
 
-class TemporalLocalization(Probe[Truth, list[Segment]]):
+class TemporalLocalization(JointlyScored[Truth, list[Segment]]):
     """A probe that predicts the actions of a video, highest score first."""
 
     kind: ClassVar[Kind] = "localization"

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from vitascope.core.types import Kind, Score, Timeline
 from vitascope.metrics import prediction_columns, segmental
 from vitascope.metrics.stats import codes, resampled
-from vitascope.probes.base import Probe, ScoredPredictions, TestPredictions
+from vitascope.probes.base import JointlyScored, ScoredPredictions, TestPredictions
 
 Array: TypeAlias = NDArray[Any]
 
 
-class TemporalSegmentation(Probe[Timeline, Array]):
+class TemporalSegmentation(JointlyScored[Timeline, Array]):
     """A probe that predicts the class of every frame of a video."""
 
     kind: ClassVar[Kind] = "segmentation"
