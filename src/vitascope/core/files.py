@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from vitascope.core.errors import UserError, reading
+
+KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+"""What a path may be instead of a regular file."""
 
 
 @contextmanager
@@ -50,6 +61,24 @@ def write(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+
+
+def require_regular_file(path: str | os.PathLike[str]) -> None:
+    """Raise UserError unless `path` is a regular file: reading a pipe, a socket or a device may never end.
+
+    Links are followed. That the system denies access is an OSError.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        raise UserError(f"{path}: {'broken symbolic link' if os.path.islink(path) else 'no such file'}") from None
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno not in (errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG):
+            raise
+        cause = "symbolic links in a circle" if getattr(error, "errno", 0) == errno.ELOOP else "no such file"
+        raise UserError(f"{path}: {cause}") from None
+    if not stat.S_ISREG(mode):
+        raise UserError(f"{path}: not a file but {KINDS.get(stat.S_IFMT(mode), 'something special')}")
 
 
 def read_json(path: Path, remedy: str) -> Any:
