@@ -28,7 +28,7 @@ def read_animation(path: str) -> tuple[list[int], tuple[int, int]]:
     with open(path, "rb") as file:
         head = file.read(30)
         width, height = (1 + int.from_bytes(head[k : k + 3], "little") for k in (24, 27))
-        position = 12
+        position = file.seek(12)
         while len(lengths) < FRAMES and len(chunk := file.read(8)) == 8:
             content = file.read(16) if chunk[:4] == b"ANMF" else b""
             if len(content) == 16:

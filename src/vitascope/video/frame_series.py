@@ -1,4 +1,4 @@
-"""Which images of a folder are the frames of its video: one series of numbered names, besides masks, flow and the like."""
+"""Which images of a folder are the frames of its video: one numbered series, beside masks, flow and the like."""
 
 from __future__ import annotations
 
@@ -11,7 +11,35 @@ from typing import NamedTuple
 from vitascope.core.errors import UserError
 
 OTHER = frozenset(
-    ["alpha", "annotation", "annotations", "cover", "depth", "disp", "disparity", "edge", "edges", "flow", "flowx", "flowy", "folder", "gt", "heatmap", "label", "labels", "mask", "masks", "matte", "normal", "normals", "optical", "parsing", "poster", "pose", "preview", "saliency", "seg", "segmentation", "semantic", "thumb", "thumbnail", "thumbnails", "thumbs", "u", "v", "warp", "x", "y"]
+    {
+        "mask",
+        "masks",
+        "matte",
+        "alpha",
+        "seg",
+        "segmentation",
+        "semantic",
+        "label",
+        "labels",
+        "annotation",
+        "annotations",
+    }
+    | {
+        "gt",
+        "parsing",
+        "saliency",
+        "edge",
+        "edges",
+        "heatmap",
+        "pose",
+        "normal",
+        "normals",
+        "depth",
+        "disp",
+        "disparity",
+    }
+    | {"optical", "flow", "flowx", "flowy", "warp", "x", "y", "u", "v"}
+    | {"thumb", "thumbs", "thumbnail", "thumbnails", "preview", "cover", "poster", "folder"}
 )
 """Words in names of images that are no frames: masks, depth, components of optical flow, thumbnails ..."""
 SHOWN = 6
@@ -54,7 +82,7 @@ def choose_frames(path: str, names: list[str]) -> tuple[list[str], str]:
     if len(frames) != 1:
         listed = ", ".join(map(str, series[:SHOWN])) + (f" and {len(series) - SHOWN} more" if series[SHOWN:] else "")
         raise UserError(
-            f"{path}: images of several kinds: {listed}; keep the frames of one video in a folder, and the rest elsewhere"
+            f"{path}: images of several kinds: {listed}; keep the frames of one video in a folder, the rest elsewhere"
         )
     ignored = ", ".join(str(s) for s in series if s != frames[0])
     return list(frames[0].names), f"ignoring images that are no frames: {ignored}"
@@ -79,8 +107,10 @@ def _by_ending(names: list[str]) -> list[list[str]]:
 
 def _by_counter(names: list[str]) -> list[list[str]]:
     """Names by all but their last number if each such group counts through the same numbers, as two cameras do."""
+    if not any(c.isdigit() for c in os.path.splitext(names[0])[0]):
+        return [names]
     groups = _grouped(names, lambda n: re.split(r"(\d+)(?!.*\d)", os.path.splitext(n)[0])[0])
-    counters = {tuple(re.findall(r"\d+", os.path.splitext(n)[0])[-1:] for n in group) for group in groups}
+    counters = {tuple(re.findall(r"\d+", os.path.splitext(n)[0])[-1] for n in group) for group in groups}
     return groups if len(groups) > 1 and len(groups[0]) > 1 and len(counters) == 1 else [names]
 
 

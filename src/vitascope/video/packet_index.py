@@ -178,7 +178,7 @@ def _index(path: str, number: int, packets: _Packets) -> Index:
         frame_stamps = stamps[places]
         times = timeline(frame_stamps.tolist(), packets.lengths[places[-1]], packets.clock)
     still = packets.still and len(times.seconds) == 1
-    first = frame_stamps[0] * packets.clock.tick if len(frame_stamps) else 0.0
+    first = float(frame_stamps[0]) * packets.clock.tick if len(frame_stamps) else 0.0
     keys = np.asarray(packets.keys, np.int64)
     return Index(
         stream=number,

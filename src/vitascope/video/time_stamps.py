@@ -55,7 +55,7 @@ class Timeline(NamedTuple):
 
 
 def timeline(stamps: Sequence[int | None], last: int, clock: Clock) -> Timeline:
-    """The times of frames with these stamps, in order of display; `last` is the length of the last one; all in ticks."""
+    """The times of frames with these stamps, in order of display; `last` is the length of the last; all in ticks."""
     given = [s for s in stamps if s is not None]
     if 2 * len(given) < len(stamps) or not clock.tick:
         return _untimed(len(stamps), clock.rate, "no time stamps")
