@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
@@ -15,14 +14,13 @@ from typing import Any
 
 from vitascope.core.errors import UserError, reading
 
-KINDS = {
-    stat.S_IFDIR: "a folder",
+ENDLESS = {
     stat.S_IFIFO: "a named pipe",
     stat.S_IFSOCK: "a socket",
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
-"""What a path may be instead of a regular file."""
+"""What a path may be whose reading never ends."""
 
 
 @contextmanager
@@ -64,21 +62,16 @@ def write(path: Path, data: bytes) -> None:
 
 
 def require_regular_file(path: str | os.PathLike[str]) -> None:
-    """Raise UserError unless `path` is a regular file: reading a pipe, a socket or a device may never end.
+    """Raise UserError for what is no regular file: a pipe, a device or a socket may never end to be read.
 
-    Links are followed. That the system denies access is an OSError.
+    OSError where there is nothing, or it cannot be accessed.
     """
-    try:
-        mode = os.stat(path).st_mode
-    except FileNotFoundError:
-        raise UserError(f"{path}: {'broken symbolic link' if os.path.islink(path) else 'no such file'}") from None
-    except (OSError, ValueError) as error:
-        if isinstance(error, OSError) and error.errno not in (errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG):
-            raise
-        cause = "symbolic links in a circle" if getattr(error, "errno", 0) == errno.ELOOP else "no such file"
-        raise UserError(f"{path}: {cause}") from None
-    if not stat.S_ISREG(mode):
-        raise UserError(f"{path}: not a file but {KINDS.get(stat.S_IFMT(mode), 'something special')}")
+    kind = stat.S_IFMT(os.stat(path).st_mode)
+    if kind == stat.S_IFDIR:
+        raise UserError(f"{os.fspath(path)}: a folder, not a file; name a file in it")
+    if kind != stat.S_IFREG:
+        what = ENDLESS.get(kind, "not a regular file")
+        raise UserError(f"{os.fspath(path)}: {what}, not a regular file, so it may never end; give a file on disk")
 
 
 def read_json(path: Path, remedy: str) -> Any:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,32 @@ HIDDEN = Disposition.attached_pic | Disposition.timed_thumbnails
 """Dispositions of streams that hold cover art or thumbnails, not video."""
 REFUSED = frozenset({"hls", "concat", "dash", "tty", "cdg", "bin", "xbin", "adf", "idf"})
 """FFmpeg formats that refer to other files, render text, or accept arbitrary bytes."""
+NAMELESS = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP})
+"""Errors of the system that mean that a name leads to no file."""
 LARGEST = 1 << 27
 """Largest frame that is decoded, pixels: four times 8K."""
 
 
+def require_file(path: str) -> None:
+    """Raise UserError unless `path` is a regular file, or a link to one; OSError if the system denies access."""
+    try:
+        require_regular_file(path)
+    except OSError as error:
+        if error.errno not in NAMELESS:
+            raise
+        cause = "symbolic links in a circle" if error.errno == errno.ELOOP else "no such file"
+        raise UserError(
+            f"{path}: {'broken symbolic link' if error.errno == errno.ENOENT and os.path.islink(path) else cause}"
+        ) from None
+    except ValueError as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path!r}: no name of a file ({error})") from None
+
+
 def open_file(path: str) -> Any:
     """Open a container; raises UserError with the file and the cause if it cannot be read."""
-    require_regular_file(path)
+    require_file(path)
     refusal = signature.not_a_video(path)
     if refusal:
         raise UserError(f"{path}: {refusal}")

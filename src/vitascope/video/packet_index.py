@@ -12,11 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from vitascope.core.errors import UserError
-from vitascope.core.files import require_regular_file
 from vitascope.core.worker_pool import report_alive
 from vitascope.video.animation import is_animation, read_animation
 from vitascope.video.claims import truncation
-from vitascope.video.container import open_file, open_stream, video_streams
+from vitascope.video.container import open_file, open_stream, require_file, video_streams
 from vitascope.video.doubts import NOTHING, Promise, misnamed, promise, unkept
 from vitascope.video.orientation import STORED, Orientation, oriented, strange_matrix
 from vitascope.video.time_stamps import LEAP, LONGEST_LEAP, UNKNOWN, Clock, timeline
@@ -66,7 +65,7 @@ class Index:
 
 def read_index(path: str) -> Index:
     """The index of the video file at `path`, cached until the file changes."""
-    require_regular_file(path)
+    require_file(path)
     status = os.stat(path)
     return _read(path, status.st_mtime_ns, status.st_size)
 

@@ -116,20 +116,26 @@ class _Walk:
         """Added to a stamp, the time of its frame."""
         self.times, self.believed = [0.0], 0.0
         while len(self.times) < len(stamps):
-            k = len(self.times)
-            place = next((m for m in range(k, min(k + AHEAD, len(stamps))) if self._believable(m)), None)
-            self._replace(k) if place is None else self._go_to(place)
+            place = self._next()
+            self._replace(len(self.times)) if place is None else self._go_to(place)
         return self.times
 
-    def _believable(self, m: int) -> bool:
-        """Whether the stamp of frame m is later, with room for the frames before it, and not refuted by the next."""
-        time, now, frames = self._time(m), self.times[-1], m - len(self.times) + 1
-        room = 0.0 if frames == 1 and now == self.believed else DENSEST * self.step * frames
-        if time is None or time - now <= room:
-            return False
-        after, usual = self._time(m + 1), now + frames * self.step
-        refuted = after is not None and now < after < time
-        return not refuted or abs(time - usual) <= abs(after - usual - self.step)  # type: ignore[operator]
+    def _next(self) -> int | None:
+        """The next frame whose stamp is believed, if one is near; stamps that fell back need room before it."""
+        k, back = len(self.times), 0
+        for m in range(k, min(k + AHEAD, len(self.stamps))):
+            room = DENSEST * self.step * (back + 1) if m > k or self.times[-1] > self.believed else 0.0
+            time = self._time(m)
+            if time is not None and time - self.times[-1] > room and not self._refuted(time, m):
+                return m
+            back += time is not None and time < self.believed
+        return None
+
+    def _refuted(self, time: float, m: int) -> bool:
+        """Whether the stamp after that of frame m is an earlier one, and nearer to what is expected."""
+        after, usual = self._time(m + 1), self.times[-1] + (m - len(self.times) + 1) * self.step
+        earlier = after is not None and self.times[-1] < after < time
+        return earlier and abs(time - usual) > abs(after - usual - self.step)  # type: ignore[operator]
 
     def _time(self, m: int) -> float | None:
         """The time of frame m by its stamp."""
