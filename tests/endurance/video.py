@@ -1,4 +1,4 @@
-"""Damaged videos through inspection, sampling and decoding in worker processes: `python tests/endurance/video.py 2000`.
+"""Damaged videos through inspection and decoding in worker processes: in `tests`, `python -m endurance.video 2000 FILES`.
 
 Each file ends in pictures or in one line; a hang, a traceback or a death of the worker is a fault, and is kept.
 """
@@ -88,5 +88,7 @@ def run(originals: list[Path], folder: Path, count: int, *, first: int = 0, work
 
 
 if __name__ == "__main__":
-    given = [Path(a) for a in sys.argv[2:]]
-    print(run(given, Path(tempfile.mkdtemp(prefix="mutants-")), int(sys.argv[1])))
+    from endurance import video  # workers import their function by the name of its module
+
+    files = [Path(a) for a in sys.argv[2:]]
+    print(video.run(files, Path(tempfile.mkdtemp(prefix="mutants-")), int(sys.argv[1])))
