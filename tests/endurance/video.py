@@ -1,4 +1,4 @@
-"""Damaged videos through inspection and decoding in worker processes: in `tests`, `python -m endurance.video 2000 FILES`.
+"""Damaged videos through inspection and decoding in workers: in `tests`, `python -m endurance.video 2000 FILES`.
 
 Each file ends in pictures or in one line; a hang, a traceback or a death of the worker is a fault, and is kept.
 """

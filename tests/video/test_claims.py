@@ -122,6 +122,14 @@ def test_images_cut_short(tmp_path: Path, ending: str) -> None:
     assert truncation(str(path)).startswith("truncated: ")
 
 
+def test_pages_of_a_tiff_file(tmp_path: Path) -> None:
+    page = Image.new("RGB", (32, 32))
+    page.save(tmp_path / "one.tif")
+    page.save(tmp_path / "two.tif", save_all=True, append_images=[page])
+    assert inspect(tmp_path / "one.tif").warnings == ()
+    assert inspect(tmp_path / "two.tif").warnings == ("only the first page is used",)
+
+
 def test_headers_of_noise_are_no_claim(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     heads = (

@@ -51,6 +51,7 @@ def test_several_frames_with_one_stamp_share_the_time_to_the_next() -> None:
     np.testing.assert_allclose(times, [0, 0.04, 0.08, 0.09, 0.1, 0.11, 0.12, 0.16, 0.2, 0.24])
     # all at the end: no later stamp to go by
     np.testing.assert_allclose(timeline([0, 40, 80, 80, 80], 40, PLAIN).seconds, [0, 0.04, 0.08, 0.12, 0.16])
+    np.testing.assert_allclose(timeline([0, 0, 80, 80, 160, 160], 40, PLAIN).seconds, np.arange(6) / 25)
     # all the same
     np.testing.assert_allclose(timeline([5] * 4, 40, PLAIN).seconds, [0, 0.04, 0.08, 0.12])
 

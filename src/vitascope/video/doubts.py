@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import av
 
@@ -81,6 +81,21 @@ def _end(path: str) -> float:
     return end
 
 
-def misnamed(path: str) -> str:
-    """A message if a still image has a name that promises a video."""
-    return "" if Path(path).suffix.lower() in FRAME_SUFFIXES | FORMATS else "a still image, despite its file name"
+def still_doubts(path: str) -> list[str]:
+    """Messages about a still image whose name promises a video, or that is the first page of several."""
+    named = Path(path).suffix.lower() in FRAME_SUFFIXES | FORMATS
+    several = _has_pages(path)
+    return ["a still image, despite its file name"] * (not named) + ["only the first page is used"] * several
+
+
+def _has_pages(path: str) -> bool:
+    """Whether a file is a TIFF image with more than one page."""
+    with open(path, "rb") as file:
+        head = file.read(8)
+        if head[:4] not in (b"II*\0", b"MM\0*"):
+            return False
+        order: Literal["little", "big"] = "little" if head[:1] == b"I" else "big"
+        page = int.from_bytes(head[4:], order)
+        file.seek(page)
+        file.seek(page + 2 + 12 * int.from_bytes(file.read(2), order))
+        return any(file.read(4))

@@ -16,7 +16,7 @@ from vitascope.core.worker_pool import report_alive
 from vitascope.video.animation import is_animation, read_animation
 from vitascope.video.claims import truncation
 from vitascope.video.container import open_file, open_stream, require_file, video_streams
-from vitascope.video.doubts import NOTHING, Promise, misnamed, promise, unkept
+from vitascope.video.doubts import NOTHING, Promise, promise, still_doubts, unkept
 from vitascope.video.orientation import STORED, Orientation, oriented, strange_matrix
 from vitascope.video.time_stamps import LEAP, LONGEST_LEAP, UNKNOWN, Clock, timeline
 
@@ -251,7 +251,7 @@ def _doubts(path: str, packets: _Packets, lasts: float, end: float) -> list[str]
     if matrix := strange_matrix(packets.first):
         doubts.append(f"ignoring the display matrix {matrix}, which is no rotation by quarter turns")
     if packets.still and len(packets.stamps) == 1:
-        doubts.append(misnamed(path))
+        doubts += still_doubts(path)
     else:
         doubts.append(unkept(path, packets.promise, lasts, end))
     return [d for d in doubts if d]

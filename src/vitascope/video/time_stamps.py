@@ -165,6 +165,7 @@ class _Walk:
             self.origin, self.believed = time - stamp, time
         else:
             self.replaced.append(k)
+            time = self.times[-1] + float(min([self.step, *np.diff(self.times[-2:])]))
         self.times.append(time)
 
     @property
