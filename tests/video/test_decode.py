@@ -240,7 +240,11 @@ def test_other_files_are_refused_with_the_cause(tmp_path: Path, name: str) -> No
 def test_missing_files_are_refused(tmp_path: Path) -> None:
     os.symlink("nowhere", tmp_path / "link.mp4")
     os.mkfifo(tmp_path / "pipe.mp4")
-    for name, cause in (("gone.mp4", "no such file"), ("link.mp4", "broken symbolic link"), ("pipe.mp4", "not a file")):
+    for name, cause in (
+        ("gone.mp4", "no such file"),
+        ("link.mp4", "broken symbolic link"),
+        ("pipe.mp4", "a named pipe"),
+    ):
         with pytest.raises(ValueError, match=cause):
             inspect(tmp_path / name)
 

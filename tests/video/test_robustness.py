@@ -15,8 +15,9 @@ from PIL import Image
 from helpers import required
 from vitascope.core.types import Clip, Crop, Video
 from vitascope.video import decode, inspect
+from vitascope.video.container import open_file, open_stream
 from vitascope.video.crops import Cutter
-from vitascope.video.packet_index import open_file, open_stream, read_index
+from vitascope.video.packet_index import read_index
 
 ROOT = required("robustness", "the odd and broken files")
 ROWS = list(csv.DictReader((ROOT / "manifest.csv").read_text(encoding="utf-8").splitlines()))
@@ -134,9 +135,9 @@ def test_the_manifest_is_covered() -> None:
 @cache
 def sequential(path: Path) -> dict[int, np.ndarray]:
     """All frames of a file by their number, decoded from its start to its end and cut as they come."""
-    video, index = inspect(path), read_index(str(path))
+    index = read_index(str(path))
     numbers = {int(stamp): i for i, stamp in enumerate(index.frame_stamps)}
-    cutter = Cutter(32, "shorter", video.rotation)
+    cutter = Cutter(32, "shorter")
     pictures: dict[int, np.ndarray] = {}
     with open_file(str(path)) as container:
         for packet in container.demux(open_stream(container, index.stream)):
@@ -220,7 +221,7 @@ def test_one_step_to_small_rgb_is_conversion_and_pillows_resize(file: str, size:
         (frame,) = deque((f for _, f in zip(range(6), container.decode(video=0), strict=False)), maxlen=1)
     exact = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
     whole = frame.to_ndarray(format="rgb24", interpolation=exact | Interpolation.FULL_CHR_H_INP)
-    actual = Cutter(size, "square", 0).cut(frame, [Crop()])[0].astype(float)
+    actual = Cutter(size, "square").cut(frame, [Crop()])[0].astype(float)
     expected = np.asarray(Image.fromarray(whole).resize((size, size), Image.Resampling.BILINEAR))
     assert np.abs(actual - expected).mean() < 1
 

@@ -96,6 +96,7 @@ def plan(
     print(
         f"{file}: {len(video.times)} frames, {video.duration:.3f} s, {video.fps:.2f} frames/s, "
         f"{video.width} x {video.height}{f', rotated by {video.rotation}' if video.rotation else ''}"
+        f"{', mirrored' if video.mirrored else ''}"
     )
     for warning in video.warnings:
         print(f"  warning: {warning}")

@@ -35,6 +35,9 @@ KNOWLEDGE = {"knowledge": True}
 """Metadata of the fields that describe a model without affecting its output."""
 CLOCK = 1e-3
 """Tolerance of time stamps, seconds: the tick of the coarsest common container clock (Matroska, WebM)."""
+SHARE = 0.03
+"""Largest tolerance as a share of the interval between two frames: the centers of up to 16 equal parts of a video come
+within 1/32 of an interval, and must not count as the next frame at any rate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +55,8 @@ class Video:
     height: int
     rotation: int = 0
     """Clockwise rotation applied to the stored frames, degrees: 0, 90, 180 or 270."""
+    mirrored: bool = False
+    """Whether left and right are exchanged after the rotation."""
     kind: Literal["file", "frames", "image"] = "file"
     span: Span = (0.0, float("inf"))
     """The interval to sample from, seconds; samplers never leave it."""
@@ -76,14 +81,21 @@ class Video:
         """The same video restricted to `span` (seconds); unchanged if None."""
         return self if span is None else replace(self, span=span)
 
+    def tolerance(self, i: int) -> float:
+        """How long before `times[i]` frame i counts as displayed, seconds: one tick, but little of a short interval."""
+        return min(CLOCK, SHARE * (self.times[i] - self.times[i - 1])) if i > 0 else CLOCK
+
     def frame_at(self, time: float) -> int:
         """Index of the frame displayed at `time` seconds, clamped to the first and last frame."""
-        return max(bisect_right(self.times, time + CLOCK) - 1, 0)
+        after = bisect_right(self.times, time)
+        near = after < len(self.times) and self.times[after] <= time + self.tolerance(after)
+        return max(after - (not near), 0)
 
     def visible(self) -> range:
         """Indices of the frames displayed at any time between `start` and `end`."""
-        first = self.frame_at(self.start)
-        return range(first, max(bisect_right(self.times, self.end - CLOCK), first + 1))
+        first, last = self.frame_at(self.start), bisect_right(self.times, self.end) - 1
+        begun = self.times[last] <= self.end - self.tolerance(last)
+        return range(first, max(last + begun, first + 1))
 
 
 @dataclass(frozen=True, slots=True)

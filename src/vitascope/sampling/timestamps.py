@@ -8,7 +8,7 @@ from typing import Any
 
 from vitascope.core.errors import UserError
 from vitascope.core.fields import check_fields
-from vitascope.core.types import CLOCK, Clip, Crop, Span, Video
+from vitascope.core.types import Clip, Crop, Span, Video
 
 
 def sampled_span(video: Video, frames: int) -> Span:
@@ -25,7 +25,8 @@ def centers(video: Video, span: Span, frames: int) -> tuple[float, ...]:
     """The center of each of `frames` equal parts of `span`, clamped so that no frame after the video's span is used."""
     step = (span[1] - span[0]) / frames
     after = video.visible().stop
-    latest = video.end if after == len(video.times) else min(video.end, video.times[after] - 1.001 * CLOCK)
+    whole = after == len(video.times)
+    latest = video.end if whole else min(video.end, video.times[after] - 1.001 * video.tolerance(after))
     return tuple(min(span[0] + (i + 0.5) * step, latest) for i in range(frames))
 
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from vitascope.core.types import Crop
+from vitascope.video.orientation import STORED, Picture, oriented
 from vitascope.video.resample import resize, shorter, square
 
-Picture = npt.NDArray[np.uint8]
-"""An image, rows x columns x RGB."""
 EXACT = (
     Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
 )
@@ -23,18 +21,19 @@ LONGEST = 4
 
 
 class Cutter:
-    """Crops squares of `size` pixels from decoded frames, rotated clockwise by `rotation` degrees.
+    """Crops squares of `size` pixels from decoded frames, each turned by its own display matrix.
 
     `mode` is `Card.resize`: a center crop keeps the aspect ratio ("shorter") or squashes the whole frame ("square").
     """
 
-    def __init__(self, size: int, mode: Literal["shorter", "square"], rotation: int) -> None:
-        self.size, self.mode, self.turns = size, mode, rotation // 90
+    def __init__(self, size: int, mode: Literal["shorter", "square"]) -> None:
+        self.size, self.mode, self.orientation = size, mode, STORED
         self.scaler = VideoReformatter()
 
     def cut(self, frame: Any, crops: list[Crop]) -> list[Picture]:
         """All crops of one frame, sharing the resized frames."""
         cache: dict[tuple[int, int], Picture] = {}
+        self.orientation = oriented(frame)
         return [self._square(frame, crop, cache) for crop in crops]
 
     def _square(self, frame: Any, crop: Crop, cache: dict[tuple[int, int], Picture]) -> Picture:
@@ -47,7 +46,7 @@ class Cutter:
     def _window(self, frame: Any, crop: Crop, cache: dict[tuple[int, int], Picture]) -> Picture:
         """The result of resizing, then cropping, computed in the cheaper order."""
         stored = (frame.width, frame.height)
-        width, height = stored[::-1] if self.turns % 2 else stored
+        width, height = stored[::-1] if self.orientation.sideways else stored
         short = int(self.size * crop.scale + 1e-6)
         assert short >= self.size, f"a crop of {self.size} pixels from a side of {short}"
         squash = self.mode == "square" and crop.count == 1
@@ -55,15 +54,17 @@ class Cutter:
         window = square(*small, self.size, index=crop.index, count=crop.count)
         if squash or max(small) <= LONGEST * short:
             left, top, right, bottom = window
-            return self._whole(frame, small[::-1] if self.turns % 2 else small, cache)[top:bottom, left:right]
+            return self._whole(frame, small[::-1] if self.orientation.sideways else small, cache)[
+                top:bottom, left:right
+            ]
         return resize(self._whole(frame, stored, cache), *small, window=window)
 
     def _whole(self, frame: Any, size: tuple[int, int], cache: dict[tuple[int, int], Picture]) -> Picture:
-        """The whole frame as displayed; `size` is the width and height before rotation."""
+        """The whole frame as displayed; `size` is the width and height before it is turned."""
         if size not in cache:
             # the input has the matrix and range of the frame; the RGB output is always full range
             small = self.scaler.reformat(frame, *size, "rgb24", interpolation=EXACT, threads=1)
-            cache[size] = np.rot90(small.to_ndarray(), -self.turns)
+            cache[size] = self.orientation.turn(small.to_ndarray())
         return cache[size]
 
     def _box(self, picture: Picture, box: tuple[float, float, float, float]) -> Picture:

@@ -12,7 +12,8 @@ from jaxtyping import UInt8
 from vitascope.core.types import Clip, Crop, Video
 from vitascope.video import frame_reader as reading
 from vitascope.video import torchcodec_backend
-from vitascope.video.crops import Cutter, Picture
+from vitascope.video.crops import Cutter
+from vitascope.video.orientation import Picture
 
 Square = tuple[int, Crop]
 """Frame index and crop."""
@@ -43,10 +44,10 @@ def decode(
         crops[i].append(crop)
     problems = warnings if warnings is not None else []
     if backend == "torchcodec" and video.kind == "file":
-        frames, rotation = torchcodec_backend.frames(video, sorted(crops)), 0
+        frames = torchcodec_backend.frames(video, sorted(crops))
     else:
-        frames, rotation = reading.frames(video, sorted(crops), problems), video.rotation
-    cutter = Cutter(size, resize, rotation)
+        frames = reading.frames(video, sorted(crops), problems)
+    cutter = Cutter(size, resize)
     cut = ((i, crop, p) for i, frame in frames for crop, p in zip(crops[i], cutter.cut(frame, crops[i]), strict=True))
     yield from _assemble(plan, users, cut)
 

@@ -14,8 +14,10 @@ import numpy as np
 from vitascope.core.errors import UserError
 from vitascope.core.types import Video
 from vitascope.core.worker_pool import report_alive
+from vitascope.video.animation import Animation, is_animation
+from vitascope.video.container import open_file, open_stream
 from vitascope.video.image_folder import picture, read_folder
-from vitascope.video.packet_index import Index, open_file, open_stream, read_index
+from vitascope.video.packet_index import Index, read_index
 
 UNDECODABLE = "undecodable frames"
 """First words of the warning about replaced frames, by which callers recognize it."""
@@ -27,11 +29,11 @@ def frames(video: Video, wanted: list[int], problems: list[str]) -> Iterator[tup
     A frame that cannot be decoded is replaced by the nearest earlier frame of the video, or else the nearest later one,
     and reported in `problems`. Raises UserError if nothing can be decoded.
     """
-    folder = video.kind == "frames"
-    count = len(read_folder(video.path).files) if folder else len(read_index(video.path).times)
+    frames = video.kind == "frames"
+    count = len(read_folder(video.path).files) if frames else len(read_index(video.path).times)
     if count != len(video.times):
         raise UserError(f"{video.path}: the file has changed since it was inspected; call inspect again")
-    source = _Folder(video.path) if folder else _Stream(video.path, read_index(video.path), wanted)
+    source = _source(video, wanted)
     replaced: list[int] = []
     with closing(source):
         for i in wanted:
@@ -45,6 +47,15 @@ def frames(video: Video, wanted: list[int], problems: list[str]) -> Iterator[tup
     if replaced:
         problems.append(f"{UNDECODABLE}: {len(replaced)}, the first is {replaced[0]}; replaced by the nearest frame")
     problems += source.problems
+
+
+def _source(video: Video, wanted: list[int]) -> _Folder | Animation | _Stream:
+    """What reads the frames of a video."""
+    if video.kind == "frames":
+        return _Folder(video.path)
+    if is_animation(video.path):
+        return Animation(video.path, len(video.times))
+    return _Stream(video.path, read_index(video.path), wanted)
 
 
 class _Folder:

@@ -12,9 +12,11 @@ from typing import Any, NamedTuple
 import av
 
 from vitascope.core.errors import UserError
+from vitascope.core.files import require_regular_file
 from vitascope.core.media import FRAME_SUFFIXES
 from vitascope.video import signature
-from vitascope.video.packet_index import open_file, open_stream
+from vitascope.video.container import open_file, open_stream
+from vitascope.video.frame_series import choose_frames
 
 RATE = 30.0
 """Default frame rate of a folder, frames per second."""
@@ -36,13 +38,15 @@ def read_folder(path: str) -> FrameFolder:
 @lru_cache(maxsize=4)
 def _read(path: str, _version: int) -> FrameFolder:
     names = [n for n in os.listdir(path) if os.path.splitext(n)[1].lower() in FRAME_SUFFIXES and n[0] != "."]
-    names.sort(key=lambda n: [(int(p), "") if p.isdigit() else (-1, p) for p in re.split(r"(\d+)", n)])
+    names, ignored = choose_frames(path, names)
     good = [n for n in names if _readable(os.path.join(path, n))]
     if not good:
         cause = "no readable images" if names else "a folder without images"
         raise UserError(f"{path}: {cause}; a folder of frames contains {', '.join(sorted(FRAME_SUFFIXES))}")
     bad = [n for n in names if n not in set(good)]
-    warnings = [f"unreadable frames: {len(bad)}, the first is {bad[0]}"] if bad else []
+    warnings = [ignored] if ignored else []
+    if bad:
+        warnings.append(f"unreadable frames: {len(bad)}, the first is {bad[0]}")
     steps = _steps(names)
     missing = steps[-1] + 1 - len(names)
     if missing > 0:
@@ -67,8 +71,9 @@ def _steps(names: list[str]) -> list[int]:
 def _readable(path: str) -> bool:
     """True if the file has the signature of an image."""
     try:
+        require_regular_file(path)
         return signature.is_image(path)
-    except OSError:
+    except (OSError, UserError):
         return False
 
 

@@ -7,7 +7,8 @@ import os
 from vitascope.core.errors import UserError
 from vitascope.core.types import Video
 from vitascope.video.image_folder import RATE, picture, read_folder
-from vitascope.video.packet_index import display, read_index
+from vitascope.video.orientation import oriented
+from vitascope.video.packet_index import displayed_size, read_index
 
 
 def inspect(path: str | os.PathLike[str], *, fps: float | None = None) -> Video:
@@ -34,7 +35,8 @@ def _file(path: str, fps: float | None) -> Video:
         duration=duration,
         width=index.size[0],
         height=index.size[1],
-        rotation=index.rotation,
+        rotation=index.orientation.rotation,
+        mirrored=index.orientation.mirrored,
         kind="image" if index.still else "file",
         warnings=index.warnings,
     )
@@ -45,15 +47,15 @@ def _folder(path: str, fps: float) -> Video:
     first = next((frame for file in folder.files if (frame := picture(file))), None)
     if first is None:
         raise UserError(f"{path}: none of its {len(folder.files)} images can be decoded")
-    warnings = list(folder.warnings)
-    (width, height), rotation = display(first, warnings)
+    width, height = displayed_size(first)
     return Video(
         path=path,
         times=tuple(step / fps for step in folder.steps),
         duration=(folder.steps[-1] + 1) / fps,
         width=width,
         height=height,
-        rotation=rotation,
+        rotation=oriented(first).rotation,
+        mirrored=oriented(first).mirrored,
         kind="frames",
-        warnings=tuple(warnings),
+        warnings=folder.warnings,
     )

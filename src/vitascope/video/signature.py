@@ -1,12 +1,10 @@
-"""Checks on the bytes of a file before decoding: not a video, damaged or truncated."""
+"""Checks on the bytes of a file before decoding: not a video, or damaged."""
 
 from __future__ import annotations
 
-import os
-from typing import BinaryIO
+from vitascope.video.claims import BOXES, boxes
 
 IMAGES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\0", b"MM\0*", b"P5\n", b"P6\n", b"qoif")
-CONTAINERS = frozenset({b"ftyp", b"moov", b"mdat", b"moof", b"free", b"skip", b"wide", b"styp", b"sidx"})
 
 
 def is_image(path: str) -> bool:
@@ -17,11 +15,7 @@ def is_image(path: str) -> bool:
 
 
 def not_a_video(path: str) -> str:
-    """Why the file cannot be a video, with the remedy; empty if it may be one."""
-    if not os.path.exists(path):
-        return "broken symbolic link" if os.path.islink(path) else "no such file"
-    if not os.path.isfile(path):
-        return "not a file"
+    """Why the content of the file cannot be a video, with the remedy; empty if it may be one."""
     with open(path, "rb") as file:
         head = file.read(4096)
     if not head:
@@ -38,30 +32,14 @@ def not_a_video(path: str) -> str:
 def likely_fault(path: str) -> str:
     """The likely reason why a video file cannot be read."""
     with open(path, "rb") as file:
-        boxes = [name for name, _ in _boxes(file)]
+        names = [name for name, _ in boxes(file)]
         file.seek(0)
         head = file.read(1 << 16)
     if any(mark in head for mark in (b"encv", b"cenc", b"pssh")):
         return "encrypted (DRM)"
-    if boxes and boxes[0] in CONTAINERS and b"moov" not in boxes:
+    if names and names[0] in BOXES and b"moov" not in names:
         return "the index ('moov') is missing: an interrupted recording or download"
     return "damaged, or not a video"
-
-
-def truncation(path: str) -> str:
-    """A message if an MP4, MOV or AVI file is truncated; empty if it is complete or this cannot be determined."""
-    size = os.path.getsize(path)
-    with open(path, "rb") as file:
-        head = file.read(12)
-        if head[:4] == b"RIFF":
-            ends = [(b"RIFF", 8 + int.from_bytes(head[4:8], "little"))]
-        else:
-            boxes = _boxes(file)
-            ends = boxes if boxes and all(name in CONTAINERS for name, _ in (boxes[0], boxes[-1])) else []
-    if ends and ends[-1][1] > size:
-        name, end = ends[-1]
-        return f"truncated: {name.decode()!r} should end at byte {end}, but the file ends at {size}"
-    return ""
 
 
 def _is_text(head: bytes) -> bool:
@@ -73,21 +51,3 @@ def _is_text(head: bytes) -> bool:
             return False
         text = head[: error.start].decode()
     return all(c.isprintable() or c in "\t\r\n\f" for c in text)
-
-
-def _boxes(file: BinaryIO) -> list[tuple[bytes, int]]:
-    """Names and end positions of the top-level boxes of an ISO base media file, up to the first invalid one."""
-    boxes: list[tuple[bytes, int]] = []
-    start = 0
-    length = os.fstat(file.fileno()).st_size
-    while start < length and len(boxes) < 1 << 16:
-        file.seek(start)
-        head = file.read(16)
-        size = int.from_bytes(head[:4], "big")
-        if size == 1:
-            size = int.from_bytes(head[8:16], "big")
-        if len(head) < 8 or size < 8:
-            break
-        start += size
-        boxes.append((head[4:8], start))
-    return boxes

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Any
 
 import av
+import numpy as np
 
 from vitascope.core.errors import MissingPackageError, UserError
 from vitascope.core.types import Video
@@ -14,7 +15,7 @@ from vitascope.video.packet_index import read_index
 
 
 def frames(video: Video, wanted: list[int]) -> Iterator[tuple[int, Any]]:
-    """Yield `(i, frame)` for each index in `wanted`, already rotated.
+    """Yield `(i, frame)` for each index in `wanted`, already turned for display.
 
     Raises UserError if TorchCodec is not installed or cannot read the file.
     """
@@ -26,7 +27,7 @@ def frames(video: Video, wanted: list[int]) -> Iterator[tuple[int, Any]]:
             f"backend torchcodec: {reason}; pip install 'vitascope[torchcodec]', and FFmpeg"
         ) from None
     index = read_index(video.path)
-    count = len(index.times)
+    count, mirrored, sideways = len(index.times), index.orientation.mirrored, index.orientation.sideways
     try:
         decoder = decoders.VideoDecoder(
             video.path, stream_index=index.stream, dimension_order="NHWC", num_ffmpeg_threads=1
@@ -35,6 +36,9 @@ def frames(video: Video, wanted: list[int]) -> Iterator[tuple[int, Any]]:
             decoded = decoder.metadata.num_frames
             raise UserError(f"{video.path}: TorchCodec finds {decoded} frames instead of {count}; use backend 'pyav'")
         for i in wanted:
-            yield i, av.VideoFrame.from_ndarray(decoder.get_frame_at(i).data.numpy(), "rgb24")
+            picture = decoder.get_frame_at(i).data.numpy()
+            # TorchCodec rotates as far as FFmpeg's angle says, to which a mirrored picture is turned over once more
+            turned = np.flip(picture, 1 if sideways else 0) if mirrored else picture
+            yield i, av.VideoFrame.from_ndarray(np.ascontiguousarray(turned), "rgb24")
     except (RuntimeError, IndexError) as error:
         raise UserError(f"{video.path}: TorchCodec: {str(error).strip().splitlines()[0]}") from None
