@@ -23,7 +23,7 @@ JOBS = '''
 import os, signal, sys, time
 import numpy as np
 from vitascope.core.errors import UserError
-from vitascope.core.worker_pool import report_alive
+from vitascope.core.worker_process import report_alive
 
 def work(job):
     kind, number = job
@@ -60,6 +60,7 @@ def work(job):
         yield "empty", np.zeros((0, 3), np.float32)
         yield "one", np.ones(6, np.float64)
 '''
+LAST = "; tried 3 times, the last time alone"
 Jobs = Callable[[Any], Iterator[Any]]
 
 
@@ -130,9 +131,9 @@ def test_arrays_keep_shape_and_type(work: Jobs) -> None:
     [
         (("error", 0), [], "clip.mp4: two lines"),
         (("bug", 0), [], "KeyError: 'nothing' (pool_jobs.py:17)"),
-        (("signal", int(signal.SIGSEGV)), ["before"], "the decoding process died: SIGSEGV"),
-        (("signal", int(signal.SIGKILL)), ["before"], "the decoding process died: SIGKILL"),
-        (("exit", 3), [], "the decoding process ended with status 3"),
+        (("signal", int(signal.SIGSEGV)), ["before"], f"the decoding process died: SIGSEGV{LAST}"),
+        (("signal", int(signal.SIGKILL)), ["before"], f"the decoding process died: SIGKILL{LAST}"),
+        (("exit", 3), [], f"the decoding process ended with status 3{LAST}"),
     ],
 )
 def test_a_job_that_fails_says_why_and_harms_no_other(work: Jobs, job: Any, before: list[str], cause: str) -> None:
@@ -147,7 +148,7 @@ def test_a_job_that_hangs_is_killed(work: Jobs) -> None:
     with pool(work, workers=1, timeout=0.5) as p:
         messages = collect(p.run([("count", 2), ("hang", 0), ("count", 3)]))
     (_, pid, _), (_, failed, _) = messages[3:5]
-    assert failed == Failed("no progress for 0.5 s; killed")
+    assert failed == Failed(f"no progress for 0.5 s; killed{LAST}", lasting=False)
     assert messages[:3] + messages[5:] == counted(2) + counted(3)
     assert gone(pid)
 
@@ -159,7 +160,7 @@ def test_a_job_that_is_alive_is_not_taken_for_hung_but_not_for_ever(
         assert [m for _, m, _ in p.run([("slow", 12)])] == ["at last"]
         monkeypatch.setattr(workers, "PATIENCE", 1)
         assert [m for _, m, _ in p.run([("slow", 30), ("slow", 1)])] == [
-            Failed("no progress for 0.5 s; killed"),
+            Failed(f"no progress for 0.5 s; killed{LAST}", lasting=False),
             "at last",
         ]
 

@@ -17,7 +17,7 @@ from av.stream import Disposition
 
 from vitascope.core.errors import UserError
 from vitascope.core.media import FRAME_SUFFIXES
-from vitascope.core.worker_pool import report_alive
+from vitascope.core.worker_process import report_alive
 from vitascope.video import signature
 
 HIDDEN = Disposition.attached_pic | Disposition.timed_thumbnails
