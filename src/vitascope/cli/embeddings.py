@@ -35,6 +35,10 @@ def embed(
     device: options.Device = "",
     timeout: options.Timeout = 60.0,
     retry_failed: options.Retry = False,
+    full_digest: Annotated[
+        bool,
+        typer.Option("--full-digest", help="tell changed files by all their bytes, not by samples"),
+    ] = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Embed a dataset into the store. Safe to interrupt: rerun to resume.
@@ -52,7 +56,8 @@ def embed(
     dataset = limit_examples(dataset, limit) if limit else dataset
     views = [View(parse(view), options.choice(reduce, "--reduce", ("clip", "time", "grid")))]
     root = store or cache()
-    extraction = options.extraction_options(workers, batch, device, timeout, quiet=quiet, retry_failed=retry_failed)
+    more = {"retry_failed": retry_failed, "full_digest": full_digest}
+    extraction = options.extraction_options(workers, batch, device, timeout, quiet=quiet, **more)
     for encoder in [load(m, extraction.device) for m in models]:
         summary = extract.embed(encoder, dataset, views, root=root, options=extraction)
         folder = Store(root, extract.store_key(dataset, encoder.card, views[0])).folder

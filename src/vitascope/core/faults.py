@@ -1,4 +1,4 @@
-"""Whose fault a failure is: the file's own, which is worth remembering, or the machine's, which may be gone next time."""
+"""Whose fault a failure is: the file's own, worth remembering, or the machine's, which may be gone next time."""
 
 from __future__ import annotations
 

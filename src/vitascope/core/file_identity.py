@@ -7,8 +7,10 @@ A restored copy thus keeps its vectors; another file of the same name, size and 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import stat
 import time
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -103,10 +105,18 @@ def content_digest(path: str, *, full: bool = False) -> str:
             name, size = files[i * (len(files) - 1) // max(count - 1, 1)]
             _add(found, os.path.join(path, name), _offsets(size, FOLDER_PLACES, FOLDER_PLACE_BYTES, full=full))
     else:
-        size = os.stat(path).st_size
+        size = _size(path)
         found.update(repr(size).encode())
         _add(found, path, _offsets(size, PLACES, PLACE_BYTES, full=full))
     return FULL * full + found.hexdigest()[:16]
+
+
+def _size(path: str) -> int:
+    """Return the bytes of a regular file; OSError for anything else, which might never end."""
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "no regular file", path)
+    return status.st_size
 
 
 def _files(path: str) -> list[tuple[str, os.stat_result]]:

@@ -5,21 +5,24 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import uuid
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from vitascope.core.errors import UserError, reading
+from vitascope.core.errors import DamagedFileError, UserError, reading
+from vitascope.core.leftovers import remove_leftovers, temporary
+
+HEADER_BYTES = 100_000_000
+"""Largest header that the safetensors format allows."""
 
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; the file replaces `path` on success and is deleted on failure."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # process numbers repeat between threads, and between containers that share a disk
-    aside = path.with_name(f".{path.name[:100]}.{uuid.uuid4().hex[:12]}")
+    aside = temporary(path)
     try:
         yield aside
         os.replace(aside, path)
@@ -35,7 +38,8 @@ def atomic_folder(out: Path) -> Iterator[Path]:
     """
     if out.exists():
         raise UserError(f"{out} already exists; remove it or choose another folder with -o")
-    partial = out.with_name(f".{out.name}.{os.getpid()}")
+    remove_leftovers(out.parent, out.name)
+    partial = temporary(out)
     try:
         partial.mkdir(parents=True)
         yield partial
@@ -63,6 +67,28 @@ def read_json(path: Path, remedy: str) -> Any:
         if "\\u" in text:
             json.dumps(content, ensure_ascii=False).encode()
         return content
+
+
+def check_safetensors_header(path: Path) -> None:
+    """Raise DamagedFileError unless `path` is a regular file with a safetensors header that describes what follows.
+
+    The length of the header is checked before anything is read, so that no file makes a parser take for ever.
+    """
+    if not path.is_file() and path.exists():
+        raise DamagedFileError(f"{path}: no regular file; give a .safetensors file")
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        start = file.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+        if not 2 <= length <= min(HEADER_BYTES, size - 8):
+            raise DamagedFileError(f"{path}: no safetensors file, or cut short: a header of {length} bytes in {size}")
+        text = file.read(length)
+    with reading(path, "take a whole copy of it"):
+        header = json.loads(text)
+        places = sorted(entry["data_offsets"] for name, entry in header.items() if name != "__metadata__")
+        starts, ends = [a for a, _ in places], [b for _, b in places]
+        if [0, *ends] != [*starts, size - 8 - length] or any(a > b for a, b in places):
+            raise DamagedFileError(f"{path}: cut short or damaged: its tensors do not fill its {size} bytes")
 
 
 def is_truncated(line: bytes) -> bool:

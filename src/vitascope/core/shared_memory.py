@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import IO
 
 from vitascope.core.errors import UserError
 
@@ -27,8 +27,8 @@ def memory_file(size: int) -> Iterator[int]:
         finally:
             os.close(descriptor)
         return
-    with contextlib.ExitStack() as opened:
-        yield opened.enter_context(_reserved(size)).fileno()
+    with _reserved(size) as file:
+        yield file.fileno()
 
 
 def _anonymous(size: int) -> int | None:
@@ -41,29 +41,21 @@ def _anonymous(size: int) -> int | None:
     return descriptor
 
 
-def _reserved(size: int) -> tempfile._TemporaryFileWrapper[bytes]:
-    """Return a temporary file whose bytes are all there, in the first place with room for them."""
-    problem: OSError | None = None
-    for folder in filter(None, (roomy_folder(size), tempfile.gettempdir())):
-        file = tempfile.TemporaryFile(dir=folder)
+@contextmanager
+def _reserved(size: int) -> Iterator[IO[bytes]]:
+    """Yield a temporary file all of whose bytes are there, so that no write to it can fail."""
+    with tempfile.TemporaryFile(dir=roomy_folder(size)) as file:
         try:
-            _reserve(file.fileno(), size)
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+            else:
+                file.truncate(size)
         except OSError as error:
-            file.close()
-            problem = error
-        else:
-            return file  # type: ignore[return-value]
-    raise UserError(
-        f"no room for {size / 1e6:.0f} MB of decoding buffers in {tempfile.gettempdir()} ({problem}); give fewer "
-        "--workers, a smaller --batch, or a folder with room in $TMPDIR"
-    )
-
-
-def _reserve(descriptor: int, size: int) -> None:
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(descriptor, 0, size)
-    else:
-        os.ftruncate(descriptor, size)
+            raise UserError(
+                f"no room for {size / 1e6:.0f} MB for decoded frames in {tempfile.gettempdir()} ({error.strerror}); "
+                "give fewer --workers, a smaller --batch, or a folder with room in $TMPDIR"
+            ) from error
+        yield file
 
 
 def roomy_folder(size: int) -> str | None:

@@ -41,7 +41,7 @@ PATIENCE = 30
 START = 60.0
 """Time limit for a worker to start and import its module, seconds."""
 ATTEMPTS = 3
-"""Attempts at a job whose process dies or hangs, or that the machine fails; the last one without any other beside it."""
+"""Attempts at a job whose process dies or hangs, or whom the machine fails; the last one has no other beside it."""
 BUSY = 0.1
 """Share of the time without progress that a process computed, from which on it hangs by itself: it was not stopped."""
 
@@ -60,9 +60,8 @@ class Pool(Generic[J]):
     Each of the `workers` processes has `slots` slots of `slot_bytes` for arrays in transit, and up to `ahead` queued
     jobs besides the current one, so that it keeps working while the consumer is busy. A process is killed if it has a
     free slot but sends no message and does not call `report_alive` for `timeout` seconds, or sends no message for
-    `PATIENCE` times as long. Its job, and that of a process that died, is begun again, up to `ATTEMPTS` times; a process
-    that was killed for want of memory halves the number of workers. Use as a context manager; `run` may be called
-    repeatedly.
+    `PATIENCE` times as long. Its job, and that of a process that died, is run up to `ATTEMPTS` times; a process
+    killed for want of memory halves the number of workers. Use as a context manager; `run` may be called repeatedly.
     """
 
     def __init__(
@@ -199,7 +198,7 @@ class Pool(Generic[J]):
         self._begin_anew([worker] if places == self._places else [w for w in self._workers if w], lines)
 
     def _begin_anew(self, workers: Sequence[_Worker], lines: dict[int, _JobMessages]) -> None:
-        """Kill `workers` and begin their jobs again, in order, in fresh processes at those of their places still allowed.
+        """Kill `workers` and begin their jobs again, in order, in fresh processes at those places still allowed.
 
         The jobs of one process stay in order: it might wait for ever for the consumer of a job queued behind.
         """

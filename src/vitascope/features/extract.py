@@ -24,6 +24,8 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from vitascope.core.errors import UserError
+from vitascope.core.file_identity import FileIdentity, FileState, is_unchanged, state_of
+from vitascope.core.log import log
 from vitascope.core.progress import EncodingProgress, ProgressLine
 from vitascope.core.types import Card, Dataset, Example, digest
 from vitascope.core.worker_pool import Failed, Pool
@@ -31,7 +33,7 @@ from vitascope.encoders.base import Encoder, Tokens, call, shape_problem
 from vitascope.encoders.precomputed import Release
 from vitascope.encoders.preprocess import to_tensor
 from vitascope.features.batching import ClipBatcher
-from vitascope.features.decode_job import ClipHeader, ClipIndex, DecodeJob, Pixels, decode_example
+from vitascope.features.decode_job import Changed, ClipHeader, ClipIndex, DecodeJob, Message, Pixels, decode_example
 from vitascope.features.imports.twelvelabs import copy_released, granularity_for
 from vitascope.features.store import EmbeddedExample, Key, Store, StoredEntry
 from vitascope.features.view import Reduce, View
@@ -42,6 +44,8 @@ PIPELINE = 1
 BLOCK_EXAMPLES = 128
 BLOCK_BYTES = 256 << 20
 """Limits of a block: examples, and bytes of their files."""
+ATTEMPTS = 3
+"""Times that a file is read which changes while it is read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +61,8 @@ class ExtractionOptions:
     """Seconds without a frame after which a video counts as failed."""
     retry_failed: bool = False
     """Retry examples that failed before."""
+    full_digest: bool = False
+    """Identify video files by all their bytes, not by samples of them."""
     quiet: bool = False
     """Print no progress."""
 
@@ -104,9 +110,9 @@ def file_size(path: str) -> int:
         return 0
 
 
-def source_digest(example: Example[Any] | DecodeJob) -> str:
-    """Return a digest of file name, size, span and frame rate: it tells whether an example id still means the same."""
-    return digest([os.path.basename(example.path), file_size(example.path), example.span, example.fps])
+def source_digest(example: Example[Any] | DecodeJob, size: int) -> str:
+    """Return a digest of file name, size (bytes), span and frame rate: whether an example id still means the same."""
+    return digest([os.path.basename(example.path), size, example.span, example.fps])
 
 
 def encode_clips(encoder: Encoder, pixels: UInt8[Tensor, "n t y x 3"], *, device: str = "cpu") -> Tokens:
@@ -208,6 +214,8 @@ class _FinishedExample(NamedTuple):
     """An example that is decoded completely, or has failed."""
 
     job: DecodeJob
+    file: FileIdentity
+    """Identity of the file when it was read."""
     status: str
     note: str
 
@@ -224,6 +232,12 @@ class _Extraction:
         self.locks: dict[str, list[FileLock]] = {}
         self.remaining: dict[str, int] = {}
         self.pending: dict[str, _PendingExample] = {}
+        self.files: dict[str, FileIdentity] = {}
+        """Identity of the file of an example when its decoding began, by example."""
+        self.states: dict[str, FileState] = {}
+        """State of every file when this run first looked at it."""
+        self.unstored: dict[str, str] = {}
+        """Why an example has no vector although its file may be good, by example: never recorded in the store."""
         self.batcher = ClipBatcher(self.options.batch, self._encode_batch, self._deliver)
         self.finished: list[_FinishedExample] = []
         self.snapshots: dict[Store, tuple[int, dict[str, StoredEntry]]] = {}
@@ -238,6 +252,7 @@ class _Extraction:
         statuses = [store.status() for store in self.stores.values()]
         wanted = {e.id for e in self.dataset.examples if e.id not in self.dataset.missing_files}
         failures = {e: k.status for entries in statuses for e, k in entries.items() if k.status != "ok" and e in wanted}
+        failures |= {e: why for e, why in self.unstored.items() if any(e not in entries for entries in statuses)}
         notes = {e: k.note for entries in statuses for e, k in entries.items() if k.note and e in wanted}
         if wanted and len(failures) == len(wanted):
             example, why = next(iter(failures.items()))
@@ -261,14 +276,9 @@ class _Extraction:
         pool = decoder_pool(self.encoder.card, self.options)
         try:
             with pool, ProgressLine(self.progress, quiet=self.options.quiet) as line:
-                while todo:
-                    for job, message, pixels in pool.run(self._claim(todo)):
-                        self._take(job, message, pixels)
-                        self.progress.decode_busy = pool.busy
-                        self.progress.encode_busy = self.batcher.seconds / max(self.progress.seconds, 1e-9)
-                        line.tick()
-                    if todo:  # other processes hold these blocks and will finish them, or die and free their locks
-                        time.sleep(0.5)
+                for _ in range(ATTEMPTS):
+                    self._work(pool, todo, line)
+                    todo = self._changed_meanwhile()
         finally:
             for name in list(self.locks):
                 self._release(name)
@@ -277,6 +287,26 @@ class _Extraction:
             "decode": pool.busy * self.progress.seconds,
             "encode": self.batcher.seconds,
         }
+
+    def _work(self, pool: Pool[DecodeJob], todo: dict[str, list[Example[Any]]], line: ProgressLine) -> None:
+        """Encode the blocks of `todo`, except those that other processes finish."""
+        while todo:
+            for job, message, pixels in pool.run(self._claim(todo)):
+                self._take(job, message, pixels)
+                self.progress.decode_busy = pool.busy
+                self.progress.encode_busy = self.batcher.seconds / max(self.progress.seconds, 1e-9)
+                line.tick()
+            if todo:  # other processes hold these blocks and will finish them, or die and free their locks
+                time.sleep(0.5)
+
+    def _changed_meanwhile(self) -> dict[str, list[Example[Any]]]:
+        """Return the examples, by block, whose files changed while they were read."""
+        changed = {e for e, why in self.unstored.items() if why == Changed().cause}
+        available = [e for e in self.dataset.examples if e.id not in self.dataset.missing_files] if changed else []
+        again = {name: [e for e in block if e.id in changed] for name, block in blocks(available)}
+        for example in changed:
+            log.warning("%s %s; reading it again", example, self.unstored.pop(example))
+        return {name: block for name, block in again.items() if block}
 
     def _claim(self, todo: dict[str, list[Example[Any]]]) -> Iterator[DecodeJob]:
         """Yield the jobs of every block that no other process holds, and remove these blocks from `todo`."""
@@ -290,7 +320,9 @@ class _Extraction:
             if not examples:
                 self._release(name)
             for e in examples:
-                yield DecodeJob(name, e.id, e.path, e.span, e.fps, self.samplers, self.encoder.card)
+                yield DecodeJob(
+                    name, e.id, e.path, e.span, e.fps, self.samplers, self.encoder.card, self.options.full_digest
+                )
 
     def _current_status(self, store: Store, block: str) -> Mapping[str, StoredEntry]:
         """Return the current status: another process may have written or sealed this block since the last look."""
@@ -308,7 +340,13 @@ class _Extraction:
         """Return whether `example` is stored and its file, if it still exists, is unchanged."""
         if example.id not in known or (self.options.retry_failed and known[example.id].status != "ok"):
             return False
-        return known[example.id].source == source_digest(example) or not os.path.lexists(example.path)
+        if not os.path.lexists(example.path):
+            return True
+        if example.path not in self.states:
+            self.states[example.path] = state_of(example.path)
+        state, entry = self.states[example.path], known[example.id]
+        same_name = entry.source == source_digest(example, state.size)
+        return same_name and is_unchanged(example.path, state, entry.stamp, entry.content)
 
     def _acquire(self, name: str) -> bool:
         locks: list[FileLock] = []
@@ -328,11 +366,11 @@ class _Extraction:
         for lock in self.locks.pop(name, ()):
             lock.release()
 
-    def _take(
-        self, job: DecodeJob, message: ClipHeader | ClipIndex | list[str] | Failed, pixels: Pixels | None
-    ) -> None:
+    def _take(self, job: DecodeJob, message: Message | Failed, pixels: Pixels | None) -> None:
         """Process one message of a worker; messages arrive job by job, in order."""
-        if isinstance(message, ClipHeader):
+        if isinstance(message, FileIdentity):
+            self.files[job.example] = message
+        elif isinstance(message, ClipHeader):
             self.pending[job.example] = _PendingExample(message, {})
         elif isinstance(message, ClipIndex):
             assert pixels is not None
@@ -359,13 +397,20 @@ class _Extraction:
                 if view.sampler == self.samplers[index.sampler]:
                     self.pending[example].add(view, index, vectors[i])
 
-    def _close(self, job: DecodeJob, message: list[str] | Failed) -> None:
-        """Finish an example, decoded or failed; write its block once all examples of it are finished."""
-        status = message.cause if isinstance(message, Failed) else "ok"
-        note = "; ".join(message) if isinstance(message, list) else ""
-        self.finished.append(_FinishedExample(job, status, note))
+    def _close(self, job: DecodeJob, message: list[str] | Changed | Failed) -> None:
+        """Finish an example, decoded or failed; write its block once all examples of it are finished.
+
+        What is wrong with the file is recorded; what befell the machine, or the file while it was read, is not.
+        """
+        file = self.files.pop(job.example, FileIdentity())
+        if isinstance(message, list):
+            self.finished.append(_FinishedExample(job, file, "ok", "; ".join(message)))
+        elif isinstance(message, Failed) and message.lasting:
+            self.finished.append(_FinishedExample(job, file, message.cause, ""))
+        else:
+            self.unstored[job.example] = message.cause
         self.progress.done += 1
-        self.progress.failed += status != "ok"
+        self.progress.failed += not isinstance(message, list)
         self.remaining[job.block] -= 1
         if not self.remaining[job.block]:
             self.batcher.flush()
@@ -380,15 +425,12 @@ class _Extraction:
         self._release(block)
 
     def _embedded_example(self, done: _FinishedExample, view: View) -> EmbeddedExample:
-        example, source = done.job.example, source_digest(done.job)
+        example, file = done.job.example, done.file
+        source = {"source": source_digest(done.job, file.size), "stamp": file.stamp, "content": file.content}
         if done.status != "ok":
-            return EmbeddedExample(example, None, status=done.status, source=source)
+            return EmbeddedExample(example, None, status=done.status, **source)
         which = self.samplers.index(view.sampler)
         header, vectors = self.pending[example].header, self.pending[example].vectors[view]
         if not np.isfinite(vectors).all():
-            return EmbeddedExample(
-                example, None, status=f"{self.encoder.card.name} returned NaN or infinity", source=source
-            )
-        return EmbeddedExample(
-            example, vectors, header.spans[which], header.times[which], source=source, note=done.note
-        )
+            return EmbeddedExample(example, None, status=f"{self.encoder.card.name} returned NaN or infinity", **source)
+        return EmbeddedExample(example, vectors, header.spans[which], header.times[which], note=done.note, **source)
