@@ -22,6 +22,7 @@ HEADER_BYTES = 100_000_000
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; the file replaces `path` on success and is deleted on failure."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(path.parent, path.name)
     aside = temporary(path)
     try:
         yield aside

@@ -242,6 +242,7 @@ class _Extraction:
         self.finished: list[_FinishedExample] = []
         self.snapshots: dict[Store, tuple[int, dict[str, StoredEntry]]] = {}
         self.encoded = 0
+        self.waiting = False
         self.progress = EncodingProgress(f"{encoder.card.name} on {dataset.name}", 0)
 
     def run(self) -> ExtractionSummary:
@@ -297,7 +298,13 @@ class _Extraction:
                 self.progress.encode_busy = self.batcher.seconds / max(self.progress.seconds, 1e-9)
                 line.tick()
             if todo:  # other processes hold these blocks and will finish them, or die and free their locks
+                self._say_waiting(len(todo))
                 time.sleep(0.5)
+
+    def _say_waiting(self, count: int) -> None:
+        if not self.waiting:
+            log.info("waiting for other processes that embed the last %d blocks of %s", count, self.dataset.name)
+        self.waiting = True
 
     def _changed_meanwhile(self) -> dict[str, list[Example[Any]]]:
         """Return the examples, by block, whose files changed while they were read."""

@@ -187,6 +187,7 @@ class Store:
     def seal(self) -> None:
         """Merge all parts into shards ordered by example id; equal vectors give equal files."""
         if not any(self.parts.iterdir()):
+            remove_leftovers(self.folder)
             return  # nothing to merge, and the folder may be read-only
         with write_lock(self.folder):
             replace_index(self.folder, current_index(self.folder))
