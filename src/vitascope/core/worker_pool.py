@@ -296,9 +296,10 @@ class _Worker:
         if sent.kind == "ready":
             self.ready = True
         elif sent.kind == "end":
-            if sent.content and not sent.content.own:
-                return sent.content
-            line.end(Failed(sent.content.cause) if sent.content else None)
+            loss: Loss | None = sent.content
+            if loss and not loss.own:
+                return loss
+            line.end(Failed(loss.cause) if loss else None)
             self.jobs.popleft()
         elif sent.slot is None:
             line.add(sent.content, None, lambda: None)

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from vitascope.core.errors import UserError
-from vitascope.core.file_identity import FileIdentity, FileState, is_unchanged, state_of
+from vitascope.core.file_identity import FileIdentity
 from vitascope.core.log import log
 from vitascope.core.progress import EncodingProgress, ProgressLine
 from vitascope.core.types import Card, Dataset, Example, digest
@@ -34,7 +34,9 @@ from vitascope.encoders.precomputed import Release
 from vitascope.encoders.preprocess import to_tensor
 from vitascope.features.batching import ClipBatcher
 from vitascope.features.decode_job import Changed, ClipHeader, ClipIndex, DecodeJob, Message, Pixels, decode_example
+from vitascope.features.freshness import Freshness, file_size
 from vitascope.features.imports.twelvelabs import copy_released, granularity_for
+from vitascope.features.pending import FinishedExample, PendingExample
 from vitascope.features.store import EmbeddedExample, Key, Store, StoredEntry
 from vitascope.features.view import Reduce, View
 from vitascope.sampling.names import MultiClip, Uniform, describe
@@ -100,19 +102,6 @@ def blocks(examples: Sequence[Example[Any]]) -> Iterator[tuple[str, list[Example
             block, sizes = [], {}
     if block:
         yield digest([e.id for e in block]), block
-
-
-def file_size(path: str) -> int:
-    """Return the size of a file in bytes; 0 for a folder or a missing file."""
-    try:
-        return os.stat(path).st_size if os.path.isfile(path) else 0
-    except OSError:
-        return 0
-
-
-def source_digest(example: Example[Any] | DecodeJob, size: int) -> str:
-    """Return a digest of file name, size (bytes), span and frame rate: whether an example id still means the same."""
-    return digest([os.path.basename(example.path), size, example.span, example.fps])
 
 
 def encode_clips(encoder: Encoder, pixels: UInt8[Tensor, "n t y x 3"], *, device: str = "cpu") -> Tokens:
@@ -193,33 +182,6 @@ def _embed_released(release: Release, dataset: Dataset[Any], views: Sequence[Vie
     return ExtractionSummary(missing, encoded=len(available.examples) - len(missing))
 
 
-class _PendingExample(NamedTuple):
-    """An example whose clips are being decoded, and its vectors by view, filled in as batches are encoded.
-
-    One array per view, not one per clip: small arrays between the large ones of every batch would fragment the heap,
-    and a process that embeds a long video would grow by gigabytes.
-    """
-
-    header: ClipHeader
-    vectors: dict[View, npt.NDArray[np.float32]]
-
-    def add(self, view: View, index: ClipIndex, vector: npt.NDArray[np.float32]) -> None:
-        """Store the vector of one clip."""
-        if view not in self.vectors:
-            self.vectors[view] = np.empty((len(self.header.spans[index.sampler]), *vector.shape), np.float32)
-        self.vectors[view][index.clip] = vector
-
-
-class _FinishedExample(NamedTuple):
-    """An example that is decoded completely, or has failed."""
-
-    job: DecodeJob
-    file: FileIdentity
-    """Identity of the file when it was read."""
-    status: str
-    note: str
-
-
 class _Extraction:
     """State of one extraction: claimed blocks, clips waiting for the encoder, examples in progress."""
 
@@ -231,15 +193,16 @@ class _Extraction:
         self.samplers = tuple(dict.fromkeys(v.sampler for v in views))
         self.locks: dict[str, list[FileLock]] = {}
         self.remaining: dict[str, int] = {}
-        self.pending: dict[str, _PendingExample] = {}
+        self.pending: dict[str, PendingExample] = {}
         self.files: dict[str, FileIdentity] = {}
         """Identity of the file of an example when its decoding began, by example."""
-        self.states: dict[str, FileState] = {}
-        """State of every file when this run first looked at it."""
-        self.unstored: dict[str, str] = {}
-        """Why an example has no vector although its file may be good, by example: never recorded in the store."""
+        self.fresh = Freshness(retry_failed=options.retry_failed)
+        self.held: dict[View, set[str]] = {v: set() for v in views}
+        """Examples that a store holds, though another one lacks them."""
+        self.changed: set[str] = set()
+        """Examples whose files changed while they were read."""
         self.batcher = ClipBatcher(self.options.batch, self._encode_batch, self._deliver)
-        self.finished: list[_FinishedExample] = []
+        self.finished: list[FinishedExample] = []
         self.snapshots: dict[Store, tuple[int, dict[str, StoredEntry]]] = {}
         self.encoded = 0
         self.waiting = False
@@ -253,7 +216,6 @@ class _Extraction:
         statuses = [store.status() for store in self.stores.values()]
         wanted = {e.id for e in self.dataset.examples if e.id not in self.dataset.missing_files}
         failures = {e: k.status for entries in statuses for e, k in entries.items() if k.status != "ok" and e in wanted}
-        failures |= {e: why for e, why in self.unstored.items() if any(e not in entries for entries in statuses)}
         notes = {e: k.note for entries in statuses for e, k in entries.items() if k.note and e in wanted}
         if wanted and len(failures) == len(wanted):
             example, why = next(iter(failures.items()))
@@ -269,7 +231,7 @@ class _Extraction:
         self.snapshots = {store: (store.seal_time(), store.status()) for store in self.stores.values()}
         known = [status for _, status in self.snapshots.values()]
         available = [e for e in self.dataset.examples if e.id not in self.dataset.missing_files]
-        todo = {name: self._missing(block, known) for name, block in blocks(available)}
+        todo = {name: self.fresh.missing(block, known) for name, block in blocks(available)}
         return {name: block for name, block in todo.items() if block}
 
     def _encode(self, todo: dict[str, list[Example[Any]]]) -> dict[str, float]:
@@ -308,11 +270,9 @@ class _Extraction:
 
     def _changed_meanwhile(self) -> dict[str, list[Example[Any]]]:
         """Return the examples, by block, whose files changed while they were read."""
-        changed = {e for e, why in self.unstored.items() if why == Changed().cause}
-        available = [e for e in self.dataset.examples if e.id not in self.dataset.missing_files] if changed else []
-        again = {name: [e for e in block if e.id in changed] for name, block in blocks(available)}
-        for example in changed:
-            log.warning("%s %s; reading it again", example, self.unstored.pop(example))
+        available = [e for e in self.dataset.examples if e.id not in self.dataset.missing_files] if self.changed else []
+        again = {name: [e for e in block if e.id in self.changed] for name, block in blocks(available)}
+        self.changed.clear()
         return {name: block for name, block in again.items() if block}
 
     def _claim(self, todo: dict[str, list[Example[Any]]]) -> Iterator[DecodeJob]:
@@ -321,7 +281,10 @@ class _Extraction:
             if not self._acquire(name):
                 continue
             block = todo.pop(name)
-            examples = self._missing(block, [self._current_status(store, name) for store in self.stores.values()])
+            known = {view: self._current_status(store, name) for view, store in self.stores.items()}
+            examples = self.fresh.missing(block, list(known.values()))
+            for view, entries in known.items():
+                self.held[view] |= {e.id for e in examples if self.fresh.holds(e, entries)}
             self.progress.total -= len(block) - len(examples)
             self.remaining[name] = len(examples)
             if not examples:
@@ -337,23 +300,6 @@ class _Extraction:
         if stamp != store.seal_time():
             stamp, known = self.snapshots[store] = store.seal_time(), store.status()
         return ChainMap(store.status(block), known)
-
-    def _missing(
-        self, examples: Sequence[Example[Any]], known: Sequence[Mapping[str, StoredEntry]]
-    ) -> list[Example[Any]]:
-        return [e for e in examples if not all(self._stored(e, k) for k in known)]
-
-    def _stored(self, example: Example[Any], known: Mapping[str, StoredEntry]) -> bool:
-        """Return whether `example` is stored and its file, if it still exists, is unchanged."""
-        if example.id not in known or (self.options.retry_failed and known[example.id].status != "ok"):
-            return False
-        if not os.path.lexists(example.path):
-            return True
-        if example.path not in self.states:
-            self.states[example.path] = state_of(example.path)
-        state, entry = self.states[example.path], known[example.id]
-        same_name = entry.source == source_digest(example, state.size)
-        return same_name and is_unchanged(example.path, state, entry.stamp, entry.content)
 
     def _acquire(self, name: str) -> bool:
         locks: list[FileLock] = []
@@ -378,7 +324,7 @@ class _Extraction:
         if isinstance(message, FileIdentity):
             self.files[job.example] = message
         elif isinstance(message, ClipHeader):
-            self.pending[job.example] = _PendingExample(message, {})
+            self.pending[job.example] = PendingExample(message, {})
         elif isinstance(message, ClipIndex):
             assert pixels is not None
             self._add_clip(job.example, message, torch.from_numpy(pixels))
@@ -407,15 +353,17 @@ class _Extraction:
     def _close(self, job: DecodeJob, message: list[str] | Changed | Failed) -> None:
         """Finish an example, decoded or failed; write its block once all examples of it are finished.
 
-        What is wrong with the file is recorded; what befell the machine, or the file while it was read, is not.
+        What befell the machine, or the file while it was read, is recorded without identity: nobody will believe it.
         """
         file = self.files.pop(job.example, FileIdentity())
         if isinstance(message, list):
-            self.finished.append(_FinishedExample(job, file, "ok", "; ".join(message)))
-        elif isinstance(message, Failed) and message.lasting:
-            self.finished.append(_FinishedExample(job, file, message.cause, ""))
+            self.finished.append(FinishedExample(job, file, "ok", "; ".join(message)))
         else:
-            self.unstored[job.example] = message.cause
+            believed = isinstance(message, Failed) and message.lasting
+            self.finished.append(FinishedExample(job, file if believed else FileIdentity(file.size), message.cause))
+        if isinstance(message, Changed):
+            log.warning("%s: %s", job.example, message.cause)
+            self.changed.add(job.example)
         self.progress.done += 1
         self.progress.failed += not isinstance(message, list)
         self.remaining[job.block] -= 1
@@ -425,19 +373,16 @@ class _Extraction:
 
     def _write(self, block: str) -> None:
         for view, store in self.stores.items():
-            store.add(block, [self._embedded_example(one, view) for one in self.finished])
-        self.encoded += len(self.finished)
+            store.add(block, list(self._records(view)))
+        self.encoded += sum(done.job.example not in self.changed for done in self.finished)
         self.finished.clear()
         self.pending.clear()
         self._release(block)
 
-    def _embedded_example(self, done: _FinishedExample, view: View) -> EmbeddedExample:
-        example, file = done.job.example, done.file
-        source = {"source": source_digest(done.job, file.size), "stamp": file.stamp, "content": file.content}
-        if done.status != "ok":
-            return EmbeddedExample(example, None, status=done.status, **source)
-        which = self.samplers.index(view.sampler)
-        header, vectors = self.pending[example].header, self.pending[example].vectors[view]
-        if not np.isfinite(vectors).all():
-            return EmbeddedExample(example, None, status=f"{self.encoder.card.name} returned NaN or infinity", **source)
-        return EmbeddedExample(example, vectors, header.spans[which], header.times[which], note=done.note, **source)
+    def _records(self, view: View) -> Iterator[EmbeddedExample]:
+        """Yield what to store of the finished examples; a failure replaces no vector that holds."""
+        for done in self.finished:
+            if done.status == "ok":
+                yield done.embedded(self.pending[done.job.example], view, self.encoder.card.name)
+            elif done.job.example not in self.held[view]:
+                yield done.failed(done.status)

@@ -49,7 +49,7 @@ def to_half(values: Array) -> Array:
 def block_checksums(values: Array) -> npt.NDArray[np.int64]:
     """Return for every row of a shard the checksum of its block."""
     rows = rows_per_block(values)
-    sums = [zlib.crc32(values[start : start + rows]) for start in range(0, len(values), rows)]
+    sums = [zlib.crc32(values[start : start + rows].data) for start in range(0, len(values), rows)]
     return np.repeat(np.array(sums, np.int64), rows)[: len(values)]
 
 
@@ -72,11 +72,13 @@ def map_vectors(path: Path, folder: Path) -> Array:
         with open(path, "rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
             entry = json.loads(file.read(length))["vectors"]
-        kind = {"F16": np.dtype(np.float16), "F32": np.dtype(np.float32)}[entry["dtype"]]
-        shape, start, end = tuple(entry["shape"]), *entry["data_offsets"]
+        kind: np.dtype[Any] = {"F16": np.dtype(np.float16), "F32": np.dtype(np.float32)}[entry["dtype"]]
+        shape = tuple(entry["shape"])
+        start, end = entry["data_offsets"]
         if len(shape) < 2 or start != 0 or 8 + length + end != path.stat().st_size:
             raise DamagedFileError(f"one tensor of vectors was expected, not shape {shape} at bytes {start} to {end}")
-        return np.memmap(path, kind, "r", offset=8 + length, shape=shape)
+        mapped: Array = np.memmap(path, kind, "r", offset=8 + length, shape=shape)
+        return mapped
 
 
 class ShardRows:
@@ -136,7 +138,7 @@ class ShardRows:
         todo = ~good[blocks] & (expected[firsts] >= 0)
         for block, checksum in zip(blocks[todo].tolist(), expected[firsts[todo]].tolist(), strict=True):
             start, end = block * size, min((block + 1) * size, len(data))
-            if zlib.crc32(data[start:end]) == checksum:
+            if zlib.crc32(data[start:end].data) == checksum:
                 good[block] = True
             else:
                 yield start, end - 1

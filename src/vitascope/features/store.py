@@ -94,7 +94,7 @@ class StoredEntry(NamedTuple):
     status: str
     """`ok`, or the reason why there is no vector."""
     source: str
-    """Digest of the source; see `features.extract.source_digest`."""
+    """Digest of the source; see `features.freshness.source_digest`."""
     note: str
     """Decoding warnings."""
     stamp: str = ""
@@ -316,8 +316,8 @@ def stored_keys(root: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
 
 def read_key(path: Path) -> Mapping[str, Any]:
     """Read a `key.json`; DamagedFileError if it is none."""
-    key = read_json(path, remedy(path.parent))
+    key: Any = read_json(path, remedy(path.parent))
     known = isinstance(key, dict) and isinstance(key.get("card"), dict) and isinstance(key["card"].get("name"), str)
     if not known or not isinstance(key.get("dataset"), str):
         raise DamagedFileError(f"{path}: no key of a store; {remedy(path.parent)}")
-    return key
+    return dict(key)

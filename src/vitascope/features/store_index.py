@@ -155,11 +155,11 @@ def deduplicate(tables: Sequence[pa.Table]) -> pa.Table:
     if sum(len(t) > 0 for t in tables) < 2:
         return table
     table_of = np.repeat(np.arange(len(tables)), [len(t) for t in tables])
-    rows = [table[name].to_numpy(zero_copy_only=False) for name in ("example", "clip", "source", "content")]
-    best: dict[str, tuple[int, bool, tuple[str, str]]] = {}
-    for example, clip, source, content, number in zip(*rows, table_of, strict=True):
+    rows = [table[name].to_numpy(zero_copy_only=False) for name in ("example", "clip", "source", "stamp", "content")]
+    best: dict[str, tuple[int, bool, tuple[str, ...]]] = {}
+    for example, clip, *source, number in zip(*rows, table_of, strict=True):
         previous = best.get(example)
-        if previous is None or clip >= 0 or previous[1] or previous[2] != (source, content):
-            best[example] = (number, clip < 0, (source, content))
+        if previous is None or clip >= 0 or previous[1] or previous[2] != tuple(source):
+            best[example] = (number, clip < 0, tuple(source))
     kept = [best[example][0] == number for example, number in zip(rows[0], table_of, strict=True)]
     return table if all(kept) else table.filter(pa.array(kept))
