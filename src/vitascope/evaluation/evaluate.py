@@ -7,7 +7,7 @@ from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vitascope.core.errors import UserError
+from vitascope.core.errors import DamagedFileError, UserError
 from vitascope.core.types import Card, Dataset, Kind
 from vitascope.datasets.open import open_dataset
 from vitascope.datasets.splits import check_train_fraction, limit_examples
@@ -56,7 +56,10 @@ def evaluate(
         raise UserError("nothing to do: name at least one encoder with -m, for instance -m vit/tiny-random")
     for encoder in loaded:
         for variant in datasets:
-            evaluated += _evaluate_encoder(variant, encoder, opened, recorded, config=config, failed=failed)
+            try:
+                evaluated += _evaluate_encoder(variant, encoder, opened, recorded, config=config, failed=failed)
+            except DamagedFileError as error:  # of its store; those of other encoders may be whole
+                failed.append(str(error))
     if failed:
         others = (
             f" (and {len(failed) - 1} more; all other results are recorded)" if len(failed) > 1 or evaluated else ""
