@@ -14,9 +14,11 @@ if TYPE_CHECKING:
 
 def is_store(name: str) -> bool:
     """Return whether `name` is a folder of stored embeddings."""
+    if not Path(name).is_dir():
+        return False
     from vitascope.features.store_check import is_root
 
-    return Path(name).is_dir() and is_root(Path(name))
+    return is_root(Path(name))
 
 
 def check_stores(name: str, *, repair: bool, as_json: bool) -> bool:

@@ -169,7 +169,8 @@ class Pool(Generic[J]):
                 self._lose(worker, lines, loss)
         if self._alone and all(line.ended for line in self._alone):
             self._alone.clear()
-            self._begin_anew([w for w in self._workers if w], lines)
+            if self._allowed > 1:
+                self._begin_anew([w for w in self._workers if w], lines)
 
     def _receive(self, worker: _Worker, lines: dict[int, _JobMessages]) -> None:
         """Receive all messages in the pipe of a worker, unless it was discarded meanwhile."""
