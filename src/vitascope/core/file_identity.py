@@ -98,17 +98,21 @@ def content_digest(path: str, *, full: bool = False) -> str:
     """
     found = hashlib.sha256()
     if os.path.isdir(path):
-        files = [(name, status.st_size) for name, status in _files(path)]
-        found.update(repr(files).encode(errors="surrogatepass"))
-        count = len(files) if full else min(len(files), FOLDER_FILES)
-        for i in range(count):
-            name, size = files[i * (len(files) - 1) // max(count - 1, 1)]
-            _add(found, os.path.join(path, name), _offsets(size, FOLDER_PLACES, FOLDER_PLACE_BYTES, full=full))
+        _add_folder(found, path, full=full)
     else:
         size = _size(path)
         found.update(repr(size).encode())
         _add(found, path, _offsets(size, PLACES, PLACE_BYTES, full=full))
     return FULL * full + found.hexdigest()[:16]
+
+
+def _add_folder(found: hashlib._Hash, path: str, *, full: bool) -> None:
+    files = [(name, status.st_size) for name, status in _files(path)]
+    found.update(repr(files).encode(errors="surrogatepass"))
+    count = len(files) if full else min(len(files), FOLDER_FILES)
+    for i in range(count):
+        name, size = files[i * (len(files) - 1) // max(count - 1, 1)]
+        _add(found, os.path.join(path, name), _offsets(size, FOLDER_PLACES, FOLDER_PLACE_BYTES, full=full))
 
 
 def _size(path: str) -> int:

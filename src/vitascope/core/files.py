@@ -83,13 +83,19 @@ def check_safetensors_header(path: Path) -> None:
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
         if not 2 <= length <= min(HEADER_BYTES, size - 8):
             raise DamagedFileError(f"{path}: no safetensors file, or cut short: a header of {length} bytes in {size}")
-        text = file.read(length)
+        _check_tensors(path, file.read(length), size - 8 - length)
+
+
+def _check_tensors(path: Path, text: bytes, size: int) -> None:
+    """Raise DamagedFileError unless the tensors of a safetensors header fill `size` bytes."""
     with reading(path, "take a whole copy of it"):
         header = json.loads(text)
         places = sorted(entry["data_offsets"] for name, entry in header.items() if name != "__metadata__")
         starts, ends = [a for a, _ in places], [b for _, b in places]
-        if [0, *ends] != [*starts, size - 8 - length] or any(a > b for a, b in places):
-            raise DamagedFileError(f"{path}: cut short or damaged: its tensors do not fill its {size} bytes")
+        if [0, *ends] != [*starts, size] or any(a > b for a, b in places):
+            raise DamagedFileError(
+                f"{path}: cut short or damaged: its tensors do not fill the {size} bytes after its header"
+            )
 
 
 def is_truncated(line: bytes) -> bool:

@@ -21,7 +21,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -170,7 +170,7 @@ class Pool(Generic[J]):
         if self._alone and all(line.ended for line in self._alone):
             self._alone.clear()
             if self._allowed > 1:
-                self._begin_anew([w for w in self._workers if w], lines)
+                self._begin_anew(lines)
 
     def _receive(self, worker: _Worker, lines: dict[int, _JobMessages]) -> None:
         """Receive all messages in the pipe of a worker, unless it was discarded meanwhile."""
@@ -196,21 +196,21 @@ class Pool(Generic[J]):
         if loss.killed and self._allowed > 1:
             self._allowed //= 2
             log.warning("%s, often for want of memory; going on with %d processes", loss.cause, self._allowed)
-        self._begin_anew([worker] if places == self._places else [w for w in self._workers if w], lines)
+        self._begin_anew(lines, worker if places == self._places else None)
 
-    def _begin_anew(self, workers: Sequence[_Worker], lines: dict[int, _JobMessages]) -> None:
-        """Kill `workers` and begin their jobs again, in order, in fresh processes at those places still allowed.
+    def _begin_anew(self, lines: dict[int, _JobMessages], only: _Worker | None = None) -> None:
+        """Kill all workers, or one, and begin their jobs again, in order, in as many processes as are allowed.
 
         The jobs of one process stay in order: it might wait for ever for the consumer of a job queued behind.
         """
+        workers = [only] if only else [worker for worker in self._workers if worker]
+        places = [self._workers.index(only)] if only else range(self._places)
         numbers = sorted(number for worker in workers for number in worker.jobs)
-        freed = [self._workers.index(worker) for worker in workers]
-        for i in freed:
-            self._discard(i)
-        free = [i for i in freed if i < self._places] or [0]
+        for worker in workers:
+            self._discard(self._workers.index(worker))
         for turn, number in enumerate(numbers):
             lines[number].restart()
-            self._begin(free[turn % len(free)], number, lines[number].job)
+            self._begin(places[turn % len(places)], number, lines[number].job)
 
     def _discard(self, i: int) -> None:
         worker, self._workers[i] = self._workers[i], None

@@ -55,10 +55,7 @@ Message: TypeAlias = FileIdentity | ClipHeader | ClipIndex | list[str] | Changed
 
 
 def decode_example(job: DecodeJob) -> Iterator[tuple[Message, Pixels | None]]:
-    """Inspect, sample and decode one example in a worker.
-
-    Yields the identity of the file, a header, pixels clip by clip, then the warnings, or that the file has changed.
-    """
+    """Decode one example in a worker: yield the identity of its file, a header, clips, then warnings or `Changed`."""
     before = _identity(job)
     yield before, None
     last: list[str] | Changed = Changed()

@@ -272,6 +272,8 @@ class _Extraction:
         """Return the examples, by block, whose files changed while they were read."""
         available = [e for e in self.dataset.examples if e.id not in self.dataset.missing_files] if self.changed else []
         again = {name: [e for e in block if e.id in self.changed] for name, block in blocks(available)}
+        for example in sorted(self.changed):
+            log.warning("%s: %s", example, Changed().cause)
         self.changed.clear()
         return {name: block for name, block in again.items() if block}
 
@@ -290,9 +292,11 @@ class _Extraction:
             if not examples:
                 self._release(name)
             for e in examples:
-                yield DecodeJob(
-                    name, e.id, e.path, e.span, e.fps, self.samplers, self.encoder.card, self.options.full_digest
-                )
+                yield self._job(name, e)
+
+    def _job(self, block: str, e: Example[Any]) -> DecodeJob:
+        full = self.options.full_digest
+        return DecodeJob(block, e.id, e.path, e.span, e.fps, self.samplers, self.encoder.card, full)
 
     def _current_status(self, store: Store, block: str) -> Mapping[str, StoredEntry]:
         """Return the current status: another process may have written or sealed this block since the last look."""
@@ -351,19 +355,14 @@ class _Extraction:
                     self.pending[example].add(view, index, vectors[i])
 
     def _close(self, job: DecodeJob, message: list[str] | Changed | Failed) -> None:
-        """Finish an example, decoded or failed; write its block once all examples of it are finished.
-
-        What befell the machine, or the file while it was read, is recorded without identity: nobody will believe it.
-        """
+        """Finish an example, and write its block with the last one; failures that will not last have no identity."""
         file = self.files.pop(job.example, FileIdentity())
         if isinstance(message, list):
             self.finished.append(FinishedExample(job, file, "ok", "; ".join(message)))
         else:
             believed = isinstance(message, Failed) and message.lasting
             self.finished.append(FinishedExample(job, file if believed else FileIdentity(file.size), message.cause))
-        if isinstance(message, Changed):
-            log.warning("%s: %s", job.example, message.cause)
-            self.changed.add(job.example)
+        self.changed |= {job.example} if isinstance(message, Changed) else set()
         self.progress.done += 1
         self.progress.failed += not isinstance(message, list)
         self.remaining[job.block] -= 1

@@ -10,7 +10,7 @@ import hashlib
 import json
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -110,10 +110,7 @@ class ShardRows:
         if not len(chosen):
             return np.zeros((0, 0), np.float16)
         maps = {int(s): self.maps[s] for s in np.unique(self.shard[chosen])}
-        shapes = {m.shape[1:] for m in maps.values()}
-        if len(shapes) > 1:
-            raise DamagedFileError(f"{self.folder}: vectors of several shapes, {shapes}; {remedy(self.folder)}")
-        out = np.empty((len(chosen), *shapes.pop()), np.result_type(*(m.dtype for m in maps.values())))
+        out = np.empty((len(chosen), *self._shape(maps.values())), np.result_type(*(m.dtype for m in maps.values())))
         for shard, data in maps.items():
             at = np.flatnonzero(self.shard[chosen] == shard)
             rows = self.row[chosen[at]]
@@ -123,6 +120,13 @@ class ShardRows:
             else:
                 out[at] = data[rows]
         return out
+
+    def _shape(self, maps: Iterable[Array]) -> tuple[int, ...]:
+        """Return the shape of a vector; DamagedFileError if some have another one."""
+        first, *others = {m.shape[1:] for m in maps}
+        if others:
+            raise DamagedFileError(f"{self.folder}: vectors of shapes {first}, {others[0]}; {remedy(self.folder)}")
+        return first
 
     def _verify(self, shard: int, rows: Array, expected: Array) -> None:
         """Verify the blocks of some rows, unless this process has done so; DamagedFileError names the rows."""

@@ -103,8 +103,22 @@ def _checked(table: pa.Table, about: dict[str, str], key: str) -> pa.Table:
 
 
 def _of_version_1(table: pa.Table, path: Path, folder: Path) -> pa.Table:
-    """Check the values of an index that has no checksum, and add the columns it lacks."""
+    """Return an index without the columns of version 2 with these, once its values are credible."""
     table = table.cast(pa.schema([SCHEMA.field(name) for name in FIRST]))
+    _check_values(table)
+    if folder not in _announced:
+        _announced.add(folder)
+        log.warning("%s: read without checksums; `vitascope check %s --repair` verifies and adds them", folder, folder)
+    added = {"stamp": f"{BEFORE}{path.stat().st_mtime_ns}", "content": "", "checksum": -1}
+    for name, value in added.items():
+        table = table.append_column(
+            SCHEMA.field(name), pa.repeat(pa.scalar(value, SCHEMA.field(name).type), len(table))
+        )
+    return table
+
+
+def _check_values(table: pa.Table) -> None:
+    """Raise UserError for what no index of version 1 holds: it has no checksum."""
     if lost := next((name for name in FIRST if table[name].null_count), ""):
         raise UserError(f"nothing in column {lost}")
     embedded = table.filter(pc.greater_equal(table["clip"], 0))
@@ -114,16 +128,6 @@ def _of_version_1(table: pa.Table, path: Path, folder: Path) -> pa.Table:
         raise UserError("spans that are no times")
     if len(embedded) and pc.min(embedded["row"]).as_py() < 0:
         raise UserError("rows before the first")
-    if folder not in _announced:
-        _announced.add(folder)
-        log.warning("%s: read without checksums; `vitascope check %s --repair` verifies and adds them", folder, folder)
-    written = f"{BEFORE}{path.stat().st_mtime_ns}"
-    stamps = pa.repeat(pa.scalar(written), len(table))
-    return (
-        table.append_column("stamp", stamps)
-        .append_column("content", pa.repeat(pa.scalar(""), len(table)))
-        .append_column("checksum", pa.repeat(pa.scalar(-1, pa.int64()), len(table)))
-    )
 
 
 def table_checksum(table: pa.Table) -> int:
