@@ -115,7 +115,9 @@ def outcome(store: Store, expected: dict[str, tuple[bytes, bytes]]) -> str:
         store.status()
         result = "as written" if read(store) == expected else "BELIEVED"
     except UserError as error:
-        result = "refused" if "\n" not in str(error) and str(store.folder) in str(error) else f"UNCLEAR {error}"
+        said = str(error)
+        clear = "\n" not in said and str(store.folder) in said and "--repair" in said
+        result = "refused" if clear else f"UNCLEAR {error}"
     except Exception as error:
         result = f"RAISED {type(error).__name__}: {error}"
     check_store(store.folder, repair=True)

@@ -70,32 +70,32 @@ def read_json(path: Path, remedy: str) -> Any:
         return content
 
 
-def check_safetensors_header(path: Path) -> None:
+def check_safetensors_header(path: Path, remedy: str = "take a whole copy of it") -> None:
     """Raise DamagedFileError unless `path` is a regular file with a safetensors header that describes what follows.
 
-    The length of the header is checked before anything is read, so that no file makes a parser take for ever.
+    The length of the header is checked before anything is read, so that no file makes a parser take for ever. The
+    message ends with `remedy`.
     """
     if not path.is_file() and path.exists():
-        raise DamagedFileError(f"{path}: no regular file; give a .safetensors file")
+        raise DamagedFileError(f"{path}: no regular file; {remedy}")
     size = path.stat().st_size
     with open(path, "rb") as file:
         start = file.read(8)
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
         if not 2 <= length <= min(HEADER_BYTES, size - 8):
-            raise DamagedFileError(f"{path}: no safetensors file, or cut short: a header of {length} bytes in {size}")
-        _check_tensors(path, file.read(length), size - 8 - length)
+            what = f"no safetensors file, or cut short: a header of {length} bytes in {size}"
+            raise DamagedFileError(f"{path}: {what}; {remedy}")
+        _check_tensors(path, file.read(length), size - 8 - length, remedy)
 
 
-def _check_tensors(path: Path, text: bytes, size: int) -> None:
+def _check_tensors(path: Path, text: bytes, size: int, remedy: str) -> None:
     """Raise DamagedFileError unless the tensors of a safetensors header fill `size` bytes."""
-    with reading(path, "take a whole copy of it"):
+    with reading(path, remedy):
         header = json.loads(text)
         places = sorted(entry["data_offsets"] for name, entry in header.items() if name != "__metadata__")
         starts, ends = [a for a, _ in places], [b for _, b in places]
         if [0, *ends] != [*starts, size] or any(a > b for a, b in places):
-            raise DamagedFileError(
-                f"{path}: cut short or damaged: its tensors do not fill the {size} bytes after its header"
-            )
+            raise DamagedFileError(f"cut short or damaged: its tensors do not fill the {size} bytes after the header")
 
 
 def is_truncated(line: bytes) -> bool:

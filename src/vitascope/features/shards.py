@@ -68,7 +68,7 @@ def _verified_blocks(path: Path, values: Array) -> npt.NDArray[np.bool_]:
 def map_vectors(path: Path, folder: Path) -> Array:
     """Map the tensor `vectors` of a shard of the store in `folder` read-only; DamagedFileError if it is none."""
     with reading(path, remedy(folder)):
-        check_safetensors_header(path)
+        check_safetensors_header(path, remedy(folder))
         with open(path, "rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
             entry = json.loads(file.read(length))["vectors"]
