@@ -23,7 +23,7 @@ JOBS = '''
 import os, signal, sys, time
 import numpy as np
 from vitascope.core.errors import UserError
-from vitascope.core.worker_pool import report_alive
+from vitascope.core.worker_process import report_alive
 
 def work(job):
     kind, number = job
@@ -54,12 +54,29 @@ def work(job):
             with open(number, "a") as file:
                 file.write("x")
             yield k, np.zeros(1, np.uint8)
+    elif kind == "unlucky":
+        flag, times, what, at = number
+        for k in range(5):
+            tries = os.path.getsize(flag)
+            if k == at and tries < times:
+                with open(flag, "a") as file:
+                    file.write("x")
+                if what == "kill":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                elif what == "stop":
+                    os.kill(os.getpid(), signal.SIGSTOP)
+                elif what == "spin":
+                    while True:
+                        pass
+                raise {"memory": MemoryError("none"), "files": OSError(24, "Too many open files")}[what]
+            yield k, np.full((2, 3), k, np.int32)
     elif kind == "modules":
         yield sorted(sys.modules), None
     elif kind == "shapes":
         yield "empty", np.zeros((0, 3), np.float32)
         yield "one", np.ones(6, np.float64)
 '''
+LAST = "; tried 3 times, the last time alone"
 Jobs = Callable[[Any], Iterator[Any]]
 
 
@@ -130,9 +147,9 @@ def test_arrays_keep_shape_and_type(work: Jobs) -> None:
     [
         (("error", 0), [], "clip.mp4: two lines"),
         (("bug", 0), [], "KeyError: 'nothing' (pool_jobs.py:17)"),
-        (("signal", int(signal.SIGSEGV)), ["before"], "the decoding process died: SIGSEGV"),
-        (("signal", int(signal.SIGKILL)), ["before"], "the decoding process died: SIGKILL"),
-        (("exit", 3), [], "the decoding process ended with status 3"),
+        (("signal", int(signal.SIGSEGV)), ["before"], f"the decoding process died: SIGSEGV{LAST}"),
+        (("signal", int(signal.SIGKILL)), ["before"], f"the decoding process died: SIGKILL{LAST}"),
+        (("exit", 3), [], f"the decoding process ended with status 3{LAST}"),
     ],
 )
 def test_a_job_that_fails_says_why_and_harms_no_other(work: Jobs, job: Any, before: list[str], cause: str) -> None:
@@ -143,11 +160,54 @@ def test_a_job_that_fails_says_why_and_harms_no_other(work: Jobs, job: Any, befo
     assert messages == [*counted(4), *failed, *counted(5), *failed, *counted(2)]
 
 
+@pytest.mark.parametrize("what", ["kill", "stop", "memory", "files"])
+@pytest.mark.parametrize(("times", "at"), [(1, 0), (1, 3), (2, 4)])
+def test_a_job_that_the_machine_failed_is_begun_again_unnoticed(
+    work: Jobs, tmp_path: Path, what: str, times: int, at: int
+) -> None:
+    flag = tmp_path / "flag"
+    flag.touch()
+    job = ("unlucky", (str(flag), times, what, at))
+    jobs = [("count", 4), job, *(("count", n) for n in (5, 2, 9, 1, 3))]
+    with pool(work, workers=3, slots=1, timeout=0.4 if what == "stop" else 30.0) as p:
+        messages = collect(p.run(jobs))
+    assert flag.stat().st_size == times
+    expected = [(job, k, [[k] * 3] * 2) for k in range(5)]
+    rest = [row for n in (5, 2, 9, 1, 3) for row in counted(n)]
+    assert messages == [*counted(4), *expected, *rest]
+
+
+@pytest.mark.parametrize(("what", "lasting"), [("spin", True), ("stop", False), ("kill", False), ("memory", False)])
+def test_what_a_job_does_alone_as_well_is_its_own_fault(
+    work: Jobs, tmp_path: Path, what: str, *, lasting: bool
+) -> None:
+    flag = tmp_path / "flag"
+    flag.touch()
+    job = ("unlucky", (str(flag), 3, what, 2))
+    with pool(work, workers=4, timeout=0.6 if what in ("spin", "stop") else 30.0) as p:
+        messages = collect(p.run([job, ("count", 3), ("count", 2)]))
+    assert [m for _, m, _ in messages[:2]] == [0, 1]
+    assert messages[2][1].lasting is lasting
+    assert messages[2][1].cause.endswith(LAST)
+    assert messages[3:] == counted(3) + counted(2)
+
+
+def test_fewer_processes_run_after_one_was_killed_for_want_of_memory(
+    work: Jobs, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    flag = tmp_path / "flag"
+    flag.touch()
+    with pool(work, workers=5) as p:
+        assert len(collect(p.run([("unlucky", (str(flag), 1, "kill", 1)), *[("count", 2)] * 9]))) == 5 + 9 * 3
+        assert sum(w is not None for w in p._workers) <= 2
+    assert "often for want of memory; going on with 2 processes" in caplog.text
+
+
 def test_a_job_that_hangs_is_killed(work: Jobs) -> None:
     with pool(work, workers=1, timeout=0.5) as p:
         messages = collect(p.run([("count", 2), ("hang", 0), ("count", 3)]))
     (_, pid, _), (_, failed, _) = messages[3:5]
-    assert failed == Failed("no progress for 0.5 s; killed")
+    assert failed == Failed(f"no progress for 0.5 s; killed{LAST}", lasting=False)
     assert messages[:3] + messages[5:] == counted(2) + counted(3)
     assert gone(pid)
 
@@ -159,7 +219,7 @@ def test_a_job_that_is_alive_is_not_taken_for_hung_but_not_for_ever(
         assert [m for _, m, _ in p.run([("slow", 12)])] == ["at last"]
         monkeypatch.setattr(workers, "PATIENCE", 1)
         assert [m for _, m, _ in p.run([("slow", 30), ("slow", 1)])] == [
-            Failed("no progress for 0.5 s; killed"),
+            Failed(f"no progress for 0.5 s; killed{LAST}", lasting=False),
             "at last",
         ]
 

@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 from endurance.mutate import mutate
 from vitascope.core.types import Clip
-from vitascope.core.worker_pool import Failed, Pool, report_alive
+from vitascope.core.worker_pool import Failed, Pool
+from vitascope.core.worker_process import report_alive
 from vitascope.video import UNREADABLE, decode, inspect
 
 LIMIT = 20.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from helpers import blob, write_video
+from vitascope.core.errors import UserError
 from vitascope.core.types import Card
 from vitascope.datasets.builders.folder import build
 from vitascope.encoders.base import Tokens
@@ -21,7 +23,7 @@ from vitascope.evaluation.runner import EvaluationConfig, protocol_of
 from vitascope.features.extract import ExtractionOptions, embed
 from vitascope.features.view import View
 from vitascope.probes.methods.knn import KNNProbe
-from vitascope.sampling.names import MultiClip
+from vitascope.sampling.names import MultiClip, Uniform
 
 CARD = Card(name="lab/mean", digest="1", dim=12, frames=4, size=16, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
 OPTIONS = ExtractionOptions(workers=1, quiet=True)
@@ -73,6 +75,35 @@ def test_recorded_results_are_reused(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert ask(root, tmp_path, overwrite=True).scores == first.scores
     assert lines(tmp_path) == 2
     assert results.read(tmp_path / "run")[0].predictions == first.predictions
+
+
+def test_a_recorded_result_follows_the_files_it_was_computed_from(tmp_path: Path) -> None:
+    root = listed(tmp_path / "set")
+    first = ask(root, tmp_path)
+    assert first.inputs
+    path = root / "a" / "1.mp4"
+    write_video(path, blob(2.0, 6, frames=20))
+    second = ask(root, tmp_path)
+    assert (second.inputs != first.inputs, lines(tmp_path)) == (True, 2)
+    write_video(path, blob(1.0, 7, frames=21))
+    embed(Mean(), build(str(root)), [View(Uniform())], root=tmp_path / "store", options=OPTIONS)
+    assert (ask(root, tmp_path).inputs != second.inputs, lines(tmp_path)) == (True, 3)
+    shutil.rmtree(tmp_path / "store")
+    ask(root, tmp_path)
+    assert lines(tmp_path) == 3, "without a store nothing tells otherwise"
+
+
+def test_a_damaged_store_does_not_stop_the_other_encoders(tmp_path: Path) -> None:
+    root = listed(tmp_path / "set")
+    ask(root, tmp_path)
+    (index,) = (tmp_path / "store").glob("*/*/*/index.parquet")
+    index.write_bytes(index.read_bytes()[:-100])
+    other = Mean()
+    other.card = replace(CARD, name="lab/other", digest="2")
+    config = EvaluationConfig(run=tmp_path / "run", store=tmp_path / "store", options=OPTIONS, overwrite=True)
+    with pytest.raises(UserError, match=f"{index}: cannot be read .* all other results are recorded"):
+        evaluate(root, [Mean(), other], ["knn"], config=config)
+    assert [r.encoder for r in results.read(tmp_path / "run")] == ["lab/mean", "lab/other"]
 
 
 def test_headline_outcomes_and_predictions_agree(tmp_path: Path) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
+import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from helpers import blob, write_video
 from vitascope.core.types import Card, Dataset
@@ -114,6 +118,197 @@ def test_a_replaced_file_is_embedded_again(tmp_path: Path) -> None:
     for e in dataset.examples:
         os.unlink(e.path)
     assert embed(Mean(), dataset, VIEWS[:1], root=tmp_path / "s", options=OPTIONS).encoded == 0
+
+
+def four(folder: Path) -> Dataset[int]:
+    """Four videos of noise that cannot be compressed: files of some length, all of one size where padded."""
+    for number, name in enumerate(("a/1", "a/2", "b/1", "b/2")):
+        write_video(folder / f"{name}.mp4", blob(0.0, number))
+    return build(str(folder))
+
+
+def padded(path: Path, size: int, ns: int = 1_600_000_000_000_000_000) -> None:
+    """Grow an mp4 to `size` bytes by an empty box, and set its modification time (nanoseconds)."""
+    data = path.read_bytes()
+    path.write_bytes(data + (size - len(data)).to_bytes(4, "big") + b"free" + bytes(size - len(data) - 8))
+    os.utime(path, ns=(ns, ns))
+
+
+def test_a_file_of_the_same_size_and_time_as_the_old_one_is_embedded_again(tmp_path: Path) -> None:
+    dataset = four(tmp_path / "v")
+    path = Path(dataset.examples[0].path)
+    padded(path, 60_000)
+    assert embed(Mean(), dataset, VIEWS[:1], root=tmp_path / "s", options=OPTIONS).encoded == 4
+    write_video(path, blob(2.0, 6, frames=20))
+    padded(path, 60_000)
+    assert embed(Mean(), dataset, VIEWS[:1], root=tmp_path / "s", options=OPTIONS).encoded == 1
+    store = Store(tmp_path / "s", store_key(dataset, CARD, VIEWS[0]))
+    assert np.allclose(store.read(["a/1.mp4"]).values, by_hand(str(path), VIEWS[0]), atol=2e-3)
+
+
+def test_a_restored_copy_is_not_embedded_again(tmp_path: Path) -> None:
+    dataset = four(tmp_path / "v")
+    embed(Mean(), dataset, VIEWS[:1], root=tmp_path / "s", options=OPTIONS)
+    shutil.copytree(tmp_path / "v", tmp_path / "backup")
+    shutil.rmtree(tmp_path / "v")
+    shutil.copytree(tmp_path / "backup", tmp_path / "v", copy_function=shutil.copyfile)
+    assert embed(Mean(), dataset, VIEWS[:1], root=tmp_path / "s", options=OPTIONS).encoded == 0
+
+
+def test_frames_overwritten_in_place_are_embedded_again(tmp_path: Path) -> None:
+    for name in ("a/1", "a/2", "b/1", "b/2"):
+        (tmp_path / "v" / name).mkdir(parents=True)
+        for i, frame in enumerate(blob(0.0, 1, frames=6)):
+            write_picture(tmp_path / "v" / name / f"{i:03d}.png", frame)
+    dataset = build(str(tmp_path / "v"))
+    assert embed(Mean(), dataset, VIEWS[:1], root=tmp_path / "s", options=OPTIONS).encoded == 4
+    for i, frame in enumerate(blob(2.0, 7, frames=6)):
+        path = tmp_path / "v" / "b" / "2" / f"{i:03d}.png"
+        data = io.BytesIO()
+        Image.fromarray(frame).save(data, "png")
+        with open(path, "r+b") as file:
+            file.truncate(0)
+            file.write(data.getvalue())
+    assert embed(Mean(), dataset, VIEWS[:1], root=tmp_path / "s", options=OPTIONS).encoded == 1
+    store = Store(tmp_path / "s", store_key(dataset, CARD, VIEWS[0]))
+    assert np.allclose(store.read(["b/2"]).values, by_hand(str(tmp_path / "v" / "b" / "2"), VIEWS[0]), atol=2e-3)
+
+
+UNLUCKY = """
+import errno, os, shutil, signal, sys
+from pathlib import Path
+from vitascope.core.file_identity import FileIdentity
+from vitascope.features.decode_job import ClipHeader, decode_example
+
+def decode(job):
+    flag = Path(__file__).with_name("times")
+    left = int(flag.read_text())
+    for message, pixels in decode_example(job):
+        if job.example == "a/2.mp4" and left and isinstance(message, WHEN):
+            flag.write_text(str(left - 1))
+            WHAT
+            left -= 1
+        yield message, pixels
+"""
+
+
+def unlucky(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, when: str, times: int) -> None:
+    """Let something befall the decoding of `a/2.mp4`, as many times, when it has sent a message of that type."""
+    (tmp_path / "unlucky.py").write_text(UNLUCKY.replace("WHAT", what).replace("WHEN", when))
+    (tmp_path / "times").write_text(str(times))
+    monkeypatch.syspath_prepend(tmp_path)
+    sys.modules.pop("unlucky", None)
+    monkeypatch.setattr(extract, "decode_example", importlib.import_module("unlucky").decode)
+
+
+KILLED = "os.kill(os.getpid(), signal.SIGKILL)"
+
+
+@pytest.mark.parametrize(
+    ("what", "when"),
+    [
+        (KILLED, "FileIdentity"),
+        (KILLED, "ClipHeader"),
+        ("raise MemoryError('no memory')", "ClipHeader"),
+        ("raise OSError(errno.ENOSPC, 'No space left on device')", "ClipHeader"),
+        ("raise OSError(errno.EMFILE, 'Too many open files')", "FileIdentity"),
+    ],
+)
+def test_what_befell_the_machine_once_is_tried_again_in_the_same_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, when: str
+) -> None:
+    dataset = four(tmp_path / "v")
+    embed(Mean(), dataset, VIEWS[:2], root=tmp_path / "undisturbed", options=OPTIONS)
+    unlucky(tmp_path, monkeypatch, what, when, 1)
+    encoder = Mean()
+    filled = embed(encoder, dataset, VIEWS[:2], root=tmp_path / "s", options=OPTIONS)
+    assert (filled.encoded, filled.failures) == (4, {})
+    assert tree(tmp_path / "s") == tree(tmp_path / "undisturbed")
+
+
+def test_what_befalls_the_machine_again_and_again_is_not_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = four(tmp_path / "v")
+    unlucky(tmp_path, monkeypatch, KILLED, "ClipHeader", 3)
+    filled = embed(Mean(), dataset, VIEWS[:1], root=tmp_path / "s", options=OPTIONS)
+    assert filled.failures == {"a/2.mp4": "the decoding process died: SIGKILL; tried 3 times, the last time alone"}
+    again = embed(Mean(), dataset, VIEWS[:1], root=tmp_path / "s", options=OPTIONS)
+    assert (again.encoded, again.failures) == (1, {})
+
+
+def test_the_vector_of_a_replaced_file_is_not_believed_though_the_new_one_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = four(tmp_path / "v")
+    embed(Mean(), dataset, VIEWS[:2], root=tmp_path / "s", options=OPTIONS)
+    write_video(Path(dataset.examples[1].path), blob(2.0, 6, frames=20))
+    unlucky(tmp_path, monkeypatch, KILLED, "ClipHeader", 3)
+    assert set(embed(Mean(), dataset, VIEWS[:2], root=tmp_path / "s", options=OPTIONS).failures) == {"a/2.mp4"}
+    for view in VIEWS[:2]:
+        store = Store(tmp_path / "s", store_key(dataset, CARD, view))
+        assert store.read(["a/2.mp4"]).offsets.tolist() == [0, 0]
+
+
+def test_a_failure_leaves_the_vectors_of_another_view(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = four(tmp_path / "v")
+    embed(Mean(), dataset, VIEWS[:1], root=tmp_path / "s", options=OPTIONS)
+    unlucky(tmp_path, monkeypatch, KILLED, "ClipHeader", 3)
+    assert set(embed(Mean(), dataset, VIEWS[:2], root=tmp_path / "s", options=OPTIONS).failures) == {"a/2.mp4"}
+    counts = [Store(tmp_path / "s", store_key(dataset, CARD, v)).read(["a/2.mp4"]).offsets[-1] for v in VIEWS[:2]]
+    assert counts == [1, 0]
+
+
+def test_a_video_that_crashes_its_decoder_alone_too_is_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = four(tmp_path / "v")
+    unlucky(tmp_path, monkeypatch, "os.kill(os.getpid(), signal.SIGSEGV)", "ClipHeader", 3)
+    said = {"a/2.mp4": "the decoding process died: SIGSEGV; tried 3 times, the last time alone"}
+    assert embed(Mean(), dataset, VIEWS[:1], root=tmp_path / "s", options=OPTIONS).failures == said
+    again = embed(Mean(), dataset, VIEWS[:1], root=tmp_path / "s", options=OPTIONS)
+    assert (again.encoded, again.failures) == (0, said)
+
+
+@pytest.mark.parametrize("when", ["FileIdentity", "ClipHeader"])
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_file_that_changes_while_it_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str, times: int
+) -> None:
+    dataset = four(tmp_path / "v")
+    path = tmp_path / "v" / "a" / "2.mp4"
+    write_video(tmp_path / "new.mp4", blob(2.5, 9, frames=24))
+    # as a copy that grows: other content with each attempt
+    grow = "open(job.path, 'ab').write(b'\\0\\0\\0\\x08free')"
+    unlucky(
+        tmp_path,
+        monkeypatch,
+        f"shutil.copy({str(tmp_path / 'new.mp4')!r}, job.path); " * (times == 1) + grow,
+        when,
+        times,
+    )
+    filled = embed(Mean(), dataset, VIEWS[:1], root=tmp_path / "s", options=OPTIONS)
+    store = Store(tmp_path / "s", store_key(dataset, CARD, VIEWS[0]))
+    if times == 3:
+        assert filled.failures == {"a/2.mp4": "changed while it was read"}
+        assert store.read(["a/2.mp4"]).offsets.tolist() == [0, 0]
+        filled = embed(Mean(), dataset, VIEWS[:1], root=tmp_path / "s", options=OPTIONS)
+    assert filled.failures == {}
+    assert np.allclose(store.read(["a/2.mp4"]).values, by_hand(str(path), VIEWS[0]), atol=2e-3)
+    assert embed(Mean(), dataset, VIEWS[:1], root=tmp_path / "s", options=OPTIONS).encoded == 0
+
+
+def test_a_file_broken_when_it_was_read_and_replaced_since_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = four(tmp_path / "v")
+    path = tmp_path / "v" / "a" / "2.mp4"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "whole.mp4").write_bytes(whole)
+    unlucky(tmp_path, monkeypatch, f"shutil.copy({str(tmp_path / 'whole.mp4')!r}, job.path)", "FileIdentity", 1)
+    filled = embed(Mean(), dataset, VIEWS[:1], root=tmp_path / "s", options=OPTIONS)
+    assert (filled.encoded, filled.failures) == (4, {})
 
 
 def spans(folder: Path, start: float, end: float) -> Dataset[int]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vitascope.cli import options
+from vitascope.cli import options, stores
 from vitascope.core.errors import UserError
 from vitascope.core.log import log
 from vitascope.core.text import nearest
@@ -30,7 +30,8 @@ Fixtures = Annotated[
 @app.command()
 def check(
     name: Annotated[
-        str, typer.Argument(help="dataset name, folder of videos, or encoder", metavar="NAME", show_default=False)
+        str,
+        typer.Argument(help="dataset name, folder of videos, encoder, or a store", metavar="NAME", show_default=False),
     ] = "",
     root: Annotated[
         Path | None, typer.Argument(help="folder with the files of a named dataset", metavar="[ROOT]")
@@ -45,11 +46,12 @@ def check(
     ] = 0,
     timeout: options.Timeout = 60.0,
     fixtures: Fixtures = None,
+    repair: Annotated[bool, typer.Option("--repair", help="store: drop what is damaged, to be embedded again")] = False,
     device: options.Device = "",
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Check a dataset or an encoder before you trust its numbers. Exit code 1 if a check fails.
+    """Check a dataset, an encoder or a store before you trust its numbers. Exit code 1 if a check fails.
 
     Dataset: reads every file, counts the examples of each split, and writes a
     manifest of missing, unreadable, too short, duplicated and unexpected files.
@@ -59,17 +61,24 @@ def check(
     With --fixtures: loads every checkpoint of a folder as an official file and
     compares all outputs with the known ones.
 
+    Store: every index, part and vector against its checksum. With --repair,
+    what does not hold is dropped, and the next run embeds it again.
+
     Example: vitascope check ./videos
 
     Example: vitascope check ssv2 /data/ssv2
 
     Example: vitascope check vit/tiny-random
+
+    Example: vitascope check ~/.cache/vitascope --repair
     """
     if bool(name) == bool(fixtures):
         example = "for example: vitascope check ./videos, vitascope check vit/tiny-random"
         raise UserError(f"name a dataset or an encoder, or give a folder with --fixtures; {example}")
     if fixtures:
         passed = _cases(fixtures, as_json=as_json)
+    elif repair or stores.is_store(name):
+        passed = stores.check_stores(name, repair=repair, as_json=as_json)
     elif _is_dataset(name):
         passed = _survey(name, root, output, limit, workers, timeout, quiet=quiet, as_json=as_json)
     else:

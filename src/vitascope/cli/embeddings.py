@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from vitascope.cli import options
-from vitascope.core.errors import UserError
+from vitascope.core.errors import DamagedFileError, UserError
 from vitascope.core.log import log
 from vitascope.features.view import View
 
@@ -35,6 +35,10 @@ def embed(
     device: options.Device = "",
     timeout: options.Timeout = 60.0,
     retry_failed: options.Retry = False,
+    full_digest: Annotated[
+        bool,
+        typer.Option("--full-digest", help="tell changed files by all their bytes, not by samples"),
+    ] = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Embed a dataset into the store. Safe to interrupt: rerun to resume.
@@ -52,15 +56,23 @@ def embed(
     dataset = limit_examples(dataset, limit) if limit else dataset
     views = [View(parse(view), options.choice(reduce, "--reduce", ("clip", "time", "grid")))]
     root = store or cache()
-    extraction = options.extraction_options(workers, batch, device, timeout, quiet=quiet, retry_failed=retry_failed)
+    more = {"retry_failed": retry_failed, "full_digest": full_digest}
+    extraction = options.extraction_options(workers, batch, device, timeout, quiet=quiet, **more)
+    damaged: list[str] = []
     for encoder in [load(m, extraction.device) for m in models]:
-        summary = extract.embed(encoder, dataset, views, root=root, options=extraction)
+        try:
+            summary = extract.embed(encoder, dataset, views, root=root, options=extraction)
+        except DamagedFileError as error:  # of its store; those of other encoders may be whole
+            damaged.append(str(error))
+            continue
         folder = Store(root, extract.store_key(dataset, encoder.card, views[0])).folder
         print(f"{encoder.card.name}: {summary.encoded} examples, {summary.clips} clips newly embedded into {folder}")
         for example, reason in {**dataset.missing_files, **summary.failures}.items():
             print(f"  missing {example}: {reason}")
         for example, note in summary.notes.items():
             print(f"  damaged {example}: {note}")
+    if damaged:
+        raise UserError(damaged[0] + (f" (and {len(damaged) - 1} more)" if len(damaged) > 1 else ""))
 
 
 @app.command("import")

@@ -127,16 +127,14 @@ def folder(path: Path, flag: str) -> None:
 
 
 def extraction_options(
-    workers: int, batch: int, device: str, timeout: float = 60.0, *, quiet: bool, retry_failed: bool = False
+    workers: int, batch: int, device: str, timeout: float = 60.0, *, quiet: bool, **more: bool
 ) -> Any:
-    """Extraction options from the command line."""
+    """Extraction options from the command line; `more`: those that few commands have."""
     from vitascope.core.device import device as pick
     from vitascope.features.extract import ExtractionOptions
 
     where = str(pick(device))
-    return ExtractionOptions(
-        device=where, workers=workers, batch=batch, timeout=timeout, retry_failed=retry_failed, quiet=quiet
-    )
+    return ExtractionOptions(device=where, workers=workers, batch=batch, timeout=timeout, quiet=quiet, **more)
 
 
 def open_videos(data: str, data_root: Path | None = None) -> Any:

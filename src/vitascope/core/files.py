@@ -6,13 +6,17 @@ import json
 import os
 import shutil
 import stat
-import uuid
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from vitascope.core.errors import UserError, reading
+from vitascope.core.errors import DamagedFileError, UserError, reading
+from vitascope.core.leftovers import remove_leftovers, temporary
+
+HEADER_BYTES = 100_000_000
+"""Largest header that the safetensors format allows."""
 
 ENDLESS = {
     stat.S_IFIFO: "a named pipe",
@@ -27,8 +31,8 @@ ENDLESS = {
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; the file replaces `path` on success and is deleted on failure."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # process numbers repeat between threads, and between containers that share a disk
-    aside = path.with_name(f".{path.name[:100]}.{uuid.uuid4().hex[:12]}")
+    remove_leftovers(path.parent, path.name)
+    aside = temporary(path)
     try:
         yield aside
         os.replace(aside, path)
@@ -44,7 +48,8 @@ def atomic_folder(out: Path) -> Iterator[Path]:
     """
     if out.exists():
         raise UserError(f"{out} already exists; remove it or choose another folder with -o")
-    partial = out.with_name(f".{out.name}.{os.getpid()}")
+    remove_leftovers(out.parent, out.name)
+    partial = temporary(out)
     try:
         partial.mkdir(parents=True)
         yield partial
@@ -85,6 +90,34 @@ def read_json(path: Path, remedy: str) -> Any:
         if "\\u" in text:
             json.dumps(content, ensure_ascii=False).encode()
         return content
+
+
+def check_safetensors_header(path: Path, remedy: str = "take a whole copy of it") -> None:
+    """Raise DamagedFileError unless `path` is a regular file with a safetensors header that describes what follows.
+
+    The length of the header is checked before anything is read, so that no file makes a parser take for ever. The
+    message ends with `remedy`.
+    """
+    if not path.is_file() and path.exists():
+        raise DamagedFileError(f"{path}: no regular file; {remedy}")
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        start = file.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+        if not 2 <= length <= min(HEADER_BYTES, size - 8):
+            what = f"no safetensors file, or cut short: a header of {length} bytes in {size}"
+            raise DamagedFileError(f"{path}: {what}; {remedy}")
+        _check_tensors(path, file.read(length), size - 8 - length, remedy)
+
+
+def _check_tensors(path: Path, text: bytes, size: int, remedy: str) -> None:
+    """Raise DamagedFileError unless the tensors of a safetensors header fill `size` bytes."""
+    with reading(path, remedy):
+        header = json.loads(text)
+        places = sorted(entry["data_offsets"] for name, entry in header.items() if name != "__metadata__")
+        starts, ends = [a for a, _ in places], [b for _, b in places]
+        if [0, *ends] != [*starts, size] or any(a > b for a, b in places):
+            raise DamagedFileError(f"cut short or damaged: its tensors do not fill the {size} bytes after the header")
 
 
 def is_truncated(line: bytes) -> bool:

@@ -1,76 +1,67 @@
-"""Worker processes for decoding: arrays return through shared memory in job order, and hung jobs are killed.
+"""Worker processes for decoding: arrays return through shared memory in job order, and what is lost is tried again.
 
 A worker is a fresh interpreter that imports a single module: no fork of a process with threads, no second run of the
 user's script, no torch unless that module imports it. Each worker has its own slots in anonymous shared memory, so
 memory is bounded, a slow consumer applies back-pressure, and no order of jobs can deadlock. The memory has no name and
 workers exit with their parent: nothing is left behind even if the parent is killed.
+
+A job whose process dies or hangs, or whom the machine refuses memory, files or disk, is begun again. A job gives the
+same messages whenever it is run, so those that had arrived are skipped: the consumer notices nothing.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib
 import math
 import mmap
 import os
-import queue
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial, reduce
+from functools import partial
 from multiprocessing.connection import Connection, wait
-from typing import Any, Generic, Literal, NamedTuple, TypeVar
+from pathlib import Path
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
-from vitascope.core.errors import UserError, one_line
+from vitascope.core.faults import CRASHES
+from vitascope.core.log import log
+from vitascope.core.shared_memory import memory_file
+from vitascope.core.worker_process import BOOT, PAGE, Array, Loss, Sent, Work
 
 J = TypeVar("J")
-Array = npt.NDArray[Any]
-Work = Callable[[J], Iterable[tuple[Any, Array | None]]]
-"""A function run in the worker: a job to messages of small plain data, each with an optional array."""
 
-PAGE = 4096
 PATIENCE = 30
 """Time limits for which a job may only report alive: an endless loop over a broken file does so too."""
 START = 60.0
 """Time limit for a worker to start and import its module, seconds."""
-BOOT = "import sys; from vitascope.core.worker_pool import serve; serve(*map(int, sys.argv[1:5]), work=sys.argv[5])"
+ATTEMPTS = 3
+"""Attempts at a job whose process dies or hangs, or whom the machine fails; the last one has no other beside it."""
+BUSY = 0.1
+"""Share of the time without progress that a process computed, from which on it hangs by itself: it was not stopped."""
 
 
 class Failed(NamedTuple):
     """The last message of a job that failed, with the cause in one line."""
 
     cause: str
-
-
-class _Sent(NamedTuple):
-    """A message from a worker to its parent: `ready` after the import, a `message` of a job, or its `end`."""
-
-    kind: Literal["ready", "message", "end"]
-    busy: float
-    """Total time this worker has been busy, seconds."""
-    content: Any = None
-    slot: int | None = None
-    shape: tuple[int, ...] = ()
-    dtype: str = ""
+    lasting: bool = True
+    """The job fails in this way by itself, whenever it is run; False if the machine is to blame."""
 
 
 class Pool(Generic[J]):
     """Worker processes running `function(job)`, a top-level generator of `(message, array or None)`, for many jobs.
 
     Each of the `workers` processes has `slots` slots of `slot_bytes` for arrays in transit, and up to `ahead` queued
-    jobs besides the current one, so that it keeps working while the consumer is busy. A job fails and its process is
-    killed if it has a free slot but sends no message and does not call `report_alive` for `timeout` seconds, or sends
-    no message for `PATIENCE` times as long. A job whose process dies fails too. Use as a context manager; `run` may be
-    called repeatedly.
+    jobs besides the current one, so that it keeps working while the consumer is busy. A process is killed if it has a
+    free slot but sends no message and does not call `report_alive` for `timeout` seconds, or sends no message for
+    `PATIENCE` times as long. Its job, and that of a process that died, is run up to `ATTEMPTS` times; a process
+    killed for want of memory halves the number of workers. Use as a context manager; `run` may be called repeatedly.
     """
 
     def __init__(
@@ -82,6 +73,9 @@ class Pool(Generic[J]):
         self.ahead = ahead
         self._start = partial(_Worker, function, slots, slot_bytes)
         self._workers: list[_Worker | None] = [None] * workers
+        self._allowed = workers
+        self._alone: list[_JobMessages] = []
+        """Jobs at their last attempt: while there are any, one process runs."""
         self._spent = 0.0
         self._seconds = 0.0
 
@@ -93,6 +87,7 @@ class Pool(Generic[J]):
 
     def close(self) -> None:
         """Kill the workers."""
+        self._alone.clear()
         for i in range(len(self._workers)):
             self._discard(i)
 
@@ -131,10 +126,15 @@ class Pool(Generic[J]):
             if lines:  # the consumer stopped early: pending results are not needed
                 self.close()
 
+    @property
+    def _places(self) -> int:
+        """Number of processes that may run now."""
+        return 1 if self._alone else self._allowed
+
     def _assign(self, source: Iterator[tuple[int, J]], lines: dict[int, _JobMessages]) -> bool:
         """Fill the queues of the workers, shortest first; False when the jobs are exhausted."""
         while True:
-            in_hand = [len(w.jobs) if w else 0 for w in self._workers]
+            in_hand = [len(w.jobs) if w else 0 for w in self._workers[: self._places]]
             i = in_hand.index(min(in_hand))
             if in_hand[i] > self.ahead:
                 return True
@@ -157,37 +157,60 @@ class Pool(Generic[J]):
             free()
 
     def _listen(self, lines: dict[int, _JobMessages], seconds: float) -> None:
-        """Receive messages for up to `seconds`; fail the jobs of workers that died or hang."""
-        running = {w.pipe: i for i, w in enumerate(self._workers) if w and w.jobs}
+        """Receive messages for up to `seconds`; begin anew what was lost with workers that died or hang."""
+        running = {w.pipe: w for w in self._workers if w and w.jobs}
         if not running:
             return
         for pipe in wait(list(running), seconds):
             assert isinstance(pipe, Connection)
             self._receive(running[pipe], lines)
-        for i in running.values():
-            worker = self._workers[i]
-            limit = self.timeout if worker and worker.ready else max(self.timeout, START)
-            if worker and worker.idle(limit) > limit:
-                self._fail(i, lines, f"no progress for {limit:g} s; killed")
+        for worker in running.values():
+            if worker in self._workers and (loss := worker.hung(self.timeout)):
+                self._lose(worker, lines, loss)
+        if self._alone and all(line.ended for line in self._alone):
+            self._alone.clear()
+            if self._allowed > 1:
+                self._begin_anew(lines)
 
-    def _receive(self, i: int, lines: dict[int, _JobMessages]) -> None:
-        """Receive all messages in the pipe of worker `i`."""
-        worker = self._workers[i]
-        assert worker is not None
+    def _receive(self, worker: _Worker, lines: dict[int, _JobMessages]) -> None:
+        """Receive all messages in the pipe of a worker, unless it was discarded meanwhile."""
         try:
-            while worker.jobs and worker.pipe.poll():
-                worker.take(lines[worker.jobs[0]])
+            while worker in self._workers and worker.jobs and worker.pipe.poll():
+                if loss := worker.take(lines[worker.jobs[0]]):
+                    self._lose(worker, lines, loss)
         except (EOFError, OSError):
-            self._fail(i, lines, worker.cause_of_death())
+            self._lose(worker, lines, worker.cause_of_death())
 
-    def _fail(self, i: int, lines: dict[int, _JobMessages], cause: str) -> None:
-        """Fail the current job of worker `i` and kill it; its slots stay readable, its other jobs are restarted."""
-        worker = self._workers[i]
-        assert worker is not None
-        lines[worker.jobs.popleft()].end(Failed(cause))
-        self._discard(i)
-        for number in worker.jobs:
-            self._begin(i, number, lines[number].job)
+    def _lose(self, worker: _Worker, lines: dict[int, _JobMessages], loss: Loss) -> None:
+        """Kill a worker whose current job was lost; begin it again, or fail it after the last attempt.
+
+        Slots of a killed worker stay readable. The last attempt has the machine to itself.
+        """
+        line, places = lines[worker.jobs[0]], self._places
+        line.attempts += 1
+        if line.attempts == ATTEMPTS:
+            worker.jobs.popleft()
+            line.end(Failed(f"{loss.cause}; tried {ATTEMPTS} times, the last time alone", lasting=loss.own))
+        elif line.attempts == ATTEMPTS - 1:
+            self._alone.append(line)
+        if loss.killed and self._allowed > 1:
+            self._allowed //= 2
+            log.warning("%s, often for want of memory; going on with %d processes", loss.cause, self._allowed)
+        self._begin_anew(lines, worker if places == self._places else None)
+
+    def _begin_anew(self, lines: dict[int, _JobMessages], only: _Worker | None = None) -> None:
+        """Kill all workers, or one, and begin their jobs again, in order, in as many processes as are allowed.
+
+        The jobs of one process stay in order: it might wait for ever for the consumer of a job queued behind.
+        """
+        workers = [only] if only else [worker for worker in self._workers if worker]
+        places = [self._workers.index(only)] if only else range(self._places)
+        numbers = sorted(number for worker in workers for number in worker.jobs)
+        for worker in workers:
+            self._discard(self._workers.index(worker))
+        for turn, number in enumerate(numbers):
+            lines[number].restart()
+            self._begin(places[turn % len(places)], number, lines[number].job)
 
     def _discard(self, i: int) -> None:
         worker, self._workers[i] = self._workers[i], None
@@ -203,6 +226,23 @@ class _JobMessages:
         self.job = job
         self.waiting: deque[tuple[Any, Array | None, Callable[[], None]]] = deque()
         self.ended = False
+        self.attempts = 0
+        """Attempts that were lost."""
+        self.received = self.skip = 0
+        """Messages received in all attempts, and those still to be skipped in the current one."""
+
+    def add(self, message: Any, array: Array | None, free: Callable[[], None]) -> None:
+        """Add a message, unless it came in an earlier attempt."""
+        if self.skip:
+            self.skip -= 1
+            free()
+            return
+        self.received += 1
+        self.waiting.append((message, array, free))
+
+    def restart(self) -> None:
+        """Expect the messages from the first on."""
+        self.skip = self.received
 
     def end(self, failed: Failed | None) -> None:
         """Mark the job as complete, with a last message if it failed."""
@@ -222,17 +262,19 @@ class _Worker:
         self.stride = -(-slot_bytes // PAGE) * PAGE
         self.heard = self.alive = time.monotonic()
         """Monotonic times of the last message and of the last `report_alive`, seconds."""
+        self.silent: tuple[float, float] | None = None
+        """Monotonic time and processor time at a moment of the current silence, seconds."""
         path = os.pathsep.join(folder or os.getcwd() for folder in sys.path)
+        size = self.stride * slots + PAGE
         ours, theirs = socket.socketpair()
-        with theirs, tempfile.TemporaryFile(dir=_memory()) as file:
-            file.truncate(self.stride * slots + PAGE)
-            self.memory = np.frombuffer(mmap.mmap(file.fileno(), self.stride * slots + PAGE), np.uint8)
+        with theirs, memory_file(size) as file:
+            self.memory = np.frombuffer(mmap.mmap(file, size), np.uint8)
             self.beats, self.beat = self.memory[-PAGE:].view(np.uint64), 0
-            arguments = [theirs.fileno(), file.fileno(), slots, self.stride]
+            arguments = [theirs.fileno(), file, slots, self.stride]
             name = f"{function.__module__}:{function.__qualname__}"
             self.process = subprocess.Popen(
                 [sys.executable, "-P", "-c", BOOT, *map(str, arguments), name],
-                pass_fds=(theirs.fileno(), file.fileno()),
+                pass_fds=(theirs.fileno(), file),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
@@ -248,23 +290,27 @@ class _Worker:
         with contextlib.suppress(BrokenPipeError):
             self.pipe.send(("job", job))
 
-    def take(self, line: _JobMessages) -> None:
-        """Receive one message into `line`."""
-        sent: _Sent = self.pipe.recv()
-        self.heard, self.busy = time.monotonic(), sent.busy
+    def take(self, line: _JobMessages) -> Loss | None:
+        """Receive one message into `line`; return why, if the machine failed the job."""
+        sent: Sent = self.pipe.recv()
+        self.heard, self.busy, self.silent = time.monotonic(), sent.busy, None
         if sent.kind == "ready":
             self.ready = True
         elif sent.kind == "end":
-            line.end(Failed(sent.content) if sent.content else None)
+            loss: Loss | None = sent.content
+            if loss and not loss.own:
+                return loss
+            line.end(Failed(loss.cause) if loss else None)
             self.jobs.popleft()
         elif sent.slot is None:
-            line.waiting.append((sent.content, None, lambda: None))
+            line.add(sent.content, None, lambda: None)
         else:
             self.free -= 1
             size = math.prod(sent.shape) * np.dtype(sent.dtype).itemsize
             start = sent.slot * self.stride
             array = self.memory[start : start + size].view(sent.dtype).reshape(sent.shape)
-            line.waiting.append((sent.content, array, partial(self.release, sent.slot)))
+            line.add(sent.content, array, partial(self.release, sent.slot))
+        return None
 
     def release(self, slot: int) -> None:
         """Return a slot to the worker after its array was read."""
@@ -280,105 +326,43 @@ class _Worker:
         if not self.jobs or not self.free:
             return 0.0
         if int(self.beats[0]) != self.beat and now - self.heard < PATIENCE * timeout:
-            self.beat, self.alive = int(self.beats[0]), now
+            self.beat, self.alive, self.silent = int(self.beats[0]), now, None
         return now - max(self.heard, self.alive)
 
-    def cause_of_death(self) -> str:
+    def hung(self, timeout: float) -> Loss | None:
+        """Return what to say of a worker without progress for longer than `timeout` (more while it starts)."""
+        limit = timeout if self.ready else max(timeout, START)
+        idle, now = self.idle(limit), time.monotonic()
+        if idle <= limit:
+            if self.silent is None and idle > limit / 2:
+                self.silent = now, self._computed()
+            return None
+        since, before = self.silent or (now, 0.0)
+        own = now > since and self._computed() - before > BUSY * (now - since)
+        return Loss(f"no progress for {limit:g} s; killed", own=own)
+
+    def _computed(self) -> float:
+        """Processor time of the process in seconds, 0 where the system does not tell."""
+        try:
+            fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return 0.0
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def cause_of_death(self) -> Loss:
         """How the process ended."""
-        status = self.process.wait()
+        try:
+            status = self.process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            return Loss("the decoding process closed its pipe", own=False)
         if status < 0:
-            return f"the decoding process died: {signal.Signals(-status).name}"
-        return f"the decoding process ended with status {status}"
+            name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
+            cause = f"the decoding process died: {name}"
+            return Loss(cause, own=-status in CRASHES, killed=-status == signal.SIGKILL)
+        return Loss(f"the decoding process ended with status {status}", own=True)
 
     def kill(self) -> None:
         """Kill the process."""
         self.pipe.close()
         self.process.kill()
         self.process.wait()
-
-
-_beats: Array | None = None
-
-
-def report_alive() -> None:
-    """Report progress from a job that has no message to send yet; outside a worker this does nothing."""
-    if _beats is not None:
-        _beats[0] += 1
-
-
-def _memory() -> str | None:
-    """A folder of a memory file system, if there is one; the file created there has no name."""
-    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-
-
-def serve(pipe: int, memory: int, slots: int, stride: int, *, work: str) -> None:
-    """Main loop of a worker process: run jobs until the parent closes the pipe."""
-    child = _Child(Connection(pipe), memory, slots, stride)
-    global _beats
-    _beats = child.memory[-PAGE:].view(np.uint64)
-    module, name = work.split(":")
-    threading.Thread(target=child.listen, daemon=True).start()
-    try:
-        function: Work[Any] = reduce(getattr, name.split("."), importlib.import_module(module))  # type: ignore[assignment]
-    except Exception as error:
-        function = partial(_refuse, error)
-    child.connection.send(_Sent("ready", 0.0))
-    while True:
-        child.work(function, child.jobs.get())
-
-
-def _refuse(error: Exception, job: Any) -> Iterator[tuple[Any, Array | None]]:
-    """Raise `error` as the job: its function or the job itself cannot be imported here."""
-    raise error
-
-
-class _Child:
-    """The worker's side; a thread listens to the parent, so that even a hung worker exits with it."""
-
-    def __init__(self, connection: Connection, memory: int, slots: int, stride: int) -> None:
-        self.connection = connection
-        self.stride = stride
-        self.memory = np.frombuffer(mmap.mmap(memory, slots * stride + PAGE), np.uint8)
-        self.jobs: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self.slots: queue.SimpleQueue[int] = queue.SimpleQueue()
-        for slot in range(slots):
-            self.slots.put(slot)
-        self.busy = 0.0
-
-    def listen(self) -> None:
-        """Queue the jobs and free slots that the parent sends; exit when it is gone."""
-        while True:
-            try:
-                kind, content = self.connection.recv()
-            except (EOFError, OSError):
-                os._exit(0)
-            except Exception as error:  # the job contains types that cannot be imported here
-                kind, content = "job", error
-            (self.jobs if kind == "job" else self.slots).put(content)
-
-    def work(self, function: Work[Any], job: Any) -> None:
-        """Run one job and send its messages and its end."""
-        cause = ""
-        since = time.perf_counter()
-        try:
-            for message, array in _refuse(job, job) if isinstance(job, Exception) else function(job):
-                self.busy += time.perf_counter() - since
-                self.send(message, array)
-                since = time.perf_counter()
-        except Exception as error:
-            text = " ".join(str(error).split())
-            # anything else is a bug, here or in a codec: its type and place tell it from a damaged file
-            cause = text if isinstance(error, (UserError, OSError)) and text else one_line(error)
-        self.busy += time.perf_counter() - since
-        self.connection.send(_Sent("end", self.busy, cause))
-
-    def send(self, message: Any, array: Array | None) -> None:
-        """Send one message; an array waits for a free slot."""
-        if array is None:
-            self.connection.send(_Sent("message", self.busy, message))
-            return
-        assert array.nbytes <= self.stride, f"{array.nbytes} bytes in a slot of {self.stride}"
-        slot = self.slots.get()
-        start = slot * self.stride
-        self.memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)[...] = array
-        self.connection.send(_Sent("message", self.busy, message, slot, array.shape, array.dtype.str))

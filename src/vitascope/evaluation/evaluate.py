@@ -7,7 +7,7 @@ from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vitascope.core.errors import UserError
+from vitascope.core.errors import DamagedFileError, UserError
 from vitascope.core.types import Card, Dataset, Kind
 from vitascope.datasets.consistency import check_temporal
 from vitascope.datasets.open import open_dataset
@@ -17,7 +17,6 @@ from vitascope.encoders.load import load
 from vitascope.evaluation import results
 from vitascope.evaluation.results import Result
 from vitascope.evaluation.runner import EvaluationConfig, origin_of, result_key, run_probes
-from vitascope.features.extract import ExtractionOptions
 from vitascope.features.imports import twelvelabs
 from vitascope.features.source import FeatureSource
 from vitascope.features.view import View
@@ -57,7 +56,10 @@ def evaluate(
         raise UserError("nothing to do: name at least one encoder with -m, for instance -m vit/tiny-random")
     for encoder in loaded:
         for variant in datasets:
-            evaluated += _evaluate_encoder(variant, encoder, opened, recorded, config=config, failed=failed)
+            try:
+                evaluated += _evaluate_encoder(variant, encoder, opened, recorded, config=config, failed=failed)
+            except DamagedFileError as error:  # of its store; those of other encoders may be whole
+                failed.append(str(error))
     if failed:
         others = (
             f" (and {len(failed) - 1} more; all other results are recorded)" if len(failed) > 1 or evaluated else ""
@@ -150,10 +152,10 @@ def _evaluate_encoder(
 ) -> list[Result]:
     card = encoder if isinstance(encoder, Card) else encoder.card
     by_probe = {p.name: recorded.get(result_key(dataset, card, p, config)) for p in probes}
-    new = [p for p in probes if config.overwrite or _needs_run(by_probe[p.name], config.options)]
-    if not new:
-        return [r for r in by_probe.values() if r]
     with FeatureSource(encoder, dataset, config.store, config.options, budget=config.grid_cache_bytes) as source:
+        new = [p for p in probes if config.overwrite or _needs_run(by_probe[p.name], p, source)]
+        if not new:
+            return [r for r in by_probe.values() if r]
         source.prepare([v for p in new for v in (p.train, p.test)])
         for group in group_by_training(new):
             try:
@@ -181,6 +183,8 @@ def group_by_training(probes: Sequence[AnyProbe]) -> list[list[AnyProbe]]:
     return list(groups.values())
 
 
-def _needs_run(result: Result | None, options: ExtractionOptions) -> bool:
-    """Return whether there is no result yet, or one with missing examples that are to be retried."""
-    return result is None or (options.retry_failed and bool(result.missing))
+def _needs_run(result: Result | None, probe: AnyProbe, source: FeatureSource) -> bool:
+    """Return whether there is no result yet, or one of other files, or with missing examples that are to be retried."""
+    if result is None or (source.options.retry_failed and result.missing):
+        return True
+    return source.has_changed([probe.train, probe.test], result.inputs)

@@ -62,6 +62,8 @@ class Result:
     """{example id: reason} of unreadable examples, training set included."""
     notes: Mapping[str, str] = field(default_factory=dict)
     """{example id: warnings about a video that was used anyway}."""
+    inputs: str = ""
+    """Digest of the files that the vectors were computed from; empty if unknown, or if some are to be tried again."""
     seed: int = 0
     """First random seed."""
     seconds: Mapping[str, float] = field(default_factory=dict)

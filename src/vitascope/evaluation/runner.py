@@ -241,6 +241,7 @@ def _result(
         expected=sum(len(fold.test) for fold in dataset.folds),
         missing=_missing(predictions, {**dataset.missing_files, **source.summary.failures}),
         notes=source.summary.notes,
+        inputs=source.inputs([probe.train, probe.test]),
         seed=config.seed,
         seconds=seconds,
         code=versions(config.options.device),

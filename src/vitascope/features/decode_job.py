@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from errno import EIO
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from vitascope.core.file_identity import FileIdentity, content_digest, identify
 from vitascope.core.types import Card, Clip, Span, digest
 from vitascope.sampling.names import Sampler
 from vitascope.video import decode, inspect
@@ -25,6 +27,8 @@ class DecodeJob(NamedTuple):
     fps: float | None
     samplers: tuple[Sampler, ...]
     card: Card
+    full_digest: bool = False
+    """Identify the file by all its bytes."""
 
 
 class ClipHeader(NamedTuple):
@@ -41,8 +45,48 @@ class ClipIndex(NamedTuple):
     clip: int
 
 
-def decode_example(job: DecodeJob) -> Iterator[tuple[ClipHeader | ClipIndex | list[str], Pixels | None]]:
-    """Inspect, sample and decode one example in a worker: yield a header, pixels clip by clip, then the warnings."""
+class Changed(NamedTuple):
+    """Last message of a job whose file changed while it was read: the clips may be of either content."""
+
+    cause: str = "changed while it was read"
+
+
+Message: TypeAlias = FileIdentity | ClipHeader | ClipIndex | list[str] | Changed
+
+
+def decode_example(job: DecodeJob) -> Iterator[tuple[Message, Pixels | None]]:
+    """Decode one example in a worker: yield the identity of its file, a header, clips, then warnings or `Changed`."""
+    before = _identity(job)
+    yield before, None
+    last: list[str] | Changed = Changed()
+    try:
+        for message, pixels in _decode(job):
+            if isinstance(message, list):
+                last = message
+            else:
+                yield message, pixels
+    except Exception as error:
+        if _identity(job).content == before.content:
+            _blame_disk(error, job)
+            raise
+    yield last if _identity(job).content == before.content else Changed(), None
+
+
+def _identity(job: DecodeJob) -> FileIdentity:
+    """Return the identity of the file now; an empty one if it cannot be read, which decoding will explain better."""
+    try:
+        return identify(job.path, full=job.full_digest)
+    except OSError:
+        return FileIdentity()
+
+
+def _blame_disk(error: Exception, job: DecodeJob) -> None:
+    """Raise the OSError of the disk if it cannot read what a codec could not: the file itself may be good."""
+    if isinstance(error, OSError) and error.errno == EIO:
+        content_digest(job.path, full=True)
+
+
+def _decode(job: DecodeJob) -> Iterator[tuple[ClipHeader | ClipIndex | list[str], Pixels | None]]:
     video = inspect(job.path, fps=job.fps).within(job.span)
     warnings = list(video.warnings)
     frames = 1 if video.kind == "image" and job.card.image == "single" else job.card.frames

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,8 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from vitascope.core.errors import UserError
+from vitascope.core.file_identity import FileIdentity
+from vitascope.core.log import log
 from vitascope.core.progress import EncodingProgress, ProgressLine
 from vitascope.core.types import Card, Dataset, Example, digest
 from vitascope.core.worker_pool import Failed, Pool
@@ -31,8 +33,10 @@ from vitascope.encoders.base import Encoder, Tokens, call, shape_problem
 from vitascope.encoders.precomputed import Release
 from vitascope.encoders.preprocess import to_tensor
 from vitascope.features.batching import ClipBatcher
-from vitascope.features.decode_job import ClipHeader, ClipIndex, DecodeJob, Pixels, decode_example
+from vitascope.features.decode_job import Changed, ClipHeader, ClipIndex, DecodeJob, Message, Pixels, decode_example
+from vitascope.features.freshness import Freshness, file_size
 from vitascope.features.imports.twelvelabs import copy_released, granularity_for
+from vitascope.features.pending import FinishedExample, PendingExample
 from vitascope.features.store import EmbeddedExample, Key, Store, StoredEntry
 from vitascope.features.view import Reduce, View
 from vitascope.sampling.names import MultiClip, Uniform, describe
@@ -42,6 +46,8 @@ PIPELINE = 1
 BLOCK_EXAMPLES = 128
 BLOCK_BYTES = 256 << 20
 """Limits of a block: examples, and bytes of their files."""
+ATTEMPTS = 3
+"""Times that a file is read which changes while it is read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +63,8 @@ class ExtractionOptions:
     """Seconds without a frame after which a video counts as failed."""
     retry_failed: bool = False
     """Retry examples that failed before."""
+    full_digest: bool = False
+    """Identify video files by all their bytes, not by samples of them."""
     quiet: bool = False
     """Print no progress."""
 
@@ -94,19 +102,6 @@ def blocks(examples: Sequence[Example[Any]]) -> Iterator[tuple[str, list[Example
             block, sizes = [], {}
     if block:
         yield digest([e.id for e in block]), block
-
-
-def file_size(path: str) -> int:
-    """Return the size of a file in bytes; 0 for a folder or a missing file."""
-    try:
-        return os.stat(path).st_size if os.path.isfile(path) else 0
-    except OSError:
-        return 0
-
-
-def source_digest(example: Example[Any] | DecodeJob) -> str:
-    """Return a digest of file name, size, span and frame rate: it tells whether an example id still means the same."""
-    return digest([os.path.basename(example.path), file_size(example.path), example.span, example.fps])
 
 
 def encode_clips(encoder: Encoder, pixels: UInt8[Tensor, "n t y x 3"], *, device: str = "cpu") -> Tokens:
@@ -187,31 +182,6 @@ def _embed_released(release: Release, dataset: Dataset[Any], views: Sequence[Vie
     return ExtractionSummary(missing, encoded=len(available.examples) - len(missing))
 
 
-class _PendingExample(NamedTuple):
-    """An example whose clips are being decoded, and its vectors by view, filled in as batches are encoded.
-
-    One array per view, not one per clip: small arrays between the large ones of every batch would fragment the heap,
-    and a process that embeds a long video would grow by gigabytes.
-    """
-
-    header: ClipHeader
-    vectors: dict[View, npt.NDArray[np.float32]]
-
-    def add(self, view: View, index: ClipIndex, vector: npt.NDArray[np.float32]) -> None:
-        """Store the vector of one clip."""
-        if view not in self.vectors:
-            self.vectors[view] = np.empty((len(self.header.spans[index.sampler]), *vector.shape), np.float32)
-        self.vectors[view][index.clip] = vector
-
-
-class _FinishedExample(NamedTuple):
-    """An example that is decoded completely, or has failed."""
-
-    job: DecodeJob
-    status: str
-    note: str
-
-
 class _Extraction:
     """State of one extraction: claimed blocks, clips waiting for the encoder, examples in progress."""
 
@@ -223,11 +193,19 @@ class _Extraction:
         self.samplers = tuple(dict.fromkeys(v.sampler for v in views))
         self.locks: dict[str, list[FileLock]] = {}
         self.remaining: dict[str, int] = {}
-        self.pending: dict[str, _PendingExample] = {}
+        self.pending: dict[str, PendingExample] = {}
+        self.files: dict[str, FileIdentity] = {}
+        """Identity of the file of an example when its decoding began, by example."""
+        self.fresh = Freshness(retry_failed=options.retry_failed)
+        self.held: dict[View, set[str]] = {v: set() for v in views}
+        """Examples that a store holds, though another one lacks them."""
+        self.changed: set[str] = set()
+        """Examples whose files changed while they were read."""
         self.batcher = ClipBatcher(self.options.batch, self._encode_batch, self._deliver)
-        self.finished: list[_FinishedExample] = []
+        self.finished: list[FinishedExample] = []
         self.snapshots: dict[Store, tuple[int, dict[str, StoredEntry]]] = {}
         self.encoded = 0
+        self.waiting = False
         self.progress = EncodingProgress(f"{encoder.card.name} on {dataset.name}", 0)
 
     def run(self) -> ExtractionSummary:
@@ -253,7 +231,7 @@ class _Extraction:
         self.snapshots = {store: (store.seal_time(), store.status()) for store in self.stores.values()}
         known = [status for _, status in self.snapshots.values()]
         available = [e for e in self.dataset.examples if e.id not in self.dataset.missing_files]
-        todo = {name: self._missing(block, known) for name, block in blocks(available)}
+        todo = {name: self.fresh.missing(block, known) for name, block in blocks(available)}
         return {name: block for name, block in todo.items() if block}
 
     def _encode(self, todo: dict[str, list[Example[Any]]]) -> dict[str, float]:
@@ -261,14 +239,9 @@ class _Extraction:
         pool = decoder_pool(self.encoder.card, self.options)
         try:
             with pool, ProgressLine(self.progress, quiet=self.options.quiet) as line:
-                while todo:
-                    for job, message, pixels in pool.run(self._claim(todo)):
-                        self._take(job, message, pixels)
-                        self.progress.decode_busy = pool.busy
-                        self.progress.encode_busy = self.batcher.seconds / max(self.progress.seconds, 1e-9)
-                        line.tick()
-                    if todo:  # other processes hold these blocks and will finish them, or die and free their locks
-                        time.sleep(0.5)
+                for _ in range(ATTEMPTS):
+                    self._work(pool, todo, line)
+                    todo = self._changed_meanwhile()
         finally:
             for name in list(self.locks):
                 self._release(name)
@@ -278,19 +251,52 @@ class _Extraction:
             "encode": self.batcher.seconds,
         }
 
+    def _work(self, pool: Pool[DecodeJob], todo: dict[str, list[Example[Any]]], line: ProgressLine) -> None:
+        """Encode the blocks of `todo`, except those that other processes finish."""
+        while todo:
+            for job, message, pixels in pool.run(self._claim(todo)):
+                self._take(job, message, pixels)
+                self.progress.decode_busy = pool.busy
+                self.progress.encode_busy = self.batcher.seconds / max(self.progress.seconds, 1e-9)
+                line.tick()
+            if todo:  # other processes hold these blocks and will finish them, or die and free their locks
+                self._say_waiting(len(todo))
+                time.sleep(0.5)
+
+    def _say_waiting(self, count: int) -> None:
+        if not self.waiting:
+            log.info("waiting for other processes that embed the last %d blocks of %s", count, self.dataset.name)
+        self.waiting = True
+
+    def _changed_meanwhile(self) -> dict[str, list[Example[Any]]]:
+        """Return the examples, by block, whose files changed while they were read."""
+        available = [e for e in self.dataset.examples if e.id not in self.dataset.missing_files] if self.changed else []
+        again = {name: [e for e in block if e.id in self.changed] for name, block in blocks(available)}
+        for example in sorted(self.changed):
+            log.warning("%s: %s", example, Changed().cause)
+        self.changed.clear()
+        return {name: block for name, block in again.items() if block}
+
     def _claim(self, todo: dict[str, list[Example[Any]]]) -> Iterator[DecodeJob]:
         """Yield the jobs of every block that no other process holds, and remove these blocks from `todo`."""
         for name in list(todo):
             if not self._acquire(name):
                 continue
             block = todo.pop(name)
-            examples = self._missing(block, [self._current_status(store, name) for store in self.stores.values()])
+            known = {view: self._current_status(store, name) for view, store in self.stores.items()}
+            examples = self.fresh.missing(block, list(known.values()))
+            for view, entries in known.items():
+                self.held[view] |= {e.id for e in examples if self.fresh.holds(e, entries)}
             self.progress.total -= len(block) - len(examples)
             self.remaining[name] = len(examples)
             if not examples:
                 self._release(name)
             for e in examples:
-                yield DecodeJob(name, e.id, e.path, e.span, e.fps, self.samplers, self.encoder.card)
+                yield self._job(name, e)
+
+    def _job(self, block: str, e: Example[Any]) -> DecodeJob:
+        full = self.options.full_digest
+        return DecodeJob(block, e.id, e.path, e.span, e.fps, self.samplers, self.encoder.card, full)
 
     def _current_status(self, store: Store, block: str) -> Mapping[str, StoredEntry]:
         """Return the current status: another process may have written or sealed this block since the last look."""
@@ -298,17 +304,6 @@ class _Extraction:
         if stamp != store.seal_time():
             stamp, known = self.snapshots[store] = store.seal_time(), store.status()
         return ChainMap(store.status(block), known)
-
-    def _missing(
-        self, examples: Sequence[Example[Any]], known: Sequence[Mapping[str, StoredEntry]]
-    ) -> list[Example[Any]]:
-        return [e for e in examples if not all(self._stored(e, k) for k in known)]
-
-    def _stored(self, example: Example[Any], known: Mapping[str, StoredEntry]) -> bool:
-        """Return whether `example` is stored and its file, if it still exists, is unchanged."""
-        if example.id not in known or (self.options.retry_failed and known[example.id].status != "ok"):
-            return False
-        return known[example.id].source == source_digest(example) or not os.path.lexists(example.path)
 
     def _acquire(self, name: str) -> bool:
         locks: list[FileLock] = []
@@ -328,12 +323,12 @@ class _Extraction:
         for lock in self.locks.pop(name, ()):
             lock.release()
 
-    def _take(
-        self, job: DecodeJob, message: ClipHeader | ClipIndex | list[str] | Failed, pixels: Pixels | None
-    ) -> None:
+    def _take(self, job: DecodeJob, message: Message | Failed, pixels: Pixels | None) -> None:
         """Process one message of a worker; messages arrive job by job, in order."""
-        if isinstance(message, ClipHeader):
-            self.pending[job.example] = _PendingExample(message, {})
+        if isinstance(message, FileIdentity):
+            self.files[job.example] = message
+        elif isinstance(message, ClipHeader):
+            self.pending[job.example] = PendingExample(message, {})
         elif isinstance(message, ClipIndex):
             assert pixels is not None
             self._add_clip(job.example, message, torch.from_numpy(pixels))
@@ -359,13 +354,17 @@ class _Extraction:
                 if view.sampler == self.samplers[index.sampler]:
                     self.pending[example].add(view, index, vectors[i])
 
-    def _close(self, job: DecodeJob, message: list[str] | Failed) -> None:
-        """Finish an example, decoded or failed; write its block once all examples of it are finished."""
-        status = message.cause if isinstance(message, Failed) else "ok"
-        note = "; ".join(message) if isinstance(message, list) else ""
-        self.finished.append(_FinishedExample(job, status, note))
+    def _close(self, job: DecodeJob, message: list[str] | Changed | Failed) -> None:
+        """Finish an example, and write its block with the last one; failures that will not last have no identity."""
+        file = self.files.pop(job.example, FileIdentity())
+        if isinstance(message, list):
+            self.finished.append(FinishedExample(job, file, "ok", "; ".join(message)))
+        else:
+            believed = isinstance(message, Failed) and message.lasting
+            self.finished.append(FinishedExample(job, file if believed else FileIdentity(file.size), message.cause))
+        self.changed |= {job.example} if isinstance(message, Changed) else set()
         self.progress.done += 1
-        self.progress.failed += status != "ok"
+        self.progress.failed += not isinstance(message, list)
         self.remaining[job.block] -= 1
         if not self.remaining[job.block]:
             self.batcher.flush()
@@ -373,22 +372,16 @@ class _Extraction:
 
     def _write(self, block: str) -> None:
         for view, store in self.stores.items():
-            store.add(block, [self._embedded_example(one, view) for one in self.finished])
-        self.encoded += len(self.finished)
+            store.add(block, list(self._records(view)))
+        self.encoded += sum(done.job.example not in self.changed for done in self.finished)
         self.finished.clear()
         self.pending.clear()
         self._release(block)
 
-    def _embedded_example(self, done: _FinishedExample, view: View) -> EmbeddedExample:
-        example, source = done.job.example, source_digest(done.job)
-        if done.status != "ok":
-            return EmbeddedExample(example, None, status=done.status, source=source)
-        which = self.samplers.index(view.sampler)
-        header, vectors = self.pending[example].header, self.pending[example].vectors[view]
-        if not np.isfinite(vectors).all():
-            return EmbeddedExample(
-                example, None, status=f"{self.encoder.card.name} returned NaN or infinity", source=source
-            )
-        return EmbeddedExample(
-            example, vectors, header.spans[which], header.times[which], source=source, note=done.note
-        )
+    def _records(self, view: View) -> Iterator[EmbeddedExample]:
+        """Yield what to store of the finished examples; a failure replaces no vector that holds."""
+        for done in self.finished:
+            if done.status == "ok":
+                yield done.embedded(self.pending[done.job.example], view, self.encoder.card.name)
+            elif done.job.example not in self.held[view]:
+                yield done.failed(done.status)

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from vitascope.core.file_identity import FileIdentity
 from vitascope.core.progress import EncodingProgress, ProgressLine
 from vitascope.core.types import Dataset, Example
 from vitascope.core.worker_pool import Failed, Pool
@@ -124,7 +125,7 @@ class _EncodingPass:
             self.parts[index], self.counts[index] = {}, len(message.spans[0])
         elif isinstance(message, ClipIndex):
             self.batcher.add((index, message.clip), torch.from_numpy(pixels))
-        else:
+        elif not isinstance(message, FileIdentity):
             self.progress.done += 1
             if isinstance(message, Failed):
                 self._drop(index, message.cause)

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 
 from vitascope.core.errors import UserError
-from vitascope.core.types import Card, Dataset
+from vitascope.core.types import Card, Dataset, Example
 from vitascope.encoders.base import Encoder
+from vitascope.encoders.precomputed import Release
 from vitascope.features.base import ClipSpans, Features, MemmapFeatures, StoredFeatures
 from vitascope.features.extract import (
     ExtractionOptions,
@@ -25,6 +26,7 @@ from vitascope.features.extract import (
     reduce_tokens,
     store_key,
 )
+from vitascope.features.freshness import Freshness, Known, inputs_digest
 from vitascope.features.imports import twelvelabs
 from vitascope.features.live import LiveFeatures
 from vitascope.features.store import Store
@@ -55,6 +57,7 @@ class FeatureSource:
     stored_views: set[View] = field(default_factory=set)
     """Views whose token grids are on disk."""
     _open: ExitStack = field(default_factory=ExitStack)
+    _fresh: Freshness = field(default_factory=Freshness)
 
     def __enter__(self) -> FeatureSource:
         return self
@@ -85,6 +88,32 @@ class FeatureSource:
         stored = [v for v in views if v.stored or v in self.stored_views]
         if stored:
             self.summary = embed(self.encoder, self.dataset, stored, root=self.root, options=self.options)
+
+    def inputs(self, views: Sequence[View]) -> str:
+        """Return a digest of the files that the stored vectors of `views` were computed from; empty if unknown."""
+        if not (known := self._known(views)):
+            return ""
+        return inputs_digest(self._available(), list(known.values()))
+
+    def has_changed(self, views: Sequence[View], inputs: str) -> bool:
+        """Return whether `views` would now have other vectors than when `inputs` was recorded.
+
+        Also if something befell the machine then. False if the store knows nothing of a view.
+        """
+        known = list(self._known(views).values())
+        if not known or not all(known):
+            return False
+        changed = bool(self._fresh.missing(self._available(), known))
+        return changed or (bool(inputs) and inputs_digest(self._available(), known) != inputs)
+
+    def _available(self) -> list[Example[Any]]:
+        return [e for e in self.dataset.examples if e.id not in self.dataset.missing_files]
+
+    def _known(self, views: Sequence[View]) -> dict[View, Known]:
+        """Return what the store has through those of `views` that it keeps; nothing of imported embeddings."""
+        if isinstance(self.encoder, Card | Release):
+            return {}
+        return {v: _store(self.dataset, self.card, v, self.root).status() for v in dict.fromkeys(views) if v.stored}
 
     def _budget(self) -> int:
         existing = next(p for p in (self.root.absolute(), *self.root.absolute().parents) if p.exists())

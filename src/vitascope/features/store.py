@@ -3,16 +3,15 @@
 A folder of immutable safetensors shards and one Parquet index that lists, for every clip, its example, span, frame
 times, shard and row. Work in progress is kept in `parts/`, one pair of files per block of examples, renamed into place.
 `seal` merges the parts into shards in the order of example ids, so that a sealed store does not depend on which process
-wrote what when. Writers hold one lock; readers need none.
+wrote what when. Writers hold one lock; readers need none. Whatever is read is verified: the index by its own checksum,
+vectors by those that the index has of them; see `store_index` and `shards`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import struct
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -20,37 +19,22 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from safetensors.numpy import save
 
 from vitascope.core import files
-from vitascope.core.errors import UserError, reading
+from vitascope.core.errors import DamagedFileError, UserError
 from vitascope.core.files import read_json
+from vitascope.core.leftovers import remove_leftovers
+from vitascope.core.log import log
 from vitascope.core.types import Card, Span, digest, plain
+from vitascope.features.shards import ShardRows, block_checksums, content_hash, to_half
+from vitascope.features.store_index import SCHEMA, deduplicate, read_index, remedy, write_index
 from vitascope.sampling.names import Sampler, describe
 
-SHARD_BYTES = 64 << 20
-HALF_MAX = 6e4
-HALF_MIN = 1e-3
-"""A vector whose largest magnitude is outside this range would not survive half precision; its block stays single."""
 INDEX = "index.parquet"
-STALE_SECONDS = 3600.0
-"""Age from which a temporary file counts as left by a killed writer."""
-SCHEMA = pa.schema(
-    [
-        ("example", pa.string()),
-        ("clip", pa.int32()),  # -1: no vector; `status` gives the reason
-        ("start", pa.float64()),
-        ("end", pa.float64()),
-        ("times", pa.string()),  # digest of the frame times and the crop
-        ("shard", pa.string()),
-        ("row", pa.int64()),
-        ("status", pa.string()),
-        ("source", pa.string()),  # digest of the source file and span; it changes with the video
-        ("note", pa.string()),  # decoding warnings
-    ]
-)
+PATIENCE = 20.0
+"""Seconds after which a writer that waits for another one says so."""
 Array = npt.NDArray[Any]
 R = TypeVar("R")
 
@@ -100,6 +84,8 @@ class EmbeddedExample:
     status: str = "ok"
     source: str = ""
     note: str = ""
+    stamp: str = ""
+    content: str = ""
 
 
 class StoredEntry(NamedTuple):
@@ -108,9 +94,13 @@ class StoredEntry(NamedTuple):
     status: str
     """`ok`, or the reason why there is no vector."""
     source: str
-    """Digest of the source; see `features.extract.source_digest`."""
+    """Digest of the source; see `features.freshness.source_digest`."""
     note: str
     """Decoding warnings."""
+    stamp: str = ""
+    """State of the source file when it was decoded; see `core.file_identity`."""
+    content: str = ""
+    """Digest of the bytes of the source file."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +117,7 @@ class StoredVectors:
 class MemmapRows:
     """Like `StoredVectors`, but memory-mapped; rows stay readable if another process seals the store."""
 
-    rows: _ShardRows
+    rows: ShardRows
     chosen: npt.NDArray[np.int64]
     offsets: npt.NDArray[np.int64]
     spans: npt.NDArray[np.float64]
@@ -138,7 +128,7 @@ class MemmapRows:
 
 
 class Store:
-    """The embeddings under one key; see the module docstring."""
+    """The embeddings under one key; see the module docstring. Raises DamagedFileError for what is not as written."""
 
     def __init__(self, root: Path, key: Key) -> None:
         self.key = key
@@ -159,18 +149,16 @@ class Store:
 
     def index(self) -> pa.Table:
         """Return the index: one row per clip and one per failed example; sealed rows first, no example twice."""
-        return _retry_if_sealed(self._index)
-
-    def _index(self) -> pa.Table:
-        # Parts first: a seal replaces the index before it removes parts, so nothing is lost between the two reads.
-        parts = sorted(self.parts.glob("*.parquet"), key=lambda p: (p.stat().st_mtime_ns, p))
-        return _deduplicate([_read_table(self.folder / INDEX), *(_read_table(p, needed=True) for p in parts)])
+        return _retry_if_sealed(self.folder, lambda: current_index(self.folder))
 
     def status(self, block: str | None = None) -> dict[str, StoredEntry]:
         """Return the entry of every stored example; with `block`, only of those in the part of that block."""
-        table = self.index() if block is None else _read_table(self.parts / f"{block}.parquet")
-        columns = table.select(["example", "status", "source", "note"]).to_pydict()
+        table = self.index() if block is None else self._read(self.parts / f"{block}.parquet")
+        columns = table.select(["example", *StoredEntry._fields]).to_pydict()
         return {e: StoredEntry(*values) for e, *values in zip(*columns.values(), strict=True)}
+
+    def _read(self, path: Path) -> pa.Table:
+        return read_index(path, self.folder, self.folder.name)
 
     def seal_time(self) -> int:
         """Return the time of the last seal in nanoseconds, 0 before the first."""
@@ -186,53 +174,23 @@ class Store:
         """
         embedded = list(embedded)
         good = [e.vectors for e in embedded if e.vectors is not None and len(e.vectors)]
-        data = save({"vectors": _to_half(np.concatenate(good))}) if good else b""
-        shard = f"parts/{block}-{_content_hash(data)}.safetensors"
+        values = to_half(np.concatenate(good)) if good else np.zeros((0, 0), np.float16)
+        data = save({"vectors": values}) if good else b""
+        shard = f"parts/{block}-{content_hash(data)}.safetensors"
         path = self.parts / f"{block}.parquet"
-        with self._write_lock():
+        with write_lock(self.folder):
             if good:
                 files.write(self.folder / shard, data)
-            write_table(path, _deduplicate([_read_table(path), _index_rows(embedded, shard)]))
-
-    def _write_lock(self) -> FileLock:
-        """Return the lock held while parts are added or merged."""
-        return FileLock(self.folder / "locks" / "seal.lock")
+            rows = _index_rows(embedded, shard, block_checksums(values).tolist())
+            write_index(path, deduplicate([self._read(path), rows]), self.folder.name)
 
     def seal(self) -> None:
         """Merge all parts into shards ordered by example id; equal vectors give equal files."""
         if not any(self.parts.iterdir()):
+            remove_leftovers(self.folder)
             return  # nothing to merge, and the folder may be read-only
-        with self._write_lock():
-            table = self._index().sort_by([("example", "ascending"), ("clip", "ascending")])
-            table = self._reshard(table)
-            write_table(self.folder / INDEX, table)
-            keep = set(table["shard"].unique().to_pylist())
-            for path in (p for p in self.folder.glob("vectors-*.safetensors") if p.name not in keep):
-                path.unlink(missing_ok=True)
-            # indices before their shards; the lock keeps out new parts, so leftovers of killed writers go too
-            for path in sorted(self.parts.iterdir(), key=lambda p: p.suffix != ".parquet"):
-                path.unlink(missing_ok=True)
-            self._remove_stale_files()
-
-    def _remove_stale_files(self) -> None:
-        """Remove temporary files of killed writers; younger ones may still be in use."""
-        for path in self.folder.glob(".*"):
-            if time.time() - path.stat().st_mtime > STALE_SECONDS:
-                path.unlink(missing_ok=True)
-
-    def _reshard(self, table: pa.Table) -> pa.Table:
-        embedded = np.flatnonzero(table["clip"].to_numpy() >= 0)
-        shards, rows = np.full(len(table), "", dtype=object), np.full(len(table), -1)
-        source = _ShardRows(self.folder, table)
-        per_shard = source.per_shard(embedded)
-        for start in range(0, len(embedded), per_shard):
-            chosen = embedded[start : start + per_shard]
-            data = save({"vectors": source.take(chosen)})
-            name = f"vectors-{_content_hash(data)}.safetensors"
-            files.write(self.folder / name, data)
-            shards[chosen], rows[chosen] = name, np.arange(len(chosen))
-        columns = {"shard": pa.array(shards, pa.string()), "row": pa.array(rows, pa.int64())}
-        return pa.table({n: columns.get(n, table[n].combine_chunks()) for n in SCHEMA.names}, schema=SCHEMA)
+        with write_lock(self.folder):
+            replace_index(self.folder, current_index(self.folder))
 
     def read(self, examples: Sequence[str]) -> StoredVectors:
         """Read the vectors of `examples`, in that order; failed and missing examples have no rows."""
@@ -241,10 +199,10 @@ class Store:
 
     def memmap(self, examples: Sequence[str]) -> MemmapRows:
         """Like `read`, with the vectors left on disk until rows are taken."""
-        return _retry_if_sealed(lambda: self._memmap(examples))
+        return _retry_if_sealed(self.folder, lambda: self._memmap(examples))
 
     def _memmap(self, examples: Sequence[str]) -> MemmapRows:
-        table = self._index()
+        table = current_index(self.folder)
         names = table["example"].combine_chunks().dictionary_encode()
         place = {name: i for i, name in enumerate(names.dictionary.to_pylist())}
         codes = np.array([place.get(e, len(place)) for e in examples], dtype=np.int64)
@@ -257,76 +215,71 @@ class Store:
         within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], count)
         chosen = order[np.repeat(start, count) + within]
         spans = np.stack([table["start"].to_numpy()[chosen], table["end"].to_numpy()[chosen]], axis=1)
-        return MemmapRows(_ShardRows(self.folder, table), chosen, offsets, spans)
+        return MemmapRows(ShardRows(self.folder, table), chosen, offsets, spans)
 
 
-class _ShardRows:
-    """Rows of several memory-mapped shards, read as one array."""
-
-    def __init__(self, folder: Path, table: pa.Table) -> None:
-        names = table["shard"].combine_chunks().dictionary_encode()
-        self.shard, self.row = names.indices.to_numpy(), table["row"].to_numpy()
-        self.maps = [
-            map_vectors(folder / n) if n else np.zeros((0, 0), np.float16) for n in names.dictionary.to_pylist()
-        ]
-
-    def per_shard(self, chosen: Array) -> int:
-        row = self.maps[self.shard[chosen[0]]][0].nbytes if len(chosen) else 1
-        return int(max(1, SHARD_BYTES // max(row, 1)))
-
-    def take(self, chosen: Array) -> Array:
-        if not len(chosen):
-            return np.zeros((0, 0), np.float16)
-        maps = {int(s): self.maps[s] for s in np.unique(self.shard[chosen])}
-        kind = np.result_type(*(m.dtype for m in maps.values()))
-        out = np.empty((len(chosen), *next(iter(maps.values())).shape[1:]), kind)
-        for shard, data in maps.items():
-            at = np.flatnonzero(self.shard[chosen] == shard)
-            rows = self.row[chosen[at]]
-            if len(rows) == rows[-1] - rows[0] + 1 and (np.diff(rows) == 1).all():
-                out[at] = data[rows[0] : rows[-1] + 1]
-            else:
-                out[at] = data[rows]
-        return out
+def current_index(folder: Path) -> pa.Table:
+    """Return the index of the store in `folder` and of its parts."""
+    # Parts first: a seal replaces the index before it removes parts, so nothing is lost between the two reads.
+    parts = sorted((folder / "parts").glob("*.parquet"), key=lambda p: (p.stat().st_mtime_ns, p))
+    sealed = read_index(folder / INDEX, folder, folder.name)
+    return deduplicate([sealed, *(read_index(p, folder, folder.name, needed=True) for p in parts)])
 
 
-def map_vectors(path: Path) -> Array:
-    """Map the tensor `vectors` of a safetensors file read-only."""
-    with reading(path, f"remove {path.parent} and embed again"), open(path, "rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        entry = json.loads(file.read(min(length, path.stat().st_size)))["vectors"]
-        kind = {"F16": np.float16, "F32": np.float32}[entry["dtype"]]
-        shape = tuple(entry["shape"])
-        return np.memmap(path, kind, "r", offset=8 + length + entry["data_offsets"][0], shape=shape)
+def replace_index(folder: Path, table: pa.Table) -> None:
+    """Write the rows of `table` and their vectors as the whole of the store in `folder`; the caller holds its lock.
+
+    What killed writers left behind goes too: the lock keeps out all others.
+    """
+    table = _reshard(folder, table.sort_by([("example", "ascending"), ("clip", "ascending")]))
+    write_index(folder / INDEX, table, folder.name)
+    keep = set(table["shard"].unique().to_pylist())
+    for path in (p for p in folder.glob("vectors-*.safetensors") if p.name not in keep):
+        path.unlink(missing_ok=True)
+    # indices before their shards
+    for path in sorted((folder / "parts").iterdir(), key=lambda p: p.suffix != ".parquet"):
+        path.unlink(missing_ok=True)
+    remove_leftovers(folder)
 
 
-def _content_hash(data: bytes) -> str:
-    return hashlib.blake2b(data, digest_size=8).hexdigest()
+def _reshard(folder: Path, table: pa.Table) -> pa.Table:
+    embedded = np.flatnonzero(table["clip"].to_numpy() >= 0)
+    shards, rows = np.full(len(table), "", dtype=object), np.full(len(table), -1)
+    checksums = np.full(len(table), -1)
+    source = ShardRows(folder, table)
+    for shard in source.outdated():
+        raise DamagedFileError(f"{folder / source.names[shard]}: not what its name was made of; {remedy(folder)}")
+    per_shard = source.per_shard(embedded)
+    for start in range(0, len(embedded), per_shard):
+        chosen = embedded[start : start + per_shard]
+        values = source.take(chosen)
+        data = save({"vectors": values})
+        name = f"vectors-{content_hash(data)}.safetensors"
+        files.write(folder / name, data)
+        shards[chosen], rows[chosen], checksums[chosen] = name, np.arange(len(chosen)), block_checksums(values)
+    columns = {"shard": pa.array(shards, pa.string()), "row": pa.array(rows), "checksum": pa.array(checksums)}
+    return pa.table({n: columns.get(n, table[n].combine_chunks()) for n in SCHEMA.names}, schema=SCHEMA)
 
 
-def _to_half(values: Array) -> Array:
-    """Convert to half precision if every vector survives it; rows contiguous, as the file format requires."""
-    values = np.ascontiguousarray(values, np.float32)
-    largest = np.abs(values).reshape(len(values), -1).max(axis=1)
-    fits = (largest < HALF_MAX) & ((largest > HALF_MIN) | (largest == 0))
-    return values.astype(np.float16) if fits.all() else values
+@contextmanager
+def write_lock(folder: Path) -> Iterator[None]:
+    """Hold the lock of the store in `folder` while parts are added or merged; say so if another writer has it long.
 
-
-def _read_table(path: Path, *, needed: bool = False) -> pa.Table:
-    """Read the rows of an index or a part; a missing file has none, unless it is `needed`."""
+    The system frees the lock of a writer that dies; one that was stopped keeps it until it goes on.
+    """
+    lock = FileLock(folder / "locks" / "seal.lock")
     try:
-        with reading(path, f"remove {path.parent} and embed again"):
-            table = pq.read_table(path, schema=SCHEMA, partitioning=None)
-            if lost := next((name for name in SCHEMA.names if table[name].null_count), ""):
-                raise UserError(f"nothing in column {lost}")
-            return table
-    except FileNotFoundError:
-        if needed:
-            raise
-        return SCHEMA.empty_table()
+        lock.acquire(timeout=PATIENCE)
+    except Timeout:
+        log.warning("%s: waiting for another process that writes to it; if you suspended one, end or resume it", folder)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
-def _index_rows(embedded: Iterable[EmbeddedExample], shard: str) -> pa.Table:
+def _index_rows(embedded: Iterable[EmbeddedExample], shard: str, checksums: Sequence[int]) -> pa.Table:
     columns: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
     row = 0
     for e in embedded:
@@ -334,47 +287,37 @@ def _index_rows(embedded: Iterable[EmbeddedExample], shard: str) -> pa.Table:
         for clip in range(count) if count else (-1,):
             span, times = (e.spans[clip], e.times[clip]) if count else ((0.0, 0.0), "")
             where = (shard, row) if count else ("", -1)
-            values = (e.example, clip, *span, times, *where, e.status, e.source, e.note)
+            about = (e.status, e.source, e.note, e.stamp, e.content)
+            values = (e.example, clip, *span, times, *where, *about, checksums[row] if count else -1)
             for name, value in zip(SCHEMA.names, values, strict=True):
                 columns[name].append(value)
             row += count > 0
     return pa.table(columns, schema=SCHEMA)
 
 
-def _deduplicate(tables: Sequence[pa.Table]) -> pa.Table:
-    """Concatenate tables, each example from one only: the latest, unless that is a failure of an unchanged source."""
-    table = pa.concat_tables([SCHEMA.empty_table(), *tables])
-    if sum(len(t) > 0 for t in tables) < 2:
-        return table
-    table_of = np.repeat(np.arange(len(tables)), [len(t) for t in tables])
-    rows = [table[name].to_numpy(zero_copy_only=False) for name in ("example", "clip", "source")]
-    best: dict[str, tuple[int, bool, str]] = {}
-    for example, clip, source, number in zip(*rows, table_of, strict=True):
-        previous = best.get(example)
-        if previous is None or clip >= 0 or previous[1] or previous[2] != source:
-            best[example] = (number, clip < 0, source)
-    kept = [best[example][0] == number for example, number in zip(rows[0], table_of, strict=True)]
-    return table if all(kept) else table.filter(pa.array(kept))
-
-
-def _retry_if_sealed(read: Callable[[], R]) -> R:
-    """Call `read` again if another process sealed the store in the meantime."""
+def _retry_if_sealed(folder: Path, read: Callable[[], R]) -> R:
+    """Call `read` again if another process sealed the store in the meantime; DamagedFileError if a file is missing."""
     for _ in range(20):
         try:
             return read()
-        except FileNotFoundError:
-            continue
-    return read()
-
-
-def write_table(path: Path, table: pa.Table) -> None:
-    """Write a Parquet file atomically."""
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
-    files.write(path, sink.getvalue().to_pybytes())
+        except FileNotFoundError as error:
+            missing = error.filename
+    raise DamagedFileError(f"{missing}: missing, though the index lists it; {remedy(folder)}")
 
 
 def stored_keys(root: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
-    """Yield the folder and the key (plain data) of every store below `root`."""
+    """Yield the folder and the key (plain data) of every store below `root`; one that is damaged is only named."""
     for path in sorted(root.glob("*/*/*/key.json")):
-        yield path.parent, read_json(path, f"remove {path.parent} and embed again")
+        try:
+            yield path.parent, read_key(path)
+        except UserError as error:
+            log.warning("%s", error)
+
+
+def read_key(path: Path) -> Mapping[str, Any]:
+    """Read a `key.json`; DamagedFileError if it is none."""
+    key: Any = read_json(path, remedy(path.parent))
+    known = isinstance(key, dict) and isinstance(key.get("card"), dict) and isinstance(key["card"].get("name"), str)
+    if not known or not isinstance(key.get("dataset"), str):
+        raise DamagedFileError(f"{path}: no key of a store; {remedy(path.parent)}")
+    return dict(key)

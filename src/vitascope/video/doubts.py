@@ -8,7 +8,6 @@ from typing import Any, Literal, NamedTuple
 import av
 
 from vitascope.core.media import FRAME_SUFFIXES
-from vitascope.core.worker_pool import report_alive
 from vitascope.video.claims import read_claim
 from vitascope.video.container import open_file
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from vitascope.core.errors import UserError
 from vitascope.core.types import Video
-from vitascope.core.worker_pool import report_alive
+from vitascope.core.worker_process import report_alive
 from vitascope.video.animation import Animation, is_animation
 from vitascope.video.container import open_file, open_stream
 from vitascope.video.image_folder import picture, read_folder

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitascope.core.errors import UserError
-from vitascope.core.worker_pool import report_alive
+from vitascope.core.worker_process import report_alive
 from vitascope.video.animation import is_animation, read_animation
 from vitascope.video.claims import truncation
 from vitascope.video.container import open_file, open_stream, require_file, video_streams

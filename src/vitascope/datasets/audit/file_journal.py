@@ -1,8 +1,7 @@
 """Probe every distinct file of a dataset once, in worker processes, and keep the reports in a journal.
 
-The journal has one JSON object per line, keyed by path, size and modification time, so an interrupted run resumes and a
-later one reads only new files. A folder of frames is keyed by its modification time and number of entries: a frame that
-is overwritten in place goes unnoticed.
+The journal has one JSON object per line, keyed by path, size and times, so an interrupted run resumes and a later one
+reads only new and changed files. A folder of frames is keyed by those of every frame.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vitascope.core.file_identity import state_of
 from vitascope.core.progress import ProgressLine, ReadingProgress
 from vitascope.core.types import Example, Span, digest
 from vitascope.core.worker_pool import Failed, Pool
@@ -100,12 +100,10 @@ def probe_files(
 
 def journal_key(request: FileRequest) -> str:
     """Key of a file in its present state and of the spans requested; empty if the file cannot be accessed."""
-    try:
-        status = os.stat(request.path)
-        size = len(os.listdir(request.path)) if os.path.isdir(request.path) else status.st_size
-    except OSError:
+    stamp = state_of(request.path).stamp
+    if not stamp:
         return ""  # the error will be reported when the file is read, and is not recorded
-    return digest([VERSION, os.path.abspath(request.path), size, status.st_mtime_ns, request.fps, request.spans])
+    return digest([VERSION, os.path.abspath(request.path), stamp, request.fps, request.spans])
 
 
 def _end_last_line(journal: Path) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from vitascope.core.types import Clip, Span, Video
-from vitascope.core.worker_pool import report_alive
+from vitascope.core.worker_process import report_alive
 from vitascope.video import UNREADABLE, decode, inspect
 
 CHUNK = 1 << 20

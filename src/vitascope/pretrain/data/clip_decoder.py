@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitascope.core.errors import UserError, one_line
+from vitascope.core.shared_memory import roomy_folder
 from vitascope.core.types import Clip, Span, Video
 from vitascope.core.worker_pool import Failed, Pool
 from vitascope.sampling.names import Sampler
@@ -72,7 +73,7 @@ def _file(request: ClipRequest) -> Iterator[str]:
     if request.content is None:
         yield request.path
         return
-    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    memory = roomy_folder(len(request.content))
     with tempfile.NamedTemporaryFile(suffix=os.path.splitext(request.path)[1], dir=memory) as file:
         file.write(request.content)
         file.flush()

@@ -1,0 +1,43 @@
+"""Whose fault a failure is: the file's own, worth remembering, or the machine's, which may be gone next time."""
+
+from __future__ import annotations
+
+import errno
+import signal
+
+SCARCE = frozenset({errno.ENOMEM, errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE})
+"""What a machine runs out of: no content of a file gives these."""
+FLEETING = frozenset(
+    {
+        errno.EIO,
+        errno.ESTALE,
+        errno.ETIMEDOUT,
+        errno.EAGAIN,
+        errno.EBUSY,
+        errno.EINTR,
+        errno.ENETDOWN,
+        errno.ENETUNREACH,
+        errno.ENETRESET,
+        errno.ECONNABORTED,
+        errno.ECONNRESET,
+        errno.ECONNREFUSED,
+        errno.ENOTCONN,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+    }
+)
+"""What disks and networks say for a while; codecs use the same numbers for damaged content."""
+CRASHES = frozenset(
+    {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS}
+)
+"""Signals by which a process ends itself; every other one is sent by somebody: a user, or the kernel out of memory."""
+
+
+def of_machine(error: BaseException) -> bool:
+    """Return whether the machine, not the content of a file, is to blame for an error."""
+    if isinstance(error, MemoryError):
+        return True
+    if not isinstance(error, OSError) or error.errno is None:
+        return False
+    system = type(error).__module__ == "builtins"  # rather than a codec's error of the same number
+    return error.errno in SCARCE or (system and error.errno in FLEETING)

@@ -1,0 +1,134 @@
+"""A worker process of `worker_pool`: runs jobs, puts their arrays into slots of shared memory, reports how they end."""
+
+from __future__ import annotations
+
+import importlib
+import mmap
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial, reduce
+from multiprocessing.connection import Connection
+from typing import Any, Literal, NamedTuple, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from vitascope.core.errors import UserError, one_line
+from vitascope.core.faults import of_machine
+
+J = TypeVar("J")
+Array = npt.NDArray[Any]
+Work = Callable[[J], Iterable[tuple[Any, Array | None]]]
+"""A function run in the worker: a job to messages of small plain data, each with an optional array."""
+
+PAGE = 4096
+BOOT = "import sys; from vitascope.core.worker_process import serve; serve(*map(int, sys.argv[1:5]), work=sys.argv[5])"
+
+
+class Loss(NamedTuple):
+    """How a job was lost."""
+
+    cause: str
+    own: bool
+    """By itself: it will be lost in the same way whenever it is run alone. False if something befell the machine."""
+    killed: bool = False
+    """By SIGKILL, as the kernel does when memory is short."""
+
+
+class Sent(NamedTuple):
+    """A message from a worker to its parent: `ready` after the import, a `message` of a job, or its `end`."""
+
+    kind: Literal["ready", "message", "end"]
+    busy: float
+    """Total time this worker has been busy, seconds."""
+    content: Any = None
+    """The message; of an end, the `Loss` if the job failed."""
+    slot: int | None = None
+    shape: tuple[int, ...] = ()
+    dtype: str = ""
+
+
+_beats: Array | None = None
+
+
+def report_alive() -> None:
+    """Report progress from a job that has no message to send yet; outside a worker this does nothing."""
+    if _beats is not None:
+        _beats[0] += 1
+
+
+def serve(pipe: int, memory: int, slots: int, stride: int, *, work: str) -> None:
+    """Main loop of a worker process: run jobs until the parent closes the pipe."""
+    child = _Child(Connection(pipe), memory, slots, stride)
+    global _beats
+    _beats = child.memory[-PAGE:].view(np.uint64)
+    module, name = work.split(":")
+    threading.Thread(target=child.listen, daemon=True).start()
+    try:
+        function: Work[Any] = reduce(getattr, name.split("."), importlib.import_module(module))  # type: ignore[assignment]
+    except Exception as error:
+        function = partial(_refuse, error)
+    child.connection.send(Sent("ready", 0.0))
+    while True:
+        child.work(function, child.jobs.get())
+
+
+def _refuse(error: Exception, job: Any) -> Iterator[tuple[Any, Array | None]]:
+    """Raise `error` as the job: its function or the job itself cannot be imported here."""
+    raise error
+
+
+class _Child:
+    """The worker's side; a thread listens to the parent, so that even a hung worker exits with it."""
+
+    def __init__(self, connection: Connection, memory: int, slots: int, stride: int) -> None:
+        self.connection = connection
+        self.stride = stride
+        self.memory = np.frombuffer(mmap.mmap(memory, slots * stride + PAGE), np.uint8)
+        self.jobs: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.slots: queue.SimpleQueue[int] = queue.SimpleQueue()
+        for slot in range(slots):
+            self.slots.put(slot)
+        self.busy = 0.0
+
+    def listen(self) -> None:
+        """Queue the jobs and free slots that the parent sends; exit when it is gone."""
+        while True:
+            try:
+                kind, content = self.connection.recv()
+            except (EOFError, OSError):
+                os._exit(0)
+            except Exception as error:  # the job contains types that cannot be imported here
+                kind, content = "job", error
+            (self.jobs if kind == "job" else self.slots).put(content)
+
+    def work(self, function: Work[Any], job: Any) -> None:
+        """Run one job and send its messages and its end."""
+        loss = None
+        since = time.perf_counter()
+        try:
+            for message, array in _refuse(job, job) if isinstance(job, Exception) else function(job):
+                self.busy += time.perf_counter() - since
+                self.send(message, array)
+                since = time.perf_counter()
+        except Exception as error:
+            text = " ".join(str(error).split())
+            # anything else is a bug, here or in a codec: its type and place tell it from a damaged file
+            cause = text if isinstance(error, (UserError, OSError)) and text else one_line(error)
+            loss = Loss(cause, own=not of_machine(error))
+        self.busy += time.perf_counter() - since
+        self.connection.send(Sent("end", self.busy, loss))
+
+    def send(self, message: Any, array: Array | None) -> None:
+        """Send one message; an array waits for a free slot."""
+        if array is None:
+            self.connection.send(Sent("message", self.busy, message))
+            return
+        assert array.nbytes <= self.stride, f"{array.nbytes} bytes in a slot of {self.stride}"
+        slot = self.slots.get()
+        start = slot * self.stride
+        self.memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)[...] = array
+        self.connection.send(Sent("message", self.busy, message, slot, array.shape, array.dtype.str))
