@@ -1,47 +1,134 @@
-"""Atomic writes: files and folders appear complete or not at all."""
+"""Files: written completely or not at all, and read only if they end and are of a size that can be read."""
 
 from __future__ import annotations
 
-import json
+import fcntl
 import os
 import shutil
+import stat
+import struct
 import uuid
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from vitascope.core.errors import UserError, reading
+from vitascope.core import schema
+from vitascope.core.errors import DamagedFileError, UserError
 
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; the file replaces `path` on success and is deleted on failure."""
+    """Yield a temporary path beside `path`; the file replaces `path` on success and is deleted on failure.
+
+    It exists and is empty: write into it. What a killed process left behind is used again, or removed.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # process numbers repeat between threads, and between containers that share a disk
-    aside = path.with_name(f".{path.name[:100]}.{uuid.uuid4().hex[:12]}")
-    try:
-        yield aside
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with _aside(path, folder=False) as aside:
+        try:
+            yield aside
+            os.replace(aside, path)
+        finally:
+            aside.unlink(missing_ok=True)
 
 
 @contextmanager
 def atomic_folder(out: Path) -> Iterator[Path]:
     """Yield a temporary folder that is renamed to `out` on success and deleted on failure.
 
-    Raises UserError if `out` already exists.
+    Raises UserError if `out` already exists. What a killed process left behind is removed.
     """
     if out.exists():
         raise UserError(f"{out} already exists; remove it or choose another folder with -o")
-    partial = out.with_name(f".{out.name}.{os.getpid()}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with _aside(out, folder=True) as partial:
+        try:
+            yield partial
+            os.replace(partial, out)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def _aside(path: Path, *, folder: bool) -> Iterator[Path]:
+    """Yield an empty file or folder beside `path` that is this writer's alone; what dead writers left is removed.
+
+    Its owner holds a lock, which the system releases when the process dies, whatever its number and wherever it ran.
+    """
+    name = os.fsencode(path.name)[:100].decode(errors="ignore")  # at most 255 bytes are allowed
+    held = next(held for number in count() if (held := _claim(path.with_name(f".{name}.{number}"), folder)))
     try:
-        partial.mkdir(parents=True)
-        yield partial
-        os.replace(partial, out)
+        _remove_leftovers(path, name, held.path)
+        yield held.path
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        if held.lock is not None:
+            os.close(held.lock)
+
+
+class _Held(NamedTuple):
+    """A temporary path and the descriptor that holds its lock; None where the file system has no locks."""
+
+    path: Path
+    lock: int | None
+
+
+def _claim(path: Path, folder: bool) -> _Held | None:
+    """Make `path` and lock it, or take over that of a dead writer; None if a living one has it."""
+    try:
+        if folder:
+            path.mkdir(exist_ok=True)
+        lock = os.open(path, os.O_RDONLY if folder else os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    except OSError as error:  # of another kind or user, or its owner has just moved it
+        if os.path.lexists(path) or (isinstance(error, FileNotFoundError) and path.parent.is_dir()):
+            return None
+        raise
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return None
+    except OSError:  # no locks here: a name that nobody else uses
+        os.close(lock)
+        return _unlocked(path, folder)
+    if not _is_open(lock, path):  # its owner moved it between opening and locking
+        os.close(lock)
+        return None
+    if folder:
+        for inner in path.iterdir():
+            shutil.rmtree(inner) if inner.is_dir() and not inner.is_symlink() else inner.unlink()
+    else:
+        os.ftruncate(lock, 0)
+    return _Held(path, lock)
+
+
+def _unlocked(path: Path, folder: bool) -> _Held:
+    own = path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}")
+    own.mkdir() if folder else own.touch()
+    return _Held(own, None)
+
+
+def _is_open(lock: int, path: Path) -> bool:
+    """Whether the open file is still the one at `path`."""
+    try:
+        return os.path.samestat(os.fstat(lock), os.stat(path, follow_symlinks=False))
+    except FileNotFoundError:
+        return False
+
+
+def _remove_leftovers(path: Path, name: str, own: Path) -> None:
+    """Remove the temporary files of dead writers of `path`, numbered one after the other."""
+    for number in count():
+        left = path.with_name(f".{name}.{number}")
+        if left == own:
+            continue
+        if not os.path.lexists(left):
+            return
+        if held := _claim(left, folder=left.is_dir()):
+            shutil.rmtree(held.path) if left.is_dir() else held.path.unlink(missing_ok=True)
+            if held.lock is not None:
+                os.close(held.lock)
 
 
 def write(path: Path, data: bytes) -> None:
@@ -52,17 +139,80 @@ def write(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def read_json(path: Path, remedy: str) -> Any:
-    """Return the content of the JSON file `path`; DamagedFileError, with the remedy, for what is none.
+MAX_TEXT = 1 << 30
+"""Largest text that is read into memory, bytes."""
+MAX_HEADER = 100_000_000
+"""Largest header of a safetensors file, bytes; also the limit of its library."""
+SWOLLEN = 50
+"""Largest ratio of unpacked to packed size of an archive; weights hardly compress."""
+ENDLESS = {stat.S_IFIFO: "a named pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device", stat.S_IFSOCK: "a socket"}
 
-    Text that is no Unicode (a lone surrogate) is refused too, as it could never be written again.
+
+def require_regular_file(path: str | os.PathLike[str]) -> None:
+    """Raise UserError for what is no regular file: a pipe, a device or a socket may never end to be read.
+
+    OSError where there is nothing, or it cannot be accessed.
     """
-    with reading(path, remedy):
-        text = path.read_text(encoding="utf-8")
-        content = json.loads(text)
-        if "\\u" in text:
-            json.dumps(content, ensure_ascii=False).encode()
-        return content
+    kind = stat.S_IFMT(os.stat(path).st_mode)
+    if kind == stat.S_IFDIR:
+        raise UserError(f"{os.fspath(path)}: a folder, not a file; name a file in it")
+    if kind != stat.S_IFREG:
+        what = ENDLESS.get(kind, "not a regular file")
+        raise UserError(f"{os.fspath(path)}: {what}, not a regular file, so it may never end; give a file on disk")
+
+
+def read_bytes(path: Path, limit: int = MAX_TEXT) -> bytes:
+    """Return the content of a regular file of at most `limit` bytes; UserError for any other."""
+    require_regular_file(path)
+    with open(path, "rb") as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise UserError(f"{path}: larger than {limit / 1e9:.1f} GB, which no file of this kind is; give the right file")
+    return data
+
+
+def read_json(path: Path, remedy: str, kind: Any = Any) -> Any:
+    """Return the content of the JSON file `path` as a `kind`, see `schema.conform`.
+
+    Raises DamagedFileError, with the remedy, for what is no JSON or of another kind.
+    """
+    content = schema.parse(read_bytes(path), str(path), remedy)
+    return content if kind is Any else schema.conform(content, kind, str(path), remedy)
+
+
+def check_safetensors_header(path: str | os.PathLike[str]) -> None:
+    """Raise UserError for a file that cannot be safetensors: not regular, or with a header longer than it can be."""
+    require_regular_file(path)
+    name, size = os.fspath(path), os.path.getsize(path)
+    with open(path, "rb") as file:
+        head = file.read(9)
+    length = struct.unpack("<Q", head[:8])[0] if len(head) == 9 else 0
+    if size < 10 or head[8:] != b"{":
+        raise DamagedFileError(f"{name}: not a safetensors file; write or download it again")
+    if length > min(size - 8, MAX_HEADER):
+        raise DamagedFileError(
+            f"{name}: incomplete or damaged: its list of tensors is of {length:,} bytes in a file of {size:,}; "
+            "write or download it again"
+        )
+
+
+def check_archive(path: Path, remedy: str, *, allowed: int = 0) -> list[zipfile.ZipInfo]:
+    """Return the entries of a zip file; DamagedFileError if it is none or unpacks to far more than weights can.
+
+    So many `allowed` bytes may be compressed at will.
+    """
+    require_regular_file(path)
+    try:
+        with zipfile.ZipFile(path) as file:
+            entries = file.infolist()
+    except Exception as error:  # zipfile raises many kinds of errors for damaged files
+        raise DamagedFileError(f"{path}: incomplete or damaged ({error}); {remedy}") from error
+    much = sum(entry.file_size for entry in entries)
+    if much > max(SWOLLEN * os.path.getsize(path), allowed):
+        raise DamagedFileError(
+            f"{path}: refused: its {much / 1e9:.1f} GB are compressed far more than weights can be; {remedy}"
+        )
+    return entries
 
 
 def is_truncated(line: bytes) -> bool:

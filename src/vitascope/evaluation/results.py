@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 from vitascope.core.errors import StorageError, UserError, reading
-from vitascope.core.files import atomic_file, is_truncated
+from vitascope.core.files import atomic_file, is_truncated, read_bytes
 from vitascope.core.migrate import RESULT, TASK_TYPE, VARIANT, current
-from vitascope.core.type_check import check_fields, fits
+from vitascope.core.schema import conform, parse
 from vitascope.core.types import Kind, Score, digest
 
 SCHEMA = 2
@@ -117,27 +117,26 @@ class Result:
         return json.dumps(data, allow_nan=False)
 
     @classmethod
-    def from_json(cls, line: str) -> Result:
+    def from_json(cls, line: str | bytes) -> Result:
         """Read a Result from one line of JSON; fields of a newer schema are ignored."""
-        data = json.loads(line)
-        if not isinstance(data, dict):
-            raise UserError(f"expected a JSON object, not {line[:40]!r}")
-        data = current(data, RESULT)
-        known = {f.name: data[f.name] for f in fields(cls) if f.name in data}
-        known["kind"] = TASK_TYPE.get(known.get("kind", ""), known.get("kind", "recognition"))
-        known["variant"] = current(known.get("variant", {}), VARIANT)
-        for name in ("scores", "per_class"):
-            known[name] = {k: Score(**v) for k, v in known.get(name, {}).items()}
-        for name in ("folds", "seeds", "about"):
-            known[name] = tuple(known.get(name, ()))
-        result = cls(**known)
-        check_fields(result)
-        for name in ("probe", "card", "model", "dataset"):
-            if not fits(result.settings.get(name), Mapping[str, Any] | None):
-                raise UserError(f"settings.{name} cannot be {result.settings[name]!r:.60}")
-        if not fits(tuple(result.settings.get("classes") or ()), tuple[str, ...]):
-            raise UserError("settings.classes are no names")
+        data = current(conform(parse(line), dict[str, Any]), RESULT)
+        kind, variant = data.get("kind", "recognition"), data.get("variant", {})
+        data["kind"] = TASK_TYPE.get(kind, kind) if isinstance(kind, str) else kind
+        data["variant"] = current(variant, VARIANT) if isinstance(variant, dict) else variant
+        result = conform(data, cls)
+        conform(data["settings"], _Settings, "settings")
         return result
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """What is read again of `Result.settings`."""
+
+    probe: Mapping[str, Any] | None = None
+    card: Mapping[str, Any] | None = None
+    model: Mapping[str, Any] | None = None
+    dataset: Mapping[str, Any] | None = None
+    classes: tuple[str, ...] | None = None
 
 
 RESULTS = "results.jsonl"
@@ -170,7 +169,7 @@ def read(run: str | Path) -> list[Result]:
     if not path.is_file():
         raise UserError(f"{run}: no {RESULTS} in it; create one with `vitascope evaluate ... -o {run}`")
     by_key: dict[tuple[str, str, str], Result] = {}
-    for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
+    for number, line in enumerate(read_bytes(path).split(b"\n"), 1):
         result = _parse(line.strip(), f"{path}:{number}")
         if result is not None:
             by_key[result.key] = result
@@ -181,8 +180,8 @@ def _parse(line: bytes, where: str) -> Result | None:
     if not line:
         return None
     try:
-        return Result.from_json(line.decode())
-    except Exception as error:  # whatever a damaged line may hold
+        return Result.from_json(line)
+    except UserError as error:
         if is_truncated(line):
             return None
         raise UserError(f"{where}: not a result ({error}); delete that line and run again") from error

@@ -14,7 +14,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vitascope.core.errors import UserError
+from vitascope.core.files import is_truncated, read_bytes
+from vitascope.core.log import log
 from vitascope.core.progress import ProgressLine, ReadingProgress
+from vitascope.core.schema import conform, parse
 from vitascope.core.types import Example, Span, digest
 from vitascope.core.worker_pool import Failed, Pool
 from vitascope.datasets.audit.file_probe import FileReport, FileRequest, probe
@@ -123,13 +127,13 @@ def _read_journal(journal: Path) -> dict[str, FileReport]:
     reports: dict[str, FileReport] = {}
     if not journal.is_file():
         return reports
-    with open(journal, "rb") as file:
-        for line in file:
-            try:
-                record = json.loads(line)
-                key = record.pop("key")
-                record["seen"], record["warnings"] = tuple(record["seen"]), tuple(record["warnings"])
-                reports[key] = FileReport(**record)
-            except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-                continue
+    damaged = 0
+    for line in filter(bytes.strip, read_bytes(journal).split(b"\n")):
+        try:
+            record = conform(parse(line), dict[str, Any])
+            reports[conform(record.get("key"), str)] = conform(record, FileReport)
+        except UserError:
+            damaged += not is_truncated(line)
+    if damaged:
+        log.warning("%s: %d lines are damaged and left out; their files are read again", journal, damaged)
     return reports

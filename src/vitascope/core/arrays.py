@@ -1,0 +1,32 @@
+"""NumPy arrays of files from outside: never more memory than the file holds, and never code of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from vitascope.core.errors import reading
+from vitascope.core.files import check_archive, require_regular_file
+
+Array: TypeAlias = npt.NDArray[Any]
+
+ALLOWED = 1 << 30
+"""Bytes that an archive may hold however small it is packed."""
+
+
+def map_array(path: Path, remedy: str) -> Array:
+    """Return the array of an .npy file, mapped read-only; DamagedFileError for a file that does not hold its shape."""
+    require_regular_file(path)
+    with reading(path, remedy), np.errstate(all="ignore"):  # the size of an absurd shape overflows
+        array: Array = np.lib.format.open_memmap(path, mode="r")
+    return array
+
+
+def read_arrays(path: Path, remedy: str) -> dict[str, Array]:
+    """Return the arrays of an .npz file by name; DamagedFileError for one that unpacks to far more than it is."""
+    check_archive(path, remedy, allowed=ALLOWED)
+    with reading(path, remedy), np.load(path, allow_pickle=False) as file:
+        return dict(file)
