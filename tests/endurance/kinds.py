@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from fake_run import fake_run
-from fake_training import fake_training
 from safetensors.torch import save_file
 
+from fixtures.fake_run import fake_run
+from fixtures.fake_training import fake_training
 from helpers import FIXTURES
 from prototypes import annotated
 from vitascope.core.arrays import read_arrays
@@ -212,7 +212,7 @@ def excerpt(name: str, file: str) -> Kind:
 
 def coin(root: Path) -> Path:
     """COIN's list of videos."""
-    record = {"class": "ReplaceBulb", "recipe_type": 130, "subset": "training", "annotation": []}
+    record = {"class": "ReplaceBladeOfASaw", "recipe_type": 130, "subset": "training", "annotation": []}
     videos = {f"v{i}": {**record, "subset": ("training", "testing")[i % 2]} for i in range(4)}
     return write(root / "COIN.json", {"database": videos})
 

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from vitascope.core.errors import reading
+from vitascope.core.errors import DamagedFileError, reading
 from vitascope.core.files import check_archive, require_regular_file
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -20,8 +20,11 @@ ALLOWED = 1 << 30
 def map_array(path: Path, remedy: str) -> Array:
     """Return the array of an .npy file, mapped read-only; DamagedFileError for a file that does not hold its shape."""
     require_regular_file(path)
-    with reading(path, remedy), np.errstate(all="ignore"):  # the size of an absurd shape overflows
-        array: Array = np.lib.format.open_memmap(path, mode="r")
+    try:
+        with np.errstate(all="ignore"):  # the size of an absurd shape overflows
+            array: Array = np.lib.format.open_memmap(path, mode="r")
+    except Exception as error:  # headers are parsed as Python
+        raise DamagedFileError(f"{path}: not a NumPy array ({error or type(error).__name__}); {remedy}") from error
     return array
 
 
@@ -29,4 +32,7 @@ def read_arrays(path: Path, remedy: str) -> dict[str, Array]:
     """Return the arrays of an .npz file by name; DamagedFileError for one that unpacks to far more than it is."""
     check_archive(path, remedy, allowed=ALLOWED)
     with reading(path, remedy), np.load(path, allow_pickle=False) as file:
-        return dict(file)
+        arrays = dict(file)
+        if foreign := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:
+            raise ValueError(f"{foreign[0]} is not an array")  # NumPy hands out the bytes of such a member
+        return arrays

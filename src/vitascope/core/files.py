@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from vitascope.core import schema
 from vitascope.core.errors import DamagedFileError, UserError
@@ -23,112 +23,91 @@ from vitascope.core.errors import DamagedFileError, UserError
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; the file replaces `path` on success and is deleted on failure.
 
-    It exists and is empty: write into it. What a killed process left behind is used again, or removed.
+    What a killed process left behind of its own attempt is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _aside(path, folder=False) as aside:
-        try:
-            yield aside
-            os.replace(aside, path)
-        finally:
-            aside.unlink(missing_ok=True)
+    with _aside(path) as aside:
+        yield aside
+        os.replace(aside, path)
 
 
 @contextmanager
 def atomic_folder(out: Path) -> Iterator[Path]:
     """Yield a temporary folder that is renamed to `out` on success and deleted on failure.
 
-    Raises UserError if `out` already exists. What a killed process left behind is removed.
+    Raises UserError if `out` already exists. What a killed process left behind of its own attempt is removed.
     """
     if out.exists():
         raise UserError(f"{out} already exists; remove it or choose another folder with -o")
     out.parent.mkdir(parents=True, exist_ok=True)
-    with _aside(out, folder=True) as partial:
-        try:
-            yield partial
-            os.replace(partial, out)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+    with _aside(out) as partial:
+        partial.mkdir()
+        yield partial
+        os.replace(partial, out)
 
 
 @contextmanager
-def _aside(path: Path, *, folder: bool) -> Iterator[Path]:
-    """Yield an empty file or folder beside `path` that is this writer's alone; what dead writers left is removed.
+def _aside(path: Path) -> Iterator[Path]:
+    """Yield a path of the same name in a hidden folder beside `path` that is this writer's alone.
 
-    Its owner holds a lock, which the system releases when the process dies, whatever its number and wherever it ran.
+    The writer holds a lock on the folder, which the system releases when the process dies, whatever its number and on
+    whichever machine: a folder without a lock is a dead writer's, and removed.
     """
     name = os.fsencode(path.name)[:100].decode(errors="ignore")  # at most 255 bytes are allowed
-    held = next(held for number in count() if (held := _claim(path.with_name(f".{name}.{number}"), folder)))
+    places = (path.with_name(f".{name}.{number}") for number in count())
+    place, lock = next(claimed for place in places if (claimed := _claim(place)))
     try:
-        _remove_leftovers(path, name, held.path)
-        yield held.path
+        _remove_leftovers(path, name)
+        yield place / path.name
     finally:
-        if held.lock is not None:
-            os.close(held.lock)
+        shutil.rmtree(place, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
 
 
-class _Held(NamedTuple):
-    """A temporary path and the descriptor that holds its lock; None where the file system has no locks."""
-
-    path: Path
-    lock: int | None
-
-
-def _claim(path: Path, folder: bool) -> _Held | None:
-    """Make `path` and lock it, or take over that of a dead writer; None if a living one has it."""
+def _claim(place: Path) -> tuple[Path, int | None] | None:
+    """Make an empty folder and lock it, or take over that of a dead writer; None if a living one has it."""
     try:
-        if folder:
-            path.mkdir(exist_ok=True)
-        lock = os.open(path, os.O_RDONLY if folder else os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-    except OSError as error:  # of another kind or user, or its owner has just moved it
-        if os.path.lexists(path) or (isinstance(error, FileNotFoundError) and path.parent.is_dir()):
+        place.mkdir(exist_ok=True)
+        lock = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError as error:  # something else, another user's, or its owner has just removed it
+        if os.path.lexists(place) or (isinstance(error, FileNotFoundError) and place.parent.is_dir()):
             return None
         raise
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
-        return None
+        if os.path.samestat(os.fstat(lock), os.stat(place, follow_symlinks=False)):
+            _empty(place)
+            return place, lock
+    except (BlockingIOError, FileNotFoundError):  # a living writer's, or removed between opening and locking
+        pass
     except OSError:  # no locks here: a name that nobody else uses
         os.close(lock)
-        return _unlocked(path, folder)
-    if not _is_open(lock, path):  # its owner moved it between opening and locking
-        os.close(lock)
-        return None
-    if folder:
-        for inner in path.iterdir():
-            shutil.rmtree(inner) if inner.is_dir() and not inner.is_symlink() else inner.unlink()
-    else:
-        os.ftruncate(lock, 0)
-    return _Held(path, lock)
+        own = place.with_name(f"{place.name}.{uuid.uuid4().hex[:12]}")
+        own.mkdir()
+        return own, None
+    os.close(lock)
+    return None
 
 
-def _unlocked(path: Path, folder: bool) -> _Held:
-    own = path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}")
-    own.mkdir() if folder else own.touch()
-    return _Held(own, None)
+def _empty(folder: Path) -> None:
+    for inner in folder.iterdir():
+        if inner.is_dir() and not inner.is_symlink():
+            shutil.rmtree(inner)
+        else:
+            inner.unlink()
 
 
-def _is_open(lock: int, path: Path) -> bool:
-    """Whether the open file is still the one at `path`."""
-    try:
-        return os.path.samestat(os.fstat(lock), os.stat(path, follow_symlinks=False))
-    except FileNotFoundError:
-        return False
-
-
-def _remove_leftovers(path: Path, name: str, own: Path) -> None:
-    """Remove the temporary files of dead writers of `path`, numbered one after the other."""
+def _remove_leftovers(path: Path, name: str) -> None:
+    """Remove the folders of dead writers of `path`, which are numbered one after the other."""
     for number in count():
-        left = path.with_name(f".{name}.{number}")
-        if left == own:
-            continue
-        if not os.path.lexists(left):
+        place = path.with_name(f".{name}.{number}")
+        if not os.path.lexists(place):
             return
-        if held := _claim(left, folder=left.is_dir()):
-            shutil.rmtree(held.path) if left.is_dir() else held.path.unlink(missing_ok=True)
-            if held.lock is not None:
-                os.close(held.lock)
+        if claimed := _claim(place):
+            shutil.rmtree(place, ignore_errors=True)
+            if claimed[1] is not None:
+                os.close(claimed[1])
 
 
 def write(path: Path, data: bytes) -> None:

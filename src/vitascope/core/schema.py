@@ -10,14 +10,12 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from vitascope.core.errors import DamagedFileError
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
-
-T = TypeVar("T")
 
 MAX_DEPTH = 64
 """Brackets within brackets; what people write has fewer than ten."""
@@ -103,7 +101,7 @@ def _check_depth(content: Any) -> None:
             return
 
 
-def conform(content: Any, schema: type[T], where: str = "", remedy: str = "") -> T:
+def conform(content: Any, schema: Any, where: str = "", remedy: str = "") -> Any:
     """Return `content`, plain data, as a `schema`; DamagedFileError `where: place: expected X, not Y; remedy`.
 
     The fields of an object that a dataclass does not declare are left out.

@@ -11,7 +11,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, Any
+from typing import Any
 
 JOINERS = "\u200c\u200d\N{NO-BREAK SPACE}"
 """Characters without a glyph that names are written with."""
@@ -32,7 +32,7 @@ def _escape(letter: str) -> str:
 class PlainStream:
     """A text stream that writes what is `harmless` to another; all else is the other's."""
 
-    def __init__(self, stream: IO[str]) -> None:
+    def __init__(self, stream: Any) -> None:
         self.rich_proxied_file = stream
         """Where consoles of rich write, whose sequences are meant."""
 
@@ -55,14 +55,13 @@ class PlainStream:
 def plain_streams() -> Iterator[None]:
     """Within it, `print` and the like write harmless text to stdout and stderr."""
     streams = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = (PlainStream(stream) for stream in streams)  # type: ignore[assignment]
+    sys.stdout, sys.stderr = (PlainStream(stream) for stream in streams)
     try:
         yield
     finally:
         sys.stdout, sys.stderr = streams
 
 
-def raw(stream: IO[str]) -> IO[str]:
+def raw(stream: Any) -> Any:
     """The stream itself, for our own sequences around text that is `harmless`."""
-    found: IO[str] = getattr(stream, "rich_proxied_file", stream)
-    return found
+    return getattr(stream, "rich_proxied_file", stream)

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from vitascope.core.errors import StorageError, UserError, reading
-from vitascope.core.files import atomic_file, is_truncated, read_bytes
+from vitascope.core.files import atomic_file, is_truncated, read_bytes, require_regular_file
 from vitascope.core.migrate import RESULT, TASK_TYPE, VARIANT, current
 from vitascope.core.schema import conform, parse
 from vitascope.core.types import Kind, Score, digest
+from vitascope.evaluation.prediction_checks import check_types, check_values
 
 SCHEMA = 2
 """Version of the Result fields; incremented when readers have to change."""
@@ -205,41 +206,16 @@ def read_predictions(path: Path, columns: Container[str] | None = None, *, top: 
     import pyarrow.parquet as pq
 
     again = "evaluate with --overwrite to write the predictions again"
-    if not path.is_file():
+    if not path.exists():
         raise UserError(f"{path}: no such file; {again}")
     with reading(path, again):
+        require_regular_file(path)
         available = pq.read_schema(path).names
         wanted = [name for name in available if columns is None or name in columns]
         table = pq.read_table(path, columns=wanted, partitioning=None)
-        _check_columns(table)
+        check_types(table)
         if top and "top" in wanted:
             table = table.set_column(wanted.index("top"), "top", pc.list_slice(table["top"], 0, top))
-        return dict(table.to_pydict())
-
-
-NUMBERS = ("fold", "truth", "outcome", "fps")
-NAMES = ("id", "group", "label")
-LISTS = (
-    *("top", "score", "starts", "ends", "labels", "scores", "true_starts", "true_ends", "true_labels"),
-    *("frames", "true_frames"),
-)
-"""Columns of predictions by what they hold: a number, a text or a list of numbers an example."""
-
-
-def _check_columns(table: Any) -> None:
-    """UserError for a column of predictions that holds something else than it should."""
-    import pyarrow as pa
-
-    def is_number(kind: Any) -> bool:
-        return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
-
-    for name in table.column_names if len(table) else ():
-        kind, fits_kind = table.schema.field(name).type, True
-        if name in NUMBERS:
-            fits_kind = is_number(kind)
-        elif name in NAMES:
-            fits_kind = bool(pa.types.is_string(kind))
-        elif name in LISTS:
-            fits_kind = pa.types.is_list(kind) and (pa.types.is_null(kind.value_type) or is_number(kind.value_type))
-        if not fits_kind or (name in (*NUMBERS, *NAMES, *LISTS) and table[name].null_count):
-            raise UserError(f"column {name} holds {kind}{' and nothing' if fits_kind else ''}")
+        read_columns: dict[str, list[Any]] = table.to_pydict()
+        check_values(read_columns)
+        return read_columns

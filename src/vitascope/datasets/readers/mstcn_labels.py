@@ -8,7 +8,7 @@ from itertools import groupby
 from pathlib import Path
 
 from vitascope.core.errors import UserError
-from vitascope.core.text import nearest
+from vitascope.core.text import nearest, whole_number
 from vitascope.core.types import Dataset, Fold, Timeline
 from vitascope.datasets.readers.annotation_files import ClassOrder, lines, text_of
 from vitascope.datasets.readers.video_files import AnnotatedVideo, Footage, locate_videos, relative_path, store_key

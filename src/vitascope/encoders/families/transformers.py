@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections import Counter
@@ -17,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vitascope.core.errors import MissingPackageError, UserError, one_line
+from vitascope.core.files import read_json
 from vitascope.core.types import RGB, Card
 from vitascope.encoders.base import Encoder, NetworkEncoder, Tokens, fingerprint, framewise
 
@@ -53,6 +53,7 @@ PREPROCESSING: dict[str, tuple[RGB, RGB, Literal["shorter", "square"]]] = {
 ANY_SIZE = ("dinov2", "dinov3")
 """Families used at other sizes than that of their position table, namely the preprocessor's. At those sizes, DINOv2
 without registers in transformers lacks the official code's offset of 0.1 in resampling: about 0.2 std difference."""
+AGAIN = "download the model again"
 FRAMES = 16
 """Frames per clip for an image model, as in TWLV-I."""
 
@@ -254,6 +255,7 @@ def _load(library: Any, folder: Path) -> tuple[Any, str]:
 
 def _class(library: Any, folder: Path) -> Any:
     """The transformers class of the encoder; code from the folder is never run."""
+    read_json(folder / "config.json", AGAIN, dict[str, Any])
     try:
         config = library.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # their checks of a config have errors of their own
@@ -294,9 +296,10 @@ def _preprocessing(folder: Path, model_type: str) -> Preprocessing:
     """Preprocessing from the folder's preprocessor file, else the family's published one; `UserError` if unknown."""
     for file in ("preprocessor_config.json", "video_preprocessor_config.json"):
         if (folder / file).is_file():
+            config = read_json(folder / file, AGAIN, dict[str, Any])
             try:
-                return _from_config(json.loads((folder / file).read_text(encoding="utf-8")))
-            except (ValueError, KeyError, TypeError) as error:
+                return _from_config(config)
+            except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
                 raise UserError(f"{folder / file}: not an image preprocessor ({error!r})") from error
     family = next((prefix for prefix in PREPROCESSING if model_type.startswith(prefix)), None)
     if family is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from typing import Any
 
 from torch import Tensor
@@ -13,6 +14,7 @@ from vitascope.encoders.catalog import ENCODERS, models
 from vitascope.encoders.networks import empty
 from vitascope.encoders.spec import CheckpointLayout, Model, State
 from vitascope.encoders.weights.layouts import find_layout, rename_tensors, split_surplus, wrong_shapes
+from vitascope.nn.configs.base import NetworkConfig
 
 PREFIXES = {
     "module.": "the model was saved in its DataParallel wrapper; save model.module.state_dict()",
@@ -143,12 +145,18 @@ def compare_names(model: Model, light: Mapping[str, Any]) -> tuple[bool, bool]:
         state, _ = rename_tensors(layout, split_surplus(layout, state)[0])
     except Exception:  # a conversion may fail on other kinds of files
         return False, False
-    network = empty(model.shape)
-    wanted: dict[str, Tensor] = network.state_dict()
+    wanted, tables = _shapes(model.shape)
     if wanted.keys() - state.keys():
-        state = {**network.tables(), **state}
+        state = {**tables, **state}
     same = state.keys() == wanted.keys()
     return name_patterns(state) == name_patterns(wanted), same and not wrong_shapes(wanted, state)
+
+
+@cache
+def _shapes(shape: NetworkConfig) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The tensors of a published network and its computed tables, without values."""
+    network = empty(shape)
+    return network.state_dict(), {name: table.to("meta") for name, table in network.tables().items()}
 
 
 def name_patterns(state: Iterable[str]) -> set[str]:
@@ -159,5 +167,5 @@ def name_patterns(state: Iterable[str]) -> set[str]:
 def width_and_depth(state: Mapping[str, Tensor]) -> tuple[int, int]:
     """Width (the most common length of a vector) and number of blocks; 0 if unknown."""
     lengths = Counter(len(tensor) for tensor in state.values() if tensor.ndim == 1)
-    blocks = [int(number[1]) for key in state if (number := re.search(r"\.(\d+)\.", key))]
+    blocks = [int(number[1]) for key in state if (number := re.search(r"\.(\d{1,9})\.", key))]
     return lengths.most_common(1)[0][0] if lengths else 0, max(blocks, default=-1) + 1

@@ -18,8 +18,8 @@ from vitascope.core.files import atomic_file
 from vitascope.core.schema import conform
 from vitascope.core.text import nearest
 from vitascope.core.types import Card, plain
+from vitascope.encoders import networks
 from vitascope.encoders.base import Encoder, FrameWise, NetworkEncoder, fingerprint
-from vitascope.encoders.networks import empty
 from vitascope.encoders.weights.native_card import FORMAT, KEY, read_metadata
 from vitascope.nn.configs.convnet import ConvNetConfig
 from vitascope.nn.configs.video_vit import VideoViTConfig
@@ -61,6 +61,7 @@ def load(name: str | Path) -> Encoder:
     data = read_metadata(file)
     try:
         shape, card = shape_of(data.shape, data.network), Card.from_data(data.card)
+        networks.check(shape)
     except UserError as error:
         raise UserError(f"{file}: its card is not one of this version ({error})") from error
     return _build(file, card, shape)
@@ -69,7 +70,7 @@ def load(name: str | Path) -> Encoder:
 def _build(file: Path, card: Card, shape: Shape) -> Encoder:
     with safe_open(file, framework="pt") as opened:
         state = {key: opened.get_tensor(key).float() for key in opened.keys()}  # noqa: SIM118 - not a mapping
-    network = empty(shape)
+    network = networks.empty(shape)
     tables = network.tables() if isinstance(shape, VideoViTConfig) else _counters(network)
     wrong = set(state) ^ {name for name in network.state_dict() if name not in tables}
     if wrong:

@@ -199,7 +199,7 @@ def _safetensors(path: Path) -> Checkpoint:
         raise UserError(f"{path}: incomplete or damaged ({error}); {AGAIN}") from error
     if FORMAT not in metadata:
         return Checkpoint(content, files=(path,))
-    where, again = f"{path}: its metadata", "convert the official file again"
+    where, again = f"{path}: its metadata", "not written by `vitascope convert`; convert it again"
     stored = schema.conform(schema.parse(metadata[FORMAT], where, again), ConvertedMetadata, where, again)
     return Checkpoint(content, stored.architecture, safe_pickle.printable(stored.model), (path,))
 

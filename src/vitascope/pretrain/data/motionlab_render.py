@@ -141,8 +141,6 @@ def open_chunks(plan: RenderPlan, *, workers: int, quiet: bool = False) -> list[
     """
     plan.folder.mkdir(parents=True, exist_ok=True)
     with FileLock(plan.folder / ".lock"):
-        for leftover in plan.folder.glob(".*.npy.*"):
-            leftover.unlink()
         missing = [chunk for chunk in plan.chunks if chunk.open() is None]
         if missing:
             _check_room(plan, sum(chunk.bytes + ON_DISK for chunk in missing))
