@@ -24,8 +24,9 @@ from fixtures.fake_run import fake_run
 from fixtures.fake_training import fake_training
 from helpers import FIXTURES
 from prototypes import annotated
+from vitascope import report as reporting
 from vitascope.core.arrays import read_arrays
-from vitascope.core.types import Card, Dataset, Example, Fold, Segment, Timeline
+from vitascope.core.types import Card, Dataset, Example, Fold, Score, Segment, Timeline
 from vitascope.datasets import precomputed
 from vitascope.datasets.audit import file_journal
 from vitascope.datasets.audit.file_probe import FileReport
@@ -37,11 +38,14 @@ from vitascope.encoders.weights import native, native_card
 from vitascope.encoders.weights import reader as weights
 from vitascope.evaluation import results
 from vitascope.features.imports.npy_folder import open_folder
+from vitascope.metrics import prediction_columns
 from vitascope.motionlab import making
 from vitascope.pretrain import checkpoint
 from vitascope.pretrain.data import tar_reader
 from vitascope.pretrain.monitoring import log as training_log
 from vitascope.probes.temporal.external_scores import class_scores
+from vitascope.report.analysis import ranking
+from vitascope.report.charts import timeline_selection
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,8 @@ class Kind:
     make: Callable[[Path], Path]
     read: Callable[[Path], Any]
     same: Callable[[Any, Any], bool] | None = None
+    heavy: bool = False
+    """Reading takes about a second: not in the short test."""
 
 
 CARD = Card(
@@ -114,6 +120,47 @@ def predictions(root: Path) -> Path:
     }
     results.write_predictions(root / "p.parquet", columns)
     return root / "p.parquet"
+
+
+def analyzed(kind: str, columns: dict[str, list[Any]]) -> Kind:
+    """Predictions of a task type, read by all that the report makes of them."""
+
+    def make(root: Path) -> Path:
+        results.write_predictions(root / "p.parquet", columns)
+        return root / "p.parquet"
+
+    def read(path: Path) -> Any:
+        settings = {"classes": ["run", "jump"], "probe": PROBE, "card": {"name": "x"}}
+        metric = {"recognition": "top-1", "localization": "mAP", "segmentation": "mF1"}[kind]
+        one = results.Result(
+            encoder="x",
+            dataset="d",
+            probe="p",
+            version=1,
+            scores={metric: Score(50.0)},
+            kind=kind,  # type: ignore[arg-type]
+            settings=settings,
+            protocol="0",
+            n=2,
+            expected=2,
+            predictions=str(path),
+        )
+        pictured = [] if kind == "recognition" else [timeline_selection._encoder_videos("x", one)]
+        return ranking.load_evidence(one), pictured
+
+    return Kind("table", make, read)
+
+
+PROBE = {"tiou_thresholds": [0.5], "style": "sound", "background": []}
+BASIC: dict[str, list[Any]] = {"id": ["a", "b"], "fold": [0, 1], "group": ["g", ""], "label": ["run", "jump"]}
+RECOGNIZED = {"truth": [1, 0], "outcome": [100.0, 0.0], "top": [[1, 0], [0, 1]], "score": [[0.6, 0.4], [0.7, 0.3]]}
+LOCALIZED = prediction_columns.of_segments(
+    [(Segment(0.0, 1.0, 0, 0.9), Segment(1.0, 2.0, 1, 0.4)), (Segment(0.5, 1.5, 1, 0.8),)],
+    [(Segment(0.0, 1.2, 0),), (Segment(0.5, 1.0, 1), Segment(2.0, 3.0, 0))],
+)
+SEGMENTED = prediction_columns.of_labels(
+    [np.array([0, 0, 1, 1]), np.array([1, 1, 0])], [Timeline(((0, 3), (1, 1)), 10.0), Timeline(((1, 3),), 10.0)]
+)
 
 
 def shipped(root: Path) -> Path:
@@ -360,6 +407,25 @@ def read_processor(path: Path) -> Any:
     return import_module("vitascope.encoders.families.transformers")._preprocessing(path.parent, "dinov2")
 
 
+def hugging_face(file: str) -> Callable[[Path], Path]:
+    """A tiny model as transformers saves it."""
+
+    def make(root: Path) -> Path:
+        transformers = import_module("transformers")
+        config = transformers.Dinov2Config(
+            hidden_size=8, num_hidden_layers=1, num_attention_heads=2, image_size=16, patch_size=8, mlp_ratio=2
+        )
+        transformers.Dinov2Model(config).save_pretrained(root)
+        return root / file
+
+    return make
+
+
+def read_hugging_face(path: Path) -> Any:
+    """The encoder in the folder of a file."""
+    return import_module("vitascope.encoders.families.transformers").build(str(path.parent)).card
+
+
 def same_tensors(found: Any, right: Any) -> bool:
     """Whether all tensors are bit for bit those that were written."""
     return list(found) == list(right) and all(torch.equal(found[name], right[name]) for name in right)
@@ -378,7 +444,11 @@ def read_weights(path: Path) -> Any:
 KINDS: dict[str, Kind] = {
     **{f"dataset-{kind}": Kind("json", dataset_of(kind), lambda p: precomputed.read(p, store=p)) for kind in TRUTHS},
     "results": Kind("lines", run_of, lambda p: results.read(p.parent)),
+    "report": Kind("lines", run_of, lambda p: reporting.write(p.parent), heavy=True),
     "predictions": Kind("bytes", predictions, results.read_predictions),
+    "predictions-recognition": analyzed("recognition", {**BASIC, **RECOGNIZED}),
+    "predictions-localization": analyzed("localization", {**BASIC, **LOCALIZED}),
+    "predictions-segmentation": analyzed("segmentation", {**BASIC, **SEGMENTED}),
     "journal": Kind("lines", journal, file_journal._read_journal),
     "encoder": Kind("bytes", shipped, lambda p: native.load(p).state_dict(), same_tensors),  # type: ignore[attr-defined]
     "card": Kind("json", carded, read_carded),
@@ -391,6 +461,8 @@ KINDS: dict[str, Kind] = {
     "shard-index": Kind("json", shards, read_weights),
     "config": Kind("json", configured, lambda p: weights.read(p.parent).config),
     "processor": Kind("json", processor, read_processor),
+    "hf-config": Kind("json", hugging_face("config.json"), read_hugging_face, heavy=True),
+    "hf-weights": Kind("bytes", hugging_face("model.safetensors"), read_hugging_face, heavy=True),
     "fixture-index": Kind("json", fixtures, read_index),
     "activitynet": Kind("json", activitynet, lambda p: open_annotations(str(p))),
     "coin": Kind("json", coin, lambda p: annotated("coin", p.parent)),

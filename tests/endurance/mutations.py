@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import random
 from collections.abc import Callable
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 ODD: list[Any] = [
     *(None, True, False, [], {}, "", "\u0000", "x" * 100_000, "\u202egnp.exe", "\x1b[31mred", "ü", [[]], {"a": 1}),
@@ -105,6 +109,34 @@ def mutate_text(data: bytes, draw: random.Random) -> bytes:
     return b"\n".join(lines)
 
 
+def mutate_table(data: bytes, draw: random.Random) -> bytes:
+    """Change values of a column of a Parquet file, its type, its name or its length; or damage the bytes."""
+    kind = draw.choice(("value", "value", "value", "value", "column", "drop", "rename", "rows", "bytes"))
+    if kind == "bytes":
+        return mutate_bytes(data, draw)
+    columns = pq.read_table(io.BytesIO(data)).to_pydict()
+    name = draw.choice(list(columns))
+    odd = draw.choice([-1, 0, 2**40, -(2**63), float("nan"), float("inf"), 1e300, 0.5, "", "x", None, "\x1b[31m"])
+    if kind == "rows":
+        columns = {key: values[:0] for key, values in columns.items()}
+    elif kind == "drop":
+        del columns[name]
+    elif kind == "rename":
+        columns[draw.choice(("", "ID", "outcome ", "top"))] = columns.pop(name)
+    elif kind == "column":
+        columns[name] = [odd for _ in columns[name]]
+    else:
+        row = draw.randrange(len(columns[name]))
+        value = columns[name][row]
+        columns[name][row] = draw.choice(([odd], [], [*value, odd], value[:-1])) if isinstance(value, list) else odd
+    sink = io.BytesIO()
+    try:
+        pq.write_table(pa.table(columns), sink)
+    except (pa.ArrowException, TypeError, OverflowError):  # two types in one column
+        return mutate_bytes(data, draw)
+    return sink.getvalue()
+
+
 def _places(content: Any) -> list[tuple[Any, Any]]:
     """Every value inside: what holds it, and its key or position."""
     found, todo = [], [content]
@@ -138,4 +170,10 @@ def _changed_keys(content: Any, draw: random.Random, *, delete: bool) -> str:
     return json.dumps(content)
 
 
-MUTATORS = {"bytes": mutate_bytes, "json": mutate_json, "lines": mutate_lines, "text": mutate_text}
+MUTATORS = {
+    "bytes": mutate_bytes,
+    "json": mutate_json,
+    "lines": mutate_lines,
+    "text": mutate_text,
+    "table": mutate_table,
+}

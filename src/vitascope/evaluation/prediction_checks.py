@@ -15,7 +15,7 @@ RUNS = (("labels", "frames"), ("true_labels", "true_frames"))
 """Columns of lists that are of one length in every row."""
 LISTS = frozenset(name for group in (*ROWS, *RUNS) for name in group)
 COUNTED = ("labels", "true_labels", "top", "frames", "true_frames", "fold")
-"""Columns of whole numbers."""
+"""Columns of whole numbers from 0 on."""
 MAX_FRAMES = 100_000_000
 """Frames of one video, 38 days of them."""
 
@@ -31,6 +31,8 @@ def check_types(table: Any) -> None:
         kind, fits_kind = table.schema.field(name).type, True
         if name in NUMBERS:
             fits_kind = is_number(kind)
+        elif name == "duration":  # not of every video
+            fits_kind = is_number(kind) or pa.types.is_null(kind)
         elif name in NAMES:
             fits_kind = bool(pa.types.is_string(kind))
         elif name in LISTS:
@@ -43,10 +45,11 @@ def check_values(columns: Mapping[str, Sequence[Any]]) -> None:
     """UserError for numbers that are none, lists of one row that differ in length, and numbers of frames below 1."""
     for name in filter(columns.__contains__, (*NUMBERS, *LISTS)):
         for row, value in enumerate(columns[name]):
-            if not all(map(_is_finite, value if name in LISTS else (value,))):
+            numbers = value if name in LISTS else (value,)
+            if None in numbers or (name != "score" and not all(map(math.isfinite, numbers))):
                 raise UserError(f"column {name}, row {row}: {_shown(value)} is not finite")
-            if name in COUNTED and any(number != int(number) for number in (value if name in LISTS else (value,))):
-                raise UserError(f"column {name}, row {row}: {_shown(value)} is not whole")
+            if name in COUNTED and any(number != int(number) or number < 0 for number in numbers):
+                raise UserError(f"column {name}, row {row}: {_shown(value)} is no count")
     for group in (*ROWS, *RUNS):
         present = [name for name in group if name in columns]
         for row, lists in enumerate(zip(*(columns[name] for name in present), strict=True)):
@@ -58,10 +61,8 @@ def check_values(columns: Mapping[str, Sequence[Any]]) -> None:
                 raise UserError(f"column {name}, row {row}: {_shown(counts)} are no numbers of frames")
     if any(fps <= 0 for fps in columns.get("fps", ())):
         raise UserError("column fps: a rate is not positive")
-
-
-def _is_finite(value: Any) -> bool:
-    return value is not None and math.isfinite(value)
+    if not all(duration is None or 0 <= duration < math.inf for duration in columns.get("duration", ())):
+        raise UserError("column duration: one is negative or not finite")
 
 
 def _shown(value: Any) -> str:

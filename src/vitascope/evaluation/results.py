@@ -14,6 +14,7 @@ from vitascope.core.files import atomic_file, is_truncated, read_bytes, require_
 from vitascope.core.migrate import RESULT, TASK_TYPE, VARIANT, current
 from vitascope.core.schema import conform, parse
 from vitascope.core.types import Kind, Score, digest
+from vitascope.evaluation import result_schema
 from vitascope.evaluation.prediction_checks import check_types, check_values
 
 SCHEMA = 2
@@ -125,19 +126,8 @@ class Result:
         data["kind"] = TASK_TYPE.get(kind, kind) if isinstance(kind, str) else kind
         data["variant"] = current(variant, VARIANT) if isinstance(variant, dict) else variant
         result = conform(data, cls)
-        conform(data["settings"], _Settings, "settings")
+        result_schema.check(data["settings"], data.get("diagnosis"))
         return result
-
-
-@dataclass(frozen=True)
-class _Settings:
-    """What is read again of `Result.settings`."""
-
-    probe: Mapping[str, Any] | None = None
-    card: Mapping[str, Any] | None = None
-    model: Mapping[str, Any] | None = None
-    dataset: Mapping[str, Any] | None = None
-    classes: tuple[str, ...] | None = None
 
 
 RESULTS = "results.jsonl"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from vitascope.core.errors import UserError
-from vitascope.core.files import is_truncated, read_bytes
+from vitascope.core.files import is_truncated, read_bytes, require_regular_file
 from vitascope.core.log import log
 from vitascope.core.progress import ProgressLine, ReadingProgress
 from vitascope.core.schema import conform, parse
@@ -115,6 +115,8 @@ def journal_key(request: FileRequest) -> str:
 def _end_last_line(journal: Path) -> None:
     """Prepare the journal for appending: end the partial line that an interrupted run may have left."""
     journal.parent.mkdir(parents=True, exist_ok=True)
+    if journal.exists():
+        require_regular_file(journal)
     with open(journal, "ab+", buffering=0) as file:
         if file.seek(0, os.SEEK_END):
             file.seek(-1, os.SEEK_END)
