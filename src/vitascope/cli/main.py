@@ -198,8 +198,10 @@ def _exit_code() -> int | None:
         return stopping.STOPPED
     except UserError as error:
         return _failed(str(error))
-    except (BrokenPipeError, SystemExit) as error:  # typer's own end where the reader of the output is gone
-        return stopping.UNREAD if isinstance(error, OSError) or not isinstance(error.code, int) else error.code
+    except (BrokenPipeError, SystemExit) as error:
+        if not isinstance(error, OSError) and not isinstance(error.__context__, OSError):
+            raise
+        return stopping.UNREAD  # typer's own end, too, where the reader of the output is gone
     except OSError as error:
         if not of_system(error):
             return crash.report(error, options.INVOCATION.run, show=options.INVOCATION.traceback)

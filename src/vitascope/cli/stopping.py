@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
+from vitascope.core.terminal import raw
+
 STOPPED = 130
 """Exit code of an interrupted command, as in shells."""
 UNREAD = 141
@@ -58,7 +60,7 @@ def on_signals() -> Iterator[Request]:
 def unread() -> bool:
     """Whether the reader of stdout or stderr is gone; then the interpreter will not complain when it ends."""
     gone = False
-    for stream in (sys.stdout, sys.stderr):
+    for stream in (raw(sys.stdout), raw(sys.stderr)):  # typer hides broken streams
         try:
             stream.flush()
         except BrokenPipeError:
