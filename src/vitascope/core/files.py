@@ -2,112 +2,54 @@
 
 from __future__ import annotations
 
-import fcntl
+import json
 import os
 import shutil
 import stat
 import struct
-import uuid
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 from vitascope.core import schema
-from vitascope.core.errors import DamagedFileError, UserError
+from vitascope.core.errors import DamagedFileError, UserError, reading
+from vitascope.core.leftovers import remove_leftovers, temporary
+
+HEADER_BYTES = 100_000_000
+"""Largest header that the safetensors format allows."""
 
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; the file replaces `path` on success and is deleted on failure.
-
-    What a killed process left behind of its own attempt is removed.
-    """
+    """Yield a temporary path beside `path`; the file replaces `path` on success and is deleted on failure."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _aside(path) as aside:
+    remove_leftovers(path.parent, path.name)
+    aside = temporary(path)
+    try:
         yield aside
         os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 @contextmanager
 def atomic_folder(out: Path) -> Iterator[Path]:
     """Yield a temporary folder that is renamed to `out` on success and deleted on failure.
 
-    Raises UserError if `out` already exists. What a killed process left behind of its own attempt is removed.
+    Raises UserError if `out` already exists.
     """
     if out.exists():
         raise UserError(f"{out} already exists; remove it or choose another folder with -o")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with _aside(out) as partial:
-        partial.mkdir()
+    remove_leftovers(out.parent, out.name)
+    partial = temporary(out)
+    try:
+        partial.mkdir(parents=True)
         yield partial
         os.replace(partial, out)
-
-
-@contextmanager
-def _aside(path: Path) -> Iterator[Path]:
-    """Yield a path of the same name in a hidden folder beside `path` that is this writer's alone.
-
-    The writer holds a lock on the folder, which the system releases when the process dies, whatever its number and on
-    whichever machine: a folder without a lock is a dead writer's, and removed.
-    """
-    name = os.fsencode(path.name)[:100].decode(errors="ignore")  # at most 255 bytes are allowed
-    places = (path.with_name(f".{name}.{number}") for number in count())
-    place, lock = next(claimed for place in places if (claimed := _claim(place)))
-    try:
-        _remove_leftovers(path, name)
-        yield place / path.name
     finally:
-        shutil.rmtree(place, ignore_errors=True)
-        if lock is not None:
-            os.close(lock)
-
-
-def _claim(place: Path) -> tuple[Path, int | None] | None:
-    """Make an empty folder and lock it, or take over that of a dead writer; None if a living one has it."""
-    try:
-        place.mkdir(exist_ok=True)
-        lock = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except OSError as error:  # something else, another user's, or its owner has just removed it
-        if os.path.lexists(place) or (isinstance(error, FileNotFoundError) and place.parent.is_dir()):
-            return None
-        raise
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.path.samestat(os.fstat(lock), os.stat(place, follow_symlinks=False)):
-            _empty(place)
-            return place, lock
-    except (BlockingIOError, FileNotFoundError):  # a living writer's, or removed between opening and locking
-        pass
-    except OSError:  # no locks here: a name that nobody else uses
-        os.close(lock)
-        own = place.with_name(f"{place.name}.{uuid.uuid4().hex[:12]}")
-        own.mkdir()
-        return own, None
-    os.close(lock)
-    return None
-
-
-def _empty(folder: Path) -> None:
-    for inner in folder.iterdir():
-        if inner.is_dir() and not inner.is_symlink():
-            shutil.rmtree(inner)
-        else:
-            inner.unlink()
-
-
-def _remove_leftovers(path: Path, name: str) -> None:
-    """Remove the folders of dead writers of `path`, which are numbered one after the other."""
-    for number in count():
-        place = path.with_name(f".{name}.{number}")
-        if not os.path.lexists(place):
-            return
-        if claimed := _claim(place):
-            shutil.rmtree(place, ignore_errors=True)
-            if claimed[1] is not None:
-                os.close(claimed[1])
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def write(path: Path, data: bytes) -> None:
@@ -120,8 +62,6 @@ def write(path: Path, data: bytes) -> None:
 
 MAX_TEXT = 1 << 30
 """Largest text that is read into memory, bytes."""
-MAX_HEADER = 100_000_000
-"""Largest header of a safetensors file, bytes; also the limit of its library."""
 SWOLLEN = 50
 """Largest ratio of unpacked to packed size of an archive; weights hardly compress."""
 ENDLESS = {stat.S_IFIFO: "a named pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device", stat.S_IFSOCK: "a socket"}
@@ -159,20 +99,26 @@ def read_json(path: Path, remedy: str, kind: Any = Any) -> Any:
     return content if kind is Any else schema.conform(content, kind, str(path), remedy)
 
 
-def check_safetensors_header(path: str | os.PathLike[str]) -> None:
-    """Raise UserError for a file that cannot be safetensors: not regular, or with a header longer than it can be."""
-    require_regular_file(path)
-    name, size = os.fspath(path), os.path.getsize(path)
+def check_safetensors_header(path: Path) -> None:
+    """Raise DamagedFileError unless `path` is a regular file with a safetensors header that describes what follows.
+
+    The length of the header is checked before anything is read, so that no file makes a parser take for ever.
+    """
+    if not path.is_file() and path.exists():
+        raise DamagedFileError(f"{path}: no regular file; give a .safetensors file")
+    size = path.stat().st_size
     with open(path, "rb") as file:
-        head = file.read(9)
-    length = struct.unpack("<Q", head[:8])[0] if len(head) == 9 else 0
-    if size < 10 or head[8:] != b"{":
-        raise DamagedFileError(f"{name}: not a safetensors file; write or download it again")
-    if length > min(size - 8, MAX_HEADER):
-        raise DamagedFileError(
-            f"{name}: incomplete or damaged: its list of tensors is of {length:,} bytes in a file of {size:,}; "
-            "write or download it again"
-        )
+        start = file.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+        if not 2 <= length <= min(HEADER_BYTES, size - 8):
+            raise DamagedFileError(f"{path}: no safetensors file, or cut short: a header of {length} bytes in {size}")
+        text = file.read(length)
+    with reading(path, "take a whole copy of it"):
+        header = json.loads(text)
+        places = sorted(entry["data_offsets"] for name, entry in header.items() if name != "__metadata__")
+        starts, ends = [a for a, _ in places], [b for _, b in places]
+        if [0, *ends] != [*starts, size - 8 - length] or any(a > b for a, b in places):
+            raise DamagedFileError(f"{path}: cut short or damaged: its tensors do not fill its {size} bytes")
 
 
 def check_archive(path: Path, remedy: str, *, allowed: int = 0) -> list[zipfile.ZipInfo]:
