@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from copies import write
-from helpers import vitascope
+from helpers import vitascope, write_video
 from vitascope.core.types import Dataset
 from vitascope.datasets.open import open_annotations, open_dataset
 from vitascope.evaluation.cost_estimate import estimate_costs
 from vitascope.evaluation.runner import EvaluationConfig
 from vitascope.features.imports import twelvelabs
 from vitascope.features.imports.npy_folder import import_npy_folder, open_folder
-from vitascope.features.imports.time_grid import FeatureGrid
+from vitascope.features.imports.time_grid import FeatureGrid, parse_grid
 from vitascope.features.sequences import feature_sequences
 from vitascope.features.source import load_stored
 from vitascope.features.view import View
@@ -148,6 +148,77 @@ def test_videos_without_features_are_listed(tmp_path: Path) -> None:
     assert sorted(read(made)) == ["one", "three"]
 
 
+FRAMES = 3000
+RATES = {"a": 24.0, "b": 25.0, "c": 30.0, "d": 60.0}
+
+
+def rated(root: Path, rates: dict[str, float], *, fps: bool) -> tuple[Path, str]:
+    """Features of one row for 16 frames of videos of 3000 frames each, with a list that may tell their rates."""
+    source = root / "npy"
+    source.mkdir()
+    films = {}
+    for name, rate in rates.items():
+        np.save(source / f"{name}.npy", np.ones((FRAMES // 16 + ord(name) % 2, DIM), np.float32))
+        film = {"subset": "testing" if name == "d" else "training", "duration": FRAMES / rate}
+        film |= {"fps": rate} if fps else {}
+        films[name] = film | {"annotations": [{"segment": [1.0, 2.0], "label": "x"}, {"segment": [3, 4], "label": "y"}]}
+    return source, str(write(root, "lists/films.json", {"database": films}))
+
+
+def test_rows_in_frames_of_each_video(tmp_path: Path) -> None:
+    source, films = rated(tmp_path, RATES, fps=True)
+    vitascope("import", "features", source, "-o", tmp_path / "out", "--data", films, "--grid", "16/16@video")
+    dataset = open_dataset(tmp_path / "out")
+    assert dataset.notes == ()
+    for name, (_, spans, _) in read(dataset).items():
+        assert spans[10] == pytest.approx([160 / RATES[name], 176 / RATES[name]])
+    (source / "features.json").write_text('{"fps": "video", "stride": 16, "window": 16, "layout": "TxC"}')
+    again = import_npy_folder(open_folder(source), open_annotations(films), tmp_path / "two", encoder="a/b")
+    assert read(again)["c"][1] == read(dataset)["c"][1]
+
+
+def test_the_rate_of_a_video_is_that_of_its_file_else_an_error(tmp_path: Path) -> None:
+    source, films = rated(tmp_path, RATES, fps=False)
+    done = vitascope(
+        "import", "features", source, "-o", tmp_path / "out", "--data", films, "--grid", "16/16@video", code=2
+    )
+    assert "a: its frame rate is unknown" in done.stderr
+    assert "add `fps` to its entry" in done.stderr
+    for name, rate in RATES.items():
+        write_video(tmp_path / "lists" / f"{name}.mp4", np.zeros((int(rate), 16, 16, 3), np.uint8), fps=int(rate))
+    dataset = open_annotations(films)
+    made = import_npy_folder(
+        open_folder(source, grid=parse_grid("16/16@video")), dataset, tmp_path / "out", encoder="a/b"
+    )
+    assert read(made)["d"][1][10] == pytest.approx([160 / 60, 176 / 60])
+
+
+@pytest.mark.parametrize(("real", "taken"), [(24, 25), (25, 24), (30, 25), (25, 30), (15, 30)])
+def test_a_rate_that_is_wrong_in_all_videos_is_refused(real: float, taken: float, tmp_path: Path) -> None:
+    source, films = rated(tmp_path, dict.fromkeys(RATES, real), fps=False)
+    options = ("import", "features", source, "-o", tmp_path / "out", "--data", films, "--grid")
+    error = vitascope(*options, f"16/16@{taken}", code=2).stderr
+    assert f"rows are {taken / real:.3g}" in error
+    assert f"as if {real:g} frames per second were taken for {taken:g}" in error
+    assert not (tmp_path / "out").exists()
+    vitascope(*options, f"16/16@{real}")
+    assert open_dataset(tmp_path / "out").notes == ()
+
+
+def test_an_assumed_rate_of_labels_is_named(tmp_path: Path) -> None:
+    write(tmp_path, "cook/mapping.txt", ["0 pour", "1 stir"])
+    source = tmp_path / "npy"
+    source.mkdir()
+    for i, name in enumerate(("one", "two", "three")):
+        write(tmp_path, f"cook/groundTruth/{name}.txt", ["pour"] * 100 + ["stir"] * (20 + i))
+        np.save(source / f"{name}.npy", np.ones((120 + i, DIM), np.float32))
+    for side, names in (("train", ["one.txt", "three.txt"]), ("test", ["two.txt"])):
+        write(tmp_path, f"cook/splits/{side}.split1.bundle", names)
+    dataset = open_annotations(str(tmp_path / "cook"))
+    with pytest.raises(ValueError, match=r"no fps.txt beside mapping.txt: 30 labels per second assumed: write"):
+        import_npy_folder(open_folder(source, grid=parse_grid("1/1@15")), dataset, tmp_path / "out", encoder="a/b")
+
+
 def spoil(source: Path, what: str) -> dict[str, Any]:
     """Break a folder of features; returns the options of `open_folder`."""
     one = source / "v_one.npy"
@@ -159,6 +230,9 @@ def spoil(source: Path, what: str) -> dict[str, Any]:
         np.save(one, np.array([{}], dtype=object), allow_pickle=True)
     if what == "shape":
         np.save(one, np.zeros(7, np.float32))
+    if what == "one longer":
+        np.save(one, vectors("one")[:9])
+        np.save(source / "v_two.npy", np.concatenate([vectors("two")] * 2))
     if what == "twice":
         np.save(source / "v_one_c.npy", vectors("one"))
     if what == "alike":
@@ -188,10 +262,8 @@ def spoil(source: Path, what: str) -> dict[str, Any]:
         ("empty", "no <id>.npy or <id>_c.npy in it or below"),
         ("layout", "layout 'TxD'; did you mean 'TxC'?; known: TxC, CxT"),
         ("grid", "the times of its 19 vectors are unknown"),
-        (
-            "stride",
-            "3 of 3 videos do not have one vector every 0.250 s: v_one.npy has 19 in",
-        ),
+        ("stride", "times as far apart as stated"),
+        ("one longer", "2 of 3 videos do not have one vector every 0.500 s: v_one.npy has 9 in"),
     ],
 )
 def test_a_broken_folder_is_rejected_and_nothing_is_left(what: str, message: str, tmp_path: Path) -> None:

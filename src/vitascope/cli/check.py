@@ -71,22 +71,40 @@ def check(
     if fixtures:
         passed = _cases(fixtures, as_json=as_json)
     elif _is_dataset(name):
-        from vitascope.datasets.audit.manifest import survey
-
-        dataset = _open(name, root)
-        for note in dataset.notes:
-            log.warning("%s: %s", dataset.name, note)
-        manifest = output or Path(f"{dataset.name.replace('/', '-')}-manifest{f'-{limit}' if limit else ''}.csv")
-        options.folder(manifest.parent, "-o")
-        processes = workers or os.cpu_count() or 1
-        report = survey(dataset, output=manifest, workers=processes, timeout=timeout, limit=limit, quiet=quiet)
-        passed = _print_survey(report, manifest, f"{name}={root}" if root else name, as_json=as_json)
+        passed = _survey(name, root, output, limit, workers, timeout, quiet=quiet, as_json=as_json)
     else:
         if wrong := [flag for flag, value in (("ROOT", root), ("-o", output), ("--limit", limit)) if value]:
             raise UserError(f"{name} is an encoder, and {wrong[0]} is for datasets; leave it out")
         passed = _audit(name, device, as_json=as_json)
     if not passed:
         raise typer.Exit(1)
+
+
+def _survey(
+    name: str,
+    root: Path | None,
+    output: Path | None,
+    limit: int,
+    workers: int,
+    timeout: float,
+    *,
+    quiet: bool,
+    as_json: bool,
+) -> bool:
+    """Survey the files of a dataset and print the result; returns whether it passed."""
+    from vitascope.datasets.audit.manifest import survey
+    from vitascope.evaluation.evaluate import default_probes
+
+    dataset = _open(name, root)
+    for note in dataset.notes:
+        log.warning("%s: %s", dataset.name, note)
+    manifest = output or Path(f"{dataset.name.replace('/', '-')}-manifest{f'-{limit}' if limit else ''}.csv")
+    options.folder(manifest.parent, "-o")
+    processes = workers or os.cpu_count() or 1
+    report = survey(dataset, output=manifest, workers=processes, timeout=timeout, limit=limit, quiet=quiet)
+    probe = (default_probes(dataset) or ["knn"])[0]
+    place = quote(f"{name}={root}" if root else name)
+    return _print_survey(report, manifest, f"vitascope evaluate {place} -m vit/tiny-random -t {probe}", as_json=as_json)
 
 
 def _is_dataset(name: str) -> bool:
@@ -122,8 +140,8 @@ def _open(name: str, root: Path | None) -> Dataset[Any]:
     return dataset
 
 
-def _print_survey(report: Survey, manifest: Path, name: str, *, as_json: bool) -> bool:
-    """Print the result of a survey; returns whether it passed."""
+def _print_survey(report: Survey, manifest: Path, command: str, *, as_json: bool) -> bool:
+    """Print the result of a survey, and the `command` to go on with; returns whether it passed."""
     from vitascope.cli import tables
 
     if as_json:
@@ -134,7 +152,7 @@ def _print_survey(report: Survey, manifest: Path, name: str, *, as_json: bool) -
         print(line)
     print(f"manifest: {manifest}")
     if report.passed:
-        print(f"next: vitascope evaluate {quote(name)} -m vit/tiny-random -t knn")
+        print(f"next: {command}")
     else:
         print("next: fix what the manifest lists, then rerun: only new and changed files are read")
     return report.passed

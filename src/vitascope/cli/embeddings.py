@@ -90,7 +90,7 @@ def import_(
         typer.Option(
             "--grid",
             help="features: time grid as window/stride in seconds (0.5/0.125) or frames (16/4@30 or "
-            "window=16+stride=4+fps=30), or: resized",
+            "window=16+stride=4+fps=30; 16/4@video: at each video's rate), or: resized",
         ),
     ] = "",
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,7 @@ from vitascope.evaluation.evaluate import (
     low_shot_datasets,
     open_probes,
     precomputed_encoders,
+    prepare,
     recorded_results,
 )
 from vitascope.evaluation.runner import EvaluationConfig, result_key, seeds_of
@@ -95,6 +97,7 @@ def estimate_costs(
     """Return an estimate for each encoder; takes some seconds of measurement, stores and records nothing."""
     if dataset.cards:
         encoders = precomputed_encoders(dataset, encoders)
+    dataset = prepare(dataset, config)
     opened = open_probes(dataset, probes, config)
     recorded = recorded_results(config.run, dataset)
     multiply = multiply_adds_a_second(config.options.device)
@@ -163,15 +166,15 @@ def _encoding_step(
 ) -> CostStep:
     """Return the step of encoding what the store lacks."""
     available = [e.id for e in dataset.examples if e.id not in dataset.missing_files]
-    clips = stored = 0
+    stored, to_encode = 0, defaultdict[Any, set[str]](set)
+    clips_per_example = {v.sampler: clips_of(v.sampler, encoder.card.frames, dataset.mean_duration) for v in views}
     for view in views:
         status = Store(config.store, store_key(dataset, encoder.card, view)).status()
-        missing = sum(i not in status for i in available)
-        clips_per_example = clips_of(view.sampler, encoder.card.frames, dataset.mean_duration)
-        clips += missing * clips_per_example
-        stored += (
-            missing * clips_per_example * values_per_clip(encoder, view.reduce, config.options.device) * BYTES_PER_VALUE
-        )
+        missing = {i for i in available if i not in status}
+        values = values_per_clip(encoder, view.reduce, config.options.device)
+        stored += len(missing) * clips_per_example[view.sampler] * values * BYTES_PER_VALUE
+        to_encode[view.sampler] |= missing  # views that differ in their reduction share the clips
+    clips = sum(len(ids) * clips_per_example[sampler] for sampler, ids in to_encode.items())
     return CostStep(what="encode", clips=clips, stored=stored, seconds=clips * speed.clip, note=f"{len(views)} views")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from vitascope.core.errors import UserError
 from vitascope.core.types import Card, Dataset, Kind
+from vitascope.datasets.consistency import check_temporal
 from vitascope.datasets.open import open_dataset
 from vitascope.datasets.splits import check_train_fraction, limit_examples
 from vitascope.encoders.base import Encoder
@@ -46,8 +47,7 @@ def evaluate(
     if dataset.cards:
         config = replace(config, store=Path(dataset.store))
         encoders = precomputed_encoders(dataset, encoders)
-    if config.limit:
-        dataset = limit_examples(dataset, config.limit)
+    dataset = prepare(dataset, config)
     opened, datasets = open_probes(dataset, probes, config), low_shot_datasets(dataset, config)
     loaded: list[Encoder | Card] = [load(e, config.options.device) if isinstance(e, str) else e for e in encoders]
     recorded = recorded_results(config.run, dataset)
@@ -64,6 +64,13 @@ def evaluate(
         )
         raise UserError(failed[0] + others)
     return evaluated
+
+
+def prepare(dataset: Dataset[Any], config: EvaluationConfig) -> Dataset[Any]:
+    """Return `dataset`, limited if configured; UserError for what would spoil the whole evaluation."""
+    dataset = limit_examples(dataset, config.limit) if config.limit else dataset
+    check_temporal(dataset)
+    return dataset
 
 
 def open_probes(dataset: Dataset[Any], probes: Sequence[str | AnyProbe], config: EvaluationConfig) -> list[AnyProbe]:

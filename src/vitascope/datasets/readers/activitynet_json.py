@@ -59,6 +59,8 @@ class UntrimmedVideo:
     """Duration, seconds."""
     where: str = ""
     """Location of the annotation, for error messages."""
+    fps: float | None = None
+    """Frame rate of the video, frames per second, if the list has it."""
 
 
 def seconds(value: Any, where: str) -> float:
@@ -108,7 +110,8 @@ def parse_video(name: str, record: Mapping[str, Any], subset: str, where: str) -
     value = next((record[key] for key in DURATIONS if record.get(key) is not None), None)
     duration = None if value is None else seconds(value, f"{where}: duration")
     actions = tuple(_action(action, f"{where}: action {number}") for number, action in enumerate(annotations))
-    return UntrimmedVideo(name, subset, actions, duration or None, where)
+    fps = None if record.get("fps") is None else seconds(record["fps"], f"{where}: fps")
+    return UntrimmedVideo(name, subset, actions, duration or None, where, fps or None)
 
 
 def _action(record: Any, where: str) -> ListedAction:
@@ -222,6 +225,7 @@ def _annotated(video: UntrimmedVideo, side: Side, truth: Truth) -> AnnotatedVide
         truth=truth,
         file=f"{video.id}.mp4",
         also=also,
+        fps=video.fps,
         duration=video.duration,
         where=video.where,
     )

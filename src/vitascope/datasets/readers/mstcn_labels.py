@@ -16,6 +16,8 @@ from vitascope.datasets.readers.video_files import AnnotatedVideo, Footage, loca
 TRUTH, SPLITS, MAPPING = "groundTruth", "splits", "mapping.txt"
 RATE_FILE = "fps.txt"
 """File of a user's own dataset with one number, the rate of the labels in frames per second."""
+NO_RATE_FILE = f"no {RATE_FILE}"
+"""First words of the note that the rate is assumed."""
 RATE = 30.0
 """Default rate of the labels, frames per second."""
 MAX_RATE = 1e4
@@ -90,7 +92,7 @@ def custom_dataset(name: str, root: Path) -> Dataset[Timeline]:
     if path.is_file():
         return segmentation_dataset(root, LabelLayout(name, _read_rate(path)))
     dataset = segmentation_dataset(root, LabelLayout(name, RATE))
-    note = f"no {RATE_FILE} beside {MAPPING}: {RATE:g} labels per second assumed"
+    note = f"{NO_RATE_FILE} beside {MAPPING}: {RATE:g} labels per second assumed"
     return replace(dataset, notes=(note, *dataset.notes))
 
 

@@ -145,18 +145,18 @@ def compare_names(model: Model, light: Mapping[str, Any]) -> tuple[bool, bool]:
         state, _ = rename_tensors(layout, split_surplus(layout, state)[0])
     except Exception:  # a conversion may fail on other kinds of files
         return False, False
-    wanted, tables = _shapes(model.shape)
+    wanted, tables = _tensors_of(model.shape)
     if wanted.keys() - state.keys():
         state = {**tables, **state}
     same = state.keys() == wanted.keys()
     return name_patterns(state) == name_patterns(wanted), same and not wrong_shapes(wanted, state)
 
 
-@cache
-def _shapes(shape: NetworkConfig) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The tensors of a published network and its computed tables, without values."""
+@cache  # a file that fits nothing is compared with every model
+def _tensors_of(shape: NetworkConfig) -> tuple[State, State]:
+    """The tensors of a network on the meta device by name, and those that it computes itself."""
     network = empty(shape)
-    return network.state_dict(), {name: table.to("meta") for name, table in network.tables().items()}
+    return network.state_dict(), network.tables()
 
 
 def name_patterns(state: Iterable[str]) -> set[str]:

@@ -7,10 +7,11 @@ ActionFormer and OpenTAD (one `<id>.npy` per video, C x T or T x C), whose strid
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -22,18 +23,23 @@ from vitascope.core.schema import conform
 from vitascope.core.text import nearest
 from vitascope.core.types import Dataset, Example, Span
 from vitascope.datasets import precomputed
+from vitascope.datasets.consistency import common_factor
 from vitascope.datasets.precomputed import DATASET, STORE
 from vitascope.datasets.readers.annotation_files import read_json
+from vitascope.datasets.readers.mstcn_labels import NO_RATE_FILE
 from vitascope.encoders.precomputed import SAMPLE, card_of, clip_times
 from vitascope.features.imports import time_grid
 from vitascope.features.imports.time_grid import FeatureGrid
 from vitascope.features.imports.twelvelabs import imported_key
 from vitascope.features.store import EmbeddedExample, Store
+from vitascope.video.inspect import inspect
 
 METADATA_FILE = "features.json"
 CLIP_SUFFIX = "_c"
 """Suffix of the clip vectors in the layout of the TWLV-I release."""
 BLOCK = 128
+SMALL = 0.01
+"""Relative error of a time grid, common to all videos, from which it is refused; a note tells of smaller ones."""
 LAYOUTS = ("TxC", "CxT")
 Layout: TypeAlias = Literal["TxC", "CxT"]
 Array: TypeAlias = npt.NDArray[np.float32]
@@ -67,18 +73,37 @@ class FeatureFolder:
             raise UserError(f"{path}: {bad} of {values.size} values are NaN or infinite; remove or recompute the file")
         return np.ascontiguousarray(values, np.float32)
 
-    def spans(self, path: Path, count: int, example: Example[Any]) -> list[Span]:
-        """Return start and end of each row in seconds: from the JSON file of the video, else by the time grid."""
+    def spans(self, path: Path, count: int, example: Example[Any], grid: FeatureGrid | None) -> list[Span]:
+        """Return start and end of each row in seconds: from the JSON file of the video, else by its time grid."""
         metadata = _read_metadata(path) if self.released else {}
         if times := clip_times(metadata, count):
             return times
-        if self.grid is None:
+        if grid is None:
             raise UserError(
                 f"{path}: the times of its {count} vectors are unknown; pass --grid window/stride, or add fps, stride "
                 f"and window (frames) to {self.root / METADATA_FILE}"
             )
         duration = example.duration or metadata.get("duration")
-        return self.grid.spans(count, duration, str(path))
+        return grid.spans(count, duration, str(path))
+
+    def grid_of(self, example: Example[Any]) -> FeatureGrid | None:
+        """Return the time grid of a video, in seconds; UserError if it needs the frame rate, which is unknown."""
+        if self.grid is None or not self.grid.in_frames:
+            return self.grid
+        if not (fps := frame_rate(example)):
+            raise UserError(
+                f"{example.id}: its frame rate is unknown, and the time grid is in frames of each video; add `fps` to "
+                "its entry in the list, or keep its video file beside the annotations"
+            )
+        return self.grid.at(fps)
+
+
+def frame_rate(example: Example[Any]) -> float:
+    """Return the frame rate of a video: as annotated, else that of its file, else 0."""
+    if example.fps or not os.path.exists(example.path):
+        return example.fps or 0.0
+    times = inspect(example.path).times
+    return (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else 0.0
 
 
 def open_folder(
@@ -178,20 +203,39 @@ def import_npy_folder(
         store = Store(partial / STORE, imported_key(imported, "clips"))
         store.create()
         examples = [e for e in dataset.examples if e.id in available]
-        mismatches: list[str] = []
+        fits: list[_GridFit] = []
         for start in range(0, len(examples), BLOCK):
             block = examples[start : start + BLOCK]
-            store.add(f"{start:012d}", list(_embed_block(block, available, folder, card.dim, mismatches)))
+            store.add(f"{start:012d}", list(_embed_block(block, available, folder, card.dim, fits)))
         store.seal()
-        imported = replace(imported, notes=(*imported.notes, *_check_counts(mismatches, len(available), folder)))
+        imported = replace(imported, notes=(*imported.notes, *_check_grid(fits, folder, dataset)))
         precomputed.write(partial / DATASET, imported)
     return imported
 
 
+class _GridFit(NamedTuple):
+    """The rows of a video against its time grid."""
+
+    file: str
+    rows: int
+    duration: float
+    """Annotated duration, seconds."""
+    grid: FeatureGrid
+
+    @property
+    def fits(self) -> bool:
+        """Whether the rows roughly cover the video."""
+        return self.grid.fits(self.rows, self.duration)
+
+    def __str__(self) -> str:
+        step = self.duration / self.rows
+        return f"{self.file} has {self.rows} in {self.duration:.1f} s, one every {step:.3f} s"
+
+
 def _embed_block(
-    block: list[Example[Any]], available: Mapping[str, Path], folder: FeatureFolder, dim: int, mismatches: list[str]
+    block: list[Example[Any]], available: Mapping[str, Path], folder: FeatureFolder, dim: int, fits: list[_GridFit]
 ) -> Iterator[EmbeddedExample]:
-    """Yield the vectors of some examples; note those whose number contradicts the duration in `mismatches`."""
+    """Yield the vectors of some examples; append how those on a time grid fit their durations to `fits`."""
     for e in block:
         path = available[e.id]
         vectors = folder.vectors(path)
@@ -199,21 +243,46 @@ def _embed_block(
             raise UserError(
                 f"{path}: vectors of size {vectors.shape[1]}, {dim} in other files; import one encoder at a time"
             )
-        spans = folder.spans(path, len(vectors), e)
-        if folder.grid and e.duration and not folder.grid.fits(len(vectors), e.duration):
-            mismatches.append(
-                f"{path.name} has {len(vectors)} in {e.duration:.1f} s, one every {e.duration / len(vectors):.3f} s"
-            )
+        grid = folder.grid_of(e)
+        spans = folder.spans(path, len(vectors), e, grid)
+        if grid and e.duration:
+            fits.append(_GridFit(path.name, len(vectors), e.duration, grid))
         yield EmbeddedExample(e.id, vectors, spans, [""] * len(vectors))
 
 
-def _check_counts(mismatches: list[str], count: int, folder: FeatureFolder) -> list[str]:
-    """Return a note on videos whose number of vectors contradicts the time grid; UserError if most do."""
-    if not mismatches or folder.grid is None:
-        return []
-    problem = f"{len(mismatches)} of {count} videos do not have one vector every {folder.grid.stride:.3f} s"
-    if 2 * len(mismatches) > count:
-        raise UserError(
-            f"{folder.root}: {problem}: {mismatches[0]}; correct the stride or fps in --grid or {METADATA_FILE}"
-        )
-    return [f"{problem}, for instance {mismatches[0]}"]
+def _check_grid(fits: list[_GridFit], folder: FeatureFolder, dataset: Dataset[Any]) -> list[str]:
+    """Return notes on videos whose number of vectors contradicts the time grid; UserError if most do, or all alike."""
+    gridded = [f for f in fits if not f.grid.resized]
+    notes = list(_common_error(gridded, folder, dataset))
+    mismatches = [f for f in gridded if not f.fits]
+    if not mismatches:
+        return notes
+    problem = f"{len(mismatches)} of {len(fits)} videos do not have one vector every {mismatches[0].grid.stride:.3f} s"
+    if 2 * len(mismatches) > len(fits):
+        raise UserError(f"{folder.root}: {problem}: {mismatches[0]}; {_remedy(dataset)}")
+    return [*notes, f"{problem}, for instance {mismatches[0]}"]
+
+
+def _common_error(fits: Sequence[_GridFit], folder: FeatureFolder, dataset: Dataset[Any]) -> Iterator[str]:
+    """Yield a note if the time grid is off by one small factor in all videos; UserError if the factor is large."""
+    ranges = [f.grid.factor_range(f.rows, f.duration) for f in fits]
+    factor = common_factor([low for low, _ in ranges], [high for _, high in ranges])
+    if factor is None:
+        return
+    longest = max(fits, key=lambda f: f.duration)
+    late = abs(1 - 1 / factor.value) * longest.duration
+    problem = (
+        f"the time grid is off by the same factor in all videos: rows are {factor.value:.4g} times as far apart as "
+        f"stated, {late:.1f} s at the end of {longest.file} ({longest.duration:.1f} s)"
+        f"{factor.cause(longest.grid.fps) if longest.grid.fps else ''}"
+    )
+    if abs(factor.value - 1) > SMALL:
+        raise UserError(f"{folder.root}: {problem}; {_remedy(dataset)}")
+    yield problem
+
+
+def _remedy(dataset: Dataset[Any]) -> str:
+    """Return what to correct: the time grid, or the rate of the labels if it is only assumed."""
+    grid = f"correct the stride or fps in --grid or {METADATA_FILE}"
+    assumed = next((note for note in dataset.notes if note.startswith(NO_RATE_FILE)), "")
+    return f"{assumed}: write the real rate into that file, or {grid}" if assumed else grid

@@ -18,6 +18,8 @@ DESCRIPTIVE = TOOLS | {"model", "variant", "size", "seed", "name", "note", "mode
 class NetworkConfig(Protocol):
     """Config of a network: a frozen dataclass with its size and cost."""
 
+    def __hash__(self) -> int: ...
+
     @property
     def out(self) -> int:
         """Width of the pooled vector."""
