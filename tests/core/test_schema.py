@@ -46,6 +46,13 @@ def test_json_that_is_one(tmp_path: Path) -> None:
     path.write_bytes(b"\xef\xbb\xbf" + json.dumps({"name": "\U0001f600", "n": -(2**63) + 1}).encode())
     assert read_json(path, "make it again") == {"name": "\U0001f600", "n": -(2**63) + 1}
     assert parse("[" * 64 + "]" * 64)
+    assert [parse(text) for text in ("3", "-2.5e3", '"[[["', "null", "true")] == [3, -2500.0, "[[[", None, True]
+
+
+def test_a_key_twice_among_very_many_is_found_at_once() -> None:
+    text = "{" + ", ".join(f'"{i}": {i}' for i in range(200_000)) + ', "7": 1}'
+    with pytest.raises(DamagedFileError, match="key '7' twice in one object"):
+        parse(text)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -72,8 +73,8 @@ def _damaged(where: str, line: str, remedy: str) -> DamagedFileError:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"key {next(name for name in names if names.count(name) > 1)!r} twice in one object")
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"key {twice!r:.{SHOWN}} twice in one object")
     return made
 
 
@@ -91,14 +92,12 @@ def _finite(text: str) -> float:
 
 
 def _check_depth(content: Any) -> None:
-    level, depth = [content], 0
+    level, depth = [content] if isinstance(content, (dict, list)) else [], 0
     while level:
-        inner = (part for of in level for part in (of.values() if isinstance(of, dict) else of))
-        level, depth = [part for part in inner if isinstance(part, (dict, list))], depth + 1
-        if depth > MAX_DEPTH:
+        if (depth := depth + 1) > MAX_DEPTH:
             raise ValueError(TOO_DEEP)
-        if depth == 1 and not isinstance(content, (dict, list)):
-            return
+        inner = (part for of in level for part in (of.values() if isinstance(of, dict) else of))
+        level = [part for part in inner if isinstance(part, (dict, list))]
 
 
 def conform(content: Any, schema: Any, where: str = "", remedy: str = "") -> Any:

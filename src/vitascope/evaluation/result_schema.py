@@ -14,7 +14,7 @@ from vitascope.core.schema import conform
 class ProbeSettings:
     """Settings of the probe."""
 
-    select: str = ""
+    select: str | None = None
     style: str | None = None
     background: tuple[int, ...] | None = None
     tiou_thresholds: tuple[float, ...] | None = None

@@ -38,7 +38,7 @@ class EncoderMetadata:
 
 def read_metadata(path: str | Path) -> EncoderMetadata:
     """Read the metadata of a file; `UserError` if it has none."""
-    check_safetensors_header(path)
+    check_safetensors_header(Path(path))
     try:
         with safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
