@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,6 @@ class _Stored:
 
     name: str
     classes: tuple[str, ...]
-    examples: tuple[tuple[str, Any], ...]
     folds: tuple[Fold, ...]
     card: Mapping[str, Any]
     kind: Kind = "recognition"
@@ -70,6 +69,8 @@ TRUTHS: dict[str, Any] = {
     "segmentation": _StoredTimeline,
 }
 """How the truth of an example is stored, by task type."""
+MAX_FRAMES = 100_000_000
+"""Labels of one video; so many fill the memory."""
 
 
 def read(path: Path, *, store: Path) -> Dataset[Any]:
@@ -81,21 +82,22 @@ def read(path: Path, *, store: Path) -> Dataset[Any]:
     if isinstance(kind := data.get("kind"), str):
         data["kind"] = TASK_TYPE.get(kind, kind)
     stored = conform(data, _Stored, str(path), AGAIN)
+    examples = conform(data.get("examples"), tuple[tuple[str, TRUTHS[stored.kind]], ...], f"{path}: examples", AGAIN)
     with reading(path, AGAIN):
-        dataset = _dataset(stored, store)
+        dataset = _dataset(stored, examples, store)
         _check(dataset)
         return dataset
 
 
-def _dataset(stored: _Stored, store: Path) -> Dataset[Any]:
-    about = stored.about or ((None, None),) * len(stored.examples)
-    if len(about) != len(stored.examples):
-        raise UserError(f"about: {len(about)} entries for {len(stored.examples)} examples")
+def _dataset(stored: _Stored, listed: Sequence[tuple[str, Any]], store: Path) -> Dataset[Any]:
+    about = stored.about or ((None, None),) * len(listed)
+    if len(about) != len(listed):
+        raise UserError(f"about: {len(about)} entries for {len(listed)} examples")
     return Dataset(
         name=stored.name,
         examples=tuple(
-            Example(id=i, path="", truth=_truth_from_json(t, stored.kind, i), duration=duration, group=group)
-            for (i, t), (duration, group) in zip(stored.examples, about, strict=True)
+            Example(id=i, path="", truth=_truth(t), duration=duration, group=group)
+            for (i, t), (duration, group) in zip(listed, about, strict=True)
         ),
         classes=stored.classes,
         folds=stored.folds,
@@ -116,6 +118,10 @@ def _check(dataset: Dataset[Any]) -> None:
     for fold in dataset.folds:
         if unlisted := {*fold.train, *fold.test} - ids:
             raise UserError(f"{fold.name} contains {min(unlisted)!r}, which is not an example")
+    if any(e.duration is not None and e.duration < 0 for e in dataset.examples):
+        raise UserError("a duration is negative")
+    if any(isinstance(e.truth, Timeline) and e.truth.frames > MAX_FRAMES for e in dataset.examples):
+        raise UserError(f"a timeline of more than {MAX_FRAMES:,} frames")
     labels = [label for e in dataset.examples for label in _labels(e.truth)]
     if any(not 0 <= label < len(dataset.classes) for label in labels):
         raise UserError(f"a label is not one of the {len(dataset.classes)} classes")
@@ -138,11 +144,10 @@ def _truth_to_json(truth: Any) -> Any:
     return [[s.start, s.end, s.label] for s in truth] if isinstance(truth, tuple) else truth
 
 
-def _truth_from_json(data: Any, kind: Kind, example: str) -> Any:
-    truth = conform(data, TRUTHS[kind], f"truth of {example!r}")
-    if kind == "segmentation":
-        return Timeline(truth.runs, truth.fps)
-    return tuple(Segment(*segment) for segment in truth) if kind == "localization" else truth
+def _truth(stored: Any) -> Any:
+    if isinstance(stored, _StoredTimeline):
+        return Timeline(stored.runs, stored.fps)
+    return tuple(Segment(*segment) for segment in stored) if isinstance(stored, tuple) else stored
 
 
 def open_precomputed(folder: Path) -> Dataset[Any]:

@@ -132,9 +132,10 @@ def _read_journal(journal: Path) -> dict[str, FileReport]:
     damaged = 0
     for line in filter(bytes.strip, read_bytes(journal).split(b"\n")):
         try:
-            record = conform(parse(line), dict[str, Any])
-            reports[conform(record.get("key"), str)] = conform(record, FileReport)
-        except UserError:
+            record = parse(line)
+            report = conform(record, FileReport)
+            reports[str(record["key"])] = report
+        except (UserError, KeyError):
             damaged += not is_truncated(line)
     if damaged:
         log.warning("%s: %d lines are damaged and left out; their files are read again", journal, damaged)

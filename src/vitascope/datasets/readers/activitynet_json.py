@@ -118,7 +118,8 @@ def _action(record: Any, where: str) -> ListedAction:
     times = record.get("segment") if isinstance(record, dict) else None
     if not isinstance(times, list) or len(times) != 2 or "label" not in record:
         raise UserError(f"{where}: expected a 'segment' [start, end] and a 'label'")
-    conform(record["label"], str | int, f"{where}: label")
+    if type(record["label"]) not in (str, int):
+        conform(record["label"], str | int, f"{where}: label")
     return ListedAction(seconds(times[0], where), seconds(times[1], where), str(record["label"]), where)
 
 

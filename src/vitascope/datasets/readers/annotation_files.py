@@ -212,8 +212,11 @@ def read_json(path: Path, kind: type, what: str) -> Any:
 
 def require_fields(record: Any, where: str, *names: str) -> list[str]:
     """The values of a JSON record under `names`, as text; `UserError` if one is missing or neither text nor number."""
-    values = conform(record, dict[str, Any], where)
+    if not isinstance(record, dict):
+        conform(record, dict[str, Any], where)
     for name in names:
-        if name not in values:
+        if name not in record:
             raise UserError(f"{where}: no field {name!r}")
-    return [str(conform(values[name], str | int, f"{where}: {name}")) for name in names]
+        if type(record[name]) not in (str, int):
+            conform(record[name], str | int, f"{where}: {name}")
+    return [str(record[name]) for name in names]
