@@ -38,7 +38,7 @@ def check(shape: NetworkConfig) -> None:
     numbers = [n for value in data.values() for n in (value if isinstance(value, list) else [value])]
     if wrong := [n for n in numbers if isinstance(n, (int, float)) and not 0 <= n <= MAX_SIZE]:
         raise UserError(f"no network has a {wrong[0]} in its configuration")
-    depth = data.get("depth", data.get("blocks", ()))
+    depth = data.get("depth", data.get("stages", ()))
     blocks = sum(depth) if isinstance(depth, list) else int(depth or 0)
     try:
         if blocks > MAX_BLOCKS or shape.params > MAX_PARAMS:

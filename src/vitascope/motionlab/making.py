@@ -39,9 +39,12 @@ def make(folder: Path, jobs: Sequence[RenderJob], seed: int, *, marker: str, qui
     if sizes and all(_is_complete(folder, name, sizes) for name in sizes):
         return
     try:
-        for place in {name.rpartition("/")[0] for job in jobs for name in job.names}:
-            (folder / place).mkdir(parents=True, exist_ok=True)
+        places = [folder / place for place in {name.rpartition("/")[0] for job in jobs for name in job.names}]
+        for place in places:
+            place.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):
+            for partial in (path for place in places for path in place.glob(".*")):
+                partial.unlink()
             _fill(folder, jobs, sizes or _read(path, seed), quiet)
             _mark(path, jobs, seed)
     except OSError as error:

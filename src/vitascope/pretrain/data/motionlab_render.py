@@ -110,7 +110,7 @@ class Chunk:
     def open(self) -> Pixels | None:
         """Memory-map the clips; None if the file is missing or not as expected."""
         try:
-            pixels: Pixels = map_array(self.path, "")
+            pixels: Pixels = map_array(self.path, "render it again")
         except (OSError, UserError):
             return None
         return pixels if (pixels.shape, pixels.dtype) == (self.shape, np.dtype(np.uint8)) else None
@@ -141,6 +141,8 @@ def open_chunks(plan: RenderPlan, *, workers: int, quiet: bool = False) -> list[
     """
     plan.folder.mkdir(parents=True, exist_ok=True)
     with FileLock(plan.folder / ".lock"):
+        for leftover in plan.folder.glob(".*.npy.*"):
+            leftover.unlink()
         missing = [chunk for chunk in plan.chunks if chunk.open() is None]
         if missing:
             _check_room(plan, sum(chunk.bytes + ON_DISK for chunk in missing))
