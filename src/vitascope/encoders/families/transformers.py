@@ -291,13 +291,15 @@ def _class(library: Any, folder: Path) -> Any:
 def _check_size(kind: Any, folder: Path) -> None:
     """Raise UserError for a configuration of a network that is far larger than the weights beside it."""
     where = f"{folder}/config.json"
-    config = kind.config_class.from_pretrained(folder, local_files_only=True)
-    layers = getattr(config, "num_hidden_layers", 0)
-    if isinstance(layers, int) and layers > MAX_LAYERS:
-        raise UserError(f"{where}: {layers} layers, but no model has more than {MAX_LAYERS}; {AGAIN}")
     try:
+        config = kind.config_class.from_pretrained(folder, local_files_only=True)
+        layers = getattr(config, "num_hidden_layers", 0)
+        if isinstance(layers, int) and layers > MAX_LAYERS:
+            raise UserError(f"{where}: {layers} layers, but no model has more than {MAX_LAYERS}; {AGAIN}")
         with torch.device("meta"):
             count = sum(tensor.numel() for tensor in kind(config).parameters())
+    except UserError:
+        raise
     except Exception:  # loading it says what is wrong
         return
     held = sum(p.stat().st_size for p in folder.iterdir() if p.suffix in (".safetensors", ".bin"))
