@@ -356,7 +356,8 @@ def read_features(path: Path) -> Any:
     """All vectors of a folder of features and their times."""
     found = open_folder(path.parent)
     example = Example(id="v0", path="", truth=(), duration=3.0)
-    return [found.spans(p, len(found.vectors(p)), example) for p in found.paths.values()]
+    grid = found.grid_of(example)
+    return [found.spans(p, len(found.vectors(p)), example, grid) for p in found.paths.values()]
 
 
 def recorder(root: Path) -> Path:

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from vitascope.core.errors import DamagedFileError, reading
+from vitascope.core.errors import DamagedFileError
 from vitascope.core.files import check_archive, require_regular_file
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -31,8 +31,11 @@ def map_array(path: Path, remedy: str) -> Array:
 def read_arrays(path: Path, remedy: str) -> dict[str, Array]:
     """Return the arrays of an .npz file by name; DamagedFileError for one that unpacks to far more than it is."""
     check_archive(path, remedy, allowed=ALLOWED)
-    with reading(path, remedy), np.load(path, allow_pickle=False) as file:
-        arrays = dict(file)
-        if foreign := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:
-            raise ValueError(f"{foreign[0]} is not an array")  # NumPy hands out the bytes of such a member
-        return arrays
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = dict(file)
+    except Exception as error:  # of zip and zlib, and OSError for places beyond the file
+        raise DamagedFileError(f"{path}: not arrays ({error or type(error).__name__}); {remedy}") from error
+    if foreign := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:
+        raise DamagedFileError(f"{path}: {foreign[0]} is not an array; {remedy}")  # NumPy hands out its bytes
+    return arrays

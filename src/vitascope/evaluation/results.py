@@ -201,6 +201,8 @@ def read_predictions(path: Path, columns: Container[str] | None = None, *, top: 
     with reading(path, again):
         require_regular_file(path)
         available = pq.read_schema(path).names
+        if "id" not in available:
+            raise UserError("no column id")
         wanted = [name for name in available if columns is None or name in columns]
         table = pq.read_table(path, columns=wanted, partitioning=None)
         check_types(table)
