@@ -15,7 +15,7 @@ import pytest
 from helpers import blob, vitascope, write_video
 
 WAITING = """
-import sys, time
+import signal, sys, time
 from vitascope.cli import main
 from vitascope.core.registry import Registry
 
@@ -26,6 +26,8 @@ def wait(self):
     finally:
         print("cleaned up", flush=True)
 
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever the tests were started from
+signal.signal(signal.SIGINT, signal.default_int_handler)
 Registry.names = wait
 sys.argv = ["vitascope", "ls", "encoders"]
 main.main()
