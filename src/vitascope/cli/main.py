@@ -30,7 +30,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-UsageError: Any = typer.BadParameter.__base__  # typer brings its own click, or uses the one installedMAX_ERROR = 2000
+UsageError: Any = typer.BadParameter.__base__  # typer brings its own click, or uses the one installed
+
+MAX_ERROR = 2000
 """Letters of an error message."""
 
 
