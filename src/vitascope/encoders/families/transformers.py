@@ -303,7 +303,7 @@ def _check_size(kind: Any, folder: Path) -> None:
     except Exception:  # loading it says what is wrong
         return
     held = sum(p.stat().st_size for p in folder.iterdir() if p.suffix in (".safetensors", ".bin"))
-    if count > PER_BYTE * held:
+    if held and count > PER_BYTE * held:
         raise UserError(f"{where}: describes {count:,} parameters, but the weights have {held:,} bytes; {AGAIN}")
 
 

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from vitascope.core import schema
-from vitascope.core.errors import UserError
+from vitascope.core.errors import DamagedFileError, UserError
 from vitascope.core.files import check_archive, check_safetensors_header, read_json, require_regular_file
 from vitascope.core.text import nearest
 from vitascope.encoders.weights import safe_pickle
@@ -190,13 +190,14 @@ def _checked(path: Path) -> Callable[[str, Tensor], Tensor]:
 
 
 def _safetensors(path: Path) -> Checkpoint:
-    check_safetensors_header(path)
     try:
+        check_safetensors_header(path)
         with safe_open(path, framework="pt") as file:
             content = {safe_pickle.printable(name): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
             metadata: dict[str, str] = file.metadata() or {}
-    except SafetensorError as error:
-        raise UserError(f"{path}: incomplete or damaged ({error}); {AGAIN}") from error
+    except (DamagedFileError, SafetensorError) as error:
+        cause = str(error).removeprefix(f"{path}: ").partition(";")[0]
+        raise UserError(f"{path}: incomplete or damaged ({cause}); {AGAIN}") from error
     if FORMAT not in metadata:
         return Checkpoint(content, files=(path,))
     where, again = f"{path}: its metadata", "not written by `vitascope convert`; convert it again"
