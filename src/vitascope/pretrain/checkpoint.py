@@ -168,7 +168,8 @@ def read_metadata(checkpoint: Path) -> dict[str, Any]:
     """Read a checkpoint's metadata. Raises UserError if one of its files does not have the size it was written with."""
     metadata: dict[str, Any] = read_json(checkpoint / STATE, DAMAGED, dict[str, Any])
     for name, size in conform(metadata, _Metadata, str(checkpoint / STATE), DAMAGED).files.items():
-        actual = (checkpoint / name).stat().st_size
+        file = checkpoint / name
+        actual = file.stat().st_size if file.is_file() else 0
         if actual != size:
             raise UserError(f"{name} has {actual} of {size} bytes")
     return metadata
