@@ -1,4 +1,4 @@
-"""Damaged files that once ended in a traceback or never: each is one clear line, and most name the place in the file."""
+"""Damaged files that once ended in a traceback or never: each is one clear line that names the place in the file."""
 
 from __future__ import annotations
 
