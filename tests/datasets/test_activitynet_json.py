@@ -109,7 +109,7 @@ def test_which_sides_are_meant(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("{", "a.json:1: invalid JSON"),
+        ("{", "a.json: invalid JSON"),
         ([1], "a.json: expected a JSON object of videos"),
         ({"databse": {}}, "a.json: no object 'database' of videos; did you mean 'databse'?"),
         (own(), "a.json: no object 'database' of videos"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -111,16 +112,21 @@ def test_an_error_in_a_table_names_column_and_line(tmp_path: Path) -> None:
 def test_invalid_json(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     for text, kind, said in (
-        ("[\n1,", list, r":2: invalid JSON \("),
+        ("[\n1,", list, r": invalid JSON \(.*, line 2\)"),
         ("{}", list, ": expected a JSON array of videos$"),
         ("[]", dict, ": expected a JSON object of videos$"),
     ):
         path.write_text(text, encoding="utf-8")
         with pytest.raises(ValueError, match=said):
             annotation_files.read_json(path, kind, "videos")
-    for record in ({}, "x"):
-        with pytest.raises(ValueError, match=r"^x: no field 'id'$"):
+    for record, said in (
+        ({}, "x: no field 'id'"),
+        ("x", 'x: expected an object, not "x"'),
+        ({"id": ["a"]}, 'x: id: expected text or a whole number, not ["a"]'),
+    ):
+        with pytest.raises(ValueError, match=f"^{re.escape(said)}$"):
             annotation_files.require_fields(record, "x", "id")
+    assert annotation_files.require_fields({"id": 3}, "x", "id") == ["3"]
 
 
 def test_annotation_files_are_found_by_any_of_their_names(tmp_path: Path) -> None:

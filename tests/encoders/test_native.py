@@ -67,7 +67,7 @@ def test_what_is_written_is_read(file: Path, by: str) -> None:
         24,
     )
     assert len(card.digest) == 16
-    assert native_card.read_metadata(file)["origin"] == {"why": "a test"}
+    assert native_card.read_metadata(file).origin == {"why": "a test"}
 
 
 def test_other_weights_are_another_digest(file: Path, tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_what_is_no_such_file_is_said(file: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="has no Vitascope card"):
         load(str(tmp_path / "bare.safetensors"))
     file.write_bytes(file.read_bytes()[:200])
-    with pytest.raises(ValueError, match="cannot be read as safetensors"):
+    with pytest.raises(ValueError, match="cut short"):
         load(str(file))
 
 

@@ -438,7 +438,7 @@ def test_shards_lie_beside_their_index_and_hold_what_it_lists(tmp_path: Path) ->
     index.write_text(json.dumps({"weight_map": {**listed, "more": listed["half"]}}))
     refused(index, "1 tensors are in no shard, e.g. more")
     index.write_text(json.dumps({"metadata": {}}))
-    refused(index, "no weight_map")
+    refused(index, "no 'weight_map'; name the weight file itself")
     index.write_text("[")
     refused(index, "invalid JSON")
 
@@ -455,7 +455,7 @@ def test_a_folder_is_its_best_known_file(tmp_path: Path) -> None:
             torch.save({"a": torch.ones(1)}, tmp_path / name)
             assert read(tmp_path).files == (tmp_path / name,)
     (tmp_path / "config.json").write_text("[1]")
-    with pytest.raises(ValueError, match=r"config\.json: contains a list, not a JSON object"):
+    with pytest.raises(ValueError, match=r"config\.json: expected an object, not \[1\]"):
         read(tmp_path)
 
 

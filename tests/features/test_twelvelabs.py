@@ -112,7 +112,7 @@ def broken(root: Path, what: str) -> str:
         return "v2.json: vectors of dimension 7, but 5 elsewhere"
     if what == "json":
         (folder / "v1.json").write_text("{")
-        return "v1.json: not JSON"
+        return "v1.json: invalid JSON"
     if what == "label":
         (folder / "v1.json").write_text('{"anotation": 1}')
         return "no label under 'annotation'; did you mean 'anotation'?"

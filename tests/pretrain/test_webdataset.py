@@ -205,7 +205,7 @@ def test_what_is_broken_is_left_out_and_named(tmp_path: Path, clip: list[bytes])
     assert why["torn"].startswith("torn.mp4: ")
     assert why["odd"] == "label 'cat' is not an integer"
     assert why["words"] == "no video or image among its files"
-    assert why["json"] == "its .json is not valid JSON"
+    assert why["json"] == "its .json is invalid JSON (Expecting property name enclosed in double quotes, line 1)"
 
 
 def test_images_are_clips_of_one_frame(tmp_path: Path) -> None:

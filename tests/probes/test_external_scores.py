@@ -40,9 +40,9 @@ def test_unlisted_classes_score_zero(tmp_path):
         ('{"video_2": {"3": 1}}', "invalid entry '3': 1"),
         ('{"video_2": {"jump": "high"}}', "invalid entry 'jump': 'high'"),
         ('{"video_2": ["a", "b", "c"]}', "video_2: not numbers"),
-        ('{"video_2": [1, NaN, 0]}', "video_2: score nan is not finite"),
+        ('{"video_2": [1, NaN, 0]}', "NaN is not a finite number"),
         ("[1, 2]", "class scores are .json with {video id"),
-        ("{", "cannot be read"),
+        ("{", "invalid JSON"),
     ],
 )
 def test_invalid_files_are_rejected(tmp_path, text, message):

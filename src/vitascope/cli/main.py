@@ -14,11 +14,13 @@ from typing import Annotated, Any
 import typer
 
 from vitascope.cli import check as cli_check
-from vitascope.cli import crash, describe, embeddings, evaluate, options, pretrain, reports
+from vitascope.cli import crash, describe, embeddings, evaluate, options, pretrain, reports, stopping
 from vitascope.cli.options import console
 from vitascope.cli.tables import ALSO
 from vitascope.core.errors import UserError, of_system
 from vitascope.core.log import log, on_stderr
+from vitascope.core.terminal import plain_streams
+from vitascope.core.text import clipped, escaped
 from vitascope.core.version import __version__
 
 app = typer.Typer(
@@ -30,8 +32,8 @@ app = typer.Typer(
 )
 UsageError: Any = typer.BadParameter.__base__  # typer brings its own click, or uses the one installed
 
-STOPPED = 130
-"""Exit code of an interrupted command, as in shells."""
+MAX_ERROR = 2000
+"""Letters of an error message."""
 
 
 for group in (embeddings, reports, evaluate, cli_check, pretrain, describe):
@@ -94,7 +96,7 @@ def plan(
         print(json.dumps({"video": video_data, "clips": planned}, ensure_ascii=False))
         return
     print(
-        f"{file}: {len(video.times)} frames, {video.duration:.3f} s, {video.fps:.2f} frames/s, "
+        f"{escaped(file)}: {len(video.times)} frames, {video.duration:.3f} s, {video.fps:.2f} frames/s, "
         f"{video.width} x {video.height}{f', rotated by {video.rotation}' if video.rotation else ''}"
         f"{', mirrored' if video.mirrored else ''}"
     )
@@ -178,10 +180,13 @@ def demo(
 def main() -> None:
     """Run the command line; what users can fix is one line and exit code 2, a bug is reported with exit code 70."""
     options.INVOCATION.reset()
-    with on_stderr():
+    with plain_streams(), on_stderr(), stopping.on_signals() as request:
         code = _exit_code()
-    if code == STOPPED:
-        print("stopped; rerun the command to resume", file=sys.stderr)
+        if code == stopping.STOPPED:
+            print("stopped; rerun the command to resume", file=sys.stderr)
+            code = request.code
+        if stopping.unread():
+            code = stopping.UNREAD
     sys.exit(code or 0)
 
 
@@ -193,9 +198,13 @@ def _exit_code() -> int | None:
     except UsageError as error:
         return _usage(error)
     except (KeyboardInterrupt, typer.Abort):
-        return STOPPED
+        return stopping.STOPPED
     except UserError as error:
         return _failed(str(error))
+    except (BrokenPipeError, SystemExit) as error:
+        if not isinstance(error, OSError) and not isinstance(error.__context__, OSError):
+            raise
+        return stopping.UNREAD  # typer's own end, too, where the reader of the output is gone
     except OSError as error:
         if not of_system(error):
             return crash.report(error, options.INVOCATION.run, show=options.INVOCATION.traceback)
@@ -214,7 +223,7 @@ def _usage(error: Any) -> int:
 
 
 def _failed(message: str) -> int:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"error: {clipped(' '.join(message.split()), MAX_ERROR)}", file=sys.stderr)
     return 2
 
 

@@ -10,12 +10,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import rich.console
 import typer
-from rich.console import Console
+from rich.text import Text
 
 from vitascope.core.errors import UserError
 from vitascope.core.log import log
+from vitascope.core.terminal import harmless
 from vitascope.core.text import nearest
+
+
+class Console(rich.console.Console):
+    """A console of rich that shows harmless text."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Convert text, which may hold markup."""
+        return super().render_str(harmless(text), **options)
+
 
 console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160)  # no line breaks in pipes
 

@@ -1,4 +1,4 @@
-"""Atomic writes: files and folders appear complete or not at all."""
+"""Files: written completely or not at all, and read only if they end and are of a size that can be read."""
 
 from __future__ import annotations
 
@@ -7,24 +7,18 @@ import os
 import shutil
 import stat
 import struct
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from vitascope.core import schema
 from vitascope.core.errors import DamagedFileError, UserError, reading
 from vitascope.core.leftovers import remove_leftovers, temporary
 
 HEADER_BYTES = 100_000_000
 """Largest header that the safetensors format allows."""
-
-ENDLESS = {
-    stat.S_IFIFO: "a named pipe",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
-"""What a path may be whose reading never ends."""
 
 
 @contextmanager
@@ -66,6 +60,13 @@ def write(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
+MAX_TEXT = 1 << 30
+"""Largest text that is read into memory, bytes."""
+SWOLLEN = 50
+"""Largest ratio of unpacked to packed size of an archive; weights hardly compress."""
+ENDLESS = {stat.S_IFIFO: "a named pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device", stat.S_IFSOCK: "a socket"}
+
+
 def require_regular_file(path: str | os.PathLike[str]) -> None:
     """Raise UserError for what is no regular file: a pipe, a device or a socket may never end to be read.
 
@@ -79,17 +80,42 @@ def require_regular_file(path: str | os.PathLike[str]) -> None:
         raise UserError(f"{os.fspath(path)}: {what}, not a regular file, so it may never end; give a file on disk")
 
 
-def read_json(path: Path, remedy: str) -> Any:
-    """Return the content of the JSON file `path`; DamagedFileError, with the remedy, for what is none.
+def read_bytes(path: Path, limit: int = MAX_TEXT) -> bytes:
+    """Return the content of a regular file of at most `limit` bytes; UserError for any other."""
+    require_regular_file(path)
+    with open(path, "rb") as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise UserError(f"{path}: larger than {limit / 1e9:.1f} GB, which no file of this kind is; give the right file")
+    return data
 
-    Text that is no Unicode (a lone surrogate) is refused too, as it could never be written again.
+
+def read_json(path: Path, remedy: str, kind: Any = Any) -> Any:
+    """Return the content of the JSON file `path` as a `kind`, see `schema.conform`.
+
+    Raises DamagedFileError, with the remedy, for what is no JSON or of another kind.
     """
-    with reading(path, remedy):
-        text = path.read_text(encoding="utf-8")
-        content = json.loads(text)
-        if "\\u" in text:
-            json.dumps(content, ensure_ascii=False).encode()
-        return content
+    content = schema.parse(read_bytes(path), str(path), remedy)
+    return content if kind is Any else schema.conform(content, kind, str(path), remedy)
+
+
+def check_archive(path: Path, remedy: str, *, allowed: int = 0) -> list[zipfile.ZipInfo]:
+    """Return the entries of a zip file; DamagedFileError if it is none or unpacks to far more than weights can.
+
+    So many `allowed` bytes may be compressed at will.
+    """
+    require_regular_file(path)
+    try:
+        with zipfile.ZipFile(path) as file:
+            entries = file.infolist()
+    except Exception as error:  # zipfile raises many kinds of errors for damaged files
+        raise DamagedFileError(f"{path}: incomplete or damaged ({error}); {remedy}") from error
+    much = sum(entry.file_size for entry in entries)
+    if much > max(SWOLLEN * os.path.getsize(path), allowed):
+        raise DamagedFileError(
+            f"{path}: refused: its {much / 1e9:.1f} GB are compressed far more than weights can be; {remedy}"
+        )
+    return entries
 
 
 def check_safetensors_header(path: Path, remedy: str = "take a whole copy of it") -> None:

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from vitascope.core.terminal import harmless
+
 log = logging.getLogger("vitascope")
 log.addHandler(logging.NullHandler())  # whoever imports the package decides what is shown
 
@@ -16,7 +18,7 @@ class _CurrentStderr(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one message."""
-        print(self.format(record), file=sys.stderr, flush=True)
+        print(harmless(self.format(record)), file=sys.stderr, flush=True)  # live displays of rich take streams over
 
 
 @contextmanager

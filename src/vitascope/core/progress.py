@@ -9,6 +9,9 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from types import TracebackType
 
+from vitascope.core.terminal import raw
+from vitascope.core.text import escaped
+
 PLAIN_SECONDS = 15.0
 LIVE_SECONDS = 0.2
 
@@ -146,7 +149,8 @@ class ProgressLine:
         if self.quiet:
             return
         if not self.terminal:
-            print(self.progress.line(), file=sys.stderr, flush=True)
+            print(escaped(self.progress.line()), file=sys.stderr, flush=True)
             return
         width = 0 if last else shutil.get_terminal_size().columns - 1
-        print(f"\r\x1b[2K{self.progress.line(width)}", end="\n" if last else "", file=sys.stderr, flush=True)
+        line = escaped(self.progress.line(width))
+        print(f"\r\x1b[2K{line}", end="\n" if last else "", file=raw(sys.stderr), flush=True)

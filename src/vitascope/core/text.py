@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
 
 from vitascope.core.types import Score
+
+MAX_NAME, MAX_NAMES = 200, 10_000
+"""Length and number of the names that are searched for a similar one."""
 
 
 def number(value: float) -> str:
@@ -98,9 +102,24 @@ def share(part: float) -> str:
     return f"{number(min(100 * part, 99.9))} %"
 
 
+def whole_number(text: str) -> int | None:
+    """The whole number written in `text`, of at most 18 digits; None for other text."""
+    text = text.strip()
+    digits = text.removeprefix("-")
+    return int(text) if digits.isascii() and digits.isdecimal() and len(digits) <= 18 else None
+
+
+def clipped(text: str, length: int) -> str:
+    """`text` with its middle left out if it is longer than `length`."""
+    return text if len(text) <= length else f"{text[: length - 105]} ... {text[-100:]}"
+
+
 def nearest(word: str, candidates: Iterable[str]) -> str:
     """The end of an error message: `; did you mean 'X'?` if one of `candidates` is close to `word`, else empty."""
     import difflib
 
-    close: Sequence[str] = difflib.get_close_matches(word, list(candidates), n=1, cutoff=0.5)
+    if len(word) > MAX_NAME:  # no name; comparing long texts takes minutes
+        return ""
+    names = [name for name in islice(candidates, MAX_NAMES) if len(name) <= MAX_NAME]
+    close: Sequence[str] = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else ""

@@ -15,6 +15,7 @@ from jaxtyping import Int, Int64
 
 from vitascope.core.errors import UserError
 from vitascope.core.migrate import CARD, current
+from vitascope.core.schema import conform
 
 Span: TypeAlias = tuple[float, float]
 """A time interval: start and end, seconds from the first frame of the video."""
@@ -176,15 +177,12 @@ class Card:
     def from_data(cls, data: Mapping[str, Any]) -> Card:
         """The card stored as plain data in a file, which may use the field names of an earlier version.
 
-        Raises UserError for an unknown field and TypeError if one is missing.
+        Raises UserError for a field that is unknown, missing or not of its type.
         """
         named = current(data, CARD)
-        given: dict[str, Any] = {
-            key: tuple(v) if isinstance(v, list) else v for key, v in named.items() if key != "type"
-        }
-        if unknown := sorted(given.keys() - {f.name for f in fields(cls)}):
+        if unknown := sorted(named.keys() - {f.name for f in fields(cls)} - {"type"}):
             raise UserError(f"unknown card field {unknown[0]!r}: the file was written by a newer version")
-        return cls(**{**given, "pretraining_datasets": frozenset(given.get("pretraining_datasets", ()))})
+        return conform(named, cls)
 
     @property
     def behavior(self) -> dict[str, Any]:

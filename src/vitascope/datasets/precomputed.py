@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from vitascope.core import files
 from vitascope.core.errors import UserError, reading
-from vitascope.core.files import read_json
 from vitascope.core.migrate import DATASET as DATASET_NAMES
 from vitascope.core.migrate import TASK_TYPE, current
-from vitascope.core.type_check import check_fields, fits
-from vitascope.core.types import Card, Dataset, Example, Fold, Segment, Timeline, plain
+from vitascope.core.schema import conform
+from vitascope.core.types import Card, Dataset, Example, Fold, Kind, Segment, Timeline, plain
 
 DATASET = "dataset.json"
 STORE = "store"
@@ -39,62 +39,100 @@ def write(path: Path, dataset: Dataset[Any]) -> None:
     files.write(path, json.dumps(data, ensure_ascii=False).encode())
 
 
+AGAIN = "import the features again"
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """The content of the file."""
+
+    name: str
+    classes: tuple[str, ...]
+    folds: tuple[Fold, ...]
+    card: Mapping[str, Any]
+    kind: Kind = "recognition"
+    about: tuple[tuple[float | None, str | None], ...] = ()
+    missing_files: dict[str, str] = field(default_factory=dict)
+    official_counts: dict[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _StoredTimeline:
+    fps: float
+    runs: tuple[tuple[int, int], ...]
+
+
+TRUTHS: dict[str, Any] = {
+    "recognition": int,
+    "localization": tuple[tuple[float, float, int], ...],
+    "segmentation": _StoredTimeline,
+}
+"""How the truth of an example is stored, by task type."""
+MAX_FRAMES = 100_000_000
+"""Labels of one video; so many fill the memory."""
+
+
 def read(path: Path, *, store: Path) -> Dataset[Any]:
-    """Read a dataset written by `write`; its vectors are in the folder `store`."""
-    with reading(path, "import the features again"):
-        dataset = _dataset_from_json(read_json(path, "import the features again"), store)
+    """Read a dataset written by `write`; its vectors are in the folder `store`.
+
+    Raises DamagedFileError for a file that is not one, or whose parts contradict each other.
+    """
+    data = current(files.read_json(path, AGAIN, dict[str, Any]), DATASET_NAMES)
+    if isinstance(kind := data.get("kind"), str):
+        data["kind"] = TASK_TYPE.get(kind, kind)
+    stored = conform(data, _Stored, str(path), AGAIN)
+    examples = conform(data.get("examples"), tuple[tuple[str, TRUTHS[stored.kind]], ...], f"{path}: examples", AGAIN)
+    with reading(path, AGAIN):
+        dataset = _dataset(stored, examples, store)
         _check(dataset)
         return dataset
 
 
-def _dataset_from_json(data: Any, store: Path) -> Dataset[Any]:
-    data = current(data, DATASET_NAMES)
-    kind = TASK_TYPE.get(data.get("kind", "recognition"), data.get("kind", "recognition"))
-    about = data.get("about") or [[None, None]] * len(data["examples"])
+def _dataset(stored: _Stored, listed: Sequence[tuple[str, Any]], store: Path) -> Dataset[Any]:
+    about = stored.about or ((None, None),) * len(listed)
+    if len(about) != len(listed):
+        raise UserError(f"about: {len(about)} entries for {len(listed)} examples")
     return Dataset(
-        name=data["name"],
+        name=stored.name,
         examples=tuple(
-            Example(id=i, path="", truth=_truth_from_json(t, kind), duration=duration, group=group)
-            for (i, t), (duration, group) in zip(data["examples"], about, strict=True)
+            Example(id=i, path="", truth=_truth(t), duration=duration, group=group)
+            for (i, t), (duration, group) in zip(listed, about, strict=True)
         ),
-        classes=tuple(data["classes"]),
-        folds=tuple(Fold(name=f["name"], train=tuple(f["train"]), test=tuple(f["test"])) for f in data["folds"]),
-        cards=(Card.from_data(data["card"]),),
+        classes=stored.classes,
+        folds=stored.folds,
+        cards=(Card.from_data(stored.card),),
         store=str(store),
-        kind=kind,
-        missing_files=data.get("missing_files", {}),
-        official_counts=data.get("official_counts", {}),
-        notes=tuple(data.get("notes", ())),
+        kind=stored.kind,
+        missing_files=stored.missing_files,
+        official_counts=stored.official_counts,
+        notes=stored.notes,
     )
 
 
 def _check(dataset: Dataset[Any]) -> None:
     """Raise `UserError` if the parts of a dataset are inconsistent, as in a damaged file."""
-    check_fields(dataset)
-    for example in dataset.examples:
-        check_fields(example)
     ids = {e.id for e in dataset.examples}
     if len(ids) < len(dataset.examples):
         raise UserError("two examples have the same id")
     for fold in dataset.folds:
-        check_fields(fold)
         if unlisted := {*fold.train, *fold.test} - ids:
             raise UserError(f"{fold.name} contains {min(unlisted)!r}, which is not an example")
-    check_fields(dataset.cards[0])
+    if any(e.duration is not None and e.duration < 0 for e in dataset.examples):
+        raise UserError("a duration is negative")
+    if any(isinstance(e.truth, Timeline) and e.truth.frames > MAX_FRAMES for e in dataset.examples):
+        raise UserError(f"a timeline of more than {MAX_FRAMES:,} frames")
     labels = [label for e in dataset.examples for label in _labels(e.truth)]
-    if any(not fits(label, int) or not 0 <= label < len(dataset.classes) for label in labels):
+    if any(not 0 <= label < len(dataset.classes) for label in labels):
         raise UserError(f"a label is not one of the {len(dataset.classes)} classes")
 
 
-def _labels(truth: Any) -> Iterator[Any]:
+def _labels(truth: Any) -> Iterator[int]:
     """The class indices in the ground truth of any task type."""
     if isinstance(truth, Timeline):
-        check_fields(truth)
         yield from (label for label, _ in truth.runs)
     elif isinstance(truth, tuple):
-        for segment in truth:
-            check_fields(segment)
-            yield segment.label
+        yield from (segment.label for segment in truth)
     else:
         yield truth
 
@@ -106,10 +144,10 @@ def _truth_to_json(truth: Any) -> Any:
     return [[s.start, s.end, s.label] for s in truth] if isinstance(truth, tuple) else truth
 
 
-def _truth_from_json(data: Any, kind: str) -> Any:
-    if kind == "segmentation":
-        return Timeline(tuple((label, count) for label, count in data["runs"]), data["fps"])
-    return tuple(Segment(*segment) for segment in data) if kind == "localization" else data
+def _truth(stored: Any) -> Any:
+    if isinstance(stored, _StoredTimeline):
+        return Timeline(stored.runs, stored.fps)
+    return tuple(Segment(*segment) for segment in stored) if isinstance(stored, tuple) else stored
 
 
 def open_precomputed(folder: Path) -> Dataset[Any]:

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vitascope.core.errors import UserError
+from vitascope.core.files import read_json
 from vitascope.core.types import Card, plain
 from vitascope.encoders import options as settings
 from vitascope.encoders import pretrained
@@ -89,7 +90,7 @@ def unshared(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def is_written(folder: Path, card: Card) -> bool:
     """True if `folder` contains the complete converted weights of `card`."""
     try:
-        written = json.loads((folder / CARD).read_text(encoding="utf-8"))
+        written = read_json(folder / CARD, "", dict[str, Any])
         weights = checkpoint.read(folder / WEIGHTS)
         model = settings.configured(card.name)
         return written["card"] == plain(card) and pretrained.fit_weights(model, weights, weights.config, "")[0] == card

@@ -7,7 +7,6 @@ A folder of fixtures has an `index.json`, a list of cases. Each names its `check
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vitascope.core.arrays import read_arrays as load_arrays
 from vitascope.core.errors import UserError
 from vitascope.core.files import read_json
 from vitascope.core.text import nearest
@@ -88,10 +88,9 @@ def table(rows: Sequence[GoldenResult]) -> str:
 def index(folder: Path) -> list[Any]:
     """The cases of a folder of fixtures; `UserError` if there are none."""
     file = folder / "index.json"
-    try:
-        cases = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file}: no list of cases ({error}); name a folder of fixtures with its index.json") from error
+    if not file.exists():
+        raise UserError(f"{file}: no list of cases; name a folder of fixtures with its index.json")
+    cases = read_json(file, "name a folder of fixtures with its index.json")
     if not isinstance(cases, list) or not cases:
         raise UserError(f"{file}: no cases; expected a list of objects with name, checkpoint, io and architecture")
     return cases
@@ -162,11 +161,7 @@ def read_arrays(folder: Path, io: str, listed: Iterable[str]) -> dict[str, Array
     """The arrays of an `.npz` file; `UserError` if it is unreadable or lacks arrays listed in the index."""
     if not io:
         raise UserError("names no io file")
-    try:
-        with np.load(folder / io, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except Exception as error:  # zipfile raises many kinds of errors
-        raise UserError(f"{io}: no readable arrays ({error})") from error
+    arrays = load_arrays(folder / io, "make the fixtures again")
     if missing := [name for name in listed if name not in arrays]:
         raise UserError(f"{io}: lacks {', '.join(missing)}, which the index lists")
     return arrays

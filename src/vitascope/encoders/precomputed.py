@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vitascope.core import files
+from vitascope.core.arrays import map_array
 from vitascope.core.errors import UserError
 from vitascope.core.text import nearest
 from vitascope.core.types import Card, Span, digest
@@ -112,12 +113,7 @@ def read_entries(source: Path) -> Iterator[ReleasedVideo]:
 
 
 def _entry(path: Path, split: str) -> ReleasedVideo:
-    try:
-        about = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not JSON ({error})") from None
-    if not isinstance(about, dict):
-        raise UserError(f"{path}: not a table with 'annotation' and 'duration'")
+    about = files.read_json(path, "download it again", dict[str, Any])
     return ReleasedVideo(path.stem, path, split, about)
 
 
@@ -150,13 +146,12 @@ def load_array(path: Path, axes: int) -> Array | None:
     """An array of a release with `axes` axes (1: vector, 2: vectors); None if the file does not exist."""
     if not path.exists():
         return None
-    try:
-        values = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise UserError(f"{path}: not a NumPy array ({error})") from None
+    values = map_array(path, "download it again")
     values = values.squeeze(0) if values.ndim == axes + 1 and values.shape[0] == 1 else values
-    if values.ndim != axes or not values.size:
-        raise UserError(f"{path}: shape {values.shape}, expected {'(clips, dim)' if axes == 2 else '(dim,)'}")
+    if values.ndim != axes or not values.size or values.dtype.kind not in "fiu":
+        raise UserError(
+            f"{path}: {values.dtype} of shape {values.shape}, expected {'(clips, dim)' if axes == 2 else '(dim,)'}"
+        )
     if not np.isfinite(values).all():
         raise UserError(f"{path}: {np.count_nonzero(~np.isfinite(values))} of {values.size} values are NaN or infinite")
     return np.asarray(values, np.float32)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from vitascope.core.errors import UserError
 from vitascope.core.types import Card, digest, plain
+from vitascope.encoders import networks
 from vitascope.encoders.base import Encoder, FrameWise, NetworkEncoder, fingerprint
 from vitascope.encoders.networks import empty
 from vitascope.encoders.options import configured
@@ -143,6 +144,8 @@ def updated_shape(model: Model, architecture: Mapping[str, Any], where: str) -> 
         shape = replace(shape, **{key: value for key, value in model.overrides.items() if key in names})
         if not isinstance(shape.params, int) or min(*shape.input, shape.out) < 1:
             raise UserError(f"not a valid configuration: {dict(architecture)}")
+        if shape != model.shape:
+            networks.check(shape)
         return shape  # type: ignore[no-any-return]
     except UserError as error:
         raise UserError(f"{where}: {error}") from error

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 from vitascope.core.errors import StorageError, UserError, reading
-from vitascope.core.files import atomic_file, is_truncated
+from vitascope.core.files import atomic_file, is_truncated, read_bytes, require_regular_file
 from vitascope.core.migrate import RESULT, TASK_TYPE, VARIANT, current
-from vitascope.core.type_check import check_fields, fits
+from vitascope.core.schema import conform, parse
 from vitascope.core.types import Kind, Score, digest
+from vitascope.evaluation import result_schema
+from vitascope.evaluation.prediction_checks import check_types, check_values
 
 SCHEMA = 2
 """Version of the Result fields; incremented when readers have to change."""
@@ -119,26 +121,14 @@ class Result:
         return json.dumps(data, allow_nan=False)
 
     @classmethod
-    def from_json(cls, line: str) -> Result:
+    def from_json(cls, line: str | bytes) -> Result:
         """Read a Result from one line of JSON; fields of a newer schema are ignored."""
-        data = json.loads(line)
-        if not isinstance(data, dict):
-            raise UserError(f"expected a JSON object, not {line[:40]!r}")
-        data = current(data, RESULT)
-        known = {f.name: data[f.name] for f in fields(cls) if f.name in data}
-        known["kind"] = TASK_TYPE.get(known.get("kind", ""), known.get("kind", "recognition"))
-        known["variant"] = current(known.get("variant", {}), VARIANT)
-        for name in ("scores", "per_class"):
-            known[name] = {k: Score(**v) for k, v in known.get(name, {}).items()}
-        for name in ("folds", "seeds", "about"):
-            known[name] = tuple(known.get(name, ()))
-        result = cls(**known)
-        check_fields(result)
-        for name in ("probe", "card", "model", "dataset"):
-            if not fits(result.settings.get(name), Mapping[str, Any] | None):
-                raise UserError(f"settings.{name} cannot be {result.settings[name]!r:.60}")
-        if not fits(tuple(result.settings.get("classes") or ()), tuple[str, ...]):
-            raise UserError("settings.classes are no names")
+        data = current(conform(parse(line), dict[str, Any]), RESULT)
+        kind, variant = data.get("kind", "recognition"), data.get("variant", {})
+        data["kind"] = TASK_TYPE.get(kind, kind) if isinstance(kind, str) else kind
+        data["variant"] = current(variant, VARIANT) if isinstance(variant, dict) else variant
+        result = conform(data, cls)
+        result_schema.check(data["settings"], data.get("diagnosis"))
         return result
 
 
@@ -172,7 +162,7 @@ def read(run: str | Path) -> list[Result]:
     if not path.is_file():
         raise UserError(f"{run}: no {RESULTS} in it; create one with `vitascope evaluate ... -o {run}`")
     by_key: dict[tuple[str, str, str], Result] = {}
-    for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
+    for number, line in enumerate(read_bytes(path).split(b"\n"), 1):
         result = _parse(line.strip(), f"{path}:{number}")
         if result is not None:
             by_key[result.key] = result
@@ -183,8 +173,8 @@ def _parse(line: bytes, where: str) -> Result | None:
     if not line:
         return None
     try:
-        return Result.from_json(line.decode())
-    except Exception as error:  # whatever a damaged line may hold
+        return Result.from_json(line)
+    except UserError as error:
         if is_truncated(line):
             return None
         raise UserError(f"{where}: not a result ({error}); delete that line and run again") from error
@@ -208,41 +198,18 @@ def read_predictions(path: Path, columns: Container[str] | None = None, *, top: 
     import pyarrow.parquet as pq
 
     again = "evaluate with --overwrite to write the predictions again"
-    if not path.is_file():
+    if not path.exists():
         raise UserError(f"{path}: no such file; {again}")
     with reading(path, again):
+        require_regular_file(path)
         available = pq.read_schema(path).names
+        if "id" not in available:
+            raise UserError("no column id")
         wanted = [name for name in available if columns is None or name in columns]
         table = pq.read_table(path, columns=wanted, partitioning=None)
-        _check_columns(table)
+        check_types(table)
         if top and "top" in wanted:
             table = table.set_column(wanted.index("top"), "top", pc.list_slice(table["top"], 0, top))
-        return dict(table.to_pydict())
-
-
-NUMBERS = ("fold", "truth", "outcome", "fps")
-NAMES = ("id", "group", "label")
-LISTS = (
-    *("top", "score", "starts", "ends", "labels", "scores", "true_starts", "true_ends", "true_labels"),
-    *("frames", "true_frames"),
-)
-"""Columns of predictions by what they hold: a number, a text or a list of numbers an example."""
-
-
-def _check_columns(table: Any) -> None:
-    """UserError for a column of predictions that holds something else than it should."""
-    import pyarrow as pa
-
-    def is_number(kind: Any) -> bool:
-        return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
-
-    for name in table.column_names if len(table) else ():
-        kind, fits_kind = table.schema.field(name).type, True
-        if name in NUMBERS:
-            fits_kind = is_number(kind)
-        elif name in NAMES:
-            fits_kind = bool(pa.types.is_string(kind))
-        elif name in LISTS:
-            fits_kind = pa.types.is_list(kind) and (pa.types.is_null(kind.value_type) or is_number(kind.value_type))
-        if not fits_kind or (name in (*NUMBERS, *NAMES, *LISTS) and table[name].null_count):
-            raise UserError(f"column {name} holds {kind}{' and nothing' if fits_kind else ''}")
+        read_columns: dict[str, list[Any]] = table.to_pydict()
+        check_values(read_columns)
+        return read_columns

@@ -14,7 +14,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from vitascope.core import files
-from vitascope.core.errors import StorageError
+from vitascope.core.errors import StorageError, UserError
 from vitascope.core.log import log
 from vitascope.motionlab.scene import VERSION
 
@@ -82,12 +82,22 @@ def _is_complete(folder: Path, name: str, sizes: Mapping[str, int]) -> bool:
     return size == sizes.get(name, size) and size > 0
 
 
+@dataclass(frozen=True)
+class _Marker:
+    """The marker of a complete suite."""
+
+    version: int
+    seed: int
+    digest: str
+    files: dict[str, int]
+
+
 def _read(marker: Path, seed: int) -> dict[str, int]:
     """File sizes of a complete suite; empty if the marker is missing, broken or of another suite."""
     try:
-        data = json.loads(marker.read_text(encoding="utf-8"))
-        return dict(data["files"]) if (data["version"], data["seed"]) == (VERSION, seed) else {}
-    except (OSError, ValueError, KeyError, TypeError):
+        suite = files.read_json(marker, "render it again", _Marker)
+        return suite.files if (suite.version, suite.seed) == (VERSION, seed) else {}
+    except (OSError, UserError):
         return {}
 
 

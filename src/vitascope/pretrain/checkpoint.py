@@ -9,6 +9,7 @@ import shutil
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ from torch.optim import Optimizer
 
 from vitascope.core.errors import StorageError, UserError
 from vitascope.core.files import read_json
-from vitascope.core.type_check import fits
+from vitascope.core.schema import conform
 from vitascope.pretrain.distributed import Ranks
 
 FOLDER = "checkpoints"
@@ -115,12 +116,19 @@ def _last_intact(run: Path) -> str:
 
 
 DAMAGED = "train on, or remove this checkpoint"
-TYPES: Mapping[str, Any] = {
-    **dict.fromkeys(("step", "seen", "steps"), int),
-    **dict.fromkeys(("shape", "card", "origin"), Mapping[str, Any]),
-    "files": Mapping[str, int],
-}
-"""Types of the metadata, as far as they are read again."""
+
+
+@dataclass(frozen=True)
+class _Metadata:
+    """The metadata as far as they are read again."""
+
+    files: dict[str, int]
+    step: int = 0
+    seen: int = 0
+    steps: int = 0
+    shape: dict[str, Any] | None = None
+    card: dict[str, Any] | None = None
+    origin: dict[str, Any] | None = None
 
 
 def resume(run: Path, model: nn.Module, optimizers: Iterable[Optimizer], ranks: Ranks) -> LoadedCheckpoint | None:
@@ -158,14 +166,10 @@ def _restore(checkpoint: Path, model: nn.Module, optimizers: Iterable[Optimizer]
 
 def read_metadata(checkpoint: Path) -> dict[str, Any]:
     """Read a checkpoint's metadata. Raises UserError if one of its files does not have the size it was written with."""
-    metadata: dict[str, Any] = read_json(checkpoint / STATE, DAMAGED)
-    if not fits(metadata, Mapping[str, Any]) or "files" not in metadata:
-        raise UserError(f"{checkpoint / STATE}: not the metadata of a checkpoint; {DAMAGED}")
-    for key, hint in TYPES.items():
-        if key in metadata and not fits(metadata[key], hint):
-            raise UserError(f"{checkpoint / STATE}: {key} {metadata[key]!r:.60}; {DAMAGED}")
-    for name, size in metadata["files"].items():
-        actual = (checkpoint / name).stat().st_size
+    metadata: dict[str, Any] = read_json(checkpoint / STATE, DAMAGED, dict[str, Any])
+    for name, size in conform(metadata, _Metadata, str(checkpoint / STATE), DAMAGED).files.items():
+        file = checkpoint / name
+        actual = file.stat().st_size if file.is_file() else 0
         if actual != size:
             raise UserError(f"{name} has {actual} of {size} bytes")
     return metadata

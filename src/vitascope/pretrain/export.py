@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from vitascope.core.errors import UserError, reading
-from vitascope.core.type_check import check_fields
 from vitascope.core.types import Card, plain
 from vitascope.core.version import __version__
 from vitascope.encoders.base import NetworkEncoder
@@ -75,7 +74,7 @@ def write(
 
     The name of an encoder that is not fully trained ends in the number of steps.
     """
-    shape = native.shape_of({"shape": metadata["shape"], "network": "video"})
+    shape = native.shape_of(metadata["shape"], "video")
     assert isinstance(shape, VideoViTConfig)
     encoder_card = Card.from_data(metadata["card"])
     if step < metadata["steps"]:
@@ -97,9 +96,8 @@ def export_run(run: Path, output: Path | None = None) -> tuple[Path, Card]:
         raise UserError(f"{run}: no checkpoint found; `vitascope pretrain RECIPE -o {run}` writes one")
     metadata = checkpoint.read_metadata(checkpoints[-1])
     with reading(checkpoints[-1], checkpoint.DAMAGED):
-        shape = native.shape_of({"shape": metadata["shape"], "network": "video"})
-        check_fields(shape)
-        check_fields(Card.from_data(metadata["card"]))
+        shape = native.shape_of(metadata["shape"], "video")
+        Card.from_data(metadata["card"])
         step, clips_consumed = metadata["step"], metadata["seen"]
     assert isinstance(shape, VideoViTConfig)
     tensors = {f"{TRUNK}{name}": torch.empty_like(tensor) for name, tensor in VideoViT(shape).state_dict().items()}

@@ -13,8 +13,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vitascope.core.errors import UserError
 from vitascope.core.file_identity import state_of
+from vitascope.core.files import is_truncated, read_bytes, require_regular_file
+from vitascope.core.log import log
 from vitascope.core.progress import ProgressLine, ReadingProgress
+from vitascope.core.schema import conform, parse
 from vitascope.core.types import Example, Span, digest
 from vitascope.core.worker_pool import Failed, Pool
 from vitascope.datasets.audit.file_probe import FileReport, FileRequest, probe
@@ -109,6 +113,8 @@ def journal_key(request: FileRequest) -> str:
 def _end_last_line(journal: Path) -> None:
     """Prepare the journal for appending: end the partial line that an interrupted run may have left."""
     journal.parent.mkdir(parents=True, exist_ok=True)
+    if journal.exists():
+        require_regular_file(journal)
     with open(journal, "ab+", buffering=0) as file:
         if file.seek(0, os.SEEK_END):
             file.seek(-1, os.SEEK_END)
@@ -121,13 +127,14 @@ def _read_journal(journal: Path) -> dict[str, FileReport]:
     reports: dict[str, FileReport] = {}
     if not journal.is_file():
         return reports
-    with open(journal, "rb") as file:
-        for line in file:
-            try:
-                record = json.loads(line)
-                key = record.pop("key")
-                record["seen"], record["warnings"] = tuple(record["seen"]), tuple(record["warnings"])
-                reports[key] = FileReport(**record)
-            except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-                continue
+    damaged = 0
+    for line in filter(bytes.strip, read_bytes(journal).split(b"\n")):
+        try:
+            record = parse(line)
+            report = conform(record, FileReport)
+            reports[str(record["key"])] = report
+        except (UserError, KeyError):
+            damaged += not is_truncated(line)
+    if damaged:
+        log.warning("%s: %d lines are damaged and left out; their files are read again", journal, damaged)
     return reports

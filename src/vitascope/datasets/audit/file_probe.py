@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from vitascope.core.files import require_regular_file
 from vitascope.core.types import Clip, Span, Video
 from vitascope.core.worker_process import report_alive
 from vitascope.video import UNREADABLE, decode, inspect
@@ -116,6 +117,7 @@ def content_digest(path: str) -> tuple[int, str]:
 def _hash_file(path: str, state: Any) -> int:
     """Feed the bytes of a file to a hash state; the number of bytes."""
     size = 0
+    require_regular_file(path)
     with open(path, "rb") as file:
         while chunk := file.read(CHUNK):
             state.update(chunk)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from vitascope.core.errors import UserError
+from vitascope.core.schema import conform
 from vitascope.core.types import Dataset, Segment
 from vitascope.datasets.readers.activitynet_json import (
     ListedAction,
@@ -134,11 +136,18 @@ def _bmn(path: Path, info: Path) -> Iterator[UntrimmedVideo]:
         yield parse_video(relative_path(name, where), record, subsets[name], where)
 
 
+def _names(path: Path) -> Iterable[str]:
+    """The names of videos in a text file, or in the array or the keys of a JSON file."""
+    if path.suffix == ".txt":
+        return text_of(path).split()
+    content = read_json(path, object, "names of videos")
+    return list(conform(content, tuple[str, ...] | dict[str, Any], str(path), "get the file again"))
+
+
 def _without_blocked(place: AnnotationFiles, sides: Sides) -> Sides:
     """`sides` without the blocked videos, from a list of those or of the available ones."""
     if path := place.find(*BLOCKED):
-        content = text_of(path).split() if path.suffix == ".txt" else read_json(path, object, "names of videos")
-        blocked = {_id(str(name)) for name in content}
+        blocked = {_id(name) for name in _names(path)}
         return {side: [v for v in videos if v.id not in blocked] for side, videos in sides.items()}
     if info := place.find(BMN[1]):
         available = {_id(row["video"]) for _, row in read_table(info, "video") if row["subset"] == "validation"}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vitascope.core.errors import UserError
+from vitascope.core.text import whole_number
 from vitascope.core.types import Dataset, Segment, Span
 from vitascope.datasets.readers import activitynet_json
 from vitascope.datasets.readers.annotation_files import (
@@ -115,7 +116,8 @@ def _untrimmed(
 def _durations(place: AnnotationFiles) -> dict[str, float]:
     """Duration of each video in seconds, if a table of durations exists."""
     if path := place.find("EPIC_100_video_info.csv"):
-        return {row["video_id"]: float(row["duration"]) for _, row in read_table(path, "video_id", "duration")}
+        rows = read_table(path, "video_id", "duration")
+        return {row["video_id"]: activitynet_json.seconds(row["duration"], where) for where, row in rows}
     if path := place.find("c2_video_lengths.csv", "video_lengths.csv"):
         return {row["video"]: _frame(row["frames"], where) for where, row in read_table(path, "video", "frames")}
     return {}
@@ -165,13 +167,15 @@ def _seconds(text: str, where: str) -> float:
     """The time in seconds of a text like `00:05:27.28`."""
     try:
         hours, minutes, seconds = text.split(":")
-        return round(int(hours) * 3600 + int(minutes) * 60 + float(seconds), 6)
-    except ValueError:
+        time = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+        return round(activitynet_json.seconds(time, where), 6)
+    except (ValueError, OverflowError):
         raise UserError(f"{where}: {text!r} is not a time like 00:05:27.28") from None
 
 
 def _frame(text: str, where: str) -> float:
     """The time in seconds of a frame number."""
-    if not text.isdigit():
-        raise UserError(f"{where}: {text!r} is not a frame number")
-    return round(int(text) / RATE, 6)
+    number = whole_number(text)
+    if number is None or number < 0:
+        raise UserError(f"{where}: {text!r:.60} is not a frame number")
+    return round(number / RATE, 6)

@@ -6,7 +6,6 @@ Untrimmed videos come with a JSON file in ActivityNet's format, or with `groundT
 from __future__ import annotations
 
 import csv
-import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vitascope.core.errors import UserError
+from vitascope.core.files import read_json
 from vitascope.core.media import MEDIA_SUFFIXES
 from vitascope.core.text import nearest
 from vitascope.core.types import Dataset, Example, Span, digest
@@ -23,6 +23,7 @@ from vitascope.datasets.splits import check_labels, make_folds
 
 VARIANTS: dict[str, str] = {}
 MANIFEST = "manifest.csv"
+HEAD = 1000
 COLUMNS = ("path", "label", "split", "start", "end", "group", "fps", "id")
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
@@ -84,10 +85,12 @@ def temporal_dataset(root: Path) -> Dataset[Any] | None:
 
 def _has_database(path: Path) -> bool:
     """True if a JSON file is in ActivityNet's format."""
-    try:
-        return "database" in json.loads(path.read_bytes())
-    except (ValueError, TypeError, RecursionError):
+    if not path.is_file():
         return False
+    try:
+        return "database" in read_json(path, "", dict[str, Any])
+    except UserError:  # reading it tells why
+        return b'"database"' in path.read_bytes()[:HEAD]
 
 
 def _nearest_name(root: Path, names: Iterable[str]) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vitascope.core.errors import UserError
+from vitascope.core.schema import conform
 from vitascope.core.text import nearest
 from vitascope.core.types import Dataset, Segment
 from vitascope.datasets.readers.annotation_files import ClassOrder, read_json
@@ -65,11 +66,11 @@ class UntrimmedVideo:
 def seconds(value: Any, where: str) -> float:
     """Parse a time in seconds from a number or text; `UserError` if it is not a nonnegative number."""
     try:
-        time = float(value)
+        time = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
         time = math.nan
     if not 0 <= time < math.inf:
-        raise UserError(f"{where}: {value!r} is not a time in seconds from the start of the video")
+        raise UserError(f"{where}: {value!r:.60} is not a time in seconds from the start of the video")
     return time
 
 
@@ -115,8 +116,10 @@ def parse_video(name: str, record: Mapping[str, Any], subset: str, where: str) -
 
 def _action(record: Any, where: str) -> ListedAction:
     times = record.get("segment") if isinstance(record, dict) else None
-    if not isinstance(times, (list, tuple)) or len(times) != 2 or not isinstance(record.get("label"), (str, int)):
+    if not isinstance(times, list) or len(times) != 2 or "label" not in record:
         raise UserError(f"{where}: expected a 'segment' [start, end] and a 'label'")
+    if type(record["label"]) not in (str, int):
+        conform(record["label"], str | int, f"{where}: label")
     return ListedAction(seconds(times[0], where), seconds(times[1], where), str(record["label"]), where)
 
 

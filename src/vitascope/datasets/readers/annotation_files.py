@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,9 +16,11 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+from vitascope.core import files
 from vitascope.core.errors import UserError
 from vitascope.core.registry import unknown_variant
-from vitascope.core.text import nearest
+from vitascope.core.schema import conform
+from vitascope.core.text import nearest, whole_number
 
 PLACES = ("annotations", "annotation", "labels", "splits", "lists")
 """Subfolders of a dataset that are searched for annotations."""
@@ -121,10 +122,11 @@ class ClassOrder:
 
     def parse(self, number: str, where: str, *, first: int = 0) -> int:
         """The class index for a number from a file that counts from `first`; `UserError` if out of range."""
-        value = int(number) - first if re.fullmatch(r"-?\d+", number.strip()) else -1
+        found = whole_number(number)
+        value = -1 if found is None else found - first
         if not 0 <= value < len(self.classes):
             last = first + len(self.classes) - 1
-            raise UserError(f"{where}: label {number!r} is out of range; class numbers are {first} to {last}")
+            raise UserError(f"{where}: label {number!r:.60} is out of range; class numbers are {first} to {last}")
         return value
 
     def check(self, listed: Sequence[str], path: Path) -> None:
@@ -142,7 +144,7 @@ class ClassOrder:
 def text_of(path: Path) -> str:
     """The text of an annotation file, UTF-8 with or without byte order mark."""
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return files.read_bytes(path).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from None
 
@@ -202,20 +204,19 @@ def numbered_lines(path: Path, order: ClassOrder, *, first: int = 0) -> Iterator
 
 def read_json(path: Path, kind: type, what: str) -> Any:
     """The content of a JSON file, which must be a `kind` (list or dict) of `what`."""
-    try:
-        content = json.loads(text_of(path))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}:{error.lineno}: invalid JSON ({error.msg})") from None
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or brackets in brackets
-        raise error if isinstance(error, UserError) else UserError(f"{path}: not json ({error})") from None
+    content = files.read_json(path, "get the file again, or correct it")
     if not isinstance(content, kind):
         raise UserError(f"{path}: expected a JSON {'array' if kind is list else 'object'} of {what}")
     return content
 
 
 def require_fields(record: Any, where: str, *names: str) -> list[str]:
-    """The values of a JSON record under `names`, as text; `UserError` if one is missing."""
+    """The values of a JSON record under `names`, as text; `UserError` if one is missing or neither text nor number."""
+    if not isinstance(record, dict):
+        conform(record, dict[str, Any], where)
     for name in names:
-        if not isinstance(record, dict) or name not in record:
+        if name not in record:
             raise UserError(f"{where}: no field {name!r}")
+        if type(record[name]) not in (str, int):
+            conform(record[name], str | int, f"{where}: {name}")
     return [str(record[name]) for name in names]

@@ -83,7 +83,7 @@ def _clip(row: Mapping[str, str], where: str, side: Side, order: ClassOrder, *, 
     video = row["youtube_id"]
     try:
         start, end = (int(float(row[column])) for column in ("time_start", "time_end"))
-    except ValueError:
+    except (ValueError, OverflowError):
         raise UserError(f"{where}: time {row['time_start']!r} to {row['time_end']!r} is not in seconds") from None
     if not video or "/" in video or "\\" in video:
         raise UserError(f"{where}: {video!r} is not a YouTube id")

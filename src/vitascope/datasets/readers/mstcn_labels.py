@@ -8,7 +8,7 @@ from itertools import groupby
 from pathlib import Path
 
 from vitascope.core.errors import UserError
-from vitascope.core.text import nearest
+from vitascope.core.text import nearest, whole_number
 from vitascope.core.types import Dataset, Fold, Timeline
 from vitascope.datasets.readers.annotation_files import ClassOrder, lines, text_of
 from vitascope.datasets.readers.video_files import AnnotatedVideo, Footage, locate_videos, relative_path, store_key
@@ -113,9 +113,10 @@ def read_classes(path: Path) -> ClassOrder:
     names: dict[int, str] = {}
     for where, line in lines(path):
         number, _, name = line.partition(" ")
-        if not number.isdecimal() or not name.strip() or int(number) in names:
-            raise UserError(f"{where}: {line!r} is not an unused number followed by a class name")
-        names[int(number)] = name.strip()
+        index = whole_number(number)
+        if index is None or index < 0 or not name.strip() or index in names:
+            raise UserError(f"{where}: {line!r:.80} is not an unused number followed by a class name")
+        names[index] = name.strip()
     if sorted(names) != list(range(len(names))) or not names:
         raise UserError(f"{path}: classes are numbered {sorted(names)[:5]} ...; expected 0 to {len(names) - 1}")
     return ClassOrder(tuple(names[i] for i in range(len(names))))

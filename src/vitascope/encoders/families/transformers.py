@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections import Counter
@@ -17,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vitascope.core.errors import MissingPackageError, UserError, one_line
+from vitascope.core.files import read_json, require_regular_file
 from vitascope.core.types import RGB, Card
 from vitascope.encoders.base import Encoder, NetworkEncoder, Tokens, fingerprint, framewise
 
@@ -53,6 +53,11 @@ PREPROCESSING: dict[str, tuple[RGB, RGB, Literal["shorter", "square"]]] = {
 ANY_SIZE = ("dinov2", "dinov3")
 """Families used at other sizes than that of their position table, namely the preprocessor's. At those sizes, DINOv2
 without registers in transformers lacks the official code's offset of 0.1 in resampling: about 0.2 std difference."""
+AGAIN = "download the model again"
+MAX_SIDE, MAX_LAYERS = 4096, 1000
+"""Far more pixels and blocks than any model has: building one of absurd numbers takes for ever."""
+PER_BYTE = 8
+"""Parameters that a byte of a weight file holds at most, however it is quantized."""
 FRAMES = 16
 """Frames per clip for an image model, as in TWLV-I."""
 
@@ -152,9 +157,14 @@ def build(name: str) -> Encoder:
     """Load the model in a folder or with a hub id; `UserError` names the tensors that do not fit, or a missing file."""
     library = _transformers()
     folder = _folder(name)
+    for file in (path for path in folder.iterdir() if path.suffix in (".json", ".safetensors", ".bin")):
+        require_regular_file(file)
     with _quiet(library):
         model, loaded = _load(library, folder)
-        card = _card(model, folder, "hf:" + (folder.resolve().name if Path(name).is_dir() else name))
+        try:
+            card = _card(model, folder, "hf:" + (folder.resolve().name if Path(name).is_dir() else name))
+        except (TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError) as error:  # odd values in it
+            raise UserError(f"{folder}/config.json: not that of an encoder ({one_line(error)}); {AGAIN}") from error
     if frames_of(model.config):
         return NetworkEncoder(card, VideoModel(model), loaded=loaded)
     return framewise(ImageModel(model), card, loaded=loaded)
@@ -166,6 +176,10 @@ def _card(model: Any, folder: Path, name: str) -> Card:
     size = own or side_of(model.config) or habits.size
     if size is None:
         raise UserError(f"{folder}: no image_size in config.json; put the model's preprocessor_config.json there")
+    if type(size) is not int or not 0 < size <= MAX_SIDE:
+        raise UserError(
+            f"{folder}: images of {size!r:.40} pixels; the size is a whole number up to {MAX_SIDE}; {AGAIN}"
+        )
     if frames:
         summary = "pooler_output" if getattr(model, "pooler", None) is not None else ""
         dim = model.config.hidden_size
@@ -236,6 +250,7 @@ def _folder(name: str) -> Path:
 def _load(library: Any, folder: Path) -> tuple[Any, str]:
     """The model with all tensors from the folder, and a line about the coverage."""
     kind = _class(library, folder)
+    _check_size(kind, folder)
     model, info = _read(kind, folder)
     if info["missing_keys"] and all(key.startswith("pooler.") for key in info["missing_keys"]):
         model, info = _read(kind, folder, add_pooling_layer=False)
@@ -254,6 +269,7 @@ def _load(library: Any, folder: Path) -> tuple[Any, str]:
 
 def _class(library: Any, folder: Path) -> Any:
     """The transformers class of the encoder; code from the folder is never run."""
+    read_json(folder / "config.json", AGAIN, dict[str, Any])
     try:
         config = library.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # their checks of a config have errors of their own
@@ -270,6 +286,25 @@ def _class(library: Any, folder: Path) -> Any:
     if getattr(config, "vision_config", None) is not None:
         raise UserError(f"{folder}: {config.model_type!r} is more than a vision encoder; save only its vision part")
     return kind
+
+
+def _check_size(kind: Any, folder: Path) -> None:
+    """Raise UserError for a configuration of a network that is far larger than the weights beside it."""
+    where = f"{folder}/config.json"
+    try:
+        config = kind.config_class.from_pretrained(folder, local_files_only=True)
+        layers = getattr(config, "num_hidden_layers", 0)
+        if isinstance(layers, int) and layers > MAX_LAYERS:
+            raise UserError(f"{where}: {layers} layers, but no model has more than {MAX_LAYERS}; {AGAIN}")
+        with torch.device("meta"):
+            count = sum(tensor.numel() for tensor in kind(config).parameters())
+    except UserError:
+        raise
+    except Exception:  # loading it says what is wrong
+        return
+    held = sum(p.stat().st_size for p in folder.iterdir() if p.suffix in (".safetensors", ".bin"))
+    if held and count > PER_BYTE * held:
+        raise UserError(f"{where}: describes {count:,} parameters, but the weights have {held:,} bytes; {AGAIN}")
 
 
 def _read(kind: Any, folder: Path, **settings: Any) -> tuple[Any, dict[str, Any]]:
@@ -294,9 +329,10 @@ def _preprocessing(folder: Path, model_type: str) -> Preprocessing:
     """Preprocessing from the folder's preprocessor file, else the family's published one; `UserError` if unknown."""
     for file in ("preprocessor_config.json", "video_preprocessor_config.json"):
         if (folder / file).is_file():
+            config = read_json(folder / file, AGAIN, dict[str, Any])
             try:
-                return _from_config(json.loads((folder / file).read_text(encoding="utf-8")))
-            except (ValueError, KeyError, TypeError) as error:
+                return _from_config(config)
+            except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
                 raise UserError(f"{folder / file}: not an image preprocessor ({error!r})") from error
     family = next((prefix for prefix in PREPROCESSING if model_type.startswith(prefix)), None)
     if family is None:

@@ -167,5 +167,5 @@ def name_patterns(state: Iterable[str]) -> set[str]:
 def width_and_depth(state: Mapping[str, Tensor]) -> tuple[int, int]:
     """Width (the most common length of a vector) and number of blocks; 0 if unknown."""
     lengths = Counter(len(tensor) for tensor in state.values() if tensor.ndim == 1)
-    blocks = [int(number[1]) for key in state if (number := re.search(r"\.(\d+)\.", key))]
+    blocks = [int(number[1]) for key in state if (number := re.search(r"\.(\d{1,9})\.", key))]
     return lengths.most_common(1)[0][0] if lengths else 0, max(blocks, default=-1) + 1

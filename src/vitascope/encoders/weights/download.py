@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import re
 import urllib.error
 import urllib.parse
@@ -22,6 +21,7 @@ from vitascope.core.errors import UserError
 from vitascope.core.files import cache
 from vitascope.core.log import log
 from vitascope.encoders.spec import WeightSource
+from vitascope.encoders.weights.reader import ShardIndex
 
 TIMEOUT = 10
 """Timeout of a connection, seconds."""
@@ -78,7 +78,7 @@ def _hub(source: WeightSource, name: str, license: str) -> Path:
             path = _download(source, source.file)
         if path.name.endswith(".index.json"):
             folder = source.file.rpartition("/")[0]
-            for shard in sorted(set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values())):
+            for shard in sorted(set(files.read_json(path, "download it again", ShardIndex).weight_map.values())):
                 file = f"{folder}/{shard}".strip("/")
                 if _cached(source, file) is None:
                     _download(source, file)

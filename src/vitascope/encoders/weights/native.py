@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from vitascope.core.errors import UserError
 from vitascope.core.files import atomic_file
-from vitascope.core.type_check import check_fields
+from vitascope.core.schema import conform
+from vitascope.core.text import nearest
 from vitascope.core.types import Card, plain
+from vitascope.encoders import networks
 from vitascope.encoders.base import Encoder, FrameWise, NetworkEncoder, fingerprint
-from vitascope.encoders.networks import empty
 from vitascope.encoders.weights.native_card import FORMAT, KEY, read_metadata
 from vitascope.nn.configs.convnet import ConvNetConfig
 from vitascope.nn.configs.video_vit import VideoViTConfig
@@ -59,10 +60,9 @@ def load(name: str | Path) -> Encoder:
         raise UserError(f"{name}: {problem or 'no such file'}")
     data = read_metadata(file)
     try:
-        shape, card = shape_of(data), Card.from_data(data["card"])
-        check_fields(card)
-        check_fields(shape)
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        shape, card = shape_of(data.shape, data.network), Card.from_data(data.card)
+        networks.check(shape)
+    except UserError as error:
         raise UserError(f"{file}: its card is not one of this version ({error})") from error
     return _build(file, card, shape)
 
@@ -70,7 +70,7 @@ def load(name: str | Path) -> Encoder:
 def _build(file: Path, card: Card, shape: Shape) -> Encoder:
     with safe_open(file, framework="pt") as opened:
         state = {key: opened.get_tensor(key).float() for key in opened.keys()}  # noqa: SIM118 - not a mapping
-    network = empty(shape)
+    network = networks.empty(shape)
     tables = network.tables() if isinstance(shape, VideoViTConfig) else _counters(network)
     wrong = set(state) ^ {name for name in network.state_dict() if name not in tables}
     if wrong:
@@ -90,8 +90,11 @@ def _counters(network: nn.Module) -> dict[str, Tensor]:
     return {n: torch.tensor(0) for n in network.state_dict() if n.endswith("num_batches_tracked")}
 
 
-def shape_of(data: Mapping[str, Any]) -> Shape:
-    """The network configuration from the metadata of a file."""
-    fields = {key: value for key, value in data["shape"].items() if key != "type"}
-    given: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()}
-    return SHAPES[data["network"]](**given)
+def shape_of(stored: Mapping[str, Any], network: str) -> Shape:
+    """The stored configuration of a `network` of this kind; `UserError` if it is none."""
+    if network not in SHAPES:
+        raise UserError(f"network {network!r}{nearest(network, SHAPES)}; known: {', '.join(SHAPES)}")
+    kind = SHAPES[network]
+    if unknown := sorted(stored.keys() - {f.name for f in dataclasses.fields(kind)} - {"type"}):
+        raise UserError(f"unknown shape field {unknown[0]!r}: the file was written by a newer version")
+    return conform(stored, kind, "shape")

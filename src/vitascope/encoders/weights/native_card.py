@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
 from vitascope.core.errors import UserError
+from vitascope.core.files import check_safetensors_header
+from vitascope.core.schema import conform, parse
 from vitascope.core.types import Card
 
 KEY = "vitascope-encoder"
@@ -21,8 +23,22 @@ SHIPPED = Path(__file__).parents[1] / "shipped_weights"
 """Folder of the encoders shipped with the package."""
 
 
-def read_metadata(path: str | Path) -> dict[str, Any]:
-    """Read the metadata (card, network configuration, origin) of a file; `UserError` if it has none."""
+@dataclass(frozen=True)
+class EncoderMetadata:
+    """What a natively pretrained encoder's file says of itself."""
+
+    card: dict[str, Any]
+    network: str
+    """Kind of the network."""
+    shape: dict[str, Any]
+    """Configuration of the network."""
+    origin: dict[str, Any] = field(default_factory=dict)
+    """How it was trained."""
+
+
+def read_metadata(path: str | Path) -> EncoderMetadata:
+    """Read the metadata of a file; `UserError` if it has none."""
+    check_safetensors_header(Path(path))
     try:
         with safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
@@ -30,11 +46,11 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
         raise UserError(f"{path}: cannot be read as safetensors ({error})") from error
     if KEY not in metadata or len(metadata[KEY]) > HEADER:
         raise UserError(f"{path}: has no Vitascope card; for a published model use family/variant={path}")
-    data: dict[str, Any] = json.loads(metadata[KEY])
-    return data
+    where, again = f"{path}: its card", "download or export it again"
+    return conform(parse(metadata[KEY], where, again), EncoderMetadata, where, again)
 
 
 def shipped_cards() -> dict[str, Card]:
     """The card of every encoder shipped with the package, by name."""
-    cards = [Card.from_data(read_metadata(file)["card"]) for file in sorted(SHIPPED.glob("*.safetensors"))]
+    cards = [Card.from_data(read_metadata(file).card) for file in sorted(SHIPPED.glob("*.safetensors"))]
     return {card.name: card for card in cards}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +14,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from vitascope.core.errors import UserError
+from vitascope.core import schema
+from vitascope.core.errors import DamagedFileError, UserError
+from vitascope.core.files import check_archive, check_safetensors_header, read_json, require_regular_file
 from vitascope.core.text import nearest
 from vitascope.encoders.weights import safe_pickle
 
@@ -42,8 +43,6 @@ OTHERS = {
 }
 """Unsupported files by their first bytes, with the remedy."""
 AGAIN = "download it again and compare its size with the source's"
-SWOLLEN = 50
-"""Largest ratio of uncompressed to compressed size of a zip file; weights hardly compress."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +57,21 @@ class Checkpoint:
     """Model of a file written by `vitascope convert`, whose tensors have our names; empty for official files."""
     files: tuple[Path, ...] = ()
     """The files that were read, except config.json."""
+
+
+@dataclass(frozen=True)
+class ShardIndex:
+    """An index of the files that hold the tensors of one model."""
+
+    weight_map: dict[str, str]
+
+
+@dataclass(frozen=True)
+class ConvertedMetadata:
+    """What a converted file says of itself."""
+
+    model: str
+    architecture: dict[str, Any]
 
 
 def read(path: str | Path) -> Checkpoint:
@@ -94,20 +108,13 @@ def _folder(path: Path) -> Checkpoint:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: invalid JSON ({error}); {AGAIN}") from error
-    if not isinstance(data, dict):
-        raise UserError(f"{path}: contains a {type(data).__name__}, not a JSON object; {AGAIN}")
+    data: dict[str, Any] = read_json(path, AGAIN, dict[str, Any])
     return data
 
 
 def _shards(path: Path) -> Checkpoint:
     """The shards of an index, merged; `UserError` for a missing shard, one in another folder, or missing tensors."""
-    listed = _json(path).get("weight_map")
-    if not isinstance(listed, dict) or not all(isinstance(file, str) for file in listed.values()):
-        raise UserError(f"{path}: not an index of shards (no weight_map); name the weight file itself")
+    listed = read_json(path, "name the weight file itself", ShardIndex).weight_map
     files = sorted(set(listed.values()))
     for file in files:
         if Path(file).name != file or file.endswith(".index.json") or not (path.parent / file).is_file():
@@ -122,6 +129,7 @@ def _shards(path: Path) -> Checkpoint:
 
 def _file(path: Path) -> Checkpoint:
     """One file, by its first bytes."""
+    require_regular_file(path)
     with open(path, "rb") as file:
         head = file.read(512)
     if not head:
@@ -134,22 +142,14 @@ def _file(path: Path) -> Checkpoint:
     if head[:4] == b"PK\x03\x04":
         return Checkpoint(_archive(path), files=(path,))
     if head[8:9] == b"{":
-        return _safetensors(path, int.from_bytes(head[:8], "little"))
+        return _safetensors(path)
     return Checkpoint(_torch(path, mapped=False), files=(path,))
 
 
 def _archive(path: Path) -> dict[str, Any]:
     """The content of a zip file written by torch or NumPy."""
-    try:
-        with zipfile.ZipFile(path) as file:
-            entries = file.infolist()
-    except Exception as error:  # zipfile raises many kinds of errors for damaged files
-        raise UserError(f"{path}: incomplete or damaged ({error}); {AGAIN}") from error
+    entries = check_archive(path, AGAIN)
     names = [entry.filename for entry in entries]
-    if (much := sum(entry.file_size for entry in entries)) > SWOLLEN * path.stat().st_size:
-        raise UserError(
-            f"{path}: refused: its {much / 1e9:.1f} GB are compressed far more than weights can be; {AGAIN}"
-        )
     inner = {name.rpartition("/")[2] for name in names}
     if "constants.pkl" in inner:
         remedy = "if you trust it, load it with torch.jit.load and torch.save its state_dict()"
@@ -189,22 +189,20 @@ def _checked(path: Path) -> Callable[[str, Tensor], Tensor]:
     return check
 
 
-def _safetensors(path: Path, header: int) -> Checkpoint:
-    if header + 8 > path.stat().st_size:
-        raise UserError(f"{path}: incomplete: its list of tensors is truncated; {AGAIN}")
+def _safetensors(path: Path) -> Checkpoint:
     try:
+        check_safetensors_header(path)
         with safe_open(path, framework="pt") as file:
             content = {safe_pickle.printable(name): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
             metadata: dict[str, str] = file.metadata() or {}
-    except SafetensorError as error:
-        raise UserError(f"{path}: incomplete or damaged ({error}); {AGAIN}") from error
+    except (DamagedFileError, SafetensorError) as error:
+        cause = str(error).removeprefix(f"{path}: ").partition(";")[0]
+        raise UserError(f"{path}: incomplete or damaged ({cause}); {AGAIN}") from error
     if FORMAT not in metadata:
         return Checkpoint(content, files=(path,))
-    try:
-        data = json.loads(metadata[FORMAT])
-        return Checkpoint(content, dict(data["architecture"]), safe_pickle.printable(str(data["model"])), (path,))
-    except (KeyError, ValueError, TypeError) as error:
-        raise UserError(f"{path}: its metadata was not written by `vitascope convert`; convert it again") from error
+    where, again = f"{path}: its metadata", "not written by `vitascope convert`; convert it again"
+    stored = schema.conform(schema.parse(metadata[FORMAT], where, again), ConvertedMetadata, where, again)
+    return Checkpoint(content, stored.architecture, safe_pickle.printable(stored.model), (path,))
 
 
 def _arrays(path: Path) -> Iterator[tuple[str, Tensor]]:

@@ -7,7 +7,6 @@ ActionFormer and OpenTAD (one `<id>.npy` per video, C x T or T x C), whose strid
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from vitascope.core import files
+from vitascope.core.arrays import map_array
 from vitascope.core.errors import UserError
+from vitascope.core.schema import conform
 from vitascope.core.text import nearest
 from vitascope.core.types import Dataset, Example, Span
 from vitascope.datasets import precomputed
@@ -152,10 +153,7 @@ def _find_layout(paths: list[Path], metadata: Mapping[str, Any], root: Path) -> 
 
 
 def _load_array(path: Path) -> npt.NDArray[Any]:
-    try:
-        values: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise UserError(f"{path}: not a NumPy array ({error})") from None
+    values = map_array(path, "compute or download it again")
     values = values[0] if values.ndim == 3 and len(values) == 1 else values
     if values.ndim != 2 or not values.size or values.dtype.kind not in "fiu":
         raise UserError(f"{path}: shape {values.shape}, {values.dtype}; expected a 2-D array with one vector per clip")
@@ -164,11 +162,11 @@ def _load_array(path: Path) -> npt.NDArray[Any]:
 
 def _read_metadata(path: Path) -> dict[str, Any]:
     file = path.with_name(f"{path.stem.removesuffix(CLIP_SUFFIX)}.json")
-    try:
-        metadata = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{file}: not JSON ({error})") from None
-    return metadata if isinstance(metadata, dict) else {}
+    again = "download or correct it"
+    metadata = files.read_json(file, again, dict[str, Any]) if file.exists() else {}
+    duration = metadata.get("duration")
+    conform(duration, float | None, f"{file}: duration", again)
+    return metadata
 
 
 def import_npy_folder(

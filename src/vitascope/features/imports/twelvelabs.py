@@ -16,7 +16,7 @@ import numpy as np
 
 from vitascope.core import files
 from vitascope.core.errors import UserError
-from vitascope.core.text import nearest
+from vitascope.core.text import nearest, whole_number
 from vitascope.core.types import Clip, Dataset, Example, Video, digest
 from vitascope.datasets import precomputed
 from vitascope.datasets.precomputed import DATASET, STORE
@@ -170,7 +170,7 @@ def _class_names(entries: Sequence[ReleasedVideo], classes: Sequence[str], sourc
 
 
 def _is_number(label: str) -> bool:
-    return label.isascii() and label.isdecimal()
+    return (number := whole_number(label)) is not None and number >= 0
 
 
 def _label_index(entry: ReleasedVideo, number: Mapping[str, int], names: Sequence[str]) -> int:

@@ -14,7 +14,8 @@ import numpy.typing as npt
 from filelock import FileLock
 from jaxtyping import UInt8
 
-from vitascope.core.errors import StorageError
+from vitascope.core.arrays import map_array
+from vitascope.core.errors import StorageError, UserError
 from vitascope.core.files import atomic_file
 from vitascope.core.progress import CountProgress, ProgressLine
 from vitascope.core.worker_pool import Failed, Pool
@@ -109,8 +110,8 @@ class Chunk:
     def open(self) -> Pixels | None:
         """Memory-map the clips; None if the file is missing or not as expected."""
         try:
-            pixels: Pixels = np.load(self.path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError):
+            pixels: Pixels = map_array(self.path, "render it again")
+        except (OSError, UserError):
             return None
         return pixels if (pixels.shape, pixels.dtype) == (self.shape, np.dtype(np.uint8)) else None
 

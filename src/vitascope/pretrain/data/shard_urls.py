@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Protocol, cast, runtime_checkable
 
 from vitascope.core.errors import MissingPackageError, UserError
+from vitascope.core.files import require_regular_file
 from vitascope.core.text import nearest
 
 BRACES = re.compile(r"\{([^{}]*)\}")
@@ -91,6 +92,7 @@ def open_shard(name: str) -> ByteFile:
     """Open a shard for reading, decompressed if its name ends in .gz or .tgz."""
     packed = name.endswith((".gz", ".tgz"))
     if not is_url(name):
+        require_regular_file(name)
         return cast(ByteFile, gzip.open(name)) if packed else open(name, "rb")
     system, path = _system(name)
     file = cast(ByteFile, system.open(path, "rb"))

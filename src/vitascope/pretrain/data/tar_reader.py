@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from vitascope.core.errors import UserError
+from vitascope.core.schema import parse
 from vitascope.pretrain.data.shard_urls import ByteFile
 
 BLOCK = tarfile.BLOCKSIZE
@@ -16,6 +16,7 @@ MAX_MEDIA_BYTES = 1 << 31
 """Size in bytes of the largest video or image read into memory."""
 MAX_NOTE_BYTES = 1 << 20
 """Size in bytes of the largest label file or extended header."""
+MAX_LABEL = 1 << 31
 LABELS = ("cls", "json")
 
 
@@ -70,6 +71,8 @@ def iter_members(file: ByteFile, start: int, wanted: Callable[[str, int], bool])
         except tarfile.HeaderError:
             raise TruncatedError("no valid file header", first) from None
         size = long_size if long_size >= 0 else info.size
+        if size < 0:
+            raise TruncatedError(f"a member of {size:,} bytes", first)
         name = long_name or info.name
         padded = -(-size // BLOCK) * BLOCK
         place += BLOCK + padded
@@ -173,14 +176,17 @@ def _label(notes: dict[str, bytes | None]) -> int:
     text: object = (notes.get("cls") or b"").decode(errors="replace").strip()
     if not text and notes.get("json"):
         try:
-            metadata = json.loads(notes["json"] or b"")
-        except (ValueError, RecursionError):
-            raise UserError("its .json is not valid JSON") from None
+            metadata = parse(notes["json"] or b"")
+        except UserError as error:
+            raise UserError(f"its .json is {error}") from None
         text = metadata.get("label", metadata.get("cls", "")) if isinstance(metadata, dict) else ""
     try:
-        return int(str(text)) if text != "" else -1
+        label = int(str(text)) if text != "" else -1
     except ValueError:
-        raise UserError(f"label {text!r} is not an integer") from None
+        raise UserError(f"label {text!r:.60} is not an integer") from None
+    if not -1 <= label < MAX_LABEL:
+        raise UserError(f"label {label} is not a class index, 0 to {MAX_LABEL - 1}")
+    return label
 
 
 def iter_samples(file: ByteFile, start: int, extensions: frozenset[str], *, labeled: bool) -> Iterator[Sample]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from vitascope.core.errors import UserError
-from vitascope.core.files import is_truncated
-from vitascope.core.type_check import fits
+from vitascope.core.files import is_truncated, read_bytes
+from vitascope.core.schema import conform, parse
 
 RECORDER = "recorder.jsonl"
 """File name of the training log in a run folder."""
@@ -18,16 +17,34 @@ KINDS = ("start", "step", "probe", "alarm", "resumed", "done")
 REQUIRED = {"step": ("seen", "losses", "loss"), "probe": ("seen", "scores")}
 """Required fields of each kind of line, in addition to its step."""
 Number: TypeAlias = float | None
-TYPES: Mapping[str, Any] = {
-    **dict.fromkeys(("params", "total", "seen", "broken"), int | None),
-    **dict.fromkeys(("loss", "lr", "grad_norm", "clips_per_second", "waiting", "seconds"), Number),
-    **dict.fromkeys(("effective_rank", "token_std"), Number),
-    **dict.fromkeys(("losses", "similarity"), Mapping[str, Number]),
-    "by_source": Mapping[str, Mapping[str, Number]],
-    "scores": Mapping[str, Mapping[str, Number | str]],
-    "why": str,
-}
-"""Types of the values logged; what is not finite is logged as None."""
+Numbers: TypeAlias = Mapping[str, Number]
+
+
+@dataclass(frozen=True)
+class _Logged:
+    """Types of the values logged; what is not finite is logged as None."""
+
+    kind: Literal["start", "step", "probe", "alarm", "resumed", "done"]
+    step: int = 0
+    params: int | None = None
+    total: int | None = None
+    seen: int | None = None
+    broken: int | None = None
+    loss: Number = None
+    lr: Number = None
+    grad_norm: Number = None
+    clips_per_second: Number = None
+    waiting: Number = None
+    seconds: Number = None
+    effective_rank: Number = None
+    token_std: Number = None
+    losses: Numbers = field(default_factory=dict)
+    similarity: Numbers = field(default_factory=dict)
+    by_source: Mapping[str, Numbers] = field(default_factory=dict)
+    scores: Mapping[str, Mapping[str, Number | str]] = field(default_factory=dict)
+    why: str = ""
+
+
 Line: TypeAlias = Mapping[str, Any]
 """One JSON object: its `kind`, its `step` (absent in "start") and the values logged."""
 
@@ -76,7 +93,7 @@ def read(run: str | Path, *, name: str = "") -> TrainingLog:
     path = Path(run) / RECORDER
     if not path.is_file():
         raise UserError(f"{run}: no {RECORDER} found; `vitascope pretrain ... -o {run}` writes one")
-    lines = list(parse_lines(path.read_bytes(), str(path)))
+    lines = list(parse_lines(read_bytes(path), str(path)))
     return replace(build_log(lines, name=name or Path(run).resolve().name), path=str(path.resolve()))
 
 
@@ -86,9 +103,9 @@ def parse_lines(data: bytes, where: str) -> Iterator[Line]:
         if not (text := raw.strip()):
             continue
         try:
-            line = json.loads(text)
+            line = parse(text)
             _check_line(line)
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+        except UserError as error:
             if is_truncated(text):
                 continue
             raise UserError(f"{where}:{number}: not a line of a training log ({error}); delete that line") from error
@@ -97,16 +114,10 @@ def parse_lines(data: bytes, where: str) -> Iterator[Line]:
 
 def _check_line(line: Any) -> None:
     """Raise UserError for a line of no known kind, or with a value of another type than is logged."""
-    if line["kind"] not in KINDS:
-        raise UserError(f"kind {line['kind']!r}")
-    if line["kind"] != "start" and not fits(line["step"], int):
-        raise UserError(f"step {line['step']!r}")
-    for key in REQUIRED.get(line["kind"], ()):
+    kind = conform(line, _Logged).kind
+    for key in (*(("step",) if kind != "start" else ()), *REQUIRED.get(kind, ())):
         if key not in line:
             raise UserError(f"no {key!r}")
-    for key, hint in TYPES.items():
-        if key in line and not fits(line[key], hint):
-            raise UserError(f"{key} {line[key]!r:.60}")
 
 
 def current_lines(lines: Iterable[Line]) -> list[Line]:

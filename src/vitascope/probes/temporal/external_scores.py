@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,8 +10,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
-from vitascope.core.errors import UserError, reading
-from vitascope.core.text import nearest
+from vitascope.core import files
+from vitascope.core.arrays import read_arrays
+from vitascope.core.errors import UserError
+from vitascope.core.text import nearest, whole_number
 from vitascope.probes.temporal.nms import conditional_softmax
 
 FORMATS = ".json with {video id: [score per class]} or {video id: {class: score}}, or .npz with an array per video"
@@ -55,13 +56,11 @@ def class_scores(file: str, classes: Sequence[str], videos: Sequence[str]) -> di
 def _table(path: Path) -> Mapping[str, Any]:
     if path.suffix not in (".json", ".npz"):
         raise UserError(f"{path}: class scores are {FORMATS}; {REMEDY if path.suffix == '.pkl' else 'convert it'}")
-    if not path.is_file():
+    if not path.exists():
         raise UserError(f"{path}: no such file; class scores are {FORMATS}")
-    with reading(path, f"class scores are {FORMATS}"):
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as file:
-                return dict(file)
-        content = json.loads(path.read_text(encoding="utf-8"))
+    if path.suffix == ".npz":
+        return read_arrays(path, f"class scores are {FORMATS}")
+    content = files.read_json(path, f"class scores are {FORMATS}")
     table = content.get("results", content) if isinstance(content, dict) else None
     if not isinstance(table, dict):
         raise UserError(f"{path}: class scores are {FORMATS}, not a {type(content).__name__}")
@@ -84,8 +83,8 @@ def _vector_by_name(scores: Mapping[str, Any], classes: Sequence[str], where: st
     vector = np.zeros(len(classes))
     index = {name: i for i, name in enumerate(classes)}
     for name, score in scores.items():
-        class_index = index.get(name, int(name) if name.isdecimal() else -1)
-        if not 0 <= class_index < len(classes) or not _is_score(score):
+        class_index = index.get(name, whole_number(name))
+        if class_index is None or not 0 <= class_index < len(classes) or not _is_score(score):
             raise UserError(
                 f"{where}: invalid entry {name!r}: {score!r}{nearest(name, classes)}; expected a class and a number"
             )
@@ -95,7 +94,8 @@ def _vector_by_name(scores: Mapping[str, Any], classes: Sequence[str], where: st
 
 def _is_score(value: Any) -> bool:
     """Whether a value is a number, and no integer that is too large for one."""
-    return isinstance(value, float) or (isinstance(value, int) and abs(value) <= sys.float_info.max)
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and abs(value) <= sys.float_info.max
 
 
 def _check_finite_scores(vector: Float64[np.ndarray, "k"], where: str) -> Float64[np.ndarray, "k"]:

@@ -70,9 +70,11 @@ def _choices(about: Mapping[str, Any], part: str = "") -> Iterator[Choice]:
     selected = about.get("chosen")
     if isinstance(selected, Mapping):
         text = ", ".join(f"{escaped(str(name))} {_value(value)}" for name, value in selected.items())
-        scores = list(_scores(about.get("grid") or (), selected))
+        grid = about.get("grid")
+        grid = grid if isinstance(grid, Sequence) and not isinstance(grid, str) else ()
+        scores = list(_scores(grid, selected))
         best, worst = (max(scores), min(scores)) if scores else (None, None)
-        yield Choice(escaped(part), text, str(about.get("select", "")), len(about.get("grid") or ()), best, worst)
+        yield Choice(escaped(part), text, str(about.get("select", "")), len(grid), best, worst)
         return
     for name, inner in about.items():
         if isinstance(inner, Mapping):

@@ -51,7 +51,9 @@ def resampled_score(result: Result) -> ResampledScore | None:
         code = codes([group or None for group in table["group"]], len(key))
     except KeyError as error:
         raise UserError(f"{path}: column or setting {error} is missing; evaluate again with --overwrite") from None
-    units = int(code.max(initial=-1)) + 1
+    if not len(key):
+        return None
+    units = int(code.max()) + 1
     resamples = redrawn(lambda weights: statistic(weights[:, code]), units, rng=np.random.default_rng(SEED))[:, 0]
     return ResampledScore(result.headline.value, key, units, resamples)
 

@@ -193,6 +193,7 @@ def _encoder_videos(name: str, result: Result) -> _EncoderVideos:
     if not result.predictions or not path.is_file():
         return _EncoderVideos(name, result.missing, None)
     table = read_predictions(path)
+    _check_labels(table, result, path)
     try:
         each = list(_segmented(table) if result.kind == "segmentation" else _localized(table, result.missing))
     except KeyError as error:
@@ -202,6 +203,14 @@ def _encoder_videos(name: str, result: Result) -> _EncoderVideos:
         if video.truth:
             videos.setdefault(video_id, video)
     return _EncoderVideos(name, result.missing, videos)
+
+
+def _check_labels(table: Table, result: Result, path: Path) -> None:
+    """UserError for a label of a class that the result does not have."""
+    known = len(result.settings.get("classes") or ())
+    labels = (max(of, default=0) for name in ("labels", "true_labels") for of in table.get(name, ()))
+    if (highest := max(labels, default=0)) >= known:
+        raise UserError(f"{path}: label {highest}, but the result has {known} classes; evaluate again with --overwrite")
 
 
 def _segmented(table: Table) -> Iterator[_Video]:

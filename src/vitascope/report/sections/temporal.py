@@ -54,7 +54,8 @@ def _error_tables(board: Leaderboard, column: Column) -> Iterator[SummaryTable]:
     diagnoses = [(label, result.diagnosis) for label, result in _results(board, column) if result.diagnosis]
     if not diagnoses:
         return
-    title, kinds = with_caveats(escaped(column.task), column), tuple(diagnoses[0][1]["gains"])
+    title = with_caveats(escaped(column.task), column)
+    kinds = tuple(k for k in diagnoses[0][1]["gains"] if all(k in diagnosis["gains"] for _, diagnosis in diagnoses))
     rows = tuple(
         (label, *(f"{signed(diagnosis['gains'][k])} ({number(diagnosis['false'][k])})" for k in kinds))
         for label, diagnosis in diagnoses

@@ -1,0 +1,69 @@
+"""What the columns of a predictions file hold, checked when it is read: their types, and values that fit each other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from vitascope.core.errors import UserError
+
+NUMBERS = ("fold", "truth", "outcome", "fps")
+NAMES = ("id", "group", "label")
+ROWS = (("top", "score"), ("starts", "ends", "labels", "scores"), ("true_starts", "true_ends", "true_labels"))
+RUNS = (("labels", "frames"), ("true_labels", "true_frames"))
+"""Columns of lists that are of one length in every row."""
+LISTS = frozenset(name for group in (*ROWS, *RUNS) for name in group)
+COUNTED = ("labels", "true_labels", "top", "frames", "true_frames", "fold")
+"""Columns of whole numbers from 0 on."""
+MAX_FRAMES = 100_000_000
+"""Frames of one video, 38 days of them."""
+
+
+def check_types(table: Any) -> None:
+    """UserError for a column of a table of predictions that holds something else than it should."""
+    import pyarrow as pa
+
+    def is_number(kind: Any) -> bool:
+        return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+    for name in table.column_names if len(table) else ():
+        kind, fits_kind = table.schema.field(name).type, True
+        if name in NUMBERS:
+            fits_kind = is_number(kind)
+        elif name == "duration":  # not of every video
+            fits_kind = is_number(kind) or pa.types.is_null(kind)
+        elif name in NAMES:
+            fits_kind = bool(pa.types.is_string(kind))
+        elif name in LISTS:
+            fits_kind = pa.types.is_list(kind) and (pa.types.is_null(kind.value_type) or is_number(kind.value_type))
+        if not fits_kind or (name in (*NUMBERS, *NAMES, *LISTS) and table[name].null_count):
+            raise UserError(f"column {name} holds {kind}{' and nothing' if fits_kind else ''}")
+
+
+def check_values(columns: Mapping[str, Sequence[Any]]) -> None:
+    """UserError for numbers that are none, lists of one row that differ in length, and numbers of frames below 1."""
+    for name in filter(columns.__contains__, (*NUMBERS, *LISTS)):
+        for row, value in enumerate(columns[name]):
+            numbers = value if name in LISTS else (value,)
+            if None in numbers or (name != "score" and not all(map(math.isfinite, numbers))):
+                raise UserError(f"column {name}, row {row}: {_shown(value)} is not finite")
+            if name in COUNTED and any(number != int(number) or number < 0 for number in numbers):
+                raise UserError(f"column {name}, row {row}: {_shown(value)} is no count")
+    for group in (*ROWS, *RUNS):
+        present = [name for name in group if name in columns]
+        for row, lists in enumerate(zip(*(columns[name] for name in present), strict=True)):
+            if len({len(of) for of in lists}) > 1:
+                raise UserError(f"row {row}: {', '.join(present)} are of {' and '.join(str(len(of)) for of in lists)}")
+    for name in filter(columns.__contains__, ("frames", "true_frames")):
+        for row, counts in enumerate(columns[name]):
+            if any(count < 1 for count in counts) or sum(counts) > MAX_FRAMES:
+                raise UserError(f"column {name}, row {row}: {_shown(counts)} are no numbers of frames")
+    if any(fps <= 0 for fps in columns.get("fps", ())):
+        raise UserError("column fps: a rate is not positive")
+    if not all(duration is None or 0 <= duration < math.inf for duration in columns.get("duration", ())):
+        raise UserError("column duration: one is negative or not finite")
+
+
+def _shown(value: Any) -> str:
+    return f"{value!r:.40}"

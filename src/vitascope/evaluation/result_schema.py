@@ -1,0 +1,71 @@
+"""The parts of a result that are plain data, as far as they are read again: settings and error diagnosis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from vitascope.core.errors import UserError
+from vitascope.core.schema import conform
+
+
+@dataclass(frozen=True)
+class ProbeSettings:
+    """Settings of the probe."""
+
+    select: str | None = None
+    style: str | None = None
+    background: tuple[int, ...] | None = None
+    tiou_thresholds: tuple[float, ...] | None = None
+    tious: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class DatasetSettings:
+    """Settings of the dataset."""
+
+    examples: int = 0
+    digest: str | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of an evaluation."""
+
+    probe: ProbeSettings | None = None
+    card: Mapping[str, Any] | None = None
+    model: Mapping[str, Any] | None = None
+    dataset: DatasetSettings = DatasetSettings()
+    classes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RangeDiagnosis:
+    """Scores of the actions of one range of lengths."""
+
+    range: str
+    above: float
+    segments: int
+    mAP_N: float | None  # noqa: N815 - the field's name
+    missed: float | None
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Error analysis of temporal localization."""
+
+    gains: Mapping[str, float] = field(default_factory=dict)
+    false: Mapping[str, float] = field(default_factory=dict)
+    length: tuple[RangeDiagnosis, ...] = ()
+    coverage: tuple[RangeDiagnosis, ...] = ()
+
+
+def check(settings: Any, diagnosis: Any) -> None:
+    """UserError where settings or diagnosis hold something else than is read of them."""
+    conform(settings, Settings, "settings")
+    if not diagnosis:
+        return
+    found = conform(diagnosis, Diagnosis, "diagnosis")
+    if not found.gains or found.gains.keys() != found.false.keys():
+        raise UserError("diagnosis: gains and false are not of the same kinds of errors")

@@ -1,0 +1,499 @@
+"""Every kind of file that is read: how a small valid one is made, and what reads it.
+
+`make` writes the file, and all that belongs to it, into an empty folder and returns the file to be damaged; `read`
+takes that file. `same` compares what is read with what was, for kinds whose damage is known to be found.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import tarfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from fixtures.fake_run import fake_run
+from fixtures.fake_training import fake_training
+from helpers import FIXTURES
+from prototypes import annotated
+from vitascope import report as reporting
+from vitascope.core.arrays import read_arrays
+from vitascope.core.types import Card, Dataset, Example, Fold, Score, Segment, Timeline
+from vitascope.datasets import precomputed
+from vitascope.datasets.audit import file_journal
+from vitascope.datasets.audit.file_probe import FileReport
+from vitascope.datasets.builders import folder
+from vitascope.datasets.open import open_annotations
+from vitascope.encoders import golden
+from vitascope.encoders import precomputed as released
+from vitascope.encoders.weights import native, native_card
+from vitascope.encoders.weights import reader as weights
+from vitascope.evaluation import results
+from vitascope.features.imports.npy_folder import open_folder
+from vitascope.metrics import prediction_columns
+from vitascope.motionlab import making
+from vitascope.pretrain import checkpoint
+from vitascope.pretrain.data import tar_reader
+from vitascope.pretrain.monitoring import log as training_log
+from vitascope.probes.temporal.external_scores import class_scores
+from vitascope.report.analysis import ranking
+from vitascope.report.charts import timeline_selection
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of file."""
+
+    form: str
+    """How it is damaged: `bytes`, `json`, `lines` of JSON, or `text`."""
+    make: Callable[[Path], Path]
+    read: Callable[[Path], Any]
+    same: Callable[[Any, Any], bool] | None = None
+    heavy: bool = False
+    """Reading takes about a second: not in the short test."""
+
+
+CARD = Card(
+    name="lab/net", digest="00", dim=4, frames=0, size=0, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), pool="as published"
+)
+TENSORS = {"a.weight": torch.arange(12.0).reshape(3, 4), "b.bias": torch.ones(5, dtype=torch.float16)}
+TRUTHS: dict[str, Any] = {
+    "recognition": (0, 1, 0, 1),
+    "localization": ((Segment(0.0, 1.5, 0),), (Segment(1.0, 2.0, 1),), (), (Segment(0.0, 1.0, 0),)),
+    "segmentation": tuple(Timeline(((0, 5), (1, 3 + i)), 10.0) for i in range(4)),
+}
+
+
+def write(path: Path, content: str | bytes | object) -> Path:
+    """Write text, bytes, or anything else as JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = content if isinstance(content, str | bytes) else json.dumps(content)
+    path.write_bytes(data.encode() if isinstance(data, str) else data)
+    return path
+
+
+def dataset_of(kind: str) -> Callable[[Path], Path]:
+    """A dataset.json of a task type."""
+
+    def make(root: Path) -> Path:
+        examples = tuple(Example(id=f"v{i}", path="", truth=t, duration=2.5) for i, t in enumerate(TRUTHS[kind]))
+        folds = (Fold(name="a", train=("v0", "v1"), test=("v2", "v3")),)
+        dataset: Dataset[Any] = Dataset(
+            name="mine", examples=examples, classes=("run", "jump"), folds=folds, cards=(CARD,), kind=kind
+        )  # type: ignore[arg-type]
+        precomputed.write(root / "dataset.json", dataset)
+        return root / "dataset.json"
+
+    return make
+
+
+def journal(root: Path) -> Path:
+    """A journal of probed files."""
+    reports = [FileReport(bytes=10, digest="00", kind="file", frames=3, seen=(1,), warnings=("x",)) for _ in range(3)]
+    lines = [{"key": str(i), **{f: getattr(r, f) for f in r.__dataclass_fields__}} for i, r in enumerate(reports)]
+    return write(root / "m.files.jsonl", "".join(json.dumps(entry) + "\n" for entry in lines))
+
+
+def run_of(root: Path) -> Path:
+    """Results of a made-up evaluation."""
+    return fake_run(root, n=24) / results.RESULTS
+
+
+def predictions(root: Path) -> Path:
+    """Predictions of recognition and of localization in one table."""
+    columns = {
+        "id": ["a", "b"],
+        "fold": [0, 1],
+        "truth": [1, 0],
+        "outcome": [100.0, 0.0],
+        "top": [[1, 0], [0, 1]],
+        "starts": [[0.0], []],
+        "labels": [[1], []],
+    }
+    results.write_predictions(root / "p.parquet", columns)
+    return root / "p.parquet"
+
+
+def analyzed(kind: str, columns: dict[str, list[Any]]) -> Kind:
+    """Predictions of a task type, read by all that the report makes of them."""
+
+    def make(root: Path) -> Path:
+        results.write_predictions(root / "p.parquet", columns)
+        return root / "p.parquet"
+
+    def read(path: Path) -> Any:
+        settings = {"classes": ["run", "jump"], "probe": PROBE, "card": {"name": "x"}}
+        metric = {"recognition": "top-1", "localization": "mAP", "segmentation": "mF1"}[kind]
+        one = results.Result(
+            encoder="x",
+            dataset="d",
+            probe="p",
+            version=1,
+            scores={metric: Score(50.0)},
+            kind=kind,  # type: ignore[arg-type]
+            settings=settings,
+            protocol="0",
+            n=2,
+            expected=2,
+            predictions=str(path),
+        )
+        pictured = [] if kind == "recognition" else [timeline_selection._encoder_videos("x", one)]
+        return ranking.load_evidence(one), pictured
+
+    return Kind("table", make, read)
+
+
+PROBE = {"tiou_thresholds": [0.5], "style": "sound", "background": []}
+BASIC: dict[str, list[Any]] = {"id": ["a", "b"], "fold": [0, 1], "group": ["g", ""], "label": ["run", "jump"]}
+RECOGNIZED = {"truth": [1, 0], "outcome": [100.0, 0.0], "top": [[1, 0], [0, 1]], "score": [[0.6, 0.4], [0.7, 0.3]]}
+LOCALIZED = prediction_columns.of_segments(
+    [(Segment(0.0, 1.0, 0, 0.9), Segment(1.0, 2.0, 1, 0.4)), (Segment(0.5, 1.5, 1, 0.8),)],
+    [(Segment(0.0, 1.2, 0),), (Segment(0.5, 1.0, 1), Segment(2.0, 3.0, 0))],
+)
+SEGMENTED = prediction_columns.of_labels(
+    [np.array([0, 0, 1, 1]), np.array([1, 1, 0])], [Timeline(((0, 3), (1, 1)), 10.0), Timeline(((1, 3),), 10.0)]
+)
+
+
+def shipped(root: Path) -> Path:
+    """The smallest encoder that comes with the package."""
+    file = min(native_card.SHIPPED.glob("*.safetensors"), key=lambda p: p.stat().st_size)
+    return Path(shutil.copy(file, root / "model.safetensors"))
+
+
+def carded(root: Path) -> Path:
+    """The card of that encoder as text; it is put into a file of its own to be read."""
+    return write(root / "card.json", _metadata(shipped(root)))
+
+
+def _metadata(file: Path) -> str:
+    from safetensors import safe_open
+
+    with safe_open(file, framework="np") as opened:
+        return str(opened.metadata()[native_card.KEY])
+
+
+def read_carded(path: Path) -> Any:
+    """The encoder of a file with the card as it is now."""
+    file = path.parent / "carded.safetensors"
+    text = path.read_bytes().decode(errors="replace")
+    save_file({"a": torch.zeros(1)}, file, metadata={native_card.KEY: text})
+    data = native_card.read_metadata(file)
+    return native.shape_of(data.shape, data.network), Card.from_data(data.card)
+
+
+def torch_file(root: Path, **how: Any) -> Path:
+    """Weights as torch.save writes them."""
+    torch.save({"model": TENSORS, "epoch": 3}, root / "w.pth", **how)
+    return root / "w.pth"
+
+
+def npz(root: Path) -> Path:
+    """Arrays of two videos' scores."""
+    np.savez_compressed(root / "s.npz", v0=np.array([0.5, 0.25]), v1=np.array([1.0, 0.0]))
+    return root / "s.npz"
+
+
+def safetensors(root: Path) -> Path:
+    """Weights in safetensors."""
+    save_file(TENSORS, root / "w.safetensors")
+    return root / "w.safetensors"
+
+
+def converted(root: Path) -> Path:
+    """Weights that say that they were converted here."""
+    metadata = {weights.FORMAT: json.dumps({"model": "vit/x", "architecture": {"dim": 3}})}
+    save_file(TENSORS, root / "w.safetensors", metadata=metadata)
+    return root / "w.safetensors"
+
+
+def shards(root: Path) -> Path:
+    """An index of two files."""
+    for name, tensor in TENSORS.items():
+        save_file({name: tensor}, root / f"{name[0]}.safetensors")
+    return write(root / "w.safetensors.index.json", {"weight_map": {n: f"{n[0]}.safetensors" for n in TENSORS}})
+
+
+def configured(root: Path) -> Path:
+    """A folder of weights with a config.json."""
+    safetensors(root).rename(root / "model.safetensors")
+    return write(root / "config.json", {"model_type": "dinov2", "hidden_size": 48, "image_size": 70, "x": [1, {}]})
+
+
+def fixtures(root: Path) -> Path:
+    """An index of fixtures without their files."""
+    return write(root / "index.json", (FIXTURES / "official_encoders" / "index.json").read_bytes())
+
+
+def activitynet(root: Path) -> Path:
+    """A user's own list of actions."""
+    videos = {
+        f"v{i}": {
+            "subset": ("training", "testing")[i % 2],
+            "duration": 10.0,
+            "annotations": [{"segment": [i, i + 1.5], "label": ("run", "jump")[i % 3 == 0], "label_id": 3}],
+        }
+        for i in range(6)
+    }
+    return write(root / "a.json", {"version": "1", "database": videos, "taxonomy": []})
+
+
+def excerpt(name: str, file: str) -> Kind:
+    """Lines of authors' annotations that come with the tests; `file` is damaged."""
+
+    def make(root: Path) -> Path:
+        shutil.copytree(FIXTURES / "annotations" / name, root, dirs_exist_ok=True)
+        return root / file
+
+    family = {"epic100": "epic/verb", "kinetics": "k400"}.get(name, name)
+    return Kind("text", make, lambda path: annotated(family, path.parent))
+
+
+def coin(root: Path) -> Path:
+    """COIN's list of videos."""
+    record = {"class": "ReplaceBladeOfASaw", "recipe_type": 130, "subset": "training", "annotation": []}
+    videos = {f"v{i}": {**record, "subset": ("training", "testing")[i % 2]} for i in range(4)}
+    return write(root / "COIN.json", {"database": videos})
+
+
+def timelines(file: str) -> Callable[[Path], Path]:
+    """A folder of frame-wise labels."""
+
+    def make(root: Path) -> Path:
+        write(root / "mapping.txt", "0 walk\n1 run\n2 rest\n")
+        write(root / "fps.txt", "15\n")
+        for i in range(4):
+            write(root / "groundTruth" / f"v{i}.txt", "walk\nwalk\nrun\nrest\n" * (i + 1))
+        write(root / "splits" / "train.split1.bundle", "v0.txt\nv1.txt\n")
+        write(root / "splits" / "test.split1.bundle", "v2.txt\nv3.txt\n")
+        return root / file
+
+    return make
+
+
+def ssv2(root: Path) -> Path:
+    """Something-Something V2 as JSON."""
+    row = {"template": "Holding [something] next to [something]", "label": "holding a", "placeholders": ["a"]}
+    write(root / "something-something-v2-validation.json", [{"id": "3", **row}])
+    return write(root / "something-something-v2-train.json", [{"id": "1", **row}, {"id": "2", **row}])
+
+
+def diving48(root: Path) -> Path:
+    """Diving-48 as JSON."""
+    dive = {"label": 20, "start_frame": 0, "end_frame": 100}
+    write(root / "Diving48_V2_test.json", [{"vid_name": "b_0", **dive}])
+    return write(root / "Diving48_V2_train.json", [{"vid_name": f"a_{i}", **dive} for i in range(3)])
+
+
+def manifest(root: Path) -> Path:
+    """A table of videos."""
+    rows = [f"c/{i}.mp4,{'ab'[i % 2]},{('train', 'test')[i % 2]},{i},{i + 2.5},g{i},25,x{i}" for i in range(5)]
+    return write(root / "manifest.csv", "\n".join(["path,label,split,start,end,group,fps,id", *rows]))
+
+
+def tar(root: Path) -> Path:
+    """A shard of videos with labels of both kinds."""
+    with tarfile.open(root / "x.tar", "w", format=tarfile.PAX_FORMAT) as file:
+        for name, content in (
+            ("a.mp4", b"video" * 200),
+            ("a.cls", b"3"),
+            ("folder/" * 20 + "b.mp4", b"other"),
+            ("folder/" * 20 + "b.json", b'{"label": 4}'),
+        ):
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            file.addfile(info, io.BytesIO(content))
+    return root / "x.tar"
+
+
+def read_tar(path: Path) -> Any:
+    """All samples of a shard."""
+    with open(path, "rb") as file:
+        return list(tar_reader.iter_samples(file, 0, frozenset({".mp4"}), labeled=True))
+
+
+def release(file: str) -> Callable[[Path], Path]:
+    """Two videos of released embeddings."""
+
+    def make(root: Path) -> Path:
+        for i in range(2):
+            np.save(root / f"v{i}_c.npy", np.arange(6, dtype=np.float32).reshape(2, 3))
+            np.save(root / f"v{i}_v.npy", np.arange(3, dtype=np.float32))
+            about = {"annotation": i, "duration": 4.0, "times": [[0, 2], [2, 4]]}
+            write(root / f"v{i}.json", about)
+        return root / file
+
+    return make
+
+
+def read_release(path: Path) -> Any:
+    """All vectors of a release."""
+    entries = list(released.read_entries(path.parent))
+    return [(entry.label, released.vectors_of(entry)) for entry in entries]
+
+
+def features(file: str) -> Callable[[Path], Path]:
+    """A folder of features as ActionFormer has them."""
+
+    def make(root: Path) -> Path:
+        for i in range(3):
+            np.save(root / f"v{i}.npy", np.ones((4 + i, 3), np.float32))
+        write(root / "features.json", {"fps": 25, "stride": 4, "window": 16, "layout": "TxC"})
+        return root / file
+
+    return make
+
+
+def read_features(path: Path) -> Any:
+    """All vectors of a folder of features and their times."""
+    found = open_folder(path.parent)
+    example = Example(id="v0", path="", truth=(), duration=3.0)
+    grid = found.grid_of(example)
+    return [found.spans(p, len(found.vectors(p)), example, grid) for p in found.paths.values()]
+
+
+def recorder(root: Path) -> Path:
+    """The log of a made-up training."""
+    fake_training(root, seeds=1, steps=800, every=200)
+    return next(root.rglob("recorder.jsonl"))
+
+
+def state(root: Path) -> Path:
+    """The metadata of a checkpoint without files."""
+    return write(root / checkpoint.STATE, {"step": 3, "seen": 24, "shape": {}, "card": {}, "files": {}, "data": [1]})
+
+
+def marker(root: Path) -> Path:
+    """The marker of a rendered suite."""
+    return write(root / "suite.json", {"version": making.VERSION, "seed": 0, "digest": "0", "files": {"a.mp4": 3}})
+
+
+def scores(root: Path) -> Path:
+    """Class scores of two videos."""
+    return write(root / "s.json", {"results": {"v0": [0.5, 0.5], "v1": {"run": 1.0}}})
+
+
+def read_scores(path: Path) -> Any:
+    """The scores of both videos."""
+    return class_scores(str(path), ("run", "jump"), ("v0", "v1"))
+
+
+def read_index(path: Path) -> Any:
+    """The cases of an index, compared as far as their files allow."""
+    cases = golden.index(path.parent)
+    return [golden.compare_case(path.parent, golden.case_name(case, i), case) for i, case in enumerate(cases[:3])]
+
+
+def processor(root: Path) -> Path:
+    """A preprocessor file of transformers."""
+    content = {
+        "do_normalize": True,
+        "image_mean": [0.5, 0.5, 0.5],
+        "image_std": [0.5, 0.5, 0.5],
+        "size": {"height": 70},
+    }
+    return write(root / "preprocessor_config.json", content)
+
+
+def read_processor(path: Path) -> Any:
+    """The preprocessing of a folder."""
+    return import_module("vitascope.encoders.families.transformers")._preprocessing(path.parent, "dinov2")
+
+
+def hugging_face(file: str) -> Callable[[Path], Path]:
+    """A tiny model as transformers saves it."""
+
+    def make(root: Path) -> Path:
+        transformers = import_module("transformers")
+        config = transformers.Dinov2Config(
+            hidden_size=8, num_hidden_layers=1, num_attention_heads=2, image_size=16, patch_size=8, mlp_ratio=2
+        )
+        transformers.Dinov2Model(config).save_pretrained(root)
+        return root / file
+
+    return make
+
+
+def read_hugging_face(path: Path) -> Any:
+    """The encoder in the folder of a file."""
+    return import_module("vitascope.encoders.families.transformers").build(str(path.parent)).card
+
+
+def same_tensors(found: Any, right: Any) -> bool:
+    """Whether all tensors are bit for bit those that were written."""
+    return list(found) == list(right) and all(torch.equal(found[name], right[name]) for name in right)
+
+
+def same_arrays(found: Any, right: Any) -> bool:
+    """Whether all arrays are those that were written."""
+    return list(found) == list(right) and all(np.array_equal(found[name], right[name]) for name in right)
+
+
+def read_weights(path: Path) -> Any:
+    """The content of a weight file."""
+    return weights.read(path).content
+
+
+KINDS: dict[str, Kind] = {
+    **{f"dataset-{kind}": Kind("json", dataset_of(kind), lambda p: precomputed.read(p, store=p)) for kind in TRUTHS},
+    "results": Kind("lines", run_of, lambda p: results.read(p.parent)),
+    "report": Kind("lines", run_of, lambda p: reporting.write(p.parent), heavy=True),
+    "predictions": Kind("bytes", predictions, results.read_predictions),
+    "predictions-recognition": analyzed("recognition", {**BASIC, **RECOGNIZED}),
+    "predictions-localization": analyzed("localization", {**BASIC, **LOCALIZED}),
+    "predictions-segmentation": analyzed("segmentation", {**BASIC, **SEGMENTED}),
+    "journal": Kind("lines", journal, file_journal._read_journal),
+    "encoder": Kind("bytes", shipped, lambda p: native.load(p).state_dict(), same_tensors),  # type: ignore[attr-defined]
+    "card": Kind("json", carded, read_carded),
+    "torch-zip": Kind("bytes", torch_file, read_weights),
+    "torch-old": Kind("bytes", lambda root: torch_file(root, _use_new_zipfile_serialization=False), read_weights),
+    "npz": Kind("bytes", npz, lambda p: read_arrays(p, "again"), same_arrays),
+    "npz-weights": Kind("bytes", npz, read_weights),
+    "safetensors": Kind("bytes", safetensors, read_weights),
+    "converted": Kind("bytes", converted, read_weights),
+    "shard-index": Kind("json", shards, read_weights),
+    "config": Kind("json", configured, lambda p: weights.read(p.parent).config),
+    "processor": Kind("json", processor, read_processor),
+    "hf-config": Kind("json", hugging_face("config.json"), read_hugging_face, heavy=True),
+    "hf-weights": Kind("bytes", hugging_face("model.safetensors"), read_hugging_face, heavy=True),
+    "fixture-index": Kind("json", fixtures, read_index),
+    "activitynet": Kind("json", activitynet, lambda p: open_annotations(str(p))),
+    "coin": Kind("json", coin, lambda p: annotated("coin", p.parent)),
+    "ssv2": Kind("json", ssv2, lambda p: annotated("ssv2", p.parent)),
+    "diving48": Kind("json", diving48, lambda p: annotated("diving48", p.parent)),
+    "ssv2-list": excerpt("ssv2", "somesomev2_rgb_train_split.txt"),
+    "diving48-list": excerpt("diving48", "diving48_train_list_videos.txt"),
+    "epic-table": excerpt("epic100", "c2_training.csv"),
+    "hmdb51-list": excerpt("hmdb51", "split1_train.txt"),
+    "jester-table": excerpt("jester", "train.csv"),
+    "ucf101-list": excerpt("ucf101", "trainlist01.txt"),
+    "thumos14": replace(excerpt("thumos14", "thumos14.json"), form="json"),
+    **{
+        f"frame-labels-{Path(file).name}": Kind("text", timelines(file), lambda p: open_annotations(str(_root(p))))
+        for file in ("mapping.txt", "fps.txt", "groundTruth/v1.txt", "splits/train.split1.bundle")
+    },
+    "manifest": Kind("text", manifest, folder.manifest),
+    "tar": Kind("bytes", tar, read_tar),
+    "release-clips": Kind("bytes", release("v0_c.npy"), read_release),
+    "release-video": Kind("bytes", release("v0_v.npy"), read_release),
+    "release-json": Kind("json", release("v0.json"), read_release),
+    "features": Kind("bytes", features("v0.npy"), read_features),
+    "features.json": Kind("json", features("features.json"), read_features),
+    "recorder": Kind("lines", recorder, lambda p: training_log.read(p.parent)),
+    "checkpoint": Kind("json", state, lambda p: checkpoint.read_metadata(p.parent)),
+    "suite": Kind("json", marker, lambda p: making._read(p, 0)),
+    "scores": Kind("json", scores, read_scores),
+}
+"""Every kind by name. A room that reads another kind adds it here."""
+
+
+def _root(path: Path) -> Path:
+    return path.parent if (path.parent / "mapping.txt").exists() else path.parent.parent

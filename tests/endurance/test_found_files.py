@@ -1,0 +1,88 @@
+"""Damaged files that once ended in a traceback or never: each is one clear line that names the place in the file."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+
+import pytest
+
+from helpers import FIXTURES, official_encoders
+from vitascope.core.errors import UserError
+from vitascope.datasets import precomputed
+from vitascope.datasets.audit import file_journal
+from vitascope.encoders import golden
+from vitascope.encoders import precomputed as released
+from vitascope.encoders.load import load
+from vitascope.evaluation import results
+
+FOUND = FIXTURES / "fuzzed"
+
+
+def refusal(read: object, *arguments: object) -> str:
+    """The message of a file that is refused, without its path."""
+    with pytest.raises(UserError) as caught:
+        read(*arguments)  # type: ignore[operator]
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("00000-dataset.json", 'classes[5]: expected text, not ["06_v_swiping_up"]; import the features again'),
+        ("00012-dataset.json", "folds[0].train[16]: expected text, not [[0, 1], [2]]; import the features again"),
+        ("00022-dataset.json", "examples: [6][0]: expected text, not {}; import the features again"),
+    ],
+)
+def test_datasets(name: str, place: str) -> None:
+    path = FOUND / "dataset_json" / name
+    assert refusal(lambda: precomputed.read(path, store=path)) == f"{path}: {place}"
+
+
+@pytest.mark.parametrize("name", ["00055-results.jsonl:1", "00073-results.jsonl:5"])
+def test_results(name: str, tmp_path: Path) -> None:
+    file, _, line = name.partition(":")
+    shutil.copy(FOUND / "results" / file, tmp_path / results.RESULTS)
+    message = refusal(results.read, tmp_path)
+    assert message.startswith(f"{tmp_path / results.RESULTS}:{line}: not a result (")
+    assert message.endswith("; delete that line and run again")
+
+
+@pytest.mark.parametrize("path", sorted((FOUND / "journal").iterdir()), ids=lambda path: path.name)
+def test_a_damaged_line_of_a_journal_is_left_out(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "vitascope"):
+        assert len(file_journal._read_journal(path)) == 31
+    assert caplog.messages == [f"{path}: 1 lines are damaged and left out; their files are read again"]
+
+
+@pytest.mark.parametrize("path", sorted((FOUND / "predictions").iterdir()), ids=lambda path: path.name)
+def test_predictions(path: Path) -> None:
+    assert "column label holds int64" in refusal(results.read_predictions, path)
+
+
+@pytest.mark.parametrize("path", sorted((FOUND / "twelvelabs").iterdir()), ids=lambda path: path.name)
+def test_released_arrays(path: Path) -> None:
+    message = refusal(released.load_array, path, 2 if path.stem.endswith("_c") else 1)
+    assert message.startswith(f"{path}: not a NumPy array (")
+
+
+def test_an_index_of_fixtures(tmp_path: Path) -> None:
+    shutil.copy(next((FOUND / "fixtures").iterdir()), tmp_path / "index.json")
+    for name in ("dino-v2_b14.pth", "dino-v2_b14.io.npz"):
+        shutil.copy(official_encoders() / name, tmp_path)
+    rows = golden.run(tmp_path)
+    assert not any(row.ok for row in rows)
+    assert 'gated: expected true or false, not "\\u0000"' in rows[0].why
+
+
+@pytest.mark.parametrize("path", sorted((FOUND / "hf").iterdir()), ids=lambda path: path.name)
+def test_folders_of_transformers(path: Path, tmp_path: Path) -> None:
+    pytest.importorskip("transformers", reason="the extra [hf] is not installed")
+    folder = tmp_path / "model"
+    shutil.copytree(official_encoders() / "dino-v2_b14.hf", folder)
+    shutil.copy(path, folder / ("config.json" if path.suffix == ".json" else "model.safetensors"))
+    assert str(folder) in refusal(load, f"hf:{folder}")
+    assert str(folder) in refusal(load, f"dinov2/base={folder}")
