@@ -39,7 +39,7 @@ def interval_of_ratio(
 
 
 def score_interval(value: float, variance: float, freedom: float, bounds: tuple[float, float]) -> tuple[float, float]:
-    """Score interval of a value with the given variance of estimation and degrees of freedom; never outside `bounds`."""
+    """Score interval of a value with a variance of estimation and degrees of freedom; never outside `bounds`."""
     low, high = bounds
     share, spread = (value - low) / (high - low), variance / (high - low) ** 2
     t_squared = float(stdtrit(freedom, 0.5 + LEVEL / 2)) ** 2

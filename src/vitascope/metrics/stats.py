@@ -32,7 +32,7 @@ BLOCK = 1 << 21
 """Maximum number of array elements per block of draws."""
 
 FEWEST_TESTABLE = 6
-"""Number of units from which a sign-flip test can be significant at the 5 % level: its p-value is at least 2^(1 - n)."""
+"""Number of units from which a sign-flip test can be significant at 5 %: of n units its p is at least 2 ** (1 - n)."""
 
 _Z = float(ndtri(0.5 + LEVEL / 2))
 Groups: TypeAlias = Sequence[Hashable] | Int[ndarray, "n"] | None
@@ -70,7 +70,8 @@ def bootstrap(outcomes: ArrayLike, groups: Groups = None, *, draws: int = 2000, 
     The mean is a ratio of sums, so groups may differ in size. Resampling alone would be overconfident in two cases:
     for outcomes of only 0 and 100 the interval is never narrower than Wilson's, and for equal outcomes it allows for
     the fraction z²/(units + z²) of units (Wilson) that may differ without having been sampled. Fewer than ten units
-    have the score interval of `few_units`; a single group gives no interval. Raises UserError for no outcomes or outcomes outside 0 to 100.
+    have the score interval of `few_units`; a single group gives no interval. Raises UserError for no outcomes or
+    outcomes outside 0 to 100.
     """
     values = _outcomes(outcomes)
     units = _units(values, groups)
