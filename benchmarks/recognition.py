@@ -110,7 +110,7 @@ def asked(probe: Probe[int, object], root: Path) -> float:
 
 def our_knn(root: Path, epochs: int) -> float:
     """Of `knn`, every training vector in the bank."""
-    return asked(knn.KNNProbe(k=K, tau=TAU), root)
+    return asked(knn.KNNProbe(k=K, tau=TAU, center=False), root)
 
 
 def our_linear(root: Path, epochs: int) -> float:

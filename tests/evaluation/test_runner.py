@@ -125,6 +125,9 @@ def test_low_shot_is_drawn_anew_by_each_seed_and_scores_average(videos: Path, tm
 def test_seeds_are_for_probes_that_draw(videos: Path, tmp_path: Path) -> None:
     (knn,) = evaluate(build("", videos), [InOrder()], ["knn"], config=config(tmp_path, seeds=4))
     assert len(knn.seeds) == 1
+    truth = results.read_predictions(tmp_path / "run" / knn.predictions)["truth"]
+    assert knn.chance == pytest.approx(100 * max(Counter(truth).values()) / len(truth))
+    assert list(knn.scores) == ["top-1", "mean class accuracy"]
 
 
 def test_perturbed_tests_share_one_training(videos: Path, tmp_path: Path) -> None:

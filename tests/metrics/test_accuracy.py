@@ -69,3 +69,23 @@ def test_bad_input_is_named(scores, truth, k, message):
 def test_nothing_to_count():
     with pytest.raises(ValueError, match="no examples"):
         accuracy.percent([])
+
+
+@settings(deadline=None)
+@given(cases())
+def test_mean_class_accuracy_is_the_mean_of_the_recalls(case):
+    sklearn = pytest.importorskip("sklearn.metrics")
+    scores, truth = case
+    predicted = [ranking(row)[0] for row in scores]
+    expected = 100 * sklearn.recall_score(truth, predicted, labels=np.unique(truth), average="macro", zero_division=0)
+    assert accuracy.mean_class(scores, truth) == pytest.approx(expected)
+
+
+def test_the_headline_comes_first_and_mean_class_accuracy_last():
+    scores = np.eye(6)[[0, 0, 0, 1]]
+    assert accuracy.summary(scores, [0, 0, 1, 1]) == {
+        "top-1": 75.0,
+        "top-5": 100.0,
+        "mean class accuracy": 75.0,
+    }
+    assert accuracy.summary(scores[:, :3], [0, 0, 0, 2]) == {"top-1": 75.0, "mean class accuracy": 50.0}

@@ -1,5 +1,7 @@
 """kNN against sorting everything in float64, with ties of every kind."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -139,7 +141,7 @@ def test_votes_are_summed_over_the_clips_of_an_example(monkeypatch, tau, tile):
     rng = np.random.default_rng(0)
     train = stored(noise(60, 8), rng.integers(0, 6, 20).tolist(), [3] * 20)
     test = stored(noise(15, 8, 1), [0] * 5, [1, 2, 3, 4, 5], classes=6)
-    got = np.stack(knn.KNNProbe(k=7, tau=tau).predict(train, test))
+    got = np.stack(knn.KNNProbe(k=7, tau=tau, center=False).predict(train, test))
     expected = votes(train, test, 7, tau)
     np.testing.assert_allclose(got, expected / expected.sum(1, keepdims=True), rtol=1e-5, atol=1e-7)
     assert got.dtype == np.float32
@@ -178,6 +180,54 @@ def test_top_5_only_of_more_than_five_classes():
     assert list(probe.score(probe.predict(train, train), [0, 1, 2, 3, 4] * 2)) == ["top-1"]
 
 
+def test_centered_vectors_have_the_votes_of_the_centered_bank():
+    train = stored(noise(60, 8) + 5, [i % 6 for i in range(20)], [3] * 20)
+    test = stored(noise(15, 8, 1) + 5, [0] * 5, [1, 2, 3, 4, 5], classes=6)
+    mean = train.values.mean(0)
+    moved = [replace(f, values=f.values - mean) for f in (train, test)]
+    got = knn.KNNProbe(k=7).predict(train, test)
+    np.testing.assert_allclose(got, knn.KNNProbe(k=7, center=False).predict(*moved), atol=1e-5)
+    far = [replace(f, values=f.values + 1000) for f in (train, test)]
+    np.testing.assert_allclose(knn.KNNProbe(k=7).predict(*far), got, atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "k"), [([1, 1], 1), ([5, 5], 2), ([3, 9, 30], 4), ([100] * 3, 20), ([2, 10**5], 1), ([0, 8, 0, 8], 4)]
+)
+def test_k_is_half_a_median_class(sizes, k):
+    labels = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
+    assert knn.half_a_class(labels) == k
+
+
+def test_a_small_folder_is_not_a_count_of_its_classes():
+    """Two classes apart, all vectors within a narrow cone: with all neighbors voting, the larger class wins."""
+    rng = np.random.default_rng(0)
+    truth = [0] * 24 + [1] * 22
+    side = np.where(np.array(truth) == 0, 1.0, -1.0)[:, None] * np.eye(16)[0] * 0.3
+    values = torch.tensor(side + 0.05 * rng.normal(size=(46, 16)) + 10 * np.eye(16)[1], dtype=torch.float32)
+    features = stored(values, truth)
+    share = {
+        name: knn.build(name).score(knn.build(name).predict(features, features), truth)["top-1"]
+        for name in ("", "paper")
+    }
+    assert share[""] == 100
+    assert share["paper"] == pytest.approx(100 * 24 / 46)
+    assert knn.build().predict(features, features).about == {"k": 11}
+
+
+def test_one_vector_a_class_is_enough():
+    train = stored(torch.tensor([[3.0, 1], [3, -1], [3, 0.5]]), [0, 1, 2])
+    assert np.argmax(knn.build().predict(train, train), axis=1).tolist() == [0, 1, 2]
+    assert np.argmax(knn.build().predict(stored(torch.ones(1, 2), [0], classes=2), train), axis=1).tolist() == [0] * 3
+
+
+def test_paper_is_the_report_to_the_letter():
+    for name, column in (("paper", ""), ("paper-clip", "clip"), ("paper-video", "video")):
+        how = knn.build(name)
+        assert (how.k, how.tau, how.center, how.candidates) == (200, 0.1, False, [{"k": 200, "tau": 0.1}])
+        assert (how.train, how.test, how.mean) == (knn.build(column).train, knn.build(column).test, column == "video")
+
+
 def test_variants():
     assert knn.build() == knn.build("uniform")
     assert knn.build().name == "knn"
@@ -188,9 +238,9 @@ def test_variants():
         knn.build("vidoe")
 
 
-@pytest.mark.parametrize("fields", [{"k": 0}, {"tau": 0.0}, {"tau": float("nan")}])
+@pytest.mark.parametrize("fields", [{"k": -1}, {"tau": 0.0}, {"tau": float("nan")}])
 def test_impossible_settings(fields):
-    with pytest.raises(ValueError, match=r"(k = 0 must be at least 1|tau = .* must be positive)"):
+    with pytest.raises(ValueError, match=r"(k = -1 must be at least 0|tau = .* must be positive)"):
         knn.KNNProbe(**fields)
 
 

@@ -79,14 +79,14 @@ def test_is_leaving_out_one_by_one(monkeypatch, grouped, tile):
     counts = [1, 3, 2, 4, 1, 2] * 4
     groups = [f"g{i // 3}" if i % 5 else None for i in range(len(counts))] if grouped else ()
     train, test = side(counts, 1, groups=groups), side([2, 1, 3] * 5, 2)
-    how = knn.KNNProbe(ks=KS, taus=TAUS)
+    how = knn.KNNProbe(ks=KS, taus=TAUS, center=False)
     predictions = how.predict(train, test)
     table = expected(train)
     assert predictions.about["grid"] == table
     best = max(table, key=lambda point: point["held-out"])  # the first of equals
     assert predictions.about["chosen"] == {"k": best["k"], "tau": best["tau"]}
     assert predictions.about["select"] == "held-out"
-    alone = knn.KNNProbe(k=best["k"], tau=best["tau"]).predict(train, test)
+    alone = knn.KNNProbe(k=best["k"], tau=best["tau"], center=False).predict(train, test)
     np.testing.assert_array_equal(np.stack(list(predictions)), np.stack(list(alone)))
 
 
@@ -105,7 +105,7 @@ def test_a_group_is_left_out_whole():
 
 def test_the_best_on_the_test_side_is_marked():
     train, test = side([1] * 30, 4), side([1] * 20, 5)
-    how = knn.KNNProbe(ks=KS, taus=TAUS, select="best-on-test")
+    how = knn.KNNProbe(ks=KS, taus=TAUS, select="best-on-test", center=False)
     predictions = how.predict(train, test)
     best = max(predictions.about["grid"], key=lambda point: point["test"])
     assert predictions.about["chosen"] == {name: best[name] for name in ("k", "tau")}
@@ -157,7 +157,7 @@ def test_one_group_leaves_no_queries():
 
 def test_a_large_training_side_is_sampled():
     train, test = side([2] * 60, 10), side([1] * 10, 11)
-    how = knn.KNNProbe(ks=KS, taus=TAUS, queries=20)
+    how = knn.KNNProbe(ks=KS, taus=TAUS, queries=20, center=False)
     asked = stratified_sample(torch.tensor([e.truth for e in train.examples]), 20, 3).tolist()
     only = replace(
         train,

@@ -80,6 +80,20 @@ def test_sensitivity_is_the_accuracy_lost_on_an_altered_test_set(tmp_path: Path)
     assert low < 50 < high
 
 
+def test_motion_use_is_the_smaller_drop_of_reversed_and_frozen(tmp_path: Path) -> None:
+    """An encoder that only flicker harms uses no motion."""
+    shuffled = result(tmp_path, (0, 0, 0, 0, 0, 0), how="shuffled", sides="test")
+    frozen = result(tmp_path, (1, 0, 0, 1, 0, 0), how="frozen", sides="test")
+    backwards = result(tmp_path, (1, 1, 1, 1, 0, 0), how="reversed", sides="test")
+    drops = only([result(tmp_path, REAL), shuffled, frozen, backwards]).sensitivity[0]
+    use = motion_effect.motion_use(drops)
+    assert use is not None
+    assert use.gap == drops["reversed"].gap
+    assert use.gap.value == pytest.approx(100 / 6)
+    assert use.p == max(drops["reversed"].p, drops["frozen"].p)
+    assert motion_effect.motion_use({"frozen": drops["frozen"], "shuffled": drops["shuffled"]}) is None
+
+
 def test_pairs_are_matched_by_example_and_drawn_by_group(tmp_path: Path) -> None:
     groups = ("a", "a", "b", "b", "c", "c")
     real, other = (1, 1, 1, 1, 1, 0), (0, 0, 1, 0, 1, 1)

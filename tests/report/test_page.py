@@ -12,7 +12,7 @@ import subprocess
 import sys
 from dataclasses import asdict, replace
 from html.parser import HTMLParser
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from vitascope import report
-from vitascope.core.text import escaped, format_duration, interval, number, signed
+from vitascope.core.text import escaped, format_duration, interval, margin, number, p_value, signed
 from vitascope.core.types import Score
 from vitascope.evaluation.results import RESULTS, Result, append, read, read_predictions, write_predictions
 from vitascope.metrics.stats import Difference
@@ -451,6 +451,23 @@ def test_terminal_tables_hold_every_score(run: Path, count: int) -> None:
     assert ("limited" in text) == (count == 3)
 
 
+def test_every_table_has_the_chance_level(run: Path) -> None:
+    """By the most common test class; in results without predictions by the recorded level, or 1 / number of classes."""
+    board = boards.build(boards.load_results([run]))
+    levels = [number(ranking.analyze(c).ranking.chance.value) for c in board.main()]
+    written = {name: (run / f"report.{name}").read_text(encoding="utf-8") for name in ("html", "md", "tex")}
+    assert re.search(r"\| \*chance\* \| " + r" \| ".join(map(re.escape, levels)), written["md"])
+    assert re.search(r"emph\{chance\} & " + " & ".join(map(re.escape, levels)), written["tex"])
+    assert all(f">{level}<" in written["html"] or f" {level}<" in written["html"] for level in levels)
+    for width, found in ((78, read(run)), (120, [r for r in read(run) if r.dataset.startswith("motionlab")])):
+        console = Console(width=width, record=True, file=io.StringIO())
+        console.print(report.terminal([replace(r, chance=12.3) for r in found]))
+        text = console.export_text()
+        assert text.count("chance") == (len({(r.task, r.protocol) for r in found}) if width == 78 else 1)
+        assert "12.3" in text
+    assert ranking.chance_level(board.main()[0], ()).value == pytest.approx(100 / 12)
+
+
 def test_compare_pairs_on_the_common_examples(run: Path, tmp_path: Path) -> None:
     fake_run(tmp_path, odd=False)
     path = tmp_path / read(tmp_path)[0].predictions
@@ -477,7 +494,8 @@ def test_compare_ends_with_the_mean_of_both_axes(run: Path) -> None:
         mean = np.mean([np.mean([getattr(c, name) for c in axis]) for axis in axes])
         assert getattr(both, name) == pytest.approx(mean)
     assert both.n == sum(c.n for axis in axes for c in axis)
-    assert both.adjusted == both.p
+    assert both.p < both.adjusted <= 3 * both.p
+    assert both.pairs == 3
     assert not any(c.axis == "both" for c in tasks)
 
 
@@ -502,7 +520,31 @@ def test_compare_across_runs(run: Path, tmp_path: Path) -> None:
             if result.encoder == encoder:
                 write_predictions(tmp_path / folder / result.predictions, read_predictions(run / result.predictions))
                 append(tmp_path / folder, result)
-    assert report.compare([tmp_path / "one", tmp_path / "two"], "vit/small", "pixels/motion-energy") == whole
+    apart = report.compare([tmp_path / "one", tmp_path / "two"], "vit/small", "pixels/motion-energy")
+    assert [replace(c, adjusted=None, pairs=0) for c in apart] == [replace(c, adjusted=None, pairs=0) for c in whole]
+    assert all((c.adjusted, c.pairs) == (c.p, 1) for c in apart), "two encoders are one pair"
+
+
+def test_the_page_and_compare_print_the_same_p_value(run: Path, page: Page) -> None:
+    """One function, one family of tests: all pairs of encoders of a task."""
+    every = [tip for _, attributes in page.elements if (tip := attributes.get("data-tip"))]
+    board = boards.build(boards.load_results([run]))
+    for column in board.main():
+        order = ranking.analyze(column).ranking
+        for a, b in combinations(board.rows, 2):
+            (one,) = [
+                c for c in report.compare([run], a.label, b.label) if c.task == column.task and c.value is not None
+            ]
+            gap = order.difference(a.index, b.index)
+            assert (one.value, one.low, one.high, one.p) == gap[:4]
+            assert one.adjusted == order.adjusted(a.index, b.index)
+            assert one.pairs == 3
+            title = f"{escaped(a.label)} − {escaped(b.label)}"
+            tips = [t for t in every if t.startswith(title) and margin(Score(*gap[:3])) in t]
+            assert any(f"{p_value(one.adjusted)} (Holm-adjusted over 3 pairs)" in tip for tip in tips)
+            assert f"{p_value(one.adjusted)}  n = {one.n}" in report.compare_text([one])
+    assert ranking.FAMILY in " ".join(text for _, text in page.text)
+    assert ranking.FAMILY in report.compare_text([one])
 
 
 def test_what_it_takes_to_detect_a_difference() -> None:
@@ -512,7 +554,8 @@ def test_what_it_takes_to_detect_a_difference() -> None:
         phrases.not_significant(35, 35, 2000)
         == "not significant; detecting a difference this large takes about 2,000 examples"
     )
-    assert phrases.not_significant(5, 5, None) == "not significant"
+    assert phrases.not_significant(5, 5, None) == "not significant; 5 examples are too few to detect any difference"
+    assert phrases.not_significant(6, 6, None) == "not significant"
 
 
 def test_compare_names_what_is_wrong(run: Path) -> None:

@@ -82,8 +82,8 @@ def test_forecast_then_all_of_it_then_nothing(data_root: Path, tmp_path: Path) -
     done = vitascope(*run(data_root, tmp_path, "--json"))
     assert "datasets not found and skipped: k400, mit, diving48" in done.stderr
     found = [json.loads(line) for line in done.stdout.splitlines()]
-    videos = ["knn", "knn/clip", "knn/video", *SHORT]
-    expected = [(d, p) for d in sets for p in (["knn", *SHORT] if d == "in1k" else videos)]
+    videos = ["knn/paper", "knn/paper-clip", "knn/paper-video", *SHORT]
+    expected = [(d, p) for d in sets for p in (["knn/paper", *SHORT] if d == "in1k" else videos)]
     assert [(r["dataset"], r["probe"]) for r in found] == expected
     by_task = {(r["dataset"], r["probe"]): r for r in found}
     settings = by_task["ssv2", SHORT[0]]["settings"]["probe"]
@@ -97,7 +97,7 @@ def test_forecast_then_all_of_it_then_nothing(data_root: Path, tmp_path: Path) -
 def test_questions_by_name(data_root: Path) -> None:
     found, absent = benchmark_tasks("twlv1-recognition", [], ["knn"], data_root)
     assert [d.name for d, _ in found] == ["ssv2", "epic/verb", "epic/noun", "epic/action", "in1k"]
-    assert found[0][1] == ["knn", "knn/clip", "knn/video"]
+    assert found[0][1] == ["knn/paper", "knn/paper-clip", "knn/paper-video"]
     assert absent == ["k400", "mit", "diving48"]
     (one,), _ = benchmark_tasks("twlv1-recognition", [f"ssv2={data_root / 'SSv2'}"], ["linear/paper+draws=8"], None)
     assert one[1] == ["linear/paper+draws=8"]

@@ -11,7 +11,7 @@ from vitascope.core.text import nearest
 from vitascope.core.types import Dataset
 from vitascope.datasets.open import folder_below, open_dataset
 
-VIDEO_PROBES = ("knn", "knn/clip", "knn/video", "linear/paper", "attentive/paper")
+VIDEO_PROBES = ("knn/paper", "knn/paper-clip", "knn/paper-video", "linear/paper", "attentive/paper")
 BENCHMARKS: dict[str, dict[str, tuple[str, ...]]] = {
     "twlv1-recognition": {
         "k400": VIDEO_PROBES,
@@ -21,7 +21,7 @@ BENCHMARKS: dict[str, dict[str, tuple[str, ...]]] = {
         "epic/verb": VIDEO_PROBES,
         "epic/noun": VIDEO_PROBES,
         "epic/action": VIDEO_PROBES,
-        "in1k": ("knn", "linear/paper", "attentive/paper"),
+        "in1k": ("knn/paper", "linear/paper", "attentive/paper"),
     },
     "twlv1-temporal": {
         "thumos14": ("localize/paper",),

@@ -226,6 +226,7 @@ def _result(
         version=probe.version,
         kind=dataset.kind,
         scores=scored.scores,
+        chance=summary.chance,
         per_class=scored.per_class,
         diagnosis=scored.diagnosis,
         folds=tuple(finite_scores(a.scores) for a in predictions if a.seed == config.seed),

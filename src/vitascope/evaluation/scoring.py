@@ -50,6 +50,8 @@ class SeedSummary(NamedTuple):
     """Number of scored examples."""
     seeds: tuple[float, ...]
     """Headline score of each seed."""
+    chance: float | None = None
+    """Headline of always predicting the most common test class; None unless that is top-1 accuracy."""
 
 
 def summarize(probe: AnyProbe, predictions: Sequence[FoldPredictions], dataset: Dataset[Any], seed: int) -> SeedSummary:
@@ -120,7 +122,8 @@ def _summarize_outcomes(
         _per_class(pooled.outcomes, truth, groups, dataset.classes, rng=np.random.default_rng(seed)),
         _columns(pooled, dataset),
     )
-    return SeedSummary(scored, len(pooled.examples), seeds)
+    chance = 100 * float(np.bincount(truth).max()) / len(truth) if next(iter(scores)) == "top-1" else None
+    return SeedSummary(scored, len(pooled.examples), seeds, chance)
 
 
 def _pool_folds(probe: AnyProbe, predictions_by_fold: Sequence[FoldPredictions]) -> _PooledFolds:

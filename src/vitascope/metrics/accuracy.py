@@ -34,11 +34,18 @@ def top_k(scores: ArrayLike | Sequence[Array], truth: ArrayLike, k: int = 1) -> 
     return percent(hits(scores, truth, k))
 
 
-def top_1_and_5(scores: ArrayLike | Sequence[Array], truth: ArrayLike) -> dict[str, float]:
-    """`top-1` accuracy and, with more than five classes, `top-5`, in percent."""
+def summary(scores: ArrayLike | Sequence[Array], truth: ArrayLike) -> dict[str, float]:
+    """`top-1` accuracy, with more than five classes `top-5`, and `mean class accuracy`, in percent."""
     table = _scores(scores)
-    values = {"top-1": top_k(table, truth)}
-    return {**values, "top-5": top_k(table, truth, 5)} if table.shape[1] > 5 else values
+    top_5 = {"top-5": top_k(table, truth, 5)} if table.shape[1] > 5 else {}
+    return {"top-1": top_k(table, truth), **top_5, "mean class accuracy": mean_class(table, truth)}
+
+
+def mean_class(scores: ArrayLike | Sequence[Array], truth: ArrayLike) -> float:
+    """Mean over the classes in `truth` of the top-1 accuracy of their examples, in percent; all classes count alike."""
+    correct, labels = hits(scores, truth), np.asarray(truth)
+    counts = np.bincount(labels)
+    return percent(np.bincount(labels, correct)[counts > 0] / counts[counts > 0])
 
 
 def outcomes(scores: ArrayLike | Sequence[Array], truth: ArrayLike) -> list[float]:

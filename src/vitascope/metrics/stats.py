@@ -3,7 +3,7 @@
 Intervals are Hesterberg's expanded percentile bootstrap (The American Statistician 69(4), 2015): percentiles of the
 resampled means, moved outwards so that few units widen the interval as Student's t does. It was chosen over BCa, which
 corrects skewness but not narrowness: with six unequal groups BCa and plain percentiles cover the true value in 84 % of
-cases, expanded percentiles in 94 %.
+cases, expanded percentiles in 94 %. Fewer than ten units get the score interval of `few_units` instead.
 """
 
 from __future__ import annotations
@@ -21,14 +21,18 @@ from scipy.special import bdtr, ndtr, ndtri, stdtr, stdtrit
 
 from vitascope.core.errors import UserError
 from vitascope.core.types import Score
+from vitascope.metrics import few_units
+from vitascope.metrics.few_units import FEW, LEVEL
 
-LEVEL = 0.95
 FULL = 100.0
 """Upper bound of outcomes, percent."""
 FLIPS = 10_000
 """Sign flips drawn per test: enough to stay significant after Holm's correction over all pairs of 20 encoders."""
 BLOCK = 1 << 21
 """Maximum number of array elements per block of draws."""
+
+FEWEST_TESTABLE = 6
+"""Number of units from which a sign-flip test can be significant at 5 %: of n units its p is at least 2 ** (1 - n)."""
 
 _Z = float(ndtri(0.5 + LEVEL / 2))
 Groups: TypeAlias = Sequence[Hashable] | Int[ndarray, "n"] | None
@@ -49,13 +53,15 @@ class Difference(NamedTuple):
     def needed(self, power: float = 0.8) -> int | None:
         """Sample size at which a difference this large is significant at the 5 % level with probability `power`.
 
-        Uses the normal approximation and assumes groups of the same kind. None if the difference is zero or has no
-        interval.
+        Uses the normal approximation and assumes groups of the same kind; at least the examples of as many groups as
+        the test needs. None if the difference is zero or has no interval, and from so few groups that nothing could
+        be significant: their spread says too little.
         """
-        if self.value == 0 or self.low is None or self.high is None:
+        if self.value == 0 or self.low is None or self.high is None or self.units < FEWEST_TESTABLE:
             return None
-        error = (self.high - self.low) / (2 * _Z)
-        return ceil(self.n * ((_Z + float(ndtri(power))) * error / self.value) ** 2)
+        error = (self.high - self.low) / (2 * float(stdtrit(self.units - 1, 0.5 + LEVEL / 2)))
+        growth = ((_Z + float(ndtri(power))) * error / self.value) ** 2
+        return ceil(self.n * max(growth, FEWEST_TESTABLE / self.units))
 
 
 def bootstrap(outcomes: ArrayLike, groups: Groups = None, *, draws: int = 2000, rng: np.random.Generator) -> Score:
@@ -63,8 +69,9 @@ def bootstrap(outcomes: ArrayLike, groups: Groups = None, *, draws: int = 2000, 
 
     The mean is a ratio of sums, so groups may differ in size. Resampling alone would be overconfident in two cases:
     for outcomes of only 0 and 100 the interval is never narrower than Wilson's, and for equal outcomes it allows for
-    the fraction z²/(units + z²) of units (Wilson) that may differ without having been sampled. A single group gives
-    no interval. Raises UserError for no outcomes or outcomes outside 0 to 100.
+    the fraction z²/(units + z²) of units (Wilson) that may differ without having been sampled. Fewer than ten units
+    have the score interval of `few_units`; a single group gives no interval. Raises UserError for no outcomes or
+    outcomes outside 0 to 100.
     """
     values = _outcomes(outcomes)
     units = _units(values, groups)
@@ -261,6 +268,8 @@ def _interval(
     means = units.real / units.imag
     if np.ptp(means) < 1e-9:
         return _unseen(float(means[0]), count, bounds)
+    if count < FEW:
+        return few_units.interval_of_ratio(units.real, units.imag, bounds)
     drawn = np.concatenate([block.real / block.imag for block in _resample(units, draws, rng)])
     return _expanded(float(units.real.sum() / units.imag.sum()), drawn, count, bounds)
 
@@ -274,11 +283,13 @@ def _unseen(value: float, count: int, bounds: tuple[float, float]) -> tuple[floa
 def _expanded(
     value: float, drawn: Float[ndarray, "draws"], count: int, bounds: tuple[float, float]
 ) -> tuple[float | None, float | None]:
-    """Expanded percentile interval of `value` from draws of `count` units."""
+    """Expanded percentile interval of `value` from draws of `count` units; of few, the score interval."""
     if not np.isfinite(value) or not len(drawn):
         return None, None
     if np.ptp(drawn) < 1e-9:
         return _unseen(value, count, bounds)
+    if count < FEW:
+        return few_units.score_interval(value, float(drawn.var()) * count / (count - 1), count - 1, bounds)
     tail = float(ndtr(sqrt(count / (count - 1)) * stdtrit(count - 1, (1 - LEVEL) / 2)))
     low, high = np.quantile(drawn, [tail, 1 - tail])
     return float(low), float(high)

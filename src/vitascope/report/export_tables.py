@@ -14,7 +14,14 @@ from vitascope.report.analysis import leaderboard as boards
 from vitascope.report.analysis.head_selection import chosen_on_test
 from vitascope.report.analysis.leaderboard import Column, EncoderRow, Leaderboard
 from vitascope.report.analysis.phrases import TextRun, caveats
-from vitascope.report.analysis.ranking import Ranking, average_columns, average_name, averages
+from vitascope.report.analysis.ranking import (
+    FAMILY,
+    Ranking,
+    average_columns,
+    average_name,
+    averages,
+    chance_level,
+)
 from vitascope.report.sections import temporal
 from vitascope.report.sections.tables import ON_TEST_NOTE, Extras, SummaryTable, collect_extras, summary_tables
 
@@ -23,10 +30,12 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 DAGGER = "†"
+CHANCE = "chance"
+"""Label of the row of chance levels."""
 NOTE = (
-    "Brackets: 95 % bootstrap intervals over groups of examples. Bold: top tier, encoders that do not differ "
-    "significantly from the best (paired test, Holm-corrected, 5 %). † the encoder's pretraining data include this "
-    "dataset."
+    "Brackets: 95 % bootstrap intervals over groups of examples (fewer than ten groups: score intervals with Student's "
+    "t). Bold: top tier, encoders that do not differ significantly from the best (paired test, "
+    f"{FAMILY}, 5 %). † the encoder's pretraining data include this dataset."
 )
 TEX_PREAMBLE = "% needs \\usepackage{booktabs} and \\usepackage[T1]{fontenc}\n"
 _TEX = {
@@ -99,7 +108,15 @@ def _markdown_table(board: Leaderboard, columns: Sequence[Column], rankings: Map
     for row in _rows_in(board, columns):
         cells = [_markdown_cell(*entry) for entry in _scores_of_row(board, columns, rankings, row)]
         lines.append(f"| {md_escape(row.label)} | " + " | ".join(cells) + " |")
-    return lines
+    levels = _chance_levels(board, columns, rankings)
+    return [*lines, f"| *chance* | {' | '.join(levels)} |"] if levels else lines
+
+
+def _chance_levels(board: Leaderboard, columns: Sequence[Column], rankings: Mapping[str, Ranking]) -> list[str]:
+    """Chance level of each column and average as text; empty if none is known."""
+    known = [rankings[c.task].chance if c.main and c.task in rankings else chance_level(c, ()) for c in columns]
+    known += [ranking.chance for _, ranking in _averages(board, columns, rankings)]
+    return [number(c.value) if c else "–" for c in known] if any(known) else []
 
 
 def _markdown_cell(score: Score | None, top_tier: bool, in_pretraining_data: bool) -> str:
@@ -155,6 +172,8 @@ def _latex_table(board: Leaderboard, columns: Sequence[Column], rankings: Mappin
         [tex_escape(row.label), *(_latex_cell(*entry) for entry in _scores_of_row(board, columns, rankings, row))]
         for row in _rows_in(board, columns)
     ]
+    levels = _chance_levels(board, columns, rankings)
+    body += [[r"\emph{chance}", *(level.replace("–", "--") for level in levels)]] if levels else []
     return _tabular(note, ["Encoder", *heads], body, f"l{'r' * len(heads)}")
 
 
@@ -204,7 +223,10 @@ def _scores(board: Leaderboard) -> Table:
     from rich.text import Text
 
     columns = [*board.main(), *board.other_protocols()]
-    rankings = {c.task: Ranking({row: r.headline for row, r in c.cells.items()}) for c in board.main()}
+    rankings = {
+        c.task: Ranking({row: r.headline for row, r in c.cells.items()}, chance=chance_level(c, ()))
+        for c in board.main()
+    }
     rankings = {**rankings, **averages(board, rankings)}
     average_names = [name for name, _ in _averages(board, columns, rankings)]
     wide = len(columns) + len(average_names) <= 3
@@ -219,6 +241,8 @@ def _scores(board: Leaderboard) -> Table:
         row.label: [_terminal_cell(s, met) for s, _, met in _scores_of_row(board, columns, rankings, row)]
         for row in board.rows
     }
+    if levels := _chance_levels(board, columns, rankings):
+        cells[CHANCE] = levels
     for line in _lines(cells) if wide else _long_lines(titles, cells):
         table.add_row(*(Text(text) for text in line))
     return table

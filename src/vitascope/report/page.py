@@ -27,6 +27,7 @@ from vitascope.report.analysis.head_selection import chosen_on_test
 from vitascope.report.analysis.leaderboard import Column, EncoderRow, Leaderboard
 from vitascope.report.analysis.phrases import TextRun
 from vitascope.report.analysis.ranking import (
+    FAMILY,
     ColumnAnalysis,
     Confusion,
     Ranking,
@@ -246,6 +247,7 @@ def _html(run: Path, board: Leaderboard, findings: Findings) -> str:
         "ranked": any(r.tiers for r in rankings.values()),
         "chance_definition": phrases.chance_definition(r.chance for r in rankings.values() if r.chance),
         "percent": plots.PERCENT,
+        "family": FAMILY,
         "temporal_tables": temporal.score_tables(board),
         "error_tables": temporal.error_tables(board),
         "pretraining": findings.pretraining,

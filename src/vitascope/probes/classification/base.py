@@ -28,8 +28,8 @@ class Classification(Probe[int, Any]):
         return self.select == "best-on-test"
 
     def score(self, predictions: Sequence[Array] | Array, truth: Sequence[int]) -> dict[str, float]:
-        """Return top-1 and, with more than five classes, top-5 accuracy in percent."""
-        return accuracy.top_1_and_5(predictions, truth)
+        """Return top-1, with more than five classes top-5, and mean class accuracy in percent."""
+        return accuracy.summary(predictions, truth)
 
     def outcomes(self, predictions: Sequence[Array] | Array, truth: Sequence[int]) -> list[float]:
         """Return 100 for each correctly classified example, else 0."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vitascope.core.errors import UserError
-from vitascope.core.fields import AT_LEAST_ONE, POSITIVE, check_fields
+from vitascope.core.fields import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, check_fields
 from vitascope.core.registry import unknown_variant
 from vitascope.core.types import Example
 from vitascope.features.base import Features, FlatVectors, all_vectors, check_same_shape, class_labels, mean_vectors
@@ -29,6 +29,8 @@ Array: TypeAlias = NDArray[Any]
 
 _WHOLE = View(Uniform())
 _CLIPS = View(MultiClip(2.0))
+MOST_NEIGHBORS = 20
+"""Largest default k: that of DINO, the best of 10 to 200 on ImageNet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,16 +45,18 @@ class KNNProbe(Classification):
 
     name: str = "knn"
     """Name as typed by users, with variant and options."""
-    version: int = 1
+    version: int = 2
     """Version; incremented whenever the same inputs would yield another score."""
     train: View = _WHOLE
     """View of the training videos."""
     test: View = _WHOLE
     """View of the test videos."""
-    k: Annotated[int, AT_LEAST_ONE] = 200
-    """Number of neighbors; at most the size of the bank."""
+    k: Annotated[int, NOT_NEGATIVE] = 0
+    """Number of neighbors, at most the size of the bank; 0: 20, but at most half the bank vectors of a median class."""
     tau: Annotated[float, POSITIVE] = 0.1
     """Temperature: a neighbor votes with weight exp(cosine / tau)."""
+    center: bool = True
+    """Subtract the mean of the bank from all vectors."""
     mean: bool = False
     """Use the mean of the vectors of an example. Else every vector is in the bank, and votes are summed over those of
     a test example."""
@@ -78,6 +82,11 @@ class KNNProbe(Classification):
         """Hyper-parameter candidates."""
         return [{"k": k, "tau": tau} for k, tau in product(self.ks or (self.k,), self.taus or (self.tau,))]
 
+    @property
+    def _bounded(self) -> bool:
+        """Whether k follows from the size of the classes."""
+        return not (self.ks or self.k)
+
     def multiply_adds(self, load: WorkloadSize) -> float:
         """Return the multiply-adds of the search, and of that for selection."""
         train_vectors, test_vectors = (1, 1) if self.mean else (load.train_clips, load.test_clips)
@@ -88,14 +97,20 @@ class KNNProbe(Classification):
         """Return the share of votes of each class for each test example; `seed` draws the queries of the search."""
         read = mean_vectors if self.mean else all_vectors
         bank, queries = check_same_shape(read(train), read(test))
+        if self.center:
+            mean = bank.values.double().mean(dim=0).float()
+            bank, queries = (part._replace(values=part.values - mean) for part in (bank, queries))
         labels, test_labels, candidates = class_labels(train), class_labels(test), self.candidates
+        if self._bounded:
+            candidates = [{**point, "k": half_a_class(labels[bank.owner.cpu()])} for point in candidates]
         largest = max(int(point["k"]) for point in candidates)
         nearest = neighbors(queries.values, bank.values, largest)
         test_queries = _QueryNeighbors(
             nearest, queries.owner, labels.to(bank.owner.device)[bank.owner], len(train.classes)
         )
         if len(candidates) == 1:
-            return PredictionList(test_queries.vote(candidates[0]))
+            about = {"k": candidates[0]["k"]} if self._bounded else {}
+            return PredictionList(test_queries.vote(candidates[0]), **about)
         selection_queries = test_queries
         if self.select == "held-out":
             chosen = stratified_sample(labels, self.queries, seed)
@@ -108,8 +123,15 @@ class KNNProbe(Classification):
         return PredictionList(test_queries.vote(candidates[best]), **selection)
 
 
+def half_a_class(labels: Int[Tensor, "b"]) -> int:
+    """Return the default k: 20, but at most half the vectors of a median class, so that it can win the vote."""
+    sizes = torch.bincount(labels)
+    return min(MOST_NEIGHBORS, max(1, int(sizes[sizes > 0].median()) // 2))
+
+
 _CLIP = KNNProbe(name="knn/clip", train=_CLIPS, test=_CLIPS)
 _VIDEO = KNNProbe(name="knn/video", train=_CLIPS, test=_CLIPS, mean=True)
+_PAPER: Mapping[str, Any] = {"k": 200, "center": False}
 SWEEP: Mapping[str, Any] = {"ks": (1, 5, 10, 20, 50, 100, 200), "taus": (0.02, 0.05, 0.07, 0.1, 0.2)}
 """Covers common choices: k of 10 to 200 and tau of 0.07 (DINO), 200 and 0.1 (MoCo)."""
 PRESETS: Mapping[str, KNNProbe] = {
@@ -119,20 +141,26 @@ PRESETS: Mapping[str, KNNProbe] = {
     "sweep": KNNProbe(name="knn/sweep", **SWEEP),
     "clip-sweep": replace(_CLIP, name="knn/clip-sweep", **SWEEP),
     "video-sweep": replace(_VIDEO, name="knn/video-sweep", **SWEEP),
+    "paper": KNNProbe(name="knn/paper", **_PAPER),
+    "paper-clip": replace(_CLIP, name="knn/paper-clip", **_PAPER),
+    "paper-video": replace(_VIDEO, name="knn/paper-video", **_PAPER),
 }
 VARIANTS: Mapping[str, str] = {
-    "": "one clip over the whole video (column Uniform of the TWLV-I report); also `knn/uniform`",
+    "": "one clip over the whole video, centered vectors, k bounded by the size of the classes; also `knn/uniform`",
     "clip": "2 s clips; every training clip is in the bank, votes are summed over the clips of a test video",
     "video": "2 s clips, averaged to one vector per video",
     "sweep": "`knn` with seven k times five tau, selected by leave-one-out on the training set",
     "clip-sweep": "`knn/clip` with the same search; an example leaves with all its clips and its group",
     "video-sweep": "`knn/video` with the same search",
+    "paper": "column Uniform of the TWLV-I report: vectors as they are, k = 200, tau = 0.1",
+    "paper-clip": "column Clip of the TWLV-I report: `knn/clip` with the same settings",
+    "paper-video": "column Video of the TWLV-I report: `knn/video` with the same settings",
 }
 """{variant: description}, as listed by `vitascope ls probes`."""
 
 
 def build(variant: str = "") -> KNNProbe:
-    """Return the probe `knn/variant`; `knn` alone is the column Uniform."""
+    """Return the probe `knn/variant`, or `knn`."""
     known = PRESETS.get("" if variant == "uniform" else variant)
     if known is None:
         raise unknown_variant("probes", "knn", variant, VARIANTS)

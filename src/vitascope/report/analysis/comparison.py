@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
+from typing import NamedTuple
 
 from vitascope.core.errors import UserError
 from vitascope.core.text import escaped, margin, nearest, number, p_value
@@ -16,7 +17,16 @@ from vitascope.report.analysis import leaderboard as boards
 from vitascope.report.analysis.leaderboard import Column, EncoderRow, Leaderboard, SettingDifference
 from vitascope.report.analysis.paired_bootstrap import ResampledScore
 from vitascope.report.analysis.phrases import caveats, not_significant
-from vitascope.report.analysis.ranking import ALPHA, Evidence, common, difference, load_evidence
+from vitascope.report.analysis.ranking import (
+    ALPHA,
+    FAMILY,
+    Evidence,
+    Ranking,
+    adjust,
+    common,
+    load_column,
+    rank_column,
+)
 
 AXES = ("appearance", "motion")
 BOTH = "both"
@@ -54,9 +64,18 @@ class Comparison:
     p: float | None = None
     """p-value of the paired test."""
     adjusted: float | None = None
-    """Holm-adjusted p-value, over the standard tasks compared, over their variants, or over the means of both axes."""
+    """p-value Holm-adjusted over all pairs of encoders of the task, as in the report."""
     needed: int | None = None
-    """Number of examples that detect a difference this large with a power of 80 %."""
+    """Number of examples that detect a difference this large with a power of 80 %; None from fewer than six groups."""
+    pairs: int = 0
+    """Number of pairs of encoders of the task, over which `adjusted` is adjusted."""
+
+
+class _Tested(NamedTuple):
+    """A comparison, and the ranking of all encoders of the task that its p-value is from; None if refused."""
+
+    comparison: Comparison
+    ranking: Ranking | None
 
 
 def compare(runs: Sequence[str | Path], a: str, b: str) -> list[Comparison]:
@@ -69,69 +88,73 @@ def compare(runs: Sequence[str | Path], a: str, b: str) -> list[Comparison]:
     if first == second:
         raise UserError(f"{escaped(first.label)} is given twice; name two different encoders")
     tasks = dict.fromkeys(c.task for c in board.columns)
-    comparisons = [c for task in tasks for c in _on_task(board, task, first, second)]
-    if not comparisons:
+    tested = [one for task in tasks for one in _on_task(board, task, first, second)]
+    if not tested:
         raise UserError(f"{escaped(first.label)} and {escaped(second.label)} share no task; evaluate both on one")
-    comparisons += _means(comparisons)
-    return [
-        _adjusted(c, [o.p for o in comparisons if o.p is not None and _family(o) == _family(c)]) for c in comparisons
-    ]
+    return [one.comparison for one in tested] + _means(tested, first, second)
 
 
-def _family(one: Comparison) -> tuple[bool, bool]:
-    """The family of hypotheses that a comparison is adjusted within: standard tasks, their variants, or the means."""
-    return bool(one.variant), one.axis == BOTH
-
-
-def _means(comparisons: Sequence[Comparison]) -> list[Comparison]:
+def _means(tested: Sequence[_Tested], a: EncoderRow, b: EncoderRow) -> list[Comparison]:
     """For each probe with both axes, the mean of its differences on appearance and on motion."""
-    standard = [c for c in comparisons if not c.variant and c.value is not None]
-    probes = dict.fromkeys(c.task.rpartition(":")[2] for c in standard)
-    by_axis = {
-        p: [[c for c in standard if c.task.endswith(f":{p}") and c.axis == axis] for axis in AXES] for p in probes
-    }
-    return [_mean_of(probe, axes) for probe, axes in by_axis.items() if all(axes)]
+    standard = [t for t in tested if not t.comparison.variant and t.comparison.value is not None]
+    by_probe: dict[str, list[list[_Tested]]] = {}
+    for one in standard:
+        axes = by_probe.setdefault(one.comparison.task.rpartition(":")[2], [[], []])
+        if one.comparison.axis in AXES:
+            axes[AXES.index(one.comparison.axis)].append(one)
+    return [_mean_of(probe, axes, a, b) for probe, axes in by_probe.items() if all(axes)]
 
 
-def _mean_of(probe: str, axes: Sequence[Sequence[Comparison]]) -> Comparison:
+def _mean_of(probe: str, axes: Sequence[Sequence[_Tested]], a: EncoderRow, b: EncoderRow) -> Comparison:
     """Average over the tasks of each axis, then over both; half-widths add because tasks may share their videos."""
-    every = [c for axis in axes for c in axis]
-    gaps = [_mean_gap([_gap(c) for c in axis]) for axis in axes]
-    gap = _mean_gap(gaps)
-    return Comparison(
+    each = [[t.comparison for t in axis] for axis in axes]
+    every = [c for axis in each for c in axis]
+    base = Comparison(
         task=f"mean of both axes:{probe}",
         axis=BOTH,
-        a=every[0].a,
-        b=every[0].b,
+        a=a.label,
+        b=b.label,
         limited=any(c.limited for c in every),
         on_test=any(c.on_test for c in every),
-        n=gap.n,
-        groups=gap.units,
         only_a=sum(c.only_a for c in every),
         only_b=sum(c.only_b for c in every),
-        mean_a=fmean(fmean(c.mean_a or 0.0 for c in axis) for axis in axes),
-        mean_b=fmean(fmean(c.mean_b or 0.0 for c in axis) for axis in axes),
-        value=gap.value,
-        low=gap.low,
-        high=gap.high,
-        p=gap.p,
+        mean_a=fmean(fmean(c.mean_a or 0.0 for c in axis) for axis in each),
+        mean_b=fmean(fmean(c.mean_b or 0.0 for c in axis) for axis in each),
     )
+    return _with_difference(base, _mean_ranking(axes), a, b)
 
 
-def _gap(one: Comparison) -> Difference:
-    """The difference of a comparison."""
-    return Difference(one.value or 0.0, one.low, one.high, 1.0 if one.p is None else one.p, one.n, one.groups)
+def _mean_ranking(axes: Sequence[Sequence[_Tested]]) -> Ranking:
+    """The mean differences of all pairs of encoders that have all of the tasks."""
+    rankings = [[t.ranking for t in axis if t.ranking] for axis in axes]
+    first = rankings[0][0]
+    means = {}
+    for pair in first.pairs:
+        gaps = [[gap for r in axis if (gap := r.difference(*pair))] for axis in rankings]
+        if [len(axis) for axis in gaps] == [len(axis) for axis in rankings]:
+            means[pair] = _mean_gap([_mean_gap(axis) for axis in gaps])
+    return Ranking(first.scores, means, adjust(means))
 
 
 def _mean_gap(gaps: Sequence[Difference]) -> Difference:
     return stats.average_difference(gaps, [0] * len(gaps))
 
 
-def _adjusted(one: Comparison, family: Sequence[float]) -> Comparison:
-    """Add the Holm-adjusted p-value, given all p-values of the family."""
-    if one.p is None:
-        return one
-    return replace(one, adjusted=stats.holm(family)[list(family).index(one.p)])
+def _with_difference(base: Comparison, ranking: Ranking, a: EncoderRow, b: EncoderRow) -> Comparison:
+    """Add the difference of both encoders and its p-values."""
+    gap = ranking.difference(a.index, b.index)
+    assert gap is not None, "only compared if known"
+    return replace(
+        base,
+        n=gap.n,
+        groups=gap.units,
+        value=gap.value,
+        low=gap.low,
+        high=gap.high,
+        p=gap.p,
+        adjusted=ranking.adjusted(a.index, b.index),
+        pairs=len(ranking.pairs),
+    )
 
 
 def find(board: Leaderboard, name: str) -> EncoderRow:
@@ -149,21 +172,22 @@ def find(board: Leaderboard, name: str) -> EncoderRow:
     )
 
 
-def _on_task(board: Leaderboard, task: str, a: EncoderRow, b: EncoderRow) -> list[Comparison]:
+def _on_task(board: Leaderboard, task: str, a: EncoderRow, b: EncoderRow) -> list[_Tested]:
     columns = [c for c in board.columns if c.task == task]
     shared = [c for c in columns if a.index in c.cells and b.index in c.cells]
     if shared:
-        return [_pair(c, a, b) for c in shared]
+        return [_test(c, a, b) for c in shared]
     ours, theirs = (next((c for c in columns if row.index in c.cells), None) for row in (a, b))
     if ours is None or theirs is None:
         return []
     differs = tuple(boards.setting_differences(ours.settings, theirs.settings))
     limit = ours.limited != theirs.limited
     reason = "only one was evaluated with --limit" if limit else "they were evaluated under different protocols"
-    return [Comparison(task=task, axis=ours.axis, a=a.label, b=b.label, refused=reason, differs=differs)]
+    refused = Comparison(task=task, axis=ours.axis, a=a.label, b=b.label, refused=reason, differs=differs)
+    return [_Tested(refused, None)]
 
 
-def _pair(column: Column, a: EncoderRow, b: EncoderRow) -> Comparison:
+def _test(column: Column, a: EncoderRow, b: EncoderRow) -> _Tested:
     base = Comparison(
         task=column.task,
         axis=column.axis,
@@ -173,34 +197,21 @@ def _pair(column: Column, a: EncoderRow, b: EncoderRow) -> Comparison:
         limited=column.limited,
         on_test=column.on_test,
     )
-    ours, theirs = load_evidence(column.cells[a.index]), load_evidence(column.cells[b.index])
+    evidence = load_column(column)
+    ours, theirs = evidence.get(a.index), evidence.get(b.index)
     if ours is None or theirs is None:
         whose = escaped(a.label if ours is None else b.label)
-        return replace(base, refused=f"the predictions of {whose} are missing; evaluate again with --overwrite")
-    gap = difference(ours, theirs)
+        reason = f"the predictions of {whose} are missing; evaluate again with --overwrite"
+        return _Tested(replace(base, refused=reason), None)
+    ranking = rank_column(column, evidence)
+    gap = ranking.difference(a.index, b.index)
     if gap is None:
         pooled = isinstance(ours, ResampledScore)
         reason = "they were not tested on the same videos" if pooled else "they have no example in common"
-        return replace(base, refused=reason)
-    return _with_numbers(base, (ours, theirs), gap)
-
-
-def _with_numbers(base: Comparison, both: tuple[Evidence, Evidence], gap: Difference) -> Comparison:
-    ours, theirs = both
-    return replace(
-        base,
-        n=gap.n,
-        groups=gap.units,
-        only_a=len(ours.key) - gap.n,
-        only_b=len(theirs.key) - gap.n,
-        mean_a=_mean(ours, theirs),
-        mean_b=_mean(theirs, ours),
-        value=gap.value,
-        low=gap.low,
-        high=gap.high,
-        p=gap.p,
-        needed=gap.needed(),
-    )
+        return _Tested(replace(base, refused=reason), None)
+    only_a, only_b = len(ours.key) - gap.n, len(theirs.key) - gap.n
+    means = replace(base, only_a=only_a, only_b=only_b, mean_a=_mean(ours, theirs), mean_b=_mean(theirs, ours))
+    return _Tested(replace(_with_difference(means, ranking, a, b), needed=gap.needed()), ranking)
 
 
 def _mean(own: Evidence, other: Evidence) -> float:
@@ -214,7 +225,7 @@ def _mean(own: Evidence, other: Evidence) -> float:
 def compare_text(comparisons: Sequence[Comparison]) -> str:
     """Format comparisons as lines for a terminal."""
     first = next(iter(comparisons), None)
-    lines = [f"{escaped(first.a)} minus {escaped(first.b)}: points, 95 % interval, Holm-adjusted p"] if first else []
+    lines = [f"{escaped(first.a)} minus {escaped(first.b)}: points, 95 % interval, p {FAMILY}"] if first else []
     width = max((len(escaped(c.task)) for c in comparisons), default=0)
     for one in comparisons:
         lines += [f"{escaped(one.task):<{width}}  {_line(one)}", *(" " * (width + 2) + note for note in _notes(one))]
@@ -226,7 +237,8 @@ def _line(one: Comparison) -> str:
         return f"not compared: {one.refused}"
     gap = margin(Score(one.value, one.low, one.high))
     among = f" in {one.groups} groups" if one.groups < one.n else ""
-    return f"{number(one.mean_a)} − {number(one.mean_b)} = {gap}  {p_value(one.adjusted or 0.0)}  n = {one.n}{among}"
+    p = p_value(1.0 if one.adjusted is None else one.adjusted)
+    return f"{number(one.mean_a)} − {number(one.mean_b)} = {gap}  {p}  n = {one.n}{among}"
 
 
 def _notes(one: Comparison) -> list[str]:

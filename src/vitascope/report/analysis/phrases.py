@@ -8,8 +8,9 @@ from typing import NamedTuple
 from vitascope.core.text import escaped, number, number_range, percent, share, with_interval
 from vitascope.core.types import Score
 from vitascope.evaluation.results import Result
+from vitascope.metrics.stats import FEWEST_TESTABLE
 from vitascope.report.analysis.leaderboard import Column, Leaderboard
-from vitascope.report.analysis.ranking import ALPHA, Chance, Ranking
+from vitascope.report.analysis.ranking import Chance, Ranking
 
 
 class TextRun(NamedTuple):
@@ -29,8 +30,9 @@ def chance_definition(levels: Iterable[Chance]) -> str:
 
 def not_significant(n: int, groups: int, needed: int | None) -> str:
     """State that two encoders do not differ significantly, and what it would take to detect the difference."""
-    if groups < n and 2.0 ** (1 - groups) >= ALPHA:
-        return f"not significant; {groups} group{'s are' if groups != 1 else ' is'} too few to detect any difference"
+    if groups < FEWEST_TESTABLE:
+        unit = "group" if groups < n else "example"
+        return f"not significant; {groups} {unit}{'s are' if groups != 1 else ' is'} too few to detect any difference"
     if needed is not None and needed > n:
         return f"not significant; detecting a difference this large takes about {needed:,} examples"
     return "not significant"

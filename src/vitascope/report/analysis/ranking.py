@@ -26,6 +26,8 @@ SEED = 0
 """Random seed of every interval; each gets its own generator, so it does not depend on the other results of a run."""
 ALPHA = 0.05
 """Significance level."""
+FAMILY = "Holm-corrected over all pairs of encoders of the task"
+"""The family of tests of every p-value of a difference between encoders, on the page and in `compare`."""
 COLUMNS = frozenset({"id", "fold", "group", "label", "top", "outcome"})
 
 
@@ -109,14 +111,23 @@ class ColumnAnalysis:
 
 def analyze(column: Column) -> ColumnAnalysis:
     """Rank the encoders of a column and count their confusions, reading the predictions once."""
-    loaded = {row: load_evidence(result) for row, result in column.cells.items()}
-    available = {row: data for row, data in loaded.items() if data is not None}
-    predictions = {row: data for row, data in available.items() if isinstance(data, Predictions)}
-    pairs = {(i, j): difference(available[i], available[j]) for i, j in combinations(available, 2)}
-    differences = {pair: gap for pair, gap in pairs.items() if gap is not None}
-    scores = {row: result.headline for row, result in column.cells.items()}
-    ranking = replace(rank(scores, differences), chance=chance_level(column, predictions.values()))
+    evidence = load_column(column)
+    predictions = {row: data for row, data in evidence.items() if isinstance(data, Predictions)}
+    ranking = replace(rank_column(column, evidence), chance=chance_level(column, predictions.values()))
     return ColumnAnalysis(ranking, {row: confusions(each) for row, each in predictions.items()})
+
+
+def load_column(column: Column) -> dict[int, Evidence]:
+    """Load what the results of a column can be paired by, by row index, where predictions were saved."""
+    loaded = {row: load_evidence(result) for row, result in column.cells.items()}
+    return {row: data for row, data in loaded.items() if data is not None}
+
+
+def rank_column(column: Column, evidence: Mapping[int, Evidence]) -> Ranking:
+    """Rank the encoders of a column by the differences of all pairs."""
+    pairs = {(i, j): difference(evidence[i], evidence[j]) for i, j in combinations(evidence, 2)}
+    known = {pair: gap for pair, gap in pairs.items() if gap is not None}
+    return rank({row: result.headline for row, result in column.cells.items()}, known)
 
 
 def load_evidence(result: Result) -> Evidence | None:
@@ -167,27 +178,33 @@ def difference(a: Evidence, b: Evidence) -> Difference | None:
 def chance_level(column: Column, predictions: Iterable[Predictions]) -> Chance | None:
     """Chance level of a column whose headline score is top-1 over known classes; None for any other score.
 
-    It is the accuracy of always predicting the most common test class; without saved predictions, 1 / number of classes
-    (the same if classes are balanced).
+    It is the accuracy of always predicting the most common test class; in results that record neither this nor
+    predictions, 1 / number of classes (the same if classes are balanced).
     """
     classes = column.first.settings.get("classes")
     if not classes or next(iter(column.first.scores)) != "top-1":
         return None
     truth = {k: t for each in predictions if each.truth for k, t in zip(each.key.tolist(), each.truth, strict=True)}
     if not truth:
-        return Chance(100 / len(classes), majority=False)
+        recorded = column.first.chance
+        return Chance(100 / len(classes), majority=False) if recorded is None else Chance(recorded, majority=True)
     return Chance(100 * max(Counter(truth.values()).values()) / len(truth), majority=True)
 
 
 def rank(scores: Mapping[int, Score], pairs: Mapping[tuple[int, int], Difference]) -> Ranking:
     """Rank encoders and group them into tiers by the significance of their differences."""
-    adjusted = dict(zip(pairs, stats.holm([d.p for d in pairs.values()]), strict=True))
+    adjusted = adjust(pairs)
     rows = list(scores)
     if len(rows) < 2 or len(pairs) < len(rows) * (len(rows) - 1) // 2:
         return Ranking(scores, pairs, adjusted)
     ranking = Ranking(scores, pairs, adjusted)
     tier = stats.tiers([scores[row].value for row in rows], lambda i, j: ranking.adjusted(rows[i], rows[j]) < ALPHA)
     return replace(ranking, tiers=dict(zip(rows, tier, strict=True)))
+
+
+def adjust(pairs: Mapping[tuple[int, int], Difference]) -> dict[tuple[int, int], float]:
+    """Holm-adjusted p-values of the differences of all pairs of encoders on one task."""
+    return dict(zip(pairs, stats.holm([d.p for d in pairs.values()]), strict=True))
 
 
 def overall(board: Leaderboard, rankings: Mapping[str, Ranking], axis: str) -> Ranking | None:

@@ -213,7 +213,8 @@ def _difference_cell(ranking: Ranking, a: EncoderRow, b: EncoderRow) -> Differen
     sign = 0 if p >= ALPHA else 1 if gap.value > 0 else -1
     groups = f" in {gap.units} groups" if gap.units < gap.n else ""
     text = margin(Score(*gap[:3]))
-    notes = [f"{escaped(a.label)} − {escaped(b.label)}", text, f"{p_value(p)} (Holm-adjusted), n = {gap.n}{groups}"]
+    family = f"(Holm-adjusted over {len(ranking.pairs)} pair{'s' * (len(ranking.pairs) > 1)})"
+    notes = [f"{escaped(a.label)} − {escaped(b.label)}", text, f"{p_value(p)} {family}, n = {gap.n}{groups}"]
     if sign == 0:
         notes.append(phrases.not_significant(gap.n, gap.units, gap.needed()))
     return DifferenceCell(signed(gap.value), sign, "\n".join(notes))

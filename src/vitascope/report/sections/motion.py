@@ -9,7 +9,7 @@ from vitascope.core.text import escaped, number, p_value, signed, with_interval
 from vitascope.core.types import Score
 from vitascope.report.analysis import motion_effect
 from vitascope.report.analysis.leaderboard import Column, EncoderRow, Leaderboard
-from vitascope.report.analysis.motion_effect import AccuracyDrop, MotionDependence, MotionEffect
+from vitascope.report.analysis.motion_effect import AccuracyDrop, MotionDependence, MotionEffect, motion_use
 from vitascope.report.analysis.ranking import ALPHA, Chance, Ranking
 from vitascope.report.charts import plots
 from vitascope.report.charts.plots import Axis, Mark, Strip
@@ -20,7 +20,7 @@ MAX_CLASSES = 20
 ENDS = 10
 """Number of classes drawn at each end if there are more."""
 REMOVES = {
-    "shuffled": "order removed",
+    "shuffled": "order removed, flicker added",
     "reversed": "direction reversed",
     "frozen": "one frame repeated",
     "slowed": "half speed",
@@ -126,8 +126,7 @@ def motion_section(board: Leaderboard, effects: Sequence[MotionEffect]) -> Motio
 
 def _overview(board: Leaderboard, effects: Sequence[MotionEffect]) -> Panel | None:
     """One strip per task with the headline sensitivity of all encoders; None for fewer than two tasks."""
-    headline = motion_effect.HEADLINE
-    by_task = [(e, {r: drops[headline] for r, drops in e.sensitivity.items() if headline in drops}) for e in effects]
+    by_task = [(e, {r: use for r, drops in e.sensitivity.items() if (use := motion_use(drops))}) for e in effects]
     by_task = [(e, drops) for e, drops in by_task if drops]
     if len(by_task) < 2:
         return None
@@ -141,7 +140,7 @@ def _overview(board: Leaderboard, effects: Sequence[MotionEffect]) -> Panel | No
         mean = signed(sum(drop.gap.value for drop in drops.values()) / len(drops))
         tip = "\n".join(f"{escaped(board.rows[row].label)} {drop_text(drops[row])}" for row in order)
         strips.append(Strip(title, marks, mean, f"{title}\n{tip}"))
-    return Panel(headline.capitalize(), REMOVES[headline], scale, tuple(strips))
+    return Panel("Motion use", "the smaller of the drops when reversed and when frozen", scale, tuple(strips))
 
 
 def _sensitivity_panels(board: Leaderboard, effect: MotionEffect) -> SensitivityPanels:
