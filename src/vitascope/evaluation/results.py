@@ -13,7 +13,7 @@ from vitascope.core.errors import StorageError, UserError, reading
 from vitascope.core.files import atomic_file, is_truncated
 from vitascope.core.migrate import RESULT, TASK_TYPE, VARIANT, current
 from vitascope.core.type_check import check_fields, fits
-from vitascope.core.types import Kind, Score, digest
+from vitascope.core.types import DataWarning, Kind, Score, digest
 
 SCHEMA = 2
 """Version of the Result fields; incremented when readers have to change."""
@@ -62,6 +62,8 @@ class Result:
     """{example id: reason} of unreadable examples, training set included."""
     notes: Mapping[str, str] = field(default_factory=dict)
     """{example id: warnings about a video that was used anyway}."""
+    data_warnings: tuple[DataWarning, ...] = ()
+    """What is doubtful about the data behind the score: leaks, too few groups, a floor that is high."""
     seed: int = 0
     """First random seed."""
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -114,6 +116,7 @@ class Result:
         data = asdict(self)
         for name in ("scores", "per_class"):
             data[name] = {k: Score(*v)._asdict() for k, v in data[name].items()}
+        data["data_warnings"] = [warning._asdict() for warning in self.data_warnings]
         return json.dumps(data, allow_nan=False)
 
     @classmethod
@@ -128,6 +131,7 @@ class Result:
         known["variant"] = current(known.get("variant", {}), VARIANT)
         for name in ("scores", "per_class"):
             known[name] = {k: Score(**v) for k, v in known.get(name, {}).items()}
+        known["data_warnings"] = tuple(DataWarning(**w) for w in known.get("data_warnings", ()))
         for name in ("folds", "seeds", "about"):
             known[name] = tuple(known.get(name, ()))
         result = cls(**known)

@@ -18,8 +18,11 @@ from vitascope.core.errors import UserError
 from vitascope.core.files import cache
 from vitascope.core.types import Card, Dataset, Example, Fold, digest, plain
 from vitascope.core.version import __version__
+from vitascope.datasets.audit.doctor import diagnose
 from vitascope.datasets.splits import low_shot
 from vitascope.evaluation import results
+from vitascope.evaluation.data_warnings import measured_warnings
+from vitascope.evaluation.near_copies import Copies, find_copies
 from vitascope.evaluation.results import Result
 from vitascope.evaluation.scoring import FoldPredictions, finite_scores, summarize
 from vitascope.features.base import Features, RelabeledFeatures, chain
@@ -116,6 +119,8 @@ def _run_fold(
             raise UserError(
                 f"{source.dataset.name}: no {side} video of {fold.name} could be embedded; see the failures above"
             )
+    first = seed == config.seed
+    copies = find_copies(source.dataset, train, tests[0], config.options) if first else Copies({})
     scratch = config.run / "training" / f"{_training_digest(probes, source, config)}-{number}-{seed}"
     line = "" if config.options.quiet else _progress_label(probes[0], source, fold, seed)
     predicted = _predict(probes[0], source.dataset, train, tests, seed=seed, scratch=scratch, line=line)
@@ -136,6 +141,7 @@ def _run_fold(
             ],
             failures={**train.failures, **test.failures},
             about=about,
+            copies=copies,
         )
 
 
@@ -241,6 +247,7 @@ def _result(
         expected=sum(len(fold.test) for fold in dataset.folds),
         missing=_missing(predictions, {**dataset.missing_files, **source.summary.failures}),
         notes=source.summary.notes,
+        data_warnings=(*diagnose(dataset), *measured_warnings(card, dataset, predictions, scored)),
         seed=config.seed,
         seconds=seconds,
         code=versions(config.options.device),

@@ -19,7 +19,7 @@ from vitascope.core.types import Example, Span, digest
 from vitascope.core.worker_pool import Failed, Pool
 from vitascope.datasets.audit.file_probe import FileReport, FileRequest, probe
 
-VERSION = 1
+VERSION = 2
 """Version of `FileReport`; increment when the same file would give a different report."""
 AHEAD = 4
 """Files queued per worker beside the one being read: a small file takes less time than a message."""
@@ -128,6 +128,7 @@ def _read_journal(journal: Path) -> dict[str, FileReport]:
             try:
                 record = json.loads(line)
                 key = record.pop("key")
+                bytes.fromhex(record["fingerprint"])
                 record["seen"], record["warnings"] = tuple(record["seen"]), tuple(record["warnings"])
                 reports[key] = FileReport(**record)
             except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
