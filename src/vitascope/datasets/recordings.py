@@ -38,9 +38,8 @@ def with_recordings(examples: Sequence[Example[T]], root: Path) -> tuple[Example
     for number, example in zip(numbers, examples, strict=True):
         members[number].append(example)
     names = {number: _name(of_one, root) for number, of_one in members.items()}
-    return tuple(
-        replace(e, group=names[n]) if names[n] != e.group else e for n, e in zip(numbers, examples, strict=True)
-    )
+    named = [(example, names[number]) for number, example in zip(numbers, examples, strict=True)]
+    return tuple(example if name == example.group else replace(example, group=name) for example, name in named)
 
 
 def _name(members: Sequence[Example[T]], root: Path) -> str | None:

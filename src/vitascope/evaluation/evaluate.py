@@ -165,7 +165,7 @@ def _evaluate_encoder(
 
 
 def _with_current_warnings(result: Result | None, dataset: Dataset[Any], run: Path) -> Result | None:
-    """Return a recorded result with the warnings on the dataset as they are now; it is recorded again if they differ."""
+    """Return a recorded result with the present warnings on the dataset, which are recorded if they have changed."""
     if result is None:
         return None
     measured = (warning for warning in result.data_warnings if warning.kind in MEASURED)

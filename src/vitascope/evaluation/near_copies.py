@@ -1,8 +1,7 @@
 """Copies across a split: test examples that are another encoding of a training example.
 
-Vectors propose and frames decide: of each test example the training example with the most similar vector is a candidate,
-and counts as a copy if three frames of both agree (`datasets.audit.fingerprints`). Where there are no videos, only equal
-vectors count.
+Vectors propose and frames decide: the training example with the most similar vector is a candidate, and counts if the
+frames of both agree (`datasets.audit.fingerprints`). Where there are no videos, only equal vectors count.
 """
 
 from __future__ import annotations
@@ -87,7 +86,7 @@ def _nearest(train: Float[Tensor, "n d"], test: Float[Tensor, "m d"]) -> tuple[F
 
 def _one_recording(one: Example[Any], other: Example[Any]) -> bool:
     """Whether two examples are of one recording, whose leak is known without their frames."""
-    return bool(one.path) and one.path == other.path or one.group is not None and one.group == other.group
+    return bool(one.path and one.path == other.path) or (one.group is not None and one.group == other.group)
 
 
 def _fingerprints(examples: Sequence[Example[Any]], options: ExtractionOptions) -> dict[str, str]:

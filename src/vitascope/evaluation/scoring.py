@@ -36,7 +36,7 @@ class FoldPredictions:
     """{example id: reason} of failures while reading."""
     about: Mapping[str, Any]
     """Notes of the probe on the training, such as the selected hyper-parameters."""
-    copies: Copies = Copies({})
+    copies: Copies
     """Test examples that are copies of training examples."""
 
     @property

@@ -9,6 +9,14 @@ from vitascope.report.export_tables import terminal
 from vitascope.report.page import data_warnings, json_lines, overview, write
 
 __all__ = [
-    *("Comparison", "compare", "compare_text", "data_warnings", "json_lines", "overview", "sketch", "terminal"),
-    *("warning_lines", "write"),
+    "Comparison",
+    "compare",
+    "compare_text",
+    "data_warnings",
+    "json_lines",
+    "overview",
+    "sketch",
+    "terminal",
+    "warning_lines",
+    "write",
 ]

@@ -52,7 +52,9 @@ def copy_warnings(dataset: Dataset[Any], reports: Mapping[str, FileReport]) -> I
 def copies_warning(leak: Leak, *, least: bool = False) -> DataWarning:
     """The warning on test examples whose frames are those of training examples."""
     one = len(leak.pairs) == 1
-    return leak_warning("copies", leak, f"{'is a copy' if one else 'are copies'} of training examples", least=least)
+    return leak_warning(
+        "copies", leak, f"{'is a copy' if one else 'are copies'} of training examples by bytes or frames", least=least
+    )
 
 
 def leak_warning(kind: Any, leak: Leak, what: str, *, least: bool = False) -> DataWarning:
@@ -92,8 +94,8 @@ def _groups(dataset: Dataset[Any]) -> Iterator[DataWarning]:
     if units < MIN_UNITS and any(e.group is not None for e in tested):
         folds = f" in {len(dataset.folds)} folds" if len(dataset.folds) > 1 else ""
         text = (
-            f"FEW GROUPS: the {len(tested):,} test examples are of {units} group{'s' * (units != 1)} (recordings){folds}: "
-            f"too few for the score to mean much for others; {MIN_UNITS} are the least"
+            f"FEW GROUPS: {len(tested):,} test examples of {units} recording{'s' * (units != 1)} or groups{folds}: "
+            f"too few to say much about others; {MIN_UNITS} are the least"
         )
         yield DataWarning("groups", len(tested), len(tested), text)
 

@@ -18,6 +18,7 @@ from vitascope.core.progress import ProgressLine, ReadingProgress
 from vitascope.core.types import Example, Span, digest
 from vitascope.core.worker_pool import Failed, Pool
 from vitascope.datasets.audit.file_probe import FileReport, FileRequest, probe
+from vitascope.datasets.audit.fingerprints import is_fingerprint
 
 VERSION = 2
 """Version of `FileReport`; increment when the same file would give a different report."""
@@ -128,9 +129,9 @@ def _read_journal(journal: Path) -> dict[str, FileReport]:
             try:
                 record = json.loads(line)
                 key = record.pop("key")
-                bytes.fromhex(record["fingerprint"])
                 record["seen"], record["warnings"] = tuple(record["seen"]), tuple(record["warnings"])
-                reports[key] = FileReport(**record)
+                if is_fingerprint(record["fingerprint"]):
+                    reports[key] = FileReport(**record)
             except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
                 continue
     return reports

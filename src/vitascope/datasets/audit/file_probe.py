@@ -80,7 +80,8 @@ def _describe(video: Video, spans: tuple[Span, ...], report: FileReport) -> File
     """`report` with the properties of `video`, after decoding its first, middle and last frames."""
     warnings = list(video.warnings)
     frames = np.zeros((0, SIDE, SIDE, 3), np.uint8)
-    for _, frames in decode(video, [key_frames(video)], SIDE, warnings=warnings):
+    for _, pixels in decode(video, [key_frames(video)], SIDE, warnings=warnings):
+        frames = pixels
         report_alive()
     return replace(
         report,

@@ -1,16 +1,16 @@
-"""Leaks of a split: test examples of which training has the recording, the same moments, or what their names suggest."""
+"""Leaks of a split: test examples that share their recording, or moments of it, with training examples."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from vitascope.core.types import CLOCK, Dataset, Example, Fold, Span
 
 
 class Leak(NamedTuple):
-    """The test examples that a leak touches, over all folds, each with a training example that it shares a source with."""
+    """The test examples that a leak touches, over all folds, each with a training example of the same source."""
 
     pairs: Mapping[str, str]
     """{id of a test example: id of a training example}."""
