@@ -68,12 +68,12 @@ def test_all_names_and_copies_of_a_file_are_one_recording(tmp_path: Path) -> Non
 
 
 def test_folders_of_equal_frames_are_one_recording(tmp_path: Path) -> None:
-    for label, names in {"a": "pq", "b": "rs"}.items():
+    for label, names in {"a": "pqt", "b": "rsu"}.items():
         for name in names:
             for i in range(3):
                 file(tmp_path / label / name / f"{i:03d}.jpg", i if name in "qs" else ord(name) * 10 + i)
     found = groups(tmp_path)
-    assert found == {"a/p": None, "a/q": "a/q", "b/r": None, "b/s": "a/q"}
+    assert {i: group for i, group in found.items() if group} == {"a/q": "a/q", "b/s": "a/q"}
 
 
 def test_encodings_and_thumbnails_are_one_recording(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_encodings_and_thumbnails_are_one_recording(tmp_path: Path) -> None:
         file(root / name, n)
     made = [Example(id=n, path=str(root / n), truth=0) for n in names]
     found = {e.id: e.group for e in with_recordings(made, root)}
-    assert [found[n] for n in names] == [*["x 720p.h264.mp4"] * 4, None, None, *["z-1080p.mp4"] * 2]
+    assert [found[n] for n in names] == [*["x 720p.h264.mp4"] * 4, None, None, *["z-1080p.mp4"] * 2, None]
 
 
 def test_files_of_one_name_in_two_folders_are_not_one_recording(tmp_path: Path) -> None:

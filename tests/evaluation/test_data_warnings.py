@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from helpers import blob, vitascope, write_video
-from vitascope import report
 from vitascope.core.types import DataWarning, Example
 from vitascope.evaluation import near_copies, results
 from vitascope.evaluation.evaluate import evaluate
@@ -74,7 +73,7 @@ SAID = (
 
 def test_a_leak_is_on_every_output_that_carries_the_score(leaked: tuple[Path, list[Result]]) -> None:
     output, found = leaked
-    assert [[(w.kind, w.touched, w.tested) for w in r.data_warnings][0] for r in found] == [("leak", 5, 6)] * 2
+    assert [next((w.kind, w.touched, w.tested) for w in r.data_warnings) for r in found] == [("leak", 5, 6)] * 2
     assert results.read(output) == found
     assert json.loads((output / results.RESULTS).read_text().splitlines()[0])["data_warnings"][0]["touched"] == 5
     again = vitascope(
@@ -104,7 +103,7 @@ def test_a_high_floor_is_flagged(tmp_path: Path) -> None:
         frames = np.full((12, 32, 32, 3), 40 + 3 * n, np.uint8)
         frames[..., n % 2] = 200
         write_video(tmp_path / "set" / "ab"[n % 2] / f"{n}.mp4", frames)
-    found = run(tmp_path / "set", tmp_path, "pixels/thumbnail", "vit/tiny-random")
+    found = run(tmp_path / "set", tmp_path, "pixels/thumbnail", "pixels/motion-energy")
     (warning,) = found[0].data_warnings
     assert warning.text.startswith(
         "FLOOR: pixels/thumbnail alone (mean frame at 16 x 16, RGB: appearance without motion)"

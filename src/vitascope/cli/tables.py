@@ -182,7 +182,7 @@ def survey_lines(survey: Survey) -> Iterator[str]:
         one = len(survey.leaks) == 1
         yield f"LEAK: {len(survey.leaks)} test example{' is' if one else 's are'} also in the training set"
     for warning in survey.warnings:
-        if not (warning.kind == "leak" and warning.touched == len(survey.leaks)):
+        if not (warning.kind in ("leak", "copies") and warning.touched == len(survey.leaks)):  # said above
             yield escaped(warning.text)
     for status, rows in survey_problems(survey).items():
         yield f"{status}: {len(rows)}"

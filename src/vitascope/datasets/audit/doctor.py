@@ -67,7 +67,7 @@ def leak_warning(kind: Any, leak: Leak, what: str, *, least: bool = False) -> Da
 
 def _names(dataset: Dataset[Any]) -> Iterator[DataWarning]:
     """Names that look like cuts of sources which a split divides, unless the user gave groups."""
-    if dataset.official_counts or _given_groups(dataset):
+    if dataset.kind != "recognition" or dataset.official_counts or _given_groups(dataset):
         return
     pattern = suggested_sources(dataset.examples)
     leak = divided_sources(dataset, lambda e: pattern.sources.get(e.id)) if pattern else None

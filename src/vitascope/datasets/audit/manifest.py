@@ -114,10 +114,14 @@ class Survey:
         return Counter(row.status for row in self.rows)
 
     @property
+    def leaking(self) -> bool:
+        """True if content is in both training and test, or a recording, unless the split is official."""
+        return bool(self.leaks) or (not self.official and any(w.kind in LEAKS for w in self.warnings))
+
+    @property
     def passed(self) -> bool:
-        """True if every example has a readable video and no content or recording is in both training and test."""
-        leaking = self.leaks or (not self.official and any(w.kind in LEAKS for w in self.warnings))
-        return not leaking and not any(self.counts[s] for s in ("missing", "unreadable", "too short"))
+        """True if every example has a readable video and nothing leaks."""
+        return not self.leaking and not any(self.counts[s] for s in ("missing", "unreadable", "too short"))
 
 
 def survey(
