@@ -358,10 +358,13 @@ class Score(NamedTuple):
     high: float | None = None
 
 
+WarningKind: TypeAlias = Literal["leak", "overlap", "copies", "names", "groups", "floor"]
+
+
 class DataWarning(NamedTuple):
     """What is doubtful about the data behind a score, in one line that belongs to every output of the score."""
 
-    kind: Literal["leak", "overlap", "copies", "names", "groups", "floor"]
+    kind: WarningKind
     touched: int
     """Number of test examples concerned."""
     tested: int

@@ -18,7 +18,7 @@ MEASURED = ("copies", "floor")
 """Kinds of the warnings that are found here; the others follow from the dataset alone."""
 FLOORS: Mapping[str, str] = {f"pixels/{variant}": about for variant, about in VARIANTS.items()}
 """Encoders that learn nothing, and what they show."""
-HIGH = 0.5
+HIGH = 1 / 3
 """Share of the range from chance to 100 % from which the score of a floor is high."""
 
 
@@ -36,12 +36,12 @@ def measured_warnings(
 
 
 def _floor(name: str, about: str, scored: ScoredPredictions) -> Iterator[DataWarning]:
-    """A warning if the score of a floor is closer to 100 % than to chance, the frequency of the most common class."""
+    """A warning if the score of a floor is far above chance, the frequency of the most common class."""
     truth, score = scored.columns["truth"], scored.scores["top-1"]
     chance = 100 * max(Counter(truth).values()) / len(truth)
     if chance < 100 and score.value - chance >= HIGH * (100 - chance) and (score.low or 0) > chance:
         text = (
-            f"FLOOR: {name} alone ({about}) scores {number(score.value)} where chance is {number(chance)}: most of the "
+            f"FLOOR: {name} alone ({about}) scores {number(score.value)} where chance is {number(chance)}: much of the "
             "task is solved without a learned encoder"
         )
         yield DataWarning("floor", round(len(truth) * score.value / 100), len(truth), text)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from vitascope.core.text import escaped
-from vitascope.core.types import Dataset, DataWarning, Example
+from vitascope.core.types import Dataset, DataWarning, Example, WarningKind
 from vitascope.datasets.audit.file_probe import FileReport
 from vitascope.datasets.audit.fingerprints import copies
 from vitascope.datasets.audit.leaks import Leak, divided_sources, overlapping_spans, recording
@@ -57,7 +57,7 @@ def copies_warning(leak: Leak, *, least: bool = False) -> DataWarning:
     )
 
 
-def leak_warning(kind: Any, leak: Leak, what: str, *, least: bool = False) -> DataWarning:
+def leak_warning(kind: WarningKind, leak: Leak, what: str, *, least: bool = False) -> DataWarning:
     """A warning that the examples of a leak do `what`; `least` if there may be more of them."""
     count, (test, train) = len(leak.pairs), next(iter(leak.pairs.items()))
     among = f"{'at least ' * least}{count:,} of {leak.tested:,} test example{'s' * (leak.tested != 1)}"
@@ -93,8 +93,9 @@ def _groups(dataset: Dataset[Any]) -> Iterator[DataWarning]:
     units = len({_unit(e) for e in tested})
     if units < MIN_UNITS and any(e.group is not None for e in tested):
         folds = f" in {len(dataset.folds)} folds" if len(dataset.folds) > 1 else ""
+        what = "recording or group" if units == 1 else "recordings or groups"
         text = (
-            f"FEW GROUPS: {len(tested):,} test examples of {units} recording{'s' * (units != 1)} or groups{folds}: "
+            f"FEW GROUPS: {len(tested):,} test examples of {units} {what}{folds}: "
             f"too few to say much about others; {MIN_UNITS} are the least"
         )
         yield DataWarning("groups", len(tested), len(tested), text)
