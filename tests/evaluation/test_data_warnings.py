@@ -137,3 +137,17 @@ def test_without_videos_only_equal_vectors_count(leaked: tuple[Path, list[Result
     assert found.pairs == {"0": "3", "1": "4"}
     gone = [str(tmp_path / "gone.mp4")]
     assert not near_copies.find_copies(dataset, features(train, gone * 40), features(test, gone * 7), OPTIONS).pairs
+
+
+def test_copies_in_another_size_are_found_by_their_frames(tmp_path: Path) -> None:
+    for n in range(6):
+        frames, label = blob(n, n, side=64), "ab"[n % 2]
+        write_video(tmp_path / "set" / "train" / label / f"{n}.mp4", frames)
+        shown = frames.repeat(2, 1).repeat(2, 2) if n < 4 else blob(n + 0.5, n + 1, side=64)
+        write_video(tmp_path / "set" / "test" / label / f"x{n}.mp4", shown)
+    (result,) = run(tmp_path / "set", tmp_path, "pixels/thumbnail")
+    (warning,) = (w for w in result.data_warnings if w.kind == "copies")
+    assert (warning.touched, warning.tested) == (4, 6)
+    assert warning.text.startswith(
+        "LEAK: 4 of 6 test examples are copies of training examples by bytes or frames (e.g."
+    )
