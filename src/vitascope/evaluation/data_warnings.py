@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from vitascope.core.text import number
@@ -11,7 +11,6 @@ from vitascope.core.types import Card, Dataset, DataWarning
 from vitascope.datasets.audit.doctor import copies_warning
 from vitascope.datasets.audit.leaks import Leak
 from vitascope.encoders.families.pixels import VARIANTS
-from vitascope.evaluation.scoring import FoldPredictions
 from vitascope.probes.base import ScoredPredictions
 
 MEASURED = ("copies", "floor")
@@ -23,13 +22,14 @@ HIGH = 1 / 3
 
 
 def measured_warnings(
-    card: Card, dataset: Dataset[Any], predictions: Sequence[FoldPredictions], scored: ScoredPredictions
+    card: Card, dataset: Dataset[Any], scored: ScoredPredictions, copies: Mapping[str, str]
 ) -> Iterator[DataWarning]:
-    """The warnings that the vectors and scores of one result give rise to."""
-    pairs = {test: train for fold in predictions for test, train in fold.copies.pairs.items()}
-    if pairs:
-        tested = len({i for fold in dataset.folds for i in fold.test})
-        yield copies_warning(Leak(pairs, tested), least=any(fold.copies.least for fold in predictions))
+    """The warnings that vectors and scores of one result give rise to.
+
+    `copies` are the ids of test examples with those of the training examples of which they are copies.
+    """
+    if copies:
+        yield copies_warning(Leak(copies, len({i for fold in dataset.folds for i in fold.test})))
     about = FLOORS.get(card.name)
     if about and dataset.kind == "recognition" and next(iter(scored.scores)) == "top-1":
         yield from _floor(card.name, about, scored)

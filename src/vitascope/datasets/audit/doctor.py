@@ -49,18 +49,18 @@ def copy_warnings(dataset: Dataset[Any], reports: Mapping[str, FileReport]) -> I
         yield copies_warning(Leak(pairs, leak.tested))
 
 
-def copies_warning(leak: Leak, *, least: bool = False) -> DataWarning:
+def copies_warning(leak: Leak) -> DataWarning:
     """The warning on test examples whose frames are those of training examples."""
     one = len(leak.pairs) == 1
     return leak_warning(
-        "copies", leak, f"{'is a copy' if one else 'are copies'} of training examples by bytes or frames", least=least
+        "copies", leak, f"{'is a copy' if one else 'are copies'} of training examples by bytes or frames"
     )
 
 
-def leak_warning(kind: WarningKind, leak: Leak, what: str, *, least: bool = False) -> DataWarning:
-    """A warning that the examples of a leak do `what`; `least` if there may be more of them."""
+def leak_warning(kind: WarningKind, leak: Leak, what: str) -> DataWarning:
+    """A warning that the test examples of a leak do `what`."""
     count, (test, train) = len(leak.pairs), next(iter(leak.pairs.items()))
-    among = f"{'at least ' * least}{count:,} of {leak.tested:,} test example{'s' * (leak.tested != 1)}"
+    among = f"{count:,} of {leak.tested:,} test example{'s' * (leak.tested != 1)}"
     text = f"LEAK: {among} {what} (e.g. {escaped(test)} and {escaped(train)}): the score may be far too high"
     return DataWarning(kind, count, leak.tested, text)
 
