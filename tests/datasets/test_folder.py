@@ -74,9 +74,9 @@ def test_a_manifest_that_is_no_table_is_named(tmp_path: Path) -> None:
 
 def test_spans_late_in_a_long_video_keep_their_own_names(tmp_path: Path) -> None:
     spans = [(10000.25 + 0.125 * i, 10000.375 + 0.125 * i) for i in range(4)]
-    lines = [f"a.mp4,{'xy'[i % 2]},{start},{end}" for i, (start, end) in enumerate(spans)]
-    dataset = build(str(manifest(tmp_path, "\n".join(["path,label,start,end", *lines]), "a.mp4")))
-    assert [e.span for e in dataset.examples] == spans
+    lines = [f"{name}.mp4,{'xy'[i % 2]},{start},{end}" for name in "ab" for i, (start, end) in enumerate(spans)]
+    dataset = build(str(manifest(tmp_path, "\n".join(["path,label,start,end", *lines]), "a.mp4", "b.mp4")))
+    assert [e.span for e in dataset.examples] == [*spans, *spans]
     assert dataset.examples[0].id == "a.mp4#10000.25-10000.375"
 
 

@@ -163,6 +163,8 @@ def _print_survey(report: Survey, manifest: Path, command: str, *, as_json: bool
     if report.passed:
         print(f"next: {command}")
     else:
+        if report.leaking:
+            print("leaks: keep a recording on one side of the split, or give its examples one `group` in manifest.csv")
         print("next: fix what the manifest lists, then rerun: only new and changed files are read")
     return report.passed
 

@@ -11,6 +11,7 @@ import typer
 from vitascope.cli import options
 from vitascope.core.errors import UserError
 from vitascope.core.log import log
+from vitascope.core.text import escaped
 
 app = typer.Typer()
 GIB = 1 << 30
@@ -138,7 +139,7 @@ def _print_results(results: list[Any], output: Path, *, as_json: bool) -> None:
             print(result.to_json())
         return
     options.console.print(report.terminal(results, output))
-    for line in tables.coverage_lines(results):
+    for line in (*map(escaped, report.warning_lines(results)), *tables.coverage_lines(results)):
         print(line)
     print(f"recorded in {output}; next: vitascope report {quote(str(output))}")
 

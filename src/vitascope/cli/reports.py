@@ -12,6 +12,7 @@ import typer
 from vitascope.cli import options
 from vitascope.cli.options import console
 from vitascope.core.errors import UserError
+from vitascope.core.text import escaped
 
 app = typer.Typer()
 
@@ -37,6 +38,8 @@ def report(
         return
     written = reporting.write(run)
     console.print(reporting.overview(run))
+    for line in reporting.data_warnings(run):
+        print(escaped(line))
     for path in written.values():
         print(path)
 

@@ -181,6 +181,9 @@ def survey_lines(survey: Survey) -> Iterator[str]:
     if survey.leaks:
         one = len(survey.leaks) == 1
         yield f"LEAK: {len(survey.leaks)} test example{' is' if one else 's are'} also in the training set"
+    for warning in survey.warnings:
+        if not (warning.kind in ("leak", "copies") and warning.touched == len(survey.leaks)):  # said above
+            yield escaped(warning.text)
     for status, rows in survey_problems(survey).items():
         yield f"{status}: {len(rows)}"
         yield from (f"  {escaped(row.id or row.path)}: {escaped(row.why)}" for row in rows[:MAX_LISTED])
@@ -210,6 +213,7 @@ def survey_data(survey: Survey) -> dict[str, Any]:
         "well": survey.passed,
         "splits": [t._asdict() for t in survey.split_counts],
         "leaks": [row.id for row in survey.leaks],
+        "warnings": [warning._asdict() for warning in survey.warnings],
         "troubles": {
             status: {
                 "count": len(rows),

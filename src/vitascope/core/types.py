@@ -298,6 +298,8 @@ class Dataset(Generic[T]):
     kind: Kind = "recognition"
     notes: tuple[str, ...] = ()
     """Problems in the annotations and how they were handled; logged when the dataset is opened."""
+    divided_groups: dict[str, str] = field(default_factory=dict)
+    """{example id: group} of the groups that an official split divides; these examples have no `group`."""
 
     @property
     def digest(self) -> str:
@@ -364,3 +366,17 @@ class Score(NamedTuple):
     value: float
     low: float | None = None
     high: float | None = None
+
+
+WarningKind: TypeAlias = Literal["leak", "overlap", "copies", "names", "groups", "floor"]
+
+
+class DataWarning(NamedTuple):
+    """What is doubtful about the data behind a score, in one line that belongs to every output of the score."""
+
+    kind: WarningKind
+    touched: int
+    """Number of test examples concerned."""
+    tested: int
+    """Number of test examples."""
+    text: str

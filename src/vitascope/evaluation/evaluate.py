@@ -9,12 +9,14 @@ from typing import Any
 
 from vitascope.core.errors import DamagedFileError, UserError
 from vitascope.core.types import Card, Dataset, Kind
+from vitascope.datasets.audit.doctor import diagnose
 from vitascope.datasets.consistency import check_temporal
 from vitascope.datasets.open import open_dataset
 from vitascope.datasets.splits import check_train_fraction, limit_examples
 from vitascope.encoders.base import Encoder
 from vitascope.encoders.load import load
 from vitascope.evaluation import results
+from vitascope.evaluation.data_warnings import MEASURED
 from vitascope.evaluation.results import Result
 from vitascope.evaluation.runner import EvaluationConfig, origin_of, result_key, run_probes
 from vitascope.features.imports import twelvelabs
@@ -154,6 +156,8 @@ def _evaluate_encoder(
     by_probe = {p.name: recorded.get(result_key(dataset, card, p, config)) for p in probes}
     with FeatureSource(encoder, dataset, config.store, config.options, budget=config.grid_cache_bytes) as source:
         new = [p for p in probes if config.overwrite or _needs_run(by_probe[p.name], p, source)]
+        for name in [name for name in by_probe if name not in {p.name for p in new}]:
+            by_probe[name] = _with_current_warnings(by_probe[name], dataset, config.run)
         if not new:
             return [r for r in by_probe.values() if r]
         source.prepare([v for p in new for v in (p.train, p.test)])
@@ -167,6 +171,17 @@ def _evaluate_encoder(
                 results.append(config.run, result)
                 by_probe[probe.name] = result
     return [r for r in by_probe.values() if r]
+
+
+def _with_current_warnings(result: Result | None, dataset: Dataset[Any], run: Path) -> Result | None:
+    """Return a recorded result with the present warnings on the dataset, which are recorded if they have changed."""
+    if result is None:
+        return None
+    measured = (warning for warning in result.data_warnings if warning.kind in MEASURED)
+    updated = replace(result, data_warnings=(*diagnose(dataset), *measured))
+    if updated != result:
+        results.append(run, updated)
+    return updated
 
 
 def group_by_training(probes: Sequence[AnyProbe]) -> list[list[AnyProbe]]:

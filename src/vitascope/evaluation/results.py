@@ -13,7 +13,7 @@ from vitascope.core.errors import StorageError, UserError, reading
 from vitascope.core.files import atomic_file, is_truncated, read_bytes, require_regular_file
 from vitascope.core.migrate import RESULT, TASK_TYPE, VARIANT, current
 from vitascope.core.schema import conform, parse
-from vitascope.core.types import Kind, Score, digest
+from vitascope.core.types import DataWarning, Kind, Score, digest
 from vitascope.evaluation import result_schema
 from vitascope.evaluation.prediction_checks import check_types, check_values
 
@@ -68,6 +68,8 @@ class Result:
     """{example id: warnings about a video that was used anyway}."""
     inputs: str = ""
     """Digest of the files that the vectors were computed from; empty if unknown, or if some are to be tried again."""
+    data_warnings: tuple[DataWarning, ...] = ()
+    """What is doubtful about the data behind the score: leaks, too few groups, a floor that is high."""
     seed: int = 0
     """First random seed."""
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -120,6 +122,7 @@ class Result:
         data = asdict(self)
         for name in ("scores", "per_class"):
             data[name] = {k: Score(*v)._asdict() for k, v in data[name].items()}
+        data["data_warnings"] = [warning._asdict() for warning in self.data_warnings]
         return json.dumps(data, allow_nan=False)
 
     @classmethod

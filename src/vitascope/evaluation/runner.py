@@ -18,8 +18,11 @@ from vitascope.core.errors import UserError
 from vitascope.core.files import cache
 from vitascope.core.types import Card, Dataset, Example, Fold, digest, plain
 from vitascope.core.version import __version__
+from vitascope.datasets.audit.doctor import diagnose
 from vitascope.datasets.splits import low_shot
 from vitascope.evaluation import results
+from vitascope.evaluation.data_warnings import measured_warnings
+from vitascope.evaluation.near_copies import candidates, confirmed
 from vitascope.evaluation.results import Result
 from vitascope.evaluation.scoring import FoldPredictions, finite_scores, summarize
 from vitascope.features.base import Features, RelabeledFeatures, chain
@@ -97,7 +100,10 @@ def run_probes(probes: Sequence[AnyProbe], source: FeatureSource, config: Evalua
             finally:
                 source.release()
     seconds = {**encoded, "probe": (time.monotonic() - started) / len(probes)}
-    return [_result(p, a, source, config, seconds) for p, a in zip(probes, predictions, strict=True)]
+    copies = confirmed([c for fold in predictions[0] for c in fold.candidates], config.options)
+    return [
+        _result(p, a, source, config, seconds=seconds, copies=copies) for p, a in zip(probes, predictions, strict=True)
+    ]
 
 
 def _run_fold(
@@ -116,6 +122,7 @@ def _run_fold(
             raise UserError(
                 f"{source.dataset.name}: no {side} video of {fold.name} could be embedded; see the failures above"
             )
+    searched = seed == config.seed and not source.dataset.train_fraction
     scratch = config.run / "training" / f"{_training_digest(probes, source, config)}-{number}-{seed}"
     line = "" if config.options.quiet else _progress_label(probes[0], source, fold, seed)
     predicted = _predict(probes[0], source.dataset, train, tests, seed=seed, scratch=scratch, line=line)
@@ -136,6 +143,7 @@ def _run_fold(
             ],
             failures={**train.failures, **test.failures},
             about=about,
+            candidates=candidates(source.dataset, train, tests[0]) if searched and probe is probes[0] else (),
         )
 
 
@@ -211,7 +219,9 @@ def _result(
     predictions: Sequence[FoldPredictions],
     source: FeatureSource,
     config: EvaluationConfig,
+    *,
     seconds: Mapping[str, float],
+    copies: Mapping[str, str],
 ) -> Result:
     dataset, card = source.dataset, source.card
     summary = summarize(probe, predictions, dataset, config.seed)
@@ -243,6 +253,7 @@ def _result(
         missing=_missing(predictions, {**dataset.missing_files, **source.summary.failures}),
         notes=source.summary.notes,
         inputs=source.inputs([probe.train, probe.test]),
+        data_warnings=(*diagnose(dataset), *measured_warnings(card, dataset, scored, copies)),
         seed=config.seed,
         seconds=seconds,
         code=versions(config.options.device),

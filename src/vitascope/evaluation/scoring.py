@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitascope.core.types import Dataset, Example, Score
+from vitascope.evaluation.near_copies import Candidate
 from vitascope.metrics.stats import average, bootstrap, over_seeds
 from vitascope.probes.base import AnyProbe, JointlyScored, ScoredPredictions, TestPredictions
 
@@ -35,6 +36,8 @@ class FoldPredictions:
     """{example id: reason} of failures while reading."""
     about: Mapping[str, Any]
     """Notes of the probe on the training, such as the selected hyper-parameters."""
+    candidates: Sequence[Candidate] = ()
+    """Test examples that may be copies of training examples, of the first seed."""
 
     @property
     def truth(self) -> list[Any]:

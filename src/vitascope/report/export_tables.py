@@ -11,6 +11,7 @@ from vitascope.core.text import escaped, interval, number
 from vitascope.core.types import Score
 from vitascope.evaluation.results import Result
 from vitascope.report.analysis import leaderboard as boards
+from vitascope.report.analysis.data_warnings import warning_lines
 from vitascope.report.analysis.head_selection import chosen_on_test
 from vitascope.report.analysis.leaderboard import Column, EncoderRow, Leaderboard
 from vitascope.report.analysis.phrases import TextRun, caveats
@@ -152,7 +153,9 @@ def _scores_of_row(
 
 def latex(board: Leaderboard, rankings: Mapping[str, Ranking], extras: Extras) -> str:
     r"""Render all tables as LaTeX, for \input after \usepackage{booktabs} and \usepackage[T1]{fontenc}."""
-    tables = [_latex_table(board, board.main(), rankings, _note(board))] if board.main() else []
+    warnings = warning_lines(result for column in board.columns for result in column.cells.values())
+    note = " ".join([_note(board), *(f"{line}." for line in warnings)])
+    tables = [_latex_table(board, board.main(), rankings, note)] if board.main() else []
     for column in board.other_protocols():
         note = f"Under another protocol, not comparable to the other table: {_difference_text(board, column)}"
         tables.append(_latex_table(board, [column], {}, note))

@@ -23,6 +23,7 @@ from vitascope.pretrain.monitoring.log import TrainingLog, find_logs
 from vitascope.report import export_tables
 from vitascope.report.analysis import leaderboard as boards
 from vitascope.report.analysis import phrases
+from vitascope.report.analysis.data_warnings import warning_lines
 from vitascope.report.analysis.head_selection import chosen_on_test
 from vitascope.report.analysis.leaderboard import Column, EncoderRow, Leaderboard
 from vitascope.report.analysis.phrases import TextRun
@@ -140,6 +141,11 @@ def overview(run: str | Path) -> Group:
     return Group(*parts)
 
 
+def data_warnings(run: str | Path) -> list[str]:
+    """The warnings on the data behind the results of a folder, one line for each kind and dataset."""
+    return warning_lines(_results(run, find_logs(run)))
+
+
 def _results(run: str | Path, logs: Sequence[TrainingLog]) -> list[Result]:
     """Read the results of a folder, which may be missing if it holds pretraining runs."""
     return results.read(run) if not logs or (Path(run) / results.RESULTS).is_file() else []
@@ -212,12 +218,17 @@ def _key_findings(board: Leaderboard, rankings: Mapping[str, Ranking]) -> list[l
     subjects = [axis for axis in ("appearance", "motion") if axis in rankings]
     tasks = [c.task for c in board.main() if c.axis not in subjects][: 1 if subjects else 3]
     sentences = [phrases.leader_sentence(board, escaped(s), rankings[s]) for s in [*subjects, *tasks]]
+    sentences += [[TextRun(escaped(line), True)] for line in _data_warnings(board)]
     if any(r.limited for c in board.main() for r in c.cells.values()):
         sentences.append([TextRun("Evaluated on a subset (--limit): do not publish these numbers.", True)])
     if columns := chosen_on_test(board):
         tasks_on_test = ", ".join(escaped(c.task) for c in columns if not c.variant) or "variants"
         sentences.append([TextRun(f"Selected on the test set, so too high: {tasks_on_test}.", True)])
     return sentences
+
+
+def _data_warnings(board: Leaderboard) -> list[str]:
+    return warning_lines(result for column in board.columns for result in column.cells.values())
 
 
 def _html(run: Path, board: Leaderboard, findings: Findings) -> str:

@@ -22,8 +22,9 @@ from vitascope.core.schema import conform, parse
 from vitascope.core.types import Example, Span, digest
 from vitascope.core.worker_pool import Failed, Pool
 from vitascope.datasets.audit.file_probe import FileReport, FileRequest, probe
+from vitascope.datasets.audit.fingerprints import is_fingerprint
 
-VERSION = 1
+VERSION = 2
 """Version of `FileReport`; increment when the same file would give a different report."""
 AHEAD = 4
 """Files queued per worker beside the one being read: a small file takes less time than a message."""
@@ -132,6 +133,8 @@ def _read_journal(journal: Path) -> dict[str, FileReport]:
         try:
             record = parse(line)
             report = conform(record, FileReport)
+            if not is_fingerprint(report.fingerprint):
+                raise UserError("no fingerprint")
             reports[str(record["key"])] = report
         except (UserError, KeyError):
             damaged += not is_truncated(line)

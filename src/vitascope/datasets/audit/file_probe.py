@@ -8,15 +8,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from vitascope.core.files import require_regular_file
-from vitascope.core.types import Clip, Span, Video
+from vitascope.core.types import Span, Video
 from vitascope.core.worker_process import report_alive
+from vitascope.datasets.audit.fingerprints import SIDE, fingerprint, key_frames
 from vitascope.video import UNREADABLE, decode, inspect
 
 CHUNK = 1 << 20
 """Bytes per read."""
-SIDE = 32
-"""Side of the frames of the trial decode, pixels."""
 
 
 class FileRequest(NamedTuple):
@@ -53,6 +54,8 @@ class FileReport:
     """Height, pixels."""
     seen: tuple[int, ...] = ()
     """Number of frames displayed within each requested span; 0 for a span outside the video."""
+    fingerprint: str = ""
+    """Fingerprint of the first, middle and last frames; empty if they show too little."""
     warnings: tuple[str, ...] = ()
     """Peculiarities of a readable file."""
     why: str = ""
@@ -76,19 +79,21 @@ def probe(request: FileRequest) -> Iterator[tuple[FileReport, None]]:
 
 def _describe(video: Video, spans: tuple[Span, ...], report: FileReport) -> FileReport:
     """`report` with the properties of `video`, after decoding its first, middle and last frames."""
-    warnings, times = list(video.warnings), video.times
-    trial = Clip(tuple(dict.fromkeys((times[0], times[len(times) // 2], times[-1]))), (0.0, video.duration))
-    for _ in decode(video, [trial], SIDE, warnings=warnings):
+    warnings = list(video.warnings)
+    frames = np.zeros((0, SIDE, SIDE, 3), np.uint8)
+    for _, pixels in decode(video, [key_frames(video)], SIDE, warnings=warnings):
+        frames = pixels
         report_alive()
     return replace(
         report,
         kind=video.kind,
         duration=video.duration,
-        frames=len(times),
+        frames=len(video.times),
         fps=video.fps,
         width=video.width,
         height=video.height,
         seen=tuple(_visible_frames(video, span) for span in spans),
+        fingerprint=fingerprint(frames),
         warnings=tuple(dict.fromkeys(warnings)),
     )
 

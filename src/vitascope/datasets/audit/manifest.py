@@ -14,7 +14,8 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from vitascope.core.errors import UserError
 from vitascope.core.files import atomic_file
 from vitascope.core.media import FRAME_SUFFIXES, MEDIA_SUFFIXES
-from vitascope.core.types import Dataset, Example, Span, describe_truth
+from vitascope.core.types import Dataset, DataWarning, Example, Span, describe_truth
+from vitascope.datasets.audit.doctor import LEAKS, copy_warnings, diagnose
 from vitascope.datasets.audit.duplicates import (
     Duplicate,
     ExampleContent,
@@ -93,6 +94,10 @@ class Survey:
     split_counts: tuple[SplitCounts, ...]
     leaks: tuple[ManifestRow, ...]
     """The test examples whose content also occurs in the training set."""
+    warnings: tuple[DataWarning, ...]
+    """What is doubtful about the examples and splits."""
+    official: bool
+    """Whether the split is the authors'; leaks of such a split are only said."""
     examples: int
     """Number of examples of the dataset, including those without a row in a `limited` survey."""
     limited: bool
@@ -109,9 +114,14 @@ class Survey:
         return Counter(row.status for row in self.rows)
 
     @property
+    def leaking(self) -> bool:
+        """True if content is in both training and test, or a recording, unless the split is official."""
+        return bool(self.leaks) or (not self.official and any(w.kind in LEAKS for w in self.warnings))
+
+    @property
     def passed(self) -> bool:
-        """True if every example has a readable video and no content occurs in both training and test."""
-        return not self.leaks and not any(self.counts[s] for s in ("missing", "unreadable", "too short"))
+        """True if every example has a readable video and nothing leaks."""
+        return not self.leaking and not any(self.counts[s] for s in ("missing", "unreadable", "too short"))
 
 
 def survey(
@@ -151,6 +161,8 @@ def survey(
         rows=full,
         split_counts=tuple(_split_counts(rows, dataset, limited=limited)),
         leaks=tuple(leaks),
+        warnings=(*diagnose(dataset), *copy_warnings(dataset, files.reports)),
+        official=bool(dataset.official_counts),
         examples=len(dataset.examples),
         limited=limited,
         read=files.read,

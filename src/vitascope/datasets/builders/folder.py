@@ -19,6 +19,7 @@ from vitascope.core.text import nearest
 from vitascope.core.types import Dataset, Example, Span, digest
 from vitascope.datasets.readers import activitynet_json, mstcn_labels
 from vitascope.datasets.readers.video_files import Footage, require_videos
+from vitascope.datasets.recordings import with_recordings
 from vitascope.datasets.splits import check_labels, make_folds
 
 VARIANTS: dict[str, str] = {}
@@ -108,12 +109,13 @@ def _dataset(root: Path, rows: Sequence[VideoRow]) -> Dataset[int]:
     missing = {r.name: "no such file" for r in rows if not os.path.lexists(root / r.path)}
     if len(missing) == len(rows):
         raise UserError(f"{root}: none of the {len(rows)} listed videos exists; the first is {rows[0].path}")
-    examples = tuple(
+    listed = tuple(
         Example(id=r.name, path=str(root / r.path), truth=number[r.label], span=r.span, group=r.group, fps=r.fps)
         for r in rows
     )
+    examples = with_recordings(listed, root)
     folds = make_folds(examples, [r.split for r in rows], classes, where=str(root))
-    check_labels(examples, folds, classes, where=str(root))
+    check_labels(listed, folds, classes, where=str(root))
     name = root.resolve().name or "root"
     key = f"{name}-{digest(str(root.resolve()))[:8]}"
     return Dataset(

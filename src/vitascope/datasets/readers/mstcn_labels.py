@@ -73,7 +73,7 @@ def segmentation_dataset(root: Path, layout: LabelLayout) -> Dataset[Timeline]:
         missing_files=missing,
         root=str(root),
         kind="segmentation",
-        notes=tuple(_notes(place, videos, count)),
+        notes=tuple(_notes(place, videos, count if len(folds) > 1 else len(videos))),
     )
 
 
@@ -82,7 +82,7 @@ def _notes(place: Path, videos: Sequence[str], tested: int) -> Iterator[str]:
     if unlisted:
         yield f"{len(unlisted)} labeled videos in no split left out, e.g. {min(unlisted)}"
     if tested < len(videos):
-        yield f"{len(videos) - tested} of {len(videos)} videos are in no test set"
+        yield f"{len(videos) - tested} of {len(videos)} videos are for training only: none of the splits tests them"
 
 
 def custom_dataset(name: str, root: Path) -> Dataset[Timeline]:

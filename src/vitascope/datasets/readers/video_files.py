@@ -174,6 +174,7 @@ def assemble(
         if not any(e.side == side for e in entries):
             raise UserError(f"{footage.root}: the annotations of {name} list no {side} examples")
     examples, missing = locate_videos(entries, footage)
+    divided = _groups_on_both_sides(entries)
     sides = {side: tuple(e.id for e in entries if e.side == side) for side in SIDES}
     return Dataset(
         name=name,
@@ -187,6 +188,7 @@ def assemble(
         official_counts=dict(official_counts),
         kind=kind,
         notes=notes,
+        divided_groups={e.id: e.group for e in entries if e.group is not None and e.group in divided},
     )
 
 

@@ -14,6 +14,7 @@ from vitascope.core.types import Score
 from vitascope.metrics import stats
 from vitascope.metrics.stats import Difference
 from vitascope.report.analysis import leaderboard as boards
+from vitascope.report.analysis.data_warnings import warning_lines
 from vitascope.report.analysis.leaderboard import Column, EncoderRow, Leaderboard, SettingDifference
 from vitascope.report.analysis.paired_bootstrap import ResampledScore
 from vitascope.report.analysis.phrases import caveats, not_significant
@@ -65,6 +66,9 @@ class Comparison:
     """p-value of the paired test."""
     adjusted: float | None = None
     """p-value Holm-adjusted over all pairs of encoders of the task, as in the report."""
+    """Holm-adjusted p-value, over the standard tasks compared, over their variants, or over the means of both axes."""
+    data_warnings: tuple[str, ...] = ()
+    """What is doubtful about the data of the task."""
     needed: int | None = None
     """Number of examples that detect a difference this large with a power of 80 %; None from fewer than six groups."""
     pairs: int = 0
@@ -196,6 +200,7 @@ def _test(column: Column, a: EncoderRow, b: EncoderRow) -> _Tested:
         variant=column.variant,
         limited=column.limited,
         on_test=column.on_test,
+        data_warnings=tuple(warning_lines(column.cells.values())),
     )
     evidence = load_column(column)
     ours, theirs = evidence.get(a.index), evidence.get(b.index)
@@ -246,6 +251,7 @@ def _notes(one: Comparison) -> list[str]:
     if one.only_a or one.only_b:
         notes.append(f"on common examples; left out: {one.only_a} of the first encoder, {one.only_b} of the second")
     notes += caveats(limited=one.limited, on_test=one.on_test)
+    notes += map(escaped, one.data_warnings)
     if one.adjusted is not None and one.adjusted >= ALPHA:
         notes.append(not_significant(one.n, one.groups, one.needed))
     return notes

@@ -1,0 +1,140 @@
+"""Recordings: which examples of a user's folder come from one source, so that no fold may divide them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from vitascope.core.media import MEDIA_SUFFIXES
+from vitascope.core.types import Example
+
+T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V", bound=Hashable)
+MIN_BYTES = 1024
+"""Smallest file that counts as a twin: videos are larger; placeholders and broken downloads may be smaller."""
+BLOCK = 4096
+"""Bytes read at the start, in the middle and at the end of files of equal size before they are compared as a whole."""
+ENCODING = re.compile(
+    r"([ ._-]+(thumb(nail)?s?|poster|preview|proxy|\d{3,4}p|[hx]\.?26[45]|hevc|avc|vp[89]|av1))+$", re.IGNORECASE
+)
+"""End of a file name that tells an encoding or a thumbnail from others of the same content."""
+
+
+def with_recordings(examples: Sequence[Example[T]], root: Path) -> tuple[Example[T], ...]:
+    """The examples with their recording as group; one that shares its recording with no other keeps its own group.
+
+    Of one recording are the examples of one file, whatever links lead to it, of files with equal bytes, of files in one
+    folder whose names differ only in the format, encoding or as a thumbnail, and those given the same group. A given
+    group therefore joins and never divides. A recording is named after its first group, or else its first path.
+    """
+    members: dict[int, list[Example[T]]] = defaultdict(list)
+    numbers = _components(_keys(examples))
+    for number, example in zip(numbers, examples, strict=True):
+        members[number].append(example)
+    names = {number: _name(of_one, root) for number, of_one in members.items()}
+    named = [(example, names[number]) for number, example in zip(numbers, examples, strict=True)]
+    return tuple(example if name == example.group else replace(example, group=name) for example, name in named)
+
+
+def _name(members: Sequence[Example[T]], root: Path) -> str | None:
+    """The name of a recording; None if it is a single example without a group."""
+    groups = [e.group for e in members if e.group is not None]
+    if groups or len(members) == 1:
+        return min(groups, default=None)
+    return min(os.path.relpath(e.path, root).replace(os.sep, "/") for e in members)
+
+
+def _components(keys: Sequence[Sequence[Hashable]]) -> list[int]:
+    """The number of the connected component of each item, where items are connected by a common key."""
+    parents = list(range(len(keys)))
+
+    def find(item: int) -> int:
+        while parents[item] != item:
+            parents[item] = item = parents[parents[item]]
+        return item
+
+    first: dict[Hashable, int] = {}
+    for item, own in enumerate(keys):
+        for key in own:
+            one, other = find(item), find(first.setdefault(key, item))
+            parents[max(one, other)] = min(one, other)
+    return [find(item) for item in range(len(keys))]
+
+
+def _keys(examples: Sequence[Example[T]]) -> list[list[Hashable]]:
+    """What each example has in common with the others of its recording."""
+    files = {path: _file(path) for path in dict.fromkeys(e.path for e in examples)}
+    twins = _twins({file: path for path, file in files.items()})
+    keys: list[list[Hashable]] = []
+    for e in examples:
+        file = files[e.path]
+        given = [("group", e.group)] if e.group is not None else []
+        keys.append([file, _content_name(e.path), *given, *([twins[file]] if file in twins else [])])
+    return keys
+
+
+def _file(path: str) -> Hashable:
+    """What all names of a file have in common, through symbolic and hard links."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return os.path.abspath(path)
+    return (status.st_dev, status.st_ino, status.st_size) if status.st_ino else os.path.realpath(path)
+
+
+def _content_name(path: str) -> Hashable:
+    """The folder and the name of a file without the parts of the name that stand for a format or an encoding."""
+    folder, name = os.path.split(os.path.abspath(path))
+    stem, ending = os.path.splitext(name)
+    stem = stem if ending.lower() in MEDIA_SUFFIXES else name
+    return folder, ENCODING.sub("", stem) or stem
+
+
+def _twins(paths: Mapping[Hashable, str]) -> dict[Hashable, Hashable]:
+    """The digest of each file whose content another has too; only files that agree in size and samples are read."""
+    from vitascope.datasets.audit.file_probe import content_digest
+
+    sizes = _repeated({file: _size(path) for file, path in paths.items()})
+    samples = _repeated({file: _if_readable(_sample, paths[file]) for file in sizes})
+    return _repeated({file: _if_readable(content_digest, paths[file]) for file in samples})
+
+
+def _repeated(values: Mapping[K, V | None]) -> dict[K, V]:
+    """The items whose value occurs more than once; None is no value."""
+    count = Counter(values.values())
+    return {key: value for key, value in values.items() if value is not None and count[value] > 1}
+
+
+def _if_readable(function: Callable[[str], V], path: str) -> V | None:
+    """The result for the file at `path`; None if it cannot be read."""
+    try:
+        return function(path)
+    except OSError:
+        return None
+
+
+def _size(path: str) -> Hashable | None:
+    """Size of a file in bytes, or number of entries of a folder; None for what is missing or too small for a video."""
+    if os.path.isdir(path):
+        return "entries", len(os.listdir(path))
+    size = os.path.getsize(path) if os.path.isfile(path) else 0
+    return ("bytes", size) if size >= MIN_BYTES else None
+
+
+def _sample(path: str) -> bytes:
+    """The bytes at the start, in the middle and at the end of a file, or of three such files of a folder."""
+    if os.path.isdir(path):
+        files = sorted(entry.path for entry in os.scandir(path) if entry.is_file())
+        return b"".join(_sample(files[i]) for i in sorted({0, len(files) // 2, len(files) - 1}) if files)
+    size, blocks = os.path.getsize(path), []
+    with open(path, "rb") as file:
+        for place in (0, size // 2, max(size - BLOCK, 0)):
+            file.seek(place)
+            blocks.append(file.read(BLOCK))
+    return b"".join(blocks)

@@ -1,0 +1,47 @@
+"""Warnings on the data that only vectors and scores show: copies across the split, and a floor that is high."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from vitascope.core.text import number
+from vitascope.core.types import Card, Dataset, DataWarning
+from vitascope.datasets.audit.doctor import copies_warning
+from vitascope.datasets.audit.leaks import Leak
+from vitascope.encoders.families.pixels import VARIANTS
+from vitascope.probes.base import ScoredPredictions
+
+MEASURED = ("copies", "floor")
+"""Kinds of the warnings that are found here; the others follow from the dataset alone."""
+FLOORS: Mapping[str, str] = {f"pixels/{variant}": about for variant, about in VARIANTS.items()}
+"""Encoders that learn nothing, and what they show."""
+HIGH = 1 / 3
+"""Share of the range from chance to 100 % from which the score of a floor is high."""
+
+
+def measured_warnings(
+    card: Card, dataset: Dataset[Any], scored: ScoredPredictions, copies: Mapping[str, str]
+) -> Iterator[DataWarning]:
+    """The warnings that vectors and scores of one result give rise to.
+
+    `copies` are the ids of test examples with those of the training examples of which they are copies.
+    """
+    if copies:
+        yield copies_warning(Leak(copies, len({i for fold in dataset.folds for i in fold.test})))
+    about = FLOORS.get(card.name)
+    if about and dataset.kind == "recognition" and next(iter(scored.scores)) == "top-1":
+        yield from _floor(card.name, about, scored)
+
+
+def _floor(name: str, about: str, scored: ScoredPredictions) -> Iterator[DataWarning]:
+    """A warning if the score of a floor is far above chance, the frequency of the most common class."""
+    truth, score = scored.columns["truth"], scored.scores["top-1"]
+    chance = 100 * max(Counter(truth).values()) / len(truth)
+    if chance < 100 and score.value - chance >= HIGH * (100 - chance) and (score.low or 0) > chance:
+        text = (
+            f"FLOOR: {name} alone ({about}) scores {number(score.value)} where chance is {number(chance)}: much of the "
+            "task is solved without a learned encoder"
+        )
+        yield DataWarning("floor", round(len(truth) * score.value / 100), len(truth), text)

@@ -1,0 +1,100 @@
+"""Copies across a split: test examples that are another encoding of a training example.
+
+Vectors propose and frames decide: the training example with the most similar vector is a candidate, and counts if the
+frames of both agree (`datasets.audit.fingerprints`). Where there are no videos, only equal vectors count.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vitascope.core.types import Dataset, Example
+from vitascope.core.worker_pool import Failed, Pool
+from vitascope.datasets.audit.fingerprints import PrintRequest, same_video, take_fingerprint
+from vitascope.features.base import Features, StoredFeatures, mean_vectors
+from vitascope.features.extract import ExtractionOptions
+
+MAX_PRODUCTS = 1e11
+"""Multiply-adds that the search may take; larger test sets are not searched (`vitascope check` searches any)."""
+SIMILAR = 0.9
+"""Least cosine of the vectors of copies, after subtraction of the mean training vector."""
+EQUAL = 1 - 1e-6
+"""Cosine from which vectors count as equal."""
+BATCH = 24
+"""Candidates whose frames are compared at a time, the most similar first; a batch without a copy is the last."""
+ROWS = 1024
+"""Test vectors compared at a time."""
+
+_taken: dict[tuple[PrintRequest, int], str] = {}
+"""Fingerprints taken by this process, by request and modification time of the file."""
+
+
+class Candidate(NamedTuple):
+    """A test example, the training example with the most similar vector, and their cosine."""
+
+    test: Example[Any]
+    train: Example[Any]
+    cosine: float
+
+
+def candidates(dataset: Dataset[Any], train: Features[Any], test: Features[Any]) -> list[Candidate]:
+    """The possible copies among the test examples of a fold; none if the search would take too long."""
+    if dataset.kind != "recognition" or not (isinstance(train, StoredFeatures) and isinstance(test, StoredFeatures)):
+        return []
+    if train.values.ndim != 2 or len(train.examples) * len(test.examples) * train.values.shape[1] > MAX_PRODUCTS:
+        return []
+    cosines, nearest = _nearest(mean_vectors(train).values, mean_vectors(test).values)
+    found = (Candidate(e, train.examples[i], c) for e, i, c in zip(test.examples, nearest, cosines, strict=True))
+    return [c for c in found if c.cosine >= (SIMILAR if c.test.path else EQUAL) and not _one_recording(c.test, c.train)]
+
+
+def confirmed(found: Sequence[Candidate], options: ExtractionOptions) -> dict[str, str]:
+    """The candidates that are copies, {id of the test example: id of the training example}."""
+    copies = {c.test.id: c.train.id for c in found if not c.test.path}
+    ranked = sorted((c for c in found if c.test.path), key=lambda c: -c.cosine)
+    if not ranked:
+        return copies
+    with Pool(
+        take_fingerprint, workers=min(options.processes, BATCH), slots=1, slot_bytes=1, timeout=options.timeout, ahead=4
+    ) as pool:
+        for start in range(0, len(ranked), BATCH):
+            batch = ranked[start : start + BATCH]
+            prints = _fingerprints([e for c in batch for e in (c.test, c.train)], pool)
+            same = {c.test.id: c.train.id for c in batch if same_video(prints[c.test.id], prints[c.train.id])}
+            if not same:
+                break
+            copies |= same
+    return copies
+
+
+def _nearest(train: Float[Tensor, "n d"], test: Float[Tensor, "m d"]) -> tuple[list[float], list[int]]:
+    """The cosine of each test vector with its nearest training vector, and the index of that one."""
+    mean = train.mean(0)
+    bank = torch.nn.functional.normalize(train - mean, dim=1)
+    found = [(torch.nn.functional.normalize(rows - mean, dim=1) @ bank.T).max(1) for rows in test.split(ROWS)]
+    return [c for f in found for c in f.values.tolist()], [i for f in found for i in f.indices.tolist()]
+
+
+def _one_recording(one: Example[Any], other: Example[Any]) -> bool:
+    """Whether two examples are of one recording, whose leak is known without their frames."""
+    return bool(one.path and one.path == other.path) or (one.group is not None and one.group == other.group)
+
+
+def _fingerprints(examples: Sequence[Example[Any]], pool: Pool[PrintRequest]) -> dict[str, str]:
+    """The fingerprint of each example by id; empty if its video is gone or shows too little."""
+    requests = {e.id: PrintRequest(e.path, e.span, e.fps) for e in examples}
+    keys = {request: (request, _modified(request.path)) for request in requests.values()}
+    for request, message, _ in pool.run([r for r, key in keys.items() if key not in _taken]):
+        _taken[keys[request]] = "" if isinstance(message, Failed) else message
+    return {i: _taken[keys[request]] for i, request in requests.items()}
+
+
+def _modified(path: str) -> int:
+    """Modification time, nanoseconds; 0 without a file."""
+    return os.stat(path).st_mtime_ns if os.path.exists(path) else 0
