@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,6 +51,22 @@ def write(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+
+
+ENDLESS = {stat.S_IFIFO: "a named pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device", stat.S_IFSOCK: "a socket"}
+
+
+def require_regular_file(path: str | os.PathLike[str]) -> None:
+    """Raise UserError for what is no regular file: a pipe, a device or a socket may never end to be read.
+
+    OSError where there is nothing, or it cannot be accessed.
+    """
+    kind = stat.S_IFMT(os.stat(path).st_mode)
+    if kind == stat.S_IFDIR:
+        raise UserError(f"{os.fspath(path)}: a folder, not a file; name a file in it")
+    if kind != stat.S_IFREG:
+        what = ENDLESS.get(kind, "not a regular file")
+        raise UserError(f"{os.fspath(path)}: {what}, not a regular file, so it may never end; give a file on disk")
 
 
 def read_json(path: Path, remedy: str) -> Any:

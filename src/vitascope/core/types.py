@@ -288,6 +288,8 @@ class Dataset(Generic[T]):
     kind: Kind = "recognition"
     notes: tuple[str, ...] = ()
     """Problems in the annotations and how they were handled; logged when the dataset is opened."""
+    layout: str = ""
+    """What the examples of a folder were read from, in words."""
 
     @property
     def digest(self) -> str:

@@ -15,22 +15,32 @@ from vitascope.datasets.readers.annotation_files import dataset_folder as folder
 
 
 def open_dataset(data: str | Path, data_root: Path | None = None) -> Dataset[Any]:
-    """Open a dataset by name, a folder of videos, or a folder of precomputed embeddings.
+    """Open a dataset by name, a folder of videos or a list of them, or a folder of precomputed embeddings.
 
     The files of a named dataset are in FOLDER of `NAME=FOLDER`, or in the subfolder of `data_root` of that name. A JSON
-    file in ActivityNet's format stands for its folder.
+    file in ActivityNet's format stands for its folder. The videos of a list that are elsewhere are in FOLDER of
+    `LIST=FOLDER`, where LIST is the file or its folder.
     """
     path = Path(data)
     if (path / DATASET).is_file():
         return open_precomputed(path)
     name, _, root = str(data).partition("=")
     family = name.partition("/")[0]
+    if root and not path.exists() and Path(name).exists():
+        return folder.build(name, videos=_videos_folder(root, name))
     if path.exists() or family not in DATASETS.families():
         return folder.build(str(data), names=DATASETS.names())
     build = DATASETS.builder(name)
     location = Path(root).expanduser() if root else folder_below(data_root, family)
     dataset: Dataset[Any] = build(root=location) if location else build()
     return dataset
+
+
+def _videos_folder(root: str, name: str) -> Path:
+    folder = Path(root).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"{name}={root}: {folder} is not a folder; give the folder of the videos that {name} lists")
+    return folder
 
 
 def open_annotations(data: str) -> Dataset[Any]:

@@ -8,10 +8,17 @@ from itertools import groupby
 from pathlib import Path
 
 from vitascope.core.errors import UserError
+from vitascope.core.names import alike_notes, canonical
 from vitascope.core.text import nearest
 from vitascope.core.types import Dataset, Fold, Timeline
 from vitascope.datasets.readers.annotation_files import ClassOrder, lines, text_of
-from vitascope.datasets.readers.video_files import AnnotatedVideo, Footage, locate_videos, relative_path, store_key
+from vitascope.datasets.readers.video_files import (
+    AnnotatedVideo,
+    Footage,
+    locate_videos,
+    relative_path,
+    store_key,
+)
 
 TRUTH, SPLITS, MAPPING = "groundTruth", "splits", "mapping.txt"
 RATE_FILE = "fps.txt"
@@ -71,7 +78,7 @@ def segmentation_dataset(root: Path, layout: LabelLayout) -> Dataset[Timeline]:
         missing_files=missing,
         root=str(root),
         kind="segmentation",
-        notes=tuple(_notes(place, videos, count)),
+        notes=(*alike_notes(order.classes, "labels"), *_notes(place, videos, count), *footage.notes()),
     )
 
 
@@ -110,10 +117,12 @@ def read_classes(path: Path) -> ClassOrder:
         raise UserError(f"{path}: no such file; write one line `number name` per class, numbered from 0")
     names: dict[int, str] = {}
     for where, line in lines(path):
-        number, _, name = line.partition(" ")
-        if not number.isdecimal() or not name.strip() or int(number) in names:
+        number, name = (*canonical(line).split(None, 1), "")[:2]
+        if not number.isdecimal() or not name or int(number) in names:
             raise UserError(f"{where}: {line!r} is not an unused number followed by a class name")
-        names[int(number)] = name.strip()
+        if name in names.values():
+            raise UserError(f"{where}: the class {name!r} is listed twice; give every class its own name")
+        names[int(number)] = name
     if sorted(names) != list(range(len(names))) or not names:
         raise UserError(f"{path}: classes are numbered {sorted(names)[:5]} ...; expected 0 to {len(names) - 1}")
     return ClassOrder(tuple(names[i] for i in range(len(names))))
@@ -150,10 +159,7 @@ def _read_bundle(path: Path) -> tuple[str, ...]:
 def _annotated(
     video: str, place: Path, order: ClassOrder, layout: LabelLayout, footage: Footage
 ) -> AnnotatedVideo[Timeline]:
-    path = place / TRUTH / f"{video}.txt"
-    if not path.is_file():
-        labeled = [p.stem for p in (place / TRUTH).glob("*.txt")]
-        raise UserError(f"{path}: no such file, but a split lists {video}{nearest(video, labeled)}")
+    path = _label_file(video, place / TRUTH)
     truth = read_timeline(path, order, layout.fps)
     return AnnotatedVideo(
         id=video,
@@ -167,9 +173,20 @@ def _annotated(
     )
 
 
+def _label_file(video: str, folder: Path) -> Path:
+    """The file with the labels of a video; its name may be in the other Unicode normal form."""
+    path = folder / f"{video}.txt"
+    if path.is_file():
+        return path
+    labeled = {canonical(p.stem): p for p in folder.glob("*.txt")}
+    if canonical(video) not in labeled:
+        raise UserError(f"{path}: no such file, but a split lists {video}{nearest(video, labeled)}")
+    return labeled[canonical(video)]
+
+
 def read_timeline(path: Path, order: ClassOrder, fps: float) -> Timeline:
     """Read the labels of a video, one line per frame; `UserError` names the first line that is not a class."""
-    labels = [line.strip() for line in text_of(path).rstrip().split("\n")]
+    labels = [canonical(line) for line in text_of(path).rstrip().split("\n")]
     number: Mapping[str, int] = {name: i for i, name in enumerate(order.classes)}
     runs: list[tuple[int, int]] = []
     line = 1

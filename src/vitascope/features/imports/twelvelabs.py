@@ -6,6 +6,7 @@ The TWLV-I release has three files per video: `<id>.json` (label, duration, clip
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -16,6 +17,7 @@ import numpy as np
 
 from vitascope.core import files
 from vitascope.core.errors import UserError
+from vitascope.core.names import canonical
 from vitascope.core.text import nearest
 from vitascope.core.types import Clip, Dataset, Example, Video, digest
 from vitascope.datasets import precomputed
@@ -162,7 +164,11 @@ def _class_names(entries: Sequence[ReleasedVideo], classes: Sequence[str], sourc
     if len(labels) < 2:
         raise UserError(f"{source}: only one class, {next(iter(labels))!r}; classification needs at least two")
     if classes:
-        return tuple(classes)
+        names = tuple(map(canonical, classes))
+        if len(set(names)) < len(names):
+            repeated, _ = Counter(names).most_common(1)[0]
+            raise UserError(f"{source}: the class {repeated!r} is listed twice; give every class its own name")
+        return names
     if all(map(_is_number, labels)):
         largest = max(map(int, labels))
         return tuple(map(str, range(largest + 1))) if largest < MAX_CLASSES else tuple(sorted(labels, key=int))
