@@ -41,7 +41,7 @@ def test_plain_folders_ignore_nothing(tmp_path: Path) -> None:
     assert ids(dataset) == CLIPS
     assert dataset.notes == ()
     assert describe(dataset) == [
-        "layout: class folders: 6 videos; 6 examples",
+        "layout: class folders: 6 videos",
         "labels: 2 classes (left 3, right 3)",
         "split: 3 folds, each example is tested once",
         "groups: none given",

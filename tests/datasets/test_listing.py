@@ -164,9 +164,7 @@ def test_a_file_is_not_given_to_two_rows(tmp_path: Path) -> None:
     text = TEXT + "\nV/0.mp4,left\nv/1.MP4,left"
     dataset = build(str(write(tmp_path, text)))
     assert dataset.missing_files == {"V/0.mp4": "no such file", "v/1.MP4": "no such file"}
-    with pytest.raises(
-        ValueError, match=r"'v/0\.mp4' fits both 'v/0\.MP4' and 'v/0\.Mp4'|'0\.mp4' fits both '0\.MP4' and"
-    ):
+    with pytest.raises(ValueError, match=r"two/v: '0\.mp4' fits both '0\.MP4' and '0\.Mp4'; rename one"):
         build(str(write(tmp_path / "two", TEXT, files=[*FILES[1:], "v/0.MP4", "v/0.Mp4"])))
 
 

@@ -72,14 +72,9 @@ def check(
         passed = _cases(fixtures, as_json=as_json)
     elif _is_dataset(name):
         from vitascope.datasets.audit.manifest import survey
-        from vitascope.datasets.summary import IGNORED, describe
 
         dataset = _open(name, root)
-        understood = describe(dataset)
-        for line in () if as_json else understood:
-            print(line)
-        for note in (n for n in dataset.notes if not n.startswith(IGNORED)):
-            log.warning("%s: %s", dataset.name, note)
+        understood = _understood(dataset, as_json=as_json)
         manifest = output or Path(f"{dataset.name.replace('/', '-')}-manifest{f'-{limit}' if limit else ''}.csv")
         options.folder(manifest.parent, "-o")
         processes = workers or os.cpu_count() or 1
@@ -129,6 +124,18 @@ def _open(name: str, root: Path | None) -> Dataset[Any]:
         else options.open_videos(f"{name}={root}" if root else name)
     )
     return dataset
+
+
+def _understood(dataset: Dataset[Any], *, as_json: bool) -> list[str]:
+    """How a dataset was understood, in lines that are printed unless `as_json`, with its notes on stderr."""
+    from vitascope.datasets.summary import IGNORED, describe
+
+    lines = describe(dataset)
+    for line in () if as_json else lines:
+        print(line)
+    for note in (n for n in dataset.notes if not n.startswith(IGNORED)):
+        log.warning("%s: %s", dataset.name, note)
+    return lines
 
 
 def _print_survey(report: Survey, manifest: Path, name: str, understood: list[str] | None) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vitascope.core.errors import UserError
+from vitascope.core.names import NameIndex
 from vitascope.core.text import nearest
 from vitascope.core.types import Dataset
 from vitascope.datasets.builders import folder
@@ -73,4 +74,6 @@ def folder_below(data_root: Path | None, family: str) -> Path | None:
         return None
     if not data_root.is_dir():
         raise UserError(f"--data-root {data_root}: no such folder; give the folder that contains ssv2/, k400/ ...")
-    return next((p for p in sorted(data_root.iterdir()) if p.is_dir() and p.name.lower() == family), None)
+    folders = NameIndex(p.name for p in sorted(data_root.iterdir()) if p.is_dir())
+    name = folders.find(family, f"--data-root {data_root}")
+    return data_root / name if name else None

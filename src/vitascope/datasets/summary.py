@@ -19,7 +19,7 @@ def describe(dataset: Dataset[Any]) -> list[str]:
     """What the examples were read from, their labels, splits and groups, and what was ignored."""
     ignored = [note.removeprefix(IGNORED) for note in dataset.notes if note.startswith(IGNORED)]
     lines = [
-        f"layout: {dataset.layout or f'annotations of {dataset.name}'}; {len(dataset.examples)} examples",
+        f"layout: {dataset.layout or f'annotations of {dataset.name}: {len(dataset.examples)} examples'}",
         f"labels: {_labels(dataset)}",
         f"split: {_split(dataset)}",
         f"groups: {_groups(dataset)}",

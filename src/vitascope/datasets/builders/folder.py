@@ -12,7 +12,7 @@ from typing import Any
 
 from vitascope.core.errors import UserError
 from vitascope.core.media import kind_of, suffix
-from vitascope.core.names import alike_notes, both
+from vitascope.core.names import alike_notes, both, canonical
 from vitascope.core.text import nearest
 from vitascope.core.types import Dataset, Example, digest
 from vitascope.datasets.readers import activitynet_json, mstcn_labels
@@ -35,7 +35,7 @@ def build(
     Paths in a list are relative to its folder, or to the folder `videos`, and may not leave them. Raises `UserError` if
     the folder is empty, has a single class, or holds something that could be understood in two ways.
     """
-    root = Path(variant if root is None else root)
+    root = _spelled(Path(variant if root is None else root))
     temporal = temporal_dataset(root)
     if temporal:
         return require_videos(temporal)
@@ -76,6 +76,13 @@ def _has_database(path: Path) -> bool:
         return path.is_file() and "database" in json.loads(path.read_bytes())
     except (ValueError, TypeError, RecursionError):
         return False
+
+
+def _spelled(root: Path) -> Path:
+    """The path as it is on disk, where its name may be in the other Unicode normal form."""
+    if root.exists() or not root.parent.is_dir():
+        return root
+    return next((p for p in root.parent.iterdir() if canonical(p.name) == canonical(root.name)), root)
 
 
 def _nearest_name(root: Path, names: Iterable[str]) -> str:

@@ -205,7 +205,7 @@ def read_table(path: Path, *columns: str) -> Iterator[tuple[str, dict[str, str]]
             columns_present = ", ".join(head[:8]) or "none"
             raise UserError(f"{path}: no column {column!r}{nearest(column, head)}; its columns are {columns_present}")
     for where, row in rows:
-        if len(row) < len(head):
+        if len(row) < len(head) or any(row[len(head) :]):
             raise UserError(f"{where}: {len(row)} cells, but the header has {len(head)}")
         yield where, dict(zip(head, row, strict=False))
 

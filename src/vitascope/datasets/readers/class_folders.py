@@ -284,17 +284,19 @@ def _why_unused(folder: Folder) -> str:
 
 
 def _holds_thumbnails(folder: Folder, videos: Sequence[str]) -> bool:
-    """Whether all images in a folder are named after the videos beside it."""
+    """Whether all images in a folder are named after the videos beside it: several, or in a folder named so."""
     names = {folded(stem(name)) for name in videos}
-    return bool(names and folder.images and not folder.videos) and all(is_thumbnail(n, names) for n in folder.images)
+    if folder.videos or not names or not all(is_thumbnail(name, names) for name in folder.images):
+        return False
+    return len(folder.images) > 1 or (bool(folder.images) and MARK.search(f" {folder.name.lower()}") is not None)
 
 
 def is_thumbnail(name: str, videos: set[str]) -> bool:
     """Whether a picture is named after one of the `videos` (folded names without ending)."""
     if suffix(name) not in STILL_SUFFIXES:
         return False
-    front = folded(name.rpartition(".")[0])
-    while front not in videos and stem(front) not in videos:
+    front = stem(folded(name.rpartition(".")[0]))
+    while front not in videos:
         shorter = MARK.sub("", front)
         if shorter == front:
             return False

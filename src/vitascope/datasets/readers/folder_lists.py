@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from vitascope.core.errors import UserError
@@ -28,7 +29,8 @@ def folder_list(root: Path, roots: tuple[Path, ...]) -> VideoList | None:
     """The rows of the list or lists in folder `root`, whose videos are below one of `roots`; None if it has none."""
     if (path := find_manifest(root)) is not None:
         return read_list(path, roots=roots)
-    return _metadata(root, roots) or _split_lists(root, roots)
+    found = _metadata(root, roots) or _split_lists(root, roots)
+    return replace(found, notes=(f"read from {found.layout}", *found.notes)) if found else None
 
 
 def _only(folder: Path, names: tuple[str, ...]) -> Path | None:

@@ -41,7 +41,8 @@ class Ignored:
         folders = self.folders[:NAMED]
         if len(self.folders) > NAMED:
             folders.append(f"{len(self.folders) - NAMED} more such folders")
-        return ", ".join([*folders, *map(self._counted, self.counts)])
+        reasons = sorted(self.counts, key=lambda reason: -self.counts[reason])
+        return ", ".join([*folders, *map(self._counted, reasons)])
 
     def _counted(self, reason: str) -> str:
         count, first = self.counts[reason], self.first[reason]

@@ -59,7 +59,7 @@ class PathFinder:
         for part in path.split("/"):
             folder = os.path.join(root, *found)
             if folder not in self._folders:
-                self._folders[folder] = NameIndex(os.listdir(folder) if os.path.isdir(folder) else ())
+                self._folders[folder] = NameIndex(sorted(os.listdir(folder)) if os.path.isdir(folder) else ())
             name = self._folders[folder].find(part, folder)
             if name is None:
                 return None

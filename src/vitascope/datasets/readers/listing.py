@@ -73,9 +73,9 @@ def read_list(
         cell = {column: cells[position] for column, position in columns.items()}
         rows.append(_row(cell, where, labeled, decimal_comma=table.delimiter == ";"))
         rows[-1] = replace(rows[-1], path=f"{prefix}{rows[-1].path}", file=where, split=split or rows[-1].split)
-    located = _located(rows, finder)
+    located = tuple(_located(rows, finder))
     notes += [case_note(finder.by_case, "paths")] if finder.by_case else []
-    return VideoList(tuple(located), f"{path.name} ({_described(table, columns)})", tuple(notes))
+    return VideoList(located, f"{path.name} ({_described(table, columns)}): {len(rows)} rows", tuple(notes))
 
 
 def _described(table: Table, columns: Mapping[str, int]) -> str:

@@ -63,7 +63,7 @@ def read_table(path: Path, known: Collection[str]) -> Table:
     delimiter, header = sniff(next((line for line in text.splitlines() if line.strip()), ""), known)
     rows = _spaced(text, path, start) if delimiter == SPACES else _delimited(text, path, start, delimiter)
     if header:
-        _, header = next(iter(rows))
+        _, header = next(rows, ("", header))
     columns = len(header) or 2
     return Table(path, tuple(header), delimiter, (_fit(row, columns, delimiter) for row in rows))
 

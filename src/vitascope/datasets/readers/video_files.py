@@ -95,6 +95,11 @@ class Footage:
             self.tied[name] = (ranked[0][2], ranked[1][2])
         return ranked[0][2]
 
+    def forget(self) -> None:
+        """Forget what earlier searches found inexactly, as when several names were tried."""
+        self.names.by_case.clear()
+        self.tied.clear()
+
     def notes(self) -> tuple[str, ...]:
         """Notes on videos that were found regardless of capitals only, or are one of several of their name."""
         notes = [case_note(self.names.by_case, "videos")] if self.names.by_case else []
@@ -217,6 +222,7 @@ def locate_videos(
 ) -> tuple[tuple[Example[T], ...], dict[str, str]]:
     """The examples with the paths of their videos, and the missing videos as {id: reason}."""
     divided = _groups_on_both_sides(entries)
+    footage.forget()
     paths = _drop_shared(entries, [footage.find(e.file, e.also) for e in entries], footage)
     examples: list[Example[T]] = []
     missing: dict[str, str] = {}

@@ -67,7 +67,10 @@ class FeatureFolder:
         """
         found = {e.id: name for e in examples if (name := self._find(e.id))}
         exact = {name for i, name in found.items() if name in (i, f"{i}{CLIP_SUFFIX}")}
-        found = {i: name for i, name in found.items() if name in (i, f"{i}{CLIP_SUFFIX}") or name not in exact}
+        for i, name in list(found.items()):
+            if name in exact and name not in (i, f"{i}{CLIP_SUFFIX}"):
+                self.names.by_case.pop(i, None)
+                del found[i]
         taken = set(found.values())
         for name in taken:
             twin = self.paths.get(f"{name}{CLIP_SUFFIX}")

@@ -13,6 +13,7 @@ import numpy as np
 from vitascope.core.errors import UserError
 from vitascope.core.log import log
 from vitascope.core.media import kind_of
+from vitascope.core.names import canonical
 from vitascope.core.text import nearest
 from vitascope.core.types import Span, digest
 from vitascope.core.worker_pool import Failed
@@ -120,8 +121,9 @@ def _from_folder(source: VideoFolder, root: Path) -> list[ClipFile]:
     paths = sorted(walk(root, frames=not pictures, pictures=pictures, ignored=ignored))
     if ignored and paths:
         log.warning("%s: ignored: %s", root, ignored)
-    indices = _class_indices([path.split("/")[-2] for path in paths if "/" in path])
-    labels = [indices[p.split("/")[-2]] if source.labeled and "/" in p else -1 for p in paths]
+    folders = [canonical(path.split("/")[-2]) if "/" in path else "" for path in paths]
+    indices = _class_indices([name for name in folders if name])
+    labels = [indices[name] if source.labeled and name else -1 for name in folders]
     return [ClipFile(path, str(root / path), label) for path, label in zip(paths, labels, strict=True)]
 
 
