@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers import vitascope
 from vitascope.core.media import MEDIA_SUFFIXES, is_clutter, suffix
 from vitascope.core.types import Dataset
 from vitascope.datasets.builders.folder import build
@@ -16,6 +18,7 @@ from vitascope.datasets.readers.class_folders import ClassFolders, is_thumbnail
 from vitascope.datasets.readers.ignored import Ignored
 from vitascope.datasets.readers.video_files import walk
 from vitascope.datasets.summary import describe
+from vitascope.pretrain.data.folder import VideoFolder, list_files
 
 CLIPS = [f"{label}/{i}.mp4" for label in ("left", "right") for i in range(3)]
 
@@ -115,6 +118,16 @@ def test_folders_in_class_folders_are_groups(tmp_path: Path) -> None:
         assert not {n.split("/")[1] for n in fold.train} & {n.split("/")[1] for n in fold.test}
 
 
+@pytest.mark.parametrize("ending", ["mp4", "jpg"])
+def test_splits_in_class_folders(ending: str, tmp_path: Path) -> None:
+    names = [f"{label}/{split}/{i}.{ending}" for label in "ab" for split in ("test", "train") for i in range(2)]
+    dataset = build(str(touch(tmp_path, *names)))
+    (fold,) = dataset.folds
+    assert list(fold.train) == [n for n in names if "/train/" in n]
+    assert list(fold.test) == [n for n in names if "/test/" in n]
+    assert {e.group for e in dataset.examples} == {None}
+
+
 def test_folders_that_the_split_divides_are_no_groups(tmp_path: Path) -> None:
     names = [f"{s}/{label}/part{p}/{i}.mp4" for s in ("train", "val") for label in "ab" for p in (1, 2) for i in (1, 2)]
     dataset = build(str(touch(tmp_path, *names)))
@@ -203,6 +216,29 @@ def test_every_file_is_used_or_ignored_or_refused(files: list[tuple[list[str], s
             known = str(path) in used or above & used or any(map(is_clutter, path.parts))
             folders = {entry.partition("/ (")[0] for entry in found.ignored.folders}
             assert known or above & folders or found.ignored.counts, path
+
+
+def test_check_says_first_how_a_folder_is_understood(tmp_path: Path) -> None:
+    names = [f"{split}/{clip}" for split in ("train", "val") for clip in CLIPS]
+    root = touch(tmp_path / "set", *names, *(n.replace("mp4", "jpg") for n in names), "annotations/a.txt")
+    done = vitascope("check", root, "-o", tmp_path / "out.csv", "-q", "--workers", 1, code=1)  # the files are no videos
+    assert done.stdout.splitlines()[:5] == [
+        "layout: class folders in train/ and val/: 12 videos",
+        "labels: 2 classes (left 6, right 6)",
+        "split: given (train/val): 6 to train, 6 to test",
+        "groups: none given",
+        "ignored: annotations/ (1 file, no video), 12 thumbnails (train/left/0.jpg ...)",
+    ]
+    again = vitascope("check", root, "-o", tmp_path / "out.csv", "-q", "--workers", 1, "--json", code=1)
+    assert json.loads(again.stdout)["understood"] == done.stdout.splitlines()[:5]
+
+
+def test_training_data_say_what_they_ignore(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    touch(tmp_path, *CLIPS, "left/0.jpg", "left/1.jpg", "cafe\u0301/1.mp4", "caf\u00e9/2.mp4", "notes.txt")
+    with caplog.at_level("WARNING", "vitascope"):
+        files = list_files(VideoFolder(path=str(tmp_path), labeled=True))
+    assert {f.id.split("/")[0]: f.label for f in files} == {"cafe\u0301": 0, "caf\u00e9": 0, "left": 1, "right": 2}
+    assert caplog.messages == [f"{tmp_path}: ignored: 2 .jpg files (left/0.jpg ...), 1 .txt file (notes.txt)"]
 
 
 def test_what_names_a_thumbnail() -> None:

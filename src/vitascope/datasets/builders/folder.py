@@ -110,8 +110,8 @@ def _no_videos(root: Path) -> str:
     return f"{root}: no videos{place}; expected {root}/<class>/<video> or {root}/{MANIFEST}{hint}"
 
 
-def _dataset(root: Path, listed: VideoList, videos: Path | None) -> Dataset[int]:
-    rows = listed.rows
+def _dataset(root: Path, found: VideoList, videos: Path | None) -> Dataset[int]:
+    rows = found.rows
     classes = tuple(sorted({r.label for r in rows}))
     if len(classes) == 1:
         raise UserError(f"{root}: only one class, {classes[0]!r}; at least two are required")
@@ -135,9 +135,9 @@ def _dataset(root: Path, listed: VideoList, videos: Path | None) -> Dataset[int]
         folds=folds,
         missing_files=missing,
         root=str(root if videos is None else videos),
-        layout=listed.layout,
+        layout=found.layout,
         notes=(
-            *listed.notes,
+            *found.notes,
             *alike_notes(classes, "labels"),
             *alike_notes(dict.fromkeys(r.group for r in rows if r.group), "groups"),
         ),

@@ -2,7 +2,7 @@
 
 Below the folder, or below the only folder in it that has videos, are `train/` and `val/` (or `test/`) with class
 folders, or class folders. A class folder holds videos, folders of frames or images, and folders of them, which are then
-groups: all their videos come from one person or recording.
+splits by their names, or groups: all their videos come from one person or recording.
 """
 
 from __future__ import annotations
@@ -189,8 +189,12 @@ class ClassFolders:
             self._add(folder.join(name), label, split, group, kind)
         self._ignore_files(folder)
         for one in self._with_media(folder):
+            part = "" if split or group else split_of(one.name)
             if _holds_thumbnails(one, videos):
                 self.ignored.add_folder(one.path, f"{len(one.images)} thumbnails")
+            elif part:
+                self.layout = "class folders with folders of the splits in them"
+                self._read_items(one, label, part, "")
             elif one.has_frames and not one.has_videos():
                 self._add(one.path, label, split, group, "folders of frames")
                 self._ignore_below_frames(one)

@@ -17,7 +17,7 @@ class PathFinder:
     """
 
     def __init__(self, roots: Sequence[Path]) -> None:
-        self.roots = {str(root): os.path.abspath(root) for root in roots}
+        self.roots = {str(root): os.path.abspath(root).rstrip(os.sep) + os.sep for root in roots}
         self.by_case: dict[str, str] = {}
         """Paths found regardless of capitals only, with those found."""
         self._folders: dict[str, NameIndex] = {}
@@ -30,8 +30,8 @@ class PathFinder:
         fitting = []
         for root, above in self.roots.items():
             full = os.path.normpath(os.path.join(above, text))
-            if full.startswith(above.rstrip(os.sep) + os.sep):
-                fitting.append((root, os.path.relpath(full, above).replace(os.sep, "/")))
+            if full.startswith(above):
+                fitting.append((root, full[len(above) :].replace(os.sep, "/")))
         if fitting:
             return fitting
         first, last = next(iter(self.roots)), list(self.roots)[-1]
