@@ -91,6 +91,12 @@ def test_mixtures_are_refused_by_name(more: list[str], message: str, tmp_path: P
     assert message in str(caught.value)
 
 
+def test_classes_in_other_capitals_on_the_other_side_are_named(tmp_path: Path) -> None:
+    names = [f"{split}/{i}.mp4" for split in ("train/Left", "train/right", "val/left", "val/right") for i in range(2)]
+    with pytest.raises(ValueError, match=r"in test but not in training .*'left'; the labels 'Left' and 'left' differ"):
+        build(str(touch(tmp_path, *names)))
+
+
 def test_two_folders_for_one_split_are_refused(tmp_path: Path) -> None:
     names = [f"{split}/{clip}" for split in ("train", "val", "eval") for clip in CLIPS]
     with pytest.raises(ValueError, match="'eval/' and 'val/' both stand for val; rename or remove one"):
@@ -105,7 +111,7 @@ def test_splits_are_seen_below_and_beside_other_folders(top: str, words: tuple[s
     (fold,) = dataset.folds
     assert (set(fold.train), set(fold.test)) == (set(names[:6]), set(names[6:]))
     assert dataset.classes == ("left", "right")
-    assert ignored(dataset) == "annotations/ (1 file, no video), 1 .md file (README.md)"
+    assert ignored(dataset) == "annotations/ (no video: classes.txt), 1 .md file (README.md)"
 
 
 def test_folders_in_class_folders_are_groups(tmp_path: Path) -> None:
@@ -171,8 +177,7 @@ def test_empty_folders_and_files_in_no_class(tmp_path: Path) -> None:
     dataset = build(str(tmp_path))
     assert ids(dataset) == CLIPS
     assert ignored(dataset) == (
-        "notes/ (1 file, no video), up/ (empty), 1 file in no class folder (stray.mp4), "
-        "1 pipe or device (left/pipe.mp4)"
+        "notes/ (no video: a.txt), up/ (empty), 1 file in no class folder (stray.mp4), 1 pipe or device (left/pipe.mp4)"
     )
 
 
@@ -227,7 +232,7 @@ def test_check_says_first_how_a_folder_is_understood(tmp_path: Path) -> None:
         "labels: 2 classes (left 6, right 6)",
         "split: given (train/val): 6 to train, 6 to test",
         "groups: none given",
-        "ignored: annotations/ (1 file, no video), 12 thumbnails (train/left/0.jpg ...)",
+        "ignored: annotations/ (no video: a.txt), 12 thumbnails (train/left/0.jpg ...)",
     ]
     again = vitascope("check", root, "-o", tmp_path / "out.csv", "-q", "--workers", 1, "--json", code=1)
     assert json.loads(again.stdout)["understood"] == done.stdout.splitlines()[:5]
@@ -239,6 +244,22 @@ def test_training_data_say_what_they_ignore(tmp_path: Path, caplog: pytest.LogCa
         files = list_files(VideoFolder(path=str(tmp_path), labeled=True))
     assert {f.id.split("/")[0]: f.label for f in files} == {"cafe\u0301": 0, "caf\u00e9": 0, "left": 1, "right": 2}
     assert caplog.messages == [f"{tmp_path}: ignored: 2 .jpg files (left/0.jpg ...), 1 .txt file (notes.txt)"]
+
+
+def test_frames_in_place_of_class_folders_are_asked_about(tmp_path: Path) -> None:
+    frames = touch(tmp_path / "frames", *(f"v{i}/{j:05d}.jpg" for i in range(3) for j in range(4)))
+    (note,) = build(str(frames)).notes
+    assert "numbered without a gap: if they are the frames of one video, move its folder into a class folder" in note
+    photos = touch(tmp_path / "photos", *(f"{label}/{i}.jpg" for label in "ab" for i in (3, 7, 8)))
+    assert build(str(photos)).notes == ()
+    one = touch(tmp_path / "one", *(f"videos/v{i}/{j:05d}.jpg" for i in range(3) for j in range(4)))
+    with pytest.raises(ValueError, match="only one class, 'videos'"):
+        build(str(one))
+
+
+def test_a_folder_without_examples_says_what_is_there(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"no videos; expected .*; ignored: a/ \(no video: 1\.heic\), b/ \(no video"):
+        build(str(touch(tmp_path, "a/1.heic", "b/2.heic")))
 
 
 def test_what_names_a_thumbnail() -> None:

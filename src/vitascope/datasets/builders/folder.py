@@ -48,7 +48,7 @@ def build(
     listed = read_list(root, roots=roots) if is_list else folder_list(root, roots)
     found = listed or _class_folders(root)
     if not found.rows:
-        raise UserError(_no_videos(root))
+        raise UserError("; ".join([_no_videos(root), *found.notes]))
     return _dataset(folder, found, videos)
 
 
@@ -123,8 +123,12 @@ def _dataset(root: Path, found: VideoList, videos: Path | None) -> Dataset[int]:
     examples = tuple(
         Example(id=r.name, path=r.file, truth=number[r.label], span=r.span, group=r.group, fps=r.fps) for r in rows
     )
+    alike = alike_notes(classes, "labels")
     folds = make_folds(examples, [r.split for r in rows], classes, where=str(root))
-    check_labels(examples, folds, classes, where=str(root))
+    try:
+        check_labels(examples, folds, classes, where=str(root))
+    except UserError as error:  # a label in other capitals is the likely cause
+        raise UserError("; ".join([str(error), *alike])) from None
     name = root.resolve().name or "root"
     place = str(root.resolve()) if videos is None else f"{root.resolve()}={videos.resolve()}"
     return Dataset(
@@ -138,7 +142,7 @@ def _dataset(root: Path, found: VideoList, videos: Path | None) -> Dataset[int]:
         layout=found.layout,
         notes=(
             *found.notes,
-            *alike_notes(classes, "labels"),
+            *alike,
             *alike_notes(dict.fromkeys(r.group for r in rows if r.group), "groups"),
         ),
     )

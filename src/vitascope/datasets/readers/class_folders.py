@@ -119,6 +119,11 @@ class ClassFolders:
                 self._read_class(one, split)
         for folder in () if splits else media:
             self._read_class(folder, "")
+        if media and not splits and all(map(_is_sequence, media)):
+            self.notes.append(
+                "each image is an example, but those of every class are numbered without a gap: if they are the frames "
+                "of one video, move its folder into a class folder"
+            )
         self._check_kinds()
         self._check_groups()
 
@@ -281,10 +286,9 @@ def _why_unused(folder: Folder) -> str:
     """Why a folder has no examples."""
     if folder.has_media():
         return "no frames of the videos beside it"
-    count = len(folder.others)
-    if not count and not folder.folders:
-        return "empty"
-    return f"{count} file{'s' * (count != 1)}, no video" if count else "no video below"
+    if not folder.others:
+        return "no video below" if folder.folders else "empty"
+    return f"no video: {folder.others[0]}{' ...' * (len(folder.others) > 1)}"
 
 
 def _holds_thumbnails(folder: Folder, videos: Sequence[str]) -> bool:

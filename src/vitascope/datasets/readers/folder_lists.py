@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from vitascope.core.errors import UserError
@@ -29,8 +28,7 @@ def folder_list(root: Path, roots: tuple[Path, ...]) -> VideoList | None:
     """The rows of the list or lists in folder `root`, whose videos are below one of `roots`; None if it has none."""
     if (path := find_manifest(root)) is not None:
         return read_list(path, roots=roots)
-    found = _metadata(root, roots) or _split_lists(root, roots)
-    return replace(found, notes=(f"read from {found.layout}", *found.notes)) if found else None
+    return _metadata(root, roots) or _split_lists(root, roots)
 
 
 def _only(folder: Path, names: tuple[str, ...]) -> Path | None:
@@ -85,16 +83,18 @@ def _lists_paths(path: Path) -> bool:
     line = first_line(path)
     delimiter, header = sniff(line, KNOWN)
     if header:
-        return set(LISTED) <= set(map(folded, header))
+        names = set(map(folded, header))
+        return set(LISTED) <= names and "digest" not in names  # a report of `vitascope check` has that column
     return bool(line) and is_file_name(line.split(delimiter)[0])
 
 
 def _joined(lists: list[VideoList]) -> VideoList | None:
-    """Several lists as one; None if there are none."""
+    """Several lists as one, with a note that they were found; None if there are none."""
     if not lists:
         return None
+    names = " and ".join(part.layout.partition(" (")[0] for part in lists)
     return VideoList(
         tuple(row for part in lists for row in part.rows),
         " and ".join(part.layout for part in lists),
-        tuple(note for part in lists for note in part.notes),
+        (f"examples and labels are read from {names}", *(note for part in lists for note in part.notes)),
     )

@@ -84,7 +84,8 @@ def _described(table: Table, columns: Mapping[str, int]) -> str:
         return f"path and label without header, {table.form}"
     unused = [name for i, name in enumerate(table.header) if i not in columns.values() and name]
     rest = f"; not used: {', '.join(unused)}" if unused else ""
-    return f"columns {', '.join(columns)}, {table.form}{rest}"
+    used = [table.header[position] for position in columns.values()]
+    return f"columns {', '.join(used)}, {table.form}{rest}"
 
 
 def _columns(table: Table, labeled: bool) -> tuple[dict[str, int], list[str]]:
