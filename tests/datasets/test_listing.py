@@ -238,6 +238,16 @@ def test_absolute_paths_need_a_stated_folder(tmp_path: Path) -> None:
         open_dataset(f"{lists / 'away.csv'}={videos}")
 
 
+def test_only_lists_have_their_videos_elsewhere(tmp_path: Path) -> None:
+    folders = touch(tmp_path / "folders", "a/1.mp4", "a/2.mp4", "b/1.mp4", "b/2.mp4")
+    with pytest.raises(
+        ValueError, match=r"only a list of paths needs the folder of its videos to be stated; leave out"
+    ):
+        open_dataset(f"{folders}={tmp_path}")
+    with pytest.raises(ValueError, match="is not a folder; give the folder of the videos that"):
+        open_dataset(f"{folders}={tmp_path}/none")
+
+
 def test_a_list_is_given_in_place_of_its_folder(tmp_path: Path) -> None:
     write(tmp_path, TEXT, "mine.csv")
     (tmp_path / "empty").mkdir()

@@ -37,15 +37,17 @@ def build(
     """
     root = _spelled(Path(variant if root is None else root))
     temporal = temporal_dataset(root)
-    if temporal:
+    if temporal and videos is None:
         return require_videos(temporal)
     is_list = suffix(root.name) in TEXT | RECORDS and not root.is_dir() and root.exists()
-    if not root.is_dir() and not is_list:
+    if not temporal and not root.is_dir() and not is_list:
         what = "not a folder" if root.exists() else f"no such folder{_nearest_name(root, names)}"
         raise UserError(f"{root}: {what}; give a folder of class folders, one with {MANIFEST}, or a dataset name")
     folder = root.parent if is_list else root
     roots = (folder,) if videos is None else (videos.expanduser(), folder)
-    listed = read_list(root, roots=roots) if is_list else folder_list(root, roots)
+    listed = None if temporal else read_list(root, roots=roots) if is_list else folder_list(root, roots)
+    if videos is not None and listed is None:
+        raise UserError(f"{root}: only a list of paths needs the folder of its videos to be stated; leave out {videos}")
     found = listed or _class_folders(root)
     if not found.rows:
         raise UserError("; ".join([_no_videos(root), *found.notes]))

@@ -21,6 +21,8 @@ from vitascope.datasets.readers.listing import VideoRow
 
 RESULTS = "results.jsonl"
 """File in the folder of a run, which may have been written beside the videos."""
+MAX_RUNS = 100
+"""Number of folders in a folder of runs; more are not looked into."""
 NOT_PIXELS = re.compile(r"(optical_?)?flow(_?[xy])?|masks?|depths?|seg(mentation)?s?|annotations?")
 """Names of folders beside those of the frames (`PIXELS`) whose images are not frames."""
 PIXELS = frozenset(("rgb", "frames", "images", "img", "imgs", "videos", "video", "clips"))
@@ -36,6 +38,8 @@ class Folder:
 
     root: Path
     path: str
+    real: str
+    """The path without links."""
     above: frozenset[str] = frozenset()
     """Real paths of the folders above, as links may be cyclic."""
     videos: list[str] = field(default_factory=list)
@@ -43,6 +47,8 @@ class Folder:
     others: list[str] = field(default_factory=list)
     """Names of the other files, and of hidden folders."""
     folders: list[str] = field(default_factory=list)
+    links: set[str] = field(default_factory=set)
+    """Those of the folders that are links."""
     special: list[str] = field(default_factory=list)
     """Names of pipes, devices and sockets."""
 
@@ -55,10 +61,12 @@ class Folder:
         if is_clutter(entry.name):
             return self.others
         if entry.is_dir():
+            self.links |= {entry.name} if entry.is_symlink() else set()
             return self.folders
         if not (entry.is_file() or entry.is_symlink()):
             return self.special
-        return {"video": self.videos, "image": self.images, "": self.others}[kind_of(entry.name)]
+        kind = kind_of(entry.name)
+        return self.videos if kind == "video" else self.images if kind == "image" else self.others
 
     @property
     def name(self) -> str:
@@ -76,17 +84,19 @@ class Folder:
 
     def below(self) -> Iterator[Folder]:
         """The folders in it, except links to one of those above and the results of a run."""
-        own = os.path.realpath(self.root / self.path)
+        above = self.above | {self.real}
         for name in self.folders:
-            path = self.root / self.join(name)
-            if not os.path.islink(path) or os.path.realpath(path) not in self.above | {own}:
-                folder = Folder(self.root, self.join(name), self.above | {own})
+            real = os.path.join(self.real, name)
+            real = os.path.realpath(real) if name in self.links else real
+            if real not in above:
+                folder = Folder(self.root, self.join(name), real, above)
                 if not folder.is_run():
                     yield folder
 
     def is_run(self) -> bool:
         """Whether the folder holds results of this package."""
-        return RESULTS in self.others or any((self.root / self.join(n) / RESULTS).exists() for n in self.folders)
+        runs = self.folders if len(self.folders) <= MAX_RUNS and not self.videos and not self.images else ()
+        return RESULTS in self.others or any((self.root / self.join(n) / RESULTS).exists() for n in runs)
 
     def has_media(self) -> bool:
         """Whether a video or an image is in it or below."""
@@ -129,7 +139,7 @@ class ClassFolders:
 
     def _descend(self) -> list[Folder]:
         """The folders of the splits or classes: where only one folder has videos and is none of them, those in it."""
-        folder = Folder(self.root, "")
+        folder = Folder(self.root, "", os.path.realpath(self.root))
         while True:
             self._ignore_files(folder, [*folder.videos, *folder.images])
             media = self._with_media(folder)
