@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers import vitascope
+from vitascope.cli.evaluate import _jobs as open_jobs
 from vitascope.core.media import MEDIA_SUFFIXES, is_clutter, suffix
 from vitascope.core.types import Dataset
 from vitascope.datasets.builders.folder import build
@@ -244,6 +245,13 @@ def test_training_data_say_what_they_ignore(tmp_path: Path, caplog: pytest.LogCa
         files = list_files(VideoFolder(path=str(tmp_path), labeled=True))
     assert {f.id.split("/")[0]: f.label for f in files} == {"cafe\u0301": 0, "caf\u00e9": 0, "left": 1, "right": 2}
     assert caplog.messages == [f"{tmp_path}: ignored: 2 .jpg files (left/0.jpg ...), 1 .txt file (notes.txt)"]
+
+
+def test_evaluate_says_what_a_folder_ignores(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = touch(tmp_path / "set", *CLIPS, "left/0.jpg", "left/a.m4p")
+    with caplog.at_level("WARNING", "vitascope"):
+        open_jobs([str(root)], ["knn"], "", None)
+    assert caplog.messages == ["set: ignored: 1 .m4p file (left/a.m4p), 1 thumbnail (left/0.jpg)"]
 
 
 def test_frames_in_place_of_class_folders_are_asked_about(tmp_path: Path) -> None:

@@ -215,6 +215,13 @@ def test_lists_per_split(names: tuple[str, str], place: str, tmp_path: Path) -> 
     assert (fold.train, fold.test) == (tuple(FILES), ("w/0.mp4", "w/1.mp4"))
 
 
+def test_lists_per_split_in_another_encoding(tmp_path: Path) -> None:
+    for split, files in (("train", FILES[:2]), ("val", FILES[2:])):
+        text = "path;label\n" + "".join(f"{f};{EXPECTED[f]}\n" for f in files)
+        write(tmp_path, text.encode("utf-16"), f"{split}.csv")
+    assert pairs(build(str(tmp_path))) == EXPECTED
+
+
 def test_lists_of_folders_with_a_number_of_frames(tmp_path: Path) -> None:
     for i in range(4):
         touch(tmp_path, f"frames/clip {i}/00001.jpg")

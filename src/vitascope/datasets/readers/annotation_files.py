@@ -159,14 +159,18 @@ def text_of(path: Path) -> str:
     """The text of an annotation file, UTF-8 with or without byte order mark, or UTF-16 with one."""
     require_regular_file(path)
     data = path.read_bytes()
-    encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     try:
-        text = data.decode(encoding)
+        text = data.decode(encoding_of(data))
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from None
     if "\0" in text:
         raise UserError(f"{path}: not text, it contains zero bytes; save it as UTF-8")
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def encoding_of(data: bytes) -> str:
+    """The encoding of a text by its byte order mark, UTF-8 without one."""
+    return "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
 
 
 def lines(path: Path) -> Iterator[tuple[str, str]]:

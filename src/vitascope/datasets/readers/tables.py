@@ -15,7 +15,7 @@ from vitascope.core.errors import UserError, reading
 from vitascope.core.files import require_regular_file
 from vitascope.core.media import FRAME_SUFFIXES, MEDIA_SUFFIXES, suffix
 from vitascope.core.names import canonical, folded
-from vitascope.datasets.readers.annotation_files import text_of
+from vitascope.datasets.readers.annotation_files import encoding_of, text_of
 
 DELIMITERS = {"\t": "tabs", ";": "semicolons", ",": "commas", "|": "bars"}
 SPACES = " "
@@ -92,7 +92,8 @@ def first_line(path: Path) -> str:
     if not path.is_file():
         return ""
     with open(path, "rb") as file:
-        head = file.read(HEAD).decode("utf-8-sig", "replace")
+        data = file.read(HEAD)
+    head = data.decode(encoding_of(data), "replace")
     lines = head.splitlines() if "\N{REPLACEMENT CHARACTER}" not in head[:-9] else []
     return next((line for line in lines if line.strip()), "")
 

@@ -17,6 +17,8 @@ import numpy as np
 
 from vitascope.core import files
 from vitascope.core.errors import UserError
+from vitascope.core.log import log
+from vitascope.core.media import is_clutter
 from vitascope.core.names import canonical
 from vitascope.core.text import nearest
 from vitascope.core.types import Clip, Dataset, Example, Video, digest
@@ -105,6 +107,7 @@ def import_twelvelabs(
     entries = unique_entries(list(read_entries(source)))
     if not entries:
         raise UserError(f"{source}: no <id>.json with <id>_c.npy or <id>_v.npy in it, nor in its train/ and val/")
+    _warn_of_unused(source, entries)
     names = _class_names(entries, classes, source)
     number = {label: i for i, label in enumerate(names)}
     examples = tuple(Example(id=e.id, path="", truth=_label_index(e, number, names)) for e in entries)
@@ -122,6 +125,14 @@ def import_twelvelabs(
     with files.atomic_folder(out) as partial:
         _write(partial, dataset, entries)
     return dataset
+
+
+def _warn_of_unused(source: Path, entries: Sequence[ReleasedVideo]) -> None:
+    """Warn of arrays below `source` that belong to none of the videos."""
+    used = {e.path.with_name(f"{e.path.stem}{kind}.npy") for e in entries for kind in ("_c", "_v")}
+    unused = [p for p in sorted(source.rglob("*.npy")) if p not in used and not is_clutter(p.name)]
+    if unused:
+        log.warning("%s: ignored: %d arrays without a .json beside them, e.g. %s", source, len(unused), unused[0])
 
 
 def _write(folder: Path, dataset: Dataset[int], entries: Sequence[ReleasedVideo]) -> None:
