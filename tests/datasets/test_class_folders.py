@@ -251,7 +251,7 @@ def test_evaluate_says_what_a_folder_ignores(tmp_path: Path, caplog: pytest.LogC
     root = touch(tmp_path / "set", *CLIPS, "left/0.jpg", "left/a.m4p")
     with caplog.at_level("WARNING", "vitascope"):
         open_jobs([str(root)], ["knn"], "", None)
-    assert caplog.messages == ["set: ignored: 1 .m4p file (left/a.m4p), 1 thumbnail (left/0.jpg)"]
+    assert caplog.messages == ["set: ignored: 1 thumbnail (left/0.jpg), 1 .m4p file (left/a.m4p)"]
 
 
 def test_frames_in_place_of_class_folders_are_asked_about(tmp_path: Path) -> None:
