@@ -93,6 +93,50 @@ def test_ones_own_folder_or_list(where: str, tmp_path: Path) -> None:
         assert open_dataset(path).digest == dataset.digest == open_annotations(str(path)).digest
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("temp+", "temp-"), ("Open", "open"), ("\u0915\u093f", "\u0915\u093e"), ("a_b", "a b"), ("x!", "x"), ("1", "1.0")],
+)
+def test_labels_that_differ_are_two_classes(one: str, other: str, tmp_path: Path) -> None:
+    films = own(a=record("train", (0, 1, one), (2, 3, other)), b=record("test", (0, 1, other), (2, 3, one)))
+    dataset = open_annotations(str(write(tmp_path, "a.json", films)))
+    assert set(dataset.classes) == {one, other}
+    named = [[dataset.classes[s.label] for s in e.truth] for e in dataset.examples]
+    assert named == [[one, other], [other, one]]
+    assert any("are taken as two" in note for note in dataset.notes) == (one == "Open")
+
+
+def test_a_label_in_two_normal_forms_is_one_class(tmp_path: Path) -> None:
+    films = own(a=record("train", (0, 1, "caf\u00e9"), (2, 3, "x")), b=record("test", (0, 1, "cafe\u0301 ")))
+    assert open_annotations(str(write(tmp_path, "a.json", films))).classes == ("caf\u00e9", "x")
+
+
+def test_a_video_listed_twice_is_named(tmp_path: Path) -> None:
+    film = '{"subset": "train", "annotations": [{"segment": [0, 1], "label": "x"}]}'
+    path = write(tmp_path, "a.json", f'{{"database": {{"v1": {film}, "v1": {film}}}}}')
+    with pytest.raises(ValueError, match=r"a\.json: 'v1' is listed twice in one JSON object; remove one"):
+        open_annotations(str(path))
+
+
+def test_videos_are_found_in_other_spellings(tmp_path: Path) -> None:
+    """By normal form silently, by capitals with a note; a file that is another video's is nobody else's."""
+    films = {"caf\u00e9": "train", "Clip.v1": "train", "clip.v2": "test", "CLIP.v2": "test", "v1.0.ts": "test"}
+    lay(tmp_path, "cafe\u0301.mp4", "sub/clip.V1.MKV", "clip.v2.mp4", "v1.0.ts.mp4", "v1.0.mp4")
+    path = write(tmp_path, "a.json", own(**{name: record(side, (0, 1, "x")) for name, side in films.items()}))
+    dataset = open_dataset(path)
+    found = {e.id: Path(e.path).name for e in dataset.examples if e.id not in dataset.missing_files}
+    assert found == {
+        "caf\u00e9": "cafe\u0301.mp4",
+        "Clip.v1": "clip.V1.MKV",
+        "clip.v2": "clip.v2.mp4",
+        "v1.0.ts": "v1.0.ts.mp4",
+    }
+    assert dataset.notes[-1] == "1 videos found only regardless of capitals, e.g. 'Clip.v1' as 'clip.V1'"
+    lay(tmp_path, "other/CLIP.V1.mp4")
+    with pytest.raises(ValueError, match=r"'Clip\.v1' fits both 'clip\.V1' and 'CLIP\.V1'|'CLIP\.V1' and 'clip\.V1'"):
+        open_dataset(path)
+
+
 def test_which_sides_are_meant(tmp_path: Path) -> None:
     def divided(**of: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
         films = {name: record(side, (0.0, 1.0, "jump")) for name, side in of.items()}

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vitascope.core.media import stem
+from vitascope.core.names import loose
 from vitascope.datasets.catalog import DATASETS
 from vitascope.datasets.readers import annotation_files
 from vitascope.datasets.readers import video_files as footage
@@ -18,9 +20,8 @@ from vitascope.datasets.readers.annotation_files import (
     ClassOrder,
     find_annotations,
     labels,
-    normalized,
 )
-from vitascope.datasets.readers.video_files import Footage, LabeledVideo, assemble, relative_path, require_videos, stem
+from vitascope.datasets.readers.video_files import Footage, LabeledVideo, assemble, relative_path, require_videos
 
 NAMES = [
     *("k400", "k600", "k700", "ssv2", "mit", "mit_305", "diving48", "epic_verb", "epic_noun"),
@@ -40,7 +41,7 @@ def touch(root: Path, *names: str) -> Path:
 @pytest.mark.parametrize(("name", "count"), list(zip(NAMES, COUNTS, strict=True)))
 def test_labels_are_as_many_as_the_authors_say_and_tell_their_source(name: str, count: int) -> None:
     names = labels(name)
-    assert len(names) == len({normalized(n) for n in names}) == count
+    assert len(names) == len({loose(n) for n in names}) == count
     assert all(n == n.strip() and n for n in names)
     file = annotation_files.LABELS / f"{name}.txt"
     assert file.read_text(encoding="utf-8").startswith("# source: ")
@@ -66,6 +67,18 @@ def test_orders_by_name_and_number() -> None:
         ABC.check(["alpha", "gamma"], Path("f"))
     with pytest.raises(ValueError, match=r"^f: 2 classes, but the dataset has 3$"):
         ABC.check(["alpha", "beta not gamma"], Path("f"))
+
+
+def test_classes_that_loose_spelling_merges_are_refused_with_both_names() -> None:
+    order = ClassOrder(("temp+", "temp-", "Open", "open"))
+    assert [order.index(n, "x") for n in order.classes] == [0, 1, 2, 3]
+    for label, pair in (
+        ("temp", "'temp+' and 'temp-'"),
+        ("OPEN", "'Open' and 'open'"),
+        ("temp!", "'temp+' and 'temp-'"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(f"f:3: {label!r} fits both {pair}; spell it as in the list")):
+            order.index(label, "f:3")
 
 
 @given(st.text(st.characters(exclude_categories=["C", "Z"]) | st.sampled_from(" ,;"), min_size=1), st.integers(0, 2))

@@ -60,15 +60,14 @@ def test_manifest_with_everything(tmp_path: Path) -> None:
     assert dataset.missing_files == {fourth.id: "no such file"}
 
 
-@pytest.mark.parametrize("text", ["path,label\na.mp4,\xe9\n".encode("latin-1"), "path,label\n".encode("utf-16")])
-def test_a_manifest_in_another_encoding_is_named(tmp_path: Path, text: bytes) -> None:
-    (touch(tmp_path, "a.mp4") / "manifest.csv").write_bytes(text)
+def test_a_manifest_in_another_encoding_is_named(tmp_path: Path) -> None:
+    (touch(tmp_path, "a.mp4") / "manifest.csv").write_bytes("path,label\na.mp4,\xe9\n".encode("latin-1"))
     with pytest.raises(ValueError, match=r"manifest\.csv: not UTF-8 .* save it as UTF-8"):
         build(str(tmp_path))
 
 
 def test_a_manifest_that_is_no_table_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"manifest\.csv: invalid CSV .*field larger"):
+    with pytest.raises(ValueError, match=r"manifest\.csv:2: invalid CSV .*field larger"):
         build(str(manifest(tmp_path, f"path,label\n{'a' * 200_000},x\n")))
 
 
@@ -83,7 +82,7 @@ def test_spans_late_in_a_long_video_keep_their_own_names(tmp_path: Path) -> None
 BAD = {
     "": "no videos",
     "path,label\n": "no videos",
-    "Path,label\na,b\n": "no column 'path'; did you mean 'Path'?",
+    "paths,label\na,b\n": "no column 'path'; did you mean 'paths'?",
     "path,label\na.mp4,\n": "manifest.csv:2: path and label must not be empty",
     "path,label\na.mp4,x\nb.mp4,x\n": "only one class, 'x'",
     "path,label\n../a.mp4,x\nb.mp4,y\n": "manifest.csv:2: '../a.mp4' is outside",

@@ -72,6 +72,24 @@ def test_breakfast_of_its_authors_has_one_name_for_all_cameras(tmp_path: Path) -
     assert videos[0] in dataset.missing_files, "another camera does not stand for it"
 
 
+def test_labels_that_look_alike(tmp_path: Path) -> None:
+    """Signs and capitals distinguish; normal forms do not, neither in labels nor in the names of files."""
+    write(tmp_path, "mapping.txt", "0 temp+\n1 temp-\n2 Temp-\n3 caf\u00e9\n")
+    names = ["vide\u0301o", "b"]
+    for name in names:
+        write(tmp_path, f"groundTruth/{name}.txt", "temp-\ntemp+\nTemp-\ncafe\u0301\n")
+    write(tmp_path, "splits/train.split1.bundle", "vid\u00e9o.txt\n")
+    write(tmp_path, "splits/test.split1.bundle", "b.txt\n")
+    dataset = open_annotations(str(tmp_path))
+    assert [e.truth.runs for e in dataset.examples] == [((1, 1), (0, 1), (2, 1), (3, 1))] * 2
+    assert "the labels 'temp-' and 'Temp-' differ only in capitals or spacing, and are taken as two" in dataset.notes
+    write(tmp_path, "mapping.txt", "0 temp+\n1 temp-\n2 temp+\n3 caf\u00e9\n")
+    with pytest.raises(
+        ValueError, match=r"mapping\.txt:3: the class 'temp\+' is listed twice; give every class its own"
+    ):
+        open_annotations(str(tmp_path))
+
+
 def test_ones_own_with_its_rate(tmp_path: Path) -> None:
     root = labeled(tmp_path / "mine", ["a", "b", "c"], 2)
     write(root, "groundTruth/extra.txt", ["pour"])

@@ -219,6 +219,49 @@ def test_an_assumed_rate_of_labels_is_named(tmp_path: Path) -> None:
         import_npy_folder(open_folder(source, grid=parse_grid("1/1@15")), dataset, tmp_path / "out", encoder="a/b")
 
 
+def ended(root: Path, names: dict[str, str]) -> Dataset[Any]:
+    """A list of videos, with features for each under another name."""
+    films = {
+        name: {
+            "subset": "testing" if i else "training",
+            "duration": 10.0,
+            "annotations": [{"segment": [1, 2], "label": "x"}],
+        }
+        for i, name in enumerate(names)
+    }
+    for i, file in enumerate(names.values()):
+        (root / "npy" / file).parent.mkdir(parents=True, exist_ok=True)
+        np.save(root / "npy" / f"{file}.npy", np.full((19 + i, DIM), i, np.float32))
+    return open_annotations(str(write(root, "lists/films.json", {"database": films})))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"q0x_c": "q0x_c", "q1xy": "q1xy", "q2_v": "q2_v", "q2_c": "q2_c"},
+        {"q0x_c": "v_q0x_c", "q1_c": "v_q1_c"},
+        {"q0x_c": "q0x_c_c", "q1": "q1_c"},
+        {"v1.0_a": "v1.0_a", "v1.0_b": "v1.0_b", "v1": "v1"},
+        {"caf\u00e9": "cafe\u0301", "na\u0308if": "n\u00e4if"},
+        {"aBc": "aBc", "abc": "abc", "ABC": "ABC"},
+    ],
+    ids=str,
+)
+def test_features_are_found_by_ids_of_any_ending(names: dict[str, str], tmp_path: Path) -> None:
+    dataset = ended(tmp_path, names)
+    folder = open_folder(tmp_path / "npy", grid=FeatureGrid(1.0, 0.5))
+    found = folder.find_all(dataset.examples)
+    assert {i: path.relative_to(tmp_path / "npy").as_posix().removesuffix(".npy") for i, path in found.items()} == names
+    assert not folder.released
+
+
+def test_features_of_one_video_are_not_given_to_another(tmp_path: Path) -> None:
+    dataset = ended(tmp_path, {"abc": "abc", "v_abc": "other", "ABC": "third", "x": "X"})
+    folder = open_folder(tmp_path / "npy", grid=FeatureGrid(1.0, 0.5))
+    assert folder.find_all(dataset.examples).keys() == {"abc", "x"}
+    assert folder.names.by_case == {"x": "X"}
+
+
 def spoil(source: Path, what: str) -> dict[str, Any]:
     """Break a folder of features; returns the options of `open_folder`."""
     one = source / "v_one.npy"

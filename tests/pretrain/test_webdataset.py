@@ -70,6 +70,60 @@ def number(frame: np.ndarray) -> int:
     return round((float(frame.mean()) - 10) / 15)
 
 
+KEYS = {
+    "dots before numbers": ["scene_v1.0_0000.mp4", "scene_v1.0_0001.mp4", "scene_v1.0_0002.mp4"],
+    "words after dots": ["my.beach.mp4", "my.harbor.mp4", "my.sunset.mp4"],
+    "versions": ["a.v1.mp4", "a.v2.mp4", "b.v1.mp4"],
+    "folders": ["x.y/a.1.mp4", "x.y/a.2.mp4", "x.z/a.1.mp4"],
+    "one by one": ["a.mp4", "b.mp4", "c.mp4"],
+}
+
+
+@pytest.mark.parametrize("names", KEYS.values(), ids=KEYS)
+@pytest.mark.parametrize("labels", ["before", "after", "half", "none"])
+def test_no_video_of_a_shared_key_is_lost(names: list[str], labels: str, tmp_path: Path, clip: list[bytes]) -> None:
+    """Each has the label that is named as it is; reading again from any of them gives the rest."""
+    files, expected = [], []
+    for i, name in enumerate(names):
+        note = (f"{name[:-4]}.cls", str(i).encode())
+        labeled = labels in ("before", "after") or (labels == "half" and i != 0)
+        own = [note] if labeled else []
+        files += [(name, clip[i]), *own] if labels == "after" else [*own, (name, clip[i])]
+        expected.append((name, clip[i], i if labeled else -1))
+    whole = pack(tmp_path / "x.tar", files).read_bytes()
+    samples = list(tar_reader.iter_samples(io.BytesIO(whole), 0, VIDEO_SUFFIXES, labeled=True))
+    assert [(s.name, s.content, s.label) for s in samples] == expected
+    assert len({s.key for s in samples}) == 3
+    assert not any(s.error for s in samples)
+    for i, sample in enumerate(samples):
+        again = list(tar_reader.iter_samples(io.BytesIO(whole), sample.offset, VIDEO_SUFFIXES, labeled=True))
+        assert [(s.name, s.label) for s in again] == [(n, label) for n, _, label in expected[i:]]
+
+
+def test_what_belongs_to_one_sample_stays_together(tmp_path: Path, clip: list[bytes]) -> None:
+    """As in WebDataset: all after the first dot says what a file holds."""
+    files = [
+        ("7.cls", b"3"),
+        ("7.left.mp4", clip[0]),
+        ("7.depth.bin", b"x"),
+        ("7.txt", b"y"),
+        ("8.clip.mp4", clip[1]),
+        ("8.json", b'{"label": 4}'),
+    ]
+    samples = list(
+        tar_reader.iter_samples(
+            io.BytesIO(pack(tmp_path / "x.tar", files).read_bytes()), 0, VIDEO_SUFFIXES, labeled=True
+        )
+    )
+    assert [(s.key, s.name, s.label, s.error) for s in samples] == [
+        ("7", "7.left.mp4", 3, ""),
+        ("8", "8.clip.mp4", 4, ""),
+    ]
+    assert [tar_reader.split_name(n) for n in ("a/b.c.MP4", "v1.0.mp4", "x.mp4.json", ".h.mp4", "x.3gp")] == [
+        *(("a/b", "c.mp4"), ("v1.0", "mp4"), ("x", "mp4.json"), ("", "h.mp4"), ("x", "3gp")),
+    ]
+
+
 def test_every_sample_comes_once_an_epoch_with_its_label(folder: Path) -> None:
     source = shards(folder)
     assert (source.name, source.pretraining_datasets) == ("data", ("data",))

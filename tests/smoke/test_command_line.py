@@ -209,7 +209,7 @@ BAD = [
     (("check", "motionlb"), "no dataset, folder or encoder 'motionlb'; did you mean 'motionlab'?"),
     (("check", "{tmp}/vidoes"), "no such folder"),
     (("check", "{tmp}/junk.mp4"), "not a folder"),
-    (("check", "{videos}", "{tmp}"), "ROOT is for named datasets"),
+    (("check", "{videos}", "{tmp}"), "only a list of paths needs the folder of its videos to be stated; leave out"),
     (("check", "motionlab/motion", "{tmp}/nowhere"), "no such folder; give the folder of motionlab/motion"),
     (("check", "pixels/thumbnail", "-o", "{tmp}/m.csv"), "is an encoder, and -o is for datasets"),
     (("check", "{videos}", "-o", "{tmp}/junk.mp4"), "name another file"),

@@ -105,15 +105,15 @@ def _survey(
     from vitascope.evaluation.evaluate import default_probes
 
     dataset = _open(name, root)
-    for note in dataset.notes:
-        log.warning("%s: %s", dataset.name, note)
+    understood = _understood(dataset, as_json=as_json)
     manifest = output or Path(f"{dataset.name.replace('/', '-')}-manifest{f'-{limit}' if limit else ''}.csv")
     options.folder(manifest.parent, "-o")
     processes = workers or os.cpu_count() or 1
     report = survey(dataset, output=manifest, workers=processes, timeout=timeout, limit=limit, quiet=quiet)
     probe = (default_probes(dataset) or ["knn"])[0]
     place = quote(f"{name}={root}" if root else name)
-    return _print_survey(report, manifest, f"vitascope evaluate {place} -m vit/tiny-random -t {probe}", as_json=as_json)
+    command = f"vitascope evaluate {place} -m vit/tiny-random -t {probe}"
+    return _print_survey(report, manifest, command, understood if as_json else None)
 
 
 def _is_dataset(name: str) -> bool:
@@ -125,7 +125,8 @@ def _is_dataset(name: str) -> bool:
     encoder = bool(variant) and family in REGISTRIES["encoders"].families()
     if encoder and Path(name).is_dir():
         raise UserError(f"{name} is both an encoder and a folder here; use ./{name} for the folder")
-    if Path(name).exists() or name.startswith((".", "~", os.sep)) or family in REGISTRIES["datasets"].families():
+    exists = Path(name).exists() or Path(name.partition("=")[0] or name).exists()
+    if exists or name.startswith((".", "~", os.sep)) or family in REGISTRIES["datasets"].families():
         return True
     if encoder or (colon and "/" not in module):
         return False
@@ -141,20 +142,38 @@ def _open(name: str, root: Path | None) -> Dataset[Any]:
     """Open the dataset called `name`, in `root` if given."""
     from vitascope.cli.tables import REGISTRIES
 
-    if root and name.partition("/")[0] not in REGISTRIES["datasets"].families():
-        raise UserError(f"{name} is a folder, and ROOT is for named datasets; leave {root} out")
     if root and not root.is_dir():
         raise UserError(f"{root}: {'not a folder' if root.exists() else 'no such folder'}; give the folder of {name}")
-    dataset: Dataset[Any] = REGISTRIES["datasets"].builder(name)(root=root) if root else options.open_videos(name)
+    named = name.partition("/")[0] in REGISTRIES["datasets"].families()
+    dataset: Dataset[Any] = (
+        REGISTRIES["datasets"].builder(name)(root=root)
+        if root and named
+        else options.open_videos(f"{name}={root}" if root else name)
+    )
     return dataset
 
 
-def _print_survey(report: Survey, manifest: Path, command: str, *, as_json: bool) -> bool:
-    """Print the result of a survey, and the `command` to go on with; returns whether it passed."""
+def _understood(dataset: Dataset[Any], *, as_json: bool) -> list[str]:
+    """How a dataset was understood, in lines that are printed unless `as_json`, with its notes on stderr."""
+    from vitascope.datasets.summary import IGNORED, describe
+
+    lines = describe(dataset)
+    for line in () if as_json else lines:
+        print(line)
+    for note in (n for n in dataset.notes if not n.startswith(IGNORED)):
+        log.warning("%s: %s", dataset.name, note)
+    return lines
+
+
+def _print_survey(report: Survey, manifest: Path, command: str, understood: list[str] | None) -> bool:
+    """Print the result of a survey and the `command` to go on with, or JSON with the lines `understood` if given.
+
+    Returns whether it passed.
+    """
     from vitascope.cli import tables
 
-    if as_json:
-        print(tables.as_json({"manifest": str(manifest), **tables.survey_data(report)}))
+    if understood is not None:
+        print(tables.as_json({"manifest": str(manifest), "understood": understood, **tables.survey_data(report)}))
         return report.passed
     options.console.print(tables.survey_table(report))
     for line in tables.survey_lines(report):

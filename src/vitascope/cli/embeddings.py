@@ -53,6 +53,8 @@ def embed(
     from vitascope.sampling.names import parse
 
     dataset = options.open_videos(data, data_root)
+    for note in dataset.notes:
+        log.warning("%s: %s", dataset.name, note)
     dataset = limit_examples(dataset, limit) if limit else dataset
     views = [View(parse(view), options.choice(reduce, "--reduce", ("clip", "time", "grid")))]
     root = store or cache()

@@ -300,6 +300,8 @@ class Dataset(Generic[T]):
     """Problems in the annotations and how they were handled; logged when the dataset is opened."""
     divided_groups: dict[str, str] = field(default_factory=dict)
     """{example id: group} of the groups that an official split divides; these examples have no `group`."""
+    layout: str = ""
+    """What the examples of a folder were read from, in words."""
 
     @property
     def digest(self) -> str:

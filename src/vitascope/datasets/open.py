@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vitascope.core.errors import UserError
+from vitascope.core.names import NameIndex
 from vitascope.core.text import nearest
 from vitascope.core.types import Dataset
 from vitascope.datasets.builders import folder
@@ -15,22 +16,32 @@ from vitascope.datasets.readers.annotation_files import dataset_folder as folder
 
 
 def open_dataset(data: str | Path, data_root: Path | None = None) -> Dataset[Any]:
-    """Open a dataset by name, a folder of videos, or a folder of precomputed embeddings.
+    """Open a dataset by name, a folder of videos or a list of them, or a folder of precomputed embeddings.
 
     The files of a named dataset are in FOLDER of `NAME=FOLDER`, or in the subfolder of `data_root` of that name. A JSON
-    file in ActivityNet's format stands for its folder.
+    file in ActivityNet's format stands for its folder. The videos of a list that are elsewhere are in FOLDER of
+    `LIST=FOLDER`, where LIST is the file or its folder.
     """
     path = Path(data)
     if (path / DATASET).is_file():
         return open_precomputed(path)
     name, _, root = str(data).partition("=")
     family = name.partition("/")[0]
+    if root and not path.exists() and Path(name).exists():
+        return folder.build(name, videos=_videos_folder(root, name))
     if path.exists() or family not in DATASETS.families():
         return folder.build(str(data), names=DATASETS.names())
     build = DATASETS.builder(name)
     location = Path(root).expanduser() if root else folder_below(data_root, family)
     dataset: Dataset[Any] = build(root=location) if location else build()
     return dataset
+
+
+def _videos_folder(root: str, name: str) -> Path:
+    folder = Path(root).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"{name}={root}: {folder} is not a folder; give the folder of the videos that {name} lists")
+    return folder
 
 
 def open_annotations(data: str) -> Dataset[Any]:
@@ -63,4 +74,6 @@ def folder_below(data_root: Path | None, family: str) -> Path | None:
         return None
     if not data_root.is_dir():
         raise UserError(f"--data-root {data_root}: no such folder; give the folder that contains ssv2/, k400/ ...")
-    return next((p for p in sorted(data_root.iterdir()) if p.is_dir() and p.name.lower() == family), None)
+    folders = NameIndex(p.name for p in sorted(data_root.iterdir()) if p.is_dir())
+    name = folders.find(family, f"--data-root {data_root}")
+    return data_root / name if name else None

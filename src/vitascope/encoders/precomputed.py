@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +15,14 @@ import numpy.typing as npt
 from vitascope.core import files
 from vitascope.core.arrays import map_array
 from vitascope.core.errors import UserError
+from vitascope.core.media import kind_of
+from vitascope.core.names import NameIndex, canonical, split_of
 from vitascope.core.text import nearest
 from vitascope.core.types import Card, Span, digest
 from vitascope.encoders.catalog import cards
 
 SAMPLE = 64
 """Number of videos whose vectors enter the digest."""
-SPLITS = {"train": "train", "val": "val", "validation": "val", "test": "test"}
 MAX_SECONDS = 1e12
 """Largest value accepted as a time in a video, seconds."""
 
@@ -44,7 +47,7 @@ class ReleasedVideo:
         annotation = self.about.get("annotation")
         if not isinstance(annotation, (str, int)):
             raise UserError(f"{self.path}: no label under 'annotation'{nearest('annotation', self.about)}")
-        return str(annotation)
+        return canonical(str(annotation))
 
 
 @dataclass
@@ -62,7 +65,15 @@ class Release:
     def entry(self, example: str) -> ReleasedVideo | None:
         """The released video of an example, looked up by id, then by file name; None if it is not in the release."""
         name = Path(example).name
-        return self.entries.get(example) or self.entries.get(name) or self.entries.get(Path(name).stem)
+        bare = os.path.splitext(name)[0] if kind_of(name) else name
+        found = next((n for n in (example, name, bare) if n in self.entries), None)
+        found = found or self.names.find(example) or self.names.find(bare)
+        return self.entries[found] if found else None
+
+    @cached_property
+    def names(self) -> NameIndex:
+        """The ids of the release, to be looked up."""
+        return NameIndex(self.entries)
 
 
 def release(card: Card, source: Path) -> Release:
@@ -104,12 +115,10 @@ def card_of(encoder: str, sample: Sequence[Array]) -> Card:
 
 def read_entries(source: Path) -> Iterator[ReleasedVideo]:
     """The videos of a release, split by split."""
-    folders = (
-        [d for d in sorted(source.iterdir()) if d.is_dir() and d.name.lower() in SPLITS] if source.is_dir() else []
-    )
+    folders = [d for d in sorted(source.iterdir()) if d.is_dir() and split_of(d.name)] if source.is_dir() else []
     for folder in folders or [source]:
         for path in sorted(folder.glob("*.json")):
-            yield _entry(path, SPLITS[folder.name.lower()] if folders else "")
+            yield _entry(path, split_of(folder.name) if folders else "")
 
 
 def _entry(path: Path, split: str) -> ReleasedVideo:

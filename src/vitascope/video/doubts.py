@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 import av
 
 from vitascope.core.media import FRAME_SUFFIXES
+from vitascope.core.worker_process import report_alive
 from vitascope.video.claims import read_claim
 from vitascope.video.container import open_file
 

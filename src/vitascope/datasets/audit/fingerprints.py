@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from vitascope.core.types import Clip, Span, Video
-from vitascope.core.worker_pool import report_alive
+from vitascope.core.worker_process import report_alive
 from vitascope.video import UNREADABLE, decode, inspect
 
 SIDE = 32

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 from vitascope.core.errors import UserError
 from vitascope.core.files import atomic_file
-from vitascope.core.media import FRAME_SUFFIXES, MEDIA_SUFFIXES
+from vitascope.core.media import FRAME_SUFFIXES, is_clutter, kind_of, suffix
 from vitascope.core.types import Dataset, DataWarning, Example, Span, describe_truth
 from vitascope.datasets.audit.doctor import LEAKS, copy_warnings, diagnose
 from vitascope.datasets.audit.duplicates import (
@@ -260,7 +260,7 @@ class _StatusRules:
     def _too_short(self, e: Example[Any], report: FileReport) -> str:
         """Reason that a video or span is too short; empty if it is long enough."""
         if report.kind == "image":
-            still = os.path.splitext(e.path)[1].lower() in FRAME_SUFFIXES | {".gif"}
+            still = suffix(e.path) in FRAME_SUFFIXES | {".gif"}
             return "" if still else "a still image, despite its file extension"
         if report.frames < self.min_frames:
             return f"{report.frames} frame{'s' * (report.frames != 1)}, fewer than {self.min_frames}"
@@ -300,9 +300,9 @@ def unexpected(dataset: Dataset[Any]) -> Iterator[ManifestRow]:
         return
     paths = {os.path.abspath(e.path) for e in dataset.examples}
     for folder, names in _walk(os.path.abspath(dataset.root), paths):
-        media = [n for n in names if os.path.splitext(n)[1].lower() in MEDIA_SUFFIXES and n[0] != "."]
+        media = [n for n in names if kind_of(n) and not is_clutter(n)]
         unlisted = [n for n in media if os.path.join(folder, n) not in paths]
-        images = [n for n in unlisted if os.path.splitext(n)[1].lower() in FRAME_SUFFIXES]
+        images = [n for n in unlisted if suffix(n) in FRAME_SUFFIXES]
         if len(images) > 1 and len(images) == len(media):
             why = f"a folder of {len(images)} images that no example refers to"
             size = sum(_size(os.path.join(folder, n)) for n in images)
@@ -332,7 +332,7 @@ def _walk(root: str, examples: set[str]) -> Iterator[tuple[str, list[str]]]:
         if again or folder in examples:
             below.clear()
             continue
-        below[:] = sorted(n for n in below if n[0] != ".")
+        below[:] = sorted(n for n in below if not is_clutter(n))
         yield folder, sorted(names)
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vitascope.core.media import stem
+from vitascope.core.names import loose
 from vitascope.core.types import Dataset, Timeline
 from vitascope.datasets.readers.annotation_files import dataset_folder
 from vitascope.datasets.readers.mstcn_labels import LabelLayout, segmentation_dataset
-from vitascope.datasets.readers.video_files import Footage, folder_names, require_videos, stem
+from vitascope.datasets.readers.video_files import Footage, folder_names, require_videos
 
 VARIANTS: dict[str, str] = {"": "Breakfast: 48 steps of making breakfast, frame by frame; 1,712 videos, four splits"}
 STEREO = "stereo"
@@ -37,7 +39,7 @@ def file(video: str, footage: Footage) -> str:
     place = STEREO if camera.startswith(STEREO) else camera
     for candidate in (name, *(f"{name}_{channel}" for channel in CHANNELS)):
         path = footage.find(f"{person}/{place}/{candidate}.avi")
-        if path and {person.lower(), place.lower()} <= folder_names(path) and stem(path) == candidate:
+        if path and {loose(person), loose(place)} <= folder_names(path) and stem(path) == candidate:
             return path
     return f"{person}/{place}/{video}.avi"
 

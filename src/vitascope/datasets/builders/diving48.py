@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vitascope.core.errors import UserError
+from vitascope.core.media import stem
 from vitascope.core.types import Dataset
 from vitascope.datasets.readers.annotation_files import (
     AnnotationFiles,
@@ -24,7 +25,6 @@ from vitascope.datasets.readers.video_files import (
     assemble,
     relative_path,
     require_videos,
-    stem,
 )
 
 VARIANTS: dict[str, str] = {"": "Diving-48 with the corrected labels (V2): 48 dives, motion"}

@@ -1,69 +1,59 @@
-"""A user's own videos: a folder of class folders, or one with a `manifest.csv` of paths and labels.
+"""A user's own videos: a folder of class folders, or one with a list of paths and labels.
 
 Untrimmed videos come with a JSON file in ActivityNet's format, or with `groundTruth/`, a label for every frame.
 """
 
 from __future__ import annotations
 
-import csv
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from vitascope.core.errors import UserError
 from vitascope.core.files import read_json
-from vitascope.core.media import MEDIA_SUFFIXES
+from vitascope.core.media import kind_of, suffix
+from vitascope.core.names import alike_notes, both, canonical
 from vitascope.core.text import nearest
-from vitascope.core.types import Dataset, Example, Span, digest
+from vitascope.core.types import Dataset, Example, digest
 from vitascope.datasets.readers import activitynet_json, mstcn_labels
+from vitascope.datasets.readers.class_folders import ClassFolders
+from vitascope.datasets.readers.folder_lists import MANIFESTS, find_manifest, folder_list
+from vitascope.datasets.readers.listing import VideoList, VideoRow, read_list
+from vitascope.datasets.readers.tables import RECORDS, TEXT
 from vitascope.datasets.readers.video_files import Footage, require_videos
 from vitascope.datasets.recordings import with_recordings
 from vitascope.datasets.splits import check_labels, make_folds
 
 VARIANTS: dict[str, str] = {}
-MANIFEST = "manifest.csv"
+MANIFEST = MANIFESTS[0]
 HEAD = 1000
-COLUMNS = ("path", "label", "split", "start", "end", "group", "fps", "id")
-SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
-@dataclass(frozen=True, slots=True)
-class VideoRow:
-    """One row of a manifest, or one file of a class folder."""
+def build(
+    variant: str, root: Path | None = None, *, names: Iterable[str] = (), videos: Path | None = None
+) -> Dataset[Any]:
+    """The dataset in folder `root`, or of the list `root`. `names` of other datasets serve to correct a typo.
 
-    path: str
-    label: str
-    split: str = ""
-    span: Span | None = None
-    group: str | None = None
-    fps: float | None = None
-    id: str = ""
-
-    @property
-    def name(self) -> str:
-        """The id of the example: as given, otherwise the path with the span."""
-        return self.id or (self.path if self.span is None else f"{self.path}#{self.span[0]:.12g}-{self.span[1]:.12g}")
-
-
-def build(variant: str, root: Path | None = None, *, names: Iterable[str] = ()) -> Dataset[Any]:
-    """The dataset in folder `root`. `names` of other datasets serve to correct a typo in an error message.
-
-    Raises `UserError` if the folder is empty, has a single class, or its manifest refers to files outside it.
+    Paths in a list are relative to its folder, or to the folder `videos`, and may not leave them. Raises `UserError` if
+    the folder is empty, has a single class, or holds something that could be understood in two ways.
     """
-    root = Path(variant if root is None else root)
+    root = _spelled(Path(variant if root is None else root))
     temporal = temporal_dataset(root)
-    if temporal:
+    if temporal and videos is None:
         return require_videos(temporal)
-    if not root.is_dir():
+    is_list = suffix(root.name) in TEXT | RECORDS and not root.is_dir() and root.exists()
+    if not temporal and not root.is_dir() and not is_list:
         what = "not a folder" if root.exists() else f"no such folder{_nearest_name(root, names)}"
         raise UserError(f"{root}: {what}; give a folder of class folders, one with {MANIFEST}, or a dataset name")
-    rows = manifest(root / MANIFEST) if (root / MANIFEST).is_file() else list(_class_folders(root))
-    if not rows:
-        place = " in class folders" if any(p.suffix.lower() in MEDIA_SUFFIXES for p in root.iterdir()) else ""
-        raise UserError(f"{root}: no videos{place}; expected {root}/<class>/<video> or {root}/{MANIFEST}")
-    return _dataset(root, rows)
+    folder = root.parent if is_list else root
+    roots = (folder,) if videos is None else (videos.expanduser(), folder)
+    listed = None if temporal else read_list(root, roots=roots) if is_list else folder_list(root, roots)
+    if videos is not None and listed is None:
+        raise UserError(f"{root}: only a list of paths needs the folder of its videos to be stated; leave out {videos}")
+    found = listed or _class_folders(root)
+    if not found.rows:
+        raise UserError("; ".join([_no_videos(root), *found.notes]))
+    return _dataset(folder, found, videos)
 
 
 def temporal_dataset(root: Path) -> Dataset[Any] | None:
@@ -74,7 +64,7 @@ def temporal_dataset(root: Path) -> Dataset[Any] | None:
     name = (root.parent if root.is_file() else root).resolve().name or "root"
     if root.is_file() and root.suffix.lower() == ".json":
         return activitynet_json.custom_dataset(name, root, Footage(root.parent))
-    if not root.is_dir() or (root / MANIFEST).is_file():
+    if not root.is_dir() or find_manifest(root):
         return None
     if mstcn_labels.find_labels(root):
         return mstcn_labels.custom_dataset(name, root)
@@ -94,126 +84,85 @@ def _has_database(path: Path) -> bool:
         return b'"database"' in path.read_bytes()[:HEAD]
 
 
+def _spelled(root: Path) -> Path:
+    """The path as it is on disk, where its name may be in the other Unicode normal form."""
+    if root.exists() or not root.parent.is_dir():
+        return root
+    return next((p for p in root.parent.iterdir() if canonical(p.name) == canonical(root.name)), root)
+
+
 def _nearest_name(root: Path, names: Iterable[str]) -> str:
     """A hint at the dataset or the sibling folder with the most similar name."""
     siblings = [p.name for p in root.parent.iterdir() if p.is_dir()] if root.parent.is_dir() else []
     return nearest(str(root), names) or nearest(root.name, siblings)
 
 
-def _dataset(root: Path, rows: Sequence[VideoRow]) -> Dataset[int]:
+def _class_folders(root: Path) -> VideoList:
+    found = ClassFolders(root)
+    found.read()
+    notes = [*found.notes, *([f"ignored: {found.ignored}"] if found.ignored else [])]
+    kinds = ", ".join(f"{len(paths)} {kind}" for kind, paths in found.kinds.items())
+    return VideoList(tuple(found.rows), f"{found.layout}: {kinds}", tuple(notes))
+
+
+def _no_videos(root: Path) -> str:
+    """The message for a folder without examples."""
+    if not root.is_dir():
+        return f"{root}: no videos; expected lines of path and label"
+    files = [p.name for p in sorted(root.iterdir()) if p.is_file()]
+    place = " in class folders" if any(map(kind_of, files)) else ""
+    lists = [name for name in files if suffix(name) in TEXT | RECORDS]
+    hint = f"; if {lists[0]} lists them, give it in place of the folder" if lists else ""
+    return f"{root}: no videos{place}; expected {root}/<class>/<video> or {root}/{MANIFEST}{hint}"
+
+
+def _dataset(root: Path, found: VideoList, videos: Path | None) -> Dataset[int]:
+    rows = found.rows
     classes = tuple(sorted({r.label for r in rows}))
     if len(classes) == 1:
         raise UserError(f"{root}: only one class, {classes[0]!r}; at least two are required")
     number = {label: i for i, label in enumerate(classes)}
-    _unique([r.name for r in rows], root)
-    missing = {r.name: "no such file" for r in rows if not os.path.lexists(root / r.path)}
+    _unique(rows, root)
+    missing = {r.name: r.missing for r in rows if r.missing}
     if len(missing) == len(rows):
         raise UserError(f"{root}: none of the {len(rows)} listed videos exists; the first is {rows[0].path}")
     listed = tuple(
-        Example(id=r.name, path=str(root / r.path), truth=number[r.label], span=r.span, group=r.group, fps=r.fps)
-        for r in rows
+        Example(id=r.name, path=r.file, truth=number[r.label], span=r.span, group=r.group, fps=r.fps) for r in rows
     )
     examples = with_recordings(listed, root)
+    alike = alike_notes(classes, "labels")
     folds = make_folds(examples, [r.split for r in rows], classes, where=str(root))
-    check_labels(listed, folds, classes, where=str(root))
+    try:
+        check_labels(listed, folds, classes, where=str(root))
+    except UserError as error:  # a label in other capitals is the likely cause
+        raise UserError("; ".join([str(error), *alike])) from None
     name = root.resolve().name or "root"
-    key = f"{name}-{digest(str(root.resolve()))[:8]}"
+    place = str(root.resolve()) if videos is None else f"{root.resolve()}={videos.resolve()}"
     return Dataset(
-        name=name, key=key, examples=examples, classes=classes, folds=folds, missing_files=missing, root=str(root)
+        name=name,
+        key=f"{name}-{digest(place)[:8]}",
+        examples=examples,
+        classes=classes,
+        folds=folds,
+        missing_files=missing,
+        root=str(root if videos is None else videos),
+        layout=found.layout,
+        notes=(
+            *found.notes,
+            *alike,
+            *alike_notes(dict.fromkeys(r.group for r in rows if r.group), "groups"),
+        ),
     )
 
 
-def _unique(names: Sequence[str], root: Path) -> None:
-    listed: set[str] = set()
-    for name in names:
-        if name != name.encode(errors="replace").decode():
-            raise UserError(f"{root}: the file name {name!r} is not UTF-8; rename the file")
-        if name in listed:
-            raise UserError(f"{root}: {name!r} is listed twice; add an `id` column or remove one of the rows")
-        listed.add(name)
-
-
-def _class_folders(root: Path) -> Iterator[VideoRow]:
-    top = [d for d in sorted(root.iterdir()) if d.is_dir() and not d.name.startswith(".")]
-    if top and all(d.name.lower() in SPLITS for d in top):
-        for folder in top:
-            yield from _files_by_class(root, folder, SPLITS[folder.name.lower()])
-    else:
-        yield from _files_by_class(root, root, "")
-
-
-def _files_by_class(root: Path, parent: Path, split: str) -> Iterator[VideoRow]:
-    for folder in sorted(d for d in parent.iterdir() if d.is_dir() and not d.name.startswith(".")):
-        for item in sorted(folder.iterdir()):
-            if not item.name.startswith(".") and (item.is_dir() or item.suffix.lower() in MEDIA_SUFFIXES):
-                yield VideoRow(item.relative_to(root).as_posix(), folder.name, split)
-
-
-def manifest(path: Path, *, labeled: bool = True) -> list[VideoRow]:
-    """Read the rows of a manifest; labels may be missing unless `labeled`. `UserError` names the invalid line."""
-    try:
-        return list(_lines(path, labeled))
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from None
-    except csv.Error as error:
-        raise UserError(f"{path}: invalid CSV ({error})") from None
-
-
-def _lines(path: Path, labeled: bool) -> Iterator[VideoRow]:
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        columns = [c.strip() for c in reader.fieldnames or ()]
-        for needed in ("path", "label") if labeled else ("path",):
-            if needed not in columns:
-                has = ", ".join(columns) or "none"
-                raise UserError(f"{path}: no column {needed!r}{nearest(needed, columns)}; its columns are {has}")
-        reader.fieldnames = columns
-        for line, record in enumerate(reader, 2):
-            yield _row(record, f"{path}:{line}", labeled)
-
-
-def _row(record: dict[str, str | None], where: str, labeled: bool) -> VideoRow:
-    cell = {c: (record.get(c) or "").strip() for c in COLUMNS}
-    if not cell["path"] or (labeled and not cell["label"]):
-        raise UserError(f"{where}: {'path and label' if labeled else 'path'} must not be empty")
-    split = SPLITS.get(cell["split"].lower(), "")
-    if cell["split"] and not split:
-        raise UserError(f"{where}: split {cell['split']!r}{nearest(cell['split'], SPLITS)}; use train, val or test")
-    fps = _seconds(cell["fps"], f"{where}: fps")
-    return VideoRow(
-        path=_inside(cell["path"], where),
-        label=cell["label"],
-        split=split,
-        span=_span(cell["start"], cell["end"], where),
-        group=cell["group"] or None,
-        fps=fps or None,
-        id=cell["id"],
-    )
-
-
-def _inside(path: str, where: str) -> str:
-    """Normalize `path`; `UserError` if it leaves the folder of the manifest."""
-    root = os.path.abspath(os.path.dirname(where))
-    full = os.path.normpath(os.path.join(root, path))
-    if not full.startswith(root + os.sep):
-        raise UserError(f"{where}: {path!r} is outside {root}; move or link the video into it")
-    return os.path.relpath(full, root).replace(os.sep, "/")
-
-
-def _span(start: str, end: str, where: str) -> Span | None:
-    if not start and not end:
-        return None
-    span = (_seconds(start, f"{where}: start"), _seconds(end, f"{where}: end") if end else float("inf"))
-    if span[1] <= span[0]:
-        raise UserError(f"{where}: end {end} is not after start {start or 0} (seconds)")
-    return span
-
-
-def _seconds(text: str, where: str) -> float:
-    try:
-        value = float(text or 0)
-    except ValueError:
-        raise UserError(f"{where} {text!r} is not a number") from None
-    if not 0 <= value < float("inf"):
-        raise UserError(f"{where} {text!r} must be zero or more")
-    return value
+def _unique(rows: Sequence[VideoRow], root: Path) -> None:
+    """Raise `UserError` for two rows of one name, or a name that no table can hold."""
+    listed: dict[str, VideoRow] = {}
+    for row in rows:
+        if row.name != row.name.encode(errors="replace").decode():
+            raise UserError(f"{root}: the file name {row.name!r} is not UTF-8; rename the file")
+        other = listed.setdefault(row.name, row)
+        if other is not row and other.path != row.path and not row.id:
+            raise UserError(f"{root}: {both(other.path, row.path)} are one name in two spellings; rename one file")
+        if other is not row:
+            raise UserError(f"{root}: {row.name!r} is listed twice; add an `id` column or remove one of the rows")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vitascope.core.errors import UserError
+from vitascope.core.media import stem
 from vitascope.core.types import Dataset
 from vitascope.datasets.readers.annotation_files import (
     NUMBERED,
@@ -25,7 +26,6 @@ from vitascope.datasets.readers.video_files import (
     assemble,
     relative_path,
     require_videos,
-    stem,
 )
 
 VARIANTS: dict[str, str] = {

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from vitascope.core.errors import UserError
+from vitascope.core.media import is_clutter, kind_of
 from vitascope.core.types import Dataset, Example, Fold
 from vitascope.datasets.readers.annotation_files import (
     AnnotationFiles,
@@ -24,7 +25,6 @@ VARIANTS: dict[str, str] = {"": "ImageNet-1k (ILSVRC2012): 1,000 classes of imag
 OFFICIAL_COUNTS = {"train": 1_281_167, "test": 50_000}
 PARENTS = ("", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC", "images", "ILSVRC2012", "imagenet")
 FOLDERS = {"train": ("train", "ILSVRC2012_img_train"), "val": ("val", "validation", "ILSVRC2012_img_val")}
-IMAGES = (".jpeg", ".jpg", ".png")
 KIT = "ILSVRC2012_validation_ground_truth.txt"
 KNOWN = {"ILSVRC2012_val_00000002": 970, "ILSVRC2012_val_00000003": 230, "ILSVRC2012_val_00000004": 809}
 """Class indices of three images, which distinguish the order of sorted synsets from that of the development kit."""
@@ -77,12 +77,12 @@ def _by_synset(top: str, number: Mapping[str, int]) -> Iterator[Example[int]]:
 
 def _folders(top: str) -> list[str]:
     with os.scandir(top) as entries:
-        return [e.name for e in entries if not e.name.startswith(".") and e.is_dir()]
+        return [e.name for e in entries if not is_clutter(e.name) and e.is_dir()]
 
 
 def _images(top: str) -> list[str]:
     with os.scandir(top) as entries:
-        return [e.name for e in entries if e.name.lower().endswith(IMAGES) and not e.name.startswith(".")]
+        return [e.name for e in entries if kind_of(e.name) == "image" and not is_clutter(e.name)]
 
 
 def _validation(root: Path, top: str, number: Mapping[str, int]) -> tuple[list[Example[int]], dict[str, str]]:

@@ -45,9 +45,7 @@ def annotated(variant: str, root: Path) -> Dataset[int]:
         "test": place.require("list of the validation clips", "validationSet.csv", "val.csv"),
     }
     entries = [e for side, path in lists.items() for e in _entries(path, side, order)]
-    if variant == "" and {e.truth for e in entries} == {
-        order.numbers[name] for name in ClassOrder(_classes("305")).numbers
-    }:
+    if variant == "" and {e.truth for e in entries} == {order.index(name, "mit") for name in _classes("305")}:
         raise UserError(f"{root}: these are the classes of {OTHER['']}")
     name = typed_name("mit", variant)
     official_counts = OFFICIAL_COUNTS[variant]

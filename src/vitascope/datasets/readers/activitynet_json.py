@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vitascope.core.errors import UserError
+from vitascope.core.names import SPLITS, alike_notes, canonical, split_of
 from vitascope.core.schema import conform
 from vitascope.core.text import nearest
 from vitascope.core.types import Dataset, Segment
@@ -22,11 +23,6 @@ SAME = 1e-3
 """Tolerance, seconds, of start and end for two actions of one class to count as repeated."""
 LATE = 0.05
 """Seconds by which an action may exceed its video without a note, since durations are rounded."""
-SUBSETS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation"), "val"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
 DURATIONS = ("duration", "duration_second")
 UNNAMED = frozenset({"Ambiguous"})
 """Labels of actions that belong to no class; such actions are dropped and counted."""
@@ -76,9 +72,9 @@ def seconds(value: Any, where: str) -> float:
 
 def parse_subset(word: Any, where: str) -> str:
     """`train`, `val` or `test` from any of the usual spellings."""
-    name = SUBSETS.get(str(word).strip().lower())
-    if name is None:
-        near = nearest(str(word).lower(), SUBSETS)
+    name = split_of(str(word))
+    if not name:
+        near = nearest(str(word).lower(), SPLITS)
         raise UserError(f"{where}: subset {word!r} is not training, validation or testing{near}")
     return name
 
@@ -120,7 +116,8 @@ def _action(record: Any, where: str) -> ListedAction:
         raise UserError(f"{where}: expected a 'segment' [start, end] and a 'label'")
     if type(record["label"]) not in (str, int):
         conform(record["label"], str | int, f"{where}: label")
-    return ListedAction(seconds(times[0], where), seconds(times[1], where), str(record["label"]), where)
+    label = canonical(str(record["label"]))
+    return ListedAction(seconds(times[0], where), seconds(times[1], where), label, where)
 
 
 @dataclass
@@ -254,6 +251,7 @@ def custom_dataset(name: str, path: Path, footage: Footage) -> Dataset[Truth]:
     if not classes:
         raise UserError(f"{path}: no video has an action; list each under 'annotations' as 'segment' and 'label'")
     unused = sum(len(v) for k, v in subsets.items() if k not in (train, test))
+    notes += alike_notes(classes, "labels")
     notes += [f"{unused} validation videos left out: training and testing videos suffice"] if unused else []
     sides: dict[Side, list[UntrimmedVideo]] = {"train": subsets[train], "test": subsets[test]}
     return localization_dataset(

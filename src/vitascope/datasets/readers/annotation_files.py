@@ -7,17 +7,20 @@ does not is rejected for datasets where other orders are known.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from vitascope.core import files
+from vitascope.core import schema
 from vitascope.core.errors import UserError
+from vitascope.core.files import read_bytes
+from vitascope.core.names import both, canonical, folded, loose
 from vitascope.core.registry import unknown_variant
 from vitascope.core.schema import conform
 from vitascope.core.text import nearest, whole_number
@@ -96,11 +99,6 @@ def find_annotations(root: Path, *places: str) -> AnnotationFiles:
     return AnnotationFiles(root, files)
 
 
-def normalized(text: str) -> str:
-    """A class name in normalized spelling: lower case, without apostrophes, one space for all other characters."""
-    return re.sub(r"[\W_]+", " ", text.lower().replace("'", "")).strip()
-
-
 @dataclass(frozen=True)
 class ClassOrder:
     """The classes of a dataset in the order of their indices."""
@@ -108,13 +106,31 @@ class ClassOrder:
     classes: tuple[str, ...]
 
     @cached_property
-    def numbers(self) -> dict[str, int]:
-        """Class indices by normalized name."""
-        return {normalized(name): number for number, name in enumerate(self.classes)}
+    def _tables(self) -> dict[Callable[[str], str], dict[str, list[int]]]:
+        """Class indices by name in canonical, folded and loose form."""
+        tables: dict[Callable[[str], str], dict[str, list[int]]] = {}
+        for form in (canonical, folded, loose):
+            for number, name in enumerate(self.classes):
+                tables.setdefault(form, {}).setdefault(form(name), []).append(number)
+        return tables
+
+    def find(self, label: str, where: str = "") -> int | None:
+        """The index of a class by name, exactly, else ignoring case, else punctuation; None if there is none.
+
+        `UserError` if two classes fit: no two labels become one class.
+        """
+        for form, table in self._tables.items():
+            numbers = table.get(form(label), [])
+            if len(numbers) > 1:
+                pair = both(*(self.classes[i] for i in numbers[:2]))
+                raise UserError(f"{where}: {label!r} fits both {pair}; spell it as in the list of the classes")
+            if numbers:
+                return numbers[0]
+        return None
 
     def index(self, label: str, where: str) -> int:
-        """The index of a class by name, ignoring case, spaces, underscores and brackets; `UserError` if unknown."""
-        number = self.numbers.get(normalized(label))
+        """The index of a class by name, see `find`; `UserError` if it is unknown."""
+        number = self.find(label, where)
         if number is None:
             near = nearest(label, self.classes)
             raise UserError(f"{where}: {label!r} is not one of the {len(self.classes)} classes of this dataset{near}")
@@ -132,7 +148,7 @@ class ClassOrder:
     def check(self, listed: Sequence[str], path: Path) -> None:
         """Raise `UserError` with the first difference if the classes listed in `path` are not the official ones."""
         for number, (label, official) in enumerate(zip(listed, self.classes, strict=False)):
-            if normalized(label) != normalized(official):
+            if loose(label) != loose(official):
                 raise UserError(
                     f"{path}: class {number} is {label!r}, but {official!r} in the official order; use the authors' "
                     "files"
@@ -142,11 +158,20 @@ class ClassOrder:
 
 
 def text_of(path: Path) -> str:
-    """The text of an annotation file, UTF-8 with or without byte order mark."""
+    """The text of an annotation file, UTF-8 with or without byte order mark, or UTF-16 with one."""
+    data = read_bytes(path)
     try:
-        return files.read_bytes(path).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+        text = data.decode(encoding_of(data))
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from None
+    if "\0" in text:
+        raise UserError(f"{path}: not text, it contains zero bytes; save it as UTF-8")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def encoding_of(data: bytes) -> str:
+    """The encoding of a text by its byte order mark, UTF-8 without one."""
+    return "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
 
 
 def lines(path: Path) -> Iterator[tuple[str, str]]:
@@ -185,7 +210,7 @@ def read_table(path: Path, *columns: str) -> Iterator[tuple[str, dict[str, str]]
             columns_present = ", ".join(head[:8]) or "none"
             raise UserError(f"{path}: no column {column!r}{nearest(column, head)}; its columns are {columns_present}")
     for where, row in rows:
-        if len(row) < len(head):
+        if len(row) < len(head) or any(row[len(head) :]):
             raise UserError(f"{where}: {len(row)} cells, but the header has {len(head)}")
         yield where, dict(zip(head, row, strict=False))
 
@@ -204,10 +229,19 @@ def numbered_lines(path: Path, order: ClassOrder, *, first: int = 0) -> Iterator
 
 def read_json(path: Path, kind: type, what: str) -> Any:
     """The content of a JSON file, which must be a `kind` (list or dict) of `what`."""
-    content = files.read_json(path, "get the file again, or correct it")
+    content = schema.parse(text_of(path), str(path), "get the file again, or correct it")
     if not isinstance(content, kind):
         raise UserError(f"{path}: expected a JSON {'array' if kind is list else 'object'} of {what}")
     return content
+
+
+def _once(pairs: list[tuple[str, Any]], path: Path) -> dict[str, Any]:
+    """A JSON object; `UserError` if a name occurs twice, of which a parser keeps the last."""
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        name = next(name for i, (name, _) in enumerate(pairs) if name in dict(pairs[:i]))
+        raise UserError(f"{path}: {name!r} is listed twice in one JSON object; remove one")
+    return record
 
 
 def require_fields(record: Any, where: str, *names: str) -> list[str]:

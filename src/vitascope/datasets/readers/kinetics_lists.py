@@ -14,6 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from vitascope.core.errors import UserError
+from vitascope.core.media import stem
+from vitascope.core.names import loose
 from vitascope.core.types import Dataset
 from vitascope.datasets.readers.annotation_files import (
     AnnotationFiles,
@@ -21,12 +23,11 @@ from vitascope.datasets.readers.annotation_files import (
     find_annotations,
     labels,
     lines,
-    normalized,
     numbered_lines,
     read_header,
     read_table,
 )
-from vitascope.datasets.readers.video_files import Footage, LabeledVideo, Side, assemble, relative_path, stem
+from vitascope.datasets.readers.video_files import Footage, LabeledVideo, Side, assemble, relative_path
 
 TABLE = ("label", "youtube_id", "time_start", "time_end")
 NAMED = re.compile(r"^([\w-]{11})(_\d+_\d+)?$")
@@ -103,10 +104,10 @@ def read_numbered(
         file = relative_path(file, where)
         located = footage.find(file)
         for path_of_clip in (file, located or ""):
-            label = normalized(path_of_clip.split("/")[-2]) if "/" in path_of_clip else ""
-            if label in order.numbers:
+            named = order.find(path_of_clip.split("/")[-2], where) if "/" in path_of_clip else None
+            if named is not None:
                 confirmed = True
-                if order.numbers[label] != truth:
+                if named != truth:
                     raise UserError(
                         f"{where}: {path_of_clip} has number {truth}, which is {order.classes[truth]!r} in the "
                         "official (alphabetical) order; use the authors' CSV (label, youtube_id, ...)"
@@ -137,6 +138,6 @@ def _classes(path: Path) -> Iterator[str]:
     """The classes of a list, one per line, optionally preceded by a number; a header `id,name` is skipped."""
     for where, line in lines(path):
         number, comma, name = line.partition("," if path.suffix.lower() == ".csv" else " ")
-        if where.endswith(":1") and comma and normalized(line) in ("id name", "label name", "index name"):
+        if where.endswith(":1") and comma and loose(line) in ("id name", "label name", "index name"):
             continue
         yield name if comma and number.isdigit() else line

@@ -8,10 +8,17 @@ from itertools import groupby
 from pathlib import Path
 
 from vitascope.core.errors import UserError
+from vitascope.core.names import alike_notes, canonical
 from vitascope.core.text import nearest, whole_number
 from vitascope.core.types import Dataset, Fold, Timeline
 from vitascope.datasets.readers.annotation_files import ClassOrder, lines, text_of
-from vitascope.datasets.readers.video_files import AnnotatedVideo, Footage, locate_videos, relative_path, store_key
+from vitascope.datasets.readers.video_files import (
+    AnnotatedVideo,
+    Footage,
+    locate_videos,
+    relative_path,
+    store_key,
+)
 
 TRUTH, SPLITS, MAPPING = "groundTruth", "splits", "mapping.txt"
 RATE_FILE = "fps.txt"
@@ -73,7 +80,11 @@ def segmentation_dataset(root: Path, layout: LabelLayout) -> Dataset[Timeline]:
         missing_files=missing,
         root=str(root),
         kind="segmentation",
-        notes=tuple(_notes(place, videos, count if len(folds) > 1 else len(videos))),
+        notes=(
+            *alike_notes(order.classes, "labels"),
+            *_notes(place, videos, count if len(folds) > 1 else len(videos)),
+            *footage.notes(),
+        ),
     )
 
 
@@ -112,11 +123,13 @@ def read_classes(path: Path) -> ClassOrder:
         raise UserError(f"{path}: no such file; write one line `number name` per class, numbered from 0")
     names: dict[int, str] = {}
     for where, line in lines(path):
-        number, _, name = line.partition(" ")
+        number, name = (*canonical(line).split(None, 1), "")[:2]
         index = whole_number(number)
-        if index is None or index < 0 or not name.strip() or index in names:
+        if index is None or index < 0 or not name or index in names:
             raise UserError(f"{where}: {line!r:.80} is not an unused number followed by a class name")
-        names[index] = name.strip()
+        if name in names.values():
+            raise UserError(f"{where}: the class {name!r} is listed twice; give every class its own name")
+        names[index] = name
     if sorted(names) != list(range(len(names))) or not names:
         raise UserError(f"{path}: classes are numbered {sorted(names)[:5]} ...; expected 0 to {len(names) - 1}")
     return ClassOrder(tuple(names[i] for i in range(len(names))))
@@ -153,10 +166,7 @@ def _read_bundle(path: Path) -> tuple[str, ...]:
 def _annotated(
     video: str, place: Path, order: ClassOrder, layout: LabelLayout, footage: Footage
 ) -> AnnotatedVideo[Timeline]:
-    path = place / TRUTH / f"{video}.txt"
-    if not path.is_file():
-        labeled = [p.stem for p in (place / TRUTH).glob("*.txt")]
-        raise UserError(f"{path}: no such file, but a split lists {video}{nearest(video, labeled)}")
+    path = _label_file(video, place / TRUTH)
     truth = read_timeline(path, order, layout.fps)
     return AnnotatedVideo(
         id=video,
@@ -170,9 +180,20 @@ def _annotated(
     )
 
 
+def _label_file(video: str, folder: Path) -> Path:
+    """The file with the labels of a video; its name may be in the other Unicode normal form."""
+    path = folder / f"{video}.txt"
+    if path.is_file():
+        return path
+    labeled = {canonical(p.stem): p for p in folder.glob("*.txt")}
+    if canonical(video) not in labeled:
+        raise UserError(f"{path}: no such file, but a split lists {video}{nearest(video, labeled)}")
+    return labeled[canonical(video)]
+
+
 def read_timeline(path: Path, order: ClassOrder, fps: float) -> Timeline:
     """Read the labels of a video, one line per frame; `UserError` names the first line that is not a class."""
-    labels = [line.strip() for line in text_of(path).rstrip().split("\n")]
+    labels = [canonical(line) for line in text_of(path).rstrip().split("\n")]
     number: Mapping[str, int] = {name: i for i, name in enumerate(order.classes)}
     runs: list[tuple[int, int]] = []
     line = 1

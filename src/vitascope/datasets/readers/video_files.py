@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 from vitascope.core.errors import UserError
-from vitascope.core.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from vitascope.core.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_clutter, stem, suffix
+from vitascope.core.names import NameIndex, case_note, loose
 from vitascope.core.types import Dataset, Example, Fold, Kind, Span, digest
-from vitascope.datasets.readers.annotation_files import normalized
+from vitascope.datasets.readers.ignored import Ignored
 
 FRAME = re.compile(rf"\d{{3,}}\.(?:{'|'.join(sorted(s[1:] for s in IMAGE_SUFFIXES))})$", re.IGNORECASE)
 """End of the name of an extracted frame: a folder whose first file matches is a video, and is not searched further."""
@@ -68,66 +69,91 @@ class Footage:
                 self._more.setdefault(name, []).append(path)
             else:
                 self._first[name] = path
+        self.names = NameIndex(self._first)
+        self.tied: dict[str, tuple[str, str]] = {}
+        """Two files of one name, of which no folder says which is meant: the one that is used, and another."""
 
     def find(self, file: str, also: Sequence[str] = ()) -> str | None:
-        """The path below the root of the video that the authors distribute as `file`; None if it is missing."""
-        for name in (stem(file), *also):
-            if name in self._first:
-                return self._best_match(file, name)
-        return None
+        """The path below the root of the video that the authors distribute as `file`; None if it is missing.
+
+        `UserError` if two names fit equally well.
+        """
+        names = (stem(file), *also)
+        name = next((n for n in names if n in self._first), None)
+        name = name or next((found for n in names if (found := self.names.find(n, str(self.root)))), None)
+        return None if name is None else self._best_match(file, name)
 
     def _best_match(self, file: str, name: str) -> str:
         if name not in self._more:
             return self._first[name]
         official = folder_names(file)
-        return min(
-            (self._first[name], *self._more[name]),
-            key=lambda path: (-len(official & folder_names(path)), path.count("/"), path),
+        ranked = sorted(
+            (-len(official & folder_names(path)), path.count("/"), path)
+            for path in (self._first[name], *self._more[name])
         )
+        if ranked[0][0] == ranked[1][0]:
+            self.tied[name] = (ranked[0][2], ranked[1][2])
+        return ranked[0][2]
+
+    def forget(self) -> None:
+        """Forget what earlier searches found inexactly, as when several names were tried."""
+        self.names.by_case.clear()
+        self.tied.clear()
+
+    def notes(self) -> tuple[str, ...]:
+        """Notes on videos that were found regardless of capitals only, or are one of several of their name."""
+        notes = [case_note(self.names.by_case, "videos")] if self.names.by_case else []
+        if self.tied:
+            taken, other = next(iter(self.tied.values()))
+            notes.append(
+                f"{len(self.tied)} videos have several files of one name: e.g. {taken} is used, {other} is not"
+            )
+        return tuple(notes)
 
 
 def folder_names(path: str) -> set[str]:
-    """The folder names of a path in normalized spelling."""
-    return {normalized(part) for part in path.split("/")[:-1]}
+    """The folder names of a path in loose spelling."""
+    return {loose(part) for part in path.split("/")[:-1]}
 
 
-def stem(path: str) -> str:
-    """The name of a file without a video extension; other dots are part of the name."""
-    name = path.rpartition("/")[2]
-    front, dot, ending = name.rpartition(".")
-    return front if front and f"{dot}{ending.lower()}" in VIDEO_SUFFIXES else name
-
-
-def walk(root: Path, *, frames: bool = False, pictures: bool = False) -> Iterator[str]:
+def walk(root: Path, *, frames: bool = False, pictures: bool = False, ignored: Ignored | None = None) -> Iterator[str]:
     """The videos below `root` and, with `frames`, the folders of frames; with `pictures`, the images instead.
 
-    Paths are relative to `root`, in no particular order. Only directories are read, no file is opened.
+    Paths are relative to `root`, in no particular order. A folder of frames has numbered images and no video; only
+    videos are searched below it. Only directories are read, no file is opened; other files are added to `ignored`.
     """
     extensions = IMAGE_SUFFIXES if pictures else VIDEO_SUFFIXES
     visited = {os.path.realpath(root)}
-    queue = [""]
+    queue = [("", frames)]
     while queue:
-        below = queue.pop()
-        deeper: list[str] = []
-        first = True
-        with os.scandir(os.path.join(root, below)) as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                path = f"{below}/{entry.name}" if below else entry.name
-                if entry.is_dir():
-                    if not entry.is_symlink() or _is_new(entry.path, visited):
-                        deeper.append(path)
-                    continue
-                if first and below and not pictures and FRAME.search(entry.name):
-                    if frames:
-                        yield below
-                    deeper = []
-                    break
-                first = False
-                if os.path.splitext(entry.name)[1].lower() in extensions:
-                    yield path
-        queue += deeper
+        below, with_frames = queue.pop()
+        files, folders = _entries(root, below, visited)
+        media = [name for name in files if suffix(name) in extensions]
+        framed = bool(below) and not pictures and not media and any(map(FRAME.search, files))
+        if framed and with_frames:
+            yield below
+        yield from (_join(below, name) for name in media if not is_clutter(name))
+        queue += [(_join(below, name), with_frames and not framed) for name in folders]
+        if ignored is not None and not framed:
+            ignored.add_files(below, sorted({*files} - {*media}))
+
+
+def _join(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name
+
+
+def _entries(root: Path, below: str, visited: set[str]) -> tuple[list[str], list[str]]:
+    """Names of the files and of the folders not yet visited in a folder; hidden and special files are left out."""
+    files: list[str] = []
+    folders: list[str] = []
+    with os.scandir(os.path.join(root, below)) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                if not is_clutter(entry.name) and (not entry.is_symlink() or _is_new(entry.path, visited)):
+                    folders.append(entry.name)
+            elif entry.is_file() or entry.is_symlink():
+                files.append(entry.name)
+    return files, folders
 
 
 def _is_new(link: str, visited: set[str]) -> bool:
@@ -175,6 +201,7 @@ def assemble(
             raise UserError(f"{footage.root}: the annotations of {name} list no {side} examples")
     examples, missing = locate_videos(entries, footage)
     divided = _groups_on_both_sides(entries)
+    notes += footage.notes()
     sides = {side: tuple(e.id for e in entries if e.side == side) for side in SIDES}
     return Dataset(
         name=name,
@@ -197,10 +224,11 @@ def locate_videos(
 ) -> tuple[tuple[Example[T], ...], dict[str, str]]:
     """The examples with the paths of their videos, and the missing videos as {id: reason}."""
     divided = _groups_on_both_sides(entries)
+    footage.forget()
+    paths = _drop_shared(entries, [footage.find(e.file, e.also) for e in entries], footage)
     examples: list[Example[T]] = []
     missing: dict[str, str] = {}
-    for e in entries:
-        path = footage.find(e.file, e.also)
+    for e, path in zip(entries, paths, strict=True):
         if path is None:
             missing[e.id] = f"no {stem(e.file)} below {footage.root}"
         examples.append(
@@ -215,6 +243,25 @@ def locate_videos(
             )
         )
     return tuple(examples), missing
+
+
+def _drop_shared(
+    entries: Sequence[AnnotatedVideo[Any]], paths: Sequence[str | None], footage: Footage
+) -> list[str | None]:
+    """`paths` without those found regardless of capitals only that are also another entry's."""
+    by_case = footage.names.by_case
+    if not by_case:
+        return list(paths)
+    claims: dict[str | None, set[str]] = {}
+    for e, path in zip(entries, paths, strict=True):
+        claims.setdefault(path, set()).add(stem(e.file))
+    kept: list[str | None] = []
+    for e, path in zip(entries, paths, strict=True):
+        inexact = by_case.keys() & {stem(e.file), *e.also} if len(claims[path]) > 1 else set()
+        for name in inexact:
+            del by_case[name]
+        kept.append(None if inexact else path)
+    return kept
 
 
 def store_key(name: str, root: Path) -> str:

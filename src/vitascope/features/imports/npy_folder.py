@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -19,6 +20,8 @@ import numpy.typing as npt
 from vitascope.core import files
 from vitascope.core.arrays import map_array
 from vitascope.core.errors import UserError
+from vitascope.core.media import is_clutter
+from vitascope.core.names import NameIndex, case_note
 from vitascope.core.schema import conform
 from vitascope.core.text import nearest
 from vitascope.core.types import Dataset, Example, Span
@@ -51,7 +54,7 @@ class FeatureFolder:
 
     root: Path
     paths: Mapping[str, Path]
-    """Feature files by video id, as in the file names."""
+    """Feature files by file name without extension."""
     grid: FeatureGrid | None
     """Time grid of the rows; None if not given."""
     layout: Layout
@@ -59,10 +62,35 @@ class FeatureFolder:
     released: bool
     """Whether the folder has the layout of the TWLV-I release, with one JSON file per video."""
 
-    def find(self, example: str) -> Path | None:
-        """Return the file of an example, by its id with or without the prefix `v_`; None if there is none."""
-        names = (example, f"v_{example}", example.removeprefix("v_"))
-        return next((self.paths[name] for name in names if name in self.paths), None)
+    @cached_property
+    def names(self) -> NameIndex:
+        """The names of the files, to be looked up."""
+        return NameIndex(self.paths)
+
+    def find_all(self, examples: Sequence[Example[Any]]) -> dict[str, Path]:
+        """Return the files of the examples that have one, by id, see `_find`.
+
+        A file that one id names exactly is no other example's. UserError if two files fit one id.
+        """
+        found = {e.id: name for e in examples if (name := self._find(e.id))}
+        exact = {name for i, name in found.items() if name in (i, f"{i}{CLIP_SUFFIX}")}
+        for i, name in list(found.items()):
+            if name in exact and name not in (i, f"{i}{CLIP_SUFFIX}"):
+                self.names.by_case.pop(i, None)
+                del found[i]
+        taken = set(found.values())
+        for name in taken:
+            twin = self.paths.get(f"{name}{CLIP_SUFFIX}")
+            if twin and twin.stem not in taken:
+                raise UserError(f"{twin}: duplicate of {self.paths[name]}; keep one file per video, by one encoder")
+        return {i: self.paths[name] for i, name in found.items()}
+
+    def _find(self, example: str) -> str | None:
+        """Return the name of the file of an example: its id, with or without `v_` before and `_c` after it."""
+        ids = tuple(dict.fromkeys((example, f"v_{example}", example.removeprefix("v_"))))
+        names = (*ids, *(f"{i}{CLIP_SUFFIX}" for i in ids))
+        exact = next((name for name in names if name in self.paths), None)
+        return exact or next((found for name in names if (found := self.names.find(name, str(self.root)))), None)
 
     def vectors(self, path: Path) -> Array:
         """Load T x C vectors, float32; UserError if the file holds no such array or values that are not finite."""
@@ -116,21 +144,27 @@ def open_folder(
     """
     paths: dict[str, Path] = {}
     for path in sorted(root.rglob("*.npy")) if root.is_dir() else ():
-        name = path.stem.removesuffix(CLIP_SUFFIX)
-        if path.stem.endswith("_v") and path.with_name(f"{path.stem[:-2]}{CLIP_SUFFIX}.npy").exists():
+        clips = path.with_name(f"{path.stem.removesuffix('_v')}{CLIP_SUFFIX}.npy")
+        if any(map(is_clutter, path.relative_to(root).parts)) or (path.stem.endswith("_v") and _is_released(clips)):
             continue
-        if name in paths:
-            raise UserError(f"{path}: duplicate of {paths[name]}; keep one file per video, by one encoder")
-        paths[name] = path
+        if path.stem in paths:
+            raise UserError(f"{path}: duplicate of {paths[path.stem]}; keep one file per video, by one encoder")
+        paths[path.stem] = path
     if not paths:
         raise UserError(f"{root}: no <id>.npy or <id>{CLIP_SUFFIX}.npy in it or below")
     metadata = (
         read_json(root / METADATA_FILE, dict, "fps, stride and window") if (root / METADATA_FILE).is_file() else {}
     )
     written = time_grid.grid_from_fields(metadata, str(root / METADATA_FILE))
-    released = all(p.stem.endswith(CLIP_SUFFIX) for p in paths.values())
+    released = all(map(_is_released, paths.values()))
     layout = "TxC" if released else _find_layout(list(paths.values()), metadata, root)
     return FeatureFolder(root, paths, grid or written or (release_grid if released else None), layout, released)
+
+
+def _is_released(path: Path) -> bool:
+    """Return whether a file holds the clip vectors of the release: `<id>_c.npy` with `<id>.json`."""
+    name = path.stem.removesuffix(CLIP_SUFFIX)
+    return name != path.stem and path.exists() and path.with_name(f"{name}.json").exists()
 
 
 def _find_layout(paths: list[Path], metadata: Mapping[str, Any], root: Path) -> Layout:
@@ -176,7 +210,7 @@ def import_npy_folder(
 
     Raises UserError if no video has features, the vector size varies, or the time grid contradicts the durations.
     """
-    available = {e.id: path for e in dataset.examples if (path := folder.find(e.id))}
+    available = folder.find_all(dataset.examples)
     if not available:
         first, example_file = dataset.examples[0].id, next(iter(folder.paths))
         raise UserError(
@@ -197,6 +231,7 @@ def import_npy_folder(
         notes=(
             *dataset.notes,
             *([f"{len(missing)} of {len(dataset.examples)} videos have no features"] if missing else []),
+            *([case_note(folder.names.by_case, "files")] if folder.names.by_case else []),
         ),
     )
     with files.atomic_folder(out) as partial:

@@ -6,6 +6,7 @@ The TWLV-I release has three files per video: `<id>.json` (label, duration, clip
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -16,6 +17,9 @@ import numpy as np
 
 from vitascope.core import files
 from vitascope.core.errors import UserError
+from vitascope.core.log import log
+from vitascope.core.media import is_clutter
+from vitascope.core.names import canonical
 from vitascope.core.text import nearest, whole_number
 from vitascope.core.types import Clip, Dataset, Example, Video, digest
 from vitascope.datasets import precomputed
@@ -103,6 +107,7 @@ def import_twelvelabs(
     entries = unique_entries(list(read_entries(source)))
     if not entries:
         raise UserError(f"{source}: no <id>.json with <id>_c.npy or <id>_v.npy in it, nor in its train/ and val/")
+    _warn_of_unused(source, entries)
     names = _class_names(entries, classes, source)
     number = {label: i for i, label in enumerate(names)}
     examples = tuple(Example(id=e.id, path="", truth=_label_index(e, number, names)) for e in entries)
@@ -120,6 +125,14 @@ def import_twelvelabs(
     with files.atomic_folder(out) as partial:
         _write(partial, dataset, entries)
     return dataset
+
+
+def _warn_of_unused(source: Path, entries: Sequence[ReleasedVideo]) -> None:
+    """Warn of arrays below `source` that belong to none of the videos."""
+    used = {e.path.with_name(f"{e.path.stem}{kind}.npy") for e in entries for kind in ("_c", "_v")}
+    unused = [p for p in sorted(source.rglob("*.npy")) if p not in used and not is_clutter(p.name)]
+    if unused:
+        log.warning("%s: ignored: %d arrays without a .json beside them, e.g. %s", source, len(unused), unused[0])
 
 
 def _write(folder: Path, dataset: Dataset[int], entries: Sequence[ReleasedVideo]) -> None:
@@ -162,7 +175,11 @@ def _class_names(entries: Sequence[ReleasedVideo], classes: Sequence[str], sourc
     if len(labels) < 2:
         raise UserError(f"{source}: only one class, {next(iter(labels))!r}; classification needs at least two")
     if classes:
-        return tuple(classes)
+        names = tuple(map(canonical, classes))
+        if len(set(names)) < len(names):
+            repeated, _ = Counter(names).most_common(1)[0]
+            raise UserError(f"{source}: the class {repeated!r} is listed twice; give every class its own name")
+        return names
     if all(map(_is_number, labels)):
         largest = max(map(int, labels))
         return tuple(map(str, range(largest + 1))) if largest < MAX_CLASSES else tuple(sorted(labels, key=int))

@@ -11,11 +11,15 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from vitascope.core.errors import UserError
-from vitascope.core.media import IMAGE_SUFFIXES
+from vitascope.core.log import log
+from vitascope.core.media import kind_of
+from vitascope.core.names import canonical
 from vitascope.core.text import nearest
 from vitascope.core.types import Span, digest
 from vitascope.core.worker_pool import Failed
-from vitascope.datasets.builders.folder import MANIFEST, manifest
+from vitascope.datasets.readers.folder_lists import MANIFESTS, find_manifest
+from vitascope.datasets.readers.ignored import Ignored
+from vitascope.datasets.readers.listing import read_list
 from vitascope.datasets.readers.video_files import walk
 from vitascope.pretrain.data.base import ClipSpec, State, check_rank
 from vitascope.pretrain.data.clip_decoder import ClipRequest, decode_clips
@@ -100,8 +104,9 @@ def list_files(source: VideoFolder) -> list[ClipFile]:
     if not root.is_dir():
         siblings = [p.name for p in root.parent.iterdir() if p.is_dir()] if root.parent.is_dir() else []
         problem = "not a folder" if root.exists() else f"no such folder{nearest(root.name, siblings)}"
-        raise UserError(f"{root}: {problem}; name a folder of {source.kind}s, or one with a {MANIFEST}")
-    clip_files = _from_manifest(source, root) if (root / MANIFEST).is_file() else _from_folder(source, root)
+        raise UserError(f"{root}: {problem}; name a folder of {source.kind}s, or one with a {MANIFESTS[0]}")
+    listed = find_manifest(root)
+    clip_files = _from_manifest(source, listed) if listed else _from_folder(source, root)
     if not clip_files:
         other = "video" if source.kind == "image" else "image"
         example = next(iter(walk(root, frames=True, pictures=other == "image")), None)
@@ -112,21 +117,27 @@ def list_files(source: VideoFolder) -> list[ClipFile]:
 
 def _from_folder(source: VideoFolder, root: Path) -> list[ClipFile]:
     pictures = source.kind == "image"
-    paths = sorted(walk(root, frames=not pictures, pictures=pictures))
-    indices = _class_indices([path.split("/")[-2] for path in paths if "/" in path])
-    labels = [indices[p.split("/")[-2]] if source.labeled and "/" in p else -1 for p in paths]
+    ignored = Ignored()
+    paths = sorted(walk(root, frames=not pictures, pictures=pictures, ignored=ignored))
+    if ignored and paths:
+        log.warning("%s: ignored: %s", root, ignored)
+    folders = [canonical(path.split("/")[-2]) if "/" in path else "" for path in paths]
+    indices = _class_indices([name for name in folders if name])
+    labels = [indices[name] if source.labeled and name else -1 for name in folders]
     return [ClipFile(path, str(root / path), label) for path, label in zip(paths, labels, strict=True)]
 
 
-def _from_manifest(source: VideoFolder, root: Path) -> list[ClipFile]:
+def _from_manifest(source: VideoFolder, path: Path) -> list[ClipFile]:
     """Rows of the manifest whose files are of the source's kind."""
     pictures = source.kind == "image"
-    rows = manifest(root / MANIFEST, labeled=source.labeled)
-    rows = [row for row in rows if (Path(row.path).suffix.lower() in IMAGE_SUFFIXES) == pictures]
+    listed = read_list(path, labeled=source.labeled)
+    rows = [row for row in listed.rows if (kind_of(row.path) == "image") == pictures]
+    left = [f"{len(listed.rows) - len(rows)} rows that are no {source.kind}s"] if len(rows) < len(listed.rows) else []
+    for note in (*listed.notes, *left):
+        log.warning("%s: %s", path, note)
     indices = _class_indices([row.label for row in rows])
     return [
-        ClipFile(row.name, str(root / row.path), indices[row.label] if source.labeled else -1, row.span, row.fps)
-        for row in rows
+        ClipFile(row.name, row.file, indices[row.label] if source.labeled else -1, row.span, row.fps) for row in rows
     ]
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from vitascope.core.errors import UserError
+from vitascope.core.media import MEDIA_SUFFIXES
 from vitascope.core.schema import parse
 from vitascope.pretrain.data.shard_urls import ByteFile
 
@@ -144,31 +145,69 @@ def _records(note: bytes) -> tuple[str, int]:
 
 
 def split_name(name: str) -> tuple[str, str]:
-    """Split a member's name into its key, up to the first dot of the base name, and the lower-case extension."""
+    """Split a member's name into its key and the lower-case extension.
+
+    As in WebDataset, the key ends at the first dot of the base name; but parts between dots that begin with a digit
+    belong to it, since they number samples (`scene_v1.0_0000.mp4`) rather than name what a file holds (`7.left.mp4`).
+    """
     folder, slash, base = name.rpartition("/")
-    stem, _, extension = base.partition(".")
-    return f"{folder}{slash}{stem}" if stem else "", extension.lower()
+    parts = base.split(".")
+    numbered = [i for i, p in enumerate(parts[:-1]) if p[:1].isdigit() and f".{p.lower()}" not in MEDIA_SUFFIXES]
+    last = max(numbered, default=0)
+    stem, extension = ".".join(parts[: last + 1]), ".".join(parts[last + 1 :])
+    return f"{folder}{slash}{stem}" if parts[0] else "", extension.lower()
+
+
+def _front(name: str) -> str:
+    """The name of a member without its last extension."""
+    return name.rpartition(".")[0]
 
 
 @dataclass
 class _Group:
-    """Members with the same key, in archive order."""
+    """Members with the same key, in archive order, of which one is a video or image."""
 
     key: str
-    offset: int
-    media: dict[str, bytes | None] = field(default_factory=dict)
-    notes: dict[str, bytes | None] = field(default_factory=dict)
+    name: str
+    """Key of the sample, which differs from `key` if it is not the first video of that key."""
+    media: Member | None = None
+    notes: list[Member] = field(default_factory=list)
+
+    @property
+    def offset(self) -> int:
+        """Byte position of its first member."""
+        return min(member.offset for member in (*self.notes, *([self.media] if self.media else [])))
+
+    def parted(self, member: Member, is_media: bool) -> _Group | None:
+        """The group that `member` starts; None if it belongs to this one.
+
+        Videos of one key are samples of their own, and take the labels that are named as they are, apart from the last
+        extension.
+        """
+        key, front = split_name(member.name)[0], _front(member.name)
+        if key != self.key:
+            return _Group(key, key)
+        if self.media is None or front == _front(self.media.name):
+            return None
+        own = [_last(n.name) for n in self.notes if _front(n.name) == _front(self.media.name)]
+        if not is_media and _last(member.name) not in own:
+            return None
+        moved = [n for n in self.notes if _front(n.name) == front]
+        self.notes = [n for n in self.notes if n not in moved]
+        return _Group(key, front, notes=moved)
 
     def sample(self, labeled: bool) -> Sample:
-        name, content = next(iter(self.media.items()), ("", None))
-        if content is None:
-            problem = f"larger than {MAX_MEDIA_BYTES:,} bytes" if name else "no video or image among its files"
-            return Sample(self.key, self.offset, error=problem)
+        """The sample of the members."""
+        if self.media is None or self.media.content is None:
+            problem = f"larger than {MAX_MEDIA_BYTES:,} bytes" if self.media else "no video or image among its files"
+            return Sample(self.name, self.offset, error=problem)
+        notes = {split_name(n.name)[1]: n.content for n in self.notes}
+        notes |= {_last(n.name)[1:]: n.content for n in self.notes if _front(n.name) == _front(self.media.name)}
         try:
-            label = _label(self.notes) if labeled else -1
+            label = _label(notes) if labeled else -1
         except UserError as error:
-            return Sample(self.key, self.offset, error=str(error))
-        return Sample(self.key, self.offset, name, content, label)
+            return Sample(self.name, self.offset, error=str(error))
+        return Sample(self.name, self.offset, self.media.name, self.media.content, label)
 
 
 def _label(notes: dict[str, bytes | None]) -> int:
@@ -196,34 +235,38 @@ def iter_samples(file: ByteFile, start: int, extensions: frozenset[str], *, labe
     """
 
     def wanted(name: str, size: int) -> bool:
-        extension = split_name(name)[1]
-        return (size <= MAX_MEDIA_BYTES and _last(extension) in extensions) or (
-            labeled and extension in LABELS and size <= MAX_NOTE_BYTES
+        return (size <= MAX_MEDIA_BYTES and _last(name) in extensions) or (
+            labeled and _last(name)[1:] in LABELS and size <= MAX_NOTE_BYTES
         )
 
     group: _Group | None = None
     truncation: TruncatedError | None = None
     try:
         for member in iter_members(file, start, wanted):
-            key, extension = split_name(member.name)
-            if not key:
+            if not (key := split_name(member.name)[0]):
                 continue
-            if group and group.key != key:
+            is_media = _last(member.name) in extensions
+            following = group.parted(member, is_media) if group else _Group(key, key)
+            if group and following:
                 yield group.sample(labeled)
-                group = None
-            group = group or _Group(key, member.offset)
-            if _last(extension) in extensions:
-                group.media[member.name] = member.content
-            else:
-                group.notes[extension] = member.content
+            group = following or group
+            assert group
+            if not is_media:
+                group.notes.append(member)
+            elif group.media is None:
+                group.media = member
     except TruncatedError as error:
         truncation = error
-    incomplete = truncation is not None and group is not None and split_name(truncation.name)[0] == group.key
-    if group and not incomplete:
+    torn = Member(truncation.name, truncation.offset, None) if truncation else None
+    following = group.parted(torn, _last(torn.name) in extensions) if group and torn else None
+    if group and (torn is None or following):
         yield group.sample(labeled)
-    if truncation:
-        yield Sample("", group.offset if group and incomplete else truncation.offset, error=str(truncation))
+    if torn:
+        first = following or group
+        offset = first.offset if first and (first.media or first.notes) else torn.offset
+        yield Sample("", offset, error=str(truncation))
 
 
-def _last(ending: str) -> str:
-    return f".{ending.rpartition('.')[2]}"
+def _last(name: str) -> str:
+    """The last extension of a name, lower case with the dot."""
+    return f".{name.rpartition('.')[2].lower()}"

@@ -34,7 +34,8 @@ class Shards:
 
     `pattern` is a name with braces (`data-{000..012}.tar`), a glob, a URL that fsspec supports, or several of these.
     Members whose names agree up to the first dot form a sample: a video or image and, with `labeled`, a class index in
-    `.cls`, or under "label" or "cls" in `.json`. Ranks take turns at the shards; the order of the clips does not depend
+    `.cls`, or under "label" or "cls" in `.json`; parts after a dot that begin with a digit belong to the key, and of
+    several videos of one key each is a sample. Ranks take turns at the shards; the order of the clips does not depend
     on the number of workers. One block of encoded samples is held in memory.
     """
 

@@ -1,0 +1,61 @@
+"""How a dataset was understood, in five lines, before anything is decoded."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from vitascope.core.text import escaped
+from vitascope.core.types import Dataset, Segment, Timeline
+
+MAX_CLASSES = 6
+"""Number of classes that are counted one by one."""
+IGNORED = "ignored: "
+"""Start of the note on what was met and not used."""
+
+
+def describe(dataset: Dataset[Any]) -> list[str]:
+    """What the examples were read from, their labels, splits and groups, and what was ignored."""
+    ignored = [note.removeprefix(IGNORED) for note in dataset.notes if note.startswith(IGNORED)]
+    lines = [
+        f"layout: {dataset.layout or f'annotations of {dataset.name}: {len(dataset.examples)} examples'}",
+        f"labels: {_labels(dataset)}",
+        f"split: {_split(dataset)}",
+        f"groups: {_groups(dataset)}",
+        f"ignored: {'; '.join(ignored) or 'nothing'}",
+    ]
+    return [escaped(line) for line in lines]
+
+
+def _labels(dataset: Dataset[Any]) -> str:
+    counts = Counter(label for e in dataset.examples for label in _classes_of(e.truth))
+    shown = [f"{dataset.classes[label]} {count}" for label, count in sorted(counts.items())[:MAX_CLASSES]]
+    more = [f"and {len(counts) - MAX_CLASSES} more"] if len(counts) > MAX_CLASSES else []
+    what = {"localization": "actions of ", "segmentation": "steps of "}.get(dataset.kind, "")
+    return f"{what}{len(dataset.classes)} classes ({', '.join([*shown, *more])})"
+
+
+def _classes_of(truth: Any) -> Iterator[int]:
+    """The class indices in a ground truth of any task."""
+    if isinstance(truth, Timeline):
+        yield from (label for label, _ in truth.runs)
+    elif isinstance(truth, tuple):
+        yield from (part.label if isinstance(part, Segment) else part for part in truth)
+    else:
+        yield truth
+
+
+def _split(dataset: Dataset[Any]) -> str:
+    if len(dataset.folds) == 1:
+        (fold,) = dataset.folds
+        return f"given ({fold.name}): {len(fold.train)} to train, {len(fold.test)} to test"
+    return f"{len(dataset.folds)} folds, each example is tested once"
+
+
+def _groups(dataset: Dataset[Any]) -> str:
+    groups = {e.group for e in dataset.examples if e.group is not None}
+    if not groups:
+        return "none given"
+    alone = sum(e.group is None for e in dataset.examples)
+    return f"{len(groups)}, which no fold divides{f'; {alone} examples in none' if alone else ''}"
