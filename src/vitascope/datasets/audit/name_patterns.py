@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from vitascope.core.media import stem
 from vitascope.core.types import Example
-from vitascope.datasets.readers.video_files import stem
 
 MATCHING = 0.9
 """Share of the names that must follow a pattern."""
