@@ -49,7 +49,7 @@ def test_whole_files_give_no_warning(video: Path) -> None:
     assert truncation(str(video)) == ""
 
 
-@pytest.mark.parametrize("share", [0.4, 0.7, 0.97])
+@pytest.mark.parametrize("share", [0.7, 0.97])
 def test_files_cut_anywhere_say_so(video: Path, share: float) -> None:
     data = video.read_bytes()
     video.write_bytes(data[: int(len(data) * share) // 188 * 188 + 100])

@@ -44,8 +44,8 @@ def upright(orientation: int) -> np.ndarray:
     shown = np.zeros((width, height, 3) if b else (height, width, 3), np.uint8)
     for q in range(height):
         for p in range(width):
-            x, y = a * p + c * q, b * p + d * q
-            shown[y % shown.shape[0], x % shown.shape[1]] = picture[q, p]
+            x, y = a * p + c * q - (a + c < 0), b * p + d * q - (b + d < 0)  # -1 is the last column or row
+            shown[y, x] = picture[q, p]
     return shown
 
 
