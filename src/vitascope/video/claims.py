@@ -86,11 +86,9 @@ def _iso(file: BinaryIO) -> Claim:
     found = boxes(file)
     if not found or not all(name in BOXES for name, _ in (found[0], found[-1])):
         return Claim()
-    names = [name for name, _ in found]
-    whole = b"moov" in names and b"moof" not in names
-    return Claim(
-        repr(found[-1][0].decode()), found[-1][1], _movie(file, found[names.index(b"moov") - 1][1]) if whole else 0.0
-    )
+    starts = dict(zip((name for name, _ in found), [0, *(end for _, end in found)], strict=False))
+    whole = b"moov" in starts and b"moof" not in starts
+    return Claim(repr(found[-1][0].decode()), found[-1][1], _movie(file, starts[b"moov"]) if whole else 0.0)
 
 
 def _movie(file: BinaryIO, start: int) -> float:
