@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 from collections.abc import Callable
 from typing import BinaryIO, NamedTuple
@@ -222,6 +223,14 @@ def _stream(file: BinaryIO, head: bytes) -> Claim | None:
     return None
 
 
+def _mpeg(file: BinaryIO) -> Claim:
+    """MPEG program streams: the end of the last packet, whose start codes do not occur in its content."""
+    base = max(0, size_of(file) - 4 * TAIL)
+    file.seek(base)
+    *_, last = re.finditer(rb"\0\0\1[\xbd-\xef](..)", file.read(), re.DOTALL)
+    return Claim("the last packet", base + last.end() + int.from_bytes(last[1], "big"))
+
+
 def _gif(file: BinaryIO) -> Claim:
     """GIF: the trailer, up to zeros behind it."""
     file.seek(max(0, size_of(file) - TAIL))
@@ -248,6 +257,7 @@ READERS: dict[bytes, Callable[[BinaryIO], Claim]] = {
     bytes.fromhex("3026b2758e66cf11"): _asf,
     b"FLV": _flv,
     b"OggS": _ogg,
+    b"\0\0\1\xba": _mpeg,
     b"GIF8": _gif,
     b"\x89PNG\r\n\x1a\n": _marked(b"IEND", "its end chunk", after=b"IDAT"),
     b"\xff\xd8\xff": _marked(b"\xff\xd9", "its end marker", after=b"\xff\xda"),
