@@ -227,7 +227,7 @@ def _mpeg(file: BinaryIO) -> Claim:
     """MPEG program streams: the end of the last packet, whose start codes do not occur in its content."""
     base = max(0, size_of(file) - 4 * TAIL)
     file.seek(base)
-    *_, last = re.finditer(rb"\0\0\1[\xbd-\xef](..)", file.read(), re.DOTALL)
+    *_, last = re.finditer(rb"\x00\x00\x01[\xbd-\xef](..)", file.read(), re.DOTALL)
     return Claim("the last packet", base + last.end() + int.from_bytes(last[1], "big"))
 
 
