@@ -109,6 +109,16 @@ def test_a_mirrored_file_stands_upright() -> None:
     assert np.abs(pixels[0].astype(float) - expected).mean() < 2
 
 
+def test_images_of_a_folder_are_turned_one_by_one(tmp_path: Path) -> None:
+    for orientation in (1, 3, 6, 8):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        Image.fromarray(stored()).save(tmp_path / f"{orientation}.png", exif=exif)
+    video = inspect(tmp_path, fps=1)
+    ((_, pixels),) = decode(video, [Clip(video.times, (0.0, 1.0), ALL)], 48)
+    assert [o for p in pixels for o in MATRICES if close(p.astype(float), o)] == [1, 3, 6, 8]
+
+
 @pytest.mark.parametrize("matrix", [(0.7, 0.7, -0.7, 0.7), (0, 0, 0, 0), (1, 0, 2, 0)])
 def test_a_matrix_that_is_no_quarter_turn_is_reported(
     tmp_path: Path, matrix: tuple[float, float, float, float]
