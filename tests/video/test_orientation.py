@@ -44,8 +44,8 @@ def upright(orientation: int) -> np.ndarray:
     shown = np.zeros((width, height, 3) if b else (height, width, 3), np.uint8)
     for q in range(height):
         for p in range(width):
-            x, y = a * p + c * q, b * p + d * q
-            shown[y % shown.shape[0], x % shown.shape[1]] = picture[q, p]
+            x, y = a * p + c * q - (a + c < 0), b * p + d * q - (b + d < 0)  # -1 is the last column or row
+            shown[y, x] = picture[q, p]
     return shown
 
 
@@ -107,6 +107,16 @@ def test_a_mirrored_file_stands_upright() -> None:
     ((_, pixels),) = decode(video, [Clip((0.0,), (0.0, 0.0), ALL)], 64)
     expected = np.asarray(Image.fromarray(first[:, ::-1].copy()).resize((64, 64), Image.Resampling.BILINEAR))
     assert np.abs(pixels[0].astype(float) - expected).mean() < 2
+
+
+def test_images_of_a_folder_are_turned_one_by_one(tmp_path: Path) -> None:
+    for orientation in (1, 3, 6, 8):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        Image.fromarray(stored()).save(tmp_path / f"{orientation}.png", exif=exif)
+    video = inspect(tmp_path, fps=1)
+    ((_, pixels),) = decode(video, [Clip(video.times, (0.0, 1.0), ALL)], 48)
+    assert [o for p in pixels for o in MATRICES if close(p.astype(float), o)] == [1, 3, 6, 8]
 
 
 @pytest.mark.parametrize("matrix", [(0.7, 0.7, -0.7, 0.7), (0, 0, 0, 0), (1, 0, 2, 0)])

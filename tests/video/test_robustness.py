@@ -17,6 +17,7 @@ from vitascope.core.types import Clip, Crop, Video
 from vitascope.video import decode, inspect
 from vitascope.video.container import open_file, open_stream
 from vitascope.video.crops import Cutter
+from vitascope.video.orientation import Orientation
 from vitascope.video.packet_index import read_index
 
 ROOT = required("robustness", "the odd and broken files")
@@ -135,9 +136,9 @@ def test_the_manifest_is_covered() -> None:
 @cache
 def sequential(path: Path) -> dict[int, np.ndarray]:
     """All frames of a file by their number, decoded from its start to its end and cut as they come."""
-    index = read_index(str(path))
+    video, index = inspect(path), read_index(str(path))
     numbers = {int(stamp): i for i, stamp in enumerate(index.frame_stamps)}
-    cutter = Cutter(32, "shorter")
+    cutter = Cutter(32, "shorter", Orientation(video.rotation, video.mirrored))
     pictures: dict[int, np.ndarray] = {}
     with open_file(str(path)) as container:
         for packet in container.demux(open_stream(container, index.stream)):

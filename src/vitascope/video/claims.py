@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 from collections.abc import Callable
 from typing import BinaryIO, NamedTuple
@@ -33,7 +34,7 @@ class Claim(NamedTuple):
     end: int = 0
     """Byte at which it ends, or 0 if unknown."""
     seconds: float = 0.0
-    """Duration in the header, or 0 if unknown or left to FFmpeg."""
+    """Duration in the header, or 0 if unknown."""
     open_end: bool = False
     """Whether the file lacks the part, with which every complete file ends."""
 
@@ -82,15 +83,27 @@ def boxes(file: BinaryIO) -> list[tuple[bytes, int]]:
 
 
 def _iso(file: BinaryIO) -> Claim:
-    """MP4 and MOV; the duration is left to FFmpeg."""
+    """MP4 and MOV: the last box, and the duration in the movie header unless the file is written in fragments."""
     found = boxes(file)
     if not found or not all(name in BOXES for name, _ in (found[0], found[-1])):
         return Claim()
-    return Claim(repr(found[-1][0].decode()), found[-1][1])
+    starts = dict(zip((name for name, _ in found), [0, *(end for _, end in found)], strict=False))
+    whole = b"moov" in starts and b"moof" not in starts
+    return Claim(repr(found[-1][0].decode()), found[-1][1], _movie(file, starts[b"moov"]) if whole else 0.0)
+
+
+def _movie(file: BinaryIO, start: int) -> float:
+    """Duration in the movie header of the `moov` box at `start`, seconds; 0 if it does not begin with one."""
+    file.seek(start + 8)
+    head = file.read(40)
+    if head[4:8] != b"mvhd":
+        return 0.0
+    scale, duration = struct.unpack_from(">IQ" if head[8] else ">II", head, 28 if head[8] else 20)
+    return duration / scale if scale and duration < 1 << 32 else 0.0
 
 
 def _riff(file: BinaryIO) -> Claim:
-    """AVI, of one or several RIFF chunks, and WebP; the duration is left to FFmpeg."""
+    """AVI, of one or several RIFF chunks, and WebP."""
     end, length = 0, size_of(file)
     for _ in range(MOST):
         file.seek(end)
@@ -210,7 +223,21 @@ def _stream(file: BinaryIO, head: bytes) -> Claim | None:
     return None
 
 
-def _marked(mark: bytes, part: str, after: bytes = b"") -> Callable[[BinaryIO], Claim]:
+def _mpeg(file: BinaryIO) -> Claim:
+    """MPEG program streams: the end of the last packet, whose start codes do not occur in its content."""
+    base = max(0, size_of(file) - 4 * TAIL)
+    file.seek(base)
+    *_, last = re.finditer(rb"\x00\x00\x01[\xbd-\xef](..)", file.read(), re.DOTALL)
+    return Claim("the last packet", base + last.end() + int.from_bytes(last[1], "big"))
+
+
+def _gif(file: BinaryIO) -> Claim:
+    """GIF: the trailer, up to zeros behind it."""
+    file.seek(max(0, size_of(file) - TAIL))
+    return Claim("its trailer", open_end=not file.read().rstrip(b"\0").endswith(b";"))
+
+
+def _marked(mark: bytes, part: str, after: bytes) -> Callable[[BinaryIO], Claim]:
     """A reader of images that end with `mark`, searched after `after` if it is not at the very end."""
 
     def read(file: BinaryIO) -> Claim:
@@ -230,8 +257,9 @@ READERS: dict[bytes, Callable[[BinaryIO], Claim]] = {
     bytes.fromhex("3026b2758e66cf11"): _asf,
     b"FLV": _flv,
     b"OggS": _ogg,
-    b"GIF8": _marked(b";", "its trailer"),
-    b"\x89PNG\r\n\x1a\n": _marked(b"IEND", "its end chunk"),
+    b"\0\0\1\xba": _mpeg,
+    b"GIF8": _gif,
+    b"\x89PNG\r\n\x1a\n": _marked(b"IEND", "its end chunk", after=b"IDAT"),
     b"\xff\xd8\xff": _marked(b"\xff\xd9", "its end marker", after=b"\xff\xda"),
 }
 """Readers of a header by the first bytes of a file."""

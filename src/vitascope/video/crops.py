@@ -8,7 +8,7 @@ import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from vitascope.core.types import Crop
-from vitascope.video.orientation import STORED, Picture, oriented
+from vitascope.video.orientation import STORED, Orientation, Picture, oriented
 from vitascope.video.resample import resize, shorter, square
 
 EXACT = (
@@ -21,19 +21,24 @@ LONGEST = 4
 
 
 class Cutter:
-    """Crops squares of `size` pixels from decoded frames, each turned by its own display matrix.
+    """Crops squares of `size` pixels from decoded frames, turned for display.
 
     `mode` is `Card.resize`: a center crop keeps the aspect ratio ("shorter") or squashes the whole frame ("square").
+    `usual` is the orientation of the first frame; frames whose display matrix has another angle are turned by that.
     """
 
-    def __init__(self, size: int, mode: Literal["shorter", "square"]) -> None:
-        self.size, self.mode, self.orientation = size, mode, STORED
+    def __init__(self, size: int, mode: Literal["shorter", "square"], usual: Orientation = STORED) -> None:
+        self.size, self.mode, self.orientation = size, mode, usual
+        self.by_angle = {usual.angle: usual}
         self.scaler = VideoReformatter()
 
     def cut(self, frame: Any, crops: list[Crop]) -> list[Picture]:
         """All crops of one frame, sharing the resized frames."""
         cache: dict[tuple[int, int], Picture] = {}
-        self.orientation = oriented(frame)
+        angle = -frame.rotation % 360
+        if angle not in self.by_angle:  # once per angle: PyAV frees a frame whose side data were read only by chance
+            self.by_angle[angle] = oriented(frame)
+        self.orientation = self.by_angle[angle]
         return [self._square(frame, crop, cache) for crop in crops]
 
     def _square(self, frame: Any, crop: Crop, cache: dict[tuple[int, int], Picture]) -> Picture:

@@ -13,7 +13,7 @@ from vitascope.core.types import Clip, Crop, Video
 from vitascope.video import frame_reader as reading
 from vitascope.video import torchcodec_backend
 from vitascope.video.crops import Cutter
-from vitascope.video.orientation import Picture
+from vitascope.video.orientation import STORED, Orientation, Picture
 
 Square = tuple[int, Crop]
 """Frame index and crop."""
@@ -44,10 +44,13 @@ def decode(
         crops[i].append(crop)
     problems = warnings if warnings is not None else []
     if backend == "torchcodec" and video.kind == "file":
-        frames = torchcodec_backend.frames(video, sorted(crops))
+        frames, orientation = torchcodec_backend.frames(video, sorted(crops)), STORED
     else:
-        frames = reading.frames(video, sorted(crops), problems)
-    cutter = Cutter(size, resize)
+        frames, orientation = (
+            reading.frames(video, sorted(crops), problems),
+            Orientation(video.rotation, video.mirrored),
+        )
+    cutter = Cutter(size, resize, orientation)
     cut = ((i, crop, p) for i, frame in frames for crop, p in zip(crops[i], cutter.cut(frame, crops[i]), strict=True))
     yield from _assemble(plan, users, cut)
 

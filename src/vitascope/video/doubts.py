@@ -14,8 +14,6 @@ from vitascope.video.container import open_file
 
 UNSTATED = frozenset({"mpegts", "mpeg"})
 """FFmpeg formats without a header that states a duration."""
-STATED = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "avi"})
-"""FFmpeg formats whose duration as FFmpeg gives it is that of the header and never an estimate."""
 FORMATS = {".gif", ".webp"}
 """Extensions of both images and videos."""
 
@@ -38,11 +36,9 @@ def promise(path: str, container: Any, stream: Any) -> Promise:
     """What the header of an open file says about the duration of its video stream."""
     if container.format.name in UNSTATED:
         return NOTHING
-    stated = container.format.name in STATED
-    file = (container.duration or 0) / av.time_base if stated else read_claim(path).seconds
     return Promise(
         (stream.duration or 0) * float(stream.time_base or 0),
-        file,
+        read_claim(path).seconds,
         any(s.index != stream.index and s.type in ("audio", "video", "subtitle") for s in container.streams),
     )
 

@@ -26,6 +26,11 @@ class Orientation(NamedTuple):
         """Whether rows become columns, so that width and height are exchanged."""
         return self.rotation % 180 == 90
 
+    @property
+    def angle(self) -> int:
+        """The clockwise angle by which FFmpeg describes it, degrees: that of the upper edge of the stored picture."""
+        return (180 - self.rotation) % 360 if self.mirrored else self.rotation
+
     def turn(self, picture: Picture) -> Picture:
         """The stored picture as displayed, a view."""
         turned = np.rot90(picture, -self.rotation // 90)

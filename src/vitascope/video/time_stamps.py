@@ -126,8 +126,8 @@ class _Walk:
         for m in range(k, min(k + AHEAD, len(self.stamps))):
             room = DENSEST * self.step * (back + 1) if m > k or self.times[-1] > self.believed else 0.0
             time = self._time(m)
-            if time is not None and time - self.times[-1] > room and not self._refuted(time, m):
-                return m
+            if time is not None and time > self.believed and not self._refuted(time, m):
+                return m if time - self.times[-1] > room else None
             back += time is not None and time < self.believed
         return None
 
