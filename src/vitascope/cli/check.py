@@ -25,28 +25,29 @@ Fixtures = Annotated[
     Path | None,
     typer.Option("--fixtures", help="folder of small checkpoints in official formats with known outputs (index.json)"),
 ]
+Name = Annotated[
+    str, typer.Argument(help="dataset name, folder of videos, encoder, or a store", metavar="NAME", show_default=False)
+]
+Root = Annotated[Path | None, typer.Argument(help="folder with the files of a named dataset", metavar="[ROOT]")]
+Manifest = Annotated[
+    Path | None,
+    typer.Option("-o", "--output", help="manifest to write (CSV)", show_default="./DATASET-manifest.csv"),
+]
+Repair = Annotated[bool, typer.Option("--repair", help="store: drop what is damaged, to be embedded again")]
 
 
 @app.command()
 def check(
-    name: Annotated[
-        str,
-        typer.Argument(help="dataset name, folder of videos, encoder, or a store", metavar="NAME", show_default=False),
-    ] = "",
-    root: Annotated[
-        Path | None, typer.Argument(help="folder with the files of a named dataset", metavar="[ROOT]")
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("-o", "--output", help="manifest to write (CSV)", show_default="./DATASET-manifest.csv"),
-    ] = None,
+    name: Name = "",
+    root: Root = None,
+    output: Manifest = None,
     limit: options.Limit = 0,
     workers: Annotated[
         int, typer.Option("--workers", help="number of reading processes", min=0, show_default="number of cores")
     ] = 0,
     timeout: options.Timeout = 60.0,
     fixtures: Fixtures = None,
-    repair: Annotated[bool, typer.Option("--repair", help="store: drop what is damaged, to be embedded again")] = False,
+    repair: Repair = False,
     device: options.Device = "",
     as_json: options.Json = False,
     quiet: options.Quiet = False,

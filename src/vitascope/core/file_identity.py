@@ -20,7 +20,7 @@ PLACES = 16
 PLACE_BYTES = 16 << 10
 FOLDER_FILES = 64
 """Files of a folder that are sampled, evenly spaced in order of name, at `FOLDER_PLACES` places each."""
-FOLDER_PLACES = 4
+FOLDER_PLACES = 3
 FOLDER_PLACE_BYTES = 4 << 10
 YOUNG = 2_000_000_000
 """Age in nanoseconds from which on times tell a change: clocks of file systems are as coarse as two seconds."""

@@ -27,6 +27,8 @@ BLOCK_BYTES = 64 << 10
 HALF_MAX = 6e4
 HALF_MIN = 1e-3
 """A vector whose largest magnitude is outside this range would not survive half precision; its block stays single."""
+KINDS: dict[str, np.dtype[Any]] = {"F16": np.dtype(np.float16), "F32": np.dtype(np.float32)}
+"""Types of vectors, by their names in safetensors."""
 Array = npt.NDArray[Any]
 
 _verified: dict[tuple[str, int, int, int], npt.NDArray[np.bool_]] = {}
@@ -72,7 +74,7 @@ def map_vectors(path: Path, folder: Path) -> Array:
         with open(path, "rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
             entry = json.loads(file.read(length))["vectors"]
-        kind: np.dtype[Any] = {"F16": np.dtype(np.float16), "F32": np.dtype(np.float32)}[entry["dtype"]]
+        kind = KINDS[entry["dtype"]]
         shape = tuple(entry["shape"])
         start, end = entry["data_offsets"]
         if len(shape) < 2 or start != 0 or 8 + length + end != path.stat().st_size:
