@@ -182,7 +182,8 @@ class Card:
         named = current(data, CARD)
         if unknown := sorted(named.keys() - {f.name for f in fields(cls)} - {"type"}):
             raise UserError(f"unknown card field {unknown[0]!r}: the file was written by a newer version")
-        return conform(named, cls)
+        card: Card = conform(named, cls)
+        return card
 
     @property
     def behavior(self) -> dict[str, Any]:

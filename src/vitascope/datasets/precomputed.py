@@ -63,12 +63,12 @@ class _StoredTimeline:
     runs: tuple[tuple[int, int], ...]
 
 
-TRUTHS: dict[str, Any] = {
-    "recognition": int,
-    "localization": tuple[tuple[float, float, int], ...],
-    "segmentation": _StoredTimeline,
+EXAMPLES: dict[str, Any] = {
+    "recognition": tuple[tuple[str, int], ...],
+    "localization": tuple[tuple[str, tuple[tuple[float, float, int], ...]], ...],
+    "segmentation": tuple[tuple[str, _StoredTimeline], ...],
 }
-"""How the truth of an example is stored, by task type."""
+"""How the ids and the truths of examples are stored, by task type."""
 MAX_FRAMES = 100_000_000
 """Labels of one video; so many fill the memory."""
 
@@ -82,7 +82,7 @@ def read(path: Path, *, store: Path) -> Dataset[Any]:
     if isinstance(kind := data.get("kind"), str):
         data["kind"] = TASK_TYPE.get(kind, kind)
     stored = conform(data, _Stored, str(path), AGAIN)
-    examples = conform(data.get("examples"), tuple[tuple[str, TRUTHS[stored.kind]], ...], f"{path}: examples", AGAIN)
+    examples = conform(data.get("examples"), EXAMPLES[stored.kind], f"{path}: examples", AGAIN)
     with reading(path, AGAIN):
         dataset = _dataset(stored, examples, store)
         _check(dataset)

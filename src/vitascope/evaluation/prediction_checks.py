@@ -44,17 +44,9 @@ def check_types(table: Any) -> None:
 def check_values(columns: Mapping[str, Sequence[Any]]) -> None:
     """UserError for numbers that are none, lists of one row that differ in length, and numbers of frames below 1."""
     for name in filter(columns.__contains__, (*NUMBERS, *LISTS)):
-        for row, value in enumerate(columns[name]):
-            numbers = value if name in LISTS else (value,)
-            if None in numbers or (name != "score" and not all(map(math.isfinite, numbers))):
-                raise UserError(f"column {name}, row {row}: {_shown(value)} is not finite")
-            if name in COUNTED and any(number != int(number) or number < 0 for number in numbers):
-                raise UserError(f"column {name}, row {row}: {_shown(value)} is no count")
+        _check_numbers(name, columns[name])
     for group in (*ROWS, *RUNS):
-        present = [name for name in group if name in columns]
-        for row, lists in enumerate(zip(*(columns[name] for name in present), strict=True)):
-            if len({len(of) for of in lists}) > 1:
-                raise UserError(f"row {row}: {', '.join(present)} are of {' and '.join(str(len(of)) for of in lists)}")
+        _check_lengths({name: columns[name] for name in group if name in columns})
     for name in filter(columns.__contains__, ("frames", "true_frames")):
         for row, counts in enumerate(columns[name]):
             if any(count < 1 for count in counts) or sum(counts) > MAX_FRAMES:
@@ -63,6 +55,21 @@ def check_values(columns: Mapping[str, Sequence[Any]]) -> None:
         raise UserError("column fps: a rate is not positive")
     if not all(duration is None or 0 <= duration < math.inf for duration in columns.get("duration", ())):
         raise UserError("column duration: one is negative or not finite")
+
+
+def _check_numbers(name: str, column: Sequence[Any]) -> None:
+    for row, value in enumerate(column):
+        numbers = value if name in LISTS else (value,)
+        if None in numbers or (name != "score" and not all(map(math.isfinite, numbers))):
+            raise UserError(f"column {name}, row {row}: {_shown(value)} is not finite")
+        if name in COUNTED and any(number != int(number) or number < 0 for number in numbers):
+            raise UserError(f"column {name}, row {row}: {_shown(value)} is no count")
+
+
+def _check_lengths(columns: Mapping[str, Sequence[Sequence[Any]]]) -> None:
+    for row, lists in enumerate(zip(*columns.values(), strict=True)):
+        if len({len(of) for of in lists}) > 1:
+            raise UserError(f"row {row}: {', '.join(columns)} are of {' and '.join(str(len(of)) for of in lists)}")
 
 
 def _shown(value: Any) -> str:

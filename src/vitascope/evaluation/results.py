@@ -132,7 +132,7 @@ class Result:
         kind, variant = data.get("kind", "recognition"), data.get("variant", {})
         data["kind"] = TASK_TYPE.get(kind, kind) if isinstance(kind, str) else kind
         data["variant"] = current(variant, VARIANT) if isinstance(variant, dict) else variant
-        result = conform(data, cls)
+        result: Result = conform(data, cls)
         result_schema.check(data["settings"], data.get("diagnosis"))
         return result
 

@@ -97,4 +97,5 @@ def shape_of(stored: Mapping[str, Any], network: str) -> Shape:
     kind = SHAPES[network]
     if unknown := sorted(stored.keys() - {f.name for f in dataclasses.fields(kind)} - {"type"}):
         raise UserError(f"unknown shape field {unknown[0]!r}: the file was written by a newer version")
-    return conform(stored, kind, "shape")
+    shape: Shape = conform(stored, kind, "shape")
+    return shape
