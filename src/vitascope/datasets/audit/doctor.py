@@ -83,7 +83,7 @@ def _names(dataset: Dataset[Any]) -> Iterator[DataWarning]:
 def _given_groups(dataset: Dataset[Any]) -> set[str]:
     """The groups that are not named after a file."""
     groups = {e.group for e in dataset.examples if e.group is not None}
-    return groups - {e.group for e in dataset.examples if e.group is not None and e.path.endswith(e.group)}
+    return groups - {e.group for e in dataset.examples if e.group is not None and e.path.endswith(e.group.lstrip("./"))}
 
 
 def _groups(dataset: Dataset[Any]) -> Iterator[DataWarning]:
