@@ -172,3 +172,13 @@ def test_videos_for_training_only_are_no_mistake_of_a_plain_split(tmp_path: Path
     split(2, "abd", "c")
     (note,) = custom_dataset("own", tmp_path).notes
     assert note == "2 of 4 videos are for training only: none of the splits tests them"
+
+
+def test_check_says_how_many_recordings_there_are(tmp_path: Path) -> None:
+    for n in range(4):
+        write_video(tmp_path / f"{n}.mp4", blob(n, n, frames=24))
+    rows = [f"{n}.mp4,{'xy'[n % 2]},{i},{i + 1}" for n in range(4) for i in range(2)]
+    (tmp_path / "manifest.csv").write_text("\n".join(["path,label,start,end", *rows]))
+    done = vitascope("check", tmp_path, "-o", tmp_path / "m.csv", "--quiet", "--workers", 1)
+    assert "groups: 8 examples of 4 recordings or groups, which no fold divides" in done.stdout
+    assert "LEAK" not in done.stdout

@@ -47,8 +47,8 @@ def _stratified(examples: Sequence[Example[int]], classes: Sequence[str], where:
     fewest = min(of_class, key=lambda label: of_class[label])
     if of_class[fewest] < 2:
         raise UserError(
-            f"{where}: class {fewest!r} has a single example or group (recording); at least two are required, to train "
-            "and to test"
+            f"{where}: class {fewest!r} has a single example or group (spans of a file are one recording); at least "
+            "two are required, to train and to test, or a split of your own"
         )
     count = min(MAX_FOLDS, of_class[fewest])
     for attempt in range(MAX_ATTEMPTS):

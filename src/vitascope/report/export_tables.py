@@ -68,6 +68,7 @@ def markdown(
 ) -> str:
     """Render the key findings and all tables as GitHub Markdown."""
     lines = markdown_head(findings)
+    lines += [line for warning in _data_warnings(board) for line in (f"**{md_escape(warning)}**", "")]
     if board.main():
         lines += [*_markdown_table(board, board.main(), rankings), "", _note(board), ""]
     for column in board.other_protocols():
@@ -91,6 +92,11 @@ def markdown_summaries(tables: Sequence[SummaryTable]) -> str:
     for table in tables:
         lines += [f"## {md_escape(table.title)}", "", md_escape(table.note), "", *_markdown_summary(table), ""]
     return "\n".join(lines)
+
+
+def _data_warnings(board: Leaderboard) -> list[str]:
+    """The warnings on the data of a board, each a sentence."""
+    return [f"{line}." for line in warning_lines(r for column in board.columns for r in column.cells.values())]
 
 
 def _note(board: Leaderboard) -> str:
@@ -153,8 +159,7 @@ def _scores_of_row(
 
 def latex(board: Leaderboard, rankings: Mapping[str, Ranking], extras: Extras) -> str:
     r"""Render all tables as LaTeX, for \input after \usepackage{booktabs} and \usepackage[T1]{fontenc}."""
-    warnings = warning_lines(result for column in board.columns for result in column.cells.values())
-    note = " ".join([_note(board), *(f"{line}." for line in warnings)])
+    note = " ".join([_note(board), *_data_warnings(board)])
     tables = [_latex_table(board, board.main(), rankings, note)] if board.main() else []
     for column in board.other_protocols():
         note = f"Under another protocol, not comparable to the other table: {_difference_text(board, column)}"

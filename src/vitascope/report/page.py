@@ -218,17 +218,12 @@ def _key_findings(board: Leaderboard, rankings: Mapping[str, Ranking]) -> list[l
     subjects = [axis for axis in ("appearance", "motion") if axis in rankings]
     tasks = [c.task for c in board.main() if c.axis not in subjects][: 1 if subjects else 3]
     sentences = [phrases.leader_sentence(board, escaped(s), rankings[s]) for s in [*subjects, *tasks]]
-    sentences += [[TextRun(escaped(line), True)] for line in _data_warnings(board)]
     if any(r.limited for c in board.main() for r in c.cells.values()):
         sentences.append([TextRun("Evaluated on a subset (--limit): do not publish these numbers.", True)])
     if columns := chosen_on_test(board):
         tasks_on_test = ", ".join(escaped(c.task) for c in columns if not c.variant) or "variants"
         sentences.append([TextRun(f"Selected on the test set, so too high: {tasks_on_test}.", True)])
     return sentences
-
-
-def _data_warnings(board: Leaderboard) -> list[str]:
-    return warning_lines(result for column in board.columns for result in column.cells.values())
 
 
 def _html(run: Path, board: Leaderboard, findings: Findings) -> str:
@@ -242,6 +237,7 @@ def _html(run: Path, board: Leaderboard, findings: Findings) -> str:
         "versions": phrases.versions(recorded),
         "findings": findings.sentences,
         "rows": board.rows,
+        "data_warnings": list(map(escaped, warning_lines(recorded))),
         "table": leaderboard.table(board, board.main(), rankings),
         "other_protocols": leaderboard.other_protocols(board),
         "averages": motion.averages_section(board, rankings),

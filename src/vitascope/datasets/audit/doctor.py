@@ -40,7 +40,7 @@ def leak_warnings(dataset: Dataset[Any]) -> Iterator[DataWarning]:
 def copy_warnings(dataset: Dataset[Any], reports: Mapping[str, FileReport]) -> Iterator[DataWarning]:
     """Copies across a split that `leak_warnings` does not know: files of equal bytes, or other encodings of a video."""
     first = copies({path: report.fingerprint for path, report in reports.items()})
-    digests = {report.digest: path for path, report in reversed(reports.items()) if report.digest and not report.why}
+    digests = {report.digest: path for path, report in reversed(list(reports.items())) if not report.why}
     source = {path: first.get(path, digests.get(report.digest, path)) for path, report in reports.items()}
     known = divided_sources(dataset, recording(dataset)).pairs
     leak = divided_sources(dataset, lambda e: source.get(e.path))
@@ -83,7 +83,7 @@ def _names(dataset: Dataset[Any]) -> Iterator[DataWarning]:
 def _given_groups(dataset: Dataset[Any]) -> set[str]:
     """The groups that are not named after a file."""
     groups = {e.group for e in dataset.examples if e.group is not None}
-    return groups - {e.group for e in dataset.examples if e.group is not None and e.path.endswith(e.group)}
+    return groups - {e.group for e in dataset.examples if e.group is not None and e.path.endswith(e.group.lstrip("./"))}
 
 
 def _groups(dataset: Dataset[Any]) -> Iterator[DataWarning]:

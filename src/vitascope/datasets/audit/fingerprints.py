@@ -80,7 +80,7 @@ def fingerprint(frames: UInt8[np.ndarray, "t y x 3"]) -> str:
     cells = frames.reshape(len(frames), CELLS, side, CELLS, side, 3).mean((2, 4, 5), dtype=np.float32)
     if cells.std() < FLAT or np.sqrt((_changes(cells) ** 2).mean()) < STILL:
         return ""
-    return np.rint(cells).astype(np.uint8).tobytes().hex()
+    return bytes(np.rint(cells).astype(np.uint8)).hex()
 
 
 def is_fingerprint(text: str) -> bool:
