@@ -289,7 +289,8 @@ def _is_sequence(folder: Folder) -> bool:
     """Whether the images in a folder are numbered without a gap, as the frames of one video."""
     digits = [re.findall(r"\d+", name.rpartition(".")[0])[-1:] for name in folder.images]
     numbers = [int(found[0]) for found in digits if found and len(found[0]) < 12]
-    return len(numbers) > 1 and len(numbers) == len(digits) and max(numbers) - min(numbers) == len(numbers) - 1
+    complete = not folder.videos and 1 < len(numbers) == len(digits)
+    return complete and max(numbers) - min(numbers) == len(numbers) - 1
 
 
 def _why_unused(folder: Folder) -> str:
