@@ -6,7 +6,7 @@ Student's t in place of the normal quantile. Variance and degrees of freedom all
 McCaffrey, Survey Methodology 28, 2002: the CR2 estimate and Satterthwaite's approximation).
 
 In simulations of two to nine groups (accuracies from 20 to 96 % with a standard deviation of 3 to 30 points between
-groups, groups of equal and of very different size) it covers the true value in 92 to 99 % of cases. Expanded bootstrap
+groups, groups of equal and of very different size) it covers the true value in 91 to 99 % of cases. Expanded bootstrap
 percentiles cover it in 64 to 97 % with two groups, 77 to 95 % with three, 85 to 96 % with four, 86 to 96 % with five.
 """
 

@@ -98,8 +98,7 @@ class KNNProbe(Classification):
         read = mean_vectors if self.mean else all_vectors
         bank, queries = check_same_shape(read(train), read(test))
         if self.center:
-            mean = bank.values.double().mean(dim=0).float()
-            bank, queries = (part._replace(values=part.values - mean) for part in (bank, queries))
+            bank, queries = _center(bank, queries)
         labels, test_labels, candidates = class_labels(train), class_labels(test), self.candidates
         if self._bounded:
             candidates = [{**point, "k": half_a_class(labels[bank.owner.cpu()])} for point in candidates]
@@ -121,6 +120,13 @@ class KNNProbe(Classification):
         scores = [top_1(torch.from_numpy(selection_queries.vote(point)), test_labels) for point in candidates]
         best, selection = choose(candidates, self.select, scores)
         return PredictionList(test_queries.vote(candidates[best]), **selection)
+
+
+def _center(bank: FlatVectors, queries: FlatVectors) -> tuple[FlatVectors, FlatVectors]:
+    """Return both without the mean of the bank."""
+    total = torch.stack([part.double().sum(dim=0) for part in torch.split(bank.values, TILE)]).sum(dim=0)
+    mean = (total / len(bank.values)).float()
+    return bank._replace(values=bank.values - mean), queries._replace(values=queries.values - mean)
 
 
 def half_a_class(labels: Int[Tensor, "b"]) -> int:

@@ -48,8 +48,13 @@ def head_summaries(board: Leaderboard) -> list[HeadSummary]:
         _head_summary(row, column, column.cells[row.index])
         for column in board.columns
         for row in board.rows
-        if row.index in column.cells and (len(column.cells[row.index].seeds) > 1 or column.cells[row.index].about)
+        if row.index in column.cells and _is_selected(column.cells[row.index])
     ]
+
+
+def _is_selected(result: Result) -> bool:
+    """Whether hyperparameters were selected, or there are several seeds."""
+    return len(result.seeds) > 1 or any(True for about in result.about for _ in _choices(about))
 
 
 def _head_summary(row: EncoderRow, column: Column, result: Result) -> HeadSummary:

@@ -7,11 +7,10 @@ Both are paired differences of outcomes on the same test examples, in points, wi
 ones, with a single head trained on real clips. It measures how much the predictions rely on what the alteration
 removes. `reversed` keeps every frame and smooth motion, only the direction of time is lost; it does not affect motions
 that are their own reverse. `frozen` removes all motion, and with it all frames but one. `shuffled` destroys the order,
-but also adds flicker, which harms encoders that never use motion: one taught by images loses 37 points by it, 2 when
-frozen and none when reversed. `slowed` also removes the end of the clip. The headline, **motion use**, is
-therefore the smaller of the drops when reversed and when frozen: an encoder that uses motion loses in both ways. It is
-significant if both drops are (its p-value is the larger). p-values are Holm-adjusted over all encoders and alterations
-of the task.
+but also adds flicker, which can harm encoders that never use motion. `slowed` also removes the end of the clip. The
+headline, **motion use**, is therefore the smaller of the drops when reversed and when frozen: an encoder that uses the
+order of frames loses in both ways, one that averages over frames loses nothing when reversed. It is significant if both
+drops are (its p-value is the larger). p-values are Holm-adjusted over all encoders and alterations of the task.
 
 **Motion dependence** of a dataset: accuracy with real clips minus accuracy with clips from which motion was removed in
 training *and* test, so that the head could learn to do without. `frozen` repeats one frame: the loss is all that motion
