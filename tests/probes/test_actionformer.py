@@ -202,7 +202,18 @@ def test_halved_is_max_pooling():
 
 def test_places():
     windows = (19,) * 6
-    lengths = {1: 64, 32: 64, 33: 96, 2240: 2272, 2241: 2304, 2304: 2304, 2305: 2368, 2848: 2880, 2849: 2880, 2880: 2880}
+    lengths = {
+        1: 64,
+        32: 64,
+        33: 96,
+        2240: 2272,
+        2241: 2304,
+        2304: 2304,
+        2305: 2368,
+        2848: 2880,
+        2849: 2880,
+        2880: 2880,
+    }
     assert {n: padded_length(n, windows, 2304) for n in lengths} == lengths
     assert padded_length(2881, windows, 2304) == 2944
     assert padded_length(192, windows, 192) == 192

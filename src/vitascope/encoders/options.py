@@ -151,4 +151,6 @@ def usage(model: Model) -> str:
     """The options there are, in a line."""
     choices = [f"{key}={'|'.join(values)}" for key, values in switches(model).items()]
     presets = ["paper", *model.presets]
-    return f"there are {', '.join([*presets, 'frames=N', 'size=PIXELS', 'precision=bfloat16', 'weights=KEY', *choices])}"
+    return (
+        f"there are {', '.join([*presets, 'frames=N', 'size=PIXELS', 'precision=bfloat16', 'weights=KEY', *choices])}"
+    )

@@ -38,7 +38,7 @@ class ImageModel(nn.Module):
 
 
 class VideoModel(nn.Module):
-    """A transformers video model, from clips to token grids and vectors; its `fc_norm`, if any, is applied to the mean."""
+    """A transformers video model, from clips to token grids and vectors; an `fc_norm` is applied to the mean."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()

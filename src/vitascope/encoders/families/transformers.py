@@ -6,13 +6,13 @@ import json
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, NamedTuple
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from vitascope.core.errors import MissingPackageError, UserError, one_line
 from vitascope.core.types import RGB, Card
@@ -34,20 +34,32 @@ TOWERS = {
     "siglip": "SiglipVisionModel",
     "siglip_vision_model": "SiglipVisionModel",
     "metaclip_2": "MetaClip2VisionModelWithProjection",
+    "chinese_clip": "ChineseCLIPVisionModel",
+    "altclip": "AltCLIPVisionModel",
+    "blip": "BlipVisionModel",
     "xclip": "XCLIPModel",
 }
+"""Vision towers of image-text models, by model type."""
 WITHOUT_PROJECTION = {
     "CLIPVisionModelWithProjection": "CLIPVisionModel",
     "MetaClip2VisionModelWithProjection": "MetaClip2VisionModel",
 }
 """Classes of the same tower for files without its projection, such as fine-tuned ones."""
-"""Vision towers of image-text models, by model type."""
+REMEDIES = {
+    "vit_mae": "masks its input at random, so its embeddings are not reproducible; use a ViT",
+    "siglip2": "takes patches of images of any shape; use a SigLIP 2 of fixed size",
+    "siglip2_vision_model": "takes patches of images of any shape; use a SigLIP 2 of fixed size",
+    "xclip_vision_model": "is half of a video encoder; use the folder of the whole X-CLIP",
+}
+"""Why a model type is refused, and what to use, where it is not for its kind."""
 HEADS = re.compile(
     r"(classifier|head|heads|decoder|encoder_to_decoder|text_model|text_projection|lm_head)\.|logit_(scale|bias)$"
     r"|(embeddings\.)?mask_token$"
 )
 """Tensors that a file may contain beyond the encoder (heads, decoders, text towers), by the start of their names."""
-FC_NORM = ("fc_norm.weight", "fc_norm.bias")
+POOLER = "pooler.layernorm."
+"""Pooler of BEiT and data2vec: the norm of the mean of the patch tokens, which their classes do not always have."""
+FC_NORM = {"fc_norm.weight", "fc_norm.bias"}
 """Norm of the mean of the tokens in VideoMAEForVideoClassification."""
 IMAGENET: tuple[RGB, RGB] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 OPENAI: tuple[RGB, RGB] = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
@@ -66,6 +78,9 @@ PREPROCESSING: dict[str, tuple[RGB, RGB, Literal["shorter", "square"]]] = {
     "videoprism": (*UNIT, "square"),
     "xclip": (*IMAGENET, "shorter"),
     "metaclip_2": (*OPENAI, "shorter"),
+    "chinese_clip": (*OPENAI, "shorter"),
+    "altclip": (*OPENAI, "shorter"),
+    "blip": (*OPENAI, "square"),
 }
 """Published normalization and resizing by start of the model type, for folders without a preprocessor file."""
 ANY_SIZE = ("dinov2", "dinov3")
@@ -183,12 +198,13 @@ def _load(library: Any, folder: Path) -> tuple[Any, str]:
     """The model with all tensors from the folder, and a line about the coverage."""
     kind = _class(library, folder)
     model, info, kind = _read_variant(library, kind, folder)
-    left_out = _heads(info["unexpected_keys"], f"{model.base_model_prefix}.", folder)
-    if "fc_norm.weight" in left_out:
+    unexpected, prefix = set(info["unexpected_keys"]), f"{model.base_model_prefix}."
+    if unexpected & FC_NORM and model.config.model_type == "videomae":
+        unexpected -= FC_NORM
         _add_norm(model, folder)
-        left_out = [key for key in left_out if not key.startswith("fc_norm.")]
+    left_out = _heads(unexpected, prefix, folder)
     wrong = [f"missing {key}" for key in sorted(info["missing_keys"])]
-    wrong += [f"unexpected {key}" for key in sorted(set(info["unexpected_keys"]) - {*left_out, *FC_NORM})]
+    wrong += [f"unexpected {key}" for key in sorted(unexpected - set(left_out))]
     wrong += [f"{key} is {list(a)}, not {list(b)}" for key, a, b in sorted(info["mismatched_keys"])]
     total = len(model.state_dict())
     if wrong:
@@ -196,7 +212,7 @@ def _load(library: Any, folder: Path) -> tuple[Any, str]:
         raise UserError(f"{folder}: the weights do not fit {kind.__name__} with {total} tensors: {listed}")
     encoder = XClipVideo(model) if kind.__name__ == "XCLIPModel" else model
     used = set(encoder.state_dict())
-    left_out += [key for key in model.state_dict() if key not in used]
+    left_out = [key.removeprefix(prefix) for key in left_out] + [key for key in model.state_dict() if key not in used]
     return encoder.eval(), _coverage(kind.__name__, len(used), left_out)
 
 
@@ -217,6 +233,8 @@ def _read_variant(library: Any, kind: Any, folder: Path) -> tuple[Any, dict[str,
         model, info = _read(kind, folder)
     elif missing and all(key.startswith("pooler.") for key in missing):
         model, info = _read(kind, folder, add_pooling_layer=False)
+    elif any(key.removeprefix(f"{model.base_model_prefix}.").startswith(POOLER) for key in info["unexpected_keys"]):
+        model, info = _read(kind, folder, add_pooling_layer=True)
     elif missing and kind.__name__ == "VJEPA2Model" and all(key.startswith("predictor.") for key in missing):
         model.predictor, info["missing_keys"] = None, ()  # the encoder does not use it
     return model, info, kind
@@ -232,7 +250,7 @@ def _heads(unexpected: Collection[str], prefix: str, folder: Path) -> list[str]:
 def _names(folder: Path) -> Iterator[str]:
     """The tensor names of the safetensors files in a folder."""
     for path in folder.glob("*.safetensors"):
-        with safe_open(path, framework="pt") as file:
+        with suppress(SafetensorError), safe_open(path, framework="pt") as file:  # not all of them need be the model's
             yield from file.keys()
 
 
@@ -252,17 +270,16 @@ def _class(library: Any, folder: Path) -> Any:
         config = library.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # their checks of a config have errors of their own
         raise UserError(f"{folder}/config.json: {one_line(error)}") from error
-    if config.model_type == "vit_mae":
-        raise UserError(
-            f"{folder}: vit_mae masks its input at random, so its embeddings are not reproducible; use a ViT"
-        )
+    if config.model_type in REMEDIES:
+        raise UserError(f"{folder}: {config.model_type} {REMEDIES[config.model_type]}")
     if config.model_type in TOWERS:
         return getattr(library, TOWERS[config.model_type])
+    if getattr(config, "vision_config", None) is not None:
+        remedy = "save its vision part alone, as in model.vision_model.save_pretrained(FOLDER)"
+        raise UserError(f"{folder}: {config.model_type!r} is more than a vision encoder; {remedy}")
     kind = library.MODEL_MAPPING.get(type(config), None)
     if kind is None or getattr(kind, "main_input_name", "") not in ("pixel_values", "pixel_values_videos"):
         raise UserError(f"{folder}: model type {config.model_type!r} is not an image or video encoder of transformers")
-    if getattr(config, "vision_config", None) is not None:
-        raise UserError(f"{folder}: {config.model_type!r} is more than a vision encoder; save only its vision part")
     return kind
 
 
