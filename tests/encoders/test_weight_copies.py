@@ -202,6 +202,51 @@ def test_a_state_dict_of_transformers_as_it_is_in_memory(tmp_path: Path) -> None
     torch.testing.assert_close(encoder(clips).grid.flatten(1, 3), expected, rtol=1e-4, atol=1e-5)
 
 
+IMAGE = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
+IN_MEMORY: dict[str, tuple[str, dict[str, Any]]] = {
+    "dinov2/base": ("Dinov2Model", {**IMAGE, "mlp_ratio": 2}),
+    "dinov2/base-reg": ("Dinov2WithRegistersModel", {**IMAGE, "mlp_ratio": 2}),
+    "dinov3/base": ("DINOv3ViTModel", {**IMAGE, "num_register_tokens": 4, "intermediate_size": 32}),
+    "clip/base": ("CLIPVisionModelWithProjection", {**IMAGE, "projection_dim": 12, "intermediate_size": 32}),
+    "siglip2/base": ("SiglipVisionModel", {**IMAGE, "intermediate_size": 32, "hidden_act": "gelu_pytorch_tanh"}),
+    "vjepa2/large-context": (
+        "VJEPA2Model",
+        {
+            **{key: value for key, value in IMAGE.items() if key != "image_size"},
+            "crop_size": 32,
+            "frames_per_clip": 4,
+            "mlp_ratio": 2,
+            "pred_hidden_size": 24,
+            "pred_num_hidden_layers": 1,
+            "pred_num_attention_heads": 2,
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("name", IN_MEMORY)
+def test_state_dicts_in_memory_are_read_for_every_family_of_both(name: str, tmp_path: Path) -> None:
+    """`torch.save(model.state_dict())` instead of `save_pretrained`: other names for some models, and no config."""
+    transformers = pytest.importorskip("transformers", reason="the extra [hf] is not installed")
+    kind, given = IN_MEMORY[name]
+    model = getattr(transformers, kind)(getattr(transformers, kind).config_class(**given)).eval()
+    for weight in model.parameters():
+        weight.data.normal_(std=0.2, generator=generator(weight.numel()))
+    torch.save(model.state_dict(), tmp_path / "x.pth")
+    family, _, variant = name.partition("/")
+    read = models(family)[variant].from_config
+    assert read
+    encoder = load(f"{name}={tmp_path / 'x.pth'}", architecture=read(model.config.to_dict()))
+    clips = torch.randn(1, 3, 4, 32, 32, generator=generator(1))
+    with torch.no_grad():
+        if family == "vjepa2":
+            out = model(pixel_values_videos=clips.transpose(1, 2), skip_predictor=True).last_hidden_state.mean(1)
+        else:
+            outputs = model(pixel_values=clips[0].transpose(0, 1))
+            out = (outputs.image_embeds if family == "clip" else outputs.pooler_output).mean(0, keepdim=True)
+    torch.testing.assert_close(encoder(clips).clip, out, rtol=1e-3, atol=1e-4)
+
+
 TIMM = (
     ("conv1", "patch_embed.proj"),
     ("positional_embedding", "pos_embed"),
