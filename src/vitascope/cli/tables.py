@@ -262,8 +262,8 @@ ALSO = {
     "encoders": f"{DESCRIBE}; everything: --json\nalso hf:ID or hf:FOLDER for image and video models of transformers,\n"
     "module:function for your own",
     "probes": f"{DESCRIBE}; docs/probes.md",
-    "recipes": f"{DESCRIBE}\nalso module:function for your own; `vitascope pretrain NAME --dry-run` estimates the cost",
-    "datasets": f"{DESCRIBE}\nalso any folder of class folders, or with a manifest.csv, with groundTruth/ or with a\n"
-    "JSON file in ActivityNet format, or written by `vitascope import`",
+    "recipes": f"{DESCRIBE}; cost: vitascope pretrain NAME --dry-run\nalso module:function for your own",
+    "datasets": f"{DESCRIBE}\nalso any folder of class folders, or with a manifest.csv, with groundTruth/, with\n"
+    "a JSON file in ActivityNet format, or written by `vitascope import`",
 }
 """Hints on names besides the registered ones, by kind."""

@@ -26,8 +26,8 @@ RELATIVE_TOLERANCE = 1e-6
 """Relative difference below which two float32 values count as equal."""
 LEAST_DISTANCE = 1e-5
 """Smallest cosine distance between the vectors of different clips; networks that see their input have 1e-3 and more."""
-MOST_CONSTANT = 0.5
-"""Largest share of the vector's dimensions that may be the same for all clips."""
+MOST_CONSTANT = 0.95
+"""Largest share of the vector's dimensions that may be the same for all clips, of which most do not move."""
 OCTAVES = (2, 4, 8, 16, 32)
 """Cells per side of the layers of texture in a clip, whose contrast falls with their number as in natural images."""
 

@@ -34,12 +34,19 @@ TOWERS = {
     "siglip": "SiglipVisionModel",
     "siglip_vision_model": "SiglipVisionModel",
     "metaclip_2": "MetaClip2VisionModelWithProjection",
-    "chinese_clip": "ChineseCLIPVisionModel",
-    "altclip": "AltCLIPVisionModel",
-    "blip": "BlipVisionModel",
+    "chinese_clip": "ChineseCLIPModel",
+    "altclip": "AltCLIPModel",
+    "blip": "BlipModel",
     "xclip": "XCLIPModel",
 }
-"""Vision towers of image-text models, by model type."""
+"""Vision towers of image-text models, by model type, or the whole model if its tower cannot be loaded alone."""
+WHOLE = {
+    "ChineseCLIPModel": ("vision_model",),
+    "AltCLIPModel": ("vision_model",),
+    "BlipModel": ("vision_model",),
+    "XCLIPModel": ("vision_model", "visual_projection", "mit"),
+}
+"""Parts of whole models that the encoder consists of."""
 WITHOUT_PROJECTION = {
     "CLIPVisionModelWithProjection": "CLIPVisionModel",
     "MetaClip2VisionModelWithProjection": "MetaClip2VisionModel",
@@ -210,10 +217,11 @@ def _load(library: Any, folder: Path) -> tuple[Any, str]:
     if wrong:
         listed = "; ".join(wrong[:6]) + (f"; and {len(wrong) - 6} more" if len(wrong) > 6 else "")
         raise UserError(f"{folder}: the weights do not fit {kind.__name__} with {total} tensors: {listed}")
-    encoder = XClipVideo(model) if kind.__name__ == "XCLIPModel" else model
-    used = set(encoder.state_dict())
-    left_out = [key.removeprefix(prefix) for key in left_out] + [key for key in model.state_dict() if key not in used]
-    return encoder.eval(), _coverage(kind.__name__, len(used), left_out)
+    parts = WHOLE.get(kind.__name__, ())
+    left_out = [key.removeprefix(prefix) for key in left_out]
+    left_out += [key for key in model.state_dict() if parts and key.partition(".")[0] not in parts]
+    encoder = XClipVideo(model) if len(parts) > 1 else model.vision_model if parts else model
+    return encoder.eval(), _coverage(kind.__name__, len(encoder.state_dict()), left_out)
 
 
 def _coverage(kind: str, used: int, left_out: Sequence[str]) -> str:
