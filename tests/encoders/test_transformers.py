@@ -230,6 +230,13 @@ def test_weights_for_another_size_are_refused(tmp_path: Path) -> None:
         load(f"hf:{tmp_path}")
 
 
+def test_a_size_that_patches_do_not_divide_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    saved(tmp_path, "dinov2", preprocessor={**PREPROCESSOR, "crop_size": {"height": 38, "width": 38}})
+    assert load(f"hf:{tmp_path}").card.size == 38
+    said = "size 38 is no multiple of the patch size 8: the last 6 pixels of rows and columns are not seen"
+    assert caplog.messages == [f"{tmp_path}: {said}"]
+
+
 def test_heads_are_left_out_by_name(tmp_path: Path) -> None:
     saved(tmp_path, "videomae")
     edited(tmp_path, lambda w: w.update({"classifier.weight": torch.zeros(2, 24), "decoder.norm.bias": torch.zeros(3)}))
@@ -416,6 +423,7 @@ def test_clips_of_another_size_are_refused_by_video_models(tmp_path: Path) -> No
         ({"model_type": "vitt"}, "config.json: .*vitt"),
         ({"model_type": "bert"}, "'bert' is not an image or video encoder"),
         ({"model_type": "vit_mae"}, "masks its input at random"),
+        ({"architecture": "vit_base_patch14_dinov2", "num_classes": 0}, "timm"),
         ({"model_type": "siglip2"}, "use a SigLIP 2 of fixed size"),
         ({"model_type": "xclip_vision_model"}, "use the folder of the whole X-CLIP"),
         ({"model_type": "clipseg"}, r"save its vision part alone, as in model\.vision_model\.save_pretrained"),

@@ -15,6 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from vitascope.core.errors import MissingPackageError, UserError, one_line
+from vitascope.core.log import log
 from vitascope.core.types import RGB, Card
 from vitascope.encoders.base import Encoder, NetworkEncoder, fingerprint, framewise
 from vitascope.encoders.transformers_networks import (
@@ -56,6 +57,7 @@ REMEDIES = {
     "vit_mae": "masks its input at random, so its embeddings are not reproducible; use a ViT",
     "siglip2": "takes patches of images of any shape; use a SigLIP 2 of fixed size",
     "siglip2_vision_model": "takes patches of images of any shape; use a SigLIP 2 of fixed size",
+    "timm_wrapper": "is a folder of timm; give it to a family, such as dinov2/base=FOLDER or pe/base=FOLDER",
     "xclip_vision_model": "is half of a video encoder; use the folder of the whole X-CLIP",
 }
 """Why a model type is refused, and what to use, where it is not for its kind."""
@@ -126,6 +128,7 @@ def _card(model: Any, folder: Path, name: str) -> Card:
     size = own or side_of(model.config) or habits.size
     if size is None:
         raise UserError(f"{folder}: no image_size in config.json; put the model's preprocessor_config.json there")
+    _warn_of_rest(folder, size, getattr(model.config, "patch_size", None))
     if frames:
         summary, dim = video_summary(model), getattr(model, "dim", model.config.hidden_size)
     else:
@@ -145,6 +148,12 @@ def _card(model: Any, folder: Path, name: str) -> Card:
         pool=(summary or "mean of the patch tokens") + ("" if frames else ", mean over the frames"),
         image="repeat" if frames else "single",
     )
+
+
+def _warn_of_rest(folder: Path, size: int, patch: Any) -> None:
+    if isinstance(patch, int) and size % patch:
+        unseen = f"the last {size % patch} pixels of rows and columns are not seen"
+        log.warning("%s: size %d is no multiple of the patch size %d: %s", folder, size, patch, unseen)
 
 
 def video_summary(model: Any) -> str:
