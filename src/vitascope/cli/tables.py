@@ -263,7 +263,7 @@ ALSO = {
     "module:function for your own",
     "probes": f"{DESCRIBE}; docs/probes.md",
     "recipes": f"{DESCRIBE}; cost: vitascope pretrain NAME --dry-run\nalso module:function for your own",
-    "datasets": f"{DESCRIBE}\nalso any folder of class folders, or with a manifest.csv, with groundTruth/, with\n"
-    "a JSON file in ActivityNet format, or written by `vitascope import`",
+    "datasets": f"{DESCRIBE}\nalso any folder of class folders, or with a manifest.csv, groundTruth/ or a JSON\n"
+    "file in ActivityNet format, or written by `vitascope import`",
 }
 """Hints on names besides the registered ones, by kind."""
