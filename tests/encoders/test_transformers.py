@@ -423,7 +423,7 @@ def test_clips_of_another_size_are_refused_by_video_models(tmp_path: Path) -> No
         ({"model_type": "vitt"}, "config.json: .*vitt"),
         ({"model_type": "bert"}, "'bert' is not an image or video encoder"),
         ({"model_type": "vit_mae"}, "masks its input at random"),
-        ({"architecture": "vit_base_patch14_dinov2", "num_classes": 0}, "timm"),
+        ({"architecture": "vit_base_patch14_dinov2", "num_classes": 0}, "is a model of timm; load it as"),
         ({"model_type": "siglip2"}, "use a SigLIP 2 of fixed size"),
         ({"model_type": "xclip_vision_model"}, "use the folder of the whole X-CLIP"),
         ({"model_type": "clipseg"}, r"save its vision part alone, as in model\.vision_model\.save_pretrained"),

@@ -53,11 +53,12 @@ WITHOUT_PROJECTION = {
     "MetaClip2VisionModelWithProjection": "MetaClip2VisionModel",
 }
 """Classes of the same tower for files without its projection, such as fine-tuned ones."""
+TIMM = "is a model of timm; load it as that of a family, such as dinov2/base=FOLDER or pe/base=FOLDER"
 REMEDIES = {
     "vit_mae": "masks its input at random, so its embeddings are not reproducible; use a ViT",
     "siglip2": "takes patches of images of any shape; use a SigLIP 2 of fixed size",
     "siglip2_vision_model": "takes patches of images of any shape; use a SigLIP 2 of fixed size",
-    "timm_wrapper": "is a folder of timm; give it to a family, such as dinov2/base=FOLDER or pe/base=FOLDER",
+    "timm_wrapper": TIMM,
     "xclip_vision_model": "is half of a video encoder; use the folder of the whole X-CLIP",
 }
 """Why a model type is refused, and what to use, where it is not for its kind."""
@@ -286,6 +287,9 @@ def _class(library: Any, folder: Path) -> Any:
     try:
         config = library.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # their checks of a config have errors of their own
+        text = (folder / "config.json").read_text(encoding="utf-8", errors="replace")
+        if '"architecture"' in text and '"model_type"' not in text:
+            raise UserError(f"{folder}: {TIMM}") from error
         raise UserError(f"{folder}/config.json: {one_line(error)}") from error
     if config.model_type in REMEDIES:
         raise UserError(f"{folder}: {config.model_type} {REMEDIES[config.model_type]}")
