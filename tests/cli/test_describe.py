@@ -42,7 +42,7 @@ def test_an_encoder_is_described_with_its_card_and_presets() -> None:
     assert (found["kind"], found["name"]) == ("encoder", "umt/large-s2+frames=8")
     assert (found["card"]["name"], found["card"]["frames"]) == ("umt/large-s2+frames:8", 8)
     options = found["options"]
-    assert options.keys() == {"frames", "size", "precision", "pool", "act", "paper", "native"}
+    assert options.keys() == {"frames", "size", "precision", "weights", "pool", "act", "paper", "native"}
     assert (options["size"]["default"], options["size"]["constraint"]) == ("224", "a multiple of 16")
     assert options["native"]["meaning"] == "Short for frames=4."
     assert described_json("tiny/stills")["card"]["name"] == "tiny/stills"
@@ -52,7 +52,7 @@ def test_an_encoder_is_described_with_its_card_and_presets() -> None:
 @pytest.mark.parametrize("name", cards())
 def test_every_published_model_is_described(name: str) -> None:
     found = described(name)
-    assert {"frames", "size", "precision", "pool", "paper"} <= {option.name for option in found.options}
+    assert {"frames", "size", "precision", "weights", "pool", "paper"} <= {option.name for option in found.options}
     assert all(option.meaning for option in found.options)
 
 

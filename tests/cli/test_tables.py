@@ -4,6 +4,10 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+from rich.console import Console
+
+from helpers import vitascope
 from vitascope.cli import tables
 from vitascope.core.types import Score
 from vitascope.encoders.catalog import ENCODERS, cards
@@ -39,9 +43,32 @@ def test_every_name_is_plain_data_and_every_model_has_its_card() -> None:
     assert (ours["frames"], ours["dim"], ours["params"]) == (12, 128, 1_263_744)
 
 
-def test_the_table_has_a_line_for_each() -> None:
-    table = tables.names_table("encoders")
-    assert table.row_count == len(ENCODERS.names())
+@pytest.mark.parametrize("kind", ["encoders", "probes", "datasets", "recipes"])
+@pytest.mark.parametrize("width", [80, 100, 160, 0])
+def test_there_is_one_line_for_each_name(kind: str, width: int) -> None:
+    header, *lines = tables.names_lines(kind, width)
+    about = tables.lines(kind)
+    assert header.split()[0] == "name"
+    assert [line.split()[0] for line in lines] == list(about)
+    assert not width or max(map(len, (header, *lines))) <= width
+    ends = [line[header.index("what it is") :] for line in lines]
+    for end, text in zip(ends, about.values(), strict=True):
+        assert end == text or (width and end.endswith("…") and text.startswith(end[:-1]))
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_numbers_of_encoders_are_whole_at_any_width(width: int) -> None:
+    (line,) = (line for line in tables.names_lines("encoders", width) if line.startswith("videoprism/base "))
+    assert line.split()[1:5] == ["16x288", "768", "114.4M", f"{cards()['videoprism/base'].gflops:.0f}"]
+
+
+def test_the_terminal_s_width_is_that_of_the_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vitascope.cli.main.console", Console(width=80))
+    monkeypatch.setenv("COLUMNS", "80")
+    for kind in ("encoders", "probes", "datasets", "recipes"):
+        printed = vitascope("ls", kind).stdout.splitlines()
+        assert max(map(len, printed)) <= 80
+        assert any("vitascope describe NAME" in line for line in printed)
 
 
 def test_what_is_missing_is_named_and_bounds_the_score() -> None:

@@ -1,8 +1,9 @@
 """The audit finds each broken promise, and reports what is seen of motion."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -12,6 +13,8 @@ from vitascope.core.device import device, generator, peak_bytes
 from vitascope.core.types import Card, Clip, Video
 from vitascope.encoders.audit import Finding, audit, moving_clips
 from vitascope.encoders.base import Encoder, Tokens, framewise
+from vitascope.encoders.card_check import card_problem
+from vitascope.encoders.catalog import cards
 from vitascope.encoders.contract import check_encoder
 from vitascope.encoders.load import load
 from vitascope.sampling.contract import check_sampler
@@ -41,7 +44,8 @@ def findings(encoder: Encoder) -> dict[str, Finding]:
 
 def test_a_good_encoder_passes() -> None:
     found = findings(Own(mean))
-    promises = {"weights", "shapes", "finite", "input dependence", "deterministic", "batch size"}
+    promises = {"weights", "shapes", "finite", "input dependence", "different clips", "dimensions", "deterministic"}
+    promises |= {"batch size"}
     assert {name for name, f in found.items() if f.ok} == promises
     told = {"statistics", "token norms", "reversed", "shuffled", "bfloat16", "throughput", "peak memory"}
     assert {name for name, f in found.items() if f.ok is None} == told
@@ -67,6 +71,79 @@ def test_every_broken_promise_is_found(promise: str) -> None:
     assert found[promise].ok is False
     with pytest.raises(AssertionError, match=f"own/x: .*{promise}"):
         check_encoder(Own(BROKEN[promise]))
+
+
+def far_off(clips: Tensor) -> Tensor:
+    """What a network gives for pixels that a mean and a deviation of 0 to 255 have squeezed together."""
+    pixels = (clips * 0.5 + 0.5 - 123.7) / 58.4
+    return torch.stack([pixels.mean((1, 2, 3, 4)), pixels.mean((2, 3, 4))[:, 0], pixels.amax((1, 2, 3, 4))], 1)
+
+
+@pytest.mark.parametrize(
+    ("vectors", "name", "said"),
+    [
+        (far_off, "different clips", "are mean, std and size of the card those of the network"),
+        (
+            lambda clips: torch.cat([mean(clips), torch.ones(len(clips), 97)], 1),
+            "dimensions",
+            "97.0% of 100 dimensions",
+        ),
+        (lambda clips: mean(clips) * torch.nan, "different clips", "cosine distance nan"),
+    ],
+)
+def test_vectors_that_tell_clips_badly_apart_are_said(
+    vectors: Callable[[Tensor], Tensor], name: str, said: str
+) -> None:
+    own = Own(vectors)
+    own.card = replace(CARD, dim=vectors(torch.zeros(1, 3, 6, 16, 16)).shape[1])
+    found = findings(own)[name]
+    assert found.ok is False
+    assert said in found.detail
+    assert "\n" not in found.detail
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "said"),
+    [
+        (
+            (123.7, 116.3, 103.5),
+            (58.4, 57.1, 57.4),
+            "are for pixels of 0 to 255, but pixels are 0 to 1; divide both by",
+        ),
+        ((0.5, 0.5, 0.5), (58.4, 57.1, 57.4), "divide both by 255"),
+        ((-0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "must be 0 to 1"),
+        ((0.5, 0.5, 0.5), (0.5, 0.0, 0.5), "card.std (0.5, 0, 0.5) must be 0.05 to 1"),
+        ((0.5, 0.5, 0.5), (0.2, 0.001, 0.2), "must be 0.05 to 1"),
+        ((0.5, 0.5, float("nan")), (0.5, 0.5, 0.5), "must be three numbers"),
+    ],
+)
+def test_a_normalization_of_another_scale_is_refused(mean: Any, std: Any, said: str) -> None:
+    own = Own(lambda clips: clips)
+    own.card = replace(CARD, mean=mean, std=std)
+    with pytest.raises(ValueError, match=re.escape(said)) as error:
+        load(own)
+    assert str(error.value).startswith("own/x: card.")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("changes", [{"frames": -1}, {"size": -5}, {"dim": 0}])
+def test_sizes_that_are_none_are_refused(changes: dict[str, Any]) -> None:
+    own = Own(lambda clips: clips)
+    own.card = replace(CARD, **changes)
+    with pytest.raises(ValueError, match=rf"card.{next(iter(changes))} must be a whole number"):
+        load(own)
+
+
+def test_every_built_in_card_is_in_order_and_so_is_a_network_of_bytes() -> None:
+    assert not [name for name, card in cards().items() if card_problem(card)]
+    assert not card_problem(replace(CARD, mean=(0.0,) * 3, std=(1 / 255,) * 3))
+
+
+@pytest.mark.parametrize("name", ["pixels/thumbnail", "pixels/motion-energy", "vit/tiny-random", "tiny/twlv1"])
+def test_built_in_encoders_tell_clips_apart(name: str) -> None:
+    found = findings(load(name))
+    assert found["different clips"].ok, found["different clips"].detail
+    assert found["dimensions"].ok, found["dimensions"].detail
 
 
 GRIDS: dict[str, Callable[[Tensor], Tensor]] = {

@@ -148,7 +148,7 @@ def test_a_folder_from_the_hub_says_its_own_numbers(tmp_path: Path, clips: Tenso
         ({"blocks__1__proj__weight": None}, "missing blocks.1.proj.weight"),
         ({"blocks__9__proj__weight": torch.ones(2)}, "surplus blocks.9.proj.weight"),
         ({"pos_embed_temporal": torch.ones(1, 3, 8)}, r"pos_embed_temporal is \[1, 3, 8\], not \[1, 2, 8\]"),
-        ({"container": "state"}, "not a file of hiera/large-mae: its tensors are under 'state'"),
+        ({"container": "optimizer"}, "not a file of hiera/large-mae: it contains only optimizer states"),
         ({"encoder_norm__weight": None}, r"expected 'encoder_norm"),
     ],
 )

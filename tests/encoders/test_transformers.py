@@ -230,6 +230,13 @@ def test_weights_for_another_size_are_refused(tmp_path: Path) -> None:
         load(f"hf:{tmp_path}")
 
 
+def test_a_size_that_patches_do_not_divide_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    saved(tmp_path, "dinov2", preprocessor={**PREPROCESSOR, "crop_size": {"height": 38, "width": 38}})
+    assert load(f"hf:{tmp_path}").card.size == 38
+    said = "size 38 is no multiple of the patch size 8: the last 6 pixels of rows and columns are not seen"
+    assert caplog.messages == [f"{tmp_path}: {said}"]
+
+
 def test_heads_are_left_out_by_name(tmp_path: Path) -> None:
     saved(tmp_path, "videomae")
     edited(tmp_path, lambda w: w.update({"classifier.weight": torch.zeros(2, 24), "decoder.norm.bias": torch.zeros(3)}))
@@ -252,6 +259,151 @@ def test_of_a_model_of_image_and_text_the_image_tower_is_taken(name: str, tmp_pa
     torch.testing.assert_close(encoder(x).clip[0], expected.mean(0))
 
 
+VIDEO = {**IMAGE, "num_frames": 4}
+DECODER = {f"decoder_{key}": value for key, value in TINY.items()}
+TEXT = {**TINY, "vocab_size": 30, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "projection_dim": 12}
+XCLIP = {
+    "vision_config": {**VIDEO, **{f"mit_{key}": value for key, value in TINY.items()}, "mit_hidden_size": 12},
+    "text_config": TEXT,
+    "projection_dim": 12,
+    "prompt_layers": 1,
+    "prompt_num_attention_heads": 2,
+}
+
+
+def mean_of_patches(out: Any, patches: int = 32) -> torch.Tensor:
+    states: torch.Tensor = out.last_hidden_state
+    return states[:, states.shape[1] - patches :].mean(1)
+
+
+def video(model: Any, x: torch.Tensor) -> Any:
+    return model(pixel_values=x.transpose(1, 2))
+
+
+LARGER: dict[str, tuple[dict[str, Any], Callable[[Any, torch.Tensor], torch.Tensor], str]] = {
+    # class: settings, the vector of a clip as transformers computes it, what is left out
+    "VideoMAEForVideoClassification": (
+        VIDEO,
+        lambda m, x: m.fc_norm(mean_of_patches(video(m.videomae, x))),
+        "classifier (2)",
+    ),
+    "VideoMAEForVideoClassification without fc_norm": (
+        {**VIDEO, "use_mean_pooling": False},
+        lambda m, x: mean_of_patches(video(m.videomae, x)),
+        "classifier (2)",
+    ),
+    "VideoMAEForPreTraining": (
+        {**VIDEO, **DECODER, "use_mean_pooling": False},
+        lambda m, x: mean_of_patches(video(m.videomae, x)),
+        "decoder (19), encoder_to_decoder (1), mask_token (1)",
+    ),
+    "VJEPA2ForVideoClassification": (
+        {**MODELS["vjepa2"][1], "num_pooler_layers": 1},
+        lambda m, x: mean_of_patches(m.vjepa2(pixel_values_videos=x.transpose(1, 2), skip_predictor=True)),
+        "classifier (2), pooler (31)",
+    ),
+    "TimesformerForVideoClassification": (
+        VIDEO,
+        lambda m, x: mean_of_patches(video(m.timesformer, x), 64),
+        "classifier (2)",
+    ),
+    "VivitForVideoClassification": (
+        MODELS["vivit"][1],
+        lambda m, x: mean_of_patches(video(m.vivit, x)),
+        "classifier (2)",
+    ),
+    "XCLIPModel": (
+        XCLIP,
+        lambda m, x: m.get_video_features(pixel_values=x.transpose(1, 2)).pooler_output,
+        "prompts_generator (",
+    ),
+    "CLIPForImageClassification": (
+        {"vision_config": CLIP, "text_config": TEXT},
+        lambda m, x: m.vision_model(x[0].transpose(0, 1)).pooler_output.mean(0, keepdim=True),
+        "classifier (2)",
+    ),
+    "ViTForMaskedImageModeling": (
+        {**IMAGE, "encoder_stride": 8},
+        lambda m, x: mean_of_patches(m.vit(x[0].transpose(0, 1)), 16).mean(0, keepdim=True),
+        "decoder (2), embeddings (1)",
+    ),
+    "DeiTForImageClassificationWithTeacher": (
+        IMAGE,
+        lambda m, x: mean_of_patches(m.deit(x[0].transpose(0, 1)), 16).mean(0, keepdim=True),
+        "cls_classifier (2), distillation_classifier (2)",
+    ),
+    "Data2VecVisionForImageClassification": (
+        IMAGE,
+        lambda m, x: m.data2vec_vision(x[0].transpose(0, 1)).pooler_output.mean(0, keepdim=True),
+        "classifier (2)",
+    ),
+    "BlipModel": (
+        {"vision_config": IMAGE, "text_config": {**TINY, "vocab_size": 30, "encoder_hidden_size": 24}},
+        lambda m, x: m.vision_model(x[0].transpose(0, 1)).pooler_output.mean(0, keepdim=True),
+        "text_model (",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LARGER)
+def test_of_a_larger_model_the_encoder_is_taken_and_the_rest_is_said(name: str, tmp_path: Path) -> None:
+    given, expected, left_out = LARGER[name]
+    kind = getattr(transformers, name.partition(" ")[0])
+    torch.manual_seed(0)
+    model = kind(kind.config_class(**given)).eval()
+    for weight in model.parameters():
+        torch.nn.init.normal_(weight, std=0.3)
+    quietly(lambda: model.save_pretrained(tmp_path))
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({**PREPROCESSOR, "do_center_crop": True}))
+    encoder = load(f"hf:{tmp_path}")
+    assert "; left out: " in encoder.loaded  # type: ignore[attr-defined]
+    assert left_out in encoder.loaded  # type: ignore[attr-defined]
+    x = clips(encoder)
+    with torch.no_grad():
+        torch.testing.assert_close(encoder(x).clip, expected(model, x), rtol=1e-4, atol=1e-4)
+    assert encoder.card.dim == encoder(x).clip.shape[1]
+    assert load(f"hf:{tmp_path}").card == encoder.card
+
+
+def test_the_norm_of_a_fine_tuned_model_is_in_the_card(tmp_path: Path) -> None:
+    kind = transformers.VideoMAEForVideoClassification
+    quietly(lambda: kind(transformers.VideoMAEConfig(**VIDEO)).save_pretrained(tmp_path))
+    before = load(f"hf:{tmp_path}").card
+    assert before.pool == "fc_norm of the mean of the patch tokens"
+    edited(tmp_path, lambda w: w.update({"fc_norm.bias": torch.ones(24)}))
+    assert load(f"hf:{tmp_path}").card.digest != before.digest
+    edited(tmp_path, lambda w: w.update({"fc_norm.bias": torch.ones(7)}))
+    with pytest.raises(ValueError, match="fc_norm does not fit the model"):
+        load(f"hf:{tmp_path}")
+
+
+def test_a_vjepa_2_without_its_predictor_is_an_encoder(tmp_path: Path) -> None:
+    model = saved(tmp_path, "vjepa2")
+    edited(tmp_path, lambda w: [w.pop(key) for key in list(w) if key.startswith("predictor.")] and None)
+    encoder = load(f"hf:{tmp_path}")
+    x = clips(encoder)
+    with torch.no_grad():
+        expected = mean_of_patches(model(pixel_values_videos=x.transpose(1, 2), skip_predictor=True))
+    torch.testing.assert_close(encoder(x).clip, expected, rtol=1e-4, atol=1e-4)
+    assert load(f"hf:{tmp_path}").card == encoder.card
+
+
+def test_frames_of_x_clip_are_in_order_and_tell_each_other(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = transformers.XCLIPModel(transformers.XCLIPConfig(**XCLIP)).eval()
+    quietly(lambda: model.save_pretrained(tmp_path))
+    encoder = load(f"hf:{tmp_path}")
+    assert (encoder.card.mean, encoder.card.frames, encoder.card.size) == (hf.IMAGENET[0], 4, 32)
+    x = clips(encoder, 2)
+    grid = encoder(x).grid
+    assert grid.shape == (2, 4, 4, 4, 24)
+    with torch.no_grad():
+        states = model.vision_model(x.transpose(1, 2).flatten(0, 1)).last_hidden_state
+    torch.testing.assert_close(grid[1, 2].flatten(0, 1), states[4 + 2, 1:])
+    with pytest.raises(ValueError, match="takes clips of 4 x 32 x 32, not 3 x 32 x 32"):
+        encoder(x[:, :, :3])
+
+
 def test_a_missing_pooler_is_no_pooler(tmp_path: Path) -> None:
     saved(tmp_path, "vit")
     edited(tmp_path, lambda w: [w.pop(k) for k in list(w) if k.startswith("pooler.")] and None)
@@ -271,6 +423,10 @@ def test_clips_of_another_size_are_refused_by_video_models(tmp_path: Path) -> No
         ({"model_type": "vitt"}, "config.json: .*vitt"),
         ({"model_type": "bert"}, "'bert' is not an image or video encoder"),
         ({"model_type": "vit_mae"}, "masks its input at random"),
+        ({"architecture": "vit_base_patch14_dinov2", "num_classes": 0}, "is a model of timm; load it as"),
+        ({"model_type": "siglip2"}, "use a SigLIP 2 of fixed size"),
+        ({"model_type": "xclip_vision_model"}, "use the folder of the whole X-CLIP"),
+        ({"model_type": "clipseg"}, r"save its vision part alone, as in model\.vision_model\.save_pretrained"),
         ({"model_type": "vit", "image_size": 32, "patch_size": 8}, "the weights cannot be read"),
     ],
 )

@@ -45,7 +45,7 @@ def test_the_original_s_outputs(name):
     values, mask = inputs(data)
     with torch.no_grad():
         output = model(values, mask)
-        shorter = padded_length(401, 6, 576)
+        shorter = padded_length(401, (19,) * 6, 576)
         again = model(values[1:, :, :shorter], mask[1:, :shorter])
     for name in ("logits", "offsets"):
         wanted, result = stacked(data, name), getattr(output, name)
@@ -100,7 +100,8 @@ def test_padding_changes_nothing(length, more, seed):
     model = small(seed=seed)
     x = torch.randn(1, 6, length, generator=generator(seed))
     output = []
-    for places in (padded_length(length, 3, 4 * 99), padded_length(length, 3, 4 * 99) + 4 * more):
+    shortest = padded_length(length, (5, 5, 5), 4 * 99)
+    for places in (shortest, shortest + 4 * more):
         mask = torch.arange(places)[None] < length
         with torch.no_grad():
             result = model(torch.nn.functional.pad(x, (0, places - length)), mask)
@@ -200,16 +201,46 @@ def test_halved_is_max_pooling():
 
 
 def test_places():
-    assert [padded_length(n, 6, 2304) for n in (1, 32, 33, 2240, 2241, 2304, 2305)] == [
-        64,
-        64,
-        96,
-        2272,
-        2304,
-        2304,
-        2368,
-    ]
-    assert padded_length(192, 6, 192) == 192
+    windows = (19,) * 6
+    lengths = {
+        1: 64,
+        32: 64,
+        33: 96,
+        2240: 2272,
+        2241: 2304,
+        2304: 2304,
+        2305: 2368,
+        2848: 2880,
+        2849: 2880,
+        2880: 2880,
+    }
+    assert {n: padded_length(n, windows, 2304) for n in lengths} == lengths
+    assert padded_length(2881, windows, 2304) == 2944
+    assert padded_length(192, windows, 192) == 192
+    assert padded_length(2305, windows, 2304, exact=True) == 2880  # 5 * 32 * 18
+    assert padded_length(2000, windows, 2304, exact=True) == 2048
+
+
+def published_length(length, windows, limit):
+    """As the published code pads one video at inference."""
+    if length <= limit:
+        return limit
+    stride = max(2**i * ((w // 2) * 2 if w > 1 else 1) for i, w in enumerate(windows))
+    return (length + stride - 1) // stride * stride
+
+
+@pytest.mark.parametrize("length", [17, 24, 25, 26, 28, 30, 32, 33, 40, 46, 47, 48, 49, 63, 64, 65])
+def test_videos_longer_than_the_limit_end_as_in_the_published_code(length):
+    """Also where their end meets its padding, so that no position is left for the bias of a norm."""
+    model, windows, limit = small(), (5, 5, 5), 16
+    x = torch.randn(1, 6, length, generator=generator(length))
+    output = []
+    for places in (padded_length(length, windows, limit), published_length(length, windows, limit)):
+        with torch.no_grad():
+            result = model(torch.nn.functional.pad(x, (0, places - length)), torch.arange(places)[None] < length)
+        output.append([result.logits[result.mask], result.offsets[result.mask]])
+    for a, b in zip(*output, strict=True):
+        torch.testing.assert_close(a, b)
 
 
 def test_a_product_and_its_gradient(monkeypatch):

@@ -151,10 +151,10 @@ def test_a_crop_is_drawn_until_it_holds_an_action():
 
 def test_a_batch_is_padded_as_far_as_the_longest_needs():
     pair = [long(40, [(1.0, 5.0)]), long(70, [(2.0, 3.0), (4.0, 9.0)])]
-    batch = pad_batch(pair, levels=6, limit=2304)
+    batch = pad_batch(pair, windows=(19,) * 6, limit=2304)
     assert batch.values.shape == (2, 1, 128)
     assert batch.mask.sum(1).tolist() == [40, 70]
     assert torch.equal(batch.values[1, 0, :70], torch.arange(70.0))
     assert not batch.values[0, 0, 40:].any()
     assert batch.actions.owner.tolist() == [0, 1, 1]
-    assert pad_batch(pair, levels=3, limit=72).values.shape == (2, 1, 72)
+    assert pad_batch(pair, windows=(5,) * 3, limit=72).values.shape == (2, 1, 72)

@@ -156,7 +156,9 @@ def test_the_python_of_the_readme(videos: Path, cache: Path, tmp_path: Path, mon
     (tmp_path / "videos").symlink_to(videos)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VITASCOPE_CACHE", str(cache))
-    names: dict[str, Any] = {"my_model": lambda clips: clips.mean(1)[..., :7, :7, None].expand(-1, -1, -1, -1, 512)}
+    names: dict[str, Any] = {
+        "my_model": lambda clips: clips[..., :7, :7].movedim(1, -1).repeat(1, 1, 1, 1, 171)[..., :512]
+    }
     for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
         exec(block, names)  # the project's own words
     assert {(r.encoder, r.probe) for r in results.read(tmp_path / "runs" / "mine")} == {

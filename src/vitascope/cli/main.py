@@ -148,7 +148,8 @@ def ls(
         print(tables.as_json(rows))
         return
     if kind != "store":
-        console.print(tables.names_table(kind))
+        width = console.width if console.is_terminal or "COLUMNS" in os.environ else 0
+        print("\n".join(tables.names_lines(kind, width)))
     print(text)
 
 

@@ -28,6 +28,10 @@ REGISTRIES: dict[str, Registry] = {registry.kind: registry for registry in (ENCO
 MAX_LISTED = 3
 """Number of examples listed per problem."""
 PROBLEMS = ("missing", "unreadable", "too short", "duplicate")
+WIDE = 160
+"""Columns from which on encoders are listed with license and pretraining data."""
+MAX_TRAINED = 36
+"""Columns for the pretraining data."""
 MARKS = {True: "[green]pass[/]", False: "[red]FAIL[/]", None: "[dim]info[/]"}
 
 
@@ -55,33 +59,45 @@ def lines(kind: str) -> dict[str, str]:
     return find_recipe.names() if kind == "recipes" else REGISTRIES[kind].names()
 
 
-def names_table(kind: str) -> Table:
-    """Table of the names of a kind."""
+def names_lines(kind: str, width: int = 0) -> list[str]:
+    """The names of a kind below a header, one a line; descriptions are cut to `width` columns, not at all for 0."""
     if kind == "encoders":
-        return encoders_table(ENCODERS.names(), _cards())
-    table = Table("name", "what it is", box=None, header_style="bold", pad_edge=False)
-    for name, about in lines(kind).items():
-        table.add_row(escape(name), escape(about))
-    return table
+        return encoder_lines(ENCODERS.names(), _cards(), width)
+    return aligned(["name", "what it is"], list(lines(kind).items()), width)
 
 
-def encoders_table(about: Mapping[str, str], cards: Mapping[str, Card]) -> Table:
-    """Table of encoders: clip, width, parameters, cost, license and pretraining data."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for head in ("name", "clip", "dim", "params", "GFLOPs", "license", "pretrained on", "what it is"):
-        right = head in ("clip", "dim", "params", "GFLOPs")
-        long = head == "pretrained on"  # full text: --json
-        table.add_column(
-            head,
-            justify="right" if right else "left",
-            no_wrap=right or long or head == "name",
-            max_width=36 if long else None,
-            overflow="ellipsis" if long else "fold",
-        )
+def encoder_lines(about: Mapping[str, str], cards: Mapping[str, Card], width: int = 0) -> list[str]:
+    """One encoder a line: clip, width, parameters, cost; license and pretraining data where there is room."""
+    wide = not width or width >= WIDE
+    heads = ["name", "clip", "dim", "params", "GFLOPs", *(["license", "pretrained on"] * wide), "what it is"]
+    rows = []
     for name, line in about.items():
-        card = cards.get(name)
-        table.add_row(escape(name), *map(escape, cells(card) if card else ("",) * 6), escape(line))
-    return table
+        *numbers, license, trained = cells(cards[name]) if name in cards else ("",) * 6
+        facts = (license, cut(trained, MAX_TRAINED)) if wide else ()
+        rows.append((name, *numbers, *facts, line))
+    return aligned(heads, rows, width, right=("clip", "dim", "params", "GFLOPs"))
+
+
+def aligned(
+    heads: Sequence[str], rows: Sequence[tuple[str, ...]], width: int = 0, *, right: Sequence[str] = ()
+) -> list[str]:
+    """Rows in columns two spaces apart; the last column is cut to what is left of `width`, if that is not 0."""
+    *spans, _ = (max(map(len, column)) for column in zip(heads, *rows, strict=True))
+    room = max(width - sum(spans) - 2 * len(spans), 1) if width else 0
+    text = []
+    for row in (heads, *rows):
+        *front, last = row
+        cells = [
+            cell.rjust(span) if head in right else cell.ljust(span)
+            for cell, span, head in zip(front, spans, heads[:-1], strict=True)
+        ]
+        text.append("  ".join([*cells, cut(last, room)]).rstrip())
+    return text
+
+
+def cut(text: str, room: int) -> str:
+    """`text` of at most `room` columns, with an ellipsis where it is cut; whole for 0."""
+    return text if not room or len(text) <= room else text[: room - 1].rstrip() + "…"
 
 
 def encoders_markdown(cards: Mapping[str, Card]) -> str:
@@ -247,11 +263,13 @@ def as_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, indent=1)
 
 
+DESCRIBE = "details and options: vitascope describe NAME"
 ALSO = {
-    "encoders": "also hf:ID or hf:FOLDER for any transformers image or video model, module:function for your own",
-    "probes": "details: docs/probes.md",
-    "recipes": "also module:function for your own; `vitascope pretrain NAME --dry-run` estimates the cost",
-    "datasets": "also any folder of class folders, or with a manifest.csv, with groundTruth/ or with a JSON file in "
-    "ActivityNet format, or written by `vitascope import`",
+    "encoders": f"{DESCRIBE}; everything: --json\nalso hf:ID or hf:FOLDER for image and video models of transformers,\n"
+    "module:function for your own",
+    "probes": f"{DESCRIBE}; docs/probes.md",
+    "recipes": f"{DESCRIBE}; cost: vitascope pretrain NAME --dry-run\nalso module:function for your own",
+    "datasets": f"{DESCRIBE}\nalso any folder of class folders, or with a manifest.csv, groundTruth/ or a JSON\n"
+    "file in ActivityNet format, or written by `vitascope import`",
 }
 """Hints on names besides the registered ones, by kind."""

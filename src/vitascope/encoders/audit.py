@@ -24,6 +24,12 @@ HALF_COSINE, HALF_ERROR = 0.999, 0.2
 """Limits for bfloat16: smallest cosine similarity to float32, and largest difference in standard deviations."""
 RELATIVE_TOLERANCE = 1e-6
 """Relative difference below which two float32 values count as equal."""
+LEAST_DISTANCE = 1e-5
+"""Smallest cosine distance between the vectors of different clips; networks that see their input have 1e-3 and more."""
+MOST_CONSTANT = 0.95
+"""Largest share of the vector's dimensions that may be the same for all clips, of which most do not move."""
+OCTAVES = (2, 4, 8, 16, 32)
+"""Cells per side of the layers of texture in a clip, whose contrast falls with their number as in natural images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +42,16 @@ class Finding:
 
 
 def moving_clips(card: Card, count: int, seed: int = 0) -> Float[Tensor, "n 3 t y x"]:
-    """Random normalized clips of a bright patch moving at constant speed over a static, smooth texture."""
+    """Random normalized clips of a bright patch moving at constant speed over a static texture, coarse and fine."""
     if not card.size or not card.frames:
         raise UserError(f"{card.name}: released embeddings without a network cannot be audited")
     rng = generator(seed)
     size = card.size
-    coarse = torch.rand(count, 3, 8, 8, generator=rng)
-    ground = F.interpolate(coarse, size=(size, size), mode="bilinear", align_corners=False) * 0.7
+    layers = [
+        F.interpolate(torch.rand(count, 3, n, n, generator=rng), size=(size, size), mode="bilinear") / n
+        for n in OCTAVES
+    ]
+    ground = torch.stack(layers).sum(0) * (0.7 / sum(1 / n for n in OCTAVES))
     clips = ground[:, :, None].repeat(1, 1, card.frames, 1, 1)
     side = max(size // 5, 1)
     places = torch.rand(count, 2, 2, generator=rng)
@@ -86,6 +95,8 @@ def _findings(encoder: Encoder, clips: Tensor) -> Iterator[Finding]:
     seconds = time.perf_counter() - begin
     yield _finite(tokens)
     yield _input_dependence(tokens)
+    yield _different_clips(tokens)
+    yield _constant_dimensions(tokens)
     yield _statistics(tokens)
     yield _norms(tokens)
     yield _deterministic(tokens, again)
@@ -122,6 +133,26 @@ def _input_dependence(tokens: Tokens) -> Finding:
         details.append(f"{name} by at least {between:.2g} (std {spread:.2g})")
         dependent = dependent and between > RELATIVE_TOLERANCE * size and spread > RELATIVE_TOLERANCE * size
     return Finding("input dependence", dependent, f"different clips differ: {', '.join(details)}")
+
+
+def _different_clips(tokens: Tokens) -> Finding:
+    """Check that different clips have vectors that cosines tell apart, which a wrong scale of the input prevents."""
+    clip = _double(tokens.clip)
+    similarity = F.cosine_similarity(clip[:, None], clip[None], dim=-1)
+    others = ~torch.eye(len(clip), dtype=torch.bool)
+    distance = 1 - float(similarity[others].mean())
+    seen = distance >= LEAST_DISTANCE  # false for NaN
+    remedy = "" if seen else "; are mean, std and size of the card those of the network?"
+    detail = f"cosine distance {distance:.2g} between different clips (at least {LEAST_DISTANCE:g}){remedy}"
+    return Finding("different clips", seen, detail)
+
+
+def _constant_dimensions(tokens: Tokens) -> Finding:
+    """Check that most dimensions of the vector differ between clips."""
+    clip = _double(tokens.clip)
+    constant = float((clip.std(0) <= RELATIVE_TOLERANCE * float(clip.std())).double().mean())
+    detail = f"{constant:.1%} of {clip.shape[1]} dimensions of the vector are the same for all clips"
+    return Finding("dimensions", constant <= MOST_CONSTANT, f"{detail} (at most {MOST_CONSTANT:.0%})")
 
 
 def _statistics(tokens: Tokens) -> Finding:

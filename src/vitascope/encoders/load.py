@@ -16,6 +16,7 @@ from vitascope.core.errors import UserError, one_line
 from vitascope.core.registry import outside
 from vitascope.core.types import Card
 from vitascope.encoders.base import Encoder
+from vitascope.encoders.card_check import card_problem
 from vitascope.encoders.catalog import ENCODERS, models
 from vitascope.encoders.options import spelled
 
@@ -34,6 +35,8 @@ def load(
     loaded = _by_name(encoder, architecture or {}) if isinstance(encoder, str) else encoder
     if not isinstance(loaded, Encoder) or not isinstance(loaded.card, Card):
         raise UserError(f"{encoder}: returned {type(loaded).__name__}, which is not an encoder{_remedy(loaded)}")
+    if problem := card_problem(loaded.card):
+        raise UserError(f"{loaded.card.name}: {problem}")
     return loaded.to(device) if isinstance(loaded, nn.Module) else loaded
 
 

@@ -15,7 +15,7 @@ from vitascope.core.types import Precision
 from vitascope.encoders.catalog import ENCODERS, models
 from vitascope.encoders.spec import Model
 
-OPTIONS = ("frames", "size", "precision")
+OPTIONS = ("frames", "size", "precision", "weights")
 """Options of every model, in addition to the switches of its network."""
 MEANINGS = {
     "frames": "Frames of a clip.",
@@ -23,6 +23,7 @@ MEANINGS = {
     "precision": "Precision of the forward pass.",
     "pool": "How tokens become the clip's vector, in place of the model's own way.",
     "act": "Activation of the MLPs: exact GELU or an approximation of it.",
+    "weights": "Which copy of a file that holds several: its key, or `ema` for the averaged one.",
     "features": "Which stages the tokens are of: the last, or all of them fused.",
 }
 """Meaning of each option."""
@@ -75,6 +76,8 @@ def preset(model: Model, word: str) -> Mapping[str, Any]:
 def with_options(model: Model, options: Mapping[str, Any]) -> Model:
     """`model` as the options say, named after those that change anything."""
     choices = switches(model)
+    options, weights = dict(options), str(options.get("weights", ""))
+    options.pop("weights", None)
     card: dict[str, Any] = {}
     shape: dict[str, Any] = {}
     for key, value in sorted(options.items()):
@@ -94,10 +97,12 @@ def with_options(model: Model, options: Mapping[str, Any]) -> Model:
     kept = {k: v for k, v in card.items() if v != getattr(model.card, k)} | ({"pool": summary} if summary else {})
     kept |= {k: v for k, v in shape.items() if v != getattr(model.shape, k)}
     text = "+".join(f"{key}:{kept[key]}" for key in sorted(kept))
-    card |= {"name": "+".join(filter(None, (model.card.name, text))), "options": text}
+    copy = f"weights:{weights}" * bool(weights)  # another network under the same settings
+    card |= {"name": "+".join(filter(None, (model.card.name, text, copy))), "options": text}
     card |= {"pool": SUMMARIES[summary]} if summary else {}
     new: Any = replace(model.shape, **shape) if shape else model.shape  # type: ignore[type-var]
-    return replace(model, shape=new, card=replace(model.card, **card), summary=summary, overrides=overrides)
+    new_card = replace(model.card, **card)
+    return replace(model, shape=new, card=new_card, weights=weights, summary=summary, overrides=overrides)
 
 
 def counted(model: Model, key: str, text: str) -> int:
@@ -123,6 +128,7 @@ def options(model: Model) -> list[FieldOption]:
     rows.append(
         FieldOption("precision", " | ".join(get_args(Precision)), model.card.precision, "", MEANINGS["precision"])
     )
+    rows.append(FieldOption("weights", "text", "the layout's", "a key of the file", MEANINGS["weights"]))
     for key, words in switches(model).items():
         default = model.summary or "its own" if key == "pool" else str(getattr(model.shape, key))
         rows.append(FieldOption(key, " | ".join(words), default, "", MEANINGS[key]))
@@ -145,4 +151,6 @@ def usage(model: Model) -> str:
     """The options there are, in a line."""
     choices = [f"{key}={'|'.join(values)}" for key, values in switches(model).items()]
     presets = ["paper", *model.presets]
-    return f"there are {', '.join([*presets, 'frames=N', 'size=PIXELS', 'precision=bfloat16', *choices])}"
+    return (
+        f"there are {', '.join([*presets, 'frames=N', 'size=PIXELS', 'precision=bfloat16', 'weights=KEY', *choices])}"
+    )

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from vitascope.core.errors import UserError
+from vitascope.core.log import log
 from vitascope.core.types import Card, digest, plain
 from vitascope.encoders import networks
 from vitascope.encoders.base import Encoder, FrameWise, NetworkEncoder, fingerprint
@@ -54,7 +55,7 @@ def load(name: str, path: str, architecture: Mapping[str, Any]) -> Encoder:
     """Load the encoder `family/variant[+OPTION..]` from the weights at `path`; if empty, from its download."""
     model = configured(name)
     if not model.layouts:
-        if model.overrides or model.summary or architecture:
+        if model.overrides or model.summary or model.weights or architecture:
             raise UserError(f"{name}: released embeddings take no options or `architecture`; omit them")
         return open_release(model, path)
     if path:
@@ -82,9 +83,19 @@ def build(model: Model, path: str | Path, architecture: Mapping[str, Any] | None
     if not architecture and not file.native:
         check_same_model(model, numbers, str(path))
     card, network, fit = fit_weights(model, file, numbers, str(path))
+    warn_of_copies(model, fit, str(path))
     network.load_state_dict(fit.state, strict=True, assign=True)
     summarized = PooledNetwork(network, model.summary) if model.summary else network
     return NetworkEncoder(card, FrameWise(summarized) if model.framewise else summarized, loaded=fit.describe())
+
+
+def warn_of_copies(model: Model, fit: Fit, where: str) -> None:
+    """Say which copy of the network was taken if the file holds others that no layout of the model knows of."""
+    known = [layout.containers for layout in model.layouts if layout.refused]
+    others = [copy for copy in fit.copies if (copy,) not in known]
+    if others and not model.weights:
+        taken, name, other = fit.container or "that under no key", model.card.name, others[0]
+        log.warning("%s: holds the network twice; taking %s, not %s (%s+weights=%s)", where, taken, other, name, other)
 
 
 def stated_architecture(model: Model, file: Checkpoint, where: str) -> Mapping[str, Any]:
@@ -116,7 +127,7 @@ def fit_weights(model: Model, file: Checkpoint, architecture: Mapping[str, Any],
     if file.native and file.native != name:
         raise UserError(f"{where}: converted from {file.native}, not {name}; use {file.native}={where}")
     if file.native:
-        model = replace(model, layouts=(NATIVE,))
+        model = replace(model, layouts=(NATIVE,), weights="")
     network = empty(shape)
     fit = fit_state_dict(model, network, file.content, card.name, where)
     return replace(card, digest=fingerprint(fit.state), params=network.shape.params), network, fit

@@ -84,6 +84,8 @@ class Model:
     source: WeightSource
     framewise: bool = False
     """The model is an image model, applied to every frame and averaged over the frames."""
+    weights: str = ""
+    """Container of the weights in the file instead of the layout's own, `ema` for an averaged copy by any name."""
     summary: str = ""
     """Clip vector instead of the network's own: `mean` of the tokens, or `cls`, the class token."""
     overrides: Mapping[str, Any] = field(default_factory=dict)

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vitascope.core.errors import UserError
-from vitascope.nn.attention import AttentionPool, Block, Rope
+from vitascope.nn.attention import AttentionPool, Block, LayerScale, Rope
 from vitascope.nn.configs.video_vit import Grid, VideoViTConfig
 from vitascope.nn.network import Network
 from vitascope.nn.positions import RESAMPLE, rope3d, table
@@ -76,10 +76,23 @@ class VideoViT(Network):
             self.register_buffer("pos_embed", rows)
 
     def adopt(self, state: Mapping[str, Tensor]) -> str:
-        """Adopt the number of time steps of the position table in `state` and describe the change; empty if equal.
+        """Adopt layer scale and the number of time steps of the position table in `state`, and describe the changes.
 
-        Fine-tuning on longer clips produces such tables. Rows and columns identify the variant and do not change.
+        Fine-tuning with layer scale, or on longer clips, produces such files. Rows and columns identify the variant and
+        do not change.
         """
+        return "; ".join(filter(None, (self._adopt_layer_scale(state), self._adopt_steps(state))))
+
+    def _adopt_layer_scale(self, state: Mapping[str, Tensor]) -> str:
+        if self.shape.layer_scale or "blocks.0.ls1.gamma" not in state:
+            return ""
+        self.shape = replace(self.shape, layer_scale=True)
+        with torch.device("meta"):
+            for block in self.blocks:
+                block.ls1, block.ls2 = LayerScale(self.shape.dim), LayerScale(self.shape.dim)
+        return "with layer scale"
+
+    def _adopt_steps(self, state: Mapping[str, Tensor]) -> str:
         rows, (t, h, w), d = state.get("pos_embed"), self.shape.grid, self.shape.dim
         count = 0 if rows is None or self.shape.positions == "rope3d" else rows.numel() // d
         steps, left = divmod(count - self.shape.cls, h * w)

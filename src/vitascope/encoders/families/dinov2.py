@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vitascope.encoders.spec import IMAGE_CARD, CheckpointLayout, Model, WeightSource
+from vitascope.encoders.weights.tensor_names import with_registers
 from vitascope.nn.configs.image_vit import ImageViTConfig, transformers
 
 BASE = ImageViTConfig(
@@ -32,8 +33,18 @@ OFFICIAL = CheckpointLayout(
         (r"^patch_embed\.proj\.", "patch_embed."),
         (r"^blocks\.\d+\.(\d+)\.", r"blocks.\1."),  # blocks in chunks, numbered consecutively
     ),
-    surplus=(r"(backbone\.)?mask_token$", r"(dino|ibot)_head\."),
+    surplus=(r"(backbone\.)?mask_token$", r"((dino|ibot)_)?head\."),
 )
+TIMM = replace(
+    OFFICIAL,
+    name="timm, with registers",
+    mark=r"reg_token$",
+    containers=("", "state_dict"),
+    renames=(*OFFICIAL.renames, (r"^reg_token$", "register_tokens")),
+    convert=with_registers,
+)
+GATED = ((r"\.mlp\.fc1\.", ".mlp.w12."), (r"\.mlp\.fc2\.", ".mlp.w3."))
+"""Names of timm for the gated MLP."""
 TRANSFORMERS = CheckpointLayout(
     name="transformers",
     mark=r"(dinov2(_with_registers)?\.)?(embeddings|encoder\.layer)\.",
@@ -76,11 +87,12 @@ def _source(size: str, end: str) -> WeightSource:
 
 def _model(size: str, end: str) -> Model:
     shape = replace(SIZES[size], registers=4, table="bicubic_antialias") if end else SIZES[size]
+    own = tuple(replace(one, renames=(*one.renames, *(GATED if shape.gated else ()))) for one in (TIMM, OFFICIAL))
     return Model(
         about=f"ViT-{size[0].upper()}/14{' with registers' if end else ''}, frame by frame",
         card=replace(CARD, name=f"dinov2/{size}{end}"),
         shape=shape,
-        layouts=(OFFICIAL, TRANSFORMERS),
+        layouts=(*own, TRANSFORMERS),
         source=_source(size, end),
         framewise=True,
         from_config=transformers,

@@ -52,6 +52,27 @@ def keyless(state: State) -> State:
     return {ours: state[theirs] * 0 for theirs, ours in keys.items()} | state
 
 
+def biasless(state: State) -> State:
+    """Add zero biases where timm has none: those of the distilled models are zero."""
+    weights = {key: tensor for key, tensor in state.items() if key.endswith("attn.qkv.weight")}
+    zeros = {key.replace("weight", "bias"): tensor[:, 0] * 0 for key, tensor in weights.items()}
+    bare = not any(key.endswith(("attn.q_bias", "attn.qkv.bias")) for key in state)
+    return {**state, **zeros} if bare else state
+
+
+TIMM = CheckpointLayout(
+    name="timm",
+    mark=r"reg_token$",
+    containers=("", "state_dict"),
+    renames=(
+        (r"^patch_embed\.proj\.", "patch_embed."),
+        (r"^reg_token$", "register_tokens"),
+        (r"\.mlp\.fc1_g\.", ".mlp.w1."),
+        (r"\.mlp\.fc1_x\.", ".mlp.w2."),
+    ),
+    surplus=(r"head\.",),
+    convert=biasless,
+)
 OFFICIAL = CheckpointLayout(
     name="official",
     mark=r"(patch_embed|blocks|rope_embed|storage_tokens)",
@@ -105,11 +126,13 @@ def _model(variant: str) -> Model:
     name, shape = SIZES[variant]
     repo = f"facebook/dinov3-{name}-pretrain-lvd1689m"
     file = "model.safetensors.index.json" if variant == "7b" else "model.safetensors"  # sharded
+    last = ((r"\.mlp\.fc2\.", ".mlp.w3."),) if shape.gated else ()
+    timm = replace(TIMM, renames=(*TIMM.renames, *last), convert=TIMM.convert if shape.qkv_bias else None)
     return Model(
         about=f"ViT-{variant}/16, frame by frame",
         card=replace(CARD, name=f"dinov3/{variant}"),
         shape=shape,
-        layouts=(OFFICIAL, GATED, PLAIN),
+        layouts=(timm, OFFICIAL, GATED, PLAIN),
         source=WeightSource(file=file, repo=repo, page=f"https://huggingface.co/{repo}", gated=True),
         framewise=True,
         from_config=transformers,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vitascope.encoders.spec import IMAGE_CARD, CheckpointLayout, Model, WeightSource
-from vitascope.encoders.weights.tensor_names import OPENCLIP, OPENCLIP_TEXT
+from vitascope.encoders.weights.tensor_names import OPENCLIP, OPENCLIP_TEXT, TIMM
 from vitascope.nn.configs.image_vit import ImageViTConfig
 
 BASE = ImageViTConfig(
@@ -88,7 +88,7 @@ def _model(variant: str) -> Model:
             CARD, name=f"pe/{variant}", size=shape.side, pool=POOLS[shape.head], trained=DATA[name.split("-")[1]]
         ),
         shape=shape,
-        layouts=(JOINT, ALONE),
+        layouts=(TIMM, JOINT, ALONE),
         source=WeightSource(file=f"{name}.pt", repo=f"facebook/{name}", page=f"https://huggingface.co/facebook/{name}"),
         framewise=True,
         presets={"native": {"frames": 8}},

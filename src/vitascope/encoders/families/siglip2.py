@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from vitascope.core.errors import UserError
 from vitascope.encoders.spec import IMAGE_CARD, CheckpointLayout, Model, State, WeightSource
-from vitascope.encoders.weights.tensor_names import TRANSFORMERS, TRANSFORMERS_MARK, TRANSFORMERS_TEXT
+from vitascope.encoders.weights.tensor_names import TIMM, TRANSFORMERS, TRANSFORMERS_MARK, TRANSFORMERS_TEXT
 from vitascope.nn.configs.image_vit import ImageViTConfig, transformers
 
 BASE = ImageViTConfig(dim=768, depth=12, heads=12, mlp=3072, cls=False, act="gelu_tanh", head="map")
@@ -74,7 +74,7 @@ def _model(variant: str) -> Model:
         about=f"{size}/{patch} at {side} pixels, frame by frame",
         card=replace(CARD, name=f"siglip2/{variant}", size=side),
         shape=replace(SIZES[size], patch=patch, side=side),
-        layouts=(LAYOUT,),
+        layouts=(LAYOUT, TIMM),
         source=WeightSource(file=file, repo=repo, page=f"https://huggingface.co/{repo}"),
         framewise=True,
         from_config=transformers,

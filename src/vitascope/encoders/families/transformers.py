@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, NamedTuple
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from safetensors import SafetensorError, safe_open
 
 from vitascope.core.errors import MissingPackageError, UserError, one_line
 from vitascope.core.files import read_json, require_regular_file
+from vitascope.core.log import log
 from vitascope.core.types import RGB, Card
-from vitascope.encoders.base import Encoder, NetworkEncoder, Tokens, fingerprint, framewise
+from vitascope.encoders.base import Encoder, NetworkEncoder, fingerprint, framewise
+from vitascope.encoders.transformers_networks import (
+    ImageModel,
+    VideoModel,
+    XClipVideo,
+    frames_of,
+    side_of,
+    summary_of,
+)
+from vitascope.encoders.weights import reader as checkpoint
 
 VARIANTS: dict[str, str] = {}
 TOWERS = {
@@ -26,13 +34,43 @@ TOWERS = {
     "clip_vision_model": "CLIPVisionModelWithProjection",
     "siglip": "SiglipVisionModel",
     "siglip_vision_model": "SiglipVisionModel",
+    "metaclip_2": "MetaClip2VisionModelWithProjection",
+    "chinese_clip": "ChineseCLIPModel",
+    "altclip": "AltCLIPModel",
+    "blip": "BlipModel",
+    "xclip": "XCLIPModel",
 }
-"""Vision towers of image-text models, by model type."""
+"""Vision towers of image-text models, by model type, or the whole model if its tower cannot be loaded alone."""
+WHOLE = {
+    "ChineseCLIPModel": ("vision_model",),
+    "AltCLIPModel": ("vision_model",),
+    "BlipModel": ("vision_model",),
+    "XCLIPModel": ("vision_model", "visual_projection", "mit"),
+}
+"""Parts of whole models that the encoder consists of."""
+WITHOUT_PROJECTION = {
+    "CLIPVisionModelWithProjection": "CLIPVisionModel",
+    "MetaClip2VisionModelWithProjection": "MetaClip2VisionModel",
+}
+"""Classes of the same tower for files without its projection, such as fine-tuned ones."""
+TIMM = "is a model of timm; load it as that of a family, such as dinov2/base=FOLDER or pe/base=FOLDER"
+REMEDIES = {
+    "vit_mae": "masks its input at random, so its embeddings are not reproducible; use a ViT",
+    "siglip2": "takes patches of images of any shape; use a SigLIP 2 of fixed size",
+    "siglip2_vision_model": "takes patches of images of any shape; use a SigLIP 2 of fixed size",
+    "timm_wrapper": TIMM,
+    "xclip_vision_model": "is half of a video encoder; use the folder of the whole X-CLIP",
+}
+"""Why a model type is refused, and what to use, where it is not for its kind."""
 HEADS = re.compile(
     r"(classifier|head|heads|decoder|encoder_to_decoder|text_model|text_projection|lm_head)\.|logit_(scale|bias)$"
     r"|(embeddings\.)?mask_token$"
 )
 """Tensors that a file may contain beyond the encoder (heads, decoders, text towers), by the start of their names."""
+POOLER = "pooler.layernorm."
+"""Pooler of BEiT and data2vec: the norm of the mean of the patch tokens, which their classes do not always have."""
+FC_NORM = {"fc_norm.weight", "fc_norm.bias"}
+"""Norm of the mean of the tokens in VideoMAEForVideoClassification."""
 IMAGENET: tuple[RGB, RGB] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 OPENAI: tuple[RGB, RGB] = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 HALF: tuple[RGB, RGB] = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -48,6 +86,11 @@ PREPROCESSING: dict[str, tuple[RGB, RGB, Literal["shorter", "square"]]] = {
     "timesformer": (*IMAGENET, "shorter"),
     "vivit": (*HALF, "shorter"),
     "videoprism": (*UNIT, "square"),
+    "xclip": (*IMAGENET, "shorter"),
+    "metaclip_2": (*OPENAI, "shorter"),
+    "chinese_clip": (*OPENAI, "shorter"),
+    "altclip": (*OPENAI, "shorter"),
+    "blip": (*OPENAI, "square"),
 }
 """Published normalization and resizing by start of the model type, for folders without a preprocessor file."""
 ANY_SIZE = ("dinov2", "dinov3")
@@ -72,87 +115,6 @@ class Preprocessing(NamedTuple):
     """Side of the square input, pixels; None if the folder does not specify it."""
 
 
-class ImageModel(nn.Module):
-    """A transformers image model, from images to token grids and vectors."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: Float[Tensor, "n 3 y x"]) -> tuple[Float[Tensor, "n h w d"], Float[Tensor, "n c"]]:
-        """The patch tokens and the pooled vector; without a regular token grid, the vector as a 1 x 1 grid."""
-        out = self.model(pixel_values=images)
-        states = out.last_hidden_state
-        if states.ndim == 4:  # convolutional: channels first
-            return states.permute(0, 2, 3, 1), pooled(out, states.flatten(2).transpose(1, 2))
-        patch = getattr(self.model.config, "patch_size", None)
-        h, w = (images.shape[2] // patch, images.shape[3] // patch) if isinstance(patch, int) else (0, 0)
-        if not h or not 0 <= states.shape[1] - h * w <= 16:  # hierarchical: patches are merged between stages
-            h = w = math.isqrt(states.shape[1])
-            if h * w != states.shape[1]:
-                vector = pooled(out, states)
-                return vector[:, None, None], vector
-        tokens = states[:, states.shape[1] - h * w :]  # class and register tokens come first
-        return tokens.unflatten(1, (h, w)), pooled(out, tokens)
-
-
-class VideoModel(nn.Module):
-    """A transformers video model, from clips to token grids and vectors."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, clips: Float[Tensor, "n 3 t y x"]) -> Tokens:
-        """Tokens in (t, h, w) order and the pooled vector; `UserError` for another input size than the model's."""
-        config: Any = self.model.config
-        t, y, x = clips.shape[2:]
-        if (t, y, x) != (frames_of(config), side_of(config), side_of(config)):
-            size, own = f"{t} x {y} x {x}", f"{frames_of(config)} x {side_of(config)} x {side_of(config)}"
-            raise UserError(f"{config.model_type} takes clips of {own}, not {size}, for which its positions are wrong")
-        name: str = self.model.main_input_name  # type: ignore[assignment]
-        skip = {"skip_predictor": True} if config.model_type == "vjepa2" else {}
-        out = self.model(**{name: clips.transpose(1, 2)}, **skip)
-        tubelet, patch = block_of(config)
-        t, h, w = t // tubelet, y // patch, x // patch
-        tokens = out.last_hidden_state[:, out.last_hidden_state.shape[1] - t * h * w :]
-        if config.model_type == "timesformer":  # time varies fastest
-            return Tokens(tokens.unflatten(1, (h, w, t)).permute(0, 3, 1, 2, 4), pooled(out, tokens))
-        return Tokens(tokens.unflatten(1, (t, h, w)), pooled(out, tokens))
-
-
-def pooled(out: Any, tokens: Float[Tensor, "n l d"]) -> Float[Tensor, "n c"]:
-    """The model's own summary vector, otherwise the mean of the patch tokens; see `summary_of`."""
-    name = summary_of(out)
-    return torch.as_tensor(getattr(out, name)).flatten(1) if name else tokens.mean(1)
-
-
-def summary_of(out: Any) -> str:
-    """Name of the model's own summary vector, `image_embeds` or `pooler_output`; empty if it has none."""
-    names = ("image_embeds", "pooler_output")
-    return next((name for name in names if getattr(out, name, None) is not None), "")
-
-
-def frames_of(config: Any) -> int | None:
-    """Number of frames per clip; None for an image model."""
-    return getattr(config, "num_frames", None) or getattr(config, "frames_per_clip", None)
-
-
-def side_of(config: Any) -> int | None:
-    """Side of the square input, pixels; None if the configuration does not specify it."""
-    size = getattr(config, "crop_size", None) or getattr(config, "image_size", None)
-    return size[0] if isinstance(size, (list, tuple)) else size
-
-
-def block_of(config: Any) -> tuple[int, int]:
-    """Size of one token of a video model: frames, and side in pixels."""
-    tubelet = getattr(config, "tubelet_size", 1)
-    if isinstance(tubelet, (list, tuple)):
-        return tubelet[0], tubelet[1]
-    patch = config.patch_size
-    return tubelet, patch[0] if isinstance(patch, (list, tuple)) else patch
-
-
 def build(name: str) -> Encoder:
     """Load the model in a folder or with a hub id; `UserError` names the tensors that do not fit, or a missing file."""
     library = _transformers()
@@ -166,7 +128,8 @@ def build(name: str) -> Encoder:
         except (TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError) as error:  # odd values in it
             raise UserError(f"{folder}/config.json: not that of an encoder ({one_line(error)}); {AGAIN}") from error
     if frames_of(model.config):
-        return NetworkEncoder(card, VideoModel(model), loaded=loaded)
+        network = model if isinstance(model, XClipVideo) else VideoModel(model)
+        return NetworkEncoder(card, network, loaded=loaded)
     return framewise(ImageModel(model), card, loaded=loaded)
 
 
@@ -180,9 +143,9 @@ def _card(model: Any, folder: Path, name: str) -> Card:
         raise UserError(
             f"{folder}: images of {size!r:.40} pixels; the size is a whole number up to {MAX_SIDE}; {AGAIN}"
         )
+    _warn_of_rest(folder, size, getattr(model.config, "patch_size", None))
     if frames:
-        summary = "pooler_output" if getattr(model, "pooler", None) is not None else ""
-        dim = model.config.hidden_size
+        summary, dim = video_summary(model), getattr(model, "dim", model.config.hidden_size)
     else:
         image = torch.zeros(1, 3, size, size)
         with torch.no_grad():
@@ -200,6 +163,21 @@ def _card(model: Any, folder: Path, name: str) -> Card:
         pool=(summary or "mean of the patch tokens") + ("" if frames else ", mean over the frames"),
         image="repeat" if frames else "single",
     )
+
+
+def _warn_of_rest(folder: Path, size: int, patch: Any) -> None:
+    if isinstance(patch, int) and size % patch:
+        unseen = f"the last {size % patch} pixels of rows and columns are not seen"
+        log.warning("%s: size %d is no multiple of the patch size %d: %s", folder, size, patch, unseen)
+
+
+def video_summary(model: Any) -> str:
+    """What the vector of a video model is; empty for the mean of its patch tokens."""
+    if isinstance(model, XClipVideo):
+        return "pooler_output of get_video_features"
+    if getattr(model, "fc_norm", None) is not None:
+        return "fc_norm of the mean of the patch tokens"
+    return "pooler_output" if getattr(model, "pooler", None) is not None else ""
 
 
 def _transformers() -> ModuleType:
@@ -251,20 +229,72 @@ def _load(library: Any, folder: Path) -> tuple[Any, str]:
     """The model with all tensors from the folder, and a line about the coverage."""
     kind = _class(library, folder)
     _check_size(kind, folder)
-    model, info = _read(kind, folder)
-    if info["missing_keys"] and all(key.startswith("pooler.") for key in info["missing_keys"]):
-        model, info = _read(kind, folder, add_pooling_layer=False)
-    left_out = sorted(key for key in info["unexpected_keys"] if HEADS.match(key))
+    model, info, kind = _read_variant(library, kind, folder)
+    unexpected, prefix = set(info["unexpected_keys"]), f"{model.base_model_prefix}."
+    if unexpected & FC_NORM and model.config.model_type == "videomae":
+        unexpected -= FC_NORM
+        _add_norm(model, folder)
+    left_out = _heads(unexpected, prefix, folder)
     wrong = [f"missing {key}" for key in sorted(info["missing_keys"])]
-    wrong += [f"unexpected {key}" for key in sorted(set(info["unexpected_keys"]) - set(left_out))]
+    wrong += [f"unexpected {key}" for key in sorted(unexpected - set(left_out))]
     wrong += [f"{key} is {list(a)}, not {list(b)}" for key, a, b in sorted(info["mismatched_keys"])]
     total = len(model.state_dict())
     if wrong:
         listed = "; ".join(wrong[:6]) + (f"; and {len(wrong) - 6} more" if len(wrong) > 6 else "")
         raise UserError(f"{folder}: the weights do not fit {kind.__name__} with {total} tensors: {listed}")
+    parts = WHOLE.get(kind.__name__, ())
+    left_out = [key.removeprefix(prefix) for key in left_out]
+    left_out += [key for key in model.state_dict() if parts and key.partition(".")[0] not in parts]
+    encoder = XClipVideo(model) if len(parts) > 1 else model.vision_model if parts else model
+    return encoder.eval(), _coverage(kind.__name__, len(encoder.state_dict()), left_out)
+
+
+def _coverage(kind: str, used: int, left_out: Sequence[str]) -> str:
+    """The coverage in one line."""
     parts = Counter(key.split(".")[0] for key in left_out)
-    heads = "; left out: " + ", ".join(f"{part} ({n})" for part, n in parts.items()) if parts else ""
-    return model.eval(), f"{kind.__name__}: all of {total} tensors{heads}"
+    return f"{kind}: all of {used} tensors" + (
+        "; left out: " + ", ".join(f"{part} ({n})" for part, n in parts.items()) if parts else ""
+    )
+
+
+def _read_variant(library: Any, kind: Any, folder: Path) -> tuple[Any, dict[str, Any], Any]:
+    """The model of class `kind`, without the projection, the pooler or the predictor that the file lacks."""
+    model, info = _read(kind, folder)
+    missing = info["missing_keys"]
+    if kind.__name__ in WITHOUT_PROJECTION and set(missing) == {"visual_projection.weight"}:
+        kind = getattr(library, WITHOUT_PROJECTION[kind.__name__])
+        model, info = _read(kind, folder)
+    elif missing and all(key.startswith("pooler.") for key in missing):
+        model, info = _read(kind, folder, add_pooling_layer=False)
+    elif any(key.removeprefix(f"{model.base_model_prefix}.").startswith(POOLER) for key in info["unexpected_keys"]):
+        model, info = _read(kind, folder, add_pooling_layer=True)
+    elif missing and kind.__name__ == "VJEPA2Model" and all(key.startswith("predictor.") for key in missing):
+        model.predictor, info["missing_keys"] = None, ()  # the encoder does not use it
+    return model, info, kind
+
+
+def _heads(unexpected: Collection[str], prefix: str, folder: Path) -> list[str]:
+    """The tensors beyond the encoder: those with the name of a head, and those beside the encoder in a larger model."""
+    larger = bool(unexpected) and any(name.startswith(prefix) for name in _names(folder))
+    beside = {key for key in unexpected if larger and not key.startswith(prefix)}
+    return sorted(key for key in unexpected if key in beside or HEADS.match(key.removeprefix(prefix)))
+
+
+def _names(folder: Path) -> Iterator[str]:
+    """The tensor names of the safetensors files in a folder."""
+    for path in folder.glob("*.safetensors"):
+        with suppress(SafetensorError), safe_open(path, framework="pt") as file:  # not all of them need be the model's
+            yield from file.keys()
+
+
+def _add_norm(model: Any, folder: Path) -> None:
+    """Add the norm that VideoMAE's classifier applies to the mean of the tokens, as `fc_norm`; it ends the encoder."""
+    content = checkpoint.read(folder).content
+    model.fc_norm = torch.nn.LayerNorm(model.config.hidden_size)  # transformers has this epsilon, the authors 1e-6
+    try:
+        model.fc_norm.load_state_dict({key.removeprefix("fc_norm."): content[key].float() for key in FC_NORM})
+    except (KeyError, RuntimeError) as error:
+        raise UserError(f"{folder}: fc_norm does not fit the model ({one_line(error)})") from error
 
 
 def _class(library: Any, folder: Path) -> Any:
@@ -273,18 +303,20 @@ def _class(library: Any, folder: Path) -> Any:
     try:
         config = library.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # their checks of a config have errors of their own
+        text = (folder / "config.json").read_text(encoding="utf-8", errors="replace")
+        if '"architecture"' in text and '"model_type"' not in text:
+            raise UserError(f"{folder}: {TIMM}") from error
         raise UserError(f"{folder}/config.json: {one_line(error)}") from error
-    if config.model_type == "vit_mae":
-        raise UserError(
-            f"{folder}: vit_mae masks its input at random, so its embeddings are not reproducible; use a ViT"
-        )
+    if config.model_type in REMEDIES:
+        raise UserError(f"{folder}: {config.model_type} {REMEDIES[config.model_type]}")
     if config.model_type in TOWERS:
         return getattr(library, TOWERS[config.model_type])
+    if getattr(config, "vision_config", None) is not None:
+        remedy = "save its vision part alone, as in model.vision_model.save_pretrained(FOLDER)"
+        raise UserError(f"{folder}: {config.model_type!r} is more than a vision encoder; {remedy}")
     kind = library.MODEL_MAPPING.get(type(config), None)
     if kind is None or getattr(kind, "main_input_name", "") not in ("pixel_values", "pixel_values_videos"):
         raise UserError(f"{folder}: model type {config.model_type!r} is not an image or video encoder of transformers")
-    if getattr(config, "vision_config", None) is not None:
-        raise UserError(f"{folder}: {config.model_type!r} is more than a vision encoder; save only its vision part")
     return kind
 
 

@@ -24,6 +24,7 @@ TRANSFORMERS = (
     (r"^videomae\.", ""),
     (r"^embeddings\.patch_embeddings\.projection\.", "patch_embed.proj."),
     (r"^encoder\.layer\.", "blocks."),
+    (r"\.attention\.attention\.(q|v)(?:uery|alue)\.bias$", r".attn.\1_bias"),  # in memory; keys have none
     (r"\.attention\.attention\.(q|k|v)(?:uery|ey|alue)\.", r".attn.\1."),
     (r"\.attention\.attention\.(q|v)_bias$", r".attn.\1_bias"),
     (r"\.attention\.output\.dense\.", ".attn.proj."),

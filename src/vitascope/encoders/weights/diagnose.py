@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
@@ -13,7 +13,15 @@ from torch import Tensor
 from vitascope.encoders.catalog import ENCODERS, models
 from vitascope.encoders.networks import empty
 from vitascope.encoders.spec import CheckpointLayout, Model, State
-from vitascope.encoders.weights.layouts import find_layout, rename_tensors, split_surplus, wrong_shapes
+from vitascope.encoders.weights.layouts import (
+    MAX_DEPTH,
+    OPTIMIZER,
+    containers,
+    find_layout,
+    rename_tensors,
+    split_surplus,
+    wrong_shapes,
+)
 from vitascope.nn.configs.base import NetworkConfig
 
 PREFIXES = {
@@ -33,8 +41,6 @@ ALONE = {
 }
 """Components that are sometimes released by themselves, by the start of all tensor names."""
 WRAPPERS = re.compile(r"((module|model|backbone|encoder|_orig_mod)\.)+")
-MAX_DEPTH = 3
-"""Number of nested dictionaries that are searched."""
 MAX_LISTED = 4
 """Maximum number of names in one message."""
 
@@ -63,16 +69,6 @@ def why_no_fit(content: Mapping[str, Any], name: str, state: State, wanted: Mapp
     return "; ".join(filter(None, (size, matching_models(content, name))))
 
 
-def containers(content: Mapping[str, Any], path: str = "", deep: int = MAX_DEPTH) -> Iterator[tuple[str, State]]:
-    """Every dictionary in a file that contains tensors, with the dotted path to it."""
-    state = {key: value for key, value in content.items() if isinstance(value, Tensor)}
-    if state:
-        yield path, state
-    for key, value in content.items():
-        if deep and isinstance(value, Mapping):
-            yield from containers(value, f"{path}.{key}".lstrip("."), deep - 1)
-
-
 def lone_component(held: Mapping[str, State]) -> str:
     """Description of a file that contains only one component of a model, or only training state; empty otherwise."""
     names = [WRAPPERS.sub("", key, count=1) for state in held.values() for key in state]
@@ -82,7 +78,7 @@ def lone_component(held: Mapping[str, State]) -> str:
         re.search(r"(^|\.)pooler\.(query_tokens|cross_attention)", key) for key in names
     ) and not has_patch_embedding(names):
         return "it is an attentive probe, trained on a frozen encoder; the encoder is in another file"
-    if all(re.match(r"opt(im|imizer)?\w*(\.|$)", path) for path in held):
+    if all(OPTIMIZER.match(path) for path in held):
         return "it contains only optimizer states; the weights are in another file"
     for pattern, what in ALONE.items():
         if all(re.match(pattern, key) for key in names):

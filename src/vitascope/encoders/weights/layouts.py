@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -19,19 +19,69 @@ WRAPPERS = ("module", "trunk", "vision_encoder", "visual", "encoder", "params")
 """Wrapper names, which do not identify a component by themselves."""
 OUTSIDE = " (outside "
 """Marks tensors whose names do not start with the prefix of their layout."""
+OPTIMIZER = re.compile(r"opt(im|imizer)?\w*(\.|$)")
+"""Containers of training state, by the start of their path."""
+MAX_DEPTH = 3
+"""Number of nested dictionaries that are searched for weights."""
+LAYER_SCALE = (r"\.gamma_([12])$", r".ls\1.gamma")
+"""Name of the layer scale in the code bases of BEiT, VideoMAE and timm, and ours."""
 Origin = dict[str, tuple[str, ...]]
 """The original names in the file of each tensor, by our name."""
 
 
-def find_layout(layouts: Iterable[CheckpointLayout], content: Any) -> tuple[CheckpointLayout, State] | None:
-    """The first layout whose mark matches a tensor name, restricted to the matching container, and its tensors."""
+def find_layout(
+    layouts: Iterable[CheckpointLayout], content: Any, container: str = ""
+) -> tuple[CheckpointLayout, State] | None:
+    """The first layout whose mark matches a tensor name, restricted to the matching container, and its tensors.
+
+    A `container`, the dotted path of a dictionary in the file, replaces those of the layouts.
+    """
     for layout in layouts:
-        for container in layout.containers:
-            inner = content.get(container) if container else content
-            state = {k: v for k, v in inner.items() if isinstance(v, Tensor)} if isinstance(inner, Mapping) else {}
+        for path in (container,) if container else layout.containers:
+            state = tensors_at(content, path)
             if any(re.match(layout.mark, key) for key in state):
-                return replace(layout, containers=(container,)), state
+                return replace(layout, containers=(path,)), state
     return None
+
+
+def tensors_at(content: Any, path: str) -> State:
+    """The tensors directly in the dictionary at a dotted path; none if there is no such dictionary."""
+    for key in path.split(".") if path and path not in content else filter(None, [path]):
+        content = content.get(key) if isinstance(content, Mapping) else None
+    return {k: v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, Mapping) else {}
+
+
+def containers(content: Mapping[str, Any], path: str = "", deep: int = MAX_DEPTH) -> Iterator[tuple[str, State]]:
+    """Every dictionary in a file that contains tensors, with the dotted path to it."""
+    state = {key: value for key, value in content.items() if isinstance(value, Tensor)}
+    if state:
+        yield path, state
+    for key, value in content.items():
+        if deep and isinstance(value, Mapping):
+            yield from containers(value, f"{path}.{key}".lstrip("."), deep - 1)
+
+
+def networks_in(layouts: Iterable[CheckpointLayout], content: Mapping[str, Any]) -> dict[str, int]:
+    """Paths of the dictionaries that hold the network of `layouts`, training state excepted, and how many tensors."""
+    marks = [layout.mark for layout in layouts if not layout.refused]
+    return {
+        path: len(state)
+        for path, state in containers(content)
+        if not OPTIMIZER.match(path) and any(re.match(mark, key) for mark in marks for key in state)
+    }
+
+
+def unused_tensors(content: Mapping[str, Any], container: str) -> dict[str, int]:
+    """Number of tensors of a file outside the dictionary at `container`, by the path of the dictionary.
+
+    Training state and lists count as one.
+    """
+    counts: Counter[str] = Counter()
+    for path, state in containers(content, deep=99):
+        if path != container:
+            part = path.partition(".")[0]
+            counts[(path if part == container.partition(".")[0] else part) or "top level"] += len(state)
+    return dict(counts)
 
 
 def split_surplus(layout: CheckpointLayout, state: State) -> tuple[State, dict[str, int]]:
@@ -60,7 +110,7 @@ def rename_tensors(layout: CheckpointLayout, state: State) -> tuple[State, Origi
     origin: Origin = {}
     for raw, tensor in state.items():
         key = raw
-        for pattern, replacement in layout.renames:
+        for pattern, replacement in (*layout.renames, LAYER_SCALE):
             key = re.sub(pattern, replacement, key)
         key = f"{key} (twice)" if key in named else key
         named[key], origin[key] = tensor, (raw if OUTSIDE in raw else f"{layout.prefix}{raw}",)

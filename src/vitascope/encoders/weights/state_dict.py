@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
 from vitascope.core.errors import UserError
+from vitascope.core.text import nearest
 from vitascope.encoders.spec import CheckpointLayout, Model, State
 from vitascope.encoders.weights import diagnose
-from vitascope.encoders.weights.layouts import Origin, find_layout, rename_tensors, split_surplus, wrong_shapes
+from vitascope.encoders.weights.layouts import (
+    Origin,
+    find_layout,
+    networks_in,
+    rename_tensors,
+    split_surplus,
+    unused_tensors,
+    wrong_shapes,
+)
 from vitascope.nn.network import Network
 
 MAX_LISTED = 6
@@ -33,19 +42,31 @@ class Fit:
     """Fixed tables that were computed because the file lacks them."""
     remark: str = ""
     """Settings that the network adopted from the file."""
+    unused: Mapping[str, int] = field(default_factory=dict)
+    """Number of tensors outside the container, by dictionary."""
+    copies: tuple[str, ...] = ()
+    """Other containers that hold the same network with other numbers."""
+    usual: bool = True
+    """The container is the one where files of this kind have the weights."""
 
     def describe(self) -> str:
         """The coverage in one line."""
         words = [f"{self.layout} file: all of {len(self.state)} tensors"]
+        words += [f"taken from {self.container!r}"] if self.copies or not self.usual else []
         words += [self.remark] if self.remark else []
         words += ["computed: " + ", ".join(self.computed)] if self.computed else []
         words += ["left out: " + ", ".join(f"{k} ({n})" for k, n in self.left_out.items())] if self.left_out else []
+        words += ["not used: " + ", ".join(map(self._unused_part, self.unused))] if self.unused else []
         return "; ".join(words)
+
+    def _unused_part(self, part: str) -> str:
+        choice = f", another copy of the network: +weights={part}" if part in self.copies else ""
+        return f"{part} ({self.unused[part]}{choice})"
 
 
 def fit_state_dict(model: Model, network: Network, content: Any, name: str, where: str) -> Fit:
     """Fit the tensors of a file to `network`; `UserError` if they are not exactly those it needs."""
-    layout, state = open_layout(model.layouts, content, name, where)
+    layout, state = open_layout(model, content, name, where)
     state, left_out = split_surplus(layout, state)
     state, origin = rename_tensors(layout, state)
     remark = network.adopt(state)
@@ -57,19 +78,56 @@ def fit_state_dict(model: Model, network: Network, content: Any, name: str, wher
         why = diagnose.why_no_fit(content, name, state, wanted)
         raise UserError(f"{where}: not {name} ({layout.name} file): {wrong}{why and f'; {why}'}")
     state = {key: tensor.reshape(wanted[key].shape).float().contiguous() for key, tensor in state.items()}
-    return Fit(state, layout.name, layout.containers[0], left_out, computed, remark)
+    container = layout.containers[0]
+    unused = unused_tensors(content, container)
+    copies = tuple(path for path in networks_in([layout], content) if path in unused)
+    usual = any(container in one.containers for one in model.layouts)
+    return Fit(state, layout.name, container, left_out, computed, remark, unused, copies, usual)
 
 
-def open_layout(
-    layouts: Iterable[CheckpointLayout], content: Any, name: str, where: str
-) -> tuple[CheckpointLayout, State]:
-    """The layout and tensors from `find_layout`; `UserError` if no layout matches or the file is rejected."""
-    hit = find_layout(layouts, content)
+def open_layout(model: Model, content: Any, name: str, where: str) -> tuple[CheckpointLayout, State]:
+    """The layout and tensors from `find_layout`; `UserError` if no layout matches or the file is rejected.
+
+    Weights under a key that no layout has are taken from there if the file holds the network only once.
+    """
+    chosen = chosen_container(model, content, where) if model.weights else ""
+    hit = find_layout(model.layouts, content, chosen)
+    if hit is None and not chosen:
+        hit = find_layout(model.layouts, content, sole_network(model, content, where))
     if hit is None:
-        raise UserError(f"{where}: not a file of {name}: {diagnose.why_no_layout(content, layouts, name)}")
+        raise UserError(f"{where}: not a file of {name}: {diagnose.why_no_layout(content, model.layouts, name)}")
     if hit[0].refused:
         raise UserError(f"{where}: not a file of {name}: {hit[0].refused}")
     return hit
+
+
+def chosen_container(model: Model, content: Any, where: str) -> str:
+    """The container called `model.weights`, or for `ema` the only averaged copy; `UserError` lists what there is."""
+    held = networks_in(model.layouts, content)
+    averaged = [path for path in held if re.search(r"(^|[._])ema($|[._])", path)]
+    if model.weights in held:
+        return model.weights
+    if model.weights == "ema" and len(averaged) == 1:
+        return averaged[0]
+    there = f"it holds the network under {listed_networks(held)}" if held else "it holds the network under no key"
+    raise UserError(f"{where}: weights={model.weights} is not in the file{nearest(model.weights, held)}; {there}")
+
+
+def sole_network(model: Model, content: Any, where: str) -> str:
+    """The only key of a file that holds the network of `model`; empty if there is none, `UserError` for several."""
+    held = {path: count for path, count in networks_in(model.layouts, content).items() if path}
+    if len(held) > 1:
+        first, name = next(iter(held)), model.card.name
+        raise UserError(
+            f"{where}: holds the network {len(held)} times, under {listed_networks(held)}; "
+            f"choose one, for example {name}+weights={first}={where}"
+        )
+    return next(iter(held), "")
+
+
+def listed_networks(held: Mapping[str, int]) -> str:
+    """Keys with their numbers of tensors, in words."""
+    return ", ".join(f"{path or 'no key'} ({count} tensors)" for path, count in held.items())
 
 
 def problems(wanted: Mapping[str, Tensor], state: State, origin: Origin) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TypeAlias
 
-from vitascope.encoders.spec import CheckpointLayout
+from vitascope.encoders.spec import CheckpointLayout, State
 
 Renames: TypeAlias = tuple[tuple[str, str], ...]
 
@@ -57,8 +57,54 @@ TRANSFORMERS_TEXT = (
 """Surplus of transformers files: text tower and scalars."""
 
 
+TIMM_PREFIX = r"^(?:module\.)?(?:visual\.trunk\.)?"
+"""Prefix of the image tower in timm files: none, or that of OpenCLIP around a timm tower."""
+
+
+def from_timm(state: State) -> State:
+    """Split the keys and values of the attention head; drop the bias that timm adds to a projection if it is zero."""
+    out: State = {}
+    for key, tensor in state.items():
+        if key.startswith("head.attn.kv."):
+            keys, values = tensor.chunk(2)
+            out |= {key.replace("kv", "k"): keys, key.replace("kv", "v"): values}
+        elif key != "proj.bias" or tensor.any():
+            out[key] = tensor
+    return out
+
+
+def with_registers(state: State) -> State:
+    """Add the position of the class token, which timm adds to the token itself if there are registers."""
+    import torch  # not needed to list models
+
+    rows = state.get("pos_embed")
+    if rows is None:
+        return state
+    return {**state, "pos_embed": torch.cat([torch.zeros_like(rows[:, :1]), rows], dim=1)}
+
+
+TIMM = CheckpointLayout(
+    name="timm",
+    mark=TIMM_PREFIX + r"(?:patch_embed\.proj\.weight$)",
+    containers=("", "model", "state_dict"),
+    renames=(
+        (TIMM_PREFIX, ""),
+        (r"^patch_embed\.proj\.", "patch_embed."),
+        (r"^visual\.head\.proj\.", "proj."),
+        (r"^head\.", "proj."),
+        (r"^reg_token$", "register_tokens"),
+        (r"^attn_pool\.latent$", "head.probe"),
+        (r"^attn_pool\.(q|kv|proj)\.", r"head.attn.\1."),
+        (r"^attn_pool\.", "head."),
+    ),
+    surplus=OPENCLIP_TEXT,
+    convert=from_timm,
+)
+"""Layout of image towers under the names of timm's vision transformers; layer scale is renamed for all layouts."""
+
+
 def clip_layouts(name: str) -> tuple[CheckpointLayout, ...]:
-    """Layouts of a CLIP image tower: `name` files with the text tower or without it, and transformers files."""
+    """Layouts of a CLIP image tower: `name` files with the text tower or without it, transformers and timm files."""
     joint = CheckpointLayout(
         name=name,
         mark=r"(module\.)?visual\.(conv1|transformer|ln_)",
@@ -77,4 +123,5 @@ def clip_layouts(name: str) -> tuple[CheckpointLayout, ...]:
             renames=TRANSFORMERS,
             surplus=TRANSFORMERS_TEXT,
         ),
+        TIMM,
     )

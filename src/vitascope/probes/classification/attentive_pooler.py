@@ -31,7 +31,7 @@ from vitascope.core.text import nearest
 NORM_EPS = 1e-5
 """Epsilon of every layer norm."""
 INIT_STD = 0.02
-"""Standard deviation of the initial weights, truncated at twice that."""
+"""Standard deviation of the initial weights. The official code truncates them at -2 and 2, which nothing reaches."""
 
 
 class _Linear(torch.autograd.Function):
@@ -250,24 +250,25 @@ def random_heads(
 ) -> AttentiveHeads:
     """Return `count` identical heads drawn from `generator`, so that candidates differ in their settings only.
 
-    Weights and queries: normal with standard deviation 0.02, truncated at 0.04; biases 0, norms 1. The matrices that
-    end a residual branch are divided by sqrt(2 l); l is 1 in the cross-attention block, 2 in the first block before it.
+    Weights and queries: normal with standard deviation 0.02; biases 0, norms 1. As in V-JEPA 2, the matrices that end a
+    residual branch are divided by sqrt(2 l); l counts the self-attention blocks from 1, and the cross-attention block
+    has that of the last, which leaves 1 for a head without others, as in V-JEPA.
     """
     model = AttentiveHeads(dim, classes, heads=heads, depth=depth, count=count)
     for name, parameter in model.named_parameters():
         one = parameter.detach()[0]
         if one.ndim > 1:
-            nn.init.trunc_normal_(one, std=INIT_STD, a=-2 * INIT_STD, b=2 * INIT_STD, generator=generator)
-            one /= math.sqrt(2 * _layer(name)) if name.endswith(("proj.weight", "fc2.weight")) else 1
+            one.normal_(std=INIT_STD, generator=generator)
+            one /= math.sqrt(2 * _layer(name, depth)) if name.endswith(("proj.weight", "fc2.weight")) else 1
         else:
             one.fill_(float("norm" in name and name.endswith("weight")))
         parameter.detach()[1:] = one
     return model
 
 
-def _layer(name: str) -> int:
+def _layer(name: str, depth: int) -> int:
     _, block, rest = name.partition("blocks.")
-    return int(rest.partition(".")[0]) + 2 if block else 1
+    return int(rest.partition(".")[0]) + 1 if block else max(depth - 1, 1)
 
 
 KV = "pooler.cross_attention_block.xattn.kv."

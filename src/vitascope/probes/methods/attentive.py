@@ -48,7 +48,7 @@ class AttentiveProbe(Classification):
 
     name: str = "attentive"
     """Name as typed by users, with variant and options."""
-    version: int = 1
+    version: int = 2
     """Version; incremented whenever the same inputs would yield another score."""
     train: View = _WHOLE
     """View of the training videos."""

@@ -64,7 +64,7 @@ class LocalizationProbe(TemporalLocalization):
 
     name: str = "localize"
     """Name as typed by users, with variant and options."""
-    version: int = 1
+    version: int = 2
     """Version; incremented whenever the same inputs would yield another score."""
     reports_progress: ClassVar[bool] = True
     train: View = QUARTER
@@ -273,7 +273,7 @@ class LocalizationProbe(TemporalLocalization):
         live.resume_at(done * epoch_steps)
         for epoch in range(done, epochs):
             for step, batch in enumerate(self._batches(train, indices, draw, epoch_steps), epoch * epoch_steps):
-                padded = pad_batch(batch, levels=len(self.windows), limit=self.length)
+                padded = pad_batch(batch, windows=self.windows, limit=self.length)
                 actions = padded.actions._replace(labels=padded.actions.labels * (not self.external))
                 loss = training_losses(
                     *(model, padded.values, padded.mask, actions),
@@ -323,7 +323,7 @@ class LocalizationProbe(TemporalLocalization):
         features, indices, external_scores = validation
         predictions: list[list[Segment]] = [[] for _ in features.examples]
         for i, video in zip(indices, self._sequences(features, indices, self.test), strict=True):
-            padded = pad_batch([video], levels=len(self.windows), limit=self.length)
+            padded = pad_batch([video], windows=self.windows, limit=self.length, exact=self.positions)
             scores = None if external_scores is None else external_scores[features.examples[i].id]
             predictions[i] = self._segments(model(padded.values, padded.mask), video, scores)
         return predictions

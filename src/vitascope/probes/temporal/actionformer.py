@@ -5,14 +5,14 @@ the sizes of the TWLV-I report. Tensors are (batch, time, channels), so that nor
 memory; only the first convolution takes (batch, channels, time), the layout in which batches are built.
 
 Padded positions are zero after every convolution and every block, but not after a norm: right behind the end of a video
-stands the bias of the norm, as in the published code. `padded_length` therefore leaves at least one such position, and
-the output of a video does not depend on any further padding.
+stands the bias of the norm, as in the published code. `padded_length` therefore leaves one such position wherever the
+published code does, and the output of a video does not depend on any further padding.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeAlias
 
 import torch
@@ -66,14 +66,20 @@ class Pyramid(NamedTuple):
     sizes: tuple[int, ...]
 
 
-def padded_length(length: int, levels: int, limit: int) -> int:
-    """Return the padded length for `length` vectors: divisible at every level, one position to spare, up to `limit`.
+def padded_length(length: int, windows: Sequence[int], limit: int, *, exact: bool = False) -> int:
+    """Return the padded length for `length` vectors: divisible at every level, one position to spare.
 
-    The published code pads to `limit`, and longer videos to a multiple of it; the output is the same (see above).
+    The published code pads to `limit`, and longer videos to the largest stride times window of a level: those may have
+    no position to spare there, so they have none here. Its further padding changes nothing (see above) and is left out,
+    except with `exact`: position embeddings are interpolated to the padded length of long videos.
     """
-    multiple: int = 2 ** (levels - 1)
-    padded = multiple * (-(-length // multiple) + 1)
-    return min(padded, limit) if length <= limit else padded
+    multiple = 2 ** (len(windows) - 1)
+    spared = multiple * (-(-length // multiple) + 1)
+    published = limit
+    if length > limit:
+        divisor = max(2**level * (window // 2 * 2 if window > 1 else 1) for level, window in enumerate(windows))
+        published = math.lcm(multiple, divisor) * -(-length // math.lcm(multiple, divisor))
+    return published if exact and length > limit else min(spared, published)
 
 
 class Conv(nn.Module):

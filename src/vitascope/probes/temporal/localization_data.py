@@ -204,10 +204,12 @@ def _random_int(low: int, high: int, generator: torch.Generator) -> int:
     return int(torch.randint(low, high + 1, (), generator=generator))
 
 
-def pad_batch(batch: Sequence[VideoSequence], *, levels: int, limit: int) -> PaddedBatch:
-    """Collate videos, padded with zeros; `limit` as in `actionformer.padded_length`."""
+def pad_batch(
+    batch: Sequence[VideoSequence], *, windows: Sequence[int], limit: int, exact: bool = False
+) -> PaddedBatch:
+    """Collate videos, padded with zeros to `actionformer.padded_length`."""
     first = batch[0].values
-    length = padded_length(max(len(s.values) for s in batch), levels, limit)
+    length = padded_length(max(len(s.values) for s in batch), windows, limit, exact=exact)
     values = first.new_zeros(len(batch), first.shape[1], length)
     mask = torch.zeros(len(batch), length, dtype=torch.bool, device=first.device)
     for i, video in enumerate(batch):
