@@ -12,8 +12,8 @@ Filter: TypeAlias = Literal["nearest", "box", "bilinear", "hamming", "bicubic", 
 """Resampling filters, as Pillow calls them."""
 CropRounding: TypeAlias = Literal["even", "down"]
 """How half a pixel at the edge of a center crop is rounded: to even (torchvision) or down (transformers)."""
-NOT_ANTIALIASED = ("nearest", "bilinear", "bicubic")
-"""Filters that also exist without antialiasing, as in OpenCV and in PyTorch's `interpolate`."""
+NOT_ANTIALIASED = ("nearest", "bilinear")
+"""Filters that also exist without antialiasing."""
 
 
 def transform_problem(filter: Filter, antialias: bool, crop_ratio: float) -> str:

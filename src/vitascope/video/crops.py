@@ -83,9 +83,7 @@ class Cutter:
         left, right = _edges(box[0], box[2], width)
         top, bottom = _edges(box[1], box[3], height)
         how = self.transform
-        return resize(
-            picture[top:bottom, left:right], self.size, self.size, filter=how.filter, antialias=how.antialias
-        )
+        return resize(picture[top:bottom, left:right], self.size, self.size, filter=how.filter, antialias=how.antialias)
 
 
 def _edges(low: float, high: float, length: int) -> tuple[int, int]:

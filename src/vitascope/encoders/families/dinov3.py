@@ -96,7 +96,7 @@ CARD = replace(
     IMAGE_CARD,
     resize="square",
     pool="mean over the frames of the class token after the final norm (x_norm_clstoken of the official code)",
-    transform="squashed to the input size, antialiased bilinear (make_transform in the README of facebookresearch/dinov3)",
+    transform="squashed to the input size, antialiased bilinear (make_transform in the README of the official code)",
     pretraining_datasets=frozenset({"in1k"}),
     trained="LVD-1689M, images; IN-1k is in it",
     license="DINOv3 License",

@@ -35,8 +35,8 @@ CARD = replace(
     mean=(0.45, 0.45, 0.45),
     std=(0.225, 0.225, 0.225),
     sampling="16 frames, stride 4, 5 clips x 3 crops",
-    transform="short side to the input size, bilinear without antialiasing, center crop (SlowFast's test transform, which "
-    "the paper builds on; the repository has none for video)",
+    transform="short side to the input size, bilinear without antialiasing, center crop (test transform of SlowFast, "
+    "on which the paper builds; the repository has none for video)",
     pretraining_datasets=frozenset({"k400"}),
     license="CC BY-NC 4.0",  # LICENSE.models of the repository; the code is Apache-2.0
 )

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from vitascope.encoders.spec import CARD_TEMPLATE, FINE_TUNED, OPENCV, OPENCV_SOURCE, CheckpointLayout, Model, WeightSource
+from vitascope.encoders.spec import (
+    CARD_TEMPLATE,
+    FINE_TUNED,
+    OPENCV,
+    OPENCV_SOURCE,
+    CheckpointLayout,
+    Model,
+    WeightSource,
+)
 from vitascope.nn.configs.video_vit import VideoViTConfig
 
 BASE = VideoViTConfig(dim=768, depth=12, heads=12, mlp=3072, positions="sincos3d_d4")

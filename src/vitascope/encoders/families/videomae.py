@@ -10,7 +10,15 @@ from dataclasses import replace
 from typing import Any
 
 from vitascope.core.types import Card
-from vitascope.encoders.spec import CARD_TEMPLATE, FINE_TUNED, OPENCV, OPENCV_SOURCE, CheckpointLayout, Model, WeightSource
+from vitascope.encoders.spec import (
+    CARD_TEMPLATE,
+    FINE_TUNED,
+    OPENCV,
+    OPENCV_SOURCE,
+    CheckpointLayout,
+    Model,
+    WeightSource,
+)
 from vitascope.nn.configs.video_vit import VideoViTConfig
 
 BASE = VideoViTConfig(dim=768, depth=12, heads=12, mlp=3072, positions="sinusoid_flat")
