@@ -137,11 +137,9 @@ def options(model: Model) -> list[FieldOption]:
         unit = _unit(model, key)
         constraint = f"a multiple of {unit}" if unit > 1 else "at least 1"
         rows.append(FieldOption(key, "whole number", str(getattr(model.card, key)), constraint, MEANINGS[key]))
-    rows.append(
-        FieldOption("precision", " | ".join(get_args(Precision)), model.card.precision, "", MEANINGS["precision"])
-    )
-    if model.authors:
-        rows.append(FieldOption("view", " | ".join(VIEWS), "report", "", MEANINGS["view"]))
+    choices = {"precision": get_args(Precision), **({"view": VIEWS} if model.authors else {})}
+    for key, words in choices.items():
+        rows.append(FieldOption(key, " | ".join(words), str(getattr(model.card, key, VIEWS[0])), "", MEANINGS[key]))
     for key, words in switches(model).items():
         default = model.summary or "its own" if key == "pool" else str(getattr(model.shape, key))
         rows.append(FieldOption(key, " | ".join(words), default, "", MEANINGS[key]))

@@ -35,7 +35,7 @@ GENERIC: Settings = {
 IMAGENET: Settings = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
 SQUARE_224: Settings = {"size": {"height": 224, "width": 224}, "default_to_square": True}
 TORCHVISION_ONLY: dict[str, Settings] = {
-    "VJEPA2": {**GENERIC, **IMAGENET, "do_center_crop": True, "crop_size": 256},
+    "VJEPA2": {**GENERIC, **IMAGENET, "size": {"shortest_edge": 292}, "do_center_crop": True, "crop_size": 256},
     "DINOv3ViT": {**GENERIC, **IMAGENET, **SQUARE_224},
     "Timesformer": {**GENERIC, **IMAGENET, "size": {"shortest_edge": 224}, "do_center_crop": True, "crop_size": 224},
 }
@@ -179,23 +179,27 @@ def _refused(values: Settings, given: Settings) -> list[str]:
 
 
 def _geometry(values: Settings, stem: str, refused: list[str]) -> Geometry:
-    """The sides that a class resizes and crops to; what is not possible is added to `refused`."""
-    side, squash = _resized(values, refused)
-    crop = _cropped(values, refused)
-    if stem == "VJEPA2" and crop:
-        side, squash = int(crop * 256 / 224), False
-    elif stem == "Levit" and not squash:
-        side = int(256 / 224 * side)
-    elif stem == "PoolFormer" and values.get("crop_pct"):
-        side, squash = int(side / values["crop_pct"]), False
-    elif stem == "ConvNext":
-        crop = side if side < 384 else None
-        side, squash = (int(side / values["crop_pct"]), False) if crop else (side, True)
+    """The sides that are resized and cropped to; what is not possible is added to `refused`."""
+    side, squash, crop = _of_class(stem, Geometry(*_resized(values, refused), _cropped(values, refused)), values)
     if crop and crop > side:
         refused.append(f"crop_size = {crop} from {side} pixels, which pads")
     if not crop and not squash and (stem or values.get("do_center_crop") is False):
         refused.append("do_center_crop = False, which leaves images of other shapes than square")
     return Geometry(side, squash, crop)
+
+
+def _of_class(stem: str, stated: Geometry, values: Settings) -> Geometry:
+    """The sides as a class computes them from the stated ones."""
+    side, squash, crop = stated
+    if stem == "VJEPA2" and crop:
+        return Geometry(int(crop * 256 / 224), False, crop)
+    if stem == "Levit" and not squash:
+        return Geometry(int(256 / 224 * side), False, crop)
+    if stem == "PoolFormer" and values.get("crop_pct"):
+        return Geometry(int(side / values["crop_pct"]), False, crop)
+    if stem == "ConvNext":
+        return Geometry(int(side / values["crop_pct"]), False, side) if side < 384 else Geometry(side, True, None)
+    return stated
 
 
 def _resized(values: Settings, refused: list[str]) -> tuple[int, bool]:
@@ -245,18 +249,19 @@ def normalization(values: Settings) -> tuple[RGB, RGB]:
     """
     factor = float(values["rescale_factor"]) if values["do_rescale"] else 1.0
     offset = 1.0 if values["do_rescale"] and (values.get("offset") or values.get("rescale_offset")) else 0.0
-    mean, std = (0.0,) * 3, (1.0,) * 3
-    if values["do_normalize"]:
-        if values.get("image_mean") is None or values.get("image_std") is None:
-            raise UserError("it normalizes (do_normalize), but has no image_mean and image_std; add them")
-        mean, std = _channels(values["image_mean"]), _channels(values["image_std"])
-    if values.get("include_top"):  # divides by the deviation once more
-        deviation = _channels(values["image_std"])
-        std = (std[0] * deviation[0], std[1] * deviation[1], std[2] * deviation[2])
+    mean, std = _stated(values) if values["do_normalize"] else ((0.0,) * 3, (1.0,) * 3)
+    deviation = _channels(values["image_std"]) if values.get("include_top") else (1.0,) * 3  # divides once more
     unit = 255 * factor
     red, green, blue = (_short((offset + m) / unit) for m in mean)
-    low, middle, high = (_short(s / unit) for s in std)
+    low, middle, high = (_short(s * d / unit) for s, d in zip(std, deviation, strict=True))
     return (red, green, blue), (low, middle, high)
+
+
+def _stated(values: Settings) -> tuple[RGB, RGB]:
+    """The mean and standard deviation in the settings."""
+    if values.get("image_mean") is None or values.get("image_std") is None:
+        raise UserError("it normalizes (do_normalize), but has no image_mean and image_std; add them")
+    return _channels(values["image_mean"]), _channels(values["image_std"])
 
 
 def _channels(value: float | Iterable[float]) -> RGB:
