@@ -42,9 +42,9 @@ def test_an_encoder_is_described_with_its_card_and_presets() -> None:
     assert (found["kind"], found["name"]) == ("encoder", "umt/large-s2+frames=8")
     assert (found["card"]["name"], found["card"]["frames"]) == ("umt/large-s2+frames:8", 8)
     options = found["options"]
-    assert options.keys() == {"frames", "size", "precision", "weights", "pool", "act", "paper", "native"}
+    assert options.keys() == {"frames", "size", "precision", "view", "weights", "pool", "act", "paper", "native"}
     assert (options["size"]["default"], options["size"]["constraint"]) == ("224", "a multiple of 16")
-    assert options["native"]["meaning"] == "Short for frames=4."
+    assert options["native"]["meaning"] == "Short for frames=4, view=authors."
     assert described_json("tiny/stills")["card"]["name"] == "tiny/stills"
     assert described_json("pixels/thumbnail")["options"] == {}
 

@@ -146,11 +146,12 @@ def test_options_and_presets() -> None:
     assert (card.frames, card.options) == (16, "")
     assert settings.configured("umt/large-s2+paper").card == card
     native = settings.configured("umt/large-s2+native").card
-    assert (native.name, native.frames, native.options) == ("umt/large-s2+frames:4", 4, "frames:4")
+    assert (native.name, native.frames) == ("umt/large-s2+frames:4+view:authors", 4)
+    assert native.options == "frames:4+view:authors"
     both = settings.configured("umt/large-s2+size=336+frames=8").card
     assert (both.name, both.size) == ("umt/large-s2+frames:8+size:336", 336)
     assert settings.configured("umt/large-s2+size:336+frames:8").card == both, "as it was written before"
-    assert settings.configured("umt/large-s2+native+size=336").card.name == "umt/large-s2+frames:4+size:336"
+    assert settings.configured("umt/large-s2+native+view=report+size=336").card.name == "umt/large-s2+frames:4+size:336"
     assert settings.configured("umt/large-s2+frames=16").card == card
     assert settings.configured("umt/large-s2+precision=bfloat16").card.precision == "bfloat16"
 

@@ -160,32 +160,37 @@ def test_grids_are_in_the_order_of_time_row_and_column(name: str, tmp_path: Path
         assert np.unravel_index(int(moved.argmax()), moved.shape) == place
 
 
-@pytest.mark.parametrize(
-    ("given", "resize", "size"),
-    [
-        (PREPROCESSOR, "shorter", 32),
-        ({"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "size": {"height": 48, "width": 48}}, "square", 48),
-        ({"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "size": 48}, "shorter", 48),
-        ({"do_normalize": False, "size": {"shortest_edge": 40}, "crop_size": 24}, "shorter", 24),
-    ],
-)
-def test_preprocessor_files_say_how_pixels_are_wanted(given: dict[str, Any], resize: str, size: int) -> None:
-    habits = hf._from_config(given)
-    assert (habits.resize, habits.size) == (resize, size)
-    if given.get("do_normalize", True):
-        assert (list(habits.mean), list(habits.std)) == (given["image_mean"], given["image_std"])
-    else:
-        assert (habits.mean, habits.std) == hf.UNIT
-
-
 def test_without_a_preprocessor_file_a_known_family_has_its_published_habits(tmp_path: Path) -> None:
     saved(tmp_path, "clip")
-    assert (load(f"hf:{tmp_path}").card.mean, load(f"hf:{tmp_path}").card.resize) == (hf.OPENAI[0], "shorter")
+    card = load(f"hf:{tmp_path}").card
+    assert (card.mean[0], card.resize, card.filter, card.size) == (0.48145466, "shorter", "bicubic", 32)
     saved(tmp_path / "other", "resnet")
     with pytest.raises(
         ValueError, match=r"the input normalization of 'resnet' is unknown; put the model's preprocessor_config\.json"
     ):
         load(f"hf:{tmp_path / 'other'}")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (
+            "videomae",
+            "its preprocessor gives 48 x 48 pixels, and config.json says 32 x 32; put the",
+        ),
+        ("vit", "the model does not take images of 48 x 48 pixels, which its preprocessor gives"),
+    ],
+)
+def test_another_size_than_the_models_is_refused(name: str, said: str, tmp_path: Path) -> None:
+    saved(tmp_path, name, preprocessor={**PREPROCESSOR, "size": {"shortest_edge": 56}, "crop_size": 48})
+    with pytest.raises(ValueError, match=said):
+        load(f"hf:{tmp_path}")
+
+
+def test_a_convolutional_model_takes_the_preprocessors_size(tmp_path: Path) -> None:
+    saved(tmp_path, "resnet", preprocessor={**PREPROCESSOR, "crop_size": 40})
+    card = load(f"hf:{tmp_path}").card
+    assert (card.size, card.crop_ratio, card.crop_rounding) == (40, 1.0, "down")
 
 
 def edited(folder: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> None:

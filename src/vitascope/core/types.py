@@ -15,6 +15,7 @@ from jaxtyping import Int, Int64
 
 from vitascope.core.errors import UserError
 from vitascope.core.migrate import CARD, current
+from vitascope.core.pixel_transform import CropRounding, Filter, PixelTransform, Resize, transform_problem
 from vitascope.core.schema import conform
 
 Span: TypeAlias = tuple[float, float]
@@ -23,7 +24,6 @@ RGB: TypeAlias = tuple[float, float, float]
 Box: TypeAlias = tuple[float, float, float, float]
 """Left, top, right and bottom as fractions of the displayed frame, 0 to 1."""
 
-Resize: TypeAlias = Literal["shorter", "square"]
 Precision: TypeAlias = Literal["float32", "bfloat16"]
 AsImage: TypeAlias = Literal["repeat", "single"]
 Kind: TypeAlias = Literal["recognition", "localization", "segmentation"]
@@ -34,6 +34,16 @@ T_co = TypeVar("T_co", covariant=True)
 
 KNOWLEDGE = {"knowledge": True}
 """Metadata of the fields that describe a model without affecting its output."""
+LATER = {"later": True}
+"""Metadata of fields added later: at its default such a field is in no digest, so that older digests stay valid."""
+LITERALS = {
+    "resize": Resize,
+    "filter": Filter,
+    "crop_rounding": CropRounding,
+    "precision": Precision,
+    "image": AsImage,
+}
+"""Fields of a card with a fixed set of values."""
 CLOCK = 1e-3
 """Tolerance of time stamps, seconds: the tick of the coarsest common container clock (Matroska, WebM)."""
 SHARE = 0.03
@@ -146,6 +156,14 @@ class Card:
     """Standard deviation that each channel is divided by."""
     resize: Resize = "shorter"
     """Preprocessing of a center crop: resize the shorter side and crop, or resize the whole frame to a square."""
+    filter: Filter = field(default="bilinear", metadata=LATER)
+    """Resampling filter."""
+    antialias: bool = field(default=True, metadata=LATER)
+    """Whether the filter is widened when shrinking; see `PixelTransform`."""
+    crop_ratio: float = field(default=1.0, metadata=LATER)
+    """Side of the center crop relative to the resized side."""
+    crop_rounding: CropRounding = field(default="even", metadata=LATER)
+    """Rounding of the offset of the center crop."""
     precision: Precision = "float32"
     pool: str = "mean"
     """How tokens are pooled into the clip embedding, and where that is defined."""
@@ -161,6 +179,8 @@ class Card:
     """Pretraining data and method, in words."""
     sampling: str = field(default="", metadata=KNOWLEDGE)
     """How the authors sample videos at evaluation."""
+    transform: str = field(default="", metadata=KNOWLEDGE)
+    """How the authors resize and crop frames at evaluation, and where that is defined."""
     license: str = field(default="", metadata=KNOWLEDGE)
     """License of the weights."""
     params: int = field(default=0, metadata=KNOWLEDGE)
@@ -169,9 +189,11 @@ class Card:
     """Cost of one clip, 1e9 multiply-adds (what papers report as GFLOPs)."""
 
     def __post_init__(self) -> None:
-        for name, literal in (("resize", Resize), ("precision", Precision), ("image", AsImage)):
+        for name, literal in LITERALS.items():
             if (value := getattr(self, name)) not in get_args(literal):
                 raise UserError(f"{self.name}: card.{name} is one of {', '.join(get_args(literal))}, not {value!r}")
+        if problem := transform_problem(self.filter, self.antialias, self.crop_ratio):
+            raise UserError(f"{self.name}: card: {problem}")
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Card:
@@ -188,12 +210,19 @@ class Card:
     @property
     def behavior(self) -> dict[str, Any]:
         """The fields that can change an embedding, as plain data."""
-        return {f.name: plain(getattr(self, f.name)) for f in fields(self) if not f.metadata}
+        used = [f for f in fields(self) if f.metadata != KNOWLEDGE]
+        values = {f.name: getattr(self, f.name) for f in used if not f.metadata or getattr(self, f.name) != f.default}
+        return {name: plain(value) for name, value in values.items()}
 
     @property
     def knowledge(self) -> dict[str, Any]:
         """The fields that describe the model and cannot change an embedding, as plain data."""
-        return {f.name: plain(getattr(self, f.name)) for f in fields(self) if f.metadata}
+        return {f.name: plain(getattr(self, f.name)) for f in fields(self) if f.metadata == KNOWLEDGE}
+
+    @property
+    def pixels(self) -> PixelTransform:
+        """How frames become the square input."""
+        return PixelTransform(**{f.name: getattr(self, f.name) for f in fields(PixelTransform)})
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vitascope.core.errors import UserError
+from vitascope.core.pixel_transform import PixelTransform
 from vitascope.core.types import Card
 from vitascope.encoders.revisions import PINNED
 from vitascope.nn.configs.base import NetworkConfig
@@ -88,12 +89,21 @@ class Model:
     """Container of the weights in the file instead of the layout's own, `ema` for an averaged copy by any name."""
     summary: str = ""
     """Clip vector instead of the network's own: `mean` of the tokens, or `cls`, the class token."""
+    authors: PixelTransform | None = None
+    """The authors' evaluation transform, for `view=authors`; `Card.transform` says where it is defined."""
     overrides: Mapping[str, Any] = field(default_factory=dict)
     """Values of card and shape chosen by the user, which take precedence over a file or an `architecture`."""
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Named sets of options; the default is the report's setting (`paper`)."""
+    """Named sets of options beside `paper`, the setting of the report, which is the default."""
     from_config: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
     """Converts a transformers config.json to arguments of `shape.updated`."""
+
+    @property
+    def words(self) -> dict[str, Mapping[str, Any]]:
+        """All named sets of options: `paper`, the setting of the report, and `native`, that of the authors."""
+        view = {"view": "authors"} if self.authors else {}
+        native = {**self.presets.get("native", {}), **view}
+        return {"paper": {}, **self.presets, **({"native": native} if native else {})}
 
     def full_card(self) -> Card:
         """The card completed from the shape: width, parameters, multiply-adds per clip."""
@@ -118,6 +128,9 @@ IMAGE_CARD = replace(CARD_TEMPLATE, image="single", sampling="image model; no of
 """Card of an image model to be completed by its family."""
 CLIP_CARD = replace(IMAGE_CARD, mean=(0.48145466, 0.4578275, 0.40821073), std=(0.26862954, 0.26130258, 0.27577711))
 """Card of an image model normalized as CLIP."""
+OPENCV = PixelTransform(antialias=False)
+"""Short side with OpenCV's bilinear filter, as in the evaluation code of VideoMAE and its descendants."""
+OPENCV_SOURCE = "short side to the input size by cv2.resize (bilinear, not antialiased), center crop"
 FINE_TUNED = CheckpointLayout(
     name="fine-tuned",
     mark=r"fc_norm\.weight$",

@@ -95,6 +95,6 @@ def _decode(job: DecodeJob) -> Iterator[tuple[ClipHeader | ClipIndex | list[str]
     yield ClipHeader([[c.span for c in plan] for plan in plans], digests), None
     indices = [ClipIndex(s, c) for s, plan in enumerate(plans) for c in range(len(plan))]
     clips: list[Clip] = [clip for plan in plans for clip in plan]
-    for index, pixels in decode(video, clips, job.card.size, job.card.resize, warnings=warnings):
+    for index, pixels in decode(video, clips, job.card.size, job.card.pixels, warnings=warnings):
         yield indices[index], pixels
     yield warnings, None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
+from vitascope.core.pixel_transform import PixelTransform, Resize
 from vitascope.core.types import Crop
 from vitascope.video.orientation import STORED, Orientation, Picture, oriented
 from vitascope.video.resample import resize, shorter, square
@@ -23,13 +24,15 @@ LONGEST = 4
 class Cutter:
     """Crops squares of `size` pixels from decoded frames, turned for display.
 
-    `mode` is `Card.resize`: a center crop keeps the aspect ratio ("shorter") or squashes the whole frame ("square").
-    `usual` is the orientation of the first frame; frames whose display matrix has another angle are turned by that.
+    `transform` is that of a card, or only its `resize`: a center crop keeps the aspect ratio ("shorter") or squashes
+    the whole frame ("square"). `usual` is the orientation of the first frame; frames whose display matrix has another
+    angle are turned by that.
     """
 
-    def __init__(self, size: int, mode: Literal["shorter", "square"], usual: Orientation = STORED) -> None:
-        self.size, self.mode, self.orientation = size, mode, usual
+    def __init__(self, size: int, transform: PixelTransform | Resize, usual: Orientation = STORED) -> None:
+        self.size, self.orientation = size, usual
         self.by_angle = {usual.angle: usual}
+        self.transform = PixelTransform(resize=transform) if isinstance(transform, str) else transform
         self.scaler = VideoReformatter()
 
     def cut(self, frame: Any, crops: list[Crop]) -> list[Picture]:
@@ -52,24 +55,32 @@ class Cutter:
         """The result of resizing, then cropping, computed in the cheaper order."""
         stored = (frame.width, frame.height)
         width, height = stored[::-1] if self.orientation.sideways else stored
-        short = int(self.size * crop.scale + 1e-6)
-        assert short >= self.size, f"a crop of {self.size} pixels from a side of {short}"
-        squash = self.mode == "square" and crop.count == 1
+        short, how = self._short(crop), self.transform
+        squash = how.resize == "square" and crop.count == 1
         small = (short, short) if squash else shorter(width, height, short)
-        window = square(*small, self.size, index=crop.index, count=crop.count)
-        if squash or max(small) <= LONGEST * short:
+        window = square(*small, self.size, index=crop.index, count=crop.count, rounding=how.crop_rounding)
+        if how.default_filter and (squash or max(small) <= LONGEST * short):
             left, top, right, bottom = window
             return self._whole(frame, small[::-1] if self.orientation.sideways else small, cache)[
                 top:bottom, left:right
             ]
-        return resize(self._whole(frame, stored, cache), *small, window=window)
+        whole = self._whole(frame, stored, cache)
+        return resize(whole, *small, window=window, filter=how.filter, antialias=how.antialias)
+
+    def _short(self, crop: Crop) -> int:
+        """Pixels of the short side of the resized frame; a center crop of no other scale has the transform's."""
+        if crop.count == 1 and crop.scale == 1.0:
+            return self.transform.short_side(self.size)
+        short = int(self.size * crop.scale + 1e-6)
+        assert short >= self.size, f"a crop of {self.size} pixels from a side of {short}"
+        return short
 
     def _whole(self, frame: Any, size: tuple[int, int], cache: dict[tuple[int, int], Picture]) -> Picture:
         """The whole frame as displayed; `size` is the width and height before it is turned."""
         if size not in cache:
             # the input has the matrix and range of the frame; the RGB output is always full range
             small = self.scaler.reformat(frame, *size, "rgb24", interpolation=EXACT, threads=1)
-            cache[size] = self.orientation.turn(small.to_ndarray())
+            cache[size] = self.orientation.turn(np.asarray(small.to_ndarray(), np.uint8))
         return cache[size]
 
     def _box(self, picture: Picture, box: tuple[float, float, float, float]) -> Picture:
@@ -77,7 +88,8 @@ class Cutter:
         height, width = picture.shape[:2]
         left, right = _edges(box[0], box[2], width)
         top, bottom = _edges(box[1], box[3], height)
-        return resize(picture[top:bottom, left:right], self.size, self.size)
+        how = self.transform
+        return resize(picture[top:bottom, left:right], self.size, self.size, filter=how.filter, antialias=how.antialias)
 
 
 def _edges(low: float, high: float, length: int) -> tuple[int, int]:

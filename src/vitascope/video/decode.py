@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import UInt8
 
+from vitascope.core.pixel_transform import PixelTransform, Resize
 from vitascope.core.types import Clip, Crop, Video
 from vitascope.video import frame_reader as reading
 from vitascope.video import torchcodec_backend
@@ -23,16 +24,16 @@ def decode(
     video: Video,
     clips: Sequence[Clip],
     size: int,
-    resize: Literal["shorter", "square"] = "shorter",
+    transform: PixelTransform | Resize = "shorter",
     *,
     warnings: list[str] | None = None,
     backend: Literal["pyav", "torchcodec"] = "pyav",
 ) -> Iterator[tuple[int, UInt8[np.ndarray, "t y x 3"]]]:
     """Yield `(clip index, pixels)`, each clip as soon as its last frame is decoded.
 
-    Crops are squares of `size` pixels; `resize` is `Card.resize`. The frame for time t is the one displayed at t. Only
-    the crops of unfinished clips are in memory, never the whole video. Non-fatal problems are appended to `warnings` at
-    the end. Raises UserError if nothing can be decoded.
+    Crops are squares of `size` pixels; `transform` is `Card.pixels`, or only its `resize`. The frame for time t is the
+    one displayed at t. Only the crops of unfinished clips are in memory, never the whole video. Non-fatal problems are
+    appended to `warnings` at the end. Raises UserError if nothing can be decoded.
     """
     plan = [[(video.frame_at(t), clip.crop) for t in clip.times] for clip in clips]
     users: dict[Square, list[int]] = defaultdict(list)
@@ -50,7 +51,7 @@ def decode(
             reading.frames(video, sorted(crops), problems),
             Orientation(video.rotation, video.mirrored),
         )
-    cutter = Cutter(size, resize, orientation)
+    cutter = Cutter(size, transform, orientation)
     cut = ((i, crop, p) for i, frame in frames for crop, p in zip(crops[i], cutter.cut(frame, crops[i]), strict=True))
     yield from _assemble(plan, users, cut)
 

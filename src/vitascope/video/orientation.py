@@ -46,7 +46,7 @@ def _unlisted(kind: type[Type], value: object) -> Type | None:
     if not isinstance(value, int):
         return None
     member = object.__new__(kind)
-    member._name_, member._value_ = f"UNLISTED_{value}", value
+    member._name_, member._value_ = f"UNLISTED_{value}", value  # type: ignore[assignment]
     return member
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from vitascope.core.pixel_transform import PixelTransform
 from vitascope.encoders.spec import CLIP_CARD, Model, WeightSource
 from vitascope.encoders.weights.tensor_names import clip_layouts
 from vitascope.nn.configs.image_vit import ImageViTConfig, transformers
@@ -23,6 +24,7 @@ LARGE = replace(BASE, dim=1024, depth=24, heads=16, mlp=4096, patch=14, project=
 CARD = replace(
     CLIP_CARD,
     pool="mean over the frames of the projected class token, not normalized (image_embeds of transformers)",
+    transform="short side to the input size with Pillow's bicubic filter, center crop (openai/CLIP, clip.py)",
     trained="WIT-400M, images and text",
     license="MIT",
 )
@@ -36,6 +38,7 @@ def _model(variant: str, shape: ImageViTConfig, repo: str) -> Model:
         layouts=clip_layouts("OpenAI"),
         source=WeightSource(file="pytorch_model.bin", repo=repo, page=f"https://huggingface.co/{repo}"),
         framewise=True,
+        authors=PixelTransform(filter="bicubic"),
         from_config=transformers,
     )
 

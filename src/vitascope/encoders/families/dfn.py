@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from vitascope.core.pixel_transform import PixelTransform
 from vitascope.encoders.spec import CLIP_CARD, Model, WeightSource
 from vitascope.encoders.weights.tensor_names import clip_layouts
 from vitascope.nn.configs.image_vit import ImageViTConfig, transformers
@@ -25,6 +26,7 @@ CARD = replace(
     CLIP_CARD,
     pool="mean over the frames of the projected class token, not normalized (per frame, mean over time: TWLV-I)",
     resize="square",  # OpenCLIP's tags specify squash instead of its default, cropping
+    transform="squashed to the input size with Pillow's bicubic filter (preprocess_cfg of OpenCLIP's dfn5b tags)",
     trained="DFN-5B, images and text; the filter was trained on IN-1k, COCO and Flickr30k",
 )
 
@@ -37,6 +39,7 @@ def _model(variant: str, size: int, repo: str, license: str) -> Model:
         layouts=clip_layouts("OpenCLIP"),
         source=WeightSource(file="open_clip_pytorch_model.bin", repo=repo, page=f"https://huggingface.co/{repo}"),
         framewise=True,
+        authors=PixelTransform(resize="square", filter="bicubic"),
         from_config=transformers,
     )
 

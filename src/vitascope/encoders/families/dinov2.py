@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from vitascope.core.pixel_transform import PixelTransform
 from vitascope.encoders.spec import IMAGE_CARD, CheckpointLayout, Model, WeightSource
 from vitascope.encoders.weights.tensor_names import with_registers
 from vitascope.nn.configs.image_vit import ImageViTConfig, transformers
@@ -70,6 +71,8 @@ TRANSFORMERS = CheckpointLayout(
 CARD = replace(
     IMAGE_CARD,
     pool="mean over the frames of the class token after the final norm (x_norm_clstoken of the official code)",
+    transform="short side to 256 for 224 pixels with Pillow's bicubic filter, center crop "
+    "(make_classification_eval_transform of facebookresearch/dinov2)",
     pretraining_datasets=frozenset({"in1k"}),
     trained="LVD-142M, images; IN-22k is in it",
     license="Apache-2.0",
@@ -95,6 +98,7 @@ def _model(size: str, end: str) -> Model:
         layouts=(*own, TRANSFORMERS),
         source=_source(size, end),
         framewise=True,
+        authors=PixelTransform(filter="bicubic", crop_ratio=224 / 256),
         from_config=transformers,
     )
 

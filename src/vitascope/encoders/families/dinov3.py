@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from vitascope.core.pixel_transform import PixelTransform
 from vitascope.encoders.spec import IMAGE_CARD, CheckpointLayout, Model, State, WeightSource
 from vitascope.nn.configs.image_vit import ImageViTConfig, transformers
 
@@ -116,6 +117,7 @@ CARD = replace(
     IMAGE_CARD,
     resize="square",
     pool="mean over the frames of the class token after the final norm (x_norm_clstoken of the official code)",
+    transform="squashed to the input size, antialiased bilinear (make_transform in the README of the official code)",
     pretraining_datasets=frozenset({"in1k"}),
     trained="LVD-1689M, images; IN-1k is in it",
     license="DINOv3 License",
@@ -135,6 +137,7 @@ def _model(variant: str) -> Model:
         layouts=(timm, OFFICIAL, GATED, PLAIN),
         source=WeightSource(file=file, repo=repo, page=f"https://huggingface.co/{repo}", gated=True),
         framewise=True,
+        authors=PixelTransform(resize="square"),
         from_config=transformers,
     )
 

@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from vitascope.encoders.spec import CARD_TEMPLATE, CheckpointLayout, Model, WeightSource, rejected
+from vitascope.encoders.spec import (
+    CARD_TEMPLATE,
+    OPENCV,
+    OPENCV_SOURCE,
+    CheckpointLayout,
+    Model,
+    WeightSource,
+    rejected,
+)
 from vitascope.nn.configs.video_vit import VideoViTConfig
 
 STAGE1_1B = VideoViTConfig(
@@ -99,6 +107,10 @@ SAMPLING = {
     "s1": "8 frames over the whole video, 4 clips x 3 crops, short side 224",
     "s2": "4 frames, the middle of each quarter, squashed to 224 x 224",
 }
+TRANSFORMS = {
+    "s1": f"{OPENCV_SOURCE} (single_modality/datasets of the official code)",
+    "s2": "squashed to 224 x 224 by cv2.resize, bilinear, not antialiased (frames2tensor of multi_modality/demo)",
+}
 
 
 def _model(variant: str) -> Model:
@@ -112,6 +124,7 @@ def _model(variant: str) -> Model:
             resize="square" if stage == "s2" else "shorter",
             image="single" if stage == "s2" else "repeat",
             sampling=SAMPLING[stage],
+            transform=TRANSFORMS[stage],
             trained=DATA[variant],
         ),
         shape=SHAPES[variant],
@@ -123,6 +136,7 @@ def _model(variant: str) -> Model:
             gated=True,
         ),
         presets={"native": {"frames": 4 if stage == "s2" else 8}},
+        authors=replace(OPENCV, resize="square") if stage == "s2" else OPENCV,
     )
 
 

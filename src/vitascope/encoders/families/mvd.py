@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from vitascope.encoders.spec import CARD_TEMPLATE, FINE_TUNED, CheckpointLayout, Model, WeightSource
+from vitascope.encoders.spec import (
+    CARD_TEMPLATE,
+    FINE_TUNED,
+    OPENCV,
+    OPENCV_SOURCE,
+    CheckpointLayout,
+    Model,
+    WeightSource,
+)
 from vitascope.nn.configs.video_vit import VideoViTConfig
 
 BASE = VideoViTConfig(dim=768, depth=12, heads=12, mlp=3072, positions="sincos3d_d4")
@@ -28,6 +36,7 @@ LAYOUTS = {
 CARD = replace(
     CARD_TEMPLATE,
     sampling="16 frames, stride 4; K400 5 clips x 3 crops, SSv2 2 clips x 3 crops",
+    transform=f"{OPENCV_SOURCE} (kinetics.py of the official code)",
     pretraining_datasets=frozenset({"k400"}),
     license="CC BY-NC 4.0",
 )
@@ -58,6 +67,7 @@ def _model(size: str, kind: str) -> Model:
         ),
         shape=shape,
         layouts=LAYOUTS[kind],
+        authors=OPENCV,
         source=WeightSource(file="its checkpoint", page=PAGES.get((size, kind), ZOO)),
     )
 

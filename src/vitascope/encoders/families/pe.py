@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from vitascope.core.pixel_transform import PixelTransform
 from vitascope.encoders.spec import IMAGE_CARD, CheckpointLayout, Model, WeightSource
 from vitascope.encoders.weights.tensor_names import OPENCLIP, OPENCLIP_TEXT, TIMM
 from vitascope.nn.configs.image_vit import ImageViTConfig
@@ -66,6 +67,7 @@ CARD = replace(
     mean=(0.5, 0.5, 0.5),
     std=(0.5, 0.5, 0.5),
     resize="square",
+    transform="squashed to the input size, antialiased bilinear (get_image_transform of the official code)",
     sampling="8 frames over the whole video",
     license="Apache-2.0",
 )
@@ -92,6 +94,7 @@ def _model(variant: str) -> Model:
         source=WeightSource(file=f"{name}.pt", repo=f"facebook/{name}", page=f"https://huggingface.co/facebook/{name}"),
         framewise=True,
         presets={"native": {"frames": 8}},
+        authors=PixelTransform(resize="square"),
     )
 
 

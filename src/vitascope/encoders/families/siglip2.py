@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vitascope.core.errors import UserError
+from vitascope.core.pixel_transform import PixelTransform
 from vitascope.encoders.spec import IMAGE_CARD, CheckpointLayout, Model, State, WeightSource
 from vitascope.encoders.weights.tensor_names import TIMM, TRANSFORMERS, TRANSFORMERS_MARK, TRANSFORMERS_TEXT
 from vitascope.nn.configs.image_vit import ImageViTConfig, transformers
@@ -43,6 +44,7 @@ CARD = replace(
     std=(0.5, 0.5, 0.5),
     resize="square",
     pool="mean over the frames of the attention head's vector (pooler_output of transformers)",
+    transform="squashed to the input size, antialiased bilinear (preprocessor_config.json of the hub's files)",
     trained="WebLI, images and text",
     license="Apache-2.0",
 )
@@ -77,6 +79,7 @@ def _model(variant: str) -> Model:
         layouts=(LAYOUT, TIMM),
         source=WeightSource(file=file, repo=repo, page=f"https://huggingface.co/{repo}"),
         framewise=True,
+        authors=PixelTransform(resize="square"),
         from_config=transformers,
     )
 

@@ -6,9 +6,10 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,7 +17,8 @@ from safetensors import SafetensorError, safe_open
 from vitascope.core.errors import MissingPackageError, UserError, one_line
 from vitascope.core.files import read_json, require_regular_file
 from vitascope.core.log import log
-from vitascope.core.types import RGB, Card
+from vitascope.core.types import Card
+from vitascope.encoders import preprocessor_files
 from vitascope.encoders.base import Encoder, NetworkEncoder, fingerprint, framewise
 from vitascope.encoders.transformers_networks import (
     ImageModel,
@@ -71,31 +73,6 @@ POOLER = "pooler.layernorm."
 """Pooler of BEiT and data2vec: the norm of the mean of the patch tokens, which their classes do not always have."""
 FC_NORM = {"fc_norm.weight", "fc_norm.bias"}
 """Norm of the mean of the tokens in VideoMAEForVideoClassification."""
-IMAGENET: tuple[RGB, RGB] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-OPENAI: tuple[RGB, RGB] = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
-HALF: tuple[RGB, RGB] = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-UNIT: tuple[RGB, RGB] = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-PREPROCESSING: dict[str, tuple[RGB, RGB, Literal["shorter", "square"]]] = {
-    "clip": (*OPENAI, "shorter"),
-    "siglip": (*HALF, "square"),
-    "dinov2": (*IMAGENET, "shorter"),
-    "dinov3": (*IMAGENET, "square"),
-    "vit": (*HALF, "square"),
-    "videomae": (*IMAGENET, "shorter"),
-    "vjepa2": (*IMAGENET, "shorter"),
-    "timesformer": (*IMAGENET, "shorter"),
-    "vivit": (*HALF, "shorter"),
-    "videoprism": (*UNIT, "square"),
-    "xclip": (*IMAGENET, "shorter"),
-    "metaclip_2": (*OPENAI, "shorter"),
-    "chinese_clip": (*OPENAI, "shorter"),
-    "altclip": (*OPENAI, "shorter"),
-    "blip": (*OPENAI, "square"),
-}
-"""Published normalization and resizing by start of the model type, for folders without a preprocessor file."""
-ANY_SIZE = ("dinov2", "dinov3")
-"""Families used at other sizes than that of their position table, namely the preprocessor's. At those sizes, DINOv2
-without registers in transformers lacks the official code's offset of 0.1 in resampling: about 0.2 std difference."""
 AGAIN = "download the model again"
 MAX_SIDE, MAX_LAYERS = 4096, 1000
 """Far more pixels and blocks than any model has: building one of absurd numbers takes for ever."""
@@ -103,16 +80,6 @@ PER_BYTE = 8
 """Parameters that a byte of a weight file holds at most, however it is quantized."""
 FRAMES = 16
 """Frames per clip for an image model, as in TWLV-I."""
-
-
-class Preprocessing(NamedTuple):
-    """The input preprocessing of a model."""
-
-    mean: RGB
-    std: RGB
-    resize: Literal["shorter", "square"]
-    size: int | None
-    """Side of the square input, pixels; None if the folder does not specify it."""
 
 
 def build(name: str) -> Encoder:
@@ -134,32 +101,23 @@ def build(name: str) -> Encoder:
 
 
 def _card(model: Any, folder: Path, name: str) -> Card:
-    frames, habits = frames_of(model.config), _preprocessing(folder, model.config.model_type)
-    own = habits.size if model.config.model_type.startswith(ANY_SIZE) else None
-    size = own or side_of(model.config) or habits.size
-    if size is None:
-        raise UserError(f"{folder}: no image_size in config.json; put the model's preprocessor_config.json there")
-    if type(size) is not int or not 0 < size <= MAX_SIDE:
-        raise UserError(
-            f"{folder}: images of {size!r:.40} pixels; the size is a whole number up to {MAX_SIDE}; {AGAIN}"
-        )
+    frames, kind = frames_of(model.config), model.config.model_type
+    wanted = preprocessor_files.read(_transformers(), folder, kind, video=bool(frames))
+    size = _input_size(model.config, folder, wanted.size)
     _warn_of_rest(folder, size, getattr(model.config, "patch_size", None))
     if frames:
         summary, dim = video_summary(model), getattr(model, "dim", model.config.hidden_size)
     else:
-        image = torch.zeros(1, 3, size, size)
-        with torch.no_grad():
-            summary, (_, vector) = summary_of(model(pixel_values=image)), ImageModel(model)(image)
-        dim = vector.shape[1]
+        summary, dim = _image_summary(model, folder, size)
     return Card(
         name=name,
         digest=fingerprint(model.state_dict()),
         dim=dim,
         frames=frames or FRAMES,
         size=size,
-        mean=habits.mean,
-        std=habits.std,
-        resize=habits.resize,
+        mean=wanted.mean,
+        std=wanted.std,
+        **asdict(wanted.pixels),
         pool=(summary or "mean of the patch tokens") + ("" if frames else ", mean over the frames"),
         image="repeat" if frames else "single",
     )
@@ -178,6 +136,34 @@ def video_summary(model: Any) -> str:
     if getattr(model, "fc_norm", None) is not None:
         return "fc_norm of the mean of the patch tokens"
     return "pooler_output" if getattr(model, "pooler", None) is not None else ""
+
+
+def _input_size(config: Any, folder: Path, wanted: int | None) -> int:
+    """Side of the input, pixels: what the preprocessor gives; a video model must be of that size."""
+    own = side_of(config)
+    if wanted is None and own is None:
+        raise UserError(f"{folder}: no image_size in config.json; put the model's preprocessor_config.json there")
+    if wanted and own and frames_of(config) and wanted != own:
+        problem = f"its preprocessor gives {wanted} x {wanted} pixels, and config.json says {own} x {own}"
+        raise UserError(f"{folder}: {problem}; put the preprocessor_config.json of this model there")
+    size = wanted or own
+    if type(size) is not int or not 0 < size <= MAX_SIDE:
+        raise UserError(
+            f"{folder}: images of {size!r:.40} pixels; the size is a whole number up to {MAX_SIDE}; {AGAIN}"
+        )
+    return size
+
+
+def _image_summary(model: Any, folder: Path, size: int) -> tuple[str, int]:
+    """Name of an image model's own summary vector, if any, and the size of its vector, from an empty image."""
+    image = torch.zeros(1, 3, size, size)
+    try:
+        with torch.no_grad():
+            summary, (_, vector) = summary_of(model(pixel_values=image)), ImageModel(model)(image)
+    except (ValueError, RuntimeError) as error:  # another size than that of its positions
+        problem = f"the model does not take images of {size} x {size} pixels, which its preprocessor gives"
+        raise UserError(f"{folder}: {problem} ({one_line(error)})") from error
+    return summary, vector.shape[1]
 
 
 def _transformers() -> ModuleType:
@@ -355,35 +341,3 @@ def _read(kind: Any, folder: Path, **settings: Any) -> tuple[Any, dict[str, Any]
         cause = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(f"{folder}: the weights cannot be read ({cause}); download model.safetensors again") from error
     return model, info
-
-
-def _preprocessing(folder: Path, model_type: str) -> Preprocessing:
-    """Preprocessing from the folder's preprocessor file, else the family's published one; `UserError` if unknown."""
-    for file in ("preprocessor_config.json", "video_preprocessor_config.json"):
-        if (folder / file).is_file():
-            config = read_json(folder / file, AGAIN, dict[str, Any])
-            try:
-                return _from_config(config)
-            except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
-                raise UserError(f"{folder / file}: not an image preprocessor ({error!r})") from error
-    family = next((prefix for prefix in PREPROCESSING if model_type.startswith(prefix)), None)
-    if family is None:
-        missing = f"the input normalization of {model_type!r} is unknown"
-        raise UserError(f"{folder}: {missing}; put the model's preprocessor_config.json there")
-    return Preprocessing(*PREPROCESSING[family], None)
-
-
-def _from_config(config: dict[str, Any]) -> Preprocessing:
-    """Preprocessing from the content of a preprocessor file; the size is that of the center crop if there is one."""
-    mean, std = config.get("image_mean"), config.get("image_std")
-    if not config.get("do_normalize", True) or mean is None or std is None:
-        mean, std = UNIT
-    resized = config.get("size") or {}
-    crop = config.get("crop_size") if config.get("do_center_crop", config.get("crop_size") is not None) else None
-    target = crop or resized
-    sides = target if isinstance(target, dict) else {"height": target}
-    size = next((sides[key] for key in ("height", "shortest_edge") if sides.get(key)), None)
-    squash = isinstance(resized, dict) and "height" in resized and not crop
-    red, green, blue = (float(v) for v in mean)
-    low, middle, high = (float(v) for v in std)
-    return Preprocessing((red, green, blue), (low, middle, high), "square" if squash else "shorter", size)

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from vitascope.encoders.spec import CARD_TEMPLATE, FINE_TUNED, CheckpointLayout, Model, WeightSource, rejected
+from vitascope.core.pixel_transform import PixelTransform
+from vitascope.encoders.spec import (
+    CARD_TEMPLATE,
+    FINE_TUNED,
+    OPENCV,
+    OPENCV_SOURCE,
+    CheckpointLayout,
+    Model,
+    WeightSource,
+    rejected,
+)
 from vitascope.nn.configs.video_vit import VideoViTConfig
 
 BASE = VideoViTConfig(
@@ -35,11 +45,17 @@ STAGE2 = CheckpointLayout(
 CARD = replace(
     CARD_TEMPLATE,
     sampling="8 frames over the whole video, 4 clips x 3 crops",
+    transform=f"{OPENCV_SOURCE} (single_modality/datasets of the official code)",
     pretraining_datasets=frozenset({"k400", "k600", "k700"}),
     license="MIT",
 )
 SQUASHED = replace(
-    CARD, resize="square", image="single", sampling="4 frames, the middle of each quarter, squashed to 224 x 224"
+    CARD,
+    resize="square",
+    image="single",
+    sampling="4 frames, the middle of each quarter, squashed to 224 x 224",
+    transform="squashed to 224 x 224 by torchvision's Resize, bicubic, antialiased as in its versions since 0.17 "
+    "(test_transform in multi_modality/dataset of the official code)",
 )
 POOLS = {
     "s1": "mean of the tokens after the final norm (no official pooling)",
@@ -84,6 +100,7 @@ def _model(size: str, stage: str) -> Model:
             page=f"https://huggingface.co/{REPO}/tree/main",
         ),
         presets={"native": {"frames": 4 if stage == "s2" else 8}},
+        authors=PixelTransform(resize="square", filter="bicubic") if stage == "s2" else OPENCV,
     )
 
 

@@ -10,7 +10,15 @@ from dataclasses import replace
 from typing import Any
 
 from vitascope.core.types import Card
-from vitascope.encoders.spec import CARD_TEMPLATE, FINE_TUNED, CheckpointLayout, Model, WeightSource
+from vitascope.encoders.spec import (
+    CARD_TEMPLATE,
+    FINE_TUNED,
+    OPENCV,
+    OPENCV_SOURCE,
+    CheckpointLayout,
+    Model,
+    WeightSource,
+)
 from vitascope.nn.configs.video_vit import VideoViTConfig
 
 BASE = VideoViTConfig(dim=768, depth=12, heads=12, mlp=3072, positions="sinusoid_flat")
@@ -79,6 +87,7 @@ HYBRID = frozenset({"k400", "k600", "k700", "ssv2", "ava"})
 CARD = replace(
     CARD_TEMPLATE,
     sampling="K400 16 frames, stride 4, 5 clips x 3 crops; SSv2 16 uniform frames, 2 clips x 3 crops",
+    transform=f"{OPENCV_SOURCE} (kinetics.py of the official code)",
     license="CC BY-NC 4.0",  # also for V2: the hub says Apache-2.0 with the files, but this in later repositories
 )
 POOLS = {
@@ -125,6 +134,7 @@ def _model(variant: str, *, about: str, source: WeightSource, card: Card) -> Mod
         shape=replace(shape, pool="mean_then_norm") if tuned else shape,
         layouts=TUNED if tuned else PRETRAINED,
         source=source,
+        authors=OPENCV,
         from_config=_config,
     )
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from vitascope.core.pixel_transform import PixelTransform
 from vitascope.encoders.spec import CARD_TEMPLATE, CheckpointLayout, Model, State, WeightSource
 from vitascope.nn.configs.videoprism import VideoPrismConfig
 
@@ -141,6 +142,7 @@ CARD = replace(
     resize="square",
     pool="mean of the tokens after the final norm (no official pooling)",
     sampling="16 frames (large: 8) evenly over the whole video, one view",
+    transform="squashed to 288 x 288 with Pillow's Lanczos filter (mediapy.resize_video in the authors' demo)",
     trained="36 M videos with captions, 582 M clips with noisy text, images with text",
     license="Apache-2.0",
 )
@@ -166,6 +168,7 @@ def _model(size: str, tower: str) -> Model:
         layouts=(*LAYOUTS[tower], REJECTED[tower]),
         source=_source(size, tower),
         presets={"native": {"frames": shape.grid[0]}},
+        authors=PixelTransform(resize="square", filter="lanczos"),
         from_config=numbers,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from vitascope.core.pixel_transform import PixelTransform
 from vitascope.encoders.spec import CARD_TEMPLATE, CheckpointLayout, Model, WeightSource
 from vitascope.nn.configs.video_vit import VideoViTConfig
 
@@ -28,6 +29,8 @@ CARD = replace(
     size=0,
     pool="mean of the tokens after the final norm (no official pooling: an attentive probe reads the tokens)",
     sampling="16 frames, stride 4; K400 8 clips x 3 crops, SSv2 2 clips x 3 crops",
+    transform="short side to 8/7 of the input size by cv2.resize (bilinear, not antialiased), center crop "
+    "(make_transforms of evals/video_classification_frozen)",
     pretraining_datasets=frozenset({"k400", "k600", "k700", "ssv2"}),
     trained="VideoMix2M: K710, SSv2, HowTo100M",
     license="CC BY-NC 4.0",
@@ -41,6 +44,7 @@ def _model(variant: str) -> Model:
         card=replace(CARD, name=f"vjepa/{variant}", size=int(side or 224)),
         shape=SHAPES[variant],
         layouts=LAYOUTS,
+        authors=PixelTransform(antialias=False, crop_ratio=224 / 256),
         source=WeightSource(
             file=f"{FILES[variant].rpartition('/')[2]}.pth.tar",
             url=f"https://dl.fbaipublicfiles.com/jepa/{FILES[variant]}.pth.tar",

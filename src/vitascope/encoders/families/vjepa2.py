@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from vitascope.core.pixel_transform import PixelTransform
 from vitascope.encoders.spec import CARD_TEMPLATE, CheckpointLayout, Model, WeightSource
 from vitascope.nn.configs.video_vit import VideoViTConfig
 
@@ -82,6 +83,8 @@ CARD = replace(
     pool="mean of the tokens after the final norm (no official pooling: an attentive probe reads the tokens)",
     sampling="K400 16 frames, stride 4, 8 clips x 3 crops; SSv2 16 frames (g-384: 64), 2 x 3; "
     "Diving48 32 frames, stride 2, 4 x 3",
+    transform="short side to 8/7 of the input size by cv2.resize (bilinear, not antialiased), center crop "
+    "(make_transforms of evals/video_classification_frozen)",
     pretraining_datasets=frozenset({"k400", "k600", "k700", "ssv2", "in1k"}),
     trained="VideoMix22M: SSv2, Kinetics-400/600/700, HowTo100M, YT-Temporal-1B, ImageNet",
 )
@@ -126,6 +129,7 @@ def _model(variant: str, *, context: bool = False) -> Model:
         layouts=layouts,
         source=source,
         presets={"native": {"frames": 64}},
+        authors=PixelTransform(antialias=False, crop_ratio=224 / 256),
         from_config=None if variant in SHAPES_2_1 else _config,
     )
 
