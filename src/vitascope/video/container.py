@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +69,15 @@ def open_stream(container: Any, number: int) -> Any:
     stream.codec_context.thread_count = 1
     stream.codec_context.options = {"max_pixels": str(LARGEST)}
     return stream
+
+
+def read_packets(container: Any, *streams: Any) -> Iterator[Any]:
+    """Packets of streams, by default of all, and an empty one at the end of each.
+
+    If a damaged file adds streams on the way, PyAV looks for packets of streams that it does not know, at the end.
+    """
+    with contextlib.suppress(IndexError):
+        yield from container.demux(*streams)
 
 
 def video_streams(path: str, container: Any) -> list[int]:
