@@ -64,8 +64,14 @@ def open_file(path: str) -> Any:
 
 
 def open_stream(container: Any, number: int) -> Any:
-    """Stream `number` of an open container, set to decode in one thread: there is one worker process per core."""
-    stream = container.streams[number]
+    """Stream `number` of an open container, set to decode in one thread: there is one worker process per core.
+
+    Raises UserError if a damaged file has other streams than when it was opened before.
+    """
+    stream = next((s for s in container.streams if s.index == number and s.codec_context is not None), None)
+    if stream is None:
+        path = str(container.name).removeprefix("file:")
+        raise UserError(f"{path}: damaged: FFmpeg finds its video stream at one opening and not at the next")
     stream.codec_context.thread_count = 1
     stream.codec_context.options = {"max_pixels": str(LARGEST)}
     return stream
