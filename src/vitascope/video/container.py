@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -62,11 +64,26 @@ def open_file(path: str) -> Any:
 
 
 def open_stream(container: Any, number: int) -> Any:
-    """Stream `number` of an open container, set to decode in one thread: there is one worker process per core."""
-    stream = container.streams[number]
+    """Stream `number` of an open container, set to decode in one thread: there is one worker process per core.
+
+    Raises UserError if a damaged file has other streams than when it was opened before.
+    """
+    stream = next((s for s in container.streams if s.index == number and s.codec_context is not None), None)
+    if stream is None:
+        path = str(container.name).removeprefix("file:")
+        raise UserError(f"{path}: damaged: FFmpeg finds its video stream at one opening and not at the next")
     stream.codec_context.thread_count = 1
     stream.codec_context.options = {"max_pixels": str(LARGEST)}
     return stream
+
+
+def read_packets(container: Any, *streams: Any) -> Iterator[Any]:
+    """Packets of streams, by default of all, and an empty one at the end of each.
+
+    If a damaged file adds streams on the way, PyAV looks for packets of streams that it does not know, at the end.
+    """
+    with contextlib.suppress(IndexError):
+        yield from container.demux(*streams)
 
 
 def video_streams(path: str, container: Any) -> list[int]:

@@ -10,7 +10,7 @@ import av
 from vitascope.core.media import FRAME_SUFFIXES
 from vitascope.core.worker_process import report_alive
 from vitascope.video.claims import read_claim
-from vitascope.video.container import open_file
+from vitascope.video.container import open_file, read_packets
 
 UNSTATED = frozenset({"mpegts", "mpeg"})
 """FFmpeg formats without a header that states a duration."""
@@ -68,7 +68,7 @@ def _end(path: str) -> float:
     end = 0.0
     with open_file(path) as container:
         try:
-            for packet in container.demux():
+            for packet in read_packets(container):
                 report_alive()
                 if packet.pts is not None:
                     end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))

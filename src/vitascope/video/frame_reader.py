@@ -15,7 +15,7 @@ from vitascope.core.errors import UserError
 from vitascope.core.types import Video
 from vitascope.core.worker_process import report_alive
 from vitascope.video.animation import Animation, is_animation
-from vitascope.video.container import open_file, open_stream
+from vitascope.video.container import open_file, open_stream, read_packets
 from vitascope.video.image_folder import picture, read_folder
 from vitascope.video.packet_index import Index, read_index
 
@@ -97,7 +97,7 @@ class _Stream:
         self.container = open_file(self.path)
         self.stream = open_stream(self.container, self.index.stream)
         self.skipping = self.trusting and self.stream.codec_context.name == "h264"
-        self.packets: Iterator[Any] = self.container.demux(self.stream)
+        self.packets: Iterator[Any] = read_packets(self.container, self.stream)
         self.place = 0
         """Index of the next packet."""
         self.count = 0
@@ -149,7 +149,7 @@ class _Stream:
         stamp = int(self.index.packet_stamps[place])
         try:
             self.container.seek(int(self.index.seeks[key]), stream=self.stream)
-            packets = self.container.demux(self.stream)
+            packets = read_packets(self.container, self.stream)
             landed = next(packets)
             if landed.pts not in self.index.packet_stamps[: place + 1]:
                 return False

@@ -31,9 +31,9 @@ class Orientation(NamedTuple):
         """The clockwise angle by which FFmpeg describes it, degrees: that of the upper edge of the stored picture."""
         return (180 - self.rotation) % 360 if self.mirrored else self.rotation
 
-    def turn(self, picture: Picture) -> Picture:
+    def turn(self, picture: npt.NDArray[Any]) -> Picture:
         """The stored picture as displayed, a view."""
-        turned = np.rot90(picture, -self.rotation // 90)
+        turned: Picture = np.rot90(picture, -self.rotation // 90)
         return turned[:, ::-1] if self.mirrored else turned
 
 
@@ -45,9 +45,10 @@ def _unlisted(kind: type[Type], value: object) -> Type | None:
     """A member for side data that FFmpeg knows and PyAV does not list; None for what is no number."""
     if not isinstance(value, int):
         return None
-    member = object.__new__(kind)
-    member._name_, member._value_ = f"UNLISTED_{value}", value  # type: ignore[assignment]
-    return member
+    member: Any = object.__new__(kind)
+    member._name_, member._value_ = f"UNLISTED_{value}", value
+    named: Type = member
+    return named
 
 
 # PyAV gives no side data of a frame at all if one kind is not in its list, such as EXIF with FFmpeg 8.1

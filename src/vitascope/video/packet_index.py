@@ -15,7 +15,7 @@ from vitascope.core.errors import UserError
 from vitascope.core.worker_process import report_alive
 from vitascope.video.animation import is_animation, read_animation
 from vitascope.video.claims import truncation
-from vitascope.video.container import open_file, open_stream, require_file, video_streams
+from vitascope.video.container import open_file, open_stream, read_packets, require_file, video_streams
 from vitascope.video.doubts import NOTHING, Promise, promise, still_doubts, unkept
 from vitascope.video.orientation import STORED, Orientation, oriented, strange_matrix
 from vitascope.video.time_stamps import LEAP, LONGEST_LEAP, UNKNOWN, Clock, timeline
@@ -129,7 +129,7 @@ def _scan(path: str, number: int) -> _Packets:
         packets.late = container.format.name == "avi" and bool(stream.codec_context.has_b_frames)
         packets.still = container.format.name.endswith("_pipe") or container.format.name in ("gif", "image2")
         try:
-            for packet in container.demux(stream):
+            for packet in read_packets(container, stream):
                 report_alive()
                 if packet.size:
                     packets.add(packet, codec)
@@ -232,7 +232,7 @@ def _count(path: str, number: int, packets: _Packets) -> list[int | None]:
     with open_file(path) as container:
         stream = open_stream(container, number)
         try:
-            for packet in container.demux(stream):
+            for packet in read_packets(container, stream):
                 report_alive()
                 if packet.size or packet.dts is None:
                     stamps += [frame.pts for frame in _decoded(packet)]
