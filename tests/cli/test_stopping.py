@@ -20,8 +20,8 @@ from vitascope.cli import main
 from vitascope.core.registry import Registry
 
 def wait(self):
-    print("waiting", flush=True)
     try:
+        print("waiting", flush=True)
         time.sleep(60)
     finally:
         print("cleaned up", flush=True)

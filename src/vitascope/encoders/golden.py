@@ -161,7 +161,10 @@ def read_arrays(folder: Path, io: str, listed: Iterable[str]) -> dict[str, Array
     """The arrays of an `.npz` file; `UserError` if it is unreadable or lacks arrays listed in the index."""
     if not io:
         raise UserError("names no io file")
-    arrays = load_arrays(folder / io, "make the fixtures again")
+    try:
+        arrays = load_arrays(folder / io, "make the fixtures again")
+    except (UserError, OSError) as error:
+        raise UserError(f"{io}: no readable arrays ({error})") from error
     if missing := [name for name in listed if name not in arrays]:
         raise UserError(f"{io}: lacks {', '.join(missing)}, which the index lists")
     return arrays
