@@ -161,7 +161,7 @@ def test_a_job_that_fails_says_why_and_harms_no_other(work: Jobs, job: Any, befo
 
 
 @pytest.mark.parametrize("what", ["kill", "stop", "memory", "files"])
-@pytest.mark.parametrize(("times", "at"), [(1, 0), (1, 3), (2, 4)])
+@pytest.mark.parametrize(("times", "at"), [(1, 0), (2, 4)])
 def test_a_job_that_the_machine_failed_is_begun_again_unnoticed(
     work: Jobs, tmp_path: Path, what: str, times: int, at: int
 ) -> None:
