@@ -170,14 +170,14 @@ def test_equal_votes_go_to_the_lower_class():
     train = stored(torch.ones(4, 3), [2, 1, 1, 2], classes=6)
     predictions = probe.predict(train, stored(torch.ones(2, 3), [1, 2], classes=6))
     np.testing.assert_allclose(predictions[0], [0, 0.5, 0.5, 0, 0, 0])
-    assert probe.score(predictions, [1, 2]) == {"top-1": 50.0, "top-5": 100.0}
+    assert probe.score(predictions, [1, 2]) == {"top-1": 50.0, "top-5": 100.0, "mean class accuracy": 50.0}
     assert probe.outcomes(predictions, [1, 2]) == [100.0, 0.0]
 
 
 def test_top_5_only_of_more_than_five_classes():
     train = stored(noise(10, 3), [0, 1, 2, 3, 4] * 2)
     probe = knn.build()
-    assert list(probe.score(probe.predict(train, train), [0, 1, 2, 3, 4] * 2)) == ["top-1"]
+    assert list(probe.score(probe.predict(train, train), [0, 1, 2, 3, 4] * 2)) == ["top-1", "mean class accuracy"]
 
 
 def test_centered_vectors_have_the_votes_of_the_centered_bank():
@@ -216,7 +216,7 @@ def test_a_small_folder_is_not_a_count_of_its_classes():
 
 
 def test_one_vector_a_class_is_enough():
-    train = stored(torch.tensor([[3.0, 1], [3, -1], [3, 0.5]]), [0, 1, 2])
+    train = stored(torch.tensor([[3.0, 1], [3, -1], [4, 0.5]]), [0, 1, 2])
     assert np.argmax(knn.build().predict(train, train), axis=1).tolist() == [0, 1, 2]
     assert np.argmax(knn.build().predict(stored(torch.ones(1, 2), [0], classes=2), train), axis=1).tolist() == [0] * 3
 

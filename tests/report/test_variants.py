@@ -6,6 +6,7 @@ import io
 import re
 import runpy
 from dataclasses import replace
+from itertools import combinations
 from math import log
 from pathlib import Path
 
@@ -218,6 +219,8 @@ def test_variants_compare_with_their_own_kind(run: Path) -> None:
     found = report.compare([run], "vit/small", "pixels/motion-energy")
     assert len(found) == 3 * 13 + 1
     assert not [c for c in found if c.refused]
-    means = [c for c in found if c.axis == "both"]
-    for several in ([c for c in found if not c.variant and c not in means], [c for c in found if c.variant], means):
-        assert [c.adjusted for c in several] == holm([c.p or 0.0 for c in several]), "plain tasks pay for none"
+    names = list(dict.fromkeys(r.encoder for r in read(run)))
+    every = [report.compare([run], a, b) for a, b in combinations(names, 2)]
+    for same in zip(*every, strict=True):
+        assert len({c.task for c in same}) == 1
+        assert [c.adjusted for c in same] == holm([c.p for c in same]), "all pairs of encoders of the task, no other"
