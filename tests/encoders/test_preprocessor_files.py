@@ -80,7 +80,7 @@ def ours(wanted: files.Preprocessing, picture: np.ndarray) -> np.ndarray:
     assert wanted.size
     fields = {f: getattr(wanted.pixels, f) for f in wanted.pixels.__slots__}
     card = Card(name="a", digest="", dim=1, frames=1, size=wanted.size, mean=wanted.mean, std=wanted.std, **fields)
-    pixels = Cutter(card.size, card.pixels, 0).cut(av.VideoFrame.from_ndarray(picture, "rgb24"), [Crop()])[0]
+    pixels = Cutter(card.size, card.pixels).cut(av.VideoFrame.from_ndarray(picture, "rgb24"), [Crop()])[0]
     return to_tensor(torch.from_numpy(pixels)[None, None], card)[0, :, 0].numpy()
 
 
@@ -194,7 +194,7 @@ def test_a_vivit_folder_sees_what_its_processor_gives() -> None:
         pytest.skip(f"{folder} is not here")
     card = load(f"hf:{folder}").card
     expected, picture = np.load(folder / "vivit.px.npy"), np.load(folder / "frame.npy")
-    pixels = Cutter(card.size, card.pixels, 0).cut(av.VideoFrame.from_ndarray(picture, "rgb24"), [Crop()])[0]
+    pixels = Cutter(card.size, card.pixels).cut(av.VideoFrame.from_ndarray(picture, "rgb24"), [Crop()])[0]
     actual = to_tensor(torch.from_numpy(pixels)[None, None], card)[0, :, 0].numpy()
     assert (card.mean, card.std) == ((0.75,) * 3, (0.25,) * 3)
     assert np.abs(actual - expected.reshape(-1, *expected.shape[-3:])[0]).mean() * 255 * 0.25 < 0.5

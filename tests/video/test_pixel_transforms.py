@@ -19,6 +19,7 @@ from vitascope.core.pixel_transform import Filter, PixelTransform
 from vitascope.core.types import Clip, Crop
 from vitascope.video import decode, inspect
 from vitascope.video.crops import Cutter
+from vitascope.video.orientation import Orientation
 from vitascope.video.resample import resize, square
 
 CENTER = Crop()
@@ -135,7 +136,7 @@ def test_frames_are_turned_before_they_are_cropped() -> None:
     frame = av.VideoFrame.from_ndarray(picture, "rgb24")
     transform = PixelTransform(filter="lanczos", crop_ratio=0.875)
     upright = expected(np.ascontiguousarray(np.rot90(picture, -1)), transform, 32)
-    assert differ(Cutter(32, transform, 90).cut(frame, [Crop()])[0], upright) < 0.5
+    assert differ(Cutter(32, transform, Orientation(90)).cut(frame, [Crop()])[0], upright) < 0.5
 
 
 @pytest.mark.parametrize(
@@ -162,7 +163,9 @@ def test_real_frames_are_pillows_of_the_decoded_frame(name: str, filter: Filter)
     video = inspect(REAL / name)
     with av.open(str(REAL / name)) as file:
         frame = next(file.decode(video=0))
-    whole = Cutter(1, PixelTransform(), video.rotation)._whole(frame, (frame.width, frame.height), {})
+    whole = Cutter(1, PixelTransform(), Orientation(video.rotation, video.mirrored))._whole(
+        frame, (frame.width, frame.height), {}
+    )
     picture = np.ascontiguousarray(whole)
     transform = PixelTransform(filter=filter, crop_ratio=0.875)
     assert differ(decoded(REAL / name, transform, 112), expected(picture, transform, 112)) < 0.5

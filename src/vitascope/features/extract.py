@@ -41,7 +41,7 @@ from vitascope.features.store import EmbeddedExample, Key, Store, StoredEntry
 from vitascope.features.view import Reduce, View
 from vitascope.sampling.names import MultiClip, Uniform, describe
 
-PIPELINE = 1
+PIPELINE = 2
 """Version of decoding and pixel arithmetic; incremented whenever the same file would yield different pixels."""
 BLOCK_EXAMPLES = 128
 BLOCK_BYTES = 256 << 20
