@@ -136,7 +136,9 @@ def test_frames_are_turned_before_they_are_cropped() -> None:
     frame = av.VideoFrame.from_ndarray(picture, "rgb24")
     transform = PixelTransform(filter="lanczos", crop_ratio=0.875)
     upright = expected(np.ascontiguousarray(np.rot90(picture, -1)), transform, 32)
-    assert differ(Cutter(32, transform, Orientation(90)).cut(frame, [Crop()])[0], upright) < 0.5
+    cutter = Cutter(32, transform)
+    cutter.by_angle[0] = Orientation(90)  # a frame made from an array has no display matrix
+    assert differ(cutter.cut(frame, [Crop()])[0], upright) < 0.5
 
 
 @pytest.mark.parametrize(
