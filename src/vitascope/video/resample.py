@@ -95,8 +95,9 @@ def _linear(picture: Pixels, width: int, height: int, window: Window) -> Pixels:
 
     def line(row: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         flat = picture[row].reshape(len(row), -1)
-        one = np.take(flat, bytes_of[0], axis=1).astype(np.float32)
-        return one + (np.take(flat, bytes_of[1], axis=1) - one) * right_share
+        one: npt.NDArray[np.float32] = np.take(flat, bytes_of[0], axis=1).astype(np.float32)
+        one += (np.take(flat, bytes_of[1], axis=1) - one) * right_share
+        return one
 
     upper = line(rows[0])
     upper += (line(rows[1]) - upper) * down[:, None]
