@@ -20,12 +20,14 @@ import av
 import numpy as np
 from PIL import Image
 
+from vitascope.core.pixel_transform import PixelTransform
 from vitascope.core.types import Clip, Video
 from vitascope.video import decode, inspect
 from vitascope.video import frame_reader as reading
 from vitascope.video.resample import shorter, square
 
 SIZE = 224
+REPORT = PixelTransform()
 
 
 def make(path: Path, *, seconds: int, width: int = 1280, height: int = 720, rate: int = 30) -> Path:
@@ -80,11 +82,11 @@ def fed(work: Callable[[], object]) -> int:
     return len(count)
 
 
-def compare(name: str, video: Video, clips: list[Clip]) -> None:
+def compare(name: str, video: Video, clips: list[Clip], transform: PixelTransform = REPORT) -> None:
     """Print what these clips cost, against the plain loop."""
 
     def ours() -> None:
-        drop(decode(video, clips, SIZE))
+        drop(decode(video, clips, SIZE, transform))
 
     wanted = {video.frame_at(t) for c in clips for t in c.times}
     taken, loop = seconds(ours), seconds(lambda: plain(video.path, wanted))
@@ -102,6 +104,9 @@ def measure(path: str) -> None:
     dense = [Clip(tuple(s + 2 * (i + 0.5) / 16 for i in range(16)), (s, s + 2)) for s in starts]
     compare("16 frames, uniform", video, sparse)
     compare("2 s every 0.5 s", video, dense)
+    for filter in ("bicubic", "lanczos"):
+        compare(f"uniform, {filter}", video, sparse, PixelTransform(filter=filter))
+    compare("uniform, OpenCV", video, sparse, PixelTransform(antialias=False))
 
 
 def main() -> None:
