@@ -460,7 +460,7 @@ def test_unreadable_files_and_wrong_names(tmp_path: Path, monkeypatch: pytest.Mo
         load(f"hf:{tmp_path}")
     saved(tmp_path, "videomae")
     (tmp_path / "preprocessor_config.json").write_text("[")
-    with pytest.raises(ValueError, match=r"preprocessor_config\.json: not an image preprocessor"):
+    with pytest.raises(ValueError, match=r"preprocessor_config\.json: invalid JSON"):
         load(f"hf:{tmp_path}")
 
 
