@@ -29,7 +29,7 @@ ON_TEST_NOTE = (
 SENSITIVITY_NOTE = (
     "Accuracy on real test clips minus accuracy on altered ones, in points, on the same examples and with the same "
     "head, trained on real clips. Motion use: the smaller of the drops when reversed and when frozen. Shuffled is no "
-    "headline: it also adds flicker, which harms encoders that never use motion. * significantly different from zero "
+    "headline: it also adds flicker, which can harm encoders that never use motion. * significantly different from zero "
     "(Holm-corrected over encoders and alterations, 5 %)."
 )
 DEPENDENCE_NOTE = (
