@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from helpers import blob, vitascope, write_video
-from vitascope.core.types import DataWarning, Example
+from vitascope.core.data_warning import DataWarning
+from vitascope.core.types import Example
 from vitascope.evaluation import near_copies, results
 from vitascope.evaluation.evaluate import evaluate
 from vitascope.evaluation.results import Result

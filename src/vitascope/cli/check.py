@@ -81,7 +81,16 @@ def check(
     elif repair or stores.is_store(name):
         passed = stores.check_stores(name, repair=repair, as_json=as_json)
     elif _is_dataset(name):
-        passed = _survey(name, root, output, limit, workers, timeout, quiet=quiet, as_json=as_json)
+        passed = _survey(
+            name,
+            root,
+            output=output,
+            limit=limit,
+            workers=workers,
+            timeout=timeout,
+            quiet=quiet,
+            as_json=as_json,
+        )
     else:
         if wrong := [flag for flag, value in (("ROOT", root), ("-o", output), ("--limit", limit)) if value]:
             raise UserError(f"{name} is an encoder, and {wrong[0]} is for datasets; leave it out")
@@ -93,11 +102,11 @@ def check(
 def _survey(
     name: str,
     root: Path | None,
+    *,
     output: Path | None,
     limit: int,
     workers: int,
     timeout: float,
-    *,
     quiet: bool,
     as_json: bool,
 ) -> bool:

@@ -398,17 +398,3 @@ class Score(NamedTuple):
     value: float
     low: float | None = None
     high: float | None = None
-
-
-WarningKind: TypeAlias = Literal["leak", "overlap", "copies", "names", "groups", "floor"]
-
-
-class DataWarning(NamedTuple):
-    """What is doubtful about the data behind a score, in one line that belongs to every output of the score."""
-
-    kind: WarningKind
-    touched: int
-    """Number of test examples concerned."""
-    tested: int
-    """Number of test examples."""
-    text: str

@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from vitascope.core.data_warning import DataWarning
 from vitascope.core.text import number
-from vitascope.core.types import Card, Dataset, DataWarning
+from vitascope.core.types import Card, Dataset
 from vitascope.datasets.audit.doctor import copies_warning
 from vitascope.datasets.audit.leaks import Leak
 from vitascope.encoders.families.pixels import VARIANTS

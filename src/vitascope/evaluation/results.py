@@ -9,11 +9,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from vitascope.core.data_warning import DataWarning
 from vitascope.core.errors import StorageError, UserError, reading
 from vitascope.core.files import atomic_file, is_truncated, read_bytes, require_regular_file
 from vitascope.core.migrate import RESULT, TASK_TYPE, VARIANT, current
 from vitascope.core.schema import conform, parse
-from vitascope.core.types import DataWarning, Kind, Score, digest
+from vitascope.core.types import Kind, Score, digest
 from vitascope.evaluation import result_schema
 from vitascope.evaluation.prediction_checks import check_types, check_values
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from vitascope.core.data_warning import DataWarning, WarningKind
 from vitascope.core.text import escaped
-from vitascope.core.types import Dataset, DataWarning, Example, WarningKind
+from vitascope.core.types import Dataset, Example
 from vitascope.datasets.audit.file_probe import FileReport
 from vitascope.datasets.audit.fingerprints import copies
 from vitascope.datasets.audit.leaks import Leak, divided_sources, overlapping_spans, recording

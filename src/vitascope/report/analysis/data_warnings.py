@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from vitascope.core.types import DataWarning
+from vitascope.core.data_warning import DataWarning
 from vitascope.evaluation.results import Result
 
 KINDS = ("leak", "overlap", "copies", "names", "groups", "floor")

@@ -29,8 +29,8 @@ ON_TEST_NOTE = (
 SENSITIVITY_NOTE = (
     "Accuracy on real test clips minus accuracy on altered ones, in points, on the same examples and with the same "
     "head, trained on real clips. Motion use: the smaller of the drops when reversed and when frozen. Shuffled is no "
-    "headline: it also adds flicker, which can harm encoders that never use motion. * significantly different from zero "
-    "(Holm-corrected over encoders and alterations, 5 %)."
+    "headline: it also adds flicker, which can harm encoders that never use motion. * significantly different from "
+    "zero (Holm-corrected over encoders and alterations, 5 %)."
 )
 DEPENDENCE_NOTE = (
     "Accuracy lost when motion is removed from both training and test clips, in points, measured with the encoder that "
