@@ -24,7 +24,7 @@ def run(output: Path, *, options: ExtractionOptions | None = None, limit: int = 
 
     The first time it takes a few minutes on two cores (some 1900 clips and images are rendered, decoded and encoded),
     then seconds. Expect the mixture near the better of the others on both axes, the student of the image teacher at
-    chance on motion, and no baseline above 40 %.
+    chance on motion, and no baseline above 50 %.
     """
     setting = EvaluationConfig(
         run=output,
