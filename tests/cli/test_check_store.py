@@ -47,7 +47,7 @@ def test_json_and_several_stores(tmp_path: Path) -> None:
     assert code == 1
     good, bad = sorted(json.loads(said), key=lambda r: len(r["problems"]))
     assert (good["examples"], good["problems"]) == (60, [])
-    assert "cannot be read" in bad["problems"][0]
+    assert "invalid JSON" in bad["problems"][0]
 
 
 def test_repair_is_for_stores(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def test_a_run_from_the_command_line_is_the_run_from_python(tmp_path: Path) -> N
     assert losses(tmp_path / "run") == losses(tmp_path / "same")
     assert f"encoder: {tmp_path}/run/model.safetensors" in output
     assert f"vitascope report {tmp_path}/run" in output
-    command = read_metadata(tmp_path / "run" / "model.safetensors")["origin"]["command"]
+    command = read_metadata(tmp_path / "run" / "model.safetensors").origin["command"]
     assert command.startswith("vitascope pretrain pretraining:recipe -o ")
     assert "--seed 3 --set lr=1e-3" in command
 

@@ -114,7 +114,7 @@ def test_a_label_in_two_normal_forms_is_one_class(tmp_path: Path) -> None:
 def test_a_video_listed_twice_is_named(tmp_path: Path) -> None:
     film = '{"subset": "train", "annotations": [{"segment": [0, 1], "label": "x"}]}'
     path = write(tmp_path, "a.json", f'{{"database": {{"v1": {film}, "v1": {film}}}}}')
-    with pytest.raises(ValueError, match=r"a\.json: 'v1' is listed twice in one JSON object; remove one"):
+    with pytest.raises(ValueError, match=r"a\.json: invalid JSON \(key 'v1' twice in one object\)"):
         open_annotations(str(path))
 
 

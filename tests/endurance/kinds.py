@@ -30,9 +30,9 @@ from vitascope.core.types import Card, Dataset, Example, Fold, Score, Segment, T
 from vitascope.datasets import precomputed
 from vitascope.datasets.audit import file_journal
 from vitascope.datasets.audit.file_probe import FileReport
-from vitascope.datasets.builders import folder
 from vitascope.datasets.open import open_annotations
-from vitascope.encoders import golden
+from vitascope.datasets.readers import listing
+from vitascope.encoders import golden, preprocessor_files
 from vitascope.encoders import precomputed as released
 from vitascope.encoders.weights import native, native_card
 from vitascope.encoders.weights import reader as weights
@@ -398,14 +398,14 @@ def processor(root: Path) -> Path:
         "do_normalize": True,
         "image_mean": [0.5, 0.5, 0.5],
         "image_std": [0.5, 0.5, 0.5],
-        "size": {"height": 70},
+        "size": {"shortest_edge": 70},
     }
     return write(root / "preprocessor_config.json", content)
 
 
 def read_processor(path: Path) -> Any:
     """The preprocessing of a folder."""
-    return import_module("vitascope.encoders.families.transformers")._preprocessing(path.parent, "dinov2")
+    return preprocessor_files.read(import_module("transformers"), path.parent, "dinov2", video=False)
 
 
 def hugging_face(file: str) -> Callable[[Path], Path]:
@@ -480,7 +480,7 @@ KINDS: dict[str, Kind] = {
         f"frame-labels-{Path(file).name}": Kind("text", timelines(file), lambda p: open_annotations(str(_root(p))))
         for file in ("mapping.txt", "fps.txt", "groundTruth/v1.txt", "splits/train.split1.bundle")
     },
-    "manifest": Kind("text", manifest, folder.manifest),
+    "manifest": Kind("text", manifest, listing.read_list),
     "tar": Kind("bytes", tar, read_tar),
     "release-clips": Kind("bytes", release("v0_c.npy"), read_release),
     "release-video": Kind("bytes", release("v0_v.npy"), read_release),

@@ -107,8 +107,8 @@ def test_a_larger_dataset_costs_only_what_is_new(videos: Path, tmp_path: Path) -
 
 
 def test_a_replaced_file_is_embedded_again(tmp_path: Path) -> None:
-    for name in ("a/1", "a/2", "b/1", "b/2"):
-        write_video(tmp_path / "v" / f"{name}.mp4", blob(0.0, 1))
+    for number, name in enumerate(("a/1", "a/2", "b/1", "b/2")):
+        write_video(tmp_path / "v" / f"{name}.mp4", blob(0.0, number))
     dataset = build(str(tmp_path / "v"))
     embed(Mean(), dataset, VIEWS[:1], root=tmp_path / "s", options=OPTIONS)
     write_video(tmp_path / "v" / "a" / "1.mp4", blob(2.0, 6, frames=20))
@@ -156,9 +156,9 @@ def test_a_restored_copy_is_not_embedded_again(tmp_path: Path) -> None:
 
 
 def test_frames_overwritten_in_place_are_embedded_again(tmp_path: Path) -> None:
-    for name in ("a/1", "a/2", "b/1", "b/2"):
+    for number, name in enumerate(("a/1", "a/2", "b/1", "b/2")):
         (tmp_path / "v" / name).mkdir(parents=True)
-        for i, frame in enumerate(blob(0.0, 1, frames=6)):
+        for i, frame in enumerate(blob(0.0, number, frames=6)):
             write_picture(tmp_path / "v" / name / f"{i:03d}.png", frame)
     dataset = build(str(tmp_path / "v"))
     assert embed(Mean(), dataset, VIEWS[:1], root=tmp_path / "s", options=OPTIONS).encoded == 4
@@ -316,8 +316,8 @@ def spans(folder: Path, start: float, end: float) -> Dataset[int]:
 
 
 def test_another_span_under_the_same_id_is_embedded_again(tmp_path: Path) -> None:
-    for name in ("a/1", "a/2", "b/1", "b/2"):
-        write_video(tmp_path / "v" / f"{name}.mp4", blob(0.0, 1))
+    for number, name in enumerate(("a/1", "a/2", "b/1", "b/2")):
+        write_video(tmp_path / "v" / f"{name}.mp4", blob(0.0, number))
     for start, end, encoded in ((0.0, 0.4, 4), (0.0, 0.4, 0), (0.5, 1.0, 4)):
         dataset = spans(tmp_path / "v", start, end)
         assert embed(Mean(), dataset, VIEWS[:1], root=tmp_path / "s", options=OPTIONS).encoded == encoded
@@ -384,8 +384,8 @@ def test_broken_videos_are_named_and_never_replaced(videos: Path, tmp_path: Path
 
 def test_a_damaged_video_is_used_as_far_as_it_goes_with_a_note(videos: Path, tmp_path: Path) -> None:
     root = tmp_path / "videos"
-    for name in ("a/1", "a/2", "b/1", "b/2"):
-        write_video(root / f"{name}.ts", blob(0.0, 1, frames=40))
+    for number, name in enumerate(("a/1", "a/2", "b/1", "b/2")):
+        write_video(root / f"{name}.ts", blob(0.0, number, frames=40))
     whole = (root / "a" / "1.ts").read_bytes()
     (root / "a" / "1.ts").write_bytes(whole[: len(whole) // 3] + bytes(2000) + whole[len(whole) // 3 + 2000 :])
     dataset = build(str(root))
@@ -553,10 +553,13 @@ def test_images_beside_videos_share_vectors_but_not_token_grids(tmp_path: Path) 
             grid = clips.mean((3, 4)).transpose(1, 2)[:, :, None, None]
             return Tokens(grid, grid.mean((1, 2, 3)))
 
-    for label in "ab":
+    lines = ["path,label"]
+    for number, label in enumerate("ab"):
         (tmp_path / label).mkdir()
-        write_video(tmp_path / label / "moving.mp4", blob(0.0, 0))
-        write_picture(tmp_path / label / "still.png", blob(0.0, 0)[0])
+        write_video(tmp_path / label / "moving.mp4", blob(0.0, number))
+        write_picture(tmp_path / label / "still.png", blob(0.0, number)[0])
+        lines += [f"{label}/moving.mp4,{label}", f"{label}/still.png,{label}"]
+    (tmp_path / "manifest.csv").write_text("\n".join(lines))
     dataset = build(str(tmp_path))
     assert embed(Average(), dataset, [View(Uniform())], root=tmp_path / "s", options=OPTIONS).encoded == 4
     with pytest.raises(ValueError, match="mixes images and videos") as error:

@@ -58,7 +58,7 @@ def test_the_teacher_can_be_replaced() -> None:
 
 @pytest.mark.parametrize("objective", ["twlv1", "image", "video", "pixels", "latent"])
 def test_the_recipes_are_those_of_the_shipped_encoders(objective: str) -> None:
-    origin = read_metadata(SHIPPED / f"tiny-{objective}.safetensors")["origin"]
+    origin = read_metadata(SHIPPED / f"tiny-{objective}.safetensors").origin
     make = ["make", "-n", "reproduce-tiny", f"OBJECTIVE={objective}"]
     typed = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     seed = int(typed.partition("--seed ")[2].split()[0])

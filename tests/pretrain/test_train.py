@@ -282,7 +282,7 @@ def test_the_exported_encoder_is_the_trunk_with_a_card(tmp_path: Path) -> None:
         torch.testing.assert_close(tensor, trained[f"/model/{export.TRUNK}{name}"].half().float(), atol=0, rtol=0)
     from vitascope.encoders.weights.native_card import read_metadata
 
-    origin = read_metadata(out)["origin"]
+    origin = read_metadata(out).origin
     assert (origin["step"], origin["seen"], origin["command"]) == (6, 48, "vitascope pretrain tiny")
     assert origin["recipe"]["lr"] == made.lr
 

@@ -76,7 +76,7 @@ def test_forecast_then_all_of_it_then_nothing(data_root: Path, tmp_path: Path) -
     sets = ["ssv2", "epic/verb", "epic/noun", "epic/action", "in1k"]
     assert [f["dataset"] for f in foreseen] == sets
     first = {step["what"]: step for step in foreseen[0]["steps"]}
-    assert first["encode"]["clips"] == 6 + 6 * 5 + 6 * 3 + 6 * 3  # whole, 2 s clips, test views, grids
+    assert first["encode"]["clips"] == 6 + 6 * 5 + 6 * 3  # whole, 2 s clips, test views with their grids
     assert not (tmp_path / "run").exists()
     assert not (tmp_path / "store").exists()
     done = vitascope(*run(data_root, tmp_path, "--json"))

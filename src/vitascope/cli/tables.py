@@ -263,7 +263,7 @@ def as_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, indent=1)
 
 
-DESCRIBE = "details and options: vitascope describe NAME"
+DESCRIBE = "options: vitascope describe NAME"
 ALSO = {
     "encoders": f"{DESCRIBE}; everything: --json\nalso hf:ID or hf:FOLDER for image and video models of transformers,\n"
     "module:function for your own",

@@ -38,16 +38,21 @@ WORDS = {
 """What must be there, by pydantic's types of errors."""
 
 
-def parse(text: bytes | str, where: str = "", remedy: str = "") -> Any:
+def parse(text: bytes | str, where: str = "", remedy: str = "", *, finite: bool = True) -> Any:
     """Return the content of JSON text from the place `where`; DamagedFileError, with the remedy, for what is none.
 
     Refused is also what parsers read differently or nobody can use: a key twice in one object, NaN and Infinity, whole
-    numbers beyond 64 bits, lone surrogates, and more than `MAX_DEPTH` brackets in brackets.
+    numbers beyond 64 bits, lone surrogates, and more than `MAX_DEPTH` brackets in brackets. Without `finite`, NaN and
+    Infinity are numbers, as in what a training writes of itself.
     """
     try:
         text = text.decode("utf-8-sig") if isinstance(text, bytes) else text
         content = json.loads(
-            text, object_pairs_hook=_object, parse_int=_whole, parse_float=_finite, parse_constant=_finite
+            text,
+            object_pairs_hook=_object,
+            parse_int=_whole,
+            parse_float=_finite,
+            parse_constant=_finite if finite else float,
         )
         if "\\u" in text:
             json.dumps(content, ensure_ascii=False).encode()

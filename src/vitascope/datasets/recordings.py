@@ -122,9 +122,20 @@ def _if_readable(function: Callable[[str], V], path: str) -> V | None:
 def _size(path: str) -> Hashable | None:
     """Size of a file in bytes, or number of entries of a folder; None for what is missing or too small for a video."""
     if os.path.isdir(path):
-        return "entries", len(os.listdir(path))
+        return ("entries", len(os.listdir(path))) if _is_large(path) else None
     size = os.path.getsize(path) if os.path.isfile(path) else 0
     return ("bytes", size) if size >= MIN_BYTES else None
+
+
+def _is_large(folder: str) -> bool:
+    """Whether the files of a folder are larger than placeholders in all; reads no more of it than needed."""
+    size = 0
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            size += entry.stat().st_size if entry.is_file() else 0
+            if size >= MIN_BYTES:
+                return True
+    return False
 
 
 def _sample(path: str) -> bytes:

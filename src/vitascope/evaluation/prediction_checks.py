@@ -16,6 +16,8 @@ RUNS = (("labels", "frames"), ("true_labels", "true_frames"))
 LISTS = frozenset(name for group in (*ROWS, *RUNS) for name in group)
 COUNTED = ("labels", "true_labels", "top", "frames", "true_frames", "fold")
 """Columns of whole numbers from 0 on."""
+TOO_MANY = 1 << 31
+"""What no count, class or frame reaches."""
 MAX_FRAMES = 100_000_000
 """Frames of one video, 38 days of them."""
 
@@ -62,7 +64,7 @@ def _check_numbers(name: str, column: Sequence[Any]) -> None:
         numbers = value if name in LISTS else (value,)
         if None in numbers or (name != "score" and not all(map(math.isfinite, numbers))):
             raise UserError(f"column {name}, row {row}: {_shown(value)} is not finite")
-        if name in COUNTED and any(number != int(number) or number < 0 for number in numbers):
+        if name in COUNTED and any(number != int(number) or not 0 <= number < TOO_MANY for number in numbers):
             raise UserError(f"column {name}, row {row}: {_shown(value)} is no count")
 
 

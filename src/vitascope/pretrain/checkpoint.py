@@ -21,8 +21,8 @@ from torch.distributed.checkpoint.state_dict_saver import save as write_state
 from torch.optim import Optimizer
 
 from vitascope.core.errors import StorageError, UserError
-from vitascope.core.files import read_json
-from vitascope.core.schema import conform
+from vitascope.core.files import read_bytes
+from vitascope.core.schema import conform, parse
 from vitascope.pretrain.distributed import Ranks
 
 FOLDER = "checkpoints"
@@ -166,8 +166,9 @@ def _restore(checkpoint: Path, model: nn.Module, optimizers: Iterable[Optimizer]
 
 def read_metadata(checkpoint: Path) -> dict[str, Any]:
     """Read a checkpoint's metadata. Raises UserError if one of its files does not have the size it was written with."""
-    metadata: dict[str, Any] = read_json(checkpoint / STATE, DAMAGED, dict[str, Any])
-    for name, size in conform(metadata, _Metadata, str(checkpoint / STATE), DAMAGED).files.items():
+    path = checkpoint / STATE
+    metadata: dict[str, Any] = parse(read_bytes(path), str(path), DAMAGED, finite=False)  # losses may be NaN
+    for name, size in conform(metadata, _Metadata, str(path), DAMAGED).files.items():
         file = checkpoint / name
         actual = file.stat().st_size if file.is_file() else 0
         if actual != size:

@@ -25,6 +25,8 @@ from vitascope.core.registry import unknown_variant
 from vitascope.core.schema import conform
 from vitascope.core.text import nearest, whole_number
 
+MAX_SHOWN, SHOWN = 8, 40
+"""Number of names that a message shows, and letters of each."""
 PLACES = ("annotations", "annotation", "labels", "splits", "lists")
 """Subfolders of a dataset that are searched for annotations."""
 LISTS = frozenset((".csv", ".json", ".txt"))
@@ -201,13 +203,18 @@ def read_header(path: Path) -> list[str]:
     return next((row for _, row in read_rows(path)), [])
 
 
+def shown_names(names: Sequence[str]) -> str:
+    """The first of some names from a file, in one line."""
+    return ", ".join(" ".join(name.split())[:SHOWN] for name in names[:MAX_SHOWN]) or "none"
+
+
 def read_table(path: Path, *columns: str) -> Iterator[tuple[str, dict[str, str]]]:
     """Each row of a table with header as {column: cell}, preceded by its location; `UserError` for a missing column."""
     rows = read_rows(path)
     _, head = next(rows, ("", []))
     for column in columns:
         if column not in head:
-            columns_present = ", ".join(head[:8]) or "none"
+            columns_present = shown_names(head)
             raise UserError(f"{path}: no column {column!r}{nearest(column, head)}; its columns are {columns_present}")
     for where, row in rows:
         if len(row) < len(head) or any(row[len(head) :]):

@@ -12,6 +12,7 @@ from vitascope.core.errors import UserError
 from vitascope.core.names import SPLITS, both, canonical, case_note, folded, split_of
 from vitascope.core.text import nearest
 from vitascope.core.types import Span
+from vitascope.datasets.readers.annotation_files import shown_names
 from vitascope.datasets.readers.listed_paths import PathFinder
 from vitascope.datasets.readers.tables import SPACES, Table, read_table
 
@@ -101,7 +102,7 @@ def _columns(table: Table, labeled: bool) -> tuple[dict[str, int], list[str]]:
                 found[column] = position
     for needed in ("path", "label") if labeled else ("path",):
         if needed not in found:
-            has = ", ".join(table.header) or "none"
+            has = shown_names(table.header)
             raise UserError(f"{table.path}: no column {needed!r}{nearest(needed, table.header)}; its columns are {has}")
     return found, [*notes, *_near_misses(table, found)]
 

@@ -21,6 +21,8 @@ from vitascope.core.names import NameIndex, case_note, loose
 from vitascope.core.types import Dataset, Example, Fold, Kind, Span, digest
 from vitascope.datasets.readers.ignored import Ignored
 
+LONGEST_NAME = 255
+"""Bytes of a file name; file systems refuse longer ones."""
 FRAME = re.compile(rf"\d{{3,}}\.(?:{'|'.join(sorted(s[1:] for s in IMAGE_SUFFIXES))})$", re.IGNORECASE)
 """End of the name of an extracted frame: a folder whose first file matches is a video, and is not searched further."""
 Side: TypeAlias = Literal["train", "test"]
@@ -171,6 +173,8 @@ def relative_path(file: str, where: str) -> str:
     up by name.
     """
     path = posixpath.normpath(file.replace("\\", "/"))
+    if "\0" in path or any(len(os.fsencode(part)) > LONGEST_NAME for part in path.split("/")):
+        raise UserError(f"{where}: {file!r:.80} is no file name: names have at most {LONGEST_NAME} bytes")
     if path.startswith("/") or re.match(r"[A-Za-z]:/|\w+:/", path):
         return "/".join(path.strip("/").split("/")[-3:])
     if path == ".." or path.startswith("../"):

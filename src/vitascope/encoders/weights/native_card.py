@@ -47,7 +47,7 @@ def read_metadata(path: str | Path) -> EncoderMetadata:
     if KEY not in metadata or len(metadata[KEY]) > HEADER:
         raise UserError(f"{path}: has no Vitascope card; for a published model use family/variant={path}")
     where, again = f"{path}: its card", "download or export it again"
-    data: EncoderMetadata = conform(parse(metadata[KEY], where, again), EncoderMetadata, where, again)
+    data: EncoderMetadata = conform(parse(metadata[KEY], where, again, finite=False), EncoderMetadata, where, again)
     return data
 
 
