@@ -23,6 +23,7 @@ ELEMENTS = frozenset(
 TICK, DURATION = 0x2AD7B1, 0x4489
 TAGS = (8, 9, 18)
 """Audio, video and metadata tags of FLV."""
+PROGRAM_END = b"\0\0\1\xb9"
 ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 
 
@@ -173,21 +174,29 @@ def _asf(file: BinaryIO) -> Claim:
 
 
 def _flv(file: BinaryIO) -> Claim:
-    """FLV: the end of the last tag, and the duration in the metadata."""
+    """FLV: the end of the last tag, size and duration in the metadata."""
     file.seek(0)
     head = file.read(1 << 12)
-    key = head.find(b"\x00\x08duration\x00")
-    seconds = struct.unpack_from(">d", head, key + 11)[0] if key >= 0 else 0.0
-    position, length = int.from_bytes(head[5:9], "big") + 4, size_of(file)
+    seconds, end, length = _flv_number(head, b"duration"), int(_flv_number(head, b"filesize")), size_of(file)
+    if end > length:
+        return Claim("the data", end, seconds)
     if _last_tag(file, length):
         return Claim(seconds=seconds)
-    while position + 11 <= length:
+    position = int.from_bytes(head[5:9], "big") + 4
+    while position < length:
         file.seek(position)
         tag = file.read(4)
         if tag[0] & 0x1F not in TAGS:
             break
-        position += 11 + int.from_bytes(tag[1:], "big") + 4
+        # a tag cut within its header has no size of its own
+        position += 11 + int.from_bytes(tag[1:], "big") + 4 if len(tag) == 4 else 11
     return Claim("the last tag", position, seconds)
+
+
+def _flv_number(head: bytes, name: bytes) -> float:
+    """A number in the metadata of an FLV file; 0 without one."""
+    key = head.find(struct.pack(">H", len(name)) + name + b"\0")
+    return float(struct.unpack_from(">d", head, key + len(name) + 3)[0]) if key >= 0 else 0.0
 
 
 def _last_tag(file: BinaryIO, length: int) -> bool:
@@ -224,11 +233,18 @@ def _stream(file: BinaryIO, head: bytes) -> Claim | None:
 
 
 def _mpeg(file: BinaryIO) -> Claim:
-    """MPEG program streams: the end of the last packet, whose start codes do not occur in its content."""
+    """MPEG program streams: the end of the last packet, whose start codes do not occur in its content.
+
+    A start code behind it other than that of the end of the program begins a packet that is cut within its header.
+    """
     base = max(0, size_of(file) - 4 * TAIL)
     file.seek(base)
-    *_, last = re.finditer(rb"\x00\x00\x01[\xbd-\xef](..)", file.read(), re.DOTALL)
-    return Claim("the last packet", base + last.end() + int.from_bytes(last[1], "big"))
+    data = file.read()
+    *_, last = re.finditer(rb"\x00\x00\x01[\xbd-\xef](..)", data, re.DOTALL)
+    end = last.end() + int.from_bytes(last[1], "big")
+    if data[end : end + 4] != PROGRAM_END and data[end : end + 3] == PROGRAM_END[:3]:
+        return Claim("the last packet", base + len(data) + 1)
+    return Claim("the last packet", base + end)
 
 
 def _gif(file: BinaryIO) -> Claim:
