@@ -1,7 +1,7 @@
 """Types and shapes are checked at run time under test, in the first calls of each function in every test.
 
-An int where a float is meant passes, as Python has it. Checking every call of a training or a search takes several times
-as long as the work itself, and proves no more than its first calls do.
+An int where a float is meant passes, as Python has it. Checking every call of a training or a search takes as long as
+the work itself, and proves no more than its first calls do.
 """
 
 from __future__ import annotations
