@@ -131,7 +131,7 @@ CLIP_CARD = replace(IMAGE_CARD, mean=(0.48145466, 0.4578275, 0.40821073), std=(0
 OPENCV = PixelTransform(antialias=False)
 """Short side with OpenCV's bilinear filter, as in the evaluation code of VideoMAE and its descendants."""
 SLOWFAST = PixelTransform(antialias=False, crop_rounding="up")
-"""Short side with torch's bilinear filter, which is OpenCV's, as in the evaluation code of SlowFast and PyTorchVideo."""
+"""Short side with torch's bilinear filter, which is OpenCV's, as in the test code of SlowFast and PyTorchVideo."""
 OPENCV_SOURCE = "short side to the input size by cv2.resize (bilinear, not antialiased), center crop"
 FINE_TUNED = CheckpointLayout(
     name="fine-tuned",

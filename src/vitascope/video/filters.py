@@ -45,7 +45,7 @@ KERNELS: dict[tuple[Filter, bool], tuple[float, Callable[[Floats], Floats]]] = {
     ("bilinear", False): (1, _triangle),
     ("bicubic", False): (2, lambda x: _cubic(x, -0.75)),
 }
-"""Reach in pixels and weight by distance, of filter and antialiasing: Pillow's with it, OpenCV's and torch's without."""
+"""Reach in pixels and weight by distance, of a filter with antialiasing (Pillow's) or without (OpenCV's, torch's)."""
 
 
 class Side(NamedTuple):
@@ -90,9 +90,7 @@ def bands(side: Side, filter: Filter, antialias: bool) -> tuple[Band, ...]:
     return tuple(_band(i, taps[i : i + BLOCK], weights[i : i + BLOCK]) for i in range(0, len(taps), BLOCK))
 
 
-def _interpolated(
-    side: Side, taps: npt.NDArray[np.int64], weights: Floats
-) -> tuple[npt.NDArray[np.int64], Floats]:
+def _interpolated(side: Side, taps: npt.NDArray[np.int64], weights: Floats) -> tuple[npt.NDArray[np.int64], Floats]:
     """The stored pixels and their weights, twice as many as those of the source."""
     place = (taps + 0.5) * (side.stored / side.source) - 0.5 + side.shift
     before = np.floor(place).astype(np.int64)
@@ -107,10 +105,10 @@ def _band(first: int, taps: npt.NDArray[np.int64], weights: Floats) -> Band:
     return Band(slice(first, first + len(taps)), slice(low, high), matrix.astype(np.float32))
 
 
-def filtered(plane: npt.NDArray[Any], rows: Sequence[Band], columns: Sequence[Band], top: float = 255) -> Plane:
-    """`plane` resampled along its rows, then its columns, clipped to 0 to `top` and rounded in between, as Pillow does.
+def filtered(plane: npt.NDArray[Any], rows: Sequence[Band], columns: Sequence[Band], *, stepwise: bool) -> Plane:
+    """`plane` resampled along its rows, then its columns; only the part that the matrices take is read.
 
-    Only the part that the matrices take is read.
+    `stepwise` rounds and clips to 0 to 255 in between, as Pillow does.
     """
     left, right = columns[0].taken.start, columns[-1].taken.stop
     low, high = rows[0].taken.start, rows[-1].taken.stop
@@ -118,8 +116,9 @@ def filtered(plane: npt.NDArray[Any], rows: Sequence[Band], columns: Sequence[Ba
     wide = np.empty((high - low, columns[-1].out.stop), np.float32)
     for band in columns:
         wide[:, band.out] = part[:, band.taken.start - left : band.taken.stop - left] @ band.weights
-    np.clip(np.rint(wide, out=wide), 0, top, out=wide)
+    if stepwise:
+        np.clip(np.floor(wide + 0.5, out=wide), 0, 255, out=wide)
     tall = np.empty((rows[-1].out.stop, wide.shape[1]), np.float32)
     for band in rows:
         tall[band.out] = band.weights.T @ wide[band.taken.start - low : band.taken.stop - low]
-    return np.clip(tall, 0, top, out=tall)
+    return tall

@@ -1,7 +1,7 @@
-"""Frames in YUV resampled plane by plane before they become RGB, at a fraction of the cost of a full-size RGB picture.
+"""Frames in YUV resampled plane by plane before they become RGB, which costs less than a full-size RGB picture.
 
 Both steps are linear, so their order does not matter but for rounding: chroma is interpolated to the size of luma as by
-FFmpeg's scaler, and then filtered, with one matrix for both.
+FFmpeg's scaler and then filtered, with one matrix for both.
 """
 
 from __future__ import annotations
@@ -46,20 +46,24 @@ def planar(frame: VideoFrame) -> bool:
 
 def planes_of(frame: VideoFrame, orientation: Orientation, shift: Shift) -> Planes:
     """The planes of a planar frame, turned; `shift` is where chroma is in the stored one."""
-    depth = _depth(frame)
-    return Planes(tuple(orientation.turn(a) for a in _arrays(frame)), 2**depth - 1, _turned(shift, orientation))
+    arrays = tuple(orientation.turn(a) for a in _arrays(frame))
+    return Planes(arrays, 2 ** _depth(frame) - 1, _turned(shift, orientation))
 
 
-def resized(frame: VideoFrame, planes: Planes, size: tuple[int, int], window: Window, how: PixelTransform) -> VideoFrame:
-    """`window` of the frame resized to `size` (width, height), still in YUV, with 16 bits and chroma as large as luma."""
+def resized(
+    frame: VideoFrame, planes: Planes, size: tuple[int, int], window: Window, how: PixelTransform
+) -> VideoFrame:
+    """`window` of the frame resized to `size` (width, height), in YUV of 16 bits with chroma as large as luma."""
     left, top, right, bottom = window
     height, width = planes.arrays[0].shape
     small = np.empty((bottom - top, right - left, 3), np.float32)
     for c, plane in enumerate(planes.arrays):
-        columns = Side(width, size[0], left, right, plane.shape[1], planes.shift[0])
         rows = Side(height, size[1], top, bottom, plane.shape[0], planes.shift[1])
-        small[..., c] = filtered(plane, *(bands(s, how.filter, how.antialias) for s in (rows, columns)), planes.top)
-    out = VideoFrame.from_ndarray((small * (65536 // (planes.top + 1)) + 0.5).astype(np.uint16), DEEP)
+        columns = Side(width, size[0], left, right, plane.shape[1], planes.shift[0])
+        down, across = (bands(side, how.filter, how.antialias) for side in (rows, columns))
+        small[..., c] = filtered(plane, down, across, stepwise=False)
+    deep = np.clip(small, 0, planes.top) * (65536 // (planes.top + 1)) + 0.5
+    out = VideoFrame.from_ndarray(deep.astype(np.uint16), DEEP)
     out.colorspace = frame.colorspace
     out.color_range = FULL_RANGE if frame.format.name.startswith("yuvj") else frame.color_range
     return out
@@ -69,12 +73,13 @@ def chroma_shift(frame: VideoFrame, interpolation: int) -> Shift:
     """Where FFmpeg's scaler takes the chroma of frames like this one to be, measured on a ramp: PyAV does not say."""
     side = PROBE if frame.width != PROBE else 2 * PROBE  # a frame of the same size would be returned itself
     ramp = VideoReformatter().reformat(frame, side, side, frame.format.name, threads=1)
+    ramp.make_writable()
     middle = 2 ** (_depth(frame) - 1)
-    for axis, plane in enumerate(_arrays(ramp)[1:]):
-        plane[:] = np.moveaxis(middle + (np.arange(plane.shape[1 - axis]) - plane.shape[1 - axis] // 2)[None], 1, 1 - axis)
+    _, blue, red = _arrays(ramp)
+    blue[:] = middle + np.arange(blue.shape[1]) - blue.shape[1] // 2
+    red[:] = (middle + np.arange(red.shape[0]) - red.shape[0] // 2)[:, None]
     full = _arrays(VideoReformatter().reformat(ramp, side, side, DEEP, interpolation=interpolation, threads=1))
-    across, along = full[1].mean(0), full[2].mean(1)
-    return _shift(across, ramp.planes[1].width), _shift(along, ramp.planes[1].height)
+    return _shift(full[1].mean(0), blue.shape[1]), _shift(full[2].mean(1), red.shape[0])
 
 
 def _shift(values: npt.NDArray[np.float64], stored: int) -> float:

@@ -94,8 +94,8 @@ def _filtered(picture: Pixels, width: int, height: int, window: Window, filter: 
     left, top, right, bottom = window
     rows = bands(Side(picture.shape[0], height, top, bottom), filter, antialias)
     columns = bands(Side(picture.shape[1], width, left, right), filter, antialias)
-    channels = [filtered(picture[..., c], rows, columns) for c in range(3)]
-    rounded: Pixels = (np.stack(channels, -1) + 0.5).astype(np.uint8)
+    channels = [filtered(picture[..., c], rows, columns, stepwise=antialias) for c in range(3)]
+    rounded: Pixels = np.clip(np.stack(channels, -1) + 0.5, 0, 255).astype(np.uint8)
     return rounded
 
 

@@ -111,16 +111,16 @@ def build(text: str) -> Encoder:
 
 def spelled(text: str) -> tuple[str, str]:
     """The folder or hub id and the view of `text`; UserError for options that there are not."""
-    end = re.search(r"(\+\w+([=:][\w.]*)?)*$", text)
-    if not end or not end[0] or Path(text).is_dir():  # a folder with a + in its name
-        return text, "authors"
-    options = option_text.once(option_text.parse(end[0], path=False).options, f"hf:{text}")
+    ends = [len(text), *(i for i in reversed(range(len(text))) if text[i] == "+")]
+    end = next((i for i in ends if Path(text[:i]).is_dir()), ends[-1])  # a folder may have a + in its name
+    options = option_text.once(option_text.parse(text[end:], path=False).options, f"hf:{text}")
     there = f"hf: encoders take {' or '.join(f'+view={view}' for view in VIEWS)} only"
     if unknown := options.keys() - {"view"}:
         raise UserError(f"hf:{text}: no option {min(unknown)!r}; {there}")
-    if options["view"] not in VIEWS:
-        raise UserError(f"hf:{text}: no view {options['view']!r}{nearest(options['view'], VIEWS)}; {there}")
-    return text[: end.start()], options["view"]
+    view = options.get("view", "authors")
+    if view not in VIEWS:
+        raise UserError(f"hf:{text}: no view {view!r}{nearest(view, VIEWS)}; {there}")
+    return text[:end], view
 
 
 def _card(model: Any, folder: Path, name: str, view: str) -> Card:

@@ -54,8 +54,8 @@ SQUASHED = replace(
     resize="square",
     image="single",
     sampling="4 frames, the middle of each quarter, squashed to 224 x 224",
-    transform="squashed to 224 x 224 by torchvision's Resize of tensors, bicubic, not antialiased in the version of the "
-    "authors, 0.13.1 (test_transform in multi_modality/dataset and vl.yml of the official code)",
+    transform="squashed to 224 x 224 by torchvision's Resize of tensors, bicubic, not antialiased in the authors' "
+    "version 0.13.1 (test_transform in multi_modality/dataset and vl.yml of the official code)",
 )
 TENSORS = PixelTransform(resize="square", filter="bicubic", antialias=False)
 """torchvision's bicubic resizing of tensors before its version 0.17."""
