@@ -28,8 +28,8 @@ REGISTRIES: dict[str, Registry] = {registry.kind: registry for registry in (ENCO
 MAX_LISTED = 3
 """Number of examples listed per problem."""
 PROBLEMS = ("missing", "unreadable", "too short", "duplicate")
-NARROW, WIDE = 100, 160
-"""Columns below which encoders are listed without their cost, and from which on with license and pretraining data."""
+WIDE = 160
+"""Columns from which on encoders are listed with license and pretraining data."""
 MAX_TRAINED = 36
 """Columns for the pretraining data."""
 MARKS = {True: "[green]pass[/]", False: "[red]FAIL[/]", None: "[dim]info[/]"}
@@ -68,15 +68,14 @@ def names_lines(kind: str, width: int = 0) -> list[str]:
 
 def encoder_lines(about: Mapping[str, str], cards: Mapping[str, Card], width: int = 0) -> list[str]:
     """One encoder a line: clip, width, parameters, cost; license and pretraining data where there is room."""
-    wide, count = not width or width >= WIDE, 3 if 0 < width < NARROW else 4
-    numbers = ("clip", "dim", "params", "GFLOPs")[:count]
-    heads = ["name", *numbers, *(["license", "pretrained on"] * wide), "what it is"]
+    wide = not width or width >= WIDE
+    heads = ["name", "clip", "dim", "params", "GFLOPs", *(["license", "pretrained on"] * wide), "what it is"]
     rows = []
     for name, line in about.items():
-        *values, license, trained = cells(cards[name]) if name in cards else ("",) * 6
+        *numbers, license, trained = cells(cards[name]) if name in cards else ("",) * 6
         facts = (license, cut(trained, MAX_TRAINED)) if wide else ()
-        rows.append((name, *values[:count], *facts, line))
-    return aligned(heads, rows, width, right=numbers)
+        rows.append((name, *numbers, *facts, line))
+    return aligned(heads, rows, width, right=("clip", "dim", "params", "GFLOPs"))
 
 
 def aligned(
@@ -266,9 +265,8 @@ def as_json(value: Any) -> str:
 
 DESCRIBE = "options: vitascope describe NAME"
 ALSO = {
-    "encoders": f"{DESCRIBE}; everything: --json\n"
-    "also hf:ID or hf:FOLDER[+view=report] for image and video models of transformers,\n"
-    "module:function for your own",
+    "encoders": f"{DESCRIBE}; everything: --json\nalso hf:ID or hf:FOLDER for image and video models of transformers,\n"
+    "with +view=report for the report's pixels; module:function for your own",
     "probes": f"{DESCRIBE}; docs/probes.md",
     "recipes": f"{DESCRIBE}; cost: vitascope pretrain NAME --dry-run\nalso module:function for your own",
     "datasets": f"{DESCRIBE}\nalso any folder of class folders, or with a manifest.csv, groundTruth/ or a JSON\n"

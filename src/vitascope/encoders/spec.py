@@ -12,6 +12,8 @@ from vitascope.core.types import Card
 from vitascope.encoders.revisions import PINNED
 from vitascope.nn.configs.base import NetworkConfig
 
+VIEWS = ("report", "authors")
+"""Values of the option `view`: the TWLV-I report's pixels, or those of a model's authors."""
 State = dict[str, Any]
 """Tensors by name."""
 

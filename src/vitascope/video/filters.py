@@ -19,7 +19,8 @@ BLOCK = 32
 
 
 def _triangle(x: Floats) -> Floats:
-    return np.maximum(1 - np.abs(x), 0)
+    weights: Floats = np.maximum(1 - np.abs(x), 0)
+    return weights
 
 
 def _hamming(x: Floats) -> Floats:

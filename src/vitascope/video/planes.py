@@ -87,7 +87,7 @@ def _shift(values: npt.NDArray[np.float64], stored: int) -> float:
     inner = slice(len(values) // 4, 3 * len(values) // 4)
     slope, height = np.polyfit(np.arange(len(values))[inner], values[inner] - NEUTRAL, 1)
     place = (0.5 - height / slope) * stored / len(values) - 0.5
-    return round(8 * (stored // 2 - place)) / 8
+    return round(8 * float(stored // 2 - place)) / 8
 
 
 def _depth(frame: VideoFrame) -> int:
@@ -99,8 +99,9 @@ def _depth(frame: VideoFrame) -> int:
 def _arrays(frame: VideoFrame) -> list[npt.NDArray[Any]]:
     """The planes of a planar frame, not copied."""
     kind: Any = np.dtype("<u2" if _depth(frame) > 8 else "u1")
-    rows = [np.frombuffer(p, np.uint8)[: p.height * p.line_size].reshape(p.height, -1).view(kind) for p in frame.planes]
-    return [array[:, : plane.width] for array, plane in zip(rows, frame.planes, strict=True)]
+    planes: Any = frame.planes
+    rows = [np.frombuffer(p, np.uint8)[: p.height * p.line_size].reshape(p.height, -1).view(kind) for p in planes]
+    return [array[:, : plane.width] for array, plane in zip(rows, planes, strict=True)]
 
 
 def _turned(shift: Shift, orientation: Orientation) -> Shift:

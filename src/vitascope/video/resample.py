@@ -56,7 +56,7 @@ def resize(
         return _pillow(picture, width, height, window, filter)
     if filter == "bilinear" and antialias:
         return _widened(picture, width, height, window)
-    return _filtered(picture, width, height, window, filter, antialias)
+    return _filtered(picture, (width, height), window, filter, antialias)
 
 
 def _widened(picture: Pixels, width: int, height: int, window: Window) -> Pixels:
@@ -89,11 +89,11 @@ def _taps(source: int, target: int, first: int, last: int) -> tuple[npt.NDArray[
     return np.clip(taps, 0, source - 1), weight.astype(np.float32)
 
 
-def _filtered(picture: Pixels, width: int, height: int, window: Window, filter: Filter, antialias: bool) -> Pixels:
-    """The window by matrices, channel by channel."""
+def _filtered(picture: Pixels, size: tuple[int, int], window: Window, filter: Filter, antialias: bool) -> Pixels:
+    """The window of a picture of `size` by matrices, channel by channel."""
     left, top, right, bottom = window
-    rows = bands(Side(picture.shape[0], height, top, bottom), filter, antialias)
-    columns = bands(Side(picture.shape[1], width, left, right), filter, antialias)
+    rows = bands(Side(picture.shape[0], size[1], top, bottom), filter, antialias)
+    columns = bands(Side(picture.shape[1], size[0], left, right), filter, antialias)
     channels = [filtered(picture[..., c], rows, columns, stepwise=antialias) for c in range(3)]
     rounded: Pixels = np.clip(np.stack(channels, -1) + 0.5, 0, 255).astype(np.uint8)
     return rounded

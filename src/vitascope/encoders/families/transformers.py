@@ -27,7 +27,7 @@ from vitascope.core.text import nearest
 from vitascope.core.types import Card
 from vitascope.encoders import preprocessor_files
 from vitascope.encoders.base import Encoder, NetworkEncoder, fingerprint, framewise
-from vitascope.encoders.options import VIEWS
+from vitascope.encoders.spec import VIEWS
 from vitascope.encoders.transformers_networks import (
     ImageModel,
     VideoModel,
