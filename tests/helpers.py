@@ -11,6 +11,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +22,10 @@ import pytest
 
 from official_files import rebuild
 from vitascope.cli.main import main
+from vitascope.core.pixel_transform import PixelTransform, Resize
+from vitascope.core.types import Clip, Crop
 from vitascope.probes.training import resume
+from vitascope.video import decode, inspect
 
 FIXTURES = Path(__file__).resolve().parent / "fixtures"
 """What the tests bring along."""
@@ -40,6 +44,26 @@ def write_video(path: Path, frames: np.ndarray, fps: int = 10) -> Path:
             file.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         file.mux(stream.encode())
     return path
+
+
+def write_lossless(path: Path, *pictures: np.ndarray, fps: int = 25) -> Path:
+    """Pictures (y x 3) as a lossless RGB video."""
+    height, width = pictures[0].shape[:2]
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("ffv1", rate=fps, width=width, height=height, pix_fmt="bgr0")
+        for i, picture in enumerate(pictures):
+            frame = av.VideoFrame.from_ndarray(picture, "rgb24")
+            frame.pts, frame.time_base = i, Fraction(1, fps)
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+    return path
+
+
+def first_square(path: Path, size: int, transform: PixelTransform | Resize, crop: Crop) -> np.ndarray:
+    """The crop of the first frame of a video."""
+    ((_, pixels),) = decode(inspect(path), [Clip((0.0,), (0.0, 0.0), crop)], size, transform)
+    assert pixels.shape == (1, size, size, 3)
+    return pixels[0]
 
 
 def blob(angle: float, phase: int, frames: int = 12, side: int = 48) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from typing import Any
@@ -95,7 +96,8 @@ def test_people_get_a_table() -> None:
     assert "at least 1" in shown
     assert "knn/clip: " in shown
     shown = vitascope("describe", "umt/large-s2").stdout
-    assert "card: name umt/large-s2, " in shown
+    assert re.search(r"^params +303,100,928 *$", shown, re.MULTILINE)
+    assert re.search(r"^mean +0.485, 0.456, 0.406 *$", shown, re.MULTILINE)
     assert "a multiple of 16" in shown
 
 

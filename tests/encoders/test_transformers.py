@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from helpers import official_encoders
+from vitascope.core.pixel_transform import PixelTransform
 from vitascope.encoders.base import Encoder
 from vitascope.encoders.contract import check_encoder
 from vitascope.encoders.families import transformers as hf
@@ -169,6 +170,35 @@ def test_without_a_preprocessor_file_a_known_family_has_its_published_habits(tmp
         ValueError, match=r"the input normalization of 'resnet' is unknown; put the model's preprocessor_config\.json"
     ):
         load(f"hf:{tmp_path / 'other'}")
+
+
+def test_the_reports_view_of_a_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "a+view=report"
+    saved(folder, "dinov2", preprocessor={**PREPROCESSOR, "resample": 3, "size": {"shortest_edge": 36}})
+    own, report = load(f"hf:{folder}"), load(f"hf:{folder}+view=report")
+    assert own.card == load(f"hf:{folder}+view=authors").card
+    assert (own.card.filter, own.card.crop_ratio, own.card.name) == ("bicubic", 32 / 36, f"hf:{folder.name}")
+    assert report.card.pixels == PixelTransform()
+    assert report.card.name == f"hf:{folder.name}+view:report"
+    assert (report.card.mean, report.card.size, report.card.digest) == (own.card.mean, 32, own.card.digest)
+    squashed = {**PREPROCESSOR, "size": {"height": 32, "width": 32}, "do_center_crop": False}
+    saved(tmp_path / "b", "dinov2", preprocessor=squashed)
+    card = load(f"hf:{tmp_path / 'b'}+view=report").card
+    assert (card.resize, card.name) == ("square", "hf:b"), "which changes nothing there"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("+view=author", "no view 'author'; did you mean 'authors'"),
+        ("+frames=8", r"no option 'frames'; hf: encoders take \+view=report or \+view=authors only"),
+        ("+native", "no option 'native'"),
+        ("+view=report+view=authors", "view is set twice"),
+    ],
+)
+def test_other_options_of_a_folder_are_refused_by_name(options: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=said):
+        load(f"hf:{tmp_path}{options}")
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from helpers import first_square, write_lossless
+from vitascope.core.pixel_transform import Resize
 from vitascope.core.types import Card, Clip, Crop
 from vitascope.encoders.preprocess import to_tensor
 from vitascope.video import decode, inspect
@@ -75,22 +77,8 @@ def test_squares_are_evenly_spaced_along_the_long_side(width: int, height: int, 
         assert 0 <= top <= bottom <= height
 
 
-def store(path: Path, picture: np.ndarray) -> Path:
-    """`picture` as a lossless RGB video of one frame."""
-    height, width = picture.shape[:2]
-    with av.open(str(path), "w") as file:
-        stream = file.add_stream("ffv1", rate=25, width=width, height=height, pix_fmt="bgr0")
-        frame = av.VideoFrame.from_ndarray(picture, "rgb24")
-        frame.pts, frame.time_base = 0, Fraction(1, 25)
-        file.mux(stream.encode(frame))
-        file.mux(stream.encode())
-    return path
-
-
-def one(path: Path, crop: Crop, size: int, resize: str = "shorter") -> np.ndarray:
-    ((_, pixels),) = decode(inspect(path), [Clip((0.0,), (0.0, 0.0), crop)], size, resize)
-    assert pixels.shape == (1, size, size, 3)
-    return pixels[0].astype(float)
+def one(path: Path, crop: Crop, size: int, resize: Resize = "shorter") -> np.ndarray:
+    return first_square(path, size, resize, crop).astype(float)
 
 
 @pytest.mark.parametrize("shape", [(90, 160), (160, 90), (101, 101), (301, 203), (64, 255)])
@@ -107,13 +95,13 @@ def test_crops_are_pillows_resize_and_a_cut(tmp_path: Path, shape: tuple[int, in
     left, top = (along, across) if w >= h else (across, along)
     expected = pillow(picture, w, h)[top : top + size, left : left + size]
     expected = expected[:, ::-1] if crop.flip else expected
-    actual = one(store(tmp_path / "a.mkv", picture), crop, size)
+    actual = one(write_lossless(tmp_path / "a.mkv", picture), crop, size)
     assert np.abs(actual - expected).mean() < 0.5
 
 
 def test_square_habit_squashes_only_the_plain_center(tmp_path: Path) -> None:
     picture = smooth(60, 200)
-    path = store(tmp_path / "a.mkv", picture)
+    path = write_lossless(tmp_path / "a.mkv", picture)
     assert np.abs(one(path, Crop(), 64, "square") - pillow(picture, 64, 64)).mean() < 0.5
     assert np.abs(one(path, Crop(0, 3), 64, "square") - one(path, Crop(0, 3), 64)).max() == 0
 
@@ -126,7 +114,7 @@ def test_a_box_is_cut_out_and_squashed(tmp_path: Path, box: tuple[float, float, 
     left, right = round(box[0] * 120), max(round(box[2] * 120), round(box[0] * 120) + 1)
     top, bottom = round(box[1] * 80), max(round(box[3] * 80), round(box[1] * 80) + 1)
     expected = pillow(np.ascontiguousarray(picture[top:bottom, left:right]), 48, 48)
-    path = store(tmp_path / "a.mkv", picture)
+    path = write_lossless(tmp_path / "a.mkv", picture)
     assert np.abs(one(path, Crop(box=box), 48) - expected).mean() < 0.5
     assert np.abs(one(path, Crop(box=box, flip=True), 48) - expected[:, ::-1]).mean() < 0.5
 
@@ -134,7 +122,7 @@ def test_a_box_is_cut_out_and_squashed(tmp_path: Path, box: tuple[float, float, 
 @pytest.mark.parametrize("shape", [(8, 4000), (4000, 8), (1, 3000)])
 def test_extreme_pictures_cost_no_more_than_their_square(tmp_path: Path, shape: tuple[int, int]) -> None:
     picture = smooth(*shape)
-    path = store(tmp_path / "a.mkv", picture)
+    path = write_lossless(tmp_path / "a.mkv", picture)
     tracemalloc.start()
     actual = one(path, Crop(1, 3), 112)
     peak = tracemalloc.get_traced_memory()[1]

@@ -60,7 +60,8 @@ def describe(
     if result.text:
         print(f"\n{result.text}")
     if result.card:
-        print(f"\ncard: {', '.join(f'{key} {value}' for key, value in result.card.items() if value not in ('', []))}")
+        print()
+        flags.console.print(card_table(result.card))
     if result.options:
         print()
         flags.console.print(options_table(result.options))
@@ -82,12 +83,24 @@ def described(name: str) -> Description:
 
 
 def options_table(options: list[FieldOption]) -> Table:
-    """One option a row."""
+    """One option a row; what it must be stands below its type."""
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for head in ("option", "type", "default", "must be", "meaning"):
-        table.add_column(head, no_wrap=head == "option", overflow="fold")
-    for option in options:
-        table.add_row(*map(escape, option))
+    for head, most in {"option": None, "type": 26, "default": 16, "meaning": None}.items():
+        table.add_column(head, no_wrap=head == "option", max_width=most, overflow="fold")
+    for name, kind, default, constraint, meaning in options:
+        table.add_row(*map(escape, (name, "\n".join(filter(None, (kind, constraint))), default, meaning)))
+    return table
+
+
+def card_table(card: dict[str, Any]) -> Table:
+    """One field of a card a row, without those that say nothing."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("card", no_wrap=True)
+    table.add_column("")
+    for key, value in card.items():
+        number = f"{value:,}" if key == "params" else str(value)
+        if text := ", ".join(map(str, value)) if isinstance(value, list) else number:
+            table.add_row(key, escape(text))
     return table
 
 

@@ -266,7 +266,7 @@ def as_json(value: Any) -> str:
 DESCRIBE = "options: vitascope describe NAME"
 ALSO = {
     "encoders": f"{DESCRIBE}; everything: --json\nalso hf:ID or hf:FOLDER for image and video models of transformers,\n"
-    "module:function for your own",
+    "with +view=report for the report's pixels; module:function for your own",
     "probes": f"{DESCRIBE}; docs/probes.md",
     "recipes": f"{DESCRIBE}; cost: vitascope pretrain NAME --dry-run\nalso module:function for your own",
     "datasets": f"{DESCRIBE}\nalso any folder of class folders, or with a manifest.csv, groundTruth/ or a JSON\n"

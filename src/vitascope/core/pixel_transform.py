@@ -10,9 +10,10 @@ from vitascope.core.errors import UserError
 Resize: TypeAlias = Literal["shorter", "square"]
 Filter: TypeAlias = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 """Resampling filters, as Pillow calls them."""
-CropRounding: TypeAlias = Literal["even", "down"]
-"""How half a pixel at the edge of a center crop is rounded: to even (torchvision) or down (transformers)."""
-NOT_ANTIALIASED = ("nearest", "bilinear")
+CropRounding: TypeAlias = Literal["even", "down", "up"]
+"""How half a pixel at the edge of a center crop is rounded: to even (torchvision), down (transformers) or up
+(PyTorchVideo, SlowFast)."""
+NOT_ANTIALIASED = ("nearest", "bilinear", "bicubic")
 """Filters that also exist without antialiasing."""
 
 
@@ -37,7 +38,7 @@ class PixelTransform:
     filter: Filter = "bilinear"
     """Resampling filter."""
     antialias: bool = True
-    """Widen the filter when shrinking (Pillow), or always read the nearest pixels only (OpenCV)."""
+    """Widen the filter when shrinking (Pillow), or always read the nearest pixels only (OpenCV, tensors of torch)."""
     crop_ratio: float = 1.0
     """Side of the center crop relative to the side that is resized before it: 0.875 for 256 to 224 pixels."""
     crop_rounding: CropRounding = "even"

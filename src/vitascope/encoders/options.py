@@ -14,7 +14,7 @@ from vitascope.core.pixel_transform import PixelTransform
 from vitascope.core.text import nearest
 from vitascope.core.types import Precision
 from vitascope.encoders.catalog import ENCODERS, models
-from vitascope.encoders.spec import Model
+from vitascope.encoders.spec import VIEWS, Model
 
 OPTIONS = ("frames", "size", "precision", "view", "weights")
 """Options of every model, in addition to the switches of its network."""
@@ -29,7 +29,6 @@ MEANINGS = {
     "features": "Which stages the tokens are of: the last, or all of them fused.",
 }
 """Meaning of each option."""
-VIEWS = ("report", "authors")
 SUMMARIES = {
     "mean": "mean of the tokens (user override; not the model's default pooling)",
     "cls": "class token (user override; not the model's default pooling)",

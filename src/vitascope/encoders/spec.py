@@ -12,6 +12,8 @@ from vitascope.core.types import Card
 from vitascope.encoders.revisions import PINNED
 from vitascope.nn.configs.base import NetworkConfig
 
+VIEWS = ("report", "authors")
+"""Values of the option `view`: the TWLV-I report's pixels, or those of a model's authors."""
 State = dict[str, Any]
 """Tensors by name."""
 
@@ -130,6 +132,8 @@ CLIP_CARD = replace(IMAGE_CARD, mean=(0.48145466, 0.4578275, 0.40821073), std=(0
 """Card of an image model normalized as CLIP."""
 OPENCV = PixelTransform(antialias=False)
 """Short side with OpenCV's bilinear filter, as in the evaluation code of VideoMAE and its descendants."""
+SLOWFAST = PixelTransform(antialias=False, crop_rounding="up")
+"""Short side with torch's bilinear filter, which is OpenCV's, as in the test code of SlowFast and PyTorchVideo."""
 OPENCV_SOURCE = "short side to the input size by cv2.resize (bilinear, not antialiased), center crop"
 FINE_TUNED = CheckpointLayout(
     name="fine-tuned",

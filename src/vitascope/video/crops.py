@@ -10,6 +10,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from vitascope.core.pixel_transform import PixelTransform, Resize
 from vitascope.core.types import Crop
 from vitascope.video.orientation import STORED, Orientation, Picture, oriented
+from vitascope.video.planes import Shift, chroma_shift, planar, planes_of, resized
 from vitascope.video.resample import resize, shorter, square
 
 EXACT = (
@@ -17,6 +18,8 @@ EXACT = (
 )
 """Flags with which the scaler's single step from YUV to small RGB equals conversion plus antialiased resize, within
 half a gray level on average; without the last three flags the error is one to five levels."""
+WEIGHTED = ("bilinear", "hamming", "bicubic", "lanczos")
+"""Filters that take a mean of pixels, and so are the same before and after the linear step from YUV to RGB."""
 LONGEST = 4
 """Largest aspect ratio up to which the whole frame is resized, then cropped; longer frames would fill the memory."""
 
@@ -34,6 +37,7 @@ class Cutter:
         self.by_angle = {usual.angle: usual}
         self.transform = PixelTransform(resize=transform) if isinstance(transform, str) else transform
         self.scaler = VideoReformatter()
+        self.shifts: dict[str, Shift] = {}
 
     def cut(self, frame: Any, crops: list[Crop]) -> list[Picture]:
         """All crops of one frame, sharing the resized frames."""
@@ -64,8 +68,18 @@ class Cutter:
             return self._whole(frame, small[::-1] if self.orientation.sideways else small, cache)[
                 top:bottom, left:right
             ]
+        if not how.default_filter and how.filter in WEIGHTED and planar(frame):
+            planes = planes_of(frame, self.orientation, self._shift(frame))
+            return self._rgb(resized(frame, planes, small, window, how))
         whole = self._whole(frame, stored, cache)
         return resize(whole, *small, window=window, filter=how.filter, antialias=how.antialias)
+
+    def _shift(self, frame: Any) -> Shift:
+        """Where chroma is in frames of this format."""
+        kind = frame.format.name
+        if kind not in self.shifts:
+            self.shifts[kind] = chroma_shift(frame, EXACT)
+        return self.shifts[kind]
 
     def _short(self, crop: Crop) -> int:
         """Pixels of the short side of the resized frame; a center crop of no other scale has the transform's."""
@@ -78,10 +92,15 @@ class Cutter:
     def _whole(self, frame: Any, size: tuple[int, int], cache: dict[tuple[int, int], Picture]) -> Picture:
         """The whole frame as displayed; `size` is the width and height before it is turned."""
         if size not in cache:
-            # the input has the matrix and range of the frame; the RGB output is always full range
-            small = self.scaler.reformat(frame, *size, "rgb24", interpolation=EXACT, threads=1)
-            cache[size] = self.orientation.turn(np.asarray(small.to_ndarray(), np.uint8))
+            cache[size] = self.orientation.turn(self._rgb(frame, size))
         return cache[size]
+
+    def _rgb(self, frame: Any, size: tuple[int, int] | None = None) -> Picture:
+        """A frame as RGB, resized to `size` if that is given."""
+        # the input has the matrix and range of the frame; the RGB output is always full range
+        width, height = size or (frame.width, frame.height)
+        rgb = self.scaler.reformat(frame, width, height, "rgb24", interpolation=EXACT, threads=1)
+        return np.asarray(rgb.to_ndarray(), np.uint8)
 
     def _box(self, picture: Picture, box: tuple[float, float, float, float]) -> Picture:
         """A box of the displayed frame, at least one pixel, resized to the square without keeping its aspect ratio."""

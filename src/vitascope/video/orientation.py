@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from av.sidedata.sidedata import Type
 
+T = TypeVar("T", bound=np.generic)
 Picture = npt.NDArray[np.uint8]
 """An image, rows x columns x RGB."""
 SLANT = 1.0
@@ -31,9 +32,9 @@ class Orientation(NamedTuple):
         """The clockwise angle by which FFmpeg describes it, degrees: that of the upper edge of the stored picture."""
         return (180 - self.rotation) % 360 if self.mirrored else self.rotation
 
-    def turn(self, picture: npt.NDArray[Any]) -> Picture:
-        """The stored picture as displayed, a view."""
-        turned: Picture = np.rot90(picture, -self.rotation // 90)
+    def turn(self, picture: npt.NDArray[T]) -> npt.NDArray[T]:
+        """The stored picture, or one plane of it, as displayed; a view."""
+        turned = np.rot90(picture, -self.rotation // 90)
         return turned[:, ::-1] if self.mirrored else turned
 
 

@@ -11,10 +11,12 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from vitascope.core.pixel_transform import CropRounding, Filter
+from vitascope.video.filters import Side, bands, filtered
 
 Window = tuple[int, int, int, int]
 """Left, top, right and bottom in pixels of the resized image."""
 Pixels = npt.NDArray[np.uint8]
+HALVES: dict[CropRounding, Callable[[float], int]] = {"even": round, "down": math.floor, "up": math.ceil}
 
 
 def shorter(width: int, height: int, short: int) -> tuple[int, int]:
@@ -28,7 +30,7 @@ def square(
     width: int, height: int, size: int, *, index: int = 0, count: int = 1, rounding: CropRounding = "even"
 ) -> Window:
     """Square crop `index` of `count`, evenly spaced along the long side; a single one is the center crop."""
-    halves: Callable[[float], int] = math.floor if rounding == "down" else round
+    halves = HALVES[rounding]
     long = max(width, height) - size
     along = halves(long / 2) if count == 1 else index * (long // (count - 1))
     across = halves((min(width, height) - size) / 2)
@@ -50,9 +52,11 @@ def resize(
     Only the part of the image inside the window is read, so a 160:1 image costs no more than its square crop.
     """
     window = window or (0, 0, width, height)
-    if filter == "nearest" or (antialias and filter != "bilinear"):
+    if filter in ("nearest", "box"):
         return _pillow(picture, width, height, window, filter)
-    return _widened(picture, width, height, window) if antialias else _linear(picture, width, height, window)
+    if filter == "bilinear" and antialias:
+        return _widened(picture, width, height, window)
+    return _filtered(picture, (width, height), window, filter, antialias)
 
 
 def _widened(picture: Pixels, width: int, height: int, window: Window) -> Pixels:
@@ -85,42 +89,17 @@ def _taps(source: int, target: int, first: int, last: int) -> tuple[npt.NDArray[
     return np.clip(taps, 0, source - 1), weight.astype(np.float32)
 
 
-def _linear(picture: Pixels, width: int, height: int, window: Window) -> Pixels:
-    """The window by interpolation between the four pixels around each point, edges repeated."""
+def _filtered(picture: Pixels, size: tuple[int, int], window: Window, filter: Filter, antialias: bool) -> Pixels:
+    """The window of a picture of `size` by matrices, channel by channel."""
     left, top, right, bottom = window
-    rows, down = _neighbors(picture.shape[0], height, top, bottom)
-    columns, across = _neighbors(picture.shape[1], width, left, right)
-    bytes_of = (3 * columns[:, :, None] + np.arange(3)).reshape(2, -1)  # a flat index is four times as fast
-    right_share = np.repeat(across, 3)
-
-    def line(row: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        flat = picture[row].reshape(len(row), -1)
-        one: npt.NDArray[np.float32] = np.take(flat, bytes_of[0], axis=1).astype(np.float32)
-        one += (np.take(flat, bytes_of[1], axis=1) - one) * right_share
-        return one
-
-    upper = line(rows[0])
-    upper += (line(rows[1]) - upper) * down[:, None]
-    rounded: Pixels = (upper + 0.5).astype(np.uint8)
-    return rounded.reshape(bottom - top, right - left, 3)
-
-
-def _neighbors(
-    source: int, target: int, first: int, last: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """The source pixels (2 x n) before and behind output pixels `first` to `last`, and the share of the second."""
-    center = (np.arange(first, last) + 0.5) * (source / target) - 0.5
-    before = np.floor(center).astype(np.int64)
-    share = (center - before).astype(np.float32)
-    return np.clip(np.stack([before, before + 1]), 0, source - 1), share
+    rows = bands(Side(picture.shape[0], size[1], top, bottom), filter, antialias)
+    columns = bands(Side(picture.shape[1], size[0], left, right), filter, antialias)
+    channels = [filtered(picture[..., c], rows, columns, stepwise=antialias) for c in range(3)]
+    rounded: Pixels = np.clip(np.stack(channels, -1) + 0.5, 0, 255).astype(np.uint8)
+    return rounded
 
 
 def _pillow(picture: Pixels, width: int, height: int, window: Window, filter: Filter) -> Pixels:
-    """The window by Pillow: smooth filters read its source only; others jump to another pixel on a rounding error."""
-    kind, image = Image.Resampling[filter.upper()], Image.fromarray(picture)
-    if filter in ("nearest", "box"):
-        return np.array(image.resize((width, height), kind).crop(window))
-    left, top, right, bottom = window
-    x, y = image.width / width, image.height / height
-    source = (left * x, top * y, min(right * x, image.width), min(bottom * y, image.height))
-    return np.array(image.resize((right - left, bottom - top), kind, source))
+    """The window by Pillow, whose filters without weights jump to another pixel on a rounding error."""
+    image = Image.fromarray(picture)
+    return np.array(image.resize((width, height), Image.Resampling[filter.upper()]).crop(window))

@@ -117,7 +117,8 @@ CARD = replace(
     IMAGE_CARD,
     resize="square",
     pool="mean over the frames of the class token after the final norm (x_norm_clstoken of the official code)",
-    transform="squashed to the input size, antialiased bilinear (make_transform in the README of the official code)",
+    transform="squashed to the input size, antialiased bilinear (make_transform in the README of the official code; "
+    "its kNN and linear probes resize the short side to 256 for 224 pixels, bicubic, and crop the center)",
     pretraining_datasets=frozenset({"in1k"}),
     trained="LVD-1689M, images; IN-1k is in it",
     license="DINOv3 License",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from vitascope.encoders.spec import CARD_TEMPLATE, OPENCV, CheckpointLayout, Model, WeightSource, rejected
+from vitascope.encoders.spec import CARD_TEMPLATE, SLOWFAST, CheckpointLayout, Model, WeightSource, rejected
 from vitascope.nn.configs.hiera import HieraConfig
 
 SHAPES = {
@@ -35,8 +35,9 @@ CARD = replace(
     mean=(0.45, 0.45, 0.45),
     std=(0.225, 0.225, 0.225),
     sampling="16 frames, stride 4, 5 clips x 3 crops",
-    transform="short side to the input size, bilinear without antialiasing, center crop (test transform of SlowFast, "
-    "on which the paper builds; the repository has none for video)",
+    transform="short side to the input size by torch's interpolate (bilinear, not antialiased), middle of three crops "
+    "(spatial_sampling of facebookresearch/SlowFast, which is assumed: the repository of Hiera has no evaluation code "
+    "for video)",
     pretraining_datasets=frozenset({"k400"}),
     license="CC BY-NC 4.0",  # LICENSE.models of the repository; the code is Apache-2.0
 )
@@ -63,7 +64,7 @@ def _model(size: str, kind: str) -> Model:
         shape=replace(SHAPES[size], fusion=kind == "mae"),
         layouts=(LAYOUTS[kind], REJECTED["ft" if kind == "mae" else "mae"]),
         source=WeightSource(file=file, url=FILES + file, page="https://github.com/facebookresearch/hiera#model-zoo"),
-        authors=OPENCV,
+        authors=SLOWFAST,
         from_config=numbers,
     )
 

@@ -109,7 +109,8 @@ SAMPLING = {
 }
 TRANSFORMS = {
     "s1": f"{OPENCV_SOURCE} (single_modality/datasets of the official code)",
-    "s2": "squashed to 224 x 224 by cv2.resize, bilinear, not antialiased (frames2tensor of multi_modality/demo)",
+    "s2": "squashed to 224 x 224 by cv2.resize, bilinear, not antialiased (frames2tensor of multi_modality/demo; the "
+    "retrieval code has torchvision's bicubic, not antialiased in version 0.14.1)",
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from vitascope.encoders.spec import CARD_TEMPLATE, OPENCV, CheckpointLayout, Model, WeightSource
+from vitascope.encoders.spec import CARD_TEMPLATE, SLOWFAST, CheckpointLayout, Model, WeightSource
 from vitascope.nn.configs.video_vit import VideoViTConfig
 
 BASE = VideoViTConfig(
@@ -34,7 +34,8 @@ CARD = replace(
     pool="the final norm of the mean of the tokens (global_pool of the official code)",
     image="single",
     sampling="16 uniform frames of 2.7 s, 5 clips x 3 crops",
-    transform="short side to 224, bilinear without antialiasing, center crop (ShortSideScale of PyTorchVideo)",
+    transform="short side to 224 by torch's interpolate (bilinear, not antialiased), middle of three crops "
+    "(ShortSideScale and SpatialCrop in the SSv2 configuration of facebookresearch/omnivore)",
     pretraining_datasets=frozenset({"ssv2", "in1k"}),
     license="CC BY-NC 4.0",
 )
@@ -56,7 +57,7 @@ def _model(size: str, kind: str) -> Model:
         ),
         shape=SHAPES[size],
         layouts=LAYOUTS[kind[-2:]],
-        authors=OPENCV,
+        authors=SLOWFAST,
         source=WeightSource(file=file, url=f"{FOLDER}/{file}", page=PAGE),
     )
 

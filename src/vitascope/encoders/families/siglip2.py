@@ -44,7 +44,8 @@ CARD = replace(
     std=(0.5, 0.5, 0.5),
     resize="square",
     pool="mean over the frames of the attention head's vector (pooler_output of transformers)",
-    transform="squashed to the input size, antialiased bilinear (preprocessor_config.json of the hub's files)",
+    transform="squashed to the input size, antialiased bilinear (preprocessor_config.json of the hub's files; "
+    "resize of big_vision does not antialias)",
     trained="WebLI, images and text",
     license="Apache-2.0",
 )

@@ -1,4 +1,8 @@
-"""Image and video models of transformers, loaded strictly: `hf:ID` from the hub, `hf:FOLDER` from disk."""
+"""Image and video models of transformers, loaded strictly: `hf:ID` from the hub, `hf:FOLDER` from disk.
+
+Frames are resized and cropped as the folder's own preprocessor file says, with `+view=report` behind the name as in the
+TWLV-I report.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +18,16 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
+from vitascope.core import option_text
 from vitascope.core.errors import MissingPackageError, UserError, one_line
 from vitascope.core.files import read_json, require_regular_file
 from vitascope.core.log import log
+from vitascope.core.pixel_transform import PixelTransform
+from vitascope.core.text import nearest
 from vitascope.core.types import Card
 from vitascope.encoders import preprocessor_files
 from vitascope.encoders.base import Encoder, NetworkEncoder, fingerprint, framewise
+from vitascope.encoders.spec import VIEWS
 from vitascope.encoders.transformers_networks import (
     ImageModel,
     VideoModel,
@@ -82,16 +90,17 @@ FRAMES = 16
 """Frames per clip for an image model, as in TWLV-I."""
 
 
-def build(name: str) -> Encoder:
-    """Load the model in a folder or with a hub id; `UserError` names the tensors that do not fit, or a missing file."""
+def build(text: str) -> Encoder:
+    """Load the model `ID_OR_FOLDER[+view=..]`; `UserError` names the tensors that do not fit, or a missing file."""
     library = _transformers()
+    name, view = spelled(text)
     folder = _folder(name)
     for file in (path for path in folder.iterdir() if path.suffix in (".json", ".safetensors", ".bin")):
         require_regular_file(file)
     with _quiet(library):
         model, loaded = _load(library, folder)
         try:
-            card = _card(model, folder, "hf:" + (folder.resolve().name if Path(name).is_dir() else name))
+            card = _card(model, folder, "hf:" + (folder.resolve().name if Path(name).is_dir() else name), view)
         except (TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError) as error:  # odd values in it
             raise UserError(f"{folder}/config.json: not that of an encoder ({one_line(error)}); {AGAIN}") from error
     if frames_of(model.config):
@@ -100,9 +109,24 @@ def build(name: str) -> Encoder:
     return framewise(ImageModel(model), card, loaded=loaded)
 
 
-def _card(model: Any, folder: Path, name: str) -> Card:
+def spelled(text: str) -> tuple[str, str]:
+    """The folder or hub id and the view of `text`; UserError for options that there are not."""
+    ends = [len(text), *(i for i in reversed(range(len(text))) if text[i] == "+")]
+    end = next((i for i in ends if Path(text[:i]).is_dir()), ends[-1])  # a folder may have a + in its name
+    options = option_text.once(option_text.parse(text[end:], path=False).options, f"hf:{text}")
+    there = f"hf: encoders take {' or '.join(f'+view={view}' for view in VIEWS)} only"
+    if unknown := options.keys() - {"view"}:
+        raise UserError(f"hf:{text}: no option {min(unknown)!r}; {there}")
+    view = options.get("view", "authors")
+    if view not in VIEWS:
+        raise UserError(f"hf:{text}: no view {view!r}{nearest(view, VIEWS)}; {there}")
+    return text[:end], view
+
+
+def _card(model: Any, folder: Path, name: str, view: str) -> Card:
     frames, kind = frames_of(model.config), model.config.model_type
     wanted = preprocessor_files.read(_transformers(), folder, kind, video=bool(frames))
+    pixels = PixelTransform(resize=wanted.pixels.resize) if view == "report" else wanted.pixels
     size = _input_size(model.config, folder, wanted.size)
     _warn_of_rest(folder, size, getattr(model.config, "patch_size", None))
     if frames:
@@ -110,14 +134,14 @@ def _card(model: Any, folder: Path, name: str) -> Card:
     else:
         summary, dim = _image_summary(model, folder, size)
     return Card(
-        name=name,
+        name=name + "+view:report" * (pixels != wanted.pixels),
         digest=fingerprint(model.state_dict()),
         dim=dim,
         frames=frames or FRAMES,
         size=size,
         mean=wanted.mean,
         std=wanted.std,
-        **asdict(wanted.pixels),
+        **asdict(pixels),
         pool=(summary or "mean of the patch tokens") + ("" if frames else ", mean over the frames"),
         image="repeat" if frames else "single",
     )

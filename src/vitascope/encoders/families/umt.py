@@ -54,9 +54,11 @@ SQUASHED = replace(
     resize="square",
     image="single",
     sampling="4 frames, the middle of each quarter, squashed to 224 x 224",
-    transform="squashed to 224 x 224 by torchvision's Resize, bicubic, antialiased as in its versions since 0.17 "
-    "(test_transform in multi_modality/dataset of the official code)",
+    transform="squashed to 224 x 224 by torchvision's Resize of tensors, bicubic, not antialiased in the authors' "
+    "version 0.13.1 (test_transform in multi_modality/dataset and vl.yml of the official code)",
 )
+TENSORS = PixelTransform(resize="square", filter="bicubic", antialias=False)
+"""torchvision's bicubic resizing of tensors before its version 0.17."""
 POOLS = {
     "s1": "mean of the tokens after the final norm (no official pooling)",
     "s2": "pool_norm of the mean of the tokens (pooled_vision_embeds of the official code)",
@@ -100,7 +102,7 @@ def _model(size: str, stage: str) -> Model:
             page=f"https://huggingface.co/{REPO}/tree/main",
         ),
         presets={"native": {"frames": 4 if stage == "s2" else 8}},
-        authors=PixelTransform(resize="square", filter="bicubic") if stage == "s2" else OPENCV,
+        authors=TENSORS if stage == "s2" else OPENCV,
     )
 
 

@@ -142,7 +142,8 @@ CARD = replace(
     resize="square",
     pool="mean of the tokens after the final norm (no official pooling)",
     sampling="16 frames (large: 8) evenly over the whole video, one view",
-    transform="squashed to 288 x 288 with Pillow's Lanczos filter (mediapy.resize_video in the authors' demo)",
+    transform="squashed to 288 x 288 with Pillow's Lanczos filter (mediapy.resize_video in the authors' encoder demo, "
+    "which takes square videos only; their Kinetics demo crops the center)",
     trained="36 M videos with captions, 582 M clips with noisy text, images with text",
     license="Apache-2.0",
 )
