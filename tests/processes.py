@@ -8,11 +8,12 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import os
+import pkgutil
 import signal
-import time
 from collections.abc import Callable, Mapping
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,35 +45,28 @@ def ended(process: ForkServerProcess, seconds: float = 120) -> int | None:
     return process.exitcode
 
 
-def kill(process: ForkServerProcess, when: Callable[[], bool]) -> None:
-    """Kill a process as soon as `when()`, which must be well before it ends."""
-    while not when():
-        assert process.is_alive(), f"it ended by itself: {process.exitcode}"
-        time.sleep(0.002)
-    process.kill()
-    assert ended(process) == KILLED
+def dying(place: str, number: int, function: Callable[..., object], *given: object) -> None:
+    """Do `function(*given)`, but kill this process when it calls what the dotted name `place` says for that time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(place, killing(pkgutil.resolve_name(place), number))
+        function(*given)
 
 
-def die_at_rename(number: int) -> None:
-    """Kill this process when it is about to rename its file of that number, from 1, which then is there as a leftover."""
-    rename, made = os.replace, itertools.count(1)
+def killing(function: Callable[..., Any], number: int) -> Callable[..., Any]:
+    """The function, which kills its process in place of its call of that number, from 1."""
+    calls = itertools.count(1)
 
-    def replace(source: object, target: object) -> None:
-        if next(made) == number:
+    def instead(*given: Any, **named: Any) -> Any:
+        if next(calls) == number:
             os.kill(os.getpid(), signal.SIGKILL)
-        rename(source, target)  # type: ignore[arg-type]
+        return function(*given, **named)
 
-    os.replace = replace  # type: ignore[assignment]
+    return instead
 
 
-def command(out: Path, changes: Mapping[str, object], killed_at: int, *arguments: object) -> None:
-    """Run a command after `changes` of attributes by dotted name; what it prints goes to `out`.
-
-    `killed_at`: the rename at which it is killed, from 1; 0: none.
-    """
+def command(out: Path, changes: Mapping[str, object], *arguments: object) -> None:
+    """Run a command after `changes` of attributes by dotted name; what it prints goes to `out`."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in changes.items():
             patch.setattr(name, value)
-        if killed_at:
-            die_at_rename(killed_at)
         out.write_text(vitascope(*arguments).stdout)

@@ -466,8 +466,9 @@ def command(many: Path, store: Path) -> list[object]:
 
 
 def begin(many: Path, store: Path, *, out: str = "out", killed_at: int = 0) -> ForkServerProcess:
-    given = command(many, store)
-    return processes.start(processes.command, store.with_suffix(f".{out}"), BLOCKS, killed_at, *given)
+    """Embed in a process of its own; `killed_at`: the rename before which it is killed, from 1."""
+    job = (processes.command, store.with_suffix(f".{out}"), BLOCKS, *command(many, store))
+    return processes.start(processes.dying, "os.replace", killed_at, *job)
 
 
 def finish(many: Path, store: Path) -> None:
