@@ -70,8 +70,8 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def check(dataset: Dataset[int], output: Path, **options: object) -> Survey:
-    return survey(dataset, output=output, workers=2, quiet=True, **options)  # type: ignore[arg-type]
+def check(dataset: Dataset[int], output: Path, *, workers: int = 1, **options: object) -> Survey:
+    return survey(dataset, output=output, workers=workers, quiet=True, **options)  # type: ignore[arg-type]
 
 
 def lines(output: Path) -> list[dict[str, str]]:
@@ -82,7 +82,7 @@ def lines(output: Path) -> list[dict[str, str]]:
 @pytest.fixture(scope="module")
 def found(broken: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Survey, Path]:
     output = tmp_path_factory.mktemp("out") / "broken.csv"
-    return check(folder.build(str(broken)), output), output
+    return check(folder.build(str(broken)), output, workers=2), output
 
 
 EXPECTED = {
@@ -370,8 +370,9 @@ def test_the_collection_of_broken_files(shared: Path, tmp_path: Path) -> None:
         pytest.skip("the collection of odd and broken files is absent: there is no ../shared/data/robustness")
     with open(root / "manifest.csv", newline="", encoding="utf-8") as file:
         expect = {row["file"]: row["expect"] for row in csv.DictReader(file)}
-    ids = list(expect)
-    found = check(synthetic(root, [(i, 0) for i in ids], [(ids[:100], ids[100:])]), tmp_path / "m.csv", timeout=20)
+    ids = [name for name in expect if name not in ("real/8k24fps_300ms.mp4", "real/long_1080p_lowbitrate.mp4")]  # slow
+    dataset = synthetic(root, [(i, 0) for i in ids], [(ids[:100], ids[100:])])
+    found = check(dataset, tmp_path / "m.csv", workers=2, timeout=20)
     allowed = {
         "decode": {"ok", "duplicate", "too short"},
         "decode_partial_and_warn": {"ok", "unreadable"},
