@@ -23,7 +23,7 @@ from vitascope.video.packet_index import read_index
 ROOT = required("robustness", "the odd and broken files")
 ROWS = list(csv.DictReader((ROOT / "manifest.csv").read_text(encoding="utf-8").splitlines()))
 LIMIT = 30.0
-"""Time limit per file, seconds."""
+"""Limit of processor time per file, seconds."""
 
 COUNTS = {
     "real/nasa_13013.mp4": (390, "two default streams of different sizes: the larger one, as FFmpeg chooses too"),
@@ -69,7 +69,7 @@ def expected_size(row: dict[str, str]) -> tuple[int, int]:
 
 @pytest.mark.parametrize("row", rows("decode"))
 def test_decodes(row: dict[str, str]) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     video = inspect(ROOT / row["file"])
     if row["expected_frames"]:
         expected, _ = COUNTS.get(row["file"], (int(row["expected_frames"]), ""))
@@ -83,12 +83,12 @@ def test_decodes(row: dict[str, str]) -> None:
     assert video.duration >= video.times[-1]
     pixels, _ = watch(video, limit=8 if row["file"] in SLOW else 400)
     assert np.isfinite(pixels.astype(np.float32) / 255).all()
-    assert time.monotonic() - began < LIMIT
+    assert time.process_time() - began < LIMIT
 
 
 @pytest.mark.parametrize("row", rows("decode_partial_and_warn"))
 def test_decodes_in_part_and_warns(row: dict[str, str]) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     if row["file"] in CLEAN:
         refused(row)
         return
@@ -97,7 +97,7 @@ def test_decodes_in_part_and_warns(row: dict[str, str]) -> None:
     assert len(video.times) == expected or row["file"] == "generated/frames_dir_gap"
     _, warnings = watch(video)
     assert bool(warnings) == (row["file"] not in SILENT)
-    assert time.monotonic() - began < LIMIT
+    assert time.process_time() - began < LIMIT
 
 
 def refused(row: dict[str, str]) -> None:
@@ -111,12 +111,12 @@ def refused(row: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("row", rows("skip_no_video", "clean_error"))
 def test_refuses(row: dict[str, str]) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     if row["file"] in IMAGES:
         assert inspect(ROOT / row["file"]).kind == "image"
     else:
         refused(row)
-    assert time.monotonic() - began < LIMIT
+    assert time.process_time() - began < LIMIT
 
 
 @pytest.mark.parametrize("row", rows("unsupported_ok"))
