@@ -136,8 +136,8 @@ def test_checkpoints_before_a_collapse_are_kept(tmp_path: Path, monkeypatch: pyt
 
 def test_lines_hold_the_mean_of_their_steps_and_that_of_each_source(tmp_path: Path) -> None:
     every, some = tmp_path / "every", tmp_path / "some"
-    train(every, everything())
-    train(some, everything(), log_every=3)
+    train(every, everything(), save_every=6)
+    train(some, everything(), log_every=3, save_every=6)
     alone = {line["step"]: line for line in recording.read(every).steps}
     for line in recording.read(some).steps:
         steps = [alone[s] for s in range(line["step"] - 2, line["step"] + 1)]

@@ -151,7 +151,7 @@ def test_restored_reader_gives_what_an_undisturbed_one_gives(folder: Path, windo
     broken = undisturbed.broken
     undisturbed.close()
     assert list(broken) == [str(torn)]
-    for stop in range(8):
+    for stop in range(window % 2, 8, 2):
         first = source.open(SPEC, seed=4)
         for _ in range(stop):
             first.read(3)
