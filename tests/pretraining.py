@@ -25,7 +25,7 @@ from vitascope.core.types import Card
 from vitascope.encoders.base import Encoder, NetworkEncoder
 from vitascope.nn.configs.video_vit import VideoViTConfig
 from vitascope.nn.video_vit import random_vit
-from vitascope.pretrain import checkpoint, optim
+from vitascope.pretrain import checkpoint
 from vitascope.pretrain.data.base import ClipSpec
 from vitascope.pretrain.data.prefetch import ClipItem, PrefetchReader
 from vitascope.pretrain.masking import RunningCell, Tube

@@ -7,7 +7,6 @@ import importlib
 import io
 import os
 import shutil
-import signal
 import sys
 import time
 from dataclasses import replace

@@ -112,7 +112,7 @@ DRAWS = 4
 
 @cache
 def shown_and_hidden(masks: tuple[Mask, ...], steps: int) -> list[tuple[float, float]]:
-    """The mean numbers of tokens that each mask shows and hides of a clip, of which blocks have others at every step."""
+    """The mean numbers of tokens that each mask shows and hides; blocks have others at every step."""
     draws = [draw_masks(masks, (steps, 14, 14), generator(i), count=2048, rows=slice(None)) for i in range(DRAWS)]
     looks = [[(part.keep.shape[1], part.hide.shape[1]) for part in parts] for parts in zip(*draws, strict=True)]
     return [tuple(sum(counts) / DRAWS for counts in zip(*look, strict=True)) for look in looks]
