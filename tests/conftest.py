@@ -13,8 +13,12 @@ typechecker.install()
 
 import numpy as np  # noqa: E402 - the hook has to come first
 import pytest  # noqa: E402
+from hypothesis import HealthCheck, settings  # noqa: E402
 
 from helpers import SHARED, blob, write_video  # noqa: E402
+
+settings.register_profile("on a busy machine too", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("on a busy machine too")
 
 
 @pytest.fixture(scope="session")

@@ -40,6 +40,7 @@ def write_video(path: Path, frames: np.ndarray, fps: int = 10) -> Path:
         stream = file.add_stream("libx264", rate=fps, options={"crf": "10", "preset": "ultrafast"})
         stream.width, stream.height = frames.shape[2], frames.shape[1]
         stream.pix_fmt = "yuv420p"
+        stream.codec_context.thread_count = 1  # the same bytes on any number of cores
         for frame in frames:
             file.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         file.mux(stream.encode())

@@ -1,18 +1,15 @@
-"""Pretraining runs of a second: clips out of a generator, a student of a few thousand numbers; also as a program.
+"""Pretraining runs of a second: clips out of a generator, a student of a few thousand numbers; also as jobs.
 
-As a program it takes jobs as JSON, so that tests can run them in processes that are killed, or under torchrun.
+Jobs are plain data, so that tests can have them done in processes that are killed, or in several at once.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,13 +19,13 @@ import numpy as np
 import torch
 from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 
+import processes
 from vitascope.core.device import generator
 from vitascope.core.types import Card
 from vitascope.encoders.base import Encoder, NetworkEncoder
 from vitascope.nn.configs.video_vit import VideoViTConfig
 from vitascope.nn.video_vit import random_vit
-from vitascope.pretrain import checkpoint, optim
-from vitascope.pretrain import train as loop
+from vitascope.pretrain import checkpoint
 from vitascope.pretrain.data.base import ClipSpec
 from vitascope.pretrain.data.prefetch import ClipItem, PrefetchReader
 from vitascope.pretrain.masking import RunningCell, Tube
@@ -175,38 +172,31 @@ def teacher_of_nothing() -> Encoder:
     return NetworkEncoder(card(), Void())
 
 
-def program(*jobs: Mapping[str, Any], processes: int = 1, killed: bool = False) -> subprocess.CompletedProcess[str]:
-    """Run jobs in a process of their own, or in several under torchrun; `killed`: by SIGKILL, else it must end well."""
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    command = [sys.executable, *(launch if processes > 1 else []), __file__, json.dumps(jobs)]
-    source = str(Path(loop.__file__).parents[2])
-    env = {**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=300)
-    assert done.returncode == (-signal.SIGKILL if killed else 0), done.stderr
-    return done
+def killed(job: Mapping[str, Any], step: int = 0) -> None:
+    """Do a job in a process that is killed: at step number `step` of its own, unless the job has a place for that."""
+    process = processes.start(processes.dying, "vitascope.pretrain.optim.backward", step, work, job)
+    assert processes.ended(process) == processes.KILLED
 
 
-def _work(job: Mapping[str, Any]) -> None:
-    """One job: `run`, and perhaps `recipe`, `changes` of it, `setting`, and `kill_at` or `kill_in_save` a step."""
-    if "kill_at" in job:
-        _kill_at(job["kill_at"])
+def together(jobs: Sequence[Mapping[str, Any]], meeting: Path, count: int = 2) -> None:
+    """Do jobs in so many processes as under torchrun; the file `meeting` brings them together."""
+    ranks = [processes.start(_rank, jobs, meeting, rank, count) for rank in range(count)]
+    assert [processes.ended(process) for process in ranks] == [0] * count
+
+
+def _rank(jobs: Sequence[Mapping[str, Any]], meeting: Path, rank: int, count: int) -> None:
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count)}
+    torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=count)
+    for job in jobs:
+        work(job)
+    torch.distributed.destroy_process_group()
+
+
+def work(job: Mapping[str, Any]) -> None:
+    """One job: `run`, and perhaps `recipe`, `changes` of it, `setting`, and `kill_in_save`, a checkpoint."""
     if "kill_in_save" in job:
         _kill_in_save(job["kill_in_save"])
     train(Path(job["run"]), RECIPES[job.get("recipe", "recipe")](**job.get("changes", {})), **job.get("setting", {}))
-
-
-def _kill_at(step: int) -> None:
-    """Die after the gradients of step number `step` of this process, before they are used."""
-    inner, made = optim.backward, [0]
-
-    def backward(*given: Any, **named: Any) -> Any:
-        values = inner(*given, **named)
-        made[0] += 1
-        if made[0] == step:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return values
-
-    optim.backward = backward  # type: ignore[assignment]
 
 
 def _kill_in_save(number: int) -> None:
@@ -226,12 +216,3 @@ def _kill_in_save(number: int) -> None:
 def copied(run: Path, to: Path) -> Path:
     """A run to be spoilt."""
     return Path(shutil.copytree(run, to))
-
-
-if __name__ == "__main__":
-    if "WORLD_SIZE" in os.environ:
-        torch.distributed.init_process_group("gloo")  # one for all jobs: torchrun's rendezvous serves only once
-    for one in json.loads(sys.argv[1]):
-        _work(one)
-    if "WORLD_SIZE" in os.environ:
-        torch.distributed.destroy_process_group()

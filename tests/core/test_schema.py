@@ -50,7 +50,7 @@ def test_json_that_is_one(tmp_path: Path) -> None:
 
 
 def test_a_key_twice_among_very_many_is_found_at_once() -> None:
-    text = "{" + ", ".join(f'"{i}": {i}' for i in range(200_000)) + ', "7": 1}'
+    text = "{" + ", ".join(f'"{i}": {i}' for i in range(50_000)) + ', "7": 1}'
     with pytest.raises(DamagedFileError, match="key '7' twice in one object"):
         parse(text)
 

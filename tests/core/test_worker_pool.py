@@ -129,7 +129,7 @@ def eventually(condition: Callable[[], bool]) -> bool:
 @pytest.mark.parametrize("ahead", [0, 1, 7])
 def test_messages_come_job_by_job_in_the_order_of_the_jobs(work: Jobs, ahead: int) -> None:
     numbers = [7, 0, 3, 12, 1, 5, 9, 2, 2, 4] * 5
-    with pool(work, workers=3, ahead=ahead) as p:
+    with pool(work, ahead=ahead) as p:
         messages = collect(p.run(("count", n) for n in numbers))
         assert messages == [row for n in numbers for row in counted(n)]
         assert collect(p.run([("count", 3)])) == counted(3)
@@ -154,14 +154,16 @@ def test_arrays_keep_shape_and_type(work: Jobs) -> None:
 )
 def test_a_job_that_fails_says_why_and_harms_no_other(work: Jobs, job: Any, before: list[str], cause: str) -> None:
     with pool(work) as p:
-        messages = collect(p.run([("count", 4), job, ("count", 5), job, ("count", 2)]))
+        messages = collect(p.run([("count", 4), job, ("count", 5), ("count", 2)]))
     messages = [(job, without_folder(m), a) for job, m, a in messages]
     failed = [(job, m, None) for m in [*before, Failed(cause)]]
-    assert messages == [*counted(4), *failed, *counted(5), *failed, *counted(2)]
+    assert messages == [*counted(4), *failed, *counted(5), *counted(2)]
 
 
-@pytest.mark.parametrize("what", ["kill", "stop", "memory", "files"])
-@pytest.mark.parametrize(("times", "at"), [(1, 0), (2, 4)])
+@pytest.mark.parametrize(
+    ("what", "times", "at"),
+    [("kill", 1, 0), ("kill", 2, 4), ("stop", 2, 4), ("memory", 1, 0), ("files", 2, 4)],
+)
 def test_a_job_that_the_machine_failed_is_begun_again_unnoticed(
     work: Jobs, tmp_path: Path, what: str, times: int, at: int
 ) -> None:
@@ -184,7 +186,7 @@ def test_what_a_job_does_alone_as_well_is_its_own_fault(
     flag = tmp_path / "flag"
     flag.touch()
     job = ("unlucky", (str(flag), 3, what, 2))
-    with pool(work, workers=4, timeout=0.6 if what in ("spin", "stop") else 30.0) as p:
+    with pool(work, workers=4, timeout=0.4 if what in ("spin", "stop") else 30.0) as p:
         messages = collect(p.run([job, ("count", 3), ("count", 2)]))
     assert [m for _, m, _ in messages[:2]] == [0, 1]
     assert messages[2][1].lasting is lasting

@@ -164,7 +164,7 @@ def test_the_real_hub_fails_fast_without_a_network(monkeypatch: pytest.MonkeyPat
     refused(ON_HUB, "no network: ")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     refused(ON_HUB, "HF_HUB_OFFLINE is set")
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 12, "trying again takes longer"
 
 
 def test_a_file_that_is_only_on_a_page_is_said() -> None:

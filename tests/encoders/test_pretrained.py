@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 from vitascope.core.device import generator
 from vitascope.core.types import digest
+from vitascope.datasets.builders import motionlab
 from vitascope.encoders import options as settings
 from vitascope.encoders.base import NetworkEncoder
 from vitascope.encoders.catalog import ENCODERS, cards, models
@@ -24,6 +25,7 @@ from vitascope.encoders.networks import empty
 from vitascope.evaluation.evaluate import evaluate
 from vitascope.evaluation.runner import EvaluationConfig
 from vitascope.features.extract import encode_clips
+from vitascope.motionlab.suite import Size
 from vitascope.nn.video_vit import VideoViT, random_vit
 
 SMALL = {"dim": 48, "depth": 2, "heads": 3, "mlp_ratio": 2, "patch": 8, "frames": 4, "img": 16}
@@ -290,8 +292,11 @@ def test_a_card_that_asks_for_bfloat16_gets_it(file: Path) -> None:
     assert float((whole - half).abs().max() / whole.std()) < 0.2
 
 
-def test_other_settings_than_the_report_s_are_another_protocol(file: Path, tmp_path: Path) -> None:
-    setting = EvaluationConfig(run=tmp_path / "run", store=tmp_path / "store", limit=40)
+def test_other_settings_than_the_report_s_are_another_protocol(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(motionlab, "SIZES", {"tiny": Size(24, 12)})
+    setting = EvaluationConfig(run=tmp_path / "run", store=tmp_path / "store")
     encoders = [small(f"umt/large-s2{option}", file) for option in ("", "+paper", "+pool:mean")]
     found = [evaluate("motionlab/still-tiny", [e], ["knn"], config=setting)[0] for e in encoders]
     plain, paper, mean = found

@@ -29,7 +29,9 @@ from endurance.mutations import MUTATORS
 from vitascope.core.errors import UserError
 
 LIMIT = 5.0
-"""Seconds that reading one small file may take."""
+"""Seconds of processor time that reading one small file may take; it may wait for much longer on a busy machine."""
+WAITING = 10
+"""Times that limit in all: a reader that waits takes no processor time."""
 ENDS = ("read", "refused", "traceback", "hang", "wrong")
 
 
@@ -54,15 +56,18 @@ def limited(seconds: float) -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
         raise HangError
 
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    before = {number: signal.signal(number, stop) for number in (signal.SIGPROF, signal.SIGALRM)}
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    signal.setitimer(signal.ITIMER_REAL, WAITING * seconds)
     if sys.stderr is sys.__stderr__:
-        faulthandler.dump_traceback_later(3 * seconds, exit=True)
+        faulthandler.dump_traceback_later(2 * WAITING * seconds, exit=True)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        for timer in (signal.ITIMER_PROF, signal.ITIMER_REAL):
+            signal.setitimer(timer, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
         faulthandler.cancel_dump_traceback_later()
 
 

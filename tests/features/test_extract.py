@@ -7,11 +7,10 @@ import importlib
 import io
 import os
 import shutil
-import signal
-import subprocess
 import sys
 import time
 from dataclasses import replace
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,8 @@ import pytest
 import torch
 from PIL import Image
 
-from helpers import blob, write_video
+import processes
+from helpers import blob, vitascope, write_video
 from vitascope.core.types import Card, Dataset
 from vitascope.datasets.builders.folder import build
 from vitascope.encoders.base import Tokens
@@ -31,7 +31,7 @@ from vitascope.motionlab.write import write_picture
 from vitascope.sampling.names import MultiClip, Reversed, Uniform, Views
 from vitascope.video import decode, inspect
 
-OPTIONS = ExtractionOptions(workers=2, batch=4, quiet=True)
+OPTIONS = ExtractionOptions(workers=1, batch=4, quiet=True)
 CARD = Card(name="lab/mean", digest="1", dim=24, frames=4, size=16, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
 
 
@@ -73,11 +73,12 @@ VIEWS = [View(Uniform()), View(MultiClip(0.4, 0.2)), View(Reversed(Uniform())), 
 def test_every_view_holds_what_decoding_by_hand_gives(videos: Path, tmp_path: Path) -> None:
     dataset = build(str(videos))
     encoder = Mean()
-    filled = embed(encoder, dataset, VIEWS, root=tmp_path, options=OPTIONS)
+    filled = embed(encoder, dataset, VIEWS, root=tmp_path, options=replace(OPTIONS, workers=2))
     assert (filled.encoded, filled.failures) == (18, {})
     for view in VIEWS:
-        stored = Store(tmp_path, store_key(dataset, CARD, view)).read([e.id for e in dataset.examples])
-        for i, e in enumerate(dataset.examples):
+        seen = dataset.examples[::2]
+        stored = Store(tmp_path, store_key(dataset, CARD, view)).read([e.id for e in seen])
+        for i, e in enumerate(seen):
             got = stored.values[stored.offsets[i] : stored.offsets[i + 1]]
             assert np.allclose(got, by_hand(e.path, view), atol=2e-3)
     assert set(encoder.batches[:-1]) == {4}
@@ -419,9 +420,6 @@ def test_an_encoder_that_returns_nan_is_reported(videos: Path, tmp_path: Path) -
     assert set(filled.failures.values()) == {"lab/mean returned NaN or infinity"}
 
 
-COMMAND = [sys.executable, "-m", "vitascope.cli.main", "embed", "--quiet", "-m", "pixels/thumbnail", "--batch", "4"]
-
-
 class Raising(Mean):
     """A model that fails on its input."""
 
@@ -453,22 +451,29 @@ def test_an_error_in_a_model_is_reported_in_one_line(error: Exception, said: str
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("many")
     for c in range(2):
-        for i in range(30):
+        for i in range(15):
             write_video(root / f"class {c}" / f"{i:02d}.mp4", blob(c * 3.0 + i / 9, i))
     return root
 
 
-def start(many: Path, store: Path) -> subprocess.Popen[bytes]:
-    code = "from vitascope.features import extract; extract.BLOCK_EXAMPLES = 5; "
-    code += "from vitascope.cli.main import main; main()"
-    command = [sys.executable, "-c", code, *COMMAND[3:], str(many), "--store", str(store)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+BLOCKS = {"vitascope.features.extract.BLOCK_EXAMPLES": 3}
+"""Ten parts of the thirty videos, each a batch of two and one of one."""
+
+
+def command(many: Path, store: Path) -> list[object]:
+    return ["embed", "--quiet", "-m", "pixels/thumbnail", "--batch", 2, many, "--store", store]
+
+
+def begin(many: Path, store: Path, *, out: str = "out", killed_at: int = 0) -> ForkServerProcess:
+    """Embed in a process of its own; `killed_at`: the rename before which it is killed, from 1."""
+    job = (processes.command, store.with_suffix(f".{out}"), BLOCKS, *command(many, store))
+    return processes.start(processes.dying, "os.replace", killed_at, *job)
 
 
 def finish(many: Path, store: Path) -> None:
-    process = start(many, store)
-    _, error = process.communicate(timeout=120)
-    assert process.returncode == 0, error.decode()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(extract, "BLOCK_EXAMPLES", 3)
+        vitascope(*command(many, store))
 
 
 @pytest.fixture(scope="module")
@@ -478,44 +483,35 @@ def undisturbed(many: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     return tree(store)
 
 
-@pytest.mark.parametrize("parts", [0, 1, 5, 9])
+# the key is renamed first, then vectors and index of each of ten parts, then what they are merged into
+@pytest.mark.parametrize("rename", [1, 3, 10, 22, 23])
 def test_a_killed_run_resumes_and_equals_an_undisturbed_one(
-    many: Path, undisturbed: dict[str, str], tmp_path: Path, parts: int
+    many: Path, undisturbed: dict[str, str], tmp_path: Path, rename: int
 ) -> None:
-    process = start(many, tmp_path)
-    deadline = time.monotonic() + 60
-    while len(list(tmp_path.glob("*/*/*/parts/*.parquet"))) < parts and time.monotonic() < deadline:
-        time.sleep(0.002)
-    time.sleep(0.5 * (parts == 0))
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
-    finish(many, tmp_path)
-    assert tree(tmp_path) == undisturbed
+    assert processes.ended(begin(many, tmp_path / "s", killed_at=rename)) == processes.KILLED
+    assert tree(tmp_path / "s") != undisturbed
+    finish(many, tmp_path / "s")
+    assert tree(tmp_path / "s") == undisturbed
 
 
 def test_two_processes_share_the_work(many: Path, undisturbed: dict[str, str], tmp_path: Path) -> None:
-    pair = [start(many, tmp_path) for _ in range(2)]
-    said = []
-    for process in pair:
-        out, error = process.communicate(timeout=120)
-        assert process.returncode == 0, error.decode()
-        said.append(int(out.split()[1]))
-    assert sum(said) == 60
-    assert tree(tmp_path) == undisturbed
+    pair = [begin(many, tmp_path / "s", out=out) for out in ("one", "other")]
+    assert [processes.ended(process) for process in pair] == [0, 0]
+    said = [(tmp_path / f"s.{out}").read_text() for out in ("one", "other")]
+    assert sum(int(text.split()[1]) for text in said) == 30
+    assert tree(tmp_path / "s") == undisturbed
 
 
 def test_one_of_two_killed_leaves_its_work_to_the_other(
     many: Path, undisturbed: dict[str, str], tmp_path: Path
 ) -> None:
-    one, other = start(many, tmp_path), start(many, tmp_path)
-    deadline = time.monotonic() + 60
-    while len(list(tmp_path.glob("*/*/*/parts/*.parquet"))) < 3 and time.monotonic() < deadline:
+    one = begin(many, tmp_path / "s", killed_at=5)
+    while one.is_alive() and not list(tmp_path.glob("s/*/*/*/parts/*.parquet")):
         time.sleep(0.002)
-    os.kill(one.pid, signal.SIGKILL)
-    one.communicate()
-    _, error = other.communicate(timeout=120)
-    assert other.returncode == 0, error.decode()
-    assert tree(tmp_path) == undisturbed
+    other = begin(many, tmp_path / "s", out="other")
+    assert processes.ended(one) == processes.KILLED
+    assert processes.ended(other) == 0
+    assert tree(tmp_path / "s") == undisturbed
 
 
 def test_blocks_cover_the_examples_in_order(videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:

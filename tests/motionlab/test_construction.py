@@ -42,7 +42,9 @@ def scenes() -> list[Scene]:
 @cache
 def clips() -> np.ndarray:
     """The whole suite in small: clip, frame, y, x, color."""
-    return np.stack([render(scene, side=SMALL)[::3] for scene in scenes()]).astype(np.float32) / 255
+    return (
+        np.stack([render(scene, FRAMES // 3, side=SMALL, fps=FPS / 3) for scene in scenes()]).astype(np.float32) / 255
+    )
 
 
 def labels(kind: str) -> np.ndarray:

@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 import math
 import os
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
+import processes
 from vitascope.datasets.builders import motionlab
 from vitascope.motionlab import backdrop, draw, motion, suite
 from vitascope.motionlab.render import FPS, FRAMES, SIDE, render
@@ -189,18 +187,12 @@ def test_a_complete_suite_is_left_alone_and_a_damaged_one_repaired(tmp_path: Pat
 
 
 def test_a_killed_run_is_finished_by_the_next(tmp_path: Path) -> None:
-    suite.make(tmp_path / "calm", suite.Size(30, 6), quiet=True)
-    code = "import sys; from pathlib import Path; from vitascope.motionlab.suite import Size, make; "
-    code += "make(Path(sys.argv[1]), Size(30, 6), quiet=True)"
-    child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "killed")])
-    deadline = time.monotonic() + 60
-    while len(list((tmp_path / "killed").glob("t*/*.mp4"))) < 5 and time.monotonic() < deadline:
-        time.sleep(0.002)
-    child.send_signal(signal.SIGKILL)
-    child.wait()
-    assert 5 <= len(contents(tmp_path / "killed")) < 72
-    assert not (tmp_path / "killed/complete-30+6.json").exists()
-    suite.make(tmp_path / "killed", suite.Size(30, 6), quiet=True)
+    suite.make(tmp_path / "calm", FEW, quiet=True)
+    make = partial(suite.make, tmp_path / "killed", FEW, quiet=True)
+    assert processes.ended(processes.start(processes.dying, "os.replace", 12, make)) == processes.KILLED
+    assert 11 <= len(contents(tmp_path / "killed")) < 28
+    assert not (tmp_path / "killed/complete-10+4.json").exists()
+    make()
     assert contents(tmp_path / "killed") == contents(tmp_path / "calm")
 
 
@@ -229,7 +221,8 @@ def test_a_full_disk_stops_the_run_and_leaves_nothing_half_written(
     assert not (tmp_path / "train/000039.mp4").exists(), "the rest is called off"
 
 
-def test_datasets_share_clips_and_split(tmp_path: Path) -> None:
+def test_datasets_share_clips_and_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(motionlab, "SIZES", {"tiny": suite.Size(10, 5)})
     looks, moves, stills = (
         motionlab.build(f"{name}-tiny", tmp_path, quiet=True) for name in ("appearance", "motion", "still")
     )

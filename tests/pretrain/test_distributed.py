@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pretraining import centered, everything, losses, program, recipe, train
+from pretraining import centered, everything, losses, recipe, together, train
 from vitascope.pretrain import train as loop
 from vitascope.pretrain.distributed import Ranks, wrap_model
 
@@ -16,15 +16,15 @@ CLOSE = 1e-5
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All runs of two processes, which share one start of torchrun; and their counterparts of one process."""
-    root = tmp_path_factory.mktemp("ranks")
+    """All runs of two processes, one pair for all; and their counterparts of one process."""
+    root, saved = tmp_path_factory.mktemp("ranks"), {"save_every": 6}
 
     def job(
         name: str, made: str = "everything", changes: dict[str, Any] | None = None, **setting: Any
     ) -> dict[str, Any]:
-        return {"run": str(root / name), "recipe": made, "changes": changes or {}, "setting": setting}
+        return {"run": str(root / name), "recipe": made, "changes": changes or {}, "setting": saved | setting}
 
-    program(
+    jobs = [
         job("ddp"),
         job("ddp-one-part", changes={"accumulate": 1}),
         job("fsdp", parallel="fsdp"),
@@ -33,10 +33,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         job("shrunk", stop_at=3),
         job("ddp-centered", "centered"),
         job("fsdp-centered", "centered", parallel="fsdp"),
-        processes=2,
-    )
-    train(root / "one", everything())
-    train(root / "one-centered", centered())
+    ]
+    together(jobs, root / "meeting")
+    train(root / "one", everything(), **saved)
+    train(root / "one-centered", centered(), **saved)
     return root
 
 

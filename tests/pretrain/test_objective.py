@@ -305,9 +305,8 @@ def test_schedules_rise_linearly_and_fall_along_a_cosine() -> None:
 
 
 def test_seeds_of_steps_and_runs_do_not_meet() -> None:
-    seeds = {
-        optim.mask_generator(recipe(seed=seed), step, CPU).initial_seed() for seed in range(20) for step in range(100)
-    }
+    runs = [recipe(seed=seed) for seed in range(20)]
+    seeds = {optim.mask_generator(run, step, CPU).initial_seed() for run in runs for step in range(100)}
     assert len(seeds) == 2000
 
 

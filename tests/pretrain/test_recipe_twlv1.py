@@ -6,6 +6,7 @@ import ast
 import math
 import re
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from vitascope.nn.configs.video_vit import VideoViTConfig
 from vitascope.pretrain import export
 from vitascope.pretrain.data.folder import VideoFolder
 from vitascope.pretrain.data.webdataset import Shards
+from vitascope.pretrain.masking import Mask
 from vitascope.pretrain.model import Student
 from vitascope.pretrain.objective import Objective, draw_masks
 from vitascope.pretrain.recipe import Recipe
@@ -105,7 +107,15 @@ def test_an_unknown_name_gets_the_nearest() -> None:
         twlv1.build("twlv1_h")
 
 
-DRAWS = 16
+DRAWS = 4
+
+
+@cache
+def shown_and_hidden(masks: tuple[Mask, ...], steps: int) -> list[tuple[float, float]]:
+    """The mean numbers of tokens that each mask shows and hides; blocks have others at every step."""
+    draws = [draw_masks(masks, (steps, 14, 14), generator(i), count=2048, rows=slice(None)) for i in range(DRAWS)]
+    looks = [[(part.keep.shape[1], part.hide.shape[1]) for part in parts] for parts in zip(*draws, strict=True)]
+    return [tuple(sum(counts) / DRAWS for counts in zip(*look, strict=True)) for look in looks]
 
 
 def block(tokens: float, dim: int) -> float:
@@ -121,13 +131,8 @@ def costs(recipe: Recipe, frames: int) -> dict[str, float]:
     def encoder(tokens: float) -> float:
         return tokens * 1536 * dim + depth * block(tokens, dim)
 
-    draws = [
-        draw_masks(recipe.masks_for(frames), (steps, 14, 14), generator(i), count=2048, rows=slice(None))
-        for i in range(DRAWS)
-    ]
     student = decoders = 0.0
-    for look in zip(*draws, strict=True):  # blocks show and hide other counts at every step
-        visible, hidden = (sum(part.shape[1] for part in parts) / DRAWS for parts in zip(*look, strict=True))
+    for visible, hidden in shown_and_hidden(tuple(recipe.masks_for(frames)), steps):
         student += 3 * encoder(visible)
         for blocks, numbers in ((2, 1536), (2, 2 * 4 * 9), (2, dim), (4, dim)):
             inside = visible * dim * width + blocks * block(visible + hidden, width) + hidden * width * numbers

@@ -5,21 +5,41 @@ from pathlib import Path
 
 import pytest
 
-from pretraining import Blobs, everything, losses, program, recipe, same, state, train
+from pretraining import Blobs, everything, killed, losses, recipe, same, state, train
 from vitascope.pretrain import checkpoint
 from vitascope.pretrain.monitoring import log as recording
 from vitascope.pretrain.recipe import Recipe
 
 
-def test_a_run_killed_three_times_is_bit_identical(tmp_path: Path) -> None:
-    once, often = tmp_path / "once", tmp_path / "often"
-    train(once, everything())
+def everything_by_muon() -> Recipe:
+    return everything(optimizer="muon")
+
+
+class Undisturbed:
+    """Runs that nothing interrupts, each made when first asked for."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def __call__(self, made: Callable[[], Recipe]) -> Path:
+        if not (run := self.root / made.__name__).exists():
+            train(run, made(), save_every=6)
+        return run
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    return Undisturbed(tmp_path_factory.mktemp("undisturbed"))
+
+
+def test_a_run_killed_three_times_is_bit_identical(undisturbed: Undisturbed, tmp_path: Path) -> None:
+    once, often = undisturbed(everything), tmp_path / "often"
     job = {"run": str(often), "recipe": "everything"}
-    program({**job, "kill_at": 2}, killed=True)
+    killed(job, step=2)
     assert checkpoint.list_checkpoints(often) == []
-    program({**job, "kill_at": 4}, killed=True)
+    killed(job, step=4)
     assert [checkpoint.step_of(p) for p in checkpoint.list_checkpoints(often)] == [2]
-    program({**job, "kill_in_save": 2}, killed=True)
+    killed({**job, "kill_in_save": 2})
     assert [checkpoint.step_of(p) for p in checkpoint.list_checkpoints(often)] == [2, 4]
     assert list((often / checkpoint.FOLDER).glob(".step-*")), "it was killed in the middle of the third checkpoint"
     train(often, everything())
@@ -30,26 +50,24 @@ def test_a_run_killed_three_times_is_bit_identical(tmp_path: Path) -> None:
     assert recording.read(often).done
 
 
-def everything_by_muon() -> Recipe:
-    return everything(optimizer="muon")
-
-
 @pytest.mark.parametrize(("at", "made"), [(1, everything), (3, recipe), (5, everything), (4, everything_by_muon)])
-def test_a_run_stopped_at_any_step_resumes_bit_identical(at: int, made: Callable[[], Recipe], tmp_path: Path) -> None:
-    train(tmp_path / "once", made())
-    train(tmp_path / "twice", made(), stop_at=at)
-    assert max(losses(tmp_path / "twice")) == at
-    assert not recording.read(tmp_path / "twice").done
-    train(tmp_path / "twice", made())
-    assert losses(tmp_path / "twice") == losses(tmp_path / "once")
-    assert same(state(tmp_path / "twice", 6, tmp_path), state(tmp_path / "once", 6, tmp_path))
+def test_a_run_stopped_at_any_step_resumes_bit_identical(
+    at: int, made: Callable[[], Recipe], undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    once, twice = undisturbed(made), tmp_path / "twice"
+    train(twice, made(), stop_at=at, save_every=6)
+    assert max(losses(twice)) == at
+    assert not recording.read(twice).done
+    train(twice, made(), save_every=6)
+    assert losses(twice) == losses(once)
+    assert same(state(twice, 6, tmp_path), state(once, 6, tmp_path))
 
 
 def test_seed_and_data_change_a_run(tmp_path: Path) -> None:
-    train(tmp_path / "a")
-    train(tmp_path / "b", recipe(seed=1))
-    train(tmp_path / "c", recipe(data=((Blobs(name="stills", still=True), 1.0),)))
-    finals = [losses(tmp_path / name)[6]["pixels"] for name in "abc"]
+    train(tmp_path / "a", stop_at=2)
+    train(tmp_path / "b", recipe(seed=1), stop_at=2)
+    train(tmp_path / "c", recipe(data=((Blobs(name="stills", still=True), 1.0),)), stop_at=2)
+    finals = [losses(tmp_path / name)[2]["pixels"] for name in "abc"]
     assert len(set(finals)) == 3
 
 

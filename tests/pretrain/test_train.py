@@ -16,7 +16,9 @@ from helpers import write_video
 from pretraining import Blobs, copied, everything, losses, recipe, same, state, train
 from vitascope.core.log import on_stderr
 from vitascope.core.types import Score
+from vitascope.datasets.builders import motionlab
 from vitascope.encoders.load import load
+from vitascope.motionlab.suite import Size
 from vitascope.pretrain import checkpoint as saving
 from vitascope.pretrain import export
 from vitascope.pretrain import train as loop
@@ -134,8 +136,8 @@ def test_checkpoints_before_a_collapse_are_kept(tmp_path: Path, monkeypatch: pyt
 
 def test_lines_hold_the_mean_of_their_steps_and_that_of_each_source(tmp_path: Path) -> None:
     every, some = tmp_path / "every", tmp_path / "some"
-    train(every, everything())
-    train(some, everything(), log_every=3)
+    train(every, everything(), save_every=6)
+    train(some, everything(), log_every=3, save_every=6)
     alone = {line["step"]: line for line in recording.read(every).steps}
     for line in recording.read(some).steps:
         steps = [alone[s] for s in range(line["step"] - 2, line["step"] + 1)]
@@ -156,7 +158,8 @@ def test_a_teacher_with_other_weights_raises(tmp_path: Path, monkeypatch: pytest
         train(tmp_path, made)
 
 
-def test_probing_logs_scores_and_target_similarity(tmp_path: Path) -> None:
+def test_probing_logs_scores_and_target_similarity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(motionlab, "SIZES", {"tiny": Size(24, 12)})
     train(tmp_path, check_every=4, probing=ProbingConfig(suites=("motionlab/still-tiny",), probes=("knn",), limit=12))
     probes = recording.read(tmp_path).probes
     assert [p["step"] for p in probes] == [4, 6]
@@ -297,10 +300,9 @@ def test_the_name_of_an_unfinished_encoder_has_the_step(tmp_path: Path) -> None:
     assert "no checkpoint found" in str(error.value)
 
 
-def test_bfloat16_is_near_float32(tmp_path: Path) -> None:
-    train(tmp_path / "a")
-    train(tmp_path / "b", recipe(precision="bfloat16"))
-    one, other = losses(tmp_path / "a"), losses(tmp_path / "b")
+def test_bfloat16_is_near_float32(whole: Path, tmp_path: Path) -> None:
+    train(tmp_path / "b", recipe(precision="bfloat16"), save_every=6)
+    one, other = losses(whole), losses(tmp_path / "b")
     assert other[6]["pixels"] == pytest.approx(one[6]["pixels"], abs=0.02)
     if loop.optim.has_bfloat16(torch.device("cpu")):
         assert other[6]["pixels"] != one[6]["pixels"]

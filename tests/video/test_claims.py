@@ -1,6 +1,7 @@
 """Files cut short, in every container; durations promised and found; what is no regular file."""
 
 import os
+import shutil
 import socket
 import struct
 from pathlib import Path
@@ -32,17 +33,23 @@ def written(path: Path, frames: int = 100, **options: str) -> Path:
     """A video of 25 frames a second in the format of its name."""
     with av.open(str(path), "w", format="asf" if path.suffix == ".wmv" else None, options=options) as file:
         stream = file.add_stream(CODECS[f"a{path.suffix}"], rate=25, width=64, height=48, pix_fmt="yuv420p")
+        stream.codec_context.thread_count = 1  # the same bytes on any number of cores
         for picture in blob(0.3, 1, frames, 64)[:, :48]:
             file.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), "rgb24")))
         file.mux(stream.encode())
     return path
 
 
-@pytest.fixture(params=[n for n, codec in CODECS.items() if codec in av.codecs_available])
-def video(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    return written(
-        tmp_path / request.param, **({"movflags": "faststart"} if request.param.endswith(("4", "v")) else {})
-    )
+@pytest.fixture(scope="module", params=[n for n, codec in CODECS.items() if codec in av.codecs_available])
+def original(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    options = {"movflags": "faststart"} if request.param.endswith(("4", "v")) else {}
+    return written(tmp_path_factory.mktemp("original") / request.param, **options)
+
+
+@pytest.fixture
+def video(original: Path, tmp_path: Path) -> Path:
+    """A file of every format, to be spoilt."""
+    return Path(shutil.copy(original, tmp_path))
 
 
 def test_whole_files_give_no_warning(video: Path) -> None:

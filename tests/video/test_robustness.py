@@ -3,7 +3,6 @@
 import csv
 import time
 from collections import deque
-from functools import cache
 from pathlib import Path
 
 import av
@@ -23,7 +22,7 @@ from vitascope.video.packet_index import read_index
 ROOT = required("robustness", "the odd and broken files")
 ROWS = list(csv.DictReader((ROOT / "manifest.csv").read_text(encoding="utf-8").splitlines()))
 LIMIT = 30.0
-"""Time limit per file, seconds."""
+"""Limit of processor time per file, seconds."""
 
 COUNTS = {
     "real/nasa_13013.mp4": (390, "two default streams of different sizes: the larger one, as FFmpeg chooses too"),
@@ -69,7 +68,7 @@ def expected_size(row: dict[str, str]) -> tuple[int, int]:
 
 @pytest.mark.parametrize("row", rows("decode"))
 def test_decodes(row: dict[str, str]) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     video = inspect(ROOT / row["file"])
     if row["expected_frames"]:
         expected, _ = COUNTS.get(row["file"], (int(row["expected_frames"]), ""))
@@ -83,12 +82,12 @@ def test_decodes(row: dict[str, str]) -> None:
     assert video.duration >= video.times[-1]
     pixels, _ = watch(video, limit=8 if row["file"] in SLOW else 400)
     assert np.isfinite(pixels.astype(np.float32) / 255).all()
-    assert time.monotonic() - began < LIMIT
+    assert time.process_time() - began < LIMIT
 
 
 @pytest.mark.parametrize("row", rows("decode_partial_and_warn"))
 def test_decodes_in_part_and_warns(row: dict[str, str]) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     if row["file"] in CLEAN:
         refused(row)
         return
@@ -97,7 +96,7 @@ def test_decodes_in_part_and_warns(row: dict[str, str]) -> None:
     assert len(video.times) == expected or row["file"] == "generated/frames_dir_gap"
     _, warnings = watch(video)
     assert bool(warnings) == (row["file"] not in SILENT)
-    assert time.monotonic() - began < LIMIT
+    assert time.process_time() - began < LIMIT
 
 
 def refused(row: dict[str, str]) -> None:
@@ -111,12 +110,12 @@ def refused(row: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("row", rows("skip_no_video", "clean_error"))
 def test_refuses(row: dict[str, str]) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     if row["file"] in IMAGES:
         assert inspect(ROOT / row["file"]).kind == "image"
     else:
         refused(row)
-    assert time.monotonic() - began < LIMIT
+    assert time.process_time() - began < LIMIT
 
 
 @pytest.mark.parametrize("row", rows("unsupported_ok"))
@@ -133,13 +132,15 @@ def test_the_manifest_is_covered() -> None:
     assert {*COUNTS, *CLEAN, *SILENT, *IMAGES, *SLOW} <= {r["file"] for r in ROWS}
 
 
-@cache
-def sequential(path: Path) -> dict[int, np.ndarray]:
-    """All frames of a file by their number, decoded from its start to its end and cut as they come."""
+def sequential(path: Path, places: set[int]) -> dict[int, np.ndarray]:
+    """The pictures displayed at these places, of all frames that a file decodes to from its start to its end.
+
+    The picture of a place is that of the last frame up to it, or of the first one where none is.
+    """
     video, index = inspect(path), read_index(str(path))
     numbers = {int(stamp): i for i, stamp in enumerate(index.frame_stamps)}
-    cutter = Cutter(32, "shorter", Orientation(video.rotation, video.mirrored))
-    pictures: dict[int, np.ndarray] = {}
+    found: dict[int, tuple[tuple[bool, int], av.VideoFrame]] = {}
+    count = 0
     with open_file(str(path)) as container:
         for packet in container.demux(open_stream(container, index.stream)):
             if not packet.size and packet.dts is not None:
@@ -149,9 +150,14 @@ def sequential(path: Path) -> dict[int, np.ndarray]:
             except av.FFmpegError:
                 continue
             for frame in frames:
-                number = len(pictures) if index.counted else numbers[frame.pts]
-                pictures[number] = cutter.cut(frame, [Crop()])[0]
-    return pictures
+                number = count if index.counted else numbers[frame.pts]
+                count += 1
+                for place in places:
+                    distance = number > place, abs(number - place)
+                    if place not in found or distance <= found[place][0]:
+                        found[place] = distance, frame
+    cutter = Cutter(32, "shorter", Orientation(video.rotation, video.mirrored))
+    return {place: cutter.cut(frame, [Crop()])[0] for place, (_, frame) in found.items()}
 
 
 HARD = [
@@ -167,15 +173,14 @@ HARD = [
 @pytest.mark.parametrize("file", HARD)
 def test_any_frames_are_those_of_decoding_everything(file: str) -> None:
     video = inspect(ROOT / file)
-    truth = sequential(ROOT / file)
     rng = np.random.default_rng(len(file))
-    for _ in range(3):
-        wanted = [int(i) for i in rng.integers(0, len(video.times), 4)]
-        ((_, pixels),) = decode(video, [Clip(tuple(video.times[i] for i in wanted), (0.0, 1.0))], 32)
-        for i, picture in zip(wanted, pixels, strict=True):
-            place = video.frame_at(video.times[i])
-            nearest = next(k for k in [*range(place, -1, -1), *range(place, len(video.times))] if k in truth)
-            np.testing.assert_array_equal(picture, truth[nearest], str((file, i)))
+    draws = [[int(i) for i in rng.integers(0, len(video.times), 4)] for _ in range(3)]
+    places = {i: video.frame_at(video.times[i]) for draw in draws for i in draw}
+    truth = sequential(ROOT / file, set(places.values()))
+    for draw in draws:
+        ((_, pixels),) = decode(video, [Clip(tuple(video.times[i] for i in draw), (0.0, 1.0))], 32)
+        for i, picture in zip(draw, pixels, strict=True):
+            np.testing.assert_array_equal(picture, truth[places[i]], str((file, i)))
 
 
 @pytest.mark.parametrize("name", ["video_0.mov", "video_90.mov", "video_180.mov", "video_270.mov"])
