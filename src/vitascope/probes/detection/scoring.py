@@ -1,0 +1,176 @@
+"""Scores of predicted actors: frame-AP, and what it is made of: whether actors are found, and whether they are known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from jaxtyping import Float64, Int64
+from numpy.typing import NDArray
+
+from vitascope.core.actors import NO_DETECTIONS, Detections, Keyframes
+from vitascope.core.errors import UserError
+from vitascope.core.types import Kind, Score
+from vitascope.metrics import frame_ap, temporal_ap
+from vitascope.metrics.boxes import Boxes, Frames, iou
+from vitascope.probes.base import JointlyScored, ScoredPredictions, TestPredictions
+
+Array = NDArray[Any]
+IOU = 0.5
+"""The threshold of the headline."""
+READING = frame_ap.READINGS["stable"]
+HEADLINE = f"fAP@{IOU:g}"
+ROWS = 50
+"""Labeled boxes of a keyframe that are kept, those of highest score, as in AVA's evaluation."""
+RANKS = (1, 10)
+"""Numbers of boxes of a keyframe, most probable first, of which the recall is reported besides that of all."""
+
+
+class ActorDetection(JointlyScored[Keyframes, Detections]):
+    """A probe that predicts actors with boxes and class probabilities at the keyframes of a video."""
+
+    kind: ClassVar[Kind] = "detection"
+    missing_prediction: ClassVar[Detections] = NO_DETECTIONS
+
+    def score(self, predictions: Sequence[Detections], truth: Sequence[Keyframes]) -> dict[str, float]:
+        """Frame-AP at IoU 0.5 in percent, averaged over the classes with an actor; NaN if there is none."""
+        columns = labeled_rows(predictions), true_rows(truth)
+        (value,) = frame_ap.mean_ap(*columns, (IOU,), empty=empty_frames(truth), reading=READING)
+        return {HEADLINE: 100 * float(value)}
+
+    def outcomes(self, predictions: Sequence[Detections], truth: Sequence[Keyframes]) -> list[float]:
+        """Frame-AP of each example, NaN without actors, to find failures; their mean is not that of all."""
+        return [self.score([p], [t])[HEADLINE] for p, t in zip(predictions, truth, strict=True)]
+
+    def score_predictions(self, test: TestPredictions, rng: np.random.Generator) -> ScoredPredictions:
+        """Frame-AP with intervals over videos, its parts, AP per class, and the columns kept per example.
+
+        Raises UserError if no test example has an actor.
+        """
+        truth = [e.truth for e in test.examples]
+        if not any(t.actors for t in truth):
+            raise UserError(f"none of {len(truth)} test examples has an annotated actor; annotate some")
+        groups = [group or e.id for group, e in zip(test.groups, test.examples, strict=True)]
+        rows = labeled_rows(test.predictions)
+        scores, per_class = precision(rows, truth, groups, rng)
+        by_class = {test.classes[label]: score for label, score in per_class.items()}
+        parts = {
+            name: Score(float(np.mean([per_class[c].value for c in members if c in per_class])))
+            for name, members in test.class_groups.items()
+        }
+        known = precision(given_boxes(test.predictions, truth), truth, groups, rng)[0]
+        return ScoredPredictions(
+            {
+                **scores,
+                **{f"{HEADLINE} of {name}": score for name, score in parts.items()},
+                **{name: Score(value) for name, value in recalls(test.predictions, truth).items()},
+                f"{HEADLINE} given boxes": known[HEADLINE],
+            },
+            by_class,
+            {**test.columns, **stored_columns(rows, truth)},
+        )
+
+
+def precision(
+    rows: Boxes, truth: Sequence[Keyframes], groups: Sequence[str], rng: np.random.Generator
+) -> tuple[dict[str, Score], dict[int, Score]]:
+    """Frame-AP in percent at IoU 0.5 and averaged over 0.5 to 0.95, and at 0.5 of each class, resampling `groups`."""
+    selected = frame_ap.select(rows, true_rows(truth), empty=empty_frames(truth), reading=READING)
+    matching = frame_ap.match(selected, frame_ap.COCO_LEVELS, READING)
+    units = [groups[video] for video in matching.videos.tolist()]
+    first = matching._replace(thresholds=matching.thresholds[:1], true_row=matching.true_row[:1])
+    scores, per_class = temporal_ap.bootstrap(first, groups=units, rng=rng)
+    strict, _ = temporal_ap.bootstrap(matching, groups=units, rng=rng)
+    return {HEADLINE: scores["mAP"], "fAP@0.5:0.95": strict["mAP"]}, per_class
+
+
+def labeled_rows(predictions: Sequence[Detections]) -> Boxes:
+    """A row for each box and class, the `ROWS` of highest score at each time; examples are numbered in order."""
+    parts = [_top_rows(number, p) for number, p in enumerate(predictions)]
+    return Boxes(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def _top_rows(number: int, predicted: Detections) -> Boxes:
+    score = predicted.presence[:, None] * predicted.scores
+    chosen: list[Int64[Array, "k"]] = [np.zeros(0, np.int64)]
+    for time in np.unique(predicted.times):
+        at = np.flatnonzero(predicted.times == time)
+        best = np.argsort(-score[at].ravel(), kind="stable")[:ROWS]
+        chosen.append(at[best // score.shape[1]] * score.shape[1] + best % score.shape[1])
+    flat = np.concatenate(chosen)
+    query, label = np.divmod(flat, max(score.shape[1], 1))
+    return Boxes(
+        np.full(len(flat), number),
+        predicted.times[query],
+        predicted.boxes[query].astype(np.float64),
+        label,
+        score.ravel()[flat].astype(np.float64),
+    )
+
+
+def true_rows(truth: Sequence[Keyframes]) -> Boxes:
+    """A row for each annotated box and class; examples are numbered in order."""
+    rows = [(n, a.time, *a.box, label, 1.0) for n, t in enumerate(truth) for a in t.actors for label in a.labels]
+    table = np.array(rows, np.float64).reshape(-1, 8)
+    return Boxes(table[:, 0].astype(np.int64), table[:, 1], table[:, 2:6], table[:, 6].astype(np.int64), table[:, 7])
+
+
+def empty_frames(truth: Sequence[Keyframes]) -> Frames:
+    """The annotated times without an actor."""
+    frames = [(n, time) for n, t in enumerate(truth) for time in t.times if all(a.time != time for a in t.actors)]
+    table = np.array(frames, np.float64).reshape(-1, 2)
+    return Frames(table[:, 0].astype(np.int64), table[:, 1])
+
+
+class _Overlaps(NamedTuple):
+    """IoU of every query at the time of an actor, most probable actors first."""
+
+    query: Int64[Array, "s"]
+    iou: Float64[Array, "s"]
+
+
+def _overlaps(predicted: Detections, time: float, box: Sequence[float]) -> _Overlaps:
+    at = np.flatnonzero(predicted.times == time)
+    at = at[np.argsort(-predicted.presence[at], kind="stable")]
+    boxes = predicted.boxes[at].astype(np.float64)
+    return _Overlaps(at, iou(boxes, np.broadcast_to(np.asarray(box, np.float64), boxes.shape)))
+
+
+def recalls(predictions: Sequence[Detections], truth: Sequence[Keyframes]) -> dict[str, float]:
+    """Share of the actors, in percent, that one of the 1, 10 or all most probable boxes overlaps by IoU 0.5."""
+    each = [_overlaps(p, a.time, a.box).iou >= IOU for p, t in zip(predictions, truth, strict=True) for a in t.actors]
+    ranks: dict[str, int | None] = {**{f"recall of the best {k}": k for k in RANKS}, "recall of all": None}
+    return {name: 100 * float(np.mean([hit[:rank].any() for hit in each])) for name, rank in ranks.items()}
+
+
+def given_boxes(predictions: Sequence[Detections], truth: Sequence[Keyframes]) -> Boxes:
+    """Rows as if every actor had been found: its own box, with the classes of the query that overlaps it most."""
+    found = []
+    for number, (predicted, t) in enumerate(zip(predictions, truth, strict=True)):
+        for actor in t.actors:
+            query, overlap = _overlaps(predicted, actor.time, actor.box)
+            if len(query):
+                scores = predicted.scores[query[np.argmax(overlap)]]
+                found += [(number, actor.time, *actor.box, label, s) for label, s in enumerate(scores.tolist())]
+    table = np.array(found, np.float64).reshape(-1, 8)
+    return Boxes(table[:, 0].astype(np.int64), table[:, 1], table[:, 2:6], table[:, 6].astype(np.int64), table[:, 7])
+
+
+def stored_columns(rows: Boxes, truth: Sequence[Keyframes]) -> Mapping[str, list[Any]]:
+    """Columns of predicted and true times, boxes, labels and scores, one row per example."""
+    return {
+        **_lists(rows, len(truth), ""),
+        **_lists(true_rows(truth), len(truth), "true_"),
+        "keyframes": [list(t.times) for t in truth],
+    }
+
+
+def _lists(rows: Boxes, count: int, prefix: str) -> dict[str, list[Any]]:
+    """The columns of `rows` as lists per example."""
+    edges = np.searchsorted(rows.video, np.arange(count + 1))
+    table = {"times": rows.time, "boxes": rows.box, "labels": rows.label, **({} if prefix else {"scores": rows.score})}
+    return {
+        f"{prefix}{name}": [column[a:b].ravel().tolist() for a, b in zip(edges, edges[1:], strict=False)]
+        for name, column in table.items()
+    }
