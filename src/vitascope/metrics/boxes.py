@@ -16,6 +16,9 @@ Rows: TypeAlias = Integer[Array, "k"] | Bool[Array, "n"]
 Pairs: TypeAlias = tuple[Int64[Array, "p"], Int64[Array, "p"], Float[Array, "p"]]
 """Row indices of predicted and of true boxes, and the IoU of each pair."""
 
+COMPACT = 1 << 16
+"""Range of whole numbers that is always looked up in a table."""
+
 
 class Frames(NamedTuple):
     """Frames of many videos as columns, such as those without people or those that are not evaluated."""
@@ -99,17 +102,40 @@ def by_overlap(pairs: Pairs) -> Pairs:
 def frame_codes(*sides: Boxes | Frames) -> list[Int64[Array, "_"]]:
     """The number of the frame of each row, shared by all tables: equal for equal video and time, ordered by both."""
     video, time = (np.concatenate([getattr(side, name) for side in sides]) for name in ("video", "time"))
-    codes = joint_codes(video, np.unique(time, return_inverse=True)[1])
-    return np.split(codes, np.cumsum([len(side.video) for side in sides])[:-1])
+    whole = time.astype(np.int64)
+    column = whole if (whole == time).all() else np.unique(time, return_inverse=True)[1]
+    return np.split(joint_codes(video, column), np.cumsum([len(side.video) for side in sides])[:-1])
 
 
 def joint_codes(*columns: Integer[Array, "n"]) -> Int64[Array, "n"]:
     """A number from 0 per distinct row of whole numbers, in their order."""
     code = np.zeros(len(columns[0]), np.int64)
     for column in columns:
-        _, place = np.unique(column, return_inverse=True)
-        code = np.unique(code * (int(place.max(initial=0)) + 1) + place, return_inverse=True)[1]
+        place = compact(column)
+        code = compact(code * (int(place.max(initial=0)) + 1) + place)
     return code
+
+
+def compact(codes: Integer[Array, "n"]) -> Int64[Array, "n"]:
+    """The whole numbers in their order as 0, 1 ...; without sorting if they lie close together."""
+    low, high = (int(codes.min()), int(codes.max())) if len(codes) else (0, 0)
+    if high - low > 4 * len(codes) + COMPACT:
+        return np.unique(codes, return_inverse=True)[1]
+    shifted = codes - low
+    present = np.zeros(high - low + 1, bool)
+    present[shifted] = True
+    return (present.cumsum() - 1)[shifted]
+
+
+def falling(code: Int64[Array, "n"], score: Float[Array, "n"]) -> Int64[Array, "n"]:
+    """Rows by ascending code, within a code by descending score; ties in order."""
+    by_score = np.argsort(-score, kind="stable")
+    return by_score[sorted_by(code[by_score])]
+
+
+def sorted_by(code: Int64[Array, "n"]) -> Int64[Array, "n"]:
+    """Rows by ascending code from 0, equal ones in order; NumPy has a radix sort up to 16 bits."""
+    return np.argsort(code.astype(np.min_scalar_type(int(code.max(initial=0)))), kind="stable")
 
 
 def check(boxes: Boxes, what: str, *, scored: bool = True) -> None:

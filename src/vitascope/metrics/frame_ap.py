@@ -259,13 +259,12 @@ def _is_in(codes: Int64[Array, "n"], listed: Int64[Array, "m"]) -> Bool[Array, "
 
 def _ordered(side: Boxes, frame: Int64[Array, "n"], row: Int64[Array, "k"], reading: Reading) -> Int64[Array, "_"]:
     """The rows that the limit leaves, frame by frame in the order of the file, within a frame as they are matched."""
-    _, first, code = np.unique(frame[row], return_index=True, return_inverse=True)
-    code = np.argsort(np.argsort(first))[code] if len(first) else code
+    code = _by_appearance(frame[row])
     if reading.order == "file":
-        return row[np.argsort(code, kind="stable")]
+        return row[boxes.sorted_by(code)]
     score = side.score[row]
-    order = np.lexsort((-score, code))
-    count = np.bincount(code, minlength=len(first))
+    order = boxes.falling(code, score)
+    count = np.bincount(code)
     rank = np.arange(len(row)) - np.repeat(count.cumsum() - count, count)
     kept = rank < (reading.capacity or len(row) + 1)
     plain = order[kept]
@@ -277,17 +276,25 @@ def _ordered(side: Boxes, frame: Int64[Array, "n"], row: Int64[Array, "k"], read
     heaped = np.flatnonzero(tied[code])
     resolved = heaped[_heap_order(boxes.rows(side, row[heaped]), code[heaped], reading.capacity)]
     merged = np.concatenate([plain[~tied[code[plain]]], resolved])
-    return row[merged[np.argsort(code[merged], kind="stable")]]
+    return row[merged[boxes.sorted_by(code[merged])]]
+
+
+def _by_appearance(frame: Int64[Array, "n"]) -> Int64[Array, "n"]:
+    """Frames numbered from 0 in the order in which they first appear."""
+    code = boxes.compact(frame)
+    first = np.zeros(int(code.max(initial=-1)) + 1, np.int64)
+    first[code[::-1]] = np.arange(len(code))[::-1]  # of several, the last to be written stays
+    return np.argsort(np.argsort(first))[code]
 
 
 def _tied_frames(code: Array, label: Array, score: Array, order: Array, cut: Bool[Array, "n"]) -> Bool[Array, "f"]:
     """Frames in which equal scores leave open which rows are kept, or the order of rows of one class."""
     tied = np.zeros(int(code.max(initial=-1)) + 1, bool)
-    at = np.flatnonzero(cut)
-    at = at[at > 0]
-    undecided = at[score[order[at]] == score[order[at - 1]]]
-    tied[code[order[undecided]]] = True
-    by_class = np.lexsort((score, label, code))
+    ranked, frame = score[order], code[order]
+    same = (ranked[1:] == ranked[:-1]) & (frame[1:] == frame[:-1])
+    tied[frame[1:][same & cut[1:]]] = True
+    several = order[np.append(False, same) | np.append(same, False)]
+    by_class = several[np.lexsort((score[several], label[several], code[several]))]
     before, after = by_class[:-1], by_class[1:]
     same = (code[before] == code[after]) & (label[before] == label[after]) & (score[before] == score[after])
     tied[code[after[same]]] = True
@@ -327,7 +334,7 @@ def _matched(given: Boxes, truth: Boxes, levels: Array, reading: Reading) -> Int
 
 def _unstable(label: Array, score: Array) -> Int64[Array, "n"]:
     """Rows by class, then by descending score, ties as the official `argsort()[::-1]` leaves them."""
-    order = np.argsort(label, kind="stable")
+    order = boxes.sorted_by(label)
     edges = np.searchsorted(label[order], np.arange(int(label.max(initial=-1)) + 2))
     parts = [part[np.argsort(score[part])[::-1]] for part in (order[start:stop] for start, stop in pairwise(edges))]
     return np.concatenate([*parts, np.empty(0, np.int64)]).astype(np.int64)
