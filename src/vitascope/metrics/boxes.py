@@ -127,9 +127,9 @@ def compact(codes: Integer[Array, "n"]) -> Int64[Array, "n"]:
     return (present.cumsum() - 1)[shifted]
 
 
-def falling(code: Int64[Array, "n"], score: Float[Array, "n"]) -> Int64[Array, "n"]:
-    """Rows by ascending code, within a code by descending score; ties in order."""
-    by_score = np.argsort(-score, kind="stable")
+def falling(code: Int64[Array, "n"], score: Float[Array, "n"], *, stable: bool) -> Int64[Array, "n"]:
+    """Rows by ascending code, within a code by descending score; ties in order if `stable`, which is slower."""
+    by_score = np.argsort(-score, kind="stable" if stable else None)
     return by_score[sorted_by(code[by_score])]
 
 
@@ -161,8 +161,7 @@ def not_finite(column: Array) -> Int64[Array, "k"]:
     return np.flatnonzero(~(finite.all(axis=1) if column.ndim > 1 else finite))
 
 
-def valid(boxes: Boxes) -> Bool[Array, "n"]:
+def valid(box: Float[Array, "n 4"]) -> Bool[Array, "n"]:
     """Whether each box has a positive width and height."""
-    extent = boxes.box[:, 2:] > boxes.box[:, :2]
-    both: Bool[Array, "n"] = extent[:, 0] & extent[:, 1]
+    both: Bool[Array, "n"] = (box[:, 2] > box[:, 0]) & (box[:, 3] > box[:, 1])
     return both

@@ -143,7 +143,7 @@ def select(
     }[reading.frames]
     listed = _is_in(frame, counted)
     row = _ordered(predictions, frame, np.flatnonzero(known & listed & ~out), reading)
-    flat = ~boxes.valid(boxes.rows(predictions, row))
+    flat = ~boxes.valid(predictions.box[row])
     ignored = {
         "of classes that are not evaluated": int((~known).sum()),
         "in excluded frames": int((known & out).sum()),
@@ -263,7 +263,7 @@ def _ordered(side: Boxes, frame: Int64[Array, "n"], row: Int64[Array, "k"], read
     if reading.order == "file":
         return row[boxes.sorted_by(code)]
     score = side.score[row]
-    order = boxes.falling(code, score)
+    order = boxes.falling(code, score, stable=reading.order != "heap")
     count = np.bincount(code)
     rank = np.arange(len(row)) - np.repeat(count.cumsum() - count, count)
     kept = rank < (reading.capacity or len(row) + 1)
@@ -293,7 +293,7 @@ def _tied_frames(code: Array, label: Array, score: Array, order: Array, cut: Boo
     ranked, frame = score[order], code[order]
     same = (ranked[1:] == ranked[:-1]) & (frame[1:] == frame[:-1])
     tied[frame[1:][same & cut[1:]]] = True
-    several = order[np.append(False, same) | np.append(same, False)]
+    several = order[(np.append(False, same) | np.append(same, False))[: len(order)]]
     by_class = several[np.lexsort((score[several], label[several], code[several]))]
     before, after = by_class[:-1], by_class[1:]
     same = (code[before] == code[after]) & (label[before] == label[after]) & (score[before] == score[after])
