@@ -156,9 +156,10 @@ def _times(video: CrowdVideo) -> Float64[np.ndarray, "t"]:
 @cache
 def _outline(shape: str) -> Float64[np.ndarray, "p 2"]:
     """Points of the edge of a shape of radius 1."""
-    line = np.linspace(-1.2, 1.2, 481)
+    line = np.linspace(-1.2, 1.2, 481, dtype=np.float32)
     u, v = np.meshgrid(line, line)
-    return np.stack([u, v], -1)[np.abs(OUTLINES[shape](u, v)) < 0.01]
+    edge = np.abs(OUTLINES[shape](u[None], v[None]))[0] < 0.01
+    return np.stack([u, v], -1)[edge].astype(np.float64)
 
 
 def boxes(video: CrowdVideo, walker: Walker, frames: slice | list[int]) -> Float64[np.ndarray, "t 4"]:
@@ -178,7 +179,7 @@ def actors(video: CrowdVideo) -> list[Actor]:
     every = np.stack([boxes(video, walker, frames) for walker in video.walkers], 1)
     moving = [motions(walker) for walker in video.walkers]
     return [
-        Actor(float(k), box(clipped(at)[i]), _labels(video.walkers[i].look, moving[i][k]), i)
+        Actor(float(k), box(clipped(at)[i].tolist()), _labels(video.walkers[i].look, moving[i][k]), i)
         for k, at in zip(video.keyframes, every, strict=True)
         for i in np.flatnonzero(annotated(at)).tolist()
     ]

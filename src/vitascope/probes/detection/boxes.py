@@ -19,7 +19,7 @@ def centered(boxes: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
     return torch.cat([(first + last) / 2, last - first], -1)
 
 
-def overlaps(a: Float[Tensor, "*n 4"], b: Float[Tensor, "*n 4"]) -> tuple[Float[Tensor, "*n"], Float[Tensor, "*n"]]:
+def overlaps(a: Float[Tensor, "*#n 4"], b: Float[Tensor, "*#n 4"]) -> tuple[Float[Tensor, "*n"], Float[Tensor, "*n"]]:
     """IoU and generalized IoU (Rezatofighi et al. 2019) of boxes given by their corners; shapes are broadcast.
 
     The generalized IoU is the IoU minus the share of the smallest enclosing box that neither covers, -1 to 1.

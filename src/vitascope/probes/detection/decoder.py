@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -68,7 +69,7 @@ class ActorDecoder(nn.Module):
         self.layers = nn.ModuleList(DecoderLayer(width, config.mlp, config.heads) for _ in range(config.layers))
         self.norm = nn.LayerNorm(width)
         sizes = [width] * config.box_layers + [4]
-        self.box = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.box = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
         self.presence, self.classes = nn.Linear(width, 1), nn.Linear(width, classes)
 
     def forward(self, tokens: Float[Tensor, "b t y x d"], generator: Generator = None) -> Predicted:

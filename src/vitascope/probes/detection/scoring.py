@@ -1,18 +1,19 @@
-"""Scores of predicted actors: frame-AP, and what it is made of: whether actors are found, and whether they are known."""
+"""Scores of predicted actors: frame-AP, and its parts: whether actors are found, and whether they are known."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from itertools import pairwise
+from typing import Any, ClassVar
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Int64
 from numpy.typing import NDArray
 
-from vitascope.core.actors import NO_DETECTIONS, Detections, Keyframes
+from vitascope.core.actors import NO_DETECTIONS, Actor, Detections, Keyframes
 from vitascope.core.errors import UserError
 from vitascope.core.types import Kind, Score
-from vitascope.metrics import frame_ap, temporal_ap
+from vitascope.metrics import detection_errors, frame_ap, temporal_ap
 from vitascope.metrics.boxes import Boxes, Frames, iou
 from vitascope.probes.base import JointlyScored, ScoredPredictions, TestPredictions
 
@@ -111,9 +112,9 @@ def _top_rows(number: int, predicted: Detections) -> Boxes:
 
 def true_rows(truth: Sequence[Keyframes]) -> Boxes:
     """A row for each annotated box and class; examples are numbered in order."""
-    rows = [(n, a.time, *a.box, label, 1.0) for n, t in enumerate(truth) for a in t.actors for label in a.labels]
-    table = np.array(rows, np.float64).reshape(-1, 8)
-    return Boxes(table[:, 0].astype(np.int64), table[:, 1], table[:, 2:6], table[:, 6].astype(np.int64), table[:, 7])
+    return _table(
+        [(n, a.time, *a.box, label, 1.0) for n, t in enumerate(truth) for a in t.actors for label in a.labels]
+    )
 
 
 def empty_frames(truth: Sequence[Keyframes]) -> Frames:
@@ -123,37 +124,46 @@ def empty_frames(truth: Sequence[Keyframes]) -> Frames:
     return Frames(table[:, 0].astype(np.int64), table[:, 1])
 
 
-class _Overlaps(NamedTuple):
-    """IoU of every query at the time of an actor, most probable actors first."""
-
-    query: Int64[Array, "s"]
-    iou: Float64[Array, "s"]
-
-
-def _overlaps(predicted: Detections, time: float, box: Sequence[float]) -> _Overlaps:
-    at = np.flatnonzero(predicted.times == time)
-    at = at[np.argsort(-predicted.presence[at], kind="stable")]
-    boxes = predicted.boxes[at].astype(np.float64)
-    return _Overlaps(at, iou(boxes, np.broadcast_to(np.asarray(box, np.float64), boxes.shape)))
+def candidates(predictions: Sequence[Detections]) -> Boxes:
+    """A row for the box of every query, of label 0, with the probability of an actor as its score."""
+    number = np.repeat(np.arange(len(predictions)), [len(p.times) for p in predictions])
+    times, boxes, presence = (
+        np.concatenate([getattr(p, name) for p in (*predictions, NO_DETECTIONS)]) for name in Detections._fields[:3]
+    )
+    return Boxes(number, times, boxes.astype(np.float64), np.zeros_like(number), presence.astype(np.float64))
 
 
 def recalls(predictions: Sequence[Detections], truth: Sequence[Keyframes]) -> dict[str, float]:
-    """Share of the actors, in percent, that one of the 1, 10 or all most probable boxes overlaps by IoU 0.5."""
-    each = [_overlaps(p, a.time, a.box).iou >= IOU for p, t in zip(predictions, truth, strict=True) for a in t.actors]
-    ranks: dict[str, int | None] = {**{f"recall of the best {k}": k for k in RANKS}, "recall of all": None}
-    return {name: 100 * float(np.mean([hit[:rank].any() for hit in each])) for name, rank in ranks.items()}
+    """Share of the actors, in percent, that the 1, 10 or all most probable boxes of a keyframe find at IoU 0.5."""
+    found = detection_errors.box_recall(candidates(predictions), true_rows(truth), best=(*RANKS, 0), level=IOU)
+    names = (*(f"recall of the best {k}" for k in RANKS), "recall of all")
+    return dict(zip(names, found.percent, strict=True))
 
 
 def given_boxes(predictions: Sequence[Detections], truth: Sequence[Keyframes]) -> Boxes:
     """Rows as if every actor had been found: its own box, with the classes of the query that overlaps it most."""
-    found = []
-    for number, (predicted, t) in enumerate(zip(predictions, truth, strict=True)):
-        for actor in t.actors:
-            query, overlap = _overlaps(predicted, actor.time, actor.box)
-            if len(query):
-                scores = predicted.scores[query[np.argmax(overlap)]]
-                found += [(number, actor.time, *actor.box, label, s) for label, s in enumerate(scores.tolist())]
-    table = np.array(found, np.float64).reshape(-1, 8)
+    found = [
+        (number, actor.time, *actor.box, label, score)
+        for number, (predicted, t) in enumerate(zip(predictions, truth, strict=True))
+        for actor in t.actors
+        for label, score in enumerate(_scores_at(predicted, actor))
+    ]
+    return _table(found)
+
+
+def _scores_at(predicted: Detections, actor: Actor) -> list[float]:
+    """Class probabilities of the query that overlaps an actor most; none without queries at its time."""
+    at = np.flatnonzero(predicted.times == actor.time)
+    if not len(at):
+        return []
+    overlap = iou(predicted.boxes[at].astype(np.float64), np.tile(np.asarray(actor.box, np.float64), (len(at), 1)))
+    scores: list[float] = predicted.scores[at[np.argmax(overlap)]].tolist()
+    return scores
+
+
+def _table(rows: Sequence[Sequence[float]]) -> Boxes:
+    """Boxes from rows of their number, time, corners, label and score."""
+    table = np.array(rows, np.float64).reshape(-1, 8)
     return Boxes(table[:, 0].astype(np.int64), table[:, 1], table[:, 2:6], table[:, 6].astype(np.int64), table[:, 7])
 
 
@@ -171,6 +181,6 @@ def _lists(rows: Boxes, count: int, prefix: str) -> dict[str, list[Any]]:
     edges = np.searchsorted(rows.video, np.arange(count + 1))
     table = {"times": rows.time, "boxes": rows.box, "labels": rows.label, **({} if prefix else {"scores": rows.score})}
     return {
-        f"{prefix}{name}": [column[a:b].ravel().tolist() for a, b in zip(edges, edges[1:], strict=False)]
+        f"{prefix}{name}": [column[a:b].ravel().tolist() for a, b in pairwise(edges.tolist())]
         for name, column in table.items()
     }

@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from vitascope.core.actors import NO_DETECTIONS, Detections, Keyframes
@@ -219,20 +220,19 @@ class DetectionProbe(ActorDetection):
         """Return the predictions for each example."""
         predictions = [NO_DETECTIONS] * len(test.examples)
         for batch in test.batches(READ_EXAMPLES):
-            owners = batch.owner.tolist()
-            frames = annotated_frames([test.examples[i] for i in owners], batch, self.test)
-            last = FramePredictions(*(part[-1:] for part in at_frames(model(_grids(test, batch)), frames)))
-            parts = [
-                part[0].float().cpu().numpy()
-                for part in (corners(last.boxes), last.presence.sigmoid(), last.logits.sigmoid())
-            ]
-            for row, owner in enumerate(owners):
+            frames = annotated_frames([test.examples[i] for i in batch.owner.tolist()], batch, self.test)
+            by_frame = _last_layer(at_frames(model(_grids(test, batch)), frames))
+            for row, owner in enumerate(batch.owner.tolist()):
                 own = [i for i, frame in enumerate(frames) if frame.row == row]
                 times = np.repeat([frames[i].time for i in own], self.queries)
-                predictions[owner] = Detections(
-                    times, *(part[own].reshape(len(times), *part.shape[2:]) for part in parts)
-                )
+                predictions[owner] = Detections(times, *(part[own].reshape(-1, *part.shape[2:]) for part in by_frame))
         return predictions
+
+
+def _last_layer(predicted: FramePredictions) -> list[NDArray[np.float32]]:
+    """Boxes, probability of an actor and of the classes, by frame and query."""
+    boxes, presence, logits = (part[-1].float() for part in predicted)
+    return [part.cpu().numpy() for part in (corners(boxes), presence.sigmoid(), logits.sigmoid())]
 
 
 class AnnotatedFrame(NamedTuple):
