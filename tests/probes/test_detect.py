@@ -12,9 +12,12 @@ import torch
 from vitascope.core.actors import Actor, Keyframes
 from vitascope.core.errors import UserError
 from vitascope.core.types import Example
+from vitascope.evaluation.prediction_checks import check_values
 from vitascope.features.base import StoredFeatures
+from vitascope.metrics import frame_ap, prediction_columns
 from vitascope.probes import base
 from vitascope.probes.detection.decoder import ActorDecoder, DecoderConfig, random_decoder
+from vitascope.probes.detection.scoring import true_rows
 from vitascope.probes.methods.detect import DetectionProbe, build, time_step
 
 CLASSES = ("sit", "stand", "walk", "talk")
@@ -52,6 +55,24 @@ def test_ten_keyframes_are_learned_by_heart() -> None:
     assert values["fAP@0.5 given boxes"] > 99
     assert values["fAP@0.5"] == pytest.approx(SMALL.score(found, [e.truth for e in data.examples])["fAP@0.5"])
     assert set(scored.per_class) == set(CLASSES)
+    assert scored.diagnosis["gains"].keys() == scored.diagnosis["false"].keys()
+    check_values(scored.columns)
+    predicted, true, empty = prediction_columns.boxes(scored.columns)
+    again = frame_ap.mean_ap(predicted, true, empty=empty, reading=frame_ap.READINGS["stable"])
+    assert 100 * float(again[0]) == pytest.approx(values["fAP@0.5"])
+    assert len(empty.time) == sum(not e.truth.actors for e in data.examples)
+
+
+@pytest.mark.parametrize("name", ["boxes", "true_boxes", "scores", "true_labels"])
+def test_columns_that_do_not_fit_are_noticed(name: str) -> None:
+    truth = [e.truth for e in keyframes(4).examples]
+    rows = true_rows(truth)
+    columns = prediction_columns.of_boxes(rows, rows, [t.times for t in truth])
+    check_values(columns)
+    row = next(i for i, values in enumerate(columns[name]) if values)
+    columns[name][row] = columns[name][row][:-1]
+    with pytest.raises(UserError, match=f"row {row}"):
+        check_values(columns)
 
 
 def test_an_interrupted_training_goes_on_to_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

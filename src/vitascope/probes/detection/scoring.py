@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,8 +12,10 @@ from numpy.typing import NDArray
 from vitascope.core.actors import NO_DETECTIONS, Actor, Detections, Keyframes
 from vitascope.core.errors import UserError
 from vitascope.core.types import Kind, Score
-from vitascope.metrics import detection_errors, frame_ap, temporal_ap
+from vitascope.metrics import detection_errors, frame_ap, prediction_columns, temporal_ap
 from vitascope.metrics.boxes import Boxes, Frames, iou
+from vitascope.metrics.frame_ap import Selected
+from vitascope.metrics.temporal_ap import Matching
 from vitascope.probes.base import JointlyScored, ScoredPredictions, TestPredictions
 
 Array = NDArray[Any]
@@ -55,6 +56,8 @@ class ActorDetection(JointlyScored[Keyframes, Detections]):
         groups = [group or e.id for group, e in zip(test.groups, test.examples, strict=True)]
         rows = labeled_rows(test.predictions)
         scores, per_class = precision(rows, truth, groups, rng)
+        selected, matching = _matched(rows, truth, (IOU,))
+        errors = detection_errors.diagnose(selected, matching)
         by_class = {test.classes[label]: score for label, score in per_class.items()}
         parts = {
             name: Score(float(np.mean([per_class[c].value for c in members if c in per_class])))
@@ -69,7 +72,8 @@ class ActorDetection(JointlyScored[Keyframes, Detections]):
                 f"{HEADLINE} given boxes": known[HEADLINE],
             },
             by_class,
-            {**test.columns, **stored_columns(rows, truth)},
+            {**test.columns, **prediction_columns.of_boxes(rows, true_rows(truth), [t.times for t in truth])},
+            {"gains": errors.gains, "false": errors.false},
         )
 
 
@@ -77,13 +81,17 @@ def precision(
     rows: Boxes, truth: Sequence[Keyframes], groups: Sequence[str], rng: np.random.Generator
 ) -> tuple[dict[str, Score], dict[int, Score]]:
     """Frame-AP in percent at IoU 0.5 and averaged over 0.5 to 0.95, and at 0.5 of each class, resampling `groups`."""
-    selected = frame_ap.select(rows, true_rows(truth), empty=empty_frames(truth), reading=READING)
-    matching = frame_ap.match(selected, frame_ap.COCO_LEVELS, READING)
+    _, matching = _matched(rows, truth, frame_ap.COCO_LEVELS)
     units = [groups[video] for video in matching.videos.tolist()]
     first = matching._replace(thresholds=matching.thresholds[:1], true_row=matching.true_row[:1])
     scores, per_class = temporal_ap.bootstrap(first, groups=units, rng=rng)
     strict, _ = temporal_ap.bootstrap(matching, groups=units, rng=rng)
     return {HEADLINE: scores["mAP"], "fAP@0.5:0.95": strict["mAP"]}, per_class
+
+
+def _matched(rows: Boxes, truth: Sequence[Keyframes], levels: tuple[float, ...]) -> tuple[Selected, Matching]:
+    selected = frame_ap.select(rows, true_rows(truth), empty=empty_frames(truth), reading=READING)
+    return selected, frame_ap.match(selected, levels, READING)
 
 
 def labeled_rows(predictions: Sequence[Detections]) -> Boxes:
@@ -165,22 +173,3 @@ def _table(rows: Sequence[Sequence[float]]) -> Boxes:
     """Boxes from rows of their number, time, corners, label and score."""
     table = np.array(rows, np.float64).reshape(-1, 8)
     return Boxes(table[:, 0].astype(np.int64), table[:, 1], table[:, 2:6], table[:, 6].astype(np.int64), table[:, 7])
-
-
-def stored_columns(rows: Boxes, truth: Sequence[Keyframes]) -> Mapping[str, list[Any]]:
-    """Columns of predicted and true times, boxes, labels and scores, one row per example."""
-    return {
-        **_lists(rows, len(truth), ""),
-        **_lists(true_rows(truth), len(truth), "true_"),
-        "keyframes": [list(t.times) for t in truth],
-    }
-
-
-def _lists(rows: Boxes, count: int, prefix: str) -> dict[str, list[Any]]:
-    """The columns of `rows` as lists per example."""
-    edges = np.searchsorted(rows.video, np.arange(count + 1))
-    table = {"times": rows.time, "boxes": rows.box, "labels": rows.label, **({} if prefix else {"scores": rows.score})}
-    return {
-        f"{prefix}{name}": [column[a:b].ravel().tolist() for a, b in pairwise(edges.tolist())]
-        for name, column in table.items()
-    }
