@@ -309,7 +309,7 @@ PRESETS: Mapping[str, DetectionProbe] = {
         drop_path=0.0,
         lr=1e-3,
         clip_grad_norm=1.0,
-        epochs=40,
+        epochs=20,
         warmup=2,
         batch=64,
     ),
