@@ -87,7 +87,16 @@ def read_box_files(truth: Path, predictions: Sequence[Path], exclude: Path | Non
         excluded = excluded._replace(video=_renumbered(excluded.video, names, numbers))
     notes = [chosen.about, *_odd(made[0], unit, "true")]
     return BoxFiles(
-        chosen, tuple(numbers), len(true.videos), made[0], frames, excluded, tuple(made[1:]), (true, *tables), unit, tuple(notes)
+        chosen,
+        tuple(numbers),
+        len(true.videos),
+        made[0],
+        frames,
+        excluded,
+        tuple(made[1:]),
+        (true, *tables),
+        unit,
+        tuple(notes),
     )
 
 
@@ -103,7 +112,8 @@ def prediction_notes(files: BoxFiles, index: int) -> Iterator[str]:
         yield f"no predictions in {counted(missing, 'video')} of the truth"
     odd = [label for label in table.labels if files.classes.numbers and files.classes.number(label) is None]
     if odd:
-        yield f"{counted(len(odd), 'label')} not in the truth, such as {odd[0]!r}{nearest(odd[0], files.classes.numbers)}"
+        near = nearest(odd[0], files.classes.numbers)
+        yield f"{counted(len(odd), 'label')} not in the truth, such as {odd[0]!r}{near}"
     yield from _odd(side, files.unit, "predicted")
 
 
@@ -128,9 +138,15 @@ def _classes(truth: BoxTable, tables: Sequence[BoxTable], chosen: str) -> Classe
         if chosen == "ava" or (not chosen and len(numbered) == len(whole) and _is_ava(truth, tables, numbered)):
             return Classes(ava_classes(), {}, "AVA's 60 evaluated classes; others: --classes all, or a label map")
         if len(numbered) == len(whole):
-            return Classes({n: str(n) for n in sorted(numbered)}, {}, f"all {counted(len(whole), 'class', 'classes')} of the truth")
+            return Classes(
+                {n: str(n) for n in sorted(numbered)}, {}, f"all {counted(len(whole), 'class', 'classes')} of the truth"
+            )
         names = sorted(truth.labels)
-        return Classes(dict(enumerate(names, 1)), {name: i for i, name in enumerate(names, 1)}, f"all {counted(len(names), 'class', 'classes')} of the truth")
+        return Classes(
+            dict(enumerate(names, 1)),
+            {name: i for i, name in enumerate(names, 1)},
+            f"all {counted(len(names), 'class', 'classes')} of the truth",
+        )
     names_by_number = dict(sorted(read_label_map(Path(chosen)).items()))
     about = f"{counted(len(names_by_number), 'class', 'classes')} of {chosen}"
     if len(numbered) == len(whole):
@@ -143,7 +159,12 @@ def _is_ava(truth: BoxTable, tables: Sequence[BoxTable], numbers: Sequence[int])
     others = [n for table in tables for n in map(whole_number, table.labels) if n is not None]
     low, high = AVA_SECONDS
     seconds = len(truth.time) > 0 and bool(((truth.time >= low) & (truth.time <= high)).all())
-    return not truth.header and seconds and 60 < max((*numbers, *others), default=0) and max(numbers, default=0) <= LAST_AVA
+    return (
+        not truth.header
+        and seconds
+        and max((*numbers, *others), default=0) > 60
+        and max(numbers, default=0) <= LAST_AVA
+    )
 
 
 def _check_truth(table: BoxTable, side: Boxes, classes: Classes) -> None:
@@ -214,7 +235,8 @@ def _odd(side: Boxes, unit: str, what: str) -> Iterator[str]:
         yield f"{counted(repeated, f'{what} row')} repeated: same frame, box and label; all are counted"
     outside = (side.box < 0).any(axis=1) | ((side.box > 1).any(axis=1) if unit == "fraction" else False)
     if outside.any():
-        yield f"{counted(int(outside.sum()), f'{what} box', f'{what} boxes')} outside the frame in part; kept as they are"
+        many = counted(int(outside.sum()), f"{what} box", f"{what} boxes")
+        yield f"{many} outside the frame in part; kept unchanged"
 
 
 def _shown(box: Array) -> str:

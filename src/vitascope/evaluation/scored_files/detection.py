@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from vitascope.metrics.localization_errors import Errors, RangeErrors
 from vitascope.metrics.stats import resampled
 from vitascope.metrics.temporal_ap import Matching, average_precision, mean_over_classes
 
+TIED = "equal scores: the official script leaves their order to an unstable sort; in the order of the file it is {:.2f}"
 OTHERS = ("official", "stable", "uncapped", "slowfast", "mmaction2")
 """Readings whose number is given beside the chosen one."""
 
@@ -43,18 +43,25 @@ def _frames(files: BoxFiles, index: int, reading: Reading, name: str) -> Scored:
     matching = frame_ap.match(selected, COCO_LEVELS, reading)
     each = frame_ap.class_precisions(matching, selected.classes, reading)
     means = frame_ap.means(each, selected.classes)
-    scores, per_class, statistic = _intervals(matching, len(files.videos))
+    scores, per_class, statistic = _intervals(matching)
     names = files.classes.names
-    exact = {name: float(means[0]), **{f"{name}@{level:g}": float(v) for level, v in zip(COCO_LEVELS, means, strict=True)}}
+    exact = {
+        name: float(means[0]),
+        **{f"{name}@{level:g}": float(v) for level, v in zip(COCO_LEVELS, means, strict=True)},
+    }
     exact |= {other: _exact(files, index, READINGS[other]) for other in OTHERS if other != name}
     notes = [*files.notes, *prediction_notes(files, index)]
     notes += [f"{counted(count, 'row')} {reason}: not counted" for reason, count in selected.ignored.items() if count]
-    scores = {"frame-mAP@0.5": scores["mAP@0.5"], "frame-mAP@0.5:0.95": scores["mAP"]}
+    notes += [TIED.format(100 * exact["stable"])] if name == "official" and exact["stable"] != exact["official"] else []
+    scores = {
+        "frame-mAP@0.5": _moved(scores["mAP@0.5"], means[0]),
+        "frame-mAP@0.5:0.95": _moved(scores["mAP"], means.mean()),
+    }
     labeled = dict(zip(selected.classes.tolist(), each[0].tolist(), strict=True))
-    classes = {names[c]: per_class.get(c, Score(100 * ap)) for c, ap in labeled.items()}
+    classes = {names[c]: _moved(per_class.get(c, Score(100 * ap)), ap) for c, ap in labeled.items()}
     diagnosis = _diagnosis(files, index, selected, frame_ap.match(selected, [0.5], reading))
     return Scored(
-        str(files.tables[index + 1].path), scores, classes, statistic, len(files.videos), notes, exact, diagnosis
+        str(files.tables[index + 1].path), scores, classes, statistic, _units(files, reading), notes, exact, diagnosis
     )
 
 
@@ -75,9 +82,9 @@ def _exact(files: BoxFiles, index: int, reading: Reading) -> float:
     return float(frame_ap.means(each, selected.classes)[0])
 
 
-def _intervals(matching: Matching, videos: int) -> tuple[dict[str, Score], dict[int, Score], Statistic]:
+def _intervals(matching: Matching) -> tuple[dict[str, Score], dict[int, Score], Statistic]:
     """Scores at 0.5 and averaged over all thresholds, AP per class at the first, and the headline of resamples."""
-    first = replace_levels(matching, slice(0, 1))
+    first = at_levels(matching, slice(0, 1))
 
     def main(weights: Int64[ndarray, "b u"]) -> Float64[ndarray, "b k"]:
         each = average_precision(first, weights)
@@ -97,7 +104,19 @@ def _intervals(matching: Matching, videos: int) -> tuple[dict[str, Score], dict[
     return {f"mAP@{matching.thresholds[0]:g}": headline, "mAP": mean}, per_class, statistic
 
 
-def replace_levels(matching: Matching, levels: slice) -> Matching:
+def _moved(score: Score, value: float) -> Score:
+    """The score with the evaluator's own value (a fraction); the interval moves along."""
+    gap = 100 * float(value) - score.value
+    ends = (None if end is None else min(max(end + gap, 0.0), 100.0) for end in score[1:])
+    return Score(100 * float(value), *ends)
+
+
+def _units(files: BoxFiles, reading: Reading) -> int:
+    """Number of videos that can change the score."""
+    return len(files.videos) if reading.frames == "all" else files.known
+
+
+def at_levels(matching: Matching, levels: slice) -> Matching:
     """The matching at some of its thresholds."""
     return matching._replace(thresholds=matching.thresholds[levels], true_row=matching.true_row[levels])
 
@@ -138,45 +157,46 @@ def tube_scores(
     files = read_box_files(truth, predictions, None, classes)
     if files.tables[0].person is None:
         raise UserError(f"{truth}: no column 'person' or 'tube', which tells the tubes of a video apart; add one")
-    true = tubes.tubes_of(_evaluated(files, files.truth), _persons(files, 0))
+    true = tubes.tubes_of(files.truth, files.tables[0].person)
     return [_tubes(files, index, true, how) for index in range(len(predictions))]
-
-
-def _evaluated(files: BoxFiles, side: Any) -> Any:
-    return side
-
-
-def _persons(files: BoxFiles, table: int) -> Any:
-    return files.tables[table].person
 
 
 def _tubes(files: BoxFiles, index: int, true: tubes.Tubes, how: str) -> Scored:
     given, table = files.predictions[index], files.tables[index + 1]
     linked = table.person is None
-    made = tube_linking.link(given, tube_linking.LINKINGS[how]) if linked else tubes.tubes_of(given, _persons(files, index + 1))
+    made = (
+        tube_linking.link(given, tube_linking.LINKINGS[how])
+        if table.person is None
+        else tubes.tubes_of(given, table.person)
+    )
     names = files.classes.names
     matching = tube_ap.match(made, true, reading=how, classes=names)
     each = frame_ap.class_precisions(matching, matching.classes, READINGS[how])
     means = each.mean(axis=1)
-    scores, per_class, statistic = _intervals(replace_levels(matching, slice(1, None)), len(files.videos))
-    low, _, _ = _intervals(replace_levels(matching, slice(0, 1)), len(files.videos))
+    scores, per_class, statistic = _intervals(at_levels(matching, slice(1, None)))
+    low, _, _ = _intervals(at_levels(matching, slice(0, 1)))
     framed = frame_ap.select(given, files.truth, classes=names, reading=READINGS[how])
-    frames, _, _ = _intervals(frame_ap.match(framed, [0.5], READINGS[how]), len(files.videos))
-    told = f"linked to {counted(len(made.video), 'tube')} by the rule of {how}" if linked else counted(len(made.video), "tube")
+    frames, _, _ = _intervals(frame_ap.match(framed, [0.5], READINGS[how]))
+    exact = _exact(files, index, READINGS[how])
+    told = (
+        f"linked to {counted(len(made.video), 'tube')} by the rule of {how}"
+        if linked
+        else counted(len(made.video), "tube")
+    )
     return Scored(
         str(table.path),
         {
-            "video-mAP@0.5": scores["mAP@0.5"],
-            "video-mAP@0.2": low["mAP@0.2"],
-            "video-mAP@0.5:0.95": scores["mAP"],
-            "frame-mAP@0.5": frames["mAP@0.5"],
+            "video-mAP@0.5": _moved(scores["mAP@0.5"], means[1]),
+            "video-mAP@0.2": _moved(low["mAP@0.2"], means[0]),
+            "video-mAP@0.5:0.95": _moved(scores["mAP"], means[1:].mean()),
+            "frame-mAP@0.5": _moved(frames["mAP@0.5"], exact),
         },
-        {names[c]: score for c, score in per_class.items()},
+        {names[c]: _moved(per_class[c], ap) for c, ap in zip(matching.classes.tolist(), each[1].tolist(), strict=True)},
         statistic,
         len(files.videos),
         [*files.notes, told, *prediction_notes(files, index)],
         {f"video-mAP@{level:g}": float(v) for level, v in zip(matching.thresholds, means, strict=True)}
-        | {"frame-mAP@0.5": _exact(files, index, READINGS[how])},
+        | {"frame-mAP@0.5": exact},
     )
 
 

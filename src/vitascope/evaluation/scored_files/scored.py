@@ -93,7 +93,8 @@ def unknown_videos(names: Sequence[str], known: Sequence[str], what: str) -> str
     unknown = [name for name in names if name not in listed]
     if not unknown:
         return ""
-    return f"{counted(len(unknown), 'video')} of {what} not in the truth, such as {unknown[0]!r}{nearest(unknown[0], known)}"
+    near = nearest(unknown[0], known)
+    return f"{counted(len(unknown), 'video')} of {what} not in the truth, such as {unknown[0]!r}{near}"
 
 
 def plain(value: Any) -> Any:
