@@ -15,7 +15,6 @@ from vitascope.core.names import canonical
 from vitascope.core.schema import conform
 from vitascope.core.text import nearest, whole_number
 from vitascope.core.types import Segment
-from vitascope.datasets.readers.activitynet_json import seconds
 from vitascope.datasets.readers.annotation_files import ClassOrder, labels, lines, read_json, text_of
 
 FORMS = '{"results": {video: [{"label", "score", "segment": [start, end]}]}}, or lines video start end class score'
@@ -64,24 +63,19 @@ def _segment(entry: Any, where: str, order: ClassOrder) -> Segment:
         raise UserError(f"{where}: expected 'label', 'score' and a 'segment' [start, end] in each detection")
     if type(entry["label"]) not in (str, int):
         conform(entry["label"], str | int, f"{where}: label")
-    try:
-        score = float(entry["score"])
-    except (TypeError, ValueError, OverflowError):
-        score = float("nan")
-    if not np.isfinite(score):
-        raise UserError(f"{where}: score {entry['score']!r:.40} is not a finite number")
-    start, end = (_time(time, where) for time in times)
+    score = _finite(entry["score"], "score", where)
+    start, end = (_finite(time, "time", where) for time in times)  # may lie before the video, which costs overlap
     return Segment(start, end, _label(str(entry["label"]), where, order), score)
 
 
-def _time(value: Any, where: str) -> float:
-    """A time; detections may begin before the video, where they count from its start."""
+def _finite(value: Any, what: str, where: str) -> float:
     try:
-        if -1e6 < float(value) < 0:
-            return 0.0
+        number = float("nan") if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
-        pass
-    return seconds(value, where)
+        number = float("nan")
+    if not np.isfinite(number):
+        raise UserError(f"{where}: {what} {value!r:.40} is not a finite number")
+    return number
 
 
 def _label(label: str, where: str, order: ClassOrder) -> int:

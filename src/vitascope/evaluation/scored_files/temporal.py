@@ -52,7 +52,7 @@ def localization_scores(truth: Path, predictions: Sequence[Path], *, thresholds:
         raise UserError(f"{truth}: none of the {counted(len(chosen), 'video')} of subset {wanted!r} has an action")
     levels = _levels(thresholds, chosen)
     about = f"{counted(len(chosen), 'video')} of subset {wanted!r}, tIoU {levels[0]:g} to {levels[-1]:g}"
-    examples = [Example(v.id, v.id, a, duration=v.duration) for v, a in zip(chosen, actions, strict=True)]
+    examples = [Example(id=v.id, path=v.id, truth=a, duration=v.duration) for v, a in zip(chosen, actions, strict=True)]
     return [
         _localization(str(path), each, examples, (order, levels, [about, *issues.notes()]))
         for path, each in zip(predictions, given, strict=True)
@@ -67,13 +67,18 @@ def _localization(
 ) -> Scored:
     order, levels, notes = rule
     known = [example.id for example in examples]
-    predicted, actual = columns([detections.get(video, []) for video in known]), columns([e.truth for e in examples])
+    extra = [video for video in detections if video not in set(known)]
+    examples = [*examples, *(Example(id=video, path=video, truth=()) for video in extra)]
+    predicted, actual = columns([detections.get(e.id, []) for e in examples]), columns([e.truth for e in examples])
     if not set(known) & set(detections):
         raise UserError(f"{name}: none of its videos is in the truth{nearest(next(iter(detections)), known)}")
     matching = temporal_ap.match(predicted, actual, levels)
     scores, per_class = temporal_ap.bootstrap(matching, draws=DRAWS, rng=np.random.default_rng(SEED))
     missing = len(set(known) - set(detections))
-    missing_note = [f"no predictions in {counted(missing, 'video')} of the truth"] if missing else []
+    odd = [f"no predictions in {counted(missing, 'video')} of the truth"] if missing else []
+    if extra:
+        note = unknown_videos(list(detections), known, "the predictions")
+        odd.append(f"{note}: false positives, as in the official evaluation")
 
     def statistic(weights: Int64[ndarray, "b u"]) -> Float64[ndarray, "b 1"]:
         each = temporal_ap.average_precision(matching, weights[:, matching.videos])
@@ -85,7 +90,7 @@ def _localization(
         {order.classes[label]: score for label, score in per_class.items()},
         statistic,
         len(examples),
-        [note for note in (*notes, unknown_videos(list(detections), known, "the predictions"), *missing_note) if note],
+        [*notes, *odd],
         {key: score.value / 100 for key, score in scores.items()},
         diagnose(predicted, actual, matching, examples),
     )
