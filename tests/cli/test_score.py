@@ -12,6 +12,12 @@ TRUTH = "v,1,0.1,0.1,0.5,0.9,1,0\nv,2,0.1,0.1,0.5,0.9,2,0\nw,1,0.5,0.1,0.9,0.9,2
 FOUND = "v,1,0.1,0.1,0.5,0.9,1,0.9\nv,2,0.1,0.1,0.5,0.8,2,0.8\nw,1,0.0,0.1,0.3,0.9,2,0.7\n"
 
 
+@pytest.fixture(autouse=True)
+def few_draws(monkeypatch):
+    """Fewer resamples, which only intervals depend on."""
+    monkeypatch.setattr("vitascope.evaluation.scored_files.detection.DRAWS", 100)
+
+
 def put(folder, **texts):
     paths = []
     for name, text in texts.items():
@@ -148,7 +154,9 @@ def test_localization_equals_the_evaluators(tmp_path):
     assert result["files"][0]["diagnosis"]["false"]
     listed = scored("localization", "--truth", path, "--predictions", one, "--thresholds", "0.3:0.7:0.2")
     assert list(listed["files"][0]["scores"]) == ["mAP", "mAP@0.3", "mAP@0.5", "mAP@0.7"]
-    error = vitascope("score", "localization", "--truth", path, "--predictions", one, "--thresholds", "x", code=2).stderr
+    error = vitascope(
+        "score", "localization", "--truth", path, "--predictions", one, "--thresholds", "x", code=2
+    ).stderr
     assert "expected low:high:step" in error
 
 

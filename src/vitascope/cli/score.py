@@ -92,7 +92,7 @@ def score(
 def _scored(metric: str, truth: Path, predictions: Sequence[Path], **given: Any) -> list[Scored]:
     from vitascope.evaluation.scored_files import classes, detection, temporal
 
-    allowed = {
+    allowed: dict[str, tuple[Any, tuple[str, ...]]] = {
         "frame-ap": (detection.frame_scores, ("exclude", "classes", "reading")),
         "tube-ap": (detection.tube_scores, ("exclude", "classes", "reading")),
         "localization": (temporal.localization_scores, ("thresholds", "subset")),

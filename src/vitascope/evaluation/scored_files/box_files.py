@@ -77,6 +77,8 @@ def read_box_files(truth: Path, predictions: Sequence[Path], exclude: Path | Non
     for name in (*true.videos, *(name for table in tables for name in table.videos), *names):
         numbers.setdefault(name, len(numbers))
     made = [_boxes(table, chosen, numbers) for table in (true, *tables)]
+    for table in (true, *tables):
+        _check_actions(table, chosen)
     _check_truth(true, made[0], chosen)
     unit = _unit(made[0])
     for table, side in zip(tables, made[1:], strict=True):
@@ -171,15 +173,14 @@ def _check_truth(table: BoxTable, side: Boxes, classes: Classes) -> None:
     bad = np.flatnonzero((side.box[:, 2:] < side.box[:, :2]).any(axis=1))
     if bad.size:
         raise UserError(
-            f"{table.where(bad[0])}: the true box {_shown(side.box[bad[0]])} is inverted; expected x1, y1, x2, y2 with "
-            f"x1 <= x2 and y1 <= y2 ({counted(bad.size, 'such row')})"
+            f"{table.where(int(bad[0]))}: the true box {_shown(side.box[bad[0]])} is inverted; expected x1, y1, x2, y2 "
+            f"with x1 <= x2 and y1 <= y2 ({counted(bad.size, 'such row')})"
         )
     if not np.isin(side.label, list(classes.names)).any():
         raise UserError(
             f"{table.path}: no row has one of the evaluated classes ({classes.about}); its labels are "
             f"{', '.join(table.labels[:8])}; choose with --classes"
         )
-    _check_actions(table, classes)
 
 
 def _check_actions(table: BoxTable, classes: Classes) -> None:

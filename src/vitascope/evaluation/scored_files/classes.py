@@ -71,7 +71,8 @@ def _accuracy(path: Path, labels: dict[str, str], truth: Path) -> Scored:
     notes += [f"{counted(extra, 'prediction')} of examples that are not in the truth: not counted"] if extra else []
 
     def statistic(weights: Int64[ndarray, "b u"]) -> Float64[ndarray, "b 1"]:
-        return (weights @ outcomes / weights.sum(axis=1))[:, None]
+        share: Float64[ndarray, "b 1"] = (weights @ outcomes / weights.sum(axis=1))[:, None]
+        return share
 
     return Scored(
         str(path), scores, per_class, statistic, len(labels), notes, {name: s.value for name, s in scores.items()}

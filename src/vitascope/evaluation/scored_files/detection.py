@@ -91,7 +91,10 @@ def _intervals(matching: Matching) -> tuple[dict[str, Score], dict[int, Score], 
         return np.column_stack([mean_over_classes(each), each[:, 0]])
 
     def average(weights: Int64[ndarray, "b u"]) -> Float64[ndarray, "b 1"]:
-        return mean_over_classes(average_precision(matching, weights)).mean(axis=1, keepdims=True)
+        mean: Float64[ndarray, "b 1"] = mean_over_classes(average_precision(matching, weights)).mean(
+            axis=1, keepdims=True
+        )
+        return mean
 
     units = len(matching.videos)
     headline, *each = resampled(main, units, draws=DRAWS, rng=np.random.default_rng(SEED))

@@ -12,7 +12,7 @@ from numpy import ndarray
 
 from vitascope.core.errors import UserError
 from vitascope.core.text import nearest
-from vitascope.core.types import Example, Segment
+from vitascope.core.types import Example, Score, Segment
 from vitascope.datasets.readers.activitynet_json import (
     UNNAMED,
     AnnotationIssues,
@@ -82,7 +82,8 @@ def _localization(
 
     def statistic(weights: Int64[ndarray, "b u"]) -> Float64[ndarray, "b 1"]:
         each = temporal_ap.average_precision(matching, weights[:, matching.videos])
-        return temporal_ap.mean_over_classes(each).mean(axis=1, keepdims=True)
+        mean: Float64[ndarray, "b 1"] = temporal_ap.mean_over_classes(each).mean(axis=1, keepdims=True)
+        return mean
 
     return Scored(
         name,
@@ -175,7 +176,7 @@ def _split(place: Path, every: list[str], given: set[str]) -> tuple[list[str], s
 
 def _class_accuracies(
     predicted: Sequence[Int64[ndarray, "_"] | None], true: Sequence[Int64[ndarray, "_"]], order: ClassOrder
-) -> dict[str, temporal_ap.Score]:
+) -> dict[str, Score]:
     """Share of the frames of each class that are right, with intervals over videos."""
     size = len(order.classes)
     frames = np.stack([np.bincount(y, minlength=size) for y in true])
@@ -183,7 +184,9 @@ def _class_accuracies(
 
     def drawn(weights: Int64[ndarray, "b u"]) -> Float64[ndarray, "b k"]:
         total = weights @ frames
-        return np.divide(100.0 * (weights @ right), total, out=np.full(total.shape, np.nan), where=total > 0)
+        share: Float64[ndarray, "b k"] = np.full(total.shape, np.nan)
+        np.divide(100.0 * (weights @ right), total, out=share, where=total > 0)
+        return share
 
     scores = resampled(drawn, len(true), draws=DRAWS, rng=np.random.default_rng(SEED))
     return dict(zip(order.classes, scores, strict=True))
