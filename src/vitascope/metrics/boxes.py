@@ -124,7 +124,8 @@ def compact(codes: Integer[Array, "n"]) -> Int64[Array, "n"]:
     shifted = codes - low
     present = np.zeros(high - low + 1, bool)
     present[shifted] = True
-    return (present.cumsum() - 1)[shifted]
+    place: Int64[Array, "n"] = (present.cumsum() - 1)[shifted]
+    return place
 
 
 def falling(code: Int64[Array, "n"], score: Float[Array, "n"], *, stable: bool) -> Int64[Array, "n"]:

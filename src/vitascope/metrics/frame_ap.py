@@ -276,7 +276,8 @@ def _ordered(side: Boxes, frame: Int64[Array, "n"], row: Int64[Array, "k"], read
     heaped = np.flatnonzero(tied[code])
     resolved = heaped[_heap_order(boxes.rows(side, row[heaped]), code[heaped], reading.capacity)]
     merged = np.concatenate([plain[~tied[code[plain]]], resolved])
-    return row[merged[boxes.sorted_by(code[merged])]]
+    ordered: Int64[Array, "_"] = row[merged[boxes.sorted_by(code[merged])]]
+    return ordered
 
 
 def _by_appearance(frame: Int64[Array, "n"]) -> Int64[Array, "n"]:

@@ -103,7 +103,7 @@ class _Tips(NamedTuple):
     row: Int64[Array, "k"]
     frame: Int64[Array, "k"]
     total: Float64[Array, "k"]
-    count: Int64[Array, "k"]
+    many: Int64[Array, "k"]
 
 
 def _linked(given: Boxes, frame: Array, group: Array, rule: Linking) -> Int64[Array, "n"]:
@@ -116,7 +116,7 @@ def _linked(given: Boxes, frame: Array, group: Array, rule: Linking) -> Int64[Ar
     begun = 0
     for now, rows in zip(values.tolist(), np.split(by_frame, starts)[1:], strict=True):
         tips = _Tips(*(column[now - tips.frame <= rule.patience] for column in tips))
-        order = np.lexsort((-tips.total / np.maximum(tips.count, 1), tips.group))
+        order = np.lexsort((-tips.total / np.maximum(tips.many, 1), tips.group))
         tips = _Tips(*(column[order] for column in tips))
         partner = _partners(given, tips, rows, group[rows], rule)
         found = partner >= 0
@@ -124,7 +124,7 @@ def _linked(given: Boxes, frame: Array, group: Array, rule: Linking) -> Int64[Ar
         tube[taken] = tips.tube[found]
         tips.row[found], tips.frame[found] = taken, now
         tips.total[found] += given.score[taken]
-        tips.count[found] += 1
+        tips.many[found] += 1
         left = rows[tube[rows] < 0]
         tube[left] = begun + np.arange(len(left))
         begun += len(left)

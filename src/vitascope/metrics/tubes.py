@@ -74,7 +74,8 @@ def rows(tubes: Tubes, which: Int64[Array, "m"]) -> Tubes:
     place[which] = np.arange(len(which))
     tube = place[tubes.tube]
     kept = tube >= 0
-    return Tubes(*(column[which] for column in tubes[:3]), tube[kept], tubes.frame[kept], tubes.box[kept])
+    video, label, score = (column[which] for column in tubes[:3])
+    return Tubes(video, label, score, tube[kept], tubes.frame[kept], tubes.box[kept])
 
 
 def extents(tubes: Tubes) -> tuple[Int64[Array, "k"], Int64[Array, "k"]]:
