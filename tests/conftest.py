@@ -7,9 +7,9 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from jaxtyping import install_import_hook
+import typechecker
 
-install_import_hook("vitascope", "typechecker.check")
+typechecker.install()
 
 import numpy as np  # noqa: E402 - the hook has to come first
 import pytest  # noqa: E402
@@ -23,6 +23,12 @@ def shared() -> Path:
     if not (SHARED / "data").is_dir():
         pytest.skip("real data is absent: there is no ../shared/data")
     return SHARED
+
+
+@pytest.fixture(autouse=True)
+def _check_types() -> None:
+    """Types and shapes are checked anew in every test."""
+    typechecker.start_test()
 
 
 @pytest.fixture(autouse=True)

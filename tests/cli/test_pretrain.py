@@ -140,6 +140,11 @@ def test_under_torchrun_two_processes_train_and_one_prints(tmp_path: Path) -> No
     one, two = losses(tmp_path / "same"), losses(tmp_path / "run")
     for step in one:
         assert two[step] == pytest.approx(one[step], abs=1e-5, rel=0)
+
+
+@pytest.mark.slow
+def test_under_torchrun_an_error_is_printed_once(tmp_path: Path) -> None:
+    train(tmp_path / "run")
     wrong = torchrun("pretraining:recipe", "-o", tmp_path / "run", "--set", "lr=1")
     assert wrong.returncode != 0
     assert wrong.stderr.count("error: ") == 1

