@@ -59,17 +59,6 @@ NO_DETECTIONS = Detections(
 """The prediction for an example that cannot be read."""
 
 
-def area(boxes: Float64[np.ndarray, "n 4"]) -> Float64[np.ndarray, "n"]:
-    """Area of each box; 0 if it is inverted."""
-    sides: Float64[np.ndarray, "n 2"] = np.clip(boxes[:, 2:] - boxes[:, :2], 0, None)
-    return sides.prod(1)
-
-
-def clipped(boxes: Float64[np.ndarray, "n 4"]) -> Float64[np.ndarray, "n 4"]:
-    """The parts of the boxes within the frame."""
-    return np.clip(boxes, 0.0, 1.0)
-
-
 def box(values: Sequence[float]) -> Box:
     """Four numbers as a box."""
     left, top, right, bottom = (float(v) for v in values)

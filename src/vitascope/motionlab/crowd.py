@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float64, UInt8
 
-from vitascope.core.actors import Actor, area, box, clipped
+from vitascope.core.actors import Actor, box
 from vitascope.core.types import RGB
+from vitascope.metrics.boxes import areas
 from vitascope.motionlab import backdrop, making, motion
 from vitascope.motionlab.draw import OUTLINES, paint, stamp
 from vitascope.motionlab.making import RenderJob
@@ -159,7 +160,8 @@ def _outline(shape: str) -> Float64[np.ndarray, "p 2"]:
     line = np.linspace(-1.2, 1.2, 481, dtype=np.float32)
     u, v = np.meshgrid(line, line)
     edge = np.abs(OUTLINES[shape](u[None], v[None]))[0] < 0.01
-    return np.stack([u, v], -1)[edge].astype(np.float64)
+    points: Float64[np.ndarray, "p 2"] = np.stack([u[edge], v[edge]], -1).astype(np.float64)
+    return points
 
 
 def boxes(video: CrowdVideo, walker: Walker, frames: slice | list[int]) -> Float64[np.ndarray, "t 4"]:
@@ -179,7 +181,7 @@ def actors(video: CrowdVideo) -> list[Actor]:
     every = np.stack([boxes(video, walker, frames) for walker in video.walkers], 1)
     moving = [motions(walker) for walker in video.walkers]
     return [
-        Actor(float(k), box(clipped(at)[i].tolist()), _labels(video.walkers[i].look, moving[i][k]), i)
+        Actor(float(k), box(_clipped(at)[i].tolist()), _labels(video.walkers[i].look, moving[i][k]), i)
         for k, at in zip(video.keyframes, every, strict=True)
         for i in np.flatnonzero(annotated(at)).tolist()
     ]
@@ -191,15 +193,20 @@ def _labels(look: str, moving: str) -> tuple[int, int]:
 
 def annotated(at: Float64[np.ndarray, "n 4"]) -> Bool[np.ndarray, "n"]:
     """Which of the boxes of one frame, drawn in this order, are visible enough to be annotated."""
-    seen = clipped(at)
-    inside = area(seen) >= VISIBLE * area(at)
+    seen = _clipped(at)
+    inside = areas(seen) >= VISIBLE * areas(at)
     covered = np.array([sum(_overlap(seen[i], front) for front in seen[i + 1 :]) for i in range(len(at))])
-    return np.asarray(inside & (covered < COVERED * area(seen)))
+    return np.asarray(inside & (covered < COVERED * areas(seen)))
+
+
+def _clipped(boxes: Float64[np.ndarray, "n 4"]) -> Float64[np.ndarray, "n 4"]:
+    """The parts of the boxes within the frame; boxes outside it have no area."""
+    return np.asarray(np.clip(boxes, 0.0, 1.0))
 
 
 def _overlap(one: Float64[np.ndarray, "4"], other: Float64[np.ndarray, "4"]) -> float:
-    both = np.concatenate([np.maximum(one[:2], other[:2]), np.minimum(one[2:], other[2:])])
-    return float(area(both[None])[0])
+    """Area that two boxes share."""
+    return float(np.prod(np.maximum(np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2]), 0.0)))
 
 
 def draw(video: CrowdVideo, side: int = SIDE) -> UInt8[np.ndarray, "t y x 3"]:

@@ -7,7 +7,9 @@ Follows the description of STAR (Gritsenko et al., CVPR 2024) as far as the TWLV
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -79,10 +81,15 @@ class ActorDecoder(nn.Module):
         q = (self.steps[:, None] + self.slots).expand(len(tokens), -1, -1, -1)
         states = []
         for layer in self.layers:
-            q = layer(q, keys, memory, self.dropout, self.drop_path, generator)
+            q = layer(q, keys, memory, partial(self._dropped, generator))
             states.append(self.norm(q))
         x = torch.stack(states)
         return Predicted(self._boxes(x), self.presence(x).squeeze(-1), self.classes(x))
+
+    def _dropped(self, generator: Generator, x: Tensor) -> Tensor:
+        """The output of a branch with dropout, and dropped whole for some examples."""
+        kept = _kept(x, x.shape, self.dropout, generator)
+        return _kept(kept, (len(x), *[1] * (x.ndim - 1)), self.drop_path, generator)
 
     def _boxes(self, x: Float[Tensor, "*n s w"]) -> Float[Tensor, "*n s 4"]:
         for linear in self.box[:-1]:
@@ -105,16 +112,9 @@ class DecoderLayer(nn.Module):
         q: Float[Tensor, "b t s w"],
         keys: Float[Tensor, "n k w"],
         values: Float[Tensor, "n k w"],
-        dropout: float,
-        drop_path: float,
-        generator: Generator,
+        dropped: Callable[[Tensor], Tensor],
     ) -> Float[Tensor, "b t s w"]:
-        """One layer; `n` is b * t."""
-
-        def dropped(x: Tensor) -> Tensor:
-            kept = _kept(x, x.shape, dropout, generator)
-            return _kept(kept, (len(x), *[1] * (x.ndim - 1)), drop_path, generator)
-
+        """One layer; `n` is b * t, and `dropped` applies dropout to the output of a branch."""
         b, t = q.shape[:2]
         x = self.norms[0](q).flatten(0, 1)
         q = q + dropped(self.among(x, x, x).unflatten(0, (b, t)))
@@ -181,6 +181,8 @@ def random_decoder(generator: torch.Generator, model: ActorDecoder, prior: float
             nn.init.zeros_(p)
     for head in (model.presence, model.classes):
         nn.init.constant_(head.bias, math.log(prior / (1 - prior)))
-    nn.init.zeros_(model.box[-1].weight)
-    model.box[-1].bias.data[2:] = math.log(1 / 3)  # a quarter of the frame wide
+    last = model.box[-1]
+    assert isinstance(last, nn.Linear)
+    nn.init.zeros_(last.weight)
+    last.bias.data[2:] = math.log(1 / 3)  # a quarter of the frame wide
     return model
