@@ -21,36 +21,45 @@ MAX_NAME = 40
 """Columns of a class name."""
 
 
+Truth = Annotated[Path, typer.Option("--truth", help="file (segmentation: folder) with the ground truth")]
+Predictions = Annotated[list[Path], typer.Option("--predictions", help="file or folder of predictions")]
+More = Annotated[list[Path] | None, typer.Argument(help="more predictions, compared pairwise")]
+Exclude = Annotated[
+    Path | None, typer.Option("--exclude", help="frame-ap: csv of frames that do not count (video,time)")
+]
+Classes = Annotated[
+    str, typer.Option("--classes", help="boxes: label map (pbtxt), ava or all", show_default="by the files")
+]
+Reading = Annotated[
+    str,
+    typer.Option(
+        "--reading",
+        help="whose evaluator: official, stable, uncapped, slowfast, mmaction2 (frame-ap), multisports, act "
+        "(tube-ap), sound, published (segmentation)",
+        show_default="official, multisports, sound",
+    ),
+]
+Thresholds = Annotated[
+    str, typer.Option("--thresholds", help="localization: tIoU, such as 0.5:0.95:0.05", show_default="by the files")
+]
+Subset = Annotated[
+    str, typer.Option("--subset", help="localization: subset of the truth", show_default="the one predicted")
+]
+Report = Annotated[Path | None, typer.Option("-o", "--output", help="Markdown file to write the same report to")]
+
+
 @app.command()
 def score(
     metric: Annotated[str, typer.Argument(help=", ".join(METRICS))],
-    truth: Annotated[Path, typer.Option("--truth", help="file (segmentation: folder) with the ground truth")],
-    predictions: Annotated[list[Path], typer.Option("--predictions", help="file or folder of predictions")],
-    more: Annotated[list[Path] | None, typer.Argument(help="more predictions, compared pairwise")] = None,
-    exclude: Annotated[
-        Path | None, typer.Option("--exclude", help="frame-ap: csv of frames that do not count (video,time)")
-    ] = None,
-    classes: Annotated[
-        str, typer.Option("--classes", help="boxes: label map (pbtxt), ava or all", show_default="by the files")
-    ] = "",
-    reading: Annotated[
-        str,
-        typer.Option(
-            "--reading",
-            help="whose evaluator: official, stable, uncapped, slowfast, mmaction2 (frame-ap), multisports, act "
-            "(tube-ap), sound, published (segmentation)",
-            show_default="official, multisports, sound",
-        ),
-    ] = "",
-    thresholds: Annotated[
-        str, typer.Option("--thresholds", help="localization: tIoU, such as 0.5:0.95:0.05", show_default="by the files")
-    ] = "",
-    subset: Annotated[
-        str, typer.Option("--subset", help="localization: subset of the truth", show_default="the one predicted")
-    ] = "",
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Markdown file to write the same report to")
-    ] = None,
+    truth: Truth,
+    predictions: Predictions,
+    more: More = None,
+    exclude: Exclude = None,
+    classes: Classes = "",
+    reading: Reading = "",
+    thresholds: Thresholds = "",
+    subset: Subset = "",
+    output: Report = None,
     as_json: options.Json = False,
 ) -> None:
     """Score predictions from elsewhere, in the field's own file forms, with intervals and per class.

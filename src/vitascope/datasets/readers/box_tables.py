@@ -164,7 +164,9 @@ def _positions(rows: Sequence[Row], path: Path, eighth: str) -> dict[str, int]:
 
 def _is_bare(cells: Sequence[str], place: Mapping[str, int]) -> bool:
     """Whether a row names a frame and no box."""
-    return len(cells) == 2 or not any(cells[place[name]] for name in CORNERS if place[name] < len(cells))
+    if max(place["video"], place["time"]) >= len(cells):
+        return False
+    return len(cells) == 2 or (len(cells) > max(place.values()) and not any(cells[place[name]] for name in CORNERS))
 
 
 def _table(path: Path, rows: tuple[list[Row], list[Row]], place: Mapping[str, int], *, header: bool) -> BoxTable:

@@ -42,7 +42,7 @@ def accuracy_scores(truth: Path, predictions: Sequence[Path]) -> list[Scored]:
 
 
 def _accuracy(path: Path, labels: dict[str, str], truth: Path) -> Scored:
-    given = _scores(path)
+    given = read_class_scores(path)
     order = ClassOrder(given.classes or tuple(map(str, range(given.scores.shape[1]))))
     place = {name: row for row, name in enumerate(given.ids)}
     ids = [name for name in labels if name in place]
@@ -104,7 +104,8 @@ def _rows(path: Path) -> list[tuple[int, list[str]]]:
         raise UserError(f"{path}:{reader.line_num}: not a table ({error})") from None
 
 
-def _scores(path: Path) -> ClassScores:
+def read_class_scores(path: Path) -> ClassScores:
+    """Read and check a file of class scores; UserError for what is none of `FORMS`."""
     made = _of_arrays(path) if path.suffix.lower() == ".npz" else _of_rows(path)
     if not len(made.ids) or made.scores.ndim != 2 or len(made.ids) != len(made.scores):
         raise UserError(f"{path}: {len(made.ids)} ids for scores of shape {made.scores.shape}; expected {FORMS}")
@@ -138,7 +139,9 @@ def _of_rows(path: Path) -> ClassScores:
         raise UserError(f"{path}: no rows; expected {FORMS}")
     head = [] if all(_is_number(cell) for cell in rows[0][1][1:]) and not _is_index(rows[0][1][1:]) else rows[0][1][1:]
     rows = rows[1:] if head else rows
-    width = len(rows[0][1]) if rows else 0
+    if not rows:
+        raise UserError(f"{path}: a header and no rows; expected {FORMS}")
+    width = len(rows[0][1])
     for line, cells in rows:
         if len(cells) != width or width < 2:
             raise UserError(f"{path}:{line}: {len(cells)} cells where others have {width}; expected {FORMS}")
