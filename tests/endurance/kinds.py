@@ -32,11 +32,16 @@ from vitascope.datasets.audit import file_journal
 from vitascope.datasets.audit.file_probe import FileReport
 from vitascope.datasets.open import open_annotations
 from vitascope.datasets.readers import listing
+from vitascope.datasets.readers.annotation_files import ClassOrder
+from vitascope.datasets.readers.box_tables import read_boxes, read_frames
+from vitascope.datasets.readers.label_map import read_label_map
+from vitascope.datasets.readers.temporal_predictions import read_detections
 from vitascope.encoders import golden, preprocessor_files
 from vitascope.encoders import precomputed as released
 from vitascope.encoders.weights import native, native_card
 from vitascope.encoders.weights import reader as weights
 from vitascope.evaluation import results
+from vitascope.evaluation.scored_files.classes import read_class_scores
 from vitascope.features.imports.npy_folder import open_folder
 from vitascope.metrics import prediction_columns
 from vitascope.motionlab import making
@@ -442,6 +447,18 @@ def read_weights(path: Path) -> Any:
     return weights.read(path).content
 
 
+BOXES = "v,0902,0.1,0.2,0.5,0.6,12,0.5\nv,0903,0,0,1,1,80,0.25\nw,0904\n"
+NAMED_BOXES = "video,frame,xmin,ymin,xmax,ymax,action,track,score\nv,1,10,20,30,40,run,1,0.5\n"
+LABEL_MAP = 'item {\n  name: "run"\n  id: 3\n}\nlabel {\n  name: "sit"\n  label_id: 4\n}\n'
+DETECTIONS = '{"results": {"v": [{"label": "a", "score": 0.5, "segment": [0.0, 1.5]}]}}'
+DETECTED = ClassOrder(("a", "b"))
+
+
+def text_file(name: str, text: str) -> Callable[[Path], Path]:
+    """A maker of a file with this text."""
+    return lambda root: write(root / name, text)
+
+
 KINDS: dict[str, Kind] = {
     **{f"dataset-{kind}": Kind("json", dataset_of(kind), lambda p: precomputed.read(p, store=p)) for kind in TRUTHS},
     "results": Kind("lines", run_of, lambda p: results.read(p.parent)),
@@ -491,6 +508,13 @@ KINDS: dict[str, Kind] = {
     "checkpoint": Kind("json", state, lambda p: checkpoint.read_metadata(p.parent)),
     "suite": Kind("json", marker, lambda p: making._read(p, 0)),
     "scores": Kind("json", scores, read_scores),
+    "box-table": Kind("text", text_file("boxes.csv", BOXES), read_boxes),
+    "box-table-named": Kind("text", text_file("boxes.csv", NAMED_BOXES), read_boxes),
+    "frame-list": Kind("text", text_file("frames.csv", "v,0902\nw,0903\n"), read_frames),
+    "label-map": Kind("text", text_file("map.pbtxt", LABEL_MAP), read_label_map),
+    "detections": Kind("json", text_file("found.json", DETECTIONS), lambda p: read_detections(p, DETECTED)),
+    "detections-text": Kind("text", text_file("found.txt", "v 0 1 a 0.5\n"), lambda p: read_detections(p, DETECTED)),
+    "class-table": Kind("text", text_file("a.csv", "id,a,b\nv,0.1,0.9\nw,1,0\n"), read_class_scores),
 }
 """Every kind by name. A room that reads another kind adds it here."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from itertools import groupby
 from typing import Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar, get_args
@@ -13,6 +13,7 @@ from typing import Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar, get_ar
 import numpy as np
 from jaxtyping import Int, Int64
 
+from vitascope.core.actors import Box
 from vitascope.core.errors import UserError
 from vitascope.core.migrate import CARD, current
 from vitascope.core.pixel_transform import CropRounding, Filter, PixelTransform, Resize, transform_problem
@@ -21,13 +22,11 @@ from vitascope.core.schema import conform
 Span: TypeAlias = tuple[float, float]
 """A time interval: start and end, seconds from the first frame of the video."""
 RGB: TypeAlias = tuple[float, float, float]
-Box: TypeAlias = tuple[float, float, float, float]
-"""Left, top, right and bottom as fractions of the displayed frame, 0 to 1."""
 
 Precision: TypeAlias = Literal["float32", "bfloat16"]
 AsImage: TypeAlias = Literal["repeat", "single"]
-Kind: TypeAlias = Literal["recognition", "localization", "segmentation"]
-"""Task type: classification, temporal localization or temporal segmentation."""
+Kind: TypeAlias = Literal["recognition", "localization", "segmentation", "detection"]
+"""Task type: classification, temporal localization, temporal segmentation or spatio-temporal localization."""
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -270,7 +269,8 @@ class Timeline:
 class Example(Generic[T_co]):
     """A labeled video or span of a video.
 
-    `truth` is a class index for classification, a tuple of `Segment` for localization, a `Timeline` for segmentation.
+    `truth` is a class index for classification, a tuple of `Segment` for localization, a `Timeline` for segmentation,
+    `Keyframes` for detection.
     """
 
     id: str
@@ -328,6 +328,8 @@ class Dataset(Generic[T]):
     kind: Kind = "recognition"
     notes: tuple[str, ...] = ()
     """Problems in the annotations and how they were handled; logged when the dataset is opened."""
+    class_groups: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    """Classes that are also scored apart, such as {"appearance": ..., "motion": ...}."""
     divided_groups: dict[str, str] = field(default_factory=dict)
     """{example id: group} of the groups that an official split divides; these examples have no `group`."""
     layout: str = ""
@@ -359,15 +361,6 @@ class Dataset(Generic[T]):
     def by_id(self) -> dict[str, Example[T]]:
         """The examples by id."""
         return {e.id: e for e in self.examples}
-
-
-def describe_truth(truth: Any, classes: Sequence[str]) -> str:
-    """The truth of an example in words, for a table: its class, or the number of actions of each class."""
-    if isinstance(truth, int):
-        return classes[truth] if 0 <= truth < len(classes) else str(truth)
-    labels = [s.label for s in truth] if isinstance(truth, tuple) else [label for label, _ in truth.runs]
-    counts = {classes[label]: labels.count(label) for label in sorted(set(labels))}
-    return ", ".join(f"{name} x {count}" if count > 1 else name for name, count in counts.items()) or "nothing"
 
 
 def plain(value: Any) -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vitascope.core import files
-from vitascope.core.errors import UserError, reading
+from vitascope.core.errors import DamagedFileError, UserError, reading
 from vitascope.core.migrate import DATASET as DATASET_NAMES
 from vitascope.core.migrate import TASK_TYPE, current
 from vitascope.core.schema import conform
@@ -82,6 +82,8 @@ def read(path: Path, *, store: Path) -> Dataset[Any]:
     if isinstance(kind := data.get("kind"), str):
         data["kind"] = TASK_TYPE.get(kind, kind)
     stored = conform(data, _Stored, str(path), AGAIN)
+    if stored.kind not in EXAMPLES:
+        raise DamagedFileError(f"{path}: imported vectors cannot be of kind {stored.kind!r}; {AGAIN}")
     examples = conform(data.get("examples"), EXAMPLES[stored.kind], f"{path}: examples", AGAIN)
     with reading(path, AGAIN):
         dataset = _dataset(stored, examples, store)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from vitascope.core.actors import Keyframes
 from vitascope.core.text import escaped
 from vitascope.core.types import Dataset, Segment, Timeline
 
@@ -28,11 +29,17 @@ def describe(dataset: Dataset[Any]) -> list[str]:
     return [escaped(line) for line in lines]
 
 
+COUNTED = {"localization": "actions of ", "segmentation": "steps of ", "detection": "actors with "}
+"""What has a class, by task type."""
+
+
 def _labels(dataset: Dataset[Any]) -> str:
     counts = Counter(label for e in dataset.examples for label in _classes_of(e.truth))
     shown = [f"{dataset.classes[label]} {count}" for label, count in sorted(counts.items())[:MAX_CLASSES]]
     more = [f"and {len(counts) - MAX_CLASSES} more"] if len(counts) > MAX_CLASSES else []
-    what = {"localization": "actions of ", "segmentation": "steps of "}.get(dataset.kind, "")
+    what = {"localization": "actions of ", "segmentation": "steps of ", "detection": "actors with "}.get(
+        dataset.kind, ""
+    )
     return f"{what}{len(dataset.classes)} classes ({', '.join([*shown, *more])})"
 
 
@@ -40,6 +47,8 @@ def _classes_of(truth: Any) -> Iterator[int]:
     """The class indices in a ground truth of any task."""
     if isinstance(truth, Timeline):
         yield from (label for label, _ in truth.runs)
+    elif isinstance(truth, Keyframes):
+        yield from truth.labels
     elif isinstance(truth, tuple):
         yield from (part.label if isinstance(part, Segment) else part for part in truth)
     else:

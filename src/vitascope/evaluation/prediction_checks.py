@@ -10,10 +10,15 @@ from vitascope.core.errors import UserError
 
 NUMBERS = ("fold", "truth", "outcome", "fps")
 NAMES = ("id", "group", "label")
-ROWS = (("top", "score"), ("starts", "ends", "labels", "scores"), ("true_starts", "true_ends", "true_labels"))
+ROWS = (
+    *(("top", "score"), ("starts", "ends", "labels", "scores"), ("true_starts", "true_ends", "true_labels")),
+    *(("times", "labels", "scores"), ("true_times", "true_labels")),
+)
 RUNS = (("labels", "frames"), ("true_labels", "true_frames"))
 """Columns of lists that are of one length in every row."""
-LISTS = frozenset(name for group in (*ROWS, *RUNS) for name in group)
+BOXES = (("times", "boxes"), ("true_times", "true_boxes"))
+"""Columns of lists of which the second has four numbers for each of the first."""
+LISTS = frozenset(name for group in (*ROWS, *RUNS, *BOXES) for name in group) | {"keyframes"}
 COUNTED = ("labels", "true_labels", "top", "frames", "true_frames", "fold")
 """Columns of whole numbers from 0 on."""
 TOO_MANY = 1 << 31
@@ -49,6 +54,10 @@ def check_values(columns: Mapping[str, Sequence[Any]]) -> None:
         _check_numbers(name, columns[name])
     for group in (*ROWS, *RUNS):
         _check_lengths({name: columns[name] for name in group if name in columns})
+    for times, boxes in (pair for pair in BOXES if pair[0] in columns):
+        for row, (of, corners) in enumerate(zip(columns[times], columns.get(boxes, ()), strict=True)):
+            if len(corners) != 4 * len(of):
+                raise UserError(f"row {row}: {len(of)} {times}, but {len(corners)} numbers of {boxes}, not four each")
     for name in filter(columns.__contains__, ("frames", "true_frames")):
         for row, counts in enumerate(columns[name]):
             if any(count < 1 for count in counts) or sum(counts) > MAX_FRAMES:

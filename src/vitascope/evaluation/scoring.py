@@ -89,6 +89,7 @@ def _test_predictions(folds: Sequence[FoldPredictions], dataset: Dataset[Any]) -
         [a.fold for a in folds for _ in a.examples],
         [p for a in folds for p in a.predictions],
         dataset.classes,
+        dataset.class_groups,
     )
 
 

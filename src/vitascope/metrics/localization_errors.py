@@ -17,6 +17,7 @@ from vitascope.core.errors import UserError
 from vitascope.metrics.temporal_ap import (
     Levels,
     Matching,
+    Pairs,
     Segments,
     average_precision,
     match,
@@ -106,16 +107,29 @@ def diagnose(
     """
     matching = match(predictions, truth, thresholds)
     kinds = error_types(predictions, truth, matching)
+    return summary(matching, kinds, len(predictions.video), multiple=multiple, normalized=normalized)
+
+
+def summary(
+    matching: Matching,
+    kinds: Int64[Array, "t n"],
+    count: int,
+    *,
+    multiple: int = 10,
+    normalized: bool = False,
+    names: Sequence[str] = KINDS,
+) -> Errors:
+    """The result of `diagnose` from the types of the matched predictions of an input of `count` rows."""
     profile, false = _profile(matching, kinds, multiple)
     normalizer = _normalizer(matching) if normalized else None
     base = _average(matching, normalizer=normalizer)
     gains = {
-        KINDS[kind]: _average(matching, keep=kinds != kind, normalizer=normalizer) - base
+        names[kind]: _average(matching, keep=kinds != kind, normalizer=normalizer) - base
         for kind in range(DOUBLE, len(KINDS))
     }
-    by_row = np.full((len(matching.thresholds), len(predictions.video)), -1)
+    by_row = np.full((len(matching.thresholds), count), -1)
     by_row[:, matching.row] = kinds
-    return Errors(by_row, _detected(matching), profile, false, gains)
+    return Errors(by_row, _detected(matching), profile, dict(zip(names[1:], false, strict=True)), gains)
 
 
 def error_types(predictions: Segments, truth: Segments, matching: Matching) -> Int64[Array, "t n"]:
@@ -128,8 +142,15 @@ def error_types(predictions: Segments, truth: Segments, matching: Matching) -> I
     """
     ordered, own = rows(predictions, matching.row), matching.classes[matching.label]
     in_video = (matching.videos[matching.video], truth.video)
-    left, right, tiou = overlaps(ordered, truth, keys=in_video, min_tiou=FAINT)
-    other = truth.label[right] != own[left]
+    return types_of_overlaps(matching, overlaps(ordered, truth, keys=in_video, min_tiou=FAINT), (own, truth.label))
+
+
+def types_of_overlaps(
+    matching: Matching, pairs: Pairs, labels: tuple[Int64[Array, "n"], Int64[Array, "g"]]
+) -> Int64[Array, "t n"]:
+    """`error_types` from the pairs that overlap by at least `FAINT`, and the labels of predictions and of truth."""
+    (left, right, tiou), (own, true) = pairs, labels
+    other = true[right] != own[left]
     order = np.lexsort((other, -tiou, left))
     first = order[np.append(True, left[order][1:] != left[order][:-1])[: len(order)]]
     most, mislabeled = np.zeros(len(own)), np.zeros(len(own), bool)
@@ -201,7 +222,7 @@ def _detected(matching: Matching) -> Bool[Array, "t g"]:
 
 def _profile(
     matching: Matching, kinds: Int64[Array, "t n"], multiple: int
-) -> tuple[Float64[Array, "m k"], dict[str, float]]:
+) -> tuple[Float64[Array, "m k"], list[float]]:
     """Shares of each type per G top predictions, and of each error type among their false positives."""
     positives = np.bincount(matching.true_label, minlength=len(matching.classes))
     edges = np.searchsorted(matching.label, np.arange(len(matching.classes)))
@@ -212,5 +233,5 @@ def _profile(
     total = counts.sum(axis=1, keepdims=True)
     profile = np.divide(100.0 * counts, total, out=np.full(counts.shape, np.nan), where=total > 0)
     wrong = counts.sum(axis=0)[1:]
-    shares = 100.0 * wrong / max(int(wrong.sum()), 1)
-    return profile, dict(zip(KINDS[1:], shares.tolist(), strict=True))
+    shares: list[float] = (100.0 * wrong / max(int(wrong.sum()), 1)).tolist()
+    return profile, shares

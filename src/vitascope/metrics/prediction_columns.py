@@ -1,9 +1,9 @@
-"""Temporal predictions as columns of a Parquet file, and back."""
+"""Predictions of segments, frame labels and boxes as columns of a Parquet file, and back."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -11,6 +11,7 @@ from jaxtyping import Int64
 from numpy.typing import NDArray
 
 from vitascope.core.types import Segment, Timeline
+from vitascope.metrics.boxes import Boxes, Frames
 from vitascope.metrics.temporal_ap import Segments
 
 Table: TypeAlias = Mapping[str, Sequence[Any]]
@@ -74,3 +75,35 @@ def labels(table: Table) -> tuple[list[Labels], list[Labels]]:
         for prefix in ("", "true_")
     )
     return predicted, true
+
+
+def of_boxes(predicted: Boxes, true: Boxes, times: Sequence[Sequence[float]]) -> dict[str, list[Any]]:
+    """Columns of the boxes of numbered examples, ascending, and of the annotated `times` of each.
+
+    Per example: times, boxes (four numbers each, one after another), labels and scores.
+    """
+    count = len(times)
+    true_columns = {f"true_{name}": column for name, column in _box_lists(true, count).items() if name != "scores"}
+    return {**_box_lists(predicted, count), **true_columns, "keyframes": [list(each) for each in times]}
+
+
+def _box_lists(boxes: Boxes, count: int) -> dict[str, list[Any]]:
+    edges = np.searchsorted(boxes.video, np.arange(count + 1)).tolist()
+    table = {"times": boxes.time, "boxes": boxes.box, "labels": boxes.label, "scores": boxes.score}
+    return {name: [column[a:b].ravel().tolist() for a, b in pairwise(edges)] for name, column in table.items()}
+
+
+def boxes(table: Table) -> tuple[Boxes, Boxes, Frames]:
+    """Predicted and true boxes, and the annotated frames without a box, from the columns of `of_boxes`."""
+    predicted, true = _boxes(table, ""), _boxes(table, "true_")
+    listed = [(n, time) for n, times in enumerate(table["keyframes"]) for time in times]
+    occupied = set(zip(true.video.tolist(), true.time.tolist(), strict=True))
+    empty = np.array([frame for frame in listed if frame not in occupied], np.float64).reshape(-1, 2)
+    return predicted, true, Frames(empty[:, 0].astype(np.int64), empty[:, 1])
+
+
+def _boxes(table: Table, prefix: str) -> Boxes:
+    times, corners, label = (_flat(table[f"{prefix}{name}"]) for name in ("times", "boxes", "labels"))
+    video = np.repeat(np.arange(len(table[f"{prefix}times"])), [len(of) for of in table[f"{prefix}times"]])
+    score = np.ones(len(times)) if prefix else _flat(table["scores"])
+    return Boxes(video, times, corners.reshape(-1, 4), label.astype(np.int64), score)

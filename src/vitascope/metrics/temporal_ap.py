@@ -25,6 +25,8 @@ SAME = 1e-3
 """Tolerance of start and end of a duplicate annotation, seconds."""
 BLOCK = 1 << 20
 """Maximum number of array elements per block of resamples."""
+DENSE = 64
+"""Cells of a table (true positives by videos) for each prediction up to which multiplying by it is the faster way."""
 
 
 class Segments(NamedTuple):
@@ -136,11 +138,12 @@ def average_precision(
     for c, (start, stop) in enumerate(pairwise(edges)):
         own = matching.true_video[counted & (matching.true_label == c)]
         of_video = np.bincount(own, minlength=len(matching.videos))
-        video, part = matching.video[start:stop], slice(start, stop)
-        step = max(BLOCK // max(len(keep) * len(video), 1), 1)
+        part = slice(start, stop)
+        listed = _Listed(matching.video[part], hit[:, part], keep[:, part], weights.shape[1])
+        step = max(BLOCK // max(listed.size, 1), 1)
         for i in range(0, len(weights), step):
             times = weights[i : i + step]
-            each[i : i + step, :, c] = _area(times[:, video], times @ of_video, hit[:, part], keep[:, part], normalizer)
+            each[i : i + step, :, c] = _area(listed, times, times @ of_video, normalizer)
     return each
 
 
@@ -258,21 +261,38 @@ def _falling(scores: Float[Array, "n"]) -> Int64[Array, "n"]:
     return order if (ranked[1:] != ranked[:-1]).all() else np.argsort(-scores, kind="stable")
 
 
-def _area(
-    times: Array, positives: Array, hit: Bool[Array, "t n"], keep: Bool[Array, "_ n"], normalizer: float | None
-) -> Float64[Array, "b t"]:
-    """AP in percent of one class; `times` (b, n) are the counts of each prediction per resample.
+class _Listed:
+    """The predictions of one class up to each of its true positives, where alone the precision envelope changes."""
 
-    The precision envelope changes only at true positives, so precision is computed only there.
-    """
-    at = np.flatnonzero(hit.any(axis=0))
-    true = times[:, None, at] * hit[:, at]
+    def __init__(self, video: Array, hit: Bool[Array, "t n"], keep: Bool[Array, "_ n"], videos: int) -> None:
+        self.at = np.flatnonzero(hit.any(axis=0))
+        self.hit, self.video, self.keep = hit[:, self.at], video, keep
+        self.dense = videos * len(self.at) <= DENSE * len(video)
+        self.size = max(len(hit) * len(self.at), len(keep) * (videos if self.dense else len(video)))
+        if self.dense:
+            slot = np.searchsorted(self.at, np.arange(len(video)))
+            self.counts = np.stack([self._per_video(slot[row], video[row], videos) for row in keep])
+
+    def _per_video(self, slot: Array, video: Array, videos: int) -> Float64[Array, "a v"]:
+        """Number of predictions of each video up to each true positive."""
+        cells = np.bincount(slot * videos + video, minlength=(len(self.at) + 1) * videos)
+        return cells.reshape(-1, videos)[: len(self.at)].cumsum(axis=0).astype(np.float64)
+
+    def up_to(self, weights: Array) -> Array:
+        """Weighted number of predictions up to each true positive, (b, _, a); a product of whole numbers is exact."""
+        if self.dense:
+            return np.stack([weights @ table.T for table in self.counts], axis=1)
+        return (weights[:, None, self.video] * self.keep).cumsum(axis=2)[..., self.at]
+
+
+def _area(listed: _Listed, weights: Array, positives: Array, normalizer: float | None) -> Float64[Array, "b t"]:
+    """AP in percent of one class; `weights` (b, v) are the counts of each video per resample."""
+    true = weights[:, None, listed.video[listed.at]] * listed.hit
     sofar = true.cumsum(axis=2)
-    listed = (times[:, None] * keep).cumsum(axis=2)[..., at]
     good: Array = sofar
     if normalizer is not None:
         good = sofar * (normalizer / np.maximum(positives, 1))[:, None, None]
-    precision = good / np.maximum(good + (listed - sofar), np.finfo(float).tiny)
+    precision = good / np.maximum(good + (listed.up_to(weights) - sofar), np.finfo(float).tiny)
     envelope = np.maximum.accumulate(precision[..., ::-1], axis=2)[..., ::-1]
     area = 100 * (true * envelope).sum(axis=2)
     share: Float64[Array, "b t"] = np.full(area.shape, np.nan)

@@ -54,19 +54,20 @@ def _drawn(
 ) -> UInt8[np.ndarray, "t y x 3"]:
     """Draw distractors and twins onto the backgrounds in `canvas`, which is overwritten."""
     for thing in scene.distractors:
-        stamp(canvas, _shaken(motion.wander(thing, times), shake), thing.outline, partial(_plain, thing.color))
+        stamp(canvas, shaken(motion.wander(thing, times), shake), thing.outline, partial(plain_color, thing.color))
     light, dark = scene.colors
     for path, colors in zip(motion.twin_paths(states), ((light, dark), (dark, light)), strict=True):
-        stamp(canvas, _shaken(path, shake), scene.shape, partial(paint, scene.texture, colors))
+        stamp(canvas, shaken(path, shake), scene.shape, partial(paint, scene.texture, colors))
     canvas *= 255
     canvas += 0.5
     return canvas.astype(np.uint8)
 
 
-def _shaken(path: Path, shake: Float64[np.ndarray, "t 2"]) -> Path:
+def shaken(path: Path, shake: Float64[np.ndarray, "t 2"]) -> Path:
+    """The path as seen by a shaking camera."""
     return Path(path.x + shake[:, 0], path.y + shake[:, 1], path.facing, path.radius)
 
 
-def _plain(color: RGB, u: Field, v: Field, pixel: Pixel) -> Frames:
+def plain_color(color: RGB, u: Field, v: Field, pixel: Pixel) -> Frames:
     """A uniform color."""
     return np.broadcast_to(np.array(color, np.float32), (*u.shape, 3))

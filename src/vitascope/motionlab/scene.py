@@ -140,11 +140,16 @@ def sample(appearance: str, motion: str, rng: np.random.Generator) -> Scene:
         motion=motion,
         state=(x, y, axis, facing, size, gap),
         speed=rng.uniform(0.3, 0.55),
-        colors=(_color(rng, hue, (0.35, 0.95), (0.85, 1.0)), _color(rng, hue + 0.4, (0.5, 1.0), (0.12, 0.4))),
+        colors=two_colors(rng, hue),
         background=_background(rng),
         camera=(_wave(rng, 0.03, (0.3, 1.0)), _wave(rng, 0.012, (1.0, 3.0))),
         distractors=tuple(_distractor(rng) for _ in range(rng.integers(3, 6))),
     )
+
+
+def two_colors(rng: np.random.Generator, hue: float) -> tuple[RGB, RGB]:
+    """A light and a dark color of an object."""
+    return _color(rng, hue, (0.35, 0.95), (0.85, 1.0)), _color(rng, hue + 0.4, (0.5, 1.0), (0.12, 0.4))
 
 
 def _color(rng: np.random.Generator, hue: float, saturation: tuple[float, float], value: tuple[float, float]) -> RGB:

@@ -54,6 +54,8 @@ class TestPredictions(NamedTuple):
     """Index of the fold in which each was tested."""
     predictions: Sequence[Any]
     classes: Sequence[str]
+    class_groups: Mapping[str, Sequence[int]] = {}
+    """Classes that are also scored apart, by name."""
 
     @property
     def groups(self) -> list[str | None]:

@@ -10,9 +10,10 @@ from typing import Annotated, Any
 
 import numpy as np
 
+from vitascope.core.actors import Box
 from vitascope.core.errors import UserError
 from vitascope.core.fields import ABOVE_ZERO, AT_LEAST_ONE, FINITE, NOT_NEGATIVE, Bounds
-from vitascope.core.types import Box, Clip, Crop, Video
+from vitascope.core.types import Clip, Crop, Video
 from vitascope.sampling.samplers import Sampler, SamplerWrapper
 from vitascope.sampling.timestamps import (
     centers,

@@ -14,7 +14,17 @@ from vitascope.core.text import nearest
 from vitascope.core.types import Video
 from vitascope.sampling.augmentations import Drawn, RandomClip, RandomCrop
 from vitascope.sampling.perturbations import Frozen, Reversed, Shuffled, Slowed
-from vitascope.sampling.samplers import Around, CropSampler, MultiClip, Sampler, SamplerWrapper, Uniform, Views, VJepa
+from vitascope.sampling.samplers import (
+    Around,
+    CropSampler,
+    MultiClip,
+    Sampler,
+    SamplerWrapper,
+    Uniform,
+    Views,
+    VJepa,
+    WholeFrame,
+)
 
 __all__ = [
     "SAMPLERS",
@@ -31,6 +41,7 @@ __all__ = [
     "Uniform",
     "VJepa",
     "Views",
+    "WholeFrame",
     "clips_of",
     "crops_of",
     "describe",
@@ -45,6 +56,7 @@ SAMPLERS: dict[str, type[Any]] = {
         Views,
         VJepa,
         Around,
+        WholeFrame,
         RandomClip,
         RandomCrop,
         Reversed,

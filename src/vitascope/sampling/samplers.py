@@ -1,9 +1,9 @@
-"""Deterministic samplers: uniform, multi-clip, multi-view, V-JEPA and keyframe clips."""
+"""Deterministic samplers: uniform, multi-clip, multi-view, V-JEPA and keyframe clips, and whole frames."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Annotated, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
@@ -200,7 +200,7 @@ class Around:
     def __call__(self, video: Video, frames: int, rng: np.random.Generator | None = None) -> list[Clip]:
         """A list of one clip."""
         start, end = sampled_span(video, frames)
-        key = (start + end) / 2 if self.seconds is None else self.seconds
+        key = _middle(video) if self.seconds is None else self.seconds
         if not start <= key <= end:
             raise UserError(
                 f"{video.path}: keyframe {key:g} s is outside the span {start:g}-{end:g} s; choose one inside"
@@ -211,3 +211,22 @@ class Around:
             return [Clip(tuple(max(t, start) for t in centers(video, window, frames)), span)]
         middle = min(video.frame_at(key), video.visible()[-1]) - video.visible()[0]
         return [strided(video, middle - frames // 2 * self.stride, frames, self.stride)]
+
+
+def _middle(video: Video) -> float:
+    """The middle of the span, seconds; one that extends beyond the video is not cut first."""
+    start, end = video.span if math.isfinite(video.span[1]) else (video.start, video.end)
+    return (start + end) / 2
+
+
+@dataclass(frozen=True, slots=True)
+class WholeFrame:
+    """The clips of `inner` with the whole frame resized to the square input, so that no part of it is lost."""
+
+    inner: Sampler
+    """The sampler that chooses the frames."""
+
+    def __call__(self, video: Video, frames: int, rng: np.random.Generator | None = None) -> list[Clip]:
+        """The clips of `inner`, one crop each."""
+        clips = self.inner(video, frames, rng)
+        return [replace(clip, crop=Crop(box=(0.0, 0.0, 1.0, 1.0))) for clip in clips if clip.crop.index == 0]

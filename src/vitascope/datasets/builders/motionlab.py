@@ -1,20 +1,23 @@
 """MotionLab's suites: rendered clips labeled by appearance and by motion, and single frames of them.
 
-Two suites of long videos are for temporal localization of motions and for frame-wise segmentation of procedures.
+Two suites of long videos are for temporal localization of motions and for frame-wise segmentation of procedures, one of
+several actors for spatio-temporal localization.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, cast, get_args
 
 import numpy as np
 
+from vitascope.core.actors import Keyframes
 from vitascope.core.files import cache
 from vitascope.core.registry import unknown_variant
 from vitascope.core.types import Dataset, Example, Fold, Segment, Timeline
-from vitascope.motionlab import course
+from vitascope.motionlab import course, crowd
 from vitascope.motionlab.render import FPS
 from vitascope.motionlab.scene import APPEARANCES, MOTIONS, VERSION
 from vitascope.motionlab.suite import FULL, SPLITS, TINY, Size, make, shots
@@ -25,15 +28,20 @@ VARIANTS: dict[str, str] = {
     "still": "the 24 appearances in one frame of each clip",
     "localize": "16 motions, temporal localization in videos of 30 to 90 s; 40 training and 20 test videos",
     "segment": "11 steps and no motion, frame by frame, in procedures with a grammar; 40 training and 20 test videos",
+    "detect": "8 looks and 8 motions of several actors with boxes, at keyframes a second apart; 48 and 24 videos",
     "appearance-tiny": "the first clips of motionlab/appearance, for trial runs",
     "motion-tiny": "the first clips of motionlab/motion, for trial runs",
     "still-tiny": "the first clips of motionlab/still, for trial runs",
     "localize-tiny": "the first videos of motionlab/localize, for trial runs",
     "segment-tiny": "the first videos of motionlab/segment, for trial runs",
+    "detect-tiny": "the first videos of motionlab/detect, for trial runs",
 }
 """The suites, by the part of the name after `motionlab/`."""
 SIZES = {"": FULL, "tiny": TINY}
 LONG = {"": course.FULL, "tiny": course.TINY}
+CROWDS = {"": crowd.FULL, "tiny": crowd.TINY}
+CONTEXT = 2.0
+"""Seconds before and after a keyframe that clips may show; beyond the ends of a video its end frames are repeated."""
 
 
 def build(variant: str, root: Path | None = None, *, seed: int = 0, quiet: bool = False) -> Dataset[Any]:
@@ -48,6 +56,8 @@ def build(variant: str, root: Path | None = None, *, seed: int = 0, quiet: bool 
     folder = (root or cache()).expanduser().absolute() / f"motionlab-{VERSION}" / f"seed-{seed}"
     if suite in get_args(course.Suite):
         return _long(variant, cast(course.Suite, suite), LONG[tiny], folder / suite, seed=seed, quiet=quiet)
+    if suite == "detect":
+        return _crowds(variant, CROWDS[tiny], folder / suite, seed=seed, quiet=quiet)
     size = SIZES[tiny]
     make(folder, size, seed, quiet=quiet)
     return _dataset(variant, suite, size, folder=folder, seed=seed)
@@ -111,3 +121,39 @@ def _steps(take: course.Take) -> Timeline:
     """The step of every frame; repeated steps are merged into one run."""
     labels = np.repeat([course.STEPS.index(s.motion) for s in take.stretches], [s.frames for s in take.stretches])
     return Timeline.of(labels.tolist(), FPS)
+
+
+def _crowds(variant: str, size: Size, folder: Path, *, seed: int, quiet: bool) -> Dataset[Keyframes]:
+    crowd.make(folder, size, seed, quiet=quiet)
+    videos = crowd.crowd_videos(size, seed)
+    ids = {s: tuple(_keyframe_id(v, k) for v in videos if v.split == s for k in v.keyframes) for s in SPLITS}
+    return Dataset(
+        name=f"motionlab/{variant}",
+        examples=tuple(example for video in videos for example in _keyframe_examples(video, folder)),
+        classes=crowd.CLASSES,
+        folds=(Fold(name="test", train=ids["train"], test=ids["test"]),),
+        key=f"motionlab-{VERSION}-detect-{seed}",
+        class_groups={
+            "appearance": tuple(map(crowd.CLASSES.index, crowd.LOOKS)),
+            "motion": tuple(map(crowd.CLASSES.index, crowd.MOVES)),
+        },
+        kind="detection",
+    )
+
+
+def _keyframe_id(video: crowd.CrowdVideo, second: int) -> str:
+    return f"motionlab/{video.id}@{second:02d}"
+
+
+def _keyframe_examples(video: crowd.CrowdVideo, folder: Path) -> Iterator[Example[Keyframes]]:
+    """An example for each keyframe."""
+    actors = crowd.actors(video)
+    for second in video.keyframes:
+        time = float(second)
+        yield Example(
+            id=_keyframe_id(video, second),
+            path=str(folder / video.video),
+            truth=Keyframes((time,), tuple(a for a in actors if a.time == time)),
+            span=(time - CONTEXT, time + CONTEXT),
+            group=f"motionlab/{video.id}",
+        )

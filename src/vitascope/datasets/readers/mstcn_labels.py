@@ -62,7 +62,7 @@ def segmentation_dataset(root: Path, layout: LabelLayout) -> Dataset[Timeline]:
     if place is None:
         raise UserError(f"{root}: no folder {TRUTH}/ with one <video>.txt per video, beside {SPLITS}/ and {MAPPING}")
     order = read_classes(place / MAPPING)
-    folds = list(_read_folds(place))
+    folds = list(read_folds(place))
     if layout.folds and len(folds) != layout.folds:
         raise UserError(f"{place / SPLITS}: {len(folds)} splits, but {layout.name} has {layout.folds}; add the others")
     videos = list(dict.fromkeys(i for fold in folds for i in (*fold.train, *fold.test)))
@@ -135,7 +135,8 @@ def read_classes(path: Path) -> ClassOrder:
     return ClassOrder(tuple(names[i] for i in range(len(names))))
 
 
-def _read_folds(place: Path) -> Iterator[Fold]:
+def read_folds(place: Path) -> Iterator[Fold]:
+    """The splits in `place`, the folder of `groundTruth/`; `UserError` if there are none."""
     bundles = {p.stem.partition("split")[2]: p for p in (place / SPLITS).glob("test.split*.bundle")}
     numbers = sorted((int(number), path) for number, path in bundles.items() if number.isdecimal())
     if not numbers:

@@ -13,7 +13,7 @@ from numpy import ndarray
 
 from vitascope.core.errors import UserError
 from vitascope.evaluation.results import Result, read_predictions
-from vitascope.metrics import prediction_columns, segmental, temporal_ap
+from vitascope.metrics import frame_ap, prediction_columns, segmental, temporal_ap
 from vitascope.metrics.prediction_columns import Table
 from vitascope.metrics.stats import Difference, codes, paired_draws, redrawn
 
@@ -90,5 +90,23 @@ def _mean_f1(table: Table, settings: Mapping[str, Any]) -> Statistic:
     return statistic
 
 
-STATISTICS: Mapping[str, Callable[[Table, Mapping[str, Any]], Statistic]] = {"mAP": _map, "mF1": _mean_f1}
+def _frame_map(table: Table, settings: Mapping[str, Any]) -> Statistic:
+    predicted, true, empty = prediction_columns.boxes(table)
+    reading = frame_ap.READINGS["stable"]
+    selected = frame_ap.select(predicted, true, empty=empty, reading=reading)
+    matching = frame_ap.match(selected, (FRAME_IOU,), reading)
+
+    def statistic(weights: Int64[ndarray, "b v"]) -> Float64[ndarray, "b 1"]:
+        each = temporal_ap.average_precision(matching, weights[:, matching.videos])
+        return temporal_ap.mean_over_classes(each)
+
+    return statistic
+
+
+FRAME_IOU = 0.5
+STATISTICS: Mapping[str, Callable[[Table, Mapping[str, Any]], Statistic]] = {
+    "mAP": _map,
+    "mF1": _mean_f1,
+    f"fAP@{FRAME_IOU:g}": _frame_map,
+}
 """By name of the headline metric."""

@@ -1,0 +1,214 @@
+"""Tables of boxes in video frames: AVA's csv with or without a header, and tables of one's own with a header.
+
+Without a header the columns are AVA's: video, time, x1, y1, x2, y2, action, then the person in a truth file, the score
+in predictions, or both. A header names them in any order. A row of only a video and a time is a frame without people.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from jaxtyping import Float64, Int64
+from numpy.typing import NDArray
+
+from vitascope.core.errors import UserError
+from vitascope.core.names import canonical, folded
+from vitascope.core.text import nearest
+from vitascope.datasets.readers.annotation_files import text_of
+from vitascope.metrics.boxes import Frames
+
+Array: TypeAlias = NDArray[Any]
+
+CORNERS = ("x1", "y1", "x2", "y2")
+COLUMNS = ("video", "time", *CORNERS, "label")
+"""Columns that every table of boxes has, in AVA's order."""
+OTHER_NAMES: Mapping[str, tuple[str, ...]] = {
+    "video": ("video_id", "videoid", "video id", "video_name", "vid", "name"),
+    "time": ("timestamp", "second", "seconds", "sec", "frame", "frame_index", "frame_id", "frame_stamp", "keyframe"),
+    "x1": ("xmin", "x_min", "left", "entity_box_x1"),
+    "y1": ("ymin", "y_min", "top", "entity_box_y1"),
+    "x2": ("xmax", "x_max", "right", "entity_box_x2"),
+    "y2": ("ymax", "y_max", "bottom", "entity_box_y2"),
+    "label": ("action", "action_id", "label_id", "class", "class_id", "category", "category_id"),
+    "person": ("person_id", "entity", "entity_id", "track", "track_id", "tube", "tube_id", "actor", "actor_id"),
+    "score": ("confidence", "conf", "prob", "probability"),
+}
+KNOWN = {other: name for name, others in OTHER_NAMES.items() for other in (name, *others)}
+"""Name of the column by each of its spellings."""
+DELIMITERS = (",", ";", "\t")
+LAYOUT = "video, time, x1, y1, x2, y2, action, and then a person, a score or both"
+Row: TypeAlias = tuple[int, list[str]]
+"""Number of the line, and its cells."""
+
+
+@dataclass(frozen=True)
+class BoxTable:
+    """The rows of a file as columns; videos, labels and persons are numbered in the order in which they appear."""
+
+    path: Path
+    videos: tuple[str, ...]
+    """Names of the videos."""
+    labels: tuple[str, ...]
+    """Labels as they are written: numbers or names."""
+    video: Int64[Array, "n"]
+    time: Float64[Array, "n"]
+    """Seconds, or index of the frame; to six decimals, as AVA's evaluator has it."""
+    box: Float64[Array, "n 4"]
+    label: Int64[Array, "n"]
+    person: Int64[Array, "n"] | None
+    """Number of the person or tube; None without such a column."""
+    score: Float64[Array, "n"] | None
+    """None without such a column."""
+    line: Int64[Array, "n"]
+    """Number of the line, from 1."""
+    empty: Frames
+    """Frames without people, with numbers of `videos`."""
+    header: bool
+
+    def where(self, row: int) -> str:
+        """The location of a row for messages."""
+        return f"{self.path}:{self.line[row]}"
+
+
+def read_boxes(path: Path, *, eighth: Literal["person", "score"] = "score") -> BoxTable:
+    """Read a table of boxes; `eighth` is what the last of eight columns without a header is.
+
+    Raises UserError, with the line, for rows that do not fit, cells that are not finite numbers, and no rows at all.
+    """
+    rows = list(_rows(path))
+    header = _header(rows, path)
+    place = header or _positions(rows, path, eighth)
+    rows = rows[1:] if header else rows
+    width = max((len(cells) for _, cells in rows), default=0)
+    bare = [row for row in rows if _is_bare(row[1], place)]
+    full = [row for row in rows if not _is_bare(row[1], place)] if bare else rows
+    for line, cells in full:
+        if len(cells) != width or len(cells) <= max(place.values()):
+            raise UserError(f"{path}:{line}: {len(cells)} cells where other rows have {width}; expected {LAYOUT}")
+    if not rows:
+        raise UserError(f"{path}: no rows; expected {LAYOUT} in each")
+    return _table(path, (full, bare), place, header=bool(header))
+
+
+def read_frames(path: Path) -> tuple[tuple[str, ...], Frames]:
+    """Read a list of frames, `video,time` in each row, such as AVA's excluded timestamps: names of videos, and frames.
+
+    An empty list is one. Raises UserError as `read_boxes` does.
+    """
+    rows = list(_rows(path))
+    if rows and not _is_number(rows[0][1][1:2]):
+        rows = rows[1:]
+    for line, cells in rows:
+        if len(cells) != 2:
+            raise UserError(f"{path}:{line}: {len(cells)} cells; expected two, a video and a time")
+    names, video = _numbered(cells[0] for _, cells in rows)
+    return names, Frames(video, _numbers(rows, 1, path, "time").round(6))
+
+
+def _rows(path: Path) -> Iterator[Row]:
+    text = text_of(path)
+    first = next((line for line in text.split("\n") if line.strip()), "")
+    delimiter = max(DELIMITERS, key=first.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
+    try:
+        for cells in reader:
+            if any(cells):
+                yield reader.line_num, cells
+    except csv.Error as error:
+        raise UserError(f"{path}:{reader.line_num}: not a table ({error})") from None
+
+
+def _is_number(cells: Sequence[str]) -> bool:
+    try:
+        return bool(cells) and all(float(cell) == float(cell) for cell in cells)
+    except ValueError:
+        return False
+
+
+def _header(rows: Sequence[Row], path: Path) -> dict[str, int]:
+    """The place of each known column in the header; empty without one."""
+    if not rows or _is_number(rows[0][1][1:2]):
+        return {}
+    names = [folded(cell).replace(" ", "_") for cell in rows[0][1]]
+    place: dict[str, int] = {}
+    for i, name in enumerate(names):
+        column = KNOWN.get(name)
+        if column in place:
+            raise UserError(f"{path}:{rows[0][0]}: two columns for {column}: {names[place[column]]!r} and {name!r}")
+        if column:
+            place[column] = i
+    for column in COLUMNS:
+        if column not in place:
+            columns = ", ".join(name[:40] for name in names[:12])
+            near = nearest(column, [n for n in names if n not in KNOWN])
+            raise UserError(f"{path}:{rows[0][0]}: no column {column!r}{near}; its first row is {columns}")
+    return place
+
+
+def _positions(rows: Sequence[Row], path: Path, eighth: str) -> dict[str, int]:
+    """The place of each column without a header."""
+    sizes = {len(cells) for _, cells in rows if len(cells) != 2}
+    width = max(sizes, default=7)
+    more = {7: (), 8: (eighth,), 9: ("person", "score")}
+    if width not in more:
+        line = next(line for line, cells in rows if len(cells) == width)
+        raise UserError(f"{path}:{line}: {width} cells; expected {LAYOUT}, or two for a frame without people")
+    return {name: i for i, name in enumerate((*COLUMNS, *more[width]))}
+
+
+def _is_bare(cells: Sequence[str], place: Mapping[str, int]) -> bool:
+    """Whether a row names a frame and no box."""
+    if max(place["video"], place["time"]) >= len(cells):
+        return False
+    return len(cells) == 2 or (len(cells) > max(place.values()) and not any(cells[place[name]] for name in CORNERS))
+
+
+def _table(path: Path, rows: tuple[list[Row], list[Row]], place: Mapping[str, int], *, header: bool) -> BoxTable:
+    full, bare = rows
+    names, videos = _numbered(cells[place["video"]] for _, cells in (*full, *bare))
+    labels, label = _numbered(cells[place["label"]] for _, cells in full)
+    time = _numbers(full, place["time"], path, "time").round(6)
+    person = _numbered(cells[place["person"]] for _, cells in full)[1] if "person" in place else None
+    return BoxTable(
+        path,
+        names,
+        labels,
+        videos[: len(full)],
+        time,
+        np.column_stack([_numbers(full, place[name], path, name) for name in CORNERS]),
+        label,
+        person,
+        _numbers(full, place["score"], path, "score") if "score" in place else None,
+        np.array([line for line, _ in full], np.int64),
+        Frames(videos[len(full) :], _numbers(bare, place["time"], path, "time").round(6)),
+        header,
+    )
+
+
+def _numbered(cells: Iterator[str]) -> tuple[tuple[str, ...], Int64[Array, "n"]]:
+    """The different names, and the number of each cell among them."""
+    table: dict[str, int] = {}
+    raw = np.array([table.setdefault(cell, len(table)) for cell in cells], np.int64)
+    names: dict[str, int] = {}
+    same = np.array([names.setdefault(canonical(name), len(names)) for name in table], np.int64)
+    return tuple(names), same[raw] if len(same) else raw
+
+
+def _numbers(rows: Sequence[Row], place: int, path: Path, name: str) -> Float64[Array, "n"]:
+    """A column of finite numbers; `UserError` names the line of the first cell that is none."""
+    cells = [row[1][place] for row in rows]
+    try:
+        values = np.array(cells, np.float64)
+    except ValueError:
+        values = np.array([float(cell) if _is_number([cell]) else np.nan for cell in cells])
+    bad = np.flatnonzero(~np.isfinite(values))
+    if bad.size:
+        line, row = rows[bad[0]]
+        raise UserError(f"{path}:{line}: {name} {row[place]!r:.60} is not a finite number")
+    return values

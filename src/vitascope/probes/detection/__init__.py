@@ -1,0 +1,1 @@
+"""Spatio-temporal localization: boxes and classes of actors at keyframes."""

@@ -1,0 +1,175 @@
+"""Scores of predicted actors: frame-AP, and its parts: whether actors are found, and whether they are known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from jaxtyping import Int64
+from numpy.typing import NDArray
+
+from vitascope.core.actors import NO_DETECTIONS, Actor, Detections, Keyframes
+from vitascope.core.errors import UserError
+from vitascope.core.types import Kind, Score
+from vitascope.metrics import detection_errors, frame_ap, prediction_columns, temporal_ap
+from vitascope.metrics.boxes import Boxes, Frames, iou
+from vitascope.metrics.frame_ap import Selected
+from vitascope.metrics.temporal_ap import Matching
+from vitascope.probes.base import JointlyScored, ScoredPredictions, TestPredictions
+
+Array = NDArray[Any]
+IOU = 0.5
+"""The threshold of the headline."""
+READING = frame_ap.READINGS["stable"]
+HEADLINE = f"fAP@{IOU:g}"
+ROWS = 50
+"""Labeled boxes of a keyframe that are kept, those of highest score, as in AVA's evaluation."""
+RANKS = (1, 10)
+"""Numbers of boxes of a keyframe, most probable first, of which the recall is reported besides that of all."""
+
+
+class ActorDetection(JointlyScored[Keyframes, Detections]):
+    """A probe that predicts actors with boxes and class probabilities at the keyframes of a video."""
+
+    kind: ClassVar[Kind] = "detection"
+    missing_prediction: ClassVar[Detections] = NO_DETECTIONS
+
+    def score(self, predictions: Sequence[Detections], truth: Sequence[Keyframes]) -> dict[str, float]:
+        """Frame-AP at IoU 0.5 in percent, averaged over the classes with an actor; NaN if there is none."""
+        columns = labeled_rows(predictions), true_rows(truth)
+        (value,) = frame_ap.mean_ap(*columns, (IOU,), empty=empty_frames(truth), reading=READING)
+        return {HEADLINE: 100 * float(value)}
+
+    def outcomes(self, predictions: Sequence[Detections], truth: Sequence[Keyframes]) -> list[float]:
+        """Frame-AP of each example, NaN without actors, to find failures; their mean is not that of all."""
+        return [self.score([p], [t])[HEADLINE] for p, t in zip(predictions, truth, strict=True)]
+
+    def score_predictions(self, test: TestPredictions, rng: np.random.Generator) -> ScoredPredictions:
+        """Frame-AP with intervals over videos, its parts, AP per class, and the columns kept per example.
+
+        Raises UserError if no test example has an actor.
+        """
+        truth = [e.truth for e in test.examples]
+        if not any(t.actors for t in truth):
+            raise UserError(f"none of {len(truth)} test examples has an annotated actor; annotate some")
+        groups = [group or e.id for group, e in zip(test.groups, test.examples, strict=True)]
+        rows = labeled_rows(test.predictions)
+        scores, per_class = precision(rows, truth, groups, rng)
+        selected, matching = _matched(rows, truth, (IOU,))
+        errors = detection_errors.diagnose(selected, matching)
+        by_class = {test.classes[label]: score for label, score in per_class.items()}
+        parts = {
+            name: Score(float(np.mean([per_class[c].value for c in members if c in per_class])))
+            for name, members in test.class_groups.items()
+        }
+        known = precision(given_boxes(test.predictions, truth), truth, groups, rng)[0]
+        return ScoredPredictions(
+            {
+                **scores,
+                **{f"{HEADLINE} of {name}": score for name, score in parts.items()},
+                **{name: Score(value) for name, value in recalls(test.predictions, truth).items()},
+                f"{HEADLINE} given boxes": known[HEADLINE],
+            },
+            by_class,
+            {**test.columns, **prediction_columns.of_boxes(rows, true_rows(truth), [t.times for t in truth])},
+            {"gains": errors.gains, "false": errors.false},
+        )
+
+
+def precision(
+    rows: Boxes, truth: Sequence[Keyframes], groups: Sequence[str], rng: np.random.Generator
+) -> tuple[dict[str, Score], dict[int, Score]]:
+    """Frame-AP in percent at IoU 0.5 and averaged over 0.5 to 0.95, and at 0.5 of each class, resampling `groups`."""
+    _, matching = _matched(rows, truth, frame_ap.COCO_LEVELS)
+    units = [groups[video] for video in matching.videos.tolist()]
+    first = matching._replace(thresholds=matching.thresholds[:1], true_row=matching.true_row[:1])
+    scores, per_class = temporal_ap.bootstrap(first, groups=units, rng=rng)
+    strict, _ = temporal_ap.bootstrap(matching, groups=units, rng=rng)
+    return {HEADLINE: scores["mAP"], "fAP@0.5:0.95": strict["mAP"]}, per_class
+
+
+def _matched(rows: Boxes, truth: Sequence[Keyframes], levels: tuple[float, ...]) -> tuple[Selected, Matching]:
+    selected = frame_ap.select(rows, true_rows(truth), empty=empty_frames(truth), reading=READING)
+    return selected, frame_ap.match(selected, levels, READING)
+
+
+def labeled_rows(predictions: Sequence[Detections]) -> Boxes:
+    """A row for each box and class, the `ROWS` of highest score at each time; examples are numbered in order."""
+    parts = [_top_rows(number, p) for number, p in enumerate(predictions)]
+    return Boxes(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def _top_rows(number: int, predicted: Detections) -> Boxes:
+    score = predicted.presence[:, None] * predicted.scores
+    chosen: list[Int64[Array, "k"]] = [np.zeros(0, np.int64)]
+    for time in np.unique(predicted.times):
+        at = np.flatnonzero(predicted.times == time)
+        best = np.argsort(-score[at].ravel(), kind="stable")[:ROWS]
+        chosen.append(at[best // score.shape[1]] * score.shape[1] + best % score.shape[1])
+    flat = np.concatenate(chosen)
+    query, label = np.divmod(flat, max(score.shape[1], 1))
+    return Boxes(
+        np.full(len(flat), number),
+        predicted.times[query],
+        predicted.boxes[query].astype(np.float64),
+        label,
+        score.ravel()[flat].astype(np.float64),
+    )
+
+
+def true_rows(truth: Sequence[Keyframes]) -> Boxes:
+    """A row for each annotated box and class; examples are numbered in order."""
+    return _table(
+        [(n, a.time, *a.box, label, 1.0) for n, t in enumerate(truth) for a in t.actors for label in a.labels]
+    )
+
+
+def empty_frames(truth: Sequence[Keyframes]) -> Frames:
+    """The annotated times without an actor."""
+    frames = [(n, time) for n, t in enumerate(truth) for time in t.times if all(a.time != time for a in t.actors)]
+    table = np.array(frames, np.float64).reshape(-1, 2)
+    return Frames(table[:, 0].astype(np.int64), table[:, 1])
+
+
+def candidates(predictions: Sequence[Detections]) -> Boxes:
+    """A row for the box of every query, of label 0, with the probability of an actor as its score."""
+    number = np.repeat(np.arange(len(predictions)), [len(p.times) for p in predictions])
+    times, boxes, presence = (
+        np.concatenate([getattr(p, name) for p in (*predictions, NO_DETECTIONS)]) for name in Detections._fields[:3]
+    )
+    return Boxes(number, times, boxes.astype(np.float64), np.zeros_like(number), presence.astype(np.float64))
+
+
+def recalls(predictions: Sequence[Detections], truth: Sequence[Keyframes]) -> dict[str, float]:
+    """Share of the actors, in percent, that the 1, 10 or all most probable boxes of a keyframe find at IoU 0.5."""
+    found = detection_errors.box_recall(candidates(predictions), true_rows(truth), best=(*RANKS, 0), level=IOU)
+    names = (*(f"recall of the best {k}" for k in RANKS), "recall of all")
+    return dict(zip(names, found.percent, strict=True))
+
+
+def given_boxes(predictions: Sequence[Detections], truth: Sequence[Keyframes]) -> Boxes:
+    """Rows as if every actor had been found: its own box, with the classes of the query that overlaps it most."""
+    found = [
+        (number, actor.time, *actor.box, label, score)
+        for number, (predicted, t) in enumerate(zip(predictions, truth, strict=True))
+        for actor in t.actors
+        for label, score in enumerate(_scores_at(predicted, actor))
+    ]
+    return _table(found)
+
+
+def _scores_at(predicted: Detections, actor: Actor) -> list[float]:
+    """Class probabilities of the query that overlaps an actor most; none without queries at its time."""
+    at = np.flatnonzero(predicted.times == actor.time)
+    if not len(at):
+        return []
+    overlap = iou(predicted.boxes[at].astype(np.float64), np.tile(np.asarray(actor.box, np.float64), (len(at), 1)))
+    scores: list[float] = predicted.scores[at[np.argmax(overlap)]].tolist()
+    return scores
+
+
+def _table(rows: Sequence[Sequence[float]]) -> Boxes:
+    """Boxes from rows of their number, time, corners, label and score."""
+    table = np.array(rows, np.float64).reshape(-1, 8)
+    return Boxes(table[:, 0].astype(np.int64), table[:, 1], table[:, 2:6], table[:, 6].astype(np.int64), table[:, 7])
