@@ -522,3 +522,14 @@ def test_damage_is_a_line_whatever_it_hits(tmp_path: Path, kind: str) -> None:
             assert str(error).startswith(f"{other}: ")
             assert str(error).isprintable()
     assert fine < 150
+
+
+def test_a_class_name_of_absurd_length_is_refused_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "w.pth"
+    plain = b"ccollections\nOrderedDict\n"
+    torch.save(collections.OrderedDict(a=torch.zeros(2)), path, _use_new_zipfile_serialization=False)
+    data = path.read_bytes()
+    assert plain in data
+    path.write_bytes(data.replace(plain, b"ccollections\n" + b"must be " * 9000 + b"\n", 1))
+    with pytest.raises(ValueError, match="a class name of over 1000 letters"):
+        read(path)

@@ -166,6 +166,7 @@ def _torch(path: Path, *, mapped: bool) -> dict[str, Any]:
 
     Set `mapped` only for uncompressed files: torch would take compressed bytes for values.
     """
+    safe_pickle.check_names(path, AGAIN)
     mapped = mapped and path.suffix != ".safetensors"  # torch goes by that suffix when it is given a path
     try:
         with open(path, "rb") as file, warnings.catch_warnings(), torch.serialization.safe_globals(safe_pickle.INERT):

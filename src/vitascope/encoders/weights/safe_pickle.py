@@ -14,8 +14,12 @@ from typing import Any
 
 from torch import Tensor
 
+from vitascope.core.errors import UserError
+
 SCANNED = 1 << 26
 """Maximum size of a rejected pickle that is searched for names, bytes."""
+LONGEST_NAME = 1000
+"""Letters of the name of a class, with its module."""
 PROTOCOLS = re.compile(rb"\x80[\x02-\x05]")
 
 
@@ -117,6 +121,14 @@ def explain_refusal(path: Path, error: Exception, again: str) -> str:
     match = re.search(r"WeightsUnpickler error: (.*?)(?: Check the documentation|$)", message)
     why = (match[1] if match else message)[:160].strip() or type(error).__name__
     return f"incomplete or damaged ({why}); {again}"
+
+
+def check_names(path: Path, again: str) -> None:
+    """UserError for a name of absurd length in a pickle, on which torch's own error message takes minutes."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of damaged texts
+        if any(len(name) > LONGEST_NAME for data in _pickles(path) for name in _globals(data)):
+            raise UserError(f"{path}: damaged (a class name of over {LONGEST_NAME} letters); {again}")
 
 
 def _foreign(path: Path) -> list[str]:
