@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pretraining import centered, everything, losses, recipe, together, train
+from pretraining import centered, everything, losses, recipe, same, state, together, train
 from vitascope.pretrain import train as loop
 from vitascope.pretrain.distributed import Ranks, wrap_model
 
@@ -71,6 +71,14 @@ def test_a_run_of_two_processes_resumes_in_one(runs: Path) -> None:
     one, other = losses(runs / "one"), losses(runs / "shrunk")
     for step in one:
         assert other[step] == pytest.approx(one[step], abs=CLOSE, rel=0)
+
+
+@pytest.mark.slow
+def test_three_processes_resume_bit_identical(tmp_path: Path) -> None:
+    once, twice = ({"run": str(tmp_path / name), "recipe": "everything", "changes": {"batch": 12}} for name in "ab")
+    together([once, {**twice, "setting": {"stop_at": 3}}, twice], tmp_path / "meeting", 3)
+    assert losses(tmp_path / "a") == losses(tmp_path / "b")
+    assert same(state(tmp_path / "a", 6, tmp_path), state(tmp_path / "b", 6, tmp_path))
 
 
 def test_processes_that_read_parts_of_their_own_go_on_in_the_same_number() -> None:

@@ -44,7 +44,7 @@ class TrainingCost:
     clips: int
     """Clips consumed by the whole training."""
     steps: int
-    """Optimizer optim."""
+    """Optimizer steps."""
     clips_per_second: float
     """Measured throughput of this device alone."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -98,7 +99,11 @@ def wrap_model(model: nn.Module, ranks: Ranks, how: Parallel) -> nn.Module:
     if ranks.world == 1:
         return model
     device = next(model.parameters()).device
-    return DistributedDataParallel(model, [device] if device.type == "cuda" else None)
+    # DDP else regroups the gradients after its first step; with three processes or more a sum depends on its place
+    # in the group, so a resumed run, whose first step comes later, differs. Looking for unused parameters prevents this
+    warnings.filterwarnings("ignore", "find_unused_parameters=True was specified", UserWarning)
+    devices = [device] if device.type == "cuda" else None
+    return DistributedDataParallel(model, devices, find_unused_parameters=True)
 
 
 def wrap_fsdp(model: nn.Module, ranks: Ranks) -> nn.Module:
