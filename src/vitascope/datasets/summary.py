@@ -8,6 +8,7 @@ from typing import Any
 
 from vitascope.core.text import escaped
 from vitascope.core.types import Dataset, Segment, Timeline
+from vitascope.datasets.audit.leaks import divided_sources, recording
 
 MAX_CLASSES = 6
 """Number of classes that are counted one by one."""
@@ -54,8 +55,12 @@ def _split(dataset: Dataset[Any]) -> str:
 
 
 def _groups(dataset: Dataset[Any]) -> str:
-    groups = {e.group for e in dataset.examples if e.group is not None}
-    if not groups:
-        return "none given"
-    alone = sum(e.group is None for e in dataset.examples)
-    return f"{len(groups)}, which no fold divides{f'; {alone} examples in none' if alone else ''}"
+    grouped = [e.group for e in dataset.examples if e.group is not None]
+    if not grouped and not dataset.divided_groups:
+        return "none; every example is a recording of its own"
+    count = len({*grouped, *dataset.divided_groups.values()})
+    divided = len(divided_sources(dataset, recording(dataset)).pairs)
+    how = f"the split divides them, at {divided} test examples" if divided else "no fold divides one"
+    alone = len(dataset.examples) - len(grouped) - len(dataset.divided_groups)
+    every = f"{len(dataset.examples) - alone} examples of {count} recordings or groups"
+    return f"{every}; {how}{f'; {alone} examples of their own' if alone else ''}"

@@ -97,8 +97,6 @@ class Survey:
     """The test examples whose content also occurs in the training set."""
     warnings: tuple[DataWarning, ...]
     """What is doubtful about the examples and splits."""
-    grouped: tuple[int, int]
-    """Number of examples with a group, and of their groups."""
     official: bool
     """Whether the split is the authors'; leaks of such a split are only said."""
     examples: int
@@ -157,7 +155,6 @@ def survey(
     rows, leaks = rules.rows(chosen)
     limited = len(rows) < len(dataset.examples)
     full = (*rows, *unexpected(dataset))
-    groups = [e.group for e in dataset.examples if e.group is not None]
     _write(output, full)
     return Survey(
         dataset=dataset.name,
@@ -166,7 +163,6 @@ def survey(
         split_counts=tuple(_split_counts(rows, dataset, limited=limited)),
         leaks=tuple(leaks),
         warnings=(*diagnose(dataset), *copy_warnings(dataset, files.reports)),
-        grouped=(len(groups), len(set(groups))),
         official=bool(dataset.official_counts),
         examples=len(dataset.examples),
         limited=limited,

@@ -17,7 +17,7 @@ from vitascope.report.analysis.motion_effect import (
     MotionEffect,
     motion_use,
 )
-from vitascope.report.analysis.phrases import SELECTED_ON_TEST, caveats, with_caveats
+from vitascope.report.analysis.phrases import SELECTED_ON_TEST, caveats, gap_too_few, with_caveats
 from vitascope.report.analysis.ranking import ALPHA, Ranking
 from vitascope.report.charts import low_shot
 from vitascope.report.charts.low_shot import LowShotPlot
@@ -89,7 +89,23 @@ def sensitivity_table(board: Leaderboard, effects: Sequence[MotionEffect]) -> Su
         for e in effects
         for row, drops in e.sensitivity.items()
     )
-    return SummaryTable("Motion sensitivity", SENSITIVITY_NOTE, ("task", "encoder", "motion use", *alterations), rows)
+    heads = ("task", "encoder", "motion use", *alterations)
+    return SummaryTable("Motion sensitivity", sensitivity_note(effects), heads, rows)
+
+
+def sensitivity_note(effects: Sequence[MotionEffect]) -> str:
+    """What motion sensitivity is, and the tasks on which no drop can be significant, for lack of groups."""
+    return " ".join([SENSITIVITY_NOTE, *_few_groups(effects)])
+
+
+def _few_groups(effects: Sequence[MotionEffect]) -> list[str]:
+    """A sentence for each task on which no drop can be significant, for lack of groups."""
+    few = {}
+    for e in effects:
+        drops = [drop for by_name in e.sensitivity.values() for drop in by_name.values()]
+        notes = [gap_too_few(drop.gap, drop.tests) for drop in drops]
+        few |= {_title(e): notes[0]} if notes and all(notes) else {}
+    return [f"{title}: {note}." for title, note in few.items()]
 
 
 def _title(effect: MotionEffect) -> str:
