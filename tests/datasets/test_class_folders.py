@@ -47,7 +47,7 @@ def test_plain_folders_ignore_nothing(tmp_path: Path) -> None:
     assert describe(dataset) == [
         "layout: class folders: 6 videos",
         "labels: 2 classes (left 3, right 3)",
-        "split: 3 folds, each example is tested once",
+        "split: none given: 3 folds",
         "groups: none; every example is a recording of its own",
         "ignored: nothing",
     ]

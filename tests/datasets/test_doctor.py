@@ -17,6 +17,7 @@ from vitascope.datasets.audit.name_patterns import suggested_sources
 from vitascope.datasets.builders.folder import build
 from vitascope.datasets.readers.mstcn_labels import custom_dataset
 from vitascope.datasets.readers.video_files import Footage, LabeledVideo, Side, assemble
+from vitascope.metrics import stats
 
 
 def of(examples: list[Example[int]], *folds: tuple[str, str]) -> Dataset[int]:
@@ -152,6 +153,8 @@ def test_few_recordings_are_said_once() -> None:
     dataset = of(examples, ("bcefhi", "adg"), ("adg", "bcefhi"))
     assert kinds(dataset) == {"groups": (9, 9)}
     assert "3 recordings or groups in 2 folds" in diagnose(dataset)[0].text
+    assert "from 6 on they can" in diagnose(dataset)[0].text
+    assert stats.least_p(5) > 0.05 > stats.least_p(6)
     assert not diagnose(of([replace(e, group=None) for e in examples], ("bcefhi", "adg")))
 
 

@@ -51,18 +51,23 @@ def _regrouped(dataset: Dataset[Any], first: Mapping[str, str]) -> Dataset[Any]:
     examples = with_copies(dataset.examples, first, dataset.root)
     if examples == dataset.examples:
         return dataset  # known already by their names or groups
-    originals = set(first.values())
-    copy = next(path for path in first if path not in originals)
-    note = (
-        f"{len(first) - len(originals)} videos are copies of {len(originals)} others by their frames (e.g. "
-        f"{_named(copy, dataset)} of {_named(first[copy], dataset)}): one recording with them, which no fold divides"
-    )
+    note = _note(dataset, first)
     try:
         folds = make_folds(examples, [""] * len(examples), dataset.classes, where=dataset.name)
     except UserError as error:
         raise UserError(f"{error}; {note}") from None
     log.warning("%s: %s", dataset.name, note)
     return replace(dataset, examples=examples, folds=folds)
+
+
+def _note(dataset: Dataset[Any], first: Mapping[str, str]) -> str:
+    """How many videos are copies, with an example."""
+    originals = set(first.values())
+    copy = next(path for path in first if path not in originals)
+    count, example = len(first) - len(originals), f"{_named(copy, dataset)} of {_named(first[copy], dataset)}"
+    many = f"{count} videos are copies of {len(originals)} other{'s' * (len(originals) > 1)} by their frames"
+    which = "1 video is a copy of another by its frames" if count == 1 else many
+    return f"{which} (e.g. {example}): one recording with {'it' if count == 1 else 'them'}, which no fold divides"
 
 
 def _named(path: str, dataset: Dataset[Any]) -> str:

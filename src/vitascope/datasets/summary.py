@@ -9,6 +9,7 @@ from typing import Any
 from vitascope.core.text import escaped
 from vitascope.core.types import Dataset, Segment, Timeline
 from vitascope.datasets.audit.leaks import divided_sources, recording
+from vitascope.datasets.splits import are_drawn
 
 MAX_CLASSES = 6
 """Number of classes that are counted one by one."""
@@ -51,7 +52,7 @@ def _split(dataset: Dataset[Any]) -> str:
     if len(dataset.folds) == 1:
         (fold,) = dataset.folds
         return f"given ({fold.name}): {len(fold.train)} to train, {len(fold.test)} to test"
-    return f"{len(dataset.folds)} folds, each example is tested once"
+    return f"none given: {len(dataset.folds)} folds" if are_drawn(dataset) else f"{len(dataset.folds)} given"
 
 
 def _groups(dataset: Dataset[Any]) -> str:

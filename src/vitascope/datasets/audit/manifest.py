@@ -14,7 +14,8 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from vitascope.core.data_warning import DataWarning
 from vitascope.core.errors import UserError
 from vitascope.core.files import atomic_file
-from vitascope.core.media import FRAME_SUFFIXES, is_clutter, kind_of, suffix
+from vitascope.core.media import FRAME_SUFFIXES, is_clutter, kind_of, stem, suffix
+from vitascope.core.names import folded
 from vitascope.core.types import Dataset, Example, Span, describe_truth
 from vitascope.datasets.audit.doctor import LEAKS, copy_warnings, diagnose
 from vitascope.datasets.audit.duplicates import (
@@ -27,6 +28,7 @@ from vitascope.datasets.audit.duplicates import (
 )
 from vitascope.datasets.audit.file_journal import FileJournal, probe_files
 from vitascope.datasets.audit.file_probe import FileReport
+from vitascope.datasets.readers.class_folders import is_thumbnail
 
 MIN_FRAMES = 2
 """Minimum number of frames of a video."""
@@ -296,13 +298,17 @@ def _relative(path: str, root: str) -> str:
 
 
 def unexpected(dataset: Dataset[Any]) -> Iterator[ManifestRow]:
-    """The media files below the root that no example refers to, in order of path; a folder of images counts as one."""
+    """The media files below the root that no example refers to, in order of path; a folder of images counts as one.
+
+    Thumbnails of videos are left out.
+    """
     if not dataset.root:
         return
     paths = {os.path.abspath(e.path) for e in dataset.examples}
     for folder, names in _walk(os.path.abspath(dataset.root), paths):
         media = [n for n in names if kind_of(n) and not is_clutter(n)]
-        unlisted = [n for n in media if os.path.join(folder, n) not in paths]
+        videos = {folded(stem(n)) for n in media if os.path.join(folder, n) in paths}
+        unlisted = [n for n in media if os.path.join(folder, n) not in paths and not is_thumbnail(n, videos)]
         images = [n for n in unlisted if suffix(n) in FRAME_SUFFIXES]
         if len(images) > 1 and len(images) == len(media):
             why = f"a folder of {len(images)} images that no example refers to"
