@@ -61,15 +61,15 @@ def test_spans_that_touch_do_not_overlap() -> None:
 
 
 def test_a_given_split_of_a_folder_is_kept_and_its_leak_is_said(tmp_path: Path) -> None:
-    for n in range(6):
+    for n in range(7):
         write_video(tmp_path / f"{n}.mp4", blob(n, n, frames=24))
-    rows = [f"{n}.mp4,{'xy'[n % 2]},{s},{i},{i + 1}" for n in range(6) for i, s in enumerate(("train", "test"))]
+    rows = [f"{n}.mp4,{'xy'[n % 2]},{s},{i},{i + 1}" for n in range(7) for i, s in enumerate(("train", "test"))]
     rows[-1] = rows[-1].replace("test", "train")
     (tmp_path / "manifest.csv").write_text("\n".join(["path,label,split,start,end", *rows]))
     dataset = build(str(tmp_path))
-    assert kinds(dataset) == {"leak": (5, 5)}
+    assert kinds(dataset) == {"leak": (6, 6)}
     (warning,) = diagnose(dataset)
-    said = "LEAK: 5 of 5 test examples share their recording with training examples (e.g. 0.mp4#1-2 and 0.mp4#0-1)"
+    said = "LEAK: 6 of 6 test examples share their recording with training examples (e.g. 0.mp4#1-2 and 0.mp4#0-1)"
     assert warning.text.startswith(said)
     done = vitascope("check", tmp_path, "-o", tmp_path / "m.csv", "--quiet", "--workers", 1, code=1)
     assert warning.text in done.stdout

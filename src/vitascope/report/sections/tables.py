@@ -100,7 +100,7 @@ def sensitivity_note(effects: Sequence[MotionEffect]) -> str:
 
 def _few_groups(effects: Sequence[MotionEffect]) -> list[str]:
     """A sentence for each task on which no drop can be significant, for lack of groups."""
-    few = {}
+    few: dict[str, str] = {}
     for e in effects:
         drops = [drop for by_name in e.sensitivity.values() for drop in by_name.values()]
         notes = [gap_too_few(drop.gap, drop.tests) for drop in drops]
