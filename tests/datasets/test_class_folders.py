@@ -47,8 +47,8 @@ def test_plain_folders_ignore_nothing(tmp_path: Path) -> None:
     assert describe(dataset) == [
         "layout: class folders: 6 videos",
         "labels: 2 classes (left 3, right 3)",
-        "split: 3 folds, each example is tested once",
-        "groups: none given",
+        "split: none given: 3 folds",
+        "groups: none; every example is a recording of its own",
         "ignored: nothing",
     ]
 
@@ -232,7 +232,7 @@ def test_check_says_first_how_a_folder_is_understood(tmp_path: Path) -> None:
         "layout: class folders in train/ and val/: 12 videos",
         "labels: 2 classes (left 6, right 6)",
         "split: given (train/val): 6 to train, 6 to test",
-        "groups: none given",
+        "groups: none; every example is a recording of its own",
         "ignored: annotations/ (no video: a.txt), 12 thumbnails (train/left/0.jpg ...)",
     ]
     again = vitascope("check", root, "-o", tmp_path / "out.csv", "-q", "--workers", 1, "--json", code=1)

@@ -17,6 +17,7 @@ from vitascope.datasets.audit.name_patterns import suggested_sources
 from vitascope.datasets.builders.folder import build
 from vitascope.datasets.readers.mstcn_labels import custom_dataset
 from vitascope.datasets.readers.video_files import Footage, LabeledVideo, Side, assemble
+from vitascope.metrics import stats
 
 
 def of(examples: list[Example[int]], *folds: tuple[str, str]) -> Dataset[int]:
@@ -60,15 +61,15 @@ def test_spans_that_touch_do_not_overlap() -> None:
 
 
 def test_a_given_split_of_a_folder_is_kept_and_its_leak_is_said(tmp_path: Path) -> None:
-    for n in range(6):
+    for n in range(7):
         write_video(tmp_path / f"{n}.mp4", blob(n, n, frames=24))
-    rows = [f"{n}.mp4,{'xy'[n % 2]},{s},{i},{i + 1}" for n in range(6) for i, s in enumerate(("train", "test"))]
+    rows = [f"{n}.mp4,{'xy'[n % 2]},{s},{i},{i + 1}" for n in range(7) for i, s in enumerate(("train", "test"))]
     rows[-1] = rows[-1].replace("test", "train")
     (tmp_path / "manifest.csv").write_text("\n".join(["path,label,split,start,end", *rows]))
     dataset = build(str(tmp_path))
-    assert kinds(dataset) == {"leak": (5, 5)}
+    assert kinds(dataset) == {"leak": (6, 6)}
     (warning,) = diagnose(dataset)
-    said = "LEAK: 5 of 5 test examples share their recording with training examples (e.g. 0.mp4#1-2 and 0.mp4#0-1)"
+    said = "LEAK: 6 of 6 test examples share their recording with training examples (e.g. 0.mp4#1-2 and 0.mp4#0-1)"
     assert warning.text.startswith(said)
     done = vitascope("check", tmp_path, "-o", tmp_path / "m.csv", "--quiet", "--workers", 1, code=1)
     assert warning.text in done.stdout
@@ -152,6 +153,8 @@ def test_few_recordings_are_said_once() -> None:
     dataset = of(examples, ("bcefhi", "adg"), ("adg", "bcefhi"))
     assert kinds(dataset) == {"groups": (9, 9)}
     assert "3 recordings or groups in 2 folds" in diagnose(dataset)[0].text
+    assert "from 6 on they can" in diagnose(dataset)[0].text
+    assert stats.least_p(5) > 0.05 > stats.least_p(6)
     assert not diagnose(of([replace(e, group=None) for e in examples], ("bcefhi", "adg")))
 
 
@@ -180,5 +183,6 @@ def test_check_says_how_many_recordings_there_are(tmp_path: Path) -> None:
     rows = [f"{n}.mp4,{'xy'[n % 2]},{i},{i + 1}" for n in range(4) for i in range(2)]
     (tmp_path / "manifest.csv").write_text("\n".join(["path,label,start,end", *rows]))
     done = vitascope("check", tmp_path, "-o", tmp_path / "m.csv", "--quiet", "--workers", 1)
-    assert "groups: 8 examples of 4 recordings or groups, which no fold divides" in done.stdout
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith("groups:"))
+    assert line == "groups: 8 examples of 4 recordings or groups; no fold divides one"
     assert "LEAK" not in done.stdout

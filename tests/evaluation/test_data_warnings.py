@@ -135,10 +135,10 @@ def test_without_videos_only_equal_vectors_count(leaked: tuple[Path, list[Result
     test = np.concatenate([train[3:5], train[5:7] + 1e-2, rng.standard_normal((3, 8))])
     dataset = build(str(leaked[0] / "set"))
     found = near_copies.candidates(dataset, features(train, [""] * 40), features(test, [""] * 7))
-    assert near_copies.confirmed(found, OPTIONS) == {"0": "3", "1": "4"}
+    assert near_copies.confirmed(found, dataset, OPTIONS) == {"0": "3", "1": "4"}
     gone = [str(tmp_path / "gone.mp4")]
     found = near_copies.candidates(dataset, features(train, gone * 40), features(test, gone * 7))
-    assert near_copies.confirmed(found, OPTIONS) == {}
+    assert near_copies.confirmed(found, dataset, OPTIONS) == {}
 
 
 def test_copies_in_another_size_are_found_by_their_frames(tmp_path: Path) -> None:

@@ -118,3 +118,28 @@ def test_advice_uses_the_error_of_few_groups() -> None:
     error = gains.std(ddof=1) / sqrt(8)
     expected = 8 * ((1.959964 + 0.841621) * error / gains.mean()) ** 2
     assert gap.needed() == pytest.approx(max(expected, 6), rel=0.1)
+
+
+@pytest.mark.parametrize(("n", "groups"), [(35, 2), (35, 6), (40, 40), (7, 7)])
+def test_where_no_example_differs_all_of_them_count(n: int, groups: int) -> None:
+    """Korn and Graubard's number of independent examples of a proportion of 0 %."""
+    values = 100.0 * (np.arange(n) % 3 > 0)
+    gap = paired(values, values, np.arange(n) % groups, rng=rng())
+    quantile = scipy.stats.t(n - 1).ppf(0.975) / scipy.stats.t(groups - 1).ppf(0.975)
+    unseen = 100 * 1.959964**2 / (n * quantile**2 + 1.959964**2)
+    assert gap[:4] == pytest.approx((0.0, -unseen, unseen, 1.0))
+    assert paired(values, values, np.zeros(n, int), rng=rng())[:3] == (0.0, None, None)
+
+
+@pytest.mark.parametrize("groups", [3, 6, 9])
+def test_a_rare_difference_is_covered_where_no_example_shows_it(groups: int) -> None:
+    """Encoders that differ in 3 % of examples, by groups in 0 to 15 %."""
+    source, covered, unseen = rng(groups), 0, 0
+    for _ in range(150):
+        rates = np.repeat(source.beta(0.6, 19.4, groups), 12)
+        a = 100.0 * (source.random(len(rates)) < 0.8)
+        gap = paired(a, np.where(source.random(len(rates)) < rates, 0.0, a), np.arange(len(rates)) // 12, rng=rng())
+        covered += gap.low <= 2.4 <= gap.high
+        unseen += gap.value == 0
+    assert unseen > 10
+    assert covered / 150 > 0.93

@@ -26,7 +26,7 @@ from vitascope import report
 from vitascope.core.text import escaped, format_duration, interval, margin, number, p_value, signed
 from vitascope.core.types import Score
 from vitascope.evaluation.results import RESULTS, Result, append, read, read_predictions, write_predictions
-from vitascope.metrics.stats import Difference
+from vitascope.metrics.stats import Difference, holm, paired
 from vitascope.report import export_tables
 from vitascope.report import page as page_module
 from vitascope.report.analysis import leaderboard as boards
@@ -485,13 +485,17 @@ def test_compare_pairs_on_the_common_examples(run: Path, tmp_path: Path) -> None
     text = report.compare_text([first, *others])
     assert "left out: 0 of the first encoder, 40 of the second" in text
     assert "motionlab/motion:knn" in text
+    truth = theirs["label"]
+    level = 100 * max(map(truth.count, truth)) / len(truth)
+    assert first.chance == pytest.approx(level)
+    assert f"chance {number(level)}" in text
 
 
 def test_compare_ends_with_the_mean_of_both_axes(run: Path) -> None:
     *tasks, both = report.compare([run], "vit/small", "pixels/motion-energy")
     assert (both.task, both.axis) == ("mean of both axes:knn", "both")
     axes = [[c for c in tasks if c.axis == axis] for axis in ("appearance", "motion")]
-    for name in ("value", "mean_a", "mean_b", "low"):
+    for name in ("value", "mean_a", "mean_b", "low", "chance"):
         mean = np.mean([np.mean([getattr(c, name) for c in axis]) for axis in axes])
         assert getattr(both, name) == pytest.approx(mean)
     assert both.n == sum(c.n for axis in axes for c in axis)
@@ -522,7 +526,9 @@ def test_compare_across_runs(run: Path, tmp_path: Path) -> None:
                 write_predictions(tmp_path / folder / result.predictions, read_predictions(run / result.predictions))
                 append(tmp_path / folder, result)
     apart = report.compare([tmp_path / "one", tmp_path / "two"], "vit/small", "pixels/motion-energy")
-    assert [replace(c, adjusted=None, pairs=0) for c in apart] == [replace(c, adjusted=None, pairs=0) for c in whole]
+    assert [replace(c, adjusted=None, least=0, pairs=0) for c in apart] == [
+        replace(c, adjusted=None, least=0, pairs=0) for c in whole
+    ]
     assert all((c.adjusted, c.pairs) == (c.p, 1) for c in apart), "two encoders are one pair"
 
 
@@ -549,14 +555,36 @@ def test_the_page_and_compare_print_the_same_p_value(run: Path, page: Page) -> N
 
 
 def test_what_it_takes_to_detect_a_difference() -> None:
-    assert phrases.not_significant(35, 5, 19) == "not significant; 5 groups are too few to detect any difference"
-    assert phrases.not_significant(35, 6, 19) == "not significant"
+    assert phrases.not_significant(35, 19, "") == "not significant"
     assert (
-        phrases.not_significant(35, 35, 2000)
+        phrases.not_significant(35, 2000, "")
         == "not significant; detecting a difference this large takes about 2,000 examples"
     )
-    assert phrases.not_significant(5, 5, None) == "not significant; 5 examples are too few to detect any difference"
-    assert phrases.not_significant(6, 6, None) == "not significant"
+
+
+def gap(units: int, n: int = 35) -> Difference:
+    """A difference as clear as can be: one is right and the other wrong in all examples."""
+    return paired(np.full(n, 100.0), np.zeros(n), np.arange(n) % units, rng=np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(("units", "tests"), [(2, 1), (5, 1), (6, 1), (6, 2), (8, 6), (8, 7), (12, 100)])
+def test_what_no_difference_over_so_few_groups_can_reach(units: int, tests: int) -> None:
+    """The clearest difference has the smallest p-value; Holm multiplies it by the number of tests."""
+    clear = gap(units)
+    assert clear.least == clear.p == pytest.approx(2.0 ** (1 - units))
+    assert phrases.least_adjusted(clear, tests) == pytest.approx(max(holm([clear.p] * tests)))
+    assert bool(phrases.gap_too_few(clear, tests)) == (min(tests * clear.p, 1.0) >= ranking.ALPHA)
+
+
+def test_too_few_groups_in_words() -> None:
+    few = phrases.gap_too_few(gap(5), 3)
+    assert few == ("with 5 groups p cannot fall below 0.19 after correction for 3 tests, however large the difference")
+    assert phrases.not_significant(35, None, few) == f"not significant; {few}"
+    assert phrases.gap_too_few(gap(5, n=5), 1).startswith("with 5 examples p cannot fall below 0.062, however")
+    rows = tuple(boards.EncoderRow(i, name, name, {}) for i, name in enumerate("ab"))
+    ranked = ranking.rank({0: Score(100.0, 50.0, 100.0), 1: Score(0.0, 0.0, 50.0)}, {(0, 1): gap(5)})
+    text = "".join(run.text for run in phrases.leader_sentence(boards.Leaderboard(rows, ()), "motion", ranked))
+    assert text.endswith("b (0.0); with 5 groups p cannot fall below 0.062, however large the difference.")
 
 
 def test_compare_names_what_is_wrong(run: Path) -> None:

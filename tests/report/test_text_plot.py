@@ -35,6 +35,7 @@ def test_bars_are_as_long_as_the_numbers_and_the_best_mean_comes_first() -> None
     text = sketch([*both("low", 25, 12.5), *both("high", 100, 50)])
     bars = [line for line in text.splitlines() if "█" in line]
     assert [line.count("█") for line in bars] == [BAR, BAR // 2, BAR // 4, BAR // 8]
+    assert "percent; chance 25.0 (appearance) and 25.0 (motion)" in text, "of four classes"
     assert bars[0].split() == ["high", "appearance", "█" * BAR, "100.0"]
     assert bars[3].split()[-1] == "12.5"
 

@@ -108,6 +108,7 @@ def test_curves_lie_where_the_scores_say(board: Leaderboard) -> None:
 def test_a_curve_without_the_whole_set_ends_before(run: Path) -> None:
     found = [r for r in boards.load_results([run]) if r.variant.get("train_fraction") == "5%"]
     (plot, *_) = lowshot.low_shot_plots(boards.build(found), {})
+    assert plot.chance == ranking.chance_level(boards.build(found).columns[0], ())
     assert [level.text for level in plot.levels] == ["5 %"]
     assert all(len(curve.dots) == 1 and not curve.band and not curve.to_full for curve in plot.curves)
 
@@ -198,6 +199,10 @@ def test_every_format_has_the_short_tables(run: Path, board: Leaderboard) -> Non
     ]
     assert {len(row) for table in found for row in table.rows} >= {6, 7, 5}
     assert all(len(row) == len(table.heads) for table in found for row in table.rows)
+    levels = [row[2:] for table in found[2:4] for row in table.rows if row[1] == "chance"]
+    assert levels
+    assert all(len({*level}) == 1 and float(level[0]) > 0 for level in levels), "one test set, one chance level"
+    assert all("(chance " in row[3] for row in found[1].rows)
     markdown = (run / "report.md").read_text(encoding="utf-8")
     assert [line[3:] for line in markdown.splitlines() if line.startswith("## ")] == titles
     assert (run / "report.tex").read_text(encoding="utf-8").count(r"\begin{table}") == 1 + len(titles)

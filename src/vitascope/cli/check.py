@@ -112,13 +112,16 @@ def _survey(
 ) -> bool:
     """Survey the files of a dataset and print the result; returns whether it passed."""
     from vitascope.datasets.audit.manifest import survey
+    from vitascope.datasets.copies import with_copies_grouped
     from vitascope.evaluation.evaluate import default_probes
 
+    processes = workers or os.cpu_count() or 1
     dataset = _open(name, root)
+    if not limit:
+        dataset = with_copies_grouped(dataset, workers=processes, timeout=timeout, quiet=quiet)
     understood = _understood(dataset, as_json=as_json)
     manifest = output or Path(f"{dataset.name.replace('/', '-')}-manifest{f'-{limit}' if limit else ''}.csv")
     options.folder(manifest.parent, "-o")
-    processes = workers or os.cpu_count() or 1
     report = survey(dataset, output=manifest, workers=processes, timeout=timeout, limit=limit, quiet=quiet)
     probe = (default_probes(dataset) or ["knn"])[0]
     place = quote(f"{name}={root}" if root else name)

@@ -200,8 +200,6 @@ def survey_lines(survey: Survey) -> Iterator[str]:
     for warning in survey.warnings:
         if not (warning.kind in ("leak", "copies") and warning.touched == len(survey.leaks)):  # said above
             yield escaped(warning.text)
-    if survey.grouped[1] and not any(warning.kind == "leak" for warning in survey.warnings):
-        yield "groups: {} examples of {} recordings or groups, which no fold divides".format(*survey.grouped)
     for status, rows in survey_problems(survey).items():
         yield f"{status}: {len(rows)}"
         yield from (f"  {escaped(row.id or row.path)}: {escaped(row.why)}" for row in rows[:MAX_LISTED])

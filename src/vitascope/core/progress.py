@@ -89,7 +89,8 @@ class ReadingProgress(CountProgress):
     def line(self, width: int = 0) -> str:
         """The state in one line, at most `width` characters if `width` is nonzero."""
         seconds = max(self.seconds, 1e-9)
-        rate = f"{(self.done - self.reused) / seconds:.1f} files/s, {self.bytes / 1e6 / seconds:.1f} MB/s"
+        rate = f"{(self.done - self.reused) / seconds:.1f} files/s"
+        rate += f", {self.bytes / 1e6 / seconds:.1f} MB/s" if self.bytes else ""
         reused = f" · {self.reused} read before" if self.reused else ""
         full = f"{self.label} · {self.counted(rate)}{reused}"
         return full if not width or len(full) <= width else f"{self.counted(rate)}{reused} · {self.label}"[:width]

@@ -33,8 +33,21 @@ def with_recordings(examples: Sequence[Example[T]], root: Path) -> tuple[Example
     folder whose names differ only in the format, encoding or as a thumbnail, and those given the same group. A given
     group therefore joins and never divides. A recording is named after its first group, or else its first path.
     """
+    return _grouped(examples, _keys(examples), root)
+
+
+def with_copies(examples: Sequence[Example[T]], first: Mapping[str, str], root: str) -> tuple[Example[T], ...]:
+    """The examples with copies of a video as one recording, where `first` is the first copy by the path of each."""
+    keys: list[list[Hashable]] = [
+        [("video", first.get(e.path, e.path)), *([("group", e.group)] if e.group is not None else [])] for e in examples
+    ]
+    return _grouped(examples, keys, Path(root))
+
+
+def _grouped(examples: Sequence[Example[T]], keys: Sequence[Sequence[Hashable]], root: Path) -> tuple[Example[T], ...]:
+    """The examples, those connected by common keys with one group."""
     members: dict[int, list[Example[T]]] = defaultdict(list)
-    numbers = _components(_keys(examples))
+    numbers = _components(keys)
     for number, example in zip(numbers, examples, strict=True):
         members[number].append(example)
     names = {number: _name(of_one, root) for number, of_one in members.items()}

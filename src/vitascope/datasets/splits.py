@@ -47,8 +47,8 @@ def _stratified(examples: Sequence[Example[int]], classes: Sequence[str], where:
     fewest = min(of_class, key=lambda label: of_class[label])
     if of_class[fewest] < 2:
         raise UserError(
-            f"{where}: class {fewest!r} has a single example or group (spans of a file are one recording); at least "
-            "two are required, to train and to test, or a split of your own"
+            f"{where}: class {fewest!r} has a single example or group (spans of a file and copies of a video "
+            "are one recording); at least two are required, to train and to test, or a split of your own"
         )
     count = min(MAX_FOLDS, of_class[fewest])
     for attempt in range(MAX_ATTEMPTS):
@@ -61,6 +61,17 @@ def _stratified(examples: Sequence[Example[int]], classes: Sequence[str], where:
         Fold(name=f"fold {i + 1} of {count}", train=tuple(ids[train].tolist()), test=tuple(ids[test].tolist()))
         for i, (train, test) in enumerate(sides)
     )
+
+
+def are_drawn(dataset: Dataset[Any]) -> bool:
+    """Whether the folds of a dataset are those that `make_folds` draws without a given split."""
+    names = [f"fold {i + 1} of {len(dataset.folds)}" for i in range(len(dataset.folds))]
+    if dataset.kind != "recognition" or len(names) < 2 or [fold.name for fold in dataset.folds] != names:
+        return False
+    try:
+        return _stratified(dataset.examples, dataset.classes, dataset.name) == dataset.folds
+    except UserError:
+        return False
 
 
 def check_labels(

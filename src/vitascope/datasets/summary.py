@@ -9,6 +9,8 @@ from typing import Any
 from vitascope.core.actors import Keyframes
 from vitascope.core.text import escaped
 from vitascope.core.types import Dataset, Segment, Timeline
+from vitascope.datasets.audit.leaks import divided_sources, recording
+from vitascope.datasets.splits import are_drawn
 
 MAX_CLASSES = 6
 """Number of classes that are counted one by one."""
@@ -59,12 +61,16 @@ def _split(dataset: Dataset[Any]) -> str:
     if len(dataset.folds) == 1:
         (fold,) = dataset.folds
         return f"given ({fold.name}): {len(fold.train)} to train, {len(fold.test)} to test"
-    return f"{len(dataset.folds)} folds, each example is tested once"
+    return f"none given: {len(dataset.folds)} folds" if are_drawn(dataset) else f"{len(dataset.folds)} given"
 
 
 def _groups(dataset: Dataset[Any]) -> str:
-    groups = {e.group for e in dataset.examples if e.group is not None}
-    if not groups:
-        return "none given"
-    alone = sum(e.group is None for e in dataset.examples)
-    return f"{len(groups)}, which no fold divides{f'; {alone} examples in none' if alone else ''}"
+    grouped = [e.group for e in dataset.examples if e.group is not None]
+    if not grouped and not dataset.divided_groups:
+        return "none; every example is a recording of its own"
+    count = len({*grouped, *dataset.divided_groups.values()})
+    divided = len(divided_sources(dataset, recording(dataset)).pairs)
+    how = f"the split divides them, at {divided} test examples" if divided else "no fold divides one"
+    alone = len(dataset.examples) - len(grouped) - len(dataset.divided_groups)
+    every = f"{len(dataset.examples) - alone} examples of {count} recordings or groups"
+    return f"{every}; {how}{f'; {alone} examples of their own' if alone else ''}"

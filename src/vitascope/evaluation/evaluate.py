@@ -11,6 +11,7 @@ from vitascope.core.errors import DamagedFileError, UserError
 from vitascope.core.types import Card, Dataset, Kind
 from vitascope.datasets.audit.doctor import diagnose
 from vitascope.datasets.consistency import check_temporal
+from vitascope.datasets.copies import with_copies_grouped
 from vitascope.datasets.open import open_dataset
 from vitascope.datasets.splits import check_train_fraction, limit_examples
 from vitascope.encoders.base import Encoder
@@ -71,8 +72,16 @@ def evaluate(
 
 
 def prepare(dataset: Dataset[Any], config: EvaluationConfig) -> Dataset[Any]:
-    """Return `dataset`, limited if configured; UserError for what would spoil the whole evaluation."""
-    dataset = limit_examples(dataset, config.limit) if config.limit else dataset
+    """Return `dataset`, limited if configured, else with copies grouped; UserError for what would spoil the evaluation.
+
+    Trials with `limit` do not look for copies among all videos.
+    """
+    options = config.options
+    dataset = (
+        limit_examples(dataset, config.limit)
+        if config.limit
+        else with_copies_grouped(dataset, workers=options.processes, timeout=options.timeout, quiet=options.quiet)
+    )
     check_temporal(dataset)
     return dataset
 

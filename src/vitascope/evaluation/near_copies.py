@@ -6,7 +6,6 @@ frames of both agree (`datasets.audit.fingerprints`). Where there are no videos,
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -15,8 +14,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitascope.core.types import Dataset, Example
-from vitascope.core.worker_pool import Failed, Pool
-from vitascope.datasets.audit.fingerprints import PrintRequest, same_video, take_fingerprint
+from vitascope.datasets.audit.fingerprint_journal import journal_of, take_fingerprints
+from vitascope.datasets.audit.fingerprints import PrintRequest, same_video
 from vitascope.features.base import Features, StoredFeatures, mean_vectors
 from vitascope.features.extract import ExtractionOptions
 
@@ -27,12 +26,9 @@ SIMILAR = 0.9
 EQUAL = 1 - 1e-6
 """Cosine from which vectors count as equal."""
 BATCH = 24
-"""Candidates whose frames are compared at a time, the most similar first; a batch without a copy is the last."""
+"""Candidates whose frames are compared first, the most similar; each batch with a copy is followed by a larger one."""
 ROWS = 1024
 """Test vectors compared at a time."""
-
-_taken: dict[tuple[PrintRequest, int], str] = {}
-"""Fingerprints taken by this process, by request and modification time of the file."""
 
 
 class Candidate(NamedTuple):
@@ -54,22 +50,18 @@ def candidates(dataset: Dataset[Any], train: Features[Any], test: Features[Any])
     return [c for c in found if c.cosine >= (SIMILAR if c.test.path else EQUAL) and not _one_recording(c.test, c.train)]
 
 
-def confirmed(found: Sequence[Candidate], options: ExtractionOptions) -> dict[str, str]:
+def confirmed(found: Sequence[Candidate], dataset: Dataset[Any], options: ExtractionOptions) -> dict[str, str]:
     """The candidates that are copies, {id of the test example: id of the training example}."""
     copies = {c.test.id: c.train.id for c in found if not c.test.path}
     ranked = sorted((c for c in found if c.test.path), key=lambda c: -c.cosine)
-    if not ranked:
-        return copies
-    with Pool(
-        take_fingerprint, workers=min(options.processes, BATCH), slots=1, slot_bytes=1, timeout=options.timeout, ahead=4
-    ) as pool:
-        for start in range(0, len(ranked), BATCH):
-            batch = ranked[start : start + BATCH]
-            prints = _fingerprints([e for c in batch for e in (c.test, c.train)], pool)
-            same = {c.test.id: c.train.id for c in batch if same_video(prints[c.test.id], prints[c.train.id])}
-            if not same:
-                break
-            copies |= same
+    start, count = 0, BATCH
+    while batch := ranked[start : start + count]:
+        prints = _fingerprints([e for c in batch for e in (c.test, c.train)], dataset, options)
+        same = {c.test.id: c.train.id for c in batch if same_video(prints[c.test.id], prints[c.train.id])}
+        if not same:
+            break
+        copies |= same
+        start, count = start + count, 2 * count
     return copies
 
 
@@ -86,15 +78,17 @@ def _one_recording(one: Example[Any], other: Example[Any]) -> bool:
     return bool(one.path and one.path == other.path) or (one.group is not None and one.group == other.group)
 
 
-def _fingerprints(examples: Sequence[Example[Any]], pool: Pool[PrintRequest]) -> dict[str, str]:
+def _fingerprints(
+    examples: Sequence[Example[Any]], dataset: Dataset[Any], options: ExtractionOptions
+) -> dict[str, str]:
     """The fingerprint of each example by id; empty if its video is gone or shows too little."""
     requests = {e.id: PrintRequest(e.path, e.span, e.fps) for e in examples}
-    keys = {request: (request, _modified(request.path)) for request in requests.values()}
-    for request, message, _ in pool.run([r for r, key in keys.items() if key not in _taken]):
-        _taken[keys[request]] = "" if isinstance(message, Failed) else message
-    return {i: _taken[keys[request]] for i, request in requests.items()}
-
-
-def _modified(path: str) -> int:
-    """Modification time, nanoseconds; 0 without a file."""
-    return os.stat(path).st_mtime_ns if os.path.exists(path) else 0
+    prints = take_fingerprints(
+        requests.values(),
+        journal=journal_of(dataset.key or dataset.name),
+        workers=options.processes,
+        timeout=options.timeout,
+        label="comparing frames",
+        quiet=True,
+    )
+    return {i: prints[request] for i, request in requests.items()}

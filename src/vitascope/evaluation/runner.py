@@ -100,7 +100,7 @@ def run_probes(probes: Sequence[AnyProbe], source: FeatureSource, config: Evalua
             finally:
                 source.release()
     seconds = {**encoded, "probe": (time.monotonic() - started) / len(probes)}
-    copies = confirmed([c for fold in predictions[0] for c in fold.candidates], config.options)
+    copies = confirmed([c for fold in predictions[0] for c in fold.candidates], dataset, config.options)
     return [
         _result(p, a, source, config, seconds=seconds, copies=copies) for p, a in zip(probes, predictions, strict=True)
     ]

@@ -49,6 +49,8 @@ class Difference(NamedTuple):
     n: int
     units: int
     """Number of groups, the units of resampling; n without groups."""
+    least: float = 0.0
+    """Smallest p-value that the test can give with these units, whatever the outcomes; 0 without such a bound."""
 
     def needed(self, power: float = 0.8) -> int | None:
         """Sample size at which a difference this large is significant at the 5 % level with probability `power`.
@@ -137,7 +139,7 @@ def paired_draws(value: float, gaps: Float[ndarray, "draws"], *, n: int, units: 
     corrected for few units; a sign-flip test needs per-example outcomes, which such statistics lack.
     """
     if units < 2:
-        return Difference(value, None, None, 1.0, n, units)
+        return Difference(value, None, None, 1.0, n, units, 1.0)
     centered = _centered(value, gaps, (-FULL, FULL))
     low, high = _expanded(value, centered, units, (-FULL, FULL))
     error = float(centered.std()) * sqrt(units / (units - 1)) if len(centered) else 0.0
@@ -176,18 +178,24 @@ def paired(
 ) -> Difference:
     """Difference of the mean outcomes of `a` and `b` on the same examples.
 
-    The interval is the bootstrap interval of the per-example differences. The p-value is from the two-sided sign-flip
-    test over groups; for 0/100 outcomes without groups this is McNemar's exact test, computed in closed form.
+    The interval is the bootstrap interval of the per-example differences; see `_none_differs` if they are all 0. The
+    p-value is from the two-sided sign-flip test over groups; for 0/100 outcomes without groups this is McNemar's exact
+    test, computed in closed form.
     """
     first, second = _outcomes(a), _outcomes(b)
     if len(first) != len(second):
         raise UserError(f"paired outcomes differ in length: {len(first)} and {len(second)}; use the common examples")
     gains = first - second
     units = _units(gains, groups)
-    low, high = _interval(units, (-FULL, FULL), draws, rng)
+    low, high = _interval(units, (-FULL, FULL), draws, rng) if gains.any() else _none_differs(len(gains), len(units))
     binary = np.isin(gains, (-FULL, 0.0, FULL)).all() and len(units) == len(gains)
     p = _mcnemar(int((gains > 0).sum()), int((gains < 0).sum())) if binary else _flip(units.real, rng)
-    return Difference(float(gains.mean()), low, high, p, len(gains), len(units))
+    return Difference(float(gains.mean()), low, high, p, len(gains), len(units), least_p(len(units)))
+
+
+def least_p(units: int) -> float:
+    """Smallest p-value of a two-sided sign-flip test over so many units: all differ in the same direction."""
+    return min(2.0 ** (1 - units), 1.0)
 
 
 def average(scores: Sequence[Score], strata: Sequence[Hashable]) -> Score:
@@ -278,6 +286,21 @@ def _unseen(value: float, count: int, bounds: tuple[float, float]) -> tuple[floa
     """Interval that allows for the fraction of units that may differ without being among the `count` sampled."""
     share = _Z**2 / (count + _Z**2)
     return value + share * (bounds[0] - value), value + share * (bounds[1] - value)
+
+
+def _none_differs(n: int, units: int) -> tuple[float | None, float | None]:
+    """Interval of a difference that is 0 in each of `n` examples of some units; none of a single unit.
+
+    Where no example differs, nothing shows that differences cluster in groups, so all examples count, less the price of
+    few groups: (t(n - 1) / t(units - 1))² of them, as of proportions of 0 % in surveys (Korn and Graubard, Survey
+    Methodology 24, 1998; Parker et al., Vital and Health Statistics 2(175), 2017).
+    """
+    if units < 2:
+        return None, None
+    tail = 0.5 + LEVEL / 2
+    counted = n * float(stdtrit(n - 1, tail) / stdtrit(units - 1, tail)) ** 2
+    share = FULL * _Z**2 / (counted + _Z**2)
+    return -share, share
 
 
 def _expanded(

@@ -47,9 +47,9 @@ from vitascope.report.sections.pretraining import Pretraining
 from vitascope.report.sections.tables import (
     DEPENDENCE_NOTE,
     ON_TEST_NOTE,
-    SENSITIVITY_NOTE,
     Extras,
     collect_extras,
+    sensitivity_note,
     summary_tables,
 )
 
@@ -280,7 +280,7 @@ def _variants(board: Leaderboard, extras: Extras, rankings: Mapping[str, Ranking
         "low_shot_rows": [row for row in board.rows if row.index in drawn],
         "motion": motion.motion_section(board, effects) if effects or missing else None,
         "missing_results": missing,
-        "sensitivity_note": SENSITIVITY_NOTE,
+        "sensitivity_note": sensitivity_note(effects),
         "dependence_note": DEPENDENCE_NOTE,
         "tables": summary_tables(board, extras),
         "on_test_note": ON_TEST_NOTE if chosen_on_test(board) else "",

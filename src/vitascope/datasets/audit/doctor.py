@@ -15,11 +15,10 @@ from vitascope.datasets.audit.file_probe import FileReport
 from vitascope.datasets.audit.fingerprints import copies
 from vitascope.datasets.audit.leaks import Leak, divided_sources, overlapping_spans, recording
 from vitascope.datasets.audit.name_patterns import suggested_sources
+from vitascope.metrics.stats import FEWEST_TESTABLE
 
 LEAKS = ("leak", "overlap", "copies")
 """Kinds of warnings that say that training has what the test is about."""
-MIN_UNITS = 5
-"""Number of groups below which no paired test of two encoders can be significant."""
 
 
 def diagnose(dataset: Dataset[Any]) -> tuple[DataWarning, ...]:
@@ -92,12 +91,15 @@ def _groups(dataset: Dataset[Any]) -> Iterator[DataWarning]:
     by_id = dataset.by_id()
     tested = [by_id[i] for i in dict.fromkeys(i for fold in dataset.folds for i in fold.test)]
     units = len({_unit(e) for e in tested})
-    if units < MIN_UNITS and any(e.group is not None for e in tested):
+    if units < FEWEST_TESTABLE and any(e.group is not None for e in tested):
         folds = f" in {len(dataset.folds)} folds" if len(dataset.folds) > 1 else ""
         what = "recording or group" if units == 1 else "recordings or groups"
+        # scores of temporal tasks are no means over examples, and tested otherwise
+        test = f", and no two encoders can differ significantly (from {FEWEST_TESTABLE} on they can)"
+        test = test if dataset.kind == "recognition" else ""
         text = (
             f"FEW GROUPS: {len(tested):,} test examples of {units} {what}{folds}: "
-            f"too few to say much about others; {MIN_UNITS} are the least"
+            f"too few to say much about others{test}"
         )
         yield DataWarning("groups", len(tested), len(tested), text)
 

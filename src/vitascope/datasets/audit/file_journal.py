@@ -24,7 +24,7 @@ from vitascope.core.worker_pool import Failed, Pool
 from vitascope.datasets.audit.file_probe import FileReport, FileRequest, probe
 from vitascope.datasets.audit.fingerprints import is_fingerprint
 
-VERSION = 2
+VERSION = 3
 """Version of `FileReport`; increment when the same file would give a different report."""
 AHEAD = 4
 """Files queued per worker beside the one being read: a small file takes less time than a message."""
@@ -69,7 +69,7 @@ def probe_files(
     files, requests = FileJournal(), file_requests(examples)
     progress = ReadingProgress(label, len(requests))
     recorded = _read_journal(journal)
-    _end_last_line(journal)
+    end_last_line(journal)
     with (
         Pool(probe, workers=workers, slots=1, slot_bytes=1, timeout=timeout, ahead=AHEAD) as pool,
         ProgressLine(progress, quiet=quiet) as live,
@@ -111,7 +111,7 @@ def journal_key(request: FileRequest) -> str:
     return digest([VERSION, os.path.abspath(request.path), stamp, request.fps, request.spans])
 
 
-def _end_last_line(journal: Path) -> None:
+def end_last_line(journal: Path) -> None:
     """Prepare the journal for appending: end the partial line that an interrupted run may have left."""
     journal.parent.mkdir(parents=True, exist_ok=True)
     if journal.exists():

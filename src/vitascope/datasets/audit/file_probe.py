@@ -13,7 +13,7 @@ import numpy as np
 from vitascope.core.files import require_regular_file
 from vitascope.core.types import Span, Video
 from vitascope.core.worker_process import report_alive
-from vitascope.datasets.audit.fingerprints import SIDE, fingerprint, key_frames
+from vitascope.datasets.audit.fingerprints import RESIZE, SIDE, fingerprint, key_frames
 from vitascope.video import UNREADABLE, decode, inspect
 
 CHUNK = 1 << 20
@@ -81,7 +81,7 @@ def _describe(video: Video, spans: tuple[Span, ...], report: FileReport) -> File
     """`report` with the properties of `video`, after decoding its first, middle and last frames."""
     warnings = list(video.warnings)
     frames = np.zeros((0, SIDE, SIDE, 3), np.uint8)
-    for _, pixels in decode(video, [key_frames(video)], SIDE, warnings=warnings):
+    for _, pixels in decode(video, [key_frames(video)], SIDE, RESIZE, warnings=warnings):
         frames = pixels
         report_alive()
     return replace(

@@ -1,9 +1,9 @@
-"""Fingerprints of videos: three frames, small and gray, by which another encoding of the same video is recognized.
+"""Fingerprints of videos: three frames, small and gray, by which a copy is recognized: another encoding, or mirrored.
 
 The thresholds lie between what encoding does and what differs between clips of one scene. For any two of 1,300 clips of
-three real sets, or of 500 of MotionLab, the largest difference of a cell is at least 30 gray levels; for encodings of
-one clip at usual qualities it is at most 18, and their changes correlate by at least 0.96. Clips of a static camera
-with small objects look alike within 13 levels, but their changes do not correlate.
+three real sets the largest difference of a cell is at least 40 gray levels, and 42 where one of both is mirrored; for
+encodings of one clip at usual qualities it is at most 18, and their changes correlate by at least 0.94. Clips of a
+static camera with small objects look alike within 13 levels, but their changes do not correlate.
 """
 
 from __future__ import annotations
@@ -16,12 +16,15 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from vitascope.core.pixel_transform import Resize
 from vitascope.core.types import Clip, Span, Video
 from vitascope.core.worker_process import report_alive
 from vitascope.video import UNREADABLE, decode, inspect
 
 SIDE = 32
 """Side of the frames that are decoded, pixels."""
+RESIZE: Resize = "square"
+"""The whole frame is resized: a center crop of odd rest moves by a pixel when a video is mirrored."""
 CELLS = 16
 """Side of the grid of cells of a frame; a cell keeps its mean gray level."""
 TOLERANCE = 24.0
@@ -49,13 +52,18 @@ class PrintRequest(NamedTuple):
 
 
 def take_fingerprint(request: PrintRequest) -> Iterator[tuple[str, None]]:
-    """Yield the fingerprint of a video; empty if it cannot be read. To be run in a worker process."""
+    """Yield the fingerprint of a video; empty if it cannot be decoded. To be run in a worker process.
+
+    Nothing is yielded if the system fails to read the file, which may not happen again.
+    """
     frames = np.zeros((0, SIDE, SIDE, 3), np.uint8)
     try:
         video = inspect(request.path, fps=request.fps).within(request.span)
-        for _, pixels in decode(video, [key_frames(video)], SIDE):
+        for _, pixels in decode(video, [key_frames(video)], SIDE, RESIZE):
             frames = pixels
             report_alive()
+    except OSError:
+        return
     except UNREADABLE:
         yield "", None
     else:
@@ -89,8 +97,8 @@ def is_fingerprint(text: str) -> bool:
 
 
 def same_video(one: str, other: str) -> bool:
-    """Whether two fingerprints are those of encodings of one video."""
-    return bool(one) and len(one) == len(other) and _alike(_levels(one), _levels(other))
+    """Whether two fingerprints are those of encodings of one video, one of which may be mirrored."""
+    return bool(one) and len(one) == len(other) and _is_copy(_levels(one), _levels(other))
 
 
 def copies(prints: Mapping[str, str]) -> dict[str, str]:
@@ -110,16 +118,21 @@ def copies(prints: Mapping[str, str]) -> dict[str, str]:
 def _copies_of_length(paths: Sequence[str], levels: Sequence[Levels]) -> dict[str, str]:
     from scipy.spatial import cKDTree
 
-    quarters = np.stack([_quarters(cells).ravel() for cells in levels])
-    near = cKDTree(quarters)
+    quarters = np.stack([_quarters(cells) for cells in levels])
+    near = cKDTree(quarters.reshape(len(levels), -1))
     first: dict[int, int] = {}
-    for i, row in enumerate(quarters):
+    for i, own in enumerate(quarters):
         if i not in first:
-            others = [
-                j for j in near.query_ball_point(row, QUARTERS, p=np.inf) if j > i and _alike(levels[i], levels[j])
-            ]
+            sides = [own.ravel(), own[..., ::-1].ravel()]
+            alike = sorted({j for found in near.query_ball_point(sides, QUARTERS, p=np.inf) for j in found})
+            others = [j for j in alike if j > i and _is_copy(levels[i], levels[j])]
             first |= dict.fromkeys(others, i) | ({i: i} if others else {})
     return {paths[i]: paths[j] for i, j in first.items()}
+
+
+def _is_copy(one: Levels, other: Levels) -> bool:
+    """Whether the cells are those of encodings of one video, as it is or mirrored."""
+    return _alike(one, other) or _alike(one, other[..., ::-1])
 
 
 def _alike(one: Levels, other: Levels) -> bool:

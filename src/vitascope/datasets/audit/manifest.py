@@ -14,7 +14,8 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from vitascope.core.data_warning import DataWarning
 from vitascope.core.errors import UserError
 from vitascope.core.files import atomic_file
-from vitascope.core.media import FRAME_SUFFIXES, is_clutter, kind_of, suffix
+from vitascope.core.media import FRAME_SUFFIXES, is_clutter, kind_of, stem, suffix
+from vitascope.core.names import folded
 from vitascope.core.truth import describe_truth
 from vitascope.core.types import Dataset, Example, Span
 from vitascope.datasets.audit.doctor import LEAKS, copy_warnings, diagnose
@@ -28,6 +29,7 @@ from vitascope.datasets.audit.duplicates import (
 )
 from vitascope.datasets.audit.file_journal import FileJournal, probe_files
 from vitascope.datasets.audit.file_probe import FileReport
+from vitascope.datasets.readers.class_folders import is_thumbnail
 
 MIN_FRAMES = 2
 """Minimum number of frames of a video."""
@@ -98,8 +100,6 @@ class Survey:
     """The test examples whose content also occurs in the training set."""
     warnings: tuple[DataWarning, ...]
     """What is doubtful about the examples and splits."""
-    grouped: tuple[int, int]
-    """Number of examples with a group, and of their groups."""
     official: bool
     """Whether the split is the authors'; leaks of such a split are only said."""
     examples: int
@@ -158,7 +158,6 @@ def survey(
     rows, leaks = rules.rows(chosen)
     limited = len(rows) < len(dataset.examples)
     full = (*rows, *unexpected(dataset))
-    groups = [e.group for e in dataset.examples if e.group is not None]
     _write(output, full)
     return Survey(
         dataset=dataset.name,
@@ -167,7 +166,6 @@ def survey(
         split_counts=tuple(_split_counts(rows, dataset, limited=limited)),
         leaks=tuple(leaks),
         warnings=(*diagnose(dataset), *copy_warnings(dataset, files.reports)),
-        grouped=(len(groups), len(set(groups))),
         official=bool(dataset.official_counts),
         examples=len(dataset.examples),
         limited=limited,
@@ -301,13 +299,17 @@ def _relative(path: str, root: str) -> str:
 
 
 def unexpected(dataset: Dataset[Any]) -> Iterator[ManifestRow]:
-    """The media files below the root that no example refers to, in order of path; a folder of images counts as one."""
+    """The media files below the root that no example refers to, in order of path; a folder of images counts as one.
+
+    Thumbnails of videos are left out.
+    """
     if not dataset.root:
         return
     paths = {os.path.abspath(e.path) for e in dataset.examples}
     for folder, names in _walk(os.path.abspath(dataset.root), paths):
         media = [n for n in names if kind_of(n) and not is_clutter(n)]
-        unlisted = [n for n in media if os.path.join(folder, n) not in paths]
+        videos = {folded(stem(n)) for n in media if os.path.join(folder, n) in paths}
+        unlisted = [n for n in media if os.path.join(folder, n) not in paths and not is_thumbnail(n, videos)]
         images = [n for n in unlisted if suffix(n) in FRAME_SUFFIXES]
         if len(images) > 1 and len(images) == len(media):
             why = f"a folder of {len(images)} images that no example refers to"

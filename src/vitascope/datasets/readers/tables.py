@@ -45,7 +45,7 @@ class Table:
     @property
     def form(self) -> str:
         """The form of the file in words."""
-        return f"separated by {NAMES[self.delimiter]}" if self.delimiter else self.path.suffix[1:]
+        return f"separated by {NAMES[self.delimiter]}" if self.delimiter else f"read as {self.path.suffix[1:]}"
 
 
 def read_table(path: Path, known: Collection[str]) -> Table:

@@ -17,13 +17,15 @@ from vitascope.report.analysis import leaderboard as boards
 from vitascope.report.analysis.data_warnings import warning_lines
 from vitascope.report.analysis.leaderboard import Column, EncoderRow, Leaderboard, SettingDifference
 from vitascope.report.analysis.paired_bootstrap import ResampledScore
-from vitascope.report.analysis.phrases import caveats, not_significant
+from vitascope.report.analysis.phrases import caveats, least_adjusted, not_significant, too_few
 from vitascope.report.analysis.ranking import (
     ALPHA,
     FAMILY,
     Evidence,
+    Predictions,
     Ranking,
     adjust,
+    chance_level,
     common,
     load_column,
     rank_column,
@@ -66,7 +68,10 @@ class Comparison:
     """p-value of the paired test."""
     adjusted: float | None = None
     """p-value Holm-adjusted over all pairs of encoders of the task, as in the report."""
-    """Holm-adjusted p-value, over the standard tasks compared, over their variants, or over the means of both axes."""
+    least: float = 0.0
+    """Smallest adjusted p-value that so few groups can give, whatever the outcomes; 0 where there is no such bound."""
+    chance: float | None = None
+    """Score of always predicting the most common test class, percent; None if it is unknown."""
     data_warnings: tuple[str, ...] = ()
     """What is doubtful about the data of the task."""
     needed: int | None = None
@@ -124,8 +129,16 @@ def _mean_of(probe: str, axes: Sequence[Sequence[_Tested]], a: EncoderRow, b: En
         only_b=sum(c.only_b for c in every),
         mean_a=fmean(fmean(c.mean_a or 0.0 for c in axis) for axis in each),
         mean_b=fmean(fmean(c.mean_b or 0.0 for c in axis) for axis in each),
+        chance=_mean_chance(each),
     )
     return _with_difference(base, _mean_ranking(axes), a, b)
+
+
+def _mean_chance(axes: Sequence[Sequence[Comparison]]) -> float | None:
+    """Mean chance level over the tasks of each axis, then over both; None if one is unknown."""
+    levels = [[c.chance for c in axis if c.chance is not None] for axis in axes]
+    known = [len(level) for level in levels] == [len(axis) for axis in axes]
+    return fmean(map(fmean, levels)) if known else None
 
 
 def _mean_ranking(axes: Sequence[Sequence[_Tested]]) -> Ranking:
@@ -157,6 +170,7 @@ def _with_difference(base: Comparison, ranking: Ranking, a: EncoderRow, b: Encod
         high=gap.high,
         p=gap.p,
         adjusted=ranking.adjusted(a.index, b.index),
+        least=least_adjusted(gap, len(ranking.pairs)),
         pairs=len(ranking.pairs),
     )
 
@@ -203,6 +217,8 @@ def _test(column: Column, a: EncoderRow, b: EncoderRow) -> _Tested:
         data_warnings=tuple(warning_lines(column.cells.values())),
     )
     evidence = load_column(column)
+    guess = chance_level(column, (each for each in evidence.values() if isinstance(each, Predictions)))
+    base = replace(base, chance=guess.value if guess else None)
     ours, theirs = evidence.get(a.index), evidence.get(b.index)
     if ours is None or theirs is None:
         whose = escaped(a.label if ours is None else b.label)
@@ -243,7 +259,8 @@ def _line(one: Comparison) -> str:
     gap = margin(Score(one.value, one.low, one.high))
     among = f" in {one.groups} groups" if one.groups < one.n else ""
     p = p_value(1.0 if one.adjusted is None else one.adjusted)
-    return f"{number(one.mean_a)} − {number(one.mean_b)} = {gap}  {p}  n = {one.n}{among}"
+    guess = "" if one.chance is None else f"  chance {number(one.chance)}"
+    return f"{number(one.mean_a)} − {number(one.mean_b)} = {gap}{guess}  {p}  n = {one.n}{among}"
 
 
 def _notes(one: Comparison) -> list[str]:
@@ -253,5 +270,5 @@ def _notes(one: Comparison) -> list[str]:
     notes += caveats(limited=one.limited, on_test=one.on_test)
     notes += map(escaped, one.data_warnings)
     if one.adjusted is not None and one.adjusted >= ALPHA:
-        notes.append(not_significant(one.n, one.groups, one.needed))
+        notes.append(not_significant(one.n, one.needed, too_few(one.n, one.groups, one.least, one.pairs)))
     return notes

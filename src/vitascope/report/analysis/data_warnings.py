@@ -15,10 +15,12 @@ def warning_lines(recorded: Iterable[Result]) -> list[str]:
     """The warnings on the data of some results, as lines that begin with the name of the dataset.
 
     Of the warnings of one kind on one dataset, which encoders and probes may find to different extents, the one that
-    touches most examples is given.
+    touches most examples is given. Those of variants count where there is no other result: a floor of altered clips
+    says nothing about the task.
     """
+    recorded = list(recorded)
     worst: dict[tuple[str, str], DataWarning] = {}
-    for result in recorded:
+    for result in [r for r in recorded if not r.variant] or recorded:
         name = result.dataset.removesuffix(f"@{result.variant.get('train_fraction')}")
         for warning in result.data_warnings:
             known = worst.setdefault((name, warning.kind), warning)

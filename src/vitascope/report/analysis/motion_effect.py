@@ -68,6 +68,8 @@ class AccuracyDrop(NamedTuple):
     gap: Difference
     p: float
     """Holm-adjusted p-value."""
+    tests: int = 1
+    """Number of tests over which it is adjusted."""
 
 
 class MotionDependence(NamedTuple):
@@ -178,4 +180,4 @@ def _drop(pair: PairedOutcomes) -> AccuracyDrop:
 
 def _holm_adjusted(drops: Sequence[AccuracyDrop]) -> list[AccuracyDrop]:
     adjusted = stats.holm([drop.p for drop in drops])
-    return [drop._replace(p=p) for drop, p in zip(drops, adjusted, strict=True)]
+    return [drop._replace(p=p, tests=len(drops)) for drop, p in zip(drops, adjusted, strict=True)]

@@ -8,9 +8,9 @@ from typing import NamedTuple
 from vitascope.core.text import escaped, number, number_range, percent, share, with_interval
 from vitascope.core.types import Score
 from vitascope.evaluation.results import Result
-from vitascope.metrics.stats import FEWEST_TESTABLE
+from vitascope.metrics.stats import Difference
 from vitascope.report.analysis.leaderboard import Column, Leaderboard
-from vitascope.report.analysis.ranking import Chance, Ranking
+from vitascope.report.analysis.ranking import ALPHA, Chance, Ranking
 
 
 class TextRun(NamedTuple):
@@ -28,14 +28,38 @@ def chance_definition(levels: Iterable[Chance]) -> str:
     return ", or without saved predictions ".join(definitions)
 
 
-def not_significant(n: int, groups: int, needed: int | None) -> str:
-    """State that two encoders do not differ significantly, and what it would take to detect the difference."""
-    if groups < FEWEST_TESTABLE:
-        unit = "group" if groups < n else "example"
-        return f"not significant; {groups} {unit}{'s are' if groups != 1 else ' is'} too few to detect any difference"
+def not_significant(n: int, needed: int | None, few: str) -> str:
+    """State that a difference is not significant, and what it would take to detect it; `few` is from `too_few`."""
+    if few:
+        return f"not significant; {few}"
     if needed is not None and needed > n:
         return f"not significant; detecting a difference this large takes about {needed:,} examples"
     return "not significant"
+
+
+def too_few(n: int, groups: int, least: float, tests: int = 1) -> str:
+    """State that no difference over so few groups can be significant; empty if one can be.
+
+    `least` is the smallest p-value that they can give after Holm's correction over so many `tests`.
+    """
+    if least < ALPHA:
+        return ""
+    unit = "group" if groups < n else "example"
+    corrected = f" after correction for {tests} tests" if tests > 1 else ""
+    return (
+        f"with {groups} {unit}{'s' * (groups != 1)} p cannot fall below {least:.2g}{corrected}, however large the "
+        "difference"
+    )
+
+
+def least_adjusted(gap: Difference, tests: int) -> float:
+    """Smallest Holm-adjusted p-value of one of so many tests: the least of all is multiplied by their number."""
+    return min(tests * gap.least, 1.0)
+
+
+def gap_too_few(gap: Difference, tests: int) -> str:
+    """State that no difference over the groups of `gap` can be significant; empty if one can be."""
+    return too_few(gap.n, gap.units, least_adjusted(gap, tests), tests)
 
 
 def coverage_note(result: Result) -> str:
@@ -67,10 +91,16 @@ def _leader_clause(ranking: Ranking, leader: int, others: Sequence[int], names: 
     if tied:
         listed = " and ".join(f"{names[row]} ({number(ranking.scores[row].value)})" for row in tied)
         subjects = f"{len(tied)} others" if len(tied) > 3 else listed
-        return f" scores highest ({percent(best)}), but not significantly higher than {subjects}."
+        return f" scores highest ({percent(best)}), but not significantly higher than {subjects}{_why(ranking)}."
     gap = ranking.difference(leader, others[0])
     assert gap is not None, "tiers come from differences"
     return f" leads with {percent(best)}, {with_interval(Score(*gap[:3]))} points ahead of {second}."
+
+
+def _why(ranking: Ranking) -> str:
+    """The clause that no lead could be significant, for lack of groups; empty if one could."""
+    notes = [gap_too_few(gap, len(ranking.pairs)) for gap in ranking.pairs.values()]
+    return f"; {notes[0]}" if notes and all(notes) else ""
 
 
 def versions(recorded: Sequence[Result]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from vitascope.core.text import escaped, with_interval
 from vitascope.core.types import Score
 from vitascope.report.analysis.leaderboard import Column, EncoderRow, Leaderboard
-from vitascope.report.analysis.ranking import Ranking
+from vitascope.report.analysis.ranking import Chance, Ranking, chance_level
 from vitascope.report.analysis.variants import LowShotTask, by_fraction, low_shot_tasks
 from vitascope.report.charts import plots
 from vitascope.report.charts.plots import Axis, Dot
@@ -54,6 +54,8 @@ class LowShotPlot(NamedTuple):
     curves: tuple[Curve, ...]
     scores: Mapping[int, Mapping[str, Score]]
     """By row and level text."""
+    chance: Chance | None = None
+    """The same for all levels, as the test set is."""
 
 
 def low_shot_plots(board: Leaderboard, rankings: Mapping[str, Ranking]) -> list[LowShotPlot]:
@@ -78,7 +80,8 @@ def _plot(
     scores = {row: by_level for row, by_level in scores.items() if by_level.keys() - {ALL}}
     column = columns[0][1]
     ranking = rankings.get(task.full.task) if task.full and task.full.main else None
-    y = plots.axis([s for each in scores.values() for s in each.values()], ranking.chance if ranking else None)
+    guess = ranking.chance if ranking else chance_level(column, ())
+    y = plots.axis([s for each in scores.values() for s in each.values()], guess)
     labels = {row.index: escaped(row.label) for row in board.rows}
     return LowShotPlot(
         title=escaped(task.task),
@@ -89,6 +92,7 @@ def _plot(
         y=y,
         curves=tuple(_curve(row, labels[row], levels, s, y, full_known=unit == "%") for row, s in scores.items()),
         scores=scores,
+        chance=guess,
     )
 
 

@@ -9,7 +9,7 @@ from vitascope.core.text import escaped, number
 from vitascope.evaluation.results import Result
 from vitascope.report.analysis import leaderboard as boards
 from vitascope.report.analysis.leaderboard import Leaderboard
-from vitascope.report.analysis.ranking import Ranking, overall
+from vitascope.report.analysis.ranking import Ranking, chance_level, overall
 
 AXES = ("appearance", "motion")
 BAR, ACROSS, DOWN = 40, 60, 15
@@ -41,7 +41,7 @@ def sketch(results: Sequence[Result]) -> str:
     if len(encoders) < 2:
         return ""
     chance = [_chance(board, axis) for axis in AXES]
-    return "\n".join([*_bars(encoders), "", *_scatter(encoders, chance)])
+    return "\n".join([*_bars(encoders, chance), "", *_scatter(encoders, chance)])
 
 
 def _axis_scores(board: Leaderboard) -> list[AxisScores]:
@@ -55,14 +55,15 @@ def _axis_scores(board: Leaderboard) -> list[AxisScores]:
 
 
 def _chance(board: Leaderboard, axis: str) -> float:
-    """Accuracy of predicting any one class, percent; mean over the tasks of an axis."""
-    levels = [100 / max(len(c.first.settings.get("classes") or ()), 1) for c in board.main(axis)]
+    """Accuracy of predicting one class, percent; mean over the tasks of an axis, of which unknown ones count as 0."""
+    levels = [guess.value if (guess := chance_level(c, ())) else 0.0 for c in board.main(axis)]
     return sum(levels) / len(levels)
 
 
-def _bars(encoders: Sequence[AxisScores]) -> list[str]:
+def _bars(encoders: Sequence[AxisScores], chance: Sequence[float]) -> list[str]:
     width = max(len(e.label) for e in encoders)
-    lines = ["mean score over the tasks of each axis, percent"]
+    levels = " and ".join(f"{number(level)} ({axis})" for level, axis in zip(chance, AXES, strict=True))
+    lines = [f"mean score over the tasks of each axis, percent; chance {levels}"]
     for e in encoders:
         for axis, value, label in zip(AXES, (e.appearance, e.motion), (e.label, ""), strict=True):
             lines.append(f"  {label:{width}}  {axis:10}  {_bar(value):{BAR}}  {number(value):>5}")

@@ -216,7 +216,7 @@ def _difference_cell(ranking: Ranking, a: EncoderRow, b: EncoderRow) -> Differen
     family = f"(Holm-adjusted over {len(ranking.pairs)} pair{'s' * (len(ranking.pairs) > 1)})"
     notes = [f"{escaped(a.label)} − {escaped(b.label)}", text, f"{p_value(p)} {family}, n = {gap.n}{groups}"]
     if sign == 0:
-        notes.append(phrases.not_significant(gap.n, gap.units, gap.needed()))
+        notes.append(phrases.not_significant(gap.n, gap.needed(), phrases.gap_too_few(gap, len(ranking.pairs))))
     return DifferenceCell(signed(gap.value), sign, "\n".join(notes))
 
 

@@ -10,6 +10,7 @@ from vitascope.core.types import Score
 from vitascope.report.analysis import motion_effect
 from vitascope.report.analysis.leaderboard import Column, EncoderRow, Leaderboard
 from vitascope.report.analysis.motion_effect import AccuracyDrop, MotionDependence, MotionEffect, motion_use
+from vitascope.report.analysis.phrases import gap_too_few
 from vitascope.report.analysis.ranking import ALPHA, Chance, Ranking
 from vitascope.report.charts import plots
 from vitascope.report.charts.plots import Axis, Mark, Strip
@@ -163,6 +164,8 @@ def _strip(row: int, label: str, drop: AccuracyDrop, scale: Axis, before: str) -
     groups = f" in {drop.gap.units} groups" if drop.gap.units < drop.gap.n else ""
     tip = f"{before} {number(drop.real)} → {number(drop.altered)}\ndrop {drop_text(drop)}\n"
     tip += f"{p_value(drop.p)} (Holm-adjusted), n = {drop.gap.n}{groups}"
+    few = gap_too_few(drop.gap, drop.tests)
+    tip += f"\n{few}" if few else ""
     return plots.difference_strip(row, label, drop.gap, scale, tip=tip, significant=drop.p < ALPHA)
 
 

@@ -17,8 +17,8 @@ from vitascope.report.analysis.motion_effect import (
     MotionEffect,
     motion_use,
 )
-from vitascope.report.analysis.phrases import SELECTED_ON_TEST, caveats, with_caveats
-from vitascope.report.analysis.ranking import ALPHA, Ranking
+from vitascope.report.analysis.phrases import SELECTED_ON_TEST, caveats, gap_too_few, with_caveats
+from vitascope.report.analysis.ranking import ALPHA, Ranking, chance_level
 from vitascope.report.charts import low_shot
 from vitascope.report.charts.low_shot import LowShotPlot
 
@@ -89,7 +89,23 @@ def sensitivity_table(board: Leaderboard, effects: Sequence[MotionEffect]) -> Su
         for e in effects
         for row, drops in e.sensitivity.items()
     )
-    return SummaryTable("Motion sensitivity", SENSITIVITY_NOTE, ("task", "encoder", "motion use", *alterations), rows)
+    heads = ("task", "encoder", "motion use", *alterations)
+    return SummaryTable("Motion sensitivity", sensitivity_note(effects), heads, rows)
+
+
+def sensitivity_note(effects: Sequence[MotionEffect]) -> str:
+    """What motion sensitivity is, and the tasks on which no drop can be significant, for lack of groups."""
+    return " ".join([SENSITIVITY_NOTE, *_few_groups(effects)])
+
+
+def _few_groups(effects: Sequence[MotionEffect]) -> list[str]:
+    """A sentence for each task on which no drop can be significant, for lack of groups."""
+    few: dict[str, str] = {}
+    for e in effects:
+        drops = [drop for by_name in e.sensitivity.values() for drop in by_name.values()]
+        notes = [gap_too_few(drop.gap, drop.tests) for drop in drops]
+        few |= {_title(e): notes[0]} if notes and all(notes) else {}
+    return [f"{title}: {note}." for title, note in few.items()]
 
 
 def _title(effect: MotionEffect) -> str:
@@ -112,7 +128,7 @@ def dependence_table(board: Leaderboard, effects: Sequence[MotionEffect]) -> Sum
             _title(e),
             REMOVED_TITLES[alteration],
             escaped(board.rows[dependence.row].label),
-            f"{number(dependence.overall.real)} → {number(dependence.overall.altered)}",
+            f"{number(dependence.overall.real)} → {number(dependence.overall.altered)}{_chance(e)}",
             _drop_cell(dependence.overall),
             *_extreme_classes(dependence),
         )
@@ -121,6 +137,12 @@ def dependence_table(board: Leaderboard, effects: Sequence[MotionEffect]) -> Sum
     )
     heads = ("task", "removed", "best encoder", "accuracy", "drop", "most dependent classes", "least dependent classes")
     return SummaryTable("Motion dependence", DEPENDENCE_NOTE, heads, rows)
+
+
+def _chance(effect: MotionEffect) -> str:
+    """The chance level of a task in brackets; empty if it is unknown."""
+    guess = chance_level(effect.original, ())
+    return f" (chance {number(guess.value)})" if guess else ""
 
 
 def _extreme_classes(dependence: MotionDependence) -> tuple[str, str]:
@@ -150,6 +172,7 @@ def _low_shot_table(board: Leaderboard, levels: tuple[str, ...], plots: Sequence
         warnings = caveats(limited=plot.limited, on_test=plot.on_test)
         title = f"{plot.title} ({', '.join(warnings)})" if warnings else plot.title
         rows += [(title, escaped(board.rows[row].label), *low_shot.score_cells(plot, row)) for row in plot.scores]
+        rows += [(title, "chance", *[number(plot.chance.value)] * len(levels))] if plot.chance else []
     unit = plots[0].unit.removesuffix(", log scale")
     note = f"Headline score by {unit}; the last column is the full training set. Brackets: 95 % intervals."
     return SummaryTable(f"Low-shot by {unit}", note, ("task", "encoder", *levels), tuple(rows))
