@@ -157,10 +157,16 @@ def _class_lines(file: Scored) -> Iterator[str]:
 
 def _diagnosis_lines(diagnosis: Any) -> Iterator[str]:
     for name, part in diagnosis.items():
-        if isinstance(part, dict) and part:
-            yield f"  {name}: " + ", ".join(f"{key} {_cell(value)}" for key, value in part.items())
+        if isinstance(part, list):
+            yield f"  by {name}: " + ", ".join(
+                f"{row['range']} ({row['segments']}, mAP_N {_cell(row['mAP_N'])}, missed {_cell(row['missed'])})"
+                for row in part
+                if row["segments"]
+            )
         elif not isinstance(part, dict):
             yield f"  {name}: {_cell(part)}"
+        elif part and name != "profile":  # a table of ten rows, in --json
+            yield f"  {name}: " + ", ".join(f"{key} {_cell(value)}" for key, value in part.items())
 
 
 def _cell(value: Any) -> str:

@@ -78,7 +78,7 @@ def _localization(
     odd = [f"no predictions in {counted(missing, 'video')} of the truth"] if missing else []
     if extra:
         note = unknown_videos(list(detections), known, "the predictions")
-        odd.append(f"{note}: false positives, as in the official evaluation")
+        odd.append(f"false positives, as in the official evaluation: {note}")
 
     def statistic(weights: Int64[ndarray, "b u"]) -> Float64[ndarray, "b 1"]:
         each = temporal_ap.average_precision(matching, weights[:, matching.videos])
