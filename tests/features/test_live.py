@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -162,3 +163,29 @@ def test_a_budget_decides_which_grids_are_stored(videos: Path, tmp_path: Path) -
         source.prepare(views)
         kinds = [type(source.features(v, [dataset.examples[0].id])).__name__ for v in views]
     assert kinds == ["LiveFeatures", "MemmapFeatures", "LiveFeatures"]
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_live_results_follow_their_files(tmp_path: Path, full: bool) -> None:
+    data = bytearray(300_000)
+    for name in ("a/1.mp4", "a/2.mp4", "b/1.mp4", "b/2.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+        data[100_000 if full else 0] += 1  # outside the samples, or at the start
+    dataset, views = build("", tmp_path), [View(DRAWS, "grid", stored=False)]
+
+    def source() -> FeatureSource:
+        return FeatureSource(Blocks(), dataset, tmp_path / "store", replace(OPTIONS, full_digest=full))
+
+    with source() as first:
+        first.prepare(views)
+        inputs = first.inputs(views)
+    assert inputs
+    assert not source().has_changed(views, inputs)
+    assert not FeatureSource(Blocks(), dataset, tmp_path / "store", OPTIONS).has_changed(views, inputs), "its own kind"
+    assert not source().has_changed(views, ""), "a result of before, which says nothing of its files"
+    path = Path(dataset.examples[0].path)
+    before = path.stat()
+    path.write_bytes(data)
+    os.utime(path, ns=(before.st_mtime_ns, before.st_mtime_ns))
+    assert source().has_changed(views, inputs)

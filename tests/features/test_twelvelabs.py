@@ -58,6 +58,26 @@ def test_import(tmp_path: Path, split: bool, label: str) -> None:
     assert np.array_equal(video.values[0], np.load(folder / "v7_v.npy").astype(np.float16))
 
 
+def test_recordings_of_a_release_are_given_by_json_equal_arrays_or_names(tmp_path: Path) -> None:
+    root = release(tmp_path / "r", split=False, clips=60)
+    for i in (0, 3):
+        about = json.loads((root / f"v{i}.json").read_text())
+        (root / f"v{i}.json").write_text(json.dumps(about | {"group": "cafe\u0301"}))
+    (root / "v5_c.npy").write_bytes((root / "v4_c.npy").read_bytes())
+    for end in (".json", "_c.npy", "_v.npy"):
+        (root / f"v7{end}").rename(root / f"v6_720p{end}")
+    made = import_twelvelabs(root, tmp_path / "out", encoder="lab/net")
+    assert open_precomputed(tmp_path / "out") == made
+    groups = {e.id: e.group for e in made.examples}
+    alone = {i for i, group in groups.items() if group is None}
+    assert alone == {f"v{i}" for i in (1, 2, 8, 9, 10, 11)}
+    assert groups["v0"] == groups["v3"] == "caf\u00e9"
+    assert len({groups["v4"], groups["v6"], groups["v0"]}) == 3
+    assert (groups["v4"], groups["v6"]) == (groups["v5"], groups["v6_720p"])
+    for fold in made.folds:
+        assert not {groups[i] or i for i in fold.train} & {groups[i] or i for i in fold.test}
+
+
 def test_out_and_in_again(tmp_path: Path) -> None:
     dataset = import_twelvelabs(release(tmp_path / "r"), tmp_path / "one", encoder="lab/net", name="set")
     store = Store(tmp_path / "one" / "store", twelvelabs.imported_key(dataset, "clips"))

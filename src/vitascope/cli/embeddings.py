@@ -35,10 +35,7 @@ def embed(
     device: options.Device = "",
     timeout: options.Timeout = 60.0,
     retry_failed: options.Retry = False,
-    full_digest: Annotated[
-        bool,
-        typer.Option("--full-digest", help="tell changed files by all their bytes, not by samples"),
-    ] = False,
+    full_digest: options.FullDigest = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Embed a dataset into the store. Safe to interrupt: rerun to resume.

@@ -70,6 +70,7 @@ def evaluate(
     device: options.Device = "",
     timeout: options.Timeout = 60.0,
     retry_failed: options.Retry = False,
+    full_digest: options.FullDigest = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -83,12 +84,13 @@ def evaluate(
     from vitascope.evaluation import evaluate as evaluation
     from vitascope.evaluation import runner
 
+    more = {"retry_failed": retry_failed, "full_digest": full_digest}
     jobs = _jobs(data or [], tasks, benchmark, data_root)
     options.folder(output, "-o")
     config = runner.EvaluationConfig(
         run=output,
         store=store or cache(),
-        options=options.extraction_options(workers, batch, device, timeout, quiet=quiet, retry_failed=retry_failed),
+        options=options.extraction_options(workers, batch, device, timeout, quiet=quiet, **more),
         seed=seed,
         seeds=seeds,
         grid_cache_bytes=int(grid_cache * GIB),

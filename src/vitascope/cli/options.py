@@ -98,6 +98,10 @@ Timeout = Annotated[
     float, typer.Option("--timeout", help="give up a video after this many seconds without a frame", min=1)
 ]
 Retry = Annotated[bool, typer.Option("--retry-failed", help="retry videos that failed before")]
+FullDigest = Annotated[
+    bool,
+    typer.Option("--full-digest", help="tell changed files by all their bytes, not by samples"),
+]
 Limit = Annotated[
     int,
     typer.Option(

@@ -20,7 +20,7 @@ STORE = "store"
 
 
 def write(path: Path, dataset: Dataset[Any]) -> None:
-    """Write the classes, examples and folds of `dataset` and the card of the encoder of its vectors."""
+    """Write the classes, examples and folds of `dataset`, what else is known, and the card of the encoder."""
     data: dict[str, Any] = {
         "name": dataset.name,
         "classes": dataset.classes,
@@ -28,14 +28,14 @@ def write(path: Path, dataset: Dataset[Any]) -> None:
         "folds": plain(dataset.folds),
         "card": plain(dataset.cards[0]),
     }
-    if dataset.kind != "recognition":
-        data |= {
-            "kind": dataset.kind,
-            "about": [[e.duration, e.group] for e in dataset.examples],
-            "missing_files": dataset.missing_files,
-            "official_counts": dataset.official_counts,
-            "notes": dataset.notes,
-        }
+    about = [[e.duration, e.group] for e in dataset.examples]
+    optional = {
+        "about": about if any(value is not None for values in about for value in values) else [],
+        "missing_files": dataset.missing_files,
+        "official_counts": dataset.official_counts,
+        "notes": dataset.notes,
+    }
+    data |= {"kind": dataset.kind} | {name: value for name, value in optional.items() if value}
     files.write(path, json.dumps(data, ensure_ascii=False).encode())
 
 

@@ -55,6 +55,20 @@ def _grouped(examples: Sequence[Example[T]], keys: Sequence[Sequence[Hashable]],
     return tuple(example if name == example.group else replace(example, group=name) for example, name in named)
 
 
+def with_array_recordings(
+    examples: Sequence[Example[T]], arrays: Mapping[str, Path], root: Path
+) -> tuple[Example[T], ...]:
+    """The examples, without paths, with their recording as group, where only arrays computed from videos are at hand.
+
+    Of one recording are those given the same group, those with one array or equal ones, and those whose ids differ only
+    in the encoding or as a thumbnail. `arrays`: the array of an example by id.
+    """
+    of_arrays = [replace(e, path=str(arrays.get(e.id, root / e.id))) for e in examples]
+    joined = with_recordings(of_arrays, root)
+    joined = with_recordings([replace(e, path=str(root / e.id)) for e in joined], root)
+    return tuple(replace(e, path="") for e in joined)
+
+
 def _name(members: Sequence[Example[T]], root: Path) -> str | None:
     """The name of a recording; None if it is a single example without a group."""
     groups = [e.group for e in members if e.group is not None]

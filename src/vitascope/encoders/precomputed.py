@@ -49,6 +49,18 @@ class ReleasedVideo:
             raise UserError(f"{self.path}: no label under 'annotation'{nearest('annotation', self.about)}")
         return canonical(str(annotation))
 
+    @property
+    def group(self) -> str | None:
+        """The recording that its JSON file names under `group`, if it does."""
+        group = self.about.get("group")
+        return None if group is None else canonical(str(group))
+
+    @property
+    def array(self) -> Path:
+        """One of its arrays: that of its clips, else that of the video."""
+        clips = self.path.with_name(f"{self.path.stem}_c.npy")
+        return clips if clips.exists() else self.path.with_name(f"{self.path.stem}_v.npy")
+
 
 @dataclass
 class Release:

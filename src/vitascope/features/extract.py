@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from filelock import FileLock, Timeout
 from jaxtyping import UInt8
 from torch import Tensor
 
@@ -33,6 +32,7 @@ from vitascope.encoders.base import Encoder, Tokens, call, shape_problem
 from vitascope.encoders.precomputed import Release
 from vitascope.encoders.preprocess import to_tensor
 from vitascope.features.batching import ClipBatcher
+from vitascope.features.claims import Claims
 from vitascope.features.decode_job import Changed, ClipHeader, ClipIndex, DecodeJob, Message, Pixels, decode_example
 from vitascope.features.freshness import Freshness, file_size
 from vitascope.features.imports.twelvelabs import copy_released, granularity_for
@@ -191,7 +191,7 @@ class _Extraction:
         self.encoder, self.dataset, self.options = encoder, dataset, options
         self.stores = {v: Store(root, store_key(dataset, encoder.card, v)) for v in views}
         self.samplers = tuple(dict.fromkeys(v.sampler for v in views))
-        self.locks: dict[str, list[FileLock]] = {}
+        self.claims = Claims()
         self.remaining: dict[str, int] = {}
         self.pending: dict[str, PendingExample] = {}
         self.files: dict[str, FileIdentity] = {}
@@ -243,8 +243,7 @@ class _Extraction:
                     self._work(pool, todo, line)
                     todo = self._changed_meanwhile()
         finally:
-            for name in list(self.locks):
-                self._release(name)
+            self.claims.close()
         return {
             "embed": self.progress.seconds,
             "decode": pool.busy * self.progress.seconds,
@@ -290,7 +289,7 @@ class _Extraction:
             self.progress.total -= len(block) - len(examples)
             self.remaining[name] = len(examples)
             if not examples:
-                self._release(name)
+                self.claims.release(name)
             for e in examples:
                 yield self._job(name, e)
 
@@ -306,22 +305,8 @@ class _Extraction:
         return ChainMap(store.status(block), known)
 
     def _acquire(self, name: str) -> bool:
-        locks: list[FileLock] = []
-        for store in sorted(self.stores.values(), key=lambda s: s.folder):
-            lock = store.lock(name)
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                for other in locks:
-                    other.release()
-                return False
-            locks.append(lock)
-        self.locks[name] = locks
-        return True
-
-    def _release(self, name: str) -> None:
-        for lock in self.locks.pop(name, ()):
-            lock.release()
+        stores = sorted(self.stores.values(), key=lambda s: s.folder)
+        return self.claims.acquire(name, [store.lock(name) for store in stores])
 
     def _take(self, job: DecodeJob, message: Message | Failed, pixels: Pixels | None) -> None:
         """Process one message of a worker; messages arrive job by job, in order."""
@@ -376,7 +361,7 @@ class _Extraction:
         self.encoded += sum(done.job.example not in self.changed for done in self.finished)
         self.finished.clear()
         self.pending.clear()
-        self._release(block)
+        self.claims.release(block)
 
     def _records(self, view: View) -> Iterator[EmbeddedExample]:
         """Yield what to store of the finished examples; a failure replaces no vector that holds."""

@@ -6,12 +6,14 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vitascope.core.file_identity import FileState, is_unchanged, state_of
+from vitascope.core.file_identity import FULL, FileIdentity, FileState, identify, is_unchanged, state_of
 from vitascope.core.types import Example, digest
 from vitascope.features.decode_job import DecodeJob
 from vitascope.features.store import StoredEntry
 
 Known = Mapping[str, StoredEntry]
+FILES = "files:"
+"""Start of a digest of the files that live features are computed from."""
 
 
 def file_size(path: str) -> int:
@@ -25,6 +27,19 @@ def file_size(path: str) -> int:
 def source_digest(example: Example[Any] | DecodeJob, size: int) -> str:
     """Return a digest of file name, size (bytes), span and frame rate: whether an example id still means the same."""
     return digest([os.path.basename(example.path), size, example.span, example.fps])
+
+
+def files_digest(examples: Sequence[Example[Any]], *, full: bool) -> str:
+    """Return a digest of the content of all files of `examples`, by samples or in full, for which no store speaks."""
+    found = {path: _content(path, full=full) for path in dict.fromkeys(e.path for e in examples)}
+    return FILES + FULL * full + digest([[e.id, e.span, e.fps, found[e.path]] for e in examples])
+
+
+def _content(path: str, *, full: bool) -> str:
+    try:
+        return identify(path, full=full).content
+    except OSError:
+        return FileIdentity().content
 
 
 class Freshness:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -111,8 +111,8 @@ class ShardRows:
         """Read rows of the index; DamagedFileError if a checksum does not hold."""
         if not len(chosen):
             return np.zeros((0, 0), np.float16)
-        maps = {int(s): self.maps[s] for s in np.unique(self.shard[chosen])}
-        out = np.empty((len(chosen), *self._shape(maps.values())), np.result_type(*(m.dtype for m in maps.values())))
+        maps = self._maps(chosen)
+        out = np.empty((len(chosen), *self.shape(chosen)), np.result_type(*(m.dtype for m in maps.values())))
         for shard, data in maps.items():
             at = np.flatnonzero(self.shard[chosen] == shard)
             rows = self.row[chosen[at]]
@@ -123,9 +123,15 @@ class ShardRows:
                 out[at] = data[rows]
         return out
 
-    def _shape(self, maps: Iterable[Array]) -> tuple[int, ...]:
-        """Return the shape of a vector; DamagedFileError if some have another one."""
-        first, *others = {m.shape[1:] for m in maps}
+    def _maps(self, chosen: Array) -> dict[int, Array]:
+        """Return the shards of some rows by number."""
+        return {int(s): self.maps[s] for s in np.unique(self.shard[chosen])}
+
+    def shape(self, chosen: Array) -> tuple[int, ...]:
+        """Return the shape of the vectors of some rows; DamagedFileError if some have another one."""
+        if not len(chosen):
+            return (0,)
+        first, *others = {m.shape[1:] for m in self._maps(chosen).values()}
         if others:
             raise DamagedFileError(f"{self.folder}: vectors of shapes {first}, {others[0]}; {remedy(self.folder)}")
         return first

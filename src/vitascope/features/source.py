@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from vitascope.core.errors import UserError
+from vitascope.core.file_identity import FULL
 from vitascope.core.types import Card, Dataset, Example
 from vitascope.encoders.base import Encoder
 from vitascope.encoders.precomputed import Release
@@ -26,10 +27,10 @@ from vitascope.features.extract import (
     reduce_tokens,
     store_key,
 )
-from vitascope.features.freshness import Freshness, Known, inputs_digest
+from vitascope.features.freshness import FILES, Freshness, Known, files_digest, inputs_digest
 from vitascope.features.imports import twelvelabs
 from vitascope.features.live import LiveFeatures
-from vitascope.features.store import Store
+from vitascope.features.store import MemmapRows, Store
 from vitascope.features.view import Reduce, View
 from vitascope.sampling.augmentations import find_drawn
 from vitascope.sampling.names import clips_of
@@ -37,6 +38,8 @@ from vitascope.sampling.samplers import Sampler
 
 BYTES_PER_VALUE = 2
 """Bytes of a stored half-precision value."""
+READ_VALUES = 1 << 18
+"""Values read at a time: half a megabyte in half precision, which the cache of a core holds."""
 
 
 @dataclass
@@ -58,6 +61,10 @@ class FeatureSource:
     """Views whose token grids are on disk."""
     _open: ExitStack = field(default_factory=ExitStack)
     _fresh: Freshness = field(default_factory=Freshness)
+    _files: str = ""
+    """Digest of the files when `prepare` began, if a view is encoded live."""
+    _current: dict[bool, str] = field(default_factory=dict)
+    """Digests of the files by whether all bytes were read."""
 
     def __enter__(self) -> FeatureSource:
         return self
@@ -85,26 +92,46 @@ class FeatureSource:
         self.stored_views = set(
             views_within_budget(self.encoder, self.dataset, views, self._budget(), self.options.device)
         )
+        if not all(v.stored for v in views):
+            self._files = files_digest(self._available(), full=self.options.full_digest)
         stored = [v for v in views if v.stored or v in self.stored_views]
         if stored:
             self.summary = embed(self.encoder, self.dataset, stored, root=self.root, options=self.options)
 
     def inputs(self, views: Sequence[View]) -> str:
-        """Return a digest of the files that the stored vectors of `views` were computed from; empty if unknown."""
-        if not (known := self._known(views)):
-            return ""
-        return inputs_digest(self._available(), list(known.values()))
+        """Return digests of the files that the vectors of `views` were computed from; empty if unknown.
+
+        One of what the store recorded, and one of the files as `prepare` found them if a view is encoded live.
+        """
+        known = list(self._known(views).values())
+        stored = inputs_digest(self._available(), known) if known else ""
+        return " ".join(filter(None, (stored, self._files if self._has_live(views) else "")))
 
     def has_changed(self, views: Sequence[View], inputs: str) -> bool:
         """Return whether `views` would now have other vectors than when `inputs` was recorded.
 
-        Also if something befell the machine then. False if the store knows nothing of a view.
+        Also if something befell the machine then. False if the store knows nothing of a stored view.
         """
+        recorded = inputs.split()
+        live = next((i for i in recorded if i.startswith(FILES)), "")
+        if live and self._has_live(views) and self._files_now(full=live.startswith(FILES + FULL)) != live:
+            return True
         known = list(self._known(views).values())
         if not known or not all(known):
             return False
+        stored = next((i for i in recorded if i != live), "")
         changed = bool(self._fresh.missing(self._available(), known))
-        return changed or (bool(inputs) and inputs_digest(self._available(), known) != inputs)
+        return changed or (bool(stored) and inputs_digest(self._available(), known) != stored)
+
+    def _has_live(self, views: Sequence[View]) -> bool:
+        """Return whether one of `views` may be encoded from the files whenever it is read."""
+        return not isinstance(self.encoder, Card | Release) and not all(v.stored for v in views)
+
+    def _files_now(self, *, full: bool) -> str:
+        """Return the digest of the files as they are, read once."""
+        if full not in self._current:
+            self._current[full] = files_digest(self._available(), full=full)
+        return self._current[full]
 
     def _available(self) -> list[Example[Any]]:
         return [e for e in self.dataset.examples if e.id not in self.dataset.missing_files]
@@ -188,11 +215,18 @@ def _with_vectors(dataset: Dataset[Any], ids: Sequence[str], offsets: Any) -> tu
 
 def load_stored(dataset: Dataset[Any], card: Card, view: View, *, ids: Sequence[str], root: Path) -> StoredFeatures:
     """Load the stored vectors of `ids` into memory, in order; examples without vectors are left out."""
-    vectors = _store(dataset, card, view, root).read(ids)
-    examples, offsets = _with_vectors(dataset, ids, vectors.offsets)
-    return StoredFeatures(
-        examples, dataset.classes, torch.from_numpy(vectors.values).float(), offsets, ClipSpans(vectors.spans, offsets)
-    )
+    memmap = _store(dataset, card, view, root).memmap(ids)
+    examples, offsets = _with_vectors(dataset, ids, memmap.offsets)
+    return StoredFeatures(examples, dataset.classes, _in_memory(memmap), offsets, ClipSpans(memmap.spans, offsets))
+
+
+def _in_memory(memmap: MemmapRows) -> torch.Tensor:
+    """Read all rows as float32, few at a time: they are verified, gathered and converted while the cache has them."""
+    values = torch.empty(memmap.shape)
+    step = max(1, READ_VALUES // max(values[:1].numel(), 1))
+    for rows in np.split(np.arange(len(values)), range(step, len(values), step)) if len(values) else ():
+        values[rows[0] : rows[-1] + 1] = torch.from_numpy(memmap.take(rows))
+    return values
 
 
 def _to_device(features: StoredFeatures, device: str) -> StoredFeatures:

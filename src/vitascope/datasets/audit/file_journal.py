@@ -48,7 +48,9 @@ class FileJournal:
     def add(self, request: FileRequest, report: FileReport) -> None:
         """Add the report of one file."""
         self.reports[request.path] = report
-        counts = zip(request.spans, report.seen, strict=False)
+        if not report.seen:  # of a file that cannot be read; of any other there is one count a span
+            return
+        counts = zip(request.spans, report.seen, strict=True)
         self.visible_frames |= {(request.path, span): count for span, count in counts}
 
 
@@ -79,7 +81,8 @@ def probe_files(
         def unread() -> Iterator[FileRequest]:
             for request in requests:
                 key = journal_key(request)  # taken before reading, so that a file that changes meanwhile is read again
-                if (report := recorded.get(key)) is None:
+                report = recorded.get(key)
+                if report is None or len(report.seen) not in (0, len(request.spans)):
                     yield request._replace(key=key)
                     continue
                 files.add(request, report)

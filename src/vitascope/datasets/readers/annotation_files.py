@@ -150,6 +150,7 @@ class ClassOrder:
     def check(self, listed: Sequence[str], path: Path) -> None:
         """Raise `UserError` with the first difference if the classes listed in `path` are not the official ones."""
         for number, (label, official) in enumerate(zip(listed, self.classes, strict=False)):
+            # what one list has beyond the other is refused below
             if loose(label) != loose(official):
                 raise UserError(
                     f"{path}: class {number} is {label!r}, but {official!r} in the official order; use the authors' "
@@ -219,7 +220,7 @@ def read_table(path: Path, *columns: str) -> Iterator[tuple[str, dict[str, str]]
     for where, row in rows:
         if len(row) < len(head) or any(row[len(head) :]):
             raise UserError(f"{where}: {len(row)} cells, but the header has {len(head)}")
-        yield where, dict(zip(head, row, strict=False))
+        yield where, dict(zip(head, row, strict=False))  # what a row has beyond the header is blank, see above
 
 
 def numbered_lines(path: Path, order: ClassOrder, *, first: int = 0) -> Iterator[tuple[str, str, int]]:

@@ -30,6 +30,7 @@ from vitascope.datasets.consistency import common_factor
 from vitascope.datasets.precomputed import DATASET, STORE
 from vitascope.datasets.readers.annotation_files import read_json
 from vitascope.datasets.readers.mstcn_labels import NO_RATE_FILE
+from vitascope.datasets.recordings import with_array_recordings
 from vitascope.encoders.precomputed import SAMPLE, card_of, clip_times
 from vitascope.features.imports import time_grid
 from vitascope.features.imports.time_grid import FeatureGrid
@@ -222,7 +223,7 @@ def import_npy_folder(
     imported = replace(
         dataset,
         name=name or dataset.name,
-        examples=tuple(replace(e, path="") for e in dataset.examples),
+        examples=with_array_recordings(dataset.examples, available, folder.root),
         key="",
         root="",
         missing_files=missing,

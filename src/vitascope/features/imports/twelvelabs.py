@@ -24,6 +24,7 @@ from vitascope.core.text import nearest, whole_number
 from vitascope.core.types import Clip, Dataset, Example, Video, digest
 from vitascope.datasets import precomputed
 from vitascope.datasets.precomputed import DATASET, STORE
+from vitascope.datasets.recordings import with_array_recordings
 from vitascope.datasets.splits import check_labels, make_folds
 from vitascope.encoders.precomputed import (
     SAMPLE,
@@ -110,7 +111,8 @@ def import_twelvelabs(
     _warn_of_unused(source, entries)
     names = _class_names(entries, classes, source)
     number = {label: i for i, label in enumerate(names)}
-    examples = tuple(Example(id=e.id, path="", truth=_label_index(e, number, names)) for e in entries)
+    listed = [Example(id=e.id, path="", truth=_label_index(e, number, names), group=e.group) for e in entries]
+    examples = with_array_recordings(listed, {e.id: e.array for e in entries}, source)
     folds = make_folds(examples, [e.split for e in entries], names, where=str(source))
     check_labels(examples, folds, names, where=str(source))
     card = card_from(encoder, entries)
