@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vitascope.core.types import Dataset, Example, Fold, Segment, Timeline, describe_truth, digest
+from vitascope.core.truth import describe_truth
+from vitascope.core.types import Dataset, Example, Fold, Segment, Timeline, digest
 
 FOLD = (Fold(name="f", train=("a",), test=("b",)),)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from itertools import groupby
 from typing import Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar, get_args
@@ -270,7 +270,8 @@ class Timeline:
 class Example(Generic[T_co]):
     """A labeled video or span of a video.
 
-    `truth` is a class index for classification, a tuple of `Segment` for localization, a `Timeline` for segmentation.
+    `truth` is a class index for classification, or an ascending tuple of them (multi-label; empty: of no class); a
+    tuple of `Segment` for localization; a `Timeline` for segmentation.
     """
 
     id: str
@@ -359,15 +360,6 @@ class Dataset(Generic[T]):
     def by_id(self) -> dict[str, Example[T]]:
         """The examples by id."""
         return {e.id: e for e in self.examples}
-
-
-def describe_truth(truth: Any, classes: Sequence[str]) -> str:
-    """The truth of an example in words, for a table: its class, or the number of actions of each class."""
-    if isinstance(truth, int):
-        return classes[truth] if 0 <= truth < len(classes) else str(truth)
-    labels = [s.label for s in truth] if isinstance(truth, tuple) else [label for label, _ in truth.runs]
-    counts = {classes[label]: labels.count(label) for label in sorted(set(labels))}
-    return ", ".join(f"{name} x {count}" if count > 1 else name for name, count in counts.items()) or "nothing"
 
 
 def plain(value: Any) -> Any:

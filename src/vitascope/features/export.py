@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from vitascope.core.errors import UserError
 from vitascope.core.files import atomic_folder
-from vitascope.core.types import Dataset, Example, describe_truth, digest
+from vitascope.core.truth import describe_truth
+from vitascope.core.types import Dataset, Example, digest
 from vitascope.features.store import Store
 from vitascope.features.store_index import write_table
 from vitascope.sampling.names import describe

@@ -15,7 +15,8 @@ from vitascope.core.data_warning import DataWarning
 from vitascope.core.errors import UserError
 from vitascope.core.files import atomic_file
 from vitascope.core.media import FRAME_SUFFIXES, is_clutter, kind_of, suffix
-from vitascope.core.types import Dataset, Example, Span, describe_truth
+from vitascope.core.truth import describe_truth
+from vitascope.core.types import Dataset, Example, Span
 from vitascope.datasets.audit.doctor import LEAKS, copy_warnings, diagnose
 from vitascope.datasets.audit.duplicates import (
     Duplicate,
