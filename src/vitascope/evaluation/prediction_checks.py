@@ -13,8 +13,8 @@ NAMES = ("id", "group", "label")
 ROWS = (("top", "score"), ("starts", "ends", "labels", "scores"), ("true_starts", "true_ends", "true_labels"))
 RUNS = (("labels", "frames"), ("true_labels", "true_frames"))
 """Columns of lists that are of one length in every row."""
-LISTS = frozenset(name for group in (*ROWS, *RUNS) for name in group)
-COUNTED = ("labels", "true_labels", "top", "frames", "true_frames", "fold")
+LISTS = frozenset(("true_classes", "class_scores", *(name for group in (*ROWS, *RUNS) for name in group)))
+COUNTED = ("true_classes", "labels", "true_labels", "top", "frames", "true_frames", "fold")
 """Columns of whole numbers from 0 on."""
 TOO_MANY = 1 << 31
 """What no count, class or frame reaches."""

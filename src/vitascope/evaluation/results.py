@@ -97,6 +97,11 @@ class Result:
         return next(iter(self.scores.values()))
 
     @property
+    def multilabel(self) -> bool:
+        """Whether examples may have several labels: the headline is then mAP over classes."""
+        return self.kind == "recognition" and next(iter(self.scores)) == "mAP"
+
+    @property
     def coverage(self) -> float:
         """Share of the test examples that were scored, 0 to 1."""
         return self.n / max(self.expected, self.n, 1)

@@ -13,7 +13,7 @@ from vitascope.datasets.readers.label_cells import BAR, EXACT, SEVERAL, distinct
 from vitascope.datasets.readers.listing import VideoList, VideoRow
 
 FEW = 0.1
-"""Share of the videos below which lines that name a video again with another label are taken for a mistake."""
+"""Share of the videos below which lines that name a video again with another label look like mistakes."""
 
 
 def with_label_sets(found: VideoList, root: Path) -> VideoList:
@@ -52,7 +52,7 @@ def _repeated(rows: Sequence[VideoRow]) -> Iterator[list[VideoRow]]:
 def _check_repeated(repeated: Sequence[Sequence[VideoRow]], rows: Sequence[VideoRow], root: Path) -> None:
     """Raise `UserError` if so few videos have different labels that they look like mistakes."""
     videos, first = len(_by_video(rows)), repeated[0]
-    if len(repeated) < FEW * videos:
+    if len(repeated) < max(2, FEW * videos):
         labels = both(*list(dict.fromkeys(row.label for row in first))[:2])
         raise UserError(
             f"{root}: {first[0].name!r} is listed twice, as {labels}; remove one of the lines, or, if videos have "
