@@ -30,7 +30,7 @@ def several_phrase(dataset: Dataset[Any]) -> str:
     )
 
 
-def strata(dataset: Dataset[Any]) -> dict[str, int]:
+def class_strata(dataset: Dataset[Any]) -> dict[str, int]:
     """The class of every example by id: of several the rarest, `NO_CLASS` of none; 0 for all unless recognition."""
     if dataset.kind != "recognition":
         return dict.fromkeys((e.id for e in dataset.examples), 0)

@@ -15,7 +15,7 @@ from vitascope.core.errors import UserError
 from vitascope.core.truth import classes_of
 from vitascope.core.types import Dataset, Example, Fold
 from vitascope.datasets import multilabel_folds
-from vitascope.datasets.label_sets import NO_CLASS, is_multilabel, strata
+from vitascope.datasets.label_sets import NO_CLASS, class_strata, is_multilabel
 
 T = TypeVar("T")
 MAX_FOLDS = 5
@@ -101,7 +101,7 @@ def limit_examples(dataset: Dataset[T], count: int) -> Dataset[T]:
     """`dataset` with at most `count` examples, balanced over classes and splits: for trial runs, not for results."""
     tested = {i: n for n, fold in enumerate(dataset.folds) for i in fold.test}
     strata: dict[tuple[int, int], list[str]] = defaultdict(list)
-    truth = strata(dataset)
+    truth = class_strata(dataset)
     labels = {e.id: classes_of(e.truth) if dataset.kind == "recognition" else [0] for e in dataset.examples}
     for e in sorted(dataset.examples, key=lambda e: random.Random(e.id).random()):
         if e.id not in dataset.missing_files:
@@ -160,4 +160,4 @@ def _drawn_by(dataset: Dataset[Any], *, each: bool) -> dict[str, Sequence[int]]:
     """The classes from which an example may be drawn: all of its classes with `each`, else its stratum."""
     if each and is_multilabel(dataset):
         return {e.id: e.truth or (NO_CLASS,) for e in dataset.examples}
-    return {i: (label,) for i, label in strata(dataset).items()}
+    return {i: (label,) for i, label in class_strata(dataset).items()}

@@ -41,11 +41,13 @@ class Confusion(NamedTuple):
 
 
 class Chance(NamedTuple):
-    """Accuracy of always predicting one class, percent."""
+    """Accuracy of always predicting one class, percent; mAP of equal scores where examples have several labels."""
 
     value: float
     majority: bool
     """Whether it is the frequency of the most common test class; otherwise it is 1 / number of classes."""
+    several: bool = False
+    """Whether it is the mean frequency of the test classes, of which an example may have several."""
 
 
 @dataclass(frozen=True)
@@ -183,7 +185,7 @@ def chance_level(column: Column, predictions: Iterable[Predictions]) -> Chance |
     predictions, 1 / number of classes (the same if classes are balanced). Of several labels it is as recorded.
     """
     if column.first.multilabel:
-        return None if column.first.chance is None else Chance(column.first.chance, majority=True)
+        return None if column.first.chance is None else Chance(column.first.chance, majority=False, several=True)
     classes = column.first.settings.get("classes")
     if not classes or next(iter(column.first.scores)) != "top-1":
         return None
