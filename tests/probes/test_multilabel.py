@@ -35,7 +35,7 @@ def mean_ap(predictions, features):
     return average_precision.summary(np.stack(list(predictions)), [e.truth for e in features.examples])["mAP"]
 
 
-@pytest.mark.parametrize("variant", ["", "grid", "lbfgs", "lbfgs-grid", "adamw"])
+@pytest.mark.parametrize("variant", ["", "grid", "lbfgs", "lbfgs-grid"])
 def test_linear_learns_every_class(variant):
     probe = replace(linear.build(variant), epochs=40, warmup=0, min_steps=60)
     train, test = side(120, 0), side(60, 1)
@@ -73,7 +73,7 @@ def test_errors_are_the_gradient_of_the_loss():
 
 @pytest.mark.parametrize("variant", ["", "grid"])
 def test_attentive_learns_every_class(variant):
-    probe = replace(attentive.build(variant), epochs=8, min_steps=40)
+    probe = replace(attentive.build(variant), batch=16, epochs=8, min_steps=100, lr=0.01)
     train, test = side(64, 4, tokens=True), side(32, 5, tokens=True)
     assert mean_ap(probe.predict(train, test, seed=0), test) > 80
 

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Int
+from jaxtyping import Bool, Float, Float64, Int, Real
 from numpy.typing import ArrayLike, NDArray
 
 from vitascope.core.errors import UserError
@@ -72,7 +72,7 @@ def _rank(scores: Float[Array, "n"], positive: Bool[Array, "n"]) -> RankedClass:
     return RankedClass(order[: ends[-1]], positive[order[: ends[-1]]], np.append(0, ends[:-1]))
 
 
-def average_precision(one: RankedClass, weights: Float[Array, "b n"]) -> Float64[Array, "b"]:
+def average_precision(one: RankedClass, weights: Real[Array, "b n"]) -> Float64[Array, "b"]:
     """AP in percent, with each example repeated `weights` times; NaN without a positive.
 
     The sum over the thresholds of the precision at a threshold times the recall gained there, without interpolation;
@@ -82,7 +82,7 @@ def average_precision(one: RankedClass, weights: Float[Array, "b n"]) -> Float64
     gained = np.add.reduceat(ordered * one.positive, one.starts, axis=1)
     found = np.cumsum(gained, axis=1)
     retrieved = np.cumsum(np.add.reduceat(ordered, one.starts, axis=1), axis=1)
-    precision = np.divide(found, retrieved, out=np.zeros_like(found), where=retrieved > 0)
+    precision = np.divide(found, retrieved, out=np.zeros(found.shape), where=retrieved > 0)
     with np.errstate(invalid="ignore"):
         ap: Float64[Array, "b"] = FULL * (gained * precision).sum(axis=1) / found[:, -1]
     return ap
@@ -137,7 +137,7 @@ class MultilabelScores:
         self.hit = truth[np.arange(len(table)), table.argmax(axis=1)].astype(float)
         self.positive = truth[:, list(self.classes)].astype(float)
 
-    def __call__(self, weights: Float[Array, "b n"]) -> Float64[Array, "b k"]:
+    def __call__(self, weights: Real[Array, "b n"]) -> Float64[Array, "b k"]:
         weights = weights.astype(np.float64)
         each = np.stack([average_precision(one, weights) for one in self.classes.values()], axis=1)
         counts = weights @ self.positive

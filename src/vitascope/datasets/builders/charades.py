@@ -16,7 +16,14 @@ from vitascope.datasets.readers.annotation_files import (
     lines,
     read_table,
 )
-from vitascope.datasets.readers.video_files import AnnotatedVideo, Footage, Side, assemble, relative_path, require_videos
+from vitascope.datasets.readers.video_files import (
+    AnnotatedVideo,
+    Footage,
+    Side,
+    assemble,
+    relative_path,
+    require_videos,
+)
 
 VARIANTS: dict[str, str] = {"": "Charades: 157 everyday actions, several in most videos, scored by mAP; motion"}
 OFFICIAL_COUNTS = {"train": 7_985, "test": 1_863}
@@ -79,6 +86,8 @@ def _labels(actions: str, where: str, order: ClassOrder) -> Labels:
     for action in filter(None, actions.split(";")):
         match = ACTION.fullmatch(action.strip())
         if match is None:
-            raise UserError(f"{where}: action {action[:40]!r} is not a class, a start and an end, as 'c092 11.90 21.20'")
+            raise UserError(
+                f"{where}: action {action[:40]!r} is not a class, a start and an end, as 'c092 11.90 21.20'"
+            )
         found.add(order.parse(str(int(match[1])), where))
     return tuple(sorted(found))

@@ -28,8 +28,8 @@ AFTER_FILE = re.compile(rf"(.*\.(?:{ENDINGS}))\s+(\S.*)", re.IGNORECASE)
 """A line of a list: a file with a known ending, and what follows it."""
 HEAD = 1 << 16
 """Bytes in which the first line of a list must end."""
-LIST = "\x1f"
-"""ASCII's unit separator: stands before every item of a list in a cell, so that no item can be taken for two."""
+LIST = "\0"
+"""Stands before every item of a list in a cell: no text file that is read holds it."""
 Row = tuple[str, list[str]]
 
 

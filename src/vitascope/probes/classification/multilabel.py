@@ -20,7 +20,7 @@ from vitascope.probes.base import ScoredPredictions, TestPredictions
 Array: TypeAlias = NDArray[Any]
 NO_CLASS = -1
 """Stands for the class of an example without labels."""
-Targets: TypeAlias = Int[Tensor, "e"] | Float[Tensor, "e c"]
+Targets: TypeAlias = Int[Tensor, "_"] | Float[Tensor, "_ _"]
 """A class index per example, or, multi-label, 1 for each of its classes and 0 for the others."""
 
 
