@@ -38,7 +38,7 @@ def stratified(examples: Sequence[Example[Labels]], count: int) -> tuple[Fold, .
 def _assigned(sizes: Sequence[int], counts: Sequence[Mapping[int, int]], folds: int) -> list[int]:
     """The fold of each unit, given its size and how often each class occurs in it."""
     total = sum((Counter(of) for of in counts), Counter[int]())
-    lacking = [Counter({label: n / folds for label, n in total.items()}) for _ in range(folds)]  # type: ignore[arg-type]
+    lacking = [Counter({label: n / folds for label, n in total.items()}) for _ in range(folds)]
     space = [sum(sizes) / folds] * folds
     fold_of, left = [-1] * len(sizes), set(range(len(sizes)))
     while left:
