@@ -25,9 +25,9 @@ from vitascope.datasets.readers.video_files import Footage, LabeledVideo, assemb
 
 NAMES = [
     *("k400", "k600", "k700", "ssv2", "mit", "mit_305", "diving48", "epic_verb", "epic_noun"),
-    *("in1k", "ucf101", "hmdb51", "jester", "coin"),
+    *("charades", "in1k", "ucf101", "hmdb51", "jester", "coin"),
 ]
-COUNTS = [400, 600, 700, 174, 339, 305, 48, 97, 300, 1000, 101, 51, 27, 180]
+COUNTS = [400, 600, 700, 174, 339, 305, 48, 97, 300, 157, 1000, 101, 51, 27, 180]
 ABC = ClassOrder(("alpha", "beta (not gamma)", "don't"))
 
 

@@ -14,8 +14,32 @@ from vitascope.datasets.splits import check_labels, classes_only_in_test
 from vitascope.encoders.catalog import cards
 
 NAMES = [
-    *("k400", "k600", "k700", "ssv2", "mit", "mit/305", "diving48", "epic/verb", "epic/noun", "epic/action", "in1k"),
-    *("ucf101", "ucf101/1", "ucf101/2", "ucf101/3", "hmdb51", "hmdb51/1", "hmdb51/2", "hmdb51/3", "jester", "coin"),
+    *(
+        "k400",
+        "k600",
+        "k700",
+        "ssv2",
+        "mit",
+        "mit/305",
+        "diving48",
+        "charades",
+        "epic/verb",
+        "epic/noun",
+        "epic/action",
+    ),
+    *(
+        "in1k",
+        "ucf101",
+        "ucf101/1",
+        "ucf101/2",
+        "ucf101/3",
+        "hmdb51",
+        "hmdb51/1",
+        "hmdb51/2",
+        "hmdb51/3",
+        "jester",
+        "coin",
+    ),
 ]
 
 

@@ -243,3 +243,21 @@ def test_epic_pairs_are_products_of_their_parts(unpacked: Unpack) -> None:
         name == f"{verbs.classes[v]} {nouns.classes[n]}"
         for name, v, n in zip(pairs.classes, *pairs.factors, strict=True)
     )
+
+
+def test_charades_label_sets_are_the_classes_of_all_actions(unpacked: Unpack, tmp_path: Path) -> None:
+    source = unpacked("charades_ego")
+    assert [f"c{i:03} {name}" for i, name in enumerate(labels("charades"))] == own_lines(
+        source / "Charades_v1_classes.txt"
+    )
+    with open(source / "CharadesEgo_v1_test_only1st.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    for side, part in (("train", rows[::2]), ("test", rows[1::2])):
+        with open(tmp_path / f"Charades_v1_{side}.csv", "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(part)
+    truth = {e.id: e.truth for e in annotated("charades", "", tmp_path).examples}
+    expected = {r["id"]: {int(a[1:4]) for a in r["actions"].split(";") if a} for r in rows}
+    assert {i: set(t) for i, t in truth.items()} == expected
+    assert sum(len(t) for t in truth.values()) > 2 * len(truth)

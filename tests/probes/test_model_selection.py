@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vitascope.core.types import Example
-from vitascope.probes.classification.model_selection import choose, held_out, top_1
+from vitascope.probes.classification.model_selection import choose, held_out, selection_score
 
 
 def examples(labels, groups=None):
@@ -74,5 +74,5 @@ def test_the_first_of_the_best_is_chosen():
 def test_what_could_not_be_read_does_not_count():
     nan = float("nan")
     scores = torch.tensor([[0.9, 0.1], [nan, nan], [0.2, 0.8], [0.7, 0.3]])
-    assert top_1(scores, torch.tensor([0, 0, 1, 1])) == pytest.approx(200 / 3)
-    assert top_1(torch.full((2, 2), nan), torch.tensor([0, 1])) == 0.0
+    assert selection_score(scores, torch.tensor([0, 0, 1, 1])) == pytest.approx(200 / 3)
+    assert selection_score(torch.full((2, 2), nan), torch.tensor([0, 1])) == 0.0

@@ -269,8 +269,8 @@ class Timeline:
 class Example(Generic[T_co]):
     """A labeled video or span of a video.
 
-    `truth` is a class index for classification, a tuple of `Segment` for localization, a `Timeline` for segmentation,
-    `Keyframes` for detection.
+    `truth` is a class index for classification, or an ascending tuple of them (multi-label; empty: of no class); a
+    tuple of `Segment` for localization; a `Timeline` for segmentation; `Keyframes` for detection.
     """
 
     id: str

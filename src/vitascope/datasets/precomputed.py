@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from vitascope.core.errors import DamagedFileError, UserError, reading
 from vitascope.core.migrate import DATASET as DATASET_NAMES
 from vitascope.core.migrate import TASK_TYPE, current
 from vitascope.core.schema import conform
+from vitascope.core.truth import classes_of
 from vitascope.core.types import Card, Dataset, Example, Fold, Kind, Segment, Timeline, plain
 
 DATASET = "dataset.json"
@@ -64,7 +65,7 @@ class _StoredTimeline:
 
 
 EXAMPLES: dict[str, Any] = {
-    "recognition": tuple[tuple[str, int], ...],
+    "recognition": tuple[tuple[str, int], ...] | tuple[tuple[str, tuple[int, ...]], ...],
     "localization": tuple[tuple[str, tuple[tuple[float, float, int], ...]], ...],
     "segmentation": tuple[tuple[str, _StoredTimeline], ...],
 }
@@ -124,32 +125,26 @@ def _check(dataset: Dataset[Any]) -> None:
         raise UserError("a duration is negative")
     if any(isinstance(e.truth, Timeline) and e.truth.frames > MAX_FRAMES for e in dataset.examples):
         raise UserError(f"a timeline of more than {MAX_FRAMES:,} frames")
-    labels = [label for e in dataset.examples for label in _labels(e.truth)]
+    labels = [label for e in dataset.examples for label in classes_of(e.truth)]
     if any(not 0 <= label < len(dataset.classes) for label in labels):
         raise UserError(f"a label is not one of the {len(dataset.classes)} classes")
 
 
-def _labels(truth: Any) -> Iterator[int]:
-    """The class indices in the ground truth of any task type."""
-    if isinstance(truth, Timeline):
-        yield from (label for label, _ in truth.runs)
-    elif isinstance(truth, tuple):
-        yield from (segment.label for segment in truth)
-    else:
-        yield truth
-
-
 def _truth_to_json(truth: Any) -> Any:
-    """Ground truth as JSON data: a class index, [start, end, label] per action, or the runs and rate of a timeline."""
+    """Ground truth as JSON data: class indices, [start, end, label] per action, or the runs and rate of a timeline."""
     if isinstance(truth, Timeline):
         return {"fps": truth.fps, "runs": truth.runs}
-    return [[s.start, s.end, s.label] for s in truth] if isinstance(truth, tuple) else truth
+    if isinstance(truth, tuple):
+        return [[part.start, part.end, part.label] if isinstance(part, Segment) else part for part in truth]
+    return truth
 
 
 def _truth(stored: Any) -> Any:
     if isinstance(stored, _StoredTimeline):
         return Timeline(stored.runs, stored.fps)
-    return tuple(Segment(*segment) for segment in stored) if isinstance(stored, tuple) else stored
+    if isinstance(stored, tuple):
+        return tuple(Segment(*part) if isinstance(part, tuple) else part for part in stored)
+    return stored
 
 
 def open_precomputed(folder: Path) -> Dataset[Any]:

@@ -12,7 +12,10 @@ from typing import Any, TypeVar
 import numpy as np
 
 from vitascope.core.errors import UserError
+from vitascope.core.truth import classes_of
 from vitascope.core.types import Dataset, Example, Fold
+from vitascope.datasets import multilabel_folds
+from vitascope.datasets.label_sets import NO_CLASS, class_strata, is_multilabel
 
 T = TypeVar("T")
 MAX_FOLDS = 5
@@ -21,7 +24,7 @@ MAX_ATTEMPTS = 20
 
 
 def make_folds(
-    examples: Sequence[Example[int]], splits: Sequence[str], classes: Sequence[str], *, where: str
+    examples: Sequence[Example[Any]], splits: Sequence[str], classes: Sequence[str], *, where: str
 ) -> tuple[Fold, ...]:
     """One fold if `splits` names train and test (or val), else up to five stratified folds that divide no group."""
     if not any(splits):
@@ -38,19 +41,28 @@ def make_folds(
     return (Fold(name=f"train/{test}", train=sides["train"], test=sides[test]),)
 
 
-def _stratified(examples: Sequence[Example[int]], classes: Sequence[str], where: str) -> tuple[Fold, ...]:
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    groups = np.array([e.group or f"\0{e.id}" for e in examples])
-    truth = np.array([e.truth for e in examples])
-    of_class = {classes[c]: len(set(groups[truth == c])) for c in np.unique(truth).tolist()}
+def _stratified(examples: Sequence[Example[Any]], classes: Sequence[str], where: str) -> tuple[Fold, ...]:
+    groups_of: dict[int, set[str]] = defaultdict(set)
+    for e in examples:
+        for label in classes_of(e.truth):
+            groups_of[label].add(e.group or f"\0{e.id}")
+    of_class = {classes[label]: len(groups_of[label]) for label in sorted(groups_of)}
     fewest = min(of_class, key=lambda label: of_class[label])
     if of_class[fewest] < 2:
         raise UserError(
             f"{where}: class {fewest!r} has a single example or group (spans of a file and copies of a video "
             "are one recording); at least two are required, to train and to test, or a split of your own"
         )
-    count = min(MAX_FOLDS, of_class[fewest])
+    if isinstance(examples[0].truth, tuple):
+        return multilabel_folds.stratified(examples, min(MAX_FOLDS, len(set.union(*groups_of.values()))))
+    return _stratified_by_class(examples, min(MAX_FOLDS, of_class[fewest]))
+
+
+def _stratified_by_class(examples: Sequence[Example[int]], count: int) -> tuple[Fold, ...]:
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    groups = np.array([e.group or f"\0{e.id}" for e in examples])
+    truth = np.array([e.truth for e in examples])
     for attempt in range(MAX_ATTEMPTS):
         splitter = StratifiedGroupKFold(n_splits=count, shuffle=True, random_state=attempt)
         sides = list(splitter.split(truth, truth, groups))
@@ -75,7 +87,7 @@ def are_drawn(dataset: Dataset[Any]) -> bool:
 
 
 def check_labels(
-    examples: Sequence[Example[int]], folds: Sequence[Fold], classes: Sequence[str], *, where: str
+    examples: Sequence[Example[Any]], folds: Sequence[Fold], classes: Sequence[str], *, where: str
 ) -> None:
     """Raise `UserError` if a test class does not occur in training, or a group is in both training and test."""
     truth = {e.id: e.truth for e in examples}
@@ -90,29 +102,26 @@ def check_labels(
             raise UserError(f"{where}: group {sorted(map(str, both))[0]!r} is in both training and test ({fold.name})")
 
 
-def classes_only_in_test(truth: Mapping[str, int], fold: Fold, classes: Sequence[str]) -> list[str]:
+def classes_only_in_test(truth: Mapping[str, Any], fold: Fold, classes: Sequence[str]) -> list[str]:
     """The classes that occur in the test set of `fold` but not in its training set, as in some official splits."""
-    return [classes[c] for c in sorted({truth[i] for i in fold.test} - {truth[i] for i in fold.train})]
-
-
-def _classes(dataset: Dataset[Any]) -> dict[str, int]:
-    """The class of every example by id; 0 for all unless the task is classification."""
-    return {e.id: e.truth if dataset.kind == "recognition" else 0 for e in dataset.examples}
+    tested, trained = ({c for i in ids for c in classes_of(truth[i])} for ids in (fold.test, fold.train))
+    return [classes[c] for c in sorted(tested - trained)]
 
 
 def limit_examples(dataset: Dataset[T], count: int) -> Dataset[T]:
     """`dataset` with at most `count` examples, balanced over classes and splits: for trial runs, not for results."""
     tested = {i: n for n, fold in enumerate(dataset.folds) for i in fold.test}
     strata: dict[tuple[int, int], list[str]] = defaultdict(list)
-    truth = _classes(dataset)
+    truth = class_strata(dataset)
+    labels = {e.id: classes_of(e.truth) if dataset.kind == "recognition" else [0] for e in dataset.examples}
     for e in sorted(dataset.examples, key=lambda e: random.Random(e.id).random()):
         if e.id not in dataset.missing_files:
             strata[tested.get(e.id, -1), truth[e.id]].append(e.id)
     ranked = sorted((rank, stratum, i) for stratum, ids in strata.items() for rank, i in enumerate(ids))
     keep = {i for _, _, i in ranked[:count]}
     for fold in dataset.folds:
-        trained = {truth[i] for i in fold.train if i in keep}
-        keep -= {i for i in fold.test if truth[i] not in trained}
+        trained = {c for i in fold.train if i in keep for c in labels[i]}
+        keep -= {i for i in fold.test if not trained.issuperset(labels[i])}
     cut = [
         Fold(name=f.name, train=tuple(i for i in f.train if i in keep), test=tuple(i for i in f.test if i in keep))
         for f in dataset.folds
@@ -140,17 +149,26 @@ def check_train_fraction(train_fraction: str) -> str:
 def low_shot(dataset: Dataset[Any], fold: Fold, seed: int) -> Fold:
     """`fold` with `dataset.train_fraction` of its training examples, drawn class by class, at least one per class.
 
-    Smaller fractions are subsets of larger ones with the same seed. Examples whose video is missing are not drawn.
+    Smaller fractions are subsets of larger ones with the same seed. Examples whose video is missing are not drawn. Of
+    multi-label examples a percentage is drawn by their rarest class, a number from all that belong to a class: an
+    example counts for each of its classes, so that a class may end up with more.
     """
     match = TRAIN_FRACTION.fullmatch(check_train_fraction(dataset.train_fraction))
     assert match
-    truth, by_class = _classes(dataset), defaultdict[int, list[str]](list)
+    truth, by_class = _drawn_by(dataset, each=match[2] is not None), defaultdict[int, list[str]](list)
     for i in fold.train:
-        if i not in dataset.missing_files:
-            by_class[truth[i]].append(i)
+        for label in truth[i] if i not in dataset.missing_files else ():
+            by_class[label].append(i)
     rng = random.Random(f"few {seed}")
     keep: set[str] = set()
     for label in sorted(by_class):
         ids = rng.sample(sorted(by_class[label]), len(by_class[label]))
         keep.update(ids[: int(match[2]) if match[2] else max(1, round(len(ids) * float(match[1]) / 100))])
     return replace(fold, train=tuple(i for i in fold.train if i in keep))
+
+
+def _drawn_by(dataset: Dataset[Any], *, each: bool) -> dict[str, Sequence[int]]:
+    """The classes from which an example may be drawn: all of its classes with `each`, else its stratum."""
+    if each and is_multilabel(dataset):
+        return {e.id: e.truth or (NO_CLASS,) for e in dataset.examples}
+    return {i: (label,) for i, label in class_strata(dataset).items()}

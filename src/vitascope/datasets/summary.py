@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
-from vitascope.core.actors import Keyframes
 from vitascope.core.text import escaped
-from vitascope.core.types import Dataset, Segment, Timeline
+from vitascope.core.truth import classes_of
+from vitascope.core.types import Dataset
 from vitascope.datasets.audit.leaks import divided_sources, recording
+from vitascope.datasets.label_sets import several_phrase
 from vitascope.datasets.splits import are_drawn
 
 MAX_CLASSES = 6
@@ -36,25 +36,11 @@ COUNTED = {"localization": "actions of ", "segmentation": "steps of ", "detectio
 
 
 def _labels(dataset: Dataset[Any]) -> str:
-    counts = Counter(label for e in dataset.examples for label in _classes_of(e.truth))
+    counts = Counter(label for e in dataset.examples for label in classes_of(e.truth))
     shown = [f"{dataset.classes[label]} {count}" for label, count in sorted(counts.items())[:MAX_CLASSES]]
     more = [f"and {len(counts) - MAX_CLASSES} more"] if len(counts) > MAX_CLASSES else []
-    what = {"localization": "actions of ", "segmentation": "steps of ", "detection": "actors with "}.get(
-        dataset.kind, ""
-    )
+    what = COUNTED.get(dataset.kind) or several_phrase(dataset)
     return f"{what}{len(dataset.classes)} classes ({', '.join([*shown, *more])})"
-
-
-def _classes_of(truth: Any) -> Iterator[int]:
-    """The class indices in a ground truth of any task."""
-    if isinstance(truth, Timeline):
-        yield from (label for label, _ in truth.runs)
-    elif isinstance(truth, Keyframes):
-        yield from truth.labels
-    elif isinstance(truth, tuple):
-        yield from (part.label if isinstance(part, Segment) else part for part in truth)
-    else:
-        yield truth
 
 
 def _split(dataset: Dataset[Any]) -> str:

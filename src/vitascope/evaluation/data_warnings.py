@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -23,26 +22,26 @@ HIGH = 1 / 3
 
 
 def measured_warnings(
-    card: Card, dataset: Dataset[Any], scored: ScoredPredictions, copies: Mapping[str, str]
+    card: Card, dataset: Dataset[Any], scored: ScoredPredictions, copies: Mapping[str, str], chance: float | None
 ) -> Iterator[DataWarning]:
     """The warnings that vectors and scores of one result give rise to.
 
-    `copies` are the ids of test examples with those of the training examples of which they are copies.
+    `copies` are the ids of test examples with those of the training examples of which they are copies, `chance` is the
+    headline score of chance, if known.
     """
     if copies:
         yield copies_warning(Leak(copies, len({i for fold in dataset.folds for i in fold.test})))
     about = FLOORS.get(card.name)
-    if about and dataset.kind == "recognition" and next(iter(scored.scores)) == "top-1":
-        yield from _floor(card.name, about, scored)
+    if about and chance is not None:
+        yield from _floor(card.name, about, scored, chance)
 
 
-def _floor(name: str, about: str, scored: ScoredPredictions) -> Iterator[DataWarning]:
-    """A warning if the score of a floor is far above chance, the frequency of the most common class."""
-    truth, score = scored.columns["truth"], scored.scores["top-1"]
-    chance = 100 * max(Counter(truth).values()) / len(truth)
+def _floor(name: str, about: str, scored: ScoredPredictions, chance: float) -> Iterator[DataWarning]:
+    """A warning if the headline score of a floor is far above `chance`."""
+    tested, score = len(scored.columns["id"]), next(iter(scored.scores.values()))
     if chance < 100 and score.value - chance >= HIGH * (100 - chance) and (score.low or 0) > chance:
         text = (
             f"FLOOR: {name} alone ({about}) scores {number(score.value)} where chance is {number(chance)}: much of the "
             "task is solved without a learned encoder"
         )
-        yield DataWarning("floor", round(len(truth) * score.value / 100), len(truth), text)
+        yield DataWarning("floor", round(tested * score.value / 100), tested, text)

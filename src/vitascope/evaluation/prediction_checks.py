@@ -18,8 +18,10 @@ RUNS = (("labels", "frames"), ("true_labels", "true_frames"))
 """Columns of lists that are of one length in every row."""
 BOXES = (("times", "boxes"), ("true_times", "true_boxes"))
 """Columns of lists of which the second has four numbers for each of the first."""
-LISTS = frozenset(name for group in (*ROWS, *RUNS, *BOXES) for name in group) | {"keyframes"}
-COUNTED = ("labels", "true_labels", "top", "frames", "true_frames", "fold")
+SINGLE = ("true_classes", "class_scores", "keyframes")
+"""Columns of lists of any length."""
+LISTS = frozenset((*SINGLE, *(name for group in (*ROWS, *RUNS, *BOXES) for name in group)))
+COUNTED = ("true_classes", "labels", "true_labels", "top", "frames", "true_frames", "fold")
 """Columns of whole numbers from 0 on."""
 TOO_MANY = 1 << 31
 """What no count, class or frame reaches."""

@@ -36,7 +36,7 @@ class Result:
     kind: Kind = "recognition"
     """Task type. The headline is a mean over examples for recognition only; else missing examples count as missed."""
     chance: float | None = None
-    """Headline of always predicting the most common test class, percent; None unless the headline is top-1."""
+    """Headline of always predicting the most common test class, of equal scores for mAP of labels; else None."""
     per_class: Mapping[str, Score] = field(default_factory=dict)
     """Score of each class in the test set, percent: accuracy, AP (localization) or frame accuracy (segmentation)."""
     diagnosis: Mapping[str, Any] = field(default_factory=dict)
@@ -95,6 +95,11 @@ class Result:
     def headline(self) -> Score:
         """The score shown in tables."""
         return next(iter(self.scores.values()))
+
+    @property
+    def multilabel(self) -> bool:
+        """Whether examples may have several labels: the headline is then mAP over classes."""
+        return self.kind == "recognition" and next(iter(self.scores)) == "mAP"
 
     @property
     def coverage(self) -> float:

@@ -253,7 +253,7 @@ def _result(
         missing=_missing(predictions, {**dataset.missing_files, **source.summary.failures}),
         notes=source.summary.notes,
         inputs=source.inputs([probe.train, probe.test]),
-        data_warnings=(*diagnose(dataset), *measured_warnings(card, dataset, scored, copies)),
+        data_warnings=(*diagnose(dataset), *measured_warnings(card, dataset, scored, copies, summary.chance)),
         seed=config.seed,
         seconds=seconds,
         code=versions(config.options.device),

@@ -11,9 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from vitascope.core.types import Dataset, Example, Score
+from vitascope.datasets.label_sets import is_multilabel
 from vitascope.evaluation.near_copies import Candidate
+from vitascope.metrics import average_precision
 from vitascope.metrics.stats import average, bootstrap, over_seeds
 from vitascope.probes.base import AnyProbe, JointlyScored, ScoredPredictions, TestPredictions
+from vitascope.probes.classification.base import Classification
+from vitascope.probes.classification.multilabel import score_label_sets
 
 TOP_CLASSES = 20
 """Number of top classes stored per prediction."""
@@ -54,7 +58,7 @@ class SeedSummary(NamedTuple):
     seeds: tuple[float, ...]
     """Headline score of each seed."""
     chance: float | None = None
-    """Headline of always predicting the most common test class; None unless that is top-1 accuracy."""
+    """Headline of always predicting the most common test class, or of equal scores for several labels; else None."""
 
 
 def summarize(probe: AnyProbe, predictions: Sequence[FoldPredictions], dataset: Dataset[Any], seed: int) -> SeedSummary:
@@ -62,20 +66,23 @@ def summarize(probe: AnyProbe, predictions: Sequence[FoldPredictions], dataset: 
 
     If the probe scores predictions jointly, stored columns and diagnosis are those of the first seed.
     """
-    if not isinstance(probe, JointlyScored):
+    several = isinstance(probe, Classification) and is_multilabel(dataset)
+    if not (several or isinstance(probe, JointlyScored)):
         return _summarize_outcomes(probe, predictions, dataset, seed)
+    score = probe.score_predictions if isinstance(probe, JointlyScored) else score_label_sets
     by_seed = [
         _test_predictions([a for a in predictions if a.seed == number], dataset)
         for number in dict.fromkeys(a.seed for a in predictions)
     ]
-    scored: list[ScoredPredictions] = [probe.score_predictions(one, np.random.default_rng(seed)) for one in by_seed]
+    scored: list[ScoredPredictions] = [score(one, np.random.default_rng(seed)) for one in by_seed]
     seeds = tuple(next(iter(one.scores.values())).value for one in scored)
     defined = [finite_scores({name: score.value for name, score in one.scores.items()}) for one in scored]
     scores = {n: _mean([one.scores[n] for one in scored]) for n in scored[0].scores if all(n in one for one in defined)}
     headline = next(iter(scores))
     scores[headline] = over_seeds(scores[headline], seeds)
     per_class = {name: _mean([one.per_class[name] for one in scored]) for name in scored[0].per_class}
-    return SeedSummary(scored[0]._replace(scores=scores, per_class=per_class), len(by_seed[0].examples), seeds)
+    chance = average_precision.chance([e.truth for e in by_seed[0].examples]) if several else None
+    return SeedSummary(scored[0]._replace(scores=scores, per_class=per_class), len(by_seed[0].examples), seeds, chance)
 
 
 def finite_scores(scores: Mapping[str, float]) -> dict[str, float]:

@@ -107,6 +107,10 @@ def check_same_shape(train: FlatVectors, test: FlatVectors) -> tuple[FlatVectors
 def class_labels(features: Features[int]) -> Int[Tensor, "e"]:
     """Return the class index of each example; UserError if there are none, or a label is outside the class list."""
     _check_not_empty(features)
+    if has_several_labels(features.examples):
+        raise UserError(
+            "examples have several labels, but this probe predicts one class; use -t linear, attentive or knn"
+        )
     if isinstance(features.examples[0].truth, (tuple, Timeline)):
         raise UserError(
             f"{features.examples[0].id} is annotated with times, but this probe predicts one class per video; choose a "
@@ -120,6 +124,12 @@ def class_labels(features: Features[int]) -> Int[Tensor, "e"]:
             f"{len(features.classes)} classes (0 to {len(features.classes) - 1}); correct the labels or add the classes"
         )
     return labels
+
+
+def has_several_labels(examples: Sequence[Example[Any]]) -> bool:
+    """Return whether the ground truth of the examples is a tuple of class indices each (multi-label)."""
+    truths = [e.truth for e in examples]
+    return any(truths) and all(isinstance(t, tuple) and all(isinstance(label, int) for label in t) for t in truths)
 
 
 def check_finite(features: Features[T], batch: Batch) -> Batch:

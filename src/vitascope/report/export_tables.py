@@ -285,6 +285,7 @@ def _long_lines(heads: Sequence[str], cells: Mapping[str, Sequence[str]]) -> Ite
 def _caption(recorded: Sequence[Result]) -> str:
     notes = ["headline score, 95 % interval"]
     notes += [f"{DAGGER} in the encoder's pretraining data"] if any(r.in_pretraining_data for r in recorded) else []
+    notes += ["mAP over classes where examples have several labels"] if any(r.multilabel for r in recorded) else []
     unscored = sum(max(r.expected - r.n, 0) for r in recorded)
     notes += [f"{unscored} test example{'s' * (unscored > 1)} not scored"] if unscored else []
     return "; ".join(notes)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from vitascope.core.media import stem
+from vitascope.core.truth import classes_of
 from vitascope.core.types import Example
 
 MATCHING = 0.9
@@ -58,7 +59,7 @@ def suggested_sources(examples: Sequence[Example[Any]]) -> NamePattern | None:
 def _plausible(examples: Sequence[Example[Any]], sources: Mapping[str, str]) -> bool:
     cuts = Counter(sources.values())
     shared = sum(count for count in cuts.values() if count > 1)
-    classes = {repr(e.truth) for e in examples}
+    classes = {label for e in examples for label in classes_of(e.truth)}
     return shared >= SHARED * len(examples) and len(cuts) > len(classes)
 
 

@@ -5,7 +5,7 @@ Untrimmed videos come with a JSON file in ActivityNet's format, or with `groundT
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from vitascope.datasets.readers import activitynet_json, mstcn_labels
 from vitascope.datasets.readers.class_folders import ClassFolders
 from vitascope.datasets.readers.folder_lists import MANIFESTS, find_manifest, folder_list
 from vitascope.datasets.readers.listing import VideoList, VideoRow, read_list
+from vitascope.datasets.readers.several_labels import with_label_sets
 from vitascope.datasets.readers.tables import RECORDS, TEXT
 from vitascope.datasets.readers.video_files import Footage, require_videos
 from vitascope.datasets.recordings import with_recordings
@@ -50,7 +51,7 @@ def build(
     listed = None if temporal else read_list(root, roots=roots) if is_list else folder_list(root, roots)
     if videos is not None and listed is None:
         raise UserError(f"{root}: only a list of paths needs the folder of its videos to be stated; leave out {videos}")
-    found = listed or _class_folders(root)
+    found = with_label_sets(listed, root) if listed else _class_folders(root)
     if not found.rows:
         raise UserError("; ".join([_no_videos(root), *found.notes]))
     return _dataset(folder, found, videos)
@@ -116,18 +117,19 @@ def _no_videos(root: Path) -> str:
     return f"{root}: no videos{place}; expected {root}/<class>/<video> or {root}/{MANIFEST}{hint}"
 
 
-def _dataset(root: Path, found: VideoList, videos: Path | None) -> Dataset[int]:
+def _dataset(root: Path, found: VideoList, videos: Path | None) -> Dataset[Any]:
     rows = found.rows
-    classes = tuple(sorted({r.label for r in rows}))
-    if len(classes) == 1:
-        raise UserError(f"{root}: only one class, {classes[0]!r}; at least two are required")
+    classes = tuple(sorted({label for r in rows for label in (r.labels if r.labels is not None else (r.label,))}))
+    if len(classes) < 2:
+        only = f"only one class, {classes[0]!r}" if classes else "no example has a label"
+        raise UserError(f"{root}: {only}; at least two classes are required")
     number = {label: i for i, label in enumerate(classes)}
     _unique(rows, root)
     missing = {r.name: r.missing for r in rows if r.missing}
     if len(missing) == len(rows):
         raise UserError(f"{root}: none of the {len(rows)} listed videos exists; the first is {rows[0].path}")
     listed = tuple(
-        Example(id=r.name, path=r.file, truth=number[r.label], span=r.span, group=r.group, fps=r.fps) for r in rows
+        Example(id=r.name, path=r.file, truth=_truth(r, number), span=r.span, group=r.group, fps=r.fps) for r in rows
     )
     examples = with_recordings(listed, root)
     alike = alike_notes(classes, "labels")
@@ -153,6 +155,10 @@ def _dataset(root: Path, found: VideoList, videos: Path | None) -> Dataset[int]:
             *alike_notes(dict.fromkeys(r.group for r in rows if r.group), "groups"),
         ),
     )
+
+
+def _truth(row: VideoRow, number: Mapping[str, int]) -> int | tuple[int, ...]:
+    return number[row.label] if row.labels is None else tuple(sorted(number[label] for label in row.labels))
 
 
 def _unique(rows: Sequence[VideoRow], root: Path) -> None:

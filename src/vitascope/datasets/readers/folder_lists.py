@@ -16,7 +16,6 @@ from vitascope.datasets.readers.tables import TEXT, first_line, is_file_name, re
 MANIFESTS = ("manifest.csv", "manifest.tsv")
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 """Tables with a column `file_name`, as the Hugging Face hub has them."""
-LISTED = ("path", "label")
 
 
 def find_manifest(root: Path) -> Path | None:
@@ -43,12 +42,17 @@ def _metadata(root: Path, roots: tuple[Path, ...]) -> VideoList | None:
     """The rows of the metadata tables in `root`, or in its folders of splits; None if none of them has labels."""
     folders = [root, *(p for p in sorted(root.iterdir()) if p.is_dir() and split_of(p.name))]
     tables = [(folder, path) for folder in folders if (path := _only(folder, METADATA))]
-    tables = [(folder, path) for folder, path in tables if {"file_name", "label"} <= _header(path)]
+    tables = [(folder, path) for folder, path in tables if _lists_labels(_header(path), "file_name")]
     lists = []
     for folder, path in tables:
         prefix, split = ("", "") if folder == root else (f"{folder.name}/", split_of(folder.name))
         lists.append(read_list(path, split=split, prefix=prefix, roots=roots))
     return _joined(lists)
+
+
+def _lists_labels(columns: set[str], path: str = "path") -> bool:
+    """Whether a table has the column `path` and one of labels."""
+    return path in columns and bool({"label", "labels"} & columns)
 
 
 def _header(path: Path) -> set[str]:
@@ -84,7 +88,7 @@ def _lists_paths(path: Path) -> bool:
     delimiter, header = sniff(line, KNOWN)
     if header:
         names = set(map(folded, header))
-        return set(LISTED) <= names and "digest" not in names  # a report of `vitascope check` has that column
+        return _lists_labels(names) and "digest" not in names  # a report of `vitascope check` has that column
     return bool(line) and is_file_name(line.split(delimiter)[0])
 
 

@@ -13,13 +13,14 @@ from vitascope.core.names import SPLITS, both, canonical, case_note, folded, spl
 from vitascope.core.text import nearest
 from vitascope.core.types import Span
 from vitascope.datasets.readers.annotation_files import shown_names
+from vitascope.datasets.readers.label_cells import BAR, EXACT, labels_of
 from vitascope.datasets.readers.listed_paths import PathFinder
-from vitascope.datasets.readers.tables import SPACES, Table, read_table
+from vitascope.datasets.readers.tables import LIST, SPACES, Table, read_table
 
 COLUMNS = ("path", "label", "split", "start", "end", "group", "fps", "id")
-ALIASES = {"path": ("path", "file_name")}
-"""Other names of a column; `file_name` is that of the Hugging Face hub."""
-KNOWN = frozenset((*COLUMNS, "file_name"))
+ALIASES = {"path": ("path", "file_name"), "label": ("label", "labels", "class")}
+"""Other names of a column: `file_name` is that of the Hugging Face hub, `labels` holds any number, `class` one."""
+KNOWN = frozenset((*COLUMNS, "file_name", "labels", "class"))
 COUNTED = re.compile(r"(.*\S)\s+\d+")
 """The path and the number of frames of a line `folder frames label`."""
 
@@ -33,6 +34,10 @@ class VideoRow:
     file: str
     """Path of the file as it is on disk."""
     label: str
+    labels: tuple[str, ...] | None = None
+    """The labels, where the list says that there may be several."""
+    exact_label: bool = False
+    """Whether a bar in the label is part of it."""
     split: str = ""
     span: Span | None = None
     group: str | None = None
@@ -69,10 +74,11 @@ def read_list(
     finder = PathFinder(roots or (path.parent,))
     table = read_table(path, KNOWN)
     columns, notes = _columns(table, labeled)
+    named = folded(table.header[columns["label"]]) if table.header and "label" in columns else ""
     rows = []
     for where, cells in _plain(table, finder):
         cell = {column: cells[position] for column, position in columns.items()}
-        rows.append(_row(cell, where, labeled, decimal_comma=table.delimiter == ";"))
+        rows.append(_row(cell, where, named if labeled else None, decimal_comma=table.delimiter == ";"))
         rows[-1] = replace(rows[-1], path=f"{prefix}{rows[-1].path}", file=where, split=split or rows[-1].split)
     located = tuple(_located(rows, finder))
     notes += [case_note(finder.by_case, "paths")] if finder.by_case else []
@@ -142,15 +148,22 @@ def _plain(table: Table, finder: PathFinder) -> Iterator[tuple[str, list[str]]]:
         yield where, [match[1], cells[1]] if counted and match else cells
 
 
-def _row(cell: Mapping[str, str], where: str, labeled: bool, *, decimal_comma: bool) -> VideoRow:
-    """The row of the cells by column; its file is not located yet."""
+def _row(cell: Mapping[str, str], where: str, named: str | None, *, decimal_comma: bool) -> VideoRow:
+    """The row of the cells by column; its file is not located yet.
+
+    `named` is the name of the column of the label, empty without a header, None if a label is not needed.
+    """
     cell = {column: text if column == "path" else canonical(text) for column, text in cell.items()}
     for column, text in cell.items():
+        if text.startswith(LIST) and column != "label":
+            raise UserError(f"{where}: {column} is a list, expected text or a number")
         if "\n" in text or "\r" in text:
             start = text.splitlines()[0][:40]
             raise UserError(f"{where}: a line break in {column} {start!r} ...; is a quote missing?")
-    if not cell["path"] or (labeled and not cell["label"]):
-        raise UserError(f"{where}: {'path and label' if labeled else 'path'} must not be empty")
+    label = cell.get("label", "")
+    labels = labels_of(label, named or "")
+    if not cell["path"] or (named is not None and not label and labels is None):
+        raise UserError(f"{where}: {'path' if named is None else 'path and label'} must not be empty")
     word = cell.get("split", "")
     if word and not split_of(word):
         raise UserError(f"{where}: split {word!r}{nearest(word, SPLITS)}; use train, val or test")
@@ -158,7 +171,9 @@ def _row(cell: Mapping[str, str], where: str, labeled: bool, *, decimal_comma: b
     return VideoRow(
         path=cell["path"],
         file="",
-        label=cell.get("label", ""),
+        label=label if labels is None else BAR.join(labels),
+        labels=labels,
+        exact_label=named == EXACT,
         split=split_of(word),
         span=_span(times["start"], times["end"], where),
         group=cell.get("group") or None,

@@ -28,6 +28,8 @@ AFTER_FILE = re.compile(rf"(.*\.(?:{ENDINGS}))\s+(\S.*)", re.IGNORECASE)
 """A line of a list: a file with a known ending, and what follows it."""
 HEAD = 1 << 16
 """Bytes in which the first line of a list must end."""
+LIST = "\0"
+"""Stands before every item of a list in a cell: no text file that is read holds it."""
 Row = tuple[str, list[str]]
 
 
@@ -77,8 +79,8 @@ def sniff(first: str, known: Collection[str]) -> tuple[str, list[str]]:
         return best, headers[best]
     for delimiter in (*DELIMITERS, SPACES):
         cells = _split(first, delimiter)
-        if len(cells) > 1 and is_file_name(cells[0]):
-            return delimiter, []
+        if len(cells) > 1 and is_file_name(cells[0]) and not (delimiter == "|" and AFTER_FILE.fullmatch(cells[0])):
+            return delimiter, []  # behind `path label` a bar separates labels
     return ",", _split(first, ",")
 
 
@@ -156,9 +158,16 @@ def _table_of(path: Path, records: Sequence[tuple[str, dict[str, Any]]]) -> Tabl
 def _cell(value: Any, where: str) -> str:
     if value is None:
         return ""
+    if isinstance(value, list) and not any(isinstance(item, dict | list) or item is None for item in value):
+        return "".join(LIST + canonical(str(item)) for item in value) or LIST
     if isinstance(value, dict | list):
         raise UserError(f"{where} is {type(value).__name__}, expected text or a number")
     return canonical(str(value))
+
+
+def items(cell: str) -> tuple[str, ...] | None:
+    """The items of a list in a cell, as in JSON lines and Parquet; None if the cell holds text."""
+    return tuple(filter(None, cell.split(LIST))) if cell.startswith(LIST) else None
 
 
 def _json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:

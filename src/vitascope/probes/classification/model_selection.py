@@ -15,6 +15,8 @@ from vitascope.core.device import generator
 from vitascope.core.errors import UserError
 from vitascope.core.types import Example
 from vitascope.metrics import accuracy
+from vitascope.probes.classification import multilabel
+from vitascope.probes.classification.multilabel import Targets, is_multilabel, labels_of
 
 Select: TypeAlias = Literal["held-out", "best-on-test"]
 """Selection on held-out training examples, or on the test set (tables mark this)."""
@@ -29,7 +31,7 @@ class HeldOutSplit(NamedTuple):
     held_out: list[int]
 
 
-def held_out(examples: Sequence[Example[int]], seed: int) -> HeldOutSplit:
+def held_out(examples: Sequence[Example[Any]], seed: int) -> HeldOutSplit:
     """Hold out a tenth of `examples`, at least one, drawn by `seed`, stratified; every class keeps a training example.
 
     Groups are kept whole, unless no group can be spared: then examples are held out individually, which favors heads
@@ -45,7 +47,7 @@ def held_out(examples: Sequence[Example[int]], seed: int) -> HeldOutSplit:
     return HeldOutSplit([i for i in range(len(examples)) if i not in excluded], sorted(held_out_indices))
 
 
-def _whole_groups(examples: Sequence[Example[int]], seed: int) -> list[int]:
+def _whole_groups(examples: Sequence[Example[Any]], seed: int) -> list[int]:
     units: dict[Any, list[int]] = defaultdict(list)
     for i, e in enumerate(examples):
         units[(e.group, "") if e.group is not None else (i, e.id)].append(i)
@@ -57,16 +59,16 @@ def _whole_groups(examples: Sequence[Example[int]], seed: int) -> list[int]:
     return min(spareable, key=len) if spareable else []
 
 
-def _draw_units(examples: Sequence[Example[int]], units: list[list[int]], seed: int) -> list[int]:
+def _draw_units(examples: Sequence[Example[Any]], units: list[list[int]], seed: int) -> list[int]:
     """Take units in random order, up to a tenth, while their classes need more and keep training examples."""
-    counts = Counter(e.truth for e in examples)
+    counts = Counter(label for e in examples for label in labels_of(e))
     needed = {label: count / HELD_OUT_ONE_IN for label, count in counts.items()}
     target = max(1, round(len(examples) / HELD_OUT_ONE_IN))
     order = sorted(units, key=lambda members: examples[members[0]].id)
     random.Random(f"held out {seed}").shuffle(order)
     held: list[int] = []
     for members in order:
-        labels = Counter(examples[i].truth for i in members)
+        labels = Counter(label for i in members for label in labels_of(examples[i]))
         allowed = all(needed[c] > 0 and counts[c] > n for c, n in labels.items())
         if allowed and len(held) + len(members) <= target:
             held += members
@@ -76,11 +78,13 @@ def _draw_units(examples: Sequence[Example[int]], units: list[list[int]], seed: 
     return held
 
 
-def stratified_sample(labels: Int[Tensor, "e"], limit: int, seed: int) -> Int[Tensor, "m"]:
-    """Return ascending indices of at most `limit` examples, drawn by `seed`, stratified by class."""
+def stratified_sample(labels: Targets, limit: int, seed: int) -> Int[Tensor, "m"]:
+    """Return ascending indices of at most `limit` examples, drawn by `seed`, stratified by class unless multi-label."""
     if len(labels) <= limit:
         return torch.arange(len(labels))
     order = torch.randperm(len(labels), generator=generator(seed))
+    if is_multilabel(labels):
+        return order[:limit].sort().values
     by_class = labels[order].argsort(stable=True)
     counts = torch.bincount(labels)
     place = torch.arange(len(labels)) - (counts.cumsum(0) - counts).repeat_interleave(counts)
@@ -89,14 +93,17 @@ def stratified_sample(labels: Int[Tensor, "e"], limit: int, seed: int) -> Int[Te
     return order[rank.argsort(stable=True)[:limit]].sort().values
 
 
-def _leaves_every_class(examples: Sequence[Example[int]], members: Sequence[int]) -> bool:
+def _leaves_every_class(examples: Sequence[Example[Any]], members: Sequence[int]) -> bool:
     """Return whether every class has an example outside `members`."""
     removed = set(members)
-    return {e.truth for i, e in enumerate(examples) if i not in removed} == {e.truth for e in examples}
+    left = {label for i, e in enumerate(examples) if i not in removed for label in labels_of(e)}
+    return left == {label for e in examples for label in labels_of(e)}
 
 
-def top_1(scores: Float[Tensor, "n c"], labels: Int[Tensor, "n"]) -> float:
-    """Return top-1 accuracy in percent; rows with NaN (unreadable, or a diverged head) do not count."""
+def selection_score(scores: Float[Tensor, "n c"], labels: Targets) -> float:
+    """Return top-1 accuracy in percent, or mAP of several labels; rows with NaN (unreadable, diverged) do not count."""
+    if is_multilabel(labels):
+        return multilabel.selection_score(scores, labels)
     valid = ~scores.isnan().any(dim=1)
     if not valid.any():
         return 0.0

@@ -1,4 +1,4 @@
-"""Softmax classifiers on vectors, for linear probing: many trained at once by mini-batches, or one by L-BFGS."""
+"""Linear classifiers on vectors, for linear probing: many trained at once by mini-batches, or one by L-BFGS."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
 from vitascope.features.base import FlatVectors
+from vitascope.probes.classification.multilabel import Targets, logit_errors, loss_and_errors, probabilities_of
 
 Init: TypeAlias = Literal["zeros", "uniform"]
 CHUNK = 4096
 """Vectors whose logits are computed at once."""
-Batches: TypeAlias = Iterator[tuple[Float[Tensor, "b d"], Int[Tensor, "b"]]]
-"""Endless batches of vectors and their labels."""
+Batches: TypeAlias = Iterator[tuple[Float[Tensor, "b d"], Targets]]
+"""Endless batches of vectors and their targets."""
 
 
 class LinearHeads(NamedTuple):
@@ -83,17 +84,19 @@ def logits(heads: LinearHeads, values: Float[Tensor, "b d"]) -> Float[Tensor, "b
     return flat.view(len(values), *heads.bias.shape)
 
 
-def gradient(heads: LinearHeads, values: Float[Tensor, "b d"], labels: Int[Tensor, "b"]) -> LinearHeads:
-    """Return the gradient of the mean softmax cross-entropy of each classifier."""
-    error = logits(heads, values).softmax(dim=2)
-    error[torch.arange(len(labels), device=labels.device), :, labels] -= 1
-    error /= len(labels)
+def gradient(heads: LinearHeads, values: Float[Tensor, "b d"], targets: Targets) -> LinearHeads:
+    """Return the gradient of the mean loss of each classifier: softmax cross-entropy, or, multi-label, binary ones."""
+    error = logit_errors(logits(heads, values), targets)
+    error /= len(targets)
     return LinearHeads((error.flatten(1).T @ values).view(heads.weight.shape), error.sum(dim=0))
 
 
-def probabilities(head: LinearHeads, test: FlatVectors, scaling: Scaling, examples: int) -> Float[Tensor, "e c"]:
+def probabilities(
+    head: LinearHeads, test: FlatVectors, scaling: Scaling, examples: int, *, multilabel: bool = False
+) -> Float[Tensor, "e c"]:
     """Return class probabilities by one classifier, averaged over the vectors of each example; NaN if it has none."""
-    parts = [logits(head, scaling(part.clone()))[:, 0].softmax(dim=1) for part in torch.split(test.values, CHUNK)]
+    each = (logits(head, scaling(part.clone()))[:, 0] for part in torch.split(test.values, CHUNK))
+    parts = [probabilities_of(part, multilabel=multilabel) for part in each]
     counts = torch.bincount(test.owner, minlength=examples)
     mean: Tensor = torch.segment_reduce(torch.cat(parts), "mean", lengths=counts)
     return mean
@@ -107,9 +110,9 @@ def learning_rate(step: int, steps: int, warm: int, peak: float) -> float:
 
 
 def fit_lbfgs(
-    train: FlatVectors, labels: Int[Tensor, "e"], classes: int, *, decay: float, max_iterations: int, scaling: Scaling
+    train: FlatVectors, labels: Targets, classes: int, *, decay: float, max_iterations: int, scaling: Scaling
 ) -> LinearHeads:
-    """Minimize mean cross-entropy + decay / 2 |W|^2 from zero by L-BFGS, in at most `max_iterations` iterations.
+    """Minimize the loss of `gradient` + decay / 2 |W|^2 from zero by L-BFGS, in at most `max_iterations` iterations.
 
     Every example has the same weight, however many vectors it has.
     """
@@ -132,11 +135,8 @@ def fit_lbfgs(
         total = 0.5 * decay * float(head.weight.double().square().sum())
         for start in range(0, len(values), CHUNK):
             x, y, w = (v[start : start + CHUNK] for v in (values, targets, importance))
-            log_probabilities = logits(head, x)[:, 0].log_softmax(dim=1)
-            target = torch.arange(len(y), device=y.device), y
-            total -= float((w * log_probabilities[target]).double().sum())
-            error = log_probabilities.exp_()
-            error[target] -= 1
+            losses, error = loss_and_errors(logits(head, x)[:, 0], y)
+            total += float((w * losses).double().sum())
             error *= w[:, None]
             gradient[:, :dim] += error.T @ x
             gradient[:, dim] += error.sum(dim=0)

@@ -16,13 +16,14 @@ from vitascope.core.device import generator
 from vitascope.core.errors import UserError
 from vitascope.core.fields import NOT_NEGATIVE, POSITIVE, check_fields
 from vitascope.core.registry import unknown_variant
-from vitascope.features.base import Batch, Features, check_finite, class_labels
+from vitascope.features.base import Batch, Features, check_finite
 from vitascope.features.view import View
 from vitascope.nn.schedules import cosine
 from vitascope.probes.base import PredictionList, WorkloadSize
 from vitascope.probes.classification.attentive_pooler import AttentiveHeads, random_heads
 from vitascope.probes.classification.base import Classification, check_classes, lr_decay_pairs
-from vitascope.probes.classification.model_selection import HeldOutSplit, Select, choose, held_out, top_1
+from vitascope.probes.classification.model_selection import HeldOutSplit, Select, choose, held_out, selection_score
+from vitascope.probes.classification.multilabel import class_targets, is_multilabel, probabilities_of
 from vitascope.probes.classification.twlv1_table4 import ASPECT, ATTENTIVE
 from vitascope.probes.training import resume
 from vitascope.probes.training.stacked_optimizer import StackedOptimizer, head_losses
@@ -122,14 +123,14 @@ class AttentiveProbe(Classification):
         return float(examples_read * clip * len(self.candidates))
 
     def predict(
-        self, train: Features[int], test: Features[int], *, seed: int, scratch: Path | None = None
+        self, train: Features[Any], test: Features[Any], *, seed: int, scratch: Path | None = None
     ) -> PredictionList[Float[Array, "c"]]:
         """Return class probabilities of each test example, float32; `seed` sets initialization and batch order.
 
         With `scratch`, the state is saved there after every epoch, and an interrupted training resumes from it.
         """
         check_classes(self.name, train)
-        labels, test_labels, candidates = class_labels(train), class_labels(test), self.candidates
+        labels, test_labels, candidates = class_targets(train), class_targets(test), self.candidates
         hold_out = len(candidates) > 1 and self.select == "held-out"
         split = held_out(train.examples, seed) if hold_out else HeldOutSplit(list(range(len(labels))), [])
         trained = self._fit(train, split.train, labels, seed=seed, scratch=scratch)
@@ -138,12 +139,12 @@ class AttentiveProbe(Classification):
             return PredictionList(self._probabilities(trained, test, None, self.test)[0].numpy(), **diverged)
         if hold_out:
             probabilities = self._probabilities(trained, train, split.held_out, self.train)
-            scores = [top_1(p[split.held_out], labels[split.held_out]) for p in probabilities]
+            scores = [selection_score(p[split.held_out], labels[split.held_out]) for p in probabilities]
             best, about = choose(candidates, self.select, scores)
             predictions = self._probabilities(trained, test, None, self.test)[best]
         else:
             probabilities = self._probabilities(trained, test, None, self.test)
-            best, about = choose(candidates, self.select, [top_1(p, test_labels) for p in probabilities])
+            best, about = choose(candidates, self.select, [selection_score(p, test_labels) for p in probabilities])
             predictions = probabilities[best]
         return PredictionList(predictions.numpy(), **about, **diverged)
 
@@ -153,7 +154,7 @@ class AttentiveProbe(Classification):
         return max(self.epochs, -(-self.min_steps // steps)), steps
 
     def _fit(
-        self, train: Features[int], indices: Sequence[int], labels: Tensor, *, seed: int, scratch: Path | None
+        self, train: Features[Any], indices: Sequence[int], labels: Tensor, *, seed: int, scratch: Path | None
     ) -> _TrainedHeads:
         """Train the heads, every example once per epoch."""
         first = next(iter(train.batches(1, [indices[0]], 0)), None) or next(iter(train.batches(1, indices, 0)), None)
@@ -189,7 +190,7 @@ class AttentiveProbe(Classification):
                 raise UserError(f"{self.name}: all heads diverged by step {step}; lower lr")
             resume.save(scratch, parts, epoch + 1)
         resume.delete(scratch)
-        return _TrainedHeads(model, optimizer.diverged, clip)
+        return _TrainedHeads(model, optimizer.diverged, clip, is_multilabel(labels))
 
     def _rates(self, step: int, steps: int, epochs: int) -> tuple[Tensor, Tensor]:
         """Return learning rate and weight decay of every head at `step` (from 1)."""
@@ -200,7 +201,7 @@ class AttentiveProbe(Classification):
         return cosine(step, steps, warmup_steps, lr), decay
 
     def _minibatches(
-        self, train: Features[int], indices: Sequence[int], labels: Tensor, *, size: int, epoch: int, seed: int
+        self, train: Features[Any], indices: Sequence[int], labels: Tensor, *, size: int, epoch: int, seed: int
     ) -> Iterator[tuple[Tensor, Tensor | None, Tensor, bool]]:
         """Yield tokens, mask, labels and whether the epoch ends, with every example of `indices` once."""
         order = torch.randperm(len(indices), generator=generator(1_000_003 * (seed + 1) + epoch))
@@ -230,7 +231,7 @@ class AttentiveProbe(Classification):
 
     @torch.no_grad()
     def _probabilities(
-        self, trained: _TrainedHeads, features: Features[int], indices: Sequence[int] | None, view: View
+        self, trained: _TrainedHeads, features: Features[Any], indices: Sequence[int] | None, view: View
     ) -> Float[Tensor, "p e c"]:
         """Return mean class probabilities by every head, of all examples or those in `indices`; NaN if unreadable."""
         total = torch.zeros(len(self.candidates), len(features.examples), len(features.classes))
@@ -239,7 +240,8 @@ class AttentiveProbe(Classification):
         clips = 1 if draw is not None else clips_of(view.sampler, 16)
         for batch in features.batches(max(1, READ_BYTES // (trained.clip * clips)), indices, draw):
             x, mask, owner = self._tokens(check_finite(features, batch), view)
-            probabilities = trained.model(x, mask).softmax(-1).float().cpu()
+            logits = trained.model(x, mask)
+            probabilities = probabilities_of(logits, multilabel=trained.multilabel).float().cpu()
             total.index_add_(1, owner.cpu(), probabilities)
             views.index_add_(0, owner.cpu(), torch.ones(len(owner)))
         return total / torch.where(views > 0, views, torch.nan)[:, None]
@@ -253,11 +255,12 @@ def _divide_gradients(model: AttentiveHeads, count: int) -> None:
 
 
 class _TrainedHeads(NamedTuple):
-    """Trained heads, {head: step} of those that diverged, and the bytes of the tokens of a clip."""
+    """Trained heads, {head: step} of those that diverged, the bytes of the tokens of a clip, and the kind of labels."""
 
     model: AttentiveHeads
     diverged: dict[int, int]
     clip: int
+    multilabel: bool
 
 
 def default_heads(dim: int) -> int:

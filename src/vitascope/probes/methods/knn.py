@@ -17,11 +17,12 @@ from vitascope.core.errors import UserError
 from vitascope.core.fields import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, check_fields
 from vitascope.core.registry import unknown_variant
 from vitascope.core.types import Example
-from vitascope.features.base import Features, FlatVectors, all_vectors, check_same_shape, class_labels, mean_vectors
+from vitascope.features.base import Features, FlatVectors, all_vectors, check_same_shape, mean_vectors
 from vitascope.features.view import View
 from vitascope.probes.base import PredictionList, WorkloadSize
 from vitascope.probes.classification.base import Classification
-from vitascope.probes.classification.model_selection import Select, choose, stratified_sample, top_1
+from vitascope.probes.classification.model_selection import Select, choose, selection_score, stratified_sample
+from vitascope.probes.classification.multilabel import Targets, class_targets, is_multilabel, labels_of
 from vitascope.probes.classification.nearest_neighbors import TILE, Neighbors, neighbors
 from vitascope.sampling.names import MultiClip, Uniform
 
@@ -93,13 +94,13 @@ class KNNProbe(Classification):
         queries = load.test * test_vectors + (min(self.queries, load.train) * train_vectors if self.random else 0)
         return float(load.train * train_vectors * queries * load.dim)
 
-    def predict(self, train: Features[int], test: Features[int], *, seed: int = 0) -> PredictionList[Float[Array, "c"]]:
+    def predict(self, train: Features[Any], test: Features[Any], *, seed: int = 0) -> PredictionList[Float[Array, "c"]]:
         """Return the share of votes of each class for each test example; `seed` draws the queries of the search."""
         read = mean_vectors if self.mean else all_vectors
         bank, queries = check_same_shape(read(train), read(test))
         if self.center:
             bank, queries = _center(bank, queries)
-        labels, test_labels, candidates = class_labels(train), class_labels(test), self.candidates
+        labels, test_labels, candidates = class_targets(train), class_targets(test), self.candidates
         if self._bounded:
             candidates = [{**point, "k": half_a_class(labels[bank.owner.cpu()])} for point in candidates]
         largest = max(int(point["k"]) for point in candidates)
@@ -117,7 +118,7 @@ class KNNProbe(Classification):
                 *_leave_one_out(train.examples, bank, chosen, largest), test_queries.labels, test_queries.classes
             )
             test_labels = labels[chosen]
-        scores = [top_1(torch.from_numpy(selection_queries.vote(point)), test_labels) for point in candidates]
+        scores = [selection_score(torch.from_numpy(selection_queries.vote(point)), test_labels) for point in candidates]
         best, selection = choose(candidates, self.select, scores)
         return PredictionList(test_queries.vote(candidates[best]), **selection)
 
@@ -129,9 +130,9 @@ def _center(bank: FlatVectors, queries: FlatVectors) -> tuple[FlatVectors, FlatV
     return bank._replace(values=bank.values - mean), queries._replace(values=queries.values - mean)
 
 
-def half_a_class(labels: Int[Tensor, "b"]) -> int:
+def half_a_class(labels: Targets) -> int:
     """Return the default k: 20, but at most half the vectors of a median class, so that it can win the vote."""
-    sizes = torch.bincount(labels)
+    sizes = labels.sum(dim=0) if is_multilabel(labels) else torch.bincount(labels)
     return min(MOST_NEIGHBORS, max(1, int(sizes[sizes > 0].median()) // 2))
 
 
@@ -178,7 +179,7 @@ class _QueryNeighbors(NamedTuple):
 
     neighbors: Neighbors
     owner: Int[Tensor, "q"]
-    labels: Int[Tensor, "b"]
+    labels: Targets
     classes: int
 
     def vote(self, point: Mapping[str, float]) -> Float[Array, "e c"]:
@@ -188,7 +189,7 @@ class _QueryNeighbors(NamedTuple):
 
 
 def _leave_one_out(
-    examples: Sequence[Example[int]], bank: FlatVectors, chosen: Int[Tensor, "m"], k: int
+    examples: Sequence[Example[Any]], bank: FlatVectors, chosen: Int[Tensor, "m"], k: int
 ) -> tuple[Neighbors, Tensor]:
     """Return the k nearest neighbors of all vectors of the examples `chosen`, outside example and group, and owners.
 
@@ -219,33 +220,52 @@ def _leave_one_out(
     return joined, place[bank.owner[query_rows]]
 
 
-def _one_group_per_class(examples: Sequence[Example[int]]) -> bool:
+def _one_group_per_class(examples: Sequence[Example[Any]]) -> bool:
     """Return whether every class has a single group, and there are several."""
     groups: dict[int, set[str | int]] = {}
     for i, e in enumerate(examples):
-        groups.setdefault(e.truth, set()).add(i if e.group is None else e.group)
+        for label in labels_of(e):
+            groups.setdefault(label, set()).add(i if e.group is None else e.group)
     return len(set.union(*groups.values())) > 1 and all(len(members) == 1 for members in groups.values())
 
 
 def vote(
-    neighbors: Neighbors, labels: Int[Tensor, "b"], owner: Int[Tensor, "q"], *, classes: int, tau: float
+    neighbors: Neighbors, labels: Targets, owner: Int[Tensor, "q"], *, classes: int, tau: float
 ) -> Float[Array, "e c"]:
     """Return the share of votes of each class for each example, from the neighbors of its queries.
 
     Votes are summed over the queries of an example, to which `owner` assigns them (ascending, each example at least
-    once). Shares keep the order of the sums, and do not overflow float32 for any tau.
+    once). Shares keep the order of the sums, and do not overflow float32 for any tau. A neighbor votes for each of its
+    labels, if it may have several: the share of a class is then that of the votes of neighbors that have it.
     """
     similarities, owners = neighbors.similarities.cpu().double().numpy(), owner.cpu().numpy()
-    classes_of = labels.to(neighbors.indices.device)[neighbors.indices].cpu().numpy()
+    indices, truth = neighbors.indices.cpu().numpy(), labels.cpu().numpy()
     first = np.flatnonzero(np.diff(owners, prepend=-1))
     peak = np.maximum.reduceat(similarities[:, 0], first)
-    scores = np.zeros((len(first), classes))
+    scores, totals = np.zeros((len(first), classes)), np.zeros(len(first))
     for start in range(0, len(owners), TILE):
         part = slice(start, start + TILE)
         low, high = owners[part][0], owners[part][-1] + 1
         weights = np.exp((similarities[part] - peak[owners[part], None]) / tau)
-        cells = (owners[part, None] - low) * classes + classes_of[part]
-        counts = np.bincount(cells.ravel(), weights.ravel(), minlength=(high - low) * classes)
-        scores[low:high] += counts.reshape(-1, classes)
-    shares: Float[Array, "e c"] = (scores / scores.sum(axis=1, keepdims=True)).astype(np.float32)
+        rows, count = owners[part] - low, high - low
+        if is_multilabel(labels):
+            scores[low:high] += _votes_for_sets(weights, indices[part], truth, rows)
+            totals[low:high] += np.bincount(rows, weights.sum(axis=1), minlength=count)
+        else:
+            cells = rows[:, None] * classes + truth[indices[part]]
+            counts = np.bincount(cells.ravel(), weights.ravel(), minlength=count * classes)
+            scores[low:high] += counts.reshape(-1, classes)
+    sums = totals[:, None] if is_multilabel(labels) else scores.sum(axis=1, keepdims=True)
+    shares: Float[Array, "e c"] = (scores / sums).astype(np.float32)
     return shares
+
+
+def _votes_for_sets(
+    weights: Float[Array, "q k"], indices: Int[Array, "q k"], truth: Float[Array, "b c"], rows: Int[Array, "q"]
+) -> Float[Array, "e c"]:
+    """Return the sum of the votes for each class; `rows` is the example of each query, ascending without a gap."""
+    votes = np.zeros((len(weights), truth.shape[1]))
+    for weight, index in zip(weights.T, indices.T, strict=True):
+        votes += weight[:, None] * truth[index]
+    summed: Float[Array, "e c"] = np.add.reduceat(votes, np.flatnonzero(np.diff(rows, prepend=-1)), axis=0)
+    return summed

@@ -22,7 +22,6 @@ from vitascope.features.base import (
     all_vectors,
     check_finite,
     check_same_shape,
-    class_labels,
     mean_vectors,
 )
 from vitascope.features.view import View
@@ -34,8 +33,9 @@ from vitascope.probes.classification.model_selection import (
     Select,
     choose,
     held_out,
-    top_1,
+    selection_score,
 )
+from vitascope.probes.classification.multilabel import class_targets, is_multilabel
 from vitascope.probes.classification.softmax import (
     Batches,
     Init,
@@ -63,6 +63,8 @@ _CLIPS = View(MultiClip(2.0))
 @dataclass(frozen=True, kw_only=True)
 class LinearProbe(Classification):
     """Logits = W x + b on frozen vectors, trained with softmax cross-entropy; the state after the last epoch is used.
+
+    Where examples have several labels, with the sum of a binary cross-entropy per class.
 
     The default has the settings of table 4 for Kinetics-400 with SGD. What the table leaves open is chosen so that
     datasets of thirty and of a million videos and features of any scale work: vectors are standardized per column
@@ -140,25 +142,25 @@ class LinearProbe(Classification):
         trained = 2 * load.train * self._epochs(load.train)[0]
         return float((trained + load.test * load.test_clips) * load.dim * load.classes * len(self.candidates))
 
-    def predict(self, train: Features[int], test: Features[int], *, seed: int) -> PredictionList[Float[Array, "c"]]:
+    def predict(self, train: Features[Any], test: Features[Any], *, seed: int) -> PredictionList[Float[Array, "c"]]:
         """Return class probabilities of each test example, float32; `seed` sets initialization and batch order."""
-        test_labels, data = class_labels(test), _TrainingData(self, train, seed)
+        test_labels, data = class_targets(test), _TrainingData(self, train, seed)
         test_vectors = check_same_shape(data.sample, mean_vectors(test) if self.mean else all_vectors(test))[1]
         fit = self._solve if self.optimizer == "lbfgs" else self._fit
         heads, about = fit(data, seed)
-        candidates = self.candidates
+        candidates, examples = self.candidates, len(test.examples)
         if len(candidates) == 1:
-            predictions = probabilities(heads, test_vectors, data.scaling, len(test.examples))
-            return PredictionList(predictions.cpu().numpy(), **about)
+            return PredictionList(data.probabilities(heads, test_vectors, examples).cpu().numpy(), **about)
         if self.select == "held-out":
             best, selection = choose(candidates, self.select, data.held_out_scores(heads))
-            predictions = probabilities(heads.select(best), test_vectors, data.scaling, len(test.examples))
+            predictions = data.probabilities(heads.select(best), test_vectors, examples)
         else:
             probabilities_by_head = [
-                probabilities(heads.select(i), test_vectors, data.scaling, len(test.examples))
-                for i in range(len(candidates))
+                data.probabilities(heads.select(i), test_vectors, examples) for i in range(len(candidates))
             ]
-            best, selection = choose(candidates, self.select, [top_1(p, test_labels) for p in probabilities_by_head])
+            best, selection = choose(
+                candidates, self.select, [selection_score(p, test_labels) for p in probabilities_by_head]
+            )
             predictions = probabilities_by_head[best]
         return PredictionList(predictions.cpu().numpy(), **about, **selection)
 
@@ -212,9 +214,9 @@ class LinearProbe(Classification):
 class _TrainingData:
     """Training features, in memory or read anew every epoch, and their split into training and held-out examples."""
 
-    def __init__(self, probe: LinearProbe, train: Features[int], seed: int) -> None:
+    def __init__(self, probe: LinearProbe, train: Features[Any], seed: int) -> None:
         self.probe, self.train = probe, train
-        self.labels = class_labels(train)
+        self.labels = class_targets(train)
         indices = list(range(len(train.examples)))
         check_classes(probe.name, train)
         hold_out = len(probe.candidates) > 1 and probe.select == "held-out"
@@ -240,14 +242,18 @@ class _TrainingData:
         return FlatVectors(self.memory.values[mask], self.memory.owner[mask])
 
     def held_out_scores(self, heads: LinearHeads) -> list[float]:
-        """Return the top-1 accuracy of every head on the held-out examples."""
+        """Return the top-1 accuracy, or mAP, of every head on the held-out examples."""
         indices = self.split.held_out
         redraw = self.memory is None or find_drawn(self.probe.train.sampler) is not None
         vectors = self.draw(indices, 0) if redraw else self.select(indices)
         probabilities_by_head = (
-            probabilities(heads.select(i), vectors, self.scaling, len(self.labels)) for i in range(len(heads.bias))
+            self.probabilities(heads.select(i), vectors, len(self.labels)) for i in range(len(heads.bias))
         )
-        return [top_1(p[indices], self.labels[indices]) for p in probabilities_by_head]
+        return [selection_score(p[indices], self.labels[indices]) for p in probabilities_by_head]
+
+    def probabilities(self, head: LinearHeads, vectors: FlatVectors, examples: int) -> Float[Tensor, "e c"]:
+        """Return the class probabilities of `examples` examples by one head; see `softmax.probabilities`."""
+        return probabilities(head, vectors, self.scaling, examples, multilabel=is_multilabel(self.labels))
 
     def steps(self, epoch_steps: int, generator: torch.Generator) -> Batches:
         """Yield endless batches: every training example once per epoch, shuffled."""

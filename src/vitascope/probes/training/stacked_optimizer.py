@@ -17,8 +17,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 
-def head_losses(logits: Float[Tensor, "p b c"], labels: Int[Tensor, "b"]) -> Float[Tensor, "p"]:
-    """Return the mean cross-entropy of each head; the gradient of their sum is, for each head, that of its own loss."""
+def head_losses(logits: Float[Tensor, "p b c"], labels: Int[Tensor, "b"] | Float[Tensor, "b c"]) -> Float[Tensor, "p"]:
+    """Return the mean cross-entropy of each head; the gradient of their sum is, for each head, that of its own loss.
+
+    With 0 or 1 for every class in place of a label, the loss is the sum of the binary cross-entropies of all classes.
+    """
+    if labels.ndim == 2:
+        each = labels.expand(len(logits), -1, -1)
+        return F.binary_cross_entropy_with_logits(logits.float(), each, reduction="none").sum(2).mean(1)
     losses = F.cross_entropy(logits.flatten(0, 1).float(), labels.repeat(len(logits)), reduction="none")
     return losses.view(len(logits), -1).mean(1)
 

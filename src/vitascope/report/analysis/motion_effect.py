@@ -29,16 +29,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy import ndarray
 
+from vitascope.evaluation.results import Result
 from vitascope.metrics import stats
 from vitascope.metrics.stats import Difference
-from vitascope.report.analysis import ranking
+from vitascope.report.analysis import paired_bootstrap, ranking
 from vitascope.report.analysis.leaderboard import Column, Leaderboard
-from vitascope.report.analysis.ranking import SEED, Predictions, common
+from vitascope.report.analysis.paired_bootstrap import ResampledScore
+from vitascope.report.analysis.ranking import SEED, Evidence, Predictions, common
 from vitascope.report.analysis.variants import BOTH, TEST, AlteredTask, altered_tasks
 
 HEADLINE = ("reversed", "frozen")
@@ -56,6 +58,16 @@ class PairedOutcomes(NamedTuple):
     altered: ndarray
     group: ndarray
     truth: ndarray
+
+
+class PairedResamples(NamedTuple):
+    """The mAP of several labels per example, with real and with altered clips, on the same resamples."""
+
+    real: ResampledScore
+    altered: ResampledScore
+
+
+Pair: TypeAlias = PairedOutcomes | PairedResamples
 
 
 class AccuracyDrop(NamedTuple):
@@ -109,21 +121,21 @@ def _motion_effect(task: AlteredTask, missing: list[MissingResult]) -> MotionEff
     original = task.original
 
     @cache
-    def real(row: int) -> Predictions | None:
-        return ranking.load_predictions(original.cells[row]) if row in original.cells else None
+    def real(row: int) -> Evidence | None:
+        return _evidence(original.cells[row]) if row in original.cells else None
 
-    def pairs(side: str, alteration: str) -> dict[int, PairedOutcomes]:
+    def pairs(side: str, alteration: str) -> dict[int, Pair]:
         column = task.columns.get((side, alteration))
         aligned = {}
         for row, result in column.cells.items() if column else ():
-            pair = align(real(row), ranking.load_predictions(result))
+            pair = align(real(row), _evidence(result))
             if pair:
                 aligned[row] = pair
             else:
                 missing.append(MissingResult(result.task, "no saved predictions for the same examples on real clips"))
         return aligned
 
-    on_test: dict[int, dict[str, PairedOutcomes]] = {}
+    on_test: dict[int, dict[str, Pair]] = {}
     for alteration in ALTERATIONS:
         for row, pair in pairs(TEST, alteration).items():
             on_test.setdefault(row, {})[alteration] = pair
@@ -132,9 +144,16 @@ def _motion_effect(task: AlteredTask, missing: list[MissingResult]) -> MotionEff
     return MotionEffect(original, _sensitivity(on_test), dependence)
 
 
-def align(real: Predictions | None, altered: Predictions | None) -> PairedOutcomes | None:
-    """Pair the predictions of common examples; None if there are none."""
-    if real is None or altered is None:
+def _evidence(result: Result) -> Evidence | None:
+    """What a recognition result can be paired by; None if no predictions were saved."""
+    return ranking.load_evidence(result) if result.multilabel else ranking.load_predictions(result)
+
+
+def align(real: Evidence | None, altered: Evidence | None) -> Pair | None:
+    """Pair the predictions of common examples, or resampled scores of the same examples; None if there are none."""
+    if isinstance(real, ResampledScore) and isinstance(altered, ResampledScore):
+        return PairedResamples(real, altered) if paired_bootstrap.difference(real, altered) else None
+    if not isinstance(real, Predictions) or not isinstance(altered, Predictions):
         return None
     in_real, in_altered = common(real, altered)
     has_labels = len(real.truth) == len(real.key)
@@ -144,7 +163,7 @@ def align(real: Predictions | None, altered: Predictions | None) -> PairedOutcom
     return PairedOutcomes(real.outcome[in_real], altered.outcome[in_altered], real.group[in_real], truth[in_real])
 
 
-def _sensitivity(pairs: Mapping[int, Mapping[str, PairedOutcomes]]) -> dict[int, dict[str, AccuracyDrop]]:
+def _sensitivity(pairs: Mapping[int, Mapping[str, Pair]]) -> dict[int, dict[str, AccuracyDrop]]:
     keys = [(row, alteration) for row, by_alteration in pairs.items() for alteration in by_alteration]
     drops = _holm_adjusted([_drop(pairs[row][alteration]) for row, alteration in keys])
     by_row: dict[int, dict[str, AccuracyDrop]] = {}
@@ -161,9 +180,10 @@ def motion_use(drops: Mapping[str, AccuracyDrop]) -> AccuracyDrop | None:
     return min(both, key=lambda drop: drop.gap.value)._replace(p=max(drop.p for drop in both))
 
 
-def _dependence(original: Column, pairs: Mapping[int, PairedOutcomes]) -> MotionDependence:
+def _dependence(original: Column, pairs: Mapping[int, Pair]) -> MotionDependence:
     best = max(pairs, key=lambda row: original.cells[row].headline.value)
-    return MotionDependence(best, _drop(pairs[best]), drops_by_class(pairs[best]))
+    pair = pairs[best]
+    return MotionDependence(best, _drop(pair), drops_by_class(pair) if isinstance(pair, PairedOutcomes) else ())
 
 
 def drops_by_class(pair: PairedOutcomes) -> tuple[tuple[str, AccuracyDrop], ...]:
@@ -173,7 +193,11 @@ def drops_by_class(pair: PairedOutcomes) -> tuple[tuple[str, AccuracyDrop], ...]
     return tuple(sorted(zip(names, drops, strict=True), key=lambda item: -item[1].gap.value))
 
 
-def _drop(pair: PairedOutcomes) -> AccuracyDrop:
+def _drop(pair: Pair) -> AccuracyDrop:
+    if isinstance(pair, PairedResamples):
+        lost = paired_bootstrap.difference(*pair)
+        assert lost is not None, "only paired if it is known"
+        return AccuracyDrop(pair.real.value, pair.altered.value, lost, lost.p)
     gap = stats.paired(pair.real, pair.altered, pair.group, rng=np.random.default_rng(SEED))
     return AccuracyDrop(float(pair.real.mean()), float(pair.altered.mean()), gap, gap.p)
 

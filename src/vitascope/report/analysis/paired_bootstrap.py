@@ -14,6 +14,7 @@ from numpy import ndarray
 from vitascope.core.errors import UserError
 from vitascope.evaluation.results import Result, read_predictions
 from vitascope.metrics import frame_ap, prediction_columns, segmental, temporal_ap
+from vitascope.metrics.average_precision import DRAWS, MultilabelScores, draws_of
 from vitascope.metrics.prediction_columns import Table
 from vitascope.metrics.stats import Difference, codes, paired_draws, redrawn
 
@@ -54,7 +55,9 @@ def resampled_score(result: Result) -> ResampledScore | None:
     if not len(key):
         return None
     units = int(code.max()) + 1
-    resamples = redrawn(lambda weights: statistic(weights[:, code]), units, rng=np.random.default_rng(SEED))[:, 0]
+    draws = draws_of(len(key), len(result.per_class)) if "class_scores" in table else DRAWS
+    rng = np.random.default_rng(SEED)
+    resamples = redrawn(lambda weights: statistic(weights[:, code]), units, draws=draws, rng=rng)[:, 0]
     return ResampledScore(result.headline.value, key, units, resamples)
 
 
@@ -66,6 +69,16 @@ def difference(a: ResampledScore, b: ResampledScore) -> Difference | None:
 
 
 def _map(table: Table, settings: Mapping[str, Any]) -> Statistic:
+    """mAP of actions in time, or of labels of whole videos."""
+    return _map_of_labels(table) if "class_scores" in table else _map_of_segments(table, settings)
+
+
+def _map_of_labels(table: Table) -> Statistic:
+    scores = MultilabelScores(np.array(table["class_scores"], np.float32), table["true_classes"])
+    return lambda weights: scores(weights)[:, :1]
+
+
+def _map_of_segments(table: Table, settings: Mapping[str, Any]) -> Statistic:
     matching = temporal_ap.match(
         *prediction_columns.segments(table), settings.get("tiou_thresholds", settings.get("tious"))
     )

@@ -41,11 +41,13 @@ class Confusion(NamedTuple):
 
 
 class Chance(NamedTuple):
-    """Accuracy of always predicting one class, percent."""
+    """Accuracy of always predicting one class, percent; mAP of equal scores where examples have several labels."""
 
     value: float
     majority: bool
     """Whether it is the frequency of the most common test class; otherwise it is 1 / number of classes."""
+    several: bool = False
+    """Whether it is the mean frequency of the test classes, of which an example may have several."""
 
 
 @dataclass(frozen=True)
@@ -132,13 +134,14 @@ def rank_column(column: Column, evidence: Mapping[int, Evidence]) -> Ranking:
 
 def load_evidence(result: Result) -> Evidence | None:
     """Load what a result can be paired by; None if no predictions were saved."""
-    return load_predictions(result) if result.kind == "recognition" else paired_bootstrap.resampled_score(result)
+    by_example = result.kind == "recognition" and not result.multilabel
+    return load_predictions(result) if by_example else paired_bootstrap.resampled_score(result)
 
 
 def load_predictions(result: Result) -> Predictions | None:
-    """Load the predictions of a recognition result; None if none were saved. Their path must be absolute."""
+    """Load the predictions of a result with one label per example, at an absolute path; None if none were saved."""
     path = Path(result.predictions)
-    if result.kind != "recognition" or not result.predictions or not path.is_file():
+    if result.kind != "recognition" or result.multilabel or not result.predictions or not path.is_file():
         return None
     columns = read_predictions(path, COLUMNS, top=1)
     if not {"id", "outcome"} <= columns.keys():
@@ -176,11 +179,13 @@ def difference(a: Evidence, b: Evidence) -> Difference | None:
 
 
 def chance_level(column: Column, predictions: Iterable[Predictions]) -> Chance | None:
-    """Chance level of a column whose headline score is top-1 over known classes; None for any other score.
+    """Chance level of a column whose headline score is top-1 over known classes, or mAP of several labels; else None.
 
     It is the accuracy of always predicting the most common test class; in results that record neither this nor
-    predictions, 1 / number of classes (the same if classes are balanced).
+    predictions, 1 / number of classes (the same if classes are balanced). Of several labels it is as recorded.
     """
+    if column.first.multilabel:
+        return None if column.first.chance is None else Chance(column.first.chance, majority=False, several=True)
     classes = column.first.settings.get("classes")
     if not classes or next(iter(column.first.scores)) != "top-1":
         return None
