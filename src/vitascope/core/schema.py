@@ -38,12 +38,15 @@ WORDS = {
 """What must be there, by pydantic's types of errors."""
 
 
-def parse(text: bytes | str, where: str = "", remedy: str = "", *, finite: bool = True) -> Any:
+def parse(
+    text: bytes | str, where: str = "", remedy: str = "", *, finite: bool = True, surrogates: bool = False
+) -> Any:
     """Return the content of JSON text from the place `where`; DamagedFileError, with the remedy, for what is none.
 
     Refused is also what parsers read differently or nobody can use: a key twice in one object, NaN and Infinity, whole
     numbers beyond 64 bits, lone surrogates, and more than `MAX_DEPTH` brackets in brackets. Without `finite`, NaN and
-    Infinity are numbers, as in what a training writes of itself.
+    Infinity are numbers, as in what a training writes of itself. With `surrogates`, lone ones are letters, as in names of
+    files that are not UTF-8.
     """
     try:
         text = text.decode("utf-8-sig") if isinstance(text, bytes) else text
@@ -54,7 +57,7 @@ def parse(text: bytes | str, where: str = "", remedy: str = "", *, finite: bool 
             parse_float=_finite,
             parse_constant=_finite if finite else float,
         )
-        if "\\u" in text:
+        if "\\u" in text and not surrogates:
             json.dumps(content, ensure_ascii=False).encode()
         _check_depth(content)
         return content

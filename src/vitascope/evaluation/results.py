@@ -99,7 +99,7 @@ class Result:
     @property
     def multilabel(self) -> bool:
         """Whether examples may have several labels: the headline is then mAP over classes."""
-        return self.kind == "recognition" and next(iter(self.scores)) == "mAP"
+        return self.kind == "recognition" and next(iter(self.scores)) == "mAP" and "hit@1" in self.scores
 
     @property
     def coverage(self) -> float:
@@ -134,7 +134,7 @@ class Result:
     @classmethod
     def from_json(cls, line: str | bytes) -> Result:
         """Read a Result from one line of JSON; fields of a newer schema are ignored."""
-        data = current(conform(parse(line), dict[str, Any]), RESULT)
+        data = current(conform(parse(line, surrogates=True), dict[str, Any]), RESULT)
         kind, variant = data.get("kind", "recognition"), data.get("variant", {})
         data["kind"] = TASK_TYPE.get(kind, kind) if isinstance(kind, str) else kind
         data["variant"] = current(variant, VARIANT) if isinstance(variant, dict) else variant

@@ -19,7 +19,7 @@ from vitascope.core.files import cache
 from vitascope.core.types import Card, Dataset, Example, Fold, digest, plain
 from vitascope.core.version import __version__
 from vitascope.datasets.audit.doctor import diagnose
-from vitascope.datasets.splits import low_shot
+from vitascope.datasets.splits import check_train_fraction, low_shot
 from vitascope.evaluation import results
 from vitascope.evaluation.data_warnings import measured_warnings
 from vitascope.evaluation.near_copies import candidates, confirmed
@@ -55,6 +55,11 @@ class EvaluationConfig:
     """Also evaluate every probe on reversed, shuffled, frozen and slowed clips, in test only and in both splits."""
     limit: int = 0
     """Maximum number of examples, for quick checks; 0: all. Such results are marked."""
+
+    def __post_init__(self) -> None:
+        """Reject a subset of the training set that is none, before any work."""
+        for share in self.low_shot:
+            check_train_fraction(share)
 
 
 def seeds_of(probe: AnyProbe, dataset: Dataset[Any], config: EvaluationConfig) -> range:

@@ -214,9 +214,9 @@ class Around:
 
 
 def _middle(video: Video) -> float:
-    """The middle of the span, seconds; one that extends beyond the video is not cut first."""
+    """The middle of the span within the video, seconds; a span that extends beyond the video is not cut first."""
     start, end = video.span if math.isfinite(video.span[1]) else (video.start, video.end)
-    return (start + end) / 2
+    return min(max((start + end) / 2, video.start), video.end)
 
 
 @dataclass(frozen=True, slots=True)
