@@ -41,7 +41,7 @@ SIZES = {"": FULL, "tiny": TINY}
 LONG = {"": course.FULL, "tiny": course.TINY}
 CROWDS = {"": crowd.FULL, "tiny": crowd.TINY}
 CONTEXT = 2.0
-"""Seconds before and after a keyframe that clips may show; beyond the ends of a video its end frames are repeated."""
+"""Most seconds before and after a keyframe that clips may show, as many on both sides."""
 
 
 def build(variant: str, root: Path | None = None, *, seed: int = 0, quiet: bool = False) -> Dataset[Any]:
@@ -149,11 +149,11 @@ def _keyframe_examples(video: crowd.CrowdVideo, folder: Path) -> Iterator[Exampl
     """An example for each keyframe."""
     actors = crowd.actors(video)
     for second in video.keyframes:
-        time = float(second)
+        time, context = float(second), min(CONTEXT, second, video.seconds - second)
         yield Example(
             id=_keyframe_id(video, second),
             path=str(folder / video.video),
             truth=Keyframes((time,), tuple(a for a in actors if a.time == time)),
-            span=(time - CONTEXT, time + CONTEXT),
+            span=(time - context, time + context),
             group=f"motionlab/{video.id}",
         )
