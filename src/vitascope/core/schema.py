@@ -45,8 +45,8 @@ def parse(
 
     Refused is also what parsers read differently or nobody can use: a key twice in one object, NaN and Infinity, whole
     numbers beyond 64 bits, lone surrogates, and more than `MAX_DEPTH` brackets in brackets. Without `finite`, NaN and
-    Infinity are numbers, as in what a training writes of itself. With `surrogates`, lone ones are letters, as in names of
-    files that are not UTF-8.
+    Infinity are numbers, as in what a training writes of itself. With `surrogates`, lone ones are letters, as in names
+    of files that are not UTF-8.
     """
     try:
         text = text.decode("utf-8-sig") if isinstance(text, bytes) else text
