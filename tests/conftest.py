@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -19,6 +20,12 @@ from helpers import SHARED, blob, write_video  # noqa: E402
 
 settings.register_profile("on a busy machine too", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("on a busy machine too")
+
+
+def pytest_collection_finish() -> None:
+    """Collections of garbage leave out what all tests share: the libraries and the tests themselves."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

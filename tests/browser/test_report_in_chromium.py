@@ -8,7 +8,7 @@ import re
 import runpy
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +34,18 @@ QUIET = (
     "--enable-logging=stderr",
     "--v=0",
 )
-FRAME = """<!doctype html><meta charset="utf-8">
-<iframe srcdoc="{page}" style="border:0;width:{width}px;height:900px"></iframe>
+FRAMES = """<!doctype html><meta charset="utf-8">
+{frames}
 <pre id="answer"></pre><script>
 onload = () => {{
-  const page = document.querySelector("iframe").contentDocument;
-  const answer = {question};
-  document.getElementById("answer").textContent = JSON.stringify(answer);
+  const answers = [...document.querySelectorAll("iframe")].map(frame => {{
+    const page = frame.contentDocument;
+    return {question};
+  }});
+  document.getElementById("answer").textContent = JSON.stringify(answers);
 }};
 </script>"""
+FRAME = '<iframe srcdoc="{page}" style="border:0;display:block;width:{width}px;height:900px"></iframe>'
 
 
 TASKS = tuple((f"made/{name}", "knn", "motion", ("up", "down")) for name in "abcdefghijklmnop")
@@ -77,19 +80,25 @@ def browse(folder: Path, url: str, *more: str) -> subprocess.CompletedProcess[st
 
 
 @pytest.fixture
-def ask(page: str, tmp_path: Path) -> Callable[..., Any]:
-    """The value of a JavaScript expression over `page`, a report in a frame of some width, all details open."""
+def ask_each(page: str, tmp_path: Path) -> Callable[..., list[Any]]:
+    """The values of a JavaScript expression over `page`, a report in frames of some widths, all details open."""
 
-    def value(question: str, width: int = 390, text: str = page) -> Any:
-        opened = text.replace("<details", "<details open")
-        frame = FRAME.format(page=html.escape(opened), width=width, question=question)
-        (tmp_path / "frame.html").write_text(frame, encoding="utf-8")
+    def values(question: str, widths: Sequence[int], text: str = page) -> list[Any]:
+        opened = html.escape(text.replace("<details", "<details open"))
+        frames = "\n".join(FRAME.format(page=opened, width=width) for width in widths)
+        (tmp_path / "frame.html").write_text(FRAMES.format(frames=frames, question=question), encoding="utf-8")
         found = browse(tmp_path, (tmp_path / "frame.html").as_uri())
         answer = re.search(r'<pre id="answer">(.*?)</pre>', found.stdout, re.DOTALL)
         assert answer is not None, found.stderr[-2000:]
-        return json.loads(html.unescape(answer[1]))
+        return list(json.loads(html.unescape(answer[1])))
 
-    return value
+    return values
+
+
+@pytest.fixture
+def ask(ask_each: Callable[..., list[Any]], page: str) -> Callable[..., Any]:
+    """The same in a frame of one width."""
+    return lambda question, width=390, text=page: ask_each(question, [width], text)[0]
 
 
 def test_quiet_and_offline(page: str, tmp_path: Path) -> None:
@@ -103,20 +112,21 @@ def test_quiet_and_offline(page: str, tmp_path: Path) -> None:
     assert ours <= {(tmp_path / "report.html").as_uri()}, "what the page fetched beside itself"
 
 
-@pytest.mark.parametrize("width", [320, 390, 1280])
-def test_no_wider_than_the_window(ask: Callable[..., Any], width: int) -> None:
-    size = ask("[page.documentElement.scrollWidth, page.documentElement.clientWidth]", width)
-    assert size[0] <= size[1] <= width
+SIZE = "[page.documentElement.scrollWidth, page.documentElement.clientWidth]"
 
 
-@pytest.mark.parametrize("width", [320, 1280])
-def test_pretraining_fits_the_window_too(ask: Callable[..., Any], training: str, width: int) -> None:
-    size = ask("[page.documentElement.scrollWidth, page.documentElement.clientWidth]", width, training)
-    assert size[0] <= size[1] <= width
-    heights = ask(
-        "[...page.querySelectorAll('.plot > svg')].map(e => e.getBoundingClientRect().height)", width, training
-    )
-    assert min(heights) >= 200
+def test_no_wider_than_the_window(ask_each: Callable[..., list[Any]]) -> None:
+    widths = (320, 390, 1280)
+    for width, size in zip(widths, ask_each(SIZE, widths), strict=True):
+        assert size[0] <= size[1] <= width
+
+
+def test_pretraining_fits_the_window_too(ask_each: Callable[..., list[Any]], training: str) -> None:
+    heights = "[...page.querySelectorAll('.plot > svg')].map(e => e.getBoundingClientRect().height)"
+    widths = (320, 1280)
+    for width, (size, high) in zip(widths, ask_each(f"[{SIZE}, {heights}]", widths, training), strict=True):
+        assert size[0] <= size[1] <= width
+        assert min(high) >= 200
 
 
 def test_pointing_at_a_run_dims_the_others(ask: Callable[..., Any], training: str) -> None:
@@ -141,9 +151,8 @@ def test_wide_tables_scroll_in_their_own_box(ask: Callable[..., Any]) -> None:
     assert all(width <= 320 for _, _, width in boxes)
 
 
-@pytest.mark.parametrize("width", [390, 1280])
-def test_names_break_after_slash_or_hyphen(ask: Callable[..., Any], many: str, width: int) -> None:
-    broken = ask(
+def test_names_break_after_slash_or_hyphen(ask_each: Callable[..., list[Any]], many: str) -> None:
+    broken = ask_each(
         """[...page.querySelectorAll(".scores tbody .name bdi")].flatMap(name => [...name.childNodes]).flatMap(node =>
           [...node.textContent.matchAll(/[^-]+-?/g)].filter(part => {
             const range = page.createRange();
@@ -151,10 +160,10 @@ def test_names_break_after_slash_or_hyphen(ask: Callable[..., Any], many: str, w
             range.setEnd(node, part.index + part[0].length);
             return range.getClientRects().length > 1;
           }).map(part => part[0]))""",
-        width,
+        (390, 1280),
         many,
     )
-    assert broken == ["x" * 90], "for which there is no room"
+    assert broken == [["x" * 90]] * 2, "for which there is no room"
 
 
 def test_a_wide_table_leaves_the_text_column_and_fades_where_it_goes_on(ask: Callable[..., Any], many: str) -> None:
@@ -259,11 +268,11 @@ def variants(tmp_path_factory: pytest.TempPathFactory) -> str:
     return report.write(run, formats=["html"])["html"].read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("width", [320, 1280])
 def test_variants_fit_their_window_and_curves_pass_through_their_marks(
-    ask: Callable[..., Any], variants: str, width: int
+    ask_each: Callable[..., list[Any]], variants: str
 ) -> None:
-    size, seen, off = ask(
+    widths = (320, 1280)
+    found = ask_each(
         """(() => {
           const root = page.documentElement;
           const plots = [...page.querySelectorAll(".curves")];
@@ -279,13 +288,14 @@ def test_variants_fit_their_window_and_curves_pass_through_their_marks(
           const motion = [...page.querySelectorAll(".panel .value")].map(e => e.getBoundingClientRect());
           return [root.scrollWidth, plots.length, [Math.max(...far), Math.max(...motion.map(box => box.right))]];
         })()""",
-        width,
+        widths,
         variants,
     )
-    assert size <= width
-    assert seen == 6
-    assert off[0] < 3, "pixels between the line and the middle of its mark"
-    assert off[1] <= width
+    for width, (size, seen, off) in zip(widths, found, strict=True):
+        assert size <= width
+        assert seen == 6
+        assert off[0] < 3, "pixels between the line and the middle of its mark"
+        assert off[1] <= width
 
 
 @pytest.fixture(scope="module")
@@ -296,9 +306,9 @@ def moments(tmp_path_factory: pytest.TempPathFactory) -> str:
     return report.write(run, formats=["html"])["html"].read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("width", [320, 1280])
-def test_bars_lie_below_one_another_and_inside(ask: Callable[..., Any], moments: str, width: int) -> None:
-    size, off, bars, out = ask(
+def test_bars_lie_below_one_another_and_inside(ask_each: Callable[..., list[Any]], moments: str) -> None:
+    widths = (320, 1280)
+    found = ask_each(
         """(() => {
           const off = Math.max(...[...page.querySelectorAll(".timeline")].flatMap(video => {
             const rows = [...video.querySelectorAll(".strip > svg")].map(svg => svg.getBoundingClientRect());
@@ -311,13 +321,14 @@ def test_bars_lie_below_one_another_and_inside(ask: Callable[..., Any], moments:
           });
           return [page.documentElement.scrollWidth, off, bars.length, out.length];
         })()""",
-        width,
+        widths,
         moments,
     )
-    assert size <= width
-    assert off < 0.1, "pixels between the ends of the rows of a video"
-    assert bars > 500
-    assert out == 0
+    for width, (size, off, bars, out) in zip(widths, found, strict=True):
+        assert size <= width
+        assert off < 0.1, "pixels between the ends of the rows of a video"
+        assert bars > 500
+        assert out == 0
 
 
 def test_pointing_at_a_bar_shows_row_class_and_time(ask: Callable[..., Any], moments: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -27,6 +27,13 @@ required("annotations", "the real annotation files")
 @cache
 def annotated(family: str, variant: str, root: Path) -> Dataset[int]:
     return import_module(f"vitascope.datasets.builders.{family}").annotated(variant, root)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forgotten() -> Iterator[None]:
+    """Millions of objects, which every later full collection of garbage would walk."""
+    yield
+    annotated.cache_clear()
 
 
 def own_lines(path: Path) -> list[str]:
