@@ -108,6 +108,18 @@ def test_truth_and_options_that_do_not_fit_are_one_line(tmp_path, truth, argumen
     assert error.count("\n") == 1
 
 
+def test_a_label_map_in_a_folder_called_ava_may_have_other_numbers(tmp_path):
+    (folder := tmp_path / "AVA").mkdir()
+    truth, found, labels = put(
+        folder,
+        truth_csv=TRUTH.replace("0.9,1,0", "0.9,93,0"),
+        found_csv=FOUND,
+        labels_pbtxt='item { name: "jump" id: 93 }\nitem { name: "run" id: 2 }\n',
+    )
+    result = scored("frame-ap", "--truth", truth, "--predictions", found, "--classes", labels)
+    assert set(result["files"][0]["per_class"]) == {"jump", "run"}
+
+
 def test_what_is_odd_is_counted(tmp_path):
     odd = (
         FOUND

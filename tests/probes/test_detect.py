@@ -46,10 +46,11 @@ def _truth(time: int, rng: np.random.Generator) -> Keyframes:
 def test_ten_keyframes_are_learned_by_heart() -> None:
     data = keyframes(10)
     found = SMALL.predict(data, data, seed=0)
-    test = base.TestPredictions(data.examples, [0] * 10, found, CLASSES, {"half": (0, 1)})
+    test = base.TestPredictions(data.examples, [0] * 10, found, CLASSES, {"half": (0, 1), "never seen": ()})
     scored = SMALL.score_predictions(test, np.random.default_rng(0))
     values = {name: score.value for name, score in scored.scores.items()}
     assert values["fAP@0.5"] > 99
+    assert "fAP@0.5 of never seen" not in values
     assert values["fAP@0.5 of half"] == pytest.approx(np.mean([scored.per_class[c].value for c in CLASSES[:2]]))
     assert values["recall of all"] == 100
     assert values["fAP@0.5 given boxes"] > 99

@@ -13,7 +13,7 @@ from vitascope.datasets.audit.doctor import diagnose
 from vitascope.datasets.consistency import check_temporal
 from vitascope.datasets.copies import with_copies_grouped
 from vitascope.datasets.open import open_dataset
-from vitascope.datasets.splits import check_train_fraction, limit_examples
+from vitascope.datasets.splits import limit_examples
 from vitascope.encoders.base import Encoder
 from vitascope.encoders.load import load
 from vitascope.evaluation import results
@@ -130,10 +130,7 @@ def _with_imported_windows(probe: AnyProbe, dataset: Dataset[Any]) -> AnyProbe:
 
 def low_shot_datasets(dataset: Dataset[Any], config: EvaluationConfig) -> list[Dataset[Any]]:
     """Return `dataset` and its low-shot variants."""
-    variants = [
-        replace(dataset, name=f"{dataset.name}@{share}", train_fraction=check_train_fraction(share))
-        for share in config.low_shot
-    ]
+    variants = [replace(dataset, name=f"{dataset.name}@{share}", train_fraction=share) for share in config.low_shot]
     return [dataset, *variants]
 
 

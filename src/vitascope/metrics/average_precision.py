@@ -123,7 +123,9 @@ def bootstrap(
     statistic, code = MultilabelScores(scores, labels), codes(groups, len(labels))
     draws = draws_of(len(labels), len(statistic.classes))
     each = resampled(lambda weights: statistic(weights[:, code]), int(code.max()) + 1, draws=draws, rng=rng)
-    return dict(zip(NAMES, each, strict=False)), dict(zip(statistic.classes, each[len(NAMES) :], strict=True))
+    return dict(zip(NAMES, each[: len(NAMES)], strict=True)), dict(
+        zip(statistic.classes, each[len(NAMES) :], strict=True)
+    )
 
 
 class MultilabelScores:

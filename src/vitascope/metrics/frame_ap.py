@@ -25,6 +25,10 @@ from vitascope.metrics.temporal_ap import Levels, Matching, class_indices
 
 Array: TypeAlias = NDArray[Any]
 
+IOU = 0.5
+"""Threshold of the headline."""
+HEADLINE = f"fAP@{IOU:g}"
+"""Name of frame-mAP at that threshold among the scores of a result."""
 CAPACITY = 50
 """Rows (box and class) of a frame that the official evaluator keeps."""
 COCO_LEVELS = tuple(0.5 + 0.05 * i for i in range(10))

@@ -1,7 +1,7 @@
 """Fingerprints of videos: three frames, small and gray, by which a copy is recognized: another encoding, or mirrored.
 
 The thresholds lie between what encoding does and what differs between clips of one scene. For any two of 1,300 clips of
-three real sets the largest difference of a cell is at least 40 gray levels, and 42 where one of both is mirrored; for
+three real sets the largest difference of a cell is at least 36 gray levels, also where one of both is mirrored; for
 encodings of one clip at usual qualities it is at most 18, and their changes correlate by at least 0.94. Clips of a
 static camera with small objects look alike within 13 levels, but their changes do not correlate.
 """

@@ -38,6 +38,8 @@ class Classes:
     """Number of each label of the truth that is a name; empty if labels are numbers."""
     about: str
     """How they were chosen."""
+    actions: range | None = None
+    """All numbers that labels can have, where they are known."""
 
     def number(self, label: str) -> int | None:
         """The number of a label, None if it stands for none."""
@@ -138,7 +140,8 @@ def _classes(truth: BoxTable, tables: Sequence[BoxTable], chosen: str) -> Classe
     numbered = [number for number in whole if number is not None]
     if chosen in ("", "ava", "all"):
         if chosen == "ava" or (not chosen and len(numbered) == len(whole) and _is_ava(truth, tables, numbered)):
-            return Classes(ava_classes(), {}, "AVA's 60 evaluated classes; others: --classes all, or a label map")
+            about = "AVA's 60 evaluated classes; others: --classes all, or a label map"
+            return Classes(ava_classes(), {}, about, range(1, LAST_AVA + 1))
         if len(numbered) == len(whole):
             return Classes(
                 {n: str(n) for n in sorted(numbered)}, {}, f"all {counted(len(whole), 'class', 'classes')} of the truth"
@@ -186,8 +189,7 @@ def _check_truth(table: BoxTable, side: Boxes, classes: Classes) -> None:
 def _check_actions(table: BoxTable, classes: Classes) -> None:
     """Raise for actions that AVA does not have."""
     for number, label in enumerate(table.labels):
-        value = whole_number(label)
-        if "AVA" in classes.about and (value is None or not 1 <= value <= LAST_AVA):
+        if classes.actions and whole_number(label) not in classes.actions:
             row = int(np.flatnonzero(table.label == number)[0])
             raise UserError(f"{table.where(row)}: action {label!r:.40} is none of AVA's, which are 1 to {LAST_AVA}")
 

@@ -14,17 +14,12 @@ from vitascope.core.errors import UserError
 from vitascope.core.types import Kind, Score
 from vitascope.metrics import detection_errors, frame_ap, prediction_columns, temporal_ap
 from vitascope.metrics.boxes import Boxes, Frames, iou
-from vitascope.metrics.frame_ap import Selected
+from vitascope.metrics.frame_ap import HEADLINE, IOU, Selected
 from vitascope.metrics.temporal_ap import Matching
 from vitascope.probes.base import JointlyScored, ScoredPredictions, TestPredictions
 
 Array = NDArray[Any]
-IOU = 0.5
-"""The threshold of the headline."""
 READING = frame_ap.READINGS["stable"]
-HEADLINE = f"fAP@{IOU:g}"
-ROWS = 50
-"""Labeled boxes of a keyframe that are kept, those of highest score, as in AVA's evaluation."""
 RANKS = (1, 10)
 """Numbers of boxes of a keyframe, most probable first, of which the recall is reported besides that of all."""
 
@@ -55,19 +50,18 @@ class ActorDetection(JointlyScored[Keyframes, Detections]):
             raise UserError(f"none of {len(truth)} test examples has an annotated actor; annotate some")
         groups = [group or e.id for group, e in zip(test.groups, test.examples, strict=True)]
         rows = labeled_rows(test.predictions)
-        scores, per_class = precision(rows, truth, groups, rng)
-        selected, matching = _matched(rows, truth, (IOU,))
-        errors = detection_errors.diagnose(selected, matching)
+        selected, matching = _matched(rows, truth)
+        scores, per_class = precision(matching, groups, rng)
+        errors = detection_errors.diagnose(selected, _at_headline(matching))
         by_class = {test.classes[label]: score for label, score in per_class.items()}
         parts = {
-            name: Score(float(np.mean([per_class[c].value for c in members if c in per_class])))
-            for name, members in test.class_groups.items()
+            name: [per_class[c].value for c in members if c in per_class] for name, members in test.class_groups.items()
         }
-        known = precision(given_boxes(test.predictions, truth), truth, groups, rng)[0]
+        known, _ = precision(_matched(given_boxes(test.predictions, truth), truth)[1], groups, rng)
         return ScoredPredictions(
             {
                 **scores,
-                **{f"{HEADLINE} of {name}": score for name, score in parts.items()},
+                **{f"{HEADLINE} of {name}": Score(float(np.mean(part))) for name, part in parts.items() if part},
                 **{name: Score(value) for name, value in recalls(test.predictions, truth).items()},
                 f"{HEADLINE} given boxes": known[HEADLINE],
             },
@@ -78,24 +72,28 @@ class ActorDetection(JointlyScored[Keyframes, Detections]):
 
 
 def precision(
-    rows: Boxes, truth: Sequence[Keyframes], groups: Sequence[str], rng: np.random.Generator
+    matching: Matching, groups: Sequence[str], rng: np.random.Generator
 ) -> tuple[dict[str, Score], dict[int, Score]]:
     """Frame-AP in percent at IoU 0.5 and averaged over 0.5 to 0.95, and at 0.5 of each class, resampling `groups`."""
-    _, matching = _matched(rows, truth, frame_ap.COCO_LEVELS)
     units = [groups[video] for video in matching.videos.tolist()]
-    first = matching._replace(thresholds=matching.thresholds[:1], true_row=matching.true_row[:1])
-    scores, per_class = temporal_ap.bootstrap(first, groups=units, rng=rng)
+    scores, per_class = temporal_ap.bootstrap(_at_headline(matching), groups=units, rng=rng)
     strict, _ = temporal_ap.bootstrap(matching, groups=units, rng=rng)
     return {HEADLINE: scores["mAP"], "fAP@0.5:0.95": strict["mAP"]}, per_class
 
 
-def _matched(rows: Boxes, truth: Sequence[Keyframes], levels: tuple[float, ...]) -> tuple[Selected, Matching]:
+def _matched(rows: Boxes, truth: Sequence[Keyframes]) -> tuple[Selected, Matching]:
+    """The rows that count, matched to the true boxes at IoU 0.5 to 0.95."""
     selected = frame_ap.select(rows, true_rows(truth), empty=empty_frames(truth), reading=READING)
-    return selected, frame_ap.match(selected, levels, READING)
+    return selected, frame_ap.match(selected, frame_ap.COCO_LEVELS, READING)
+
+
+def _at_headline(matching: Matching) -> Matching:
+    """The matching at the first threshold alone, that of the headline."""
+    return matching._replace(thresholds=matching.thresholds[:1], true_row=matching.true_row[:1])
 
 
 def labeled_rows(predictions: Sequence[Detections]) -> Boxes:
-    """A row for each box and class, the `ROWS` of highest score at each time; examples are numbered in order."""
+    """A row for each box and class, at each time the 50 of highest score, as AVA has it; examples are numbered."""
     parts = [_top_rows(number, p) for number, p in enumerate(predictions)]
     return Boxes(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
@@ -105,7 +103,7 @@ def _top_rows(number: int, predicted: Detections) -> Boxes:
     chosen: list[Int64[Array, "k"]] = [np.zeros(0, np.int64)]
     for time in np.unique(predicted.times):
         at = np.flatnonzero(predicted.times == time)
-        best = np.argsort(-score[at].ravel(), kind="stable")[:ROWS]
+        best = np.argsort(-score[at].ravel(), kind="stable")[: frame_ap.CAPACITY]
         chosen.append(at[best // score.shape[1]] * score.shape[1] + best % score.shape[1])
     flat = np.concatenate(chosen)
     query, label = np.divmod(flat, max(score.shape[1], 1))

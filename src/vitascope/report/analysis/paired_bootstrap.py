@@ -107,7 +107,7 @@ def _frame_map(table: Table, settings: Mapping[str, Any]) -> Statistic:
     predicted, true, empty = prediction_columns.boxes(table)
     reading = frame_ap.READINGS["stable"]
     selected = frame_ap.select(predicted, true, empty=empty, reading=reading)
-    matching = frame_ap.match(selected, (FRAME_IOU,), reading)
+    matching = frame_ap.match(selected, (frame_ap.IOU,), reading)
 
     def statistic(weights: Int64[ndarray, "b v"]) -> Float64[ndarray, "b 1"]:
         each = temporal_ap.average_precision(matching, weights[:, matching.videos])
@@ -116,10 +116,9 @@ def _frame_map(table: Table, settings: Mapping[str, Any]) -> Statistic:
     return statistic
 
 
-FRAME_IOU = 0.5
 STATISTICS: Mapping[str, Callable[[Table, Mapping[str, Any]], Statistic]] = {
     "mAP": _map,
     "mF1": _mean_f1,
-    f"fAP@{FRAME_IOU:g}": _frame_map,
+    frame_ap.HEADLINE: _frame_map,
 }
 """By name of the headline metric."""
