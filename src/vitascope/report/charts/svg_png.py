@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from html import escape
 from itertools import count
 from pathlib import Path
@@ -70,8 +70,8 @@ class Picture(NamedTuple):
 
 def layout(chart: TimelineChart, *, title: str, measure: str = "", width: int = WIDTH) -> Picture:
     """Lay out a title, the rows with their scores under the heading `measure`, the time axis and a legend."""
-    left = min(max(_text_width(r.name) for r in chart.rows) + MARGIN + 8, width / 4)
-    right = width - MARGIN - max(_text_width(measure), *(_text_width(r.score) + 8 for r in chart.rows))
+    left = min(max(text_width(r.name) for r in chart.rows) + MARGIN + 8, width / 4)
+    right = width - MARGIN - max(text_width(measure), *(text_width(r.score) + 8 for r in chart.rows))
     boxes, top = [], 34.0
     texts = [Text(MARGIN, 20, _truncate(title, right - MARGIN - 8))]
     texts.append(Text(width - MARGIN, 20, measure, "end", SOFT))
@@ -111,7 +111,7 @@ def _texts(row: TimelineRow, left: float, right: float, *, top: float, edge: flo
 
 def _legend(entries: Sequence[tuple[str, int]], top: float, width: int) -> tuple[list[Box], list[Text], float]:
     """Lay out class names and fills in columns as wide as the longest name; also return the bottom edge."""
-    each = max((_text_width(name) for name, _ in entries), default=0) + 38
+    each = max((text_width(name) for name, _ in entries), default=0) + 38
     columns = max(int((width - 2 * MARGIN) // each), 1)
     boxes, texts = [], []
     for i, (name, fill) in enumerate(entries):
@@ -121,16 +121,16 @@ def _legend(entries: Sequence[tuple[str, int]], top: float, width: int) -> tuple
     return boxes, texts, top + -(-len(entries) // columns) * 20
 
 
-def _text_width(text: str) -> float:
+def text_width(text: str) -> float:
     """Approximate width of a text, pixels."""
     return LETTER * sum(2 if east_asian_width(c) in "WF" else 1 for c in text)
 
 
 def _truncate(text: str, width: float) -> str:
     """Truncate a text to a width in pixels."""
-    if _text_width(text) <= width:
+    if text_width(text) <= width:
         return text
-    while text and _text_width(text) + LETTER > width:
+    while text and text_width(text) + LETTER > width:
         text = text[:-1]
     return f"{text}…"
 
@@ -163,18 +163,23 @@ def write(folder: Path, tasks: Sequence[TaskTimelines]) -> Path:
     stems: set[str] = set()
     for task in tasks:
         for view in task.chosen:
-            stem = _stem(f"{task.stem}-{view.video}", stems)
+            stem = file_stem(f"{task.stem}-{view.video}", stems)
             picture = layout(view.chart, title=f"{task.title}, {view.video}", measure=task.measure)
             files.write(folder / f"{stem}.svg", svg(picture).encode())
             files.write(folder / f"{stem}.png", png(picture))
+    remove_others(folder, stems)
+    return folder
+
+
+def remove_others(folder: Path, stems: Container[str]) -> None:
+    """Remove the pictures of earlier reports from a folder, but for those of these names in small letters."""
     for old in folder.glob("*.svg"):
         if old.stem.casefold() not in stems and GENERATED in old.read_text("utf-8", "replace"):
             old.unlink()
             old.with_suffix(".png").unlink(missing_ok=True)
-    return folder
 
 
-def _stem(name: str, taken: set[str]) -> str:
+def file_stem(name: str, taken: set[str]) -> str:
     """Make a portable file name that differs from those `taken` in more than case, and add it to them."""
     plain = re.sub(r"[^\w.-]+", "-", name)[-100:].strip("-.")
     names = (f"{plain}-{i}" if i else plain for i in count())
