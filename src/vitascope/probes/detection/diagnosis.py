@@ -27,22 +27,23 @@ def diagnosis(selected: Selected, matching: Matching, found: Recall) -> dict[str
         "percent": _finite(detection_errors.missed(errors)),
         "gain": _finite(detection_errors.missed_gain(matching, errors)),
     }
-    of_rows = detection_errors.sizes(selected.truth), detection_errors.people(selected.truth)
-    of_people = detection_errors.sizes(found.people), detection_errors.people(found.people)
+    sizes, people = ((of(selected.truth), of(found.people)) for of in (detection_errors.sizes, detection_errors.people))
     return {
         "gains": errors.gains,
         "false": errors.false,
         "best": detection_errors.best_kinds(matching, errors),
         "missed": missed,
-        "size": _by_range(matching, found, SIZES, (of_rows[0], of_people[0])),
-        "people": _by_range(matching, found, PEOPLE, (of_rows[1], of_people[1])),
+        "size": _by_range(matching, found, SIZES, *sizes),
+        "people": _by_range(matching, found, PEOPLE, *people),
     }
 
 
-def _by_range(matching: Matching, found: Recall, ranges: Ranges, values: tuple[Values, Values]) -> list[dict[str, Any]]:
-    """A record for each range that has a true box; `values` are those of the true boxes with one label, and of people."""
-    known = localization_errors.sensitivity(matching, ranges, values[0])
-    people = detection_errors.recall_by(found, ranges, values[1])
+def _by_range(
+    matching: Matching, found: Recall, ranges: Ranges, of_rows: Values, of_people: Values
+) -> list[dict[str, Any]]:
+    """A record for each range that has a true box; its values are of true rows, one for each label, and of people."""
+    known = localization_errors.sensitivity(matching, ranges, of_rows)
+    people = detection_errors.recall_by(found, ranges, of_people)
     return [
         {
             "range": name,

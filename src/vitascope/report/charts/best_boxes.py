@@ -96,7 +96,7 @@ def best_boxes(table: Table) -> BestBoxes:
         of_true,
         tracks,
         ids,
-        _frames(ids, (predicted, true), codes, partner >= 0, of_true),
+        _frames(ids, true, codes, partner >= 0, of_true),
         dict(zip(ids, zip(paths, rates, strict=True), strict=True)) if paths and rates else {},
         dict(zip(ids, table["group"], strict=True)),
     )
@@ -123,13 +123,13 @@ def _partners(predicted: Boxes, true: Boxes) -> Int64[np.ndarray, "n"]:
 
 def _frames(
     ids: list[str],
-    sides: tuple[Boxes, Boxes],
+    true: Boxes,
     codes: list[Int64[np.ndarray, "_"]],
     right: Bool[np.ndarray, "n"],
     overlap: Float64[np.ndarray, "g"],
 ) -> dict[FrameKey, FrameScore]:
     """The score and the rows of each keyframe with people, in the order of the examples."""
-    (predicted, true), (code, true_code) = sides, codes
+    code, true_code = codes
     rows: dict[int, tuple[list[int], list[int]]] = {c: ([], []) for c in np.unique(true_code).tolist()}
     for row, c in enumerate(true_code.tolist()):
         rows[c][0].append(row)

@@ -6,6 +6,7 @@ import io
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,7 +18,7 @@ from vitascope.report.charts.thumbnails import Thumbnail
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
 
-LINE, LETTER = 12, 6.2
+LINE, LETTER = 12, 6.6
 """Height of a line of text and width of a letter, pixels."""
 COLORS = {
     "true": "#ffffff",
@@ -29,7 +30,7 @@ COLORS = {
     "place": "#ff8b4d",
 }
 """Colors of boxes and text by kind, those of the page's dark theme: they lie on pictures, with a dark rim."""
-DASHES = {"missed": (5, 3), "label": (7, 4), "place": (2, 3)}
+DASHES = {"missed": (5, 3), "label": (7, 4), "place": (4, 3)}
 """Lengths of dash and gap, pixels, of the boxes that are not drawn solid."""
 MEANINGS = {
     "true": "true",
@@ -157,8 +158,8 @@ def svg(laid: Overlay, heads: tuple[str, str]) -> str:
         for i, (text, color) in enumerate(zip(heads, (svg_png.INK, svg_png.SOFT), strict=True))
     )
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{wide}" height="{high}" viewBox="0 0 {wide} {high}" role="img" '
-        f'aria-label="{escape(laid.description)}" font-family="Helvetica, Arial, sans-serif" font-size="11">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{wide}" height="{high}" viewBox="0 0 {wide} {high}" '
+        f'role="img" aria-label="{escape(laid.description)}" font-family="Helvetica, Arial, sans-serif" font-size="11">'
         f'{svg_png.GENERATED}<rect width="{wide}" height="{high}" fill="{svg_png.GROUND}"/>{lines}'
         f'<g transform="translate({GAP} {HEAD})">{inner}</g></svg>\n'
     )
@@ -176,7 +177,7 @@ def _svg_rect(rect: OverlayRect) -> str:
     place = f'x="{rect.x:g}" y="{rect.y:g}" width="{rect.width:g}" height="{rect.height:g}"'
     dash = f' stroke-dasharray="{" ".join(map(str, DASHES[rect.kind]))}"' if rect.kind in DASHES else ""
     return (
-        f'<rect {place} fill="none" stroke="#000" stroke-opacity="0.55" stroke-width="4"/>'
+        f'<rect {place} fill="none" stroke="#000" stroke-opacity="0.4" stroke-width="3.5"/>'
         f'<rect {place} fill="transparent" stroke="{COLORS[rect.kind]}" stroke-width="2"{dash}>'
         f"<title>{escape(rect.tip)}</title></rect>"
     )
@@ -227,9 +228,9 @@ def _png_picture(picture: Thumbnail, scale: int) -> Any:
 def _png_rect(pen: ImageDraw, rect: OverlayRect, scale: int) -> None:
     x, y, right, bottom = (v * scale for v in (rect.x, rect.y, rect.x + rect.width, rect.y + rect.height))
     corners = [(x, y), (right, y), (right, bottom), (x, bottom), (x, y)]
-    pen.line(corners, fill="#333333", width=4 * scale, joint="curve")
+    pen.line(corners, fill="#444444", width=3 * scale, joint="curve")
     dash, gap = DASHES.get(rect.kind, (0, 0))
-    for (a, b), (c, d) in zip(corners, corners[1:], strict=False):
+    for (a, b), (c, d) in pairwise(corners):
         length = abs(c - a) + abs(d - b)
         step = (dash + gap) * scale or length
         starts = [step * i for i in range(int(length // step) + bool(length % step))] if length else []

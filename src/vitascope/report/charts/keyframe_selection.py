@@ -32,7 +32,7 @@ class Label(NamedTuple):
 
     text: str
     kind: str
-    """`true`, `right` or `wrong`."""
+    """`true`, `right`, `wrong` or `place`, as the boxes."""
 
 
 class ShownBox(NamedTuple):
@@ -215,7 +215,8 @@ def _predicted_boxes(best: BestBoxes, frame: FrameKey, classes: Sequence[str]) -
             )
         ]
         told = [f"IoU {best.overlap[own[0]]:.2f}", *(f"{'right' if good else 'wrong'}: {text}" for text, good in texts)]
-        labels = [Label(_short(text), "right" if good else "wrong") for text, good in texts[:MAX_LABELS]]
+        bad = "place" if kind == "place" else "wrong"
+        labels = [Label(_short(text), "right" if good else bad) for text, good in texts[:MAX_LABELS]]
         yield _box(side, own[0], kind, tuple(labels), "\n".join(["predicted box", *told]))
 
 

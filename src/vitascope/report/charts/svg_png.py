@@ -75,7 +75,8 @@ def layout(chart: TimelineChart, *, title: str, measure: str = "", width: int = 
     boxes, top = [], 34.0
     texts = [Text(MARGIN, 20, _truncate(title, right - MARGIN - 8))]
     texts.append(Text(width - MARGIN, 20, measure, "end", SOFT))
-    for row in chart.rows:
+    for place, row in enumerate(chart.rows):
+        top += SPACE * bool(place and row.heads)
         boxes += _boxes(row, left, right, top)
         texts += _texts(row, left, right, top=top, edge=width - MARGIN)
         top += row.height + SPACE

@@ -97,7 +97,7 @@ def _view(video: str, each: Sequence[tuple[Encoder, Actors]], classes: Sequence[
     cut = [(one, {n: _between(a, start, end) for n, a in actors.items()}) for one, actors in each]
     longest = sorted(cut[0][1].items(), key=lambda pair: (-len(_times(pair[1].true)), pair[0]))
     shown = sorted(n for n, a in longest[:MAX_TRACKS] if a.true)
-    offset = max(start - step / 2, 0.0)
+    offset = 0.0 if end <= MAX_SECONDS else max(start - step / 2, 0.0)
     tracks = [track for n in shown for track in _rows(n, cut, (step, offset))]
     truth = [span for n in shown for span in runs(cut[0][1][n].true, step, offset)]
     present = {s.label for track in tracks for s in track.spans}
@@ -131,7 +131,7 @@ def _between(a: Sightings, start: float, end: float) -> Sightings:
 
 def _rows(actor: int, each: Sequence[tuple[Encoder, Actors]], scale: tuple[float, float]) -> list[Track]:
     """The truth of an actor, then what each encoder sees of it."""
-    rows = [Track(f"actor {actor}", runs(each[0][1][actor].true, *scale))]
+    rows = [Track(f"actor {actor}", runs(each[0][1][actor].true, *scale), heads=True)]
     for one, actors in each:
         share = 100 * len(_times(actors[actor].seen)) / max(len(_times(actors[actor].true)), 1)
         spans = runs(actors[actor].seen, *scale)

@@ -19,7 +19,7 @@ from vitascope.report.sections.tables import SummaryTable
 FOUND = detection_errors.recall_name(BEST[1])
 STRICT = "fAP@0.5:0.95"
 SPLIT_NOTE = (
-    "Percent. Found: people whose box is among the best 1, 10 or all boxes of their keyframe (IoU 0.5), whatever their "
+    "Percent. Found: actors whose box is among the best 1, 10 or all boxes of their keyframe (IoU 0.5), whatever their "
     f"class. Known: {HEADLINE} as if every true box had been found, each with the classes of the box that overlaps it "
     "most. Both: the headline. All intervals are in results.jsonl."
 )
@@ -32,9 +32,9 @@ ERRORS_NOTE = (
 )
 RANGES_NOTE = (
     f"Normalized {HEADLINE} (precision as if every class had equally many boxes in each range), and in parentheses the "
-    f"percentage missed, and of people found by the best {BEST[1]} boxes, whatever their class."
+    f"percentage missed, and of actors found by the best {BEST[1]} boxes, whatever their class."
 )
-RANGES = {"size": ("% of the frame", "area of the box"), "people": ("", "number of people in the keyframe")}
+RANGES = {"size": ("% of the frame", "area of the box"), "people": ("", "number of actors in the keyframe")}
 
 
 class ErrorBar(NamedTuple):
@@ -174,9 +174,9 @@ def _range_table(title: str, results: Sequence[tuple[str, Sequence[Mapping[str, 
     """One column for each range that any of the results has."""
     ranges = {part["range"]: part for _, parts in results for part in parts}
     named: Callable[[Mapping[str, Any]], str] = (
-        (lambda p: f"{p['range']}: over {100 * p['above']:g} {unit}, {p['people']:,} people")
+        (lambda p: f"{p['range']}: over {100 * p['above']:g} {unit}, {p['people']:,} actors")
         if unit
-        else lambda p: f"{p['range']}: {p['people']:,} people"
+        else lambda p: f"{p['range']}: {p['people']:,} actors"
     )
     by_label = [(label, {part["range"]: part for part in parts}) for label, parts in results]
     rows = tuple((label, *(_range_cell(parts.get(name)) for name in ranges)) for label, parts in by_label)
