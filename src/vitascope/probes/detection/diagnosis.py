@@ -5,12 +5,16 @@ from __future__ import annotations
 from math import isfinite
 from typing import Any
 
+from jaxtyping import Real
+from numpy.typing import NDArray
+
 from vitascope.metrics import detection_errors, localization_errors
 from vitascope.metrics.detection_errors import PEOPLE, SIZES, Recall
 from vitascope.metrics.frame_ap import Selected
-from vitascope.metrics.localization_errors import Ranges, Values
+from vitascope.metrics.localization_errors import Ranges
 from vitascope.metrics.temporal_ap import Matching
 
+Array = NDArray[Any]
 FOUND = 1
 """Place in `detection_errors.BEST` of the number of boxes of a frame by which people are to be found."""
 
@@ -39,7 +43,7 @@ def diagnosis(selected: Selected, matching: Matching, found: Recall) -> dict[str
 
 
 def _by_range(
-    matching: Matching, found: Recall, ranges: Ranges, of_rows: Values, of_people: Values
+    matching: Matching, found: Recall, ranges: Ranges, of_rows: Real[Array, "r"], of_people: Real[Array, "p"]
 ) -> list[dict[str, Any]]:
     """A record for each range that has a true box; its values are of true rows, one for each label, and of people."""
     known = localization_errors.sensitivity(matching, ranges, of_rows)
