@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from vitascope.core.errors import UserError
 from vitascope.core.files import atomic_file
-from vitascope.core.text import escaped, nearest, number, tick
-from vitascope.core.types import plain
+from vitascope.core.text import escaped, nearest
 from vitascope.evaluation import results
 from vitascope.evaluation.results import Result
 from vitascope.metrics import detection_errors
@@ -43,7 +39,7 @@ from vitascope.report.charts import box_overlay, keyframe_selection, plots, svg_
 from vitascope.report.charts.keyframe_page import Keyframes, lay_out
 from vitascope.report.charts.plots import Axis, Strip
 from vitascope.report.charts.timeline_selection import TaskTimelines
-from vitascope.report.charts.timelines import BACKGROUND
+from vitascope.report.render import TEMPLATES, render
 from vitascope.report.sections import detection, leaderboard, motion, pretraining, temporal
 from vitascope.report.sections.pretraining import Pretraining
 from vitascope.report.sections.tables import (
@@ -58,7 +54,6 @@ from vitascope.report.sections.tables import (
 if TYPE_CHECKING:
     from rich.console import Group
 
-TEMPLATES = Path(__file__).parent / "templates"
 PICTURES, KEYFRAMES = "timelines", "keyframes"
 FORMATS = ("html", "md", "tex", PICTURES, KEYFRAMES)
 Renderers: TypeAlias = Mapping[str, Callable[[], str]]
@@ -190,28 +185,12 @@ def _training_renderers(run: Path, logs: Sequence[TrainingLog]) -> Renderers:
     values = {"findings": trained.findings, "pretraining": trained, "recorded": _date_text(recorded)}
     tables = [trained.table]
     return {
-        "html": lambda: _render("training.html.j2", run, values),
+        "html": lambda: render("training.html.j2", run.resolve().name, values),
         "md": lambda: (
             "\n".join(export_tables.markdown_head(trained.findings)) + export_tables.markdown_summaries(tables)
         ),
         "tex": lambda: export_tables.TEX_PREAMBLE + export_tables.latex_summaries(tables),
     }
-
-
-def _render(template: str, run: Path, values: Mapping[str, Any]) -> str:
-    """Render a template with `values` and what every page needs."""
-    script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
-    return (
-        _environment()
-        .get_template(template)
-        .render(
-            run=escaped(run.resolve().name),
-            css=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
-            js=Markup(script),
-            script_hash=b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-            **values,
-        )
-    )
 
 
 def _rankings(board: Leaderboard, analyses: Sequence[ColumnAnalysis]) -> dict[str, Ranking]:
@@ -277,7 +256,7 @@ def _html(run: Path, board: Leaderboard, findings: Findings) -> str:
         "styles": Markup(_styles(findings)),
         **_variants(board, findings.extras, rankings),
     }
-    return _render("page.html.j2", run, values)
+    return render("page.html.j2", run.resolve().name, values)
 
 
 def _styles(findings: Findings) -> str:
@@ -319,30 +298,6 @@ def _protocol(column: Column) -> tuple[str, str, bool, dict[str, Any]]:
     if "classes" in settings:
         settings["classes"] = f"{len(settings['classes'])}"
     return escaped(column.task), column.protocol, column.limited, settings
-
-
-def _environment() -> Environment:
-    loader = FileSystemLoader(TEMPLATES)
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(escaped=escaped, number=number, pretty=_pretty, breakable=_breakable, tick=tick)
-    environment.filters.update(paint=_paint, pattern=lambda fill: Markup(svg_png.pattern(fill)))
-    return environment
-
-
-def _paint(fill: int) -> str:
-    """CSS value of a fill; that of background classes follows the theme of the page."""
-    return "var(--background)" if fill == BACKGROUND else svg_png.paint(fill)
-
-
-def _pretty(value: Any) -> str:
-    return json.dumps(plain(value), indent=2, ensure_ascii=False)
-
-
-def _breakable(name: str) -> Markup:
-    """Allow a line break after each slash; browsers do so after hyphens by themselves."""
-    return Markup("/<wbr>").join(escaped(name).split("/"))
 
 
 def _date_text(seconds: float) -> str:

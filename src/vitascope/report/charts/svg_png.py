@@ -73,7 +73,7 @@ def layout(chart: TimelineChart, *, title: str, measure: str = "", width: int = 
     left = min(max(text_width(r.name) for r in chart.rows) + MARGIN + 8, width / 4)
     right = width - MARGIN - max(text_width(measure), *(text_width(r.score) + 8 for r in chart.rows))
     boxes, top = [], 34.0
-    texts = [Text(MARGIN, 20, _truncate(title, right - MARGIN - 8))]
+    texts = [Text(MARGIN, 20, truncate(title, right - MARGIN - 8))]
     texts.append(Text(width - MARGIN, 20, measure, "end", SOFT))
     for place, row in enumerate(chart.rows):
         top += SPACE * bool(place and row.heads)
@@ -84,7 +84,7 @@ def layout(chart: TimelineChart, *, title: str, measure: str = "", width: int = 
     texts += [Text(x, top + 13, t.text, "middle", SOFT) for (x, _), t in zip(ticks, chart.ticks, strict=True)]
     legend_boxes, legend_texts, top = _legend(chart.legend, top + 30, width)
     if chart.note:
-        legend_texts.append(Text(MARGIN, top + 11, _truncate(chart.note, width - 2 * MARGIN), "start", SOFT))
+        legend_texts.append(Text(MARGIN, top + 11, truncate(chart.note, width - 2 * MARGIN), "start", SOFT))
         top += 20
     description = f"{title}: {', '.join(r.name for r in chart.rows)}, from 0 s to {chart.ticks[-1].text} and on"
     return Picture(
@@ -103,9 +103,9 @@ def _boxes(row: TimelineRow, left: float, right: float, top: float) -> list[Box]
 
 def _texts(row: TimelineRow, left: float, right: float, *, top: float, edge: float) -> list[Text]:
     base = top + row.height / 2 + 4
-    texts = [Text(left - 8, base, _truncate(row.name, left - 8 - MARGIN), "end")]
+    texts = [Text(left - 8, base, truncate(row.name, left - 8 - MARGIN), "end")]
     texts += [Text(edge, base, row.score, "end", SOFT)] * bool(row.score)
-    return texts + [Text(left + 8, base, _truncate(row.placeholder, right - left - 16), "start", SOFT)] * bool(
+    return texts + [Text(left + 8, base, truncate(row.placeholder, right - left - 16), "start", SOFT)] * bool(
         row.placeholder
     )
 
@@ -118,7 +118,7 @@ def _legend(entries: Sequence[tuple[str, int]], top: float, width: int) -> tuple
     for i, (name, fill) in enumerate(entries):
         x, y = MARGIN + i % columns * each, top + i // columns * 20
         boxes.append(Box(x, y, x + 14, y + 14, fill))
-        texts.append(Text(x + 20, y + 11, _truncate(name, width - 2 * MARGIN - 20)))
+        texts.append(Text(x + 20, y + 11, truncate(name, width - 2 * MARGIN - 20)))
     return boxes, texts, top + -(-len(entries) // columns) * 20
 
 
@@ -127,7 +127,7 @@ def text_width(text: str) -> float:
     return LETTER * sum(2 if east_asian_width(c) in "WF" else 1 for c in text)
 
 
-def _truncate(text: str, width: float) -> str:
+def truncate(text: str, width: float) -> str:
     """Truncate a text to a width in pixels."""
     if text_width(text) <= width:
         return text
