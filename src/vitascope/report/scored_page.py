@@ -16,6 +16,7 @@ from vitascope.report.analysis.ranking import ALPHA
 from vitascope.report.charts import plots, svg_png
 from vitascope.report.charts.plots import PERCENT, Axis, Mark, Strip
 from vitascope.report.charts.svg_png import MARGIN, Box, Picture, Text
+from vitascope.report.charts.timelines import COLORS, EMPTY
 from vitascope.report.render import render
 from vitascope.report.sections.leaderboard import Cell, ColumnHeader, DifferenceCell, Table
 from vitascope.report.sections.tables import SummaryTable
@@ -219,12 +220,12 @@ def picture(metric: str, truth: Path, scored: Sequence[Scored]) -> Picture:
     left, right = width * LEFT, width - 150.0
     place = [left + (right - left) * at / 100 for at in range(101)]
     boxes, texts = [], [Text(MARGIN, 20, f"{scored[0].headline} on {truth.name}, percent, 95 % intervals")]
-    for number_, strip in enumerate(strips):
-        mark, middle = strip.marks[0], 34.0 + ROW * number_ + ROW / 2
+    for line, strip in enumerate(strips):
+        mark, middle = strip.marks[0], 34.0 + ROW * line + ROW / 2
         low, high, at = (left + (right - left) * x / 100 for x in (*mark.span, mark.at))
-        boxes += [Box(place[0], middle - 11, place[100], middle + 11, svg_png.EMPTY)]
-        boxes += [Box(low, middle - 1, high, middle + 1, mark.row % len(svg_png.COLORS), strip.tip)] * (high > low)
-        boxes += [Box(at - 4, middle - 6, at + 4, middle + 6, mark.row % len(svg_png.COLORS), strip.tip)]
+        boxes += [Box(place[0], middle - 11, place[100], middle + 11, EMPTY)]
+        boxes += [Box(low, middle - 1, high, middle + 1, mark.row % len(COLORS), strip.tip)] * (high > low)
+        boxes += [Box(at - 4, middle - 6, at + 4, middle + 6, mark.row % len(COLORS), strip.tip)]
         texts.append(Text(left - 12, middle + 4, svg_png.truncate(strip.label, left - 12 - MARGIN), "end"))
         texts.append(Text(right + 14, middle + 4, strip.text, "start", svg_png.SOFT))
     bottom = 34.0 + ROW * len(strips)

@@ -122,7 +122,7 @@ def _partners(predicted: Boxes, true: Boxes) -> Int64[np.ndarray, "n"]:
 
 
 def _frames(
-    ids: list[str],
+    ids: Sequence[str],
     true: Boxes,
     codes: list[Int64[np.ndarray, "_"]],
     right: Bool[np.ndarray, "n"],

@@ -14,6 +14,7 @@ from vitascope.core import files
 from vitascope.report.charts import svg_png
 from vitascope.report.charts.keyframe_selection import KeyframeView, ShownBox, Source, TaskKeyframes
 from vitascope.report.charts.thumbnails import Thumbnail
+from vitascope.report.charts.timelines import EMPTY
 
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
@@ -170,7 +171,7 @@ def _svg_picture(picture: Thumbnail) -> str:
     if picture.jpeg:
         return f'<image {size} href="{data_url(picture)}"/>'
     text = f'<text x="8" y="{picture.height / 2:g}" fill="{svg_png.SOFT}">{escape(picture.reason)}</text>'
-    return f'<rect {size} fill="{svg_png.PALE[svg_png.EMPTY]}"/>{text}'
+    return f'<rect {size} fill="{svg_png.PALE[EMPTY]}"/>{text}'
 
 
 def _svg_rect(rect: OverlayRect) -> str:
@@ -219,7 +220,7 @@ def _png_picture(picture: Thumbnail, scale: int) -> Any:
     size = picture.width * scale, picture.height * scale
     if picture.jpeg:
         return Image.open(io.BytesIO(picture.jpeg)).convert("RGB").resize(size, Image.Resampling.BICUBIC)
-    blank = Image.new("RGB", size, svg_png.PALE[svg_png.EMPTY])
+    blank = Image.new("RGB", size, svg_png.PALE[EMPTY])
     place = 8 * scale, size[1] / 2
     ImageDraw.Draw(blank).text(place, picture.reason, svg_png.SOFT, ImageFont.load_default(11 * scale), "ls")
     return blank
