@@ -1,8 +1,8 @@
 """Tubes of actions as two pickles of the community have them, read without running them.
 
-`read_videos` reads {video: {numf, label, annotations: [{sf, ef, label, boxes}]}} with the first frame, the one after the
-last (both from 0) and boxes x, y, width, height in pixels: the corrected annotations of UCF101-24. `read_sets` reads
-the form of the ACT detector, in which JHMDB, UCF101-24 and MultiSports are distributed: a dictionary with `labels`,
+`read_videos` reads {video: {numf, label, annotations: [{sf, ef, label, boxes}]}} with the first frame, the one after
+the last (both from 0) and boxes x, y, width, height in pixels: the corrected annotations of UCF101-24. `read_sets`
+reads the form of the ACT detector, in which JHMDB, UCF101-24 and MultiSports are distributed: a dictionary of `labels`,
 `gttubes` {video: {label: [rows of frame (from 1), x1, y1, x2, y2]}}, `nframes`, `resolution` (height, width), and
 `train_videos` and `test_videos` (a list for each split).
 """
