@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from vitascope.core.actors import Actor, Keyframes, box
+from vitascope.core.media import stem
 from vitascope.core.types import Dataset
 from vitascope.datasets.readers.tube_files import TubeVideo
 from vitascope.datasets.readers.video_files import AnnotatedVideo, Footage, Side, assemble
@@ -36,9 +37,9 @@ def tube_dataset(
     `file` is the path of a video in the authors' distribution with `{}` for its name, and `rate` the frames per second
     of folders of frames; files state their own. An example covers about `rate` frames.
     """
-    footage = Footage(root, frames=True)
     sides: tuple[tuple[Side, Sequence[str]], ...] = (("train", split[0]), ("test", split[1]))
     files = {video: file.format(video) for _, names in sides for video in names}
+    footage = Footage(root, frames=True, names={stem(path) for path in files.values()})
     rates = _rates(footage, files, rate)
     entries = [
         entry
