@@ -28,7 +28,7 @@ def wrapped(sampler: Sampler, how: int) -> Sampler:
     return [sampler, WholeFrame(sampler), Reversed(WholeFrame(sampler)), Slowed(sampler, 2.0)][how]
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=200)
 @given(
     frames=st.integers(75, 200),
     start=st.floats(0, 1.9),
@@ -50,11 +50,14 @@ def test_the_step_that_shows_a_time_has_the_frame_nearest_to_it(
         assert sampler.window is None
         assert clip.span[1] - clip.span[0] < 8 * sampler.stride / RATE + 0.05, "clamped on both sides"
         return
+    if how == 3 and clip.span[1] - clip.span[0] < 2 * abs(window.last - window.first) - 1e-6:
+        return  # some of the slowed frames were clamped
     time = clip.span[0] + where * (clip.span[1] - clip.span[0])
     step = min(max(math.floor(window.position(time, steps)), 0), steps - 1)
     times = np.array(clip.times).reshape(steps, -1)
     slack = 1e-6 if sampler in SPREAD else (sampler.stride + 1) / RATE  # type: ignore[attr-defined]
-    assert np.abs(times[step] - time).min() <= np.abs(times - time).min() + slack
+    half = abs(window.last - window.first) / 8 / 2  # of two frames that are nearer than that, one may be clamped
+    assert np.abs(times[step] - time).min() <= max(np.abs(times - time).min(), half) + slack
 
 
 @given(steps=st.sampled_from([2, 4, 8]), start=st.floats(0, 2), length=st.floats(0.5, 3))

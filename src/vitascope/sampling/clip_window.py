@@ -31,8 +31,9 @@ def clip_window(sampler: Sampler, span: Span | None, drawn: Span | None) -> Clip
     """The window of the only clip that `sampler` draws of an example with `span`; None if it cannot be told.
 
     `drawn` is the interval that the clip represents (`Clip.span`), None if unknown. Shuffled and frozen clips have the
-    window of the clip that they alter, `strided` ones to within one stride. It cannot be told where frames a `stride`
-    apart were clamped on both sides, as the length of the clip is then unknown.
+    window of the clip that they alter, and frames a stride apart are known to within one. Slowed clips count as if no
+    frame was clamped. It cannot be told where frames a stride apart were clamped on both sides: the length of the clip
+    is then unknown.
     """
     if isinstance(sampler, Reversed | Slowed):
         inner = clip_window(sampler.inner, span, drawn)
