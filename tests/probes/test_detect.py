@@ -120,7 +120,7 @@ def test_the_middle_of_the_span_is_shown_by_the_middle_step() -> None:
     times = (0.0, 0.24, 0.25, 0.5, 0.74, 0.75, 5.0)
     assert [place(position(e, t, 4, view), 4, "repeated")[0] for t in times] == [0, 0, 1, 2, 2, 3, 3]
     assert position(e, 0.5, 4, build().train) == 2.0
-    with pytest.raises(UserError, match="the clip does not tell which of its frames shows that; use -t detect/tubes"):
+    with pytest.raises(UserError, match="an annotated time that is not in the middle, but the length of its clip"):
         position(e, 0.6, 4, build().train)
 
 

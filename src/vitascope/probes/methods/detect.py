@@ -19,17 +19,27 @@ from vitascope.core.errors import UserError
 from vitascope.core.fields import BELOW_ONE, NOT_NEGATIVE, POSITIVE, check_fields
 from vitascope.core.progress import ProgressLine, TrainingProgress
 from vitascope.core.registry import unknown_variant
+from vitascope.core.types import Dataset
 from vitascope.features.base import Batch, Features, check_finite
 from vitascope.features.view import View
 from vitascope.nn.schedules import cosine
 from vitascope.probes.base import PredictionList, WorkloadSize
-from vitascope.probes.detection.annotated import AnnotatedFrame, Between, annotated_frames, at_frames, padded_targets
+from vitascope.probes.detection.annotated import (
+    AnnotatedFrame,
+    Between,
+    actor_tubes,
+    annotated_frames,
+    at_frames,
+    padded_targets,
+    untold,
+)
 from vitascope.probes.detection.boxes import corners
 from vitascope.probes.detection.decoder import ActorDecoder, DecoderConfig, random_decoder
 from vitascope.probes.detection.losses import FramePredictions, Weights, detection_loss
 from vitascope.probes.detection.scoring import ActorDetection
 from vitascope.probes.training import resume
 from vitascope.probes.training.clipped_step import clipped_step
+from vitascope.sampling.clip_window import clip_window
 from vitascope.sampling.names import Around, Uniform, WholeFrame
 
 READ_EXAMPLES = 64
@@ -104,6 +114,8 @@ class DetectionProbe(ActorDetection):
     reports_progress: ClassVar[bool] = True
     between: ClassVar[Between] = "repeated"
     """What is predicted between the middles of two time steps; no field, so that digests made without it stay valid."""
+    follows: ClassVar[bool] = False
+    """Whether a query is matched to one actor over all annotated times of an example, not at each by itself."""
 
     def __post_init__(self) -> None:
         check_fields(self, self.name)
@@ -113,6 +125,13 @@ class DetectionProbe(ActorDetection):
             raise UserError(f"{self.name}: warmup = {self.warmup} must be at most epochs = {self.epochs}")
         if (self.train.reduce, self.test.reduce) != ("grid", "grid"):
             raise UserError(f"{self.name}: attends to tokens in space; its views must reduce to grid")
+
+    def check_dataset(self, dataset: Dataset[Keyframes]) -> None:
+        """Raise UserError for examples annotated at several times that a clip of the views would not tell apart."""
+        for view in (self.train, self.test):
+            for e in dataset.examples:
+                if len(e.truth.times) > 1 and clip_window(view.sampler, e.span, e.span) is None:
+                    raise UserError(f"{self.name} on {dataset.name}: {untold(e.id, len(e.truth.times))}")
 
     def passes(self, train: int) -> int:
         """Return the number of passes over `train` keyframes."""
@@ -217,7 +236,8 @@ class DetectionProbe(ActorDetection):
             frames = self._frames(train, batch, self.train)
             predicted = at_frames(model(_grids(train, batch), dropping), frames)
             targets = padded_targets(frames, len(train.classes)).to(batch.values.device)
-            loss = detection_loss(predicted, targets, self._weights)
+            tubes = actor_tubes(frames) if self.follows else None
+            loss = detection_loss(predicted, targets, self._weights, tubes)
             (loss * (len(batch.owner) / len(chosen))).backward()
             for _ in batch.owner:
                 live.step()
@@ -267,6 +287,7 @@ class TubeProbe(DetectionProbe):
     """View of the test videos."""
 
     between: ClassVar[Between] = "interpolated"
+    follows: ClassVar[bool] = True
 
 
 _TINY = DetectionProbe(
