@@ -200,7 +200,7 @@ def test_without_a_probability_of_presence_nobody_is_no_class() -> None:
     logits[layer, frame, query, 1] = 3.0
     changed = logits.requires_grad_()
     loss = detection_loss(FramePredictions(boxes, presence, changed), targets, zeros)
-    assert float(loss) == pytest.approx(2 * 0.1 * np.log1p(np.exp(3.0)) / int(targets.mask.sum()))
+    assert float(loss.detach()) == pytest.approx(2 * 0.1 * np.log1p(np.exp(3.0)) / int(targets.mask.sum()))
     loss.backward()
     assert presence.grad is None
 
