@@ -114,8 +114,8 @@ def match_tubes(cost: Float[Tensor, "l m s a"], mask: Bool[Tensor, "m a"], tubes
             rows, columns = linear_sum_assignment(total[layer, :, start:end])
             query[layer, start + torch.from_numpy(columns)] = torch.from_numpy(rows)
     taken = query.to(cost.device)[:, number]
-    layer, pair = (taken >= 0).nonzero(as_tuple=True)
-    return Matches(layer, frame[pair], taken[layer, pair], actor[pair])
+    of, pair = (taken >= 0).nonzero(as_tuple=True)
+    return Matches(of, frame[pair], taken[of, pair], actor[pair])
 
 
 def detection_loss(
