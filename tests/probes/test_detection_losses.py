@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from vitascope.probes.detection.boxes import centered, corners, overlaps
-from vitascope.probes.detection.losses import FramePredictions, Targets, Weights, detection_loss, match, matching_cost
+from vitascope.probes.detection.losses import (
+    FramePredictions,
+    Targets,
+    Weights,
+    detection_loss,
+    match,
+    matching_cost,
+)
 
 WEIGHTS = Weights(label=2.0, distance=5.0, overlap=2.0, presence=1.0, absent=0.1)
 
@@ -124,3 +131,34 @@ def test_a_frame_without_actors_teaches_absence_only() -> None:
     assert predicted.boxes.grad is None or not predicted.boxes.grad.any()
     assert predicted.presence.grad is not None
     assert (predicted.presence.grad > 0).all()
+
+
+def test_without_a_probability_of_presence_nobody_is_no_class() -> None:
+    zeros = Weights(label=2.0, distance=5.0, overlap=2.0, presence=1.0, absent=0.1, no_object="zeros")
+    predicted, targets = random_case(4)
+    pairs = match(matching_cost(predicted, targets, zeros), targets.mask)
+    logits = torch.full_like(predicted.logits, -50.0)
+    labels = targets.labels[pairs.frame, pairs.actor]
+    logits[pairs.layer, pairs.frame, pairs.query] = 100 * labels - 50
+    boxes = predicted.boxes.clone()
+    boxes[pairs.layer, pairs.frame, pairs.query] = targets.boxes[pairs.frame, pairs.actor]
+    presence = predicted.presence.clone().requires_grad_()
+    assert float(detection_loss(FramePredictions(boxes, presence, logits), targets, zeros)) == pytest.approx(
+        0, abs=1e-9
+    )
+    free = torch.ones_like(presence, dtype=torch.bool)
+    free[pairs.layer, pairs.frame, pairs.query] = False
+    layer, frame, query = free.nonzero()[0].tolist()
+    logits[layer, frame, query, 1] = 3.0
+    changed = logits.requires_grad_()
+    loss = detection_loss(FramePredictions(boxes, presence, changed), targets, zeros)
+    assert float(loss.detach()) == pytest.approx(2 * 0.1 * np.log1p(np.exp(3.0)) / int(targets.mask.sum()))
+    loss.backward()
+    assert presence.grad is None
+
+
+def test_without_a_probability_of_presence_the_cost_is_of_classes_and_boxes() -> None:
+    predicted, targets = random_case(5)
+    zeros = Weights(label=2.0, distance=5.0, overlap=2.0, presence=1.0, absent=0.1, no_object="zeros")
+    sure = predicted._replace(presence=torch.full_like(predicted.presence, 50.0))
+    torch.testing.assert_close(matching_cost(predicted, targets, zeros), matching_cost(sure, targets, WEIGHTS))

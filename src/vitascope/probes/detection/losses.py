@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,9 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from vitascope.probes.detection.boxes import corners, overlaps
+
+NoObject: TypeAlias = Literal["presence", "zeros"]
+"""How a query tells that there is no actor: by a probability of its own, or by no class at all."""
 
 
 class Targets(NamedTuple):
@@ -45,7 +48,8 @@ class Weights:
     overlap: float
     presence: float
     absent: float
-    """Weight of queries without an actor in the loss of presence, relative to those with one."""
+    """Weight of queries without an actor in the loss of presence, or of classes, relative to those with one."""
+    no_object: NoObject = "presence"
 
 
 class Matches(NamedTuple):
@@ -61,12 +65,13 @@ class Matches(NamedTuple):
 def matching_cost(predicted: FramePredictions, targets: Targets, weights: Weights) -> Float[Tensor, "l m s a"]:
     """Cost of assigning each query to each actor.
 
-    Classes cost minus the mean probability of the classes of the actor, times that of presence; boxes their L1 distance
-    and minus their generalized IoU.
+    Classes cost minus the mean probability of the classes of the actor, times that of presence if there is one; boxes
+    their L1 distance and minus their generalized IoU.
     """
     labels = targets.labels / targets.labels.sum(-1, keepdim=True).clamp(min=1)
     score = torch.einsum("lmsc,mac->lmsa", predicted.logits.sigmoid(), labels)
-    score = score * predicted.presence.sigmoid()[..., None]
+    if weights.no_object == "presence":
+        score = score * predicted.presence.sigmoid()[..., None]
     pairs = predicted.boxes[..., :, None, :], targets.boxes[:, None]
     distance = (pairs[0] - pairs[1]).abs().sum(-1)
     _, giou = overlaps(corners(pairs[0]), corners(pairs[1]))
@@ -91,18 +96,29 @@ def detection_loss(predicted: FramePredictions, targets: Targets, weights: Weigh
     """Sum over the layers of the loss of presence, classes, L1 distance and generalized IoU, per actor."""
     pairs = match(matching_cost(predicted, targets, weights), targets.mask)
     chosen = pairs.layer, pairs.frame, pairs.query
-    present = torch.zeros_like(predicted.presence)
-    present[chosen] = 1.0
-    importance = torch.where(present > 0, 1.0, weights.absent)
-    presence = F.binary_cross_entropy_with_logits(predicted.presence, present, importance, reduction="sum")
     boxes, wanted = predicted.boxes[chosen], targets.boxes[pairs.frame, pairs.actor]
     _, giou = overlaps(corners(boxes), corners(wanted))
-    labels = targets.labels[pairs.frame, pairs.actor]
-    label = F.binary_cross_entropy_with_logits(predicted.logits[chosen], labels, reduction="sum")
     total = (
-        weights.presence * presence
-        + weights.label * label
+        _label_loss(predicted, targets, pairs, weights)
         + weights.distance * (boxes - wanted).abs().sum()
         + weights.overlap * (1 - giou).sum()
     )
     return total / targets.mask.sum().clamp(min=1)
+
+
+def _label_loss(predicted: FramePredictions, targets: Targets, pairs: Matches, weights: Weights) -> Float[Tensor, ""]:
+    """Loss of presence and classes; without a probability of presence, of classes, all zero where nobody is."""
+    chosen = pairs.layer, pairs.frame, pairs.query
+    labels = targets.labels[pairs.frame, pairs.actor]
+    present = torch.zeros_like(predicted.presence)
+    present[chosen] = 1.0
+    importance = torch.where(present > 0, 1.0, weights.absent)
+    if weights.no_object == "zeros":
+        wanted = torch.zeros_like(predicted.logits)
+        wanted[chosen] = labels
+        return weights.label * F.binary_cross_entropy_with_logits(
+            predicted.logits, wanted, importance[..., None], reduction="sum"
+        )
+    presence = F.binary_cross_entropy_with_logits(predicted.presence, present, importance, reduction="sum")
+    label = F.binary_cross_entropy_with_logits(predicted.logits[chosen], labels, reduction="sum")
+    return weights.presence * presence + weights.label * label

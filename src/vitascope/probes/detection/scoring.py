@@ -15,11 +15,13 @@ from vitascope.core.errors import UserError
 from vitascope.core.types import Kind, Score
 from vitascope.metrics import detection_errors, frame_ap, prediction_columns, temporal_ap
 from vitascope.metrics.boxes import Boxes, Frames, iou
+from vitascope.metrics.boxes import rows as rows_of
 from vitascope.metrics.detection_errors import Recall
 from vitascope.metrics.frame_ap import GIVEN_BOXES, HEADLINE, IOU, Selected
 from vitascope.metrics.temporal_ap import Matching
 from vitascope.probes.base import JointlyScored, ScoredPredictions, TestPredictions
 from vitascope.probes.detection.diagnosis import diagnosis
+from vitascope.probes.detection.video_ap import has_tubes, video_scores
 
 Array = NDArray[Any]
 READING = frame_ap.READINGS["stable"]
@@ -59,6 +61,7 @@ class ActorDetection(JointlyScored[Keyframes, Detections]):
         return ScoredPredictions(
             {
                 **scores,
+                **(video_scores(rows, truth, groups, rng) if has_tubes(truth) else {}),
                 **by_class_group(HEADLINE, per_class, test.class_groups),
                 **{name: Score(value) for name, value in recalls(found).items()},
                 GIVEN_BOXES: known[HEADLINE],
@@ -149,12 +152,17 @@ def empty_frames(truth: Sequence[Keyframes]) -> Frames:
 
 
 def candidates(predictions: Sequence[Detections]) -> Boxes:
-    """A row for the box of every query, of label 0, with the probability of an actor as its score."""
+    """A row for the box of every query, of label 0, with the probability of an actor as its score.
+
+    Rows are in order of the best class, so that it decides where these are equal.
+    """
     number = np.repeat(np.arange(len(predictions)), [len(p.times) for p in predictions])
     times, boxes, presence = (
         np.concatenate([getattr(p, name) for p in (*predictions, NO_DETECTIONS)]) for name in Detections._fields[:3]
     )
-    return Boxes(number, times, boxes.astype(np.float64), np.zeros_like(number), presence.astype(np.float64))
+    best = np.concatenate([p.scores.max(1, initial=0.0) for p in (*predictions, NO_DETECTIONS)])
+    rows = Boxes(number, times, boxes.astype(np.float64), np.zeros_like(number), presence.astype(np.float64))
+    return rows_of(rows, np.argsort(-best, kind="stable"))
 
 
 def people_found(predictions: Sequence[Detections], truth: Sequence[Keyframes]) -> Recall:
@@ -170,22 +178,25 @@ def recalls(found: Recall) -> dict[str, float]:
 def given_boxes(predictions: Sequence[Detections], truth: Sequence[Keyframes]) -> Boxes:
     """Rows as if every actor had been found: its own box, with the classes of the query that overlaps it most."""
     found = [
-        (number, actor.time, *actor.box, label, score)
+        ((number, actor.time, *actor.box), scores)
         for number, (predicted, t) in enumerate(zip(predictions, truth, strict=True))
         for actor in t.actors
-        for label, score in enumerate(_scores_at(predicted, actor))
+        if (scores := _scores_at(predicted, actor)) is not None
     ]
-    return _table(found)
+    actors = np.array([actor for actor, _ in found], np.float64).reshape(-1, 6)
+    scores = np.array([scores for _, scores in found], np.float64)
+    row, label = np.divmod(np.arange(scores.size), max(scores.size // max(len(found), 1), 1))
+    return Boxes(actors[row, 0].astype(np.int64), actors[row, 1], actors[row, 2:], label, scores.ravel())
 
 
-def _scores_at(predicted: Detections, actor: Actor) -> list[float]:
-    """Class probabilities of the query that overlaps an actor most; none without queries at its time."""
+def _scores_at(predicted: Detections, actor: Actor) -> Array | None:
+    """Class probabilities of the query that overlaps an actor most; None without queries at its time."""
     at = np.flatnonzero(predicted.times == actor.time)
     if not len(at):
-        return []
+        return None
     overlap = iou(predicted.boxes[at].astype(np.float64), np.tile(np.asarray(actor.box, np.float64), (len(at), 1)))
-    scores: list[float] = predicted.scores[at[np.argmax(overlap)]].tolist()
-    return scores
+    chosen: Array = predicted.scores[at[np.argmax(overlap)]]
+    return chosen
 
 
 def _table(rows: Sequence[Sequence[float]]) -> Boxes:
