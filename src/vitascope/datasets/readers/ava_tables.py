@@ -154,7 +154,8 @@ def _within_frame(table: BoxTable, issues: RowIssues) -> tuple[Float64[Array, "n
     check_boxes(table)
     box = table.box.clip(0.0, 1.0)
     issues.outside += int((box != table.box).any(axis=1).sum())
-    return box, (box[:, 2:] <= box[:, :2]).any(axis=1)
+    flat: Bool[Array, "n"] = (box[:, 2:] <= box[:, :2]).any(axis=1)
+    return box, flat
 
 
 def check_boxes(table: BoxTable) -> None:
