@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitascope.core.actors import Detections, Keyframes
+from vitascope.core.data_warning import DataWarning
 from vitascope.core.errors import UserError
 from vitascope.core.fields import BELOW_ONE, NOT_NEGATIVE, POSITIVE, SHARE
 from vitascope.core.log import log
@@ -77,6 +78,14 @@ class RoiProbe(KeyframeHead):
         if self.layers and self.width % self.heads:
             raise UserError(f"{self.name}: width = {self.width} must be a multiple of heads = {self.heads}")
 
+    def warnings(self, tested: int) -> list[DataWarning]:
+        """That the true boxes are given in testing, if they are."""
+        text = (
+            f"GIVEN BOXES: {self.name} has the true boxes of the {tested} test examples: its scores tell whether the "
+            "actions are known, not whether people are found; +detections=FILE takes the boxes of a detector"
+        )
+        return [] if self.detections else [DataWarning("given", tested, tested, text)]
+
     def multiply_adds(self, load: WorkloadSize) -> float:
         """Return the multiply-adds, forward and backward, with three boxes a keyframe."""
         layer = 2 * self.width**2 + 3 * (2 * self.width**2 + 2 * self.width * self.mlp) / max(load.tokens, 1)
@@ -101,11 +110,9 @@ class RoiProbe(KeyframeHead):
         return PredictionList(in_order(test, lambda batch: self._found(model, test, batch, given)), boxes=about)
 
     def _given(self, examples: Sequence[Example[Keyframes]]) -> tuple[BoxesOf, str]:
-        """The boxes to classify in testing, and what they are, which is logged too."""
+        """The boxes to classify in testing, and what they are; of detections that is logged too."""
         if not self.detections:
-            about = "true boxes"
-            log.info("%s: true boxes are given in testing too; +detections=FILE takes those of a detector", self.name)
-            return true_boxes, about
+            return true_boxes, "true boxes"
         detected = detected_boxes(self.detections, examples, self.least_score)
         about = "; ".join((f"detections of {self.detections}", *detected.notes))
         log.info("%s: %s", self.name, about)
