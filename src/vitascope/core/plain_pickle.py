@@ -153,6 +153,12 @@ def _known(room: _Room) -> dict[str, Any]:
     }
 
 
+def _load_bytes(reader: Any) -> None:
+    """Bytes to be changed, as the base class loads them, but of those that are there."""
+    (length,) = struct.unpack("<Q", reader.read(8))
+    reader.append(bytearray(reader.read(min(length, LARGEST))))
+
+
 class _Reader(pickle._Unpickler):
     """Unpickles plain values; what it makes of arrays is replaced by `_plain`.
 
@@ -163,12 +169,7 @@ class _Reader(pickle._Unpickler):
         super().__init__(io.BytesIO(data), fix_imports=False, encoding="latin-1")
         self.known = _known(_Room(len(data)))
 
-    def load_bytearray8(self) -> None:
-        """As the base class, but of bytes that are there."""
-        (length,) = struct.unpack("<Q", self.read(8))
-        self.append(bytearray(self.read(min(length, LARGEST))))
-
-    dispatch = {**pickle._Unpickler.dispatch, pickle.BYTEARRAY8[0]: load_bytearray8}  # noqa: RUF012 - as in the base
+    dispatch = pickle._Unpickler.dispatch | {pickle.BYTEARRAY8[0]: _load_bytes}
 
     def find_class(self, module: str, name: str) -> Any:
         """The stand-in for a name; UserError for any that plain values do not need."""
