@@ -41,6 +41,8 @@ OTHER_NAMES: Mapping[str, tuple[str, ...]] = {
 }
 KNOWN = {other: name for name, others in OTHER_NAMES.items() for other in (name, *others)}
 """Name of the column by each of its spellings."""
+LARGEST_FRACTION = 2.0
+"""Coordinates up to this are fractions of the frame, larger ones pixels."""
 DELIMITERS = (",", ";", "\t")
 LAYOUT = "video, time, x1, y1, x2, y2, action, and then a person, a score or both"
 UNLABELED = "video, time, x1, y1, x2, y2, and then a score, before it perhaps an action"

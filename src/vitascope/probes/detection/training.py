@@ -24,7 +24,7 @@ from vitascope.probes.base import PredictionList
 from vitascope.probes.detection.scoring import ActorDetection
 from vitascope.probes.training import resume
 from vitascope.probes.training.clipped_step import clipped_step
-from vitascope.sampling.names import Around, WholeFrame
+from vitascope.sampling.names import Around, Uniform, WholeFrame
 
 READ_EXAMPLES = 64
 """Most keyframes read at once; gradients are accumulated to the batch."""
@@ -32,6 +32,8 @@ ONE_CLIP = View(WholeFrame(Around()), "grid", stored=False)
 """As many frames as the encoder takes, four apart, around the keyframe."""
 ONE_SECOND = View(WholeFrame(Around(window=1.0)), "grid", stored=False)
 """One second around the keyframe."""
+WHOLE_SPAN = View(WholeFrame(Uniform()), "grid", stored=False)
+"""The whole span of an example, such as a window of a video with tubes."""
 Grid: TypeAlias = tuple[int, int, int, int]
 """Time steps, rows, columns and channels of the tokens."""
 

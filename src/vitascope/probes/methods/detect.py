@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -16,24 +16,32 @@ from vitascope.core.actors import Detections, Keyframes
 from vitascope.core.errors import UserError
 from vitascope.core.fields import BELOW_ONE, NOT_NEGATIVE, POSITIVE
 from vitascope.core.registry import unknown_variant
-from vitascope.core.types import Example
+from vitascope.core.types import Dataset
 from vitascope.features.base import Batch, Features
 from vitascope.features.view import View
 from vitascope.probes.base import PredictionList, WorkloadSize
-from vitascope.probes.detection.boxes import centered, corners
-from vitascope.probes.detection.decoder import ActorDecoder, DecoderConfig, Predicted, random_decoder
-from vitascope.probes.detection.losses import FramePredictions, NoObject, Targets, Weights, detection_loss
+from vitascope.probes.detection.annotated import (
+    Between,
+    actor_tubes,
+    annotated_frames,
+    at_frames,
+    padded_targets,
+    untold,
+)
+from vitascope.probes.detection.boxes import corners
+from vitascope.probes.detection.decoder import ActorDecoder, DecoderConfig, random_decoder
+from vitascope.probes.detection.losses import FramePredictions, NoObject, Weights, detection_loss
 from vitascope.probes.detection.roi_probe import ROI, RoiProbe
 from vitascope.probes.detection.training import (
     ONE_SECOND,
+    WHOLE_SPAN,
     Grid,
     KeyframeHead,
-    examples_of,
     grids,
     in_order,
     mixed_precision,
 )
-from vitascope.sampling.names import Around, WholeFrame
+from vitascope.sampling.clip_window import clip_window
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,10 +91,22 @@ class DetectionProbe(KeyframeHead):
     absent_weight: Annotated[float, NOT_NEGATIVE] = 0.1
     """Weight of queries without an actor in that loss, or with `zeros` in that of classes, as in DETR and TubeR."""
 
+    between: ClassVar[Between] = "repeated"
+    """What is predicted between the middles of two time steps; no field, so that digests made without it stay valid."""
+    follows: ClassVar[bool] = False
+    """Whether a query is matched to one actor over all annotated times of an example, not at each by itself."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.width % self.heads or self.width % 4:
             raise UserError(f"{self.name}: width = {self.width} must be a multiple of 4 and of heads = {self.heads}")
+
+    def check_dataset(self, dataset: Dataset[Keyframes]) -> None:
+        """Raise UserError for examples annotated at several times that a clip of the views would not tell apart."""
+        for view in (self.train, self.test):
+            for e in dataset.examples:
+                if len(e.truth.times) > 1 and clip_window(view.sampler, e.span, e.span) is None:
+                    raise UserError(f"{self.name} on {dataset.name}: {untold(e.id, len(e.truth.times))}")
 
     def multiply_adds(self, load: WorkloadSize) -> float:
         """Return the multiply-adds, forward and backward."""
@@ -129,7 +149,7 @@ class DetectionProbe(KeyframeHead):
     def _loss(
         self, model: nn.Module, train: Features[Keyframes], batch: Batch, step: Sequence[int], dropping: torch.Generator
     ) -> Tensor:
-        frames = annotated_frames(examples_of(train, batch), batch, self.train)
+        frames = annotated_frames(train, batch, self.train, between=self.between)
         with mixed_precision(batch.values.device):
             predicted = at_frames(model(grids(train, batch), dropping), frames)
         targets = padded_targets(frames, len(train.classes)).to(batch.values.device)
@@ -141,11 +161,12 @@ class DetectionProbe(KeyframeHead):
             self.absent_weight,
             self.no_object,
         )
-        return detection_loss(predicted, targets, weights) * (len(batch.owner) / len(step))
+        tubes = actor_tubes(frames) if self.follows else None
+        return detection_loss(predicted, targets, weights, tubes) * (len(batch.owner) / len(step))
 
     def _found(self, model: nn.Module, test: Features[Keyframes], batch: Batch) -> Iterator[Detections]:
         """The predictions for the examples of a batch."""
-        frames = annotated_frames(examples_of(test, batch), batch, self.test)
+        frames = annotated_frames(test, batch, self.test, between=self.between)
         boxes, presence, scores = _last_layer(at_frames(model(grids(test, batch)), frames))
         if self.no_object == "zeros":
             presence = np.ones_like(presence)
@@ -161,80 +182,55 @@ def _last_layer(predicted: FramePredictions) -> list[NDArray[np.float32]]:
     return [part.cpu().numpy() for part in (corners(boxes), presence.sigmoid(), logits.sigmoid())]
 
 
-class AnnotatedFrame(NamedTuple):
-    """An annotated time of an example of a batch."""
+@dataclass(frozen=True, kw_only=True)
+class TubeProbe(DetectionProbe):
+    """The decoder on the whole span of each example, with boxes at every annotated time of it.
 
-    row: int
-    """Its example, by its place in the batch."""
-    step: int
-    """The time step of the token grid that shows it."""
-    time: float
-    """Seconds from the first frame of the video."""
-    example: Example[Keyframes]
+    Box, presence and classes between the middles of two time steps are those of the query at both, interpolated, as
+    actors move on within a step; and a query is matched to one actor over all times, so that it follows it.
+    """
 
+    name: str = "detect/tubes"
+    """Name as typed by users, with variant and options."""
+    train: View = WHOLE_SPAN
+    """View of the training videos."""
+    test: View = WHOLE_SPAN
+    """View of the test videos."""
 
-def annotated_frames(examples: Sequence[Example[Keyframes]], batch: Batch, view: View) -> list[AnnotatedFrame]:
-    """The annotated times of examples and the time steps that show them."""
-    steps = batch.values.shape[-4]
-    return [
-        AnnotatedFrame(row, time_step(e, time, steps, view), time, e)
-        for row, e in enumerate(examples)
-        for time in e.truth.times
-    ]
+    between: ClassVar[Between] = "interpolated"
+    follows: ClassVar[bool] = True
 
 
-def time_step(example: Example[Keyframes], time: float, steps: int, view: View) -> int:
-    """The time step that shows `time` in a clip around the middle of the span; the middle is shown by step n // 2."""
-    span = example.span or (time, time)
-    sampler = view.sampler.inner if isinstance(view.sampler, WholeFrame) else view.sampler
-    window = sampler.window if isinstance(sampler, Around) else None
-    offset = (time - sum(span) / 2) / (window or 1.0)
-    return min(max(int(np.floor(offset * steps + 1e-6)) + steps // 2, 0), steps - 1)
-
-
-def at_frames(predicted: Predicted, frames: Sequence[AnnotatedFrame]) -> FramePredictions:
-    """The predictions at annotated times."""
-    row, step = [f.row for f in frames], [f.step for f in frames]
-    return FramePredictions(*(part[:, row, step] for part in predicted))
-
-
-def padded_targets(frames: Sequence[AnnotatedFrame], classes: int) -> Targets:
-    """The annotated actors of the frames."""
-    actors = [[a for a in f.example.truth.actors if a.time == f.time] for f in frames]
-    most = max((len(of) for of in actors), default=0)
-    boxes, labels = torch.zeros(len(frames), most, 4), torch.zeros(len(frames), most, classes)
-    mask = torch.zeros(len(frames), most, dtype=torch.bool)
-    for i, of in enumerate(actors):
-        for j, actor in enumerate(of):
-            boxes[i, j], mask[i, j] = centered(torch.tensor(actor.box)), True
-            labels[i, j, list(actor.labels)] = 1.0
-    return Targets(boxes, labels, mask)
-
-
+_TINY = DetectionProbe(
+    name="detect/tiny",
+    train=ONE_SECOND,
+    test=ONE_SECOND,
+    layers=3,
+    width=128,
+    mlp=128,
+    heads=4,
+    queries=10,
+    dropout=0.0,
+    drop_path=0.0,
+    lr=1e-3,
+    clip_grad_norm=1.0,
+    epochs=20,
+    warmup=2,
+    batch=64,
+)
+_TINY_TUBES = {f.name: getattr(_TINY, f.name) for f in fields(_TINY)}
 PRESETS: Mapping[str, DetectionProbe | RoiProbe] = {
     "": DetectionProbe(),
-    "tiny": DetectionProbe(
-        name="detect/tiny",
-        train=ONE_SECOND,
-        test=ONE_SECOND,
-        layers=3,
-        width=128,
-        mlp=128,
-        heads=4,
-        queries=10,
-        dropout=0.0,
-        drop_path=0.0,
-        lr=1e-3,
-        clip_grad_norm=1.0,
-        epochs=20,
-        warmup=2,
-        batch=64,
-    ),
+    "tiny": _TINY,
+    "tubes": TubeProbe(),
+    "tubes-tiny": TubeProbe(**_TINY_TUBES | {"name": "detect/tubes-tiny", "train": WHOLE_SPAN, "test": WHOLE_SPAN}),
     **ROI,
 }
 VARIANTS: dict[str, str] = {
     "": "factorized queries on one clip around each keyframe, end to end; table 8 of the TWLV-I report",
     "tiny": "a small decoder on one second around each keyframe, for motionlab/detect and trial runs on a CPU",
+    "tubes": "boxes at every annotated frame of a window, linked to tubes: for ucf101_24, jhmdb and multisports",
+    "tubes-tiny": "detect/tubes with the decoder of detect/tiny, for motionlab/detect-tubes and trial runs on a CPU",
     "roi": "classes of given boxes: RoIAlign, and attention from each box to all tokens; VideoGLUE's settings",
     "roi-tiny": "a small one on one second around each keyframe, for motionlab/detect and trial runs on a CPU",
     "roi-slowfast": "classes of given boxes: RoIAlign on the mean over time, max-pooled, and a linear classifier",
