@@ -12,7 +12,7 @@ import torch
 
 from vitascope.core.actors import Actor, Keyframes
 from vitascope.core.errors import UserError
-from vitascope.core.types import Example, plain
+from vitascope.core.types import Dataset, Example, Fold, plain
 from vitascope.features.base import StoredFeatures
 from vitascope.probes import base
 from vitascope.probes import options as tuning
@@ -100,8 +100,13 @@ def test_boxes_of_a_detector_are_classified_where_they_are(tmp_path: Path, caplo
 def test_without_a_box_at_any_keyframe_nothing_is_trained(tmp_path: Path) -> None:
     data = keyframes(3, offset=900.0)
     file = detections(tmp_path / "boxes.csv", data, 0.0)
-    with pytest.raises(UserError, match=r"no box with a score of at least 0 is at one of the 3 test keyframes.*v@0900"):
+    with pytest.raises(UserError, match=r"no box is at one of the 3 test keyframes.*v@0900"):
         replace(SMALL, detections=file).predict(data, data, seed=0)
+    split = Fold(name="", train=(), test=tuple(e.id for e in data.examples))
+    dataset = Dataset(name="d", examples=tuple(data.examples), classes=CLASSES, folds=(split,), kind="detection")
+    SMALL.check_dataset(dataset)
+    with pytest.raises(UserError, match=r"no box is at one of the 3 test keyframes"):
+        replace(SMALL, detections=file).check_dataset(dataset)
     with pytest.raises(UserError, match=r"at least 0\.95"):
         replace(SMALL, detections=detections(tmp_path / "b.csv", data, 900.0), least_score=0.95).predict(
             data, data, seed=0

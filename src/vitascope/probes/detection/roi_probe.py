@@ -17,7 +17,7 @@ from vitascope.core.data_warning import DataWarning
 from vitascope.core.errors import UserError
 from vitascope.core.fields import BELOW_ONE, NOT_NEGATIVE, POSITIVE, SHARE
 from vitascope.core.log import log
-from vitascope.core.types import Example
+from vitascope.core.types import Dataset, Example
 from vitascope.features.base import Batch, Features
 from vitascope.probes.base import PredictionList, WorkloadSize
 from vitascope.probes.detection.given_boxes import NO_BOXES, GivenBoxes, detected_boxes, digest_of, true_boxes
@@ -86,6 +86,12 @@ class RoiProbe(KeyframeHead):
         )
         return [] if self.detections else [DataWarning("given", tested, tested, text)]
 
+    def check_dataset(self, dataset: Dataset[Keyframes]) -> None:
+        """Raise UserError for a file of detections that cannot be read or has none at a test keyframe."""
+        if self.detections:
+            tested = {i for fold in dataset.folds for i in fold.test}
+            detected_boxes(self.detections, [e for e in dataset.examples if e.id in tested], self.least_score)
+
     def multiply_adds(self, load: WorkloadSize) -> float:
         """Return the multiply-adds, forward and backward, with three boxes a keyframe."""
         layer = 2 * self.width**2 + 3 * (2 * self.width**2 + 2 * self.width * self.mlp) / max(load.tokens, 1)
@@ -103,7 +109,7 @@ class RoiProbe(KeyframeHead):
     ) -> PredictionList[Detections]:
         """Return the classes of the given boxes of each test example; none if it could not be read.
 
-        For the arguments see `KeyframeHead`. Raises UserError, before any training, if no detection is at a keyframe.
+        For the arguments see `KeyframeHead`. Raises UserError as `check_dataset` does.
         """
         given, about = self._given(test.examples)
         model = self._trained(train, seed=seed, scratch=scratch, line=line)
