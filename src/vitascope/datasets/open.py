@@ -59,7 +59,7 @@ def open_annotations(data: str) -> Dataset[Any]:
         dataset = module.annotated(variant, folder_of(family, variant, dict(module.VARIANTS), Path(root)))
     elif family in DATASETS.families():
         raise UserError(f"{data}: give the folder of its annotations as {name}=FOLDER")
-    if dataset is None or dataset.kind == "recognition":
+    if dataset is None or dataset.kind not in ("localization", "segmentation"):
         near = nearest(name, DATASETS.names()) if dataset is None else ""
         raise UserError(
             f"{data}: not a dataset with temporal annotations{near}; give thumos14=FOLDER, a JSON file in "
