@@ -27,6 +27,7 @@ Array: TypeAlias = NDArray[Any]
 CONTEXT = 2.0
 """Seconds before and after a keyframe that clips may show by default: 4 s are 64 frames at 16 frames per second, more
 than 16 frames 4 apart at 25."""
+NO_FRAMES = Frames(np.zeros(0, np.int64), np.zeros(0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +49,7 @@ class ActorRows:
     """Index of the class; -1: not evaluated."""
     person: Int64[Array, "n"] | None = None
     """Number of the person within its video; None if unknown: equal boxes of a frame are one actor."""
-    empty: Frames = Frames(np.zeros(0, np.int64), np.zeros(0))
+    empty: Frames = NO_FRAMES
     """Frames without people."""
 
     def without(self, dropped: Bool[Array, "n"], empty: Bool[Array, "m"]) -> ActorRows:
