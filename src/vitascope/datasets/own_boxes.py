@@ -17,7 +17,7 @@ from vitascope.core.names import alike_notes
 from vitascope.core.text import whole_number
 from vitascope.core.types import Dataset, Example, digest
 from vitascope.datasets.readers import coco_json
-from vitascope.datasets.readers.annotation_files import PLACES, read_json
+from vitascope.datasets.readers.annotation_files import PLACES
 from vitascope.datasets.readers.box_cleaning import Cleaned, cleaned
 from vitascope.datasets.readers.box_sets import BoxSet, joined
 from vitascope.datasets.readers.box_tables import BoxTable, is_box_table, read_boxes

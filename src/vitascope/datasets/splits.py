@@ -90,7 +90,11 @@ def _stratified_by_class(examples: Sequence[Example[int]], count: int) -> tuple[
 def are_drawn(dataset: Dataset[Any]) -> bool:
     """Whether the folds of a dataset are those that `make_folds` draws without a given split."""
     names = [f"fold {i + 1} of {len(dataset.folds)}" for i in range(len(dataset.folds))]
-    if dataset.kind not in ("recognition", "detection") or len(names) < 2 or [fold.name for fold in dataset.folds] != names:
+    if (
+        dataset.kind not in ("recognition", "detection")
+        or len(names) < 2
+        or [fold.name for fold in dataset.folds] != names
+    ):
         return False
     try:
         return _stratified(dataset.examples, dataset.classes, dataset.name) == dataset.folds

@@ -50,11 +50,11 @@ def _boxes(dataset: Dataset[Any]) -> str:
     times = sum(len(e.truth.times) for e in dataset.examples)
     actors = [actor for e in dataset.examples for actor in e.truth.actors]
     crowd = Counter((e.id, actor.time) for e in dataset.examples for actor in e.truth.actors)
-    most, tracks = max(crowd.values(), default=0), {(e.path, a.track) for e in dataset.examples for a in e.truth.actors}
-    tracked = len({t for t in tracks if t[1] >= 0})
+    empty, most = times - len(crowd), max(crowd.values(), default=0)
+    tracks = len({(e.path, a.track) for e in dataset.examples for a in e.truth.actors if a.track >= 0})
     return (
-        f"{len(videos):,} videos, {times:,} keyframes ({times - len(crowd):,} without people), {len(actors):,} actors, "
-        f"{len(actors) / max(times, 1):.1f} per keyframe (at most {most}), {f'{tracked:,} tracks' if tracked else 'no tracks'}"
+        f"{len(videos):,} videos, {times:,} keyframes ({empty:,} without people), {len(actors):,} actors, "
+        f"{len(actors) / max(times, 1):.1f} per keyframe (at most {most}), {f'{tracks:,}' if tracks else 'no'} tracks"
     )
 
 

@@ -19,7 +19,7 @@ from vitascope.metrics.boxes import Frames, areas, joint_codes
 Array: TypeAlias = NDArray[Any]
 
 FEW = 0.1
-"""Share of inverted boxes, or of boxes that reach outside, from which another format is meant."""
+"""Share of inverted boxes, or of boxes outside the frame, from which another format or size is meant."""
 EDGE = 0.02
 """Fraction of the frame by which boxes may reach outside it, since they are rounded."""
 SMALL_COPY = 0.55
@@ -74,8 +74,8 @@ def _drop_inverted(made: Cleaned) -> None:
     if inverted.sum() > FEW * len(box):
         first = int(np.flatnonzero(inverted)[0])
         raise UserError(
-            f"{made.rows.where(first)}: box {shown(box[first])} and {int(inverted.sum()) - 1} others of {len(box)} have "
-            "x2 < x1 or y2 < y1; the columns are corners: add x and y to a width and height"
+            f"{made.rows.where(first)}: box {shown(box[first])} {_others(inverted)} has x2 < x1 or y2 < y1; the columns "
+            "are corners: add x and y to a width and height"
         )
     made.drop(inverted, "inverted, with x2 < x1 or y2 < y1")
     made.drop(areas(made.rows.box) <= 0, "of zero area")
@@ -119,16 +119,17 @@ def _check_size(made: Cleaned, clocks: Mapping[str, VideoClock | None]) -> None:
     """Raise for pixels of a larger copy of the videos, and note what looks like those of a smaller one."""
     rows = made.rows
     known = np.array([clocks[name] is not None for name in rows.videos])[rows.video]
-    beyond = known & (rows.box > 1 + EDGE).any(axis=1)
+    center = (rows.box[:, :2] + rows.box[:, 2:]) / 2  # boxes of people at the edge may well reach outside
+    beyond = known & ((center < 0) | (center > 1)).any(axis=1)
     reach = rows.box[known].max(axis=0, initial=0.0)[2:].tolist()
     if beyond.sum() > FEW * len(beyond):
         first = int(np.flatnonzero(beyond)[0])
         clock = clocks[rows.videos[rows.video[first]]]
         assert clock
-        size = (clock.width, clock.height, clock.width, clock.height)
+        size = (clock.width, clock.height)
         raise UserError(
-            f"{rows.where(first)}: box {shown(rows.box[first] * size)} and {int(beyond.sum()) - 1} others of {len(beyond)} "
-            f"reach outside the frame of {clock.width} x {clock.height} pixels; are they of another size of the videos?"
+            f"{rows.where(first)}: box {shown(rows.box[first] * np.tile(size, 2))} {_others(beyond)} is outside the frame "
+            f"of {size[0]} x {size[1]} pixels; of which size are the annotated videos?"
         )
     if known.sum() >= ENOUGH and max(reach) < SMALL_COPY:
         made.notes.append(
@@ -201,6 +202,11 @@ def _in_frames(video: Array, time: Array, frames: frozenset[tuple[int, float]]) 
 def _unlabeled(rows: BoxSet) -> Bool[Array, "n"]:
     blank = np.array([not label.strip() for label in rows.labels], bool)
     return blank[rows.label] if len(blank) else np.zeros(0, bool)
+
+
+def _others(odd: Bool[Array, "n"]) -> str:
+    """How many rows there are besides the first."""
+    return f"(1 of {len(odd)})" if odd.sum() == 1 else f"(the first of {int(odd.sum())} of {len(odd)})"
 
 
 def shown(box: Array) -> str:

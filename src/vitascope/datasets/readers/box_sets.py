@@ -139,7 +139,6 @@ def _of_videos(
         for name, value in zip(table.videos if column else (), column, strict=True):
             if values.setdefault(name, value) != value:
                 raise UserError(
-                    f"{table.path}: {what} {value} of video {name!r} is {values[name]} in another table; a video has one"
+                    f"{table.path}: {what} {value} of video {name!r}, {values[name]} in another table; a video has one"
                 )
     return tuple(values.get(name, none) for name in videos)
-

@@ -213,9 +213,7 @@ def _is_bare(cells: Sequence[str], place: Mapping[str, int]) -> bool:
     return len(cells) == 2 or (len(cells) > max(place.values()) and not any(cells[place[name]] for name in CORNERS))
 
 
-def _table(
-    path: Path, rows: tuple[list[Row], list[Row]], place: Mapping[str, int], header: Sequence[str]
-) -> BoxTable:
+def _table(path: Path, rows: tuple[list[Row], list[Row]], place: Mapping[str, int], header: Sequence[str]) -> BoxTable:
     full, bare = rows
     names, videos = _numbered(cells[place["video"]] for _, cells in (*full, *bare))
     labels, label = _numbered(cells[place["label"]] for _, cells in full)
@@ -256,7 +254,9 @@ def _by_video(
     for (line, cells), video in zip(rows, videos[1].tolist(), strict=True):
         cell = cells[place[column]] if place[column] < len(cells) else None
         if cell is not None and values.setdefault(video, value := parse(cell, f"{path}:{line}")) != value:
-            raise UserError(f"{path}:{line}: {column} {cell!r:.60} of video {videos[0][video]!r} differs from other rows")
+            raise UserError(
+                f"{path}:{line}: {column} {cell!r:.60} of video {videos[0][video]!r} differs from other rows"
+            )
     return tuple(values.get(i, parse("", "")) for i in range(len(videos[0])))
 
 

@@ -1,4 +1,4 @@
-"""When the annotated keyframes of videos are, by the videos themselves: seconds of the file, or numbers of its frames."""
+"""When annotated keyframes are, by the videos themselves: seconds of the file, or numbers of its frames."""
 
 from __future__ import annotations
 
@@ -42,7 +42,6 @@ class VideoClock:
     def interval(self) -> float:
         """Mean interval between frames, seconds."""
         return self.duration / len(self.times)
-
 
     def index(self, number: int, base: Base) -> int | None:
         """The index of the frame that is annotated as `number`; None after the last one."""
@@ -125,7 +124,9 @@ def timing(rows: BoxSet, sources: Mapping[str, VideoSource], clocks: Mapping[str
     _check_numbers(rows, annotated)
     base = _base(annotated) if rows.counts_frames else None
     places = {video.name: video.placed(base) for video in annotated}
-    late = {(number, t) for number, name in enumerate(rows.videos) for t, at in places.get(name, {}).items() if at is None}
+    late = {
+        (number, t) for number, name in enumerate(rows.videos) for t, at in places.get(name, {}).items() if at is None
+    }
     known = [video for video in annotated if video.clock]
     over = [video for video in known if None in places[video.name].values()]
     if 2 * len(over) > len(known):
