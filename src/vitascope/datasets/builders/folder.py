@@ -18,6 +18,7 @@ from vitascope.core.text import nearest
 from vitascope.core.types import Dataset, Example, digest
 from vitascope.datasets import own_boxes
 from vitascope.datasets.readers import activitynet_json, mstcn_labels
+from vitascope.datasets.readers.annotation_files import PLACES
 from vitascope.datasets.readers.class_folders import ClassFolders
 from vitascope.datasets.readers.folder_lists import MANIFESTS, find_manifest, folder_list
 from vitascope.datasets.readers.listing import VideoList, VideoRow, read_list
@@ -67,17 +68,18 @@ def _boxes(root: Path, videos: Path | None) -> Dataset[Any] | None:
 
     `UserError` if the folder has another list of the videos, too.
     """
+    folder, files = root, [root] if root.is_file() and own_boxes.is_boxes(root) else []
     if root.is_file():
-        name, folder, files = root.parent.resolve().name, root.parent, [root] if own_boxes.is_boxes(root) else []
-    else:
-        name, folder, files = root.resolve().name, root, own_boxes.find_boxes(root) if root.is_dir() else []
+        folder = root.parent.parent if root.parent.resolve().name.lower() in PLACES else root.parent
+    elif root.is_dir():
+        files = own_boxes.find_boxes(root)
     if not files:
         return None
     if root.is_dir() and (other := _other_list(root, files)):
         example = f"{root}/{files[0].relative_to(root)}"
         raise UserError(f"{root}: both {files[0].name} and {other} annotate the videos; give one file, as in {example}")
     where = folder if videos is None else videos.expanduser()
-    return own_boxes.boxes_dataset(name or "root", root, files, where)
+    return own_boxes.boxes_dataset(folder.resolve().name or "root", root, files, where)
 
 
 def _other_list(root: Path, boxes: Sequence[Path]) -> str:

@@ -74,8 +74,8 @@ def _drop_inverted(made: Cleaned) -> None:
     if inverted.sum() > FEW * len(box):
         first = int(np.flatnonzero(inverted)[0])
         raise UserError(
-            f"{made.rows.where(first)}: box {shown(box[first])} {_others(inverted)} has x2 < x1 or y2 < y1; the columns "
-            "are corners: add x and y to a width and height"
+            f"{made.rows.where(first)}: box {shown(box[first])} {_others(inverted)} has x2 < x1 or y2 < y1; the "
+            "columns are corners: add x and y to a width and height"
         )
     made.drop(inverted, "inverted, with x2 < x1 or y2 < y1")
     made.drop(areas(made.rows.box) <= 0, "of zero area")
@@ -128,8 +128,8 @@ def _check_size(made: Cleaned, clocks: Mapping[str, VideoClock | None]) -> None:
         assert clock
         size = (clock.width, clock.height)
         raise UserError(
-            f"{rows.where(first)}: box {shown(rows.box[first] * np.tile(size, 2))} {_others(beyond)} is outside the frame "
-            f"of {size[0]} x {size[1]} pixels; of which size are the annotated videos?"
+            f"{rows.where(first)}: box {shown(rows.box[first] * np.tile(size, 2))} {_others(beyond)} is outside the "
+            f"frame of {size[0]} x {size[1]} pixels; of which size are the annotated videos?"
         )
     if known.sum() >= ENOUGH and max(reach) < SMALL_COPY:
         made.notes.append(
