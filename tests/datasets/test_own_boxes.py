@@ -249,7 +249,7 @@ def test_what_is_doubtful_is_one_line(mine: Path, listed: Sequence[str], note: s
             "frames, not seconds: call the column `frame`",
         ),
         (
-            ("a,1500,.1,.1,.5,.9,run,1", "b,1000,.1,.1,.5,.9,jump,1"),
+            ("a,1500,.1,.1,.5,.9,run,1", "b,800,.1,.1,.5,.9,jump,1"),
             "these look like milliseconds: divide them by 1000",
         ),
         (

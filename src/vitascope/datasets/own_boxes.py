@@ -43,13 +43,14 @@ def is_boxes(path: Path, *, listed: bool = False) -> bool:
     if not path.is_file() or path.name.startswith("."):
         return False
     if suffix(path.name) == ".json":
-        return _is_coco(path)
+        return _is_coco(path, *(("bbox",) if listed else ()))
     return (suffix(path.name) in TABLES or not listed) and is_box_table(path)
 
 
-def _is_coco(path: Path) -> bool:
+def _is_coco(path: Path, *more: str) -> bool:
+    """Whether the names of the members of COCO's format occur in a JSON file; that they fit is left to its reader."""
     data = read_bytes(path)
-    return all(f'"{word}"'.encode() in data for word in (*coco_json.KEYS, "bbox"))
+    return all(f'"{word}"'.encode() in data for word in (*coco_json.KEYS, *more))
 
 
 def boxes_dataset(name: str, root: Path, files: Sequence[Path], videos: Path) -> Dataset[Keyframes]:

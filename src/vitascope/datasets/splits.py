@@ -66,7 +66,8 @@ def _stratified_by_actors(examples: Sequence[Example[Keyframes]], where: str) ->
     count = len({e.group or f"\0{e.id}" for e in examples})
     if count < 2:
         raise UserError(f"{where}: boxes of a single video; at least two are required, to train and to test")
-    labeled = [replace(e, truth=tuple(sorted(set(e.truth.labels)))) for e in examples]
+    unlabeled: Sequence[Example[Any]] = examples
+    labeled = [replace(e, truth=tuple(sorted(set(e.truth.labels)))) for e in unlabeled]
     return multilabel_folds.stratified(labeled, min(MAX_FOLDS, count))
 
 

@@ -70,7 +70,7 @@ def cleaned(rows: BoxSet, clocks: Mapping[str, VideoClock | None], late: frozens
 
 def _drop_inverted(made: Cleaned) -> None:
     box = made.rows.box
-    inverted = (box[:, 2:] < box[:, :2]).any(axis=1)
+    inverted: Bool[Array, "n"] = np.any(box[:, 2:] < box[:, :2], axis=1)
     if inverted.sum() > FEW * len(box):
         first = int(np.flatnonzero(inverted)[0])
         raise UserError(

@@ -53,7 +53,8 @@ class BoxSet:
 
     def where(self, row: int) -> str:
         """The location of a row for messages."""
-        return self.tables[self.table[row]].where(int(self.row[row]))
+        table: BoxTable = self.tables[int(self.table[row])]
+        return table.where(int(self.row[row]))
 
     def keep(self, kept: Bool[Array, "n"]) -> BoxSet:
         """The rows that are `kept`; their frames stay, without people if no row is left."""

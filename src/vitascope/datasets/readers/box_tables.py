@@ -10,6 +10,7 @@ import csv
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
 
@@ -218,6 +219,7 @@ def _table(path: Path, rows: tuple[list[Row], list[Row]], place: Mapping[str, in
     names, videos = _numbered(cells[place["video"]] for _, cells in (*full, *bare))
     labels, label = _numbered(cells[place["label"]] for _, cells in full)
     time = _numbers(full, place["time"], path, "time").round(6)
+    by_video = partial(_by_video, path=path, rows=(*full, *bare), place=place, videos=(names, videos))
     person = _numbered(cells[place["person"]] for _, cells in full)[1] if "person" in place else None
     return BoxTable(
         path,
@@ -233,19 +235,20 @@ def _table(path: Path, rows: tuple[list[Row], list[Row]], place: Mapping[str, in
         Frames(videos[len(full) :], _numbers(bare, place["time"], path, "time").round(6)),
         bool(header),
         header[place["time"]] if header else "",
-        _by_video("split", path, (*full, *bare), place, (names, videos), _split),
-        _by_video("fps", path, (*full, *bare), place, (names, videos), _rate),
+        by_video("split", _split),
+        by_video("fps", _rate),
         tuple(name for i, name in enumerate(header) if name and i not in place.values()),
     )
 
 
 def _by_video(
     column: str,
+    parse: Callable[[str, str], T],
+    *,
     path: Path,
     rows: Sequence[Row],
     place: Mapping[str, int],
     videos: tuple[tuple[str, ...], Int64[Array, "n"]],
-    parse: Callable[[str, str], T],
 ) -> tuple[T, ...]:
     """A column that says the same in all rows of a video, by video; empty without it, `UserError` if it does not."""
     if column not in place:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from vitascope.datasets.readers.box_tables import LARGEST_FRACTION, BoxTable
 from vitascope.metrics.boxes import Frames
 
 KEYS = frozenset(("images", "annotations", "categories"))
-"""Members of the object by which the format is recognized."""
+"""Members of the object."""
 NUMBER = re.compile(r"\d+(?!.*\d)")
 """The last number in the name of an image."""
 REMEDY = "see the format at cocodataset.org, with videos as in COCO-VID"
@@ -77,11 +77,6 @@ class _Frame(NamedTuple):
 
     video: str
     number: int
-
-
-def is_coco(content: Mapping[str, Any]) -> bool:
-    """Whether the members of a JSON object are those of COCO's format with boxes."""
-    return content.keys() >= KEYS
 
 
 def read_coco(path: Path, is_folder: Callable[[str], bool]) -> BoxTable:
