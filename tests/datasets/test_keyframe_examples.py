@@ -106,12 +106,24 @@ def test_sources_are_files_by_name_and_the_missing_ones_have_a_reason(tmp_path: 
     assert missing == {"b@1": f"no b below {tmp_path}"}
 
 
-def test_a_dataset_has_a_fold_and_keeps_videos_apart() -> None:
+def test_a_dataset_has_a_fold_and_no_group_on_both_sides() -> None:
     one, other = (keyframe_examples(rows((v, 1.0, LEFT, 0, 0)), SOURCES) for v in (0, 1))
     made = keyframe_dataset("x", {"train": one, "test": other}, ("c",), root="/r")
     assert (made.kind, made.folds[0].train, made.folds[0].test) == ("detection", ("a@1",), ("b@1",))
-    with pytest.raises(UserError, match="1 videos of x have training and test keyframes, such as 'a'"):
+    later = keyframe_examples(rows((0, 2.0, LEFT, 0, 0)), SOURCES)
+    both = keyframe_dataset("x", {"train": one, "test": later}, ("c",), root="/r")
+    assert ([e.group for e in both.examples], both.divided_groups) == ([None, None], {"a@1": "a", "a@2": "a"})
+    with pytest.raises(UserError, match="1 keyframes of x are in training and in test, such as 'a@1'"):
         keyframe_dataset("x", {"train": one, "test": one}, ("c",), root="/r")
     none = keyframe_examples(rows(), SOURCES)
     with pytest.raises(UserError, match="list no test keyframes"):
         keyframe_dataset("x", {"train": one, "test": none}, ("c",), root="/r")
+
+
+def test_keyframes_outside_of_their_file_are_missing() -> None:
+    part = VideoSource(path="/b.mp4", offset=900.0, duration=10.0)
+    assert [bool(part.problem(t)) for t in (899.0, 899.6, 905.0, 910.4, 911.0)] == [True, False, False, False, True]
+    assert part.problem(911.0) == "the keyframe at 911 s is after the file, which ends at 910 s"
+    assert part.problem(2.0) == "the keyframe at 2 s is before the file, which begins at 900 s"
+    made = keyframe_examples(rows((1, 903.0, LEFT, 0, 0), (1, 911.0, LEFT, 0, 0)), {**SOURCES, "b": part})
+    assert list(made.missing) == ["b@911"]

@@ -16,9 +16,10 @@ from vitascope.evaluation.prediction_checks import check_values
 from vitascope.features.base import StoredFeatures
 from vitascope.metrics import frame_ap, prediction_columns
 from vitascope.probes import base
+from vitascope.probes.detection.annotated import place, position
 from vitascope.probes.detection.decoder import ActorDecoder, DecoderConfig, random_decoder
 from vitascope.probes.detection.scoring import true_rows
-from vitascope.probes.methods.detect import DetectionProbe, build, time_step
+from vitascope.probes.methods.detect import DetectionProbe, build
 
 CLASSES = ("sit", "stand", "walk", "talk")
 SMALL = replace(
@@ -116,7 +117,11 @@ def test_queries_of_a_step_see_its_tokens_only_until_they_meet_along_time() -> N
 def test_the_middle_of_the_span_is_shown_by_the_middle_step() -> None:
     e = Example(id="v", path="v.mp4", truth=Keyframes((0.5,), ()), span=(-1.5, 2.5))
     view = build("tiny").train
-    assert [time_step(e, t, 4, view) for t in (0.0, 0.24, 0.25, 0.5, 0.74, 0.75, 5.0)] == [0, 0, 1, 2, 2, 3, 3]
+    times = (0.0, 0.24, 0.25, 0.5, 0.74, 0.75, 5.0)
+    assert [place(position(e, t, 4, view), 4, "repeated")[0] for t in times] == [0, 0, 1, 2, 2, 3, 3]
+    assert position(e, 0.5, 4, build().train) == 2.0
+    with pytest.raises(UserError, match="the clip does not tell which of its frames shows that; use -t detect/tubes"):
+        position(e, 0.6, 4, build().train)
 
 
 @pytest.mark.parametrize(

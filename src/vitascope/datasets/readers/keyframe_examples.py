@@ -8,7 +8,7 @@ to the file, ids keep the annotated time.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -27,6 +27,8 @@ Array: TypeAlias = NDArray[Any]
 CONTEXT = 2.0
 """Seconds before and after a keyframe that clips may show by default: 4 s are 64 frames at 16 frames per second, more
 than 16 frames 4 apart at 25."""
+SLACK = 0.5
+"""Seconds by which a keyframe may lie outside of its file, since headers are imprecise."""
 NO_FRAMES = Frames(np.zeros(0, np.int64), np.zeros(0))
 
 
@@ -54,11 +56,15 @@ class ActorRows:
 
     def without(self, dropped: Bool[Array, "n"], empty: Bool[Array, "m"]) -> ActorRows:
         """The rows that are not `dropped`, and the frames without people that are not in `empty`."""
-        person = None if self.person is None else self.person[~dropped]
-        kept = (column[~dropped] for column in (self.video, self.time, self.box, self.label))
-        video, time, box, label = kept
-        frames = Frames(self.empty.video[~empty], self.empty.time[~empty])
-        return ActorRows(videos=self.videos, video=video, time=time, box=box, label=label, person=person, empty=frames)
+        return replace(
+            self,
+            video=self.video[~dropped],
+            time=self.time[~dropped],
+            box=self.box[~dropped],
+            label=self.label[~dropped],
+            person=None if self.person is None else self.person[~dropped],
+            empty=Frames(self.empty.video[~empty], self.empty.time[~empty]),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +76,8 @@ class VideoSource:
     """Annotated time of the first frame, seconds."""
     fps: float | None = None
     """Frame rate of a folder of frames."""
+    duration: float | None = None
+    """Duration of the file, seconds, if known: keyframes after it are missing."""
     missing: str = ""
     """Reason that there is no file; empty if there is one."""
     times: Mapping[float, float] = field(default_factory=dict)
@@ -78,6 +86,15 @@ class VideoSource:
     def time(self, annotated: float) -> float:
         """Seconds of the file."""
         return round(self.times.get(annotated, annotated - self.offset), 6)
+
+    def problem(self, annotated: float) -> str:
+        """Reason that the keyframe at an annotated time cannot be shown; empty if it can."""
+        time = self.time(annotated)
+        if self.missing or -SLACK <= time <= (np.inf if self.duration is None else self.duration + SLACK):
+            return self.missing
+        if time < 0 or self.duration is None:
+            return f"the keyframe at {annotated:g} s is before the file, which begins at {self.offset:g} s"
+        return f"the keyframe at {annotated:g} s is after the file, which ends at {self.offset + self.duration:g} s"
 
 
 class KeyframeExamples(NamedTuple):
@@ -103,10 +120,18 @@ def keyframe_of(example_id: str) -> tuple[str, float]:
 
 
 def video_sources(
-    videos: Iterable[str], footage: Footage, *, offset: float = 0.0, fps: float | None = None
+    videos: Iterable[str],
+    footage: Footage,
+    *,
+    folder: str = "videos",
+    offset: float = 0.0,
+    fps: float | None = None,
 ) -> dict[str, VideoSource]:
-    """Where each video is: the file of its name below the folder of `footage`, or the reason that there is none."""
-    files = {name: name if suffix(name) in VIDEO_SUFFIXES else f"{name}.mp4" for name in videos}
+    """Where each video is: the file of its name below the folder of `footage`, or the reason that there is none.
+
+    Of several files of one name that in `folder` is taken. Names may have the ending of a video.
+    """
+    files = {name: f"{folder}/{name}{'' if suffix(name) in VIDEO_SUFFIXES else '.mp4'}" for name in videos}
     entries = [AnnotatedVideo(id=name, side="train", truth=None, file=f, also=(name,)) for name, f in files.items()]
     examples, missing = locate_videos(entries, footage)
     return {e.id: VideoSource(path=e.path, offset=offset, fps=fps, missing=missing.get(e.id, "")) for e in examples}
@@ -125,7 +150,7 @@ def keyframe_examples(
     for video, time, actors in _frames(rows):
         example = clock.example(rows.videos[video], time, actors)
         examples.append(example)
-        if reason := sources[rows.videos[video]].missing:
+        if reason := sources[rows.videos[video]].problem(time):
             missing[example.id] = reason
     return KeyframeExamples(tuple(examples), missing)
 
@@ -202,19 +227,27 @@ def keyframe_dataset(
     key: str = "",
     axis: Literal["appearance", "motion", ""] = "",
     official_counts: Mapping[str, int] | None = None,
+    class_groups: Mapping[str, tuple[int, ...]] | None = None,
     fold: str = "train/val",
     notes: Iterable[str] = (),
 ) -> Dataset[Keyframes]:
-    """The dataset of a given split. `UserError` for a side without keyframes or a video on both sides."""
+    """The dataset of a given split; `UserError` for a side without keyframes, or a keyframe on both.
+
+    A video with keyframes on both sides is no group, since no fold may divide one.
+    """
     for side in SIDES:
         if not sides[side].examples:
             raise UserError(f"{root}: the annotations of {name} list no {side} keyframes")
-    _check_apart(name, root, sides)
     ids = {side: tuple(e.id for e in sides[side].examples) for side in SIDES}
+    if both := sorted(set(ids["train"]) & set(ids["test"])):
+        raise UserError(f"{root}: {len(both):,} keyframes of {name} are in training and in test, such as {both[0]!r}")
+    train, test = ({e.group for e in sides[side].examples} for side in SIDES)
+    listed = tuple(e for side in SIDES for e in sides[side].examples)
+    divided = {e.id: e.group for e in listed if e.group in train & test and e.group is not None}
     return Dataset(
         name=name,
         key=key,
-        examples=tuple(e for side in SIDES for e in sides[side].examples),
+        examples=tuple(replace(e, group=None) if e.id in divided else e for e in listed) if divided else listed,
         classes=classes,
         folds=(Fold(name=fold, train=ids["train"], test=ids["test"]),),
         axis=axis,
@@ -223,14 +256,6 @@ def keyframe_dataset(
         official_counts=dict(official_counts or {}),
         kind="detection",
         notes=tuple(notes),
+        class_groups=dict(class_groups or {}),
+        divided_groups=divided,
     )
-
-
-def _check_apart(name: str, root: str, sides: Mapping[Side, KeyframeExamples]) -> None:
-    """Raise if a video is on both sides."""
-    train, test = ({e.group for e in sides[side].examples} for side in SIDES)
-    if both := sorted(filter(None, train & test)):
-        raise UserError(
-            f"{root}: {len(both)} videos of {name} have training and test keyframes, such as {both[0]!r}; a video is "
-            "on one side of a split"
-        )

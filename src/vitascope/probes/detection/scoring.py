@@ -17,6 +17,7 @@ from vitascope.metrics.boxes import Boxes, Frames, iou
 from vitascope.metrics.frame_ap import HEADLINE, IOU, Selected
 from vitascope.metrics.temporal_ap import Matching
 from vitascope.probes.base import JointlyScored, ScoredPredictions, TestPredictions
+from vitascope.probes.detection.video_ap import has_tubes, video_scores
 
 Array = NDArray[Any]
 READING = frame_ap.READINGS["stable"]
@@ -61,6 +62,7 @@ class ActorDetection(JointlyScored[Keyframes, Detections]):
         return ScoredPredictions(
             {
                 **scores,
+                **(video_scores(rows, truth, groups, rng) if has_tubes(truth) else {}),
                 **{f"{HEADLINE} of {name}": Score(float(np.mean(part))) for name, part in parts.items() if part},
                 **{name: Score(value) for name, value in recalls(test.predictions, truth).items()},
                 f"{HEADLINE} given boxes": known[HEADLINE],

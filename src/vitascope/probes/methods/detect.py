@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, ClassVar, NamedTuple
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -19,23 +19,24 @@ from vitascope.core.errors import UserError
 from vitascope.core.fields import BELOW_ONE, NOT_NEGATIVE, POSITIVE, check_fields
 from vitascope.core.progress import ProgressLine, TrainingProgress
 from vitascope.core.registry import unknown_variant
-from vitascope.core.types import Example
 from vitascope.features.base import Batch, Features, check_finite
 from vitascope.features.view import View
 from vitascope.nn.schedules import cosine
 from vitascope.probes.base import PredictionList, WorkloadSize
-from vitascope.probes.detection.boxes import centered, corners
-from vitascope.probes.detection.decoder import ActorDecoder, DecoderConfig, Predicted, random_decoder
-from vitascope.probes.detection.losses import FramePredictions, Targets, Weights, detection_loss
+from vitascope.probes.detection.annotated import AnnotatedFrame, Between, annotated_frames, at_frames, padded_targets
+from vitascope.probes.detection.boxes import corners
+from vitascope.probes.detection.decoder import ActorDecoder, DecoderConfig, random_decoder
+from vitascope.probes.detection.losses import FramePredictions, Weights, detection_loss
 from vitascope.probes.detection.scoring import ActorDetection
 from vitascope.probes.training import resume
 from vitascope.probes.training.clipped_step import clipped_step
-from vitascope.sampling.names import Around, WholeFrame
+from vitascope.sampling.names import Around, Uniform, WholeFrame
 
 READ_EXAMPLES = 64
 """Most keyframes read at once; gradients are accumulated to the batch."""
 _AVA = View(WholeFrame(Around()), "grid", stored=False)
 _SECOND = View(WholeFrame(Around(window=1.0)), "grid", stored=False)
+_SPAN = View(WholeFrame(Uniform()), "grid", stored=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +102,8 @@ class DetectionProbe(ActorDetection):
 
     resumes: ClassVar[bool] = True
     reports_progress: ClassVar[bool] = True
+    between: ClassVar[Between] = "repeated"
+    """What is predicted between the middles of two time steps; no field, so that digests made without it stay valid."""
 
     def __post_init__(self) -> None:
         check_fields(self, self.name)
@@ -141,6 +144,10 @@ class DetectionProbe(ActorDetection):
         with ProgressLine(TrainingProgress(line, self.epochs * len(train.examples)), quiet=not line) as live:
             model = self._fit(train, seed=seed, scratch=scratch, live=live)
         return PredictionList(self._detections(model, test))
+
+    def _frames(self, features: Features[Keyframes], batch: Batch, view: View) -> list[AnnotatedFrame]:
+        """The annotated times of a batch and the time steps that show them."""
+        return annotated_frames(features, batch, view, between=self.between)
 
     @property
     def _weights(self) -> Weights:
@@ -207,7 +214,7 @@ class DetectionProbe(ActorDetection):
     ) -> None:
         """Add the gradients of the keyframes `chosen`."""
         for batch in train.batches(min(self.batch, READ_EXAMPLES), chosen):
-            frames = annotated_frames([train.examples[i] for i in batch.owner.tolist()], batch, self.train)
+            frames = self._frames(train, batch, self.train)
             predicted = at_frames(model(_grids(train, batch), dropping), frames)
             targets = padded_targets(frames, len(train.classes)).to(batch.values.device)
             loss = detection_loss(predicted, targets, self._weights)
@@ -220,7 +227,7 @@ class DetectionProbe(ActorDetection):
         """Return the predictions for each example."""
         predictions = [NO_DETECTIONS] * len(test.examples)
         for batch in test.batches(READ_EXAMPLES):
-            frames = annotated_frames([test.examples[i] for i in batch.owner.tolist()], batch, self.test)
+            frames = self._frames(test, batch, self.test)
             by_frame = _last_layer(at_frames(model(_grids(test, batch)), frames))
             for row, owner in enumerate(batch.owner.tolist()):
                 own = [i for i, frame in enumerate(frames) if frame.row == row]
@@ -235,56 +242,6 @@ def _last_layer(predicted: FramePredictions) -> list[NDArray[np.float32]]:
     return [part.cpu().numpy() for part in (corners(boxes), presence.sigmoid(), logits.sigmoid())]
 
 
-class AnnotatedFrame(NamedTuple):
-    """An annotated time of an example of a batch."""
-
-    row: int
-    """Its example, by its place in the batch."""
-    step: int
-    """The time step of the token grid that shows it."""
-    time: float
-    """Seconds from the first frame of the video."""
-    example: Example[Keyframes]
-
-
-def annotated_frames(examples: Sequence[Example[Keyframes]], batch: Batch, view: View) -> list[AnnotatedFrame]:
-    """The annotated times of examples and the time steps that show them."""
-    steps = batch.values.shape[-4]
-    return [
-        AnnotatedFrame(row, time_step(e, time, steps, view), time, e)
-        for row, e in enumerate(examples)
-        for time in e.truth.times
-    ]
-
-
-def time_step(example: Example[Keyframes], time: float, steps: int, view: View) -> int:
-    """The time step that shows `time` in a clip around the middle of the span; the middle is shown by step n // 2."""
-    span = example.span or (time, time)
-    sampler = view.sampler.inner if isinstance(view.sampler, WholeFrame) else view.sampler
-    window = sampler.window if isinstance(sampler, Around) else None
-    offset = (time - sum(span) / 2) / (window or 1.0)
-    return min(max(int(np.floor(offset * steps + 1e-6)) + steps // 2, 0), steps - 1)
-
-
-def at_frames(predicted: Predicted, frames: Sequence[AnnotatedFrame]) -> FramePredictions:
-    """The predictions at annotated times."""
-    row, step = [f.row for f in frames], [f.step for f in frames]
-    return FramePredictions(*(part[:, row, step] for part in predicted))
-
-
-def padded_targets(frames: Sequence[AnnotatedFrame], classes: int) -> Targets:
-    """The annotated actors of the frames."""
-    actors = [[a for a in f.example.truth.actors if a.time == f.time] for f in frames]
-    most = max((len(of) for of in actors), default=0)
-    boxes, labels = torch.zeros(len(frames), most, 4), torch.zeros(len(frames), most, classes)
-    mask = torch.zeros(len(frames), most, dtype=torch.bool)
-    for i, of in enumerate(actors):
-        for j, actor in enumerate(of):
-            boxes[i, j], mask[i, j] = centered(torch.tensor(actor.box)), True
-            labels[i, j, list(actor.labels)] = 1.0
-    return Targets(boxes, labels, mask)
-
-
 def _grids(features: Features[Keyframes], batch: Batch) -> Tensor:
     """The token grids of a batch, one clip per example, float32."""
     if batch.values.ndim != 6 or batch.values.shape[1] != 1:
@@ -294,29 +251,53 @@ def _grids(features: Features[Keyframes], batch: Batch) -> Tensor:
     return check_finite(features, batch).values[:, 0].float()
 
 
+@dataclass(frozen=True, kw_only=True)
+class TubeProbe(DetectionProbe):
+    """The decoder on the whole span of each example, with boxes at every annotated time of it.
+
+    A box, presence and classes between the middles of two time steps are those of the query at both, interpolated: an
+    actor moves on within a step, and training at every annotated time makes a query follow one actor.
+    """
+
+    name: str = "detect/tubes"
+    """Name as typed by users, with variant and options."""
+    train: View = _SPAN
+    """View of the training videos."""
+    test: View = _SPAN
+    """View of the test videos."""
+
+    between: ClassVar[Between] = "interpolated"
+
+
+_TINY = DetectionProbe(
+    name="detect/tiny",
+    train=_SECOND,
+    test=_SECOND,
+    layers=3,
+    width=128,
+    mlp=128,
+    heads=4,
+    queries=10,
+    dropout=0.0,
+    drop_path=0.0,
+    lr=1e-3,
+    clip_grad_norm=1.0,
+    epochs=20,
+    warmup=2,
+    batch=64,
+)
+_TINY_TUBES = {f.name: getattr(_TINY, f.name) for f in fields(_TINY)} | {"name": "detect/tubes-tiny"}
 PRESETS: Mapping[str, DetectionProbe] = {
     "": DetectionProbe(),
-    "tiny": DetectionProbe(
-        name="detect/tiny",
-        train=_SECOND,
-        test=_SECOND,
-        layers=3,
-        width=128,
-        mlp=128,
-        heads=4,
-        queries=10,
-        dropout=0.0,
-        drop_path=0.0,
-        lr=1e-3,
-        clip_grad_norm=1.0,
-        epochs=20,
-        warmup=2,
-        batch=64,
-    ),
+    "tiny": _TINY,
+    "tubes": TubeProbe(),
+    "tubes-tiny": TubeProbe(**_TINY_TUBES | {"train": _SPAN, "test": _SPAN}),
 }
 VARIANTS: dict[str, str] = {
     "": "factorized queries on one clip around each keyframe, end to end; table 8 of the TWLV-I report",
     "tiny": "a small decoder on one second around each keyframe, for motionlab/detect and trial runs on a CPU",
+    "tubes": "boxes at every annotated frame of a window, linked to tubes: for ucf101_24, jhmdb and multisports",
+    "tubes-tiny": "detect/tubes with the decoder of detect/tiny, for motionlab/detect-tubes and trial runs on a CPU",
 }
 """{variant: description}, as listed by `vitascope ls probes`."""
 
