@@ -120,8 +120,8 @@ def _check_keyframes(dataset: Dataset[Any]) -> None:
         return
     time, real, e = late[0]
     raise UserError(
-        f"{dataset.name}: in {len(late)} of {len(measured)} videos looked at there are keyframes after the end, such as "
-        f"{time:g} s of {real:.1f} s in {e.path}; are the times seconds from the start of the file, not frames?"
+        f"{dataset.name}: in {len(late)} of {len(measured)} videos looked at there are keyframes after the end, such "
+        f"as {time:g} s of {real:.1f} s in {e.path}; are the times seconds from the start of the file, not frames?"
     )
 
 
