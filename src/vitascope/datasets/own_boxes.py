@@ -22,6 +22,7 @@ from vitascope.datasets.readers.box_cleaning import Cleaned, cleaned
 from vitascope.datasets.readers.box_sets import BoxSet, joined
 from vitascope.datasets.readers.box_tables import BoxTable, is_box_table, read_boxes
 from vitascope.datasets.readers.keyframe_examples import ActorRows, VideoSource, keyframe_examples, video_sources
+from vitascope.datasets.readers.keyframe_windows import by_second
 from vitascope.datasets.readers.video_clocks import Timing, read_clock, timing
 from vitascope.datasets.readers.video_files import Footage, relative_path
 from vitascope.datasets.recordings import with_recordings
@@ -29,6 +30,7 @@ from vitascope.datasets.splits import make_folds
 
 TABLES = frozenset((".csv", ".tsv"))
 """Endings of tables of boxes that are looked for in a folder; a table of another name is given itself."""
+DENSE = "; every frame or nearly every one is annotated: an example is one second of a video"
 
 
 def find_boxes(root: Path) -> list[Path]:
@@ -118,7 +120,8 @@ def _dataset(
 ) -> Dataset[Keyframes]:
     rows, (root, videos) = made.rows, places
     classes = _classes(rows)
-    keyframes = keyframe_examples(_actor_rows(rows, classes), times.sources)
+    each = keyframe_examples(_actor_rows(rows, classes), times.sources)
+    keyframes = by_second(each)
     examples = with_recordings(keyframes.examples, videos)
     split = dict(zip(rows.videos, rows.splits, strict=True))
     splits = [split[_video(e)] for e in keyframes.examples]
@@ -133,7 +136,7 @@ def _dataset(
         missing_files=keyframes.missing,
         root=str(videos),
         kind="detection",
-        layout=f"{_files(rows)}; {made.unit}; {times.about}",
+        layout=f"{_files(rows)}; {made.unit}; {times.about}{'' if keyframes is each else DENSE}",
         notes=(*notes, *_class_notes(rows, classes, examples)),
     )
 

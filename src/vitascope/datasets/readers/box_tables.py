@@ -97,6 +97,11 @@ class BoxTable:
         """Whether times are numbers of frames, by the name of their column."""
         return self.time_column in FRAME_NUMBERS
 
+    @property
+    def column_named(self) -> bool:
+        """Whether the name of the column of times is the author's."""
+        return bool(self.time_column) and not self.array
+
     def where(self, row: int) -> str:
         """The location of a row for messages."""
         return f"{self.path}: {self.array}[{self.line[row]}]" if self.array else f"{self.path}:{self.line[row]}"

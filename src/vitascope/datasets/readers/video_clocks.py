@@ -23,6 +23,8 @@ MOVIE = (900.0, 1800.0)
 """Range of the keyframes of AVA's movies, seconds."""
 DENSE = 3
 """Videos from which on a common factor of times that are too short is said."""
+EARLY = 0.95
+"""Factors below this one are said; the last keyframe of a short video is often no later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,13 +196,15 @@ def _factor(known: Sequence[_Annotated], base: Base | None) -> Factor | None:
 
 
 def _about(rows: BoxSet, annotated: Sequence[_Annotated], base: Base | None) -> str:
-    name = rows.tables[0].time_column
+    column = f" (column {rows.tables[0].time_column!r})" if rows.tables[0].column_named else ""
     if base is None:
-        return f"times in seconds (column {name!r})" if name else "times in seconds"
+        return f"times in seconds{column}"
     named = sum(bool(video.clock and video.clock.numbers) for video in annotated) if base.by_name else 0
     if named == len(annotated):
-        return f"times are frames (column {name!r}), by the numbers of the images"
-    return f"times are frames (column {name!r}), counted from {base.first}"
+        return f"times are frames{column}, by the numbers of the images"
+    return (
+        f"times are frames{column}, counted from {base.first}{', in folders by the numbers of images' if named else ''}"
+    )
 
 
 def _notes(known: Sequence[_Annotated], sources: Mapping[str, VideoSource], base: Base | None) -> Iterator[str]:
@@ -208,9 +212,9 @@ def _notes(known: Sequence[_Annotated], sources: Mapping[str, VideoSource], base
     if unrated:
         which = f"{unrated[0]!r} is a folder" if len(unrated) == 1 else f"{len(unrated)} videos are folders"
         yield f"{which} of frames, taken at {RATE:g} frames per second; a column `fps` says otherwise"
-    lengths = [v.clock.duration for v in known if v.clock]
+    lengths = [len(v.clock.times) if base else v.clock.duration for v in known if v.clock]
     factor = _factor(known, base)
-    if len(known) >= DENSE and max(lengths) > 1.2 * min(lengths) and factor and factor.high < 1 and factor.cause():
+    if len(known) >= DENSE and max(lengths) > 1.2 * min(lengths) and factor and factor.high < EARLY and factor.cause():
         yield (
             f"the last keyframes of all videos are at {factor.value:.3g} of their length{factor.cause()}; are the "
             "times right?"
