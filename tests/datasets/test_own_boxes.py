@@ -374,3 +374,16 @@ def test_check_says_how_boxes_were_understood_and_what_comes_next(mine: Path) ->
     assert "-m vit/tiny-random -t detect/tiny" in done.stdout
     refused = vitascope("evaluate", mine, "-m", "pixels/thumbnail", "-t", "knn", code=2)
     assert "knn is for recognition, but mine is for detection; use -t detect" in refused.stderr
+
+
+def test_boxes_of_every_frame_are_examples_of_a_second(mine: Path) -> None:
+    head = HEAD.replace("time", "frame")
+    listed = [f"{v},{n},.1,.1,.5,{0.5 + n / 100},run,{v}" for v in "abe" for n in range(FRAMES) if n != 7]
+    dataset = opened(mine, rows(*listed, "a,7,,,,,,", head=head))
+    assert "every frame or nearly every one is annotated: an example is one second of a video" in dataset.layout
+    spans = {e.id: (e.span, len(e.truth.times), len(e.truth.actors)) for e in dataset.examples}
+    assert spans["a@0"] == ((0.0, 1.0), 10, 9)
+    assert spans["a@10"] == ((1.0, 2.0), 10, 10)
+    assert spans["b@0"] == ((0.0, 1.0), 9, 9)
+    assert {i for i in spans if i[0] == "e"} == set(dataset.missing_files)
+    assert [a.box[3] for a in dataset.by_id()["b@10"].truth.actors] == [0.5 + n / 100 for n in range(10, 20)]

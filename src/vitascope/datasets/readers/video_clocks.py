@@ -202,9 +202,8 @@ def _about(rows: BoxSet, annotated: Sequence[_Annotated], base: Base | None) -> 
     named = sum(bool(video.clock and video.clock.numbers) for video in annotated) if base.by_name else 0
     if named == len(annotated):
         return f"times are frames{column}, by the numbers of the images"
-    return (
-        f"times are frames{column}, counted from {base.first}{', in folders by the numbers of images' if named else ''}"
-    )
+    images = ", in folders by the numbers of the images" if named else ""
+    return f"times are frames{column}, counted from {base.first}{images}"
 
 
 def _notes(known: Sequence[_Annotated], sources: Mapping[str, VideoSource], base: Base | None) -> Iterator[str]:
