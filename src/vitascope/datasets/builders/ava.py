@@ -33,7 +33,8 @@ def annotated(variant: str, root: Path) -> Dataset[Keyframes]:
     name, release = typed_name("ava", variant), "2.1" if variant == "2.1" else "2.2"
     part = movie_keyframes(annotation_files(root), release, every=variant == "all")
     official = OFFICIAL_COUNTS if release == "2.2" else {}
-    hint = "" if variant == "all" else WITHOUT_PEOPLE
+    fewer = any(count < official.get(side, 0) for side, count in part.sizes.items())
+    hint = WITHOUT_PEOPLE if fewer and not variant else ""
     return keyframe_dataset(
         name,
         part.sides,

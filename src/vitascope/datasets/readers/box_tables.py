@@ -52,6 +52,8 @@ LARGEST_FRACTION = 2.0
 """Coordinates up to this are fractions of the frame, larger ones pixels."""
 DELIMITERS = (",", ";", "\t")
 LAYOUT = "video, time, x1, y1, x2, y2, action, and then a person, a score or both"
+REMEMBERED = 1 << 16
+"""Different cells of a file of which one copy is kept: coordinates, times and names repeat in a million of rows."""
 Row: TypeAlias = tuple[int, list[str]]
 """Number of the line, and its cells."""
 
@@ -116,11 +118,10 @@ def read_boxes(path: Path, *, eighth: Literal["person", "score"] = "score") -> B
     header = _header(rows, path)
     place = header or _positions(rows, path, eighth)
     first, rows = (rows[0], rows[1:]) if header else ((0, []), rows)
-    width = max((len(cells) for _, cells in rows), default=0)
-    bare = [row for row in rows if _is_bare(row[1], place)]
-    full = [row for row in rows if not _is_bare(row[1], place)] if bare else rows
+    width, last = max((len(cells) for _, cells in rows), default=0), max(place.values())
+    full, bare = _divided(rows, place)
     for line, cells in full:
-        if len(cells) != width or len(cells) <= max(place.values()):
+        if len(cells) != width or width <= last:
             raise UserError(f"{path}:{line}: {len(cells)} cells where other rows have {width}; expected {LAYOUT}")
     if not rows:
         raise UserError(f"{path}: no rows; expected {LAYOUT} in each")
@@ -162,10 +163,12 @@ def _rows(path: Path) -> Iterator[Row]:
     first = next((line for line in text.split("\n") if line.strip()), "")
     delimiter = _delimiter(first)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
+    known: dict[str, str] = {}
     try:
         for cells in reader:
             if any(cells):
-                yield reader.line_num, cells
+                once = known.setdefault if len(known) < REMEMBERED else known.get
+                yield reader.line_num, [once(cell, cell) for cell in cells]
     except csv.Error as error:
         raise UserError(f"{path}:{reader.line_num}: not a table ({error})") from None
 
@@ -212,11 +215,18 @@ def _positions(rows: Sequence[Row], path: Path, eighth: str) -> dict[str, int]:
     return {name: i for i, name in enumerate((*COLUMNS, *more[width]))}
 
 
-def _is_bare(cells: Sequence[str], place: Mapping[str, int]) -> bool:
-    """Whether a row names a frame and no box."""
-    if max(place["video"], place["time"]) >= len(cells):
-        return False
-    return len(cells) == 2 or (len(cells) > max(place.values()) and not any(cells[place[name]] for name in CORNERS))
+def _divided(rows: Sequence[Row], place: Mapping[str, int]) -> tuple[list[Row], list[Row]]:
+    """The rows with a box, and those that name a frame and no box."""
+    frame, last = max(place["video"], place["time"]), max(place.values())
+    first, *others = (place[name] for name in CORNERS)
+    full: list[Row] = []
+    bare: list[Row] = []
+    for row in rows:
+        cells = row[1]
+        size = len(cells)
+        boxless = size == 2 or (size > last and not cells[first] and not any(cells[i] for i in others))
+        (bare if boxless and frame < size else full).append(row)
+    return full, bare
 
 
 def _table(path: Path, rows: tuple[list[Row], list[Row]], place: Mapping[str, int], header: Sequence[str]) -> BoxTable:
