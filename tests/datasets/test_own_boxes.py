@@ -387,3 +387,12 @@ def test_boxes_of_every_frame_are_examples_of_a_second(mine: Path) -> None:
     assert spans["b@0"] == ((0.0, 1.0), 9, 9)
     assert {i for i in spans if i[0] == "e"} == set(dataset.missing_files)
     assert [a.box[3] for a in dataset.by_id()["b@10"].truth.actors] == [0.5 + n / 100 for n in range(10, 20)]
+
+
+def test_a_label_map_names_the_classes(mine: Path) -> None:
+    (mine / "list.pbtxt").write_text('item { name: "run" id: 12 }\nitem { name: "jump" id: 4 }\n')
+    listed = [row.replace("run", "12").replace("jump", "4") for row in GOOD]
+    dataset = opened(mine, rows(*listed))
+    assert (dataset.classes, dataset.layout[-23:]) == (("jump", "run"), "; classes by list.pbtxt")
+    with pytest.raises(UserError, match=r"boxes.csv:6: label 13 is none of the 2 numbers of list.pbtxt"):
+        opened(mine, rows(*listed, "a,1.5,.1,.1,.5,.9,13,1"))

@@ -12,6 +12,7 @@ import numpy as np
 from vitascope.core.actors import Keyframes
 from vitascope.core.errors import UserError
 from vitascope.core.files import read_bytes
+from vitascope.core.log import log
 from vitascope.core.media import suffix
 from vitascope.core.names import alike_notes
 from vitascope.core.text import whole_number
@@ -23,6 +24,7 @@ from vitascope.datasets.readers.box_sets import BoxSet, joined
 from vitascope.datasets.readers.box_tables import BoxTable, is_box_table, read_boxes
 from vitascope.datasets.readers.keyframe_examples import ActorRows, VideoSource, keyframe_examples, video_sources
 from vitascope.datasets.readers.keyframe_windows import by_second
+from vitascope.datasets.readers.label_map import read_label_map
 from vitascope.datasets.readers.video_clocks import Timing, read_clock, timing
 from vitascope.datasets.readers.video_files import Footage, relative_path
 from vitascope.datasets.recordings import with_recordings
@@ -30,6 +32,8 @@ from vitascope.datasets.splits import make_folds
 
 TABLES = frozenset((".csv", ".tsv"))
 """Endings of tables of boxes that are looked for in a folder; a table of another name is given itself."""
+MANY = 500
+"""Videos from which on reading them is announced: it takes some 6 ms for a clip of a few seconds."""
 DENSE = "; every frame or nearly every one is annotated: an example is one second of a video"
 
 
@@ -62,18 +66,38 @@ def boxes_dataset(name: str, root: Path, files: Sequence[Path], videos: Path) ->
     `UserError` for boxes that mean nothing for the videos, with the likely cause.
     """
     footage = Footage(videos, frames=True)
-    rows = joined([_read(path, footage) for path in files])
+    rows, named = _with_names(joined([_read(path, footage) for path in files]), (files[0].parent, videos))
     if not len(rows.video):
         raise UserError(f"{files[0]}: no boxes in any of {len(rows.empty.video)} rows; nobody can be learned or found")
     sources = _sources(rows, footage)
     _require_videos(name, videos, sources)
+    if len(sources) > MANY:
+        log.info("%s: reading the times of %d videos", name, len(sources))
     clocks = {video: read_clock(source) for video, source in sources.items()}
     times = timing(rows, sources, clocks)
     made = cleaned(rows, clocks, times.late)
     if not len(made.rows.video):
         raise UserError("; ".join([f"{files[0]}: none of {len(rows.video)} boxes is left", *made.notes]))
     notes = [*made.notes, *times.notes, *_video_notes(sources, footage)]
-    return _dataset(name, (root, videos), made, times, notes)
+    dataset = _dataset(name, (root, videos), made, times, notes)
+    return replace(dataset, layout=f"{dataset.layout}{named}")
+
+
+def _with_names(rows: BoxSet, folders: Iterable[Path]) -> tuple[BoxSet, str]:
+    """Numbers of classes as the names of a label map beside the files, and that it was used, in words."""
+    maps = [path for folder in dict.fromkeys(folders) for path in sorted(folder.glob("*.pbtxt"))]
+    numbers = [whole_number(label) for label in rows.labels if label]
+    if not maps or None in numbers:
+        return rows, ""
+    if len(maps) > 1:
+        raise UserError(f"{maps[0].parent}: both {maps[0].name} and {maps[1].name} name the classes; keep one")
+    names = read_label_map(maps[0])
+    for place, label in enumerate(rows.labels):
+        if label and whole_number(label) not in names:
+            where = rows.where(int(np.argmax(rows.label == place)))
+            raise UserError(f"{where}: label {label} is none of the {len(names)} numbers of {maps[0].name}")
+    labels = tuple(names.get(whole_number(label) or 0, "") if label else "" for label in rows.labels)
+    return replace(rows, labels=labels), f"; classes by {maps[0].name}"
 
 
 def _read(path: Path, footage: Footage) -> BoxTable:
@@ -88,10 +112,11 @@ def _read(path: Path, footage: Footage) -> BoxTable:
 
 
 def _sources(rows: BoxSet, footage: Footage) -> dict[str, VideoSource]:
-    for name in rows.videos:
-        relative_path(name, str(rows.tables[0].path))
-    sources = video_sources(rows.videos, footage)
-    return {name: replace(sources[name], fps=fps or None) for name, fps in zip(rows.videos, rows.fps, strict=True)}
+    paths = {name: relative_path(name, str(rows.tables[0].path)) for name in rows.videos}
+    sources = video_sources(dict.fromkeys(paths.values()), footage)
+    return {
+        name: replace(sources[paths[name]], fps=fps or None) for name, fps in zip(rows.videos, rows.fps, strict=True)
+    }
 
 
 def _require_videos(name: str, folder: Path, sources: Mapping[str, VideoSource]) -> None:
