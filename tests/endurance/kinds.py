@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 
 from fixtures.fake_run import fake_run
 from fixtures.fake_training import fake_training
-from helpers import FIXTURES
+from helpers import FIXTURES, blob, write_video
 from prototypes import annotated
 from vitascope import report as reporting
 from vitascope.core.arrays import read_arrays

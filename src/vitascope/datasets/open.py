@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,16 @@ def open_dataset(data: str | Path, data_root: Path | None = None) -> Dataset[Any
     if root and not path.exists() and Path(name).exists():
         return folder.build(name, videos=_videos_folder(root, name))
     if path.exists() or family not in DATASETS.families():
-        return folder.build(str(data), names=DATASETS.names())
+        return folder.build(str(data), names=_names())
     build = DATASETS.builder(name)
     location = Path(root).expanduser() if root else folder_below(data_root, family)
     dataset: Dataset[Any] = build(root=location) if location else build()
     return dataset
+
+
+def _names() -> Iterator[str]:
+    """The names of the datasets, which are read from the builders once they are needed."""
+    yield from DATASETS.names()
 
 
 def _videos_folder(root: str, name: str) -> Path:

@@ -265,13 +265,16 @@ def _by_video(
     place: Mapping[str, int],
     videos: tuple[tuple[str, ...], Int64[Array, "n"]],
 ) -> tuple[T, ...]:
-    """A column that says the same in all rows of a video, by video; empty without it, `UserError` if it does not."""
+    """A column that says the same in all rows of a video that have it, by video; empty without the column.
+
+    `UserError` if two rows of a video differ.
+    """
     if column not in place:
         return ()
     values: dict[int, T] = {}
     for (line, cells), video in zip(rows, videos[1].tolist(), strict=True):
-        cell = cells[place[column]] if place[column] < len(cells) else None
-        if cell is not None and values.setdefault(video, value := parse(cell, f"{path}:{line}")) != value:
+        cell = cells[place[column]] if place[column] < len(cells) else ""
+        if cell.strip() and values.setdefault(video, value := parse(cell, f"{path}:{line}")) != value:
             raise UserError(
                 f"{path}:{line}: {column} {cell!r:.60} of video {videos[0][video]!r} differs from other rows"
             )
