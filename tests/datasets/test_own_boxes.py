@@ -19,6 +19,7 @@ from vitascope.core.errors import UserError
 from vitascope.core.types import Dataset
 from vitascope.datasets.open import open_dataset
 from vitascope.datasets.splits import are_drawn
+from vitascope.datasets.summary import describe
 
 WIDE, HIGH, FRAMES, FPS = 48, 32, 20, 10
 HEAD = "video,time,x1,y1,x2,y2,label,person"
@@ -214,10 +215,10 @@ def opened(folder: Path, text: str) -> Dataset[Any]:
         ((*GOOD, "a,2.5,.3,.3,.8,.9,run,1"), "1 box in 1 keyframe after the end of their video: left out"),
         ((*GOOD, "b,1.5,.1,.1,.5,.9,,1"), "1 box without a label: left out (boxes.csv:6)"),
         ((*GOOD, "b,1.5,.1,.1,.5,.9,Run,1"), "the labels 'Run' and 'run' differ only in capitals or spacing"),
-        ((*GOOD, "e,1,.1,.1,.5,.9,run,1"), "1 of 3 videos are listed but not there, e.g. e"),
-        (GOOD, "2 videos have no row and are not used, e.g. frames/d"),
+        ((*GOOD, "e,1,.1,.1,.5,.9,run,1"), "1 of 3 listed videos not there, e.g. e"),
+        (GOOD, "2 videos without a row: not used, e.g. frames/d"),
         ((GOOD[0], GOOD[3]), "only one class, 'run'"),
-        (GOOD, "1 classes are of one video only, never both trained and tested, e.g. 'jump'"),
+        (GOOD, "1 class of one video only, never both trained and tested, e.g. 'jump'"),
         (PIXELS * 5, "16 boxes listed twice"),
         (
             tuple(f"{v},1,{i},2,{i + 6},12,{label},{i}" for v, label in ("ar", "bs") for i in range(12)),
@@ -387,6 +388,19 @@ def test_boxes_of_every_frame_are_examples_of_a_second(mine: Path) -> None:
     assert spans["b@0"] == ((0.0, 1.0), 9, 9)
     assert {i for i in spans if i[0] == "e"} == set(dataset.missing_files)
     assert [a.box[3] for a in dataset.by_id()["b@10"].truth.actors] == [0.5 + n / 100 for n in range(10, 20)]
+
+
+def test_real_clips_with_boxes_in_pixels(shared: Path, tmp_path: Path) -> None:
+    listed = []
+    for label in ("hugging", "kicking"):
+        for clip in sorted((shared / "data" / "actions" / "ut_interaction_norm160" / label).glob("*.mp4"))[:2]:
+            shutil.copy(clip, tmp_path)
+            listed += [f"{clip.stem},{n},16,40,80,160,{label}" for n in (0, 24, 47)]
+    dataset = opened(tmp_path, rows(*listed, head="video,frame_number,left,top,right,bottom,class"))
+    assert len(dataset.examples) == 12
+    assert {a.box for e in dataset.examples for a in e.truth.actors} == {(0.1, 0.25, 0.5, 1.0)}
+    assert {round(t, 3) for e in dataset.examples for t in e.truth.times} == {0.0, 1.0, round(47 / 24, 3)}
+    assert "no tracks" in describe(dataset)[2]
 
 
 def test_a_label_map_names_the_classes(mine: Path) -> None:

@@ -461,7 +461,11 @@ COCO = {
     "annotations": [{"image_id": i, "category_id": 4, "bbox": [1, 2.5, 20, 30], "track_id": 0} for i in range(2)],
     "categories": [{"id": 4, "name": "run"}],
 }
-OWN_BOXES = "video,frame,x1,y1,x2,y2,label,person,split,fps\nv,0,1,2,30,40,run,a,train,10\nw,3,4,2,30,40,run,b,val,\nw,4,,,,,,,,\n"
+OWN_BOXES = """video,frame,x1,y1,x2,y2,label,person,split,fps
+v,0,1,2,30,40,run,a,train,10
+w,3,4,2,30,40,run,b,val,
+w,4,,,,,,,,
+"""
 
 
 def own_boxes(root: Path) -> Path:

@@ -15,7 +15,7 @@ from vitascope.core.files import read_bytes
 from vitascope.core.log import log
 from vitascope.core.media import suffix
 from vitascope.core.names import alike_notes
-from vitascope.core.text import whole_number
+from vitascope.core.text import counted, whole_number
 from vitascope.core.types import Dataset, Example, digest
 from vitascope.datasets.readers import coco_json
 from vitascope.datasets.readers.annotation_files import PLACES
@@ -132,11 +132,11 @@ def _video_notes(sources: Mapping[str, VideoSource], footage: Footage) -> Iterat
     """Notes on videos that are missing, and on those that have no row."""
     missing = [name for name, source in sources.items() if source.missing]
     if missing:
-        yield f"{len(missing)} of {len(sources)} videos are listed but not there, e.g. {missing[0]}"
+        yield f"{len(missing)} of {counted(len(sources), 'listed video')} not there, e.g. {missing[0]}"
     used = {source.path for source in sources.values()}
     unlisted = sorted(path for path in footage.paths if f"{footage.root}/{path}" not in used)
     if unlisted:
-        yield f"{len(unlisted)} videos have no row and are not used, e.g. {unlisted[0]}"
+        yield f"{counted(len(unlisted), 'video')} without a row: not used, e.g. {unlisted[0]}"
     yield from footage.notes()
 
 
@@ -215,4 +215,5 @@ def _class_notes(rows: BoxSet, classes: Sequence[str], examples: Sequence[Exampl
             videos.setdefault(label, set()).add(e.group)
     rare = [classes[label] for label, groups in sorted(videos.items()) if len(groups) == 1]
     if rare and len(classes) > 1:
-        yield f"{len(rare)} classes are of one video only, never both trained and tested, e.g. {rare[0]!r}"
+        many = counted(len(rare), "class", "classes")
+        yield f"{many} of one video only, never both trained and tested, e.g. {rare[0]!r}"

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Int64
 from numpy.typing import NDArray
 
 from vitascope.core.errors import UserError
+from vitascope.core.text import counted
 from vitascope.datasets.readers.box_sets import BoxSet
 from vitascope.datasets.readers.box_tables import LARGEST_FRACTION
 from vitascope.datasets.readers.video_clocks import VideoClock
@@ -46,8 +47,8 @@ class Cleaned:
         """Say how many rows are odd, and where the first is."""
         rows = np.flatnonzero(odd)
         if rows.size:
-            many = "1 box" if rows.size == 1 else f"{rows.size} boxes"
             first = "" if rows.size == 1 else "the first is "
+            many = counted(int(rows.size), "box", "boxes")
             self.notes.append(f"{many} {text} ({first}{self.rows.where(int(rows[0]))})")
 
 
@@ -185,7 +186,7 @@ def _drop_late(made: Cleaned, late: frozenset[tuple[int, float]]) -> None:
         return
     rows = made.rows
     bad = _in_frames(rows.video, rows.time, late)
-    many = "1 keyframe" if len(late) == 1 else f"{len(late)} keyframes"
+    many = counted(len(late), "keyframe")
     made.note(bad, f"in {many} after the end of their video: left out")
     if not bad.any():
         made.notes.append(f"{many} without people after the end of their video: left out")
