@@ -13,8 +13,8 @@ from vitascope.datasets.readers.keyframe_examples import keyframe_dataset
 from vitascope.datasets.readers.video_files import require_videos, store_key
 
 VARIANTS: dict[str, str] = {
-    "": "AVA 2.2: 60 actions of people with boxes; the keyframes that its tables list, as its evaluator has it",
-    "all": "AVA 2.2 at every second that is not excluded, with people or without, as the report counts keyframes",
+    "": "AVA 2.2: 60 actions of people with boxes, at the keyframes that its tables list",
+    "all": "AVA 2.2 at every second that is not excluded, with people or without, as the report counts",
     "2.1": "AVA 2.1, as in the ActivityNet challenge of 2018",
 }
 WITHOUT_PEOPLE = "; those that the tables do not list show nobody: ava/all has them"
@@ -43,5 +43,5 @@ def annotated(variant: str, root: Path) -> Dataset[Keyframes]:
         key=store_key(name, root),
         official_counts=official,
         class_groups=class_groups(),
-        notes=(*(count_note(name, part.sizes, official, hint) if official else ()), *part.notes),
+        notes=(*(count_note(part.sizes, official, hint) if official else ()), *part.notes),
     )
