@@ -9,11 +9,13 @@ import pytest
 import torch
 
 from vitascope.core.actors import Actor, Keyframes
-from vitascope.core.types import Example
+from vitascope.core.errors import UserError
+from vitascope.core.types import Dataset, Example, Fold
+from vitascope.evaluation.evaluate import default_probes
 from vitascope.features.base import Batch, StoredFeatures
 from vitascope.metrics.boxes import Boxes
 from vitascope.probes import base
-from vitascope.probes.detection.annotated import AnnotatedFrame, annotated_frames, at_frames
+from vitascope.probes.detection.annotated import AnnotatedFrame, actor_tubes, annotated_frames, at_frames
 from vitascope.probes.detection.decoder import Predicted
 from vitascope.probes.detection.scoring import true_rows
 from vitascope.probes.detection.video_ap import has_tubes, video_scores
@@ -71,6 +73,18 @@ def test_the_interval_of_a_clip_comes_with_its_batch_where_it_is_drawn_anew() ->
     assert frames[0].example.id == "1@0"
 
 
+def test_actors_with_tracks_are_followed_and_others_are_not() -> None:
+    def frame(row: int, time: float, *tracks: int) -> AnnotatedFrame:
+        actors = tuple(Actor(t, (0, 0, 1, 1), (0,), n) for t in (0.0, 1.0) for n in tracks)
+        truth = Keyframes((0.0, 1.0), actors)
+        return AnnotatedFrame(row, 0, time, Example(id=str(row), path="v", truth=truth))
+
+    frames = [frame(0, 0.0, 7, 9), frame(0, 1.0, 7, 9), frame(1, 0.0), frame(2, 0.0, 7, -1), frame(2, 1.0, 7, -1)]
+    tubes = actor_tubes(frames)
+    assert tubes.number.tolist() == [[0, 1], [0, 1], [0, 0], [2, 3], [4, 5]]
+    assert tubes.ends == (2, 2, 4, 6)
+
+
 def test_actors_are_followed_between_and_over_windows() -> None:
     data = windows(4, 3)
     tiny = build("tubes-tiny")
@@ -114,3 +128,17 @@ def test_sets_without_tracks_have_no_tubes() -> None:
     one = Keyframes((1.0,), (Actor(1.0, (0, 0, 1, 1), (0,), 3),))
     unknown = Keyframes((1.0, 2.0), (Actor(1.0, (0, 0, 1, 1), (0,)),))
     assert not has_tubes([one, unknown])
+
+
+def test_a_clip_of_unknown_length_is_refused_before_anything_is_encoded() -> None:
+    examples = tuple(windows(1, 2).examples)
+    folds = (Fold(name="test", train=("0@0",), test=("0@1",)),)
+    dataset = Dataset(name="mine", examples=examples, classes=CLASSES, folds=folds, kind="detection")
+    assert default_probes(dataset) == ["detect/tubes"]
+    build("tubes").check_dataset(dataset)
+    build("tiny").check_dataset(dataset)
+    with pytest.raises(UserError, match=r"detect on mine: 0@0 has 6 annotated times, .* use -t detect/tubes"):
+        build().check_dataset(dataset)
+    single = tuple(replace(e, truth=Keyframes((0.5,), ())) for e in examples)
+    build().check_dataset(replace(dataset, examples=single))
+    assert default_probes(replace(dataset, examples=single)) == ["detect"]

@@ -52,7 +52,7 @@ def build(variant: str, root: Path | None = None) -> Dataset[Keyframes]:
 def annotated(variant: str, root: Path) -> Dataset[Keyframes]:
     """The dataset described by the annotations; videos may be missing."""
     split = variant or "1"
-    found = annotations(find_annotations(root, *PLACES), split)
+    found = tube_sets(find_annotations(root, *PLACES), split)
     return tube_dataset(
         typed_name("ucf101_24", variant),
         found.videos,
@@ -66,7 +66,7 @@ def annotated(variant: str, root: Path) -> Dataset[Keyframes]:
     )
 
 
-def annotations(place: AnnotationFiles, split: str) -> TubeSets:
+def tube_sets(place: AnnotationFiles, split: str) -> TubeSets:
     """The annotated videos and the one split that is asked for."""
     own, act = place.find("pyannot.pkl"), place.find("UCF101v2-GT.pkl")
     if own is None and act is not None:

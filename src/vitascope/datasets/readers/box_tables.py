@@ -52,6 +52,7 @@ LARGEST_FRACTION = 2.0
 """Coordinates up to this are fractions of the frame, larger ones pixels."""
 DELIMITERS = (",", ";", "\t")
 LAYOUT = "video, time, x1, y1, x2, y2, action, and then a person, a score or both"
+UNLABELED = "video, time, x1, y1, x2, y2, and then a score, before it perhaps an action"
 REMEMBERED = 1 << 16
 """Different cells of a file of which one copy is kept: coordinates, times and names repeat in a million of rows."""
 Row: TypeAlias = tuple[int, list[str]]
@@ -66,7 +67,7 @@ class BoxTable:
     videos: tuple[str, ...]
     """Names of the videos."""
     labels: tuple[str, ...]
-    """Labels as they are written: numbers or names."""
+    """Labels as they are written: numbers or names; an empty one where there are none."""
     video: Int64[Array, "n"]
     time: Float64[Array, "n"]
     """Seconds, or index of the frame; to six decimals, as AVA's evaluator has it."""
@@ -109,22 +110,23 @@ class BoxTable:
         return f"{self.path}: {self.array}[{self.line[row]}]" if self.array else f"{self.path}:{self.line[row]}"
 
 
-def read_boxes(path: Path, *, eighth: Literal["person", "score"] = "score") -> BoxTable:
+def read_boxes(path: Path, *, eighth: Literal["person", "score"] = "score", labeled: bool = True) -> BoxTable:
     """Read a table of boxes; `eighth` is what the last of eight columns without a header is.
 
+    Unless `labeled`, the table may have no labels: without a header six columns are boxes, and the seventh the score.
     Raises UserError, with the line, for rows that do not fit, cells that are not finite numbers, and no rows at all.
     """
-    rows = list(_rows(path))
-    header = _header(rows, path)
-    place = header or _positions(rows, path, eighth)
+    rows, layout = list(_rows(path)), LAYOUT if labeled else UNLABELED
+    header = _header(rows, path, COLUMNS if labeled else COLUMNS[:-1])
+    place = header or _positions(rows, path, eighth, labeled=labeled)
     first, rows = (rows[0], rows[1:]) if header else ((0, []), rows)
     width, last = max((len(cells) for _, cells in rows), default=0), max(place.values())
     full, bare = _divided(rows, place)
     for line, cells in full:
         if len(cells) != width or width <= last:
-            raise UserError(f"{path}:{line}: {len(cells)} cells where other rows have {width}; expected {LAYOUT}")
+            raise UserError(f"{path}:{line}: {len(cells)} cells where other rows have {width}; expected {layout}")
     if not rows:
-        raise UserError(f"{path}: no rows; expected {LAYOUT} in each")
+        raise UserError(f"{path}: no rows; expected {layout} in each")
     names = [folded(cell).replace(" ", "_") for cell in first[1]] if header else []
     return _table(path, (full, bare), place, names)
 
@@ -184,7 +186,7 @@ def _is_number(cells: Sequence[str]) -> bool:
         return False
 
 
-def _header(rows: Sequence[Row], path: Path) -> dict[str, int]:
+def _header(rows: Sequence[Row], path: Path, needed: Sequence[str]) -> dict[str, int]:
     """The place of each known column in the header; empty without one."""
     if not rows or _is_number(rows[0][1][1:2]):
         return {}
@@ -196,7 +198,7 @@ def _header(rows: Sequence[Row], path: Path) -> dict[str, int]:
             raise UserError(f"{path}:{rows[0][0]}: two columns for {column}: {names[place[column]]!r} and {name!r}")
         if column:
             place[column] = i
-    for column in COLUMNS:
+    for column in needed:
         if column not in place:
             columns = ", ".join(name[:40] for name in names[:12])
             near = nearest(column, [n for n in names if n not in KNOWN])
@@ -204,15 +206,18 @@ def _header(rows: Sequence[Row], path: Path) -> dict[str, int]:
     return place
 
 
-def _positions(rows: Sequence[Row], path: Path, eighth: str) -> dict[str, int]:
+def _positions(rows: Sequence[Row], path: Path, eighth: str, *, labeled: bool) -> dict[str, int]:
     """The place of each column without a header."""
     sizes = {len(cells) for _, cells in rows if len(cells) != 2}
     width = max(sizes, default=7)
-    more = {7: (), 8: (eighth,), 9: ("person", "score")}
-    if width not in more:
+    bare = COLUMNS[:-1]
+    layouts = {7: COLUMNS, 8: (*COLUMNS, eighth), 9: (*COLUMNS, "person", "score")}
+    layouts |= {} if labeled else {6: bare, 7: (*bare, "score")}
+    if width not in layouts:
         line = next(line for line, cells in rows if len(cells) == width)
-        raise UserError(f"{path}:{line}: {width} cells; expected {LAYOUT}, or two for a frame without people")
-    return {name: i for i, name in enumerate((*COLUMNS, *more[width]))}
+        layout = LAYOUT if labeled else UNLABELED
+        raise UserError(f"{path}:{line}: {width} cells; expected {layout}, or two for a frame without people")
+    return {name: i for i, name in enumerate(layouts[width])}
 
 
 def _divided(rows: Sequence[Row], place: Mapping[str, int]) -> tuple[list[Row], list[Row]]:
@@ -232,7 +237,7 @@ def _divided(rows: Sequence[Row], place: Mapping[str, int]) -> tuple[list[Row], 
 def _table(path: Path, rows: tuple[list[Row], list[Row]], place: Mapping[str, int], header: Sequence[str]) -> BoxTable:
     full, bare = rows
     names, videos = _numbered(cells[place["video"]] for _, cells in (*full, *bare))
-    labels, label = _numbered(cells[place["label"]] for _, cells in full)
+    labels, label = _numbered(cells[place["label"]] if "label" in place else "" for _, cells in full)
     time = _numbers(full, place["time"], path, "time").round(6)
     by_video = partial(_by_video, path=path, rows=(*full, *bare), place=place, videos=(names, videos))
     person = _numbered(cells[place["person"]] for _, cells in full)[1] if "person" in place else None

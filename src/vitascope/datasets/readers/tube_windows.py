@@ -45,7 +45,7 @@ def tube_dataset(
         entry
         for side, names in sides
         for video in names
-        for entry in _windows(video, videos[video], side, files[video], rates[video], rate)
+        for entry in _windows(video, videos[video], side, files[video], stated=rates[video], usual=rate)
     ]
     return assemble(
         name,
@@ -71,7 +71,7 @@ def _rates(footage: Footage, files: Mapping[str, str], usual: float) -> dict[str
 
 
 def _windows(
-    name: str, video: TubeVideo, side: Side, file: str, stated: float | None, usual: float
+    name: str, video: TubeVideo, side: Side, file: str, *, stated: float | None, usual: float
 ) -> Iterator[AnnotatedVideo[Keyframes]]:
     """The examples of a video, named by the number of their first frame, from 1."""
     rate = stated or usual

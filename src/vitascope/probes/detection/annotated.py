@@ -8,14 +8,14 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import torch
 
-from vitascope.core.actors import Keyframes
+from vitascope.core.actors import Actor, Keyframes
 from vitascope.core.errors import UserError
 from vitascope.core.types import Example, Span
 from vitascope.features.base import Batch, Features
 from vitascope.features.view import View
 from vitascope.probes.detection.boxes import centered
 from vitascope.probes.detection.decoder import Predicted
-from vitascope.probes.detection.losses import FramePredictions, Targets
+from vitascope.probes.detection.losses import ActorTubes, FramePredictions, Targets
 from vitascope.sampling.clip_window import clip_window, keyframe
 
 Between: TypeAlias = Literal["repeated", "interpolated"]
@@ -83,9 +83,15 @@ def position(example: Example[Keyframes], time: float, steps: int, view: View, d
     key = keyframe(view.sampler, span, drawn)
     if key is not None and abs(time - key) < SAME:
         return steps / 2
-    raise UserError(
-        f"{example.id}: annotated at {time:g} s, but the clip does not tell which of its frames shows that; use "
-        "-t detect/tubes, or a view whose clip has a window in seconds, as wholeframe(around:window=1)"
+    raise UserError(untold(example.id, len(example.truth.times)))
+
+
+def untold(example: str, times: int) -> str:
+    """What is wrong where the clip of an example does not tell which of its time steps shows an annotated time."""
+    many = f"{times} annotated times" if times > 1 else "an annotated time that is not in the middle"
+    return (
+        f"{example} has {many}, but the length of its clip in seconds is not known; use -t detect/tubes, or a view "
+        "with a window, as wholeframe(around:window=1)"
     )
 
 
@@ -107,8 +113,8 @@ def at_frames(predicted: Predicted, frames: Sequence[AnnotatedFrame]) -> FramePr
 
 def padded_targets(frames: Sequence[AnnotatedFrame], classes: int) -> Targets:
     """The annotated actors of the frames."""
-    actors = [[a for a in f.example.truth.actors if a.time == f.time] for f in frames]
-    most = max((len(of) for of in actors), default=0)
+    actors = [actors_at(f) for f in frames]
+    most = max(map(len, actors), default=0)
     boxes, labels = torch.zeros(len(frames), most, 4), torch.zeros(len(frames), most, classes)
     mask = torch.zeros(len(frames), most, dtype=torch.bool)
     for i, of in enumerate(actors):
@@ -116,3 +122,23 @@ def padded_targets(frames: Sequence[AnnotatedFrame], classes: int) -> Targets:
             boxes[i, j], mask[i, j] = centered(torch.tensor(actor.box)), True
             labels[i, j, list(actor.labels)] = 1.0
     return Targets(boxes, labels, mask)
+
+
+def actor_tubes(frames: Sequence[AnnotatedFrame]) -> ActorTubes:
+    """Which actors of the frames are followed; an actor without a track is another one in every frame."""
+    actors = [actors_at(f) for f in frames]
+    number = torch.zeros(len(frames), max(map(len, actors), default=0), dtype=torch.int64)
+    known: dict[tuple[int, int, int], int] = {}
+    ends: dict[tuple[int, int], int] = {}
+    followed = {f.row: all(a.track >= 0 for a in f.example.truth.actors) for f in frames}
+    for i, (frame, of) in enumerate(zip(frames, actors, strict=True)):
+        group = (frame.row, -1 if followed[frame.row] else i)
+        for j, actor in enumerate(of):
+            number[i, j] = known.setdefault((*group, actor.track if followed[frame.row] else j), len(known))
+        ends[group] = len(known)
+    return ActorTubes(number, tuple(ends.values()) or (0,))
+
+
+def actors_at(frame: AnnotatedFrame) -> list[Actor]:
+    """The actors of a frame."""
+    return [a for a in frame.example.truth.actors if a.time == frame.time]

@@ -14,6 +14,7 @@ from vitascope.core.errors import UserError
 from vitascope.core.types import Kind, Score
 from vitascope.metrics import detection_errors, frame_ap, prediction_columns, temporal_ap
 from vitascope.metrics.boxes import Boxes, Frames, iou
+from vitascope.metrics.boxes import rows as rows_of
 from vitascope.metrics.frame_ap import HEADLINE, IOU, Selected
 from vitascope.metrics.temporal_ap import Matching
 from vitascope.probes.base import JointlyScored, ScoredPredictions, TestPredictions
@@ -133,12 +134,17 @@ def empty_frames(truth: Sequence[Keyframes]) -> Frames:
 
 
 def candidates(predictions: Sequence[Detections]) -> Boxes:
-    """A row for the box of every query, of label 0, with the probability of an actor as its score."""
+    """A row for the box of every query, of label 0, with the probability of an actor as its score.
+
+    Rows are in order of the best class, so that it decides where these are equal.
+    """
     number = np.repeat(np.arange(len(predictions)), [len(p.times) for p in predictions])
     times, boxes, presence = (
         np.concatenate([getattr(p, name) for p in (*predictions, NO_DETECTIONS)]) for name in Detections._fields[:3]
     )
-    return Boxes(number, times, boxes.astype(np.float64), np.zeros_like(number), presence.astype(np.float64))
+    best = np.concatenate([p.scores.max(1, initial=0.0) for p in (*predictions, NO_DETECTIONS)])
+    rows = Boxes(number, times, boxes.astype(np.float64), np.zeros_like(number), presence.astype(np.float64))
+    return rows_of(rows, np.argsort(-best, kind="stable"))
 
 
 def recalls(predictions: Sequence[Detections], truth: Sequence[Keyframes]) -> dict[str, float]:
