@@ -153,14 +153,14 @@ def _classes_of(table: BoxTable) -> Int64[Array, "n"]:
 
 def _within_frame(table: BoxTable, issues: RowIssues) -> tuple[Float64[Array, "n 4"], Bool[Array, "n"]]:
     """The boxes cut at the edge of the frame, and which of them have no area."""
-    check_boxes(table)
+    _check_boxes(table)
     box = table.box.clip(0.0, 1.0)
     issues.outside += int((box != table.box).any(axis=1).sum())
     flat: Bool[Array, "n"] = (box[:, 2:] <= box[:, :2]).any(axis=1)
     return box, flat
 
 
-def check_boxes(table: BoxTable) -> None:
+def _check_boxes(table: BoxTable) -> None:
     """Raise UserError for pixels in the place of fractions, and for inverted boxes."""
     box = table.box
     if not len(box):
