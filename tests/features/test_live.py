@@ -89,7 +89,11 @@ def test_live_is_stored(
     memory = load_stored(dataset, CARD, view, ids=ids, root=store)
     with opened(dataset, replace(view, stored=False), ids) as live:
         assert isinstance(live, Features)
-        results = {draw: unpadded(live.batches(2, order, draw)) for draw in draws}
+        read = {draw: list(live.batches(2, order, draw)) for draw in draws}
+    results = {draw: unpadded(iter(batches)) for draw, batches in read.items()}
+    for batch in read.get(None, []):
+        for owner, spans in zip(batch.owner.tolist(), batch.spans, strict=True):
+            assert np.array_equal(spans, memory.spans[owner])
     for draw, result in results.items():
         for kept in (disk, memory):
             expected = unpadded(kept.batches(2, order, draw))

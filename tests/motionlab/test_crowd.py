@@ -62,6 +62,30 @@ def test_actors_enter_and_leave() -> None:
     assert any(0 < len(times) < len(video.keyframes) for times in tracks)
 
 
+def test_boxes_and_motions_at_every_frame_of_a_window_are_those_drawn_there() -> None:
+    video = replace(VIDEOS[2], seconds=4)
+    for k in video.keyframes:
+        frames = crowd.window(k)
+        shown = crowd.actors(video, frames)
+        assert {crowd.second(frame) for frame in frames} == {k}
+        middle = [a for a in shown if a.time == k]
+        assert middle == [a for a in crowd.actors(video) if a.time == k]
+        assert len(frames) == 12
+        for frame in frames:
+            at = np.stack([crowd.boxes(video, walker, [frame])[0] for walker in video.walkers])
+            own = [a for a in shown if a.time == frame / 12]
+            assert [a.track for a in own] == np.flatnonzero(crowd.annotated(at)).tolist()
+            for actor in own:
+                assert actor.box == pytest.approx(np.clip(at[actor.track], 0, 1))
+                moving = crowd.CLASSES[actor.labels[1]]
+                assert moving == crowd.motions(video.walkers[actor.track])[k]
+
+
+def test_windows_follow_each_other() -> None:
+    frames = [frame for k in VIDEOS[0].keyframes for frame in crowd.window(k)]
+    assert frames == list(range(6, VIDEOS[0].seconds * 12 - 6))
+
+
 def test_hidden_and_outside_actors_are_not_annotated() -> None:
     at = np.array([[0.1, 0.1, 0.3, 0.3], [0.12, 0.1, 0.34, 0.3], [-0.15, 0.5, 0.05, 0.7], [-0.05, 0.5, 0.15, 0.7]])
     assert crowd.annotated(at).tolist() == [False, True, False, True]

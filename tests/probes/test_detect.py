@@ -16,9 +16,10 @@ from vitascope.evaluation.prediction_checks import check_values
 from vitascope.features.base import StoredFeatures
 from vitascope.metrics import frame_ap, prediction_columns
 from vitascope.probes import base
+from vitascope.probes.detection.annotated import place, position
 from vitascope.probes.detection.decoder import ActorDecoder, DecoderConfig, random_decoder
-from vitascope.probes.detection.scoring import true_rows
-from vitascope.probes.methods.detect import DetectionProbe, build, time_step
+from vitascope.probes.detection.scoring import recalls, true_rows
+from vitascope.probes.methods.detect import DetectionProbe, build
 
 CLASSES = ("sit", "stand", "walk", "talk")
 SMALL = replace(
@@ -62,6 +63,30 @@ def test_ten_keyframes_are_learned_by_heart() -> None:
     again = frame_ap.mean_ap(predicted, true, empty=empty, reading=frame_ap.READINGS["stable"])
     assert 100 * float(again[0]) == pytest.approx(values["fAP@0.5"])
     assert len(empty.time) == sum(not e.truth.actors for e in data.examples)
+
+
+def test_classes_alone_can_tell_that_nobody_is_there() -> None:
+    data = keyframes(4)
+    probe = replace(SMALL, no_object="zeros", epochs=90)
+    found = probe.predict(data, data, seed=0)
+    assert all((own.presence == 1).all() for own in found)
+    assert probe.score(found, [e.truth for e in data.examples])["fAP@0.5"] > 95
+    recall = recalls(found, [e.truth for e in data.examples])
+    assert recall["recall of all"] >= recall["recall of the best 1"] > 30
+
+
+def test_in_mixed_precision_boxes_and_classes_have_all_their_bits() -> None:
+    config = DecoderConfig(
+        layers=2, width=16, mlp=16, heads=2, queries=3, box_layers=3, dropout=0.0, drop_path=0.0, anchors=True
+    )
+    model = random_decoder(torch.Generator().manual_seed(0), ActorDecoder((4, 2, 2, 8), 5, config))
+    tokens = torch.randn(2, 4, 2, 2, 8, generator=torch.Generator().manual_seed(1))
+    with torch.autocast("cpu", torch.bfloat16):
+        half = model(tokens)
+    assert not torch.equal(half.logits, model(tokens).logits)
+    for one, other in zip(half, model(tokens), strict=True):
+        assert one.dtype == torch.float32
+        torch.testing.assert_close(one, other, atol=0.1, rtol=0.1)
 
 
 @pytest.mark.parametrize("name", ["boxes", "true_boxes", "scores", "true_labels"])
@@ -116,7 +141,11 @@ def test_queries_of_a_step_see_its_tokens_only_until_they_meet_along_time() -> N
 def test_the_middle_of_the_span_is_shown_by_the_middle_step() -> None:
     e = Example(id="v", path="v.mp4", truth=Keyframes((0.5,), ()), span=(-1.5, 2.5))
     view = build("tiny").train
-    assert [time_step(e, t, 4, view) for t in (0.0, 0.24, 0.25, 0.5, 0.74, 0.75, 5.0)] == [0, 0, 1, 2, 2, 3, 3]
+    times = (0.0, 0.24, 0.25, 0.5, 0.74, 0.75, 5.0)
+    assert [place(position(e, t, 4, view), 4, "repeated")[0] for t in times] == [0, 0, 1, 2, 2, 3, 3]
+    assert position(e, 0.5, 4, build().train) == 2.0
+    with pytest.raises(UserError, match="an annotated time that is not in the middle, but the length of its clip"):
+        position(e, 0.6, 4, build().train)
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,8 @@ SAMPLE = 8
 """Videos whose duration is compared with the annotated one before work starts."""
 SLACK = 0.02
 """Relative difference of annotated and real durations that is taken for rounding."""
+LATE = 0.5
+"""Seconds by which a keyframe may lie after the end of its video."""
 MILLISECONDS = 1000.0
 Values = npt.NDArray[np.float64]
 
@@ -65,12 +67,14 @@ def _admitting(lows: Values, highs: Values, value: float) -> int:
 def check_temporal(dataset: Dataset[Any]) -> None:
     """Raise `UserError` for what would spoil the whole evaluation of untrimmed videos, before any work starts.
 
-    That is a side of a split without actions, times in another unit than seconds, and videos whose real durations
-    differ from the annotated ones by one factor.
+    That is a side of a split without actions, times in another unit than seconds, keyframes after the end of most
+    videos, and videos whose real durations differ from the annotated ones by one factor.
     """
     if dataset.kind == "localization":
         _check_sides(dataset)
         _check_units(dataset)
+    if dataset.kind == "detection":
+        _check_keyframes(dataset)
     if dataset.kind != "recognition":
         _check_durations(dataset)
 
@@ -102,6 +106,28 @@ def _check_units(dataset: Dataset[Any]) -> None:
         f"{dataset.name}: in {len(late)} of {len(ratios)} videos actions end after the video, by a factor of up to "
         f"{largest:.3g}{cause}; convert them, or correct the durations"
     )
+
+
+def _check_keyframes(dataset: Dataset[Any]) -> None:
+    """Raise `UserError` if the last keyframes of most videos looked at are after the end of the video."""
+    last: dict[str, Example[Any]] = {}
+    for e in dataset.examples:
+        if e.id not in dataset.missing_files and (e.path not in last or _end(e) > _end(last[e.path])):
+            last[e.path] = e
+    measured = [(_end(e), real, e) for e in _sample(dataset, list(last.values())) if (real := _real_duration(e))]
+    late = [(time, real, e) for time, real, e in measured if time > real * (1 + SLACK) + LATE]
+    if not late or 2 * len(late) <= len(measured):
+        return
+    time, real, e = late[0]
+    raise UserError(
+        f"{dataset.name}: in {len(late)} of {len(measured)} videos looked at there are keyframes after the end, such "
+        f"as {time:g} s of {real:.1f} s in {e.path}; are the times seconds from the start of the file, not frames?"
+    )
+
+
+def _end(example: Example[Any]) -> float:
+    """The last annotated time of an example with keyframes, seconds."""
+    return max(example.truth.times, default=0.0)
 
 
 def _check_durations(dataset: Dataset[Any]) -> None:

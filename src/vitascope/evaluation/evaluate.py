@@ -94,6 +94,7 @@ def open_probes(dataset: Dataset[Any], probes: Sequence[str | AnyProbe], config:
     opened = [tuning.probe(p, dataset.family) if isinstance(p, str) else p for p in probes]
     for probe in opened:
         _check_kind(probe, dataset)
+        probe.check_dataset(dataset)
     if dataset.cards and dataset.kind != "recognition":
         opened = [_with_imported_windows(probe, dataset) for probe in opened]
     if config.counterfactual:
@@ -103,6 +104,8 @@ def open_probes(dataset: Dataset[Any], probes: Sequence[str | AnyProbe], config:
 
 def default_probes(dataset: Dataset[Any]) -> list[str]:
     """Return the probes to run if none are named: all of its kind for temporal datasets, none for recognition."""
+    if dataset.kind == "detection" and any(len(e.truth.times) > 1 for e in dataset.examples):
+        return ["detect/tubes"]
     return [] if dataset.kind == "recognition" else _probes_for(dataset.kind)
 
 

@@ -19,16 +19,18 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
+SpansPerExample: TypeAlias = Sequence[Any]
+"""For each example an n x 2 table: start and end of each of its vectors, seconds; empty if unknown."""
+
+
 class Batch(NamedTuple):
     """Vectors of b examples, padded to the largest number of views; `owner` indexes `Features.examples`."""
 
     values: Float[Tensor, "b n *shape"]
     mask: Bool[Tensor, "b n"]
     owner: Int[Tensor, "b"]
-
-
-SpansPerExample: TypeAlias = Sequence[Any]
-"""For each example an n x 2 table: start and end of each of its vectors, seconds; empty if unknown."""
+    spans: SpansPerExample = ()
+    """Of the examples of the batch, where `Features.spans` does not know them since clips are drawn anew."""
 
 
 @runtime_checkable

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vitascope.core.file_identity import FileIdentity
 from vitascope.core.progress import EncodingProgress, ProgressLine
-from vitascope.core.types import Dataset, Example
+from vitascope.core.types import Dataset, Example, Span
 from vitascope.core.worker_pool import Failed, Pool
 from vitascope.encoders.base import Encoder
 from vitascope.features.base import Batch, SpansPerExample
@@ -39,7 +39,7 @@ class LiveFeatures:
         self.examples: Sequence[Example[int]] = [by_id[i] for i in ids if i not in dataset.missing_files]
         self.classes: Sequence[str] = dataset.classes
         self.spans: SpansPerExample = ()
-        """Not known: the clips are drawn anew at every pass."""
+        """Not known: the clips are drawn anew at every pass; see `Batch.spans`."""
         self.encoder, self.view, self.options = encoder, view, options
         self.seconds: dict[str, float] = {"embed": 0.0, "decode": 0.0, "encode": 0.0}
         self.label = f"{encoder.card.name} on {dataset.name}, live"
@@ -85,6 +85,8 @@ class _EncodedExample(NamedTuple):
 
     number: int
     values: Tensor
+    spans: Sequence[Span]
+    """Start and end of each clip, seconds."""
 
 
 class _EncodingPass:
@@ -95,8 +97,8 @@ class _EncodingPass:
         self.batcher = ClipBatcher(live.options.batch, self._encode, self._deliver)
         self.parts: dict[int, dict[int, Tensor]] = {}
         """Encoded clips by example."""
-        self.counts: dict[int, int] = {}
-        """Clips per example, in output order."""
+        self.spans: dict[int, Sequence[Span]] = {}
+        """Start and end of each clip by example, in output order."""
         self.progress = EncodingProgress(live.label, len(indices))
 
     def run(self) -> Iterator[_EncodedExample]:
@@ -122,7 +124,7 @@ class _EncodingPass:
 
     def _take(self, index: int, message: Any, pixels: Any) -> None:
         if isinstance(message, ClipHeader):
-            self.parts[index], self.counts[index] = {}, len(message.spans[0])
+            self.parts[index], self.spans[index] = {}, message.spans[0]
         elif isinstance(message, ClipIndex):
             self.batcher.add((index, message.clip), torch.from_numpy(pixels))
         elif not isinstance(message, FileIdentity):
@@ -135,7 +137,7 @@ class _EncodingPass:
         self.live.failures[self.live.examples[index].id] = cause
         self.batcher.flush()  # which may hold clips of this example
         self.parts.pop(index, None)
-        self.counts.pop(index, None)
+        self.spans.pop(index, None)
 
     def _encode(self, pixels: UInt8[Tensor, "n t y x 3"]) -> Tensor:
         tokens = encode_clips(self.live.encoder, pixels, device=self.live.options.device)
@@ -148,18 +150,18 @@ class _EncodingPass:
 
     def _complete(self) -> Iterator[_EncodedExample]:
         """Yield the leading examples whose clips are all encoded."""
-        while self.counts:
-            index, count = next(iter(self.counts.items()))
-            if len(self.parts[index]) < count:
+        while self.spans:
+            index, spans = next(iter(self.spans.items()))
+            if len(self.parts[index]) < len(spans):
                 return
             parts = self.parts.pop(index)
-            del self.counts[index]
-            values = torch.stack([parts[clip] for clip in range(count)])
+            del self.spans[index]
+            values = torch.stack([parts[clip] for clip in range(len(spans))])
             if not torch.isfinite(values).all():
                 name = self.live.encoder.card.name
                 self.live.failures[self.live.examples[index].id] = f"{name} returned NaN or infinity"
                 continue
-            yield _EncodedExample(index, values)
+            yield _EncodedExample(index, values, spans)
 
 
 def _collate(examples: Sequence[_EncodedExample]) -> Batch:
@@ -167,4 +169,4 @@ def _collate(examples: Sequence[_EncodedExample]) -> Batch:
     values = torch.nn.utils.rnn.pad_sequence([one.values for one in examples], batch_first=True)
     counts = torch.tensor([len(one.values) for one in examples])
     mask = torch.arange(values.shape[1])[None] < counts[:, None]
-    return Batch(values, mask, torch.tensor([one.number for one in examples]))
+    return Batch(values, mask, torch.tensor([one.number for one in examples]), [one.spans for one in examples])

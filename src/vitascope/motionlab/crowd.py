@@ -7,7 +7,7 @@ change halfway between keyframes, so that one second around a keyframe shows a s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -175,16 +175,26 @@ def boxes(video: CrowdVideo, walker: Walker, frames: slice | list[int]) -> Float
     return np.stack(sides, 1)
 
 
-def actors(video: CrowdVideo) -> list[Actor]:
-    """The annotated actors at all keyframes, in order of time."""
-    frames = [k * RATE for k in video.keyframes]
-    every = np.stack([boxes(video, walker, frames) for walker in video.walkers], 1)
+def actors(video: CrowdVideo, frames: Sequence[int] | None = None) -> list[Actor]:
+    """The annotated actors at some frames, by default at all keyframes, in order of time."""
+    chosen = [k * RATE for k in video.keyframes] if frames is None else list(frames)
+    every = np.stack([boxes(video, walker, chosen) for walker in video.walkers], 1)
     moving = [motions(walker) for walker in video.walkers]
     return [
-        Actor(float(k), box(_clipped(at)[i].tolist()), _labels(video.walkers[i].look, moving[i][k]), i)
-        for k, at in zip(video.keyframes, every, strict=True)
+        Actor(frame / FPS, box(_clipped(at)[i].tolist()), _labels(video.walkers[i].look, moving[i][second(frame)]), i)
+        for frame, at in zip(chosen, every, strict=True)
         for i in np.flatnonzero(annotated(at)).tolist()
     ]
+
+
+def second(frame: int) -> int:
+    """The whole second around which a frame lies."""
+    return (frame + RATE // 2) // RATE
+
+
+def window(keyframe: int) -> range:
+    """The frames of the second around a keyframe, in which no motion changes."""
+    return range(keyframe * RATE - RATE // 2, keyframe * RATE + RATE // 2)
 
 
 def _labels(look: str, moving: str) -> tuple[int, int]:

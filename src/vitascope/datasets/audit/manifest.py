@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+from vitascope.core.actors import Keyframes
 from vitascope.core.data_warning import DataWarning
 from vitascope.core.errors import UserError
 from vitascope.core.files import atomic_file
@@ -257,7 +258,9 @@ class _StatusRules:
         if short := self._too_short(e, report):
             return "too short", short
         warnings = list(report.warnings)
-        if e.span and report.kind != "image" and report.duration + SLACK < e.span[1] < float("inf"):
+        # clips around a keyframe are clamped to the video
+        spanned = e.span and report.kind != "image" and not isinstance(e.truth, Keyframes)
+        if spanned and e.span and report.duration + SLACK < e.span[1] < float("inf"):
             warnings.append(f"the span ends at {e.span[1]:g} s, after the video ends at {report.duration:.3f} s")
         return "ok", "; ".join(warnings)
 
@@ -271,6 +274,8 @@ class _StatusRules:
         if e.span is None:
             return ""
         start, end = e.span
+        if isinstance(e.truth, Keyframes) and (late := max(e.truth.times)) > report.duration + SLACK:
+            return f"the keyframe at {late:g} s is after the video ends at {report.duration:.3f} s"
         if end <= start:
             return f"the span from {start:g} to {end:g} s is empty"
         if start >= report.duration:

@@ -29,12 +29,14 @@ VARIANTS: dict[str, str] = {
     "localize": "16 motions, temporal localization in videos of 30 to 90 s; 40 training and 20 test videos",
     "segment": "11 steps and no motion, frame by frame, in procedures with a grammar; 40 training and 20 test videos",
     "detect": "8 looks and 8 motions of several actors with boxes, at keyframes a second apart; 48 and 24 videos",
+    "detect-tubes": "the videos of motionlab/detect with tubes: boxes at every frame, in windows of a second",
     "appearance-tiny": "the first clips of motionlab/appearance, for trial runs",
     "motion-tiny": "the first clips of motionlab/motion, for trial runs",
     "still-tiny": "the first clips of motionlab/still, for trial runs",
     "localize-tiny": "the first videos of motionlab/localize, for trial runs",
     "segment-tiny": "the first videos of motionlab/segment, for trial runs",
     "detect-tiny": "the first videos of motionlab/detect, for trial runs",
+    "detect-tubes-tiny": "the first videos of motionlab/detect-tubes, for trial runs",
 }
 """The suites, by the part of the name after `motionlab/`."""
 SIZES = {"": FULL, "tiny": TINY}
@@ -52,12 +54,13 @@ def build(variant: str, root: Path | None = None, *, seed: int = 0, quiet: bool 
     """
     if variant not in VARIANTS:
         raise unknown_variant("datasets", "motionlab", variant, VARIANTS)
-    suite, _, tiny = variant.partition("-")
+    tiny = "tiny" if variant.endswith("-tiny") else ""
+    suite = variant.removesuffix("-tiny")
     folder = (root or cache()).expanduser().absolute() / f"motionlab-{VERSION}" / f"seed-{seed}"
     if suite in get_args(course.Suite):
         return _long(variant, cast(course.Suite, suite), LONG[tiny], folder / suite, seed=seed, quiet=quiet)
-    if suite == "detect":
-        return _crowds(variant, CROWDS[tiny], folder / suite, seed=seed, quiet=quiet)
+    if suite in ("detect", "detect-tubes"):
+        return _crowds(variant, suite, CROWDS[tiny], folder / "detect", seed=seed, quiet=quiet)
     size = SIZES[tiny]
     make(folder, size, seed, quiet=quiet)
     return _dataset(variant, suite, size, folder=folder, seed=seed)
@@ -123,16 +126,16 @@ def _steps(take: course.Take) -> Timeline:
     return Timeline.of(labels.tolist(), FPS)
 
 
-def _crowds(variant: str, size: Size, folder: Path, *, seed: int, quiet: bool) -> Dataset[Keyframes]:
+def _crowds(variant: str, suite: str, size: Size, folder: Path, *, seed: int, quiet: bool) -> Dataset[Keyframes]:
     crowd.make(folder, size, seed, quiet=quiet)
     videos = crowd.crowd_videos(size, seed)
     ids = {s: tuple(_keyframe_id(v, k) for v in videos if v.split == s for k in v.keyframes) for s in SPLITS}
     return Dataset(
         name=f"motionlab/{variant}",
-        examples=tuple(example for video in videos for example in _keyframe_examples(video, folder)),
+        examples=tuple(example for video in videos for example in CROWD_EXAMPLES[suite](video, folder)),
         classes=crowd.CLASSES,
         folds=(Fold(name="test", train=ids["train"], test=ids["test"]),),
-        key=f"motionlab-{VERSION}-detect-{seed}",
+        key=f"motionlab-{VERSION}-{suite}-{seed}",
         class_groups={
             "appearance": tuple(map(crowd.CLASSES.index, crowd.LOOKS)),
             "motion": tuple(map(crowd.CLASSES.index, crowd.MOVES)),
@@ -157,3 +160,21 @@ def _keyframe_examples(video: crowd.CrowdVideo, folder: Path) -> Iterator[Exampl
             span=(time - context, time + context),
             group=f"motionlab/{video.id}",
         )
+
+
+def _tube_examples(video: crowd.CrowdVideo, folder: Path) -> Iterator[Example[Keyframes]]:
+    """An example for the second around each keyframe, with the actors at every frame."""
+    for second in video.keyframes:
+        frames = crowd.window(second)
+        times = tuple(frame / FPS for frame in frames)
+        yield Example(
+            id=_keyframe_id(video, second),
+            path=str(folder / video.video),
+            truth=Keyframes(times, tuple(crowd.actors(video, frames))),
+            span=(frames.start / FPS, frames.stop / FPS),
+            group=f"motionlab/{video.id}",
+        )
+
+
+CROWD_EXAMPLES = {"detect": _keyframe_examples, "detect-tubes": _tube_examples}
+"""The examples of a video of several actors, by suite."""

@@ -29,7 +29,7 @@ MAX_SHOWN, SHOWN = 8, 40
 """Number of names that a message shows, and letters of each."""
 PLACES = ("annotations", "annotation", "labels", "splits", "lists")
 """Subfolders of a dataset that are searched for annotations."""
-LISTS = frozenset((".csv", ".json", ".txt"))
+LISTS = frozenset((".csv", ".json", ".pbtxt", ".pkl", ".txt"))
 NUMBERED = re.compile(r"^(.*[^\s,;])[\s,;]+(-?\d+)$")
 """A path and a class number, separated by a space, comma or semicolon; the path may contain all three."""
 LABELS = Path(__file__).parents[1] / "labels"
@@ -66,7 +66,7 @@ def typed_name(family: str, variant: str) -> str:
 
 @dataclass(frozen=True)
 class AnnotationFiles:
-    """The lists, tables and JSON files of a dataset."""
+    """The lists, tables, JSON files and pickles of a dataset."""
 
     root: Path
     files: Mapping[str, Sequence[Path]]

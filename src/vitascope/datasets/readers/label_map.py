@@ -15,6 +15,8 @@ ITEM = re.compile(r"\b\w+\s*:?\s*\{([^{}]*)\}")
 NAME = re.compile(r"""\bname\s*:\s*("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')""")
 NUMBER = re.compile(r"\b(?:label_)?id\s*:\s*(-?\d+)")
 LINE = re.compile(r"(-?\d+)\s*[:,;\s]\s*(\S.*)")
+LAST_AVA = 80
+"""AVA's actions are numbered from 1 to 80; 60 of them are evaluated."""
 
 
 def read_label_map(path: Path) -> dict[int, str]:

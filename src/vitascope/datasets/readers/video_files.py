@@ -10,8 +10,9 @@ import os
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
@@ -25,6 +26,8 @@ LONGEST_NAME = 255
 """Bytes of a file name; file systems refuse longer ones."""
 FRAME = re.compile(rf"\d{{3,}}\.(?:{'|'.join(sorted(s[1:] for s in IMAGE_SUFFIXES))})$", re.IGNORECASE)
 """End of the name of an extracted frame: a folder whose first file matches is a video, and is not searched further."""
+FIRST = 3
+"""Entries of a folder by which frames are recognized."""
 Side: TypeAlias = Literal["train", "test"]
 SIDES: tuple[Side, Side] = ("train", "test")
 T = TypeVar("T")
@@ -59,13 +62,16 @@ class LabeledVideo(AnnotatedVideo[int]):
 
 
 class Footage:
-    """Index of the videos below a folder by name without extension; with `frames`, also of folders of frames."""
+    """Index of the videos below a folder by name without extension; with `frames`, also of folders of frames.
 
-    def __init__(self, root: Path, *, frames: bool = False) -> None:
+    A folder with one of `names` that begins with a frame is not read to its end: it may have tens of thousands.
+    """
+
+    def __init__(self, root: Path, *, frames: bool = False, names: Collection[str] = ()) -> None:
         self.root = root
         self._first: dict[str, str] = {}
         self._more: dict[str, list[str]] = {}
-        for path in walk(root, frames=frames):
+        for path in walk(root, frames=frames, names=names):
             name = stem(path)
             if name in self._first:
                 self._more.setdefault(name, []).append(path)
@@ -74,6 +80,11 @@ class Footage:
         self.names = NameIndex(self._first)
         self.tied: dict[str, tuple[str, str]] = {}
         """Two files of one name, of which no folder says which is meant: the one that is used, and another."""
+
+    @property
+    def paths(self) -> list[str]:
+        """The videos, relative to the folder."""
+        return [*self._first.values(), *(path for paths in self._more.values() for path in paths)]
 
     def find(self, file: str, also: Sequence[str] = ()) -> str | None:
         """The path below the root of the video that the authors distribute as `file`; None if it is missing.
@@ -118,17 +129,28 @@ def folder_names(path: str) -> set[str]:
     return {loose(part) for part in path.split("/")[:-1]}
 
 
-def walk(root: Path, *, frames: bool = False, pictures: bool = False, ignored: Ignored | None = None) -> Iterator[str]:
+def walk(
+    root: Path,
+    *,
+    frames: bool = False,
+    pictures: bool = False,
+    ignored: Ignored | None = None,
+    names: Collection[str] = (),
+) -> Iterator[str]:
     """The videos below `root` and, with `frames`, the folders of frames; with `pictures`, the images instead.
 
     Paths are relative to `root`, in no particular order. A folder of frames has numbered images and no video; only
     videos are searched below it. Only directories are read, no file is opened; other files are added to `ignored`.
+    Of a folder with one of `names` and frames, only the beginning is read.
     """
     extensions = IMAGE_SUFFIXES if pictures else VIDEO_SUFFIXES
     visited = {os.path.realpath(root)}
     queue = [("", frames)]
     while queue:
         below, with_frames = queue.pop()
+        if with_frames and below.rpartition("/")[2] in names and _begins_with_frame(root, below):
+            yield below
+            continue
         files, folders = _entries(root, below, visited)
         media = [name for name in files if suffix(name) in extensions]
         framed = bool(below) and not pictures and not media and any(map(FRAME.search, files))
@@ -138,6 +160,12 @@ def walk(root: Path, *, frames: bool = False, pictures: bool = False, ignored: I
         queue += [(_join(below, name), with_frames and not framed) for name in folders]
         if ignored is not None and not framed:
             ignored.add_files(below, sorted({*files} - {*media}))
+
+
+def _begins_with_frame(root: Path, folder: str) -> bool:
+    """Whether one of the first entries of a folder, as the system lists them, is a frame."""
+    with os.scandir(os.path.join(root, folder)) as entries:
+        return any(FRAME.search(entry.name) for entry in islice(entries, FIRST))
 
 
 def _join(folder: str, name: str) -> str:

@@ -12,20 +12,16 @@ from jaxtyping import Int64
 from numpy.typing import NDArray
 
 from vitascope.core.errors import UserError
-from vitascope.core.text import nearest, whole_number
-from vitascope.datasets.readers.box_tables import BoxTable, read_boxes, read_frames
-from vitascope.datasets.readers.label_map import ava_classes, read_label_map
-from vitascope.evaluation.scored_files.scored import counted, unknown_videos
+from vitascope.core.text import counted, nearest, whole_number
+from vitascope.datasets.readers.box_tables import LARGEST_FRACTION, BoxTable, read_boxes, read_frames
+from vitascope.datasets.readers.label_map import LAST_AVA, ava_classes, read_label_map
+from vitascope.evaluation.scored_files.scored import unknown_videos
 from vitascope.metrics import boxes
 from vitascope.metrics.boxes import Boxes, Frames
 
 Array: TypeAlias = NDArray[Any]
-LAST_AVA = 80
-"""AVA's actions are numbered from 1 to 80; 60 of them are evaluated."""
 AVA_SECONDS = (900.0, 1800.0)
 """Range of AVA's keyframes."""
-LARGEST_FRACTION = 2.0
-"""Coordinates up to this are fractions of the frame, larger ones pixels."""
 
 
 @dataclass(frozen=True)

@@ -82,11 +82,6 @@ def _draws(file: Scored) -> Float64[ndarray, "draws"]:
     return values
 
 
-def counted(count: int, one: str, many: str = "") -> str:
-    """A number and its noun, such as `1 row` or `12 rows`."""
-    return f"{count:,} {one if count == 1 else many or f'{one}s'}"
-
-
 def unknown_videos(names: Sequence[str], known: Sequence[str], what: str) -> str:
     """A note on videos of the predictions that the truth does not have; empty if there are none."""
     listed = set(known)

@@ -83,13 +83,14 @@ class ActorDecoder(nn.Module):
         for layer in self.layers:
             q = layer(q, keys, memory, partial(self._dropped, generator))
             states.append(self.norm(q))
-        x = torch.stack(states)
-        return Predicted(self._boxes(x), self.presence(x).squeeze(-1), self.classes(x))
+        with torch.autocast(tokens.device.type, enabled=False):  # a box of 8 bits would be coarse
+            x = torch.stack(states).float()
+            return Predicted(self._boxes(x), self.presence(x).squeeze(-1), self.classes(x))
 
     def _dropped(self, generator: Generator, x: Tensor) -> Tensor:
         """The output of a branch with dropout, and dropped whole for some examples."""
-        kept = _kept(x, x.shape, self.dropout, generator)
-        return _kept(kept, (len(x), *[1] * (x.ndim - 1)), self.drop_path, generator)
+        some = kept(x, x.shape, self.dropout, generator)
+        return kept(some, (len(x), *[1] * (x.ndim - 1)), self.drop_path, generator)
 
     def _boxes(self, x: Float[Tensor, "*n s w"]) -> Float[Tensor, "*n s 4"]:
         for linear in self.box[:-1]:
@@ -142,7 +143,7 @@ class CrossAttention(nn.Module):
         return mixed
 
 
-def _kept(x: Tensor, shape: tuple[int, ...], share: float, generator: Generator) -> Tensor:
+def kept(x: Tensor, shape: tuple[int, ...], share: float, generator: Generator) -> Tensor:
     """`x` with a share of its parts dropped and the others scaled up; unchanged without a generator."""
     if generator is None or not share:
         return x

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from itertools import pairwise
+from typing import Literal, NamedTuple, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,9 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from vitascope.probes.detection.boxes import corners, overlaps
+
+NoObject: TypeAlias = Literal["presence", "zeros"]
+"""How a query tells that there is no actor: by a probability of its own, or by no class at all."""
 
 
 class Targets(NamedTuple):
@@ -26,6 +30,15 @@ class Targets(NamedTuple):
     def to(self, device: torch.device) -> Targets:
         """The targets on a device."""
         return Targets(*(part.to(device) for part in self))
+
+
+class ActorTubes(NamedTuple):
+    """Which actors of m frames are one actor followed over several of them."""
+
+    number: Int[Tensor, "m a"]
+    """Number of the tube of each actor, from 0; anything for padding."""
+    ends: tuple[int, ...]
+    """End of the numbers of each example, ascending; a query is matched to one tube of an example at most."""
 
 
 class FramePredictions(NamedTuple):
@@ -45,7 +58,8 @@ class Weights:
     overlap: float
     presence: float
     absent: float
-    """Weight of queries without an actor in the loss of presence, relative to those with one."""
+    """Weight of queries without an actor in the loss of presence, or of classes, relative to those with one."""
+    no_object: NoObject = "presence"
 
 
 class Matches(NamedTuple):
@@ -61,12 +75,13 @@ class Matches(NamedTuple):
 def matching_cost(predicted: FramePredictions, targets: Targets, weights: Weights) -> Float[Tensor, "l m s a"]:
     """Cost of assigning each query to each actor.
 
-    Classes cost minus the mean probability of the classes of the actor, times that of presence; boxes their L1 distance
-    and minus their generalized IoU.
+    Classes cost minus the mean probability of the classes of the actor, times that of presence if there is one; boxes
+    their L1 distance and minus their generalized IoU.
     """
     labels = targets.labels / targets.labels.sum(-1, keepdim=True).clamp(min=1)
     score = torch.einsum("lmsc,mac->lmsa", predicted.logits.sigmoid(), labels)
-    score = score * predicted.presence.sigmoid()[..., None]
+    if weights.no_object == "presence":
+        score = score * predicted.presence.sigmoid()[..., None]
     pairs = predicted.boxes[..., :, None, :], targets.boxes[:, None]
     distance = (pairs[0] - pairs[1]).abs().sum(-1)
     _, giou = overlaps(corners(pairs[0]), corners(pairs[1]))
@@ -87,22 +102,55 @@ def match(cost: Float[Tensor, "l m s a"], mask: Bool[Tensor, "m a"]) -> Matches:
     return Matches(*columns)
 
 
-def detection_loss(predicted: FramePredictions, targets: Targets, weights: Weights) -> Float[Tensor, ""]:
-    """Sum over the layers of the loss of presence, classes, L1 distance and generalized IoU, per actor."""
-    pairs = match(matching_cost(predicted, targets, weights), targets.mask)
+def match_tubes(cost: Float[Tensor, "l m s a"], mask: Bool[Tensor, "m a"], tubes: ActorTubes) -> Matches:
+    """The assignment of a query to each tube, in all its frames, of least total cost over the frames of an example."""
+    frame, actor = mask.nonzero(as_tuple=True)
+    number = tubes.number.to(mask.device)[frame, actor]
+    each = cost.float()[:, frame, :, actor]
+    total = each.new_zeros(tubes.ends[-1], *each.shape[1:]).index_add_(0, number, each).permute(1, 2, 0).cpu().numpy()
+    query = torch.full((len(cost), tubes.ends[-1]), -1)
+    for start, end in pairwise((0, *tubes.ends)):
+        for layer in range(len(cost)):
+            rows, columns = linear_sum_assignment(total[layer, :, start:end])
+            query[layer, start + torch.from_numpy(columns)] = torch.from_numpy(rows)
+    taken = query.to(cost.device)[:, number]
+    of, pair = (taken >= 0).nonzero(as_tuple=True)
+    return Matches(of, frame[pair], taken[of, pair], actor[pair])
+
+
+def detection_loss(
+    predicted: FramePredictions, targets: Targets, weights: Weights, tubes: ActorTubes | None = None
+) -> Float[Tensor, ""]:
+    """Sum over the layers of the loss of presence, classes, L1 distance and generalized IoU, per actor.
+
+    With `tubes`, a query follows one actor over the frames of an example; else each frame is matched by itself.
+    """
+    cost = matching_cost(predicted, targets, weights)
+    pairs = match_tubes(cost, targets.mask, tubes) if tubes and tubes.ends[-1] else match(cost, targets.mask)
     chosen = pairs.layer, pairs.frame, pairs.query
-    present = torch.zeros_like(predicted.presence)
-    present[chosen] = 1.0
-    importance = torch.where(present > 0, 1.0, weights.absent)
-    presence = F.binary_cross_entropy_with_logits(predicted.presence, present, importance, reduction="sum")
     boxes, wanted = predicted.boxes[chosen], targets.boxes[pairs.frame, pairs.actor]
     _, giou = overlaps(corners(boxes), corners(wanted))
-    labels = targets.labels[pairs.frame, pairs.actor]
-    label = F.binary_cross_entropy_with_logits(predicted.logits[chosen], labels, reduction="sum")
     total = (
-        weights.presence * presence
-        + weights.label * label
+        _label_loss(predicted, targets, pairs, weights)
         + weights.distance * (boxes - wanted).abs().sum()
         + weights.overlap * (1 - giou).sum()
     )
     return total / targets.mask.sum().clamp(min=1)
+
+
+def _label_loss(predicted: FramePredictions, targets: Targets, pairs: Matches, weights: Weights) -> Float[Tensor, ""]:
+    """Loss of presence and classes; without a probability of presence, of classes, all zero where nobody is."""
+    chosen = pairs.layer, pairs.frame, pairs.query
+    labels = targets.labels[pairs.frame, pairs.actor]
+    present = torch.zeros_like(predicted.presence)
+    present[chosen] = 1.0
+    importance = torch.where(present > 0, 1.0, weights.absent)
+    if weights.no_object == "zeros":
+        wanted = torch.zeros_like(predicted.logits)
+        wanted[chosen] = labels
+        return weights.label * F.binary_cross_entropy_with_logits(
+            predicted.logits, wanted, importance[..., None], reduction="sum"
+        )
+    presence = F.binary_cross_entropy_with_logits(predicted.presence, present, importance, reduction="sum")
+    label = F.binary_cross_entropy_with_logits(predicted.logits[chosen], labels, reduction="sum")
+    return weights.presence * presence + weights.label * label

@@ -14,9 +14,11 @@ from vitascope.core.errors import UserError
 from vitascope.core.types import Kind, Score
 from vitascope.metrics import detection_errors, frame_ap, prediction_columns, temporal_ap
 from vitascope.metrics.boxes import Boxes, Frames, iou
+from vitascope.metrics.boxes import rows as rows_of
 from vitascope.metrics.frame_ap import HEADLINE, IOU, Selected
 from vitascope.metrics.temporal_ap import Matching
 from vitascope.probes.base import JointlyScored, ScoredPredictions, TestPredictions
+from vitascope.probes.detection.video_ap import has_tubes, video_scores
 
 Array = NDArray[Any]
 READING = frame_ap.READINGS["stable"]
@@ -61,6 +63,7 @@ class ActorDetection(JointlyScored[Keyframes, Detections]):
         return ScoredPredictions(
             {
                 **scores,
+                **(video_scores(rows, truth, groups, rng) if has_tubes(truth) else {}),
                 **{f"{HEADLINE} of {name}": Score(float(np.mean(part))) for name, part in parts.items() if part},
                 **{name: Score(value) for name, value in recalls(test.predictions, truth).items()},
                 f"{HEADLINE} given boxes": known[HEADLINE],
@@ -131,12 +134,17 @@ def empty_frames(truth: Sequence[Keyframes]) -> Frames:
 
 
 def candidates(predictions: Sequence[Detections]) -> Boxes:
-    """A row for the box of every query, of label 0, with the probability of an actor as its score."""
+    """A row for the box of every query, of label 0, with the probability of an actor as its score.
+
+    Rows are in order of the best class, so that it decides where these are equal.
+    """
     number = np.repeat(np.arange(len(predictions)), [len(p.times) for p in predictions])
     times, boxes, presence = (
         np.concatenate([getattr(p, name) for p in (*predictions, NO_DETECTIONS)]) for name in Detections._fields[:3]
     )
-    return Boxes(number, times, boxes.astype(np.float64), np.zeros_like(number), presence.astype(np.float64))
+    best = np.concatenate([p.scores.max(1, initial=0.0) for p in (*predictions, NO_DETECTIONS)])
+    rows = Boxes(number, times, boxes.astype(np.float64), np.zeros_like(number), presence.astype(np.float64))
+    return rows_of(rows, np.argsort(-best, kind="stable"))
 
 
 def recalls(predictions: Sequence[Detections], truth: Sequence[Keyframes]) -> dict[str, float]:

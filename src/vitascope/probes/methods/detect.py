@@ -2,44 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from copy import deepcopy
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, ClassVar, NamedTuple
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from vitascope.core.actors import NO_DETECTIONS, Detections, Keyframes
-from vitascope.core.device import generator
+from vitascope.core.actors import Detections, Keyframes
 from vitascope.core.errors import UserError
-from vitascope.core.fields import BELOW_ONE, NOT_NEGATIVE, POSITIVE, check_fields
-from vitascope.core.progress import ProgressLine, TrainingProgress
+from vitascope.core.fields import BELOW_ONE, NOT_NEGATIVE, POSITIVE
 from vitascope.core.registry import unknown_variant
-from vitascope.core.types import Example
-from vitascope.features.base import Batch, Features, check_finite
+from vitascope.core.types import Dataset
+from vitascope.features.base import Batch, Features
 from vitascope.features.view import View
-from vitascope.nn.schedules import cosine
 from vitascope.probes.base import PredictionList, WorkloadSize
-from vitascope.probes.detection.boxes import centered, corners
-from vitascope.probes.detection.decoder import ActorDecoder, DecoderConfig, Predicted, random_decoder
-from vitascope.probes.detection.losses import FramePredictions, Targets, Weights, detection_loss
-from vitascope.probes.detection.scoring import ActorDetection
-from vitascope.probes.training import resume
-from vitascope.probes.training.clipped_step import clipped_step
-from vitascope.sampling.names import Around, WholeFrame
-
-READ_EXAMPLES = 64
-"""Most keyframes read at once; gradients are accumulated to the batch."""
-_AVA = View(WholeFrame(Around()), "grid", stored=False)
-_SECOND = View(WholeFrame(Around(window=1.0)), "grid", stored=False)
+from vitascope.probes.detection.annotated import (
+    Between,
+    actor_tubes,
+    annotated_frames,
+    at_frames,
+    padded_targets,
+    untold,
+)
+from vitascope.probes.detection.boxes import corners
+from vitascope.probes.detection.decoder import ActorDecoder, DecoderConfig, random_decoder
+from vitascope.probes.detection.losses import FramePredictions, NoObject, Weights, detection_loss
+from vitascope.probes.detection.roi_probe import ROI, RoiProbe
+from vitascope.probes.detection.training import (
+    ONE_SECOND,
+    WHOLE_SPAN,
+    Grid,
+    KeyframeHead,
+    grids,
+    in_order,
+    mixed_precision,
+)
+from vitascope.sampling.clip_window import clip_window
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetectionProbe(ActorDetection):
+class DetectionProbe(KeyframeHead):
     """An end-to-end decoder of actors on the token grid of one clip around each keyframe, as in the TWLV-I report.
 
     Queries, factorized into space and time, attend to each other and to the tokens of their time step; each predicts a
@@ -50,12 +56,6 @@ class DetectionProbe(ActorDetection):
 
     name: str = "detect"
     """Name as typed by users, with variant and options."""
-    version: int = 1
-    """Version; incremented whenever the same inputs would yield another score."""
-    train: View = _AVA
-    """View of the training videos."""
-    test: View = _AVA
-    """View of the test videos."""
     layers: Annotated[int, POSITIVE] = 6
     """Layers of the decoder."""
     width: Annotated[int, POSITIVE] = 256
@@ -74,20 +74,12 @@ class DetectionProbe(ActorDetection):
     """Probability of skipping a branch of a layer for an example."""
     anchors: bool = True
     """Predict boxes relative to a learned point of each query, at first spread over the frame. Not in the report."""
-    lr: Annotated[float, POSITIVE] = 1e-4
-    """Peak learning rate of AdamW."""
-    weight_decay: Annotated[float, NOT_NEGATIVE] = 1e-5
-    """Weight decay of AdamW."""
     clip_grad_norm: Annotated[float, NOT_NEGATIVE] = 0.1
     """Maximum norm of the gradient, as in DETR; 0: no clipping."""
-    epochs: Annotated[int, POSITIVE] = 50
-    """Passes over the training keyframes."""
     warmup: Annotated[int, NOT_NEGATIVE] = 10
     """Epochs of linear warm-up; a half cosine to 0 follows."""
-    batch: Annotated[int, POSITIVE] = 256
-    """Keyframes per step; gradients are accumulated."""
-    ema: Annotated[float, BELOW_ONE] = 0.0
-    """Decay of a moving average of the weights that makes the predictions; 0: the weights of the last step do."""
+    no_object: NoObject = "presence"
+    """Queries without an actor: a probability of `presence` apart from the classes, or `zeros` for all classes."""
     label_weight: Annotated[float, NOT_NEGATIVE] = 2.0
     """Weight of the classes in matching and loss."""
     distance_weight: Annotated[float, NOT_NEGATIVE] = 5.0
@@ -97,23 +89,24 @@ class DetectionProbe(ActorDetection):
     presence_weight: Annotated[float, NOT_NEGATIVE] = 1.0
     """Weight of the loss of there being an actor."""
     absent_weight: Annotated[float, NOT_NEGATIVE] = 0.1
-    """Weight of queries without an actor in that loss, as in DETR and TubeR."""
+    """Weight of queries without an actor in that loss, or with `zeros` in that of classes, as in DETR and TubeR."""
 
-    resumes: ClassVar[bool] = True
-    reports_progress: ClassVar[bool] = True
+    between: ClassVar[Between] = "repeated"
+    """What is predicted between the middles of two time steps; no field, so that digests made without it stay valid."""
+    follows: ClassVar[bool] = False
+    """Whether a query is matched to one actor over all annotated times of an example, not at each by itself."""
 
     def __post_init__(self) -> None:
-        check_fields(self, self.name)
+        super().__post_init__()
         if self.width % self.heads or self.width % 4:
             raise UserError(f"{self.name}: width = {self.width} must be a multiple of 4 and of heads = {self.heads}")
-        if self.warmup > self.epochs:
-            raise UserError(f"{self.name}: warmup = {self.warmup} must be at most epochs = {self.epochs}")
-        if (self.train.reduce, self.test.reduce) != ("grid", "grid"):
-            raise UserError(f"{self.name}: attends to tokens in space; its views must reduce to grid")
 
-    def passes(self, train: int) -> int:
-        """Return the number of passes over `train` keyframes."""
-        return self.epochs
+    def check_dataset(self, dataset: Dataset[Keyframes]) -> None:
+        """Raise UserError for examples annotated at several times that a clip of the views would not tell apart."""
+        for view in (self.train, self.test):
+            for e in dataset.examples:
+                if len(e.truth.times) > 1 and clip_window(view.sampler, e.span, e.span) is None:
+                    raise UserError(f"{self.name} on {dataset.name}: {untold(e.id, len(e.truth.times))}")
 
     def multiply_adds(self, load: WorkloadSize) -> float:
         """Return the multiply-adds, forward and backward."""
@@ -136,53 +129,10 @@ class DetectionProbe(ActorDetection):
         `seed` sets initialization, order and dropout; `line` labels the progress bar. With `scratch`, the state is
         saved there after every epoch, and an interrupted training resumes from it.
         """
-        if not any(e.truth.actors for e in train.examples):
-            raise UserError(f"{self.name}: none of {len(train.examples)} training examples has an actor; annotate some")
-        with ProgressLine(TrainingProgress(line, self.epochs * len(train.examples)), quiet=not line) as live:
-            model = self._fit(train, seed=seed, scratch=scratch, live=live)
-        return PredictionList(self._detections(model, test))
+        model = self._trained(train, seed=seed, scratch=scratch, line=line)
+        return PredictionList(in_order(test, lambda batch: self._found(model, test, batch)))
 
-    @property
-    def _weights(self) -> Weights:
-        return Weights(
-            self.label_weight, self.distance_weight, self.overlap_weight, self.presence_weight, self.absent_weight
-        )
-
-    def _fit(
-        self, train: Features[Keyframes], *, seed: int, scratch: resume.Scratch, live: ProgressLine
-    ) -> ActorDecoder:
-        """Train the decoder, every keyframe once per epoch."""
-        draw = generator(seed)
-        model = self._model(train, draw)
-        device = model.slots.device
-        average = deepcopy(model)
-        optimizer = torch.optim.AdamW(model.parameters(), lr=self.lr, weight_decay=self.weight_decay, fused=True)
-        dropping = torch.Generator(device).manual_seed(int(torch.randint(2**62, (), generator=draw)))
-        facts = resume.LoopState(draw=draw, dropping=dropping)
-        parts: dict[str, resume.Stateful] = {"model": model, "average": average, "optimizer": optimizer, "facts": facts}
-        count = len(train.examples)
-        epoch_steps = -(-count // self.batch)
-        done = resume.resume(scratch, parts)
-        live.resume_at(done * count)
-        for epoch in range(done, self.epochs):
-            order = torch.randperm(count, generator=draw).tolist()
-            for number, start in enumerate(range(0, count, self.batch)):
-                chosen = order[start : start + self.batch]
-                self._accumulate(model, train, chosen, dropping, live)
-                step = epoch * epoch_steps + number + 1
-                rate = cosine(step, self.epochs * epoch_steps, self.warmup * epoch_steps, self.lr)
-                clipped_step(optimizer, rate, max_norm=self.clip_grad_norm, name=self.name, scratch=scratch)
-                resume.update_average(average, model, self.ema)
-            resume.save(scratch, parts, epoch + 1)
-        resume.delete(scratch)
-        return average
-
-    def _model(self, train: Features[Keyframes], draw: torch.Generator) -> ActorDecoder:
-        """Return an untrained decoder for the grids of `train`."""
-        first = next(iter(train.batches(1)), None)
-        if first is None:
-            raise UserError(f"{self.name}: none of {len(train.examples)} training videos could be encoded")
-        steps, rows, columns, dim = first.values.shape[-4:]
+    def _head(self, grid: Grid, classes: int, draw: torch.Generator) -> ActorDecoder:
         config = DecoderConfig(
             layers=self.layers,
             width=self.width,
@@ -194,39 +144,36 @@ class DetectionProbe(ActorDetection):
             drop_path=self.drop_path,
             anchors=self.anchors,
         )
-        model = ActorDecoder((steps, rows, columns, dim), len(train.classes), config)
-        return random_decoder(draw, model).to(first.values.device)
+        return random_decoder(draw, ActorDecoder(grid, classes, config))
 
-    def _accumulate(
-        self,
-        model: ActorDecoder,
-        train: Features[Keyframes],
-        chosen: Sequence[int],
-        dropping: torch.Generator,
-        live: ProgressLine,
-    ) -> None:
-        """Add the gradients of the keyframes `chosen`."""
-        for batch in train.batches(min(self.batch, READ_EXAMPLES), chosen):
-            frames = annotated_frames([train.examples[i] for i in batch.owner.tolist()], batch, self.train)
-            predicted = at_frames(model(_grids(train, batch), dropping), frames)
-            targets = padded_targets(frames, len(train.classes)).to(batch.values.device)
-            loss = detection_loss(predicted, targets, self._weights)
-            (loss * (len(batch.owner) / len(chosen))).backward()
-            for _ in batch.owner:
-                live.step()
+    def _loss(
+        self, model: nn.Module, train: Features[Keyframes], batch: Batch, step: Sequence[int], dropping: torch.Generator
+    ) -> Tensor:
+        frames = annotated_frames(train, batch, self.train, between=self.between)
+        with mixed_precision(batch.values.device):
+            predicted = at_frames(model(grids(train, batch), dropping), frames)
+        targets = padded_targets(frames, len(train.classes)).to(batch.values.device)
+        weights = Weights(
+            self.label_weight,
+            self.distance_weight,
+            self.overlap_weight,
+            self.presence_weight,
+            self.absent_weight,
+            self.no_object,
+        )
+        tubes = actor_tubes(frames) if self.follows else None
+        return detection_loss(predicted, targets, weights, tubes) * (len(batch.owner) / len(step))
 
-    @torch.no_grad()
-    def _detections(self, model: ActorDecoder, test: Features[Keyframes]) -> list[Detections]:
-        """Return the predictions for each example."""
-        predictions = [NO_DETECTIONS] * len(test.examples)
-        for batch in test.batches(READ_EXAMPLES):
-            frames = annotated_frames([test.examples[i] for i in batch.owner.tolist()], batch, self.test)
-            by_frame = _last_layer(at_frames(model(_grids(test, batch)), frames))
-            for row, owner in enumerate(batch.owner.tolist()):
-                own = [i for i, frame in enumerate(frames) if frame.row == row]
-                times = np.repeat([frames[i].time for i in own], self.queries)
-                predictions[owner] = Detections(times, *(part[own].reshape(-1, *part.shape[2:]) for part in by_frame))
-        return predictions
+    def _found(self, model: nn.Module, test: Features[Keyframes], batch: Batch) -> Iterator[Detections]:
+        """The predictions for the examples of a batch."""
+        frames = annotated_frames(test, batch, self.test, between=self.between)
+        boxes, presence, scores = _last_layer(at_frames(model(grids(test, batch)), frames))
+        if self.no_object == "zeros":
+            presence = np.ones_like(presence)
+        for row in range(len(batch.owner)):
+            own = [i for i, frame in enumerate(frames) if frame.row == row]
+            times = np.repeat([frames[i].time for i in own], self.queries)
+            yield Detections(times, *(part[own].reshape(-1, *part.shape[2:]) for part in (boxes, presence, scores)))
 
 
 def _last_layer(predicted: FramePredictions) -> list[NDArray[np.float32]]:
@@ -235,93 +182,64 @@ def _last_layer(predicted: FramePredictions) -> list[NDArray[np.float32]]:
     return [part.cpu().numpy() for part in (corners(boxes), presence.sigmoid(), logits.sigmoid())]
 
 
-class AnnotatedFrame(NamedTuple):
-    """An annotated time of an example of a batch."""
+@dataclass(frozen=True, kw_only=True)
+class TubeProbe(DetectionProbe):
+    """The decoder on the whole span of each example, with boxes at every annotated time of it.
 
-    row: int
-    """Its example, by its place in the batch."""
-    step: int
-    """The time step of the token grid that shows it."""
-    time: float
-    """Seconds from the first frame of the video."""
-    example: Example[Keyframes]
+    Box, presence and classes between the middles of two time steps are those of the query at both, interpolated, as
+    actors move on within a step; and a query is matched to one actor over all times, so that it follows it.
+    """
 
+    name: str = "detect/tubes"
+    """Name as typed by users, with variant and options."""
+    train: View = WHOLE_SPAN
+    """View of the training videos."""
+    test: View = WHOLE_SPAN
+    """View of the test videos."""
 
-def annotated_frames(examples: Sequence[Example[Keyframes]], batch: Batch, view: View) -> list[AnnotatedFrame]:
-    """The annotated times of examples and the time steps that show them."""
-    steps = batch.values.shape[-4]
-    return [
-        AnnotatedFrame(row, time_step(e, time, steps, view), time, e)
-        for row, e in enumerate(examples)
-        for time in e.truth.times
-    ]
+    between: ClassVar[Between] = "interpolated"
+    follows: ClassVar[bool] = True
 
 
-def time_step(example: Example[Keyframes], time: float, steps: int, view: View) -> int:
-    """The time step that shows `time` in a clip around the middle of the span; the middle is shown by step n // 2."""
-    span = example.span or (time, time)
-    sampler = view.sampler.inner if isinstance(view.sampler, WholeFrame) else view.sampler
-    window = sampler.window if isinstance(sampler, Around) else None
-    offset = (time - sum(span) / 2) / (window or 1.0)
-    return min(max(int(np.floor(offset * steps + 1e-6)) + steps // 2, 0), steps - 1)
-
-
-def at_frames(predicted: Predicted, frames: Sequence[AnnotatedFrame]) -> FramePredictions:
-    """The predictions at annotated times."""
-    row, step = [f.row for f in frames], [f.step for f in frames]
-    return FramePredictions(*(part[:, row, step] for part in predicted))
-
-
-def padded_targets(frames: Sequence[AnnotatedFrame], classes: int) -> Targets:
-    """The annotated actors of the frames."""
-    actors = [[a for a in f.example.truth.actors if a.time == f.time] for f in frames]
-    most = max((len(of) for of in actors), default=0)
-    boxes, labels = torch.zeros(len(frames), most, 4), torch.zeros(len(frames), most, classes)
-    mask = torch.zeros(len(frames), most, dtype=torch.bool)
-    for i, of in enumerate(actors):
-        for j, actor in enumerate(of):
-            boxes[i, j], mask[i, j] = centered(torch.tensor(actor.box)), True
-            labels[i, j, list(actor.labels)] = 1.0
-    return Targets(boxes, labels, mask)
-
-
-def _grids(features: Features[Keyframes], batch: Batch) -> Tensor:
-    """The token grids of a batch, one clip per example, float32."""
-    if batch.values.ndim != 6 or batch.values.shape[1] != 1:
-        raise UserError(
-            f"detect: needs one token grid per example, not vectors of shape {list(batch.values.shape[1:])}"
-        )
-    return check_finite(features, batch).values[:, 0].float()
-
-
-PRESETS: Mapping[str, DetectionProbe] = {
+_TINY = DetectionProbe(
+    name="detect/tiny",
+    train=ONE_SECOND,
+    test=ONE_SECOND,
+    layers=3,
+    width=128,
+    mlp=128,
+    heads=4,
+    queries=10,
+    dropout=0.0,
+    drop_path=0.0,
+    lr=1e-3,
+    clip_grad_norm=1.0,
+    epochs=20,
+    warmup=2,
+    batch=64,
+)
+_TINY_TUBES = {f.name: getattr(_TINY, f.name) for f in fields(_TINY)}
+PRESETS: Mapping[str, DetectionProbe | RoiProbe] = {
     "": DetectionProbe(),
-    "tiny": DetectionProbe(
-        name="detect/tiny",
-        train=_SECOND,
-        test=_SECOND,
-        layers=3,
-        width=128,
-        mlp=128,
-        heads=4,
-        queries=10,
-        dropout=0.0,
-        drop_path=0.0,
-        lr=1e-3,
-        clip_grad_norm=1.0,
-        epochs=20,
-        warmup=2,
-        batch=64,
-    ),
+    "tiny": _TINY,
+    "tubes": TubeProbe(),
+    "tubes-tiny": TubeProbe(**_TINY_TUBES | {"name": "detect/tubes-tiny", "train": WHOLE_SPAN, "test": WHOLE_SPAN}),
+    **ROI,
 }
 VARIANTS: dict[str, str] = {
     "": "factorized queries on one clip around each keyframe, end to end; table 8 of the TWLV-I report",
     "tiny": "a small decoder on one second around each keyframe, for motionlab/detect and trial runs on a CPU",
+    "tubes": "boxes at every annotated frame of a window, linked to tubes: for ucf101_24, jhmdb and multisports",
+    "tubes-tiny": "detect/tubes with the decoder of detect/tiny, for motionlab/detect-tubes and trial runs on a CPU",
+    "roi": "classes of given boxes: RoIAlign, and attention from each box to all tokens; VideoGLUE's settings",
+    "roi-tiny": "a small one on one second around each keyframe, for motionlab/detect and trial runs on a CPU",
+    "roi-slowfast": "classes of given boxes: RoIAlign on the mean over time, max-pooled, and a linear classifier",
+    "roi-slowfast-tiny": "the same on one second around each keyframe, with a higher learning rate",
 }
 """{variant: description}, as listed by `vitascope ls probes`."""
 
 
-def build(variant: str = "") -> DetectionProbe:
+def build(variant: str = "") -> DetectionProbe | RoiProbe:
     """Return the probe `detect/variant`, or `detect`."""
     known = PRESETS.get(variant)
     if known is None:
