@@ -13,13 +13,11 @@ from torch import Tensor
 
 from vitascope.probes.detection.boxes import centered, corners, overlaps
 from vitascope.probes.detection.losses import (
-    ActorTubes,
     FramePredictions,
     Targets,
     Weights,
     detection_loss,
     match,
-    match_tubes,
     matching_cost,
 )
 
@@ -133,52 +131,6 @@ def test_a_frame_without_actors_teaches_absence_only() -> None:
     assert predicted.boxes.grad is None or not predicted.boxes.grad.any()
     assert predicted.presence.grad is not None
     assert (predicted.presence.grad > 0).all()
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_queries_of_tubes_are_the_best_of_all_permutations(seed: int) -> None:
-    """Two examples of three frames, with three and two actors, of which some are missing in some frames."""
-    predicted, targets = random_case(seed, frames=6)
-    number = torch.tensor([[0, 1, 2]] * 3 + [[3, 4, 4]] * 3)
-    mask = torch.rand(6, 3, generator=torch.Generator().manual_seed(seed)) < 0.7
-    mask[3:, 2] = False
-    mask[0], mask[3, :2] = True, True
-    cost = matching_cost(predicted, targets, WEIGHTS)
-    pairs = match_tubes(cost, mask, ActorTubes(number, (3, 5)))
-    found = {
-        (layer, frame, actor): query for layer, frame, query, actor in zip(*(p.tolist() for p in pairs), strict=True)
-    }
-    assert {key[1:] for key in found} == {tuple(at) for at in mask.nonzero().tolist()}
-    for layer in range(2):
-        for frames, tubes in ((range(3), (0, 1, 2)), (range(3, 6), (3, 4))):
-            places = [(f, a) for f in frames for a in range(3) if mask[f, a]]
-
-            def total(queries: dict[int, int], places: list = places, layer: int = layer) -> float:
-                return sum(float(cost[layer, f, queries[int(number[f, a])], a]) for f, a in places)
-
-            own = {int(number[f, a]): found[layer, f, a] for f, a in places}
-            assert all(found[layer, f, a] == own[int(number[f, a])] for f, a in places)
-            assert len(set(own.values())) == len(tubes)
-            best = min(total(dict(zip(tubes, order, strict=True))) for order in permutations(range(5), len(tubes)))
-            assert total(own) == pytest.approx(best, rel=1e-5)
-
-
-def test_tubes_of_single_frames_are_matched_as_frames_are() -> None:
-    predicted, targets = random_case(1)
-    counts = targets.mask.sum(1).cumsum(0).tolist()
-    number = torch.where(targets.mask, targets.mask.flatten().cumsum(0).view(3, 3) - 1, 0)
-    cost = matching_cost(predicted, targets, WEIGHTS)
-    one, other = match(cost, targets.mask), match_tubes(cost, targets.mask, ActorTubes(number, tuple(counts)))
-    assert {tuple(p) for p in torch.stack(one, 1).tolist()} == {tuple(p) for p in torch.stack(other, 1).tolist()}
-    assert float(detection_loss(predicted, targets, WEIGHTS)) == pytest.approx(
-        float(detection_loss(predicted, targets, WEIGHTS, ActorTubes(number, tuple(counts))))
-    )
-
-
-def test_of_more_tubes_than_queries_the_cheapest_are_matched() -> None:
-    cost = torch.tensor([[[[3.0, 1.0]]], [[[2.0, 5.0]]]])
-    pairs = match_tubes(cost, torch.ones(1, 2, dtype=torch.bool), ActorTubes(torch.tensor([[0, 1]]), (2,)))
-    assert torch.stack(pairs, 1).tolist() == [[0, 0, 0, 1], [1, 0, 0, 0]]
 
 
 def test_without_a_probability_of_presence_nobody_is_no_class() -> None:

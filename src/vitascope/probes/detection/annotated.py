@@ -8,14 +8,14 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import torch
 
-from vitascope.core.actors import Actor, Keyframes
+from vitascope.core.actors import Keyframes
 from vitascope.core.errors import UserError
 from vitascope.core.types import Example, Span
 from vitascope.features.base import Batch, Features
 from vitascope.features.view import View
 from vitascope.probes.detection.boxes import centered
 from vitascope.probes.detection.decoder import Predicted
-from vitascope.probes.detection.losses import ActorTubes, FramePredictions, Targets
+from vitascope.probes.detection.losses import FramePredictions, Targets
 from vitascope.sampling.clip_window import clip_window, keyframe
 
 Between: TypeAlias = Literal["repeated", "interpolated"]
@@ -113,7 +113,7 @@ def at_frames(predicted: Predicted, frames: Sequence[AnnotatedFrame]) -> FramePr
 
 def padded_targets(frames: Sequence[AnnotatedFrame], classes: int) -> Targets:
     """The annotated actors of the frames."""
-    actors = [actors_at(f) for f in frames]
+    actors = [[a for a in f.example.truth.actors if a.time == f.time] for f in frames]
     most = max(map(len, actors), default=0)
     boxes, labels = torch.zeros(len(frames), most, 4), torch.zeros(len(frames), most, classes)
     mask = torch.zeros(len(frames), most, dtype=torch.bool)
@@ -122,23 +122,3 @@ def padded_targets(frames: Sequence[AnnotatedFrame], classes: int) -> Targets:
             boxes[i, j], mask[i, j] = centered(torch.tensor(actor.box)), True
             labels[i, j, list(actor.labels)] = 1.0
     return Targets(boxes, labels, mask)
-
-
-def actor_tubes(frames: Sequence[AnnotatedFrame]) -> ActorTubes:
-    """Which actors of the frames are followed; an actor without a track is another one in every frame."""
-    actors = [actors_at(f) for f in frames]
-    number = torch.zeros(len(frames), max(map(len, actors), default=0), dtype=torch.int64)
-    known: dict[tuple[int, int, int], int] = {}
-    ends: dict[tuple[int, int], int] = {}
-    followed = {f.row: all(a.track >= 0 for a in f.example.truth.actors) for f in frames}
-    for i, (frame, of) in enumerate(zip(frames, actors, strict=True)):
-        group = (frame.row, -1 if followed[frame.row] else i)
-        for j, actor in enumerate(of):
-            number[i, j] = known.setdefault((*group, actor.track if followed[frame.row] else j), len(known))
-        ends[group] = len(known)
-    return ActorTubes(number, tuple(ends.values()) or (0,))
-
-
-def actors_at(frame: AnnotatedFrame) -> list[Actor]:
-    """The actors of a frame."""
-    return [a for a in frame.example.truth.actors if a.time == frame.time]

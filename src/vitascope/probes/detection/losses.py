@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Literal, NamedTuple, TypeAlias
 
 import torch
@@ -30,15 +29,6 @@ class Targets(NamedTuple):
     def to(self, device: torch.device) -> Targets:
         """The targets on a device."""
         return Targets(*(part.to(device) for part in self))
-
-
-class ActorTubes(NamedTuple):
-    """Which actors of m frames are one actor followed over several of them."""
-
-    number: Int[Tensor, "m a"]
-    """Number of the tube of each actor, from 0; anything for padding."""
-    ends: tuple[int, ...]
-    """End of the numbers of each example, ascending; a query is matched to one tube of an example at most."""
 
 
 class FramePredictions(NamedTuple):
@@ -102,31 +92,9 @@ def match(cost: Float[Tensor, "l m s a"], mask: Bool[Tensor, "m a"]) -> Matches:
     return Matches(*columns)
 
 
-def match_tubes(cost: Float[Tensor, "l m s a"], mask: Bool[Tensor, "m a"], tubes: ActorTubes) -> Matches:
-    """The assignment of a query to each tube, in all its frames, of least total cost over the frames of an example."""
-    frame, actor = mask.nonzero(as_tuple=True)
-    number = tubes.number.to(mask.device)[frame, actor]
-    each = cost.float()[:, frame, :, actor]
-    total = each.new_zeros(tubes.ends[-1], *each.shape[1:]).index_add_(0, number, each).permute(1, 2, 0).cpu().numpy()
-    query = torch.full((len(cost), tubes.ends[-1]), -1)
-    for start, end in pairwise((0, *tubes.ends)):
-        for layer in range(len(cost)):
-            rows, columns = linear_sum_assignment(total[layer, :, start:end])
-            query[layer, start + torch.from_numpy(columns)] = torch.from_numpy(rows)
-    taken = query.to(cost.device)[:, number]
-    of, pair = (taken >= 0).nonzero(as_tuple=True)
-    return Matches(of, frame[pair], taken[of, pair], actor[pair])
-
-
-def detection_loss(
-    predicted: FramePredictions, targets: Targets, weights: Weights, tubes: ActorTubes | None = None
-) -> Float[Tensor, ""]:
-    """Sum over the layers of the loss of presence, classes, L1 distance and generalized IoU, per actor.
-
-    With `tubes`, a query follows one actor over the frames of an example; else each frame is matched by itself.
-    """
-    cost = matching_cost(predicted, targets, weights)
-    pairs = match_tubes(cost, targets.mask, tubes) if tubes and tubes.ends[-1] else match(cost, targets.mask)
+def detection_loss(predicted: FramePredictions, targets: Targets, weights: Weights) -> Float[Tensor, ""]:
+    """Sum over the layers of the loss of presence, classes, L1 distance and generalized IoU, per actor."""
+    pairs = match(matching_cost(predicted, targets, weights), targets.mask)
     chosen = pairs.layer, pairs.frame, pairs.query
     boxes, wanted = predicted.boxes[chosen], targets.boxes[pairs.frame, pairs.actor]
     _, giou = overlaps(corners(boxes), corners(wanted))

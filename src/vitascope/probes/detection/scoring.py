@@ -157,22 +157,25 @@ def recalls(predictions: Sequence[Detections], truth: Sequence[Keyframes]) -> di
 def given_boxes(predictions: Sequence[Detections], truth: Sequence[Keyframes]) -> Boxes:
     """Rows as if every actor had been found: its own box, with the classes of the query that overlaps it most."""
     found = [
-        (number, actor.time, *actor.box, label, score)
+        ((number, actor.time, *actor.box), scores)
         for number, (predicted, t) in enumerate(zip(predictions, truth, strict=True))
         for actor in t.actors
-        for label, score in enumerate(_scores_at(predicted, actor))
+        if (scores := _scores_at(predicted, actor)) is not None
     ]
-    return _table(found)
+    actors = np.array([actor for actor, _ in found], np.float64).reshape(-1, 6)
+    scores = np.array([scores for _, scores in found], np.float64)
+    row, label = np.divmod(np.arange(scores.size), max(scores.size // max(len(found), 1), 1))
+    return Boxes(actors[row, 0].astype(np.int64), actors[row, 1], actors[row, 2:], label, scores.ravel())
 
 
-def _scores_at(predicted: Detections, actor: Actor) -> list[float]:
-    """Class probabilities of the query that overlaps an actor most; none without queries at its time."""
+def _scores_at(predicted: Detections, actor: Actor) -> Array | None:
+    """Class probabilities of the query that overlaps an actor most; None without queries at its time."""
     at = np.flatnonzero(predicted.times == actor.time)
     if not len(at):
-        return []
+        return None
     overlap = iou(predicted.boxes[at].astype(np.float64), np.tile(np.asarray(actor.box, np.float64), (len(at), 1)))
-    scores: list[float] = predicted.scores[at[np.argmax(overlap)]].tolist()
-    return scores
+    chosen: Array = predicted.scores[at[np.argmax(overlap)]]
+    return chosen
 
 
 def _table(rows: Sequence[Sequence[float]]) -> Boxes:

@@ -22,7 +22,6 @@ from vitascope.features.view import View
 from vitascope.probes.base import PredictionList, WorkloadSize
 from vitascope.probes.detection.annotated import (
     Between,
-    actor_tubes,
     annotated_frames,
     at_frames,
     padded_targets,
@@ -93,8 +92,6 @@ class DetectionProbe(KeyframeHead):
 
     between: ClassVar[Between] = "repeated"
     """What is predicted between the middles of two time steps; no field, so that digests made without it stay valid."""
-    follows: ClassVar[bool] = False
-    """Whether a query is matched to one actor over all annotated times of an example, not at each by itself."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -161,8 +158,7 @@ class DetectionProbe(KeyframeHead):
             self.absent_weight,
             self.no_object,
         )
-        tubes = actor_tubes(frames) if self.follows else None
-        return detection_loss(predicted, targets, weights, tubes) * (len(batch.owner) / len(step))
+        return detection_loss(predicted, targets, weights) * (len(batch.owner) / len(step))
 
     def _found(self, model: nn.Module, test: Features[Keyframes], batch: Batch) -> Iterator[Detections]:
         """The predictions for the examples of a batch."""
@@ -186,8 +182,8 @@ def _last_layer(predicted: FramePredictions) -> list[NDArray[np.float32]]:
 class TubeProbe(DetectionProbe):
     """The decoder on the whole span of each example, with boxes at every annotated time of it.
 
-    Box, presence and classes between the middles of two time steps are those of the query at both, interpolated, as
-    actors move on within a step; and a query is matched to one actor over all times, so that it follows it.
+    Box, presence and classes between the middles of two time steps are those of the query at both, interpolated:
+    actors move on within a step. Queries are matched to actors at each time, as at keyframes.
     """
 
     name: str = "detect/tubes"
@@ -198,7 +194,6 @@ class TubeProbe(DetectionProbe):
     """View of the test videos."""
 
     between: ClassVar[Between] = "interpolated"
-    follows: ClassVar[bool] = True
 
 
 _TINY = DetectionProbe(
