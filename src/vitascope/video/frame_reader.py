@@ -23,16 +23,16 @@ UNDECODABLE = "undecodable frames"
 """First words of the warning about replaced frames, by which callers recognize it."""
 
 
+class DisturbedError(Exception):
+    """A file is damaged, or not what its index says: its frames may depend on where decoding began."""
+
+
 def frames(video: Video, wanted: list[int], problems: list[str]) -> Iterator[tuple[int, Any]]:
     """Yield `(i, decoded frame)` for each index in `wanted` (ascending).
 
     A frame that cannot be decoded is replaced by the nearest earlier frame of the video, or else the nearest later one,
     and reported in `problems`. Raises UserError if nothing can be decoded.
     """
-    frames = video.kind == "frames"
-    count = len(read_folder(video.path).files) if frames else len(read_index(video.path).times)
-    if count != len(video.times):
-        raise UserError(f"{video.path}: the file has changed since it was inspected; call inspect again")
     source = _source(video, wanted)
     replaced: list[int] = []
     with closing(source):
@@ -49,8 +49,26 @@ def frames(video: Video, wanted: list[int], problems: list[str]) -> Iterator[tup
     problems += source.problems
 
 
+def undisturbed_frames(video: Video, wanted: list[int]) -> Iterator[tuple[int, Any]]:
+    """Yield frames as `frames` does, as long as nothing has to be replaced, concealed or read anew: DisturbedError.
+
+    A frame that comes is the same wherever decoding began, so it may be shared by clips that begin elsewhere.
+    """
+    source = _source(video, wanted)
+    with closing(source):
+        for i in wanted:
+            frame = source.frame(i)
+            if frame is None or source.problems or source.restarted:
+                raise DisturbedError
+            yield i, frame
+
+
 def _source(video: Video, wanted: list[int]) -> _Folder | Animation | _Stream:
-    """What reads the frames of a video."""
+    """What reads the frames of a video, if it still has as many as when it was inspected."""
+    frames = video.kind == "frames"
+    count = len(read_folder(video.path).files) if frames else len(read_index(video.path).times)
+    if count != len(video.times):
+        raise UserError(f"{video.path}: the file has changed since it was inspected; call inspect again")
     if video.kind == "frames":
         return _Folder(video.path)
     if is_animation(video.path):
@@ -60,6 +78,8 @@ def _source(video: Video, wanted: list[int]) -> _Folder | Animation | _Stream:
 
 class _Folder:
     """Frames of a folder of images."""
+
+    restarted = False
 
     def __init__(self, path: str) -> None:
         self.files = read_folder(path).files
@@ -89,6 +109,8 @@ class _Stream:
     def __init__(self, path: str, index: Index, wanted: list[int]) -> None:
         self.path, self.index = path, index
         self.trusting = not index.counted
+        self.restarted = False
+        """True once the index has turned out to be wrong."""
         self.needed = frozenset(index.places[wanted].tolist()) if self.trusting else frozenset()
         self._begin()
 
@@ -136,7 +158,7 @@ class _Stream:
         return [f"{what}: {n}" for what, n in counts.items() if n]
 
     def _start_over(self) -> None:
-        self.trusting = False
+        self.trusting, self.restarted = False, True
         self.container.close()
         self._begin()
 
