@@ -52,9 +52,10 @@ def frames(video: Video, wanted: list[int], problems: list[str]) -> Iterator[tup
 def undisturbed_frames(video: Video, wanted: list[int]) -> Iterator[tuple[int, Any]]:
     """Yield frames as `frames` does, as long as nothing has to be replaced, concealed or read anew: DisturbedError.
 
-    A frame that comes is the same wherever decoding began, so it may be shared by clips that begin elsewhere.
+    A frame that comes is the same wherever decoding began, so it may be shared by clips that begin elsewhere. The
+    decoder is strict: what it would conceal is flagged only in the frame itself, which others refer to before.
     """
-    source = _source(video, wanted)
+    source = _source(video, wanted, strict=True)
     with closing(source):
         for i in wanted:
             frame = source.frame(i)
@@ -63,7 +64,7 @@ def undisturbed_frames(video: Video, wanted: list[int]) -> Iterator[tuple[int, A
             yield i, frame
 
 
-def _source(video: Video, wanted: list[int]) -> _Folder | Animation | _Stream:
+def _source(video: Video, wanted: list[int], *, strict: bool = False) -> _Folder | Animation | _Stream:
     """What reads the frames of a video, if it still has as many as when it was inspected."""
     frames = video.kind == "frames"
     count = len(read_folder(video.path).files) if frames else len(read_index(video.path).times)
@@ -73,7 +74,7 @@ def _source(video: Video, wanted: list[int]) -> _Folder | Animation | _Stream:
         return _Folder(video.path)
     if is_animation(video.path):
         return Animation(video.path, len(video.times))
-    return _Stream(video.path, read_index(video.path), wanted)
+    return _Stream(video.path, read_index(video.path), wanted, strict=strict)
 
 
 class _Folder:
@@ -106,8 +107,8 @@ class _Stream:
     assumptions. Non-reference frames of H.264 that are not requested are skipped.
     """
 
-    def __init__(self, path: str, index: Index, wanted: list[int]) -> None:
-        self.path, self.index = path, index
+    def __init__(self, path: str, index: Index, wanted: list[int], *, strict: bool = False) -> None:
+        self.path, self.index, self.strict = path, index, strict
         self.trusting = not index.counted
         self.restarted = False
         """True once the index has turned out to be wrong."""
@@ -117,7 +118,7 @@ class _Stream:
     def _begin(self) -> None:
         """Start decoding at the start of the file."""
         self.container = open_file(self.path)
-        self.stream = open_stream(self.container, self.index.stream)
+        self.stream = open_stream(self.container, self.index.stream, strict=self.strict)
         self.skipping = self.trusting and self.stream.codec_context.name == "h264"
         self.packets: Iterator[Any] = read_packets(self.container, self.stream)
         self.place = 0
