@@ -4,15 +4,16 @@
 
 Encodes a movie first (H.264, 320 x 240, 30 frames/s, a key frame every 250 frames; 2 minutes, with --full the 15 of an
 AVA movie with its 897 keyframes), then decodes a clip of frames four apart around every second: each keyframe alone,
-and in groups as `embed` forms them. `needed` counts different frames in all clips, `forced` those and the ones before
-them back to their key frames. At last the movie is embedded with an encoder that costs nothing; the limit of the peak
-memory is 1.5 GB. Every measurement has a process of its own.
+and in groups as `embed` forms them. `needed` counts the different frames in all clips; `at best` is what one walk
+through all of them decodes, as frames refer to others. At last the movie is embedded with an encoder that costs
+nothing; the limit of the peak memory is 1.5 GB. Every measurement has a process of its own.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import resource
 import subprocess
@@ -32,7 +33,6 @@ from vitascope.features import decode_group
 from vitascope.features.decode_job import ClipIndex, DecodeJob, plan_clips
 from vitascope.sampling.names import Around
 from vitascope.video import frame_reader, inspect
-from vitascope.video.packet_index import read_index
 
 RATE, STRIDE, SIZE = 30, 4, 224
 
@@ -66,8 +66,8 @@ def jobs_of(path: str, seconds: int, frames: int) -> list[DecodeJob]:
     return [DecodeJob("", e.id, e.path, e.span, e.fps, sampler, card(frames)) for e in examples(path, seconds, frames)]
 
 
-def decoding(path: str, seconds: int, frames: int, together: bool) -> dict[str, Any]:
-    """Decode all clips here, as a worker does."""
+def decoding(path: str, seconds: int, frames: int, most: int) -> dict[str, Any]:
+    """Decode all clips here, as a worker does, in groups of so many."""
     counted, pixels, take = 0, sha256(), frame_reader._Stream._take
 
     def counting(self: Any, frame: Any) -> bool:
@@ -77,8 +77,8 @@ def decoding(path: str, seconds: int, frames: int, together: bool) -> dict[str, 
 
     inspect(path)
     began, computed = time.perf_counter(), time.process_time()
-    with patch.object(frame_reader._Stream, "_take", counting):
-        for group in decode_group.groups(jobs_of(path, seconds, frames), decode_group.MOST if together else 1):
+    with patch.object(frame_reader._Stream, "_take", counting), patch.object(decode_group, "LONGEST", math.inf):
+        for group in decode_group.groups(jobs_of(path, seconds, frames), most):
             for messages in decode_group.decode_together(group):
                 for message, array in messages:
                     if isinstance(message, ClipIndex):
@@ -88,16 +88,12 @@ def decoding(path: str, seconds: int, frames: int, together: bool) -> dict[str, 
     return {"decoded": counted, "peak": peak, "pixels": pixels.hexdigest(), **spent}
 
 
-def ideal(path: str, seconds: int, frames: int) -> tuple[int, int]:
-    """Different frames in all clips, and those with the frames between them and their key frames."""
-    index = read_index(path)
+def needed_frames(path: str, seconds: int, frames: int) -> int:
     plans = [plan_clips(job) for job in jobs_of(path, seconds, frames)]
-    needed = sorted({p.video.frame_at(t) for p in plans for clip in p.clips for t in clip.times})
-    last = {index.key(i): int(index.places[i]) for i in needed}
-    return len(needed), sum(place - int(index.keys[key]) + 1 for key, place in last.items())
+    return len({p.video.frame_at(t) for p in plans for clip in p.clips for t in clip.times})
 
 
-def embedding(path: str, seconds: int, frames: int, together: bool, workers: int) -> dict[str, Any]:
+def embedding(path: str, seconds: int, frames: int, most: int, workers: int) -> dict[str, Any]:
     """Embed the movie with the means of its clips."""
     import torch
 
@@ -127,30 +123,32 @@ def embedding(path: str, seconds: int, frames: int, together: bool, workers: int
     return {"wall": spent, "parent": peaks[0], "worker": peaks[1], "vectors": vectors}
 
 
-def measured(path: Path, seconds: int, frames: int, together: bool, workers: int = 0) -> Any:
+def measured(path: Path, seconds: int, frames: int, most: int, workers: int = 0) -> Any:
     """The measurement of decoding, or of embedding with as many workers, made in a fresh process."""
-    what = json.dumps([str(path), seconds, frames, together, *([workers] if workers else [])])
+    what = json.dumps([str(path), seconds, frames, most, *([workers] if workers else [])])
     run = subprocess.run([sys.executable, __file__, "--measure", what], stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(run.stdout)
 
 
 def report(path: Path, seconds: int, frames: int, workers: int) -> None:
-    needed, forced = ideal(str(path), seconds, frames)
-    print(f"\n{seconds - 3} keyframes, {frames} frames {STRIDE} apart: {needed} frames needed, {forced} forced")
-    alone, together = (measured(path, seconds, frames, way) for way in (False, True))
-    assert alone["pixels"] == together["pixels"]
-    for name, m in (("alone", alone), ("together", together)):
+    needed = needed_frames(str(path), seconds, frames)
+    print(f"\n{seconds - 3} keyframes, {frames} frames {STRIDE} apart: {needed} frames needed", flush=True)
+    sizes = {"alone": 1, f"by {decode_group.SHARED}": decode_group.SHARED, f"by {decode_group.MOST}": decode_group.MOST}
+    results = {name: measured(path, seconds, frames, most) for name, most in (sizes | {"at best": seconds}).items()}
+    for name, m in results.items():
+        assert m["pixels"] == results["alone"]["pixels"]
         print(
-            f"  {name:<10} {m['decoded']:>7} decoded, {m['decoded'] / needed:5.2f} x needed, "
-            f"{m['decoded'] / forced:5.2f} x forced; {m['wall']:6.1f} s, {m['processor']:6.1f} s of processor, "
-            f"peak {m['peak'] / 1e9:.2f} GB"
+            f"  {name:<8} {m['decoded']:>7} decoded, {m['decoded'] / needed:5.2f} x needed, "
+            f"{m['decoded'] / results['at best']['decoded']:5.2f} x the best; {m['wall']:6.1f} s, "
+            f"{m['processor']:6.1f} s of processor, peak {m['peak'] / 1e9:.2f} GB"
         )
-    print(f"  the same pixels, {alone['processor'] / together['processor']:.1f} times faster")
-    before, now = (measured(path, seconds, frames, way, workers) for way in (False, True))
+    most = decode_group.group_size(seconds - 3, workers)
+    before, now = (measured(path, seconds, frames, size, workers) for size in (1, most))
     assert before["vectors"] == now["vectors"]
     print(
         f"  embedded with {workers} worker(s) in {before['wall']:.1f} and {now['wall']:.1f} s, the same vectors; peak "
-        f"{now['parent'] / 1e9:.2f} GB and {now['worker'] / 1e9:.2f} GB a worker (limit 1.5 GB)"
+        f"{now['parent'] / 1e9:.2f} GB and {now['worker'] / 1e9:.2f} GB a worker (limit 1.5 GB)",
+        flush=True,
     )
 
 

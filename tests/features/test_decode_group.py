@@ -19,7 +19,7 @@ from helpers import blob, write_video
 from vitascope.core.types import Card, Dataset, Example
 from vitascope.encoders.base import Tokens
 from vitascope.features import decode_group, extract
-from vitascope.features.decode_group import decode_together, groups
+from vitascope.features.decode_group import decode_together, group_size, groups
 from vitascope.features.decode_job import ClipHeader, ClipIndex, DecodeJob, decode_example
 from vitascope.features.extract import ExtractionOptions, embed, store_key
 from vitascope.features.live import LiveFeatures
@@ -159,10 +159,11 @@ def test_groups_are_neighbors_in_one_file() -> None:
     assert sizes(near[0], near[2], near[1]) == [2, 1]
     assert sizes(job("a", 0, 9), job("a", 1, 8)) == [1, 1]
     assert sizes(job("a", 0, 4), job("a", 14, 18), job("a", 28.1, 30)) == [2, 1]
-    assert sizes(job("a", 0, 60), job("a", 60, 120), job("a", 120, 130)) == [2, 1]
+    assert sizes(job("a", 0, 60), job("a", 60, 300), job("a", 300, 301)) == [2, 1]
     assert sizes(*[near[0]._replace(span=None)] * 3) == [1, 1, 1]
     assert sizes(near[0], near[1]._replace(fps=25.0)) == [1, 1]
     assert sizes() == []
+    assert [group_size(897, 1), group_size(897, 15), group_size(60, 15), group_size(3, 4)] == [128, 32, 4, 0]
 
 
 def test_blocks_hold_spans_of_a_large_file_up_to_half_an_hour(movie: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,7 +223,7 @@ def alone(movies: Dataset[int], tmp_path_factory: pytest.TempPathFactory) -> tup
     """The vectors of the keyframes, each decoded alone, and the encoder that saw its batches."""
     encoder, root = Mean(), tmp_path_factory.mktemp("alone")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(decode_group, "MOST", 1)
+        patch.setattr(decode_group, "MOST", 1)  # for a single worker
         embed(encoder, movies, VIEWS, root=root, options=OPTIONS)
     return stored(movies, root), encoder
 

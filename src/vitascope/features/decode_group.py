@@ -26,9 +26,9 @@ from vitascope.features.decode_job import (
 from vitascope.video.frame_reader import DisturbedError
 from vitascope.video.walk import Walk
 
-MOST = 32
-"""Most examples of a group: one movie is shared by several workers, and their results come regularly."""
-LONGEST = 120.0
+MOST, SHARED = 128, 32
+"""Most examples of a group: for a single worker, and for several, which share a movie."""
+LONGEST = 300.0
 """Longest time from the start of the first span of a group to the end of the last, seconds."""
 NEAR = 10.0
 """Longest gap between two spans of a group, seconds: about the distance of two key frames, to which one can seek."""
@@ -38,11 +38,16 @@ KEPT_BYTES = 256 << 20
 """Most bytes of pixels that are kept for later examples of a group."""
 
 
-def groups(jobs: Iterable[DecodeJob], most: int = MOST) -> Iterator[Group[DecodeJob]]:
+def group_size(jobs: int, workers: int) -> int:
+    """Most examples of a group if there are so many jobs: every worker gets some."""
+    return MOST if workers == 1 else min(SHARED, jobs // workers)
+
+
+def groups(jobs: Iterable[DecodeJob], most: int) -> Iterator[Group[DecodeJob]]:
     """Divide jobs, in their order, into groups of one or of neighbors in one file, of `most` jobs or fewer."""
     group: Group[DecodeJob] = Group()
     for job in jobs:
-        if group and (len(group) >= min(most, MOST) or not _belongs(job, group)):
+        if group and (len(group) >= most or not _belongs(job, group)):
             yield group
             group = Group()
         group.append(job)

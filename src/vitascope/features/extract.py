@@ -34,7 +34,7 @@ from vitascope.encoders.precomputed import Release
 from vitascope.encoders.preprocess import to_tensor
 from vitascope.features.batching import ClipBatcher
 from vitascope.features.claims import Claims
-from vitascope.features.decode_group import decode_together, groups
+from vitascope.features.decode_group import decode_together, group_size, groups
 from vitascope.features.decode_job import Changed, ClipHeader, ClipIndex, DecodeJob, Message, Pixels, decode_example
 from vitascope.features.freshness import Freshness, file_size
 from vitascope.features.imports.twelvelabs import copy_released, granularity_for
@@ -301,7 +301,8 @@ class _Extraction:
             self.remaining[name] = len(examples)
             if not examples:
                 self.claims.release(name)
-            yield from groups((self._job(name, e) for e in examples), self.progress.total // self.options.processes)
+            size = group_size(self.progress.total, self.options.processes)
+            yield from groups((self._job(name, e) for e in examples), size)
 
     def _job(self, block: str, e: Example[Any]) -> DecodeJob:
         full = self.options.full_digest

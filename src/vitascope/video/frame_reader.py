@@ -19,6 +19,8 @@ from vitascope.video.container import open_file, open_stream, read_packets
 from vitascope.video.image_folder import picture, read_folder
 from vitascope.video.packet_index import Index, read_index
 
+SILENT = frozenset({"ffv1", "libvpx", "vp8"})
+"""Decoders that go on from damage without a word, with what they had before."""
 UNDECODABLE = "undecodable frames"
 """First words of the warning about replaced frames, by which callers recognize it."""
 
@@ -59,7 +61,7 @@ def undisturbed_frames(video: Video, wanted: list[int]) -> Iterator[tuple[int, A
     with closing(source):
         for i in wanted:
             frame = source.frame(i)
-            if frame is None or source.problems or source.restarted:
+            if frame is None or source.problems or not source.steady:
                 raise DisturbedError
             yield i, frame
 
@@ -80,7 +82,7 @@ def _source(video: Video, wanted: list[int], *, strict: bool = False) -> _Folder
 class _Folder:
     """Frames of a folder of images."""
 
-    restarted = False
+    steady = True
 
     def __init__(self, path: str) -> None:
         self.files = read_folder(path).files
@@ -110,8 +112,8 @@ class _Stream:
     def __init__(self, path: str, index: Index, wanted: list[int], *, strict: bool = False) -> None:
         self.path, self.index, self.strict = path, index, strict
         self.trusting = not index.counted
-        self.restarted = False
-        """True once the index has turned out to be wrong."""
+        self.steady = True
+        """Whether frames are the same wherever decoding began: until the index turns out to be wrong."""
         self.needed = frozenset(index.places[wanted].tolist()) if self.trusting else frozenset()
         self._begin()
 
@@ -119,7 +121,9 @@ class _Stream:
         """Start decoding at the start of the file."""
         self.container = open_file(self.path)
         self.stream = open_stream(self.container, self.index.stream, strict=self.strict)
-        self.skipping = self.trusting and self.stream.codec_context.name == "h264"
+        codec = self.stream.codec_context.name
+        self.skipping = self.trusting and codec == "h264"
+        self.steady &= codec not in SILENT
         self.packets: Iterator[Any] = read_packets(self.container, self.stream)
         self.place = 0
         """Index of the next packet."""
@@ -159,7 +163,7 @@ class _Stream:
         return [f"{what}: {n}" for what, n in counts.items() if n]
 
     def _start_over(self) -> None:
-        self.trusting, self.restarted = False, True
+        self.trusting = self.steady = False
         self.container.close()
         self._begin()
 
