@@ -67,17 +67,16 @@ def has_free_slot() -> bool:
     return _serving is None or not _serving.slots.empty()
 
 
-def serve(pipe: int, memory: int, slots: int, stride: int, work: str, together: str = "") -> None:
+def serve(pipe: int, memory: int, slots: int, stride: int, *names: str) -> None:
     """Main loop of a worker process: run jobs until the parent closes the pipe.
 
-    `work` and `together` name, as module:function, what runs a job and, if that is not the same, several at once.
+    `names` are those of the function that runs a job and, if there is one, of that for several, as module:function.
     """
     global _serving
     child = _serving = _Child(Connection(pipe), memory, slots, stride)
     threading.Thread(target=child.listen, daemon=True).start()
     try:
-        function: Work[Any] = _imported(work)
-        several: Together[Any] | None = _imported(together) if together else None
+        function, several, *_ = *map(_imported, names), None
     except Exception as error:
         function, several = partial(_refuse, error), None
     child.connection.send(Sent("ready", 0.0))
