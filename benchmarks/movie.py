@@ -30,7 +30,7 @@ import numpy as np
 
 from vitascope.core.types import Card, Dataset, Example
 from vitascope.features import decode_group
-from vitascope.features.decode_job import ClipIndex, DecodeJob, plan_clips
+from vitascope.features.decode_job import DecodeJob, plan_clips
 from vitascope.sampling.names import Around
 from vitascope.video import frame_reader, inspect
 
@@ -82,9 +82,9 @@ def decoding(path: str, seconds: int, frames: int, most: int) -> dict[str, Any]:
     with patch.object(frame_reader._Stream, "_take", counting), patch.object(decode_group, "LONGEST", math.inf):
         for group in decode_group.groups(jobs_of(path, seconds, frames), most):
             for messages in decode_group.decode_together(group):
-                for message, array in messages:
-                    if isinstance(message, ClipIndex):
-                        pixels.update(array)
+                for _, array in messages:
+                    if array is not None:
+                        pixels.update(array.tobytes())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     spent = {"wall": time.perf_counter() - began, "processor": time.process_time() - computed}
     return {"decoded": counted, "peak": peak, "pixels": pixels.hexdigest(), **spent}
@@ -120,7 +120,7 @@ def embedding(path: str, seconds: int, frames: int, most: int, workers: int) -> 
         extract.embed(Mean(), dataset, [view], root=Path(root), options=options)
         spent = time.perf_counter() - began
         store = Store(Path(root), extract.store_key(dataset, Mean.card, view))
-        vectors = sha256(np.ascontiguousarray(store.read([e.id for e in dataset.examples]).values)).hexdigest()
+        vectors = sha256(store.read([e.id for e in dataset.examples]).values.tobytes()).hexdigest()
     peaks = [resource.getrusage(who).ru_maxrss * 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return {"wall": spent, "parent": peaks[0], "worker": peaks[1], "vectors": vectors}
 

@@ -24,9 +24,8 @@ from vitascope.metrics.boxes import Frames, joint_codes
 
 Array: TypeAlias = NDArray[Any]
 
-CONTEXT = 2.0
-"""Seconds before and after a keyframe that clips may show by default: 4 s are 64 frames at 16 frames per second, more
-than 16 frames 4 apart at 25."""
+CONTEXT = 6.0
+"""Seconds before and after a keyframe that clips may show by default: 64 frames 4 apart take 10.2 s at 25 a second."""
 SLACK = 0.5
 """Seconds by which a keyframe may lie outside of its file, since headers are imprecise."""
 NO_FRAMES = Frames(np.zeros(0, np.int64), np.zeros(0))
