@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 from numpy import ndarray
 
-from vitascope.core.text import nearest
+from vitascope.core.text import counted, nearest
 from vitascope.core.types import Score
 from vitascope.metrics.stats import Difference, holm, paired_draws, redrawn
 
