@@ -156,7 +156,7 @@ def _within_frame(table: BoxTable, issues: RowIssues) -> tuple[Float64[Array, "n
     _check_boxes(table)
     box = table.box.clip(0.0, 1.0)
     issues.outside += int((box != table.box).any(axis=1).sum())
-    flat: Bool[Array, "n"] = (box[:, 2:] <= box[:, :2]).any(axis=1)
+    flat: Bool[Array, "n"] = np.any(box[:, 2:] <= box[:, :2], axis=1)
     return box, flat
 
 
