@@ -109,7 +109,7 @@ def _check_spelling(kind: type[AnyProbe]) -> None:
 class Probe(ABC, Generic[T, P]):
     """Base class of probes; a subclass is a frozen dataclass whose fields are the hyper-parameters.
 
-    Only the fields and the class name enter the digest of a protocol: what is defined here never does.
+    Only the fields, the class name and the bytes of `input_files` enter the digest of a protocol.
     """
 
     name: str
@@ -146,6 +146,11 @@ class Probe(ABC, Generic[T, P]):
     def selects_on_test(self) -> bool:
         """Whether it chooses among several models by their test scores; it then shares no training with other views."""
         return False
+
+    @property
+    def input_files(self) -> tuple[str, ...]:
+        """Files other than videos that predictions depend on; their bytes enter the digest of the protocol."""
+        return ()
 
     def for_dataset(self, family: str) -> Probe[T, P]:
         """The probe with the settings that it has on the datasets called `family`."""

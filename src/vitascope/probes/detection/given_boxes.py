@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from vitascope.core.actors import Keyframes
 from vitascope.core.errors import UserError
-from vitascope.core.file_identity import content_digest
 from vitascope.core.media import VIDEO_SUFFIXES, suffix
 from vitascope.core.names import NameIndex
 from vitascope.core.text import nearest
@@ -58,16 +57,6 @@ def true_boxes(example: Example[Keyframes]) -> GivenBoxes:
 
 NO_BOXES = GivenBoxes(np.zeros(0), np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
 """The boxes of an example without any."""
-
-
-def digest_of(file: str) -> str:
-    """A digest of all bytes of a file of detections; empty if none is named. UserError if there is none such."""
-    if not file:
-        return ""
-    try:
-        return content_digest(str(Path(file).expanduser()), full=True)
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror or error}); name a file of detections") from error
 
 
 def detected_boxes(file: str, examples: Sequence[Example[Keyframes]], least: float) -> Detected:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -20,7 +20,7 @@ from vitascope.core.log import log
 from vitascope.core.types import Dataset, Example
 from vitascope.features.base import Batch, Features
 from vitascope.probes.base import PredictionList, WorkloadSize
-from vitascope.probes.detection.given_boxes import NO_BOXES, GivenBoxes, detected_boxes, digest_of, true_boxes
+from vitascope.probes.detection.given_boxes import NO_BOXES, GivenBoxes, detected_boxes, true_boxes
 from vitascope.probes.detection.roi import RoiConfig, RoiHead, random_roi
 from vitascope.probes.detection.training import (
     ONE_SECOND,
@@ -47,8 +47,6 @@ class RoiProbe(KeyframeHead):
     """Name as typed by users, with variant and options."""
     detections: str = ""
     """File with the boxes of a detector for testing: csv as for AVA or a pickle of proposals; empty: the true boxes."""
-    detections_digest: str = field(init=False, default="")
-    """Digest of that file, so that another file is another result."""
     least_score: Annotated[float, SHARE] = 0.0
     """Least score of a detection that is used."""
     weigh: bool = True
@@ -74,9 +72,13 @@ class RoiProbe(KeyframeHead):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "detections_digest", digest_of(self.detections))
         if self.layers and self.width % self.heads:
             raise UserError(f"{self.name}: width = {self.width} must be a multiple of heads = {self.heads}")
+
+    @property
+    def input_files(self) -> tuple[str, ...]:
+        """The file of detections, if any."""
+        return (self.detections,) if self.detections else ()
 
     def warnings(self, tested: int) -> list[DataWarning]:
         """That the true boxes are given in testing, if they are."""
