@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from itertools import chain
 from typing import Any
@@ -51,7 +51,7 @@ def frames(video: Video, wanted: list[int], problems: list[str]) -> Iterator[tup
     problems += source.problems
 
 
-def undisturbed_frames(video: Video, wanted: list[int]) -> Iterator[tuple[int, Any]]:
+def undisturbed_frames(video: Video, wanted: list[int]) -> Generator[tuple[int, Any], None, None]:
     """Yield frames as `frames` does, as long as nothing has to be replaced, concealed or read anew: DisturbedError.
 
     A frame that comes is the same wherever decoding began, so it may be shared by clips that begin elsewhere. The
