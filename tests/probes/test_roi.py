@@ -111,7 +111,7 @@ def test_without_a_box_at_any_keyframe_nothing_is_trained(tmp_path: Path) -> Non
         replace(SMALL, detections=detections(tmp_path / "b.csv", data, 900.0), least_score=0.95).predict(
             data, data, seed=0
         )
-    with pytest.raises(UserError, match="No such file"):
+    with pytest.raises(FileNotFoundError, match="No such file"):
         tuning.probe(f"detect/roi+detections={tmp_path}/none.csv").check_dataset(dataset)
 
 
