@@ -67,6 +67,14 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
+def actors(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The report of boxes of actors, with keyframes and published scores."""
+    made = runpy.run_path(str(Path(__file__).parents[1] / "fixtures" / "fake_actors.py"))
+    run = made["fake_actors"](tmp_path_factory.mktemp("runs") / "actors", dataset="ava")
+    return report.write(run, formats=["html"])["html"].read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
 def training(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The report of pretraining runs."""
     made = runpy.run_path(str(Path(__file__).parents[1] / "fixtures" / "fake_training.py"))
@@ -346,3 +354,18 @@ def test_pointing_at_a_bar_shows_row_class_and_time(ask: Callable[..., Any], mom
     assert re.fullmatch(r"ground truth\n<script>alert\(1\)</script> & \\u202eco\n\d+\.\d to \d+\.\d s", text)
     assert children == 0
     assert fill
+
+
+SHOWN = """[page.documentElement.scrollWidth - page.documentElement.clientWidth,
+  [...page.querySelectorAll(".keyframe > svg")].map(svg => Math.round(svg.getBoundingClientRect().width * 3
+    - svg.getBoundingClientRect().height * 4)),
+  [...page.querySelectorAll(".keyframe use")].map(use => Math.round(use.getBBox().width))]"""
+
+
+def test_keyframes_fit_any_window_and_show_their_pictures(ask_each: Callable[..., list[Any]], actors: str) -> None:
+    for wider, shapes, pictures in ask_each(SHOWN, (320, 1280), actors):
+        assert wider <= 0
+        assert shapes
+        assert all(abs(shape) <= 4 for shape in shapes), "4 to 3, as the frames"
+        assert pictures
+        assert set(pictures) == {360}

@@ -159,7 +159,8 @@ def test_localization_equals_the_evaluators(tmp_path):
     path, one, two = put(
         tmp_path, truth_json=json.dumps(truth), a_json=json.dumps(found), b_json=json.dumps({"a": right})
     )
-    result = scored("localization", "--truth", path, "--predictions", one, two)
+    result = scored("localization", "--truth", path, "--predictions", one, two, "-o", tmp_path / "page.html")
+    assert "Coverage" in (tmp_path / "page.html").read_text()
     assert result["files"][0]["scores"]["mAP"]["value"] == pytest.approx(100 * (2 / 3 + 1 / 3) / 2)
     assert result["files"][1]["scores"]["mAP"]["value"] == pytest.approx(100 / 3)
     assert "no predictions in 2 videos of the truth" in result["files"][1]["notes"]
@@ -180,8 +181,10 @@ def test_segmentation_of_folders(tmp_path):
     for name in ("a", "b"):
         (place / "groundTruth" / f"{name}.txt").write_text("cut\n" * 10 + "peel\n" * 10)
     (found / "a").write_text("### Frame level recognition: ###\n" + "cut " * 10 + "peel " * 10)
-    result = scored("segmentation", "--truth", place, "--predictions", found)["files"][0]
+    page = tmp_path / "page.html"
+    result = scored("segmentation", "--truth", place, "--predictions", found, "-o", page)["files"][0]
     assert result["scores"]["accuracy"]["value"] == 50.0
+    assert "<b>50.0</b>" in page.read_text()
     assert "no predictions of 1 video" in result["notes"]
     (found / "b.txt").write_text("cut\n" * 20)
     result = scored("segmentation", "--truth", place, "--predictions", found, "--reading", "published")["files"][0]
@@ -194,7 +197,9 @@ def test_segmentation_of_folders(tmp_path):
 def test_class_scores_as_csv_and_npz(tmp_path):
     truth, a = put(tmp_path, truth_csv="id,label\nv,run\nw,jump\nx,run\n", a_csv="id,jump,run\nv,0.1,0.9\nw,0.2,0.8\n")
     np.savez(tmp_path / "b.npz", ids=["x", "w", "v", "q"], scores=np.eye(2)[[1, 0, 1, 0]], classes=["jump", "run"])
-    result = scored("top1", "--truth", truth, "--predictions", a, tmp_path / "b.npz")
+    page = tmp_path / "page.html"
+    result = scored("top1", "--truth", truth, "--predictions", a, tmp_path / "b.npz", "-o", page)
+    assert "2 files of predictions, 3 examples" in page.read_text()
     assert [file["scores"]["top-1"]["value"] for file in result["files"]] == pytest.approx([100 / 3, 100.0])
     assert "1 example without predictions: wrong" in result["files"][0]["notes"]
     assert "1 prediction of examples that are not in the truth: not counted" in result["files"][1]["notes"]

@@ -45,13 +45,15 @@ from vitascope.evaluation import results
 from vitascope.evaluation.scored_files.classes import read_class_scores
 from vitascope.features.imports.npy_folder import open_folder
 from vitascope.metrics import prediction_columns
+from vitascope.metrics.boxes import Boxes
+from vitascope.metrics.frame_ap import HEADLINE
 from vitascope.motionlab import making
 from vitascope.pretrain import checkpoint
 from vitascope.pretrain.data import tar_reader
 from vitascope.pretrain.monitoring import log as training_log
 from vitascope.probes.temporal.external_scores import class_scores
-from vitascope.report.analysis import ranking
-from vitascope.report.charts import timeline_selection
+from vitascope.report.analysis import leaderboard, ranking
+from vitascope.report.charts import keyframe_selection, timeline_selection, track_selection
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,7 @@ def analyzed(kind: str, columns: dict[str, list[Any]]) -> Kind:
 
     def read(path: Path) -> Any:
         settings = {"classes": ["run", "jump"], "probe": PROBE, "card": {"name": "x"}}
-        metric = {"recognition": "top-1", "localization": "mAP", "segmentation": "mF1"}[kind]
+        metric = {"recognition": "top-1", "localization": "mAP", "segmentation": "mF1", "detection": HEADLINE}[kind]
         one = results.Result(
             encoder="x",
             dataset="d",
@@ -151,10 +153,17 @@ def analyzed(kind: str, columns: dict[str, list[Any]]) -> Kind:
             expected=2,
             predictions=str(path),
         )
-        pictured = [] if kind == "recognition" else [timeline_selection._encoder_videos("x", one)]
-        return ranking.load_evidence(one), pictured
+        return ranking.load_evidence(one), pictured(one)
 
     return Kind("table", make, read)
+
+
+def pictured(one: results.Result) -> Any:
+    """What the report draws of a result."""
+    if one.kind == "detection":
+        boxed = keyframe_selection.load(leaderboard.build([one]))
+        return keyframe_selection.task_keyframes(boxed), track_selection.task_tracks(boxed)
+    return None if one.kind == "recognition" else timeline_selection._encoder_videos("x", one)
 
 
 PROBE = {"tiou_thresholds": [0.5], "style": "sound", "background": []}
@@ -167,6 +176,18 @@ LOCALIZED = prediction_columns.of_segments(
 SEGMENTED = prediction_columns.of_labels(
     [np.array([0, 0, 1, 1]), np.array([1, 1, 0])], [Timeline(((0, 3), (1, 1)), 10.0), Timeline(((1, 3),), 10.0)]
 )
+DETECTED_BOXES = {
+    **prediction_columns.of_boxes(
+        Boxes(
+            np.array([0, 1]), np.zeros(2), np.array([[0.1, 0.1, 0.5, 0.5]] * 2), np.array([0, 1]), np.array([0.9, 0.4])
+        ),
+        Boxes(np.array([0, 0]), np.zeros(2), np.array([[0.1, 0.1, 0.5, 0.6]] * 2), np.array([0, 1]), np.ones(2)),
+        [[0.0], [0.0]],
+    ),
+    "path": ["a.mp4", "b.mp4"],
+    "frame_rate": [0.0, 25.0],
+    "true_tracks": [[0, 0], []],
+}
 
 
 def shipped(root: Path) -> Path:
@@ -495,6 +516,7 @@ KINDS: dict[str, Kind] = {
     "predictions-recognition": analyzed("recognition", {**BASIC, **RECOGNIZED}),
     "predictions-localization": analyzed("localization", {**BASIC, **LOCALIZED}),
     "predictions-segmentation": analyzed("segmentation", {**BASIC, **SEGMENTED}),
+    "predictions-detection": analyzed("detection", {**BASIC, **DETECTED_BOXES}),
     "journal": Kind("lines", journal, file_journal._read_journal),
     "encoder": Kind("bytes", shipped, lambda p: native.load(p).state_dict(), same_tensors),  # type: ignore[attr-defined]
     "card": Kind("json", carded, read_carded),

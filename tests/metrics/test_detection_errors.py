@@ -96,3 +96,25 @@ def test_recall_in_ranges():
         detection_errors.recall_by(got, PEOPLE, [1])
     nothing = boxes.rows(got.people, np.zeros(0, np.int64))
     assert np.isnan(detection_errors.box_recall(nothing, nothing).percent).all()
+
+
+@settings(deadline=None, max_examples=40)
+@given(detection.rows(12, flat=False), detection.rows(8, flat=False))
+def test_missed_boxes_and_the_best_predictions_equal_loops(found, truth):
+    selected, matching, errors = diagnosed(found, truth)
+    kinds = dict(zip(selected.row.tolist(), errors.kinds[0].tolist(), strict=True))
+    counts, areas = dict.fromkeys(KINDS, 0), {}
+    for label in {t[6] for t in truth}:
+        ranked = sorted((r for r in kinds if found[r][6] == label), key=lambda r: -found[r][7])
+        right = np.array([kinds[r] == 0 for r in ranked], bool)
+        positives, hits = sum(t[6] == label for t in truth), int(right.sum())
+        for row in ranked[:positives]:
+            counts[KINDS[kinds[row]]] += 1
+        areas[label] = detection.area(right, positives), detection.area(right, hits) if hits else None
+    assert detection_errors.best_kinds(matching, errors) == counts
+    found_at_all = [after for _, after in areas.values() if after is not None]
+    gain = detection_errors.missed_gain(matching, errors)
+    if found_at_all:
+        assert gain == pytest.approx(100 * (np.mean(found_at_all) - np.mean([before for before, _ in areas.values()])))
+    else:
+        assert np.isnan(gain)

@@ -58,6 +58,9 @@ def test_ten_keyframes_are_learned_by_heart() -> None:
     assert values["fAP@0.5"] == pytest.approx(SMALL.score(found, [e.truth for e in data.examples])["fAP@0.5"])
     assert set(scored.per_class) == set(CLASSES)
     assert scored.diagnosis["gains"].keys() == scored.diagnosis["false"].keys()
+    assert values["fAP@0.5 given boxes of half"] > 99
+    assert sum(part["people"] for part in scored.diagnosis["people"]) == sum(len(e.truth.actors) for e in data.examples)
+    assert [len(of) for of in scored.columns["true_tracks"]] == [2 * len(e.truth.actors) for e in data.examples]
     check_values(scored.columns)
     predicted, true, empty = prediction_columns.boxes(scored.columns)
     again = frame_ap.mean_ap(predicted, true, empty=empty, reading=frame_ap.READINGS["stable"])

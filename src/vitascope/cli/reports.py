@@ -26,7 +26,8 @@ def report(
 ) -> None:
     """Write the report of a run folder: report.html (self-contained), report.md and report.tex.
 
-    Temporal tasks also get timelines/: pictures of a few videos as SVG and PNG.
+    Temporal tasks also get timelines/, boxes of actors keyframes/: pictures of a few videos
+    as SVG and PNG.
 
     Example: vitascope report runs/mine
     """

@@ -45,7 +45,13 @@ Thresholds = Annotated[
 Subset = Annotated[
     str, typer.Option("--subset", help="localization: subset of the truth", show_default="the one predicted")
 ]
-Report = Annotated[Path | None, typer.Option("-o", "--output", help="Markdown file to write the same report to")]
+Report = Annotated[
+    Path | None,
+    typer.Option(
+        "-o", "--output", help="file to write: .html (a page), .md (the same lines), .svg or .png (the scores)"
+    ),
+]
+SUFFIXES = (".html", ".md", ".svg", ".png")
 
 
 @app.command()
@@ -70,6 +76,9 @@ def score(
 
     Example: vitascope score frame-ap --truth ava_val_v2.2.csv --predictions mine.csv
     """
+    if output:
+        options.folder(output.parent, "-o")
+        _check_suffix(output)
     scored = _scored(
         options.choice(metric, "score", METRICS),
         truth,
@@ -86,8 +95,7 @@ def score(
     if output:
         from vitascope.core.files import write
 
-        options.folder(output.parent, "-o")
-        write(output, "\n".join(_markdown(metric, truth, scored, pairs)).encode())
+        write(output, _written(output, metric, truth, scored, pairs))
     if as_json:
         from vitascope.cli.tables import as_json as formatted
 
@@ -96,6 +104,25 @@ def score(
     print("\n".join(escaped(line) for line in text(scored, pairs)))
     if output:
         print(output)
+
+
+def _check_suffix(output: Path) -> None:
+    if output.suffix.lower() not in (*SUFFIXES, ""):
+        raise UserError(f"-o {output}: no file ending in {output.suffix}; choose from {', '.join(SUFFIXES)}")
+
+
+def _written(output: Path, metric: str, truth: Path, scored: Sequence[Scored], pairs: Sequence[Comparison]) -> bytes:
+    """The report in the form that the name of the file asks for; Markdown if it asks for none."""
+    from vitascope.report import scored_page
+    from vitascope.report.charts import svg_png
+
+    form = output.suffix.lower()
+    if form == ".html":
+        return scored_page.html(metric, truth, scored, pairs).encode("utf-8", "backslashreplace")
+    if form not in (".svg", ".png"):
+        return "\n".join(_markdown(metric, truth, scored, pairs)).encode()
+    picture = scored_page.picture(metric, truth, scored)
+    return svg_png.svg(picture).encode() if form == ".svg" else svg_png.png(picture)
 
 
 def _scored(metric: str, truth: Path, predictions: Sequence[Path], **given: Any) -> list[Scored]:

@@ -8,11 +8,11 @@ from typing import Any
 
 from vitascope.core.errors import UserError
 
-NUMBERS = ("fold", "truth", "outcome", "fps")
-NAMES = ("id", "group", "label")
+NUMBERS = ("fold", "truth", "outcome", "fps", "frame_rate")
+NAMES = ("id", "group", "label", "path")
 ROWS = (
     *(("top", "score"), ("starts", "ends", "labels", "scores"), ("true_starts", "true_ends", "true_labels")),
-    *(("times", "labels", "scores"), ("true_times", "true_labels")),
+    *(("times", "labels", "scores"), ("true_times", "true_labels"), ("true_times", "true_tracks")),
 )
 RUNS = (("labels", "frames"), ("true_labels", "true_frames"))
 """Columns of lists that are of one length in every row."""

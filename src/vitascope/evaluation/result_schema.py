@@ -52,13 +52,39 @@ class RangeDiagnosis:
 
 
 @dataclass(frozen=True)
+class BoxRange:
+    """Scores of the true boxes of one range of sizes, or of numbers of people in the frame."""
+
+    range: str
+    above: float
+    boxes: int
+    mAP_N: float | None  # noqa: N815 - the field's name
+    missed: float | None
+    people: int
+    found: float | None
+
+
+@dataclass(frozen=True)
+class Missed:
+    """True boxes that no prediction matches."""
+
+    boxes: int
+    percent: float | None
+    gain: float | None
+
+
+@dataclass(frozen=True)
 class Diagnosis:
-    """Error analysis of temporal localization."""
+    """Error analysis of temporal localization, and of boxes in frames."""
 
     gains: Mapping[str, float] = field(default_factory=dict)
     false: Mapping[str, float] = field(default_factory=dict)
     length: tuple[RangeDiagnosis, ...] = ()
     coverage: tuple[RangeDiagnosis, ...] = ()
+    best: Mapping[str, float] = field(default_factory=dict)
+    missed: Missed | None = None
+    size: tuple[BoxRange, ...] = ()
+    people: tuple[BoxRange, ...] = ()
 
 
 def check(settings: Any, diagnosis: Any) -> None:

@@ -19,7 +19,7 @@ from vitascope.metrics.boxes import Boxes
 from vitascope.metrics.frame_ap import Selected, levels_of
 from vitascope.metrics.localization_errors import FAINT, Errors, Ranges, Values
 from vitascope.metrics.matching import match_at_levels
-from vitascope.metrics.temporal_ap import Matching
+from vitascope.metrics.temporal_ap import Matching, average_precision, mean_over_classes
 
 Array: TypeAlias = NDArray[Any]
 
@@ -50,6 +50,11 @@ class Recall(NamedTuple):
         return shares
 
 
+def recall_name(best: int) -> str:
+    """Name of the recall of so many boxes of a frame (0: of all) among the scores of a result."""
+    return f"recall of the best {best}" if best else "recall of all"
+
+
 def diagnose(selected: Selected, matching: Matching, *, multiple: int = 10) -> Errors:
     """Classify the predictions by error type and compute the mAP (percent points) that each type costs.
 
@@ -68,6 +73,33 @@ def diagnose(selected: Selected, matching: Matching, *, multiple: int = 10) -> E
 def missed(errors: Errors) -> float:
     """Share of the true boxes that no prediction matches, in percent, averaged over thresholds; NaN without any."""
     return 100 * float(1 - errors.detected.mean()) if errors.detected.size else float("nan")
+
+
+def missed_gain(matching: Matching, errors: Errors) -> float:
+    """Gain in mAP (percent points) if the true boxes that no prediction matches were left out of the truth.
+
+    A class of which nothing is matched leaves the mean. NaN if nothing at all is matched.
+    """
+    each = [
+        mean_over_classes(average_precision(matching._replace(thresholds=level, true_row=row), counted=counted))
+        for level, row, detected in zip(
+            matching.thresholds[:, None], matching.true_row[:, None], errors.detected, strict=True
+        )
+        for counted in (detected, np.ones_like(detected))
+    ]
+    return float(np.mean(each[::2]) - np.mean(each[1::2]))
+
+
+def best_kinds(matching: Matching, errors: Errors) -> dict[str, float]:
+    """Number of predictions of each type among the best of each class, as many as it has true boxes.
+
+    Averaged over thresholds.
+    """
+    positives = np.bincount(matching.true_label, minlength=len(matching.classes))
+    first = np.searchsorted(matching.label, np.arange(len(matching.classes)))
+    best = np.arange(len(matching.row)) - first[matching.label] < positives[matching.label]
+    kinds = errors.kinds[:, matching.row[best]]
+    return {name: float((kinds == kind).sum() / len(kinds)) for kind, name in enumerate(KINDS)}
 
 
 def box_recall(predictions: Boxes, truth: Boxes, *, best: Sequence[int] = BEST, level: float = 0.5) -> Recall:

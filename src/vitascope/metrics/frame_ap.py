@@ -29,6 +29,8 @@ IOU = 0.5
 """Threshold of the headline."""
 HEADLINE = f"fAP@{IOU:g}"
 """Name of frame-mAP at that threshold among the scores of a result."""
+GIVEN_BOXES = f"{HEADLINE} given boxes"
+"""Name of frame-mAP as if every true box had been found."""
 CAPACITY = 50
 """Rows (box and class) of a frame that the official evaluator keeps."""
 COCO_LEVELS = tuple(0.5 + 0.05 * i for i in range(10))

@@ -11,6 +11,7 @@ from vitascope.core.text import escaped, interval, number
 from vitascope.core.types import Score
 from vitascope.evaluation.results import Result
 from vitascope.report.analysis import leaderboard as boards
+from vitascope.report.analysis import published
 from vitascope.report.analysis.data_warnings import warning_lines
 from vitascope.report.analysis.head_selection import chosen_on_test
 from vitascope.report.analysis.leaderboard import Column, EncoderRow, Leaderboard
@@ -116,7 +117,20 @@ def _markdown_table(board: Leaderboard, columns: Sequence[Column], rankings: Map
         cells = [_markdown_cell(*entry) for entry in _scores_of_row(board, columns, rankings, row)]
         lines.append(f"| {md_escape(row.label)} | " + " | ".join(cells) + " |")
     levels = _chance_levels(board, columns, rankings)
-    return [*lines, f"| *chance* | {' | '.join(levels)} |"] if levels else lines
+    lines += [f"| *chance* | {' | '.join(levels)} |"] if levels else []
+    gray = ((f"*{md_escape(name)}*", cells) for name, cells in _published(columns, len(heads)))
+    return [*lines, *(f"| {name} | {' | '.join(cells)} |" for name, cells in gray)]
+
+
+def _published(columns: Sequence[Column], count: int) -> list[tuple[str, list[str]]]:
+    """Published scores under their encoder and source, in the columns of their tasks among `count`."""
+    lines: dict[str, list[str]] = {}
+    for place, column in enumerate(columns):
+        for of in published.published(column.first):
+            for row in of.rows:
+                line = lines.setdefault(f"{row.encoder} (published, {of.source})", ["–"] * count)
+                line[place] = f"{row.value:.2f}"
+    return [*lines.items()]
 
 
 def _chance_levels(board: Leaderboard, columns: Sequence[Column], rankings: Mapping[str, Ranking]) -> list[str]:
@@ -181,7 +195,9 @@ def _latex_table(board: Leaderboard, columns: Sequence[Column], rankings: Mappin
         for row in _rows_in(board, columns)
     ]
     levels = _chance_levels(board, columns, rankings)
-    body += [[r"\emph{chance}", *(level.replace("–", "--") for level in levels)]] if levels else []
+    body += [[r"\emph{chance}", *levels]] if levels else []
+    body += [[rf"\emph{{{tex_escape(name)}}}", *cells] for name, cells in _published(columns, len(heads))]
+    body = [[cell.replace("–", "--") for cell in line] for line in body]
     return _tabular(note, ["Encoder", *heads], body, f"l{'r' * len(heads)}")
 
 
@@ -251,6 +267,7 @@ def _scores(board: Leaderboard) -> Table:
     }
     if levels := _chance_levels(board, columns, rankings):
         cells[CHANCE] = levels
+    cells |= dict(_published(columns, len(titles)))
     for line in _lines(cells) if wide else _long_lines(titles, cells):
         table.add_row(*(Text(text) for text in line))
     return table

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from vitascope.core.errors import UserError
 from vitascope.core.files import atomic_file
-from vitascope.core.text import escaped, nearest, number, tick
-from vitascope.core.types import plain
+from vitascope.core.text import escaped, nearest
 from vitascope.evaluation import results
 from vitascope.evaluation.results import Result
+from vitascope.metrics import detection_errors
 from vitascope.pretrain.monitoring.log import TrainingLog, find_logs
 from vitascope.report import export_tables
 from vitascope.report.analysis import leaderboard as boards
@@ -38,11 +35,12 @@ from vitascope.report.analysis.ranking import (
     averages,
     overall,
 )
-from vitascope.report.charts import plots, svg_png, timeline_selection
+from vitascope.report.charts import box_overlay, keyframe_selection, plots, svg_png, timeline_selection, track_selection
+from vitascope.report.charts.keyframe_page import Keyframes, lay_out
 from vitascope.report.charts.plots import Axis, Strip
 from vitascope.report.charts.timeline_selection import TaskTimelines
-from vitascope.report.charts.timelines import BACKGROUND
-from vitascope.report.sections import leaderboard, motion, pretraining, temporal
+from vitascope.report.render import TEMPLATES, render
+from vitascope.report.sections import detection, leaderboard, motion, pretraining, temporal
 from vitascope.report.sections.pretraining import Pretraining
 from vitascope.report.sections.tables import (
     DEPENDENCE_NOTE,
@@ -56,9 +54,8 @@ from vitascope.report.sections.tables import (
 if TYPE_CHECKING:
     from rich.console import Group
 
-TEMPLATES = Path(__file__).parent / "templates"
-PICTURES = "timelines"
-FORMATS = ("html", "md", "tex", PICTURES)
+PICTURES, KEYFRAMES = "timelines", "keyframes"
+FORMATS = ("html", "md", "tex", PICTURES, KEYFRAMES)
 Renderers: TypeAlias = Mapping[str, Callable[[], str]]
 """By format, a function that renders the text of the report."""
 
@@ -75,6 +72,7 @@ class Findings(NamedTuple):
     extras: Extras
     pretraining: Pretraining | None
     timelines: Sequence[TaskTimelines]
+    keyframes: Keyframes
 
 
 class TaskView(NamedTuple):
@@ -99,7 +97,8 @@ def write(run: str | Path, *, formats: Sequence[str] = FORMATS) -> dict[str, Pat
     """Write the report of a run folder into it: `report.html`, `report.md` and `report.tex`, or those of `formats`.
 
     It covers evaluation results, and pretraining runs logged in the folder or its subfolders. For temporal tasks,
-    `timelines` is a folder of pictures as SVG and PNG. UserError for an unknown format or an empty folder.
+    `timelines` is a folder of pictures as SVG and PNG, for boxes of actors `keyframes` is one. UserError for an unknown
+    format or an empty folder.
     """
     run = Path(run)
     for name in formats:
@@ -110,15 +109,22 @@ def write(run: str | Path, *, formats: Sequence[str] = FORMATS) -> dict[str, Pat
     if not recorded and not logs:
         raise UserError(f"{run / results.RESULTS}: no results; record some with `vitascope evaluate ... -o {run}`")
     board = boards.build(recorded)
-    timelines = timeline_selection.task_timelines(board)
-    renderers = _result_renderers(run, board, logs, timelines) if recorded else _training_renderers(run, logs)
+    boxed = keyframe_selection.load(board)
+    timelines = [*timeline_selection.task_timelines(board), *track_selection.task_tracks(boxed)]
+    pictured = bool({"html", KEYFRAMES} & {*formats})
+    keyframes = lay_out(keyframe_selection.task_keyframes(boxed) if pictured else [])
+    renderers = (
+        _result_renderers(run, board, logs, (timelines, keyframes)) if recorded else _training_renderers(run, logs)
+    )
     written: dict[str, Path] = {}
-    for name in [name for name in formats if name != PICTURES]:
+    for name in [name for name in formats if name not in (PICTURES, KEYFRAMES)]:
         written[name] = run / f"report.{name}"
         with atomic_file(written[name]) as temporary:
             temporary.write_bytes(renderers[name]().encode("utf-8", "backslashreplace"))
     if timelines and PICTURES in formats:
         written[PICTURES] = svg_png.write(run / PICTURES, timelines)
+    if keyframes.tasks and KEYFRAMES in formats:
+        written[KEYFRAMES] = box_overlay.write(run / KEYFRAMES, keyframes.tasks, keyframes.pictures)
     return written
 
 
@@ -152,7 +158,7 @@ def _results(run: str | Path, logs: Sequence[TrainingLog]) -> list[Result]:
 
 
 def _result_renderers(
-    run: Path, board: Leaderboard, logs: Sequence[TrainingLog], timelines: Sequence[TaskTimelines]
+    run: Path, board: Leaderboard, logs: Sequence[TrainingLog], drawn: tuple[Sequence[TaskTimelines], Keyframes]
 ) -> Renderers:
     """Render the report of evaluation results, including pretraining runs if there are any."""
     analyses = [analyze(column) for column in board.plain()]
@@ -160,7 +166,7 @@ def _result_renderers(
     trained = pretraining.pretraining(logs, first=len(board.rows))
     sentences: list[Sequence[TextRun]] = [*_key_findings(board, rankings), *(trained.findings if trained else [])]
     extras = collect_extras(board, rankings)
-    findings = Findings(analyses, rankings, sentences, extras, trained, timelines)
+    findings = Findings(analyses, rankings, sentences, extras, trained, *drawn)
     more = [trained.table] if trained else []
     return {
         "html": lambda: _html(run, board, findings),
@@ -179,28 +185,12 @@ def _training_renderers(run: Path, logs: Sequence[TrainingLog]) -> Renderers:
     values = {"findings": trained.findings, "pretraining": trained, "recorded": _date_text(recorded)}
     tables = [trained.table]
     return {
-        "html": lambda: _render("training.html.j2", run, values),
+        "html": lambda: render("training.html.j2", run.resolve().name, values),
         "md": lambda: (
             "\n".join(export_tables.markdown_head(trained.findings)) + export_tables.markdown_summaries(tables)
         ),
         "tex": lambda: export_tables.TEX_PREAMBLE + export_tables.latex_summaries(tables),
     }
-
-
-def _render(template: str, run: Path, values: Mapping[str, Any]) -> str:
-    """Render a template with `values` and what every page needs."""
-    script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
-    return (
-        _environment()
-        .get_template(template)
-        .render(
-            run=escaped(run.resolve().name),
-            css=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
-            js=Markup(script),
-            script_hash=b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-            **values,
-        )
-    )
 
 
 def _rankings(board: Leaderboard, analyses: Sequence[ColumnAnalysis]) -> dict[str, Ranking]:
@@ -259,10 +249,21 @@ def _html(run: Path, board: Leaderboard, findings: Findings) -> str:
         "error_tables": temporal.error_tables(board),
         "pretraining": findings.pretraining,
         "timelines": findings.timelines,
-        "timelines_css": Markup((TEMPLATES / "timelines.css").read_text(encoding="utf-8")),
+        "actors": detection.actor_tasks(board),
+        "kinds_of_boxes": detection_errors.KINDS,
+        "keyframes": findings.keyframes,
+        "meanings": box_overlay.MEANINGS,
+        "styles": Markup(_styles(findings)),
         **_variants(board, findings.extras, rankings),
     }
-    return _render("page.html.j2", run, values)
+    return render("page.html.j2", run.resolve().name, values)
+
+
+def _styles(findings: Findings) -> str:
+    """The style sheets of the sections that the page has."""
+    names = {"timelines": findings.timelines, "actors": findings.keyframes.tasks, "keyframes": findings.keyframes.tasks}
+    sheets = [(TEMPLATES / f"{name}.css").read_text(encoding="utf-8") for name, shown in names.items() if shown]
+    return "\n".join([*sheets, box_overlay.css() if findings.keyframes.tasks else ""])
 
 
 def _test_examples(board: Leaderboard, recorded: Sequence[Result]) -> int:
@@ -297,30 +298,6 @@ def _protocol(column: Column) -> tuple[str, str, bool, dict[str, Any]]:
     if "classes" in settings:
         settings["classes"] = f"{len(settings['classes'])}"
     return escaped(column.task), column.protocol, column.limited, settings
-
-
-def _environment() -> Environment:
-    loader = FileSystemLoader(TEMPLATES)
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(escaped=escaped, number=number, pretty=_pretty, breakable=_breakable, tick=tick)
-    environment.filters.update(paint=_paint, pattern=lambda fill: Markup(svg_png.pattern(fill)))
-    return environment
-
-
-def _paint(fill: int) -> str:
-    """CSS value of a fill; that of background classes follows the theme of the page."""
-    return "var(--background)" if fill == BACKGROUND else svg_png.paint(fill)
-
-
-def _pretty(value: Any) -> str:
-    return json.dumps(plain(value), indent=2, ensure_ascii=False)
-
-
-def _breakable(name: str) -> Markup:
-    """Allow a line break after each slash; browsers do so after hyphens by themselves."""
-    return Markup("/<wbr>").join(escaped(name).split("/"))
 
 
 def _date_text(seconds: float) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,15 +16,15 @@ from vitascope.core.types import Kind, Score
 from vitascope.metrics import detection_errors, frame_ap, prediction_columns, temporal_ap
 from vitascope.metrics.boxes import Boxes, Frames, iou
 from vitascope.metrics.boxes import rows as rows_of
-from vitascope.metrics.frame_ap import HEADLINE, IOU, Selected
+from vitascope.metrics.detection_errors import Recall
+from vitascope.metrics.frame_ap import GIVEN_BOXES, HEADLINE, IOU, Selected
 from vitascope.metrics.temporal_ap import Matching
 from vitascope.probes.base import JointlyScored, ScoredPredictions, TestPredictions
+from vitascope.probes.detection.diagnosis import diagnosis
 from vitascope.probes.detection.video_ap import has_tubes, video_scores
 
 Array = NDArray[Any]
 READING = frame_ap.READINGS["stable"]
-RANKS = (1, 10)
-"""Numbers of boxes of a keyframe, most probable first, of which the recall is reported besides that of all."""
 
 
 class ActorDetection(JointlyScored[Keyframes, Detections]):
@@ -54,24 +55,41 @@ class ActorDetection(JointlyScored[Keyframes, Detections]):
         rows = labeled_rows(test.predictions)
         selected, matching = _matched(rows, truth)
         scores, per_class = precision(matching, groups, rng)
-        errors = detection_errors.diagnose(selected, _at_headline(matching))
         by_class = {test.classes[label]: score for label, score in per_class.items()}
-        parts = {
-            name: [per_class[c].value for c in members if c in per_class] for name, members in test.class_groups.items()
-        }
-        known, _ = precision(_matched(given_boxes(test.predictions, truth), truth)[1], groups, rng)
+        known, known_classes = precision(_matched(given_boxes(test.predictions, truth), truth)[1], groups, rng)
+        found = people_found(test.predictions, truth)
         return ScoredPredictions(
             {
                 **scores,
                 **(video_scores(rows, truth, groups, rng) if has_tubes(truth) else {}),
-                **{f"{HEADLINE} of {name}": Score(float(np.mean(part))) for name, part in parts.items() if part},
-                **{name: Score(value) for name, value in recalls(test.predictions, truth).items()},
-                f"{HEADLINE} given boxes": known[HEADLINE],
+                **by_class_group(HEADLINE, per_class, test.class_groups),
+                **{name: Score(value) for name, value in recalls(found).items()},
+                GIVEN_BOXES: known[HEADLINE],
+                **by_class_group(GIVEN_BOXES, known_classes, test.class_groups),
             },
             by_class,
-            {**test.columns, **prediction_columns.of_boxes(rows, true_rows(truth), [t.times for t in truth])},
-            {"gains": errors.gains, "false": errors.false},
+            {
+                **test.columns,
+                **prediction_columns.of_boxes(rows, true_rows(truth), [t.times for t in truth]),
+                **sources(test),
+            },
+            diagnosis(selected, _at_headline(matching), found),
         )
+
+
+def by_class_group(name: str, per_class: Mapping[int, Score], groups: Mapping[str, Sequence[int]]) -> dict[str, Score]:
+    """The mean AP of the classes of each group that have an actor, as `name of group`."""
+    parts = {group: [per_class[c].value for c in members if c in per_class] for group, members in groups.items()}
+    return {f"{name} of {group}": Score(float(np.mean(part))) for group, part in parts.items() if part}
+
+
+def sources(test: TestPredictions) -> dict[str, list[Any]]:
+    """Columns from which pictures are drawn: file, its frame rate (0: unknown), and the track of each true row."""
+    return {
+        "path": [str(Path(e.path).absolute()) for e in test.examples],
+        "frame_rate": [e.fps or 0.0 for e in test.examples],
+        "true_tracks": [[a.track for a in e.truth.actors for _ in a.labels] for e in test.examples],
+    }
 
 
 def precision(
@@ -147,11 +165,14 @@ def candidates(predictions: Sequence[Detections]) -> Boxes:
     return rows_of(rows, np.argsort(-best, kind="stable"))
 
 
-def recalls(predictions: Sequence[Detections], truth: Sequence[Keyframes]) -> dict[str, float]:
+def people_found(predictions: Sequence[Detections], truth: Sequence[Keyframes]) -> Recall:
+    """Which actors the most probable boxes of their keyframe find at IoU 0.5, for each of `detection_errors.BEST`."""
+    return detection_errors.box_recall(candidates(predictions), true_rows(truth), level=IOU)
+
+
+def recalls(found: Recall) -> dict[str, float]:
     """Share of the actors, in percent, that the 1, 10 or all most probable boxes of a keyframe find at IoU 0.5."""
-    found = detection_errors.box_recall(candidates(predictions), true_rows(truth), best=(*RANKS, 0), level=IOU)
-    names = (*(f"recall of the best {k}" for k in RANKS), "recall of all")
-    return dict(zip(names, found.percent, strict=True))
+    return dict(zip(map(detection_errors.recall_name, detection_errors.BEST), found.percent, strict=True))
 
 
 def given_boxes(predictions: Sequence[Detections], truth: Sequence[Keyframes]) -> Boxes:

@@ -18,6 +18,7 @@ from vitascope.report.analysis.data_warnings import warning_lines
 from vitascope.report.analysis.leaderboard import Column, EncoderRow, Leaderboard, SettingDifference
 from vitascope.report.analysis.paired_bootstrap import ResampledScore
 from vitascope.report.analysis.phrases import caveats, least_adjusted, not_significant, too_few
+from vitascope.report.analysis.published import listing, published
 from vitascope.report.analysis.ranking import (
     ALPHA,
     FAMILY,
@@ -78,6 +79,8 @@ class Comparison:
     """Number of examples that detect a difference this large with a power of 80 %; None from fewer than six groups."""
     pairs: int = 0
     """Number of pairs of encoders of the task, over which `adjusted` is adjusted."""
+    published: tuple[str, ...] = ()
+    """Published scores of the task, a line for each source."""
 
 
 class _Tested(NamedTuple):
@@ -215,6 +218,7 @@ def _test(column: Column, a: EncoderRow, b: EncoderRow) -> _Tested:
         limited=column.limited,
         on_test=column.on_test,
         data_warnings=tuple(warning_lines(column.cells.values())),
+        published=tuple(listing(published(column.first))),
     )
     evidence = load_column(column)
     guess = chance_level(column, (each for each in evidence.values() if isinstance(each, Predictions)))
@@ -269,6 +273,7 @@ def _notes(one: Comparison) -> list[str]:
         notes.append(f"on common examples; left out: {one.only_a} of the first encoder, {one.only_b} of the second")
     notes += caveats(limited=one.limited, on_test=one.on_test)
     notes += map(escaped, one.data_warnings)
+    notes += one.published
     if one.adjusted is not None and one.adjusted >= ALPHA:
         notes.append(not_significant(one.n, one.needed, too_few(one.n, one.groups, one.least, one.pairs)))
     return notes

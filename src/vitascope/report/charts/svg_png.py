@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from html import escape
 from itertools import count
 from pathlib import Path
@@ -70,12 +70,13 @@ class Picture(NamedTuple):
 
 def layout(chart: TimelineChart, *, title: str, measure: str = "", width: int = WIDTH) -> Picture:
     """Lay out a title, the rows with their scores under the heading `measure`, the time axis and a legend."""
-    left = min(max(_text_width(r.name) for r in chart.rows) + MARGIN + 8, width / 4)
-    right = width - MARGIN - max(_text_width(measure), *(_text_width(r.score) + 8 for r in chart.rows))
+    left = min(max(text_width(r.name) for r in chart.rows) + MARGIN + 8, width / 4)
+    right = width - MARGIN - max(text_width(measure), *(text_width(r.score) + 8 for r in chart.rows))
     boxes, top = [], 34.0
-    texts = [Text(MARGIN, 20, _truncate(title, right - MARGIN - 8))]
+    texts = [Text(MARGIN, 20, truncate(title, right - MARGIN - 8))]
     texts.append(Text(width - MARGIN, 20, measure, "end", SOFT))
-    for row in chart.rows:
+    for place, row in enumerate(chart.rows):
+        top += SPACE * bool(place and row.heads)
         boxes += _boxes(row, left, right, top)
         texts += _texts(row, left, right, top=top, edge=width - MARGIN)
         top += row.height + SPACE
@@ -83,7 +84,7 @@ def layout(chart: TimelineChart, *, title: str, measure: str = "", width: int = 
     texts += [Text(x, top + 13, t.text, "middle", SOFT) for (x, _), t in zip(ticks, chart.ticks, strict=True)]
     legend_boxes, legend_texts, top = _legend(chart.legend, top + 30, width)
     if chart.note:
-        legend_texts.append(Text(MARGIN, top + 11, _truncate(chart.note, width - 2 * MARGIN), "start", SOFT))
+        legend_texts.append(Text(MARGIN, top + 11, truncate(chart.note, width - 2 * MARGIN), "start", SOFT))
         top += 20
     description = f"{title}: {', '.join(r.name for r in chart.rows)}, from 0 s to {chart.ticks[-1].text} and on"
     return Picture(
@@ -102,35 +103,35 @@ def _boxes(row: TimelineRow, left: float, right: float, top: float) -> list[Box]
 
 def _texts(row: TimelineRow, left: float, right: float, *, top: float, edge: float) -> list[Text]:
     base = top + row.height / 2 + 4
-    texts = [Text(left - 8, base, _truncate(row.name, left - 8 - MARGIN), "end")]
+    texts = [Text(left - 8, base, truncate(row.name, left - 8 - MARGIN), "end")]
     texts += [Text(edge, base, row.score, "end", SOFT)] * bool(row.score)
-    return texts + [Text(left + 8, base, _truncate(row.placeholder, right - left - 16), "start", SOFT)] * bool(
+    return texts + [Text(left + 8, base, truncate(row.placeholder, right - left - 16), "start", SOFT)] * bool(
         row.placeholder
     )
 
 
 def _legend(entries: Sequence[tuple[str, int]], top: float, width: int) -> tuple[list[Box], list[Text], float]:
     """Lay out class names and fills in columns as wide as the longest name; also return the bottom edge."""
-    each = max((_text_width(name) for name, _ in entries), default=0) + 38
+    each = max((text_width(name) for name, _ in entries), default=0) + 38
     columns = max(int((width - 2 * MARGIN) // each), 1)
     boxes, texts = [], []
     for i, (name, fill) in enumerate(entries):
         x, y = MARGIN + i % columns * each, top + i // columns * 20
         boxes.append(Box(x, y, x + 14, y + 14, fill))
-        texts.append(Text(x + 20, y + 11, _truncate(name, width - 2 * MARGIN - 20)))
+        texts.append(Text(x + 20, y + 11, truncate(name, width - 2 * MARGIN - 20)))
     return boxes, texts, top + -(-len(entries) // columns) * 20
 
 
-def _text_width(text: str) -> float:
+def text_width(text: str) -> float:
     """Approximate width of a text, pixels."""
     return LETTER * sum(2 if east_asian_width(c) in "WF" else 1 for c in text)
 
 
-def _truncate(text: str, width: float) -> str:
+def truncate(text: str, width: float) -> str:
     """Truncate a text to a width in pixels."""
-    if _text_width(text) <= width:
+    if text_width(text) <= width:
         return text
-    while text and _text_width(text) + LETTER > width:
+    while text and text_width(text) + LETTER > width:
         text = text[:-1]
     return f"{text}…"
 
@@ -163,18 +164,23 @@ def write(folder: Path, tasks: Sequence[TaskTimelines]) -> Path:
     stems: set[str] = set()
     for task in tasks:
         for view in task.chosen:
-            stem = _stem(f"{task.stem}-{view.video}", stems)
+            stem = file_stem(f"{task.stem}-{view.video}", stems)
             picture = layout(view.chart, title=f"{task.title}, {view.video}", measure=task.measure)
             files.write(folder / f"{stem}.svg", svg(picture).encode())
             files.write(folder / f"{stem}.png", png(picture))
+    remove_others(folder, stems)
+    return folder
+
+
+def remove_others(folder: Path, stems: Container[str]) -> None:
+    """Remove the pictures of earlier reports from a folder, but for those of these names in small letters."""
     for old in folder.glob("*.svg"):
         if old.stem.casefold() not in stems and GENERATED in old.read_text("utf-8", "replace"):
             old.unlink()
             old.with_suffix(".png").unlink(missing_ok=True)
-    return folder
 
 
-def _stem(name: str, taken: set[str]) -> str:
+def file_stem(name: str, taken: set[str]) -> str:
     """Make a portable file name that differs from those `taken` in more than case, and add it to them."""
     plain = re.sub(r"[^\w.-]+", "-", name)[-100:].strip("-.")
     names = (f"{plain}-{i}" if i else plain for i in count())

@@ -55,6 +55,8 @@ class Track(NamedTuple):
     """Shown beside the bars: score of the prediction."""
     placeholder: str = ""
     """Text shown instead of bars if there are none."""
+    heads: bool = False
+    """Whether it is the first of a group of rows, set apart from those above."""
 
 
 class Bar(NamedTuple):
@@ -76,6 +78,7 @@ class TimelineRow(NamedTuple):
     placeholder: str
     height: int
     bars: tuple[Bar, ...]
+    heads: bool = False
 
 
 class Tick(NamedTuple):
@@ -186,7 +189,8 @@ def _row(
             tip = tooltip(track.name, classes[s.label], s)
             top = number * (LANE + GAP)
             bars.append(Bar(left, round(right - left, 3), top, height, fills[s.label], tip))
-    return TimelineRow(track.name, track.score, track.placeholder, len(lanes) * (height + GAP) - GAP, tuple(bars))
+    total = len(lanes) * (height + GAP) - GAP
+    return TimelineRow(track.name, track.score, track.placeholder, total, tuple(bars), track.heads)
 
 
 def tooltip(name: str, label: str, span: LabeledSpan) -> str:

@@ -20,7 +20,7 @@ from vitascope.core.text import (
 from vitascope.core.types import Score
 from vitascope.evaluation.results import Result
 from vitascope.report.analysis import leaderboard as boards
-from vitascope.report.analysis import phrases
+from vitascope.report.analysis import phrases, published
 from vitascope.report.analysis.head_selection import seed_spread
 from vitascope.report.analysis.leaderboard import Column, EncoderRow, Leaderboard, SettingDifference
 from vitascope.report.analysis.ranking import ALPHA, Ranking, average_columns, average_name
@@ -58,12 +58,21 @@ class ColumnHeader(NamedTuple):
     on_test: bool = False
 
 
+class PublishedLine(NamedTuple):
+    """Published scores of an encoder; the cells are those of `Table.rows`."""
+
+    encoder: str
+    tip: str
+    cells: tuple[Cell, ...]
+
+
 class Table(NamedTuple):
     """Encoders by tasks: (title, number of columns) of each axis, column headers, and the cells of each row."""
 
     groups: tuple[tuple[str, int], ...]
     heads: tuple[ColumnHeader, ...]
     rows: tuple[tuple[EncoderRow, tuple[Cell, ...]], ...]
+    published: tuple[PublishedLine, ...] = ()
 
 
 class OtherProtocol(NamedTuple):
@@ -122,8 +131,10 @@ def table(board: Leaderboard, columns: Sequence[Column], rankings: Mapping[str, 
     groups: list[tuple[str, int]] = []
     heads: list[ColumnHeader] = []
     cells: dict[int, list[Cell]] = {row.index: [] for row in board.rows}
+    places: list[tuple[Column, int]] = []
     for axis in boards.AXES:
         members = [c for c in columns if c.axis == axis]
+        places += [(column, len(heads) + i) for i, column in enumerate(members)]
         parts = [(_head(c, rankings.get(c.task)), rankings.get(c.task), c.cells) for c in members]
         if axis in rankings and len(members) > 1:
             limited, on_test = any(c.limited for c in members), any(c.on_test for c in members)
@@ -141,7 +152,22 @@ def table(board: Leaderboard, columns: Sequence[Column], rankings: Mapping[str, 
         for row, line in cells.items():
             line.append(_cell(None, ranking, row))
     present = [row for row in board.rows if any(row.index in c.cells for c in columns)]
-    return Table(tuple(groups), tuple(heads), tuple((row, tuple(cells[row.index])) for row in present))
+    lines = _published_lines(places, len(heads))
+    return Table(tuple(groups), tuple(heads), tuple((row, tuple(cells[row.index])) for row in present), lines)
+
+
+def _published_lines(places: Sequence[tuple[Column, int]], count: int) -> tuple[PublishedLine, ...]:
+    """A line for each encoder with a published score in the column at a place among `count`."""
+    lines: dict[tuple[str, str], list[Cell]] = {}
+    for column, place in places:
+        for of in published.published(column.first):
+            for row in of.rows:
+                line = lines.setdefault((row.encoder, of.source), [Cell("–")] * count)
+                tip = f"published, {of.source}\n{row.value:.2f}, {of.about}"
+                line[place] = Cell(f"{row.value:.2f}", sort=row.value, tip=tip)
+    return tuple(
+        PublishedLine(encoder, f"published, {source}", tuple(line)) for (encoder, source), line in lines.items()
+    )
 
 
 def _averages(

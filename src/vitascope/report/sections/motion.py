@@ -95,14 +95,15 @@ def averages_section(board: Leaderboard, rankings: Mapping[str, Ranking]) -> tup
         ("Motion", motion.scores, motion.chance),
         ("Mean of both", both, None),
     )
-    return tuple(_bars(board, title, {row: scores[row] for row in order}, chance) for title, scores, chance in panels)
+    return tuple(bars(board, title, {row: scores[row] for row in order}, chance) for title, scores, chance in panels)
 
 
 def _mean_of_two(one: Score, other: Score) -> Score:
     return Score((one.value + other.value) / 2)
 
 
-def _bars(board: Leaderboard, title: str, scores: Mapping[int, Score], chance: Chance | None) -> Panel:
+def bars(board: Leaderboard, title: str, scores: Mapping[int, Score], chance: Chance | None) -> Panel:
+    """A bar for each score, by index of its encoder, on an axis of percent."""
     scale = plots.PERCENT._replace(chance=chance.value if chance else None)
     strips = []
     for row, score in scores.items():

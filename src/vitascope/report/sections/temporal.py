@@ -1,4 +1,4 @@
-"""Temporal tasks: all localization and segmentation metrics, error types, and missed actions."""
+"""Tasks in time, and in space and time: all metrics, error types, and what is missed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from vitascope.core.text import escaped, number, signed
 from vitascope.evaluation.results import Result
 from vitascope.report.analysis.leaderboard import Column, Leaderboard
 from vitascope.report.analysis.phrases import with_caveats
+from vitascope.report.sections import detection
 from vitascope.report.sections.tables import SummaryTable
 
 SCORES_NOTE = "Percent. Videos without features count as missed; 95 % intervals of all scores are in results.jsonl."
@@ -22,13 +23,22 @@ RANGES_NOTE = (
 
 
 def score_tables(board: Leaderboard) -> list[SummaryTable]:
-    """One table per temporal task: all scores of all encoders."""
-    return [_score_table(board, column) for column in _temporal_columns(board)]
+    """All scores of all encoders on tasks in time: a table for each, several where they are parts of one number."""
+    each = (_score_tables(board, column) for column in _temporal_columns(board))
+    return [table for tables in each for table in tables]
+
+
+def _score_tables(board: Leaderboard, column: Column) -> list[SummaryTable]:
+    return detection.score_tables(board, column) if column.first.kind == "detection" else [_score_table(board, column)]
 
 
 def error_tables(board: Leaderboard) -> list[SummaryTable]:
-    """Tables of each temporal task with an error diagnosis: error types, and results by length and coverage."""
-    return [table for column in _temporal_columns(board) for table in _error_tables(board, column)]
+    """Tables of each task with an error diagnosis: error types, and results by length and coverage, or by size."""
+    tables: list[SummaryTable] = []
+    for column in _temporal_columns(board):
+        of_kind = detection.error_tables if column.first.kind == "detection" else _error_tables
+        tables += of_kind(board, column)
+    return tables
 
 
 def _temporal_columns(board: Leaderboard) -> list[Column]:
