@@ -19,7 +19,7 @@ import math
 import multiprocessing as mp
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,7 +42,7 @@ from vitascope.probes.temporal.nms import Proposals, nms
 from vitascope.probes.temporal.point_targets import REGRESSION_RANGES, training_losses
 from vitascope.probes.training.resume import update_average
 
-DIM, CLASSES, MOST, SEGMENTS, LEVELS = 1024, 20, 2304, 15, 6
+DIM, CLASSES, MOST, SEGMENTS, WINDOWS = 1024, 20, 2304, 15, (19,) * 6
 RATE, DECAY, CLIP, KEPT = 1e-4, 0.05, 1.0, 0.999
 CANDIDATES, ASKED = 6000, 200
 TARGET = 1.5
@@ -55,6 +55,11 @@ class Case(NamedTuple):
     lengths: tuple[int, ...]
     device: str
     repeat: int
+
+
+def rows(*layers: torch.nn.ModuleList) -> Iterator[Any]:
+    """Layers that belong together."""
+    return zip(*layers, strict=True)
 
 
 def norm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -106,7 +111,7 @@ def spread(p: Tensor, v: Tensor, half: int) -> Tensor:
 def attention(layer: LocalAttention, x: Tensor, mask: Tensor, stride: int) -> tuple[Tensor, Tensor]:
     """Sliding chunks under a mask for the ends and one for the padding."""
     parts = []
-    for depthwise, scale, inner in zip(layer.convs, layer.norms, layer.inner, strict=True):
+    for depthwise, scale, inner in rows(layer.convs, layer.norms, layer.inner):
         y, shown = conv(x, depthwise, mask, stride)
         y = F.conv1d(norm(y, scale.weight, scale.bias), inner.weight, inner.bias)
         b, c, t = y.shape
@@ -140,7 +145,7 @@ def head(layer: ConvHead, levels: list[tuple[Tensor, Tensor]]) -> list[Tensor]:
     """Level by level."""
     found = []
     for x, mask in levels:
-        for one, scale in zip(layer.convs, layer.norms, strict=True):
+        for one, scale in rows(layer.convs, layer.norms):
             x = F.relu(norm(conv(x, one, mask)[0], scale.weight, scale.bias))
         found.append(conv(x, layer.last, mask)[0])
     return found
@@ -151,12 +156,13 @@ def forward(model: ActionFormer, x: Tensor, mask: Tensor, draw: torch.Generator)
     blocks = [*model.stem, *model.branch]
     kept = (torch.rand(len(blocks), 2, len(x), 1, 1, generator=draw) >= model.drop_path) / (1 - model.drop_path)
     shown, levels = mask[:, None], []
-    for layer, scale in zip(model.embedding, model.embedding_norms, strict=True):
+    for layer, scale in rows(model.embedding, model.embedding_norms):
         x = F.relu(norm(conv(x, layer, shown)[0], scale.weight, scale.bias))
+    norms: Any = model.norms
     for i, layer in enumerate(blocks):
         x, shown = block(layer, x, shown, kept[i].to(x))
         if i:
-            levels.append((norm(x, model.norms[i - 1].weight, model.norms[i - 1].bias), shown))
+            levels.append((norm(x, norms[i - 1].weight, norms[i - 1].bias), shown))
     offsets = [F.relu(model.scale[i] * y) for i, y in enumerate(head(model.distances, levels))]
     logits = head(model.scores, levels)
     return [y.mT for y in logits], [y.mT for y in offsets], [m[:, 0] for _, m in levels]
@@ -226,7 +232,7 @@ def published_loss(model: ActionFormer, sights: list[VideoSequence], normalizer:
 
 def our_loss(model: ActionFormer, sights: list[VideoSequence], normalizer: float, draw: torch.Generator) -> Any:
     """The same by the library."""
-    seen = pad_batch(sights, levels=LEVELS, limit=MOST)
+    seen = pad_batch(sights, windows=WINDOWS, limit=MOST)
     values, mask, actions = seen
     loss = training_losses(model, values, mask, actions, generator=draw, normalizer=normalizer, label_smoothing=0.1)
     return loss.classes + 2 * loss.offsets, loss.normalizer
@@ -237,7 +243,7 @@ def stepper(way: str, model: ActionFormer, sights: list[VideoSequence]) -> Calla
     weights, others = split_weight_decay(model)
     groups: list[dict[str, Any]] = [{"params": weights}, {"params": others, "weight_decay": 0.0}]
     ours = way == "ours"
-    optimizer = torch.optim.AdamW(groups, lr=RATE, weight_decay=DECAY, **({"fused": True} if ours else {}))
+    optimizer = torch.optim.AdamW(groups, lr=RATE, weight_decay=DECAY, fused=ours or None)
     average, draw, state = copy.deepcopy(model), generator(3), [100.0]
 
     def step() -> float:

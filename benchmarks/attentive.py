@@ -38,7 +38,7 @@ class Case(NamedTuple):
     """What is measured: how many heads, which way, behind which encoder (none: on random tokens)."""
 
     way: str
-    count: int
+    parallel: int
     encoder: str
     device: str
     repeat: int
@@ -84,7 +84,7 @@ def stepper_unfolded(model: AttentiveHeads, heads: int, labels: Tensor) -> Calla
 
 def stepper_folded(model: AttentiveHeads, labels: Tensor) -> Callable[[Tensor], None]:
     """A step of all heads at once."""
-    optimizer = StackedOptimizer(model.parameters(), "adamw", no_decay_bias=True, clip=CLIP)
+    optimizer = StackedOptimizer(model.parameters(), "adamw", no_decay_bias=True, clip_grad_norm=CLIP)
     count = len(model.linear.bias)
     lr, decay = torch.full((count,), RATE), torch.full((count,), DECAY)
 
@@ -111,7 +111,7 @@ def measured(case: Case, answers: Any) -> None:
         shape = (BATCH, 3, encoder.card.frames, encoder.card.size, encoder.card.size)
         clips = torch.randn(shape, generator=generator(1)).to(device)
     labels = torch.arange(BATCH, device=device) % CLASSES
-    model = random_heads(generator(2), dim, CLASSES, heads=dim // 64, count=case.count).to(device)
+    model = random_heads(generator(2), dim, CLASSES, heads=dim // 64, count=case.parallel).to(device)
     folded = case.way == "folded"
     step = stepper_folded(model, labels) if folded else stepper_unfolded(model, dim // 64, labels)
     gc.collect()

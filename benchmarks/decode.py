@@ -81,11 +81,9 @@ def drop(items: Iterable[object]) -> None:
 
 def fed(work: Callable[[], object]) -> int:
     """Packets that `work` decodes."""
-    count: list[int] = []
-    feed = reading._Stream._feed
-    with patch.object(reading._Stream, "_feed", lambda self: count.append(1) or feed(self)):
+    with patch.object(reading._Stream, "_feed", autospec=True, side_effect=reading._Stream._feed) as feed:
         work()
-    return len(count)
+    return feed.call_count
 
 
 def compare(name: str, video: Video, clips: list[Clip], transform: PixelTransform = REPORT) -> float:

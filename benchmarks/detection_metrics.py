@@ -82,7 +82,8 @@ def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     low, high = np.maximum(a[:, None, :2], b[None, :, :2]), np.minimum(a[:, None, 2:], b[None, :, 2:])
     shared = np.maximum(high - low, 0).prod(axis=2)
     sizes = [(box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1]) for box in (a, b)]
-    return shared / (sizes[0][:, None] + sizes[1] - shared)
+    overlap: np.ndarray = shared / (sizes[0][:, None] + sizes[1] - shared)
+    return overlap
 
 
 def frame_class(found: np.ndarray, true: np.ndarray) -> np.ndarray:
@@ -105,8 +106,7 @@ def official_map(sides: tuple[list[Row], list[Row]]) -> float:
     right: list[list[np.ndarray]] = [[] for _ in range(ALL_CLASSES)]
     positives = np.zeros(ALL_CLASSES, int)
     for _, labels, _ in true.values():
-        for c in range(ALL_CLASSES):
-            positives[c] += np.sum(labels == c + 1)
+        positives += np.bincount(labels, minlength=ALL_CLASSES + 1)[1 : ALL_CLASSES + 1]
     for frame, (box, labels, score) in found.items():
         if frame not in true:
             continue
@@ -117,7 +117,7 @@ def official_map(sides: tuple[list[Row], list[Row]]) -> float:
             right[c].append(frame_class(box[own], true[frame][0][theirs]))
             scores[c].append(score[own])
     each = np.full(ALL_CLASSES, np.nan)
-    for c in np.flatnonzero(positives):
+    for c in np.flatnonzero(positives).tolist():
         order = np.argsort(np.concatenate(scores[c]))[::-1]
         each[c] = area(np.concatenate(right[c])[order], positives[c])
     return float(np.nanmean(each))

@@ -19,7 +19,7 @@ import torch
 
 from vitascope.core.types import Dataset, Example, Fold
 from vitascope.encoders.load import load
-from vitascope.features.decode_job import ClipIndex, DecodeJob, decode_example
+from vitascope.features.decode_job import DecodeJob, decode_example
 from vitascope.features.extract import ExtractionOptions, embed, encode_clips
 from vitascope.features.view import View
 from vitascope.sampling.names import Uniform
@@ -63,7 +63,7 @@ def main() -> None:
             clips = []
             for e in examples:
                 job = DecodeJob("", e.id, e.path, None, None, (Uniform(),), card)
-                clips += [pixels.copy() for message, pixels in decode_example(job) if isinstance(message, ClipIndex)]
+                clips += [pixels.copy() for _, pixels in decode_example(job) if pixels is not None]
             decode = len(clips) / (time.perf_counter() - started)
             started = time.perf_counter()
             for i in range(0, len(clips), batch):

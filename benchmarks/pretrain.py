@@ -85,8 +85,8 @@ def decoding(decoder: Decoder, target: Target, mask: Masked) -> int:
     asked = {"seen": seen, "hidden": hidden, "all": seen + hidden}[target.on]
     (out, width), within = decoder.outward.weight.shape, 0
     if target.depth:
-        heads = decoder.blocks[0].attn.heads
-        block = BlockConfig(dim=width, heads=heads, mlp=4 * width)
+        first: Any = decoder.blocks[0]
+        block = BlockConfig(dim=width, heads=first.attn.heads, mlp=4 * width)
         within = seen * decoder.inward.in_features * width + target.depth * block.macs(seen + hidden)
     return within + asked * width * out
 
@@ -241,7 +241,8 @@ def decoded(device: torch.device, given: argparse.Namespace, batch: int) -> None
     mask, step = looks(objective, MASK, batch, FRAMES, SIZE, device), stepper(objective, torch.bfloat16, device)
     kept = reader.read(batch).pixels.to(device)
     rates = []
-    for source in (lambda: kept, lambda: reader.read(batch).pixels.to(device)):
+    sources: list[Callable[[], torch.Tensor]] = [lambda: kept, lambda: reader.read(batch).pixels.to(device)]
+    for source in sources:
         for _ in range(3):
             step(source(), mask)
         begin = time.perf_counter()

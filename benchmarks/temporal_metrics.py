@@ -78,7 +78,8 @@ def listed(segments: Segments) -> list[Row]:
 def iou(start: float, end: float, table: np.ndarray) -> np.ndarray:
     """Of one segment with the true ones of its video."""
     shared = (np.minimum(end, table[:, 1]) - np.maximum(start, table[:, 0])).clip(0)
-    return shared / (table[:, 1] - table[:, 0] + end - start - shared)
+    overlap: np.ndarray = shared / (table[:, 1] - table[:, 0] + end - start - shared)
+    return overlap
 
 
 def class_ap(found: list[Row], true: list[Row]) -> Numbers:

@@ -37,7 +37,8 @@ def pillow(filter: Image.Resampling) -> Resizer:
 
 def opencv(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """cv2.resize as in VideoMAE, UMT, MVD, InternVideo2 and V-JEPA."""
-    return cv2.resize(frame, size, interpolation=cv2.INTER_LINEAR)
+    small: np.ndarray = cv2.resize(frame, size, interpolation=cv2.INTER_LINEAR)
+    return small
 
 
 def torch_tensor(mode: str) -> Resizer:
@@ -69,7 +70,9 @@ def cropped(resize: Resizer, ratio: float = 1.0, halves: Callable[[float], int] 
     return apply
 
 
-BICUBIC, BILINEAR, LANCZOS = (pillow(f) for f in (Image.BICUBIC, Image.BILINEAR, Image.LANCZOS))
+BICUBIC, BILINEAR, LANCZOS = (
+    pillow(f) for f in (Image.Resampling.BICUBIC, Image.Resampling.BILINEAR, Image.Resampling.LANCZOS)
+)
 AUTHORS: dict[str, Resizer] = {
     "clip/large": cropped(BICUBIC),
     "dfn/h14": squashed(BICUBIC),

@@ -47,18 +47,29 @@ def ended(process: ForkServerProcess, seconds: float = 120) -> int | None:
 
 def dying(place: str, number: int, function: Callable[..., object], *given: object) -> None:
     """Do `function(*given)`, but kill this process when it calls what the dotted name `place` says for that time."""
+    signaled(signal.SIGKILL, place, number, function, *given)
+
+
+def signaled(
+    number_of_signal: signal.Signals, place: str, number: int, function: Callable[..., object], *given: object
+) -> None:
+    """Do `function(*given)`, but send this process a signal when it calls `place` for that time, from 1."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(place, killing(pkgutil.resolve_name(place), number))
+        patch.setattr(place, _signaling(number_of_signal, pkgutil.resolve_name(place), number))
         function(*given)
 
 
 def killing(function: Callable[..., Any], number: int) -> Callable[..., Any]:
     """The function, which kills its process in place of its call of that number, from 1."""
+    return _signaling(signal.SIGKILL, function, number)
+
+
+def _signaling(number_of_signal: signal.Signals, function: Callable[..., Any], number: int) -> Callable[..., Any]:
     calls = itertools.count(1)
 
     def instead(*given: Any, **named: Any) -> Any:
         if next(calls) == number:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), number_of_signal)
         return function(*given, **named)
 
     return instead

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -133,3 +134,22 @@ def test_what_is_no_network_is_described_without_torch() -> None:
     names = ("umt/large-s2", "views", "ssv2", "nothing-like-it")
     done = subprocess.run([sys.executable, "-c", code, *names], check=False, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
+
+
+def test_an_encoder_in_a_folder_or_of_a_function_is_loaded_and_described(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.ViTConfig(
+        hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8, image_size=32, patch_size=16
+    )
+    transformers.ViTModel(config).save_pretrained(tmp_path)
+    found = described_json(f"hf:{tmp_path}+view=report")
+    assert (found["kind"], found["card"]["dim"], found["card"]["size"]) == ("encoder", 8, 32)
+    assert found["options"]["view"]["type"] == "report | authors"
+    assert found["options"]["view"]["default"] == "report"
+    (tmp_path / "mine.py").write_text(
+        "import vitascope\n\ndef small():\n    return vitascope.load('pixels/thumbnail')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert described_json("mine:small")["card"]["name"] == "pixels/thumbnail"

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from vitascope.core import worker_pool as workers
-from vitascope.core.worker_pool import Failed, Pool
+from vitascope.core.worker_pool import Failed, Group, Pool
 
 JOBS = '''
 """Jobs for the pool."""
@@ -75,6 +75,17 @@ def work(job):
     elif kind == "shapes":
         yield "empty", np.zeros((0, 3), np.float32)
         yield "one", np.ones(6, np.float64)
+    elif kind == "room":
+        from vitascope.core.worker_process import has_free_slot
+        for k in range(2):
+            with open(number, "a") as file:
+                file.write(f"{has_free_slot()} ")
+            yield k, np.zeros(1, np.uint8)
+
+def together(jobs):
+    with open(os.path.join(os.path.dirname(__file__), "together"), "a") as file:
+        file.write(f"{len(jobs)} ")
+    return [work(job) for job in jobs]
 '''
 LAST = "; tried 3 times, the last time alone"
 Jobs = Callable[[Any], Iterator[Any]]
@@ -322,3 +333,50 @@ def test_a_parent_that_is_ended_leaves_nothing_behind(work: Jobs, tmp_path: Path
     assert eventually(lambda: gone(pid))
     after = set(os.listdir("/dev/shm")) if os.path.isdir("/dev/shm") else set()
     assert not {name for name in after - memory if name.startswith("tmp")}
+
+
+def grouped(work: Jobs, **options: Any) -> Pool[Any]:
+    """A pool that runs groups of the jobs above together."""
+    both = importlib.import_module("pool_jobs").together
+    return Pool(work, **{"workers": 2, "slots": 2, "slot_bytes": 64, "timeout": 30.0, "together": both} | options)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_jobs_of_groups_come_one_by_one_in_order(work: Jobs, tmp_path: Path, workers: int) -> None:
+    bad = ("error", 0)
+    jobs = [Group([("count", 4), bad, ("count", 5)]), ("count", 2), Group([("count", 0)]), Group([("count", 3)] * 4)]
+    with grouped(work, workers=workers) as p:
+        messages = collect(p.run(jobs))
+    failed = [(bad, Failed("clip.mp4: two lines"), None)]
+    assert messages == [*counted(4), *failed, *counted(5), *counted(2), *counted(0), *counted(3) * 4]
+    assert sorted((tmp_path / "together").read_text().split()) == ["3", "4"]
+
+
+@pytest.mark.parametrize("what", ["kill", "memory"])
+def test_after_a_loss_the_jobs_of_a_group_are_begun_again_alone(work: Jobs, tmp_path: Path, what: str) -> None:
+    flag = tmp_path / "flag"
+    flag.touch()
+    job = ("unlucky", (str(flag), 2, what, 3))
+    with grouped(work, slots=1) as p:
+        messages = collect(p.run([Group([("count", 4), job, ("count", 5)]), Group([("count", 1), ("count", 2)])]))
+    expected = [(job, k, [[k] * 3] * 2) for k in range(5)]
+    assert messages == [*counted(4), *expected, *counted(5), *counted(1), *counted(2)]
+    assert flag.stat().st_size == 2
+    assert (tmp_path / "together").read_text().split().count("3") == 1
+
+
+def test_a_job_of_a_group_that_fails_for_good_harms_no_other(work: Jobs) -> None:
+    job = ("signal", int(signal.SIGSEGV))
+    with grouped(work) as p:
+        messages = collect(p.run([Group([("count", 4), job, ("count", 5)])]))
+    failed = [(job, m, None) for m in ("before", Failed(f"the decoding process died: SIGSEGV{LAST}"))]
+    assert messages == [*counted(4), *failed, *counted(5)]
+
+
+def test_a_job_learns_whether_it_would_have_to_wait(work: Jobs, tmp_path: Path) -> None:
+    file = tmp_path / "free"
+    with pool(work, workers=1, slots=1) as p:
+        messages = p.run([("room", str(file))])
+        next(messages)
+        assert eventually(lambda: len(file.read_text().split()) == 2)
+        assert file.read_text().split() == ["True", "False"]

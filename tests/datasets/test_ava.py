@@ -7,11 +7,15 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from copies import build, complaint, files, lay, sides, write
 from vitascope.core.actors import Actor
+from vitascope.core.pixel_transform import PixelTransform
 from vitascope.datasets.readers import movie_files
 from vitascope.datasets.readers.ava_tables import class_groups, classes
+from vitascope.sampling.samplers import Around
+from vitascope.video import decode, inspect
 
 ODD = "-5K _Q66.x"
 """A name with a dash in front, a space and a dot."""
@@ -36,16 +40,21 @@ def ava(root: Path, *, train: list[str] = TRAIN, val: list[str] = VAL, version: 
 
 
 def movie(path: Path, seconds: int) -> Path:
-    """A video of one frame a second."""
+    """A video of two frames a second; second s has the gray level 30 s."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as out:
-        stream = out.add_stream("mpeg4", rate=1)
-        stream.width = stream.height = 16
+        stream = out.add_stream("libvpx" if path.suffix == ".webm" else "mpeg4", rate=2)
+        stream.width = stream.height = 32
+        stream.pix_fmt = "yuv420p"
         stream.codec_context.thread_count = 1
-        for _ in range(seconds):
-            out.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), "rgb24")))
+        for i in range(2 * seconds):
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(gray(i // 2), "rgb24")))
         out.mux(stream.encode())
     return path
+
+
+def gray(second: int) -> np.ndarray:
+    return np.full((32, 32, 3), 30 * (second % 8), np.uint8)
 
 
 def actions(dataset: object, example_id: str) -> list[list[str]]:
@@ -75,7 +84,7 @@ def test_keyframes_of_the_tables(below: str, tmp_path: Path) -> None:
     assert dataset.by_id()["one@0902"].group == "one"
     assert dataset.missing_files == {"gone@1000": f"no gone below {tmp_path}"}
     assert dataset.official_counts == {"train": 210_634, "test": 57_371}
-    assert "4 and 2 keyframes here, of 210,634 and 57,371" in dataset.notes[0]
+    assert "4 and 2 keyframes to train and to test, where the authors count 210,634 and 57,371" in dataset.notes[0]
     assert "1 of 7 rows of the 20 actions that are not evaluated dropped, as in the official evaluator" in dataset.notes
 
 
@@ -125,6 +134,22 @@ def test_cut_and_whole_movies_are_told_by_duration(tmp_path: Path, monkeypatch: 
     assert dataset.missing_files["two@0903"] == "the keyframe at 903 s is after the file, which ends at 25 s"
     assert "1 of 4 movies are cut: their files are taken to begin at 900 s" in dataset.notes
     assert "1 of 4 movies are whole" in dataset.notes
+
+
+@pytest.mark.parametrize("ending", [".mp4", ".mkv", ".webm", ".avi", ""])
+def test_the_frame_of_a_keyframe_is_decoded(ending: str, tmp_path: Path) -> None:
+    root = ava(tmp_path)
+    if ending:
+        movie(root / "videos" / f"one{ending}", 7)
+    else:
+        (root / "frames" / "one").mkdir(parents=True)
+        for i in range(31, 211):
+            Image.fromarray(gray((i - 1) // 30)).save(root / "frames" / "one" / f"one_{i:06d}.jpg")
+    for example in build("ava", root).examples[:3]:
+        video = inspect(example.path, fps=example.fps).within(example.span)
+        (clip,) = Around(window=0.1)(video, 1)
+        ((_, pixels),) = decode(video, [clip], 32, PixelTransform(resize="shorter"))
+        assert abs(float(pixels.mean()) - 30 * (int(example.id[-4:]) - 900)) < 6
 
 
 def test_a_file_without_duration_is_cut_if_its_folder_says_so(tmp_path: Path) -> None:

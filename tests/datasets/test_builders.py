@@ -40,6 +40,7 @@ NAMES = [
         "jester",
         "coin",
     ),
+    *("ava", "ava/all", "ava/2.1", "ava_kinetics", "ava_kinetics/kinetics"),
 ]
 
 

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers import write_video
+from vitascope.core.actors import Keyframes
 from vitascope.core.errors import UserError
 from vitascope.core.types import Dataset, Example, Fold, Segment
 from vitascope.datasets.consistency import check_temporal, common_factor
@@ -96,3 +97,20 @@ def test_without_durations_the_files_tell_the_unit(tmp_path: Path) -> None:
     check_temporal(on_disk(tmp_path, None))
     with pytest.raises(UserError, match=r"actions end after the video.*look like frames"):
         check_temporal(on_disk(tmp_path, None, scale=25.0))
+
+
+def keyframes(paths: list[Path], times: list[float]) -> Dataset[Any]:
+    """A keyframe in each video."""
+    examples = tuple(
+        Example(id=f"{p.name}@{t:g}", path=str(p), truth=Keyframes((t,), ()), span=(t - 2, t + 2), group=p.name)
+        for p, t in zip(paths, times, strict=True)
+    )
+    fold = Fold(name="train/test", train=(examples[0].id,), test=tuple(e.id for e in examples[1:]))
+    return Dataset(name="mine", examples=examples, classes=("a",), folds=(fold,), kind="detection")
+
+
+def test_keyframes_after_the_end_of_most_videos_are_refused(tmp_path: Path) -> None:
+    paths = [write_video(tmp_path / f"{i}.mp4", np.zeros((10, 16, 16, 3), np.uint8)) for i in range(3)]
+    check_temporal(keyframes(paths, [0.5, 1.4, 25.0]))
+    with pytest.raises(UserError, match=r"in 2 of 3 videos .* after the end, such as 25 s of 1\.0 s in .*1\.mp4; are"):
+        check_temporal(keyframes(paths, [0.5, 25.0, 30.0]))

@@ -99,8 +99,8 @@ def test_an_id_without_a_time_is_none() -> None:
 def test_sources_are_files_by_name_and_the_missing_ones_have_a_reason(tmp_path: Path) -> None:
     (tmp_path / "movies").mkdir()
     (tmp_path / "movies" / "a.webm").touch()
-    made = video_sources(("a", "b"), Footage(tmp_path), offset=900.0)
-    assert made["a"] == VideoSource(path=f"{tmp_path}/movies/a.webm", offset=900.0)
+    made = video_sources(("a", "b"), Footage(tmp_path), offset=0.5)
+    assert made["a"] == VideoSource(path=f"{tmp_path}/movies/a.webm", offset=0.5)
     assert made["b"].missing == f"no b below {tmp_path}"
     missing = keyframe_examples(rows((0, 1.0, LEFT, 0, 0), (1, 1.0, LEFT, 0, 0)), made).missing
     assert missing == {"b@1": f"no b below {tmp_path}"}

@@ -19,6 +19,7 @@ from PIL import Image
 import processes
 from helpers import blob, write_video
 from vitascope.cli import tables
+from vitascope.core.actors import Keyframes
 from vitascope.core.types import Dataset, Example, Fold, Span
 from vitascope.datasets.audit import duplicates, file_journal, manifest
 from vitascope.datasets.audit.file_probe import content_digest
@@ -383,3 +384,19 @@ def test_the_collection_of_broken_files(shared: Path, tmp_path: Path) -> None:
     assert not [(r.id, r.status, r.why) for r in found.rows if r.id and r.status not in allowed[expect[r.id]]]
     frames = {"real/webm.webm", "generated/one_frame.mp4", "generated/audio_2s_video_1frame.mp4"}
     assert frames <= {r.id for r in found.rows if r.status == "too short"}
+
+
+def test_a_keyframe_after_the_end_is_too_short_and_its_context_may_be_cut(tmp_path: Path) -> None:
+    path = str(write_video(tmp_path / "a.mp4", np.zeros((12, 16, 16, 3), np.uint8)))
+    times = (0.2, 1.1, 2.0)
+    examples = tuple(
+        Example(id=f"a@{t:g}", path=path, truth=Keyframes((t,), ()), span=(t - 2, t + 2), group="a") for t in times
+    )
+    fold = Fold(name="train/test", train=("a@0.2",), test=("a@1.1", "a@2"))
+    dataset = Dataset(name="mine", examples=examples, classes=("x",), folds=(fold,), kind="detection")
+    rows = check(dataset, tmp_path / "m.csv").rows
+    assert [(r.status, r.why) for r in rows] == [
+        ("ok", ""),
+        ("ok", ""),
+        ("too short", "the keyframe at 2 s is after the video ends at 1.200 s"),
+    ]

@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 
 from fixtures.fake_run import fake_run
 from fixtures.fake_training import fake_training
-from helpers import FIXTURES
+from helpers import FIXTURES, blob, write_video
 from prototypes import annotated
 from vitascope import report as reporting
 from vitascope.core.arrays import read_arrays
@@ -30,10 +30,11 @@ from vitascope.core.types import Card, Dataset, Example, Fold, Score, Segment, T
 from vitascope.datasets import precomputed
 from vitascope.datasets.audit import file_journal
 from vitascope.datasets.audit.file_probe import FileReport
-from vitascope.datasets.open import open_annotations
+from vitascope.datasets.open import open_annotations, open_dataset
 from vitascope.datasets.readers import listing
 from vitascope.datasets.readers.annotation_files import ClassOrder
 from vitascope.datasets.readers.box_tables import read_boxes, read_frames
+from vitascope.datasets.readers.coco_json import read_coco
 from vitascope.datasets.readers.label_map import read_label_map
 from vitascope.datasets.readers.temporal_predictions import read_detections
 from vitascope.encoders import golden, preprocessor_files
@@ -475,6 +476,33 @@ DETECTIONS = '{"results": {"v": [{"label": "a", "score": 0.5, "segment": [0.0, 1
 DETECTED = ClassOrder(("a", "b"))
 
 
+def ava_table(root: Path) -> Path:
+    """AVA's table of the training side, with the other side and the excluded keyframes beside it."""
+    write(root / "ava_val_v2.2.csv", "w,0902,0.1,0.2,0.5,0.6,12,0\n")
+    write(root / "ava_train_excluded_timestamps_v2.2.csv", "v,0903\n")
+    table = "v,0902,0.1,0.2,0.5,0.6,12,0\nv,0903,0,0,1,1,80,1\nv,0904\n"
+    return write(root / "ava_train_v2.2.csv", table)
+
+
+COCO = {
+    "videos": [{"id": 1, "name": "v", "fps": 10.0}],
+    "images": [{"id": i, "video_id": 1, "frame_id": i, "file_name": f"v/{i}.jpg", "width": 48} for i in range(3)],
+    "annotations": [{"image_id": i, "category_id": 4, "bbox": [1, 2.5, 20, 30], "track_id": 0} for i in range(2)],
+    "categories": [{"id": 4, "name": "run"}],
+}
+OWN_BOXES = """video,frame,x1,y1,x2,y2,label,person,split,fps
+v,0,1,2,30,40,run,a,train,10
+w,3,4,2,30,40,run,b,val,
+w,4,,,,,,,,
+"""
+
+
+def own_boxes(root: Path) -> Path:
+    for i, name in enumerate("vw"):
+        write_video(root / f"{name}.mp4", blob(i, i, 6))
+    return write(root / "boxes.csv", OWN_BOXES)
+
+
 def text_file(name: str, text: str) -> Callable[[Path], Path]:
     """A maker of a file with this text."""
     return lambda root: write(root / name, text)
@@ -505,6 +533,7 @@ KINDS: dict[str, Kind] = {
     "hf-weights": Kind("bytes", hugging_face("model.safetensors"), read_hugging_face, heavy=True),
     "fixture-index": Kind("json", fixtures, read_index),
     "activitynet": Kind("json", activitynet, lambda p: open_annotations(str(p))),
+    "ava": Kind("text", ava_table, lambda p: annotated("ava", p.parent)),
     "coin": Kind("json", coin, lambda p: annotated("coin", p.parent)),
     "ssv2": Kind("json", ssv2, lambda p: annotated("ssv2", p.parent)),
     "diving48": Kind("json", diving48, lambda p: annotated("diving48", p.parent)),
@@ -532,6 +561,8 @@ KINDS: dict[str, Kind] = {
     "scores": Kind("json", scores, read_scores),
     "box-table": Kind("text", text_file("boxes.csv", BOXES), read_boxes),
     "box-table-named": Kind("text", text_file("boxes.csv", NAMED_BOXES), read_boxes),
+    "coco": Kind("json", text_file("a.json", json.dumps(COCO)), lambda p: read_coco(p, lambda _: False)),
+    "own-boxes": Kind("text", own_boxes, lambda p: open_dataset(p)),
     "frame-list": Kind("text", text_file("frames.csv", "v,0902\nw,0903\n"), read_frames),
     "label-map": Kind("text", text_file("map.pbtxt", LABEL_MAP), read_label_map),
     "detections": Kind("json", text_file("found.json", DETECTIONS), lambda p: read_detections(p, DETECTED)),

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from vitascope.core import locks as lock_files
 from vitascope.core.errors import UserError
 from vitascope.features import claims
 from vitascope.features import store as storing
@@ -89,8 +90,8 @@ def test_a_claim_is_touched_while_it_is_held(tmp_path: Path, monkeypatch: pytest
 def test_a_lock_whose_holder_writes_nothing_is_not_waited_for_without_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storing, "PATIENCE", 0.01)
-    monkeypatch.setattr(storing, "STOPPED", 0.05)
+    monkeypatch.setattr(lock_files, "PATIENCE", 0.01)
+    monkeypatch.setattr(lock_files, "STOPPED", 0.05)
     with pytest.raises(UserError, match="without writing; end or resume that process"), storing.write_lock(tmp_path):
         pass
 
@@ -98,8 +99,8 @@ def test_a_lock_whose_holder_writes_nothing_is_not_waited_for_without_end(
 def test_a_slow_writer_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, holder: subprocess.Popen[bytes]
 ) -> None:
-    monkeypatch.setattr(storing, "PATIENCE", 0.01)
-    monkeypatch.setattr(storing, "STOPPED", 0.05)
+    monkeypatch.setattr(lock_files, "PATIENCE", 0.01)
+    monkeypatch.setattr(lock_files, "STOPPED", 0.05)
     states = iter(range(4))
 
     def written(folder: Path) -> list[tuple[str, int, int]]:
@@ -108,7 +109,7 @@ def test_a_slow_writer_is_waited_for(
             holder.wait()
         return [(str(folder), number, 0)]
 
-    monkeypatch.setattr(storing, "_state", written)
+    monkeypatch.setattr(lock_files, "_state", written)
     with storing.write_lock(tmp_path):
         pass
     assert next(states, None) is None

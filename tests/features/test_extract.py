@@ -7,6 +7,7 @@ import importlib
 import io
 import os
 import shutil
+import signal
 import sys
 import time
 from dataclasses import replace
@@ -512,6 +513,28 @@ def test_one_of_two_killed_leaves_its_work_to_the_other(
     assert processes.ended(one) == processes.KILLED
     assert processes.ended(other) == 0
     assert tree(tmp_path / "s") == undisturbed
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="sees in /proc that a process is suspended")
+def test_the_work_of_a_suspended_process_is_done_by_another_and_its_own_later_changes_nothing(
+    many: Path, undisturbed: dict[str, str], tmp_path: Path
+) -> None:
+    job = (processes.command, tmp_path / "s.one", BLOCKS, *command(many, tmp_path / "s"))
+    one = processes.start(processes.signaled, signal.SIGSTOP, "vitascope.features.store.Store.add", 3, *job)
+    assert one.pid
+    while not suspended(one.pid):
+        time.sleep(0.002)
+    impatient = BLOCKS | {"vitascope.features.claims.STOPPED": 0.1}
+    other = processes.start(processes.command, tmp_path / "s.other", impatient, *command(many, tmp_path / "s"))
+    assert processes.ended(other) == 0
+    assert tree(tmp_path / "s") == undisturbed
+    os.kill(one.pid, signal.SIGCONT)
+    assert processes.ended(one) == 0
+    assert tree(tmp_path / "s") == undisturbed
+
+
+def suspended(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 def test_blocks_cover_the_examples_in_order(videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:

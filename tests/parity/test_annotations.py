@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from helpers import required
+from vitascope.core.errors import UserError
 from vitascope.core.types import Dataset
 from vitascope.datasets.readers import kinetics_lists
 from vitascope.datasets.readers.annotation_files import ClassOrder, find_annotations, labels
@@ -268,3 +270,37 @@ def test_charades_label_sets_are_the_classes_of_all_actions(unpacked: Unpack, tm
     expected = {r["id"]: {int(a[1:4]) for a in r["actions"].split(";") if a} for r in rows}
     assert {i: set(t) for i, t in truth.items()} == expected
     assert sum(len(t) for t in truth.values()) > 2 * len(truth)
+
+
+def test_excerpts_of_ava(unpacked: Unpack, tmp_path: Path) -> None:
+    source = unpacked("ava")
+    copies = {
+        "ava_sample.csv": "ava_train_v2.2.csv",
+        "mmaction_eval_gt.csv": "ava_val_v2.2.csv",
+        "ava_excluded_timestamps_sample.csv": "ava_train_excluded_timestamps_v2.2.csv",
+        "ava_action_list_v2.1_for_activitynet_2018.pbtxt.txt": "ava_action_list_v2.1_for_activitynet_2018.pbtxt.txt",
+    }
+    for name, copy in copies.items():
+        shutil.copy(source / name, tmp_path / copy)
+    dataset = annotated("ava", "", tmp_path)
+    train, test = (fold := dataset.folds[0]).train, fold.test
+    assert (train, len(test)) == (("0f39OWEqJ24@0902",), 3)
+    (actor,) = dataset.examples[0].truth.actors
+    assert (actor.box, [dataset.classes[label] for label in actor.labels]) == (
+        (0.031, 0.162, 0.670, 0.995),
+        ["stand", "carry/hold (an object)", "talk to (e.g., self, a person, a group)"],
+    )
+    rows = [line.split(",") for line in own_lines(source / "mmaction_eval_gt.csv")]
+    # action 2 is not evaluated
+    assert {e.group: len(e.truth.labels) for e in dataset.examples[1:]} == Counter(r[0] for r in rows if r[6] != "2")
+
+
+def test_data_of_ones_own_in_the_form_of_ava_is_not_ava(unpacked: Unpack, tmp_path: Path) -> None:
+    source = unpacked("ava")
+    for name in ("ava_train_v2.2.csv", "ava_val_v2.2.csv"):
+        shutil.copy(source / f"custom_avaformat_{name}", tmp_path / name)
+    with pytest.raises(UserError, match="keyframe 1 of 'IMG_0110' is none of AVA's"):
+        annotated("ava", "", tmp_path)
+    shutil.copy(source / "custom_avaformat_ava_action_list_v2.2.pbtxt", tmp_path / "ava_action_list_v2.2.pbtxt")
+    with pytest.raises(UserError, match="class 1 is 'Incubation', but 'bend/bow"):
+        annotated("ava", "", tmp_path)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from vitascope.datasets.audit.manifest import Survey
 
 app = typer.Typer()
+DETECT = "detect/tiny"
+"""The probe of boxes to begin with."""
 Fixtures = Annotated[
     Path | None,
     typer.Option("--fixtures", help="folder of small checkpoints in official formats with known outputs (index.json)"),
@@ -123,7 +125,7 @@ def _survey(
     manifest = output or Path(f"{dataset.name.replace('/', '-')}-manifest{f'-{limit}' if limit else ''}.csv")
     options.folder(manifest.parent, "-o")
     report = survey(dataset, output=manifest, workers=processes, timeout=timeout, limit=limit, quiet=quiet)
-    probe = (default_probes(dataset) or ["knn"])[0]
+    probe = DETECT if dataset.kind == "detection" else (default_probes(dataset) or ["knn"])[0]
     place = quote(f"{name}={root}" if root else name)
     command = f"vitascope evaluate {place} -m vit/tiny-random -t {probe}"
     return _print_survey(report, manifest, command, understood if as_json else None)
@@ -194,6 +196,8 @@ def _print_survey(report: Survey, manifest: Path, command: str, understood: list
     print(f"manifest: {manifest}")
     if report.passed:
         print(f"next: {command}")
+        if command.endswith(DETECT):
+            print("or -t detect: the head of the report, for many keyframes and a GPU")
     else:
         if report.leaking:
             print("leaks: keep a recording on one side of the split, or give its examples one `group` in manifest.csv")

@@ -71,7 +71,7 @@ def describe(
 
 def described(name: str) -> Description:
     """Describe a name of any kind; UnknownNameError with the nearest name of all kinds."""
-    for one in (_probe, _encoder, _sampler, _recipe, _dataset):
+    for one in (_probe, _encoder, _sampler, _recipe, _dataset, _loaded):
         description = one(name)
         if description is not None:
             return description
@@ -102,6 +102,23 @@ def card_table(card: dict[str, Any]) -> Table:
         if text := ", ".join(map(str, value)) if isinstance(value, list) else number:
             table.add_row(key, escape(text))
     return table
+
+
+def _loaded(name: str) -> Description | None:
+    """Describe an encoder that only loading it can tell about: a folder, a file or a function."""
+    if not set(":/.") & set(name):
+        return None
+    from vitascope.encoders.load import has_no_catalog_name, load
+
+    if not has_no_catalog_name(name):
+        return None
+    card = load(name).card
+    options = []
+    if name.startswith("hf:"):
+        from vitascope.encoders.families.transformers import view_option
+
+        options = [view_option(name.removeprefix("hf:"))]
+    return Description("encoder", name, card.trained, "", options, {**card.behavior, **card.knowledge}, {})
 
 
 def _probe(name: str) -> Description | None:

@@ -127,6 +127,8 @@ def _jobs(data: list[str], tasks: list[str], benchmark: str, data_root: Path | N
     jobs = [(dataset, tasks or default_probes(dataset)) for dataset in opened]
     if not all(probes for _, probes in jobs):
         raise UserError("no probe given: name at least one probe with -t, for example -t knn")
+    for dataset in (d for d in opened if d.kind == "detection" and d.layout):
+        log.info("%s: %s", dataset.name, dataset.layout)
     for line in (f"{dataset.name}: {note}" for dataset in opened for note in dataset.notes):
         log.warning("%s", line)
     return jobs

@@ -102,6 +102,11 @@ def share(part: float) -> str:
     return f"{number(min(100 * part, 99.9))} %"
 
 
+def counted(count: int, one: str, many: str = "") -> str:
+    """A number and its noun, such as `1 row` or `12 rows`."""
+    return f"{count:,} {one if count == 1 else many or f'{one}s'}"
+
+
 def whole_number(text: str) -> int | None:
     """The whole number written in `text`, of at most 18 digits; None for other text."""
     text = text.strip()

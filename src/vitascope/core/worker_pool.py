@@ -21,7 +21,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -32,7 +32,7 @@ import numpy as np
 from vitascope.core.faults import CRASHES
 from vitascope.core.log import log
 from vitascope.core.shared_memory import memory_file
-from vitascope.core.worker_process import BOOT, PAGE, Array, Loss, Sent, Work
+from vitascope.core.worker_process import BOOT, PAGE, Array, Loss, Sent, Together, Work
 
 J = TypeVar("J")
 
@@ -54,6 +54,10 @@ class Failed(NamedTuple):
     """The job fails in this way by itself, whenever it is run; False if the machine is to blame."""
 
 
+class Group(list[J]):
+    """Jobs that one process is given at once, because they cost less together."""
+
+
 class Pool(Generic[J]):
     """Worker processes running `function(job)`, a top-level generator of `(message, array or None)`, for many jobs.
 
@@ -61,17 +65,27 @@ class Pool(Generic[J]):
     jobs besides the current one, so that it keeps working while the consumer is busy. A process is killed if it has a
     free slot but sends no message and does not call `report_alive` for `timeout` seconds, or sends no message for
     `PATIENCE` times as long. Its job, and that of a process that died, is run up to `ATTEMPTS` times; a process
-    killed for want of memory halves the number of workers. Use as a context manager; `run` may be called repeatedly.
+    killed for want of memory halves the number of workers. A `Group` of jobs is run by `together`, a top-level
+    function that gives the messages of each job as `function` would, in order; of a group that was lost each job is
+    begun again by itself. Use as a context manager; `run` may be called repeatedly.
     """
 
     def __init__(
-        self, function: Work[J], *, workers: int, slots: int, slot_bytes: int, timeout: float, ahead: int = 0
+        self,
+        function: Work[J],
+        *,
+        workers: int,
+        slots: int,
+        slot_bytes: int,
+        timeout: float,
+        ahead: int = 0,
+        together: Together[J] | None = None,
     ) -> None:
         assert workers > 0
         assert slots > 0
         self.timeout = timeout
         self.ahead = ahead
-        self._start = partial(_Worker, function, slots, slot_bytes)
+        self._start = partial(_Worker, [function, together] if together else [function], slots, slot_bytes)
         self._workers: list[_Worker | None] = [None] * workers
         self._allowed = workers
         self._alone: list[_JobMessages] = []
@@ -97,13 +111,13 @@ class Pool(Generic[J]):
         spent = self._spent + sum(w.busy for w in self._workers if w)
         return spent / (self._seconds * len(self._workers)) if self._seconds else 0.0
 
-    def run(self, jobs: Iterable[J]) -> Iterator[tuple[J, Any, Array | None]]:
-        """Yield `(job, message, array)` in job order.
+    def run(self, jobs: Iterable[J | Group[J]]) -> Iterator[tuple[J, Any, Array | None]]:
+        """Yield `(job, message, array)` in job order, also for the jobs of groups.
 
         A job that fails ends with a `Failed` message. An array is a view of shared memory that is valid only until the
         next iteration: copy it to keep it. Jobs are taken from `jobs` only when a worker is free.
         """
-        source = enumerate(jobs)
+        source = _numbered(jobs)
         lines: dict[int, _JobMessages] = {}
         head, more = 0, True
         began, before = time.monotonic(), self._seconds
@@ -131,22 +145,22 @@ class Pool(Generic[J]):
         """Number of processes that may run now."""
         return 1 if self._alone else self._allowed
 
-    def _assign(self, source: Iterator[tuple[int, J]], lines: dict[int, _JobMessages]) -> bool:
+    def _assign(self, source: Iterator[dict[int, J]], lines: dict[int, _JobMessages]) -> bool:
         """Fill the queues of the workers, shortest first; False when the jobs are exhausted."""
         while True:
             in_hand = [len(w.jobs) if w else 0 for w in self._workers[: self._places]]
             i = in_hand.index(min(in_hand))
             if in_hand[i] > self.ahead:
                 return True
-            number, job = next(source, (None, None))
-            if number is None:
+            jobs = next(source, None)
+            if jobs is None:
                 return False
-            lines[number] = _JobMessages(job)
-            self._begin(i, number, job)
+            lines |= {number: _JobMessages(job) for number, job in jobs.items()}
+            self._begin(i, jobs)
 
-    def _begin(self, i: int, number: int, job: Any) -> None:
+    def _begin(self, i: int, jobs: Mapping[int, Any]) -> None:
         worker = self._workers[i] = self._workers[i] or self._start()
-        worker.begin(number, job)
+        worker.begin(jobs)
 
     def _deliver(self, line: _JobMessages) -> Iterator[tuple[J, Any, Array | None]]:
         """Yield the pending messages of one job."""
@@ -210,13 +224,22 @@ class Pool(Generic[J]):
             self._discard(self._workers.index(worker))
         for turn, number in enumerate(numbers):
             lines[number].restart()
-            self._begin(places[turn % len(places)], number, lines[number].job)
+            self._begin(places[turn % len(places)], {number: lines[number].job})
 
     def _discard(self, i: int) -> None:
         worker, self._workers[i] = self._workers[i], None
         if worker:
             self._spent += worker.busy
             worker.kill()
+
+
+def _numbered(jobs: Iterable[J | Group[J]]) -> Iterator[dict[int, J]]:
+    """Yield the jobs that begin together, each by its number."""
+    count = 0
+    for job in jobs:
+        group = dict(enumerate(job if isinstance(job, Group) else [job], count))
+        count += len(group)
+        yield group
 
 
 class _JobMessages:
@@ -254,7 +277,7 @@ class _JobMessages:
 class _Worker:
     """The parent's side of one worker: its process, pipe, slots, jobs and times of the last messages."""
 
-    def __init__(self, function: Work[Any], slots: int, slot_bytes: int) -> None:
+    def __init__(self, functions: Sequence[Callable[..., Any]], slots: int, slot_bytes: int) -> None:
         self.jobs: deque[int] = deque()
         self.ready = False
         self.busy = 0.0
@@ -271,9 +294,9 @@ class _Worker:
             self.memory = np.frombuffer(mmap.mmap(file, size), np.uint8)
             self.beats, self.beat = self.memory[-PAGE:].view(np.uint64), 0
             arguments = [theirs.fileno(), file, slots, self.stride]
-            name = f"{function.__module__}:{function.__qualname__}"
+            names = [f"{function.__module__}:{function.__qualname__}" for function in functions]
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-c", BOOT, *map(str, arguments), name],
+                [sys.executable, "-P", "-c", BOOT, *map(str, arguments), *names],
                 pass_fds=(theirs.fileno(), file),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -282,13 +305,16 @@ class _Worker:
             )
         self.pipe = Connection(ours.detach())
 
-    def begin(self, number: int, job: Any) -> None:
-        """Send a job; that the worker has died is detected by the next receive."""
+    def begin(self, jobs: Mapping[int, Any]) -> None:
+        """Send jobs to be run together; that the worker has died is detected by the next receive."""
         if not self.jobs:
             self.heard = time.monotonic()
-        self.jobs.append(number)
+        self.jobs.extend(jobs)
         with contextlib.suppress(BrokenPipeError):
-            self.pipe.send(("job", job))
+            if len(jobs) > 1:
+                self.pipe.send(("together", len(jobs)))
+            for job in jobs.values():
+                self.pipe.send(("job", job))
 
     def take(self, line: _JobMessages) -> Loss | None:
         """Receive one message into `line`; return why, if the machine failed the job."""

@@ -8,7 +8,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial, reduce
 from multiprocessing.connection import Connection
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -23,9 +23,11 @@ J = TypeVar("J")
 Array = npt.NDArray[Any]
 Work = Callable[[J], Iterable[tuple[Any, Array | None]]]
 """A function run in the worker: a job to messages of small plain data, each with an optional array."""
+Together = Callable[[Sequence[J]], Iterable[Iterable[tuple[Any, Array | None]]]]
+"""A function run in the worker: several jobs to the messages of each, in order."""
 
 PAGE = 4096
-BOOT = "import sys; from vitascope.core.worker_process import serve; serve(*map(int, sys.argv[1:5]), work=sys.argv[5])"
+BOOT = "import sys; from vitascope.core.worker_process import serve; serve(*map(int, sys.argv[1:5]), *sys.argv[5:])"
 
 
 class Loss(NamedTuple):
@@ -51,34 +53,52 @@ class Sent(NamedTuple):
     dtype: str = ""
 
 
-_beats: Array | None = None
+_serving: _Child | None = None
 
 
 def report_alive() -> None:
     """Report progress from a job that has no message to send yet; outside a worker this does nothing."""
-    if _beats is not None:
-        _beats[0] += 1
+    if _serving is not None:
+        _serving.beats[0] += 1
 
 
-def serve(pipe: int, memory: int, slots: int, stride: int, *, work: str) -> None:
-    """Main loop of a worker process: run jobs until the parent closes the pipe."""
-    child = _Child(Connection(pipe), memory, slots, stride)
-    global _beats
-    _beats = child.memory[-PAGE:].view(np.uint64)
-    module, name = work.split(":")
+def has_free_slot() -> bool:
+    """Whether an array can be sent without waiting for the consumer; outside a worker always."""
+    return _serving is None or not _serving.slots.empty()
+
+
+def serve(pipe: int, memory: int, slots: int, stride: int, *names: str) -> None:
+    """Main loop of a worker process: run jobs until the parent closes the pipe.
+
+    `names` are those of the function that runs a job and, if there is one, of that for several, as module:function.
+    """
+    global _serving
+    child = _serving = _Child(Connection(pipe), memory, slots, stride)
     threading.Thread(target=child.listen, daemon=True).start()
     try:
-        function: Work[Any] = reduce(getattr, name.split("."), importlib.import_module(module))  # type: ignore[assignment]
+        function, several, *_ = *map(_imported, names), None
     except Exception as error:
-        function = partial(_refuse, error)
+        function, several = partial(_refuse, error), None
     child.connection.send(Sent("ready", 0.0))
     while True:
-        child.work(function, child.jobs.get())
+        jobs = child.next_jobs()
+        for messages in several(jobs) if several and len(jobs) > 1 else [_lazily(function, job) for job in jobs]:
+            child.work(messages)
+
+
+def _imported(name: str) -> Any:
+    module, function = name.split(":")
+    return reduce(getattr, function.split("."), importlib.import_module(module))
 
 
 def _refuse(error: Exception, job: Any) -> Iterator[tuple[Any, Array | None]]:
     """Raise `error` as the job: its function or the job itself cannot be imported here."""
     raise error
+
+
+def _lazily(function: Work[Any], job: Any) -> Iterator[tuple[Any, Array | None]]:
+    """Run a job; or raise what arrived in place of one, whose types cannot be imported here."""
+    yield from _refuse(job, job) if isinstance(job, Exception) else function(job)
 
 
 class _Child:
@@ -88,7 +108,8 @@ class _Child:
         self.connection = connection
         self.stride = stride
         self.memory = np.frombuffer(mmap.mmap(memory, slots * stride + PAGE), np.uint8)
-        self.jobs: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.beats = self.memory[-PAGE:].view(np.uint64)
+        self.jobs: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         self.slots: queue.SimpleQueue[int] = queue.SimpleQueue()
         for slot in range(slots):
             self.slots.put(slot)
@@ -103,14 +124,22 @@ class _Child:
                 os._exit(0)
             except Exception as error:  # the job contains types that cannot be imported here
                 kind, content = "job", error
-            (self.jobs if kind == "job" else self.slots).put(content)
+            if kind == "slot":
+                self.slots.put(content)
+            else:
+                self.jobs.put((kind, content))
 
-    def work(self, function: Work[Any], job: Any) -> None:
+    def next_jobs(self) -> list[Any]:
+        """Wait for a job, or for all jobs that are to be run together."""
+        kind, content = self.jobs.get()
+        return [content] if kind == "job" else [self.jobs.get()[1] for _ in range(content)]
+
+    def work(self, messages: Iterable[tuple[Any, Array | None]]) -> None:
         """Run one job and send its messages and its end."""
         loss = None
         since = time.perf_counter()
         try:
-            for message, array in _refuse(job, job) if isinstance(job, Exception) else function(job):
+            for message, array in messages:
                 self.busy += time.perf_counter() - since
                 self.send(message, array)
                 since = time.perf_counter()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,16 @@ def open_dataset(data: str | Path, data_root: Path | None = None) -> Dataset[Any
     if root and not path.exists() and Path(name).exists():
         return folder.build(name, videos=_videos_folder(root, name))
     if path.exists() or family not in DATASETS.families():
-        return folder.build(str(data), names=DATASETS.names())
+        return folder.build(str(data), names=_names())
     build = DATASETS.builder(name)
     location = Path(root).expanduser() if root else folder_below(data_root, family)
     dataset: Dataset[Any] = build(root=location) if location else build()
     return dataset
+
+
+def _names() -> Iterator[str]:
+    """The names of the datasets, which are read from the builders once they are needed."""
+    yield from DATASETS.names()
 
 
 def _videos_folder(root: str, name: str) -> Path:
@@ -59,7 +65,7 @@ def open_annotations(data: str) -> Dataset[Any]:
         dataset = module.annotated(variant, folder_of(family, variant, dict(module.VARIANTS), Path(root)))
     elif family in DATASETS.families():
         raise UserError(f"{data}: give the folder of its annotations as {name}=FOLDER")
-    if dataset is None or dataset.kind == "recognition":
+    if dataset is None or dataset.kind not in ("localization", "segmentation"):
         near = nearest(name, DATASETS.names()) if dataset is None else ""
         raise UserError(
             f"{data}: not a dataset with temporal annotations{near}; give thumos14=FOLDER, a JSON file in "

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from vitascope.core.actors import Keyframes
 from vitascope.core.errors import UserError
 from vitascope.core.truth import classes_of
 from vitascope.core.types import Dataset, Example, Fold
@@ -42,6 +43,8 @@ def make_folds(
 
 
 def _stratified(examples: Sequence[Example[Any]], classes: Sequence[str], where: str) -> tuple[Fold, ...]:
+    if isinstance(examples[0].truth, Keyframes):
+        return _stratified_by_actors(examples, where)
     groups_of: dict[int, set[str]] = defaultdict(set)
     for e in examples:
         for label in classes_of(e.truth):
@@ -56,6 +59,16 @@ def _stratified(examples: Sequence[Example[Any]], classes: Sequence[str], where:
     if isinstance(examples[0].truth, tuple):
         return multilabel_folds.stratified(examples, min(MAX_FOLDS, len(set.union(*groups_of.values()))))
     return _stratified_by_class(examples, min(MAX_FOLDS, of_class[fewest]))
+
+
+def _stratified_by_actors(examples: Sequence[Example[Keyframes]], where: str) -> tuple[Fold, ...]:
+    """Folds of whole videos; classes of a single one are allowed, since most sets of boxes have some."""
+    count = len({e.group or f"\0{e.id}" for e in examples})
+    if count < 2:
+        raise UserError(f"{where}: boxes of a single video; at least two are required, to train and to test")
+    unlabeled: Sequence[Example[Any]] = examples
+    labeled = [replace(e, truth=tuple(sorted(set(e.truth.labels)))) for e in unlabeled]
+    return multilabel_folds.stratified(labeled, min(MAX_FOLDS, count))
 
 
 def _stratified_by_class(examples: Sequence[Example[int]], count: int) -> tuple[Fold, ...]:
@@ -78,7 +91,11 @@ def _stratified_by_class(examples: Sequence[Example[int]], count: int) -> tuple[
 def are_drawn(dataset: Dataset[Any]) -> bool:
     """Whether the folds of a dataset are those that `make_folds` draws without a given split."""
     names = [f"fold {i + 1} of {len(dataset.folds)}" for i in range(len(dataset.folds))]
-    if dataset.kind != "recognition" or len(names) < 2 or [fold.name for fold in dataset.folds] != names:
+    if (
+        dataset.kind not in ("recognition", "detection")
+        or len(names) < 2
+        or [fold.name for fold in dataset.folds] != names
+    ):
         return False
     try:
         return _stratified(dataset.examples, dataset.classes, dataset.name) == dataset.folds

@@ -1,4 +1,4 @@
-"""How a dataset was understood, in five lines, before anything is decoded."""
+"""How a dataset was understood, in a few lines, before anything is decoded."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ def describe(dataset: Dataset[Any]) -> list[str]:
     lines = [
         f"layout: {dataset.layout or f'annotations of {dataset.name}: {len(dataset.examples)} examples'}",
         f"labels: {_labels(dataset)}",
+        *([f"boxes: {_boxes(dataset)}"] if dataset.kind == "detection" else []),
         f"split: {_split(dataset)}",
         f"groups: {_groups(dataset)}",
         f"ignored: {'; '.join(ignored) or 'nothing'}",
@@ -41,6 +42,20 @@ def _labels(dataset: Dataset[Any]) -> str:
     more = [f"and {len(counts) - MAX_CLASSES} more"] if len(counts) > MAX_CLASSES else []
     what = COUNTED.get(dataset.kind) or several_phrase(dataset)
     return f"{what}{len(dataset.classes)} classes ({', '.join([*shown, *more])})"
+
+
+def _boxes(dataset: Dataset[Any]) -> str:
+    """Numbers of videos, keyframes, actors and tracks of a set of boxes."""
+    videos = {e.path or e.group for e in dataset.examples}
+    times = sum(len(e.truth.times) for e in dataset.examples)
+    actors = [actor for e in dataset.examples for actor in e.truth.actors]
+    crowd = Counter((e.id, actor.time) for e in dataset.examples for actor in e.truth.actors)
+    empty, most = times - len(crowd), max(crowd.values(), default=0)
+    tracks = len({(e.path, a.track) for e in dataset.examples for a in e.truth.actors if a.track >= 0})
+    return (
+        f"{len(videos):,} videos, {times:,} keyframes ({empty:,} without people), {len(actors):,} actors, "
+        f"{len(actors) / max(times, 1):.1f} per keyframe (at most {most}), {f'{tracks:,}' if tracks else 'no'} tracks"
+    )
 
 
 def _split(dataset: Dataset[Any]) -> str:

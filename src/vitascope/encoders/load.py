@@ -48,6 +48,15 @@ def _is_local(name: str) -> bool:
     return path.suffix == ".safetensors" or (("/" in name or name in (".", "..")) and path.is_dir())
 
 
+def has_no_catalog_name(name: str) -> bool:
+    """True for `hf:ID_OR_FOLDER`, `module:function` and a file or folder of a natively pretrained encoder."""
+    return name.startswith("hf:") or _is_function(name) or _is_local(name)
+
+
+def _is_function(name: str) -> bool:
+    return ":" in name and not set("/+") & set(name.partition(":")[0])
+
+
 def _is_published(name: str) -> bool:
     """True if `name` belongs to a family of published models."""
     family, _, variant = name.partition("/")
@@ -66,7 +75,7 @@ def _remedy(value: Any) -> str:
 def _by_name(name: str, architecture: Mapping[str, Any]) -> Any:
     if name.startswith("hf:"):
         return importlib.import_module("vitascope.encoders.families.transformers").build(name.removeprefix("hf:"))
-    if ":" in name and not set("/+") & set(name.partition(":")[0]):
+    if _is_function(name):
         return _from_module(name)
     if _is_local(name):
         return importlib.import_module("vitascope.encoders.weights.native").load(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ import numpy.typing as npt
 import torch
 
 from vitascope.core.errors import UserError
+from vitascope.core.file_identity import content_digest
 from vitascope.core.files import cache
 from vitascope.core.types import Card, Dataset, Example, Fold, digest, plain
 from vitascope.core.version import __version__
@@ -75,7 +77,15 @@ def protocol_of(dataset: Dataset[Any], probe: AnyProbe, config: EvaluationConfig
     """
     seeds = [*seeds_of(probe, dataset, config)]
     parts = [probe.name, probe.version, plain(probe), dataset.digest, PIPELINE, seeds, config.limit]
-    return digest([*parts, options] if options else parts)
+    inputs = [_bytes_of(file, probe) for file in probe.input_files]
+    return digest([*parts, *inputs, *([options] if options else [])])
+
+
+def _bytes_of(file: str, probe: AnyProbe) -> str:
+    try:
+        return content_digest(os.path.expanduser(file), full=True)
+    except OSError as error:
+        raise UserError(f"{probe.name}: {file}: cannot be read ({error.strerror or error})") from error
 
 
 def result_key(dataset: Dataset[Any], card: Card, probe: AnyProbe, config: EvaluationConfig) -> tuple[str, str, str]:
@@ -258,7 +268,11 @@ def _result(
         missing=_missing(predictions, {**dataset.missing_files, **source.summary.failures}),
         notes=source.summary.notes,
         inputs=source.inputs([probe.train, probe.test]),
-        data_warnings=(*diagnose(dataset), *measured_warnings(card, dataset, scored, copies, summary.chance)),
+        data_warnings=(
+            *diagnose(dataset),
+            *measured_warnings(card, dataset, scored, copies, summary.chance),
+            *probe.warnings(summary.n),
+        ),
         seed=config.seed,
         seconds=seconds,
         code=versions(config.options.device),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from errno import EIO
 from typing import NamedTuple, TypeAlias
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vitascope.core.file_identity import FileIdentity, content_digest, identify
-from vitascope.core.types import Card, Clip, Span, digest
+from vitascope.core.types import Card, Clip, Span, Video, digest
 from vitascope.sampling.names import Sampler
 from vitascope.video import decode, inspect
 
@@ -54,13 +54,32 @@ class Changed(NamedTuple):
 Message: TypeAlias = FileIdentity | ClipHeader | ClipIndex | list[str] | Changed
 
 
-def decode_example(job: DecodeJob) -> Iterator[tuple[Message, Pixels | None]]:
+class ClipPlan(NamedTuple):
+    """The clips of an example, before any of them is decoded."""
+
+    video: Video
+    clips: list[Clip]
+    indices: list[ClipIndex]
+    """What each clip is of."""
+    header: ClipHeader
+
+
+ClipSource: TypeAlias = Callable[[FileIdentity, ClipPlan, Card, list[str]], Iterator[tuple[int, Pixels]]]
+"""Decodes the clips of a plan, of a file of that identity; yields `(clip index, pixels)`, then appends warnings."""
+
+
+def decode_alone(file: FileIdentity, plan: ClipPlan, card: Card, warnings: list[str]) -> Iterator[tuple[int, Pixels]]:
+    """Decode the clips of one example; see `ClipSource`."""
+    return decode(plan.video, plan.clips, card.size, card.pixels, warnings=warnings)
+
+
+def decode_example(job: DecodeJob, source: ClipSource = decode_alone) -> Iterator[tuple[Message, Pixels | None]]:
     """Decode one example in a worker: yield the identity of its file, a header, clips, then warnings or `Changed`."""
     before = _identity(job)
     yield before, None
     last: list[str] | Changed = Changed()
     try:
-        for message, pixels in _decode(job):
+        for message, pixels in _decode(job, before, source):
             if isinstance(message, list):
                 last = message
             else:
@@ -86,15 +105,26 @@ def _blame_disk(error: Exception, job: DecodeJob) -> None:
         content_digest(job.path, full=True)
 
 
-def _decode(job: DecodeJob) -> Iterator[tuple[ClipHeader | ClipIndex | list[str], Pixels | None]]:
+def plan_clips(job: DecodeJob) -> ClipPlan:
+    """Inspect the file of an example and choose its clips."""
     video = inspect(job.path, fps=job.fps).within(job.span)
-    warnings = list(video.warnings)
     frames = 1 if video.kind == "image" and job.card.image == "single" else job.card.frames
     plans = [sampler(video, frames) for sampler in job.samplers]
     digests = [[digest([[video.times[video.frame_at(t)] for t in c.times], c.crop]) for c in plan] for plan in plans]
-    yield ClipHeader([[c.span for c in plan] for plan in plans], digests), None
-    indices = [ClipIndex(s, c) for s, plan in enumerate(plans) for c in range(len(plan))]
-    clips: list[Clip] = [clip for plan in plans for clip in plan]
-    for index, pixels in decode(video, clips, job.card.size, job.card.pixels, warnings=warnings):
-        yield indices[index], pixels
+    return ClipPlan(
+        video,
+        [clip for plan in plans for clip in plan],
+        [ClipIndex(s, c) for s, plan in enumerate(plans) for c in range(len(plan))],
+        ClipHeader([[c.span for c in plan] for plan in plans], digests),
+    )
+
+
+def _decode(
+    job: DecodeJob, file: FileIdentity, source: ClipSource
+) -> Iterator[tuple[ClipHeader | ClipIndex | list[str], Pixels | None]]:
+    plan = plan_clips(job)
+    warnings = list(plan.video.warnings)
+    yield plan.header, None
+    for index, pixels in source(file, plan, job.card, warnings):
+        yield plan.indices[index], pixels
     yield warnings, None

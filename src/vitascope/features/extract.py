@@ -7,6 +7,7 @@ blocks, several processes can share the work, and every process forms the same b
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections import ChainMap
@@ -27,12 +28,13 @@ from vitascope.core.file_identity import FileIdentity
 from vitascope.core.log import log
 from vitascope.core.progress import EncodingProgress, ProgressLine
 from vitascope.core.types import Card, Dataset, Example, digest
-from vitascope.core.worker_pool import Failed, Pool
+from vitascope.core.worker_pool import Failed, Group, Pool
 from vitascope.encoders.base import Encoder, Tokens, call, shape_problem
 from vitascope.encoders.precomputed import Release
 from vitascope.encoders.preprocess import to_tensor
 from vitascope.features.batching import ClipBatcher
 from vitascope.features.claims import Claims
+from vitascope.features.decode_group import decode_together, group_size, groups
 from vitascope.features.decode_job import Changed, ClipHeader, ClipIndex, DecodeJob, Message, Pixels, decode_example
 from vitascope.features.freshness import Freshness, file_size
 from vitascope.features.imports.twelvelabs import copy_released, granularity_for
@@ -46,6 +48,8 @@ PIPELINE = 2
 BLOCK_EXAMPLES = 128
 BLOCK_BYTES = 256 << 20
 """Limits of a block: examples, and bytes of their files."""
+BLOCK_SECONDS = 1800.0
+"""Limit up to which a block of more bytes takes further spans of its last file, seconds of all its spans together."""
 ATTEMPTS = 3
 """Times that a file is read which changes while it is read."""
 
@@ -95,13 +99,19 @@ def blocks(examples: Sequence[Example[Any]]) -> Iterator[tuple[str, list[Example
     block: list[Example[Any]] = []
     sizes: dict[str, int] = {}
     for example in examples:
-        block.append(example)
-        sizes[example.path] = file_size(example.path)
-        if len(block) == BLOCK_EXAMPLES or sum(sizes.values()) >= BLOCK_BYTES:
+        if len(block) == BLOCK_EXAMPLES or (sum(sizes.values()) >= BLOCK_BYTES and not _goes_on(block, example)):
             yield digest([e.id for e in block]), block
             block, sizes = [], {}
+        block.append(example)
+        sizes[example.path] = file_size(example.path)
     if block:
         yield digest([e.id for e in block]), block
+
+
+def _goes_on(block: Sequence[Example[Any]], example: Example[Any]) -> bool:
+    """Whether an example is a span of the same file as the last of a block whose spans are short all together."""
+    spans = [e.span for e in block if e.path == example.path]
+    return bool(spans) and sum(s[1] - s[0] if s else math.inf for s in [*spans, example.span]) <= BLOCK_SECONDS
 
 
 def encode_clips(encoder: Encoder, pixels: UInt8[Tensor, "n t y x 3"], *, device: str = "cpu") -> Tokens:
@@ -134,6 +144,7 @@ def decoder_pool(card: Card, options: ExtractionOptions) -> Pool[DecodeJob]:
         slot_bytes=card.frames * card.size * card.size * 3,
         timeout=options.timeout,
         ahead=options.batch // options.processes + 1,
+        together=decode_together,
     )
 
 
@@ -276,7 +287,7 @@ class _Extraction:
         self.changed.clear()
         return {name: block for name, block in again.items() if block}
 
-    def _claim(self, todo: dict[str, list[Example[Any]]]) -> Iterator[DecodeJob]:
+    def _claim(self, todo: dict[str, list[Example[Any]]]) -> Iterator[Group[DecodeJob]]:
         """Yield the jobs of every block that no other process holds, and remove these blocks from `todo`."""
         for name in list(todo):
             if not self._acquire(name):
@@ -290,8 +301,8 @@ class _Extraction:
             self.remaining[name] = len(examples)
             if not examples:
                 self.claims.release(name)
-            for e in examples:
-                yield self._job(name, e)
+            size = group_size(self.progress.total, self.options.processes)
+            yield from groups((self._job(name, e) for e in examples), size)
 
     def _job(self, block: str, e: Example[Any]) -> DecodeJob:
         full = self.options.full_digest

@@ -17,6 +17,7 @@ from vitascope.core.worker_pool import Failed, Pool
 from vitascope.encoders.base import Encoder
 from vitascope.features.base import Batch, SpansPerExample
 from vitascope.features.batching import ClipBatcher
+from vitascope.features.decode_group import group_size, groups
 from vitascope.features.decode_job import ClipHeader, ClipIndex, DecodeJob
 from vitascope.features.extract import ExtractionOptions, decoder_pool, encode_clips, reduce_tokens
 from vitascope.features.view import View
@@ -105,7 +106,8 @@ class _EncodingPass:
         """Yield the examples in order."""
         live, pool = self.live, self.live.pool
         indices = {live.examples[i].id: i for i in self.indices}
-        jobs = (self._job(live.examples[i]) for i in self.indices)
+        size = group_size(len(self.indices), live.options.processes)
+        jobs = groups((self._job(live.examples[i]) for i in self.indices), size)
         with ProgressLine(self.progress, quiet=live.options.quiet) as line:
             for job, message, pixels in pool.run(jobs):
                 self._take(indices[job.example], message, pixels)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -19,13 +19,14 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from safetensors.numpy import save
 
 from vitascope.core import files
 from vitascope.core.errors import DamagedFileError, UserError
 from vitascope.core.files import read_json
 from vitascope.core.leftovers import remove_leftovers
+from vitascope.core.locks import writer_lock
 from vitascope.core.log import log
 from vitascope.core.types import Card, Span, digest, plain
 from vitascope.features.shards import ShardRows, block_checksums, content_hash, to_half
@@ -33,10 +34,6 @@ from vitascope.features.store_index import SCHEMA, deduplicate, read_index, reme
 from vitascope.sampling.names import Sampler, describe
 
 INDEX = "index.parquet"
-PATIENCE = 20.0
-"""Seconds after which a writer that waits for another one says so."""
-STOPPED = 900.0
-"""Seconds without a change in the store after which the writer that holds its lock counts as stopped."""
 Array = npt.NDArray[Any]
 R = TypeVar("R")
 
@@ -268,48 +265,9 @@ def _reshard(folder: Path, table: pa.Table) -> pa.Table:
     return pa.table({n: columns.get(n, table[n].combine_chunks()) for n in SCHEMA.names}, schema=SCHEMA)
 
 
-@contextmanager
-def write_lock(folder: Path) -> Iterator[None]:
-    """Hold the lock of the store in `folder` while parts are added or merged; say so if another writer has it long.
-
-    The system frees the lock of a writer that dies. One that was stopped keeps it until it goes on: UserError after
-    `STOPPED` seconds in which nothing changed in the store.
-    """
-    lock = FileLock(folder / "locks" / "seal.lock")
-    try:
-        lock.acquire(timeout=PATIENCE)
-    except Timeout:
-        log.warning("%s: waiting for another process that writes to it; if you suspended one, end or resume it", folder)
-        _acquire_from_slow_writer(lock, folder)
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _acquire_from_slow_writer(lock: FileLock, folder: Path) -> None:
-    seen = _state(folder)
-    while True:
-        try:
-            lock.acquire(timeout=STOPPED)
-            return
-        except Timeout:
-            before, seen = seen, _state(folder)
-            if before == seen:
-                raise UserError(
-                    f"{folder}: another process has held its lock for {STOPPED / 60:.0f} minutes without writing; end "
-                    "or resume that process and run this again, which goes on where it was"
-                ) from None
-
-
-def _state(folder: Path) -> list[tuple[str, int, int]]:
-    """Return what changes whenever a writer writes: names, sizes and times of the files of a store."""
-    found = []
-    for path in sorted(p for at in (folder, folder / "parts") for p in at.iterdir()):
-        with suppress(FileNotFoundError):
-            status = path.stat()
-            found.append((str(path), status.st_size, status.st_mtime_ns))
-    return found
+def write_lock(folder: Path) -> AbstractContextManager[None]:
+    """The lock of the store in `folder`, held while parts are added or merged."""
+    return writer_lock(folder / "locks" / "seal.lock", folder)
 
 
 def _index_rows(embedded: Iterable[EmbeddedExample], shard: str, checksums: Sequence[int]) -> pa.Table:

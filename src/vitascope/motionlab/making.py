@@ -11,10 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
-
 from vitascope.core import files
 from vitascope.core.errors import StorageError, UserError
+from vitascope.core.locks import writer_lock
 from vitascope.core.log import log
 from vitascope.motionlab.scene import VERSION
 
@@ -42,7 +41,7 @@ def make(folder: Path, jobs: Sequence[RenderJob], seed: int, *, marker: str, qui
         places = [folder / place for place in {name.rpartition("/")[0] for job in jobs for name in job.names}]
         for place in places:
             place.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".lock"):
+        with writer_lock(folder / ".lock", folder):
             for partial in (path for place in places for path in place.glob(".*")):
                 partial.unlink()
             _fill(folder, jobs, sizes or _read(path, seed), quiet)

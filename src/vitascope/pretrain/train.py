@@ -35,6 +35,7 @@ from vitascope.pretrain.monitoring.mean_losses import MeanLosses
 from vitascope.pretrain.monitoring.probing import InLoopProbing, ProbingConfig
 from vitascope.pretrain.objective import Objective, draw_masks
 from vitascope.pretrain.recipe import Recipe
+from vitascope.pretrain.run_lock import Launcher, exclusive_run
 from vitascope.pretrain.targets.teachers import Guide
 
 RECIPE = "recipe.json"
@@ -88,12 +89,14 @@ def pretrain(recipe: Recipe, run: str | Path, config: TrainConfig | None = None)
     run, config = Path(run), config or TrainConfig()
     device = distributed.local_device(device_called(config.device))
     with distributed.process_group(device) as ranks:
-        return _pretrain(recipe, run, config, device=device, ranks=ranks)
+        _refuse_other_recipe(recipe, run, ranks)
+        with exclusive_run(run, ranks):
+            return _pretrain(recipe, run, config, device=device, ranks=ranks)
 
 
 def _pretrain(recipe: Recipe, run: Path, config: TrainConfig, *, device: torch.device, ranks: Ranks) -> Path:
     # ---- checks
-    _refuse_other_recipe(recipe, run, ranks)
+    launcher = Launcher()
     if recipe.optimizer == "muon" and config.parallel == "fsdp":
         raise UserError(
             f"recipe {recipe.name}: muon needs unsharded matrices; use --parallel ddp or set optimizer=adamw"
@@ -131,6 +134,7 @@ def _pretrain(recipe: Recipe, run: Path, config: TrainConfig, *, device: torch.d
         # the last checkpoint without signs of collapse: the one resumed from or, if that is suspect, the one before
         healthy = next((p for p in checkpoint.list_checkpoints(run) if suspect or checkpoint.step_of(p) == step), None)
         while step < last_step:
+            launcher.check(run)
             probing_due = config.check_every and ((step + 1) % config.check_every == 0 or step + 1 == recipe.steps)
             clips = data.read(batch_size)
             pixels, labels = (part.to(device, non_blocking=True) for part in (clips.pixels, clips.labels))

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
+from vitascope.core.data_warning import DataWarning
 from vitascope.core.types import Dataset, Example, Kind, Score
 from vitascope.features.base import Features
 from vitascope.features.view import View
@@ -86,7 +87,7 @@ class ScoredPredictions(NamedTuple):
 
 OPTIONAL = (
     *("kind", "resumes", "reports_progress", "missing_prediction", "random", "selects_on_test"),
-    *("for_dataset", "check_dataset", "passes", "multiply_adds", "score_predictions"),
+    *("for_dataset", "check_dataset", "passes", "multiply_adds", "score_predictions", "warnings"),
 )
 """Attributes that a probe may declare; a similar name is taken for a misspelling."""
 SIMILAR = 0.8
@@ -108,7 +109,7 @@ def _check_spelling(kind: type[AnyProbe]) -> None:
 class Probe(ABC, Generic[T, P]):
     """Base class of probes; a subclass is a frozen dataclass whose fields are the hyper-parameters.
 
-    Only the fields and the class name enter the digest of a protocol: what is defined here never does.
+    Only the fields, the class name and the bytes of `input_files` enter the digest of a protocol.
     """
 
     name: str
@@ -146,6 +147,11 @@ class Probe(ABC, Generic[T, P]):
         """Whether it chooses among several models by their test scores; it then shares no training with other views."""
         return False
 
+    @property
+    def input_files(self) -> tuple[str, ...]:
+        """Files other than videos that predictions depend on; their bytes enter the digest of the protocol."""
+        return ()
+
     def for_dataset(self, family: str) -> Probe[T, P]:
         """The probe with the settings that it has on the datasets called `family`."""
         return self
@@ -160,6 +166,10 @@ class Probe(ABC, Generic[T, P]):
     def multiply_adds(self, load: WorkloadSize) -> float:
         """Multiply-adds of one training and test, for the cost estimate."""
         return 0.0
+
+    def warnings(self, tested: int) -> Sequence[DataWarning]:
+        """What its scores on `tested` examples do not tell though they seem to; part of every output of them."""
+        return ()
 
     @abstractmethod
     def predict(self, train: Features[T], test: Features[T], *, seed: int) -> Sequence[P]:

@@ -47,6 +47,7 @@ class Animation:
     """Frames of an animated WebP file by number, ascending."""
 
     problems: tuple[str, ...] = ()
+    steady = True
 
     def __init__(self, path: str, count: int) -> None:
         self.count = count

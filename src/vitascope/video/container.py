@@ -63,17 +63,18 @@ def open_file(path: str) -> Any:
     return container
 
 
-def open_stream(container: Any, number: int) -> Any:
+def open_stream(container: Any, number: int, *, strict: bool = False) -> Any:
     """Stream `number` of an open container, set to decode in one thread: there is one worker process per core.
 
-    Raises UserError if a damaged file has other streams than when it was opened before.
+    A `strict` decoder fails where another would conceal damage. Raises UserError if a damaged file has other streams
+    than when it was opened before.
     """
     stream = next((s for s in container.streams if s.index == number and s.codec_context is not None), None)
     if stream is None:
         path = str(container.name).removeprefix("file:")
         raise UserError(f"{path}: damaged: FFmpeg finds its video stream at one opening and not at the next")
     stream.codec_context.thread_count = 1
-    stream.codec_context.options = {"max_pixels": str(LARGEST)}
+    stream.codec_context.options = {"max_pixels": str(LARGEST)} | ({"err_detect": "explode"} if strict else {})
     return stream
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
@@ -18,6 +17,28 @@ from vitascope.video.orientation import STORED, Orientation, Picture
 
 Square = tuple[int, Crop]
 """Frame index and crop."""
+
+
+class Plan(NamedTuple):
+    """Which squares clips consist of."""
+
+    clips: list[list[Square]]
+    """The squares of each clip, in order of its times."""
+    users: dict[Square, list[int]]
+    """The clips that a square is part of, ascending."""
+    crops: dict[int, list[Crop]]
+    """The crops of each frame that is needed."""
+
+    @classmethod
+    def of(cls, video: Video, clips: Sequence[Clip]) -> Plan:
+        """The squares of clips of a video."""
+        plan = cls([[(video.frame_at(t), clip.crop) for t in clip.times] for clip in clips], {}, {})
+        for number, squares in enumerate(plan.clips):
+            for square in dict.fromkeys(squares):
+                plan.users.setdefault(square, []).append(number)
+        for i, crop in plan.users:
+            plan.crops.setdefault(i, []).append(crop)
+        return plan
 
 
 def decode(
@@ -35,14 +56,8 @@ def decode(
     one displayed at t. Only the crops of unfinished clips are in memory, never the whole video. Non-fatal problems are
     appended to `warnings` at the end. Raises UserError if nothing can be decoded.
     """
-    plan = [[(video.frame_at(t), clip.crop) for t in clip.times] for clip in clips]
-    users: dict[Square, list[int]] = defaultdict(list)
-    for number, squares in enumerate(plan):
-        for square in dict.fromkeys(squares):
-            users[square].append(number)
-    crops: dict[int, list[Crop]] = defaultdict(list)
-    for i, crop in users:
-        crops[i].append(crop)
+    plan = Plan.of(video, clips)
+    crops = plan.crops
     problems = warnings if warnings is not None else []
     if backend == "torchcodec" and video.kind == "file":
         frames, orientation = torchcodec_backend.frames(video, sorted(crops)), STORED
@@ -53,24 +68,24 @@ def decode(
         )
     cutter = Cutter(size, transform, orientation)
     cut = ((i, crop, p) for i, frame in frames for crop, p in zip(crops[i], cutter.cut(frame, crops[i]), strict=True))
-    yield from _assemble(plan, users, cut)
+    yield from assemble(plan, cut)
 
 
-def _assemble(
-    plan: list[list[Square]], users: dict[Square, list[int]], cut: Iterator[tuple[int, Crop, Picture]]
+def assemble(
+    plan: Plan, cut: Iterator[tuple[int, Crop, Picture]]
 ) -> Iterator[tuple[int, UInt8[np.ndarray, "t y x 3"]]]:
     """Yield clips as they become complete; a crop is freed with the last clip that uses it."""
-    missing = [len(set(squares)) for squares in plan]
-    left = {square: len(numbers) for square, numbers in users.items()}
+    missing = [len(set(squares)) for squares in plan.clips]
+    left = {square: len(numbers) for square, numbers in plan.users.items()}
     pending: dict[Square, Picture] = {}
     for i, crop, picture in cut:
         pending[i, crop] = picture
-        for number in users[i, crop]:
+        for number in plan.users[i, crop]:
             missing[number] -= 1
             if missing[number]:
                 continue
-            yield number, np.stack([pending[square] for square in plan[number]])
-            for square in set(plan[number]):
+            yield number, np.stack([pending[square] for square in plan.clips[number]])
+            for square in set(plan.clips[number]):
                 left[square] -= 1
                 if not left[square]:
                     del pending[square]

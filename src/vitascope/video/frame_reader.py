@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from itertools import chain
 from typing import Any
@@ -19,8 +19,14 @@ from vitascope.video.container import open_file, open_stream, read_packets
 from vitascope.video.image_folder import picture, read_folder
 from vitascope.video.packet_index import Index, read_index
 
+SILENT = frozenset({"ffv1", "libvpx", "vp8"})
+"""Decoders that go on from damage without a word, with what they had before."""
 UNDECODABLE = "undecodable frames"
 """First words of the warning about replaced frames, by which callers recognize it."""
+
+
+class DisturbedError(Exception):
+    """A file is damaged, or not what its index says: its frames may depend on where decoding began."""
 
 
 def frames(video: Video, wanted: list[int], problems: list[str]) -> Iterator[tuple[int, Any]]:
@@ -29,10 +35,6 @@ def frames(video: Video, wanted: list[int], problems: list[str]) -> Iterator[tup
     A frame that cannot be decoded is replaced by the nearest earlier frame of the video, or else the nearest later one,
     and reported in `problems`. Raises UserError if nothing can be decoded.
     """
-    frames = video.kind == "frames"
-    count = len(read_folder(video.path).files) if frames else len(read_index(video.path).times)
-    if count != len(video.times):
-        raise UserError(f"{video.path}: the file has changed since it was inspected; call inspect again")
     source = _source(video, wanted)
     replaced: list[int] = []
     with closing(source):
@@ -49,17 +51,38 @@ def frames(video: Video, wanted: list[int], problems: list[str]) -> Iterator[tup
     problems += source.problems
 
 
-def _source(video: Video, wanted: list[int]) -> _Folder | Animation | _Stream:
-    """What reads the frames of a video."""
+def undisturbed_frames(video: Video, wanted: list[int]) -> Generator[tuple[int, Any], None, None]:
+    """Yield frames as `frames` does, as long as nothing has to be replaced, concealed or read anew: DisturbedError.
+
+    A frame that comes is the same wherever decoding began, so it may be shared by clips that begin elsewhere. The
+    decoder is strict: what it would conceal is flagged only in the frame itself, which others refer to before.
+    """
+    source = _source(video, wanted, strict=True)
+    with closing(source):
+        for i in wanted:
+            frame = source.frame(i)
+            if frame is None or source.problems or not source.steady:
+                raise DisturbedError
+            yield i, frame
+
+
+def _source(video: Video, wanted: list[int], *, strict: bool = False) -> _Folder | Animation | _Stream:
+    """What reads the frames of a video, if it still has as many as when it was inspected."""
+    frames = video.kind == "frames"
+    count = len(read_folder(video.path).files) if frames else len(read_index(video.path).times)
+    if count != len(video.times):
+        raise UserError(f"{video.path}: the file has changed since it was inspected; call inspect again")
     if video.kind == "frames":
         return _Folder(video.path)
     if is_animation(video.path):
         return Animation(video.path, len(video.times))
-    return _Stream(video.path, read_index(video.path), wanted)
+    return _Stream(video.path, read_index(video.path), wanted, strict=strict)
 
 
 class _Folder:
     """Frames of a folder of images."""
+
+    steady = True
 
     def __init__(self, path: str) -> None:
         self.files = read_folder(path).files
@@ -86,17 +109,21 @@ class _Stream:
     assumptions. Non-reference frames of H.264 that are not requested are skipped.
     """
 
-    def __init__(self, path: str, index: Index, wanted: list[int]) -> None:
-        self.path, self.index = path, index
+    def __init__(self, path: str, index: Index, wanted: list[int], *, strict: bool = False) -> None:
+        self.path, self.index, self.strict = path, index, strict
         self.trusting = not index.counted
+        self.steady = True
+        """Whether frames are the same wherever decoding began: until the index turns out to be wrong."""
         self.needed = frozenset(index.places[wanted].tolist()) if self.trusting else frozenset()
         self._begin()
 
     def _begin(self) -> None:
         """Start decoding at the start of the file."""
         self.container = open_file(self.path)
-        self.stream = open_stream(self.container, self.index.stream)
-        self.skipping = self.trusting and self.stream.codec_context.name == "h264"
+        self.stream = open_stream(self.container, self.index.stream, strict=self.strict)
+        codec = self.stream.codec_context.name
+        self.skipping = self.trusting and codec == "h264"
+        self.steady &= codec not in SILENT
         self.packets: Iterator[Any] = read_packets(self.container, self.stream)
         self.place = 0
         """Index of the next packet."""
@@ -136,7 +163,7 @@ class _Stream:
         return [f"{what}: {n}" for what, n in counts.items() if n]
 
     def _start_over(self) -> None:
-        self.trusting = False
+        self.trusting = self.steady = False
         self.container.close()
         self._begin()
 

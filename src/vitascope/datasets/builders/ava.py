@@ -13,8 +13,8 @@ from vitascope.datasets.readers.keyframe_examples import keyframe_dataset
 from vitascope.datasets.readers.video_files import require_videos, store_key
 
 VARIANTS: dict[str, str] = {
-    "": "AVA 2.2: 60 actions of people with boxes; the keyframes that its tables list, as its evaluator has it",
-    "all": "AVA 2.2 at every second that is not excluded, with people or without, as the report counts keyframes",
+    "": "AVA 2.2: 60 actions of people with boxes, at the keyframes that its tables list",
+    "all": "AVA 2.2 at every second that is not excluded, with people or without, as the report counts",
     "2.1": "AVA 2.1, as in the ActivityNet challenge of 2018",
 }
 WITHOUT_PEOPLE = "; those that the tables do not list show nobody: ava/all has them"
@@ -33,7 +33,8 @@ def annotated(variant: str, root: Path) -> Dataset[Keyframes]:
     name, release = typed_name("ava", variant), "2.1" if variant == "2.1" else "2.2"
     part = movie_keyframes(annotation_files(root), release, every=variant == "all")
     official = OFFICIAL_COUNTS if release == "2.2" else {}
-    hint = "" if variant == "all" else WITHOUT_PEOPLE
+    fewer = any(count < official.get(side, 0) for side, count in part.sizes.items())
+    hint = WITHOUT_PEOPLE if fewer and not variant else ""
     return keyframe_dataset(
         name,
         part.sides,
@@ -42,5 +43,5 @@ def annotated(variant: str, root: Path) -> Dataset[Keyframes]:
         key=store_key(name, root),
         official_counts=official,
         class_groups=class_groups(),
-        notes=(*(count_note(name, part.sizes, official, hint) if official else ()), *part.notes),
+        notes=(*(count_note(part.sizes, official, hint) if official else ()), *part.notes),
     )

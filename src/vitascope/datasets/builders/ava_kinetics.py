@@ -61,7 +61,7 @@ def annotated(variant: str, root: Path) -> Dataset[Keyframes]:
         key=store_key(name, root),
         official_counts=official,
         class_groups=class_groups(),
-        notes=(*count_note(name, both.sizes, official, ""), *(note for part in parts for note in part.notes)),
+        notes=(*count_note(both.sizes, official, ""), *(note for part in parts for note in part.notes)),
     )
 
 

@@ -1,6 +1,7 @@
 """A user's own videos: a folder of class folders, or one with a list of paths and labels.
 
-Untrimmed videos come with a JSON file in ActivityNet's format, or with `groundTruth/`, a label for every frame.
+Untrimmed videos come with a JSON file in ActivityNet's format, or with `groundTruth/`, a label for every frame; people
+in them with tables of boxes or COCO's JSON.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from vitascope.core.media import kind_of, suffix
 from vitascope.core.names import alike_notes, both, canonical
 from vitascope.core.text import nearest
 from vitascope.core.types import Dataset, Example, digest
+from vitascope.datasets import own_boxes
 from vitascope.datasets.readers import activitynet_json, mstcn_labels
+from vitascope.datasets.readers.annotation_files import PLACES
 from vitascope.datasets.readers.class_folders import ClassFolders
 from vitascope.datasets.readers.folder_lists import MANIFESTS, find_manifest, folder_list
 from vitascope.datasets.readers.listing import VideoList, VideoRow, read_list
@@ -39,6 +42,9 @@ def build(
     the folder is empty, has a single class, or holds something that could be understood in two ways.
     """
     root = _spelled(Path(variant if root is None else root))
+    boxes = _boxes(root, videos)
+    if boxes:
+        return boxes
     temporal = temporal_dataset(root)
     if temporal and videos is None:
         return require_videos(temporal)
@@ -57,6 +63,42 @@ def build(
     return _dataset(folder, found, videos)
 
 
+def _boxes(root: Path, videos: Path | None) -> Dataset[Any] | None:
+    """The dataset of a file of boxes, or of a folder with such files; None if there is none.
+
+    `UserError` if the folder has another list of the videos, too.
+    """
+    folder, files = root, [root] if root.is_file() and own_boxes.is_boxes(root) else []
+    if root.is_file():
+        folder = root.parent.parent if root.parent.resolve().name.lower() in PLACES else root.parent
+    elif root.is_dir():
+        files = own_boxes.find_boxes(root)
+    if not files:
+        return None
+    if root.is_dir() and (other := _other_list(root, files)):
+        example = f"{root}/{files[0].relative_to(root)}"
+        raise UserError(f"{root}: both {files[0].name} and {other} annotate the videos; give one file, as in {example}")
+    where = folder if videos is None else videos.expanduser()
+    return own_boxes.boxes_dataset(folder.resolve().name or "root", root, files, where)
+
+
+def _other_list(root: Path, boxes: Sequence[Path]) -> str:
+    """The name of an annotation file or folder in `root` besides those of boxes; empty if there is none."""
+    manifest = find_manifest(root)
+    if manifest and manifest not in boxes:
+        return manifest.name
+    if mstcn_labels.find_labels(root):
+        return mstcn_labels.TRUTH
+    actions = _action_lists(root)
+    lists = None if actions or manifest else folder_list(root, (root,))
+    return actions[0].name if actions else lists.layout if lists else ""
+
+
+def _action_lists(root: Path) -> list[Path]:
+    """The JSON files of actions in a folder."""
+    return [p for p in sorted((*root.glob("*.json"), *root.glob("annotations/*.json"))) if _has_database(p)]
+
+
 def temporal_dataset(root: Path) -> Dataset[Any] | None:
     """The dataset of a JSON file, or of a folder that contains temporal annotations; None if it has none.
 
@@ -69,7 +111,7 @@ def temporal_dataset(root: Path) -> Dataset[Any] | None:
         return None
     if mstcn_labels.find_labels(root):
         return mstcn_labels.custom_dataset(name, root)
-    lists = [p for p in sorted((*root.glob("*.json"), *root.glob("annotations/*.json"))) if _has_database(p)]
+    lists = _action_lists(root)
     if len(lists) > 1:
         raise UserError(f"{root}: both {lists[0].name} and {lists[1].name} list actions; give one of the files")
     return activitynet_json.custom_dataset(name, lists[0], Footage(root)) if lists else None

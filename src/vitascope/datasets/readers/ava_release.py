@@ -91,9 +91,9 @@ def require_actors(path: Path, rows: ActorRows) -> None:
         raise UserError(f"{path}: {what}: there is nobody to detect; {OWN}")
 
 
-def count_note(name: str, sizes: Mapping[Side, int], official: Mapping[str, int], hint: str) -> list[str]:
+def count_note(sizes: Mapping[Side, int], official: Mapping[str, int], hint: str) -> list[str]:
     """A note on numbers of keyframes that differ from the official ones; none if they agree."""
     if all(sizes[side] == official[side] for side in SIDES):
         return []
     given, known = (" and ".join(f"{of[side]:,}" for side in SIDES) for of in (sizes, official))
-    return [f"{name} has {given} keyframes here, of {known} to train and to test{hint}"]
+    return [f"{given} keyframes to train and to test, where the authors count {known}{hint}"]

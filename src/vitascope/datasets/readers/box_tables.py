@@ -8,29 +8,34 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 from jaxtyping import Float64, Int64
 from numpy.typing import NDArray
 
 from vitascope.core.errors import UserError
-from vitascope.core.names import canonical, folded
+from vitascope.core.names import SPLITS, canonical, folded, split_of
 from vitascope.core.text import nearest
 from vitascope.datasets.readers.annotation_files import text_of
+from vitascope.datasets.readers.tables import first_line
 from vitascope.metrics.boxes import Frames
 
 Array: TypeAlias = NDArray[Any]
+T = TypeVar("T")
 
 CORNERS = ("x1", "y1", "x2", "y2")
 COLUMNS = ("video", "time", *CORNERS, "label")
 """Columns that every table of boxes has, in AVA's order."""
+FRAME_NUMBERS = ("frame", "frame_index", "frame_id", "frame_idx", "frame_number", "frame_no")
+"""Names of a column of times that counts frames, not seconds."""
 OTHER_NAMES: Mapping[str, tuple[str, ...]] = {
     "video": ("video_id", "videoid", "video id", "video_name", "vid", "name"),
-    "time": ("timestamp", "second", "seconds", "sec", "frame", "frame_index", "frame_id", "frame_stamp", "keyframe"),
+    "time": ("timestamp", "second", "seconds", "sec", "frame_stamp", "keyframe", *FRAME_NUMBERS),
     "x1": ("xmin", "x_min", "left", "entity_box_x1"),
     "y1": ("ymin", "y_min", "top", "entity_box_y1"),
     "x2": ("xmax", "x_max", "right", "entity_box_x2"),
@@ -38,6 +43,8 @@ OTHER_NAMES: Mapping[str, tuple[str, ...]] = {
     "label": ("action", "action_id", "label_id", "class", "class_id", "category", "category_id"),
     "person": ("person_id", "entity", "entity_id", "track", "track_id", "tube", "tube_id", "actor", "actor_id"),
     "score": ("confidence", "conf", "prob", "probability"),
+    "split": ("subset",),
+    "fps": ("frame_rate", "framerate"),
 }
 KNOWN = {other: name for name, others in OTHER_NAMES.items() for other in (name, *others)}
 """Name of the column by each of its spellings."""
@@ -45,6 +52,8 @@ LARGEST_FRACTION = 2.0
 """Coordinates up to this are fractions of the frame, larger ones pixels."""
 DELIMITERS = (",", ";", "\t")
 LAYOUT = "video, time, x1, y1, x2, y2, action, and then a person, a score or both"
+REMEMBERED = 1 << 16
+"""Different cells of a file of which one copy is kept: coordinates, times and names repeat in a million of rows."""
 UNLABELED = "video, time, x1, y1, x2, y2, and then a score, before it perhaps an action"
 Row: TypeAlias = tuple[int, list[str]]
 """Number of the line, and its cells."""
@@ -73,10 +82,32 @@ class BoxTable:
     empty: Frames
     """Frames without people, with numbers of `videos`."""
     header: bool
+    time_column: str = ""
+    """Name of the column of times; empty without a header."""
+    splits: tuple[str, ...] = ()
+    """`train`, `val`, `test` or nothing, by video; empty without such a column."""
+    fps: tuple[float, ...] = ()
+    """Frame rate by video, 0 where there is none; empty without such a column."""
+    unused: tuple[str, ...] = ()
+    """Columns of the header that are not read."""
+    scaled: bool = False
+    """Whether boxes in pixels have become fractions, by the size of the annotated images."""
+    array: str = ""
+    """Name of the list in a JSON file whose items are the rows, numbered from 0 by `line`."""
+
+    @property
+    def counts_frames(self) -> bool:
+        """Whether times are numbers of frames, by the name of their column."""
+        return self.time_column in FRAME_NUMBERS
+
+    @property
+    def column_named(self) -> bool:
+        """Whether the name of the column of times is the author's."""
+        return bool(self.time_column) and not self.array
 
     def where(self, row: int) -> str:
         """The location of a row for messages."""
-        return f"{self.path}:{self.line[row]}"
+        return f"{self.path}: {self.array}[{self.line[row]}]" if self.array else f"{self.path}:{self.line[row]}"
 
 
 def read_boxes(path: Path, *, eighth: Literal["person", "score"] = "score", labeled: bool = True) -> BoxTable:
@@ -88,16 +119,30 @@ def read_boxes(path: Path, *, eighth: Literal["person", "score"] = "score", labe
     rows, layout = list(_rows(path)), LAYOUT if labeled else UNLABELED
     header = _header(rows, path, COLUMNS if labeled else COLUMNS[:-1])
     place = header or _positions(rows, path, eighth, labeled=labeled)
-    rows = rows[1:] if header else rows
-    width = max((len(cells) for _, cells in rows), default=0)
-    bare = [row for row in rows if _is_bare(row[1], place)]
-    full = [row for row in rows if not _is_bare(row[1], place)] if bare else rows
+    first, rows = (rows[0], rows[1:]) if header else ((0, []), rows)
+    width, last = max((len(cells) for _, cells in rows), default=0), max(place.values())
+    full, bare = _divided(rows, place)
     for line, cells in full:
-        if len(cells) != width or len(cells) <= max(place.values()):
+        if len(cells) != width or width <= last:
             raise UserError(f"{path}:{line}: {len(cells)} cells where other rows have {width}; expected {layout}")
     if not rows:
         raise UserError(f"{path}: no rows; expected {layout} in each")
-    return _table(path, (full, bare), place, header=bool(header))
+    names = [folded(cell).replace(" ", "_") for cell in first[1]] if header else []
+    return _table(path, (full, bare), place, names)
+
+
+def is_box_table(path: Path) -> bool:
+    """Whether the first line of a file is a header with a video and four corners, or a row of AVA's form.
+
+    A list of videos, with columns for a path and a label, is none, whatever else it has.
+    """
+    line = first_line(path)
+    cells = next(csv.reader([line], delimiter=_delimiter(line), skipinitialspace=True), []) if line else []
+    names = {folded(cell).replace(" ", "_") for cell in cells}
+    if {"path", "file_name"} & names and {"label", "labels"} & names:
+        return False
+    headed = {KNOWN.get(name) for name in names} >= {"video", *CORNERS}
+    return headed or (len(COLUMNS) <= len(cells) <= len(COLUMNS) + 2 and _is_number(cells[1:6]))
 
 
 def read_frames(path: Path) -> tuple[tuple[str, ...], Frames]:
@@ -118,14 +163,20 @@ def read_frames(path: Path) -> tuple[tuple[str, ...], Frames]:
 def _rows(path: Path) -> Iterator[Row]:
     text = text_of(path)
     first = next((line for line in text.split("\n") if line.strip()), "")
-    delimiter = max(DELIMITERS, key=first.count)
+    delimiter = _delimiter(first)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
+    known: dict[str, str] = {}
     try:
         for cells in reader:
             if any(cells):
-                yield reader.line_num, cells
+                once = known.setdefault if len(known) < REMEMBERED else known.get
+                yield reader.line_num, [once(cell, cell) for cell in cells]
     except csv.Error as error:
         raise UserError(f"{path}:{reader.line_num}: not a table ({error})") from None
+
+
+def _delimiter(line: str) -> str:
+    return max(DELIMITERS, key=line.count)
 
 
 def _is_number(cells: Sequence[str]) -> bool:
@@ -169,18 +220,26 @@ def _positions(rows: Sequence[Row], path: Path, eighth: str, *, labeled: bool) -
     return {name: i for i, name in enumerate(layouts[width])}
 
 
-def _is_bare(cells: Sequence[str], place: Mapping[str, int]) -> bool:
-    """Whether a row names a frame and no box."""
-    if max(place["video"], place["time"]) >= len(cells):
-        return False
-    return len(cells) == 2 or (len(cells) > max(place.values()) and not any(cells[place[name]] for name in CORNERS))
+def _divided(rows: Sequence[Row], place: Mapping[str, int]) -> tuple[list[Row], list[Row]]:
+    """The rows with a box, and those that name a frame and no box."""
+    frame, last = max(place["video"], place["time"]), max(place.values())
+    first, *others = (place[name] for name in CORNERS)
+    full: list[Row] = []
+    bare: list[Row] = []
+    for row in rows:
+        cells = row[1]
+        size = len(cells)
+        boxless = size == 2 or (size > last and not cells[first] and not any(cells[i] for i in others))
+        (bare if boxless and frame < size else full).append(row)
+    return full, bare
 
 
-def _table(path: Path, rows: tuple[list[Row], list[Row]], place: Mapping[str, int], *, header: bool) -> BoxTable:
+def _table(path: Path, rows: tuple[list[Row], list[Row]], place: Mapping[str, int], header: Sequence[str]) -> BoxTable:
     full, bare = rows
     names, videos = _numbered(cells[place["video"]] for _, cells in (*full, *bare))
     labels, label = _numbered(cells[place["label"]] if "label" in place else "" for _, cells in full)
     time = _numbers(full, place["time"], path, "time").round(6)
+    by_video = partial(_by_video, path=path, rows=(*full, *bare), place=place, videos=(names, videos))
     person = _numbered(cells[place["person"]] for _, cells in full)[1] if "person" in place else None
     return BoxTable(
         path,
@@ -194,8 +253,50 @@ def _table(path: Path, rows: tuple[list[Row], list[Row]], place: Mapping[str, in
         _numbers(full, place["score"], path, "score") if "score" in place else None,
         np.array([line for line, _ in full], np.int64),
         Frames(videos[len(full) :], _numbers(bare, place["time"], path, "time").round(6)),
-        header,
+        bool(header),
+        header[place["time"]] if header else "",
+        by_video("split", _split),
+        by_video("fps", _rate),
+        tuple(name for i, name in enumerate(header) if name and i not in place.values()),
     )
+
+
+def _by_video(
+    column: str,
+    parse: Callable[[str, str], T],
+    *,
+    path: Path,
+    rows: Sequence[Row],
+    place: Mapping[str, int],
+    videos: tuple[tuple[str, ...], Int64[Array, "n"]],
+) -> tuple[T, ...]:
+    """A column that says the same in all rows of a video that have it, by video; empty without the column.
+
+    `UserError` if two rows of a video differ.
+    """
+    if column not in place:
+        return ()
+    values: dict[int, T] = {}
+    for (line, cells), video in zip(rows, videos[1].tolist(), strict=True):
+        cell = cells[place[column]] if place[column] < len(cells) else ""
+        if cell.strip() and values.setdefault(video, value := parse(cell, f"{path}:{line}")) != value:
+            raise UserError(
+                f"{path}:{line}: {column} {cell!r:.60} of video {videos[0][video]!r} differs from other rows"
+            )
+    return tuple(values.get(i, parse("", "")) for i in range(len(videos[0])))
+
+
+def _split(cell: str, where: str) -> str:
+    if cell.strip() and not split_of(cell):
+        raise UserError(f"{where}: split {cell!r:.60}{nearest(cell, SPLITS)}; use train, val or test")
+    return split_of(cell)
+
+
+def _rate(cell: str, where: str) -> float:
+    rate = float(cell) if _is_number([cell]) else 0.0 if not cell.strip() else -1.0
+    if not 0 <= rate < np.inf:
+        raise UserError(f"{where}: fps {cell!r:.60} is not a frame rate")
+    return rate
 
 
 def _numbered(cells: Iterator[str]) -> tuple[tuple[str, ...], Int64[Array, "n"]]:

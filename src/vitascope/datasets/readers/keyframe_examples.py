@@ -8,7 +8,7 @@ to the file, ids keep the annotated time.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 
 from vitascope.core.actors import Actor, Box, Keyframes
 from vitascope.core.errors import UserError
+from vitascope.core.media import VIDEO_SUFFIXES, suffix
 from vitascope.core.types import Dataset, Example, Fold
 from vitascope.datasets.readers.video_files import SIDES, AnnotatedVideo, Footage, Side, locate_videos
 from vitascope.metrics.boxes import Frames, joint_codes
 
 Array: TypeAlias = NDArray[Any]
 
-CONTEXT = 2.0
-"""Seconds before and after a keyframe that clips may show by default: 4 s are 64 frames at 16 frames per second, more
-than 16 frames 4 apart at 25."""
+CONTEXT = 6.0
+"""Seconds before and after a keyframe that clips may show by default: 64 frames 4 apart take 10.2 s at 25 a second."""
 SLACK = 0.5
 """Seconds by which a keyframe may lie outside of its file, since headers are imprecise."""
 NO_FRAMES = Frames(np.zeros(0, np.int64), np.zeros(0))
@@ -43,7 +43,7 @@ class ActorRows:
     video: Int64[Array, "n"]
     """Index of the video."""
     time: Float64[Array, "n"]
-    """Annotated time, seconds."""
+    """Annotated time, seconds, or number of the frame where `VideoSource.times` has its time."""
     box: Float64[Array, "n 4"]
     """Left, top, right, bottom as fractions of the frame."""
     label: Int64[Array, "n"]
@@ -79,10 +79,16 @@ class VideoSource:
     """Duration of the file, seconds, if known: keyframes after it are missing."""
     missing: str = ""
     """Reason that there is no file; empty if there is one."""
+    times: Mapping[float, float] = field(default_factory=dict)
+    """Seconds of the file by annotated time, where annotations count frames; empty: annotated times less `offset`."""
+
+    def time(self, annotated: float) -> float:
+        """Seconds of the file."""
+        return round(self.times.get(annotated, annotated - self.offset), 6)
 
     def problem(self, annotated: float) -> str:
         """Reason that the keyframe at an annotated time cannot be shown; empty if it can."""
-        time = annotated - self.offset
+        time = self.time(annotated)
         if self.missing or -SLACK <= time <= (np.inf if self.duration is None else self.duration + SLACK):
             return self.missing
         if time < 0 or self.duration is None:
@@ -122,11 +128,10 @@ def video_sources(
 ) -> dict[str, VideoSource]:
     """Where each video is: the file of its name below the folder of `footage`, or the reason that there is none.
 
-    Of several files of one name that in `folder` is taken.
+    Of several files of one name that in `folder` is taken. Names may have the ending of a video.
     """
-    entries = [
-        AnnotatedVideo(id=name, side="train", truth=None, file=f"{folder}/{name}.mp4", also=(name,)) for name in videos
-    ]
+    files = {name: f"{folder}/{name}{'' if suffix(name) in VIDEO_SUFFIXES else '.mp4'}" for name in videos}
+    entries = [AnnotatedVideo(id=name, side="train", truth=None, file=f, also=(name,)) for name, f in files.items()]
     examples, missing = locate_videos(entries, footage)
     return {e.id: VideoSource(path=e.path, offset=offset, fps=fps, missing=missing.get(e.id, "")) for e in examples}
 
@@ -158,7 +163,7 @@ class _Clock(NamedTuple):
 
     def example(self, video: str, annotated: float, actors: Sequence[_ActorAt]) -> Example[Keyframes]:
         source = self.sources[video]
-        time = round(annotated - source.offset, 6)
+        time = source.time(annotated)
         return Example(
             id=keyframe_id(video, annotated, digits=self.digits),
             path=source.path,

@@ -81,6 +81,11 @@ class Footage:
         self.tied: dict[str, tuple[str, str]] = {}
         """Two files of one name, of which no folder says which is meant: the one that is used, and another."""
 
+    @property
+    def paths(self) -> list[str]:
+        """The videos, relative to the folder."""
+        return [*self._first.values(), *(path for paths in self._more.values() for path in paths)]
+
     def find(self, file: str, also: Sequence[str] = ()) -> str | None:
         """The path below the root of the video that the authors distribute as `file`; None if it is missing.
 

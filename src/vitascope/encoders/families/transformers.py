@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 
 from vitascope.core import option_text
 from vitascope.core.errors import MissingPackageError, UserError, one_line
+from vitascope.core.fields import FieldOption
 from vitascope.core.files import read_json, require_regular_file
 from vitascope.core.log import log
 from vitascope.core.pixel_transform import PixelTransform
@@ -27,6 +28,7 @@ from vitascope.core.text import nearest
 from vitascope.core.types import Card
 from vitascope.encoders import preprocessor_files
 from vitascope.encoders.base import Encoder, NetworkEncoder, fingerprint, framewise
+from vitascope.encoders.options import MEANINGS
 from vitascope.encoders.spec import VIEWS
 from vitascope.encoders.transformers_networks import (
     ImageModel,
@@ -121,6 +123,11 @@ def spelled(text: str) -> tuple[str, str]:
     if view not in VIEWS:
         raise UserError(f"hf:{text}: no view {view!r}{nearest(view, VIEWS)}; {there}")
     return text[:end], view
+
+
+def view_option(text: str) -> FieldOption:
+    """The one option that `hf:` encoders have, with its value in `text`."""
+    return FieldOption("view", " | ".join(VIEWS), spelled(text)[1], "", MEANINGS["view"])
 
 
 def _card(model: Any, folder: Path, name: str, view: str) -> Card:

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import huggingface_hub
-from filelock import FileLock
 from huggingface_hub import constants, errors
 
 from vitascope.core import files
 from vitascope.core.errors import UserError
 from vitascope.core.files import cache
+from vitascope.core.locks import writer_lock
 from vitascope.core.log import log
 from vitascope.encoders.spec import WeightSource
 from vitascope.encoders.weights.reader import ShardIndex
@@ -138,7 +138,7 @@ def _address(source: WeightSource, name: str, license: str) -> Path:
         raise download_error(source, name, "HF_HUB_OFFLINE is set and it was not downloaded before")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_name(f".{path.name}.lock")):
+        with writer_lock(path.with_name(f".{path.name}.lock"), path.parent):
             if not path.is_file():
                 _receive(source, path, name, license)
     except (OSError, HTTPException) as error:

@@ -12,10 +12,10 @@ from jaxtyping import Int64
 from numpy.typing import NDArray
 
 from vitascope.core.errors import UserError
-from vitascope.core.text import nearest, whole_number
+from vitascope.core.text import counted, nearest, whole_number
 from vitascope.datasets.readers.box_tables import LARGEST_FRACTION, BoxTable, read_boxes, read_frames
 from vitascope.datasets.readers.label_map import LAST_AVA, ava_classes, read_label_map
-from vitascope.evaluation.scored_files.scored import counted, unknown_videos
+from vitascope.evaluation.scored_files.scored import unknown_videos
 from vitascope.metrics import boxes
 from vitascope.metrics.boxes import Boxes, Frames
 

@@ -15,10 +15,10 @@ from numpy import ndarray
 from vitascope.core.arrays import read_arrays
 from vitascope.core.errors import UserError
 from vitascope.core.names import canonical
-from vitascope.core.text import nearest, whole_number
+from vitascope.core.text import counted, nearest, whole_number
 from vitascope.core.types import Score
 from vitascope.datasets.readers.annotation_files import ClassOrder, text_of
-from vitascope.evaluation.scored_files.scored import DRAWS, SEED, Scored, counted
+from vitascope.evaluation.scored_files.scored import DRAWS, SEED, Scored
 from vitascope.metrics import accuracy, stats
 
 FORMS = (

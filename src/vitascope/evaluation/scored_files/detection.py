@@ -11,10 +11,10 @@ from jaxtyping import Float64, Int64
 from numpy import ndarray
 
 from vitascope.core.errors import UserError
-from vitascope.core.text import nearest
+from vitascope.core.text import counted, nearest
 from vitascope.core.types import Score
 from vitascope.evaluation.scored_files.box_files import BoxFiles, prediction_notes, read_box_files
-from vitascope.evaluation.scored_files.scored import DRAWS, SEED, Scored, Statistic, counted
+from vitascope.evaluation.scored_files.scored import DRAWS, SEED, Scored, Statistic
 from vitascope.metrics import detection_errors, frame_ap, localization_errors, tube_ap, tube_linking, tubes
 from vitascope.metrics.detection_errors import PEOPLE, SIZES, SIZES_IN_PIXELS
 from vitascope.metrics.frame_ap import COCO_LEVELS, READINGS, Reading

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 from numpy import ndarray
 
-from vitascope.core.text import nearest
+from vitascope.core.text import counted, nearest
 from vitascope.core.types import Score
 from vitascope.metrics.stats import Difference, holm, paired_draws, redrawn
 
@@ -80,11 +80,6 @@ def _draws(file: Scored) -> Float64[ndarray, "draws"]:
         file.statistic, file.units, draws=DRAWS, rng=np.random.default_rng(SEED)
     )[:, 0]
     return values
-
-
-def counted(count: int, one: str, many: str = "") -> str:
-    """A number and its noun, such as `1 row` or `12 rows`."""
-    return f"{count:,} {one if count == 1 else many or f'{one}s'}"
 
 
 def unknown_videos(names: Sequence[str], known: Sequence[str], what: str) -> str:

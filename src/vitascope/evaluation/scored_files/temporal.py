@@ -11,7 +11,7 @@ from jaxtyping import Float64, Int64
 from numpy import ndarray
 
 from vitascope.core.errors import UserError
-from vitascope.core.text import nearest
+from vitascope.core.text import counted, nearest
 from vitascope.core.types import Example, Score, Segment
 from vitascope.datasets.readers.activitynet_json import (
     UNNAMED,
@@ -24,7 +24,7 @@ from vitascope.datasets.readers.activitynet_json import (
 from vitascope.datasets.readers.annotation_files import ClassOrder
 from vitascope.datasets.readers.mstcn_labels import MAPPING, TRUTH, find_labels, read_classes, read_folds, read_timeline
 from vitascope.datasets.readers.temporal_predictions import read_detections, read_frame_labels
-from vitascope.evaluation.scored_files.scored import DRAWS, SEED, Scored, counted, unknown_videos
+from vitascope.evaluation.scored_files.scored import DRAWS, SEED, Scored, unknown_videos
 from vitascope.metrics import segmental, temporal_ap
 from vitascope.metrics.prediction_columns import columns
 from vitascope.metrics.stats import resampled

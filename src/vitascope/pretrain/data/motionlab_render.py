@@ -11,12 +11,12 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from filelock import FileLock
 from jaxtyping import UInt8
 
 from vitascope.core.arrays import map_array
 from vitascope.core.errors import StorageError, UserError
 from vitascope.core.files import atomic_file
+from vitascope.core.locks import writer_lock
 from vitascope.core.progress import CountProgress, ProgressLine
 from vitascope.core.worker_pool import Failed, Pool
 from vitascope.motionlab.render import SIDE, render
@@ -140,7 +140,7 @@ def open_chunks(plan: RenderPlan, *, workers: int, quiet: bool = False) -> list[
     OSError where the disk is too small or refuses, RuntimeError where a worker dies.
     """
     plan.folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(plan.folder / ".lock"):
+    with writer_lock(plan.folder / ".lock", plan.folder):
         for leftover in plan.folder.glob(".*.npy.*"):
             leftover.unlink()
         missing = [chunk for chunk in plan.chunks if chunk.open() is None]

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from vitascope.core.actors import Keyframes
 from vitascope.core.errors import UserError
-from vitascope.core.file_identity import content_digest
 from vitascope.core.media import VIDEO_SUFFIXES, suffix
 from vitascope.core.names import NameIndex
 from vitascope.core.text import nearest
@@ -60,16 +59,6 @@ NO_BOXES = GivenBoxes(np.zeros(0), np.zeros((0, 4), np.float32), np.zeros(0, np.
 """The boxes of an example without any."""
 
 
-def digest_of(file: str) -> str:
-    """A digest of all bytes of a file of detections; empty if none is named. UserError if there is none such."""
-    if not file:
-        return ""
-    try:
-        return content_digest(str(Path(file).expanduser()), full=True)
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror or error}); name a file of detections") from error
-
-
 def detected_boxes(file: str, examples: Sequence[Example[Keyframes]], least: float) -> Detected:
     """The boxes with a score of at least `least` at the keyframes of examples, whose ids name video and time.
 
@@ -86,9 +75,10 @@ def detected_boxes(file: str, examples: Sequence[Example[Keyframes]], least: flo
     strangers = [name for name, video in zip(found.videos, meant, strict=True) if video is None]
     if not by_example:
         near = nearest(strangers[0], videos) if strangers else ""
+        faint = f" with a score of at least {least:g}" * bool(least)
         raise UserError(
-            f"{file}: no box with a score of at least {least:g} is at one of the {len(examples)} test keyframes, such "
-            f"as {examples[0].id!r}; it has {len(found.time)} boxes of {', '.join(found.videos[:3])}{near}"
+            f"{file}: no box{faint} is at one of the {len(examples)} test keyframes, such as {examples[0].id!r}, "
+            f"VIDEO@SECONDS; its {len(found.time)} boxes are of {', '.join(found.videos[:3])}{near}"
         )
     return Detected(by_example, tuple(_notes(found, strangers, (len(examples) - len(by_example), len(examples)))))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -13,13 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitascope.core.actors import Detections, Keyframes
+from vitascope.core.data_warning import DataWarning
 from vitascope.core.errors import UserError
 from vitascope.core.fields import BELOW_ONE, NOT_NEGATIVE, POSITIVE, SHARE
 from vitascope.core.log import log
-from vitascope.core.types import Example
+from vitascope.core.types import Dataset, Example
 from vitascope.features.base import Batch, Features
 from vitascope.probes.base import PredictionList, WorkloadSize
-from vitascope.probes.detection.given_boxes import NO_BOXES, GivenBoxes, detected_boxes, digest_of, true_boxes
+from vitascope.probes.detection.given_boxes import NO_BOXES, GivenBoxes, detected_boxes, true_boxes
 from vitascope.probes.detection.roi import RoiConfig, RoiHead, random_roi
 from vitascope.probes.detection.training import (
     ONE_SECOND,
@@ -46,8 +47,6 @@ class RoiProbe(KeyframeHead):
     """Name as typed by users, with variant and options."""
     detections: str = ""
     """File with the boxes of a detector for testing: csv as for AVA or a pickle of proposals; empty: the true boxes."""
-    detections_digest: str = field(init=False, default="")
-    """Digest of that file, so that another file is another result."""
     least_score: Annotated[float, SHARE] = 0.0
     """Least score of a detection that is used."""
     weigh: bool = True
@@ -73,9 +72,27 @@ class RoiProbe(KeyframeHead):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "detections_digest", digest_of(self.detections))
         if self.layers and self.width % self.heads:
             raise UserError(f"{self.name}: width = {self.width} must be a multiple of heads = {self.heads}")
+
+    @property
+    def input_files(self) -> tuple[str, ...]:
+        """The file of detections, if any."""
+        return (self.detections,) if self.detections else ()
+
+    def warnings(self, tested: int) -> list[DataWarning]:
+        """That the true boxes are given in testing, if they are."""
+        text = (
+            f"GIVEN BOXES: {self.name} has the true boxes of the {tested} test examples: its scores tell whether the "
+            "actions are known, not whether people are found; +detections=FILE takes the boxes of a detector"
+        )
+        return [] if self.detections else [DataWarning("given", tested, tested, text)]
+
+    def check_dataset(self, dataset: Dataset[Keyframes]) -> None:
+        """Raise UserError for a file of detections that cannot be read or has none at a test keyframe."""
+        if self.detections:
+            tested = {i for fold in dataset.folds for i in fold.test}
+            detected_boxes(self.detections, [e for e in dataset.examples if e.id in tested], self.least_score)
 
     def multiply_adds(self, load: WorkloadSize) -> float:
         """Return the multiply-adds, forward and backward, with three boxes a keyframe."""
@@ -94,18 +111,16 @@ class RoiProbe(KeyframeHead):
     ) -> PredictionList[Detections]:
         """Return the classes of the given boxes of each test example; none if it could not be read.
 
-        For the arguments see `KeyframeHead`. Raises UserError, before any training, if no detection is at a keyframe.
+        For the arguments see `KeyframeHead`. Raises UserError as `check_dataset` does.
         """
         given, about = self._given(test.examples)
         model = self._trained(train, seed=seed, scratch=scratch, line=line)
         return PredictionList(in_order(test, lambda batch: self._found(model, test, batch, given)), boxes=about)
 
     def _given(self, examples: Sequence[Example[Keyframes]]) -> tuple[BoxesOf, str]:
-        """The boxes to classify in testing, and what they are, which is logged too."""
+        """The boxes to classify in testing, and what they are; of detections that is logged too."""
         if not self.detections:
-            about = "true boxes"
-            log.info("%s: true boxes are given in testing too; +detections=FILE takes those of a detector", self.name)
-            return true_boxes, about
+            return true_boxes, "true boxes"
         detected = detected_boxes(self.detections, examples, self.least_score)
         about = "; ".join((f"detections of {self.detections}", *detected.notes))
         log.info("%s: %s", self.name, about)

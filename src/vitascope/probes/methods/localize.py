@@ -218,6 +218,11 @@ class LocalizationProbe(TemporalLocalization):
         notes = {name: value for name, value in about.items() if value}
         return PredictionList(self._predict_actions(model, ValidationSet(test, test_indices, external_scores)), **notes)
 
+    @property
+    def input_files(self) -> tuple[str, ...]:
+        """The file of class scores, if they are taken from one."""
+        return (self.scores,) if self.external and self.scores else ()
+
     def _external_scores(self, features: Features[Truth], indices: Sequence[int]) -> ExternalScores:
         """Return the class scores of an external classifier, where the probe takes them from one."""
         ids = [features.examples[i].id for i in indices]

@@ -42,7 +42,7 @@ def class_scores(file: str, classes: Sequence[str], videos: Sequence[str]) -> di
 
     Raises UserError for a missing file, a format other than `FORMATS`, an unknown class, or a video without scores.
     """
-    table = _table(Path(file))
+    table = _table(Path(file).expanduser())
     missing = [video for video in videos if video not in table]
     if missing:
         listed = ", ".join([*missing[:3], *(["..."] if len(missing) > 3 else [])])
