@@ -72,6 +72,7 @@ def test_gray_rows_in_every_format(run: Path, capsys: pytest.CaptureFixture[str]
     for name in ("md", "tex"):
         text = written[name].read_text(encoding="utf-8")
         assert all(f"{value:.2f}" in text for value in TABLE_11.values())
+        assert "Published: TWLV-I, arXiv 2408.11318v2, table 11." in text
     first, second = FAKE["ENCODERS"]
     (comparison,) = report.compare([run], first, second)
     assert comparison.published[0].endswith("DFN-H 23.41, V-JEPA-H 22.59, InternVideo2-g 28.68")

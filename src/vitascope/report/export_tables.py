@@ -101,7 +101,8 @@ def _data_warnings(board: Leaderboard) -> list[str]:
 
 
 def _note(board: Leaderboard) -> str:
-    return f"{NOTE} {ON_TEST_NOTE}" if chosen_on_test(board) else NOTE
+    notes = [NOTE, *[ON_TEST_NOTE] * bool(chosen_on_test(board))]
+    return " ".join([*notes, *(f"Published: {source}." for source in published.sources(c.first for c in board.main()))])
 
 
 def _markdown_summary(table: SummaryTable) -> list[str]:
@@ -123,12 +124,12 @@ def _markdown_table(board: Leaderboard, columns: Sequence[Column], rankings: Map
 
 
 def _published(columns: Sequence[Column], count: int) -> list[tuple[str, list[str]]]:
-    """Published scores under their encoder and source, in the columns of their tasks among `count`."""
+    """Published scores under their encoder and paper, in the columns of their tasks among `count`."""
     lines: dict[str, list[str]] = {}
     for place, column in enumerate(columns):
         for of in published.published(column.first):
             for row in of.rows:
-                line = lines.setdefault(f"{row.encoder} (published, {of.source})", ["–"] * count)
+                line = lines.setdefault(f"{row.encoder} ({of.paper}, published)", ["–"] * count)
                 line[place] = f"{row.value:.2f}"
     return [*lines.items()]
 
@@ -305,6 +306,7 @@ def _caption(recorded: Sequence[Result]) -> str:
     notes += ["mAP over classes where examples have several labels"] if any(r.multilabel for r in recorded) else []
     unscored = sum(max(r.expected - r.n, 0) for r in recorded)
     notes += [f"{unscored} test example{'s' * (unscored > 1)} not scored"] if unscored else []
+    notes += [f"published: {source}" for source in published.sources(recorded)]
     return "; ".join(notes)
 
 

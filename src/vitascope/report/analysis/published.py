@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -55,6 +55,7 @@ class Paper:
 class Published(NamedTuple):
     """Published scores of a task, and where they stand."""
 
+    paper: str
     source: str
     about: str
     rows: tuple[PublishedRow, ...]
@@ -73,11 +74,16 @@ def published(result: Result) -> list[Published]:
         return []
     headline = next(iter(result.scores))
     return [
-        Published(f"{paper.title}, {paper.source}, table {table.table}", table.about, table.rows)
+        Published(paper.title, f"{paper.title}, {paper.source}, table {table.table}", table.about, table.rows)
         for paper in papers().values()
         for table in paper.tables
         if result.dataset in table.datasets and (result.probe, headline) == (table.probe, table.score)
     ]
+
+
+def sources(results: Iterable[Result]) -> list[str]:
+    """Where the published scores of the tasks of some results stand, each once."""
+    return list(dict.fromkeys(of.source for result in results for of in published(result)))
 
 
 def listing(found: Sequence[Published]) -> list[str]:
