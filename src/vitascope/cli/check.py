@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from vitascope.datasets.audit.manifest import Survey
 
 app = typer.Typer()
-DETECT = "detect/tiny"
-"""The probe of boxes to begin with."""
+TRIALS = {"detect/tiny": "detect", "detect/tubes-tiny": "detect/tubes"}
+"""Probes to begin with on boxes at keyframes and at every frame, and those with the heads of the report."""
 Fixtures = Annotated[
     Path | None,
     typer.Option("--fixtures", help="folder of small checkpoints in official formats with known outputs (index.json)"),
@@ -115,7 +115,6 @@ def _survey(
     """Survey the files of a dataset and print the result; returns whether it passed."""
     from vitascope.datasets.audit.manifest import survey
     from vitascope.datasets.copies import with_copies_grouped
-    from vitascope.evaluation.evaluate import default_probes
 
     processes = workers or os.cpu_count() or 1
     dataset = _open(name, root)
@@ -125,10 +124,20 @@ def _survey(
     manifest = output or Path(f"{dataset.name.replace('/', '-')}-manifest{f'-{limit}' if limit else ''}.csv")
     options.folder(manifest.parent, "-o")
     report = survey(dataset, output=manifest, workers=processes, timeout=timeout, limit=limit, quiet=quiet)
-    probe = DETECT if dataset.kind == "detection" else (default_probes(dataset) or ["knn"])[0]
+    probe = _first_probe(dataset)
     place = quote(f"{name}={root}" if root else name)
     command = f"vitascope evaluate {place} -m vit/tiny-random -t {probe}"
     return _print_survey(report, manifest, command, understood if as_json else None)
+
+
+def _first_probe(dataset: Dataset[Any]) -> str:
+    """The probe to begin with: of boxes a small one, for keyframes or for tubes."""
+    from vitascope.evaluation.evaluate import default_probes
+
+    if dataset.kind == "detection":
+        keyframes, tubes = TRIALS
+        return tubes if any(len(e.truth.times) > 1 for e in dataset.examples) else keyframes
+    return (default_probes(dataset) or ["knn"])[0]
 
 
 def _is_dataset(name: str) -> bool:
@@ -196,8 +205,8 @@ def _print_survey(report: Survey, manifest: Path, command: str, understood: list
     print(f"manifest: {manifest}")
     if report.passed:
         print(f"next: {command}")
-        if command.endswith(DETECT):
-            print("or -t detect: the head of the report, for many keyframes and a GPU")
+        if larger := TRIALS.get(command.rpartition(" ")[2]):
+            print(f"or -t {larger}: the head of the report, for many keyframes and a GPU")
     else:
         if report.leaking:
             print("leaks: keep a recording on one side of the split, or give its examples one `group` in manifest.csv")
