@@ -86,7 +86,7 @@ def by_class_group(name: str, per_class: Mapping[int, Score], groups: Mapping[st
 def sources(test: TestPredictions) -> dict[str, list[Any]]:
     """Columns from which pictures are drawn: file, its frame rate (0: unknown), and the track of each true row."""
     return {
-        "path": [str(Path(e.path).absolute()) for e in test.examples],
+        "path": [str(Path(e.path).absolute()) if e.path else "" for e in test.examples],
         "frame_rate": [e.fps or 0.0 for e in test.examples],
         "true_tracks": [[a.track for a in e.truth.actors for _ in a.labels] for e in test.examples],
     }
