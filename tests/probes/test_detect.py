@@ -18,7 +18,7 @@ from vitascope.metrics import frame_ap, prediction_columns
 from vitascope.probes import base
 from vitascope.probes.detection.annotated import place, position
 from vitascope.probes.detection.decoder import ActorDecoder, DecoderConfig, random_decoder
-from vitascope.probes.detection.scoring import recalls, true_rows
+from vitascope.probes.detection.scoring import people_found, recalls, true_rows
 from vitascope.probes.methods.detect import DetectionProbe, build
 
 CLASSES = ("sit", "stand", "walk", "talk")
@@ -74,7 +74,7 @@ def test_classes_alone_can_tell_that_nobody_is_there() -> None:
     found = probe.predict(data, data, seed=0)
     assert all((own.presence == 1).all() for own in found)
     assert probe.score(found, [e.truth for e in data.examples])["fAP@0.5"] > 95
-    recall = recalls(found, [e.truth for e in data.examples])
+    recall = recalls(people_found(found, [e.truth for e in data.examples]))
     assert recall["recall of all"] >= recall["recall of the best 1"] > 30
 
 
