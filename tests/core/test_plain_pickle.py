@@ -6,6 +6,8 @@ import builtins
 import collections
 import os
 import pickle
+import resource
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -114,3 +116,25 @@ def test_a_file_that_is_none_is_damaged(tmp_path: Path) -> None:
     path.write_text("video,time\n")
     with pytest.raises(DamagedFileError, match="no pickle of boxes, or damaged"):
         plain_pickle.read(path, "boxes")
+
+
+ARRAY = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntS'b'\ntR"
+TYPE = b"cnumpy\ndtype\n(S'u1'\nI0\nI1\ntR"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"]r\xff\xff\xff\xff.",  # a place for four billion objects
+        b"\x80\x05\x96" + (1 << 40).to_bytes(8, "little") + b".",  # a terabyte of bytes
+        ARRAY + b"(I1\n(L1099511627776L\nt" + TYPE + b"I00\nL1099511627776L\ntb.",
+        b"(S'" + b"a" * 5000 + b"'\np0\n" + b"c_codecs\nencode\n(g0\ntR" * 5000 + b"t.",  # 5000 times as text
+    ],
+)
+def test_a_small_file_takes_little_room(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "a.pkl"
+    path.write_bytes(data)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(DamagedFileError) if len(data) > 8 else nullcontext():
+        plain_pickle.read(path, "boxes")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000

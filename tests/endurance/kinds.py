@@ -455,6 +455,14 @@ DETECTIONS = '{"results": {"v": [{"label": "a", "score": 0.5, "segment": [0.0, 1
 DETECTED = ClassOrder(("a", "b"))
 
 
+def ava_table(root: Path) -> Path:
+    """AVA's table of the training side, with the other side and the excluded keyframes beside it."""
+    write(root / "ava_val_v2.2.csv", "w,0902,0.1,0.2,0.5,0.6,12,0\n")
+    write(root / "ava_train_excluded_timestamps_v2.2.csv", "v,0903\n")
+    table = "v,0902,0.1,0.2,0.5,0.6,12,0\nv,0903,0,0,1,1,80,1\nv,0904\n"
+    return write(root / "ava_train_v2.2.csv", table)
+
+
 COCO = {
     "videos": [{"id": 1, "name": "v", "fps": 10.0}],
     "images": [{"id": i, "video_id": 1, "frame_id": i, "file_name": f"v/{i}.jpg", "width": 48} for i in range(3)],
@@ -503,6 +511,7 @@ KINDS: dict[str, Kind] = {
     "hf-weights": Kind("bytes", hugging_face("model.safetensors"), read_hugging_face, heavy=True),
     "fixture-index": Kind("json", fixtures, read_index),
     "activitynet": Kind("json", activitynet, lambda p: open_annotations(str(p))),
+    "ava": Kind("text", ava_table, lambda p: annotated("ava", p.parent)),
     "coin": Kind("json", coin, lambda p: annotated("coin", p.parent)),
     "ssv2": Kind("json", ssv2, lambda p: annotated("ssv2", p.parent)),
     "diving48": Kind("json", diving48, lambda p: annotated("diving48", p.parent)),

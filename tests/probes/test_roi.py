@@ -12,10 +12,11 @@ import torch
 
 from vitascope.core.actors import Actor, Keyframes
 from vitascope.core.errors import UserError
-from vitascope.core.types import Example, plain
+from vitascope.core.types import Dataset, Example, Fold, plain
 from vitascope.features.base import StoredFeatures
 from vitascope.probes import base
 from vitascope.probes import options as tuning
+from vitascope.probes.detection.given_boxes import detected_boxes
 from vitascope.probes.detection.roi import RelativePositions, RoiConfig, RoiHead, random_roi
 from vitascope.probes.detection.roi_probe import RoiProbe
 from vitascope.probes.methods.detect import build
@@ -67,6 +68,7 @@ def test_ten_keyframes_are_learned_by_heart(variant: str) -> None:
     assert values["fAP@0.5 given boxes"] == pytest.approx(values["fAP@0.5"])
     assert values["recall of all"] == 100
     assert found.about == {"boxes": "true boxes"}
+    assert [w.kind for w in probe.warnings(10)] == ["given"]
 
 
 def test_boxes_of_a_detector_are_classified_where_they_are(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -88,6 +90,7 @@ def test_boxes_of_a_detector_are_classified_where_they_are(tmp_path: Path, caplo
         )
     )
     assert found.about["boxes"] in caplog.text
+    assert probe.warnings(10) == []
     strict = replace(probe, least_score=0.5, weigh=False).predict(data, data, seed=0)
     assert len(strict[3].times) == len(found[3].times) - 1
     assert (strict[3].presence == 1).all()
@@ -97,14 +100,45 @@ def test_boxes_of_a_detector_are_classified_where_they_are(tmp_path: Path, caplo
 def test_without_a_box_at_any_keyframe_nothing_is_trained(tmp_path: Path) -> None:
     data = keyframes(3, offset=900.0)
     file = detections(tmp_path / "boxes.csv", data, 0.0)
-    with pytest.raises(UserError, match=r"no box with a score of at least 0 is at one of the 3 test keyframes.*v@0900"):
+    with pytest.raises(UserError, match=r"no box is at one of the 3 test keyframes.*v@0900"):
         replace(SMALL, detections=file).predict(data, data, seed=0)
+    split = Fold(name="", train=(), test=tuple(e.id for e in data.examples))
+    dataset = Dataset(name="d", examples=tuple(data.examples), classes=CLASSES, folds=(split,), kind="detection")
+    SMALL.check_dataset(dataset)
+    with pytest.raises(UserError, match=r"no box is at one of the 3 test keyframes"):
+        replace(SMALL, detections=file).check_dataset(dataset)
     with pytest.raises(UserError, match=r"at least 0\.95"):
         replace(SMALL, detections=detections(tmp_path / "b.csv", data, 900.0), least_score=0.95).predict(
             data, data, seed=0
         )
     with pytest.raises(UserError, match="No such file"):
         tuning.probe(f"detect/roi+detections={tmp_path}/none.csv")
+
+
+def test_proposals_are_found_by_the_clock_of_the_annotators() -> None:
+    path = Path(__file__).parents[1] / "fixtures" / "annotations" / "ava" / "ava_proposals_sample.pkl"
+    truth = Keyframes((2.0,), ())
+    ids = ("0f39OWEqJ24@0902", "_-Z6wFjXtGQ@902.0", "_-Z6wFjXtGQ@0904")
+    found = detected_boxes(str(path), [Example(id=i, path="", truth=truth) for i in ids], 0.5)
+    assert {i: (own.times.tolist(), own.scores.round(6).tolist()) for i, own in found.by_example.items()} == {
+        ids[0]: ([2.0], pytest.approx([0.998163])),
+        ids[1]: ([2.0, 2.0], pytest.approx([0.994488, 0.996238])),
+    }
+    assert found.notes == ("1 of 3 test keyframes have no box",)
+
+
+def test_boxes_of_a_window_are_at_each_of_its_times(tmp_path: Path) -> None:
+    (tmp_path / "boxes.csv").write_text("v.mp4,0.0333,0,0,.5,.5,.9\nv.mp4,0.0667,0,0,.6,.6,.8\nv,0.1,0,0,1,1,1\n")
+    window = Example(id="v@0.5", path="v.mp4", truth=Keyframes((1 / 30, 2 / 30), ()))
+    (own,) = detected_boxes(str(tmp_path / "boxes.csv"), [window], 0.0).by_example.values()
+    np.testing.assert_array_equal(own.times, [1 / 30, 2 / 30])
+    np.testing.assert_allclose(own.scores, [0.9, 0.8])
+
+
+def test_examples_that_are_not_named_as_keyframes_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "boxes.csv").write_text("v,1,0,0,1,1,1\n")
+    with pytest.raises(UserError, match="'v' is not named as a keyframe, VIDEO@SECONDS"):
+        detected_boxes(str(tmp_path / "boxes.csv"), [Example(id="v", path="", truth=Keyframes((0.0,), ()))], 0.0)
 
 
 def test_another_file_of_detections_is_another_result(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple, TypeAlias
 
-WarningKind: TypeAlias = Literal["leak", "overlap", "copies", "names", "groups", "floor"]
+WarningKind: TypeAlias = Literal["leak", "overlap", "copies", "names", "groups", "floor", "given"]
 
 
 class DataWarning(NamedTuple):

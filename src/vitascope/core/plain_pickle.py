@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import math
 import pickle
+import struct
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,21 @@ KINDS = "biufSU"
 """Kinds of array elements: truth values, whole numbers, fractions and text."""
 LONGEST = 1000
 """Most bytes of an element."""
+COPIES = 4
+"""Bytes that may be made of each byte of a file: what is in it once can be named many times."""
+
+
+class _Room:
+    """The bytes that may still be made of those of a file."""
+
+    def __init__(self, size: int) -> None:
+        self.left = COPIES * size
+
+    def spend(self, count: int) -> None:
+        """Take some; UnpicklingError if there are not as many."""
+        self.left -= count
+        if self.left < 0:
+            raise pickle.UnpicklingError("it unpacks to far more than it holds")
 
 
 class _Kind:
@@ -55,21 +71,24 @@ class _Kind:
 class _Array:
     """An array whose elements follow."""
 
-    def __init__(self) -> None:
+    def __init__(self, room: _Room) -> None:
+        self.room = room
         self.values: NDArray[Any] = np.empty(0)
 
     def __setstate__(self, state: Any) -> None:
         _, shape, kind, by_column, data = state
-        self.values = _filled(kind, shape, data, "F" if by_column else "C")
+        self.values = _filled(self.room, kind, shape, data, "F" if by_column else "C")
 
 
 def _text(value: Any) -> str:
     return value.decode("latin-1") if isinstance(value, bytes) else str(value)
 
 
-def _filled(kind: Any, shape: Any, data: Any, order: Any = "C") -> NDArray[Any]:
+def _filled(room: _Room, kind: Any, shape: Any, data: Any, order: Any = "C") -> NDArray[Any]:
     """An array of a shape from its bytes, which Python 2 wrote as text."""
-    raw = data.encode("latin-1") if isinstance(data, str) else bytes(data)
+    raw = _encoded(room, data) if isinstance(data, str) else data
+    if not isinstance(raw, (bytes, bytearray)):
+        raise pickle.UnpicklingError("an array without bytes")
     dtype = kind.dtype
     if not all(type(n) is int and n >= 0 for n in shape) or math.prod(shape) * dtype.itemsize != len(raw):
         raise pickle.UnpicklingError("an array whose bytes do not fit its shape")
@@ -81,22 +100,23 @@ def _kind(code: Any, *_: Any) -> _Kind:
     return _Kind(_text(code))
 
 
-def _scalar(kind: Any, data: Any) -> Any:
-    return _filled(kind, (), data).item()
+def _scalar(room: _Room, kind: Any, data: Any) -> Any:
+    return _filled(room, kind, (), data).item()
 
 
-def _reconstruct(*_: Any) -> _Array:
-    return _Array()
+def _reconstruct(room: _Room, *_: Any) -> _Array:
+    return _Array(room)
 
 
-def _from_buffer(data: Any, kind: Any, shape: Any, order: Any) -> _Array:
-    made = _Array()
-    made.values = _filled(kind, shape, data, order)
+def _from_buffer(room: _Room, data: Any, kind: Any, shape: Any, order: Any) -> _Array:
+    made = _Array(room)
+    made.values = _filled(room, kind, shape, data, order)
     return made
 
 
-def _encoded(text: Any, *_: Any) -> bytes:
-    return str(text).encode("latin-1")
+def _encoded(room: _Room, text: str, *_: Any) -> bytes:
+    room.spend(len(text))
+    return text.encode("latin-1")
 
 
 def _no_bytes(*_: Any) -> bytes:
@@ -107,37 +127,49 @@ def _mapping(*_: Any) -> dict[Any, Any]:
     return {}
 
 
-def _several(kind: Callable[[Any], Any], values: Any = ()) -> Any:
+def _several(room: _Room, kind: Callable[[Any], Any], values: Any = ()) -> Any:
+    room.spend(len(values))
     return kind(values)
 
 
-def _known() -> dict[str, Any]:
+def _known(room: _Room) -> dict[str, Any]:
     """What stands for each name that may occur."""
     numpy = {"_reconstruct": _reconstruct, "scalar": _scalar}
-    builtins = {name: partial(_several, kind) for name, kind in (("list", list), ("set", set), ("tuple", tuple))}
+    builtins = {name: partial(_several, room, kind) for name, kind in (("list", list), ("set", set), ("tuple", tuple))}
     return {
         "numpy.ndarray": "the type of an array, which is not called",
         "numpy.dtype": partial(_kind),
         **{
-            f"numpy.{core}.multiarray.{name}": partial(made)
+            f"numpy.{core}.multiarray.{name}": partial(made, room)
             for core in ("core", "_core")
             for name, made in numpy.items()
         },
-        **{f"numpy.{core}.numeric._frombuffer": partial(_from_buffer) for core in ("core", "_core")},
+        **{f"numpy.{core}.numeric._frombuffer": partial(_from_buffer, room) for core in ("core", "_core")},
         **{f"{module}.{name}": made for module in ("builtins", "__builtin__") for name, made in builtins.items()},
         **{f"collections.{name}": partial(_mapping) for name in ("OrderedDict", "defaultdict")},
         **{f"{module}.dict": partial(_mapping) for module in ("builtins", "__builtin__")},
         **{f"{module}.bytes": partial(_no_bytes) for module in ("builtins", "__builtin__")},
-        "_codecs.encode": partial(_encoded),
+        "_codecs.encode": partial(_encoded, room),
     }
 
 
-class _Reader(pickle.Unpickler):
-    """Unpickles plain values; what it makes of arrays is replaced by `_plain`."""
+def _load_bytes(reader: Any) -> None:
+    """Bytes to be changed, as the base class loads them, but of those that are there."""
+    (length,) = struct.unpack("<Q", reader.read(8))
+    reader.append(bytearray(reader.read(min(length, LARGEST))))
+
+
+class _Reader(pickle._Unpickler):
+    """Unpickles plain values; what it makes of arrays is replaced by `_plain`.
+
+    It is the reader in Python: that in C makes room for as many objects as a few bytes of a file claim.
+    """
 
     def __init__(self, data: bytes) -> None:
         super().__init__(io.BytesIO(data), fix_imports=False, encoding="latin-1")
-        self.known = _known()
+        self.known = _known(_Room(len(data)))
+
+    dispatch = pickle._Unpickler.dispatch | {pickle.BYTEARRAY8[0]: _load_bytes}
 
     def find_class(self, module: str, name: str) -> Any:
         """The stand-in for a name; UserError for any that plain values do not need."""

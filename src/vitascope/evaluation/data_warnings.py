@@ -13,8 +13,8 @@ from vitascope.datasets.audit.leaks import Leak
 from vitascope.encoders.families.pixels import VARIANTS
 from vitascope.probes.base import ScoredPredictions
 
-MEASURED = ("copies", "floor")
-"""Kinds of the warnings that are found here; the others follow from the dataset alone."""
+MEASURED = ("copies", "floor", "given")
+"""Kinds of the warnings that are found here or by the probe; the others follow from the dataset alone."""
 FLOORS: Mapping[str, str] = {f"pixels/{variant}": about for variant, about in VARIANTS.items()}
 """Encoders that learn nothing, and what they show."""
 HIGH = 1 / 3

@@ -258,7 +258,11 @@ def _result(
         missing=_missing(predictions, {**dataset.missing_files, **source.summary.failures}),
         notes=source.summary.notes,
         inputs=source.inputs([probe.train, probe.test]),
-        data_warnings=(*diagnose(dataset), *measured_warnings(card, dataset, scored, copies, summary.chance)),
+        data_warnings=(
+            *diagnose(dataset),
+            *measured_warnings(card, dataset, scored, copies, summary.chance),
+            *probe.warnings(summary.n),
+        ),
         seed=config.seed,
         seconds=seconds,
         code=versions(config.options.device),

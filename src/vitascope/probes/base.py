@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
+from vitascope.core.data_warning import DataWarning
 from vitascope.core.types import Dataset, Example, Kind, Score
 from vitascope.features.base import Features
 from vitascope.features.view import View
@@ -86,7 +87,7 @@ class ScoredPredictions(NamedTuple):
 
 OPTIONAL = (
     *("kind", "resumes", "reports_progress", "missing_prediction", "random", "selects_on_test"),
-    *("for_dataset", "check_dataset", "passes", "multiply_adds", "score_predictions"),
+    *("for_dataset", "check_dataset", "passes", "multiply_adds", "score_predictions", "warnings"),
 )
 """Attributes that a probe may declare; a similar name is taken for a misspelling."""
 SIMILAR = 0.8
@@ -160,6 +161,10 @@ class Probe(ABC, Generic[T, P]):
     def multiply_adds(self, load: WorkloadSize) -> float:
         """Multiply-adds of one training and test, for the cost estimate."""
         return 0.0
+
+    def warnings(self, tested: int) -> Sequence[DataWarning]:
+        """What its scores on `tested` examples do not tell though they seem to; part of every output of them."""
+        return ()
 
     @abstractmethod
     def predict(self, train: Features[T], test: Features[T], *, seed: int) -> Sequence[P]:

@@ -30,6 +30,8 @@ LABEL_MAPS = (
     *("ava_action_list_v2.1_for_activitynet_2018.pbtxt.txt", "ava_action_list_v2.1_for_activitynet_2018.pbtxt"),
     *("ava_action_list_v2.2.pbtxt", "ava_action_list_v2.1.pbtxt"),
 )
+LARGEST_PERSON = 1e9
+"""Numbers of persons are smaller."""
 TYPES = {"poses": range(1, 15), "objects": range(15, 64), "interactions": range(64, LAST_AVA + 1)}
 """AVA's three types of actions, by number: person movement, object manipulation, person interaction."""
 OWN = "for data of your own in this form use its folder: vitascope evaluate FOLDER -t detect"
@@ -125,7 +127,7 @@ def _persons(table: BoxTable) -> Int64[Array, "n"] | None:
     """
     if table.header or table.person is not None or table.score is None:
         return table.person
-    odd = np.flatnonzero(table.score != np.rint(table.score))
+    odd = np.flatnonzero((table.score != np.rint(table.score)) | (np.abs(table.score) > LARGEST_PERSON))
     if odd.size:
         raise UserError(
             f"{table.where(int(odd[0]))}: person {table.score[odd[0]]:g} is not a whole number; these look like "
@@ -151,13 +153,14 @@ def _classes_of(table: BoxTable) -> Int64[Array, "n"]:
 
 def _within_frame(table: BoxTable, issues: RowIssues) -> tuple[Float64[Array, "n 4"], Bool[Array, "n"]]:
     """The boxes cut at the edge of the frame, and which of them have no area."""
-    check_boxes(table)
+    _check_boxes(table)
     box = table.box.clip(0.0, 1.0)
     issues.outside += int((box != table.box).any(axis=1).sum())
-    return box, (box[:, 2:] <= box[:, :2]).any(axis=1)
+    flat: Bool[Array, "n"] = np.any(box[:, 2:] <= box[:, :2], axis=1)
+    return box, flat
 
 
-def check_boxes(table: BoxTable) -> None:
+def _check_boxes(table: BoxTable) -> None:
     """Raise UserError for pixels in the place of fractions, and for inverted boxes."""
     box = table.box
     if not len(box):

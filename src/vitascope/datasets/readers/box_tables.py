@@ -52,9 +52,9 @@ LARGEST_FRACTION = 2.0
 """Coordinates up to this are fractions of the frame, larger ones pixels."""
 DELIMITERS = (",", ";", "\t")
 LAYOUT = "video, time, x1, y1, x2, y2, action, and then a person, a score or both"
-UNLABELED = "video, time, x1, y1, x2, y2, and then a score, before it perhaps an action"
 REMEMBERED = 1 << 16
 """Different cells of a file of which one copy is kept: coordinates, times and names repeat in a million of rows."""
+UNLABELED = "video, time, x1, y1, x2, y2, and then a score, before it perhaps an action"
 Row: TypeAlias = tuple[int, list[str]]
 """Number of the line, and its cells."""
 

@@ -86,9 +86,10 @@ def detected_boxes(file: str, examples: Sequence[Example[Keyframes]], least: flo
     strangers = [name for name, video in zip(found.videos, meant, strict=True) if video is None]
     if not by_example:
         near = nearest(strangers[0], videos) if strangers else ""
+        faint = f" with a score of at least {least:g}" * bool(least)
         raise UserError(
-            f"{file}: no box with a score of at least {least:g} is at one of the {len(examples)} test keyframes, such "
-            f"as {examples[0].id!r}; it has {len(found.time)} boxes of {', '.join(found.videos[:3])}{near}"
+            f"{file}: no box{faint} is at one of the {len(examples)} test keyframes, such as {examples[0].id!r}, "
+            f"VIDEO@SECONDS; its {len(found.time)} boxes are of {', '.join(found.videos[:3])}{near}"
         )
     return Detected(by_example, tuple(_notes(found, strangers, (len(examples) - len(by_example), len(examples)))))
 

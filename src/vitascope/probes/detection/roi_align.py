@@ -27,7 +27,8 @@ def roi_align(
     # a feature is at the center of its cell, so that a fraction of the frame is the same fraction of the grid
     values = F.grid_sample(features[owner], 2 * points - 1, padding_mode="border", align_corners=False)
     weighted = values * (down[:, :, None] * across[:, None])[:, None]
-    return weighted.unflatten(-1, (cells, -1)).sum(-1).unflatten(-2, (cells, -1)).sum(-2)
+    averaged: Tensor = weighted.unflatten(-1, (cells, -1)).sum(-1).unflatten(-2, (cells, -1)).sum(-2)
+    return averaged
 
 
 def _samples(

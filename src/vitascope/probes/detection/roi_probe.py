@@ -13,10 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitascope.core.actors import Detections, Keyframes
+from vitascope.core.data_warning import DataWarning
 from vitascope.core.errors import UserError
 from vitascope.core.fields import BELOW_ONE, NOT_NEGATIVE, POSITIVE, SHARE
 from vitascope.core.log import log
-from vitascope.core.types import Example
+from vitascope.core.types import Dataset, Example
 from vitascope.features.base import Batch, Features
 from vitascope.probes.base import PredictionList, WorkloadSize
 from vitascope.probes.detection.given_boxes import NO_BOXES, GivenBoxes, detected_boxes, digest_of, true_boxes
@@ -77,6 +78,20 @@ class RoiProbe(KeyframeHead):
         if self.layers and self.width % self.heads:
             raise UserError(f"{self.name}: width = {self.width} must be a multiple of heads = {self.heads}")
 
+    def warnings(self, tested: int) -> list[DataWarning]:
+        """That the true boxes are given in testing, if they are."""
+        text = (
+            f"GIVEN BOXES: {self.name} has the true boxes of the {tested} test examples: its scores tell whether the "
+            "actions are known, not whether people are found; +detections=FILE takes the boxes of a detector"
+        )
+        return [] if self.detections else [DataWarning("given", tested, tested, text)]
+
+    def check_dataset(self, dataset: Dataset[Keyframes]) -> None:
+        """Raise UserError for a file of detections that cannot be read or has none at a test keyframe."""
+        if self.detections:
+            tested = {i for fold in dataset.folds for i in fold.test}
+            detected_boxes(self.detections, [e for e in dataset.examples if e.id in tested], self.least_score)
+
     def multiply_adds(self, load: WorkloadSize) -> float:
         """Return the multiply-adds, forward and backward, with three boxes a keyframe."""
         layer = 2 * self.width**2 + 3 * (2 * self.width**2 + 2 * self.width * self.mlp) / max(load.tokens, 1)
@@ -94,18 +109,16 @@ class RoiProbe(KeyframeHead):
     ) -> PredictionList[Detections]:
         """Return the classes of the given boxes of each test example; none if it could not be read.
 
-        For the arguments see `KeyframeHead`. Raises UserError, before any training, if no detection is at a keyframe.
+        For the arguments see `KeyframeHead`. Raises UserError as `check_dataset` does.
         """
         given, about = self._given(test.examples)
         model = self._trained(train, seed=seed, scratch=scratch, line=line)
         return PredictionList(in_order(test, lambda batch: self._found(model, test, batch, given)), boxes=about)
 
     def _given(self, examples: Sequence[Example[Keyframes]]) -> tuple[BoxesOf, str]:
-        """The boxes to classify in testing, and what they are, which is logged too."""
+        """The boxes to classify in testing, and what they are; of detections that is logged too."""
         if not self.detections:
-            about = "true boxes"
-            log.info("%s: true boxes are given in testing too; +detections=FILE takes those of a detector", self.name)
-            return true_boxes, about
+            return true_boxes, "true boxes"
         detected = detected_boxes(self.detections, examples, self.least_score)
         about = "; ".join((f"detections of {self.detections}", *detected.notes))
         log.info("%s: %s", self.name, about)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from vitascope.core.data_warning import DataWarning
 from vitascope.evaluation.results import Result
 
-KINDS = ("leak", "overlap", "copies", "names", "groups", "floor")
+KINDS = ("leak", "overlap", "copies", "names", "groups", "floor", "given")
 """In the order of the lines: what makes a score wrong comes before what makes it say little."""
 
 
