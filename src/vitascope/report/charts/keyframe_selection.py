@@ -177,12 +177,12 @@ def farthest_apart(encoders: Sequence[BestBoxes]) -> FrameKey | None:
 
 def _view(one: Encoder, frame: FrameKey, reason: str, classes: Sequence[str]) -> KeyframeView:
     score, name = one.best.frames[frame], escaped(frame[0])
-    at = f"{frame[1]:.1f} s"
+    alone = sum(example == frame[0] for example, _ in one.best.frames) == 1
     return KeyframeView(
         one.row,
         one.label,
         reason,
-        name if "@" in name else f"{name} at {at}",
+        name if alone else f"{name}, {frame[1]:.2f} s",
         f"{round(score.share * score.rows)} of {score.rows} right",
         Source(*one.best.sources.get(frame[0], ("", 0.0)), frame[1]),
         (*_true_boxes(one.best, frame, classes), *_predicted_boxes(one.best, frame, classes)),
