@@ -164,7 +164,7 @@ def test_a_changed_file_is_not_walked_through(tmp_path: Path) -> None:
         next(walked(video, [[clip(video, 0)]]))
 
 
-LARGEST = 30_000
+LARGEST = 6_000
 """Size of the odd and broken files that are tried, bytes; all of them take minutes."""
 
 

@@ -7,6 +7,7 @@ import json
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
+from functools import cache
 from itertools import groupby
 from typing import Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar, get_args
 
@@ -31,6 +32,7 @@ Kind: TypeAlias = Literal["recognition", "localization", "segmentation", "detect
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
+ATOMS = frozenset({str, int, float, bool})
 KNOWLEDGE = {"knowledge": True}
 """Metadata of the fields that describe a model without affecting its output."""
 LATER = {"later": True}
@@ -363,13 +365,18 @@ class Dataset(Generic[T]):
         return {e.id: e for e in self.examples}
 
 
+@cache
+def _field_names(kind: Any) -> tuple[str, ...]:
+    return tuple(f.name for f in fields(kind))
+
+
 def plain(value: Any) -> Any:
     """`value` as JSON data: dataclasses become {"type": class name, field: value ...}, sets sorted lists."""
+    if value is None or type(value) in ATOMS:
+        return value
     if is_dataclass(value) and not isinstance(value, type):
-        return {
-            "type": type(value).__name__,
-            **{f.name: plain(getattr(value, f.name)) for f in fields(value)},
-        }
+        values = {name: plain(getattr(value, name)) for name in _field_names(type(value))}
+        return {"type": type(value).__name__, **values}
     if isinstance(value, dict):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, (set, frozenset)):

@@ -14,7 +14,7 @@ from vitascope.core.pixel_transform import PixelTransform
 from vitascope.core.text import nearest
 from vitascope.core.types import Precision
 from vitascope.encoders.catalog import ENCODERS, models
-from vitascope.encoders.spec import VIEWS, Model
+from vitascope.encoders.spec import VIEW_MEANING, VIEWS, Model
 
 OPTIONS = ("frames", "size", "precision", "view", "weights")
 """Options of every model, in addition to the switches of its network."""
@@ -22,7 +22,7 @@ MEANINGS = {
     "frames": "Frames of a clip.",
     "size": "Side of the square input, pixels.",
     "precision": "Precision of the forward pass.",
-    "view": "How frames are resized and cropped: as in the TWLV-I report, or by the authors' evaluation transform.",
+    "view": VIEW_MEANING,
     "pool": "How tokens become the clip's vector, in place of the model's own way.",
     "act": "Activation of the MLPs: exact GELU or an approximation of it.",
     "weights": "Which copy of a file that holds several: its key, or `ema` for the averaged one.",

@@ -14,6 +14,7 @@ from vitascope.nn.configs.base import NetworkConfig
 
 VIEWS = ("report", "authors")
 """Values of the option `view`: the TWLV-I report's pixels, or those of a model's authors."""
+VIEW_MEANING = "How frames are resized and cropped: as in the TWLV-I report, or by the authors' evaluation transform."
 State = dict[str, Any]
 """Tensors by name."""
 

@@ -28,8 +28,7 @@ from vitascope.core.text import nearest
 from vitascope.core.types import Card
 from vitascope.encoders import preprocessor_files
 from vitascope.encoders.base import Encoder, NetworkEncoder, fingerprint, framewise
-from vitascope.encoders.options import MEANINGS
-from vitascope.encoders.spec import VIEWS
+from vitascope.encoders.spec import VIEW_MEANING, VIEWS
 from vitascope.encoders.transformers_networks import (
     ImageModel,
     VideoModel,
@@ -127,7 +126,7 @@ def spelled(text: str) -> tuple[str, str]:
 
 def view_option(text: str) -> FieldOption:
     """The one option that `hf:` encoders have, with its value in `text`."""
-    return FieldOption("view", " | ".join(VIEWS), spelled(text)[1], "", MEANINGS["view"])
+    return FieldOption("view", " | ".join(VIEWS), spelled(text)[1], "", VIEW_MEANING)
 
 
 def _card(model: Any, folder: Path, name: str, view: str) -> Card:

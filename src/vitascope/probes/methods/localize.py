@@ -225,10 +225,10 @@ class LocalizationProbe(TemporalLocalization):
 
     def _external_scores(self, features: Features[Truth], indices: Sequence[int]) -> ExternalScores:
         """Return the class scores of an external classifier, where the probe takes them from one."""
+        if not self.external:
+            return None
         ids = [features.examples[i].id for i in indices]
-        return (
-            probe_scores(self.name, self.scores, features.classes, ids, softmax=self.softmax) if self.external else None
-        )
+        return probe_scores(self.name, self.scores, features.classes, ids, softmax=self.softmax)
 
     def _epochs(self, examples: int) -> tuple[int, int]:
         """Return the number of epochs and the steps per epoch."""
@@ -236,15 +236,8 @@ class LocalizationProbe(TemporalLocalization):
         return max(self.epochs + self.warmup, -(-self.min_steps // steps)), steps
 
     def _model(self, dim: int, classes: int, draw: torch.Generator) -> ActionFormer:
-        model = ActionFormer(
-            dim,
-            classes,
-            width=self.width,
-            heads=self.heads,
-            windows=self.windows,
-            positions=self.length if self.positions else 0,
-            drop_path=self.drop_path,
-        )
+        sizes = {"width": self.width, "heads": self.heads, "positions": self.length if self.positions else 0}
+        model = ActionFormer(dim, classes, windows=self.windows, drop_path=self.drop_path, **sizes)
         return random_actionformer(draw, model)
 
     def _fit(
