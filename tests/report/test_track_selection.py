@@ -32,6 +32,8 @@ def test_consecutive_keyframes_are_one_span() -> None:
         LabeledSpan(3, 1.0, 2.0, 0.2),
     ]
     assert runs([Sighting(0.0, 1)], 1.0, 0.0) == [LabeledSpan(1, 0.0, 0.5, None)]
+    frames = runs([Sighting(n / 12, int(n >= 20)) for n in range(50)], 1 / 12, 0.0)
+    assert frames[0].end == frames[1].start, "one ends where the other begins, to the last bit"
 
 
 def test_the_fullest_minute_of_a_long_video() -> None:

@@ -153,6 +153,7 @@ def runs(of: Sequence[Sighting], step: float, offset: float) -> list[LabeledSpan
             scores = [best[t].score for t in times[first:last]]
             known = [score for score in scores if score is not None]
             mean = sum(known) / len(known) if known else None
-            begin, stop = (times[first] - step / 2 - offset, times[last - 1] + step / 2 - offset)
+            # rounded, so that a span that begins where another ends does not overlap it
+            begin, stop = (round(at - offset, 6) for at in (times[first] - step / 2, times[last - 1] + step / 2))
             spans.append(LabeledSpan(label, max(begin, 0.0), stop, mean))
     return spans
