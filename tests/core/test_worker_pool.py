@@ -365,6 +365,19 @@ def test_after_a_loss_the_jobs_of_a_group_are_begun_again_alone(work: Jobs, tmp_
     assert (tmp_path / "together").read_text().split().count("3") == 1
 
 
+def test_jobs_that_cannot_be_imported_fail_one_by_one(
+    work: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "vanishing.py").write_text("class Job(str): pass")
+    bad = importlib.import_module("vanishing").Job()
+    (tmp_path / "vanishing.py").unlink()
+    with grouped(work, workers=1) as p:
+        messages = collect(p.run([Group([("count", 2), bad, ("count", 1)])]))
+    (failed,) = [m for _, m, _ in messages if isinstance(m, Failed)]
+    assert "vanishing" in failed.cause
+    assert [m for m in messages if m[0] != bad] == [*counted(2), *counted(1)]
+
+
 def test_a_job_of_a_group_that_fails_for_good_harms_no_other(work: Jobs) -> None:
     job = ("signal", int(signal.SIGSEGV))
     with grouped(work) as p:

@@ -82,7 +82,8 @@ def serve(pipe: int, memory: int, slots: int, stride: int, *names: str) -> None:
     child.connection.send(Sent("ready", 0.0))
     while True:
         jobs = child.next_jobs()
-        for messages in several(jobs) if several and len(jobs) > 1 else [_lazily(function, job) for job in jobs]:
+        whole = len(jobs) > 1 and not any(isinstance(job, Exception) for job in jobs)
+        for messages in several(jobs) if several and whole else [_lazily(function, job) for job in jobs]:
             child.work(messages)
 
 

@@ -121,4 +121,6 @@ class _SharedWalk:
             plan = plan_clips(self.jobs[number])
         except Exception:  # whatever it is, it belongs to that example, which meets it again
             return None
-        return plan if plan.video.within(first.video.span) == first.video else None
+        if plan.video.within(first.video.span) != first.video:
+            return None
+        return plan._replace(video=first.video.within(plan.video.span))  # the same frame times, not a copy for each
