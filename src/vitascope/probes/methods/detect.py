@@ -213,12 +213,17 @@ _TINY = DetectionProbe(
     warmup=2,
     batch=64,
 )
-_TINY_TUBES = {f.name: getattr(_TINY, f.name) for f in fields(_TINY)}
+_TINY_TUBES = {f.name: getattr(_TINY, f.name) for f in fields(_TINY)} | {
+    "name": "detect/tubes-tiny",
+    "train": WHOLE_SPAN,
+    "test": WHOLE_SPAN,
+    "batch": 16,  # each of them has many annotated times
+}
 PRESETS: Mapping[str, DetectionProbe | RoiProbe] = {
     "": DetectionProbe(),
     "tiny": _TINY,
     "tubes": TubeProbe(),
-    "tubes-tiny": TubeProbe(**_TINY_TUBES | {"name": "detect/tubes-tiny", "train": WHOLE_SPAN, "test": WHOLE_SPAN}),
+    "tubes-tiny": TubeProbe(**_TINY_TUBES),
     **ROI,
 }
 VARIANTS: dict[str, str] = {
