@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vitascope.core.files import atomic_file
@@ -79,6 +79,7 @@ def test_a_line_reads_without_us(tmp_path: Path) -> None:
 
 
 @given(st.text(st.characters(codec=None), min_size=1))
+@example("caf\udce9.mp4")
 def test_any_name_stays_on_one_line(name: str) -> None:
     result = replace(PLAIN, encoder=name, missing={name: name}, per_class={name: Score(1.0)})
     line = result.to_json()

@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
+from dataclasses import fields, is_dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,9 @@ MAX_DEPTH = 64
 """Brackets within brackets; what people write has fewer than ten."""
 TOO_DEEP = f"more than {MAX_DEPTH} brackets in brackets"
 MAX_WHOLE = (1 << 63) - 1
+HIDDEN = {code: 0x100000 + code for code in range(0xD800, 0xE000)}
+"""Letters for private use in place of lone surrogates, which pydantic's parser refuses."""
+SHOWN_AGAIN = {private: code for code, private in HIDDEN.items()}
 SHOWN = 40
 """Letters of a wrong value that are shown."""
 LIST, OBJECT, WHOLE, NUMBER = "a list", "an object", "a whole number", "a number"
@@ -116,12 +121,40 @@ def conform(content: Any, schema: Any, where: str = "", remedy: str = "") -> Any
     from pydantic import ValidationError
 
     try:
-        return _adapter(schema).validate_json(json.dumps(content), strict=True)
+        text = json.dumps(content)
+        hidden = "\\ud" in text and _has_lone_surrogates(content)
+        made = _adapter(schema).validate_json(json.dumps(_mapped(content, HIDDEN)) if hidden else text, strict=True)
+        return _mapped(made, SHOWN_AGAIN) if hidden else made
     except ValidationError as error:
         line = _first_line(error.errors(include_url=False), content)
     except RecursionError:
         line = TOO_DEEP
     raise _damaged(where, line, remedy)
+
+
+def _has_lone_surrogates(content: Any) -> bool:
+    try:
+        json.dumps(content, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def _mapped(value: Any, letters: Mapping[int, int]) -> Any:
+    """Plain data, or what `conform` makes of it, with letters exchanged in all text."""
+    if isinstance(value, str):
+        return value.translate(letters)
+    if isinstance(value, dict):
+        return {_mapped(key, letters): _mapped(part, letters) for key, part in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        parts = [_mapped(part, letters) for part in value]
+        return value._make(parts) if hasattr(value, "_make") else type(value)(parts)
+    if is_dataclass(value):
+        changed = copy(value)
+        for f in fields(value):
+            object.__setattr__(changed, f.name, _mapped(getattr(value, f.name), letters))
+        return changed
+    return value
 
 
 @cache
