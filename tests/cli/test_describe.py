@@ -148,8 +148,8 @@ def test_an_encoder_in_a_folder_or_of_a_function_is_loaded_and_described(
     assert (found["kind"], found["card"]["dim"], found["card"]["size"]) == ("encoder", 8, 32)
     assert found["options"]["view"]["type"] == "report | authors"
     assert found["options"]["view"]["default"] == "report"
-    (tmp_path / "mine.py").write_text(
+    (tmp_path / "encoders_of_mine.py").write_text(
         "import vitascope\n\ndef small():\n    return vitascope.load('pixels/thumbnail')\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    assert described_json("mine:small")["card"]["name"] == "pixels/thumbnail"
+    assert described_json("encoders_of_mine:small")["card"]["name"] == "pixels/thumbnail"

@@ -128,7 +128,7 @@ def test_cut_and_whole_movies_are_told_by_duration(tmp_path: Path, monkeypatch: 
     movie(root / "videos" / "two.mkv", 25)
     dataset = build("ava", root)
     one = dataset.by_id()["one@0902"]
-    assert (one.truth.times, one.span) == ((2.0,), (0.0, 4.0))
+    assert (one.truth.times, one.span) == ((2.0,), (-4.0, 8.0))
     assert one.truth.actors[0] == Actor(2.0, (0.1, 0.2, 0.5, 0.9), (10, 59), 0)
     assert dataset.missing_files["one@0905"] == "the keyframe at 905 s is after the file, which ends at 904 s"
     assert dataset.missing_files["two@0903"] == "the keyframe at 903 s is after the file, which ends at 25 s"

@@ -45,7 +45,7 @@ def test_rows_of_a_person_and_box_are_one_actor() -> None:
     listed = ((0, 2.0, RIGHT, 5, 7), (0, 2.0, LEFT, 3, 4), (0, 2.0, RIGHT, 1, 7), (0, 2.0, RIGHT, 1, 7))
     (example,) = keyframe_examples(rows(*listed), SOURCES).examples
     assert example.truth == Keyframes((2.0,), (Actor(2.0, RIGHT, (1, 5), 7), Actor(2.0, LEFT, (3,), 4)))
-    assert (example.id, example.group, example.span, example.path) == ("a@2", "a", (0.0, 4.0), "/a.mp4")
+    assert (example.id, example.group, example.span, example.path) == ("a@2", "a", (-4.0, 8.0), "/a.mp4")
 
 
 def test_two_persons_in_one_box_are_two_actors_and_without_persons_one() -> None:

@@ -87,7 +87,7 @@ def truth_of(dataset: Dataset[Any]) -> set[tuple[Any, ...]]:
     for e in dataset.examples:
         tracks.setdefault(e.group, set()).update(a.track for a in e.truth.actors)
     for e in dataset.examples:
-        assert e.span == (e.truth.times[0] - 2.0, e.truth.times[0] + 2.0)
+        assert e.span == (e.truth.times[0] - 6.0, e.truth.times[0] + 6.0)
         video = str(e.group).removesuffix(".mp4")
         found |= {(video, round(t, 3)) for t in e.truth.times if not e.truth.actors}
         for a in e.truth.actors:

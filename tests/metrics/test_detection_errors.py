@@ -105,7 +105,7 @@ def test_missed_boxes_and_the_best_predictions_equal_loops(found, truth):
     kinds = dict(zip(selected.row.tolist(), errors.kinds[0].tolist(), strict=True))
     counts, areas = dict.fromkeys(KINDS, 0), {}
     for label in {t[6] for t in truth}:
-        ranked = sorted((r for r in kinds if found[r][6] == label), key=lambda r: -found[r][7])
+        ranked = sorted((r for r in kinds if found[r][6] == label), key=lambda r: (-found[r][7], r))
         right = np.array([kinds[r] == 0 for r in ranked], bool)
         positives, hits = sum(t[6] == label for t in truth), int(right.sum())
         for row in ranked[:positives]:
