@@ -40,6 +40,35 @@ def start(code: str, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", code, *arguments], text=True, env=os.environ, **pipes)
 
 
+ENDING = """
+import atexit, sys
+from vitascope.cli import main
+
+class Late:
+    def __del__(self):
+        print("finalized")
+
+late = Late()
+atexit.register(print, "at exit")
+sys.argv = ["vitascope", "--nonsense"]
+main.main()
+"""
+
+
+@pytest.mark.parametrize("launched", [False, True])
+def test_a_process_of_torchrun_ends_before_the_interpreter_is_torn_down(
+    launched: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    if launched:
+        monkeypatch.setenv("TORCHELASTIC_RUN_ID", "a")
+    process = start(ENDING)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert err.startswith("error: no such option")
+    assert out.splitlines() == (["at exit"] if launched else ["at exit", "finalized"])
+
+
 @pytest.mark.parametrize(("number", "code"), [("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", 130)])
 def test_a_signal_stops_a_command_as_ctrl_c_does(number: str, code: int) -> None:
     process = start(WAITING)

@@ -11,7 +11,7 @@ import pytest
 from pretraining import losses, train
 from vitascope.core.errors import UserError
 from vitascope.pretrain.distributed import Ranks
-from vitascope.pretrain.run_lock import LAUNCHED, LOCK, Launcher, LauncherEndedError, exclusive_run
+from vitascope.pretrain.run_lock import LOCK, Launcher, LauncherEndedError, exclusive_run
 
 HOLD = """
 import sys, filelock
@@ -58,7 +58,7 @@ def test_a_refused_training_leaves_no_folder(tmp_path: Path) -> None:
 
 def test_processes_end_with_their_launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Launcher().check(tmp_path)
-    monkeypatch.setenv(LAUNCHED, "standalone")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "standalone")
     launcher = Launcher()
     launcher.check(tmp_path)
     parent = os.getppid()
@@ -68,7 +68,7 @@ def test_processes_end_with_their_launcher(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_training_without_launcher_survives_its_parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(LAUNCHED, raising=False)
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
     parents = iter(range(100, 200))
     monkeypatch.setattr(os, "getppid", lambda: next(parents))
     train(tmp_path / "run")

@@ -188,7 +188,7 @@ def main() -> None:
             code = request.code
         if stopping.unread():
             code = stopping.UNREAD
-    sys.exit(code or 0)
+    stopping.leave(code or 0)
 
 
 def _exit_code() -> int | None:

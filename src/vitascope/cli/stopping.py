@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
+from typing import NoReturn
 
 from vitascope.core.terminal import raw
+from vitascope.core.torchrun import launched
 
 STOPPED = 130
 """Exit code of an interrupted command, as in shells."""
@@ -55,6 +58,21 @@ def on_signals() -> Iterator[Request]:
     finally:
         for number in ours:
             signal.signal(number, signal.SIG_DFL)
+
+
+def leave(code: int) -> NoReturn:
+    """End the command.
+
+    A process of `torchrun` skips Python's finalization: threads that torch has for communication may then ask for the
+    interpreter, which aborts the process after all its work (seen twice in some hundred runs, on busy machines).
+    """
+    if not launched():
+        sys.exit(code)
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def unread() -> bool:

@@ -12,13 +12,12 @@ from filelock import FileLock, Timeout
 
 from vitascope.core.errors import UserError
 from vitascope.core.log import log
+from vitascope.core.torchrun import launched
 from vitascope.pretrain.distributed import Ranks
 
 LOCK = ".lock"
 SECONDS = 60.0
 """How long a training waits for another one in its folder to end, as the processes of a killed `torchrun` do."""
-LAUNCHED = "TORCHELASTIC_RUN_ID"
-"""Environment variable of the processes that `torchrun` started."""
 
 
 class LauncherEndedError(UserError):
@@ -59,7 +58,7 @@ class Launcher:
     """The process that started this one."""
 
     def __init__(self) -> None:
-        self.pid = os.getppid() if LAUNCHED in os.environ else 0
+        self.pid = os.getppid() if launched() else 0
 
     def check(self, run: Path) -> None:
         """Raise LauncherEndedError if `torchrun` started this process and has ended, as when it was killed.
