@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -56,6 +56,7 @@ def differ(a: np.ndarray, b: np.ndarray) -> float:
     size=st.tuples(st.integers(1, 90), st.integers(1, 90)),
     target=st.tuples(st.integers(1, 90), st.integers(1, 90)),
 )
+@example(size=(2, 58), target=(22, 43))
 @settings(max_examples=20, deadline=None)
 def test_every_filter_is_pillows(filter: Filter, size: tuple[int, int], target: tuple[int, int]) -> None:
     picture = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
@@ -63,7 +64,11 @@ def test_every_filter_is_pillows(filter: Filter, size: tuple[int, int], target: 
     width, height = target
     # along rows first: Pillow 13 takes the cheaper order, and overshoot is cut in between
     there = pillow(pillow(picture, width, size[0], filter), width, height, filter)
-    assert np.abs(actual.astype(int) - there).max() <= 1 + (filter == "lanczos")  # some of its weights are above 1
+    apart = np.abs(actual.astype(int) - there)
+    assert apart.max() <= 1 + (
+        filter in ("bicubic", "lanczos")
+    )  # weights of both signs, which enlarge what rounding left
+    assert apart.mean() < 0.1
 
 
 @pytest.mark.parametrize("filter", ["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"])
