@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from vitascope.core.errors import UserError
 from vitascope.core.types import Dataset, Example
+from vitascope.datasets.readers.keyframe_examples import KEYFRAME_SLACK
 from vitascope.video.inspect import inspect
 
 NTSC = 1000 / 1001
@@ -22,8 +23,6 @@ SAMPLE = 8
 """Videos whose duration is compared with the annotated one before work starts."""
 SLACK = 0.02
 """Relative difference of annotated and real durations that is taken for rounding."""
-LATE = 0.5
-"""Seconds by which a keyframe may lie after the end of its video."""
 MILLISECONDS = 1000.0
 Values = npt.NDArray[np.float64]
 
@@ -115,7 +114,7 @@ def _check_keyframes(dataset: Dataset[Any]) -> None:
         if e.id not in dataset.missing_files and (e.path not in last or _end(e) > _end(last[e.path])):
             last[e.path] = e
     measured = [(_end(e), real, e) for e in _sample(dataset, list(last.values())) if (real := _real_duration(e))]
-    late = [(time, real, e) for time, real, e in measured if time > real * (1 + SLACK) + LATE]
+    late = [(time, real, e) for time, real, e in measured if time > real * (1 + SLACK) + KEYFRAME_SLACK]
     if not late or 2 * len(late) <= len(measured):
         return
     time, real, e = late[0]

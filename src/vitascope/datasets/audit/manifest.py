@@ -31,6 +31,7 @@ from vitascope.datasets.audit.duplicates import (
 from vitascope.datasets.audit.file_journal import FileJournal, probe_files
 from vitascope.datasets.audit.file_probe import FileReport
 from vitascope.datasets.readers.class_folders import is_thumbnail
+from vitascope.datasets.readers.keyframe_examples import KEYFRAME_SLACK
 
 MIN_FRAMES = 2
 """Minimum number of frames of a video."""
@@ -274,7 +275,7 @@ class _StatusRules:
         if e.span is None:
             return ""
         start, end = e.span
-        if isinstance(e.truth, Keyframes) and (late := max(e.truth.times)) > report.duration + SLACK:
+        if isinstance(e.truth, Keyframes) and (late := max(e.truth.times)) > report.duration + KEYFRAME_SLACK:
             return f"the keyframe at {late:g} s is after the video ends at {report.duration:.3f} s"
         if end <= start:
             return f"the span from {start:g} to {end:g} s is empty"

@@ -34,7 +34,7 @@ VARIANTS: dict[str, str] = {
     "kinetics": "the part of AVA-Kinetics in clips of Kinetics-700, without AVA's movies",
 }
 KINETICS_COUNTS: dict[str, int] = {"train": 141_457, "test": 32_511}
-"""Keyframes in clips of Kinetics: table 1 of arXiv 2005.00214."""
+"""Keyframes in clips of Kinetics, as remembered of arXiv 2005.00214; not checked against the authors' tables."""
 
 
 def build(variant: str, root: Path | None = None) -> Dataset[Keyframes]:

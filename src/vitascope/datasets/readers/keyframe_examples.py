@@ -26,7 +26,7 @@ Array: TypeAlias = NDArray[Any]
 
 CONTEXT = 6.0
 """Seconds before and after a keyframe that clips may show by default: 64 frames 4 apart take 10.2 s at 25 a second."""
-SLACK = 0.5
+KEYFRAME_SLACK = 0.5
 """Seconds by which a keyframe may lie outside of its file, since headers are imprecise."""
 NO_FRAMES = Frames(np.zeros(0, np.int64), np.zeros(0))
 
@@ -89,7 +89,9 @@ class VideoSource:
     def problem(self, annotated: float) -> str:
         """Reason that the keyframe at an annotated time cannot be shown; empty if it can."""
         time = self.time(annotated)
-        if self.missing or -SLACK <= time <= (np.inf if self.duration is None else self.duration + SLACK):
+        if self.missing or -KEYFRAME_SLACK <= time <= (
+            np.inf if self.duration is None else self.duration + KEYFRAME_SLACK
+        ):
             return self.missing
         if time < 0 or self.duration is None:
             return f"the keyframe at {annotated:g} s is before the file, which begins at {self.offset:g} s"
