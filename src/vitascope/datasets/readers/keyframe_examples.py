@@ -89,9 +89,8 @@ class VideoSource:
     def problem(self, annotated: float) -> str:
         """Reason that the keyframe at an annotated time cannot be shown; empty if it can."""
         time = self.time(annotated)
-        if self.missing or -KEYFRAME_SLACK <= time <= (
-            np.inf if self.duration is None else self.duration + KEYFRAME_SLACK
-        ):
+        end = np.inf if self.duration is None else self.duration
+        if self.missing or -KEYFRAME_SLACK <= time <= end + KEYFRAME_SLACK:
             return self.missing
         if time < 0 or self.duration is None:
             return f"the keyframe at {annotated:g} s is before the file, which begins at {self.offset:g} s"
