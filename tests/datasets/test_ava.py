@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import av
@@ -39,8 +40,8 @@ def ava(root: Path, *, train: list[str] = TRAIN, val: list[str] = VAL, version: 
     return root
 
 
-def movie(path: Path, seconds: int) -> Path:
-    """A video of two frames a second; second s has the gray level 30 s."""
+def movie(path: Path, seconds: int, *, first: int = 0) -> Path:
+    """A video of two frames a second; second s, counted from `first`, has the gray level 30 s."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as out:
         stream = out.add_stream("libvpx" if path.suffix == ".webm" else "mpeg4", rate=2)
@@ -48,7 +49,7 @@ def movie(path: Path, seconds: int) -> Path:
         stream.pix_fmt = "yuv420p"
         stream.codec_context.thread_count = 1
         for i in range(2 * seconds):
-            out.mux(stream.encode(av.VideoFrame.from_ndarray(gray(i // 2), "rgb24")))
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(gray(first + i // 2), "rgb24")))
         out.mux(stream.encode())
     return path
 
@@ -150,6 +151,42 @@ def test_the_frame_of_a_keyframe_is_decoded(ending: str, tmp_path: Path) -> None
         (clip,) = Around(window=0.1)(video, 1)
         ((_, pixels),) = decode(video, [clip], 32, PixelTransform(resize="shorter"))
         assert abs(float(pixels.mean()) - 30 * (int(example.id[-4:]) - 900)) < 6
+
+
+def seconds_of(root: Path, numbers: Iterable[int], *, zero: int = 0) -> Path:
+    """Files of a second each, called after it; each has the gray level of its second of the movie."""
+    for number in numbers:
+        movie(root / f"{number}.mp4", 1, first=number + zero - 900)
+    return root
+
+
+@pytest.mark.parametrize("zero", [0, 900], ids=["of-the-movie", "from-900-s-on"])
+def test_movies_cut_into_seconds(zero: int, tmp_path: Path) -> None:
+    root = ava(tmp_path)
+    seconds_of(root / "clips" / "trainval" / "one", (n - zero for n in range(900, 907)), zero=zero)
+    seconds_of(root / "clips" / "trainval" / "two", (n - zero for n in (901, 903, 904)), zero=zero)
+    dataset = build("ava", root)
+    counted = "900 s on" if zero else "the start of the movie"
+    assert f"2 of 4 movies are cut into files of a second, counted from {counted}" in dataset.notes
+    assert files(dataset)["one@0902"] == "clips/trainval/one"
+    assert dataset.by_id()["one@0902"].span == (-4.0, 8.0)
+    for name in ("one@0902", "one@0904", "one@0905", "two@0903"):
+        example, second = dataset.by_id()[name], int(name[-4:]) - 900
+        video = inspect(example.path).within(example.span)
+        (clip,) = Around(window=2.0)(video, 4)
+        ((_, pixels),) = decode(video, [clip], 32, PixelTransform(resize="shorter"))
+        # two frames in the second before the keyframe, two in the one after it; 902.mp4 of two is not there
+        before = 1 if name == "two@0903" else second - 1
+        assert np.allclose(pixels.reshape(4, -1).mean(1), [30 * before] * 2 + [30 * second] * 2, atol=6)
+
+
+def test_a_second_without_a_file_is_missing(tmp_path: Path) -> None:
+    root = ava(tmp_path)
+    seconds_of(root / "clips" / "one", (900, 901, 902, 905))
+    dataset = build("ava", root)
+    assert dataset.missing_files["one@0904"] == f"no 904.mp4 in {root}/clips/one"
+    assert not {"one@0902", "one@0905"} & dataset.missing_files.keys()
+    assert "2 seconds of them have no file: clips jump over these" in dataset.notes
 
 
 def test_a_file_without_duration_is_cut_if_its_folder_says_so(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ within 1/32 of an interval, and must not count as the next frame at any rate."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Video:
-    """A video file, a folder of frames or an image as returned by `video.inspect`, with the span to sample from.
+    """A video file, a folder of frames or files, or an image, as returned by `inspect`, with the span to sample from.
 
     `times` are presentation times in seconds, ascending from `times[0] == 0`; frame i is displayed from `times[i]` to
     `times[i + 1]`, the last one until `duration` (seconds). `width` and `height` are in pixels, after rotation.
@@ -69,7 +69,7 @@ class Video:
     """Clockwise rotation applied to the stored frames, degrees: 0, 90, 180 or 270."""
     mirrored: bool = False
     """Whether left and right are exchanged after the rotation."""
-    kind: Literal["file", "frames", "image"] = "file"
+    kind: Literal["file", "frames", "segments", "image"] = "file"
     span: Span = (0.0, float("inf"))
     """The interval to sample from, seconds; samplers never leave it."""
     warnings: tuple[str, ...] = ()

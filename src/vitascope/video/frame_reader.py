@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from itertools import chain
-from typing import Any
+from typing import Any, TypeAlias
 
 import av
 import numpy as np
@@ -18,6 +19,7 @@ from vitascope.video.animation import Animation, is_animation
 from vitascope.video.container import open_file, open_stream, read_packets
 from vitascope.video.image_folder import picture, read_folder
 from vitascope.video.packet_index import Index, read_index
+from vitascope.video.segment_folder import SegmentFolder, read_segments
 
 SILENT = frozenset({"ffv1", "libvpx", "vp8"})
 """Decoders that go on from damage without a word, with what they had before."""
@@ -66,17 +68,30 @@ def undisturbed_frames(video: Video, wanted: list[int]) -> Generator[tuple[int, 
             yield i, frame
 
 
-def _source(video: Video, wanted: list[int], *, strict: bool = False) -> _Folder | Animation | _Stream:
+def _source(video: Video, wanted: list[int], *, strict: bool = False) -> _Source:
     """What reads the frames of a video, if it still has as many as when it was inspected."""
-    frames = video.kind == "frames"
-    count = len(read_folder(video.path).files) if frames else len(read_index(video.path).times)
-    if count != len(video.times):
+    if _count(video) != len(video.times):
         raise UserError(f"{video.path}: the file has changed since it was inspected; call inspect again")
     if video.kind == "frames":
         return _Folder(video.path)
-    if is_animation(video.path):
-        return Animation(video.path, len(video.times))
-    return _Stream(video.path, read_index(video.path), wanted, strict=strict)
+    if video.kind == "segments":
+        return _Segments(read_segments(video.path), wanted, strict=strict)
+    return _file(video.path, wanted, strict=strict)
+
+
+def _count(video: Video) -> int:
+    """The number of frames that the video has now."""
+    if video.kind == "frames":
+        return len(read_folder(video.path).files)
+    return len((read_segments if video.kind == "segments" else read_index)(video.path).times)
+
+
+def _file(path: str, wanted: list[int], *, strict: bool) -> Animation | _Stream:
+    """What reads the frames of a file."""
+    index = read_index(path)
+    if is_animation(path):
+        return Animation(path, len(index.times))
+    return _Stream(path, index, wanted, strict=strict)
 
 
 class _Folder:
@@ -99,6 +114,65 @@ class _Folder:
 
     def close(self) -> None:
         """Do nothing: no file stays open."""
+
+
+class _Segments:
+    """Frames of a folder of files that follow each other, one of which is open at a time."""
+
+    def __init__(self, folder: SegmentFolder, wanted: list[int], *, strict: bool) -> None:
+        self.folder, self.wanted, self.strict = folder, wanted, strict
+        self.place = -1
+        """Index of the open file."""
+        self.inner: Animation | _Stream | None = None
+        self.past: list[str] = []
+        """Problems of the files before."""
+        self.passed_steadily = True
+        self.last: Any | None = None
+
+    def frame(self, i: int) -> Any | None:
+        """Frame `i`, which must be later than all previous ones; None if it cannot be decoded."""
+        place = bisect_right(self.folder.firsts, i) - 1
+        if place != self.place:
+            self._open(place)
+        frame = self.inner.frame(i - self.folder.firsts[place]) if self.inner else None
+        self.last = frame or self.last
+        return frame
+
+    def near(self, i: int) -> Any | None:
+        """The nearest earlier frame that was read, or else the nearest later one."""
+        inner = self.inner.near(i - self.folder.firsts[self.place]) if self.inner else None
+        later = range(self.place + 1, len(self.folder.paths))
+        return inner or self.last or next((frame for k in later if (frame := self._first(k))), None)
+
+    @property
+    def steady(self) -> bool:
+        """Whether frames are the same wherever decoding began."""
+        return self.passed_steadily and (self.inner is None or self.inner.steady)
+
+    @property
+    def problems(self) -> list[str]:
+        """Problems during decoding, one line each."""
+        return [*self.past, *(self.inner.problems if self.inner else ())]
+
+    def close(self) -> None:
+        """Close the open file."""
+        if self.inner:
+            self.past, self.passed_steadily = self.problems, self.steady
+            self.inner.close()
+        self.inner = None
+
+    def _open(self, place: int) -> None:
+        self.close()
+        self.place = place
+        first, end = self.folder.firsts[place], [*self.folder.firsts, len(self.folder.times)][place + 1]
+        self.inner = _file(
+            self.folder.paths[place], [i - first for i in self.wanted if first <= i < end], strict=self.strict
+        )
+
+    def _first(self, place: int) -> Any | None:
+        """The first frame of a file."""
+        with closing(_file(self.folder.paths[place], [0], strict=False)) as source:
+            return source.frame(0) or source.near(0)
 
 
 class _Stream:
@@ -241,3 +315,6 @@ class _Stream:
         if number < len(self.index.frame_stamps) and self.index.frame_stamps[number] == frame.pts:
             self.ready.append((number, frame))
         return True
+
+
+_Source: TypeAlias = _Folder | _Segments | Animation | _Stream

@@ -9,10 +9,11 @@ from vitascope.core.types import Video
 from vitascope.video.image_folder import RATE, picture, read_folder
 from vitascope.video.orientation import oriented
 from vitascope.video.packet_index import displayed_size, read_index
+from vitascope.video.segment_folder import list_segments, read_segments
 
 
 def inspect(path: str | os.PathLike[str], *, fps: float | None = None) -> Video:
-    """The `Video` at `path`: a video file, a folder of frames or an image.
+    """The `Video` at `path`: a video file, an image, or a folder of frames or of files called after seconds.
 
     Reads all packets and decodes one frame, or all frames if the packets have no usable time stamps. `fps` is the frame
     rate of a folder of frames (default 30) and of a stream without time stamps. Raises UserError with the cause if
@@ -21,7 +22,9 @@ def inspect(path: str | os.PathLike[str], *, fps: float | None = None) -> Video:
     path = os.fspath(path)
     if fps is not None and not fps > 0:
         raise UserError(f"{path}: the frame rate must be above 0, not {fps}")
-    return _folder(path, fps or RATE) if os.path.isdir(path) else _file(path, fps)
+    if not os.path.isdir(path):
+        return _file(path, fps)
+    return _segments(path) if list_segments(path) else _folder(path, fps or RATE)
 
 
 def _file(path: str, fps: float | None) -> Video:
@@ -57,5 +60,20 @@ def _folder(path: str, fps: float) -> Video:
         rotation=oriented(first).rotation,
         mirrored=oriented(first).mirrored,
         kind="frames",
+        warnings=folder.warnings,
+    )
+
+
+def _segments(path: str) -> Video:
+    folder = read_segments(path)
+    return Video(
+        path=path,
+        times=folder.times,
+        duration=folder.duration,
+        width=folder.size[0],
+        height=folder.size[1],
+        rotation=folder.orientation.rotation,
+        mirrored=folder.orientation.mirrored,
+        kind="segments",
         warnings=folder.warnings,
     )

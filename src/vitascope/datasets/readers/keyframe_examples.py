@@ -7,6 +7,7 @@ to the file, ids keep the annotated time.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -81,6 +82,8 @@ class VideoSource:
     """Reason that there is no file; empty if there is one."""
     times: Mapping[float, float] = field(default_factory=dict)
     """Seconds of the file by annotated time, where annotations count frames; empty: annotated times less `offset`."""
+    seconds: frozenset[int] = frozenset()
+    """Of a folder of files called after seconds, the annotated seconds that have one; empty for anything else."""
 
     def time(self, annotated: float) -> float:
         """Seconds of the file."""
@@ -90,6 +93,8 @@ class VideoSource:
         """Reason that the keyframe at an annotated time cannot be shown; empty if it can."""
         time = self.time(annotated)
         end = np.inf if self.duration is None else self.duration
+        if not self.missing and self.seconds and math.floor(annotated) not in self.seconds:
+            return f"no {math.floor(annotated)}.mp4 in {self.path}"
         if self.missing or -KEYFRAME_SLACK <= time <= end + KEYFRAME_SLACK:
             return self.missing
         if time < 0 or self.duration is None:

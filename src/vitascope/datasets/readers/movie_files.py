@@ -1,7 +1,8 @@
-"""The files of AVA's movies and where they begin: whole movies, minutes 15 to 30 of them, or their frames.
+"""The files of AVA's movies and where they begin: whole movies, minutes 15 to 30 of them, their seconds or frames.
 
 What is annotated lies between 900 and 1800 s. A file shorter than `SHORTEST` is the part from 900 s on, as SlowFast and
-mmaction2 cut it; so are folders of frames, which have 30 frames per second.
+mmaction2 cut it; so are folders of frames, which have 30 frames per second. Files of a second each, as AlphAction cuts
+them, are called after the second of the movie at which they begin, or after that of the annotated part.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import replace
 from vitascope.core.names import loose
 from vitascope.datasets.readers.keyframe_examples import VideoSource, video_sources
 from vitascope.datasets.readers.video_files import Footage
+from vitascope.video.segment_folder import list_segments
 from vitascope.video.stated_duration import stated_duration
 
 CUT = 900.0
@@ -42,11 +44,14 @@ def movie_sources(videos: Iterable[str], footage: Footage) -> tuple[dict[str, Vi
             form, sources[name] = _placed(name, source)
             forms[form] += 1
     notes = [f"{count:,} of {len(sources):,} movies are {form}" for form, count in forms.most_common()]
-    return sources, notes
+    gaps = sum(max(s.seconds) - min(s.seconds) + 1 - len(s.seconds) for s in sources.values() if s.seconds)
+    return sources, [*notes, *([f"{gaps:,} seconds of them have no file: clips jump over these"] if gaps else [])]
 
 
 def _placed(name: str, source: VideoSource) -> tuple[str, VideoSource]:
     """What a file is, in words, and the source with the time at which it begins."""
+    if os.path.isdir(source.path) and (segments := list_segments(source.path)):
+        return _seconds(source, [segment.second for segment in segments])
     if os.path.isdir(source.path):
         first = _first_frame(name, source.path)
         offset = CUT + max(first - 1, 0) / RATE
@@ -61,6 +66,15 @@ def _placed(name: str, source: VideoSource) -> tuple[str, VideoSource]:
     if duration < SHORTEST:
         return cut, replace(source, offset=CUT, duration=duration)
     return "whole", replace(source, duration=duration)
+
+
+def _seconds(source: VideoSource, numbers: list[int]) -> tuple[str, VideoSource]:
+    """The form and the source of a folder of files of a second each, called `numbers`, ascending."""
+    whole = numbers[-1] >= CUT
+    zero = 0 if whole else int(CUT)
+    form = f"cut into files of a second, counted from {'the start of the movie' if whole else f'{CUT:g} s on'}"
+    seconds = frozenset(number + zero for number in numbers)
+    return form, replace(source, offset=float(min(seconds)), seconds=seconds)
 
 
 def _first_frame(name: str, folder: str) -> int:

@@ -21,6 +21,7 @@ from vitascope.core.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_clutter, ste
 from vitascope.core.names import NameIndex, case_note, loose
 from vitascope.core.types import Dataset, Example, Fold, Kind, Span, digest
 from vitascope.datasets.readers.ignored import Ignored
+from vitascope.video.segment_folder import is_segment
 
 LONGEST_NAME = 255
 """Bytes of a file name; file systems refuse longer ones."""
@@ -64,7 +65,8 @@ class LabeledVideo(AnnotatedVideo[int]):
 class Footage:
     """Index of the videos below a folder by name without extension; with `frames`, also of folders of frames.
 
-    A folder with one of `names` that begins with a frame is not read to its end: it may have tens of thousands.
+    A folder with one of `names` that begins with a frame is not read to its end: it may have tens of thousands. Nor is
+    one that begins with a file called after a second, which is a part of the video.
     """
 
     def __init__(self, root: Path, *, frames: bool = False, names: Collection[str] = ()) -> None:
@@ -141,14 +143,14 @@ def walk(
 
     Paths are relative to `root`, in no particular order. A folder of frames has numbered images and no video; only
     videos are searched below it. Only directories are read, no file is opened; other files are added to `ignored`.
-    Of a folder with one of `names` and frames, only the beginning is read.
+    Of a folder with one of `names` and frames, or files called after seconds, only the beginning is read.
     """
     extensions = IMAGE_SUFFIXES if pictures else VIDEO_SUFFIXES
     visited = {os.path.realpath(root)}
     queue = [("", frames)]
     while queue:
         below, with_frames = queue.pop()
-        if with_frames and below.rpartition("/")[2] in names and _begins_with_frame(root, below):
+        if with_frames and below.rpartition("/")[2] in names and _begins_with_part(root, below):
             yield below
             continue
         files, folders = _entries(root, below, visited)
@@ -162,10 +164,10 @@ def walk(
             ignored.add_files(below, sorted({*files} - {*media}))
 
 
-def _begins_with_frame(root: Path, folder: str) -> bool:
-    """Whether one of the first entries of a folder, as the system lists them, is a frame."""
+def _begins_with_part(root: Path, folder: str) -> bool:
+    """Whether one of the first entries of a folder, as the system lists them, is a frame or a second of a video."""
     with os.scandir(os.path.join(root, folder)) as entries:
-        return any(FRAME.search(entry.name) for entry in islice(entries, FIRST))
+        return any(FRAME.search(entry.name) or is_segment(entry.name) for entry in islice(entries, FIRST))
 
 
 def _join(folder: str, name: str) -> str:
