@@ -141,6 +141,7 @@ def _run_fold(
             )
     train, tests = aggregated(train_clips, test_clips, probes[0].train, views)
     searched = seed == config.seed and not source.dataset.train_fraction
+    copies = candidates(source.dataset, train_clips, test_clips[0]) if searched else []
     scratch = config.run / "training" / f"{_training_digest(probes, source, config)}-{number}-{seed}"
     line = "" if config.options.quiet else _progress_label(probes[0], source, fold, seed)
     predicted = _predict(probes[0], source.dataset, train, tests, seed=seed, scratch=scratch, line=line)
@@ -161,7 +162,7 @@ def _run_fold(
             ],
             failures={**train.failures, **test.failures},
             about=about,
-            candidates=candidates(source.dataset, train_clips, test_clips[0]) if searched and probe is probes[0] else (),
+            candidates=copies if probe is probes[0] else (),
         )
 
 

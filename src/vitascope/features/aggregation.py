@@ -41,6 +41,23 @@ class Sequences(NamedTuple):
         """The row at which each example begins."""
         return self.counts.cumsum(0) - self.counts
 
+    def take(self, examples: Int[Tensor, "m"]) -> Sequences:
+        """Those of `examples`, in the order given."""
+        counts = self.counts[examples]
+        starts = torch.repeat_interleave(self.first[examples], counts)
+        return Sequences(self.values[starts + _within(counts)], counts)
+
+    def backwards(self) -> Sequences:
+        """Every example from its last vector to its first."""
+        ends = torch.repeat_interleave(self.first + self.counts - 1, self.counts)
+        return Sequences(self.values[ends - _within(self.counts)], self.counts)
+
+
+def _within(counts: Int[Tensor, "e"]) -> Int[Tensor, "r"]:
+    """The position of each row within its example."""
+    starts = torch.repeat_interleave(counts.cumsum(0) - counts, counts)
+    return torch.arange(len(starts), device=counts.device) - starts
+
 
 @dataclass(frozen=True)
 class FittedAggregator:

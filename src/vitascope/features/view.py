@@ -62,7 +62,7 @@ class View:
             inner = inner.inner
         if isinstance(inner, (Uniform, Around, RandomClip)):
             return (
-                f"{describe(self.sampler)} has one clip a video, so that nothing is left to aggregate; use knn/clip, or "
+                f"{describe(self.sampler)} has one clip a video, so nothing is left to aggregate; use knn/clip, or "
                 "add +train=multiclip:2+test=multiclip:2"
             )
         return ""
