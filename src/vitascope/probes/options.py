@@ -26,8 +26,8 @@ BESIDE = {
     "train": "Clips of a training video: a sampler, see `--view`.",
     "test": "Clips of a test video: a sampler; or how they are perturbed, " + ", ".join(PERTURBATIONS) + ".",
     "both": "How the clips of training and test videos are perturbed: " + ", ".join(PERTURBATIONS) + ".",
-    "agg": "How the clip vectors of a video become one: none, " + ", ".join(AGGREGATORS) + "; dct:5 has five terms.",
     "draws": "Augmented clips of a training video that are stored; 0: another one is encoded at every epoch.",
+    "agg": "How the clip vectors of a video become one: none, " + ", ".join(AGGREGATORS) + "; dct:5 has five terms.",
 }
 """Options that are not fields of the probe, and their meaning."""
 

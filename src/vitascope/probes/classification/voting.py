@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -105,6 +105,10 @@ class SetSearch:
     def query_owner(self) -> Int[Tensor, "q"]:
         """Every test example is one query."""
         return torch.arange(len(self.queries.counts), device=self.queries.values.device)
+
+    def turned(self) -> SetSearch:
+        """The same with the clips of the test videos in reverse order."""
+        return replace(self, queries=self.queries.backwards())
 
     def of_test(self, k: int) -> Neighbors:
         """The k most similar training videos of each test video."""

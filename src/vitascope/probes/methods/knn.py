@@ -18,6 +18,7 @@ from vitascope.core.types import LATER
 from vitascope.features.base import Features, all_vectors, check_same_shape, mean_vectors
 from vitascope.features.view import View
 from vitascope.probes.base import PredictionList, WorkloadSize
+from vitascope.probes.classification.aggregate_sweep import AggregateSweep
 from vitascope.probes.classification.base import Classification
 from vitascope.probes.classification.model_selection import Select, choose, selection_score, stratified_sample
 from vitascope.probes.classification.multilabel import class_targets
@@ -169,6 +170,7 @@ VARIANTS: Mapping[str, str] = {
     "sweep": "`knn` with seven k times five tau, selected by leave-one-out on the training set",
     "clip-sweep": "`knn/clip` with the same search; an example leaves with all its clips and its group",
     "video-sweep": "`knn/video` with the same search",
+    "aggregate": "2 s clips; thirteen ways to aggregate them against the mean, one selected on the training set",
     "paper": "column Uniform of the TWLV-I report: vectors as they are, k = 200, tau = 0.1",
     "paper-clip": "column Clip of the TWLV-I report: `knn/clip` with the same settings",
     "paper-video": "column Video of the TWLV-I report: `knn/video` with the same settings",
@@ -176,8 +178,10 @@ VARIANTS: Mapping[str, str] = {
 """{variant: description}, as listed by `vitascope ls probes`."""
 
 
-def build(variant: str = "") -> KNNProbe:
+def build(variant: str = "") -> KNNProbe | AggregateSweep:
     """Return the probe `knn/variant`, or `knn`."""
+    if variant == "aggregate":
+        return AggregateSweep()
     known = PRESETS.get("" if variant == "uniform" else variant)
     if known is None:
         raise unknown_variant("probes", "knn", variant, VARIANTS)
