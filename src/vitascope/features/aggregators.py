@@ -21,6 +21,7 @@ from vitascope.core.fields import AT_LEAST_ONE, check_fields
 from vitascope.core.text import nearest
 
 Clips = Float[Tensor, "m n d"]
+Projected = Float[Tensor, "m n p"]
 Blocks = list[Float[Tensor, "m _"]]
 MOST_LEVELS = 8
 """Levels of a pyramid: 255 blocks."""
@@ -38,7 +39,7 @@ class Aggregator:
         """Number of principal components of the training clips that it takes products of; 0 for none."""
         return 0
 
-    def blocks(self, clips: Clips, projected: Clips) -> Blocks:
+    def blocks(self, clips: Clips, projected: Projected) -> Blocks:
         """The blocks of m videos of n clips each at equal steps of time; `projected` are the components of `clips`."""
         raise NotImplementedError
 
@@ -47,7 +48,7 @@ class Aggregator:
 class Mean(Aggregator):
     """The mean."""
 
-    def blocks(self, clips: Clips, projected: Clips) -> Blocks:
+    def blocks(self, clips: Clips, projected: Projected) -> Blocks:
         """One block."""
         return [clips.mean(dim=1)]
 
@@ -56,7 +57,7 @@ class Mean(Aggregator):
 class Max(Aggregator):
     """The maximum of every dimension."""
 
-    def blocks(self, clips: Clips, projected: Clips) -> Blocks:
+    def blocks(self, clips: Clips, projected: Projected) -> Blocks:
         """One block."""
         return [clips.amax(dim=1)]
 
@@ -65,7 +66,7 @@ class Max(Aggregator):
 class MeanStd(Aggregator):
     """Mean and standard deviation (divided by n)."""
 
-    def blocks(self, clips: Clips, projected: Clips) -> Blocks:
+    def blocks(self, clips: Clips, projected: Projected) -> Blocks:
         """Two blocks."""
         return [clips.mean(dim=1), clips.std(dim=1, correction=0)]
 
@@ -83,7 +84,7 @@ class Pyramid(Aggregator):
         if self.levels > MOST_LEVELS:
             raise UserError(f"pyramid: levels = {self.levels} must be at most {MOST_LEVELS}")
 
-    def blocks(self, clips: Clips, projected: Clips) -> Blocks:
+    def blocks(self, clips: Clips, projected: Projected) -> Blocks:
         """A part without the middle of a clip has the nearest clip."""
         middles = _middles(clips.shape[1], clips)
         weights = torch.cat([_part_weights(middles, 2**level) for level in range(self.levels)])
@@ -112,12 +113,13 @@ class DCT(Aggregator):
     def __post_init__(self) -> None:
         check_fields(self, "dct")
 
-    def blocks(self, clips: Clips, projected: Clips) -> Blocks:
+    def blocks(self, clips: Clips, projected: Projected) -> Blocks:
         """One block per coefficient."""
         n = clips.shape[1]
         order = torch.arange(self.terms, device=clips.device)[:, None]
-        waves = torch.cos(math.pi * order * _middles(n, clips)) * torch.where(order > 0, math.sqrt(2), 1.0) / n
-        return list((waves.masked_fill(order >= n, 0.0).to(clips) @ clips).unbind(dim=1))
+        waves = torch.cos(math.pi * order * _middles(n, clips)) / n
+        waves[1:] *= math.sqrt(2)
+        return list((waves.masked_fill(order >= n, 0.0) @ clips).unbind(dim=1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,7 @@ class Slope(Aggregator):
 
     sees_order: ClassVar[bool] = True
 
-    def blocks(self, clips: Clips, projected: Clips) -> Blocks:
+    def blocks(self, clips: Clips, projected: Projected) -> Blocks:
         """Two blocks; the slope of one clip is zero. Time goes from 0 to 1."""
         time = _middles(clips.shape[1], clips) - 0.5
         slope = (time / time.square().sum().clamp(min=1e-12)) @ clips
@@ -144,7 +146,7 @@ class Order(Aggregator):
     def __post_init__(self) -> None:
         check_fields(self, "order")
 
-    def blocks(self, clips: Clips, projected: Clips) -> Blocks:
+    def blocks(self, clips: Clips, projected: Projected) -> Blocks:
         """One block per vector; as many vectors as clips are the clips."""
         n = clips.shape[1]
         place = (_middles(self.vectors, clips) * n - 0.5).clamp(0, n - 1)
@@ -166,7 +168,7 @@ class Covariance(Aggregator):
         """`dims`."""
         return self.dims
 
-    def blocks(self, clips: Clips, projected: Clips) -> Blocks:
+    def blocks(self, clips: Clips, projected: Projected) -> Blocks:
         """Two blocks; the second has the upper triangle of the covariance (divided by n)."""
         around = projected - projected.mean(dim=1, keepdim=True)
         covariance = around.transpose(1, 2) @ around / clips.shape[1]
@@ -193,7 +195,7 @@ class Levy(Aggregator):
         """`dims`."""
         return self.dims
 
-    def blocks(self, clips: Clips, projected: Clips) -> Blocks:
+    def blocks(self, clips: Clips, projected: Projected) -> Blocks:
         """Two blocks; the second has the areas of all pairs i < j. That of fewer than three clips is zero."""
         path = projected - projected[:, :1]
         products = path[:, :-1].transpose(1, 2) @ path.diff(dim=1)

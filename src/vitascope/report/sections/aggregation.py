@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from vitascope.core.schema import conform
-from vitascope.core.text import counted, escaped, margin, number, p_value
+from vitascope.core.text import escaped, margin, number, p_value
 from vitascope.core.types import Score
 from vitascope.evaluation.result_schema import AggregationData, AggregatorData, DifferenceData
+from vitascope.metrics.gains import ALPHA
 from vitascope.metrics.stats import Difference
 from vitascope.report.analysis.leaderboard import Column, EncoderRow, Leaderboard
 from vitascope.report.analysis.phrases import gap_too_few, with_caveats
@@ -21,8 +22,8 @@ NOTE = (
     "Gain over the mean of the clip vectors, in points, on the same test videos; 95 % intervals over groups, each of "
     "one aggregator alone. * significantly different from the mean (Holm-corrected over the aggregators of an encoder, "
     "5 %). The best of many on the test set is too good: the score of the task is that of the one selected on the "
-    "training set. Order: it sees the order of clips. Reversed: accuracy with the clips of test videos in reverse order (each clip still runs forwards); "
-    "aggregators without a value do not see order."
+    "training set. Order: whether it sees the order of clips. Reversed: accuracy with the clips of test videos in "
+    "reverse order, each still running forwards."
 )
 HEADS = ("encoder", "aggregator", "order", "top-1", "minus mean", "p (Holm)", "reversed")
 
@@ -97,30 +98,27 @@ def _line(row: EncoderRow, one: AggregatorData) -> tuple[str, ...]:
 def sentence(encoder: str, data: AggregationData) -> str:
     """Say what is gained over the mean, or that nothing is."""
     others = [one for one in data.aggregators if one.gain]
-    gained = [escaped(one.name) for one in others if one.verdict == "gain"]
-    lost = [escaped(one.name) for one in others if one.verdict == "loss"]
-    few = gap_too_few(_difference(data.selection), len(others))
     parts = [f"{escaped(encoder)}: {_selected(data)}."]
-    if gained:
-        parts.append(f"Significantly better than the mean: {', '.join(gained)}.")
-    elif few:
-        parts.append(f"No gain can be told: {few}.")
-    else:
-        parts.append(f"Nothing gains significantly over the mean ({counted(len(others), 'alternative')} tested).")
-    return " ".join(parts + [f"Significantly worse: {', '.join(lost)}."] * bool(lost))
+    for verdict, words in (("gain", "better"), ("loss", "worse")):
+        if names := [escaped(one.name) for one in others if one.verdict == verdict]:
+            parts.append(f"Tested together, significantly {words} than the mean: {', '.join(names)}.")
+    if not any(one.verdict for one in others):
+        few = gap_too_few(_difference(data.selection), len(others))
+        parts.append(f"Tested together, none of {len(others)} differs significantly from the mean{few and f': {few}'}.")
+    if data.selection.p >= ALPHA and all(one.verdict != "gain" for one in others):
+        parts.append("Nothing is gained that these videos could show.")
+    return " ".join(parts)
 
 
 def _selected(data: AggregationData) -> str:
-    """The selection on the training set and its gain."""
-    names = [one for one in data.aggregators if one.selected]
-    if [one.name for one in names] == [data.reference]:
+    """The selection on the training set and its gain, one test."""
+    chosen = [one for one in data.aggregators if one.selected]
+    if [one.name for one in chosen] == [data.reference]:
         return f"the mean itself is selected on the training set ({_mean_text(data)})"
-    each = ", ".join(
-        escaped(one.name) + (f" (in {one.selected} of {data.folds} folds)" if data.folds > 1 else "") for one in names
-    )
-    return (
-        f"{each}, selected on the training set, is {margin(_score(data.selection))} points from the {_mean_text(data)}"
-    )
+    folds = [f" (in {one.selected} of {data.folds} folds)" if data.folds > 1 else "" for one in chosen]
+    names = ", ".join(f"{escaped(one.name)}{of}" for one, of in zip(chosen, folds, strict=True))
+    gap, p = margin(_score(data.selection)), p_value(data.selection.p)
+    return f"{names}, selected on the training set, is {gap} points from the {_mean_text(data)} ({p})"
 
 
 def _mean_text(data: AggregationData) -> str:
