@@ -116,7 +116,7 @@ class DCT(Aggregator):
     def blocks(self, clips: Clips, projected: Projected) -> Blocks:
         """One block per coefficient."""
         n = clips.shape[1]
-        order = torch.arange(self.terms, device=clips.device)[:, None]
+        order = torch.arange(self.terms, device=clips.device, dtype=clips.dtype)[:, None]
         waves = torch.cos(math.pi * order * _middles(n, clips)) / n
         waves[1:] *= math.sqrt(2)
         return list((waves.masked_fill(order >= n, 0.0) @ clips).unbind(dim=1))
