@@ -11,7 +11,6 @@ import typer
 from vitascope.cli import options
 from vitascope.core.errors import DamagedFileError, UserError
 from vitascope.core.log import log
-from vitascope.features.view import View
 
 app = typer.Typer()
 
@@ -47,8 +46,12 @@ def embed(
     from vitascope.encoders.load import load
     from vitascope.features import extract
     from vitascope.features.store import Store
+    from vitascope.features.view import View
     from vitascope.sampling.names import parse
 
+    clips, aggregated, _ = view.partition("+agg=")
+    if aggregated:
+        raise UserError(f"--view {view}: clips are stored one by one and aggregated later; embed --view {clips}")
     dataset = options.open_videos(data, data_root)
     for note in dataset.notes:
         log.warning("%s: %s", dataset.name, note)

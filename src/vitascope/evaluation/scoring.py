@@ -81,9 +81,7 @@ def summarize(probe: AnyProbe, predictions: Sequence[FoldPredictions], dataset: 
     headline = next(iter(scores))
     scores[headline] = over_seeds(scores[headline], seeds)
     per_class = {name: _mean([one.per_class[name] for one in scored]) for name in scored[0].per_class}
-    chance = average_precision.chance([e.truth for e in by_seed[0].examples]) if several else None
-    if headline == "top-1":
-        chance = _majority_share(np.array([e.truth for e in by_seed[0].examples]))
+    chance = average_precision.chance([e.truth for e in by_seed[0].examples]) if several else scored[0].chance
     return SeedSummary(scored[0]._replace(scores=scores, per_class=per_class), len(by_seed[0].examples), seeds, chance)
 
 
@@ -135,13 +133,8 @@ def _summarize_outcomes(
         _per_class(pooled.outcomes, truth, groups, dataset.classes, rng=np.random.default_rng(seed)),
         _columns(pooled, dataset),
     )
-    chance = _majority_share(truth) if next(iter(scores)) == "top-1" else None
+    chance = 100 * float(np.bincount(truth).max()) / len(truth) if next(iter(scores)) == "top-1" else None
     return SeedSummary(scored, len(pooled.examples), seeds, chance)
-
-
-def _majority_share(truth: npt.NDArray[np.int64]) -> float:
-    """Return the share of the most common class, percent."""
-    return 100 * float(np.bincount(truth).max()) / len(truth)
 
 
 def _pool_folds(probe: AnyProbe, predictions_by_fold: Sequence[FoldPredictions]) -> _PooledFolds:

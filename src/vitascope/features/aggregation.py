@@ -133,7 +133,8 @@ def principal_components(
         covariance += around.T @ around
     directions = torch.linalg.eigh(covariance).eigenvectors.flip(1)[:, :count]
     largest = directions.abs().argmax(dim=0, keepdim=True)
-    return (directions * directions.gather(0, largest).sign()).float()
+    components: Tensor = directions * directions.gather(0, largest).sign()
+    return components.float()
 
 
 def as_stored(features: Features[Any]) -> Sequences:

@@ -8,6 +8,7 @@ other blocks repeat it or are zero.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from typing import Annotated, ClassVar
 
@@ -27,7 +28,7 @@ MOST_LEVELS = 8
 """Levels of a pyramid: 255 blocks."""
 
 
-class Aggregator:
+class Aggregator(ABC):
     """Base class of aggregators, which are frozen dataclasses."""
 
     __slots__ = ()
@@ -39,9 +40,9 @@ class Aggregator:
         """Number of principal components of the training clips that it takes products of; 0 for none."""
         return 0
 
+    @abstractmethod
     def blocks(self, clips: Clips, projected: Projected) -> Blocks:
         """The blocks of m videos of n clips each at equal steps of time; `projected` are the components of `clips`."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +254,8 @@ def _middles(n: int, like: Tensor) -> Float[Tensor, "n"]:
 
 def _upper(matrices: Float[Tensor, "m p p"], *, diagonal: bool) -> Float[Tensor, "m _"]:
     """The upper triangles, row by row."""
-    rows, columns = torch.triu_indices(*matrices.shape[1:], offset=0 if diagonal else 1, device=matrices.device)
+    side = matrices.shape[1]
+    rows, columns = torch.triu_indices(side, side, offset=0 if diagonal else 1, device=matrices.device)
     return matrices[:, rows, columns]
 
 

@@ -10,8 +10,8 @@ from vitascope.core.types import LATER
 from vitascope.features.aggregators import Aggregator
 from vitascope.features.aggregators import describe as describe_aggregator
 from vitascope.sampling.augmentations import find_drawn
-from vitascope.sampling.names import Around, RandomClip, Reversed, SamplerWrapper, Uniform, describe
-from vitascope.sampling.samplers import Sampler
+from vitascope.sampling.names import Around, RandomClip, Reversed, Uniform, describe
+from vitascope.sampling.samplers import Sampler, SamplerWrapper
 
 Reduce: TypeAlias = Literal["clip", "time", "grid"]
 """How `Tokens` are reduced: to the clip vector, to one vector per time step (mean over space), or not at all."""
@@ -38,6 +38,11 @@ class View:
     def clips(self) -> View:
         """The view before aggregation, which the store knows."""
         return self if self.agg is None else replace(self, agg=None)
+
+    @property
+    def order_aware(self) -> bool:
+        """Whether the vectors of a video tell in which order its clips come: a mean or a set of them does not."""
+        return self.agg is not None and self.agg.sees_order
 
     @property
     def backwards(self) -> bool:

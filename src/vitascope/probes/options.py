@@ -8,7 +8,7 @@ from typing import Any
 
 from vitascope.core import option_text
 from vitascope.core.errors import UserError
-from vitascope.core.fields import FieldOption, options_of
+from vitascope.core.fields import FieldOption, Texts, options_of
 from vitascope.core.text import nearest
 from vitascope.features.aggregators import AGGREGATORS, Aggregator
 from vitascope.features.aggregators import describe as describe_aggregator
@@ -70,7 +70,7 @@ def _check_aggregation(probe: Probe[Any, Any], text: str) -> None:
 
 def options(probe: Probe[Any, Any]) -> list[FieldOption]:
     """The options of a probe, with its values."""
-    texts = {Sampler: describe, Aggregator | None: describe_aggregator}
+    texts: Texts = {Sampler: describe, Aggregator | None: describe_aggregator}
     rows = {row.name: row for row in options_of(probe, texts) if row.name not in FIXED}
     draws = probe.train.sampler.count if isinstance(probe.train.sampler, Drawn) else None
     first = [rows.pop(f"{side}.sampler")._replace(name=side, meaning=BESIDE[side]) for side in ("train", "test")]

@@ -195,7 +195,8 @@ class AggregateSweep(JointlyScored[int, SweepPrediction]):
         rows = {test.classes[c]: np.flatnonzero(truth == c) for c in np.unique(truth).tolist()}
         per_class = {name: bootstrap(outcomes[i], groups[i].tolist(), rng=rng) for name, i in rows.items()}
         diagnosis = {"aggregation": self._comparison(test, truth, outcomes)}
-        return ScoredPredictions(scores, per_class, _columns(test, truth, outcomes), diagnosis)
+        chance = 100 * float(np.bincount(truth).max()) / len(truth)
+        return ScoredPredictions(scores, per_class, _columns(test, truth, outcomes), diagnosis, chance)
 
     def _comparison(self, test: TestPredictions, truth: Int[Array, "e"], outcomes: Array) -> dict[str, Any]:
         """Compare all aggregators with the mean, as plain data."""

@@ -131,7 +131,8 @@ def set_search(
     check_same_shape(*(FlatVectors(s.values, s.counts) for s in (bank, queries)))
     mean = mean_vectors(train).values.double().mean(dim=0).float() if center else torch.zeros(())
     unit = [s._replace(values=F.normalize(s.values - mean.to(s.values), dim=1)) for s in (bank, queries)]
-    return SetSearch(*(s.backwards() if flip else s for s, flip in zip(unit, backwards, strict=True)), measure)
+    bank, queries = (s.backwards() if flip else s for s, flip in zip(unit, backwards, strict=True))
+    return SetSearch(bank, queries, measure)
 
 
 class QueryNeighbors(NamedTuple):

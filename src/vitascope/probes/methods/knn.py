@@ -97,6 +97,11 @@ class KNNProbe(Classification):
                 raise UserError(f"{self.name}: similarity={self.similarity}: {why}")
 
     @property
+    def order_aware(self) -> bool | None:
+        """Whether predictions can depend on the order of the clips of a video."""
+        return self.similarity == "dtw" or self.train.order_aware or self.test.order_aware
+
+    @property
     def random(self) -> bool:
         """Whether results depend on the seed, which draws the queries of the search."""
         return len(self.candidates) > 1 and self.select == "held-out"
