@@ -49,9 +49,6 @@ def embed(
     from vitascope.features.view import View
     from vitascope.sampling.names import parse
 
-    clips, aggregated, _ = view.partition("+agg=")
-    if aggregated:
-        raise UserError(f"--view {view}: clips are stored one by one and aggregated later; embed --view {clips}")
     dataset = options.open_videos(data, data_root)
     for note in dataset.notes:
         log.warning("%s: %s", dataset.name, note)

@@ -74,8 +74,9 @@ def options(probe: Probe[Any, Any]) -> list[FieldOption]:
     rows = {row.name: row for row in options_of(probe, texts) if row.name not in FIXED}
     draws = probe.train.sampler.count if isinstance(probe.train.sampler, Drawn) else None
     first = [rows.pop(f"{side}.sampler")._replace(name=side, meaning=BESIDE[side]) for side in ("train", "test")]
-    first.append(rows.pop("train.agg")._replace(name="agg", type="text", meaning=BESIDE["agg"]))
-    del rows["test.agg"]
+    agg, _ = rows.pop("train.agg"), rows.pop("test.agg")
+    if probe.kind == "recognition" and probe.train.reduce == "clip":
+        first.append(agg._replace(name="agg", type="text", meaning=BESIDE["agg"]))
     first.append(FieldOption("both", " | ".join(PERTURBATIONS), "", "", BESIDE["both"]))
     if draws is not None:
         first.append(FieldOption("draws", "whole number", str(draws), "at least 0", BESIDE["draws"]))

@@ -157,13 +157,14 @@ _VIDEO = KNNProbe(name="knn/video", train=_CLIPS, test=_CLIPS, mean=True)
 _PAPER: Mapping[str, Any] = {"k": 200, "center": False}
 SWEEP: Mapping[str, Any] = {"ks": (1, 5, 10, 20, 50, 100, 200), "taus": (0.02, 0.05, 0.07, 0.1, 0.2)}
 """Covers common choices: k of 10 to 200 and tau of 0.07 (DINO), 200 and 0.1 (MoCo)."""
-PRESETS: Mapping[str, KNNProbe] = {
+PRESETS: Mapping[str, KNNProbe | AggregateSweep] = {
     "": KNNProbe(),
     "clip": _CLIP,
     "video": _VIDEO,
     "sweep": KNNProbe(name="knn/sweep", **SWEEP),
     "clip-sweep": replace(_CLIP, name="knn/clip-sweep", **SWEEP),
     "video-sweep": replace(_VIDEO, name="knn/video-sweep", **SWEEP),
+    "aggregate": AggregateSweep(),
     "paper": KNNProbe(name="knn/paper", **_PAPER),
     "paper-clip": replace(_CLIP, name="knn/paper-clip", **_PAPER),
     "paper-video": replace(_VIDEO, name="knn/paper-video", **_PAPER),
@@ -185,8 +186,6 @@ VARIANTS: Mapping[str, str] = {
 
 def build(variant: str = "") -> KNNProbe | AggregateSweep:
     """Return the probe `knn/variant`, or `knn`."""
-    if variant == "aggregate":
-        return AggregateSweep()
     known = PRESETS.get("" if variant == "uniform" else variant)
     if known is None:
         raise unknown_variant("probes", "knn", variant, VARIANTS)
