@@ -29,7 +29,7 @@ def stored(counts: list[int], dim: int = 4, seed: int = 0, spans: np.ndarray | N
     return StoredFeatures(examples, ("a", "b"), values, offsets, ClipSpans(table, offsets))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=5), st.integers(0, 10**6))
 def test_order_of_storage_does_not_matter(counts: list[int], seed: int) -> None:
     plain, rng = stored(counts, seed=seed), np.random.default_rng(seed)

@@ -33,7 +33,7 @@ def signed_root(values: np.ndarray) -> np.ndarray:
     return np.sign(values) * np.sqrt(np.abs(values))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.integers(1, 20), st.integers(1, 9), st.integers(1, 5), st.integers(0, 10**6))
 def test_dct_is_scipys_over_the_root_of_the_length(count: int, terms: int, dim: int, seed: int) -> None:
     x = clips(3, count, dim, seed)

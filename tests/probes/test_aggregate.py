@@ -266,7 +266,7 @@ def strokes() -> tuple[StoredFeatures, StoredFeatures]:
 
 @pytest.mark.parametrize(
     ("kind", "expected"),
-    [("agg=mean", 21.8), ("agg=dct:5", 44.4), ("agg=pyramid:2", 28.4)],
+    [("agg=mean", 21.8), ("agg=dct:5", 44.4)],
 )
 def test_tennis_strokes(strokes: tuple[StoredFeatures, StoredFeatures], kind: str, expected: float) -> None:
     """The numbers of an independent script: frame vectors centered, blocks of unit length, kNN with 20 neighbors."""

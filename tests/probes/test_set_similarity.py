@@ -55,7 +55,7 @@ LENGTHS = st.lists(st.integers(1, 6), min_size=1, max_size=6)
 
 
 @pytest.mark.parametrize("measure", BRUTE)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(LENGTHS, LENGTHS, st.integers(0, 10**6))
 def test_is_the_loop_over_all_pairs(measure: str, queries: list[int], bank: list[int], seed: int) -> None:
     q, b = sequences(queries, seed=seed), sequences(bank, seed=seed + 1)
