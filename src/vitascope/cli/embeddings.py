@@ -11,7 +11,6 @@ import typer
 from vitascope.cli import options
 from vitascope.core.errors import DamagedFileError, UserError
 from vitascope.core.log import log
-from vitascope.features.view import View
 
 app = typer.Typer()
 
@@ -47,6 +46,7 @@ def embed(
     from vitascope.encoders.load import load
     from vitascope.features import extract
     from vitascope.features.store import Store
+    from vitascope.features.view import View
     from vitascope.sampling.names import parse
 
     dataset = options.open_videos(data, data_root)

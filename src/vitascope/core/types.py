@@ -6,7 +6,7 @@ import hashlib
 import json
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from functools import cache
 from itertools import groupby
 from typing import Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar, get_args
@@ -211,9 +211,8 @@ class Card:
     @property
     def behavior(self) -> dict[str, Any]:
         """The fields that can change an embedding, as plain data."""
-        used = [f for f in fields(self) if f.metadata != KNOWLEDGE]
-        values = {f.name: getattr(self, f.name) for f in used if not f.metadata or getattr(self, f.name) != f.default}
-        return {name: plain(value) for name, value in values.items()}
+        used = {f.name for f in fields(self) if f.metadata != KNOWLEDGE}
+        return {name: value for name, value in plain(self).items() if name in used}
 
     @property
     def knowledge(self) -> dict[str, Any]:
@@ -366,17 +365,17 @@ class Dataset(Generic[T]):
 
 
 @cache
-def _field_names(kind: Any) -> tuple[str, ...]:
-    return tuple(f.name for f in fields(kind))
+def _omitted(kind: Any) -> dict[str, Any]:
+    return {f.name: f.default if f.metadata == LATER else MISSING for f in fields(kind)}
 
 
 def plain(value: Any) -> Any:
-    """`value` as JSON data: dataclasses become {"type": class name, field: value ...}, sets sorted lists."""
+    """JSON data of `value`: dataclasses as {"type": name, field: value ...} without `LATER` fields at their default."""
     if value is None or type(value) in ATOMS:
         return value
     if is_dataclass(value) and not isinstance(value, type):
-        values = {name: plain(getattr(value, name)) for name in _field_names(type(value))}
-        return {"type": type(value).__name__, **values}
+        items = ((name, getattr(value, name), omitted) for name, omitted in _omitted(type(value)).items())
+        return {"type": type(value).__name__, **{n: plain(v) for n, v, o in items if o is MISSING or v != o}}
     if isinstance(value, dict):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, (set, frozenset)):

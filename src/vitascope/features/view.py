@@ -1,11 +1,17 @@
-"""View: which clips of an example are encoded, and how their tokens are reduced."""
+"""View: which clips of an example are encoded, how their tokens are reduced, and the vectors of clips aggregated."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
-from vitascope.sampling.samplers import Sampler
+from vitascope.core.errors import UserError
+from vitascope.core.types import LATER
+from vitascope.features.aggregators import Aggregator
+from vitascope.features.aggregators import describe as describe_aggregator
+from vitascope.sampling.augmentations import find_drawn
+from vitascope.sampling.names import Around, RandomClip, Reversed, Uniform, describe
+from vitascope.sampling.samplers import Sampler, SamplerWrapper
 
 Reduce: TypeAlias = Literal["clip", "time", "grid"]
 """How `Tokens` are reduced: to the clip vector, to one vector per time step (mean over space), or not at all."""
@@ -21,3 +27,47 @@ class View:
     """Reduction of the tokens of a clip: to one vector, to one per time step, or none."""
     stored: bool = True
     """Keep the vectors on disk; if False, encode them live, or store token grids while they fit the budget."""
+    agg: Aggregator | None = field(default=None, metadata=LATER)
+    """How the stored clip vectors of an example become one; none: they stay as they are."""
+
+    def __post_init__(self) -> None:
+        if self.agg is not None and (why := self.not_a_sequence()):
+            raise UserError(f"agg={describe_aggregator(self.agg)}: {why}")
+
+    @property
+    def clips(self) -> View:
+        """The view before aggregation, which the store knows."""
+        return self if self.agg is None else replace(self, agg=None)
+
+    @property
+    def order_aware(self) -> bool:
+        """Whether the vectors of a video tell in which order its clips come: a mean or a set of them does not."""
+        return self.agg is not None and self.agg.sees_order
+
+    @property
+    def backwards(self) -> bool:
+        """Whether the video plays backwards, so that its last clip comes first."""
+        sampler, backwards = self.sampler, False
+        while isinstance(sampler, SamplerWrapper):
+            backwards ^= isinstance(sampler, Reversed)
+            sampler = sampler.inner
+        return backwards
+
+    def not_a_sequence(self) -> str:
+        """Why its vectors are no clips of a video in time, which could be aggregated or compared; empty if they are."""
+        if self.reduce != "clip" or not self.stored:
+            return (
+                "needs stored clip vectors, but this probe reads tokens or encodes its clips anew; "
+                "use knn/clip or linear"
+            )
+        if find_drawn(self.sampler) is not None:
+            return f"the clips of {describe(self.sampler)} are drawn at random, not spread over the video"
+        inner = self.sampler
+        while isinstance(inner, SamplerWrapper):
+            inner = inner.inner
+        if isinstance(inner, (Uniform, Around, RandomClip)):
+            return (
+                f"{describe(self.sampler)} has one clip a video, so nothing is left to aggregate; use knn/clip, or "
+                "add +train=multiclip:2+test=multiclip:2"
+            )
+        return ""
