@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,6 +15,9 @@ from vitascope.core.errors import UserError
 from vitascope.core.text import escaped
 
 app = typer.Typer()
+Published = Annotated[
+    str, typer.Option("--published", help="a paper's tables beside the results: twlv1, vjepa2 ...", show_default=False)
+]
 
 
 @app.command()
@@ -48,17 +51,30 @@ def report(
 @app.command()
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="run folders")],
-    models: Annotated[list[str], typer.Option("-m", "--model", help="the two encoders to compare: -m A -m B")],
+    models: Annotated[
+        list[str], typer.Option("-m", "--model", help="the two encoders to compare: -m A -m B", show_default=False)
+    ] = [],  # noqa: B006 - typer's way of a list that may be empty
+    published: Published = "",
     as_json: options.Json = False,
 ) -> None:
     """Compare two encoders on the examples both were evaluated on (paired differences, 95 % intervals).
+
+    With --published, compare the results, or those of -m, with a paper's tables: each number is
+    matched, explained by a setting that differs, or open.
 
     Example: vitascope compare runs/mine -m vit/tiny-random -m pixels/thumbnail
     """
     from vitascope import report as reporting
 
+    if published:
+        found = reporting.compare_published(runs, published, models)
+        print(_json(asdict(found)) if as_json else reporting.published_text(found))
+        return
     if len(models) != 2:
-        raise UserError(f"compare takes two encoders, got {len(models)}; use -m A -m B")
+        raise UserError(f"compare takes two encoders, got {len(models)}; use -m A -m B, or --published twlv1")
     compared = reporting.compare(runs, models[0], models[1])
-    rows = [asdict(comparison) for comparison in compared] if as_json else []
-    print(json.dumps(rows, ensure_ascii=False, indent=1) if as_json else reporting.compare_text(compared))
+    print(_json([asdict(comparison) for comparison in compared]) if as_json else reporting.compare_text(compared))
+
+
+def _json(data: Any) -> str:
+    return json.dumps(data, ensure_ascii=False, indent=1)
