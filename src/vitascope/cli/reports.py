@@ -23,29 +23,50 @@ Published = Annotated[
 @app.command()
 def report(
     run: Annotated[
-        Path, typer.Argument(help="run folder of an evaluation or of pretraining, or a folder of such folders")
-    ],
+        Path | None,
+        typer.Argument(
+            help="run folder of an evaluation or of pretraining, or a folder of such folders", show_default=False
+        ),
+    ] = None,
+    model: Annotated[
+        str, typer.Option("-m", "--model", help="encoder in front of the scorecard", show_default="the leading one")
+    ] = "",
+    published: Published = "",
     as_json: options.Json = False,
 ) -> None:
     """Write the report of a run folder: report.html (self-contained), report.md and report.tex.
 
     Temporal tasks also get timelines/, boxes of actors keyframes/: pictures of a few videos
-    as SVG and PNG.
+    as SVG and PNG. With --published, published/ gets a paper's scorecard and appearance against
+    motion, the results beside them; without a run folder, the paper's alone, in ./published.
 
     Example: vitascope report runs/mine
     """
     from vitascope import report as reporting
 
-    if as_json:
+    if run is None and not published:
+        raise UserError("report takes a run folder, --published twlv1, or both")
+    if as_json and run is not None:
         for line in reporting.json_lines(run):
             print(line)
         return
-    written = reporting.write(run)
+    written = _of_run(run, model) if run is not None else []
+    if published:
+        folder = (run or Path()) / "published"
+        written += reporting.write_published(published, folder, [run] if run else []).values()
+    for path in written:
+        print(path)
+
+
+def _of_run(run: Path, model: str) -> list[Path]:
+    """Write the report of a run folder, show its scores, and return the paths."""
+    from vitascope import report as reporting
+
+    written = reporting.write(run, front=model)
     console.print(reporting.overview(run))
     for line in reporting.data_warnings(run):
         print(escaped(line))
-    for path in written.values():
-        print(path)
+    return list(written.values())
 
 
 @app.command()

@@ -9,6 +9,7 @@ from vitascope.report.analysis.published_comparison import text as published_tex
 from vitascope.report.charts.text_plot import sketch
 from vitascope.report.export_tables import terminal
 from vitascope.report.page import data_warnings, json_lines, overview, write
+from vitascope.report.published_page import write as write_published
 
 __all__ = [
     "Comparison",
@@ -24,4 +25,5 @@ __all__ = [
     "terminal",
     "warning_lines",
     "write",
+    "write_published",
 ]

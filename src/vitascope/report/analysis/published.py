@@ -99,6 +99,8 @@ class Scorecard:
     note: str
     """What is assumed of it."""
     axes: tuple[Spoke, ...]
+    leave_out: tuple[str, ...] = ()
+    """Encoders that are no competitors: other versions of the one in front."""
 
 
 @dataclass(frozen=True)
@@ -304,6 +306,4 @@ def sources(results: Iterable[Result]) -> list[str]:
 
 def listing(found: Sequence[Published]) -> list[str]:
     """A line for each source."""
-    return [
-        f"published ({one.source}): " + ", ".join(f"{row.encoder} {row.text}" for row in one.rows) for one in found
-    ]
+    return [f"published ({one.source}): " + ", ".join(f"{row.encoder} {row.text}" for row in one.rows) for one in found]

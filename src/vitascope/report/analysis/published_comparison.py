@@ -24,7 +24,7 @@ from vitascope.evaluation.results import Result, read_predictions
 from vitascope.metrics import stats
 from vitascope.report.analysis import leaderboard as boards
 from vitascope.report.analysis.published import Paper, PublishedScore, find_paper, scores
-from vitascope.report.analysis.result_settings import Differing, differences, settings_of
+from vitascope.report.analysis.result_settings import Differing, differences, params_of, settings_of
 
 Status: TypeAlias = Literal["matched", "explained", "open"]
 STATUSES: tuple[Status, ...] = ("matched", "explained", "open")
@@ -54,6 +54,8 @@ class ComparedCell:
     status: Status
     differs: tuple[Differing, ...] = ()
     """Settings that differ, the most important first."""
+    stated: int = 0
+    """Number of settings that the paper states of the column."""
     unknown: tuple[str, ...] = ()
     """Settings of the paper that the result does not record."""
     doubt: str = ""
@@ -116,13 +118,14 @@ def _kind(probe: str) -> str:
     return probe.partition("/")[0].partition("+")[0]
 
 
+def of_kind(result: Result, one: PublishedScore) -> bool:
+    """Whether a result is of the dataset of a published number, whatever the variant, and by the same kind of probe."""
+    return (one.family, _kind(one.probe)) == (_family(result), _kind(result.probe))
+
+
 def _cells(result: Result, every: Sequence[PublishedScore]) -> list[ComparedCell]:
     """The published numbers of the task of a result: of columns that differ by settings, the one with the fewest."""
-    same = [
-        one
-        for one in of_encoder(result.encoder, every)
-        if (one.family, _kind(one.probe)) == (_family(result), _kind(result.probe)) and one.score in result.scores
-    ]
+    same = [one for one in of_encoder(result.encoder, every) if of_kind(result, one) and one.score in result.scores]
     found: dict[tuple[str, str], tuple[PublishedScore, list[Differing]]] = {}
     for one in same:
         differing = differences(result, one.stated, one.assumed, one.model, one.datasets)
@@ -139,10 +142,10 @@ def of_encoder(name: str, every: Iterable[PublishedScore]) -> list[PublishedScor
     exact = [one for one in every if one.model and one.model == base]
     if exact or base not in known:
         return exact
-    family, size = base.partition("/")[0], known[base].params
+    family, size = base.partition("/")[0], params_of(base)
 
     def alike(model: str) -> bool:
-        other = known[model].params if model.partition("/")[0] == family and model in known else 0
+        other = params_of(model) if model.partition("/")[0] == family else 0
         return bool(other and size and 1 / SAME_SIZE <= other / size <= SAME_SIZE)
 
     of_size = [one for one in every if alike(one.model)]
@@ -164,6 +167,7 @@ def _cell(result: Result, one: PublishedScore, differing: Sequence[Differing]) -
         high=score.high,
         status=status(one, score, differing),
         differs=tuple(differing),
+        stated=len(one.stated),
         unknown=tuple(name for name in one.stated if ours.get(name) is None),
         doubt=one.doubt,
     )
@@ -258,6 +262,10 @@ def reason(cell: ComparedCell) -> str:
     """The first setting that differs and how many more do, or that none does."""
     more = len(cell.differs) - 1
     others = f"; {more} more setting{'s' * (more > 1)} differ{'s' * (more == 1)}" if more > 0 else ""
-    said = escaped(str(cell.differs[0])) + others if cell.differs else "no setting differs"
+    said = escaped(str(cell.differs[0])) + others if cell.differs else _none_differs(cell)
     unknown = f"; not recorded: {', '.join(cell.unknown)}" if cell.unknown else ""
     return said + unknown + (f"; doubtful: {cell.doubt}" if cell.doubt else "")
+
+
+def _none_differs(cell: ComparedCell) -> str:
+    return "no setting differs" + ("" if cell.stated else "; the paper states none of this table")

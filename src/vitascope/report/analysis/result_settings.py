@@ -24,7 +24,7 @@ ORDER = (
     *("label order", "k", "tau", "center", "selection", "external", "fit", "length", "depth", "token layers"),
     *("training sampler", "training stride", "flip", "crop area", "crop ratio", "optimizer", "lr", "weight_decay"),
     *("epochs", "warmup", "batch", "layers", "width", "mlp", "box_layers", "dropout", "drop_path", "heads tried"),
-    *("precision", "seeds"),
+    *("resampling", "precision", "seeds"),
 )
 """All settings, those that explain the most first."""
 CLOSE = 5e-3
@@ -88,7 +88,14 @@ def _of_card(card: Card | None) -> dict[str, Any]:
     if card is None or not card.frames:
         return {}
     official = {"architecture": "official", "pooling": card.pool, "precision": "float32"}
+    official |= {"resampling": _resampling(card.filter, antialias=card.antialias)}
     return {**official, "frames": card.frames, "resolution": card.size}
+
+
+def params_of(encoder: str) -> int:
+    """Number of parameters of an encoder by its name, options aside; 0 if it is not in the catalog."""
+    card = cards().get(encoder.partition("+")[0].partition("=")[0])
+    return card.params if card else 0
 
 
 def _place(name: str) -> int:
@@ -260,10 +267,17 @@ def _aggregation(probe: Mapping[str, Any]) -> str | None:
 
 
 def _crop(samplers: Sequence[Mapping[str, Any]], card: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a frame becomes the square input; known only with the encoder's pixels."""
-    if any(s.get("type") == "WholeFrame" for s in samplers) or card.get("resize") == "square":
-        return {"crop": "whole frame"}
-    ratio = card.get("crop_ratio", 1.0)
-    if card.get("resize") != "shorter":
+    """What of a frame becomes the square input, and how it is resampled; known only with the encoder's pixels."""
+    resize, single = card.get("resize"), not samplers or samplers[-1].get("crops", 1) == 1
+    if resize is None:
         return {}
-    return {"crop": "short side" if ratio == 1 else f"short side, inner {ratio:g}"}
+    of = {"resampling": _resampling(card.get("filter", "bilinear"), antialias=card.get("antialias", True))}
+    # several crops are cut along the long side, whatever is done for a single one
+    if any(s.get("type") == "WholeFrame" for s in samplers) or (resize == "square" and single):
+        return {**of, "crop": "whole frame"}
+    ratio = card.get("crop_ratio", 1.0) if single else 1.0
+    return {**of, "crop": "short side" if ratio == 1 else f"short side, inner {ratio:g}"}
+
+
+def _resampling(how: str, *, antialias: bool) -> str:
+    return how if antialias else f"{how}, not antialiased"
