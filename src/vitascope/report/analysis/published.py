@@ -113,9 +113,9 @@ class Plane:
     motion: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Paper:
-    """The tables of one paper."""
+    """The tables of one paper; each is read once, and equal to itself only."""
 
     title: str
     source: str
@@ -222,9 +222,10 @@ def find_paper(name: str) -> Paper:
     return known[name]
 
 
-def scores(paper: Paper) -> list[PublishedScore]:
+@cache
+def scores(paper: Paper) -> tuple[PublishedScore, ...]:
     """All numbers of a paper, row by row."""
-    return [score for table in paper.tables for row in table.rows for score in _row_scores(table, row)]
+    return tuple(score for table in paper.tables for row in table.rows for score in _row_scores(table, row))
 
 
 def _row_scores(table: Table, row: Row) -> Iterator[PublishedScore]:

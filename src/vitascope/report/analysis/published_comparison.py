@@ -9,7 +9,7 @@ cause, and *open* if none does.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -24,7 +24,7 @@ from vitascope.evaluation.results import Result, read_predictions
 from vitascope.metrics import stats
 from vitascope.report.analysis import leaderboard as boards
 from vitascope.report.analysis.published import Paper, PublishedScore, find_paper, scores
-from vitascope.report.analysis.result_settings import Differing, differences, params_of, settings_of
+from vitascope.report.analysis.result_settings import ORDER, Differing, differences, importance, params_of, settings_of
 
 Status: TypeAlias = Literal["matched", "explained", "open"]
 STATUSES: tuple[Status, ...] = ("matched", "explained", "open")
@@ -124,21 +124,28 @@ def of_kind(result: Result, one: PublishedScore) -> bool:
 
 
 def _cells(result: Result, every: Sequence[PublishedScore]) -> list[ComparedCell]:
-    """The published numbers of the task of a result: of columns that differ by settings, the one with the fewest."""
-    same = [one for one in of_encoder(result.encoder, every) if of_kind(result, one) and one.score in result.scores]
+    """The published numbers of the task of a result; of columns that differ by settings, the one that it is closest to.
+
+    That is the one whose first difference is the least important, and of these the one with the fewest.
+    """
+    same = [one for one in every if of_kind(result, one) and one.score in result.scores]
     found: dict[tuple[str, str], tuple[PublishedScore, list[Differing]]] = {}
-    for one in same:
-        differing = differences(result, one.stated, one.assumed, one.model, one.datasets)
-        key = (one.table, one.score)
-        if key not in found or len(differing) < len(found[key][1]):
-            found[key] = (one, differing)
+    for table in dict.fromkeys(one.table for one in same):
+        for one in of_encoder(result.encoder, [o for o in same if o.table == table]):
+            differing = differences(result, one.stated, one.assumed, one.model, one.datasets)
+            best = found.setdefault((table, one.score), (one, differing))
+            if _distance(differing) < _distance(best[1]):
+                found[table, one.score] = (one, differing)
     return [_cell(result, one, differing) for one, differing in found.values()]
 
 
-def of_encoder(name: str, every: Iterable[PublishedScore]) -> list[PublishedScore]:
+def _distance(differing: Sequence[Differing]) -> tuple[int, int]:
+    return -importance(differing[0].name) if differing else -len(ORDER) - 1, len(differing)
+
+
+def of_encoder(name: str, every: Sequence[PublishedScore]) -> list[PublishedScore]:
     """The numbers of an encoder; without any, those of a model of its family of the same size, with other weights."""
     base, known = name.partition("+")[0].partition("=")[0], cards()
-    every = list(every)
     exact = [one for one in every if one.model and one.model == base]
     if exact or base not in known:
         return exact

@@ -65,7 +65,7 @@ def differences(
     general = {"data": datasets, "checkpoint": model, **_usual(datasets), **_of_card(cards().get(model))}
     theirs = {**general, **assumed, **stated}
     implied = {"data", "checkpoint"} | USUAL.keys()
-    known = [name for name in sorted(theirs, key=_place) if ours.get(name) is not None]
+    known = [name for name in sorted(theirs, key=importance) if ours.get(name) is not None]
     return [
         Differing(name, text(ours[name]), text(theirs[name]), name not in stated and name not in implied)
         for name in known
@@ -98,7 +98,8 @@ def params_of(encoder: str) -> int:
     return card.params if card else 0
 
 
-def _place(name: str) -> int:
+def importance(name: str) -> int:
+    """The place of a setting in `ORDER`; the last of all for others."""
     return ORDER.index(name) if name in ORDER else len(ORDER)
 
 
@@ -268,8 +269,8 @@ def _aggregation(probe: Mapping[str, Any]) -> str | None:
 
 def _crop(samplers: Sequence[Mapping[str, Any]], card: Mapping[str, Any]) -> dict[str, Any]:
     """What of a frame becomes the square input, and how it is resampled; known only with the encoder's pixels."""
-    resize, single = card.get("resize"), not samplers or samplers[-1].get("crops", 1) == 1
-    if resize is None:
+    resize, single = card.get("resize"), bool(samplers) and samplers[-1].get("crops", 1) == 1
+    if resize is None or not samplers:
         return {}
     of = {"resampling": _resampling(card.get("filter", "bilinear"), antialias=card.get("antialias", True))}
     # several crops are cut along the long side, whatever is done for a single one
