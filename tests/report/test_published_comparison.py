@@ -116,11 +116,14 @@ def test_of_several_differences_the_most_important_comes_first(tmp_path: Path) -
     assert "frames 8, published 16; 2 more settings differ" in text(compare_published([tmp_path], "twlv1"))
 
 
-@pytest.mark.parametrize(
-    "one",
-    [o for o in published.scores(published.find_paper("twlv1")) if o.model == "vjepa/large" and not o.of],
-    ids=str,
-)
+COLUMNS = {
+    f"{o.table} {o.family} {o.probe}": o
+    for o in published.scores(published.find_paper("twlv1"))
+    if o.model == "vjepa/large" and not o.of
+}
+
+
+@pytest.mark.parametrize("one", COLUMNS.values(), ids=COLUMNS.keys())
 def test_the_probes_of_the_report_have_the_settings_that_it_states(one: Any) -> None:
     result = FAKE["as_published"](one)
     assert not result_settings.differences(result, one.stated, one.assumed, one.model, one.datasets)

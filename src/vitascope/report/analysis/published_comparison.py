@@ -19,12 +19,19 @@ import numpy as np
 from vitascope.core.errors import UserError
 from vitascope.core.text import escaped, nearest
 from vitascope.core.types import Score
-from vitascope.encoders.catalog import cards
 from vitascope.evaluation.results import Result, read_predictions
 from vitascope.metrics import stats
 from vitascope.report.analysis import leaderboard as boards
 from vitascope.report.analysis.published import Paper, PublishedScore, find_paper, scores
-from vitascope.report.analysis.result_settings import ORDER, Differing, differences, importance, params_of, settings_of
+from vitascope.report.analysis.result_settings import (
+    ORDER,
+    Differing,
+    differences,
+    importance,
+    official_cards,
+    params_of,
+    settings_of,
+)
 
 Status: TypeAlias = Literal["matched", "explained", "open"]
 STATUSES: tuple[Status, ...] = ("matched", "explained", "open")
@@ -145,9 +152,9 @@ def _distance(differing: Sequence[Differing]) -> tuple[int, int]:
 
 def of_encoder(name: str, every: Sequence[PublishedScore]) -> list[PublishedScore]:
     """The numbers of an encoder; without any, those of a model of its family of the same size, with other weights."""
-    base, known = name.partition("+")[0].partition("=")[0], cards()
+    base = name.partition("+")[0].partition("=")[0]
     exact = [one for one in every if one.model and one.model == base]
-    if exact or base not in known:
+    if exact or base not in official_cards():
         return exact
     family, size = base.partition("/")[0], params_of(base)
 

@@ -8,6 +8,7 @@ the encoder and the probe saw, then how the probe was trained, last what seldom 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from math import isclose
 from typing import Any, NamedTuple
 
@@ -62,7 +63,7 @@ def differences(
 ) -> list[Differing]:
     """The settings of a result that differ from those of published scores of `model`, in `ORDER`."""
     ours = settings_of(result)
-    general = {"data": datasets, "checkpoint": model, **_usual(datasets), **_of_card(cards().get(model))}
+    general = {"data": datasets, "checkpoint": model, **_usual(datasets), **_of_card(official_cards().get(model))}
     theirs = {**general, **assumed, **stated}
     implied = {"data", "checkpoint"} | USUAL.keys()
     known = [name for name in sorted(theirs, key=importance) if ours.get(name) is not None]
@@ -92,9 +93,15 @@ def _of_card(card: Card | None) -> dict[str, Any]:
     return {**official, "frames": card.frames, "resolution": card.size}
 
 
+@cache
+def official_cards() -> dict[str, Card]:
+    """The cards of the official models by name."""
+    return cards()
+
+
 def params_of(encoder: str) -> int:
     """Number of parameters of an encoder by its name, options aside; 0 if it is not in the catalog."""
-    card = cards().get(encoder.partition("+")[0].partition("=")[0])
+    card = official_cards().get(encoder.partition("+")[0].partition("=")[0])
     return card.params if card else 0
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 from vitascope.report.charts.svg_png import GENERATED, INK, SOFT
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    from PIL.ImageDraw import ImageDraw
 
 XY: TypeAlias = tuple[float, float]
 GRID: Literal[-1] = -1
@@ -175,9 +175,14 @@ def png(drawing: Drawing, *, scale: int = 2, fine: int = 2) -> bytes:
 
     times = scale * fine
     picture = Image.new("RGBA", (drawing.width * times, drawing.height * times), SIDES[0])
+    pen = ImageDraw.Draw(picture)
     for shape in drawing.shapes:
-        if not isinstance(shape, Label):
-            picture.alpha_composite(_layer(shape, picture.size, times))
+        if isinstance(shape, Mark) or (isinstance(shape, Line) and shape.opacity == 1):
+            _draw(pen, shape, times)
+        elif not isinstance(shape, Label):
+            layer = Image.new("RGBA", picture.size)
+            _draw(ImageDraw.Draw(layer), shape, times)
+            picture.alpha_composite(layer)
     picture = picture.resize((drawing.width * scale, drawing.height * scale), Image.Resampling.BOX)
     pen, anchors = ImageDraw.Draw(picture), {"start": "ls", "middle": "ms", "end": "rs"}
     font = ImageFont.load_default(SIZE * scale)
@@ -190,12 +195,10 @@ def png(drawing: Drawing, *, scale: int = 2, fine: int = 2) -> bytes:
     return buffer.getvalue()
 
 
-def _layer(shape: Line | Area | Mark, size: tuple[int, int], times: int) -> Image:
-    """A shape alone on a clear picture."""
-    from PIL import Image, ImageColor, ImageDraw
+def _draw(pen: ImageDraw, shape: Line | Area | Mark, times: int) -> None:
+    """Draw a shape; what is not opaque needs a clear picture of its own."""
+    from PIL import ImageColor
 
-    layer = Image.new("RGBA", size)
-    pen = ImageDraw.Draw(layer)
     color = LIGHT[shape.row % len(LIGHT)] if shape.row >= 0 else TONES[shape.row][0]
     opacity = 1.0 if isinstance(shape, Mark) else shape.opacity
     fill = (*ImageColor.getrgb(color)[:3], round(255 * opacity))
@@ -210,7 +213,6 @@ def _layer(shape: Line | Area | Mark, size: tuple[int, int], times: int) -> Imag
         (x, y), r = shape.at, shape.size
         corners = [(x + r * dx, y + r * dy) for dx, dy in outline(shape.row)]
         pen.polygon(_scaled(corners, times), fill, outline=SIDES[0], width=times)
-    return layer
 
 
 def _scaled(points: Sequence[XY], times: int) -> list[XY]:

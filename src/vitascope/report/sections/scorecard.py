@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeAlias
 
 from markupsafe import Markup
 
-from vitascope.core.text import compact, counted, escaped, interval, margin, signed
+from vitascope.core.text import compact, escaped, interval, margin, signed
 from vitascope.core.types import Score
 from vitascope.report.analysis import scorecard as cards
 from vitascope.report.analysis.comparison import find
@@ -150,4 +150,5 @@ def summary(view: ScorecardView) -> str:
     """How often the encoder is in front, in words."""
     told = [line for line in view.lines if line.gap.text != "–"]
     ahead = sum(not line.gap.text.startswith("−") and line.gap.text != "0.0" for line in told)
-    return f" is ahead of {counted(len(view.rivals), 'encoder')} of its scale on {ahead} of {len(told)} benchmarks."
+    rivals = f"all {len(view.rivals)} encoders" if len(view.rivals) > 1 else "the other encoder"
+    return f" is ahead of {rivals} of its size on {ahead} of {len(told)} benchmarks."
