@@ -100,7 +100,8 @@ def test_of_a_run_with_its_tested_differences(run: Path) -> None:
     assert (motion.rival, motion.gap.sign) == ("vit/small", 1)
     gap = rankings["motionlab/motion:knn"].difference(1, 0)
     assert gap is not None
-    assert motion.gap.text.startswith(f"+{gap.value:.1f} [")
+    assert motion.gap.text == f"+{gap.value:.1f}"
+    assert motion.gap.interval.startswith("[+")
     assert view.lines[0].gap.sign == 0, "not significant"
     assert "<b>" not in view.svg
     chosen = of_run(board, rankings, "vit/small")

@@ -271,8 +271,9 @@ def _html(run: Path, board: Leaderboard, findings: Findings) -> str:
 
 def _styles(findings: Findings) -> str:
     """The style sheets of the sections that the page has."""
-    names = {"timelines": findings.timelines, "actors": findings.keyframes.tasks, "keyframes": findings.keyframes.tasks}
-    names |= {"scorecard": findings.scorecard}
+    boxes = bool(findings.keyframes.tasks)
+    names = {"timelines": bool(findings.timelines), "actors": boxes, "keyframes": boxes}
+    names |= {"scorecard": findings.scorecard is not None}
     sheets = [(TEMPLATES / f"{name}.css").read_text(encoding="utf-8") for name, shown in names.items() if shown]
     return "\n".join([*sheets, box_overlay.css() if findings.keyframes.tasks else ""])
 

@@ -71,13 +71,22 @@ def of_board(board: Leaderboard) -> tuple[dict[str, Column], list[Contender]]:
     probe = next(iter(Counter(c.first.probe for c in main).most_common(1)), ("", 0))[0]
     own = [c for c in main if c.first.probe == probe]
     chosen = own if len(own) >= FEWEST else main if FEWEST <= len(main) <= MOST else []
-    names = {(c.first.dataset if chosen is own else c.task): c for c in chosen[:MOST]}
+    names = dict(
+        zip(_short([c.first.dataset if chosen is own else c.task for c in chosen]), chosen[:MOST], strict=False)
+    )
     rows = []
     for row in board.rows:
         values = {name: _own(c.cells[row.index]) for name, c in names.items() if row.index in c.cells}
         if values:
             rows.append(Contender(row.index, row.label, _params(row.card), values))
     return names, rows
+
+
+def _short(names: Sequence[str]) -> list[str]:
+    """Names without the dataset that all are variants of."""
+    families = {name.partition("/")[0] for name in names}
+    same = len(families) == 1 and all("/" in name for name in names)
+    return [name.partition("/")[2] if same else name for name in names]
 
 
 def _params(card: Mapping[str, object]) -> int:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from vitascope.core.types import Score
 from vitascope.report.charts.drawing import GRID, MARK, PLAIN, XY, Area, Drawing, Label, Line, Mark, Shape
+from vitascope.report.charts.svg_png import truncate
 
 WIDTH, HEIGHT, RADIUS = 560, 480, 178.0
 CENTER = (WIDTH / 2, HEIGHT / 2 + 14)
@@ -65,7 +66,8 @@ def _frame(spokes: Sequence[Spoke]) -> Iterator[Shape]:
         (x, y), across = point(i, count, 1.1), cos(2 * pi * i / count - pi / 2)
         anchor = "middle" if abs(across) < 0.2 else "start" if across > 0 else "end"
         lift = 6 * sin(2 * pi * i / count - pi / 2)
-        yield Label((x, y + lift), spoke.label, anchor, bold=True)  # type: ignore[arg-type] # of three words
+        room = {"middle": WIDTH / 2, "start": WIDTH - x, "end": x}[anchor]
+        yield Label((x, y + lift), truncate(spoke.label, room), anchor, bold=True)  # type: ignore[arg-type] # of three words
         yield Label((x, y + lift + 14), f"{spoke.top:.1f}", anchor, soft=True)  # type: ignore[arg-type]
 
 

@@ -7,8 +7,7 @@ from typing import NamedTuple, TypeAlias
 
 from markupsafe import Markup
 
-from vitascope.core.text import compact, escaped, interval, margin, signed
-from vitascope.core.types import Score
+from vitascope.core.text import compact, escaped, interval, signed
 from vitascope.report.analysis import scorecard as cards
 from vitascope.report.analysis.comparison import find
 from vitascope.report.analysis.leaderboard import Leaderboard
@@ -29,6 +28,7 @@ class Gap(NamedTuple):
     """A difference to the best competitor; `sign` is 0 if it is not significant, or not tested."""
 
     text: str
+    interval: str = ""
     sign: int = 0
 
 
@@ -81,7 +81,8 @@ def of_run(board: Leaderboard, rankings: Mapping[str, Ranking], front: str = "")
         if ranking is None or found is None:
             return untested(task, own, rival)
         significant = ranking.adjusted(own.row, rival.row) < ALPHA
-        return Gap(margin(Score(*found[:3])), significant * (1 if found.value > 0 else -1))
+        ends = "" if found.low is None or found.high is None else f"[{signed(found.low)}, {signed(found.high)}]"
+        return Gap(signed(found.value), ends, significant * (1 if found.value > 0 else -1))
 
     return lay_out(list(tasks), first, cards.same_scale(first, _without(contenders, first)), gap)
 
