@@ -142,6 +142,15 @@ def test_the_pictures_of_a_paper_alone(tmp_path: Path, monkeypatch: pytest.Monke
     assert "V-JEPA ViT-L†\nappearance 49.8\nmotion 37.7" in drawn
 
 
+@pytest.mark.parametrize("stem", ["twlv1-scorecard", "twlv1-appearance-motion", "twlv1-appearance-motion-2"])
+def test_the_pictures_of_the_documentation_are_current(
+    stem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drawing, "png", lambda picture: b"")
+    kept = Path(__file__).parents[2] / "docs" / f"{stem}.svg"
+    assert kept.read_bytes() == report.write_published("twlv1", tmp_path)[stem].read_bytes(), "copy it to docs/"
+
+
 def test_own_rows_stand_beside_the_paper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drawing, "png", lambda picture: b"")
     for dataset in ("k400", "mit", "ssv2", "diving48"):

@@ -14,8 +14,8 @@ WIDTH, HEIGHT, RADIUS = 560, 480, 178.0
 CENTER = (WIDTH / 2, HEIGHT / 2 + 14)
 RINGS = (0.25, 0.5, 0.75, 1.0)
 """Shares of the best score of a task at which rings are drawn."""
-FEWEST = 3
-"""Number of axes from which there is an area to see."""
+BOLD = 0.9
+"""Width of a letter as a share of a bold one."""
 
 
 class Spoke(NamedTuple):
@@ -67,7 +67,7 @@ def _frame(spokes: Sequence[Spoke]) -> Iterator[Shape]:
         anchor = "middle" if abs(across) < 0.2 else "start" if across > 0 else "end"
         lift = 6 * sin(2 * pi * i / count - pi / 2)
         room = {"middle": WIDTH / 2, "start": WIDTH - x, "end": x}[anchor]
-        yield Label((x, y + lift), truncate(spoke.label, room), anchor, bold=True)  # type: ignore[arg-type] # of three words
+        yield Label((x, y + lift), truncate(spoke.label, BOLD * room), anchor, bold=True)  # type: ignore[arg-type] # of three words
         yield Label((x, y + lift + 14), f"{spoke.top:.1f}", anchor, soft=True)  # type: ignore[arg-type]
 
 
