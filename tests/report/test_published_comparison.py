@@ -203,6 +203,21 @@ def test_a_doubtful_number_and_an_unrecorded_setting_are_said(tmp_path: Path) ->
     assert cell.status == "open"
 
 
+JUNK = (None, 3, 2.5, True, "text", [], [1, "a"], {}, {"type": 5}, {"sampler": {"inner": {"type": "Views"}}})
+
+
+@pytest.mark.parametrize("place", ["probe", "card"])
+def test_settings_of_a_foreign_file_never_stop_it(place: str) -> None:
+    whole = FAKE["as_published"](K400)
+    for name in (*whole.settings[place], "resize", "ks", "crop_ratio", "filter"):
+        for junk in JUNK:
+            odd = {**whole.settings, place: {**whole.settings[place], name: junk}}
+            found = result_settings.differences(
+                replace(whole, settings=odd), K400.stated, K400.assumed, K400.model, K400.datasets
+            )
+            assert all(str(one) for one in found)
+
+
 def test_top_5_gets_the_interval_of_its_predictions(tmp_path: Path) -> None:
     fake = runpy.run_path(str(Path(__file__).parents[1] / "fixtures" / "fake_run.py"))
     tasks = (("k400", "linear/paper", "appearance", tuple(f"class {i}" for i in range(12))),)

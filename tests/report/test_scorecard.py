@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import runpy
+import shutil
 from dataclasses import replace
 from io import BytesIO
 from math import hypot
@@ -164,15 +165,25 @@ def test_own_rows_stand_beside_the_paper(tmp_path: Path, monkeypatch: pytest.Mon
     assert "lab/&lt;i&gt;own&lt;/i&gt; (linear probing: no result on mit)" in page
     assert page.count('class="text matched"') == 4
     assert "<i>own" not in page
-    with pytest.raises(UserError, match="none of the results is in the tables of Perception Encoder"):
-        report.write_published("pe", tmp_path / "pe", [tmp_path])
-    assert not (tmp_path / "pe").exists()
+    other = report.write_published("pe", tmp_path / "pe", [tmp_path])["html"].read_text(encoding="utf-8")
+    assert "none of the results is in the tables of Perception Encoder: they are of in1k:zeroshot" in other
 
 
 def test_a_run_or_a_paper_is_asked_for() -> None:
     ran = CliRunner().invoke(app, ["report"])
     assert isinstance(ran.exception, UserError)
     assert "a run folder, --published twlv1, or both" in str(ran.exception)
+
+
+def test_a_wrong_paper_leaves_nothing_half_written(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder, ignore=shutil.ignore_patterns("report.*"))
+    before = sorted(folder.rglob("*"))
+    ran = CliRunner().invoke(app, ["report", str(folder), "--published", "twlv"])
+    assert "did you mean 'twlv1'" in str(ran.exception)
+    ran = CliRunner().invoke(app, ["report", str(folder), "-m", "vit/smal"])
+    assert "did you mean 'vit/small'" in str(ran.exception)
+    assert sorted(folder.rglob("*")) == before
 
 
 def test_every_paper_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

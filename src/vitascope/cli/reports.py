@@ -46,6 +46,8 @@ def report(
 
     if run is None and not published:
         raise UserError("report takes a run folder, --published twlv1, or both")
+    if published:
+        reporting.find_paper(published)  # before anything is written
     if as_json and run is not None:
         for line in reporting.json_lines(run):
             print(line)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from vitascope.report.analysis.comparison import Comparison, compare, compare_text
 from vitascope.report.analysis.data_warnings import warning_lines
+from vitascope.report.analysis.published import find_paper
 from vitascope.report.analysis.published_comparison import PublishedComparison, compare_published
 from vitascope.report.analysis.published_comparison import text as published_text
 from vitascope.report.charts.text_plot import sketch
@@ -18,6 +19,7 @@ __all__ = [
     "compare_published",
     "compare_text",
     "data_warnings",
+    "find_paper",
     "json_lines",
     "overview",
     "published_text",

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 
 from vitascope.core.files import write as write_file
+from vitascope.core.log import log
 from vitascope.core.text import escaped
 from vitascope.core.types import Score
 from vitascope.evaluation.results import Result
@@ -17,7 +18,7 @@ from vitascope.report.analysis import leaderboard as boards
 from vitascope.report.analysis import published_comparison, scorecard
 from vitascope.report.analysis.phrases import TextRun
 from vitascope.report.analysis.published import DAGGER, Paper, Plane, PublishedScore, find_paper, scores, source_of
-from vitascope.report.analysis.published_comparison import PublishedComparison, compare_published
+from vitascope.report.analysis.published_comparison import PublishedComparison
 from vitascope.report.analysis.scorecard import plain_name
 from vitascope.report.charts import drawing
 from vitascope.report.charts.drawing import Drawing
@@ -50,12 +51,14 @@ class PrintedTable(NamedTuple):
 def write(name: str, folder: Path, runs: Sequence[str | Path] = ()) -> dict[str, Path]:
     """Write `name.html`, `name-scorecard` and `name-appearance-motion` as SVG and PNG into `folder`.
 
-    Results of `runs` are drawn beside the paper's and compared with its tables. UserError for an unknown paper, or if
-    none of the results is in its tables.
+    Results of `runs` are drawn beside the paper's and compared with its tables; that none is in them is logged and said
+    in the page. UserError for an unknown paper.
     """
     paper = find_paper(name)
     recorded = boards.load_results(runs) if runs else []
-    compared = compare_published(runs, name) if runs else None
+    compared = published_comparison.beside(paper, recorded) if runs else None
+    if compared and compared.nothing:
+        log.warning(compared.nothing)
     figures = _figures(paper, recorded)
     pictures = {f"{name}-appearance-motion{f'-{i + 1}' * bool(i)}": one for i, one in enumerate(figures.planes)}
     pictures |= {f"{name}-scorecard": figures.card.radar} if figures.card else {}

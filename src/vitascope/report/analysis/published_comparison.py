@@ -80,6 +80,8 @@ class PublishedComparison:
     """Datasets of the paper without a result, each with its tables."""
     not_published: tuple[str, ...]
     """Results without a published number."""
+    nothing: str = ""
+    """Why there are no cells."""
 
 
 def compare_published(runs: Sequence[str | Path], name: str, models: Sequence[str] = ()) -> PublishedComparison:
@@ -87,23 +89,26 @@ def compare_published(runs: Sequence[str | Path], name: str, models: Sequence[st
 
     UserError for an unknown paper or encoder, and where no result has a published number.
     """
-    paper, results = find_paper(name), boards.load_results(runs)
-    results = _of(models, results)
+    found = beside(find_paper(name), _of(models, boards.load_results(runs)))
+    if found.nothing:
+        raise UserError(found.nothing)
+    return found
+
+
+def beside(paper: Paper, results: Sequence[Result]) -> PublishedComparison:
+    """Set results beside the tables of a paper; `nothing` says why if none of them has a published number."""
     every = [one for one in scores(paper) if not one.of]
-    cells = [cell for result in results for cell in _cells(result, every)]
-    if not cells:
-        raise UserError(_nothing(paper, every, results))
     order = [one.table for one in every]
-    cells.sort(key=lambda cell: order.index(cell.table))
-    families = {_family(result) for result in results}
+    cells = sorted((c for r in results for c in _cells(r, every)), key=lambda cell: order.index(cell.table))
     compared = {(cell.task, cell.encoder) for cell in cells}
     others = (f"{r.encoder} on {r.task}" for r in results if (r.task, r.encoder) not in compared)
     return PublishedComparison(
         paper=paper.title,
         source=paper.source,
         cells=tuple(cells),
-        not_run=tuple(_not_run(every, families)),
+        not_run=tuple(_not_run(every, {_family(result) for result in results})),
         not_published=tuple(dict.fromkeys(others)),
+        nothing="" if cells else _nothing(paper, every, results),
     )
 
 

@@ -117,9 +117,13 @@ def equal(ours: Any, theirs: Any) -> bool:
     if isinstance(theirs, (list, tuple)):
         same = isinstance(ours, (list, tuple)) and len(ours) == len(theirs)
         return same and all(map(equal, ours, theirs))
-    if isinstance(theirs, bool) or isinstance(ours, bool) or isinstance(theirs, str) or isinstance(ours, str):
-        return bool(ours == theirs)
-    return isclose(ours, theirs, rel_tol=CLOSE, abs_tol=1e-12)
+    if _is_number(ours) and _is_number(theirs):
+        return isclose(ours, theirs, rel_tol=CLOSE, abs_tol=1e-12)
+    return type(ours) is type(theirs) and bool(ours == theirs)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def text(value: Any) -> str:
@@ -258,7 +262,7 @@ def _uncropped(samplers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _headed(probe: Mapping[str, Any]) -> dict[str, Any]:
     """The kind of probe, and how its hyper-parameters were chosen."""
-    lrs, decays = (len(probe.get(name) or ()) or 1 for name in ("lrs", "weight_decays"))
+    lrs, decays = (_count(probe.get(name)) for name in ("lrs", "weight_decays"))
     tried = lrs * decays if "lrs" in probe else None
     single = tried == 1 or ("tau" in probe and not (probe.get("ks") or probe.get("taus")))
     of: dict[str, Any] = {"head": HEADS.get(str(probe.get("type"))), "heads tried": tried}
@@ -267,6 +271,11 @@ def _headed(probe: Mapping[str, Any]) -> dict[str, Any]:
     of |= {"weight_decay": f"{decays} tried"} if decays > 1 else {}
     of |= {"k": "half a class, at most 20"} if probe.get("k") == 0 else {}
     return of | ({"aggregation": _aggregation(probe)} if "tau" in probe else {})
+
+
+def _count(values: Any) -> int:
+    """Number of values that were tried; one where none are listed."""
+    return max(len(values), 1) if isinstance(values, (list, tuple)) else 1
 
 
 def _aggregation(probe: Mapping[str, Any]) -> str | None:
@@ -284,8 +293,8 @@ def _crop(samplers: Sequence[Mapping[str, Any]], card: Mapping[str, Any]) -> dic
     if any(s.get("type") == "WholeFrame" for s in samplers) or (resize == "square" and single):
         return {**of, "crop": "whole frame"}
     ratio = card.get("crop_ratio", 1.0) if single else 1.0
-    return {**of, "crop": "short side" if ratio == 1 else f"short side, inner {ratio:g}"}
+    return {**of, "crop": "short side" if ratio == 1 else f"short side, inner {text(ratio)}"}
 
 
-def _resampling(how: str, *, antialias: bool) -> str:
-    return how if antialias else f"{how}, not antialiased"
+def _resampling(how: Any, *, antialias: Any) -> str:
+    return f"{how}{'' if antialias else ', not antialiased'}"
