@@ -44,6 +44,17 @@ def with_probe(name: str) -> Change:
     return lambda r: replace(r, probe=name, settings={**r.settings, "probe": plain(options.probe(name, "k400"))})
 
 
+def with_field(side: str, **values: Any) -> Change:
+    """A field of the probe, or of its view on a side, that is recorded only if it is not at its default."""
+
+    def change(result: Result) -> Result:
+        probe = dict(result.settings["probe"])
+        probe |= {side: {**probe[side], **values}} if side else values
+        return replace(result, settings={**result.settings, "probe": probe})
+
+    return change
+
+
 def with_classes(change: Callable[[list[str]], list[str]]) -> Change:
     return lambda r: replace(r, settings={**r.settings, "classes": change(list(r.settings["classes"]))})
 
@@ -68,6 +79,12 @@ PLANTED: Mapping[str, tuple[Any, Change, str]] = {
     ),
     "k": (CLIP, with_probe("knn/paper-clip+k=20"), "k 20, published 200 (assumed)"),
     "tau": (CLIP, with_probe("knn/paper-clip+tau=0.07"), "tau 0.07, published 0.1 (assumed)"),
+    "aggregator": (
+        CLIP,
+        with_field("test", agg={"type": "Dct", "terms": 5}),
+        "clip vectors agg dct:5, published as encoded",
+    ),
+    "time code": (K400, with_field("", time="learned"), "time code learned, published none (assumed)"),
     "missing videos": (K400, lambda r: replace(r, n=r.n - 40), "missing videos 40, published 0"),
     "test examples": (K400, lambda r: replace(r, n=100, expected=100), "test examples 100, published 19,165"),
     "data": (K400, lambda r: replace(r, dataset="k400/other"), "data k400/other, published k400"),

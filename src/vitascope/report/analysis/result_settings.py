@@ -22,6 +22,7 @@ ORDER = (
     *("examples", "data", "classes", "altered clips", "training share", "test examples", "missing videos"),
     *("checkpoint", "architecture", "head", "pooling"),
     *("sampler", "clip length", "clip stride", "frame stride", "views", "frames", "resolution", "crop", "aggregation"),
+    *("clip vectors", "time code"),
     *("label order", "k", "tau", "center", "selection", "external", "fit", "length", "depth", "token layers"),
     *("training sampler", "training stride", "flip", "crop area", "crop ratio", "optimizer", "lr", "weight_decay"),
     *("epochs", "warmup", "batch", "layers", "width", "mlp", "box_layers", "dropout", "drop_path", "heads tried"),
@@ -40,6 +41,8 @@ HEADS = {
     "RoiProbe": "given boxes",
 }
 """Types of probes as papers call them."""
+VIEW = ("type", "sampler", "reduce", "stored")
+"""Fields of a view that are compared by other names, or that move no score."""
 PERTURBED = ("Reversed", "Shuffled", "Frozen", "Slowed")
 SAMPLERS = {"RandomClip": "random clip"}
 """Types of samplers with other names than their own in small letters."""
@@ -64,6 +67,7 @@ def differences(
     """The settings of a result that differ from those of published scores of `model`, in `ORDER`."""
     ours = settings_of(result)
     general = {"data": datasets, "checkpoint": model, **_usual(datasets), **_of_card(official_cards().get(model))}
+    general |= {"clip vectors": "as encoded", "time code": "none"}
     theirs = {**general, **assumed, **stated}
     implied = {"data", "checkpoint"} | USUAL.keys()
     known = [name for name in sorted(theirs, key=importance) if ours.get(name) is not None]
@@ -148,6 +152,7 @@ def settings_of(result: Result) -> dict[str, Any]:
         **_tested(_view(probe, "test")),
         **_trained(_view(probe, "train")),
         **_headed(probe),
+        **_read_out(probe),
         **_crop(_view(probe, "test"), card),
     }
 
@@ -271,6 +276,22 @@ def _headed(probe: Mapping[str, Any]) -> dict[str, Any]:
     of |= {"weight_decay": f"{decays} tried"} if decays > 1 else {}
     of |= {"k": "half a class, at most 20"} if probe.get("k") == 0 else {}
     return of | ({"aggregation": _aggregation(probe)} if "tau" in probe else {})
+
+
+def _read_out(probe: Mapping[str, Any]) -> dict[str, Any]:
+    """What is done to clip vectors or tokens before the probe; fields at their default are not recorded."""
+    view = _mapping(probe.get("test"))
+    more = {name: value for name, value in view.items() if name not in VIEW and value is not None}
+    said = ", ".join(f"{name} {_described(value)}" for name, value in more.items())
+    return {"clip vectors": (said or "as encoded") if view else None, "time code": probe.get("time", "none")}
+
+
+def _described(value: Any) -> str:
+    """A nested setting in short: its type in small letters, and its fields."""
+    if not isinstance(value, Mapping):
+        return text(value)
+    fields = [text(part) for name, part in value.items() if name != "type" and not isinstance(part, Mapping)]
+    return ":".join([str(value.get("type", "")).lower(), *fields]).strip(":")
 
 
 def _count(values: Any) -> int:
