@@ -115,9 +115,9 @@ def test_of_a_run_with_its_tested_differences(run: Path) -> None:
 
 def test_the_page_of_a_run_has_the_scorecard(run: Path) -> None:
     text = report.write(run, formats=["html"])["html"].read_text(encoding="utf-8")
-    (section,) = re.findall(r'<section class="scorecard">.*?</section>', text, re.DOTALL)
+    (section,) = re.findall(r'<section id="scorecard".*?</section>', text, re.DOTALL)
     assert "best competitor" in section
-    assert 'class="drawing"' in section
+    assert 'class="sketch"' in section
     assert FAKE["NASTY"] not in section
 
 

@@ -104,10 +104,10 @@ def svg(drawing: Drawing, *, standalone: bool = False) -> str:
     size = f'width="{width}" height="{height}" ' if standalone else ""
     return "".join(
         [
-            f'<svg{file} class="drawing" {size}viewBox="0 0 {width} {height}" role="img" '
+            f'<svg{file} class="sketch" {size}viewBox="0 0 {width} {height}" role="img" '
             f'aria-label="{escape(drawing.description)}" font-family="{FONT}" font-size="{SIZE:g}">',
             _style() if standalone else "",
-            *map(_element, drawing.shapes),
+            *(_element(shape, standalone=standalone) for shape in drawing.shapes),
             "</svg>" + "\n" * standalone,
         ]
     )
@@ -126,34 +126,45 @@ def _style() -> str:
     return f"{GENERATED}<style>{rules(0)}@media(prefers-color-scheme:dark){{{rules(1)}}}</style>{ground}"
 
 
-def _element(shape: Shape) -> str:
+def _element(shape: Shape, *, standalone: bool) -> str:
     if isinstance(shape, Line):
-        dash = f' stroke-dasharray="{DASH[0]:g} {DASH[1]:g}"' if shape.dashed else ""
-        clear = f' opacity="{shape.opacity:g}"' if shape.opacity < 1 else ""
-        return (
-            f'<polyline{_class(shape.row)} points="{_points(shape.points)}" fill="none" stroke="{_paint(shape.row)}" '
-            f'stroke-width="{shape.width:g}" stroke-linejoin="round"{dash}{clear}/>'
-        )
+        return _line(shape)
     if isinstance(shape, Area):
         path = "".join(f"M{_points(ring)}Z" for ring in (shape.points, shape.hole) if ring)
         return (
             f'<path{_class(shape.row)} d="{path}" fill="{_paint(shape.row)}" fill-rule="evenodd" '
             f'opacity="{shape.opacity:g}"/>'
         )
-    if isinstance(shape, Mark):
-        corners = _points([(shape.at[0] + shape.size * x, shape.at[1] + shape.size * y) for x, y in outline(shape.row)])
-        said = f' data-tip="{escape(shape.tip)}"' if shape.tip else ""
-        title = f"<title>{escape(shape.tip)}</title>" if shape.tip else ""
-        return (
-            f'<polygon{_class(shape.row)}{said} points="{corners}" fill="{_paint(shape.row)}" stroke="var(--card)">'
-            f"{title}</polygon>"
-        )
-    x, y = shape.at
-    weight = ' font-weight="650"' if shape.bold else ""
-    tone = "soft" if shape.soft else "ink"
+    return _mark(shape, standalone=standalone) if isinstance(shape, Mark) else _label(shape)
+
+
+def _line(line: Line) -> str:
+    dash = f' stroke-dasharray="{DASH[0]:g} {DASH[1]:g}"' if line.dashed else ""
+    clear = f' opacity="{line.opacity:g}"' if line.opacity < 1 else ""
     return (
-        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{shape.anchor}" fill="var(--{tone})"{weight}>'
-        f"{escape(shape.text)}</text>"
+        f'<polyline{_class(line.row)} points="{_points(line.points)}" fill="none" stroke="{_paint(line.row)}" '
+        f'stroke-width="{line.width:g}" stroke-linejoin="round"{dash}{clear}/>'
+    )
+
+
+def _mark(mark: Mark, *, standalone: bool) -> str:
+    """A mark with its tooltip: that of the page, or a title where there is no script."""
+    (x, y), r = mark.at, mark.size
+    corners = _points((x + r * dx, y + r * dy) for dx, dy in outline(mark.row))
+    said = f' data-tip="{escape(mark.tip)}"' if mark.tip and not standalone else ""
+    title = f"<title>{escape(mark.tip)}</title>" if mark.tip and standalone else ""
+    return (
+        f'<polygon{_class(mark.row)}{said} points="{corners}" fill="{_paint(mark.row)}" stroke="var(--card)">'
+        f"{title}</polygon>"
+    )
+
+
+def _label(label: Label) -> str:
+    (x, y), tone = label.at, "soft" if label.soft else "ink"
+    weight = ' font-weight="650"' if label.bold else ""
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{label.anchor}" fill="var(--{tone})"{weight}>'
+        f"{escape(label.text)}</text>"
     )
 
 
