@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,50 +15,89 @@ from vitascope.core.errors import UserError
 from vitascope.core.text import escaped
 
 app = typer.Typer()
+Published = Annotated[
+    str, typer.Option("--published", help="a paper's tables beside the results: twlv1, vjepa2 ...", show_default=False)
+]
 
 
 @app.command()
 def report(
     run: Annotated[
-        Path, typer.Argument(help="run folder of an evaluation or of pretraining, or a folder of such folders")
-    ],
+        Path | None,
+        typer.Argument(
+            help="run folder of an evaluation or of pretraining, or a folder of such folders", show_default=False
+        ),
+    ] = None,
+    model: Annotated[
+        str, typer.Option("-m", "--model", help="encoder in front of the scorecard", show_default="the leading one")
+    ] = "",
+    published: Published = "",
     as_json: options.Json = False,
 ) -> None:
     """Write the report of a run folder: report.html (self-contained), report.md and report.tex.
 
     Temporal tasks also get timelines/, boxes of actors keyframes/: pictures of a few videos
-    as SVG and PNG.
+    as SVG and PNG. With --published, published/ gets a paper's scorecard and appearance against
+    motion, the results beside them; without a run folder, the paper's alone, in ./published.
 
     Example: vitascope report runs/mine
     """
     from vitascope import report as reporting
 
-    if as_json:
+    if run is None and not published:
+        raise UserError("report takes a run folder, --published twlv1, or both")
+    if published:
+        reporting.find_paper(published)  # before anything is written
+    if as_json and run is not None:
         for line in reporting.json_lines(run):
             print(line)
         return
-    written = reporting.write(run)
+    written = _of_run(run, model) if run is not None else []
+    if published:
+        folder = (run or Path()) / "published"
+        written += reporting.write_published(published, folder, [run] if run else []).values()
+    for path in written:
+        print(path)
+
+
+def _of_run(run: Path, model: str) -> list[Path]:
+    """Write the report of a run folder, show its scores, and return the paths."""
+    from vitascope import report as reporting
+
+    written = reporting.write(run, front=model)
     console.print(reporting.overview(run))
     for line in reporting.data_warnings(run):
         print(escaped(line))
-    for path in written.values():
-        print(path)
+    return list(written.values())
 
 
 @app.command()
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="run folders")],
-    models: Annotated[list[str], typer.Option("-m", "--model", help="the two encoders to compare: -m A -m B")],
+    models: Annotated[
+        list[str], typer.Option("-m", "--model", help="the two encoders to compare: -m A -m B", show_default=False)
+    ] = [],  # noqa: B006 - typer's way of a list that may be empty
+    published: Published = "",
     as_json: options.Json = False,
 ) -> None:
     """Compare two encoders on the examples both were evaluated on (paired differences, 95 % intervals).
+
+    With --published, compare the results, or those of -m, with a paper's tables: each number is
+    matched, explained by a setting that differs, or open.
 
     Example: vitascope compare runs/mine -m vit/tiny-random -m pixels/thumbnail
     """
     from vitascope import report as reporting
 
+    if published:
+        found = reporting.compare_published(runs, published, models)
+        print(_json(asdict(found)) if as_json else reporting.published_text(found))
+        return
     if len(models) != 2:
-        raise UserError(f"compare takes two encoders, got {len(models)}; use -m A -m B")
+        raise UserError(f"compare takes two encoders, got {len(models)}; use -m A -m B, or --published twlv1")
     compared = reporting.compare(runs, models[0], models[1])
-    rows = [asdict(comparison) for comparison in compared] if as_json else []
-    print(json.dumps(rows, ensure_ascii=False, indent=1) if as_json else reporting.compare_text(compared))
+    print(_json([asdict(comparison) for comparison in compared]) if as_json else reporting.compare_text(compared))
+
+
+def _json(data: Any) -> str:
+    return json.dumps(data, ensure_ascii=False, indent=1)

@@ -134,7 +134,7 @@ def _published(columns: Sequence[Column], count: int) -> list[tuple[str, list[st
         for of in published.published(column.first):
             for row in of.rows:
                 line = lines.setdefault(f"{row.encoder} ({of.paper}, published)", ["–"] * count)
-                line[place] = f"{row.value:.2f}"
+                line[place] = row.text
     return [*lines.items()]
 
 
@@ -200,7 +200,8 @@ def _latex_table(board: Leaderboard, columns: Sequence[Column], rankings: Mappin
     ]
     levels = _chance_levels(board, columns, rankings)
     body += [[r"\emph{chance}", *levels]] if levels else []
-    body += [[rf"\emph{{{tex_escape(name)}}}", *cells] for name, cells in _published(columns, len(heads))]
+    gray = _published(columns, len(heads))
+    body += [[rf"\emph{{{tex_escape(name)}}}", *map(tex_escape, cells)] for name, cells in gray]
     body = [[cell.replace("–", "--") for cell in line] for line in body]
     return _tabular(note, ["Encoder", *heads], body, f"l{'r' * len(heads)}")
 

@@ -40,8 +40,9 @@ from vitascope.report.charts.keyframe_page import Keyframes, lay_out
 from vitascope.report.charts.plots import Axis, Strip
 from vitascope.report.charts.timeline_selection import TaskTimelines
 from vitascope.report.render import TEMPLATES, render
-from vitascope.report.sections import aggregation, detection, leaderboard, motion, pretraining, temporal
+from vitascope.report.sections import aggregation, detection, leaderboard, motion, pretraining, scorecard, temporal
 from vitascope.report.sections.pretraining import Pretraining
+from vitascope.report.sections.scorecard import ScorecardView
 from vitascope.report.sections.tables import (
     DEPENDENCE_NOTE,
     ON_TEST_NOTE,
@@ -73,6 +74,7 @@ class Findings(NamedTuple):
     pretraining: Pretraining | None
     timelines: Sequence[TaskTimelines]
     keyframes: Keyframes
+    scorecard: ScorecardView | None
 
 
 class TaskView(NamedTuple):
@@ -93,12 +95,12 @@ class TaskView(NamedTuple):
     rows: Sequence[EncoderRow]
 
 
-def write(run: str | Path, *, formats: Sequence[str] = FORMATS) -> dict[str, Path]:
+def write(run: str | Path, *, formats: Sequence[str] = FORMATS, front: str = "") -> dict[str, Path]:
     """Write the report of a run folder into it: `report.html`, `report.md` and `report.tex`, or those of `formats`.
 
     It covers evaluation results, and pretraining runs logged in the folder or its subfolders. For temporal tasks,
-    `timelines` is a folder of pictures as SVG and PNG, for boxes of actors `keyframes` is one. UserError for an unknown
-    format or an empty folder.
+    `timelines` is a folder of pictures as SVG and PNG, for boxes of actors `keyframes` is one. `front` is the encoder
+    of the scorecard, by default the leading one. UserError for an unknown format or encoder, or an empty folder.
     """
     run = Path(run)
     for name in formats:
@@ -114,7 +116,9 @@ def write(run: str | Path, *, formats: Sequence[str] = FORMATS) -> dict[str, Pat
     pictured = bool({"html", KEYFRAMES} & {*formats})
     keyframes = lay_out(keyframe_selection.task_keyframes(boxed) if pictured else [])
     renderers = (
-        _result_renderers(run, board, logs, (timelines, keyframes)) if recorded else _training_renderers(run, logs)
+        _result_renderers(run, board, logs, (timelines, keyframes), front)
+        if recorded
+        else _training_renderers(run, logs)
     )
     written: dict[str, Path] = {}
     for name in [name for name in formats if name not in (PICTURES, KEYFRAMES)]:
@@ -158,7 +162,11 @@ def _results(run: str | Path, logs: Sequence[TrainingLog]) -> list[Result]:
 
 
 def _result_renderers(
-    run: Path, board: Leaderboard, logs: Sequence[TrainingLog], drawn: tuple[Sequence[TaskTimelines], Keyframes]
+    run: Path,
+    board: Leaderboard,
+    logs: Sequence[TrainingLog],
+    drawn: tuple[Sequence[TaskTimelines], Keyframes],
+    front: str,
 ) -> Renderers:
     """Render the report of evaluation results, including pretraining runs if there are any."""
     analyses = [analyze(column) for column in board.plain()]
@@ -166,7 +174,8 @@ def _result_renderers(
     trained = pretraining.pretraining(logs, first=len(board.rows))
     sentences: list[Sequence[TextRun]] = [*_key_findings(board, rankings), *(trained.findings if trained else [])]
     extras = collect_extras(board, rankings)
-    findings = Findings(analyses, rankings, sentences, extras, trained, *drawn)
+    card = scorecard.of_run(board, rankings, front)
+    findings = Findings(analyses, rankings, sentences, extras, trained, *drawn, card)
     more = [trained.table] if trained else []
     return {
         "html": lambda: _html(run, board, findings),
@@ -232,6 +241,7 @@ def _html(run: Path, board: Leaderboard, findings: Findings) -> str:
         "other_protocols": leaderboard.other_protocols(board),
         "averages": motion.averages_section(board, rankings),
         "scatter": scatter,
+        "scorecard": findings.scorecard,
         "left_out": leaderboard.left_out(board),
         "tasks": [_task(c, a, board) for c, a in zip(board.plain(), findings.analyses, strict=True)],
         "n_tasks": len(board.main()),
@@ -263,7 +273,9 @@ def _html(run: Path, board: Leaderboard, findings: Findings) -> str:
 
 def _styles(findings: Findings) -> str:
     """The style sheets of the sections that the page has."""
-    names = {"timelines": findings.timelines, "actors": findings.keyframes.tasks, "keyframes": findings.keyframes.tasks}
+    boxes = bool(findings.keyframes.tasks)
+    names = {"timelines": bool(findings.timelines), "actors": boxes, "keyframes": boxes}
+    names |= {"scorecard": findings.scorecard is not None}
     sheets = [(TEMPLATES / f"{name}.css").read_text(encoding="utf-8") for name, shown in names.items() if shown]
     return "\n".join([*sheets, box_overlay.css() if findings.keyframes.tasks else ""])
 

@@ -163,8 +163,8 @@ def _published_lines(places: Sequence[tuple[Column, int]], count: int) -> tuple[
         for of in published.published(column.first):
             for row in of.rows:
                 line = lines.setdefault((row.encoder, of.source), [Cell("–")] * count)
-                tip = f"published, {of.source}\n{row.value:.2f}, {of.about}"
-                line[place] = Cell(f"{row.value:.2f}", sort=row.value, tip=tip)
+                tip = f"published, {of.source}\n{row.text}, {of.about}"
+                line[place] = Cell(row.text, sort=row.value, tip=tip)
     return tuple(
         PublishedLine(encoder, f"published, {source}", tuple(line)) for (encoder, source), line in lines.items()
     )
