@@ -45,8 +45,6 @@ def checkup(
     from vitascope.core.files import cache, write
     from vitascope.evaluation import checkup as checkups
 
-    if not models:
-        raise UserError("name at least one encoder with -m; several are compared: -m A -m B")
     if output and (output.suffix.lower() != ".html" or output.is_dir()):
         raise UserError(f"-o {output}: give the name of a page that ends with .html")
     if output:

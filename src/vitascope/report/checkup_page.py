@@ -9,26 +9,29 @@ from typing import Any
 from vitascope.core.text import counted, escaped, file_size, format_duration, number, rough_duration, with_interval
 from vitascope.core.types import Score, plain
 from vitascope.evaluation.checkup.advice import advise, recommended
-from vitascope.evaluation.checkup.alterations import ALTERATIONS, SECONDS
 from vitascope.evaluation.checkup.report import Checkup
 from vitascope.report.analysis.leaderboard import EncoderRow
 from vitascope.report.charts import plots
 from vitascope.report.charts.plots import Mark, Strip
 from vitascope.report.render import render
 from vitascope.report.sections.tables import SummaryTable
+from vitascope.video.alterations import ALTERATIONS, SECONDS
 
 WORDS = {
     "reversed": "played backwards",
     "shuffled": "frames shuffled",
     "slowed": "middle half at half speed",
-    **{name: f"{name}: {words}" for name, (words, _, _) in ALTERATIONS.items()},
+    **{name: f"{name} ({words})" for name, (words, _, _) in ALTERATIONS.items()},
 }
 """Alterations in words."""
 SHIFT_NOTE = (
     "Percent of the mean distance of two different videos, with 95 % intervals over recordings: 0, the vector stays "
     "where it is; 100, it goes as far as to any other video."
 )
-STABILITY_NOTE = f"The same, of {SECONDS:g} s from the middle of {{}}: what should change nothing."
+STABILITY_NOTE = (
+    f"The same, of {SECONDS:g} s from the middle of {{}}, by what should change nothing: H.264 of poor quality, the "
+    "middle of the picture, black bars above and below."
+)
 
 
 def data(found: Checkup) -> dict[str, Any]:
@@ -67,7 +70,7 @@ def _shifts(title: str, found: Checkup, part: str, note: str) -> SummaryTable:
 def _ranks(found: Checkup) -> SummaryTable:
     note = (
         "Effective number of dimensions that the vectors of the videos span, and the most that so many videos can; "
-        f"pairs of different videos nearer than a tenth of the mean distance{'' if found.copies else ''}."
+        "pairs of different videos nearer than a tenth of the mean distance."
     )
     rows = tuple(
         (escaped(e.encoder), f"{e.dim:,}", number(e.rank), f"{min(e.dim, found.most_rank):,}", f"{len(e.alike)}")
@@ -89,7 +92,9 @@ def _agreement(found: Checkup) -> SummaryTable:
 
 
 def _costs(found: Checkup) -> SummaryTable:
-    note = f"Of an hour of video, a clip each two seconds, decoding included, on this machine ({escaped(found.device)})."
+    note = (
+        f"Of an hour of video, a clip each two seconds, decoding included, on this machine ({escaped(found.device)})."
+    )
     rows = tuple(
         (escaped(e.encoder), f"{e.clip_seconds:.3f}", rough_duration(e.hour_seconds), file_size(e.hour_bytes))
         for e in found.encoders

@@ -4,4 +4,4 @@ from vitascope.evaluation.checkup.advice import advise, recommended
 from vitascope.evaluation.checkup.report import Checkup, EncoderCheckup
 from vitascope.evaluation.checkup.run import checkup
 
-__all__ = ["Checkup", "EncoderCheckup", "advise", "checkup"]
+__all__ = ["Checkup", "EncoderCheckup", "advise", "checkup", "recommended"]

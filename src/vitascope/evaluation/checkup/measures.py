@@ -16,8 +16,12 @@ from vitascope.metrics.few_units import LEVEL
 from vitascope.metrics.stats import Groups, bootstrap, codes, resampled
 
 Vectors: TypeAlias = Float[ndarray, "n d"]
+Others: TypeAlias = Float[ndarray, "n e"]
+"""Vectors of another encoder, which may be of another size."""
 LARGEST_SHIFT = 1000.0
 """Upper bound of a shift, percent."""
+NOTHING = 1e-2
+"""Shift, percent, that rounding in half precision can make."""
 PARTS = 40
 """Most parts of the jackknife: each is left out once."""
 NEIGHBORS = 10
@@ -50,7 +54,7 @@ def shift(original: Vectors, altered: Vectors, groups: Groups, *, rng: np.random
     """How far an alteration moves the vectors, percent of the mean distance of two different videos, with interval.
 
     Row i of both is video i. 0: nothing moves; 100: as far as to any other video. Both are centered by the mean of the
-    originals and have unit length. NaN if all originals are equal.
+    originals and have unit length. NaN if all originals are equal; no interval if no vector moves.
     """
     center = original.astype(np.float64).mean(0)
     ours, theirs = units(original, center), units(altered, center)
@@ -58,12 +62,16 @@ def shift(original: Vectors, altered: Vectors, groups: Groups, *, rng: np.random
     if scale == 0:
         return Score(float("nan"))
     moved = np.minimum(100 * np.linalg.norm(ours - theirs, axis=1) / scale, LARGEST_SHIFT)
+    if moved.max() < NOTHING:
+        return Score(0.0)
     of = codes(groups, len(moved))
     sums, counts = np.bincount(of, moved), np.bincount(of)
-    statistic: Callable[[Int[ndarray, "b u"]], Float[ndarray, "b k"]] = lambda drawn: (
-        (drawn @ sums) / (drawn @ counts)
-    )[:, None]  # noqa: E731
-    return resampled(statistic, len(counts), bounds=(0.0, LARGEST_SHIFT), rng=rng)[0]
+
+    def mean(drawn: Int[ndarray, "b u"]) -> Float[ndarray, "b 1"]:
+        means: Float[ndarray, "b 1"] = ((drawn @ sums) / (drawn @ counts))[:, None]
+        return means
+
+    return resampled(mean, len(counts), bounds=(0.0, LARGEST_SHIFT), rng=rng)[0]
 
 
 def close_pairs(vectors: Vectors, share: float) -> list[tuple[int, int]]:
@@ -76,7 +84,7 @@ def close_pairs(vectors: Vectors, share: float) -> list[tuple[int, int]]:
     return [(int(rows[i]), int(columns[i])) for i in order]
 
 
-def cka(one: Vectors, other: Vectors) -> float:
+def cka(one: Vectors, other: Others) -> float:
     """Linear centered kernel alignment of two encoders on the same videos, at most 1; NaN below four videos.
 
     Kornblith et al., "Similarity of neural network representations revisited" (ICML 2019), with the unbiased estimate
@@ -124,7 +132,7 @@ def jackknife(statistic: Callable[[Bool[ndarray, "n"]], float], groups: Groups, 
 
 
 def shared_neighbors(
-    one: Vectors, other: Vectors, groups: Groups, *, k: int = NEIGHBORS, rng: np.random.Generator
+    one: Vectors, other: Others, groups: Groups, *, k: int = NEIGHBORS, rng: np.random.Generator
 ) -> Score:
     """Mean share of the k nearest videos of a video that two encoders have in common, percent, with interval.
 

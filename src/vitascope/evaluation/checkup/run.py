@@ -18,7 +18,6 @@ from vitascope.core.types import Dataset, Example, Score
 from vitascope.encoders.base import Encoder
 from vitascope.encoders.load import load
 from vitascope.encoders.precomputed import Release
-from vitascope.evaluation.checkup.alterations import ALTERATIONS, excerpt, write_excerpts
 from vitascope.evaluation.checkup.measures import (
     Vectors,
     cka,
@@ -39,6 +38,7 @@ from vitascope.features.view import View
 from vitascope.pretrain.monitoring.feature_rank import effective_rank
 from vitascope.sampling.names import MultiClip, Reversed, Shuffled, Slowed, Uniform
 from vitascope.video import UNREADABLE, inspect
+from vitascope.video.alterations import ALTERATIONS, excerpt, write_excerpts
 
 MOST = 300
 """Videos looked at by default."""
@@ -95,7 +95,10 @@ def checkup(
             raise UserError(f"{encoder.card.name}: released embeddings cannot be made of altered videos; give weights")
     dataset, copies = join_copies(sample(whole, max(most, FEWEST)), options)
     with tempfile.TemporaryDirectory(prefix="vitascope-") as folder:
+        log.info("altering excerpts of up to %d videos", ALTERED)
         excerpts = _excerpts(dataset, Path(folder))
+        if not excerpts.examples:
+            raise UserError(f"{data}: no video could be read; see `vitascope check {data}`")
         embedded = [_embed(encoder, dataset, excerpts, (root, Path(folder)), options) for encoder in loaded]
     groups = {e.id: e.group or e.id for e in dataset.examples}
     common = [i for i in embedded[0].videos[""] if all(i in e.videos[""] for e in embedded)]
@@ -106,7 +109,7 @@ def checkup(
         videos=len(common),
         found=len(whole.examples) - len(whole.missing_files),
         recordings=unit_count([groups[i] for i in common], len(common)),
-        altered=len({e.id for e in excerpts[""]}),
+        altered=len(excerpts.examples) // (1 + len(ALTERATIONS)),
         seconds=_mean_seconds(dataset),
         neighbors=neighbors_asked(len(common)),
         most_rank=len(common) - 1,
@@ -129,11 +132,11 @@ def _mean_seconds(dataset: Dataset[Any]) -> float:
     return float(np.mean([video.end - video.start for video in durations])) if durations else 0.0
 
 
-def _excerpts(dataset: Dataset[Any], folder: Path) -> dict[str, list[Example[Any]]]:
-    """Excerpts of a few videos, {name of the alteration: examples}, written below `folder`; empty name: as they are."""
-    made: dict[str, list[Example[Any]]] = {name: [] for name in ("", *ALTERATIONS)}
+def _excerpts(dataset: Dataset[Any], folder: Path) -> Dataset[Any]:
+    """Excerpts of a few videos, as they are and altered, the latter written below `folder`; ids say which."""
+    made: list[Example[Any]] = []
     for number, example in enumerate(dataset.examples):
-        if len(made[""]) == ALTERED:
+        if len(made) == ALTERED * (1 + len(ALTERATIONS)):
             break
         files = {name: folder / f"{number}-{name}.mp4" for name in ALTERATIONS}
         try:
@@ -143,16 +146,21 @@ def _excerpts(dataset: Dataset[Any], folder: Path) -> dict[str, list[Example[Any
         except UNREADABLE as error:
             log.debug("%s: no excerpt: %s", example.path, error)
             continue
-        made[""].append(replace(example, span=span))
-        for name, path in files.items():
-            made[name].append(replace(example, path=str(path), span=None, fps=None))
-    return made
+        made.append(replace(example, id=_excerpt_id("", example.id), span=span))
+        made += [
+            replace(example, id=_excerpt_id(n, example.id), path=str(f), span=None, fps=None) for n, f in files.items()
+        ]
+    return replace(dataset, key="excerpts", examples=tuple(made))
+
+
+def _excerpt_id(alteration: str, video: str) -> str:
+    return f"{alteration}:{video}"
 
 
 def _embed(
     encoder: Encoder,
     dataset: Dataset[Any],
-    excerpts: Mapping[str, Sequence[Example[Any]]],
+    excerpts: Dataset[Any],
     roots: tuple[Path, Path],
     options: ExtractionOptions,
 ) -> _Embedded:
@@ -160,11 +168,12 @@ def _embed(
     views = {"": AS_IS, **ORDERS}
     summary = embed(encoder, dataset, list(views.values()), root=roots[0], options=options)
     videos = {name: _vectors(encoder, dataset, view, roots[0]) for name, view in views.items()}
-    parts = {}
-    for name, examples in excerpts.items():
-        part = replace(dataset, key=f"excerpts-{name or 'as-is'}", examples=tuple(examples))
-        embed(encoder, part, [AS_IS], root=roots[1], options=options)
-        parts[name] = _vectors(encoder, part, AS_IS, roots[1])
+    embed(encoder, excerpts, [AS_IS], root=roots[1], options=options)
+    found = _vectors(encoder, excerpts, AS_IS, roots[1])
+    parts: dict[str, dict[str, np.ndarray]] = {name: {} for name in ("", *ALTERATIONS)}
+    for key, vector in found.items():
+        name, _, video = key.partition(":")
+        parts[name][video] = vector
     return _Embedded(encoder, videos, parts, summary.failures)
 
 

@@ -13,6 +13,7 @@ from vitascope.datasets.audit.fingerprint_journal import journal_of, take_finger
 from vitascope.datasets.audit.fingerprints import PrintRequest, copies
 from vitascope.datasets.open import open_dataset
 from vitascope.datasets.precomputed import DATASET
+from vitascope.datasets.readers.folder_lists import find_manifest
 from vitascope.datasets.readers.video_files import walk
 from vitascope.datasets.recordings import with_copies, with_recordings
 from vitascope.features.extract import ExtractionOptions
@@ -24,14 +25,12 @@ FEWEST = 8
 def unlabeled(data: str, data_root: Path | None = None) -> Dataset[Any]:
     """The videos of the folder or dataset `data`, without classes; UserError for too few, or imported embeddings.
 
-    Below a folder every video and folder of frames counts, whatever lists or labels are beside them. Files of one
-    recording, as far as names and bytes tell, are a group.
+    Below a folder without a list every video and folder of frames counts. Files of one recording are a group, as far as
+    the list, names and bytes tell.
     """
     folder = Path(data).expanduser()
-    if folder.is_dir() and not (folder / DATASET).is_file():
-        examples = [
-            Example(id=path, path=f"{folder}/{path}", truth=0) for path in sorted(walk(folder, frames=True))
-        ]
+    if folder.is_dir() and not (folder / DATASET).is_file() and not find_manifest(folder):
+        examples = [Example(id=path, path=f"{folder}/{path}", truth=0) for path in sorted(walk(folder, frames=True))]
         grouped = with_recordings(examples, folder)
         name = folder.resolve().name
         found = Dataset(
@@ -41,7 +40,9 @@ def unlabeled(data: str, data_root: Path | None = None) -> Dataset[Any]:
     else:
         found = open_dataset(data, data_root)
         if found.cards:
-            raise UserError(f"{data} holds imported embeddings; a check-up alters the videos, so give the folder of these")
+            raise UserError(
+                f"{data} holds imported embeddings; a check-up alters the videos, so give the folder of these"
+            )
     if len(found.examples) - len(found.missing_files) < FEWEST:
         there = len(found.examples) - len(found.missing_files)
         raise UserError(f"{data}: {there} videos; a check-up needs {FEWEST} or more: give the folder that holds them")

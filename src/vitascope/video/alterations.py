@@ -1,10 +1,11 @@
-"""Excerpts of videos as files, re-encoded, cropped or letterboxed: what happens to videos on their way through the web."""
+"""Excerpts of videos as files, re-encoded, cropped or letterboxed: what befalls videos on their way through the web."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from pathlib import Path
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -30,28 +31,29 @@ MAX_SIDE = 720
 CLOCK = 90_000
 """Ticks a second."""
 Picture = UInt8[ndarray, "y x 3"]
+Altered = UInt8[ndarray, "rows columns 3"]
 
 
-def _cropped(picture: Picture) -> Picture:
+def _cropped(picture: Picture) -> Altered:
     rows, columns = (round(size * (1 - CROP) / 2) for size in picture.shape[:2])
     return picture[rows : len(picture) - rows, columns : picture.shape[1] - columns]
 
 
-def _letterboxed(picture: Picture) -> Picture:
+def _letterboxed(picture: Picture) -> Altered:
     bar = round(len(picture) * (BARS - 1) / 2)
     return np.pad(picture, ((bar, bar), (0, 0), (0, 0)))
 
 
-ALTERATIONS: Mapping[str, tuple[str, Callable[[Picture], Picture], int]] = {
-    "re-encoded": (f"H.264 at crf {POOR}", lambda picture: picture, POOR),
-    "cropped": (f"the middle {CROP:.0%} of width and height", _cropped, GOOD),
-    "letterboxed": ("black bars above and below, as 16:9 in 4:3", _letterboxed, GOOD),
+ALTERATIONS: Mapping[str, tuple[str, Callable[[Picture], Altered], int]] = {
+    "re-encoded": (f"crf {POOR}", lambda picture: picture, POOR),
+    "cropped": (f"middle {CROP:.0%}", _cropped, GOOD),
+    "letterboxed": ("16:9 in 4:3", _letterboxed, GOOD),
 }
 """What is done to an excerpt by name: in words, to each picture, and the quality of the file."""
 
 
 def excerpt(video: Video) -> Span:
-    """The frames displayed around the middle of a video, for `SECONDS` or less: from the first to the end of the last."""
+    """The span of the frames displayed around the middle of a video, `SECONDS` long or a little longer."""
     middle = (video.start + video.end) / 2
     shown = video.within((middle - SECONDS / 2, middle + SECONDS / 2)).visible()
     end = shown[-1] + 1
@@ -64,7 +66,9 @@ def write_excerpts(video: Video, span: Span, targets: Mapping[str, Path]) -> Non
     UserError if a frame cannot be decoded or this build of PyAV cannot encode H.264.
     """
     if CODEC not in av.codecs_available:
-        raise UserError(f"PyAV was built without {CODEC}, which re-encoding needs; install PyAV's own wheel: pip install av")
+        raise UserError(
+            f"PyAV was built without {CODEC}, which re-encoding needs; install PyAV's own wheel: pip install av"
+        )
     wanted = list(video.within(span).visible())
     orientation = Orientation(video.rotation, video.mirrored)
     files = {name: _File(path, name) for name, path in targets.items()}
@@ -92,7 +96,9 @@ class _File:
     def __init__(self, path: Path, alteration: str) -> None:
         self.container = av.open(str(path), "w")
         _, self.alter, quality = ALTERATIONS[alteration]
-        self.stream = self.container.add_stream(CODEC, rate=30, options={"crf": str(quality), "preset": "veryfast"})
+        self.stream: Any = self.container.add_stream(
+            CODEC, rate=30, options={"crf": str(quality), "preset": "veryfast"}
+        )
         self.stream.codec_context.time_base = Fraction(1, CLOCK)
         self.stream.codec_context.thread_count = 1
         self.stream.pix_fmt = "yuv420p"
