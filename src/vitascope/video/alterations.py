@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import av
 import numpy as np
@@ -96,12 +96,11 @@ class _File:
     def __init__(self, path: Path, alteration: str) -> None:
         self.container = av.open(str(path), "w")
         _, self.alter, quality = ALTERATIONS[alteration]
-        self.stream: Any = self.container.add_stream(
-            CODEC, rate=30, options={"crf": str(quality), "preset": "veryfast"}
-        )
+        options = {"crf": str(quality), "preset": "veryfast"}
+        self.stream: Any = self.container.add_stream(CODEC, rate=30, options=options)  # a video stream
         self.stream.codec_context.time_base = Fraction(1, CLOCK)
         self.stream.codec_context.thread_count = 1
-        self.stream.pix_fmt = "yuv420p"
+        self.stream.codec_context.pix_fmt = "yuv420p"
         self.begun = False
 
     def add(self, picture: Picture, time: float) -> None:
