@@ -133,6 +133,14 @@ def findings_table(model: str, findings: Sequence[Any]) -> Table:
     return table
 
 
+def plain_table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """A table of text."""
+    table = Table(*map(escape, heads), box=None, header_style="bold", title=escape(title), title_justify="left")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    return table
+
+
 def cases_table(rows: Sequence[Any]) -> Table:
     """Table of the cases of a fixture folder: largest error of each output, in standard deviations."""
     table = Table("", "case", "encoder", "largest error", "coverage", box=None, header_style="bold")
