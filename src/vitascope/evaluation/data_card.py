@@ -20,6 +20,8 @@ from vitascope.evaluation.result_schema import QUARTILES
 from vitascope.features.base import Features, StoredFeatures
 from vitascope.features.extract import ExtractionSummary
 from vitascope.features.source import BYTES_PER_VALUE
+from vitascope.sampling.names import clips_of
+from vitascope.sampling.samplers import Sampler
 
 MAX_CLASSES = 1000
 """Classes whose sizes are kept; of more, the sizes in descending order at so many places."""
@@ -82,9 +84,12 @@ def data_card(dataset: Dataset[Any], measured: Extent) -> dict[str, Any]:
     }
 
 
-def cost_card(card: Card, measured: Extent, summary: ExtractionSummary) -> dict[str, Any]:
-    """What a test video costs through the view of the probe: clips, stored bytes, and clips encoded in this run."""
-    clips = fmean(measured.clips.values()) if measured.clips else 0.0
+def cost_card(card: Card, sampler: Sampler, measured: Extent, summary: ExtractionSummary) -> dict[str, Any]:
+    """What a test video costs through the view of the probe: clips, stored bytes, and clips encoded in this run.
+
+    Where clips are drawn anew, and so not counted, they are those of a video of ten seconds.
+    """
+    clips = fmean(measured.clips.values()) if measured.clips else float(clips_of(sampler, card.frames))
     return {
         "clips": round(clips, 3),
         "bytes": round(BYTES_PER_VALUE * measured.values * clips, 1),

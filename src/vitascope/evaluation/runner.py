@@ -271,7 +271,7 @@ def _result(
         missing=_missing(predictions, {**dataset.missing_files, **source.summary.failures}),
         notes=source.summary.notes,
         data=data_card(dataset, measured),
-        cost=cost_card(card, measured, source.summary),
+        cost=cost_card(card, probe.test.sampler, measured, source.summary),
         inputs=source.inputs([probe.train, probe.test]),
         data_warnings=(
             *diagnose(dataset),
