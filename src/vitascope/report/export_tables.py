@@ -24,6 +24,7 @@ from vitascope.report.analysis.ranking import (
     averages,
     chance_level,
 )
+from vitascope.report.analysis.units import interval_definition
 from vitascope.report.sections import temporal
 from vitascope.report.sections.tables import ON_TEST_NOTE, Extras, SummaryTable, collect_extras, summary_tables
 
@@ -35,9 +36,8 @@ DAGGER = "†"
 CHANCE = "chance"
 """Label of the row of chance levels."""
 NOTE = (
-    "Brackets: 95 % bootstrap intervals over groups of examples (fewer than ten groups: score intervals with Student's "
-    "t). Bold: top tier, encoders that do not differ significantly from the best (paired test, "
-    f"{FAMILY}, 5 %). † the encoder's pretraining data include this dataset."
+    f"Bold: top tier, encoders that do not differ significantly from the best (paired test, {FAMILY}, 5 %). † the "
+    "encoder's pretraining data include this dataset."
 )
 TEX_PREAMBLE = "% needs \\usepackage{booktabs} and \\usepackage[T1]{fontenc}\n"
 _TEX = {
@@ -71,7 +71,7 @@ def markdown(
     lines = markdown_head(findings)
     lines += [line for warning in _data_warnings(board) for line in (f"**{md_escape(warning)}**", "")]
     if board.main():
-        lines += [*_markdown_table(board, board.main(), rankings), "", _note(board), ""]
+        lines += [*_markdown_table(board, board.main(), rankings), "", _note(board, rankings), ""]
     for column in board.other_protocols():
         note = f"{column.task} under another protocol (not comparable to the above): {_difference_text(board, column)}"
         lines += [md_escape(note), "", *_markdown_table(board, [column], {}), ""]
@@ -100,8 +100,8 @@ def _data_warnings(board: Leaderboard) -> list[str]:
     return [f"{line}." for line in warning_lines(r for column in board.columns for r in column.cells.values())]
 
 
-def _note(board: Leaderboard) -> str:
-    notes = [NOTE, *[ON_TEST_NOTE] * bool(chosen_on_test(board))]
+def _note(board: Leaderboard, rankings: Mapping[str, Ranking]) -> str:
+    notes = [f"Brackets: {interval_definition(board, rankings)}.", NOTE, *[ON_TEST_NOTE] * bool(chosen_on_test(board))]
     return " ".join([*notes, *(f"Published: {source}." for source in published.sources(c.first for c in board.main()))])
 
 
@@ -174,7 +174,7 @@ def _scores_of_row(
 
 def latex(board: Leaderboard, rankings: Mapping[str, Ranking], extras: Extras) -> str:
     r"""Render all tables as LaTeX, for \input after \usepackage{booktabs} and \usepackage[T1]{fontenc}."""
-    note = " ".join([_note(board), *_data_warnings(board)])
+    note = " ".join([_note(board, rankings), *_data_warnings(board)])
     tables = [_latex_table(board, board.main(), rankings, note)] if board.main() else []
     for column in board.other_protocols():
         note = f"Under another protocol, not comparable to the other table: {_difference_text(board, column)}"

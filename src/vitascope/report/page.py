@@ -35,6 +35,7 @@ from vitascope.report.analysis.ranking import (
     averages,
     overall,
 )
+from vitascope.report.analysis.units import interval_definition
 from vitascope.report.charts import box_overlay, keyframe_selection, plots, svg_png, timeline_selection, track_selection
 from vitascope.report.charts.keyframe_page import Keyframes, lay_out
 from vitascope.report.charts.plots import Axis, Strip
@@ -42,6 +43,7 @@ from vitascope.report.charts.timeline_selection import TaskTimelines
 from vitascope.report.render import TEMPLATES, render
 from vitascope.report.sections import detection, leaderboard, motion, pretraining, temporal
 from vitascope.report.sections.pretraining import Pretraining
+from vitascope.report.sections.trust import trust_values
 from vitascope.report.sections.tables import (
     DEPENDENCE_NOTE,
     ON_TEST_NOTE,
@@ -226,6 +228,8 @@ def _html(run: Path, board: Leaderboard, findings: Findings) -> str:
         "recorded": _date_text((run / results.RESULTS).stat().st_mtime),
         "versions": phrases.versions(recorded),
         "findings": findings.sentences,
+        "intervals": interval_definition(board, rankings),
+        **trust_values(board, rankings),
         "rows": board.rows,
         "data_warnings": list(map(escaped, warning_lines(recorded))),
         "table": leaderboard.table(board, board.main(), rankings),
@@ -261,7 +265,7 @@ def _html(run: Path, board: Leaderboard, findings: Findings) -> str:
 
 def _styles(findings: Findings) -> str:
     """The style sheets of the sections that the page has."""
-    names = {"timelines": findings.timelines, "actors": findings.keyframes.tasks, "keyframes": findings.keyframes.tasks}
+    names = {"trust": True, "timelines": findings.timelines, "actors": findings.keyframes.tasks, "keyframes": findings.keyframes.tasks}
     sheets = [(TEMPLATES / f"{name}.css").read_text(encoding="utf-8") for name, shown in names.items() if shown]
     return "\n".join([*sheets, box_overlay.css() if findings.keyframes.tasks else ""])
 

@@ -45,6 +45,8 @@ class CostChart(NamedTuple):
     """Scores of a task against one kind of cost."""
 
     task: str
+    dataset: str
+    probe: str
     x: LogAxis
     y: Axis
     points: tuple[CostPoint, ...]
@@ -149,7 +151,8 @@ def _chart(column: Column, ranking: Ranking, measure: Measure, rows: Sequence[En
     best = front({row: (cost if measure.less_is_better else -cost, scores[row].value) for row, cost in costs.items()})
     points = tuple(_point(rows[row], (costs[row], scores[row]), (x, y), measure, front=row in best) for row in costs)
     line = sorted((p.x, p.y) for p in points if p.front)
-    return CostChart(escaped(column.task), x, y, points, plots.svg_points(line))
+    names = [escaped(name) for name in (column.task, column.first.dataset, column.first.probe)]
+    return CostChart(*names, x, y, points, plots.svg_points(line))
 
 
 def _point(

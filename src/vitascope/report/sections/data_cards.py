@@ -21,6 +21,8 @@ MAX_BARS = 60
 """Bars of the sizes of classes; of more classes, sizes at so many places."""
 MAX_FOLDS = 12
 """Folds whose sizes are listed."""
+LEAKS = ("leak", "overlap", "copies", "names")
+"""Kinds of warnings that say that training may have what the test is about."""
 FULL = 40.0
 """Height of the longest bar, pixels."""
 
@@ -46,6 +48,7 @@ class FoldScores(NamedTuple):
     """Scores of every fold on a task, a strip for each encoder."""
 
     task: str
+    probe: str
     axis: Axis
     strips: tuple[Strip, ...]
 
@@ -67,7 +70,7 @@ class Card(NamedTuple):
     folds: tuple[FoldScores, ...]
     doubts: tuple[str, ...]
     sound: bool
-    """Whether leaks, overlaps and copies were looked for and none was found."""
+    """Whether leaks and copies were looked for and none was found."""
     notes: tuple[str, ...]
     protocols: tuple[Protocol, ...]
 
@@ -92,7 +95,7 @@ def _card(name: str, columns: Sequence[Column], rows: Sequence[EncoderRow]) -> C
         tuple(charts),
         tuple(_fold_scores(c, rows) for c in columns if any(len(r.folds) > 1 for r in c.cells.values())),
         tuple(map(escaped, doubts)),
-        bool(told.data) and not doubts,
+        bool(told.data) and not any(w.kind in LEAKS for r in recorded for w in r.data_warnings),
         tuple(map(escaped, data.notes)),
         tuple(Protocol(escaped(c.first.probe), protocol_words(c.first)) for c in columns),
     )
@@ -125,7 +128,7 @@ def _groups(data: DataCard) -> str:
         return f"none{files}"
     alone = data.examples - of.grouped
     rest = f", {counted(alone, 'example')} in none" if alone else ""
-    return f"{of.count:,} (the largest of {of.largest:,}{rest})"
+    return f"{of.count:,} (up to {counted(of.largest, 'example')}{rest})"
 
 
 def _folds(data: DataCard) -> str:
@@ -146,7 +149,7 @@ def _lengths(lengths: Lengths) -> list[Bars]:
     tips = [
         f"{low + i * step:.3g} to {low + (i + 1) * step:.3g} s: {n:,}" for i, n in enumerate(lengths.histogram)
     ]
-    what = "as annotated" if lengths.of == "annotated" else "from the first clip to the end of the last"
+    what = "as annotated" if lengths.of == "annotated" else "as far as clips reach"
     text = f"{_seconds(low)} to {_seconds(high)}, median {_seconds(median)} ({lengths.count:,} videos, {what})"
     if low == high:
         return [Bars("Length", (), f"{_seconds(low)}, all of {counted(lengths.count, 'video')} ({what})")]
@@ -167,7 +170,7 @@ def _class_bars(told: Result, data: DataCard) -> list[Bars]:
     order = sorted(range(len(sizes)), key=lambda c: -sizes[c])
     low, high = min(sizes), max(sizes)
     if low == high:
-        return [Bars("Classes", (), f"all {counted(len(sizes), 'class', 'classes')} have {high:,} tested")]
+        return [Bars("Classes", (), f"{high:,} tested of each of the {counted(len(sizes), 'class', 'classes')}")]
     last = len(order) - 1
     shown = order if len(order) <= MAX_BARS else [order[round(i * last / (MAX_BARS - 1))] for i in range(MAX_BARS)]
     tips = [f"{escaped(str(names[c])) if known else 'a class'}: {sizes[c]:,}" for c in shown]
@@ -191,7 +194,7 @@ def _fold_scores(column: Column, rows: Sequence[EncoderRow]) -> FoldScores:
     }
     scale = plots.axis([Score(v) for each in values.values() for v in each] or [Score(0.0)])
     strips = [_fold_strip(rows[row], each, scale) for row, each in values.items() if len(each) > 1]
-    return FoldScores(escaped(column.task), scale, tuple(strips))
+    return FoldScores(escaped(column.task), escaped(column.first.probe), scale, tuple(strips))
 
 
 def _fold_strip(row: EncoderRow, values: Sequence[float], scale: Axis) -> Strip:
