@@ -32,8 +32,7 @@ from vitascope.report.analysis.ranking import (
     analyze,
     average_columns,
     average_name,
-    averages,
-    overall,
+    rank_all,
 )
 from vitascope.report.analysis.units import interval_definition
 from vitascope.report.charts import box_overlay, keyframe_selection, plots, svg_png, timeline_selection, track_selection
@@ -164,7 +163,7 @@ def _result_renderers(
 ) -> Renderers:
     """Render the report of evaluation results, including pretraining runs if there are any."""
     analyses = [analyze(column) for column in board.plain()]
-    rankings = _rankings(board, analyses)
+    rankings = rank_all(board, analyses)
     trained = pretraining.pretraining(logs, first=len(board.rows))
     sentences: list[Sequence[TextRun]] = [*_key_findings(board, rankings), *(trained.findings if trained else [])]
     extras = collect_extras(board, rankings)
@@ -193,16 +192,6 @@ def _training_renderers(run: Path, logs: Sequence[TrainingLog]) -> Renderers:
         ),
         "tex": lambda: export_tables.TEX_PREAMBLE + export_tables.latex_summaries(tables),
     }
-
-
-def _rankings(board: Leaderboard, analyses: Sequence[ColumnAnalysis]) -> dict[str, Ranking]:
-    """Rankings by task for the main columns, by axis, and by probe for averages over datasets."""
-    rankings = {c.task: a.ranking for c, a in zip(board.plain(), analyses, strict=True) if c.main}
-    for axis in ("appearance", "motion"):
-        ranking = overall(board, rankings, axis)
-        if ranking is not None:
-            rankings[axis] = ranking
-    return {**rankings, **averages(board, rankings)}
 
 
 def _key_findings(board: Leaderboard, rankings: Mapping[str, Ranking]) -> list[list[TextRun]]:

@@ -212,6 +212,19 @@ def adjust(pairs: Mapping[tuple[int, int], Difference]) -> dict[tuple[int, int],
     return dict(zip(pairs, stats.holm([d.p for d in pairs.values()]), strict=True))
 
 
+def rank_all(board: Leaderboard, analyses: Sequence[ColumnAnalysis]) -> dict[str, Ranking]:
+    """Rankings by task for the main columns, by axis, and by probe for averages over datasets.
+
+    `analyses` are those of `board.plain()`, in order.
+    """
+    rankings = {c.task: a.ranking for c, a in zip(board.plain(), analyses, strict=True) if c.main}
+    for axis in ("appearance", "motion"):
+        ranking = overall(board, rankings, axis)
+        if ranking is not None:
+            rankings[axis] = ranking
+    return {**rankings, **averages(board, rankings)}
+
+
 def overall(board: Leaderboard, rankings: Mapping[str, Ranking], axis: str) -> Ranking | None:
     """Rank encoders by their mean over the main columns of an axis, those evaluated on all of them."""
     return _mean_over(board, rankings, board.main(axis))

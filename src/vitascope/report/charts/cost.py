@@ -53,6 +53,11 @@ class CostChart(NamedTuple):
     front: str
     """Points of the line through the front, for SVG."""
 
+    @property
+    def differs(self) -> bool:
+        """Whether the encoders differ in cost."""
+        return len({point.x for point in self.points}) > 1
+
 
 class CostLine(NamedTuple):
     """What an encoder costs on a task, as text by measure."""
@@ -120,12 +125,12 @@ MEASURES = (
 
 
 def charts(board: Leaderboard, rankings: Mapping[str, Ranking]) -> list[MeasureCharts]:
-    """The charts of every measure that two encoders of a task have."""
+    """The charts of every measure that encoders of a task have and differ in."""
     found = []
     for measure in MEASURES:
         each = [_chart(c, rankings[c.task], measure, board.rows) for c in board.main() if c.task in rankings]
         drawn = tuple(chart for chart in each if chart)
-        if drawn:
+        if any(chart.differs for chart in drawn):
             found.append(MeasureCharts(measure.name, measure.title, measure.less_is_better, drawn))
     return found
 
