@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,12 @@ from vitascope.report.charts import svg_png
 from vitascope.report.charts.timelines import BACKGROUND
 
 TEMPLATES = Path(__file__).parent / "templates"
+SCRIPTS = ("page.js", "view.js", "figures.js")
 
 
-def render(template: str, name: str, values: Mapping[str, Any], *, more: Sequence[str] = ()) -> str:
-    """Render a template with `values` and what every page needs; `name` is that of the page, `more` are scripts."""
-    script = "\n".join((TEMPLATES / file).read_text(encoding="utf-8") for file in ("page.js", *more))
+def render(template: str, name: str, values: Mapping[str, Any]) -> str:
+    """Render a template with `values` and what every page needs; `name` is that of the page."""
+    script = "".join((TEMPLATES / each).read_text(encoding="utf-8") for each in SCRIPTS)
     return (
         _environment()
         .get_template(template)
