@@ -62,3 +62,22 @@ def compare(
     compared = reporting.compare(runs, models[0], models[1])
     rows = [asdict(comparison) for comparison in compared] if as_json else []
     print(json.dumps(rows, ensure_ascii=False, indent=1) if as_json else reporting.compare_text(compared))
+
+
+@app.command()
+def board(
+    runs: Annotated[list[Path], typer.Argument(help="run folders, of any people")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="folder of the page")] = Path("site"),
+    export: Annotated[bool, typer.Option("--export", help="also write board.json and board.csv")] = False,
+) -> None:
+    """Write a static leaderboard over many runs: index.html, which needs no server.
+
+    Results under one protocol are ranked side by side; others stand apart with the reason. The
+    runs' own reports are copied beside the page.
+
+    Example: vitascope board runs/mine runs/yours -o site
+    """
+    from vitascope import report as reporting
+
+    for path in reporting.write_board(runs, output, export=export).values():
+        print(path)
