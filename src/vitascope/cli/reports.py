@@ -22,6 +22,9 @@ def report(
     run: Annotated[
         Path, typer.Argument(help="run folder of an evaluation or of pretraining, or a folder of such folders")
     ],
+    gallery: Annotated[
+        bool, typer.Option("--gallery/--no-gallery", help="with short loops of videos on which one encoder differs")
+    ] = True,
     as_json: options.Json = False,
 ) -> None:
     """Write the report of a run folder: report.html (self-contained), report.md and report.tex.
@@ -37,7 +40,7 @@ def report(
         for line in reporting.json_lines(run):
             print(line)
         return
-    written = reporting.write(run)
+    written = reporting.write(run, gallery=gallery)
     console.print(reporting.overview(run))
     for line in reporting.data_warnings(run):
         print(escaped(line))

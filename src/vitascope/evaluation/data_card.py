@@ -57,7 +57,9 @@ def merged(extents: Iterable[Extent]) -> Extent:
     """The extent of all folds together."""
     each = list(extents)
     seconds = {i: length for one in each for i, length in one.seconds.items()}
-    return Extent(seconds, {i: n for one in each for i, n in one.clips.items()}, max((e.values for e in each), default=0))
+    return Extent(
+        seconds, {i: n for one in each for i, n in one.clips.items()}, max((e.values for e in each), default=0)
+    )
 
 
 def data_card(dataset: Dataset[Any], measured: Extent) -> dict[str, Any]:

@@ -108,7 +108,9 @@ def _html(
         "mark": Markup(MARK),
         "filters": _filters(merged),
         "versions": phrases.versions(recorded),
-        "styles": Markup("\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in ("trust.css", "board.css"))),
+        "styles": Markup(
+            "\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in ("trust.css", "board.css"))
+        ),
     }
     return render("board.html.j2", "Board", values)
 

@@ -41,8 +41,9 @@ from vitascope.report.charts.plots import Axis, Strip
 from vitascope.report.charts.timeline_selection import TaskTimelines
 from vitascope.report.render import TEMPLATES, render
 from vitascope.report.sections import detection, filters, leaderboard, motion, pretraining, temporal
+from vitascope.report.sections import gallery as galleries
+from vitascope.report.sections.gallery import Gallery
 from vitascope.report.sections.pretraining import Pretraining
-from vitascope.report.sections.trust import trust_values
 from vitascope.report.sections.tables import (
     DEPENDENCE_NOTE,
     ON_TEST_NOTE,
@@ -51,6 +52,7 @@ from vitascope.report.sections.tables import (
     sensitivity_note,
     summary_tables,
 )
+from vitascope.report.sections.trust import trust_values
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -74,6 +76,7 @@ class Findings(NamedTuple):
     pretraining: Pretraining | None
     timelines: Sequence[TaskTimelines]
     keyframes: Keyframes
+    galleries: Sequence[Gallery]
 
 
 class TaskView(NamedTuple):
@@ -96,12 +99,12 @@ class TaskView(NamedTuple):
     rows: Sequence[EncoderRow]
 
 
-def write(run: str | Path, *, formats: Sequence[str] = FORMATS) -> dict[str, Path]:
+def write(run: str | Path, *, formats: Sequence[str] = FORMATS, gallery: bool = True) -> dict[str, Path]:
     """Write the report of a run folder into it: `report.html`, `report.md` and `report.tex`, or those of `formats`.
 
     It covers evaluation results, and pretraining runs logged in the folder or its subfolders. For temporal tasks,
-    `timelines` is a folder of pictures as SVG and PNG, for boxes of actors `keyframes` is one. UserError for an unknown
-    format or an empty folder.
+    `timelines` is a folder of pictures as SVG and PNG, for boxes of actors `keyframes` is one. Without `gallery` the page
+    has no videos of failures. UserError for an unknown format or an empty folder.
     """
     run = Path(run)
     for name in formats:
@@ -116,8 +119,11 @@ def write(run: str | Path, *, formats: Sequence[str] = FORMATS) -> dict[str, Pat
     timelines = [*timeline_selection.task_timelines(board), *track_selection.task_tracks(boxed)]
     pictured = bool({"html", KEYFRAMES} & {*formats})
     keyframes = lay_out(keyframe_selection.task_keyframes(boxed) if pictured else [])
+    shown = galleries.build(board) if gallery and "html" in formats else []
     renderers = (
-        _result_renderers(run, board, logs, (timelines, keyframes)) if recorded else _training_renderers(run, logs)
+        _result_renderers(run, board, logs, (timelines, keyframes, shown))
+        if recorded
+        else _training_renderers(run, logs)
     )
     written: dict[str, Path] = {}
     for name in [name for name in formats if name not in (PICTURES, KEYFRAMES)]:
@@ -161,7 +167,10 @@ def _results(run: str | Path, logs: Sequence[TrainingLog]) -> list[Result]:
 
 
 def _result_renderers(
-    run: Path, board: Leaderboard, logs: Sequence[TrainingLog], drawn: tuple[Sequence[TaskTimelines], Keyframes]
+    run: Path,
+    board: Leaderboard,
+    logs: Sequence[TrainingLog],
+    drawn: tuple[Sequence[TaskTimelines], Keyframes, Sequence[Gallery]],
 ) -> Renderers:
     """Render the report of evaluation results, including pretraining runs if there are any."""
     analyses = [analyze(column) for column in board.plain()]
@@ -248,6 +257,7 @@ def _html(run: Path, board: Leaderboard, findings: Findings) -> str:
         "actors": detection.actor_tasks(board),
         "kinds_of_boxes": detection_errors.KINDS,
         "keyframes": findings.keyframes,
+        "galleries": findings.galleries,
         "meanings": box_overlay.MEANINGS,
         "styles": Markup(_styles(findings)),
         **_variants(board, findings.extras, rankings),
@@ -257,7 +267,12 @@ def _html(run: Path, board: Leaderboard, findings: Findings) -> str:
 
 def _styles(findings: Findings) -> str:
     """The style sheets of the sections that the page has."""
-    names = {"trust": True, "timelines": findings.timelines, "actors": findings.keyframes.tasks, "keyframes": findings.keyframes.tasks}
+    names = {
+        "trust": True,
+        "timelines": findings.timelines,
+        "actors": findings.keyframes.tasks,
+        "keyframes": findings.keyframes.tasks,
+    }
     sheets = [(TEMPLATES / f"{name}.css").read_text(encoding="utf-8") for name, shown in names.items() if shown]
     return "\n".join([*sheets, box_overlay.css() if findings.keyframes.tasks else ""])
 

@@ -78,9 +78,7 @@ class BoardRun(NamedTuple):
 def tasks(merged: MergedRuns, analyses: Sequence[ColumnAnalysis]) -> list[BoardTask]:
     """The standard tasks in the order of the leaderboard; `analyses` are those of `board.plain()`, in order."""
     analyzed = list(zip(merged.board.plain(), analyses, strict=True))
-    return [
-        _task(merged, [pair for pair in analyzed if pair[0].task == column.task]) for column in merged.board.main()
-    ]
+    return [_task(merged, [pair for pair in analyzed if pair[0].task == column.task]) for column in merged.board.main()]
 
 
 def _task(merged: MergedRuns, analyzed: Sequence[tuple[Column, ColumnAnalysis]]) -> BoardTask:
@@ -146,18 +144,18 @@ def _board_run(run: Run, link: str) -> BoardRun:
     names = list(dict.fromkeys(escaped(r.encoder) for r in run.results))
     tasks = len({r.task for r in run.results if not r.variant})
     date = f"{run.recorded:%Y-%m-%d}"
-    return BoardRun(run, date, ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else ""),
-                    counted(tasks, "task"), link)
+    return BoardRun(
+        run,
+        date,
+        ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else ""),
+        counted(tasks, "task"),
+        link,
+    )
 
 
 def records(board_tasks: Sequence[BoardTask]) -> list[dict[str, Any]]:
     """The tables as plain data, a record for each result, for JSON and CSV."""
-    return [
-        _record(task, column, row)
-        for task in board_tasks
-        for column in task.columns
-        for row in column.rows
-    ]
+    return [_record(task, column, row) for task in board_tasks for column in task.columns for row in column.rows]
 
 
 def _record(task: BoardTask, column: BoardColumn, row: BoardRow) -> dict[str, Any]:
@@ -180,4 +178,3 @@ def _record(task: BoardTask, column: BoardColumn, row: BoardRow) -> dict[str, An
         "tested": row.tested,
         "note": row.note,
     }
-

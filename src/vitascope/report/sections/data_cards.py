@@ -146,9 +146,7 @@ def _lengths(lengths: Lengths) -> list[Bars]:
         return []
     low, _, median, _, high = lengths.quartiles
     step = (high - low) / max(len(lengths.histogram), 1)
-    tips = [
-        f"{low + i * step:.3g} to {low + (i + 1) * step:.3g} s: {n:,}" for i, n in enumerate(lengths.histogram)
-    ]
+    tips = [f"{low + i * step:.3g} to {low + (i + 1) * step:.3g} s: {n:,}" for i, n in enumerate(lengths.histogram)]
     what = "as annotated" if lengths.of == "annotated" else "as far as clips reach"
     text = f"{_seconds(low)} to {_seconds(high)}, median {_seconds(median)} ({lengths.count:,} videos, {what})"
     if low == high:
