@@ -42,11 +42,14 @@ class Extent(NamedTuple):
     """Values stored of one clip; 0 if they are not stored."""
 
 
+UNMEASURED = Extent()
+
+
 def extent(features: Features[Any]) -> Extent:
     """Measure the clips of some features by the spans that come with them, without reading a vector."""
     spans = features.spans
     if len(spans) != len(features.examples):
-        return Extent()
+        return UNMEASURED
     tables = {e.id: table for e, table in zip(features.examples, spans, strict=True) if len(table)}
     seconds = {i: float(np.max(table) - np.min(table)) for i, table in tables.items()}
     values = features.values[:1].numel() if isinstance(features, StoredFeatures) else 0
@@ -57,9 +60,8 @@ def merged(extents: Iterable[Extent]) -> Extent:
     """The extent of all folds together."""
     each = list(extents)
     seconds = {i: length for one in each for i, length in one.seconds.items()}
-    return Extent(
-        seconds, {i: n for one in each for i, n in one.clips.items()}, max((e.values for e in each), default=0)
-    )
+    clips = {i: n for one in each for i, n in one.clips.items()}
+    return Extent(seconds, clips, max((one.values for one in each), default=0))
 
 
 def data_card(dataset: Dataset[Any], measured: Extent) -> dict[str, Any]:

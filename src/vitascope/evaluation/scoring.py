@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from vitascope.core.types import Dataset, Example, Score
 from vitascope.datasets.label_sets import is_multilabel
-from vitascope.evaluation.data_card import Extent
+from vitascope.evaluation.data_card import UNMEASURED, Extent
 from vitascope.evaluation.near_copies import Candidate
 from vitascope.metrics import average_precision
 from vitascope.metrics.stats import average, bootstrap, over_seeds
@@ -45,7 +45,7 @@ class FoldPredictions:
     """Notes of the probe on the training, such as the selected hyper-parameters."""
     candidates: Sequence[Candidate] = ()
     """Test examples that may be copies of training examples, of the first seed."""
-    extent: Extent = Extent()
+    extent: Extent = UNMEASURED
     """Clips of the test examples, as far as they are known."""
 
     @property

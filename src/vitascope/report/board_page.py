@@ -33,6 +33,7 @@ MARK = '<meta name="board" content="vitascope">'
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """First letters of a cell that a spreadsheet would take for a formula."""
 MAX_FINDINGS = 3
+STYLES = ("trust.css", "board.css")
 
 
 def write_board(folders: Sequence[str | Path], site: str | Path, *, export: bool = False) -> dict[str, Path]:
@@ -108,9 +109,7 @@ def _html(
         "mark": Markup(MARK),
         "filters": _filters(merged),
         "versions": phrases.versions(recorded),
-        "styles": Markup(
-            "\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in ("trust.css", "board.css"))
-        ),
+        "styles": Markup("\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in STYLES)),
     }
     return render("board.html.j2", "Board", values)
 

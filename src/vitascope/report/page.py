@@ -103,8 +103,8 @@ def write(run: str | Path, *, formats: Sequence[str] = FORMATS, gallery: bool = 
     """Write the report of a run folder into it: `report.html`, `report.md` and `report.tex`, or those of `formats`.
 
     It covers evaluation results, and pretraining runs logged in the folder or its subfolders. For temporal tasks,
-    `timelines` is a folder of pictures as SVG and PNG, for boxes of actors `keyframes` is one. Without `gallery` the page
-    has no videos of failures. UserError for an unknown format or an empty folder.
+    `timelines` is a folder of pictures as SVG and PNG, for boxes of actors `keyframes` is one. Without `gallery` the
+    page has no videos of failures. UserError for an unknown format or an empty folder.
     """
     run = Path(run)
     for name in formats:
@@ -119,12 +119,8 @@ def write(run: str | Path, *, formats: Sequence[str] = FORMATS, gallery: bool = 
     timelines = [*timeline_selection.task_timelines(board), *track_selection.task_tracks(boxed)]
     pictured = bool({"html", KEYFRAMES} & {*formats})
     keyframes = lay_out(keyframe_selection.task_keyframes(boxed) if pictured else [])
-    shown = galleries.build(board) if gallery and "html" in formats else []
-    renderers = (
-        _result_renderers(run, board, logs, (timelines, keyframes, shown))
-        if recorded
-        else _training_renderers(run, logs)
-    )
+    drawn = timelines, keyframes, galleries.build(board) if gallery and "html" in formats else []
+    renderers = _result_renderers(run, board, logs, drawn) if recorded else _training_renderers(run, logs)
     written: dict[str, Path] = {}
     for name in [name for name in formats if name not in (PICTURES, KEYFRAMES)]:
         written[name] = run / f"report.{name}"

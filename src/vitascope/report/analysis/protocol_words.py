@@ -53,9 +53,8 @@ def _linear(probe: Plain, result: Result) -> str:
     head = f"A linear classifier on {scale}{of}"
     decay = _searched(probe, "weight_decay", "weight decay")
     if probe.get("optimizer") == "lbfgs":
-        return (
-            f"{head} is solved for by L-BFGS ({decay}, at most {value(probe.get('epochs'))} iterations){_grid(probe)}."
-        )
+        most = f"at most {value(probe.get('epochs'))} iterations"
+        return f"{head} is solved for by L-BFGS ({decay}, {most}){_grid(probe)}."
     return f"{head} is trained {_training(probe)}."
 
 
