@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +12,11 @@ import numpy as np
 import pytest
 
 from chromium import Browser
-from conftest import FAKE
 from helpers import write_video
 from vitascope import report
 from vitascope.evaluation.results import RESULTS, append, read, read_predictions, write_predictions
 
+FAKE = runpy.run_path(str(Path(__file__).parents[1] / "fixtures" / "fake_run.py"))
 WIDTHS = (320, 760, 1280)
 
 

@@ -28,7 +28,6 @@ from vitascope.core.types import Score
 from vitascope.evaluation.results import RESULTS, Result, append, read, read_predictions, write_predictions
 from vitascope.metrics.stats import Difference, holm, paired
 from vitascope.report import export_tables
-from vitascope.report import page as page_module
 from vitascope.report.analysis import leaderboard as boards
 from vitascope.report.analysis import phrases, ranking
 from vitascope.report.charts import plots
@@ -131,7 +130,7 @@ def test_the_dagger_marks_datasets_in_the_pretraining_data(page: Page) -> None:
 
 def test_averages_are_drawn_as_bars_in_the_order_of_the_mean_of_both(run: Path) -> None:
     board = boards.build(boards.load_results([run]))
-    rankings = page_module._rankings(board, [ranking.analyze(column) for column in board.plain()])
+    rankings = ranking.rank_all(board, [ranking.analyze(column) for column in board.plain()])
     panels = motion.averages_section(board, rankings)
     assert [panel.title for panel in panels] == ["Appearance", "Motion", "Mean of both"]
     lengths = [[strip.marks[0].at for strip in panel.strips] for panel in panels]

@@ -116,6 +116,7 @@ def _facts(told: Result, data: DataCard, recorded: Sequence[Result]) -> list[tup
     facts += [("folds", _folds(data))] if data.folds else []
     gone = len(unreadable)
     facts.append(("missing or unreadable", f"{gone:,}" if gone else "none"))
+    facts += [("read as", escaped(data.layout))] if data.layout else []
     if data.divided:
         facts.append(("groups divided by the official split", f"{data.divided:,} examples"))
     return facts
