@@ -82,7 +82,8 @@ def test_loops_move_hold_still_and_stay_in_their_frames(browser: Browser, told: 
             "(box => [box.width, box.height])(document.querySelector('.loop').getBoundingClientRect())"
         )
         assert width / height == pytest.approx(64 / 48, rel=0.02)
-        assert tab.ask("document.querySelector('.loop img').naturalWidth") == 8 * 128
+        loaded = "(e => e.decode().then(() => e.naturalWidth))(document.querySelector('.loop img'))"
+        assert tab.ask(loaded) == 8 * 128
         assert tab.ask(f"[{MOVING}.animationName, {MOVING}.animationPlayState]") == ["loop", "running"]
         tab.ask("document.getElementById('still').click()")
         assert tab.ask(f"{MOVING}.animationPlayState") == "paused"

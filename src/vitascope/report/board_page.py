@@ -123,7 +123,7 @@ def _findings(merged: MergedRuns, rankings: Mapping[str, Ranking]) -> list[Seque
     """Who leads on each axis, or on the first tasks, and repeated results that disagree."""
     axes = [axis for axis in ("appearance", "motion") if axis in rankings]
     subjects = axes or [column.task for column in merged.board.main()][:MAX_FINDINGS]
-    found = [phrases.leader_sentence(merged.board, escaped(s), rankings[s]) for s in subjects]
+    found: list[Sequence[TextRun]] = [phrases.leader_sentence(merged.board, escaped(s), rankings[s]) for s in subjects]
     apart = [(entry, said) for entry, said in repeats(merged) if not said.agrees]
     if apart:
         entry = apart[0][0]

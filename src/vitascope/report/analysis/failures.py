@@ -46,7 +46,7 @@ class Alone(NamedTuple):
 
     row: EncoderRow
     right: bool
-    count: int
+    total: int
     examples: tuple[Example, ...]
 
 
@@ -114,7 +114,7 @@ def _alone(
     own, keys = at
     others = np.delete(right, own, axis=0)
     for kind, mask in ((False, ~right[own] & others.all(0)), (True, right[own] & ~others.any(0))):
-        found = [answers.example(keys[i]) for i in np.flatnonzero(mask)]
+        found = [answers.example(keys[i]) for i in np.flatnonzero(mask).tolist()]
         if found:
             yield Alone(row, kind, len(found), tuple(spread(found)[:MAX_SHOWN]))
 
@@ -122,7 +122,7 @@ def _alone(
 def spread(examples: Sequence[Example]) -> list[Example]:
     """Examples in turn from each class: the first of every class, then the second, and so on."""
     turn: dict[str, int] = {}
-    numbered = []
+    numbered: list[tuple[int, int, Example]] = []
     for example in examples:
         turn[example.truth] = turn.get(example.truth, -1) + 1
         numbered.append((turn[example.truth], len(numbered), example))

@@ -36,7 +36,7 @@ def _knn(probe: Plain, result: Result) -> str:
     chosen = _chosen(result)
     k, tau = probe.get("k"), value(probe.get("tau", 0.1))
     if probe.get("ks") or probe.get("taus"):
-        number = f"the nearest training vectors, their number and temperature selected on {_selected_on(probe)}"
+        number = f"the nearest training vectors, their number and temperature selected {_neighbors_on(probe)}"
     elif chosen.get("k") is not None:
         number = f"its {value(chosen['k'])} nearest training vectors"
     else:
@@ -44,7 +44,13 @@ def _knn(probe: Plain, result: Result) -> str:
     what = "A test video, as the mean of its clips, takes" if probe.get("mean") else "A test video takes"
     centered = ", after the mean of the training vectors is subtracted" if probe.get("center") else ""
     temperature = "" if probe.get("taus") else f" / {tau}"
-    return f"{what} the class for which {number} vote, each with weight exp(cosine{temperature}){centered}."
+    similarity = value(probe.get("similarity", "cosine"))
+    return f"{what} the class for which {number} vote, each with weight exp({similarity}{temperature}){centered}."
+
+
+def _neighbors_on(probe: Plain) -> str:
+    tested = probe.get("select") == "best-on-test"
+    return "on the test set itself" if tested else "by leaving out one group of training examples after another"
 
 
 def _linear(probe: Plain, result: Result) -> str:
@@ -85,6 +91,28 @@ def _detect(probe: Plain, result: Result) -> str:
 def _roi(probe: Plain, result: Result) -> str:
     boxes = "boxes of a detector" if probe.get("detections") else "true boxes, which are given in testing too"
     return f"A head classifies {boxes}, trained {_training({'optimizer': 'adamw', **probe})}."
+
+
+def _direction(probe: Plain, result: Result) -> str:
+    kind = "Linear discriminant analysis with shrinkage" if probe.get("classifier") == "lda" else "Logistic regression"
+    question = {
+        "direction": "forward from reversed",
+        "order": "ordered from shuffled",
+        "speed": "half, normal and double speed",
+    }
+    told = question.get(str(probe.get("of")), value(probe.get("of")))
+    chance = f"; its p-value is from {count(probe['permutations'], 'relabeling')}" if probe.get("permutations") else ""
+    return f"{kind} tells {told} in videos it was not trained on, all versions of a video on one side{chance}."
+
+
+def _chirality(probe: Plain, result: Result) -> str:
+    kind = {
+        "lda": "linear discriminant analysis with shrinkage",
+        "logistic": "logistic regression",
+        "ridge": "ridge regression",
+    }
+    name = kind.get(str(probe.get("classifier")), value(probe.get("classifier")))
+    return f"For each pair of opposite classes, {name} on one vector a video; the score is the mean over pairs."
 
 
 def _unknown(probe: Plain, result: Result) -> str:
@@ -165,5 +193,7 @@ PROBES: Mapping[str, Callable[[Plain, Result], str]] = {
     "DetectionProbe": _detect,
     "TubeProbe": _detect,
     "RoiProbe": _roi,
+    "DirectionProbe": _direction,
+    "ChiralityProbe": _chirality,
 }
 """Words for heads by the names of their classes."""

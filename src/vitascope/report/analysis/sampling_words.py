@@ -36,7 +36,15 @@ def sampled(view: Any) -> str:
     """What is read of a video, such as `one clip spread evenly over the whole video`; empty if unknown."""
     if not isinstance(view, Mapping) or not isinstance(view.get("sampler"), Mapping):
         return ""
-    return sampler(view["sampler"]) + REDUCED.get(str(view.get("reduce")), "")
+    return sampler(view["sampler"]) + REDUCED.get(str(view.get("reduce")), "") + _aggregated(view.get("agg"))
+
+
+def _aggregated(aggregator: Any) -> str:
+    """How clip vectors become one, with the settings of the aggregator."""
+    if not isinstance(aggregator, Mapping):
+        return ""
+    settings = [value(of) for name, of in aggregator.items() if name != "type"]
+    return f", whose vectors become one by {' '.join([str(aggregator.get('type')).lower(), *settings])}"
 
 
 def sampler(data: Plain) -> str:
@@ -111,5 +119,6 @@ SAMPLERS: Mapping[str, Callable[[Plain], str]] = {
     "Shuffled": lambda data: f"{_inner(data)}, its frames in random order",
     "Frozen": lambda data: f"{_inner(data)}, of one frame repeated",
     "Slowed": _slowed,
+    "Versions": lambda data: f"{_inner(data)}, in every version",
 }
 """Words for samplers by the names of their classes."""

@@ -156,8 +156,8 @@ def _chart(column: Column, ranking: Ranking, measure: Measure, rows: Sequence[En
     best = front({row: (cost if measure.less_is_better else -cost, scores[row].value) for row, cost in costs.items()})
     points = tuple(_point(rows[row], (costs[row], scores[row]), (x, y), measure, front=row in best) for row in costs)
     line = sorted((p.x, p.y) for p in points if p.front)
-    names = [escaped(name) for name in (column.task, column.first.dataset, column.first.probe)]
-    return CostChart(*names, x, y, points, plots.svg_points(line))
+    task, dataset, probe = (escaped(name) for name in (column.task, column.first.dataset, column.first.probe))
+    return CostChart(task, dataset, probe, x, y, points, plots.svg_points(line))
 
 
 def _point(

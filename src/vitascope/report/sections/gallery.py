@@ -30,7 +30,7 @@ class Shelf(NamedTuple):
 
     row: EncoderRow
     right: bool
-    count: int
+    total: int
     tiles: tuple[Tile, ...]
 
 
@@ -70,7 +70,7 @@ def build(board: Leaderboard) -> list[Gallery]:
 
 
 def _shelf(alone: Alone, made: Mapping[Part, Loop]) -> Shelf:
-    return Shelf(alone.row, alone.right, alone.count, tuple(_tile(e, made[e.part]) for e in alone.examples))
+    return Shelf(alone.row, alone.right, alone.total, tuple(_tile(e, made[e.part]) for e in alone.examples))
 
 
 def _tile(example: Example, loop: Loop) -> Tile:
