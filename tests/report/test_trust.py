@@ -176,6 +176,17 @@ def test_the_page_says_why_and_which_videos_differ(run: Path) -> None:
     assert not incomparable.unequal_videos(boards.build([fewer]))
 
 
+def test_probes_that_differ_in_options_are_told_apart_where_no_column_has_both_encoders() -> None:
+    made = [
+        result(encoder=e, probe=name, protocol=name, settings={"probe": {"type": "KNNProbe", "k": k}})
+        for e, name, k in (("a", "knn", 20), ("b", "knn", 20), ("b", "knn+k=5", 5), ("c", "knn+k=5", 5))
+    ]
+    (apart,) = incomparable.with_other_options(boards.build(made))
+    assert (apart.task, apart.here, apart.there) == ("d:knn+k=5", "c", "a")
+    assert apart.reasons == (("number of neighbors k", "5", "20"),)
+    assert not incomparable.with_other_options(boards.build(made[:3])), "b has both"
+
+
 def test_the_front_is_that_of_brute_force() -> None:
     rng = np.random.default_rng(0)
     for _ in range(50):

@@ -100,6 +100,7 @@ def _html(
         "data_warnings": list(map(escaped, warning_lines(recorded))),
         "table": leaderboard.table(board, board.main(), rankings),
         "tasks": tasks,
+        "separated": incomparable.with_other_options(board),
         "unequal_videos": incomparable.unequal_videos(board),
         "runs": rows.runs(merged, links),
         "intervals": interval_definition(board, rankings),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from vitascope.core.text import escaped
@@ -97,21 +97,39 @@ def _setting(name: str, here: str, there: str) -> Reason:
 
 def separated(board: Leaderboard) -> list[Separated]:
     """The columns of standard tasks under another protocol than the main one, and why they stand apart."""
-    rows = board.rows
+    pairs = [(column, board.main_of(column)) for column in board.other_protocols()]
     return [
         Separated(
             escaped(column.task),
-            named(column, rows),
-            named(board.main_of(column), rows),
-            tuple(reasons(column, board.main_of(column))),
+            named(column.cells, board.rows),
+            named(main.cells, board.rows),
+            tuple(reasons(column, main)),
         )
-        for column in board.other_protocols()
+        for column, main in pairs
     ]
 
 
-def named(column: Column, rows: Sequence[EncoderRow]) -> str:
-    """The encoders of a column."""
-    labels = [escaped(row.label) for row in rows if row.index in column.cells]
+def with_other_options(board: Leaderboard) -> list[Separated]:
+    """Encoders of one dataset that no column has together, since their probes differ in options (`knn`, `knn+k=5`).
+
+    The column with the most encoders is the main one.
+    """
+    alike: dict[tuple[str, str], list[Column]] = {}
+    for column in board.main():
+        alike.setdefault((column.first.dataset, column.first.probe.partition("+")[0]), []).append(column)
+    found = []
+    for main, *others in (sorted(columns, key=lambda c: -len(c.cells)) for columns in alike.values()):
+        for column in others:
+            here, there = column.cells.keys() - main.cells, main.cells.keys() - column.cells
+            if here and there:
+                names = named(here, board.rows), named(there, board.rows)
+                found.append(Separated(escaped(column.task), *names, tuple(reasons(column, main))))
+    return found
+
+
+def named(indices: Collection[int], rows: Sequence[EncoderRow]) -> str:
+    """The encoders of these rows."""
+    labels = [escaped(row.label) for row in rows if row.index in indices]
     more = len(labels) - MAX_NAMED
     return ", ".join(labels[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
 

@@ -105,7 +105,7 @@ def _column(merged: MergedRuns, column: Column, ranking: Ranking, main: Column) 
     rows = tuple(_row(merged.board.rows[row], entry, ranking, scale) for row, entry in entries)
     return BoardColumn(
         column.protocol[:6],
-        incomparable.named(column, merged.board.rows),
+        incomparable.named(column.cells, merged.board.rows),
         scale,
         rows,
         protocol_words(column.first),

@@ -16,7 +16,7 @@ def trust_values(board: Leaderboard, rankings: Mapping[str, Ranking]) -> dict[st
     """Values of the templates in `trust.html.j2`."""
     return {
         "data_cards": data_cards.cards(board),
-        "separated": incomparable.separated(board),
+        "separated": [*incomparable.separated(board), *incomparable.with_other_options(board)],
         "unequal_videos": incomparable.unequal_videos(board),
         "cost_charts": cost.charts(board, rankings),
         "cost_lines": cost.lines(board),
