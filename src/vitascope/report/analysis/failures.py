@@ -58,6 +58,8 @@ class TaskFailures(NamedTuple):
     probe: str
     common: int
     alone: tuple[Alone, ...]
+    tells_files: bool
+    """Whether the predictions tell the files of examples, as those of earlier versions do not."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,8 @@ def _of_column(column: Column, rows: Sequence[EncoderRow]) -> TaskFailures | Non
     right = np.array([[loaded[row].right[loaded[row].place[key]] for key in keys] for row in order], bool)
     alone = tuple(each for i, row in enumerate(order) for each in _alone(rows[row], loaded[row], right, (i, keys)))
     first = column.first
-    return TaskFailures(column.task, first.dataset, first.probe, len(keys), alone) if alone else None
+    tells = all("path" in answers.columns for answers in loaded.values())
+    return TaskFailures(column.task, first.dataset, first.probe, len(keys), alone, tells) if alone else None
 
 
 def _alone(

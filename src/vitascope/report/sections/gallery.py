@@ -35,14 +35,14 @@ class Shelf(NamedTuple):
 
 
 class Gallery(NamedTuple):
-    """The shelves of a task; `untold` if the results do not tell the files of its videos."""
+    """The shelves of a task, and why there are no pictures, if there are none."""
 
     task: str
     dataset: str
     probe: str
     common: int
     shelves: tuple[Shelf, ...]
-    untold: bool
+    note: str
 
 
 def parts(tasks: Sequence[TaskFailures]) -> list[Part]:
@@ -63,10 +63,17 @@ def build(board: Leaderboard) -> list[Gallery]:
             escaped(task.probe),
             task.common,
             tuple(_shelf(alone, made) for alone in task.alone),
-            not any(e.part.path for alone in task.alone for e in alone.examples),
+            _note(task),
         )
         for task in tasks
     ]
+
+
+def _note(task: TaskFailures) -> str:
+    if not task.tells_files:
+        return "These results do not tell the files of their videos; evaluate again with --overwrite to see them."
+    shown = any(e.part.path for alone in task.alone for e in alone.examples)
+    return "" if shown else "There are no videos to these embeddings."
 
 
 def _shelf(alone: Alone, made: Mapping[Part, Loop]) -> Shelf:
