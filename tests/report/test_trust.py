@@ -259,6 +259,12 @@ def test_what_one_encoder_alone_gets_wrong_or_right_is_that_of_brute_force(run: 
             assert all((e.truth == e.predicted) is alone.right for e in alone.examples)
 
 
+def test_of_two_encoders_only_what_each_gets_wrong(small: Path) -> None:
+    board = boards.build(boards.load_results([small])[:2])
+    (task,) = failures.failures(board)
+    assert [alone.right for alone in task.alone] == [False, False]
+
+
 def test_the_gallery_shows_loops_reasons_and_labels_and_can_be_left_out(small: Path, tmp_path: Path) -> None:
     frames = np.random.default_rng(0).integers(0, 255, (20, 48, 64, 3), np.uint8)
     path = told(small, tmp_path, str(write_video(tmp_path / "v.mp4", frames)))
@@ -300,6 +306,7 @@ def test_loops_are_bounded_and_of_the_part_of_the_video(tmp_path: Path, monkeypa
     made = loops.loops(more)
     assert [bool(made[p].webp) for p in more] == [True, False, False]
     assert made[more[1]].reason
+    assert loops.loops([part, part])[part].reason, "which would be there twice"
 
 
 def test_data_cards_have_what_results_tell(run: Path) -> None:

@@ -113,10 +113,14 @@ def _of_column(column: Column, rows: Sequence[EncoderRow]) -> TaskFailures | Non
 def _alone(
     row: EncoderRow, answers: _Answers, right: NDArray[np.bool_], at: tuple[int, Sequence[str]]
 ) -> Iterator[Alone]:
-    """What the encoder at place `at[0]` alone gets wrong, then right, where there is any."""
+    """What the encoder at place `at[0]` alone gets wrong, then right, where there is any.
+
+    Of two encoders only what each gets wrong, since the other alone is right there.
+    """
     own, keys = at
     others = np.delete(right, own, axis=0)
-    for kind, mask in ((False, ~right[own] & others.all(0)), (True, right[own] & ~others.any(0))):
+    kinds = [(False, ~right[own] & others.all(0)), (True, right[own] & ~others.any(0))]
+    for kind, mask in kinds if len(others) > 1 else kinds[:1]:
         found = [answers.example(keys[i]) for i in np.flatnonzero(mask).tolist()]
         if found:
             yield Alone(row, kind, len(found), tuple(spread(found)[:MAX_SHOWN]))

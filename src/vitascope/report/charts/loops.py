@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -36,15 +37,14 @@ LEFT_OUT = Loop(SIDE, SIDE * 3 // 4, b"", "left out to keep this page small")
 
 
 def loops(parts: Iterable[Part]) -> dict[Part, Loop]:
-    """Decode a loop of each part, in order, until the page has as much as it should."""
+    """Decode a loop of each part, in order, until the page has as much as it should; given twice, it is there twice."""
     made: dict[Part, Loop] = {}
     left = MAX_BYTES
-    for part in parts:
-        if part not in made:
-            made[part] = LEFT_OUT if left <= 0 else _loop(part)
-            left -= len(made[part].webp)
-            if left < 0:
-                made[part] = LEFT_OUT
+    for part, times in Counter(parts).items():
+        loop = LEFT_OUT if left <= 0 else _loop(part)
+        size = times * len(loop.webp)
+        made[part] = loop if size <= left else LEFT_OUT
+        left -= size
     return made
 
 
