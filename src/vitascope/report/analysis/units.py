@@ -24,13 +24,13 @@ class Units(NamedTuple):
 
 
 def units(column: Column, ranking: Ranking | None) -> Units:
-    """What the intervals of a column resample: by the paired differences, else by the card of the data."""
+    """What the intervals of a column resample: by the paired differences, the card of the data, or predictions."""
     gap = next(iter(ranking.pairs.values()), None) if ranking else None
     if gap:
         return Units(gap.units < gap.n, gap.units < FEW)
     groups = column.first.data.get("groups")
     if not isinstance(groups, Mapping):
-        return Units(None)
+        return Units(True if ranking and ranking.grouped else None)
     grouped = bool(groups.get("grouped"))
     return Units(grouped, min(groups.get("count", 0) if grouped else column.first.n, column.first.n) < FEW)
 
