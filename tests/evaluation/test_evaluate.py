@@ -114,6 +114,10 @@ def test_headline_outcomes_and_predictions_agree(tmp_path: Path) -> None:
     right = [100.0 * (top[0] == truth) for top, truth in zip(kept["top"], kept["truth"], strict=True)]
     assert kept["outcome"] == right
     assert result.headline.value == pytest.approx(np.mean(right))
+    assert kept["path"] == [str(tmp_path / "set" / i) for i in kept["id"]]
+    assert result.data["tested_classes"] == [4, 4]
+    assert result.data["lengths"]["quartiles"] == pytest.approx([1.2] * 5), "twelve frames at ten a second"
+    assert result.cost == {"clips": 1.0, "bytes": 2.0 * CARD.dim, "gflops": 0.0, "encoded": 8}
     sizes = np.bincount(kept["fold"])
     assert np.average([fold["top-1"] for fold in result.folds], weights=sizes) == pytest.approx(result.headline.value)
 

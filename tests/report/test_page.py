@@ -28,10 +28,10 @@ from vitascope.core.types import Score
 from vitascope.evaluation.results import RESULTS, Result, append, read, read_predictions, write_predictions
 from vitascope.metrics.stats import Difference, holm, paired
 from vitascope.report import export_tables
-from vitascope.report import page as page_module
 from vitascope.report.analysis import leaderboard as boards
 from vitascope.report.analysis import phrases, ranking
 from vitascope.report.charts import plots
+from vitascope.report.render import SCRIPTS, TEMPLATES
 from vitascope.report.sections import leaderboard, motion
 
 FAKE = runpy.run_path(str(Path(__file__).parents[1] / "fixtures" / "fake_run.py"))
@@ -87,7 +87,7 @@ def test_the_same_results_give_the_same_bytes(run: Path) -> None:
 def test_only_our_script_runs_and_its_digest_is_the_one_allowed(page: Page) -> None:
     scripts = [text for tag, text in page.text if tag == "script"]
     assert [tag for tag, _ in page.elements].count("script") == 1
-    source = (Path(report.__file__).with_name("templates") / "page.js").read_text(encoding="utf-8")
+    source = "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in SCRIPTS)
     assert scripts == [source.strip()]
     allowed = base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
     policy = next(a["content"] for t, a in page.elements if a.get("http-equiv") == "Content-Security-Policy")
@@ -131,7 +131,7 @@ def test_the_dagger_marks_datasets_in_the_pretraining_data(page: Page) -> None:
 
 def test_averages_are_drawn_as_bars_in_the_order_of_the_mean_of_both(run: Path) -> None:
     board = boards.build(boards.load_results([run]))
-    rankings = page_module._rankings(board, [ranking.analyze(column) for column in board.plain()])
+    rankings = ranking.rank_all(board, [ranking.analyze(column) for column in board.plain()])
     panels = motion.averages_section(board, rankings)
     assert [panel.title for panel in panels] == ["Appearance", "Motion", "Mean of both"]
     lengths = [[strip.marks[0].at for strip in panel.strips] for panel in panels]
@@ -160,7 +160,7 @@ def test_limited_results_are_marked_everywhere(run: Path, page: Page) -> None:
 def test_a_limited_run_is_marked_first(tmp_path: Path, run: Path) -> None:
     append(tmp_path, next(r for r in read(run) if r.limited))
     report.write(tmp_path)
-    assert "Evaluated on a subset (--limit)" in (tmp_path / "report.md").read_text().split("|")[0]
+    assert "Evaluated on a subset: do not publish" in (tmp_path / "report.md").read_text().split("|")[0]
 
 
 def test_other_protocols_are_separate_and_list_their_differences(run: Path) -> None:

@@ -32,6 +32,9 @@ def report(
         str, typer.Option("-m", "--model", help="encoder in front of the scorecard", show_default="the leading one")
     ] = "",
     published: Published = "",
+    gallery: Annotated[
+        bool, typer.Option("--gallery/--no-gallery", help="with short loops of videos on which one encoder differs")
+    ] = True,
     as_json: options.Json = False,
 ) -> None:
     """Write the report of a run folder: report.html (self-contained), report.md and report.tex.
@@ -52,7 +55,7 @@ def report(
         for line in reporting.json_lines(run):
             print(line)
         return
-    written = _of_run(run, model) if run is not None else []
+    written = _of_run(run, model, gallery=gallery) if run is not None else []
     if published:
         folder = (run or Path()) / "published"
         written += reporting.write_published(published, folder, [run] if run else []).values()
@@ -60,11 +63,11 @@ def report(
         print(path)
 
 
-def _of_run(run: Path, model: str) -> list[Path]:
+def _of_run(run: Path, model: str, *, gallery: bool) -> list[Path]:
     """Write the report of a run folder, show its scores, and return the paths."""
     from vitascope import report as reporting
 
-    written = reporting.write(run, front=model)
+    written = reporting.write(run, front=model, gallery=gallery)
     console.print(reporting.overview(run))
     for line in reporting.data_warnings(run):
         print(escaped(line))
@@ -97,6 +100,25 @@ def compare(
         raise UserError(f"compare takes two encoders, got {len(models)}; use -m A -m B, or --published twlv1")
     compared = reporting.compare(runs, models[0], models[1])
     print(_json([asdict(comparison) for comparison in compared]) if as_json else reporting.compare_text(compared))
+
+
+@app.command()
+def board(
+    runs: Annotated[list[Path], typer.Argument(help="run folders, of any people")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="folder of the page")] = Path("site"),
+    export: Annotated[bool, typer.Option("--export", help="also write board.json and board.csv")] = False,
+) -> None:
+    """Write a static leaderboard over many runs: index.html, which needs no server.
+
+    Results under one protocol are ranked side by side; others stand apart with the reason. The
+    runs' own reports are copied beside the page.
+
+    Example: vitascope board runs/mine runs/yours -o site
+    """
+    from vitascope import report as reporting
+
+    for path in reporting.write_board(runs, output, export=export).values():
+        print(path)
 
 
 def _json(data: Any) -> str:

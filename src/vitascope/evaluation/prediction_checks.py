@@ -9,6 +9,8 @@ from typing import Any
 from vitascope.core.errors import UserError
 
 NUMBERS = ("fold", "truth", "outcome", "fps", "frame_rate")
+TIMES = ("duration", "from", "to")
+"""Columns of numbers that are not of every video: null, or not a number."""
 NAMES = ("id", "group", "label", "path")
 ROWS = (
     *(("top", "score"), ("starts", "ends", "labels", "scores"), ("true_starts", "true_ends", "true_labels")),
@@ -40,7 +42,7 @@ def check_types(table: Any) -> None:
         kind, fits_kind = table.schema.field(name).type, True
         if name in NUMBERS:
             fits_kind = is_number(kind)
-        elif name == "duration":  # not of every video
+        elif name in TIMES:
             fits_kind = is_number(kind) or pa.types.is_null(kind)
         elif name in NAMES:
             fits_kind = bool(pa.types.is_string(kind))

@@ -9,6 +9,9 @@ from typing import Any
 from vitascope.core.errors import UserError
 from vitascope.core.schema import conform
 
+QUARTILES = (0, 25, 50, 75, 100)
+"""Percentiles of lengths that a data card has."""
+
 
 @dataclass(frozen=True)
 class ProbeSettings:
@@ -129,6 +132,71 @@ class Diagnosis:
     size: tuple[BoxRange, ...] = ()
     people: tuple[BoxRange, ...] = ()
     aggregation: AggregationData | None = None
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Lengths of examples, seconds."""
+
+    of: str = "clips"
+    count: int = 0
+    quartiles: tuple[float, ...] = ()
+    histogram: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Groups of examples that belong together, and files."""
+
+    count: int = 0
+    grouped: int = 0
+    largest: int = 0
+    files: int = 0
+
+
+@dataclass(frozen=True)
+class FoldSize:
+    """Training and test examples of a fold."""
+
+    name: str
+    train: int
+    test: int
+
+
+@dataclass(frozen=True)
+class DataCard:
+    """What a dataset holds, as it was evaluated."""
+
+    examples: int = 0
+    tested: int = 0
+    absent: int = 0
+    lengths: Lengths = Lengths()
+    classes: tuple[int, ...] = ()
+    tested_classes: tuple[int, ...] = ()
+    groups: Groups = Groups()
+    folds: tuple[FoldSize, ...] = ()
+    fold_count: int = 0
+    divided: int = 0
+    layout: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CostCard:
+    """What a test video costs."""
+
+    clips: float = 0.0
+    bytes: float = 0.0
+    gflops: float = 0.0
+    encoded: int = 0
+
+
+def check_cards(data: Any, cost: Any) -> None:
+    """UserError where the cards of the data or of the cost hold something else than is read of them."""
+    conform(cost, CostCard, "cost")
+    lengths = conform(data, DataCard, "data").lengths
+    if lengths.quartiles and len(lengths.quartiles) != len(QUARTILES):
+        raise UserError(f"data.lengths.quartiles: {len(lengths.quartiles)} numbers, not {len(QUARTILES)}")
 
 
 def check(settings: Any, diagnosis: Any) -> None:

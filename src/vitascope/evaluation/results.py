@@ -67,6 +67,10 @@ class Result:
     """{example id: reason} of unreadable examples, training set included."""
     notes: Mapping[str, str] = field(default_factory=dict)
     """{example id: warnings about a video that was used anyway}."""
+    data: Mapping[str, Any] = field(default_factory=dict)
+    """What the dataset holds: examples, lengths, sizes of classes, groups and folds; empty in older results."""
+    cost: Mapping[str, Any] = field(default_factory=dict)
+    """What a test video costs: clips, bytes stored, GFLOPs of a clip; clips encoded in this run. Empty if unknown."""
     inputs: str = ""
     """Digest of the files that the vectors were computed from; empty if unknown, or if some are to be tried again."""
     data_warnings: tuple[DataWarning, ...] = ()
@@ -140,6 +144,7 @@ class Result:
         data["variant"] = current(variant, VARIANT) if isinstance(variant, dict) else variant
         result: Result = conform(data, cls)
         result_schema.check(data["settings"], data.get("diagnosis"))
+        result_schema.check_cards(result.data, result.cost)
         return result
 
 

@@ -23,6 +23,7 @@ from vitascope.core.version import __version__
 from vitascope.datasets.audit.doctor import diagnose
 from vitascope.datasets.splits import check_train_fraction, low_shot
 from vitascope.evaluation import results
+from vitascope.evaluation.data_card import cost_card, data_card, extent, merged
 from vitascope.evaluation.data_warnings import measured_warnings
 from vitascope.evaluation.near_copies import candidates, confirmed
 from vitascope.evaluation.results import Result
@@ -163,6 +164,7 @@ def _run_fold(
             failures={**train.failures, **test.failures},
             about=about,
             candidates=copies if probe is probes[0] else (),
+            extent=extent(test_clips[views.index(probe.test)]),
         )
 
 
@@ -246,6 +248,7 @@ def _result(
     summary = summarize(probe, predictions, dataset, config.seed)
     scored = summary.scored
     protocol = protocol_of(dataset, probe, config, card.options)
+    measured = merged(a.extent for a in predictions)
     path = Path("predictions") / f"{protocol}-{digest(card.behavior)}.parquet"
     results.write_predictions(config.run / path, scored.columns)
     return Result(
@@ -271,6 +274,8 @@ def _result(
         expected=sum(len(fold.test) for fold in dataset.folds),
         missing=_missing(predictions, {**dataset.missing_files, **source.summary.failures}),
         notes=source.summary.notes,
+        data=data_card(dataset, measured),
+        cost=cost_card(card, probe.test.sampler, measured, source.summary),
         inputs=source.inputs([probe.train, probe.test]),
         data_warnings=(
             *diagnose(dataset),

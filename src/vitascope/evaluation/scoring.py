@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +14,7 @@ import numpy.typing as npt
 
 from vitascope.core.types import Dataset, Example, Score
 from vitascope.datasets.label_sets import is_multilabel
+from vitascope.evaluation.data_card import UNMEASURED, Extent
 from vitascope.evaluation.near_copies import Candidate
 from vitascope.metrics import average_precision
 from vitascope.metrics.stats import average, bootstrap, over_seeds
@@ -42,6 +45,8 @@ class FoldPredictions:
     """Notes of the probe on the training, such as the selected hyper-parameters."""
     candidates: Sequence[Candidate] = ()
     """Test examples that may be copies of training examples, of the first seed."""
+    extent: Extent = UNMEASURED
+    """Clips of the test examples, as far as they are known."""
 
     @property
     def truth(self) -> list[Any]:
@@ -181,9 +186,21 @@ def _columns(pooled: _PooledFolds, dataset: Dataset[Any]) -> dict[str, list[Any]
         "id": [e.id for e in examples],
         "fold": pooled.folds,
         "group": [e.group or "" for e in examples],
+        **_files(examples),
         "truth": [e.truth for e in examples],
         "label": [dataset.classes[e.truth] for e in examples],
         "top": best.tolist(),
         "score": np.take_along_axis(pooled.predictions, best, axis=1).tolist(),
         "outcome": pooled.outcomes.tolist(),
+    }
+
+
+def _files(examples: Sequence[Example[Any]]) -> dict[str, list[Any]]:
+    """The files of the examples and the parts of them that they are, seconds (NaN: from the start, to the end)."""
+    spans = [e.span or (math.nan, math.nan) for e in examples]
+    return {
+        "path": [str(Path(e.path).absolute()) if e.path else "" for e in examples],
+        "frame_rate": [e.fps or 0.0 for e in examples],
+        "from": [start for start, _ in spans],
+        "to": [end for _, end in spans],
     }

@@ -7,6 +7,7 @@ from vitascope.report.analysis.data_warnings import warning_lines
 from vitascope.report.analysis.published import find_paper
 from vitascope.report.analysis.published_comparison import PublishedComparison, compare_published
 from vitascope.report.analysis.published_comparison import text as published_text
+from vitascope.report.board_page import write_board
 from vitascope.report.charts.text_plot import sketch
 from vitascope.report.export_tables import terminal
 from vitascope.report.page import data_warnings, json_lines, overview, write
@@ -27,5 +28,6 @@ __all__ = [
     "terminal",
     "warning_lines",
     "write",
+    "write_board",
     "write_published",
 ]

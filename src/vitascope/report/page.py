@@ -32,15 +32,26 @@ from vitascope.report.analysis.ranking import (
     analyze,
     average_columns,
     average_name,
-    averages,
-    overall,
+    rank_all,
 )
+from vitascope.report.analysis.units import interval_definition
 from vitascope.report.charts import box_overlay, keyframe_selection, plots, svg_png, timeline_selection, track_selection
 from vitascope.report.charts.keyframe_page import Keyframes, lay_out
 from vitascope.report.charts.plots import Axis, Strip
 from vitascope.report.charts.timeline_selection import TaskTimelines
 from vitascope.report.render import TEMPLATES, render
-from vitascope.report.sections import aggregation, detection, filters, leaderboard, motion, pretraining, scorecard, temporal
+from vitascope.report.sections import (
+    aggregation,
+    detection,
+    filters,
+    leaderboard,
+    motion,
+    pretraining,
+    scorecard,
+    temporal,
+)
+from vitascope.report.sections import gallery as galleries
+from vitascope.report.sections.gallery import Gallery
 from vitascope.report.sections.pretraining import Pretraining
 from vitascope.report.sections.scorecard import ScorecardView
 from vitascope.report.sections.tables import (
@@ -51,6 +62,7 @@ from vitascope.report.sections.tables import (
     sensitivity_note,
     summary_tables,
 )
+from vitascope.report.sections.trust import trust_values
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -74,6 +86,7 @@ class Findings(NamedTuple):
     pretraining: Pretraining | None
     timelines: Sequence[TaskTimelines]
     keyframes: Keyframes
+    galleries: Sequence[Gallery]
     scorecard: ScorecardView | None
 
 
@@ -97,12 +110,15 @@ class TaskView(NamedTuple):
     rows: Sequence[EncoderRow]
 
 
-def write(run: str | Path, *, formats: Sequence[str] = FORMATS, front: str = "") -> dict[str, Path]:
+def write(
+    run: str | Path, *, formats: Sequence[str] = FORMATS, front: str = "", gallery: bool = True
+) -> dict[str, Path]:
     """Write the report of a run folder into it: `report.html`, `report.md` and `report.tex`, or those of `formats`.
 
     It covers evaluation results, and pretraining runs logged in the folder or its subfolders. For temporal tasks,
     `timelines` is a folder of pictures as SVG and PNG, for boxes of actors `keyframes` is one. `front` is the encoder
-    of the scorecard, by default the leading one. UserError for an unknown format or encoder, or an empty folder.
+    of the scorecard, by default the leading one. Without `gallery` the page has no videos of failures. UserError for
+    an unknown format or encoder, or an empty folder.
     """
     run = Path(run)
     for name in formats:
@@ -117,11 +133,8 @@ def write(run: str | Path, *, formats: Sequence[str] = FORMATS, front: str = "")
     timelines = [*timeline_selection.task_timelines(board), *track_selection.task_tracks(boxed)]
     pictured = bool({"html", KEYFRAMES} & {*formats})
     keyframes = lay_out(keyframe_selection.task_keyframes(boxed) if pictured else [])
-    renderers = (
-        _result_renderers(run, board, logs, (timelines, keyframes), front)
-        if recorded
-        else _training_renderers(run, logs)
-    )
+    drawn = timelines, keyframes, galleries.build(board) if gallery and "html" in formats else []
+    renderers = _result_renderers(run, board, logs, drawn, front) if recorded else _training_renderers(run, logs)
     written: dict[str, Path] = {}
     for name in [name for name in formats if name not in (PICTURES, KEYFRAMES)]:
         written[name] = run / f"report.{name}"
@@ -167,12 +180,12 @@ def _result_renderers(
     run: Path,
     board: Leaderboard,
     logs: Sequence[TrainingLog],
-    drawn: tuple[Sequence[TaskTimelines], Keyframes],
+    drawn: tuple[Sequence[TaskTimelines], Keyframes, Sequence[Gallery]],
     front: str,
 ) -> Renderers:
     """Render the report of evaluation results, including pretraining runs if there are any."""
     analyses = [analyze(column) for column in board.plain()]
-    rankings = _rankings(board, analyses)
+    rankings = rank_all(board, analyses)
     trained = pretraining.pretraining(logs, first=len(board.rows))
     sentences: list[Sequence[TextRun]] = [*_key_findings(board, rankings), *(trained.findings if trained else [])]
     extras = collect_extras(board, rankings)
@@ -204,27 +217,25 @@ def _training_renderers(run: Path, logs: Sequence[TrainingLog]) -> Renderers:
     }
 
 
-def _rankings(board: Leaderboard, analyses: Sequence[ColumnAnalysis]) -> dict[str, Ranking]:
-    """Rankings by task for the main columns, by axis, and by probe for averages over datasets."""
-    rankings = {c.task: a.ranking for c, a in zip(board.plain(), analyses, strict=True) if c.main}
-    for axis in ("appearance", "motion"):
-        ranking = overall(board, rankings, axis)
-        if ranking is not None:
-            rankings[axis] = ranking
-    return {**rankings, **averages(board, rankings)}
-
-
 def _key_findings(board: Leaderboard, rankings: Mapping[str, Ranking]) -> list[list[TextRun]]:
     """One sentence per axis, or per task without axes, and warnings."""
     subjects = [axis for axis in ("appearance", "motion") if axis in rankings]
     tasks = [c.task for c in board.main() if c.axis not in subjects][: 1 if subjects else 3]
-    sentences = [phrases.leader_sentence(board, escaped(s), rankings[s]) for s in [*subjects, *tasks]]
+    sentences = [phrases.leader_sentence(board, _subject(board, s), rankings[s]) for s in [*subjects, *tasks]]
     if any(r.limited for c in board.main() for r in c.cells.values()):
         sentences.append([TextRun("Evaluated on a subset: do not publish these numbers.", True)])
     if columns := chosen_on_test(board):
         tasks_on_test = ", ".join(escaped(c.task) for c in columns if not c.variant) or "variants"
         sentences.append([TextRun(f"Selected on the test set, so too high: {tasks_on_test}.", True)])
     return sentences
+
+
+def _subject(board: Leaderboard, name: str) -> str:
+    """An axis or a task in words: without the options of its probe, if no other task of the dataset has that probe."""
+    of = {c.task: (c.first.dataset, c.first.probe.partition("+")[0]) for c in board.main()}
+    if name not in of or [*of.values()].count(of[name]) > 1:
+        return escaped(name)
+    return escaped(":".join(of[name]))
 
 
 def _html(run: Path, board: Leaderboard, findings: Findings) -> str:
@@ -237,9 +248,10 @@ def _html(run: Path, board: Leaderboard, findings: Findings) -> str:
         "recorded": _date_text((run / results.RESULTS).stat().st_mtime),
         "versions": phrases.versions(recorded),
         "findings": findings.sentences,
+        "intervals": interval_definition(board, rankings),
+        **trust_values(board, rankings),
         "rows": board.rows,
         "filters": filters.filters(board),
-        "grouped": any(analysis.grouped for analysis in findings.analyses),
         "data_warnings": list(map(escaped, warning_lines(recorded))),
         "table": leaderboard.table(board, board.main(), rankings),
         "other_protocols": leaderboard.other_protocols(board),
@@ -268,6 +280,7 @@ def _html(run: Path, board: Leaderboard, findings: Findings) -> str:
         "actors": detection.actor_tasks(board),
         "kinds_of_boxes": detection_errors.KINDS,
         "keyframes": findings.keyframes,
+        "galleries": findings.galleries,
         "meanings": box_overlay.MEANINGS,
         "styles": Markup(_styles(findings)),
         **_variants(board, findings.extras, rankings),
@@ -277,9 +290,13 @@ def _html(run: Path, board: Leaderboard, findings: Findings) -> str:
 
 def _styles(findings: Findings) -> str:
     """The style sheets of the sections that the page has."""
-    boxes = bool(findings.keyframes.tasks)
-    names = {"timelines": bool(findings.timelines), "actors": boxes, "keyframes": boxes}
-    names |= {"scorecard": findings.scorecard is not None}
+    names = {
+        "trust": True,
+        "timelines": findings.timelines,
+        "actors": findings.keyframes.tasks,
+        "keyframes": findings.keyframes.tasks,
+        "scorecard": findings.scorecard is not None,
+    }
     sheets = [(TEMPLATES / f"{name}.css").read_text(encoding="utf-8") for name, shown in names.items() if shown]
     return "\n".join([*sheets, box_overlay.css() if findings.keyframes.tasks else ""])
 

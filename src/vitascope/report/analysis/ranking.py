@@ -82,6 +82,8 @@ class Ranking:
     tiers: Mapping[int, int] = field(default_factory=dict)
     """Tiers from 1 on; empty if some difference is unknown or there is only one encoder."""
     chance: Chance | None = None
+    grouped: bool = False
+    """Whether some group has several examples, which are resampled together."""
 
     def order(self) -> list[int]:
         """Row indices, best first."""
@@ -109,17 +111,16 @@ class ColumnAnalysis:
 
     ranking: Ranking
     confusions: Mapping[int, Sequence[Confusion]]
-    grouped: bool = False
-    """Whether some group has several examples, which are resampled together."""
 
 
 def analyze(column: Column) -> ColumnAnalysis:
     """Rank the encoders of a column and count their confusions, reading the predictions once."""
     evidence = load_column(column)
     predictions = {row: data for row, data in evidence.items() if isinstance(data, Predictions)}
-    ranking = replace(rank_column(column, evidence), chance=chance_level(column, predictions.values()))
     grouped = any(len(np.unique(each.group)) < len(each.group) for each in predictions.values())
-    return ColumnAnalysis(ranking, {row: confusions(each) for row, each in predictions.items()}, grouped)
+    chance = chance_level(column, predictions.values())
+    ranking = replace(rank_column(column, evidence), chance=chance, grouped=grouped)
+    return ColumnAnalysis(ranking, {row: confusions(each) for row, each in predictions.items()})
 
 
 def load_column(column: Column) -> dict[int, Evidence]:
@@ -213,6 +214,19 @@ def rank(scores: Mapping[int, Score], pairs: Mapping[tuple[int, int], Difference
 def adjust(pairs: Mapping[tuple[int, int], Difference]) -> dict[tuple[int, int], float]:
     """Holm-adjusted p-values of the differences of all pairs of encoders on one task."""
     return dict(zip(pairs, stats.holm([d.p for d in pairs.values()]), strict=True))
+
+
+def rank_all(board: Leaderboard, analyses: Sequence[ColumnAnalysis]) -> dict[str, Ranking]:
+    """Rankings by task for the main columns, by axis, and by probe for averages over datasets.
+
+    `analyses` are those of `board.plain()`, in order.
+    """
+    rankings = {c.task: a.ranking for c, a in zip(board.plain(), analyses, strict=True) if c.main}
+    for axis in ("appearance", "motion"):
+        ranking = overall(board, rankings, axis)
+        if ranking is not None:
+            rankings[axis] = ranking
+    return {**rankings, **averages(board, rankings)}
 
 
 def overall(board: Leaderboard, rankings: Mapping[str, Ranking], axis: str) -> Ranking | None:

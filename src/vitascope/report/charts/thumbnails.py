@@ -57,10 +57,11 @@ def _of_video(path: str, rate: float, times: Sequence[float]) -> list[Thumbnail]
     try:
         return list(_decoded(path, rate, times))
     except UNREADABLE as error:
-        return [_none(escaped(_reason(path, error)))] * len(times)
+        return [_none(escaped(reason_of(path, error)))] * len(times)
 
 
-def _reason(path: str, error: Exception) -> str:
+def reason_of(path: str, error: Exception) -> str:
+    """Why a video cannot be read, in words."""
     if isinstance(error, FileNotFoundError):
         return f"{path}: no such file"
     return str(error) if isinstance(error, UserError) else f"{path}: {error}"
