@@ -96,11 +96,7 @@ class _File:
     def __init__(self, path: Path, alteration: str) -> None:
         self.container = av.open(str(path), "w")
         _, self.alter, quality = ALTERATIONS[alteration]
-        options = {"crf": str(quality), "preset": "veryfast"}
-        self.stream: Any = self.container.add_stream(CODEC, rate=30, options=options)  # a video stream
-        self.stream.codec_context.time_base = Fraction(1, CLOCK)
-        self.stream.codec_context.thread_count = 1
-        self.stream.codec_context.pix_fmt = "yuv420p"
+        self.stream = _stream(self.container, quality)
         self.begun = False
 
     def add(self, picture: Picture, time: float) -> None:
@@ -121,3 +117,12 @@ class _File:
         if self.begun:
             self.container.mux(self.stream.encode())
         self.container.close()
+
+
+def _stream(container: Any, quality: int) -> Any:
+    """A new video stream of a file, whose times are in ticks of `CLOCK`."""
+    stream = container.add_stream(CODEC, rate=30, options={"crf": str(quality), "preset": "veryfast"})
+    stream.codec_context.time_base = Fraction(1, CLOCK)
+    stream.codec_context.thread_count = 1
+    stream.pix_fmt = "yuv420p"
+    return stream
