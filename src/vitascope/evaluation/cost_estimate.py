@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from vitascope.datasets.splits import low_shot
 from vitascope.encoders.base import Encoder
 from vitascope.encoders.load import load
 from vitascope.evaluation.evaluate import (
+    by_examples,
     group_by_training,
     low_shot_datasets,
     open_probes,
@@ -105,19 +106,18 @@ def estimate_costs(
     for name in encoders:
         encoder = load(name, config.options.device) if isinstance(name, str) else name
         card = _card(encoder)
-        tasks = [
-            (variant, p)
+        every = [
+            (part, p)
             for variant in low_shot_datasets(dataset, config)
-            for p in opened
-            if config.overwrite or result_key(variant, card, p, config) not in recorded
+            for part, of_part in by_examples(variant, opened)
+            for p in of_part
         ]
-        done = [
-            f"{variant.name}:{p.name}"
-            for variant in low_shot_datasets(dataset, config)
-            for p in opened
-            if (variant, p) not in tasks
-        ]
-        steps = _steps(encoder, dataset, tasks, config, multiply)
+        new = [config.overwrite or result_key(part, card, p, config) not in recorded for part, p in every]
+        tasks = [task for task, is_new in zip(every, new, strict=True) if is_new]
+        done = [f"{part.name}:{p.name}" for (part, p), is_new in zip(every, new, strict=True) if not is_new]
+        used = {e.id for part, _ in tasks for e in part.examples}
+        encoded = replace(dataset, examples=tuple(e for e in dataset.examples if e.id in used))
+        steps = _steps(encoder, encoded, tasks, config, multiply)
         estimates.append(CostEstimate(encoder=card.name, dataset=dataset.name, recorded=tuple(done), steps=steps))
     return estimates
 
@@ -152,12 +152,12 @@ def _probe_steps(
     *,
     live: Callable[[View], bool],
 ) -> Iterator[CostStep]:
-    for name in dict.fromkeys(d.name for d, _ in tasks):
-        variant_tasks = [(d, p) for d, p in tasks if d.name == name]
+    for part in {id(d): d for d, _ in tasks}.values():
+        variant_tasks = [(d, p) for d, p in tasks if d is part]
         for group in group_by_training([p for _, p in variant_tasks]):
             for probe in group:
                 yield _probe_step(
-                    encoder, (variant_tasks[0][0], probe), config, speed, live=live, trains=probe is group[0]
+                    encoder, (part, probe), config, speed, live=live, trains=probe is group[0]
                 )
 
 

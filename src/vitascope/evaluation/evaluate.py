@@ -59,10 +59,11 @@ def evaluate(
         raise UserError("nothing to do: name at least one encoder with -m, for instance -m vit/tiny-random")
     for encoder in loaded:
         for variant in datasets:
-            try:
-                evaluated += _evaluate_encoder(variant, encoder, opened, recorded, config=config, failed=failed)
-            except DamagedFileError as error:  # of its store; those of other encoders may be whole
-                failed.append(str(error))
+            for part, of_part in by_examples(variant, opened):
+                try:
+                    evaluated += _evaluate_encoder(part, encoder, of_part, recorded, config=config, failed=failed)
+                except DamagedFileError as error:  # of its store; those of other encoders may be whole
+                    failed.append(str(error))
     if failed:
         others = (
             f" (and {len(failed) - 1} more; all other results are recorded)" if len(failed) > 1 or evaluated else ""
@@ -100,6 +101,13 @@ def open_probes(dataset: Dataset[Any], probes: Sequence[str | AnyProbe], config:
     if config.counterfactual:
         opened += [perturb(p, perturbation, sides) for p in opened for sides in SIDES for perturbation in PERTURBATIONS]
     return opened
+
+
+def by_examples(dataset: Dataset[Any], probes: Sequence[AnyProbe]) -> list[tuple[Dataset[Any], list[AnyProbe]]]:
+    """Return the probes that use all examples with `dataset`, and each that uses a part of them with that part."""
+    parts = [(probe.restrict(dataset), probe) for probe in probes]
+    whole = [probe for part, probe in parts if part is dataset]
+    return [*([(dataset, whole)] if whole else []), *((p, [probe]) for p, probe in parts if p is not dataset)]
 
 
 def default_probes(dataset: Dataset[Any]) -> list[str]:

@@ -83,11 +83,13 @@ class ScoredPredictions(NamedTuple):
     """Predictions and ground truth, one row per example."""
     diagnosis: dict[str, Any] = {}  # noqa: RUF012 - of a NamedTuple, never written to
     """Error analysis as plain data."""
+    chance: float | None = None
+    """Headline of an encoder that tells nothing, if it is known."""
 
 
 OPTIONAL = (
     *("kind", "resumes", "reports_progress", "missing_prediction", "random", "selects_on_test"),
-    *("for_dataset", "check_dataset", "passes", "multiply_adds", "score_predictions", "warnings"),
+    *("for_dataset", "check_dataset", "restrict", "passes", "multiply_adds", "score_predictions", "warnings"),
 )
 """Attributes that a probe may declare; a similar name is taken for a misspelling."""
 SIMILAR = 0.8
@@ -158,6 +160,10 @@ class Probe(ABC, Generic[T, P]):
 
     def check_dataset(self, dataset: Dataset[T]) -> None:
         """Raise UserError for a dataset that it cannot be evaluated on, before anything of it is encoded."""
+
+    def restrict(self, dataset: Dataset[T]) -> Dataset[T]:
+        """The dataset without the examples that are of no use to it; nothing else is encoded."""
+        return dataset
 
     def passes(self, train: int) -> int:
         """How often each of `train` training examples is read, for the cost estimate."""

@@ -134,8 +134,8 @@ def rank_column(column: Column, evidence: Mapping[int, Evidence]) -> Ranking:
 
 def load_evidence(result: Result) -> Evidence | None:
     """Load what a result can be paired by; None if no predictions were saved."""
-    by_example = result.kind == "recognition" and not result.multilabel
-    return load_predictions(result) if by_example else paired_bootstrap.resampled_score(result)
+    joint = result.kind != "recognition" or next(iter(result.scores)) in paired_bootstrap.STATISTICS
+    return paired_bootstrap.resampled_score(result) if joint else load_predictions(result)
 
 
 def load_predictions(result: Result) -> Predictions | None:
@@ -179,15 +179,17 @@ def difference(a: Evidence, b: Evidence) -> Difference | None:
 
 
 def chance_level(column: Column, predictions: Iterable[Predictions]) -> Chance | None:
-    """Chance level of a column whose headline score is top-1 over known classes, or mAP of several labels; else None.
+    """Chance level of a column whose headline score is top-1 over known classes, or that records one; else None.
 
     It is the accuracy of always predicting the most common test class; in results that record neither this nor
-    predictions, 1 / number of classes (the same if classes are balanced). Of several labels it is as recorded.
+    predictions, 1 / number of classes (the same if classes are balanced). Of other headlines it is as recorded.
     """
     if column.first.multilabel:
         return None if column.first.chance is None else Chance(column.first.chance, majority=False, several=True)
     classes = column.first.settings.get("classes")
-    if not classes or next(iter(column.first.scores)) != "top-1":
+    if next(iter(column.first.scores)) != "top-1":
+        return None if column.first.chance is None else Chance(column.first.chance, majority=False)
+    if not classes:
         return None
     truth = {k: t for each in predictions if each.truth for k, t in zip(each.key.tolist(), each.truth, strict=True)}
     if not truth:
