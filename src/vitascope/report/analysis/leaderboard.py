@@ -144,8 +144,11 @@ def build(recorded: Sequence[Result]) -> Leaderboard:
 
 
 def _axis(result: Result) -> str:
-    """The axis over which the score may be averaged: none for temporal tasks, whose scores are no accuracies."""
-    return result.axis if result.kind == "recognition" else ""
+    """The axis over which the score may be averaged: none for temporal tasks, whose scores are no accuracies.
+
+    Nor has a score of telling versions of a video apart, which is no accuracy of the classes of the axis.
+    """
+    return result.axis if result.kind == "recognition" and "versions" not in result.diagnosis else ""
 
 
 def _order(column: Column) -> tuple[bool, int]:
