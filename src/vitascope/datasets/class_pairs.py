@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from vitascope.core.errors import UserError
 from vitascope.core.names import loose
-from vitascope.core.text import counted
+from vitascope.core.text import counted, nearest
 from vitascope.core.truth import classes_of
 from vitascope.core.types import Example
 from vitascope.datasets.readers.annotation_files import ClassOrder
@@ -70,8 +70,11 @@ def listed(family: str) -> tuple[tuple[str, str], ...]:
     return tuple((first, second) for _, first, second in _rows(list_file(family)))
 
 
-def fitting(family: str, classes: Sequence[str]) -> list[ClassPair]:
-    """The pairs listed for `family` whose two classes are among `classes`."""
+def fitting(family: str, classes: Sequence[str], where: str = "") -> list[ClassPair]:
+    """The pairs listed for `family` whose two classes are among `classes`; UserError if there is no such list."""
+    if family not in families():
+        there = f"{nearest(family, families())}; there are {', '.join(families())}"
+        raise UserError(f"{where}: no list of opposite classes {family!r}{there}")
     order = ClassOrder(tuple(classes))
     found = ((order.find(first), order.find(second)) for first, second in listed(family))
     return [ClassPair(first, second) for first, second in found if first is not None and second is not None]
@@ -161,9 +164,7 @@ def _typed(text: str, order: ClassOrder, where: str) -> list[tuple[str, str]]:
     if len(parts) > MAX_PARTS:
         raise UserError(f"{where}: more than {MAX_PARTS} parts; write the pairs in a file, two columns of class names")
     names = _names(tuple(parts))
-    if any(len(pair) != 2 or not all(pair) for pair in names):
-        names = _fitted(parts, order) or names
-    elif any(order.find(name, where) is None for pair in names for name in pair):
+    if any(len(pair) != 2 or not all(pair) for pair in names) or any(order.find(name, where) is None for pair in names for name in pair):
         names = _fitted(parts, order) or names
     for pair in names:
         if len(pair) != 2 or not all(pair):

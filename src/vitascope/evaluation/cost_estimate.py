@@ -15,10 +15,10 @@ from vitascope.datasets.splits import low_shot
 from vitascope.encoders.base import Encoder
 from vitascope.encoders.load import load
 from vitascope.evaluation.evaluate import (
-    by_examples,
     group_by_training,
     low_shot_datasets,
     open_probes,
+    parts_of,
     precomputed_encoders,
     prepare,
     recorded_results,
@@ -109,7 +109,7 @@ def estimate_costs(
         every = [
             (part, p)
             for variant in low_shot_datasets(dataset, config)
-            for part, of_part in by_examples(variant, opened)
+            for part, of_part in parts_of(variant, opened)
             for p in of_part
         ]
         new = [config.overwrite or result_key(part, card, p, config) not in recorded for part, p in every]
@@ -156,9 +156,7 @@ def _probe_steps(
         variant_tasks = [(d, p) for d, p in tasks if d is part]
         for group in group_by_training([p for _, p in variant_tasks]):
             for probe in group:
-                yield _probe_step(
-                    encoder, (part, probe), config, speed, live=live, trains=probe is group[0]
-                )
+                yield _probe_step(encoder, (part, probe), config, speed, live=live, trains=probe is group[0])
 
 
 def _encoding_step(

@@ -58,12 +58,11 @@ def evaluate(
     if not loaded:
         raise UserError("nothing to do: name at least one encoder with -m, for instance -m vit/tiny-random")
     for encoder in loaded:
-        for variant in datasets:
-            for part, of_part in by_examples(variant, opened):
-                try:
-                    evaluated += _evaluate_encoder(part, encoder, of_part, recorded, config=config, failed=failed)
-                except DamagedFileError as error:  # of its store; those of other encoders may be whole
-                    failed.append(str(error))
+        for part, probes_on in (p for variant in datasets for p in parts_of(variant, opened)):
+            try:
+                evaluated += _evaluate_encoder(part, encoder, probes_on, recorded, config=config, failed=failed)
+            except DamagedFileError as error:  # of its store; those of other encoders may be whole
+                failed.append(str(error))
     if failed:
         others = (
             f" (and {len(failed) - 1} more; all other results are recorded)" if len(failed) > 1 or evaluated else ""
@@ -94,8 +93,9 @@ def open_probes(dataset: Dataset[Any], probes: Sequence[str | AnyProbe], config:
     """
     opened = [tuning.probe(p, dataset.family) if isinstance(p, str) else p for p in probes]
     for probe in opened:
-        _check_kind(probe, dataset)
-        probe.check_dataset(dataset)
+        part = probe.part_of(dataset)
+        _check_kind(probe, part)
+        probe.check_dataset(part)
     if dataset.cards and dataset.kind != "recognition":
         opened = [_with_imported_windows(probe, dataset) for probe in opened]
     if config.counterfactual:
@@ -103,11 +103,14 @@ def open_probes(dataset: Dataset[Any], probes: Sequence[str | AnyProbe], config:
     return opened
 
 
-def by_examples(dataset: Dataset[Any], probes: Sequence[AnyProbe]) -> list[tuple[Dataset[Any], list[AnyProbe]]]:
-    """Return the probes that use all examples with `dataset`, and each that uses a part of them with that part."""
-    parts = [(probe.restrict(dataset), probe) for probe in probes]
-    whole = [probe for part, probe in parts if part is dataset]
-    return [*([(dataset, whole)] if whole else []), *((p, [probe]) for p, probe in parts if p is not dataset)]
+def parts_of(dataset: Dataset[Any], probes: Sequence[AnyProbe]) -> list[tuple[Dataset[Any], list[AnyProbe]]]:
+    """Return the parts of `dataset` that the probes are evaluated on, each with its probes, in order."""
+    parts: dict[str, tuple[Dataset[Any], list[AnyProbe]]] = {}
+    for probe in probes:
+        part = probe.part_of(dataset)
+        key = "" if part is dataset else part.digest
+        parts.setdefault(key, (part, []))[1].append(probe)
+    return list(parts.values())
 
 
 def default_probes(dataset: Dataset[Any]) -> list[str]:

@@ -12,7 +12,12 @@ NUMBERS = ("fold", "truth", "outcome", "fps", "frame_rate")
 NAMES = ("id", "group", "label", "path")
 ROWS = (
     *(("top", "score"), ("starts", "ends", "labels", "scores"), ("true_starts", "true_ends", "true_labels")),
-    *(("pairs", "sides", "margins"), ("times", "labels", "scores"), ("true_times", "true_labels"), ("true_times", "true_tracks")),
+    *(
+        ("pairs", "sides", "margins"),
+        ("times", "labels", "scores"),
+        ("true_times", "true_labels"),
+        ("true_times", "true_tracks"),
+    ),
 )
 RUNS = (("labels", "frames"), ("true_labels", "true_frames"))
 """Columns of lists that are of one length in every row."""

@@ -74,8 +74,25 @@ class Missed:
 
 
 @dataclass(frozen=True)
+class VersionsDiagnosis:
+    """How versions of videos are told apart: permutation test, quantiles of cosines, histogram of projections."""
+
+    of: str
+    names: tuple[str, ...]
+    p: float
+    draws: int
+    inflation: float
+    videos: int
+    groups: int
+    tied: int
+    cosine: tuple[float, ...]
+    reach: float
+    counts: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
 class Diagnosis:
-    """Error analysis of temporal localization, and of boxes in frames."""
+    """Error analysis of temporal localization, and of boxes in frames; or how versions of videos are told apart."""
 
     gains: Mapping[str, float] = field(default_factory=dict)
     false: Mapping[str, float] = field(default_factory=dict)
@@ -85,6 +102,7 @@ class Diagnosis:
     missed: Missed | None = None
     size: tuple[BoxRange, ...] = ()
     people: tuple[BoxRange, ...] = ()
+    versions: VersionsDiagnosis | None = None
 
 
 def check(settings: Any, diagnosis: Any) -> None:
@@ -93,5 +111,13 @@ def check(settings: Any, diagnosis: Any) -> None:
     if not diagnosis:
         return
     found = conform(diagnosis, Diagnosis, "diagnosis")
-    if not found.gains or found.gains.keys() != found.false.keys():
+    if found.versions:
+        _check_versions(found.versions)
+    elif not found.gains or found.gains.keys() != found.false.keys():
         raise UserError("diagnosis: gains and false are not of the same kinds of errors")
+
+
+def _check_versions(found: VersionsDiagnosis) -> None:
+    """UserError for a histogram that is not one of all versions."""
+    if len(found.names) < 2 or len(found.counts) != len(found.names) or len(set(map(len, found.counts))) != 1:
+        raise UserError("diagnosis: the histogram is not one of all versions")

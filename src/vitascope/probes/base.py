@@ -84,12 +84,21 @@ class ScoredPredictions(NamedTuple):
     diagnosis: dict[str, Any] = {}  # noqa: RUF012 - of a NamedTuple, never written to
     """Error analysis as plain data."""
     chance: float | None = None
-    """Headline of an encoder that tells nothing, if it is known."""
+    """Headline of guessing, if it is known."""
 
 
 OPTIONAL = (
     *("kind", "resumes", "reports_progress", "missing_prediction", "random", "selects_on_test"),
-    *("for_dataset", "check_dataset", "restrict", "passes", "multiply_adds", "score_predictions", "warnings"),
+    *(
+        "needs_classes",
+        "for_dataset",
+        "part_of",
+        "check_dataset",
+        "passes",
+        "multiply_adds",
+        "score_predictions",
+        "warnings",
+    ),
 )
 """Attributes that a probe may declare; a similar name is taken for a misspelling."""
 SIMILAR = 0.8
@@ -127,6 +136,8 @@ class Probe(ABC, Generic[T, P]):
     """Whether `predict` takes `scratch`, the path of a file from which an interrupted training resumes."""
     reports_progress: ClassVar[bool] = False
     """Whether `predict` takes `line`, the label of a progress bar; empty: none is shown."""
+    needs_classes: ClassVar[bool] = True
+    """Whether examples must be of two classes or more; else videos without labels will do."""
     missing_prediction: ClassVar[Any] = None
     """The prediction for examples that cannot be read, where these count as missed; None: they are not scored."""
 
@@ -158,12 +169,12 @@ class Probe(ABC, Generic[T, P]):
         """The probe with the settings that it has on the datasets called `family`."""
         return self
 
+    def part_of(self, dataset: Dataset[Any]) -> Dataset[Any]:
+        """The data set as it is evaluated on it: some of its examples, other folds; `dataset` itself for all of it."""
+        return dataset
+
     def check_dataset(self, dataset: Dataset[T]) -> None:
         """Raise UserError for a dataset that it cannot be evaluated on, before anything of it is encoded."""
-
-    def restrict(self, dataset: Dataset[T]) -> Dataset[T]:
-        """The dataset without the examples that are of no use to it; nothing else is encoded."""
-        return dataset
 
     def passes(self, train: int) -> int:
         """How often each of `train` training examples is read, for the cost estimate."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from vitascope.core.errors import UserError
-from vitascope.core.text import counted, nearest
+from vitascope.core.text import counted
 from vitascope.core.types import Dataset, Example
 from vitascope.datasets import chirality_groups, class_pairs
 from vitascope.datasets.class_pairs import Sides
@@ -43,7 +43,7 @@ class PairChoice(NamedTuple):
         if self.pairs:
             chosen = class_pairs.read_pairs(self.pairs, classes, self.name)
         else:
-            chosen = class_pairs.fitting(self.known, classes) if self.known else []
+            chosen = class_pairs.fitting(self.known, classes, self.name) if self.known else []
         return class_pairs.class_sides(chosen, examples, classes)
 
     def check(self, dataset: Dataset[Any]) -> tuple[list[Sides], dict[str, str]]:
@@ -51,9 +51,6 @@ class PairChoice(NamedTuple):
 
         UserError if there is none, or one that the user named is among the others.
         """
-        if self.known and not (self.pairs or self.groups) and self.known not in class_pairs.families():
-            known = class_pairs.families()
-            raise UserError(f"{self.name}: no list of pairs {self.known!r}{nearest(self.known, known)}: {known}")
         sides = self.sides(dataset.examples, dataset.classes)
         if not sides:
             of = f"{dataset.name} has no two classes of the pairs of {self.known}" if self.known else ""

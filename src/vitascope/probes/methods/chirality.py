@@ -92,15 +92,18 @@ class ChiralityProbe(JointlyScored[Any, PairMargins]):
         if lacking:
             log.warning("%s: %s: %s", self.name, dataset.name, left_out(lacking, len(usable) + len(lacking)))
 
-    def restrict(self, dataset: Dataset[Any]) -> Dataset[Any]:
-        """Return the dataset with the examples of the pairs alone."""
-        used = {i for pair in self.choice.check(dataset)[0] for i in pair.side}
-        folds = tuple(
-            Fold(name=f.name, train=tuple(filter(used.__contains__, f.train)), test=tuple(filter(used.__contains__, f.test)))
+    def part_of(self, dataset: Dataset[Any]) -> Dataset[Any]:
+        """Return the dataset with the examples of the pairs alone; nothing else is encoded."""
+        used = {i for pair in self.choice.sides(dataset.examples, dataset.classes) for i in pair.side}
+        if not used or len(used) == len(dataset.examples):
+            return dataset
+        folds = (
+            Fold(name=f.name, train=tuple(i for i in f.train if i in used), test=tuple(i for i in f.test if i in used))
             for f in dataset.folds
         )
         examples = tuple(e for e in dataset.examples if e.id in used)
-        return replace(dataset, examples=examples, folds=folds, key=dataset.key or dataset.name, official_counts={})
+        key = dataset.key or dataset.name
+        return replace(dataset, examples=examples, folds=tuple(folds), key=key, official_counts={})
 
     def multiply_adds(self, load: WorkloadSize) -> float:
         """Return the multiply-adds of training: the Gram matrix of the vectors of each pair."""

@@ -186,6 +186,8 @@ def chance_level(column: Column, predictions: Iterable[Predictions]) -> Chance |
     """
     if column.first.multilabel:
         return None if column.first.chance is None else Chance(column.first.chance, majority=False, several=True)
+    if "versions" in column.first.diagnosis and column.first.chance is not None:
+        return Chance(column.first.chance, majority=False)
     classes = column.first.settings.get("classes")
     if next(iter(column.first.scores)) != "top-1":
         return None if column.first.chance is None else Chance(column.first.chance, majority=False)
