@@ -2,123 +2,18 @@
 
 from __future__ import annotations
 
-import html
-import json
 import re
 import runpy
-import shutil
-import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from vitascope import report
+from chromium import BROWSER
 
 FAKE = runpy.run_path(str(Path(__file__).parents[1] / "fixtures" / "fake_run.py"))
-BROWSER = next((path for path in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if path), None)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium on this machine")
-QUIET = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-extensions",
-    "--host-resolver-rules=MAP * ~NOTFOUND",
-    "--virtual-time-budget=3000",
-    "--enable-logging=stderr",
-    "--v=0",
-)
-FRAMES = """<!doctype html><meta charset="utf-8">
-{frames}
-<pre id="answer"></pre><script>
-onload = () => {{
-  const answers = [...document.querySelectorAll("iframe")].map(frame => {{
-    const page = frame.contentDocument;
-    return {question};
-  }});
-  document.getElementById("answer").textContent = JSON.stringify(answers);
-}};
-</script>"""
-FRAME = '<iframe srcdoc="{page}" style="border:0;display:block;width:{width}px;height:900px"></iframe>'
-
-
-TASKS = tuple((f"made/{name}", "knn", "motion", ("up", "down")) for name in "abcdefghijklmnop")
-NAMES = ("pixels/motion-energy", "pixels/thumbnail", "x" * 90)
-
-
-@pytest.fixture(scope="module")
-def many(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The report of more tasks than a window shows side by side."""
-    skills = {name: {"motion": 0.6 + place / 20} for place, name in enumerate(NAMES)}
-    run = FAKE["fake_run"](tmp_path_factory.mktemp("runs") / "many", skills=skills, tasks=TASKS, n=24, odd=False)
-    return report.write(run, formats=["html"])["html"].read_text(encoding="utf-8")
-
-
-@pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> str:
-    run = FAKE["fake_run"](tmp_path_factory.mktemp("runs") / "run")
-    return report.write(run, formats=["html"])["html"].read_text(encoding="utf-8")
-
-
-@pytest.fixture(scope="module")
-def actors(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The report of boxes of actors, with keyframes and published scores."""
-    made = runpy.run_path(str(Path(__file__).parents[1] / "fixtures" / "fake_actors.py"))
-    run = made["fake_actors"](tmp_path_factory.mktemp("runs") / "actors", dataset="ava")
-    return report.write(run, formats=["html"])["html"].read_text(encoding="utf-8")
-
-
-@pytest.fixture(scope="module")
-def training(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The report of pretraining runs."""
-    made = runpy.run_path(str(Path(__file__).parents[1] / "fixtures" / "fake_training.py"))
-    folder = made["fake_training"](tmp_path_factory.mktemp("runs") / "tiny", steps=2000, every=200)
-    return report.write(folder, formats=["html"])["html"].read_text(encoding="utf-8")
-
-
-def browse(folder: Path, url: str, *more: str) -> subprocess.CompletedProcess[str]:
-    command = [str(BROWSER), *QUIET, f"--user-data-dir={folder / 'profile'}", *more, "--dump-dom", url]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-
-
-@pytest.fixture
-def ask_each(page: str, tmp_path: Path) -> Callable[..., list[Any]]:
-    """The values of a JavaScript expression over `page`, a report in frames of some widths, all details open."""
-
-    def values(question: str, widths: Sequence[int], text: str = page) -> list[Any]:
-        opened = html.escape(text.replace("<details", "<details open"))
-        frames = "\n".join(FRAME.format(page=opened, width=width) for width in widths)
-        (tmp_path / "frame.html").write_text(FRAMES.format(frames=frames, question=question), encoding="utf-8")
-        found = browse(tmp_path, (tmp_path / "frame.html").as_uri())
-        answer = re.search(r'<pre id="answer">(.*?)</pre>', found.stdout, re.DOTALL)
-        assert answer is not None, found.stderr[-2000:]
-        return list(json.loads(html.unescape(answer[1])))
-
-    return values
-
-
-@pytest.fixture
-def ask(ask_each: Callable[..., list[Any]], page: str) -> Callable[..., Any]:
-    """The same in a frame of one width."""
-    return lambda question, width=390, text=page: ask_each(question, [width], text)[0]
-
-
-def test_quiet_and_offline(page: str, tmp_path: Path) -> None:
-    (tmp_path / "report.html").write_text(page, encoding="utf-8")
-    log = tmp_path / "net.json"
-    opened = browse(tmp_path, (tmp_path / "report.html").as_uri(), f"--log-net-log={log}")
-    assert "CONSOLE" not in opened.stderr
-    assert '<button type="button" id="theme">' in opened.stdout, "the script ran"
-    requested = set(re.findall(r'"url":"((?:https?|wss?|file):[^"]*)"', log.read_text(encoding="utf-8")))
-    ours = {url for url in requested if "google" not in url and "gvt1" not in url}
-    assert ours <= {(tmp_path / "report.html").as_uri()}, "what the page fetched beside itself"
-
 
 SIZE = "[page.documentElement.scrollWidth, page.documentElement.clientWidth]"
 
@@ -269,13 +164,6 @@ def test_labels_of_the_scatter_stay_inside(ask: Callable[..., Any]) -> None:
     assert outside == 0
 
 
-@pytest.fixture(scope="module")
-def variants(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The report of a run with all variants."""
-    run = FAKE["fake_variants"](tmp_path_factory.mktemp("runs") / "variants", n=120)
-    return report.write(run, formats=["html"])["html"].read_text(encoding="utf-8")
-
-
 def test_variants_fit_their_window_and_curves_pass_through_their_marks(
     ask_each: Callable[..., list[Any]], variants: str
 ) -> None:
@@ -304,14 +192,6 @@ def test_variants_fit_their_window_and_curves_pass_through_their_marks(
         assert seen == 6
         assert off[0] < 3, "pixels between the line and the middle of its mark"
         assert off[1] <= width
-
-
-@pytest.fixture(scope="module")
-def moments(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The report of temporal tasks."""
-    made = runpy.run_path(str(Path(__file__).parents[1] / "fixtures" / "fake_moments.py"))
-    run = made["fake_moments"](tmp_path_factory.mktemp("runs") / "moments", videos=5, seconds=60.0)
-    return report.write(run, formats=["html"])["html"].read_text(encoding="utf-8")
 
 
 def test_bars_lie_below_one_another_and_inside(ask_each: Callable[..., list[Any]], moments: str) -> None:

@@ -40,7 +40,7 @@ from vitascope.report.charts.keyframe_page import Keyframes, lay_out
 from vitascope.report.charts.plots import Axis, Strip
 from vitascope.report.charts.timeline_selection import TaskTimelines
 from vitascope.report.render import TEMPLATES, render
-from vitascope.report.sections import detection, leaderboard, motion, pretraining, temporal
+from vitascope.report.sections import detection, filters, leaderboard, motion, pretraining, temporal
 from vitascope.report.sections.pretraining import Pretraining
 from vitascope.report.sections.tables import (
     DEPENDENCE_NOTE,
@@ -79,6 +79,8 @@ class TaskView(NamedTuple):
     """One column in full."""
 
     title: str
+    dataset: str
+    probe: str
     limited: bool
     on_test: bool
     note: str
@@ -209,7 +211,7 @@ def _key_findings(board: Leaderboard, rankings: Mapping[str, Ranking]) -> list[l
     tasks = [c.task for c in board.main() if c.axis not in subjects][: 1 if subjects else 3]
     sentences = [phrases.leader_sentence(board, escaped(s), rankings[s]) for s in [*subjects, *tasks]]
     if any(r.limited for c in board.main() for r in c.cells.values()):
-        sentences.append([TextRun("Evaluated on a subset (--limit): do not publish these numbers.", True)])
+        sentences.append([TextRun("Evaluated on a subset: do not publish these numbers.", True)])
     if columns := chosen_on_test(board):
         tasks_on_test = ", ".join(escaped(c.task) for c in columns if not c.variant) or "variants"
         sentences.append([TextRun(f"Selected on the test set, so too high: {tasks_on_test}.", True)])
@@ -227,6 +229,8 @@ def _html(run: Path, board: Leaderboard, findings: Findings) -> str:
         "versions": phrases.versions(recorded),
         "findings": findings.sentences,
         "rows": board.rows,
+        "filters": filters.filters(board),
+        "grouped": any(analysis.grouped for analysis in findings.analyses),
         "data_warnings": list(map(escaped, warning_lines(recorded))),
         "table": leaderboard.table(board, board.main(), rankings),
         "other_protocols": leaderboard.other_protocols(board),
@@ -309,6 +313,8 @@ def _task(column: Column, analysis: ColumnAnalysis, board: Leaderboard) -> TaskV
     axis, strips = plots.score_strips(column, board.rows, analysis.ranking)
     return TaskView(
         title=escaped(column.task),
+        dataset=escaped(column.first.dataset),
+        probe=escaped(column.first.probe),
         limited=column.limited,
         on_test=column.on_test,
         note="" if column.main else f"protocol {column.protocol[:6]}",

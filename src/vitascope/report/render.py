@@ -18,11 +18,12 @@ from vitascope.report.charts import svg_png
 from vitascope.report.charts.timelines import BACKGROUND
 
 TEMPLATES = Path(__file__).parent / "templates"
+SCRIPTS = ("page.js", "view.js", "figures.js")
 
 
 def render(template: str, name: str, values: Mapping[str, Any]) -> str:
     """Render a template with `values` and what every page needs; `name` is that of the page."""
-    script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
+    script = "".join((TEMPLATES / each).read_text(encoding="utf-8") for each in SCRIPTS)
     return (
         _environment()
         .get_template(template)

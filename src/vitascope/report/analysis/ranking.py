@@ -109,6 +109,8 @@ class ColumnAnalysis:
 
     ranking: Ranking
     confusions: Mapping[int, Sequence[Confusion]]
+    grouped: bool = False
+    """Whether some group has several examples, which are resampled together."""
 
 
 def analyze(column: Column) -> ColumnAnalysis:
@@ -116,7 +118,8 @@ def analyze(column: Column) -> ColumnAnalysis:
     evidence = load_column(column)
     predictions = {row: data for row, data in evidence.items() if isinstance(data, Predictions)}
     ranking = replace(rank_column(column, evidence), chance=chance_level(column, predictions.values()))
-    return ColumnAnalysis(ranking, {row: confusions(each) for row, each in predictions.items()})
+    grouped = any(len(np.unique(each.group)) < len(each.group) for each in predictions.values())
+    return ColumnAnalysis(ranking, {row: confusions(each) for row, each in predictions.items()}, grouped)
 
 
 def load_column(column: Column) -> dict[int, Evidence]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 from vitascope.core.text import (
@@ -48,7 +49,7 @@ class Cell(NamedTuple):
 
 
 class ColumnHeader(NamedTuple):
-    """Header of a column of scores."""
+    """Header of a column of scores; of a mean, `dataset` says over what and `probe` of what."""
 
     dataset: str
     probe: str
@@ -56,6 +57,21 @@ class ColumnHeader(NamedTuple):
     tip: str = ""
     chance: str = ""
     on_test: bool = False
+    mean: bool = False
+
+    @property
+    def options(self) -> str:
+        """Settings of the probe that are part of its name, one a word."""
+        return "" if self.mean else " ".join(self.probe.split("+")[1:])
+
+
+class HeaderGroup(NamedTuple):
+    """Adjacent columns of one dataset, or one column of means; `first` is the place of the first column."""
+
+    title: str
+    first: int
+    span: int
+    mean: bool
 
 
 class PublishedLine(NamedTuple):
@@ -73,6 +89,19 @@ class Table(NamedTuple):
     heads: tuple[ColumnHeader, ...]
     rows: tuple[tuple[EncoderRow, tuple[Cell, ...]], ...]
     published: tuple[PublishedLine, ...] = ()
+
+    @property
+    def datasets(self) -> list[HeaderGroup]:
+        """Adjacent columns of one dataset and axis."""
+        axes = [place for place, (_, span) in enumerate(self.groups) for _ in range(span)]
+        keys = [(axis, head.dataset, head.mean) for axis, head in zip(axes, self.heads, strict=True)]
+        runs = [list(run) for _, run in groupby(range(len(keys)), keys.__getitem__)]
+        return [HeaderGroup(keys[run[0]][1], run[0] + 1, len(run), keys[run[0]][2]) for run in runs]
+
+    @property
+    def levels(self) -> list[str]:
+        """Chance level of each column; empty if none is known."""
+        return [head.chance or "–" for head in self.heads] if any(head.chance for head in self.heads) else []
 
 
 class OtherProtocol(NamedTuple):
@@ -133,12 +162,14 @@ def table(board: Leaderboard, columns: Sequence[Column], rankings: Mapping[str, 
     cells: dict[int, list[Cell]] = {row.index: [] for row in board.rows}
     places: list[tuple[Column, int]] = []
     for axis in boards.AXES:
-        members = [c for c in columns if c.axis == axis]
+        members = _by_dataset([c for c in columns if c.axis == axis])
         places += [(column, len(heads) + i) for i, column in enumerate(members)]
         parts = [(_head(c, rankings.get(c.task)), rankings.get(c.task), c.cells) for c in members]
         if axis in rankings and len(members) > 1:
             limited, on_test = any(c.limited for c in members), any(c.on_test for c in members)
-            mean = ColumnHeader("mean of", axis, limited, chance=chance(rankings[axis]), on_test=on_test)
+            mean = ColumnHeader(
+                "mean", f"of {len(members)}", limited, f"mean of the {len(members)} tasks of {axis}", chance(rankings[axis]), on_test, True
+            )
             parts.append((mean, rankings[axis], {}))
         for head, ranking, results in parts:
             heads.append(head)
@@ -154,6 +185,12 @@ def table(board: Leaderboard, columns: Sequence[Column], rankings: Mapping[str, 
     present = [row for row in board.rows if any(row.index in c.cells for c in columns)]
     lines = _published_lines(places, len(heads))
     return Table(tuple(groups), tuple(heads), tuple((row, tuple(cells[row.index])) for row in present), lines)
+
+
+def _by_dataset(columns: Sequence[Column]) -> list[Column]:
+    """Bring the columns of a dataset together, in order of their first appearance."""
+    order = list(dict.fromkeys(column.first.dataset for column in columns))
+    return sorted(columns, key=lambda column: order.index(column.first.dataset))
 
 
 def _published_lines(places: Sequence[tuple[Column, int]], count: int) -> tuple[PublishedLine, ...]:
@@ -180,7 +217,7 @@ def _averages(
             tip = "\n".join(["unweighted mean of top-1 over", *(escaped(c.first.dataset) for c in members)])
             limited, on_test = any(c.limited for c in members), any(c.on_test for c in members)
             yield (
-                ColumnHeader(f"{len(members)} datasets", escaped(probe), limited, tip, chance(ranking), on_test),
+                ColumnHeader(f"{len(members)} datasets", escaped(probe), limited, tip, chance(ranking), on_test, True),
                 ranking,
             )
 

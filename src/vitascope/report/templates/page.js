@@ -37,7 +37,7 @@
   const rule = document.head.appendChild(document.createElement("style"));
   let hot = "";
   document.addEventListener("pointerover", (event) => {
-    const over = event.target.closest && event.target.closest("tr[data-row], li[data-row], .point");
+    const over = event.target.closest && event.target.closest("tr[data-row], li[data-row], label[data-row], .point");
     const row = over ? over.dataset.row : "";
     if (row === hot) return;
     hot = row;
@@ -49,27 +49,45 @@
     const fade = () => {
       box.classList.toggle("slid", box.scrollLeft > 1);
       box.classList.toggle("cut", box.scrollLeft + box.clientWidth < box.scrollWidth - 1);
+      if (box.scrollWidth <= box.clientWidth + 1) box.removeAttribute("tabindex");
+      else box.tabIndex = 0;
     };
+    const caption = box.querySelector("caption");
+    box.setAttribute("role", "group");
+    box.setAttribute("aria-label", (caption ? caption.textContent : "table") + ", scrolls sideways");
     box.addEventListener("scroll", fade);
     new ResizeObserver(fade).observe(box);
   }
 
-  for (const head of document.querySelectorAll("th[data-sort]")) {
-    head.tabIndex = 0;
-    const sort = () => {
-      const up = head.getAttribute("aria-sort") === "descending" || (head.dataset.sort === "text" && !head.hasAttribute("aria-sort"));
-      const body = head.closest("table").tBodies[0];
-      const place = head.cellIndex;
-      const value = (tr) => head.dataset.sort === "text" ? tr.cells[place].textContent : Number(tr.cells[place].dataset.value);
-      const rows = [...body.rows].sort((a, b) => {
-        const [x, y] = [value(a), value(b)];
-        return (up ? 1 : -1) * (typeof x === "string" ? x.localeCompare(y) : x - y);
-      });
-      for (const other of head.parentElement.cells) other.removeAttribute("aria-sort");
-      head.setAttribute("aria-sort", up ? "ascending" : "descending");
-      body.append(...rows);
-    };
-    head.addEventListener("click", sort);
-    head.addEventListener("keydown", (event) => { if (event.key === "Enter") sort(); });
+  // a box that scrolls can be reached by keyboard; what has a tooltip too: one stop a table or figure, then arrow keys
+  const groups = "table, .strips, .plot, .timeline, .keyframe, .costs, .bar";
+  for (const group of document.querySelectorAll(groups)) {
+    const first = group.querySelector("[data-tip]");
+    if (first && !group.querySelector("[data-tip][tabindex]") && !first.querySelector("button")) first.tabIndex = 0;
   }
+  const moves = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: 1, ArrowUp: -1, Home: -Infinity, End: Infinity };
+  const seen = (element) => element.getClientRects().length > 0;
+  const below = (cell, by) => {
+    let row = cell.parentElement;
+    do row = by > 0 ? row.nextElementSibling : row.previousElementSibling; while (row && !seen(row));
+    const other = row && row.cells[cell.cellIndex];
+    return other && other.hasAttribute("data-tip") ? other : null;
+  };
+  const along = (group, from, by) => {
+    const stops = [...group.querySelectorAll("[data-tip]")].filter(seen);
+    return stops[Math.max(0, Math.min(stops.length - 1, stops.indexOf(from) + by))];
+  };
+  document.addEventListener("keydown", (event) => {
+    const from = event.target.closest && event.target.closest("[data-tip]");
+    const group = from && from.closest(groups);
+    if (event.key === "Escape") tip.hidden = true;
+    if (!group || !(event.key in moves)) return;
+    event.preventDefault();
+    const cell = from.closest("td");
+    const to = cell && /Up|Down/.test(event.key) ? below(cell, moves[event.key]) : along(group, from, moves[event.key]);
+    if (!to) return;
+    to.tabIndex = 0;
+    to.focus();
+    if (to !== from && !from.matches("th")) from.tabIndex = -1;
+  });
 })();
