@@ -1,4 +1,4 @@
-"""Pairs of opposite classes (up and down, opening and closing), which no single frame and no mean of frames tells apart.
+"""Pairs of opposite classes (up and down, opening and closing), told apart by the order of frames alone.
 
 `pairs/<name>.csv` lists those of a dataset: two of its classes a line, of which one played backwards looks like the
 other. Classes that differ in their result alone (a stack that collapses or does not) or in a still pose (thumb up and
@@ -25,17 +25,16 @@ from vitascope.datasets.readers.tables import TEXT, read_table
 LISTS = Path(__file__).with_name("pairs")
 COLUMNS = ("class", "opposite")
 """Header of a table of pairs; without a header, the first two columns are taken so."""
-MAX_PARTS = 2000
+MAX_PARTS = 400
 """Commas and colons in pairs that are typed."""
 ANTONYMS = (
-    *(("up", "down"), ("upwards", "downwards"), ("left", "right"), ("open", "close"), ("opening", "closing")),
-    *(("in", "out"), ("on", "off"), ("push", "pull"), ("pushing", "pulling"), ("forward", "backward")),
-    *(("forwards", "backwards"), ("clockwise", "counterclockwise"), ("clockwise", "anticlockwise"), ("cw", "ccw")),
-    *(("put", "take"), ("putting", "taking"), ("raise", "lower"), ("insert", "remove"), ("enter", "exit")),
-    *(("fold", "unfold"), ("folding", "unfolding"), ("rise", "fall"), ("lock", "unlock"), ("approach", "leave")),
-    *(("towards", "away"), ("sit", "stand"), ("cover", "uncover"), ("covering", "uncovering"), ("grow", "shrink")),
+    *("up/down", "upwards/downwards", "left/right", "in/out", "on/off", "forward/backward", "forwards/backwards"),
+    *("towards/away", "clockwise/counterclockwise", "clockwise/anticlockwise", "cw/ccw", "open/close", "push/pull"),
+    *("opening/closing", "pushing/pulling", "put/take", "putting/taking", "raise/lower", "insert/remove", "sit/stand"),
+    *("enter/exit", "fold/unfold", "folding/unfolding", "rise/fall", "lock/unlock", "approach/leave", "grow/shrink"),
+    *("cover/uncover", "covering/uncovering"),
 )
-"""Words by whose exchange class names of other datasets are suggested as opposites; nothing is taken for one by them."""
+"""Words by whose exchange opposite classes of other datasets are suggested; nothing is taken for one by them."""
 
 
 class ClassPair(NamedTuple):
@@ -124,11 +123,11 @@ def class_sides(pairs: Sequence[ClassPair], examples: Sequence[Example[Any]], cl
 def suggestions(classes: Sequence[str]) -> list[tuple[str, str]]:
     """Classes whose names differ by exchanged antonyms, for a message."""
     by_words = {tuple(re.split(r"[\W_]+", loose(name))): name for name in classes}
-    swaps = {word: other for pair in ANTONYMS for word, other in (pair, pair[::-1])}
+    swaps = {frozenset(pair.split("/")) for pair in ANTONYMS}
     pairs = []
     for one, other in combinations(by_words, 2):
         differing = [(a, b) for a, b in zip(one, other, strict=False) if a != b and not (a + b).isdigit()]
-        if len(one) == len(other) and differing and all(_are_antonyms(a, b, swaps) for a, b in differing):
+        if len(one) == len(other) and differing and {*map(frozenset, differing)} <= swaps:
             pairs.append((by_words[one], by_words[other]))
     return pairs
 
@@ -145,10 +144,6 @@ def how_to(classes: Sequence[str], where: str) -> str:
     return f"name them with --pairs {f'{first}:{second}'!r}, several times, or with --pairs FILE.csv{note}"
 
 
-def _are_antonyms(one: str, other: str, swaps: Mapping[str, str]) -> bool:
-    return swaps.get(one) == other or swaps.get(other) == one
-
-
 def _rows(path: Path) -> Iterator[tuple[str, str, str]]:
     """Location and the two names of every line of a table."""
     table = read_table(path, COLUMNS)
@@ -163,8 +158,8 @@ def _typed(text: str, order: ClassOrder, where: str) -> list[tuple[str, str]]:
     parts = [part for part in re.split(r'("[^"]*"|[:,])', text) if part]
     if len(parts) > MAX_PARTS:
         raise UserError(f"{where}: more than {MAX_PARTS} parts; write the pairs in a file, two columns of class names")
-    names = _names(tuple(parts))
-    if any(len(pair) != 2 or not all(pair) for pair in names) or any(order.find(name, where) is None for pair in names for name in pair):
+    names = _names(parts)
+    if any(len(pair) != 2 or any(order.find(name, where) is None for name in pair) for pair in names):
         names = _fitted(parts, order) or names
     for pair in names:
         if len(pair) != 2 or not all(pair):
