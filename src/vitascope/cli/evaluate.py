@@ -38,6 +38,13 @@ LowShot = Annotated[
 Counterfactual = Annotated[
     bool, typer.Option("--counterfactual", help="also evaluate on clips reversed, shuffled, frozen and at half speed")
 ]
+Pairs = Annotated[
+    list[str],
+    typer.Option(
+        "--pairs",
+        help="opposite classes for `-t chirality`, class:opposite, or a csv file of two columns; repeat for several",
+    ),
+]
 GridCache = Annotated[
     float,
     typer.Option(
@@ -51,6 +58,7 @@ def evaluate(
     data: Datasets = None,
     models: options.Models = [],  # noqa: B006 - typer reads the default
     tasks: options.Tasks = [],  # noqa: B006
+    pairs: Pairs = [],  # noqa: B006
     output: options.Run = Path("runs/latest"),
     benchmark: Benchmark = "",
     data_root: options.DataRoot = None,
@@ -85,7 +93,7 @@ def evaluate(
     from vitascope.evaluation import runner
 
     more = {"retry_failed": retry_failed, "full_digest": full_digest}
-    jobs = _jobs(data or [], tasks, benchmark, data_root)
+    jobs = _with_pairs(_jobs(data or [], tasks, benchmark, data_root), pairs)
     options.folder(output, "-o")
     config = runner.EvaluationConfig(
         run=output,
@@ -132,6 +140,15 @@ def _jobs(data: list[str], tasks: list[str], benchmark: str, data_root: Path | N
     for line in (f"{dataset.name}: {note}" for dataset in opened for note in dataset.notes):
         log.warning("%s", line)
     return jobs
+
+
+def _with_pairs(jobs: list[tuple[Any, list[str]]], pairs: list[str]) -> list[tuple[Any, list[Any]]]:
+    """Give the pairs of classes to the probes that take some; UserError if there is none."""
+    if not pairs:
+        return [*jobs]
+    from vitascope.probes.options import with_pairs
+
+    return [(dataset, with_pairs(probes, pairs, dataset.family)) for dataset, probes in jobs]
 
 
 def _print_results(results: list[Any], output: Path, *, as_json: bool) -> None:

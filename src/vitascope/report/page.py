@@ -40,7 +40,7 @@ from vitascope.report.charts.keyframe_page import Keyframes, lay_out
 from vitascope.report.charts.plots import Axis, Strip
 from vitascope.report.charts.timeline_selection import TaskTimelines
 from vitascope.report.render import TEMPLATES, render
-from vitascope.report.sections import detection, filters, leaderboard, motion, pretraining, temporal
+from vitascope.report.sections import chirality, detection, filters, leaderboard, motion, pretraining, temporal
 from vitascope.report.sections.pretraining import Pretraining
 from vitascope.report.sections.tables import (
     DEPENDENCE_NOTE,
@@ -249,25 +249,28 @@ def _html(run: Path, board: Leaderboard, findings: Findings) -> str:
         "chance_definition": phrases.chance_definition(r.chance for r in rankings.values() if r.chance),
         "percent": plots.PERCENT,
         "family": FAMILY,
-        "temporal_tables": temporal.score_tables(board),
+        "temporal_tables": [*temporal.score_tables(board), *chirality.pair_tables(board)],
         "error_tables": temporal.error_tables(board),
         "pretraining": findings.pretraining,
         "timelines": findings.timelines,
         "actors": detection.actor_tasks(board),
+        "pairs": chirality.pair_plots(board),
+        "pairs_note": chirality.NOTE,
         "kinds_of_boxes": detection_errors.KINDS,
         "keyframes": findings.keyframes,
         "meanings": box_overlay.MEANINGS,
-        "styles": Markup(_styles(findings)),
+        "styles": Markup(_styles(findings, pairs=any(map(chirality.compares_pairs, board.plain())))),
         **_variants(board, findings.extras, rankings),
     }
     return render("page.html.j2", run.resolve().name, values)
 
 
-def _styles(findings: Findings) -> str:
+def _styles(findings: Findings, *, pairs: bool) -> str:
     """The style sheets of the sections that the page has."""
-    names = {"timelines": findings.timelines, "actors": findings.keyframes.tasks, "keyframes": findings.keyframes.tasks}
+    boxed = bool(findings.keyframes.tasks)
+    names = {"timelines": bool(findings.timelines), "actors": boxed, "keyframes": boxed, "chirality": pairs}
     sheets = [(TEMPLATES / f"{name}.css").read_text(encoding="utf-8") for name, shown in names.items() if shown]
-    return "\n".join([*sheets, box_overlay.css() if findings.keyframes.tasks else ""])
+    return "\n".join([*sheets, box_overlay.css() if boxed else ""])
 
 
 def _test_examples(board: Leaderboard, recorded: Sequence[Result]) -> int:
@@ -323,7 +326,7 @@ def _task(column: Column, analysis: ColumnAnalysis, board: Leaderboard) -> TaskV
         axis=axis,
         strips=strips,
         matrix=leaderboard.matrix(analysis.ranking, board.rows),
-        classes=plots.class_strips(column, board.rows),
+        classes=[] if chirality.compares_pairs(column) else plots.class_strips(column, board.rows),
         confusions=[(board.rows[row], pairs) for row, pairs in analysis.confusions.items() if pairs],
         rows=[row for row in board.rows if row.index in column.cells],
     )
