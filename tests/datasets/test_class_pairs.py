@@ -113,6 +113,9 @@ def test_a_wrong_file_says_the_line(tmp_path: Path) -> None:
     path.write_text("class,opposite\na,b\na,Moving something upp\n")
     with pytest.raises(ValueError, match=r"mine.csv:3: 'Moving something upp' is not one .*mean 'Moving something up'"):
         read_pairs(str(path), HARD, "chirality")
+    path.write_text("a\nb\n")
+    with pytest.raises(ValueError, match=r"mine.csv:1: 'a' stands alone; write two classes a line"):
+        read_pairs(str(path), HARD, "chirality")
     path.write_text("class,opposite\n")
     with pytest.raises(ValueError, match="no pairs in it; write two classes a line"):
         read_pairs(str(path), HARD, "chirality")
@@ -145,6 +148,7 @@ def test_opposites_are_suggested_by_their_names() -> None:
         ("Open_Door", "close door"),
         ("swipe-left", "swipe-right"),
         ("up left", "down right"),
+        ("01_cw", "02_ccw"),
     ]
     assert "'Open_Door:close door'" in class_pairs.how_to(classes, "chirality")
     assert "use -t chirality+known=jester" in class_pairs.how_to(labels("jester"), "chirality")

@@ -88,6 +88,8 @@ def read_pairs(text: str, classes: Sequence[str], where: str) -> list[ClassPair]
     order = ClassOrder(tuple(classes))
     if is_file(text):
         path = Path(text).expanduser()
+        if not path.is_file():
+            raise UserError(f"{where}: {path}: no such file of pairs; give a csv file of two columns or class:opposite")
         named = list(_rows(path))
         if not named:
             raise UserError(f"{path}: no pairs in it; write two classes a line, class and opposite")
@@ -149,7 +151,10 @@ def _rows(path: Path) -> Iterator[tuple[str, str, str]]:
     table = read_table(path, COLUMNS)
     header = [name.strip().lower() for name in table.header]
     columns = [header.index(name) if name in header else i for i, name in enumerate(COLUMNS)]
-    for where, cells in table.rows:
+    first = [] if {*COLUMNS} & {*header} else [(f"{path}:1", list(table.header))]
+    for where, cells in (*first, *table.rows):
+        if len(cells) < len(COLUMNS):
+            raise UserError(f"{where}: {cells[0]!r:.60} stands alone; write two classes a line, with a comma between")
         yield where, cells[columns[0]], cells[columns[1]]
 
 
