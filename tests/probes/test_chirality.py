@@ -146,7 +146,9 @@ def test_what_is_refused(text: str, message: str) -> None:
 
 def test_a_pair_that_a_user_names_must_have_videos() -> None:
     data = dataset(test=(6, 0, 4, 4, 3))
-    with pytest.raises(ValueError, match=r"up / down \(8 \+ 4 training and 6 \+ 0 test videos\); leave it out"):
+    with pytest.raises(
+        ValueError, match=r"up / down \(8 \+ 4 training and 6 \+ 0 test videos\); a pair needs 2 .*, leave it out"
+    ):
         probe(PAIRS).check_dataset(data)
     factored = replace(dataset(), factors=((0,), (0,)), factor_names=("verb", "noun"))
     with pytest.raises(ValueError, match="mine has classes of verb and noun; use one"):

@@ -57,7 +57,7 @@ def with_pairs(texts: Sequence[str], pairs: Sequence[str], family: str = "") -> 
 
     These are texts or one file, whatever is in the names of classes. UserError if no probe takes any.
     """
-    opened = [probe(text, family) for text in texts]
+    opened: list[Any] = [probe(text, family) for text in texts]
     takers = [p for p in opened if hasattr(p, "pairs")]
     if not takers:
         raise UserError(f"--pairs: {', '.join(texts)} tell no pairs of classes apart; use -t chirality")

@@ -64,7 +64,8 @@ class PairChoice(NamedTuple):
 
     def _hint(self) -> str:
         if not self.groups:
-            return "; leave it out" if self.pairs else ""
+            needed = f"a pair needs {LEAST_TRAIN} training videos and a test video of each class"
+            return f"; {needed}{', leave it out' if self.pairs else ''}"
         both = "cia-ssv2-train.csv,cia-ssv2-validation.csv"
         return f"; groups need both files, in one folder or as +groups={both}"
 
