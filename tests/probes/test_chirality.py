@@ -13,7 +13,7 @@ from sklearn.metrics import balanced_accuracy_score
 
 from vitascope.core.types import Dataset, Example, Fold
 from vitascope.evaluation.runner import EvaluationConfig, protocol_of
-from vitascope.features.base import StoredFeatures
+from vitascope.features.base import StoredFeatures, chain
 from vitascope.metrics.pair_accuracy import HEADLINE
 from vitascope.probes import base
 from vitascope.probes.classification.two_classes import fit
@@ -90,6 +90,14 @@ def test_only_the_videos_of_pairs_are_used() -> None:
     assert part.key == "mine"
     assert probe("chirality").part_of(data) is data
     assert not probe("chirality").random
+
+
+def test_videos_in_several_test_views_count_once() -> None:
+    data = dataset()
+    seen_twice = chain([features(data, "b"), features(data, "b", seed=5)])
+    predictions = probe(PAIRS).predict(features(data, "a"), seen_twice, seed=0)
+    assert len(predictions) == 40
+    assert [note["test"] for note in predictions.about["pairs"]] == [[6, 3], [4, 4]]
 
 
 def test_groups_of_videos_from_files(tmp_path: Path) -> None:

@@ -108,10 +108,7 @@ def evaluate(
         limit=limit,
     )
     if dry_run:
-        from vitascope.evaluation.cost_estimate import estimate_costs
-
-        costs = [c for d, probes in jobs for c in estimate_costs(d, models, probes, config=config)]
-        _print_costs(costs, as_json=as_json)
+        _print_costs(jobs, models, config, as_json=as_json)
         return
     results = [r for d, probes in jobs for r in evaluation.evaluate(d, models, probes, config=config)]
     _print_results(results, output, as_json=as_json)
@@ -165,11 +162,13 @@ def _print_results(results: list[Any], output: Path, *, as_json: bool) -> None:
     print(f"recorded in {output}; next: vitascope report {quote(str(output))}")
 
 
-def _print_costs(costs: list[Any], *, as_json: bool) -> None:
+def _print_costs(jobs: list[tuple[Any, list[Any]]], models: list[str], config: Any, *, as_json: bool) -> None:
     from dataclasses import asdict
 
     from vitascope.cli import tables
+    from vitascope.evaluation.cost_estimate import estimate_costs
 
+    costs = [c for d, probes in jobs for c in estimate_costs(d, models, probes, config=config)]
     if as_json:
         print(tables.as_json([asdict(c) for c in costs]))
         return

@@ -127,7 +127,7 @@ class ChiralityProbe(JointlyScored[Any, PairMargins]):
             margins = fit(known[rows], side, self.classifier).margins(asked[places])
             for place, true, margin in zip(places.tolist(), truth.tolist(), margins.tolist(), strict=True):
                 made[place].append((number, true, margin))
-            notes.append({"name": pair.name, "train": counts, "test": np.bincount(truth, minlength=2).tolist()})
+            notes.append({"name": pair.name, "train": counts, "test": _distinct(queries, test)})
         if not notes:
             raise UserError(f"{self.name}: no pair has training examples of both sides that could be read")
         return PredictionList((_margins(own) for own in made), pairs=notes)
@@ -162,6 +162,12 @@ def _rows(pair: Sides, features: Features[Any]) -> tuple[Array, Array]:
     found = [(i, pair.side[e.id]) for i, e in enumerate(features.examples) if e.id in pair.side]
     table = np.array(found, np.int64).reshape(-1, 2)
     return table[:, 0], table[:, 1]
+
+
+def _distinct(pair: Sides, features: Features[Any]) -> list[int]:
+    """Number of videos on each side of a pair; several test views may show the same."""
+    sides = [pair.side[i] for i in {e.id for e in features.examples} if i in pair.side]
+    return [sides.count(0), sides.count(1)]
 
 
 def _margins(own: Sequence[tuple[int, int, float]]) -> PairMargins:
