@@ -17,6 +17,7 @@ from vitascope.core.errors import UserError
 from vitascope.core.types import Score
 from vitascope.evaluation.results import Result, read_predictions
 from vitascope.metrics import stats
+from vitascope.metrics.pair_accuracy import HEADLINE as PAIR_ACCURACY
 from vitascope.metrics.stats import Difference
 from vitascope.report.analysis import paired_bootstrap
 from vitascope.report.analysis.leaderboard import Column, Leaderboard
@@ -137,8 +138,8 @@ def rank_column(column: Column, evidence: Mapping[int, Evidence]) -> Ranking:
 
 def load_evidence(result: Result) -> Evidence | None:
     """Load what a result can be paired by; None if no predictions were saved."""
-    joint = result.kind != "recognition" or next(iter(result.scores)) in paired_bootstrap.STATISTICS
-    return paired_bootstrap.resampled_score(result) if joint else load_predictions(result)
+    resampled = result.kind != "recognition" or result.multilabel or next(iter(result.scores)) == PAIR_ACCURACY
+    return paired_bootstrap.resampled_score(result) if resampled else load_predictions(result)
 
 
 def load_predictions(result: Result) -> Predictions | None:
