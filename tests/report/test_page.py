@@ -32,6 +32,7 @@ from vitascope.report import page as page_module
 from vitascope.report.analysis import leaderboard as boards
 from vitascope.report.analysis import phrases, ranking
 from vitascope.report.charts import plots
+from vitascope.report.render import SCRIPTS, TEMPLATES
 from vitascope.report.sections import leaderboard, motion
 
 FAKE = runpy.run_path(str(Path(__file__).parents[1] / "fixtures" / "fake_run.py"))
@@ -87,7 +88,7 @@ def test_the_same_results_give_the_same_bytes(run: Path) -> None:
 def test_only_our_script_runs_and_its_digest_is_the_one_allowed(page: Page) -> None:
     scripts = [text for tag, text in page.text if tag == "script"]
     assert [tag for tag, _ in page.elements].count("script") == 1
-    source = (Path(report.__file__).with_name("templates") / "page.js").read_text(encoding="utf-8")
+    source = "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in SCRIPTS)
     assert scripts == [source.strip()]
     allowed = base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
     policy = next(a["content"] for t, a in page.elements if a.get("http-equiv") == "Content-Security-Policy")
@@ -160,7 +161,7 @@ def test_limited_results_are_marked_everywhere(run: Path, page: Page) -> None:
 def test_a_limited_run_is_marked_first(tmp_path: Path, run: Path) -> None:
     append(tmp_path, next(r for r in read(run) if r.limited))
     report.write(tmp_path)
-    assert "Evaluated on a subset (--limit)" in (tmp_path / "report.md").read_text().split("|")[0]
+    assert "Evaluated on a subset: do not publish" in (tmp_path / "report.md").read_text().split("|")[0]
 
 
 def test_other_protocols_are_separate_and_list_their_differences(run: Path) -> None:

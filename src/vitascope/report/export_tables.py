@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,8 +36,8 @@ DAGGER = "†"
 CHANCE = "chance"
 """Label of the row of chance levels."""
 NOTE = (
-    "Brackets: 95 % bootstrap intervals over groups of examples (fewer than ten groups: score intervals with Student's "
-    "t). Bold: top tier, encoders that do not differ significantly from the best (paired test, "
+    "Brackets: 95 % bootstrap intervals over {units} (fewer than ten: score intervals with Student's t). Bold: top "
+    "tier, encoders that do not differ significantly from the best (paired test, "
     f"{FAMILY}, 5 %). † the encoder's pretraining data include this dataset."
 )
 TEX_PREAMBLE = "% needs \\usepackage{booktabs} and \\usepackage[T1]{fontenc}\n"
@@ -71,7 +72,7 @@ def markdown(
     lines = markdown_head(findings)
     lines += [line for warning in _data_warnings(board) for line in (f"**{md_escape(warning)}**", "")]
     if board.main():
-        lines += [*_markdown_table(board, board.main(), rankings), "", _note(board), ""]
+        lines += [*_markdown_table(board, board.main(), rankings), "", _note(board, rankings), ""]
     for column in board.other_protocols():
         note = f"{column.task} under another protocol (not comparable to the above): {_difference_text(board, column)}"
         lines += [md_escape(note), "", *_markdown_table(board, [column], {}), ""]
@@ -100,8 +101,9 @@ def _data_warnings(board: Leaderboard) -> list[str]:
     return [f"{line}." for line in warning_lines(r for column in board.columns for r in column.cells.values())]
 
 
-def _note(board: Leaderboard) -> str:
-    notes = [NOTE, *[ON_TEST_NOTE] * bool(chosen_on_test(board))]
+def _note(board: Leaderboard, rankings: Mapping[str, Ranking]) -> str:
+    grouped = any(ranking.grouped for ranking in rankings.values())
+    notes = [NOTE.format(units="groups of examples" if grouped else "examples"), *[ON_TEST_NOTE] * bool(chosen_on_test(board))]
     return " ".join([*notes, *(f"Published: {source}." for source in published.sources(c.first for c in board.main()))])
 
 
@@ -174,7 +176,7 @@ def _scores_of_row(
 
 def latex(board: Leaderboard, rankings: Mapping[str, Ranking], extras: Extras) -> str:
     r"""Render all tables as LaTeX, for \input after \usepackage{booktabs} and \usepackage[T1]{fontenc}."""
-    note = " ".join([_note(board), *_data_warnings(board)])
+    note = " ".join([_note(board, rankings), *_data_warnings(board)])
     tables = [_latex_table(board, board.main(), rankings, note)] if board.main() else []
     for column in board.other_protocols():
         note = f"Under another protocol, not comparable to the other table: {_difference_text(board, column)}"
@@ -190,16 +192,34 @@ def latex_summaries(tables: Sequence[SummaryTable]) -> str:
 
 
 def _latex_table(board: Leaderboard, columns: Sequence[Column], rankings: Mapping[str, Ranking], note: str) -> str:
-    heads = [*(_heading(c) for c in columns), *(name for name, _ in _averages(board, columns, rankings))]
-    body = [
-        [tex_escape(row.label), *(_latex_cell(*entry) for entry in _scores_of_row(board, columns, rankings, row))]
-        for row in _rows_in(board, columns)
-    ]
+    """Datasets above their probes; of each encoder a line of scores and a line of intervals."""
+    averages = [("average", name.removeprefix(average_name(""))) for name, _ in _averages(board, columns, rankings)]
+    heads = [*(_heading(c, "\n").partition("\n")[::2] for c in columns), *averages]
+    body = [line for row in _rows_in(board, columns) for line in _latex_lines(board, columns, rankings, row)]
     levels = _chance_levels(board, columns, rankings)
     body += [[r"\emph{chance}", *levels]] if levels else []
     body += [[rf"\emph{{{tex_escape(name)}}}", *cells] for name, cells in _published(columns, len(heads))]
     body = [[cell.replace("–", "--") for cell in line] for line in body]
-    return _tabular(note, ["Encoder", *heads], body, f"l{'r' * len(heads)}")
+    above = _spanned([dataset for dataset, _ in heads])
+    return _tabular(note, ["Encoder", *(probe for _, probe in heads)], body, f"l{'r' * len(heads)}", above)
+
+
+def _latex_lines(
+    board: Leaderboard, columns: Sequence[Column], rankings: Mapping[str, Ranking], row: EncoderRow
+) -> list[list[str]]:
+    """The scores of an encoder, and their intervals below them if there are any."""
+    scores = list(_scores_of_row(board, columns, rankings, row))
+    intervals = [tex_escape(interval(score)) if score else "" for score, *_ in scores]
+    lines = [[tex_escape(row.label), *(_latex_cell(*entry) for entry in scores)]]
+    return [*lines, ["", *(rf"{{\tiny {text}}}" if text else "" for text in intervals)]] if any(intervals) else lines
+
+
+def _spanned(titles: Sequence[str]) -> str:
+    """A line of titles, each over all adjacent columns that it belongs to, and rules below them; from column 2 on."""
+    runs = [list(run) for _, run in groupby(range(len(titles)), titles.__getitem__)]
+    cells = [rf"\multicolumn{{{len(run)}}}{{c}}{{{tex_escape(titles[run[0]])}}}" for run in runs]
+    rules = "".join(rf"\cmidrule(lr){{{run[0] + 2}-{run[-1] + 2}}}" for run in runs)
+    return f"    & {' & '.join(cells)} \\\\\n    {rules}\n"
 
 
 def _latex_summary(table: SummaryTable) -> str:
@@ -207,13 +227,14 @@ def _latex_summary(table: SummaryTable) -> str:
     return _tabular(f"{table.title}. {table.note}", table.heads, body, "l" * len(table.heads))
 
 
-def _tabular(note: str, heads: Sequence[str], body: Sequence[Sequence[str]], form: str) -> str:
-    """Render a table with a caption; the cells of `body` are LaTeX already."""
-    rows = "".join(f"    {' & '.join(line)} \\\\\n" for line in body)
+def _tabular(note: str, heads: Sequence[str], body: Sequence[Sequence[str]], form: str, above: str = "") -> str:
+    """Render a table with a caption; the cells of `body` and the lines `above` the heads are LaTeX already."""
+    # what follows \\ and starts with [ or * would be its argument
+    rows = "".join(f"    {'{}' * line[0].startswith(('[', '*'))}{' & '.join(line)} \\\\\n" for line in body)
     return (
-        "\\begin{table}\n  \\centering\n"
+        "\\begin{table}\n  \\centering\\small\\setlength{\\tabcolsep}{3pt}\n"
         f"  \\caption{{{tex_escape(note)}}}\n"
-        f"  \\begin{{tabular}}{{{form}}}\n    \\toprule\n    {' & '.join(map(tex_escape, heads))} \\\\\n    \\midrule\n"
+        f"  \\begin{{tabular}}{{{form}}}\n    \\toprule\n{above}    {' & '.join(map(tex_escape, heads))} \\\\\n    \\midrule\n"
         f"{rows}    \\bottomrule\n  \\end{{tabular}}\n\\end{{table}}\n"
     )
 
@@ -222,9 +243,7 @@ def _latex_cell(score: Score | None, top_tier: bool, in_pretraining_data: bool) 
     if score is None:
         return "--"
     value = tex_escape(number(score.value))
-    text = rf"\textbf{{{value}}}" if top_tier else value
-    small = interval(score)
-    return text + tex_escape(DAGGER) * in_pretraining_data + (rf" {{\scriptsize {tex_escape(small)}}}" if small else "")
+    return (rf"\textbf{{{value}}}" if top_tier else value) + tex_escape(DAGGER) * in_pretraining_data
 
 
 def terminal(recorded: Sequence[Result], run: str | Path | None = None) -> Group:

@@ -83,6 +83,8 @@ class Ranking:
     tiers: Mapping[int, int] = field(default_factory=dict)
     """Tiers from 1 on; empty if some difference is unknown or there is only one encoder."""
     chance: Chance | None = None
+    grouped: bool = False
+    """Whether some group has several examples, which are resampled together."""
 
     def order(self) -> list[int]:
         """Row indices, best first."""
@@ -110,17 +112,16 @@ class ColumnAnalysis:
 
     ranking: Ranking
     confusions: Mapping[int, Sequence[Confusion]]
-    grouped: bool = False
-    """Whether some group has several examples, which are resampled together."""
 
 
 def analyze(column: Column) -> ColumnAnalysis:
     """Rank the encoders of a column and count their confusions, reading the predictions once."""
     evidence = load_column(column)
     predictions = {row: data for row, data in evidence.items() if isinstance(data, Predictions)}
-    ranking = replace(rank_column(column, evidence), chance=chance_level(column, predictions.values()))
     grouped = any(len(np.unique(each.group)) < len(each.group) for each in predictions.values())
-    return ColumnAnalysis(ranking, {row: confusions(each) for row, each in predictions.items()}, grouped)
+    chance = chance_level(column, predictions.values())
+    ranking = replace(rank_column(column, evidence), chance=chance, grouped=grouped)
+    return ColumnAnalysis(ranking, {row: confusions(each) for row, each in predictions.items()})
 
 
 def load_column(column: Column) -> dict[int, Evidence]:

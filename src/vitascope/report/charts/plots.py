@@ -15,6 +15,8 @@ from vitascope.report.analysis.ranking import Chance, Ranking
 
 LINE = 17
 """Minimum vertical distance of two labels, pixels."""
+LABEL = 40
+"""Maximum length of a label in a plot, letters; the tooltip has the whole name."""
 MIDDLE = 55.0
 """Position beyond which a label goes to the left of its marker, percent from the left."""
 
@@ -197,7 +199,7 @@ def _point(row: EncoderRow, axes: tuple[Axis, Axis], across: Score, up: Score) -
     high, low = (100 - place for place in span(axes[1], up))
     return Point(
         row=row.index,
-        label=escaped(row.label),
+        label=_shortened(escaped(row.label)),
         x=axes[0].at(across.value),
         y=round(100 - axes[1].at(up.value), 2),
         x_span=span(axes[0], across),
@@ -206,6 +208,10 @@ def _point(row: EncoderRow, axes: tuple[Axis, Axis], across: Score, up: Score) -
         left=False,
         tip=f"{escaped(row.label)}\nappearance {with_interval(across)}\nmotion {with_interval(up)}",
     )
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= LABEL else f"{name[: LABEL - 1]}…"
 
 
 def span(scale: Axis, score: Score) -> tuple[float, float]:

@@ -35,17 +35,16 @@
   };
 
   // the lines of a text as they are broken on the page, each with its place
-  const lines = (node) => {
+  const lines = (nodes) => {
     const range = document.createRange();
     const found = [];
-    const content = node.textContent;
-    for (let i = 0; i < content.length; i++) {
+    for (const node of nodes) for (let i = 0, content = node.textContent; i < content.length; i++) {
       range.setStart(node, i);
       range.setEnd(node, i + 1);
       const box = range.getClientRects()[0];
       if (!box || !box.height) continue;
       const last = found[found.length - 1];
-      if (last && Math.abs(last.box.top - box.top) < 2) {
+      if (last && Math.abs(last.box.top - box.top) < 2 && box.left - last.right < 24) {
         last.text += content[i];
         last.right = Math.max(last.right, box.right);
         last.left = Math.min(last.left, box.left);
@@ -53,11 +52,11 @@
     }
     return found;
   };
-  const texts = (node, style, origin) => lines(node).filter((line) => line.text.trim()).map((line) => {
+  const texts = (nodes, style, origin) => lines(nodes).filter((line) => line.text.trim()).map((line) => {
     measure.font = `${style.fontWeight} ${style.fontSize} ${style.fontFamily}`;
     const metrics = measure.measureText(line.text);
     const ascent = metrics.fontBoundingBoxAscent + (line.box.height - metrics.fontBoundingBoxAscent - metrics.fontBoundingBoxDescent) / 2;
-    const svg = node.parentElement instanceof SVGElement;
+    const svg = nodes[0].parentElement instanceof SVGElement;
     const text = make("text", {
       x: round(line.left - origin.x), y: round(line.box.top + ascent - origin.y), "font-size": style.fontSize, "font-weight": style.fontWeight,
       "font-family": style.fontFamily, fill: svg ? style.fill : style.color, textLength: round(line.right - line.left), lengthAdjust: "spacingAndGlyphs",
@@ -92,10 +91,9 @@
       return;
     }
     if (inSvg && element.matches(SHAPES)) add(shape(element, element, style, element.getScreenCTM(), origin));
-    for (const child of element.childNodes) {
-      if (child.nodeType === Node.TEXT_NODE) texts(child, style, origin).forEach(add);
-      else if (child.nodeType === Node.ELEMENT_NODE) walk(child, origin, out, seen);
-    }
+    const words = [...element.childNodes].filter((child) => child.nodeType === Node.TEXT_NODE);
+    if (words.length) texts(words, style, origin).forEach(add);
+    for (const child of element.children) if (child.localName !== "wbr") walk(child, origin, out, seen);
   };
 
   // in the light theme, on white, whatever the theme of the page

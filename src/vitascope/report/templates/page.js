@@ -26,7 +26,7 @@
   for (const kind of ["pointermove", "pointerdown"]) document.addEventListener(kind, point);
   document.addEventListener("focusin", (event) => {
     const target = tipped(event);
-    if (!target || !target.matches(":focus-visible")) return;
+    if (!target || !event.target.matches(":focus-visible")) return;
     const box = target.getBoundingClientRect();
     show(target, box.left + box.width / 2, box.top + box.height / 2);
   });
@@ -60,10 +60,17 @@
   }
 
   // a box that scrolls can be reached by keyboard; what has a tooltip too: one stop a table or figure, then arrow keys
+  const stop = (element, place) => {
+    element.tabIndex = place;
+    if (element.textContent.trim() || element.hasAttribute("aria-label")) return;
+    element.setAttribute("role", "img");
+    element.setAttribute("aria-label", element.dataset.tip);
+  };
+  const stops = "[data-tip]:not(th, tr)";
   const groups = "table, .strips, .plot, .timeline, .keyframe, .costs, .bar";
   for (const group of document.querySelectorAll(groups)) {
-    const first = group.querySelector("[data-tip]");
-    if (first && !group.querySelector("[data-tip][tabindex]") && !first.querySelector("button")) first.tabIndex = 0;
+    const first = group.querySelector(stops);
+    if (first) stop(first, 0);
   }
   const moves = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: 1, ArrowUp: -1, Home: -Infinity, End: Infinity };
   const seen = (element) => element.getClientRects().length > 0;
@@ -74,11 +81,11 @@
     return other && other.hasAttribute("data-tip") ? other : null;
   };
   const along = (group, from, by) => {
-    const stops = [...group.querySelectorAll("[data-tip]")].filter(seen);
-    return stops[Math.max(0, Math.min(stops.length - 1, stops.indexOf(from) + by))];
+    const all = [...group.querySelectorAll(stops)].filter(seen);
+    return all[Math.max(0, Math.min(all.length - 1, all.indexOf(from) + by))];
   };
   document.addEventListener("keydown", (event) => {
-    const from = event.target.closest && event.target.closest("[data-tip]");
+    const from = event.target.closest && event.target.closest(stops);
     const group = from && from.closest(groups);
     if (event.key === "Escape") tip.hidden = true;
     if (!group || !(event.key in moves)) return;
@@ -86,8 +93,8 @@
     const cell = from.closest("td");
     const to = cell && /Up|Down/.test(event.key) ? below(cell, moves[event.key]) : along(group, from, moves[event.key]);
     if (!to) return;
-    to.tabIndex = 0;
+    stop(to, 0);
     to.focus();
-    if (to !== from && !from.matches("th")) from.tabIndex = -1;
+    if (to !== from) from.tabIndex = -1;
   });
 })();
