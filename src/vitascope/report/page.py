@@ -40,7 +40,7 @@ from vitascope.report.charts.keyframe_page import Keyframes, lay_out
 from vitascope.report.charts.plots import Axis, Strip
 from vitascope.report.charts.timeline_selection import TaskTimelines
 from vitascope.report.render import TEMPLATES, render
-from vitascope.report.sections import detection, leaderboard, motion, pretraining, temporal
+from vitascope.report.sections import detection, direction, leaderboard, motion, pretraining, temporal
 from vitascope.report.sections.pretraining import Pretraining
 from vitascope.report.sections.tables import (
     DEPENDENCE_NOTE,
@@ -245,7 +245,8 @@ def _html(run: Path, board: Leaderboard, findings: Findings) -> str:
         "chance_definition": phrases.chance_definition(r.chance for r in rankings.values() if r.chance),
         "percent": plots.PERCENT,
         "family": FAMILY,
-        "temporal_tables": temporal.score_tables(board),
+        "temporal_tables": [*temporal.score_tables(board), *direction.tables(board)],
+        "direction_tasks": direction.direction_tasks(board),
         "error_tables": temporal.error_tables(board),
         "pretraining": findings.pretraining,
         "timelines": findings.timelines,
@@ -253,15 +254,16 @@ def _html(run: Path, board: Leaderboard, findings: Findings) -> str:
         "kinds_of_boxes": detection_errors.KINDS,
         "keyframes": findings.keyframes,
         "meanings": box_overlay.MEANINGS,
-        "styles": Markup(_styles(findings)),
+        "styles": Markup(_styles(board, findings)),
         **_variants(board, findings.extras, rankings),
     }
     return render("page.html.j2", run.resolve().name, values)
 
 
-def _styles(findings: Findings) -> str:
+def _styles(board: Leaderboard, findings: Findings) -> str:
     """The style sheets of the sections that the page has."""
     names = {"timelines": findings.timelines, "actors": findings.keyframes.tasks, "keyframes": findings.keyframes.tasks}
+    names["direction"] = direction.tables(board)
     sheets = [(TEMPLATES / f"{name}.css").read_text(encoding="utf-8") for name, shown in names.items() if shown]
     return "\n".join([*sheets, box_overlay.css() if findings.keyframes.tasks else ""])
 
