@@ -18,6 +18,7 @@ from vitascope.evaluation.evaluate import (
     group_by_training,
     low_shot_datasets,
     open_probes,
+    parts_of,
     precomputed_encoders,
     prepare,
     recorded_results,
@@ -105,18 +106,11 @@ def estimate_costs(
     for name in encoders:
         encoder = load(name, config.options.device) if isinstance(name, str) else name
         card = _card(encoder)
+        every = [(p.part_of(variant), p) for variant in low_shot_datasets(dataset, config) for p in opened]
         tasks = [
-            (variant, p)
-            for variant in low_shot_datasets(dataset, config)
-            for p in opened
-            if config.overwrite or result_key(variant, card, p, config) not in recorded
+            (part, p) for part, p in every if config.overwrite or result_key(part, card, p, config) not in recorded
         ]
-        done = [
-            f"{variant.name}:{p.name}"
-            for variant in low_shot_datasets(dataset, config)
-            for p in opened
-            if (variant, p) not in tasks
-        ]
+        done = [f"{part.name}:{p.name}" for part, p in every if (part, p) not in tasks]
         steps = _steps(encoder, dataset, tasks, config, multiply)
         estimates.append(CostEstimate(encoder=card.name, dataset=dataset.name, recorded=tuple(done), steps=steps))
     return estimates
@@ -136,12 +130,22 @@ def _steps(
         return tuple(_probe_steps(encoder, tasks, config, MeasuredSpeed(0.0, 0.0, multiply), live=lambda _: False))
     if not tasks:
         return ()
-    views = list(dict.fromkeys(v for _, p in tasks for v in (p.train, p.test)))
+    views = _views([p for _, p in tasks])
     grid_views = views_within_budget(encoder, dataset, views, config.grid_cache_bytes, config.options.device)
     stored_views = [v for v in views if v.stored or v in grid_views]
     speed = measure_speed(encoder, dataset, views, config, multiply)
-    steps = [_encoding_step(encoder, dataset, stored_views, config, speed)] if stored_views else []
+    parts = parts_of(dataset, list(dict.fromkeys(p for _, p in tasks)))
+    steps = [
+        _encoding_step(encoder, part, stored, config, speed)
+        for part, probes in parts
+        if (stored := [v for v in _views(probes) if v in stored_views])
+    ]
     return (*steps, *_probe_steps(encoder, tasks, config, speed, live=lambda v: v not in stored_views))
+
+
+def _views(probes: Sequence[AnyProbe]) -> list[View]:
+    """The views of the probes, each once."""
+    return list(dict.fromkeys(v for p in probes for v in (p.train, p.test)))
 
 
 def _probe_steps(
@@ -156,9 +160,8 @@ def _probe_steps(
         variant_tasks = [(d, p) for d, p in tasks if d.name == name]
         for group in group_by_training([p for _, p in variant_tasks]):
             for probe in group:
-                yield _probe_step(
-                    encoder, (variant_tasks[0][0], probe), config, speed, live=live, trains=probe is group[0]
-                )
+                part = next(d for d, p in variant_tasks if p is probe)
+                yield _probe_step(encoder, (part, probe), config, speed, live=live, trains=probe is group[0])
 
 
 def _encoding_step(
