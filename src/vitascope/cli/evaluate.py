@@ -117,7 +117,7 @@ def evaluate(
 def _jobs(data: list[str], tasks: list[str], benchmark: str, data_root: Path | None) -> list[tuple[Any, list[str]]]:
     """Open the datasets, each with its probes."""
     from vitascope.datasets.open import open_dataset
-    from vitascope.evaluation.evaluate import default_probes
+    from vitascope.evaluation.evaluate import default_probes, need_classes
 
     if benchmark:
         from vitascope.evaluation import benchmarks
@@ -128,7 +128,7 @@ def _jobs(data: list[str], tasks: list[str], benchmark: str, data_root: Path | N
         return jobs
     if not data:
         raise UserError("no dataset given: name a folder of videos or a dataset, see `vitascope ls datasets`")
-    opened = [open_dataset(d, data_root) for d in data]
+    opened = [open_dataset(d, data_root, labeled=need_classes(tasks)) for d in data]
     jobs = [(dataset, tasks or default_probes(dataset)) for dataset in opened]
     if not all(probes for _, probes in jobs):
         raise UserError("no probe given: name at least one probe with -t, for example -t knn")

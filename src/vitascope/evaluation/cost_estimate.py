@@ -136,12 +136,22 @@ def _steps(
         return tuple(_probe_steps(encoder, tasks, config, MeasuredSpeed(0.0, 0.0, multiply), live=lambda _: False))
     if not tasks:
         return ()
-    views = list(dict.fromkeys(v for _, p in tasks for v in (p.train, p.test)))
+    views = _views([p for _, p in tasks])
     grid_views = views_within_budget(encoder, dataset, views, config.grid_cache_bytes, config.options.device)
     stored_views = [v for v in views if v.stored or v in grid_views]
     speed = measure_speed(encoder, dataset, views, config, multiply)
-    steps = [_encoding_step(encoder, dataset, stored_views, config, speed)] if stored_views else []
+    parts = parts_of(dataset, list(dict.fromkeys(p for _, p in tasks)))
+    steps = [
+        _encoding_step(encoder, part, stored, config, speed)
+        for part, probes in parts
+        if (stored := [v for v in _views(probes) if v in stored_views])
+    ]
     return (*steps, *_probe_steps(encoder, tasks, config, speed, live=lambda v: v not in stored_views))
+
+
+def _views(probes: Sequence[AnyProbe]) -> list[View]:
+    """The views of the probes, each once."""
+    return list(dict.fromkeys(v for p in probes for v in (p.train, p.test)))
 
 
 def _probe_steps(

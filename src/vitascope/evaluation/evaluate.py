@@ -45,7 +45,7 @@ def evaluate(
     have run, if a probe failed.
     """
     config = config or EvaluationConfig(run=Path(output or "runs/latest"))
-    dataset = data if isinstance(data, Dataset) else open_dataset(data)
+    dataset = data if isinstance(data, Dataset) else open_dataset(data, labeled=need_classes(probes))
     if dataset.cards:
         config = replace(config, store=Path(dataset.store))
         encoders = precomputed_encoders(dataset, encoders)
@@ -101,6 +101,15 @@ def open_probes(dataset: Dataset[Any], probes: Sequence[str | AnyProbe], config:
     if config.counterfactual:
         opened += [perturb(p, perturbation, sides) for p in opened for sides in SIDES for perturbation in PERTURBATIONS]
     return opened
+
+
+def need_classes(probes: Sequence[str | AnyProbe]) -> bool:
+    """Return whether one of the probes needs examples of several classes; a name that is none is told later."""
+    try:
+        opened = [tuning.probe(p) if isinstance(p, str) else p for p in probes]
+    except UserError:
+        return True
+    return not opened or any(p.needs_classes for p in opened)
 
 
 def parts_of(dataset: Dataset[Any], probes: Sequence[AnyProbe]) -> list[tuple[Dataset[Any], list[AnyProbe]]]:

@@ -83,7 +83,7 @@ def _inflation(gains: Float[ndarray, "n draws"], units: Int[ndarray, "n"]) -> fl
     np.add.at(sums, units, drawn)
     independent = float((sums**2).sum(axis=0).mean())
     actual = float((drawn.sum(axis=0) ** 2).mean())
-    return max(actual / independent, 1.0) if independent > 0 else 1.0
+    return max(actual / independent, 1.0) if independent > SAME**2 else 1.0
 
 
 def auc_parts(high: Float[ndarray, "n"], low: Float[ndarray, "m"]) -> tuple[ndarray, ndarray]:

@@ -25,7 +25,7 @@ from vitascope.report.analysis.ranking import (
     averages,
     chance_level,
 )
-from vitascope.report.sections import chirality, temporal
+from vitascope.report.sections import chirality, direction, temporal
 from vitascope.report.sections.tables import ON_TEST_NOTE, Extras, SummaryTable, collect_extras, summary_tables
 
 if TYPE_CHECKING:
@@ -76,8 +76,13 @@ def markdown(
     for column in board.other_protocols():
         note = f"{column.task} under another protocol (not comparable to the above): {_difference_text(board, column)}"
         lines += [md_escape(note), "", *_markdown_table(board, [column], {}), ""]
-    parts = [*temporal.score_tables(board), *temporal.error_tables(board), *chirality.pair_tables(board)]
+    parts = [*temporal.score_tables(board), *temporal.error_tables(board), *direction_tables(board)]
     return "\n".join(lines) + markdown_summaries([*parts, *summary_tables(board, extras)])
+
+
+def direction_tables(board: Leaderboard) -> list[SummaryTable]:
+    """What is told of the direction of time: versions of clips, and pairs of opposite classes."""
+    return [*direction.tables(board), *chirality.pair_tables(board)]
 
 
 def markdown_head(findings: Sequence[Sequence[TextRun]]) -> list[str]:
@@ -103,7 +108,10 @@ def _data_warnings(board: Leaderboard) -> list[str]:
 
 def _note(board: Leaderboard, rankings: Mapping[str, Ranking]) -> str:
     grouped = any(ranking.grouped for ranking in rankings.values())
-    notes = [NOTE.format(units="groups of examples" if grouped else "examples"), *[ON_TEST_NOTE] * bool(chosen_on_test(board))]
+    notes = [
+        NOTE.format(units="groups of examples" if grouped else "examples"),
+        *[ON_TEST_NOTE] * bool(chosen_on_test(board)),
+    ]
     return " ".join([*notes, *(f"Published: {source}." for source in published.sources(c.first for c in board.main()))])
 
 
@@ -181,7 +189,7 @@ def latex(board: Leaderboard, rankings: Mapping[str, Ranking], extras: Extras) -
     for column in board.other_protocols():
         note = f"Under another protocol, not comparable to the other table: {_difference_text(board, column)}"
         tables.append(_latex_table(board, [column], {}, note))
-    summaries = [*temporal.score_tables(board), *temporal.error_tables(board), *chirality.pair_tables(board)]
+    summaries = [*temporal.score_tables(board), *temporal.error_tables(board), *direction_tables(board)]
     tables += [_latex_summary(table) for table in (*summaries, *summary_tables(board, extras))]
     return TEX_PREAMBLE + "\n".join(tables)
 
@@ -255,7 +263,7 @@ def terminal(recorded: Sequence[Result], run: str | Path | None = None) -> Group
 
     board = boards.build(boards.resolve_predictions(recorded, run) if run is not None else recorded)
     parts = [_scores(board)] if board.plain() else []
-    parts += [terminal_summary(table) for table in (*temporal.score_tables(board), *chirality.pair_tables(board))]
+    parts += [terminal_summary(table) for table in (*temporal.score_tables(board), *direction_tables(board))]
     if board.variants():
         parts += [terminal_summary(table) for table in summary_tables(board, collect_extras(board, {}), brief=True)]
     return Group(*parts)

@@ -40,7 +40,16 @@ from vitascope.report.charts.keyframe_page import Keyframes, lay_out
 from vitascope.report.charts.plots import Axis, Strip
 from vitascope.report.charts.timeline_selection import TaskTimelines
 from vitascope.report.render import TEMPLATES, render
-from vitascope.report.sections import chirality, detection, filters, leaderboard, motion, pretraining, temporal
+from vitascope.report.sections import (
+    chirality,
+    detection,
+    direction,
+    filters,
+    leaderboard,
+    motion,
+    pretraining,
+    temporal,
+)
 from vitascope.report.sections.pretraining import Pretraining
 from vitascope.report.sections.tables import (
     DEPENDENCE_NOTE,
@@ -257,7 +266,8 @@ def _html(run: Path, board: Leaderboard, findings: Findings) -> str:
         "chance_definition": phrases.chance_definition(r.chance for r in rankings.values() if r.chance),
         "percent": plots.PERCENT,
         "family": FAMILY,
-        "temporal_tables": [*temporal.score_tables(board), *chirality.pair_tables(board)],
+        "temporal_tables": [*temporal.score_tables(board), *export_tables.direction_tables(board)],
+        "direction_tasks": direction.direction_tasks(board),
         "error_tables": temporal.error_tables(board),
         "pretraining": findings.pretraining,
         "timelines": findings.timelines,
@@ -267,16 +277,17 @@ def _html(run: Path, board: Leaderboard, findings: Findings) -> str:
         "kinds_of_boxes": detection_errors.KINDS,
         "keyframes": findings.keyframes,
         "meanings": box_overlay.MEANINGS,
-        "styles": Markup(_styles(findings, pairs=any(map(chirality.compares_pairs, board.plain())))),
+        "styles": Markup(_styles(board, findings)),
         **_variants(board, findings.extras, rankings),
     }
     return render("page.html.j2", run.resolve().name, values)
 
 
-def _styles(findings: Findings, *, pairs: bool) -> str:
+def _styles(board: Leaderboard, findings: Findings) -> str:
     """The style sheets of the sections that the page has."""
-    boxed = bool(findings.keyframes.tasks)
-    names = {"timelines": bool(findings.timelines), "actors": boxed, "keyframes": boxed, "chirality": pairs}
+    boxed, directed = bool(findings.keyframes.tasks), bool(direction.tables(board))
+    names = {"timelines": bool(findings.timelines), "actors": boxed, "keyframes": boxed, "direction": directed}
+    names["chirality"] = any(map(chirality.compares_pairs, board.plain()))
     sheets = [(TEMPLATES / f"{name}.css").read_text(encoding="utf-8") for name, shown in names.items() if shown]
     return "\n".join([*sheets, box_overlay.css() if boxed else ""])
 

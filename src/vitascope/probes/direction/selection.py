@@ -9,7 +9,7 @@ from typing import Any
 
 from vitascope.core.errors import UserError
 from vitascope.core.names import canonical
-from vitascope.core.text import nearest
+from vitascope.core.text import counted, nearest
 from vitascope.core.truth import classes_of
 from vitascope.core.types import Dataset, Example, Fold, Timeline
 from vitascope.datasets.splits import group_folds
@@ -92,10 +92,10 @@ def _with_folds(dataset: Dataset[Any], folds: int, where: str) -> Dataset[Any]:
     there = [e for e in dataset.examples if e.id not in dataset.missing_files]
     have = {e.id for e in there}
     one_sided = not all(have.intersection(f.train) and have.intersection(f.test) for f in dataset.folds)
-    if not folds and dataset.folds and not one_sided:
-        return dataset
     if len({e.group or f"\0{e.id}" for e in there}) < 2 * LEAST:
         raise UserError(_too_few(dataset, len(there), where))
+    if not folds and dataset.folds and not one_sided:
+        return dataset
     return replace(dataset, folds=group_folds(there, folds or FOLDS))
 
 
@@ -112,8 +112,8 @@ def _check(dataset: Dataset[Any], fold: Fold, where: str) -> None:
 
 def _too_few(dataset: Dataset[Any], count: int, where: str) -> str:
     return (
-        f"{where}: {count} videos of {dataset.name} in too few groups; {2 * LEAST} videos or groups are the least, "
-        f"{LEAST} to train on and {LEAST} to test on"
+        f"{where}: {counted(count, 'video')} of {dataset.name} in too few groups: {LEAST} videos or groups to train on "
+        f"and {LEAST} to test on are the least; add videos, or choose more classes"
     )
 
 

@@ -21,7 +21,7 @@ from vitascope.probes.direction.classifiers import Classifier, lda, logistic
 from vitascope.probes.direction.outcomes import VersionScores, apply
 from vitascope.probes.direction.picture import picture
 from vitascope.probes.direction.scoring import ToldApart
-from vitascope.probes.direction.selection import selected
+from vitascope.probes.direction.selection import LEAST, selected
 from vitascope.probes.direction.vectors import VersionVectors, read_versions
 from vitascope.sampling.names import Sampler, Uniform
 from vitascope.sampling.samplers import SamplerWrapper
@@ -114,16 +114,21 @@ class DirectionProbe(ToldApart):
         """The training and test examples of each classifier; of several labels the first counts."""
         if not self.each:
             return [(list(range(len(known.examples))), list(range(len(asked.examples))))]
-        sides = [[next(iter(classes_of(e.truth)), -1) for e in side.examples] for side in (known, asked)]
-        parts = [([i for i, c in enumerate(s) if c == label] for s in sides) for label in sorted(set(sides[1]))]
-        made = [(rows, places) for rows, places in parts]
-        for label, (rows, _) in zip(sorted(set(sides[1])), made, strict=True):
-            if len({known.units[i] for i in rows}) < 2:
-                name = train.classes[label] if label >= 0 else "no class"
+        trained, tested = (_by_class(side) for side in (known, asked))
+        for label in tested:
+            if len({known.units[i] for i in trained.get(label, [])}) < LEAST:
                 raise UserError(
-                    f"{self.name}: class {name!r} has fewer than two training videos or groups; leave it out"
+                    f"{self.name}: class {train.classes[label]!r} has too few training videos; leave it out"
                 )
-        return made
+        return [(trained[label], places) for label, places in tested.items()]
+
+
+def _by_class(vectors: VersionVectors) -> dict[int, list[int]]:
+    """The places of the examples of each class: of several labels the first, without any class 0."""
+    places: dict[int, list[int]] = {}
+    for i, example in enumerate(vectors.examples):
+        places.setdefault(next(iter(classes_of(example.truth)), 0), []).append(i)
+    return places
 
 
 def _versions_in(sampler: Sampler) -> Versions | None:

@@ -49,6 +49,8 @@ class Chance(NamedTuple):
     """Whether it is the frequency of the most common test class; otherwise it is 1 / number of classes."""
     several: bool = False
     """Whether it is the mean frequency of the test classes, of which an example may have several."""
+    versions: bool = False
+    """Whether it is 1 / number of versions of a video."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +194,7 @@ def chance_level(column: Column, predictions: Iterable[Predictions]) -> Chance |
     if column.first.multilabel:
         return None if column.first.chance is None else Chance(column.first.chance, majority=False, several=True)
     if "versions" in column.first.diagnosis and column.first.chance is not None:
-        return Chance(column.first.chance, majority=False)
+        return Chance(column.first.chance, majority=False, versions=True)
     classes = column.first.settings.get("classes")
     if next(iter(column.first.scores)) != "top-1":
         return None if column.first.chance is None else Chance(column.first.chance, majority=False)
