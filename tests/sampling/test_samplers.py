@@ -352,7 +352,8 @@ def test_draws_are_numbered_and_do_not_depend_on_their_company() -> None:
 @pytest.mark.parametrize("name", sorted(SAMPLERS))
 def test_an_image_is_sampled_at_zero(name: str) -> None:
     image = Video(path="i.png", times=(0.0,), duration=0.0, width=9, height=9, kind="image")
-    text = {"multiclip": "multiclip:2", "randomclip": name}.get(name, name if name[0] in "uva" else f"{name}(uniform)")
+    wrapped = name if name[0] in "uva" and name != "versions" else f"{name}(uniform)"
+    text = {"multiclip": "multiclip:2", "randomclip": name}.get(name, wrapped)
     sampler = parse(text)
     for clip in sampler(image, 4):
         assert clip.times == (0.0,) * 4

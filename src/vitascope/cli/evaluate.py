@@ -38,6 +38,13 @@ LowShot = Annotated[
 Counterfactual = Annotated[
     bool, typer.Option("--counterfactual", help="also evaluate on clips reversed, shuffled, frozen and at half speed")
 ]
+Pairs = Annotated[
+    list[str],
+    typer.Option(
+        "--pairs",
+        help="opposite classes for `-t chirality`, class:opposite, or a csv file of two columns; repeat for several",
+    ),
+]
 GridCache = Annotated[
     float,
     typer.Option(
@@ -51,6 +58,7 @@ def evaluate(
     data: Datasets = None,
     models: options.Models = [],  # noqa: B006 - typer reads the default
     tasks: options.Tasks = [],  # noqa: B006
+    pairs: Pairs = [],  # noqa: B006
     output: options.Run = Path("runs/latest"),
     benchmark: Benchmark = "",
     data_root: options.DataRoot = None,
@@ -85,7 +93,7 @@ def evaluate(
     from vitascope.evaluation import runner
 
     more = {"retry_failed": retry_failed, "full_digest": full_digest}
-    jobs = _jobs(data or [], tasks, benchmark, data_root)
+    jobs = _with_pairs(_jobs(data or [], tasks, benchmark, data_root), pairs)
     options.folder(output, "-o")
     config = runner.EvaluationConfig(
         run=output,
@@ -100,10 +108,7 @@ def evaluate(
         limit=limit,
     )
     if dry_run:
-        from vitascope.evaluation.cost_estimate import estimate_costs
-
-        costs = [c for d, probes in jobs for c in estimate_costs(d, models, probes, config=config)]
-        _print_costs(costs, as_json=as_json)
+        _print_costs(jobs, models, config, as_json=as_json)
         return
     results = [r for d, probes in jobs for r in evaluation.evaluate(d, models, probes, config=config)]
     _print_results(results, output, as_json=as_json)
@@ -112,7 +117,7 @@ def evaluate(
 def _jobs(data: list[str], tasks: list[str], benchmark: str, data_root: Path | None) -> list[tuple[Any, list[str]]]:
     """Open the datasets, each with its probes."""
     from vitascope.datasets.open import open_dataset
-    from vitascope.evaluation.evaluate import default_probes
+    from vitascope.evaluation.evaluate import default_probes, need_classes
 
     if benchmark:
         from vitascope.evaluation import benchmarks
@@ -123,7 +128,7 @@ def _jobs(data: list[str], tasks: list[str], benchmark: str, data_root: Path | N
         return jobs
     if not data:
         raise UserError("no dataset given: name a folder of videos or a dataset, see `vitascope ls datasets`")
-    opened = [open_dataset(d, data_root) for d in data]
+    opened = [open_dataset(d, data_root, labeled=need_classes(tasks)) for d in data]
     jobs = [(dataset, tasks or default_probes(dataset)) for dataset in opened]
     if not all(probes for _, probes in jobs):
         raise UserError("no probe given: name at least one probe with -t, for example -t knn")
@@ -132,6 +137,15 @@ def _jobs(data: list[str], tasks: list[str], benchmark: str, data_root: Path | N
     for line in (f"{dataset.name}: {note}" for dataset in opened for note in dataset.notes):
         log.warning("%s", line)
     return jobs
+
+
+def _with_pairs(jobs: list[tuple[Any, list[str]]], pairs: list[str]) -> list[tuple[Any, list[Any]]]:
+    """Give the pairs of classes to the probes that take some; UserError if there is none."""
+    if not pairs:
+        return [*jobs]
+    from vitascope.probes.options import with_pairs
+
+    return [(dataset, with_pairs(probes, pairs, dataset.family)) for dataset, probes in jobs]
 
 
 def _print_results(results: list[Any], output: Path, *, as_json: bool) -> None:
@@ -148,11 +162,13 @@ def _print_results(results: list[Any], output: Path, *, as_json: bool) -> None:
     print(f"recorded in {output}; next: vitascope report {quote(str(output))}")
 
 
-def _print_costs(costs: list[Any], *, as_json: bool) -> None:
+def _print_costs(jobs: list[tuple[Any, list[Any]]], models: list[str], config: Any, *, as_json: bool) -> None:
     from dataclasses import asdict
 
     from vitascope.cli import tables
+    from vitascope.evaluation.cost_estimate import estimate_costs
 
+    costs = [c for d, probes in jobs for c in estimate_costs(d, models, probes, config=config)]
     if as_json:
         print(tables.as_json([asdict(c) for c in costs]))
         return

@@ -16,12 +16,13 @@ from vitascope.datasets.precomputed import DATASET, open_precomputed
 from vitascope.datasets.readers.annotation_files import dataset_folder as folder_of
 
 
-def open_dataset(data: str | Path, data_root: Path | None = None) -> Dataset[Any]:
+def open_dataset(data: str | Path, data_root: Path | None = None, *, labeled: bool = True) -> Dataset[Any]:
     """Open a dataset by name, a folder of videos or a list of them, or a folder of precomputed embeddings.
 
     The files of a named dataset are in FOLDER of `NAME=FOLDER`, or in the subfolder of `data_root` of that name. A JSON
     file in ActivityNet's format stands for its folder. The videos of a list that are elsewhere are in FOLDER of
-    `LIST=FOLDER`, where LIST is the file or its folder.
+    `LIST=FOLDER`, where LIST is the file or its folder. Without `labeled`, a folder may hold videos of one class, or
+    without any.
     """
     path = Path(data)
     if (path / DATASET).is_file():
@@ -29,9 +30,9 @@ def open_dataset(data: str | Path, data_root: Path | None = None) -> Dataset[Any
     name, _, root = str(data).partition("=")
     family = name.partition("/")[0]
     if root and not path.exists() and Path(name).exists():
-        return folder.build(name, videos=_videos_folder(root, name))
+        return folder.build(name, videos=_videos_folder(root, name), labeled=labeled)
     if path.exists() or family not in DATASETS.families():
-        return folder.build(str(data), names=_names())
+        return folder.build(str(data), names=_names(), labeled=labeled)
     build = DATASETS.builder(name)
     location = Path(root).expanduser() if root else folder_below(data_root, family)
     dataset: Dataset[Any] = build(root=location) if location else build()

@@ -88,6 +88,21 @@ def _stratified_by_class(examples: Sequence[Example[int]], count: int) -> tuple[
     )
 
 
+def group_folds(examples: Sequence[Example[Any]], count: int) -> tuple[Fold, ...]:
+    """At most `count` folds of about as many examples each, none of which divides a group; classes do not matter."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    groups = np.array([e.group or f"\0{e.id}" for e in examples])
+    same = np.zeros(len(examples), np.int64)
+    count = min(count, len(set(groups.tolist())) // 2)
+    splitter = StratifiedGroupKFold(n_splits=count, shuffle=True, random_state=0)
+    ids = np.array([e.id for e in examples])
+    return tuple(
+        Fold(name=f"fold {i + 1} of {count}", train=tuple(ids[train].tolist()), test=tuple(ids[test].tolist()))
+        for i, (train, test) in enumerate(splitter.split(same, same, groups))
+    )
+
+
 def are_drawn(dataset: Dataset[Any]) -> bool:
     """Whether the folds of a dataset are those that `make_folds` draws without a given split."""
     names = [f"fold {i + 1} of {len(dataset.folds)}" for i in range(len(dataset.folds))]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from vitascope.evaluation.evaluate import (
     group_by_training,
     low_shot_datasets,
     open_probes,
+    parts_of,
     precomputed_encoders,
     prepare,
     recorded_results,
@@ -105,19 +106,18 @@ def estimate_costs(
     for name in encoders:
         encoder = load(name, config.options.device) if isinstance(name, str) else name
         card = _card(encoder)
-        tasks = [
-            (variant, p)
+        every = [
+            (part, p)
             for variant in low_shot_datasets(dataset, config)
-            for p in opened
-            if config.overwrite or result_key(variant, card, p, config) not in recorded
+            for part, of_part in parts_of(variant, opened)
+            for p in of_part
         ]
-        done = [
-            f"{variant.name}:{p.name}"
-            for variant in low_shot_datasets(dataset, config)
-            for p in opened
-            if (variant, p) not in tasks
-        ]
-        steps = _steps(encoder, dataset, tasks, config, multiply)
+        new = [config.overwrite or result_key(part, card, p, config) not in recorded for part, p in every]
+        tasks = [task for task, is_new in zip(every, new, strict=True) if is_new]
+        done = [f"{part.name}:{p.name}" for (part, p), is_new in zip(every, new, strict=True) if not is_new]
+        used = {e.id for part, _ in tasks for e in part.examples}
+        encoded = replace(dataset, examples=tuple(e for e in dataset.examples if e.id in used))
+        steps = _steps(encoder, encoded, tasks, config, multiply)
         estimates.append(CostEstimate(encoder=card.name, dataset=dataset.name, recorded=tuple(done), steps=steps))
     return estimates
 
@@ -136,13 +136,22 @@ def _steps(
         return tuple(_probe_steps(encoder, tasks, config, MeasuredSpeed(0.0, 0.0, multiply), live=lambda _: False))
     if not tasks:
         return ()
-    views = list(dict.fromkeys(v for _, p in tasks for v in (p.train, p.test)))
+    views = _views([p for _, p in tasks])
     grid_views = views_within_budget(encoder, dataset, views, config.grid_cache_bytes, config.options.device)
     stored_views = [v for v in views if v.stored or v in grid_views]
-    encoded = list(dict.fromkeys(v.clips for v in stored_views))
     speed = measure_speed(encoder, dataset, views, config, multiply)
-    steps = [_encoding_step(encoder, dataset, encoded, config, speed)] if encoded else []
+    parts = parts_of(dataset, list(dict.fromkeys(p for _, p in tasks)))
+    steps = [
+        _encoding_step(encoder, part, stored, config, speed)
+        for part, probes in parts
+        if (stored := list(dict.fromkeys(v.clips for v in _views(probes) if v in stored_views)))
+    ]
     return (*steps, *_probe_steps(encoder, tasks, config, speed, live=lambda v: v not in stored_views))
+
+
+def _views(probes: Sequence[AnyProbe]) -> list[View]:
+    """The views of the probes, each once."""
+    return list(dict.fromkeys(v for p in probes for v in (p.train, p.test)))
 
 
 def _probe_steps(
@@ -153,13 +162,11 @@ def _probe_steps(
     *,
     live: Callable[[View], bool],
 ) -> Iterator[CostStep]:
-    for name in dict.fromkeys(d.name for d, _ in tasks):
-        variant_tasks = [(d, p) for d, p in tasks if d.name == name]
+    for part in {id(d): d for d, _ in tasks}.values():
+        variant_tasks = [(d, p) for d, p in tasks if d is part]
         for group in group_by_training([p for _, p in variant_tasks]):
             for probe in group:
-                yield _probe_step(
-                    encoder, (variant_tasks[0][0], probe), config, speed, live=live, trains=probe is group[0]
-                )
+                yield _probe_step(encoder, (part, probe), config, speed, live=live, trains=probe is group[0])
 
 
 def _encoding_step(

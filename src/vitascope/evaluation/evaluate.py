@@ -45,7 +45,7 @@ def evaluate(
     have run, if a probe failed.
     """
     config = config or EvaluationConfig(run=Path(output or "runs/latest"))
-    dataset = data if isinstance(data, Dataset) else open_dataset(data)
+    dataset = data if isinstance(data, Dataset) else open_dataset(data, labeled=need_classes(probes))
     if dataset.cards:
         config = replace(config, store=Path(dataset.store))
         encoders = precomputed_encoders(dataset, encoders)
@@ -58,9 +58,9 @@ def evaluate(
     if not loaded:
         raise UserError("nothing to do: name at least one encoder with -m, for instance -m vit/tiny-random")
     for encoder in loaded:
-        for variant in datasets:
+        for part, probes_on in (p for variant in datasets for p in parts_of(variant, opened)):
             try:
-                evaluated += _evaluate_encoder(variant, encoder, opened, recorded, config=config, failed=failed)
+                evaluated += _evaluate_encoder(part, encoder, probes_on, recorded, config=config, failed=failed)
             except DamagedFileError as error:  # of its store; those of other encoders may be whole
                 failed.append(str(error))
     if failed:
@@ -93,13 +93,33 @@ def open_probes(dataset: Dataset[Any], probes: Sequence[str | AnyProbe], config:
     """
     opened = [tuning.probe(p, dataset.family) if isinstance(p, str) else p for p in probes]
     for probe in opened:
-        _check_kind(probe, dataset)
-        probe.check_dataset(dataset)
+        part = probe.part_of(dataset)
+        _check_kind(probe, part)
+        probe.check_dataset(part)
     if dataset.cards and dataset.kind != "recognition":
         opened = [_with_imported_windows(probe, dataset) for probe in opened]
     if config.counterfactual:
         opened += [perturb(p, perturbation, sides) for p in opened for sides in SIDES for perturbation in PERTURBATIONS]
     return opened
+
+
+def need_classes(probes: Sequence[str | AnyProbe]) -> bool:
+    """Return whether one of the probes needs examples of several classes; a name that is none is told later."""
+    try:
+        opened = [tuning.probe(p) if isinstance(p, str) else p for p in probes]
+    except UserError:
+        return True
+    return not opened or any(p.needs_classes for p in opened)
+
+
+def parts_of(dataset: Dataset[Any], probes: Sequence[AnyProbe]) -> list[tuple[Dataset[Any], list[AnyProbe]]]:
+    """Return the parts of `dataset` that the probes are evaluated on, each with its probes, in order."""
+    parts: dict[str, tuple[Dataset[Any], list[AnyProbe]]] = {}
+    for probe in probes:
+        part = probe.part_of(dataset)
+        key = "" if part is dataset else part.digest
+        parts.setdefault(key, (part, []))[1].append(probe)
+    return list(parts.values())
 
 
 def default_probes(dataset: Dataset[Any]) -> list[str]:

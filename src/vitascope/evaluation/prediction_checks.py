@@ -14,7 +14,12 @@ TIMES = ("duration", "from", "to")
 NAMES = ("id", "group", "label", "path")
 ROWS = (
     *(("top", "score"), ("starts", "ends", "labels", "scores"), ("true_starts", "true_ends", "true_labels")),
-    *(("times", "labels", "scores"), ("true_times", "true_labels"), ("true_times", "true_tracks")),
+    *(
+        ("pairs", "sides", "margins"),
+        ("times", "labels", "scores"),
+        ("true_times", "true_labels"),
+        ("true_times", "true_tracks"),
+    ),
 )
 RUNS = (("labels", "frames"), ("true_labels", "true_frames"))
 """Columns of lists that are of one length in every row."""
@@ -23,7 +28,7 @@ BOXES = (("times", "boxes"), ("true_times", "true_boxes"))
 SINGLE = ("true_classes", "class_scores", "keyframes")
 """Columns of lists of any length."""
 LISTS = frozenset((*SINGLE, *(name for group in (*ROWS, *RUNS, *BOXES) for name in group)))
-COUNTED = ("true_classes", "labels", "true_labels", "top", "frames", "true_frames", "fold")
+COUNTED = ("pairs", "sides", "true_classes", "labels", "true_labels", "top", "frames", "true_frames", "fold")
 """Columns of whole numbers from 0 on."""
 TOO_MANY = 1 << 31
 """What no count, class or frame reaches."""

@@ -120,8 +120,26 @@ class AggregationData:
 
 
 @dataclass(frozen=True)
+class VersionsDiagnosis:
+    """How versions of videos are told apart: permutation test, quantiles of cosines, histogram of projections."""
+
+    of: str
+    names: tuple[str, ...]
+    p: float
+    draws: int
+    inflation: float
+    videos: int
+    groups: int
+    tied: int
+    cosine: tuple[float, ...]
+    reach: float
+    counts: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
 class Diagnosis:
-    """Error analysis of temporal localization, and of boxes in frames; or a comparison of aggregators."""
+    """Error analysis of temporal localization, and of boxes in frames; or a comparison of aggregators, or how versions
+    of videos are told apart."""
 
     gains: Mapping[str, float] = field(default_factory=dict)
     false: Mapping[str, float] = field(default_factory=dict)
@@ -132,6 +150,7 @@ class Diagnosis:
     size: tuple[BoxRange, ...] = ()
     people: tuple[BoxRange, ...] = ()
     aggregation: AggregationData | None = None
+    versions: VersionsDiagnosis | None = None
 
 
 @dataclass(frozen=True)
@@ -205,7 +224,13 @@ def check(settings: Any, diagnosis: Any) -> None:
     if not diagnosis:
         return
     found = conform(diagnosis, Diagnosis, "diagnosis")
-    if found.aggregation:
-        return
-    if not found.gains or found.gains.keys() != found.false.keys():
+    if found.versions:
+        _check_versions(found.versions)
+    elif not found.aggregation and (not found.gains or found.gains.keys() != found.false.keys()):
         raise UserError("diagnosis: gains and false are not of the same kinds of errors")
+
+
+def _check_versions(found: VersionsDiagnosis) -> None:
+    """UserError for a histogram that is not one of all versions."""
+    if len(found.names) < 2 or len(found.counts) != len(found.names) or len(set(map(len, found.counts))) != 1:
+        raise UserError("diagnosis: the histogram is not one of all versions")

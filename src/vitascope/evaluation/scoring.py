@@ -63,7 +63,8 @@ class SeedSummary(NamedTuple):
     seeds: tuple[float, ...]
     """Headline score of each seed."""
     chance: float | None = None
-    """Headline of always predicting the most common test class, or of equal scores for several labels; else None."""
+    """Headline of always predicting the most common test class, of equal scores for several labels, or as the probe
+    states it; else None."""
 
 
 def summarize(probe: AnyProbe, predictions: Sequence[FoldPredictions], dataset: Dataset[Any], seed: int) -> SeedSummary:

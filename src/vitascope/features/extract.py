@@ -41,7 +41,7 @@ from vitascope.features.imports.twelvelabs import copy_released, granularity_for
 from vitascope.features.pending import FinishedExample, PendingExample
 from vitascope.features.store import EmbeddedExample, Key, Store, StoredEntry
 from vitascope.features.view import Reduce, View
-from vitascope.sampling.names import MultiClip, Uniform, describe
+from vitascope.sampling.names import MultiClip, Uniform, altered, describe
 
 PIPELINE = 2
 """Version of decoding and pixel arithmetic; incremented whenever the same file would yield different pixels."""
@@ -175,6 +175,11 @@ def embed(
 def _embed_released(release: Release, dataset: Dataset[Any], views: Sequence[View], root: Path) -> ExtractionSummary:
     """Copy published vectors into the store: one vector per video, or one per clip."""
     for view in views:
+        if changed := altered(view.sampler):
+            raise UserError(
+                f"{release.card.name}: embeddings of {changed} clips cannot be made of published ones, which are of "
+                "the clips as they were; evaluate an encoder on the videos"
+            )
         if not isinstance(view.sampler, (Uniform, MultiClip)) or view.reduce != "clip":
             raise UserError(
                 f"{release.card.name}: no published vectors for view {describe(view.sampler)}; published are "

@@ -33,7 +33,7 @@ from vitascope.features.live import LiveFeatures
 from vitascope.features.store import MemmapRows, Store
 from vitascope.features.view import Reduce, View
 from vitascope.sampling.augmentations import find_drawn
-from vitascope.sampling.names import clips_of
+from vitascope.sampling.names import altered, clips_of
 from vitascope.sampling.samplers import Sampler
 
 BYTES_PER_VALUE = 2
@@ -160,6 +160,12 @@ class FeatureSource:
 
 
 def _check_imported_view(view: View, card: Card) -> None:
+    changed = altered(view.sampler)
+    if changed:
+        raise UserError(
+            f"{card.name}: embeddings of {changed} clips cannot be made of imported ones, which are of the clips as "
+            "they were; evaluate an encoder on the videos"
+        )
     if view.reduce != "clip" or not view.stored:
         raise UserError(
             f"{card.name}: imported embeddings have one vector per clip, but this probe needs "

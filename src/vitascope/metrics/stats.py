@@ -80,7 +80,7 @@ def bootstrap(outcomes: ArrayLike, groups: Groups = None, *, draws: int = 2000, 
     low, high = _interval(units, (0.0, FULL), draws, rng)
     mean = float(values.mean())
     if low is not None and high is not None and np.isin(values, (0.0, FULL)).all():
-        floor = _wilson(mean / FULL, len(values))
+        floor = wilson(mean / FULL, len(values))
         low, high = min(low, FULL * floor[0]), max(high, FULL * floor[1])
     return Score(mean, low, high)
 
@@ -330,7 +330,7 @@ def _resample(units: ndarray, draws: int, rng: np.random.Generator) -> Iterator[
         yield units[rng.integers(count, size=(min(step, draws - start), count), dtype=np.int32)].sum(1)
 
 
-def _wilson(share: float, n: int) -> tuple[float, float]:
+def wilson(share: float, n: int) -> tuple[float, float]:
     """Wilson's score interval of a proportion (Journal of the American Statistical Association 22, 1927)."""
     middle = (share + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
     half = _Z / (1 + _Z**2 / n) * sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2))

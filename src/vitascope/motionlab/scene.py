@@ -56,6 +56,14 @@ REVERSE = {
     for name in PROGRAMS
 }
 """The program of the reversed clip, for each program."""
+MOTION_GROUPS = {
+    "reversible": tuple(name for name in MOTIONS if REVERSE[name] != name),
+    "translations": tuple(name for name, direction in PROGRAMS.items() if any(direction[:2])),
+    "rotations": tuple(name for name, direction in PROGRAMS.items() if any(direction[2:4])),
+    "scalings": tuple(name for name, direction in PROGRAMS.items() if direction[4]),
+    "distances": tuple(name for name, direction in PROGRAMS.items() if direction[5]),
+}
+"""Families of motions: all that reverse to another, and those in which position, angle, size or gap changes."""
 
 OBSTACLES = ("ellipse", "capsule", "pebble")
 """Outlines of distractors, disjoint from `SHAPES`."""

@@ -89,7 +89,16 @@ class ScoredPredictions(NamedTuple):
 
 OPTIONAL = (
     *("kind", "resumes", "reports_progress", "missing_prediction", "random", "selects_on_test"),
-    *("for_dataset", "check_dataset", "passes", "multiply_adds", "score_predictions", "warnings"),
+    *(
+        "needs_classes",
+        "for_dataset",
+        "part_of",
+        "check_dataset",
+        "passes",
+        "multiply_adds",
+        "score_predictions",
+        "warnings",
+    ),
 )
 """Attributes that a probe may declare; a similar name is taken for a misspelling."""
 SIMILAR = 0.8
@@ -127,6 +136,8 @@ class Probe(ABC, Generic[T, P]):
     """Whether `predict` takes `scratch`, the path of a file from which an interrupted training resumes."""
     reports_progress: ClassVar[bool] = False
     """Whether `predict` takes `line`, the label of a progress bar; empty: none is shown."""
+    needs_classes: ClassVar[bool] = True
+    """Whether examples must be of two classes or more; else videos without labels will do."""
     missing_prediction: ClassVar[Any] = None
     """The prediction for examples that cannot be read, where these count as missed; None: they are not scored."""
 
@@ -157,6 +168,10 @@ class Probe(ABC, Generic[T, P]):
     def for_dataset(self, family: str) -> Probe[T, P]:
         """The probe with the settings that it has on the datasets called `family`."""
         return self
+
+    def part_of(self, dataset: Dataset[Any]) -> Dataset[Any]:
+        """The data set as it is evaluated on it: some of its examples, other folds; `dataset` itself for all of it."""
+        return dataset
 
     def check_dataset(self, dataset: Dataset[T]) -> None:
         """Raise UserError for a dataset that it cannot be evaluated on, before anything of it is encoded."""

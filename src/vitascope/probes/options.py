@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 from vitascope.core import option_text
 from vitascope.core.errors import UserError
 from vitascope.core.fields import FieldOption, Texts, options_of
 from vitascope.core.text import nearest
+from vitascope.datasets.class_pairs import is_file
 from vitascope.features.aggregators import AGGREGATORS, Aggregator
 from vitascope.features.aggregators import describe as describe_aggregator
 from vitascope.features.aggregators import parse as parse_aggregator
@@ -66,6 +67,23 @@ def _check_aggregation(probe: Probe[Any, Any], text: str) -> None:
         raise UserError(f"{text}: training and test clips are aggregated alike; set agg=..., not train.agg or test.agg")
     if probe.train.agg and probe.kind != "recognition":
         raise UserError(f"{text}: {probe.kind} tells when something happens, and needs every clip; leave agg out")
+
+
+def with_pairs(texts: Sequence[str], pairs: Sequence[str], family: str = "") -> list[Probe[Any, Any]]:
+    """The probes called `texts` on the dataset `family`, those that take pairs of classes with `pairs`.
+
+    These are texts or one file, whatever is in the names of classes. UserError if no probe takes any.
+    """
+    opened: list[Any] = [probe(text, family) for text in texts]
+    takers = [p for p in opened if hasattr(p, "pairs")]
+    if not takers:
+        raise UserError(f"--pairs: {', '.join(texts)} tell no pairs of classes apart; use -t chirality")
+    if len(pairs) > 1 and (file := next((text for text in pairs if is_file(text)), "")):
+        raise UserError(f"--pairs {file}: a file of pairs stands alone; write the others into it")
+    if given := next((p.name for p in takers if p.pairs), ""):
+        raise UserError(f"{given}: its pairs are given twice, also by --pairs; give them once")
+    joined = ",".join(pairs)
+    return [replace(p, pairs=joined, name=f"{p.name}+pairs={joined}") if p in takers else p for p in opened]
 
 
 def options(probe: Probe[Any, Any]) -> list[FieldOption]:

@@ -26,7 +26,7 @@ from vitascope.report.analysis.ranking import (
     chance_level,
 )
 from vitascope.report.analysis.units import interval_definition
-from vitascope.report.sections import aggregation, temporal
+from vitascope.report.sections import insights, temporal
 from vitascope.report.sections.tables import ON_TEST_NOTE, Extras, SummaryTable, collect_extras, summary_tables
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def markdown(
 
 def _task_tables(board: Leaderboard) -> list[SummaryTable]:
     """The tables of single tasks."""
-    return [*temporal.score_tables(board), *temporal.error_tables(board), *aggregation.tables(board)]
+    return [*temporal.score_tables(board), *temporal.error_tables(board), *insights.tables(board)]
 
 
 def markdown_head(findings: Sequence[Sequence[TextRun]]) -> list[str]:
@@ -258,7 +258,7 @@ def terminal(recorded: Sequence[Result], run: str | Path | None = None) -> Group
 
     board = boards.build(boards.resolve_predictions(recorded, run) if run is not None else recorded)
     parts = [_scores(board)] if board.plain() else []
-    parts += [terminal_summary(table) for table in [*temporal.score_tables(board), *aggregation.tables(board)]]
+    parts += [terminal_summary(table) for table in [*temporal.score_tables(board), *insights.tables(board)]]
     if board.variants():
         parts += [terminal_summary(table) for table in summary_tables(board, collect_extras(board, {}), brief=True)]
     return Group(*parts)

@@ -41,9 +41,10 @@ from vitascope.report.charts.plots import Axis, Strip
 from vitascope.report.charts.timeline_selection import TaskTimelines
 from vitascope.report.render import TEMPLATES, render
 from vitascope.report.sections import (
-    aggregation,
+    chirality,
     detection,
     filters,
+    insights,
     leaderboard,
     motion,
     pretraining,
@@ -271,9 +272,8 @@ def _html(run: Path, board: Leaderboard, findings: Findings) -> str:
         "chance_definition": phrases.chance_definition(r.chance for r in rankings.values() if r.chance),
         "percent": plots.PERCENT,
         "family": FAMILY,
-        "temporal_tables": [*temporal.score_tables(board), *aggregation.tables(board)],
-        "aggregation": aggregation.aggregation_panels(board),
-        "aggregation_note": aggregation.NOTE,
+        "temporal_tables": [*temporal.score_tables(board), *insights.tables(board)],
+        **insights.values(board),
         "error_tables": temporal.error_tables(board),
         "pretraining": findings.pretraining,
         "timelines": findings.timelines,
@@ -282,23 +282,25 @@ def _html(run: Path, board: Leaderboard, findings: Findings) -> str:
         "keyframes": findings.keyframes,
         "galleries": findings.galleries,
         "meanings": box_overlay.MEANINGS,
-        "styles": Markup(_styles(findings)),
+        "styles": Markup(_styles(board, findings)),
         **_variants(board, findings.extras, rankings),
     }
     return render("page.html.j2", run.resolve().name, values)
 
 
-def _styles(findings: Findings) -> str:
+def _styles(board: Leaderboard, findings: Findings) -> str:
     """The style sheets of the sections that the page has."""
+    boxed = bool(findings.keyframes.tasks)
     names = {
         "trust": True,
-        "timelines": findings.timelines,
-        "actors": findings.keyframes.tasks,
-        "keyframes": findings.keyframes.tasks,
+        "timelines": bool(findings.timelines),
+        "actors": boxed,
+        "keyframes": boxed,
         "scorecard": findings.scorecard is not None,
+        **insights.styles(board),
     }
     sheets = [(TEMPLATES / f"{name}.css").read_text(encoding="utf-8") for name, shown in names.items() if shown]
-    return "\n".join([*sheets, box_overlay.css() if findings.keyframes.tasks else ""])
+    return "\n".join([*sheets, box_overlay.css() if boxed else ""])
 
 
 def _test_examples(board: Leaderboard, recorded: Sequence[Result]) -> int:
@@ -354,7 +356,7 @@ def _task(column: Column, analysis: ColumnAnalysis, board: Leaderboard) -> TaskV
         axis=axis,
         strips=strips,
         matrix=leaderboard.matrix(analysis.ranking, board.rows),
-        classes=plots.class_strips(column, board.rows),
+        classes=[] if chirality.compares_pairs(column) else plots.class_strips(column, board.rows),
         confusions=[(board.rows[row], pairs) for row, pairs in analysis.confusions.items() if pairs],
         rows=[row for row in board.rows if row.index in column.cells],
     )

@@ -25,6 +25,7 @@ from vitascope.sampling.samplers import (
     VJepa,
     WholeFrame,
 )
+from vitascope.sampling.versions import VERSIONS, Versions
 
 __all__ = [
     "SAMPLERS",
@@ -40,8 +41,10 @@ __all__ = [
     "Slowed",
     "Uniform",
     "VJepa",
+    "Versions",
     "Views",
     "WholeFrame",
+    "altered",
     "clips_of",
     "crops_of",
     "describe",
@@ -64,6 +67,7 @@ SAMPLERS: dict[str, type[Any]] = {
         Frozen,
         Slowed,
         Drawn,
+        Versions,
     )
 }
 """The samplers by their name on the command line."""
@@ -80,6 +84,23 @@ def crops_of(sampler: Sampler) -> int:
     if isinstance(sampler, SamplerWrapper):
         return crops_of(sampler.inner)
     return sampler.crops if isinstance(sampler, CropSampler) else 1
+
+
+ALTERED: dict[type[Any], str] = {
+    Reversed: "reversed",
+    Shuffled: "shuffled",
+    Frozen: "frozen",
+    Slowed: "slowed",
+}
+"""Samplers whose clips are not those of the video as it plays, and how they are altered."""
+
+
+def altered(sampler: Sampler) -> str:
+    """How a sampler alters clips, at any depth, such as `reversed`; empty if it shows them as they are."""
+    if isinstance(sampler, Versions):
+        return VERSIONS[sampler.of][-1]
+    here = ALTERED.get(type(sampler), "")
+    return here or (altered(sampler.inner) if isinstance(sampler, SamplerWrapper) else "")
 
 
 def clips_of(sampler: Sampler, frames: int, seconds: float = 0.0) -> int:

@@ -31,15 +31,23 @@ from vitascope.datasets.splits import check_labels, make_folds
 VARIANTS: dict[str, str] = {}
 MANIFEST = MANIFESTS[0]
 HEAD = 1000
+UNLABELED = "no label"
+"""The class of videos without one, where a probe does without."""
 
 
 def build(
-    variant: str, root: Path | None = None, *, names: Iterable[str] = (), videos: Path | None = None
+    variant: str,
+    root: Path | None = None,
+    *,
+    names: Iterable[str] = (),
+    videos: Path | None = None,
+    labeled: bool = True,
 ) -> Dataset[Any]:
     """The dataset in folder `root`, or of the list `root`. `names` of other datasets serve to correct a typo.
 
     Paths in a list are relative to its folder, or to the folder `videos`, and may not leave them. Raises `UserError` if
-    the folder is empty, has a single class, or holds something that could be understood in two ways.
+    the folder is empty, has a single class, or holds something that could be understood in two ways. Without `labeled`
+    a single class will do, and videos in no class folder are of one.
     """
     root = _spelled(Path(variant if root is None else root))
     boxes = _boxes(root, videos)
@@ -58,9 +66,11 @@ def build(
     if videos is not None and listed is None:
         raise UserError(f"{root}: only a list of paths needs the folder of its videos to be stated; leave out {videos}")
     found = with_label_sets(listed, root) if listed else _class_folders(root)
+    if not found.rows and not labeled:
+        found = _without_labels(root)
     if not found.rows:
         raise UserError("; ".join([_no_videos(root), *found.notes]))
-    return _dataset(folder, found, videos)
+    return _dataset(folder, found, videos, labeled=labeled)
 
 
 def _boxes(root: Path, videos: Path | None) -> Dataset[Any] | None:
@@ -148,6 +158,15 @@ def _class_folders(root: Path) -> VideoList:
     return VideoList(tuple(found.rows), f"{found.layout}: {kinds}", tuple(notes))
 
 
+def _without_labels(root: Path) -> VideoList:
+    """All videos in a folder, as examples of one class."""
+    paths = sorted(
+        p.relative_to(root).as_posix() for p in root.rglob("*") if kind_of(p.name) == "video" and p.is_file()
+    )
+    rows = [VideoRow(path=path, file=str(root / path), label=UNLABELED) for path in paths]
+    return VideoList(tuple(rows), f"videos without labels: {len(rows)}", ())
+
+
 def _no_videos(root: Path) -> str:
     """The message for a folder without examples."""
     if not root.is_dir():
@@ -159,10 +178,10 @@ def _no_videos(root: Path) -> str:
     return f"{root}: no videos{place}; expected {root}/<class>/<video> or {root}/{MANIFEST}{hint}"
 
 
-def _dataset(root: Path, found: VideoList, videos: Path | None) -> Dataset[Any]:
+def _dataset(root: Path, found: VideoList, videos: Path | None, *, labeled: bool) -> Dataset[Any]:
     rows = found.rows
     classes = tuple(sorted({label for r in rows for label in (r.labels if r.labels is not None else (r.label,))}))
-    if len(classes) < 2:
+    if len(classes) < 2 and labeled:
         only = f"only one class, {classes[0]!r}" if classes else "no example has a label"
         raise UserError(f"{root}: {only}; at least two classes are required")
     number = {label: i for i, label in enumerate(classes)}

@@ -19,7 +19,7 @@ from vitascope.core.registry import unknown_variant
 from vitascope.core.types import Dataset, Example, Fold, Segment, Timeline
 from vitascope.motionlab import course, crowd
 from vitascope.motionlab.render import FPS
-from vitascope.motionlab.scene import APPEARANCES, MOTIONS, VERSION
+from vitascope.motionlab.scene import APPEARANCES, MOTION_GROUPS, MOTIONS, VERSION
 from vitascope.motionlab.suite import FULL, SPLITS, TINY, Size, make, shots
 
 VARIANTS: dict[str, str] = {
@@ -84,6 +84,7 @@ def _dataset(variant: str, suite: str, size: Size, *, folder: Path, seed: int) -
         folds=(Fold(name="test", train=ids["train"], test=ids["test"]),),
         key=f"motionlab-{VERSION}-{'stills' if suite == 'still' else 'clips'}-{seed}",
         axis="motion" if moving else "appearance",
+        class_groups={g: tuple(map(MOTIONS.index, names)) for g, names in MOTION_GROUPS.items()} if moving else {},
     )
 
 

@@ -14,6 +14,8 @@ from vitascope.evaluation.results import Result
 
 AXES = ("appearance", "motion", "")
 """In the order of the tables; the last is for tasks whose axis is unknown."""
+AVERAGED = ("top-1", "mAP")
+"""Headline scores that are averaged over the tasks of an axis."""
 ON_TEST = "best-on-test"
 """Value of a probe's `select` if its head was selected on the test set."""
 
@@ -144,8 +146,8 @@ def build(recorded: Sequence[Result]) -> Leaderboard:
 
 
 def _axis(result: Result) -> str:
-    """The axis over which the score may be averaged: none for temporal tasks, whose scores are no accuracies."""
-    return result.axis if result.kind == "recognition" else ""
+    """The axis over which the score may be averaged: none for scores that are no accuracies over all classes."""
+    return result.axis if result.kind == "recognition" and next(iter(result.scores)) in AVERAGED else ""
 
 
 def _order(column: Column) -> tuple[bool, int]:

@@ -146,7 +146,7 @@ def _motion_effect(task: AlteredTask, missing: list[MissingResult]) -> MotionEff
 
 def _evidence(result: Result) -> Evidence | None:
     """What a recognition result can be paired by; None if no predictions were saved."""
-    return ranking.load_evidence(result) if result.multilabel else ranking.load_predictions(result)
+    return ranking.load_evidence(result) if result.kind == "recognition" else None
 
 
 def align(real: Evidence | None, altered: Evidence | None) -> Pair | None:

@@ -13,8 +13,9 @@ from numpy import ndarray
 
 from vitascope.core.errors import UserError
 from vitascope.evaluation.results import Result, read_predictions
-from vitascope.metrics import frame_ap, prediction_columns, segmental, temporal_ap
+from vitascope.metrics import frame_ap, pair_accuracy, prediction_columns, segmental, temporal_ap
 from vitascope.metrics.average_precision import DRAWS, MultilabelScores, draws_of
+from vitascope.metrics.pair_accuracy import PairMargins, PairScores
 from vitascope.metrics.prediction_columns import Table
 from vitascope.metrics.stats import Difference, codes, paired_draws, redrawn
 
@@ -116,9 +117,16 @@ def _frame_map(table: Table, settings: Mapping[str, Any]) -> Statistic:
     return statistic
 
 
+def _pair_accuracy(table: Table, settings: Mapping[str, Any]) -> Statistic:
+    columns = (table[name] for name in ("pairs", "sides", "margins"))
+    scores = PairScores([PairMargins(*map(tuple, row)) for row in zip(*columns, strict=True)])
+    return lambda weights: scores.means(weights)[:, :1]
+
+
 STATISTICS: Mapping[str, Callable[[Table, Mapping[str, Any]], Statistic]] = {
     "mAP": _map,
     "mF1": _mean_f1,
     frame_ap.HEADLINE: _frame_map,
+    pair_accuracy.HEADLINE: _pair_accuracy,
 }
 """By name of the headline metric."""

@@ -23,13 +23,14 @@ class TextRun(NamedTuple):
 def chance_definition(levels: Iterable[Chance]) -> str:
     """Describe how chance levels were computed; empty without any."""
     levels = list(levels)
-    kinds = {c.majority for c in levels if not c.several}
+    kinds = {c.majority for c in levels if not (c.several or c.versions)}
     definitions = ["frequency of the most common test class"] if True in kinds else []
     definitions += ["1 / number of classes"] if False in kinds else []
     of_one = ", or without saved predictions ".join(definitions)
     of_several = "mean frequency of the test classes" if any(c.several for c in levels) else ""
     mixed = " where examples have several labels" if of_one and of_several else ""
-    return "; ".join(filter(None, (of_one, of_several + mixed)))
+    of_versions = "1 / number of versions of a video" if any(c.versions for c in levels) else ""
+    return "; ".join(filter(None, (of_one, of_several + mixed, of_versions)))
 
 
 def not_significant(n: int, needed: int | None, few: str) -> str:

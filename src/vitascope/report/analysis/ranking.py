@@ -17,6 +17,7 @@ from vitascope.core.errors import UserError
 from vitascope.core.types import Score
 from vitascope.evaluation.results import Result, read_predictions
 from vitascope.metrics import stats
+from vitascope.metrics.pair_accuracy import HEADLINE as PAIR_ACCURACY
 from vitascope.metrics.stats import Difference
 from vitascope.report.analysis import paired_bootstrap
 from vitascope.report.analysis.leaderboard import Column, Leaderboard
@@ -48,6 +49,8 @@ class Chance(NamedTuple):
     """Whether it is the frequency of the most common test class; otherwise it is 1 / number of classes."""
     several: bool = False
     """Whether it is the mean frequency of the test classes, of which an example may have several."""
+    versions: bool = False
+    """Whether it is 1 / number of versions of a video."""
 
 
 @dataclass(frozen=True)
@@ -138,8 +141,8 @@ def rank_column(column: Column, evidence: Mapping[int, Evidence]) -> Ranking:
 
 def load_evidence(result: Result) -> Evidence | None:
     """Load what a result can be paired by; None if no predictions were saved."""
-    by_example = result.kind == "recognition" and not result.multilabel
-    return load_predictions(result) if by_example else paired_bootstrap.resampled_score(result)
+    resampled = result.kind != "recognition" or result.multilabel or next(iter(result.scores)) == PAIR_ACCURACY
+    return paired_bootstrap.resampled_score(result) if resampled else load_predictions(result)
 
 
 def load_predictions(result: Result) -> Predictions | None:
@@ -183,15 +186,19 @@ def difference(a: Evidence, b: Evidence) -> Difference | None:
 
 
 def chance_level(column: Column, predictions: Iterable[Predictions]) -> Chance | None:
-    """Chance level of a column whose headline score is top-1 over known classes, or mAP of several labels; else None.
+    """Chance level of a column whose headline score is top-1 over known classes, or that records one; else None.
 
     It is the accuracy of always predicting the most common test class; in results that record neither this nor
-    predictions, 1 / number of classes (the same if classes are balanced). Of several labels it is as recorded.
+    predictions, 1 / number of classes (the same if classes are balanced). Of other headlines it is as recorded.
     """
     if column.first.multilabel:
         return None if column.first.chance is None else Chance(column.first.chance, majority=False, several=True)
+    if "versions" in column.first.diagnosis and column.first.chance is not None:
+        return Chance(column.first.chance, majority=False, versions=True)
     classes = column.first.settings.get("classes")
-    if not classes or next(iter(column.first.scores)) != "top-1":
+    if next(iter(column.first.scores)) != "top-1":
+        return None if column.first.chance is None else Chance(column.first.chance, majority=False)
+    if not classes:
         return None
     truth = {k: t for each in predictions if each.truth for k, t in zip(each.key.tolist(), each.truth, strict=True)}
     if not truth:
