@@ -125,9 +125,7 @@ class Tab:
 
     def resize(self, width: int, height: int = 900) -> None:
         """Give the window another size."""
-        self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
-        )
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
 
     def ask(self, expression: str) -> Any:
         """The value of a JavaScript expression, or of its promise; RuntimeError for an exception in it."""

@@ -32,9 +32,7 @@ OPEN_ALL = "document.querySelectorAll('details').forEach(part => { part.open = t
 @pytest.fixture(scope="module")
 def nine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of nine tasks, of encoders, datasets and probes with names that would do harm."""
-    skills = {
-        name: {"appearance": 0.3 + place / 12, "motion": 0.9 - place / 12} for place, name in enumerate(ENCODERS)
-    }
+    skills = {name: {"appearance": 0.3 + place / 12, "motion": 0.9 - place / 12} for place, name in enumerate(ENCODERS)}
     tasks = [
         (dataset, probe, "motion" if "motion" in dataset.split("/")[-1] else "appearance", ("up", HURT, "\u202edown"))
         for dataset in DATASETS
@@ -52,7 +50,9 @@ def tab(browser: Browser, nine: Path) -> Iterator[Tab]:
 
 def texts(tab: Tab, what: str) -> list[str]:
     """Texts of the elements that are shown."""
-    question = "[...document.querySelectorAll({})].filter(e => e.getClientRects().length).map(e => e.textContent.trim())"
+    question = (
+        "[...document.querySelectorAll({})].filter(e => e.getClientRects().length).map(e => e.textContent.trim())"
+    )
     return list(tab.ask(question.format(repr(what))))
 
 
@@ -61,7 +61,8 @@ def view(tab: Tab) -> Any:
     return tab.ask(
         """[[...document.querySelectorAll("#main-table tbody tr")].filter(e => e.getClientRects().length)
               .map(e => e.textContent.replace(/\\s+/g, " ")),
-            [...document.querySelectorAll("#main-table th")].filter(e => e.getClientRects().length).map(e => e.textContent),
+            [...document.querySelectorAll("#main-table th")].filter(e => e.getClientRects().length)
+              .map(e => e.textContent),
             [...document.querySelectorAll("#filters input")].map(e => e.checked),
             [...document.querySelectorAll("details[id]")].map(e => e.open),
             [...document.querySelectorAll("[aria-sort]")].map(e => [e.cellIndex, e.getAttribute("aria-sort")])]"""
@@ -78,7 +79,10 @@ def test_no_error_no_request_no_overflow_and_nothing_from_names(browser: Browser
             assert inner <= outer <= width
         assert tab.errors() == []
         assert tab.requests() == {nine.as_uri()}
-        assert tab.ask("[typeof window.hurt, document.querySelectorAll('img, iframe, object').length]") == ["undefined", 0]
+        assert tab.ask("[typeof window.hurt, document.querySelectorAll('img, iframe, object').length]") == [
+            "undefined",
+            0,
+        ]
         assert HURT in texts(tab, "#main-table tbody bdi"), "the name is shown as it is"
 
 
@@ -131,13 +135,18 @@ def test_filters_hide_an_encoder_everywhere_and_a_dataset_with_its_columns(tab: 
     for name in (HURT, f"still {HURT}", PROBES[2]):
         assert tab.ask(f"{boxes}.find(e => e.name === {name!r}).click()") is None
     assert texts(tab, "#main-table tbody th") == [name for name in before if name != HURT]
-    assert tab.ask("[...document.querySelectorAll('main [data-row=\"1\"]')].some(e => e.getClientRects().length)") is False
+    assert (
+        tab.ask("[...document.querySelectorAll('main [data-row=\"1\"]')].some(e => e.getClientRects().length)") is False
+    )
     assert texts(tab, ".datasets th bdi") == ["motionlab/appearance", "mean", "motionlab/motion", "mean", "3 datasets"]
     assert tab.ask("document.querySelector('.datasets th').colSpan") == 2
     assert texts(tab, "#main-table thead tr:last-child th .sort")[1:3] == ["knn", "linear"]
     assert texts(tab, ".task > summary") != []
     assert not any(HURT in text for text in texts(tab, ".task > summary"))
-    wide = tab.ask("[...document.querySelectorAll('#main-table tr')].map(r => [...r.cells].filter(c => !c.hidden).reduce((n, c) => n + c.colSpan, 0))")
+    wide = tab.ask(
+        """[...document.querySelectorAll('#main-table tr')].map(r =>
+             [...r.cells].filter(c => !c.hidden).reduce((n, c) => n + c.colSpan, 0))"""
+    )
     assert len(set(wide)) == 1, "every row has as many columns"
     assert "showing 6 of 7 encoders, 2 of 3 datasets, 2 of 3 probes" in texts(tab, "#filters summary i")[0]
     tab.ask("document.querySelector('#filters summary button').click()")
@@ -152,9 +161,9 @@ def test_every_column_sorts(tab: Tab) -> None:
         tab.ask(f"document.querySelectorAll('#main-table .sort')[{column}].click()")
         first = tab.ask(values.format(column))
         assert first == sorted(first, reverse=True)
-        assert tab.ask("[...document.querySelectorAll('#main-table [aria-sort]')].map(e => [e.cellIndex, e.ariaSort])") == [
-            [column, "descending"]
-        ]
+        assert tab.ask(
+            "[...document.querySelectorAll('#main-table [aria-sort]')].map(e => [e.cellIndex, e.ariaSort])"
+        ) == [[column, "descending"]]
     tab.ask("document.querySelectorAll('#main-table .sort')[0].click()")
     names = texts(tab, "#main-table tbody th")
     assert names == tab.ask(f"[...{names!r}].sort((a, b) => a.localeCompare(b))")
@@ -191,7 +200,9 @@ def test_a_dataset_folds_to_a_narrow_column(tab: Tab) -> None:
     assert tab.ask("[document.querySelector('.fold').ariaExpanded, document.querySelector('.fold').ariaLabel]") == [
         "false", "unfold motionlab/appearance",
     ]  # fmt: skip
-    assert texts(tab, "#main-table tfoot td")[1] == texts(tab, "#main-table tfoot td")[2], "the rest stays in its columns"
+    assert texts(tab, "#main-table tfoot td")[1] == texts(tab, "#main-table tfoot td")[2], (
+        "the rest stays in its columns"
+    )
     tab.ask("document.querySelector('.fold').click()")
     assert tab.ask(width) == before
 
@@ -233,7 +244,8 @@ def test_a_plain_address_leads_to_a_part_that_is_folded(browser: Browser, nine: 
 
 
 def test_by_keyboard(tab: Tab) -> None:
-    focused = "[document.activeElement.getAttribute('class') || document.activeElement.localName, getComputedStyle(document.activeElement).outlineStyle]"
+    focused = """(at => [at.getAttribute("class") || at.localName, getComputedStyle(at).outlineStyle])(
+      document.activeElement)"""
     tab.press("Tab", code=9)
     assert tab.ask(focused) == ["skip", "solid"]
     tab.press("Enter", code=13, text="\r")
@@ -249,7 +261,11 @@ def test_by_keyboard(tab: Tab) -> None:
     tab.ask("document.querySelector('#main-table tbody td[data-tip]').focus()")
     here = "[document.activeElement.parentElement.rowIndex, document.activeElement.cellIndex]"
     row, cell = tab.ask(here)
-    for key, moved in (("ArrowRight", [row, cell + 1]), ("ArrowDown", [row + 1, cell + 1]), ("ArrowLeft", [row + 1, cell])):
+    for key, moved in (
+        ("ArrowRight", [row, cell + 1]),
+        ("ArrowDown", [row + 1, cell + 1]),
+        ("ArrowLeft", [row + 1, cell]),
+    ):
         tab.press(key)
         assert tab.ask(here) == moved
         assert not tab.ask("document.getElementById('tip').hidden"), "the tooltip is that of the focus"
@@ -291,7 +307,10 @@ def test_a_figure_is_saved_as_png(tab: Tab) -> None:
     assert name == "averages.png"
     content = base64.b64decode(address.partition(",")[2])
     assert content.startswith(b"\x89PNG")
-    wide, box = int.from_bytes(content[16:20], "big"), tab.ask("document.querySelector('[data-figure=averages]').offsetWidth")
+    wide, box = (
+        int.from_bytes(content[16:20], "big"),
+        tab.ask("document.querySelector('[data-figure=averages]').offsetWidth"),
+    )
     assert wide == 2 * (box + 24), "two pixels per pixel, and a margin"
     assert tab.errors() == []
 
@@ -327,5 +346,7 @@ def test_axe_finds_nothing(tab: Tab) -> None:
         pytest.skip("axe-core-python (in the dev extra) is not installed")
     tab.ask(Path(package.origin).with_name("axe.min.js").read_text(encoding="utf-8") + ";0")
     tab.ask("document.querySelectorAll('#filters, #task-1').forEach(part => { part.open = true; })")
-    found = tab.ask("axe.run(document, {resultTypes: ['violations']}).then(r => r.violations.map(v => [v.id, v.nodes[0].html]))")
+    found = tab.ask(
+        "axe.run(document, {resultTypes: ['violations']}).then(r => r.violations.map(v => [v.id, v.nodes[0].html]))"
+    )
     assert found == []

@@ -168,7 +168,13 @@ def table(board: Leaderboard, columns: Sequence[Column], rankings: Mapping[str, 
         if axis in rankings and len(members) > 1:
             limited, on_test = any(c.limited for c in members), any(c.on_test for c in members)
             mean = ColumnHeader(
-                "mean", f"of {len(members)}", limited, f"mean of the {len(members)} tasks of {axis}", chance(rankings[axis]), on_test, True
+                "mean",
+                f"of {len(members)}",
+                limited,
+                f"mean of the {len(members)} tasks of {axis}",
+                chance(rankings[axis]),
+                on_test,
+                True,
             )
             parts.append((mean, rankings[axis], {}))
         for head, ranking, results in parts:
