@@ -61,7 +61,8 @@ def view(tab: Tab) -> Any:
     return tab.ask(
         """[[...document.querySelectorAll("#main-table tbody tr")].filter(e => e.getClientRects().length)
               .map(e => e.textContent.replace(/\\s+/g, " ")),
-            [...document.querySelectorAll("#main-table th")].filter(e => e.getClientRects().length).map(e => e.textContent),
+            [...document.querySelectorAll("#main-table th")].filter(e => e.getClientRects().length)
+              .map(e => e.textContent),
             [...document.querySelectorAll("#filters input")].map(e => e.checked),
             [...document.querySelectorAll("details[id]")].map(e => e.open),
             [...document.querySelectorAll("[aria-sort]")].map(e => [e.cellIndex, e.getAttribute("aria-sort")])]"""
@@ -143,7 +144,12 @@ def test_filters_hide_an_encoder_everywhere_and_a_dataset_with_its_columns(tab: 
     assert texts(tab, ".task > summary") != []
     assert not any(HURT in text for text in texts(tab, ".task > summary"))
     wide = tab.ask(
+<<<<<<< HEAD
         "[...document.querySelectorAll('#main-table tr')].map(r => [...r.cells].filter(c => !c.hidden).reduce((n, c) => n + c.colSpan, 0))"
+=======
+        """[...document.querySelectorAll('#main-table tr')].map(r =>
+             [...r.cells].filter(c => !c.hidden).reduce((n, c) => n + c.colSpan, 0))"""
+>>>>>>> w-page
     )
     assert len(set(wide)) == 1, "every row has as many columns"
     assert "showing 6 of 7 encoders, 2 of 3 datasets, 2 of 3 probes" in texts(tab, "#filters summary i")[0]
@@ -242,7 +248,8 @@ def test_a_plain_address_leads_to_a_part_that_is_folded(browser: Browser, nine: 
 
 
 def test_by_keyboard(tab: Tab) -> None:
-    focused = "[document.activeElement.getAttribute('class') || document.activeElement.localName, getComputedStyle(document.activeElement).outlineStyle]"
+    focused = """(at => [at.getAttribute("class") || at.localName, getComputedStyle(at).outlineStyle])(
+      document.activeElement)"""
     tab.press("Tab", code=9)
     assert tab.ask(focused) == ["skip", "solid"]
     tab.press("Enter", code=13, text="\r")

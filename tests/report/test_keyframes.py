@@ -113,7 +113,7 @@ def test_the_page_shows_each_picture_once_and_says_which_are_missing(run: Path, 
     assert set(images) == {("360", "270")}, "as the frames, 4 to 3"
     shown = set(re.findall(r'<use href="#kf(\d+)"', page))
     assert shown == {str(i) for i in range(len(images))}
-    pictures = len(re.findall(r'class="keyframe"', page))
+    pictures = len(re.findall(r'class="keyframe drawing"', page))
     missing = page.count("No picture: ")
     assert pictures == len(re.findall(r'<use href="#kf', page)) + missing
     assert "<script>alert" not in page

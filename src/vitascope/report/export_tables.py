@@ -106,7 +106,15 @@ def _data_warnings(board: Leaderboard) -> list[str]:
 
 
 def _note(board: Leaderboard, rankings: Mapping[str, Ranking]) -> str:
+<<<<<<< HEAD
     notes = [f"Brackets: {interval_definition(board, rankings)}.", NOTE, *[ON_TEST_NOTE] * bool(chosen_on_test(board))]
+=======
+    grouped = any(ranking.grouped for ranking in rankings.values())
+    notes = [
+        NOTE.format(units="groups of examples" if grouped else "examples"),
+        *[ON_TEST_NOTE] * bool(chosen_on_test(board)),
+    ]
+>>>>>>> w-page
     return " ".join([*notes, *(f"Published: {source}." for source in published.sources(c.first for c in board.main()))])
 
 
@@ -237,7 +245,8 @@ def _tabular(note: str, heads: Sequence[str], body: Sequence[Sequence[str]], for
     return (
         "\\begin{table}\n  \\centering\\small\\setlength{\\tabcolsep}{3pt}\n"
         f"  \\caption{{{tex_escape(note)}}}\n"
-        f"  \\begin{{tabular}}{{{form}}}\n    \\toprule\n{above}    {' & '.join(map(tex_escape, heads))} \\\\\n    \\midrule\n"
+        f"  \\begin{{tabular}}{{{form}}}\n    \\toprule\n{above}"
+        f"    {' & '.join(map(tex_escape, heads))} \\\\\n    \\midrule\n"
         f"{rows}    \\bottomrule\n  \\end{{tabular}}\n\\end{{table}}\n"
     )
 

@@ -24,14 +24,19 @@
     if (target && target.dataset.tip) show(target, event.clientX, event.clientY); else tip.hidden = true;
   };
   for (const kind of ["pointermove", "pointerdown"]) document.addEventListener(kind, point);
-  document.addEventListener("focusin", (event) => {
-    const target = tipped(event);
-    if (!target || !event.target.matches(":focus-visible")) return;
+  // the tooltip of what has the focus stays with it when the page scrolls, as it does to bring it into view
+  let focused = null;
+  const beside = (target) => {
     const box = target.getBoundingClientRect();
     show(target, box.left + box.width / 2, box.top + box.height / 2);
+  };
+  document.addEventListener("focusin", (event) => {
+    const target = tipped(event);
+    focused = target && event.target.matches(":focus-visible") ? target : null;
+    if (focused) beside(focused);
   });
-  document.addEventListener("focusout", () => { tip.hidden = true; });
-  document.addEventListener("scroll", () => { tip.hidden = true; }, true);
+  document.addEventListener("focusout", () => { focused = null; tip.hidden = true; });
+  document.addEventListener("scroll", () => { if (focused && !tip.hidden) beside(focused); else tip.hidden = true; }, true);
 
   // one rule dims every mark but those of the encoder pointed at, however many marks there are
   const rule = document.head.appendChild(document.createElement("style"));
