@@ -37,9 +37,9 @@ def test_the_interval_has_chance_in_it_unless_the_test_rejects_it():
     outcomes = np.full((4, 8), 50.0)
     outcomes[:, 0] = 75.0
     outcomes[:, 1:5] = 25.0
-    found = permutation_test(Score(75.0, 60.0, 90.0), outcomes, np.arange(4), 50.0)
+    found = permutation_test(Score(75.0, 70.0, 80.0), outcomes, np.arange(4), 50.0)
     assert found.p == 5 / 8
-    assert found.score.low == 50.0
+    assert found.score.low == 50.0  # widening twice as far gives 65
     apart = np.concatenate([outcomes[:, :1], np.full((4, 199), 50.0)], axis=1)
     assert permutation_test(Score(75.0, 60.0, 90.0), apart, np.arange(4), 50.0).score == Score(75.0, 60.0, 90.0)
 

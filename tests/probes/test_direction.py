@@ -1,4 +1,4 @@
-"""Telling versions apart: classifiers against scikit-learn, scores by hand, noise, ties, MotionLab, and what is refused."""
+"""Telling versions apart: classifiers against scikit-learn, scores by hand, noise, ties, and what is refused."""
 
 from dataclasses import replace
 from typing import Any
@@ -22,7 +22,7 @@ from vitascope.features.extract import ExtractionOptions, encode_clips
 from vitascope.metrics.permutation import relabelings
 from vitascope.motionlab.render import render
 from vitascope.motionlab.scene import APPEARANCES, sample
-from vitascope.probes.base import TestPredictions
+from vitascope.probes import base
 from vitascope.probes.direction.classifiers import lda, logistic, orders, standardize
 from vitascope.probes.direction.picture import picture, separable
 from vitascope.probes.direction.selection import selected
@@ -54,7 +54,7 @@ def scored(asked: Any, train: StoredFeatures, test: StoredFeatures) -> Any:
     predictions = asked.predict(train, test, seed=0)
     folds = [0] * len(test.examples)
     return asked.score_predictions(
-        TestPredictions(test.examples, folds, predictions, ("a", "b")), np.random.default_rng(0)
+        base.TestPredictions(test.examples, folds, predictions, ("a", "b")), np.random.default_rng(0)
     )
 
 
@@ -103,7 +103,7 @@ def columns(scores: np.ndarray) -> np.ndarray:
 
 
 def test_shrinkage_is_ledoit_and_wolf_s_with_a_video_as_one_observation():
-    rows = vectors(60, 1, 25)[:, 0]
+    rows = vectors(60, 1, 25)[:, 0] @ np.random.default_rng(1).standard_normal((25, 25))
     found = standardize(np.stack([rows, rows], axis=1)).shrinkage
     standard = (rows - rows.mean(axis=0)) / rows.std(axis=0)
     assert found == pytest.approx(ledoit_wolf_shrinkage(standard, assume_centered=True), rel=1e-10)
@@ -161,7 +161,8 @@ def test_equal_vectors_are_guessed_exactly_whatever_rounding_did_to_them(name):
     values = values * (1 + 3e-7 * np.arange(count)[:, None]) + 1e-7 * np.arange(count)[:, None]
     for stored in (values, values.astype(np.float16).astype(np.float64)):
         found = scored(asked, features(stored[:20], "t"), features(stored[20:]))
-        assert {score.value for score in found.scores.values()} == {pytest.approx(100 / count, abs=1e-12)}
+        assert [score.value for score in found.scores.values()] == pytest.approx([100 / count] * len(found.scores))
+        assert count == 3 or {score.value for score in found.scores.values()} == {50.0}
         assert found.diagnosis["versions"]["tied"] == 10
         assert found.diagnosis["versions"]["p"] == 1.0
         assert found.chance == 100 / count
@@ -187,7 +188,8 @@ def test_noise_is_at_chance_within_its_interval(name, groups):
 
 
 def test_the_picture_separates_noise():
-    assert separable(100, 1024) > 90
+    assert 60 < separable(100, 1024) < 80  # of 1,024 numbers: 69 with 100 points a side, 100 with 500
+    assert separable(100, 200) > 90
     drawn = picture(*(read_versions(features(vectors(n, 2, 200, seed=n)), 2) for n in (60, 40)))
     assert drawn["accuracy"] > 90
     assert drawn["noise"] > 90
@@ -245,7 +247,7 @@ def test_any_folder_with_labels_or_without(videos, tmp_path):
     by_probe = {r.probe: r for r in named}
     assert by_probe["direction+classes=right,LEFT"].n == 12
     assert by_probe["direction+classes=right,LEFT"].per_class.keys() == {"right", "left"}
-    assert [r.headline.value for r in named[:2]] != [] and by_probe["knn"].n == 18
+    assert by_probe["knn"].n == 18
     for result in (r for r in named if r.probe != "knn"):
         assert result.headline.value == 50.0
         assert result.chance == 50.0
@@ -301,11 +303,11 @@ def test_classes_are_chosen_by_name_or_group():
 
 def test_folds_never_divide_a_group_and_replace_a_missing_side():
     data = dataset()
-    one_sided = replace(data, missing_files={i: "gone" for i in data.folds[0].train})
-    for part, count in ((selected(data, "", 3, "d"), 12), (selected(one_sided, "", 0, "d"), 6)):
+    one_sided = replace(dataset(16), missing_files=dict.fromkeys(dataset(16).folds[0].train, "gone"))
+    for part, count in ((selected(data, "", 3, "d"), 12), (selected(one_sided, "", 0, "d"), 8)):
         group = part.by_id()
-        assert sorted(i for f in part.folds for i in f.test) == sorted({i for f in part.folds for i in f.test})
-        assert sum(len(f.test) for f in part.folds) == count if count == 12 else True
+        tested = [i for f in part.folds for i in f.test]
+        assert len(tested) == len(set(tested)) == count
         for fold in part.folds:
             assert not {group[i].group for i in fold.train} & {group[i].group for i in fold.test}
     with pytest.raises(UserError, match="2 videos of d in too few groups"):
