@@ -262,7 +262,8 @@ def _html(run: Path, board: Leaderboard, findings: Findings) -> str:
 
 def _styles(board: Leaderboard, findings: Findings) -> str:
     """The style sheets of the sections that the page has."""
-    names = {"timelines": findings.timelines, "actors": findings.keyframes.tasks, "keyframes": findings.keyframes.tasks}
+    actors = findings.keyframes.tasks
+    names: dict[str, Sequence[Any]] = {"timelines": findings.timelines, "actors": actors, "keyframes": actors}
     names["direction"] = direction.tables(board)
     sheets = [(TEMPLATES / f"{name}.css").read_text(encoding="utf-8") for name, shown in names.items() if shown]
     return "\n".join([*sheets, box_overlay.css() if findings.keyframes.tasks else ""])

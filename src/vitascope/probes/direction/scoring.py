@@ -115,7 +115,7 @@ def projections(predictions: Sequence[VersionScores], folds: Sequence[int]) -> F
     """
     scores = np.stack([p.scores for p in predictions])
     sign = 1 if scores.shape[1] == 2 else -1
-    projected = sign * (scores[:, :, 0] - scores[:, :, -1])
+    projected: Float64[ndarray, "n v"] = sign * (scores[:, :, 0] - scores[:, :, -1])
     for fold in set(folds):
         rows = np.array(folds) == fold
         spread = float(projected[rows].std())
