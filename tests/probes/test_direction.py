@@ -215,7 +215,7 @@ def half(stored: StoredFeatures, first: bool) -> StoredFeatures:
 
 def test_motion_is_seen_by_a_video_encoder_and_by_no_mean_of_frames():
     for name, least, most in (("tiny/twlv1", 90.0, 100.0), ("pixels/thumbnail", 50.0, 50.0)):
-        stored = clips("up", 36, load(name))
+        stored = clips("up", 30, load(name))
         found = scored(replace(build(), permutations=50), half(stored, True), half(stored, False))
         assert least <= found.scores["pairwise"].value <= most, name
 

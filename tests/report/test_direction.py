@@ -14,8 +14,17 @@ from vitascope.report.sections import direction
 
 NASTY = "<script>alert(1)</script>"
 FOUND = {
-    **{"of": "direction", "names": ["forward", "reversed"], "p": 0.001, "draws": 999, "inflation": 1.6, "videos": 9},
-    **{"groups": 4, "tied": 0, "cosine": [0.1, 0.2, 0.93, 0.4, 0.5], "reach": 4.0, "counts": [[0, 1, 8], [8, 1, 0]]},
+    "of": "direction",
+    "names": ["forward", "reversed"],
+    "p": 0.001,
+    "draws": 999,
+    "inflation": 1.6,
+    "videos": 9,
+    "groups": 4,
+    "tied": 0,
+    "cosine": [0.1, 0.2, 0.93, 0.4, 0.5],
+    "reach": 4.0,
+    "counts": [[0, 1, 8], [8, 1, 0]],
 }
 PICTURE = {"points": [[[9.0, 1.0], [-1.0, 0.5]]], "accuracy": 98.2, "noise": 97.1, "videos": 9, "size": 40}
 
