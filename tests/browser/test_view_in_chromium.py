@@ -144,12 +144,8 @@ def test_filters_hide_an_encoder_everywhere_and_a_dataset_with_its_columns(tab: 
     assert texts(tab, ".task > summary") != []
     assert not any(HURT in text for text in texts(tab, ".task > summary"))
     wide = tab.ask(
-<<<<<<< HEAD
-        "[...document.querySelectorAll('#main-table tr')].map(r => [...r.cells].filter(c => !c.hidden).reduce((n, c) => n + c.colSpan, 0))"
-=======
         """[...document.querySelectorAll('#main-table tr')].map(r =>
              [...r.cells].filter(c => !c.hidden).reduce((n, c) => n + c.colSpan, 0))"""
->>>>>>> w-page
     )
     assert len(set(wide)) == 1, "every row has as many columns"
     assert "showing 6 of 7 encoders, 2 of 3 datasets, 2 of 3 probes" in texts(tab, "#filters summary i")[0]

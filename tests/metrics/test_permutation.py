@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from vitascope.core.types import Score
-from vitascope.metrics.permutation import auc_parts, relabelings, tested, widened
+from vitascope.metrics.permutation import auc_parts, permutation_test, relabelings, widened
 
 
 def test_relabelings_are_those_of_the_unit_whatever_its_company():
@@ -28,7 +28,7 @@ def test_p_is_the_share_of_all_relabelings_as_far_from_chance():
     flips = flips[:, np.argsort(flips.sum(axis=0), kind="stable")]  # the actual labels first
     outcomes = 100.0 * np.abs(right[:, None] - flips)
     expected = np.mean([abs(o.mean() - 50) >= abs(right.mean() * 100 - 50) - 1e-9 for o in outcomes.T])
-    found = tested(Score(right.mean() * 100, 40.0, 95.0), outcomes, np.arange(6), 50.0)
+    found = permutation_test(Score(right.mean() * 100, 40.0, 95.0), outcomes, np.arange(6), 50.0)
     assert found.p == expected == 14 / 64
     assert found.inflation == pytest.approx(1.0, abs=0.02)
 
@@ -37,11 +37,11 @@ def test_the_interval_has_chance_in_it_unless_the_test_rejects_it():
     outcomes = np.full((4, 8), 50.0)
     outcomes[:, 0] = 75.0
     outcomes[:, 1:5] = 25.0
-    found = tested(Score(75.0, 60.0, 90.0), outcomes, np.arange(4), 50.0)
+    found = permutation_test(Score(75.0, 70.0, 80.0), outcomes, np.arange(4), 50.0)
     assert found.p == 5 / 8
-    assert found.score.low == 50.0
+    assert found.score.low == 50.0  # widening twice as far gives 65
     apart = np.concatenate([outcomes[:, :1], np.full((4, 199), 50.0)], axis=1)
-    assert tested(Score(75.0, 60.0, 90.0), apart, np.arange(4), 50.0).score == Score(75.0, 60.0, 90.0)
+    assert permutation_test(Score(75.0, 60.0, 90.0), apart, np.arange(4), 50.0).score == Score(75.0, 60.0, 90.0)
 
 
 def test_scores_that_go_together_widen_the_interval():
@@ -49,10 +49,10 @@ def test_scores_that_go_together_widen_the_interval():
     common = np.where(rng.random((1, 2001)) < 0.5, 100.0, 0.0).repeat(16, axis=0)
     alone = np.where(rng.random((16, 2001)) < 0.5, 100.0, 0.0)
     units = np.arange(16)
-    assert tested(Score(50.0, 40.0, 60.0), common, units, 50.0).inflation == pytest.approx(16, rel=0.01)
-    assert tested(Score(50.0, 40.0, 60.0), common, units * 0, 50.0).inflation == 1.0
-    assert tested(Score(50.0, 40.0, 60.0), alone, units, 50.0).inflation == pytest.approx(1, abs=0.1)
-    assert tested(Score(50.0, 49.0, 51.0), np.full((16, 9), 100 / 3), units, 100 / 3).inflation == 1.0
+    assert permutation_test(Score(50.0, 40.0, 60.0), common, units, 50.0).inflation == pytest.approx(16, rel=0.01)
+    assert permutation_test(Score(50.0, 40.0, 60.0), common, units * 0, 50.0).inflation == 1.0
+    assert permutation_test(Score(50.0, 40.0, 60.0), alone, units, 50.0).inflation == pytest.approx(1, abs=0.1)
+    assert permutation_test(Score(50.0, 49.0, 51.0), np.full((16, 9), 100 / 3), units, 100 / 3).inflation == 1.0
     assert widened(Score(80.0, 70.0, 95.0), 4.0) == Score(80.0, 60.0, 100.0)
     assert widened(Score(80.0), 4.0) == Score(80.0)
 

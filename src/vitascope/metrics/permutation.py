@@ -50,7 +50,9 @@ def _drawn(unit: str, orders: int, draws: int, seed: int) -> Int[ndarray, "draws
     return np.concatenate([[0], rng.integers(orders, size=draws)]).astype(np.int8)
 
 
-def tested(score: Score, outcomes: Float[ndarray, "n draws"], units: Int[ndarray, "n"], chance: float) -> Tested:
+def permutation_test(
+    score: Score, outcomes: Float[ndarray, "n draws"], units: Int[ndarray, "n"], chance: float
+) -> Tested:
     """Test the mean of the first column of `outcomes` (percent), whose bootstrap interval is that of `score`.
 
     The interval is widened by the square root of the inflation. It contains chance unless the test rejects it at 5 %:

@@ -106,15 +106,7 @@ def _data_warnings(board: Leaderboard) -> list[str]:
 
 
 def _note(board: Leaderboard, rankings: Mapping[str, Ranking]) -> str:
-<<<<<<< HEAD
     notes = [f"Brackets: {interval_definition(board, rankings)}.", NOTE, *[ON_TEST_NOTE] * bool(chosen_on_test(board))]
-=======
-    grouped = any(ranking.grouped for ranking in rankings.values())
-    notes = [
-        NOTE.format(units="groups of examples" if grouped else "examples"),
-        *[ON_TEST_NOTE] * bool(chosen_on_test(board)),
-    ]
->>>>>>> w-page
     return " ".join([*notes, *(f"Published: {source}." for source in published.sources(c.first for c in board.main()))])
 
 

@@ -11,7 +11,7 @@ from numpy import ndarray
 
 from vitascope.core.truth import classes_of
 from vitascope.core.types import Score
-from vitascope.metrics.permutation import Tested, auc_parts, tested, widened
+from vitascope.metrics.permutation import Tested, auc_parts, permutation_test, widened
 from vitascope.metrics.stats import bootstrap, codes, resampled
 from vitascope.probes.base import JointlyScored, ScoredPredictions, TestPredictions
 from vitascope.probes.direction.outcomes import UNITS, VersionScores
@@ -76,7 +76,7 @@ class ToldApart(JointlyScored[Any, VersionScores]):
     def _headline(self, test: TestPredictions, units: Int[ndarray, "n"], rng: np.random.Generator) -> Tested:
         outcomes = np.stack([p.outcomes for p in test.predictions]) * (100 / UNITS)
         score = bootstrap(outcomes[:, 0], units, rng=rng)
-        return tested(score, outcomes, units, 100 / len(self.versions))
+        return permutation_test(score, outcomes, units, 100 / len(self.versions))
 
     def _about(
         self, test: TestPredictions, head: Tested, units: Int[ndarray, "n"], projected: Float64[ndarray, "n v"]
@@ -115,7 +115,7 @@ def projections(predictions: Sequence[VersionScores], folds: Sequence[int]) -> F
     """
     scores = np.stack([p.scores for p in predictions])
     sign = 1 if scores.shape[1] == 2 else -1
-    projected = sign * (scores[:, :, 0] - scores[:, :, -1])
+    projected: Float64[ndarray, "n v"] = sign * (scores[:, :, 0] - scores[:, :, -1])
     for fold in set(folds):
         rows = np.array(folds) == fold
         spread = float(projected[rows].std())

@@ -101,11 +101,12 @@ def _with_folds(dataset: Dataset[Any], folds: int, where: str) -> Dataset[Any]:
 
 def _check(dataset: Dataset[Any], fold: Fold, where: str) -> None:
     examples = dataset.by_id()
-    for side, ids in (("train on", fold.train), ("test on", fold.test)):
+    least_tested = LEAST if len(dataset.folds) == 1 else 1
+    for side, ids, least in (("train on", fold.train, LEAST), ("test on", fold.test, least_tested)):
         groups = {examples[i].group or f"\0{i}" for i in ids if i not in dataset.missing_files}
-        if len(groups) < LEAST:
+        if len(groups) < least:
             raise UserError(
-                f"{where}: {len(groups)} of the {LEAST} videos or groups needed to {side} in {fold.name}; choose more "
+                f"{where}: {len(groups)} of the {least} videos or groups needed to {side} in {fold.name}; choose more "
                 "classes, or another split with +folds=5"
             )
 
