@@ -6,7 +6,7 @@ import hashlib
 import json
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from functools import cache
 from itertools import groupby
 from typing import Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar, get_args
@@ -48,8 +48,7 @@ LITERALS = {
 CLOCK = 1e-3
 """Tolerance of time stamps, seconds: the tick of the coarsest common container clock (Matroska, WebM)."""
 SHARE = 0.03
-"""Largest tolerance as a share of the interval between two frames: the centers of up to 16 equal parts of a video come
-within 1/32 of an interval, and must not count as the next frame at any rate."""
+"""Largest tolerance as a share of the interval between frames: centers of 16 equal parts come within 1/32 of one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,6 +185,8 @@ class Card:
     """License of the weights."""
     params: int = field(default=0, metadata=KNOWLEDGE)
     """Number of parameters."""
+    framewise: bool = field(default=False, metadata=KNOWLEDGE)
+    """Every frame is encoded alone, and the clip vector is the mean over frames: it does not depend on their order."""
     gflops: float = field(default=0.0, metadata=KNOWLEDGE)
     """Cost of one clip, 1e9 multiply-adds (what papers report as GFLOPs)."""
 
@@ -211,9 +212,8 @@ class Card:
     @property
     def behavior(self) -> dict[str, Any]:
         """The fields that can change an embedding, as plain data."""
-        used = [f for f in fields(self) if f.metadata != KNOWLEDGE]
-        values = {f.name: getattr(self, f.name) for f in used if not f.metadata or getattr(self, f.name) != f.default}
-        return {name: plain(value) for name, value in values.items()}
+        used = {f.name for f in fields(self) if f.metadata != KNOWLEDGE}
+        return {name: value for name, value in plain(self).items() if name in used}
 
     @property
     def knowledge(self) -> dict[str, Any]:
@@ -246,9 +246,8 @@ class Timeline:
 
     def __post_init__(self) -> None:
         if not self.fps > 0 or not all(count > 0 for _, count in self.runs):
-            raise UserError(
-                f"a timeline needs frames in each run and a positive rate, not {self.runs[:3]} at {self.fps} fps"
-            )
+            given = f"{self.runs[:3]} at {self.fps} fps"
+            raise UserError(f"a timeline needs frames in each run and a positive rate, not {given}")
 
     @property
     def labels(self) -> Int64[np.ndarray, "t"]:
@@ -366,17 +365,17 @@ class Dataset(Generic[T]):
 
 
 @cache
-def _field_names(kind: Any) -> tuple[str, ...]:
-    return tuple(f.name for f in fields(kind))
+def _omitted(kind: Any) -> dict[str, Any]:
+    return {f.name: f.default if f.metadata == LATER else MISSING for f in fields(kind)}
 
 
 def plain(value: Any) -> Any:
-    """`value` as JSON data: dataclasses become {"type": class name, field: value ...}, sets sorted lists."""
+    """JSON data of `value`: dataclasses as {"type": name, field: value ...} without `LATER` fields at their default."""
     if value is None or type(value) in ATOMS:
         return value
     if is_dataclass(value) and not isinstance(value, type):
-        values = {name: plain(getattr(value, name)) for name in _field_names(type(value))}
-        return {"type": type(value).__name__, **values}
+        items = ((name, getattr(value, name), omitted) for name, omitted in _omitted(type(value)).items())
+        return {"type": type(value).__name__, **{n: plain(v) for n, v, o in items if o is MISSING or v != o}}
     if isinstance(value, dict):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, (set, frozenset)):

@@ -53,6 +53,8 @@ class Result:
     """Probe, card, views and dataset digest as plain data."""
     protocol: str
     """Digest of all settings but the encoder's; results with equal digests are comparable."""
+    order_aware: bool | None = None
+    """Whether the probe itself can tell the order of the vectors or time steps that it reads; None: not known."""
     axis: str = ""
     """`appearance` or `motion`; empty if unknown."""
     in_pretraining_data: bool = False

@@ -259,6 +259,7 @@ def _result(
         about=tuple(a.about for a in predictions if a.about),
         settings=_settings(probe, dataset, card),
         protocol=protocol,
+        order_aware=probe.order_aware,
         axis=dataset.axis,
         variant=variant_of(dataset, probe),
         in_pretraining_data=bool({dataset.name, dataset.family} & card.pretraining_datasets),

@@ -21,3 +21,8 @@ class View:
     """Reduction of the tokens of a clip: to one vector, to one per time step, or none."""
     stored: bool = True
     """Keep the vectors on disk; if False, encode them live, or store token grids while they fit the budget."""
+
+    @property
+    def order_aware(self) -> bool:
+        """Whether the vectors of a video tell in which order its clips come: a mean or a set of them does not."""
+        return False

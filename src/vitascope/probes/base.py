@@ -87,7 +87,7 @@ class ScoredPredictions(NamedTuple):
 
 OPTIONAL = (
     *("kind", "resumes", "reports_progress", "missing_prediction", "random", "selects_on_test"),
-    *("for_dataset", "check_dataset", "passes", "multiply_adds", "score_predictions", "warnings"),
+    *("order_aware", "for_dataset", "check_dataset", "passes", "multiply_adds", "score_predictions", "warnings"),
 )
 """Attributes that a probe may declare; a similar name is taken for a misspelling."""
 SIMILAR = 0.8
@@ -146,6 +146,14 @@ class Probe(ABC, Generic[T, P]):
     def selects_on_test(self) -> bool:
         """Whether it chooses among several models by their test scores; it then shares no training with other views."""
         return False
+
+    @property
+    def order_aware(self) -> bool | None:
+        """Whether predictions can depend on the order of the vectors or time steps that it reads; None: not known.
+
+        Of an encoder whose `Card.framewise` is set, a probe that is not aware of it cannot tell the order of frames.
+        """
+        return None
 
     @property
     def input_files(self) -> tuple[str, ...]:

@@ -42,6 +42,7 @@ from vitascope.report.charts.timeline_selection import TaskTimelines
 from vitascope.report.render import TEMPLATES, render
 from vitascope.report.sections import detection, leaderboard, motion, pretraining, temporal
 from vitascope.report.sections.pretraining import Pretraining
+from vitascope.report.sections.readouts import READOUTS, readout_table
 from vitascope.report.sections.tables import (
     DEPENDENCE_NOTE,
     ON_TEST_NOTE,
@@ -283,7 +284,8 @@ def _variants(board: Leaderboard, extras: Extras, rankings: Mapping[str, Ranking
         "missing_results": missing,
         "sensitivity_note": sensitivity_note(effects),
         "dependence_note": DEPENDENCE_NOTE,
-        "tables": summary_tables(board, extras),
+        "tables": [t for t in summary_tables(board, extras) if t.title != READOUTS],
+        "readouts": readout_table(board, extras.readouts),
         "on_test_note": ON_TEST_NOTE if chosen_on_test(board) else "",
         "several_seeds": any(len(r.seeds) > 1 for c in board.plain() for r in c.cells.values()),
         "any_selected": any(head.selected for head in extras.heads),
