@@ -22,6 +22,7 @@ from vitascope.evaluation.evaluate import (
     prepare,
     recorded_results,
 )
+from vitascope.evaluation.layers import with_layers
 from vitascope.evaluation.runner import EvaluationConfig, result_key, seeds_of
 from vitascope.features.decode_job import ClipIndex, DecodeJob, decode_example
 from vitascope.features.extract import encode_clips, store_key
@@ -104,17 +105,17 @@ def estimate_costs(
     estimates = []
     for name in encoders:
         encoder = load(name, config.options.device) if isinstance(name, str) else name
-        card = _card(encoder)
+        card, each = _card(encoder), with_layers(opened, encoder)
         tasks = [
             (variant, p)
             for variant in low_shot_datasets(dataset, config)
-            for p in opened
+            for p in each
             if config.overwrite or result_key(variant, card, p, config) not in recorded
         ]
         done = [
             f"{variant.name}:{p.name}"
             for variant in low_shot_datasets(dataset, config)
-            for p in opened
+            for p in each
             if (variant, p) not in tasks
         ]
         steps = _steps(encoder, dataset, tasks, config, multiply)

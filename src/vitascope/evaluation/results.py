@@ -48,7 +48,7 @@ class Result:
     about: tuple[Mapping[str, Any], ...] = ()
     """Notes of the probe on each training: selected hyper-parameters, and the scores of all candidates."""
     variant: Mapping[str, str] = field(default_factory=dict)
-    """How the task differs from the plain task `of`: `train_fraction`, `altered` clips on `sides`."""
+    """How the task differs from the plain task `of`: `train_fraction`, `altered` clips on `sides`, `layer`."""
     settings: Mapping[str, Any]
     """Probe, card, views and dataset digest as plain data."""
     protocol: str

@@ -157,6 +157,8 @@ class FeatureSource:
 
 
 def _check_imported_view(view: View, card: Card) -> None:
+    if view.layer:
+        raise UserError(f"{card.name}: imported embeddings hold no layers; evaluate the encoder on the videos")
     if view.reduce != "clip" or not view.stored:
         raise UserError(
             f"{card.name}: imported embeddings have one vector per clip, but this probe needs "

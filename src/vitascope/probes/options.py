@@ -23,6 +23,8 @@ BESIDE = {
     "train": "Clips of a training video: a sampler, see `--view`.",
     "test": "Clips of a test video: a sampler; or how they are perturbed, " + ", ".join(PERTURBATIONS) + ".",
     "both": "How the clips of training and test videos are perturbed: " + ", ".join(PERTURBATIONS) + ".",
+    "layers": "Blocks of the encoder, each evaluated by its mean patch tokens beside the encoder's own vector: all, or "
+    "numbers from 1 and last, with commas.",
     "draws": "Augmented clips of a training video that are stored; 0: another one is encoded at every epoch.",
 }
 """Options that are not fields of the probe, and their meaning."""
@@ -56,6 +58,8 @@ def options(probe: Probe[Any, Any]) -> list[FieldOption]:
     rows = {row.name: row for row in options_of(probe, {Sampler: describe}) if row.name not in FIXED}
     draws = probe.train.sampler.count if isinstance(probe.train.sampler, Drawn) else None
     first = [rows.pop(f"{side}.sampler")._replace(name=side, meaning=BESIDE[side]) for side in ("train", "test")]
+    own = rows.pop("train.layer"), rows.pop("test.layer")
+    first += [own[0]._replace(name="layers", meaning=BESIDE["layers"])] if probe.train.reduce == "clip" else []
     first.append(FieldOption("both", " | ".join(PERTURBATIONS), "", "", BESIDE["both"]))
     if draws is not None:
         first.append(FieldOption("draws", "whole number", str(draws), "at least 0", BESIDE["draws"]))
@@ -72,6 +76,8 @@ def _paths(probe: Probe[Any, Any], key: str, value: str, text: str) -> Mapping[s
         raise UserError(f"{text}: {missing}; options are written +name=value, of {', '.join(known)}")
     if key == "both":
         raise UserError(f"{text}: both={value}{nearest(value, PERTURBATIONS)}; there are {', '.join(PERTURBATIONS)}")
+    if key == "layers":
+        return {"train.layer": value, "test.layer": value}
     if key == "draws":
         return _draws(probe.train, value, text)
     return {f"{key}.sampler" if isinstance(getattr(probe, key, None), View) else key: value}
