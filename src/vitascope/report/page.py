@@ -41,6 +41,7 @@ from vitascope.report.charts.plots import Axis, Strip
 from vitascope.report.charts.timeline_selection import TaskTimelines
 from vitascope.report.render import TEMPLATES, render
 from vitascope.report.sections import detection, leaderboard, motion, pretraining, temporal
+from vitascope.report.sections.layers import LAYER_NOTE, layer_plots
 from vitascope.report.sections.pretraining import Pretraining
 from vitascope.report.sections.readouts import READOUTS, readout_table
 from vitascope.report.sections.tables import (
@@ -286,6 +287,9 @@ def _variants(board: Leaderboard, extras: Extras, rankings: Mapping[str, Ranking
         "dependence_note": DEPENDENCE_NOTE,
         "tables": [t for t in summary_tables(board, extras) if t.title != READOUTS],
         "readouts": readout_table(board, extras.readouts),
+        "layer_plots": layer_plots(board, extras.layers),
+        "layer_rows": [row for row in board.rows if any(row.index in task.scores for task in extras.layers)],
+        "layer_note": LAYER_NOTE,
         "on_test_note": ON_TEST_NOTE if chosen_on_test(board) else "",
         "several_seeds": any(len(r.seeds) > 1 for c in board.plain() for r in c.cells.values()),
         "any_selected": any(head.selected for head in extras.heads),

@@ -49,7 +49,8 @@ def is_blind(result: Result) -> bool:
 
 def readout_pairs(board: Leaderboard) -> list[ReadoutPair]:
     """Pair every order-aware column with the order-free one that has the same settings otherwise."""
-    free = {_key(c): c for c in reversed(board.plain()) if order_aware(c.first) is False}
+    plainest = sorted(board.plain(), key=lambda c: -len(c.first.probe))  # the one without other options is the last
+    free = {_key(c): c for c in plainest if order_aware(c.first) is False}
     aware = [c for c in board.plain() if order_aware(c.first)]
     pairs = [ReadoutPair(free[_key(c)], c, _gains(free[_key(c)], c)) for c in aware if _key(c) in free]
     return [pair for pair in pairs if pair.rows]

@@ -9,6 +9,7 @@ from vitascope.core.text import escaped, margin, number
 from vitascope.core.types import Score
 from vitascope.report.analysis import head_selection, motion_effect
 from vitascope.report.analysis.head_selection import HeadSummary
+from vitascope.report.analysis.layers import LayerTask, layer_tasks
 from vitascope.report.analysis.leaderboard import Leaderboard
 from vitascope.report.analysis.motion_effect import (
     AccuracyDrop,
@@ -22,6 +23,7 @@ from vitascope.report.analysis.ranking import ALPHA, Ranking, chance_level
 from vitascope.report.analysis.readouts import ReadoutPair, readout_pairs
 from vitascope.report.charts import low_shot
 from vitascope.report.charts.low_shot import LowShotPlot
+from vitascope.report.sections.layers import layer_table
 from vitascope.report.sections.readouts import readout_table
 from vitascope.report.sections.summary_table import SummaryTable as SummaryTable
 
@@ -53,19 +55,21 @@ class Extras(NamedTuple):
     low_shot_plots: Sequence[LowShotPlot]
     heads: Sequence[HeadSummary]
     readouts: Sequence[ReadoutPair]
+    layers: Sequence[LayerTask]
 
 
 def collect_extras(board: Leaderboard, rankings: Mapping[str, Ranking]) -> Extras:
     """Compute the effect of motion from saved predictions, and collect low-shot scores and selected heads."""
     effects, missing = motion_effect.motion_effects(board)
     heads, readouts = head_selection.head_summaries(board), readout_pairs(board)
-    return Extras(effects, missing, low_shot.low_shot_plots(board, rankings), heads, readouts)
+    plots, layers = low_shot.low_shot_plots(board, rankings), layer_tasks(board)
+    return Extras(effects, missing, plots, heads, readouts, layers)
 
 
 def summary_tables(board: Leaderboard, extras: Extras, *, brief: bool = False) -> list[SummaryTable]:
     """All tables that have rows; `brief` leaves out head selection, and motion effects on low-shot tasks."""
     effects = [e for e in extras.motion_effects if not (brief and e.original.variant)]
-    tables = [readout_table(board, extras.readouts)]
+    tables = [readout_table(board, extras.readouts), layer_table(board, extras.layers)]
     tables += [sensitivity_table(board, effects), dependence_table(board, effects)]
     tables += low_shot_tables(board, extras.low_shot_plots)
     tables += [] if brief else [head_table(extras.heads)]
