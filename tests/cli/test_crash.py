@@ -65,7 +65,7 @@ def test_a_bug_under_way_leaves_its_file_in_the_run_folder(
     def raises(*given: object, **named: object) -> Any:
         raise KeyError("planted")
 
-    monkeypatch.setattr("vitascope.probes.methods.knn.vote", raises)
+    monkeypatch.setattr("vitascope.probes.classification.voting.vote", raises)
     command = ("evaluate", videos, "-m", "pixels/thumbnail", "-t", "knn", "-o", tmp_path / "run")
     done = vitascope(*command, "--store", tmp_path / "store", "-q", code=70)
     assert len(done.stderr.strip().splitlines()) == 1

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from vitascope.core.types import Example
 from vitascope.features.base import StoredFeatures
 from vitascope.probes.classification import nearest_neighbors as search
+from vitascope.probes.classification import voting
 from vitascope.probes.methods import knn
 
 
@@ -136,7 +137,7 @@ def votes(train, test, k, tau):
 @pytest.mark.parametrize("tau", [0.02, 0.1, 1.0])
 @pytest.mark.parametrize("tile", [4, 2048])
 def test_votes_are_summed_over_the_clips_of_an_example(monkeypatch, tau, tile):
-    for module in (knn, search):
+    for module in (voting, search):
         monkeypatch.setattr(module, "TILE", tile)
     rng = np.random.default_rng(0)
     train = stored(noise(60, 8), rng.integers(0, 6, 20).tolist(), [3] * 20)
@@ -196,7 +197,7 @@ def test_centered_vectors_have_the_votes_of_the_centered_bank():
 )
 def test_k_is_half_a_median_class(sizes, k):
     labels = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
-    assert knn.half_a_class(labels) == k
+    assert voting.half_a_class(labels) == k
 
 
 def test_a_small_folder_is_not_a_count_of_its_classes():

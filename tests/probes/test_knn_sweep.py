@@ -17,6 +17,7 @@ from vitascope.core.types import Example
 from vitascope.features.base import StoredFeatures
 from vitascope.probes.base import WorkloadSize
 from vitascope.probes.classification import nearest_neighbors as search
+from vitascope.probes.classification import voting
 from vitascope.probes.classification.model_selection import stratified_sample
 from vitascope.probes.methods import knn
 from vitascope.probes.options import probe
@@ -74,7 +75,7 @@ def expected(train):
 @pytest.mark.parametrize("tile", [7, 2048])
 @pytest.mark.parametrize("grouped", [False, True])
 def test_is_leaving_out_one_by_one(monkeypatch, grouped, tile):
-    for module in (knn, search):
+    for module in (voting, search):
         monkeypatch.setattr(module, "TILE", tile)
     counts = [1, 3, 2, 4, 1, 2] * 4
     groups = [f"g{i // 3}" if i % 5 else None for i in range(len(counts))] if grouped else ()

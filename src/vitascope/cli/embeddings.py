@@ -12,7 +12,6 @@ import typer
 from vitascope.cli import options
 from vitascope.core.errors import DamagedFileError, UserError
 from vitascope.core.log import log
-from vitascope.features.view import View
 
 app = typer.Typer()
 
@@ -53,6 +52,7 @@ def embed(
     from vitascope.features import extract
     from vitascope.features.layers import layer_views
     from vitascope.features.store import Store
+    from vitascope.features.view import View
     from vitascope.sampling.names import parse
 
     dataset = options.open_videos(data, data_root)

@@ -114,6 +114,19 @@ DataRoot = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="print JSON instead of text")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="do not show progress", callback=_quiet)]
+
+
+def _clips(view: str) -> str:
+    """Refuse an aggregator, which is for probes."""
+    clips, aggregated, how = view.partition("+agg=")
+    if aggregated:
+        raise UserError(
+            f"--view {view}: clips are stored one by one and aggregated when they are probed; use --view {clips} here, "
+            f"and -p knn+train={clips}+test={clips}+agg={how} with `vitascope evaluate`"
+        )
+    return view
+
+
 View = Annotated[
     str,
     typer.Option(
@@ -121,6 +134,7 @@ View = Annotated[
         help="clip sampler: uniform (one clip over the whole video), multiclip:2 (clips of 2 s), views:3x4/4 or "
         "views+crops=3+clips=4+stride=4 (3 crops of 4 clips, every 4th frame), vjepa, reversed(uniform), "
         "shuffled(...), frozen(...); options: `vitascope describe views`; see docs/sampling.md",
+        callback=_clips,
     ),
 ]
 

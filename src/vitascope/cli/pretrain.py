@@ -16,7 +16,6 @@ import typer
 from vitascope.cli import options
 from vitascope.core.errors import UserError
 from vitascope.core.option_text import pairs
-from vitascope.features.view import View
 
 if TYPE_CHECKING:
     from vitascope.pretrain.image_teacher import ImageTeacherRecipe
@@ -145,6 +144,7 @@ def export(
     from vitascope.features import export as exports
     from vitascope.features import extract
     from vitascope.features.store import Store
+    from vitascope.features.view import View
     from vitascope.sampling.names import parse
 
     missing = [w for w, v in (("-m MODEL", model), ("--to LAYOUT", to), ("-o FOLDER", output)) if not v]

@@ -140,8 +140,9 @@ def _steps(
     views = list(dict.fromkeys(v for _, p in tasks for v in (p.train, p.test)))
     grid_views = views_within_budget(encoder, dataset, views, config.grid_cache_bytes, config.options.device)
     stored_views = [v for v in views if v.stored or v in grid_views]
+    encoded = list(dict.fromkeys(v.clips for v in stored_views))
     speed = measure_speed(encoder, dataset, views, config, multiply)
-    steps = [_encoding_step(encoder, dataset, stored_views, config, speed)] if stored_views else []
+    steps = [_encoding_step(encoder, dataset, encoded, config, speed)] if encoded else []
     return (*steps, *_probe_steps(encoder, tasks, config, speed, live=lambda v: v not in stored_views))
 
 

@@ -74,8 +74,51 @@ class Missed:
 
 
 @dataclass(frozen=True)
+class ScoreData:
+    """A score with its interval."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class DifferenceData(ScoreData):
+    """A paired difference; see `metrics.stats.Difference`."""
+
+    p: float = 1.0
+    n: int = 0
+    units: int = 0
+    least: float = 0.0
+
+
+@dataclass(frozen=True)
+class AggregatorData:
+    """One aggregator of clip vectors, and its gain over the reference, which has none."""
+
+    name: str
+    sees_order: bool
+    score: ScoreData
+    gain: DifferenceData | None = None
+    adjusted: float = 1.0
+    verdict: str = ""
+    backwards: float | None = None
+    selected: int = 0
+
+
+@dataclass(frozen=True)
+class AggregationData:
+    """Aggregators against a reference, and the gain of those selected on training data."""
+
+    reference: str
+    folds: int
+    selection: DifferenceData
+    aggregators: tuple[AggregatorData, ...]
+
+
+@dataclass(frozen=True)
 class Diagnosis:
-    """Error analysis of temporal localization, and of boxes in frames."""
+    """Error analysis of temporal localization, and of boxes in frames; or a comparison of aggregators."""
 
     gains: Mapping[str, float] = field(default_factory=dict)
     false: Mapping[str, float] = field(default_factory=dict)
@@ -85,6 +128,7 @@ class Diagnosis:
     missed: Missed | None = None
     size: tuple[BoxRange, ...] = ()
     people: tuple[BoxRange, ...] = ()
+    aggregation: AggregationData | None = None
 
 
 def check(settings: Any, diagnosis: Any) -> None:
@@ -93,5 +137,7 @@ def check(settings: Any, diagnosis: Any) -> None:
     if not diagnosis:
         return
     found = conform(diagnosis, Diagnosis, "diagnosis")
+    if found.aggregation:
+        return
     if not found.gains or found.gains.keys() != found.false.keys():
         raise UserError("diagnosis: gains and false are not of the same kinds of errors")

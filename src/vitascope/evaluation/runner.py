@@ -27,6 +27,7 @@ from vitascope.evaluation.data_warnings import measured_warnings
 from vitascope.evaluation.near_copies import candidates, confirmed
 from vitascope.evaluation.results import Result
 from vitascope.evaluation.scoring import FoldPredictions, finite_scores, summarize
+from vitascope.features.aggregation import aggregated
 from vitascope.features.base import Features, RelabeledFeatures, chain
 from vitascope.features.extract import PIPELINE, ExtractionOptions
 from vitascope.features.source import FeatureSource
@@ -130,18 +131,21 @@ def _run_fold(
 ) -> Iterator[FoldPredictions]:
     """Train once, and yield the predictions on the test view of every probe."""
     number, seed = number_and_seed
-    train = source.features(probes[0].train, fold.train)
-    tests = [source.features(view, fold.test) for view in dict.fromkeys(p.test for p in probes)]
-    for side, features in (("training", train), *(("test", t) for t in tests)):
+    views = list(dict.fromkeys(p.test for p in probes))
+    train_clips = source.features(probes[0].train.clips, fold.train)
+    test_clips = [source.features(view.clips, fold.test) for view in views]
+    for side, features in (("training", train_clips), *(("test", t) for t in test_clips)):
         if not features.examples:
             raise UserError(
                 f"{source.dataset.name}: no {side} video of {fold.name} could be embedded; see the failures above"
             )
+    train, tests = aggregated(train_clips, test_clips, probes[0].train, views)
     searched = seed == config.seed and not source.dataset.train_fraction
+    copies = candidates(source.dataset, train_clips, test_clips[0]) if searched else []
     scratch = config.run / "training" / f"{_training_digest(probes, source, config)}-{number}-{seed}"
     line = "" if config.options.quiet else _progress_label(probes[0], source, fold, seed)
     predicted = _predict(probes[0], source.dataset, train, tests, seed=seed, scratch=scratch, line=line)
-    by_view = dict(zip(dict.fromkeys(p.test for p in probes), zip(tests, predicted, strict=True), strict=True))
+    by_view = dict(zip(views, zip(tests, predicted, strict=True), strict=True))
     for probe in probes:
         test, (predictions, about) = by_view[probe.test]
         examples, scored = _scored_examples(probe, source.dataset, fold, test, predictions)
@@ -158,7 +162,7 @@ def _run_fold(
             ],
             failures={**train.failures, **test.failures},
             about=about,
-            candidates=candidates(source.dataset, train, tests[0]) if searched and probe is probes[0] else (),
+            candidates=copies if probe is probes[0] else (),
         )
 
 

@@ -81,7 +81,7 @@ def summarize(probe: AnyProbe, predictions: Sequence[FoldPredictions], dataset: 
     headline = next(iter(scores))
     scores[headline] = over_seeds(scores[headline], seeds)
     per_class = {name: _mean([one.per_class[name] for one in scored]) for name in scored[0].per_class}
-    chance = average_precision.chance([e.truth for e in by_seed[0].examples]) if several else None
+    chance = average_precision.chance([e.truth for e in by_seed[0].examples]) if several else scored[0].chance
     return SeedSummary(scored[0]._replace(scores=scores, per_class=per_class), len(by_seed[0].examples), seeds, chance)
 
 

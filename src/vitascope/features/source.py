@@ -85,6 +85,7 @@ class FeatureSource:
 
     def prepare(self, views: Sequence[View]) -> None:
         """Encode and store what the store lacks of `views`; UserError if none of it can be encoded."""
+        views = list(dict.fromkeys(view.clips for view in views))
         if isinstance(self.encoder, Card):
             for view in views:
                 _check_imported_view(view, self.card)
@@ -140,14 +141,16 @@ class FeatureSource:
         """Return what the store has through those of `views` that it keeps; nothing of imported embeddings."""
         if isinstance(self.encoder, Card | Release):
             return {}
-        return {v: _store(self.dataset, self.card, v, self.root).status() for v in dict.fromkeys(views) if v.stored}
+        stored = dict.fromkeys(v.clips for v in views if v.stored)
+        return {v: _store(self.dataset, self.card, v, self.root).status() for v in stored}
 
     def _budget(self) -> int:
         existing = next(p for p in (self.root.absolute(), *self.root.absolute().parents) if p.exists())
         return min(self.budget, shutil.disk_usage(existing).free // 2) if self.budget else 0
 
     def features(self, view: View, ids: Sequence[str]) -> Features[Any]:
-        """Return the features of the examples `ids` through `view`."""
+        """Return the features of the examples `ids` through `view`, which does not aggregate; see `aggregation`."""
+        assert view.agg is None, "aggregation is fitted to training features, see `features.aggregation.aggregated`"
         if view.stored:
             return _to_device(load_stored(self.dataset, self.card, view, ids=ids, root=self.root), self.options.device)
         if view in self.stored_views:

@@ -83,6 +83,8 @@ class ScoredPredictions(NamedTuple):
     """Predictions and ground truth, one row per example."""
     diagnosis: dict[str, Any] = {}  # noqa: RUF012 - of a NamedTuple, never written to
     """Error analysis as plain data."""
+    chance: float | None = None
+    """Headline of guessing, if it is known."""
 
 
 OPTIONAL = (

@@ -8,8 +8,11 @@ from typing import Any
 
 from vitascope.core import option_text
 from vitascope.core.errors import UserError
-from vitascope.core.fields import FieldOption, options_of
+from vitascope.core.fields import FieldOption, Texts, options_of
 from vitascope.core.text import nearest
+from vitascope.features.aggregators import AGGREGATORS, Aggregator
+from vitascope.features.aggregators import describe as describe_aggregator
+from vitascope.features.aggregators import parse as parse_aggregator
 from vitascope.features.view import View
 from vitascope.probes.base import Probe
 from vitascope.probes.catalog import PROBES
@@ -26,8 +29,13 @@ BESIDE = {
     "layers": "Blocks of the encoder, each evaluated by its mean patch tokens beside the encoder's own vector: all, or "
     "numbers from 1 and last, with commas.",
     "draws": "Augmented clips of a training video that are stored; 0: another one is encoded at every epoch.",
+    "agg": "How the clip vectors of a video become one: none, " + ", ".join(AGGREGATORS) + "; dct:5 has five terms.",
 }
 """Options that are not fields of the probe, and their meaning."""
+
+
+READERS: option_text.Readers = {Sampler: parse, Aggregator: parse_aggregator}
+"""How samplers and aggregators are read."""
 
 
 def probe(text: str, family: str = "") -> Probe[Any, Any]:
@@ -47,19 +55,35 @@ def probe(text: str, family: str = "") -> Probe[Any, Any]:
         changes = {
             path: new for key, value in given.items() for path, new in _paths(configured, key, value, text).items()
         }
-        configured = option_text.changed(configured, {**changes, "name": name}, text, {Sampler: parse})
+        configured = option_text.changed(configured, {**changes, "name": name}, text, READERS)
+        _check_aggregation(configured, text)
     for how, sides in perturbed:
         configured = perturb(configured, how, sides)
     return configured
 
 
+def _check_aggregation(probe: Probe[Any, Any], text: str) -> None:
+    """UserError where training and test clips are aggregated differently, or a probe needs every clip."""
+    if probe.train.agg != probe.test.agg:
+        raise UserError(f"{text}: training and test clips are aggregated alike; set agg=..., not train.agg or test.agg")
+    if probe.train.agg and probe.kind != "recognition":
+        raise UserError(f"{text}: {probe.kind} tells when something happens, and needs every clip; leave agg out")
+
+
 def options(probe: Probe[Any, Any]) -> list[FieldOption]:
     """The options of a probe, with its values."""
-    rows = {row.name: row for row in options_of(probe, {Sampler: describe}) if row.name not in FIXED}
+    texts: Texts = {Sampler: describe, Aggregator | None: describe_aggregator}
+    rows = {row.name: row for row in options_of(probe, texts) if row.name not in FIXED}
     draws = probe.train.sampler.count if isinstance(probe.train.sampler, Drawn) else None
     first = [rows.pop(f"{side}.sampler")._replace(name=side, meaning=BESIDE[side]) for side in ("train", "test")]
+<<<<<<< HEAD
     own = rows.pop("train.layer"), rows.pop("test.layer")
     first += [own[0]._replace(name="layers", meaning=BESIDE["layers"])] if probe.train.reduce == "clip" else []
+=======
+    agg, _ = rows.pop("train.agg"), rows.pop("test.agg")
+    if probe.kind == "recognition" and probe.train.reduce == "clip":
+        first.append(agg._replace(name="agg", type="text", meaning=BESIDE["agg"]))
+>>>>>>> w-agg
     first.append(FieldOption("both", " | ".join(PERTURBATIONS), "", "", BESIDE["both"]))
     if draws is not None:
         first.append(FieldOption("draws", "whole number", str(draws), "at least 0", BESIDE["draws"]))
@@ -76,8 +100,13 @@ def _paths(probe: Probe[Any, Any], key: str, value: str, text: str) -> Mapping[s
         raise UserError(f"{text}: {missing}; options are written +name=value, of {', '.join(known)}")
     if key == "both":
         raise UserError(f"{text}: both={value}{nearest(value, PERTURBATIONS)}; there are {', '.join(PERTURBATIONS)}")
+<<<<<<< HEAD
     if key == "layers":
         return {"train.layer": value, "test.layer": value}
+=======
+    if key == "agg":
+        return {"train.agg": value, "test.agg": value}
+>>>>>>> w-agg
     if key == "draws":
         return _draws(probe.train, value, text)
     return {f"{key}.sampler" if isinstance(getattr(probe, key, None), View) else key: value}

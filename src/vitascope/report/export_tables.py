@@ -24,7 +24,7 @@ from vitascope.report.analysis.ranking import (
     averages,
     chance_level,
 )
-from vitascope.report.sections import temporal
+from vitascope.report.sections import aggregation, temporal
 from vitascope.report.sections.tables import ON_TEST_NOTE, Extras, SummaryTable, collect_extras, summary_tables
 
 if TYPE_CHECKING:
@@ -75,8 +75,12 @@ def markdown(
     for column in board.other_protocols():
         note = f"{column.task} under another protocol (not comparable to the above): {_difference_text(board, column)}"
         lines += [md_escape(note), "", *_markdown_table(board, [column], {}), ""]
-    temporal_tables = [*temporal.score_tables(board), *temporal.error_tables(board)]
-    return "\n".join(lines) + markdown_summaries([*temporal_tables, *summary_tables(board, extras)])
+    return "\n".join(lines) + markdown_summaries([*_task_tables(board), *summary_tables(board, extras)])
+
+
+def _task_tables(board: Leaderboard) -> list[SummaryTable]:
+    """The tables of single tasks."""
+    return [*temporal.score_tables(board), *temporal.error_tables(board), *aggregation.tables(board)]
 
 
 def markdown_head(findings: Sequence[Sequence[TextRun]]) -> list[str]:
@@ -179,8 +183,7 @@ def latex(board: Leaderboard, rankings: Mapping[str, Ranking], extras: Extras) -
     for column in board.other_protocols():
         note = f"Under another protocol, not comparable to the other table: {_difference_text(board, column)}"
         tables.append(_latex_table(board, [column], {}, note))
-    summaries = [*temporal.score_tables(board), *temporal.error_tables(board), *summary_tables(board, extras)]
-    tables += [_latex_summary(table) for table in summaries]
+    tables += [_latex_summary(table) for table in [*_task_tables(board), *summary_tables(board, extras)]]
     return TEX_PREAMBLE + "\n".join(tables)
 
 
@@ -236,8 +239,14 @@ def terminal(recorded: Sequence[Result], run: str | Path | None = None) -> Group
 
     board = boards.build(boards.resolve_predictions(recorded, run) if run is not None else recorded)
     parts = [_scores(board)] if board.plain() else []
+<<<<<<< HEAD
     parts += [terminal_summary(table) for table in temporal.score_tables(board)]
     parts += [terminal_summary(table) for table in summary_tables(board, collect_extras(board, {}), brief=True)]
+=======
+    parts += [terminal_summary(table) for table in [*temporal.score_tables(board), *aggregation.tables(board)]]
+    if board.variants():
+        parts += [terminal_summary(table) for table in summary_tables(board, collect_extras(board, {}), brief=True)]
+>>>>>>> w-agg
     return Group(*parts)
 
 

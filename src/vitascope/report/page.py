@@ -40,8 +40,12 @@ from vitascope.report.charts.keyframe_page import Keyframes, lay_out
 from vitascope.report.charts.plots import Axis, Strip
 from vitascope.report.charts.timeline_selection import TaskTimelines
 from vitascope.report.render import TEMPLATES, render
+<<<<<<< HEAD
 from vitascope.report.sections import detection, leaderboard, motion, pretraining, temporal
 from vitascope.report.sections.layers import LAYER_NOTE, layer_plots
+=======
+from vitascope.report.sections import aggregation, detection, leaderboard, motion, pretraining, temporal
+>>>>>>> w-agg
 from vitascope.report.sections.pretraining import Pretraining
 from vitascope.report.sections.readouts import READOUTS, readout_table
 from vitascope.report.sections.tables import (
@@ -247,7 +251,9 @@ def _html(run: Path, board: Leaderboard, findings: Findings) -> str:
         "chance_definition": phrases.chance_definition(r.chance for r in rankings.values() if r.chance),
         "percent": plots.PERCENT,
         "family": FAMILY,
-        "temporal_tables": temporal.score_tables(board),
+        "temporal_tables": [*temporal.score_tables(board), *aggregation.tables(board)],
+        "aggregation": aggregation.aggregation_panels(board),
+        "aggregation_note": aggregation.NOTE,
         "error_tables": temporal.error_tables(board),
         "pretraining": findings.pretraining,
         "timelines": findings.timelines,

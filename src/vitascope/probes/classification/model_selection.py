@@ -111,7 +111,7 @@ def selection_score(scores: Float[Tensor, "n c"], labels: Targets) -> float:
 
 
 def choose(
-    candidates: Sequence[Mapping[str, float]], select: Select, scores: Sequence[float]
+    candidates: Sequence[Mapping[str, Any]], select: Select, scores: Sequence[float]
 ) -> tuple[int, dict[str, Any]]:
     """Return the index of the first candidate with the best of `scores`, and a summary of the selection."""
     best = max(range(len(candidates)), key=lambda i: (scores[i], -i))
