@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-<<<<<<< HEAD
-from dataclasses import dataclass, field
-=======
 from dataclasses import dataclass, field, replace
->>>>>>> w-agg
 from typing import Literal, TypeAlias
 
 from vitascope.core.errors import UserError
 from vitascope.core.types import LATER
-<<<<<<< HEAD
-from vitascope.sampling.samplers import Sampler
-=======
 from vitascope.features.aggregators import Aggregator
 from vitascope.features.aggregators import describe as describe_aggregator
 from vitascope.sampling.augmentations import find_drawn
 from vitascope.sampling.names import Around, RandomClip, Reversed, Uniform, describe
 from vitascope.sampling.samplers import Sampler, SamplerWrapper
->>>>>>> w-agg
 
 Reduce: TypeAlias = Literal["clip", "time", "grid"]
 """How `Tokens` are reduced: to the clip vector, to one vector per time step (mean over space), or not at all."""
@@ -35,37 +27,28 @@ class View:
     """Reduction of the tokens of a clip: to one vector, to one per time step, or none."""
     stored: bool = True
     """Keep the vectors on disk; if False, encode them live, or store token grids while they fit the budget."""
-<<<<<<< HEAD
-
+    agg: Aggregator | None = field(default=None, metadata=LATER)
+    """How the stored clip vectors of an example become one; none: they stay as they are."""
     layer: str = field(default="", metadata=LATER)
     """Block whose mean patch tokens are read in place of the encoder's own vector, such as 3/12; empty: none. `all`, or
     numbers and `last` with commas, stand for one view each; see `features.layers`."""
 
     def __post_init__(self) -> None:
+        if self.agg is not None and (why := self.not_a_sequence()):
+            raise UserError(f"agg={describe_aggregator(self.agg)}: {why}")
         if self.layer and self.reduce != "clip":
             raise UserError(
                 f"layers={self.layer}: a layer is one vector per clip, but this probe reads tokens; use knn or linear"
             )
-=======
-    agg: Aggregator | None = field(default=None, metadata=LATER)
-    """How the stored clip vectors of an example become one; none: they stay as they are."""
-
-    def __post_init__(self) -> None:
-        if self.agg is not None and (why := self.not_a_sequence()):
-            raise UserError(f"agg={describe_aggregator(self.agg)}: {why}")
 
     @property
     def clips(self) -> View:
         """The view before aggregation, which the store knows."""
         return self if self.agg is None else replace(self, agg=None)
->>>>>>> w-agg
 
     @property
     def order_aware(self) -> bool:
         """Whether the vectors of a video tell in which order its clips come: a mean or a set of them does not."""
-<<<<<<< HEAD
-        return False
-=======
         return self.agg is not None and self.agg.sees_order
 
     @property
@@ -95,4 +78,3 @@ class View:
                 "add +train=multiclip:2+test=multiclip:2"
             )
         return ""
->>>>>>> w-agg

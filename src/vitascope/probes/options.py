@@ -76,14 +76,11 @@ def options(probe: Probe[Any, Any]) -> list[FieldOption]:
     rows = {row.name: row for row in options_of(probe, texts) if row.name not in FIXED}
     draws = probe.train.sampler.count if isinstance(probe.train.sampler, Drawn) else None
     first = [rows.pop(f"{side}.sampler")._replace(name=side, meaning=BESIDE[side]) for side in ("train", "test")]
-<<<<<<< HEAD
-    own = rows.pop("train.layer"), rows.pop("test.layer")
-    first += [own[0]._replace(name="layers", meaning=BESIDE["layers"])] if probe.train.reduce == "clip" else []
-=======
     agg, _ = rows.pop("train.agg"), rows.pop("test.agg")
     if probe.kind == "recognition" and probe.train.reduce == "clip":
         first.append(agg._replace(name="agg", type="text", meaning=BESIDE["agg"]))
->>>>>>> w-agg
+    own = rows.pop("train.layer"), rows.pop("test.layer")
+    first += [own[0]._replace(name="layers", meaning=BESIDE["layers"])] if probe.train.reduce == "clip" else []
     first.append(FieldOption("both", " | ".join(PERTURBATIONS), "", "", BESIDE["both"]))
     if draws is not None:
         first.append(FieldOption("draws", "whole number", str(draws), "at least 0", BESIDE["draws"]))
@@ -100,13 +97,10 @@ def _paths(probe: Probe[Any, Any], key: str, value: str, text: str) -> Mapping[s
         raise UserError(f"{text}: {missing}; options are written +name=value, of {', '.join(known)}")
     if key == "both":
         raise UserError(f"{text}: both={value}{nearest(value, PERTURBATIONS)}; there are {', '.join(PERTURBATIONS)}")
-<<<<<<< HEAD
-    if key == "layers":
-        return {"train.layer": value, "test.layer": value}
-=======
     if key == "agg":
         return {"train.agg": value, "test.agg": value}
->>>>>>> w-agg
+    if key == "layers":
+        return {"train.layer": value, "test.layer": value}
     if key == "draws":
         return _draws(probe.train, value, text)
     return {f"{key}.sampler" if isinstance(getattr(probe, key, None), View) else key: value}

@@ -40,12 +40,8 @@ from vitascope.report.charts.keyframe_page import Keyframes, lay_out
 from vitascope.report.charts.plots import Axis, Strip
 from vitascope.report.charts.timeline_selection import TaskTimelines
 from vitascope.report.render import TEMPLATES, render
-<<<<<<< HEAD
-from vitascope.report.sections import detection, leaderboard, motion, pretraining, temporal
-from vitascope.report.sections.layers import LAYER_NOTE, layer_plots
-=======
 from vitascope.report.sections import aggregation, detection, leaderboard, motion, pretraining, temporal
->>>>>>> w-agg
+from vitascope.report.sections.layers import LAYER_NOTE, layer_plots
 from vitascope.report.sections.pretraining import Pretraining
 from vitascope.report.sections.readouts import READOUTS, readout_table
 from vitascope.report.sections.tables import (
