@@ -1,4 +1,4 @@
-"""Layers in an evaluation: one encoding pass for all, the encoder's own vector as headline, names, digests, refusals."""
+"""Layers in an evaluation: one encoding pass for all, the encoder's own vector as headline, names and digests."""
 
 from __future__ import annotations
 

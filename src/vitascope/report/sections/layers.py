@@ -17,12 +17,12 @@ from vitascope.report.sections.summary_table import SummaryTable
 
 OWN = "own vector"
 """The encoder's own clip vector."""
-LAST = 84.0
+LAST = 80.0
 """Position of the last block, percent of the width; the own vector follows at the end."""
 LAYER_NOTE = (
     "Headline score, percent, of the mean patch tokens after each block against its relative depth, all from one "
-    "encoding pass; bands: 95 % intervals. The scores of the main table are those of the encoder's own vector, the last point. The "
-    "best of many layers is selected on the test set, and no score of the encoder."
+    "encoding pass; bands: 95 % intervals. The main table has the scores of the encoder's own vector, the last point. "
+    "The best of many layers is selected on the test set, and no score of the encoder."
 )
 NOTE = LAYER_NOTE + (
     " Difference: layer minus own vector, in points, on the same test examples. * significantly different from zero "
@@ -46,7 +46,7 @@ def _plot(board: Leaderboard, task: LayerTask) -> LowShotPlot:
         unit="relative depth of the block, and the encoder's own vector",
         limited=task.column.limited,
         on_test=task.column.on_test,
-        levels=(*ticks, *([Level(OWN, 100 - EDGE)] if own else [])),
+        levels=(*ticks, *([Level("own", 100 - EDGE)] if own else [])),
         y=y,
         curves=curves,
         scores={},
