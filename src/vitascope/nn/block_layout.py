@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -17,14 +18,15 @@ class BlockLayout(NamedTuple):
     before: int = 0
     """Tokens before those of patches: class token and registers."""
     channels_first: bool = False
-    """Whether outputs are feature maps (rows, width, height, width)."""
+    """Whether outputs are feature maps (rows, channels, height, width)."""
 
     def mean(self, output: Any, clips: int) -> Float[Tensor, "n d"]:
         """The mean over all patch tokens of each of `clips` clips, single precision; a clip is one row or several."""
         tokens: Tensor = output[0] if isinstance(output, tuple) else output
         tokens = tokens.movedim(1, -1) if self.channels_first else tokens
-        rows = tokens.flatten(1, -2)[:, self.before :].mean(1, dtype=tokens.dtype)
-        return rows.float().unflatten(0, (clips, -1)).mean(1)
+        rows = tokens.flatten(1, -2)[:, self.before :].mean(1, dtype=torch.float32)
+        mean: Tensor = rows.unflatten(0, (clips, -1)).mean(1)
+        return mean
 
 
 @runtime_checkable
