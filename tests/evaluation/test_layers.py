@@ -115,8 +115,15 @@ def test_names_and_digests(encoder) -> None:
 
 
 def test_what_has_no_layers_is_refused_before_any_work(videos, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="a layer is one vector per clip, but this probe reads tokens"):
+    with pytest.raises(ValueError, match="a layer is one stored vector per clip, but this probe reads tokens"):
         probe("attentive+layers=all")
+    with pytest.raises(ValueError, match="but this probe encodes its clips anew; add draws=8"):
+        probe("linear/paper+layers=all")
+    assert probe("linear/paper+draws=8+layers=all").train.layer == "all"
+    with pytest.raises(ValueError, match="layers are evaluated by recognition, not by segmentation"):
+        probe("segment+layers=all")
+    with pytest.raises(ValueError, match="read from the same layers; set layers="):
+        probe("linear+train.layer=3")
     config = EvaluationConfig(run=tmp_path / "run", store=tmp_path / "store", options=OPTIONS)
     with pytest.raises(ValueError, match="pixels/thumbnail: has no blocks to probe"):
         evaluate(folder("", videos), ["vit/tiny-random", "pixels/thumbnail"], ["knn+layers=all"], config=config)

@@ -17,9 +17,15 @@ SIDE = 224
 """Side of the image to try a model with whose configuration names none, pixels."""
 
 
-def layers_of(model: nn.Module) -> tuple[nn.Module, ...]:
-    """The blocks of a transformers model, or the stages of a hierarchical one: its outermost list of modules."""
-    return tuple(next((m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) > 1), ()))
+def layers_of(model: nn.Module) -> list[nn.Module]:
+    """The blocks of a transformers model, or the stages of a hierarchical one, without those of a predictor.
+
+    They are in its outermost list of modules, and in others of the same name beside it: of frames, then of time.
+    """
+    lists = {n: m for n, m in model.named_modules() if isinstance(m, nn.ModuleList) and "predictor" not in n}
+    places = {name: (name.count("."), name.rpartition(".")[2]) for name in lists}
+    outermost = min(places.values(), key=lambda place: place[0], default=(0, ""))
+    return [block for name, blocks in lists.items() if places[name] == outermost for block in blocks]
 
 
 class ImageModel(nn.Module):

@@ -36,10 +36,9 @@ class View:
     def __post_init__(self) -> None:
         if self.agg is not None and (why := self.not_a_sequence()):
             raise UserError(f"agg={describe_aggregator(self.agg)}: {why}")
-        if self.layer and self.reduce != "clip":
-            raise UserError(
-                f"layers={self.layer}: a layer is one vector per clip, but this probe reads tokens; use knn or linear"
-            )
+        if self.layer and (self.reduce != "clip" or not self.stored):
+            why = "reads tokens; use knn or linear" if self.reduce != "clip" else "encodes its clips anew; add draws=8"
+            raise UserError(f"layers={self.layer}: a layer is one stored vector per clip, but this probe {why}")
 
     @property
     def clips(self) -> View:
