@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from shlex import quote
 from typing import Annotated
@@ -65,8 +65,7 @@ def embed(
     extraction = options.extraction_options(workers, batch, device, timeout, quiet=quiet, **more)
     damaged: list[str] = []
     loaded = [load(m, extraction.device) for m in models]
-    by_layer = [layer_views(views[0], layers, encoder) for encoder in loaded]
-    for encoder, more_views in zip(loaded, by_layer, strict=True):
+    for encoder, more_views in [(encoder, layer_views(views[0], layers, encoder)) for encoder in loaded]:
         try:
             summary = extract.embed(encoder, dataset, [*views, *more_views], root=root, options=extraction)
         except DamagedFileError as error:  # of its store; those of other encoders may be whole
@@ -74,15 +73,15 @@ def embed(
             continue
         folder = Store(root, extract.store_key(dataset, encoder.card, views[0])).folder
         print(f"{encoder.card.name}: {summary.encoded} examples, {summary.clips} clips newly embedded into {folder}")
-        if more_views:
-            print(f"  and beside it layers {', '.join(view.layer for view in more_views)}")
-        _print_problems({**dataset.missing_files, **summary.failures}, summary.notes)
+        _print_details([v.layer for v in more_views], {**dataset.missing_files, **summary.failures}, summary.notes)
     if damaged:
         raise UserError(damaged[0] + (f" (and {len(damaged) - 1} more)" if len(damaged) > 1 else ""))
 
 
-def _print_problems(missing: Mapping[str, str], notes: Mapping[str, str]) -> None:
-    """Print the examples without vectors and those that were damaged, each with the reason."""
+def _print_details(layers: Sequence[str], missing: Mapping[str, str], notes: Mapping[str, str]) -> None:
+    """Print the layers, the examples without vectors and those that were damaged, each with the reason."""
+    if layers:
+        print(f"  and beside it layers {', '.join(layers)}")
     for example, reason in missing.items():
         print(f"  missing {example}: {reason}")
     for example, note in notes.items():

@@ -196,6 +196,7 @@ def drops_by_class(pair: PairedOutcomes) -> tuple[tuple[str, AccuracyDrop], ...]
 
 
 def accuracy_drop(pair: Pair) -> AccuracyDrop:
+    """Accuracy on real clips minus that on altered ones, or of any two paired results; its p-value is not adjusted."""
     if isinstance(pair, PairedResamples):
         lost = paired_bootstrap.difference(*pair)
         assert lost is not None, "only paired if it is known"
@@ -205,5 +206,6 @@ def accuracy_drop(pair: Pair) -> AccuracyDrop:
 
 
 def holm_adjusted(drops: Sequence[AccuracyDrop]) -> list[AccuracyDrop]:
+    """The drops with p-values Holm-adjusted over all of them."""
     adjusted = stats.holm([drop.p for drop in drops])
     return [drop._replace(p=p, tests=len(drops)) for drop, p in zip(drops, adjusted, strict=True)]
