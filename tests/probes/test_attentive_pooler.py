@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from helpers import golden
 from vitascope.probes.classification.attentive_pooler import AttentiveHeads, load_official, official_state, random_heads
+from vitascope.probes.classification.time_code import row_weights
 
 CROSS = "pooler.cross_attention_block."
 
@@ -42,8 +43,11 @@ def attention(q, k, v, heads):
     return torch.cat(parts, -1)
 
 
-def reference(sd, x, heads):
-    """Logits of one classifier for one clip without padding, as the papers write it: keys and values of all tokens."""
+def reference(sd, x, heads, code=0.0):
+    """Logits of one classifier for one clip without padding, as the papers write it: keys and values of all tokens.
+
+    Codes of time are added to the normalized tokens that the first attention reads, as in 4DS.
+    """
     dim = x.shape[-1]
 
     def norm(name, y):
@@ -58,11 +62,11 @@ def reference(sd, x, heads):
 
     depth = len({name.split(".")[2] for name in sd if ".blocks." in name})
     for block in (f"pooler.blocks.{i}" for i in range(depth)):
-        q, k, v = linear(f"{block}.attn.qkv", norm(f"{block}.norm1", x)).chunk(3, -1)
-        x = x + linear(f"{block}.attn.proj", attention(q, k, v, heads))
+        q, k, v = linear(f"{block}.attn.qkv", norm(f"{block}.norm1", x) + code).chunk(3, -1)
+        x, code = x + linear(f"{block}.attn.proj", attention(q, k, v, heads)), 0.0
         x = x + mlp(f"{block}.mlp", norm(f"{block}.norm2", x))
     query = sd["pooler.query_tokens"][0]
-    k, v = linear(f"{CROSS}xattn.kv", norm(f"{CROSS}norm1", x)).chunk(2, -1)
+    k, v = linear(f"{CROSS}xattn.kv", norm(f"{CROSS}norm1", x) + code).chunk(2, -1)
     y = query + attention(linear(f"{CROSS}xattn.q", query), k, v, heads)
     y = y + mlp(f"{CROSS}mlp", norm(f"{CROSS}norm2", y))
     return linear("linear", y)[0]
@@ -239,3 +243,86 @@ def test_what_does_not_fit_is_named():
         load_official(state, heads=5)
     with pytest.raises(ValueError, match="must be positive"):
         AttentiveHeads(48, 9, heads=4, depth=0)
+
+
+STEPS, SPACE, DIM = 4, 3, 12
+
+
+def coded(time="learned", **sizes):
+    """Heads with a time code, every number of every head drawn anew."""
+    model = AttentiveHeads(DIM, 5, heads=3, time=time, steps=STEPS, **sizes).double()
+    for i, p in enumerate(model.parameters()):
+        p.detach().normal_(generator=torch.Generator().manual_seed(i)).mul_(0.4)
+    return model
+
+
+def resampled(table, steps):
+    """A table of codes for another number of time steps, by torch's own interpolation."""
+    return F.interpolate(table.T[None], size=steps, mode="linear")[0].T
+
+
+@pytest.mark.parametrize("time", ["learned", "sine"])
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("valid", [None, [4, 1, 3], [8, 2, 5], [1, 1, 1]])
+def test_a_folded_code_is_an_unfolded_one_forward_and_backward(time, depth, valid):
+    """Also of more, fewer and different numbers of time steps than the table has, padded to the longest."""
+    model, steps = coded(time, depth=depth, count=2), max(valid or [STEPS])
+    x = tokens(3, steps * SPACE)
+    mask = None if valid is None else (torch.arange(steps) < torch.tensor(valid)[:, None]).repeat_interleave(SPACE, 1)
+    got = model(x, mask, steps)
+    outward = torch.randn(got.shape, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    (got * outward).sum().backward()
+    table = model.time.codes.detach().expand(2, -1, -1)
+    for i in range(2):
+        own = table[i].clone().requires_grad_()
+        rows = []
+        for b, count in enumerate(valid or [STEPS] * 3):
+            code = resampled(own, count).repeat_interleave(SPACE, 0)
+            rows.append(reference(official_state(model, i), x[b, : count * SPACE], 3, code))
+        torch.testing.assert_close(got[i], torch.stack(rows), rtol=0, atol=1e-6)  # weights of rows are single precision
+        if time == "learned":
+            (torch.stack(rows) * outward[i]).sum().backward()
+            torch.testing.assert_close(model.time.codes.grad[i], own.grad, rtol=0, atol=1e-6)
+            assert own.grad.abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5, 8])
+def test_weights_of_rows_are_those_of_linear_interpolation(rows):
+    valid = torch.tensor([1, 2, 5, 8, 13])
+    each = row_weights(valid, 13, rows)
+    torch.testing.assert_close(each.sum(2), torch.ones(5, 13))
+    for weights, count in zip(each, valid.tolist(), strict=True):
+        torch.testing.assert_close(weights[:count], resampled(torch.eye(rows), count), rtol=0, atol=1e-6)
+    exact = row_weights(torch.tensor([rows]), rows, rows)[0]
+    assert torch.equal(exact, torch.eye(rows))
+
+
+def reversed_in_time(x):
+    return x.unflatten(1, (STEPS, SPACE)).flip(1).flatten(1, 2)
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_without_a_code_the_order_of_time_steps_is_not_seen(depth):
+    x = tokens(3, STEPS * SPACE)
+    bare = drawn(depth=depth)
+    torch.testing.assert_close(bare(x), bare(reversed_in_time(x)), rtol=0, atol=1e-12)
+    for time in ("learned", "sine"):
+        model = coded(time, depth=depth)
+        assert (model(x, None, STEPS) - model(reversed_in_time(x), None, STEPS)).abs().max() > 1e-2
+        # of one time step there is no order, however its tokens are arranged
+        still = x[:, :SPACE]
+        torch.testing.assert_close(model(still, None, 1), model(still.flip(1), None, 1), rtol=0, atol=1e-12)
+
+
+def test_all_else_starts_from_the_same_numbers():
+    without = random_heads(torch.Generator().manual_seed(3), 96, 9, heads=4, count=2).state_dict()
+    model = random_heads(torch.Generator().manual_seed(3), 96, 9, heads=4, count=2, time="learned", steps=8)
+    state = model.state_dict()
+    codes = state.pop("time.codes")
+    assert state.keys() == without.keys()
+    assert all(torch.equal(state[name], without[name]) for name in state)
+    assert codes.shape == (2, 8, 96)
+    fixed = random_heads(torch.Generator().manual_seed(3), 96, 9, heads=4, time="sine", steps=8)
+    assert "time.codes" not in dict(fixed.named_parameters())
+    assert all(torch.equal(code, fixed.time.codes[0]) for code in codes)
+    assert codes[1, 3, :3].tolist() == pytest.approx([math.sin(3), math.cos(3), math.sin(3 / 10000 ** (2 / 96))])

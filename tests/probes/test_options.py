@@ -70,7 +70,7 @@ def test_what_was_perturbed_is_in_the_name(name: str, parts: tuple[str, str, str
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("linear+lrr=0.3", r"no option 'lrr'; did you mean 'lr'.*of train, test, both, draws, agg, optimizer"),
+        ("linear+lrr=0.3", r"no option 'lrr'; did you mean 'lr'.*of train, test, both, draws, agg, layers, optimizer"),
         ("linear+lr", "no value of 'lr'; options are written"),
         ("linear+lr=", "no value of 'lr'"),
         ("linear+", "no option behind a '+'"),
@@ -100,7 +100,7 @@ def test_every_option_has_a_meaning_and_is_read_as_it_is_shown(name: str) -> Non
     result = probe(name)
     for option in options(result):
         assert option.meaning.endswith("."), option
-        if "." not in option.name and option.name not in ("train", "test", "agg", "both", "draws"):
+        if "." not in option.name and option.name not in ("train", "test", "agg", "layers", "both", "draws"):
             value = option_text.read(hints(type(result))[option.name], option.default, option.name)
             assert value == getattr(result, option.name), option
     shown = {option.name: option.default for option in options(result)}

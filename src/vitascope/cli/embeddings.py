@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from shlex import quote
 from typing import Annotated
@@ -26,6 +27,10 @@ def embed(
             "--reduce", help="pooling: clip (one vector per clip), time (one per time step), grid (all tokens)"
         ),
     ] = "clip",
+    layers: Annotated[
+        str,
+        typer.Option("--layers", help="also store the mean patch tokens after blocks: all, or 3,6,last (same pass)"),
+    ] = "",
     data_root: options.DataRoot = None,
     store: options.StoreAt = None,
     limit: options.Limit = 0,
@@ -45,6 +50,7 @@ def embed(
     from vitascope.datasets.splits import limit_examples
     from vitascope.encoders.load import load
     from vitascope.features import extract
+    from vitascope.features.layers import layer_views
     from vitascope.features.store import Store
     from vitascope.features.view import View
     from vitascope.sampling.names import parse
@@ -58,20 +64,28 @@ def embed(
     more = {"retry_failed": retry_failed, "full_digest": full_digest}
     extraction = options.extraction_options(workers, batch, device, timeout, quiet=quiet, **more)
     damaged: list[str] = []
-    for encoder in [load(m, extraction.device) for m in models]:
+    loaded = [load(m, extraction.device) for m in models]
+    for encoder, more_views in [(encoder, layer_views(views[0], layers, encoder)) for encoder in loaded]:
         try:
-            summary = extract.embed(encoder, dataset, views, root=root, options=extraction)
+            summary = extract.embed(encoder, dataset, [*views, *more_views], root=root, options=extraction)
         except DamagedFileError as error:  # of its store; those of other encoders may be whole
             damaged.append(str(error))
             continue
         folder = Store(root, extract.store_key(dataset, encoder.card, views[0])).folder
         print(f"{encoder.card.name}: {summary.encoded} examples, {summary.clips} clips newly embedded into {folder}")
-        for example, reason in {**dataset.missing_files, **summary.failures}.items():
-            print(f"  missing {example}: {reason}")
-        for example, note in summary.notes.items():
-            print(f"  damaged {example}: {note}")
+        _print_details([v.layer for v in more_views], {**dataset.missing_files, **summary.failures}, summary.notes)
     if damaged:
         raise UserError(damaged[0] + (f" (and {len(damaged) - 1} more)" if len(damaged) > 1 else ""))
+
+
+def _print_details(layers: Sequence[str], missing: Mapping[str, str], notes: Mapping[str, str]) -> None:
+    """Print the layers, the examples without vectors and those that were damaged, each with the reason."""
+    if layers:
+        print(f"  and beside it layers {', '.join(layers)}")
+    for example, reason in missing.items():
+        print(f"  missing {example}: {reason}")
+    for example, note in notes.items():
+        print(f"  damaged {example}: {note}")
 
 
 @app.command("import")

@@ -48,8 +48,7 @@ LITERALS = {
 CLOCK = 1e-3
 """Tolerance of time stamps, seconds: the tick of the coarsest common container clock (Matroska, WebM)."""
 SHARE = 0.03
-"""Largest tolerance as a share of the interval between two frames: the centers of up to 16 equal parts of a video come
-within 1/32 of an interval, and must not count as the next frame at any rate."""
+"""Largest tolerance as a share of the interval between frames: centers of 16 equal parts come within 1/32 of one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,6 +185,8 @@ class Card:
     """License of the weights."""
     params: int = field(default=0, metadata=KNOWLEDGE)
     """Number of parameters."""
+    framewise: bool = field(default=False, metadata=KNOWLEDGE)
+    """Every frame is encoded alone, and the clip vector is the mean over frames: it does not depend on their order."""
     gflops: float = field(default=0.0, metadata=KNOWLEDGE)
     """Cost of one clip, 1e9 multiply-adds (what papers report as GFLOPs)."""
 
@@ -245,9 +246,8 @@ class Timeline:
 
     def __post_init__(self) -> None:
         if not self.fps > 0 or not all(count > 0 for _, count in self.runs):
-            raise UserError(
-                f"a timeline needs frames in each run and a positive rate, not {self.runs[:3]} at {self.fps} fps"
-            )
+            given = f"{self.runs[:3]} at {self.fps} fps"
+            raise UserError(f"a timeline needs frames in each run and a positive rate, not {given}")
 
     @property
     def labels(self) -> Int64[np.ndarray, "t"]:

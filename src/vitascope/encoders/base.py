@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -59,7 +60,7 @@ class NetworkEncoder(nn.Module):
 
     def __init__(self, card: Card, network: nn.Module, *, loaded: str = "") -> None:
         super().__init__()
-        self.card = card
+        self.card = replace(card, framewise=True) if isinstance(network, FrameWise) else card
         self.loaded = loaded
         self.network = network
         self.eval().requires_grad_(False)

@@ -114,7 +114,8 @@ class Model:
         macs = self.shape.macs(1, card.size) * frames if self.framewise else self.shape.macs(frames, card.size)
         macs = macs if frames else 0  # released embeddings: the network is unknown
         width = self.shape.width if self.summary else self.shape.out
-        return replace(card, dim=width, params=self.shape.params, gflops=round(macs / 1e9, 1))
+        card = replace(card, dim=width, framewise=self.framewise)
+        return replace(card, params=self.shape.params, gflops=round(macs / 1e9, 1))
 
 
 CARD_TEMPLATE = Card(

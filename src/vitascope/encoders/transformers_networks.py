@@ -11,20 +11,48 @@ from torch import Tensor, nn
 
 from vitascope.core.errors import UserError
 from vitascope.encoders.base import Tokens
+from vitascope.nn.block_layout import BlockLayout
+
+SIDE = 224
+"""Side of the image to try a model with whose configuration names none, pixels."""
+
+
+def layers_of(model: nn.Module) -> list[nn.Module]:
+    """The blocks of a transformers model, or the stages of a hierarchical one, without those of a predictor.
+
+    They are in its outermost list of modules, and in others of the same name beside it: of frames, then of time.
+    """
+    lists = {n: m for n, m in model.named_modules() if isinstance(m, nn.ModuleList) and "predictor" not in n}
+    places = {name: (name.count("."), name.rpartition(".")[2]) for name in lists}
+    outermost = min(places.values(), key=lambda place: place[0], default=(0, ""))
+    return [block for name, blocks in lists.items() if places[name] == outermost for block in blocks]
 
 
 class ImageModel(nn.Module):
     """A transformers image model, from images to token grids and vectors."""
 
+    before: int | None = None
+    """Class and register tokens, which come first; known after the first image."""
+    channels_first = False
+    """Whether it is convolutional."""
+
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
 
+    def block_layout(self) -> BlockLayout:
+        """The blocks of the model, or the stages of a hierarchical or convolutional one."""
+        if self.before is None:
+            side = side_of(self.model.config) or SIDE
+            self(torch.zeros(1, 3, side, side, device=next(self.model.parameters()).device))
+        return BlockLayout(layers_of(self.model), self.before or 0, channels_first=self.channels_first)
+
     def forward(self, images: Float[Tensor, "n 3 y x"]) -> tuple[Float[Tensor, "n h w d"], Float[Tensor, "n c"]]:
         """The patch tokens and the pooled vector; without a regular token grid, the vector as a 1 x 1 grid."""
         out = self.model(pixel_values=images)
-        states = out.last_hidden_state
-        if states.ndim == 4:  # convolutional: channels first
+        states, self.before = out.last_hidden_state, 0
+        self.channels_first = states.ndim == 4
+        if self.channels_first:  # convolutional
             return states.permute(0, 2, 3, 1), pooled(out, states.flatten(2).transpose(1, 2))
         patch = getattr(self.model.config, "patch_size", None)
         h, w = (images.shape[2] // patch, images.shape[3] // patch) if isinstance(patch, int) else (0, 0)
@@ -33,16 +61,28 @@ class ImageModel(nn.Module):
             if h * w != states.shape[1]:
                 vector = pooled(out, states)
                 return vector[:, None, None], vector
-        tokens = states[:, states.shape[1] - h * w :]  # class and register tokens come first
+        self.before = states.shape[1] - h * w  # class and register tokens come first
+        tokens = states[:, self.before :]
         return tokens.unflatten(1, (h, w)), pooled(out, tokens)
 
 
 class VideoModel(nn.Module):
     """A transformers video model, from clips to token grids and vectors; an `fc_norm` is applied to the mean."""
 
+    before: int | None = None
+    """Class tokens, which come first; known after the first clip."""
+
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
+
+    def block_layout(self) -> BlockLayout:
+        """The blocks of the model."""
+        if self.before is None:
+            config: Any = self.model.config
+            sides = (frames_of(config) or 1, side_of(config) or SIDE, side_of(config) or SIDE)
+            self(torch.zeros(1, 3, *sides, device=next(self.model.parameters()).device))
+        return BlockLayout(layers_of(self.model), self.before or 0)
 
     def forward(self, clips: Float[Tensor, "n 3 t y x"]) -> Tokens:
         """Tokens in (t, h, w) order and the pooled vector; `UserError` for another input size than the model's."""
@@ -54,7 +94,8 @@ class VideoModel(nn.Module):
         out = self.model(**{name: clips.transpose(1, 2)}, **skip)
         tubelet, patch = block_of(config)
         t, h, w = t // tubelet, y // patch, x // patch
-        tokens = out.last_hidden_state[:, out.last_hidden_state.shape[1] - t * h * w :]
+        self.before = out.last_hidden_state.shape[1] - t * h * w
+        tokens = out.last_hidden_state[:, self.before :]
         if config.model_type == "timesformer":  # time varies fastest
             return Tokens(tokens.unflatten(1, (h, w, t)).permute(0, 3, 1, 2, 4), pooled(out, tokens))
         norm = getattr(self.model, "fc_norm", None)
@@ -72,6 +113,10 @@ class XClipVideo(nn.Module):
         self.config = model.config.vision_config
         self.dim: int = model.config.projection_dim
         self.vision_model, self.visual_projection, self.mit = model.vision_model, model.visual_projection, model.mit
+
+    def block_layout(self) -> BlockLayout:
+        """The blocks of the vision tower, which run on frames with a class token each."""
+        return BlockLayout(layers_of(self.vision_model), 1)
 
     def forward(self, clips: Float[Tensor, "n 3 t y x"]) -> Tokens:
         """Tokens in (t, h, w) order and the vector; `UserError` for another input size than the model's."""

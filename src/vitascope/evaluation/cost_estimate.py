@@ -23,6 +23,7 @@ from vitascope.evaluation.evaluate import (
     prepare,
     recorded_results,
 )
+from vitascope.evaluation.layers import with_layers
 from vitascope.evaluation.runner import EvaluationConfig, result_key, seeds_of
 from vitascope.features.decode_job import ClipIndex, DecodeJob, decode_example
 from vitascope.features.extract import encode_clips, store_key
@@ -105,11 +106,11 @@ def estimate_costs(
     estimates = []
     for name in encoders:
         encoder = load(name, config.options.device) if isinstance(name, str) else name
-        card = _card(encoder)
+        card, each = _card(encoder), with_layers(opened, encoder)
         every = [
             (part, p)
             for variant in low_shot_datasets(dataset, config)
-            for part, of_part in parts_of(variant, opened)
+            for part, of_part in parts_of(variant, each)
             for p in of_part
         ]
         new = [config.overwrite or result_key(part, card, p, config) not in recorded for part, p in every]

@@ -18,6 +18,7 @@ from vitascope.encoders.base import Encoder
 from vitascope.encoders.load import load
 from vitascope.evaluation import results
 from vitascope.evaluation.data_warnings import MEASURED
+from vitascope.evaluation.layers import with_layers
 from vitascope.evaluation.results import Result
 from vitascope.evaluation.runner import EvaluationConfig, origin_of, result_key, run_probes
 from vitascope.features.imports import twelvelabs
@@ -52,6 +53,8 @@ def evaluate(
     dataset = prepare(dataset, config)
     opened, datasets = open_probes(dataset, probes, config), low_shot_datasets(dataset, config)
     loaded: list[Encoder | Card] = [load(e, config.options.device) if isinstance(e, str) else e for e in encoders]
+    for encoder in loaded:
+        with_layers(opened, encoder)  # what an encoder does not have is refused before any work
     recorded = recorded_results(config.run, dataset)
     evaluated: list[Result] = []
     failed: list[str] = []
@@ -181,7 +184,7 @@ def _evaluate_encoder(
     config: EvaluationConfig,
     failed: list[str],
 ) -> list[Result]:
-    card = encoder if isinstance(encoder, Card) else encoder.card
+    card, probes = encoder if isinstance(encoder, Card) else encoder.card, with_layers(probes, encoder)
     by_probe = {p.name: recorded.get(result_key(dataset, card, p, config)) for p in probes}
     with FeatureSource(encoder, dataset, config.store, config.options, budget=config.grid_cache_bytes) as source:
         new = [p for p in probes if config.overwrite or _needs_run(by_probe[p.name], p, source)]

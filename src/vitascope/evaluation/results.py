@@ -48,11 +48,13 @@ class Result:
     about: tuple[Mapping[str, Any], ...] = ()
     """Notes of the probe on each training: selected hyper-parameters, and the scores of all candidates."""
     variant: Mapping[str, str] = field(default_factory=dict)
-    """How the task differs from the plain task `of`: `train_fraction`, `altered` clips on `sides`."""
+    """How the task differs from the plain task `of`: `train_fraction`, `altered` clips on `sides`, `layer`."""
     settings: Mapping[str, Any]
     """Probe, card, views and dataset digest as plain data."""
     protocol: str
     """Digest of all settings but the encoder's; results with equal digests are comparable."""
+    order_aware: bool | None = None
+    """Whether the probe itself can tell the order of the vectors or time steps that it reads; None: not known."""
     axis: str = ""
     """`appearance` or `motion`; empty if unknown."""
     in_pretraining_data: bool = False

@@ -266,6 +266,7 @@ def _result(
         about=tuple(a.about for a in predictions if a.about),
         settings=_settings(probe, dataset, card),
         protocol=protocol,
+        order_aware=probe.order_aware,
         axis=dataset.axis,
         variant=variant_of(dataset, probe),
         in_pretraining_data=bool({dataset.name, dataset.family} & card.pretraining_datasets),
@@ -292,10 +293,12 @@ def _result(
 def variant_of(dataset: Dataset[Any], probe: AnyProbe) -> dict[str, str]:
     """Return how a task differs from the plain task `of`; empty if it does not.
 
-    `train_fraction` is the subset of the training set, `altered` the perturbation of the clips on `sides`.
+    `train_fraction` is the subset of the training set, `altered` the perturbation of the clips on `sides`, `layer` the
+    block whose mean tokens were read, such as 3/12.
     """
     plain_name, altered, sides = split_perturbation(probe.name)
-    changes = {"train_fraction": dataset.train_fraction, "altered": altered, "sides": sides}
+    plain_name = plain_name.replace(f"+layer={probe.test.layer}", "") if probe.test.layer else plain_name
+    changes = {"train_fraction": dataset.train_fraction, "altered": altered, "sides": sides, "layer": probe.test.layer}
     variant = {name: value for name, value in changes.items() if value}
     return (
         {**variant, "of": f"{dataset.name.removesuffix(f'@{dataset.train_fraction}')}:{plain_name}"} if variant else {}

@@ -30,6 +30,7 @@ from vitascope.core.progress import EncodingProgress, ProgressLine
 from vitascope.core.types import Card, Dataset, Example, digest
 from vitascope.core.worker_pool import Failed, Group, Pool
 from vitascope.encoders.base import Encoder, Tokens, call, shape_problem
+from vitascope.encoders.layers import block_means
 from vitascope.encoders.precomputed import Release
 from vitascope.encoders.preprocess import to_tensor
 from vitascope.features.batching import ClipBatcher
@@ -38,6 +39,7 @@ from vitascope.features.decode_group import decode_together, group_size, groups
 from vitascope.features.decode_job import Changed, ClipHeader, ClipIndex, DecodeJob, Message, Pixels, decode_example
 from vitascope.features.freshness import Freshness, file_size
 from vitascope.features.imports.twelvelabs import copy_released, granularity_for
+from vitascope.features.layers import layer_number
 from vitascope.features.pending import FinishedExample, PendingExample
 from vitascope.features.store import EmbeddedExample, Key, Store, StoredEntry
 from vitascope.features.view import Reduce, View
@@ -135,6 +137,16 @@ def reduce_tokens(tokens: Tokens, reduce: Reduce) -> Tensor:
     return tokens.grid.mean((2, 3)) if reduce == "time" else tokens.grid
 
 
+def encode_views(
+    encoder: Encoder, pixels: UInt8[Tensor, "n t y x 3"], views: Sequence[View], *, device: str = "cpu"
+) -> dict[View, Tensor]:
+    """Encode clips once, and return what each of `views` reads of them: outputs of the encoder, or of its blocks."""
+    layers = {view: layer_number(view.layer) for view in views if view.layer}
+    with block_means(encoder, sorted(set(layers.values())), len(pixels)) as means:
+        tokens = encode_clips(encoder, pixels, device=device)
+    return {v: means[layers[v]] if v in layers else reduce_tokens(tokens, v.reduce) for v in views}
+
+
 def decoder_pool(card: Card, options: ExtractionOptions) -> Pool[DecodeJob]:
     """Return a pool of workers that decode clips for an encoder, with shared memory for one batch."""
     return Pool(
@@ -150,9 +162,8 @@ def decoder_pool(card: Card, options: ExtractionOptions) -> Pool[DecodeJob]:
 
 def store_key(dataset: Dataset[Any], card: Card, view: View) -> Key:
     """Return the key under which the vectors of `dataset` through `view` are stored."""
-    return Key(
-        dataset=dataset.key or dataset.name, card=card, sampler=view.sampler, reduce=view.reduce, pipeline=PIPELINE
-    )
+    name = dataset.key or dataset.name
+    return Key(dataset=name, card=card, sampler=view.sampler, reduce=view.reduce, pipeline=PIPELINE, layer=view.layer)
 
 
 def embed(
@@ -345,8 +356,8 @@ class _Extraction:
         self.batcher.add((example, index), pixels)
 
     def _encode_batch(self, pixels: UInt8[Tensor, "n t y x 3"]) -> dict[View, npt.NDArray[np.float32]]:
-        tokens = encode_clips(self.encoder, pixels, device=self.options.device)
-        return {view: reduce_tokens(tokens, view.reduce).float().cpu().numpy() for view in self.stores}
+        encoded = encode_views(self.encoder, pixels, list(self.stores), device=self.options.device)
+        return {view: values.float().cpu().numpy() for view, values in encoded.items()}
 
     def _deliver(self, clips: list[tuple[str, ClipIndex]], outputs: dict[View, npt.NDArray[np.float32]]) -> None:
         self.progress.clips += len(clips)

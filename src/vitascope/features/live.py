@@ -19,7 +19,7 @@ from vitascope.features.base import Batch, SpansPerExample
 from vitascope.features.batching import ClipBatcher
 from vitascope.features.decode_group import group_size, groups
 from vitascope.features.decode_job import ClipHeader, ClipIndex, DecodeJob
-from vitascope.features.extract import ExtractionOptions, decoder_pool, encode_clips, reduce_tokens
+from vitascope.features.extract import ExtractionOptions, decoder_pool, encode_views
 from vitascope.features.view import View
 from vitascope.sampling.augmentations import at_epoch
 from vitascope.sampling.samplers import Sampler
@@ -142,8 +142,8 @@ class _EncodingPass:
         self.spans.pop(index, None)
 
     def _encode(self, pixels: UInt8[Tensor, "n t y x 3"]) -> Tensor:
-        tokens = encode_clips(self.live.encoder, pixels, device=self.live.options.device)
-        return reduce_tokens(tokens, self.live.view.reduce)
+        view = self.live.view
+        return encode_views(self.live.encoder, pixels, [view], device=self.live.options.device)[view]
 
     def _deliver(self, clips: list[tuple[int, int]], values: Tensor) -> None:
         self.progress.clips += len(clips)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -28,7 +28,7 @@ from vitascope.core.files import read_json
 from vitascope.core.leftovers import remove_leftovers
 from vitascope.core.locks import writer_lock
 from vitascope.core.log import log
-from vitascope.core.types import Card, Span, digest, plain
+from vitascope.core.types import LATER, Card, Span, digest, plain
 from vitascope.features.shards import ShardRows, block_checksums, content_hash, to_half
 from vitascope.features.store_index import SCHEMA, deduplicate, read_index, remedy, write_index
 from vitascope.sampling.names import Sampler, describe
@@ -48,15 +48,16 @@ class Key:
     reduce: Literal["clip", "time", "grid"]
     pipeline: int
     """Version of decoding and pixel arithmetic."""
+    layer: str = field(default="", metadata=LATER)
+    """Block whose mean patch tokens they are, such as 3/12; empty: the encoder's own output."""
 
     @property
     def folder(self) -> Path:
         """Readable folder name below the root of the store, unique to the key."""
         view = "".join(c if c.isalnum() or c in ".-" else "_" for c in describe(self.sampler))
+        what = f"layer{self.layer.replace('/', '.')}" if self.layer else self.reduce
         return (
-            Path(_safe_name(self.dataset))
-            / _safe_name(self.card.name)
-            / f"{view[:40]}-{self.reduce}-{digest(self.plain())}"
+            Path(_safe_name(self.dataset)) / _safe_name(self.card.name) / f"{view[:40]}-{what}-{digest(self.plain())}"
         )
 
     def plain(self) -> dict[str, Any]:

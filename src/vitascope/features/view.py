@@ -29,10 +29,16 @@ class View:
     """Keep the vectors on disk; if False, encode them live, or store token grids while they fit the budget."""
     agg: Aggregator | None = field(default=None, metadata=LATER)
     """How the stored clip vectors of an example become one; none: they stay as they are."""
+    layer: str = field(default="", metadata=LATER)
+    """Block whose mean patch tokens are read in place of the encoder's own vector, such as 3/12; empty: none. `all`, or
+    numbers and `last` with commas, stand for one view each; see `features.layers`."""
 
     def __post_init__(self) -> None:
         if self.agg is not None and (why := self.not_a_sequence()):
             raise UserError(f"agg={describe_aggregator(self.agg)}: {why}")
+        if self.layer and (self.reduce != "clip" or not self.stored):
+            why = "reads tokens; use knn or linear" if self.reduce != "clip" else "encodes its clips anew; add draws=8"
+            raise UserError(f"layers={self.layer}: a layer is one stored vector per clip, but this probe {why}")
 
     @property
     def clips(self) -> View:

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from vitascope.nn.block_layout import BlockLayout
 from vitascope.nn.configs.convnet import ConvNetConfig
 from vitascope.nn.network import Network
 
@@ -30,6 +31,10 @@ class ConvNet(Network):
         """The feature map and its maximum over all positions."""
         maps = self.body(images.contiguous(memory_format=torch.channels_last))
         return maps.permute(0, 2, 3, 1), maps.amax((2, 3))
+
+    def block_layout(self) -> BlockLayout:
+        """Its convolutions, each with norm and activation."""
+        return BlockLayout([m for m in self.body if isinstance(m, nn.ReLU)], channels_first=True)
 
     def folded(self) -> ConvNet:
         """This network in evaluation mode with batch norms folded into the convolutions: twice as fast on a CPU."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from vitascope.core.errors import UserError
 from vitascope.nn.attention import Mlp
+from vitascope.nn.block_layout import BlockLayout
 from vitascope.nn.configs.hiera import CHANNELS, KERNEL, MLP_RATIO, PADDING, STRIDE, HieraBlockConfig, HieraConfig
 from vitascope.nn.configs.video_vit import Grid
 from vitascope.nn.network import Network
@@ -153,6 +154,10 @@ class Hiera(Network):
             parts["fused"] = to_units(fused, 1)[:, :, None].unflatten(3, (2, 2))
             parts["pooled_fused"] = fused.mean((1, 2, 3))
         return parts
+
+    def block_layout(self) -> BlockLayout:
+        """Its blocks, of all stages: tokens of units (rows, units, tokens of a unit, width)."""
+        return BlockLayout(tuple(self.blocks))
 
     def last(self, clips: Float[Tensor, "n 3 f y x"]) -> Float[Tensor, "n t h w d"]:
         """Tokens of the last stage, one per unit, before the final norm."""

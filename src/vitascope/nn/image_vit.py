@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vitascope.core.errors import UserError
 from vitascope.nn.attention import Attention, Block, Mlp, Rope
+from vitascope.nn.block_layout import BlockLayout
 from vitascope.nn.configs.image_vit import ImageViTConfig
 from vitascope.nn.network import Network
 
@@ -165,6 +166,10 @@ class ImageViT(Network):
     def _periods(self, device: torch.device) -> Float[Tensor, "q"]:
         quarter = self.shape.dim // self.shape.heads // 4
         return self.shape.rope_base ** (torch.arange(quarter, device=device) / quarter)
+
+    def block_layout(self) -> BlockLayout:
+        """Its blocks; class token and registers come before the patches."""
+        return BlockLayout(tuple(self.blocks), int(self.shape.cls) + self.shape.registers)
 
     def _patches(self, x: Float[Tensor, "n l d"]) -> Float[Tensor, "n m d"]:
         return x[:, int(self.shape.cls) + self.shape.registers :]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vitascope.core.errors import UserError
 from vitascope.nn.attention import AttentionPool, Block, LayerScale, Rope
+from vitascope.nn.block_layout import BlockLayout
 from vitascope.nn.configs.video_vit import Grid, VideoViTConfig
 from vitascope.nn.network import Network
 from vitascope.nn.positions import RESAMPLE, rope3d, table
@@ -178,6 +179,10 @@ class VideoViT(Network):
         width = self.shape.dim // self.shape.heads
         rope = rope3d(grid, width, tiled=self.shape.rope == "tiled", scaled_to=self.shape.rope_grid)
         return Rope(rope.cos.to(device), rope.sin.to(device), rope.pairs)
+
+    def block_layout(self) -> BlockLayout:
+        """Its blocks; a class token comes before the patches."""
+        return BlockLayout(tuple(self.blocks), int(self.shape.cls))
 
     def _patches(self, x: Float[Tensor, "n l d"]) -> Float[Tensor, "n m d"]:
         return x[:, int(self.shape.cls) :]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from vitascope.core.errors import UserError
 from vitascope.nn.attention import Attention, Block, Rope
+from vitascope.nn.block_layout import BlockLayout
 from vitascope.nn.configs.video_vit import Grid
 from vitascope.nn.configs.videoprism import VideoPrismConfig
 from vitascope.nn.network import Network
@@ -78,6 +79,10 @@ class VideoPrism(Network):
             "spatial_tokens": places.flatten(1, 2),
             "pooled": tokens.mean(1),
         }
+
+    def block_layout(self) -> BlockLayout:
+        """Its spatial blocks, on each frame, then its temporal blocks, on each position."""
+        return BlockLayout((*self.spatial, *self.temporal))
 
     def over_space(self, clips: Float[Tensor, "n 3 t y x"]) -> tuple[Float[Tensor, "n t l d"], Grid]:
         """Spatial tokens of each frame, and the token grid; raises UserError if patches do not fill the frames."""

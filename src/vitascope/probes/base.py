@@ -90,6 +90,7 @@ class ScoredPredictions(NamedTuple):
 OPTIONAL = (
     *("kind", "resumes", "reports_progress", "missing_prediction", "random", "selects_on_test"),
     *(
+        "order_aware",
         "needs_classes",
         "for_dataset",
         "part_of",
@@ -159,6 +160,14 @@ class Probe(ABC, Generic[T, P]):
     def selects_on_test(self) -> bool:
         """Whether it chooses among several models by their test scores; it then shares no training with other views."""
         return False
+
+    @property
+    def order_aware(self) -> bool | None:
+        """Whether predictions can depend on the order of the vectors or time steps that it reads; None: not known.
+
+        Of an encoder whose `Card.framewise` is set, a probe that is not aware of it cannot tell the order of frames.
+        """
+        return None
 
     @property
     def input_files(self) -> tuple[str, ...]:

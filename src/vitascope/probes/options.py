@@ -29,6 +29,8 @@ BESIDE = {
     "both": "How the clips of training and test videos are perturbed: " + ", ".join(PERTURBATIONS) + ".",
     "draws": "Augmented clips of a training video that are stored; 0: another one is encoded at every epoch.",
     "agg": "How the clip vectors of a video become one: none, " + ", ".join(AGGREGATORS) + "; dct:5 has five terms.",
+    "layers": "Blocks of the encoder, each evaluated by its mean patch tokens beside the encoder's own vector: all, or "
+    "numbers from 1 and last, with commas.",
 }
 """Options that are not fields of the probe, and their meaning."""
 
@@ -55,18 +57,23 @@ def probe(text: str, family: str = "") -> Probe[Any, Any]:
             path: new for key, value in given.items() for path, new in _paths(configured, key, value, text).items()
         }
         configured = option_text.changed(configured, {**changes, "name": name}, text, READERS)
-        _check_aggregation(configured, text)
+        _check_views(configured, text)
     for how, sides in perturbed:
         configured = perturb(configured, how, sides)
     return configured
 
 
-def _check_aggregation(probe: Probe[Any, Any], text: str) -> None:
-    """UserError where training and test clips are aggregated differently, or a probe needs every clip."""
-    if probe.train.agg != probe.test.agg:
+def _check_views(probe: Probe[Any, Any], text: str) -> None:
+    """UserError where training and test views differ in aggregation or layers, or the kind of task has neither."""
+    train, test = probe.train, probe.test
+    if train.agg != test.agg:
         raise UserError(f"{text}: training and test clips are aggregated alike; set agg=..., not train.agg or test.agg")
-    if probe.train.agg and probe.kind != "recognition":
+    if train.layer != test.layer:
+        raise UserError(f"{text}: training and test clips are read from the same layers; set layers=...")
+    if train.agg and probe.kind != "recognition":
         raise UserError(f"{text}: {probe.kind} tells when something happens, and needs every clip; leave agg out")
+    if train.layer and probe.kind != "recognition":
+        raise UserError(f"{text}: layers are evaluated by recognition, not by {probe.kind}; use knn or linear")
 
 
 def with_pairs(texts: Sequence[str], pairs: Sequence[str], family: str = "") -> list[Probe[Any, Any]]:
@@ -92,9 +99,10 @@ def options(probe: Probe[Any, Any]) -> list[FieldOption]:
     rows = {row.name: row for row in options_of(probe, texts) if row.name not in FIXED}
     draws = probe.train.sampler.count if isinstance(probe.train.sampler, Drawn) else None
     first = [rows.pop(f"{side}.sampler")._replace(name=side, meaning=BESIDE[side]) for side in ("train", "test")]
-    agg, _ = rows.pop("train.agg"), rows.pop("test.agg")
+    beside = {"agg": rows.pop("train.agg"), "layers": rows.pop("train.layer")}
+    del rows["test.agg"], rows["test.layer"]
     if probe.kind == "recognition" and probe.train.reduce == "clip":
-        first.append(agg._replace(name="agg", type="text", meaning=BESIDE["agg"]))
+        first += [row._replace(name=name, type="text", meaning=BESIDE[name]) for name, row in beside.items()]
     first.append(FieldOption("both", " | ".join(PERTURBATIONS), "", "", BESIDE["both"]))
     if draws is not None:
         first.append(FieldOption("draws", "whole number", str(draws), "at least 0", BESIDE["draws"]))
@@ -111,8 +119,8 @@ def _paths(probe: Probe[Any, Any], key: str, value: str, text: str) -> Mapping[s
         raise UserError(f"{text}: {missing}; options are written +name=value, of {', '.join(known)}")
     if key == "both":
         raise UserError(f"{text}: both={value}{nearest(value, PERTURBATIONS)}; there are {', '.join(PERTURBATIONS)}")
-    if key == "agg":
-        return {"train.agg": value, "test.agg": value}
+    if key in ("agg", "layers"):
+        return {f"{side}.{key.rstrip('s')}": value for side in ("train", "test")}
     if key == "draws":
         return _draws(probe.train, value, text)
     return {f"{key}.sampler" if isinstance(getattr(probe, key, None), View) else key: value}

@@ -260,8 +260,7 @@ def terminal(recorded: Sequence[Result], run: str | Path | None = None) -> Group
     board = boards.build(boards.resolve_predictions(recorded, run) if run is not None else recorded)
     parts = [_scores(board)] if board.plain() else []
     parts += [terminal_summary(table) for table in [*temporal.score_tables(board), *insights.tables(board)]]
-    if board.variants():
-        parts += [terminal_summary(table) for table in summary_tables(board, collect_extras(board, {}), brief=True)]
+    parts += [terminal_summary(table) for table in summary_tables(board, collect_extras(board, {}), brief=True)]
     return Group(*parts)
 
 

@@ -53,7 +53,9 @@ from vitascope.report.sections import (
 )
 from vitascope.report.sections import gallery as galleries
 from vitascope.report.sections.gallery import Gallery
+from vitascope.report.sections.layers import LAYER_NOTE, layer_plots
 from vitascope.report.sections.pretraining import Pretraining
+from vitascope.report.sections.readouts import READOUTS, readout_table
 from vitascope.report.sections.scorecard import ScorecardView
 from vitascope.report.sections.tables import (
     DEPENDENCE_NOTE,
@@ -320,7 +322,11 @@ def _variants(board: Leaderboard, extras: Extras, rankings: Mapping[str, Ranking
         "missing_results": missing,
         "sensitivity_note": sensitivity_note(effects),
         "dependence_note": DEPENDENCE_NOTE,
-        "tables": summary_tables(board, extras),
+        "tables": [t for t in summary_tables(board, extras) if t.title != READOUTS],
+        "readouts": readout_table(board, extras.readouts),
+        "layer_plots": layer_plots(board, extras.layers),
+        "layer_rows": [row for row in board.rows if any(row.index in task.scores for task in extras.layers)],
+        "layer_note": LAYER_NOTE,
         "on_test_note": ON_TEST_NOTE if chosen_on_test(board) else "",
         "several_seeds": any(len(r.seeds) > 1 for c in board.plain() for r in c.cells.values()),
         "any_selected": any(head.selected for head in extras.heads),

@@ -62,5 +62,6 @@ def build(variant: str) -> Encoder:
         std=(0.5, 0.5, 0.5) if thumbnail else (1.0, 1.0, 1.0),
         pool="the grid, flattened",
         license="Apache-2.0",
+        framewise=thumbnail,
     )
     return NetworkEncoder(card, Thumbnail() if thumbnail else MotionEnergy(), loaded="no weights")

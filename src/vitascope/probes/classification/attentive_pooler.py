@@ -11,13 +11,17 @@ With a single query, keys and values need not be computed for any token. Let z b
 
 The constant does not affect the softmax, and z is the same for all P classifiers: a token costs 2 P H D multiply-adds
 instead of 2 P D^2.
+
+A time code e (`time_code`) is added to the normalized tokens, g z_n + c + e_n, and folds the same way. Its vectors are
+weighted rows of a table E: e_n = E' m_n. Scores gain q_h . Wk_h E' m_n and values Wv_h E' (sum_n a_hn m_n), so z_n
+followed by m_n takes the place of z_n in both sums. With depth 4 the code enters the first self-attention block.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +31,7 @@ from torch.autograd.function import once_differentiable
 
 from vitascope.core.errors import UserError
 from vitascope.core.text import nearest
+from vitascope.probes.classification.time_code import TimeCode, TimeTable
 
 NORM_EPS = 1e-5
 """Epsilon of every layer norm."""
@@ -134,11 +139,26 @@ class SelfBlock(nn.Module):
         self.norm2 = StackedLayerNorm(count, dim)
         self.mlp = StackedMLP(count, dim)
 
-    def forward(self, x: Float[Tensor, "g b n d"], mask: Bool[Tensor, "b n"] | None) -> Float[Tensor, "p b n d"]:
-        """Apply the blocks to shared tokens (g = 1) or to the tokens of each."""
-        x = x + self.attn(self.norm1(x), mask)
+    def forward(
+        self, x: Float[Tensor, "g b n d"], mask: Bool[Tensor, "b n"] | None, code: Float[Tensor, "#p #b n d"] | None
+    ) -> Float[Tensor, "p b n d"]:
+        """Apply the blocks to shared tokens (g = 1) or to the tokens of each, which attention reads with their code."""
+        read = self.norm1(x)
+        x = x + self.attn(read if code is None else read + code, mask)
         y: Tensor = x + self.mlp(self.norm2(x))
         return y
+
+
+class Code(NamedTuple):
+    """Time codes of tokens, as weights of the rows of a table for each of P heads (or one for all)."""
+
+    weights: Float[Tensor, "#b n r"]
+    table: Float[Tensor, "#p r d"]
+
+    @property
+    def vectors(self) -> Float[Tensor, "#p #b n d"]:
+        """The code of every token."""
+        return self.weights @ self.table[:, None]
 
 
 class CrossAttention(nn.Module):
@@ -157,24 +177,32 @@ class CrossAttention(nn.Module):
         x: Float[Tensor, "g b n d"],
         norm: StackedLayerNorm,
         mask: Bool[Tensor, "b n"] | None,
+        code: Code | None,
     ) -> Float[Tensor, "p b d"]:
         """Attend to shared tokens (g = 1) or to those of each query; `norm` is the layer norm of the tokens."""
-        z = F.layer_norm(x, x.shape[-1:], eps=NORM_EPS)
-        scores = self.folded_query(query, norm).reshape(len(x), 1, -1, x.shape[-1]) @ z.mT
+        z, u = F.layer_norm(x, x.shape[-1:], eps=NORM_EPS), self.query_keys(query)
+        folded = u * norm.weight[:, None]
+        if code is not None:
+            z = torch.cat([z, code.weights.expand(*z.shape[:-1], -1)], -1)
+            folded = torch.cat([folded, u @ code.table.mT], -1)
+        scores = folded.reshape(len(x), 1, -1, z.shape[-1]) @ z.mT
         if mask is not None:
             scores = scores.masked_fill(~mask[:, None], -torch.inf)
         mixed = (scores.softmax(-1) @ z).unflatten(2, (-1, self.heads)).transpose(1, 2).flatten(0, 1)
-        attended = norm.scaled(mixed).transpose(1, 2).flatten(0, 1)
+        attended = norm.scaled(mixed[..., : x.shape[-1]])
+        if code is not None:
+            attended = attended + mixed[..., x.shape[-1] :] @ code.table[:, None]
+        attended = attended.transpose(1, 2).flatten(0, 1)
         rows = (len(attended), -1)
         parts = stacked_linear(attended, self.v.weight.view(*rows, attended.shape[-1]), self.v.bias.view(rows))
         values: Tensor = parts.unflatten(0, (-1, self.heads))
         return values.transpose(1, 2).flatten(2)
 
-    def folded_query(self, query: Float[Tensor, "p d"], norm: StackedLayerNorm) -> Float[Tensor, "p h d"]:
-        """Return u of every head: attention scores are its products with the normalized tokens."""
+    def query_keys(self, query: Float[Tensor, "p d"]) -> Float[Tensor, "p h d"]:
+        """Return Wk_h' q_h / sqrt(D / H) of every head: attention scores are its products with what keys are of."""
         q = self.q(query[:, None]) * (query.shape[-1] // self.heads) ** -0.5
         q, keys = q.unflatten(-1, (self.heads, -1)).transpose(1, 2), self.k.weight.unflatten(1, (self.heads, -1))
-        u: Tensor = (q @ keys).squeeze(2) * norm.weight[:, None]
+        u: Tensor = (q @ keys).squeeze(2)
         return u
 
 
@@ -189,10 +217,14 @@ class CrossBlock(nn.Module):
         self.mlp = StackedMLP(count, dim)
 
     def forward(
-        self, query: Float[Tensor, "p d"], x: Float[Tensor, "g b n d"], mask: Bool[Tensor, "b n"] | None
+        self,
+        query: Float[Tensor, "p d"],
+        x: Float[Tensor, "g b n d"],
+        mask: Bool[Tensor, "b n"] | None,
+        code: Code | None,
     ) -> Float[Tensor, "p b d"]:
         """Return one pooled vector per clip and classifier."""
-        y = query[:, None] + self.xattn(query, x, self.norm1, mask)
+        y = query[:, None] + self.xattn(query, x, self.norm1, mask, code)
         pooled: Tensor = y + self.mlp(self.norm2(y))
         return pooled
 
@@ -206,25 +238,42 @@ class Pooler(nn.Module):
         self.cross_attention_block = CrossBlock(count, dim, heads)
         self.blocks = nn.ModuleList(SelfBlock(count, dim, heads) for _ in range(depth - 1))
 
-    def forward(self, x: Float[Tensor, "b n d"], mask: Bool[Tensor, "b n"] | None) -> Float[Tensor, "p b d"]:
-        """Return one pooled vector per clip and classifier; only the self-attention blocks follow autocast."""
+    def forward(
+        self, x: Float[Tensor, "b n d"], mask: Bool[Tensor, "b n"] | None, code: Code | None = None
+    ) -> Float[Tensor, "p b d"]:
+        """Return one pooled vector per clip and classifier; only the self-attention blocks follow autocast.
+
+        Time codes are added to the tokens that the first attention reads.
+        """
         x = x.to(self.query_tokens.dtype)
         tokens = x[None] if mask is None else x.masked_fill(~mask[..., None], 0)[None]
-        for block in self.blocks:
-            tokens = block(tokens, mask)
+        for i, block in enumerate(self.blocks):
+            tokens = block(tokens, mask, code.vectors if code and i == 0 else None)
         # the rest costs almost nothing, and reading the weights once is cheaper than rounding them first
         with torch.autocast(x.device.type, enabled=False):
-            pooled: Tensor = self.cross_attention_block(self.query_tokens.flatten(1), tokens, mask)
+            last = None if self.blocks else code
+            pooled: Tensor = self.cross_attention_block(self.query_tokens.flatten(1), tokens, mask, last)
         return pooled
 
 
 class AttentiveHeads(nn.Module):
     """P attentive classifiers; each parameter is the official one with a leading axis of size P.
 
-    Parameters are allocated but not initialized: see `random_heads` and `load_official`.
+    Parameters are allocated but not initialized: see `random_heads` and `load_official`. A time code has one row for
+    each of `steps` time steps; clips of other numbers of steps interpolate.
     """
 
-    def __init__(self, dim: int, classes: int, *, heads: int, depth: int = 1, count: int = 1) -> None:
+    def __init__(
+        self,
+        dim: int,
+        classes: int,
+        *,
+        heads: int,
+        depth: int = 1,
+        count: int = 1,
+        time: TimeCode = "none",
+        steps: int = 1,
+    ) -> None:
         super().__init__()
         if min(dim, classes, heads, depth, count) < 1 or dim % heads:
             raise UserError(
@@ -233,29 +282,45 @@ class AttentiveHeads(nn.Module):
             )
         self.pooler = Pooler(count, dim, heads, depth)
         self.linear = StackedLinear(count, dim, classes)
+        self.time = None if time == "none" else TimeTable(count, steps, dim, fixed=time == "sine")
 
-    def forward(self, x: Float[Tensor, "b n d"], mask: Bool[Tensor, "b n"] | None = None) -> Float[Tensor, "p b c"]:
+    def forward(
+        self, x: Float[Tensor, "b n d"], mask: Bool[Tensor, "b n"] | None = None, steps: int = 1
+    ) -> Float[Tensor, "p b c"]:
         """Return the logits of every classifier in the precision of its parameters; tokens outside `mask` are ignored.
 
-        `mask` must keep at least one token of each clip.
+        `mask` must keep at least one token of each clip. The tokens are those of `steps` time steps, in order of time,
+        equally many each.
         """
-        pooled = self.pooler(x, mask)
+        code = None
+        if self.time is not None:
+            code = Code(self.time.weights(x, mask, steps), self.time.codes)
+        pooled = self.pooler(x, mask, code)
         with torch.autocast(x.device.type, enabled=False):
             logits: Tensor = self.linear(pooled)
         return logits
 
 
 def random_heads(
-    generator: torch.Generator, dim: int, classes: int, *, heads: int, depth: int = 1, count: int = 1
+    generator: torch.Generator,
+    dim: int,
+    classes: int,
+    *,
+    heads: int,
+    depth: int = 1,
+    count: int = 1,
+    time: TimeCode = "none",
+    steps: int = 1,
 ) -> AttentiveHeads:
     """Return `count` identical heads drawn from `generator`, so that candidates differ in their settings only.
 
     Weights and queries: normal with standard deviation 0.02; biases 0, norms 1. As in V-JEPA 2, the matrices that end a
     residual branch are divided by sqrt(2 l); l counts the self-attention blocks from 1, and the cross-attention block
-    has that of the last, which leaves 1 for a head without others, as in V-JEPA.
+    has that of the last, which leaves 1 for a head without others, as in V-JEPA. A time code starts from sines.
     """
-    model = AttentiveHeads(dim, classes, heads=heads, depth=depth, count=count)
-    for name, parameter in model.named_parameters():
+    model = AttentiveHeads(dim, classes, heads=heads, depth=depth, count=count, time=time, steps=steps)
+    drawn = ((name, p) for name, p in model.named_parameters() if not name.startswith("time."))
+    for name, parameter in drawn:
         one = parameter.detach()[0]
         if one.ndim > 1:
             one.normal_(std=INIT_STD, generator=generator)

@@ -29,6 +29,11 @@ class Classification(Probe[Any, Any]):
         """Whether hyper-parameters are selected on the test set."""
         return self.select == "best-on-test"
 
+    @property
+    def order_aware(self) -> bool | None:
+        """Whether a view keeps the order of its clips: the probe itself reads the mean or a set of vectors."""
+        return self.train.order_aware or self.test.order_aware
+
     def score(self, predictions: Sequence[Array] | Array, truth: Sequence[Any]) -> dict[str, float]:
         """Return top-1, with more than five classes top-5, and mean class accuracy; of several labels mAP; percent."""
         if truth_is_several(truth):

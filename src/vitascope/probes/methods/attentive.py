@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple, TypeAlias
 
@@ -16,6 +16,7 @@ from vitascope.core.device import generator
 from vitascope.core.errors import UserError
 from vitascope.core.fields import NOT_NEGATIVE, POSITIVE, check_fields
 from vitascope.core.registry import unknown_variant
+from vitascope.core.types import LATER
 from vitascope.features.base import Batch, Features, check_finite
 from vitascope.features.view import View
 from vitascope.nn.schedules import cosine
@@ -24,6 +25,7 @@ from vitascope.probes.classification.attentive_pooler import AttentiveHeads, ran
 from vitascope.probes.classification.base import Classification, check_classes, lr_decay_pairs
 from vitascope.probes.classification.model_selection import HeldOutSplit, Select, choose, held_out, selection_score
 from vitascope.probes.classification.multilabel import class_targets, is_multilabel, probabilities_of
+from vitascope.probes.classification.time_code import TimeCode
 from vitascope.probes.classification.twlv1_table4 import ASPECT, ATTENTIVE
 from vitascope.probes.training import resume
 from vitascope.probes.training.stacked_optimizer import StackedOptimizer, head_losses
@@ -57,6 +59,9 @@ class AttentiveProbe(Classification):
     """View of the test videos."""
     depth: Annotated[int, POSITIVE] = 1
     """Blocks of the head: self-attention blocks and, last, the cross-attention of the query."""
+    time: TimeCode = field(default="none", metadata=LATER)
+    """Code of the time step, added to the normalized tokens: `learned` as in 4DS, or fixed `sine`s. Without one the
+    head reads tokens as a set, and cannot tell the order of frames that an encoder encodes one by one."""
     heads: Annotated[int, NOT_NEGATIVE] = 0
     """Attention heads; 0: one per 64 channels, at most 16, as in the encoders of the TWLV-I report."""
     concat_clips: bool = False
@@ -103,6 +108,11 @@ class AttentiveProbe(Classification):
     def candidates(self) -> list[dict[str, float]]:
         """Hyper-parameter candidates, trained at once."""
         return lr_decay_pairs(self.lrs or (self.lr,), self.weight_decays or (self.weight_decay,))
+
+    @property
+    def order_aware(self) -> bool:
+        """Whether tokens carry a time code."""
+        return self.time != "none"
 
     def for_dataset(self, family: str) -> AttentiveProbe:
         """Return `attentive/paper`, `vjepa` and `vjepa2` with the settings for the dataset; others unchanged."""
@@ -164,9 +174,15 @@ class AttentiveProbe(Classification):
         clip = 4 * first.values[0, 0].numel()
         limit = min(max(1, READ_BYTES // (clip * first.values.shape[1])), self.batch)
         size = next(n for n in range(limit, 0, -1) if self.batch % n == 0)
-        heads = self.heads or default_heads(dim)
         model = random_heads(
-            generator(seed), dim, len(train.classes), heads=heads, depth=self.depth, count=len(self.candidates)
+            generator(seed),
+            dim,
+            len(train.classes),
+            heads=self.heads or default_heads(dim),
+            depth=self.depth,
+            count=len(self.candidates),
+            time=self.time,
+            steps=1 if self.time == "none" else self._steps(train, int(first.owner[0])),
         ).to(device)
         optimizer = StackedOptimizer(
             model.parameters(), "adamw", no_decay_bias=self.no_decay_bias, clip_grad_norm=self.clip_grad_norm or None
@@ -176,9 +192,9 @@ class AttentiveProbe(Classification):
         done, labels = resume.resume(scratch, parts), labels.to(device)
         for epoch in range(done, epochs):
             step, accumulated = epoch * epoch_steps, 0
-            for x, mask, y, last in self._minibatches(train, indices, labels, size=size, epoch=epoch, seed=seed):
+            for tokens, y, last in self._minibatches(train, indices, labels, size=size, epoch=epoch, seed=seed):
                 with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-                    loss = head_losses(model(x, mask), y).sum() * len(y)
+                    loss = head_losses(model(*tokens), y).sum() * len(y)
                 loss.backward()
                 accumulated += len(y)
                 if last or accumulated >= self.batch:
@@ -202,32 +218,41 @@ class AttentiveProbe(Classification):
 
     def _minibatches(
         self, train: Features[Any], indices: Sequence[int], labels: Tensor, *, size: int, epoch: int, seed: int
-    ) -> Iterator[tuple[Tensor, Tensor | None, Tensor, bool]]:
-        """Yield tokens, mask, labels and whether the epoch ends, with every example of `indices` once."""
+    ) -> Iterator[tuple[_ClipTokens, Tensor, bool]]:
+        """Yield tokens, labels and whether the epoch ends, with every example of `indices` once."""
         order = torch.randperm(len(indices), generator=generator(1_000_003 * (seed + 1) + epoch))
-        draw = epoch if not self.concat_clips or find_drawn(self.train.sampler) else None
-        previous: tuple[Tensor, Tensor | None, Tensor] | None = None
-        for batch in train.batches(size, torch.as_tensor(indices)[order].tolist(), draw):
+        previous: tuple[_ClipTokens, Tensor] | None = None
+        for batch in train.batches(size, torch.as_tensor(indices)[order].tolist(), self._draw(epoch)):
             if previous is not None:
                 yield *previous, False
-            x, mask, owner = self._tokens(check_finite(train, batch), self.train)
-            previous = x, mask, labels[owner.to(labels.device)]
+            tokens, owner = self._tokens(check_finite(train, batch), self.train)
+            previous = tokens, labels[owner.to(labels.device)]
         if previous is not None:
             yield *previous, True
 
-    def _tokens(self, batch: Batch, view: View) -> tuple[Float[Tensor, "m k d"], Bool[Tensor, "m k"] | None, Tensor]:
-        """Return the tokens a head attends to (of one clip, or of all clips of one crop), their mask and examples."""
-        values = batch.values.float().flatten(2, -2)
+    def _draw(self, epoch: int) -> int | None:
+        """Return which of the clips of a training example are read in an epoch; None: all of them."""
+        return epoch if not self.concat_clips or find_drawn(self.train.sampler) else None
+
+    def _steps(self, train: Features[Any], example: int) -> int:
+        """Return the number of time steps of the tokens of a training example."""
+        batch = next(iter(train.batches(1, [example], self._draw(0))))
+        return self._tokens(batch, self.train)[0].steps
+
+    def _tokens(self, batch: Batch, view: View) -> tuple[_ClipTokens, Tensor]:
+        """Return the tokens a head attends to (of one clip, or of all clips of one crop), and their examples."""
+        values, steps = batch.values.float().flatten(2, -2), batch.values.shape[2]
         if not self.concat_clips:
             mask = batch.mask.to(values.device)
             owner = batch.owner[:, None].expand_as(batch.mask)[batch.mask]
-            return values.flatten(0, 1) if mask.all() else values[mask], None, owner
+            return _ClipTokens(values.flatten(0, 1) if mask.all() else values[mask], None, steps), owner
         crops = crops_of(view.sampler)
         b, n, k, d = values.shape
         grouped = values.view(b, n // crops, crops, k, d).transpose(1, 2).reshape(b * crops, -1, d)
         clip_mask = batch.mask.view(b, n // crops, crops, 1).transpose(1, 2).expand(b, crops, n // crops, k)
         mask = clip_mask.reshape(b * crops, -1).to(values.device)
-        return grouped, None if mask.all() else mask, batch.owner.repeat_interleave(crops)
+        tokens = _ClipTokens(grouped, None if mask.all() else mask, n // crops * steps)
+        return tokens, batch.owner.repeat_interleave(crops)
 
     @torch.no_grad()
     def _probabilities(
@@ -239,8 +264,8 @@ class AttentiveProbe(Classification):
         draw = None if indices is None or (self.concat_clips and not find_drawn(view.sampler)) else 0
         clips = 1 if draw is not None else clips_of(view.sampler, 16)
         for batch in features.batches(max(1, READ_BYTES // (trained.clip * clips)), indices, draw):
-            x, mask, owner = self._tokens(check_finite(features, batch), view)
-            logits = trained.model(x, mask)
+            tokens, owner = self._tokens(check_finite(features, batch), view)
+            logits = trained.model(*tokens)
             probabilities = probabilities_of(logits, multilabel=trained.multilabel).float().cpu()
             total.index_add_(1, owner.cpu(), probabilities)
             views.index_add_(0, owner.cpu(), torch.ones(len(owner)))
@@ -252,6 +277,14 @@ def _divide_gradients(model: AttentiveHeads, count: int) -> None:
     for p in model.parameters():
         if p.grad is not None:
             p.grad.div_(count)
+
+
+class _ClipTokens(NamedTuple):
+    """Tokens that a head attends to together, in order of time: `steps` time steps with equally many tokens each."""
+
+    values: Float[Tensor, "m k d"]
+    mask: Bool[Tensor, "m k"] | None
+    steps: int
 
 
 class _TrainedHeads(NamedTuple):

@@ -122,13 +122,13 @@ def _motion_effect(task: AlteredTask, missing: list[MissingResult]) -> MotionEff
 
     @cache
     def real(row: int) -> Evidence | None:
-        return _evidence(original.cells[row]) if row in original.cells else None
+        return evidence(original.cells[row]) if row in original.cells else None
 
     def pairs(side: str, alteration: str) -> dict[int, Pair]:
         column = task.columns.get((side, alteration))
         aligned = {}
         for row, result in column.cells.items() if column else ():
-            pair = align(real(row), _evidence(result))
+            pair = align(real(row), evidence(result))
             if pair:
                 aligned[row] = pair
             else:
@@ -144,7 +144,7 @@ def _motion_effect(task: AlteredTask, missing: list[MissingResult]) -> MotionEff
     return MotionEffect(original, _sensitivity(on_test), dependence)
 
 
-def _evidence(result: Result) -> Evidence | None:
+def evidence(result: Result) -> Evidence | None:
     """What a recognition result can be paired by; None if no predictions were saved."""
     return ranking.load_evidence(result) if result.kind == "recognition" else None
 
@@ -165,7 +165,7 @@ def align(real: Evidence | None, altered: Evidence | None) -> Pair | None:
 
 def _sensitivity(pairs: Mapping[int, Mapping[str, Pair]]) -> dict[int, dict[str, AccuracyDrop]]:
     keys = [(row, alteration) for row, by_alteration in pairs.items() for alteration in by_alteration]
-    drops = _holm_adjusted([_drop(pairs[row][alteration]) for row, alteration in keys])
+    drops = holm_adjusted([accuracy_drop(pairs[row][alteration]) for row, alteration in keys])
     by_row: dict[int, dict[str, AccuracyDrop]] = {}
     for (row, alteration), drop in zip(keys, drops, strict=True):
         by_row.setdefault(row, {})[alteration] = drop
@@ -183,17 +183,20 @@ def motion_use(drops: Mapping[str, AccuracyDrop]) -> AccuracyDrop | None:
 def _dependence(original: Column, pairs: Mapping[int, Pair]) -> MotionDependence:
     best = max(pairs, key=lambda row: original.cells[row].headline.value)
     pair = pairs[best]
-    return MotionDependence(best, _drop(pair), drops_by_class(pair) if isinstance(pair, PairedOutcomes) else ())
+    return MotionDependence(best, accuracy_drop(pair), drops_by_class(pair) if isinstance(pair, PairedOutcomes) else ())
 
 
 def drops_by_class(pair: PairedOutcomes) -> tuple[tuple[str, AccuracyDrop], ...]:
     """Accuracy drop of each class, in descending order; p-values are Holm-adjusted over the classes."""
     names = sorted({name for name in pair.truth.tolist() if name})
-    drops = _holm_adjusted([_drop(PairedOutcomes(*(column[pair.truth == name] for column in pair))) for name in names])
+    drops = holm_adjusted(
+        [accuracy_drop(PairedOutcomes(*(column[pair.truth == name] for column in pair))) for name in names]
+    )
     return tuple(sorted(zip(names, drops, strict=True), key=lambda item: -item[1].gap.value))
 
 
-def _drop(pair: Pair) -> AccuracyDrop:
+def accuracy_drop(pair: Pair) -> AccuracyDrop:
+    """Accuracy on real clips minus that on altered ones, or of any two paired results; its p-value is not adjusted."""
     if isinstance(pair, PairedResamples):
         lost = paired_bootstrap.difference(*pair)
         assert lost is not None, "only paired if it is known"
@@ -202,6 +205,7 @@ def _drop(pair: Pair) -> AccuracyDrop:
     return AccuracyDrop(float(pair.real.mean()), float(pair.altered.mean()), gap, gap.p)
 
 
-def _holm_adjusted(drops: Sequence[AccuracyDrop]) -> list[AccuracyDrop]:
+def holm_adjusted(drops: Sequence[AccuracyDrop]) -> list[AccuracyDrop]:
+    """The drops with p-values Holm-adjusted over all of them."""
     adjusted = stats.holm([drop.p for drop in drops])
     return [drop._replace(p=p, tests=len(drops)) for drop, p in zip(drops, adjusted, strict=True)]

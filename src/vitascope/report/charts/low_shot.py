@@ -119,11 +119,15 @@ def _curve(
     row: int, label: str, levels: Sequence[Level], scores: Mapping[str, Score], y: Axis, *, full_known: bool
 ) -> Curve:
     drawn = [level for level in levels if level.text in scores]
+    return curve(row, label, drawn, scores, y, n_known=len(drawn) - (ALL in scores and not full_known))
+
+
+def curve(row: int, label: str, drawn: Sequence[Level], scores: Mapping[str, Score], y: Axis, *, n_known: int) -> Curve:
+    """A curve through the scores at the first `n_known` of the levels `drawn`; a dashed segment leads to the rest."""
     dots = tuple(
         Dot(x, round(100 - y.at(scores[text].value), 2), f"{label}\n{text}: {with_interval(scores[text])}")
         for text, x in drawn
     )
-    n_known = len(drawn) - (ALL in scores and not full_known)
     solid = drawn[:n_known]
     spans = [(x, *plots.span(y, scores[text])) for text, x in solid]
     with_intervals = all(scores[level.text].low is not None for level in solid)

@@ -25,6 +25,8 @@ from vitascope.report.analysis import phrases, published
 from vitascope.report.analysis.head_selection import seed_spread
 from vitascope.report.analysis.leaderboard import Column, EncoderRow, Leaderboard, SettingDifference
 from vitascope.report.analysis.ranking import ALPHA, Ranking, average_columns, average_name
+from vitascope.report.analysis.readouts import is_blind
+from vitascope.report.sections.readouts import BLIND
 
 MAX_EXAMPLES = 200
 """Maximum number of examples listed per reason; all are in the results file."""
@@ -254,6 +256,7 @@ def _cell(result: Result | None, ranking: Ranking | None, row: int) -> Cell:
         notes += [f"{result.n} of {result.expected} examples", *filter(None, [phrases.coverage_note(result)])]
         notes += [f"protocol {result.protocol}"]
         notes += ["† in the encoder's pretraining data"] if result.in_pretraining_data else []
+        notes += [f"{BLIND} of frames: they are encoded one by one and read as a set"] if is_blind(result) else []
     in_pretraining_data = result is not None and result.in_pretraining_data
     return Cell(number(score.value), interval(score), tier, in_pretraining_data, score.value, "\n".join(notes))
 

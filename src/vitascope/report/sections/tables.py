@@ -9,6 +9,7 @@ from vitascope.core.text import escaped, margin, number
 from vitascope.core.types import Score
 from vitascope.report.analysis import head_selection, motion_effect
 from vitascope.report.analysis.head_selection import HeadSummary
+from vitascope.report.analysis.layers import LayerTask, layer_tasks
 from vitascope.report.analysis.leaderboard import Leaderboard
 from vitascope.report.analysis.motion_effect import (
     AccuracyDrop,
@@ -19,8 +20,12 @@ from vitascope.report.analysis.motion_effect import (
 )
 from vitascope.report.analysis.phrases import SELECTED_ON_TEST, caveats, gap_too_few, with_caveats
 from vitascope.report.analysis.ranking import ALPHA, Ranking, chance_level
+from vitascope.report.analysis.readouts import ReadoutPair, readout_pairs
 from vitascope.report.charts import low_shot
 from vitascope.report.charts.low_shot import LowShotPlot
+from vitascope.report.sections.layers import layer_table
+from vitascope.report.sections.readouts import readout_table
+from vitascope.report.sections.summary_table import SummaryTable as SummaryTable
 
 ON_TEST_NOTE = (
     "Heads selected by their score on the test set are marked: such a score is the best of many tries on that set, too "
@@ -42,15 +47,6 @@ MAX_CLASSES = 3
 """Number of classes listed at each end."""
 
 
-class SummaryTable(NamedTuple):
-    """A table of text with a title and a note."""
-
-    title: str
-    note: str
-    heads: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-
 class Extras(NamedTuple):
     """Everything a leaderboard holds beyond the scores of its standard tasks."""
 
@@ -58,18 +54,23 @@ class Extras(NamedTuple):
     missing_results: Sequence[MissingResult]
     low_shot_plots: Sequence[LowShotPlot]
     heads: Sequence[HeadSummary]
+    readouts: Sequence[ReadoutPair]
+    layers: Sequence[LayerTask]
 
 
 def collect_extras(board: Leaderboard, rankings: Mapping[str, Ranking]) -> Extras:
     """Compute the effect of motion from saved predictions, and collect low-shot scores and selected heads."""
     effects, missing = motion_effect.motion_effects(board)
-    return Extras(effects, missing, low_shot.low_shot_plots(board, rankings), head_selection.head_summaries(board))
+    heads, readouts = head_selection.head_summaries(board), readout_pairs(board)
+    plots, layers = low_shot.low_shot_plots(board, rankings), layer_tasks(board)
+    return Extras(effects, missing, plots, heads, readouts, layers)
 
 
 def summary_tables(board: Leaderboard, extras: Extras, *, brief: bool = False) -> list[SummaryTable]:
     """All tables that have rows; `brief` leaves out head selection, and motion effects on low-shot tasks."""
     effects = [e for e in extras.motion_effects if not (brief and e.original.variant)]
-    tables = [sensitivity_table(board, effects), dependence_table(board, effects)]
+    tables = [readout_table(board, extras.readouts), layer_table(board, extras.layers)]
+    tables += [sensitivity_table(board, effects), dependence_table(board, effects)]
     tables += low_shot_tables(board, extras.low_shot_plots)
     tables += [] if brief else [head_table(extras.heads)]
     return [table for table in tables if table.rows]
