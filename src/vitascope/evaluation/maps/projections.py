@@ -49,9 +49,9 @@ class PCA:
 
     def __call__(self, vectors: Float[ndarray, "n d"], labels: Int[ndarray, "n"]) -> Float[ndarray, "n 2"]:
         """Project, with scikit-learn."""
-        from sklearn.decomposition import PCA as SklearnPCA
+        from sklearn import decomposition
 
-        points: Float[ndarray, "n 2"] = SklearnPCA(PLANE, random_state=self.seed).fit_transform(vectors)
+        points: Float[ndarray, "n 2"] = decomposition.PCA(PLANE, random_state=self.seed).fit_transform(vectors)
         return points
 
 
@@ -72,10 +72,10 @@ class TSNE:
 
     def __call__(self, vectors: Float[ndarray, "n d"], labels: Int[ndarray, "n"]) -> Float[ndarray, "n 2"]:
         """Project, with scikit-learn; UserError for a perplexity that the number of points does not allow."""
-        from sklearn.manifold import TSNE as SklearnTSNE
+        from sklearn import manifold
 
         _check_perplexity(self.perplexity, len(vectors))
-        model = SklearnTSNE(PLANE, perplexity=self.perplexity, init=self.init, random_state=self.seed)
+        model = manifold.TSNE(PLANE, perplexity=self.perplexity, init=self.init, random_state=self.seed)
         points: Float[ndarray, "n 2"] = model.fit_transform(np.asarray(vectors, np.float32))
         return points
 

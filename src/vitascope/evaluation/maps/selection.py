@@ -75,8 +75,8 @@ def chosen_classes(dataset: Dataset[Any], selection: Selection) -> set[int]:
         raise UserError(f"--exclude-class leaves none of the classes of {dataset.name}; exclude fewer")
     if selection.random_classes > len(labels):
         raise UserError(
-            f"--random-classes {selection.random_classes}: there are {counted(len(labels), 'class', 'classes')} to draw "
-            "from; draw fewer"
+            f"--random-classes {selection.random_classes}: there are {counted(len(labels), 'class', 'classes')} to "
+            "draw from; draw fewer"
         )
     if selection.random_classes:
         rng = np.random.default_rng(selection.seed)

@@ -26,7 +26,7 @@ def thumbnails(points: Points, seed: int) -> tuple[Sprites, bytes] | None:
     tiles = {point: tile for point in sorted(wanted) if (tile := _tile(points, point)) is not None}
     made = [point for point in wanted if point in tiles]
     while made:
-        data = _sheet([tiles[point] for point in made])
+        data = make_sheet([tiles[point] for point in made])
         if len(data) <= MAX_BYTES:
             sizes = tuple((int(tile.width), int(tile.height)) for tile in (tiles[point] for point in made))
             return Sprites(side=SIDE, columns=COLUMNS, points=tuple(made), sizes=sizes), data
@@ -72,7 +72,8 @@ def _picture(example: Example[int], middle: float) -> Any:
     return Image.fromarray(pixels[0]).resize(size, Image.Resampling.BOX)
 
 
-def _sheet(tiles: Sequence[Any]) -> bytes:
+def make_sheet(tiles: Sequence[Any]) -> bytes:
+    """Tiles as one JPEG file, in rows of `COLUMNS`."""
     from PIL import Image
 
     rows = -(-len(tiles) // COLUMNS)
