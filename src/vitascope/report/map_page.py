@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import zlib
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote
 
 import numpy as np
 from markupsafe import Markup
 
 from vitascope.core import files
+from vitascope.core.errors import UserError
 from vitascope.core.text import escaped, percent
 from vitascope.core.types import Score
 from vitascope.evaluation.maps.files import (
@@ -29,17 +32,59 @@ from vitascope.report.charts import map_picture
 from vitascope.report.export_tables import terminal_summary
 from vitascope.report.render import TEMPLATES, render
 from vitascope.report.sections import maps
+from vitascope.report.sections.tables import SummaryTable
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 PAGE = "map.html"
+MAX_SMALL, COLORS = 6, 64
+"""Pictures of each map in the report of a run folder, and their colors."""
 SHOWN = 5
 """Nearest neighbors of a point that the page shows."""
 STEPS = 65_535
 """Steps of a coordinate in the page, along the longer side of a picture."""
 MAX_SPRITES = 4_000_000
 """Bytes of the file of thumbnails."""
+
+
+class SmallPicture(NamedTuple):
+    """A picture as text, and what it shows."""
+
+    url: str
+    width: int
+    height: int
+    words: str
+
+
+class MapView(NamedTuple):
+    """A map in the report of its run folder."""
+
+    title: str
+    link: str
+    """Address of its page, relative to the report; empty without one."""
+    pictures: Sequence[SmallPicture]
+    table: SummaryTable
+
+
+def map_views(run: Path) -> list[MapView]:
+    """The maps in the folders directly below a run folder; those whose files do not fit are left out."""
+    views = []
+    for found in maps.maps_of(run):
+        with suppress(UserError, FileNotFoundError):
+            folder = run / found.folder
+            pictures = [_small(folder, found.record, picture) for picture in found.record.pictures[:MAX_SMALL]]
+            link = f"{quote(found.folder)}/{PAGE}" if (folder / PAGE).is_file() else ""
+            title = f"{escaped(found.record.dataset)}, {found.record.points:,} {found.record.unit}s"
+            views.append(MapView(title, link, pictures, maps.measures_table(found.record)))
+    return views
+
+
+def _small(folder: Path, record: MapRecord, picture: Picture) -> SmallPicture:
+    laid = _layout(record, picture, read_points(folder, record, picture))
+    image = b64encode(map_picture.png(laid, scale=1, colors=COLORS)).decode()
+    width, height = map_picture.size(laid)
+    return SmallPicture(f"data:image/png;base64,{image}", width, height, f"{laid.title}. {laid.caption}")
 
 
 def write(folder: Path) -> Path:

@@ -39,6 +39,7 @@ from vitascope.report.charts import box_overlay, keyframe_selection, plots, svg_
 from vitascope.report.charts.keyframe_page import Keyframes, lay_out
 from vitascope.report.charts.plots import Axis, Strip
 from vitascope.report.charts.timeline_selection import TaskTimelines
+from vitascope.report.map_page import MapView, map_views
 from vitascope.report.render import TEMPLATES, render
 from vitascope.report.sections import detection, leaderboard, motion, pretraining, temporal
 from vitascope.report.sections.pretraining import Pretraining
@@ -73,6 +74,7 @@ class Findings(NamedTuple):
     pretraining: Pretraining | None
     timelines: Sequence[TaskTimelines]
     keyframes: Keyframes
+    maps: Sequence[MapView]
 
 
 class TaskView(NamedTuple):
@@ -166,8 +168,9 @@ def _result_renderers(
     trained = pretraining.pretraining(logs, first=len(board.rows))
     sentences: list[Sequence[TextRun]] = [*_key_findings(board, rankings), *(trained.findings if trained else [])]
     extras = collect_extras(board, rankings)
-    findings = Findings(analyses, rankings, sentences, extras, trained, *drawn)
-    more = [trained.table] if trained else []
+    maps = map_views(run)
+    findings = Findings(analyses, rankings, sentences, extras, trained, *drawn, maps)
+    more = [*([trained.table] if trained else []), *(one.table for one in maps)]
     return {
         "html": lambda: _html(run, board, findings),
         "md": lambda: (
@@ -252,6 +255,7 @@ def _html(run: Path, board: Leaderboard, findings: Findings) -> str:
         "actors": detection.actor_tasks(board),
         "kinds_of_boxes": detection_errors.KINDS,
         "keyframes": findings.keyframes,
+        "maps": findings.maps,
         "meanings": box_overlay.MEANINGS,
         "styles": Markup(_styles(findings)),
         **_variants(board, findings.extras, rankings),

@@ -47,21 +47,49 @@
     context.fill();
     context.stroke();
   };
-  const atlas = (r, ratio) => {
-    const side = Math.ceil((r * 2.6 + 3) * ratio);
-    const count = Math.min(data.classes.length, LOOKS);
-    const sheet = Object.assign(document.createElement("canvas"), { width: side * (count + 1), height: side });
-    const context = sheet.getContext("2d");
-    for (let look = 0; look <= count; look++) {
-      context.setTransform(ratio, 0, 0, ratio, side * (look + 0.5), side / 2);
-      if (look < count) { marker(context, look, r); continue; }
-      context.globalAlpha = 0.35;
-      context.fillStyle = palette.soft;
-      context.beginPath();
-      context.arc(0, 0, Math.max(r * 0.6, 1), 0, 7);
-      context.fill();
+  const packed = (text) => { // a color as a pixel
+    const [r, g, b] = text.match(/\d+/g).map(Number);
+    return (255 << 24 | b << 16 | g << 8 | r) >>> 0;
+  };
+  const stamps = (r, ratio, width) => { // every marker as pixels of a row of `width`: thousands are copied in a frame
+    const side = Math.ceil((r * 2.6 + 3) * ratio), count = Math.min(data.classes.length, LOOKS), made = [];
+    const sheet = Object.assign(document.createElement("canvas"), { width: side, height: side });
+    const context = sheet.getContext("2d", { willReadFrequently: true });
+    for (let look = 0; look <= count; look++) { // the last one is that of classes that are not shown
+      context.setTransform(1, 0, 0, 1, 0, 0);
+      context.clearRect(0, 0, side, side);
+      context.setTransform(ratio, 0, 0, ratio, side / 2, side / 2);
+      if (look < count) marker(context, look, r);
+      else {
+        context.globalAlpha = 0.35;
+        context.fillStyle = palette.soft;
+        context.beginPath();
+        context.arc(0, 0, Math.max(r * 0.6, 1), 0, 7);
+        context.fill();
+      }
+      const pixels = context.getImageData(0, 0, side, side).data, stamp = { offset: [], alpha: [], color: [] };
+      for (let i = 0; i < side * side; i++) {
+        const alpha = pixels[4 * i + 3];
+        if (alpha < 8) continue;
+        stamp.offset.push(Math.floor(i / side) * width + i % side);
+        stamp.alpha.push(alpha > 247 ? 256 : alpha);
+        stamp.color.push((255 << 24 | pixels[4 * i + 2] << 16 | pixels[4 * i + 1] << 8 | pixels[4 * i]) >>> 0);
+      }
+      made.push({
+        offset: Int32Array.from(stamp.offset), alpha: Uint16Array.from(stamp.alpha), color: Uint32Array.from(stamp.color),
+      });
     }
-    return { sheet, side, gray: count };
+    return { side, made, gray: count };
+  };
+  const blit = (pixels, base, { offset, alpha, color }) => {
+    for (let s = 0; s < offset.length; s++) {
+      const at = base + offset[s], a = alpha[s], over = color[s];
+      if (a === 256) { pixels[at] = over; continue; }
+      const under = pixels[at], rest = 256 - a;
+      const redBlue = ((over & 0xff00ff) * a + (under & 0xff00ff) * rest) >>> 8 & 0xff00ff;
+      const green = ((over & 0xff00) * a + (under & 0xff00) * rest) >>> 8 & 0xff00;
+      pixels[at] = 0xff000000 | redBlue | green;
+    }
   };
 
   // ---- one panel
@@ -97,7 +125,7 @@
         canvas.width = Math.round(box.width * this.ratio);
         canvas.height = Math.round(box.height * this.ratio);
       }
-      this.sheet = null;
+      this.stamps = null;
       this.draw();
     }
     get size() { return Math.min(this.width, this.height) * (1 - 2 * EDGE) * this.zoom; }
@@ -119,22 +147,27 @@
     }
     paint() {
       if (!this.width) return;
-      const r = Math.round(this.radius() * 4) / 4;
-      if (!this.sheet || this.r !== r) { this.r = r; this.sheet = atlas(r, this.ratio); }
-      const context = this.back.getContext("2d"), { sheet, side, gray } = this.sheet;
-      context.clearRect(0, 0, this.back.width, this.back.height);
-      const { x, y } = this.map, scale = this.size * this.ratio, half = side / 2;
-      const left = (this.width / 2 + this.left) * this.ratio - scale / 2 - half;
-      const top = (this.height / 2 + this.top) * this.ratio - scale / 2 - half;
-      const right = this.back.width, bottom = this.back.height;
+      const r = Math.round(this.radius() * 4) / 4, room = Math.ceil(24 * this.ratio); // around what is seen
+      const across = this.back.width + 2 * room, down = this.back.height + 2 * room;
+      if (!this.stamps || this.r !== r) { this.r = r; this.stamps = stamps(r, this.ratio, across); }
+      if (!this.image || this.image.width !== across || this.image.height !== down) {
+        this.image = new ImageData(across, down);
+        this.pixels = new Uint32Array(this.image.data.buffer);
+      }
+      const { pixels } = this, { x, y } = this.map, { label, order } = data, { side, made, gray } = this.stamps;
+      pixels.fill(packed(palette.card));
+      const scale = this.size * this.ratio, most = [across - side - 1, down - side - 1];
+      const left = (this.width / 2 + this.left) * this.ratio - scale / 2 - side / 2 + room;
+      const top = (this.height / 2 + this.top) * this.ratio - scale / 2 - side / 2 + room;
       for (const turn of shown.size ? [false, true] : [true]) {
-        for (const i of data.order) {
-          if (shown.size && shown.has(data.label[i]) !== turn) continue;
-          const h = x[i] * scale + left | 0, v = y[i] * scale + top | 0;
-          if (h < -side || v < -side || h > right || v > bottom) continue;
-          context.drawImage(sheet, (turn ? data.label[i] % LOOKS : gray) * side, 0, side, side, h, v, side, side);
+        for (const i of order) {
+          if (shown.size && shown.has(label[i]) !== turn) continue;
+          const h = Math.round(x[i] * scale + left), v = Math.round(y[i] * scale + top);
+          if (h < 0 || v < 0 || h > most[0] || v > most[1]) continue;
+          blit(pixels, v * across + h, made[turn ? label[i] % LOOKS : gray]);
         }
       }
+      this.back.getContext("2d").putImageData(this.image, -room, -room);
     }
     mark() { // the active point and its neighbors in the full space of this encoder
       const context = this.front.getContext("2d");
@@ -170,7 +203,7 @@
     nearest(px, py, reach) {
       const size = this.size, { cells, start, items } = this.grid;
       const x = (px - this.width / 2 - this.left) / size + 0.5, y = (py - this.height / 2 - this.top) / size + 0.5;
-      const span = reach / size, cell = (value) => Math.max(0, Math.min(cells - 1, value * cells | 0));
+      const span = reach / size, cell = (value) => Math.floor(Math.max(0, Math.min(cells - 1, value * cells)));
       let best = NONE, least = span * span;
       for (let row = cell(y - span); row <= cell(y + span); row++) {
         for (let k = start[row * cells + cell(x - span)]; k < start[row * cells + cell(x + span) + 1]; k++) {
@@ -371,7 +404,7 @@
   // ---- theme
   const recolor = () => {
     readColors();
-    for (const panel of panels) { panel.sheet = null; panel.draw(); }
+    for (const panel of panels) { panel.stamps = null; panel.draw(); }
     describe();
   };
   new MutationObserver(recolor).observe(root, { attributes: true, attributeFilter: ["style", "data-theme", "class"] });
