@@ -49,6 +49,10 @@ from vitascope.sampling.samplers import Sampler, Uniform
 
 DEFAULT_METHODS = ("pca", "tsne", "lda")
 """Those of the TWLV-I report."""
+NESTED = (
+    "every class is of one recording, so neighbors of the same recording count, and what looks like a class may be the "
+    "recording"
+)
 SLOW = 10_000
 """Points from which on scikit-learn's t-SNE takes minutes."""
 
@@ -98,7 +102,7 @@ def make_map(dataset: Dataset[Any], encoders: Sequence[str | Encoder | Card], co
     drawn = [drawing.encoder(name, vectors) for name, vectors in zip(names, matrices, strict=True)]
     if not any(each.pictures for each in drawn):
         raise UserError("; ".join(dict.fromkeys(notes)))
-    record = _record(dataset, points, drawn, config=config, k=drawing.k, notes=tuple(dict.fromkeys(notes)))
+    record = _record(dataset, drawing, drawn, notes=tuple(dict.fromkeys(notes)))
     return _write(record, points, dataset.classes, drawn, config)
 
 
@@ -128,6 +132,9 @@ class _Drawing:
     ) -> None:
         self.points, self.methods, self.config, self.notes = points, methods, config, notes
         self.labels, self.groups = points.labels, points.groups
+        if not _shares_classes(self.labels, self.groups):
+            notes.append(NESTED)
+            self.groups = points.owner
         self.k = max(1, min(config.neighbors, (len(self.labels) - 1) // 2))
         self.divided = len(np.unique(self.groups)) < len(self.groups)
 
@@ -220,19 +227,18 @@ class _Drawing:
         return bootstrap(values[known], self.groups[known], rng=np.random.default_rng(SEED))
 
 
+def _shares_classes(labels: Int[ndarray, "n"], groups: Int[ndarray, "n"]) -> bool:
+    """Whether a class has points of two groups."""
+    pairs = np.unique(np.column_stack([labels, groups]), axis=0)
+    return len(pairs) > len(np.unique(labels))
+
+
 def _number(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def _record(
-    dataset: Dataset[Any],
-    points: Points,
-    drawn: Sequence[_Drawn],
-    *,
-    config: MapConfig,
-    k: int,
-    notes: tuple[str, ...],
-) -> MapRecord:
+def _record(dataset: Dataset[Any], drawing: _Drawing, drawn: Sequence[_Drawn], *, notes: tuple[str, ...]) -> MapRecord:
+    points, config = drawing.points, drawing.config
     shown = sorted({e.truth for e in points.examples})
     return MapRecord(
         dataset=dataset.name,
@@ -242,10 +248,10 @@ def _record(
         scale=config.scale,
         share=config.selection.share,
         seed=config.selection.seed,
-        k=k,
+        k=drawing.k,
         points=len(points.owner),
         videos=len(points.examples),
-        recordings=len(np.unique(points.groups)),
+        recordings=len(np.unique(drawing.groups)),
         classes=tuple(record_files.readable(dataset.classes[label]) for label in shown),
         spaces=tuple(each.space for each in drawn),
         pictures=tuple(picture for each in drawn for picture in each.pictures),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -22,6 +22,7 @@ FOLDS = 5
 PLANE = 2
 
 
+@runtime_checkable
 class Projection(Protocol):
     """A way to draw n vectors as n points of the plane."""
 
