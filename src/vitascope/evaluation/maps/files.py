@@ -159,7 +159,10 @@ def readable(name: str) -> str:
 
 
 def _lists(values: ndarray, kind: pa.DataType) -> pa.Array:
-    return pa.array([row[np.isfinite(row) & (row >= 0)] for row in values], pa.list_(kind))
+    """Rows as lists, without what stands for no neighbor."""
+    there = np.isfinite(values) & (values >= 0)
+    offsets = np.concatenate([[0], np.cumsum(there.sum(1))])
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(values[there]).cast(kind))
 
 
 def write_record(folder: Path, record: MapRecord) -> None:
@@ -211,9 +214,10 @@ def read_points(folder: Path, record: MapRecord, picture: Picture) -> DrawnPoint
 
 def _table_of(column: Any, part: str, record: MapRecord) -> Float[ndarray, "n k"]:
     """Lists of up to k numbers as a table, filled with -1."""
+    lists = column.combine_chunks().field(part)
+    counts = lists.value_lengths().to_numpy(zero_copy_only=False)
     values = np.full((record.points, record.k), -1.0)
-    for i, row in enumerate(column.combine_chunks().field(part).to_pylist()):
-        values[i, : len(row)] = row
+    values[np.arange(record.k) < counts[:, None]] = lists.flatten().to_numpy(zero_copy_only=False)
     return values
 
 

@@ -16,7 +16,7 @@ from vitascope.core.types import Card, Dataset, Example
 from vitascope.encoders.base import Encoder
 from vitascope.features.base import all_vectors, mean_vectors
 from vitascope.features.extract import ExtractionOptions
-from vitascope.features.imports import twelvelabs
+from vitascope.features.imports.twelvelabs import Published
 from vitascope.features.source import FeatureSource
 from vitascope.features.view import View
 from vitascope.sampling.samplers import Sampler
@@ -111,7 +111,7 @@ def _read(
     options: ExtractionOptions,
 ) -> _Read:
     if dataset.cards and unit == "clip":
-        sampler = twelvelabs.clip_sampler(dataset)
+        sampler = Published("clips")
     view = View(sampler)
     asked = replace(dataset, examples=tuple(examples))  # no other needs to be encoded
     with FeatureSource(encoder, asked, root, options) as source:
