@@ -246,6 +246,7 @@ def test_projections_of_the_report_are_left_out_where_they_cannot_be(tmp_path: P
     said = vitascope("map", data, "-o", tmp_path / "map", "--split", "all", "--class", "0").stdout
     assert "left out: t-SNE: perplexity 30 needs" in said
     assert "left out: lda: 1 class among 20 points" in said
+    assert "neighborhoods of 9 instead of 10: less than half of 20 points" in said
     record = files.read_record(tmp_path / "map")
     assert [picture.method for picture in record.pictures] == ["pca"]
     assert record.spaces[0].measured.silhouette is None

@@ -16,6 +16,7 @@ from vitascope.core import files
 from vitascope.core.errors import UserError
 from vitascope.core.files import cache
 from vitascope.core.log import log
+from vitascope.core.text import counted
 from vitascope.core.types import Card, Dataset, Score
 from vitascope.encoders.base import Encoder
 from vitascope.encoders.load import load
@@ -136,6 +137,9 @@ class _Drawing:
             notes.append(NESTED)
             self.groups = points.owner
         self.k = max(1, min(config.neighbors, (len(self.labels) - 1) // 2))
+        if self.k < config.neighbors:
+            few = counted(len(self.labels), "point")
+            notes.append(f"neighborhoods of {self.k} instead of {config.neighbors}: less than half of {few}")
         self.divided = len(np.unique(self.groups)) < len(self.groups)
 
     def encoder(self, name: str, vectors: Float[ndarray, "n d"]) -> _Drawn:

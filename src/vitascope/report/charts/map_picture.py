@@ -69,15 +69,15 @@ def in_unit_square(places: Float[ndarray, "n 2"]) -> Float[ndarray, "n 2"]:
     """Places scaled by one factor and moved into the middle of the unit square."""
     low, high = places.min(0), places.max(0)
     extent = float((high - low).max()) or 1.0
-    scaled: Float[ndarray, "n 2"] = (places - (low + high) / 2) / extent + 0.5
-    return np.clip(scaled, 0.0, 1.0)
+    scaled: Float[ndarray, "n 2"] = np.clip((places - (low + high) / 2) / extent + 0.5, 0.0, 1.0)
+    return scaled
 
 
 def _texts(picture: MapPicture) -> list[tuple[float, float, str, str]]:
     """Place, text and color of every line of text."""
-    left = SIDE + 26
-    lines = [(MARGIN, 18.0, truncate(picture.title, SIDE + LEGEND - 2 * MARGIN), INK)]
-    lines.append((MARGIN, 18.0 + LINE, truncate(picture.caption, SIDE + LEGEND - 2 * MARGIN), SOFT))
+    left, margin = SIDE + 26.0, float(MARGIN)
+    lines = [(margin, 18.0, truncate(picture.title, SIDE + LEGEND - 2 * MARGIN), INK)]
+    lines.append((margin, 18.0 + LINE, truncate(picture.caption, SIDE + LEGEND - 2 * MARGIN), SOFT))
     for i, name in enumerate(picture.legend):
         lines.append((left, _legend_top(i), truncate(name, LEGEND - 40), INK))
     if picture.more:
@@ -143,7 +143,8 @@ def png(picture: MapPicture, *, scale: int = 2, colors: int = 0) -> bytes:
     """
     from PIL import Image, ImageDraw, ImageFont
 
-    image = Image.new("RGB", tuple(scale * side for side in size(picture)), GROUND)
+    width, height = size(picture)
+    image = Image.new("RGB", (scale * width, scale * height), GROUND)
     stamps: dict[tuple[int, float], Any] = {}
     for x, y, look, radius in _marks(picture):
         stamp = stamps.get((look, radius)) or stamps.setdefault((look, radius), _stamp(look, radius * scale))
