@@ -42,14 +42,16 @@ class Points:
     @property
     def labels(self) -> Int[ndarray, "n"]:
         """The class of each point."""
-        return np.array([e.truth for e in self.examples], np.int64)[self.owner]
+        labels: Int[ndarray, "n"] = np.array([e.truth for e in self.examples], np.int64)[self.owner]
+        return labels
 
     @property
     def groups(self) -> Int[ndarray, "n"]:
         """The recording of each point: the group of its example, else the example itself."""
         codes: dict[object, int] = {}
         of = [codes.setdefault((e.group,) if e.group else e.id, len(codes)) for e in self.examples]
-        return np.array(of, np.int64)[self.owner]
+        groups: Int[ndarray, "n"] = np.array(of, np.int64)[self.owner]
+        return groups
 
 
 @dataclass(frozen=True)
@@ -141,13 +143,14 @@ def _rows(read: _Read, examples: Sequence[Example[int]]) -> Int[ndarray, "n"]:
 
 def scaled(vectors: Float[ndarray, "n d"], scale: Scale) -> Float[ndarray, "n d"]:
     """The vectors as they are, with each dimension of mean 0 and variance 1 (constant ones 0), or of length 1."""
+    changed = vectors
     if scale == "standardized":
         deviation = vectors.std(0)
-        return (vectors - vectors.mean(0)) / np.where(deviation > 0, deviation, 1.0)
+        changed = (vectors - vectors.mean(0)) / np.where(deviation > 0, deviation, 1.0)
     if scale == "unit":
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-        return vectors / np.where(norms > 0, norms, 1.0)
-    return vectors
+        changed = vectors / np.where(norms > 0, norms, 1.0)
+    return changed
 
 
 def check_vectors(name: str, vectors: Float[ndarray, "n d"]) -> None:

@@ -136,17 +136,13 @@ def _purity(space: Space) -> float:
 
 def _inflated(record: MapRecord) -> list[list[TextRun]]:
     """A sentence on the LDA picture whose classes come apart most by being fitted."""
-    gaps = [(p.measured.purity.value - p.measured.held_out.value, p) for p in record.pictures if _both(p)]
-    gap, picture = max(gaps, key=lambda pair: pair[0], default=(0.0, None))
-    if picture is None or gap < 5 or not picture.measured.purity or not picture.measured.held_out:
+    pairs = [(p.encoder, p.measured.purity, p.measured.held_out) for p in record.pictures]
+    gaps = [(shown.value - held.value, name, shown, held) for name, shown, held in pairs if shown and held]
+    if not gaps or max(gap[0] for gap in gaps) < 5:
         return []
-    shown, held_out = percent(picture.measured.purity), percent(picture.measured.held_out)
-    text = f"LDA draws the points it is fitted on: {escaped(picture.encoder)} has {shown} in the picture, "
-    return [[TextRun(f"{text}{held_out} held out.")]]
-
-
-def _both(picture: Picture) -> bool:
-    return bool(picture.measured.purity and picture.measured.held_out)
+    _, name, shown, held = max(gaps, key=lambda gap: gap[0])
+    text = f"LDA draws the points it is fitted on: {escaped(name)} has {percent(shown)} in the picture, "
+    return [[TextRun(f"{text}{percent(held)} held out.")]]
 
 
 def settings(record: MapRecord) -> Sequence[tuple[str, str]]:

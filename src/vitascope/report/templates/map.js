@@ -366,10 +366,11 @@
     if (active === NONE || card.hidden) return;
     const [x, y] = focus.at(active), panel = focus.element.getBoundingClientRect(), box = card.getBoundingClientRect();
     const h = panel.left + Math.max(0, Math.min(panel.width, x)), v = panel.top + Math.max(0, Math.min(panel.height, y));
-    const right = h + 24 + box.width < innerWidth;
-    card.style.left = `${Math.max(8, right ? h + 20 : Math.min(h - box.width - 20, innerWidth - box.width - 8))}px`;
-    const narrow = box.width > innerWidth - 80;
-    card.style.top = `${Math.max(8, Math.min(narrow ? v + 24 : v - box.height / 2, innerHeight - box.height - 8))}px`;
+    const gap = 20, edge = 8, after = h + gap + box.width <= innerWidth - edge, before = h - gap - box.width >= edge;
+    const beside = after || before, middle = Math.min(h - box.width / 2, innerWidth - box.width - edge);
+    const below = v + gap + box.height <= innerHeight - edge ? v + gap : v - gap - box.height;
+    card.style.left = `${Math.max(edge, after ? h + gap : before ? h - gap - box.width : middle)}px`;
+    card.style.top = `${Math.max(edge, beside ? Math.min(v - box.height / 2, innerHeight - box.height - edge) : below)}px`;
   };
   addEventListener("scroll", () => { if (!pinned) { if (focus) select(focus, NONE); } else place(); }, true);
 
