@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vitascope.cli import options
 from vitascope.core.log import log
 from vitascope.core.text import escaped
+
+if TYPE_CHECKING:
+    from vitascope.evaluation.maps.files import MapRecord
+    from vitascope.evaluation.maps.selection import Selection
 
 app = typer.Typer()
 Methods = Annotated[
@@ -80,21 +84,13 @@ def map_(
     from vitascope.core.files import cache
     from vitascope.datasets.open import open_dataset
     from vitascope.evaluation.maps.make import MapConfig, make_map
-    from vitascope.evaluation.maps.selection import Selection, read_share
     from vitascope.report import map_page
     from vitascope.sampling.names import parse
 
     config = MapConfig(
         output=output,
         methods=tuple(methods),
-        selection=Selection(
-            split=options.choice(split, "--split", ("test", "train", "all")),
-            classes=tuple(classes),
-            exclude=tuple(exclude_classes),
-            random_classes=random_classes,
-            share=read_share(share),
-            seed=seed,
-        ),
+        selection=_selection(split, classes, exclude_classes, random_classes, share=share, seed=seed),
         unit=options.choice(vectors, "--vectors", ("video", "clip")),
         sampler=parse(view),
         scale=options.choice(scale, "--scale", ("raw", "standardized", "unit")),
@@ -109,6 +105,27 @@ def map_(
         log.warning("%s: %s", dataset.name, note)
     record = make_map(dataset, models, config)
     written = map_page.write(output)
+    _print(output, record, written, as_json=as_json)
+
+
+def _selection(
+    split: str, classes: list[str], exclude: list[str], random_classes: int, *, share: str, seed: int
+) -> Selection:
+    from vitascope.evaluation.maps.selection import Selection, read_share
+
+    return Selection(
+        split=options.choice(split, "--split", ("test", "train", "all")),
+        classes=tuple(classes),
+        exclude=tuple(exclude),
+        random_classes=random_classes,
+        share=read_share(share),
+        seed=seed,
+    )
+
+
+def _print(output: Path, record: MapRecord, written: Path, *, as_json: bool) -> None:
+    from vitascope.report import map_page
+
     if as_json:
         print((output / "map.json").read_text(encoding="utf-8").rstrip())
         return

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,10 +18,13 @@ from vitascope.core import files
 from vitascope.core.errors import DamagedFileError, UserError, reading
 from vitascope.core.schema import conform
 from vitascope.core.types import Score
-from vitascope.evaluation.maps.vectors import MAX_POINTS, Points
-from vitascope.features.store_index import write_table
 from vitascope.metrics.neighborhoods import Nearest
 
+if TYPE_CHECKING:
+    from vitascope.evaluation.maps.points import Points
+
+MAX_POINTS = 100_000
+"""All pairs of points are compared; beyond, that takes hours."""
 RECORD, SPRITES = "map.json", "thumbnails.jpg"
 PICTURES = ("parquet", "svg", "png")
 AGAIN = "make the map again with `vitascope map`"
@@ -137,6 +140,8 @@ def write_points(
 
     `neighbors` is what Embedding Atlas takes: rows and distances of the nearest points in the full space.
     """
+    from vitascope.features.store_index import write_table  # which needs torch, as readers of maps do not
+
     ids = [readable(points.examples[i].id) for i in points.owner]
     neighbors = pa.StructArray.from_arrays(
         [_lists(nearest.indices, pa.int32()), _lists(nearest.distances, pa.float32())], ["ids", "distances"]

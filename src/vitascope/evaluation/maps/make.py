@@ -23,6 +23,7 @@ from vitascope.encoders.load import load
 from vitascope.evaluation.evaluate import precomputed_encoders
 from vitascope.evaluation.maps import files as record_files
 from vitascope.evaluation.maps.files import Chance, MapRecord, Neighborhood, Picture, Space
+from vitascope.evaluation.maps.points import Points, Scale, Unit
 from vitascope.evaluation.maps.projections import (
     LDA,
     SEED,
@@ -33,7 +34,7 @@ from vitascope.evaluation.maps.projections import (
 )
 from vitascope.evaluation.maps.selection import Selection, selected
 from vitascope.evaluation.maps.thumbnails import thumbnails
-from vitascope.evaluation.maps.vectors import Points, Scale, Unit, check_vectors, read_vectors, scaled
+from vitascope.evaluation.maps.vectors import check_vectors, read_vectors, scaled
 from vitascope.features.export import file_name
 from vitascope.features.extract import ExtractionOptions
 from vitascope.metrics.neighborhoods import (

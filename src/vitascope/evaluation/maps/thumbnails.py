@@ -12,7 +12,7 @@ from jaxtyping import Int
 
 from vitascope.core.types import Clip, Example
 from vitascope.evaluation.maps.files import Sprites
-from vitascope.evaluation.maps.vectors import Points
+from vitascope.evaluation.maps.points import Points
 
 SIDE, COLUMNS, QUALITY = 64, 32, 50
 MAX_THUMBNAILS = 1500

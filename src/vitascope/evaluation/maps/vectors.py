@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -14,44 +14,14 @@ from vitascope.core.errors import UserError
 from vitascope.core.text import counted
 from vitascope.core.types import Card, Dataset, Example
 from vitascope.encoders.base import Encoder
+from vitascope.evaluation.maps.files import MAX_POINTS
+from vitascope.evaluation.maps.points import MAX_POINTS, Points, Scale, Unit
 from vitascope.features.base import all_vectors, mean_vectors
 from vitascope.features.extract import ExtractionOptions
 from vitascope.features.imports.twelvelabs import Published
 from vitascope.features.source import FeatureSource
 from vitascope.features.view import View
 from vitascope.sampling.samplers import Sampler
-
-Unit: TypeAlias = Literal["video", "clip"]
-Scale: TypeAlias = Literal["raw", "standardized", "unit"]
-MAX_POINTS = 100_000
-"""All pairs of points are compared; beyond, that takes hours."""
-
-
-@dataclass(frozen=True)
-class Points:
-    """The points of a map, one per row of every matrix of vectors."""
-
-    examples: tuple[Example[int], ...]
-    clip: Int[ndarray, "n"]
-    """Number of the clip within its video; 0 for videos."""
-    owner: Int[ndarray, "n"]
-    """Index of its example."""
-    spans: Float[ndarray, "n 2"]
-    """Start and end in the video, seconds; NaN if unknown."""
-
-    @property
-    def labels(self) -> Int[ndarray, "n"]:
-        """The class of each point."""
-        labels: Int[ndarray, "n"] = np.array([e.truth for e in self.examples], np.int64)[self.owner]
-        return labels
-
-    @property
-    def groups(self) -> Int[ndarray, "n"]:
-        """The recording of each point: the group of its example, else the example itself."""
-        codes: dict[object, int] = {}
-        of = [codes.setdefault((e.group,) if e.group else e.id, len(codes)) for e in self.examples]
-        groups: Int[ndarray, "n"] = np.array(of, np.int64)[self.owner]
-        return groups
 
 
 @dataclass(frozen=True)
