@@ -15,7 +15,7 @@ from vitascope.core.text import counted
 from vitascope.core.types import Card, Dataset, Example
 from vitascope.encoders.base import Encoder
 from vitascope.evaluation.maps.files import MAX_POINTS
-from vitascope.evaluation.maps.points import MAX_POINTS, Points, Scale, Unit
+from vitascope.evaluation.maps.points import Points, Scale, Unit
 from vitascope.features.base import all_vectors, mean_vectors
 from vitascope.features.extract import ExtractionOptions
 from vitascope.features.imports.twelvelabs import Published
