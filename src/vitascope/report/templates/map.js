@@ -3,7 +3,7 @@
   const source = document.getElementById("map-data");
   if (!source) return;
   const data = JSON.parse(source.textContent);
-  const LOOKS = 84, NONE = -1, REACH = 14, ZOOM = 400, EDGE = 0.04;
+  const LOOKS = 84, NONE = -1, REACH = 14, ZOOM = 400, EDGE = 0.04, MANY = 3000;
   const root = document.documentElement;
   const card = document.getElementById("map-card");
   const lens = document.getElementById("map-lens");
@@ -79,7 +79,7 @@
         offset: Int32Array.from(stamp.offset), alpha: Uint16Array.from(stamp.alpha), color: Uint32Array.from(stamp.color),
       });
     }
-    return { side, made, gray: count };
+    return { side, made, ratio, gray: count };
   };
   const blit = (pixels, base, { offset, alpha, color }) => {
     for (let s = 0; s < offset.length; s++) {
@@ -98,7 +98,7 @@
       this.map = map;
       this.element = element;
       [this.back, this.front] = element.querySelectorAll("canvas");
-      this.pending = false;
+      this.pending = this.moving = false;
       this.pointers = new Map();
       this.reset();
       this.index();
@@ -147,18 +147,20 @@
     }
     paint() {
       if (!this.width) return;
-      const r = Math.round(this.radius() * 4) / 4, room = Math.ceil(24 * this.ratio); // around what is seen
+      const ratio = this.moving ? 1 : this.ratio, wide = Math.round(this.width * ratio), high = Math.round(this.height * ratio);
+      if (this.back.width !== wide || this.back.height !== high) Object.assign(this.back, { width: wide, height: high });
+      const r = Math.round(this.radius() * 4) / 4, room = Math.ceil(24 * ratio); // around what is seen
       const across = this.back.width + 2 * room, down = this.back.height + 2 * room;
-      if (!this.stamps || this.r !== r) { this.r = r; this.stamps = stamps(r, this.ratio, across); }
+      if (!this.stamps || this.r !== r || this.stamps.ratio !== ratio) { this.r = r; this.stamps = stamps(r, ratio, across); }
       if (!this.image || this.image.width !== across || this.image.height !== down) {
         this.image = new ImageData(across, down);
         this.pixels = new Uint32Array(this.image.data.buffer);
       }
       const { pixels } = this, { x, y } = this.map, { label, order } = data, { side, made, gray } = this.stamps;
       pixels.fill(packed(palette.card));
-      const scale = this.size * this.ratio, most = [across - side - 1, down - side - 1];
-      const left = (this.width / 2 + this.left) * this.ratio - scale / 2 - side / 2 + room;
-      const top = (this.height / 2 + this.top) * this.ratio - scale / 2 - side / 2 + room;
+      const scale = this.size * ratio, most = [across - side - 1, down - side - 1];
+      const left = (this.width / 2 + this.left) * ratio - scale / 2 - side / 2 + room;
+      const top = (this.height / 2 + this.top) * ratio - scale / 2 - side / 2 + room;
       for (const turn of shown.size ? [false, true] : [true]) {
         for (const i of order) {
           if (shown.size && shown.has(label[i]) !== turn) continue;
@@ -237,8 +239,15 @@
       this.left = Math.max(-over, Math.min(over, this.left));
       this.top = Math.max(-over, Math.min(over, this.top));
       this.front.style.touchAction = this.zoom > 1 ? "none" : "pan-y";
+      this.coarse();
       this.draw();
       if (focus === this) place();
+    }
+    coarse() { // many points on a fine screen: half as fine while they move
+      if (this.ratio <= 1 || data.n < MANY) return;
+      this.moving = true;
+      clearTimeout(this.still);
+      this.still = setTimeout(() => { this.moving = false; this.draw(); }, 150);
     }
     reveal(i) { // bring a point into view
       const [x, y] = this.at(i), edge = 20;
