@@ -14,7 +14,19 @@ from typing import Annotated, Any
 import typer
 
 from vitascope.cli import check as cli_check
-from vitascope.cli import checkup, crash, describe, embeddings, evaluate, options, pretrain, reports, score, stopping
+from vitascope.cli import (
+    checkup,
+    crash,
+    describe,
+    embeddings,
+    evaluate,
+    maps,
+    options,
+    pretrain,
+    reports,
+    score,
+    stopping,
+)
 from vitascope.cli.options import console
 from vitascope.cli.tables import ALSO
 from vitascope.core.errors import UserError, of_system
@@ -36,7 +48,7 @@ MAX_ERROR = 2000
 """Letters of an error message."""
 
 
-for group in (embeddings, reports, evaluate, cli_check, checkup, pretrain, describe, score):
+for group in (embeddings, reports, evaluate, maps, cli_check, checkup, pretrain, describe, score):
     app.add_typer(group.app)
 
 

@@ -39,6 +39,7 @@ from vitascope.report.charts import box_overlay, keyframe_selection, plots, svg_
 from vitascope.report.charts.keyframe_page import Keyframes, lay_out
 from vitascope.report.charts.plots import Axis, Strip
 from vitascope.report.charts.timeline_selection import TaskTimelines
+from vitascope.report.map_page import MapView, map_views
 from vitascope.report.render import TEMPLATES, render
 from vitascope.report.sections import (
     chirality,
@@ -91,6 +92,7 @@ class Findings(NamedTuple):
     keyframes: Keyframes
     galleries: Sequence[Gallery]
     scorecard: ScorecardView | None
+    maps: Sequence[MapView]
 
 
 class TaskView(NamedTuple):
@@ -192,9 +194,9 @@ def _result_renderers(
     trained = pretraining.pretraining(logs, first=len(board.rows))
     sentences: list[Sequence[TextRun]] = [*_key_findings(board, rankings), *(trained.findings if trained else [])]
     extras = collect_extras(board, rankings)
-    card = scorecard.of_run(board, rankings, front)
-    findings = Findings(analyses, rankings, sentences, extras, trained, *drawn, card)
-    more = [trained.table] if trained else []
+    card, maps = scorecard.of_run(board, rankings, front), map_views(run)
+    findings = Findings(analyses, rankings, sentences, extras, trained, *drawn, card, maps)
+    more = [*([trained.table] if trained else []), *(one.table for one in maps)]
     return {
         "html": lambda: _html(run, board, findings),
         "md": lambda: (
@@ -283,6 +285,7 @@ def _html(run: Path, board: Leaderboard, findings: Findings) -> str:
         "kinds_of_boxes": detection_errors.KINDS,
         "keyframes": findings.keyframes,
         "galleries": findings.galleries,
+        "maps": findings.maps,
         "meanings": box_overlay.MEANINGS,
         "styles": Markup(_styles(board, findings)),
         **_variants(board, findings.extras, rankings),

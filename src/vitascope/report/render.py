@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,9 @@ TEMPLATES = Path(__file__).parent / "templates"
 SCRIPTS = ("page.js", "view.js", "figures.js")
 
 
-def render(template: str, name: str, values: Mapping[str, Any]) -> str:
-    """Render a template with `values` and what every page needs; `name` is that of the page."""
-    script = "".join((TEMPLATES / each).read_text(encoding="utf-8") for each in SCRIPTS)
+def render(template: str, name: str, values: Mapping[str, Any], scripts: Sequence[str] = ()) -> str:
+    """Render a template with `values`, what every page needs, and more `scripts`; `name` is that of the page."""
+    script = "".join((TEMPLATES / each).read_text(encoding="utf-8") for each in (*SCRIPTS, *scripts))
     return (
         _environment()
         .get_template(template)

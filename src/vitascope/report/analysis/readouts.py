@@ -14,7 +14,7 @@ from vitascope.evaluation.results import Result
 from vitascope.report.analysis.leaderboard import Column, Leaderboard
 from vitascope.report.analysis.motion_effect import AccuracyDrop, accuracy_drop, align, evidence, holm_adjusted
 
-ORDER_SETTINGS = frozenset({"time", "agg"})
+ORDER_SETTINGS = frozenset({"time", "agg", "similarity"})
 """Settings of a probe or a view that make it aware of order."""
 SET_READERS = frozenset({"AttentiveProbe", "KNNProbe", "LinearProbe"})
 """Types of probes that read a set without such a setting, for results that do not state it."""
