@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,10 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.manifold import TSNE
 
 from helpers import blob, vitascope, write_video
-from vitascope.core.errors import UserError
+from vitascope.core.errors import MissingPackageError, UserError
 from vitascope.core.types import Dataset, Example, Fold
 from vitascope.evaluation.maps import files
-from vitascope.evaluation.maps.projections import LDA, grouped_folds, held_out_purity, projection
+from vitascope.evaluation.maps.projections import LDA, check_installed, grouped_folds, held_out_purity, projection
 from vitascope.evaluation.maps.selection import Selection, chosen_classes, read_share, selected
 from vitascope.evaluation.maps.vectors import scaled
 from vitascope.metrics.neighborhoods import purity, survey
@@ -79,6 +80,20 @@ def test_folds_keep_groups_whole_and_classes_spread() -> None:
 def test_projections_refused(method: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
         drawn(method)
+
+
+@pytest.mark.parametrize(("method", "module"), [("opentsne+perplexity=5", "openTSNE"), ("umap+neighbors=5", "umap")])
+def test_projections_of_optional_packages(method: str, module: str) -> None:
+    pytest.importorskip(module, reason="an optional package")
+    near = survey(drawn(method), 5).nearest.indices
+    assert purity(near, LABELS).mean() > 60
+
+
+@pytest.mark.parametrize(("method", "module"), [("opentsne", "openTSNE"), ("umap", "umap")])
+def test_optional_packages_that_are_missing(monkeypatch: pytest.MonkeyPatch, method: str, module: str) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingPackageError, match=r"pip install 'vitascope\[maps\]'"):
+        check_installed([projection(method)])
 
 
 def test_lda_of_one_class_is_refused() -> None:
@@ -194,6 +209,17 @@ def test_a_map_of_clips(tmp_path: Path) -> None:
     near = np.stack(table["neighbors"].map(lambda cell: cell["ids"]).tolist())
     assert (near[:, 0] == np.arange(30) ^ 1).all(), "the other clip of the video, which is not counted"
     assert record.spaces[0].measured.purity != pytest.approx(100)
+
+
+def test_a_map_of_two_videos(tmp_path: Path) -> None:
+    data = release(tmp_path, VECTORS[:6], [f"c{i % 2}" for i in range(6)])
+    said = vitascope("map", data, "-o", tmp_path / "map", "--split", "all", "--share", "1%").stdout
+    assert "left out: t-SNE" in said
+    record = files.read_record(tmp_path / "map")
+    assert (record.points, record.k, [picture.method for picture in record.pictures]) == (2, 1, ["pca"])
+    assert record.pictures[0].measured.trustworthiness is None
+    assert record.spaces[0].measured.purity is not None
+    assert record.spaces[0].measured.purity.value == 0
 
 
 def test_neighbors_of_the_same_recording_do_not_count(tmp_path: Path) -> None:

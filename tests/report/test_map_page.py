@@ -96,11 +96,11 @@ def test_pictures_are_files_that_open(made: Path) -> None:
 
 def test_twenty_thousand_points_are_under_three_megabytes(tmp_path: Path) -> None:
     names = [f"Moving something number {i} up and down" for i in range(174)]
-    folder = MADE["fake_map"](tmp_path / "map", n=20_000, classes=names, methods=["tsne"], pictures=0)
+    folder = MADE["fake_map"](tmp_path / "map", n=20_000, classes=names, encoders=["a/b"], methods=["tsne"], pictures=0)
     record = files.read_record(folder)
     drawn = {p.stem: files.read_points(folder, record, p) for p in record.pictures}
     text = map_page._html(folder, record, drawn)
-    assert len(text.encode()) < 1_200_000, "two encoders"
+    assert len(text.encode()) < 600_000, "and at most 2 MB of thumbnails"
 
 
 def test_markers_differ_up_to_84_classes() -> None:
