@@ -61,12 +61,12 @@ def test_no_name_is_taken_for_an_argument(run: Path) -> None:
 def test_groups_are_spoken_of_where_there_are_some(tmp_path: Path, form: str) -> None:
     path = FAKE["fake_run"](tmp_path / "run", skills=SKILLS, tasks=TASKS[:1], n=40, odd=False)
     grouped = report.write(path, formats=[form])[form].read_text(encoding="utf-8")
-    assert "groups of examples" in grouped
+    assert "whole groups of test examples" in grouped
     from vitascope.evaluation.results import read, read_predictions, write_predictions
 
     for result in read(path):
         columns = read_predictions(path / result.predictions)
         write_predictions(path / result.predictions, {**columns, "group": [""] * len(columns["group"])})
     alone = report.write(path, formats=[form])[form].read_text(encoding="utf-8")
-    assert "groups of examples" not in alone
+    assert "groups of test examples" not in alone
     assert "group" not in alone.partition("Bold")[0].partition("Brackets")[2]

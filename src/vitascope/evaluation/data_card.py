@@ -111,7 +111,8 @@ def _lengths(examples: Sequence[Example[Any]], measured: Extent) -> dict[str, An
     if not len(values):
         return {}
     low, high = float(values.min()), float(values.max())
-    counts, _ = np.histogram(values, BINS, (low, high if high > low else low + 1.0))
+    # lengths that differ by rounding alone are one
+    counts, _ = np.histogram(values, BINS, (low, high if high - low > 1e-6 * max(high, 1.0) else low + 1.0))
     return {
         "of": "annotated" if known else "clips",
         "count": len(values),

@@ -32,7 +32,8 @@ class Axis(NamedTuple):
 
     def at(self, value: float) -> float:
         """Position of `value` along the axis, percent."""
-        return round(100 * (value - self.low) / (self.high - self.low), 2)
+        width = self.high - self.low
+        return round(100 * (value - self.low) / width, 2) if width else 0.0
 
 
 class Point(NamedTuple):
@@ -177,7 +178,7 @@ def scatter(rows: Sequence[EncoderRow], appearance: Ranking, motion: Ranking) ->
     x = axis([appearance.scores[row.index] for row in both], appearance.chance)
     y = axis([motion.scores[row.index] for row in both], motion.chance)
     points = [_point(row, (x, y), appearance.scores[row.index], motion.scores[row.index]) for row in both]
-    placed = place_labels(points, max(400.0, LINE * len(both) + 40.0))
+    placed = place_labels(points, max(384.0, LINE * len(both) + 40.0))
     return Scatter(x, y, placed.height, placed.points)
 
 
