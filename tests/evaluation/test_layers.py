@@ -59,7 +59,7 @@ def test_all_layers_are_encoded_once_and_evaluated_beside_the_own_vector(videos,
         {n: r.headline.value - results[0].headline.value for n, r in enumerate(results[1:], 1)}
     )
     page = report.write(tmp_path / "run", formats=["html"])["html"].read_text(encoding="utf-8")
-    assert "<h2>Layer by layer</h2>" in page
+    assert '<h2 id="layers-title">Layer by layer</h2>' in page
     assert page.count(f"block 1 of {depth}") == 2
     console = Console(file=io.StringIO(), width=200)
     console.print(report.terminal([*results], tmp_path / "run"))

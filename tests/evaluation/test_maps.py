@@ -176,14 +176,15 @@ def release(
 NAMES = [f"class {c}" for c in LABELS]
 
 
-def test_a_map_of_imported_vectors(tmp_path: Path) -> None:
+def test_a_map_of_imported_vectors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vitascope.cli.options.console.width", 160)  # no cell breaks into lines
     data = release(tmp_path, VECTORS, NAMES)
     out = tmp_path / "map"
     (out).mkdir()
     (out / "mine.png").write_bytes(b"kept")
     for _ in range(2):  # again into the same folder
         printed = vitascope("map", data, "-o", out, "--method", "pca", "--method", "lda", "--split", "all").stdout
-    assert "full space" in printed
+    assert "full space, 8 dimensions" in printed
     record = files.read_record(out)
     near = survey(VECTORS, 10).nearest
     assert record.spaces[0].measured.purity is not None
