@@ -8,7 +8,7 @@ have a row for each: `triplet_id`, and `id_forward` and `id_reverse`, ids with s
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -82,7 +82,7 @@ def matched(groups: Sequence[Sides], examples: Sequence[Example[Any]], where: st
 
     UserError if none of the videos is among the examples, or a name fits two of them.
     """
-    known = {i for group in groups for i in group.side}
+    known = dict.fromkeys(i for group in groups for i in group.side)
     by_name = {e.id: e.id for e in examples if e.id in known} or _by_stem(examples, known, where)
     if not by_name:
         raise UserError(
@@ -92,7 +92,7 @@ def matched(groups: Sequence[Sides], examples: Sequence[Example[Any]], where: st
     return [Sides(g.name, {by_name[i]: side for i, side in g.side.items() if i in by_name}) for g in groups]
 
 
-def _by_stem(examples: Sequence[Example[Any]], known: set[str], where: str) -> Mapping[str, str]:
+def _by_stem(examples: Sequence[Example[Any]], known: Collection[str], where: str) -> Mapping[str, str]:
     found: dict[str, str] = {}
     for example in examples:
         name = stem(PurePosixPath(example.id).name)
