@@ -1,5 +1,6 @@
 """Two processes make the run that one makes: replicated or sharded, in parts, interrupted, and in another number."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,15 +8,18 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pretraining import centered, everything, losses, recipe, same, state, together, train
-from vitascope.pretrain import train as loop
+from pretraining import Blobs, centered, everything, losses, recipe, same, state, together, train
+from vitascope.pretrain.data.base import ClipSpec
+from vitascope.pretrain.data.mixture import Mixture
 from vitascope.pretrain.distributed import Ranks, wrap_model
+from vitascope.pretrain.monitoring import log as recording
+from vitascope.pretrain.monitoring.probing import ProbingConfig
 
 CLOSE = 1e-5
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def runs(tmp_path_factory: pytest.TempPathFactory, videos: Path) -> Path:
     """All runs of two processes, one pair for all; and their counterparts of one process."""
     root, saved = tmp_path_factory.mktemp("ranks"), {"save_every": 6}
 
@@ -24,8 +28,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ) -> dict[str, Any]:
         return {"run": str(root / name), "recipe": made, "changes": changes or {}, "setting": saved | setting}
 
+    checked = ProbingConfig(suites=(str(videos),), probes=("knn",), limit=6)
     jobs = [
-        job("ddp"),
+        job("ddp", check_every=3, probing=checked),
         job("ddp-one-part", changes={"accumulate": 1}),
         job("fsdp", parallel="fsdp"),
         job("fsdp-stopped", parallel="fsdp", stop_at=3),
@@ -35,7 +40,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         job("fsdp-centered", "centered", parallel="fsdp"),
     ]
     together(jobs, root / "meeting")
-    train(root / "one", everything(), **saved)
+    train(root / "one", everything(), check_every=3, probing=checked, **saved)
     train(root / "one-centered", centered(), **saved)
     return root
 
@@ -56,6 +61,14 @@ def test_two_processes_give_the_loss_curve_of_one(name: str, alone: str, runs: P
     assert list(two) == list(one) == [1, 2, 3, 4, 5, 6]
     for step in one:
         assert two[step] == pytest.approx(one[step], abs=CLOSE, rel=0)
+
+
+def test_two_processes_share_a_check_up(runs: Path) -> None:
+    one, two = (recording.read(runs / run).probes for run in ("one", "ddp"))
+    assert [line["step"] for line in one] == [line["step"] for line in two] == [3, 6]
+    for line, other in zip(one, two, strict=True):
+        assert line["scores"] == other["scores"]
+        assert line["effective_rank"] == pytest.approx(other["effective_rank"], rel=1e-3)
 
 
 @pytest.mark.parametrize("name", ["ddp", "fsdp"])
@@ -81,14 +94,16 @@ def test_three_processes_resume_bit_identical(tmp_path: Path) -> None:
     assert same(state(tmp_path / "a", 6, tmp_path), state(tmp_path / "b", 6, tmp_path))
 
 
-def test_processes_that_read_parts_of_their_own_go_on_in_the_same_number() -> None:
-    states = [{"taken": 8, "broken": {}}, {"taken": 8, "broken": {"a": "torn"}}]
-    assert loop._position(states, Ranks(1, 2), Path("run")) == states[1]
-    assert loop._position(states[:1] * 2, Ranks(3, 4), Path("run")) == states[0]
+def test_what_cannot_be_divided_anew_goes_on_in_the_same_number() -> None:
+    """Of a source that has no way of its own to do so."""
+    spec = ClipSpec(2, 8)
+    reader = Mixture(((Blobs(), 1.0),)).open(spec, seed=0)
+    state = reader.state()
+    other = json.loads(json.dumps(state).replace('"taken": 0', '"taken": 8'))
+    assert reader.merged([state] * 4) == state
     with pytest.raises(ValueError) as error:
-        loop._position(states, Ranks(0, 1), Path("run"))
-    expected = "run: it was trained by 2 processes at different positions in the data; resume with 2 processes"
-    assert str(error.value) == expected
+        reader.merged([state, other])
+    assert str(error.value) == "blobs: 2 processes left it at different places; resume with 2 processes"
 
 
 def test_batches_are_shared_evenly_or_not_at_all(tmp_path: Path) -> None:

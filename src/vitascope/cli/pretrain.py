@@ -18,6 +18,7 @@ from vitascope.core.errors import UserError
 from vitascope.core.option_text import pairs
 
 if TYPE_CHECKING:
+    from vitascope.pretrain.cost_estimate import TrainingCost
     from vitascope.pretrain.image_teacher import ImageTeacherRecipe
     from vitascope.pretrain.recipe import Recipe
     from vitascope.pretrain.train import TrainConfig
@@ -64,6 +65,12 @@ def pretrain(
     seed: Seed = None,
     device: options.Device = "",
     workers: Decoders = 0,
+    hold: Annotated[
+        float,
+        typer.Option(
+            "--hold", help="hold the training data in this many GB of the device's memory; 0: read them", min=0
+        ),
+    ] = 0.0,
     parallel: Annotated[
         str, typer.Option("--parallel", help="parallelism under torchrun: ddp (replicated) or fsdp (sharded)")
     ] = "ddp",
@@ -72,6 +79,10 @@ def pretrain(
         int, typer.Option("--check-every", help="steps between in-loop probings; 0: none", min=0)
     ] = 1000,
     checks: Checks = [],  # noqa: B006
+    check_limit: Annotated[
+        int,
+        typer.Option("--check-limit", help="training and test clips of a dataset for in-loop probing; 0: all", min=0),
+    ] = 0,
     log_every: Annotated[int, typer.Option("--log-every", help="steps between lines of the training log", min=1)] = 50,
     mirrors: Mirrors = [],  # noqa: B006
     stop_at: Annotated[
@@ -88,17 +99,18 @@ def pretrain(
 
     On several GPUs: torchrun --nproc-per-node 8 -m vitascope pretrain twlv1_b --set data=/data --parallel fsdp
     """
-    from vitascope.pretrain.monitoring.probing import ProbingConfig
+    from vitascope.pretrain.monitoring.probing import SUITES, ProbingConfig
     from vitascope.pretrain.train import TrainConfig
 
     chosen = _recipe(recipe, fields, seed)
     config = TrainConfig(
         device=device,
         workers=workers,
+        hold=hold,
         parallel=options.choice(parallel, "--parallel", ("ddp", "fsdp")),
         save_every=save_every,
         check_every=check_every,
-        probing=ProbingConfig(suites=tuple(checks)) if checks else ProbingConfig(),
+        probing=ProbingConfig(suites=tuple(checks) or SUITES, limit=check_limit),
         log_every=log_every,
         mirrors=tuple(mirrors),
         quiet=quiet,
@@ -191,8 +203,8 @@ def _start(recipe: Recipe | ImageTeacherRecipe, run: Path, config: TrainConfig, 
     if isinstance(recipe, ImageTeacherRecipe):
         _train_image_teacher(recipe, run, config, dry_run=dry_run)
     elif dry_run:
-        _print_cost(recipe, config.device)
         _print_notes(recipe)
+        _print_cost(recipe, config.device)
     else:
         options.folder(run, "-o")
         _train(recipe, run, config)
@@ -250,25 +262,36 @@ def _print_notes(recipe: Recipe) -> None:
         except UserError as error:
             lines = [str(error)]
         for line in lines:
-            print(f"  {line}")
+            print(line)
 
 
 def _print_cost(recipe: Recipe, device: str) -> None:
     """Print the estimated cost of training."""
     from vitascope.core.device import device as pick
-    from vitascope.core.text import rough_duration
-    from vitascope.pretrain.cost_estimate import estimate_cost
+    from vitascope.core.device import free_bytes
+    from vitascope.pretrain.cost_estimate import clips_per_second, count_cost
 
     where = pick(device)
-    cost = estimate_cost(recipe, where)
+    cost = count_cost(recipe)
     visible = ", ".join(f"{n} of {cost.tokens}" for n in cost.visible_tokens)
     params, trainable = cost.params / 1e6, cost.trainable_params / 1e6
     print(f"{recipe.name}: {params:.2f} M parameters, {trainable:.2f} M including decoders")
     print(f"  visible tokens: {visible}; encoder forward pass: {cost.encoder_gflops:.3g} GFLOP per clip")
     print(f"  training: {cost.clip_gflops:.3g} GFLOP per clip, including teachers, decoders and the backward pass")
     print(f"  {cost.steps:,} steps of {recipe.batch}: {cost.clips:,} clips, {cost.total_pflops:,.3g} PFLOP in total")
-    rate, speed = f"{cost.clips_per_second:,.3g} clips/s", cost.clips_per_second * cost.clip_gflops
+    needed, free = cost.bytes / 1e9, free_bytes(where) / 1e9
+    print(f"  memory: {needed:.3g} GB for weights, gradients, optimizer and teachers, and more for activations")
+    if needed > free:
+        print(f"  not timed: {where} has {free:.3g} GB free")
+    else:
+        _print_speed(cost, clips_per_second(recipe, where), str(where))
+
+
+def _print_speed(cost: TrainingCost, rate: float, where: str) -> None:
+    from vitascope.core.text import rough_duration
+
+    speed, took = rate * cost.clip_gflops, rough_duration(cost.clips / rate)
     print(
-        f"  on {where}: {rate} ({speed:,.3g} GFLOP/s) measured on noise, so {rough_duration(cost.seconds)} unless "
-        "limited by data; images cost less"
+        f"  on {where}: {rate:,.3g} clips/s ({speed:,.3g} GFLOP/s) measured on noise, so {took} unless limited by "
+        "data; images cost less"
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 import torch
 
@@ -41,3 +43,17 @@ def peak_bytes(device: torch.device) -> int:
 
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def free_bytes(device: torch.device) -> float:
+    """Free memory in bytes of a CUDA device, or of this machine within the limit of its container; inf if unknown."""
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[0])
+    free = [float("inf")]
+    with suppress(OSError, ValueError, IndexError):
+        available = Path("/proc/meminfo").read_text(encoding="utf-8").partition("MemAvailable:")[2]
+        free.append(float(available.split()[0]) * 1024)
+    with suppress(OSError, ValueError):  # "max" without a limit
+        limit, used = (Path(f"/sys/fs/cgroup/memory.{n}").read_text(encoding="utf-8") for n in ("max", "current"))
+        free.append(float(limit) - float(used))
+    return min(free)

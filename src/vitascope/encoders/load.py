@@ -40,6 +40,17 @@ def load(
     return loaded.to(device) if isinstance(loaded, nn.Module) else loaded
 
 
+def outline(name: str) -> Encoder:
+    """The encoder `name` on the meta device, to count what it costs; weights of published models are not read."""
+    parts = None if has_no_catalog_name(name) else spelled(name)
+    if parts is not None and _is_published(parts.name):
+        outlined: Encoder = importlib.import_module("vitascope.encoders.pretrained").outline(
+            str(parts._replace(path=""))
+        )
+        return outlined
+    return load(name, "meta")
+
+
 def _is_local(name: str) -> bool:
     """True if `name` is a file or folder of a natively pretrained encoder; family names take precedence."""
     if name.partition("=")[0].partition("/")[0] in ENCODERS.families():

@@ -85,8 +85,20 @@ def build(model: Model, path: str | Path, architecture: Mapping[str, Any] | None
     card, network, fit = fit_weights(model, file, numbers, str(path))
     warn_of_copies(model, fit, str(path))
     network.load_state_dict(fit.state, strict=True, assign=True)
+    return _encoder(model, card, network, loaded=fit.describe())
+
+
+def outline(name: str) -> Encoder:
+    """The encoder `family/variant[+OPTION..]` on the meta device, which needs no weights."""
+    model = configured(name)
+    if not model.layouts:
+        raise UserError(f"{name}: released embeddings have no network; name an encoder")
+    return _encoder(model, model.full_card(), empty(model.shape))
+
+
+def _encoder(model: Model, card: Card, network: nn.Module, *, loaded: str = "") -> Encoder:
     summarized = PooledNetwork(network, model.summary) if model.summary else network
-    return NetworkEncoder(card, FrameWise(summarized) if model.framewise else summarized, loaded=fit.describe())
+    return NetworkEncoder(card, FrameWise(summarized) if model.framewise else summarized, loaded=loaded)
 
 
 def warn_of_copies(model: Model, fit: Fit, where: str) -> None:

@@ -197,10 +197,14 @@ class VideoViT(Network):
 
 
 def random_vit(shape: VideoViTConfig, generator: torch.Generator) -> VideoViT:
-    """A network with random weights: truncated normal with standard deviation 0.02, biases 0 and norms 1."""
+    """A network with random weights: truncated normal with standard deviation 0.02, biases 0 and norms 1.
+
+    On the CPU, or within `torch.device("meta")` there, without memory for them.
+    """
+    device = "meta" if torch.get_default_device().type == "meta" else "cpu"
     with torch.device("meta"):
         model = VideoViT(shape)
-    model = model.to_empty(device="cpu").eval().requires_grad_(False)
+    model = model.to_empty(device=device).eval().requires_grad_(False)
     for name, parameter in model.named_parameters():
         if parameter.ndim > 1:
             nn.init.trunc_normal_(parameter, std=0.02, a=-0.04, b=0.04, generator=generator)

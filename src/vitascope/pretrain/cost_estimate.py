@@ -1,15 +1,18 @@
-"""Estimate the cost of a recipe on this machine: count the FLOPs of one step and time a few."""
+"""Estimate the cost of a recipe: count the FLOPs of one step, without memory or weights, and time a few steps."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from vitascope.core.device import generator
+from vitascope.nn.configs.video_vit import Grid
 from vitascope.pretrain import export, optim
 from vitascope.pretrain.masking import Masked
 from vitascope.pretrain.model import Student
@@ -23,6 +26,11 @@ TIMED_STEPS = 3
 """Number of steps that are timed."""
 TARGET_SECONDS = 2.0
 """Seconds that a timed step should take at most: if a batch takes longer, fewer clips are timed."""
+
+DRAWS = 4
+"""Number of draws of masks from which a typical one is taken."""
+FLOAT = 4
+"""Bytes of a number in float32."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,36 +53,51 @@ class TrainingCost:
     """Clips consumed by the whole training."""
     steps: int
     """Optimizer steps."""
-    clips_per_second: float
-    """Measured throughput of this device alone."""
+    bytes: int
+    """Memory for weights, gradients and optimizer in float32, for moving averages, teachers and the guide; without
+    activations."""
 
     @property
     def total_pflops(self) -> float:
         """PFLOPs of the whole training."""
         return self.clip_gflops * self.clips / 1e6
 
+
+class _Parts(NamedTuple):
+    """What is trained, and the encoder that guides the masks."""
+
+    objective: Objective
+    guide: Guide | None
+
+    @classmethod
+    def of(cls, recipe: Recipe, device: torch.device) -> _Parts:
+        rng = generator(recipe.seed)
+        student = Student(recipe.shape, rng, checkpointing=recipe.checkpointing).to(device)
+        objective = Objective(student, recipe.targets, export.card(recipe), rng)
+        return cls(objective, Guide(recipe.guide, device) if recipe.guide else None)
+
     @property
-    def seconds(self) -> float:
-        """Seconds of the whole training on this device alone."""
-        return self.clips / self.clips_per_second
+    def bytes(self) -> int:
+        trained = sum(p.numel() for p in self.objective.parameters() if p.requires_grad)
+        averages = sum(p.numel() for p in self.objective.parameters() if not p.requires_grad)
+        frozen = [*(target.card for target in self.objective.bound.values()), self.guide and self.guide.card]
+        return FLOAT * (4 * trained + averages + sum(card.params for card in frozen if card))
 
 
-def estimate_cost(recipe: Recipe, device: torch.device) -> TrainingCost:
-    """Build the model, count the FLOPs of one step on noise and time a few. Raises the same errors as training."""
-    rng = generator(recipe.seed)
-    student = Student(recipe.shape, rng, checkpointing=recipe.checkpointing).to(device)
-    objective = Objective(student, recipe.targets, export.card(recipe), rng)
-    guide = Guide(recipe.guide, device) if recipe.guide else None
-    optimizers = optim.build_optimizers(objective, recipe)
+def count_cost(recipe: Recipe) -> TrainingCost:
+    """Count the parameters and FLOPs of a recipe on the meta device: no weights are made, and no teacher's are read.
+
+    Raises UserError for unknown teachers, and for teachers whose network cannot be traced so.
+    """
+    device = torch.device("meta")
+    with device:
+        parts = _Parts.of(recipe, device)
+    objective, student = parts.objective, parts.objective.student
     grid = student.grid(recipe.frames, recipe.size)
-    batch = _noise_batch(recipe, 2, grid, device, guide)
+    batch = _noise_batch(recipe, 2, grid, device, parts.guide)
     # torch counts only some of the fused attention kernels, but all plain matrix products
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        _train_step(objective, optimizers, recipe, batch)
-    seconds = _time_step(objective, optimizers, recipe, batch) / 2
-    count = max(2, min(recipe.batch // recipe.accumulate, int(TARGET_SECONDS / seconds)))
-    batch = _noise_batch(recipe, count, grid, device, guide)
-    fastest = min(_time_step(objective, optimizers, recipe, batch) for _ in range(TIMED_STEPS))
+        _weighted_loss(objective, recipe, batch).backward()
     visible = tuple(mask.keep.shape[1] for mask in batch.masks)
     return TrainingCost(
         params=recipe.shape.params,
@@ -85,13 +108,24 @@ def estimate_cost(recipe: Recipe, device: torch.device) -> TrainingCost:
         clip_gflops=counter.get_total_flops() / 2 / 1e9,
         clips=recipe.steps * recipe.batch,
         steps=recipe.steps,
-        clips_per_second=count / fastest,
+        bytes=parts.bytes,
     )
 
 
-def _noise_batch(
-    recipe: Recipe, count: int, grid: tuple[int, int, int], device: torch.device, guide: Guide | None
-) -> optim.StepBatch:
+def clips_per_second(recipe: Recipe, device: torch.device) -> float:
+    """Build the model and time a few steps on noise. Raises the same errors as training."""
+    objective, guide = _Parts.of(recipe, device)
+    optimizers = optim.build_optimizers(objective, recipe)
+    grid = objective.student.grid(recipe.frames, recipe.size)
+    batch = _noise_batch(recipe, 2, grid, device, guide)
+    _train_step(objective, optimizers, recipe, batch)
+    seconds = _time_step(objective, optimizers, recipe, batch) / 2
+    count = max(2, min(recipe.batch // recipe.accumulate, int(TARGET_SECONDS / seconds)))
+    batch = _noise_batch(recipe, count, grid, device, guide)
+    return count / min(_time_step(objective, optimizers, recipe, batch) for _ in range(TIMED_STEPS))
+
+
+def _noise_batch(recipe: Recipe, count: int, grid: Grid, device: torch.device, guide: Guide | None) -> optim.StepBatch:
     """Make a batch of `count` clips of noise."""
     rng = generator(0)
     pixels = torch.randint(256, (count, recipe.frames, recipe.size, recipe.size, 3), generator=rng, dtype=torch.uint8)
@@ -100,16 +134,31 @@ def _noise_batch(
     labels = torch.randint(classes, (count,), generator=rng).to(device)
     rules = recipe.masks_for(recipe.frames)
     saliency = guide(pixels, grid) if guide and any(rule.needs_saliency for rule in rules) else None
-    masks: list[Masked] = draw_masks(rules, grid, rng, count=count, rows=slice(None), saliency=saliency)
-    return optim.StepBatch(pixels, labels, masks)
+    if saliency is not None and saliency.is_meta:
+        saliency = torch.rand(saliency.shape, generator=rng)
+    masks = _typical_masks(recipe, grid, rng, rows=slice(count), saliency=saliency)
+    return next(optim.StepBatch(pixels, labels, masks).split(1))
+
+
+def _typical_masks(
+    recipe: Recipe, grid: Grid, rng: torch.Generator, *, rows: slice, saliency: Tensor | None
+) -> list[Masked]:
+    """Of several draws for a whole batch, which determine how many tokens are visible, the one closest to the mean."""
+    rules = recipe.masks_for(recipe.frames)
+    draws = [draw_masks(rules, grid, rng, count=recipe.batch, rows=rows, saliency=saliency) for _ in range(DRAWS)]
+    visible = [sum(mask.keep.shape[1] for mask in masks) for masks in draws]
+    return min(zip(draws, visible, strict=True), key=lambda drawn: abs(drawn[1] - sum(visible) / DRAWS))[0]
+
+
+def _weighted_loss(objective: Objective, recipe: Recipe, batch: optim.StepBatch) -> Tensor:
+    with optim.autocast(recipe, batch.pixels.device):
+        losses = objective(batch.pixels, batch.labels, batch.masks)
+        return torch.stack([t.weight * losses[t.name] for t in recipe.targets]).sum()
 
 
 def _train_step(objective: Objective, optimizers: Optimizers, recipe: Recipe, batch: optim.StepBatch) -> None:
     """Run a full training step on a batch."""
-    with optim.autocast(recipe, batch.pixels.device):
-        losses = objective(batch.pixels, batch.labels, batch.masks)
-        loss = torch.stack([t.weight * losses[t.name] for t in recipe.targets]).sum()
-    loss.backward()
+    _weighted_loss(objective, recipe, batch).backward()
     optim.step_optimizers(optimizers)
     objective.update_targets(0.0)
 

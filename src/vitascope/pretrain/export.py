@@ -109,9 +109,16 @@ def export_run(run: Path, output: Path | None = None) -> tuple[Path, Card]:
 
 def build_encoder(state: Mapping[str, Tensor], recipe: Recipe, device: torch.device) -> NetworkEncoder:
     """Build an encoder from the trunk's current tensors."""
-    network = VideoViT(recipe.shape)
+    return encoder_of(state, card(recipe), recipe.shape, device)
+
+
+def encoder_of(
+    state: Mapping[str, Tensor], encoder_card: Card, shape: VideoViTConfig, device: torch.device
+) -> NetworkEncoder:
+    """Build an encoder of a card and a shape from a trunk's tensors."""
+    network = VideoViT(shape)
     network.load_state_dict({**network.tables(), **state})
-    return NetworkEncoder(card(recipe), network.to(device))
+    return NetworkEncoder(encoder_card, network.to(device))
 
 
 def code_version() -> dict[str, str]:

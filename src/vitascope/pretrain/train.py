@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -24,15 +24,17 @@ from vitascope.core.log import log
 from vitascope.core.types import Card, plain
 from vitascope.encoders.weights.native import WEIGHTS
 from vitascope.pretrain import checkpoint, distributed, export, optim
+from vitascope.pretrain.data.held import Memory
 from vitascope.pretrain.data.mixture import Mixture
 from vitascope.pretrain.distributed import Parallel, Ranks
 from vitascope.pretrain.model import Student
+from vitascope.pretrain.monitoring.checkup import Checkups
 from vitascope.pretrain.monitoring.display import Display
 from vitascope.pretrain.monitoring.log import RECORDER
 from vitascope.pretrain.monitoring.log_writer import LogWriter
 from vitascope.pretrain.monitoring.loggers import open_mirror
 from vitascope.pretrain.monitoring.mean_losses import MeanLosses
-from vitascope.pretrain.monitoring.probing import InLoopProbing, ProbingConfig
+from vitascope.pretrain.monitoring.probing import ProbingConfig
 from vitascope.pretrain.objective import Objective, draw_masks
 from vitascope.pretrain.recipe import Recipe
 from vitascope.pretrain.run_lock import Launcher, exclusive_run
@@ -50,7 +52,9 @@ class TrainConfig:
     device: str = ""
     """Torch device; empty: the best available."""
     workers: int = 0
-    """Decoding processes per source and training process; 0: one thread."""
+    """Decoding processes per source and training process, and one for probing; 0: one thread, and none."""
+    hold: float = 0.0
+    """Gigabytes of the device's memory in which the training data are held, if they fit; 0: they are read as needed."""
     parallel: Parallel = "ddp"
     """Parallelism under `torchrun`: "ddp" replicates the model, "fsdp" shards it."""
     save_every: int = 1000
@@ -109,14 +113,22 @@ def _pretrain(recipe: Recipe, run: Path, config: TrainConfig, *, device: torch.d
     student = Student(recipe.shape, rng, checkpointing=recipe.checkpointing).to(device)
     objective = Objective(student, recipe.targets, export.card(recipe), rng)
     guide = Guide(recipe.guide, device) if recipe.guide else None
-    prober = InLoopProbing(config.probing, recipe.spec) if config.check_every and ranks.first else None
+    checkups = (
+        Checkups(config.probing, recipe, run, device=device, ranks=ranks, workers=config.workers)
+        if config.check_every
+        else None
+    )
     metadata = export.checkpoint_metadata(recipe, _teachers(objective, guide), command=config.command)
     if recipe.compile:
         student.compile()
     model = distributed.wrap_model(objective, ranks, config.parallel)
     optimizers = optim.build_optimizers(objective, recipe)
     source = Mixture(recipe.data)
-    data = source.open(recipe.spec, seed=recipe.seed, rank=ranks.rank, world=ranks.world, workers=config.workers)
+    share = {"seed": recipe.seed, "rank": ranks.rank, "world": ranks.world}
+    if config.hold:
+        data = source.hold(recipe.spec, Memory(device, config.hold), **share)
+    else:
+        data = source.open(recipe.spec, **share, workers=config.workers)
     resumed = checkpoint.resume(run, model, optimizers, ranks)
     step, clips_consumed = 0, 0
     if resumed:
@@ -124,10 +136,11 @@ def _pretrain(recipe: Recipe, run: Path, config: TrainConfig, *, device: torch.d
             step, clips_consumed = resumed.metadata["step"], resumed.metadata["seen"]
             teachers, position = resumed.metadata["origin"]["teachers"], resumed.metadata["data"]
         _refuse_other_teachers(teachers, metadata["origin"]["teachers"], run)
-        data.restore(_position(position, ranks, run))
+        data.restore(position[ranks.rank] if len(position) == ranks.world else data.merged(position))
     last_step = min(config.stop_at or recipe.steps, recipe.steps)
 
-    with closing(data), _open_log(recipe, run, config, ranks=ranks, resumed=resumed) as log_writer:
+    checking = closing(checkups) if checkups else nullcontext()
+    with closing(data), checking, _open_log(recipe, run, config, ranks=ranks, resumed=resumed) as log_writer:
         # ---- steps
         since, waited_before, clips_since, mean_losses = time.perf_counter(), data.seconds_waited, 0, MeanLosses()
         suspect = ranks.gather(log_writer.suspect if log_writer else False)[0]
@@ -177,7 +190,7 @@ def _pretrain(recipe: Recipe, run: Path, config: TrainConfig, *, device: torch.d
                 seconds_waited = max(ranks.gather(data.seconds_waited - waited_before))
                 broken = {id: reason for part in ranks.gather(data.broken) for id, reason in part.items()}
                 if log_writer:
-                    broken |= prober.unreadable if prober else {}
+                    broken |= checkups.unreadable if checkups else {}
                     log_writer.step(
                         step,
                         clips_consumed=clips_consumed,
@@ -194,8 +207,8 @@ def _pretrain(recipe: Recipe, run: Path, config: TrainConfig, *, device: torch.d
                 since, waited_before, clips_since = time.perf_counter(), data.seconds_waited, 0
             if probing_due:
                 start, weights = time.perf_counter(), trunk_state(model)
-                if log_writer and prober:
-                    probing = prober(export.build_encoder(weights, recipe, device), device)
+                probing = checkups(step, weights) if checkups else None
+                if log_writer and probing:
                     log_writer.probe(
                         step, clips_consumed=clips_consumed, similarity=objective.similarity, **probing._asdict()
                     )
@@ -262,21 +275,6 @@ def _per_process(recipe: Recipe, ranks: Ranks) -> int:
             f"{recipe.accumulate} parts; change batch or accumulate"
         )
     return recipe.batch // ranks.world
-
-
-def _position(states: list[dict[str, Any]], ranks: Ranks, run: Path) -> dict[str, Any]:
-    """Return this process's reader state; with another number of processes, the state that all had in common.
-
-    Raises UserError if their states differ, as they do once a process has met unreadable files.
-    """
-    if len(states) == ranks.world:
-        return states[ranks.rank]
-    if any(state != states[0] for state in states):
-        raise UserError(
-            f"{run}: it was trained by {len(states)} processes at different positions in the data; "
-            f"resume with {len(states)} processes"
-        )
-    return states[0]
 
 
 def _saliency(guide: Guide | None, recipe: Recipe, pixels: Tensor, grid: tuple[int, int, int]) -> Tensor:

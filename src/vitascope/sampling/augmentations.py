@@ -44,7 +44,7 @@ class RandomClip:
         checked(self, "window")
 
     def spacing(self, video: Video, frames: int) -> float:
-        """Frames from one sampled frame to the next with `fit`: the largest whole number that leaves at least two starts.
+        """Frames from one sampled frame to the next with `fit`: the largest whole number leaving at least two starts.
 
         Below 1 in videos of fewer frames than are sampled, some of which are then repeated, evenly; 0 with a `window`.
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
@@ -12,6 +13,9 @@ from vitascope.core.errors import UserError
 
 State: TypeAlias = dict[str, Any]
 """Position of a reader, JSON-serializable."""
+
+MAX_REPEAT = 64
+"""Maximum number of clips of one pass over a file, which are in memory together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,12 @@ class Reader(Protocol):
     def restore(self, state: State) -> None:
         """Continue from `state`. Raises UserError if the state belongs to another source."""
 
+    def merged(self, states: Sequence[State]) -> State:
+        """The state for this process that goes on from those of all of another number of processes, in their order.
+
+        Raises UserError if they belong to another source, or if it cannot be divided anew.
+        """
+
     def close(self) -> None:
         """Stop threads and workers; reading again restarts them."""
 
@@ -85,3 +95,9 @@ def check_rank(rank: int, world: int) -> None:
     """Raise UserError unless 0 <= rank < world."""
     if not 0 <= rank < world:
         raise UserError(f"rank {rank} of {world}: ranks go from 0 to {world - 1}")
+
+
+def check_repeat(name: str, repeat: int) -> None:
+    """Raise UserError unless a file can give `repeat` clips."""
+    if not 1 <= repeat <= MAX_REPEAT:
+        raise UserError(f"{name}: repeat = {repeat} clips of a file; use 1 to {MAX_REPEAT}")

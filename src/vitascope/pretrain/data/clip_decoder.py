@@ -27,7 +27,7 @@ TIMEOUT = 60.0
 
 
 class ClipRequest(NamedTuple):
-    """Job for a worker: one clip to draw and decode."""
+    """Job for a worker: the clips to draw and decode of one file."""
 
     id: str
     path: str
@@ -37,36 +37,50 @@ class ClipRequest(NamedTuple):
     size: int
     seeds: tuple[int, ...]
     """Seeds of the random generator of the sampler."""
-    next_state: dict[str, Any]
-    """State of the sequence after this clip."""
+    states: tuple[dict[str, Any], ...]
+    """State of the sequence after each of its clips, as many as are drawn."""
+    given: int = 0
+    """Clips of these to leave out, since they were given before."""
     label: int = -1
     span: Span | None = None
     fps: float | None = None
     content: bytes | None = None
     """Bytes of the file, if they are in memory already."""
     error: str = ""
-    """Reason if the clip is already known to be unreadable."""
+    """Reason if the file is already known to be unreadable."""
 
 
-def decode_clip(request: ClipRequest) -> Iterator[tuple[None, Pixels]]:
-    """Decode the pixels of one clip; runs in a worker. Raises UserError if one of its frames cannot be decoded."""
+def decode_clip(request: ClipRequest) -> Iterator[tuple[int, Pixels]]:
+    """Yield the number and the pixels of each clip, all decoded in one pass over the file; runs in a worker.
+
+    Raises UserError if a frame of any clip cannot be decoded.
+    """
     if request.error:
         raise UserError(request.error)
+    numbers = range(request.given, len(request.states))
     with _file(request.path, request.content) as path:
         video = inspect(path, fps=request.fps).within(request.span)
         problems: list[str] = []
-        (_, pixels), *_ = list(decode(video, [_draw(request, video)], request.size, warnings=problems))
+        seeds = [numbered(request.seeds, number) for number in numbers]
+        clips = [draw(request.sampler, video, request.frames, own) for own in seeds]
+        decoded = dict(decode(video, clips, request.size, warnings=problems))
         # a frame replaced by its neighbor would show motion that never happened
         if damage := next((p for p in problems if p.startswith(UNDECODABLE)), ""):
             raise UserError(damage)
-    yield None, pixels
+    yield from ((number, decoded[i]) for i, number in enumerate(numbers))
 
 
-def _draw(request: ClipRequest, video: Video) -> Clip:
-    rng = np.random.default_rng(request.seeds)
+def draw(sampler: Sampler, video: Video, frames: int, seeds: tuple[int, ...]) -> Clip:
+    """One clip of a video by the generator of `seeds`; in a short one, `sampler` is made to fit."""
+    rng = np.random.default_rng(seeds)
     # the last frame repeated would be a motion that stops
-    clips = fitted(request.sampler)(video, request.frames, rng)
+    clips = fitted(sampler)(video, frames, rng)
     return clips[int(rng.integers(len(clips)))]
+
+
+def numbered(seeds: tuple[int, ...], number: int) -> tuple[int, ...]:
+    """Seeds of clip `number` of a file, counted from 0, of which the first has those of the file."""
+    return (*seeds, number) if number else seeds
 
 
 def inspect_content(name: str, content: bytes) -> Video:
@@ -93,22 +107,23 @@ def _file(name: str, content: bytes | None) -> Iterator[str]:
 
 def decode_clips(
     requests: Iterable[ClipRequest], *, workers: int, frames: int, size: int
-) -> Iterator[tuple[ClipRequest, Pixels | Failed]]:
-    """Yield each request with its pixels, or the reason for failure, in the order of the requests.
+) -> Iterator[tuple[ClipRequest, int, Pixels | Failed]]:
+    """Yield each request with the number and pixels of its clips, or the reason for failure, in the order of requests.
 
     Without `workers`, clips are decoded in this process. The arrays are copies and may be kept.
     """
     if not workers:
-        yield from ((request, _decode_here(request)) for request in requests)
+        for request in requests:
+            yield from ((request, number, pixels) for number, pixels in _decode_here(request))
         return
     room = frames * size * size * 3
     with Pool(decode_clip, workers=workers, slots=2, slot_bytes=room, timeout=TIMEOUT, ahead=1) as pool:
         for request, message, pixels in pool.run(requests):
-            yield request, message if pixels is None else pixels.copy()
+            yield (request, 0, message) if pixels is None else (request, message, pixels.copy())
 
 
-def _decode_here(request: ClipRequest) -> Pixels | Failed:
+def _decode_here(request: ClipRequest) -> list[tuple[int, Pixels | Failed]]:
     try:
-        return next(decode_clip(request))[1]
+        return list(decode_clip(request))
     except Exception as error:  # as in a worker: no file may end the training
-        return Failed(str(error) if isinstance(error, UNREADABLE) else one_line(error))
+        return [(0, Failed(str(error) if isinstance(error, UNREADABLE) else one_line(error)))]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -15,15 +15,19 @@ from vitascope.core.log import log
 from vitascope.core.media import kind_of
 from vitascope.core.names import canonical
 from vitascope.core.text import nearest
-from vitascope.core.types import Span, digest
+from vitascope.core.types import LATER, Span, digest
 from vitascope.core.worker_pool import Failed
 from vitascope.datasets.readers.folder_lists import MANIFESTS, find_manifest
 from vitascope.datasets.readers.ignored import Ignored
 from vitascope.datasets.readers.listing import read_list
 from vitascope.datasets.readers.video_files import walk
-from vitascope.pretrain.data.base import ClipSpec, State, check_rank
+from vitascope.pretrain.data.base import ClipSpec, State, check_rank, check_repeat
 from vitascope.pretrain.data.clip_decoder import ClipRequest, decode_clips
+from vitascope.pretrain.data.division import Place, divide_positions, positions
+from vitascope.pretrain.data.held import HeldItem, HeldReader, Memory
+from vitascope.pretrain.data.held_frames import HeldFrames
 from vitascope.pretrain.data.prefetch import ClipItem, PrefetchReader
+from vitascope.pretrain.data.resumable import Merge
 from vitascope.pretrain.data.short_videos import Look, short_note, spread
 from vitascope.sampling.augmentations import RandomClip, RandomCrop
 from vitascope.sampling.names import Sampler
@@ -39,12 +43,13 @@ KINDS = ("video", "image")
 
 @dataclass(frozen=True, kw_only=True)
 class VideoFolder:
-    """The files below `path` as an endless source: shuffled epochs with one clip per file, drawn by `sampler`.
+    """The files below `path` as an endless source: shuffled epochs with `repeat` clips per file, drawn by `sampler`.
 
     A `manifest.csv` in the folder replaces the search: column `path`, optionally `start` and `end` (seconds), `fps`
     and `label`. Images are clips of one frame. With `labeled`, classes are the manifest's labels, or else the folders
     that hold the files, in alphabetical order. `name` defaults to the folder's name; `pretraining_datasets` are the
-    dataset names for the encoder's card.
+    dataset names for the encoder's card. With `repeat`, the clips of a file follow one another, each drawn anew: one
+    pass of the decoder gives all, an epoch has as many times more clips, and a batch fewer different files.
     """
 
     path: str
@@ -53,23 +58,37 @@ class VideoFolder:
     sampler: Sampler = DRAW
     name: str = ""
     pretraining_datasets: tuple[str, ...] = ()
+    repeat: int = field(default=1, metadata=LATER)
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise UserError(f"{self.path}: kind {self.kind!r}{nearest(self.kind, KINDS)}; use {' or '.join(KINDS)}")
+        check_repeat(self.path, self.repeat)
         object.__setattr__(self, "name", self.name or Path(self.path).expanduser().absolute().name or "root")
         object.__setattr__(self, "pretraining_datasets", self.pretraining_datasets or (self.name,))
 
     def open(self, spec: ClipSpec, *, seed: int, rank: int = 0, world: int = 1, workers: int = 0) -> PrefetchReader:
         """List the files and read them with `workers` processes (0: one thread). Raises UserError if there are none."""
+        order = self._order(spec, seed, rank, world)
+        items = partial(_items, self, order, self._clip_spec(spec), workers=workers)
+        return PrefetchReader(self.name, items, {"taken": 0}, data=order.digest, merge=order.merge)
+
+    def hold(self, spec: ClipSpec, memory: Memory, *, seed: int, rank: int = 0, world: int = 1) -> HeldReader:
+        """Decode all frames into memory. Raises UserError if they do not fit, or if crops are random."""
+        order = self._order(spec, seed, rank, world)
+        held = HeldFrames(self.name, order.files, self.sampler, self._clip_spec(spec), memory)
+        items = partial(_held_items, self, order, held)
+        return HeldReader(self.name, items, held.gather, {"taken": 0}, data=order.digest, merge=order.merge)
+
+    def _order(self, spec: ClipSpec, seed: int, rank: int, world: int) -> _EpochOrder:
         check_rank(rank, world)
         clip_files = list_files(self)
         if rank == 0 and (note := _note(self, clip_files, spec)):
             log.warning(note)
-        order = _EpochOrder(clip_files, seed, rank, world)
-        spec = ClipSpec(1 if self.kind == "image" else spec.frames, spec.size)
-        items = partial(_items, self, order, spec, workers=workers)
-        return PrefetchReader(self.name, items, {"taken": 0}, data=digest([[f.id, f.label] for f in clip_files]))
+        return _EpochOrder(clip_files, seed, rank, world)
+
+    def _clip_spec(self, spec: ClipSpec) -> ClipSpec:
+        return ClipSpec(1 if self.kind == "image" else spec.frames, spec.size)
 
     def note(self, spec: ClipSpec) -> str:
         """One line about short videos, after a look at a few; empty if there are none."""
@@ -102,16 +121,24 @@ class _EpochOrder(NamedTuple):
     rank: int
     world: int
 
-    def positions(self, start: int) -> Iterator[tuple[int, ClipFile]]:
-        """Yield (position, file) of this rank from position `start` on, counted over all epochs."""
+    @property
+    def digest(self) -> str:
+        """Digest of what is read."""
+        return digest([[f.id, f.label] for f in self.files])
+
+    @property
+    def merge(self) -> Merge:
+        """Makes this rank's position from those of another number of ranks."""
+        return partial(divide_positions, rank=self.rank, world=self.world)
+
+    def places(self, state: State, repeat: int) -> Iterator[tuple[Place, ClipFile]]:
+        """Yield the files of this rank, each with its place, from a state on."""
         epoch, order = -1, np.empty(0, np.int64)
-        position = start + (self.rank - start) % self.world
-        while True:
-            if position // len(self.files) != epoch:
-                epoch = position // len(self.files)
+        for place in positions(state, self.rank, self.world, repeat):
+            if place.number // len(self.files) != epoch:
+                epoch = place.number // len(self.files)
                 order = np.random.default_rng([FOLDER, 0, self.seed, epoch]).permutation(len(self.files))
-            yield position, self.files[order[position % len(self.files)]]
-            position += self.world
+            yield place, self.files[order[place.number % len(self.files)]]
 
 
 def list_files(source: VideoFolder) -> list[ClipFile]:
@@ -161,13 +188,27 @@ def _class_indices(classes: list[str]) -> dict[str, int]:
     return {name: i for i, name in enumerate(sorted(set(classes)))}
 
 
+def _held_items(
+    source: VideoFolder, order: _EpochOrder, held: HeldFrames, state: State, broken: dict[str, str]
+) -> Iterator[HeldItem]:
+    """Yield the clips from a state on; files already known to be broken are skipped."""
+    for place, file in order.places(state, source.repeat):
+        if file.id in held.videos:
+            for number in range(place.given, source.repeat):
+                item = held.item(file, (FOLDER, 1, order.seed, place.number), number)
+                yield item._replace(next_state=place.states[number], label=file.label)
+        elif file.id not in broken:
+            broken[file.id] = held.unreadable[file.id]
+            yield HeldItem(file.id, place.states[-1], error=broken[file.id])
+
+
 def _items(
     source: VideoFolder, order: _EpochOrder, spec: ClipSpec, state: State, broken: dict[str, str], *, workers: int
 ) -> Generator[ClipItem, None, None]:
-    """Yield the clips from position `taken` on; files already known to be broken are skipped."""
+    """Yield the clips from a state on; files already known to be broken are skipped."""
 
     def requests() -> Iterator[ClipRequest]:
-        for position, file in order.positions(state["taken"]):
+        for place, file in order.places(state, source.repeat):
             if file.id not in broken:
                 yield ClipRequest(
                     id=file.id,
@@ -175,8 +216,9 @@ def _items(
                     sampler=source.sampler,
                     frames=spec.frames,
                     size=spec.size,
-                    seeds=(FOLDER, 1, order.seed, position),
-                    next_state={"taken": position - order.rank + order.world},
+                    seeds=(FOLDER, 1, order.seed, place.number),
+                    states=place.states,
+                    given=place.given,
                     label=file.label,
                     span=file.span,
                     fps=file.fps,
@@ -184,11 +226,11 @@ def _items(
             elif len(broken) >= len({f.id for f in order.files}):  # a manifest may list a file twice
                 return
 
-    for request, pixels in decode_clips(requests(), workers=workers, frames=spec.frames, size=spec.size):
+    for request, number, pixels in decode_clips(requests(), workers=workers, frames=spec.frames, size=spec.size):
         if isinstance(pixels, Failed):
             broken[request.id] = pixels.cause
-            yield ClipItem(request.id, request.next_state, None, error=pixels.cause)
+            yield ClipItem(request.id, request.states[-1], None, error=pixels.cause)
         else:
-            yield ClipItem(request.id, request.next_state, pixels, request.label)
+            yield ClipItem(request.id, request.states[number], pixels, request.label)
     first, cause = next(iter(broken.items()))
     raise UserError(f"{source.path}: none of its {len(order.files)} {source.kind}s is readable; {first}: {cause}")

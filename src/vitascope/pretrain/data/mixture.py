@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from vitascope.core.errors import UserError
 from vitascope.pretrain.data.base import Clips, ClipSource, ClipSpec, Reader, State
+from vitascope.pretrain.data.held import Memory, hold
 
 SLACK = 1e-9
 """Tolerance for rounding errors in sums of weights."""
@@ -45,14 +47,25 @@ class Mixture:
 
     def open(self, spec: ClipSpec, *, seed: int, rank: int = 0, world: int = 1, workers: int = 0) -> MixtureReader:
         """Open all parts with `workers` processes each; workers of parts that are not being read soon idle."""
+        return self._opened(partial(_open, spec=spec, seed=seed, rank=rank, world=world, workers=workers))
+
+    def hold(self, spec: ClipSpec, memory: Memory, *, seed: int, rank: int = 0, world: int = 1) -> MixtureReader:
+        """Read all parts into memory. Raises UserError if they do not fit, or one cannot be held."""
+        return self._opened(partial(hold, spec=spec, memory=memory, seed=seed, rank=rank, world=world))
+
+    def _opened(self, read: Callable[[ClipSource], Reader]) -> MixtureReader:
         readers: list[Reader] = []
         try:
             for source, _ in self.parts:
-                readers.append(source.open(spec, seed=seed, rank=rank, world=world, workers=workers))
+                readers.append(read(source))
         except BaseException:
             _close(readers)
             raise
         return MixtureReader(self, readers)
+
+
+def _open(source: ClipSource, spec: ClipSpec, **share: int) -> Reader:
+    return source.open(spec, **share)
 
 
 class MixtureReader:
@@ -104,6 +117,14 @@ class MixtureReader:
         for name, reader in zip(self._names, self._readers, strict=True):
             reader.restore(parts[name])
         self._seek(state["step"])
+
+    def merged(self, states: Sequence[State]) -> State:
+        """The state for this process that goes on from those of another number of processes, part by part."""
+        parts = {
+            name: reader.merged([state["parts"][name] for state in states])
+            for name, reader in zip(self._names, self._readers, strict=True)
+        }
+        return {**states[0], "parts": parts}
 
     def close(self) -> None:
         """Close the readers of all parts."""

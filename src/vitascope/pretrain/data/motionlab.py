@@ -8,13 +8,15 @@ mirror images of the few chiral outlines. Every epoch shows new clips at the cos
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+import torch
 from jaxtyping import Int64, UInt8
+from torch import Tensor
 
 from vitascope.core.errors import UserError
 from vitascope.core.files import cache
@@ -22,6 +24,8 @@ from vitascope.core.text import nearest
 from vitascope.motionlab.scene import VERSION
 from vitascope.pretrain.data import motionlab_render
 from vitascope.pretrain.data.base import ClipSpec, State, check_rank
+from vitascope.pretrain.data.division import divide_positions, positions
+from vitascope.pretrain.data.held import HeldItem, HeldReader, Memory
 from vitascope.pretrain.data.prefetch import ClipItem, PrefetchReader
 
 SYMMETRIES = 16
@@ -67,12 +71,29 @@ class MotionLab:
         """
         check_rank(rank, world)
         plan = self.plan(spec)
-        processes = min(os.cpu_count() or 1, RENDERERS) if len(plan.chunks) > 1 else 0
-        chunks = motionlab_render.open_chunks(
-            plan, workers=max(processes, workers) if processes else 0, quiet=self.quiet
-        )
+        chunks = self._render(plan, workers)
         items = partial(_items, self, chunks, seed=seed, rank=rank, world=world)
-        return PrefetchReader(self.name, items, {"taken": 0}, data=f"{plan.folder.name}+{self.clips}")
+        return PrefetchReader(self.name, items, {"taken": 0}, **self._position(plan, rank, world))
+
+    def hold(self, spec: ClipSpec, memory: Memory, *, seed: int, rank: int = 0, world: int = 1) -> HeldReader:
+        """Copy all clips to the device, after rendering missing ones. Raises UserError if they do not fit."""
+        check_rank(rank, world)
+        plan = self.plan(spec)
+        memory.take(self.name, sum(chunk.bytes for chunk in plan.chunks))
+        clips = torch.empty(plan.clips, *plan.chunks[0].shape[1:], dtype=torch.uint8, device=memory.device)
+        for chunk, pixels in zip(plan.chunks, self._render(plan, 0), strict=True):
+            clips[chunk.first : chunk.first + chunk.count] = torch.from_numpy(np.array(pixels))
+        items = partial(_held_items, self, seed=seed, rank=rank, world=world)
+        return HeldReader(self.name, items, partial(_gather, clips), {"taken": 0}, **self._position(plan, rank, world))
+
+    def _render(self, plan: motionlab_render.RenderPlan, workers: int) -> list[motionlab_render.Pixels]:
+        processes = min(os.cpu_count() or 1, RENDERERS) if len(plan.chunks) > 1 else 0
+        return motionlab_render.open_chunks(plan, workers=max(processes, workers) if processes else 0, quiet=self.quiet)
+
+    def _position(self, plan: motionlab_render.RenderPlan, rank: int, world: int) -> dict[str, Any]:
+        """What both readers know of the data and of another number of processes."""
+        merge = partial(divide_positions, rank=rank, world=world)
+        return {"data": f"{plan.folder.name}+{self.clips}", "merge": merge}
 
     def plan(self, spec: ClipSpec) -> motionlab_render.RenderPlan:
         """Location and size of the rendered clips."""
@@ -97,27 +118,48 @@ def apply_symmetry(clip: UInt8[np.ndarray, "t s s 3"], symmetry: int) -> UInt8[n
     return np.ascontiguousarray(flipped.swapaxes(1, 2) if symmetry & 8 else flipped)
 
 
+def apply_symmetries(clips: UInt8[Tensor, "n t s s 3"], symmetries: Sequence[int]) -> UInt8[Tensor, "n t s s 3"]:
+    """`apply_symmetry` of each clip, on their device."""
+    out = torch.empty_like(clips)
+    for symmetry in sorted(set(symmetries)):
+        rows = [i for i, other in enumerate(symmetries) if other == symmetry]
+        flipped = clips[rows].flip([bit + 1 for bit in range(3) if symmetry >> bit & 1])
+        out[rows] = flipped.transpose(2, 3) if symmetry & 8 else flipped
+    return out
+
+
+def _gather(clips: UInt8[Tensor, "c t s s 3"], items: Sequence[HeldItem]) -> UInt8[Tensor, "n t s s 3"]:
+    rows = torch.tensor([item.rows[0] for item in items]).to(clips.device)
+    return apply_symmetries(clips[rows], [item.symmetry for item in items])
+
+
+def _held_items(
+    source: MotionLab, state: State, _broken: dict[str, str], *, seed: int, rank: int, world: int
+) -> Iterator[HeldItem]:
+    """Yield this rank's clips from a state on: every `world`-th, counted over all epochs and ranks."""
+    epoch, clips, symmetries = -1, np.empty(0, np.int64), np.empty(0, np.int64)
+    for place in positions(state, rank, world):
+        if place.number // source.clips != epoch:
+            epoch = place.number // source.clips
+            clips, symmetries = epoch_order(seed, epoch, source.clips)
+        within = place.number % source.clips
+        index = int(clips[within])
+        label = motionlab_render.appearance(source.seed, index) if source.kind == "still" else -1
+        yield HeldItem(str(index), place.states[0], (index,), int(symmetries[within]), label)
+
+
 def _items(
     source: MotionLab,
     chunks: list[motionlab_render.Pixels],
     state: State,
-    _broken: dict[str, str],
+    broken: dict[str, str],
     *,
     seed: int,
     rank: int,
     world: int,
 ) -> Generator[ClipItem, None, None]:
-    """Yield this rank's clips from position `taken` on: every `world`-th, counted over all epochs and ranks."""
-    start: int = state["taken"]
-    position = start + (rank - start) % world
-    epoch, clips, symmetries = -1, np.empty(0, np.int64), np.empty(0, np.int64)
-    while True:
-        if position // source.clips != epoch:
-            epoch = position // source.clips
-            clips, symmetries = epoch_order(seed, epoch, source.clips)
-        index = int(clips[position % source.clips])
+    """Yield the clips of `_held_items` with their pixels."""
+    for item in _held_items(source, state, broken, seed=seed, rank=rank, world=world):
+        (index,) = item.rows
         clip = chunks[index // motionlab_render.CHUNK][index % motionlab_render.CHUNK]
-        label = motionlab_render.appearance(source.seed, index) if source.kind == "still" else -1
-        next_state = {"taken": position - rank + world}
-        yield ClipItem(str(index), next_state, apply_symmetry(clip, int(symmetries[position % source.clips])), label)
-        position += world
+        yield ClipItem(item.id, item.next_state, apply_symmetry(clip, item.symmetry), item.label)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from vitascope.core.errors import UserError
 from vitascope.pretrain.data.base import Clips, State
+from vitascope.pretrain.data.resumable import Merge, ResumableReader
 
 DEPTH = 2
 """Maximum number of batches prefetched."""
@@ -40,17 +41,22 @@ ItemFactory: TypeAlias = Callable[[State, dict[str, str]], Items]
 """Makes the endless sequence from a state on; it may skip the clips known to be broken."""
 
 
-class PrefetchReader:
+class PrefetchReader(ResumableReader):
     """A `Reader` over a sequence of items: a thread prefetches up to `depth` batches of the size last read."""
 
-    def __init__(self, name: str, items_from: ItemFactory, start: State, *, data: str, depth: int = DEPTH) -> None:
-        self.name = name
-        self.data = data
-        """Digest of the data that the sequence is made of."""
-        self.broken: dict[str, str] = {}
-        self.seconds_waited = 0.0
+    def __init__(
+        self,
+        name: str,
+        items_from: ItemFactory,
+        start: State,
+        *,
+        data: str,
+        former: str = "",
+        merge: Merge | None = None,
+        depth: int = DEPTH,
+    ) -> None:
+        super().__init__(name, start, data=data, former=former, merge=merge)
         self._items_from, self._depth = items_from, depth
-        self._position = start
         self._prefetch: _PrefetchThread | None = None
 
     def read(self, n: int) -> Clips:
@@ -69,24 +75,6 @@ class PrefetchReader:
         self._position = batch.next_state
         self.broken.update(batch.broken)
         return Clips(batch.pixels, batch.labels, self.name)
-
-    def state(self) -> State:
-        """Position after the last clip returned, and the clips found broken up to there."""
-        return {"source": self.name, "data": self.data, "position": self._position, "broken": dict(self.broken)}
-
-    def restore(self, state: State) -> None:
-        """Continue from `state`. Raises UserError if it belongs to another source or its files have changed."""
-        if state.get("source") != self.name:
-            raise UserError(
-                f"{self.name}: cannot resume from a state of {state.get('source')!r}; resume with the same recipe"
-            )
-        if state["data"] != self.data:
-            raise UserError(
-                f"{self.name}: its data, or the number of processes that share them, have changed since the state was "
-                "saved; restore them, or start a new run"
-            )
-        self.close()
-        self._position, self.broken = state["position"], dict(state["broken"])
 
     def close(self) -> None:
         """Stop the thread and its workers, and discard prefetched batches."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +12,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from vitascope.core.types import Dataset, Example, Score
+from vitascope.core.worker_process import report_alive
 from vitascope.datasets.open import open_dataset
 from vitascope.encoders.base import Encoder, Tokens
 from vitascope.encoders.preprocess import to_tensor
@@ -30,13 +30,15 @@ SEED = 1
 """Seed of MotionLab's scenes for in-loop probing, disjoint from the test suites, whose seed is 0."""
 MEASURED_CLIPS = 256
 """Number of clips used to measure feature collapse."""
+BATCH = 64
+"""Clips that are encoded at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProbingConfig:
     """Datasets (names or folders; first fold only) and probes for in-loop probing.
 
-    `limit` is the number of training and of test clips, 0 for all; their pixels stay in memory.
+    `limit` is the number of training and of test clips of a dataset, 0 for all; their pixels stay in memory.
     """
 
     suites: tuple[str, ...] = SUITES
@@ -69,46 +71,91 @@ class InLoopProbing:
         """Unreadable examples, named so that they are distinct from training clips."""
         return {f"probing: {id}": why for id, why in self.broken.items()}
 
-    def __call__(self, encoder: Encoder, device: torch.device, *, batch: int = 64) -> ProbingResult:
+    def __call__(self, encoder: Encoder, device: torch.device, *, batch: int = BATCH) -> ProbingResult:
         """Evaluate an encoder, which is on `device`, with all probes on all datasets."""
-        encode = partial(_encode, encoder, device)
+        return self.evaluate(encoder, device, self.embed(encoder, device, batch=batch), batch=batch)
+
+    def embed(
+        self, encoder: Encoder, device: torch.device, *, rank: int = 0, world: int = 1, batch: int = BATCH
+    ) -> dict[str, Tensor]:
+        """Embed the clips of all datasets, {id: vector}; of several processes, each takes every `world`-th batch.
+
+        The batches are those of a single process, unless files are found to be unreadable.
+        """
+        vectors: dict[str, Tensor] = {}
+        turn = 0
+        for dataset, ids in self._parts():
+            if world == 1:
+                self._read(dataset, ids)
+                ids = [i for i in ids if i not in self.broken]
+            for start in range(0, len(ids), batch):
+                if turn % world == rank:
+                    vectors |= self._embed(encoder, device, dataset, ids[start : start + batch])
+                turn += 1
+        return vectors
+
+    def evaluate(
+        self, encoder: Encoder, device: torch.device, vectors: Mapping[str, Tensor], *, batch: int = BATCH
+    ) -> ProbingResult:
+        """Score the vectors of all readable clips, and measure the tokens of the first ones."""
         scores: dict[str, Score] = {}
         axes: dict[str, str] = {}
         chance: dict[str, float] = {}
-        vectors: dict[str, Tensor] = {}
         for dataset in self.datasets:
-            self._embed(encode, dataset, vectors, batch)
             for probe in self.config.probes:
                 name = f"{dataset.name} {probe}"
                 scores[name] = self._score(dataset, probe, vectors)
                 axes[name], chance[name] = dataset.axis, 100 / len(dataset.classes)
-        measured = list(self.pixels)[:MEASURED_CLIPS]
-        tokens = torch.cat([encode(pixels).grid.flatten(1, 3) for pixels in self._batches(measured, batch)])
+                report_alive()
+        measured = self._measured()
+        tokens = torch.cat(
+            [_encode(encoder, device, pixels).grid.flatten(1, 3) for pixels in self._batches(measured, batch)]
+        )
         return ProbingResult(
             scores, axes, chance, effective_rank(torch.stack([vectors[i] for i in measured])), token_std(tokens)
         )
+
+    def _parts(self) -> Iterator[tuple[Dataset[int], list[str]]]:
+        """Yield the datasets with their clips, without those that an earlier one has."""
+        claimed: dict[str, None] = {}
+        for dataset in self.datasets:
+            ids = list(dict.fromkeys(i for ids in self._ids(dataset) for i in ids if i not in claimed))
+            claimed |= dict.fromkeys(ids)
+            yield dataset, ids
+
+    def _measured(self) -> list[str]:
+        """The first `MEASURED_CLIPS` readable clips."""
+        measured: list[str] = []
+        for dataset, ids in self._parts():
+            self._read(dataset, ids[: MEASURED_CLIPS - len(measured)])
+            measured += [i for i in ids if i in self.pixels][: MEASURED_CLIPS - len(measured)]
+        return measured
 
     def _ids(self, dataset: Dataset[int]) -> tuple[Sequence[str], Sequence[str]]:
         fold, limit = dataset.folds[0], self.config.limit or None
         train, test = ([i for i in ids[:limit] if i not in self.broken] for ids in (fold.train, fold.test))
         return train, test
 
-    def _embed(
-        self,
-        encode: Callable[[UInt8[Tensor, "n t y x 3"]], Tokens],
-        dataset: Dataset[int],
-        vectors: dict[str, Tensor],
-        batch: int,
-    ) -> None:
+    def _read(self, dataset: Dataset[int], ids: Sequence[str]) -> None:
+        """Decode clips that are not in memory yet."""
         by_id = {e.id: e for e in dataset.examples}
-        for i in (i for ids in self._ids(dataset) for i in ids if i not in self.pixels):
+        for i in (i for i in ids if i not in self.pixels and i not in self.broken):
+            report_alive()
             try:
                 self.pixels[i] = _decode(by_id[i], self.spec)
             except UNREADABLE as error:
                 self.broken[i] = str(error)
-        missing = [i for ids in self._ids(dataset) for i in ids if i not in vectors]
-        embeddings = [encode(pixels).clip for pixels in self._batches(missing, batch)]
-        vectors |= dict(zip(missing, torch.cat(embeddings) if embeddings else [], strict=True))
+
+    def _embed(
+        self, encoder: Encoder, device: torch.device, dataset: Dataset[int], ids: Sequence[str]
+    ) -> dict[str, Tensor]:
+        self._read(dataset, ids)
+        readable = [i for i in ids if i in self.pixels]
+        report_alive()
+        if not readable:
+            return {}
+        (pixels,) = self._batches(readable, len(readable))
+        return dict(zip(readable, _encode(encoder, device, pixels).clip, strict=True))
 
     def _batches(self, ids: Sequence[str], batch: int) -> Iterator[UInt8[Tensor, "n t y x 3"]]:
         for start in range(0, len(ids), batch):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from vitascope.core.errors import UserError
 from vitascope.core.types import Card
 from vitascope.encoders.base import Encoder, Tokens, call
-from vitascope.encoders.load import load
+from vitascope.encoders.load import load, outline
 from vitascope.nn.attention import Attention, Rope
 from vitascope.nn.configs.video_vit import Grid
 
@@ -66,6 +66,11 @@ def subsample_frames(clips: Float[Tensor, "n 3 f y x"], every: int) -> Float[Ten
     return clips[:, :, every // 2 :: every]
 
 
+def _loaded(name: str, device: torch.device) -> Encoder:
+    """The encoder `name`; on the meta device without its weights."""
+    return outline(name) if device.type == "meta" else load(name, device)
+
+
 class Teacher:
     """A frozen encoder that provides features on the student's token grid.
 
@@ -86,7 +91,7 @@ class Teacher:
         normalized: bool = True,
     ) -> None:
         """Load an encoder and try it on a clip of `frames`; `grid` is the student's. Raises UserError if it fails."""
-        self.encoder: Encoder = load(name, device)
+        self.encoder = _loaded(name, device)
         self.card = self.encoder.card
         self.layers, self.time, self.every, self.normalized = tuple(layers), time, every, normalized
         self.outputs: dict[int, Tensor] = {}
@@ -152,7 +157,7 @@ class Guide:
 
     def __init__(self, name: str, device: torch.device) -> None:
         """Load the encoder. Raises UserError for an unknown name."""
-        self.encoder: Encoder = load(name, device)
+        self.encoder = _loaded(name, device)
         self.card = self.encoder.card
         self._attention_inputs: list[Any] = []
         self._attention = self._register_hooks()
