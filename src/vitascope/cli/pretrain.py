@@ -15,7 +15,6 @@ import typer
 
 from vitascope.cli import options
 from vitascope.core.errors import UserError
-from vitascope.core.option_text import pairs
 
 if TYPE_CHECKING:
     from vitascope.pretrain.image_teacher import ImageTeacherRecipe
@@ -178,6 +177,7 @@ def _export_encoder(run: Path, output: Path | None, *, not_applicable: Sequence[
 
 def _recipe(name: str, fields: Sequence[str], seed: int | None) -> Recipe | ImageTeacherRecipe:
     """Build the recipe with the fields set by options."""
+    from vitascope.core.option_text import pairs
     from vitascope.pretrain import find_recipe
 
     changes = pairs(fields, "--set")
