@@ -19,6 +19,7 @@ from vitascope.core.registry import Registry
 from vitascope.core.text import nearest
 from vitascope.pretrain import find_recipe
 
+
 class Description(NamedTuple):
     """Description of a name, for its user."""
 
