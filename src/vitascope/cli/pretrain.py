@@ -192,6 +192,7 @@ def _start(recipe: Recipe | ImageTeacherRecipe, run: Path, config: TrainConfig, 
         _train_image_teacher(recipe, run, config, dry_run=dry_run)
     elif dry_run:
         _print_cost(recipe, config.device)
+        _print_notes(recipe)
     else:
         options.folder(run, "-o")
         _train(recipe, run, config)
@@ -237,6 +238,19 @@ def _single_report() -> Iterator[None]:
         if _rank():
             time.sleep(PATIENCE)
         raise
+
+
+def _print_notes(recipe: Recipe) -> None:
+    """Print what training would say about each source; that files are missing is no error yet."""
+    from vitascope.pretrain.data.short_videos import notes
+
+    for source, _ in recipe.data:
+        try:
+            lines = list(notes([source], recipe.spec))
+        except UserError as error:
+            lines = [str(error)]
+        for line in lines:
+            print(f"  {line}")
 
 
 def _print_cost(recipe: Recipe, device: str) -> None:
