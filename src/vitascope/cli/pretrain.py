@@ -73,6 +73,9 @@ def pretrain(
     checks: Checks = [],  # noqa: B006
     log_every: Annotated[int, typer.Option("--log-every", help="steps between lines of the training log", min=1)] = 50,
     mirrors: Mirrors = [],  # noqa: B006
+    teacher_cache: Annotated[
+        float, typer.Option("--teacher-cache", help="GB of teachers' features kept in the cache folder; 0: none", min=0)
+    ] = 0,
     stop_at: Annotated[
         int, typer.Option("--stop-at", help="stop after this step; rerun to resume", min=0, show_default="the end")
     ] = 0,
@@ -101,6 +104,7 @@ def pretrain(
         log_every=log_every,
         mirrors=tuple(mirrors),
         quiet=quiet,
+        teacher_cache=teacher_cache,
         stop_at=stop_at,
         command=shlex.join(["vitascope", *sys.argv[1:]]),
     )

@@ -23,7 +23,7 @@ from vitascope.core.files import read_json
 from vitascope.core.log import log
 from vitascope.core.types import Card, plain
 from vitascope.encoders.weights.native import WEIGHTS
-from vitascope.pretrain import checkpoint, distributed, export, initial, optim
+from vitascope.pretrain import cached_teachers, checkpoint, distributed, export, initial, optim
 from vitascope.pretrain.data.mixture import Mixture
 from vitascope.pretrain.distributed import Parallel, Ranks
 from vitascope.pretrain.model import Student
@@ -65,6 +65,8 @@ class TrainConfig:
     """Additional loggers: "tensorboard", "wandb"."""
     quiet: bool = False
     """Do not display progress."""
+    teacher_cache: float = 0.0
+    """Gigabytes of teachers' features kept in the cache folder; 0: none. See `targets/feature_cache.py`."""
     stop_at: int = 0
     """Stop after this step with a checkpoint, to resume later; 0: train to the end."""
     command: str = ""
@@ -72,6 +74,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         wrong = [n for n in ("save_every", "log_every") if getattr(self, n) < 1]
+        if not 0 <= self.teacher_cache < math.inf:
+            raise UserError(f"teacher_cache = {self.teacher_cache}: gigabytes of disk, a number from 0 (no cache)")
         wrong += [n for n in ("check_every", "workers", "stop_at") if getattr(self, n) < 0]
         if wrong:
             raise UserError(
@@ -111,6 +115,7 @@ def _pretrain(recipe: Recipe, run: Path, config: TrainConfig, *, device: torch.d
     start = initial.load_trunk(student.trunk, recipe.init) if recipe.init and new else None
     student = student.to(device)
     objective = Objective(student, recipe.targets, export.card(recipe), rng)
+    teachers = cached_teachers.attach(objective, recipe, gigabytes=config.teacher_cache, device=device)
     guide = Guide(recipe.guide, device) if recipe.guide else None
     prober = InLoopProbing(config.probing, recipe.spec) if config.check_every and ranks.first else None
     if recipe.compile:
@@ -129,12 +134,13 @@ def _pretrain(recipe: Recipe, run: Path, config: TrainConfig, *, device: torch.d
     if resumed:
         with reading(run / checkpoint.FOLDER, "remove the last checkpoint to resume from the one before"):
             step, clips_consumed = resumed.metadata["step"], resumed.metadata["seen"]
-            teachers, position = resumed.metadata["origin"]["teachers"], resumed.metadata["data"]
-        _refuse_other_teachers(teachers, metadata["origin"]["teachers"], run)
+            digests, position = resumed.metadata["origin"]["teachers"], resumed.metadata["data"]
+        _refuse_other_teachers(digests, metadata["origin"]["teachers"], run)
         data.restore(_position(position, ranks, run))
     last_step = min(config.stop_at or recipe.steps, recipe.steps)
 
-    with closing(data), _open_log(recipe, run, config, ranks=ranks, resumed=resumed, start=start) as log_writer:
+    opened = _open_log(recipe, run, config, ranks=ranks, resumed=resumed, start=start)
+    with closing(data), closing(teachers), opened as log_writer:
         # ---- steps
         since, waited_before, clips_since, mean_losses = time.perf_counter(), data.seconds_waited, 0, MeanLosses()
         suspect = ranks.gather(log_writer.suspect if log_writer else False)[0]
@@ -212,6 +218,7 @@ def _pretrain(recipe: Recipe, run: Path, config: TrainConfig, *, device: torch.d
                 if why:
                     _stop(log_writer, ranks, step, run=run, why=why, healthy=healthy)
             if step % config.save_every == 0 or step == last_step:
+                teachers.flush()
                 state = {"seen": clips_consumed, "data": ranks.gather(data.state()), **metadata}
                 saved = checkpoint.save(run, step, model, optimizers, metadata=state, ranks=ranks, healthy=healthy)
                 healthy = healthy if suspect and healthy else saved

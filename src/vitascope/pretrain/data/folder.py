@@ -25,7 +25,7 @@ from vitascope.pretrain.data.base import ClipSpec, State, check_rank
 from vitascope.pretrain.data.clip_decoder import ClipRequest, decode_clips
 from vitascope.pretrain.data.prefetch import ClipItem, PrefetchReader
 from vitascope.pretrain.data.short_videos import Look, short_note, spread
-from vitascope.sampling.augmentations import RandomClip, RandomCrop
+from vitascope.sampling.augmentations import RandomClip, RandomCrop, at_epoch
 from vitascope.sampling.names import Sampler
 from vitascope.video import inspect
 
@@ -42,9 +42,10 @@ class VideoFolder:
     """The files below `path` as an endless source: shuffled epochs with one clip per file, drawn by `sampler`.
 
     A `manifest.csv` in the folder replaces the search: column `path`, optionally `start` and `end` (seconds), `fps`
-    and `label`. Images are clips of one frame. With `labeled`, classes are the manifest's labels, or else the folders
-    that hold the files, in alphabetical order. `name` defaults to the folder's name; `pretraining_datasets` are the
-    dataset names for the encoder's card.
+    and `label`. With `Drawn(..., count=4)` in the sampler, a file has four clips that take turns from epoch to epoch,
+    so that features of teachers can be cached. Images are clips of one frame. With `labeled`, classes are the
+    manifest's labels, or else the folders that hold the files, in alphabetical order. `name` defaults to the folder's
+    name; `pretraining_datasets` are the dataset names for the encoder's card.
     """
 
     path: str
@@ -172,7 +173,7 @@ def _items(
                 yield ClipRequest(
                     id=file.id,
                     path=file.path,
-                    sampler=source.sampler,
+                    sampler=at_epoch(source.sampler, position // len(order.files)),
                     frames=spec.frames,
                     size=spec.size,
                     seeds=(FOLDER, 1, order.seed, position),
