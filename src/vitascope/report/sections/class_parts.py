@@ -92,19 +92,19 @@ def _task(board: Leaderboard, column: Column) -> TaskParts:
 
 def _families(column: Column, rows: Sequence[EncoderRow], part: str) -> Iterator[FamilyRow]:
     """A row for each family that has the part."""
-    found = {row: _by_family(column, row, part) for row in rows}
-    for family in dict.fromkeys(name for parts in found.values() for name in parts):
-        held = {row: parts[family] for row, parts in found.items() if family in parts}
-        one = next(iter(held.values()))
-        scores = {row: score for row, p in held.items() if (score := p.score)}
-        marks = [Mark(r.index, plots.PERCENT.at(s.value), plots.span(plots.PERCENT, s)) for r, s in scores.items()]
-        lines = [f"{escaped(row.label)} {_text(p)}, {p.n} videos" for row, p in held.items()]
+    found = [(row, _by_family(column, row, part)) for row in rows]
+    for family in dict.fromkeys(name for _, parts in found for name in parts):
+        held = [(row, parts[family]) for row, parts in found if family in parts]
+        scores = [(row.index, score) for row, one in held if (score := one.score)]
+        levels = held[0][1]
         yield FamilyRow(
             escaped(family),
-            tuple(marks),
-            one.chance or 0.0,
-            one.order_free,
-            "\n".join([escaped(family), *lines, *_levels(one)]),
+            tuple(Mark(row, plots.PERCENT.at(s.value), plots.span(plots.PERCENT, s)) for row, s in scores),
+            levels.chance or 0.0,
+            levels.order_free,
+            "\n".join(
+                [escaped(family), *(f"{escaped(r.label)} {_text(p)} of {p.n}" for r, p in held), *_levels(levels)]
+            ),
         )
 
 
