@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vitascope.core.types import Dataset
-from vitascope.datasets.class_table import read_structure, with_structure
+from vitascope.datasets.class_table import read_structure, with_listed_pairs, with_structure
 
 CLASSES = ("idle", "open", "close", "wave")
 
@@ -62,3 +62,13 @@ def test_the_digest_of_the_data_is_the_same_with_a_table(tmp_path: Path) -> None
     told = with_structure(dataset, tmp_path)
     assert told.structure.pairs == ((1, 2),)
     assert told.digest == dataset.digest
+
+
+def test_a_dataset_with_a_list_of_opposites_has_its_pairs() -> None:
+    classes = ("Swiping Left", "No gesture", "Swiping Right")
+    known: Dataset[int] = Dataset(name="jester", examples=(), classes=classes, folds=())
+    assert with_listed_pairs(known).structure.pairs == ((0, 2),)
+    other: Dataset[int] = Dataset(name="mine", examples=(), classes=classes, folds=())
+    assert with_listed_pairs(other) is other
+    own = with_structure(known, Path("nowhere"))
+    assert own is known

@@ -1,4 +1,4 @@
-"""A table of classes beside videos, `classes.csv`: which are opposites of each other, and of which family each is."""
+"""Opposites and families of classes: from a table beside videos, `classes.csv`, or the pairs listed for a dataset."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from vitascope.core.class_structure import ClassStructure
 from vitascope.core.errors import UserError
 from vitascope.core.types import Dataset
+from vitascope.datasets import class_pairs
 from vitascope.datasets.readers.annotation_files import ClassOrder
 from vitascope.datasets.readers.tables import read_table
 
@@ -29,6 +30,14 @@ def with_structure(dataset: Dataset[Any], folder: Path) -> Dataset[Any]:
     if "class" not in header or not header & {"opposite", "family"}:
         return dataset
     return replace(dataset, structure=read_structure(path, dataset.classes))
+
+
+def with_listed_pairs(dataset: Dataset[Any]) -> Dataset[Any]:
+    """The dataset with the pairs of opposites that are listed for it, unless its own structure is known."""
+    if not dataset.structure.is_empty or dataset.family not in class_pairs.families():
+        return dataset
+    pairs = tuple((pair.first, pair.second) for pair in class_pairs.fitting(dataset.family, dataset.classes))
+    return replace(dataset, structure=replace(dataset.structure, pairs=pairs))
 
 
 def read_structure(path: Path, classes: tuple[str, ...]) -> ClassStructure:
