@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import reduce
 
 import torch
 import torch.nn.functional as F
@@ -26,13 +27,18 @@ def padded(x: Tensor, pads: Sequence[tuple[int, int]], value: float = 0.0) -> Te
 
 
 def max_pool(x: Tensor, kernel: Sequence[int], stride: Sequence[int]) -> Tensor:
-    """The maximum over windows of the last axes, padded as `SAME`."""
-    window, step = tuple(kernel), tuple(stride)
-    pads = same_padding(x.shape[2:], window, step)
-    pool = F.max_pool3d if len(window) == 3 else F.max_pool2d
-    if all(before == after for before, after in pads):
-        return pool(x, window, step, [before for before, _ in pads])
-    return pool(padded(x, pads, -math.inf), window, step)
+    """The maximum over windows of the last axes, padded as `SAME`.
+
+    One axis after the other, which a CPU does several times faster than `torch.nn.functional.max_pool3d`.
+    """
+    first = x.ndim - len(kernel)
+    pads = same_padding(x.shape[first:], kernel, stride)
+    x = padded(x, pads, -math.inf)
+    for axis, (window, step) in enumerate(zip(kernel, stride, strict=True), first):
+        end = x.shape[axis] - window + 1
+        shifted = [x.narrow(axis, start, end) for start in range(window)]
+        x = reduce(torch.maximum, (part[(slice(None),) * axis + (slice(None, None, step),)] for part in shifted))
+    return x
 
 
 class ConvNorm(nn.Module):

@@ -49,7 +49,7 @@ class Mixed(nn.Module):
 
     def forward(self, x: Float[Tensor, "n b t y x"]) -> Float[Tensor, "n c t y x"]:
         """The outputs of all branches; the last begins with the maximum over 3 x 3 x 3 neighbors."""
-        pooled = F.max_pool3d(x, 3, 1, 1)
+        pooled = max_pool(x, (3, 3, 3), (1, 1, 1))
         inputs = (x, x, x, pooled)
         return torch.cat([branch(y) for branch, y in zip(self.branches, inputs, strict=True)], 1)
 
