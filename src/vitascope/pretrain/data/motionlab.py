@@ -8,8 +8,8 @@ mirror images of the few chiral outlines. Every epoch shows new clips at the cos
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
-from dataclasses import dataclass
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
@@ -19,7 +19,8 @@ from jaxtyping import Int64, UInt8
 from vitascope.core.errors import UserError
 from vitascope.core.files import cache
 from vitascope.core.text import nearest
-from vitascope.motionlab.scene import VERSION
+from vitascope.core.types import LATER
+from vitascope.motionlab.scene import APPEARANCES, MOTIONS, PROGRAMS, VERSION
 from vitascope.pretrain.data import motionlab_render
 from vitascope.pretrain.data.base import ClipSpec, State, check_rank
 from vitascope.pretrain.data.prefetch import ClipItem, PrefetchReader
@@ -37,18 +38,23 @@ class MotionLab:
     "video" yields unlabeled clips of two seconds. "still" yields the middle frame of each, labeled with the index of
     its appearance: data for an image teacher, whose card must disclose the labels. Motion labels are never available.
     Opening the source renders the clips not yet on disk, about 12 ms of one core per clip of 12 frames.
+
+    `without` names appearances and motions of which no scene is shown, so that they are new to whatever is trained.
+    Motions that the symmetries map onto one another are left out together.
     """
 
     clips: int = 65536
     seed: int = 0
     kind: Literal["video", "still"] = "video"
     quiet: bool = False
+    without: tuple[str, ...] = field(default=(), metadata=LATER)
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise UserError(f"motionlab: kind {self.kind!r}{nearest(self.kind, KINDS)}; use {' or '.join(KINDS)}")
         if self.clips < 1 or self.seed < 0:
             raise UserError(f"motionlab: {self.clips} clips of seed {self.seed}; from 1 clip and seed 0 on")
+        _check_left_out(self.without)
 
     @property
     def name(self) -> str:
@@ -71,8 +77,10 @@ class MotionLab:
         chunks = motionlab_render.open_chunks(
             plan, workers=max(processes, workers) if processes else 0, quiet=self.quiet
         )
-        items = partial(_items, self, chunks, seed=seed, rank=rank, world=world)
-        return PrefetchReader(self.name, items, {"taken": 0}, data=f"{plan.folder.name}+{self.clips}")
+        shown = motionlab_render.shown(self.seed, self.clips, self.without) if self.without else None
+        items = partial(_items, self, chunks, shown, seed=seed, rank=rank, world=world)
+        lacking = "".join(f"-{label}" for label in self.without)
+        return PrefetchReader(self.name, items, {"taken": 0}, data=f"{plan.folder.name}+{self.clips}{lacking}")
 
     def plan(self, spec: ClipSpec) -> motionlab_render.RenderPlan:
         """Location and size of the rendered clips."""
@@ -82,6 +90,30 @@ class MotionLab:
         return motionlab_render.RenderPlan(
             folder=folder, clips=self.clips, seed=self.seed, frames=frames, size=spec.size
         )
+
+
+def _check_left_out(without: Sequence[str]) -> None:
+    """Raise UserError for names that are no labels, for motions without their mirror images, and if nothing is left."""
+    for label in without:
+        if label not in (*APPEARANCES, *MOTIONS):
+            raise UserError(
+                f"motionlab: without={label!r}: no appearance or motion{nearest(label, (*APPEARANCES, *MOTIONS))}"
+            )
+    out = set(without)
+    for motion in MOTIONS:
+        images = [m for m in MOTIONS if _kind(m) == _kind(motion)]
+        if motion in out and not out.issuperset(images):
+            raise UserError(
+                f"motionlab: without {motion}, but its mirror images are shown; leave out {', '.join(images)} together"
+            )
+    if out.issuperset(APPEARANCES) or out.issuperset(MOTIONS):
+        raise UserError("motionlab: all appearances or all motions are left out; keep some")
+
+
+def _kind(motion: str) -> tuple[float, ...]:
+    """What the symmetries leave unchanged of a motion's direction: two motions of one kind are images of another."""
+    x, y, *others = (abs(part) for part in PROGRAMS[motion])
+    return (*sorted((x, y)), *others)
 
 
 def epoch_order(seed: int, epoch: int, clips: int) -> tuple[Int64[np.ndarray, "c"], Int64[np.ndarray, "c"]]:
@@ -100,6 +132,7 @@ def apply_symmetry(clip: UInt8[np.ndarray, "t s s 3"], symmetry: int) -> UInt8[n
 def _items(
     source: MotionLab,
     chunks: list[motionlab_render.Pixels],
+    shown: Int64[np.ndarray, "n"] | None,
     state: State,
     _broken: dict[str, str],
     *,
@@ -110,14 +143,16 @@ def _items(
     """Yield this rank's clips from position `taken` on: every `world`-th, counted over all epochs and ranks."""
     start: int = state["taken"]
     position = start + (rank - start) % world
+    count = source.clips if shown is None else len(shown)
     epoch, clips, symmetries = -1, np.empty(0, np.int64), np.empty(0, np.int64)
     while True:
-        if position // source.clips != epoch:
-            epoch = position // source.clips
-            clips, symmetries = epoch_order(seed, epoch, source.clips)
-        index = int(clips[position % source.clips])
+        if position // count != epoch:
+            epoch = position // count
+            clips, symmetries = epoch_order(seed, epoch, count)
+        place = int(clips[position % count])
+        index = place if shown is None else int(shown[place])
         clip = chunks[index // motionlab_render.CHUNK][index % motionlab_render.CHUNK]
         label = motionlab_render.appearance(source.seed, index) if source.kind == "still" else -1
         next_state = {"taken": position - rank + world}
-        yield ClipItem(str(index), next_state, apply_symmetry(clip, int(symmetries[position % source.clips])), label)
+        yield ClipItem(str(index), next_state, apply_symmetry(clip, int(symmetries[position % count])), label)
         position += world

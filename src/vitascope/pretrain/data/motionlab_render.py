@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from jaxtyping import UInt8
+from jaxtyping import Int64, UInt8
 
 from vitascope.core.arrays import map_array
 from vitascope.core.errors import StorageError, UserError
@@ -47,6 +47,24 @@ def draw_scene(seed: int, index: int) -> tuple[Scene, int]:
     rng = np.random.default_rng([VERSION, STREAM, seed, index])
     appearance_index, motion_index = int(rng.integers(len(APPEARANCES))), int(rng.integers(len(MOTIONS)))
     return sample(APPEARANCES[appearance_index], MOTIONS[motion_index], rng), appearance_index
+
+
+def shown(seed: int, clips: int, without: Collection[str]) -> Int64[np.ndarray, "n"]:
+    """Return the indices of the first `clips` scenes whose appearance and motion are not among `without`.
+
+    The labels themselves are not returned: pretraining must not use those of motions.
+    """
+    classes = (APPEARANCES, MOTIONS)
+    lacking = [{i for i, label in enumerate(labels) if label in without} for labels in classes]
+    return np.array([i for i in range(clips) if not _excluded(seed, i, lacking)], np.int64)
+
+
+def _excluded(seed: int, index: int, lacking: Sequence[set[int]]) -> bool:
+    """Return whether the appearance or the motion of clip `index` is among those to leave out."""
+    rng = np.random.default_rng([VERSION, STREAM, seed, index])
+    return any(
+        [int(rng.integers(count)) in out for count, out in zip((len(APPEARANCES), len(MOTIONS)), lacking, strict=True)]
+    )
 
 
 def appearance(seed: int, index: int) -> int:
