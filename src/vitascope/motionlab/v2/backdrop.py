@@ -50,7 +50,8 @@ def _between(lines: Float32[np.ndarray, "a b 3"], at: Float64[np.ndarray, "n"]) 
     start = np.floor(at - 0.5)
     first = start.astype(np.intp)
     part = (at - 0.5 - start).astype(np.float32)[:, None, None]
-    between: Float32[np.ndarray, "n b 3"] = lines[first] * (1 - part) + lines[first + 1] * part
+    one, other = lines.take(first, axis=0), lines.take(first + 1, axis=0)
+    between: Float32[np.ndarray, "n b 3"] = one + part * (other - one)
     return between
 
 
@@ -71,19 +72,20 @@ def _lay(frames: Frames, scene: Scene, ground: Ground, times: Times) -> None:
 
 
 def _texels(
-    corners: Float32[np.ndarray, "n n 4 3"], across: Float64[np.ndarray, "r c"], along: Float64[np.ndarray, "r"]
+    corners: Float32[np.ndarray, "4 n 3"], across: Float64[np.ndarray, "r c"], along: Float64[np.ndarray, "r"]
 ) -> Float32[np.ndarray, "r c 3"]:
     """The ground's colors at places on it, interpolated between the four corners of a texel."""
     column, row = across * (TILES / REPEAT), along * (TILES / REPEAT)
     left, top = np.floor(column), np.floor(row)
     number = left.astype(np.intp) % TILES + (top.astype(np.intp) % TILES * TILES)[:, None]
-    x, y = (column - left).astype(np.float32), (row - top).astype(np.float32)[:, None]
-    weights = np.stack([(1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y], axis=-1)
-    texels: Float32[np.ndarray, "r c 3"] = (weights[..., None, :] @ corners.reshape(-1, 4, 3)[number])[..., 0, :]
+    x, y = (column - left).astype(np.float32)[..., None], (row - top).astype(np.float32)[:, None, None]
+    one, right, lower, both = (corner.take(number, axis=0) for corner in corners)
+    upper, below = one + x * (right - one), lower + x * (both - lower)
+    texels: Float32[np.ndarray, "r c 3"] = upper + y * (below - upper)
     return texels
 
 
-def _tiles(ground: Ground) -> Float32[np.ndarray, "n n 4 3"]:
+def _tiles(ground: Ground) -> Float32[np.ndarray, "4 n 3"]:
     """One repeat of a ground of flagstones of random tones: of every texel itself, its right, lower, and both."""
     rng = np.random.default_rng(ground.seed)
     stones = int(rng.choice((2, 4)))
@@ -93,4 +95,5 @@ def _tiles(ground: Ground) -> Float32[np.ndarray, "n n 4 3"]:
     tone[joint], tone[:, joint] = 0, 0
     one, other = (np.array(c, np.float32) for c in ground.colors)
     tiles = one + np.clip(tone, 0, 1).astype(np.float32)[..., None] * (other - one)
-    return np.stack([np.roll(tiles, (-down, -right), (0, 1)) for down in (0, 1) for right in (0, 1)], axis=2)
+    around = [np.roll(tiles, (-down, -right), (0, 1)) for down in (0, 1) for right in (0, 1)]
+    return np.stack(around).reshape(4, -1, 3)

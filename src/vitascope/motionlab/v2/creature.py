@@ -53,7 +53,8 @@ def _limb(u: Field, v: Field, start: Float64[np.ndarray, "t 2"], end: Float64[np
     """Distance to a line."""
     (x, y), (dx, dy) = _columns(start), _columns(end - start)
     along = np.clip(((u - x) * dx + (v - y) * dy) / (dx * dx + dy * dy), 0, 1)
-    distance: Field = np.hypot(u - x - along * dx, v - y - along * dy)
+    across, down = u - x - along * dx, v - y - along * dy
+    distance: Field = np.sqrt(across * across + down * down)
     return distance
 
 

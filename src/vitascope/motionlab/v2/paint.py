@@ -107,19 +107,28 @@ def twin(
     return skin
 
 
+def quarters(view: View) -> Iterator[View]:
+    """A long object in four parts, whose windows together are a quarter as large."""
+    radius, angle = view.radius / 4, 2 * np.pi * view.facing
+    for part in (-3, -1, 1, 3):
+        x, y = view.x + part * radius * np.cos(angle), view.y + part * radius * np.sin(angle)
+        yield View(x, y, view.facing, radius, view.period)
+
+
 def _texels(surface: Surface, u: Field, v: Field) -> Frames:
     """The photo's colors where it is wrapped around an object, once from edge to edge."""
     side = len(surface)
     column, row = (np.clip((value / 2.2 + 0.5) * side, 0, side - 1).astype(np.intp) for value in (u, v))
-    return surface[row, column]
+    return surface.reshape(-1, 3).take(row * side + column, axis=0)
 
 
 def cord(view: View, side: int, color: RGB) -> Skin:
-    """A cord from end to end of an object: it shows which twins belong together, also around the torus."""
+    """A cord, or part of one, from end to end of an object: it shows which twins belong together, also around the torus."""
     thick = (CORD / (view.radius * side)).astype(np.float32)
 
     def skin(u: Field, v: Field, pixel: Pixel, frames: Index) -> Layers:
-        distance = np.hypot(np.maximum(np.abs(u) - 1, 0), v) - thick[frames, None, None]
+        beyond = np.maximum(np.abs(u) - 1, 0)
+        distance = np.sqrt(beyond * beyond + v * v) - thick[frames, None, None]
         yield np.broadcast_to(np.array(color, np.float32), (*u.shape, 3)), np.clip(0.5 - distance / pixel, 0, 1)
 
     return skin

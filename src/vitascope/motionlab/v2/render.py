@@ -52,7 +52,8 @@ def _drawn(
     for thing, view in zip(scene.distractors, distractors, strict=True):
         paint.stamp(canvas, margin, view, paint.plain(thing.outline, thing.color, surface))
     light, dark = scene.colors
-    paint.stamp(canvas, margin, twins.cord, paint.cord(twins.cord, side, dark))
+    for part in paint.quarters(twins.cord):
+        paint.stamp(canvas, margin, part, paint.cord(part, side, dark))
     for view, colors in zip(twins[:2], ((light, dark), (dark, light)), strict=True):
         paint.stamp(canvas, margin, view, paint.twin((scene.shape, scene.texture), colors, states[:, 6], surface))
     return canvas[:, inner, inner]
