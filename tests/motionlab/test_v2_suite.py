@@ -81,7 +81,9 @@ def test_datasets_share_clips_and_split(tmp_path: Path, few: None) -> None:
     assert looks.key == moves.key != stills.key
     assert looks.folds == moves.folds == stills.folds
     assert looks.examples[0].path == str(tmp_path / "motionlab2-1/easy/seed-0/train/000000.mp4")
-    assert set(moves.class_groups) == {"reversible", "translations", "rotations", "depth", "distances", "gaits"}
+    assert set(moves.structure.families) == {"translation", "orbit", "turning", "depth", "gap", "gait", "still"}
+    assert {len(members) for members in moves.structure.families.values()} == {8, 2, 1}
+    assert (len(moves.structure.pairs), looks.structure.alike) == (9, ())
     assert moves.family == "motionlab2"
 
 

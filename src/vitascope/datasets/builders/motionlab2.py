@@ -11,10 +11,11 @@ from pathlib import Path
 from vitascope.core.files import cache
 from vitascope.core.registry import unknown_variant
 from vitascope.core.types import Dataset, Example, Fold
+from vitascope.motionlab import families
 from vitascope.motionlab.scene import APPEARANCES
 from vitascope.motionlab.suite import SPLITS, Shot
 from vitascope.motionlab.v2.photos import read_photos, sample_folder
-from vitascope.motionlab.v2.scene import MOTION_GROUPS, MOTIONS, VERSION
+from vitascope.motionlab.v2.scene import FAMILIES, MOTIONS, PROGRAMS, VERSION
 from vitascope.motionlab.v2.suite import FULL, TINY, Choice, make, shots
 
 VARIANTS: dict[str, str] = {
@@ -46,6 +47,14 @@ VARIANTS: dict[str, str] = {
 """The suites, by the part of the name after `motionlab2/`."""
 PHOTOS = "photos"
 PHOTO_LEVEL = "hard"
+CLASSES = {"appearance": APPEARANCES, "motion": MOTIONS, "still": APPEARANCES}
+STRUCTURES = {suite: families.structure(classes, PROGRAMS, FAMILIES) for suite, classes in CLASSES.items()}
+"""How the classes of each suite are related: a frame tells looks, frames in no order tell motions up to their pair."""
+GROUPS = {
+    "reversible": tuple(sorted(c for pair in STRUCTURES["motion"].pairs for c in pair)),
+    **{name: members for name, members in STRUCTURES["motion"].families.items() if len(members) > 1},
+}
+"""Motions that are also scored apart."""
 SIZES = {"": FULL, "tiny": TINY}
 
 
@@ -83,9 +92,10 @@ def _dataset(variant: str, suite: str, plan: list[Shot], *, folder: Path, below:
             )
             for shot in plan
         ),
-        classes=MOTIONS if moving else APPEARANCES,
+        classes=CLASSES[suite],
         folds=(Fold(name="test", train=ids["train"], test=ids["test"]),),
         key=f"motionlab2-{VERSION}-{below}-{'stills' if still else 'clips'}-{folder.name.removeprefix('seed-')}",
         axis="motion" if moving else "appearance",
-        class_groups={g: tuple(map(MOTIONS.index, names)) for g, names in MOTION_GROUPS.items()} if moving else {},
+        class_groups=GROUPS if moving else {},
+        structure=STRUCTURES[suite],
     )

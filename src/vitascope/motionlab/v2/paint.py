@@ -123,7 +123,7 @@ def _texels(surface: Surface, u: Field, v: Field) -> Frames:
 
 
 def cord(view: View, side: int, color: RGB) -> Skin:
-    """A cord, or part of one, from end to end of an object: it shows which twins belong together, also around the torus."""
+    """A cord, or part of one, from end to end of an object: it shows which twins belong together around the torus."""
     thick = (CORD / (view.radius * side)).astype(np.float32)
 
     def skin(u: Field, v: Field, pixel: Pixel, frames: Index) -> Layers:

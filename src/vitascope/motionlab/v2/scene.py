@@ -53,15 +53,15 @@ REVERSE = {
     for name, own in PROGRAMS.items()
 }
 """The program of the reversed clip, for each program."""
-MOTION_GROUPS = {
-    "reversible": tuple(name for name in MOTIONS if REVERSE[name] != name),
-    "translations": tuple(name for name, way in PROGRAMS.items() if any(way[:2])),
-    "rotations": tuple(name for name, way in PROGRAMS.items() if any(way[2:4])),
-    "depth": tuple(name for name, way in PROGRAMS.items() if way[4]),
-    "distances": tuple(name for name, way in PROGRAMS.items() if way[5]),
-    "gaits": tuple(name for name, way in PROGRAMS.items() if way[6]),
+FAMILIES: dict[str, tuple[int, ...]] = {
+    "translation": (0, 1),
+    "orbit": (2,),
+    "turning": (3,),
+    "depth": (4,),
+    "gap": (5,),
+    "gait": (6,),
 }
-"""Families of motions: all that reverse to another, and those in which one kind of coordinate changes."""
+"""The coordinates of `State` that change in a family."""
 SPEEDS = (0.4, 0.55)
 """Range of the speed along the direction of a program."""
 RATES = (0.5, 2.5)
