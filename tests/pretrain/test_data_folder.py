@@ -15,7 +15,8 @@ from vitascope.pretrain.data.base import Clips, ClipSpec
 from vitascope.pretrain.data.folder import VideoFolder, list_files
 from vitascope.pretrain.data.short_videos import notes
 from vitascope.pretrain.data.webdataset import Shards
-from vitascope.sampling.names import RandomClip, Uniform
+from vitascope.sampling.augmentations import at_epoch
+from vitascope.sampling.names import Drawn, RandomClip, RandomCrop, Uniform
 from vitascope.video import decode, inspect
 
 SPEC = ClipSpec(frames=3, size=16)
@@ -59,6 +60,21 @@ def test_every_file_comes_once_an_epoch_as_the_decoder_sees_it(videos: Path) -> 
     unlabeled = VideoFolder(path=str(videos), name="clips", pretraining_datasets=("k400",))
     assert (unlabeled.name, unlabeled.pretraining_datasets) == ("clips", ("k400",))
     assert {file.label for file in list_files(unlabeled)} == {-1}
+
+
+def test_draws_of_a_file_take_turns_from_epoch_to_epoch(videos: Path) -> None:
+    source = VideoFolder(path=str(videos), sampler=Drawn(RandomCrop(RandomClip(2), flip=True), count=2))
+    reader = source.open(SPEC, seed=0)
+    epochs = [{clip.tobytes() for clip in pixels(reader.read(18))} for _ in range(4)]
+    reader.close()
+    assert epochs[0] == epochs[2]
+    assert epochs[1] == epochs[3]
+    assert not epochs[0] & epochs[1]
+    listed = [inspect(path) for path in videos.rglob("*.mp4")]
+    for epoch in range(2):
+        draw = at_epoch(source.sampler, epoch)
+        expected = {clip.tobytes() for video in listed for _, clip in decode(video, draw(video, 3), 16)}
+        assert expected == epochs[epoch]
 
 
 def test_restored_reader_gives_what_an_undisturbed_one_gives(broken: Path) -> None:

@@ -18,7 +18,7 @@ from vitascope.pretrain.data.folder import VideoFolder
 from vitascope.pretrain.data.mixture import Mixture
 from vitascope.pretrain.data.motionlab import MotionLab
 from vitascope.pretrain.data.webdataset import Shards, _divided, _ShardOrder
-from vitascope.sampling.names import RandomClip, RandomCrop, Uniform
+from vitascope.sampling.names import Drawn, RandomClip, RandomCrop, Uniform
 
 SPEC = ClipSpec(2, 16)
 Item = tuple[tuple[int, ...], State]
@@ -205,6 +205,8 @@ def test_several_clips_of_one_decode(packed: bool, tmp_path: Path) -> None:
         again.close()
     with pytest.raises(ValueError, match="repeat = 0 clips of a file; use 1 to 64"):
         source(0)
+    with pytest.raises(ValueError, match="repeat = 2 clips of a file would be equal"):
+        VideoFolder(path=str(tmp_path), sampler=Drawn(RandomClip(2), 4), repeat=2)
 
 
 def test_motionlab_is_divided_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

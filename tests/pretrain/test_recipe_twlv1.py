@@ -109,7 +109,7 @@ def test_an_unknown_name_gets_the_nearest() -> None:
         twlv1.build("twlv1_s")
 
 
-DRAWS = 2
+DRAWS = 4
 
 
 @cache

@@ -28,7 +28,6 @@ from vitascope.cli import (
     stopping,
 )
 from vitascope.cli.options import console
-from vitascope.cli.tables import ALSO
 from vitascope.core.errors import UserError, of_system
 from vitascope.core.log import log, on_stderr
 from vitascope.core.terminal import plain_streams
@@ -155,7 +154,7 @@ def ls(
 
         rows, text = tables.store(store or cache())
     else:
-        rows, text = tables.names(kind), ALSO[kind]
+        rows, text = tables.names(kind), tables.ALSO[kind]
     if as_json:
         print(tables.as_json(rows))
         return
@@ -187,6 +186,7 @@ def demo(
     recorded = results.read(output)
     console.print(reporting.terminal(recorded, output))
     print(reporting.sketch(recorded), end="\n\n")
+    print(recipe.CAVEATS, end="\n\n")
     print(f"report: {path.resolve()}")
 
 

@@ -15,7 +15,6 @@ import typer
 
 from vitascope.cli import options
 from vitascope.core.errors import UserError
-from vitascope.core.option_text import pairs
 
 if TYPE_CHECKING:
     from vitascope.pretrain.cost_estimate import TrainingCost
@@ -51,7 +50,11 @@ Checks = Annotated[
 Mirrors = Annotated[list[str], typer.Option("--mirror", help="also log to tensorboard or wandb; repeat")]
 Decoders = Annotated[
     int,
-    typer.Option("--workers", help="decoding processes per source and training process; 0: one thread", min=0),
+    typer.Option(
+        "--workers",
+        help="decoding processes per source and training process, and one for probing; 0: a thread",
+        min=0,
+    ),
 ]
 
 
@@ -85,6 +88,9 @@ def pretrain(
     ] = 0,
     log_every: Annotated[int, typer.Option("--log-every", help="steps between lines of the training log", min=1)] = 50,
     mirrors: Mirrors = [],  # noqa: B006
+    teacher_cache: Annotated[
+        float, typer.Option("--teacher-cache", help="GB of teachers' features kept in the cache folder; 0: none", min=0)
+    ] = 0,
     stop_at: Annotated[
         int, typer.Option("--stop-at", help="stop after this step; rerun to resume", min=0, show_default="the end")
     ] = 0,
@@ -114,6 +120,7 @@ def pretrain(
         log_every=log_every,
         mirrors=tuple(mirrors),
         quiet=quiet,
+        teacher_cache=teacher_cache,
         stop_at=stop_at,
         command=shlex.join(["vitascope", *sys.argv[1:]]),
     )
@@ -190,6 +197,7 @@ def _export_encoder(run: Path, output: Path | None, *, not_applicable: Sequence[
 
 def _recipe(name: str, fields: Sequence[str], seed: int | None) -> Recipe | ImageTeacherRecipe:
     """Build the recipe with the fields set by options."""
+    from vitascope.core.option_text import pairs
     from vitascope.pretrain import find_recipe
 
     changes = pairs(fields, "--set")

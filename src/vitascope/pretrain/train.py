@@ -23,7 +23,7 @@ from vitascope.core.files import read_json
 from vitascope.core.log import log
 from vitascope.core.types import Card, plain
 from vitascope.encoders.weights.native import WEIGHTS
-from vitascope.pretrain import checkpoint, distributed, export, optim
+from vitascope.pretrain import cached_teachers, checkpoint, distributed, export, initial, optim
 from vitascope.pretrain.data.held import Memory
 from vitascope.pretrain.data.mixture import Mixture
 from vitascope.pretrain.distributed import Parallel, Ranks
@@ -69,6 +69,8 @@ class TrainConfig:
     """Additional loggers: "tensorboard", "wandb"."""
     quiet: bool = False
     """Do not display progress."""
+    teacher_cache: float = 0.0
+    """Gigabytes of teachers' features kept in the cache folder; 0: none. See `targets/feature_cache.py`."""
     stop_at: int = 0
     """Stop after this step with a checkpoint, to resume later; 0: train to the end."""
     command: str = ""
@@ -76,6 +78,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         wrong = [n for n in ("save_every", "log_every") if getattr(self, n) < 1]
+        if not 0 <= self.teacher_cache < math.inf:
+            raise UserError(f"teacher_cache = {self.teacher_cache}: gigabytes of disk, a number from 0 (no cache)")
         wrong += [n for n in ("check_every", "workers", "stop_at") if getattr(self, n) < 0]
         if wrong:
             raise UserError(
@@ -110,15 +114,18 @@ def _pretrain(recipe: Recipe, run: Path, config: TrainConfig, *, device: torch.d
 
     # ---- model, optimizer, data
     rng = generator(recipe.seed)
-    student = Student(recipe.shape, rng, checkpointing=recipe.checkpointing).to(device)
+    student = Student(recipe.shape, rng, checkpointing=recipe.checkpointing)
+    new = not checkpoint.list_checkpoints(run)
+    start = initial.load_trunk(student.trunk, recipe.init) if recipe.init and new else None
+    student = student.to(device)
     objective = Objective(student, recipe.targets, export.card(recipe), rng)
+    teachers = cached_teachers.attach(objective, recipe, gigabytes=config.teacher_cache, device=device)
     guide = Guide(recipe.guide, device) if recipe.guide else None
     checkups = (
         Checkups(config.probing, recipe, run, device=device, ranks=ranks, workers=config.workers)
         if config.check_every
         else None
     )
-    metadata = export.checkpoint_metadata(recipe, _teachers(objective, guide), command=config.command)
     if recipe.compile:
         student.compile()
     model = distributed.wrap_model(objective, ranks, config.parallel)
@@ -130,17 +137,23 @@ def _pretrain(recipe: Recipe, run: Path, config: TrainConfig, *, device: torch.d
     else:
         data = source.open(recipe.spec, **share, workers=config.workers)
     resumed = checkpoint.resume(run, model, optimizers, ranks)
+    if start and start.checkpoint:
+        start = start._replace(new=checkpoint.adopt(start.checkpoint, model, optimizers, ranks))
+    started = export.started_from(resumed.metadata) if resumed else start and start.origin
+    teacher_cards = _teachers(objective, guide)
+    metadata = export.checkpoint_metadata(recipe, teacher_cards, command=config.command, started=started)
     step, clips_consumed = 0, 0
     if resumed:
         with reading(run / checkpoint.FOLDER, "remove the last checkpoint to resume from the one before"):
             step, clips_consumed = resumed.metadata["step"], resumed.metadata["seen"]
-            teachers, position = resumed.metadata["origin"]["teachers"], resumed.metadata["data"]
-        _refuse_other_teachers(teachers, metadata["origin"]["teachers"], run)
+            digests, position = resumed.metadata["origin"]["teachers"], resumed.metadata["data"]
+        _refuse_other_teachers(digests, metadata["origin"]["teachers"], run)
         data.restore(position[ranks.rank] if len(position) == ranks.world else data.merged(position))
     last_step = min(config.stop_at or recipe.steps, recipe.steps)
 
+    opened = _open_log(recipe, run, config, ranks=ranks, resumed=resumed, start=start)
     checking = closing(checkups) if checkups else nullcontext()
-    with closing(data), checking, _open_log(recipe, run, config, ranks=ranks, resumed=resumed) as log_writer:
+    with closing(data), closing(teachers), checking, opened as log_writer:
         # ---- steps
         since, waited_before, clips_since, mean_losses = time.perf_counter(), data.seconds_waited, 0, MeanLosses()
         suspect = ranks.gather(log_writer.suspect if log_writer else False)[0]
@@ -218,6 +231,7 @@ def _pretrain(recipe: Recipe, run: Path, config: TrainConfig, *, device: torch.d
                 if why:
                     _stop(log_writer, ranks, step, run=run, why=why, healthy=healthy)
             if step % config.save_every == 0 or step == last_step:
+                teachers.flush()
                 state = {"seen": clips_consumed, "data": ranks.gather(data.state()), **metadata}
                 saved = checkpoint.save(run, step, model, optimizers, metadata=state, ranks=ranks, healthy=healthy)
                 healthy = healthy if suspect and healthy else saved
@@ -292,7 +306,13 @@ def _teachers(objective: Objective, guide: Guide | None) -> list[Card]:
 
 @contextmanager
 def _open_log(
-    recipe: Recipe, run: Path, config: TrainConfig, *, ranks: Ranks, resumed: checkpoint.LoadedCheckpoint | None
+    recipe: Recipe,
+    run: Path,
+    config: TrainConfig,
+    *,
+    ranks: Ranks,
+    resumed: checkpoint.LoadedCheckpoint | None,
+    start: initial.Start | None,
 ) -> Iterator[LogWriter | None]:
     """Open the training log in rank 0; yields None in other processes."""
     if not ranks.first:
@@ -307,7 +327,8 @@ def _open_log(
         if existing:
             log_writer.resumed(resumed.metadata["step"] if resumed else 0)
         else:
-            log_writer.start(plain(recipe), params=recipe.shape.params, total=recipe.steps)
+            init = str(start) if start else ""
+            log_writer.start(plain(recipe), params=recipe.shape.params, total=recipe.steps, init=init)
         yield log_writer
 
 

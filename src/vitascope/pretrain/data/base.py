@@ -14,9 +14,6 @@ from vitascope.core.errors import UserError
 State: TypeAlias = dict[str, Any]
 """Position of a reader, JSON-serializable."""
 
-MAX_REPEAT = 64
-"""Maximum number of clips of one pass over a file, which are in memory together."""
-
 
 @dataclass(frozen=True, slots=True)
 class ClipSpec:
@@ -95,9 +92,3 @@ def check_rank(rank: int, world: int) -> None:
     """Raise UserError unless 0 <= rank < world."""
     if not 0 <= rank < world:
         raise UserError(f"rank {rank} of {world}: ranks go from 0 to {world - 1}")
-
-
-def check_repeat(name: str, repeat: int) -> None:
-    """Raise UserError unless a file can give `repeat` clips."""
-    if not 1 <= repeat <= MAX_REPEAT:
-        raise UserError(f"{name}: repeat = {repeat} clips of a file; use 1 to {MAX_REPEAT}")

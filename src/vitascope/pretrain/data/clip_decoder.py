@@ -15,7 +15,7 @@ from vitascope.core.errors import UserError, one_line
 from vitascope.core.shared_memory import roomy_folder
 from vitascope.core.types import Clip, Span, Video
 from vitascope.core.worker_pool import Failed, Pool
-from vitascope.sampling.augmentations import fitted
+from vitascope.sampling.augmentations import find_drawn, fitted
 from vitascope.sampling.names import Sampler
 from vitascope.video import UNREADABLE, decode, inspect
 from vitascope.video.frame_reader import UNDECODABLE
@@ -24,6 +24,9 @@ Pixels = npt.NDArray[np.uint8]
 
 TIMEOUT = 60.0
 """Seconds without progress after which a decoder is stopped and its video counted as unreadable."""
+
+MAX_REPEAT = 64
+"""Maximum number of clips of one pass over a file, which are in memory together."""
 
 
 class ClipRequest(NamedTuple):
@@ -127,3 +130,11 @@ def _decode_here(request: ClipRequest) -> list[tuple[int, Pixels | Failed]]:
         return list(decode_clip(request))
     except Exception as error:  # as in a worker: no file may end the training
         return [(0, Failed(str(error) if isinstance(error, UNREADABLE) else one_line(error)))]
+
+
+def check_repeat(name: str, repeat: int, sampler: Sampler) -> None:
+    """Raise UserError unless a file can give `repeat` different clips at a time."""
+    if not 1 <= repeat <= MAX_REPEAT:
+        raise UserError(f"{name}: repeat = {repeat} clips of a file; use 1 to {MAX_REPEAT}")
+    if repeat > 1 and find_drawn(sampler):
+        raise UserError(f"{name}: repeat = {repeat} clips of a file would be equal, since its sampler fixes the draws")

@@ -21,15 +21,15 @@ from vitascope.datasets.readers.folder_lists import MANIFESTS, find_manifest
 from vitascope.datasets.readers.ignored import Ignored
 from vitascope.datasets.readers.listing import read_list
 from vitascope.datasets.readers.video_files import walk
-from vitascope.pretrain.data.base import ClipSpec, State, check_rank, check_repeat
-from vitascope.pretrain.data.clip_decoder import ClipRequest, decode_clips
+from vitascope.pretrain.data.base import ClipSpec, State, check_rank
+from vitascope.pretrain.data.clip_decoder import ClipRequest, check_repeat, decode_clips, numbered
 from vitascope.pretrain.data.division import Place, divide_positions, positions
 from vitascope.pretrain.data.held import HeldItem, HeldReader, Memory
 from vitascope.pretrain.data.held_frames import HeldFrames
 from vitascope.pretrain.data.prefetch import ClipItem, PrefetchReader
 from vitascope.pretrain.data.resumable import Merge
 from vitascope.pretrain.data.short_videos import Look, short_note, spread
-from vitascope.sampling.augmentations import RandomClip, RandomCrop
+from vitascope.sampling.augmentations import RandomClip, RandomCrop, at_epoch
 from vitascope.sampling.names import Sampler
 from vitascope.video import inspect
 
@@ -46,10 +46,12 @@ class VideoFolder:
     """The files below `path` as an endless source: shuffled epochs with `repeat` clips per file, drawn by `sampler`.
 
     A `manifest.csv` in the folder replaces the search: column `path`, optionally `start` and `end` (seconds), `fps`
-    and `label`. Images are clips of one frame. With `labeled`, classes are the manifest's labels, or else the folders
-    that hold the files, in alphabetical order. `name` defaults to the folder's name; `pretraining_datasets` are the
-    dataset names for the encoder's card. With `repeat`, the clips of a file follow one another, each drawn anew: one
-    pass of the decoder gives all, an epoch has as many times more clips, and a batch fewer different files.
+    and `label`. With `Drawn(..., count=4)` in the sampler, a file has four clips that take turns from epoch to epoch,
+    so that features of teachers can be cached. With `repeat`, the clips of a file follow one another, each drawn anew:
+    one pass of the decoder gives all, an epoch has as many times more clips, and a batch fewer different files. Images
+    are clips of one frame. With `labeled`, classes are the manifest's labels, or else the folders that hold the files,
+    in alphabetical order. `name` defaults to the folder's name; `pretraining_datasets` are the dataset names for the
+    encoder's card.
     """
 
     path: str
@@ -63,7 +65,7 @@ class VideoFolder:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise UserError(f"{self.path}: kind {self.kind!r}{nearest(self.kind, KINDS)}; use {' or '.join(KINDS)}")
-        check_repeat(self.path, self.repeat)
+        check_repeat(self.path, self.repeat, self.sampler)
         object.__setattr__(self, "name", self.name or Path(self.path).expanduser().absolute().name or "root")
         object.__setattr__(self, "pretraining_datasets", self.pretraining_datasets or (self.name,))
 
@@ -194,8 +196,9 @@ def _held_items(
     """Yield the clips from a state on; files already known to be broken are skipped."""
     for place, file in order.places(state, source.repeat):
         if file.id in held.videos:
+            sampler = at_epoch(source.sampler, place.number // len(order.files))
             for number in range(place.given, source.repeat):
-                item = held.item(file, (FOLDER, 1, order.seed, place.number), number)
+                item = held.item(file, sampler, numbered((FOLDER, 1, order.seed, place.number), number))
                 yield item._replace(next_state=place.states[number], label=file.label)
         elif file.id not in broken:
             broken[file.id] = held.unreadable[file.id]
@@ -213,7 +216,7 @@ def _items(
                 yield ClipRequest(
                     id=file.id,
                     path=file.path,
-                    sampler=source.sampler,
+                    sampler=at_epoch(source.sampler, place.number // len(order.files)),
                     frames=spec.frames,
                     size=spec.size,
                     seeds=(FOLDER, 1, order.seed, place.number),

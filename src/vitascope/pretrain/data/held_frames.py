@@ -13,7 +13,7 @@ from torch import Tensor
 from vitascope.core.errors import UserError
 from vitascope.core.types import Clip, Crop, Span, Video
 from vitascope.pretrain.data.base import ClipSpec
-from vitascope.pretrain.data.clip_decoder import draw, numbered
+from vitascope.pretrain.data.clip_decoder import draw
 from vitascope.pretrain.data.held import HeldItem, Memory
 from vitascope.sampling.augmentations import RandomCrop, fitted
 from vitascope.sampling.names import Sampler, SamplerWrapper
@@ -73,10 +73,10 @@ class HeldFrames:
         for id, held in self.videos.items():
             self._fill(f"{name}: {id}", held)
 
-    def item(self, file: File, seeds: tuple[int, ...], number: int) -> HeldItem:
-        """Draw clip `number` of a readable file, without its state and label."""
+    def item(self, file: File, sampler: Sampler, seeds: tuple[int, ...]) -> HeldItem:
+        """Draw a clip of a readable file by `sampler`, which is that of all or one epoch's of it; without its state."""
         held = self.videos[file.id]
-        clip = draw(self.sampler, held.video, self.spec.frames, numbered(seeds, number))
+        clip = draw(sampler, held.video, self.spec.frames, seeds)
         first = held.crops[clip.crop] - held.video.visible().start
         return HeldItem(file.id, {}, tuple(first + held.video.frame_at(t) for t in clip.times))
 

@@ -18,8 +18,8 @@ from vitascope.core.text import nearest
 from vitascope.core.types import LATER, digest
 from vitascope.core.worker_pool import Failed
 from vitascope.pretrain.data import shard_urls
-from vitascope.pretrain.data.base import ClipSpec, State, check_rank, check_repeat
-from vitascope.pretrain.data.clip_decoder import ClipRequest, decode_clips, inspect_content
+from vitascope.pretrain.data.base import ClipSpec, State, check_rank
+from vitascope.pretrain.data.clip_decoder import ClipRequest, check_repeat, decode_clips, inspect_content
 from vitascope.pretrain.data.division import Stream, divide, first_place, places
 from vitascope.pretrain.data.folder import DRAW
 from vitascope.pretrain.data.prefetch import ClipItem, PrefetchReader
@@ -58,7 +58,7 @@ class Shards:
             raise UserError(f"{first}: kind {self.kind!r}{nearest(self.kind, KINDS)}; use {' or '.join(KINDS)}")
         if self.window < 1:
             raise UserError(f"{first}: samples are shuffled within a window of at least 1, not {self.window}")
-        check_repeat(first, self.repeat)
+        check_repeat(first, self.repeat, self.sampler)
         stem = re.match(r"\w*[A-Za-z0-9]", first.rpartition("/")[2])
         object.__setattr__(self, "name", self.name or (stem[0] if stem else "shards"))
         object.__setattr__(self, "pretraining_datasets", self.pretraining_datasets or (self.name,))

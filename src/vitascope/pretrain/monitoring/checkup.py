@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from vitascope.core.device import device as device_called
-from vitascope.core.errors import StorageError, one_line
+from vitascope.core.errors import StorageError, UserError, one_line
 from vitascope.core.files import atomic_file
 from vitascope.core.log import log
 from vitascope.core.types import Card
@@ -37,6 +37,10 @@ WAIT = timedelta(days=30)
 """How long the training processes wait for one another during a check-up."""
 SILENCE = 1800.0
 """Seconds without a clip read or a probe fitted after which a check-up's process is stopped."""
+
+
+def _cause(error: Exception) -> str:
+    return str(error) if isinstance(error, (UserError, OSError)) else one_line(error)
 
 
 class Share(NamedTuple):
@@ -113,7 +117,7 @@ class Checkups:
                 return self._shared(step, weights)
             return self._prober(export.build_encoder(weights, self.recipe, self.device), self.device)
         except Exception as error:  # whatever it is, the training is sound
-            self._say(step, one_line(error))
+            self._say(step, _cause(error))
             return None
 
     def close(self) -> None:
@@ -146,7 +150,7 @@ class Checkups:
             with atomic_file(self.path) as aside:
                 save_file({name: tensor.contiguous() for name, tensor in weights.items()}, aside)
         except Exception as error:
-            return one_line(error)
+            return _cause(error)
         return ""
 
     def _share(self) -> Share:
@@ -174,7 +178,7 @@ class Checkups:
                 return next(work(job))[0]
             return [message for _, message, _ in self._pool.run([job])][-1]
         except Exception as error:
-            return Failed(one_line(error))
+            return Failed(_cause(error))
 
     def _exchange(self, value: Any) -> list[Any]:
         if self._group is None:
