@@ -27,6 +27,7 @@ from vitascope.cli import (
     score,
     stopping,
 )
+from vitascope.cli import sweep as cli_sweep
 from vitascope.cli.options import console
 from vitascope.cli.tables import ALSO
 from vitascope.core.errors import UserError, of_system
@@ -48,7 +49,7 @@ MAX_ERROR = 2000
 """Letters of an error message."""
 
 
-for group in (embeddings, reports, evaluate, maps, cli_check, checkup, pretrain, describe, score):
+for group in (embeddings, reports, evaluate, maps, cli_check, checkup, pretrain, cli_sweep, describe, score):
     app.add_typer(group.app)
 
 

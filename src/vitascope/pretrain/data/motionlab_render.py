@@ -63,7 +63,7 @@ def _excluded(seed: int, index: int, lacking: Sequence[set[int]]) -> bool:
     """Return whether the appearance or the motion of clip `index` is among those to leave out."""
     rng = np.random.default_rng([VERSION, STREAM, seed, index])
     return any(
-        [int(rng.integers(count)) in out for count, out in zip((len(APPEARANCES), len(MOTIONS)), lacking, strict=True)]
+        int(rng.integers(count)) in out for count, out in zip((len(APPEARANCES), len(MOTIONS)), lacking, strict=True)
     )
 
 
