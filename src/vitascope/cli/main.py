@@ -29,7 +29,6 @@ from vitascope.cli import (
 )
 from vitascope.cli import sweep as cli_sweep
 from vitascope.cli.options import console
-from vitascope.cli.tables import ALSO
 from vitascope.core.errors import UserError, of_system
 from vitascope.core.log import log, on_stderr
 from vitascope.core.terminal import plain_streams
@@ -156,7 +155,7 @@ def ls(
 
         rows, text = tables.store(store or cache())
     else:
-        rows, text = tables.names(kind), ALSO[kind]
+        rows, text = tables.names(kind), tables.ALSO[kind]
     if as_json:
         print(tables.as_json(rows))
         return

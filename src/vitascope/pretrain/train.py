@@ -23,7 +23,7 @@ from vitascope.core.files import read_json
 from vitascope.core.log import log
 from vitascope.core.types import Card, plain
 from vitascope.encoders.weights.native import WEIGHTS
-from vitascope.pretrain import checkpoint, distributed, export, optim
+from vitascope.pretrain import cached_teachers, checkpoint, distributed, export, initial, optim
 from vitascope.pretrain.data.mixture import Mixture
 from vitascope.pretrain.distributed import Parallel, Ranks
 from vitascope.pretrain.model import Student
@@ -65,6 +65,8 @@ class TrainConfig:
     """Additional loggers: "tensorboard", "wandb"."""
     quiet: bool = False
     """Do not display progress."""
+    teacher_cache: float = 0.0
+    """Gigabytes of teachers' features kept in the cache folder; 0: none. See `targets/feature_cache.py`."""
     stop_at: int = 0
     """Stop after this step with a checkpoint, to resume later; 0: train to the end."""
     command: str = ""
@@ -72,6 +74,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         wrong = [n for n in ("save_every", "log_every") if getattr(self, n) < 1]
+        if not 0 <= self.teacher_cache < math.inf:
+            raise UserError(f"teacher_cache = {self.teacher_cache}: gigabytes of disk, a number from 0 (no cache)")
         wrong += [n for n in ("check_every", "workers", "stop_at") if getattr(self, n) < 0]
         if wrong:
             raise UserError(
@@ -106,11 +110,14 @@ def _pretrain(recipe: Recipe, run: Path, config: TrainConfig, *, device: torch.d
 
     # ---- model, optimizer, data
     rng = generator(recipe.seed)
-    student = Student(recipe.shape, rng, checkpointing=recipe.checkpointing).to(device)
+    student = Student(recipe.shape, rng, checkpointing=recipe.checkpointing)
+    new = not checkpoint.list_checkpoints(run)
+    start = initial.load_trunk(student.trunk, recipe.init) if recipe.init and new else None
+    student = student.to(device)
     objective = Objective(student, recipe.targets, export.card(recipe), rng)
+    teachers = cached_teachers.attach(objective, recipe, gigabytes=config.teacher_cache, device=device)
     guide = Guide(recipe.guide, device) if recipe.guide else None
     prober = InLoopProbing(config.probing, recipe.spec) if config.check_every and ranks.first else None
-    metadata = export.checkpoint_metadata(recipe, _teachers(objective, guide), command=config.command)
     if recipe.compile:
         student.compile()
     model = distributed.wrap_model(objective, ranks, config.parallel)
@@ -118,16 +125,22 @@ def _pretrain(recipe: Recipe, run: Path, config: TrainConfig, *, device: torch.d
     source = Mixture(recipe.data)
     data = source.open(recipe.spec, seed=recipe.seed, rank=ranks.rank, world=ranks.world, workers=config.workers)
     resumed = checkpoint.resume(run, model, optimizers, ranks)
+    if start and start.checkpoint:
+        start = start._replace(new=checkpoint.adopt(start.checkpoint, model, optimizers, ranks))
+    started = export.started_from(resumed.metadata) if resumed else start and start.origin
+    teacher_cards = _teachers(objective, guide)
+    metadata = export.checkpoint_metadata(recipe, teacher_cards, command=config.command, started=started)
     step, clips_consumed = 0, 0
     if resumed:
         with reading(run / checkpoint.FOLDER, "remove the last checkpoint to resume from the one before"):
             step, clips_consumed = resumed.metadata["step"], resumed.metadata["seen"]
-            teachers, position = resumed.metadata["origin"]["teachers"], resumed.metadata["data"]
-        _refuse_other_teachers(teachers, metadata["origin"]["teachers"], run)
+            digests, position = resumed.metadata["origin"]["teachers"], resumed.metadata["data"]
+        _refuse_other_teachers(digests, metadata["origin"]["teachers"], run)
         data.restore(_position(position, ranks, run))
     last_step = min(config.stop_at or recipe.steps, recipe.steps)
 
-    with closing(data), _open_log(recipe, run, config, ranks=ranks, resumed=resumed) as log_writer:
+    opened = _open_log(recipe, run, config, ranks=ranks, resumed=resumed, start=start)
+    with closing(data), closing(teachers), opened as log_writer:
         # ---- steps
         since, waited_before, clips_since, mean_losses = time.perf_counter(), data.seconds_waited, 0, MeanLosses()
         suspect = ranks.gather(log_writer.suspect if log_writer else False)[0]
@@ -205,6 +218,7 @@ def _pretrain(recipe: Recipe, run: Path, config: TrainConfig, *, device: torch.d
                 if why:
                     _stop(log_writer, ranks, step, run=run, why=why, healthy=healthy)
             if step % config.save_every == 0 or step == last_step:
+                teachers.flush()
                 state = {"seen": clips_consumed, "data": ranks.gather(data.state()), **metadata}
                 saved = checkpoint.save(run, step, model, optimizers, metadata=state, ranks=ranks, healthy=healthy)
                 healthy = healthy if suspect and healthy else saved
@@ -294,7 +308,13 @@ def _teachers(objective: Objective, guide: Guide | None) -> list[Card]:
 
 @contextmanager
 def _open_log(
-    recipe: Recipe, run: Path, config: TrainConfig, *, ranks: Ranks, resumed: checkpoint.LoadedCheckpoint | None
+    recipe: Recipe,
+    run: Path,
+    config: TrainConfig,
+    *,
+    ranks: Ranks,
+    resumed: checkpoint.LoadedCheckpoint | None,
+    start: initial.Start | None,
 ) -> Iterator[LogWriter | None]:
     """Open the training log in rank 0; yields None in other processes."""
     if not ranks.first:
@@ -309,7 +329,8 @@ def _open_log(
         if existing:
             log_writer.resumed(resumed.metadata["step"] if resumed else 0)
         else:
-            log_writer.start(plain(recipe), params=recipe.shape.params, total=recipe.steps)
+            init = str(start) if start else ""
+            log_writer.start(plain(recipe), params=recipe.shape.params, total=recipe.steps, init=init)
         yield log_writer
 
 

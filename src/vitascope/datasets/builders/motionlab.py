@@ -17,7 +17,7 @@ from vitascope.core.actors import Keyframes
 from vitascope.core.files import cache
 from vitascope.core.registry import unknown_variant
 from vitascope.core.types import Dataset, Example, Fold, Segment, Timeline
-from vitascope.motionlab import course, crowd
+from vitascope.motionlab import course, crowd, families
 from vitascope.motionlab.render import FPS
 from vitascope.motionlab.scene import APPEARANCES, MOTION_GROUPS, MOTIONS, VERSION
 from vitascope.motionlab.suite import FULL, SPLITS, TINY, Size, make, shots
@@ -42,6 +42,16 @@ VARIANTS: dict[str, str] = {
 SIZES = {"": FULL, "tiny": TINY}
 LONG = {"": course.FULL, "tiny": course.TINY}
 CROWDS = {"": crowd.FULL, "tiny": crowd.TINY}
+SUITES = {
+    **dict.fromkeys(("appearance", "still"), APPEARANCES),
+    "motion": MOTIONS,
+    "localize": course.ACTIONS,
+    "segment": course.STEPS,
+    **dict.fromkeys(("detect", "detect-tubes"), crowd.CLASSES),
+}
+"""The classes of each suite."""
+STRUCTURES = {suite: families.structure(classes) for suite, classes in SUITES.items()}
+"""How the classes of each suite are related: a frame tells looks, frames in no order tell motions up to their pair."""
 CONTEXT = 2.0
 """Most seconds before and after a keyframe that clips may show, as many on both sides."""
 
@@ -85,6 +95,7 @@ def _dataset(variant: str, suite: str, size: Size, *, folder: Path, seed: int) -
         key=f"motionlab-{VERSION}-{'stills' if suite == 'still' else 'clips'}-{seed}",
         axis="motion" if moving else "appearance",
         class_groups={g: tuple(map(MOTIONS.index, names)) for g, names in MOTION_GROUPS.items()} if moving else {},
+        structure=STRUCTURES[suite],
     )
 
 
@@ -107,6 +118,7 @@ def _long(variant: str, suite: course.Suite, size: Size, folder: Path, *, seed: 
         folds=(Fold(name="test", train=ids["train"], test=ids["test"]),),
         key=f"motionlab-{VERSION}-{suite}-{seed}",
         axis="motion",
+        structure=STRUCTURES[suite],
         kind="localization" if suite == "localize" else "segmentation",
     )
 
@@ -141,6 +153,7 @@ def _crowds(variant: str, suite: str, size: Size, folder: Path, *, seed: int, qu
             "appearance": tuple(map(crowd.CLASSES.index, crowd.LOOKS)),
             "motion": tuple(map(crowd.CLASSES.index, crowd.MOVES)),
         },
+        structure=STRUCTURES[suite],
         kind="detection",
     )
 

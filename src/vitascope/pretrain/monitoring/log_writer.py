@@ -64,17 +64,18 @@ class LogWriter:
         """Whether the last probing showed a collapse; a single one does not stop the run."""
         return bool(self._monitor.collapsed)
 
-    def start(self, recipe: Any, *, params: int, total: int = 0) -> None:
+    def start(self, recipe: Any, *, params: int, total: int = 0, init: str = "") -> None:
         """Log the start: recipe (plain data or frozen dataclasses), parameter count and total steps (0: unknown).
 
-        Raises UserError if the folder already contains a log.
+        `init` describes the weights started from. Raises UserError if the folder already contains a log.
         """
         if not self._empty:
             raise UserError(
                 f"{self.path}: this folder already contains a run; resume it, or choose another folder with -o"
             )
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        self._write({"kind": "start", "recipe": plain(recipe), "time": now, "params": params, "total": total}, True)
+        line = {"kind": "start", "recipe": plain(recipe), "time": now, "params": params, "total": total}
+        self._write({**line, **({"init": init} if init else {})}, True)
 
     def resumed(self, step: int) -> None:
         """Log a resumption after `step`; lines beyond it, an alarm and the end of the run are superseded."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
@@ -40,6 +40,8 @@ class TargetInputs(NamedTuple):
     """Tokens along time, height and width."""
     labels: Int[Tensor, "n"]
     """Class indices, -1 if unlabeled."""
+    keys: Sequence[bytes] = ()
+    """Digests of the clips' pixels, where a teacher's features are cached."""
 
 
 @runtime_checkable
@@ -107,6 +109,7 @@ class FixedTarget(NamedTuple):
     out: int
     function: Callable[[TargetInputs], Tensor]
     card: Card | None = None
+    teacher: Teacher | None = None
 
     def values(self, inputs: TargetInputs) -> Float[Tensor, "n l o"] | Int[Tensor, "n"]:
         """Apply the function."""
@@ -266,7 +269,11 @@ class Distilled(Target):
             )
         except UserError as error:
             raise UserError(f"target {self.name}: {error}") from error
-        return FixedTarget(teacher.out, lambda inputs: teacher(inputs.clips, inputs.grid), teacher.card)
+
+        def values(inputs: TargetInputs) -> Tensor:
+            return teacher(inputs.clips, inputs.grid, inputs.keys)
+
+        return FixedTarget(teacher.out, values, teacher.card, teacher)
 
 
 @dataclass(frozen=True, kw_only=True)

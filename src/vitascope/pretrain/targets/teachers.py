@@ -16,6 +16,7 @@ from vitascope.encoders.base import Encoder, Tokens, call
 from vitascope.encoders.load import load
 from vitascope.nn.attention import Attention, Rope
 from vitascope.nn.configs.video_vit import Grid
+from vitascope.pretrain.targets.feature_cache import FeatureCache
 
 Time: TypeAlias = Literal["stack", "mean"]
 SHARPNESS = 10.0
@@ -90,6 +91,8 @@ class Teacher:
         self.card = self.encoder.card
         self.layers, self.time, self.every, self.normalized = tuple(layers), time, every, normalized
         self.outputs: dict[int, Tensor] = {}
+        self.cache: FeatureCache | None = None
+        """Features on disk, where the clips' keys are given."""
         if layers:
             self._register_hooks()
         with torch.no_grad():
@@ -99,9 +102,29 @@ class Teacher:
             """Teacher time steps per time step of the student."""
             self.out: int = self._on_grid(tokens, grid).shape[-1]
 
-    def __call__(self, clips: Float[Tensor, "n 3 f y x"], grid: Grid) -> Float[Tensor, "n l {self.out}"]:
-        """Compute features at every token of `grid` from clips with values 0 to 1; images are repeated in time."""
-        return self._on_grid(self._features(clips), grid)
+    def __call__(
+        self, clips: Float[Tensor, "n 3 f y x"], grid: Grid, keys: Sequence[bytes] = ()
+    ) -> Float[Tensor, "n l {self.out}"]:
+        """Compute features at every token of `grid` from clips with values 0 to 1; images are repeated in time.
+
+        With the `keys` of the clips, those in the cache are read instead of computed.
+        """
+        if self.cache is None or not keys:
+            return self._on_grid(self._features(clips), grid)
+        features = self.cache.features(keys, lambda rows: self._features(clips[rows]))
+        return self._on_grid([layer.to(clips.device) for layer in features], grid)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What its features depend on besides the clips."""
+        card = self.card
+        return {
+            "teacher": card.name,
+            "digest": card.digest,
+            "preprocessing": [card.size, card.mean, card.std],
+            "layers": self.layers,
+            "every": self.every,
+        }
 
     def _features(self, clips: Tensor) -> list[Float[Tensor, "n t h w d"]]:
         """Compute the encoder's tokens, or the outputs of the selected layers."""
