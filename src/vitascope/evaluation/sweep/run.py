@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from vitascope.core.errors import UserError
 from vitascope.core.files import read_json
@@ -74,8 +75,8 @@ class _Planned:
         """Whether the folder holds the finished encoder of this recipe."""
         if not (self.folder / WEIGHTS).is_file() or self.log_step != self.recipe.steps:
             return False
-        stored = read_json(self.folder / RECIPE, "remove the folder to train again")
-        return bool(stored == json.loads(json.dumps(plain(self.recipe))))
+        stored = read_json(self.folder / RECIPE, "remove the folder to train again", dict[str, Any])
+        return _learned(stored) == _learned(json.loads(json.dumps(plain(self.recipe))))
 
     @property
     def log_step(self) -> int:
@@ -118,6 +119,11 @@ def _plan(name: str, seed: int, config: SweepConfig) -> _Planned:
     if not isinstance(recipe, Recipe):
         raise UserError(f"{name} trains an image teacher; a sweep compares video encoders")
     return _Planned(name, seed, recipe, config.output / name.replace(":", "-") / f"seed-{seed}")
+
+
+def _learned(recipe: dict[str, Any]) -> dict[str, Any]:
+    """What determines the weights: all of a recipe but what is only said of them."""
+    return {name: value for name, value in recipe.items() if name not in ("license", "trained")}
 
 
 def _commands(run: _Planned, config: SweepConfig) -> tuple[tuple[str, ...], ...]:

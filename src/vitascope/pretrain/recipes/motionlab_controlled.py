@@ -11,11 +11,14 @@ from typing import Any
 
 from vitascope.nn.configs.video_vit import VideoViTConfig
 from vitascope.pretrain.data.motionlab import MotionLab
+from vitascope.pretrain.data.other_stills import OtherStills
+from vitascope.pretrain.image_teacher import ImageTeacherRecipe
 from vitascope.pretrain.masking import Tube
 from vitascope.pretrain.recipe import Recipe
 from vitascope.pretrain.targets.targets import Distilled, Flow, Hog, Latent, Pixels, Target
 
 RECIPES: dict[str, str] = {
+    "motionlab_controlled_stills": "an image teacher that never saw the 24 looks, for `--set teacher=...`",
     "motionlab_controlled_pixels": "pixels alone, 5 minutes on one core, as all of this comparison at equal FLOPs",
     "motionlab_controlled_hog": "histograms of oriented gradients alone",
     "motionlab_controlled_flow": "optical flow alone",
@@ -36,6 +39,8 @@ STILLS, PIXELS = "tiny/stills", "tiny/pixels"
 """The image teacher, a network for stills, and the video teacher, which was trained on pixels; both are included."""
 CLIPS = 24576
 """Number of rendered scenes, of which 11,780 have nothing that is held out; each is used in its 16 symmetries."""
+OTHER_STILLS = 16384
+"""Number of pictures of the teacher that never saw the 24 looks."""
 HELD_OUT_LOOKS = ("disc-stripes", "square-checks", "triangle-dots", "star-rings", "cross-stripes", "crescent-checks")
 """One combination of each shape; every texture occurs in others."""
 HELD_OUT_MOTIONS = ("up-left", "down-right", "up-right", "down-left", "spin-clockwise", "spin-counter")
@@ -60,13 +65,20 @@ WEIGHTS: Mapping[str, float] = {"pixels": 1.0, "hog": 14.0, "flow": 0.32, "laten
 """The reciprocals of the losses at the first step, so that every target starts at 1."""
 
 
-def build(name: str, *, steps: int = 0, seed: int = 0, clips: int = CLIPS, teacher: str = STILLS) -> Recipe:
+def build(
+    name: str, *, steps: int = 0, seed: int = 0, clips: int = CLIPS, teacher: str = STILLS
+) -> Recipe | ImageTeacherRecipe:
     """Build the recipe `name` with as many steps (0) as `BUDGET` has room for, or with `steps`.
 
-    `teacher` replaces the image teacher, which was trained on labels of all 24 looks, those held out included.
+    `teacher` replaces the image teacher, which was trained on labels of all 24 looks, those held out included. The
+    recipe of the stills trains one on 24 other looks, with 1600 steps (0).
     """
     objectives = name.removeprefix("motionlab_controlled_").split("_")
+    if objectives == ["stills"]:
+        data = OtherStills(clips=min(clips, OTHER_STILLS))
+        return ImageTeacherRecipe(name="controlled/stills", data=data, classes=24, steps=steps or 1600, seed=seed)
     steps = steps or affordable_steps(objectives)
+    labels = "; the image teacher saw labels of looks" if "image" in objectives else ""
     return Recipe(
         name=f"controlled/{'-'.join(objectives)}",
         shape=SHAPE,
@@ -83,7 +95,7 @@ def build(name: str, *, steps: int = 0, seed: int = 0, clips: int = CLIPS, teach
         warmup=steps // 4,
         seed=seed,
         license="Apache-2.0",
-        trained=f"the scenes among {clips} of MotionLab's stream 0 without 6 looks and 6 motions, without labels",
+        trained=f"{clips} scenes of MotionLab's stream 0 less 6 looks and 6 motions, without labels{labels}",
     )
 
 
