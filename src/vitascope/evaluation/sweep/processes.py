@@ -11,7 +11,7 @@ from pathlib import Path
 
 from vitascope.core.text import clipped
 
-POLL_SECONDS = 0.2
+POLL_SECONDS = 0.5
 """Seconds between two looks at the processes."""
 STOP_SECONDS = 20.0
 """Seconds that an interrupted process has to write what it has to write, before it is killed."""
@@ -35,7 +35,7 @@ class Chain:
 def run_chains(chains: Sequence[Chain], jobs: int, tick: Callable[[Sequence[str]], None]) -> dict[str, str]:
     """Run all chains, at most `jobs` at a time, and return {name: reason} of those that failed.
 
-    `tick` gets the names of the running chains several times a second. If it raises, or on an interrupt, the running
+    `tick` gets the names of the running chains twice a second. If it raises, or on an interrupt, the running
     processes are asked to stop and waited for.
     """
     waiting, failed = list(reversed(chains)), dict[str, str]()
