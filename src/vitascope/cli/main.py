@@ -187,6 +187,7 @@ def demo(
     recorded = results.read(output)
     console.print(reporting.terminal(recorded, output))
     print(reporting.sketch(recorded), end="\n\n")
+    print(recipe.CAVEATS, end="\n\n")
     print(f"report: {path.resolve()}")
 
 

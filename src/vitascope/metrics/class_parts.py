@@ -17,6 +17,11 @@ from vitascope.core.class_structure import ClassStructure, merged
 from vitascope.core.types import Score
 from vitascope.metrics.stats import FULL, bootstrap
 
+ORDER_FREE = (
+    "what a perfect viewer of the frames without their order could score, by the construction of the data, in which "
+    "opposite motions consist of the same frames; a score up to it does not show that their order is seen"
+)
+"""What the bound `order_free` means, for readers of scores."""
 CLASS, PAIR, DIRECTION = "class", "pair", "direction given the pair"
 EVERY = "all"
 """The family of all classes."""
