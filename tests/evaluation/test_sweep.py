@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -96,11 +97,13 @@ def test_a_sweep_is_written_and_read(tmp_path: Path) -> None:
         (lambda data: data["runs"][0].update(seed="one"), "seed"),
         (lambda data: data["runs"][0]["outcomes"].update({"lab/looks:knn": "10"}), "do not match its examples"),
         (lambda data: data["examples"].pop("lab/looks"), "do not match its examples"),
+        (lambda data: data["runs"][0]["outcomes"].update({"lab/looks:knn": "2" * 30}), "do not match its examples"),
         (lambda data: data.pop("runs"), "runs"),
+        (lambda data: data.update(runs=[]), "no runs in it"),
     ],
 )
 def test_a_file_that_is_no_sweep_is_refused(
-    change: Callable[[dict[str, object]], object], message: str, tmp_path: Path
+    change: Callable[[dict[str, Any]], object], message: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "sweep.json"
     records.write(made({"a": 1}), path)

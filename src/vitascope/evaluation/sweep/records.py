@@ -90,10 +90,12 @@ def read(path: Path) -> Sweep:
     sweep: Sweep = read_json(path, remedy, Sweep)
     if sweep.version != VERSION:
         raise UserError(f"{path}: version {sweep.version}, this program reads {VERSION}; {remedy}")
+    if not sweep.runs:
+        raise UserError(f"{path}: no runs in it; {remedy}")
     for run in sweep.runs:
         for task, digits in run.outcomes.items():
             examples = sweep.examples.get(dataset_of(task))
-            if examples is None or len(examples.ids) != len(digits):
+            if examples is None or len(examples.ids) != len(digits) or not set(digits) <= {"0", "1"}:
                 raise UserError(f"{path}: outcomes of {run.recipe} on {task} do not match its examples; {remedy}")
     return sweep
 
@@ -126,7 +128,8 @@ def outcomes_of(
     Datasets that are in `examples` keep their order. Raises UserError for outcomes other than right and wrong, and for
     other examples than those of the runs before.
     """
-    outcomes, known = {}, dict(examples)
+    outcomes: dict[str, str] = {}
+    known = dict(examples)
     for result in found:
         columns = read_predictions(folder / result.predictions, COLUMNS, top=1)
         _check(result, columns)
