@@ -51,8 +51,8 @@ def build(
     """
     objective = name.removeprefix("real_tiny_")
     targets: dict[str, Target] = {
-        "image": Distilled(name="image", teacher=appearance, every=4, **NARROW),
-        "motion": Distilled(name="motion", teacher=motion, **NARROW),
+        "image": Distilled(name="image", teacher=appearance, every=4, size=160, **NARROW),
+        "motion": Distilled(name="motion", teacher=motion, size=112, **NARROW),
         "flow": Flow(steady=True, weight=0.5, **NARROW),
     }
     return Recipe(
@@ -77,7 +77,9 @@ def _sources(data: str, draws: int) -> list[ClipSource]:
     """The folder as one source, or its subfolders with a manifest as one each."""
     root = Path(data).expanduser()
     if not root.is_dir():
-        raise UserError(f"data = {data}: no such folder; name one with videos, or with folders that have a manifest.csv")
+        raise UserError(
+            f"data = {data}: no such folder; name one with videos, or with folders that have a manifest.csv"
+        )
     listed = [] if find_manifest(root) else sorted(p for p in root.iterdir() if p.is_dir() and find_manifest(p))
     sampler = RandomCrop(RandomClip(3), scale=(0.5, 1.0), flip=True)
     turns = Drawn(sampler, count=draws) if draws else sampler
