@@ -33,7 +33,7 @@ def describe(
         print(f"\n{result.text}")
     if result.card:
         print()
-        options.console.print(descriptions.card_table(result.card))
+        options.console.print(descriptions.card_table(result.card, "card" if result.kind == "encoder" else result.kind))
     if result.options:
         print()
         options.console.print(descriptions.options_table(result.options))

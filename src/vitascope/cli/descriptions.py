@@ -32,7 +32,7 @@ class Description(NamedTuple):
     """The docstring of what the name stands for; of a dataset, which folder it reads."""
     options: list[FieldOption]
     card: dict[str, Any]
-    """The encoder's card, as plain data; empty for other kinds."""
+    """The encoder's card, or what is known of a dataset's classes, as plain data; empty for other kinds."""
     variants: dict[str, str]
     """Other names of the family, and one line about each."""
 
@@ -60,10 +60,10 @@ def options_table(options: list[FieldOption]) -> Table:
     return table
 
 
-def card_table(card: dict[str, Any]) -> Table:
+def card_table(card: dict[str, Any], title: str = "card") -> Table:
     """One field of a card a row, without those that say nothing."""
     table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("card", no_wrap=True)
+    table.add_column(title, no_wrap=True)
     table.add_column("")
     for key, value in card.items():
         number = f"{value:,}" if key == "params" else str(value)
@@ -149,8 +149,10 @@ def _dataset(name: str) -> Description | None:
     plain = option_text.parse(name).name
     if plain not in registry.names():
         return _family("dataset", registry, name)
-    text = _docstring(registry, plain.partition("/")[0], "build")
-    return Description("dataset", plain, registry.names()[plain], text, [], {}, _variants(registry, plain))
+    family, _, variant = plain.partition("/")
+    text = _docstring(registry, family, "build")
+    facts = getattr(registry.module(family), "facts", lambda _: {})(variant)
+    return Description("dataset", plain, registry.names()[plain], text, [], facts, _variants(registry, plain))
 
 
 def _family(kind: str, registry: Registry, name: str) -> Description | None:

@@ -17,6 +17,11 @@ from vitascope.core.class_structure import ClassStructure, merged
 from vitascope.core.types import Score
 from vitascope.metrics.stats import FULL, bootstrap
 
+ORDER_FREE = (
+    "what a perfect viewer of the frames without their order could score, by the construction of the data, in which "
+    "opposite motions consist of the same frames; a score up to it does not show that their order is seen"
+)
+"""What the bound `order_free` means, for readers of scores."""
 CLASS, PAIR, DIRECTION = "class", "pair", "direction given the pair"
 EVERY = "all"
 """The family of all classes."""
@@ -91,7 +96,7 @@ def parts(
         for part, (correct, counts) in right.items():
             rows, asked = np.flatnonzero(inside & counts), inside & (paired if part == DIRECTION else counts)
             if asked.any():
-                value = _score(FULL * correct[rows], [groups[i] for i in rows] if groups else None, rng)
+                value = _score(FULL * correct[rows], [groups[int(i)] for i in rows] if groups else None, rng)
                 chance = float(guessed[part][asked].mean())
                 free = _mean(*blind[part], inside) if blind else None
                 found.append(ClassPart(part, family, len(rows), *value, chance=chance, order_free=free))
@@ -126,7 +131,8 @@ def _blind(truth: Int[ndarray, "n"], alike: Sequence[Sequence[int]], classes: in
     answer = np.arange(len(counts))
     for group in alike:
         answer[list(group)] = max(group, key=lambda c: counts[c])
-    return answer[truth]
+    answers: Int[ndarray, "n"] = answer[truth]
+    return answers
 
 
 def _guessed(truth: Int[ndarray, "n"], units: Int[ndarray, "c"], classes: int) -> dict[str, ndarray]:

@@ -26,16 +26,19 @@ STILL = "still"
 def structure(
     classes: Sequence[str],
     programs: Mapping[str, Sequence[float]] = PROGRAMS,
-    kinds: Mapping[str, tuple[int, ...]] = FAMILIES,
+    coordinates: Mapping[str, Sequence[int]] = FAMILIES,
 ) -> ClassStructure:
-    """The structure of classes, some of which are motion programs; all others are told by a single frame."""
+    """The structure of classes, some of which are motion programs; all others are told by a single frame.
+
+    `coordinates` are those of the state that change in each family.
+    """
     unordered: dict[tuple[float, ...], list[int]] = {}
-    families: dict[str, list[int]] = {name: [] for name in (*kinds, STILL)}
+    families: dict[str, list[int]] = {name: [] for name in (*coordinates, STILL)}
     for index, direction in enumerate(programs.get(name) for name in classes):
         if direction is not None:
             there, back = tuple(map(float, direction)), tuple(-float(step) for step in direction)
             unordered.setdefault(max(there, back), []).append(index)
-            families[_family(direction, kinds)].append(index)
+            families[_family(direction, coordinates)].append(index)
     alike = tuple(tuple(group) for group in unordered.values() if len(group) > 1)
     return ClassStructure(
         pairs=tuple((group[0], group[1]) for group in alike),
@@ -44,7 +47,7 @@ def structure(
     )
 
 
-def _family(direction: Sequence[float], kinds: Mapping[str, tuple[int, ...]]) -> str:
+def _family(direction: Sequence[float], coordinates: Mapping[str, Sequence[int]]) -> str:
     """The family in which the first coordinate that changes does; still where none does."""
     changing = next((i for i, step in enumerate(direction) if step), None)
-    return next((name for name, coordinates in kinds.items() if changing in coordinates), STILL)
+    return next((name for name, own in coordinates.items() if changing in own), STILL)

@@ -130,13 +130,16 @@ class LogWriter:
         similarity: Mapping[str, float] | None = None,
         axes: Mapping[str, str] | None = None,
         chance: Mapping[str, float] | None = None,
+        order_free: Mapping[str, float] | None = None,
     ) -> None:
-        """Log in-loop probing: `scores` in percent by "dataset probe"; `axes` and `chance` (percent) by the same names.
+        """Log in-loop probing: `scores` in percent by "dataset probe"; `axes`, `chance` and `order_free` (percent)
+        by the same names.
 
         An axis is "appearance" or "motion"; without one, the report goes by the dataset's name.
         """
+        known = {"axis": axes, "chance": chance, "order_free": order_free}
         entries = {
-            name: {**score._asdict(), **_optional("axis", axes, name), **_optional("chance", chance, name)}
+            name: {**score._asdict(), **{k: v[name] for k, v in known.items() if v and name in v}}
             for name, score in scores.items()
         }
         line = {
@@ -188,10 +191,6 @@ class LogWriter:
             self._display.line(line)
         for mirror in self._mirrors:
             mirror.line(line)
-
-
-def _optional(key: str, values: Mapping[str, Any] | None, name: str) -> dict[str, Any]:
-    return {key: values[name]} if values and name in values else {}
 
 
 def _finite(value: Any) -> Any:
