@@ -96,7 +96,7 @@ def parts(
         for part, (correct, counts) in right.items():
             rows, asked = np.flatnonzero(inside & counts), inside & (paired if part == DIRECTION else counts)
             if asked.any():
-                value = _score(FULL * correct[rows], [groups[i] for i in rows] if groups else None, rng)
+                value = _score(FULL * correct[rows], [groups[int(i)] for i in rows] if groups else None, rng)
                 chance = float(guessed[part][asked].mean())
                 free = _mean(*blind[part], inside) if blind else None
                 found.append(ClassPart(part, family, len(rows), *value, chance=chance, order_free=free))
@@ -131,7 +131,8 @@ def _blind(truth: Int[ndarray, "n"], alike: Sequence[Sequence[int]], classes: in
     answer = np.arange(len(counts))
     for group in alike:
         answer[list(group)] = max(group, key=lambda c: counts[c])
-    return answer[truth]
+    answers: Int[ndarray, "n"] = answer[truth]
+    return answers
 
 
 def _guessed(truth: Int[ndarray, "n"], units: Int[ndarray, "c"], classes: int) -> dict[str, ndarray]:

@@ -12,6 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from vitascope.core.device import generator
+from vitascope.core.errors import UserError
 from vitascope.nn.configs.video_vit import Grid
 from vitascope.pretrain import export, optim
 from vitascope.pretrain.masking import Masked
@@ -49,6 +50,8 @@ class TrainingCost:
     """GFLOPs of the encoder's forward pass over the visible tokens of a clip, summed over the masks."""
     clip_gflops: float
     """GFLOPs of training on one clip: forward and backward passes, teachers and decoders."""
+    step_gflops: float
+    """GFLOPs of the optimizers per step, whatever the number of clips; counted for Muon's products of matrices."""
     clips: int
     """Clips consumed by the whole training."""
     steps: int
@@ -60,7 +63,7 @@ class TrainingCost:
     @property
     def total_pflops(self) -> float:
         """PFLOPs of the whole training."""
-        return self.clip_gflops * self.clips / 1e6
+        return (self.clip_gflops * self.clips + self.step_gflops * self.steps) / 1e6
 
 
 class _Parts(NamedTuple):
@@ -87,17 +90,26 @@ class _Parts(NamedTuple):
 def count_cost(recipe: Recipe) -> TrainingCost:
     """Count the parameters and FLOPs of a recipe on the meta device: no weights are made, and no teacher's are read.
 
-    Raises UserError for unknown teachers, and for teachers whose network cannot be traced so.
+    Networks that cannot be traced so are run on the CPU instead. Raises the same errors as training then.
     """
-    device = torch.device("meta")
-    with device:
-        parts = _Parts.of(recipe, device)
+    try:
+        with torch.device("meta"):
+            parts = _Parts.of(recipe, torch.device("meta"))
+        return _counted(recipe, parts)
+    except (UserError, RuntimeError, TypeError):  # a teacher of one's own may do anything
+        return _counted(recipe, _Parts.of(recipe, torch.device("cpu")))
+
+
+def training_tflops(recipe: Recipe) -> float:
+    """TFLOPs of the whole training."""
+    return 1e3 * count_cost(recipe).total_pflops
+
+
+def _counted(recipe: Recipe, parts: _Parts) -> TrainingCost:
     objective, student = parts.objective, parts.objective.student
     grid = student.grid(recipe.frames, recipe.size)
-    batch = _noise_batch(recipe, 2, grid, device, parts.guide)
-    # torch counts only some of the fused attention kernels, but all plain matrix products
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        _weighted_loss(objective, recipe, batch).backward()
+    batch = _noise_batch(recipe, 2, grid, next(student.parameters()).device, parts.guide)
+    clip_gflops, step_gflops = _count(objective, optim.build_optimizers(objective, recipe), recipe, batch)
     visible = tuple(mask.keep.shape[1] for mask in batch.masks)
     return TrainingCost(
         params=recipe.shape.params,
@@ -105,7 +117,8 @@ def count_cost(recipe: Recipe) -> TrainingCost:
         visible_tokens=visible,
         tokens=grid[0] * grid[1] * grid[2],
         encoder_gflops=sum(student.flops(n) for n in visible) / 1e9,
-        clip_gflops=counter.get_total_flops() / 2 / 1e9,
+        clip_gflops=clip_gflops,
+        step_gflops=step_gflops,
         clips=recipe.steps * recipe.batch,
         steps=recipe.steps,
         bytes=parts.bytes,
@@ -123,6 +136,17 @@ def clips_per_second(recipe: Recipe, device: torch.device) -> float:
     count = max(2, min(recipe.batch // recipe.accumulate, int(TARGET_SECONDS / seconds)))
     batch = _noise_batch(recipe, count, grid, device, guide)
     return count / min(_time_step(objective, optimizers, recipe, batch) for _ in range(TIMED_STEPS))
+
+
+def _count(objective: Objective, optimizers: Optimizers, recipe: Recipe, batch: optim.StepBatch) -> tuple[float, float]:
+    """GFLOPs per clip of forward and backward passes, and of the optimizers per step, counted in a training step."""
+    # torch counts only some of the fused attention kernels, but all plain matrix products
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as passes:
+        _weighted_loss(objective, recipe, batch).backward()
+    with FlopCounterMode(display=False) as steps:
+        optim.step_optimizers(optimizers)
+        objective.update_targets(0.0)
+    return passes.get_total_flops() / len(batch.pixels) / 1e9, steps.get_total_flops() / 1e9
 
 
 def _noise_batch(recipe: Recipe, count: int, grid: Grid, device: torch.device, guide: Guide | None) -> optim.StepBatch:

@@ -69,7 +69,8 @@ def build_optimizers(objective: Objective, recipe: Recipe) -> Optimizers:
         },
         {"params": [p for n, p in trainable.items() if n in no_decay_params], "decays": False, "scale": 1.0},
     ]
-    adamw = torch.optim.AdamW(groups, lr=recipe.lr, betas=recipe.betas, fused=True)
+    counted = any(p.is_meta for p in trainable.values())  # there is no fused step without memory
+    adamw = torch.optim.AdamW(groups, lr=recipe.lr, betas=recipe.betas, fused=not counted)
     if not muon_params:
         return [adamw]
     scale = recipe.muon_scale
