@@ -57,6 +57,15 @@ Decoders = Annotated[
     ),
 ]
 
+Hold = Annotated[
+    float,
+    typer.Option("--hold", help="hold the training data in this many GB of the device's memory; 0: read them", min=0),
+]
+CheckLimit = Annotated[
+    int,
+    typer.Option("--check-limit", help="training and test clips of a dataset for in-loop probing; 0: all", min=0),
+]
+
 
 @app.command()
 def pretrain(
@@ -68,12 +77,7 @@ def pretrain(
     seed: Seed = None,
     device: options.Device = "",
     workers: Decoders = 0,
-    hold: Annotated[
-        float,
-        typer.Option(
-            "--hold", help="hold the training data in this many GB of the device's memory; 0: read them", min=0
-        ),
-    ] = 0.0,
+    hold: Hold = 0.0,
     parallel: Annotated[
         str, typer.Option("--parallel", help="parallelism under torchrun: ddp (replicated) or fsdp (sharded)")
     ] = "ddp",
@@ -82,10 +86,7 @@ def pretrain(
         int, typer.Option("--check-every", help="steps between in-loop probings; 0: none", min=0)
     ] = 1000,
     checks: Checks = [],  # noqa: B006
-    check_limit: Annotated[
-        int,
-        typer.Option("--check-limit", help="training and test clips of a dataset for in-loop probing; 0: all", min=0),
-    ] = 0,
+    check_limit: CheckLimit = 0,
     log_every: Annotated[int, typer.Option("--log-every", help="steps between lines of the training log", min=1)] = 50,
     mirrors: Mirrors = [],  # noqa: B006
     teacher_cache: Annotated[

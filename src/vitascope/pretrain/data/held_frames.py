@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from vitascope.video import UNREADABLE, decode, inspect
 from vitascope.video.frame_reader import UNDECODABLE
 
 
+@runtime_checkable
 class File(Protocol):
     """What is known of a video."""
 
