@@ -219,13 +219,13 @@ def _pretrain(recipe: Recipe, run: Path, config: TrainConfig, *, device: torch.d
                     _write_broken(run, broken)
                 since, waited_before, clips_since = time.perf_counter(), data.seconds_waited, 0
             if probing_due:
-                start, weights = time.perf_counter(), trunk_state(model)
+                began, weights = time.perf_counter(), trunk_state(model)
                 probing = checkups(step, weights) if checkups else None
                 if log_writer and probing:
                     log_writer.probe(
                         step, clips_consumed=clips_consumed, similarity=objective.similarity, **probing._asdict()
                     )
-                since += time.perf_counter() - start
+                since += time.perf_counter() - began
             if logging_due or probing_due:
                 why, suspect = ranks.gather((log_writer.why, log_writer.suspect) if log_writer else ("", False))[0]
                 if why:

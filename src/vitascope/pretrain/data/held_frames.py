@@ -16,7 +16,7 @@ from vitascope.pretrain.data.base import ClipSpec
 from vitascope.pretrain.data.clip_decoder import draw
 from vitascope.pretrain.data.held import HeldItem, Memory
 from vitascope.sampling.augmentations import RandomCrop, fitted
-from vitascope.sampling.names import Sampler, SamplerWrapper
+from vitascope.sampling.samplers import Sampler, SamplerWrapper
 from vitascope.video import UNREADABLE, decode, inspect
 from vitascope.video.frame_reader import UNDECODABLE
 

@@ -13,6 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.distributed as dist
 from safetensors.torch import load_file, save_file
@@ -46,7 +48,7 @@ def _cause(error: Exception) -> str:
 class Share(NamedTuple):
     """What one process found out."""
 
-    vectors: Mapping[str, Tensor]
+    vectors: Mapping[str, npt.NDArray[np.float32]]
     broken: dict[str, str]
     error: str = ""
 
@@ -67,7 +69,7 @@ class Job:
     rank: int
     world: int
     broken: dict[str, str]
-    vectors: Mapping[str, Any] | None = None
+    vectors: Mapping[str, npt.NDArray[np.float32]] | None = None
 
 
 @cache
