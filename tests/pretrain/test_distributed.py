@@ -7,9 +7,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pretraining import centered, everything, losses, recipe, same, state, together, train
-from vitascope.pretrain import train as loop
+from pretraining import POISONED, centered, everything, losses, poisoned, recipe, same, state, together, train
+from vitascope.pretrain import run_checks
 from vitascope.pretrain.distributed import Ranks, wrap_model
+from vitascope.pretrain.monitoring import log as recording
 
 CLOSE = 1e-5
 
@@ -33,10 +34,13 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         job("shrunk", stop_at=3),
         job("ddp-centered", "centered"),
         job("fsdp-centered", "centered", parallel="fsdp"),
+        job("ddp-poisoned", "poisoned"),
+        job("fsdp-poisoned", "poisoned", parallel="fsdp"),
     ]
     together(jobs, root / "meeting")
     train(root / "one", everything(), **saved)
     train(root / "one-centered", centered(), **saved)
+    train(root / "one-poisoned", poisoned(), **saved)
     return root
 
 
@@ -56,6 +60,16 @@ def test_two_processes_give_the_loss_curve_of_one(name: str, alone: str, runs: P
     assert list(two) == list(one) == [1, 2, 3, 4, 5, 6]
     for step in one:
         assert two[step] == pytest.approx(one[step], abs=CLOSE, rel=0)
+
+
+@pytest.mark.parametrize("name", ["ddp-poisoned", "fsdp-poisoned"])
+def test_all_processes_skip_a_step_that_is_not_finite_in_one(name: str, runs: Path) -> None:
+    one, two = (recording.read(runs / run) for run in ("one-poisoned", name))
+    assert [line["step"] for line in two.skipped] == [line["step"] for line in one.skipped] == [POISONED]
+    curve, alone = losses(runs / name), losses(runs / "one-poisoned")
+    assert list(curve) == [step for step in range(1, 7) if step != POISONED]
+    for step in curve:
+        assert curve[step] == pytest.approx(alone[step], abs=CLOSE, rel=0)
 
 
 @pytest.mark.parametrize("name", ["ddp", "fsdp"])
@@ -83,10 +97,10 @@ def test_three_processes_resume_bit_identical(tmp_path: Path) -> None:
 
 def test_processes_that_read_parts_of_their_own_go_on_in_the_same_number() -> None:
     states = [{"taken": 8, "broken": {}}, {"taken": 8, "broken": {"a": "torn"}}]
-    assert loop._position(states, Ranks(1, 2), Path("run")) == states[1]
-    assert loop._position(states[:1] * 2, Ranks(3, 4), Path("run")) == states[0]
+    assert run_checks.own_position(states, Ranks(1, 2), Path("run")) == states[1]
+    assert run_checks.own_position(states[:1] * 2, Ranks(3, 4), Path("run")) == states[0]
     with pytest.raises(ValueError) as error:
-        loop._position(states, Ranks(0, 1), Path("run"))
+        run_checks.own_position(states, Ranks(0, 1), Path("run"))
     expected = "run: it was trained by 2 processes at different positions in the data; resume with 2 processes"
     assert str(error.value) == expected
 
@@ -107,5 +121,5 @@ def test_alone_a_model_is_itself_and_numbers_are_their_own_mean() -> None:
     model: Any = torch.nn.Linear(2, 2)
     alone = Ranks()
     assert wrap_model(model, alone, "ddp") is model
-    assert alone.mean({"a": torch.tensor(2.0), "b": torch.tensor([3.0])}) == {"a": 2.0, "b": 3.0}
+    assert alone.mean({"a": torch.tensor(2.0)}, {"b": torch.tensor([3.0])}).tolist() == [2.0, 3.0]
     assert alone.gather({"x": 1}) == [{"x": 1}]

@@ -68,12 +68,12 @@ class Failing(Target):
 def test_a_loss_gone_nan_stops_the_run_and_names_the_target(tmp_path: Path) -> None:
     made = recipe(targets=(Pixels(width=16, depth=1), Failing(width=16, depth=1)))
     message = stopped(tmp_path, made)
-    assert "stopped at step 4: the loss of faulty is not finite" in message
+    assert "stopped at step 6: steps 5 and 6 could not be used: the loss of faulty is not finite" in message
     assert "nor is the target of faulty: check its teacher" in message
     assert "the checkpoint of step 4 is kept" in message
     assert all(torch.isfinite(t).all() for t in state(tmp_path, 4, tmp_path).values())
     (alarm,) = recording.read(tmp_path).alarms
-    assert alarm["step"] == 4
+    assert alarm["step"] == 6
     assert "faulty" in alarm["why"]
     path, card = export.export_run(tmp_path, tmp_path / "good.safetensors")
     assert load(str(path)).card.digest == card.digest
@@ -85,7 +85,7 @@ def test_the_resumed_checkpoint_is_named_if_the_next_step_fails(tmp_path: Path) 
     assert [saving.step_of(p) for p in saving.list_checkpoints(tmp_path)] == [2, 4]
     (tmp_path / loop.RECIPE).unlink()
     message = stopped(tmp_path, recipe(targets=(Pixels(width=16, depth=1), Failing(width=16, depth=1, after=0))))
-    assert "stopped at step 4" in message
+    assert "stopped at step 6" in message
     assert "the checkpoint of step 4 is kept; see" in message
 
 
@@ -109,7 +109,8 @@ class Steep(Failing):
 def test_a_teacher_that_gives_nan_is_named(tmp_path: Path) -> None:
     target = Distilled(name="void", teacher="pretraining:teacher_of_nothing", width=16, depth=1)
     message = stopped(tmp_path, recipe(targets=(target,)))
-    assert "stopped at step 0: the loss of void is not finite; nor is the target of void" in message
+    assert "stopped at step 2: steps 1 and 2 could not be used: the loss of void is not finite" in message
+    assert "nor is the target of void" in message
     assert "no checkpoint was written yet" in message
 
 

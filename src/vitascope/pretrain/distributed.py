@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 import torch.distributed as dist
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
@@ -35,10 +36,10 @@ class Ranks:
         """Whether this is rank 0, the process that logs and writes files."""
         return self.rank == 0
 
-    def mean(self, values: Mapping[str, Tensor]) -> dict[str, float]:
-        """Average each scalar over all processes."""
-        rows = torch.stack([v.detach().float().reshape(()) for v in values.values()])
-        return dict(zip(values, all_reduce_mean(rows).tolist(), strict=True))
+    def mean(self, *values: Mapping[str, Tensor]) -> Float[Tensor, "v"]:
+        """Average scalars over all processes; they stay on the device, in order."""
+        rows = torch.stack([v.detach().float().reshape(()) for named in values for v in named.values()])
+        return all_reduce_mean(rows)
 
     def gather(self, value: Any) -> list[Any]:
         """Gather the objects of all processes, in the order of ranks."""
@@ -128,6 +129,6 @@ def gradient_sync(model: nn.Module, enabled: bool) -> Iterator[None]:
     yield
 
 
-def full_value(value: Tensor) -> float:
-    """Value of a scalar that may be sharded; a collective of all processes."""
-    return float(value.full_tensor() if isinstance(value, DTensor) else value)
+def full_value(value: Tensor) -> Float[Tensor, "1"]:
+    """Value of a scalar that may be sharded, on its device; a collective of all processes."""
+    return (value.full_tensor() if isinstance(value, DTensor) else value).detach().float().reshape(1)

@@ -37,6 +37,7 @@ class Objective(nn.Module):
         self.similarity: dict[str, float] = {}
         """Mean cosine similarity between the targets of different clips, by target; set by `forward(measure=True)`."""
         device = next(student.parameters()).device
+        self._target_means: dict[str, Tensor] = {}
         self.bound: dict[str, BoundTarget] = {t.name: t.bind(student, device) for t in targets}
         self.slow = nn.ModuleDict({n: t for n, t in self.bound.items() if isinstance(t, nn.Module)})
         self.decoders = nn.ModuleDict(
@@ -67,14 +68,24 @@ class Objective(nn.Module):
         """
         inputs = self.prepare(pixels, labels)
         values = {name: self._target_values(name, inputs) for name in self.targets}
+        for name, value in values.items():
+            mean = value.mean(dtype=torch.float32)
+            self._target_means[name] = self._target_means[name] + mean if name in self._target_means else mean
         if measure:
             similarity = {
                 name: target_similarity(value) for name, value in values.items() if not self.targets[name].per_clip
             }
-            # NaN in one part of a batch stays NaN: the run is about to stop
-            self.similarity = {name: value + 0 * self.similarity.get(name, 0.0) for name, value in similarity.items()}
+            self.similarity = similarity
         losses = [self._masked_losses(inputs, mask, values) for mask in masks]
         return {name: torch.stack([by_target[name] for by_target in losses]).mean() for name in self.targets}
+
+    def take_target_means(self) -> dict[str, Tensor]:
+        """Return the means of each target's values since the last call, summed over parts of a batch, and forget them.
+
+        They are finite if all values are; on the device.
+        """
+        means, self._target_means = self._target_means, {}
+        return means
 
     def prepare(self, pixels: UInt8[Tensor, "n f y x 3"], labels: Int[Tensor, "n"]) -> TargetInputs:
         """Prepare a batch of clips for the student and the targets."""

@@ -19,11 +19,10 @@ from vitascope.core import files
 from vitascope.core.device import device as device_called
 from vitascope.core.device import generator
 from vitascope.core.errors import UserError, reading
-from vitascope.core.files import read_json
 from vitascope.core.log import log
 from vitascope.core.types import Card, plain
 from vitascope.encoders.weights.native import WEIGHTS
-from vitascope.pretrain import checkpoint, distributed, export, initial, optim
+from vitascope.pretrain import checkpoint, distributed, export, initial, optim, run_checks
 from vitascope.pretrain.data.mixture import Mixture
 from vitascope.pretrain.distributed import Parallel, Ranks
 from vitascope.pretrain.model import Student
@@ -31,14 +30,14 @@ from vitascope.pretrain.monitoring.display import Display
 from vitascope.pretrain.monitoring.log import RECORDER
 from vitascope.pretrain.monitoring.log_writer import LogWriter
 from vitascope.pretrain.monitoring.loggers import open_mirror
-from vitascope.pretrain.monitoring.mean_losses import MeanLosses
 from vitascope.pretrain.monitoring.probing import InLoopProbing, ProbingConfig
+from vitascope.pretrain.monitoring.step_history import StepHistory
 from vitascope.pretrain.objective import Objective, draw_masks
 from vitascope.pretrain.recipe import Recipe
+from vitascope.pretrain.run_checks import RECIPE
 from vitascope.pretrain.run_lock import Launcher, exclusive_run
 from vitascope.pretrain.targets.teachers import Guide
 
-RECIPE = "recipe.json"
 BROKEN = "broken.json"
 """File in the run folder that lists unreadable training files: {id: reason}."""
 
@@ -89,7 +88,7 @@ def pretrain(recipe: Recipe, run: str | Path, config: TrainConfig | None = None)
     run, config = Path(run), config or TrainConfig()
     device = distributed.local_device(device_called(config.device))
     with distributed.process_group(device) as ranks:
-        _refuse_other_recipe(recipe, run, ranks)
+        run_checks.refuse_other_recipe(recipe, run, ranks)
         with exclusive_run(run, ranks):
             return _pretrain(recipe, run, config, device=device, ranks=ranks)
 
@@ -97,11 +96,8 @@ def pretrain(recipe: Recipe, run: str | Path, config: TrainConfig | None = None)
 def _pretrain(recipe: Recipe, run: Path, config: TrainConfig, *, device: torch.device, ranks: Ranks) -> Path:
     # ---- checks
     launcher = Launcher()
-    if recipe.optimizer == "muon" and config.parallel == "fsdp":
-        raise UserError(
-            f"recipe {recipe.name}: muon needs unsharded matrices; use --parallel ddp or set optimizer=adamw"
-        )
-    batch_size = _per_process(recipe, ranks)
+    run_checks.refuse_sharded_muon(recipe, config.parallel)
+    batch_size = run_checks.clips_per_process(recipe, ranks)
     rows = slice(ranks.rank, None, ranks.world)
 
     # ---- model, optimizer, data
@@ -125,18 +121,19 @@ def _pretrain(recipe: Recipe, run: Path, config: TrainConfig, *, device: torch.d
     started = export.started_from(resumed.metadata) if resumed else start and start.origin
     teacher_cards = _teachers(objective, guide)
     metadata = export.checkpoint_metadata(recipe, teacher_cards, command=config.command, started=started)
-    step, clips_consumed = 0, 0
+    step, clips_consumed, history = 0, 0, StepHistory(objective.targets)
     if resumed:
         with reading(run / checkpoint.FOLDER, "remove the last checkpoint to resume from the one before"):
             step, clips_consumed = resumed.metadata["step"], resumed.metadata["seen"]
+            history = StepHistory(objective.targets, **resumed.metadata.get("skipped", {}))
             teachers, position = resumed.metadata["origin"]["teachers"], resumed.metadata["data"]
-        _refuse_other_teachers(teachers, metadata["origin"]["teachers"], run)
-        data.restore(_position(position, ranks, run))
+        run_checks.refuse_other_teachers(teachers, metadata["origin"]["teachers"], run)
+        data.restore(run_checks.own_position(position, ranks, run))
     last_step = min(config.stop_at or recipe.steps, recipe.steps)
 
     with closing(data), _open_log(recipe, run, config, ranks=ranks, resumed=resumed, start=start) as log_writer:
         # ---- steps
-        since, waited_before, clips_since, mean_losses = time.perf_counter(), data.seconds_waited, 0, MeanLosses()
+        since, waited_before, clips_since = time.perf_counter(), data.seconds_waited, 0
         suspect = ranks.gather(log_writer.suspect if log_writer else False)[0]
         # the last checkpoint without signs of collapse: the one resumed from or, if that is suspect, the one before
         healthy = next((p for p in checkpoint.list_checkpoints(run) if suspect or checkpoint.step_of(p) == step), None)
@@ -155,64 +152,61 @@ def _pretrain(recipe: Recipe, run: Path, config: TrainConfig, *, device: torch.d
             batch = optim.StepBatch(pixels, labels, masks)
 
             lr = optim.apply_schedule(optimizers, recipe, step)
-            means = ranks.mean(optim.backward(model, recipe, batch, measure=bool(probing_due)))
-            total = _total(recipe, means)
-            norm = distributed.full_value(
-                nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_grad_norm or math.inf)
-            )
-            if not (math.isfinite(total) and math.isfinite(norm)):
-                optim.backward(model, recipe, batch, measure=True)
-                _stop(
-                    log_writer,
-                    ranks,
-                    step,
-                    run=run,
-                    why=_not_finite(means, ranks.gather(objective.similarity)),
-                    healthy=healthy,
-                )
-            optim.step_optimizers(optimizers)
+            losses = optim.backward(model, recipe, batch, measure=bool(probing_due))
+            norm = nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_grad_norm or math.inf)
+            values = torch.cat([ranks.mean(losses, objective.take_target_means()), distributed.full_value(norm)])
+            optim.step_optimizers(optimizers, skip=~history.sound(values))
             step, clips_consumed, clips_since = step + 1, clips_consumed + recipe.batch, clips_since + recipe.batch
             objective.update_targets(step / recipe.steps)
-            mean_losses.add(clips.source, means)
+            history.add(step, clips.source, values)
 
             # ---- logging, probing, checkpoints
             logging_due = step % config.log_every == 0 or step == last_step
-            if logging_due:
+            saving_due = step % config.save_every == 0 or step == last_step
+            if logging_due or probing_due or saving_due:
+                history.read()
+            if logging_due or history.why:
                 seconds = max(time.perf_counter() - since, 1e-9)
-                losses, by_source = mean_losses.take()
+                means, skipped = history.take()
                 # one waiting process delays all, though the others would count the delay as computation
                 seconds_waited = max(ranks.gather(data.seconds_waited - waited_before))
                 broken = {id: reason for part in ranks.gather(data.broken) for id, reason in part.items()}
-                if log_writer:
+                for skip in skipped if log_writer else ():
+                    log_writer.skipped(skip.number, skip.problem)
+                if log_writer and means:
                     broken |= prober.unreadable if prober else {}
                     log_writer.step(
                         step,
                         clips_consumed=clips_consumed,
-                        losses=losses,
-                        loss=_total(recipe, losses),
-                        by_source=by_source if len(recipe.data) > 1 else {},
+                        losses=means.losses,
+                        loss=sum(t.weight * means.losses[t.name] for t in recipe.targets),
+                        by_source=means.by_source if len(recipe.data) > 1 else {},
                         broken=len(broken),
+                        skipped=history.skipped,
                         lr=lr,
-                        grad_norm=norm,
+                        grad_norm=means.norm,
                         clips_per_second=clips_since / seconds,
                         waiting=min(seconds_waited / seconds, 1.0),
                     )
                     _write_broken(run, broken)
                 since, waited_before, clips_since = time.perf_counter(), data.seconds_waited, 0
+            if history.why:
+                _stop(log_writer, ranks, step, run=run, why=history.why, healthy=healthy)
             if probing_due:
-                start, weights = time.perf_counter(), trunk_state(model)
+                began, weights = time.perf_counter(), trunk_state(model)
                 if log_writer and prober:
                     probing = prober(export.build_encoder(weights, recipe, device), device)
                     log_writer.probe(
                         step, clips_consumed=clips_consumed, similarity=objective.similarity, **probing._asdict()
                     )
-                since += time.perf_counter() - start
+                since += time.perf_counter() - began
             if logging_due or probing_due:
                 why, suspect = ranks.gather((log_writer.why, log_writer.suspect) if log_writer else ("", False))[0]
                 if why:
                     _stop(log_writer, ranks, step, run=run, why=why, healthy=healthy)
-            if step % config.save_every == 0 or step == last_step:
-                state = {"seen": clips_consumed, "data": ranks.gather(data.state()), **metadata}
+            if saving_due:
+                counts = {"skipped": history.skipped, "in_a_row": history.in_a_row}
+                state = {"seen": clips_consumed, "data": ranks.gather(data.state()), "skipped": counts, **metadata}
                 saved = checkpoint.save(run, step, model, optimizers, metadata=state, ranks=ranks, healthy=healthy)
                 healthy = healthy if suspect and healthy else saved
 
@@ -230,60 +224,6 @@ def trunk_state(model: nn.Module) -> dict[str, Tensor]:
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
     state: dict[str, Any] = dict(get_model_state_dict(model, options=options))
     return {k.removeprefix(export.TRUNK): v for k, v in state.items() if k.startswith(export.TRUNK)}
-
-
-def _refuse_other_recipe(recipe: Recipe, run: Path, ranks: Ranks) -> None:
-    """Raise UserError if the run folder contains a run of another recipe."""
-    path, problem = run / RECIPE, ""
-    if ranks.first and path.exists():
-        again = "name another folder with -o"
-        stored, given = read_json(path, again), json.loads(json.dumps(plain(recipe)))
-        if not isinstance(stored, dict):
-            raise UserError(f"{path}: not a recipe; {again}")
-        differing = [k for k in sorted(set(stored) | set(given)) if stored.get(k) != given.get(k)]
-        differences = ", ".join(f"{k} was {stored.get(k)!r:.60}, is now {given.get(k)!r:.60}" for k in differing[:3])
-        problem = (
-            f"{run}: contains a run of another recipe ({differences}); choose another folder with -o"
-            if differing
-            else ""
-        )
-    if problem := ranks.gather(problem)[0]:
-        raise UserError(problem)
-
-
-def _refuse_other_teachers(stored: Mapping[str, str], current: Mapping[str, str], run: Path) -> None:
-    """Raise UserError if a teacher's weights differ from those at the start of the run."""
-    for name, digest in stored.items():
-        if current.get(name) != digest:
-            raise UserError(
-                f"{run}: the digest of teacher {name} was {digest}, is now {current.get(name, 'missing')}; restore its "
-                "weights, or start a new run in another folder"
-            )
-
-
-def _per_process(recipe: Recipe, ranks: Ranks) -> int:
-    """Number of clips of each step that one process computes."""
-    if recipe.batch % (ranks.world * recipe.accumulate):
-        raise UserError(
-            f"recipe {recipe.name}: a batch of {recipe.batch} cannot be divided among {ranks.world} processes in "
-            f"{recipe.accumulate} parts; change batch or accumulate"
-        )
-    return recipe.batch // ranks.world
-
-
-def _position(states: list[dict[str, Any]], ranks: Ranks, run: Path) -> dict[str, Any]:
-    """Return this process's reader state; with another number of processes, the state that all had in common.
-
-    Raises UserError if their states differ, as they do once a process has met unreadable files.
-    """
-    if len(states) == ranks.world:
-        return states[ranks.rank]
-    if any(state != states[0] for state in states):
-        raise UserError(
-            f"{run}: it was trained by {len(states)} processes at different positions in the data; "
-            f"resume with {len(states)} processes"
-        )
-    return states[0]
 
 
 def _saliency(guide: Guide | None, recipe: Recipe, pixels: Tensor, grid: tuple[int, int, int]) -> Tensor:
@@ -325,23 +265,6 @@ def _open_log(
             init = str(start) if start else ""
             log_writer.start(plain(recipe), params=recipe.shape.params, total=recipe.steps, init=init)
         yield log_writer
-
-
-def _not_finite(means: Mapping[str, float], similarity: list[dict[str, float]]) -> str:
-    """Describe which loss, gradient or target of a step is not finite."""
-    losses = [name for name, value in means.items() if not math.isfinite(value)]
-    targets = [name for name in means if any(math.isnan(part.get(name, 0.0)) for part in similarity)]
-    text = (
-        f"the loss of {', '.join(losses)} is not finite"
-        if losses
-        else "the gradient is not finite, although every loss is"
-    )
-    return f"{text}; nor is the target of {', '.join(targets)}: check its teacher" if targets else text
-
-
-def _total(recipe: Recipe, losses: Mapping[str, float]) -> float:
-    """Weighted sum of the losses, which is minimized."""
-    return sum(t.weight * losses[t.name] for t in recipe.targets)
 
 
 def _stop(

@@ -69,7 +69,12 @@ class Display:
         if kind == "start":
             init = f" · from {escaped(line['init'])}" if line.get("init") else ""
             return f"start · {line['params'] / 1e6:.2f} M parameters{init}"
-        templates = {"alarm": "STOPPED at step {step}: {why}", "resumed": "resumed after step {step}", "done": "done"}
+        templates = {
+            "alarm": "STOPPED at step {step}: {why}",
+            "skipped": "step {step} skipped: {why}",
+            "resumed": "resumed after step {step}",
+            "done": "done",
+        }
         return templates[kind].format(**{**line, "why": escaped(str(line.get("why", "")))})
 
     def table(self) -> Group:
@@ -94,6 +99,8 @@ class Display:
             for cells in _probe_rows(probe, self._previous_probe):
                 results.add_row(*map(Text, cells))
             parts.append(results)
+        if "skipped" in self._last:
+            parts.append(Text(self.text(self._last["skipped"]), style="red"))
         if "alarm" in self._last:
             parts.append(Text(self.text(self._last["alarm"]), style="bold red"))
         return Group(*parts)
@@ -114,6 +121,8 @@ def _training(step: Line) -> Iterator[tuple[str, str]]:
     yield "waiting", f"{step['waiting']:.0%}{starved}"
     if broken := step.get("broken"):
         yield "unreadable", f"{broken:,}"
+    if skipped := step.get("skipped"):
+        yield "skipped", f"{skipped:,}"
     yield "lr", f"{step['lr']:.2e}"
     yield "gradient", _small(step["grad_norm"])
 

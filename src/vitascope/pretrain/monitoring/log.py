@@ -13,7 +13,7 @@ from vitascope.core.schema import conform, parse
 
 RECORDER = "recorder.jsonl"
 """File name of the training log in a run folder."""
-KINDS = ("start", "step", "probe", "alarm", "resumed", "done")
+KINDS = ("start", "step", "skipped", "probe", "alarm", "resumed", "done")
 REQUIRED = {"step": ("seen", "losses", "loss"), "probe": ("seen", "scores")}
 """Required fields of each kind of line, in addition to its step."""
 Number: TypeAlias = float | None
@@ -24,12 +24,13 @@ Numbers: TypeAlias = Mapping[str, Number]
 class _Logged:
     """Types of the values logged; what is not finite is logged as None."""
 
-    kind: Literal["start", "step", "probe", "alarm", "resumed", "done"]
+    kind: Literal["start", "step", "skipped", "probe", "alarm", "resumed", "done"]
     step: int = 0
     params: int | None = None
     total: int | None = None
     seen: int | None = None
     broken: int | None = None
+    skipped: int | None = None
     loss: Number = None
     lr: Number = None
     grad_norm: Number = None
@@ -66,6 +67,8 @@ class TrainingLog:
     probes: tuple[Line, ...] = ()
     alarms: tuple[Line, ...] = ()
     """Alarms that stopped the run and were not resumed from."""
+    skipped: tuple[Line, ...] = ()
+    """Steps that the optimizers skipped because a loss or the gradient was not finite."""
     resumed: tuple[Line, ...] = ()
     done: bool = False
 
@@ -154,6 +157,7 @@ def build_log(lines: Sequence[Line], *, name: str) -> TrainingLog:
         steps=ordered["step"],
         probes=ordered["probe"],
         alarms=ordered["alarm"],
+        skipped=ordered["skipped"],
         resumed=ordered["resumed"],
         done=bool(ordered["done"]),
     )

@@ -95,12 +95,13 @@ class LogWriter:
         waiting: float,
         by_source: Mapping[str, Mapping[str, float]] | None = None,
         broken: int = 0,
+        skipped: int = 0,
     ) -> None:
         """Log the optimizer steps since the last line.
 
         `clips_consumed` counts from the start of training; `losses` are unweighted means by target, `loss` is their
         weighted sum, `by_source` has the means of each source's steps. `waiting` is the share of the time spent waiting
-        for data, 0 to 1; `broken` counts unreadable files.
+        for data, 0 to 1; `broken` counts unreadable files, `skipped` the steps so far that were not finite.
         """
         self._write(
             {
@@ -115,6 +116,7 @@ class LogWriter:
                 "waiting": waiting,
                 **({"by_source": {name: dict(means) for name, means in by_source.items()}} if by_source else {}),
                 **({"broken": broken} if broken else {}),
+                **({"skipped": skipped} if skipped else {}),
                 "seconds": round(self._clock() - self._start_time, 3),
             }
         )
@@ -147,6 +149,10 @@ class LogWriter:
             "effective_rank": effective_rank,
         }
         self._write({**line, "token_std": token_std, "similarity": dict(similarity or {})}, True)
+
+    def skipped(self, step: int, why: str) -> None:
+        """Log that the optimizers skipped `step` because a loss or the gradient was not finite."""
+        self._write({"kind": "skipped", "step": step, "why": why}, True)
 
     def alarm(self, step: int, why: str = "") -> str:
         """Log that the run stops at `step`; `why` defaults to the monitor's reason. Returns the reason."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any, NamedTuple
 
-from vitascope.core.text import compact, escaped, number, percent, with_interval
+from vitascope.core.text import compact, counted, escaped, number, percent, with_interval
 from vitascope.core.types import Score
 from vitascope.pretrain.monitoring.log import Line, TrainingLog
 from vitascope.report.analysis import training_runs
@@ -70,11 +70,14 @@ def pretraining(logs: Sequence[TrainingLog], *, first: int = 0) -> Pretraining |
 
 
 def _key_findings(runs: Sequence[TrainingRun]) -> Iterator[list[TextRun]]:
-    """State which recipe ends highest on each axis and on their mean, and which runs were stopped."""
+    """State which recipe ends highest on each axis and on their mean, and which runs skipped steps or were stopped."""
     methods = training_runs.methods(runs)
     if methods:
         yield list(_leaders(runs, methods[0]))
     for run in runs:
+        if skipped := run.log.skipped:
+            last = f", the last at step {skipped[-1]['step']:,}: {escaped(str(skipped[-1]['why']))}."
+            yield [TextRun(run.label, True), TextRun(f" skipped {counted(len(skipped), 'step')}{last}")]
         for alarm in run.log.alarms:
             stopped = f" was stopped at step {alarm['step']:,}: {escaped(str(alarm['why']))}."
             yield [TextRun(run.label, True), TextRun(stopped)]
@@ -206,17 +209,20 @@ def _waiting_percent(line: Line) -> float | None:
 def table(runs: Sequence[TrainingRun]) -> SummaryTable:
     """One row per run: progress, speed, and scores of the last evaluation."""
     names = training_runs.score_names(runs)
-    heads = ("run", "state", "clips", "clips/s", "waiting", *map(escaped, names), "effective rank", "token deviation")
-    return SummaryTable("Pretraining runs", NOTE, heads, tuple(_row(run, names) for run in runs))
+    skips = any(run.log.skipped for run in runs)
+    heads = ("run", "state", *["skipped steps"] * skips, "clips", "clips/s", "waiting", *map(escaped, names))
+    rows = tuple(_row(run, names, skips) for run in runs)
+    return SummaryTable("Pretraining runs", NOTE, (*heads, "effective rank", "token deviation"), rows)
 
 
-def _row(run: TrainingRun, names: Sequence[str]) -> tuple[str, ...]:
+def _row(run: TrainingRun, names: Sequence[str], skips: bool) -> tuple[str, ...]:
     last: Line = run.log.probes[-1] if run.log.probes else {"scores": {}}
     speed = training_runs.throughput(run.log)
     rate, waiting = (compact(speed[0]), f"{100 * speed[1]:.0f} %") if speed else ("–", "–")
     scores = [_score(last["scores"].get(name)) for name in names]
     measures = [_measure(last.get(name)) for name in ("effective_rank", "token_std")]
-    return (run.label, run.state, compact(run.log.clips_consumed), rate, waiting, *scores, *measures)
+    skipped = [str(len(run.log.skipped))] * skips
+    return (run.label, run.state, *skipped, compact(run.log.clips_consumed), rate, waiting, *scores, *measures)
 
 
 def _score(entry: Any) -> str:
@@ -238,6 +244,7 @@ def run_records(logs: Sequence[TrainingLog]) -> list[dict[str, Any]]:
             "recipe": dict(run.log.recipe),
             "probe": dict(run.log.probes[-1]) if run.log.probes else None,
             "alarms": [dict(alarm) for alarm in run.log.alarms],
+            "skipped": [dict(step) for step in run.log.skipped],
         }
         for run in training_runs.group_by_recipe(logs)
     ]
