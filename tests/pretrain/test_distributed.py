@@ -26,9 +26,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return {"run": str(root / name), "recipe": made, "changes": changes or {}, "setting": saved | setting}
 
     jobs = [
-        job("ddp"),
+        job("ddp", gradients_every=3),
         job("ddp-one-part", changes={"accumulate": 1}),
-        job("fsdp", parallel="fsdp"),
+        job("fsdp", parallel="fsdp", gradients_every=3),
         job("fsdp-stopped", parallel="fsdp", stop_at=3),
         job("fsdp-stopped", parallel="fsdp"),
         job("shrunk", stop_at=3),
@@ -38,7 +38,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         job("fsdp-poisoned", "poisoned", parallel="fsdp"),
     ]
     together(jobs, root / "meeting")
-    train(root / "one", everything(), **saved)
+    train(root / "one", everything(), gradients_every=3, **saved)
     train(root / "one-centered", centered(), **saved)
     train(root / "one-poisoned", poisoned(), **saved)
     return root
@@ -60,6 +60,15 @@ def test_two_processes_give_the_loss_curve_of_one(name: str, alone: str, runs: P
     assert list(two) == list(one) == [1, 2, 3, 4, 5, 6]
     for step in one:
         assert two[step] == pytest.approx(one[step], abs=CLOSE, rel=0)
+
+
+@pytest.mark.parametrize("name", ["ddp", "fsdp"])
+def test_two_processes_measure_the_gradients_of_one(name: str, runs: Path) -> None:
+    one, two = (recording.read(runs / run).gradients for run in ("one", name))
+    assert [line["step"] for line in two] == [line["step"] for line in one] == [3, 6]
+    for line, other in zip(one, two, strict=True):
+        for group in ("norms", "cosines"):
+            assert other[group] == pytest.approx(line[group], abs=1e-4, rel=1e-4)
 
 
 @pytest.mark.parametrize("name", ["ddp-poisoned", "fsdp-poisoned"])

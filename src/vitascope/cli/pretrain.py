@@ -72,6 +72,15 @@ def pretrain(
         int, typer.Option("--check-every", help="steps between in-loop probings; 0: none", min=0)
     ] = 1000,
     checks: Checks = [],  # noqa: B006
+    gradients_every: Annotated[
+        int | None,
+        typer.Option(
+            "--gradients-every",
+            help="steps between measurements of each target's gradient; 0: none",
+            min=0,
+            show_default="at in-loop probings",
+        ),
+    ] = None,
     log_every: Annotated[int, typer.Option("--log-every", help="steps between lines of the training log", min=1)] = 50,
     mirrors: Mirrors = [],  # noqa: B006
     stop_at: Annotated[
@@ -99,6 +108,7 @@ def pretrain(
         save_every=save_every,
         check_every=check_every,
         probing=ProbingConfig(suites=tuple(checks)) if checks else ProbingConfig(),
+        gradients_every=gradients_every,
         log_every=log_every,
         mirrors=tuple(mirrors),
         quiet=quiet,

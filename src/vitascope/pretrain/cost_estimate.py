@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -67,13 +69,11 @@ def estimate_cost(recipe: Recipe, device: torch.device) -> TrainingCost:
     guide = Guide(recipe.guide, device) if recipe.guide else None
     optimizers = optim.build_optimizers(objective, recipe)
     grid = student.grid(recipe.frames, recipe.size)
-    batch = _noise_batch(recipe, 2, grid, device, guide)
-    # torch counts only some of the fused attention kernels, but all plain matrix products
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        _train_step(objective, optimizers, recipe, batch)
+    flops = count_flops(objective, objective, recipe, recipe.frames, guide=guide)
+    batch = _noise_batch(recipe, 2, recipe.frames, device, guide=guide)
     seconds = _time_step(objective, optimizers, recipe, batch) / 2
     count = max(2, min(recipe.batch // recipe.accumulate, int(TARGET_SECONDS / seconds)))
-    batch = _noise_batch(recipe, count, grid, device, guide)
+    batch = _noise_batch(recipe, count, recipe.frames, device, guide=guide)
     fastest = min(_time_step(objective, optimizers, recipe, batch) for _ in range(TIMED_STEPS))
     visible = tuple(mask.keep.shape[1] for mask in batch.masks)
     return TrainingCost(
@@ -82,23 +82,44 @@ def estimate_cost(recipe: Recipe, device: torch.device) -> TrainingCost:
         visible_tokens=visible,
         tokens=grid[0] * grid[1] * grid[2],
         encoder_gflops=sum(student.flops(n) for n in visible) / 1e9,
-        clip_gflops=counter.get_total_flops() / 2 / 1e9,
+        clip_gflops=flops / 1e9,
         clips=recipe.steps * recipe.batch,
         steps=recipe.steps,
         clips_per_second=count / fastest,
     )
 
 
+def count_flops(model: nn.Module, objective: Objective, recipe: Recipe, frames: int, *, guide: Guide | None) -> float:
+    """FLOPs of training on one clip of `frames` frames: forward and backward passes, teachers and decoders.
+
+    Counted on noise, two per multiply-add, without what activation checkpointing repeats; a collective of all processes
+    if `model`, the wrapped `objective`, is distributed. Gradients are cleared.
+    """
+    student, device = objective.student, next(objective.parameters()).device
+    batch = _noise_batch(recipe, 2, frames, device, guide=guide)
+    student.checkpointing = False
+    # torch counts only some of the fused attention kernels, but all plain matrix products, and no compiled ones
+    eager = torch.compiler.set_stance("force_eager") if recipe.compile else nullcontext()
+    with eager, sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        _backward(model, recipe, batch)
+    student.checkpointing = recipe.checkpointing
+    model.zero_grad(set_to_none=True)
+    objective.take_target_means()
+    return counter.get_total_flops() / len(batch.pixels)
+
+
 def _noise_batch(
-    recipe: Recipe, count: int, grid: tuple[int, int, int], device: torch.device, guide: Guide | None
+    recipe: Recipe, count: int, frames: int, device: torch.device, *, guide: Guide | None
 ) -> optim.StepBatch:
     """Make a batch of `count` clips of noise."""
+    shape, size = recipe.shape, recipe.size // recipe.shape.patch
+    grid = (max(frames // shape.tubelet, 1), size, size)
     rng = generator(0)
-    pixels = torch.randint(256, (count, recipe.frames, recipe.size, recipe.size, 3), generator=rng, dtype=torch.uint8)
+    pixels = torch.randint(256, (count, frames, recipe.size, recipe.size, 3), generator=rng, dtype=torch.uint8)
     pixels = pixels.to(device)
     classes = next((target.classes for target in recipe.targets if isinstance(target, Labels)), 1)
     labels = torch.randint(classes, (count,), generator=rng).to(device)
-    rules = recipe.masks_for(recipe.frames)
+    rules = recipe.masks_for(frames)
     saliency = guide(pixels, grid) if guide and any(rule.needs_saliency for rule in rules) else None
     masks: list[Masked] = draw_masks(rules, grid, rng, count=count, rows=slice(None), saliency=saliency)
     return optim.StepBatch(pixels, labels, masks)
@@ -106,12 +127,17 @@ def _noise_batch(
 
 def _train_step(objective: Objective, optimizers: Optimizers, recipe: Recipe, batch: optim.StepBatch) -> None:
     """Run a full training step on a batch."""
-    with optim.autocast(recipe, batch.pixels.device):
-        losses = objective(batch.pixels, batch.labels, batch.masks)
-        loss = torch.stack([t.weight * losses[t.name] for t in recipe.targets]).sum()
-    loss.backward()
+    _backward(objective, recipe, batch)
     optim.step_optimizers(optimizers)
     objective.update_targets(0.0)
+
+
+def _backward(model: nn.Module, recipe: Recipe, batch: optim.StepBatch) -> None:
+    """Run the forward and backward passes of a batch in one part."""
+    with optim.autocast(recipe, batch.pixels.device):
+        losses = model(batch.pixels, batch.labels, batch.masks)
+        loss = torch.stack([t.weight * losses[t.name] for t in recipe.targets]).sum()
+    loss.backward()
 
 
 def _time_step(objective: Objective, optimizers: Optimizers, recipe: Recipe, batch: optim.StepBatch) -> float:

@@ -14,6 +14,7 @@ from vitascope.pretrain.distributed import gradient_sync
 from vitascope.pretrain.masking import Masked
 from vitascope.pretrain.objective import Losses, Objective
 from vitascope.pretrain.recipe import Recipe
+from vitascope.pretrain.targets.targets import Target
 
 Optimizers: TypeAlias = list[torch.optim.Optimizer]
 
@@ -34,10 +35,12 @@ class StepBatch(NamedTuple):
             yield StepBatch(self.pixels[part], self.labels[part], masks)
 
 
-def backward(model: nn.Module, recipe: Recipe, batch: StepBatch, *, measure: bool = False) -> Losses:
+def backward(
+    model: nn.Module, recipe: Recipe, batch: StepBatch, *, measure: bool = False, targets: Sequence[Target] = ()
+) -> Losses:
     """Accumulate the gradients of a batch over `recipe.accumulate` parts; returns its unweighted losses by target.
 
-    `measure` is passed to `Objective.forward` for every part.
+    `measure` is passed to `Objective.forward` for every part; gradients are those of `targets`, by default of all.
     """
     sums: Losses = {}
     count = recipe.accumulate
@@ -45,7 +48,7 @@ def backward(model: nn.Module, recipe: Recipe, batch: StepBatch, *, measure: boo
         with gradient_sync(model, number == count):
             with autocast(recipe, batch.pixels.device):
                 losses: Losses = model(part.pixels, part.labels, part.masks, measure=measure)
-                loss = torch.stack([t.weight * losses[t.name] for t in recipe.targets]).sum() / count
+                loss = torch.stack([t.weight * losses[t.name] for t in targets or recipe.targets]).sum() / count
             loss.backward()
         for name, value in losses.items():
             sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach() / count
@@ -123,10 +126,15 @@ def mask_generator(recipe: Recipe, step: int, device: torch.device) -> torch.Gen
     return torch.Generator(device if device.type == "cuda" else "cpu").manual_seed(seed)
 
 
+def compute_dtype(recipe: Recipe, device: torch.device) -> torch.dtype:
+    """Precision of matrix products: bfloat16 if the recipe requests it and the hardware supports it."""
+    return torch.bfloat16 if recipe.precision == "bfloat16" and has_bfloat16(device) else torch.float32
+
+
 @contextmanager
 def autocast(recipe: Recipe, device: torch.device) -> Iterator[None]:
     """Autocast to bfloat16 if the recipe requests it and the hardware supports it."""
-    if recipe.precision == "bfloat16" and has_bfloat16(device):
+    if compute_dtype(recipe, device) == torch.bfloat16:
         with torch.autocast(device.type, torch.bfloat16):
             yield
     else:

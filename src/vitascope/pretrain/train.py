@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -17,20 +16,23 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 
 from vitascope.core import files
 from vitascope.core.device import device as device_called
-from vitascope.core.device import generator
+from vitascope.core.device import generator, peak_bytes
 from vitascope.core.errors import UserError, reading
 from vitascope.core.log import log
 from vitascope.core.types import Card, plain
 from vitascope.encoders.weights.native import WEIGHTS
-from vitascope.pretrain import checkpoint, distributed, export, initial, optim, run_checks
+from vitascope.pretrain import checkpoint, distributed, export, initial, optim, run_checks, target_gradients
+from vitascope.pretrain.cost_estimate import count_flops
 from vitascope.pretrain.data.mixture import Mixture
 from vitascope.pretrain.distributed import Parallel, Ranks
+from vitascope.pretrain.matrix_peak import matrix_peak
 from vitascope.pretrain.model import Student
 from vitascope.pretrain.monitoring.display import Display
 from vitascope.pretrain.monitoring.log import RECORDER
 from vitascope.pretrain.monitoring.log_writer import LogWriter
 from vitascope.pretrain.monitoring.loggers import open_mirror
 from vitascope.pretrain.monitoring.probing import InLoopProbing, ProbingConfig
+from vitascope.pretrain.monitoring.speed import Speedometer
 from vitascope.pretrain.monitoring.step_history import StepHistory
 from vitascope.pretrain.objective import Objective, draw_masks
 from vitascope.pretrain.recipe import Recipe
@@ -58,6 +60,8 @@ class TrainConfig:
     """Steps between in-loop probings, with one more at the end; 0: none."""
     probing: ProbingConfig = field(default_factory=ProbingConfig)
     """Datasets and probes of in-loop probing."""
+    gradients_every: int | None = None
+    """Steps between measurements of each target's gradient; 0: none; None: at in-loop probings."""
     log_every: int = 50
     """Steps between lines of the training log."""
     mirrors: tuple[str, ...] = ()
@@ -71,7 +75,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         wrong = [n for n in ("save_every", "log_every") if getattr(self, n) < 1]
-        wrong += [n for n in ("check_every", "workers", "stop_at") if getattr(self, n) < 0]
+        wrong += [n for n in ("check_every", "gradients_every", "workers", "stop_at") if (getattr(self, n) or 0) < 0]
         if wrong:
             raise UserError(
                 f"{wrong[0]} = {getattr(self, wrong[0])}: steps between two savings or lines are at least 1"
@@ -133,13 +137,15 @@ def _pretrain(recipe: Recipe, run: Path, config: TrainConfig, *, device: torch.d
 
     with closing(data), _open_log(recipe, run, config, ranks=ranks, resumed=resumed, start=start) as log_writer:
         # ---- steps
-        since, waited_before, clips_since = time.perf_counter(), data.seconds_waited, 0
+        speed, flops = Speedometer(lambda: data.seconds_waited), dict[int, float]()
+        peak = matrix_peak(device, optim.compute_dtype(recipe, device)) if log_writer and step < last_step else 0.0
         suspect = ranks.gather(log_writer.suspect if log_writer else False)[0]
         # the last checkpoint without signs of collapse: the one resumed from or, if that is suspect, the one before
         healthy = next((p for p in checkpoint.list_checkpoints(run) if suspect or checkpoint.step_of(p) == step), None)
         while step < last_step:
             launcher.check(run)
             probing_due = config.check_every and ((step + 1) % config.check_every == 0 or step + 1 == recipe.steps)
+            gradients_every = config.check_every if config.gradients_every is None else config.gradients_every
             clips = data.read(batch_size)
             pixels, labels = (part.to(device, non_blocking=True) for part in (clips.pixels, clips.labels))
             frames = pixels.shape[1]
@@ -151,12 +157,21 @@ def _pretrain(recipe: Recipe, run: Path, config: TrainConfig, *, device: torch.d
             masks = draw_masks(mask_rules, grid, mask_rng, count=recipe.batch, rows=rows, saliency=saliency)
             batch = optim.StepBatch(pixels, labels, masks)
 
+            if frames not in flops:
+                with speed.paused():
+                    flops[frames] = count_flops(model, objective, recipe, frames, guide=guide)
+            if gradients_every and (step + 1) % gradients_every == 0:
+                with speed.paused():
+                    gradients = target_gradients.measure(model, objective, recipe, batch)
+                    if log_writer:
+                        log_writer.gradients(step + 1, clips_consumed=clips_consumed, **gradients._asdict())
             lr = optim.apply_schedule(optimizers, recipe, step)
             losses = optim.backward(model, recipe, batch, measure=bool(probing_due))
             norm = nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_grad_norm or math.inf)
             values = torch.cat([ranks.mean(losses, objective.take_target_means()), distributed.full_value(norm)])
             optim.step_optimizers(optimizers, skip=~history.sound(values))
-            step, clips_consumed, clips_since = step + 1, clips_consumed + recipe.batch, clips_since + recipe.batch
+            step, clips_consumed = step + 1, clips_consumed + recipe.batch
+            speed.step(recipe.batch, recipe.batch * flops[frames])
             objective.update_targets(step / recipe.steps)
             history.add(step, clips.source, values)
 
@@ -166,10 +181,8 @@ def _pretrain(recipe: Recipe, run: Path, config: TrainConfig, *, device: torch.d
             if logging_due or probing_due or saving_due:
                 history.read()
             if logging_due or history.why:
-                seconds = max(time.perf_counter() - since, 1e-9)
                 means, skipped = history.take()
-                # one waiting process delays all, though the others would count the delay as computation
-                seconds_waited = max(ranks.gather(data.seconds_waited - waited_before))
+                rates = speed.take(max(ranks.gather(speed.seconds_waited)), ranks.world * peak)
                 broken = {id: reason for part in ranks.gather(data.broken) for id, reason in part.items()}
                 for skip in skipped if log_writer else ():
                     log_writer.skipped(skip.number, skip.problem)
@@ -185,21 +198,20 @@ def _pretrain(recipe: Recipe, run: Path, config: TrainConfig, *, device: torch.d
                         skipped=history.skipped,
                         lr=lr,
                         grad_norm=means.norm,
-                        clips_per_second=clips_since / seconds,
-                        waiting=min(seconds_waited / seconds, 1.0),
+                        memory=peak_bytes(device),
+                        **rates._asdict(),
                     )
                     _write_broken(run, broken)
-                since, waited_before, clips_since = time.perf_counter(), data.seconds_waited, 0
             if history.why:
                 _stop(log_writer, ranks, step, run=run, why=history.why, healthy=healthy)
             if probing_due:
-                began, weights = time.perf_counter(), trunk_state(model)
-                if log_writer and prober:
-                    probing = prober(export.build_encoder(weights, recipe, device), device)
-                    log_writer.probe(
-                        step, clips_consumed=clips_consumed, similarity=objective.similarity, **probing._asdict()
-                    )
-                since += time.perf_counter() - began
+                with speed.paused():
+                    weights = trunk_state(model)
+                    if log_writer and prober:
+                        probing = prober(export.build_encoder(weights, recipe, device), device)
+                        log_writer.probe(
+                            step, clips_consumed=clips_consumed, similarity=objective.similarity, **probing._asdict()
+                        )
             if logging_due or probing_due:
                 why, suspect = ranks.gather((log_writer.why, log_writer.suspect) if log_writer else ("", False))[0]
                 if why:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 
@@ -30,9 +31,12 @@ class Speedometer:
         """Count a step of `clips` clips and `flops` floating point operations, of all processes."""
         self._clips, self._steps, self._flops = self._clips + clips, self._steps + 1, self._flops + flops
 
-    def pause(self, seconds: float) -> None:
-        """Leave out seconds spent on something else."""
-        self._began += seconds
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave out the time of the block, which is spent on something else."""
+        began = self._clock()
+        yield
+        self._began += self._clock() - began
 
     @property
     def seconds_waited(self) -> float:
@@ -42,7 +46,8 @@ class Speedometer:
     def take(self, seconds_waited: float, peak: float) -> Speed:
         """Return the means since the last call; `peak` is the rate of matrix products of all devices, 0 if unknown.
 
-        One waiting process delays all: `seconds_waited` is the longest of theirs.
+        `seconds_waited` is the longest of all processes: one that waits delays the others, which would count the delay
+        as computation.
         """
         seconds = max(self._clock() - self._began, 1e-9)
         rates = (self._clips / seconds, self._steps / seconds, min(seconds_waited / seconds, 1.0))

@@ -143,8 +143,15 @@ def _galleries(runs: Sequence[TrainingRun]) -> Iterator[Gallery]:
         _nonempty(_by_source(runs)),
     )
     yield Gallery(
+        "Gradients of the targets",
+        "Gradient of each weighted loss on the encoder, at some steps. Norms: which target moves the encoder most. "
+        "Cosines: 1 if two targets pull in the same direction, below 0 if they work against each other.",
+        _nonempty(_target_gradients(runs)),
+    )
+    yield Gallery(
         "Optimization and speed",
-        "If the time spent waiting for data is far above zero, data loading limits the speed, not computation.",
+        "MFU: operations of the model over those of plain matrix products in the same time. If the time spent waiting "
+        "for data is far above zero, data loading limits the speed, not computation.",
         _nonempty(_optimization_and_speed(runs)),
     )
 
@@ -172,6 +179,15 @@ def _losses(runs: Sequence[TrainingRun]) -> Iterator[TrainingPlot | None]:
         yield training_curves.step_plot(runs, "weighted sum", _entry("loss"))
 
 
+def _target_gradients(runs: Sequence[TrainingRun]) -> Iterator[TrainingPlot | None]:
+    scales = {"norms": training_curves.zero_to(0.0), "cosines": training_curves.at_least(-0.5, 0.5)}
+    for group, scale in scales.items():
+        for name in dict.fromkeys(name for run in runs for line in run.log.gradients for name in line[group]):
+            title = f"norm of {escaped(name)}" if group == "norms" else f"cosine of {escaped(name)}"
+            value = training_curves.measure_reader(name, group)
+            yield training_curves.probe_plot(runs, title, value, scale=scale, lines=lambda log: log.gradients)
+
+
 def _by_source(runs: Sequence[TrainingRun]) -> Iterator[TrainingPlot | None]:
     lines = [line for run in runs for line in run.log.steps]
     pairs = dict.fromkeys(
@@ -186,7 +202,11 @@ def _optimization_and_speed(runs: Sequence[TrainingRun]) -> Iterator[TrainingPlo
     yield training_curves.step_plot(runs, "learning rate", _entry("lr"), within=(0.0, 0.0))
     yield training_curves.step_plot(runs, "gradient norm", _entry("grad_norm"))
     yield training_curves.step_plot(runs, "clips per second", _entry("clips_per_second"), within=(0.0, 0.0))
-    yield training_curves.step_plot(runs, "waiting for data, % of the time", _waiting_percent, within=(0.0, 10.0))
+    yield training_curves.step_plot(
+        runs, "waiting for data, % of the time", _scaled("waiting", 100), within=(0.0, 10.0)
+    )
+    yield training_curves.step_plot(runs, "MFU, %", _scaled("mfu", 100), within=(0.0, 0.0))
+    yield training_curves.step_plot(runs, "highest memory, GB", _scaled("memory", 1e-9), within=(0.0, 0.0))
 
 
 def _loss(name: str) -> Callable[[Line], float | None]:
@@ -201,9 +221,8 @@ def _entry(name: str) -> Callable[[Line], float | None]:
     return lambda line: line.get(name)
 
 
-def _waiting_percent(line: Line) -> float | None:
-    fraction = line.get("waiting")
-    return None if fraction is None else 100 * fraction
+def _scaled(name: str, factor: float) -> Callable[[Line], float | None]:
+    return lambda line: None if line.get(name) is None else factor * line[name]
 
 
 def table(runs: Sequence[TrainingRun]) -> SummaryTable:
