@@ -7,10 +7,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pretraining import POISONED, centered, everything, losses, poisoned, recipe, same, state, together, train
+from pretraining import POISONED, SHAPE, centered, everything, losses, poisoned, recipe, same, state, together, train
+from vitascope.nn.attention import Block
 from vitascope.pretrain import run_checks
-from vitascope.pretrain.distributed import Ranks, wrap_model
+from vitascope.pretrain.distributed import Ranks, wrap_fsdp, wrap_model
 from vitascope.pretrain.monitoring import log as recording
+from vitascope.pretrain.optim import has_bfloat16
 
 CLOSE = 1e-5
 
@@ -34,6 +36,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         job("shrunk", stop_at=3),
         job("ddp-centered", "centered"),
         job("fsdp-centered", "centered", parallel="fsdp"),
+        job("fsdp-bfloat16", parallel="fsdp", changes={"precision": "bfloat16"}),
         job("ddp-poisoned", "poisoned"),
         job("fsdp-poisoned", "poisoned", parallel="fsdp"),
     ]
@@ -69,6 +72,32 @@ def test_two_processes_measure_the_gradients_of_one(name: str, runs: Path) -> No
     for line, other in zip(one, two, strict=True):
         for group in ("norms", "cosines"):
             assert other[group] == pytest.approx(line[group], abs=1e-4, rel=1e-4)
+
+
+def test_gathered_in_bfloat16_the_curve_is_near_that_of_one_process(runs: Path) -> None:
+    one, two = losses(runs / "one"), losses(runs / "fsdp-bfloat16")
+    for step in one:
+        assert two[step] == pytest.approx(one[step], abs=0.05, rel=0.05)
+    if has_bfloat16(torch.device("cpu")):
+        assert two[6] != pytest.approx(one[6], abs=CLOSE, rel=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_parameters_are_gathered_in_the_precision_of_products(dtype: torch.dtype, tmp_path: Path) -> None:
+    """Shards stay float32, and so do the gradients that are summed."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meeting", rank=0, world_size=1)
+    try:
+        block = Block(SHAPE.block)
+        seen: list[torch.dtype] = []
+        block.norm1.register_forward_pre_hook(lambda norm, _: seen.append(norm.weight.dtype))
+        model = wrap_fsdp(torch.nn.Sequential(block), Ranks(), dtype)
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+            model(torch.ones(1, 2, SHAPE.dim, dtype=dtype)).sum().backward()
+        assert seen == [dtype]
+        assert {p.dtype for p in model.parameters()} == {p.grad.dtype for p in model.parameters() if p.grad is not None}
+        assert next(model.parameters()).dtype == torch.float32
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 @pytest.mark.parametrize("name", ["ddp-poisoned", "fsdp-poisoned"])

@@ -301,6 +301,26 @@ def test_the_name_of_an_unfinished_encoder_has_the_step(tmp_path: Path) -> None:
     assert "no checkpoint found" in str(error.value)
 
 
+def test_the_moving_average_is_exported(whole: Path, tmp_path: Path) -> None:
+    run = copied(whole, tmp_path / "run")
+    path, card = export.export_run(run, ema="latent")
+    assert (path, card.name) == (run / "model-ema.safetensors", "tiny-ema")
+    averaged = state(run, 6, tmp_path)
+    encoder: Any = load(str(path))
+    for name, tensor in encoder.network.named_parameters():
+        expected = averaged[f"/model/slow.latent.student.trunk.{name}"]
+        torch.testing.assert_close(tensor, expected.half().float(), atol=0, rtol=0)
+    assert load(str(run)).card.digest != card.digest
+    with pytest.raises(ValueError, match=r"target 'latnt' keeps no moving average .* did you mean 'latent'"):
+        export.export_run(run, ema="latnt")
+
+
+def test_without_a_latent_target_there_is_no_moving_average(tmp_path: Path) -> None:
+    train(tmp_path, recipe(targets=(Pixels(width=16, depth=1),)), stop_at=1)
+    with pytest.raises(ValueError, match="only Latent targets do, and the recipe has none"):
+        export.export_run(tmp_path, ema="latent")
+
+
 def test_bfloat16_is_near_float32(whole: Path, tmp_path: Path) -> None:
     train(tmp_path / "b", recipe(precision="bfloat16"), save_every=6)
     one, other = losses(whole), losses(tmp_path / "b")

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from vitascope.core.errors import UserError
 from vitascope.core.types import Card
 from vitascope.nn.configs.video_vit import Grid
+from vitascope.pretrain.constants import constant
 from vitascope.pretrain.masking import Mask, Masked
 from vitascope.pretrain.model import Decoder, Student, gather_tokens
 from vitascope.pretrain.monitoring import feature_rank
@@ -93,7 +94,7 @@ class Objective(nn.Module):
         grid = self.student.grid(clips.shape[2], clips.shape[-1])
         # patchify bytes, a quarter of the memory traffic of floats; then the arithmetic of `to_tensor`, bit for bit
         patches = self.student.patchify(clips).float().div_(255).unflatten(-1, (3, -1))
-        mean, std = (torch.tensor(v, device=pixels.device)[:, None] for v in (self.card.mean, self.card.std))
+        mean, std = (constant(patches, torch.tensor, v)[:, None] for v in (self.card.mean, self.card.std))
         return TargetInputs(clips.float().div_(255), patches.sub_(mean).div_(std).flatten(-2), grid, labels)
 
     @torch.no_grad()

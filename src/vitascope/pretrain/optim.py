@@ -35,6 +35,11 @@ class StepBatch(NamedTuple):
             yield StepBatch(self.pixels[part], self.labels[part], masks)
 
 
+def to_device(values: Tensor, device: torch.device) -> Tensor:
+    """Copy to a device without waiting for it; a GPU copies by itself only from pinned memory."""
+    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)
+
+
 def backward(
     model: nn.Module, recipe: Recipe, batch: StepBatch, *, measure: bool = False, targets: Sequence[Target] = ()
 ) -> Losses:

@@ -22,6 +22,7 @@ from vitascope.core.log import log
 from vitascope.core.types import Card, plain
 from vitascope.encoders.weights.native import WEIGHTS
 from vitascope.pretrain import checkpoint, distributed, export, initial, optim, run_checks, target_gradients
+from vitascope.pretrain.checkpoint_writer import CheckpointWriter
 from vitascope.pretrain.cost_estimate import count_flops
 from vitascope.pretrain.data.mixture import Mixture
 from vitascope.pretrain.distributed import Parallel, Ranks
@@ -56,6 +57,8 @@ class TrainConfig:
     """Parallelism under `torchrun`: "ddp" replicates the model, "fsdp" shards it."""
     save_every: int = 1000
     """Steps between checkpoints."""
+    background_saves: bool = True
+    """Write checkpoints from a thread; needs memory for a copy of weights and optimizer state."""
     check_every: int = 1000
     """Steps between in-loop probings, with one more at the end; 0: none."""
     probing: ProbingConfig = field(default_factory=ProbingConfig)
@@ -115,7 +118,8 @@ def _pretrain(recipe: Recipe, run: Path, config: TrainConfig, *, device: torch.d
     prober = InLoopProbing(config.probing, recipe.spec) if config.check_every and ranks.first else None
     if recipe.compile:
         student.compile()
-    model = distributed.wrap_model(objective, ranks, config.parallel)
+    dtype = optim.compute_dtype(recipe, device)
+    model = distributed.wrap_model(objective, ranks, config.parallel, dtype=dtype)
     optimizers = optim.build_optimizers(objective, recipe)
     source = Mixture(recipe.data)
     data = source.open(recipe.spec, seed=recipe.seed, rank=ranks.rank, world=ranks.world, workers=config.workers)
@@ -135,10 +139,15 @@ def _pretrain(recipe: Recipe, run: Path, config: TrainConfig, *, device: torch.d
         data.restore(run_checks.own_position(position, ranks, run))
     last_step = min(config.stop_at or recipe.steps, recipe.steps)
 
-    with closing(data), _open_log(recipe, run, config, ranks=ranks, resumed=resumed, start=start) as log_writer:
+    saver = CheckpointWriter(run, ranks, background=config.background_saves)
+    with (
+        closing(saver),
+        closing(data),
+        _open_log(recipe, run, config, ranks=ranks, resumed=resumed, start=start) as log_writer,
+    ):
         # ---- steps
         speed, flops = Speedometer(lambda: data.seconds_waited), dict[int, float]()
-        peak = matrix_peak(device, optim.compute_dtype(recipe, device)) if log_writer and step < last_step else 0.0
+        peak = matrix_peak(device, dtype) if log_writer and step < last_step else 0.0
         suspect = ranks.gather(log_writer.suspect if log_writer else False)[0]
         # the last checkpoint without signs of collapse: the one resumed from or, if that is suspect, the one before
         healthy = next((p for p in checkpoint.list_checkpoints(run) if suspect or checkpoint.step_of(p) == step), None)
@@ -147,7 +156,9 @@ def _pretrain(recipe: Recipe, run: Path, config: TrainConfig, *, device: torch.d
             probing_due = config.check_every and ((step + 1) % config.check_every == 0 or step + 1 == recipe.steps)
             gradients_every = config.check_every if config.gradients_every is None else config.gradients_every
             clips = data.read(batch_size)
-            pixels, labels = (part.to(device, non_blocking=True) for part in (clips.pixels, clips.labels))
+            for target in recipe.targets:
+                target.check_labels(clips.labels)
+            pixels, labels = (optim.to_device(part, device) for part in (clips.pixels, clips.labels))
             frames = pixels.shape[1]
             grid, mask_rules = student.grid(frames, pixels.shape[2]), recipe.masks_for(frames)
             saliency = (
@@ -161,6 +172,7 @@ def _pretrain(recipe: Recipe, run: Path, config: TrainConfig, *, device: torch.d
                 with speed.paused():
                     flops[frames] = count_flops(model, objective, recipe, frames, guide=guide)
             if gradients_every and (step + 1) % gradients_every == 0:
+                history.read()
                 with speed.paused():
                     gradients = target_gradients.measure(model, objective, recipe, batch)
                     if log_writer:
@@ -203,7 +215,7 @@ def _pretrain(recipe: Recipe, run: Path, config: TrainConfig, *, device: torch.d
                     )
                     _write_broken(run, broken)
             if history.why:
-                _stop(log_writer, ranks, step, run=run, why=history.why, healthy=healthy)
+                _stop(log_writer, saver, step, why=history.why, healthy=healthy)
             if probing_due:
                 with speed.paused():
                     weights = trunk_state(model)
@@ -214,15 +226,17 @@ def _pretrain(recipe: Recipe, run: Path, config: TrainConfig, *, device: torch.d
                         )
             if logging_due or probing_due:
                 why, suspect = ranks.gather((log_writer.why, log_writer.suspect) if log_writer else ("", False))[0]
+                saver.check()
                 if why:
-                    _stop(log_writer, ranks, step, run=run, why=why, healthy=healthy)
+                    _stop(log_writer, saver, step, why=why, healthy=healthy)
             if saving_due:
                 counts = {"skipped": history.skipped, "in_a_row": history.in_a_row}
                 state = {"seen": clips_consumed, "data": ranks.gather(data.state()), "skipped": counts, **metadata}
-                saved = checkpoint.save(run, step, model, optimizers, metadata=state, ranks=ranks, healthy=healthy)
+                saved = saver.save(step, model, optimizers, metadata=state, healthy=healthy)
                 healthy = healthy if suspect and healthy else saved
 
         # ---- the encoder
+        saver.wait()
         weights, out = trunk_state(model), run / WEIGHTS
         if ranks.first:
             export.write(weights, metadata, out, step=step, clips_consumed=clips_consumed)
@@ -280,11 +294,13 @@ def _open_log(
 
 
 def _stop(
-    log_writer: LogWriter | None, ranks: Ranks, step: int, *, run: Path, why: str, healthy: Path | None
+    log_writer: LogWriter | None, saver: CheckpointWriter, step: int, *, why: str, healthy: Path | None
 ) -> NoReturn:
     """Stop the run: log the reason and raise UserError; the last good checkpoint is kept."""
     if log_writer:
         log_writer.alarm(step, why)
+    saver.wait()
+    run = saver.run
     last = (
         f"the checkpoint of step {checkpoint.step_of(healthy)} is kept" if healthy else "no checkpoint was written yet"
     )
