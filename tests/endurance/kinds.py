@@ -51,6 +51,7 @@ from vitascope.motionlab import making
 from vitascope.pretrain import checkpoint
 from vitascope.pretrain.data import tar_reader
 from vitascope.pretrain.monitoring import log as training_log
+from vitascope.pretrain.targets.feature_cache import FeatureCache, clip_keys, read_segment
 from vitascope.probes.temporal.external_scores import class_scores
 from vitascope.report.analysis import leaderboard, ranking
 from vitascope.report.charts import keyframe_selection, timeline_selection, track_selection
@@ -194,6 +195,15 @@ def shipped(root: Path) -> Path:
     """The smallest encoder that comes with the package."""
     file = min(native_card.SHIPPED.glob("*.safetensors"), key=lambda p: p.stat().st_size)
     return Path(shutil.copy(file, root / "model.safetensors"))
+
+
+def cached_features(root: Path) -> Path:
+    """A segment of a teacher's features."""
+    cache = FeatureCache(root, {"digest": "00"}, limit=1 << 30)
+    clips = torch.arange(96, dtype=torch.uint8).reshape(2, 1, 4, 4, 3)
+    cache.features(clip_keys(clips), lambda rows: [clips[rows].float()])
+    cache.flush()
+    return next(cache.folder.glob("*.safetensors"))
 
 
 def carded(root: Path) -> Path:
@@ -519,6 +529,7 @@ KINDS: dict[str, Kind] = {
     "predictions-detection": analyzed("detection", {**BASIC, **DETECTED_BOXES}),
     "journal": Kind("lines", journal, file_journal._read_journal),
     "encoder": Kind("bytes", shipped, lambda p: native.load(p).state_dict(), same_tensors),  # type: ignore[attr-defined]
+    "teacher-features": Kind("bytes", cached_features, lambda p: len(read_segment(p)[1])),
     "card": Kind("json", carded, read_carded),
     "torch-zip": Kind("bytes", torch_file, read_weights),
     "torch-old": Kind("bytes", lambda root: torch_file(root, _use_new_zipfile_serialization=False), read_weights),

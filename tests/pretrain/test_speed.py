@@ -53,7 +53,7 @@ def test_operations_are_those_of_the_formula() -> None:
     decoder = BlockConfig(dim=16, heads=1, mlp=64).macs(tokens)
     macs = 3 * (embed + 2 * SHAPE.block.macs(seen)) - embed + 3 * (seen * 32 * 16 + decoder + tokens * 16 * out)
     objective = objective_of(made)
-    assert cost_estimate.count_flops(objective, objective, made, 4, guide=None) == 2 * macs
+    assert cost_estimate.count_flops(objective, objective, made, 4) == 2 * macs
     assert objective.student.checkpointing
     assert all(p.grad is None for p in objective.parameters())
 
@@ -77,7 +77,7 @@ def test_known_cards_and_measured_ones(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_gradients_of_the_targets_add_up_to_that_of_their_sum() -> None:
     made = replace(everything(), image_masks=())
     objective = objective_of(made)
-    batch = cost_estimate._noise_batch(made, 4, 4, torch.device("cpu"), guide=None)
+    batch = cost_estimate._noise_batch(made, 4, 4, torch.device("cpu"))
     norms, cosines = target_gradients.measure(objective, objective, made, batch)
     assert list(cosines) == [f"{a}, {b}" for a, b in combinations(norms, 2)]
     squares = sum(norm**2 for norm in norms.values())

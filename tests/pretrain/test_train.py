@@ -116,7 +116,7 @@ def test_a_teacher_that_gives_nan_is_named(tmp_path: Path) -> None:
 
 def collapsing(run: Path, patch: pytest.MonkeyPatch, ranks: list[float], **setting: int) -> str:
     """What a run is stopped with whose check-up after each step finds the next of `ranks`."""
-    result, coming = ProbingResult({"suite knn": Score(10.0, 5.0, 15.0)}, {}, {}, 0.0, 0.5), iter(ranks)
+    result, coming = ProbingResult({"suite knn": Score(10.0, 5.0, 15.0)}, {}, {}, 0.0, 0.5, {}), iter(ranks)
     patch.setattr(InLoopProbing, "__init__", lambda self, *_: setattr(self, "broken", {}))
     patch.setattr(InLoopProbing, "__call__", lambda *_: result._replace(effective_rank=next(coming)))
     return stopped(run, check_every=1, probing=ProbingConfig(suites=()), **setting)

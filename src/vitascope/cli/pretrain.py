@@ -15,7 +15,6 @@ import typer
 
 from vitascope.cli import options
 from vitascope.core.errors import UserError
-from vitascope.core.option_text import pairs
 
 if TYPE_CHECKING:
     from vitascope.pretrain.image_teacher import ImageTeacherRecipe
@@ -47,6 +46,15 @@ Checks = Annotated[
     ),
 ]
 
+Gradients = Annotated[
+    int | None,
+    typer.Option(
+        "--gradients-every",
+        help="steps between measurements of each target's gradient; 0: none",
+        min=0,
+        show_default="at in-loop probings",
+    ),
+]
 Mirrors = Annotated[list[str], typer.Option("--mirror", help="also log to tensorboard or wandb; repeat")]
 Decoders = Annotated[
     int,
@@ -72,17 +80,12 @@ def pretrain(
         int, typer.Option("--check-every", help="steps between in-loop probings; 0: none", min=0)
     ] = 1000,
     checks: Checks = [],  # noqa: B006
-    gradients_every: Annotated[
-        int | None,
-        typer.Option(
-            "--gradients-every",
-            help="steps between measurements of each target's gradient; 0: none",
-            min=0,
-            show_default="at in-loop probings",
-        ),
-    ] = None,
+    gradients_every: Gradients = None,
     log_every: Annotated[int, typer.Option("--log-every", help="steps between lines of the training log", min=1)] = 50,
     mirrors: Mirrors = [],  # noqa: B006
+    teacher_cache: Annotated[
+        float, typer.Option("--teacher-cache", help="GB of teachers' features kept in the cache folder; 0: none", min=0)
+    ] = 0,
     stop_at: Annotated[
         int, typer.Option("--stop-at", help="stop after this step; rerun to resume", min=0, show_default="the end")
     ] = 0,
@@ -112,6 +115,7 @@ def pretrain(
         log_every=log_every,
         mirrors=tuple(mirrors),
         quiet=quiet,
+        teacher_cache=teacher_cache,
         stop_at=stop_at,
         command=shlex.join(["vitascope", *sys.argv[1:]]),
     )
@@ -201,6 +205,7 @@ def _export_encoder(run: Path, output: Path | None, *, ema: str, not_applicable:
 
 def _recipe(name: str, fields: Sequence[str], seed: int | None) -> Recipe | ImageTeacherRecipe:
     """Build the recipe with the fields set by options."""
+    from vitascope.core.option_text import pairs
     from vitascope.pretrain import find_recipe
 
     changes = pairs(fields, "--set")
@@ -215,6 +220,7 @@ def _start(recipe: Recipe | ImageTeacherRecipe, run: Path, config: TrainConfig, 
         _train_image_teacher(recipe, run, config, dry_run=dry_run)
     elif dry_run:
         _print_cost(recipe, config.device)
+        _print_notes(recipe)
     else:
         options.folder(run, "-o")
         _train(recipe, run, config)
@@ -260,6 +266,19 @@ def _single_report() -> Iterator[None]:
         if _rank():
             time.sleep(PATIENCE)
         raise
+
+
+def _print_notes(recipe: Recipe) -> None:
+    """Print what training would say about each source; that files are missing is no error yet."""
+    from vitascope.pretrain.data.short_videos import notes
+
+    for source, _ in recipe.data:
+        try:
+            lines = list(notes([source], recipe.spec))
+        except UserError as error:
+            lines = [str(error)]
+        for line in lines:
+            print(f"  {line}")
 
 
 def _print_cost(recipe: Recipe, device: str) -> None:

@@ -11,7 +11,9 @@ from vitascope.core.schema import conform
 from vitascope.core.types import plain
 from vitascope.nn.configs.base import NetworkConfig
 from vitascope.nn.configs.convnet import ConvNetConfig
+from vitascope.nn.configs.efficientnet import EfficientNetConfig
 from vitascope.nn.configs.hiera import HieraConfig
+from vitascope.nn.configs.i3d import I3DConfig
 from vitascope.nn.configs.image_vit import ImageViTConfig
 from vitascope.nn.configs.video_vit import VideoViTConfig
 from vitascope.nn.configs.videoprism import VideoPrismConfig
@@ -19,7 +21,9 @@ from vitascope.nn.network import Network
 
 NETWORKS: dict[type, str] = {
     ConvNetConfig: "vitascope.nn.convnet:ConvNet",
+    EfficientNetConfig: "vitascope.nn.efficientnet:EfficientNet",
     HieraConfig: "vitascope.nn.hiera:Hiera",
+    I3DConfig: "vitascope.nn.i3d:I3D",
     ImageViTConfig: "vitascope.nn.image_vit:ImageViT",
     VideoViTConfig: "vitascope.nn.video_vit:VideoViT",
     VideoPrismConfig: "vitascope.nn.videoprism:VideoPrism",

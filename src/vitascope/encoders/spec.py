@@ -53,7 +53,7 @@ class CheckpointLayout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightSource:
-    """Location of the official file: a hub repository at a fixed revision, a URL, or a web page for manual download."""
+    """Location of the official file: a hub repository at a fixed revision, a URL, a Python package, or a web page."""
 
     file: str
     """Name of the file, with its folder in the repository."""
@@ -63,6 +63,8 @@ class WeightSource:
     """Commit on the hub if it is not in `revisions.PINNED`."""
     url: str = ""
     """URL of a file that is not on the hub."""
+    package: str = ""
+    """Python package, of the extra `real`, that the file is installed with."""
     page: str = ""
     """Web page to download the file or accept its terms."""
     gated: bool = False

@@ -192,12 +192,14 @@ def adopt(checkpoint: Path, model: nn.Module, optimizers: Iterable[Optimizer], r
     """
     sizes = _sizes(checkpoint)
     weights, moments = get_state_dict(model, optimizers)
+    by_parameter: Any = moments["state"]
     known = {k: v for k, v in weights.items() if isinstance(v, Tensor) and sizes.get(f"model.{k}") == v.shape}
     state: dict[str, dict[str, Any]] = {}
-    for name, values in moments["state"].items():
+    for name, values in by_parameter.items():
         state[name] = {k: v for k, v in values.items() if sizes.get(f"optimizer.state.{name}.{k}") == v.shape}
         if state[name].keys() != values.keys():
-            values["step"].zero_() if "step" in values else None
+            if "step" in values:
+                values["step"].zero_()
             state[name] = {}
     with _without_warnings():
         wanted = {"model": known, "optimizer": {"state": {k: v for k, v in state.items() if v}}}

@@ -12,13 +12,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from vitascope.core.device import generator
+from vitascope.nn.configs.video_vit import Grid
 from vitascope.pretrain import export, optim
 from vitascope.pretrain.masking import Masked
 from vitascope.pretrain.model import Student
 from vitascope.pretrain.objective import Objective, draw_masks
 from vitascope.pretrain.optim import Optimizers
 from vitascope.pretrain.recipe import Recipe
-from vitascope.pretrain.targets.targets import Labels
+from vitascope.pretrain.targets.targets import FixedTarget, Labels
 from vitascope.pretrain.targets.teachers import Guide
 
 TIMED_STEPS = 3
@@ -43,6 +44,8 @@ class TrainingCost:
     """GFLOPs of the encoder's forward pass over the visible tokens of a clip, summed over the masks."""
     clip_gflops: float
     """GFLOPs of training on one clip: forward and backward passes, teachers and decoders."""
+    step_gflops: float
+    """GFLOPs of the optimizers per step, whatever the number of clips; counted for Muon's products of matrices."""
     clips: int
     """Clips consumed by the whole training."""
     steps: int
@@ -53,7 +56,7 @@ class TrainingCost:
     @property
     def total_pflops(self) -> float:
         """PFLOPs of the whole training."""
-        return self.clip_gflops * self.clips / 1e6
+        return (self.clip_gflops * self.clips + self.step_gflops * self.steps) / 1e6
 
     @property
     def seconds(self) -> float:
@@ -61,16 +64,20 @@ class TrainingCost:
         return self.clips / self.clips_per_second
 
 
+def training_tflops(recipe: Recipe) -> float:
+    """TFLOPs of the whole training, counted in one step of two clips of noise on the CPU."""
+    objective, guide, _ = _build(recipe, torch.device("cpu"))
+    batch = _noise_batch(recipe, 2, recipe.frames, torch.device("cpu"), guide=guide)
+    clip_gflops, step_gflops = _count(objective, optim.build_optimizers(objective, recipe), recipe, batch)
+    return (clip_gflops * recipe.batch + step_gflops) * recipe.steps / 1e3
+
+
 def estimate_cost(recipe: Recipe, device: torch.device) -> TrainingCost:
     """Build the model, count the FLOPs of one step on noise and time a few. Raises the same errors as training."""
-    rng = generator(recipe.seed)
-    student = Student(recipe.shape, rng, checkpointing=recipe.checkpointing).to(device)
-    objective = Objective(student, recipe.targets, export.card(recipe), rng)
-    guide = Guide(recipe.guide, device) if recipe.guide else None
-    optimizers = optim.build_optimizers(objective, recipe)
-    grid = student.grid(recipe.frames, recipe.size)
-    flops = count_flops(objective, objective, recipe, recipe.frames, guide=guide)
+    objective, guide, grid = _build(recipe, device)
+    student, optimizers = objective.student, optim.build_optimizers(objective, recipe)
     batch = _noise_batch(recipe, 2, recipe.frames, device, guide=guide)
+    clip_gflops, step_gflops = _count(objective, optimizers, recipe, batch)
     seconds = _time_step(objective, optimizers, recipe, batch) / 2
     count = max(2, min(recipe.batch // recipe.accumulate, int(TARGET_SECONDS / seconds)))
     batch = _noise_batch(recipe, count, recipe.frames, device, guide=guide)
@@ -82,36 +89,76 @@ def estimate_cost(recipe: Recipe, device: torch.device) -> TrainingCost:
         visible_tokens=visible,
         tokens=grid[0] * grid[1] * grid[2],
         encoder_gflops=sum(student.flops(n) for n in visible) / 1e9,
-        clip_gflops=flops / 1e9,
+        clip_gflops=clip_gflops,
+        step_gflops=step_gflops,
         clips=recipe.steps * recipe.batch,
         steps=recipe.steps,
         clips_per_second=count / fastest,
     )
 
 
-def count_flops(model: nn.Module, objective: Objective, recipe: Recipe, frames: int, *, guide: Guide | None) -> float:
+def count_flops(model: nn.Module, objective: Objective, recipe: Recipe, frames: int) -> float:
     """FLOPs of training on one clip of `frames` frames: forward and backward passes, teachers and decoders.
 
-    Counted on noise, two per multiply-add, without what activation checkpointing repeats; a collective of all processes
-    if `model`, the wrapped `objective`, is distributed. Gradients are cleared.
+    Counted on noise, two per multiply-add, without what activation checkpointing repeats, and without the guide of the
+    masks and teachers whose features are cached; a collective of all processes if `model`, the wrapped `objective`, is
+    distributed. Gradients are cleared.
     """
-    student, device = objective.student, next(objective.parameters()).device
-    batch = _noise_batch(recipe, 2, frames, device, guide=guide)
-    student.checkpointing = False
-    # torch counts only some of the fused attention kernels, but all plain matrix products, and no compiled ones
-    eager = torch.compiler.set_stance("force_eager") if recipe.compile else nullcontext()
-    with eager, sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        _backward(model, recipe, batch)
-    student.checkpointing = recipe.checkpointing
+    batch = _noise_batch(recipe, 2, frames, next(objective.parameters()).device)
+    flops = _counted_backward(model, objective, recipe, batch)
+    if objective.keyed:
+        flops -= _flops_of_cached(objective, recipe, batch)
     model.zero_grad(set_to_none=True)
     objective.take_target_means()
-    return counter.get_total_flops() / len(batch.pixels)
+    return flops / len(batch.pixels)
+
+
+def _counted_backward(model: nn.Module, objective: Objective, recipe: Recipe, batch: optim.StepBatch) -> float:
+    """Run the passes of a batch, and return their FLOPs; nothing is repeated, read from a cache or compiled."""
+    student, keyed = objective.student, objective.keyed
+    student.checkpointing, objective.keyed = False, False
+    eager = torch.compiler.set_stance("force_eager") if recipe.compile else nullcontext()
+    # torch counts only some of the fused attention kernels, but all plain matrix products
+    with eager, sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        _backward(model, recipe, batch)
+    student.checkpointing, objective.keyed = recipe.checkpointing, keyed
+    return float(counter.get_total_flops())
+
+
+@torch.no_grad()
+def _flops_of_cached(objective: Objective, recipe: Recipe, batch: optim.StepBatch) -> float:
+    """FLOPs of the teachers whose features are cached."""
+    inputs = objective.prepare(batch.pixels, batch.labels)._replace(keys=())
+    autocast = optim.autocast(recipe, batch.pixels.device)
+    with autocast, sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        for target in objective.bound.values():
+            if isinstance(target, FixedTarget) and target.teacher and target.teacher.cache:
+                target.values(inputs)
+    return float(counter.get_total_flops())
+
+
+def _build(recipe: Recipe, device: torch.device) -> tuple[Objective, Guide | None, Grid]:
+    """Build the model and the guide of the masks, if there is one; the grid is that of the student's tokens."""
+    rng = generator(recipe.seed)
+    student = Student(recipe.shape, rng, checkpointing=recipe.checkpointing).to(device)
+    objective = Objective(student, recipe.targets, export.card(recipe), rng)
+    guide = Guide(recipe.guide, device) if recipe.guide else None
+    return objective, guide, student.grid(recipe.frames, recipe.size)
+
+
+def _count(objective: Objective, optimizers: Optimizers, recipe: Recipe, batch: optim.StepBatch) -> tuple[float, float]:
+    """GFLOPs per clip of forward and backward passes, and of the optimizers per step, counted in a training step."""
+    flops = _counted_backward(objective, objective, recipe, batch)
+    with FlopCounterMode(display=False) as steps:
+        optim.step_optimizers(optimizers)
+        objective.update_targets(0.0)
+    return flops / len(batch.pixels) / 1e9, steps.get_total_flops() / 1e9
 
 
 def _noise_batch(
-    recipe: Recipe, count: int, frames: int, device: torch.device, *, guide: Guide | None
+    recipe: Recipe, count: int, frames: int, device: torch.device, *, guide: Guide | None = None
 ) -> optim.StepBatch:
-    """Make a batch of `count` clips of noise."""
+    """Make a batch of `count` clips of noise; without a guide all tokens are equally salient."""
     shape, size = recipe.shape, recipe.size // recipe.shape.patch
     grid = (max(frames // shape.tubelet, 1), size, size)
     rng = generator(0)
@@ -120,7 +167,9 @@ def _noise_batch(
     classes = next((target.classes for target in recipe.targets if isinstance(target, Labels)), 1)
     labels = torch.randint(classes, (count,), generator=rng).to(device)
     rules = recipe.masks_for(frames)
-    saliency = guide(pixels, grid) if guide and any(rule.needs_saliency for rule in rules) else None
+    saliency = None
+    if any(rule.needs_saliency for rule in rules):
+        saliency = guide(pixels, grid) if guide else torch.ones(count, grid[0] * size * size, device=device)
     masks: list[Masked] = draw_masks(rules, grid, rng, count=count, rows=slice(None), saliency=saliency)
     return optim.StepBatch(pixels, labels, masks)
 

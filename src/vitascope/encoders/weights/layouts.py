@@ -25,6 +25,8 @@ MAX_DEPTH = 3
 """Number of nested dictionaries that are searched for weights."""
 LAYER_SCALE = (r"\.gamma_([12])$", r".ls\1.gamma")
 """Name of the layer scale in the code bases of BEiT, VideoMAE and timm, and ours."""
+COUNTER = ".num_batches_tracked"
+"""Name of what torch's batch norms count while they are trained."""
 Origin = dict[str, tuple[str, ...]]
 """The original names in the file of each tensor, by our name."""
 
@@ -100,6 +102,8 @@ def split_surplus(layout: CheckpointLayout, state: State) -> tuple[State, dict[s
 
 def component(key: str) -> str:
     """The component of a model that a tensor belongs to: `decoder` for `decoder.blocks.0.norm1.weight`."""
+    if key.endswith(COUNTER):
+        return "counters of training batches"
     words = re.split(r"[./]", re.sub(r"\.(weight|bias)$", "", key))
     return ".".join(words[: 2 if words[0] in WRAPPERS else 1])
 

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from vitascope.core import schema
+from vitascope.core import plain_pickle, schema
 from vitascope.core.errors import DamagedFileError, UserError
 from vitascope.core.files import check_archive, check_safetensors_header, read_json, require_regular_file
 from vitascope.core.text import nearest
@@ -77,8 +78,8 @@ class ConvertedMetadata:
 def read(path: str | Path) -> Checkpoint:
     """Read a weight file, an index of shards, or a folder with either and optionally a config.json.
 
-    Pickles may contain only tensors and plain values; any other class is rejected by name. Tensors are memory-mapped if
-    the format allows. Raises `UserError`, one line with the remedy, if the file cannot be read.
+    Pickles may contain only tensors, arrays and plain values; any other class is rejected by name. Tensors are
+    memory-mapped if the format allows. Raises `UserError`, one line with the remedy, if the file cannot be read.
     """
     path = Path(path)
     try:
@@ -143,7 +144,42 @@ def _file(path: Path) -> Checkpoint:
         return Checkpoint(_archive(path), files=(path,))
     if head[8:9] == b"{":
         return _safetensors(path)
-    return Checkpoint(_torch(path, mapped=False), files=(path,))
+    arrays = _pickled(path) if safe_pickle.is_bare(head) else {}
+    return Checkpoint(arrays or _torch(path, mapped=False), files=(path,))
+
+
+def _pickled(path: Path) -> dict[str, Tensor]:
+    """The numeric arrays of a pickle of NumPy arrays in nested dictionaries, named by their keys with `/` between.
+
+    Nothing is run. Empty for any other pickle, of which torch's reader says what it is.
+    """
+    try:
+        content = plain_pickle.read(path, "weights")
+    except UserError:
+        return {}
+    return {safe_pickle.printable(name): _tensor(array) for name, array in _leaves(content) if _is_numeric(array)}
+
+
+def _leaves(content: Any) -> Iterator[tuple[str, Any]]:
+    """What nested dictionaries hold, by their keys with `/` between; one that occurs twice is opened once."""
+    seen: set[int] = set()
+    todo: list[tuple[str, Any]] = [("", content)]
+    while todo:
+        name, value = todo.pop()
+        if not isinstance(value, dict):
+            yield name, value
+        elif id(value) not in seen:
+            seen.add(id(value))
+            todo += [(f"{name}/{key}".lstrip("/"), inner) for key, inner in value.items()]
+
+
+def _is_numeric(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype.kind in "fiubc"
+
+
+def _tensor(array: NDArray[Any]) -> Tensor:
+    """A tensor of its own with the values of `array`, in the byte order of this machine."""
+    return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), order="C"))
 
 
 def _archive(path: Path) -> dict[str, Any]:
@@ -215,8 +251,8 @@ def _arrays(path: Path) -> Iterator[tuple[str, Tensor]]:
                 array = file[name]
                 if array.dtype == "V2":  # bfloat16, for which NumPy has no name
                     yield name, torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
-                elif array.dtype.kind in "fiubc":
-                    yield name, torch.from_numpy(array.astype(array.dtype.newbyteorder("="), order="C", copy=False))
+                elif _is_numeric(array):
+                    yield name, _tensor(array)
     except Exception as error:  # zip, zlib and NumPy have errors of their own
         if "allow_pickle" in str(error):
             raise UserError(

@@ -21,6 +21,8 @@ SCANNED = 1 << 26
 LONGEST_NAME = 1000
 """Letters of the name of a class, with its module."""
 PROTOCOLS = re.compile(rb"\x80[\x02-\x05]")
+TORCH = bytes.fromhex("8a0a6cfc9c46f9206aa85019")
+"""What files of torch.save in its older format have after the number of the protocol."""
 
 
 class Inert:
@@ -102,6 +104,11 @@ def plain(content: Any, check: Callable[[str, Tensor], Tensor]) -> dict[str, Any
 def printable(text: str) -> str:
     """`text` with unprintable characters, which could garble a message or a terminal, replaced by `?`."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def is_bare(head: bytes) -> bool:
+    """Whether a file that begins with `head` is a pickle, but not torch's."""
+    return PROTOCOLS.match(head) is not None and not head.startswith(TORCH, 2)
 
 
 def explain_refusal(path: Path, error: Exception, again: str) -> str:

@@ -24,13 +24,16 @@ from vitascope.datasets.readers.video_files import walk
 from vitascope.pretrain.data.base import ClipSpec, State, check_rank
 from vitascope.pretrain.data.clip_decoder import ClipRequest, decode_clips
 from vitascope.pretrain.data.prefetch import ClipItem, PrefetchReader
-from vitascope.sampling.augmentations import RandomClip, RandomCrop
+from vitascope.pretrain.data.short_videos import Look, short_note, spread
+from vitascope.sampling.augmentations import RandomClip, RandomCrop, at_epoch
 from vitascope.sampling.names import Sampler
+from vitascope.video import inspect
 
 FOLDER = int.from_bytes(b"fold")
 """Seed component that keeps the random generators of this source distinct."""
 DRAW: Sampler = RandomCrop(RandomClip(4), flip=True)
-"""Every fourth frame from a random start, one random resized crop per clip, flipped horizontally half of the time."""
+"""Every fourth frame from a random start, one random resized crop per clip, flipped horizontally half of the time. In
+videos too short for that, the frames of a clip are less far apart."""
 KINDS = ("video", "image")
 
 
@@ -39,9 +42,10 @@ class VideoFolder:
     """The files below `path` as an endless source: shuffled epochs with one clip per file, drawn by `sampler`.
 
     A `manifest.csv` in the folder replaces the search: column `path`, optionally `start` and `end` (seconds), `fps`
-    and `label`. Images are clips of one frame. With `labeled`, classes are the manifest's labels, or else the folders
-    that hold the files, in alphabetical order. `name` defaults to the folder's name; `pretraining_datasets` are the
-    dataset names for the encoder's card.
+    and `label`. With `Drawn(..., count=4)` in the sampler, a file has four clips that take turns from epoch to epoch,
+    so that features of teachers can be cached. Images are clips of one frame. With `labeled`, classes are the
+    manifest's labels, or else the folders that hold the files, in alphabetical order. `name` defaults to the folder's
+    name; `pretraining_datasets` are the dataset names for the encoder's card.
     """
 
     path: str
@@ -61,10 +65,16 @@ class VideoFolder:
         """List the files and read them with `workers` processes (0: one thread). Raises UserError if there are none."""
         check_rank(rank, world)
         clip_files = list_files(self)
+        if rank == 0 and (note := _note(self, clip_files, spec)):
+            log.warning(note)
         order = _EpochOrder(clip_files, seed, rank, world)
         spec = ClipSpec(1 if self.kind == "image" else spec.frames, spec.size)
         items = partial(_items, self, order, spec, workers=workers)
         return PrefetchReader(self.name, items, {"taken": 0}, data=digest([[f.id, f.label] for f in clip_files]))
+
+    def note(self, spec: ClipSpec) -> str:
+        """One line about short videos, after a look at a few; empty if there are none."""
+        return _note(self, list_files(self), spec)
 
 
 class ClipFile(NamedTuple):
@@ -76,6 +86,13 @@ class ClipFile(NamedTuple):
     label: int = -1
     span: Span | None = None
     fps: float | None = None
+
+
+def _note(source: VideoFolder, clip_files: list[ClipFile], spec: ClipSpec) -> str:
+    if source.kind == "image":
+        return ""
+    look = Look.at(spread(clip_files), lambda f: inspect(f.path, fps=f.fps).within(f.span), len(clip_files))
+    return short_note(source.name, source.sampler, spec.frames, look)
 
 
 class _EpochOrder(NamedTuple):
@@ -156,7 +173,7 @@ def _items(
                 yield ClipRequest(
                     id=file.id,
                     path=file.path,
-                    sampler=source.sampler,
+                    sampler=at_epoch(source.sampler, position // len(order.files)),
                     frames=spec.frames,
                     size=spec.size,
                     seeds=(FOLDER, 1, order.seed, position),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import reduce
 from math import isfinite
@@ -20,6 +20,7 @@ from vitascope.pretrain.monitoring.display import Display
 from vitascope.pretrain.monitoring.divergence import DivergenceMonitor, update
 from vitascope.pretrain.monitoring.log import RECORDER, Line
 from vitascope.pretrain.monitoring.loggers import Mirror
+from vitascope.pretrain.monitoring.step_history import Step
 
 
 class LogWriter:
@@ -142,13 +143,16 @@ class LogWriter:
         similarity: Mapping[str, float] | None = None,
         axes: Mapping[str, str] | None = None,
         chance: Mapping[str, float] | None = None,
+        order_free: Mapping[str, float] | None = None,
     ) -> None:
-        """Log in-loop probing: `scores` in percent by "dataset probe"; `axes` and `chance` (percent) by the same names.
+        """Log in-loop probing: `scores` in percent by "dataset probe"; `axes`, `chance` and `order_free` (percent)
+        by the same names.
 
         An axis is "appearance" or "motion"; without one, the report goes by the dataset's name.
         """
+        known = {"axis": axes, "chance": chance, "order_free": order_free}
         entries = {
-            name: {**score._asdict(), **_optional("axis", axes, name), **_optional("chance", chance, name)}
+            name: {**score._asdict(), **{k: v[name] for k, v in known.items() if v and name in v}}
             for name, score in scores.items()
         }
         line = {
@@ -160,9 +164,10 @@ class LogWriter:
         }
         self._write({**line, "token_std": token_std, "similarity": dict(similarity or {})}, True)
 
-    def skipped(self, step: int, why: str) -> None:
-        """Log that the optimizers skipped `step` because a loss or the gradient was not finite."""
-        self._write({"kind": "skipped", "step": step, "why": why}, True)
+    def skipped(self, steps: Iterable[Step]) -> None:
+        """Log the steps that the optimizers skipped because a loss or the gradient was not finite."""
+        for step in steps:
+            self._write({"kind": "skipped", "step": step.number, "why": step.problem}, True)
 
     def alarm(self, step: int, why: str = "") -> str:
         """Log that the run stops at `step`; `why` defaults to the monitor's reason. Returns the reason."""
@@ -204,10 +209,6 @@ class LogWriter:
             self._display.line(line)
         for mirror in self._mirrors:
             mirror.line(line)
-
-
-def _optional(key: str, values: Mapping[str, Any] | None, name: str) -> dict[str, Any]:
-    return {key: values[name]} if values and name in values else {}
 
 
 def _finite(value: Any) -> Any:

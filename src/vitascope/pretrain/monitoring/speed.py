@@ -25,6 +25,7 @@ class Speedometer:
     def __init__(self, waited: Callable[[], float], *, clock: Callable[[], float] = time.perf_counter) -> None:
         """Start now; `waited` returns the seconds spent waiting for data so far, `clock` seconds."""
         self._waited, self._clock = waited, clock
+        self._clips, self._steps, self._flops = 0, 0, 0.0
         self._restart()
 
     def step(self, clips: int, flops: float) -> None:
