@@ -29,9 +29,10 @@ from vitascope.pretrain import checkpoint
 from vitascope.pretrain.data.base import ClipSpec
 from vitascope.pretrain.data.prefetch import ClipItem, PrefetchReader
 from vitascope.pretrain.masking import RunningCell, Tube
+from vitascope.pretrain.model import Student
 from vitascope.pretrain.monitoring import log as recording
 from vitascope.pretrain.recipe import Recipe
-from vitascope.pretrain.targets.targets import Hog, Latent, Pixels
+from vitascope.pretrain.targets.targets import FixedTarget, Hog, Latent, Pixels, Target, TargetInputs
 from vitascope.pretrain.train import TrainConfig, pretrain
 
 SHAPE = VideoViTConfig(dim=32, depth=2, heads=2, mlp=64, patch=8, tubelet=2, grid=(2, 3, 3))
@@ -107,7 +108,38 @@ def centered(**changes: Any) -> Recipe:
     return recipe(targets=(Latent(decay=(0.5, 0.9), last=2, centered=True, width=16, depth=1),), **changes)
 
 
-RECIPES = {"recipe": recipe, "everything": everything, "centered": centered}
+@dataclass(frozen=True, kw_only=True)
+class Poison(Target):
+    """Zeros, but what is not a number for clips whose first byte is `level`."""
+
+    name: str = "poison"
+    level: int = 0
+
+    def bind(self, student: Student, device: torch.device) -> FixedTarget:
+        """By the first red value."""
+
+        def values(inputs: TargetInputs) -> torch.Tensor:
+            ill = (inputs.clips[:, 0, 0, 0, 0] * 255).round() == self.level
+            return torch.where(ill, torch.nan, 0.0)[:, None, None].expand(-1, inputs.patches.shape[1], 1)
+
+        return FixedTarget(1, values)
+
+
+POISONED, LEVEL, LEVEL_TWICE = 3, 85, 10
+"""The one step that has a clip with this first byte, and a byte of clips in this and the next step."""
+
+
+def poisoned(**changes: Any) -> Recipe:
+    """The same with a target that is not finite for one clip of all."""
+    return recipe(**{"targets": (*recipe().targets, Poison(width=16, depth=1, level=LEVEL)), **changes})
+
+
+def poisoned_muon() -> Recipe:
+    """By the other optimizer."""
+    return poisoned(optimizer="muon")
+
+
+RECIPES = {"recipe": recipe, "everything": everything, "centered": centered, "poisoned": poisoned}
 SETTING = TrainConfig(device="cpu", save_every=2, check_every=0, log_every=1, quiet=True)
 
 

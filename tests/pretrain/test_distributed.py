@@ -8,12 +8,27 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pretraining import Blobs, centered, everything, losses, recipe, same, state, together, train
+from pretraining import (
+    POISONED,
+    SHAPE,
+    Blobs,
+    centered,
+    everything,
+    losses,
+    poisoned,
+    recipe,
+    same,
+    state,
+    together,
+    train,
+)
+from vitascope.nn.attention import Block
 from vitascope.pretrain.data.base import ClipSpec
 from vitascope.pretrain.data.mixture import Mixture
-from vitascope.pretrain.distributed import Ranks, wrap_model
+from vitascope.pretrain.distributed import Ranks, wrap_fsdp, wrap_model
 from vitascope.pretrain.monitoring import log as recording
 from vitascope.pretrain.monitoring.probing import ProbingConfig
+from vitascope.pretrain.optim import has_bfloat16
 
 CLOSE = 1e-5
 
@@ -30,18 +45,22 @@ def runs(tmp_path_factory: pytest.TempPathFactory, videos: Path) -> Path:
 
     checked = ProbingConfig(suites=(str(videos),), probes=("knn",), limit=6)
     jobs = [
-        job("ddp", check_every=3, probing=checked),
+        job("ddp", check_every=3, probing=checked, gradients_every=3),
         job("ddp-one-part", changes={"accumulate": 1}),
-        job("fsdp", parallel="fsdp"),
+        job("fsdp", parallel="fsdp", gradients_every=3),
         job("fsdp-stopped", parallel="fsdp", stop_at=3),
         job("fsdp-stopped", parallel="fsdp"),
         job("shrunk", stop_at=3),
         job("ddp-centered", "centered"),
         job("fsdp-centered", "centered", parallel="fsdp"),
+        job("fsdp-bfloat16", parallel="fsdp", changes={"precision": "bfloat16"}),
+        job("ddp-poisoned", "poisoned"),
+        job("fsdp-poisoned", "poisoned", parallel="fsdp"),
     ]
     together(jobs, root / "meeting")
-    train(root / "one", everything(), check_every=3, probing=checked, **saved)
+    train(root / "one", everything(), check_every=3, probing=checked, gradients_every=3, **saved)
     train(root / "one-centered", centered(), **saved)
+    train(root / "one-poisoned", poisoned(), **saved)
     return root
 
 
@@ -69,6 +88,51 @@ def test_two_processes_share_a_check_up(runs: Path) -> None:
     for line, other in zip(one, two, strict=True):
         assert line["scores"] == other["scores"]
         assert line["effective_rank"] == pytest.approx(other["effective_rank"], rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["ddp", "fsdp"])
+def test_two_processes_measure_the_gradients_of_one(name: str, runs: Path) -> None:
+    one, two = (recording.read(runs / run).gradients for run in ("one", name))
+    assert [line["step"] for line in two] == [line["step"] for line in one] == [3, 6]
+    for line, other in zip(one, two, strict=True):
+        for group in ("norms", "cosines"):
+            assert other[group] == pytest.approx(line[group], abs=1e-4, rel=1e-4)
+
+
+def test_gathered_in_bfloat16_the_curve_is_near_that_of_one_process(runs: Path) -> None:
+    one, two = losses(runs / "one"), losses(runs / "fsdp-bfloat16")
+    for step in one:
+        assert two[step] == pytest.approx(one[step], abs=0.05, rel=0.05)
+    if has_bfloat16(torch.device("cpu")):
+        assert two[6] != pytest.approx(one[6], abs=CLOSE, rel=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_parameters_are_gathered_in_the_precision_of_products(dtype: torch.dtype, tmp_path: Path) -> None:
+    """Shards stay float32, and so do the gradients that are summed."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meeting", rank=0, world_size=1)
+    try:
+        block = Block(SHAPE.block)
+        seen: list[torch.dtype] = []
+        block.norm1.register_forward_pre_hook(lambda norm, _: seen.append(norm.weight.dtype))
+        model = wrap_fsdp(torch.nn.Sequential(block), Ranks(), dtype)
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+            model(torch.ones(1, 2, SHAPE.dim, dtype=dtype)).sum().backward()
+        assert seen == [dtype]
+        assert {p.dtype for p in model.parameters()} == {p.grad.dtype for p in model.parameters() if p.grad is not None}
+        assert next(model.parameters()).dtype == torch.float32
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("name", ["ddp-poisoned", "fsdp-poisoned"])
+def test_all_processes_skip_a_step_that_is_not_finite_in_one(name: str, runs: Path) -> None:
+    one, two = (recording.read(runs / run) for run in ("one-poisoned", name))
+    assert [line["step"] for line in two.skipped] == [line["step"] for line in one.skipped] == [POISONED]
+    curve, alone = losses(runs / name), losses(runs / "one-poisoned")
+    assert list(curve) == [step for step in range(1, 7) if step != POISONED]
+    for step in curve:
+        assert curve[step] == pytest.approx(alone[step], abs=CLOSE, rel=0)
 
 
 @pytest.mark.parametrize("name", ["ddp", "fsdp"])
@@ -122,5 +186,5 @@ def test_alone_a_model_is_itself_and_numbers_are_their_own_mean() -> None:
     model: Any = torch.nn.Linear(2, 2)
     alone = Ranks()
     assert wrap_model(model, alone, "ddp") is model
-    assert alone.mean({"a": torch.tensor(2.0), "b": torch.tensor([3.0])}) == {"a": 2.0, "b": 3.0}
+    assert alone.mean({"a": torch.tensor(2.0)}, {"b": torch.tensor([3.0])}).tolist() == [2.0, 3.0]
     assert alone.gather({"x": 1}) == [{"x": 1}]

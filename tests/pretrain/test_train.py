@@ -48,10 +48,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass(frozen=True, kw_only=True)
 class Failing(Target):
-    """Zeros, and from a call on something else."""
+    """Zeros, and from a call on something else; the first counts operations, before the first step."""
 
     name: str = "faulty"
-    after: int = 4
+    after: int = 5
     becomes: float = math.nan
 
     def bind(self, student: Student, device: torch.device) -> FixedTarget:
@@ -68,12 +68,12 @@ class Failing(Target):
 def test_a_loss_gone_nan_stops_the_run_and_names_the_target(tmp_path: Path) -> None:
     made = recipe(targets=(Pixels(width=16, depth=1), Failing(width=16, depth=1)))
     message = stopped(tmp_path, made)
-    assert "stopped at step 4: the loss of faulty is not finite" in message
+    assert "stopped at step 6: steps 5 and 6 could not be used: the loss of faulty is not finite" in message
     assert "nor is the target of faulty: check its teacher" in message
     assert "the checkpoint of step 4 is kept" in message
     assert all(torch.isfinite(t).all() for t in state(tmp_path, 4, tmp_path).values())
     (alarm,) = recording.read(tmp_path).alarms
-    assert alarm["step"] == 4
+    assert alarm["step"] == 6
     assert "faulty" in alarm["why"]
     path, card = export.export_run(tmp_path, tmp_path / "good.safetensors")
     assert load(str(path)).card.digest == card.digest
@@ -85,7 +85,7 @@ def test_the_resumed_checkpoint_is_named_if_the_next_step_fails(tmp_path: Path) 
     assert [saving.step_of(p) for p in saving.list_checkpoints(tmp_path)] == [2, 4]
     (tmp_path / loop.RECIPE).unlink()
     message = stopped(tmp_path, recipe(targets=(Pixels(width=16, depth=1), Failing(width=16, depth=1, after=0))))
-    assert "stopped at step 4" in message
+    assert "stopped at step 6" in message
     assert "the checkpoint of step 4 is kept; see" in message
 
 
@@ -109,7 +109,8 @@ class Steep(Failing):
 def test_a_teacher_that_gives_nan_is_named(tmp_path: Path) -> None:
     target = Distilled(name="void", teacher="pretraining:teacher_of_nothing", width=16, depth=1)
     message = stopped(tmp_path, recipe(targets=(target,)))
-    assert "stopped at step 0: the loss of void is not finite; nor is the target of void" in message
+    assert "stopped at step 2: steps 1 and 2 could not be used: the loss of void is not finite" in message
+    assert "nor is the target of void" in message
     assert "no checkpoint was written yet" in message
 
 
@@ -298,6 +299,26 @@ def test_the_name_of_an_unfinished_encoder_has_the_step(tmp_path: Path) -> None:
     with pytest.raises(ValueError) as error:
         export.export_run(tmp_path / "nothing")
     assert "no checkpoint found" in str(error.value)
+
+
+def test_the_moving_average_is_exported(whole: Path, tmp_path: Path) -> None:
+    run = copied(whole, tmp_path / "run")
+    path, card = export.export_run(run, ema="latent")
+    assert (path, card.name) == (run / "model-ema.safetensors", "tiny-ema")
+    averaged = state(run, 6, tmp_path)
+    encoder: Any = load(str(path))
+    for name, tensor in encoder.network.named_parameters():
+        expected = averaged[f"/model/slow.latent.student.trunk.{name}"]
+        torch.testing.assert_close(tensor, expected.half().float(), atol=0, rtol=0)
+    assert load(str(run)).card.digest != card.digest
+    with pytest.raises(ValueError, match=r"target 'latnt' keeps no moving average .* did you mean 'latent'"):
+        export.export_run(run, ema="latnt")
+
+
+def test_without_a_latent_target_there_is_no_moving_average(tmp_path: Path) -> None:
+    train(tmp_path, recipe(targets=(Pixels(width=16, depth=1),)), stop_at=1)
+    with pytest.raises(ValueError, match="only Latent targets do, and the recipe has none"):
+        export.export_run(tmp_path, ema="latent")
 
 
 def test_bfloat16_is_near_float32(whole: Path, tmp_path: Path) -> None:

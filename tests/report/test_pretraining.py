@@ -7,6 +7,7 @@ import re
 import runpy
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -411,3 +412,14 @@ def test_the_command_line_draws_without_torch(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "Pretraining runs" in done.stdout
     assert str(folder / "report.html") in done.stdout.replace("\n", "")
+
+
+def test_skipped_steps_are_counted_in_table_and_findings(runs: list[training_runs.TrainingRun]) -> None:
+    assert "skipped steps" not in pretraining.table(runs).heads
+    lines = tuple({"kind": "skipped", "step": step, "why": "the loss of <a> is not finite"} for step in (7, 1234))
+    skipping = runs[0]._replace(log=replace(runs[0].log, skipped=lines))
+    table = pretraining.table([skipping, *runs[1:]])
+    at = table.heads.index("skipped steps")
+    assert [row[at] for row in table.rows] == ["2", *["0"] * (len(runs) - 1)]
+    texts = ["".join(part.text for part in finding) for finding in pretraining._key_findings([skipping])]
+    assert any("skipped 2 steps, the last at step 1,234: the loss of" in text for text in texts)

@@ -47,6 +47,15 @@ Checks = Annotated[
     ),
 ]
 
+Gradients = Annotated[
+    int | None,
+    typer.Option(
+        "--gradients-every",
+        help="steps between measurements of each target's gradient; 0: none",
+        min=0,
+        show_default="at in-loop probings",
+    ),
+]
 Mirrors = Annotated[list[str], typer.Option("--mirror", help="also log to tensorboard or wandb; repeat")]
 Decoders = Annotated[
     int,
@@ -87,6 +96,7 @@ def pretrain(
     ] = 1000,
     checks: Checks = [],  # noqa: B006
     check_limit: CheckLimit = 0,
+    gradients_every: Gradients = None,
     log_every: Annotated[int, typer.Option("--log-every", help="steps between lines of the training log", min=1)] = 50,
     mirrors: Mirrors = [],  # noqa: B006
     teacher_cache: Annotated[
@@ -118,6 +128,7 @@ def pretrain(
         save_every=save_every,
         check_every=check_every,
         probing=ProbingConfig(suites=tuple(checks) or SUITES, limit=check_limit),
+        gradients_every=gradients_every,
         log_every=log_every,
         mirrors=tuple(mirrors),
         quiet=quiet,
@@ -151,14 +162,27 @@ def export(
     view: options.View = "uniform",
     data_root: options.DataRoot = None,
     store: options.StoreAt = None,
+    ema: Annotated[
+        str,
+        typer.Option(
+            "--ema",
+            help="export the moving average of the encoder that this target of the run keeps, such as latent",
+            metavar="TARGET",
+        ),
+    ] = "",
 ) -> None:
     """Export the encoder of a pretraining run, or stored embeddings for other tools.
 
-    Examples: vitascope export runs/pixels; vitascope export ./videos -m vit/tiny-random --to npy -o vectors
+    Examples: vitascope export runs/pixels; vitascope export runs/mixed --ema latent
+
+    vitascope export ./videos -m vit/tiny-random --to npy -o vectors
     """
     if _is_run(data):
-        _export_encoder(Path(data), output, not_applicable=[w for w, v in (("-m", model), ("--to", to)) if v])
+        not_applicable = [w for w, v in (("-m", model), ("--to", to)) if v]
+        _export_encoder(Path(data), output, ema=ema, not_applicable=not_applicable)
         return
+    if ema:
+        raise UserError(f"export {data}: --ema is for a pretraining run, which this is not; name its folder")
     from vitascope.core.files import cache
     from vitascope.encoders.load import load
     from vitascope.features import export as exports
@@ -182,7 +206,7 @@ def _is_run(data: str) -> bool:
     return (Path(data) / "recipe.json").is_file() and (Path(data) / "recorder.jsonl").is_file()
 
 
-def _export_encoder(run: Path, output: Path | None, *, not_applicable: Sequence[str]) -> None:
+def _export_encoder(run: Path, output: Path | None, *, ema: str, not_applicable: Sequence[str]) -> None:
     from vitascope.pretrain.export import export_run
 
     if not_applicable:
@@ -191,7 +215,7 @@ def _export_encoder(run: Path, output: Path | None, *, not_applicable: Sequence[
         )
     if output and output.suffix != ".safetensors":
         raise UserError(f"-o {output}: the encoder is written to a file; name it {output}.safetensors")
-    path, card = export_run(run, output)
+    path, card = export_run(run, output, ema=ema)
     print(f"{card.name}: {card.params / 1e6:.2f} M parameters, digest {card.digest}, in {path}")
     print(f"next: vitascope evaluate motionlab/motion -m {shlex.quote(str(path.absolute()))} -t knn -t linear")
 

@@ -7,16 +7,17 @@ import os
 import re
 import shutil
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from torch import Tensor, nn
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+from torch.distributed.checkpoint.staging import BlockingAsyncStager
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
 from torch.distributed.checkpoint.state_dict_loader import load as read_state
 from torch.distributed.checkpoint.state_dict_saver import save as write_state
@@ -34,6 +35,10 @@ PARTS = ("decoders", "slow")
 """Parts of a model beside the student, each by target."""
 KEEP_LAST = 2
 """Number of checkpoints kept."""
+
+
+State: TypeAlias = dict[str, Any]
+"""Weights and optimizer state by name."""
 
 
 class LoadedCheckpoint(NamedTuple):
@@ -56,33 +61,35 @@ def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.removeprefix("step-"))
 
 
-def save(
-    run: Path,
-    step: int,
-    model: nn.Module,
-    optimizers: Iterable[Optimizer],
-    *,
-    metadata: Mapping[str, Any],
-    ranks: Ranks,
-    healthy: Path | None = None,
-) -> Path:
-    """Write a checkpoint atomically and return its folder; deletes all others but the previous one and `healthy`.
+def snapshot(model: nn.Module, optimizers: Iterable[Optimizer], *, copied: bool = False) -> State:
+    """Weights and optimizer state, as they are or copied to the CPU; a collective of all processes."""
+    weights, moments = get_state_dict(model, optimizers)
+    state: State = {"model": weights, "optimizer": moments}
+    return BlockingAsyncStager().stage(state) if copied else state
+
+
+def folder_of(run: Path, step: int) -> Path:
+    """The folder of the checkpoint after `step` steps."""
+    return run / FOLDER / f"step-{step:09d}"
+
+
+def write(
+    run: Path, step: int, state: State, *, metadata: Mapping[str, Any], ranks: Ranks, healthy: Path | None = None
+) -> None:
+    """Write a checkpoint atomically; deletes all others but the previous one and `healthy`.
 
     `metadata` is plain data, equal in all processes. Raises StorageError if writing fails; the previous one is kept.
     """
-    folder = run / FOLDER / f"step-{step:09d}"
+    folder = folder_of(run, step)
     partial = folder.with_name(f".{folder.name}")
     if ranks.first:
         for leftover in (run / FOLDER).glob(".step-*"):
             shutil.rmtree(leftover, ignore_errors=True)
         partial.parent.mkdir(parents=True, exist_ok=True)
-    weights, moments = get_state_dict(model, optimizers)
     ranks.gather(None)
     why = ""
     try:
-        with _without_warnings():
-            state = {"model": weights, "optimizer": moments}
-            write_state(state, checkpoint_id=partial, no_dist=ranks.world == 1)
+        write_state(state, checkpoint_id=partial, process_group=ranks.group, no_dist=ranks.world == 1)
         if ranks.first:
             _finalize(partial, folder, {**metadata, "step": step})
     except (Exception, CheckpointException) as error:
@@ -100,7 +107,6 @@ def save(
         # checkpoints of later steps are unreadable, or the run was restarted from an earlier one
         for obsolete in {*list_checkpoints(run)} - {folder, *earlier[1 - KEEP_LAST :], healthy}:
             shutil.rmtree(obsolete, ignore_errors=True)
-    return folder
 
 
 def _finalize(partial: Path, folder: Path, metadata: Mapping[str, Any]) -> None:
@@ -168,23 +174,32 @@ def _restore(checkpoint: Path, model: nn.Module, optimizers: Iterable[Optimizer]
     return metadata
 
 
+def _sizes(checkpoint: Path) -> dict[str, Sequence[int]]:
+    """Sizes of the tensors in a checkpoint."""
+    stored = FileSystemReader(checkpoint).read_metadata().state_dict_metadata
+    return {name: entry.size for name, entry in stored.items() if isinstance(entry, TensorStorageMetadata)}
+
+
+def slow_copies(checkpoint: Path) -> list[str]:
+    """Names of the targets that keep a moving average of the student."""
+    return sorted({name.split(".")[2] for name in _sizes(checkpoint) if name.startswith("model.slow.")})
+
+
 def adopt(checkpoint: Path, model: nn.Module, optimizers: Iterable[Optimizer], ranks: Ranks) -> list[str]:
     """Load what a checkpoint of another run has of the same name and size: weights and optimizer state.
 
     Returns the names of the decoders and slow copies that it does not have whole. A collective of all processes.
     """
-    sizes = {
-        name: stored.size
-        for name, stored in FileSystemReader(checkpoint).read_metadata().state_dict_metadata.items()
-        if isinstance(stored, TensorStorageMetadata)
-    }
+    sizes = _sizes(checkpoint)
     weights, moments = get_state_dict(model, optimizers)
+    by_parameter: Any = moments["state"]
     known = {k: v for k, v in weights.items() if isinstance(v, Tensor) and sizes.get(f"model.{k}") == v.shape}
     state: dict[str, dict[str, Any]] = {}
-    for name, values in moments["state"].items():
+    for name, values in by_parameter.items():
         state[name] = {k: v for k, v in values.items() if sizes.get(f"optimizer.state.{name}.{k}") == v.shape}
         if state[name].keys() != values.keys():
-            values["step"].zero_() if "step" in values else None
+            if "step" in values:
+                values["step"].zero_()
             state[name] = {}
     with _without_warnings():
         wanted = {"model": known, "optimizer": {"state": {k: v for k, v in state.items() if v}}}
@@ -192,7 +207,8 @@ def adopt(checkpoint: Path, model: nn.Module, optimizers: Iterable[Optimizer], r
     set_state_dict(
         model, optimizers, model_state_dict=weights, optim_state_dict=moments, options=StateDictOptions(strict=True)
     )
-    return sorted({".".join(k.split(".")[:2]) for k in weights.keys() - known.keys() if k.split(".")[0] in PARTS})
+    missing = [k.split(".") for k in weights.keys() - known.keys() if not k.endswith(".pos_embed")]
+    return sorted({".".join(path[:2]) for path in missing if path[0] in PARTS})
 
 
 def read_metadata(checkpoint: Path) -> dict[str, Any]:

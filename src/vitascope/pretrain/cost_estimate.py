@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -15,12 +17,12 @@ from vitascope.core.device import generator
 from vitascope.core.errors import UserError
 from vitascope.nn.configs.video_vit import Grid
 from vitascope.pretrain import export, optim
-from vitascope.pretrain.masking import Masked
+from vitascope.pretrain.masking import Mask, Masked
 from vitascope.pretrain.model import Student
 from vitascope.pretrain.objective import Objective, draw_masks
 from vitascope.pretrain.optim import Optimizers
 from vitascope.pretrain.recipe import Recipe
-from vitascope.pretrain.targets.targets import Labels
+from vitascope.pretrain.targets.targets import FixedTarget, Labels
 from vitascope.pretrain.targets.teachers import Guide
 
 TIMED_STEPS = 3
@@ -138,46 +140,88 @@ def clips_per_second(recipe: Recipe, device: torch.device) -> float:
     return count / min(_time_step(objective, optimizers, recipe, batch) for _ in range(TIMED_STEPS))
 
 
+def count_flops(model: nn.Module, objective: Objective, recipe: Recipe, frames: int) -> float:
+    """FLOPs of training on one clip of `frames` frames: forward and backward passes, teachers and decoders.
+
+    Counted on noise, two per multiply-add, without what activation checkpointing repeats, and without the guide of the
+    masks and teachers whose features are cached; a collective of all processes if `model`, the wrapped `objective`, is
+    distributed. Gradients are cleared.
+    """
+    device = next(objective.parameters()).device
+    batch = _noise_batch(recipe, 2, objective.student.grid(frames, recipe.size), device, None, frames=frames)
+    flops = _counted_backward(model, objective, recipe, batch)
+    if objective.keyed:
+        flops -= _flops_of_cached(objective, recipe, batch)
+    model.zero_grad(set_to_none=True)
+    objective.take_target_means()
+    return flops / len(batch.pixels)
+
+
+def _counted_backward(model: nn.Module, objective: Objective, recipe: Recipe, batch: optim.StepBatch) -> float:
+    """Run the passes of a batch, and return their FLOPs; nothing is repeated, read from a cache or compiled."""
+    student, keyed = objective.student, objective.keyed
+    student.checkpointing, objective.keyed = False, False
+    eager = torch.compiler.set_stance("force_eager") if recipe.compile else nullcontext()
+    # torch counts only some of the fused attention kernels, but all plain matrix products
+    with eager, sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        _weighted_loss(model, recipe, batch).backward()
+    student.checkpointing, objective.keyed = recipe.checkpointing, keyed
+    return float(counter.get_total_flops())
+
+
+@torch.no_grad()
+def _flops_of_cached(objective: Objective, recipe: Recipe, batch: optim.StepBatch) -> float:
+    """FLOPs of the teachers whose features are cached."""
+    inputs = objective.prepare(batch.pixels, batch.labels)._replace(keys=())
+    autocast = optim.autocast(recipe, batch.pixels.device)
+    with autocast, sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        for target in objective.bound.values():
+            if isinstance(target, FixedTarget) and target.teacher and target.teacher.cache:
+                target.values(inputs)
+    return float(counter.get_total_flops())
+
+
 def _count(objective: Objective, optimizers: Optimizers, recipe: Recipe, batch: optim.StepBatch) -> tuple[float, float]:
     """GFLOPs per clip of forward and backward passes, and of the optimizers per step, counted in a training step."""
-    # torch counts only some of the fused attention kernels, but all plain matrix products
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as passes:
-        _weighted_loss(objective, recipe, batch).backward()
+    flops = _counted_backward(objective, objective, recipe, batch)
     with FlopCounterMode(display=False) as steps:
         optim.step_optimizers(optimizers)
         objective.update_targets(0.0)
-    return passes.get_total_flops() / len(batch.pixels) / 1e9, steps.get_total_flops() / 1e9
+    return flops / len(batch.pixels) / 1e9, steps.get_total_flops() / 1e9
 
 
-def _noise_batch(recipe: Recipe, count: int, grid: Grid, device: torch.device, guide: Guide | None) -> optim.StepBatch:
-    """Make a batch of `count` clips of noise."""
-    rng = generator(0)
-    pixels = torch.randint(256, (count, recipe.frames, recipe.size, recipe.size, 3), generator=rng, dtype=torch.uint8)
+def _noise_batch(
+    recipe: Recipe, count: int, grid: Grid, device: torch.device, guide: Guide | None, *, frames: int = 0
+) -> optim.StepBatch:
+    """Make a batch of `count` clips of noise of `frames` frames, by default the recipe's."""
+    rng, frames = generator(0), frames or recipe.frames
+    pixels = torch.randint(256, (count, frames, recipe.size, recipe.size, 3), generator=rng, dtype=torch.uint8)
     pixels = pixels.to(device)
     classes = next((target.classes for target in recipe.targets if isinstance(target, Labels)), 1)
     labels = torch.randint(classes, (count,), generator=rng).to(device)
-    rules = recipe.masks_for(recipe.frames)
-    saliency = guide(pixels, grid) if guide and any(rule.needs_saliency for rule in rules) else None
-    if saliency is not None and saliency.is_meta:
-        saliency = torch.rand(saliency.shape, generator=rng)
-    masks = _typical_masks(recipe, grid, rng, rows=slice(count), saliency=saliency)
+    rules = recipe.masks_for(frames)
+    saliency = None
+    if any(rule.needs_saliency for rule in rules):
+        saliency = guide(pixels, grid) if guide else torch.ones(count, grid[0] * grid[1] * grid[2], device=device)
+        saliency = torch.rand(saliency.shape, generator=rng) if saliency.is_meta else saliency
+    masks = _typical_masks(rules, grid, rng, count=recipe.batch, rows=slice(count), saliency=saliency)
     return next(optim.StepBatch(pixels, labels, masks).split(1))
 
 
 def _typical_masks(
-    recipe: Recipe, grid: Grid, rng: torch.Generator, *, rows: slice, saliency: Tensor | None
+    rules: Sequence[Mask], grid: Grid, rng: torch.Generator, *, count: int, rows: slice, saliency: Tensor | None
 ) -> list[Masked]:
     """Of several draws for a whole batch, which determine how many tokens are visible, the one closest to the mean."""
-    rules = recipe.masks_for(recipe.frames)
-    draws = [draw_masks(rules, grid, rng, count=recipe.batch, rows=rows, saliency=saliency) for _ in range(DRAWS)]
+    draws = [draw_masks(rules, grid, rng, count=count, rows=rows, saliency=saliency) for _ in range(DRAWS)]
     visible = [sum(mask.keep.shape[1] for mask in masks) for masks in draws]
     return min(zip(draws, visible, strict=True), key=lambda drawn: abs(drawn[1] - sum(visible) / DRAWS))[0]
 
 
-def _weighted_loss(objective: Objective, recipe: Recipe, batch: optim.StepBatch) -> Tensor:
+def _weighted_loss(model: nn.Module, recipe: Recipe, batch: optim.StepBatch) -> Tensor:
     with optim.autocast(recipe, batch.pixels.device):
-        losses = objective(batch.pixels, batch.labels, batch.masks)
-        return torch.stack([t.weight * losses[t.name] for t in recipe.targets]).sum()
+        losses = model(batch.pixels, batch.labels, batch.masks)
+        weighted: Tensor = torch.stack([t.weight * losses[t.name] for t in recipe.targets]).sum()
+        return weighted
 
 
 def _train_step(objective: Objective, optimizers: Optimizers, recipe: Recipe, batch: optim.StepBatch) -> None:

@@ -6,14 +6,15 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import torch
 import torch.distributed as dist
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
@@ -29,24 +30,30 @@ class Ranks:
 
     rank: int = 0
     world: int = 1
+    group: Any = None
+    """Process group of `gather`; None: the default one."""
 
     @property
     def first(self) -> bool:
         """Whether this is rank 0, the process that logs and writes files."""
         return self.rank == 0
 
-    def mean(self, values: Mapping[str, Tensor]) -> dict[str, float]:
-        """Average each scalar over all processes."""
-        rows = torch.stack([v.detach().float().reshape(()) for v in values.values()])
-        return dict(zip(values, all_reduce_mean(rows).tolist(), strict=True))
+    def mean(self, *values: Mapping[str, Tensor]) -> Float[Tensor, "v"]:
+        """Average scalars over all processes; they stay on the device, in order."""
+        rows = torch.stack([v.detach().float().reshape(()) for named in values for v in named.values()])
+        return all_reduce_mean(rows)
 
     def gather(self, value: Any) -> list[Any]:
         """Gather the objects of all processes, in the order of ranks."""
         if self.world == 1:
             return [value]
         values: list[Any] = [None] * self.world
-        dist.all_gather_object(values, value)
+        dist.all_gather_object(values, value, self.group)
         return values
+
+    def with_own_group(self) -> Ranks:
+        """The same ranks with a process group of their own, for collectives of another thread, on the CPU."""
+        return self if self.world == 1 else replace(self, group=dist.new_group(backend="gloo"))
 
 
 def all_reduce_mean(rows: Tensor) -> Tensor:
@@ -90,12 +97,15 @@ def local_device(device: torch.device) -> torch.device:
     return device
 
 
-def wrap_model(model: nn.Module, ranks: Ranks, how: Parallel) -> nn.Module:
-    """Wrap a model for training by several processes (DDP or FSDP2); a single process gets the model itself."""
+def wrap_model(model: nn.Module, ranks: Ranks, how: Parallel, *, dtype: torch.dtype = torch.float32) -> nn.Module:
+    """Wrap a model for training by several processes (DDP or FSDP2); a single process gets the model itself.
+
+    `dtype` is the precision of matrix products.
+    """
     if how == "fsdp":
         if ranks.world == 1:
             raise UserError("fsdp shards a model across processes; start several with torchrun --nproc-per-node N ...")
-        return wrap_fsdp(model, ranks)
+        return wrap_fsdp(model, ranks, dtype)
     if ranks.world == 1:
         return model
     device = next(model.parameters()).device
@@ -106,13 +116,19 @@ def wrap_model(model: nn.Module, ranks: Ranks, how: Parallel) -> nn.Module:
     return DistributedDataParallel(model, devices, find_unused_parameters=True)
 
 
-def wrap_fsdp(model: nn.Module, ranks: Ranks) -> nn.Module:
-    """Shard a model with FSDP2: each transformer block separately, the remaining parameters together."""
+def wrap_fsdp(model: nn.Module, ranks: Ranks, dtype: torch.dtype) -> nn.Module:
+    """Shard a model with FSDP2: each transformer block separately, the remaining parameters together.
+
+    Shards are float32, as are gradients when they are reduced. In bfloat16 parameters are gathered as that, half the
+    traffic: products would be rounded to it anyway by autocast, so that only biases and norms are rounded in addition.
+    """
     mesh = init_device_mesh(next(model.parameters()).device.type, (ranks.world,))
+    gathered = dtype if dtype == torch.bfloat16 else None
+    policy = MixedPrecisionPolicy(param_dtype=gathered, reduce_dtype=torch.float32, cast_forward_inputs=False)
     for module in model.modules():
         if isinstance(module, Block):
-            fully_shard(module, mesh=mesh)
-    fully_shard(model, mesh=mesh)
+            fully_shard(module, mesh=mesh, mp_policy=policy)
+    fully_shard(model, mesh=mesh, mp_policy=policy)
     return model
 
 
@@ -128,6 +144,6 @@ def gradient_sync(model: nn.Module, enabled: bool) -> Iterator[None]:
     yield
 
 
-def full_value(value: Tensor) -> float:
-    """Value of a scalar that may be sharded; a collective of all processes."""
-    return float(value.full_tensor() if isinstance(value, DTensor) else value)
+def full_value(value: Tensor) -> Float[Tensor, "1"]:
+    """Value of a scalar that may be sharded, on its device; a collective of all processes."""
+    return (value.full_tensor() if isinstance(value, DTensor) else value).detach().float().reshape(1)

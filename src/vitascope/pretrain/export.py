@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from vitascope.core.errors import UserError, reading
+from vitascope.core.text import nearest
 from vitascope.core.types import Card, plain
 from vitascope.core.version import __version__
 from vitascope.encoders.base import NetworkEncoder
@@ -23,6 +24,9 @@ from vitascope.pretrain.recipe import Recipe
 
 TRUNK = "student.trunk."
 """Prefix of the encoder's tensor names in a training run."""
+SLOW = "slow.{}.student.trunk."
+"""Prefix of the tensor names of the moving average of a target."""
+EMA_WEIGHTS = "model-ema.safetensors"
 POOLS = {"mean": "mean of the tokens after the final norm", "mean_then_norm": "norm of the mean of the tokens"}
 """Descriptions of the poolings that have no parameters."""
 
@@ -130,16 +134,22 @@ def read_trunk(saved: Path, *, prefix: str = TRUNK) -> StoredTrunk:
     return StoredTrunk(metadata, shape, {name.removeprefix(prefix): tensor for name, tensor in tensors.items()})
 
 
-def export_run(run: Path, output: Path | None = None) -> tuple[Path, Card]:
+def export_run(run: Path, output: Path | None = None, *, ema: str = "") -> tuple[Path, Card]:
     """Export the encoder of a run's last checkpoint, by default into the run folder; returns its path and card.
 
-    Raises UserError if the run has no readable checkpoint.
+    `ema` names a target whose moving average of the student is exported instead. Raises UserError if the run has no
+    readable checkpoint, or the target no moving average.
     """
     checkpoints = checkpoint.list_checkpoints(run)
     if not checkpoints:
         raise UserError(f"{run}: no checkpoint found; `vitascope pretrain RECIPE -o {run}` writes one")
-    metadata, _, trunk = read_trunk(checkpoints[-1])
-    path = output or run / native.WEIGHTS
+    if ema and ema not in (names := checkpoint.slow_copies(checkpoints[-1])):
+        known = f"; those that do: {', '.join(names)}" if names else "; only Latent targets do, and the recipe has none"
+        raise UserError(f"{run}: target {ema!r} keeps no moving average of the student{nearest(ema, names)}{known}")
+    metadata, _, trunk = read_trunk(checkpoints[-1], prefix=SLOW.format(ema) if ema else TRUNK)
+    if ema:
+        metadata["card"]["name"] += "-ema"
+    path = output or run / (EMA_WEIGHTS if ema else native.WEIGHTS)
     return path, write(trunk, metadata, path, step=metadata["step"], clips_consumed=metadata["seen"])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import Annotated, ClassVar, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -25,6 +25,10 @@ class Masked(NamedTuple):
     """Indices of the visible tokens, which the encoder processes."""
     hide: Int[Tensor, "n m"]
     """Indices of the hidden tokens, which are to be predicted."""
+
+
+Hidden: TypeAlias = tuple[Bool[Tensor, "n l"], int]
+"""Which tokens are hidden, and how many of each clip."""
 
 
 @runtime_checkable
@@ -57,7 +61,7 @@ class Whole:
     ) -> Masked:
         """Return all tokens as visible and none as hidden."""
         steps, positions = _size(n, grid)
-        return _masked(torch.zeros(n, steps * positions, dtype=torch.bool, device=rng.device))
+        return _masked(torch.zeros(n, steps * positions, dtype=torch.bool, device=rng.device), 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,38 +79,33 @@ class _Share(ABC):
         self, n: int, grid: Grid, rng: torch.Generator, *, saliency: Float[Tensor, "n l"] | None = None
     ) -> Masked:
         """Draw masks for `n` clips; see `Mask`."""
-        return _masked(self._hidden(n, grid, rng, saliency))
+        return _masked(*self._hidden(n, grid, rng, saliency))
 
     @abstractmethod
-    def _hidden(
-        self, n: int, grid: Grid, rng: torch.Generator, saliency: Float[Tensor, "n l"] | None
-    ) -> Bool[Tensor, "n l"]:
-        """Draw which tokens are hidden."""
+    def _hidden(self, n: int, grid: Grid, rng: torch.Generator, saliency: Float[Tensor, "n l"] | None) -> Hidden:
+        """Draw which tokens are hidden; also returns how many of each clip."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tube(_Share):
     """Hides the same positions in every time step, so that nothing can be copied over time (VideoMAE, section 3.3)."""
 
-    def _hidden(
-        self, n: int, grid: Grid, rng: torch.Generator, saliency: Float[Tensor, "n l"] | None
-    ) -> Bool[Tensor, "n l"]:
+    def _hidden(self, n: int, grid: Grid, rng: torch.Generator, saliency: Float[Tensor, "n l"] | None) -> Hidden:
         """Hide `ratio` of the positions, rounded."""
         steps, positions = _size(n, grid)
-        hidden = _lowest(_uniform((n, positions), rng), _count(self, self.ratio, positions, "positions"))
-        return hidden.repeat(1, steps)
+        count = _count(self, self.ratio, positions, "positions")
+        return _lowest(_uniform((n, positions), rng), count).repeat(1, steps), count * steps
 
 
 @dataclass(frozen=True, slots=True)
 class Random(_Share):
     """Hides tokens drawn uniformly from the whole clip (Masked Autoencoders As Spatiotemporal Learners)."""
 
-    def _hidden(
-        self, n: int, grid: Grid, rng: torch.Generator, saliency: Float[Tensor, "n l"] | None
-    ) -> Bool[Tensor, "n l"]:
+    def _hidden(self, n: int, grid: Grid, rng: torch.Generator, saliency: Float[Tensor, "n l"] | None) -> Hidden:
         """Hide `ratio` of the tokens, rounded."""
         steps, positions = _size(n, grid)
-        return _lowest(_uniform((n, steps * positions), rng), _count(self, self.ratio, steps * positions, "tokens"))
+        count = _count(self, self.ratio, steps * positions, "tokens")
+        return _lowest(_uniform((n, steps * positions), rng), count), count
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,17 +114,15 @@ class Steps(_Share):
 
     ratio: Annotated[float, PART] = 0.5
 
-    def _hidden(
-        self, n: int, grid: Grid, rng: torch.Generator, saliency: Float[Tensor, "n l"] | None
-    ) -> Bool[Tensor, "n l"]:
+    def _hidden(self, n: int, grid: Grid, rng: torch.Generator, saliency: Float[Tensor, "n l"] | None) -> Hidden:
         """Hide `ratio` of the time steps, rounded."""
         steps, positions = _size(n, grid)
         if steps == 1:
             raise UserError(
                 f"{self}: an image has one time step, and hiding it leaves nothing visible; use another mask for images"
             )
-        hidden = _lowest(_uniform((n, steps), rng), _count(self, self.ratio, steps, "steps"))
-        return hidden.repeat_interleave(positions, dim=1)
+        count = _count(self, self.ratio, steps, "steps")
+        return _lowest(_uniform((n, steps), rng), count).repeat_interleave(positions, dim=1), count * positions
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +135,7 @@ class Attended(_Share):
     ratio: Annotated[float, PART] = 0.8
     needs_saliency: ClassVar[bool] = True
 
-    def _hidden(
-        self, n: int, grid: Grid, rng: torch.Generator, saliency: Float[Tensor, "n l"] | None
-    ) -> Bool[Tensor, "n l"]:
+    def _hidden(self, n: int, grid: Grid, rng: torch.Generator, saliency: Float[Tensor, "n l"] | None) -> Hidden:
         """Hide `ratio` of the tokens of every time step, rounded."""
         steps, positions = _size(n, grid)
         hidden = _count(self, self.ratio, positions, "positions")
@@ -149,7 +144,7 @@ class Attended(_Share):
         # (Efraimidis and Spirakis); in logarithms, zero weights can be replaced by very small ones
         waits = torch.empty_like(weights).exponential_(generator=rng).log() - weights.clamp(min=1e-30).log()
         visible = _lowest(waits, positions - hidden)
-        return ~visible.view(n, steps * positions)
+        return ~visible.view(n, steps * positions), hidden * steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,14 +157,12 @@ class RunningCell(_Share):
 
     ratio: Annotated[float, PART] = 0.5
 
-    def _hidden(
-        self, n: int, grid: Grid, rng: torch.Generator, saliency: Float[Tensor, "n l"] | None
-    ) -> Bool[Tensor, "n l"]:
+    def _hidden(self, n: int, grid: Grid, rng: torch.Generator, saliency: Float[Tensor, "n l"] | None) -> Hidden:
         """Hide `ratio` of the tokens, rounded."""
         steps, positions = _size(n, grid)
         tokens = steps * positions
         visible = tokens - _count(self, self.ratio, tokens, "tokens")
-        return _running_ranks(n, grid, visible, rng) < tokens - visible
+        return _running_ranks(n, grid, visible, rng) < tokens - visible, tokens - visible
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +197,7 @@ class DualMask:
         tokens = steps * positions
         predicted = hide.shape[1] - _count(self, self.ratio, hide.shape[1], "hidden tokens")
         ranks = _running_ranks(n, grid, tokens - round(self.ratio * tokens), rng).gather(1, hide)
-        return Masked(keep, hide[_lowest(-ranks, predicted)].view(n, predicted))
+        return Masked(keep, hide.gather(1, _indices(_lowest(-ranks, predicted), predicted)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,11 +274,13 @@ def _running_ranks(n: int, grid: Grid, visible: int, rng: torch.Generator) -> In
     makes all tokens equally likely to be visible.
     """
     steps, rows, columns = grid
-    row, column = torch.arange(rows)[:, None], torch.arange(columns)
-    cell = (row // 2) * -(-columns // 2) + column // 2
-    clockwise = torch.where(row % 2 == 0, column % 2, 3 - column % 2).flatten().to(rng.device)
-    start_phase = torch.rand(n, int(cell.max()) + 1, generator=rng, device=rng.device, dtype=torch.float64)
-    phase = (start_phase[:, cell.flatten().to(rng.device)] + clockwise / 4) % 1
+    row, column = torch.arange(rows, device=rng.device)[:, None], torch.arange(columns, device=rng.device)
+    across = -(-columns // 2)
+    cell = (row // 2) * across + column // 2
+    clockwise = torch.where(row % 2 == 0, column % 2, 3 - column % 2).flatten()
+    cells = -(-rows // 2) * across
+    start_phase = torch.rand(n, cells, generator=rng, device=rng.device, dtype=torch.float64)
+    phase = (start_phase.index_select(1, cell.flatten()) + clockwise / 4) % 1
     order = phase.argsort(dim=1).argsort(dim=1)
     step = torch.arange(steps, device=rng.device)[:, None]
     tokens = steps * rows * columns
@@ -310,21 +305,24 @@ def _weights(mask: object, saliency: Float[Tensor, "n l"] | None, n: int, grid: 
     return torch.where(largest > 0, weights / largest, 1.0)
 
 
-def _masked(hidden: Bool[Tensor, "n l"]) -> Masked:
-    """Convert a boolean mask, with equally many hidden tokens in each row, to indices."""
-    return Masked(_indices(~hidden), _indices(hidden))
+def _masked(hidden: Bool[Tensor, "n l"], count: int) -> Masked:
+    """Convert a boolean mask, with `count` hidden tokens in each row, to indices."""
+    return Masked(_indices(~hidden, hidden.shape[1] - count), _indices(hidden, count))
 
 
-def _indices(chosen: Bool[Tensor, "n l"]) -> Int[Tensor, "n k"]:
-    """Ascending indices of the true entries; every row must have equally many."""
-    return chosen.nonzero()[:, 1].view(len(chosen), -1)
+def _indices(chosen: Bool[Tensor, "n l"], count: int) -> Int[Tensor, "n {count}"]:
+    """Ascending indices of the true entries, of which every row must have `count`.
+
+    Sorted, because the host would have to wait for the device to learn how many `nonzero` finds.
+    """
+    return (~chosen).byte().argsort(dim=1, stable=True)[:, :count]
 
 
 def _cut(chosen: Bool[Tensor, "n l"], rng: torch.Generator) -> Int[Tensor, "n k"]:
     """Subsample each row at random to the number of true entries of the row with the fewest; returns their indices."""
     fewest = int(chosen.sum(dim=1).min())
     keys = _uniform(tuple(chosen.shape), rng).masked_fill(~chosen, 2.0)
-    return _indices(_lowest(keys, fewest))
+    return _indices(_lowest(keys, fewest), fewest)
 
 
 def _lowest(keys: Tensor, k: int) -> Bool[Tensor, "n l"]:

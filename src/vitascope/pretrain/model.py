@@ -16,6 +16,7 @@ from vitascope.nn.configs.block import BlockConfig
 from vitascope.nn.configs.video_vit import Grid, VideoViTConfig
 from vitascope.nn.positions import table
 from vitascope.nn.video_vit import VideoViT, random_vit
+from vitascope.pretrain.constants import constant
 
 HEAD, WIDE = 32, 384
 """Channels per attention head of a decoder: 2 * HEAD if it is at least WIDE channels wide (which halves the softmax),
@@ -123,7 +124,7 @@ class Decoder(nn.Module):
         """Predict the tokens that `on` selects: "seen" (visible), "hidden", or "all" with the visible ones first."""
         x = tokens
         if self.depth:
-            positions = table("sincos3d_d4", grid, self.inward.out_features).to(x)[None].expand(len(x), -1, -1)
+            positions = constant(x, table, "sincos3d_d4", grid, self.inward.out_features)[None].expand(len(x), -1, -1)
             x = self.inward(x)
             x = torch.cat(
                 [

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from vitascope.core.errors import UserError
 from vitascope.core.types import Card
 from vitascope.nn.configs.video_vit import Grid
+from vitascope.pretrain.constants import constant
 from vitascope.pretrain.masking import Mask, Masked
 from vitascope.pretrain.model import Decoder, Student, gather_tokens
 from vitascope.pretrain.monitoring import feature_rank
@@ -40,6 +41,7 @@ class Objective(nn.Module):
         self.keyed = False
         """Whether targets get the clips' keys, under which features of teachers are cached."""
         device = next(student.parameters()).device
+        self._target_means: dict[str, Tensor] = {}
         self.bound: dict[str, BoundTarget] = {t.name: t.bind(student, device) for t in targets}
         self.slow = nn.ModuleDict({n: t for n, t in self.bound.items() if isinstance(t, nn.Module)})
         self.decoders = nn.ModuleDict(
@@ -70,14 +72,24 @@ class Objective(nn.Module):
         """
         inputs = self.prepare(pixels, labels)
         values = {name: self._target_values(name, inputs) for name in self.targets}
+        for name, value in values.items():
+            mean = value.mean(dtype=torch.float32)
+            self._target_means[name] = self._target_means[name] + mean if name in self._target_means else mean
         if measure:
             similarity = {
                 name: target_similarity(value) for name, value in values.items() if not self.targets[name].per_clip
             }
-            # NaN in one part of a batch stays NaN: the run is about to stop
-            self.similarity = {name: value + 0 * self.similarity.get(name, 0.0) for name, value in similarity.items()}
+            self.similarity = similarity
         losses = [self._masked_losses(inputs, mask, values) for mask in masks]
         return {name: torch.stack([by_target[name] for by_target in losses]).mean() for name in self.targets}
+
+    def take_target_means(self) -> dict[str, Tensor]:
+        """Return the means of each target's values since the last call, summed over parts of a batch, and forget them.
+
+        They are finite if all values are; on the device.
+        """
+        means, self._target_means = self._target_means, {}
+        return means
 
     def prepare(self, pixels: UInt8[Tensor, "n f y x 3"], labels: Int[Tensor, "n"]) -> TargetInputs:
         """Prepare a batch of clips for the student and the targets."""
@@ -85,7 +97,7 @@ class Objective(nn.Module):
         grid = self.student.grid(clips.shape[2], clips.shape[-1])
         # patchify bytes, a quarter of the memory traffic of floats; then the arithmetic of `to_tensor`, bit for bit
         patches = self.student.patchify(clips).float().div_(255).unflatten(-1, (3, -1))
-        mean, std = (torch.tensor(v, device=pixels.device)[:, None] for v in (self.card.mean, self.card.std))
+        mean, std = (constant(patches, torch.tensor, v)[:, None] for v in (self.card.mean, self.card.std))
         keys = clip_keys(pixels) if self.keyed else ()
         return TargetInputs(clips.float().div_(255), patches.sub_(mean).div_(std).flatten(-2), grid, labels, keys)
 

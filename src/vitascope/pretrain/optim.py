@@ -7,13 +7,14 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
-from jaxtyping import Int, UInt8
+from jaxtyping import Bool, Int, UInt8
 from torch import Tensor, nn
 
 from vitascope.pretrain.distributed import gradient_sync
 from vitascope.pretrain.masking import Masked
 from vitascope.pretrain.objective import Losses, Objective
 from vitascope.pretrain.recipe import Recipe
+from vitascope.pretrain.targets.targets import Target
 
 Optimizers: TypeAlias = list[torch.optim.Optimizer]
 
@@ -34,10 +35,17 @@ class StepBatch(NamedTuple):
             yield StepBatch(self.pixels[part], self.labels[part], masks)
 
 
-def backward(model: nn.Module, recipe: Recipe, batch: StepBatch, *, measure: bool = False) -> Losses:
+def to_device(values: Tensor, device: torch.device) -> Tensor:
+    """Copy to a device without waiting for it; a GPU copies by itself only from pinned memory."""
+    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)
+
+
+def backward(
+    model: nn.Module, recipe: Recipe, batch: StepBatch, *, measure: bool = False, targets: Sequence[Target] = ()
+) -> Losses:
     """Accumulate the gradients of a batch over `recipe.accumulate` parts; returns its unweighted losses by target.
 
-    `measure` is passed to `Objective.forward` for every part.
+    `measure` is passed to `Objective.forward` for every part; gradients are those of `targets`, by default of all.
     """
     sums: Losses = {}
     count = recipe.accumulate
@@ -45,7 +53,7 @@ def backward(model: nn.Module, recipe: Recipe, batch: StepBatch, *, measure: boo
         with gradient_sync(model, number == count):
             with autocast(recipe, batch.pixels.device):
                 losses: Losses = model(part.pixels, part.labels, part.masks, measure=measure)
-                loss = torch.stack([t.weight * losses[t.name] for t in recipe.targets]).sum() / count
+                loss = torch.stack([t.weight * losses[t.name] for t in targets or recipe.targets]).sum() / count
             loss.backward()
         for name, value in losses.items():
             sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach() / count
@@ -80,11 +88,31 @@ def build_optimizers(objective: Objective, recipe: Recipe) -> Optimizers:
     return [adamw, torch.optim.Muon(matrices, lr=recipe.lr, adjust_lr_fn="match_rms_adamw")]
 
 
-def step_optimizers(optimizers: Optimizers) -> None:
-    """Step all optimizers and clear the gradients."""
+def step_optimizers(optimizers: Optimizers, *, skip: Bool[Tensor, ""] | None = None) -> None:
+    """Step all optimizers and clear the gradients. If `skip` is true, weights and optimizer state stay as they were.
+
+    `skip` is not read by this process, so that it need not wait for the device.
+    """
     for optimizer in optimizers:
-        optimizer.step()
+        if skip is None:
+            optimizer.step()
+        elif getattr(optimizer, "_step_supports_amp_scaling", False):
+            optimizer.found_inf = skip.float()  # type: ignore[attr-defined] # as torch's gradient scaler sets it
+            optimizer.step()
+        else:
+            _step_unless(skip, optimizer)
         optimizer.zero_grad(set_to_none=True)
+
+
+@torch.no_grad()
+def _step_unless(skip: Bool[Tensor, ""], optimizer: torch.optim.Optimizer) -> None:
+    """Step an optimizer that knows nothing of `skip`, and put everything back if it is true."""
+    params = [p for group in optimizer.param_groups for p in group["params"]]
+    before = [{"": p.clone(), **{k: v.clone() for k, v in optimizer.state[p].items()}} for p in params]
+    optimizer.step()
+    for p, old in zip(params, before, strict=True):
+        for key, new in {"": p, **optimizer.state[p]}.items():
+            new.copy_(torch.where(skip, old.get(key, torch.zeros_like(new)), new))
 
 
 def apply_schedule(optimizers: Optimizers, recipe: Recipe, step: int) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -17,30 +16,42 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 
 from vitascope.core import files
 from vitascope.core.device import device as device_called
-from vitascope.core.device import generator
+from vitascope.core.device import generator, peak_bytes
 from vitascope.core.errors import UserError, reading
-from vitascope.core.files import read_json
 from vitascope.core.log import log
 from vitascope.core.types import Card, plain
 from vitascope.encoders.weights.native import WEIGHTS
-from vitascope.pretrain import cached_teachers, checkpoint, distributed, export, initial, optim
+from vitascope.pretrain import (
+    cached_teachers,
+    checkpoint,
+    distributed,
+    export,
+    initial,
+    optim,
+    run_checks,
+    target_gradients,
+)
+from vitascope.pretrain.checkpoint_writer import CheckpointWriter
+from vitascope.pretrain.cost_estimate import count_flops
 from vitascope.pretrain.data.held import Memory
 from vitascope.pretrain.data.mixture import Mixture
 from vitascope.pretrain.distributed import Parallel, Ranks
+from vitascope.pretrain.matrix_peak import matrix_peak
 from vitascope.pretrain.model import Student
 from vitascope.pretrain.monitoring.checkup import Checkups
 from vitascope.pretrain.monitoring.display import Display
 from vitascope.pretrain.monitoring.log import RECORDER
 from vitascope.pretrain.monitoring.log_writer import LogWriter
 from vitascope.pretrain.monitoring.loggers import open_mirror
-from vitascope.pretrain.monitoring.mean_losses import MeanLosses
 from vitascope.pretrain.monitoring.probing import ProbingConfig
+from vitascope.pretrain.monitoring.speed import Speedometer
+from vitascope.pretrain.monitoring.step_history import StepHistory
 from vitascope.pretrain.objective import Objective, draw_masks
 from vitascope.pretrain.recipe import Recipe
+from vitascope.pretrain.run_checks import RECIPE
 from vitascope.pretrain.run_lock import Launcher, exclusive_run
 from vitascope.pretrain.targets.teachers import Guide
 
-RECIPE = "recipe.json"
 BROKEN = "broken.json"
 """File in the run folder that lists unreadable training files: {id: reason}."""
 
@@ -59,10 +70,14 @@ class TrainConfig:
     """Parallelism under `torchrun`: "ddp" replicates the model, "fsdp" shards it."""
     save_every: int = 1000
     """Steps between checkpoints."""
+    background_saves: bool = True
+    """Write checkpoints from a thread; needs memory for a copy of weights and optimizer state."""
     check_every: int = 1000
     """Steps between in-loop probings, with one more at the end; 0: none."""
     probing: ProbingConfig = field(default_factory=ProbingConfig)
     """Datasets and probes of in-loop probing."""
+    gradients_every: int | None = None
+    """Steps between measurements of each target's gradient; 0: none; None: at in-loop probings."""
     log_every: int = 50
     """Steps between lines of the training log."""
     mirrors: tuple[str, ...] = ()
@@ -80,7 +95,7 @@ class TrainConfig:
         wrong = [n for n in ("save_every", "log_every") if getattr(self, n) < 1]
         if not 0 <= self.teacher_cache < math.inf:
             raise UserError(f"teacher_cache = {self.teacher_cache}: gigabytes of disk, a number from 0 (no cache)")
-        wrong += [n for n in ("check_every", "workers", "stop_at") if getattr(self, n) < 0]
+        wrong += [n for n in ("check_every", "gradients_every", "workers", "stop_at") if (getattr(self, n) or 0) < 0]
         if wrong:
             raise UserError(
                 f"{wrong[0]} = {getattr(self, wrong[0])}: steps between two savings or lines are at least 1"
@@ -97,7 +112,7 @@ def pretrain(recipe: Recipe, run: str | Path, config: TrainConfig | None = None)
     run, config = Path(run), config or TrainConfig()
     device = distributed.local_device(device_called(config.device))
     with distributed.process_group(device) as ranks:
-        _refuse_other_recipe(recipe, run, ranks)
+        run_checks.refuse_other_recipe(recipe, run, ranks)
         with exclusive_run(run, ranks):
             return _pretrain(recipe, run, config, device=device, ranks=ranks)
 
@@ -105,11 +120,8 @@ def pretrain(recipe: Recipe, run: str | Path, config: TrainConfig | None = None)
 def _pretrain(recipe: Recipe, run: Path, config: TrainConfig, *, device: torch.device, ranks: Ranks) -> Path:
     # ---- checks
     launcher = Launcher()
-    if recipe.optimizer == "muon" and config.parallel == "fsdp":
-        raise UserError(
-            f"recipe {recipe.name}: muon needs unsharded matrices; use --parallel ddp or set optimizer=adamw"
-        )
-    batch_size = _per_process(recipe, ranks)
+    run_checks.refuse_sharded_muon(recipe, config.parallel)
+    batch_size = run_checks.clips_per_process(recipe, ranks)
     rows = slice(ranks.rank, None, ranks.world)
 
     # ---- model, optimizer, data
@@ -128,7 +140,8 @@ def _pretrain(recipe: Recipe, run: Path, config: TrainConfig, *, device: torch.d
     )
     if recipe.compile:
         student.compile()
-    model = distributed.wrap_model(objective, ranks, config.parallel)
+    dtype = optim.compute_precision(recipe, device)
+    model = distributed.wrap_model(objective, ranks, config.parallel, dtype=dtype)
     optimizers = optim.build_optimizers(objective, recipe)
     source = Mixture(recipe.data)
     share = {"seed": recipe.seed, "rank": ranks.rank, "world": ranks.world}
@@ -142,28 +155,34 @@ def _pretrain(recipe: Recipe, run: Path, config: TrainConfig, *, device: torch.d
     started = export.started_from(resumed.metadata) if resumed else start and start.origin
     teacher_cards = _teachers(objective, guide)
     metadata = export.checkpoint_metadata(recipe, teacher_cards, command=config.command, started=started)
-    step, clips_consumed = 0, 0
+    step, clips_consumed, history = 0, 0, StepHistory(objective.targets)
     if resumed:
         with reading(run / checkpoint.FOLDER, "remove the last checkpoint to resume from the one before"):
             step, clips_consumed = resumed.metadata["step"], resumed.metadata["seen"]
+            history = StepHistory(objective.targets, **resumed.metadata.get("skipped", {}))
             digests, position = resumed.metadata["origin"]["teachers"], resumed.metadata["data"]
-        _refuse_other_teachers(digests, metadata["origin"]["teachers"], run)
+        run_checks.refuse_other_teachers(digests, metadata["origin"]["teachers"], run)
         data.restore(position[ranks.rank] if len(position) == ranks.world else data.merged(position))
     last_step = min(config.stop_at or recipe.steps, recipe.steps)
 
+    saver = CheckpointWriter(run, ranks, background=config.background_saves)
     opened = _open_log(recipe, run, config, ranks=ranks, resumed=resumed, start=start)
     checking = closing(checkups) if checkups else nullcontext()
-    with closing(data), closing(teachers), checking, opened as log_writer:
+    with closing(saver), closing(data), closing(teachers), checking, opened as log_writer:
         # ---- steps
-        since, waited_before, clips_since, mean_losses = time.perf_counter(), data.seconds_waited, 0, MeanLosses()
+        speed, flops = Speedometer(lambda: data.seconds_waited), dict[int, float]()
+        peak = matrix_peak(device, dtype) if log_writer and step < last_step else 0.0
         suspect = ranks.gather(log_writer.suspect if log_writer else False)[0]
         # the last checkpoint without signs of collapse: the one resumed from or, if that is suspect, the one before
         healthy = next((p for p in checkpoint.list_checkpoints(run) if suspect or checkpoint.step_of(p) == step), None)
         while step < last_step:
             launcher.check(run)
             probing_due = config.check_every and ((step + 1) % config.check_every == 0 or step + 1 == recipe.steps)
+            gradients_every = config.check_every if config.gradients_every is None else config.gradients_every
             clips = data.read(batch_size)
-            pixels, labels = (part.to(device, non_blocking=True) for part in (clips.pixels, clips.labels))
+            for target in recipe.targets:
+                target.check_labels(clips.labels)
+            pixels, labels = (optim.to_device(part, device) for part in (clips.pixels, clips.labels))
             frames = pixels.shape[1]
             grid, mask_rules = student.grid(frames, pixels.shape[2]), recipe.masks_for(frames)
             saliency = (
@@ -173,70 +192,76 @@ def _pretrain(recipe: Recipe, run: Path, config: TrainConfig, *, device: torch.d
             masks = draw_masks(mask_rules, grid, mask_rng, count=recipe.batch, rows=rows, saliency=saliency)
             batch = optim.StepBatch(pixels, labels, masks)
 
+            if frames not in flops:
+                with speed.paused():
+                    flops[frames] = count_flops(model, objective, recipe, frames)
+            if gradients_every and (step + 1) % gradients_every == 0:
+                history.read()
+                with speed.paused():
+                    gradients = target_gradients.measure(model, objective, recipe, batch)
+                    if log_writer:
+                        log_writer.gradients(step + 1, clips_consumed=clips_consumed, **gradients._asdict())
             lr = optim.apply_schedule(optimizers, recipe, step)
-            means = ranks.mean(optim.backward(model, recipe, batch, measure=bool(probing_due)))
-            total = _total(recipe, means)
-            norm = distributed.full_value(
-                nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_grad_norm or math.inf)
-            )
-            if not (math.isfinite(total) and math.isfinite(norm)):
-                optim.backward(model, recipe, batch, measure=True)
-                _stop(
-                    log_writer,
-                    ranks,
-                    step,
-                    run=run,
-                    why=_not_finite(means, ranks.gather(objective.similarity)),
-                    healthy=healthy,
-                )
-            optim.step_optimizers(optimizers)
-            step, clips_consumed, clips_since = step + 1, clips_consumed + recipe.batch, clips_since + recipe.batch
+            losses = optim.backward(model, recipe, batch, measure=bool(probing_due))
+            norm = nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_grad_norm or math.inf)
+            values = torch.cat([ranks.mean(losses, objective.take_target_means()), distributed.full_value(norm)])
+            optim.step_optimizers(optimizers, skip=~history.sound(values))
+            step, clips_consumed = step + 1, clips_consumed + recipe.batch
+            speed.step(recipe.batch, recipe.batch * flops[frames])
             objective.update_targets(step / recipe.steps)
-            mean_losses.add(clips.source, means)
+            history.add(step, clips.source, values)
 
             # ---- logging, probing, checkpoints
             logging_due = step % config.log_every == 0 or step == last_step
-            if logging_due:
-                seconds = max(time.perf_counter() - since, 1e-9)
-                losses, by_source = mean_losses.take()
-                # one waiting process delays all, though the others would count the delay as computation
-                seconds_waited = max(ranks.gather(data.seconds_waited - waited_before))
+            saving_due = step % config.save_every == 0 or step == last_step
+            if logging_due or probing_due or saving_due:
+                history.read()
+            if logging_due or history.why:
+                means, skipped = history.take()
+                rates = speed.take(max(ranks.gather(speed.seconds_waited)), ranks.world * peak)
                 broken = {id: reason for part in ranks.gather(data.broken) for id, reason in part.items()}
                 if log_writer:
+                    log_writer.skipped(skipped)
+                if log_writer and means:
                     broken |= checkups.unreadable if checkups else {}
                     log_writer.step(
                         step,
                         clips_consumed=clips_consumed,
-                        losses=losses,
-                        loss=_total(recipe, losses),
-                        by_source=by_source if len(recipe.data) > 1 else {},
+                        losses=means.losses,
+                        loss=sum(t.weight * means.losses[t.name] for t in recipe.targets),
+                        by_source=means.by_source if len(recipe.data) > 1 else {},
                         broken=len(broken),
+                        skipped=history.skipped,
                         lr=lr,
-                        grad_norm=norm,
-                        clips_per_second=clips_since / seconds,
-                        waiting=min(seconds_waited / seconds, 1.0),
+                        grad_norm=means.norm,
+                        memory=peak_bytes(device),
+                        **rates._asdict(),
                     )
                     _write_broken(run, broken)
-                since, waited_before, clips_since = time.perf_counter(), data.seconds_waited, 0
+            if history.why:
+                _stop(log_writer, saver, step, why=history.why, healthy=healthy)
             if probing_due:
-                began, weights = time.perf_counter(), trunk_state(model)
-                probing = checkups(step, weights) if checkups else None
-                if log_writer and probing:
-                    log_writer.probe(
-                        step, clips_consumed=clips_consumed, similarity=objective.similarity, **probing._asdict()
-                    )
-                since += time.perf_counter() - began
+                with speed.paused():
+                    weights = trunk_state(model)
+                    probing = checkups(step, weights) if checkups else None
+                    if log_writer and probing:
+                        log_writer.probe(
+                            step, clips_consumed=clips_consumed, similarity=objective.similarity, **probing._asdict()
+                        )
             if logging_due or probing_due:
                 why, suspect = ranks.gather((log_writer.why, log_writer.suspect) if log_writer else ("", False))[0]
+                saver.check()
                 if why:
-                    _stop(log_writer, ranks, step, run=run, why=why, healthy=healthy)
-            if step % config.save_every == 0 or step == last_step:
+                    _stop(log_writer, saver, step, why=why, healthy=healthy)
+            if saving_due:
                 teachers.flush()
-                state = {"seen": clips_consumed, "data": ranks.gather(data.state()), **metadata}
-                saved = checkpoint.save(run, step, model, optimizers, metadata=state, ranks=ranks, healthy=healthy)
+                counts = {"skipped": history.skipped, "in_a_row": history.in_a_row}
+                state = {"seen": clips_consumed, "data": ranks.gather(data.state()), "skipped": counts, **metadata}
+                saved = saver.save(step, model, optimizers, metadata=state, healthy=healthy)
                 healthy = healthy if suspect and healthy else saved
 
         # ---- the encoder
+        saver.wait()
         weights, out = trunk_state(model), run / WEIGHTS
         if ranks.first:
             export.write(weights, metadata, out, step=step, clips_consumed=clips_consumed)
@@ -250,45 +275,6 @@ def trunk_state(model: nn.Module) -> dict[str, Tensor]:
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
     state: dict[str, Any] = dict(get_model_state_dict(model, options=options))
     return {k.removeprefix(export.TRUNK): v for k, v in state.items() if k.startswith(export.TRUNK)}
-
-
-def _refuse_other_recipe(recipe: Recipe, run: Path, ranks: Ranks) -> None:
-    """Raise UserError if the run folder contains a run of another recipe."""
-    path, problem = run / RECIPE, ""
-    if ranks.first and path.exists():
-        again = "name another folder with -o"
-        stored, given = read_json(path, again), json.loads(json.dumps(plain(recipe)))
-        if not isinstance(stored, dict):
-            raise UserError(f"{path}: not a recipe; {again}")
-        differing = [k for k in sorted(set(stored) | set(given)) if stored.get(k) != given.get(k)]
-        differences = ", ".join(f"{k} was {stored.get(k)!r:.60}, is now {given.get(k)!r:.60}" for k in differing[:3])
-        problem = (
-            f"{run}: contains a run of another recipe ({differences}); choose another folder with -o"
-            if differing
-            else ""
-        )
-    if problem := ranks.gather(problem)[0]:
-        raise UserError(problem)
-
-
-def _refuse_other_teachers(stored: Mapping[str, str], current: Mapping[str, str], run: Path) -> None:
-    """Raise UserError if a teacher's weights differ from those at the start of the run."""
-    for name, digest in stored.items():
-        if current.get(name) != digest:
-            raise UserError(
-                f"{run}: the digest of teacher {name} was {digest}, is now {current.get(name, 'missing')}; restore its "
-                "weights, or start a new run in another folder"
-            )
-
-
-def _per_process(recipe: Recipe, ranks: Ranks) -> int:
-    """Number of clips of each step that one process computes."""
-    if recipe.batch % (ranks.world * recipe.accumulate):
-        raise UserError(
-            f"recipe {recipe.name}: a batch of {recipe.batch} cannot be divided among {ranks.world} processes in "
-            f"{recipe.accumulate} parts; change batch or accumulate"
-        )
-    return recipe.batch // ranks.world
 
 
 def _saliency(guide: Guide | None, recipe: Recipe, pixels: Tensor, grid: tuple[int, int, int]) -> Tensor:
@@ -332,29 +318,14 @@ def _open_log(
         yield log_writer
 
 
-def _not_finite(means: Mapping[str, float], similarity: list[dict[str, float]]) -> str:
-    """Describe which loss, gradient or target of a step is not finite."""
-    losses = [name for name, value in means.items() if not math.isfinite(value)]
-    targets = [name for name in means if any(math.isnan(part.get(name, 0.0)) for part in similarity)]
-    text = (
-        f"the loss of {', '.join(losses)} is not finite"
-        if losses
-        else "the gradient is not finite, although every loss is"
-    )
-    return f"{text}; nor is the target of {', '.join(targets)}: check its teacher" if targets else text
-
-
-def _total(recipe: Recipe, losses: Mapping[str, float]) -> float:
-    """Weighted sum of the losses, which is minimized."""
-    return sum(t.weight * losses[t.name] for t in recipe.targets)
-
-
 def _stop(
-    log_writer: LogWriter | None, ranks: Ranks, step: int, *, run: Path, why: str, healthy: Path | None
+    log_writer: LogWriter | None, saver: CheckpointWriter, step: int, *, why: str, healthy: Path | None
 ) -> NoReturn:
     """Stop the run: log the reason and raise UserError; the last good checkpoint is kept."""
     if log_writer:
         log_writer.alarm(step, why)
+    saver.wait()
+    run = saver.run
     last = (
         f"the checkpoint of step {checkpoint.step_of(healthy)} is kept" if healthy else "no checkpoint was written yet"
     )

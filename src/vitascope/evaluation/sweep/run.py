@@ -25,7 +25,7 @@ from vitascope.pretrain import find_recipe
 from vitascope.pretrain.cost_estimate import training_tflops
 from vitascope.pretrain.monitoring import log as training_log
 from vitascope.pretrain.recipe import Recipe
-from vitascope.pretrain.train import RECIPE
+from vitascope.pretrain.run_checks import RECIPE
 
 VITASCOPE = (sys.executable, "-m", "vitascope")
 SCORES, OUTPUT = "scores", "output.txt"

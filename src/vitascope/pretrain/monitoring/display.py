@@ -66,10 +66,18 @@ class Display:
         if kind == "probe":
             scores = [f"{name} {value}" for name, value, _ in _probe_rows(line, {})]
             return " · ".join([f"probe at step {line['step']:,}", *scores])
+        if kind == "gradients":
+            parts = [f"{name} {value}" for name, value in _gradient_rows(line)]
+            return " · ".join([f"gradients at step {line['step']:,}", *parts])
         if kind == "start":
             init = f" · from {escaped(line['init'])}" if line.get("init") else ""
             return f"start · {line['params'] / 1e6:.2f} M parameters{init}"
-        templates = {"alarm": "STOPPED at step {step}: {why}", "resumed": "resumed after step {step}", "done": "done"}
+        templates = {
+            "alarm": "STOPPED at step {step}: {why}",
+            "skipped": "step {step} skipped: {why}",
+            "resumed": "resumed after step {step}",
+            "done": "done",
+        }
         return templates[kind].format(**{**line, "why": escaped(str(line.get("why", "")))})
 
     def table(self) -> Group:
@@ -94,6 +102,13 @@ class Display:
             for cells in _probe_rows(probe, self._previous_probe):
                 results.add_row(*map(Text, cells))
             parts.append(results)
+        if gradients := self._last.get("gradients"):
+            rows = Table(f"gradients at step {gradients['step']:,}", "", box=None, header_style="dim", pad_edge=False)
+            for row in _gradient_rows(gradients):
+                rows.add_row(*map(Text, row))
+            parts.append(rows)
+        if "skipped" in self._last:
+            parts.append(Text(self.text(self._last["skipped"]), style="red"))
         if "alarm" in self._last:
             parts.append(Text(self.text(self._last["alarm"]), style="bold red"))
         return Group(*parts)
@@ -109,11 +124,18 @@ class Display:
 
 
 def _training(step: Line) -> Iterator[tuple[str, str]]:
-    yield "speed", f"{step['clips_per_second']:,.0f} clips/s"
+    steps = f" ({step['steps_per_second']:.3g} steps/s)" if step.get("steps_per_second") else ""
+    yield "speed", f"{step['clips_per_second']:,.0f} clips/s{steps}"
+    if step.get("mfu") is not None:
+        yield "MFU", f"{step['mfu']:.0%}"
+    if step.get("memory"):
+        yield "memory", f"{step['memory'] / 1e9:.2f} GB"
     starved = ": data-bound" if step["waiting"] >= STARVED else ""
     yield "waiting", f"{step['waiting']:.0%}{starved}"
     if broken := step.get("broken"):
         yield "unreadable", f"{broken:,}"
+    if skipped := step.get("skipped"):
+        yield "skipped", f"{skipped:,}"
     yield "lr", f"{step['lr']:.2e}"
     yield "gradient", _small(step["grad_norm"])
 
@@ -138,6 +160,13 @@ def _probe_rows(probe: Line, previous: Line) -> Iterator[tuple[str, str, str]]:
         yield label, _small(probe[name]), change
     for name, value in probe.get("similarity", {}).items():
         yield f"similarity of {escaped(name)}", _small(value), ""
+
+
+def _gradient_rows(line: Line) -> Iterator[tuple[str, str]]:
+    """Yield norms of the targets' gradients, and cosines between them."""
+    for group, label in (("norms", "norm of"), ("cosines", "cosine of")):
+        for name, value in line[group].items():
+            yield f"{label} {escaped(name)}", _small(value)
 
 
 def _small(value: float | None) -> str:

@@ -13,8 +13,12 @@ from vitascope.core.schema import conform, parse
 
 RECORDER = "recorder.jsonl"
 """File name of the training log in a run folder."""
-KINDS = ("start", "step", "probe", "alarm", "resumed", "done")
-REQUIRED = {"step": ("seen", "losses", "loss"), "probe": ("seen", "scores")}
+KINDS = ("start", "step", "skipped", "gradients", "probe", "alarm", "resumed", "done")
+REQUIRED = {
+    "step": ("seen", "losses", "loss"),
+    "probe": ("seen", "scores"),
+    "gradients": ("seen", "norms", "cosines"),
+}
 """Required fields of each kind of line, in addition to its step."""
 Number: TypeAlias = float | None
 Numbers: TypeAlias = Mapping[str, Number]
@@ -24,22 +28,28 @@ Numbers: TypeAlias = Mapping[str, Number]
 class _Logged:
     """Types of the values logged; what is not finite is logged as None."""
 
-    kind: Literal["start", "step", "probe", "alarm", "resumed", "done"]
+    kind: Literal["start", "step", "skipped", "gradients", "probe", "alarm", "resumed", "done"]
     step: int = 0
     params: int | None = None
     total: int | None = None
     seen: int | None = None
     broken: int | None = None
+    skipped: int | None = None
     loss: Number = None
     lr: Number = None
     grad_norm: Number = None
     clips_per_second: Number = None
+    steps_per_second: Number = None
+    mfu: Number = None
+    memory: Number = None
     waiting: Number = None
     seconds: Number = None
     effective_rank: Number = None
     token_std: Number = None
     losses: Numbers = field(default_factory=dict)
     similarity: Numbers = field(default_factory=dict)
+    norms: Numbers = field(default_factory=dict)
+    cosines: Numbers = field(default_factory=dict)
     by_source: Mapping[str, Numbers] = field(default_factory=dict)
     scores: Mapping[str, Mapping[str, Number | str]] = field(default_factory=dict)
     why: str = ""
@@ -64,8 +74,12 @@ class TrainingLog:
     steps: tuple[Line, ...] = ()
     """Lines of training steps in ascending order, as are those of probings."""
     probes: tuple[Line, ...] = ()
+    gradients: tuple[Line, ...] = ()
+    """Norms and cosines of the gradients of single targets on the encoder."""
     alarms: tuple[Line, ...] = ()
     """Alarms that stopped the run and were not resumed from."""
+    skipped: tuple[Line, ...] = ()
+    """Steps that the optimizers skipped because a loss or the gradient was not finite."""
     resumed: tuple[Line, ...] = ()
     done: bool = False
 
@@ -153,7 +167,9 @@ def build_log(lines: Sequence[Line], *, name: str) -> TrainingLog:
         start=ordered["start"][-1] if ordered["start"] else {},
         steps=ordered["step"],
         probes=ordered["probe"],
+        gradients=ordered["gradients"],
         alarms=ordered["alarm"],
+        skipped=ordered["skipped"],
         resumed=ordered["resumed"],
         done=bool(ordered["done"]),
     )

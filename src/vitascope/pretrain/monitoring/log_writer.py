@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import reduce
 from math import isfinite
@@ -20,6 +20,7 @@ from vitascope.pretrain.monitoring.display import Display
 from vitascope.pretrain.monitoring.divergence import DivergenceMonitor, update
 from vitascope.pretrain.monitoring.log import RECORDER, Line
 from vitascope.pretrain.monitoring.loggers import Mirror
+from vitascope.pretrain.monitoring.step_history import Step
 
 
 class LogWriter:
@@ -95,29 +96,41 @@ class LogWriter:
         waiting: float,
         by_source: Mapping[str, Mapping[str, float]] | None = None,
         broken: int = 0,
+        skipped: int = 0,
+        steps_per_second: float | None = None,
+        mfu: float | None = None,
+        memory: int | None = None,
     ) -> None:
         """Log the optimizer steps since the last line.
 
         `clips_consumed` counts from the start of training; `losses` are unweighted means by target, `loss` is their
         weighted sum, `by_source` has the means of each source's steps. `waiting` is the share of the time spent waiting
-        for data, 0 to 1; `broken` counts unreadable files.
+        for data, 0 to 1; `broken` counts unreadable files, `skipped` the steps so far that were not finite.
+        `mfu` is the share of the devices' matrix peak, `memory` the highest use so far in bytes.
         """
-        self._write(
-            {
-                "kind": "step",
-                "step": step,
-                "seen": clips_consumed,
-                "losses": dict(losses),
-                "loss": loss,
-                "lr": lr,
-                "grad_norm": grad_norm,
-                "clips_per_second": clips_per_second,
-                "waiting": waiting,
-                **({"by_source": {name: dict(means) for name, means in by_source.items()}} if by_source else {}),
-                **({"broken": broken} if broken else {}),
-                "seconds": round(self._clock() - self._start_time, 3),
-            }
-        )
+        line = {
+            "kind": "step",
+            "step": step,
+            "seen": clips_consumed,
+            "losses": dict(losses),
+            "loss": loss,
+            "lr": lr,
+            "grad_norm": grad_norm,
+            "clips_per_second": clips_per_second,
+            "waiting": waiting,
+        }
+        speed = {"steps_per_second": steps_per_second, "mfu": mfu, "memory": memory}
+        counts = {"broken": broken or None, "skipped": skipped or None}
+        sources = {"by_source": {name: dict(means) for name, means in (by_source or {}).items()} or None}
+        later = {name: value for name, value in {**speed, **sources, **counts}.items() if value is not None}
+        self._write({**line, **later, "seconds": round(self._clock() - self._start_time, 3)})
+
+    def gradients(
+        self, step: int, *, clips_consumed: int, norms: Mapping[str, float], cosines: Mapping[str, float]
+    ) -> None:
+        """Log the gradients of the targets on the encoder before `step`: norms by target, cosines by "one, other"."""
+        line = {"kind": "gradients", "step": step, "seen": clips_consumed}
+        self._write({**line, "norms": dict(norms), "cosines": dict(cosines)})
 
     def probe(
         self,
@@ -150,6 +163,11 @@ class LogWriter:
             "effective_rank": effective_rank,
         }
         self._write({**line, "token_std": token_std, "similarity": dict(similarity or {})}, True)
+
+    def skipped(self, steps: Iterable[Step]) -> None:
+        """Log the steps that the optimizers skipped because a loss or the gradient was not finite."""
+        for step in steps:
+            self._write({"kind": "skipped", "step": step.number, "why": step.problem}, True)
 
     def alarm(self, step: int, why: str = "") -> str:
         """Log that the run stops at `step`; `why` defaults to the monitor's reason. Returns the reason."""

@@ -12,6 +12,8 @@ from vitascope.core.types import digest
 from vitascope.pretrain.monitoring.log import Line
 
 NAMES = ("tensorboard", "wandb")
+GROUPS = {"step": "train", "probe": "features", "gradients": "gradients"}
+"""Groups of the values of each kind of line."""
 
 
 @runtime_checkable
@@ -38,11 +40,13 @@ def open_mirror(name: str, run: Path) -> Mirror:
 
 def scalars(line: Line) -> dict[str, float]:
     """Collect the finite scalars of a step or probing, by names with slashes, which both tools group by."""
-    if line["kind"] not in ("step", "probe"):
+    if line["kind"] not in GROUPS:
         return {}
-    group = "train" if line["kind"] == "step" else "features"
+    group = GROUPS[line["kind"]]
     named: dict[str, Any] = {f"loss/{name}": value for name, value in line.get("losses", {}).items()}
     named |= {f"similarity/{name}": value for name, value in line.get("similarity", {}).items()}
+    for key in ("norms", "cosines"):
+        named |= {f"gradients/{key}/{name}": value for name, value in line.get(key, {}).items()}
     named |= {f"probe/{name}": score["value"] for name, score in line.get("scores", {}).items()}
     named |= {f"{group}/{name}": value for name, value in line.items() if name != "step"}
     return {name: float(v) for name, v in named.items() if isinstance(v, (int, float)) and v - v == 0}

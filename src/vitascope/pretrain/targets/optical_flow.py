@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from vitascope.core.errors import UserError
+from vitascope.pretrain.constants import constant
 
 DAMPING = 1e-4
 """Added to both mean squared gradients (brightness 0 to 1), so that windows without contrast tend to zero flow."""
@@ -33,11 +32,12 @@ def flow(
     if window < 1 or window % 2 == 0 or not blur > 0:
         raise UserError(f"flow: the window must be odd and the blur above 0, not {window} and {blur:g}")
     with torch.autocast(frames.device.type, enabled=False):  # bfloat16 cannot resolve shifts of a tenth of a pixel
-        smooth = _along(frames.detach().float(), _gaussian(height, blur), _gaussian(width, blur))
+        values = frames.detach().float()
+        smooth = _along(values, *(constant(values, _gaussian, size, blur) for size in (height, width)))
         change, mean = smooth.diff(dim=1), (smooth[:, 1:] + smooth[:, :-1]) / 2
         right, down = _inner_slope(mean, 3), _inner_slope(mean, 2)
         products = (right * right, down * down, right * down, right * change, down * change)
-        rows, columns = _windows(height, cell, window), _windows(width, cell, window)
+        rows, columns = (constant(values, _windows, size, cell, window) for size in (height, width))
         xx, yy, xy, xt, yt = (_along(product, rows, columns) for product in products)
         xx, yy = xx + DAMPING, yy + DAMPING
         shift: Tensor = torch.stack([xy * yt - yy * xt, xy * xt - xx * yt], dim=-1) / (xx * yy - xy * xy)[..., None]
@@ -48,10 +48,9 @@ def _along(
     images: Float[Tensor, "n t y x"], rows: Float[Tensor, "h y"], columns: Float[Tensor, "w x"]
 ) -> Float[Tensor, "n t h w"]:
     """Apply a matrix along each axis; many times faster than convolving or pooling a single channel."""
-    return rows.to(images.device) @ (images @ columns.to(images.device).T)
+    return rows @ (images @ columns.T)
 
 
-@lru_cache(maxsize=16)
 def _gaussian(size: int, blur: float) -> Float[Tensor, "{size} {size}"]:
     """Matrix of a one-dimensional Gaussian blur, truncated at three standard deviations, with replicated borders."""
     reach = round(3 * blur)
@@ -62,7 +61,6 @@ def _gaussian(size: int, blur: float) -> Float[Tensor, "{size} {size}"]:
     return torch.zeros(size, size, dtype=torch.float64).scatter_add_(1, source, weights.expand(size, -1)).float()
 
 
-@lru_cache(maxsize=16)
 def _windows(size: int, cell: int, window: int) -> Float[Tensor, "{size//cell} {size}"]:
     """Matrix that averages a line over windows of cells; windows are smaller at the ends."""
     count = size // cell

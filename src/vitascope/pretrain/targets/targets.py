@@ -95,6 +95,9 @@ class Target(ABC):
     def bind(self, student: Student, device: torch.device) -> BoundTarget:
         """Prepare the target for a student."""
 
+    def check_labels(self, labels: Int[Tensor, "n"]) -> None:  # noqa: B027 - most targets use none
+        """Raise UserError for labels, still on the CPU, that the target cannot use."""
+
     def loss(self, predicted: Float[Tensor, "*s o"], target: Float[Tensor, "*s o"]) -> Float[Tensor, ""]:
         """Mean distance between prediction and target, in float32."""
         predicted, target = predicted.float(), target.float()
@@ -369,11 +372,15 @@ class Labels(Target):
         """Prepare the labels of the data."""
         return FixedTarget(self.classes, lambda inputs: inputs.labels)
 
+    def check_labels(self, labels: Int[Tensor, "n"]) -> None:
+        """Raise UserError for labels that are no classes, or absent."""
+        low, high = min(labels.tolist()), max(labels.tolist())
+        if low < 0 or high >= self.classes:
+            raise UserError(
+                f"target {self.name}: labels from {low} to {high} do not fit {self.classes} classes; use labeled "
+                "sources and the right number of classes"
+            )
+
     def loss(self, predicted: Float[Tensor, "n o"], target: Int[Tensor, "n"]) -> Float[Tensor, ""]:
         """Cross-entropy loss."""
-        if target.min() < 0 or target.max() >= self.classes:
-            raise UserError(
-                f"target {self.name}: labels from {target.min()} to {target.max()} do not fit {self.classes} "
-                "classes; use labeled sources and the right number of classes"
-            )
         return F.cross_entropy(predicted.float(), target)

@@ -16,6 +16,7 @@ from vitascope.encoders.base import Encoder, Tokens, call
 from vitascope.encoders.load import load, outline
 from vitascope.nn.attention import Attention, Rope
 from vitascope.nn.configs.video_vit import Grid
+from vitascope.pretrain.constants import constant
 from vitascope.pretrain.targets.feature_cache import FeatureCache
 
 Time: TypeAlias = Literal["stack", "mean"]
@@ -41,7 +42,7 @@ def resize_grid(tokens: Float[Tensor, "n t h w d"], grid: Grid) -> Float[Tensor,
     """Resize a grid of tokens, axis by axis; see `resize_matrix`."""
     for dim, (old, new) in enumerate(zip(tokens.shape[1:4], grid, strict=True), 1):
         if old != new:
-            weights = resize_matrix(old, new).to(tokens)
+            weights = constant(tokens, resize_matrix, old, new)
             tokens = torch.tensordot(weights, tokens, dims=([1], [dim])).movedim(0, dim)
     return tokens
 
@@ -54,7 +55,7 @@ def preprocess(clips: Float[Tensor, "n 3 f y x"], card: Card, size: int = 0) -> 
         flat = clips.transpose(1, 2).flatten(0, 1)
         flat = F.interpolate(flat, size=(size, size), mode="bilinear", antialias=True)
         clips = flat.unflatten(0, (n, f)).transpose(1, 2)
-    mean, std = (clips.new_tensor(v).view(1, 3, 1, 1, 1) for v in (card.mean, card.std))
+    mean, std = (constant(clips, torch.tensor, v).view(1, 3, 1, 1, 1) for v in (card.mean, card.std))
     return (clips - mean).div_(std)
 
 

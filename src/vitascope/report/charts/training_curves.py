@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from vitascope.core.text import compact, escaped, with_interval
 from vitascope.core.types import Score
-from vitascope.pretrain.monitoring.log import Line
+from vitascope.pretrain.monitoring.log import Line, TrainingLog
 from vitascope.report.analysis.training_runs import TrainingRun, parse_score
 from vitascope.report.charts import plots
 from vitascope.report.charts.low_shot import Level
@@ -169,10 +169,11 @@ def probe_plot(
     scale: Callable[..., Scale],
     chance: float | None = None,
     order_free: float | None = None,
+    lines: Callable[[TrainingLog], Sequence[Line]] = lambda log: log.probes,
 ) -> TrainingPlot | None:
-    """Plot a quantity of every evaluation with its intervals; None if no run has it."""
+    """Plot a quantity of every evaluation, or of other `lines`, with its intervals; None if no run has it."""
     x = clips_scale(runs)
-    measured = [(run, [(line["seen"], s) for line in run.log.probes if (s := value(line))]) for run in runs]
+    measured = [(run, [(line["seen"], s) for line in lines(run.log) if (s := value(line))]) for run in runs]
     measured = [(run, scores) for run, scores in measured if scores]
     if not measured:
         return None
@@ -209,7 +210,12 @@ def percent(scores: Sequence[Score]) -> Scale:
 
 def zero_to(top: float) -> Callable[[Sequence[Score]], Scale]:
     """Build scales from zero or below to `top` or beyond, as the scores need."""
-    return lambda scores: linear(min(0.0, *(s.value for s in scores)), max(top, *(s.value for s in scores)))
+    return at_least(0.0, top)
+
+
+def at_least(low: float, high: float) -> Callable[[Sequence[Score]], Scale]:
+    """Build scales that include `low` to `high`."""
+    return lambda scores: linear(min(low, *(s.value for s in scores)), max(high, *(s.value for s in scores)))
 
 
 def score_reader(name: str) -> Callable[[Line], Score | None]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any, NamedTuple
 
-from vitascope.core.text import compact, escaped, number, percent, with_interval
+from vitascope.core.text import compact, counted, escaped, number, percent, with_interval
 from vitascope.core.types import Score
 from vitascope.pretrain.monitoring.log import Line, TrainingLog
 from vitascope.report.analysis import training_runs
@@ -70,11 +70,14 @@ def pretraining(logs: Sequence[TrainingLog], *, first: int = 0) -> Pretraining |
 
 
 def _key_findings(runs: Sequence[TrainingRun]) -> Iterator[list[TextRun]]:
-    """State which recipe ends highest on each axis and on their mean, and which runs were stopped."""
+    """State which recipe ends highest on each axis and on their mean, and which runs skipped steps or were stopped."""
     methods = training_runs.methods(runs)
     if methods:
         yield list(_leaders(runs, methods[0]))
     for run in runs:
+        if skipped := run.log.skipped:
+            last = f", the last at step {skipped[-1]['step']:,}: {escaped(str(skipped[-1]['why']))}."
+            yield [TextRun(run.label, True), TextRun(f" skipped {counted(len(skipped), 'step')}{last}")]
         for alarm in run.log.alarms:
             stopped = f" was stopped at step {alarm['step']:,}: {escaped(str(alarm['why']))}."
             yield [TextRun(run.label, True), TextRun(stopped)]
@@ -141,8 +144,15 @@ def _galleries(runs: Sequence[TrainingRun]) -> Iterator[Gallery]:
         _nonempty(_by_source(runs)),
     )
     yield Gallery(
+        "Gradients of the targets",
+        "Gradient of each weighted loss on the encoder, at some steps. Norms: which target moves the encoder most. "
+        "Cosines: 1 if two targets pull in the same direction, below 0 if they work against each other.",
+        _nonempty(_target_gradients(runs)),
+    )
+    yield Gallery(
         "Optimization and speed",
-        "If the time spent waiting for data is far above zero, data loading limits the speed, not computation.",
+        "MFU: operations of the model over those of plain matrix products in the same time. If the time spent waiting "
+        "for data is far above zero, data loading limits the speed, not computation.",
         _nonempty(_optimization_and_speed(runs)),
     )
 
@@ -170,6 +180,15 @@ def _losses(runs: Sequence[TrainingRun]) -> Iterator[TrainingPlot | None]:
         yield training_curves.step_plot(runs, "weighted sum", _entry("loss"))
 
 
+def _target_gradients(runs: Sequence[TrainingRun]) -> Iterator[TrainingPlot | None]:
+    scales = {"norms": training_curves.zero_to(0.0), "cosines": training_curves.at_least(-0.5, 0.5)}
+    for group, scale in scales.items():
+        for name in dict.fromkeys(name for run in runs for line in run.log.gradients for name in line[group]):
+            title = f"norm of {escaped(name)}" if group == "norms" else f"cosine of {escaped(name)}"
+            value = training_curves.measure_reader(name, group)
+            yield training_curves.probe_plot(runs, title, value, scale=scale, lines=lambda log: log.gradients)
+
+
 def _by_source(runs: Sequence[TrainingRun]) -> Iterator[TrainingPlot | None]:
     lines = [line for run in runs for line in run.log.steps]
     pairs = dict.fromkeys(
@@ -184,7 +203,11 @@ def _optimization_and_speed(runs: Sequence[TrainingRun]) -> Iterator[TrainingPlo
     yield training_curves.step_plot(runs, "learning rate", _entry("lr"), within=(0.0, 0.0))
     yield training_curves.step_plot(runs, "gradient norm", _entry("grad_norm"))
     yield training_curves.step_plot(runs, "clips per second", _entry("clips_per_second"), within=(0.0, 0.0))
-    yield training_curves.step_plot(runs, "waiting for data, % of the time", _waiting_percent, within=(0.0, 10.0))
+    yield training_curves.step_plot(
+        runs, "waiting for data, % of the time", _scaled("waiting", 100), within=(0.0, 10.0)
+    )
+    yield training_curves.step_plot(runs, "MFU, %", _scaled("mfu", 100), within=(0.0, 0.0))
+    yield training_curves.step_plot(runs, "highest memory, GB", _scaled("memory", 1e-9), within=(0.0, 0.0))
 
 
 def _loss(name: str) -> Callable[[Line], float | None]:
@@ -199,25 +222,27 @@ def _entry(name: str) -> Callable[[Line], float | None]:
     return lambda line: line.get(name)
 
 
-def _waiting_percent(line: Line) -> float | None:
-    fraction = line.get("waiting")
-    return None if fraction is None else 100 * fraction
+def _scaled(name: str, factor: float) -> Callable[[Line], float | None]:
+    return lambda line: None if line.get(name) is None else factor * line[name]
 
 
 def table(runs: Sequence[TrainingRun]) -> SummaryTable:
     """One row per run: progress, speed, and scores of the last evaluation."""
     names = training_runs.score_names(runs)
-    heads = ("run", "state", "clips", "clips/s", "waiting", *map(escaped, names), "effective rank", "token deviation")
-    return SummaryTable("Pretraining runs", NOTE, heads, tuple(_row(run, names) for run in runs))
+    skips = any(run.log.skipped for run in runs)
+    heads = ("run", "state", *["skipped steps"] * skips, "clips", "clips/s", "waiting", *map(escaped, names))
+    rows = tuple(_row(run, names, skips) for run in runs)
+    return SummaryTable("Pretraining runs", NOTE, (*heads, "effective rank", "token deviation"), rows)
 
 
-def _row(run: TrainingRun, names: Sequence[str]) -> tuple[str, ...]:
+def _row(run: TrainingRun, names: Sequence[str], skips: bool) -> tuple[str, ...]:
     last: Line = run.log.probes[-1] if run.log.probes else {"scores": {}}
     speed = training_runs.throughput(run.log)
     rate, waiting = (compact(speed[0]), f"{100 * speed[1]:.0f} %") if speed else ("–", "–")
     scores = [_score(last["scores"].get(name)) for name in names]
     measures = [_measure(last.get(name)) for name in ("effective_rank", "token_std")]
-    return (run.label, run.state, compact(run.log.clips_consumed), rate, waiting, *scores, *measures)
+    skipped = [str(len(run.log.skipped))] * skips
+    return (run.label, run.state, *skipped, compact(run.log.clips_consumed), rate, waiting, *scores, *measures)
 
 
 def _score(entry: Any) -> str:
@@ -239,6 +264,7 @@ def run_records(logs: Sequence[TrainingLog]) -> list[dict[str, Any]]:
             "recipe": dict(run.log.recipe),
             "probe": dict(run.log.probes[-1]) if run.log.probes else None,
             "alarms": [dict(alarm) for alarm in run.log.alarms],
+            "skipped": [dict(step) for step in run.log.skipped],
         }
         for run in training_runs.group_by_recipe(logs)
     ]
