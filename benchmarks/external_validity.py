@@ -53,8 +53,11 @@ def agreement(one: Scores, other: Scores, rng: np.random.Generator) -> str:
     if len(common) < LEAST:
         return f"n = {len(common)}"
     a, b = (np.array([s[encoder] for encoder in common]) for s in (one, other))
-    drawn = (rng.integers(len(common), size=len(common)) for _ in range(RESAMPLES))
-    taus = [tau for rows in drawn if np.ptp(a[rows]) and np.ptp(b[rows]) for tau in [kendalltau(a[rows], b[rows])[0]]]
+    signs = [np.sign(v[:, None] - v[None]) for v in (a, b)]
+    drawn = rng.integers(len(common), size=(RESAMPLES, len(common)))
+    one_way, other_way = (s[drawn[:, :, None], drawn[:, None]] for s in signs)
+    ties = np.sqrt((one_way**2).sum((1, 2)) * (other_way**2).sum((1, 2)))
+    taus = ((one_way * other_way).sum((1, 2)) / np.where(ties, ties, np.nan))[ties > 0]
     low, high = np.percentile(taus, (2.5, 97.5))
     tau, rho = kendalltau(a, b)[0], spearmanr(a, b)[0]
     return f"{tau:+.2f} [{low:+.2f}, {high:+.2f}], {rho:+.2f}, n = {len(common)}"

@@ -172,6 +172,23 @@ def teacher_of_nothing() -> Encoder:
     return NetworkEncoder(card(), Void())
 
 
+def teacher_of_squares() -> Encoder:
+    """A convolution over time and squares of 8 pixels, for frames of any size."""
+
+    class Squares(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = torch.nn.Conv3d(3, 32, (3, 8, 8), (1, 8, 8), (1, 0, 0))
+            for parameter in self.parameters():
+                torch.nn.init.normal_(parameter, generator=generator(7))
+
+        def forward(self, clips: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            features = self.conv(clips).movedim(1, -1)
+            return features, features.mean((1, 2, 3))
+
+    return NetworkEncoder(card(), Squares())
+
+
 def killed(job: Mapping[str, Any], step: int = 0) -> None:
     """Do a job in a process that is killed: at step number `step` of its own, unless the job has a place for that."""
     process = processes.start(processes.dying, "vitascope.pretrain.optim.backward", step, work, job)

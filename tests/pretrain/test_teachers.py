@@ -1,5 +1,6 @@
 """Teachers at work: their features on the student's grid, against loops; what guides weigh; what is refused."""
 
+import dataclasses
 import itertools
 from fractions import Fraction
 from typing import Any
@@ -163,6 +164,17 @@ def test_a_target_hands_its_fields_to_the_teacher() -> None:
     assert torch.equal(values, stub(inputs, GRID))
     assert teaching.card is not None
     assert teaching.card.pretraining_datasets == {"films"}
+
+
+def test_a_teacher_of_smaller_frames_gets_them() -> None:
+    inputs = clips()
+    encoder = load("pretraining:teacher_of_squares")
+    smaller = dataclasses.replace(encoder.card, size=16)
+    teacher = Teacher("pretraining:teacher_of_squares", CPU, frames=4, grid=(4, 2, 2), normalized=False, size=16)
+    tokens = encoder(preprocess(inputs, smaller)).grid
+    assert tokens.shape[1:4] == (4, 2, 2)
+    torch.testing.assert_close(teacher(inputs, (4, 2, 2)), tokens.flatten(1, 3), atol=1e-6, rtol=1e-5)
+    assert teacher.identity["preprocessing"][0] == 16
 
 
 @pytest.mark.parametrize(

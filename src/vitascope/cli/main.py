@@ -27,6 +27,7 @@ from vitascope.cli import (
     score,
     stopping,
 )
+from vitascope.cli import sweep as cli_sweep
 from vitascope.cli.options import console
 from vitascope.core.errors import UserError, of_system
 from vitascope.core.log import log, on_stderr
@@ -47,7 +48,7 @@ MAX_ERROR = 2000
 """Letters of an error message."""
 
 
-for group in (embeddings, reports, evaluate, maps, cli_check, checkup, pretrain, describe, score):
+for group in (embeddings, reports, evaluate, maps, cli_check, checkup, pretrain, cli_sweep, describe, score):
     app.add_typer(group.app)
 
 

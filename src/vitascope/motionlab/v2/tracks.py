@@ -86,7 +86,7 @@ def rates(seen: Tracks) -> dict[str, float]:
     radians; growth of the bodies, as a logarithm; area that the feet encircle, in squared arms of the body.
     """
     wall = np.diff(seen.wall.mean(1), axis=0)
-    shift = np.median([np.diff(body[:, 0], axis=0) - wall for body in seen.bodies], axis=(0, 1))
+    shift = np.mean([np.median(np.diff(body[:, 0], axis=0) - wall, axis=0) for body in seen.bodies], axis=0)
     cord = seen.cord[:, 1] - seen.cord[:, 0]
     arms = np.concatenate([body[:, 1:] - body[:, :1] for body in seen.bodies], axis=1)
     return {

@@ -51,8 +51,8 @@ def build(
     """
     objective = name.removeprefix("real_tiny_")
     targets: dict[str, Target] = {
-        "image": Distilled(name="image", teacher=appearance, every=4, **NARROW),
-        "motion": Distilled(name="motion", teacher=motion, **NARROW),
+        "image": Distilled(name="image", teacher=appearance, every=4, size=160, **NARROW),
+        "motion": Distilled(name="motion", teacher=motion, size=112, **NARROW),
         "flow": Flow(steady=True, weight=0.5, **NARROW),
     }
     return Recipe(

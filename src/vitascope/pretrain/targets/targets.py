@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import torch
@@ -16,7 +16,7 @@ from torch.distributed.tensor import DTensor
 
 from vitascope.core.errors import UserError
 from vitascope.core.fields import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, Bounds, MultipleOf, check_fields
-from vitascope.core.types import Card
+from vitascope.core.types import LATER, Card
 from vitascope.nn.configs.video_vit import Grid
 from vitascope.pretrain import distributed
 from vitascope.pretrain.model import Student
@@ -253,6 +253,8 @@ class Distilled(Target):
     """Temporal subsampling: the teacher gets the middle one of every `every` frames; 3: frames 1, 4, 7 and 10 of 12."""
     normalized: bool = True
     """Layer-normalize the features of each token and time step, without affine parameters."""
+    size: Annotated[int, NOT_NEGATIVE] = field(default=0, metadata=LATER)
+    """Side in pixels of the frames that the teacher gets; 0: as its card says. Fewer cost less."""
 
     def bind(self, student: Student, device: torch.device) -> BoundTarget:
         """Load the teacher and try it on a clip of the student's frames."""
@@ -266,6 +268,7 @@ class Distilled(Target):
                 time=self.time,
                 every=self.every,
                 normalized=self.normalized,
+                size=self.size,
             )
         except UserError as error:
             raise UserError(f"target {self.name}: {error}") from error

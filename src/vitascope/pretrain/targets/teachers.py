@@ -46,12 +46,13 @@ def resize_grid(tokens: Float[Tensor, "n t h w d"], grid: Grid) -> Float[Tensor,
     return tokens
 
 
-def preprocess(clips: Float[Tensor, "n 3 f y x"], card: Card) -> Float[Tensor, "n 3 f s s"]:
-    """Resize and normalize clips with values 0 to 1 for the encoder of `card`."""
+def preprocess(clips: Float[Tensor, "n 3 f y x"], card: Card, size: int = 0) -> Float[Tensor, "n 3 f s s"]:
+    """Resize to `size` pixels (0: the encoder's own) and normalize clips, values 0 to 1, for the encoder of `card`."""
     n, _, f, y, _ = clips.shape
-    if y != card.size:
+    size = size or card.size
+    if y != size:
         flat = clips.transpose(1, 2).flatten(0, 1)
-        flat = F.interpolate(flat, size=(card.size, card.size), mode="bilinear", antialias=True)
+        flat = F.interpolate(flat, size=(size, size), mode="bilinear", antialias=True)
         clips = flat.unflatten(0, (n, f)).transpose(1, 2)
     mean, std = (clips.new_tensor(v).view(1, 3, 1, 1, 1) for v in (card.mean, card.std))
     return (clips - mean).div_(std)
@@ -85,14 +86,17 @@ class Teacher:
         time: Time = "stack",
         every: int = 1,
         normalized: bool = True,
+        size: int = 0,
     ) -> None:
         """Load an encoder and try it on a clip of `frames`; `grid` is the student's. Raises UserError if it fails."""
         self.encoder: Encoder = load(name, device)
         self.card = self.encoder.card
         self.layers, self.time, self.every, self.normalized = tuple(layers), time, every, normalized
+        self.size = size or self.card.size
         self.outputs: dict[int, Tensor] = {}
         self.cache: FeatureCache | None = None
         """Features on disk, where the clips' keys are given."""
+        self._convolves_time = not transformer_blocks(self.encoder) and _convolves_time(self.encoder)
         if layers:
             self._register_hooks()
         with torch.no_grad():
@@ -121,15 +125,20 @@ class Teacher:
         return {
             "teacher": card.name,
             "digest": card.digest,
-            "preprocessing": [card.size, card.mean, card.std],
+            "preprocessing": [self.size, card.mean, card.std],
             "layers": self.layers,
             "every": self.every,
         }
 
     def _features(self, clips: Tensor) -> list[Float[Tensor, "n t h w d"]]:
         """Compute the encoder's tokens, or the outputs of the selected layers."""
-        tokens: Tokens = call(self.encoder, preprocess(subsample_frames(clips, self.every), self.card))
+        frames = subsample_frames(clips, self.every)
+        tokens: Tokens = call(self.encoder, self._memory_format(preprocess(frames, self.card, self.size)))
         return [self._layer(i, tokens.grid) for i in self.layers] if self.layers else [tokens.grid]
+
+    def _memory_format(self, clips: Float[Tensor, "n 3 f s s"]) -> Float[Tensor, "n 3 f s s"]:
+        """Channels last for convolutions over time, which are two to three times faster so in bfloat16 on a CPU."""
+        return clips.contiguous(memory_format=torch.channels_last_3d) if self._convolves_time else clips
 
     def _on_grid(self, features: Sequence[Float[Tensor, "n t h w d"]], grid: Grid) -> Float[Tensor, "n l o"]:
         return torch.cat([self._layer_on_grid(tokens, grid) for tokens in features], dim=-1)
@@ -231,6 +240,11 @@ def transformer_blocks(encoder: Encoder) -> Sequence[nn.Module]:
     modules = encoder.modules() if isinstance(encoder, nn.Module) else ()
     blocks = next((m.blocks for m in modules if isinstance(getattr(m, "blocks", None), nn.ModuleList)), None)
     return list(cast(nn.ModuleList, blocks)) if blocks is not None else []
+
+
+def _convolves_time(encoder: Encoder) -> bool:
+    modules = encoder.modules() if isinstance(encoder, nn.Module) else ()
+    return any(isinstance(module, nn.Conv3d) for module in modules)
 
 
 def _has_class_token(encoder: Encoder) -> bool:

@@ -1,0 +1,139 @@
+"""A student of real teachers on real clips: fixes splits, and compares pupils, teachers and floors on held-out groups.
+
+    python benchmarks/real_mixture.py prepare CLIPS OUT      # CLIPS/SET/manifest.csv with path, label, group, split
+    vitascope pretrain real_tiny_mixture --set data=OUT/pretraining -o OUT/runs/mixture --teacher-cache 8
+    python benchmarks/real_mixture.py evaluate OUT           # runs of OUT/runs, teachers and floors; reruns resume
+    python benchmarks/real_mixture.py table OUT mixture      # accuracy on held-out groups, and paired differences
+
+Videos of a group (a recording, a sequence) are never on both sides. A set without a split gets one: groups in the order
+of a digest of their name, until three tenths of the videos are held out. Only the training side is pretrained on,
+probes train on it, and all numbers are of the other side. Intervals resample groups, the same ones for all encoders.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vitascope.evaluation import results
+
+HELD_OUT = 0.3
+FLOORS = ("pixels/thumbnail", "pixels/motion-energy", "tiny/twlv1")
+TEACHERS = ("efficientnet/lite0", "i3d/k400")
+PROBES = ("linear", "knn")
+RESAMPLES = 10_000
+Array = np.ndarray[Any, Any]
+
+
+def prepare(clips: Path, out: Path) -> None:
+    """Write OUT/sets/SET/manifest.csv with a split by groups, and OUT/pretraining/SET/manifest.csv without labels."""
+    for manifest in sorted(clips.glob("*/manifest.csv")):
+        with open(manifest, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        held = _held_out(rows)
+        kept = [row for row in rows if row["group"] not in held]
+        name = manifest.parent.name
+        side = {True: "test", False: "train"}
+        labeled = [[r["path"], r["label"], r["group"], side[r["group"] in held]] for r in rows]
+        _write(out / "sets" / name, manifest.parent, ["path", "label", "group", "split"], labeled)
+        _write(out / "pretraining" / name, manifest.parent, ["path"], [[r["path"]] for r in kept])
+        print(f"{name}: {len(kept)} videos to learn from, {len(rows) - len(kept)} in {len(held)} groups held out")
+
+
+def _held_out(rows: list[dict[str, str]]) -> set[str]:
+    """Groups of the test side."""
+    if "split" in rows[0]:
+        return {row["group"] for row in rows if row["split"] != "train"}
+    groups = sorted({row["group"] for row in rows}, key=lambda g: hashlib.blake2b(g.encode()).digest())
+    sizes = np.cumsum([sum(row["group"] == group for row in rows) for group in groups])
+    return set(groups[: int(np.searchsorted(sizes, HELD_OUT * len(rows))) + 1])
+
+
+def _write(folder: Path, clips: Path, header: list[str], rows: list[list[str]]) -> None:
+    """Write a manifest whose paths, in the first column, go through a link to the clips."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "clips").is_symlink():
+        (folder / "clips").symlink_to(clips.absolute())
+    with open(folder / "manifest.csv", "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *([f"clips/{path}", *rest] for path, *rest in rows)])
+
+
+def evaluate(out: Path, models: list[str]) -> None:
+    """Score the exported encoders of OUT/runs, teachers and floors on the held-out groups of every set."""
+    pupils = [str(path) for path in sorted((out / "runs").glob("*/model.safetensors"))]
+    sets = [str(path.parent) for path in sorted((out / "sets").glob("*/manifest.csv"))]
+    for model in models or [*FLOORS, *pupils, *TEACHERS]:
+        asked = [word for probe in PROBES for word in ("-t", probe)]
+        command = [sys.executable, "-m", "vitascope", "evaluate", *sets, "-m", model, *asked]
+        subprocess.run([*command, "-o", str(out / "scores"), "-q"], check=True)
+
+
+def table(out: Path, reference: str) -> None:
+    """Print accuracies of every encoder, their means, and how far `real/REFERENCE` is above each."""
+    correct, groups = _outcomes(out / "scores")
+    cells = sorted({cell for by_cell in correct.values() for cell in by_cell})
+    draws = {name: _weights(groups[name]) for name in groups}
+    means = {model: _mean(by_cell, cells, draws) for model, by_cell in correct.items() if set(by_cell) == set(cells)}
+    print("encoder", *(f"{name} {probe}" for name, probe in cells), "mean", f"{reference} above", sep=" | ")
+    for model, resampled in sorted(means.items(), key=lambda pair: -pair[1][0]):
+        scores = [f"{100 * correct[model][cell].mean():.1f}" for cell in cells]
+        difference = means[f"real/{reference}"] - resampled
+        print(model, *scores, _interval(resampled), _interval(difference), sep=" | ")
+
+
+def _outcomes(run: Path) -> tuple[dict[str, dict[tuple[str, str], Array]], dict[str, Array]]:
+    """Right or wrong by model and (set, probe) in the order of the ids, and the group of every video by set."""
+    correct: dict[str, dict[tuple[str, str], Array]] = {}
+    groups: dict[str, Array] = {}
+    for result in results.read(run):
+        columns = results.read_predictions(run / result.predictions)
+        order = np.argsort(columns["id"])
+        name = result.dataset.partition("/")[0]
+        right = np.array(columns["truth"])[order] == np.array(columns["predicted"])[order]
+        correct.setdefault(result.model, {})[name, result.protocol["probe"]["type"]] = right
+        groups[name] = np.array(columns["group"])[order]
+    return correct, groups
+
+
+def _weights(groups: Array) -> Array:
+    """How often each video is drawn: none resampled first, then groups drawn with replacement."""
+    names, index = np.unique(groups, return_inverse=True)
+    rng = np.random.default_rng(0)
+    counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=RESAMPLES)
+    return np.vstack([np.ones(len(groups)), counts[:, index]])
+
+
+def _mean(by_cell: Mapping[tuple[str, str], Array], cells: list[tuple[str, str]], draws: Mapping[str, Array]) -> Array:
+    """Mean accuracy over the cells, in percent: of the videos as they are, then of every resample."""
+    scores = [draws[name] @ by_cell[name, probe] / draws[name].sum(1) for name, probe in cells]
+    mean: Array = 100 * np.mean(scores, axis=0)
+    return mean
+
+
+def _interval(values: Array) -> str:
+    low, high = np.percentile(values[1:], [2.5, 97.5])
+    return f"{values[0]:.1f} [{low:.1f}, {high:.1f}]"
+
+
+def main(arguments: list[str]) -> None:
+    """Run one of the three parts."""
+    match arguments:
+        case ["prepare", clips, out]:
+            prepare(Path(clips), Path(out))
+        case ["evaluate", out, *models]:
+            evaluate(Path(out), models)
+        case ["table", out, reference]:
+            table(Path(out), reference)
+        case _:
+            sys.exit(__doc__)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
