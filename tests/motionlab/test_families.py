@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from vitascope.cli.descriptions import described
 from vitascope.datasets.builders import motionlab
 from vitascope.metrics.class_parts import order_free
 from vitascope.motionlab import families, motion, suite
@@ -56,6 +57,20 @@ def test_the_states_passed_through_tell_a_motion_up_to_its_reverse() -> None:
 def test_one_frame_tells_every_look() -> None:
     for name in ("appearance", "still"):
         assert order_free(list(range(24)), motionlab.STRUCTURES[name], 24) == 100.0
+
+
+@pytest.mark.parametrize(
+    ("name", "chance", "bound"),
+    [("motionlab/motion", 5.9, 52.9), ("motionlab/still", 4.2, 100.0), ("motionlab2/motion-hard", 5.3, 52.6)],
+)
+def test_a_suite_is_described_without_rendering(name: str, chance: float, bound: float) -> None:
+    found = described(name)
+    assert (found.card["chance"], found.card["order_free"]) == (chance, bound)
+    assert "without their order" in found.card["order_free_means"]
+
+
+def test_suites_of_long_videos_have_no_bound() -> None:
+    assert {"classes", "pairs", "families"} == {*described("motionlab/localize-tiny").card}
 
 
 def test_every_suite_has_its_classes_in_one_family_and_one_pair_at_most() -> None:

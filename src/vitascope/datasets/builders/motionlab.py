@@ -6,7 +6,6 @@ several actors for spatio-temporal localization.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -18,8 +17,8 @@ from vitascope.core.actors import Keyframes
 from vitascope.core.files import cache
 from vitascope.core.registry import unknown_variant
 from vitascope.core.types import Dataset, Example, Fold, Segment, Timeline
-from vitascope.metrics.class_parts import ORDER_FREE, order_free
 from vitascope.motionlab import course, crowd, families
+from vitascope.motionlab import facts as told
 from vitascope.motionlab.render import FPS
 from vitascope.motionlab.scene import APPEARANCES, MOTION_GROUPS, MOTIONS, VERSION
 from vitascope.motionlab.suite import FULL, SPLITS, TINY, Size, make, shots
@@ -79,26 +78,11 @@ def build(variant: str, root: Path | None = None, *, seed: int = 0, quiet: bool 
 
 
 def facts(variant: str) -> dict[str, Any]:
-    """What `vitascope describe` tells of a suite: classes, how they are related, and what no skill gives, percent.
-
-    Nothing is rendered.
-    """
-    tiny = "tiny" if variant.endswith("-tiny") else ""
-    suite = variant.removesuffix("-tiny")
-    classes, structure = SUITES[suite], STRUCTURES[suite]
-    told = {
-        "classes": list(classes),
-        "pairs": [f"{classes[first]} / {classes[second]}" for first, second in structure.pairs],
-        "families": [f"{name} ({len(members)})" for name, members in structure.families.items()],
-    }
-    if suite not in ("appearance", "motion", "still"):
-        return told
-    tested = [s for s in shots(SIZES[tiny]) if s.split == "test"]
+    """What `vitascope describe` tells of a suite; see `motionlab.facts`."""
+    suite, size = variant.removesuffix("-tiny"), SIZES["tiny" if variant.endswith("-tiny") else ""]
+    tested = [s for s in shots(size) if s.split == "test"] if suite in ("appearance", "motion", "still") else []
     truth = [s.motion if suite == "motion" else s.appearance for s in tested]
-    bound = order_free(truth, structure, len(classes))
-    chance = 100 * max(Counter(truth).values()) / len(truth)
-    levels = {"chance": round(chance, 1), "order_free": round(bound or 0.0, 1)}
-    return {**told, "test": len(truth), **levels, "order_free_means": ORDER_FREE}
+    return told.facts(SUITES[suite], STRUCTURES[suite], truth)
 
 
 def _dataset(variant: str, suite: str, size: Size, *, folder: Path, seed: int) -> Dataset[int]:

@@ -7,10 +7,12 @@ surfaces: those of a folder, or the two that come with scikit-learn.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from vitascope.core.files import cache
 from vitascope.core.registry import unknown_variant
 from vitascope.core.types import Dataset, Example, Fold
+from vitascope.motionlab import facts as told
 from vitascope.motionlab import families
 from vitascope.motionlab.scene import APPEARANCES
 from vitascope.motionlab.suite import SPLITS, Shot
@@ -77,6 +79,14 @@ def build(variant: str, root: Path | None = None, *, seed: int = 0, quiet: bool 
     size = SIZES["".join(tiny)]
     make(folder, choice, size, quiet=quiet)
     return _dataset(variant, suite, shots(size, seed), folder=folder, below=below)
+
+
+def facts(variant: str) -> dict[str, Any]:
+    """What `vitascope describe` tells of a suite; see `motionlab.facts`."""
+    suite, _, *tiny = variant.split("-")
+    tested = [s for s in shots(SIZES["".join(tiny)], 0) if s.split == "test"]
+    truth = [s.motion if suite == "motion" else s.appearance for s in tested]
+    return told.facts(CLASSES[suite], STRUCTURES[suite], truth)
 
 
 def _dataset(variant: str, suite: str, plan: list[Shot], *, folder: Path, below: str) -> Dataset[int]:
