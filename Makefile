@@ -1,6 +1,6 @@
 PY := .venv/bin/python
 
-.PHONY: install demo reproduce-tiny check test test-all clean
+.PHONY: install demo reproduce-tiny reproduce-controlled check test test-all clean
 
 # two test processes of two threads each would fight over two cores
 check test test-all: export OMP_NUM_THREADS ?= 1
@@ -22,6 +22,12 @@ BEST_image = 1
 SEED ?= $(or $(BEST_$(OBJECTIVE)),0)
 reproduce-tiny: install
 	.venv/bin/vitascope pretrain motionlab_tiny_$(OBJECTIVE) --seed $(SEED) --output runs/tiny-$(OBJECTIVE)
+
+# trains and evaluates every objective, pair and mixture of docs/pretrain.md at equal compute; goes on where it was stopped
+CONTROLLED := pixels hog flow latent image video image_flow image_hog flow_hog image_flow_hog
+reproduce-controlled: install
+	.venv/bin/vitascope sweep $(CONTROLLED:%=motionlab_controlled_%) --seeds 3 --jobs 2 --output runs/controlled \
+		--reference motionlab_controlled_image_flow_hog
 
 check: install
 	.venv/bin/ruff check .

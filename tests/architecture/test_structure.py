@@ -190,6 +190,17 @@ def test_starts_without_torch(name: str) -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_help_imports_nothing_that_takes_long() -> None:
+    code = (
+        "import sys\nfrom vitascope.cli.main import main\nsys.argv = ['vitascope', '--help']\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
+        "slow = {'numpy', 'jaxtyping', 'pyarrow', 'jinja2', 'importlib.metadata'} & set(sys.modules)\n"
+        "assert not slow, slow"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+
+
 def test_ls_runs_without_torch() -> None:
     code = (
         "import sys\nfrom vitascope.cli.main import main\n"

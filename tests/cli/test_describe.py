@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from helpers import vitascope
-from vitascope.cli.describe import described
+from vitascope.cli.descriptions import described
 from vitascope.core.errors import UnknownNameError
 from vitascope.encoders.catalog import cards
 

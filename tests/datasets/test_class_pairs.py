@@ -14,7 +14,15 @@ from vitascope.datasets.readers.annotation_files import labels
 from vitascope.motionlab.scene import MOTIONS, REVERSE
 
 OFFICIAL = {"ssv2": "ssv2", "jester": "jester", "epic": "epic_verb", "charades": "charades"}
-COUNTS = {"ssv2": 22, "jester": 10, "epic": 11, "charades": 27, "motionlab": 8, "hand_gesture_landmarks": 6}
+COUNTS = {
+    "ssv2": 22,
+    "jester": 10,
+    "epic": 11,
+    "charades": 27,
+    "motionlab": 8,
+    "motionlab2": 9,
+    "hand_gesture_landmarks": 6,
+}
 HARD = ("a", "b", "a, b", "c: d", "c", "d", "Moving something up", "x (y) z", "e:f,g:h", "e", "f", "g", "h")
 
 

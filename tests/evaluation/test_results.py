@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from vitascope.core.files import atomic_file
 from vitascope.core.types import Score
 from vitascope.evaluation.results import RESULTS, Result, append, read, read_predictions, write_predictions
+from vitascope.metrics.class_parts import ClassPart
 from vitascope.report.analysis.phrases import coverage_note
 
 PLAIN = Result(
@@ -30,12 +31,21 @@ PLAIN = Result(
     n=100,
     expected=101,
     missing={"x.mp4": "no frame could be decoded"},
+    order_free=52.9,
+    parts=(ClassPart("pair", "all", 100, 70.0, 60.0, 79.0, 11.8, 100.0), ClassPart("class", "still", 0)),
 )
 
 
 def test_round_trip(tmp_path: Path) -> None:
     append(tmp_path, PLAIN)
     assert read(tmp_path) == [PLAIN]
+
+
+def test_a_result_of_before_has_no_bound_without_order_and_no_parts_and_the_same_key() -> None:
+    older = {k: v for k, v in json.loads(PLAIN.to_json()).items() if k not in ("order_free", "parts")}
+    result = Result.from_json(json.dumps(older))
+    assert (result.order_free, result.parts) == (None, ())
+    assert result.key == PLAIN.key
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tarfile
 from collections import Counter
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from helpers import blob, write_video
 from vitascope.motionlab.write import write_picture
 from vitascope.pretrain.data.base import Clips, ClipSpec
 from vitascope.pretrain.data.folder import VideoFolder, list_files
+from vitascope.pretrain.data.short_videos import notes
+from vitascope.pretrain.data.webdataset import Shards
 from vitascope.sampling.augmentations import at_epoch
 from vitascope.sampling.names import Drawn, RandomClip, RandomCrop, Uniform
 from vitascope.video import decode, inspect
@@ -116,6 +119,37 @@ def test_ranks_divide_an_epoch(videos: Path, world: int) -> None:
         reader = source.open(SPEC, seed=1, rank=rank, world=world)
         assert np.array_equal(pixels(reader.read(18 // world)), whole[rank::world])
         reader.close()
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_short_videos_are_read_with_frames_closer_together(
+    packed: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Ten frames of rising gray, six of them asked for four apart: one apart, from five starts, and it is said."""
+    ramp = (20 * np.arange(40, dtype=np.uint8) % 250)[:, None, None, None] * np.ones((1, 16, 16, 3), np.uint8)
+    for name, frames in (("short.mp4", 10), ("long.mp4", 40), ("tiny.mp4", 4)):
+        write_video(tmp_path / name, ramp[:frames])
+    (tmp_path / "torn.mp4").write_bytes(b"nothing")
+    source: VideoFolder | Shards = VideoFolder(path=str(tmp_path), sampler=RandomClip(4), name="films")
+    if packed:
+        with tarfile.open(tmp_path / "x.tar", "w") as tar:
+            for path in sorted(tmp_path.glob("*.mp4")):
+                tar.add(path, path.name)
+        source = Shards(pattern=str(tmp_path / "x.tar"), sampler=RandomClip(4), name="films")
+    spec = ClipSpec(6, 16)
+    reader = source.open(spec, seed=0)
+    clips = pixels(reader.read(90)).mean((2, 3, 4)) / 20
+    reader.close()
+    starts = {round(float(clip[0])) for clip in clips if np.allclose(np.diff(clip), 1, atol=0.4)}
+    assert starts == {0, 1, 2, 3, 4}
+    note = (
+        "films: 2 of 3 videos looked at are shorter than 24 frames (6 frames 4 apart); their frames are 0.67 to 1 apart"
+    )
+    assert [r.getMessage() for r in caplog.records] == [note]
+    assert list(notes([source], spec)) == [note]
+    assert source.note(ClipSpec(1, 16)) == ""
+    assert source.open(spec, seed=0, rank=1, world=2).broken == {}
+    assert len(caplog.records) == 1, "one process says it"
 
 
 def test_images_are_clips_of_one_frame(tmp_path: Path) -> None:

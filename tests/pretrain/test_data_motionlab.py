@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from vitascope.core.types import plain
 from vitascope.motionlab import suite
 from vitascope.motionlab.render import render
 from vitascope.motionlab.scene import APPEARANCES
@@ -207,3 +208,22 @@ def test_states_of_other_sources_are_refused() -> None:
     assert isinstance(reader.read(1).pixels, torch.Tensor)
     assert reader.seconds_waited > 0
     reader.close()
+
+
+def test_a_level_of_the_second_version() -> None:
+    """The clips are its scenes, reversed and mirrored left to right alone, and of no suite."""
+    source = MotionLab(clips=3, seed=3, level="easy", quiet=True)
+    reader = source.open(SPEC, seed=1)
+    batch = reader.read(3)
+    reader.close()
+    assert (batch.source, source.pretraining_datasets) == ("motionlab2", ("motionlab2",))
+    plan = source.plan(SPEC)
+    assert plan.folder.parent.name == "easy"
+    for clip_read, index in zip(pixels(batch), epoch_order(1, 0, 3)[0], strict=True):
+        stored = motionlab_render.downscale(motionlab_render.draw_frames(plan, int(index)), 28)
+        assert any(np.array_equal(clip_read, apply_symmetry(stored, way)) for way in (0, 1, 4, 5))
+    with pytest.raises(ValueError, match="level 'esay'; did you mean 'easy'"):
+        MotionLab(level="esay")
+    with pytest.raises(ValueError, match="leave out stride-forward, stride-backward together"):
+        MotionLab(level="hard", without=("stride-forward",))
+    assert plain(MotionLab()) == {"type": "MotionLab", "clips": 65536, "seed": 0, "kind": "video", "quiet": False}

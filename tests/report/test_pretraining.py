@@ -173,6 +173,7 @@ def test_the_path_is_that_of_the_probes(folder: Path, runs: list[training_runs.T
         assert (point.x, point.y) == (trail.dots[-1].x, trail.dots[-1].y)
         assert trail.stopped == bool(run.log.alarms)
     assert plot.x.chance == pytest.approx(MADE["CHANCE"]["appearance"])
+    assert (plot.x.order_free, plot.y.order_free) == (None, pytest.approx(MADE["ORDER_FREE"]["motion"]))
     assert sum(trail.stopped for trail in plot.trails) == 1
 
 

@@ -1,5 +1,6 @@
 """Samplers against independent arithmetic: counts, instants, spans, and V-JEPA's indices from its description."""
 
+import itertools
 import math
 from dataclasses import replace
 from fractions import Fraction
@@ -10,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vitascope.core.types import CLOCK, Crop, Video, digest
+from vitascope.core.types import CLOCK, Crop, Video, digest, plain
+from vitascope.sampling.augmentations import fitted
 from vitascope.sampling.contract import check_sampler
 from vitascope.sampling.names import (
     SAMPLERS,
@@ -290,6 +292,37 @@ def test_random_clip_is_a_strided_window(n: int, frames: int, stride: int, seed:
     indices = displayed(video, clip.times)
     assert indices == [min(indices[0] + k * stride, n - 1) for k in range(frames)]
     assert indices[0] <= max(n - frames * stride, 0)
+
+
+@STEADY
+@given(st.integers(1, 130), st.integers(2, 16), st.integers(1, 5), st.integers(0, 99))
+def test_random_clip_that_fits_repeats_no_frame_at_the_end(n: int, frames: int, stride: int, seed: int) -> None:
+    video, fitting = constant(n), RandomClip(stride, fit=True)
+    [clip] = fitting(video, frames, np.random.default_rng(seed))
+    indices, spacing = displayed(video, clip.times), fitting.spacing(video, frames)
+    if n >= frames * stride:
+        assert [clip] == RandomClip(stride)(video, frames, np.random.default_rng(seed)), "long videos as without it"
+    elif n > frames:
+        steps = {b - a for a, b in itertools.pairwise(indices)}
+        assert steps == {spacing}
+        # by brute force: the largest step of which two clips or more have all their frames in the video
+        starts = {s: [a for a in range(n) if a + (frames - 1) * s <= n - 1] for s in range(1, stride + 1)}
+        assert spacing == max(s for s, at in starts.items() if len(at) >= 2)
+        assert indices[0] in starts[int(spacing)]
+    else:
+        assert indices == sorted(indices)
+        assert set(indices) == set(range(n)), "every frame is seen"
+        assert max(map(indices.count, indices)) - min(map(indices.count, indices)) <= 1
+
+
+def test_a_fitted_clip_of_48_frames_is_three_apart_and_jitters() -> None:
+    video, fitting = constant(48), fitted(Drawn(RandomCrop(RandomClip(4)), 0))
+    assert fitting == Drawn(RandomCrop(RandomClip(4, fit=True)), 0)
+    assert fitted(Views()) == Views()
+    rng = np.random.default_rng(0)
+    clips = [RandomClip(4, fit=True)(video, 16, rng)[0] for _ in range(60)]
+    assert {tuple(displayed(video, c.times)) for c in clips} == {tuple(range(a, a + 46, 3)) for a in range(3)}
+    assert digest(plain(RandomClip(4))) == digest({"type": "RandomClip", "stride": 4, "window": None})
 
 
 def test_random_clip_reaches_both_ends() -> None:

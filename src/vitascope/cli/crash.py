@@ -8,7 +8,6 @@ import shlex
 import sys
 import time
 import traceback
-from importlib import metadata
 from pathlib import Path
 
 from vitascope.core.errors import one_line
@@ -53,6 +52,8 @@ def described(error: BaseException) -> str:
 
 def version(package: str) -> str:
     """The version of an installed package, without importing it."""
+    from importlib import metadata  # takes longer than the rest of a start, and is needed after a crash alone
+
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

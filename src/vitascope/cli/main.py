@@ -27,8 +27,8 @@ from vitascope.cli import (
     score,
     stopping,
 )
+from vitascope.cli import sweep as cli_sweep
 from vitascope.cli.options import console
-from vitascope.cli.tables import ALSO
 from vitascope.core.errors import UserError, of_system
 from vitascope.core.log import log, on_stderr
 from vitascope.core.terminal import plain_streams
@@ -48,7 +48,7 @@ MAX_ERROR = 2000
 """Letters of an error message."""
 
 
-for group in (embeddings, reports, evaluate, maps, cli_check, checkup, pretrain, describe, score):
+for group in (embeddings, reports, evaluate, maps, cli_check, checkup, pretrain, cli_sweep, describe, score):
     app.add_typer(group.app)
 
 
@@ -155,7 +155,7 @@ def ls(
 
         rows, text = tables.store(store or cache())
     else:
-        rows, text = tables.names(kind), ALSO[kind]
+        rows, text = tables.names(kind), tables.ALSO[kind]
     if as_json:
         print(tables.as_json(rows))
         return
@@ -187,6 +187,7 @@ def demo(
     recorded = results.read(output)
     console.print(reporting.terminal(recorded, output))
     print(reporting.sketch(recorded), end="\n\n")
+    print(recipe.CAVEATS, end="\n\n")
     print(f"report: {path.resolve()}")
 
 

@@ -15,7 +15,6 @@ import typer
 
 from vitascope.cli import options
 from vitascope.core.errors import UserError
-from vitascope.core.option_text import pairs
 
 if TYPE_CHECKING:
     from vitascope.pretrain.image_teacher import ImageTeacherRecipe
@@ -182,6 +181,7 @@ def _export_encoder(run: Path, output: Path | None, *, not_applicable: Sequence[
 
 def _recipe(name: str, fields: Sequence[str], seed: int | None) -> Recipe | ImageTeacherRecipe:
     """Build the recipe with the fields set by options."""
+    from vitascope.core.option_text import pairs
     from vitascope.pretrain import find_recipe
 
     changes = pairs(fields, "--set")
@@ -196,6 +196,7 @@ def _start(recipe: Recipe | ImageTeacherRecipe, run: Path, config: TrainConfig, 
         _train_image_teacher(recipe, run, config, dry_run=dry_run)
     elif dry_run:
         _print_cost(recipe, config.device)
+        _print_notes(recipe)
     else:
         options.folder(run, "-o")
         _train(recipe, run, config)
@@ -241,6 +242,19 @@ def _single_report() -> Iterator[None]:
         if _rank():
             time.sleep(PATIENCE)
         raise
+
+
+def _print_notes(recipe: Recipe) -> None:
+    """Print what training would say about each source; that files are missing is no error yet."""
+    from vitascope.pretrain.data.short_videos import notes
+
+    for source, _ in recipe.data:
+        try:
+            lines = list(notes([source], recipe.spec))
+        except UserError as error:
+            lines = [str(error)]
+        for line in lines:
+            print(f"  {line}")
 
 
 def _print_cost(recipe: Recipe, device: str) -> None:

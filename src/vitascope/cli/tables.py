@@ -19,7 +19,6 @@ from vitascope.encoders.weights import native_card
 from vitascope.evaluation.results import Result
 from vitascope.pretrain import find_recipe
 from vitascope.probes.catalog import PROBES
-from vitascope.report.analysis import phrases
 
 if TYPE_CHECKING:
     from vitascope.datasets.audit.manifest import ManifestRow, Survey
@@ -253,6 +252,8 @@ def survey_data(survey: Survey) -> dict[str, Any]:
 
 def coverage_lines(results: Sequence[Result]) -> Iterator[str]:
     """One line per dataset about its missing and damaged examples, and one per result about their effect."""
+    from vitascope.report.analysis import phrases
+
     for result in {r.dataset: r for r in results}.values():
         for problem, examples in (("missing", result.missing), ("damaged, used up to the damage", result.notes)):
             if examples:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import islice
+from typing import TYPE_CHECKING
 
-from vitascope.core.types import Score
+if TYPE_CHECKING:
+    from vitascope.core.types import Score
 
 MAX_NAME, MAX_NAMES = 200, 10_000
 """Length and number of the names that are searched for a similar one."""

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Int, Int64
 
 from vitascope.core.actors import Box
+from vitascope.core.class_structure import UNRELATED, ClassStructure
 from vitascope.core.errors import UserError
 from vitascope.core.migrate import CARD, current
 from vitascope.core.pixel_transform import CropRounding, Filter, PixelTransform, Resize, transform_problem
@@ -246,8 +247,7 @@ class Timeline:
 
     def __post_init__(self) -> None:
         if not self.fps > 0 or not all(count > 0 for _, count in self.runs):
-            given = f"{self.runs[:3]} at {self.fps} fps"
-            raise UserError(f"a timeline needs frames in each run and a positive rate, not {given}")
+            raise UserError(f"a timeline needs frames in each run and a positive rate: {self.runs[:3]}, {self.fps} fps")
 
     @property
     def labels(self) -> Int64[np.ndarray, "t"]:
@@ -314,8 +314,7 @@ class Dataset(Generic[T]):
     official_counts: dict[str, int] = field(default_factory=dict)
     """Number of examples per side according to the authors: {"train": 168913, "test": 24777}."""
     factors: tuple[tuple[int, ...], ...] = ()
-    """For compositional classes (verb and noun): per factor, the factor's class of every class. Each factor is
-    predicted separately, and the score of a class is the product."""
+    """For compositional classes (verb and noun): per factor, its class of every class; scores of factors multiply."""
     factor_classes: tuple[tuple[str, ...], ...] = ()
     """Class names of each factor."""
     factor_names: tuple[str, ...] = ()
@@ -331,6 +330,8 @@ class Dataset(Generic[T]):
     """Problems in the annotations and how they were handled; logged when the dataset is opened."""
     class_groups: dict[str, tuple[int, ...]] = field(default_factory=dict)
     """Classes that are also scored apart, such as {"appearance": ..., "motion": ...}."""
+    structure: ClassStructure = UNRELATED
+    """Opposite classes, families of classes, and those that are alike without the order of frames."""
     divided_groups: dict[str, str] = field(default_factory=dict)
     """{example id: group} of the groups that an official split divides; these examples have no `group`."""
     layout: str = ""

@@ -12,6 +12,7 @@ from vitascope.core.text import nearest
 from vitascope.core.types import Dataset
 from vitascope.datasets.builders import folder
 from vitascope.datasets.catalog import DATASETS
+from vitascope.datasets.class_table import with_listed_pairs, with_structure
 from vitascope.datasets.precomputed import DATASET, open_precomputed
 from vitascope.datasets.readers.annotation_files import dataset_folder as folder_of
 
@@ -26,17 +27,17 @@ def open_dataset(data: str | Path, data_root: Path | None = None, *, labeled: bo
     """
     path = Path(data)
     if (path / DATASET).is_file():
-        return open_precomputed(path)
+        return with_listed_pairs(open_precomputed(path))
     name, _, root = str(data).partition("=")
     family = name.partition("/")[0]
     if root and not path.exists() and Path(name).exists():
         return folder.build(name, videos=_videos_folder(root, name), labeled=labeled)
     if path.exists() or family not in DATASETS.families():
-        return folder.build(str(data), names=_names(), labeled=labeled)
+        built = folder.build(str(data), names=_names(), labeled=labeled)
+        return with_listed_pairs(with_structure(built, path if path.is_dir() else path.parent))
     build = DATASETS.builder(name)
     location = Path(root).expanduser() if root else folder_below(data_root, family)
-    dataset: Dataset[Any] = build(root=location) if location else build()
-    return dataset
+    return with_listed_pairs(build(root=location) if location else build())
 
 
 def _names() -> Iterator[str]:

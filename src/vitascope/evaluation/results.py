@@ -17,6 +17,7 @@ from vitascope.core.schema import conform, parse
 from vitascope.core.types import Kind, Score, digest
 from vitascope.evaluation import result_schema
 from vitascope.evaluation.prediction_checks import check_types, check_values
+from vitascope.metrics.class_parts import ClassPart
 
 SCHEMA = 2
 """Version of the Result fields; incremented when readers have to change."""
@@ -37,6 +38,11 @@ class Result:
     """Task type. The headline is a mean over examples for recognition only; else missing examples count as missed."""
     chance: float | None = None
     """Headline of always predicting the most common test class, of equal scores for mAP of labels; else None."""
+    order_free: float | None = None
+    """Headline of one who recognizes every frame but not their order, by the construction of the dataset; None if
+    unknown."""
+    parts: tuple[ClassPart, ...] = ()
+    """Accuracy of telling pairs of opposite classes, and the direction of a pair, by family of classes."""
     per_class: Mapping[str, Score] = field(default_factory=dict)
     """Score of each class in the test set, percent: accuracy, AP (localization) or frame accuracy (segmentation)."""
     diagnosis: Mapping[str, Any] = field(default_factory=dict)

@@ -259,6 +259,8 @@ def _result(
         kind=dataset.kind,
         scores=scored.scores,
         chance=summary.chance,
+        order_free=summary.order_free,
+        parts=summary.parts,
         per_class=scored.per_class,
         diagnosis=scored.diagnosis,
         folds=tuple(finite_scores(a.scores) for a in predictions if a.seed == config.seed),

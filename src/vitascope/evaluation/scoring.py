@@ -16,7 +16,8 @@ from vitascope.core.types import Dataset, Example, Score
 from vitascope.datasets.label_sets import is_multilabel
 from vitascope.evaluation.data_card import UNMEASURED, Extent
 from vitascope.evaluation.near_copies import Candidate
-from vitascope.metrics import average_precision
+from vitascope.metrics import average_precision, class_parts
+from vitascope.metrics.class_parts import ClassPart
 from vitascope.metrics.stats import average, bootstrap, over_seeds
 from vitascope.probes.base import AnyProbe, JointlyScored, ScoredPredictions, TestPredictions
 from vitascope.probes.classification.base import Classification
@@ -65,6 +66,9 @@ class SeedSummary(NamedTuple):
     chance: float | None = None
     """Headline of always predicting the most common test class, of equal scores for several labels, or as the probe
     states it; else None."""
+    order_free: float | None = None
+    """Headline of one who recognizes every frame but not their order; None if unknown."""
+    parts: tuple[ClassPart, ...] = ()
 
 
 def summarize(probe: AnyProbe, predictions: Sequence[FoldPredictions], dataset: Dataset[Any], seed: int) -> SeedSummary:
@@ -140,7 +144,20 @@ def _summarize_outcomes(
         _columns(pooled, dataset),
     )
     chance = 100 * float(np.bincount(truth).max()) / len(truth) if next(iter(scores)) == "top-1" else None
-    return SeedSummary(scored, len(pooled.examples), seeds, chance)
+    if chance is None:
+        return SeedSummary(scored, len(pooled.examples), seeds)
+    bound = class_parts.order_free(truth.tolist(), dataset.structure, len(dataset.classes))
+    return SeedSummary(scored, len(pooled.examples), seeds, chance, bound, _parts(predictions, dataset, seed))
+
+
+def _parts(predictions: Sequence[FoldPredictions], dataset: Dataset[Any], seed: int) -> tuple[ClassPart, ...]:
+    """The parts of the top-1 accuracy, over all folds and seeds."""
+    examples = [e for a in predictions for e in a.examples]
+    answers = [int(np.argmax(p)) for a in predictions for p in a.predictions]
+    repeated = len({a.seed for a in predictions}) > 1
+    groups = [e.group or (e.id if repeated else None) for e in examples]
+    rng = np.random.default_rng(seed)
+    return tuple(class_parts.parts([e.truth for e in examples], answers, groups, dataset.structure, rng))
 
 
 def _pool_folds(probe: AnyProbe, predictions_by_fold: Sequence[FoldPredictions]) -> _PooledFolds:

@@ -59,6 +59,12 @@ def _pebble(u: Field, v: Field) -> Field:
     return distance
 
 
+def _arrow(u: Field, v: Field) -> Field:
+    shaft = np.maximum(np.abs(u) - 0.26, np.abs(v - 0.3) - 0.6)
+    distance: Field = np.minimum(_polygon(u, v + 0.3, 3, 0.38), shaft)
+    return distance
+
+
 OUTLINES: dict[str, Callable[[Field, Field], Field]] = {
     "disc": lambda u, v: np.hypot(u, v) - 1,
     "square": lambda u, v: np.maximum(np.abs(u), np.abs(v)) - 0.74,
@@ -69,6 +75,12 @@ OUTLINES: dict[str, Callable[[Field, Field], Field]] = {
     "ellipse": lambda u, v: (np.hypot(u, v * 2) - 1) * 0.6,
     "capsule": _capsule,
     "pebble": _pebble,
+    "hexagon": lambda u, v: _polygon(u, v, 6, 0.82),
+    "ring": lambda u, v: np.maximum(np.hypot(u, v) - 1, 0.45 - np.hypot(u, v)),
+    "half": lambda u, v: np.maximum(np.hypot(u, v + 0.3) - 1, -v - 0.3),
+    "arrow": _arrow,
+    "bow": lambda u, v: np.maximum(np.abs(u) - 0.9, np.abs(v) - 0.5 * np.abs(u) - 0.1),
+    "trapezoid": lambda u, v: np.maximum(np.abs(v) - 0.65, np.abs(u) - 0.6 - 0.4 * v),
 }
 """Signed distance to the outline in radii, negative inside; accurate only near the outline."""
 
@@ -87,6 +99,10 @@ TEXTURINGS: dict[str, tuple[Callable[[Field, Field], Field], float]] = {
         6.0,
     ),
     "rings": (lambda u, v: _saw(np.hypot(u, v) * 1.7), 6.8),
+    "zigzag": (lambda u, v: _saw(u * 1.6 + 0.3 * _saw(v * 1.4)), 8.0),
+    "lattice": (lambda u, v: np.maximum(_saw(u * 1.4), _saw(v * 1.4)) - 0.4, 5.6),
+    "wedges": (lambda u, v: _saw(np.arctan2(v, u) * (3 / np.pi)), 6.0),
+    "spiral": (lambda u, v: _saw(np.hypot(u, v) * 1.4 + np.arctan2(v, u) / (2 * np.pi)), 6.2),
 }
 """For each texture, a field that is positive in the first color, and its slope per radius at color edges."""
 

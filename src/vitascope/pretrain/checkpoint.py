@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.filesystem import FileSystemReader
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
 from torch.distributed.checkpoint.state_dict_loader import load as read_state
 from torch.distributed.checkpoint.state_dict_saver import save as write_state
@@ -28,6 +30,8 @@ from vitascope.pretrain.distributed import Ranks
 FOLDER = "checkpoints"
 STATE = "state.json"
 NAME = re.compile(r"step-\d{9}")
+PARTS = ("decoders", "slow")
+"""Parts of a model beside the student, each by target."""
 KEEP_LAST = 2
 """Number of checkpoints kept."""
 
@@ -162,6 +166,33 @@ def _restore(checkpoint: Path, model: nn.Module, optimizers: Iterable[Optimizer]
         model, optimizers, model_state_dict=weights, optim_state_dict=moments, options=StateDictOptions(strict=True)
     )
     return metadata
+
+
+def adopt(checkpoint: Path, model: nn.Module, optimizers: Iterable[Optimizer], ranks: Ranks) -> list[str]:
+    """Load what a checkpoint of another run has of the same name and size: weights and optimizer state.
+
+    Returns the names of the decoders and slow copies that it does not have whole. A collective of all processes.
+    """
+    sizes = {
+        name: stored.size
+        for name, stored in FileSystemReader(checkpoint).read_metadata().state_dict_metadata.items()
+        if isinstance(stored, TensorStorageMetadata)
+    }
+    weights, moments = get_state_dict(model, optimizers)
+    known = {k: v for k, v in weights.items() if isinstance(v, Tensor) and sizes.get(f"model.{k}") == v.shape}
+    state: dict[str, dict[str, Any]] = {}
+    for name, values in moments["state"].items():
+        state[name] = {k: v for k, v in values.items() if sizes.get(f"optimizer.state.{name}.{k}") == v.shape}
+        if state[name].keys() != values.keys():
+            values["step"].zero_() if "step" in values else None
+            state[name] = {}
+    with _without_warnings():
+        wanted = {"model": known, "optimizer": {"state": {k: v for k, v in state.items() if v}}}
+        read_state(wanted, checkpoint_id=checkpoint, no_dist=ranks.world == 1)
+    set_state_dict(
+        model, optimizers, model_state_dict=weights, optim_state_dict=moments, options=StateDictOptions(strict=True)
+    )
+    return sorted({".".join(k.split(".")[:2]) for k in weights.keys() - known.keys() if k.split(".")[0] in PARTS})
 
 
 def read_metadata(checkpoint: Path) -> dict[str, Any]:

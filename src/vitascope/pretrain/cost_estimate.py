@@ -10,6 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from vitascope.core.device import generator
+from vitascope.nn.configs.video_vit import Grid
 from vitascope.pretrain import export, optim
 from vitascope.pretrain.masking import Masked
 from vitascope.pretrain.model import Student
@@ -41,6 +42,8 @@ class TrainingCost:
     """GFLOPs of the encoder's forward pass over the visible tokens of a clip, summed over the masks."""
     clip_gflops: float
     """GFLOPs of training on one clip: forward and backward passes, teachers and decoders."""
+    step_gflops: float
+    """GFLOPs of the optimizers per step, whatever the number of clips; counted for Muon's products of matrices."""
     clips: int
     """Clips consumed by the whole training."""
     steps: int
@@ -51,7 +54,7 @@ class TrainingCost:
     @property
     def total_pflops(self) -> float:
         """PFLOPs of the whole training."""
-        return self.clip_gflops * self.clips / 1e6
+        return (self.clip_gflops * self.clips + self.step_gflops * self.steps) / 1e6
 
     @property
     def seconds(self) -> float:
@@ -59,18 +62,20 @@ class TrainingCost:
         return self.clips / self.clips_per_second
 
 
+def training_tflops(recipe: Recipe) -> float:
+    """TFLOPs of the whole training, counted in one step of two clips of noise on the CPU."""
+    objective, guide, grid = _build(recipe, torch.device("cpu"))
+    batch = _noise_batch(recipe, 2, grid, torch.device("cpu"), guide)
+    clip_gflops, step_gflops = _count(objective, optim.build_optimizers(objective, recipe), recipe, batch)
+    return (clip_gflops * recipe.batch + step_gflops) * recipe.steps / 1e3
+
+
 def estimate_cost(recipe: Recipe, device: torch.device) -> TrainingCost:
     """Build the model, count the FLOPs of one step on noise and time a few. Raises the same errors as training."""
-    rng = generator(recipe.seed)
-    student = Student(recipe.shape, rng, checkpointing=recipe.checkpointing).to(device)
-    objective = Objective(student, recipe.targets, export.card(recipe), rng)
-    guide = Guide(recipe.guide, device) if recipe.guide else None
-    optimizers = optim.build_optimizers(objective, recipe)
-    grid = student.grid(recipe.frames, recipe.size)
+    objective, guide, grid = _build(recipe, device)
+    student, optimizers = objective.student, optim.build_optimizers(objective, recipe)
     batch = _noise_batch(recipe, 2, grid, device, guide)
-    # torch counts only some of the fused attention kernels, but all plain matrix products
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        _train_step(objective, optimizers, recipe, batch)
+    clip_gflops, step_gflops = _count(objective, optimizers, recipe, batch)
     seconds = _time_step(objective, optimizers, recipe, batch) / 2
     count = max(2, min(recipe.batch // recipe.accumulate, int(TARGET_SECONDS / seconds)))
     batch = _noise_batch(recipe, count, grid, device, guide)
@@ -82,16 +87,35 @@ def estimate_cost(recipe: Recipe, device: torch.device) -> TrainingCost:
         visible_tokens=visible,
         tokens=grid[0] * grid[1] * grid[2],
         encoder_gflops=sum(student.flops(n) for n in visible) / 1e9,
-        clip_gflops=counter.get_total_flops() / 2 / 1e9,
+        clip_gflops=clip_gflops,
+        step_gflops=step_gflops,
         clips=recipe.steps * recipe.batch,
         steps=recipe.steps,
         clips_per_second=count / fastest,
     )
 
 
-def _noise_batch(
-    recipe: Recipe, count: int, grid: tuple[int, int, int], device: torch.device, guide: Guide | None
-) -> optim.StepBatch:
+def _build(recipe: Recipe, device: torch.device) -> tuple[Objective, Guide | None, Grid]:
+    """Build the model and the guide of the masks, if there is one; the grid is that of the student's tokens."""
+    rng = generator(recipe.seed)
+    student = Student(recipe.shape, rng, checkpointing=recipe.checkpointing).to(device)
+    objective = Objective(student, recipe.targets, export.card(recipe), rng)
+    guide = Guide(recipe.guide, device) if recipe.guide else None
+    return objective, guide, student.grid(recipe.frames, recipe.size)
+
+
+def _count(objective: Objective, optimizers: Optimizers, recipe: Recipe, batch: optim.StepBatch) -> tuple[float, float]:
+    """GFLOPs per clip of forward and backward passes, and of the optimizers per step, counted in a training step."""
+    # torch counts only some of the fused attention kernels, but all plain matrix products
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as passes:
+        _backward(objective, recipe, batch)
+    with FlopCounterMode(display=False) as steps:
+        optim.step_optimizers(optimizers)
+        objective.update_targets(0.0)
+    return passes.get_total_flops() / len(batch.pixels) / 1e9, steps.get_total_flops() / 1e9
+
+
+def _noise_batch(recipe: Recipe, count: int, grid: Grid, device: torch.device, guide: Guide | None) -> optim.StepBatch:
     """Make a batch of `count` clips of noise."""
     rng = generator(0)
     pixels = torch.randint(256, (count, recipe.frames, recipe.size, recipe.size, 3), generator=rng, dtype=torch.uint8)
@@ -106,12 +130,16 @@ def _noise_batch(
 
 def _train_step(objective: Objective, optimizers: Optimizers, recipe: Recipe, batch: optim.StepBatch) -> None:
     """Run a full training step on a batch."""
+    _backward(objective, recipe, batch)
+    optim.step_optimizers(optimizers)
+    objective.update_targets(0.0)
+
+
+def _backward(objective: Objective, recipe: Recipe, batch: optim.StepBatch) -> None:
     with optim.autocast(recipe, batch.pixels.device):
         losses = objective(batch.pixels, batch.labels, batch.masks)
         loss = torch.stack([t.weight * losses[t.name] for t in recipe.targets]).sum()
     loss.backward()
-    optim.step_optimizers(optimizers)
-    objective.update_targets(0.0)
 
 
 def _time_step(objective: Objective, optimizers: Optimizers, recipe: Recipe, batch: optim.StepBatch) -> float:

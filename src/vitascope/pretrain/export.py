@@ -6,7 +6,7 @@ import dataclasses
 import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,10 +27,20 @@ POOLS = {"mean": "mean of the tokens after the final norm", "mean_then_norm": "n
 """Descriptions of the poolings that have no parameters."""
 
 
-def card(recipe: Recipe, *, pretraining_datasets: Iterable[str] = ()) -> Card:
+class Origin(NamedTuple):
+    """The weights that a run was started from: name, digest, step and pretraining datasets of the encoder."""
+
+    name: str
+    digest: str
+    step: int
+    """Steps after which they were saved; 0 if unknown."""
+    pretraining_datasets: list[str]
+
+
+def card(recipe: Recipe, *, pretraining_datasets: Iterable[str] = (), origin: Origin | None = None) -> Card:
     """Build the card of a recipe's fully trained encoder, without the digest of its weights.
 
-    `pretraining_datasets` adds those of its teachers to the recipe's own.
+    `pretraining_datasets` adds those of its teachers to the recipe's own; those of `origin` are added too.
     """
     shape = recipe.shape
     sources = ", ".join(source.name for source, _ in recipe.data)
@@ -45,8 +55,9 @@ def card(recipe: Recipe, *, pretraining_datasets: Iterable[str] = ()) -> Card:
         resize="shorter",
         pool=POOLS[shape.pool],
         pretraining_datasets=frozenset(name for source, _ in recipe.data for name in source.pretraining_datasets)
-        | frozenset(pretraining_datasets),
-        trained=recipe.trained or sources,
+        | frozenset(pretraining_datasets)
+        | frozenset(origin.pretraining_datasets if origin else ()),
+        trained=(recipe.trained or sources) + (f"; started from {origin.name} ({origin.digest})" if origin else ""),
         sampling="as it was pretrained",
         license=recipe.license,
         params=shape.params,
@@ -54,17 +65,28 @@ def card(recipe: Recipe, *, pretraining_datasets: Iterable[str] = ()) -> Card:
     )
 
 
-def checkpoint_metadata(recipe: Recipe, teachers: Iterable[Card] = (), *, command: str = "") -> dict[str, Any]:
+def checkpoint_metadata(
+    recipe: Recipe, teachers: Iterable[Card] = (), *, command: str = "", started: Origin | None = None
+) -> dict[str, Any]:
     """Collect what a checkpoint needs to be exported on its own: card, network configuration and origin."""
     datasets = {name for teacher in teachers for name in teacher.pretraining_datasets}
     digests = {teacher.name: teacher.digest for teacher in teachers}
     origin = {"recipe": plain(recipe), "teachers": digests, "command": command, "code": code_version()}
+    if started:
+        origin["started_from"] = started._asdict()
     return {
-        "card": plain(card(recipe, pretraining_datasets=datasets)),
+        "card": plain(card(recipe, pretraining_datasets=datasets, origin=started)),
         "shape": plain(recipe.shape),
         "steps": recipe.steps,
         "origin": origin,
     }
+
+
+def started_from(metadata: Mapping[str, Any]) -> Origin | None:
+    """The weights that a checkpoint's run was started from. Raises UserError if its metadata are damaged."""
+    with reading("the checkpoint", checkpoint.DAMAGED):
+        stored = metadata["origin"].get("started_from")
+        return Origin(**stored) if stored else None
 
 
 def write(
@@ -86,6 +108,28 @@ def write(
     )
 
 
+class StoredTrunk(NamedTuple):
+    """An encoder in a checkpoint, in the precision of training."""
+
+    metadata: dict[str, Any]
+    shape: VideoViTConfig
+    weights: dict[str, Tensor]
+    """All tensors of the network, fixed position tables included."""
+
+
+def read_trunk(saved: Path, *, prefix: str = TRUNK) -> StoredTrunk:
+    """Read the network whose tensors begin with `prefix` from a checkpoint. Raises UserError if it is damaged."""
+    metadata = checkpoint.read_metadata(saved)
+    with reading(saved, checkpoint.DAMAGED):
+        shape = native.shape_of(metadata["shape"], "video")
+        Card.from_data(metadata["card"])
+        int(metadata["step"]), int(metadata["seen"])
+    assert isinstance(shape, VideoViTConfig)
+    tensors = {f"{prefix}{name}": torch.empty_like(tensor) for name, tensor in VideoViT(shape).state_dict().items()}
+    checkpoint.load_tensors(saved, tensors)
+    return StoredTrunk(metadata, shape, {name.removeprefix(prefix): tensor for name, tensor in tensors.items()})
+
+
 def export_run(run: Path, output: Path | None = None) -> tuple[Path, Card]:
     """Export the encoder of a run's last checkpoint, by default into the run folder; returns its path and card.
 
@@ -94,17 +138,9 @@ def export_run(run: Path, output: Path | None = None) -> tuple[Path, Card]:
     checkpoints = checkpoint.list_checkpoints(run)
     if not checkpoints:
         raise UserError(f"{run}: no checkpoint found; `vitascope pretrain RECIPE -o {run}` writes one")
-    metadata = checkpoint.read_metadata(checkpoints[-1])
-    with reading(checkpoints[-1], checkpoint.DAMAGED):
-        shape = native.shape_of(metadata["shape"], "video")
-        Card.from_data(metadata["card"])
-        step, clips_consumed = metadata["step"], metadata["seen"]
-    assert isinstance(shape, VideoViTConfig)
-    tensors = {f"{TRUNK}{name}": torch.empty_like(tensor) for name, tensor in VideoViT(shape).state_dict().items()}
-    checkpoint.load_tensors(checkpoints[-1], tensors)
+    metadata, _, trunk = read_trunk(checkpoints[-1])
     path = output or run / native.WEIGHTS
-    trunk = {name.removeprefix(TRUNK): tensor for name, tensor in tensors.items()}
-    return path, write(trunk, metadata, path, step=step, clips_consumed=clips_consumed)
+    return path, write(trunk, metadata, path, step=metadata["step"], clips_consumed=metadata["seen"])
 
 
 def build_encoder(state: Mapping[str, Tensor], recipe: Recipe, device: torch.device) -> NetworkEncoder:

@@ -21,6 +21,7 @@ from vitascope.nn.schedules import cosine
 from vitascope.pretrain import export
 from vitascope.pretrain.data.base import ClipSpec
 from vitascope.pretrain.data.motionlab import MotionLab
+from vitascope.pretrain.data.other_stills import OtherStills
 from vitascope.pretrain.recipe import IMAGENET
 
 LOG_EVERY = 100
@@ -33,7 +34,7 @@ class ImageTeacherRecipe:
 
     name: str
     shape: ConvNetConfig = field(default_factory=ConvNetConfig)
-    data: MotionLab
+    data: MotionLab | OtherStills
     classes: int
     frames: int = 12
     """Frames per clip in its card; the network encodes them one by one."""
@@ -45,6 +46,11 @@ class ImageTeacherRecipe:
     label_smoothing: float = 0.05
     """Label smoothing: share of each label spread over all classes."""
     seed: int = 0
+
+    @property
+    def _source(self) -> str:
+        other = isinstance(self.data, OtherStills)
+        return "24 looks that are not MotionLab's, stream" if other else "MotionLab's stream"
 
     @property
     def card(self) -> Card:
@@ -60,7 +66,7 @@ class ImageTeacherRecipe:
             std=IMAGENET[1],
             pool="maximum over the grid, mean over the frames",
             pretraining_datasets=frozenset(self.data.pretraining_datasets),
-            trained=f"{self.data.clips} labeled stills of MotionLab's stream {self.data.seed}",
+            trained=f"{self.data.clips} labeled stills of {self._source} {self.data.seed}",
             sampling="frame by frame",
             license="Apache-2.0",
             params=shape.params,

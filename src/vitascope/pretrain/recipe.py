@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Literal, TypeAlias
 
 from vitascope.core.errors import UserError
 from vitascope.core.fields import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, check_fields
-from vitascope.core.types import RGB, digest
+from vitascope.core.types import LATER, RGB, digest
 from vitascope.nn.configs.video_vit import VideoViTConfig
-from vitascope.nn.schedules import cosine
+from vitascope.nn.schedules import cosine, trapezoid
 from vitascope.pretrain.data.base import ClipSource, ClipSpec
 from vitascope.pretrain.masking import Mask, Tube
 from vitascope.pretrain.targets.targets import Target
 
+Schedule: TypeAlias = Literal["cosine", "constant", "wsd", "cooldown"]
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
@@ -56,9 +57,17 @@ class Recipe:
     muon_scale: Annotated[float, POSITIVE] = 1.0
     """Learning rate of Muon as a multiple of `lr`."""
     final_lr: float = 1e-6
-    """Learning rate at the last step, reached by cosine decay."""
+    """Learning rate at the last step, reached by the decay of the schedule."""
     warmup: Annotated[int, NOT_NEGATIVE] = 0
     """Number of steps of linear learning rate warmup."""
+    schedule: Schedule = field(default="cosine", metadata=LATER)
+    """Learning rate after warmup: "cosine" decay, "constant", "wsd" (constant, then linear decay), or "cooldown"
+    (linear decay from the first step without warmup, to continue a constant run)."""
+    decay_steps: Annotated[int, NOT_NEGATIVE] = field(default=0, metadata=LATER)
+    """Steps of the linear decay at the end of "wsd"; 0: a tenth of all steps."""
+    init: str = field(default="", metadata=LATER)
+    """Weights to start from: an encoder that `-m` takes, or the folder of a run, whose last checkpoint also provides
+    decoders, slow copies and optimizer state where they agree; empty: random weights."""
     weight_decay: Annotated[float, NOT_NEGATIVE] = 0.05
     """Weight decay at the first step."""
     final_weight_decay: float | None = None
@@ -90,6 +99,11 @@ class Recipe:
                 f"recipe {self.name}: clips of {self.frames} frames of {self.size} pixels do not divide into tokens of "
                 f"{shape.tubelet} frames of {shape.patch}; change frames, size or shape"
             )
+        if self.decay_steps and self.schedule != "wsd":
+            raise UserError(
+                f"recipe {self.name}: decay_steps = {self.decay_steps} is for schedule=wsd, not {self.schedule}; set "
+                "schedule=wsd, or leave decay_steps out"
+            )
         if self.guided != bool(self.guide):
             what = "a mask needs a teacher's saliency" if self.guided else f"no mask uses the guide {self.guide}"
             raise UserError(f"recipe {self.name}: {what}; set guide if and only if an Attended mask is used")
@@ -111,8 +125,16 @@ class Recipe:
 
     def lr_at(self, step: int) -> float:
         """Learning rate of step number `step`, counted from 0."""
-        warm = min(self.warmup, self.steps - 1)
-        return float(cosine(step + 1, self.steps, warm, self.lr, self.final_lr))
+        warm = min(self.warmup, self.steps - 1) if self.schedule != "cooldown" else 0
+        if self.schedule == "cosine":
+            return float(cosine(step + 1, self.steps, warm, self.lr, self.final_lr))
+        return trapezoid(step + 1, self.steps, warm, self._decay(warm), (self.lr, self.final_lr))
+
+    def _decay(self, warm: int) -> int:
+        """Number of steps of linear decay at the end."""
+        most = self.steps - warm
+        wanted = self.decay_steps or max(round(self.steps / 10), 1)
+        return {"constant": 0, "wsd": min(wanted, most), "cooldown": most}[self.schedule]
 
     def weight_decay_at(self, step: int) -> float:
         """Weight decay of step number `step`, counted from 0."""

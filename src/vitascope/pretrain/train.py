@@ -23,7 +23,7 @@ from vitascope.core.files import read_json
 from vitascope.core.log import log
 from vitascope.core.types import Card, plain
 from vitascope.encoders.weights.native import WEIGHTS
-from vitascope.pretrain import cached_teachers, checkpoint, distributed, export, optim
+from vitascope.pretrain import cached_teachers, checkpoint, distributed, export, initial, optim
 from vitascope.pretrain.data.mixture import Mixture
 from vitascope.pretrain.distributed import Parallel, Ranks
 from vitascope.pretrain.model import Student
@@ -110,12 +110,14 @@ def _pretrain(recipe: Recipe, run: Path, config: TrainConfig, *, device: torch.d
 
     # ---- model, optimizer, data
     rng = generator(recipe.seed)
-    student = Student(recipe.shape, rng, checkpointing=recipe.checkpointing).to(device)
+    student = Student(recipe.shape, rng, checkpointing=recipe.checkpointing)
+    new = not checkpoint.list_checkpoints(run)
+    start = initial.load_trunk(student.trunk, recipe.init) if recipe.init and new else None
+    student = student.to(device)
     objective = Objective(student, recipe.targets, export.card(recipe), rng)
     teachers = cached_teachers.attach(objective, recipe, gigabytes=config.teacher_cache, device=device)
     guide = Guide(recipe.guide, device) if recipe.guide else None
     prober = InLoopProbing(config.probing, recipe.spec) if config.check_every and ranks.first else None
-    metadata = export.checkpoint_metadata(recipe, _teachers(objective, guide), command=config.command)
     if recipe.compile:
         student.compile()
     model = distributed.wrap_model(objective, ranks, config.parallel)
@@ -123,6 +125,11 @@ def _pretrain(recipe: Recipe, run: Path, config: TrainConfig, *, device: torch.d
     source = Mixture(recipe.data)
     data = source.open(recipe.spec, seed=recipe.seed, rank=ranks.rank, world=ranks.world, workers=config.workers)
     resumed = checkpoint.resume(run, model, optimizers, ranks)
+    if start and start.checkpoint:
+        start = start._replace(new=checkpoint.adopt(start.checkpoint, model, optimizers, ranks))
+    started = export.started_from(resumed.metadata) if resumed else start and start.origin
+    teacher_cards = _teachers(objective, guide)
+    metadata = export.checkpoint_metadata(recipe, teacher_cards, command=config.command, started=started)
     step, clips_consumed = 0, 0
     if resumed:
         with reading(run / checkpoint.FOLDER, "remove the last checkpoint to resume from the one before"):
@@ -132,7 +139,8 @@ def _pretrain(recipe: Recipe, run: Path, config: TrainConfig, *, device: torch.d
         data.restore(_position(position, ranks, run))
     last_step = min(config.stop_at or recipe.steps, recipe.steps)
 
-    with closing(data), closing(teachers), _open_log(recipe, run, config, ranks=ranks, resumed=resumed) as log_writer:
+    opened = _open_log(recipe, run, config, ranks=ranks, resumed=resumed, start=start)
+    with closing(data), closing(teachers), opened as log_writer:
         # ---- steps
         since, waited_before, clips_since, mean_losses = time.perf_counter(), data.seconds_waited, 0, MeanLosses()
         suspect = ranks.gather(log_writer.suspect if log_writer else False)[0]
@@ -300,7 +308,13 @@ def _teachers(objective: Objective, guide: Guide | None) -> list[Card]:
 
 @contextmanager
 def _open_log(
-    recipe: Recipe, run: Path, config: TrainConfig, *, ranks: Ranks, resumed: checkpoint.LoadedCheckpoint | None
+    recipe: Recipe,
+    run: Path,
+    config: TrainConfig,
+    *,
+    ranks: Ranks,
+    resumed: checkpoint.LoadedCheckpoint | None,
+    start: initial.Start | None,
 ) -> Iterator[LogWriter | None]:
     """Open the training log in rank 0; yields None in other processes."""
     if not ranks.first:
@@ -315,7 +329,8 @@ def _open_log(
         if existing:
             log_writer.resumed(resumed.metadata["step"] if resumed else 0)
         else:
-            log_writer.start(plain(recipe), params=recipe.shape.params, total=recipe.steps)
+            init = str(start) if start else ""
+            log_writer.start(plain(recipe), params=recipe.shape.params, total=recipe.steps, init=init)
         yield log_writer
 
 

@@ -12,13 +12,14 @@ from vitascope.core.text import escaped, interval, number
 from vitascope.core.types import Score
 from vitascope.evaluation.results import Result
 from vitascope.report.analysis import leaderboard as boards
-from vitascope.report.analysis import published
+from vitascope.report.analysis import phrases, published
 from vitascope.report.analysis.data_warnings import warning_lines
 from vitascope.report.analysis.head_selection import chosen_on_test
 from vitascope.report.analysis.leaderboard import Column, EncoderRow, Leaderboard
 from vitascope.report.analysis.phrases import TextRun, caveats
 from vitascope.report.analysis.ranking import (
     FAMILY,
+    Chance,
     Ranking,
     average_columns,
     average_name,
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 DAGGER = "†"
-CHANCE = "chance"
-"""Label of the row of chance levels."""
+CHANCE, BOUND = "chance", "order-free"
+"""Labels of the rows of chance levels, and of what frames without their order tell."""
 NOTE = (
     f"Bold: top tier, encoders that do not differ significantly from the best (paired test, {FAMILY}, 5 %). † the "
     "encoder's pretraining data include this dataset."
@@ -107,6 +108,7 @@ def _data_warnings(board: Leaderboard) -> list[str]:
 
 def _note(board: Leaderboard, rankings: Mapping[str, Ranking]) -> str:
     notes = [f"Brackets: {interval_definition(board, rankings)}.", NOTE, *[ON_TEST_NOTE] * bool(chosen_on_test(board))]
+    notes += [order] if (order := phrases.order_free_note(r.chance for r in rankings.values())) else []
     return " ".join([*notes, *(f"Published: {source}." for source in published.sources(c.first for c in board.main()))])
 
 
@@ -122,8 +124,7 @@ def _markdown_table(board: Leaderboard, columns: Sequence[Column], rankings: Map
     for row in _rows_in(board, columns):
         cells = [_markdown_cell(*entry) for entry in _scores_of_row(board, columns, rankings, row)]
         lines.append(f"| {md_escape(row.label)} | " + " | ".join(cells) + " |")
-    levels = _chance_levels(board, columns, rankings)
-    lines += [f"| *chance* | {' | '.join(levels)} |"] if levels else []
+    lines += [f"| *{n}* | {' | '.join(cells)} |" for n, cells in _levels(board, columns, rankings).items()]
     gray = ((f"*{md_escape(name)}*", cells) for name, cells in _published(columns, len(heads)))
     return [*lines, *(f"| {name} | {' | '.join(cells)} |" for name, cells in gray)]
 
@@ -139,11 +140,21 @@ def _published(columns: Sequence[Column], count: int) -> list[tuple[str, list[st
     return [*lines.items()]
 
 
-def _chance_levels(board: Leaderboard, columns: Sequence[Column], rankings: Mapping[str, Ranking]) -> list[str]:
-    """Chance level of each column and average as text; empty if none is known."""
+def _levels(board: Leaderboard, columns: Sequence[Column], rankings: Mapping[str, Ranking]) -> dict[str, list[str]]:
+    """Chance level of each column and average as text, and what frames without order tell; without unknown rows."""
+    known = _chance_levels(board, columns, rankings)
+    rows = {CHANCE: [number(c.value) if c else "–" for c in known] if any(known) else []}
+    if any(c and c.bound is not None for c in known):
+        rows[BOUND] = [number(c.order_free) if c and c.order_free is not None else "–" for c in known]
+    return {name: cells for name, cells in rows.items() if cells}
+
+
+def _chance_levels(
+    board: Leaderboard, columns: Sequence[Column], rankings: Mapping[str, Ranking]
+) -> list[Chance | None]:
+    """Chance level of each column and average."""
     known = [rankings[c.task].chance if c.main and c.task in rankings else chance_level(c, ()) for c in columns]
-    known += [ranking.chance for _, ranking in _averages(board, columns, rankings)]
-    return [number(c.value) if c else "–" for c in known] if any(known) else []
+    return [*known, *(ranking.chance for _, ranking in _averages(board, columns, rankings))]
 
 
 def _markdown_cell(score: Score | None, top_tier: bool, in_pretraining_data: bool) -> str:
@@ -198,8 +209,7 @@ def _latex_table(board: Leaderboard, columns: Sequence[Column], rankings: Mappin
     averages = [("average", name.removeprefix(average_name(""))) for name, _ in _averages(board, columns, rankings)]
     heads = [*(_heading(c, "\n").partition("\n")[::2] for c in columns), *averages]
     body = [line for row in _rows_in(board, columns) for line in _latex_lines(board, columns, rankings, row)]
-    levels = _chance_levels(board, columns, rankings)
-    body += [[r"\emph{chance}", *levels]] if levels else []
+    body += [[rf"\emph{{{n}}}", *cells] for n, cells in _levels(board, columns, rankings).items()]
     gray = _published(columns, len(heads))
     body += [[rf"\emph{{{tex_escape(name)}}}", *map(tex_escape, cells)] for name, cells in gray]
     body = [[cell.replace("–", "--") for cell in line] for line in body]
@@ -259,7 +269,7 @@ def terminal(recorded: Sequence[Result], run: str | Path | None = None) -> Group
 
     board = boards.build(boards.resolve_predictions(recorded, run) if run is not None else recorded)
     parts = [_scores(board)] if board.plain() else []
-    parts += [terminal_summary(table) for table in [*temporal.score_tables(board), *insights.tables(board)]]
+    parts += [terminal_summary(table) for table in [*temporal.score_tables(board), *insights.tables(board, brief=True)]]
     parts += [terminal_summary(table) for table in summary_tables(board, collect_extras(board, {}), brief=True)]
     return Group(*parts)
 
@@ -280,7 +290,8 @@ def _scores(board: Leaderboard) -> Table:
     titles = [*(_heading(c, "\n" if wide else ":") for c in columns), *average_names]
     heads = ["encoder", *titles] if wide else ["task", "encoder", "score"]
     recorded = [result for column in columns for result in column.cells.values()]
-    table = Table(caption=_caption(recorded), caption_justify="left")
+    order = phrases.order_free_note(_chance_levels(board, columns, rankings))
+    table = Table(caption="\n".join(filter(None, (_caption(recorded), order))), caption_justify="left")
     for index, head in enumerate(heads):
         is_score = index > 0 if wide else index == 2
         table.add_column(Text(head), justify="right" if is_score else "left", overflow="fold")
@@ -288,8 +299,7 @@ def _scores(board: Leaderboard) -> Table:
         row.label: [_terminal_cell(s, met) for s, _, met in _scores_of_row(board, columns, rankings, row)]
         for row in board.rows
     }
-    if levels := _chance_levels(board, columns, rankings):
-        cells[CHANCE] = levels
+    cells |= _levels(board, columns, rankings)
     cells |= dict(_published(columns, len(titles)))
     for line in _lines(cells) if wide else _long_lines(titles, cells):
         table.add_row(*(Text(text) for text in line))

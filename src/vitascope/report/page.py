@@ -274,6 +274,7 @@ def _html(run: Path, board: Leaderboard, findings: Findings) -> str:
         "any_in_pretraining_data": any(r.in_pretraining_data for r in recorded),
         "ranked": any(r.tiers for r in rankings.values()),
         "chance_definition": phrases.chance_definition(r.chance for r in rankings.values() if r.chance),
+        "order_free_note": phrases.order_free_note(r.chance for r in rankings.values()),
         "percent": plots.PERCENT,
         "family": FAMILY,
         "temporal_tables": [*temporal.score_tables(board), *insights.tables(board)],

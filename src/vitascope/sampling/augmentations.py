@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -13,11 +13,12 @@ import numpy as np
 from vitascope.core.actors import Box
 from vitascope.core.errors import UserError
 from vitascope.core.fields import ABOVE_ZERO, AT_LEAST_ONE, FINITE, NOT_NEGATIVE, Bounds
-from vitascope.core.types import Clip, Crop, Video
+from vitascope.core.types import LATER, Clip, Crop, Video
 from vitascope.sampling.samplers import Sampler, SamplerWrapper
 from vitascope.sampling.timestamps import (
     centers,
     checked,
+    indexed,
     sampled_span,
     strided,
 )
@@ -28,20 +29,35 @@ class RandomClip:
     """One window at a random position, for training: frames `stride` apart, or spread over `window` seconds.
 
     Without a generator the window is centered. If the video is shorter than the window, the last frame is repeated
-    (`stride`) or the frames are spread over the whole video (`window`).
+    (`stride`) or the frames are spread over the whole video (`window`). With `fit`, frames are then less than `stride`
+    apart instead: `spacing` says how far.
     """
 
     stride: Annotated[int, AT_LEAST_ONE] = 4
     """Frames from one sampled frame to the next, where there is no `window`."""
     window: Annotated[float | int | None, FINITE] = None
     """Length of the clip, seconds; none: as many frames as the encoder takes, `stride` apart."""
+    fit: bool = field(default=False, metadata=LATER)
+    """In videos too short for frames `stride` apart, take them less far apart instead of repeating the last one."""
 
     def __post_init__(self) -> None:
         checked(self, "window")
 
+    def spacing(self, video: Video, frames: int) -> float:
+        """Frames from one sampled frame to the next with `fit`: the largest whole number that leaves at least two starts.
+
+        Below 1 in videos of fewer frames than are sampled, some of which are then repeated, evenly; 0 with a `window`.
+        """
+        n = len(video.visible())
+        if self.window is not None or n >= frames * self.stride or frames == 1:
+            return float(self.stride if self.window is None else 0)
+        return float(min(self.stride, (n - 2) // (frames - 1))) if n > frames else n / frames
+
     def __call__(self, video: Video, frames: int, rng: np.random.Generator | None = None) -> list[Clip]:
         """A list of one clip."""
         start, end = sampled_span(video, frames)
+        if self.fit and self.window is None and frames > 1 and len(video.visible()) < frames * self.stride:
+            return [self._fitted(video, frames, rng)]
         if self.window is not None:
             room = max(end - start - self.window, 0.0)
             begin = start + room * (0.5 if rng is None else float(rng.random()))
@@ -50,6 +66,13 @@ class RandomClip:
         slack = max(len(video.visible()) - frames * self.stride, 0)
         first = slack // 2 if rng is None else int(rng.integers(slack + 1))
         return [strided(video, first, frames, self.stride)]
+
+    def _fitted(self, video: Video, frames: int, rng: np.random.Generator | None) -> Clip:
+        n, spacing = len(video.visible()), self.spacing(video, frames)
+        if n <= frames:
+            return indexed(video, [int((i + 0.5) * n / frames) for i in range(frames)], (0, n))
+        slack = n - 1 - (frames - 1) * int(spacing)
+        return strided(video, slack // 2 if rng is None else int(rng.integers(slack + 1)), frames, int(spacing))
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +162,24 @@ class Drawn:
     def at(self, number: int) -> Drawn:
         """The single draw of epoch `number`; draws repeat after `count` epochs unless it is 0."""
         return replace(self, count=1, first=self.first + (number % self.count if self.count else number))
+
+
+def fitted(sampler: Sampler) -> Sampler:
+    """`sampler` with every `RandomClip` inside it, at any depth, made to `fit` short videos."""
+    if isinstance(sampler, RandomClip):
+        return replace(sampler, fit=True)
+    if not isinstance(sampler, SamplerWrapper):
+        return sampler
+    outer: Any = sampler  # a frozen dataclass with an inner sampler
+    changed: Sampler = replace(outer, inner=fitted(outer.inner))
+    return changed
+
+
+def random_clip(sampler: Sampler) -> RandomClip | None:
+    """The `RandomClip` inside `sampler`, at any depth, or None."""
+    if isinstance(sampler, RandomClip):
+        return sampler
+    return random_clip(sampler.inner) if isinstance(sampler, SamplerWrapper) else None
 
 
 def find_drawn(sampler: Sampler) -> Drawn | None:

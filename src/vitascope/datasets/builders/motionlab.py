@@ -6,6 +6,7 @@ several actors for spatio-temporal localization.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -17,7 +18,8 @@ from vitascope.core.actors import Keyframes
 from vitascope.core.files import cache
 from vitascope.core.registry import unknown_variant
 from vitascope.core.types import Dataset, Example, Fold, Segment, Timeline
-from vitascope.motionlab import course, crowd
+from vitascope.metrics.class_parts import ORDER_FREE, order_free
+from vitascope.motionlab import course, crowd, families
 from vitascope.motionlab.render import FPS
 from vitascope.motionlab.scene import APPEARANCES, MOTION_GROUPS, MOTIONS, VERSION
 from vitascope.motionlab.suite import FULL, SPLITS, TINY, Size, make, shots
@@ -42,6 +44,16 @@ VARIANTS: dict[str, str] = {
 SIZES = {"": FULL, "tiny": TINY}
 LONG = {"": course.FULL, "tiny": course.TINY}
 CROWDS = {"": crowd.FULL, "tiny": crowd.TINY}
+SUITES = {
+    **dict.fromkeys(("appearance", "still"), APPEARANCES),
+    "motion": MOTIONS,
+    "localize": course.ACTIONS,
+    "segment": course.STEPS,
+    **dict.fromkeys(("detect", "detect-tubes"), crowd.CLASSES),
+}
+"""The classes of each suite."""
+STRUCTURES = {suite: families.structure(classes) for suite, classes in SUITES.items()}
+"""How the classes of each suite are related: a frame tells looks, frames in no order tell motions up to their pair."""
 CONTEXT = 2.0
 """Most seconds before and after a keyframe that clips may show, as many on both sides."""
 
@@ -66,6 +78,29 @@ def build(variant: str, root: Path | None = None, *, seed: int = 0, quiet: bool 
     return _dataset(variant, suite, size, folder=folder, seed=seed)
 
 
+def facts(variant: str) -> dict[str, Any]:
+    """What `vitascope describe` tells of a suite: classes, how they are related, and what no skill gives, percent.
+
+    Nothing is rendered.
+    """
+    tiny = "tiny" if variant.endswith("-tiny") else ""
+    suite = variant.removesuffix("-tiny")
+    classes, structure = SUITES[suite], STRUCTURES[suite]
+    told = {
+        "classes": list(classes),
+        "pairs": [f"{classes[first]} / {classes[second]}" for first, second in structure.pairs],
+        "families": [f"{name} ({len(members)})" for name, members in structure.families.items()],
+    }
+    if suite not in ("appearance", "motion", "still"):
+        return told
+    tested = [s for s in shots(SIZES[tiny]) if s.split == "test"]
+    truth = [s.motion if suite == "motion" else s.appearance for s in tested]
+    bound = order_free(truth, structure, len(classes))
+    chance = 100 * max(Counter(truth).values()) / len(truth)
+    levels = {"chance": round(chance, 1), "order_free": round(bound or 0.0, 1)}
+    return {**told, "test": len(truth), **levels, "order_free_means": ORDER_FREE}
+
+
 def _dataset(variant: str, suite: str, size: Size, *, folder: Path, seed: int) -> Dataset[int]:
     plan = shots(size, seed)
     moving = suite == "motion"
@@ -85,6 +120,7 @@ def _dataset(variant: str, suite: str, size: Size, *, folder: Path, seed: int) -
         key=f"motionlab-{VERSION}-{'stills' if suite == 'still' else 'clips'}-{seed}",
         axis="motion" if moving else "appearance",
         class_groups={g: tuple(map(MOTIONS.index, names)) for g, names in MOTION_GROUPS.items()} if moving else {},
+        structure=STRUCTURES[suite],
     )
 
 
@@ -107,6 +143,7 @@ def _long(variant: str, suite: course.Suite, size: Size, folder: Path, *, seed: 
         folds=(Fold(name="test", train=ids["train"], test=ids["test"]),),
         key=f"motionlab-{VERSION}-{suite}-{seed}",
         axis="motion",
+        structure=STRUCTURES[suite],
         kind="localization" if suite == "localize" else "segmentation",
     )
 
@@ -141,6 +178,7 @@ def _crowds(variant: str, suite: str, size: Size, folder: Path, *, seed: int, qu
             "appearance": tuple(map(crowd.CLASSES.index, crowd.LOOKS)),
             "motion": tuple(map(crowd.CLASSES.index, crowd.MOVES)),
         },
+        structure=STRUCTURES[suite],
         kind="detection",
     )
 

@@ -1,17 +1,18 @@
 """Small video encoders shipped with the package: one network pretrained on MotionLab clips with several objectives.
 
-They reproduce figure 2 of the TWLV-I report in miniature: the effect of the reconstruction target.
+Five recipes of equal steps, each as it was tuned: they differ in target, decoder, the tokens asked for, cost and effort
+of tuning, so that their scores do not compare objectives. `trained` in the card of each has these facts.
 """
 
 from __future__ import annotations
 
 from vitascope.core.registry import unknown_variant
 from vitascope.encoders.base import Encoder
-from vitascope.encoders.weights import native, native_card
+from vitascope.encoders.weights import native, native_card, shipped_notes
 
 VARIANTS: dict[str, str] = {
     "twlv1": "masked modeling of a mixture of image-teacher features and optical flow",
-    "image": "distillation from an image teacher, frame by frame",
+    "image": "distillation from an image teacher, the middle frame of seen tokens",
     "video": "distillation from a video teacher, `tiny/pixels`",
     "pixels": "masked modeling of normalized pixels",
     "latent": "prediction of the features of its exponential moving average",
@@ -24,4 +25,6 @@ def build(variant: str) -> Encoder:
     """The encoder `tiny/variant`; `UserError` for an unknown variant."""
     if variant not in VARIANTS:
         raise unknown_variant("encoders", "tiny", variant, VARIANTS)
-    return native.load(native_card.SHIPPED / f"tiny-{variant}.safetensors")
+    encoder = native.load(native_card.SHIPPED / f"tiny-{variant}.safetensors")
+    encoder.card = shipped_notes.annotated(encoder.card)
+    return encoder

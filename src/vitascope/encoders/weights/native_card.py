@@ -12,6 +12,7 @@ from vitascope.core.errors import UserError
 from vitascope.core.files import check_safetensors_header
 from vitascope.core.schema import conform, parse
 from vitascope.core.types import Card
+from vitascope.encoders.weights.shipped_notes import annotated
 
 KEY = "vitascope-encoder"
 """Key of the metadata in the safetensors header, JSON."""
@@ -53,5 +54,6 @@ def read_metadata(path: str | Path) -> EncoderMetadata:
 
 def shipped_cards() -> dict[str, Card]:
     """The card of every encoder shipped with the package, by name."""
-    cards = [Card.from_data(read_metadata(file).card) for file in sorted(SHIPPED.glob("*.safetensors"))]
+    files = sorted(SHIPPED.glob("*.safetensors"))
+    cards = [annotated(Card.from_data(read_metadata(file).card)) for file in files]
     return {card.name: card for card in cards}

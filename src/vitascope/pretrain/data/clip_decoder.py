@@ -15,6 +15,7 @@ from vitascope.core.errors import UserError, one_line
 from vitascope.core.shared_memory import roomy_folder
 from vitascope.core.types import Clip, Span, Video
 from vitascope.core.worker_pool import Failed, Pool
+from vitascope.sampling.augmentations import fitted
 from vitascope.sampling.names import Sampler
 from vitascope.video import UNREADABLE, decode, inspect
 from vitascope.video.frame_reader import UNDECODABLE
@@ -51,7 +52,7 @@ def decode_clip(request: ClipRequest) -> Iterator[tuple[None, Pixels]]:
     """Decode the pixels of one clip; runs in a worker. Raises UserError if one of its frames cannot be decoded."""
     if request.error:
         raise UserError(request.error)
-    with _file(request) as path:
+    with _file(request.path, request.content) as path:
         video = inspect(path, fps=request.fps).within(request.span)
         problems: list[str] = []
         (_, pixels), *_ = list(decode(video, [_draw(request, video)], request.size, warnings=problems))
@@ -63,24 +64,31 @@ def decode_clip(request: ClipRequest) -> Iterator[tuple[None, Pixels]]:
 
 def _draw(request: ClipRequest, video: Video) -> Clip:
     rng = np.random.default_rng(request.seeds)
-    clips = request.sampler(video, request.frames, rng)
+    # the last frame repeated would be a motion that stops
+    clips = fitted(request.sampler)(video, request.frames, rng)
     return clips[int(rng.integers(len(clips)))]
 
 
+def inspect_content(name: str, content: bytes) -> Video:
+    """The metadata of a video whose bytes are in memory."""
+    with _file(name, content) as path:
+        return inspect(path)
+
+
 @contextmanager
-def _file(request: ClipRequest) -> Iterator[str]:
+def _file(name: str, content: bytes | None) -> Iterator[str]:
     """Path to open; in-memory bytes are put into a temporary file, in shared memory where available."""
-    if request.content is None:
-        yield request.path
+    if content is None:
+        yield name
         return
-    memory = roomy_folder(len(request.content))
-    with tempfile.NamedTemporaryFile(suffix=os.path.splitext(request.path)[1], dir=memory) as file:
-        file.write(request.content)
+    memory = roomy_folder(len(content))
+    with tempfile.NamedTemporaryFile(suffix=os.path.splitext(name)[1], dir=memory) as file:
+        file.write(content)
         file.flush()
         try:
             yield file.name
         except UNREADABLE as error:
-            raise UserError(str(error).replace(file.name, request.path)) from error
+            raise UserError(str(error).replace(file.name, name)) from error
 
 
 def decode_clips(

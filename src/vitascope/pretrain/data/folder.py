@@ -24,13 +24,16 @@ from vitascope.datasets.readers.video_files import walk
 from vitascope.pretrain.data.base import ClipSpec, State, check_rank
 from vitascope.pretrain.data.clip_decoder import ClipRequest, decode_clips
 from vitascope.pretrain.data.prefetch import ClipItem, PrefetchReader
+from vitascope.pretrain.data.short_videos import Look, short_note, spread
 from vitascope.sampling.augmentations import RandomClip, RandomCrop, at_epoch
 from vitascope.sampling.names import Sampler
+from vitascope.video import inspect
 
 FOLDER = int.from_bytes(b"fold")
 """Seed component that keeps the random generators of this source distinct."""
 DRAW: Sampler = RandomCrop(RandomClip(4), flip=True)
-"""Every fourth frame from a random start, one random resized crop per clip, flipped horizontally half of the time."""
+"""Every fourth frame from a random start, one random resized crop per clip, flipped horizontally half of the time. In
+videos too short for that, the frames of a clip are less far apart."""
 KINDS = ("video", "image")
 
 
@@ -62,10 +65,16 @@ class VideoFolder:
         """List the files and read them with `workers` processes (0: one thread). Raises UserError if there are none."""
         check_rank(rank, world)
         clip_files = list_files(self)
+        if rank == 0 and (note := _note(self, clip_files, spec)):
+            log.warning(note)
         order = _EpochOrder(clip_files, seed, rank, world)
         spec = ClipSpec(1 if self.kind == "image" else spec.frames, spec.size)
         items = partial(_items, self, order, spec, workers=workers)
         return PrefetchReader(self.name, items, {"taken": 0}, data=digest([[f.id, f.label] for f in clip_files]))
+
+    def note(self, spec: ClipSpec) -> str:
+        """One line about short videos, after a look at a few; empty if there are none."""
+        return _note(self, list_files(self), spec)
 
 
 class ClipFile(NamedTuple):
@@ -77,6 +86,13 @@ class ClipFile(NamedTuple):
     label: int = -1
     span: Span | None = None
     fps: float | None = None
+
+
+def _note(source: VideoFolder, clip_files: list[ClipFile], spec: ClipSpec) -> str:
+    if source.kind == "image":
+        return ""
+    look = Look.at(spread(clip_files), lambda f: inspect(f.path, fps=f.fps).within(f.span), len(clip_files))
+    return short_note(source.name, source.sampler, spec.frames, look)
 
 
 class _EpochOrder(NamedTuple):

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from jaxtyping import UInt8
+from jaxtyping import Int64, UInt8
 
 from vitascope.core.arrays import map_array
 from vitascope.core.errors import StorageError, UserError
@@ -21,6 +22,10 @@ from vitascope.core.progress import CountProgress, ProgressLine
 from vitascope.core.worker_pool import Failed, Pool
 from vitascope.motionlab.render import SIDE, render
 from vitascope.motionlab.scene import APPEARANCES, MOTIONS, VERSION, Scene, sample
+from vitascope.motionlab.v2 import render as render_v2
+from vitascope.motionlab.v2 import scene as v2
+from vitascope.motionlab.v2.levels import LEVELS
+from vitascope.motionlab.v2.suite import SEED
 from vitascope.video.resample import resize
 
 STREAM = int.from_bytes(b"stream")
@@ -44,14 +49,47 @@ def draw_scene(seed: int, index: int) -> tuple[Scene, int]:
 
     The motion label is not returned: pretraining must not use it.
     """
-    rng = np.random.default_rng([VERSION, STREAM, seed, index])
+    rng = _rng(seed, index, second=False)
     appearance_index, motion_index = int(rng.integers(len(APPEARANCES))), int(rng.integers(len(MOTIONS)))
     return sample(APPEARANCES[appearance_index], MOTIONS[motion_index], rng), appearance_index
 
 
-def appearance(seed: int, index: int) -> int:
+def draw_frames(plan: RenderPlan, index: int) -> UInt8[np.ndarray, "t y x 3"]:
+    """Render clip `index` in full size, of the second version where the plan has a level."""
+    fps = plan.frames / SECONDS
+    if not plan.level:
+        scene, _ = draw_scene(plan.seed, index)
+        return render(scene, plan.frames, side=SIDE, fps=fps)
+    rng = _rng(plan.seed, index, second=True)
+    appearance_index, motion_index = int(rng.integers(len(APPEARANCES))), int(rng.integers(len(v2.MOTIONS)))
+    drawn = v2.sample(APPEARANCES[appearance_index], v2.MOTIONS[motion_index], LEVELS[plan.level], rng)
+    return render_v2.render(drawn, plan.frames, side=SIDE, fps=fps)
+
+
+def _rng(seed: int, index: int, *, second: bool) -> np.random.Generator:
+    """Return what clip `index` is drawn with; its appearance and motion come first."""
+    version = (SEED, v2.VERSION) if second else (VERSION,)
+    return np.random.default_rng([*version, STREAM, seed, index])
+
+
+def shown(seed: int, clips: int, without: Collection[str], *, second: bool = False) -> Int64[np.ndarray, "n"]:
+    """Return the indices of the first `clips` scenes whose appearance and motion are not among `without`.
+
+    The labels themselves are not returned: pretraining must not use those of motions.
+    """
+    classes = (APPEARANCES, v2.MOTIONS if second else MOTIONS)
+    excluded = partial(_excluded, classes, without)
+    return np.array([i for i in range(clips) if not excluded(_rng(seed, i, second=second))], np.int64)
+
+
+def _excluded(classes: Sequence[Sequence[str]], without: Collection[str], rng: np.random.Generator) -> bool:
+    """Return whether the appearance or the motion that is drawn is among those to leave out."""
+    return any(labels[int(rng.integers(len(labels)))] in without for labels in classes)
+
+
+def appearance(seed: int, index: int, *, second: bool = False) -> int:
     """Return the index of the appearance of clip `index` without drawing the rest of the scene."""
-    return int(np.random.default_rng([VERSION, STREAM, seed, index]).integers(len(APPEARANCES)))
+    return int(_rng(seed, index, second=second).integers(len(APPEARANCES)))
 
 
 def downscale(frames: UInt8[np.ndarray, "t y x 3"], size: int) -> UInt8[np.ndarray, "t s s 3"]:
@@ -76,6 +114,8 @@ class RenderPlan:
     seed: int
     frames: int
     size: int
+    level: str = ""
+    """Level of the second version; empty for the first."""
 
     @property
     def chunks(self) -> list[Chunk]:
@@ -123,8 +163,7 @@ def render_chunk(chunk: Chunk) -> Iterator[tuple[int, None]]:
     with atomic_file(chunk.path) as aside, open(aside, "wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
         for done in range(1, chunk.count + 1):
-            scene, _ = draw_scene(plan.seed, chunk.first + done - 1)
-            frames = render(scene, plan.frames, side=SIDE, fps=plan.frames / SECONDS)
+            frames = draw_frames(plan, chunk.first + done - 1)
             file.write(downscale(frames, plan.size).tobytes())
             if done % PROGRESS_EVERY == 0 or done == chunk.count:
                 yield (done - 1) % PROGRESS_EVERY + 1, None

@@ -6,20 +6,23 @@ import re
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from vitascope.core.errors import UserError
+from vitascope.core.log import log
 from vitascope.core.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from vitascope.core.text import nearest
 from vitascope.core.types import digest
 from vitascope.core.worker_pool import Failed
 from vitascope.pretrain.data import shard_urls
 from vitascope.pretrain.data.base import ClipSpec, State, check_rank
-from vitascope.pretrain.data.clip_decoder import ClipRequest, decode_clips
+from vitascope.pretrain.data.clip_decoder import ClipRequest, decode_clips, inspect_content
 from vitascope.pretrain.data.folder import DRAW
 from vitascope.pretrain.data.prefetch import ClipItem, PrefetchReader
+from vitascope.pretrain.data.short_videos import LOOKED, Look, short_note
 from vitascope.pretrain.data.tar_reader import Sample, iter_samples
 from vitascope.sampling.names import Sampler
 
@@ -66,12 +69,38 @@ class Shards:
         """List the shards; `workers` processes decode (0: one thread). Raises UserError if any is missing."""
         check_rank(rank, world)
         paths = shard_urls.list_shards(self.patterns)
+        if rank == 0 and (note := _note(self, paths, spec)):
+            log.warning(note)
         order = _ShardOrder(self, paths, seed, rank, world)
         start = {"shard": rank, "offset": 0, "number": 0, "given": 0}
         spec = ClipSpec(1 if self.kind == "image" else spec.frames, spec.size)
         items = partial(_items, order, spec, workers=workers)
         data = digest([paths, self.kind, self.labeled, self.window, rank, world])
         return PrefetchReader(self.name, items, start, data=data)
+
+    def note(self, spec: ClipSpec) -> str:
+        """One line about short videos, after a look at the first ones of the first shard; empty if there are none."""
+        return _note(self, shard_urls.list_shards(self.patterns), spec)
+
+
+def _note(source: Shards, paths: list[str], spec: ClipSpec) -> str:
+    if source.kind == "image":
+        return ""
+    samples = islice(_read_shard(source, paths[0], 0), LOOKED)
+    look = Look.at(samples, lambda sample: inspect_content(sample.name, sample.content or b""))
+    return short_note(source.name, source.sampler, spec.frames, look)
+
+
+def _read_shard(source: Shards, path: str, offset: int) -> Iterator[Sample]:
+    """Yield the samples of a shard from byte `offset` on; one that cannot be opened gives an error."""
+    extensions = IMAGE_SUFFIXES if source.kind == "image" else VIDEO_SUFFIXES
+    try:
+        file = shard_urls.open_shard(path)
+    except Exception as error:  # of any remote file system
+        yield Sample("", 0, error=f"cannot be opened ({' '.join(str(error).split())})")
+        return
+    with file:
+        yield from iter_samples(file, offset, extensions, labeled=source.labeled)
 
 
 class _Entry(NamedTuple):
@@ -108,7 +137,7 @@ class _ShardOrder(NamedTuple):
         empty_shards = 0
         while True:
             path = self.path(shard)
-            for sample in self._read(path, offset):
+            for sample in _read_shard(self.source, path, offset):
                 yield _Entry(shard, number, path, sample)
                 number += 1
                 empty_shards = -1
@@ -116,16 +145,6 @@ class _ShardOrder(NamedTuple):
             if empty_shards > len(self.paths):
                 raise UserError(f"{self.source.patterns[0]}: the {len(self.paths)} shards contain no files")
             shard, offset, number = shard + self.world, 0, 0
-
-    def _read(self, path: str, offset: int) -> Iterator[Sample]:
-        extensions = IMAGE_SUFFIXES if self.source.kind == "image" else VIDEO_SUFFIXES
-        try:
-            file = shard_urls.open_shard(path)
-        except Exception as error:  # of any remote file system
-            yield Sample("", 0, error=f"cannot be opened ({' '.join(str(error).split())})")
-            return
-        with file:
-            yield from iter_samples(file, offset, extensions, labeled=self.source.labeled)
 
     def blocks(self, shard: int, offset: int, number: int) -> Iterator[list[_Entry]]:
         """Yield the samples in blocks, to be shuffled one by one; no block extends into the next epoch."""

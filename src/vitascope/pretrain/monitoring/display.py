@@ -67,7 +67,8 @@ class Display:
             scores = [f"{name} {value}" for name, value, _ in _probe_rows(line, {})]
             return " · ".join([f"probe at step {line['step']:,}", *scores])
         if kind == "start":
-            return f"start · {line['params'] / 1e6:.2f} M parameters"
+            init = f" · from {escaped(line['init'])}" if line.get("init") else ""
+            return f"start · {line['params'] / 1e6:.2f} M parameters{init}"
         templates = {"alarm": "STOPPED at step {step}: {why}", "resumed": "resumed after step {step}", "done": "done"}
         return templates[kind].format(**{**line, "why": escaped(str(line.get("why", "")))})
 

@@ -43,6 +43,7 @@ class _Logged:
     by_source: Mapping[str, Numbers] = field(default_factory=dict)
     scores: Mapping[str, Mapping[str, Number | str]] = field(default_factory=dict)
     why: str = ""
+    init: str = ""
 
 
 Line: TypeAlias = Mapping[str, Any]

@@ -64,17 +64,18 @@ class LogWriter:
         """Whether the last probing showed a collapse; a single one does not stop the run."""
         return bool(self._monitor.collapsed)
 
-    def start(self, recipe: Any, *, params: int, total: int = 0) -> None:
+    def start(self, recipe: Any, *, params: int, total: int = 0, init: str = "") -> None:
         """Log the start: recipe (plain data or frozen dataclasses), parameter count and total steps (0: unknown).
 
-        Raises UserError if the folder already contains a log.
+        `init` describes the weights started from. Raises UserError if the folder already contains a log.
         """
         if not self._empty:
             raise UserError(
                 f"{self.path}: this folder already contains a run; resume it, or choose another folder with -o"
             )
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        self._write({"kind": "start", "recipe": plain(recipe), "time": now, "params": params, "total": total}, True)
+        line = {"kind": "start", "recipe": plain(recipe), "time": now, "params": params, "total": total}
+        self._write({**line, **({"init": init} if init else {})}, True)
 
     def resumed(self, step: int) -> None:
         """Log a resumption after `step`; lines beyond it, an alarm and the end of the run are superseded."""
@@ -129,13 +130,16 @@ class LogWriter:
         similarity: Mapping[str, float] | None = None,
         axes: Mapping[str, str] | None = None,
         chance: Mapping[str, float] | None = None,
+        order_free: Mapping[str, float] | None = None,
     ) -> None:
-        """Log in-loop probing: `scores` in percent by "dataset probe"; `axes` and `chance` (percent) by the same names.
+        """Log in-loop probing: `scores` in percent by "dataset probe"; `axes`, `chance` and `order_free` (percent)
+        by the same names.
 
         An axis is "appearance" or "motion"; without one, the report goes by the dataset's name.
         """
+        known = {"axis": axes, "chance": chance, "order_free": order_free}
         entries = {
-            name: {**score._asdict(), **_optional("axis", axes, name), **_optional("chance", chance, name)}
+            name: {**score._asdict(), **{k: v[name] for k, v in known.items() if v and name in v}}
             for name, score in scores.items()
         }
         line = {
@@ -187,10 +191,6 @@ class LogWriter:
             self._display.line(line)
         for mirror in self._mirrors:
             mirror.line(line)
-
-
-def _optional(key: str, values: Mapping[str, Any] | None, name: str) -> dict[str, Any]:
-    return {key: values[name]} if values and name in values else {}
 
 
 def _finite(value: Any) -> Any:

@@ -18,6 +18,7 @@ from vitascope.encoders.base import Encoder, Tokens
 from vitascope.encoders.preprocess import to_tensor
 from vitascope.features.base import StoredFeatures
 from vitascope.metrics import stats
+from vitascope.metrics.class_parts import order_free
 from vitascope.pretrain.data.base import ClipSpec
 from vitascope.pretrain.monitoring.feature_rank import effective_rank, token_std
 from vitascope.probes import catalog
@@ -52,6 +53,8 @@ class ProbingResult(NamedTuple):
     chance: dict[str, float]
     effective_rank: float
     token_std: float
+    order_free: dict[str, float]
+    """Of the scores that it is known of; see `metrics.class_parts.order_free`."""
 
 
 class InLoopProbing:
@@ -75,6 +78,7 @@ class InLoopProbing:
         scores: dict[str, Score] = {}
         axes: dict[str, str] = {}
         chance: dict[str, float] = {}
+        bounds: dict[str, float] = {}
         vectors: dict[str, Tensor] = {}
         for dataset in self.datasets:
             self._embed(encode, dataset, vectors, batch)
@@ -82,11 +86,16 @@ class InLoopProbing:
                 name = f"{dataset.name} {probe}"
                 scores[name] = self._score(dataset, probe, vectors)
                 axes[name], chance[name] = dataset.axis, 100 / len(dataset.classes)
+                bounds |= {name: bound} if (bound := self._order_free(dataset)) is not None else {}
         measured = list(self.pixels)[:MEASURED_CLIPS]
         tokens = torch.cat([encode(pixels).grid.flatten(1, 3) for pixels in self._batches(measured, batch)])
         return ProbingResult(
-            scores, axes, chance, effective_rank(torch.stack([vectors[i] for i in measured])), token_std(tokens)
+            scores, axes, chance, effective_rank(torch.stack([vectors[i] for i in measured])), token_std(tokens), bounds
         )
+
+    def _order_free(self, dataset: Dataset[int]) -> float | None:
+        truth = {e.id: e.truth for e in dataset.examples}
+        return order_free([truth[i] for i in self._ids(dataset)[1]], dataset.structure, len(dataset.classes))
 
     def _ids(self, dataset: Dataset[int]) -> tuple[Sequence[str], Sequence[str]]:
         fold, limit = dataset.folds[0], self.config.limit or None

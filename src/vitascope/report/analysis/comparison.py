@@ -73,6 +73,8 @@ class Comparison:
     """Smallest adjusted p-value that so few groups can give, whatever the outcomes; 0 where there is no such bound."""
     chance: float | None = None
     """Score of always predicting the most common test class, percent; None if it is unknown."""
+    order_free: float | None = None
+    """Score of one who recognizes every frame but not their order, percent; None if the data do not tell."""
     data_warnings: tuple[str, ...] = ()
     """What is doubtful about the data of the task."""
     needed: int | None = None
@@ -132,14 +134,15 @@ def _mean_of(probe: str, axes: Sequence[Sequence[_Tested]], a: EncoderRow, b: En
         only_b=sum(c.only_b for c in every),
         mean_a=fmean(fmean(c.mean_a or 0.0 for c in axis) for axis in each),
         mean_b=fmean(fmean(c.mean_b or 0.0 for c in axis) for axis in each),
-        chance=_mean_chance(each),
+        chance=_mean_level([[c.chance for c in axis] for axis in each]),
+        order_free=_mean_level([[c.order_free for c in axis] for axis in each]),
     )
     return _with_difference(base, _mean_ranking(axes), a, b)
 
 
-def _mean_chance(axes: Sequence[Sequence[Comparison]]) -> float | None:
-    """Mean chance level over the tasks of each axis, then over both; None if one is unknown."""
-    levels = [[c.chance for c in axis if c.chance is not None] for axis in axes]
+def _mean_level(axes: Sequence[Sequence[float | None]]) -> float | None:
+    """Mean level, such as chance, over the tasks of each axis, then over both; None if one is unknown."""
+    levels = [[level for level in axis if level is not None] for axis in axes]
     known = [len(level) for level in levels] == [len(axis) for axis in axes]
     return fmean(map(fmean, levels)) if known else None
 
@@ -222,7 +225,7 @@ def _test(column: Column, a: EncoderRow, b: EncoderRow) -> _Tested:
     )
     evidence = load_column(column)
     guess = chance_level(column, (each for each in evidence.values() if isinstance(each, Predictions)))
-    base = replace(base, chance=guess.value if guess else None)
+    base = replace(base, chance=guess.value, order_free=guess.order_free) if guess else base
     ours, theirs = evidence.get(a.index), evidence.get(b.index)
     if ours is None or theirs is None:
         whose = escaped(a.label if ours is None else b.label)
@@ -264,6 +267,8 @@ def _line(one: Comparison) -> str:
     among = f" in {one.groups} groups" if one.groups < one.n else ""
     p = p_value(1.0 if one.adjusted is None else one.adjusted)
     guess = "" if one.chance is None else f"  chance {number(one.chance)}"
+    if one.order_free is not None and one.order_free < 100:
+        guess += f"  order-free {number(one.order_free)}"
     return f"{number(one.mean_a)} − {number(one.mean_b)} = {gap}{guess}  {p}  n = {one.n}{among}"
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from vitascope.core.text import escaped, number, number_range, percent, share, with_interval
 from vitascope.core.types import Score
 from vitascope.evaluation.results import Result
+from vitascope.metrics.class_parts import ORDER_FREE
 from vitascope.metrics.stats import Difference
 from vitascope.report.analysis.leaderboard import Column, Leaderboard
 from vitascope.report.analysis.ranking import ALPHA, Chance, Ranking
@@ -18,6 +19,13 @@ class TextRun(NamedTuple):
 
     text: str
     strong: bool = False
+
+
+def order_free_note(levels: Iterable[Chance | None]) -> str:
+    """The sentences about the order-free line; empty where it bounds nothing."""
+    if all(level is None or level.bound is None for level in levels):
+        return ""
+    return f"Order-free: {ORDER_FREE}."
 
 
 def chance_definition(levels: Iterable[Chance]) -> str:

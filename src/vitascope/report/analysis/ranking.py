@@ -51,6 +51,13 @@ class Chance(NamedTuple):
     """Whether it is the mean frequency of the test classes, of which an example may have several."""
     versions: bool = False
     """Whether it is 1 / number of versions of a video."""
+    order_free: float | None = None
+    """Accuracy of one who recognizes every frame but not their order, percent; None if the data do not tell."""
+
+    @property
+    def bound(self) -> float | None:
+        """`order_free` where it bounds anything: where some classes differ in the order of frames alone."""
+        return self.order_free if self.order_free is not None and self.order_free < 100 else None
 
 
 @dataclass(frozen=True)
@@ -191,6 +198,12 @@ def chance_level(column: Column, predictions: Iterable[Predictions]) -> Chance |
     It is the accuracy of always predicting the most common test class; in results that record neither this nor
     predictions, 1 / number of classes (the same if classes are balanced). Of other headlines it is as recorded.
     """
+    guess = _guess(column, predictions)
+    known = (r.order_free for r in column.cells.values() if r.order_free is not None)
+    return guess and guess._replace(order_free=next(known, None))
+
+
+def _guess(column: Column, predictions: Iterable[Predictions]) -> Chance | None:
     if column.first.multilabel:
         return None if column.first.chance is None else Chance(column.first.chance, majority=False, several=True)
     if "versions" in column.first.diagnosis and column.first.chance is not None:
@@ -286,7 +299,9 @@ def _mean_chance(levels: Sequence[Chance | None]) -> Chance | None:
     known = [c for c in levels if c is not None]
     if len(known) < len(levels):
         return None
-    return Chance(sum(c.value for c in known) / len(known), all(c.majority for c in known))
+    bounds = [c.order_free for c in known if c.order_free is not None]
+    bound = sum(bounds) / len(bounds) if len(bounds) == len(known) else None
+    return Chance(sum(c.value for c in known) / len(known), all(c.majority for c in known), order_free=bound)
 
 
 def confusions(predictions: Predictions, most: int = 5) -> list[Confusion]:

@@ -136,12 +136,12 @@ def _mean(scores: Sequence[Score]) -> Score:
     return scores[0] if len(scores) == 1 else Score(fmean(s.value for s in scores))
 
 
-def mean_chance(runs: Sequence[TrainingRun], names: Sequence[str]) -> float | None:
-    """Mean chance level of the scores with these names; None if one of them is unknown."""
+def mean_level(runs: Sequence[TrainingRun], names: Sequence[str], level: str = "chance") -> float | None:
+    """Mean `chance` or `order_free` of the scores with these names; None if one of them is unknown."""
     levels: dict[str, float] = {}
     for run in runs:
         for line in run.log.probes:
-            levels |= {n: entry["chance"] for n, entry in line["scores"].items() if entry.get("chance") is not None}
+            levels |= {n: entry[level] for n, entry in line["scores"].items() if entry.get(level) is not None}
     return fmean(levels[n] for n in names) if names and all(n in levels for n in names) else None
 
 

@@ -29,6 +29,8 @@ class Axis(NamedTuple):
     ticks: tuple[float, ...]
     chance: float | None = None
     """Chance level (zero for differences), if within the axis."""
+    order_free: float | None = None
+    """What frames without their order tell, if within the axis and not everything."""
 
     def at(self, value: float) -> float:
         """Position of `value` along the axis, percent."""
@@ -123,7 +125,7 @@ class Strip(NamedTuple):
 
 
 def axis(scores: Sequence[Score], chance: Chance | None = None, *, steps: int = 4) -> Axis:
-    """An axis around all intervals within 0 to 100, with about `steps` round ticks; includes chance if it is near."""
+    """An axis around all intervals within 0 to 100, about `steps` round ticks; with chance and the like if near."""
     bottom, top = _range(scores, chance)
     step = round_step(max(top - bottom, 4.0) / steps)
     low = max(floor(bottom / step) * step, 0.0)
@@ -132,7 +134,8 @@ def axis(scores: Sequence[Score], chance: Chance | None = None, *, steps: int = 
         count += 1
     ticks = tuple(low + i * step for i in range(count + 1) if low + i * step <= 100)
     high = ticks[-1] if ticks[-1] >= top else 100.0
-    return Axis(low, high, ticks, chance.value if chance and low <= chance.value <= high else None)
+    levels = (chance.value, chance.bound) if chance else (None, None)
+    return Axis(low, high, ticks, *(level if level is not None and low <= level <= high else None for level in levels))
 
 
 def difference_axis(gaps: Sequence[Difference]) -> Axis:
@@ -156,12 +159,12 @@ def difference_strip(
 
 
 def _range(scores: Sequence[Score], chance: Chance | None) -> tuple[float, float]:
-    """Range of all intervals; includes chance unless it is so far away that it would squeeze the scores."""
+    """Range of all intervals and of chance and the like, unless so far away that they would squeeze the scores."""
     low = min(s.value if s.low is None else s.low for s in scores)
     high = max(s.value if s.high is None else s.high for s in scores)
-    if chance and 2 * low - high <= chance.value <= 2 * high - low:
-        return min(low, chance.value), max(high, chance.value)
-    return low, high
+    levels = (chance.value, chance.bound) if chance else ()
+    near = [level for level in levels if level is not None and 2 * low - high <= level <= 2 * high - low]
+    return min([low, *near]), max([high, *near])
 
 
 def round_step(step: float) -> float:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from vitascope.core.text import escaped, number
 from vitascope.evaluation.results import Result
+from vitascope.metrics.class_parts import ORDER_FREE
 from vitascope.report.analysis import leaderboard as boards
 from vitascope.report.analysis.leaderboard import Leaderboard
-from vitascope.report.analysis.ranking import Ranking, chance_level, overall
+from vitascope.report.analysis.ranking import Chance, Ranking, chance_level, overall
 
 AXES = ("appearance", "motion")
 BAR, ACROSS, DOWN = 40, 60, 15
@@ -40,8 +41,9 @@ def sketch(results: Sequence[Result]) -> str:
     encoders = _axis_scores(board)
     if len(encoders) < 2:
         return ""
-    chance = [_chance(board, axis) for axis in AXES]
-    return "\n".join([*_bars(encoders, chance), "", *_scatter(encoders, chance)])
+    chance = [_level(board, axis, lambda guess: guess.value) for axis in AXES]
+    bounds = [_level(board, axis, lambda guess: guess.order_free) for axis in AXES]
+    return "\n".join([*_bars(encoders, chance, bounds), "", *_scatter(encoders, chance, bounds)])
 
 
 def _axis_scores(board: Leaderboard) -> list[AxisScores]:
@@ -54,20 +56,25 @@ def _axis_scores(board: Leaderboard) -> list[AxisScores]:
     return sorted(encoders, key=lambda e: -e.mean)
 
 
-def _chance(board: Leaderboard, axis: str) -> float:
-    """Accuracy of predicting one class, percent; mean over the tasks of an axis, of which unknown ones count as 0."""
-    levels = [guess.value if (guess := chance_level(c, ())) else 0.0 for c in board.main(axis)]
+def _level(board: Leaderboard, axis: str, of: Callable[[Chance], float | None]) -> float:
+    """Accuracy without skill, percent; mean over the tasks of an axis, of which unknown ones count as 0."""
+    levels = [of(guess) or 0.0 if (guess := chance_level(c, ())) else 0.0 for c in board.main(axis)]
     return sum(levels) / len(levels)
 
 
-def _bars(encoders: Sequence[AxisScores], chance: Sequence[float]) -> list[str]:
+def _bars(encoders: Sequence[AxisScores], chance: Sequence[float], bounds: Sequence[float]) -> list[str]:
     width = max(len(e.label) for e in encoders)
-    levels = " and ".join(f"{number(level)} ({axis})" for level, axis in zip(chance, AXES, strict=True))
-    lines = [f"mean score over the tasks of each axis, percent; chance {levels}"]
+    lines = [f"mean score over the tasks of each axis, percent; chance {_named(chance)}"]
+    if bounds[1]:
+        lines += [f"order-free {_named(bounds)}: {ORDER_FREE}"]
     for e in encoders:
         for axis, value, label in zip(AXES, (e.appearance, e.motion), (e.label, ""), strict=True):
             lines.append(f"  {label:{width}}  {axis:10}  {_bar(value):{BAR}}  {number(value):>5}")
     return lines
+
+
+def _named(levels: Sequence[float]) -> str:
+    return " and ".join(f"{number(level)} ({axis})" for level, axis in zip(levels, AXES, strict=True))
 
 
 def _bar(percent: float) -> str:
@@ -75,19 +82,23 @@ def _bar(percent: float) -> str:
     return "█" * whole + (EIGHTHS[rest] if rest else "")
 
 
-def _scatter(encoders: Sequence[AxisScores], chance: Sequence[float]) -> list[str]:
+def _scatter(encoders: Sequence[AxisScores], chance: Sequence[float], bounds: Sequence[float]) -> list[str]:
     """Plot motion against appearance from 0 to 100; an encoder that would hide another goes beside it."""
     cells = [[" "] * ACROSS for _ in range(DOWN)]
     column, line = _cell(chance[0], ACROSS), DOWN - 1 - _cell(chance[1], DOWN)
     for row in cells:
         row[column] = "┊"
     cells[line] = ["┄" if c == " " else "┼" for c in cells[line]]
+    if 0 < bounds[1] < 100:
+        above = DOWN - 1 - _cell(bounds[1], DOWN)
+        cells[above] = ["╌" if c == " " else c for c in cells[above]]
     legend = []
     for letter, e in zip("ABCDEFGHIJKLMNOPQRSTUVWXYZ", encoders, strict=False):
         row = cells[DOWN - 1 - _cell(e.motion, DOWN)]
         row[_free(row, _cell(e.appearance, ACROSS))] = letter
         legend.append(f"  {letter}  {e.label}  {number(e.appearance)} / {number(e.motion)}")
     head = "motion (up) against appearance (right), 0 to 100; dotted: chance"
+    head += "; dashed: order-free motion" if 0 < bounds[1] < 100 else ""
     plot = [f"  │{''.join(row)}" for row in cells]
     return [head, *plot, f"  └{'─' * ACROSS}", *legend]
 

@@ -52,8 +52,9 @@ def _chance(runs: Sequence[TrainingRun], method: str, axis: str) -> Chance | Non
     entries = {name: entry for run in runs for line in run.log.probes for name, entry in line["scores"].items()}
     of_method = {name: entry for name, entry in entries.items() if training_runs.split_name(name)[1] == method}
     names = [name for name, entry in of_method.items() if training_runs.axis_of(name, entry) == axis]
-    level = training_runs.mean_chance(runs, names)
-    return None if level is None else Chance(level, False)
+    level = training_runs.mean_level(runs, names)
+    bound = training_runs.mean_level(runs, names, "order_free")
+    return None if level is None else Chance(level, False, order_free=bound)
 
 
 def _labeled_runs(paths: Sequence[tuple[TrainingRun, Sequence[TradeoffPoint]]], x: Axis) -> set[str]:

@@ -59,6 +59,8 @@ class TrainingPlot(NamedTuple):
     curves: tuple[TrainingCurve, ...]
     chance: float | None = None
     """Chance level, percent from the top."""
+    order_free: float | None = None
+    """What frames without their order tell, percent from the top."""
 
 
 class Bin(NamedTuple):
@@ -166,6 +168,7 @@ def probe_plot(
     *,
     scale: Callable[..., Scale],
     chance: float | None = None,
+    order_free: float | None = None,
 ) -> TrainingPlot | None:
     """Plot a quantity of every evaluation with its intervals; None if no run has it."""
     x = clips_scale(runs)
@@ -174,8 +177,9 @@ def probe_plot(
     if not measured:
         return None
     y = scale([s for _, scores in measured for _, s in scores])
-    level = 100 - y.at(chance) if chance is not None and y.low <= chance <= y.high else None
-    return TrainingPlot(title, "", x, y, tuple(_probe_curve(*one, x, y) for one in measured), level)
+    bound = order_free if order_free is not None and order_free < 100 else None
+    levels = (100 - y.at(at) if at is not None and y.low <= at <= y.high else None for at in (chance, bound))
+    return TrainingPlot(title, "", x, y, tuple(_probe_curve(*one, x, y) for one in measured), *levels)
 
 
 def _probe_curve(run: TrainingRun, scores: Sequence[tuple[int, Score]], x: Scale, y: Scale) -> TrainingCurve:

@@ -60,6 +60,7 @@ class BoardTask(NamedTuple):
     probe: str
     score: str
     chance: str
+    order_free: str
     columns: tuple[BoardColumn, ...]
     summary: str
 
@@ -94,6 +95,7 @@ def _task(merged: MergedRuns, analyzed: Sequence[tuple[Column, ColumnAnalysis]])
         escaped(main.first.probe),
         escaped(next(iter(main.first.scores))),
         number(chance.value) if chance else "",
+        number(chance.bound) if chance and chance.bound is not None else "",
         columns,
         f"{counted(total, 'encoder')}{apart}",
     )

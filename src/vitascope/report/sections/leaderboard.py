@@ -20,6 +20,7 @@ from vitascope.core.text import (
 )
 from vitascope.core.types import Score
 from vitascope.evaluation.results import Result
+from vitascope.metrics.class_parts import ORDER_FREE
 from vitascope.report.analysis import leaderboard as boards
 from vitascope.report.analysis import phrases, published
 from vitascope.report.analysis.head_selection import seed_spread
@@ -36,6 +37,7 @@ Issue = tuple[str, str, tuple[tuple[str, str], ...]]
 MAX_TASKS = 3
 """Maximum number of tasks listed in a sentence; the rest is only counted."""
 AVERAGE = "Average"
+EVERYTHING = number(100.0)
 TITLES = {"appearance": "Appearance", "motion": "Motion", "": "Other"}
 
 
@@ -60,6 +62,7 @@ class ColumnHeader(NamedTuple):
     chance: str = ""
     on_test: bool = False
     mean: bool = False
+    order_free: str = ""
 
     @property
     def options(self) -> str:
@@ -104,6 +107,12 @@ class Table(NamedTuple):
     def levels(self) -> list[str]:
         """Chance level of each column; empty if none is known."""
         return [head.chance or "–" for head in self.heads] if any(head.chance for head in self.heads) else []
+
+    @property
+    def bounds(self) -> list[str]:
+        """What frames without their order tell, of each column; empty if it is everything, or unknown, in all."""
+        known = any(head.order_free not in ("", EVERYTHING) for head in self.heads)
+        return [head.order_free or "–" for head in self.heads] if known else []
 
 
 class OtherProtocol(NamedTuple):
@@ -168,16 +177,8 @@ def table(board: Leaderboard, columns: Sequence[Column], rankings: Mapping[str, 
         places += [(column, len(heads) + i) for i, column in enumerate(members)]
         parts = [(_head(c, rankings.get(c.task)), rankings.get(c.task), c.cells) for c in members]
         if axis in rankings and len(members) > 1:
-            limited, on_test = any(c.limited for c in members), any(c.on_test for c in members)
-            mean = ColumnHeader(
-                "mean",
-                f"of {len(members)}",
-                limited,
-                f"mean of the {len(members)} tasks of {axis}",
-                chance(rankings[axis]),
-                on_test,
-                True,
-            )
+            tip = f"mean of the {len(members)} tasks of {axis}"
+            mean = _mean_head("mean", f"of {len(members)}", members, tip, rankings[axis])
             parts.append((mean, rankings[axis], {}))
         for head, ranking, results in parts:
             heads.append(head)
@@ -223,11 +224,12 @@ def _averages(
         ranking = rankings.get(average_name(probe))
         if ranking:
             tip = "\n".join(["unweighted mean of top-1 over", *(escaped(c.first.dataset) for c in members)])
-            limited, on_test = any(c.limited for c in members), any(c.on_test for c in members)
-            yield (
-                ColumnHeader(f"{len(members)} datasets", escaped(probe), limited, tip, chance(ranking), on_test, True),
-                ranking,
-            )
+            yield _mean_head(f"{len(members)} datasets", escaped(probe), members, tip, ranking), ranking
+
+
+def _mean_head(over: str, of: str, members: Sequence[Column], tip: str, ranking: Ranking) -> ColumnHeader:
+    limited, on_test = any(c.limited for c in members), any(c.on_test for c in members)
+    return ColumnHeader(over, of, limited, tip, chance(ranking), on_test, True, order_free(ranking))
 
 
 def _head(column: Column, ranking: Ranking | None) -> ColumnHeader:
@@ -235,13 +237,20 @@ def _head(column: Column, ranking: Ranking | None) -> ColumnHeader:
     notes = [f"{next(iter(result.scores))}, percent"]
     notes += [f"{len(column.settings['classes'])} classes"] if column.settings.get("classes") else []
     notes += [f"chance {number(guess.value)}: {phrases.chance_definition([guess])}"] if guess else []
-    tip, guessed = "\n".join(notes), chance(ranking)
-    return ColumnHeader(escaped(result.dataset), escaped(result.probe), column.limited, tip, guessed, column.on_test)
+    notes += [f"order-free {number(guess.bound)}: {ORDER_FREE}"] if guess and guess.bound is not None else []
+    names, levels = (escaped(result.dataset), escaped(result.probe)), (chance(ranking), column.on_test)
+    return ColumnHeader(*names, column.limited, "\n".join(notes), *levels, order_free=order_free(ranking))
 
 
 def chance(ranking: Ranking | None) -> str:
     """Chance level as text; empty if unknown."""
     return number(ranking.chance.value) if ranking and ranking.chance else ""
+
+
+def order_free(ranking: Ranking | None) -> str:
+    """What frames without their order tell, as text; empty if unknown."""
+    bound = ranking.chance.order_free if ranking and ranking.chance else None
+    return "" if bound is None else number(bound)
 
 
 def _cell(result: Result | None, ranking: Ranking | None, row: int) -> Cell:

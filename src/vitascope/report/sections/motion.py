@@ -104,7 +104,7 @@ def _mean_of_two(one: Score, other: Score) -> Score:
 
 def bars(board: Leaderboard, title: str, scores: Mapping[int, Score], chance: Chance | None) -> Panel:
     """A bar for each score, by index of its encoder, on an axis of percent."""
-    scale = plots.PERCENT._replace(chance=chance.value if chance else None)
+    scale = plots.PERCENT._replace(chance=chance.value, order_free=chance.bound) if chance else plots.PERCENT
     strips = []
     for row, score in scores.items():
         label, text = escaped(board.rows[row].label), with_interval(score)

@@ -115,7 +115,8 @@ def _galleries(runs: Sequence[TrainingRun]) -> Iterator[Gallery]:
                 escaped(name),
                 training_curves.score_reader(name),
                 scale=training_curves.percent,
-                chance=training_runs.mean_chance(runs, [name]),
+                chance=training_runs.mean_level(runs, [name]),
+                order_free=training_runs.mean_level(runs, [name], "order_free"),
             )
             for name in training_runs.score_names(runs)
         ),
