@@ -93,12 +93,11 @@ def _outcomes(run: Path) -> tuple[dict[str, dict[tuple[str, str], Array]], dict[
     correct: dict[str, dict[tuple[str, str], Array]] = {}
     groups: dict[str, Array] = {}
     for result in results.read(run):
-        columns = results.read_predictions(run / result.predictions)
+        columns = results.read_predictions(run / "predictions" / Path(result.predictions).name)
         order = np.argsort(columns["id"])
-        name = result.dataset.partition("/")[0]
-        right = np.array(columns["truth"])[order] == np.array(columns["predicted"])[order]
-        correct.setdefault(result.model, {})[name, result.protocol["probe"]["type"]] = right
-        groups[name] = np.array(columns["group"])[order]
+        right = np.array(columns["outcome"])[order] / 100
+        correct.setdefault(result.encoder, {})[result.dataset, result.probe] = right
+        groups[result.dataset] = np.array(columns["group"])[order]
     return correct, groups
 
 

@@ -72,7 +72,7 @@ def recipe_digest(name: str) -> str:
     with TemporaryDirectory() as folder:
         for part in ("k710", "howto360k", "webvid10m", "coco", "sbu", "vg", "cc3m", "cc12m"):
             (Path(folder) / part).mkdir()
-        recipe = find_recipe.find(name, {"data": folder} if name.startswith("twlv1") else {})
+        recipe = find_recipe.find(name, {"data": folder} if name.startswith(("twlv1", "real_tiny")) else {})
     return digest({**plain(recipe), "data": []})
 
 

@@ -36,13 +36,14 @@ class CachedTeachers:
 def attach(objective: Objective, recipe: Recipe, *, gigabytes: float, device: torch.device) -> CachedTeachers:
     """Let teachers keep their features in the cache folder, at most `gigabytes` in all; 0: no cache.
 
-    Features are stored as computed, to the bit. The precision of products and the kind of `device` are part of what a
-    cache is for.
+    Features are stored as computed, to the bit. The precision of products, the kind of `device` and torch's version are
+    part of what a cache is for.
     """
     if not gigabytes:
         return CachedTeachers({})
     objective.keyed = True
-    run = {"precision": str(optim.compute_precision(recipe, device)), "device": device.type}
+    precision = str(optim.compute_precision(recipe, device))
+    run = {"precision": precision, "device": device.type, "torch": torch.__version__}
     caches: dict[str, FeatureCache] = {}
     for name, target in objective.bound.items():
         if isinstance(target, FixedTarget) and target.teacher:

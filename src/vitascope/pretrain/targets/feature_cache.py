@@ -138,7 +138,8 @@ class FeatureCache:
                 return
             path = self.folder / f"{hashlib.blake2b(b''.join(group), digest_size=8).hexdigest()}{SUFFIX}"
             keys = np.frombuffer(b"".join(group), np.uint8).reshape(-1, KEY_BYTES)
-            layers = {f"layer{i:03d}": torch.stack(layer) for i, layer in enumerate(zip(*group.values(), strict=True))}
+            by_layer = list(zip(*group.values(), strict=True))
+            layers = {f"layer{i:03d}": torch.stack(layer) for i, layer in enumerate(by_layer)}
             with atomic_file(path) as aside:
                 save_file({KEYS: torch.from_numpy(keys.copy()), **layers}, aside)
 
@@ -180,7 +181,7 @@ def read_segment(path: Path) -> tuple[Any, list[bytes]]:
     """Map a segment and read its keys; DamagedFileError if its tensors are not features of as many clips."""
     check_safetensors_header(path, "remove it")
     try:
-        segment = safe_open(path, framework="pt")
+        segment: Any = safe_open(path, framework="pt")
         keys = segment.get_tensor(KEYS)
     except SafetensorError as error:
         raise DamagedFileError(f"{path}: not features of clips ({error}); remove it") from error
