@@ -1,6 +1,7 @@
 """Sweeps: what is trained and what is kept, processes that fail or are interrupted, tables against the statistics."""
 
 import json
+import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -160,14 +161,20 @@ def test_an_interrupt_stops_what_runs(tmp_path: Path) -> None:
 
 @pytest.fixture
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Chains run in this process, which saves starting others; the commands run."""
+    """Chains run in this process, which saves starting others; the commands run. Evaluations after the first copy it."""
     commands: list[str] = []
+    scores: list[Path] = []
 
     def run(chains: Sequence[Chain], jobs: int, tick: Callable[[Sequence[str]], None]) -> dict[str, str]:
         for chain in chains:
             for command in chain.commands:
                 commands.append(command[3])
-                vitascope(*command[3:])
+                if command[3] == "evaluate":
+                    scores.append(Path(command[command.index("-o") + 1]))
+                if len(scores) > 1 and command[3] == "evaluate":
+                    shutil.copytree(scores[0], scores[-1])
+                else:
+                    vitascope(*command[3:])
             tick([chain.name])
         return {}
 
@@ -180,33 +187,44 @@ def test_a_sweep_trains_evaluates_and_goes_on_with_more_seeds(
 ) -> None:
     def sweep(*more: object) -> Done:
         given = ("--data", videos, "-t", "knn", "--set", "steps=3", "--device", "cpu", "-o", tmp_path / "sweep", "-q")
-        return vitascope("sweep", "pretraining:recipe", "pretraining:centered", *given, *more)
+        return vitascope("sweep", "pretraining:recipe", *given, *more)
 
     sweep("--seeds", 1)
-    assert in_this_process == ["pretrain", "evaluate"] * 2
+    assert in_this_process == ["pretrain", "evaluate"]
     in_this_process.clear()
     text = sweep("--seeds", 2).stdout
-    assert in_this_process == ["pretrain", "evaluate"] * 2
+    assert in_this_process == ["pretrain", "evaluate"]
     in_this_process.clear()
     assert sweep("--seeds", 2).stdout == sweep("--seeds", 2, "--table-only").stdout == text
     assert not in_this_process
     found = sweeps.read(tmp_path / "sweep")
-    assert [(run.recipe, run.seed) for run in found.runs] == [
-        (name, seed) for seed in (0, 1) for name in ("pretraining:recipe", "pretraining:centered")
-    ]
+    assert [(run.recipe, run.seed) for run in found.runs] == [("pretraining:recipe", 0), ("pretraining:recipe", 1)]
     assert {run.steps for run in found.runs} == {3}
     assert all(run.clips == 24 and 0 < run.tflops < 1 for run in found.runs)
     assert text.splitlines()[1].split() == ["recipe", "seeds", "steps", "TFLOP", f"{videos.name}"]
 
-
-def test_only_right_and_wrong_can_be_swept(tmp_path: Path, videos: Path) -> None:
-    vitascope("evaluate", videos, "-m", "pixels/thumbnail", "-t", "linear", "-o", tmp_path, "-q")
-    (result,) = results.read(tmp_path)
-    outcomes, examples = records.outcomes_of([result], tmp_path, {})
-    assert list(outcomes) == [result.task]
-    assert len(examples[result.dataset].ids) == len(outcomes[result.task]) == result.n
-    assert 100 * outcomes[result.task].count("1") / result.n == pytest.approx(result.headline.value)
-    columns = results.read_predictions(tmp_path / result.predictions)
-    results.write_predictions(tmp_path / result.predictions, {**columns, "outcome": [50.0] * result.n})
+    folder = tmp_path / "sweep" / "pretraining-recipe" / "seed-0" / "scores"
+    (result,) = results.read(folder)
+    (digits,) = found.runs[0].outcomes.values()
+    assert list(found.runs[0].outcomes) == [result.task]
+    assert 100 * digits.count("1") / len(digits) == pytest.approx(result.headline.value)
+    assert found.examples[result.dataset].labels.count("right") == 2
+    columns = results.read_predictions(folder / result.predictions)
+    results.write_predictions(folder / result.predictions, {**columns, "outcome": [50.0] * result.n})
     with pytest.raises(UserError, match="right or wrong for each example"):
-        records.outcomes_of([result], tmp_path, {})
+        records.outcomes_of([result], folder, {})
+
+
+def test_seeds_come_before_recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[str] = []
+
+    def fail(chains: Sequence[Chain], jobs: int, tick: Callable[[Sequence[str]], None]) -> dict[str, str]:
+        started.extend(chain.name for chain in chains)
+        return dict.fromkeys(started, "exit code 2: the disk is full")
+
+    monkeypatch.setattr(sweep_run, "run_chains", fail)
+    given = ("pretraining:recipe", "pretraining:centered", "--seeds", 2, "-o", tmp_path, "-q")
+    message = vitascope("sweep", *given, code=2).stderr
+    names = ("pretraining:recipe", "pretraining:centered")
+    assert started == [f"{name} seed {seed}" for seed in (0, 1) for name in names]
+    assert "pretraining:recipe seed 0 failed (and 3 other runs): exit code 2: the disk is full" in message

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vitascope.core import files
 from vitascope.core.errors import UserError
 from vitascope.core.files import read_json
 from vitascope.core.option_text import pairs
@@ -28,8 +29,8 @@ from vitascope.pretrain.recipe import Recipe
 from vitascope.pretrain.run_checks import RECIPE
 
 VITASCOPE = (sys.executable, "-m", "vitascope")
-SCORES, OUTPUT = "scores", "output.txt"
-"""Within the folder of a run: its evaluation, and what its processes wrote."""
+SCORES, OUTPUT, EVALUATED = "scores", "output.txt", "evaluated.json"
+"""Within the folder of a run: its evaluation, what its processes wrote, and which evaluations have ended."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +86,12 @@ class _Planned:
         return training_log.read(self.folder).step if path.is_file() else 0
 
     @property
+    def evaluated(self) -> tuple[str, ...]:
+        """Evaluations that have ended, as `_evaluations` names them."""
+        path = self.folder / EVALUATED
+        return read_json(path, "remove it to evaluate again", tuple[str, ...]) if path.is_file() else ()
+
+    @property
     def found(self) -> list[Result]:
         """Results recorded so far."""
         scores = self.folder / SCORES
@@ -128,9 +135,8 @@ def _learned(recipe: dict[str, Any]) -> dict[str, Any]:
 
 def _commands(run: _Planned, config: SweepConfig) -> tuple[tuple[str, ...], ...]:
     """What is left to do for a run."""
-    wanted = {f"{data}:{task}" for data in config.data for task in config.tasks}
     trained = run.trained
-    if trained and wanted <= {result.task for result in run.found}:
+    if trained and set(_evaluations(config)) <= set(run.evaluated):
         return ()
     evaluate = ("evaluate", *config.data, "-m", str(run.folder / WEIGHTS), *_repeated("-t", config.tasks))
     commands = [(*evaluate, "-o", str(run.folder / SCORES), "-q")]
@@ -138,6 +144,11 @@ def _commands(run: _Planned, config: SweepConfig) -> tuple[tuple[str, ...], ...]
         fields = ("--seed", str(run.seed), *_repeated("--set", config.fields))
         commands.insert(0, ("pretrain", run.name, *fields, "-o", str(run.folder), "-q", *config.options))
     return tuple((*VITASCOPE, *command) for command in commands)
+
+
+def _evaluations(config: SweepConfig) -> list[str]:
+    """Every dataset with every probe, as they were given."""
+    return [f"{data}:{task}" for data in config.data for task in config.tasks]
 
 
 def _repeated(option: str, values: Sequence[str]) -> list[str]:
@@ -159,7 +170,11 @@ def _run(planned: Sequence[_Planned], config: SweepConfig) -> dict[str, str]:
             progress.label = f"sweep: {', '.join(running)}"
             line.tick()
 
-        return run_chains(chains, config.jobs, tick)
+        failed = run_chains(chains, config.jobs, tick)
+    for run in (run for run in planned if run.label not in failed):
+        ended = dict.fromkeys((*run.evaluated, *_evaluations(config)))
+        files.write(run.folder / EVALUATED, json.dumps(list(ended)).encode())
+    return failed
 
 
 def _collect(planned: Sequence[_Planned]) -> Sweep:
@@ -172,7 +187,7 @@ def _collect(planned: Sequence[_Planned]) -> Sweep:
             continue
         outcomes, examples = records.outcomes_of(found, run.folder / SCORES, examples)
         if run.name not in tflops:
-            tflops[run.name] = round(training_tflops(run.recipe), 3)
+            tflops[run.name] = float(f"{training_tflops(run.recipe):.4g}")
         runs.append(
             SweepRun(
                 recipe=run.name,
