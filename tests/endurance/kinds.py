@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import pickle
 import shutil
 import tarfile
 from collections.abc import Callable
@@ -474,6 +475,12 @@ def same_arrays(found: Any, right: Any) -> bool:
     return list(found) == list(right) and all(np.array_equal(found[name], right[name]) for name in right)
 
 
+def array_pickle(root: Path) -> Path:
+    """Arrays in nested dictionaries, pickled."""
+    arrays = {name: tensor.numpy() for name, tensor in TENSORS.items()}
+    return write(root / "w.ckpt", pickle.dumps({"params": arrays, "step": 3}, protocol=4))
+
+
 def read_weights(path: Path) -> Any:
     """The content of a weight file."""
     return weights.read(path).content
@@ -535,6 +542,7 @@ KINDS: dict[str, Kind] = {
     "torch-old": Kind("bytes", lambda root: torch_file(root, _use_new_zipfile_serialization=False), read_weights),
     "npz": Kind("bytes", npz, lambda p: read_arrays(p, "again"), same_arrays),
     "npz-weights": Kind("bytes", npz, read_weights),
+    "array-pickle": Kind("bytes", array_pickle, read_weights),
     "safetensors": Kind("bytes", safetensors, read_weights),
     "converted": Kind("bytes", converted, read_weights),
     "shard-index": Kind("json", shards, read_weights),

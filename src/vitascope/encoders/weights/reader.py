@@ -155,6 +155,8 @@ def _pickled(path: Path) -> dict[str, Tensor]:
     """
     try:
         content = plain_pickle.read(path, "weights")
+    except DamagedFileError:
+        raise
     except UserError:
         return {}
     return {safe_pickle.printable(name): _tensor(array) for name, array in _leaves(content) if _is_numeric(array)}
