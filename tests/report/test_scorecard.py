@@ -113,6 +113,14 @@ def test_of_a_run_with_its_tested_differences(run: Path) -> None:
     assert of_run(replace(board, columns=board.columns[:2]), rankings) is None, "two tasks"
 
 
+def test_labels_are_without_options_unless_they_tell_tasks_apart(tmp_path: Path) -> None:
+    probes = ("knn", "attentive+time=learned", "linear+lr=0.1", "linear+lr=0.3")
+    tasks = tuple(("made/set", probe, "", ("up", "down")) for probe in probes)
+    run = FAKE["fake_run"](tmp_path / "run", tasks=tasks, n=12, odd=False)
+    names, _ = scorecard.of_board(leaderboard.build(leaderboard.load_results([run])))
+    assert list(names) == ["set:knn", "set:attentive", "set:linear+lr=0.1", "set:linear+lr=0.3"]
+
+
 def test_the_page_of_a_run_has_the_scorecard(run: Path) -> None:
     text = report.write(run, formats=["html"])["html"].read_text(encoding="utf-8")
     (section,) = re.findall(r'<section id="scorecard".*?</section>', text, re.DOTALL)
