@@ -79,6 +79,15 @@ def test_the_radar_puts_every_score_at_its_share_of_the_rim() -> None:
     assert len(dashed) == 2, "one between a and c, which alone are neighbors with a competitor, and one in the legend"
 
 
+def test_long_names_take_two_lines_outside_the_rim() -> None:
+    spokes = [Spoke(f"motionlab/{name}", {0: Score(50.0)}, {}) for name in ("still", "appearance", "motion")]
+    labels = [s for s in radar(spokes, 0, ("", ""), "").shapes if isinstance(s, Label) and s.bold]
+    assert [s.text for s in labels] == ["motionlab/still", "motionlab/", "appearance", "motionlab/", "motion"]
+    for first, second in ((labels[1], labels[2]), (labels[3], labels[4])):
+        assert second.at[1] > first.at[1] > point(1, 3, 1.0)[1]
+        assert abs(first.at[0] - CENTER[0]) > abs(point(1, 3, 1.0)[0] - CENTER[0])
+
+
 def test_a_radar_without_intervals_has_no_band() -> None:
     spokes = [Spoke(n, {0: Score(50.0)}, {}) for n in "abc"]
     assert not [s for s in radar(spokes, 0, ("", ""), "").shapes if isinstance(s, Area) and s.hole]
