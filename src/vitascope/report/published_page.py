@@ -99,24 +99,25 @@ def _points(paper: Paper, axes: Plane, recorded: Sequence[Result]) -> tuple[list
     every = [one for one in scores(paper) if one.table == axes.table and one.score == "top-1"]
     datasets = (*axes.appearance, *axes.motion)
     tables = {name: {one.datasets[0]: one for one in every if one.encoder == name} for name in _names(every)}
+    rows = _rows(paper)
     points = []
     for name, of in tables.items():
         if all(dataset in of for dataset in datasets):
             marked = any(of[dataset].dagger for dataset in datasets)
             means = [_mean([Score(of[d].value) for d in side]) for side in (axes.appearance, axes.motion)]
-            points.append(PlanePoint(_row(paper, name), name + DAGGER * marked, means[0], means[1]))
-    count = 1 + max((_row(paper, one.encoder) for one in scores(paper)), default=0)
+            points.append(PlanePoint(rows[plain_name(name)], name + DAGGER * marked, means[0], means[1]))
     own, missing = _own_points(axes, every, recorded)
-    return points + [p._replace(row=count + i) for i, p in enumerate(own)], missing
+    return points + [p._replace(row=len(rows) + i) for i, p in enumerate(own)], missing
 
 
 def _names(every: Sequence[PublishedScore]) -> list[str]:
     return list(dict.fromkeys(one.encoder for one in every))
 
 
-def _row(paper: Paper, name: str) -> int:
-    """The number of an encoder among all of the paper, so that it looks alike in every figure."""
-    return list(dict.fromkeys(plain_name(one.encoder) for one in scores(paper))).index(plain_name(name))
+def _rows(paper: Paper) -> dict[str, int]:
+    """The number of each encoder among all of the paper, so that it looks alike in every figure."""
+    names = dict.fromkeys(plain_name(one.encoder) for one in scores(paper))
+    return {name: row for row, name in enumerate(names)}
 
 
 def _mean(values: Sequence[Score]) -> Score:
