@@ -43,9 +43,11 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-def page_of(run: Path, to: Path) -> Path:
-    page = to / "report.html"
-    text = report.write(run, formats=["html"])["html"].read_text(encoding="utf-8")
+@pytest.fixture(scope="module")
+def page(told: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its report, all details open."""
+    page = tmp_path_factory.mktemp("page") / "report.html"
+    text = report.write(told, formats=["html"])["html"].read_text(encoding="utf-8")
     page.write_text(text.replace("<details", "<details open"), encoding="utf-8")
     return page
 
@@ -58,10 +60,9 @@ OUTSIDE = """[...document.querySelectorAll('#data *, #cost *, #failures *')].fil
 }).length"""
 
 
-def test_sections_fit_and_cost_is_chosen_without_a_script(browser: Browser, told: Path, tmp_path: Path) -> None:
-    path = page_of(told, tmp_path)
+def test_sections_fit_and_cost_is_chosen_without_a_script(browser: Browser, page: Path) -> None:
     for dark in (False, True):
-        with browser.tab(path, width=WIDTHS[0], dark=dark) as tab:
+        with browser.tab(page, width=WIDTHS[0], dark=dark) as tab:
             for width in WIDTHS:
                 tab.resize(width)
                 assert tab.ask(FITS)
@@ -70,14 +71,14 @@ def test_sections_fit_and_cost_is_chosen_without_a_script(browser: Browser, told
             tab.ask("document.getElementById('cost-bytes').click()")
             assert tab.ask(SHOWN) == [False, False, True]
             assert tab.errors() == []
-            assert tab.requests() == {path.as_uri()}
+            assert tab.requests() == {page.as_uri()}
 
 
 MOVING = "getComputedStyle(document.querySelector('.loop img'))"
 
 
-def test_loops_move_hold_still_and_stay_in_their_frames(browser: Browser, told: Path, tmp_path: Path) -> None:
-    with browser.tab(page_of(told, tmp_path)) as tab:
+def test_loops_move_hold_still_and_stay_in_their_frames(browser: Browser, page: Path) -> None:
+    with browser.tab(page) as tab:
         width, height = tab.ask(
             "(box => [box.width, box.height])(document.querySelector('.loop').getBoundingClientRect())"
         )

@@ -16,10 +16,12 @@ from helpers import blob, vitascope, write_video
 from vitascope.cli.checkup import _print as printed
 from vitascope.core.errors import UserError
 from vitascope.core.types import Clip, Score, Video
+from vitascope.datasets.builders import motionlab
 from vitascope.evaluation.checkup import Checkup, EncoderCheckup, advise, recommended
 from vitascope.evaluation.checkup.measures import cka, close_pairs, jackknife, shared_neighbors, shift
 from vitascope.evaluation.checkup.report import Agreement
 from vitascope.evaluation.checkup.videos import unlabeled
+from vitascope.motionlab.suite import Size
 from vitascope.report import checkup_page
 from vitascope.video import decode, inspect
 from vitascope.video.alterations import ALTERATIONS, excerpt, write_excerpts
@@ -265,10 +267,26 @@ def test_the_command(videos: Path, tmp_path: Path) -> None:
     assert "Order and speed" in page.read_text()
 
 
+def test_videos_of_a_dataset_or_a_list_without_classes(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(motionlab, "SIZES", {"tiny": Size(6, 2)})
+    monkeypatch.setenv("VITASCOPE_CACHE", str(tmp_path))
+    data = unlabeled("motionlab/motion-tiny")
+    assert (data.name, len(data.examples)) == ("motionlab/motion-tiny", 8)
+    assert all(Path(example.path).suffix == ".mp4" for example in data.examples)
+    (tmp_path / "list.csv").write_text("path,label\n" + "".join(f"v{i}.mp4,clip\n" for i in range(8)))
+    assert len(unlabeled(f"{tmp_path / 'list.csv'}={videos}").examples) == 8
+
+
 def test_bad_input(videos: Path, tmp_path: Path) -> None:
     assert "missing option '-m'" in vitascope("checkup", videos, code=2).stderr
     refused = vitascope("checkup", videos, "-m", "pixels/thumbnail", "-o", tmp_path, code=2).stderr
     assert "give the name of a page that ends with .html" in refused
+    with pytest.raises(
+        UserError, match="nowhere: no such folder; give a folder of videos, a list of them, or a dataset"
+    ):
+        unlabeled("nowhere")
     write_video(tmp_path / "only.mp4", blob(0, 0))
     with pytest.raises(UserError, match="1 videos; a check-up needs 8 or more"):
         unlabeled(str(tmp_path))

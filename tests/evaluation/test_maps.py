@@ -176,9 +176,14 @@ def release(
 NAMES = [f"class {c}" for c in LABELS]
 
 
-def test_a_map_of_imported_vectors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Embeddings of 60 videos of three classes, each a recording of its own, without a split."""
+    return release(tmp_path_factory.mktemp("maps"), VECTORS, NAMES)
+
+
+def test_a_map_of_imported_vectors(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vitascope.cli.options.console.width", 160)  # no cell breaks into lines
-    data = release(tmp_path, VECTORS, NAMES)
     out = tmp_path / "map"
     (out).mkdir()
     (out / "mine.png").write_bytes(b"kept")
@@ -260,23 +265,24 @@ def test_classes_of_one_recording_each_are_said(tmp_path: Path) -> None:
         (["--split", "tset"], "did you mean 'test'"),
     ],
 )
-def test_what_users_can_fix_is_one_line_and_leaves_nothing(tmp_path: Path, options: list[str], said: str) -> None:
-    data = release(tmp_path, VECTORS, NAMES)
+def test_what_users_can_fix_is_one_line_and_leaves_nothing(
+    data: Path, tmp_path: Path, options: list[str], said: str
+) -> None:
     error = vitascope("map", data, "-o", tmp_path / "map", *options, code=2).stderr
     assert said in error
     assert error.count("\n") == 1
     assert not (tmp_path / "map").exists()
 
 
-def test_projections_of_the_report_are_left_out_where_they_cannot_be(tmp_path: Path) -> None:
-    data = release(tmp_path, VECTORS, NAMES)
+def test_projections_of_the_report_are_left_out_where_they_cannot_be(data: Path, tmp_path: Path) -> None:
     said = vitascope("map", data, "-o", tmp_path / "map", "--split", "all", "--class", "0").stdout
     assert "left out: t-SNE: perplexity 30 needs" in said
     assert "left out: lda: 1 class among 20 points" in said
     assert "neighborhoods of 9 instead of 10: less than half of 20 points" in said
     record = files.read_record(tmp_path / "map")
     assert [picture.method for picture in record.pictures] == ["pca"]
-    assert record.spaces[0].measured.silhouette is None
+    measured = record.spaces[0].measured
+    assert (measured.silhouette, measured.purity, record.spaces[0].chance.purity) == (None, None, None)
 
 
 @pytest.mark.parametrize(
@@ -305,6 +311,7 @@ def test_several_encoders_show_the_same_videos_with_thumbnails(tmp_path: Path) -
     assert record.sprites is not None
     assert sorted(record.sprites.points) == list(range(10))
     assert set(record.sprites.sizes) == {(64, 64)}
-    vitascope("map", tmp_path / "set", *models, *store, "-o", tmp_path / "map", "--method", "pca", "--no-thumbnails")
+    # videos in no class folders do
+    vitascope("map", tmp_path / "set/a", *models, *store, "-o", tmp_path / "map", "--method", "pca", "--no-thumbnails")
     assert files.read_record(tmp_path / "map").sprites is None
     assert not (tmp_path / "map" / files.SPRITES).exists()

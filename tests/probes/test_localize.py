@@ -107,10 +107,10 @@ def test_the_same_seed_gives_the_same_segments():
 
 @pytest.mark.parametrize("select", ["last", "best-on-test", "held-out"])
 def test_an_interrupted_training_resumes_to_the_same_bits(select, tmp_path: Path, monkeypatch):
-    how, train, test = replace(TINY, epochs=8, warmup=1, select=select), side(4, 0), side(2, 1)
+    how, train, test = replace(TINY, epochs=3, warmup=1, select=select), side(4, 0), side(2, 1)
     whole, scratch = how.predict(train, test, seed=3), tmp_path / "training" / "one"
 
-    again = resumed(lambda at: how.predict(train, test, seed=3, scratch=at), scratch, monkeypatch, after=7)
+    again = resumed(lambda at: how.predict(train, test, seed=3, scratch=at), scratch, monkeypatch, after=3)
     assert again == whole
     assert not scratch.parent.exists()
 
@@ -131,8 +131,8 @@ def test_predictions_are_seconds_within_the_video_best_first():
 
 def test_the_state_is_selected_as_configured():
     train, test = side(5, 0), side(2, 1)
-    last = score(replace(TINY, epochs=6), train, test)
-    best = replace(TINY, epochs=6, select="best-on-test")
+    last = score(replace(TINY, epochs=3), train, test)
+    best = replace(TINY, epochs=3, select="best-on-test")
     assert score(best, train, test) >= last - 1e-9
     assert score(replace(best, select="held-out"), train, test) >= 0
 

@@ -79,6 +79,15 @@ def test_the_radar_puts_every_score_at_its_share_of_the_rim() -> None:
     assert len(dashed) == 2, "one between a and c, which alone are neighbors with a competitor, and one in the legend"
 
 
+def test_long_names_take_two_lines_outside_the_rim() -> None:
+    spokes = [Spoke(f"motionlab/{name}", {0: Score(50.0)}, {}) for name in ("still", "appearance", "motion")]
+    labels = [s for s in radar(spokes, 0, ("", ""), "").shapes if isinstance(s, Label) and s.bold]
+    assert [s.text for s in labels] == ["motionlab/still", "motionlab/", "appearance", "motionlab/", "motion"]
+    for first, second in ((labels[1], labels[2]), (labels[3], labels[4])):
+        assert second.at[1] > first.at[1] > point(1, 3, 1.0)[1]
+        assert abs(first.at[0] - CENTER[0]) > abs(point(1, 3, 1.0)[0] - CENTER[0])
+
+
 def test_a_radar_without_intervals_has_no_band() -> None:
     spokes = [Spoke(n, {0: Score(50.0)}, {}) for n in "abc"]
     assert not [s for s in radar(spokes, 0, ("", ""), "").shapes if isinstance(s, Area) and s.hole]
@@ -111,6 +120,14 @@ def test_of_a_run_with_its_tested_differences(run: Path) -> None:
     with pytest.raises(UserError, match="did you mean 'vit/small'"):
         of_run(board, rankings, "vit/smal")
     assert of_run(replace(board, columns=board.columns[:2]), rankings) is None, "two tasks"
+
+
+def test_labels_are_without_options_unless_they_tell_tasks_apart(tmp_path: Path) -> None:
+    probes = ("knn", "attentive+time=learned", "linear+lr=0.1", "linear+lr=0.3")
+    tasks = tuple(("made/set", probe, "", ("up", "down")) for probe in probes)
+    run = FAKE["fake_run"](tmp_path / "run", tasks=tasks, n=12, odd=False)
+    names, _ = scorecard.of_board(leaderboard.build(leaderboard.load_results([run])))
+    assert list(names) == ["set:knn", "set:attentive", "set:linear+lr=0.1", "set:linear+lr=0.3"]
 
 
 def test_the_page_of_a_run_has_the_scorecard(run: Path) -> None:

@@ -55,7 +55,7 @@ def embed(
     from vitascope.features.view import View
     from vitascope.sampling.names import parse
 
-    dataset = options.open_videos(data, data_root)
+    dataset = options.open_videos(data, data_root, labeled=False)
     for note in dataset.notes:
         log.warning("%s: %s", dataset.name, note)
     dataset = limit_examples(dataset, limit) if limit else dataset

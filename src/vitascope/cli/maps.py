@@ -100,7 +100,7 @@ def map_(
         options=options.extraction_options(workers, batch, device, timeout, quiet=quiet),
     )
     options.folder(output, "-o")
-    dataset = open_dataset(data, data_root)
+    dataset = open_dataset(data, data_root, labeled=False)
     for note in dataset.notes:
         log.warning("%s: %s", dataset.name, note)
     record = make_map(dataset, models, config)

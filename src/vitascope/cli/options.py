@@ -166,11 +166,11 @@ def extraction_options(
     return ExtractionOptions(device=where, workers=workers, batch=batch, timeout=timeout, quiet=quiet, **more)
 
 
-def open_videos(data: str, data_root: Path | None = None) -> Any:
-    """Open the dataset `data`, which must have videos."""
+def open_videos(data: str, data_root: Path | None = None, *, labeled: bool = True) -> Any:
+    """Open the dataset `data`, which must have videos, and classes if `labeled`."""
     from vitascope.datasets.open import open_dataset
 
-    dataset = open_dataset(data, data_root)
+    dataset = open_dataset(data, data_root, labeled=labeled)
     if dataset.cards:
         raise UserError(f"{data} holds imported embeddings and no videos; run `vitascope evaluate {data}` on them")
     return dataset

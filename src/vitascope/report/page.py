@@ -237,21 +237,14 @@ def _key_findings(board: Leaderboard, rankings: Mapping[str, Ranking]) -> list[l
     """One sentence per axis, or per task without axes, and warnings."""
     subjects = [axis for axis in ("appearance", "motion") if axis in rankings]
     tasks = [c.task for c in board.main() if c.axis not in subjects][: 1 if subjects else 3]
-    sentences = [phrases.leader_sentence(board, _subject(board, s), rankings[s]) for s in [*subjects, *tasks]]
+    titles = board.titles()
+    sentences = [phrases.leader_sentence(board, escaped(titles.get(s, s)), rankings[s]) for s in [*subjects, *tasks]]
     if any(r.limited for c in board.main() for r in c.cells.values()):
         sentences.append([TextRun("Evaluated on a subset: do not publish these numbers.", True)])
     if columns := chosen_on_test(board):
         tasks_on_test = ", ".join(escaped(c.task) for c in columns if not c.variant) or "variants"
         sentences.append([TextRun(f"Selected on the test set, so too high: {tasks_on_test}.", True)])
     return sentences
-
-
-def _subject(board: Leaderboard, name: str) -> str:
-    """An axis or a task in words: without the options of its probe, if no other task of the dataset has that probe."""
-    of = {c.task: (c.first.dataset, c.first.probe.partition("+")[0]) for c in board.main()}
-    if name not in of or [*of.values()].count(of[name]) > 1:
-        return escaped(name)
-    return escaped(":".join(of[name]))
 
 
 def _html(run: Path, board: Leaderboard, findings: Findings) -> str:

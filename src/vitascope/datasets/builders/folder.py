@@ -59,7 +59,10 @@ def build(
     is_list = suffix(root.name) in TEXT | RECORDS and not root.is_dir() and root.exists()
     if not temporal and not root.is_dir() and not is_list:
         what = "not a folder" if root.exists() else f"no such folder{_nearest_name(root, names)}"
-        raise UserError(f"{root}: {what}; give a folder of class folders, one with {MANIFEST}, or a dataset name")
+        wanted = (
+            f"a folder of class folders, one with {MANIFEST}," if labeled else "a folder of videos, a list of them,"
+        )
+        raise UserError(f"{root}: {what}; give {wanted} or a dataset name")
     folder = root.parent if is_list else root
     roots = (folder,) if videos is None else (videos.expanduser(), folder)
     listed = None if temporal else read_list(root, roots=roots) if is_list else folder_list(root, roots)

@@ -38,7 +38,7 @@ def unlabeled(data: str, data_root: Path | None = None) -> Dataset[Any]:
             key=f"{name}-videos-{digest(str(folder.resolve()))[:8]}",
         )  # fmt: skip
     else:
-        found = open_dataset(data, data_root)
+        found = open_dataset(data, data_root, labeled=False)
         if found.cards:
             raise UserError(
                 f"{data} holds imported embeddings; a check-up alters the videos, so give the folder of these"

@@ -196,16 +196,20 @@ class _Drawing:
         return shuffled
 
     def _measured(self, seen: Survey) -> Neighborhood:
+        alike = purity(seen.apart.indices, self.labels)
         return Neighborhood(
-            purity=self._with_interval(purity(seen.apart.indices, self.labels)),
+            purity=self._with_interval(alike) if self._several_classes() else None,
             silhouette=_number(seen.silhouettes[0].mean()),
         )
+
+    def _several_classes(self) -> bool:
+        return len(np.unique(self.labels)) > 1
 
     def _chance(self, seen: Survey) -> Chance:
         rng = np.random.default_rng(SEED)
         mean, high = purity_of_chance(seen.apart.indices, lambda: self._shuffled(rng))
         return Chance(
-            purity=None if math.isnan(mean) else (mean, high),
+            purity=None if math.isnan(mean) or not self._several_classes() else (mean, high),
             silhouette=_number(seen.silhouettes[1:].mean()),
             best=_number(self._best(seen)),
         )

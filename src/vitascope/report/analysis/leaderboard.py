@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -92,6 +93,12 @@ class Leaderboard:
     def main_of(self, column: Column) -> Column:
         """The main column of the same task."""
         return next(c for c in self.columns if c.main and c.task == column.task)
+
+    def titles(self) -> dict[str, str]:
+        """Main tasks without the options of their probes, unless two tasks of a dataset differ in nothing else."""
+        short = {c.task: f"{c.first.dataset}:{c.first.probe.partition('+')[0]}" for c in self.main()}
+        count = Counter(short.values())
+        return {task: title if count[title] == 1 else task for task, title in short.items()}
 
 
 class SettingDifference(NamedTuple):

@@ -71,9 +71,9 @@ def of_board(board: Leaderboard) -> tuple[dict[str, Column], list[Contender]]:
     probe = next(iter(Counter(c.first.probe for c in main).most_common(1)), ("", 0))[0]
     own = [c for c in main if c.first.probe == probe]
     chosen = own if len(own) >= FEWEST else main if FEWEST <= len(main) <= MOST else []
-    names = dict(
-        zip(_short([c.first.dataset if chosen is own else c.task for c in chosen]), chosen[:MOST], strict=False)
-    )
+    titles = board.titles()
+    labels = _short([c.first.dataset if chosen is own else titles[c.task] for c in chosen])
+    names = dict(zip(labels, chosen[:MOST], strict=False))
     rows = []
     for row in board.rows:
         values = {name: _own(c.cells[row.index]) for name, c in names.items() if row.index in c.cells}

@@ -14,6 +14,8 @@ WIDTH, HEIGHT, RADIUS = 560, 480, 178.0
 CENTER = (WIDTH / 2, HEIGHT / 2 + 14)
 RINGS = (0.25, 0.5, 0.75, 1.0)
 """Shares of the best score of a task at which rings are drawn."""
+LINE = 14
+"""Pixels from one line of text to the next."""
 BOLD = 0.9
 """Width of a letter as a share of a bold one."""
 
@@ -63,12 +65,24 @@ def _frame(spokes: Sequence[Spoke]) -> Iterator[Shape]:
         yield Line(ring, GRID)
     for i, spoke in enumerate(spokes):
         yield Line((point(i, count, 0.0), point(i, count, 1.0)), GRID)
-        (x, y), across = point(i, count, 1.1), cos(2 * pi * i / count - pi / 2)
-        anchor = "middle" if abs(across) < 0.2 else "start" if across > 0 else "end"
-        lift = 6 * sin(2 * pi * i / count - pi / 2)
-        room = {"middle": WIDTH / 2, "start": WIDTH - x, "end": x}[anchor]
-        yield Label((x, y + lift), truncate(spoke.label, BOLD * room), anchor, bold=True)  # type: ignore[arg-type] # of three words
-        yield Label((x, y + lift + 14), f"{spoke.top:.1f}", anchor, soft=True)  # type: ignore[arg-type]
+        yield from _labels(spoke, i, count)
+
+
+def _labels(spoke: Spoke, place: int, count: int) -> Iterator[Label]:
+    """The name of a task, in two lines where one has no room, and its best score below."""
+    (x, y), angle = point(place, count, 1.1), 2 * pi * place / count - pi / 2
+    anchor = "middle" if abs(cos(angle)) < 0.2 else "start" if cos(angle) > 0 else "end"
+    lines = _lines(spoke.label, BOLD * {"middle": WIDTH / 2, "start": WIDTH - x, "end": x}[anchor])
+    top = y + 6 * sin(angle) - (LINE * (len(lines) - 1) if sin(angle) < 0 else 0)
+    for number, line in enumerate(lines):
+        yield Label((x, top + LINE * number), line, anchor, bold=True)  # type: ignore[arg-type] # of three words
+    yield Label((x, top + LINE * len(lines)), f"{spoke.top:.1f}", anchor, soft=True)  # type: ignore[arg-type]
+
+
+def _lines(name: str, room: float) -> list[str]:
+    """A name in as many pixels, broken behind its last slash if it is too long."""
+    whole, (family, slash, rest) = truncate(name, room), name.rpartition("/")
+    return [whole] if whole == name or not slash else [truncate(family + slash, room), truncate(rest, room)]
 
 
 def _band(spokes: Sequence[Spoke], front: int) -> Iterator[Shape]:
