@@ -39,7 +39,8 @@ def shuffled(seen: Tracks, rng: np.random.Generator) -> Tracks:
 def measure(level: str) -> None:
     """Print the numbers of a level."""
     rng, right, mixed = np.random.default_rng(0), 0, 0
-    own, others = defaultdict(list), defaultdict(list)
+    own: defaultdict[str, list[float]] = defaultdict(list)
+    others: defaultdict[str, list[float]] = defaultdict(list)
     plan = suite.shots(suite.FULL)
     for shot in plan:
         name, seen = MOTIONS[shot.motion], tracks(suite.scene(shot, level))

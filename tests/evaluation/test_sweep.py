@@ -161,7 +161,7 @@ def test_an_interrupt_stops_what_runs(tmp_path: Path) -> None:
 
 @pytest.fixture
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Chains run in this process, which saves starting others; the commands run. Evaluations after the first copy it."""
+    """Run chains in this process, which saves starting others; the commands run. Later evaluations copy the first."""
     commands: list[str] = []
     scores: list[Path] = []
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from rich.markup import escape
@@ -151,7 +151,8 @@ def _dataset(name: str) -> Description | None:
         return _family("dataset", registry, name)
     family, _, variant = plain.partition("/")
     text = _docstring(registry, family, "build")
-    facts = getattr(registry.module(family), "facts", lambda _: {})(variant)
+    told: Callable[[str], dict[str, Any]] | None = getattr(registry.module(family), "facts", None)
+    facts = told(variant) if told else {}
     return Description("dataset", plain, registry.names()[plain], text, [], facts, _variants(registry, plain))
 
 

@@ -46,7 +46,8 @@ def _down(angle: Float64[np.ndarray, "t"]) -> Float64[np.ndarray, "t 2"]:
 
 def leg_distance(u: Field, v: Field, leg: Leg) -> Field:
     """Signed distance to the outline of a leg, creature radii."""
-    return np.minimum(_limb(u, v, leg.hip, leg.knee), _limb(u, v, leg.knee, leg.foot)) - np.float32(THICK)
+    nearest: Field = np.minimum(_limb(u, v, leg.hip, leg.knee), _limb(u, v, leg.knee, leg.foot))
+    return nearest - np.float32(THICK)
 
 
 def _limb(u: Field, v: Field, start: Float64[np.ndarray, "t 2"], end: Float64[np.ndarray, "t 2"]) -> Field:

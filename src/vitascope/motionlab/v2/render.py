@@ -66,4 +66,5 @@ def _wall(scene: Scene, times: Times, side: int, photos: Photos | None) -> backd
 
 
 def _bytes(colors: Frames) -> UInt8[np.ndarray, "t y x 3"]:
-    return (np.clip(colors, 0, 1) * 255 + 0.5).astype(np.uint8)
+    rounded: UInt8[np.ndarray, "t y x 3"] = (np.clip(colors, 0, 1) * 255 + 0.5).astype(np.uint8)
+    return rounded

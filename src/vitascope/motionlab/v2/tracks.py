@@ -76,7 +76,8 @@ def _seen(points: Points, view: View) -> Points:
 def _wall(scene: Scene, times: Times) -> Points:
     home, scale = np.array(scene.camera.vanishing), motion.zoom(scene.camera, times, motion.WALL)
     shift = motion.shake(scene.camera, times)[:, None]
-    return home + (np.array(WALL_POINTS) - home) * scale[:, None, None] + shift
+    points: Points = home + (np.array(WALL_POINTS) - home) * scale[:, None, None] + shift
+    return points
 
 
 def rates(seen: Tracks) -> dict[str, float]:

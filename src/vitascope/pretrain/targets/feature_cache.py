@@ -139,9 +139,9 @@ class FeatureCache:
             path = self.folder / f"{hashlib.blake2b(b''.join(group), digest_size=8).hexdigest()}{SUFFIX}"
             keys = np.frombuffer(b"".join(group), np.uint8).reshape(-1, KEY_BYTES)
             by_layer = list(zip(*group.values(), strict=True))
-            layers = {f"layer{i:03d}": torch.stack(layer) for i, layer in enumerate(by_layer)}
+            stacked = {f"layer{i:03d}": torch.stack(layer) for i, layer in enumerate(by_layer)}
             with atomic_file(path) as aside:
-                save_file({KEYS: torch.from_numpy(keys.copy()), **layers}, aside)
+                save_file({KEYS: torch.from_numpy(keys.copy()), **stacked}, aside)
 
     def _refuse_more(self) -> None:
         self.full = True
