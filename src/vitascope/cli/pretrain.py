@@ -74,6 +74,9 @@ CheckLimit = Annotated[
     int,
     typer.Option("--check-limit", help="training and test clips of a dataset for in-loop probing; 0: all", min=0),
 ]
+TeacherCache = Annotated[
+    float, typer.Option("--teacher-cache", help="GB of teachers' features kept in the cache folder; 0: none", min=0)
+]
 
 
 @app.command()
@@ -99,9 +102,7 @@ def pretrain(
     gradients_every: Gradients = None,
     log_every: Annotated[int, typer.Option("--log-every", help="steps between lines of the training log", min=1)] = 50,
     mirrors: Mirrors = [],  # noqa: B006
-    teacher_cache: Annotated[
-        float, typer.Option("--teacher-cache", help="GB of teachers' features kept in the cache folder; 0: none", min=0)
-    ] = 0,
+    teacher_cache: TeacherCache = 0,
     stop_at: Annotated[
         int, typer.Option("--stop-at", help="stop after this step; rerun to resume", min=0, show_default="the end")
     ] = 0,
