@@ -7,7 +7,7 @@ from the installed classes; `OWN_STEPS` lists those whose steps were compared wi
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -267,8 +267,8 @@ def _stated(values: Settings) -> tuple[RGB, RGB]:
     return _channels(values["image_mean"]), _channels(values["image_std"])
 
 
-def _channels(value: float | Iterable[float]) -> RGB:
-    """One number per channel, from as many or from one for all."""
+def _channels(value: Any) -> RGB:
+    """One number per channel, from as many or from one for all; the value as the file has it."""
     red, green, blue = [float(value)] * 3 if isinstance(value, int | float) else [float(v) for v in value]
     return red, green, blue
 
