@@ -208,7 +208,7 @@ def test_a_sweep_trains_evaluates_and_goes_on_with_more_seeds(
     (digits,) = found.runs[0].outcomes.values()
     assert list(found.runs[0].outcomes) == [result.task]
     assert 100 * digits.count("1") / len(digits) == pytest.approx(result.headline.value)
-    assert found.examples[result.dataset].labels.count("right") == 2
+    assert found.examples[result.dataset].labels.count("right") == 6
     columns = results.read_predictions(folder / result.predictions)
     results.write_predictions(folder / result.predictions, {**columns, "outcome": [50.0] * result.n})
     with pytest.raises(UserError, match="right or wrong for each example"):

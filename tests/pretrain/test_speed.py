@@ -77,7 +77,8 @@ def test_known_cards_and_measured_ones(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_gradients_of_the_targets_add_up_to_that_of_their_sum() -> None:
     made = replace(everything(), image_masks=())
     objective = objective_of(made)
-    batch = cost_estimate._noise_batch(made, 4, 4, torch.device("cpu"))
+    grid = objective.student.grid(4, made.size)
+    batch = cost_estimate._noise_batch(made, 4, grid, torch.device("cpu"), None, frames=4)
     norms, cosines = target_gradients.measure(objective, objective, made, batch)
     assert list(cosines) == [f"{a}, {b}" for a, b in combinations(norms, 2)]
     squares = sum(norm**2 for norm in norms.values())

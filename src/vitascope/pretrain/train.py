@@ -34,7 +34,7 @@ from vitascope.pretrain import (
 from vitascope.pretrain.checkpoint_writer import CheckpointWriter
 from vitascope.pretrain.cost_estimate import count_flops
 from vitascope.pretrain.data.held import Memory
-from vitascope.pretrain.data.mixture import Mixture
+from vitascope.pretrain.data.mixture import Mixture, MixtureReader
 from vitascope.pretrain.distributed import Parallel, Ranks
 from vitascope.pretrain.matrix_peak import matrix_peak
 from vitascope.pretrain.model import Student
@@ -143,12 +143,7 @@ def _pretrain(recipe: Recipe, run: Path, config: TrainConfig, *, device: torch.d
     dtype = optim.compute_precision(recipe, device)
     model = distributed.wrap_model(objective, ranks, config.parallel, dtype=dtype)
     optimizers = optim.build_optimizers(objective, recipe)
-    source = Mixture(recipe.data)
-    share = {"seed": recipe.seed, "rank": ranks.rank, "world": ranks.world}
-    if config.hold:
-        data = source.hold(recipe.spec, Memory(device, config.hold), **share)
-    else:
-        data = source.open(recipe.spec, **share, workers=config.workers)
+    data = _open_data(recipe, config, ranks, device)
     resumed = checkpoint.resume(run, model, optimizers, ranks)
     if start and start.checkpoint:
         start = start._replace(new=checkpoint.adopt(start.checkpoint, model, optimizers, ranks))
@@ -268,6 +263,14 @@ def _pretrain(recipe: Recipe, run: Path, config: TrainConfig, *, device: torch.d
         if log_writer and step == recipe.steps:
             log_writer.done(step)
     return out
+
+
+def _open_data(recipe: Recipe, config: TrainConfig, ranks: Ranks, device: torch.device) -> MixtureReader:
+    """Open this process's share of the data, in memory or as they are read."""
+    source, share = Mixture(recipe.data), {"seed": recipe.seed, "rank": ranks.rank, "world": ranks.world}
+    if config.hold:
+        return source.hold(recipe.spec, Memory(device, config.hold), **share)
+    return source.open(recipe.spec, **share, workers=config.workers)
 
 
 def trunk_state(model: nn.Module) -> dict[str, Tensor]:
