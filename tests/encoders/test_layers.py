@@ -54,7 +54,8 @@ def test_every_block_of_every_family_gives_one_vector_per_clip(family):
     assert list(means) == [*range(1, len(means) + 1)]
     assert len(means) >= 12
     assert {m.shape[0] for m in means.values()} == {2}
-    assert means[len(means)].shape[1] == model.shape.width
+    # the last block of EfficientNet is narrower than the convolution after it
+    assert means[len(means)].shape[1] == (320 if family == "efficientnet" else model.shape.width)
     assert encoder.card.framewise == model.framewise == model.full_card().framewise
 
 

@@ -255,7 +255,8 @@ def test_another_summary_is_as_wide_as_the_tokens(name: str, pool: str) -> None:
     family, _, variant = name.partition("/")
     model = models(family)[variant]
     if pool in settings.switches(model)["pool"]:
-        rows = {key: tensor for key, tensor in empty(model.shape).state_dict().items() if key.startswith("blocks.")}
+        last = "head." if family == "efficientnet" else "blocks."  # whose last convolution widens the blocks' channels
+        rows = {key: tensor for key, tensor in empty(model.shape).state_dict().items() if key.startswith(last)}
         width = list(rows.values())[-1].shape[0] if rows else model.shape.out  # the last bias of the last block
         assert settings.configured(f"{name}+pool:{pool}").full_card().dim == width
 

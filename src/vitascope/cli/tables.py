@@ -29,8 +29,8 @@ MAX_LISTED = 3
 PROBLEMS = ("missing", "unreadable", "too short", "duplicate")
 WIDE = 160
 """Columns from which on encoders are listed with license and pretraining data."""
-MAX_TRAINED = 36
-"""Columns for the pretraining data."""
+MAX_LICENSE, MAX_TRAINED = 28, 36
+"""Columns for the license and the pretraining data."""
 MARKS = {True: "[green]pass[/]", False: "[red]FAIL[/]", None: "[dim]info[/]"}
 
 
@@ -72,7 +72,7 @@ def encoder_lines(about: Mapping[str, str], cards: Mapping[str, Card], width: in
     rows = []
     for name, line in about.items():
         *numbers, license, trained = cells(cards[name]) if name in cards else ("",) * 6
-        facts = (license, cut(trained, MAX_TRAINED)) if wide else ()
+        facts = (cut(license, MAX_LICENSE), cut(trained, MAX_TRAINED)) if wide else ()
         rows.append((name, *numbers, *facts, line))
     return aligned(heads, rows, width, right=("clip", "dim", "params", "GFLOPs"))
 
