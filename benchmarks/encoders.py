@@ -123,7 +123,7 @@ def measure(
     """Print and return what is reached, eager and compiled."""
     shape = SHAPES[name]
     network = random_vit(shape, generator(0)).to(device)
-    work, rates = 2 * shape.macs(FRAMES, SIZE), {}
+    work, rates = 2 * shape.macs(FRAMES, SIZE), dict[str, Rate]()
     for mode in modes:
         if mode == "compiled" and (why := no_compiler()):
             print(f"  {name} {str(dtype)[6:]:8s} compiled: not measured, {why}", flush=True)

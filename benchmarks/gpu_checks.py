@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +34,12 @@ SCORE = 3.0
 """Largest difference of a temporal score from the CPU's, points: trainings part ways after many steps."""
 RESUMED, SHARED = 1e-3, 0.05
 """Distance of weights over the way that training moved them: of a resumed run, and of one by two processes."""
-HEADS = (12, 0.05)
-"""Epochs and noise of the small trainings of temporal probes."""
 
 
 def encoders(device: torch.device, size: Size, report: Report) -> None:
     """Every encoder with known outputs, in float32 and bfloat16, against its own outputs on the CPU in float32."""
     sys.path.insert(0, str(ROOT / "tests"))
-    from official_files import rebuild
-
+    rebuild: Any = vars(import_module("official_files"))["rebuild"]
     worst: dict[str, tuple[float, str]] = {}
     with tempfile.TemporaryDirectory() as temporary:
         rebuild(ROOT / "tests" / "fixtures" / "official_encoders", Path(temporary))
@@ -100,7 +98,8 @@ def probes(device: torch.device, size: Size, report: Report) -> None:
     from vitascope.probes.methods.localize import LocalizationProbe
     from vitascope.probes.methods.segment import SegmentationProbe
 
-    epochs = 4 * size.epochs
+    epochs = size.epochs
+    probe: Any
     for text in ("knn/clip", "linear", f"attentive+epochs={epochs}"):
         name = text.partition("+")[0]
         probe = options.probe(text)
@@ -108,34 +107,22 @@ def probes(device: torch.device, size: Size, report: Report) -> None:
         tables = [
             np.asarray(probe.predict(*(_on(s, where) for s in sides), seed=0), np.float32) for where in ("cpu", device)
         ]
-        same = float((tables[0].argmax(1) == tables[1].argmax(1)).mean())
-        report(
-            Row(
-                f"{name}: same class as on the CPU",
-                same,
-                "share",
-                f"at least {AGREEMENT[name]}",
-                same >= AGREEMENT[name],
-            )
-        )
+        same, least = float((tables[0].argmax(1) == tables[1].argmax(1)).mean()), AGREEMENT[name]
+        report(Row(f"{name}: same class as on the CPU", same, "share", f"at least {least}", same >= least))
     tiny_localize = LocalizationProbe(
         width=16, heads=2, windows=(9, 9, 9, 9), epochs=epochs, warmup=1, min_steps=0, lr=3e-3, ema=0.98, length=96
     )
     tiny_segment = SegmentationProbe(layers=3, width=32, epochs=epochs, lr=3e-3, channel_dropout=0.0)
-    for name, probe, kind in (("localize", tiny_localize, "segments"), ("segment", tiny_segment, "timeline")):
+    kinds: tuple[tuple[str, Any, str], ...]
+    kinds = (("localize", tiny_localize, "segments"), ("segment", tiny_segment, "timeline"))
+    for name, probe, kind in kinds:
         train, test = (_untrimmed(n, seed, kind) for seed, n in enumerate((8, 6)))
         scores = []
         for where in ("cpu", device):
             predictions = probe.predict(_on(train, where), _on(test, where), seed=0)
             scores.append(next(iter(probe.score(predictions, [e.truth for e in test.examples]).values())))
-        report(
-            at_most(
-                f"{name}: difference of the score from the CPU's {scores[0]:.1f}",
-                abs(scores[0] - scores[1]),
-                SCORE,
-                "points",
-            )
-        )
+        what = f"{name}: difference of the score from the CPU's {scores[0]:.1f}"
+        report(at_most(what, abs(scores[0] - scores[1]), SCORE, "points"))
 
 
 def _on(features: Any, device: Any) -> Any:
@@ -234,7 +221,7 @@ def _train(run: Path, device: str, size: Size, *, kill_at: int, rank: tuple[int,
         torch.distributed.init_process_group("gloo", init_method=file, rank=place, world_size=world)
     recipe = motionlab_tiny.build("motionlab_tiny_pixels", steps=size.steps, clips=16 * size.batch)
     recipe = replace(recipe, batch=size.batch, optimizer="adamw", precision="float32", warmup=0)  # type: ignore[arg-type]
-    drawn, calls = train.draw_masks, 0
+    drawn, calls = vars(train)["draw_masks"], 0
 
     def counted(*args: Any, **more: Any) -> Any:
         nonlocal calls
@@ -243,7 +230,7 @@ def _train(run: Path, device: str, size: Size, *, kill_at: int, rank: tuple[int,
             os.kill(os.getpid(), signal.SIGKILL)
         return drawn(*args, **more)
 
-    train.draw_masks = counted  # type: ignore[assignment]
+    vars(train)["draw_masks"] = counted
     where = "cuda:0" if device == "cuda" and world > 1 else device
     config = train.TrainConfig(device=where, save_every=max(1, size.steps // 4), check_every=0, quiet=True)
     train.pretrain(recipe, run, config)  # type: ignore[arg-type]

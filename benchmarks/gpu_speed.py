@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,12 @@ ENCODER, STEP, DECODED, LEFT, LOOP = 0.55, 0.45, 0.90, 0.90, 2.0
 def encoders(device: torch.device, size: Size, report: Report) -> None:
     """ViT-B, L, H and g at 16 x 224 x 224 in bfloat16, eager and compiled; ViT-L first, which has an aim."""
     import encoders as benchmark
+    from vitascope.nn.configs.video_vit import VideoViTConfig
 
     small = device.type != "cuda"
     for name in ("ViT-L", "ViT-B", "ViT-H", "ViT-g"):
         if small:  # the code, not the network
-            benchmark.SHAPES[name] = benchmark.VideoViTConfig(dim=32, depth=1, heads=2, mlp=64)
+            benchmark.SHAPES[name] = VideoViTConfig(dim=32, depth=1, heads=2, mlp=64)
         modes = benchmark.MODES if name in ("ViT-L", "ViT-B") and not small else benchmark.MODES[:1]
         rates = benchmark.measure(name, torch.bfloat16, device, int(small), size.seconds, modes=modes)
         for mode, rate in rates.items():
@@ -64,6 +66,8 @@ def attentive(device: torch.device, size: Size, report: Report) -> None:
 def steps(device: torch.device, size: Size, report: Report) -> None:
     """A pretraining step of ViT-L, as in `twlv1_l`, from memory and from files."""
     import pretrain as benchmark
+    from vitascope.encoders.families.twlv import SHAPES
+    from vitascope.pretrain.masking import Tube
 
     cuda = device.type == "cuda"
     batch = 64 if cuda else 2
@@ -75,9 +79,9 @@ def steps(device: torch.device, size: Size, report: Report) -> None:
             continue
         label, targets, rule = benchmark.CASES[number]
         share, clips, _ = benchmark.share(
-            benchmark.SHAPES["large"] if cuda else benchmark.TINY,
+            SHAPES["large"] if cuda else benchmark.TINY,
             targets,
-            rule if cuda else benchmark.Tube(0.75),
+            rule if cuda else Tube(0.75),
             batch=batch,
             dtype=torch.bfloat16,
             device=device,
@@ -133,11 +137,10 @@ def _with_torchcodec(encoder: Any, dataset: Any, device: torch.device, report: R
     try:
         report(Row("loop with TorchCodec", benchmark.torchcodec_loop(encoder, dataset, str(device)), "clips/s"))
         if device.type == "cuda":
-            from torchcodec.decoders import VideoDecoder
-
+            decoders: Any = import_module("torchcodec.decoders")
             began = time.perf_counter()
             for example in dataset.examples:
-                decoder = VideoDecoder(example.path, device=str(device))
+                decoder = decoders.VideoDecoder(example.path, device=str(device))
                 decoder.get_frames_at(benchmark.spread(decoder.metadata.num_frames, encoder.card.frames))
             torch.cuda.synchronize(device)
             rate = len(dataset.examples) / (time.perf_counter() - began)

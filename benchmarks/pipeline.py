@@ -15,6 +15,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -101,10 +102,10 @@ def plain_loop(encoder: Encoder, dataset: Dataset[int], device: str) -> float:
 
 def torchcodec_loop(encoder: Encoder, dataset: Dataset[int], device: str) -> float:
     """The same with TorchCodec, which decodes only the chosen frames; ImportError, RuntimeError where it is missing."""
-    from torchcodec.decoders import VideoDecoder
+    decoders: Any = import_module("torchcodec.decoders")
 
     def read(path: str) -> Any:
-        decoder = VideoDecoder(path, dimension_order="NHWC")
+        decoder = decoders.VideoDecoder(path, dimension_order="NHWC")
         chosen_frames = spread(decoder.metadata.num_frames, encoder.card.frames)
         return decoder.get_frames_at(chosen_frames).data.numpy()
 
