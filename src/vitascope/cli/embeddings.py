@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from vitascope.cli import options
+from vitascope.cli import devices, options
 from vitascope.core.errors import UserError
 from vitascope.core.log import log
 
@@ -35,8 +35,8 @@ def embed(
     store: options.StoreAt = None,
     limit: options.Limit = 0,
     workers: options.Workers = 0,
-    batch: options.Batch = 8,
-    device: options.Device = "",
+    batch: options.AnyBatch = 0,
+    device: options.Devices = "",
     timeout: options.Timeout = 60.0,
     retry_failed: options.Retry = False,
     full_digest: options.FullDigest = False,
@@ -62,10 +62,13 @@ def embed(
     views = [View(parse(view), options.choice(reduce, "--reduce", ("clip", "time", "grid")))]
     root = store or cache()
     more = {"retry_failed": retry_failed, "full_digest": full_digest}
-    extraction = options.extraction_options(workers, batch, device, timeout, quiet=quiet, **more)
+    own = devices.share(device, workers)
+    quiet = quiet or devices.is_helper()
+    extraction = options.extraction_options(own.workers, batch, own.device, timeout, quiet=quiet, **more)
     loaded = [load(m, extraction.device) for m in models]
     asked = [(encoder, [*views, *layer_views(views[0], layers, encoder)]) for encoder in loaded]
-    outcomes = extract.embed_together(asked, dataset, root=root, options=extraction)
+    with devices.helped_by(own.others):
+        outcomes = extract.embed_together(asked, dataset, root=root, options=extraction)
     failed = [str(outcome) for outcome in outcomes if isinstance(outcome, UserError)]
     for (encoder, each), summary in zip(asked, outcomes, strict=True):
         if isinstance(summary, UserError):

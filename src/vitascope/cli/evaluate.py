@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vitascope.cli import options
+from vitascope.cli import devices, options
 from vitascope.core.errors import UserError
 from vitascope.core.log import log
 from vitascope.core.text import escaped
@@ -74,8 +74,8 @@ def evaluate(
         bool, typer.Option("--overwrite", help="recompute results that are already in the run folder")
     ] = False,
     workers: options.Workers = 0,
-    batch: options.Batch = 8,
-    device: options.Device = "",
+    batch: options.AnyBatch = 0,
+    device: options.Devices = "",
     timeout: options.Timeout = 60.0,
     retry_failed: options.Retry = False,
     full_digest: options.FullDigest = False,
@@ -95,10 +95,12 @@ def evaluate(
     more = {"retry_failed": retry_failed, "full_digest": full_digest}
     jobs = _with_pairs(_jobs(data or [], tasks, benchmark, data_root), pairs)
     options.folder(output, "-o")
+    own = devices.share(device, workers)
+    quiet = quiet or devices.is_helper()
     config = runner.EvaluationConfig(
         run=output,
         store=store or cache(),
-        options=options.extraction_options(workers, batch, device, timeout, quiet=quiet, **more),
+        options=options.extraction_options(own.workers, batch, own.device, timeout, quiet=quiet, **more),
         seed=seed,
         seeds=seeds,
         grid_cache_bytes=int(grid_cache * GIB),
@@ -106,11 +108,13 @@ def evaluate(
         counterfactual=counterfactual,
         overwrite=overwrite,
         limit=limit,
+        embed_only=devices.is_helper(),
     )
     if dry_run:
         _print_costs(jobs, models, config, as_json=as_json)
         return
-    results = [r for d, probes in jobs for r in evaluation.evaluate(d, models, probes, config=config)]
+    with devices.helped_by(own.others):
+        results = [r for d, probes in jobs for r in evaluation.evaluate(d, models, probes, config=config)]
     _print_results(results, output, as_json=as_json)
 
 

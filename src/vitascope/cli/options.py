@@ -94,6 +94,23 @@ Workers = Annotated[
 ]
 Batch = Annotated[int, typer.Option("--batch", help="clips per batch of the encoder", min=1)]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, mps", show_default="best available")]
+AnyBatch = Annotated[
+    int,
+    typer.Option(
+        "--batch",
+        help="clips per batch of the encoder",
+        min=0,
+        show_default="8; on a GPU as many as are fastest, found by trying once",
+    ),
+]
+Devices = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        help="cpu, cuda, cuda:1, mps; several, a process each: cuda:0,cuda:1, or all",
+        show_default="best available",
+    ),
+]
 Timeout = Annotated[
     float, typer.Option("--timeout", help="give up a video after this many seconds without a frame", min=1)
 ]

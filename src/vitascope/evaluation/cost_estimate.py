@@ -26,7 +26,7 @@ from vitascope.evaluation.evaluate import (
 from vitascope.evaluation.layers import with_layers
 from vitascope.evaluation.runner import EvaluationConfig, result_key, seeds_of
 from vitascope.features.decode_job import ClipIndex, DecodeJob, decode_example
-from vitascope.features.extract import encode_clips, store_key
+from vitascope.features.extract import batch_for, encode_clips, store_key
 from vitascope.features.source import BYTES_PER_VALUE, values_per_clip, views_within_budget
 from vitascope.features.store import Store
 from vitascope.features.view import View
@@ -253,13 +253,14 @@ def measure_speed(
         except UNREADABLE:
             continue  # a broken video costs next to nothing
     decode = (time.perf_counter() - started) / max(decoded, 1) / options.processes
-    blank = torch.zeros(options.batch, card.frames, card.size, card.size, 3, dtype=torch.uint8)
+    batch = batch_for(encoder, options)
+    blank = torch.zeros(batch, card.frames, card.size, card.size, 3, dtype=torch.uint8)
     times = []
     for _ in range(2):  # the first run includes initialization
         started = time.perf_counter()
         encode_clips(encoder, blank, device=options.device).clip.sum().item()
         times.append(time.perf_counter() - started)
-    return MeasuredSpeed(encode=min(times) / options.batch, decode=decode, multiply=multiply)
+    return MeasuredSpeed(encode=min(times) / batch, decode=decode, multiply=multiply)
 
 
 def multiply_adds_a_second(device: str) -> float:

@@ -62,6 +62,8 @@ def evaluate(
         raise UserError("nothing to do: name at least one encoder with -m, for instance -m vit/tiny-random")
     parts = [p for variant in datasets for p in parts_of(variant, opened)]
     tasks = [_tasks(part, loaded, probes_on, recorded, config=config) for part, probes_on in parts]
+    if config.embed_only:
+        return []
     for task in (each[number] for number in range(len(loaded)) for each in tasks):
         try:
             evaluated += _evaluate_task(task, config=config, failed=failed)
@@ -81,6 +83,8 @@ def prepare(dataset: Dataset[Any], config: EvaluationConfig) -> Dataset[Any]:
     Trials with `limit` do not look for copies among all videos.
     """
     options = config.options
+    if config.embed_only and not config.limit:  # groups change no vector
+        return dataset
     dataset = (
         limit_examples(dataset, config.limit)
         if config.limit

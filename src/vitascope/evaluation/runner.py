@@ -59,6 +59,8 @@ class EvaluationConfig:
     """Also evaluate every probe on reversed, shuffled, frozen and slowed clips, in test only and in both splits."""
     limit: int = 0
     """Maximum number of examples, for quick checks; 0: all. Such results are marked."""
+    embed_only: bool = False
+    """Encode what the store lacks, for another process that runs the probes."""
 
     def __post_init__(self) -> None:
         """Reject a subset of the training set that is none, before any work."""

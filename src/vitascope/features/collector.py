@@ -6,8 +6,6 @@ from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
@@ -21,6 +19,7 @@ from vitascope.features.batching import ClipBatcher
 from vitascope.features.claims import Claims
 from vitascope.features.decode_job import Changed, ClipHeader, ClipIndex, DecodeJob, Message, Pixels
 from vitascope.features.freshness import Freshness
+from vitascope.features.gpu_lane import Lane
 from vitascope.features.pending import FinishedExample, PendingExample
 from vitascope.features.store import EmbeddedExample, Store, StoredEntry
 from vitascope.features.view import View
@@ -28,17 +27,27 @@ from vitascope.sampling.samplers import Sampler
 
 Blocks = dict[str, list[Example[Any]]]
 """Examples by the name of their block."""
-Encode = Callable[[UInt8[Tensor, "n t y x 3"]], dict[View, npt.NDArray[np.float32]]]
-"""A batch of clips to the vectors of each through every view."""
+Encode = Callable[[UInt8[Tensor, "n t y x 3"]], dict[View, Tensor]]
+"""A batch of clips to the vectors of each through every view: float32, on the host."""
 
 
 class Collector:
     """The blocks that one encoder claimed, its clips that wait for a batch, and its examples in progress."""
 
     def __init__(
-        self, card: Card, stores: Mapping[View, Store], encode: Encode, *, batch: int, progress: EncodingProgress
+        self,
+        card: Card,
+        stores: Mapping[View, Store],
+        encode: Encode,
+        *,
+        batch: int,
+        progress: EncodingProgress,
+        lane: Lane | None = None,
     ) -> None:
-        """`batch`: clips at a time; `progress`: of this encoder, and perhaps of others that read the same videos."""
+        """`batch`: clips at a time; `lane`: to the device of the encoder, if it has one.
+
+        `progress` counts for this encoder, and perhaps for others that read the same videos.
+        """
         self.card, self.stores, self.progress = card, stores, progress
         self.samplers: tuple[Sampler, ...] = tuple(dict.fromkeys(v.sampler for v in stores))
         self.todo: Blocks = {}
@@ -46,7 +55,7 @@ class Collector:
         self.changed: set[str] = set()
         """Examples whose files changed while they were read."""
         self.encoded = self.clips = 0
-        self.batcher = ClipBatcher(batch, encode, self._deliver)
+        self.batcher = ClipBatcher(batch, encode, self._deliver, lane)
         self._claims = Claims()
         self._remaining: dict[str, int] = {}
         self._pending: dict[str, PendingExample] = {}
@@ -119,11 +128,12 @@ class Collector:
             )
         self.batcher.add((job.example, index), pixels)
 
-    def _deliver(self, clips: list[tuple[str, ClipIndex]], outputs: dict[View, npt.NDArray[np.float32]]) -> None:
+    def _deliver(self, clips: list[tuple[str, ClipIndex]], outputs: dict[View, Tensor]) -> None:
         self.clips += len(clips)
         self.progress.clips += len(clips)
+        arrays = {view: values.numpy() for view, values in outputs.items()}
         for i, (example, index) in enumerate(clips):
-            for view, vectors in outputs.items():
+            for view, vectors in arrays.items():
                 if view.sampler == self.samplers[index.sampler]:
                     self._pending[example].add(view, index, vectors[i])
 

@@ -17,8 +17,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
@@ -32,11 +30,13 @@ from vitascope.encoders.base import Encoder, Tokens, call, shape_problem
 from vitascope.encoders.layers import block_means
 from vitascope.encoders.precomputed import Release
 from vitascope.encoders.preprocess import to_tensor
+from vitascope.features.batch_size import DEFAULT_BATCH, fastest_batch
 from vitascope.features.blocks import blocks
 from vitascope.features.collector import Collector
 from vitascope.features.decode_group import decode_together, group_size, groups
 from vitascope.features.decode_job import Changed, DecodeJob, decode_example
 from vitascope.features.freshness import Freshness
+from vitascope.features.gpu_lane import lane_to
 from vitascope.features.imports.twelvelabs import copy_released, granularity_for
 from vitascope.features.layers import layer_number
 from vitascope.features.store import Key, Store
@@ -45,6 +45,8 @@ from vitascope.sampling.names import MultiClip, Uniform, altered, describe
 
 PIPELINE = 2
 """Version of decoding and pixel arithmetic; incremented whenever the same file would yield different pixels."""
+SLOTS = 32
+"""Most clips that a decoding process keeps ready for the encoder."""
 ATTEMPTS = 3
 """Times that a file is read which changes while it is read."""
 
@@ -56,8 +58,8 @@ class ExtractionOptions:
     device: str = "cpu"
     workers: int = 0
     """Decoding processes; 0: all cores but one, which is left to the encoder."""
-    batch: int = 8
-    """Clips per encoder batch."""
+    batch: int = DEFAULT_BATCH
+    """Clips per encoder batch; 0: as many as a GPU is fastest with (found by trying), 8 on others."""
     timeout: float = 60.0
     """Seconds without a frame after which a video counts as failed."""
     retry_failed: bool = False
@@ -120,15 +122,37 @@ def encode_views(
     return {v: means[layers[v]] if v in layers else reduce_tokens(tokens, v.reduce) for v in views}
 
 
+def batch_for(encoder: Encoder, options: ExtractionOptions) -> int:
+    """Return the clips per batch of an encoder, found by trying where that is asked for and the device is a GPU."""
+    if options.batch or torch.device(options.device).type != "cuda":
+        return options.batch or DEFAULT_BATCH
+    return fastest_batch(encoder.card, torch.device(options.device), partial(_blank_seconds, encoder, options.device))
+
+
+def _blank_seconds(encoder: Encoder, device: str, count: int) -> float:
+    """Return the seconds that a GPU takes for `count` black clips, the fastest of a few times."""
+    card = encoder.card
+    pixels = torch.zeros(count, card.frames, card.size, card.size, 3, dtype=torch.uint8, device=device)
+
+    def seconds() -> float:
+        torch.cuda.synchronize(device)
+        began = time.perf_counter()
+        encode_clips(encoder, pixels, device=device)
+        torch.cuda.synchronize(device)
+        return time.perf_counter() - began
+
+    return min([seconds() for _ in range(4)][1:])
+
+
 def decoder_pool(card: Card, options: ExtractionOptions, *others: Card) -> Pool[DecodeJob]:
     """Return a pool of workers that decode clips for encoders, with shared memory for one batch."""
     return Pool(
         decode_example,
         workers=options.processes,
-        slots=options.batch + 1,
+        slots=min(options.batch or DEFAULT_BATCH, SLOTS) + 1,
         slot_bytes=max(c.frames * c.size * c.size * 3 for c in (card, *others)),
         timeout=options.timeout,
-        ahead=options.batch // options.processes + 1,
+        ahead=(options.batch or DEFAULT_BATCH) // options.processes + 1,
         together=decode_together,
     )
 
@@ -182,7 +206,8 @@ def embed_together(
             elif folders.isdisjoint(found := {store.folder for store in stores.values()}):
                 folders |= found
                 encode = partial(_encode_batch, encoder, list(views), options.device)
-                together[number] = Collector(encoder.card, stores, encode, batch=options.batch, progress=progress)
+                batch, lane = batch_for(encoder, options), lane_to(options.device)
+                together[number] = Collector(encoder.card, stores, encode, batch=batch, progress=progress, lane=lane)
             else:  # the same vectors twice: the second time they are there
                 continue
             del left[number]
@@ -219,9 +244,10 @@ def _embed_released(release: Release, dataset: Dataset[Any], views: Sequence[Vie
 
 def _encode_batch(
     encoder: Encoder, views: Sequence[View], device: str, pixels: UInt8[Tensor, "n t y x 3"]
-) -> dict[View, npt.NDArray[np.float32]]:
+) -> dict[View, Tensor]:
+    """Begin to encode a batch; on a GPU, the vectors are on the host when it has done what it was given."""
     encoded = encode_views(encoder, pixels, views, device=device)
-    return {view: values.float().cpu().numpy() for view, values in encoded.items()}
+    return {view: values.float().to("cpu", non_blocking=True) for view, values in encoded.items()}
 
 
 class _Extraction:

@@ -19,7 +19,7 @@ from vitascope.features.base import Batch, SpansPerExample
 from vitascope.features.batching import ClipBatcher
 from vitascope.features.decode_group import group_size, groups
 from vitascope.features.decode_job import ClipHeader, ClipIndex, DecodeJob
-from vitascope.features.extract import ExtractionOptions, decoder_pool, encode_views
+from vitascope.features.extract import ExtractionOptions, batch_for, decoder_pool, encode_views
 from vitascope.features.view import View
 from vitascope.sampling.augmentations import at_epoch
 from vitascope.sampling.samplers import Sampler
@@ -95,7 +95,7 @@ class _EncodingPass:
 
     def __init__(self, live: LiveFeatures, indices: Sequence[int], sampler: Sampler) -> None:
         self.live, self.indices, self.sampler = live, indices, sampler
-        self.batcher = ClipBatcher(live.options.batch, self._encode, self._deliver)
+        self.batcher = ClipBatcher(batch_for(live.encoder, live.options), self._encode, self._deliver)
         self.parts: dict[int, dict[int, Tensor]] = {}
         """Encoded clips by example."""
         self.spans: dict[int, Sequence[Span]] = {}
