@@ -103,7 +103,10 @@ def probes(device: torch.device, size: Size, report: Report) -> None:
     for text in ("knn/clip", "linear", f"attentive+epochs={epochs}"):
         name = text.partition("+")[0]
         probe = options.probe(text)
-        sides = [_classified(n, seed, tokens=name == "attentive") for seed, n in enumerate((120, 90))]
+        sides = [
+            _classified(n, seed, tokens=name == "attentive")
+            for seed, n in enumerate((6 * size.examples, 4 * size.examples))
+        ]
         tables = [
             np.asarray(probe.predict(*(_on(s, where) for s in sides), seed=0), np.float32) for where in ("cpu", device)
         ]
@@ -116,7 +119,7 @@ def probes(device: torch.device, size: Size, report: Report) -> None:
     kinds: tuple[tuple[str, Any, str], ...]
     kinds = (("localize", tiny_localize, "segments"), ("segment", tiny_segment, "timeline"))
     for name, probe, kind in kinds:
-        train, test = (_untrimmed(n, seed, kind) for seed, n in enumerate((8, 6)))
+        train, test = (_untrimmed(n, seed, kind) for seed, n in enumerate((size.examples // 4, size.examples // 5)))
         scores = []
         for where in ("cpu", device):
             predictions = probe.predict(_on(train, where), _on(test, where), seed=0)

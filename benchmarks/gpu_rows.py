@@ -30,6 +30,8 @@ class Size:
     """Encoders compared; 0: all."""
     epochs: int = 12
     """Epochs of the small trainings of probes."""
+    examples: int = 40
+    """Examples of these trainings, of which there are some times as many."""
     steps: int = 20
     """Steps of pretraining, of which some are lost when it is killed."""
     batch: int = 32
@@ -48,7 +50,9 @@ class Size:
 
 
 FULL = Size()
-SMALL = Size(goldens=5, epochs=2, steps=6, batch=4, seconds=0.01, queries=100, dim=16, heads=2, repeats=1, videos=4)
+SMALL = Size(
+    goldens=5, epochs=2, examples=10, steps=6, batch=4, seconds=0.01, queries=100, dim=16, heads=2, repeats=1, videos=4
+)
 """For a CPU, in seconds: numbers that mean nothing, from the code that will run on a GPU."""
 
 

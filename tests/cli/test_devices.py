@@ -56,14 +56,14 @@ def build():
 
 @pytest.fixture
 def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An encoder of the user's, and 260 spans of four videos: three blocks."""
+    """An encoder of the user's, and 140 spans of four videos: two blocks."""
     (tmp_path / "waiting_lab.py").write_text(ENCODER)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "waiting_lab", raising=False)
     monkeypatch.delenv(devices.OWN, raising=False)
     for i, name in enumerate("abcd"):
-        write_video(tmp_path / "v" / f"{name}.mp4", blob(0.5 * i, i, frames=75))
-    starts = [0.1 * (i // 4) for i in range(260)]
+        write_video(tmp_path / "v" / f"{name}.mp4", blob(0.5 * i, i, frames=45))
+    starts = [0.1 * (i // 4) for i in range(140)]
     rows = [f"{'abcd'[i % 4]}.mp4,{'xy'[i % 2]},{start:.1f},{start + 0.6:.1f}" for i, start in enumerate(starts)]
     (tmp_path / "v" / "manifest.csv").write_text("\n".join(["path,label,start,end", *sorted(rows)]) + "\n")
     return tmp_path
@@ -83,10 +83,10 @@ def encoded(printed: str) -> int:
 
 
 def test_two_processes_fill_the_store_of_one(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert encoded(vitascope(*command(lab, "one", "-q")).stdout) == 260
+    assert encoded(vitascope(*command(lab, "one", "-q")).stdout) == 140
     monkeypatch.setenv("WAIT", "yes")
     done = vitascope(*command(lab, "two", "-q", "--device", "cpu,cpu"))
-    assert 0 < encoded(done.stdout) < 260
+    assert 0 < encoded(done.stdout) < 140
     assert "failed" not in done.stderr
     assert tree(lab / "two") == tree(lab / "one")
 
@@ -95,7 +95,7 @@ def test_two_processes_fill_the_store_of_one(lab: Path, monkeypatch: pytest.Monk
 def test_what_another_process_leaves_is_done_by_the_first(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WAIT", "die")
     done = vitascope(*command(lab, "two", "-q", "--device", "cpu,cpu"))
-    assert encoded(done.stdout) == 260
+    assert encoded(done.stdout) == 140
     assert "the process on cpu failed" in done.stderr
     assert "out of order" in done.stderr
 
