@@ -121,8 +121,8 @@ def sweep(recipes: Sequence[str], config: SweepConfig, *, train: bool = True) ->
     found = _collect(planned, recorded, kept)
     if found.runs:
         replaced = {(run.recipe, run.seed) for run in found.runs}
-        others = tuple(old for old in recorded.runs if (old.recipe, old.seed) not in replaced)
-        records.write(Sweep(runs=found.runs + others, examples=found.examples), file)
+        left = tuple(old for old in recorded.runs if (old.recipe, old.seed) not in replaced)
+        records.write(Sweep(runs=found.runs + left, examples=found.examples), file)
     if failed:
         name, why = next(iter(failed.items()))
         others = f" (and {counted(len(failed) - 1, 'other run')})" if len(failed) > 1 else ""
