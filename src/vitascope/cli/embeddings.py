@@ -40,9 +40,17 @@ def embed(
     timeout: options.Timeout = 60.0,
     retry_failed: options.Retry = False,
     full_digest: options.FullDigest = False,
+    shard: Annotated[
+        str,
+        typer.Option(
+            "--shard", help="embed only part i of n, such as 1/8, into a store of its own; see `vitascope merge`"
+        ),
+    ] = "",
     quiet: options.Quiet = False,
 ) -> None:
     """Embed a dataset into the store. Safe to interrupt: rerun to resume.
+
+    Several processes may share the store: start the same command as often as you like, on any machine that sees it.
 
     Example: vitascope embed ./videos -m vit/tiny-random
     """
@@ -50,6 +58,7 @@ def embed(
     from vitascope.datasets.splits import limit_examples
     from vitascope.encoders.load import load
     from vitascope.features import extract
+    from vitascope.features.blocks import Shard
     from vitascope.features.layers import layer_views
     from vitascope.features.store import Store
     from vitascope.features.view import View
@@ -61,7 +70,7 @@ def embed(
     dataset = limit_examples(dataset, limit) if limit else dataset
     views = [View(parse(view), options.choice(reduce, "--reduce", ("clip", "time", "grid")))]
     root = store or cache()
-    more = {"retry_failed": retry_failed, "full_digest": full_digest}
+    more = {"retry_failed": retry_failed, "full_digest": full_digest, "shard": Shard.parse(shard or "1/1")}
     extraction = options.extraction_options(workers, batch, device, timeout, quiet=quiet, **more)
     damaged: list[str] = []
     loaded = [load(m, extraction.device) for m in models]
@@ -86,6 +95,29 @@ def _print_details(layers: Sequence[str], missing: Mapping[str, str], notes: Map
         print(f"  missing {example}: {reason}")
     for example, note in notes.items():
         print(f"  damaged {example}: {note}")
+
+
+@app.command()
+def merge(
+    output: Annotated[Path, typer.Argument(help="folder of stored embeddings to write; what it has already is kept")],
+    sources: Annotated[list[Path], typer.Argument(metavar="STORE...", help="folders given to `embed` as --store")],
+    data: Annotated[
+        str, typer.Option("--data", help="the dataset, to name examples that are missing; else the shards tell")
+    ] = "",
+    data_root: options.DataRoot = None,
+    as_json: options.Json = False,
+) -> None:
+    """Merge stores of one dataset, encoder and view that were filled apart. Exit code 1 if examples are missing.
+
+    Example: vitascope merge ~/.cache/vitascope part1 part2
+    """
+    from vitascope.cli import stores
+    from vitascope.features.merge import merge as bring_together
+
+    options.folder(output, "merge")
+    dataset = options.open_videos(data, data_root, labeled=False) if data else None
+    if not stores.print_merged(bring_together(output, sources, dataset=dataset), as_json=as_json):
+        raise typer.Exit(1)
 
 
 @app.command("import")

@@ -156,7 +156,7 @@ def folder(path: Path, flag: str) -> None:
 
 
 def extraction_options(
-    workers: int, batch: int, device: str, timeout: float = 60.0, *, quiet: bool, **more: bool
+    workers: int, batch: int, device: str, timeout: float = 60.0, *, quiet: bool, **more: Any
 ) -> Any:
     """Extraction options from the command line; `more`: those that few commands have."""
     from vitascope.core.device import device as pick

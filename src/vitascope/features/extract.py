@@ -7,7 +7,6 @@ blocks, several processes can share the work, and every process forms the same b
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections import ChainMap
@@ -27,17 +26,18 @@ from vitascope.core.errors import UserError
 from vitascope.core.file_identity import FileIdentity
 from vitascope.core.log import log
 from vitascope.core.progress import EncodingProgress, ProgressLine
-from vitascope.core.types import Card, Dataset, Example, digest
+from vitascope.core.types import Card, Dataset, Example
 from vitascope.core.worker_pool import Failed, Group, Pool
 from vitascope.encoders.base import Encoder, Tokens, call, shape_problem
 from vitascope.encoders.layers import block_means
 from vitascope.encoders.precomputed import Release
 from vitascope.encoders.preprocess import to_tensor
 from vitascope.features.batching import ClipBatcher
+from vitascope.features.blocks import WHOLE, Shard, blocks
 from vitascope.features.claims import Claims
 from vitascope.features.decode_group import decode_together, group_size, groups
 from vitascope.features.decode_job import Changed, ClipHeader, ClipIndex, DecodeJob, Message, Pixels, decode_example
-from vitascope.features.freshness import Freshness, file_size
+from vitascope.features.freshness import Freshness
 from vitascope.features.imports.twelvelabs import copy_released, granularity_for
 from vitascope.features.layers import layer_number
 from vitascope.features.pending import FinishedExample, PendingExample
@@ -47,11 +47,6 @@ from vitascope.sampling.names import MultiClip, Uniform, altered, describe
 
 PIPELINE = 2
 """Version of decoding and pixel arithmetic; incremented whenever the same file would yield different pixels."""
-BLOCK_EXAMPLES = 128
-BLOCK_BYTES = 256 << 20
-"""Limits of a block: examples, and bytes of their files."""
-BLOCK_SECONDS = 1800.0
-"""Limit up to which a block of more bytes takes further spans of its last file, seconds of all its spans together."""
 ATTEMPTS = 3
 """Times that a file is read which changes while it is read."""
 
@@ -71,6 +66,8 @@ class ExtractionOptions:
     """Retry examples that failed before."""
     full_digest: bool = False
     """Identify video files by all their bytes, not by samples of them."""
+    shard: Shard = WHOLE
+    """Which part of the dataset to embed."""
     quiet: bool = False
     """Print no progress."""
 
@@ -94,26 +91,6 @@ class ExtractionSummary:
     """Clips encoded now."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Time by phase: embed (wall clock), decode, encode."""
-
-
-def blocks(examples: Sequence[Example[Any]]) -> Iterator[tuple[str, list[Example[Any]]]]:
-    """Split `examples`, in their order, into named blocks of limited count and total file size."""
-    block: list[Example[Any]] = []
-    sizes: dict[str, int] = {}
-    for example in examples:
-        if len(block) == BLOCK_EXAMPLES or (sum(sizes.values()) >= BLOCK_BYTES and not _goes_on(block, example)):
-            yield digest([e.id for e in block]), block
-            block, sizes = [], {}
-        block.append(example)
-        sizes[example.path] = file_size(example.path)
-    if block:
-        yield digest([e.id for e in block]), block
-
-
-def _goes_on(block: Sequence[Example[Any]], example: Example[Any]) -> bool:
-    """Whether an example is a span of the same file as the last of a block whose spans are short all together."""
-    spans = [e.span for e in block if e.path == example.path]
-    return bool(spans) and sum(s[1] - s[0] if s else math.inf for s in [*spans, example.span]) <= BLOCK_SECONDS
 
 
 def encode_clips(encoder: Encoder, pixels: UInt8[Tensor, "n t y x 3"], *, device: str = "cpu") -> Tokens:
@@ -179,6 +156,8 @@ def embed(
     Raises UserError if no video could be embedded, OSError if the disk is full.
     """
     if isinstance(encoder, Release):
+        if options and options.shard.of > 1:
+            raise UserError(f"{encoder.card.name}: published vectors are copied, not computed; leave out --shard")
         return _embed_released(encoder, dataset, views, root)
     return _Extraction(encoder, dataset, views, root, options or ExtractionOptions()).run()
 
@@ -231,6 +210,8 @@ class _Extraction:
         self.batcher = ClipBatcher(self.options.batch, self._encode_batch, self._deliver)
         self.finished: list[FinishedExample] = []
         self.snapshots: dict[Store, tuple[int, dict[str, StoredEntry]]] = {}
+        self.wanted: Sequence[Example[Any]] = ()
+        """Examples of the shard that have a file."""
         self.encoded = 0
         self.waiting = False
         self.progress = EncodingProgress(f"{encoder.card.name} on {dataset.name}", 0)
@@ -241,7 +222,7 @@ class _Extraction:
         for store in self.stores.values():
             store.seal()
         statuses = [store.status() for store in self.stores.values()]
-        wanted = {e.id for e in self.dataset.examples if e.id not in self.dataset.missing_files}
+        wanted = {e.id for e in self.wanted}
         failures = {e: k.status for entries in statuses for e, k in entries.items() if k.status != "ok" and e in wanted}
         notes = {e: k.note for entries in statuses for e, k in entries.items() if k.note and e in wanted}
         if wanted and len(failures) == len(wanted):
@@ -258,7 +239,11 @@ class _Extraction:
         self.snapshots = {store: (store.seal_time(), store.status()) for store in self.stores.values()}
         known = [status for _, status in self.snapshots.values()]
         available = [e for e in self.dataset.examples if e.id not in self.dataset.missing_files]
-        todo = {name: self.fresh.missing(block, known) for name, block in blocks(available)}
+        parts = self.options.shard.blocks(available)
+        self.wanted = [e for _, block in parts for e in block]
+        for store in self.stores.values() if self.options.shard.of > 1 else ():
+            self.options.shard.record(store.folder, available, self.wanted)
+        todo = {name: self.fresh.missing(block, known) for name, block in parts}
         return {name: block for name, block in todo.items() if block}
 
     def _encode(self, todo: dict[str, list[Example[Any]]]) -> dict[str, float]:
