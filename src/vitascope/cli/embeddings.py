@@ -37,6 +37,7 @@ def embed(
     workers: options.Workers = 0,
     batch: options.Batch = 8,
     device: options.Device = "",
+    on: options.On = "",
     timeout: options.Timeout = 60.0,
     retry_failed: options.Retry = False,
     full_digest: options.FullDigest = False,
@@ -64,14 +65,14 @@ def embed(
     from vitascope.features.view import View
     from vitascope.sampling.names import parse
 
+    more = {"retry_failed": retry_failed, "full_digest": full_digest, "on": on, "shard": Shard.parse(shard or "1/1")}
+    extraction = options.extraction_options(workers, batch, device, timeout, quiet=quiet, **more)
     dataset = options.open_videos(data, data_root, labeled=False)
     for note in dataset.notes:
         log.warning("%s: %s", dataset.name, note)
     dataset = limit_examples(dataset, limit) if limit else dataset
     views = [View(parse(view), options.choice(reduce, "--reduce", ("clip", "time", "grid")))]
     root = store or cache()
-    more = {"retry_failed": retry_failed, "full_digest": full_digest, "shard": Shard.parse(shard or "1/1")}
-    extraction = options.extraction_options(workers, batch, device, timeout, quiet=quiet, **more)
     damaged: list[str] = []
     loaded = [load(m, extraction.device) for m in models]
     for encoder, more_views in [(encoder, layer_views(views[0], layers, encoder)) for encoder in loaded]:

@@ -13,6 +13,7 @@ from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,18 +33,19 @@ from vitascope.encoders.base import Encoder, Tokens, call, shape_problem
 from vitascope.encoders.layers import block_means
 from vitascope.encoders.precomputed import Release
 from vitascope.encoders.preprocess import to_tensor
-from vitascope.features.batching import ClipBatcher
+from vitascope.features.batching import ClipBatcher, refuse_mixed
 from vitascope.features.blocks import WHOLE, Shard, blocks
 from vitascope.features.claims import Claims
+from vitascope.features.cluster_actors import EncodedClips
+from vitascope.features.cluster_pool import ClusterJob, ClusterPool
 from vitascope.features.decode_group import decode_together, group_size, groups
 from vitascope.features.decode_job import Changed, ClipHeader, ClipIndex, DecodeJob, Message, Pixels, decode_example
 from vitascope.features.freshness import Freshness
-from vitascope.features.imports.twelvelabs import copy_released, granularity_for
 from vitascope.features.layers import layer_number
 from vitascope.features.pending import FinishedExample, PendingExample
+from vitascope.features.released import copy_published
 from vitascope.features.store import EmbeddedExample, Key, Store, StoredEntry
 from vitascope.features.view import Reduce, View
-from vitascope.sampling.names import MultiClip, Uniform, altered, describe
 
 PIPELINE = 2
 """Version of decoding and pixel arithmetic; incremented whenever the same file would yield different pixels."""
@@ -56,6 +58,10 @@ class ExtractionOptions:
     """How to run extraction; no option changes a vector."""
 
     device: str = "cpu"
+    on: str = ""
+    """Cluster to compute on, `ray` or `ray://host:port`; empty: this process and its workers."""
+    cluster_device: str = ""
+    """Device of the encoders on the cluster; empty: GPUs if it has some."""
     workers: int = 0
     """Decoding processes; 0: all cores but one, which is left to the encoder."""
     batch: int = 8
@@ -137,6 +143,11 @@ def decoder_pool(card: Card, options: ExtractionOptions) -> Pool[DecodeJob]:
     )
 
 
+def decoders(card: Card, options: ExtractionOptions, workers: int) -> Pool[DecodeJob]:
+    """Return a pool of so many workers."""
+    return decoder_pool(card, replace(options, workers=workers))
+
+
 def store_key(dataset: Dataset[Any], card: Card, view: View) -> Key:
     """Return the key under which the vectors of `dataset` through `view` are stored."""
     name = dataset.key or dataset.name
@@ -158,34 +169,10 @@ def embed(
     if isinstance(encoder, Release):
         if options and options.shard.of > 1:
             raise UserError(f"{encoder.card.name}: published vectors are copied, not computed; leave out --shard")
-        return _embed_released(encoder, dataset, views, root)
+        stores = {view: Store(root, store_key(dataset, encoder.card, view)) for view in views}
+        missing = copy_published(encoder, dataset, stores)
+        return ExtractionSummary(missing, encoded=len(dataset.examples) - len(dataset.missing_files) - len(missing))
     return _Extraction(encoder, dataset, views, root, options or ExtractionOptions()).run()
-
-
-def _embed_released(release: Release, dataset: Dataset[Any], views: Sequence[View], root: Path) -> ExtractionSummary:
-    """Copy published vectors into the store: one vector per video, or one per clip."""
-    for view in views:
-        if changed := altered(view.sampler):
-            raise UserError(
-                f"{release.card.name}: embeddings of {changed} clips cannot be made of published ones, which are of "
-                "the clips as they were; evaluate an encoder on the videos"
-            )
-        if not isinstance(view.sampler, (Uniform, MultiClip)) or view.reduce != "clip":
-            raise UserError(
-                f"{release.card.name}: no published vectors for view {describe(view.sampler)}; published are "
-                "uniform and multiclip"
-            )
-    available = replace(dataset, examples=tuple(e for e in dataset.examples if e.id not in dataset.missing_files))
-    missing: dict[str, str] = {}
-    for view in views:
-        store = Store(root, store_key(dataset, release.card, view))
-        missing |= copy_released(release, available, store, granularity_for(view.sampler))
-    if len(missing) == len(available.examples):
-        example, why = next(iter(missing.items()))
-        raise UserError(
-            f"{dataset.name}: no published vectors for any of {len(missing)} videos; first: {example}: {why}"
-        )
-    return ExtractionSummary(missing, encoded=len(available.examples) - len(missing))
 
 
 class _Extraction:
@@ -207,6 +194,9 @@ class _Extraction:
         """Examples that a store holds, though another one lacks them."""
         self.changed: set[str] = set()
         """Examples whose files changed while they were read."""
+        self.check = partial(
+            refuse_mixed, dataset.name, encoder.card.name, grids=any(v.reduce != "clip" for v in views)
+        )
         self.batcher = ClipBatcher(self.options.batch, self._encode_batch, self._deliver)
         self.finished: list[FinishedExample] = []
         self.snapshots: dict[Store, tuple[int, dict[str, StoredEntry]]] = {}
@@ -248,7 +238,7 @@ class _Extraction:
 
     def _encode(self, todo: dict[str, list[Example[Any]]]) -> dict[str, float]:
         self.progress = EncodingProgress(self.progress.label, sum(len(b) for b in todo.values()))
-        pool = decoder_pool(self.encoder.card, self.options)
+        pool = self._pool(len(todo))
         try:
             with pool, ProgressLine(self.progress, quiet=self.options.quiet) as line:
                 for _ in range(ATTEMPTS):
@@ -262,7 +252,29 @@ class _Extraction:
             "encode": self.batcher.seconds,
         }
 
-    def _work(self, pool: Pool[DecodeJob], todo: dict[str, list[Example[Any]]], line: ProgressLine) -> None:
+    def _pool(self, count: int) -> Pool[DecodeJob] | ClusterPool:
+        """Return what decodes `count` blocks: processes of this machine, or actors of a cluster, which also encode."""
+        options, encoder = self.options, self.encoder
+        if not options.on:
+            return decoder_pool(encoder.card, options)
+        return ClusterPool(
+            ClusterJob(
+                on=options.on,
+                encoder=encoder,
+                views=tuple(self.stores),
+                decoders=partial(decoders, encoder.card, options),
+                encode=encode_views,
+                check=self.check,
+                batch=options.batch,
+                device=options.cluster_device,
+                workers=options.workers,
+                blocks=count,
+            )
+        )
+
+    def _work(
+        self, pool: Pool[DecodeJob] | ClusterPool, todo: dict[str, list[Example[Any]]], line: ProgressLine
+    ) -> None:
         """Encode the blocks of `todo`, except those that other processes finish."""
         while todo:
             for job, message, pixels in pool.run(self._claim(todo)):
@@ -320,10 +332,13 @@ class _Extraction:
         stores = sorted(self.stores.values(), key=lambda s: s.folder)
         return self.claims.acquire(name, [store.lock(name) for store in stores])
 
-    def _take(self, job: DecodeJob, message: Message | Failed, pixels: Pixels | None) -> None:
+    def _take(self, job: DecodeJob, message: Message | EncodedClips | Failed, pixels: Pixels | None) -> None:
         """Process one message of a worker; messages arrive job by job, in order."""
         if isinstance(message, FileIdentity):
             self.files[job.example] = message
+        elif isinstance(message, EncodedClips):
+            self.batcher.seconds += message.seconds
+            self._deliver(message.clips, message.outputs)
         elif isinstance(message, ClipHeader):
             self.pending[job.example] = PendingExample(message, {})
         elif isinstance(message, ClipIndex):
@@ -333,11 +348,7 @@ class _Extraction:
             self._close(job, message)
 
     def _add_clip(self, example: str, index: ClipIndex, pixels: UInt8[Tensor, "t y x 3"]) -> None:
-        if not self.batcher.accepts(pixels) and any(view.reduce != "clip" for view in self.stores):
-            raise UserError(
-                f"{self.dataset.name} mixes images and videos, for which {self.encoder.card.name} returns token grids "
-                "of different lengths; keep one vector per clip (--reduce clip), or use a folder for each"
-            )
+        self.check(self.batcher, pixels)
         self.batcher.add((example, index), pixels)
 
     def _encode_batch(self, pixels: UInt8[Tensor, "n t y x 3"]) -> dict[View, npt.NDArray[np.float32]]:
