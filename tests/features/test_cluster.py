@@ -148,7 +148,7 @@ def test_a_node_without_the_videos_or_of_another_version_is_refused(
     with pytest.raises(UserError, match=r"not there on node .*; give all nodes the videos at the same path"):
         embed(Mean(), dataset, VIEWS, root=tmp_path / "on", options=ON)
     assert not list((tmp_path / "on").rglob("*.parquet"))
-    monkeypatch.setattr(cluster_actors.EncodingActor, "ready", lambda self, threads: "9")
+    monkeypatch.setattr(cluster_actors.EncodingActor, "ready", lambda self, threads, folder: "9")
     with pytest.raises(UserError, match=r"has vitascope 9, this machine .*; install one version"):
         embed(Mean(), dataset, VIEWS, root=tmp_path / "on", options=ON)
 

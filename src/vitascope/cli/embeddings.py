@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from shlex import quote
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -57,11 +57,7 @@ def embed(
     """
     from vitascope.core.files import cache
     from vitascope.datasets.splits import limit_examples
-    from vitascope.encoders.load import load
-    from vitascope.features import extract
     from vitascope.features.blocks import Shard
-    from vitascope.features.layers import layer_views
-    from vitascope.features.store import Store
     from vitascope.features.view import View
     from vitascope.sampling.names import parse
 
@@ -71,17 +67,27 @@ def embed(
     for note in dataset.notes:
         log.warning("%s: %s", dataset.name, note)
     dataset = limit_examples(dataset, limit) if limit else dataset
-    views = [View(parse(view), options.choice(reduce, "--reduce", ("clip", "time", "grid")))]
-    root = store or cache()
+    clips = View(parse(view), options.choice(reduce, "--reduce", ("clip", "time", "grid")))
+    _embed_all(dataset, models, clips, layers, (store or cache(), extraction))
+
+
+def _embed_all(dataset: Any, models: Sequence[str], view: Any, layers: str, where: tuple[Path, Any]) -> None:
+    """Embed a dataset by each encoder, and print what was done; the damaged store of one does not stop the others."""
+    from vitascope.encoders.load import load
+    from vitascope.features import extract
+    from vitascope.features.layers import layer_views
+    from vitascope.features.store import Store
+
+    root, extraction = where
     damaged: list[str] = []
     loaded = [load(m, extraction.device) for m in models]
-    for encoder, more_views in [(encoder, layer_views(views[0], layers, encoder)) for encoder in loaded]:
+    for encoder, more_views in [(encoder, layer_views(view, layers, encoder)) for encoder in loaded]:
         try:
-            summary = extract.embed(encoder, dataset, [*views, *more_views], root=root, options=extraction)
+            summary = extract.embed(encoder, dataset, [view, *more_views], root=root, options=extraction)
         except DamagedFileError as error:  # of its store; those of other encoders may be whole
             damaged.append(str(error))
             continue
-        folder = Store(root, extract.store_key(dataset, encoder.card, views[0])).folder
+        folder = Store(root, extract.store_key(dataset, encoder.card, view)).folder
         print(f"{encoder.card.name}: {summary.encoded} examples, {summary.clips} clips newly embedded into {folder}")
         _print_details([v.layer for v in more_views], {**dataset.missing_files, **summary.failures}, summary.notes)
     if damaged:

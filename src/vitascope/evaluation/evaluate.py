@@ -17,6 +17,7 @@ from vitascope.datasets.splits import limit_examples
 from vitascope.encoders.base import Encoder
 from vitascope.encoders.load import load
 from vitascope.evaluation import results
+from vitascope.evaluation.cluster import spread_trainings
 from vitascope.evaluation.data_warnings import MEASURED
 from vitascope.evaluation.layers import with_layers
 from vitascope.evaluation.results import Result
@@ -193,9 +194,11 @@ def _evaluate_encoder(
         if not new:
             return [r for r in by_probe.values() if r]
         source.prepare([v for p in new for v in (p.train, p.test)])
-        for group in group_by_training(new):
+        groups = group_by_training(new)
+        spread = spread_trainings(groups, source, config) if config.options.on else [None] * len(groups)
+        for group, trained in zip(groups, spread, strict=True):
             try:
-                group_results = run_probes(group, source, config)
+                group_results = run_probes(group, source, config, trained)
             except UserError as error:
                 failed.append(f"{card.name} on {dataset.name}:{group[0].name}: {error}")
                 continue

@@ -71,7 +71,7 @@ class EncodingActor:
         self.encoder = encoder.to(device) if isinstance(encoder, torch.nn.Module) else encoder
         self.views, self.encode_views, self.device = views, encode, device
 
-    def ready(self, threads: int) -> str:
+    def ready(self, threads: int, folder: str) -> str:
         """Compute with as many threads as the driver, which gives its bits; return the version."""
         torch.set_num_threads(threads)
         return __version__
@@ -98,8 +98,10 @@ class DecodingActor:
         self.pool, self.workers = decoders(workers), workers
         self.batch, self.check = batch, check
 
-    def ready(self, threads: int) -> str:
-        """Return the version."""
+    def ready(self, threads: int, folder: str) -> str:
+        """Work in the folder of the driver, where relative paths begin; return the version."""
+        if os.path.isdir(folder):
+            os.chdir(folder)
         return __version__
 
     def decode(self, jobs: Sequence[DecodeJob], encoders: Sequence[Any]) -> DecodedBlock:

@@ -234,7 +234,7 @@ class ClusterPool:
     def _suspect_encoders(self) -> None:
         """Give blocks only to encoding actors that answer once more: some have died."""
         for actor in [a for a in self.encoders if a.ready is None]:
-            actor.ready = actor.handle.ready.remote(self.threads)
+            actor.ready = actor.handle.ready.remote(self.threads, os.getcwd())
             self.waiting[actor.ready] = actor
 
     def _discard(self, actor: _Actor) -> None:
@@ -292,6 +292,6 @@ class ClusterPool:
 
     def _start(self, kind: type[Any], options: dict[str, Any], *given: Any) -> _Actor:
         handle = self.ray.remote(kind).options(max_restarts=0, **options).remote(*given)
-        actor = _Actor(handle, handle.ready.remote(self.threads))
+        actor = _Actor(handle, handle.ready.remote(self.threads, os.getcwd()))
         self.waiting[actor.ready] = actor
         return actor
