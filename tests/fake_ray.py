@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import pickle
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -55,12 +56,22 @@ class FakeRay:
     def kill(self, handle: Handle) -> None:
         handle.die()
 
-    def remote(self, kind: type[Any]) -> Any:
+    def remote(self, kind: Callable[..., Any]) -> Any:
         def start(*given: Any) -> Handle:
             self.actors.append(Handle(self, kind(*map(self._value, given)), kind.__name__))
             return self.actors[-1]
 
-        return SimpleNamespace(options=lambda **_: SimpleNamespace(remote=start))
+        begin = start if isinstance(kind, type) else partial(self._run, kind)
+        return SimpleNamespace(options=lambda **_: SimpleNamespace(remote=begin))
+
+    def _run(self, task: Callable[..., Any], *given: Any) -> Reference:
+        try:
+            return Reference(pickle.loads(pickle.dumps(task(*map(self._value, given)))))
+        except Exception as error:
+            return Reference(error=RayTaskError(error))
+
+    def cluster_resources(self) -> dict[str, float]:
+        return {"CPU": 4.0, "accelerator_type:H200": 1.0}
 
     def _value(self, given: Any) -> Any:
         return given.value if isinstance(given, Reference) else given

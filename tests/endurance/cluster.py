@@ -133,7 +133,7 @@ class Disturbed:
         while True:
             left = kills - sum(self.outcome.kills.values())
             try:
-                code = driver.wait(self.rng.uniform(1, 12) if left > 0 else LIMIT)
+                code = driver.wait(self._instant(driver) if left > 0 else LIMIT)
             except subprocess.TimeoutExpired:
                 if left <= 0:
                     self.outcome.faults.append(f"{store}: not complete after {LIMIT:.0f} s")
@@ -150,6 +150,15 @@ class Disturbed:
         elif tree(store) != self.expected:
             self.outcome.faults.append(f"{store}: differs from {self.folder / 'reference'}")
         say(f"store {self.outcome.stores}: {'WRONG' if self.outcome.faults else 'equal'}")
+
+    def _instant(self, driver: subprocess.Popen[bytes]) -> float:
+        """Return in how many seconds to kill: mostly from when actors of both kinds are there, sometimes before."""
+        until = time.monotonic() + LIMIT
+        while self.rng.random() > 0.02 and time.monotonic() < until and driver.poll() is None:
+            if all(self.nodes.actors(kind) for kind in ACTORS):
+                break
+            time.sleep(0.5)
+        return self.rng.uniform(0, 8)
 
     def _start(self, store: Path, log: Path) -> subprocess.Popen[bytes]:
         environment = {**os.environ, "RAY_ADDRESS": self.nodes.address}
