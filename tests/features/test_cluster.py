@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+import socket
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -133,7 +135,7 @@ def test_what_is_wrong_with_the_work_is_raised_once(
         embed(Wrong(), dataset, VIEWS, root=tmp_path / "on", options=ON)
     assert all(actor.dead for actor in ray.actors)
     imitate(monkeypatch, lambda kind, method, number: method == "decode")
-    with pytest.raises(UserError, match=r"the block that begins with .* was lost 20 times .* DecodingActor died"):
+    with pytest.raises(UserError, match=r"the block that begins with .* was lost 20 times .*: DecodingActor died"):
         embed(Mean(), dataset, VIEWS, root=tmp_path / "on", options=ON)
     imitate(monkeypatch, lambda kind, method, number: kind == "EncodingActor" and method == "ready")
     with pytest.raises(UserError, match="an actor that was to begin was lost 20 times"):
@@ -194,5 +196,18 @@ def test_places_that_are_none_and_a_missing_package_are_one_line(monkeypatch: py
     monkeypatch.setitem(sys.modules, "ray", None)
     done = vitascope("embed", "nowhere", "-m", "pixels/thumbnail", "--on", "ray", code=2)
     assert done.stderr == "error: --on ray needs the package ray: pip install 'vitascope[ray]'\n"
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(is_initialized=lambda: False))  # type: ignore[arg-type]
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        address = f"127.0.0.1:{closed.getsockname()[1]}"
+    for on, value in (("ray", address), (f"ray://{address}", "")):
+        monkeypatch.setenv("RAY_ADDRESS", value)
+        with pytest.raises(UserError, match=f"nothing answers at .*{address} "):
+            cluster.connect(on)
     with pytest.raises(UserError, match="has no GPU"):
         pool_sizes(Resources(4, 0, 2), replace(JOB, device="cuda"), 1)
+
+
+def test_what_ray_says_becomes_one_line() -> None:
+    raised = "The actor died.\n\x1b[36mray::X.__init__()\x1b[39m (pid=1)\nModuleNotFoundError: No module named 'x'"
+    assert cluster.summary(ValueError(raised)) == "ModuleNotFoundError: No module named 'x'"
+    assert cluster.summary(ValueError("The node died:\n it was lost.")) == "The node died:  it was lost."

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
+import socket
 import threading
 from typing import Any, NamedTuple
 
-from vitascope.core.errors import MissingPackageError, UserError, one_line
+from vitascope.core.errors import MissingPackageError, UserError
 
 HERE = "ray"
 """This machine, or the cluster that the environment names (RAY_ADDRESS), or one that was started on this machine."""
 REMOTE = "ray://"
+ANSWER = 10.0
+"""Seconds within which a cluster accepts a connection."""
 SILENT = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -49,6 +53,7 @@ def connect(on: str) -> Any:
         raise MissingPackageError(f"--on {on} needs the package ray: pip install 'vitascope[ray]'") from error
     if ray.is_initialized():
         return ray
+    _check_answers(on)
     main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGTERM)
     try:
@@ -58,12 +63,31 @@ def connect(on: str) -> Any:
     except Exception as error:  # ConnectionError, or any of several kinds of its own
         where = os.environ.get("RAY_ADDRESS", "this machine") if on == HERE else on
         raise UserError(
-            f"--on {on}: no Ray cluster answers at {where} ({one_line(error)}); `ray start --head` begins one"
+            f"--on {on}: no Ray cluster answers at {where} ({summary(error)}); `ray start --head` begins one"
         ) from error
     finally:
         if main:  # Ray ends the process at SIGTERM, before what was begun is closed
             signal.signal(signal.SIGTERM, handler)
     return ray
+
+
+def _check_answers(on: str) -> None:
+    """Raise UserError if nothing listens at the address of the cluster: Ray itself would try for minutes."""
+    address = os.environ.get("RAY_ADDRESS", "") if on == HERE else on
+    match = re.fullmatch(r"(?:ray://)?\[?([^/\[\]]+?)\]?:(\d+)", address)
+    try:
+        if match:
+            socket.create_connection((match[1], int(match[2])), timeout=ANSWER).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(
+            f"--on {on}: nothing answers at {address} ({error}); `ray start --head` begins a cluster"
+        ) from error
+
+
+def summary(error: BaseException) -> str:
+    """Return what Ray says of an error in a line: the last one of a traceback, without colors."""
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip().splitlines()
+    return (lines[-1] if any("Traceback" in line or "::" in line for line in lines) else " ".join(lines)).strip()[:500]
 
 
 def resources(ray: Any) -> Resources:

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from vitascope.core.cluster import cause, connect, resources
+from vitascope.core.cluster import cause, connect, resources, summary
 from vitascope.core.errors import UserError
 from vitascope.evaluation.runner import EvaluationConfig, Trained, run_training, trainings
 from vitascope.features.source import FeatureSource
@@ -77,5 +77,7 @@ def _results(ray: Any, tasks: Sequence[Any], on: str) -> Iterator[Trained]:
         except Exception as error:
             raised = cause(ray, error)
             if isinstance(raised, ray.exceptions.RayError):
-                raise UserError(f"a training was lost {RETRIES} times on the cluster at --on {on}: {raised}") from error
+                raise UserError(
+                    f"a training was lost {RETRIES} times on the cluster at --on {on}: {summary(raised)}"
+                ) from error
             raise raised from error

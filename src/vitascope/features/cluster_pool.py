@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from vitascope.core.cluster import Resources, cause, connect, resources
+from vitascope.core.cluster import Resources, cause, connect, resources, summary
 from vitascope.core.errors import UserError
 from vitascope.core.log import log
 from vitascope.core.worker_pool import Group, Pool
@@ -225,7 +225,7 @@ class ClusterPool:
             self.attempts[block[0].block] = self.attempts.get(block[0].block, 0) + 1
         if self.failed_starts == ATTEMPTS or max(self.attempts.values(), default=0) == ATTEMPTS:
             what = f"the block that begins with {block[0].example}" if block else "an actor that was to begin"
-            raise UserError(f"{what} was lost {ATTEMPTS} times on the cluster at --on {self.job.on}; the last: {error}")
+            raise UserError(f"{what} was lost {ATTEMPTS} times on the cluster at --on {self.job.on}: {summary(error)}")
         if error is raised:  # what a task raised leaves its actor alive
             self._discard(actor)
         if isinstance(error, NoEncodersError):
