@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import pickle
 from collections.abc import Callable, Sequence
+from copy import copy
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -51,7 +52,7 @@ class FakeRay:
         return reference.value
 
     def wait(self, references: list[Any], num_returns: int = 1, timeout: float = 0) -> tuple[list[Any], list[Any]]:
-        return references[:num_returns], references[num_returns:]
+        return [copy(one) for one in references[:num_returns]], references[num_returns:]  # equal, as for a client
 
     def kill(self, handle: Handle) -> None:
         handle.die()
@@ -80,8 +81,16 @@ class FakeRay:
 class Reference:
     """A result."""
 
+    numbers = itertools.count()
+
     def __init__(self, value: Any = None, error: Exception | None = None) -> None:
-        self.value, self.error = value, error
+        self.value, self.error, self.number = value, error, next(self.numbers)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Reference) and other.number == self.number
+
+    def __hash__(self) -> int:
+        return self.number
 
 
 class Handle:

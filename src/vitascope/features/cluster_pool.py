@@ -205,7 +205,7 @@ class ClusterPool:
             except Exception as error:
                 self._lose(actor, error)
                 continue
-            if result is actor.ready:
+            if result == actor.ready:  # not the same object for clients of a cluster
                 refuse_other_version(value)
                 actor.ready, self.failed_starts = None, 0
             elif isinstance(value, DecodedBlock):
