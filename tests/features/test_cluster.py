@@ -83,10 +83,10 @@ def test_whatever_dies_the_store_is_that_of_one_machine(
     written: list[str] = []
     add = Store.add
     monkeypatch.setattr(Store, "add", lambda self, block, e: (written.append(block), add(self, block, e)))
-    for seed in range(6):
+    for seed in range(4):
         rng = random.Random(seed)
 
-        def fate(kind: str, method: str, number: int, rng: random.Random = rng, share: float = seed * 0.04) -> bool:
+        def fate(kind: str, method: str, number: int, rng: random.Random = rng, share: float = seed * 0.06) -> bool:
             dies = rng.random() < share
             deaths[kind] += dies
             return dies
@@ -97,7 +97,7 @@ def test_whatever_dies_the_store_is_that_of_one_machine(
         assert (summary.encoded, list(summary.failures)) == (19, ["broken"])
         assert len(written) == len(VIEWS) * len(set(written)) == len(VIEWS) * 5
         assert tree(tmp_path / f"on{seed}") == tree(tmp_path / "one")
-    assert min(deaths.values()) > 5
+    assert min(deaths.values()) > 2
 
 
 def test_a_driver_that_ends_loses_only_the_blocks_on_their_way(

@@ -153,19 +153,19 @@ def test_embed_in_shards_and_merge_on_the_command_line(tmp_path: Path, monkeypat
     for number in range(7):
         write_video(tmp_path / "v" / "ab"[number % 2] / f"{number}.mp4", blob(number, number))
     (tmp_path / "v" / "a" / "broken.mp4").write_bytes(b"no video")
-    monkeypatch.setattr(blocking, "BLOCK_EXAMPLES", 3)
+    monkeypatch.setattr(blocking, "BLOCK_EXAMPLES", 4)
     command = ("embed", tmp_path / "v", "-m", "pixels/thumbnail", "-q", "--workers", 1)
     vitascope(*command, "--store", tmp_path / "whole")
-    roots = [tmp_path / f"s{number}" for number in (1, 2, 3, 4)]
+    roots = [tmp_path / f"s{number}" for number in (1, 2, 3)]
     for number, root in enumerate(roots, 1):
-        vitascope(*command, "--store", root, "--shard", f"{number}/4")  # the last one is empty: there are 3 blocks
+        vitascope(*command, "--store", root, "--shard", f"{number}/3")  # the last one is empty: there are 2 blocks
     done = vitascope("merge", tmp_path / "out", *roots[:1], *roots[2:], code=1)
-    assert "shards that no store has: 1 (2/4)" in done.stdout
+    assert "shards that no store has: 1 (2/3)" in done.stdout
     done = vitascope("merge", tmp_path / "out", *roots)
-    assert ": 7 examples, 1 recorded as failed, from 4 stores" in done.stdout
+    assert ": 7 examples, 1 recorded as failed, from 3 stores" in done.stdout
     (whole,) = (tmp_path / "whole").glob("*/*/*")
     (merged,) = (tmp_path / "out").glob("*/*/*")
     found = files(merged)
     assert {name: found.pop(name) for name in list(found) if not name.startswith("shards")} == files(whole)
-    assert sorted(found) == [f"shards/{number}-of-4.json" for number in (1, 2, 3, 4)]
+    assert sorted(found) == [f"shards/{number}-of-3.json" for number in (1, 2, 3)]
     assert "0 examples, 0 clips newly embedded" in vitascope(*command, "--store", tmp_path / "out").stdout
