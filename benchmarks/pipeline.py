@@ -33,7 +33,8 @@ from vitascope.encoders.base import Encoder
 from vitascope.encoders.load import load
 from vitascope.encoders.preprocess import to_tensor
 from vitascope.features.decode_job import DecodeJob
-from vitascope.features.extract import ExtractionOptions, decoder_pool, embed, encode_clips
+from vitascope.features.encode import encode_clips
+from vitascope.features.extract import ExtractionOptions, decoder_pool, embed
 from vitascope.features.view import View
 from vitascope.sampling.names import Uniform
 

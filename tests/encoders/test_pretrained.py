@@ -24,7 +24,7 @@ from vitascope.encoders.load import load
 from vitascope.encoders.networks import empty
 from vitascope.evaluation.evaluate import evaluate
 from vitascope.evaluation.runner import EvaluationConfig
-from vitascope.features.extract import encode_clips
+from vitascope.features.encode import encode_clips
 from vitascope.motionlab.suite import Size
 from vitascope.nn.video_vit import VideoViT, random_vit
 

@@ -21,7 +21,7 @@ from vitascope.encoders.catalog import ENCODERS, cards, models
 from vitascope.encoders.load import load
 from vitascope.encoders.weights.native_card import shipped_cards
 from vitascope.features.decode_job import ClipIndex, DecodeJob, decode_example
-from vitascope.features.extract import encode_clips
+from vitascope.features.encode import encode_clips
 from vitascope.sampling.names import parse
 
 OPENCV = PixelTransform(antialias=False)

@@ -44,6 +44,7 @@ from vitascope.encoders.weights import native, native_card
 from vitascope.encoders.weights import reader as weights
 from vitascope.evaluation import results
 from vitascope.evaluation.scored_files.classes import read_class_scores
+from vitascope.features.blocks import Shard, shard_records
 from vitascope.features.imports.npy_folder import open_folder
 from vitascope.metrics import prediction_columns
 from vitascope.metrics.boxes import Boxes
@@ -110,6 +111,13 @@ def journal(root: Path) -> Path:
     reports = [FileReport(bytes=10, digest="00", kind="file", frames=3, seen=(1,), warnings=("x",)) for _ in range(3)]
     lines = [{"key": str(i), **{f: getattr(r, f) for f in r.__dataclass_fields__}} for i, r in enumerate(reports)]
     return write(root / "m.files.jsonl", "".join(json.dumps(entry) + "\n" for entry in lines))
+
+
+def shard_record(root: Path) -> Path:
+    """The record of a shard in its store."""
+    examples = [Example(id=f"v{i}", path="", truth=0) for i in range(4)]
+    Shard(1, 2).record(root, examples, examples[:2])
+    return root / "shards" / "1-of-2.json"
 
 
 def run_of(root: Path) -> Path:
@@ -534,6 +542,7 @@ KINDS: dict[str, Kind] = {
     "predictions-localization": analyzed("localization", {**BASIC, **LOCALIZED}),
     "predictions-segmentation": analyzed("segmentation", {**BASIC, **SEGMENTED}),
     "predictions-detection": analyzed("detection", {**BASIC, **DETECTED_BOXES}),
+    "shard-record": Kind("json", shard_record, lambda p: shard_records(p.parents[1])),
     "journal": Kind("lines", journal, file_journal._read_journal),
     "encoder": Kind("bytes", shipped, lambda p: native.load(p).state_dict(), same_tensors),  # type: ignore[attr-defined]
     "teacher-features": Kind("bytes", cached_features, lambda p: len(read_segment(p)[1])),

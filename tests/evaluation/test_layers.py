@@ -18,7 +18,8 @@ from vitascope.encoders.load import load
 from vitascope.evaluation.evaluate import evaluate
 from vitascope.evaluation.layers import with_layers
 from vitascope.evaluation.runner import EvaluationConfig
-from vitascope.features.extract import ExtractionOptions, encode_clips, encode_views
+from vitascope.features.encode import encode_clips, encode_views
+from vitascope.features.extract import ExtractionOptions
 from vitascope.features.layers import resolved
 from vitascope.features.view import View
 from vitascope.probes.options import probe

@@ -26,7 +26,8 @@ from vitascope.datasets.builders.folder import build
 from vitascope.encoders.base import Tokens
 from vitascope.features import blocks as blocking
 from vitascope.features import extract
-from vitascope.features.extract import ExtractionOptions, embed, encode_clips, store_key
+from vitascope.features.encode import encode_clips
+from vitascope.features.extract import ExtractionOptions, embed, store_key
 from vitascope.features.store import Store
 from vitascope.features.view import View
 from vitascope.motionlab.write import write_picture

@@ -15,7 +15,8 @@ from vitascope.core.types import Card, Dataset
 from vitascope.datasets.builders.folder import build
 from vitascope.encoders.base import Tokens
 from vitascope.features.base import Batch, Features
-from vitascope.features.extract import ExtractionOptions, embed, encode_clips
+from vitascope.features.encode import encode_clips
+from vitascope.features.extract import ExtractionOptions, embed
 from vitascope.features.live import LiveFeatures
 from vitascope.features.source import (
     FeatureSource,

@@ -18,7 +18,8 @@ from vitascope.encoders.load import load
 from vitascope.evaluation.evaluate import evaluate
 from vitascope.evaluation.runner import EvaluationConfig
 from vitascope.features.base import StoredFeatures
-from vitascope.features.extract import ExtractionOptions, encode_clips
+from vitascope.features.encode import encode_clips
+from vitascope.features.extract import ExtractionOptions
 from vitascope.metrics.permutation import relabelings
 from vitascope.motionlab.render import render
 from vitascope.motionlab.scene import APPEARANCES, sample

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from shlex import quote
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -37,43 +37,58 @@ def embed(
     workers: options.Workers = 0,
     batch: options.AnyBatch = 0,
     device: options.Devices = "",
+    on: options.On = "",
     timeout: options.Timeout = 60.0,
     retry_failed: options.Retry = False,
     full_digest: options.FullDigest = False,
+    shard: Annotated[
+        str,
+        typer.Option(
+            "--shard", help="embed only part i of n, such as 1/8, into a store of its own; see `vitascope merge`"
+        ),
+    ] = "",
     quiet: options.Quiet = False,
 ) -> None:
     """Embed a dataset into the store. Safe to interrupt: rerun to resume.
+
+    Several processes may share the store: start the same command as often as you like, on any machine that sees it.
 
     Example: vitascope embed ./videos -m vit/tiny-random
     """
     from vitascope.core.files import cache
     from vitascope.datasets.splits import limit_examples
-    from vitascope.encoders.load import load
-    from vitascope.features import extract
-    from vitascope.features.layers import layer_views
-    from vitascope.features.store import Store
+    from vitascope.features.blocks import Shard
     from vitascope.features.view import View
     from vitascope.sampling.names import parse
 
+    more = {"retry_failed": retry_failed, "full_digest": full_digest, "on": on, "shard": Shard.parse(shard or "1/1")}
+    own = devices.share(device, workers)
+    quiet = quiet or devices.is_helper()
+    extraction = options.extraction_options(own.workers, batch, own.device, timeout, quiet=quiet, **more)
     dataset = options.open_videos(data, data_root, labeled=False)
     for note in dataset.notes:
         log.warning("%s: %s", dataset.name, note)
     dataset = limit_examples(dataset, limit) if limit else dataset
-    views = [View(parse(view), options.choice(reduce, "--reduce", ("clip", "time", "grid")))]
-    root = store or cache()
-    more = {"retry_failed": retry_failed, "full_digest": full_digest}
-    own = devices.share(device, workers)
-    quiet = quiet or devices.is_helper()
-    extraction = options.extraction_options(own.workers, batch, own.device, timeout, quiet=quiet, **more)
-    loaded = [load(m, extraction.device) for m in models]
-    asked = [(encoder, [*views, *layer_views(views[0], layers, encoder)]) for encoder in loaded]
+    clips = View(parse(view), options.choice(reduce, "--reduce", ("clip", "time", "grid")))
     with devices.helped_by(own.others):
-        outcomes = extract.embed_together(asked, dataset, root=root, options=extraction)
+        _embed_all(dataset, models, clips, layers, (store or cache(), extraction))
+
+
+def _embed_all(dataset: Any, models: Sequence[str], view: Any, layers: str, where: tuple[Path, Any]) -> None:
+    """Embed a dataset by all encoders, and print what was done; the damaged store of one does not stop the others."""
+    from vitascope.encoders.load import load
+    from vitascope.features import extract
+    from vitascope.features.layers import layer_views
+    from vitascope.features.store import Store
+
+    root, extraction = where
+    asked = [(e, [view, *layer_views(view, layers, e)]) for e in (load(m, extraction.device) for m in models)]
+    outcomes = extract.embed_together(asked, dataset, root=root, options=extraction)
     failed = [str(outcome) for outcome in outcomes if isinstance(outcome, UserError)]
     for (encoder, each), summary in zip(asked, outcomes, strict=True):
         if isinstance(summary, UserError):
             continue
-        folder = Store(root, extract.store_key(dataset, encoder.card, views[0])).folder
+        folder = Store(root, extract.store_key(dataset, encoder.card, view)).folder
         print(f"{encoder.card.name}: {summary.encoded} examples, {summary.clips} clips newly embedded into {folder}")
         _print_details([v.layer for v in each[1:]], {**dataset.missing_files, **summary.failures}, summary.notes)
     if failed:
@@ -88,6 +103,29 @@ def _print_details(layers: Sequence[str], missing: Mapping[str, str], notes: Map
         print(f"  missing {example}: {reason}")
     for example, note in notes.items():
         print(f"  damaged {example}: {note}")
+
+
+@app.command()
+def merge(
+    output: Annotated[Path, typer.Argument(help="folder of stored embeddings to write; what it has already is kept")],
+    sources: Annotated[list[Path], typer.Argument(metavar="STORE...", help="folders given to `embed` as --store")],
+    data: Annotated[
+        str, typer.Option("--data", help="the dataset, to name examples that are missing; else the shards tell")
+    ] = "",
+    data_root: options.DataRoot = None,
+    as_json: options.Json = False,
+) -> None:
+    """Merge stores of one dataset, encoder and view that were filled apart. Exit code 1 if examples are missing.
+
+    Example: vitascope merge ~/.cache/vitascope part1 part2
+    """
+    from vitascope.cli import stores
+    from vitascope.features.merge import merge as bring_together
+
+    options.folder(output, "merge")
+    dataset = options.open_videos(data, data_root, labeled=False) if data else None
+    if not stores.print_merged(bring_together(output, sources, dataset=dataset), as_json=as_json):
+        raise typer.Exit(1)
 
 
 @app.command("import")

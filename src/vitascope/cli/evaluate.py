@@ -76,6 +76,7 @@ def evaluate(
     workers: options.Workers = 0,
     batch: options.AnyBatch = 0,
     device: options.Devices = "",
+    on: options.On = "",
     timeout: options.Timeout = 60.0,
     retry_failed: options.Retry = False,
     full_digest: options.FullDigest = False,
@@ -92,7 +93,7 @@ def evaluate(
     from vitascope.evaluation import evaluate as evaluation
     from vitascope.evaluation import runner
 
-    more = {"retry_failed": retry_failed, "full_digest": full_digest}
+    more = {"retry_failed": retry_failed, "full_digest": full_digest, "on": on}
     jobs = _with_pairs(_jobs(data or [], tasks, benchmark, data_root), pairs)
     options.folder(output, "-o")
     own = devices.share(device, workers)

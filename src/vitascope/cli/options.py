@@ -111,6 +111,13 @@ Devices = Annotated[
         show_default="best available",
     ),
 ]
+On = Annotated[
+    str,
+    typer.Option(
+        "--on",
+        help="compute on a Ray cluster: ray (this machine, or that of $RAY_ADDRESS), ray://HOST:10001; extra ray",
+    ),
+]
 Timeout = Annotated[
     float, typer.Option("--timeout", help="give up a video after this many seconds without a frame", min=1)
 ]
@@ -173,12 +180,16 @@ def folder(path: Path, flag: str) -> None:
 
 
 def extraction_options(
-    workers: int, batch: int, device: str, timeout: float = 60.0, *, quiet: bool, **more: bool
+    workers: int, batch: int, device: str, timeout: float = 60.0, *, quiet: bool, **more: Any
 ) -> Any:
     """Extraction options from the command line; `more`: those that few commands have."""
+    from vitascope.core.cluster import check_name, connect
     from vitascope.core.device import device as pick
     from vitascope.features.extract import ExtractionOptions
 
+    if check_name(more.get("on", "")):
+        connect(more["on"])  # before any other work
+        device, more["cluster_device"] = "cpu", device  # this process only reads and writes
     where = str(pick(device))
     return ExtractionOptions(device=where, workers=workers, batch=batch, timeout=timeout, quiet=quiet, **more)
 

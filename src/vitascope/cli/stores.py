@@ -1,7 +1,8 @@
-"""Check of stores: the part of the command `check` that verifies stored embeddings and drops what does not hold."""
+"""Check and merge of stores: what the commands `check` and `merge` print of stored embeddings."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 from vitascope.core.errors import UserError
 
 if TYPE_CHECKING:
+    from vitascope.features.merge import MergeReport
     from vitascope.features.store_check import StoreReport
 
 
@@ -56,3 +58,38 @@ def _lines(name: str, reports: list[StoreReport]) -> list[str]:
     if any(report.problems for report in reports):
         return [*lines, "next: rerun `vitascope embed` or `vitascope evaluate`: what was dropped is embedded again"]
     return lines
+
+
+NAMED = 20
+"""Examples that are named in a line; JSON has all."""
+
+
+def print_merged(reports: Sequence[MergeReport], *, as_json: bool) -> bool:
+    """Print what merged stores consist of; returns whether nothing is missing and nothing of another dataset."""
+    from vitascope.cli import tables
+
+    if as_json:
+        print(tables.as_json([{**asdict(report), "folder": str(report.folder)} for report in reports]))
+    else:
+        for line in (line for report in reports for line in _merge_lines(report)):
+            print(line)
+    return all(report.complete for report in reports)
+
+
+def _merge_lines(report: MergeReport) -> list[str]:
+    failed = f", {len(report.failed)} recorded as failed" if report.failed else ""
+    lines = [f"{report.name}: {report.examples} examples{failed}, from {report.stores} stores", f"    {report.folder}"]
+    named = {
+        "in several stores, with equal vectors": report.doubled,
+        "missing": report.missing,
+        "of no example of the dataset": report.unknown,
+        "shards that no store has": report.absent,
+    }
+    lines += [f"    {what}: {_few(names)}" for what, names in named.items() if names]
+    if report.absent or report.missing:
+        lines.append("    next: run `vitascope embed` with the shards that lack something, then merge again")
+    return lines
+
+
+def _few(names: Sequence[str]) -> str:
+    return f"{len(names)} ({', '.join(names[:NAMED])}{', ...' if len(names) > NAMED else ''})"

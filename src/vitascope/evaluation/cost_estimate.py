@@ -26,7 +26,8 @@ from vitascope.evaluation.evaluate import (
 from vitascope.evaluation.layers import with_layers
 from vitascope.evaluation.runner import EvaluationConfig, result_key, seeds_of
 from vitascope.features.decode_job import ClipIndex, DecodeJob, decode_example
-from vitascope.features.extract import batch_for, encode_clips, store_key
+from vitascope.features.encode import encode_clips
+from vitascope.features.extract import batch_for, store_key
 from vitascope.features.source import BYTES_PER_VALUE, values_per_clip, views_within_budget
 from vitascope.features.store import Store
 from vitascope.features.view import View

@@ -17,6 +17,7 @@ from vitascope.datasets.splits import limit_examples
 from vitascope.encoders.base import Encoder
 from vitascope.encoders.load import load
 from vitascope.evaluation import results
+from vitascope.evaluation.cluster import spread_trainings
 from vitascope.evaluation.data_warnings import MEASURED
 from vitascope.evaluation.layers import with_layers
 from vitascope.evaluation.results import Result
@@ -231,9 +232,11 @@ def _evaluate_task(task: _Task, *, config: EvaluationConfig, failed: list[str]) 
             by_probe[name] = _with_current_warnings(by_probe[name], source.dataset, config.run)
         if task.new:
             source.prepare(task.views)
-        for group in group_by_training(task.new):
+        groups = group_by_training(task.new)
+        spread = spread_trainings(groups, source, config) if config.options.on and groups else [None] * len(groups)
+        for group, trained in zip(groups, spread, strict=True):
             try:
-                group_results = run_probes(group, source, config)
+                group_results = run_probes(group, source, config, trained)
             except UserError as error:
                 failed.append(f"{source.card.name} on {source.dataset.name}:{group[0].name}: {error}")
                 continue

@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from vitascope.core import cluster
 from vitascope.core.errors import UserError
 from vitascope.core.file_identity import content_digest
 from vitascope.core.files import cache
@@ -103,22 +104,47 @@ def origin_of(dataset: Dataset[Any]) -> str:
     return digest([dataset.key, sorted(dataset.missing_files)])
 
 
-def run_probes(probes: Sequence[AnyProbe], source: FeatureSource, config: EvaluationConfig) -> list[Result]:
-    """Run probes that differ in their test view only and share one training; return one Result each, in order."""
-    dataset = source.dataset
-    started, encoded = time.monotonic(), dict(source.summary.seconds)
-    predictions: list[list[FoldPredictions]] = [[] for _ in probes]
-    for seed in seeds_of(probes[0], dataset, config):
-        for fold_number, fold in enumerate(dataset.folds):
-            subset = low_shot(dataset, fold, seed) if dataset.train_fraction else fold
-            try:
-                for collected, fold_predictions in zip(
-                    predictions, _run_fold(probes, source, subset, config, (fold_number, seed)), strict=True
-                ):
-                    collected.append(fold_predictions)
-            finally:
-                source.release()
-    seconds = {**encoded, "probe": (time.monotonic() - started) / len(probes)}
+class Trained(NamedTuple):
+    """What one training gives: the predictions of every probe that shares it."""
+
+    predictions: list[FoldPredictions]
+    seconds: float
+
+
+def trainings(probes: Sequence[AnyProbe], dataset: Dataset[Any], config: EvaluationConfig) -> list[tuple[int, int]]:
+    """Return fold and seed of every training of probes that share one; they are independent of each other."""
+    return [(fold, seed) for seed in seeds_of(probes[0], dataset, config) for fold in range(len(dataset.folds))]
+
+
+def run_training(
+    probes: Sequence[AnyProbe], source: FeatureSource, config: EvaluationConfig, fold_and_seed: tuple[int, int]
+) -> Trained:
+    """Train once, on one fold with one seed, and predict the test view of every probe."""
+    started, dataset = time.monotonic(), source.dataset
+    fold = dataset.folds[fold_and_seed[0]]
+    subset = low_shot(dataset, fold, fold_and_seed[1]) if dataset.train_fraction else fold
+    try:
+        return Trained(list(_run_fold(probes, source, subset, config, fold_and_seed)), time.monotonic() - started)
+    finally:
+        source.release()
+
+
+def run_probes(
+    probes: Sequence[AnyProbe],
+    source: FeatureSource,
+    config: EvaluationConfig,
+    trained: Iterable[Trained] | None = None,
+) -> list[Result]:
+    """Run probes that differ in their test view only and share one training; return one Result each, in order.
+
+    `trained`: what their trainings gave, in the order of `trainings`, where they run elsewhere.
+    """
+    dataset, encoded = source.dataset, dict(source.summary.seconds)
+    if trained is None:
+        trained = (run_training(probes, source, config, one) for one in trainings(probes, dataset, config))
+    done = list(trained)
+    predictions = [[one.predictions[i] for one in done] for i in range(len(probes))]
+    seconds = {**encoded, "probe": sum(one.seconds for one in done) / len(probes)}
     copies = confirmed([c for fold in predictions[0] for c in fold.candidates], dataset, config.options)
     return [
         _result(p, a, source, config, seconds=seconds, copies=copies) for p, a in zip(probes, predictions, strict=True)
@@ -289,7 +315,7 @@ def _result(
         ),
         seed=config.seed,
         seconds=seconds,
-        code=versions(config.options.device),
+        code=versions(config.options.device, config.options.on),
         predictions=path.as_posix(),
     )
 
@@ -335,13 +361,17 @@ def _missing(predictions: Sequence[FoldPredictions], reasons: Mapping[str, str])
     return missing
 
 
-def versions(device: str) -> dict[str, str]:
-    """Return the versions of software and hardware that computed a result."""
+def versions(device: str, on: str = "") -> dict[str, str]:
+    """Return the versions of software and hardware that computed a result, `on` a cluster if it is named."""
     return {
         "vitascope": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
         "system": f"{platform.system()} {platform.machine()}",
-        "device": torch.cuda.get_device_name() if device.startswith("cuda") else device,
+        "device": (cluster.accelerators(cluster.connect(on)) or "cpu")
+        if on
+        else torch.cuda.get_device_name()
+        if device.startswith("cuda")
+        else device,
     }

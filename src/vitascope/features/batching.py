@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from vitascope.core.errors import UserError
 from vitascope.features.gpu_lane import Lane
 
 Owner = TypeVar("Owner")
@@ -83,3 +84,14 @@ class ClipBatcher(Generic[Owner, Output]):
             self._begun = None
             self.seconds += wait()
             self.deliver(owners, output)
+
+
+def refuse_mixed(
+    dataset: str, encoder: str, batcher: ClipBatcher[Any, Any], pixels: UInt8[Tensor, "t y x 3"], *, grids: bool
+) -> None:
+    """Raise UserError for a clip of another shape than those before it if token grids are stored (`grids`)."""
+    if grids and not batcher.accepts(pixels):
+        raise UserError(
+            f"{dataset} mixes images and videos, for which {encoder} returns token grids of different lengths; keep "
+            "one vector per clip (--reduce clip), or use a folder for each"
+        )

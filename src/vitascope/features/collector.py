@@ -10,13 +10,13 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from vitascope.core.errors import UserError
 from vitascope.core.file_identity import FileIdentity
 from vitascope.core.progress import EncodingProgress
 from vitascope.core.types import Card, Example
 from vitascope.core.worker_pool import Failed
 from vitascope.features.batching import ClipBatcher
 from vitascope.features.claims import Claims
+from vitascope.features.cluster_actors import EncodedClips, Vectors
 from vitascope.features.decode_job import Changed, ClipHeader, ClipIndex, DecodeJob, Message, Pixels
 from vitascope.features.freshness import Freshness
 from vitascope.features.gpu_lane import Lane
@@ -29,6 +29,8 @@ Blocks = dict[str, list[Example[Any]]]
 """Examples by the name of their block."""
 Encode = Callable[[UInt8[Tensor, "n t y x 3"]], dict[View, Tensor]]
 """A batch of clips to the vectors of each through every view: float32, on the host."""
+Check = Callable[[ClipBatcher[Any, Any], UInt8[Tensor, "t y x 3"]], None]
+"""Refuses a clip that cannot be stored with those before it."""
 
 
 class Collector:
@@ -40,6 +42,7 @@ class Collector:
         stores: Mapping[View, Store],
         encode: Encode,
         *,
+        check: Check,
         batch: int,
         progress: EncodingProgress,
         lane: Lane | None = None,
@@ -48,14 +51,14 @@ class Collector:
 
         `progress` counts for this encoder, and perhaps for others that read the same videos.
         """
-        self.card, self.stores, self.progress = card, stores, progress
+        self.card, self.stores, self.check, self.progress = card, stores, check, progress
         self.samplers: tuple[Sampler, ...] = tuple(dict.fromkeys(v.sampler for v in stores))
         self.todo: Blocks = {}
         """Missing examples of every block that is not claimed yet."""
         self.changed: set[str] = set()
         """Examples whose files changed while they were read."""
         self.encoded = self.clips = 0
-        self.batcher = ClipBatcher(batch, encode, self._deliver, lane)
+        self.batcher = ClipBatcher(batch, encode, self._computed, lane)
         self._claims = Claims()
         self._remaining: dict[str, int] = {}
         self._pending: dict[str, PendingExample] = {}
@@ -108,32 +111,31 @@ class Collector:
         """Give up all claims."""
         self._claims.close()
 
-    def take(self, job: DecodeJob, message: Message | Failed, pixels: Pixels | None) -> None:
+    def take(self, job: DecodeJob, message: Message | EncodedClips | Failed, pixels: Pixels | None) -> None:
         """Process one message of a worker; messages arrive job by job, in order."""
         if isinstance(message, FileIdentity):
             self._files[job.example] = message
+        elif isinstance(message, EncodedClips):
+            self.batcher.seconds += message.seconds
+            self._deliver(message.clips, message.outputs)
         elif isinstance(message, ClipHeader):
             self._pending[job.example] = PendingExample(message, {})
         elif isinstance(message, ClipIndex):
             assert pixels is not None
-            self._add_clip(job, message, torch.from_numpy(pixels))
+            clip = torch.from_numpy(pixels)
+            self.check(self.batcher, clip)
+            self.batcher.add((job.example, message), clip)
         else:
             self._close(job, message)
 
-    def _add_clip(self, job: DecodeJob, index: ClipIndex, pixels: UInt8[Tensor, "t y x 3"]) -> None:
-        if not self.batcher.accepts(pixels) and any(view.reduce != "clip" for view in self.stores):
-            raise UserError(
-                f"the dataset mixes images and videos, for which {self.card.name} returns token grids of different "
-                "lengths; keep one vector per clip (--reduce clip), or use a folder for each"
-            )
-        self.batcher.add((job.example, index), pixels)
+    def _computed(self, clips: list[tuple[str, ClipIndex]], outputs: dict[View, Tensor]) -> None:
+        self._deliver(clips, {view: values.numpy() for view, values in outputs.items()})
 
-    def _deliver(self, clips: list[tuple[str, ClipIndex]], outputs: dict[View, Tensor]) -> None:
+    def _deliver(self, clips: list[tuple[str, ClipIndex]], outputs: Vectors) -> None:
         self.clips += len(clips)
         self.progress.clips += len(clips)
-        arrays = {view: values.numpy() for view, values in outputs.items()}
         for i, (example, index) in enumerate(clips):
-            for view, vectors in arrays.items():
+            for view, vectors in outputs.items():
                 if view.sampler == self.samplers[index.sampler]:
                     self._pending[example].add(view, index, vectors[i])
 

@@ -11,37 +11,33 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import UInt8
-from torch import Tensor
 
 from vitascope.core.errors import UserError
 from vitascope.core.log import log
 from vitascope.core.progress import EncodingProgress, ProgressLine
 from vitascope.core.types import Card, Dataset, Example
 from vitascope.core.worker_pool import Group, Pool
-from vitascope.encoders.base import Encoder, Tokens, call, shape_problem
-from vitascope.encoders.layers import block_means
+from vitascope.encoders.base import Encoder
 from vitascope.encoders.precomputed import Release
-from vitascope.encoders.preprocess import to_tensor
 from vitascope.features.batch_size import DEFAULT_BATCH, fastest_batch
-from vitascope.features.blocks import blocks
+from vitascope.features.batching import refuse_mixed
+from vitascope.features.blocks import WHOLE, Shard
+from vitascope.features.cluster_pool import ClusterJob, ClusterPool
 from vitascope.features.collector import Collector
 from vitascope.features.decode_group import decode_together, group_size, groups
 from vitascope.features.decode_job import Changed, DecodeJob, decode_example
+from vitascope.features.encode import encode_batch, encode_clips, encode_views
 from vitascope.features.freshness import Freshness
 from vitascope.features.gpu_lane import lane_to
-from vitascope.features.imports.twelvelabs import copy_released, granularity_for
-from vitascope.features.layers import layer_number
+from vitascope.features.released import copy_published
 from vitascope.features.store import Key, Store
-from vitascope.features.view import Reduce, View
-from vitascope.sampling.names import MultiClip, Uniform, altered, describe
+from vitascope.features.view import View
 
 PIPELINE = 2
 """Version of decoding and pixel arithmetic; incremented whenever the same file would yield different pixels."""
@@ -56,6 +52,10 @@ class ExtractionOptions:
     """How to run extraction; no option changes a vector."""
 
     device: str = "cpu"
+    on: str = ""
+    """Cluster to compute on, `ray` or `ray://host:port`; empty: this process and its workers."""
+    cluster_device: str = ""
+    """Device of the encoders on the cluster; empty: GPUs if it has some."""
     workers: int = 0
     """Decoding processes; 0: all cores but one, which is left to the encoder."""
     batch: int = DEFAULT_BATCH
@@ -66,6 +66,8 @@ class ExtractionOptions:
     """Retry examples that failed before."""
     full_digest: bool = False
     """Identify video files by all their bytes, not by samples of them."""
+    shard: Shard = WHOLE
+    """Which part of the dataset to embed."""
     quiet: bool = False
     """Print no progress."""
 
@@ -89,37 +91,6 @@ class ExtractionSummary:
     """Clips encoded now."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Time by phase: embed (wall clock), decode, encode."""
-
-
-def encode_clips(encoder: Encoder, pixels: UInt8[Tensor, "n t y x 3"], *, device: str = "cpu") -> Tokens:
-    """Normalize clips and run the encoder without autograd, at the precision its card states.
-
-    Raises UserError if the output does not have the shape that the card states.
-    """
-    half = encoder.card.precision == "bfloat16"
-    with torch.inference_mode(), torch.autocast(torch.device(device).type, torch.bfloat16) if half else nullcontext():
-        tokens: Tokens = call(encoder, to_tensor(pixels.to(device), encoder.card))
-    wrong = shape_problem(tokens, encoder.card, len(pixels))
-    if wrong:
-        raise UserError(f"{encoder.card.name} returned {wrong}; run `vitascope check`")
-    return tokens
-
-
-def reduce_tokens(tokens: Tokens, reduce: Reduce) -> Tensor:
-    """Reduce tokens as a view asks; see `features.view.Reduce`."""
-    if reduce == "clip":
-        return tokens.clip
-    return tokens.grid.mean((2, 3)) if reduce == "time" else tokens.grid
-
-
-def encode_views(
-    encoder: Encoder, pixels: UInt8[Tensor, "n t y x 3"], views: Sequence[View], *, device: str = "cpu"
-) -> dict[View, Tensor]:
-    """Encode clips once, and return what each of `views` reads of them: outputs of the encoder, or of its blocks."""
-    layers = {view: layer_number(view.layer) for view in views if view.layer}
-    with block_means(encoder, sorted(set(layers.values())), len(pixels)) as means:
-        tokens = encode_clips(encoder, pixels, device=device)
-    return {v: means[layers[v]] if v in layers else reduce_tokens(tokens, v.reduce) for v in views}
 
 
 def batch_for(encoder: Encoder, options: ExtractionOptions) -> int:
@@ -155,6 +126,11 @@ def decoder_pool(card: Card, options: ExtractionOptions, *others: Card) -> Pool[
         ahead=(options.batch or DEFAULT_BATCH) // options.processes + 1,
         together=decode_together,
     )
+
+
+def decoders(card: Card, options: ExtractionOptions, workers: int) -> Pool[DecodeJob]:
+    """Return a pool of so many workers."""
+    return decoder_pool(card, replace(options, workers=workers))
 
 
 def store_key(dataset: Dataset[Any], card: Card, view: View) -> Key:
@@ -198,56 +174,79 @@ def embed_together(
     left = dict(enumerate(encoders))
     while left:
         together: dict[int, Collector] = {}
-        progress, folders = EncodingProgress("", 0), set[Path]()
+        progress, folders, pool = EncodingProgress("", 0), set[Path](), partial(_local_pool, options)
         for number, (encoder, views) in list(left.items()):
             stores = {v: Store(root, store_key(dataset, encoder.card, v)) for v in views}
             if isinstance(encoder, Release):
-                outcomes[number] = _attempt(partial(_embed_released, encoder, dataset, views, root))
-            elif folders.isdisjoint(found := {store.folder for store in stores.values()}):
+                outcomes[number] = _attempt(partial(_embed_released, encoder, dataset, stores, options))
+            elif folders.isdisjoint(found := {store.folder for store in stores.values()}) and not (
+                together and options.on  # the actors of a cluster have one encoder
+            ):
                 folders |= found
-                encode = partial(_encode_batch, encoder, list(views), options.device)
-                batch, lane = batch_for(encoder, options), lane_to(options.device)
-                together[number] = Collector(encoder.card, stores, encode, batch=batch, progress=progress, lane=lane)
+                together[number] = collector = _collector(encoder, dataset, stores, options, progress=progress)
+                pool = partial(_cluster_pool, encoder, collector, options) if options.on else pool
             else:  # the same vectors twice: the second time they are there
                 continue
             del left[number]
-        extraction = _Extraction(list(together.values()), dataset, options, progress)
+        extraction = _Extraction(list(together.values()), dataset, options, pool, progress=progress)
         outcomes |= zip(together, extraction.run(), strict=True)
     return [outcomes[number] for number in range(len(encoders))]
 
 
-def _embed_released(release: Release, dataset: Dataset[Any], views: Sequence[View], root: Path) -> ExtractionSummary:
-    """Copy published vectors into the store: one vector per video, or one per clip."""
-    for view in views:
-        if changed := altered(view.sampler):
-            raise UserError(
-                f"{release.card.name}: embeddings of {changed} clips cannot be made of published ones, which are of "
-                "the clips as they were; evaluate an encoder on the videos"
-            )
-        if not isinstance(view.sampler, (Uniform, MultiClip)) or view.reduce != "clip":
-            raise UserError(
-                f"{release.card.name}: no published vectors for view {describe(view.sampler)}; published are "
-                "uniform and multiclip"
-            )
-    available = replace(dataset, examples=tuple(e for e in dataset.examples if e.id not in dataset.missing_files))
-    missing: dict[str, str] = {}
-    for view in views:
-        store = Store(root, store_key(dataset, release.card, view))
-        missing |= copy_released(release, available, store, granularity_for(view.sampler))
-    if len(missing) == len(available.examples):
-        example, why = next(iter(missing.items()))
-        raise UserError(
-            f"{dataset.name}: no published vectors for any of {len(missing)} videos; first: {example}: {why}"
+def _embed_released(
+    release: Release, dataset: Dataset[Any], stores: Mapping[View, Store], options: ExtractionOptions
+) -> ExtractionSummary:
+    if options.shard.of > 1:
+        raise UserError(f"{release.card.name}: published vectors are copied, not computed; leave out --shard")
+    missing = copy_published(release, dataset, stores)
+    return ExtractionSummary(missing, encoded=len(dataset.examples) - len(dataset.missing_files) - len(missing))
+
+
+def _collector(
+    encoder: Encoder,
+    dataset: Dataset[Any],
+    stores: Mapping[View, Store],
+    options: ExtractionOptions,
+    *,
+    progress: EncodingProgress,
+) -> Collector:
+    """Return what encodes and stores decoded clips; on a cluster, where others encode, it only stores."""
+    grids = any(view.reduce != "clip" for view in stores)
+    return Collector(
+        encoder.card,
+        stores,
+        partial(encode_batch, encoder, list(stores), options.device),
+        check=partial(refuse_mixed, dataset.name, encoder.card.name, grids=grids),
+        batch=batch_for(encoder, options),
+        progress=progress,
+        lane=None if options.on else lane_to(options.device),
+    )
+
+
+def _local_pool(options: ExtractionOptions, working: Sequence[Collector]) -> Pool[DecodeJob]:
+    """Return processes of this machine that decode for these collectors."""
+    cards = [collector.card for collector in working]
+    return decoder_pool(cards[0], options, *cards[1:])
+
+
+def _cluster_pool(
+    encoder: Encoder, collector: Collector, options: ExtractionOptions, working: Sequence[Collector]
+) -> ClusterPool:
+    """Return actors of a cluster that decode for this collector and also encode."""
+    return ClusterPool(
+        ClusterJob(
+            on=options.on,
+            encoder=encoder,
+            views=tuple(collector.stores),
+            decoders=partial(decoders, encoder.card, options),
+            encode=encode_views,
+            check=collector.check,
+            batch=options.batch or DEFAULT_BATCH,
+            device=options.cluster_device,
+            workers=options.workers,
+            blocks=len(collector.todo),
         )
-    return ExtractionSummary(missing, encoded=len(available.examples) - len(missing))
-
-
-def _encode_batch(
-    encoder: Encoder, views: Sequence[View], device: str, pixels: UInt8[Tensor, "n t y x 3"]
-) -> dict[View, Tensor]:
-    """Begin to encode a batch; on a GPU, the vectors are on the host when it has done what it was given."""
-    encoded = encode_views(encoder, pixels, views, device=device)
-    return {view: values.float().to("cpu", non_blocking=True) for view, values in encoded.items()}
+    )
 
 
 class _Extraction:
@@ -258,24 +257,37 @@ class _Extraction:
         collectors: Sequence[Collector],
         dataset: Dataset[Any],
         options: ExtractionOptions,
+        pool: Callable[[Sequence[Collector]], Pool[DecodeJob] | ClusterPool],
+        *,
         progress: EncodingProgress,
     ) -> None:
-        self.collectors, self.dataset, self.options, self.progress = collectors, dataset, options, progress
+        """`pool`: gives what decodes for collectors."""
+        self.collectors, self.dataset, self.options, self.pool = collectors, dataset, options, pool
+        self.progress = progress
         self.fresh = Freshness(retry_failed=options.retry_failed)
-        self.wanted = [e for e in dataset.examples if e.id not in dataset.missing_files]
-        self.blocks = dict(blocks(self.wanted))
+        self.available = [e for e in dataset.examples if e.id not in dataset.missing_files]
+        self.blocks = dict(options.shard.blocks(self.available))
+        self.wanted = [e for block in self.blocks.values() for e in block]
+        """Examples of the shard that have a file."""
         self.failed: dict[Collector, UserError] = {}
         """Encoders that cannot go on, and why."""
         self.waiting = False
 
     def run(self) -> list[ExtractionSummary | UserError]:
         for collector in self.collectors:
-            self._guarded(collector, partial(collector.look, self.blocks, self.fresh))
+            self._guarded(collector, partial(self._look, collector))
         working = self._working()
         seconds = self._encode(working) if working else {}
         for collector in self.collectors:
             seconds.setdefault(collector, {})
         return [self._summary(c, seconds[c]) for c in self.collectors]
+
+    def _look(self, collector: Collector) -> None:
+        """Let a collector note what its stores lack, and record in them which shard this is."""
+        collector.look(self.blocks, self.fresh)
+        if self.options.shard.of > 1:
+            for store in collector.stores.values():
+                self.options.shard.record(store.folder, self.available, self.wanted)
 
     def _working(self) -> list[Collector]:
         """The encoders that still have something to do."""
@@ -309,7 +321,7 @@ class _Extraction:
         self.progress.label = f"{cards[0].name if len(cards) == 1 else f'{len(cards)} encoders'} on {self.dataset.name}"
         self.progress.total = sum(len(block) for c in working for block in c.todo.values())
         self.progress.started = time.monotonic()
-        pool = decoder_pool(cards[0], self.options, *cards[1:])
+        pool = self.pool(working)
         try:
             with pool, ProgressLine(self.progress, quiet=self.options.quiet) as line:
                 for _ in range(ATTEMPTS):
@@ -323,7 +335,7 @@ class _Extraction:
         share = {c: s / (sum(spent.values()) or 1.0) for c, s in spent.items()}
         return {c: {"embed": wall * share[c], "decode": decode, "encode": c.batcher.seconds} for c in working}
 
-    def _work(self, pool: Pool[DecodeJob], line: ProgressLine) -> None:
+    def _work(self, pool: Pool[DecodeJob] | ClusterPool, line: ProgressLine) -> None:
         """Encode the blocks that are left, except those that other processes finish."""
         while self._working():
             for job, message, pixels in pool.run(self._claim()):
@@ -337,7 +349,7 @@ class _Extraction:
                 self._say_waiting(max(len(c.todo) for c in left))
                 time.sleep(0.5)
 
-    def _show(self, pool: Pool[DecodeJob], line: ProgressLine) -> None:
+    def _show(self, pool: Pool[DecodeJob] | ClusterPool, line: ProgressLine) -> None:
         self.progress.decode_busy = pool.busy
         encoding = sum(c.batcher.seconds for c in self.collectors)
         self.progress.encode_busy = encoding / max(self.progress.seconds, 1e-9)

@@ -19,7 +19,8 @@ from vitascope.features.base import Batch, SpansPerExample
 from vitascope.features.batching import ClipBatcher
 from vitascope.features.decode_group import group_size, groups
 from vitascope.features.decode_job import ClipHeader, ClipIndex, DecodeJob
-from vitascope.features.extract import ExtractionOptions, batch_for, decoder_pool, encode_views
+from vitascope.features.encode import encode_views
+from vitascope.features.extract import ExtractionOptions, batch_for, decoder_pool
 from vitascope.features.view import View
 from vitascope.sampling.augmentations import at_epoch
 from vitascope.sampling.samplers import Sampler

@@ -19,14 +19,8 @@ from vitascope.core.types import Card, Dataset, Example
 from vitascope.encoders.base import Encoder
 from vitascope.encoders.precomputed import Release
 from vitascope.features.base import ClipSpans, Features, MemmapFeatures, StoredFeatures
-from vitascope.features.extract import (
-    ExtractionOptions,
-    ExtractionSummary,
-    embed_together,
-    encode_clips,
-    reduce_tokens,
-    store_key,
-)
+from vitascope.features.encode import encode_clips, reduce_tokens
+from vitascope.features.extract import ExtractionOptions, ExtractionSummary, embed_together, store_key
 from vitascope.features.freshness import FILES, Freshness, Known, files_digest, inputs_digest
 from vitascope.features.imports import twelvelabs
 from vitascope.features.live import LiveFeatures
