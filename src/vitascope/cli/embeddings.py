@@ -46,6 +46,7 @@ def embed(
 
     Example: vitascope embed ./videos -m vit/tiny-random
     """
+    from vitascope.core.arrow import skip_pandas
     from vitascope.core.files import cache
     from vitascope.datasets.splits import limit_examples
     from vitascope.encoders.load import load
@@ -55,6 +56,7 @@ def embed(
     from vitascope.features.view import View
     from vitascope.sampling.names import parse
 
+    skip_pandas()
     dataset = options.open_videos(data, data_root, labeled=False)
     for note in dataset.notes:
         log.warning("%s: %s", dataset.name, note)

@@ -88,10 +88,12 @@ def evaluate(
 
     Example: vitascope evaluate ./videos -m vit/tiny-random -m pixels/thumbnail -t knn -t linear -o runs/mine
     """
+    from vitascope.core.arrow import skip_pandas
     from vitascope.core.files import cache
     from vitascope.evaluation import evaluate as evaluation
     from vitascope.evaluation import runner
 
+    skip_pandas()
     more = {"retry_failed": retry_failed, "full_digest": full_digest}
     jobs = _with_pairs(_jobs(data or [], tasks, benchmark, data_root), pairs)
     options.folder(output, "-o")
