@@ -67,7 +67,10 @@ def confirmed(found: Sequence[Candidate], dataset: Dataset[Any], options: Extrac
 
 def _nearest(train: Float[Tensor, "n d"], test: Float[Tensor, "m d"]) -> tuple[list[float], list[int]]:
     """The cosine of each test vector with its nearest training vector, and the index of that one."""
-    mean = torch.stack([part.double().sum(0) for part in train.split(ROWS)]).sum(0).div(len(train)).float()
+    total = torch.zeros(train.shape[1], dtype=torch.float64, device=train.device)
+    for part in train.split(ROWS):
+        total += part.double().sum(0)
+    mean = (total / len(train)).float()
     best, index = torch.full((len(test),), -torch.inf, device=train.device), torch.zeros(len(test), dtype=torch.int64)
     index = index.to(train.device)
     queries = torch.nn.functional.normalize(test.float() - mean, dim=1)

@@ -60,14 +60,22 @@ def neighbors(
     of similarities and the candidates.
     """
     bank = bank if device is None else bank.to(device)
-    norms = torch.cat([_norms(_single(part, shift)) for part in _tiles(bank)])
-    kept = _Bank(bank, shift, norms, apart.bank if apart else None)
+    kept = _Bank(bank, shift, _bank_norms(bank, shift), apart.bank if apart else None)
     units = _tiles(apart.queries) if apart else repeat(None)
     parts = [
         _nearest(_single(part.to(bank.device), shift), kept, min(k, len(bank)), units=own)
         for part, own in zip(_tiles(queries), units, strict=False)
     ]
     return Neighbors(torch.cat([s for s, _ in parts]), torch.cat([i for _, i in parts]))
+
+
+def mean_vector(values: Float[Tensor, "n d"]) -> Float[Tensor, "d"]:
+    """Return the mean of all vectors, summed in double precision."""
+    parts = torch.split(values, TILE)
+    sums = torch.empty(len(parts), values.shape[1], dtype=torch.float64, device=values.device)
+    for own, part in zip(sums, parts, strict=True):  # in place, see `_bank_norms`
+        torch.sum(part.double(), dim=0, out=own)
+    return (sums.sum(dim=0) / len(values)).float()
 
 
 def _single(values: Float[Tensor, "*n d"], shift: Float[Tensor, "d"] | None) -> Float[Tensor, "*n d"]:
@@ -104,6 +112,14 @@ def _tiles(values: Shaped[Tensor, "n *d"]) -> Iterator[Shaped[Tensor, "m *d"]]:
 def _norms(values: Float[Tensor, "n d"]) -> Float[Tensor, "n"]:
     norms: Tensor = torch.linalg.vector_norm(values, dim=1, dtype=torch.float64)
     return norms.clamp_(min=EPSILON)
+
+
+def _bank_norms(bank: Float[Tensor, "b d"], shift: Float[Tensor, "d"] | None) -> Float[Tensor, "b"]:
+    # in place: small results among large temporaries would keep the memory of these from being used again
+    norms = torch.empty(len(bank), dtype=torch.float64, device=bank.device)
+    for part, own in zip(_tiles(bank), _tiles(norms), strict=True):
+        own.copy_(_norms(_single(part, shift)))
+    return norms
 
 
 def _find_candidates(

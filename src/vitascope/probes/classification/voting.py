@@ -18,7 +18,7 @@ from vitascope.core.types import Example
 from vitascope.features.aggregation import Sequences, as_stored, in_time
 from vitascope.features.base import Features, FlatVectors, check_same_shape, mean_vectors
 from vitascope.probes.classification.multilabel import Targets, is_multilabel, labels_of
-from vitascope.probes.classification.nearest_neighbors import TILE, Apart, Neighbors, neighbors
+from vitascope.probes.classification.nearest_neighbors import TILE, Apart, Neighbors, mean_vector, neighbors
 from vitascope.probes.classification.set_similarity import SEES_ORDER, Measure, set_neighbors
 
 Array: TypeAlias = NDArray[Any]
@@ -85,9 +85,7 @@ class VectorSearch:
 
     def centered(self) -> VectorSearch:
         """Both without the mean of the bank."""
-        parts = torch.split(self.bank.values, TILE)
-        total = torch.stack([part.double().sum(dim=0) for part in parts]).sum(dim=0)
-        return replace(self, shift=(total / len(self.bank.values)).float())
+        return replace(self, shift=mean_vector(self.bank.values))
 
 
 @dataclass(frozen=True)
