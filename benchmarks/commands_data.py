@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
+
 from commands import DIM, QUERIES
 from temporal_metrics import ACTIONS, localized, timelines
-
 from vitascope.core.types import Card, Dataset, Example, Fold
 from vitascope.datasets import precomputed
 from vitascope.features.imports.twelvelabs import imported_key

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
+
 from plain.localization import Row, published_map
 from plain.segmentation import published_segmentation
-
 from vitascope.metrics import segmental, temporal_ap
 from vitascope.metrics.temporal_ap import Segments
 

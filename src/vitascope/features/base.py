@@ -205,9 +205,7 @@ def _flatten_batches(features: Features[T]) -> FlatVectors:
 
 
 def _flatten_stored(features: StoredFeatures) -> FlatVectors:
-    return FlatVectors(
-        features.values, torch.repeat_interleave(features.offsets.diff()).to(features.values.device)
-    )
+    return FlatVectors(features.values, torch.repeat_interleave(features.offsets.diff()).to(features.values.device))
 
 
 @dataclass(frozen=True)
