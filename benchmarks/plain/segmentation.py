@@ -77,7 +77,7 @@ def published_segmentation(given: list[tuple[list[str], list[str]]]) -> Numbers:
 def main(truth: str, found: str) -> None:
     """Print accuracy, edit score, F1 at each overlap and their mean, in percent."""
     files = sorted(Path(truth).glob("*.txt"))
-    print(published_segmentation([tuple(p.read_text().split() for p in (Path(found) / f.name, f)) for f in files]))
+    print(published_segmentation([((Path(found) / f.name).read_text().split(), f.read_text().split()) for f in files]))
 
 
 if __name__ == "__main__":

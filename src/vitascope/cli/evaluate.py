@@ -88,12 +88,10 @@ def evaluate(
 
     Example: vitascope evaluate ./videos -m vit/tiny-random -m pixels/thumbnail -t knn -t linear -o runs/mine
     """
-    from vitascope.core.arrow import skip_pandas
     from vitascope.core.files import cache
     from vitascope.evaluation import evaluate as evaluation
     from vitascope.evaluation import runner
 
-    skip_pandas()
     more = {"retry_failed": retry_failed, "full_digest": full_digest}
     jobs = _with_pairs(_jobs(data or [], tasks, benchmark, data_root), pairs)
     options.folder(output, "-o")
@@ -118,9 +116,11 @@ def evaluate(
 
 def _jobs(data: list[str], tasks: list[str], benchmark: str, data_root: Path | None) -> list[tuple[Any, list[str]]]:
     """Open the datasets, each with its probes."""
+    from vitascope.core.arrow import skip_pandas
     from vitascope.datasets.open import open_dataset
     from vitascope.evaluation.evaluate import default_probes, need_classes
 
+    skip_pandas()
     if benchmark:
         from vitascope.evaluation import benchmarks
 

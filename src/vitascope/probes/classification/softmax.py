@@ -46,12 +46,8 @@ class Scaling(NamedTuple):
         return cls(zeros, zeros + 1)
 
     def __call__(self, values: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        """Standardize `values` in place."""
-        return values.sub_(self.shift).div_(self.scale)
-
-    def copy_of(self, values: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        """Standardize a copy of `values` of any precision, in single precision."""
-        return self(values.to(torch.float32, copy=True))
+        """Return standardized `values` of any precision in single precision."""
+        return (values - self.shift).div_(self.scale)
 
 
 def fit_scaling(values: Float[Tensor, "n d"]) -> Scaling:
@@ -100,7 +96,7 @@ def probabilities(
     head: LinearHeads, test: FlatVectors, scaling: Scaling, examples: int, *, multilabel: bool = False
 ) -> Float[Tensor, "e c"]:
     """Return class probabilities by one classifier, averaged over the vectors of each example; NaN if it has none."""
-    each = (logits(head, scaling.copy_of(part))[:, 0] for part in torch.split(test.values, CHUNK))
+    each = (logits(head, scaling(part))[:, 0] for part in torch.split(test.values, CHUNK))
     parts = [probabilities_of(part, multilabel=multilabel) for part in each]
     counts = torch.bincount(test.owner, minlength=examples)
     mean: Tensor = torch.segment_reduce(torch.cat(parts), "mean", lengths=counts)
@@ -140,7 +136,7 @@ def fit_lbfgs(
         total = 0.5 * decay * float(head.weight.double().square().sum())
         for start in range(0, len(values), CHUNK):
             x, y, w = (v[start : start + CHUNK] for v in (values, targets, importance))
-            x = scaling.copy_of(x)
+            x = scaling(x)
             losses, error = loss_and_errors(logits(head, x)[:, 0], y)
             total += float((w * losses).double().sum())
             error *= w[:, None]

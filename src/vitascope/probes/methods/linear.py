@@ -271,7 +271,7 @@ class _TrainingData:
             vectors = self._vectors(self.memory, order, epoch, generator)
             for start in range(0, epoch_steps * batch, batch):
                 part = slice(start, start + batch)
-                yield self.memory.values[vectors[part]].float(), self.labels[order[part]]
+                yield self.memory.values[vectors[part]], self.labels[order[part]]
 
     def _vectors(
         self, memory: FlatVectors, order: Int[Tensor, "e"], epoch: int, generator: torch.Generator
