@@ -21,6 +21,8 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
+from plain.localization import Row, published_map
+from plain.segmentation import published_segmentation
 from vitascope.metrics import segmental, temporal_ap
 from vitascope.metrics.temporal_ap import Segments
 
@@ -31,8 +33,6 @@ TARGETS = {"mAP": 20, "segmentation": 10}
 """Times faster."""
 
 Numbers: TypeAlias = list[float]
-Row: TypeAlias = tuple[str, float, float, str, float]
-"""Video, start, end, label, score."""
 Pair: TypeAlias = tuple[np.ndarray, np.ndarray]
 
 
@@ -73,120 +73,6 @@ def listed(segments: Segments) -> list[Row]:
     """Rows with names, as they come out of the files."""
     columns = [column.tolist() for column in segments]
     return [(f"video_{v:07}", a, b, f"class_{c}", s) for v, a, b, c, s in zip(*columns, strict=True)]
-
-
-def iou(start: float, end: float, table: np.ndarray) -> np.ndarray:
-    """Of one segment with the true ones of its video."""
-    shared = (np.minimum(end, table[:, 1]) - np.maximum(start, table[:, 0])).clip(0)
-    overlap: np.ndarray = shared / (table[:, 1] - table[:, 0] + end - start - shared)
-    return overlap
-
-
-def class_ap(found: list[Row], true: list[Row]) -> Numbers:
-    """AP of one class at each threshold, prediction by prediction."""
-    found = [found[i] for i in np.array([row[4] for row in found]).argsort(kind="stable")[::-1]]
-    places: dict[str, list[int]] = {}
-    for i, row in enumerate(true):
-        places.setdefault(row[0], []).append(i)
-    taken, right = np.full((len(LEVELS), len(true)), -1), np.zeros((len(LEVELS), len(found)))
-    for i, (video, start, end, _, _) in enumerate(found):
-        if video not in places:
-            continue
-        # the evaluator takes the video's rows out of the class's table, all columns, and numbers them anew
-        group = [(*true[j][:4], j) for j in places[video]]
-        _, begins, stops, _, index = (list(column) for column in zip(*group, strict=True))
-        overlap = iou(start, end, np.array([begins, stops]).T)
-        order = overlap.argsort()[::-1]
-        for t, level in enumerate(LEVELS):
-            for j in order:
-                if overlap[j] < level:
-                    break
-                if taken[t, index[j]] < 0:
-                    taken[t, index[j]] = i
-                    right[t, i] = 1
-                    break
-    many = right.cumsum(axis=1)
-    return [envelope(row / np.arange(1, len(found) + 1), row / len(true)) for row in many]
-
-
-def envelope(precision: np.ndarray, recall: np.ndarray) -> float:
-    """Area under the precision envelope, as the VOC kit walks it."""
-    high, wide = np.hstack([[0], precision, [0]]), np.hstack([[0], recall, [1]])
-    for i in range(len(high) - 1)[::-1]:
-        high[i] = max(high[i], high[i + 1])
-    steps = np.where(wide[1:] != wide[:-1])[0] + 1
-    return float(((wide[steps] - wide[steps - 1]) * high[steps]).sum())
-
-
-def published_map(given: tuple[list[Row], list[Row]]) -> Numbers:
-    """Class by class."""
-    predictions, truth = given
-    each = []
-    for label in sorted({row[3] for row in truth}):
-        each.append(class_ap([r for r in predictions if r[3] == label], [r for r in truth if r[3] == label]))
-    return [100 * float(value) for value in np.mean(each, axis=0)]
-
-
-def runs(labels: list[str]) -> tuple[list[str], list[int], list[int]]:
-    """Names, starts and ends of the segments; the last ends one frame early."""
-    names, starts, ends, last = [labels[0]], [0], [], labels[0]
-    for i in range(len(labels)):
-        if labels[i] != last:
-            names.append(labels[i])
-            starts.append(i)
-            ends.append(i)
-            last = labels[i]
-    ends.append(len(labels) - 1)
-    return names, starts, ends
-
-
-def edit(found: list[str], true: list[str]) -> float:
-    """Edit score of one video."""
-    a, b = runs(found)[0], runs(true)[0]
-    table = np.zeros((len(a) + 1, len(b) + 1))
-    table[:, 0], table[0] = np.arange(len(a) + 1), np.arange(len(b) + 1)
-    for j in range(1, len(b) + 1):
-        for i in range(1, len(a) + 1):
-            if a[i - 1] == b[j - 1]:
-                table[i, j] = table[i - 1, j - 1]
-            else:
-                table[i, j] = min(table[i - 1, j], table[i, j - 1], table[i - 1, j - 1]) + 1
-    return float((1 - table[-1, -1] / max(len(a), len(b))) * 100)
-
-
-def hits(found: list[str], true: list[str], level: float) -> tuple[int, int, int]:
-    """True positives, false positives and misses of one video."""
-    (names, starts, ends), (real, begins, stops) = runs(found), runs(true)
-    hit, right, wrong = np.zeros(len(real)), 0, 0
-    for j in range(len(names)):
-        shared = np.minimum(ends[j], stops) - np.maximum(starts[j], begins)
-        either = np.maximum(ends[j], stops) - np.minimum(starts[j], begins)
-        with np.errstate(invalid="ignore"):  # a segment without length, and itself
-            overlap = (1.0 * shared / either) * np.array([names[j] == name for name in real])
-        best = int(overlap.argmax())
-        if overlap[best] >= level and not hit[best]:
-            right += 1
-            hit[best] = 1
-        else:
-            wrong += 1
-    return right, wrong, int(len(real) - hit.sum())
-
-
-def published_segmentation(given: list[tuple[list[str], list[str]]]) -> Numbers:
-    """Accuracy, edit, F1 at each overlap and their mean: frame by frame, and every video anew for every number."""
-    correct, frames, edits = 0, 0, 0.0
-    counts = np.zeros((len(segmental.OVERLAPS), 3))
-    for found, true in given:
-        for i in range(len(true)):
-            frames += 1
-            if found[i] == true[i]:
-                correct += 1
-        edits += edit(found, true)
-        for k, level in enumerate(segmental.OVERLAPS):
-            counts[k] += hits(found, true, level)
-    precision, recall = (counts[:, 0] / (counts[:, 0] + counts[:, other]) for other in (1, 2))
-    f1 = 2 * precision * recall / (precision + recall) * 100
-    return [100 * correct / frames, edits / len(given), *f1.tolist(), float(f1.mean())]
 
 
 # -------------------------------------------------------------------------------------------------------------- ours

@@ -28,6 +28,7 @@ TORCHLESS = [
     "vitascope.cli.main",
     "vitascope.cli.tables",
     "vitascope.evaluation.results",
+    "vitascope.evaluation.scored_files.temporal",
     "vitascope.metrics.stats",
 ]
 TORCHLESS_ROOMS = ("core", "metrics", "sampling", "report")

@@ -16,6 +16,8 @@ from vitascope.features.base import (
     all_vectors,
     check_same_shape,
     class_labels,
+    kept_means,
+    kept_vectors,
     mean_vectors,
 )
 
@@ -108,6 +110,15 @@ def test_stored_and_live_features_are_read_alike(counts):
 def test_half_precision_is_widened():
     assert all_vectors(stored([2, 1], dtype=torch.float16)).values.dtype == torch.float32
     assert all_vectors(Live(stored([2, 1], dtype=torch.float16))).values.dtype == torch.float32
+
+
+def test_stored_precision_is_kept_where_asked_for():
+    halves = stored([2, 1], dtype=torch.float16)
+    assert kept_vectors(halves).values is halves.values
+    assert kept_means(stored([1, 1], dtype=torch.float16)).values.dtype == torch.float16
+    means = torch.stack([halves.values[:2].float().mean(0), halves.values[2].float()])
+    assert torch.equal(kept_means(halves).values, means)
+    assert next(halves.batches(2)).values.dtype == torch.float32
 
 
 def test_class_labels():

@@ -134,6 +134,33 @@ def votes(train, test, k, tau):
     return out
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_units_are_left_out_within_the_tile_and_the_mean_is_subtracted_there(monkeypatch, dtype):
+    monkeypatch.setattr(search, "TILE", 16)
+    generator = torch.Generator().manual_seed(3)
+    bank = torch.randn(90, 5, generator=generator).to(dtype)
+    shift, k = bank.double().mean(0).float(), 12
+    unit = torch.zeros(90, dtype=torch.int64)  # most of the bank is one unit, and 20 vectors are one each
+    unit[::5], unit[1:9:4] = torch.arange(1, 19), torch.tensor([19, 20])
+    nearest = search.neighbors(bank, bank, k, shift=shift, apart=search.Apart(unit, unit))
+    vectors = (bank.float() - shift).double().numpy()
+    unit_vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    for i in range(90):
+        others = [(-np.float32(unit_vectors[i] @ unit_vectors[j]), j) for j in range(90) if unit[j] != unit[i]]
+        expected = sorted(others)[:k]
+        assert nearest.indices[i].tolist() == [j for _, j in expected]
+        assert nearest.similarities[i].tolist() == pytest.approx([-float(s) for s, _ in expected], abs=1e-6)
+
+
+def test_where_fewer_than_k_are_left_the_others_are_infinitely_far():
+    bank = torch.eye(5)
+    unit = torch.tensor([0, 0, 0, 0, 1])
+    nearest = search.neighbors(bank, bank, 3, apart=search.Apart(unit, unit))
+    assert nearest.indices[:4, 0].tolist() == [4] * 4
+    assert nearest.similarities[:4].isinf().tolist() == [[False, True, True]] * 4
+    assert nearest.indices[4].tolist() == [0, 1, 2]
+
+
 @pytest.mark.parametrize("tau", [0.02, 0.1, 1.0])
 @pytest.mark.parametrize("tile", [4, 2048])
 def test_votes_are_summed_over_the_clips_of_an_example(monkeypatch, tau, tile):

@@ -121,9 +121,11 @@ def evaluate(
 
 def _jobs(data: list[str], tasks: list[str], benchmark: str, data_root: Path | None) -> list[tuple[Any, list[str]]]:
     """Open the datasets, each with its probes."""
+    from vitascope.core.arrow import skip_pandas
     from vitascope.datasets.open import open_dataset
     from vitascope.evaluation.evaluate import default_probes, need_classes
 
+    skip_pandas()
     if benchmark:
         from vitascope.evaluation import benchmarks
 

@@ -46,7 +46,9 @@ def report(
     Example: vitascope report runs/mine
     """
     from vitascope import report as reporting
+    from vitascope.core.arrow import skip_pandas
 
+    skip_pandas()
     if run is None and not published:
         raise UserError("report takes a run folder, --published twlv1, or both")
     if published:
@@ -91,7 +93,9 @@ def compare(
     Example: vitascope compare runs/mine -m vit/tiny-random -m pixels/thumbnail
     """
     from vitascope import report as reporting
+    from vitascope.core.arrow import skip_pandas
 
+    skip_pandas()
     if published:
         found = reporting.compare_published(runs, published, models)
         print(_json(asdict(found)) if as_json else reporting.published_text(found))
@@ -116,7 +120,9 @@ def board(
     Example: vitascope board runs/mine runs/yours -o site
     """
     from vitascope import report as reporting
+    from vitascope.core.arrow import skip_pandas
 
+    skip_pandas()
     for path in reporting.write_board(runs, output, export=export).values():
         print(path)
 

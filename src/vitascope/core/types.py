@@ -7,7 +7,7 @@ import json
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from itertools import groupby
 from typing import Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar, get_args
 
@@ -337,7 +337,7 @@ class Dataset(Generic[T]):
     layout: str = ""
     """What the examples of a folder were read from, in words."""
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Digest of the classes, examples and folds: equal digests mean the same evaluation data."""
         durations = [[] if e.duration is None else [e.duration] for e in self.examples]
@@ -381,8 +381,8 @@ def plain(value: Any) -> Any:
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, (set, frozenset)):
         return sorted(plain(v) for v in value)
-    if isinstance(value, (list, tuple)):
-        return [plain(v) for v in value]
+    if isinstance(value, (list, tuple)):  # most of a dataset is rows of atoms, which need no call each
+        return [v if v is None or type(v) in ATOMS else plain(v) for v in value]
     return value
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from vitascope.core.types import Dataset, Example
 from vitascope.datasets.audit.fingerprint_journal import journal_of, take_fingerprints
 from vitascope.datasets.audit.fingerprints import PrintRequest, same_video
-from vitascope.features.base import Features, StoredFeatures, mean_vectors
+from vitascope.features.base import Features, StoredFeatures, kept_means
 from vitascope.features.extract import ExtractionOptions
 
 MAX_PRODUCTS = 1e11
@@ -45,7 +45,7 @@ def candidates(dataset: Dataset[Any], train: Features[Any], test: Features[Any])
         return []
     if train.values.ndim != 2 or len(train.examples) * len(test.examples) * train.values.shape[1] > MAX_PRODUCTS:
         return []
-    cosines, nearest = _nearest(mean_vectors(train).values, mean_vectors(test).values)
+    cosines, nearest = _nearest(kept_means(train).values, kept_means(test).values)
     found = (Candidate(e, train.examples[i], c) for e, i, c in zip(test.examples, nearest, cosines, strict=True))
     return [c for c in found if c.cosine >= (SIMILAR if c.test.path else EQUAL) and not _one_recording(c.test, c.train)]
 
@@ -67,10 +67,22 @@ def confirmed(found: Sequence[Candidate], dataset: Dataset[Any], options: Extrac
 
 def _nearest(train: Float[Tensor, "n d"], test: Float[Tensor, "m d"]) -> tuple[list[float], list[int]]:
     """The cosine of each test vector with its nearest training vector, and the index of that one."""
-    mean = train.mean(0)
-    bank = torch.nn.functional.normalize(train - mean, dim=1)
-    found = [(torch.nn.functional.normalize(rows - mean, dim=1) @ bank.T).max(1) for rows in test.split(ROWS)]
-    return [c for f in found for c in f.values.tolist()], [i for f in found for i in f.indices.tolist()]
+    total = torch.zeros(train.shape[1], dtype=torch.float64, device=train.device)
+    for part in train.split(ROWS):
+        total += part.double().sum(0)
+    mean = (total / len(train)).float()
+    best, index = torch.full((len(test),), -torch.inf, device=train.device), torch.zeros(len(test), dtype=torch.int64)
+    index = index.to(train.device)
+    queries = torch.nn.functional.normalize(test.float() - mean, dim=1)
+    start = 0
+    for part in train.split(ROWS):
+        bank = torch.nn.functional.normalize(part.float() - mean, dim=1)
+        for rows in torch.arange(len(test), device=train.device).split(ROWS):
+            cosine, own = (queries[rows] @ bank.T).max(1)
+            nearer = cosine > best[rows]
+            best[rows[nearer]], index[rows[nearer]] = cosine[nearer], own[nearer] + start
+        start += len(part)
+    return best.tolist(), index.tolist()
 
 
 def _one_recording(one: Example[Any], other: Example[Any]) -> bool:

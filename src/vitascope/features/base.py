@@ -82,6 +82,12 @@ def all_vectors(features: Features[T]) -> FlatVectors:
 
     Raises UserError if there are no examples, an example has no vector, or a value is not finite.
     """
+    vectors = kept_vectors(features)
+    return vectors._replace(values=vectors.values.float())
+
+
+def kept_vectors(features: Features[T]) -> FlatVectors:
+    """Like `all_vectors`, in the precision in which they are in memory: half, where the store has no more."""
     _check_not_empty(features)
     vectors = _flatten_stored(features) if isinstance(features, StoredFeatures) else _flatten_batches(features)
     _check_vectors(features, vectors)
@@ -90,9 +96,22 @@ def all_vectors(features: Features[T]) -> FlatVectors:
 
 def mean_vectors(features: Features[T]) -> FlatVectors:
     """Return the mean vector of each example; otherwise like `all_vectors`."""
-    values, owner = all_vectors(features)
-    mean = torch.segment_reduce(values, "mean", lengths=torch.bincount(owner))
-    return FlatVectors(mean, torch.arange(len(mean), device=mean.device))
+    means = kept_means(features)
+    return means._replace(values=means.values.float())
+
+
+def kept_means(features: Features[T]) -> FlatVectors:
+    """Like `mean_vectors`; where every example has one vector, in the precision in which it is in memory."""
+    values, owner = kept_vectors(features)
+    counts = torch.bincount(owner)
+    if len(values) == len(counts):
+        return FlatVectors(values, owner)
+    parts, row = [], 0
+    for lengths in torch.split(counts, READ_EXAMPLES):
+        rows = int(lengths.sum())
+        parts.append(torch.segment_reduce(values[row : row + rows].float(), "mean", lengths=lengths))
+        row += rows
+    return FlatVectors(torch.cat(parts), torch.arange(len(counts), device=values.device))
 
 
 def check_same_shape(train: FlatVectors, test: FlatVectors) -> tuple[FlatVectors, FlatVectors]:
@@ -158,10 +177,12 @@ def _check_vectors(features: Features[T], vectors: FlatVectors) -> None:
     empty = torch.bincount(vectors.owner, minlength=len(features.examples)) == 0
     if empty.any():
         raise UserError(f"no vectors for {_list_examples(features, empty)}; embed them or leave them out of the fold")
-    is_finite = torch.isfinite(vectors.values).flatten(1).all(1)
-    if not is_finite.all():
-        broken = torch.zeros_like(empty)
-        broken[vectors.owner[~is_finite]] = True
+    parts = zip(vectors.values.split(READ_EXAMPLES), vectors.owner.split(READ_EXAMPLES), strict=True)
+    broken = torch.zeros_like(empty)
+    for values, owner in parts:
+        if not values.sum(dtype=torch.float32).isfinite():  # one cheap pass; look closer only if it fails
+            broken[owner[~torch.isfinite(values).flatten(1).all(1)]] = True
+    if broken.any():
         raise UserError(_non_finite_message(features, broken))
 
 
@@ -184,9 +205,7 @@ def _flatten_batches(features: Features[T]) -> FlatVectors:
 
 
 def _flatten_stored(features: StoredFeatures) -> FlatVectors:
-    return FlatVectors(
-        features.values.float(), torch.repeat_interleave(features.offsets.diff()).to(features.values.device)
-    )
+    return FlatVectors(features.values, torch.repeat_interleave(features.offsets.diff()).to(features.values.device))
 
 
 @dataclass(frozen=True)
@@ -215,6 +234,7 @@ class StoredFeatures:
     examples: Sequence[Example[Any]]
     classes: Sequence[str]
     values: Float[Tensor, "r *shape"]
+    """In single precision, or as the store has them; see `all_vectors` and `kept_vectors`."""
     offsets: Int[Tensor, "bounds"]
     spans: SpansPerExample = ()
     failures: Mapping[str, str] = field(default_factory=dict)
@@ -222,7 +242,7 @@ class StoredFeatures:
     def batches(self, size: int, order: Sequence[int] | None = None, draw: int | None = None) -> Iterator[Batch]:
         """Yield slices of the tensor; see `Features.batches`."""
         for batch in _batch_rows(self.offsets, size, order, draw):
-            yield _pad_batch(self.values[batch.rows], batch)
+            yield _pad_batch(self.values[batch.rows].float(), batch)
 
 
 @dataclass(frozen=True)

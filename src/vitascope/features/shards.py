@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 import struct
 import zlib
 from collections.abc import Iterator
@@ -112,7 +113,7 @@ class ShardRows:
         if not len(chosen):
             return np.zeros((0, 0), np.float16)
         maps = self._maps(chosen)
-        out = np.empty((len(chosen), *self.shape(chosen)), np.result_type(*(m.dtype for m in maps.values())))
+        out = np.empty((len(chosen), *self.shape(chosen)), self.dtype(chosen))
         for shard, data in maps.items():
             at = np.flatnonzero(self.shard[chosen] == shard)
             rows = self.row[chosen[at]]
@@ -122,6 +123,16 @@ class ShardRows:
             else:
                 out[at] = data[rows]
         return out
+
+    def dtype(self, chosen: Array) -> np.dtype[Any]:
+        """Return the type of the vectors of some rows together."""
+        return np.result_type(*(m.dtype for m in self._maps(chosen).values())) if len(chosen) else np.dtype(np.float16)
+
+    def unmap(self) -> None:
+        """Give back the memory of the mapped shards; their pages are read again where needed."""
+        for data in self.maps:
+            if isinstance(of := getattr(data, "_mmap", None), mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+                of.madvise(mmap.MADV_DONTNEED)
 
     def _maps(self, chosen: Array) -> dict[int, Array]:
         """Return the shards of some rows by number."""

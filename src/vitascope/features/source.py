@@ -34,6 +34,8 @@ BYTES_PER_VALUE = 2
 """Bytes of a stored half-precision value."""
 READ_VALUES = 1 << 18
 """Values read at a time: half a megabyte in half precision, which the cache of a core holds."""
+STEPS_MAPPED = 64
+"""Reads after which the pages of the mapped files are given back: 32 MB of them in order."""
 
 
 @dataclass
@@ -261,12 +263,19 @@ def load_stored(dataset: Dataset[Any], card: Card, view: View, *, ids: Sequence[
 
 
 def _in_memory(memmap: MemmapRows) -> torch.Tensor:
-    """Read all rows as float32, few at a time: they are verified, gathered and converted while the cache has them."""
-    values = torch.empty(memmap.shape)
-    step = max(1, READ_VALUES // max(values[:1].numel(), 1))
-    for rows in np.split(np.arange(len(values)), range(step, len(values), step)) if len(values) else ():
-        values[rows[0] : rows[-1] + 1] = torch.from_numpy(memmap.take(rows))
-    return values
+    """Read all rows as they are stored, few at a time: they are verified and gathered while the cache has them.
+
+    Files that were mapped do not stay in memory beside the copy.
+    """
+    values = np.empty(memmap.shape, memmap.dtype)
+    step = max(1, READ_VALUES // max(values[:1].size, 1))
+    for start in range(0, len(values), step):
+        rows = np.arange(start, min(start + step, len(values)))
+        values[rows[0] : rows[-1] + 1] = memmap.take(rows)
+        if start // step % STEPS_MAPPED == 0:
+            memmap.unmap()
+    memmap.unmap()
+    return torch.from_numpy(values)
 
 
 def _to_device(features: StoredFeatures, device: str) -> StoredFeatures:

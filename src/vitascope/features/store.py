@@ -127,9 +127,18 @@ class MemmapRows:
         """Shape of all rows together."""
         return len(self.chosen), *self.rows.shape(self.chosen)
 
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of all rows together: half precision, unless a shard has more."""
+        return self.rows.dtype(self.chosen)
+
     def take(self, rows: npt.NDArray[np.int64]) -> Array:
         """Read rows by index."""
         return self.rows.take(self.chosen[rows])
+
+    def unmap(self) -> None:
+        """Give back the memory of the mapped files; they are read from the system's cache again where needed."""
+        self.rows.unmap()
 
 
 class Store:

@@ -17,6 +17,9 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import Int64
+
 from vitascope.core import schema
 from vitascope.core.errors import UserError
 from vitascope.core.files import read_bytes
@@ -101,6 +104,16 @@ def find_annotations(root: Path, *places: str) -> AnnotationFiles:
     return AnnotationFiles(root, files)
 
 
+class _Spellings(dict[str, int]):
+    """Class indices by label as written; labels that are no class get -1 and are not kept."""
+
+    def __missing__(self, label: str) -> int:
+        number = self.get(canonical(label), -1)
+        if number >= 0:
+            self[label] = number
+        return number
+
+
 @dataclass(frozen=True)
 class ClassOrder:
     """The classes of a dataset in the order of their indices."""
@@ -129,6 +142,14 @@ class ClassOrder:
             if numbers:
                 return numbers[0]
         return None
+
+    def codes(self, labels: Sequence[str]) -> Int64[np.ndarray, "n"]:
+        """The index of the class that each label names exactly, -1 for others; each spelling is looked up once."""
+        return np.fromiter(map(self._by_spelling.__getitem__, labels), np.int64, len(labels))
+
+    @cached_property
+    def _by_spelling(self) -> _Spellings:
+        return _Spellings({canonical(name): number for number, name in enumerate(self.classes)})
 
     def index(self, label: str, where: str) -> int:
         """The index of a class by name, see `find`; `UserError` if it is unknown."""

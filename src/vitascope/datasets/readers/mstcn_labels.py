@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
 from pathlib import Path
+
+import numpy as np
 
 from vitascope.core.errors import UserError
 from vitascope.core.names import alike_notes, canonical
@@ -194,16 +195,15 @@ def _label_file(video: str, folder: Path) -> Path:
 
 def read_timeline(path: Path, order: ClassOrder, fps: float) -> Timeline:
     """Read the labels of a video, one line per frame; `UserError` names the first line that is not a class."""
-    labels = [canonical(line) for line in text_of(path).rstrip().split("\n")]
-    number: Mapping[str, int] = {name: i for i, name in enumerate(order.classes)}
-    runs: list[tuple[int, int]] = []
-    line = 1
-    for name, run in groupby(labels):
-        if name not in number:
-            problem = f"{name!r} is not a class of {MAPPING}{nearest(name, number)}" if name else "the line is empty"
-            raise UserError(f"{path}:{line}: expected one label per frame, but {problem}")
-        runs.append((number[name], sum(1 for _ in run)))
-        line += runs[-1][1]
+    labels = text_of(path).rstrip().split("\n")
+    codes = order.codes(labels)
+    unknown = np.flatnonzero(codes < 0)
+    if unknown.size:
+        name = canonical(labels[unknown[0]])
+        problem = f"{name!r} is not a class of {MAPPING}{nearest(name, order.classes)}" if name else "the line is empty"
+        raise UserError(f"{path}:{unknown[0] + 1}: expected one label per frame, but {problem}")
+    first = np.flatnonzero(np.diff(codes, prepend=-1))
+    runs = zip(codes[first].tolist(), np.diff(first, append=len(codes)).tolist(), strict=True)
     return Timeline(tuple(runs), fps)
 
 

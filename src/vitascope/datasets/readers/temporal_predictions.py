@@ -106,12 +106,11 @@ def read_frame_labels(folder: Path, videos: Sequence[str], order: ClassOrder) ->
 def _frame_labels(path: Path, order: ClassOrder) -> Int64[ndarray, "_"]:
     text = text_of(path).strip()
     words = text.removeprefix(HEADING).split() if text.startswith(HEADING) else text.split("\n")
-    number = {name: i for i, name in enumerate(order.classes)}
-    codes = np.array([number.get(canonical(word), -1) for word in words], np.int64)
+    codes = order.codes(words)
     bad = np.flatnonzero(codes < 0)
     if bad.size:
         word = words[bad[0]]
         raise UserError(
-            f"{path}: frame {bad[0]} has {word!r:.40}, which is no class of the truth{nearest(word, number)}"
+            f"{path}: frame {bad[0]} has {word!r:.40}, which is no class of the truth{nearest(word, order.classes)}"
         )
     return codes

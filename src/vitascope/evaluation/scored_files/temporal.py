@@ -26,9 +26,9 @@ from vitascope.datasets.readers.mstcn_labels import MAPPING, TRUTH, find_labels,
 from vitascope.datasets.readers.temporal_predictions import read_detections, read_frame_labels
 from vitascope.evaluation.scored_files.scored import DRAWS, SEED, Scored, unknown_videos
 from vitascope.metrics import segmental, temporal_ap
+from vitascope.metrics.localization_diagnosis import diagnose
 from vitascope.metrics.prediction_columns import columns
 from vitascope.metrics.stats import resampled
-from vitascope.probes.temporal.localization_base import diagnose
 
 THUMOS14, ACTIVITYNET = (0.3, 0.4, 0.5, 0.6, 0.7), tuple(0.5 + 0.05 * i for i in range(10))
 """tIoU thresholds of the two evaluations."""

@@ -42,11 +42,12 @@ class Scaling(NamedTuple):
     @classmethod
     def none(cls, values: Float[Tensor, "n d"]) -> Scaling:
         """Return the identity."""
-        return cls(torch.zeros_like(values[0]), torch.ones_like(values[0]))
+        zeros = torch.zeros_like(values[0], dtype=torch.float32)
+        return cls(zeros, zeros + 1)
 
     def __call__(self, values: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        """Standardize `values` in place."""
-        return values.sub_(self.shift).div_(self.scale)
+        """Return standardized `values` of any precision in single precision."""
+        return (values - self.shift).div_(self.scale)
 
 
 def fit_scaling(values: Float[Tensor, "n d"]) -> Scaling:
@@ -95,7 +96,7 @@ def probabilities(
     head: LinearHeads, test: FlatVectors, scaling: Scaling, examples: int, *, multilabel: bool = False
 ) -> Float[Tensor, "e c"]:
     """Return class probabilities by one classifier, averaged over the vectors of each example; NaN if it has none."""
-    each = (logits(head, scaling(part.clone()))[:, 0] for part in torch.split(test.values, CHUNK))
+    each = (logits(head, scaling(part))[:, 0] for part in torch.split(test.values, CHUNK))
     parts = [probabilities_of(part, multilabel=multilabel) for part in each]
     counts = torch.bincount(test.owner, minlength=examples)
     mean: Tensor = torch.segment_reduce(torch.cat(parts), "mean", lengths=counts)
@@ -118,7 +119,7 @@ def fit_lbfgs(
     """
     from scipy.optimize import minimize
 
-    values = scaling(train.values.clone())
+    values = train.values
     counts = torch.bincount(train.owner)
     importance = 1 / counts[train.owner] / int((counts > 0).sum())
     targets = labels[train.owner]
@@ -135,6 +136,7 @@ def fit_lbfgs(
         total = 0.5 * decay * float(head.weight.double().square().sum())
         for start in range(0, len(values), CHUNK):
             x, y, w = (v[start : start + CHUNK] for v in (values, targets, importance))
+            x = scaling(x)
             losses, error = loss_and_errors(logits(head, x)[:, 0], y)
             total += float((w * losses).double().sum())
             error *= w[:, None]

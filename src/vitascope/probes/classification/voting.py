@@ -18,7 +18,7 @@ from vitascope.core.types import Example
 from vitascope.features.aggregation import Sequences, as_stored, in_time
 from vitascope.features.base import Features, FlatVectors, check_same_shape, mean_vectors
 from vitascope.probes.classification.multilabel import Targets, is_multilabel, labels_of
-from vitascope.probes.classification.nearest_neighbors import TILE, Neighbors, neighbors
+from vitascope.probes.classification.nearest_neighbors import TILE, Apart, Neighbors, mean_vector, neighbors
 from vitascope.probes.classification.set_similarity import SEES_ORDER, Measure, set_neighbors
 
 Array: TypeAlias = NDArray[Any]
@@ -50,8 +50,8 @@ class Search(Protocol):
         """The k nearest entries of each query."""
         ...
 
-    def of_train(self, entries: Int[Tensor, "m"], k: int) -> Neighbors:
-        """The k nearest entries of entries of the bank, themselves included."""
+    def of_train(self, entries: Int[Tensor, "m"], k: int, units: Int[Tensor, "b"]) -> Neighbors:
+        """The k nearest entries of entries of the bank that are of another unit; infinitely far where there is none."""
         ...
 
 
@@ -61,6 +61,8 @@ class VectorSearch:
 
     bank: FlatVectors
     queries: FlatVectors
+    shift: Float[Tensor, "d"] | None = None
+    """Subtracted from all vectors."""
 
     @property
     def owner(self) -> Int[Tensor, "b"]:
@@ -74,18 +76,16 @@ class VectorSearch:
 
     def of_test(self, k: int) -> Neighbors:
         """The k nearest vectors of each test vector."""
-        return neighbors(self.queries.values, self.bank.values, k)
+        return neighbors(self.queries.values, self.bank.values, k, shift=self.shift)
 
-    def of_train(self, entries: Int[Tensor, "m"], k: int) -> Neighbors:
-        """The k nearest vectors of vectors of the bank."""
-        return neighbors(self.bank.values[entries], self.bank.values, k)
+    def of_train(self, entries: Int[Tensor, "m"], k: int, units: Int[Tensor, "b"]) -> Neighbors:
+        """The k nearest vectors of vectors of the bank, of another unit."""
+        apart = Apart(units[entries], units)
+        return neighbors(self.bank.values[entries], self.bank.values, k, shift=self.shift, apart=apart)
 
     def centered(self) -> VectorSearch:
         """Both without the mean of the bank."""
-        parts = torch.split(self.bank.values, TILE)
-        total = torch.stack([part.double().sum(dim=0) for part in parts]).sum(dim=0)
-        mean = (total / len(self.bank.values)).float()
-        return VectorSearch(*(v._replace(values=v.values - mean) for v in (self.bank, self.queries)))
+        return replace(self, shift=mean_vector(self.bank.values))
 
 
 @dataclass(frozen=True)
@@ -114,9 +114,14 @@ class SetSearch:
         """The k most similar training videos of each test video."""
         return set_neighbors(self.queries, self.bank, k, self.measure)
 
-    def of_train(self, entries: Int[Tensor, "m"], k: int) -> Neighbors:
-        """The k most similar training videos of training videos."""
-        return set_neighbors(self.bank.take(entries), self.bank, k, self.measure)
+    def of_train(self, entries: Int[Tensor, "m"], k: int, units: Int[Tensor, "b"]) -> Neighbors:
+        """The k most similar training videos of training videos, of another unit."""
+        largest = int(torch.bincount(units)[units[entries]].max())
+        nearest = set_neighbors(self.bank.take(entries), self.bank, k + largest, self.measure)
+        excluded = units[nearest.indices] == units[entries, None]
+        columns = excluded.to(torch.uint8).argsort(dim=1, stable=True)[:, :k]
+        similarities = nearest.similarities.masked_fill(excluded, -torch.inf)
+        return Neighbors(similarities.gather(1, columns), nearest.indices.gather(1, columns))
 
 
 def set_search(
@@ -182,14 +187,7 @@ def _leave_one_out(
     place = torch.full((len(examples),), -1, device=owner.device)
     place[chosen] = torch.arange(len(chosen), device=place.device)
     query_rows = (place[owner] >= 0).nonzero()[:, 0]
-    sizes = torch.bincount(unit)
-    parts = []
-    for part in torch.split(query_rows, TILE):
-        nearest = search.of_train(part, k + int(sizes[unit[part]].max()))
-        excluded = unit[nearest.indices] == unit[part, None]
-        columns = excluded.to(torch.uint8).argsort(dim=1, stable=True)[:, :k]
-        similarities = nearest.similarities.masked_fill(excluded, -torch.inf)
-        parts.append(Neighbors(similarities.gather(1, columns), nearest.indices.gather(1, columns)))
+    parts = [search.of_train(part, k, unit) for part in torch.split(query_rows, TILE)]
     joined = Neighbors(*(torch.cat(parts) for parts in zip(*parts, strict=True)))
     return joined, place[owner[query_rows]]
 

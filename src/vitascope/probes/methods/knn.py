@@ -15,7 +15,7 @@ from vitascope.core.errors import UserError
 from vitascope.core.fields import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, check_fields
 from vitascope.core.registry import unknown_variant
 from vitascope.core.types import LATER
-from vitascope.features.base import Features, all_vectors, check_same_shape, mean_vectors
+from vitascope.features.base import Features, check_same_shape, kept_means, kept_vectors
 from vitascope.features.view import View
 from vitascope.probes.base import PredictionList, WorkloadSize
 from vitascope.probes.classification.aggregate_sweep import AggregateSweep
@@ -147,7 +147,7 @@ class KNNProbe(Classification):
         if self.similarity != "cosine":
             backwards = (self.train.backwards, self.test.backwards)
             return set_search(train, test, self.similarity, center=self.center, backwards=backwards)
-        read = mean_vectors if self.mean else all_vectors
+        read = kept_means if self.mean else kept_vectors
         search = VectorSearch(*check_same_shape(read(train), read(test)))
         return search.centered() if self.center and self.train.agg is None else search
 

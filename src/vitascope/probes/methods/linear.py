@@ -19,10 +19,10 @@ from vitascope.features.base import (
     READ_EXAMPLES,
     Features,
     FlatVectors,
-    all_vectors,
     check_finite,
     check_same_shape,
-    mean_vectors,
+    kept_means,
+    kept_vectors,
 )
 from vitascope.features.view import View
 from vitascope.probes.base import PredictionList, WorkloadSize
@@ -145,7 +145,7 @@ class LinearProbe(Classification):
     def predict(self, train: Features[Any], test: Features[Any], *, seed: int) -> PredictionList[Float[Array, "c"]]:
         """Return class probabilities of each test example, float32; `seed` sets initialization and batch order."""
         test_labels, data = class_targets(test), _TrainingData(self, train, seed)
-        test_vectors = check_same_shape(data.sample, mean_vectors(test) if self.mean else all_vectors(test))[1]
+        test_vectors = check_same_shape(data.sample, (kept_means if self.mean else kept_vectors)(test))[1]
         fit = self._solve if self.optimizer == "lbfgs" else self._fit
         heads, about = fit(data, seed)
         candidates, examples = self.candidates, len(test.examples)
@@ -221,7 +221,7 @@ class _TrainingData:
         check_classes(probe.name, train)
         hold_out = len(probe.candidates) > 1 and probe.select == "held-out"
         self.split = held_out(train.examples, seed) if hold_out else HeldOutSplit(indices, [])
-        self.memory = (mean_vectors if probe.mean else all_vectors)(train) if probe.train.stored else None
+        self.memory = (kept_means if probe.mean else kept_vectors)(train) if probe.train.stored else None
         self.sample = self.memory or self.draw(self.split.train if probe.standardize else indices[:HELD_OUT_ONE_IN], 0)
         """Training vectors: all of them, or enough to know their size."""
         self.labels = self.labels.to(self.sample.values.device)
@@ -238,6 +238,8 @@ class _TrainingData:
     def select(self, chosen: Sequence[int]) -> FlatVectors:
         """Return all vectors of the `chosen` examples, from memory."""
         assert self.memory is not None
+        if len(chosen) == len(self.labels):
+            return self.memory
         mask = torch.isin(self.memory.owner, torch.tensor(chosen, device=self.memory.owner.device))
         return FlatVectors(self.memory.values[mask], self.memory.owner[mask])
 
