@@ -32,7 +32,7 @@ from vitascope.datasets import precomputed
 from vitascope.datasets.audit import file_journal
 from vitascope.datasets.audit.file_probe import FileReport
 from vitascope.datasets.open import open_annotations, open_dataset
-from vitascope.datasets.readers import listing
+from vitascope.datasets.readers import listing, tar_reader
 from vitascope.datasets.readers.annotation_files import ClassOrder
 from vitascope.datasets.readers.box_tables import read_boxes, read_frames
 from vitascope.datasets.readers.coco_json import read_coco
@@ -50,7 +50,6 @@ from vitascope.metrics.boxes import Boxes
 from vitascope.metrics.frame_ap import HEADLINE
 from vitascope.motionlab import making
 from vitascope.pretrain import checkpoint
-from vitascope.pretrain.data import tar_reader
 from vitascope.pretrain.monitoring import log as training_log
 from vitascope.pretrain.targets.feature_cache import FeatureCache, clip_keys, read_segment
 from vitascope.probes.temporal.external_scores import class_scores
