@@ -14,8 +14,10 @@ import rich.console
 import typer
 from rich.text import Text
 
+from vitascope.core.addresses import is_url
 from vitascope.core.errors import UserError
 from vitascope.core.log import log
+from vitascope.core.origins import unmangled
 from vitascope.core.terminal import harmless
 from vitascope.core.text import nearest
 
@@ -148,6 +150,8 @@ def choice(value: str, option: str, allowed: Sequence[str]) -> Any:
 
 def folder(path: Path, flag: str) -> None:
     """Check before any work that an output folder can be written."""
+    if is_url(unmangled(str(path))):
+        raise UserError(f"{flag} {unmangled(str(path))}: runs are written on disk; stores may be at URLs (--store)")
     existing = next(p for p in (path, *path.absolute().parents) if p.exists())
     if not existing.is_dir():
         raise UserError(f"{flag} {path}: {existing} is a file; give a folder")

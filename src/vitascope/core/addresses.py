@@ -7,6 +7,7 @@ of a container at a URL.
 
 from __future__ import annotations
 
+import os
 import re
 from typing import NamedTuple
 
@@ -50,6 +51,11 @@ def part_of(path: str) -> Part | None:
 def is_address(path: str) -> bool:
     """Return whether `path` is a URL or part of a container, which `core.content` makes a file of."""
     return is_url(path) or part_of(path) is not None
+
+
+def absolute(path: str) -> str:
+    """The path without what depends on the current folder; an address and an empty path stay as they are."""
+    return path if not path or is_address(path) else os.path.abspath(path)
 
 
 def part_path(container: str, place: str, name: str) -> str:

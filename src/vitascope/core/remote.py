@@ -24,8 +24,8 @@ CHUNK = 8 << 20
 """Bytes per request."""
 SMALL = 1 << 16
 """Bytes read ahead where only parts of an object are needed."""
-WAITS = (0.0, 0.1, 0.5, 2.0, 6.0)
-"""Seconds before each attempt."""
+WAITS = (0.0, 0.5, 2.0)
+"""Seconds before each attempt; clients repeat too, and jobs are tried again by `worker_pool`."""
 REMEMBERED = 30.0
 """Seconds for which the state of an object is not asked again: a copy is kept under the state it was read in."""
 PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "http": "aiohttp", "https": "aiohttp"}

@@ -15,6 +15,7 @@ from vitascope.core.errors import UserError
 from vitascope.core.files import read_json
 from vitascope.core.media import kind_of, suffix
 from vitascope.core.names import alike_notes, both, canonical
+from vitascope.core.origins import origin
 from vitascope.core.text import nearest
 from vitascope.core.types import Dataset, Example, digest
 from vitascope.datasets import own_boxes
@@ -222,10 +223,8 @@ def _dataset(
     missing = {r.name: r.missing for r in rows if r.missing}
     if len(missing) == len(rows):
         raise UserError(f"{root}: none of the {len(rows)} listed videos exists; the first is {rows[0].path}")
-    listed = tuple(
-        Example(id=r.name, path=r.file, truth=_truth(r, number), span=r.span, group=r.group, fps=r.fps) for r in rows
-    )
-    examples = listed if found.grouped else with_recordings(listed, root)
+    listed = tuple(_example(row, number) for row in rows)
+    examples = listed if found.grouped else with_recordings(listed, Path(origin(str(root))))
     alike = alike_notes(classes, "labels")
     folds = make_folds(examples, [r.split for r in rows], classes, where=str(root))
     try:
@@ -249,6 +248,11 @@ def _dataset(
             *alike_notes(dict.fromkeys(r.group for r in rows if r.group), "groups"),
         ),
     )
+
+
+def _example(row: VideoRow, number: Mapping[str, int]) -> Example[Any]:
+    truth, path = _truth(row, number), origin(row.file)
+    return Example(id=row.name, path=path, truth=truth, span=row.span, group=row.group, fps=row.fps)
 
 
 def _truth(row: VideoRow, number: Mapping[str, int]) -> int | tuple[int, ...]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from vitascope.core.addresses import is_url
 from vitascope.core.errors import UserError
 from vitascope.core.names import SPLITS, both, canonical, case_note, folded, split_of
 from vitascope.core.text import nearest
@@ -202,7 +203,12 @@ def _located(rows: Sequence[VideoRow], finder: PathFinder) -> Iterator[VideoRow]
     for row in rows:
         root, path = found[row.path] or places[row.path][0]
         missing = "" if found[row.path] else "no such file"
-        yield replace(row, path=_listed(places[row.path], root), file=str(Path(root) / path), missing=missing)
+        yield replace(
+            row,
+            path=_listed(places[row.path], root),
+            file=path if is_url(path) else str(Path(root) / path),
+            missing=missing,
+        )
 
 
 def _listed(places: Sequence[tuple[str, str]], root: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from vitascope.core.errors import UserError
 from vitascope.core.media import is_clutter, kind_of, suffix
 from vitascope.core.names import split_of
+from vitascope.core.origins import origin
 from vitascope.datasets.readers.listing import VideoList
 from vitascope.datasets.readers.parquet_videos import media_column, read_parquets
 from vitascope.datasets.readers.tar_videos import read_tars
@@ -25,7 +26,7 @@ def is_packed(name: str) -> bool:
 
 def has_media(path: Path) -> bool:
     """Whether a file holds videos; a table of paths does not."""
-    return path.is_file() and (suffix(path.name) == TAR or (is_parquet(path) and bool(media_column(str(path)))))
+    return path.is_file() and (suffix(path.name) == TAR or (is_parquet(path) and bool(media_column(origin(str(path))))))
 
 
 def is_parquet(path: Path) -> bool:
@@ -51,12 +52,12 @@ def packed_files(root: Path) -> list[Path]:
             found.append(entry)
     tars = [p for p in found if suffix(p.name) == TAR]
     tables = [p for p in found if is_parquet(p)]
-    return tars or (tables if tables and media_column(str(tables[0])) else [])
+    return tars or (tables if tables and media_column(origin(str(tables[0]))) else [])
 
 
 def read_packed(root: Path, files: Iterable[Path], *, unlabeled: str = "") -> VideoList:
     """The videos in packed files below the folder `root`; those without a label get `unlabeled`, if it is not empty."""
-    listed = [(str(p), p.relative_to(root).as_posix(), _split(p.relative_to(root))) for p in files]
+    listed = [(origin(str(p)), p.relative_to(root).as_posix(), _split(p.relative_to(root))) for p in files]
     kinds = {suffix(path) for path, _, _ in listed}
     if len(kinds) > 1:
         raise UserError(f"{root}: both tar and Parquet files; give the files of one kind, as in {root}/*.tar")
@@ -64,7 +65,7 @@ def read_packed(root: Path, files: Iterable[Path], *, unlabeled: str = "") -> Vi
         listed = [(path, name, "") for path, name, _ in listed]
     if kinds == {TAR}:
         return read_tars(listed, unlabeled=unlabeled)
-    return read_parquets(listed, folder=str(root), unlabeled=unlabeled)
+    return read_parquets(listed, folder=origin(str(root)), unlabeled=unlabeled)
 
 
 def _split(path: Path) -> str:
