@@ -134,7 +134,7 @@ def test_what_is_not_there_is_said_in_one_line(local: Path, monkeypatch: pytest.
         open_dataset("gs://b/x")
     assert unmangled("s3:/b/x") == unmangled("s3://b/x") == "s3://b/x"
     done = vitascope("evaluate", "s3://bkt/vids", "-m", "pixels/thumbnail", "-t", "knn", "-o", "s3://bkt/r", code=2)
-    assert "runs are written on disk" in done.stderr
+    assert "-o s3://bkt/r: this is on disk" in done.stderr
 
 
 def test_lists_and_packed_files(server: Proxy, local: Path, tmp_path: Path) -> None:

@@ -47,6 +47,7 @@ def embed(
     Example: vitascope embed ./videos -m vit/tiny-random
     """
     from vitascope.core.files import cache
+    from vitascope.core.origins import origin
     from vitascope.datasets.splits import limit_examples
     from vitascope.encoders.load import load
     from vitascope.features import extract
@@ -72,7 +73,9 @@ def embed(
             damaged.append(str(error))
             continue
         folder = Store(root, extract.store_key(dataset, encoder.card, views[0])).folder
-        print(f"{encoder.card.name}: {summary.encoded} examples, {summary.clips} clips newly embedded into {folder}")
+        print(
+            f"{encoder.card.name}: {summary.encoded} examples, {summary.clips} clips newly embedded into {origin(str(folder))}"
+        )
         _print_details([v.layer for v in more_views], {**dataset.missing_files, **summary.failures}, summary.notes)
     if damaged:
         raise UserError(damaged[0] + (f" (and {len(damaged) - 1} more)" if len(damaged) > 1 else ""))

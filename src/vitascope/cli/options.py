@@ -50,6 +50,15 @@ class Invocation:
 INVOCATION = Invocation()
 
 
+def _store_at(path: Path | None) -> Path | None:
+    """The folder on disk of a store, also of one at a URL."""
+    if path is None or "://" not in unmangled(str(path)):
+        return path
+    from vitascope.features.remote_store import local_root
+
+    return local_root(path)
+
+
 def _remember_run(path: Path | None) -> Path | None:
     INVOCATION.run = path
     return path
@@ -88,7 +97,10 @@ Run = Annotated[
 StoreAt = Annotated[
     Path | None,
     typer.Option(
-        "--store", help="folder of stored embeddings", show_default="$VITASCOPE_CACHE, else ~/.cache/vitascope"
+        "--store",
+        help="folder of stored embeddings, or its URL (s3://...)",
+        show_default="$VITASCOPE_CACHE, else ~/.cache/vitascope",
+        callback=_store_at,
     ),
 ]
 Workers = Annotated[
@@ -148,10 +160,28 @@ def choice(value: str, option: str, allowed: Sequence[str]) -> Any:
     return value
 
 
+DISK_COMMANDS = frozenset(("import", "export", "report", "compare", "board", "score", "convert"))
+"""Commands that read and write on disk alone."""
+DISK_OPTIONS = frozenset(("-o", "--output", "--classes", "--fixtures", "--truth", "--predictions"))
+URL_OPTIONS = frozenset(("--store", "--data-root", "-m", "--model"))
+
+
+def refuse_urls(arguments: Sequence[str]) -> None:
+    """Raise UserError for a URL where a path on disk is needed, which it would be taken for."""
+    before = ""
+    for text in arguments[1:]:
+        option, _, value = text.partition("=") if text.startswith("--") else (before, "", text)
+        before = text if text.startswith("-") else ""
+        on_disk = option in DISK_OPTIONS or (arguments[0] in DISK_COMMANDS and option not in URL_OPTIONS)
+        if is_url(value) and on_disk:
+            raise UserError(
+                f"{f'{option} ' * (option in DISK_OPTIONS)}{value}: this is on disk; videos, lists and stores may be at "
+                "URLs, as in `vitascope embed s3://bucket/videos --store s3://bucket/store`"
+            )
+
+
 def folder(path: Path, flag: str) -> None:
     """Check before any work that an output folder can be written."""
-    if is_url(unmangled(str(path))):
-        raise UserError(f"{flag} {unmangled(str(path))}: runs are written on disk; stores may be at URLs (--store)")
     existing = next(p for p in (path, *path.absolute().parents) if p.exists())
     if not existing.is_dir():
         raise UserError(f"{flag} {path}: {existing} is a file; give a folder")

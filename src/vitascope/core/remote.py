@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar
 
 from vitascope.core.errors import MissingPackageError, RemoteError, UserError
 from vitascope.core.worker_process import report_alive
@@ -76,7 +76,12 @@ def state(url: str, *, fresh: bool = False) -> RemoteState:
         return known
     system, path = file_system(url)
     system.invalidate_cache() if fresh else None
-    details = repeated(url, lambda: system.info(path))
+    try:
+        details = repeated(url, lambda: system.info(path))
+    except RemoteError:
+        # a request for the state is answered without words: one for a byte says why it is refused
+        repeated(url, lambda: system.cat_file(path, start=0, end=1))
+        raise
     if details.get("type") == "directory":
         raise FileNotFoundError(errno.ENOENT, "a folder, not an object", url)
     found = state_of(details, protocol=url.partition("://")[0])
@@ -224,12 +229,12 @@ class _Ranges(io.RawIOBase):
         return len(data)
 
 
-def open_ranges(url: str, ahead: int = SMALL) -> BinaryIO:
+def open_ranges(url: str, ahead: int = SMALL) -> io.BufferedReader:
     """Open an object for reading parts of it, at least `ahead` bytes a request; RemoteError if the server has none."""
     found = state(url)
     if not found.ranges or found.size < 0:
         raise RemoteError(errno.EOPNOTSUPP, f"{url}: the server gives no parts of files")
-    return cast(BinaryIO, io.BufferedReader(_Ranges(url, found.size), ahead))
+    return io.BufferedReader(_Ranges(url, found.size), ahead)
 
 
 def listing(url: str) -> dict[str, RemoteState]:
