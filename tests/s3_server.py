@@ -57,6 +57,10 @@ class Proxy:
         self.port = self.server.server_address[1]
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
     def reset(self, fault: Fault | None = None) -> None:
         self.fault = fault or no_fault
         self.requests.clear()

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("s3fs", reason="the extra `remote` is not installed")
+s3fs = pytest.importorskip("s3fs", reason="the extra `remote` is not installed")
 pytest.importorskip("moto", reason="moto's server is not installed")
 
 import s3_server
@@ -34,7 +34,7 @@ def server() -> Iterator[Proxy]:
     with s3_server.s3_server() as port:
         proxy = Proxy(port)
         yield proxy
-        proxy.server.shutdown()
+        proxy.close()
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +60,10 @@ def _connected(server: Proxy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     for name, value in s3_server.environment(server.port).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("VITASCOPE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("s3fs.S3FileSystem.retries", 1)
     monkeypatch.setattr(remote, "WAITS", (0.0, 0.01, 0.02, 0.03))
     remote._known.clear()
+    s3fs.S3FileSystem.clear_instance_cache()
     server.reset()
 
 
@@ -103,6 +105,7 @@ def test_failures_on_the_way_change_nothing(server: Proxy, local: Path, fault: s
     assert len(server.requests) >= 9
 
 
+@pytest.mark.slow
 def test_a_server_that_only_fails_is_no_damage_of_the_video(server: Proxy, local: Path, tmp_path: Path) -> None:
     command = ("embed", "s3://bkt/vids", "-m", "pixels/thumbnail", "--store", tmp_path / "s", "-q", "--workers", 1)
     broken = "/bkt/vids/down/0.mp4"
@@ -181,6 +184,7 @@ def test_a_web_server_without_ranges(local: Path) -> None:
         (local / "here.csv").unlink()
 
 
+@pytest.mark.slow
 def test_evaluation_of_a_folder_at_a_url(local: Path, tmp_path: Path) -> None:
     common = ("-m", "pixels/thumbnail", "-t", "knn", "--json", "-q")
     scores = [

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("s3fs", reason="the extra `remote` is not installed")
+s3fs = pytest.importorskip("s3fs", reason="the extra `remote` is not installed")
 pytest.importorskip("moto", reason="moto's server is not installed")
 
 import s3_server
+from helpers import vitascope
 from s3_server import Proxy
 from vitascope.core import remote
 from vitascope.core.errors import RemoteError
@@ -31,15 +32,17 @@ def server() -> Iterator[Proxy]:
         proxy = Proxy(port)
         assert s3_server.put(port, "/stores") == 200
         yield proxy
-        proxy.server.shutdown()
+        proxy.close()
 
 
 @pytest.fixture(autouse=True)
 def _connected(server: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in s3_server.environment(server.port).items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr("s3fs.S3FileSystem.retries", 1)
     monkeypatch.setattr(remote, "WAITS", (0.0, 0.01, 0.02))
     remote._known.clear()
+    s3fs.S3FileSystem.clear_instance_cache()
     server.reset()
 
 
@@ -115,11 +118,10 @@ def test_a_part_is_written_once_and_a_cut_one_is_never_read(
     assert two.read(["v1"]).values.tolist() == [[2.5] * 4]
 
 
+@pytest.mark.slow
 def test_embed_and_evaluate_with_a_store_at_a_url(
     tmp_path: Path, videos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from helpers import vitascope
-
     common = ("-m", "pixels/thumbnail", "--store", "s3://stores/cli", "-q")
     monkeypatch.setenv("VITASCOPE_CACHE", str(tmp_path / "1"))
     done = vitascope("embed", videos, *common)

@@ -73,9 +73,8 @@ def embed(
             damaged.append(str(error))
             continue
         folder = Store(root, extract.store_key(dataset, encoder.card, views[0])).folder
-        print(
-            f"{encoder.card.name}: {summary.encoded} examples, {summary.clips} clips newly embedded into {origin(str(folder))}"
-        )
+        counts = f"{summary.encoded} examples, {summary.clips} clips"
+        print(f"{encoder.card.name}: {counts} newly embedded into {origin(str(folder))}")
         _print_details([v.layer for v in more_views], {**dataset.missing_files, **summary.failures}, summary.notes)
     if damaged:
         raise UserError(damaged[0] + (f" (and {len(damaged) - 1} more)" if len(damaged) > 1 else ""))

@@ -175,8 +175,8 @@ def refuse_urls(arguments: Sequence[str]) -> None:
         on_disk = option in DISK_OPTIONS or (arguments[0] in DISK_COMMANDS and option not in URL_OPTIONS)
         if is_url(value) and on_disk:
             raise UserError(
-                f"{f'{option} ' * (option in DISK_OPTIONS)}{value}: this is on disk; videos, lists and stores may be at "
-                "URLs, as in `vitascope embed s3://bucket/videos --store s3://bucket/store`"
+                f"{f'{option} ' * (option in DISK_OPTIONS)}{value}: this is on disk; videos, lists and stores may be "
+                "at URLs, as in `vitascope embed s3://bucket/videos --store s3://bucket/store`"
             )
 
 
