@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-s3fs = pytest.importorskip("s3fs", reason="the extra `remote` is not installed")
+pytest.importorskip("s3fs", reason="the extra `remote` is not installed")
 pytest.importorskip("moto", reason="moto's server is not installed")
+
+import s3fs
 
 import s3_server
 from helpers import blob, vitascope, write_video

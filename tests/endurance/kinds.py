@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from safetensors.torch import save_file
 
@@ -27,6 +29,7 @@ from helpers import FIXTURES, blob, write_video
 from prototypes import annotated
 from vitascope import report as reporting
 from vitascope.core.arrays import read_arrays
+from vitascope.core.file_identity import content_digest
 from vitascope.core.types import Card, Dataset, Example, Fold, Score, Segment, Timeline
 from vitascope.datasets import precomputed
 from vitascope.datasets.audit import file_journal
@@ -357,6 +360,40 @@ def read_tar(path: Path) -> Any:
         return list(tar_reader.iter_samples(file, 0, frozenset({".mp4"}), labeled=True))
 
 
+def video_table(root: Path) -> Path:
+    """Videos in a Parquet file, as the hub's library writes them."""
+    features = {"video": {"_type": "Video"}, "label": {"names": ["a", "b"], "_type": "ClassLabel"}}
+    values = [{"bytes": b"video" * 9 + bytes([i]), "path": f"{i}.mp4"} for i in range(4)]
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    table = pa.table({"video": pa.array(values, kind), "label": [0, 1, 0, 1]})
+    about = {"huggingface": json.dumps({"info": {"features": features}})}
+    pq.write_table(table.replace_schema_metadata(about), root / "x.parquet", row_group_size=2)
+    return root / "x.parquet"
+
+
+def read_packed_videos(path: Path) -> Any:
+    """The dataset of a packed file, with the bytes of its videos."""
+    dataset = open_dataset(path, labeled=False)
+    return dataset.digest, [content_digest(e.path) for e in dataset.examples]
+
+
+def lerobot(file: str) -> Callable[[Path], Path]:
+    """A LeRobot dataset of version 2, whose videos are empty."""
+
+    def make(root: Path) -> Path:
+        info: dict[str, Any] = {"codebase_version": "v2.1", "fps": 10, "chunks_size": 2, "splits": {"train": "0:4"}}
+        info["features"] = {"cam": {"dtype": "video"}}
+        info["video_path"] = "v/{episode_chunk}/{video_key}/{episode_index}.mp4"
+        write(root / "meta/info.json", info)
+        lines = [json.dumps({"episode_index": i, "tasks": ["ab"[i % 2]]}) for i in range(4)]
+        write(root / "meta/episodes.jsonl", "\n".join(lines))
+        for i in range(4):
+            write(root / f"v/{i // 2}/cam/{i}.mp4", b"")
+        return root / file
+
+    return make
+
+
 def release(file: str) -> Callable[[Path], Path]:
     """Two videos of released embeddings."""
 
@@ -568,6 +605,10 @@ KINDS: dict[str, Kind] = {
     },
     "manifest": Kind("text", manifest, listing.read_list),
     "tar": Kind("bytes", tar, read_tar),
+    "tar-videos": Kind("bytes", tar, read_packed_videos),
+    "video-table": Kind("bytes", video_table, read_packed_videos),
+    "lerobot-info": Kind("json", lerobot("meta/info.json"), lambda p: open_dataset(p.parents[1])),
+    "lerobot-episodes": Kind("lines", lerobot("meta/episodes.jsonl"), lambda p: open_dataset(p.parents[1])),
     "release-clips": Kind("bytes", release("v0_c.npy"), read_release),
     "release-video": Kind("bytes", release("v0_v.npy"), read_release),
     "release-json": Kind("json", release("v0.json"), read_release),

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-s3fs = pytest.importorskip("s3fs", reason="the extra `remote` is not installed")
+pytest.importorskip("s3fs", reason="the extra `remote` is not installed")
 pytest.importorskip("moto", reason="moto's server is not installed")
+
+import s3fs
 
 import s3_server
 from helpers import vitascope
