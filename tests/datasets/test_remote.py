@@ -113,7 +113,7 @@ def test_a_server_that_only_fails_is_no_damage_of_the_video(server: Proxy, local
     broken = "/bkt/vids/down/0.mp4"
     server.reset(lambda proxy, method, path: "cut" if method == "GET" and path.startswith(broken) else "")
     first = vitascope(*command)
-    assert "8 examples" in first.stdout
+    assert "8 clips" in first.stdout
     assert "missing down/0.mp4: s3://bkt/vids/down/0.mp4: cannot be read" in first.stdout
     server.reset()
     assert ": 1 examples" in vitascope(*command).stdout, "it is tried again when the server answers"

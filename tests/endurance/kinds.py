@@ -29,7 +29,7 @@ from helpers import FIXTURES, blob, write_video
 from prototypes import annotated
 from vitascope import report as reporting
 from vitascope.core.arrays import read_arrays
-from vitascope.core.file_identity import content_digest
+from vitascope.core.content import local_copy
 from vitascope.core.types import Card, Dataset, Example, Fold, Score, Segment, Timeline
 from vitascope.datasets import precomputed
 from vitascope.datasets.audit import file_journal
@@ -40,6 +40,7 @@ from vitascope.datasets.readers.annotation_files import ClassOrder
 from vitascope.datasets.readers.box_tables import read_boxes, read_frames
 from vitascope.datasets.readers.coco_json import read_coco
 from vitascope.datasets.readers.label_map import read_label_map
+from vitascope.datasets.readers.packed import read_packed
 from vitascope.datasets.readers.temporal_predictions import read_detections
 from vitascope.encoders import golden, preprocessor_files
 from vitascope.encoders import precomputed as released
@@ -372,9 +373,15 @@ def video_table(root: Path) -> Path:
 
 
 def read_packed_videos(path: Path) -> Any:
-    """The dataset of a packed file, with the bytes of its videos."""
-    dataset = open_dataset(path, labeled=False)
-    return dataset.digest, [content_digest(e.path) for e in dataset.examples]
+    """The rows of a packed file, with the bytes of its videos."""
+    rows = read_packed(path.parent, [path], unlabeled="none").rows
+    return [(row.path, row.label, content_of(row.file)) for row in rows]
+
+
+def content_of(address: str) -> bytes:
+    """The bytes of a packed video."""
+    with local_copy(address) as copy:
+        return Path(copy).read_bytes()
 
 
 def lerobot(file: str) -> Callable[[Path], Path]:

@@ -41,7 +41,6 @@ from vitascope.features.freshness import Freshness, file_size
 from vitascope.features.imports.twelvelabs import copy_released, granularity_for
 from vitascope.features.layers import layer_number
 from vitascope.features.pending import FinishedExample, PendingExample
-from vitascope.features.remote_store import local_root
 from vitascope.features.store import EmbeddedExample, Key, Store, StoredEntry
 from vitascope.features.view import Reduce, View
 from vitascope.sampling.names import MultiClip, Uniform, altered, describe
@@ -179,7 +178,6 @@ def embed(
 
     Raises UserError if no video could be embedded, OSError if the disk is full.
     """
-    root = local_root(root)
     if isinstance(encoder, Release):
         return _embed_released(encoder, dataset, views, root)
     return _Extraction(encoder, dataset, views, root, options or ExtractionOptions()).run()

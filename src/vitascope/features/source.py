@@ -30,7 +30,6 @@ from vitascope.features.extract import (
 from vitascope.features.freshness import FILES, Freshness, Known, files_digest, inputs_digest
 from vitascope.features.imports import twelvelabs
 from vitascope.features.live import LiveFeatures
-from vitascope.features.remote_store import local_root
 from vitascope.features.store import MemmapRows, Store
 from vitascope.features.view import Reduce, View
 from vitascope.sampling.augmentations import find_drawn
@@ -66,9 +65,6 @@ class FeatureSource:
     """Digest of the files when `prepare` began, if a view is encoded live."""
     _current: dict[bool, str] = field(default_factory=dict)
     """Digests of the files by whether all bytes were read."""
-
-    def __post_init__(self) -> None:
-        self.root = local_root(self.root)
 
     def __enter__(self) -> FeatureSource:
         return self

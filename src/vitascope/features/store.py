@@ -29,7 +29,7 @@ from vitascope.core.leftovers import remove_leftovers
 from vitascope.core.locks import writer_lock
 from vitascope.core.log import log
 from vitascope.core.types import LATER, Card, Span, digest, plain
-from vitascope.features.remote_store import RemoteParts
+from vitascope.features.remote_store import RemoteParts, local_root
 from vitascope.features.shards import ShardRows, block_checksums, content_hash, to_half
 from vitascope.features.store_index import SCHEMA, deduplicate, read_index, remedy, write_index
 from vitascope.sampling.names import Sampler, describe
@@ -141,7 +141,7 @@ class Store:
 
     def __init__(self, root: Path, key: Key) -> None:
         self.key = key
-        self.folder = root / key.folder
+        self.folder = local_root(root) / key.folder
         self.parts = self.folder / "parts"
         self.remote = RemoteParts.of(self.folder)
 

@@ -6,6 +6,7 @@ their times in `meta/episodes/**/*.parquet`. The videos of an episode are one gr
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from vitascope.core.files import read_json
 from vitascope.core.names import canonical, split_of
 from vitascope.datasets.readers.listing import VideoList, VideoRow
 from vitascope.datasets.readers.tables import records_of
+from vitascope.datasets.readers.video_files import relative_path
 
 INFO = "meta/info.json"
 AGAIN = "take a whole copy of the dataset"
@@ -72,7 +74,8 @@ def _rows(
         if not tasks:
             raise DamagedFileError(f"{where}: episode {number} has no task; {AGAIN}")
         split = next((name for name, start, end in splits if start <= number < end), "")
-        for camera, (path, span) in places.items():
+        for camera, (stated, span) in places.items():
+            path = relative_path(stated, where)
             yield VideoRow(
                 path=path,
                 file=str(root / path),
@@ -83,7 +86,7 @@ def _rows(
                 span=span,
                 group=f"episode {number}",
                 id=f"episode {number}/{camera}",
-                missing="" if (root / path).exists() or (root / path).is_symlink() else "no such file",
+                missing="" if os.path.lexists(root / path) else "no such file",
             )
 
 
