@@ -302,7 +302,8 @@ def iter_samples(
         truncation = error
     torn = Member(truncation.name, truncation.offset, None) if truncation else None
     following = group.parted(torn, _last(torn.name) in extensions) if group and torn else None
-    if group and (torn is None or following):
+    # what stands last before a cut may lack its label, or the end of its video, which is passed over unread
+    if group and (torn is None or (following and not located)):
         yield finished(group)
     if torn:
         first = following or group
