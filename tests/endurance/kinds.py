@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from safetensors.torch import save_file
 
@@ -27,16 +29,18 @@ from helpers import FIXTURES, blob, write_video
 from prototypes import annotated
 from vitascope import report as reporting
 from vitascope.core.arrays import read_arrays
+from vitascope.core.content import local_copy
 from vitascope.core.types import Card, Dataset, Example, Fold, Score, Segment, Timeline
 from vitascope.datasets import precomputed
 from vitascope.datasets.audit import file_journal
 from vitascope.datasets.audit.file_probe import FileReport
 from vitascope.datasets.open import open_annotations, open_dataset
-from vitascope.datasets.readers import listing
+from vitascope.datasets.readers import listing, tar_reader
 from vitascope.datasets.readers.annotation_files import ClassOrder
 from vitascope.datasets.readers.box_tables import read_boxes, read_frames
 from vitascope.datasets.readers.coco_json import read_coco
 from vitascope.datasets.readers.label_map import read_label_map
+from vitascope.datasets.readers.packed import read_packed
 from vitascope.datasets.readers.temporal_predictions import read_detections
 from vitascope.encoders import golden, preprocessor_files
 from vitascope.encoders import precomputed as released
@@ -51,7 +55,6 @@ from vitascope.metrics.boxes import Boxes
 from vitascope.metrics.frame_ap import HEADLINE
 from vitascope.motionlab import making
 from vitascope.pretrain import checkpoint
-from vitascope.pretrain.data import tar_reader
 from vitascope.pretrain.monitoring import log as training_log
 from vitascope.pretrain.targets.feature_cache import FeatureCache, clip_keys, read_segment
 from vitascope.probes.temporal.external_scores import class_scores
@@ -366,6 +369,46 @@ def read_tar(path: Path) -> Any:
         return list(tar_reader.iter_samples(file, 0, frozenset({".mp4"}), labeled=True))
 
 
+def video_table(root: Path) -> Path:
+    """Videos in a Parquet file, as the hub's library writes them."""
+    features = {"video": {"_type": "Video"}, "label": {"names": ["a", "b"], "_type": "ClassLabel"}}
+    values = [{"bytes": b"video" * 9 + bytes([i]), "path": f"{i}.mp4"} for i in range(4)]
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    table = pa.table({"video": pa.array(values, kind), "label": [0, 1, 0, 1]})
+    about = {"huggingface": json.dumps({"info": {"features": features}})}
+    pq.write_table(table.replace_schema_metadata(about), root / "x.parquet", row_group_size=2)
+    return root / "x.parquet"
+
+
+def read_packed_videos(path: Path) -> Any:
+    """The rows of a packed file, with the bytes of its videos."""
+    rows = read_packed(path.parent, [path], unlabeled="none").rows
+    return [(row.path, row.label, content_of(row.file)) for row in rows]
+
+
+def content_of(address: str) -> bytes:
+    """The bytes of a packed video."""
+    with local_copy(address) as copy:
+        return Path(copy).read_bytes()
+
+
+def lerobot(file: str) -> Callable[[Path], Path]:
+    """A LeRobot dataset of version 2, whose videos are empty."""
+
+    def make(root: Path) -> Path:
+        info: dict[str, Any] = {"codebase_version": "v2.1", "fps": 10, "chunks_size": 2, "splits": {"train": "0:4"}}
+        info["features"] = {"cam": {"dtype": "video"}}
+        info["video_path"] = "v/{episode_chunk}/{video_key}/{episode_index}.mp4"
+        write(root / "meta/info.json", info)
+        lines = [json.dumps({"episode_index": i, "tasks": ["ab"[i % 2]]}) for i in range(4)]
+        write(root / "meta/episodes.jsonl", "\n".join(lines))
+        for i in range(4):
+            write(root / f"v/{i // 2}/cam/{i}.mp4", b"")
+        return root / file
+
+    return make
+
+
 def release(file: str) -> Callable[[Path], Path]:
     """Two videos of released embeddings."""
 
@@ -578,6 +621,10 @@ KINDS: dict[str, Kind] = {
     },
     "manifest": Kind("text", manifest, listing.read_list),
     "tar": Kind("bytes", tar, read_tar),
+    "tar-videos": Kind("bytes", tar, read_packed_videos),
+    "video-table": Kind("bytes", video_table, read_packed_videos),
+    "lerobot-info": Kind("json", lerobot("meta/info.json"), lambda p: open_dataset(p.parents[1])),
+    "lerobot-episodes": Kind("lines", lerobot("meta/episodes.jsonl"), lambda p: open_dataset(p.parents[1])),
     "release-clips": Kind("bytes", release("v0_c.npy"), read_release),
     "release-video": Kind("bytes", release("v0_v.npy"), read_release),
     "release-json": Kind("json", release("v0.json"), read_release),

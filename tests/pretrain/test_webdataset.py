@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from vitascope.core.media import VIDEO_SUFFIXES
 from vitascope.core.types import digest
+from vitascope.datasets.readers import shard_urls, tar_reader
 from vitascope.motionlab.write import write_picture, write_video
-from vitascope.pretrain.data import shard_urls, tar_reader
 from vitascope.pretrain.data.base import Clips, ClipSpec
 from vitascope.pretrain.data.webdataset import Shards
 from vitascope.sampling.names import Uniform

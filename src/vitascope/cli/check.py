@@ -144,6 +144,8 @@ def _is_dataset(name: str) -> bool:
     """Whether `name` is a dataset or a folder rather than an encoder; UserError if it is ambiguous or unknown."""
     from vitascope.cli.tables import REGISTRIES
 
+    if "://" in name:
+        return True
     module, colon, _ = name.partition(":")
     family, variant, _ = name.partition("=")[0].partition("/")
     encoder = bool(variant) and family in REGISTRIES["encoders"].families()

@@ -78,6 +78,7 @@ def embed(
 
 def _embed_all(dataset: Any, models: Sequence[str], view: Any, layers: str, where: tuple[Path, Any]) -> None:
     """Embed a dataset by all encoders, and print what was done; the damaged store of one does not stop the others."""
+    from vitascope.core.origins import origin
     from vitascope.encoders.load import load
     from vitascope.features import extract
     from vitascope.features.layers import layer_views
@@ -91,7 +92,8 @@ def _embed_all(dataset: Any, models: Sequence[str], view: Any, layers: str, wher
         if isinstance(summary, UserError):
             continue
         folder = Store(root, extract.store_key(dataset, encoder.card, view)).folder
-        print(f"{encoder.card.name}: {summary.encoded} examples, {summary.clips} clips newly embedded into {folder}")
+        counts = f"{summary.encoded} examples, {summary.clips} clips"
+        print(f"{encoder.card.name}: {counts} newly embedded into {origin(str(folder))}")
         _print_details([v.layer for v in each[1:]], {**dataset.missing_files, **summary.failures}, summary.notes)
     if failed:
         raise UserError(failed[0] + (f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""))

@@ -29,7 +29,7 @@ from vitascope.cli import (
 )
 from vitascope.cli import sweep as cli_sweep
 from vitascope.cli.options import console
-from vitascope.core.errors import UserError, of_system
+from vitascope.core.errors import RemoteError, UserError, of_system
 from vitascope.core.faults import out_of_memory
 from vitascope.core.log import log, on_stderr
 from vitascope.core.terminal import plain_streams
@@ -222,6 +222,7 @@ def main() -> None:
 def _exit_code() -> int | None:
     """Run the command; its exit code."""
     try:
+        options.refuse_urls(sys.argv[1:])
         code: int | None = app(standalone_mode=False, prog_name="vitascope")
         return code
     except UsageError as error:
@@ -229,6 +230,8 @@ def _exit_code() -> int | None:
     except (KeyboardInterrupt, typer.Abort):
         return stopping.STOPPED
     except UserError as error:
+        return _failed(str(error))
+    except RemoteError as error:
         return _failed(str(error))
     except (BrokenPipeError, SystemExit) as error:
         if not isinstance(error, OSError) and not isinstance(error.__context__, OSError):

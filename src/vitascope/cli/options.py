@@ -14,8 +14,10 @@ import rich.console
 import typer
 from rich.text import Text
 
+from vitascope.core.addresses import is_url
 from vitascope.core.errors import UserError
 from vitascope.core.log import log
+from vitascope.core.origins import unmangled
 from vitascope.core.terminal import harmless
 from vitascope.core.text import nearest
 
@@ -46,6 +48,15 @@ class Invocation:
 
 
 INVOCATION = Invocation()
+
+
+def _store_at(path: Path | None) -> Path | None:
+    """The folder on disk of a store, also of one at a URL."""
+    if path is None or "://" not in unmangled(str(path)):
+        return path
+    from vitascope.features.remote_store import local_root
+
+    return local_root(path)
 
 
 def _remember_run(path: Path | None) -> Path | None:
@@ -86,7 +97,10 @@ Run = Annotated[
 StoreAt = Annotated[
     Path | None,
     typer.Option(
-        "--store", help="folder of stored embeddings", show_default="$VITASCOPE_CACHE, else ~/.cache/vitascope"
+        "--store",
+        help="folder of stored embeddings, or its URL (s3://...)",
+        show_default="$VITASCOPE_CACHE, else ~/.cache/vitascope",
+        callback=_store_at,
     ),
 ]
 Workers = Annotated[
@@ -168,6 +182,26 @@ def choice(value: str, option: str, allowed: Sequence[str]) -> Any:
     if value not in allowed:
         raise UserError(f"{option} {value!r}{nearest(value, allowed)}; choose from {', '.join(allowed)}")
     return value
+
+
+DISK_COMMANDS = frozenset(("import", "export", "report", "compare", "board", "score", "convert"))
+"""Commands that read and write on disk alone."""
+DISK_OPTIONS = frozenset(("-o", "--output", "--classes", "--fixtures", "--truth", "--predictions"))
+URL_OPTIONS = frozenset(("--store", "--data-root", "-m", "--model"))
+
+
+def refuse_urls(arguments: Sequence[str]) -> None:
+    """Raise UserError for a URL where a path on disk is needed, which it would be taken for."""
+    before = ""
+    for text in arguments[1:]:
+        option, _, value = text.partition("=") if text.startswith("--") else (before, "", text)
+        before = text if text.startswith("-") else ""
+        on_disk = option in DISK_OPTIONS or (arguments[0] in DISK_COMMANDS and option not in URL_OPTIONS)
+        if is_url(value) and on_disk:
+            raise UserError(
+                f"{f'{option} ' * (option in DISK_OPTIONS)}{value}: this is on disk; videos, lists and stores may be "
+                "at URLs, as in `vitascope embed s3://bucket/videos --store s3://bucket/store`"
+            )
 
 
 def folder(path: Path, flag: str) -> None:

@@ -26,6 +26,13 @@ class StorageError(UserError, OSError):
     """A file that could not be written whole, most often for want of space; what was there before is kept."""
 
 
+class RemoteError(OSError):
+    """A server that does not answer, refuses, or breaks off: the next attempt may succeed, whatever the content is."""
+
+    def __str__(self) -> str:
+        return str(self.args[1]) if len(self.args) > 1 else super().__str__()
+
+
 class DamagedFileError(UserError):
     """A file of the user that is not what it should be: cut short, altered, or made by something else."""
 

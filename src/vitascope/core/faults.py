@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import signal
 
+from vitascope.core.errors import RemoteError
+
 SCARCE = frozenset({errno.ENOMEM, errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE})
 """What a machine runs out of: no content of a file gives these."""
 FLEETING = frozenset(
@@ -48,7 +50,7 @@ def out_of_memory(error: BaseException) -> bool:
 
 def of_machine(error: BaseException) -> bool:
     """Return whether the machine, not the content of a file, is to blame for an error."""
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError | RemoteError):
         return True
     if not isinstance(error, OSError) or error.errno is None:
         return False

@@ -15,6 +15,9 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from vitascope.core import content
+from vitascope.core.addresses import is_address
+
 PLACES = 16
 """Places of a file that are sampled, evenly spaced from the first byte to the last; a short file is read whole."""
 PLACE_BYTES = 16 << 10
@@ -51,7 +54,10 @@ class FileIdentity(NamedTuple):
 
 
 def state_of(path: str) -> FileState:
-    """Return the state of a file, or of a folder and the files in it; without a stamp if there is none."""
+    """Return the state of a file, a folder and the files in it, or an address; without a stamp if there is none."""
+    if is_address(path):
+        found = content.state(path)
+        return FileState(found.size, found.version and _digest(found.version.encode()), found.modified)
     try:
         status = os.stat(path)
         if not os.path.isdir(path):
@@ -70,34 +76,40 @@ def identify(path: str, *, full: bool = False) -> FileIdentity:
     """
     state = state_of(path)
     known = _last.get((path, state.stamp, full), "") if time.time_ns() - state.modified > YOUNG else ""
-    content = known or content_digest(path, full=full)
+    found = known or content_digest(path, full=full)
     _last.clear()
-    _last[path, state.stamp, full] = content
-    return FileIdentity(state.size, state.stamp, content)
+    _last[path, state.stamp, full] = found
+    return FileIdentity(state.size, state.stamp, found)
 
 
 _last: dict[tuple[str, str, bool], str] = {}
 
 
-def is_unchanged(path: str, state: FileState, stamp: str, content: str) -> bool:
-    """Return whether the file at `path`, now in `state`, is the one that `stamp` and `content` were recorded of."""
+def is_unchanged(path: str, state: FileState, stamp: str, recorded: str) -> bool:
+    """Return whether the file at `path`, now in `state`, is the one that `stamp` and `recorded` content are of."""
     if stamp.startswith(BEFORE):
         return state.modified < int(stamp.removeprefix(BEFORE))
     if state.stamp == stamp:
         return True
     try:
-        return bool(content) and content == content_digest(path, full=content.startswith(FULL))
+        return bool(recorded) and recorded == content_digest(path, full=recorded.startswith(FULL), whole=False)
     except OSError:
         return False
 
 
-def content_digest(path: str, *, full: bool = False) -> str:
+def content_digest(path: str, *, full: bool = False, whole: bool = True) -> str:
     """Return a digest of the bytes of a file, or of names, sizes and bytes of the files in a folder.
 
-    Of samples of them, unless `full`; OSError if they cannot be read.
+    Of samples of them, unless `full`; OSError if they cannot be read. The digest of content at an address is that of a
+    file with its bytes; without `whole`, no more than the samples is fetched, where that is possible.
     """
     found = hashlib.sha256()
-    if os.path.isdir(path):
+    if is_address(path):
+        with content.ranges(path, whole=whole or full) as (size, read):
+            found.update(repr(size).encode())
+            for offset, length in _offsets(size, PLACES, PLACE_BYTES, full=full):
+                found.update(read(offset, length))
+    elif os.path.isdir(path):
         _add_folder(found, path, full=full)
     else:
         size = _size(path)

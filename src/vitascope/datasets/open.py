@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from vitascope.core.addresses import is_url
 from vitascope.core.errors import UserError
 from vitascope.core.names import NameIndex
+from vitascope.core.origins import unmangled
 from vitascope.core.text import nearest
 from vitascope.core.types import Dataset
 from vitascope.datasets.builders import folder
@@ -15,6 +17,7 @@ from vitascope.datasets.catalog import DATASETS
 from vitascope.datasets.class_table import with_listed_pairs, with_structure
 from vitascope.datasets.precomputed import DATASET, open_precomputed
 from vitascope.datasets.readers.annotation_files import dataset_folder as folder_of
+from vitascope.datasets.remote_folder import at_urls
 
 
 def open_dataset(data: str | Path, data_root: Path | None = None, *, labeled: bool = True) -> Dataset[Any]:
@@ -23,8 +26,13 @@ def open_dataset(data: str | Path, data_root: Path | None = None, *, labeled: bo
     The files of a named dataset are in FOLDER of `NAME=FOLDER`, or in the subfolder of `data_root` of that name. A JSON
     file in ActivityNet's format stands for its folder. The videos of a list that are elsewhere are in FOLDER of
     `LIST=FOLDER`, where LIST is the file or its folder. Without `labeled`, a folder may hold videos of one class, or
-    without any.
+    without any. Folders and lists may be at URLs.
     """
+    data = unmangled(str(data))
+    if data_root is not None and is_url(root := unmangled(str(data_root))):
+        data, data_root = f"{data}={root}/{data.partition('/')[0]}", None
+    if "://" in data and any(map(is_url, data.split("="))):
+        return at_urls(data, lambda local: open_dataset(local, labeled=labeled))
     path = Path(data)
     if (path / DATASET).is_file():
         return with_listed_pairs(open_precomputed(path))

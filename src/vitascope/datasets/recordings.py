@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from vitascope.core.addresses import is_address, is_url
+from vitascope.core.content import state
 from vitascope.core.media import MEDIA_SUFFIXES
 from vitascope.core.types import Example
 
@@ -125,7 +127,10 @@ def _content_name(path: str) -> Hashable:
 
 def _twins(paths: Mapping[Hashable, str]) -> dict[Hashable, Hashable]:
     """The digest of each file whose content another has too; only files that agree in size and samples are read."""
-    from vitascope.datasets.audit.file_probe import content_digest
+    from vitascope.datasets.audit.file_probe import content_digest as digest_of_file
+
+    def content_digest(path: str) -> tuple[int, str]:
+        return (0, _etag(path)) if is_address(path) else digest_of_file(path)
 
     sizes = _repeated({file: _size(path) for file, path in paths.items()})
     samples = _repeated({file: _if_readable(_sample, paths[file]) for file in sizes})
@@ -148,10 +153,18 @@ def _if_readable(function: Callable[[str], V], path: str) -> V | None:
 
 def _size(path: str) -> Hashable | None:
     """Size of a file in bytes, or number of entries of a folder; None for what is missing or too small for a video."""
+    if is_address(path):
+        return _etag(path) or None
     if os.path.isdir(path):
         return ("entries", len(os.listdir(path))) if _is_large(path) else None
     size = os.path.getsize(path) if os.path.isfile(path) else 0
     return ("bytes", size) if size >= MIN_BYTES else None
+
+
+def _etag(url: str) -> str:
+    """Size and ETag of an object large enough for a video: nothing is read of it. Empty for parts of containers."""
+    found = state(url) if is_url(url) else None
+    return found.version if found and found.size >= MIN_BYTES else ""
 
 
 def _is_large(folder: str) -> bool:
@@ -167,6 +180,8 @@ def _is_large(folder: str) -> bool:
 
 def _sample(path: str) -> bytes:
     """The bytes at the start, in the middle and at the end of a file, or of three such files of a folder."""
+    if is_address(path):
+        return _etag(path).encode()
     if os.path.isdir(path):
         files = sorted(entry.path for entry in os.scandir(path) if entry.is_file())
         return b"".join(_sample(files[i]) for i in sorted({0, len(files) // 2, len(files) - 1}) if files)

@@ -6,12 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from vitascope.core.addresses import absolute
 from vitascope.core.types import Dataset, Example, Score
 from vitascope.datasets.label_sets import is_multilabel
 from vitascope.evaluation.data_card import UNMEASURED, Extent
@@ -217,7 +217,7 @@ def _files(examples: Sequence[Example[Any]]) -> dict[str, list[Any]]:
     """The files of the examples and the parts of them that they are, seconds (NaN: from the start, to the end)."""
     spans = [e.span or (math.nan, math.nan) for e in examples]
     return {
-        "path": [str(Path(e.path).absolute()) if e.path else "" for e in examples],
+        "path": [absolute(e.path) for e in examples],
         "frame_rate": [e.fps or 0.0 for e in examples],
         "from": [start for start, _ in spans],
         "to": [end for _, end in spans],

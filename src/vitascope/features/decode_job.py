@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from vitascope.core.errors import RemoteError
 from vitascope.core.file_identity import FileIdentity, content_digest, identify
 from vitascope.core.types import Card, Clip, Span, Video, digest
 from vitascope.sampling.names import Sampler
@@ -94,9 +95,14 @@ def decode_example(job: DecodeJob, source: ClipSource = decode_alone) -> Iterato
 
 
 def _identity(job: DecodeJob) -> FileIdentity:
-    """Return the identity of the file now; an empty one if it cannot be read, which decoding will explain better."""
+    """Return the identity of the file now; an empty one if it cannot be read, which decoding will explain better.
+
+    RemoteError if a server does not give it: decoding would only ask again.
+    """
     try:
         return identify(job.path, full=job.full_digest)
+    except RemoteError:
+        raise
     except OSError:
         return FileIdentity()
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vitascope.core.addresses import is_address
 from vitascope.core.file_identity import FULL, FileIdentity, FileState, identify, is_unchanged, state_of
 from vitascope.core.types import Example, digest
 from vitascope.features.decode_job import DecodeJob
@@ -17,7 +18,9 @@ FILES = "files:"
 
 
 def file_size(path: str) -> int:
-    """Return the size of a file in bytes; 0 for a folder or a missing file."""
+    """Return the size of a file in bytes; 0 for a folder or a missing file, or if it is not known without reading."""
+    if is_address(path):
+        return state_of(path).size
     try:
         return os.stat(path).st_size if os.path.isfile(path) else 0
     except OSError:
@@ -59,11 +62,14 @@ class Freshness:
         entry = known.get(example.id)
         if entry is None or (self.retry_failed and entry.status != "ok"):
             return False
-        if not os.path.lexists(example.path):
+        remote = is_address(example.path)
+        if not remote and not os.path.lexists(example.path):
             return True
         if example.path not in self._states:
             self._states[example.path] = state_of(example.path)
         state = self._states[example.path]
+        if remote and not state.stamp:  # gone, or the server does not answer
+            return True
         same_name = entry.source == source_digest(example, state.size)
         return same_name and is_unchanged(example.path, state, entry.stamp, entry.content)
 

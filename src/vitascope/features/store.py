@@ -29,6 +29,7 @@ from vitascope.core.leftovers import remove_leftovers
 from vitascope.core.locks import writer_lock
 from vitascope.core.log import log
 from vitascope.core.types import LATER, Card, Span, digest, plain
+from vitascope.features.remote_store import RemoteParts, local_root
 from vitascope.features.shards import ShardRows, block_checksums, content_hash, to_half
 from vitascope.features.store_index import SCHEMA, deduplicate, read_index, remedy, write_index
 from vitascope.sampling.names import Sampler, describe
@@ -142,12 +143,16 @@ class MemmapRows:
 
 
 class Store:
-    """The embeddings under one key; see the module docstring. Raises DamagedFileError for what is not as written."""
+    """The embeddings under one key; see the module docstring. Raises DamagedFileError for what is not as written.
+
+    One at a URL is exchanged with its copy when it is created and sealed; see `features.remote_store`.
+    """
 
     def __init__(self, root: Path, key: Key) -> None:
         self.key = key
-        self.folder = root / key.folder
+        self.folder = local_root(root) / key.folder
         self.parts = self.folder / "parts"
+        self.remote = RemoteParts.of(self.folder)
 
     def create(self) -> None:
         """Create the folder and write `key.json`."""
@@ -156,6 +161,11 @@ class Store:
         path = self.folder / "key.json"
         if not path.exists():
             files.write(path, json.dumps(plain(self.key), indent=1, ensure_ascii=False).encode())
+        self._exchange()
+
+    def _exchange(self) -> None:
+        if self.remote:
+            self.remote.exchange(sorted(self.parts.glob("*.parquet")))
 
     def lock(self, block: str) -> FileLock:
         """Return the lock that claims a block; the system frees it when its holder dies."""
@@ -197,12 +207,15 @@ class Store:
                 files.write(self.folder / shard, data)
             rows = _index_rows(embedded, shard, block_checksums(values).tolist())
             write_index(path, deduplicate([self._read(path), rows]), self.folder.name)
+            if self.remote:
+                self.remote.send(path)
 
     def seal(self) -> None:
         """Merge all parts into shards ordered by example id; equal vectors give equal files."""
         if not any(self.parts.iterdir()):
             remove_leftovers(self.folder)
             return  # nothing to merge, and the folder may be read-only
+        self._exchange()
         with write_lock(self.folder):
             replace_index(self.folder, current_index(self.folder))
 

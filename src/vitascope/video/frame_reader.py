@@ -5,13 +5,15 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Generator, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from itertools import chain
 from typing import Any, TypeAlias
 
 import av
 import numpy as np
 
+from vitascope.core.content import local_copy
 from vitascope.core.errors import UserError
 from vitascope.core.types import Video
 from vitascope.core.worker_process import report_alive
@@ -37,9 +39,8 @@ def frames(video: Video, wanted: list[int], problems: list[str]) -> Iterator[tup
     A frame that cannot be decoded is replaced by the nearest earlier frame of the video, or else the nearest later one,
     and reported in `problems`. Raises UserError if nothing can be decoded.
     """
-    source = _source(video, wanted)
     replaced: list[int] = []
-    with closing(source):
+    with _opened(video, wanted) as source:
         for i in wanted:
             frame = source.frame(i)
             if frame is None:
@@ -59,13 +60,21 @@ def undisturbed_frames(video: Video, wanted: list[int]) -> Generator[tuple[int, 
     A frame that comes is the same wherever decoding began, so it may be shared by clips that begin elsewhere. The
     decoder is strict: what it would conceal is flagged only in the frame itself, which others refer to before.
     """
-    source = _source(video, wanted, strict=True)
-    with closing(source):
+    with _opened(video, wanted, strict=True) as source:
         for i in wanted:
             frame = source.frame(i)
             if frame is None or source.problems or not source.steady:
                 raise DisturbedError
             yield i, frame
+
+
+@contextmanager
+def _opened(video: Video, wanted: list[int], *, strict: bool = False) -> Iterator[_Source]:
+    """Open what reads the frames of a video, from a local copy if it is at an address."""
+    with local_copy(video.path) as local:
+        source = _source(video if local == video.path else replace(video, path=local), wanted, strict=strict)
+        with closing(source):
+            yield source
 
 
 def _source(video: Video, wanted: list[int], *, strict: bool = False) -> _Source:

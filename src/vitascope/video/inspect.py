@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
+from vitascope.core.content import local_copy
 from vitascope.core.errors import UserError
 from vitascope.core.types import Video
 from vitascope.video.image_folder import RATE, picture, read_folder
@@ -15,6 +17,8 @@ from vitascope.video.segment_folder import list_segments, read_segments
 def inspect(path: str | os.PathLike[str], *, fps: float | None = None) -> Video:
     """The `Video` at `path`: a video file, an image, or a folder of frames or of files called after seconds.
 
+    A file may be at an address: a URL, or in a tar or Parquet file, see `core.addresses`.
+
     Reads all packets and decodes one frame, or all frames if the packets have no usable time stamps. `fps` is the frame
     rate of a folder of frames (default 30) and of a stream without time stamps. Raises UserError with the cause if
     nothing can be decoded, and OSError if the file cannot be opened.
@@ -22,8 +26,9 @@ def inspect(path: str | os.PathLike[str], *, fps: float | None = None) -> Video:
     path = os.fspath(path)
     if fps is not None and not fps > 0:
         raise UserError(f"{path}: the frame rate must be above 0, not {fps}")
-    if not os.path.isdir(path):
-        return _file(path, fps)
+    with local_copy(path) as local:
+        if not os.path.isdir(local):
+            return replace(_file(local, fps), path=path)
     return _segments(path) if list_segments(path) else _folder(path, fps or RATE)
 
 

@@ -6,6 +6,7 @@ import os
 
 import av
 
+from vitascope.core.content import local_copy
 from vitascope.core.errors import UserError
 from vitascope.video.container import open_file
 
@@ -15,7 +16,7 @@ def stated_duration(path: str) -> float | None:
     if os.path.isdir(path):
         return None
     try:
-        with open_file(path) as container:
+        with local_copy(path) as local, open_file(local) as container:
             ticks = container.duration
     except (UserError, OSError, av.FFmpegError):
         return None

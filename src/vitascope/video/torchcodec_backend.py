@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
 import av
 import numpy as np
 
+from vitascope.core.content import local_copy
 from vitascope.core.errors import MissingPackageError, UserError
 from vitascope.core.types import Video
 from vitascope.video.packet_index import read_index
@@ -26,6 +28,12 @@ def frames(video: Video, wanted: list[int]) -> Iterator[tuple[int, Any]]:
         raise MissingPackageError(
             f"backend torchcodec: {reason}; pip install 'vitascope[torchcodec]', and FFmpeg"
         ) from None
+    with local_copy(video.path) as local:
+        yield from _frames(decoders, video if local == video.path else replace(video, path=local), wanted)
+
+
+def _frames(decoders: Any, video: Video, wanted: list[int]) -> Iterator[tuple[int, Any]]:
+    """Yield the frames of a video whose path is that of a file."""
     index = read_index(video.path)
     count, mirrored, sideways = len(index.times), index.orientation.mirrored, index.orientation.sideways
     try:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from vitascope.core.content import local_copy
 from vitascope.core.files import require_regular_file
 from vitascope.core.types import Span, Video
 from vitascope.core.worker_process import report_alive
@@ -109,7 +110,8 @@ def content_digest(path: str) -> tuple[int, str]:
     """Size in bytes and digest of a file, or of all files of a folder (names included), in order of name."""
     state = hashlib.blake2b(digest_size=16)
     if not os.path.isdir(path):
-        return _hash_file(path, state), state.hexdigest()
+        with local_copy(path) as local:
+            return _hash_file(local, state), state.hexdigest()
     size = 0
     with os.scandir(path) as entries:
         files = sorted((e.name, e.stat().st_size) for e in entries if e.is_file())

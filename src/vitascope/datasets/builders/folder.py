@@ -6,6 +6,7 @@ in them with tables of boxes or COCO's JSON.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from vitascope.core.errors import UserError
 from vitascope.core.files import read_json
 from vitascope.core.media import kind_of, suffix
 from vitascope.core.names import alike_notes, both, canonical
+from vitascope.core.origins import origin
 from vitascope.core.text import nearest
 from vitascope.core.types import Dataset, Example, digest
 from vitascope.datasets import own_boxes
@@ -21,8 +23,11 @@ from vitascope.datasets.readers import activitynet_json, mstcn_labels
 from vitascope.datasets.readers.annotation_files import PLACES
 from vitascope.datasets.readers.class_folders import ClassFolders
 from vitascope.datasets.readers.folder_lists import MANIFESTS, find_manifest, folder_list
+from vitascope.datasets.readers.lerobot import is_lerobot, read_lerobot
 from vitascope.datasets.readers.listing import VideoList, VideoRow, read_list
+from vitascope.datasets.readers.packed import has_media, is_packed, packed_files, read_packed
 from vitascope.datasets.readers.several_labels import with_label_sets
+from vitascope.datasets.readers.shard_urls import list_shards
 from vitascope.datasets.readers.tables import RECORDS, TEXT
 from vitascope.datasets.readers.video_files import Footage, require_videos
 from vitascope.datasets.recordings import with_recordings
@@ -56,15 +61,20 @@ def build(
     temporal = temporal_dataset(root)
     if temporal and videos is None:
         return require_videos(temporal)
-    is_list = suffix(root.name) in TEXT | RECORDS and not root.is_dir() and root.exists()
-    if not temporal and not root.is_dir() and not is_list:
+    packed = _packed(root, videos) if not temporal else []
+    is_list = suffix(root.name) in TEXT | RECORDS and not root.is_dir() and root.exists() and not packed
+    if not temporal and not root.is_dir() and not is_list and not packed:
         what = "not a folder" if root.exists() else f"no such folder{_nearest_name(root, names)}"
         wanted = (
             f"a folder of class folders, one with {MANIFEST}," if labeled else "a folder of videos, a list of them,"
         )
         raise UserError(f"{root}: {what}; give {wanted} or a dataset name")
-    folder = root.parent if is_list else root
+    folder = root if root.is_dir() else packed_root(packed) if packed else root.parent
     roots = (folder,) if videos is None else (videos.expanduser(), folder)
+    if packed or is_lerobot(root):
+        unlabeled = "" if labeled else UNLABELED
+        found = read_packed(folder, packed, unlabeled=unlabeled) if packed else read_lerobot(root)
+        return _dataset(folder, with_label_sets(found, root), videos, labeled=labeled, place=root)
     listed = None if temporal else read_list(root, roots=roots) if is_list else folder_list(root, roots)
     if videos is not None and listed is None:
         raise UserError(f"{root}: only a list of paths needs the folder of its videos to be stated; leave out {videos}")
@@ -74,6 +84,24 @@ def build(
     if not found.rows:
         raise UserError("; ".join([_no_videos(root), *found.notes]))
     return _dataset(folder, found, videos, labeled=labeled)
+
+
+def _packed(root: Path, videos: Path | None) -> list[Path]:
+    """The tar or Parquet files with videos that `root` is, contains or is a pattern of; empty if there are none."""
+    if videos is not None:
+        return []
+    if root.is_dir():
+        return [] if find_manifest(root) or is_lerobot(root) else packed_files(root)
+    if root.exists():
+        return [root] if is_packed(root.name) and has_media(root) else []
+    if is_packed(root.name) and set("{*?[") & set(str(root)):
+        return [Path(p) for p in list_shards((str(root),))]
+    return []
+
+
+def packed_root(files: Sequence[Path]) -> Path:
+    """The folder of the videos that are packed into files."""
+    return Path(os.path.commonpath([p.parent for p in files]))
 
 
 def _boxes(root: Path, videos: Path | None) -> Dataset[Any] | None:
@@ -181,7 +209,10 @@ def _no_videos(root: Path) -> str:
     return f"{root}: no videos{place}; expected {root}/<class>/<video> or {root}/{MANIFEST}{hint}"
 
 
-def _dataset(root: Path, found: VideoList, videos: Path | None, *, labeled: bool) -> Dataset[Any]:
+def _dataset(
+    root: Path, found: VideoList, videos: Path | None, *, labeled: bool, place: Path | None = None
+) -> Dataset[Any]:
+    """The dataset of the rows of a list; `place`: what was given, if it is not the folder `root`."""
     rows = found.rows
     classes = tuple(sorted({label for r in rows for label in (r.labels if r.labels is not None else (r.label,))}))
     if len(classes) < 2 and labeled:
@@ -192,10 +223,8 @@ def _dataset(root: Path, found: VideoList, videos: Path | None, *, labeled: bool
     missing = {r.name: r.missing for r in rows if r.missing}
     if len(missing) == len(rows):
         raise UserError(f"{root}: none of the {len(rows)} listed videos exists; the first is {rows[0].path}")
-    listed = tuple(
-        Example(id=r.name, path=r.file, truth=_truth(r, number), span=r.span, group=r.group, fps=r.fps) for r in rows
-    )
-    examples = with_recordings(listed, root)
+    listed = tuple(_example(row, number) for row in rows)
+    examples = listed if found.grouped else with_recordings(listed, Path(origin(str(root))))
     alike = alike_notes(classes, "labels")
     folds = make_folds(examples, [r.split for r in rows], classes, where=str(root))
     try:
@@ -203,10 +232,10 @@ def _dataset(root: Path, found: VideoList, videos: Path | None, *, labeled: bool
     except UserError as error:  # a label in other capitals is the likely cause
         raise UserError("; ".join([str(error), *alike])) from None
     name = root.resolve().name or "root"
-    place = str(root.resolve()) if videos is None else f"{root.resolve()}={videos.resolve()}"
+    where = str((place or root).resolve()) if videos is None else f"{root.resolve()}={videos.resolve()}"
     return Dataset(
         name=name,
-        key=f"{name}-{digest(place)[:8]}",
+        key=f"{name}-{digest(where)[:8]}",
         examples=examples,
         classes=classes,
         folds=folds,
@@ -219,6 +248,11 @@ def _dataset(root: Path, found: VideoList, videos: Path | None, *, labeled: bool
             *alike_notes(dict.fromkeys(r.group for r in rows if r.group), "groups"),
         ),
     )
+
+
+def _example(row: VideoRow, number: Mapping[str, int]) -> Example[Any]:
+    truth, path = _truth(row, number), origin(row.file)
+    return Example(id=row.name, path=path, truth=truth, span=row.span, group=row.group, fps=row.fps)
 
 
 def _truth(row: VideoRow, number: Mapping[str, int]) -> int | tuple[int, ...]:

@@ -6,8 +6,15 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from vitascope.core.addresses import is_url
 from vitascope.core.errors import UserError
 from vitascope.core.names import NameIndex, canonical
+from vitascope.core.origins import origin
+
+
+def _unlisted(root: str) -> bool:
+    """Whether a folder stands for one at a server that lists nothing, so that anything may be there."""
+    return is_url(url := origin(root)) and url.startswith("http") and len(os.listdir(root)) == 1
 
 
 class PathFinder:
@@ -26,6 +33,8 @@ class PathFinder:
         """The roots that the path stays below, each with the path relative to it; `UserError` if there are none."""
         if "\0" in listed:
             raise UserError(f"{where}: {listed!r} is not a path")
+        if is_url(listed):
+            return [("", listed)]
         text = listed.replace("\\", "/") if "\\" in listed and not os.path.lexists(listed) else listed
         fitting = []
         for root, above in self.roots.items():
@@ -42,8 +51,8 @@ class PathFinder:
         )
 
     def exact(self, places: Sequence[tuple[str, str]]) -> tuple[str, str] | None:
-        """The first of some places that exists as it is spelled; a broken link exists."""
-        return next((place for place in places if os.path.lexists(os.path.join(*place))), None)
+        """The first of some places that exists as it is spelled; a broken link exists, a URL may."""
+        return next((p for p in places if is_url(p[1]) or os.path.lexists(os.path.join(*p)) or _unlisted(p[0])), None)
 
     def similar(self, places: Sequence[tuple[str, str]]) -> tuple[str, str] | None:
         """The first of some places that exists in another spelling, with the spelling on disk."""

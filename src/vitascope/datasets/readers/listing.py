@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from vitascope.core.addresses import is_url
 from vitascope.core.errors import UserError
 from vitascope.core.names import SPLITS, both, canonical, case_note, folded, split_of
 from vitascope.core.text import nearest
@@ -61,6 +62,8 @@ class VideoList:
     layout: str
     """What the rows come from, in words."""
     notes: tuple[str, ...] = ()
+    grouped: bool = False
+    """Whether the groups tell all recordings, and one file may hold several."""
 
 
 def read_list(
@@ -78,7 +81,7 @@ def read_list(
     rows = []
     for where, cells in _plain(table, finder):
         cell = {column: cells[position] for column, position in columns.items()}
-        rows.append(_row(cell, where, named if labeled else None, decimal_comma=table.delimiter == ";"))
+        rows.append(video_row(cell, where, named if labeled else None, decimal_comma=table.delimiter == ";"))
         rows[-1] = replace(rows[-1], path=f"{prefix}{rows[-1].path}", file=where, split=split or rows[-1].split)
     located = tuple(_located(rows, finder))
     notes += [case_note(finder.by_case, "paths")] if finder.by_case else []
@@ -148,7 +151,7 @@ def _plain(table: Table, finder: PathFinder) -> Iterator[tuple[str, list[str]]]:
         yield where, [match[1], cells[1]] if counted and match else cells
 
 
-def _row(cell: Mapping[str, str], where: str, named: str | None, *, decimal_comma: bool) -> VideoRow:
+def video_row(cell: Mapping[str, str], where: str, named: str | None, *, decimal_comma: bool) -> VideoRow:
     """The row of the cells by column; its file is not located yet.
 
     `named` is the name of the column of the label, empty without a header, None if a label is not needed.
@@ -200,7 +203,12 @@ def _located(rows: Sequence[VideoRow], finder: PathFinder) -> Iterator[VideoRow]
     for row in rows:
         root, path = found[row.path] or places[row.path][0]
         missing = "" if found[row.path] else "no such file"
-        yield replace(row, path=_listed(places[row.path], root), file=str(Path(root) / path), missing=missing)
+        yield replace(
+            row,
+            path=_listed(places[row.path], root),
+            file=path if is_url(path) else str(Path(root) / path),
+            missing=missing,
+        )
 
 
 def _listed(places: Sequence[tuple[str, str]], root: str) -> str:

@@ -151,11 +151,12 @@ def _fit(row: Row, columns: int, delimiter: str) -> Row:
 
 def _table_of(path: Path, records: Sequence[tuple[str, dict[str, Any]]]) -> Table:
     header = tuple(dict.fromkeys(name for _, record in records for name in record))
-    rows = [(where, [_cell(record.get(name), f"{where}: {name}") for name in header]) for where, record in records]
+    rows = [(where, [cell_text(record.get(name), f"{where}: {name}") for name in header]) for where, record in records]
     return Table(path, header, "", rows)
 
 
-def _cell(value: Any, where: str) -> str:
+def cell_text(value: Any, where: str) -> str:
+    """A value of JSON or Parquet as the text of a cell; `items` finds lists in it."""
     if value is None:
         return ""
     if isinstance(value, list) and not any(isinstance(item, dict | list) or item is None for item in value):
@@ -168,6 +169,11 @@ def _cell(value: Any, where: str) -> str:
 def items(cell: str) -> tuple[str, ...] | None:
     """The items of a list in a cell, as in JSON lines and Parquet; None if the cell holds text."""
     return tuple(filter(None, cell.split(LIST))) if cell.startswith(LIST) else None
+
+
+def records_of(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The records of a file of JSON lines or a Parquet file, each with its location for messages."""
+    yield from _json_lines(path) if suffix(path.name) == ".jsonl" else _parquet(path)
 
 
 def _json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:

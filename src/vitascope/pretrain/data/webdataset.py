@@ -17,14 +17,14 @@ from vitascope.core.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from vitascope.core.text import nearest
 from vitascope.core.types import LATER, digest
 from vitascope.core.worker_pool import Failed
-from vitascope.pretrain.data import shard_urls
+from vitascope.datasets.readers import shard_urls
+from vitascope.datasets.readers.tar_reader import Sample, iter_samples
 from vitascope.pretrain.data.base import ClipSpec, State, check_rank
 from vitascope.pretrain.data.clip_decoder import ClipRequest, check_repeat, decode_clips, inspect_content
 from vitascope.pretrain.data.division import Stream, divide, first_place, places
 from vitascope.pretrain.data.folder import DRAW
 from vitascope.pretrain.data.prefetch import ClipItem, PrefetchReader
 from vitascope.pretrain.data.short_videos import LOOKED, Look, short_note
-from vitascope.pretrain.data.tar_reader import Sample, iter_samples
 from vitascope.sampling.names import Sampler
 
 SHARDS = int.from_bytes(b"tars")

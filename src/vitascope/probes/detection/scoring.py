@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,6 +10,7 @@ from jaxtyping import Int64
 from numpy.typing import NDArray
 
 from vitascope.core.actors import NO_DETECTIONS, Actor, Detections, Keyframes
+from vitascope.core.addresses import absolute
 from vitascope.core.errors import UserError
 from vitascope.core.types import Kind, Score
 from vitascope.metrics import detection_errors, frame_ap, prediction_columns, temporal_ap
@@ -86,7 +86,7 @@ def by_class_group(name: str, per_class: Mapping[int, Score], groups: Mapping[st
 def sources(test: TestPredictions) -> dict[str, list[Any]]:
     """Columns from which pictures are drawn: file, its frame rate (0: unknown), and the track of each true row."""
     return {
-        "path": [str(Path(e.path).absolute()) if e.path else "" for e in test.examples],
+        "path": [absolute(e.path) for e in test.examples],
         "frame_rate": [e.fps or 0.0 for e in test.examples],
         "true_tracks": [[a.track for a in e.truth.actors for _ in a.labels] for e in test.examples],
     }

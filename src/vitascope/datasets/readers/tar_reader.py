@@ -3,22 +3,40 @@
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from types import TracebackType
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from vitascope.core.errors import UserError
 from vitascope.core.media import MEDIA_SUFFIXES
 from vitascope.core.schema import parse
-from vitascope.pretrain.data.shard_urls import ByteFile
 
 BLOCK = tarfile.BLOCKSIZE
+NO_NOTES: Mapping[str, bytes | None] = {}
 MAX_MEDIA_BYTES = 1 << 31
 """Size in bytes of the largest video or image read into memory."""
 MAX_NOTE_BYTES = 1 << 20
 """Size in bytes of the largest label file or extended header."""
 MAX_LABEL = 1 << 31
 LABELS = ("cls", "json")
+
+
+@runtime_checkable
+class ByteFile(Protocol):
+    """The part of a binary file's interface that shards need; fsspec's files often provide no more."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Read up to `size` bytes."""
+
+    def seek(self, place: int, whence: int = 0, /) -> int:
+        """Move to byte `place`."""
+
+    def __enter__(self) -> Any: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> Any: ...
 
 
 class TruncatedError(UserError):
@@ -37,6 +55,10 @@ class Member(NamedTuple):
     """Byte position of its first header, where reading can start."""
     content: bytes | None
     """Bytes of the file; None if it was skipped."""
+    start: int = 0
+    """Byte position of the content."""
+    size: int = 0
+    """Bytes of the content."""
 
 
 class Sample(NamedTuple):
@@ -51,6 +73,10 @@ class Sample(NamedTuple):
     label: int = -1
     """Class index, -1 if unlabeled."""
     error: str = ""
+    place: tuple[int, int] = (0, 0)
+    """The first byte of the video or image in the archive, and the byte after the last, if it is only located."""
+    notes: Mapping[str, bytes | None] = NO_NOTES
+    """What stands beside it, by ending (`cls`, `json`), if it is only located."""
 
 
 def iter_members(file: ByteFile, start: int, wanted: Callable[[str, int], bool]) -> Iterator[Member]:
@@ -92,7 +118,7 @@ def iter_members(file: ByteFile, start: int, wanted: Callable[[str, int], bool])
         else:
             _seek(file, place)
         if info.isreg():
-            yield Member(name, first, content)
+            yield Member(name, first, content, place - padded, size)
         long_name, long_size = "", -1
 
 
@@ -196,13 +222,24 @@ class _Group:
         self.notes = [n for n in self.notes if n not in moved]
         return _Group(key, front, notes=moved)
 
+    def located(self) -> Sample:
+        """The sample of the members without the content of the video."""
+        if self.media is None:
+            return Sample(self.name, self.offset, error="no video or image among its files")
+        place = (self.media.start, self.media.start + self.media.size)
+        return Sample(self.name, self.offset, self.media.name, place=place, notes=self._notes(self.media))
+
+    def _notes(self, media: Member) -> dict[str, bytes | None]:
+        """What stands beside the video or image, by ending."""
+        notes = {split_name(n.name)[1]: n.content for n in self.notes}
+        return notes | {_last(n.name)[1:]: n.content for n in self.notes if _front(n.name) == _front(media.name)}
+
     def sample(self, labeled: bool) -> Sample:
         """The sample of the members."""
         if self.media is None or self.media.content is None:
             problem = f"larger than {MAX_MEDIA_BYTES:,} bytes" if self.media else "no video or image among its files"
             return Sample(self.name, self.offset, error=problem)
-        notes = {split_name(n.name)[1]: n.content for n in self.notes}
-        notes |= {_last(n.name)[1:]: n.content for n in self.notes if _front(n.name) == _front(self.media.name)}
+        notes = self._notes(self.media)
         try:
             label = _label(notes) if labeled else -1
         except UserError as error:
@@ -228,16 +265,22 @@ def _label(notes: dict[str, bytes | None]) -> int:
     return label
 
 
-def iter_samples(file: ByteFile, start: int, extensions: frozenset[str], *, labeled: bool) -> Iterator[Sample]:
-    """Yield the samples from byte `start` on; their video or image has one of the extensions `endings` (".mp4").
+def iter_samples(
+    file: ByteFile, start: int, extensions: frozenset[str], *, labeled: bool, located: bool = False
+) -> Iterator[Sample]:
+    """Yield the samples from byte `start` on; their video or image has one of the `extensions` (".mp4").
 
     A sample without one, or with an invalid label, carries an error; a truncated file ends with an error without key.
+    Samples that are only `located` come without content and label, but with their place and what stands beside them.
     """
 
     def wanted(name: str, size: int) -> bool:
-        return (size <= MAX_MEDIA_BYTES and _last(name) in extensions) or (
+        return (size <= MAX_MEDIA_BYTES and _last(name) in extensions and not located) or (
             labeled and _last(name)[1:] in LABELS and size <= MAX_NOTE_BYTES
         )
+
+    def finished(group: _Group) -> Sample:
+        return group.located() if located else group.sample(labeled)
 
     group: _Group | None = None
     truncation: TruncatedError | None = None
@@ -248,7 +291,7 @@ def iter_samples(file: ByteFile, start: int, extensions: frozenset[str], *, labe
             is_media = _last(member.name) in extensions
             following = group.parted(member, is_media) if group else _Group(key, key)
             if group and following:
-                yield group.sample(labeled)
+                yield finished(group)
             group = following or group
             assert group
             if not is_media:
@@ -259,8 +302,9 @@ def iter_samples(file: ByteFile, start: int, extensions: frozenset[str], *, labe
         truncation = error
     torn = Member(truncation.name, truncation.offset, None) if truncation else None
     following = group.parted(torn, _last(torn.name) in extensions) if group and torn else None
-    if group and (torn is None or following):
-        yield group.sample(labeled)
+    # what stands last before a cut may lack its label, or the end of its video, which is passed over unread
+    if group and (torn is None or (following and not located)):
+        yield finished(group)
     if torn:
         first = following or group
         offset = first.offset if first and (first.media or first.notes) else torn.offset

@@ -8,34 +8,19 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import cast
 
-from vitascope.core.errors import MissingPackageError, UserError
+from vitascope.core.addresses import is_url
+from vitascope.core.errors import UserError
 from vitascope.core.files import require_regular_file
+from vitascope.core.remote import file_system
 from vitascope.core.text import nearest
+from vitascope.datasets.readers.tar_reader import ByteFile
 
 BRACES = re.compile(r"\{([^{}]*)\}")
 RANGE = re.compile(r"(\d+)\.\.(\d+)")
 MAX_SHARDS = 1_000_000
 """Maximum number of shards of one pattern."""
-
-
-@runtime_checkable
-class ByteFile(Protocol):
-    """The part of a binary file's interface that shards need; fsspec's files often provide no more."""
-
-    def read(self, size: int = -1, /) -> bytes:
-        """Read up to `size` bytes."""
-
-    def seek(self, place: int, whence: int = 0, /) -> int:
-        """Move to byte `place`."""
-
-    def __enter__(self) -> Any: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
-    ) -> Any: ...
 
 
 def expand_braces(pattern: str) -> Iterator[str]:
@@ -83,18 +68,13 @@ def _matching(pattern: str) -> list[str]:
     )
 
 
-def is_url(name: str) -> bool:
-    """Return whether `name` is a URL."""
-    return "://" in name
-
-
 def open_shard(name: str) -> ByteFile:
     """Open a shard for reading, decompressed if its name ends in .gz or .tgz."""
     packed = name.endswith((".gz", ".tgz"))
     if not is_url(name):
         require_regular_file(name)
         return cast(ByteFile, gzip.open(name)) if packed else open(name, "rb")
-    system, path = _system(name)
+    system, path = file_system(name)
     file = cast(ByteFile, system.open(path, "rb"))
     return cast(ByteFile, gzip.open(file)) if packed else file
 
@@ -102,28 +82,15 @@ def open_shard(name: str) -> ByteFile:
 def _globbed(name: str) -> list[str]:
     if not is_url(name):
         return sorted(glob.glob(name))
-    system, path = _system(name)
+    system, path = file_system(name)
     return sorted(str(system.unstrip_protocol(one)) for one in system.glob(path))
 
 
 def _exists(name: str) -> bool:
     if not is_url(name):
         return os.path.isfile(name)
-    system, path = _system(name)
+    system, path = file_system(name)
     return bool(system.exists(path))
-
-
-def _system(url: str) -> tuple[Any, str]:
-    """Return the file system of a URL and the path within it."""
-    try:
-        import fsspec
-    except ImportError:
-        raise MissingPackageError(f"{url}: URLs need fsspec; pip install 'vitascope[remote]'") from None
-    try:
-        system, path = fsspec.core.url_to_fs(url)
-    except (ImportError, ValueError) as error:  # the message names the missing package, or the protocol is unknown
-        raise MissingPackageError(f"{url}: {error}; pip install the package for {url.partition('://')[0]}") from error
-    return system, path
 
 
 def _hint(name: str) -> str:
