@@ -42,21 +42,16 @@ def _drawn(
     """Colors of 0 to 1 at instants `times`, with the twins at `states` on the torus."""
     distractors = [motion.distractor_view(scene, thing, times) for thing in scene.distractors]
     twins = motion.pair(scene, states, times)
-    margin = paint.margin_for([*distractors, *twins], side)
-    canvas = np.zeros((len(times), side + 2 * margin, side + 2 * margin, 3), np.float32)
-    inner = slice(margin, margin + side)
-    canvas[:, inner, inner] = backdrop.behind(
-        scene, _wall(scene, times, side, photos), times, side, ground=photos is None
-    )
+    canvas = backdrop.behind(scene, _wall(scene, times, side, photos), times, side, ground=photos is None)
     surface = photos.part(scene.photo[::-1], PATCH) if photos else None
     for thing, view in zip(scene.distractors, distractors, strict=True):
-        paint.stamp(canvas, margin, view, paint.plain(thing.outline, thing.color, surface))
+        paint.stamp(canvas, view, paint.plain(thing.outline, thing.color, surface))
     light, dark = scene.colors
     for part in paint.quarters(twins.cord):
-        paint.stamp(canvas, margin, part, paint.cord(part, side, dark))
+        paint.stamp(canvas, part, paint.cord(part, side, dark), paint.CORD + 1)
     for view, colors in zip(twins[:2], ((light, dark), (dark, light)), strict=True):
-        paint.stamp(canvas, margin, view, paint.twin((scene.shape, scene.texture), colors, states[:, 6], surface))
-    return canvas[:, inner, inner]
+        paint.stamp(canvas, view, paint.twin((scene.shape, scene.texture), colors, states[:, 6], surface))
+    return canvas
 
 
 def _wall(scene: Scene, times: Times, side: int, photos: Photos | None) -> backdrop.Picture:
