@@ -1,4 +1,7 @@
-"""Draw objects and their copies around the torus onto frames."""
+"""Draw objects and their copies around the torus onto frames.
+
+Colors are planes, one channel after another: numpy is many times slower on pixels of three values.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,14 @@ import numpy as np
 from jaxtyping import Float32, Float64
 
 from vitascope.core.types import RGB
-from vitascope.motionlab.draw import EXTENT, OUTLINES, TEXTURINGS, Colors, Field, Frames, Pixel
+from vitascope.motionlab.draw import EXTENT, OUTLINES, TEXTURINGS, Field, Pixel
 from vitascope.motionlab.v2 import creature
 from vitascope.motionlab.v2.motion import View
 from vitascope.motionlab.v2.pixels import AROUND, Index, Pixels, touched
 
+Planes: TypeAlias = Float32[np.ndarray, "3 t y x"]
 Surface: TypeAlias = Float32[np.ndarray, "s s 3"]
+Colors: TypeAlias = Float32[np.ndarray, "3 n"]
 Layers: TypeAlias = Iterator[tuple[Index | None, Colors, Field]]
 """Which of the pixels (all if None), their colors and cover, back to front."""
 Skin: TypeAlias = Callable[[Pixels], Layers]
@@ -27,28 +32,31 @@ RIM = 1.0
 """Width of the dark rim of shapes, pixels."""
 
 
-def stamp(canvas: Frames, view: View, skin: Skin, width: float | None = None) -> None:
+def stamp(canvas: Planes, view: View, skin: Skin, width: float | None = None) -> None:
     """Draw an object onto frames, in place; of a long one, only what is within `width` pixels of its axis."""
-    pixels = touched(view, canvas.shape[1], width)
-    flat = canvas.reshape(-1, 3)
-    drawn = flat.take(pixels.at, axis=0)
+    pixels = touched(view, canvas.shape[2], width)
+    flat = canvas.reshape(3, -1)
+    drawn = flat.take(pixels.at, axis=1)
     for which, colors, cover in skin(pixels):
         if which is None:
-            drawn += cover[:, None] * (colors - drawn)
-        else:
-            behind = drawn.take(which, axis=0)
-            drawn[which] = behind + cover[:, None] * (colors - behind)
-    flat[pixels.at] = drawn
+            drawn += cover * (colors - drawn)
+            continue
+        behind = drawn.take(which, axis=1)
+        for plane, values in zip(drawn, behind + cover * (colors - behind), strict=True):
+            plane[which] = values
+    for plane, values in zip(flat, drawn, strict=True):
+        plane[pixels.at] = values
 
 
 def plain(outline: str, color: RGB, surface: Surface | None = None) -> Skin:
     """A uniformly colored object, or one with the surface of a photo."""
 
+    planes = None if surface is None else _planes(surface)
+
     def skin(pixels: Pixels) -> Layers:
         u, v = pixels.u, pixels.v
         cover, shade = _solid(OUTLINES[outline](u, v), v, pixels.pixel)
-        tone = np.array(color, np.float32) if surface is None else _texels(surface, u, v)
-        yield None, shade[..., None] * tone, cover
+        yield None, shade * (_column(color) if planes is None else _texels(planes, u, v)), cover
 
     return skin
 
@@ -62,23 +70,24 @@ def twin(
     """
     shape, texture = look
 
-    both = creature.legs(stride)
+    both, planes = creature.legs(stride), None if surface is None else _planes(surface)
 
     def skin(pixels: Pixels) -> Layers:
         below = np.flatnonzero(pixels.v > creature.LEGS - pixels.pixel)
         _, frame, u, v, pixel = pixels.some(below)
         for leg, color in zip(both, colors, strict=True):
             cover, shade = _solid(creature.leg_distance(u, v, frame, leg), v, pixel)
-            yield below, shade[..., None] * np.array(color, np.float32), cover
+            yield below, shade * _column(color), cover
         across, down = creature.body_coordinates(pixels.u, pixels.v)
         reach = EXTENT + AROUND / creature.BODY * pixels.pixel
         above = np.flatnonzero(across * across + down * down < reach * reach)
         pixel, across, down = pixels.pixel.take(above), across.take(above), down.take(above)
         cover, shade = _solid(creature.body_distance(shape, across, down), down, pixel)
-        if surface is not None:
-            shade = shade * (1 + ROUGH * (_texels(surface, across, down).mean(-1) - 0.5))
+        if planes is not None:
+            red, green, blue = _texels(planes, across, down)
+            shade = shade * (1 + ROUGH * ((red + green + blue) / 3 - 0.5))
         tone = _painted(texture, colors, (across, down), pixel / np.float32(creature.BODY))
-        yield above, shade[..., None] * tone, cover
+        yield above, shade * tone, cover
 
     return skin
 
@@ -91,11 +100,19 @@ def quarters(view: View) -> Iterator[View]:
         yield View(x, y, view.facing, radius, view.period)
 
 
-def _texels(surface: Surface, u: Field, v: Field) -> Colors:
+def _column(color: RGB) -> Float32[np.ndarray, "3 1"]:
+    return np.array(color, np.float32)[:, None]
+
+
+def _planes(surface: Surface) -> Float32[np.ndarray, "3 s s"]:
+    return np.ascontiguousarray(surface.transpose(2, 0, 1))
+
+
+def _texels(surface: Float32[np.ndarray, "3 s s"], u: Field, v: Field) -> Colors:
     """The photo's colors where it is wrapped around an object, once from edge to edge."""
-    side = len(surface)
+    side = surface.shape[1]
     column, row = (np.clip((value / 2.2 + 0.5) * side, 0, side - 1).astype(np.intp) for value in (u, v))
-    return surface.reshape(-1, 3).take(row * side + column, axis=0)
+    return surface.reshape(3, -1).take(row * side + column, axis=1)
 
 
 def cord(view: View, side: int, color: RGB) -> Skin:
@@ -106,7 +123,7 @@ def cord(view: View, side: int, color: RGB) -> Skin:
         beyond = np.maximum(np.abs(pixels.u) - 1, 0)
         distance = np.sqrt(beyond * beyond + pixels.v * pixels.v) - thick[pixels.frame]
         cover = np.clip(0.5 - distance / pixels.pixel, 0, 1)
-        yield None, np.broadcast_to(np.array(color, np.float32), (len(cover), 3)), cover
+        yield None, np.broadcast_to(_column(color), (3, len(cover))), cover
 
     return skin
 
@@ -114,8 +131,8 @@ def cord(view: View, side: int, color: RGB) -> Skin:
 def _painted(texture: str, colors: tuple[RGB, RGB], at: tuple[Field, Field], pixel: Pixel) -> Colors:
     """Colors of a two-color texture; `pixel` is the size of a pixel in radii of the body."""
     field, slope = TEXTURINGS[texture]
-    first = np.clip(field(*at) / (slope * pixel) + 0.5, 0, 1)[..., None]
-    one, other = (np.array(c, np.float32) for c in colors)
+    first = np.clip(field(*at) / (slope * pixel) + 0.5, 0, 1)
+    one, other = (_column(color) for color in colors)
     painted: Colors = other + first * (one - other)
     return painted
 

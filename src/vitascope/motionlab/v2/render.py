@@ -9,7 +9,6 @@ from jaxtyping import Float64, UInt8
 
 from vitascope.motionlab import backdrop as patterns
 from vitascope.motionlab import motion as first
-from vitascope.motionlab.draw import Frames
 from vitascope.motionlab.render import FPS, FRAMES, SIDE
 from vitascope.motionlab.v2 import backdrop, motion, paint
 from vitascope.motionlab.v2.motion import Times
@@ -38,7 +37,7 @@ def render(
 
 def _drawn(
     scene: Scene, states: Float64[np.ndarray, "t 7"], times: Times, *, side: int, photos: Photos | None
-) -> Frames:
+) -> paint.Planes:
     """Colors of 0 to 1 at instants `times`, with the twins at `states` on the torus."""
     distractors = [motion.distractor_view(scene, thing, times) for thing in scene.distractors]
     twins = motion.pair(scene, states, times)
@@ -57,9 +56,11 @@ def _drawn(
 def _wall(scene: Scene, times: Times, side: int, photos: Photos | None) -> backdrop.Picture:
     """The far wall, with a margin for the camera's motion."""
     margin = backdrop.wall_margin(scene, times, side)
-    return photos.part(scene.photo, side + 2 * margin) if photos else patterns.picture(scene.background, side, margin)
+    if photos is None:
+        return patterns.planes(scene.background, side, margin)
+    return np.ascontiguousarray(photos.part(scene.photo, side + 2 * margin).transpose(2, 0, 1))
 
 
-def _bytes(colors: Frames) -> UInt8[np.ndarray, "t y x 3"]:
-    rounded: UInt8[np.ndarray, "t y x 3"] = (np.clip(colors, 0, 1) * 255 + 0.5).astype(np.uint8)
-    return rounded
+def _bytes(colors: paint.Planes) -> UInt8[np.ndarray, "t y x 3"]:
+    rounded: UInt8[np.ndarray, "3 t y x"] = (np.clip(colors, 0, 1) * 255 + 0.5).astype(np.uint8)
+    return np.ascontiguousarray(rounded.transpose(1, 2, 3, 0))
