@@ -157,9 +157,10 @@ def test_a_creature_is_within_its_radius() -> None:
     phases = np.linspace(0, 1, 50)
     at_x, at_y = np.meshgrid(np.linspace(-1.3, 1.3, 130), np.linspace(-1.3, 1.3, 130))
     u, v = (np.broadcast_to(value.astype(np.float32), (50, 130, 130)) for value in (at_x, at_y))
+    frame = np.arange(50)[:, None, None]
     outside = np.hypot(u, v) > 1
     for leg in creature.legs(phases):
-        assert creature.leg_distance(u, v, leg)[outside].min() > 0
+        assert creature.leg_distance(u, v, frame, leg)[outside].min() > 0
     across, down = creature.body_coordinates(u[:1], v[:1])
     assert all(creature.body_distance(a.split("-")[0], across, down)[outside[:1]].min() > 0 for a in APPEARANCES[::4])
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TypeAlias
+from functools import cache, lru_cache, partial
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Float32, Float64, Int
 
 from vitascope.motionlab.v2.motion import WALL, Times, shake, zoom
-from vitascope.motionlab.v2.scene import Ground, Scene
+from vitascope.motionlab.v2.scene import Camera, Ground, Scene
 
 Picture: TypeAlias = Float32[np.ndarray, "3 h w"]
 Planes: TypeAlias = Float32[np.ndarray, "3 t y x"]
@@ -72,39 +73,59 @@ def _shifted(wall: Picture, start: tuple[float, float], side: int) -> Picture:
 
 def _lay(frames: Planes, scene: Scene, ground: Ground, times: Times) -> None:
     """Draw the ground below the horizon, in place."""
-    side, tiles = frames.shape[2], _tiles(ground)
-    camera, mean = scene.camera, np.array(ground.colors, np.float32).mean(0)[:, None, None]
-    places = (np.arange(side) + 0.5) / side
-    for number, ((dx, dy), time) in enumerate(zip(shake(camera, times).tolist(), times.tolist(), strict=True)):
-        below = places - camera.vanishing[1] - dy
-        rows = np.flatnonzero(below > 0.02)
-        distance = ground.height / below[rows]
-        across = (places - camera.vanishing[0] - dx)[None, :] * distance[:, None]
-        along = distance + camera.dolly * time
-        texels = _texels(tiles, across, along)
+    tiles, mean = _tiles(ground), np.array(ground.colors, np.float32).mean(0)[:, None, None]
+    look = cache(partial(_look, scene.camera, ground.height, frames.shape[2]))
+    for number, (shift, time) in enumerate(zip(shake(scene.camera, times).tolist(), times.tolist(), strict=True)):
+        sight = look(*shift)
+        texels = _texels(tiles, sight, sight.distance + scene.camera.dolly * time)
         texels -= mean
-        texels *= np.exp(-distance / FADE).astype(np.float32)[:, None]
+        texels *= np.exp(-sight.distance / FADE).astype(np.float32)[:, None]
         texels += mean
-        frames[:, number, rows] = texels
+        frames[:, number, sight.rows] = texels
 
 
-def _texels(tiles: Tiles, across: Float64[np.ndarray, "r c"], along: Float64[np.ndarray, "r"]) -> Picture:
+class _Sight(NamedTuple):
+    """Where a camera sees the ground, whatever it has moved ahead."""
+
+    rows: Int[np.ndarray, "r"]
+    """Of the frame, below the horizon."""
+    distance: Float64[np.ndarray, "r"]
+    """Of the ground in them."""
+    column: Int[np.ndarray, "r c"]
+    """Of the texel seen by a pixel."""
+    x: Float32[np.ndarray, "r c"]
+    """Place in it, 0 to 1."""
+
+
+def _look(camera: Camera, height: float, side: int, dx: float, dy: float) -> _Sight:
+    places = (np.arange(side) + 0.5) / side
+    below = places - camera.vanishing[1] - dy
+    rows = np.flatnonzero(below > 0.02)
+    distance = height / below[rows]
+    across = (places - camera.vanishing[0] - dx)[None, :] * distance[:, None] * (TILES / REPEAT)
+    left = np.floor(across)
+    return _Sight(rows, distance, left.astype(np.intp) % TILES, (across - left).astype(np.float32))
+
+
+def _texels(tiles: Tiles, sight: _Sight, along: Float64[np.ndarray, "r"]) -> Picture:
     """The ground's colors at places on it, interpolated between the four corners of a texel."""
-    column, row = across * (TILES / REPEAT), along * (TILES / REPEAT)
-    left, top = np.floor(column), np.floor(row)
-    number = left.astype(np.intp) % TILES + (top.astype(np.intp) % TILES * TILES)[:, None]
-    x, y = (column - left).astype(np.float32), (row - top).astype(np.float32)[:, None]
+    row = along * (TILES / REPEAT)
+    top = np.floor(row)
+    number = sight.column + (top.astype(np.intp) % TILES * TILES)[:, None]
+    y = (row - top).astype(np.float32)[:, None]
     start, right, lower, both = (values.take(number, axis=1) for values in tiles)
-    right *= x
+    right *= sight.x
     right += start
-    both *= x
+    both *= sight.x
     both += lower
     both -= right
     both *= y
     both += right
-    return both
+    texels: Picture = both
+    return texels
 
 
+@lru_cache(maxsize=1)
 def _tiles(ground: Ground) -> Tiles:
     """One repeat of a ground of flagstones of random tones."""
     rng = np.random.default_rng(ground.seed)

@@ -112,7 +112,8 @@ def _texels(surface: Float32[np.ndarray, "3 s s"], u: Field, v: Field) -> Colors
     """The photo's colors where it is wrapped around an object, once from edge to edge."""
     side = surface.shape[1]
     column, row = (np.clip((value / 2.2 + 0.5) * side, 0, side - 1).astype(np.intp) for value in (u, v))
-    return surface.reshape(3, -1).take(row * side + column, axis=1)
+    texels: Colors = surface.reshape(3, -1).take(row * side + column, axis=1)
+    return texels
 
 
 def cord(view: View, side: int, color: RGB) -> Skin:

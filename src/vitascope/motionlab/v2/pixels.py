@@ -5,7 +5,6 @@ Only these are drawn: an object's window is mostly empty, and copies are mostly 
 
 from __future__ import annotations
 
-from itertools import product
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -16,7 +15,7 @@ from vitascope.motionlab.v2.motion import View
 
 Index: TypeAlias = Int[np.ndarray, "_"]
 AROUND = 2.0
-"""How far the antialiased edge of an outline may reach beyond its extent, pixels: a tip of a star 1.6."""
+"""How far the antialiased edge of an object may reach beyond its radius, pixels: the tip of a star 1.6."""
 
 
 class Pixels(NamedTuple):
@@ -68,29 +67,28 @@ def touched(view: View, side: int, width: float | None = None) -> Pixels:
     offsets = np.arange(-most, most + 1)
     dx = (offsets + (corner_x + 0.5 - copies.x)[:, None]) / copies.radius[:, None]
     dy = ((row - corner_y[copy]) + (corner_y + 0.5 - copies.y)[copy]) / copies.radius[copy]
-    cell = (copy * len(offsets) + most - corner_x[copy])[line] + column
-    u = (cos[:, None] * dx).take(cell) + (sin[copy] * dy)[line]
-    v = (cos[copy] * dy)[line] - (sin[:, None] * dx).take(cell)
+    cell = (copy * len(offsets) + most - corner_x[copy]).take(line) + column
+    u = (cos[:, None] * dx).take(cell) + (sin[copy] * dy).take(line)
+    v = (cos[copy] * dy).take(line) - (sin[:, None] * dx).take(cell)
     return Pixels(
-        ((copies.frame[copy] * side + row) * side)[line] + column,
-        copies.frame[copy][line],
+        ((copies.frame[copy] * side + row) * side).take(line) + column,
+        copies.frame[copy].take(line),
         u.astype(np.float32),
         v.astype(np.float32),
-        (1 / copies.radius).astype(np.float32)[copy][line],
+        (1 / copies.radius).astype(np.float32)[copy].take(line),
     )
 
 
 def _copies(view: View, side: int) -> _Copies:
     x, y, radius, period = (value * side for value in (view.x, view.y, view.radius, view.period))
-    reach = radius * EXTENT + 1
-    parts = []
-    for right, down in product((-1, 0, 1), repeat=2):
-        at_x, at_y = x + right * period, y + down * period
-        near = np.maximum(np.abs(at_x - side / 2), np.abs(at_y - side / 2)) < side / 2 + reach
-        frames = np.flatnonzero(near)
-        window = np.full(len(frames), int(radius[frames].max(initial=0) * EXTENT) + 2)
-        parts.append((frames, at_x[frames], at_y[frames], view.facing[frames], radius[frames], window))
-    return _Copies(*map(np.concatenate, zip(*parts, strict=True)))
+    away = np.array([-1, 0, 1])[:, None]
+    at_x, at_y = x + away * period, y + away * period
+    from_middle = np.maximum(np.abs(at_y - side / 2)[:, None], np.abs(at_x - side / 2))
+    near = from_middle < side / 2 + (radius * EXTENT + 1)
+    down, right, frame = near.nonzero()
+    # as wide as the largest of a copy's windows
+    window = (np.where(near, radius, 0).max(-1) * EXTENT).astype(np.intp) + 2
+    return _Copies(frame, at_x[right, frame], at_y[down, frame], view.facing[frame], radius[frame], window[down, right])
 
 
 def _chords(
@@ -101,7 +99,7 @@ def _chords(
     row: Index,
 ) -> tuple[Index, Index]:
     """First and last column of rows through copies."""
-    down, radius = row + 0.5 - copies.y[copy], copies.radius[copy] * EXTENT + AROUND
+    down, radius = row + 0.5 - copies.y[copy], copies.radius[copy] + AROUND
     half = np.sqrt(np.maximum(radius * radius - down * down, 0))
     first, last = -half, half
     if width is not None:
@@ -118,4 +116,4 @@ def _ranges(first: Index, last: Index) -> tuple[Index, Index]:
     """All whole numbers from `first` to `last` of each pair, after the number of the pair."""
     counts = np.maximum(last - first + 1, 0)
     pair = np.repeat(np.arange(len(counts)), counts)
-    return pair, np.arange(len(pair)) + (first - np.cumsum(counts) + counts)[pair]
+    return pair, np.arange(len(pair)) + (first - np.cumsum(counts) + counts).take(pair)
