@@ -6,7 +6,7 @@ import colorsys
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Self, TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 
@@ -83,7 +83,7 @@ class Wave:
     """Frequency, Hz."""
 
     @property
-    def reversed(self) -> Self:
+    def reversed(self) -> Wave:
         """The wave with time reversed."""
         return replace(self, odd=(-self.odd[0], -self.odd[1]))
 
@@ -105,10 +105,13 @@ class Distractor:
     """Radius, frame sides."""
     color: RGB
 
-    @property
-    def reversed(self) -> Self:
-        """The object with time reversed."""
-        return replace(self, drift=(-self.drift[0], -self.drift[1]), spin=-self.spin)
+
+Thing = TypeVar("Thing", bound=Distractor)
+
+
+def backwards(thing: Thing) -> Thing:
+    """The distractor with time reversed."""
+    return replace(thing, drift=(-thing.drift[0], -thing.drift[1]), spin=-thing.spin)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +152,7 @@ class Scene(Twins):
             self,
             motion=REVERSE[self.motion],
             camera=tuple(wave.reversed for wave in self.camera),
-            distractors=tuple(thing.reversed for thing in self.distractors),
+            distractors=tuple(backwards(thing) for thing in self.distractors),
         )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from vitascope.core.types import RGB
 from vitascope.motionlab import scene as first
-from vitascope.motionlab.scene import OBSTACLES, Background, Twins, Wave, parts_of, reverses, two_colors
+from vitascope.motionlab.scene import OBSTACLES, Background, Twins, Wave, backwards, parts_of, reverses, two_colors
 from vitascope.motionlab.v2.levels import Level
 
 VERSION = 1
@@ -128,7 +128,7 @@ class Scene(Twins):
             self,
             motion=REVERSE[self.motion],
             camera=self.camera.reversed,
-            distractors=tuple(thing.reversed for thing in self.distractors),
+            distractors=tuple(backwards(thing) for thing in self.distractors),
         )
 
 
