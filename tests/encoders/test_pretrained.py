@@ -296,7 +296,7 @@ def test_a_card_that_asks_for_bfloat16_gets_it(file: Path) -> None:
 def test_other_settings_than_the_report_s_are_another_protocol(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(motionlab, "SIZES", {"tiny": Size(24, 12)})
+    monkeypatch.setattr(motionlab, "SIZES", {"tiny": Size(6, 3)})
     setting = EvaluationConfig(run=tmp_path / "run", store=tmp_path / "store")
     encoders = [small(f"umt/large-s2{option}", file) for option in ("", "+paper", "+pool:mean")]
     found = [evaluate("motionlab/still-tiny", [e], ["knn"], config=setting)[0] for e in encoders]
