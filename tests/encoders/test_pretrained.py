@@ -256,7 +256,8 @@ def test_another_summary_is_as_wide_as_the_tokens(name: str, pool: str) -> None:
     model = models(family)[variant]
     if pool in settings.switches(model)["pool"]:
         last = "head." if family == "efficientnet" else "blocks."  # whose last convolution widens the blocks' channels
-        rows = {key: tensor for key, tensor in empty(model.shape).state_dict().items() if key.startswith(last)}
+        shape = replace(model.shape, depth=1) if hasattr(model.shape, "depth") else model.shape  # all are as wide
+        rows = {key: tensor for key, tensor in empty(shape).state_dict().items() if key.startswith(last)}
         width = list(rows.values())[-1].shape[0] if rows else model.shape.out  # the last bias of the last block
         assert settings.configured(f"{name}+pool:{pool}").full_card().dim == width
 
