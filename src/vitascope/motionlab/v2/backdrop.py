@@ -12,7 +12,7 @@ from jaxtyping import Float32, Float64, Int
 from vitascope.motionlab.v2.motion import WALL, Times, shake, zoom
 from vitascope.motionlab.v2.scene import Camera, Ground, Scene
 
-Picture: TypeAlias = Float32[np.ndarray, "3 h w"]
+Picture: TypeAlias = Float32[np.ndarray, "3 _ _"]
 Planes: TypeAlias = Float32[np.ndarray, "3 t y x"]
 """Colors, one channel after another."""
 Tiles: TypeAlias = Float32[np.ndarray, "4 3 n"]
