@@ -16,6 +16,7 @@ import numpy as np  # noqa: E402 - the hook has to come first
 import pytest  # noqa: E402
 from hypothesis import HealthCheck, settings  # noqa: E402
 
+import warm_workers  # noqa: E402
 from helpers import SHARED, blob, write_video  # noqa: E402
 
 settings.register_profile("on a busy machine too", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -40,6 +41,13 @@ def shared() -> Path:
 def _check_types() -> None:
     """Types and shapes are checked anew in every test."""
     typechecker.start_test()
+
+
+@pytest.fixture(autouse=True)
+def _warm_workers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decoding processes start at once, but where they are what is tested."""
+    if request.path.name != "test_worker_pool.py" and request.path.parent.name != "endurance":
+        monkeypatch.setattr("vitascope.core.worker_pool.subprocess", warm_workers.NAMESPACE)
 
 
 @pytest.fixture(autouse=True)

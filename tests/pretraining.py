@@ -134,12 +134,17 @@ def poisoned(**changes: Any) -> Recipe:
     return recipe(**{"targets": (*recipe().targets, Poison(width=16, depth=1, level=LEVEL)), **changes})
 
 
+def poisoned_and_centered(**changes: Any) -> Recipe:
+    """A target that looks at the batch as a whole, and that one."""
+    return poisoned(**{"targets": (*centered().targets, Poison(width=16, depth=1, level=LEVEL)), **changes})
+
+
 def poisoned_muon() -> Recipe:
     """By the other optimizer."""
     return poisoned(optimizer="muon")
 
 
-RECIPES = {"recipe": recipe, "everything": everything, "centered": centered, "poisoned": poisoned}
+RECIPES = {"recipe": recipe, "everything": everything, "poisoned_and_centered": poisoned_and_centered}
 SETTING = TrainConfig(device="cpu", save_every=2, check_every=0, log_every=1, quiet=True)
 
 

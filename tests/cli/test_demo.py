@@ -8,12 +8,15 @@ import pytest
 
 from helpers import blob, vitascope, write_video
 from vitascope.cli import demo
+from vitascope.datasets.builders import motionlab
 from vitascope.encoders.weights import download
+from vitascope.motionlab.suite import Size
 
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A demonstration that takes a second."""
+    monkeypatch.setattr(motionlab, "SIZES", {"tiny": Size(19, 19)})
     monkeypatch.setattr(demo, "SUITES", ("motionlab/motion-tiny",))
     monkeypatch.setattr(demo, "ENCODERS", demo.BASELINES)
     monkeypatch.setattr(demo, "PROBES", ("knn",))

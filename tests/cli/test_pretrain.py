@@ -64,6 +64,24 @@ def test_a_dry_run_counts_and_times_and_writes_nothing(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_dry_run_checks_the_weights_to_start_from(tmp_path: Path) -> None:
+    source = train(tmp_path / "first", stop_at=1)
+
+    def dry(init: object, *more: str, code: int = 0) -> Done:
+        return vitascope("pretrain", "pretraining:recipe", "--set", f"init={init}", *more, "--dry-run", code=code)
+
+    assert f"starts from tiny-step1 ({load(str(source)).card.digest})" in dry(source).stdout
+    assert "after 1 steps, with decoders and optimizer state" in dry(tmp_path / "first").stdout
+    for done, message in (
+        (dry(tmp_path / "absent.safetensors", code=2), "absent.safetensors: "),
+        (dry(source, "--set", "shape.depth=3", code=2), "another network: depth is 2, the recipe's 3"),
+    ):
+        assert done.stderr.startswith("error: init=")
+        assert message in done.stderr
+        assert done.stderr.count("\n") == 1
+        assert not done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,12 +65,14 @@ def clips() -> Tensor:
 @pytest.mark.parametrize("name", [*hiera.MODELS, "large-mae+features:fused", "base-mae+features:fused"])
 def test_size_and_cost_are_those_of_the_network(name: str) -> None:
     model = settings.configured(f"hiera/{name}")
-    net = empty(model.shape)
-    assert model.shape.params == sum(p.numel() for p in net.parameters())
-    for frames, size in ((16, 224), (8, 96)) if name.startswith("base") else ((16, 224),):
+    assert model.shape.params == sum(p.numel() for p in empty(model.shape).parameters())
+    # counting takes a second for each dozen blocks: those of other sizes than this are alike but for their widths
+    whole = name.startswith("base-ft")
+    shape = model.shape if whole else replace(model.shape, stages=tuple(min(n, 2) for n in model.shape.stages))
+    for frames, size in ((16, 224), (8, 96)) if whole or "fused" in name else ((16, 224),):
         with FlopCounterMode(display=False) as counted:
-            net(torch.empty(1, 3, frames, size, size, device="meta"))
-        assert counted.get_total_flops() == 2 * model.shape.macs(frames, size)
+            empty(shape)(torch.empty(1, 3, frames, size, size, device="meta"))
+        assert counted.get_total_flops() == 2 * shape.macs(frames, size)
 
 
 @pytest.mark.parametrize("size", PUBLISHED)

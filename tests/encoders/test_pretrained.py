@@ -256,7 +256,8 @@ def test_another_summary_is_as_wide_as_the_tokens(name: str, pool: str) -> None:
     model = models(family)[variant]
     if pool in settings.switches(model)["pool"]:
         last = "head." if family == "efficientnet" else "blocks."  # whose last convolution widens the blocks' channels
-        rows = {key: tensor for key, tensor in empty(model.shape).state_dict().items() if key.startswith(last)}
+        shape = replace(model.shape, depth=1) if hasattr(model.shape, "depth") else model.shape  # all are as wide
+        rows = {key: tensor for key, tensor in empty(shape).state_dict().items() if key.startswith(last)}
         width = list(rows.values())[-1].shape[0] if rows else model.shape.out  # the last bias of the last block
         assert settings.configured(f"{name}+pool:{pool}").full_card().dim == width
 
@@ -296,7 +297,7 @@ def test_a_card_that_asks_for_bfloat16_gets_it(file: Path) -> None:
 def test_other_settings_than_the_report_s_are_another_protocol(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(motionlab, "SIZES", {"tiny": Size(24, 12)})
+    monkeypatch.setattr(motionlab, "SIZES", {"tiny": Size(6, 3)})
     setting = EvaluationConfig(run=tmp_path / "run", store=tmp_path / "store")
     encoders = [small(f"umt/large-s2{option}", file) for option in ("", "+paper", "+pool:mean")]
     found = [evaluate("motionlab/still-tiny", [e], ["knn"], config=setting)[0] for e in encoders]

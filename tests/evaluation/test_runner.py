@@ -145,7 +145,8 @@ def test_altered_together_is_altered_alone(videos: Path, tmp_path: Path) -> None
     whole = build("", videos)
     dataset = replace(whole, folds=whole.folds[:2])
     for name in ("knn", "linear+epochs=4+warmup=1"):
-        together = evaluate(dataset, [InOrder()], [name], config=config(tmp_path / name, counterfactual=True))
+        whole_run = replace(config(tmp_path / "together", counterfactual=True), run=tmp_path / name)
+        together = evaluate(dataset, [InOrder()], [name], config=whole_run)
         apart = [replace(config(tmp_path / "alone"), run=tmp_path / r.probe) for r in together]
         alone = [evaluate(dataset, [InOrder()], [r.probe], config=c)[0] for r, c in zip(together, apart, strict=True)]
         assert [r.headline for r in together] == [r.headline for r in alone]

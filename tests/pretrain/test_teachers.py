@@ -221,6 +221,18 @@ def test_a_class_tokens_attention_is_that_of_its_last_block() -> None:
     torch.testing.assert_close(features, torch.stack(heads).mean(0)[:, 1:], atol=1e-6, rtol=1e-4)
 
 
+def test_a_guide_that_is_not_finite_is_said_when_it_is_checked() -> None:
+    pixels = Blobs().open(recipe().spec, seed=0).read(2).pixels
+    guide = Guide("pretraining:teacher", CPU)
+    guide(pixels, GRID)
+    guide.check()
+    guide.encoder = pretraining.teacher_of_nothing()
+    keep = Attended(0.5)(2, GRID, generator(0), saliency=guide(pixels, GRID)).keep
+    assert len(set(keep[0].tolist())) == keep.shape[1], "a mask all the same"
+    with pytest.raises(ValueError, match="guide made-up: saliency must be finite and not negative"):
+        guide.check()
+
+
 def test_without_a_class_token_places_near_the_summary_weigh_more() -> None:
     grid = torch.randn(2, 3, 2, 2, 5, generator=generator(0))
     clip = torch.randn(2, 5, generator=generator(1))

@@ -9,12 +9,26 @@ from typing import Any
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from pretraining import Blobs, losses, recipe, same, state, train
 from vitascope.core.device import generator
 from vitascope.pretrain import checkpoint, optim
-from vitascope.pretrain.masking import Blocks, DualMask, Masked, Random, RunningCell, Steps, Tube, Whole, _indices
+from vitascope.pretrain import train as train_module
+from vitascope.pretrain.data.mixture import MixtureReader
+from vitascope.pretrain.masking import (
+    Attended,
+    Blocks,
+    DualMask,
+    Masked,
+    Random,
+    RunningCell,
+    Steps,
+    Tube,
+    Whole,
+    _indices,
+)
+from vitascope.pretrain.targets.feature_cache import FeatureCache
 from vitascope.pretrain.targets.targets import Distilled, Flow, Hog, Labels, Latent, Pixels
 
 READS = {"_local_scalar_dense", "nonzero", "is_nonzero", "equal", "masked_select", "unique_dim", "_unique2"}
@@ -35,8 +49,9 @@ class Reads(TorchDispatchMode):
             return schedule(optimizers, made, step)
 
         monkeypatch.setattr(optim, "apply_schedule", stepped)
-        for name in ("tolist", "numpy", "cpu", "__array__"):
-            monkeypatch.setattr(torch.Tensor, name, self.counted(getattr(torch.Tensor, name)))
+        self.methods = {name: getattr(torch.Tensor, name) for name in ("tolist", "numpy", "cpu", "__array__")}
+        for name, method in self.methods.items():
+            monkeypatch.setattr(torch.Tensor, name, self.counted(method))
 
     def counted(self, method: Callable[..., Any]) -> Callable[..., Any]:
         """The method, counted in the thread of the loop."""
@@ -61,14 +76,65 @@ def test_ordinary_steps_read_nothing_from_the_device(
     teacher = Distilled(name="films", teacher="pretraining:teacher", **narrow)
     targets = (Pixels(**narrow), Hog(**narrow), Flow(steady=True, **narrow), Latent(**narrow), teacher)
     data = ((Blobs(), 1.0), (Blobs(name="stills", still=True), 1.0))
-    masks = {"masks": (Tube(0.6), DualMask(Random(0.5), 0.5)), "image_masks": (RunningCell(0.5),)}
+    masks: dict[str, Any] = {"masks": (Tube(0.6), DualMask(Random(0.5), 0.5)), "image_masks": (RunningCell(0.5),)}
     made = recipe(targets=targets, data=data, steps=9, accumulate=2, optimizer=optimizer, **masks)
     with Reads(monkeypatch) as reads:
         train(tmp_path, made, log_every=4, save_every=6)
     assert {step for step, count in reads.counts.items() if count and step >= 0} == {3, 5, 7, 8}, (
         "lines and checkpoints"
     )
-    assert recipe().targets
+
+
+def test_nor_do_blocks_a_guide_and_a_cache_of_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks are drawn on the CPU wherever training runs, and keys are those of clips not yet on a device."""
+    monkeypatch.setenv("VITASCOPE_CACHE", str(tmp_path / "cache"))
+    teacher = Distilled(name="films", teacher="pretraining:teacher", width=16, depth=1)
+    read: list[torch.Tensor] = []
+    with Reads(monkeypatch) as reads:
+
+        def on_the_host(function: Callable[..., Any], check: Callable[..., bool]) -> Callable[..., Any]:
+            def call(*given: Any, **named: Any) -> Any:
+                assert check(*given, **named)
+                with _disable_current_modes(), monkeypatch.context() as patch:
+                    for name, method in reads.methods.items():
+                        patch.setattr(torch.Tensor, name, method)
+                    return function(*given, **named)
+
+            return call
+
+        drawn = on_the_host(train_module.draw_masks, lambda rules, grid, rng, **_: rng.device.type == "cpu")
+        read_batch = MixtureReader.read
+
+        def remembered(reader: Any, count: int) -> Any:
+            batch = read_batch(reader, count)
+            read.append(batch.pixels)
+            return batch
+
+        monkeypatch.setattr(MixtureReader, "read", remembered)
+        keyed = on_the_host(train_module.clip_keys, lambda pixels: pixels is read[-1])
+        monkeypatch.setattr(train_module, "clip_keys", keyed)
+        # of a file; features that are not yet written are handed on as they are
+        monkeypatch.setattr(FeatureCache, "_read", on_the_host(FeatureCache._read, lambda *_: True))
+        for name, masks in (("guided", (Attended(0.5),)), ("blocks", (Blocks(2, 0.3), Tube(0.6)))):
+            if name == "blocks":
+                monkeypatch.setattr(train_module, "draw_masks", drawn)
+            guide = "pretraining:teacher" if name == "guided" else ""
+            made = recipe(targets=(teacher,), masks=masks, guide=guide, steps=6, accumulate=2)
+            train(tmp_path / name, made, log_every=4, save_every=6, teacher_cache=0.1)
+            counts = {step for step, count in reads.counts.items() if count and step >= 0}
+            assert counts == {3, 5}, f"{name}: lines and checkpoints"
+            reads.counts.clear()
+    assert read
+
+
+def test_masks_that_read_what_they_drew_are_drawn_on_the_cpu() -> None:
+    """The device of the generator where training is on a GPU, which need not be there."""
+    where = torch.device("cuda")
+    for masks, host in (((Tube(0.6), DualMask(Blocks(2, 0.3))), True), ((Blocks(2, 0.3),), True)):
+        assert (optim.mask_generator(recipe(masks=masks), 3, where).device.type == "cpu") == host
+    cpu, anywhere = (optim.mask_generator(recipe(masks=(Blocks(2, 0.3),)), 3, torch.device(d)) for d in ("cpu", "cuda"))
+    assert torch.equal(torch.rand(4, generator=cpu), torch.rand(4, generator=anywhere))
+    assert not any(mask.reads for mask in (Whole(), Tube(0.6), Random(0.5), RunningCell(0.5), Attended(0.5)))
 
 
 def test_a_read_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -237,6 +237,7 @@ def _start(recipe: Recipe | ImageTeacherRecipe, run: Path, config: TrainConfig, 
     if isinstance(recipe, ImageTeacherRecipe):
         _train_image_teacher(recipe, run, config, dry_run=dry_run)
     elif dry_run:
+        _print_init(recipe)
         _print_notes(recipe)
         _print_cost(recipe, config.device)
     else:
@@ -284,6 +285,14 @@ def _single_report() -> Iterator[None]:
         if _rank():
             time.sleep(PATIENCE)
         raise
+
+
+def _print_init(recipe: Recipe) -> None:
+    """Print what training would start from, if it is not at random; refuse what it would refuse."""
+    from vitascope.pretrain import initial
+
+    if recipe.init:
+        print(f"starts from {initial.check(recipe.shape, recipe.init)}")
 
 
 def _print_notes(recipe: Recipe) -> None:

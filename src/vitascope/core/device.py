@@ -35,6 +35,12 @@ def generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def to_device(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Copy to a device without waiting for it; a GPU copies by itself only from pinned memory."""
+    pinned = device.type == "cuda" and values.device.type == "cpu"
+    return values.pin_memory().to(device, non_blocking=True) if pinned else values.to(device)
+
+
 def peak_bytes(device: torch.device) -> int:
     """Peak memory in bytes: of tensors on a CUDA device, otherwise of this process."""
     if device.type == "cuda":

@@ -12,11 +12,16 @@ from vitascope.motionlab.scene import Background
 
 def picture(background: Background, side: int, margin: int) -> Float32[np.ndarray, "y x 3"]:
     """The background of frames of `side` pixels with a margin of `margin` pixels on every edge; colors in 0 to 1."""
+    return np.ascontiguousarray(planes(background, side, margin).transpose(1, 2, 0))
+
+
+def planes(background: Background, side: int, margin: int) -> Float32[np.ndarray, "3 y x"]:
+    """The channels of `picture`, one after another."""
     rng = np.random.default_rng(background.seed)
     at = (np.arange(side + 2 * margin) + 0.5 - margin) / side
-    mix = _PATTERNS[background.kind](rng, at)
-    one, other = (np.array(c) for c in background.colors)
-    return np.asarray(one + np.clip(mix, 0, 1)[..., None] * (other - one), dtype=np.float32)
+    mix = np.clip(_PATTERNS[background.kind](rng, at), 0, 1)
+    channels = zip(*background.colors, strict=True)
+    return np.stack([(one + mix * (other - one)).astype(np.float32) for one, other in channels])
 
 
 def view(

@@ -12,8 +12,10 @@ from jaxtyping import Float32, Float64, Int
 from vitascope.core.types import RGB
 from vitascope.motionlab.motion import Path
 
-Field: TypeAlias = Float32[np.ndarray, "t h w"]
-Pixel: TypeAlias = Float32[np.ndarray, "t 1 1"]
+Field: TypeAlias = Float32[np.ndarray, "*at"]
+Pixel: TypeAlias = Float32[np.ndarray, "*#at"]
+Colors: TypeAlias = Float32[np.ndarray, "*at 3"]
+"""Values, the size of a pixel, and colors at points."""
 Frames: TypeAlias = Float32[np.ndarray, "t y x 3"]
 
 EXTENT = 1.1
@@ -32,9 +34,12 @@ def _polygon(u: Field, v: Field, sides: int, inner: float) -> Field:
 def _star(u: Field, v: Field) -> Field:
     """Five-pointed star: the points inside at least four of the five half-planes of a pentagram."""
     turns = [2 * math.pi * (k / 5 + 0.25) for k in range(5)]
-    lines = np.stack([u * math.cos(a) + v * math.sin(a) for a in turns])
-    lines.sort(axis=0)
-    distance: Field = lines[3] - 0.335
+    lines = [u * math.cos(a) + v * math.sin(a) for a in turns]
+    largest, second = np.maximum(lines[0], lines[1]), np.minimum(lines[0], lines[1])
+    for line in lines[2:]:
+        second = np.maximum(second, np.minimum(largest, line))
+        largest = np.maximum(largest, line)
+    distance: Field = second - 0.335
     return distance
 
 
@@ -107,16 +112,16 @@ TEXTURINGS: dict[str, tuple[Callable[[Field, Field], Field], float]] = {
 """For each texture, a field that is positive in the first color, and its slope per radius at color edges."""
 
 
-def paint(texture: str, colors: tuple[RGB, RGB], u: Field, v: Field, pixel: Pixel) -> Frames:
+def paint(texture: str, colors: tuple[RGB, RGB], u: Field, v: Field, pixel: Pixel) -> Colors:
     """Colors of a two-color texture; `pixel` is the size of a pixel in radii."""
     field, slope = TEXTURINGS[texture]
     first = np.clip(field(u, v) / (slope * pixel) + 0.5, 0, 1)[..., None]
     one, other = (np.array(c, np.float32) for c in colors)
-    painted: Frames = other + first * (one - other)
+    painted: Colors = other + first * (one - other)
     return painted
 
 
-def stamp(frames: Frames, path: Path, outline: str, skin: Callable[[Field, Field, Pixel], Frames]) -> None:
+def stamp(frames: Frames, path: Path, outline: str, skin: Callable[[Field, Field, Pixel], Colors]) -> None:
     """Draw an object along its path onto square `frames`, in place, with periodic boundaries.
 
     `skin(u, v, pixel)` returns its colors at object coordinates in radii, given the size of a pixel in radii.

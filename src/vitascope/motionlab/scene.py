@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import colorsys
 import math
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 
@@ -23,6 +24,15 @@ APPEARANCES = tuple(f"{shape}-{texture}" for shape in SHAPES for texture in TEXT
 State: TypeAlias = tuple[float, float, float, float, float, float]
 """A point on the six-torus, all coordinates in [0, 1): x and y of the midpoint of the twins (frame sides, y down), the
 angle of the axis between them and their orientation (turns, clockwise), their size and the gap between them."""
+
+
+def reverses(programs: Mapping[str, tuple[float, ...]]) -> dict[str, str]:
+    """For each of some directions on a torus the name of the opposite one, itself if it is zero."""
+    return {
+        name: next(other for other, way in programs.items() if all(a == -b for a, b in zip(way, own, strict=True)))
+        for name, own in programs.items()
+    }
+
 
 _DIAGONAL = math.sqrt(0.5)
 PROGRAMS: dict[str, State] = {
@@ -47,14 +57,7 @@ PROGRAMS: dict[str, State] = {
 """Motion programs, each a direction on the torus. Translation keeps a uniform distribution uniform, so at every time
 the state has the same distribution for all programs: a single frame carries no information about the motion."""
 MOTIONS = tuple(PROGRAMS)
-REVERSE = {
-    name: next(
-        other
-        for other, direction in PROGRAMS.items()
-        if all(a == -b for a, b in zip(direction, PROGRAMS[name], strict=True))
-    )
-    for name in PROGRAMS
-}
+REVERSE = reverses(PROGRAMS)
 """The program of the reversed clip, for each program."""
 MOTION_GROUPS = {
     "reversible": tuple(name for name in MOTIONS if REVERSE[name] != name),
@@ -79,6 +82,11 @@ class Wave:
     rate: float
     """Frequency, Hz."""
 
+    @property
+    def reversed(self) -> Wave:
+        """The wave with time reversed."""
+        return replace(self, odd=(-self.odd[0], -self.odd[1]))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Distractor:
@@ -98,6 +106,14 @@ class Distractor:
     color: RGB
 
 
+Thing = TypeVar("Thing", bound=Distractor)
+
+
+def backwards(thing: Thing) -> Thing:
+    """The distractor with time reversed."""
+    return replace(thing, drift=(-thing.drift[0], -thing.drift[1]), spin=-thing.spin)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Background:
     """A background: its kind, two colors and the seed of its pattern."""
@@ -108,18 +124,24 @@ class Background:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scene:
-    """All parameters of one clip; positions are at time 0, the middle of the clip."""
+class Twins:
+    """What scenes of every version say of the twins, and what is behind them."""
 
     shape: str
     texture: str
     motion: str
-    state: State
     speed: float
     """Speed along the direction of the program, turns per second."""
     colors: tuple[RGB, RGB]
     """Light and dark color of one twin; swapped for the other."""
     background: Background
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene(Twins):
+    """All parameters of one clip; positions are at time 0, the middle of the clip."""
+
+    state: State
     camera: tuple[Wave, ...]
     distractors: tuple[Distractor, ...]
 
@@ -129,17 +151,23 @@ class Scene:
         return replace(
             self,
             motion=REVERSE[self.motion],
-            camera=tuple(replace(w, odd=(-w.odd[0], -w.odd[1])) for w in self.camera),
-            distractors=tuple(replace(d, drift=(-d.drift[0], -d.drift[1]), spin=-d.spin) for d in self.distractors),
+            camera=tuple(wave.reversed for wave in self.camera),
+            distractors=tuple(backwards(thing) for thing in self.distractors),
         )
+
+
+def parts_of(appearance: str, motion: str, motions: Collection[str] = MOTIONS) -> tuple[str, str]:
+    """Shape and texture of an appearance; refuses unknown ones, and motions that are not in `motions`."""
+    for label, classes in ((appearance, APPEARANCES), (motion, motions)):
+        if label not in classes:
+            raise UserError(f"{label!r} is not one of {', '.join(classes)}{nearest(label, classes)}")
+    shape, texture = appearance.split("-")
+    return shape, texture
 
 
 def sample(appearance: str, motion: str, rng: np.random.Generator) -> Scene:
     """A random scene with these labels; all random parameters are independent of both, so neither label can leak."""
-    for label, classes in ((appearance, APPEARANCES), (motion, MOTIONS)):
-        if label not in classes:
-            raise UserError(f"{label!r} is not one of {', '.join(classes)}{nearest(label, classes)}")
-    shape, texture = appearance.split("-")
+    shape, texture = parts_of(appearance, motion)
     hue = rng.random()
     x, y, axis, facing, size, gap = rng.random(6).tolist()
     return Scene(

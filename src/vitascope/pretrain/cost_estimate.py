@@ -159,20 +159,20 @@ def count_flops(model: nn.Module, objective: Objective, recipe: Recipe, frames: 
 
 def _counted_backward(model: nn.Module, objective: Objective, recipe: Recipe, batch: optim.StepBatch) -> float:
     """Run the passes of a batch, and return their FLOPs; nothing is repeated, read from a cache or compiled."""
-    student, keyed = objective.student, objective.keyed
-    student.checkpointing, objective.keyed = False, False
+    student = objective.student
+    student.checkpointing = False
     eager = torch.compiler.set_stance("force_eager") if recipe.compile else nullcontext()
     # torch counts only some of the fused attention kernels, but all plain matrix products
     with eager, sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         _weighted_loss(model, recipe, batch).backward()
-    student.checkpointing, objective.keyed = recipe.checkpointing, keyed
+    student.checkpointing = recipe.checkpointing
     return float(counter.get_total_flops())
 
 
 @torch.no_grad()
 def _flops_of_cached(objective: Objective, recipe: Recipe, batch: optim.StepBatch) -> float:
     """FLOPs of the teachers whose features are cached."""
-    inputs = objective.prepare(batch.pixels, batch.labels)._replace(keys=())
+    inputs = objective.prepare(batch.pixels, batch.labels)
     autocast = optim.autocast(recipe, batch.pixels.device)
     with autocast, sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         for target in objective.bound.values():

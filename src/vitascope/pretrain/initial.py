@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from vitascope.core.errors import UserError
@@ -53,14 +54,26 @@ def load_trunk(trunk: VideoViT, init: str) -> Start:
     A fixed position table stays that of the trunk's own grid, a stored one is interpolated to it. Raises UserError
     unless all else agrees: the configuration, the names of the tensors, and their sizes.
     """
+    start, state = _fitting(trunk, init)
+    trunk.load_state_dict({**state, **trunk.tables()})
+    return start
+
+
+def check(shape: VideoViTConfig, init: str) -> Start:
+    """What `load_trunk` would load into a trunk of `shape`; raises UserError as it does, and loads nothing."""
+    with torch.device("meta"):
+        trunk = VideoViT(shape)
+    return _fitting(trunk, init)[0]
+
+
+def _fitting(trunk: VideoViT, init: str) -> tuple[Start, dict[str, Tensor]]:
+    """The network called `init` and its tensors in the sizes of a trunk."""
     try:
         source = _of_run(Path(init).expanduser()) or _of_encoder(init)
         _check_configs(source.shape, trunk.shape)
-        state = _fitted(source, trunk)
+        return source.start, _fitted(source, trunk)
     except UserError as error:
         raise UserError(f"init={init}: {error}") from error
-    trunk.load_state_dict({**state, **trunk.tables()})
-    return source.start
 
 
 def _of_run(run: Path) -> _Source | None:

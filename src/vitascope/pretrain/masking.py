@@ -40,6 +40,11 @@ class Mask(Protocol):
         """Whether the call needs `saliency`, a teacher's weight for every token."""
         ...
 
+    @property
+    def reads(self) -> bool:
+        """Whether the call reads values that it drew, for which it waits for the generator's device."""
+        ...
+
     def __call__(
         self, n: int, grid: Grid, rng: torch.Generator, *, saliency: Float[Tensor, "n l"] | None = None
     ) -> Masked:
@@ -55,6 +60,7 @@ class Whole:
     """Hides nothing: all tokens are visible, for distillation and supervised training."""
 
     needs_saliency: ClassVar[bool] = False
+    reads: ClassVar[bool] = False
 
     def __call__(
         self, n: int, grid: Grid, rng: torch.Generator, *, saliency: Float[Tensor, "n l"] | None = None
@@ -71,6 +77,7 @@ class _Share(ABC):
     ratio: Annotated[float, PART] = 0.9
     """Share that is hidden, between 0 and 1."""
     needs_saliency: ClassVar[bool] = False
+    reads: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_fields(self, type(self).__name__)
@@ -186,6 +193,11 @@ class DualMask:
         """Whether the inner mask needs saliency."""
         return self.inner.needs_saliency
 
+    @property
+    def reads(self) -> bool:
+        """Whether the inner mask does."""
+        return self.inner.reads
+
     def __call__(
         self, n: int, grid: Grid, rng: torch.Generator, *, saliency: Float[Tensor, "n l"] | None = None
     ) -> Masked:
@@ -221,6 +233,7 @@ class Blocks:
     least: Annotated[float, BELOW_ONE] = 0.05
     """Smallest share of a clip's tokens that stays visible; 0: one token is enough."""
     needs_saliency: ClassVar[bool] = False
+    reads: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_fields(self, type(self).__name__)
@@ -299,8 +312,6 @@ def _weights(mask: object, saliency: Float[Tensor, "n l"] | None, n: int, grid: 
             f"{mask}: {n} clips on a grid of {grid} need saliency of shape {(n, steps * positions)}, not {shape}"
         )
     weights = saliency.detach().float().reshape(n * steps, positions)
-    if not bool(((weights >= 0) & weights.isfinite()).all()):
-        raise UserError(f"{mask}: saliency must be finite and not negative; check its teacher")
     largest = weights.amax(dim=1, keepdim=True)
     return torch.where(largest > 0, weights / largest, 1.0)
 

@@ -17,7 +17,6 @@ from vitascope.pretrain.constants import constant
 from vitascope.pretrain.masking import Mask, Masked
 from vitascope.pretrain.model import Decoder, Student, gather_tokens
 from vitascope.pretrain.monitoring import feature_rank
-from vitascope.pretrain.targets.feature_cache import clip_keys
 from vitascope.pretrain.targets.targets import BoundTarget, Target, TargetInputs
 
 Losses: TypeAlias = dict[str, Tensor]
@@ -39,7 +38,7 @@ class Objective(nn.Module):
         self.similarity: dict[str, float] = {}
         """Mean cosine similarity between the targets of different clips, by target; set by `forward(measure=True)`."""
         self.keyed = False
-        """Whether targets get the clips' keys, under which features of teachers are cached."""
+        """Whether features of teachers are cached, under the keys of the clips."""
         device = next(student.parameters()).device
         self._target_means: dict[str, Tensor] = {}
         self.bound: dict[str, BoundTarget] = {t.name: t.bind(student, device) for t in targets}
@@ -64,13 +63,14 @@ class Objective(nn.Module):
         labels: Int[Tensor, "n"],
         masks: Sequence[Masked],
         *,
+        keys: Sequence[bytes] = (),
         measure: bool = False,
     ) -> Losses:
         """Return each target's loss, averaged over the masks. `measure` also updates `similarity` from these clips.
 
         Measuring is part of this call because a sharded model is only complete inside it.
         """
-        inputs = self.prepare(pixels, labels)
+        inputs = self.prepare(pixels, labels, keys)
         values = {name: self._target_values(name, inputs) for name in self.targets}
         for name, value in values.items():
             mean = value.mean(dtype=torch.float32)
@@ -91,14 +91,15 @@ class Objective(nn.Module):
         means, self._target_means = self._target_means, {}
         return means
 
-    def prepare(self, pixels: UInt8[Tensor, "n f y x 3"], labels: Int[Tensor, "n"]) -> TargetInputs:
-        """Prepare a batch of clips for the student and the targets."""
+    def prepare(
+        self, pixels: UInt8[Tensor, "n f y x 3"], labels: Int[Tensor, "n"], keys: Sequence[bytes] = ()
+    ) -> TargetInputs:
+        """Prepare a batch of clips, with their keys if features of teachers are cached, for student and targets."""
         clips = pixels.movedim(-1, 1)
         grid = self.student.grid(clips.shape[2], clips.shape[-1])
         # patchify bytes, a quarter of the memory traffic of floats; then the arithmetic of `to_tensor`, bit for bit
         patches = self.student.patchify(clips).float().div_(255).unflatten(-1, (3, -1))
         mean, std = (constant(patches, torch.tensor, v)[:, None] for v in (self.card.mean, self.card.std))
-        keys = clip_keys(pixels) if self.keyed else ()
         return TargetInputs(clips.float().div_(255), patches.sub_(mean).div_(std).flatten(-2), grid, labels, keys)
 
     @torch.no_grad()

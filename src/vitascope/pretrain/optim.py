@@ -25,6 +25,8 @@ class StepBatch(NamedTuple):
     pixels: UInt8[Tensor, "n f y x 3"]
     labels: Int[Tensor, "n"]
     masks: Sequence[Masked]
+    keys: Sequence[bytes] = ()
+    """Digests of the clips' pixels, where features of teachers are cached."""
 
     def split(self, count: int) -> Iterator[StepBatch]:
         """Split into `count` equal parts, on the device of the pixels."""
@@ -32,12 +34,7 @@ class StepBatch(NamedTuple):
         for start in range(0, size * count, size):
             part, device = slice(start, start + size), self.pixels.device
             masks = [Masked(*(indices[part].to(device) for indices in mask)) for mask in self.masks]
-            yield StepBatch(self.pixels[part], self.labels[part], masks)
-
-
-def to_device(values: Tensor, device: torch.device) -> Tensor:
-    """Copy to a device without waiting for it; a GPU copies by itself only from pinned memory."""
-    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)
+            yield StepBatch(self.pixels[part], self.labels[part], masks, self.keys[part])
 
 
 def backward(
@@ -52,7 +49,7 @@ def backward(
     for number, part in enumerate(batch.split(count), 1):
         with gradient_sync(model, number == count):
             with autocast(recipe, batch.pixels.device):
-                losses: Losses = model(part.pixels, part.labels, part.masks, measure=measure)
+                losses: Losses = model(part.pixels, part.labels, part.masks, keys=part.keys, measure=measure)
                 loss = torch.stack([t.weight * losses[t.name] for t in targets or recipe.targets]).sum() / count
             loss.backward()
         for name, value in losses.items():
@@ -126,10 +123,13 @@ def apply_schedule(optimizers: Optimizers, recipe: Recipe, step: int) -> float:
 def mask_generator(recipe: Recipe, step: int, device: torch.device) -> torch.Generator:
     """Make the random generator for the masks of a step, seeded by recipe and step; close steps get distant seeds.
 
-    On CUDA, masks are drawn on the device: a CPU core needs half a second for 2048 clips of 1568 tokens.
+    On CUDA, masks are drawn on the device: a CPU core needs half a second for 2048 clips of 1568 tokens. Where one of
+    them depends on values that were drawn (`Blocks`), the CPU draws them, while the device is busy with earlier steps:
+    it would have to wait for these to read the values.
     """
     seed = (recipe.seed * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + 1) % 2**63
-    return torch.Generator(device if device.type == "cuda" else "cpu").manual_seed(seed)
+    on_device = device.type == "cuda" and not any(rule.reads for rule in (*recipe.masks, *recipe.image_masks))
+    return torch.Generator(device if on_device else "cpu").manual_seed(seed)
 
 
 @contextmanager

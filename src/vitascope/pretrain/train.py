@@ -16,7 +16,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 
 from vitascope.core import files
 from vitascope.core.device import device as device_called
-from vitascope.core.device import generator, peak_bytes
+from vitascope.core.device import generator, peak_bytes, to_device
 from vitascope.core.errors import UserError, reading
 from vitascope.core.log import log
 from vitascope.core.types import Card, plain
@@ -36,6 +36,7 @@ from vitascope.pretrain.cost_estimate import count_flops
 from vitascope.pretrain.data.held import Memory
 from vitascope.pretrain.data.mixture import Mixture, MixtureReader
 from vitascope.pretrain.distributed import Parallel, Ranks
+from vitascope.pretrain.masking import Masked
 from vitascope.pretrain.matrix_peak import matrix_peak
 from vitascope.pretrain.model import Student
 from vitascope.pretrain.monitoring.checkup import Checkups
@@ -50,6 +51,7 @@ from vitascope.pretrain.objective import Objective, draw_masks
 from vitascope.pretrain.recipe import Recipe
 from vitascope.pretrain.run_checks import RECIPE
 from vitascope.pretrain.run_lock import Launcher, exclusive_run
+from vitascope.pretrain.targets.feature_cache import clip_keys
 from vitascope.pretrain.targets.teachers import Guide
 
 BROKEN = "broken.json"
@@ -177,7 +179,8 @@ def _pretrain(recipe: Recipe, run: Path, config: TrainConfig, *, device: torch.d
             clips = data.read(batch_size)
             for target in recipe.targets:
                 target.check_labels(clips.labels)
-            pixels, labels = (optim.to_device(part, device) for part in (clips.pixels, clips.labels))
+            keys = clip_keys(clips.pixels) if objective.keyed else ()  # before they are on the device
+            pixels, labels = (to_device(part, device) for part in (clips.pixels, clips.labels))
             frames = pixels.shape[1]
             grid, mask_rules = student.grid(frames, pixels.shape[2]), recipe.masks_for(frames)
             saliency = (
@@ -185,7 +188,8 @@ def _pretrain(recipe: Recipe, run: Path, config: TrainConfig, *, device: torch.d
             )
             mask_rng = optim.mask_generator(recipe, step, device)
             masks = draw_masks(mask_rules, grid, mask_rng, count=recipe.batch, rows=rows, saliency=saliency)
-            batch = optim.StepBatch(pixels, labels, masks)
+            masks = [Masked(*(to_device(part, device) for part in mask)) for mask in masks]
+            batch = optim.StepBatch(pixels, labels, masks, keys)
 
             if frames not in flops:
                 with speed.paused():
@@ -211,6 +215,8 @@ def _pretrain(recipe: Recipe, run: Path, config: TrainConfig, *, device: torch.d
             saving_due = step % config.save_every == 0 or step == last_step
             if logging_due or probing_due or saving_due:
                 history.read()
+                if guide:
+                    guide.check()
             if logging_due or history.why:
                 means, skipped = history.take()
                 rates = speed.take(max(ranks.gather(speed.seconds_waited)), ranks.world * peak)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Float64, Int
 
 from vitascope.motionlab.draw import OUTLINES, Field
 
@@ -14,6 +14,8 @@ BODY, LIFT = 0.66, 0.26
 HIP = (0.22, 0.16)
 """Right and down of the center."""
 THIGH, SHIN, THICK = 0.32, 0.30, 0.085
+LEGS = HIP[1] - THICK
+"""Where legs begin, down of the center: hips are above knees, and knees above feet."""
 SWING, BEND, KNEE_LAG = 0.095, 0.19, 0.22
 """Most swing of the hip to either side and most bend of the knee, and how much the knee is late: turns."""
 
@@ -44,24 +46,27 @@ def _down(angle: Float64[np.ndarray, "t"]) -> Float64[np.ndarray, "t 2"]:
     return np.stack([np.sin(2 * np.pi * angle), np.cos(2 * np.pi * angle)], axis=1)
 
 
-def leg_distance(u: Field, v: Field, leg: Leg) -> Field:
-    """Signed distance to the outline of a leg, creature radii."""
-    nearest: Field = np.minimum(_limb(u, v, leg.hip, leg.knee), _limb(u, v, leg.knee, leg.foot))
+def leg_distance(u: Field, v: Field, frame: Int[np.ndarray, "*#at"], leg: Leg) -> Field:
+    """Signed distance to the outline of a leg, creature radii, from coordinates in frames of these numbers."""
+    at = u, v, frame
+    nearest: Field = np.minimum(_limb(at, leg.hip, leg.knee), _limb(at, leg.knee, leg.foot))
     return nearest - np.float32(THICK)
 
 
-def _limb(u: Field, v: Field, start: Float64[np.ndarray, "t 2"], end: Float64[np.ndarray, "t 2"]) -> Field:
+def _limb(
+    at: tuple[Field, Field, Int[np.ndarray, "*#at"]], start: Float64[np.ndarray, "t 2"], end: Float64[np.ndarray, "t 2"]
+) -> Field:
     """Distance to a line."""
-    (x, y), (dx, dy) = _columns(start), _columns(end - start)
-    along = np.clip(((u - x) * dx + (v - y) * dy) / (dx * dx + dy * dy), 0, 1)
-    across, down = u - x - along * dx, v - y - along * dy
+    u, v, frame = at
+    (left, top), (width, height) = start.astype(np.float32).T, (end - start).astype(np.float32).T
+    x, y, dx, dy, square = (
+        values.take(frame) for values in (left, top, width, height, width * width + height * height)
+    )
+    right, below = u - x, v - y
+    along = np.clip((right * dx + below * dy) / square, 0, 1)
+    across, down = right - along * dx, below - along * dy
     distance: Field = np.sqrt(across * across + down * down)
     return distance
-
-
-def _columns(points: Float64[np.ndarray, "t 2"]) -> tuple[Float32[np.ndarray, "t 1 1"], Float32[np.ndarray, "t 1 1"]]:
-    x, y = points.astype(np.float32).T[:, :, None, None]
-    return x, y
 
 
 def body_coordinates(u: Field, v: Field) -> tuple[Field, Field]:

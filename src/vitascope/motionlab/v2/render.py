@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
 
 import numpy as np
 from jaxtyping import Float64, UInt8
 
 from vitascope.motionlab import backdrop as patterns
 from vitascope.motionlab import motion as first
-from vitascope.motionlab.draw import Frames
 from vitascope.motionlab.render import FPS, FRAMES, SIDE
 from vitascope.motionlab.v2 import backdrop, motion, paint
 from vitascope.motionlab.v2.motion import Times
@@ -28,43 +28,53 @@ def render(
     """
     times = first.clock(frames, fps)
     states = motion.states(scene, times)
-    draw = partial(_drawn, scene, states, side=side, photos=photos)
+    draw = partial(_drawn, scene, states, side=side, photos=photos, wall=cache(partial(_wall, scene, side, photos)))
     if not scene.shutter:
         return _bytes(draw(times))
     # the middles of both halves of the exposure, in time of the suites: a stream of fewer frames has the same blur
     apart = scene.shutter / FPS / 4
-    return _bytes((draw(times - apart) + draw(times + apart)) / 2)
+    return _bytes(draw(times - apart), draw(times + apart))
 
 
 def _drawn(
-    scene: Scene, states: Float64[np.ndarray, "t 7"], times: Times, *, side: int, photos: Photos | None
-) -> Frames:
-    """Colors of 0 to 1 at instants `times`, with the twins at `states` on the torus."""
+    scene: Scene,
+    states: Float64[np.ndarray, "t 7"],
+    times: Times,
+    *,
+    side: int,
+    photos: Photos | None,
+    wall: Callable[[int], backdrop.Picture],
+) -> paint.Planes:
+    """Colors of 0 to 1 at instants `times`, with the twins at `states` on the torus, before a wall with a margin."""
+    far = wall(backdrop.wall_margin(scene, times, side))
+    canvas = backdrop.behind(scene, far, times, side, ground=photos is None)
     distractors = [motion.distractor_view(scene, thing, times) for thing in scene.distractors]
     twins = motion.pair(scene, states, times)
-    margin = paint.margin_for([*distractors, *twins], side)
-    canvas = np.zeros((len(times), side + 2 * margin, side + 2 * margin, 3), np.float32)
-    inner = slice(margin, margin + side)
-    canvas[:, inner, inner] = backdrop.behind(
-        scene, _wall(scene, times, side, photos), times, side, ground=photos is None
-    )
     surface = photos.part(scene.photo[::-1], PATCH) if photos else None
     for thing, view in zip(scene.distractors, distractors, strict=True):
-        paint.stamp(canvas, margin, view, paint.plain(thing.outline, thing.color, surface))
+        paint.stamp(canvas, view, paint.plain(thing.outline, thing.color, surface))
     light, dark = scene.colors
     for part in paint.quarters(twins.cord):
-        paint.stamp(canvas, margin, part, paint.cord(part, side, dark))
+        paint.stamp(canvas, part, paint.cord(part, side, dark), paint.CORD + 1)
     for view, colors in zip(twins[:2], ((light, dark), (dark, light)), strict=True):
-        paint.stamp(canvas, margin, view, paint.twin((scene.shape, scene.texture), colors, states[:, 6], surface))
-    return canvas[:, inner, inner]
+        paint.stamp(canvas, view, paint.twin((scene.shape, scene.texture), colors, states[:, 6], surface))
+    return canvas
 
 
-def _wall(scene: Scene, times: Times, side: int, photos: Photos | None) -> backdrop.Picture:
+def _wall(scene: Scene, side: int, photos: Photos | None, margin: int) -> backdrop.Picture:
     """The far wall, with a margin for the camera's motion."""
-    margin = backdrop.wall_margin(scene, times, side)
-    return photos.part(scene.photo, side + 2 * margin) if photos else patterns.picture(scene.background, side, margin)
+    if photos is None:
+        return patterns.planes(scene.background, side, margin)
+    return np.ascontiguousarray(photos.part(scene.photo, side + 2 * margin).transpose(2, 0, 1))
 
 
-def _bytes(colors: Frames) -> UInt8[np.ndarray, "t y x 3"]:
-    rounded: UInt8[np.ndarray, "t y x 3"] = (np.clip(colors, 0, 1) * 255 + 0.5).astype(np.uint8)
-    return rounded
+def _bytes(*colors: paint.Planes) -> UInt8[np.ndarray, "t y x 3"]:
+    """The mean of colors as bytes."""
+    frames = np.empty((*colors[0].shape[1:], 3), np.uint8)
+    for channel, planes in enumerate(zip(*colors, strict=True)):
+        plane = planes[0] if len(planes) == 1 else sum(planes[1:], planes[0]) / len(planes)
+        plane = np.clip(plane, 0, 1)
+        plane *= 255
+        plane += 0.5
+        frames[..., channel] = plane
+    return frames

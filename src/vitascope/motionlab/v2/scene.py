@@ -8,10 +8,9 @@ from typing import TypeAlias
 
 import numpy as np
 
-from vitascope.core.errors import UserError
-from vitascope.core.text import nearest
 from vitascope.core.types import RGB
-from vitascope.motionlab.scene import APPEARANCES, OBSTACLES, Background, Wave, two_colors
+from vitascope.motionlab import scene as first
+from vitascope.motionlab.scene import OBSTACLES, Background, Twins, Wave, backwards, parts_of, reverses, two_colors
 from vitascope.motionlab.v2.levels import Level
 
 VERSION = 1
@@ -48,10 +47,7 @@ PROGRAMS: dict[str, State] = {
 """Motion programs, each a direction on the torus. Translation keeps a uniform distribution uniform, so at every time
 the state has the same distribution for all programs: a single frame carries no information about the motion."""
 MOTIONS = tuple(PROGRAMS)
-REVERSE = {
-    name: next(other for other, way in PROGRAMS.items() if all(a == -b for a, b in zip(way, own, strict=True)))
-    for name, own in PROGRAMS.items()
-}
+REVERSE = reverses(PROGRAMS)
 """The program of the reversed clip, for each program."""
 FAMILIES: dict[str, tuple[int, ...]] = {
     "translation": (0, 1),
@@ -84,24 +80,19 @@ class Camera:
     dolly: float = 0.0
     """Speed towards the vanishing point, in distances of the nearest things per second."""
 
+    @property
+    def reversed(self) -> Camera:
+        """The camera with time reversed."""
+        x, y = self.pan
+        return replace(self, waves=tuple(wave.reversed for wave in self.waves), pan=(-x, -y), dolly=-self.dolly)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Distractor:
-    """A uniformly colored object whose motion is independent of the labels."""
+class Distractor(first.Distractor):
+    """A distractor in depth; its radius is that in the image."""
 
-    outline: str
-    start: tuple[float, float]
-    """Position at the middle of the clip, frame sides."""
-    drift: tuple[float, float]
-    """Velocity, frame sides per second."""
-    facing: float
-    spin: float
-    """Orientation at the middle of the clip in turns, and turns per second."""
-    radius: float
-    """Radius in the image, frame sides."""
     depth: float
     """Distance from the camera; the nearest things are at 1."""
-    color: RGB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,19 +106,12 @@ class Ground:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scene:
+class Scene(Twins):
     """All parameters of one clip; positions are at time 0, the middle of the clip."""
 
-    shape: str
-    texture: str
-    motion: str
     state: State
-    speed: float
     slant: tuple[float, float]
     """How far coming nearer moves a thing across the image, frame sides from the farthest to the nearest."""
-    colors: tuple[RGB, RGB]
-    """Light and dark color of one twin; swapped for the other."""
-    background: Background
     ground: Ground | None
     camera: Camera
     distractors: tuple[Distractor, ...]
@@ -140,26 +124,17 @@ class Scene:
     @property
     def reversed(self) -> Scene:
         """The scene whose clip is exactly this one reversed."""
-        camera, (x, y) = self.camera, self.camera.pan
         return replace(
             self,
             motion=REVERSE[self.motion],
-            camera=replace(
-                camera,
-                waves=tuple(replace(w, odd=(-w.odd[0], -w.odd[1])) for w in camera.waves),
-                pan=(-x, -y),
-                dolly=-camera.dolly,
-            ),
-            distractors=tuple(replace(d, drift=(-d.drift[0], -d.drift[1]), spin=-d.spin) for d in self.distractors),
+            camera=self.camera.reversed,
+            distractors=tuple(backwards(thing) for thing in self.distractors),
         )
 
 
 def sample(appearance: str, motion: str, level: Level, rng: np.random.Generator) -> Scene:
     """A random scene with these labels; all random parameters are independent of both, so neither label can leak."""
-    for label, classes in ((appearance, APPEARANCES), (motion, MOTIONS)):
-        if label not in classes:
-            raise UserError(f"{label!r} is not one of {', '.join(classes)}{nearest(label, classes)}")
-    shape, texture = appearance.split("-")
+    shape, texture = parts_of(appearance, motion, MOTIONS)
     x, y, axis, facing, depth, gap, stride = rng.random(7).tolist()
     slant, toward = rng.uniform(0, level.slant), rng.uniform(0, 2 * np.pi)
     distractors = (_distractor(rng) for _ in range(rng.integers(*level.distractors, endpoint=True)))

@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vitascope.core import files
+from vitascope.core.device import to_device
 from vitascope.core.errors import DamagedFileError
 from vitascope.core.files import atomic_file, check_safetensors_header
 from vitascope.core.leftovers import remove_leftovers
@@ -90,8 +91,9 @@ class FeatureCache:
         rows = {keys[row]: [layer[i] for layer in computed] for i, row in enumerate(missing)}
         found = [rows[key] if key in rows else self._read(key) for key in keys]
         self.hits, self.misses = self.hits + len(keys) - len(missing), self.misses + len(missing)
-        device = computed[0].device if computed else None
-        stacked = [torch.stack([layer.to(device) for layer in layers]) for layers in zip(*found, strict=True)]
+        # what was not yet written is where it was computed, what is read from disk is not
+        device = next((layers[0].device for layers in found if layers[0].device.type != "cpu"), torch.device("cpu"))
+        stacked = [torch.stack([to_device(layer, device) for layer in layers]) for layers in zip(*found, strict=True)]
         self._keep(rows)
         return stacked
 
@@ -117,11 +119,11 @@ class FeatureCache:
         return [segment.get_slice(name)[place.row : place.row + 1][0] for name in names]
 
     def _keep(self, rows: Mapping[bytes, Features]) -> None:
-        """Hold new features until there are enough to write."""
+        """Hold new features, where they are, until there are enough to write: only then the host waits for them."""
         if self.full:
             return
         for key, layers in rows.items():
-            self._pending[key] = [layer.detach().cpu().clone() for layer in layers]
+            self._pending[key] = [layer.detach().clone() for layer in layers]
             self._pending_bytes += sum(layer.nbytes for layer in layers)
         if self._pending_bytes >= SEGMENT_BYTES or time.monotonic() - self._written > SEGMENT_SECONDS:
             self.flush()
@@ -139,7 +141,7 @@ class FeatureCache:
             path = self.folder / f"{hashlib.blake2b(b''.join(group), digest_size=8).hexdigest()}{SUFFIX}"
             keys = np.frombuffer(b"".join(group), np.uint8).reshape(-1, KEY_BYTES)
             by_layer = list(zip(*group.values(), strict=True))
-            stacked = {f"layer{i:03d}": torch.stack(layer) for i, layer in enumerate(by_layer)}
+            stacked = {f"layer{i:03d}": torch.stack(layer).cpu() for i, layer in enumerate(by_layer)}
             with atomic_file(path) as aside:
                 save_file({KEYS: torch.from_numpy(keys.copy()), **stacked}, aside)
 

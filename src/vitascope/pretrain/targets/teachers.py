@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from vitascope.core.device import to_device
 from vitascope.core.errors import UserError
 from vitascope.core.types import Card
 from vitascope.encoders.base import Encoder, Tokens, call
@@ -122,7 +123,7 @@ class Teacher:
         if self.cache is None or not keys:
             return self._on_grid(self._features(clips), grid)
         features = self.cache.features(keys, lambda rows: self._features(clips[rows]))
-        return self._on_grid([layer.to(clips.device) for layer in features], grid)
+        return self._on_grid([to_device(layer, clips.device) for layer in features], grid)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -192,6 +193,7 @@ class Guide:
         """Load the encoder. Raises UserError for an unknown name."""
         self.encoder = _loaded(name, device)
         self.card = self.encoder.card
+        self._sound = torch.ones((), dtype=torch.bool, device=device)
         self._attention_inputs: list[Any] = []
         self._attention = self._register_hooks()
 
@@ -202,7 +204,14 @@ class Guide:
         self._attention_inputs.clear()
         tokens: Tokens = call(self.encoder, clips)
         weights = self._class_attention(tokens.grid) if self._attention else summary_saliency(tokens)
-        return resize_grid(weights.float()[..., None], grid).flatten(1)
+        saliency = resize_grid(weights.float()[..., None], grid).flatten(1)
+        self._sound &= ((saliency >= 0) & saliency.isfinite()).all()
+        return saliency
+
+    def check(self) -> None:
+        """Raise UserError if a weight was negative or not finite so far; waits for the device."""
+        if not bool(self._sound):
+            raise UserError(f"guide {self.card.name}: saliency must be finite and not negative; check its weights")
 
     def _register_hooks(self) -> Attention | None:
         """Record the inputs of the last attention layer of a network with a class token; None for other networks."""
