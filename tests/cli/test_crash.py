@@ -114,6 +114,10 @@ def test_the_run_folder_may_be_out_of_reach(tmp_path: Path) -> None:
         (StorageError("run: the disk took only a part"), "error: run: the disk took only a part\n"),
         (OSError(28, "No space left on device", "run/a"), "error: run/a: No space left on device; free some space"),
         (PermissionError(13, "Permission denied", "run/a"), "error: run/a: Permission denied\n"),
+        (MemoryError(), "error: out of memory; "),
+        (OSError(12, "Cannot allocate memory"), "error: out of memory; "),
+        (ImportError("x.so: failed to map segment from shared object"), "error: out of memory; "),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes"), "error: out of memory; "),
     ],
     ids=lambda e: type(e).__name__,
 )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from endurance import rounds
 from endurance.harness import attack
 from endurance.kinds import KINDS
 
@@ -17,3 +20,17 @@ def test_a_few_files(name: str) -> None:
 @pytest.mark.parametrize("name", KINDS)
 def test_many_files(name: str) -> None:
     assert not attack(name, 60 if KINDS[name].heavy else 500, seed=2).faults
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="sees in /proc which processes work")
+def test_a_few_disturbances_of_embedding(tmp_path: Path) -> None:
+    for name, world in rounds.run(tmp_path, ["kill-parents", "full-disk"], rounds=1, videos=30).items():
+        assert not world.faults, name
+        assert world.events["killed" if name == "kill-parents" else "refused"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="sees in /proc which processes work")
+def test_every_disturbance_of_embedding(tmp_path: Path) -> None:
+    for name, world in rounds.run(tmp_path, list(rounds.DISTURBANCES), rounds=2, videos=60).items():
+        assert not world.faults, name

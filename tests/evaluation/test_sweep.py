@@ -209,6 +209,18 @@ def test_a_sweep_trains_evaluates_and_goes_on_with_more_seeds(
     assert list(found.runs[0].outcomes) == [result.task]
     assert 100 * digits.count("1") / len(digits) == pytest.approx(result.headline.value)
     assert found.examples[result.dataset].labels.count("right") == 6
+
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    shutil.copy(tmp_path / "sweep" / "sweep.json", elsewhere)
+    assert sweep("--seeds", 2, "-o", elsewhere).stdout == text
+    assert sweeps.read(elsewhere) == found
+    assert not in_this_process
+    sweep("--seeds", 1, "--set", "lr=1e-4", "-o", elsewhere)
+    assert in_this_process == ["pretrain", "evaluate"]
+    assert [run.seed for run in sweeps.read(elsewhere).runs] == [0, 1]
+    assert sweeps.read(elsewhere).runs[1] == found.runs[1]
+
     columns = results.read_predictions(folder / result.predictions)
     results.write_predictions(folder / result.predictions, {**columns, "outcome": [50.0] * result.n})
     with pytest.raises(UserError, match="right or wrong for each example"):

@@ -19,6 +19,7 @@ from helpers import blob, write_video
 from vitascope.core.errors import UserError
 from vitascope.core.types import Card, Dataset, Example
 from vitascope.encoders.base import Tokens
+from vitascope.features import blocks as blocking
 from vitascope.features import decode_group, extract
 from vitascope.features.decode_group import decode_together, group_size, groups
 from vitascope.features.decode_job import ClipHeader, ClipIndex, DecodeJob, decode_example
@@ -168,11 +169,11 @@ def test_groups_are_neighbors_in_one_file() -> None:
 
 
 def test_blocks_hold_spans_of_a_large_file_up_to_half_an_hour(movie: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extract, "BLOCK_BYTES", 1)
+    monkeypatch.setattr(blocking, "BLOCK_BYTES", 1)
 
     def sizes(*spans: Any) -> list[int]:
         return [
-            len(b) for _, b in extract.blocks([Example(id=str(s), path=str(movie), truth=0, span=s) for s in spans])
+            len(b) for _, b in blocking.blocks([Example(id=str(s), path=str(movie), truth=0, span=s) for s in spans])
         ]
 
     assert sizes(*[(float(t), t + 4.0) for t in range(200)]) == [128, 72]
@@ -295,7 +296,7 @@ class Interrupted(Mean):
 def test_an_interrupted_movie_goes_on_where_it_was(
     movies: Dataset[int], alone: Alone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(extract, "BLOCK_EXAMPLES", 5)
+    monkeypatch.setattr(blocking, "BLOCK_EXAMPLES", 5)
     view = VIEWS[1:2]
     with pytest.raises(ValueError, match="interrupted"):
         embed(Interrupted(), movies, view, root=tmp_path, options=OPTIONS)

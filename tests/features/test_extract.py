@@ -24,6 +24,7 @@ from helpers import blob, vitascope, write_video
 from vitascope.core.types import Card, Dataset
 from vitascope.datasets.builders.folder import build
 from vitascope.encoders.base import Tokens
+from vitascope.features import blocks as blocking
 from vitascope.features import extract
 from vitascope.features.extract import ExtractionOptions, embed, encode_clips, store_key
 from vitascope.features.store import Store
@@ -329,8 +330,8 @@ def test_another_span_under_the_same_id_is_embedded_again(tmp_path: Path) -> Non
 def test_spans_of_one_large_file_share_a_block(videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = build(str(videos)).examples[0]
     many = [replace(one, id=str(i), span=(float(i), i + 1.0)) for i in range(9)]
-    monkeypatch.setattr(extract, "BLOCK_BYTES", os.path.getsize(one.path) + 1)
-    assert [len(b) for _, b in extract.blocks(many)] == [9]
+    monkeypatch.setattr(blocking, "BLOCK_BYTES", os.path.getsize(one.path) + 1)
+    assert [len(b) for _, b in blocking.blocks(many)] == [9]
 
 
 WRONG = {
@@ -457,7 +458,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-BLOCKS = {"vitascope.features.extract.BLOCK_EXAMPLES": 3}
+BLOCKS = {"vitascope.features.blocks.BLOCK_EXAMPLES": 3}
 """Ten parts of the thirty videos, each a batch of two and one of one."""
 
 
@@ -473,7 +474,7 @@ def begin(many: Path, store: Path, *, out: str = "out", killed_at: int = 0) -> F
 
 def finish(many: Path, store: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(extract, "BLOCK_EXAMPLES", 3)
+        patch.setattr(blocking, "BLOCK_EXAMPLES", 3)
         vitascope(*command(many, store))
 
 
@@ -539,13 +540,13 @@ def suspended(pid: int) -> bool:
 
 def test_blocks_cover_the_examples_in_order(videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = build(str(videos))
-    monkeypatch.setattr(extract, "BLOCK_EXAMPLES", 4)
-    cut = list(extract.blocks(dataset.examples))
+    monkeypatch.setattr(blocking, "BLOCK_EXAMPLES", 4)
+    cut = list(blocking.blocks(dataset.examples))
     assert [len(b) for _, b in cut] == [4, 4, 4, 4, 2]
     assert [e for _, b in cut for e in b] == list(dataset.examples)
     assert len({name for name, _ in cut}) == 5
-    monkeypatch.setattr(extract, "BLOCK_BYTES", 1)
-    assert [len(b) for _, b in extract.blocks(dataset.examples)] == [1] * 18
+    monkeypatch.setattr(blocking, "BLOCK_BYTES", 1)
+    assert [len(b) for _, b in blocking.blocks(dataset.examples)] == [1] * 18
 
 
 def test_normalization_follows_the_card() -> None:

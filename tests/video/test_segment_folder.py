@@ -11,7 +11,7 @@ import pytest
 from vitascope.core.errors import UserError
 from vitascope.core.types import Clip
 from vitascope.video import decode, inspect
-from vitascope.video.walk import Walk
+from vitascope.video.walk import Reader, Walk
 
 RATE = 5
 
@@ -58,7 +58,7 @@ def test_the_frames_are_those_of_one_file(extra: int, tmp_path: Path) -> None:
 def test_one_walk_through_the_files(tmp_path: Path) -> None:
     video = inspect(segmented(tmp_path, 4, ending="mp4"))
     readers = [[Clip(times=(0.1, 0.9, 1.1), span=(0, 4))], [Clip(times=(1.1, 2.0, 3.9), span=(0, 4))]]
-    walk = Walk(video, readers, 32, "shorter")
+    walk = Walk(video, [Reader(clips, 32, "shorter") for clips in readers])
     for number, clips in enumerate(readers):
         assert np.array_equal(dict(walk.clips(number))[0], pixels(video, clips)[0])
 

@@ -18,7 +18,7 @@ from vitascope.video import decode, inspect
 from vitascope.video import frame_reader as reading
 from vitascope.video.crops import Cutter
 from vitascope.video.frame_reader import DisturbedError
-from vitascope.video.walk import Walk
+from vitascope.video.walk import Reader, Walk
 
 ALL = Crop(box=(0.0, 0.0, 1.0, 1.0))
 SIZE = 24
@@ -42,7 +42,7 @@ def alone(video: Video, clips: Sequence[Clip]) -> Clips:
 
 
 def walked(video: Video, readers: Sequence[Sequence[Clip]]) -> Iterator[Clips]:
-    walk = Walk(video, readers, SIZE, "shorter")
+    walk = Walk(video, [Reader(clips, SIZE, "shorter") for clips in readers])
     for number in range(len(readers)):
         yield [(i, pixels.tobytes()) for i, pixels in walk.clips(number)]
 
@@ -124,7 +124,7 @@ def test_a_square_is_kept_until_the_last_reader_has_it(made: dict[str, Video]) -
     read = [set().union(*places[: k + 1]) for k in range(len(starts))]
     reach = [max(r) for r in read]
     needed = [{i for p in places[k + 1 :] for i in p if i <= reach[k]} for k in range(len(starts))]
-    walk = Walk(video, readers, SIZE, "shorter")
+    walk = Walk(video, [Reader(clips, SIZE, "shorter") for clips in readers])
     assert walk.largest_bytes == max(map(len, needed)) * SIZE * SIZE * 3
     for number, later in enumerate(needed):
         list(walk.clips(number))
@@ -135,7 +135,7 @@ def test_a_square_is_kept_until_the_last_reader_has_it(made: dict[str, Video]) -
 def test_reading_ahead_changes_nothing(made: dict[str, Video]) -> None:
     video = made["hevc-open-gop.mp4"]
     readers = windows(video)
-    walk = Walk(video, readers, SIZE, "shorter")
+    walk = Walk(video, [Reader(clips, SIZE, "shorter") for clips in readers])
     for number, clips in enumerate(readers):
         for _ in range(7):
             walk.advance()

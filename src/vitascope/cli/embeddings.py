@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from vitascope.cli import options
-from vitascope.core.errors import DamagedFileError, UserError
+from vitascope.core.errors import UserError
 from vitascope.core.log import log
 
 app = typer.Typer()
@@ -63,19 +63,18 @@ def embed(
     root = store or cache()
     more = {"retry_failed": retry_failed, "full_digest": full_digest}
     extraction = options.extraction_options(workers, batch, device, timeout, quiet=quiet, **more)
-    damaged: list[str] = []
     loaded = [load(m, extraction.device) for m in models]
-    for encoder, more_views in [(encoder, layer_views(views[0], layers, encoder)) for encoder in loaded]:
-        try:
-            summary = extract.embed(encoder, dataset, [*views, *more_views], root=root, options=extraction)
-        except DamagedFileError as error:  # of its store; those of other encoders may be whole
-            damaged.append(str(error))
+    asked = [(encoder, [*views, *layer_views(views[0], layers, encoder)]) for encoder in loaded]
+    outcomes = extract.embed_together(asked, dataset, root=root, options=extraction)
+    failed = [str(outcome) for outcome in outcomes if isinstance(outcome, UserError)]
+    for (encoder, each), summary in zip(asked, outcomes, strict=True):
+        if isinstance(summary, UserError):
             continue
         folder = Store(root, extract.store_key(dataset, encoder.card, views[0])).folder
         print(f"{encoder.card.name}: {summary.encoded} examples, {summary.clips} clips newly embedded into {folder}")
-        _print_details([v.layer for v in more_views], {**dataset.missing_files, **summary.failures}, summary.notes)
-    if damaged:
-        raise UserError(damaged[0] + (f" (and {len(damaged) - 1} more)" if len(damaged) > 1 else ""))
+        _print_details([v.layer for v in each[1:]], {**dataset.missing_files, **summary.failures}, summary.notes)
+    if failed:
+        raise UserError(failed[0] + (f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""))
 
 
 def _print_details(layers: Sequence[str], missing: Mapping[str, str], notes: Mapping[str, str]) -> None:

@@ -30,6 +30,7 @@ from vitascope.cli import (
 from vitascope.cli import sweep as cli_sweep
 from vitascope.cli.options import console
 from vitascope.core.errors import UserError, of_system
+from vitascope.core.faults import out_of_memory
 from vitascope.core.log import log, on_stderr
 from vitascope.core.terminal import plain_streams
 from vitascope.core.text import clipped, escaped
@@ -46,6 +47,7 @@ UsageError: Any = typer.BadParameter.__base__  # typer brings its own click, or 
 
 MAX_ERROR = 2000
 """Letters of an error message."""
+NO_MEMORY = "out of memory; give it more, or less to do at once (--batch, --workers), then rerun the command to resume"
 
 
 for group in (embeddings, reports, evaluate, maps, cli_check, checkup, pretrain, cli_sweep, describe, score):
@@ -233,11 +235,15 @@ def _exit_code() -> int | None:
             raise
         return stopping.UNREAD  # typer's own end, too, where the reader of the output is gone
     except OSError as error:
+        if out_of_memory(error):
+            return _failed(NO_MEMORY)
         if not of_system(error):
             return crash.report(error, options.INVOCATION.run, show=options.INVOCATION.traceback)
         full = "; free some space, then rerun the command to resume" if error.errno == errno.ENOSPC else ""
         return _failed(f"{error.filename or 'disk'}: {error.strerror}{full}" if error.strerror else str(error))
     except Exception as error:
+        if out_of_memory(error):
+            return _failed(NO_MEMORY)
         return crash.report(error, options.INVOCATION.run, show=options.INVOCATION.traceback)
 
 

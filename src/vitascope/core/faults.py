@@ -33,6 +33,19 @@ CRASHES = frozenset(
 """Signals by which a process ends itself; every other one is sent by somebody: a user, or the kernel out of memory."""
 
 
+NO_MEMORY = ("failed to map segment", "cannot allocate memory", "can't allocate memory", "not enough memory")
+"""What the loader of libraries and the allocator of torch say, as ImportError and RuntimeError."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that the machine, or the limit of this process, has no memory left."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return True
+    return isinstance(error, ImportError | RuntimeError) and any(words in str(error).lower() for words in NO_MEMORY)
+
+
 def of_machine(error: BaseException) -> bool:
     """Return whether the machine, not the content of a file, is to blame for an error."""
     if isinstance(error, MemoryError):

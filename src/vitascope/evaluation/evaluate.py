@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import is_dataclass, replace
+from dataclasses import dataclass, field, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from vitascope.evaluation.layers import with_layers
 from vitascope.evaluation.results import Result
 from vitascope.evaluation.runner import EvaluationConfig, origin_of, result_key, run_probes
 from vitascope.features.imports import twelvelabs
-from vitascope.features.source import FeatureSource
+from vitascope.features.source import FeatureSource, prepare_together
 from vitascope.features.view import View
 from vitascope.probes import options as tuning
 from vitascope.probes.base import AnyProbe
@@ -60,12 +60,13 @@ def evaluate(
     failed: list[str] = []
     if not loaded:
         raise UserError("nothing to do: name at least one encoder with -m, for instance -m vit/tiny-random")
-    for encoder in loaded:
-        for part, probes_on in (p for variant in datasets for p in parts_of(variant, opened)):
-            try:
-                evaluated += _evaluate_encoder(part, encoder, probes_on, recorded, config=config, failed=failed)
-            except DamagedFileError as error:  # of its store; those of other encoders may be whole
-                failed.append(str(error))
+    parts = [p for variant in datasets for p in parts_of(variant, opened)]
+    tasks = [_tasks(part, loaded, probes_on, recorded, config=config) for part, probes_on in parts]
+    for task in (each[number] for number in range(len(loaded)) for each in tasks):
+        try:
+            evaluated += _evaluate_task(task, config=config, failed=failed)
+        except DamagedFileError as error:  # of its store; those of other encoders may be whole
+            failed.append(str(error))
     if failed:
         others = (
             f" (and {len(failed) - 1} more; all other results are recorded)" if len(failed) > 1 or evaluated else ""
@@ -175,29 +176,62 @@ def recorded_results(run: Path, dataset: Dataset[Any]) -> dict[tuple[str, str, s
     return {r.key: r for r in recorded if r.settings.get("dataset", {}).get("origin") == origin_of(dataset)}
 
 
-def _evaluate_encoder(
+@dataclass
+class _Task:
+    """An encoder on a part of the dataset: what is known, and what is to be run."""
+
+    source: FeatureSource
+    probes: Sequence[AnyProbe]
+    known: dict[str, Result | None] = field(default_factory=dict)
+    """The recorded results, by probe."""
+    new: list[AnyProbe] = field(default_factory=list)
+    damage: DamagedFileError | None = None
+    """Why the store cannot be read."""
+
+    @property
+    def views(self) -> list[View]:
+        """The views that the new probes read."""
+        return [view for probe in self.new for view in (probe.train, probe.test)]
+
+
+def _tasks(
     dataset: Dataset[Any],
-    encoder: Encoder | Card,
+    encoders: Sequence[Encoder | Card],
     probes: Sequence[AnyProbe],
     recorded: Mapping[tuple[str, str, str], Result],
     *,
     config: EvaluationConfig,
-    failed: list[str],
-) -> list[Result]:
-    card, probes = encoder if isinstance(encoder, Card) else encoder.card, with_layers(probes, encoder)
-    by_probe = {p.name: recorded.get(result_key(dataset, card, p, config)) for p in probes}
-    with FeatureSource(encoder, dataset, config.store, config.options, budget=config.grid_cache_bytes) as source:
-        new = [p for p in probes if config.overwrite or _needs_run(by_probe[p.name], p, source)]
-        for name in [name for name in by_probe if name not in {p.name for p in new}]:
-            by_probe[name] = _with_current_warnings(by_probe[name], dataset, config.run)
-        if not new:
-            return [r for r in by_probe.values() if r]
-        source.prepare([v for p in new for v in (p.train, p.test)])
-        for group in group_by_training(new):
+) -> list[_Task]:
+    """Return a task for each encoder, with what the store lacked encoded: the videos are decoded once for all."""
+    tasks = []
+    for encoder in encoders:
+        source = FeatureSource(encoder, dataset, config.store, config.options, budget=config.grid_cache_bytes)
+        task = _Task(source, with_layers(probes, encoder))
+        task.known = {p.name: recorded.get(result_key(dataset, source.card, p, config)) for p in task.probes}
+        try:
+            task.new = [p for p in task.probes if config.overwrite or _needs_run(task.known[p.name], p, source)]
+        except DamagedFileError as error:
+            task.damage = error
+        tasks.append(task)
+    prepare_together([(task.source, task.views) for task in tasks if task.new])
+    return tasks
+
+
+def _evaluate_task(task: _Task, *, config: EvaluationConfig, failed: list[str]) -> list[Result]:
+    """Run what is new, record it, and return all results; add to `failed` why a probe failed."""
+    source, by_probe = task.source, dict(task.known)
+    if task.damage:
+        raise task.damage
+    with source:
+        for name in [name for name in by_probe if name not in {p.name for p in task.new}]:
+            by_probe[name] = _with_current_warnings(by_probe[name], source.dataset, config.run)
+        if task.new:
+            source.prepare(task.views)
+        for group in group_by_training(task.new):
             try:
                 group_results = run_probes(group, source, config)
             except UserError as error:
-                failed.append(f"{card.name} on {dataset.name}:{group[0].name}: {error}")
+                failed.append(f"{source.card.name} on {source.dataset.name}:{group[0].name}: {error}")
                 continue
             for probe, result in zip(group, group_results, strict=True):
                 results.append(config.run, result)

@@ -1,14 +1,14 @@
-"""Examples that are near to each other in one file: their frames are decoded once, in one walk through the file.
+"""Jobs of one file, of examples near to each other or of several encoders: frames are decoded once, in one walk.
 
-The messages are those of `decode_example` for each example, bit by bit and in the same order. Where the file is
-damaged, was exchanged meanwhile, or too much would have to be kept, each example is decoded alone. Free of torch.
+The messages are those of `decode_example` for each job, bit by bit and in the same order. Where the file is damaged,
+was exchanged meanwhile, or too much would have to be kept, each job is decoded alone. Free of torch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from itertools import islice
+from itertools import islice, pairwise
 
 from vitascope.core.file_identity import FileIdentity
 from vitascope.core.types import Card
@@ -24,7 +24,7 @@ from vitascope.features.decode_job import (
     plan_clips,
 )
 from vitascope.video.frame_reader import DisturbedError
-from vitascope.video.walk import Walk
+from vitascope.video.walk import Reader, Walk
 
 MOST, SHARED = 128, 32
 """Most examples of a group: for a single worker, and for several, which share a movie."""
@@ -44,15 +44,25 @@ def group_size(jobs: int, workers: int) -> int:
 
 
 def groups(jobs: Iterable[DecodeJob], most: int) -> Iterator[Group[DecodeJob]]:
-    """Divide jobs, in their order, into groups of one or of neighbors in one file, of `most` jobs or fewer."""
+    """Divide jobs, in their order, into groups of one example or of neighbors in one file, of `most` or fewer."""
     group: Group[DecodeJob] = Group()
     for job in jobs:
-        if group and (len(group) >= most or not _belongs(job, group)):
+        if group and not _is_again(job, group[-1]) and (_examples(group) >= most or not _belongs(job, group)):
             yield group
             group = Group()
         group.append(job)
     if group:
         yield group
+
+
+def _is_again(job: DecodeJob, last: DecodeJob) -> bool:
+    """Whether a job is of the same example as the last one, for other encoders."""
+    return job[:5] == last[:5] and job.readers != last.readers
+
+
+def _examples(group: Sequence[DecodeJob]) -> int:
+    """The number of examples in a group."""
+    return sum(not _is_again(job, last) for last, job in pairwise(group)) + 1
 
 
 def _belongs(job: DecodeJob, group: Group[DecodeJob]) -> bool:
@@ -65,7 +75,7 @@ def _belongs(job: DecodeJob, group: Group[DecodeJob]) -> bool:
 
 
 def decode_together(jobs: Sequence[DecodeJob]) -> list[Iterator[tuple[Message, Pixels | None]]]:
-    """Return the messages of each of several examples of one file, to be read in this order; see `decode_example`."""
+    """Return the messages of each of several jobs of one file, to be read in this order; see `decode_example`."""
     shared = _SharedWalk(jobs)
     return [decode_example(job, partial(shared.clips, number)) for number, job in enumerate(jobs)]
 
@@ -87,15 +97,15 @@ class _SharedWalk:
         """Decode the clips of an example, alone from where the walk cannot give them; see `ClipSource`."""
         done = 0
         try:
-            for clip in self._walked(number, file, plan, card):
+            for clip in self._walked(number, file, plan):
                 yield clip
                 done += 1
         except DisturbedError:
             yield from islice(decode_alone(file, plan, card, warnings), done, None)
 
-    def _walked(self, number: int, file: FileIdentity, plan: ClipPlan, card: Card) -> Iterator[tuple[int, Pixels]]:
+    def _walked(self, number: int, file: FileIdentity, plan: ClipPlan) -> Iterator[tuple[int, Pixels]]:
         if not self.plans:
-            self._begin(number, file, plan, card)
+            self._begin(number, file, plan)
         planned = self.plans.get(number)
         if planned != plan or file.content != self.content:
             self.walk = None
@@ -109,10 +119,13 @@ class _SharedWalk:
         if number == max(self.plans):
             walk.close()
 
-    def _begin(self, number: int, file: FileIdentity, plan: ClipPlan, card: Card) -> None:
+    def _begin(self, number: int, file: FileIdentity, plan: ClipPlan) -> None:
         self.content = file.content
         self.plans = {number: plan} | {n: p for n in range(number + 1, len(self.jobs)) if (p := self._planned(n, plan))}
-        walk = Walk(plan.video, [p.clips for p in self.plans.values()], card.size, card.pixels)
+        cards = [self.jobs[n].card for n in self.plans]
+        walk = Walk(
+            plan.video, [Reader(p.clips, c.size, c.pixels) for p, c in zip(self.plans.values(), cards, strict=True)]
+        )
         self.walk = walk if walk.largest_bytes <= KEPT_BYTES else None
 
     def _planned(self, number: int, first: ClipPlan) -> ClipPlan | None:

@@ -29,6 +29,8 @@ class DecodeJob(NamedTuple):
     card: Card
     full_digest: bool = False
     """Identify the file by all its bytes."""
+    readers: tuple[int, ...] = (0,)
+    """Numbers of the encoders that its pixels are for."""
 
 
 class ClipHeader(NamedTuple):

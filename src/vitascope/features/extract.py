@@ -3,17 +3,17 @@
 Examples are split into blocks in a fixed order. A block is claimed by a lock that is freed when its holder dies,
 encoded in batches that never cross its boundary, and written at once. A killed run therefore loses only its unfinished
 blocks, several processes can share the work, and every process forms the same batches of a block: the same bits.
+Several encoders share the decoding of every video, and each forms the batches that it would form alone.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import time
-from collections import ChainMap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,34 +24,27 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from vitascope.core.errors import UserError
-from vitascope.core.file_identity import FileIdentity
 from vitascope.core.log import log
 from vitascope.core.progress import EncodingProgress, ProgressLine
-from vitascope.core.types import Card, Dataset, Example, digest
-from vitascope.core.worker_pool import Failed, Group, Pool
+from vitascope.core.types import Card, Dataset, Example
+from vitascope.core.worker_pool import Group, Pool
 from vitascope.encoders.base import Encoder, Tokens, call, shape_problem
 from vitascope.encoders.layers import block_means
 from vitascope.encoders.precomputed import Release
 from vitascope.encoders.preprocess import to_tensor
-from vitascope.features.batching import ClipBatcher
-from vitascope.features.claims import Claims
+from vitascope.features.blocks import blocks
+from vitascope.features.collector import Collector
 from vitascope.features.decode_group import decode_together, group_size, groups
-from vitascope.features.decode_job import Changed, ClipHeader, ClipIndex, DecodeJob, Message, Pixels, decode_example
-from vitascope.features.freshness import Freshness, file_size
+from vitascope.features.decode_job import Changed, DecodeJob, decode_example
+from vitascope.features.freshness import Freshness
 from vitascope.features.imports.twelvelabs import copy_released, granularity_for
 from vitascope.features.layers import layer_number
-from vitascope.features.pending import FinishedExample, PendingExample
-from vitascope.features.store import EmbeddedExample, Key, Store, StoredEntry
+from vitascope.features.store import Key, Store
 from vitascope.features.view import Reduce, View
 from vitascope.sampling.names import MultiClip, Uniform, altered, describe
 
 PIPELINE = 2
 """Version of decoding and pixel arithmetic; incremented whenever the same file would yield different pixels."""
-BLOCK_EXAMPLES = 128
-BLOCK_BYTES = 256 << 20
-"""Limits of a block: examples, and bytes of their files."""
-BLOCK_SECONDS = 1800.0
-"""Limit up to which a block of more bytes takes further spans of its last file, seconds of all its spans together."""
 ATTEMPTS = 3
 """Times that a file is read which changes while it is read."""
 
@@ -96,26 +89,6 @@ class ExtractionSummary:
     """Time by phase: embed (wall clock), decode, encode."""
 
 
-def blocks(examples: Sequence[Example[Any]]) -> Iterator[tuple[str, list[Example[Any]]]]:
-    """Split `examples`, in their order, into named blocks of limited count and total file size."""
-    block: list[Example[Any]] = []
-    sizes: dict[str, int] = {}
-    for example in examples:
-        if len(block) == BLOCK_EXAMPLES or (sum(sizes.values()) >= BLOCK_BYTES and not _goes_on(block, example)):
-            yield digest([e.id for e in block]), block
-            block, sizes = [], {}
-        block.append(example)
-        sizes[example.path] = file_size(example.path)
-    if block:
-        yield digest([e.id for e in block]), block
-
-
-def _goes_on(block: Sequence[Example[Any]], example: Example[Any]) -> bool:
-    """Whether an example is a span of the same file as the last of a block whose spans are short all together."""
-    spans = [e.span for e in block if e.path == example.path]
-    return bool(spans) and sum(s[1] - s[0] if s else math.inf for s in [*spans, example.span]) <= BLOCK_SECONDS
-
-
 def encode_clips(encoder: Encoder, pixels: UInt8[Tensor, "n t y x 3"], *, device: str = "cpu") -> Tokens:
     """Normalize clips and run the encoder without autograd, at the precision its card states.
 
@@ -147,13 +120,13 @@ def encode_views(
     return {v: means[layers[v]] if v in layers else reduce_tokens(tokens, v.reduce) for v in views}
 
 
-def decoder_pool(card: Card, options: ExtractionOptions) -> Pool[DecodeJob]:
-    """Return a pool of workers that decode clips for an encoder, with shared memory for one batch."""
+def decoder_pool(card: Card, options: ExtractionOptions, *others: Card) -> Pool[DecodeJob]:
+    """Return a pool of workers that decode clips for encoders, with shared memory for one batch."""
     return Pool(
         decode_example,
         workers=options.processes,
         slots=options.batch + 1,
-        slot_bytes=card.frames * card.size * card.size * 3,
+        slot_bytes=max(c.frames * c.size * c.size * 3 for c in (card, *others)),
         timeout=options.timeout,
         ahead=options.batch // options.processes + 1,
         together=decode_together,
@@ -178,9 +151,44 @@ def embed(
 
     Raises UserError if no video could be embedded, OSError if the disk is full.
     """
-    if isinstance(encoder, Release):
-        return _embed_released(encoder, dataset, views, root)
-    return _Extraction(encoder, dataset, views, root, options or ExtractionOptions()).run()
+    (embedded,) = embed_together([(encoder, views)], dataset, root=root, options=options)
+    if isinstance(embedded, UserError):
+        raise embedded
+    return embedded
+
+
+def embed_together(
+    encoders: Sequence[tuple[Encoder, Sequence[View]]],
+    dataset: Dataset[Any],
+    *,
+    root: Path,
+    options: ExtractionOptions | None = None,
+) -> list[ExtractionSummary | UserError]:
+    """Like `embed` for several encoders, each with its views; the frames of a video are decoded once for all of them.
+
+    The stores are those of separate calls, bit for bit. Returns for each encoder its summary, or what it failed by,
+    which keeps no other from going on. Raises OSError if the disk is full.
+    """
+    options = options or ExtractionOptions()
+    outcomes: dict[int, ExtractionSummary | UserError] = {}
+    left = dict(enumerate(encoders))
+    while left:
+        together: dict[int, Collector] = {}
+        progress, folders = EncodingProgress("", 0), set[Path]()
+        for number, (encoder, views) in list(left.items()):
+            stores = {v: Store(root, store_key(dataset, encoder.card, v)) for v in views}
+            if isinstance(encoder, Release):
+                outcomes[number] = _attempt(partial(_embed_released, encoder, dataset, views, root))
+            elif folders.isdisjoint(found := {store.folder for store in stores.values()}):
+                folders |= found
+                encode = partial(_encode_batch, encoder, list(views), options.device)
+                together[number] = Collector(encoder.card, stores, encode, batch=options.batch, progress=progress)
+            else:  # the same vectors twice: the second time they are there
+                continue
+            del left[number]
+        extraction = _Extraction(list(together.values()), dataset, options, progress)
+        outcomes |= zip(together, extraction.run(), strict=True)
+    return [outcomes[number] for number in range(len(encoders))]
 
 
 def _embed_released(release: Release, dataset: Dataset[Any], views: Sequence[View], root: Path) -> ExtractionSummary:
@@ -209,191 +217,143 @@ def _embed_released(release: Release, dataset: Dataset[Any], views: Sequence[Vie
     return ExtractionSummary(missing, encoded=len(available.examples) - len(missing))
 
 
+def _encode_batch(
+    encoder: Encoder, views: Sequence[View], device: str, pixels: UInt8[Tensor, "n t y x 3"]
+) -> dict[View, npt.NDArray[np.float32]]:
+    encoded = encode_views(encoder, pixels, views, device=device)
+    return {view: values.float().cpu().numpy() for view, values in encoded.items()}
+
+
 class _Extraction:
-    """State of one extraction: claimed blocks, clips waiting for the encoder, examples in progress."""
+    """One pass through the videos of a dataset for all encoders that lack vectors of them."""
 
     def __init__(
-        self, encoder: Encoder, dataset: Dataset[Any], views: Sequence[View], root: Path, options: ExtractionOptions
+        self,
+        collectors: Sequence[Collector],
+        dataset: Dataset[Any],
+        options: ExtractionOptions,
+        progress: EncodingProgress,
     ) -> None:
-        self.encoder, self.dataset, self.options = encoder, dataset, options
-        self.stores = {v: Store(root, store_key(dataset, encoder.card, v)) for v in views}
-        self.samplers = tuple(dict.fromkeys(v.sampler for v in views))
-        self.claims = Claims()
-        self.remaining: dict[str, int] = {}
-        self.pending: dict[str, PendingExample] = {}
-        self.files: dict[str, FileIdentity] = {}
-        """Identity of the file of an example when its decoding began, by example."""
+        self.collectors, self.dataset, self.options, self.progress = collectors, dataset, options, progress
         self.fresh = Freshness(retry_failed=options.retry_failed)
-        self.held: dict[View, set[str]] = {v: set() for v in views}
-        """Examples that a store holds, though another one lacks them."""
-        self.changed: set[str] = set()
-        """Examples whose files changed while they were read."""
-        self.batcher = ClipBatcher(self.options.batch, self._encode_batch, self._deliver)
-        self.finished: list[FinishedExample] = []
-        self.snapshots: dict[Store, tuple[int, dict[str, StoredEntry]]] = {}
-        self.encoded = 0
+        self.wanted = [e for e in dataset.examples if e.id not in dataset.missing_files]
+        self.blocks = dict(blocks(self.wanted))
+        self.failed: dict[Collector, UserError] = {}
+        """Encoders that cannot go on, and why."""
         self.waiting = False
-        self.progress = EncodingProgress(f"{encoder.card.name} on {dataset.name}", 0)
 
-    def run(self) -> ExtractionSummary:
-        todo = self._todo()
-        seconds = self._encode(todo) if todo else {}
-        for store in self.stores.values():
-            store.seal()
-        statuses = [store.status() for store in self.stores.values()]
-        wanted = {e.id for e in self.dataset.examples if e.id not in self.dataset.missing_files}
-        failures = {e: k.status for entries in statuses for e, k in entries.items() if k.status != "ok" and e in wanted}
-        notes = {e: k.note for entries in statuses for e, k in entries.items() if k.note and e in wanted}
-        if wanted and len(failures) == len(wanted):
+    def run(self) -> list[ExtractionSummary | UserError]:
+        for collector in self.collectors:
+            self._guarded(collector, partial(collector.look, self.blocks, self.fresh))
+        working = self._working()
+        seconds = self._encode(working) if working else {}
+        for collector in self.collectors:
+            seconds.setdefault(collector, {})
+        return [self._summary(c, seconds[c]) for c in self.collectors]
+
+    def _working(self) -> list[Collector]:
+        """The encoders that still have something to do."""
+        return [c for c in self.collectors if c.todo and c not in self.failed]
+
+    def _guarded(self, collector: Collector, act: Callable[[], object]) -> None:
+        """Let an encoder that fails give up its blocks, so that the others go on."""
+        try:
+            act()
+        except UserError as error:
+            self.failed[collector] = error
+            collector.close()
+
+    def _summary(self, collector: Collector, seconds: Mapping[str, float]) -> ExtractionSummary | UserError:
+        if collector in self.failed:
+            return self.failed[collector]
+        try:
+            failures, notes = collector.seal(self.wanted)
+        except UserError as error:
+            return error
+        if self.wanted and len(failures) == len(self.wanted):
             example, why = next(iter(failures.items()))
-            raise UserError(
-                f"{self.dataset.name}: none of {len(wanted)} videos could be embedded; first: {example}: {why}"
+            return UserError(
+                f"{self.dataset.name}: none of {len(failures)} videos could be embedded; first: {example}: {why}"
             )
-        return ExtractionSummary(failures, notes, self.encoded, self.progress.clips, seconds)
+        return ExtractionSummary(failures, notes, collector.encoded, collector.clips, seconds)
 
-    def _todo(self) -> dict[str, list[Example[Any]]]:
-        """Return the missing examples of every incomplete block."""
-        for store in self.stores.values():
-            store.create()
-        self.snapshots = {store: (store.seal_time(), store.status()) for store in self.stores.values()}
-        known = [status for _, status in self.snapshots.values()]
-        available = [e for e in self.dataset.examples if e.id not in self.dataset.missing_files]
-        todo = {name: self.fresh.missing(block, known) for name, block in blocks(available)}
-        return {name: block for name, block in todo.items() if block}
-
-    def _encode(self, todo: dict[str, list[Example[Any]]]) -> dict[str, float]:
-        self.progress = EncodingProgress(self.progress.label, sum(len(b) for b in todo.values()))
-        pool = decoder_pool(self.encoder.card, self.options)
+    def _encode(self, working: Sequence[Collector]) -> dict[Collector, Mapping[str, float]]:
+        """Encode what is missing; return the seconds of each encoder, whose parts of the decoding are equal."""
+        cards = [c.card for c in working]
+        self.progress.label = f"{cards[0].name if len(cards) == 1 else f'{len(cards)} encoders'} on {self.dataset.name}"
+        self.progress.total = sum(len(block) for c in working for block in c.todo.values())
+        self.progress.started = time.monotonic()
+        pool = decoder_pool(cards[0], self.options, *cards[1:])
         try:
             with pool, ProgressLine(self.progress, quiet=self.options.quiet) as line:
                 for _ in range(ATTEMPTS):
-                    self._work(pool, todo, line)
-                    todo = self._changed_meanwhile()
+                    self._work(pool, line)
+                    self._look_again()
         finally:
-            self.claims.close()
-        return {
-            "embed": self.progress.seconds,
-            "decode": pool.busy * self.progress.seconds,
-            "encode": self.batcher.seconds,
-        }
+            for collector in working:
+                collector.close()
+        wall, decode = self.progress.seconds, pool.busy * self.progress.seconds / len(working)
+        spent = {c: decode + c.batcher.seconds for c in working}
+        share = {c: s / (sum(spent.values()) or 1.0) for c, s in spent.items()}
+        return {c: {"embed": wall * share[c], "decode": decode, "encode": c.batcher.seconds} for c in working}
 
-    def _work(self, pool: Pool[DecodeJob], todo: dict[str, list[Example[Any]]], line: ProgressLine) -> None:
-        """Encode the blocks of `todo`, except those that other processes finish."""
-        while todo:
-            for job, message, pixels in pool.run(self._claim(todo)):
-                self._take(job, message, pixels)
-                self.progress.decode_busy = pool.busy
-                self.progress.encode_busy = self.batcher.seconds / max(self.progress.seconds, 1e-9)
-                line.tick()
-            if todo:  # other processes hold these blocks and will finish them, or die and free their locks
-                self._say_waiting(len(todo))
+    def _work(self, pool: Pool[DecodeJob], line: ProgressLine) -> None:
+        """Encode the blocks that are left, except those that other processes finish."""
+        while self._working():
+            for job, message, pixels in pool.run(self._claim()):
+                for collector in (self.collectors[k] for k in job.readers):
+                    if collector not in self.failed:
+                        self._guarded(collector, partial(collector.take, job, message, pixels))
+                self._show(pool, line)
+                if len(self.failed) == len(self.collectors):
+                    break
+            if left := self._working():  # other processes hold these blocks and will finish them, or die and free them
+                self._say_waiting(max(len(c.todo) for c in left))
                 time.sleep(0.5)
+
+    def _show(self, pool: Pool[DecodeJob], line: ProgressLine) -> None:
+        self.progress.decode_busy = pool.busy
+        encoding = sum(c.batcher.seconds for c in self.collectors)
+        self.progress.encode_busy = encoding / max(self.progress.seconds, 1e-9)
+        line.tick()
 
     def _say_waiting(self, count: int) -> None:
         if not self.waiting:
             log.info("waiting for other processes that embed the last %d blocks of %s", count, self.dataset.name)
         self.waiting = True
 
-    def _changed_meanwhile(self) -> dict[str, list[Example[Any]]]:
-        """Return the examples, by block, whose files changed while they were read."""
-        available = [e for e in self.dataset.examples if e.id not in self.dataset.missing_files] if self.changed else []
-        again = {name: [e for e in block if e.id in self.changed] for name, block in blocks(available)}
-        for example in sorted(self.changed):
+    def _look_again(self) -> None:
+        """Note for every encoder the examples whose files changed while they were read."""
+        for example in sorted({e for c in self.collectors for e in c.changed}):
             log.warning("%s: %s", example, Changed().cause)
-        self.changed.clear()
-        return {name: block for name, block in again.items() if block}
+        for collector in self.collectors:
+            again = {name: [e for e in block if e.id in collector.changed] for name, block in self.blocks.items()}
+            collector.todo = {name: block for name, block in again.items() if block}
+            collector.changed.clear()
 
-    def _claim(self, todo: dict[str, list[Example[Any]]]) -> Iterator[Group[DecodeJob]]:
-        """Yield the jobs of every block that no other process holds, and remove these blocks from `todo`."""
-        for name in list(todo):
-            if not self._acquire(name):
-                continue
-            block = todo.pop(name)
-            known = {view: self._current_status(store, name) for view, store in self.stores.items()}
-            examples = self.fresh.missing(block, list(known.values()))
-            for view, entries in known.items():
-                self.held[view] |= {e.id for e in examples if self.fresh.holds(e, entries)}
-            self.progress.total -= len(block) - len(examples)
-            self.remaining[name] = len(examples)
-            if not examples:
-                self.claims.release(name)
-            size = group_size(self.progress.total, self.options.processes)
-            yield from groups((self._job(name, e) for e in examples), size)
+    def _claim(self) -> Iterator[Group[DecodeJob]]:
+        """Yield the jobs of every block that no other process holds."""
+        for name, block in self.blocks.items():
+            lacking: dict[str, list[int]] = {}
+            for number, collector in enumerate(self.collectors):
+                if collector not in self.failed:
+                    for example in collector.claim(name, self.fresh):
+                        lacking.setdefault(example.id, []).append(number)
+            size = group_size(self.progress.total // len(self.collectors), self.options.processes)
+            yield from groups((job for e in block for job in self._jobs(name, e, lacking.get(e.id, ()))), size)
 
-    def _job(self, block: str, e: Example[Any]) -> DecodeJob:
-        full = self.options.full_digest
-        return DecodeJob(block, e.id, e.path, e.span, e.fps, self.samplers, self.encoder.card, full)
+    def _jobs(self, block: str, e: Example[Any], numbers: Sequence[int]) -> Iterator[DecodeJob]:
+        """Yield a job for each kind of pixels that the encoders of these numbers need."""
+        kinds: dict[Any, list[int]] = {}
+        for number in numbers:
+            kinds.setdefault(self.collectors[number].pixels, []).append(number)
+        for same in kinds.values():
+            first, full = self.collectors[same[0]], self.options.full_digest
+            yield DecodeJob(block, e.id, e.path, e.span, e.fps, first.samplers, first.card, full, readers=tuple(same))
 
-    def _current_status(self, store: Store, block: str) -> Mapping[str, StoredEntry]:
-        """Return the current status: another process may have written or sealed this block since the last look."""
-        stamp, known = self.snapshots[store]
-        if stamp != store.seal_time():
-            stamp, known = self.snapshots[store] = store.seal_time(), store.status()
-        return ChainMap(store.status(block), known)
 
-    def _acquire(self, name: str) -> bool:
-        stores = sorted(self.stores.values(), key=lambda s: s.folder)
-        return self.claims.acquire(name, [store.lock(name) for store in stores])
-
-    def _take(self, job: DecodeJob, message: Message | Failed, pixels: Pixels | None) -> None:
-        """Process one message of a worker; messages arrive job by job, in order."""
-        if isinstance(message, FileIdentity):
-            self.files[job.example] = message
-        elif isinstance(message, ClipHeader):
-            self.pending[job.example] = PendingExample(message, {})
-        elif isinstance(message, ClipIndex):
-            assert pixels is not None
-            self._add_clip(job.example, message, torch.from_numpy(pixels))
-        else:
-            self._close(job, message)
-
-    def _add_clip(self, example: str, index: ClipIndex, pixels: UInt8[Tensor, "t y x 3"]) -> None:
-        if not self.batcher.accepts(pixels) and any(view.reduce != "clip" for view in self.stores):
-            raise UserError(
-                f"{self.dataset.name} mixes images and videos, for which {self.encoder.card.name} returns token grids "
-                "of different lengths; keep one vector per clip (--reduce clip), or use a folder for each"
-            )
-        self.batcher.add((example, index), pixels)
-
-    def _encode_batch(self, pixels: UInt8[Tensor, "n t y x 3"]) -> dict[View, npt.NDArray[np.float32]]:
-        encoded = encode_views(self.encoder, pixels, list(self.stores), device=self.options.device)
-        return {view: values.float().cpu().numpy() for view, values in encoded.items()}
-
-    def _deliver(self, clips: list[tuple[str, ClipIndex]], outputs: dict[View, npt.NDArray[np.float32]]) -> None:
-        self.progress.clips += len(clips)
-        for i, (example, index) in enumerate(clips):
-            for view, vectors in outputs.items():
-                if view.sampler == self.samplers[index.sampler]:
-                    self.pending[example].add(view, index, vectors[i])
-
-    def _close(self, job: DecodeJob, message: list[str] | Changed | Failed) -> None:
-        """Finish an example, and write its block with the last one; failures that will not last have no identity."""
-        file = self.files.pop(job.example, FileIdentity())
-        if isinstance(message, list):
-            self.finished.append(FinishedExample(job, file, "ok", "; ".join(message)))
-        else:
-            believed = isinstance(message, Failed) and message.lasting
-            self.finished.append(FinishedExample(job, file if believed else FileIdentity(file.size), message.cause))
-        self.changed |= {job.example} if isinstance(message, Changed) else set()
-        self.progress.done += 1
-        self.progress.failed += not isinstance(message, list)
-        self.remaining[job.block] -= 1
-        if not self.remaining[job.block]:
-            self.batcher.flush()
-            self._write(job.block)
-
-    def _write(self, block: str) -> None:
-        for view, store in self.stores.items():
-            store.add(block, list(self._records(view)))
-        self.encoded += sum(done.job.example not in self.changed for done in self.finished)
-        self.finished.clear()
-        self.pending.clear()
-        self.claims.release(block)
-
-    def _records(self, view: View) -> Iterator[EmbeddedExample]:
-        """Yield what to store of the finished examples; a failure replaces no vector that holds."""
-        for done in self.finished:
-            if done.status == "ok":
-                yield done.embedded(self.pending[done.job.example], view, self.encoder.card.name)
-            elif done.job.example not in self.held[view]:
-                yield done.failed(done.status)
+def _attempt(act: Callable[[], ExtractionSummary]) -> ExtractionSummary | UserError:
+    try:
+        return act()
+    except UserError as error:
+        return error

@@ -22,7 +22,7 @@ from vitascope.features.base import ClipSpans, Features, MemmapFeatures, StoredF
 from vitascope.features.extract import (
     ExtractionOptions,
     ExtractionSummary,
-    embed,
+    embed_together,
     encode_clips,
     reduce_tokens,
     store_key,
@@ -65,6 +65,8 @@ class FeatureSource:
     """Digest of the files when `prepare` began, if a view is encoded live."""
     _current: dict[bool, str] = field(default_factory=dict)
     """Digests of the files by whether all bytes were read."""
+    _outcome: ExtractionSummary | UserError | None = None
+    """How `prepare` went."""
 
     def __enter__(self) -> FeatureSource:
         return self
@@ -84,20 +86,34 @@ class FeatureSource:
         return self.encoder if isinstance(self.encoder, Card) else self.encoder.card
 
     def prepare(self, views: Sequence[View]) -> None:
-        """Encode and store what the store lacks of `views`; UserError if none of it can be encoded."""
+        """Encode and store what the store lacks of `views`; UserError if none of it can be encoded.
+
+        Once is enough: after `prepare_together`, this only tells how that went.
+        """
+        if self._outcome is None:
+            prepare_together([(self, views)])
+        if isinstance(self._outcome, UserError):
+            raise self._outcome
+        self.summary = self._outcome or self.summary
+
+    def _choose(self, views: Sequence[View], reserved: int) -> list[View]:
+        """Return those of `views` to store, on a disk of which some bytes are reserved; note the files of the rest."""
         views = list(dict.fromkeys(view.clips for view in views))
         if isinstance(self.encoder, Card):
             for view in views:
                 _check_imported_view(view, self.card)
-            return
-        self.stored_views = set(
-            views_within_budget(self.encoder, self.dataset, views, self._budget(), self.options.device)
-        )
+            return []
+        budget = self._budget(reserved)
+        self.stored_views = set(views_within_budget(self.encoder, self.dataset, views, budget, self.options.device))
         if not all(v.stored for v in views):
             self._files = files_digest(self._available(), full=self.options.full_digest)
-        stored = [v for v in views if v.stored or v in self.stored_views]
-        if stored:
-            self.summary = embed(self.encoder, self.dataset, stored, root=self.root, options=self.options)
+        return [v for v in views if v.stored or v in self.stored_views]
+
+    def _grid_bytes(self) -> int:
+        """Return the bytes of the token grids that are to be stored."""
+        if isinstance(self.encoder, Card):
+            return 0
+        return sum(stored_bytes(self.encoder, self.dataset, v, self.options.device) for v in self.stored_views)
 
     def inputs(self, views: Sequence[View]) -> str:
         """Return digests of the files that the vectors of `views` were computed from; empty if unknown.
@@ -144,9 +160,9 @@ class FeatureSource:
         stored = dict.fromkeys(v.clips for v in views if v.stored)
         return {v: _store(self.dataset, self.card, v, self.root).status() for v in stored}
 
-    def _budget(self) -> int:
+    def _budget(self, reserved: int) -> int:
         existing = next(p for p in (self.root.absolute(), *self.root.absolute().parents) if p.exists())
-        return min(self.budget, shutil.disk_usage(existing).free // 2) if self.budget else 0
+        return min(self.budget, max(0, shutil.disk_usage(existing).free - reserved) // 2) if self.budget else 0
 
     def features(self, view: View, ids: Sequence[str]) -> Features[Any]:
         """Return the features of the examples `ids` through `view`, which does not aggregate; see `aggregation`."""
@@ -157,6 +173,27 @@ class FeatureSource:
             return load_memmap(self.dataset, self.card, view, ids=ids, root=self.root)
         assert not isinstance(self.encoder, Card), "`prepare` rejects such views"
         return self._open.enter_context(LiveFeatures(self.encoder, self.dataset, ids, view, options=self.options))
+
+
+def prepare_together(requests: Sequence[tuple[FeatureSource, Sequence[View]]]) -> None:
+    """Prepare sources of one dataset and store by several encoders, each with its views, decoding every frame once.
+
+    What an encoder fails by is raised by the `prepare` of its source.
+    """
+    stored: list[tuple[FeatureSource, list[View]]] = []
+    reserved = 0
+    for source, views in requests:
+        try:
+            stored.append((source, source._choose(views, reserved)))
+            reserved += source._grid_bytes() if len(requests) > 1 else 0
+        except UserError as error:
+            source._outcome = error
+    encoders = [(s.encoder, views) for s, views in stored if views and not isinstance(s.encoder, Card)]
+    if encoders:
+        first = stored[0][0]
+        outcomes = iter(embed_together(encoders, first.dataset, root=first.root, options=first.options))
+    for source, views in stored:
+        source._outcome = next(outcomes) if views else source.summary
 
 
 def _check_imported_view(view: View, card: Card) -> None:

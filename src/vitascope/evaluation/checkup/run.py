@@ -32,7 +32,7 @@ from vitascope.evaluation.checkup.report import Agreement, Checkup, EncoderCheck
 from vitascope.evaluation.checkup.videos import FEWEST, join_copies, sample, unlabeled
 from vitascope.evaluation.cost_estimate import measure_speed
 from vitascope.evaluation.runner import EvaluationConfig
-from vitascope.features.extract import ExtractionOptions, embed
+from vitascope.features.extract import ExtractionOptions, embed_together
 from vitascope.features.source import BYTES_PER_VALUE, load_stored
 from vitascope.features.view import View
 from vitascope.pretrain.monitoring.feature_rank import effective_rank
@@ -99,7 +99,7 @@ def checkup(
         excerpts = _excerpts(dataset, Path(folder))
         if not excerpts.examples:
             raise UserError(f"{data}: no video could be read; see `vitascope check {data}`")
-        embedded = [_embed(encoder, dataset, excerpts, (root, Path(folder)), options) for encoder in loaded]
+        embedded = _embed(loaded, dataset, excerpts, (root, Path(folder)), options)
     groups = {e.id: e.group or e.id for e in dataset.examples}
     common = [i for i in embedded[0].videos[""] if all(i in e.videos[""] for e in embedded)]
     if len(common) < FEWEST:
@@ -158,23 +158,30 @@ def _excerpt_id(alteration: str, video: str) -> str:
 
 
 def _embed(
-    encoder: Encoder,
+    encoders: Sequence[Encoder],
     dataset: Dataset[Any],
     excerpts: Dataset[Any],
     roots: tuple[Path, Path],
     options: ExtractionOptions,
-) -> _Embedded:
-    """All vectors of one encoder; those of excerpts are kept in the second root, which is temporary."""
+) -> list[_Embedded]:
+    """All vectors of the encoders; those of excerpts are kept in the second root, which is temporary."""
     views = {"": AS_IS, **ORDERS}
-    summary = embed(encoder, dataset, list(views.values()), root=roots[0], options=options)
-    videos = {name: _vectors(encoder, dataset, view, roots[0]) for name, view in views.items()}
-    embed(encoder, excerpts, [AS_IS], root=roots[1], options=options)
-    found = _vectors(encoder, excerpts, AS_IS, roots[1])
-    parts: dict[str, dict[str, np.ndarray]] = {name: {} for name in ("", *ALTERATIONS)}
-    for key, vector in found.items():
-        name, _, video = key.partition(":")
-        parts[name][video] = vector
-    return _Embedded(encoder, videos, parts, summary.failures)
+    summaries = [
+        embed_together([(e, asked) for e in encoders], videos, root=root, options=options)
+        for videos, asked, root in ((dataset, [*views.values()], roots[0]), (excerpts, [AS_IS], roots[1]))
+    ]
+    for error in (outcome for each in summaries for outcome in each if isinstance(outcome, UserError)):
+        raise error
+    embedded = []
+    for encoder, summary in zip(encoders, summaries[0], strict=True):
+        assert not isinstance(summary, UserError)
+        videos = {name: _vectors(encoder, dataset, view, roots[0]) for name, view in views.items()}
+        parts: dict[str, dict[str, np.ndarray]] = {name: {} for name in ("", *ALTERATIONS)}
+        for key, vector in _vectors(encoder, excerpts, AS_IS, roots[1]).items():
+            name, _, video = key.partition(":")
+            parts[name][video] = vector
+        embedded.append(_Embedded(encoder, videos, parts, summary.failures))
+    return embedded
 
 
 def _vectors(encoder: Encoder, dataset: Dataset[Any], view: View, root: Path) -> dict[str, np.ndarray]:

@@ -19,7 +19,7 @@ from vitascope.evaluation.maps.points import Points, Scale, Unit
 from vitascope.features.base import all_vectors, mean_vectors
 from vitascope.features.extract import ExtractionOptions
 from vitascope.features.imports.twelvelabs import Published
-from vitascope.features.source import FeatureSource
+from vitascope.features.source import FeatureSource, prepare_together
 from vitascope.features.view import View
 from vitascope.sampling.samplers import Sampler
 
@@ -49,7 +49,11 @@ def read_vectors(
     What the store lacks is encoded first. Examples that one encoder has no vector of, or another number of clips of
     than the others, are left out of all maps. UserError where nothing is left, or a vector is NaN or infinite.
     """
-    read = [_read(dataset, examples, e, unit=unit, sampler=sampler, root=root, options=options) for e in encoders]
+    view = View(Published("clips") if dataset.cards and unit == "clip" else sampler)
+    asked = replace(dataset, examples=tuple(examples))  # no other needs to be encoded
+    sources = [FeatureSource(e, asked, root, options) for e in encoders]
+    prepare_together([(source, [view]) for source in sources])
+    read = [_read(source, view, unit) for source in sources]
     counts = [{each.counts.get(e.id, 0) for each in read} for e in examples]
     kept = [e for e, of in zip(examples, counts, strict=True) if len(of) == 1 and 0 not in of]
     notes = [] if len(kept) == len(examples) else [_left_out(len(examples) - len(kept), read)]
@@ -72,23 +76,11 @@ def _left_out(count: int, read: Sequence[_Read]) -> str:
     return f"{counted(count, 'example')} left out: without vectors of {'every' if len(read) > 1 else 'the'} encoder"
 
 
-def _read(
-    dataset: Dataset[Any],
-    examples: Sequence[Example[int]],
-    encoder: Encoder | Card,
-    *,
-    unit: Unit,
-    sampler: Sampler,
-    root: Any,
-    options: ExtractionOptions,
-) -> _Read:
-    if dataset.cards and unit == "clip":
-        sampler = Published("clips")
-    view = View(sampler)
-    asked = replace(dataset, examples=tuple(examples))  # no other needs to be encoded
-    with FeatureSource(encoder, asked, root, options) as source:
+def _read(source: FeatureSource, view: View, unit: Unit) -> _Read:
+    available = [e.id for e in source.dataset.examples if e.id not in source.dataset.missing_files]
+    with source:
         source.prepare([view])
-        features = source.features(view, [e.id for e in examples if e.id not in dataset.missing_files])
+        features = source.features(view, available)
         values, owner = (mean_vectors if unit == "video" else all_vectors)(features)
         counts = np.bincount(owner.cpu().numpy(), minlength=len(features.examples))
         spans = [_span(features.spans[i], unit) for i in range(len(features.examples))]

@@ -48,6 +48,10 @@ class SweepRun:
     """Compute of the training: student, decoders, teachers and optimizer."""
     without: tuple[str, ...] = ()
     """Labels of MotionLab that were never shown in training."""
+    digest: str = ""
+    """Of what determines the weights: the run stands for its recipe when its folder is gone; empty: unknown."""
+    evaluated: tuple[str, ...] = ()
+    """Every dataset with every probe, as they were given."""
     outcomes: Mapping[str, str] = field(default_factory=dict)
     """By `dataset:probe`: a digit for each test example in order, 1 for right."""
 

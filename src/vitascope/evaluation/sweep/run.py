@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,13 @@ from vitascope.core.files import read_json
 from vitascope.core.option_text import pairs
 from vitascope.core.progress import ProgressLine, TrainingProgress
 from vitascope.core.text import counted
-from vitascope.core.types import plain
+from vitascope.core.types import digest, plain
 from vitascope.encoders.weights.native import WEIGHTS
 from vitascope.evaluation import results
 from vitascope.evaluation.results import Result
 from vitascope.evaluation.sweep import records
 from vitascope.evaluation.sweep.processes import Chain, run_chains
-from vitascope.evaluation.sweep.records import Examples, Sweep, SweepRun
+from vitascope.evaluation.sweep.records import Sweep, SweepRun
 from vitascope.pretrain import find_recipe
 from vitascope.pretrain.cost_estimate import training_tflops
 from vitascope.pretrain.monitoring import log as training_log
@@ -72,6 +72,11 @@ class _Planned:
         return f"{self.name} seed {self.seed}"
 
     @property
+    def key(self) -> tuple[str, int, str]:
+        """Recipe and seed, by name and by what determines the weights."""
+        return self.name, self.seed, digest(_learned(plain(self.recipe)))
+
+    @property
     def trained(self) -> bool:
         """Whether the folder holds the finished encoder of this recipe."""
         if not (self.folder / WEIGHTS).is_file() or self.log_step != self.recipe.steps:
@@ -99,19 +104,25 @@ class _Planned:
 
 
 def sweep(recipes: Sequence[str], config: SweepConfig, *, train: bool = True) -> Sweep:
-    """Train and evaluate what is missing, write `sweep.json` and return it.
+    """Train and evaluate what is missing, write `sweep.json` and return the sweep of these recipes and seeds.
 
     Without `train` nothing is started, and what is finished is collected. Seeds come before recipes: all recipes have
-    a run before any has two. Raises UserError before any work for an unknown recipe or field, and, after all other
-    runs, if one failed.
+    a run before any has two. A run that `sweep.json` has, of the same recipe and with every evaluation, is finished
+    even if its folder is gone; runs of others stay in the file. Raises UserError before any work for an unknown
+    recipe or field, and, after all other runs, if one failed.
     """
     planned = [_plan(name, seed, config) for seed in config.seeds for name in dict.fromkeys(recipes)]
     if not planned:
         raise UserError("a sweep needs at least one recipe; see `vitascope ls recipes`")
-    failed = _run([run for run in planned if _commands(run, config)], config) if train else {}
-    found = _collect(planned)
+    file = config.output / records.FILE
+    recorded = records.read(file) if file.is_file() else Sweep(runs=(), examples={})
+    kept = {run.key: old for run in planned if (old := _recorded(run, recorded, config))}
+    failed = _run([run for run in planned if run.key not in kept and _commands(run, config)], config) if train else {}
+    found = _collect(planned, recorded, kept)
     if found.runs:
-        records.write(found, config.output / records.FILE)
+        replaced = {(run.recipe, run.seed) for run in found.runs}
+        left = tuple(old for old in recorded.runs if (old.recipe, old.seed) not in replaced)
+        records.write(Sweep(runs=found.runs + left, examples=found.examples), file)
     if failed:
         name, why = next(iter(failed.items()))
         others = f" (and {counted(len(failed) - 1, 'other run')})" if len(failed) > 1 else ""
@@ -126,6 +137,14 @@ def _plan(name: str, seed: int, config: SweepConfig) -> _Planned:
     if not isinstance(recipe, Recipe):
         raise UserError(f"{name} trains an image teacher; a sweep compares video encoders")
     return _Planned(name, seed, recipe, config.output / name.replace(":", "-") / f"seed-{seed}")
+
+
+def _recorded(run: _Planned, recorded: Sweep, config: SweepConfig) -> SweepRun | None:
+    """The record of a run whose folder is gone, if it is of the same recipe and has every evaluation."""
+    if run.folder.exists():
+        return None
+    same = (old for old in recorded.runs if (old.recipe, old.seed, old.digest) == run.key)
+    return next((old for old in same if set(_evaluations(config)) <= set(old.evaluated)), None)
 
 
 def _learned(recipe: dict[str, Any]) -> dict[str, Any]:
@@ -177,12 +196,15 @@ def _run(planned: Sequence[_Planned], config: SweepConfig) -> dict[str, str]:
     return failed
 
 
-def _collect(planned: Sequence[_Planned]) -> Sweep:
-    """The outcomes of all finished runs."""
+def _collect(planned: Sequence[_Planned], recorded: Sweep, kept: Mapping[tuple[str, int, str], SweepRun]) -> Sweep:
+    """The outcomes of all finished runs, those of `kept` without a look at their folder."""
     runs: list[SweepRun] = []
-    examples: dict[str, Examples] = {}
+    examples = dict(recorded.examples)
     tflops: dict[str, float] = {}
     for run in planned:
+        if run.key in kept:
+            runs.append(kept[run.key])
+            continue
         if not run.trained or not (found := run.found):
             continue
         outcomes, examples = records.outcomes_of(found, run.folder / SCORES, examples)
@@ -196,6 +218,8 @@ def _collect(planned: Sequence[_Planned]) -> Sweep:
                 clips=run.recipe.steps * run.recipe.batch,
                 tflops=tflops[run.name],
                 without=records.left_out(plain(run.recipe)),
+                digest=run.key[-1],
+                evaluated=run.evaluated,
                 outcomes=outcomes,
             )
         )
