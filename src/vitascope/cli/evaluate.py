@@ -51,6 +51,7 @@ GridCache = Annotated[
         "--grid-cache", help="disk space for cached token grids, GiB; beyond it, clips are encoded again", min=0
     ),
 ]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="recompute results that are already in the run folder")]
 
 
 @app.command()
@@ -70,9 +71,7 @@ def evaluate(
     seed: Annotated[int, typer.Option("--seed", help="first random seed")] = 0,
     grid_cache: GridCache = 10.0,
     limit: options.Limit = 0,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="recompute results that are already in the run folder")
-    ] = False,
+    overwrite: Overwrite = False,
     workers: options.Workers = 0,
     batch: options.AnyBatch = 0,
     device: options.Devices = "",
@@ -96,12 +95,11 @@ def evaluate(
     more = {"retry_failed": retry_failed, "full_digest": full_digest, "on": on}
     jobs = _with_pairs(_jobs(data or [], tasks, benchmark, data_root), pairs)
     options.folder(output, "-o")
-    own = devices.share(device, workers)
-    quiet = quiet or devices.is_helper()
+    own, helper = devices.share(device, workers), devices.is_helper()
     config = runner.EvaluationConfig(
         run=output,
         store=store or cache(),
-        options=options.extraction_options(own.workers, batch, own.device, timeout, quiet=quiet, **more),
+        options=options.extraction_options(own.workers, batch, own.device, timeout, quiet=quiet or helper, **more),
         seed=seed,
         seeds=seeds,
         grid_cache_bytes=int(grid_cache * GIB),
@@ -109,7 +107,7 @@ def evaluate(
         counterfactual=counterfactual,
         overwrite=overwrite,
         limit=limit,
-        embed_only=devices.is_helper(),
+        embed_only=helper,
     )
     if dry_run:
         _print_costs(jobs, models, config, as_json=as_json)
