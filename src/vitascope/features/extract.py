@@ -45,6 +45,8 @@ SLOTS = 32
 """Most clips that a decoding process keeps ready for the encoder."""
 ATTEMPTS = 3
 """Times that a file is read which changes while it is read."""
+OpenPool = Callable[[Sequence[Collector]], Pool[DecodeJob] | ClusterPool]
+"""Gives what decodes for collectors."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +176,8 @@ def embed_together(
     left = dict(enumerate(encoders))
     while left:
         together: dict[int, Collector] = {}
-        progress, folders, pool = EncodingProgress("", 0), set[Path](), partial(_local_pool, options)
+        progress, folders = EncodingProgress("", 0), set[Path]()
+        pool: OpenPool = partial(_local_pool, options)
         for number, (encoder, views) in list(left.items()):
             stores = {v: Store(root, store_key(dataset, encoder.card, v)) for v in views}
             if isinstance(encoder, Release):
@@ -257,11 +260,10 @@ class _Extraction:
         collectors: Sequence[Collector],
         dataset: Dataset[Any],
         options: ExtractionOptions,
-        pool: Callable[[Sequence[Collector]], Pool[DecodeJob] | ClusterPool],
+        pool: OpenPool,
         *,
         progress: EncodingProgress,
     ) -> None:
-        """`pool`: gives what decodes for collectors."""
         self.collectors, self.dataset, self.options, self.pool = collectors, dataset, options, pool
         self.progress = progress
         self.fresh = Freshness(retry_failed=options.retry_failed)
