@@ -46,7 +46,6 @@ def embed(
 
     Example: vitascope embed ./videos -m vit/tiny-random
     """
-    from vitascope.core.arrow import skip_pandas
     from vitascope.core.files import cache
     from vitascope.datasets.splits import limit_examples
     from vitascope.encoders.load import load
@@ -56,7 +55,6 @@ def embed(
     from vitascope.features.view import View
     from vitascope.sampling.names import parse
 
-    skip_pandas()
     dataset = options.open_videos(data, data_root, labeled=False)
     for note in dataset.notes:
         log.warning("%s: %s", dataset.name, note)
