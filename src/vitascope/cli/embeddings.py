@@ -55,14 +55,12 @@ def embed(
 
     Example: vitascope embed ./videos -m vit/tiny-random
     """
-    from vitascope.core.arrow import skip_pandas
     from vitascope.core.files import cache
     from vitascope.datasets.splits import limit_examples
     from vitascope.features.blocks import Shard
     from vitascope.features.view import View
     from vitascope.sampling.names import parse
 
-    skip_pandas()
     more = {"retry_failed": retry_failed, "full_digest": full_digest, "on": on, "shard": Shard.parse(shard or "1/1")}
     own = devices.share(device, workers)
     quiet = quiet or devices.is_helper()

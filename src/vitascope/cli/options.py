@@ -230,8 +230,10 @@ def extraction_options(
 
 def open_videos(data: str, data_root: Path | None = None, *, labeled: bool = True) -> Any:
     """Open the dataset `data`, which must have videos, and classes if `labeled`."""
+    from vitascope.core.arrow import skip_pandas
     from vitascope.datasets.open import open_dataset
 
+    skip_pandas()
     dataset = open_dataset(data, data_root, labeled=labeled)
     if dataset.cards:
         raise UserError(f"{data} holds imported embeddings and no videos; run `vitascope evaluate {data}` on them")
