@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from shlex import quote
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -48,10 +48,6 @@ def embed(
     """
     from vitascope.core.files import cache
     from vitascope.datasets.splits import limit_examples
-    from vitascope.encoders.load import load
-    from vitascope.features import extract
-    from vitascope.features.layers import layer_views
-    from vitascope.features.store import Store
     from vitascope.features.view import View
     from vitascope.sampling.names import parse
 
@@ -59,21 +55,30 @@ def embed(
     for note in dataset.notes:
         log.warning("%s: %s", dataset.name, note)
     dataset = limit_examples(dataset, limit) if limit else dataset
-    views = [View(parse(view), options.choice(reduce, "--reduce", ("clip", "time", "grid")))]
-    root = store or cache()
+    clips = View(parse(view), options.choice(reduce, "--reduce", ("clip", "time", "grid")))
     more = {"retry_failed": retry_failed, "full_digest": full_digest}
-    own = devices.share(device, workers)
-    quiet = quiet or devices.is_helper()
+    own, quiet = devices.share(device, workers), quiet or devices.is_helper()
     extraction = options.extraction_options(own.workers, batch, own.device, timeout, quiet=quiet, **more)
-    loaded = [load(m, extraction.device) for m in models]
-    asked = [(encoder, [*views, *layer_views(views[0], layers, encoder)]) for encoder in loaded]
     with devices.helped_by(own.others):
-        outcomes = extract.embed_together(asked, dataset, root=root, options=extraction)
+        _embed_all(dataset, models, clips, layers, (store or cache(), extraction))
+
+
+def _embed_all(dataset: Any, models: Sequence[str], view: Any, layers: str, where: tuple[Path, Any]) -> None:
+    """Embed a dataset by all encoders, and print what was done; the damaged store of one does not stop the others."""
+    from vitascope.encoders.load import load
+    from vitascope.features import extract
+    from vitascope.features.layers import layer_views
+    from vitascope.features.store import Store
+
+    root, extraction = where
+    loaded = [load(m, extraction.device) for m in models]
+    asked = [(encoder, [view, *layer_views(view, layers, encoder)]) for encoder in loaded]
+    outcomes = extract.embed_together(asked, dataset, root=root, options=extraction)
     failed = [str(outcome) for outcome in outcomes if isinstance(outcome, UserError)]
     for (encoder, each), summary in zip(asked, outcomes, strict=True):
         if isinstance(summary, UserError):
             continue
-        folder = Store(root, extract.store_key(dataset, encoder.card, views[0])).folder
+        folder = Store(root, extract.store_key(dataset, encoder.card, view)).folder
         print(f"{encoder.card.name}: {summary.encoded} examples, {summary.clips} clips newly embedded into {folder}")
         _print_details([v.layer for v in each[1:]], {**dataset.missing_files, **summary.failures}, summary.notes)
     if failed:

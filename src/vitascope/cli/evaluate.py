@@ -95,8 +95,7 @@ def evaluate(
     more = {"retry_failed": retry_failed, "full_digest": full_digest}
     jobs = _with_pairs(_jobs(data or [], tasks, benchmark, data_root), pairs)
     options.folder(output, "-o")
-    own = devices.share(device, workers)
-    quiet = quiet or devices.is_helper()
+    own, quiet = devices.share(device, workers), quiet or devices.is_helper()
     config = runner.EvaluationConfig(
         run=output,
         store=store or cache(),
