@@ -54,12 +54,13 @@ class Failing(Mean):
 
 
 def encoders() -> list[tuple[Mean, tuple[View, ...]]]:
-    """Two that need the same pixels, and others of another size, length, transform and view."""
+    """Two that need the same pixels, and others of another size, length, transform or view."""
     return [
         (Mean(name="lab/a"), SINGLE + CLIPS),
         (Mean(name="lab/b", digest="2"), SINGLE + CLIPS),
         (Mean(name="lab/c", size=24, frames=7, image="single"), SINGLE),
         (Mean(name="lab/d", resize="square", filter="bicubic"), CLIPS),
+        (Mean(name="lab/e", resize="square"), SINGLE + CLIPS),
     ]
 
 

@@ -90,13 +90,13 @@ def evaluate(
     """
     from vitascope.core.files import cache
     from vitascope.evaluation import evaluate as evaluation
-    from vitascope.evaluation import runner
+    from vitascope.evaluation.runner import EvaluationConfig
 
     more = {"retry_failed": retry_failed, "full_digest": full_digest, "on": on}
     jobs = _with_pairs(_jobs(data or [], tasks, benchmark, data_root), pairs)
     options.folder(output, "-o")
     own, helper = devices.share(device, workers), devices.is_helper()
-    config = runner.EvaluationConfig(
+    config = EvaluationConfig(
         run=output,
         store=store or cache(),
         options=options.extraction_options(own.workers, batch, own.device, timeout, quiet=quiet or helper, **more),
@@ -110,11 +110,10 @@ def evaluate(
         embed_only=helper,
     )
     if dry_run:
-        _print_costs(jobs, models, config, as_json=as_json)
-        return
+        return _print_costs(jobs, models, config, as_json=as_json)
     with devices.helped_by(own.others):
-        results = [r for d, probes in jobs for r in evaluation.evaluate(d, models, probes, config=config)]
-    _print_results(results, output, as_json=as_json)
+        found = [r for d, probes in jobs for r in evaluation.evaluate(d, models, probes, config=config)]
+    return _print_results(found, output, as_json=as_json)
 
 
 def _jobs(data: list[str], tasks: list[str], benchmark: str, data_root: Path | None) -> list[tuple[Any, list[str]]]:
