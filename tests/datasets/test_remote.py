@@ -117,6 +117,7 @@ def test_a_server_that_only_fails_is_no_damage_of_the_video(server: Proxy, local
     assert "missing down/0.mp4: s3://bkt/vids/down/0.mp4: cannot be read" in first.stdout
     server.reset()
     assert ": 1 examples" in vitascope(*command).stdout, "it is tried again when the server answers"
+    server.reset()
     assert ": 0 examples" in vitascope(*command).stdout
     assert not [r for r in server.requests if r[2]], "what is stored is not read again"
 
