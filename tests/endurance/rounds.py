@@ -44,9 +44,9 @@ LIMIT = 300.0
 DAYS = 86400.0
 KILLS = 10
 """Most kills in a round: more of them, and no work would be left to be disturbed."""
-BLOCKS = {"vitascope.features.extract.BLOCK_EXAMPLES": 20, "vitascope.features.claims.STOPPED": 1.0}
+BLOCKS = {"vitascope.features.blocks.BLOCK_EXAMPLES": 20, "vitascope.features.claims.STOPPED": 1.0}
 """Many small parts, and little patience with processes that are suspended."""
-OTHER_VERSION = BLOCKS | {"vitascope.features.extract.BLOCK_EXAMPLES": 7}
+OTHER_VERSION = BLOCKS | {"vitascope.features.blocks.BLOCK_EXAMPLES": 7}
 """A version that divides the work in another way."""
 
 
@@ -313,7 +313,7 @@ def run(folder: Path, names: Sequence[str], *, rounds: int, videos: int, seed: i
             world.draw = random.Random(f"{name} {seed} {number}")
             DISTURBANCES[name](world)
             world.check()
-            shutil.rmtree(world.store)
+            shutil.rmtree(world.store, ignore_errors=True)
         counts = ", ".join(f"{count} {event}" for event, count in world.events.items())
         print(f"{name:16} {rounds} rounds of {videos} videos: {counts}; {len(world.faults)} faults", flush=True)
     return worlds

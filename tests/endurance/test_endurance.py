@@ -23,10 +23,10 @@ def test_many_files(name: str) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="sees in /proc which processes work")
-def test_a_few_disturbances_of_embedding(tmp_path: Path) -> None:
-    for name, world in rounds.run(tmp_path, ["kill-parents", "full-disk"], rounds=1, videos=30).items():
-        assert not world.faults, name
-        assert world.events["killed" if name == "kill-parents" else "refused"]
+def test_a_killed_embedding(tmp_path: Path) -> None:
+    world = rounds.run(tmp_path, ["kill-parents"], rounds=1, videos=12)["kill-parents"]
+    assert not world.faults
+    assert world.events["killed"]
 
 
 @pytest.mark.slow

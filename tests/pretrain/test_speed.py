@@ -87,7 +87,9 @@ def test_gradients_of_the_targets_add_up_to_that_of_their_sum() -> None:
     values = objective(batch.pixels, batch.labels, batch.masks)
     whole = torch.autograd.grad(sum(t.weight * values[t.name] for t in made.targets), trunk)  # type: ignore[arg-type]
     assert squares == pytest.approx(float(sum(g.square().sum() for g in whole)), rel=1e-4)
-    (alone,) = (torch.autograd.grad(objective(*batch)["latent"], trunk, allow_unused=True),)
+    (alone,) = (
+        torch.autograd.grad(objective(batch.pixels, batch.labels, batch.masks)["latent"], trunk, allow_unused=True),
+    )
     assert norms["latent"] == pytest.approx(float(sum(g.square().sum() for g in alone)) ** 0.5, rel=1e-4)
 
 
