@@ -70,9 +70,22 @@ def test_size_and_cost_are_those_of_the_network(name: str) -> None:
     whole = name.startswith("base-ft")
     shape = model.shape if whole else replace(model.shape, stages=tuple(min(n, 2) for n in model.shape.stages))
     for frames, size in ((16, 224), (8, 96)) if whole or "fused" in name else ((16, 224),):
-        with FlopCounterMode(display=False) as counted:
-            empty(shape)(torch.empty(1, 3, frames, size, size, device="meta"))
-        assert counted.get_total_flops() == 2 * shape.macs(frames, size)
+        assert flops(shape, frames, size) == 2 * shape.macs(frames, size)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*hiera.MODELS, "large-mae+features:fused", "base-mae+features:fused"])
+def test_the_cost_of_all_blocks(name: str) -> None:
+    shape = settings.configured(f"hiera/{name}").shape
+    for frames, size in ((16, 224), (8, 96)) if name.startswith("base") else ((16, 224),):
+        assert flops(shape, frames, size) == 2 * shape.macs(frames, size)
+
+
+def flops(shape: Any, frames: int, size: int) -> int:
+    """Operations of the network for one clip, counted."""
+    with FlopCounterMode(display=False) as counted:
+        empty(shape)(torch.empty(1, 3, frames, size, size, device="meta"))
+    return int(counted.get_total_flops())
 
 
 @pytest.mark.parametrize("size", PUBLISHED)
