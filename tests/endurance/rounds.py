@@ -302,8 +302,9 @@ def run(folder: Path, names: Sequence[str], *, rounds: int, videos: int, seed: i
     (folder / "log").mkdir(parents=True)
     make_videos(folder / "videos", videos)
     peace = World(folder / "videos", folder / "peace", folder / "log", random.Random(seed), 0.0, {})
-    began = time.monotonic()
-    peace.ended(peace.embed())
+    for peace.store in (folder / "first", folder / "peace"):  # the first also starts what all others are forked from
+        began = time.monotonic()
+        peace.ended(peace.embed())
     duration, expected = time.monotonic() - began, tree(peace.store)
     worlds = {}
     for name in names:

@@ -23,6 +23,7 @@ from vitascope.evaluation.sweep.records import Examples, Sweep, SweepRun
 from vitascope.evaluation.sweep.tables import markdown
 from vitascope.metrics.training_seeds import difference_over_seeds, mean_over_seeds
 
+Tick = Callable[[Sequence[str]], None]
 LOOKS = ("disc", "star", "cross")
 MOVES = ("up", "down", "spin")
 IDS = tuple(f"test/{i}" for i in range(30))
@@ -141,7 +142,9 @@ def test_chains_run_side_by_side_and_a_failure_stops_its_own_chain_only(tmp_path
         Chain("two", (wrong, version), tmp_path / "two" / "log"),
         Chain("three", (version,), tmp_path / "three" / "log"),
     ]
-    failed = run_chains(chains, 2, lambda running: most.append(len(running)))
+    succeeded: list[str] = []
+    failed = run_chains(chains, 2, lambda running: most.append(len(running)), succeeded.append)
+    assert sorted(succeeded) == ["one", "three"]
     assert list(failed) == ["two"]
     assert failed["two"] == "exit code 1: of the user"
     assert (tmp_path / "one" / "log").read_text() == "fine\nfine\n"
@@ -155,7 +158,7 @@ def test_an_interrupt_stops_what_runs(tmp_path: Path) -> None:
 
     log = tmp_path / "log"
     with pytest.raises(KeyboardInterrupt):
-        run_chains([Chain("one", (code("import time; time.sleep(60); print('awake')"),), log)], 1, interrupt)
+        run_chains([Chain("one", (code("import time; time.sleep(60); print('awake')"),), log)], 1, interrupt, print)
     assert "awake" not in log.read_text()
 
 
@@ -165,7 +168,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     commands: list[str] = []
     scores: list[Path] = []
 
-    def run(chains: Sequence[Chain], jobs: int, tick: Callable[[Sequence[str]], None]) -> dict[str, str]:
+    def run(chains: Sequence[Chain], jobs: int, tick: Tick, succeeded: Callable[[str], None]) -> dict[str, str]:
         for chain in chains:
             for command in chain.commands:
                 commands.append(command[3])
@@ -176,6 +179,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> list[str]:
                 else:
                     vitascope(*command[3:])
             tick([chain.name])
+            succeeded(chain.name)
         return {}
 
     monkeypatch.setattr(sweep_run, "run_chains", run)
@@ -230,7 +234,7 @@ def test_a_sweep_trains_evaluates_and_goes_on_with_more_seeds(
 def test_seeds_come_before_recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[str] = []
 
-    def fail(chains: Sequence[Chain], jobs: int, tick: Callable[[Sequence[str]], None]) -> dict[str, str]:
+    def fail(chains: Sequence[Chain], jobs: int, tick: Tick, succeeded: Callable[[str], None]) -> dict[str, str]:
         started.extend(chain.name for chain in chains)
         return dict.fromkeys(started, "exit code 2: the disk is full")
 

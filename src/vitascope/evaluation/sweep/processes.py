@@ -32,11 +32,13 @@ class Chain:
     """File to which the processes' output is appended."""
 
 
-def run_chains(chains: Sequence[Chain], jobs: int, tick: Callable[[Sequence[str]], None]) -> dict[str, str]:
+def run_chains(
+    chains: Sequence[Chain], jobs: int, tick: Callable[[Sequence[str]], None], succeeded: Callable[[str], None]
+) -> dict[str, str]:
     """Run all chains, at most `jobs` at a time, and return {name: reason} of those that failed.
 
-    `tick` gets the names of the running chains twice a second. If it raises, or on an interrupt, the running
-    processes are asked to stop and waited for.
+    `tick` gets the names of the running chains twice a second, `succeeded` that of each when it has. If one raises, or
+    on an interrupt, the running processes are asked to stop and waited for.
     """
     waiting, failed = list(reversed(chains)), dict[str, str]()
     running: dict[str, _Running] = {}
@@ -50,7 +52,10 @@ def run_chains(chains: Sequence[Chain], jobs: int, tick: Callable[[Sequence[str]
             for name, one in list(running.items()):
                 if (ended := one.ended()) is not None:
                     del running[name]
-                    failed |= {name: ended} if ended else {}
+                    if ended:
+                        failed[name] = ended
+                    else:
+                        succeeded(name)
     finally:
         _stop([one.process for one in running.values()])
     return failed

@@ -189,11 +189,11 @@ def _run(planned: Sequence[_Planned], config: SweepConfig) -> dict[str, str]:
             progress.label = f"sweep: {', '.join(running)}"
             line.tick()
 
-        failed = run_chains(chains, config.jobs, tick)
-    for run in (run for run in planned if run.label not in failed):
-        ended = dict.fromkeys((*run.evaluated, *_evaluations(config)))
-        files.write(run.folder / EVALUATED, json.dumps(list(ended)).encode())
-    return failed
+        def succeeded(name: str) -> None:
+            ended = dict.fromkeys((*by_name[name].evaluated, *_evaluations(config)))
+            files.write(by_name[name].folder / EVALUATED, json.dumps(list(ended)).encode())
+
+        return run_chains(chains, config.jobs, tick, succeeded)
 
 
 def _collect(planned: Sequence[_Planned], recorded: Sweep, kept: Mapping[tuple[str, int, str], SweepRun]) -> Sweep:
