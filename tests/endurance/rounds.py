@@ -201,24 +201,30 @@ def small_disk(world: World, size: int) -> Iterator[int]:
     """Put the store on a disk of this size, where one may be made; yields the limit of a file that is needed else."""
     disk, home = world.store.with_suffix(".disk"), world.store
     disk.mkdir()
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={max(size, 65536)}", "tmpfs", disk], capture_output=True
-    )
-    if made.returncode:
-        disk.rmdir()
-        yield size
-        return
     try:
-        with contextlib.suppress(OSError):
-            shutil.copytree(home, disk / "store", dirs_exist_ok=True)
+        if not _mounted(disk, size, home):
+            yield size
+            return
         world.store = disk / "store"
         yield 0
-        if tree(home).keys() <= tree(disk / "store").keys() or not home.exists():
+        if tree(home).keys() <= tree(disk / "store").keys():
             shutil.copytree(disk / "store", home, dirs_exist_ok=True)
     finally:
         world.store = home
-        subprocess.run(["umount", "-l", disk], check=True)
+        subprocess.run(["umount", "-l", disk], capture_output=True)
         disk.rmdir()
+
+
+def _mounted(disk: Path, size: int, home: Path) -> bool:
+    """Make a small disk of the empty folder `disk`, with what there is of the store; whether that was possible."""
+    options = f"size={max(size, 65536)}"
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", disk], capture_output=True).returncode:
+        return False
+    try:
+        shutil.copytree(home, disk / "store") if home.exists() else (disk / "store").mkdir()
+    except OSError:  # too small: what was copied is cut short
+        return False
+    return True
 
 
 def vanishing_files(world: World) -> None:

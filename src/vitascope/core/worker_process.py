@@ -79,7 +79,7 @@ def serve(pipe: int, memory: int, slots: int, stride: int, *names: str) -> None:
         function, several, *_ = *map(_imported, names), None
     except Exception as error:
         function, several = partial(_refuse, error), None
-    child.connection.send(Sent("ready", 0.0))
+    child.tell(Sent("ready", 0.0))
     while True:
         jobs = child.next_jobs()
         whole = len(jobs) > 1 and not any(isinstance(job, Exception) for job in jobs)
@@ -150,15 +150,22 @@ class _Child:
             cause = text if isinstance(error, (UserError, OSError)) and text else one_line(error)
             loss = Loss(cause, own=not of_machine(error))
         self.busy += time.perf_counter() - since
-        self.connection.send(Sent("end", self.busy, loss))
+        self.tell(Sent("end", self.busy, loss))
+
+    def tell(self, sent: Sent) -> None:
+        """Send to the parent; exit when it is gone."""
+        try:
+            self.connection.send(sent)
+        except BrokenPipeError:
+            os._exit(0)
 
     def send(self, message: Any, array: Array | None) -> None:
         """Send one message; an array waits for a free slot."""
         if array is None:
-            self.connection.send(Sent("message", self.busy, message))
+            self.tell(Sent("message", self.busy, message))
             return
         assert array.nbytes <= self.stride, f"{array.nbytes} bytes in a slot of {self.stride}"
         slot = self.slots.get()
         start = slot * self.stride
         self.memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)[...] = array
-        self.connection.send(Sent("message", self.busy, message, slot, array.shape, array.dtype.str))
+        self.tell(Sent("message", self.busy, message, slot, array.shape, array.dtype.str))
