@@ -138,3 +138,5 @@ def test_processes_are_divided_among_devices(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     with pytest.raises(UserError, match="no GPU"):
         devices.share("all", 0)
+    with pytest.raises(UserError, match="uses all its devices by itself"):
+        devices.share("cpu,cpu", 4, "ray")

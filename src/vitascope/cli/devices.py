@@ -37,13 +37,15 @@ def is_helper() -> bool:
     return OWN in os.environ
 
 
-def share(text: str, workers: int) -> Share:
+def share(text: str, workers: int, on: str = "") -> Share:
     """Divide the decoding processes among the devices in `cuda:0,cuda:1` or `all`; UserError for one that is not there.
 
-    `workers` is their number for all devices together; 0: all cores but one.
+    `workers` is their number for all devices together; 0: all cores but one. A cluster (`on`) divides its own devices.
     """
     if "," not in text and text != "all":
         return Share(text, workers)
+    if on:
+        raise UserError(f"--device {text}: the cluster at --on {on} uses all its devices by itself; leave out --device")
     from vitascope.core.device import device as pick
 
     devices = tuple(str(pick(name)) for name in (_gpus() if text == "all" else text.split(",")))

@@ -62,7 +62,7 @@ def embed(
     from vitascope.sampling.names import parse
 
     more = {"retry_failed": retry_failed, "full_digest": full_digest, "on": on, "shard": Shard.parse(shard or "1/1")}
-    own = devices.share(device, workers)
+    own = devices.share(device, workers, on)
     quiet = quiet or devices.is_helper()
     extraction = options.extraction_options(own.workers, batch, own.device, timeout, quiet=quiet, **more)
     dataset = options.open_videos(data, data_root, labeled=False)

@@ -95,7 +95,7 @@ def evaluate(
     more = {"retry_failed": retry_failed, "full_digest": full_digest, "on": on}
     jobs = _with_pairs(_jobs(data or [], tasks, benchmark, data_root), pairs)
     options.folder(output, "-o")
-    own, helper = devices.share(device, workers), devices.is_helper()
+    own, helper = devices.share(device, workers, on), devices.is_helper()
     config = EvaluationConfig(
         run=output,
         store=store or cache(),

@@ -127,7 +127,7 @@ def repeated(url: str, call: Callable[[], T]) -> T:
             raise FileNotFoundError(errno.ENOENT, "no such object", url) from None
         except Exception as error:  # every file system has its own
             cause = error
-            if isinstance(error, UserError | RuntimeError) or _is_denied(error):  # what no second try changes
+            if isinstance(error, UserError) or _is_denied(error):  # what no second try changes
                 break
     assert cause is not None
     text = " ".join(str(cause).split()) or type(cause).__name__
