@@ -42,9 +42,9 @@ BROKEN_EVERY = 10
 LIMIT = 300.0
 """Seconds in which an embedding has to end."""
 DAYS = 86400.0
-KILLS = 10
-"""Most kills in a round: more of them, and no work would be left to be disturbed."""
-BLOCKS = {"vitascope.features.blocks.BLOCK_EXAMPLES": 20, "vitascope.features.claims.STOPPED": 1.0}
+PART = 8
+"""Examples that are encoded and written as a whole: few, so that there are many instants to be disturbed at."""
+BLOCKS = {"vitascope.features.blocks.BLOCK_EXAMPLES": PART, "vitascope.features.claims.STOPPED": 1.0}
 """Many small parts, and little patience with processes that are suspended."""
 OTHER_VERSION = BLOCKS | {"vitascope.features.blocks.BLOCK_EXAMPLES": 7}
 """A version that divides the work in another way."""
@@ -60,6 +60,8 @@ class World:
     draw: random.Random
     duration: float
     """Seconds that an undisturbed run takes."""
+    parts: int
+    """Parts that an undisturbed run writes."""
     expected: dict[str, str]
     """Digests of all files of the undisturbed store."""
     events: Counter[str] = field(default_factory=Counter)
@@ -87,9 +89,20 @@ class World:
         self.events[{0: "ended well", 2: "refused"}.get(code, "killed")] += 1
         return code == 0
 
-    def instant(self) -> None:
-        """Wait for a random part of an undisturbed run."""
-        time.sleep(self.draw.uniform(0, self.duration))
+    def instant(self, process: ForkServerProcess, *, most: int = 0) -> None:
+        """Wait until a process has written some further parts, `most` or up to a third of all, or has ended.
+
+        How long it takes depends on how busy the machine is. Of no parts, a random time at the beginning is left.
+        """
+        until = self.written() + self.draw.randint(0, most or self.parts // 3)
+        end = time.monotonic() + LIMIT
+        while process.is_alive() and self.written() < until and time.monotonic() < end:
+            time.sleep(0.01)
+        time.sleep(self.draw.uniform(0, self.duration / self.parts))
+
+    def written(self) -> int:
+        """Parts that are there."""
+        return sum(1 for _ in self.store.rglob("parts/*.parquet"))
 
     def check(self) -> None:
         """Embed in peace what is left, and hold the store against the undisturbed one."""
@@ -136,8 +149,8 @@ def workers_of(pid: int | None) -> list[int]:
 def kill_workers(world: World) -> None:
     """Decoding processes are killed, one after the other."""
     process = world.embed()
-    for _ in range(KILLS):
-        time.sleep(world.draw.uniform(0, world.duration / KILLS))
+    while process.is_alive():
+        world.instant(process, most=2)
         if victims := workers_of(process.pid):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(world.draw.choice(victims), signal.SIGKILL)
@@ -147,24 +160,24 @@ def kill_workers(world: World) -> None:
 
 def kill_parents(world: World) -> None:
     """The command is killed and started again."""
-    for _ in range(KILLS):
+    done = False
+    while not done:
         process = world.embed()
-        world.instant()
+        world.instant(process, most=2)
         world.events["kills"] += process.is_alive()
         process.kill()
-        if world.ended(process):
-            break
+        done = world.ended(process)
 
 
 def two_writers(world: World) -> None:
     """Of two commands that share the work, one is killed or suspended for a while, and replaced."""
     pair = [world.embed(), world.embed()]
-    for _ in range(4):
-        world.instant()
+    while all(process.is_alive() for process in pair):
         victim = world.draw.randrange(2)
-        if world.draw.random() < 0.5 and (pid := pair[victim].pid) and pair[victim].is_alive():
+        world.instant(pair[victim], most=4)
+        if world.draw.random() < 0.3 and (pid := pair[victim].pid) and pair[victim].is_alive():
             os.kill(pid, signal.SIGSTOP)
-            world.instant()
+            world.instant(pair[1 - victim])
             os.kill(pid, signal.SIGCONT)
             world.events["suspensions"] += 1
         else:
@@ -180,7 +193,7 @@ def other_version(world: World) -> None:
     """Two versions that divide the work differently share the store, and each is killed once."""
     for first, second in ((BLOCKS, OTHER_VERSION), (OTHER_VERSION, BLOCKS)):
         one, other = world.embed(first), world.embed(second)
-        world.instant()
+        world.instant(one)
         world.events["kills"] += one.is_alive()
         one.kill()
         world.ended(one)
@@ -307,14 +320,15 @@ def run(folder: Path, names: Sequence[str], *, rounds: int, videos: int, seed: i
     """Do so many rounds of each disturbance and print a line for each; {disturbance: what happened}."""
     (folder / "log").mkdir(parents=True)
     make_videos(folder / "videos", videos)
-    peace = World(folder / "videos", folder / "peace", folder / "log", random.Random(seed), 0.0, {})
+    parts = max(videos // PART, 1)
+    peace = World(folder / "videos", folder / "peace", folder / "log", random.Random(seed), 0.0, parts, {})
     for peace.store in (folder / "first", folder / "peace"):  # the first also starts what all others are forked from
         began = time.monotonic()
         peace.ended(peace.embed())
     duration, expected = time.monotonic() - began, tree(peace.store)
     worlds = {}
     for name in names:
-        world = worlds[name] = World(peace.videos, folder / "store", peace.log, peace.draw, duration, expected)
+        world = worlds[name] = World(peace.videos, folder / "store", peace.log, peace.draw, duration, parts, expected)
         world.faults += peace.faults
         for number in range(rounds):
             world.draw = random.Random(f"{name} {seed} {number}")
