@@ -12,6 +12,7 @@ from helpers import FIXTURES, official_encoders
 from vitascope.core.errors import UserError
 from vitascope.datasets import precomputed
 from vitascope.datasets.audit import file_journal
+from vitascope.datasets.readers.packed import read_packed
 from vitascope.encoders import golden
 from vitascope.encoders import precomputed as released
 from vitascope.encoders.load import load
@@ -67,6 +68,13 @@ def test_predictions(path: Path) -> None:
 def test_released_arrays(path: Path) -> None:
     message = refusal(released.load_array, path, 2 if path.stem.endswith("_c") else 1)
     assert message.startswith(f"{path}: not a NumPy array (")
+
+
+@pytest.mark.parametrize("path", sorted((FOUND / "parquet_videos").iterdir()), ids=lambda path: path.name)
+def test_videos_in_parquet(path: Path) -> None:
+    """Reading its statistics ends the process."""
+    message = refusal(lambda: read_packed(path.parent, [path], unlabeled="none"))
+    assert message.startswith(f"{path}: cannot be read (a row group does not have video.bytes as the file declares it)")
 
 
 def test_an_index_of_fixtures(tmp_path: Path) -> None:

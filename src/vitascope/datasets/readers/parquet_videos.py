@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from vitascope.core.addresses import is_url, part_path
 from vitascope.core.content import open_container
-from vitascope.core.errors import UserError, reading
+from vitascope.core.errors import DamagedFileError, UserError, reading
 from vitascope.core.media import kind_of
 from vitascope.core.names import folded
 from vitascope.datasets.readers.listing import ALIASES, COLUMNS, VideoList, VideoRow, video_row
@@ -141,8 +141,7 @@ def _without_bytes(table: Any, columns: _Columns) -> frozenset[int]:
     first = 0
     for number in range(table.num_row_groups):
         group = table.metadata.row_group(number)
-        of_leaf = next(c for i in range(group.num_columns) if (c := group.column(i)).path_in_schema == leaf)
-        nulls = of_leaf.statistics.null_count if of_leaf.statistics and of_leaf.statistics.has_null_count else None
+        nulls = _null_count(table, group, leaf)
         if nulls == group.num_rows:
             empty |= set(range(first, first + group.num_rows))
         elif nulls != 0 and nulls is not None:
@@ -150,6 +149,16 @@ def _without_bytes(table: Any, columns: _Columns) -> frozenset[int]:
                 empty |= {first + i} if batch.column(0).to_pylist()[0]["bytes"] is None else set()
         first += group.num_rows
     return frozenset(empty)
+
+
+def _null_count(table: Any, group: Any, leaf: str) -> int | None:
+    """How many values of a leaf a row group says to be missing; None if it does not say."""
+    number = next((i for i in range(group.num_columns) if group.column(i).path_in_schema == leaf), None)
+    # where the types differ, asking pyarrow for statistics would end the process
+    if number is None or group.column(number).physical_type != table.schema.column(number).physical_type:
+        raise DamagedFileError(f"a row group does not have {leaf} as the file declares it")
+    found = group.column(number).statistics
+    return found.null_count if found and found.has_null_count else None
 
 
 def _text(value: Any, names: Sequence[str], where: str) -> str:
