@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import logging
 import shutil
+import zipfile
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from helpers import FIXTURES, official_encoders
+from vitascope.core.arrays import read_arrays
 from vitascope.core.errors import UserError
+from vitascope.core.types import Score
 from vitascope.datasets import precomputed
 from vitascope.datasets.audit import file_journal
 from vitascope.datasets.readers.packed import read_packed
 from vitascope.encoders import golden
 from vitascope.encoders import precomputed as released
 from vitascope.encoders.load import load
+from vitascope.encoders.weights import reader, safe_pickle
 from vitascope.evaluation import results
+from vitascope.report.analysis.leaderboard import resolve_predictions
+from vitascope.report.analysis.readouts import order_aware
 
 FOUND = FIXTURES / "fuzzed"
+SCORES = {"top-1": Score(value=50.0)}
+ODD = results.Result(
+    encoder="a", dataset="d", probe="linear", version=1, scores=SCORES, settings={}, protocol="p", n=1, expected=1
+)
 
 
 def refusal(read: object, *arguments: object) -> str:
@@ -75,6 +87,45 @@ def test_videos_in_parquet(path: Path) -> None:
     """Reading its statistics ends the process."""
     message = refusal(lambda: read_packed(path.parent, [path], unlabeled="none"))
     assert message.startswith(f"{path}: cannot be read (a row group does not have video.bytes as the file declares it)")
+
+
+def test_an_archive_whose_entries_are_not_all_listed(tmp_path: Path) -> None:
+    """A damaged length makes the second entry of the directory part of the first."""
+    path = tmp_path / "a.npz"
+    np.savez(path, a=np.zeros(2), b=np.ones(2))
+    data = bytearray(path.read_bytes())
+    data[data.index(b"PK\1\2") + 32] = 64
+    path.write_bytes(data)
+    with zipfile.ZipFile(path) as file:
+        assert file.namelist() == ["a.npy"]
+    for read in (lambda: read_arrays(path, "again"), lambda: reader.read(path)):
+        assert "incomplete or damaged (1 of 2 files are listed)" in refusal(read)
+
+
+def test_an_archive_of_several_disks(tmp_path: Path) -> None:
+    """Python raises an error even when it is asked whether this is an archive."""
+    path = tmp_path / "a.pth"
+    locator = b"PK\6\7" + bytes(12) + (2).to_bytes(4, "little")
+    path.write_bytes(bytes(64) + locator + b"PK\5\6" + bytes(18))
+    with pytest.raises(zipfile.BadZipFile):
+        zipfile.is_zipfile(path)
+    assert not list(safe_pickle._pickles(path))
+
+
+def test_a_result_with_a_probe_of_no_type() -> None:
+    odd = replace(ODD, settings={"probe": {"type": ["LinearProbe"]}})
+    assert order_aware(odd) is None
+
+
+def test_a_result_whose_predictions_cannot_be_a_file(tmp_path: Path) -> None:
+    odd = replace(ODD, predictions="x" * 5000)
+    message = refusal(resolve_predictions, [odd], tmp_path)
+    assert message.endswith("xxx' cannot be a file: File name too long")
+    assert len(message) < 400
+
+
+def test_an_error_of_several_lines_is_one() -> None:
+    assert str(UserError("a:\n b\n")) == "a:  b"
 
 
 def test_an_index_of_fixtures(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from vitascope.core.errors import DamagedFileError
+from vitascope.core.errors import DamagedFileError, first_line
 from vitascope.core.files import check_archive, require_regular_file
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -24,7 +24,9 @@ def map_array(path: Path, remedy: str) -> Array:
         with np.errstate(all="ignore"):  # the size of an absurd shape overflows
             array: Array = np.lib.format.open_memmap(path, mode="r")
     except Exception as error:  # headers are parsed as Python
-        raise DamagedFileError(f"{path}: not a NumPy array ({error or type(error).__name__}); {remedy}") from error
+        raise DamagedFileError(
+            f"{path}: not a NumPy array ({first_line(error) or type(error).__name__}); {remedy}"
+        ) from error
     return array
 
 
@@ -35,7 +37,7 @@ def read_arrays(path: Path, remedy: str) -> dict[str, Array]:
         with np.load(path, allow_pickle=False) as file:
             arrays = dict(file)
     except Exception as error:  # of zip and zlib, and OSError for places beyond the file
-        raise DamagedFileError(f"{path}: not arrays ({error or type(error).__name__}); {remedy}") from error
+        raise DamagedFileError(f"{path}: not arrays ({first_line(error) or type(error).__name__}); {remedy}") from error
     if foreign := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:
         raise DamagedFileError(f"{path}: {foreign[0]} is not an array; {remedy}")  # NumPy hands out its bytes
     return arrays

@@ -13,6 +13,9 @@ class UserError(ValueError):
     The command line prints it and exits with code 2; every other exception there is reported as a bug.
     """
 
+    def __str__(self) -> str:
+        return " ".join(super().__str__().splitlines())  # what a library or a file says may be of several
+
 
 class UnknownNameError(UserError):
     """A name (of an encoder, a probe, a dataset, an option ...) that stands for nothing."""
@@ -57,16 +60,21 @@ def of_system(error: OSError) -> bool:
 
 
 def _damaged(path: object, error: Exception, remedy: str) -> UserError:
-    message = next(iter(str(error).strip().splitlines()), "")
+    message = first_line(error)
     if isinstance(error, UserError) and message.startswith(str(path)):
         return error
     kind = "" if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: "
     return DamagedFileError(f"{path}: cannot be read ({kind}{message.removeprefix(f'{path}: ')}); {remedy}")
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says."""
+    return next(iter(str(error).strip().splitlines()), "")
+
+
 def one_line(error: BaseException) -> str:
     """An error of code from outside in one line, with the place it came from."""
-    message = next(iter(str(error).strip().splitlines()), "")
+    message = first_line(error)
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {message}{place}"

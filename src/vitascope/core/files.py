@@ -19,6 +19,8 @@ from vitascope.core.leftovers import remove_leftovers, temporary
 
 HEADER_BYTES = 100_000_000
 """Largest header that the safetensors format allows."""
+ZIP_END = 22 + 65535
+"""Bytes at the end of a zip file among which its last record begins: the record, and a comment."""
 
 
 @contextmanager
@@ -108,6 +110,7 @@ def check_archive(path: Path, remedy: str, *, allowed: int = 0) -> list[zipfile.
     try:
         with zipfile.ZipFile(path) as file:
             entries = file.infolist()
+            _check_listing(path, len(entries))
     except Exception as error:  # zipfile raises many kinds of errors for damaged files
         raise DamagedFileError(f"{path}: incomplete or damaged ({error}); {remedy}") from error
     much = sum(entry.file_size for entry in entries)
@@ -116,6 +119,19 @@ def check_archive(path: Path, remedy: str, *, allowed: int = 0) -> list[zipfile.
             f"{path}: refused: its {much / 1e9:.1f} GB are compressed far more than weights can be; {remedy}"
         )
     return entries
+
+
+def _check_listing(path: Path, found: int) -> None:
+    """Raise an error if the directory of a zip file, read to its end, has fewer entries than it states.
+
+    Python goes by the size of the directory alone, and a damaged length makes one entry part of another.
+    """
+    with open(path, "rb") as file:
+        file.seek(max(os.path.getsize(path) - ZIP_END, 0))
+        last = file.read()
+    stated = int.from_bytes(last[(at := last.rfind(b"PK\5\6") + 10) : at + 2], "little")
+    if stated not in (found, 0xFFFF):  # the latter stands for the number of a larger format
+        raise zipfile.BadZipFile(f"{found} of {stated} files are listed")
 
 
 def check_safetensors_header(path: Path, remedy: str = "take a whole copy of it") -> None:

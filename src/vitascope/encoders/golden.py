@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitascope.core.arrays import read_arrays as load_arrays
-from vitascope.core.errors import UserError
+from vitascope.core.errors import UserError, first_line
 from vitascope.core.files import read_json
 from vitascope.core.text import nearest
 from vitascope.encoders.base import Encoder
@@ -120,13 +120,12 @@ def compare_case(folder: Path, name: str, case: Any) -> list[GoldenResult]:
 
 def failed_result(case: str, error: UserError) -> GoldenResult:
     """The result of a case that could not be compared."""
-    why = next(iter(str(error).strip().splitlines()), "")
-    return GoldenResult(case=case, encoder="", outputs={}, coverage="", ok=False, why=why)
+    return GoldenResult(case=case, encoder="", outputs={}, coverage="", ok=False, why=str(error))
 
 
 def unexpected_error(file: str, error: Exception) -> UserError:
     """Another exception as a `UserError` that names the file."""
-    return UserError(f"{file}: {type(error).__name__}: {error}")
+    return UserError(f"{file}: {type(error).__name__}: {first_line(error)}")
 
 
 def compare_file(folder: Path, label: str, case: Mapping[str, Any], file: str) -> GoldenResult:

@@ -11,7 +11,7 @@ import av
 import numpy as np
 
 from vitascope.core.content import local_copy
-from vitascope.core.errors import MissingPackageError, UserError
+from vitascope.core.errors import MissingPackageError, UserError, first_line
 from vitascope.core.types import Video
 from vitascope.video.packet_index import read_index
 
@@ -24,7 +24,7 @@ def frames(video: Video, wanted: list[int]) -> Iterator[tuple[int, Any]]:
     try:
         decoders: Any = import_module("torchcodec.decoders")
     except (ImportError, RuntimeError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise MissingPackageError(
             f"backend torchcodec: {reason}; pip install 'vitascope[torchcodec]', and FFmpeg"
         ) from None
@@ -49,4 +49,4 @@ def _frames(decoders: Any, video: Video, wanted: list[int]) -> Iterator[tuple[in
             turned = np.flip(picture, 1 if sideways else 0) if mirrored else picture
             yield i, av.VideoFrame.from_ndarray(np.ascontiguousarray(turned), "rgb24")
     except (RuntimeError, IndexError) as error:
-        raise UserError(f"{video.path}: TorchCodec: {str(error).strip().splitlines()[0]}") from None
+        raise UserError(f"{video.path}: TorchCodec: {first_line(error)}") from None

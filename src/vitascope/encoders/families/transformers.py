@@ -24,7 +24,7 @@ from vitascope.core.fields import FieldOption
 from vitascope.core.files import read_json, require_regular_file
 from vitascope.core.log import log
 from vitascope.core.pixel_transform import PixelTransform
-from vitascope.core.text import nearest
+from vitascope.core.text import escaped, nearest
 from vitascope.core.types import Card
 from vitascope.encoders import preprocessor_files
 from vitascope.encoders.base import Encoder, NetworkEncoder, fingerprint, framewise
@@ -257,7 +257,7 @@ def _load(library: Any, folder: Path) -> tuple[Any, str]:
     total = len(model.state_dict())
     if wrong:
         listed = "; ".join(wrong[:6]) + (f"; and {len(wrong) - 6} more" if len(wrong) > 6 else "")
-        raise UserError(f"{folder}: the weights do not fit {kind.__name__} with {total} tensors: {listed}")
+        raise UserError(f"{folder}: the weights do not fit {kind.__name__} with {total} tensors: {escaped(listed)}")
     parts = WHOLE.get(kind.__name__, ())
     left_out = [key.removeprefix(prefix) for key in left_out]
     left_out += [key for key in model.state_dict() if parts and key.partition(".")[0] not in parts]

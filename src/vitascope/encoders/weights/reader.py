@@ -91,7 +91,7 @@ def read(path: str | Path) -> Checkpoint:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
     except UserError as error:  # names in damaged or hostile files may hold anything
-        raise UserError(safe_pickle.printable(str(error))) from error.__cause__
+        raise UserError(safe_pickle.printable(str(error.args[0]))) from error.__cause__
 
 
 def _folder(path: Path) -> Checkpoint:

@@ -148,11 +148,11 @@ def _foreign(path: Path) -> list[str]:
 
 
 def _pickles(path: Path) -> Iterator[bytes]:
-    if not zipfile.is_zipfile(path):
-        with open(path, "rb") as file:
-            yield file.read(SCANNED)
-        return
     try:
+        if not zipfile.is_zipfile(path):
+            with open(path, "rb") as file:
+                yield file.read(SCANNED)
+            return
         with zipfile.ZipFile(path) as archive:
             for info in archive.infolist():
                 if info.filename.endswith(".pkl") and info.file_size <= SCANNED:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vitascope.core.errors import UserError
+from vitascope.core.text import clipped
 from vitascope.core.types import digest
 from vitascope.evaluation import results
 from vitascope.evaluation.results import Result
@@ -17,6 +18,8 @@ AXES = ("appearance", "motion", "")
 """In the order of the tables; the last is for tasks whose axis is unknown."""
 AVERAGED = ("top-1", "mAP")
 """Headline scores that are averaged over the tasks of an axis."""
+LONGEST_PATH = 160
+"""Letters of a path that a message shows."""
 ON_TEST = "best-on-test"
 """Value of a probe's `select` if its head was selected on the test set."""
 
@@ -129,6 +132,11 @@ def _inside(run: Path, path: str) -> str:
     full = (run / path).resolve()
     if not full.is_relative_to(run.resolve()):
         raise UserError(f"{run / results.RESULTS}: predictions {path!r} are outside the run folder")
+    try:
+        full.is_file()
+    except OSError as error:  # no place that could exist: a name of thousands of letters
+        name = clipped(path, LONGEST_PATH)
+        raise UserError(f"{run / results.RESULTS}: predictions {name!r} cannot be a file: {error.strerror}") from error
     return str(full)
 
 
