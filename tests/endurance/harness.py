@@ -1,7 +1,8 @@
 """Read damaged files of every kind and count how it ends: `python tests/endurance/harness.py --count 500`.
 
 The right ends are two: the file is read, or refused by a `UserError` of one line. All else is a bug: another exception,
-a reader that does not come back within seconds, and values that are not those that were written where that is known.
+a reader that does not come back within seconds or takes memory that the file cannot fill, and values that are not those
+that were written where that is known.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import faulthandler
 import random
+import resource
 import shutil
 import signal
 import sys
@@ -32,6 +34,8 @@ LIMIT = 5.0
 """Seconds of processor time that reading one small file may take; it may wait for much longer on a busy machine."""
 WAITING = 10
 """Times that limit in all: a reader that waits takes no processor time."""
+MEMORY = 512.0
+"""MiB by which reading all files of a kind may raise the most memory that this process ever had, imports included."""
 ENDS = ("read", "refused", "traceback", "hang", "wrong")
 
 
@@ -47,6 +51,8 @@ class Count:
     faults: list[str] = field(default_factory=list)
     slowest: float = 0.0
     """Seconds of the file that took longest."""
+    memory: float = 0.0
+    """MiB by which the most memory of this process rose."""
 
 
 @contextmanager
@@ -92,7 +98,7 @@ def outcome(kind: Kind, path: Path, right: Any) -> tuple[str, str]:
 
 def attack(name: str, count: int, *, seed: int = 0, keep: Path | None = None) -> Count:
     """Read `count` mutations of the files of a kind; those that end wrong are kept in the folder `keep`."""
-    kind, counted = KINDS[name], Count()
+    kind, counted, before = KINDS[name], Count(), peak()
     with tempfile.TemporaryDirectory(prefix=f"endurance-{name}-") as folder:
         path = kind.make(Path(folder))
         data, right = path.read_bytes(), kind.read(path)
@@ -108,12 +114,24 @@ def attack(name: str, count: int, *, seed: int = 0, keep: Path | None = None) ->
                 if keep:
                     keep.mkdir(parents=True, exist_ok=True)
                     shutil.copy(path, keep / f"{name}-{seed}-{number}-{end}-{path.name}")
+    counted.memory = peak() - before
+    if counted.memory > MEMORY:
+        counted.faults.append(f"{name} seed {seed}: {counted.memory:.0f} MiB more memory")
     return counted
+
+
+def peak() -> float:
+    """The most memory that this process ever had, MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def line(name: str, counted: Count) -> str:
     """The counts of a kind as a row of a table."""
-    return f"{name:<24}" + "".join(f"{counted.ends[end]:>11}" for end in ENDS) + f"{counted.slowest:>9.2f} s"
+    return (
+        f"{name:<24}"
+        + "".join(f"{counted.ends[end]:>11}" for end in ENDS)
+        + f"{counted.slowest:>9.2f} s{counted.memory:>8.0f} MiB"
+    )
 
 
 def main() -> int:
@@ -125,7 +143,7 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, help="folder for the files that ended wrong")
     options = parser.parse_args()
     wrong = 0
-    print(f"{'kind':<24}" + "".join(f"{end:>11}" for end in ENDS) + f"{'slowest':>11}")
+    print(f"{'kind':<24}" + "".join(f"{end:>11}" for end in ENDS) + f"{'slowest':>11}{'memory':>12}")
     for name in options.kinds or KINDS:
         counted = attack(name, options.count, seed=options.seed, keep=options.keep)
         print(line(name, counted), flush=True)
