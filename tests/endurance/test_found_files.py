@@ -117,10 +117,10 @@ def test_a_result_with_a_probe_of_no_type() -> None:
     assert order_aware(odd) is None
 
 
-def test_a_result_whose_predictions_cannot_be_a_file(tmp_path: Path) -> None:
-    odd = replace(ODD, predictions="x" * 5000)
-    message = refusal(resolve_predictions, [odd], tmp_path)
-    assert message.endswith("xxx' cannot be a file: File name too long")
+@pytest.mark.parametrize(("name", "why"), [("x" * 5000, "File name too long"), ("a\0b", "embedded null byte")])
+def test_a_result_whose_predictions_cannot_be_a_file(name: str, why: str, tmp_path: Path) -> None:
+    message = refusal(resolve_predictions, [replace(ODD, predictions=name)], tmp_path)
+    assert message.endswith(f"' cannot be a file: {why}")
     assert len(message) < 400
 
 

@@ -129,14 +129,17 @@ def resolve_predictions(recorded: Iterable[Result], run: str | Path) -> list[Res
 def _inside(run: Path, path: str) -> str:
     if not path:
         return ""
-    full = (run / path).resolve()
-    if not full.is_relative_to(run.resolve()):
-        raise UserError(f"{run / results.RESULTS}: predictions {path!r} are outside the run folder")
+    where, name = run / results.RESULTS, clipped(path, LONGEST_PATH)
     try:
-        full.is_file()
-    except OSError as error:  # no place that could exist: a name of thousands of letters
-        name = clipped(path, LONGEST_PATH)
-        raise UserError(f"{run / results.RESULTS}: predictions {name!r} cannot be a file: {error.strerror}") from error
+        full = (run / path).resolve()
+        full.stat()
+    except (FileNotFoundError, NotADirectoryError):  # was never saved, or left behind
+        pass
+    except (OSError, ValueError) as error:  # of thousands of letters, or with a zero among them
+        why = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"{where}: predictions {name!r} cannot be a file: {why}") from error
+    if not full.is_relative_to(run.resolve()):
+        raise UserError(f"{where}: predictions {name!r} are outside the run folder")
     return str(full)
 
 
