@@ -7,6 +7,7 @@ import shutil
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from vitascope.encoders.load import load
 from vitascope.encoders.weights import reader, safe_pickle
 from vitascope.evaluation import results
 from vitascope.report.analysis.leaderboard import resolve_predictions
-from vitascope.report.analysis.readouts import order_aware
+from vitascope.report.charts.svg_png import LETTER, truncate
 
 FOUND = FIXTURES / "fuzzed"
 SCORES = {"top-1": Score(value=50.0)}
@@ -112,9 +113,22 @@ def test_an_archive_of_several_disks(tmp_path: Path) -> None:
     assert not list(safe_pickle._pickles(path))
 
 
-def test_a_result_with_a_probe_of_no_type() -> None:
-    odd = replace(ODD, settings={"probe": {"type": ["LinearProbe"]}})
-    assert order_aware(odd) is None
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"settings": {"probe": {"type": ["LinearProbe"]}}}, "settings: probe.type: expected text, not"),
+        ({"scores": {"top-1": Score(50.0, 2.0**31, 71.0)}}, "an interval from 2.14748e+09 to 71"),
+        ({"per_class": {"a": Score(50.0, 60.0, 40.0)}}, "an interval from 60 to 40"),
+        ({"diagnosis": {"gains": {}, "best": []}}, "diagnosis: best: expected"),
+    ],
+)
+def test_a_result_that_no_evaluation_gives(changes: dict[str, Any], why: str) -> None:
+    assert why in refusal(results.Result.from_json, replace(ODD, **changes).to_json())
+
+
+def test_a_name_of_a_hundred_thousand_letters_is_truncated_at_once() -> None:
+    assert truncate("x" * 100_000, 30 * LETTER) == "x" * 29 + "…"
+    assert truncate("x" * 30, 30 * LETTER) == "x" * 30
 
 
 @pytest.mark.parametrize(("name", "why"), [("x" * 5000, "File name too long"), ("a\0b", "embedded null byte")])

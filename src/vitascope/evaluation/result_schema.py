@@ -17,6 +17,7 @@ QUARTILES = (0, 25, 50, 75, 100)
 class ProbeSettings:
     """Settings of the probe."""
 
+    type: str | None = None
     select: str | None = None
     style: str | None = None
     background: tuple[int, ...] | None = None
@@ -83,6 +84,9 @@ class ScoreData:
     value: float
     low: float | None = None
     high: float | None = None
+
+    def __post_init__(self) -> None:
+        check_interval(self.low, self.high)
 
 
 @dataclass(frozen=True)
@@ -208,6 +212,12 @@ class CostCard:
     bytes: float = 0.0
     gflops: float = 0.0
     encoded: int = 0
+
+
+def check_interval(low: float | None, high: float | None) -> None:
+    """UserError for an interval that ends before it begins."""
+    if low is not None and high is not None and low > high:
+        raise UserError(f"an interval from {low:g} to {high:g}")
 
 
 def check_cards(data: Any, cost: Any) -> None:

@@ -153,6 +153,8 @@ class Result:
         result: Result = conform(data, cls)
         result_schema.check(data["settings"], data.get("diagnosis"))
         result_schema.check_cards(result.data, result.cost)
+        for score in (*result.scores.values(), *result.per_class.values()):
+            result_schema.check_interval(score.low, score.high)
         return result
 
 

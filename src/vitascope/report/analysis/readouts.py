@@ -37,7 +37,7 @@ class ReadoutPair(NamedTuple):
 def order_aware(result: Result) -> bool | None:
     """Whether the probe of a result is aware of order; None if that is not known."""
     settings = result.settings.get("probe") or {}
-    known = isinstance(settings, Mapping) and str(settings.get("type")) in SET_READERS
+    known = isinstance(settings, Mapping) and settings.get("type") in SET_READERS
     return False if result.order_aware is None and known else result.order_aware
 
 

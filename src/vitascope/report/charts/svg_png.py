@@ -131,6 +131,7 @@ def truncate(text: str, width: float) -> str:
     """Truncate a text to a width in pixels."""
     if text_width(text) <= width:
         return text
+    text = text[: max(int(width / LETTER), 0)]  # no more than that can fit; each look at the width reads all of it
     while text and text_width(text) + LETTER > width:
         text = text[:-1]
     return f"{text}…"
