@@ -56,42 +56,30 @@ def test_the_original_s_outputs(name):
     assert shorter == 448
 
 
-def dense_attention(q, k, v, window, shown):
+def dense_attention(q, k, v, window):
     """Every query against every key, one mask of all pairs."""
     t = q.shape[2]
     far = (torch.arange(t)[:, None] - torch.arange(t)).abs()
     seen = (far <= window // 2) if window > 1 else torch.ones(t, t, dtype=torch.bool)
-    seen = seen[None, None] & (torch.ones(1, t, dtype=torch.bool) if shown is None else shown)[:, None, None]
     scores = (q @ k.mT / math.sqrt(q.shape[-1])).masked_fill(~seen, -1e9)
     return scores.softmax(-1) @ v
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
-    length=st.integers(1, 90),
+    length=st.integers(1, 170),
     window=st.sampled_from([-1, 1, 2, 3, 8, 19, 40, 64, 200]),
-    hidden=st.integers(0, 60),
+    videos=st.integers(1, 2),
     seed=st.integers(0, 99),
 )
-def test_local_attention_is_dense_attention_under_a_mask(length, window, hidden, seed):
-    draw = generator(seed)
-    q, k, v = (torch.randn(2, 3, length, 4, generator=draw, dtype=torch.float64, requires_grad=True) for _ in range(3))
-    for shown in {length, max(length - hidden, 1)}:
-        mask = (torch.arange(length) < shown).repeat(2, 1)
-        right = mask[:, None, :, None]
-        result = [local_attention(q, k, v, window=window, length=shown) * right]
-        wanted = [dense_attention(q, k, v, window, mask) * right]
-        for each in (result, wanted):
-            each += torch.autograd.grad(each[0].sin().sum(), (q, k, v))
-        for x, y in zip(result, wanted, strict=True):
-            torch.testing.assert_close(x, y)
-
-
-def test_a_query_without_keys_has_a_gradient():
-    q = torch.randn(1, 1, 50, 4, requires_grad=True)
-    local_attention(q, q, q, window=5, length=3).sum().backward()
-    assert q.grad is not None
-    assert torch.isfinite(q.grad).all()
+def test_local_attention_is_dense_attention_under_a_mask(length, window, videos, seed):
+    shape, draw = (videos, 3, length, 4), generator(seed)
+    q, k, v = (torch.randn(shape, generator=draw, dtype=torch.float64, requires_grad=True) for _ in range(3))
+    result, wanted = [local_attention(q, k, v, window=window)], [dense_attention(q, k, v, window)]
+    for each in (result, wanted):
+        each += torch.autograd.grad(each[0].sin().sum(), (q, k, v))
+    for x, y in zip(result, wanted, strict=True):
+        torch.testing.assert_close(x, y)
 
 
 @settings(max_examples=20, deadline=None)

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from vitascope.nn.blocked_attention import blocked_attention
 from vitascope.nn.fast_linear import linear
 from vitascope.nn.row_conv import conv3
 from vitascope.probes.temporal.pyramid_rows import KERNEL, Level, Levels, needed_rows, packed
@@ -38,8 +39,6 @@ MIN_QUERY_BLOCK = 32
 ROUND = 64
 """Rows per video are a multiple, as products of every other size have to be compiled (`nn.fast_linear`)."""
 Branch: TypeAlias = Callable[[Tensor], Tensor]
-MASKED_SCORE = -1e4
-"""Attention score of a masked key: finite, so that a query without any key has zero gradient, not NaN."""
 
 
 class Pyramid(NamedTuple):
@@ -98,35 +97,16 @@ def framed(x: Float[Tensor, "b t c"], length: int, after: Tensor | None, total: 
 
 
 def local_attention(
-    q: Float[Tensor, "b h t d"], k: Float[Tensor, "b h t d"], v: Float[Tensor, "b h t d"], *, window: int, length: int
+    q: Float[Tensor, "b h t d"], k: Float[Tensor, "b h t d"], v: Float[Tensor, "b h t d"], *, window: int
 ) -> Float[Tensor, "b h t d"]:
-    """Let every position attend to those at most `window // 2` away, or to all if `window` is 1 or less.
-
-    Blocks of queries share the range of keys that any of them may attend to: n (m + w) d multiply-adds per head for
-    blocks of m, and no n x n matrix. Keys from `length` on are ignored; the output of their queries is undefined.
-    """
+    """Let every position attend to those at most `window // 2` away, or to all if `window` is 1 or less."""
     if window <= 1:
-        return F.scaled_dot_product_attention(q, k[:, :, :length], v[:, :, :length])
-    half, total = window // 2, q.shape[2]
+        return F.scaled_dot_product_attention(q, k, v)
+    half = window // 2
     block = max(MIN_QUERY_BLOCK, 2 * half)
-    blocks = -(-total // block)
-    tail = blocks * block - total
-    queries = F.pad(q, (0, 0, 0, tail)).unflatten(2, (blocks, block))
-    keys, values = (_key_blocks(F.pad(x, (0, 0, half, block + tail)), blocks, block, half) for x in (k, v))
-    visible = (torch.arange(total, device=q.device) < length)[None, None, :, None]
-    visible = _key_blocks(F.pad(visible, (0, 0, half, block + tail)), blocks, block, half).mT
-    far = torch.arange(block + 2 * half, device=q.device) - torch.arange(block, device=q.device)[:, None]
-    hidden = torch.where(visible & (far >= 0) & (far <= 2 * half), 0.0, MASKED_SCORE).to(q)
-    scores = (queries * q.shape[-1] ** -0.5) @ keys.mT + hidden
-    output: Tensor = scores.softmax(-1) @ values
-    return output.flatten(2, 3)[:, :, :total]
-
-
-def _key_blocks(x: Tensor, blocks: int, block: int, half: int) -> Tensor:
-    """Return positions b m to b m + m + 2 half of each block b, from (.., time, d) padded by half and m + tail."""
-    own = x[:, :, : blocks * block].unflatten(2, (blocks, block))
-    following = x[:, :, block : (blocks + 1) * block].unflatten(2, (blocks, block))[:, :, :, : 2 * half]
-    return torch.cat([own, following], 3)
+    far = torch.arange(2 * block, device=q.device) - block // 2 - torch.arange(block, device=q.device)[:, None]
+    hidden = torch.zeros(far.shape, dtype=q.dtype, device=q.device).masked_fill_(far.abs() > half, -math.inf)[None]
+    return blocked_attention(*(x.flatten(0, 1) for x in (q, k, v)), hidden).unflatten(0, q.shape[:2])
 
 
 class LocalAttention(nn.Module):
@@ -147,8 +127,8 @@ class LocalAttention(nn.Module):
             inner(norm(conv(x, stride))).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for conv, norm, inner in triples
         )
-        y = local_attention(q, k, v, window=self.window, length=length)
-        out: Tensor = self.proj(y.transpose(1, 2).flatten(2))
+        y = local_attention(*(x[:, :, :length] for x in (q, k, v)), window=self.window)
+        out: Tensor = self.proj(F.pad(y.transpose(1, 2).flatten(2), (0, 0, 0, q.shape[2] - length)))
         return out
 
 
