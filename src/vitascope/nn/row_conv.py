@@ -1,6 +1,6 @@
 """Convolution of three neighboring rows by two thirds of the multiplications, on CPUs in float32.
 
-Winograd's F(2, 3) (Lavin and Gray 2016, arXiv 1509.09308): two outputs from four rows d0 to d3 and the weights g0 to g2,
+Winograd's F(2, 3) (Lavin and Gray 2016, arXiv 1509.09308): two outputs from four rows d0 to d3 and weights g0 to g2,
 
     m0 = g0 (d0 - d2)    m1 = (g0 + g1 + g2) / 2 (d1 + d2)    m2 = (g0 - g1 + g2) / 2 (d2 - d1)    m3 = g2 (d1 - d3)
     y0 = m0 + m1 + m2    y1 = m1 - m2 - m3

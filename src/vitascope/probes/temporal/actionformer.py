@@ -34,7 +34,7 @@ INIT_BRANCH_SCALE = 1e-4
 """Initial scale of both branches of a block, per channel."""
 CLASS_PRIOR = 0.01
 """Initial probability of every class."""
-MIN_QUERY_BLOCK = 32
+MIN_QUERY_BLOCK = 16
 """Minimum number of queries that share one range of keys in local attention."""
 ROUND = 64
 """Rows per video are a multiple, as products of every other size have to be compiled (`nn.fast_linear`)."""
@@ -192,9 +192,7 @@ class ConvHead(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(2))
         self.last = Conv(dim, out)
 
-    def forward(
-        self, x: Float[Tensor, "q c"], empty: Int[Tensor, "n"], gaps: Int[Tensor, "m"]
-    ) -> Float[Tensor, "q o"]:
+    def forward(self, x: Float[Tensor, "q c"], empty: Int[Tensor, "n"], gaps: Int[Tensor, "m"]) -> Float[Tensor, "q o"]:
         """Apply the head to all levels at once: rows `empty` are zero before a norm, and `gaps` behind it, too."""
         for conv, norm in zip(self.convs, self.norms, strict=True):
             x = norm(conv(x).index_fill_(0, empty, 0.0)).index_fill_(0, gaps, 0.0).relu_()
