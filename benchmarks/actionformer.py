@@ -24,7 +24,7 @@ import gc
 import multiprocessing as mp
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,12 +42,12 @@ from vitascope.probes.training.resume import update_average
 DIM, CLASSES, MOST, SEGMENTS, WINDOWS = 1024, 20, 2304, 15, (19,) * 6
 RATE, DECAY, CLIP, KEPT = 1e-4, 0.05, 1.0, 0.999
 CANDIDATES, ASKED = 6000, 200
-TRAINING_LENGTHS = (160, 258, 350, 491, 601, 738, 855, 961, 1050, 1113, 1275, 1361, 1494, 1575, 1762, 1897)
-TRAINING_LENGTHS += (2372, 3067, 4378, 7185)
-TEST_LENGTHS = (221, 325, 446, 570, 686, 801, 916, 971, 1104, 1222, 1358, 1444, 1545, 1671, 1777, 1885)
-TEST_LENGTHS += (2116, 2806, 4307, 7193)
+TRAINING_LENGTHS = [160, 258, 350, 491, 601, 738, 855, 961, 1050, 1113, 1275, 1361, 1494, 1575, 1762, 1897]
+TRAINING_LENGTHS += [2372, 3067, 4378, 7185]
+TEST_LENGTHS = [221, 325, 446, 570, 686, 801, 916, 971, 1104, 1222, 1358, 1444, 1545, 1671, 1777, 1885]
+TEST_LENGTHS += [2116, 2806, 4307, 7193]
 """Clips of 0.5 s every 0.125 s, at the 2.5th, 7.5th ... percentile of THUMOS14's validation and test videos."""
-ROWS = {"THUMOS14": (TRAINING_LENGTHS, TEST_LENGTHS), "full": ((MOST,) * 8, (MOST,) * 4)}
+ROWS = {"THUMOS14": (TRAINING_LENGTHS, TEST_LENGTHS), "full": ([MOST] * 8, [MOST] * 4)}
 TARGETS = {"training": 2.5, "inference": 3.0}
 
 
@@ -117,7 +117,7 @@ def stepper(way: str, model: ActionFormer) -> Callable[[list[VideoSequence]], fl
     return step
 
 
-def videos(lengths: tuple[int, ...], where: torch.device) -> list[VideoSequence]:
+def videos(lengths: Sequence[int], where: torch.device) -> list[VideoSequence]:
     """Clip vectors and actions of some seconds, drawn."""
     draw, found = generator(0), []
     for length in lengths:

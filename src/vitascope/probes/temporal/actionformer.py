@@ -106,7 +106,9 @@ def local_attention(
     block = max(MIN_QUERY_BLOCK, 2 * half)
     far = torch.arange(2 * block, device=q.device) - block // 2 - torch.arange(block, device=q.device)[:, None]
     hidden = torch.zeros(far.shape, dtype=q.dtype, device=q.device).masked_fill_(far.abs() > half, -math.inf)[None]
-    return blocked_attention(*(x.flatten(0, 1) for x in (q, k, v)), hidden).unflatten(0, q.shape[:2])
+    heads = blocked_attention(q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), hidden)
+    y: Tensor = heads.unflatten(0, q.shape[:2])
+    return y
 
 
 class LocalAttention(nn.Module):
@@ -249,14 +251,15 @@ class ActionFormer(nn.Module):
         keep = None
         if drop_path:
             keep = torch.rand(STEM_BLOCKS + len(self.branch), 2, len(x), generator=generator) >= drop_path
-        lengths, outputs = mask.sum(1).tolist(), {}
+        lengths = mask.sum(1).tolist()
+        outputs: dict[int, list[Level]] = {}
         for length in sorted({*lengths}):
             same = [i for i, n in enumerate(lengths) if n == length]
             rows = x.mT[same[0] : same[-1] + 1] if same[-1] - same[0] < len(same) else x.mT[same]
             found = self._levels(rows, length, None if keep is None else keep[..., same], drop_path)
             outputs.update({i: [level.of(j) for level in found] for j, i in enumerate(same)})
-        after = [norm.bias for norm in self.norms]
-        return packed([outputs[i] for i in range(len(x))], after, x.shape[-1])
+        zeros = torch.zeros_like(outputs[0][0].values[0, 0])
+        return packed([outputs[i] for i in range(len(x))], [norm(zeros) for norm in self.norms], x.shape[-1])
 
     def logits(self, levels: Levels) -> Float[Tensor, "b p k"]:
         """Return class logits at every point; zeros at points outside the videos."""
@@ -288,7 +291,7 @@ class ActionFormer(nn.Module):
         for conv, norm in zip(self.embedding, self.embedding_norms, strict=True):
             y = conv(framed(x, length, after, total).flatten(0, 1)).view(len(x), total + 2, -1)[:, 1:-1]
             x = F.relu(norm(y), inplace=True)
-            after = F.relu(norm.bias) if padded > length else None
+            after = F.relu(norm(y.new_zeros(y.shape[-1]))) if padded > length else None
         if self.positions:
             table = sinusoids(max(self.positions, padded), self.positions, x.shape[2]).to(x)
             x = x + F.pad(table[:length], (0, 0, 0, total - length))

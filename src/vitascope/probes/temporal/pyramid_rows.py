@@ -81,11 +81,19 @@ def packed(videos: Sequence[Sequence[Level]], after: Sequence[Tensor], padded: i
     fill = -row % ROUND
     parts.append(zero.expand(fill, -1))
     empty, gaps = ([*x, *range(row, row + fill)] for x in (empty, gaps))
-    index = [torch.cat(x).to(zero.device) for x in (rows, points, level)]
+    where = torch.cat(points).to(zero.device)
     mask = torch.zeros(len(videos) * sum(sizes), dtype=torch.bool, device=zero.device)
-    mask[index[1]] = True
-    blank = [torch.tensor(x, device=zero.device) for x in (empty, gaps)]
-    return Levels(torch.cat(parts), *index, *blank, mask.view(len(videos), -1), sizes)
+    mask[where] = True
+    return Levels(
+        torch.cat(parts),
+        torch.cat(rows).to(zero.device),
+        where,
+        torch.cat(level).to(zero.device),
+        torch.tensor(empty, device=zero.device),
+        torch.tensor(gaps, device=zero.device),
+        mask.view(len(videos), -1),
+        sizes,
+    )
 
 
 def needed_rows(levels: Levels, rows: Int[Tensor, "m"], radius: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
