@@ -14,11 +14,19 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 HAS_ONEDNN = hasattr(torch.ops.mkldnn, "_linear_pointwise")
+MIN_PRODUCTS = 2**25
+"""Multiply-adds from which oneDNN is used: it compiles every product of another size, for 0.65 ms, and keeps 1,024."""
+
+
+def fast(x: Tensor) -> bool:
+    """Return whether products with `x` are computed in float32 on a CPU by oneDNN."""
+    kind = x.device.type
+    return HAS_ONEDNN and kind == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled(kind)
 
 
 def matmul(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x W^T + b for a matrix x, without gradient support."""
-    if not HAS_ONEDNN or x.device.type != "cpu" or x.dtype != torch.float32:
+    if not HAS_ONEDNN or x.device.type != "cpu" or x.dtype != torch.float32 or x.numel() * len(weight) < MIN_PRODUCTS:
         return F.linear(x, weight, bias)
     y: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return y
@@ -42,8 +50,7 @@ class _Product(torch.autograd.Function):
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Linear layer over the last axis; respects autocast."""
-    kind = x.device.type
-    if not HAS_ONEDNN or kind != "cpu" or x.dtype != torch.float32 or torch.is_autocast_enabled(kind):
+    if not fast(x):
         return F.linear(x, weight, bias)
     y: Tensor = _Product.apply(x.flatten(0, -2), weight, bias)  # type: ignore[no-untyped-call]
     return y.view(*x.shape[:-1], -1)

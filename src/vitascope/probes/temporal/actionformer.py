@@ -2,11 +2,12 @@
 
 Zhang, Wu and Li, "ActionFormer: Localizing Moments of Actions with Transformers", ECCV 2022 (arXiv 2202.07925), with
 the sizes of the TWLV-I report. Tensors are (batch, time, channels), so that norms and projections read contiguous
-memory; only the first convolution takes (batch, channels, time), the layout in which batches are built.
+memory. Videos of different lengths are computed one after another, each at its own length, rounded up to `ROUND` rows;
+what stands in the rows past the end is never read.
 
-Padded positions are zero after every convolution and every block, but not after a norm: right behind the end of a video
-stands the bias of the norm, as in the published code. `padded_length` therefore leaves one such position wherever the
-published code does, and the output of a video does not depend on any further padding.
+The published code pads videos, and its padding is zero after every convolution and every block, but not after a norm:
+right behind the end of a video stands the bias of the norm. `framed` therefore puts one such row there wherever the
+published code has one, which `padded_length` says, and the output of a video does not depend on any further padding.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ from typing import NamedTuple, TypeAlias
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from vitascope.nn.blocked_attention import blocked_attention
 from vitascope.nn.fast_linear import linear
+from vitascope.nn.row_conv import conv3
+from vitascope.probes.temporal.pyramid_rows import KERNEL, Level, Levels, needed_rows, packed
 
-KERNEL = 3
 EMBEDDING_CONVS = 2
 """Convolutions before the first block."""
 STEM_BLOCKS = 2
@@ -31,28 +34,11 @@ INIT_BRANCH_SCALE = 1e-4
 """Initial scale of both branches of a block, per channel."""
 CLASS_PRIOR = 0.01
 """Initial probability of every class."""
-MIN_QUERY_BLOCK = 32
+MIN_QUERY_BLOCK = 16
 """Minimum number of queries that share one range of keys in local attention."""
-Branch: TypeAlias = Callable[[Tensor, Tensor | None], Tensor]
-MASKED_SCORE = -1e4
-"""Attention score of a masked key: finite, so that a query without any key has zero gradient, not NaN."""
-
-
-class Levels(NamedTuple):
-    """Input of the heads: all pyramid levels concatenated, finest first, with an empty position after each."""
-
-    values: Float[Tensor, "b q c"]
-    mask: Bool[Tensor, "b q"]
-    """Positions inside the video."""
-    sizes: tuple[int, ...]
-    """Points per level."""
-    full: bool
-    """Whether all points lie inside the video, so that nothing needs masking."""
-
-    @property
-    def gaps(self) -> Bool[Tensor, "q"]:
-        """The empty positions."""
-        return torch.cat([torch.arange(n + 1, device=self.mask.device) == n for n in self.sizes])
+ROUND = 64
+"""Rows per video are a multiple, as products of every other size have to be compiled (`nn.fast_linear`)."""
+Branch: TypeAlias = Callable[[Tensor], Tensor]
 
 
 class Pyramid(NamedTuple):
@@ -83,7 +69,7 @@ def padded_length(length: int, windows: Sequence[int], limit: int, *, exact: boo
 
 
 class Conv(nn.Module):
-    """A convolution over time of kernel 1 or 3 with zero padding; `groups` as in torch."""
+    """A convolution over time of kernel 1 or 3; `groups` as in torch."""
 
     def __init__(self, dim: int, out: int, kernel: int = KERNEL, *, bias: bool = True, groups: int = 1) -> None:
         super().__init__()
@@ -91,51 +77,38 @@ class Conv(nn.Module):
         self.weight = nn.Parameter(torch.empty(out, dim // groups, kernel))
         self.bias = nn.Parameter(torch.zeros(out)) if bias else None
 
-    def forward(self, x: Float[Tensor, "b t c"], stride: int = 1, *, pad: bool = True) -> Float[Tensor, "b s o"]:
-        """Convolve with `stride` from the first position; without `pad`, only positions with both neighbors."""
+    def forward(self, x: Float[Tensor, "*b t c"], stride: int = 1) -> Float[Tensor, "*b s o"]:
+        """Convolve. Kernel 1: every row. With groups: rows with both neighbors. Else rows (t, c), see `conv3`."""
         if self.weight.shape[-1] == 1:
             assert self.bias is not None
             return linear(x, self.weight[..., 0], self.bias)
+        if self.groups == 1:
+            return conv3(x, self.weight, self.bias)
         image, kernel = x.mT.unsqueeze(2), self.weight.unsqueeze(2)  # a channels-last image of height 1: no copy
-        y = F.conv2d(image, kernel, self.bias, (1, stride), (0, KERNEL // 2 if pad else 0), groups=self.groups)
-        return y.squeeze(2).mT
+        return F.conv2d(image, kernel, self.bias, (1, stride), groups=self.groups).squeeze(2).mT
+
+
+def framed(x: Float[Tensor, "b t c"], length: int, after: Tensor | None, total: int) -> Float[Tensor, "b u c"]:
+    """Put a row of zeros before `x`, `after` (or zeros) behind its first `length` rows, then zeros up to `total`."""
+    zeros = x.new_zeros(len(x), total + 1 - length, x.shape[2])
+    if after is None:
+        return torch.cat([zeros[:, :1], x[:, :length], zeros], 1)
+    return torch.cat([zeros[:, :1], x[:, :length], after.expand(len(x), 1, -1), zeros[:, 1:]], 1)
 
 
 def local_attention(
-    q: Float[Tensor, "b h t d"],
-    k: Float[Tensor, "b h t d"],
-    v: Float[Tensor, "b h t d"],
-    *,
-    window: int,
-    mask: Bool[Tensor, "b t"] | None,
+    q: Float[Tensor, "b h t d"], k: Float[Tensor, "b h t d"], v: Float[Tensor, "b h t d"], *, window: int
 ) -> Float[Tensor, "b h t d"]:
-    """Let every position attend to those at most `window // 2` away, or to all if `window` is 1 or less.
-
-    Blocks of queries share the range of keys that any of them may attend to: n (m + w) d multiply-adds per head for
-    blocks of m, and no n x n matrix. Keys outside `mask` are ignored; the output of a query without keys is undefined.
-    """
+    """Let every position attend to those at most `window // 2` away, or to all if `window` is 1 or less."""
     if window <= 1:
-        return F.scaled_dot_product_attention(q, k, v, None if mask is None else mask[:, None, None])
-    half, length = window // 2, q.shape[2]
+        return F.scaled_dot_product_attention(q, k, v)
+    half = window // 2
     block = max(MIN_QUERY_BLOCK, 2 * half)
-    blocks = -(-length // block)
-    tail = blocks * block - length
-    queries = F.pad(q, (0, 0, 0, tail)).unflatten(2, (blocks, block))
-    keys, values = (_key_blocks(F.pad(x, (0, 0, half, block + tail)), blocks, block, half) for x in (k, v))
-    visible = torch.ones(1, length, dtype=torch.bool, device=q.device) if mask is None else mask
-    visible = _key_blocks(F.pad(visible[:, None, :, None], (0, 0, half, block + tail)), blocks, block, half).mT
-    far = torch.arange(block + 2 * half, device=q.device) - torch.arange(block, device=q.device)[:, None]
-    hidden = torch.where(visible & (far >= 0) & (far <= 2 * half), 0.0, MASKED_SCORE).to(q)
-    scores = (queries * q.shape[-1] ** -0.5) @ keys.mT + hidden
-    output: Tensor = scores.softmax(-1) @ values
-    return output.flatten(2, 3)[:, :, :length]
-
-
-def _key_blocks(x: Tensor, blocks: int, block: int, half: int) -> Tensor:
-    """Return positions b m to b m + m + 2 half of each block b, from (.., time, d) padded by half and m + tail."""
-    own = x[:, :, : blocks * block].unflatten(2, (blocks, block))
-    following = x[:, :, block : (blocks + 1) * block].unflatten(2, (blocks, block))[:, :, :, : 2 * half]
-    return torch.cat([own, following], 3)
+    far = torch.arange(2 * block, device=q.device) - block // 2 - torch.arange(block, device=q.device)[:, None]
+    hidden = torch.zeros(far.shape, dtype=q.dtype, device=q.device).masked_fill_(far.abs() > half, -math.inf)[None]
+    heads = blocked_attention(q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), hidden)
+    y: Tensor = heads.unflatten(0, q.shape[:2])
+    return y
 
 
 class LocalAttention(nn.Module):
@@ -149,17 +122,15 @@ class LocalAttention(nn.Module):
         self.inner = nn.ModuleList(Conv(dim, dim, 1) for _ in "qkv")
         self.proj = Conv(dim, dim, 1)
 
-    def forward(
-        self, x: Float[Tensor, "b t c"], stride: int, mask: Bool[Tensor, "b s"] | None
-    ) -> Float[Tensor, "b s c"]:
-        """Attend at every `stride`-th position; `mask` marks the output positions inside the video."""
+    def forward(self, x: Float[Tensor, "b u c"], stride: int, length: int) -> Float[Tensor, "b s c"]:
+        """Attend at every `stride`-th row of `x`, which is `framed`; the first `length` such rows are the video."""
         triples = zip(self.convs, self.norms, self.inner, strict=True)
         q, k, v = (
             inner(norm(conv(x, stride))).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for conv, norm, inner in triples
         )
-        y = local_attention(q, k, v, window=self.window, mask=mask)
-        out: Tensor = self.proj(y.transpose(1, 2).flatten(2))
+        y = local_attention(*(x[:, :, :length] for x in (q, k, v)), window=self.window)
+        out: Tensor = self.proj(F.pad(y.transpose(1, 2).flatten(2), (0, 0, 0, q.shape[2] - length)))
         return out
 
 
@@ -174,52 +145,44 @@ class PyramidBlock(nn.Module):
         self.fc1, self.fc2 = Conv(dim, 4 * dim, 1), Conv(4 * dim, dim, 1)
         self.scale1, self.scale2 = (nn.Parameter(torch.full((dim,), INIT_BRANCH_SCALE)) for _ in range(2))
 
-    def forward(
-        self,
-        x: Float[Tensor, "b t c"],
-        mask: Bool[Tensor, "b s"] | None,
-        keep: Bool[Tensor, "2 b"] | None,
-        drop_path: float,
-    ) -> Float[Tensor, "b s c"]:
+    def forward(self, level: Level, keep: Bool[Tensor, "2 b"] | None, drop_path: float) -> Level:
         """Apply the block; `keep` marks examples whose branches are kept and rescaled by 1 / (1 - `drop_path`)."""
-        residual = x if self.stride == 1 else max_pool_half(x)
+        x, length, after = level
+        out_length = -(-length // self.stride)
+
+        def attend(x: Tensor) -> Tensor:
+            rows = framed(self.norm1(x), length, None if after is None else self.norm1(after), x.shape[1])
+            y: Tensor = self.attention(rows, self.stride, out_length)
+            return y
+
+        residual = x if self.stride == 1 else max_pool_half(x, length)
         first, second = (None, None) if keep is None else keep
-        y = _mask_(
-            _add_branch(residual, x, mask, branch=self._attend, scale=self.scale1 / (1 - drop_path), keep=first), mask
-        )
-        return _mask_(_add_branch(y, y, mask, branch=self._mlp, scale=self.scale2 / (1 - drop_path), keep=second), mask)
+        y = _add_branch(residual, x, branch=attend, scale=self.scale1 / (1 - drop_path), keep=first)
+        y = _add_branch(y, y, branch=self._mlp, scale=self.scale2 / (1 - drop_path), keep=second)
+        return Level(y, out_length, None if after is None else torch.zeros_like(after))
 
-    def _attend(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        y: Tensor = self.attention(self.norm1(x), self.stride, mask)
-        return y
-
-    def _mlp(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def _mlp(self, x: Tensor) -> Tensor:
         y: Tensor = self.fc2(F.gelu(self.fc1(self.norm2(x))))
         return y
 
 
-def _add_branch(
-    residual: Tensor, x: Tensor, mask: Tensor | None, *, branch: Branch, scale: Tensor, keep: Tensor | None
-) -> Tensor:
+def _add_branch(residual: Tensor, x: Tensor, *, branch: Branch, scale: Tensor, keep: Tensor | None) -> Tensor:
     """Add the scaled `branch` of `x` to `residual`; the branch of dropped examples is not computed."""
     if keep is None or keep.all():
-        return torch.addcmul(residual, branch(x, mask), scale)
+        return torch.addcmul(residual, branch(x), scale)
     indices = keep.nonzero()[:, 0].to(x.device)
     if not len(indices):
-        return residual.clone()
-    return residual.index_add(0, indices, branch(x[indices], None if mask is None else mask[indices]) * scale)
+        return residual
+    return residual.index_add(0, indices, branch(x[indices]) * scale)
 
 
-def max_pool_half(x: Float[Tensor, "b t c"]) -> Float[Tensor, "b s c"]:
-    """Max-pool over three positions with stride 2."""
+def max_pool_half(x: Float[Tensor, "b t c"], length: int) -> Float[Tensor, "b s c"]:
+    """Max-pool over three positions with stride 2; the position at `length` counts as zero."""
     even, odd = x[:, ::2], x[:, 1::2]
+    if length % 2:
+        odd = odd.index_fill(1, torch.tensor([length // 2], device=x.device), 0.0)
     before = F.pad(odd[:, : even.shape[1] - 1], (0, 0, 1, 0), value=-math.inf)
     return torch.maximum(torch.maximum(before, even), odd)
-
-
-def _mask_(x: Tensor, mask: Tensor | None) -> Tensor:
-    """Set `x` to zero outside `mask`, in place."""
-    return x if mask is None else x.mul_(mask[..., None])
 
 
 class ConvHead(nn.Module):
@@ -231,19 +194,11 @@ class ConvHead(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(2))
         self.last = Conv(dim, out)
 
-    def forward(
-        self, x: Float[Tensor, "n q c"], mask: Bool[Tensor, "n q"] | None, gaps: Bool[Tensor, "*n q"], *, pad: bool
-    ) -> Float[Tensor, "n r o"]:
-        """Apply the head to all levels at once: `gaps` between them are zero, like the padding of each level alone.
-
-        Without `pad`, return only positions with three neighbors on both sides.
-        """
+    def forward(self, x: Float[Tensor, "q c"], empty: Int[Tensor, "n"], gaps: Int[Tensor, "m"]) -> Float[Tensor, "q o"]:
+        """Apply the head to all levels at once: rows `empty` are zero before a norm, and `gaps` behind it, too."""
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = conv(x, pad=pad)
-            if not pad:
-                gaps, mask = gaps[..., 1:-1], None if mask is None else mask[:, 1:-1]
-            x = F.relu(norm(_mask_(x, mask)).masked_fill(gaps[..., None], 0.0), inplace=True)
-        y: Tensor = self.last(x, pad=pad)
+            x = norm(conv(x).index_fill_(0, empty, 0.0)).index_fill_(0, gaps, 0.0).relu_()
+        y: Tensor = self.last(x)
         return y
 
 
@@ -278,70 +233,69 @@ class ActionFormer(nn.Module):
         nn.init.constant_(self.scores.last.bias, -math.log((1 - CLASS_PRIOR) / CLASS_PRIOR))
 
     def forward(self, x: Float[Tensor, "b c t"], mask: Bool[Tensor, "b t"]) -> Pyramid:
-        """Return the output of both heads at every point."""
+        """Return the output of both heads at every point; zeros at points outside `mask`."""
         levels = self.levels(x, mask)
-        points = ~levels.gaps
-        offsets = self.distances(levels.values, None if levels.full else levels.mask, levels.gaps, pad=True)
-        scale = self.scale.repeat_interleave(torch.tensor(levels.sizes, device=x.device))
-        distances = F.relu(_mask_(offsets[:, points], levels.mask[:, points]) * scale[:, None])
-        return Pyramid(self.logits(levels), distances, levels.mask[:, points], levels.sizes)
+        offsets = levels.at_points(self.offsets_at(levels, levels.mask))
+        return Pyramid(self.logits(levels), offsets, levels.mask, levels.sizes)
 
     def levels(
         self, x: Float[Tensor, "b c t"], mask: Bool[Tensor, "b t"], generator: torch.Generator | None = None
     ) -> Levels:
-        """Return the pyramid levels; `generator` draws the dropped branches in training, None drops none."""
+        """Return the pyramid levels; `generator` draws the dropped branches in training, None drops none.
+
+        `mask` marks the positions of each video, from the first on; how many follow matters, see `padded_length`.
+        """
         multiple = 2 ** (len(self.norms) - 1)
         assert x.shape[-1] % multiple == 0, f"{x.shape[-1]} positions are not a multiple of {multiple}"
-        full, drop_path = bool(mask.all()), 0.0 if generator is None else self.drop_path
-        blocks = [*self.stem, *self.branch]
-        keep = (
-            torch.rand(len(blocks), 2, len(x), generator=generator) >= drop_path if drop_path else [None] * len(blocks)
-        )
-        y, level_mask, outputs = self._embedded(x, None if full else mask), mask, []
-        for i, block in enumerate(blocks):
-            level_mask = level_mask[:, :: block.stride]
-            y = block(y, None if full else level_mask, keep[i], drop_path)
-            if i >= STEM_BLOCKS - 1:
-                outputs.append((self.norms[i - STEM_BLOCKS + 1](y), level_mask))
-        values = torch.cat([F.pad(v, (0, 0, 0, 1)) for v, _ in outputs], 1)
-        return Levels(
-            values, torch.cat([F.pad(m, (0, 1)) for _, m in outputs], 1), tuple(v.shape[1] for v, _ in outputs), full
-        )
+        drop_path = 0.0 if generator is None else self.drop_path
+        keep = None
+        if drop_path:
+            keep = torch.rand(STEM_BLOCKS + len(self.branch), 2, len(x), generator=generator) >= drop_path
+        lengths = mask.sum(1).tolist()
+        outputs: dict[int, list[Level]] = {}
+        for length in sorted({*lengths}):
+            same = [i for i, n in enumerate(lengths) if n == length]
+            rows = x.mT[same[0] : same[-1] + 1] if same[-1] - same[0] < len(same) else x.mT[same]
+            found = self._levels(rows, length, None if keep is None else keep[..., same], drop_path)
+            outputs.update({i: [level.of(j) for level in found] for j, i in enumerate(same)})
+        zeros = torch.zeros_like(outputs[0][0].values[0, 0])
+        return packed([outputs[i] for i in range(len(x))], [norm(zeros) for norm in self.norms], x.shape[-1])
 
     def logits(self, levels: Levels) -> Float[Tensor, "b p k"]:
-        """Return class logits at every point."""
-        mask = None if levels.full else levels.mask
-        return _mask_(self.scores(levels.values, mask, levels.gaps, pad=True), mask)[:, ~levels.gaps]
+        """Return class logits at every point; zeros at points outside the videos."""
+        return levels.at_points(self.scores(levels.values, levels.empty, levels.gaps)[levels.rows])
 
     def offsets_at(self, levels: Levels, points: Bool[Tensor, "b p"]) -> Float[Tensor, "m 2"]:
-        """Return distances at some points only: training needs about one point in a hundred.
+        """Return distances at some points inside the videos only: training needs about one point in a hundred.
 
-        Each is computed from seven positions, the receptive field of three convolutions.
+        Each is computed from seven rows, the receptive field of three convolutions.
         """
-        owner, point = points.nonzero(as_tuple=True)
-        level = torch.arange(len(levels.sizes), device=point.device).repeat_interleave(
-            torch.tensor(levels.sizes, device=point.device)
-        )[point]
-        radius = 3 * (KERNEL // 2)
-        positions = (point + level)[:, None] + torch.arange(-radius, radius + 1, device=point.device)
-        length = levels.mask.shape[1]
-        clamped, outside = positions.clamp(0, length - 1), (positions < 0) | (positions >= length)
-        gaps = outside | levels.gaps[clamped]
-        x = levels.values[owner[:, None], clamped].masked_fill(gaps[..., None], 0.0)
-        y = self.distances(x, levels.mask[owner[:, None], clamped], gaps, pad=False)[:, 0]
-        return F.relu(y * self.scale[level][:, None])
+        chosen = levels.inside(points)
+        rows, at, empty, gaps = needed_rows(levels, levels.rows[chosen], 3 * (KERNEL // 2))
+        y = self.distances(levels.values[rows], empty, gaps)[at]
+        return F.relu(y * self.scale[levels.level[chosen]][:, None])
 
-    def _embedded(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        first, *rest = self.embedding
-        assert isinstance(first, Conv)
-        y = F.conv1d(x, first.weight, padding=KERNEL // 2).mT.contiguous()
-        y = F.relu(self.embedding_norms[0](_mask_(y, mask)), inplace=True)
-        for conv, norm in zip(rest, self.embedding_norms[1:], strict=True):
-            y = F.relu(norm(_mask_(conv(y), mask)), inplace=True)
+    def _levels(self, x: Float[Tensor, "b t c"], length: int, keep: Tensor | None, drop_path: float) -> list[Level]:
+        """Return the normed levels of videos of one `length`."""
+        level = self._embedded(x, length)
+        outputs = []
+        for i, block in enumerate([*self.stem, *self.branch]):
+            level = block(level, None if keep is None else keep[i], drop_path)
+            if i >= STEM_BLOCKS - 1:
+                outputs.append(level._replace(values=self.norms[i - STEM_BLOCKS + 1](level.values)))
+        return outputs
+
+    def _embedded(self, x: Tensor, length: int) -> Level:
+        padded, total = x.shape[1], -(-length // ROUND) * ROUND
+        after = None
+        for conv, norm in zip(self.embedding, self.embedding_norms, strict=True):
+            y = conv(framed(x, length, after, total).flatten(0, 1)).view(len(x), total + 2, -1)[:, 1:-1]
+            x = F.relu(norm(y), inplace=True)
+            after = F.relu(norm(y.new_zeros(y.shape[-1]))) if padded > length else None
         if self.positions:
-            table = sinusoids(max(self.positions, y.shape[1]), self.positions, y.shape[2]).to(y)
-            y = y + _mask_(table[None, : y.shape[1]].repeat(len(y), 1, 1), mask)
-        return y
+            table = sinusoids(max(self.positions, padded), self.positions, x.shape[2]).to(x)
+            x = x + F.pad(table[:length], (0, 0, 0, total - length))
+        return Level(x, length, after)
 
 
 def sinusoids(length: int, count: int, dim: int) -> Float[Tensor, "t c"]:

@@ -22,6 +22,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from vitascope.nn.blocked_attention import blocked_attention
 from vitascope.nn.fast_linear import linear, matmul
 
 AttentionSpan: TypeAlias = Literal["window", "block", "full"]
@@ -106,63 +107,14 @@ def windowed_attention(
 ) -> Float[Tensor, "t c"]:
     """Attend within the span given by `span` and dilation `d` (even, or 1).
 
-    Block i has queries i d to (i + 1) d - 1 and the keys of two chunks of d frames that begin d / 2 earlier: chunks i
-    and i + 1 once keys are padded by d / 2 in front.
+    Blocks as in `nn.blocked_attention`.
     """
     t = len(q)
     if d == 1:
         return v  # a frame attends to itself only
     if span == "full" or t <= (d // 2 if span == "window" else d):
         return full_attention(q, k, v)
-    y: Tensor = _Local.apply(q, k, v, _window_mask(d, span, q.device).to(q.dtype))  # type: ignore[no-untyped-call]
-    return y
-
-
-class _Local(torch.autograd.Function):
-    """Attention in blocks; overlapping keys and values are views of one padded copy, and so are their gradients."""
-
-    @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, hidden: Tensor) -> Tensor:
-        t, d = len(q), hidden.shape[-1] // 2
-        blocks = -(-t // d)
-        padded = q.new_empty(3, (blocks + 1) * d, q.shape[1])
-        padded[:, : d // 2], padded[:, d // 2 + t :] = 0.0, 0.0
-        for rows, x in zip(padded, (q, k, v), strict=True):
-            rows[d // 2 : d // 2 + t] = x
-        queries, keys, values = _blocks(padded, d)
-        scores = torch.baddbmm(hidden, queries, keys.mT, alpha=q.shape[1] ** -0.5)
-        _hide_ends(scores, t)
-        weights = scores.softmax(-1)
-        ctx.save_for_backward(padded, weights)
-        return torch.bmm(weights, values).flatten(0, 1)[:t]
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        padded, weights = ctx.saved_tensors
-        t, (blocks, d, _) = len(gradient), weights.shape
-        queries, keys, values = _blocks(padded, d)
-        gradient = F.pad(gradient, (0, 0, 0, blocks * d - t)).view(blocks, d, -1)
-        of_weights = torch.bmm(gradient, values.mT)
-        of_scores = torch._softmax_backward_data(of_weights, weights, -1, weights.dtype).mul_(padded.shape[2] ** -0.5)
-        of_q = torch.bmm(of_scores, keys).flatten(0, 1)[:t]
-        of_k, of_v = (_fold_blocks(torch.bmm(a.mT, b), t) for a, b in ((of_scores, queries), (weights, gradient)))
-        return of_q, of_k, of_v, None
-
-
-def _blocks(padded: Float[Tensor, "3 u c"], d: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return views: queries (block, d, c), keys and values (block, 2 d, c)."""
-    q, k, v = padded
-    return q[d // 2 : len(q) - d + d // 2].view(-1, d, q.shape[1]), k.unfold(0, 2 * d, d).mT, v.unfold(0, 2 * d, d).mT
-
-
-def _fold_blocks(x: Float[Tensor, "blocks twice c"], t: int) -> Float[Tensor, "t c"]:
-    """Sum overlapping blocks and drop the padding."""
-    d = x.shape[1] // 2
-    y = x.new_empty(len(x) + 1, d, x.shape[2])
-    y[0], y[-1] = x[0, :d], x[-1, d:]
-    torch.add(x[1:, :d], x[:-1, d:], out=y[1:-1])
-    return y.flatten(0, 1)[d // 2 : d // 2 + t]
+    return blocked_attention(q[None], k[None], v[None], _window_mask(d, span, q.device).to(q.dtype))[0]
 
 
 def _window_mask(d: int, span: AttentionSpan, device: torch.device) -> Float[Tensor, "1 _ twice"]:
@@ -174,18 +126,6 @@ def _window_mask(d: int, span: AttentionSpan, device: torch.device) -> Float[Ten
         query = torch.arange(d, device=device)[:, None]
         visible = (column >= query) & (column < query + d)
     return torch.zeros(visible.shape, device=device).masked_fill(~visible, -math.inf)[None]
-
-
-def _hide_ends(scores: Float[Tensor, "blocks d twice"], t: int) -> None:
-    """Mask keys before the first and after the last frame, in place.
-
-    By the lowest finite number, so that the softmax is defined for padded queries, which have no other keys.
-    """
-    blocks, d, _ = scores.shape
-    lowest, end = torch.finfo(scores.dtype).min, t - (blocks - 1) * d + d // 2
-    scores[0, :, : d // 2] = lowest
-    scores[-1, :, end:] = lowest
-    scores[-2:-1, :, end + d :] = lowest
 
 
 class _DropoutHalf(torch.autograd.Function):

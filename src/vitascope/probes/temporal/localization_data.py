@@ -210,16 +210,16 @@ def pad_batch(
     """Collate videos, padded with zeros to `actionformer.padded_length`."""
     first = batch[0].values
     length = padded_length(max(len(s.values) for s in batch), windows, limit, exact=exact)
-    values = first.new_zeros(len(batch), first.shape[1], length)
+    rows = first.new_zeros(len(batch), length, first.shape[1])  # a row per point, as the network reads them
     mask = torch.zeros(len(batch), length, dtype=torch.bool, device=first.device)
     for i, video in enumerate(batch):
-        values[i, :, : len(video.values)] = video.values.mT
+        rows[i, : len(video.values)] = video.values
         mask[i, : len(video.values)] = True
     owner = torch.arange(len(batch)).repeat_interleave(torch.tensor([len(s.labels) for s in batch]))
     actions = Actions(
         torch.cat([s.segments for s in batch]), torch.cat([s.labels for s in batch]), owner.to(first.device)
     )
-    return PaddedBatch(values, mask, actions)
+    return PaddedBatch(rows.mT, mask, actions)
 
 
 def learning_rate(step: int, steps: int, warm: int, peak: float) -> float:

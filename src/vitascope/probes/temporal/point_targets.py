@@ -129,11 +129,11 @@ def training_losses(
 ) -> DetectionLosses:
     """Return the losses of a batch; distances are computed at positive points only."""
     levels = model.levels(values, mask, generator)
-    logits, point_mask = model.logits(levels), levels.mask[:, ~levels.gaps]
+    logits = model.logits(levels)
     targets = assign_targets(actions, len(values), logits.shape[-1], levels.sizes)
-    offsets = model.offsets_at(levels, positive_points(targets, point_mask))
+    offsets = model.offsets_at(levels, positive_points(targets, levels.mask))
     return detection_losses(
-        logits, offsets, point_mask, targets=targets, normalizer=normalizer, label_smoothing=label_smoothing
+        logits, offsets, levels.mask, targets=targets, normalizer=normalizer, label_smoothing=label_smoothing
     )
 
 
