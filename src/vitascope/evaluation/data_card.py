@@ -140,6 +140,8 @@ def _sizes(dataset: Dataset[Any], examples: Iterable[Example[Any]]) -> list[int]
 
 def labels(truth: Any) -> list[int]:
     """The class indices in the ground truth of an example: one, several, or one for each action, run or actor."""
+    if type(truth) is int:
+        return [truth]
     if isinstance(truth, Timeline):
         return [label for label, _ in truth.runs]
     if isinstance(truth, Keyframes):
