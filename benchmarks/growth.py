@@ -121,7 +121,7 @@ def with_vectors(prefix: str) -> Callable[[Setup, int], Row]:
             measured(next(vector_tasks(root, size, setup.environment)).command, setup.environment)
         rows = [compared(task, setup.environment, setup.repeat) for task in tasks]
         ours = min(rows, key=lambda row: row["cpu"])
-        plain = {row["task"].rpartition(" ")[0]: row["plain cpu"] for row in rows if "plain cpu" in row}
+        plain = {Path(t.plain[1]).stem.partition("_")[2]: row["plain cpu"] for t, row in zip(tasks, rows, strict=True)}
         memory = min(row["plain peak"] for row in rows)
         row = {"cpu": ours["cpu"], "peak": min(row["peak"] for row in rows), "plain": plain, "plain peak": memory}
         return {**row, "read": ours["read"]} if "read" in ours else row
@@ -157,7 +157,7 @@ PARTS: dict[str, Part] = {
 def cell(value: Any) -> str:
     """A number, or the numbers of several scripts, as text."""
     if isinstance(value, dict):
-        return ", ".join(f"{cell(number)} ({name.partition(', ')[2] or 'numpy'})" for name, number in value.items())
+        return ", ".join(f"{cell(number)} ({name})" for name, number in value.items())
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 

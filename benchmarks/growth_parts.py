@@ -12,6 +12,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def store(root: Path, clips: int) -> dict[str, float]:
             EmbeddedExample(name(i), v, [(0.0, 10.0)], ["0" * 16], source=source, stamp=stamp, content=content)
             for i, v, (source, stamp, content) in zip(numbers, values, about, strict=True)
         ]
-        added += timed(lambda block=f"{start:09}", new=examples: opened.add(block, new))[0]
+        added += timed(partial(opened.add, f"{start:09}", examples))[0]
     return {"add": added, "seal": timed(opened.seal)[0], "peak": peak()}
 
 

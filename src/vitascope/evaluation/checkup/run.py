@@ -32,7 +32,6 @@ from vitascope.evaluation.checkup.report import Agreement, Checkup, EncoderCheck
 from vitascope.evaluation.checkup.videos import FEWEST, join_copies, sample, unlabeled
 from vitascope.evaluation.cost_estimate import measure_speed
 from vitascope.evaluation.runner import EvaluationConfig
-from vitascope.features.base import all_vectors
 from vitascope.features.extract import ExtractionOptions, embed_together
 from vitascope.features.source import BYTES_PER_VALUE, load_stored
 from vitascope.features.view import View
@@ -188,7 +187,7 @@ def _embed(
 def _vectors(encoder: Encoder, dataset: Dataset[Any], view: View, root: Path) -> dict[str, np.ndarray]:
     """The vector of each video that has one."""
     stored = load_stored(dataset, encoder.card, view, ids=[e.id for e in dataset.examples], root=root)
-    return {e.id: row for e, row in zip(stored.examples, all_vectors(stored).values.cpu().numpy(), strict=True)}
+    return {e.id: row for e, row in zip(stored.examples, np.asarray(stored.values, np.float32), strict=True)}
 
 
 def _examined(

@@ -198,8 +198,9 @@ class _TopK:
 
 def _pack(similarity: Float[Array, "n"], index: Int[Array, "n"]) -> Int[Array, "n"]:
     bits = (similarity + np.float32(0)).view(np.int32)  # + 0: minus zero equals zero
-    ordered: Array = np.where(bits < 0, bits ^ 0x7FFFFFFF, bits).astype(np.int64)
-    return (ordered << 32) | (0xFFFFFFFF - index)
+    ordered = np.where(bits < 0, bits ^ 0x7FFFFFFF, bits).astype(np.int64)
+    keys: Array = (ordered << 32) | (0xFFFFFFFF - index)
+    return keys
 
 
 def _similarity(key: Int[Array, "*n"]) -> Float[Array, "*n"]:
