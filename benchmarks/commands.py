@@ -20,12 +20,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
 HERE = Path(__file__).parent
 VITASCOPE = [sys.executable, "-m", "vitascope"]
 DIM, QUERIES = 1024, 1_000
+EXPORTED = "pixels/thumbnail"
+"""Encoder whose vectors are exported."""
 SIZES = (1_000, 10_000, 100_000)
 MIB = 1 << 20
 
@@ -93,16 +96,24 @@ def environment_with(threads: int, compiled: Path) -> dict[str, str]:
 def vector_tasks(root: Path, size: int, environment: dict[str, str]) -> Iterator[Task]:
     """Commands on `size` stored training vectors and the queries."""
     made(root, "vectors", environment, size)
-    imported, run, out = root / "imported", root / "run", root / "export"
+    imported, run = root / "imported", root / "run"
     read = 2 * DIM * (size + QUERIES)
     evaluate = [*VITASCOPE, "evaluate", str(imported), "--quiet", "-o", str(run), "-t"]
     yield Task(f"knn {size}", [*evaluate, "knn+k=20"], script("knn_numpy", root), read, run)
     yield Task(f"knn, torch {size}", [*evaluate, "knn+k=20"], script("knn_torch", root), read, run)
+    if find_spec("faiss"):
+        yield Task(f"knn, FAISS {size}", [*evaluate, "knn+k=20"], script("knn_faiss", root), read, run)
     yield Task(f"linear {size}", [*evaluate, "linear"], script("linear_torch", root), read, run)
-    view = ["-m", "plain/vectors", "--view", "uniform"]
-    export = [*VITASCOPE, "export", str(imported), *view, "--to", "parquet", "-o", str(out)]
-    yield Task(f"export {size}", export, script("export_numpy", root, root / "plain.parquet"), read, out)
     yield Task(f"report {size}", [*VITASCOPE, "report", str(run)], script("report_numpy", run))
+
+
+def export_task(root: Path, size: int, environment: dict[str, str]) -> Task:
+    """Export of the stored vectors of `size` videos."""
+    made(root, "videos", environment, size)
+    out = root / "export"
+    which = [str(root / "videos"), "-m", EXPORTED, "--view", "uniform", "--store", str(root / "store")]
+    command = [*VITASCOPE, "export", *which, "--to", "parquet", "-o", str(out)]
+    return Task(f"export {size}", command, script("export_numpy", root, root / "plain.parquet"), remove=out)
 
 
 def score_tasks(root: Path, environment: dict[str, str]) -> Iterator[Task]:
@@ -176,7 +187,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.folder or Path(temporary)
         environment = environment_with(args.threads, folder / "compiled")
-        imports = [sys.executable, "-c", "import torch, pyarrow.parquet, vitascope.evaluation.evaluate"]
+        imports = [sys.executable, "-c", "import pyarrow.parquet, vitascope.evaluation.evaluate"]
         measured(imports, environment)
         base = measured(imports, environment)
         print(f"{platform.machine()}, {os.cpu_count()} cores, {args.threads} threads, load {os.getloadavg()[0]:.1f}")
@@ -184,7 +195,10 @@ def main() -> None:
         tasks = [*small_tasks(), *score_tasks(folder / "predictions", environment)]
         rows = []
         for size in (int(s) for s in args.sizes.split(",") if s):
-            tasks += vector_tasks(folder / str(size), size, environment)
+            tasks += [
+                *vector_tasks(folder / str(size), size, environment),
+                export_task(folder / str(size), size, environment),
+            ]
         for task in (t for t in tasks if not wanted or t.name.startswith(wanted)):
             rows.append(compared(task, environment, args.repeat))
             print(line(rows[-1], base.peak), flush=True)

@@ -1,6 +1,8 @@
-"""What `commands.py` measures on, written by a process of its own: vectors in a store and as arrays, predictions.
+"""What `commands.py` and `growth.py` measure on, written by a process of its own.
 
-python benchmarks/commands_data.py vectors|predictions FOLDER [SIZE]
+Vectors in a store and as arrays, predictions in files, and empty video files whose vectors are in a store.
+
+python benchmarks/commands_data.py vectors|predictions|videos FOLDER [SIZE]
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from commands import DIM, QUERIES
+from commands import DIM, EXPORTED, QUERIES
 from temporal_metrics import ACTIONS, localized, timelines
 from vitascope.core.types import Card, Dataset, Example, Fold
 from vitascope.datasets import precomputed
@@ -51,6 +53,34 @@ def vectors(root: Path, size: int) -> None:
     precomputed.write(imported / precomputed.DATASET, dataset)
 
 
+def videos(root: Path, size: int) -> None:
+    """`size` files without content in class folders, and a store with their vectors as if they had been encoded."""
+    from vitascope.core.types import digest
+    from vitascope.datasets.open import open_dataset
+    from vitascope.encoders.load import load
+    from vitascope.features.extraction_options import store_key
+    from vitascope.features.view import View
+    from vitascope.sampling.names import Uniform
+
+    for i in range(size):
+        path = root / "videos" / f"class {i % CLASSES:03}" / f"video {i:07}.mp4"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    card = load(EXPORTED).card
+    dataset = open_dataset(str(root / "videos"))
+    store = Store(root / "store", store_key(dataset, card, View(Uniform())))
+    store.create()
+    rng = np.random.default_rng(0)
+    for start in range(0, size, BLOCK):
+        part = dataset.examples[start : start + BLOCK]
+        values = rng.standard_normal((len(part), 1, card.dim), np.float32)
+        times = digest(start)
+        store.add(
+            f"{start:09}", [EmbeddedExample(e.id, v, [(0.0, 10.0)], [times]) for e, v in zip(part, values, strict=True)]
+        )
+    store.seal()
+
+
 def predictions(root: Path, size: int) -> None:
     """Detections and true actions of THUMOS14's size, frame labels of Breakfast's."""
     found, true = localized()
@@ -74,4 +104,4 @@ def predictions(root: Path, size: int) -> None:
 
 
 if __name__ == "__main__":
-    {"vectors": vectors, "predictions": predictions}[sys.argv[1]](Path(sys.argv[2]), int(sys.argv[3]))
+    {"vectors": vectors, "predictions": predictions, "videos": videos}[sys.argv[1]](Path(sys.argv[2]), int(sys.argv[3]))

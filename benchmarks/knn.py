@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import torch
 
-from vitascope.probes.classification.nearest_neighbors import neighbors
+from vitascope.features.base import FlatArrays, FlatVectors
+from vitascope.probes.classification.voting import VectorSearch
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -33,7 +34,9 @@ def share(count: int, size: int, dim: int, k: int, device: str) -> tuple[float, 
     queries = torch.randn(count, dim, generator=generator, device=device)
     bank = torch.randn(size, dim, generator=generator, device=device)
     before = peak(device)
-    taken = seconds(lambda: neighbors(queries, bank, k))
+    sides = [FlatVectors(side, torch.arange(len(side))) for side in (bank, queries)]
+    search = VectorSearch(*(sides if bank.is_cuda else [FlatArrays(*(p.numpy() for p in side)) for side in sides]))
+    taken = seconds(lambda: search.of_test(k))
     return taken, 2 * count * size * dim / taken, max(before, peak(device))
 
 

@@ -153,3 +153,23 @@ def test_copies_in_another_size_are_found_by_their_frames(tmp_path: Path) -> Non
     assert warning.text.startswith(
         "LEAK: 4 of 6 test examples are copies of training examples by bytes or frames (e.g."
     )
+
+
+@pytest.mark.parametrize("least", [near_copies.EQUAL, near_copies.SIMILAR])
+def test_the_nearest_training_vector_is_found_as_by_all_cosines(monkeypatch: pytest.MonkeyPatch, least: float) -> None:
+    """Where only equal vectors count, most are dismissed by their first values."""
+    monkeypatch.setattr(near_copies, "ROWS", 7)
+    monkeypatch.setattr(near_copies, "FIRST", 4)
+    rng = np.random.default_rng(0)
+    train = rng.standard_normal((60, 16)).astype(np.float16)
+    test = rng.standard_normal((20, 16)).astype(np.float16)
+    test[3], test[8], test[9, :4] = train[41], train[17] * 1.0009, train[5, :4]
+    cosines, nearest = near_copies._nearest(train, test, np.full(20, least))
+    centered = [side.astype(float) - train.astype(float).mean(axis=0) for side in (test, train)]
+    units = [side / np.linalg.norm(side, axis=1, keepdims=True) for side in centered]
+    true = units[0] @ units[1].T
+    found = np.flatnonzero(true.max(axis=1) >= least)
+    assert 3 in found
+    assert np.flatnonzero(cosines >= least).tolist() == found.tolist()
+    assert nearest[found].tolist() == true.argmax(axis=1)[found].tolist()
+    np.testing.assert_allclose(cosines[found], true.max(axis=1)[found], atol=1e-6)

@@ -17,7 +17,7 @@ import pytest
 from endurance import stores
 from vitascope.core.errors import UserError
 from vitascope.core.file_identity import BEFORE
-from vitascope.features import shards, store_index
+from vitascope.features import shards, store_lookup
 from vitascope.features.store import Store, stored_keys
 from vitascope.features.store_check import check_store, is_root, store_folders
 from vitascope.features.store_index import FIRST, SCHEMA, table_checksum
@@ -27,7 +27,7 @@ CASES = Path(__file__).parents[1] / "fixtures" / "fuzzed"
 
 def flip(path: Path, at: int) -> None:
     """Flip one bit and leave all else, times included, as it was; forget what was verified, as a new process would."""
-    store_index._read.cache_clear()
+    store_lookup._opened.cache_clear()
     shards._verified.clear()
     status = path.stat()
     data = bytearray(path.read_bytes())

@@ -9,7 +9,7 @@ from vitascope import report
 from vitascope.core.files import cache
 from vitascope.evaluation.evaluate import evaluate
 from vitascope.evaluation.runner import EvaluationConfig
-from vitascope.features.extract import ExtractionOptions
+from vitascope.features.extraction_options import ExtractionOptions
 
 SUITES = ("motionlab/appearance", "motionlab/motion", "motionlab/still")
 OBJECTIVES = ("tiny/twlv1", "tiny/image", "tiny/video", "tiny/latent", "tiny/pixels")

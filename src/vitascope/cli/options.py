@@ -218,13 +218,13 @@ def extraction_options(
 ) -> Any:
     """Extraction options from the command line; `more`: those that few commands have."""
     from vitascope.core.cluster import check_name, connect
-    from vitascope.core.device import device as pick
-    from vitascope.features.extract import ExtractionOptions
+    from vitascope.core.device import device_name
+    from vitascope.features.extraction_options import ExtractionOptions
 
     if check_name(more.get("on", "")):
         connect(more["on"])  # before any other work
         device, more["cluster_device"] = "cpu", device  # this process only reads and writes
-    where = str(pick(device))
+    where = device_name(device)
     return ExtractionOptions(device=where, workers=workers, batch=batch, timeout=timeout, quiet=quiet, **more)
 
 

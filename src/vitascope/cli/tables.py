@@ -12,16 +12,15 @@ from rich.table import Table
 
 from vitascope.core.registry import Registry
 from vitascope.core.text import escaped, file_size, number, rough_duration
-from vitascope.core.types import Card, Clip
 from vitascope.datasets.catalog import DATASETS
 from vitascope.encoders.catalog import ENCODERS, cards
-from vitascope.encoders.weights import native_card
-from vitascope.evaluation.results import Result
 from vitascope.pretrain import find_recipe
 from vitascope.probes.catalog import PROBES
 
 if TYPE_CHECKING:
+    from vitascope.core.types import Card, Clip
     from vitascope.datasets.audit.manifest import ManifestRow, Survey
+    from vitascope.evaluation.results import Result
 
 REGISTRIES: dict[str, Registry] = {registry.kind: registry for registry in (ENCODERS, PROBES, DATASETS)}
 MAX_LISTED = 3
@@ -50,7 +49,9 @@ def names(kind: str) -> dict[str, Any]:
 
 def _cards() -> dict[str, Card]:
     """Cards of the official models and of those shipped with the package."""
-    return {**cards(), **native_card.shipped_cards()}
+    from vitascope.encoders.weights.native_card import shipped_cards
+
+    return {**cards(), **shipped_cards()}
 
 
 def lines(kind: str) -> dict[str, str]:

@@ -1,15 +1,45 @@
-"""Compute devices, random generators and peak memory."""
+"""torch when it is first used, compute devices, random generators and peak memory."""
 
 from __future__ import annotations
 
+import importlib
 import sys
 from contextlib import suppress
+from glob import glob
+from importlib.metadata import version
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from vitascope.core.errors import UserError
 from vitascope.core.text import nearest
+
+if TYPE_CHECKING:
+    import torch as torch
+else:
+
+    class _Torch:
+        """torch, imported when something of it is first used: that takes longer than a search among 10,000 vectors."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(importlib.import_module("torch"), name)
+
+    torch = _Torch()
+
+
+GPU_FILES = ("/dev/nvidia*", "/dev/nvmap", "/dev/kfd", "/dev/dri", "/dev/dxg")
+"""Files without one of which no process on Linux reaches a GPU."""
+
+
+def device_name(name: str = "") -> str:
+    """Name of `device`; torch is not imported where there is nothing but a CPU to find."""
+    if name in ("", "cpu") and sys.platform == "linux" and not any(glob(pattern) for pattern in GPU_FILES):
+        return "cpu"
+    return str(device(name))
+
+
+def torch_version() -> str:
+    """Version of torch, whether it is imported or not."""
+    return str(torch.__version__) if "torch" in sys.modules else version("torch")
 
 
 def device(name: str = "") -> torch.device:

@@ -11,6 +11,8 @@ from vitascope.core.types import Segment, Timeline
 
 def classes_of(truth: Any) -> list[int]:
     """The class indices in the ground truth of any task, in order."""
+    if type(truth) is int:  # of most examples, of which there may be very many
+        return [truth]
     if isinstance(truth, Timeline):
         return [label for label, _ in truth.runs]
     if isinstance(truth, Keyframes):

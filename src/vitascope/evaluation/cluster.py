@@ -11,9 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-import torch
-
 from vitascope.core.cluster import cause, connect, resources, summary
+from vitascope.core.device import torch
 from vitascope.core.errors import UserError
 from vitascope.evaluation.runner import EvaluationConfig, Trained, run_training, trainings
 from vitascope.features.source import FeatureSource

@@ -18,7 +18,7 @@ from vitascope.core.text import clipped
 from vitascope.core.types import Card, Dataset, Example, Segment, Timeline
 from vitascope.evaluation.result_schema import QUARTILES
 from vitascope.features.base import Features, StoredFeatures
-from vitascope.features.extract import ExtractionSummary
+from vitascope.features.extraction_options import ExtractionSummary
 from vitascope.features.source import BYTES_PER_VALUE
 from vitascope.sampling.names import clips_of
 from vitascope.sampling.samplers import Sampler
@@ -52,7 +52,7 @@ def extent(features: Features[Any]) -> Extent:
         return UNMEASURED
     tables = {e.id: table for e, table in zip(features.examples, spans, strict=True) if len(table)}
     seconds = {i: float(np.max(table) - np.min(table)) for i, table in tables.items()}
-    values = features.values[:1].numel() if isinstance(features, StoredFeatures) else 0
+    values = math.prod(features.values.shape[1:]) if isinstance(features, StoredFeatures) else 0
     return Extent(seconds, {i: len(table) for i, table in tables.items()}, values)
 
 
@@ -140,6 +140,8 @@ def _sizes(dataset: Dataset[Any], examples: Iterable[Example[Any]]) -> list[int]
 
 def labels(truth: Any) -> list[int]:
     """The class indices in the ground truth of an example: one, several, or one for each action, run or actor."""
+    if type(truth) is int:
+        return [truth]
     if isinstance(truth, Timeline):
         return [label for label, _ in truth.runs]
     if isinstance(truth, Keyframes):

@@ -10,13 +10,13 @@ from vitascope.core.text import number
 from vitascope.core.types import Card, Dataset
 from vitascope.datasets.audit.doctor import copies_warning
 from vitascope.datasets.audit.leaks import Leak
-from vitascope.encoders.families.pixels import VARIANTS
+from vitascope.encoders.catalog import ENCODERS
 from vitascope.probes.base import ScoredPredictions
 
 MEASURED = ("copies", "floor", "given")
 """Kinds of the warnings that are found here or by the probe; the others follow from the dataset alone."""
-FLOORS: Mapping[str, str] = {f"pixels/{variant}": about for variant, about in VARIANTS.items()}
-"""Encoders that learn nothing, and what they show."""
+FLOORS = "pixels"
+"""Family of encoders that learn nothing."""
 HIGH = 1 / 3
 """Share of the range from chance to 100 % from which the score of a floor is high."""
 
@@ -31,7 +31,8 @@ def measured_warnings(
     """
     if copies:
         yield copies_warning(Leak(copies, len({i for fold in dataset.folds for i in fold.test})))
-    about = FLOORS.get(card.name)
+    family, _, variant = card.name.partition("/")
+    about = ENCODERS.variants(FLOORS).get(variant) if family == FLOORS else None
     if about and chance is not None:
         yield from _floor(card.name, about, scored, chance)
 

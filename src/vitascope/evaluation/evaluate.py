@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vitascope.core.errors import DamagedFileError, UserError
 from vitascope.core.types import Card, Dataset, Kind
@@ -14,14 +14,11 @@ from vitascope.datasets.consistency import check_temporal
 from vitascope.datasets.copies import with_copies_grouped
 from vitascope.datasets.open import open_dataset
 from vitascope.datasets.splits import limit_examples
-from vitascope.encoders.base import Encoder
-from vitascope.encoders.load import load
 from vitascope.evaluation import results
-from vitascope.evaluation.cluster import spread_trainings
 from vitascope.evaluation.data_warnings import MEASURED
 from vitascope.evaluation.layers import with_layers
 from vitascope.evaluation.results import Result
-from vitascope.evaluation.runner import EvaluationConfig, origin_of, result_key, run_probes
+from vitascope.evaluation.runner import EvaluationConfig, Trained, origin_of, result_key, run_probes
 from vitascope.features.imports import twelvelabs
 from vitascope.features.source import FeatureSource, prepare_together
 from vitascope.features.view import View
@@ -29,6 +26,9 @@ from vitascope.probes import options as tuning
 from vitascope.probes.base import AnyProbe
 from vitascope.probes.catalog import PROBES
 from vitascope.probes.counterfactual import PERTURBATIONS, SIDES, perturb
+
+if TYPE_CHECKING:
+    from vitascope.encoders.base import Encoder
 
 
 def evaluate(
@@ -53,7 +53,7 @@ def evaluate(
         encoders = precomputed_encoders(dataset, encoders)
     dataset = prepare(dataset, config)
     opened, datasets = open_probes(dataset, probes, config), low_shot_datasets(dataset, config)
-    loaded: list[Encoder | Card] = [load(e, config.options.device) if isinstance(e, str) else e for e in encoders]
+    loaded = [_loaded(e, config.options.device) for e in encoders]
     for encoder in loaded:
         with_layers(opened, encoder)  # what an encoder does not have is refused before any work
     recorded = recorded_results(config.run, dataset)
@@ -76,6 +76,14 @@ def evaluate(
         )
         raise UserError(failed[0] + others)
     return evaluated
+
+
+def _loaded(encoder: str | Encoder | Card, device: str) -> Encoder | Card:
+    if not isinstance(encoder, str):
+        return encoder
+    from vitascope.encoders.load import load
+
+    return load(encoder, device)
 
 
 def prepare(dataset: Dataset[Any], config: EvaluationConfig) -> Dataset[Any]:
@@ -233,8 +241,7 @@ def _evaluate_task(task: _Task, *, config: EvaluationConfig, failed: list[str]) 
         if task.new:
             source.prepare(task.views)
         groups = group_by_training(task.new)
-        spread = spread_trainings(groups, source, config) if config.options.on and groups else [None] * len(groups)
-        for group, trained in zip(groups, spread, strict=True):
+        for group, trained in zip(groups, _trained(groups, source, config), strict=True):
             try:
                 group_results = run_probes(group, source, config, trained)
             except UserError as error:
@@ -244,6 +251,17 @@ def _evaluate_task(task: _Task, *, config: EvaluationConfig, failed: list[str]) 
                 results.append(config.run, result)
                 by_probe[probe.name] = result
     return [r for r in by_probe.values() if r]
+
+
+def _trained(
+    groups: Sequence[Sequence[AnyProbe]], source: FeatureSource, config: EvaluationConfig
+) -> Sequence[Iterator[Trained] | None]:
+    """What the trainings of groups of probes give on a cluster; None where they are to run here."""
+    if not (config.options.on and groups):
+        return [None] * len(groups)
+    from vitascope.evaluation.cluster import spread_trainings
+
+    return spread_trainings(groups, source, config)
 
 
 def _with_current_warnings(result: Result | None, dataset: Dataset[Any], run: Path) -> Result | None:

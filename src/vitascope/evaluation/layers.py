@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import is_dataclass, replace
+from typing import TYPE_CHECKING
 
 from vitascope.core.types import Card
-from vitascope.encoders.base import Encoder
 from vitascope.features.layers import layer_views
 from vitascope.probes.base import AnyProbe
+
+if TYPE_CHECKING:
+    from vitascope.encoders.base import Encoder
 
 
 def with_layers(probes: Sequence[AnyProbe], encoder: Encoder | Card) -> list[AnyProbe]:

@@ -6,19 +6,20 @@ frames of both agree (`datasets.audit.fingerprints`). Where there are no videos,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
+import numpy as np
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
 
 from vitascope.core.types import Dataset, Example
 from vitascope.datasets.audit.fingerprint_journal import journal_of, take_fingerprints
 from vitascope.datasets.audit.fingerprints import PrintRequest, same_video
-from vitascope.features.base import Features, StoredFeatures, kept_means
-from vitascope.features.extract import ExtractionOptions
+from vitascope.features.base import Features, StoredFeatures, kept_arrays
+from vitascope.features.extraction_options import ExtractionOptions
 
+Array: TypeAlias = NDArray[Any]
 MAX_PRODUCTS = 1e11
 """Multiply-adds that the search may take; larger test sets are not searched (`vitascope check` searches any)."""
 SIMILAR = 0.9
@@ -27,8 +28,12 @@ EQUAL = 1 - 1e-6
 """Cosine from which vectors count as equal."""
 BATCH = 24
 """Candidates whose frames are compared first, the most similar; each batch with a copy is followed by a larger one."""
-ROWS = 1024
-"""Test vectors compared at a time."""
+ROWS = 2048
+"""Training vectors compared at a time."""
+FIRST = 64
+"""Values of vectors that are compared first: where these alone are too far apart, the others need no look."""
+ROUNDING = 1e-5
+"""Of squared distances of unit vectors in single precision, generously."""
 
 
 class Candidate(NamedTuple):
@@ -45,9 +50,16 @@ def candidates(dataset: Dataset[Any], train: Features[Any], test: Features[Any])
         return []
     if train.values.ndim != 2 or len(train.examples) * len(test.examples) * train.values.shape[1] > MAX_PRODUCTS:
         return []
-    cosines, nearest = _nearest(kept_means(train).values, kept_means(test).values)
-    found = (Candidate(e, train.examples[i], c) for e, i, c in zip(test.examples, nearest, cosines, strict=True))
-    return [c for c in found if c.cosine >= (SIMILAR if c.test.path else EQUAL) and not _one_recording(c.test, c.train)]
+    bank, queries = (kept_arrays(side, mean=True).values for side in (train, test))
+    least = np.array([SIMILAR if e.path else EQUAL for e in test.examples])
+    cosines, nearest = _nearest(_host(bank), _host(queries), least)
+    places = np.flatnonzero(cosines >= least).tolist()
+    found = (Candidate(test.examples[i], train.examples[nearest[i]], float(cosines[i])) for i in places)
+    return [c for c in found if not _one_recording(c.test, c.train)]
+
+
+def _host(values: Any) -> Array:
+    return values if isinstance(values, np.ndarray) else values.cpu().numpy()
 
 
 def confirmed(found: Sequence[Candidate], dataset: Dataset[Any], options: ExtractionOptions) -> dict[str, str]:
@@ -65,24 +77,54 @@ def confirmed(found: Sequence[Candidate], dataset: Dataset[Any], options: Extrac
     return copies
 
 
-def _nearest(train: Float[Tensor, "n d"], test: Float[Tensor, "m d"]) -> tuple[list[float], list[int]]:
-    """The cosine of each test vector with its nearest training vector, and the index of that one."""
-    total = torch.zeros(train.shape[1], dtype=torch.float64, device=train.device)
-    for part in train.split(ROWS):
-        total += part.double().sum(0)
-    mean = (total / len(train)).float()
-    best, index = torch.full((len(test),), -torch.inf, device=train.device), torch.zeros(len(test), dtype=torch.int64)
-    index = index.to(train.device)
-    queries = torch.nn.functional.normalize(test.float() - mean, dim=1)
-    start = 0
-    for part in train.split(ROWS):
-        bank = torch.nn.functional.normalize(part.float() - mean, dim=1)
-        for rows in torch.arange(len(test), device=train.device).split(ROWS):
-            cosine, own = (queries[rows] @ bank.T).max(1)
-            nearer = cosine > best[rows]
-            best[rows[nearer]], index[rows[nearer]] = cosine[nearer], own[nearer] + start
+def _nearest(
+    train: Float[Array, "n d"], test: Float[Array, "m d"], least: Float[Array, "m"]
+) -> tuple[Float[Array, "m"], Int[Array, "m"]]:
+    """The cosine of each test vector with its nearest training vector, and the index of that one.
+
+    Only cosines of `least` or more are sought, -1 where there is none: two unit vectors are at least as far apart as
+    their first values are.
+    """
+    mean = np.sum([part.sum(axis=0, dtype=np.float64) for part in _parts(train)], axis=0) / len(train)
+    best, index = np.full(len(test), -1.0, np.float32), np.zeros(len(test), np.int64)
+    queries, start = _unit(test, mean), 0
+    near = (2 * (1 - least) + ROUNDING).astype(np.float32)[:, None]
+    every = np.arange(len(test))
+    for part in _parts(train):
+        bank = _unit(part, mean)
+        rows = every
+        if least.min() >= EQUAL:
+            rows = np.flatnonzero((_squares(queries[:, :FIRST], bank[:, :FIRST]) <= near).any(axis=1))
+        cosines = queries[rows] @ bank.T
+        own = cosines.argmax(axis=1)
+        highest = np.take_along_axis(cosines, own[:, None], axis=1)[:, 0]
+        nearer = highest > best[rows]
+        places = rows[nearer]
+        best[places], index[places] = highest[nearer], own[nearer] + start
         start += len(part)
-    return best.tolist(), index.tolist()
+    return best, index
+
+
+def _parts(values: Float[Array, "n d"]) -> Iterator[Float[Array, "m d"]]:
+    """Few rows at a time, in single precision."""
+    for start in range(0, len(values), ROWS):
+        yield values[start : start + ROWS].astype(np.float32)
+
+
+def _unit(values: Float[Array, "n d"], mean: Float[Array, "d"]) -> Float[Array, "n d"]:
+    """Vectors without the mean, of unit length."""
+    centered = values.astype(np.float32) - mean.astype(np.float32)
+    norms = np.sqrt(np.einsum("nd,nd->n", centered, centered))
+    centered /= np.maximum(norms, 1e-12)[:, None]
+    return centered
+
+
+def _squares(one: Float[Array, "m d"], other: Float[Array, "n d"]) -> Float[Array, "m n"]:
+    """The squared distances of all pairs."""
+    first, second = (np.einsum("nd,nd->n", side, side) for side in (one, other))
+    squares: Array = first[:, None] + second
+    squares -= 2 * (one @ other.T)
+    return squares
 
 
 def _one_recording(one: Example[Any], other: Example[Any]) -> bool:

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from vitascope.core import cluster
+from vitascope.core.device import torch, torch_version
 from vitascope.core.errors import UserError
 from vitascope.core.file_identity import content_digest
 from vitascope.core.files import cache
@@ -31,7 +31,7 @@ from vitascope.evaluation.results import Result
 from vitascope.evaluation.scoring import FoldPredictions, finite_scores, summarize
 from vitascope.features.aggregation import aggregated
 from vitascope.features.base import Features, RelabeledFeatures, chain
-from vitascope.features.extract import PIPELINE, ExtractionOptions
+from vitascope.features.extraction_options import PIPELINE, ExtractionOptions
 from vitascope.features.source import FeatureSource
 from vitascope.probes.base import AnyProbe, JointlyScored, PredictionList
 from vitascope.probes.counterfactual import split_perturbation
@@ -366,7 +366,7 @@ def versions(device: str, on: str = "") -> dict[str, str]:
     return {
         "vitascope": __version__,
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        "torch": torch_version(),
         "numpy": np.__version__,
         "system": f"{platform.system()} {platform.machine()}",
         "device": (cluster.accelerators(cluster.connect(on)) or "cpu")

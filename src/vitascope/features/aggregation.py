@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from jaxtyping import Float, Float64, Int
-from torch import Tensor
 
+from vitascope.core.device import torch
 from vitascope.core.errors import UserError
 from vitascope.features.aggregators import Aggregator, describe, interpolation
 from vitascope.features.base import Features, StoredFeatures, all_vectors, mean_vectors
@@ -33,15 +32,15 @@ LEAST = 1e-4
 class Sequences(NamedTuple):
     """The clip vectors of examples in order of time, those of an example one after another."""
 
-    values: Float[Tensor, "r d"]
-    counts: Int[Tensor, "e"]
+    values: Float[torch.Tensor, "r d"]
+    counts: Int[torch.Tensor, "e"]
 
     @property
-    def first(self) -> Int[Tensor, "e"]:
+    def first(self) -> Int[torch.Tensor, "e"]:
         """The row at which each example begins."""
         return self.counts.cumsum(0) - self.counts
 
-    def take(self, examples: Int[Tensor, "m"]) -> Sequences:
+    def take(self, examples: Int[torch.Tensor, "m"]) -> Sequences:
         """Those of `examples`, in the order given."""
         counts = self.counts[examples]
         starts = torch.repeat_interleave(self.first[examples], counts)
@@ -53,7 +52,7 @@ class Sequences(NamedTuple):
         return Sequences(self.values[ends - _within(self.counts)], self.counts)
 
 
-def _within(counts: Int[Tensor, "e"]) -> Int[Tensor, "r"]:
+def _within(counts: Int[torch.Tensor, "e"]) -> Int[torch.Tensor, "r"]:
     """The position of each row within its example."""
     starts = torch.repeat_interleave(counts.cumsum(0) - counts, counts)
     return torch.arange(len(starts), device=counts.device) - starts
@@ -64,17 +63,18 @@ class FittedAggregator:
     """An aggregator with the mean and the components of the training clips."""
 
     aggregator: Aggregator
-    mean: Float[Tensor, "d"]
-    components: Float[Tensor, "d p"] | None
+    mean: Float[torch.Tensor, "d"]
+    components: Float[torch.Tensor, "d p"] | None
     """Orthonormal columns; None: all dimensions as they are."""
 
-    def __call__(self, clips: Float[Tensor, "m n d"]) -> Float[Tensor, "m _"]:
+    def __call__(self, clips: Float[torch.Tensor, "m n d"]) -> Float[torch.Tensor, "m _"]:
         """One vector for each of m videos of n clips."""
         centered = clips - self.mean
         projected = centered if self.components is None else centered @ self.components
         blocks = self.aggregator.blocks(centered, projected)
         if len(blocks) == 1:
-            return blocks[0]
+            alone: torch.Tensor = blocks[0]
+            return alone
         floor = LEAST * centered.square().sum(dim=2).mean(dim=1, keepdim=True).sqrt() + 1e-12
         return torch.cat([b / torch.maximum(b.norm(dim=1, keepdim=True), floor) for b in blocks], dim=1)
 
@@ -88,7 +88,9 @@ class FittedAggregator:
         offsets = torch.arange(len(features.examples) + 1)
         return StoredFeatures(features.examples, features.classes, values, offsets, failures=features.failures)
 
-    def _parts(self, sequences: Sequences, backwards: bool) -> Iterator[tuple[Int[Tensor, "m"], Float[Tensor, "m _"]]]:
+    def _parts(
+        self, sequences: Sequences, backwards: bool
+    ) -> Iterator[tuple[Int[torch.Tensor, "m"], Float[torch.Tensor, "m _"]]]:
         """Yield indices of examples with equally many clips, and their vectors."""
         first, dim = sequences.first, sequences.values.shape[1]
         for count in sequences.counts.unique().tolist():
@@ -124,8 +126,8 @@ def aggregated(
 
 
 def principal_components(
-    values: Float[Tensor, "r d"], mean: Float[Tensor, "d"], count: int
-) -> Float[Tensor, "d count"]:
+    values: Float[torch.Tensor, "r d"], mean: Float[torch.Tensor, "d"], count: int
+) -> Float[torch.Tensor, "d count"]:
     """The leading principal directions, largest variance first; their largest entry is positive."""
     covariance = torch.zeros(2 * [values.shape[1]], dtype=torch.float64, device=values.device)
     for part in values.split(ROWS):
@@ -133,7 +135,7 @@ def principal_components(
         covariance += around.T @ around
     directions = torch.linalg.eigh(covariance).eigenvectors.flip(1)[:, :count]
     largest = directions.abs().argmax(dim=0, keepdim=True)
-    components: Tensor = directions * directions.gather(0, largest).sign()
+    components: torch.Tensor = directions * directions.gather(0, largest).sign()
     return components.float()
 
 
@@ -178,18 +180,18 @@ def _spans(features: Features[Any], sequences: Sequences) -> Float64[np.ndarray,
     return np.where(without, np.column_stack([rows, rows + 1]), table)
 
 
-def _averaged(values: Float[Tensor, "r d"], is_new: np.ndarray) -> Float[Tensor, "s d"]:
+def _averaged(values: Float[torch.Tensor, "r d"], is_new: np.ndarray) -> Float[torch.Tensor, "s d"]:
     """The means of runs of vectors, which begin where `is_new`."""
     if is_new.all():
         return values
     lengths = np.diff(np.append(np.flatnonzero(is_new), len(is_new)))
-    mean: Tensor = torch.segment_reduce(values, "mean", lengths=torch.from_numpy(lengths).to(values.device))
+    mean: torch.Tensor = torch.segment_reduce(values, "mean", lengths=torch.from_numpy(lengths).to(values.device))
     return mean
 
 
 def _at_equal_steps(
-    values: Float[Tensor, "r d"], starts: Float64[np.ndarray, "r"], counts: np.ndarray
-) -> Float[Tensor, "r d"]:
+    values: Float[torch.Tensor, "r d"], starts: Float64[np.ndarray, "r"], counts: np.ndarray
+) -> Float[torch.Tensor, "r d"]:
     """The vectors of each example, interpolated at equal steps between its first and last start if need be."""
     changed = values
     first = np.cumsum(counts) - counts

@@ -10,20 +10,20 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, TypeAlias
 
-import torch
 from jaxtyping import Float
-from torch import Tensor
 
 from vitascope.core import option_text
+from vitascope.core.device import torch
 from vitascope.core.errors import UserError
 from vitascope.core.fields import AT_LEAST_ONE, check_fields
 from vitascope.core.text import nearest
 
-Clips = Float[Tensor, "m n d"]
-Projected = Float[Tensor, "m n p"]
-Blocks = list[Float[Tensor, "m _"]]
+# strings, as torch is imported when it is first used
+Clips: TypeAlias = "Float[torch.Tensor, 'm n d']"
+Projected: TypeAlias = "Float[torch.Tensor, 'm n p']"
+Blocks: TypeAlias = "list[Float[torch.Tensor, 'm _']]"
 MOST_LEVELS = 8
 """Levels of a pyramid: 255 blocks."""
 
@@ -92,7 +92,7 @@ class Pyramid(Aggregator):
         return list((weights @ clips).unbind(dim=1))
 
 
-def _part_weights(middles: Float[Tensor, "n"], parts: int) -> Float[Tensor, "parts n"]:
+def _part_weights(middles: Float[torch.Tensor, "n"], parts: int) -> Float[torch.Tensor, "parts n"]:
     """Weights of the clips in the means of equal parts."""
     place = torch.arange(parts, device=middles.device)[:, None]
     within = (middles * parts).floor()[None] == place
@@ -240,25 +240,25 @@ def describe(aggregator: Aggregator | None) -> str:
     return ":".join([name, *values])
 
 
-def interpolation(places: Float[Tensor, "k"], n: int) -> Float[Tensor, "k n"]:
+def interpolation(places: Float[torch.Tensor, "k"], n: int) -> Float[torch.Tensor, "k n"]:
     """Weights that interpolate linearly between n vectors at `places` from 0 to n - 1."""
     index = torch.arange(n, device=places.device)
-    weights: Tensor = (1 - (places[:, None] - index).abs()).clamp(min=0)
+    weights: torch.Tensor = (1 - (places[:, None] - index).abs()).clamp(min=0)
     return weights
 
 
-def _middles(n: int, like: Tensor) -> Float[Tensor, "n"]:
+def _middles(n: int, like: torch.Tensor) -> Float[torch.Tensor, "n"]:
     """The middles of n equal parts of 0 to 1."""
     return (torch.arange(n, device=like.device, dtype=like.dtype) + 0.5) / n
 
 
-def _upper(matrices: Float[Tensor, "m p p"], *, diagonal: bool) -> Float[Tensor, "m _"]:
+def _upper(matrices: Float[torch.Tensor, "m p p"], *, diagonal: bool) -> Float[torch.Tensor, "m _"]:
     """The upper triangles, row by row."""
     side = matrices.shape[1]
     rows, columns = torch.triu_indices(side, side, offset=0 if diagonal else 1, device=matrices.device)
     return matrices[:, rows, columns]
 
 
-def _signed_root(values: Float[Tensor, "m p"]) -> Float[Tensor, "m p"]:
+def _signed_root(values: Float[torch.Tensor, "m p"]) -> Float[torch.Tensor, "m p"]:
     """Square roots that keep the sign, so that no single product dominates."""
     return values.sign() * values.abs().sqrt()

@@ -8,10 +8,9 @@ from functools import cached_property
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float, Float64, Int
-from torch import Tensor
 
+from vitascope.core.device import torch
 from vitascope.core.errors import UserError
 from vitascope.core.types import Example, Timeline
 
@@ -26,9 +25,9 @@ SpansPerExample: TypeAlias = Sequence[Any]
 class Batch(NamedTuple):
     """Vectors of b examples, padded to the largest number of views; `owner` indexes `Features.examples`."""
 
-    values: Float[Tensor, "b n *shape"]
-    mask: Bool[Tensor, "b n"]
-    owner: Int[Tensor, "b"]
+    values: Float[torch.Tensor, "b n *shape"]
+    mask: Bool[torch.Tensor, "b n"]
+    owner: Int[torch.Tensor, "b"]
     spans: SpansPerExample = ()
     """Of the examples of the batch, where `Features.spans` does not know them since clips are drawn anew."""
 
@@ -66,11 +65,18 @@ class Features(Protocol[T_co]):
         ...
 
 
+class FlatArrays(NamedTuple):
+    """All vectors of some features as an array in the precision in which they are kept, and their examples."""
+
+    values: Float[np.ndarray, "r *shape"]
+    owner: Int[np.ndarray, "r"]
+
+
 class FlatVectors(NamedTuple):
     """All vectors of some features, one per row, and the index of the example each belongs to."""
 
-    values: Float[Tensor, "r *shape"]
-    owner: Int[Tensor, "r"]
+    values: Float[torch.Tensor, "r *shape"]
+    owner: Int[torch.Tensor, "r"]
 
 
 READ_EXAMPLES = 4096
@@ -94,6 +100,29 @@ def kept_vectors(features: Features[T]) -> FlatVectors:
     return vectors
 
 
+def kept_arrays(features: Features[T], *, mean: bool = False) -> FlatArrays | FlatVectors:
+    """Like `kept_vectors`, or with `mean` like `kept_means`, as arrays unless they are on a GPU.
+
+    Vectors of the store are there as arrays: no tensor is needed for them.
+    """
+    if isinstance(features, StoredFeatures) and isinstance(features.values, np.ndarray):
+        counts = np.diff(features.offsets)
+        if len(counts) and counts.min() == 1 == (counts.max() if mean else 1):
+            arrays = FlatArrays(features.values, np.repeat(np.arange(len(counts)), counts))
+            if _all_finite(arrays.values):
+                return arrays
+    vectors = (kept_means if mean else kept_vectors)(features)
+    return vectors if vectors.values.is_cuda else FlatArrays(*(part.numpy() for part in vectors))
+
+
+def _all_finite(values: Float[np.ndarray, "r *shape"]) -> bool:
+    """Whether no value is NaN or infinite; of halves by their exponents, as arithmetic on them is slow."""
+    parts = np.array_split(values, max(1, -(-len(values) // READ_EXAMPLES)))
+    if values.dtype != np.float16:
+        return all(bool(np.isfinite(part).all()) for part in parts)
+    return all(bool(((part.view(np.uint16) & 0x7C00) < 0x7C00).all()) for part in parts)
+
+
 def mean_vectors(features: Features[T]) -> FlatVectors:
     """Return the mean vector of each example; otherwise like `all_vectors`."""
     means = kept_means(features)
@@ -114,7 +143,10 @@ def kept_means(features: Features[T]) -> FlatVectors:
     return FlatVectors(torch.cat(parts), torch.arange(len(counts), device=values.device))
 
 
-def check_same_shape(train: FlatVectors, test: FlatVectors) -> tuple[FlatVectors, FlatVectors]:
+Flat = TypeVar("Flat", FlatVectors, FlatArrays, FlatVectors | FlatArrays)
+
+
+def check_same_shape(train: Flat, test: Flat) -> tuple[Flat, Flat]:
     """Return both if their vectors have the same shape; raise UserError otherwise."""
     (_, *train_shape), (_, *test_shape) = train.values.shape, test.values.shape
     if train_shape != test_shape:
@@ -125,7 +157,12 @@ def check_same_shape(train: FlatVectors, test: FlatVectors) -> tuple[FlatVectors
     return train, test
 
 
-def class_labels(features: Features[int]) -> Int[Tensor, "e"]:
+def class_labels(features: Features[int]) -> Int[torch.Tensor, "e"]:
+    """Return `label_array` as a tensor."""
+    return torch.from_numpy(label_array(features))
+
+
+def label_array(features: Features[int]) -> Int[np.ndarray, "e"]:
     """Return the class index of each example; UserError if there are none, or a label is outside the class list."""
     _check_not_empty(features)
     if has_several_labels(features.examples):
@@ -137,7 +174,7 @@ def class_labels(features: Features[int]) -> Int[Tensor, "e"]:
             f"{features.examples[0].id} is annotated with times, but this probe predicts one class per video; choose a "
             "localization or segmentation probe from `vitascope ls probes`"
         )
-    labels = torch.tensor([example.truth for example in features.examples], dtype=torch.int64)
+    labels = np.array([example.truth for example in features.examples], np.int64)
     outside = (labels < 0) | (labels >= len(features.classes))
     if outside.any():
         raise UserError(
@@ -169,7 +206,7 @@ def _check_not_empty(features: Features[T]) -> None:
         raise UserError("no example of this split has vectors; run `vitascope embed` first")
 
 
-def _non_finite_message(features: Features[T], mask: Bool[Tensor, "e"]) -> str:
+def _non_finite_message(features: Features[T], mask: Bool[torch.Tensor, "e"]) -> str:
     return f"NaN or infinite vectors for {_list_examples(features, mask)}; did the encoder overflow there?"
 
 
@@ -190,8 +227,8 @@ def _shape_text(shape: Sequence[int]) -> str:
     return " x ".join(map(str, shape))
 
 
-def _list_examples(features: Features[T], mask: Bool[Tensor, "e"]) -> str:
-    indices = mask.nonzero().flatten().tolist()
+def _list_examples(features: Features[T], mask: Bool[torch.Tensor | np.ndarray, "e"]) -> str:
+    indices = np.flatnonzero(mask).tolist()
     names = ", ".join(features.examples[i].id for i in indices[:3])
     return f"{len(indices)} of {len(features.examples)} examples ({names}{', ...' if len(indices) > 3 else ''})"
 
@@ -205,7 +242,8 @@ def _flatten_batches(features: Features[T]) -> FlatVectors:
 
 
 def _flatten_stored(features: StoredFeatures) -> FlatVectors:
-    return FlatVectors(features.values, torch.repeat_interleave(features.offsets.diff()).to(features.values.device))
+    values, offsets = torch.as_tensor(features.values), torch.as_tensor(features.offsets)
+    return FlatVectors(values, torch.repeat_interleave(offsets.diff()).to(values.device))
 
 
 @dataclass(frozen=True)
@@ -214,7 +252,7 @@ class ClipSpans(Sequence[Float64[np.ndarray, "_ 2"]]):
 
     table: Float64[np.ndarray, "r 2"]
     """Start and end of every vector, seconds."""
-    offsets: Int[Tensor, "bounds"]
+    offsets: Int[torch.Tensor | np.ndarray, "bounds"]
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -233,16 +271,17 @@ class StoredFeatures:
 
     examples: Sequence[Example[Any]]
     classes: Sequence[str]
-    values: Float[Tensor, "r *shape"]
+    values: Float[torch.Tensor | np.ndarray, "r *shape"]
     """In single precision, or as the store has them; see `all_vectors` and `kept_vectors`."""
-    offsets: Int[Tensor, "bounds"]
+    offsets: Int[torch.Tensor | np.ndarray, "bounds"]
     spans: SpansPerExample = ()
     failures: Mapping[str, str] = field(default_factory=dict)
 
     def batches(self, size: int, order: Sequence[int] | None = None, draw: int | None = None) -> Iterator[Batch]:
         """Yield slices of the tensor; see `Features.batches`."""
-        for batch in _batch_rows(self.offsets, size, order, draw):
-            yield _pad_batch(self.values[batch.rows].float(), batch)
+        values = torch.as_tensor(self.values)
+        for batch in _batch_rows(torch.as_tensor(self.offsets), size, order, draw):
+            yield _pad_batch(values[batch.rows].float(), batch)
 
 
 @dataclass(frozen=True)
@@ -251,9 +290,9 @@ class MemmapFeatures:
 
     examples: Sequence[Example[Any]]
     classes: Sequence[str]
-    take: Callable[[Int[Tensor, "m"]], Float[Tensor, "m *shape"]]
+    take: Callable[[Int[torch.Tensor, "m"]], Float[torch.Tensor, "m *shape"]]
     """Reads rows by index."""
-    offsets: Int[Tensor, "bounds"]
+    offsets: Int[torch.Tensor, "bounds"]
     failures: Mapping[str, str] = field(default_factory=dict)
     spans: SpansPerExample = ()
 
@@ -266,13 +305,13 @@ class MemmapFeatures:
 class _BatchRows(NamedTuple):
     """Rows of the vectors of a batch, the mask of the padded slots they fill, and the examples they belong to."""
 
-    rows: Int[Tensor, "m"]
-    mask: Bool[Tensor, "b n"]
-    owner: Int[Tensor, "b"]
+    rows: Int[torch.Tensor, "m"]
+    mask: Bool[torch.Tensor, "b n"]
+    owner: Int[torch.Tensor, "b"]
 
 
 def _batch_rows(
-    offsets: Int[Tensor, "bounds"], size: int, order: Sequence[int] | None, draw: int | None
+    offsets: Int[torch.Tensor, "bounds"], size: int, order: Sequence[int] | None, draw: int | None
 ) -> Iterator[_BatchRows]:
     indices = torch.arange(len(offsets) - 1) if order is None else torch.as_tensor(order)
     for owner in torch.split(indices, size):
@@ -284,7 +323,7 @@ def _batch_rows(
         yield _BatchRows((start[:, None] + column[None])[mask], mask, owner)
 
 
-def _pad_batch(values: Float[Tensor, "m *shape"], batch: _BatchRows) -> Batch:
+def _pad_batch(values: Float[torch.Tensor, "m *shape"], batch: _BatchRows) -> Batch:
     if batch.mask.all():
         return Batch(values.unflatten(0, batch.mask.shape), batch.mask, batch.owner)
     padded = values.new_zeros((*batch.mask.shape, *values.shape[1:]))

@@ -6,9 +6,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
 from vitascope.core import files
+from vitascope.core.device import torch
 from vitascope.core.errors import UserError
 from vitascope.core.files import cache
 from vitascope.core.types import Card, digest

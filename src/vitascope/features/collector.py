@@ -21,7 +21,8 @@ from vitascope.features.decode_job import Changed, ClipHeader, ClipIndex, Decode
 from vitascope.features.freshness import Freshness
 from vitascope.features.gpu_lane import Lane
 from vitascope.features.pending import FinishedExample, PendingExample
-from vitascope.features.store import EmbeddedExample, Store, StoredEntry
+from vitascope.features.store import EmbeddedExample, Store
+from vitascope.features.store_lookup import StoredEntry
 from vitascope.features.view import View
 from vitascope.sampling.samplers import Sampler
 
@@ -67,7 +68,7 @@ class Collector:
         self._held: dict[View, set[str]] = {v: set() for v in stores}
         """Examples that a store holds, though another one lacks them."""
         self._finished: list[FinishedExample] = []
-        self._snapshots: dict[Store, tuple[int, dict[str, StoredEntry]]] = {}
+        self._snapshots: dict[Store, tuple[int, Mapping[str, StoredEntry]]] = {}
 
     @property
     def pixels(self) -> tuple[Any, ...]:
@@ -105,7 +106,7 @@ class Collector:
         stamp, known = self._snapshots[store]
         if stamp != store.seal_time():
             stamp, known = self._snapshots[store] = store.seal_time(), store.status()
-        return ChainMap(store.status(block), known)
+        return ChainMap(store.status(block), known)  # type: ignore[arg-type]  # only read
 
     def close(self) -> None:
         """Give up all claims."""

@@ -8,10 +8,9 @@ Several encoders share the decoding of every video, and each forms the batches t
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,72 +26,26 @@ from vitascope.encoders.base import Encoder
 from vitascope.encoders.precomputed import Release
 from vitascope.features.batch_size import DEFAULT_BATCH, fastest_batch
 from vitascope.features.batching import refuse_mixed
-from vitascope.features.blocks import WHOLE, Shard
 from vitascope.features.cluster_pool import ClusterJob, ClusterPool
 from vitascope.features.collector import Collector
 from vitascope.features.decode_group import decode_together, group_size, groups
 from vitascope.features.decode_job import Changed, DecodeJob, decode_example
 from vitascope.features.encode import encode_batch, encode_clips, encode_views
+from vitascope.features.extraction_options import ExtractionOptions as ExtractionOptions
+from vitascope.features.extraction_options import ExtractionSummary as ExtractionSummary
+from vitascope.features.extraction_options import store_key as store_key
 from vitascope.features.freshness import Freshness
 from vitascope.features.gpu_lane import lane_to
 from vitascope.features.released import copy_published
-from vitascope.features.store import Key, Store
+from vitascope.features.store import Store
 from vitascope.features.view import View
 
-PIPELINE = 2
-"""Version of decoding and pixel arithmetic; incremented whenever the same file would yield different pixels."""
 SLOTS = 32
 """Most clips that a decoding process keeps ready for the encoder."""
 ATTEMPTS = 3
 """Times that a file is read which changes while it is read."""
 OpenPool = Callable[[Sequence[Collector]], Pool[DecodeJob] | ClusterPool]
 """Gives what decodes for collectors."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExtractionOptions:
-    """How to run extraction; no option changes a vector."""
-
-    device: str = "cpu"
-    on: str = ""
-    """Cluster to compute on, `ray` or `ray://host:port`; empty: this process and its workers."""
-    cluster_device: str = ""
-    """Device of the encoders on the cluster; empty: GPUs if it has some."""
-    workers: int = 0
-    """Decoding processes; 0: all cores but one, which is left to the encoder."""
-    batch: int = DEFAULT_BATCH
-    """Clips per encoder batch; 0: as many as a GPU is fastest with (found by trying), 8 on others."""
-    timeout: float = 60.0
-    """Seconds without a frame after which a video counts as failed."""
-    retry_failed: bool = False
-    """Retry examples that failed before."""
-    full_digest: bool = False
-    """Identify video files by all their bytes, not by samples of them."""
-    shard: Shard = WHOLE
-    """Which part of the dataset to embed."""
-    quiet: bool = False
-    """Print no progress."""
-
-    @property
-    def processes(self) -> int:
-        """Number of decoding processes, with 0 resolved."""
-        return self.workers or max(1, (os.cpu_count() or 2) - 1)
-
-
-@dataclass(frozen=True)
-class ExtractionSummary:
-    """Summary of an extraction."""
-
-    failures: Mapping[str, str] = field(default_factory=dict)
-    """{example id: why it has no vector}, over all views."""
-    notes: Mapping[str, str] = field(default_factory=dict)
-    """{example id: warnings about a video that was decoded anyway}."""
-    encoded: int = 0
-    """Examples encoded now."""
-    clips: int = 0
-    """Clips encoded now."""
-    seconds: Mapping[str, float] = field(default_factory=dict)
-    """Time by phase: embed (wall clock), decode, encode."""
 
 
 def batch_for(encoder: Encoder, options: ExtractionOptions) -> int:
@@ -133,12 +86,6 @@ def decoder_pool(card: Card, options: ExtractionOptions, *others: Card) -> Pool[
 def decoders(card: Card, options: ExtractionOptions, workers: int) -> Pool[DecodeJob]:
     """Return a pool of so many workers."""
     return decoder_pool(card, replace(options, workers=workers))
-
-
-def store_key(dataset: Dataset[Any], card: Card, view: View) -> Key:
-    """Return the key under which the vectors of `dataset` through `view` are stored."""
-    name = dataset.key or dataset.name
-    return Key(dataset=name, card=card, sampler=view.sampler, reduce=view.reduce, pipeline=PIPELINE, layer=view.layer)
 
 
 def embed(

@@ -10,7 +10,7 @@ from vitascope.core.addresses import is_address
 from vitascope.core.file_identity import FULL, FileIdentity, FileState, identify, is_unchanged, state_of
 from vitascope.core.types import Example, digest
 from vitascope.features.decode_job import DecodeJob
-from vitascope.features.store import StoredEntry
+from vitascope.features.store_lookup import StoredEntry
 
 Known = Mapping[str, StoredEntry]
 FILES = "files:"

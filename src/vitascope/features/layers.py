@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from vitascope.core.errors import UserError
 from vitascope.core.text import nearest
 from vitascope.core.types import Card
-from vitascope.encoders.base import Encoder
-from vitascope.encoders.layers import block_layout
 from vitascope.features.view import View
+
+if TYPE_CHECKING:
+    from vitascope.encoders.base import Encoder
 
 LAST, ALL = "last", "all"
 
@@ -37,6 +39,8 @@ def layer_views(view: View, text: str, encoder: Encoder | Card) -> list[View]:
     """`view` on each of the layers that `text` names of an encoder; none for an empty text."""
     if not text:
         return []
+    from vitascope.encoders.layers import block_layout
+
     card = encoder if isinstance(encoder, Card) else encoder.card
     return [replace(view, layer=layer) for layer in resolved(text, len(block_layout(encoder).blocks), card.name)]
 

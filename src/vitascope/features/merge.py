@@ -24,10 +24,11 @@ from vitascope.core.errors import DamagedFileError, UserError
 from vitascope.core.files import atomic_file
 from vitascope.core.types import Dataset, digest
 from vitascope.features.blocks import SHARDS, Shard, ShardRecord, shard_records
-from vitascope.features.shards import ShardRows
-from vitascope.features.store import current_index, read_key, replace_index, stored_keys, write_lock
+from vitascope.features.shards import ShardColumns, ShardRows
+from vitascope.features.store import read_key, replace_index, stored_keys, write_lock
 from vitascope.features.store_check import check_store
 from vitascope.features.store_index import remedy, write_index
+from vitascope.features.store_lookup import current_index
 
 
 @dataclass
@@ -88,7 +89,8 @@ class _Part:
 
     def vectors(self, example: str) -> npt.NDArray[Any]:
         """Read the vectors of an example."""
-        return ShardRows(self.folder, self.table.take(self.places[example])).take(np.arange(len(self.places[example])))
+        rows = ShardColumns.of(self.table.take(self.places[example]))
+        return ShardRows(self.folder, rows).take(np.arange(len(self.places[example])))
 
 
 def merge(out: Path, roots: Sequence[Path], *, dataset: Dataset[Any] | None = None) -> list[MergeReport]:

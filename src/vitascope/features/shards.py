@@ -13,7 +13,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -84,24 +84,43 @@ def map_vectors(path: Path, folder: Path) -> Array:
         return mapped
 
 
+class ShardColumns(NamedTuple):
+    """What an index says of the shards."""
+
+    names: list[str]
+    shard: Array
+    """Shard of each row of the index, a number of `names`."""
+    row: Array
+    """Row in that shard."""
+    checksum: Array
+    last: list[int]
+    """Largest row in each shard."""
+
+    @classmethod
+    def of(cls, table: pa.Table) -> ShardColumns:
+        """Of the rows of an index."""
+        names = table["shard"].combine_chunks().dictionary_encode()
+        shard, row = names.indices.to_numpy(), table["row"].to_numpy()
+        last = np.full(len(names.dictionary), -1)
+        np.maximum.at(last, shard, row)
+        return cls(names.dictionary.to_pylist(), shard, row, table["checksum"].to_numpy(), last.tolist())
+
+
 class ShardRows:
     """Rows of several memory-mapped shards, read as one array."""
 
-    def __init__(self, folder: Path, table: pa.Table) -> None:
-        """`table`: the index of the store in `folder`."""
-        names = table["shard"].combine_chunks().dictionary_encode()
-        self.folder, self.names = folder, names.dictionary.to_pylist()
-        self.shard, self.row = names.indices.to_numpy(), table["row"].to_numpy()
-        self.checksum = table["checksum"].to_numpy()
+    def __init__(self, folder: Path, columns: ShardColumns) -> None:
+        """`columns`: of the index of the store in `folder`."""
+        self.folder = folder
+        self.names, self.shard, self.row, self.checksum, last = columns
         self.maps = [map_vectors(folder / n, folder) if n else np.zeros((0, 0), np.float16) for n in self.names]
         self.verified = [
             _verified_blocks(folder / n, m) if n else np.zeros(0, np.bool_)
             for n, m in zip(self.names, self.maps, strict=True)
         ]
-        sizes = np.array([len(m) for m in self.maps])
-        if len(table) and (beyond := self.row >= np.maximum(sizes, 0)[self.shard]).any():
-            wrong = self.names[self.shard[beyond][0]]
-            raise DamagedFileError(f"{folder / wrong}: has fewer rows than the index lists; {remedy(folder)}")
+        for name, mapped, row in zip(self.names, self.maps, last, strict=True):
+            if row >= len(mapped):
+                raise DamagedFileError(f"{folder / name}: has fewer rows than the index lists; {remedy(folder)}")
 
     def per_shard(self, chosen: Array) -> int:
         """Return the number of rows of a new shard."""

@@ -1,4 +1,7 @@
-"""Feature source: features of a dataset by one encoder through any view: in memory, on disk, or encoded live."""
+"""Feature source: features of a dataset by one encoder through any view: in memory, on disk, or encoded live.
+
+What encodes is imported where something is encoded: vectors that are stored are read without torch.
+"""
 
 from __future__ import annotations
 
@@ -8,27 +11,28 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
+import numpy.typing as npt
 
+from vitascope.core.device import torch
 from vitascope.core.errors import UserError
 from vitascope.core.file_identity import FULL
 from vitascope.core.types import Card, Dataset, Example
-from vitascope.encoders.base import Encoder
 from vitascope.encoders.precomputed import Release
 from vitascope.features.base import ClipSpans, Features, MemmapFeatures, StoredFeatures
-from vitascope.features.encode import encode_clips, reduce_tokens
-from vitascope.features.extract import ExtractionOptions, ExtractionSummary, embed_together, store_key
+from vitascope.features.extraction_options import ExtractionOptions, ExtractionSummary, store_key
 from vitascope.features.freshness import FILES, Freshness, Known, files_digest, inputs_digest
 from vitascope.features.imports import twelvelabs
-from vitascope.features.live import LiveFeatures
 from vitascope.features.store import MemmapRows, Store
 from vitascope.features.view import Reduce, View
 from vitascope.sampling.augmentations import find_drawn
 from vitascope.sampling.names import altered, clips_of
 from vitascope.sampling.samplers import Sampler
+
+if TYPE_CHECKING:
+    from vitascope.encoders.base import Encoder
 
 BYTES_PER_VALUE = 2
 """Bytes of a stored half-precision value."""
@@ -168,6 +172,8 @@ class FeatureSource:
         if view in self.stored_views:
             return load_memmap(self.dataset, self.card, view, ids=ids, root=self.root)
         assert not isinstance(self.encoder, Card), "`prepare` rejects such views"
+        from vitascope.features.live import LiveFeatures
+
         return self._open.enter_context(LiveFeatures(self.encoder, self.dataset, ids, view, options=self.options))
 
 
@@ -186,6 +192,8 @@ def prepare_together(requests: Sequence[tuple[FeatureSource, Sequence[View]]]) -
             source._outcome = error
     encoders = [(s.encoder, views) for s, views in stored if views and not isinstance(s.encoder, Card)]
     if encoders:
+        from vitascope.features.extract import embed_together
+
         first = stored[0][0]
         outcomes = iter(embed_together(encoders, first.dataset, root=first.root, options=first.options))
     for source, views in stored:
@@ -237,6 +245,8 @@ def values_per_clip(encoder: Encoder, reduce: Reduce, device: str = "cpu") -> in
     card = encoder.card
     if reduce == "clip":
         return card.dim
+    from vitascope.features.encode import encode_clips, reduce_tokens
+
     blank = torch.zeros(1, card.frames, card.size, card.size, 3, dtype=torch.uint8)
     return reduce_tokens(encode_clips(encoder, blank, device=device), reduce)[0].numel()
 
@@ -247,12 +257,14 @@ def _store(dataset: Dataset[Any], card: Card, view: View, root: Path) -> Store:
     return Store(root, store_key(dataset, card, view))
 
 
-def _with_vectors(dataset: Dataset[Any], ids: Sequence[str], offsets: Any) -> tuple[list[Any], torch.Tensor]:
+def _with_vectors(
+    dataset: Dataset[Any], ids: Sequence[str], offsets: npt.NDArray[np.int64]
+) -> tuple[list[Any], npt.NDArray[np.int64]]:
     """Return those of `ids` that have vectors, and the row offsets of these."""
     counts = np.diff(offsets)
     by_id = dataset.by_id()
     examples = [by_id[i] for i, count in zip(ids, counts, strict=True) if count]
-    return examples, torch.from_numpy(np.concatenate([[0], np.cumsum(counts[counts > 0])]))
+    return examples, np.concatenate([[0], np.cumsum(counts[counts > 0])])
 
 
 def load_stored(dataset: Dataset[Any], card: Card, view: View, *, ids: Sequence[str], root: Path) -> StoredFeatures:
@@ -262,7 +274,7 @@ def load_stored(dataset: Dataset[Any], card: Card, view: View, *, ids: Sequence[
     return StoredFeatures(examples, dataset.classes, _in_memory(memmap), offsets, ClipSpans(memmap.spans, offsets))
 
 
-def _in_memory(memmap: MemmapRows) -> torch.Tensor:
+def _in_memory(memmap: MemmapRows) -> npt.NDArray[Any]:
     """Read all rows as they are stored, few at a time: they are verified and gathered while the cache has them.
 
     Files that were mapped do not stay in memory beside the copy.
@@ -275,14 +287,14 @@ def _in_memory(memmap: MemmapRows) -> torch.Tensor:
         if start // step % STEPS_MAPPED == 0:
             memmap.unmap()
     memmap.unmap()
-    return torch.from_numpy(values)
+    return values
 
 
 def _to_device(features: StoredFeatures, device: str) -> StoredFeatures:
     """Move features to the GPU if `device` is one with room for the vectors and the computation on them."""
     if not device.startswith("cuda") or 3 * features.values.nbytes > torch.cuda.mem_get_info(device)[0]:
         return features
-    return replace(features, values=features.values.to(device))
+    return replace(features, values=torch.as_tensor(features.values, device=device))
 
 
 def load_memmap(dataset: Dataset[Any], card: Card, view: View, *, ids: Sequence[str], root: Path) -> MemmapFeatures:
@@ -293,6 +305,6 @@ def load_memmap(dataset: Dataset[Any], card: Card, view: View, *, ids: Sequence[
         examples,
         dataset.classes,
         lambda rows: torch.from_numpy(memmap.take(rows.numpy())).float(),
-        offsets,
+        torch.from_numpy(offsets),
         spans=ClipSpans(memmap.spans, offsets),
     )

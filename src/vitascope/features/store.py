@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -30,11 +30,11 @@ from vitascope.core.locks import writer_lock
 from vitascope.core.log import log
 from vitascope.core.types import LATER, Card, Span, digest, plain
 from vitascope.features.remote_store import RemoteParts, local_root
-from vitascope.features.shards import ShardRows, block_checksums, content_hash, to_half
+from vitascope.features.shards import ShardColumns, ShardRows, block_checksums, content_hash, to_half
 from vitascope.features.store_index import SCHEMA, deduplicate, read_index, remedy, write_index
+from vitascope.features.store_lookup import INDEX, ORDER, OpenIndex, StoredEntry, current_index, open_index
 from vitascope.sampling.names import Sampler, describe
 
-INDEX = "index.parquet"
 Array = npt.NDArray[Any]
 R = TypeVar("R")
 
@@ -87,21 +87,6 @@ class EmbeddedExample:
     note: str = ""
     stamp: str = ""
     content: str = ""
-
-
-class StoredEntry(NamedTuple):
-    """Record of an example in the store."""
-
-    status: str
-    """`ok`, or the reason why there is no vector."""
-    source: str
-    """Digest of the source; see `features.freshness.source_digest`."""
-    note: str
-    """Decoding warnings."""
-    stamp: str = ""
-    """State of the source file when it was decoded; see `core.file_identity`."""
-    content: str = ""
-    """Digest of the bytes of the source file."""
 
 
 @dataclass(frozen=True)
@@ -172,14 +157,16 @@ class Store:
         return FileLock(self.folder / "locks" / f"{block}.lock")
 
     def index(self) -> pa.Table:
-        """Return the index: one row per clip and one per failed example; sealed rows first, no example twice."""
-        return _retry_if_sealed(self.folder, lambda: current_index(self.folder))
+        """Return the index: one row per clip and one per failed example, by example and clip; no example twice."""
+        return self._open().table
 
-    def status(self, block: str | None = None) -> dict[str, StoredEntry]:
+    def _open(self) -> OpenIndex:
+        return _retry_if_sealed(self.folder, lambda: open_index(self.folder))
+
+    def status(self, block: str | None = None) -> Mapping[str, StoredEntry]:
         """Return the entry of every stored example; with `block`, only of those in the part of that block."""
-        table = self.index() if block is None else self._read(self.parts / f"{block}.parquet")
-        columns = table.select(["example", *StoredEntry._fields]).to_pydict()
-        return {e: StoredEntry(*values) for e, *values in zip(*columns.values(), strict=True)}
+        part = None if block is None else self._read(self.parts / f"{block}.parquet")
+        return (self._open() if part is None else OpenIndex.of(part)).entries()
 
     def _read(self, path: Path) -> pa.Table:
         return read_index(path, self.folder, self.folder.name)
@@ -229,28 +216,10 @@ class Store:
         return _retry_if_sealed(self.folder, lambda: self._memmap(examples))
 
     def _memmap(self, examples: Sequence[str]) -> MemmapRows:
-        table = current_index(self.folder)
-        names = table["example"].combine_chunks().dictionary_encode()
-        place = {name: i for i, name in enumerate(names.dictionary.to_pylist())}
-        codes = np.array([place.get(e, len(place)) for e in examples], dtype=np.int64)
-        code, clip = names.indices.to_numpy(), table["clip"].to_numpy()
-        order = np.lexsort((clip, code))
-        order = order[clip[order] >= 0]
-        start = np.searchsorted(code[order], codes, side="left")
-        count = np.searchsorted(code[order], codes, side="right") - start
-        offsets = np.concatenate([[0], np.cumsum(count)]).astype(np.int64)
-        within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], count)
-        chosen = order[np.repeat(start, count) + within]
-        spans = np.stack([table["start"].to_numpy()[chosen], table["end"].to_numpy()[chosen]], axis=1)
-        return MemmapRows(ShardRows(self.folder, table), chosen, offsets, spans)
-
-
-def current_index(folder: Path) -> pa.Table:
-    """Return the index of the store in `folder` and of its parts."""
-    # Parts first: a seal replaces the index before it removes parts, so nothing is lost between the two reads.
-    parts = sorted((folder / "parts").glob("*.parquet"), key=lambda p: (p.stat().st_mtime_ns, p))
-    sealed = read_index(folder / INDEX, folder, folder.name)
-    return deduplicate([sealed, *(read_index(p, folder, folder.name, needed=True) for p in parts)])
+        index = open_index(self.folder)
+        chosen, offsets = index.rows(examples)
+        spans = np.stack([index.table[side].to_numpy()[chosen] for side in ("start", "end")], axis=1)
+        return MemmapRows(ShardRows(self.folder, index.shards), chosen, offsets, spans)
 
 
 def replace_index(folder: Path, table: pa.Table) -> None:
@@ -258,7 +227,7 @@ def replace_index(folder: Path, table: pa.Table) -> None:
 
     What killed writers left behind goes too: the lock keeps out all others.
     """
-    table = _reshard(folder, table.sort_by([("example", "ascending"), ("clip", "ascending")]))
+    table = _reshard(folder, table.sort_by(ORDER))
     write_index(folder / INDEX, table, folder.name)
     keep = set(table["shard"].unique().to_pylist())
     for path in (p for p in folder.glob("vectors-*.safetensors") if p.name not in keep):
@@ -273,7 +242,7 @@ def _reshard(folder: Path, table: pa.Table) -> pa.Table:
     embedded = np.flatnonzero(table["clip"].to_numpy() >= 0)
     shards, rows = np.full(len(table), "", dtype=object), np.full(len(table), -1)
     checksums = np.full(len(table), -1)
-    source = ShardRows(folder, table)
+    source = ShardRows(folder, ShardColumns.of(table))
     for shard in source.outdated():
         raise DamagedFileError(f"{folder / source.names[shard]}: not what its name was made of; {remedy(folder)}")
     per_shard = source.per_shard(embedded)

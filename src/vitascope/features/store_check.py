@@ -15,9 +15,10 @@ import numpy as np
 import pyarrow as pa
 
 from vitascope.core.errors import UserError
-from vitascope.features.shards import ShardRows, map_vectors
-from vitascope.features.store import INDEX, read_key, replace_index, write_lock
+from vitascope.features.shards import ShardColumns, ShardRows, map_vectors
+from vitascope.features.store import read_key, replace_index, write_lock
 from vitascope.features.store_index import SCHEMA, deduplicate, read_index
+from vitascope.features.store_lookup import INDEX
 
 FILES = ("key.json", INDEX)
 LEVELS = 4
@@ -150,7 +151,7 @@ class _Check:
         if (beyond := row >= size).any():
             yield f"{int(beyond.sum())} rows lack", np.flatnonzero(beyond)
         inside = np.flatnonzero(~beyond)
-        rows = ShardRows(self.folder, table.take(pa.array(inside)))
+        rows = ShardRows(self.folder, ShardColumns.of(table.take(pa.array(inside))))
         for first, last in rows.damaged(0, rows.row, rows.checksum) if len(inside) else ():
             chosen = inside[(rows.row >= first) & (rows.row <= last)]
             yield f"rows {first} to {last} are not what was written", chosen

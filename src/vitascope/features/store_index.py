@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -72,18 +71,16 @@ def read_index(path: Path, folder: Path, key: str, *, needed: bool = False) -> p
     Raises DamagedFileError if it is not what was written, or belongs to another store.
     """
     try:
-        status = path.stat()
-        return _read(path, folder, key, (status.st_ino, status.st_size, status.st_mtime_ns))
+        return _read(path, folder, key)
     except FileNotFoundError:
         if needed:
             raise
         return SCHEMA.empty_table()
 
 
-@lru_cache(maxsize=4)  # a run reads the index of a store several times
-def _read(path: Path, folder: Path, key: str, _state: tuple[int, ...]) -> pa.Table:
+def _read(path: Path, folder: Path, key: str) -> pa.Table:
     with reading(path, remedy(folder)):
-        table = pq.ParquetFile(path).read()
+        table = pq.ParquetFile(path).read(use_threads=False)  # threads take more processor time than they save
         about = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
         table = table.replace_schema_metadata(None).combine_chunks()
         return _of_version_1(table, path, folder) if table.schema.names == FIRST else _checked(table, about, key)
@@ -134,7 +131,9 @@ def table_checksum(table: pa.Table) -> int:
     """Return a checksum of the values of all columns, whatever their layout in memory."""
     found = 0
     for column in table.columns:
-        array = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+        array = (
+            column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays([pa.array([], column.type), *column.chunks])
+        )
         found = zlib.crc32(str(array.null_count).encode(), found)
         if pa.types.is_string(array.type):
             found = zlib.crc32(pc.binary_length(array).fill_null(-1).to_numpy(zero_copy_only=False), found)
@@ -155,9 +154,10 @@ def _text(array: pa.StringArray) -> memoryview:
 
 def deduplicate(tables: Sequence[pa.Table]) -> pa.Table:
     """Concatenate tables, each example from one only: the latest, unless that is a failure of an unchanged source."""
-    table = pa.concat_tables([SCHEMA.empty_table(), *tables])
-    if sum(len(t) > 0 for t in tables) < 2:
-        return table
+    filled = [t for t in tables if len(t)]
+    if len(filled) < 2:
+        return filled[0] if filled else SCHEMA.empty_table()
+    table = pa.concat_tables(tables)
     table_of = np.repeat(np.arange(len(tables)), [len(t) for t in tables])
     rows = [table[name].to_numpy(zero_copy_only=False) for name in ("example", "clip", "source", "stamp", "content")]
     best: dict[str, tuple[int, bool, tuple[str, ...]]] = {}

@@ -187,7 +187,7 @@ def _embed(
 def _vectors(encoder: Encoder, dataset: Dataset[Any], view: View, root: Path) -> dict[str, np.ndarray]:
     """The vector of each video that has one."""
     stored = load_stored(dataset, encoder.card, view, ids=[e.id for e in dataset.examples], root=root)
-    return {e.id: row for e, row in zip(stored.examples, stored.values.float().numpy(), strict=True)}
+    return {e.id: row for e, row in zip(stored.examples, np.asarray(stored.values, np.float32), strict=True)}
 
 
 def _examined(

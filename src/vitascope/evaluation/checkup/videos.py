@@ -16,7 +16,7 @@ from vitascope.datasets.precomputed import DATASET
 from vitascope.datasets.readers.folder_lists import find_manifest
 from vitascope.datasets.readers.video_files import walk
 from vitascope.datasets.recordings import with_copies, with_recordings
-from vitascope.features.extract import ExtractionOptions
+from vitascope.features.extraction_options import ExtractionOptions
 
 FEWEST = 8
 """Fewest videos of which anything can be said."""

@@ -36,7 +36,7 @@ from vitascope.evaluation.maps.selection import Selection, selected
 from vitascope.evaluation.maps.thumbnails import thumbnails
 from vitascope.evaluation.maps.vectors import check_vectors, read_vectors, scaled
 from vitascope.features.export import file_name
-from vitascope.features.extract import ExtractionOptions
+from vitascope.features.extraction_options import ExtractionOptions
 from vitascope.metrics.neighborhoods import (
     SILHOUETTE_SHUFFLES,
     Nearest,

@@ -17,7 +17,7 @@ from vitascope.encoders.base import Encoder
 from vitascope.evaluation.maps.files import MAX_POINTS
 from vitascope.evaluation.maps.points import Points, Scale, Unit
 from vitascope.features.base import all_vectors, mean_vectors
-from vitascope.features.extract import ExtractionOptions
+from vitascope.features.extraction_options import ExtractionOptions
 from vitascope.features.imports.twelvelabs import Published
 from vitascope.features.source import FeatureSource, prepare_together
 from vitascope.features.view import View

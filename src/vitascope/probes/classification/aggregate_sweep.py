@@ -7,25 +7,24 @@ from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple, TypeAlias
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
-from torch import Tensor
 
+from vitascope.core.device import torch
 from vitascope.core.errors import UserError
 from vitascope.core.fields import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, check_fields
 from vitascope.core.types import Dataset, Score
 from vitascope.datasets.label_sets import is_multilabel
 from vitascope.features import aggregators
 from vitascope.features.aggregation import fit
-from vitascope.features.base import Features, all_vectors
+from vitascope.features.base import Features, all_vectors, kept_arrays
 from vitascope.features.view import View
 from vitascope.metrics import accuracy
 from vitascope.metrics.gains import Gain, gains
 from vitascope.metrics.stats import bootstrap, paired
 from vitascope.probes.base import JointlyScored, PredictionList, ScoredPredictions, TestPredictions, WorkloadSize
 from vitascope.probes.classification.model_selection import choose, selection_score, stratified_sample
-from vitascope.probes.classification.multilabel import class_targets
+from vitascope.probes.classification.multilabel import target_array
 from vitascope.probes.classification.set_similarity import SEES_ORDER
 from vitascope.probes.classification.voting import (
     Search,
@@ -129,7 +128,7 @@ class AggregateSweep(JointlyScored[int, SweepPrediction]):
 
     def predict(self, train: Features[Any], test: Features[Any], *, seed: int) -> PredictionList[SweepPrediction]:
         """Return the predictions of every aggregator; `seed` draws the queries of the selection."""
-        labels = class_targets(train)
+        labels = target_array(train)
         clips = torch.bincount(all_vectors(train).owner)
         if int(clips.max()) < 2:
             raise UserError(
@@ -137,7 +136,7 @@ class AggregateSweep(JointlyScored[int, SweepPrediction]):
                 "such as +train=multiclip:0.5/0.25+test=multiclip:0.5/0.25"
             )
         k = self.k or half_a_class(labels)
-        chosen = stratified_sample(labels, self.queries, seed)
+        chosen = stratified_sample(torch.from_numpy(labels), self.queries, seed).numpy()
         best, classes, backwards, scores = 0, list[Array](), list[Array](), list[float]()
         for number, name in enumerate(self.aggs):
             tried = self._try(name, train, test, labels, chosen=chosen, k=k)
@@ -151,7 +150,14 @@ class AggregateSweep(JointlyScored[int, SweepPrediction]):
         return PredictionList((SweepPrediction(*row, best) for row in columns), k=k, **about)
 
     def _try(
-        self, name: str, train: Features[Any], test: Features[Any], labels: Tensor, *, chosen: Tensor, k: int
+        self,
+        name: str,
+        train: Features[Any],
+        test: Features[Any],
+        labels: Int[Array, "e"],
+        *,
+        chosen: Int[Array, "m"],
+        k: int,
     ) -> _Tried:
         """Return what one aggregator predicts, and how well on the training set."""
         point = {"k": k, "tau": self.tau}
@@ -160,7 +166,7 @@ class AggregateSweep(JointlyScored[int, SweepPrediction]):
         held_out = held_out_neighbors(search, train.examples, chosen, of_test, k)
         shares = of_test.vote(point)
         reverse = look_up(turned, labels, len(train.classes), k).vote(point) if turned else shares
-        score = selection_score(torch.from_numpy(held_out.vote(point)), labels[chosen])
+        score = selection_score(torch.from_numpy(held_out.vote(point)), torch.from_numpy(labels[chosen]))
         return _Tried(shares, reverse.argmax(axis=1), score)
 
     def _searches(self, name: str, train: Features[Any], test: Features[Any]) -> tuple[Search, Search | None]:
@@ -170,11 +176,11 @@ class AggregateSweep(JointlyScored[int, SweepPrediction]):
             search = set_search(train, test, name, center=True, backwards=(first, second))  # type: ignore[arg-type]
             return search, search.turned() if SEES_ORDER[name] else None
         fitted = fit(aggregators.parse(name), train)
-        bank = all_vectors(fitted.apply(train, backwards=first))
-        queries = all_vectors(fitted.apply(test, backwards=second))
+        bank = kept_arrays(fitted.apply(train, backwards=first))
+        queries = kept_arrays(fitted.apply(test, backwards=second))
         if not fitted.aggregator.sees_order:
             return VectorSearch(bank, queries), None
-        turned = all_vectors(fitted.apply(test, backwards=not second))
+        turned = kept_arrays(fitted.apply(test, backwards=not second))
         return VectorSearch(bank, queries), VectorSearch(bank, turned)
 
     def score(self, predictions: Sequence[SweepPrediction], truth: Sequence[int]) -> dict[str, float]:

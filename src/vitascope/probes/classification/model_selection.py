@@ -7,11 +7,9 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-import torch
 from jaxtyping import Float, Int
-from torch import Tensor
 
-from vitascope.core.device import generator
+from vitascope.core.device import generator, torch
 from vitascope.core.errors import UserError
 from vitascope.core.types import Example
 from vitascope.metrics import accuracy
@@ -78,7 +76,7 @@ def _draw_units(examples: Sequence[Example[Any]], units: list[list[int]], seed: 
     return held
 
 
-def stratified_sample(labels: Targets, limit: int, seed: int) -> Int[Tensor, "m"]:
+def stratified_sample(labels: Targets, limit: int, seed: int) -> Int[torch.Tensor, "m"]:
     """Return ascending indices of at most `limit` examples, drawn by `seed`, stratified by class unless multi-label."""
     if len(labels) <= limit:
         return torch.arange(len(labels))
@@ -100,7 +98,7 @@ def _leaves_every_class(examples: Sequence[Example[Any]], members: Sequence[int]
     return left == {label for e in examples for label in labels_of(e)}
 
 
-def selection_score(scores: Float[Tensor, "n c"], labels: Targets) -> float:
+def selection_score(scores: Float[torch.Tensor, "n c"], labels: Targets) -> float:
     """Return top-1 accuracy in percent, or mAP of several labels; rows with NaN (unreadable, diverged) do not count."""
     if is_multilabel(labels):
         return multilabel.selection_score(scores, labels)

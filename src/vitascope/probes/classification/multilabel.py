@@ -6,33 +6,39 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
-from torch import Tensor
 
+from vitascope.core.device import torch
 from vitascope.core.types import Example
-from vitascope.features.base import Features, class_labels, has_several_labels
+from vitascope.features.base import Features, has_several_labels, label_array
 from vitascope.metrics import average_precision
 from vitascope.probes.base import ScoredPredictions, TestPredictions
 
 Array: TypeAlias = NDArray[Any]
 NO_CLASS = -1
 """Stands for the class of an example without labels."""
-Targets: TypeAlias = Int[Tensor, "_"] | Float[Tensor, "_ _"]
+TargetArray: TypeAlias = Int[Array, "_"] | Float[Array, "_ _"]
 """A class index per example, or, multi-label, 1 for each of its classes and 0 for the others."""
+Targets: TypeAlias = "Int[torch.Tensor, '_'] | Float[torch.Tensor, '_ _']"
+"""The same as a tensor; a string, as torch is imported when it is first used."""
 
 
 def class_targets(features: Features[Any]) -> Targets:
+    """Return `target_array` as a tensor."""
+    return torch.from_numpy(target_array(features))
+
+
+def target_array(features: Features[Any]) -> TargetArray:
     """Return the targets of each example; UserError if there are none, or a label is outside the class list."""
     if not has_several_labels(features.examples):
-        return class_labels(features)
+        return label_array(features)
     labels = [e.truth for e in features.examples]
-    return torch.from_numpy(average_precision.multi_hot(labels, len(features.classes)).astype(np.float32))
+    targets: TargetArray = average_precision.multi_hot(labels, len(features.classes)).astype(np.float32)
+    return targets
 
 
-def is_multilabel(targets: Targets) -> bool:
+def is_multilabel(targets: Targets | TargetArray) -> bool:
     """Return whether an example may have several labels."""
     return targets.ndim == 2
 
@@ -43,12 +49,12 @@ def labels_of(example: Example[Any]) -> tuple[int, ...]:
     return (truth or (NO_CLASS,)) if isinstance(truth, tuple) else (truth,)
 
 
-def probabilities_of(logits: Float[Tensor, "*b c"], *, multilabel: bool) -> Float[Tensor, "*b c"]:
+def probabilities_of(logits: Float[torch.Tensor, "*b c"], *, multilabel: bool) -> Float[torch.Tensor, "*b c"]:
     """Return the softmax of the logits; multi-label, their sigmoid."""
     return logits.sigmoid() if multilabel else logits.softmax(-1)
 
 
-def logit_errors(logits: Float[Tensor, "b p c"], targets: Targets) -> Float[Tensor, "b p c"]:
+def logit_errors(logits: Float[torch.Tensor, "b p c"], targets: Targets) -> Float[torch.Tensor, "b p c"]:
     """Return the gradient of each example's loss by its logits: cross-entropy, or `multilabel_loss`."""
     if is_multilabel(targets):
         return logits.sigmoid() - targets[:, None]
@@ -57,7 +63,9 @@ def logit_errors(logits: Float[Tensor, "b p c"], targets: Targets) -> Float[Tens
     return error
 
 
-def loss_and_errors(logits: Float[Tensor, "b c"], targets: Targets) -> tuple[Float[Tensor, "b"], Float[Tensor, "b c"]]:
+def loss_and_errors(
+    logits: Float[torch.Tensor, "b c"], targets: Targets
+) -> tuple[Float[torch.Tensor, "b"], Float[torch.Tensor, "b c"]]:
     """Return the loss of each example and its gradient by the logits."""
     if is_multilabel(targets):
         return multilabel_loss(logits, targets), logits.sigmoid() - targets
@@ -69,16 +77,18 @@ def loss_and_errors(logits: Float[Tensor, "b c"], targets: Targets) -> tuple[Flo
     return losses, error
 
 
-def multilabel_loss(logits: Float[Tensor, "*b c"], targets: Float[Tensor, "*b c"]) -> Float[Tensor, "*b"]:
+def multilabel_loss(
+    logits: Float[torch.Tensor, "*b c"], targets: Float[torch.Tensor, "*b c"]
+) -> Float[torch.Tensor, "*b"]:
     """Return the sum over the classes of the binary cross-entropy with a sigmoid.
 
     Classes are trained independently: the sum, unlike SlowFast's mean, leaves the step of a class the same however many
     others there are.
     """
-    return F.binary_cross_entropy_with_logits(logits, targets, reduction="none").sum(-1)
+    return torch.nn.functional.binary_cross_entropy_with_logits(logits, targets, reduction="none").sum(-1)
 
 
-def selection_score(scores: Float[Tensor, "n c"], targets: Targets) -> float:
+def selection_score(scores: Float[torch.Tensor, "n c"], targets: Targets) -> float:
     """Return mAP in percent by which one of several models is chosen, without rows of NaN; 0 if it is not defined."""
     valid = ~scores.isnan().any(dim=1).cpu()
     labels = [row.nonzero()[:, 0].tolist() for row in targets.cpu()[valid]]

@@ -1,57 +1,62 @@
-"""Exact nearest neighbors by cosine similarity, independent of the order of the bank and of how work is split."""
+"""Exact nearest neighbors by cosine similarity, independent of the order of the bank and of how work is split.
+
+With numpy: importing torch takes longer than a search among 10,000 vectors. `nearest_on_device` does the same on a GPU.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import repeat
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
-import torch
+import numpy as np
 from jaxtyping import Float, Int, Shaped
-from torch import Tensor
+from numpy.typing import NDArray
 
+Array: TypeAlias = NDArray[Any]
 EPSILON = 1e-12
 """Lower bound of a norm: a zero vector stays zero, similar to nothing."""
 TILE = 2048
 """Queries and bank vectors multiplied at once: 16 MB of similarities, which fit the last-level cache."""
 MARGINS = (16, 128, 1024)
 """Candidates beyond k that float32 keeps for float64 to rerank; the next margin applies if one may be too small."""
+RERANKED = 2**20
+"""Values of candidates that are reranked at once, which fit the cache."""
 
 
 class Neighbors(NamedTuple):
     """The nearest bank vectors of each query, nearest first; ties in order of index."""
 
-    similarities: Float[Tensor, "q k"]
-    indices: Int[Tensor, "q k"]
+    similarities: Float[Array, "q k"]
+    indices: Int[Array, "q k"]
 
 
 class Apart(NamedTuple):
     """Which bank vectors are no neighbors of which queries: those of the same unit."""
 
-    queries: Int[Tensor, "q"]
-    bank: Int[Tensor, "b"]
+    queries: Int[Array, "q"]
+    bank: Int[Array, "b"]
 
 
 class _Bank(NamedTuple):
     """The bank as it is kept, perhaps in half precision, what is subtracted from it, and its norms after that."""
 
-    values: Float[Tensor, "b d"]
-    shift: Float[Tensor, "d"] | None
-    norms: Float[Tensor, "b"]
-    units: Int[Tensor, "b"] | None
+    values: Float[Array, "b d"]
+    shift: Float[Array, "d"] | None
+    norms: Float[Array, "b"]
+    units: Int[Array, "b"] | None
     """Units that queries are kept apart from."""
 
 
 def neighbors(
-    queries: Float[Tensor, "q d"],
-    bank: Float[Tensor, "b d"],
+    queries: Float[Array, "q d"],
+    bank: Float[Array, "b d"],
     k: int,
     *,
-    shift: Float[Tensor, "d"] | None = None,
+    shift: Float[Array, "d"] | None = None,
     apart: Apart | None = None,
-    device: torch.device | str | None = None,
 ) -> Neighbors:
-    """Return the min(k, b) nearest vectors of `bank` to each query by cosine, on `device` (that of the bank if None).
+    """Return the min(k, b) nearest vectors of `bank` to each query by cosine.
 
     Exact: float32 products select k and some more candidates, whose cosines are computed in float64 and rounded to
     float32, so that neither order nor ties depend on how work is split or on the matrix multiplication library.
@@ -59,36 +64,35 @@ def neighbors(
     than k remain, the others are infinitely far away. Memory beyond the input, which may be in half precision: one tile
     of similarities and the candidates.
     """
-    bank = bank if device is None else bank.to(device)
     kept = _Bank(bank, shift, _bank_norms(bank, shift), apart.bank if apart else None)
     units = _tiles(apart.queries) if apart else repeat(None)
     parts = [
-        _nearest(_single(part.to(bank.device), shift), kept, min(k, len(bank)), units=own)
+        _nearest(_single(part, shift), kept, min(k, len(bank)), units=own)
         for part, own in zip(_tiles(queries), units, strict=False)
     ]
-    return Neighbors(torch.cat([s for s, _ in parts]), torch.cat([i for _, i in parts]))
+    return Neighbors(np.concatenate([s for s, _ in parts]), np.concatenate([i for _, i in parts]))
 
 
-def mean_vector(values: Float[Tensor, "n d"]) -> Float[Tensor, "d"]:
+def mean_vector(values: Float[Array, "n d"]) -> Float[Array, "d"]:
     """Return the mean of all vectors, summed in double precision."""
-    parts = torch.split(values, TILE)
-    sums = torch.empty(len(parts), values.shape[1], dtype=torch.float64, device=values.device)
-    for own, part in zip(sums, parts, strict=True):  # in place, see `_bank_norms`
-        torch.sum(part.double(), dim=0, out=own)
-    return (sums.sum(dim=0) / len(values)).float()
+    total = np.zeros(values.shape[1])
+    for part in _tiles(values):
+        total += _single(part, None).sum(axis=0, dtype=np.float64)
+    return (total / len(values)).astype(np.float32)
 
 
-def _single(values: Float[Tensor, "*n d"], shift: Float[Tensor, "d"] | None) -> Float[Tensor, "*n d"]:
+def _single(values: Float[Array, "*n d"], shift: Float[Array, "d"] | None) -> Float[Array, "*n d"]:
     """Vectors in single precision, without the shift."""
-    return values.float() if shift is None else values.float() - shift
+    single = values.astype(np.float32, copy=shift is not None)
+    return single if shift is None else np.subtract(single, shift, out=single)
 
 
 def _nearest(
-    queries: Float[Tensor, "q d"],
+    queries: Float[Array, "q d"],
     bank: _Bank,
     k: int,
     *,
-    units: Int[Tensor, "q"] | None,
+    units: Int[Array, "q"] | None,
     margins: Sequence[int] = MARGINS,
 ) -> Neighbors:
     size, dim = bank.values.shape
@@ -96,7 +100,7 @@ def _nearest(
     candidates, smallest = _find_candidates(queries, bank, count, units=units)
     result = _rerank(queries, bank, candidates, k=k)
     # four times the typical error of a float32 product of unit vectors: within it, a discarded vector may belong
-    uncertain = result.similarities[:, -1] - smallest < 4 * dim**0.5 * 2**-24
+    uncertain = result.similarities[:, -1] < smallest + 4 * dim**0.5 * 2**-24
     if count < size and len(margins) > 1 and uncertain.any():
         own = None if units is None else units[uncertain]
         wider = _nearest(queries[uncertain], bank, k, units=own, margins=margins[1:])
@@ -104,41 +108,38 @@ def _nearest(
     return result
 
 
-def _tiles(values: Shaped[Tensor, "n *d"]) -> Iterator[Shaped[Tensor, "m *d"]]:
+def _tiles(values: Shaped[Array, "n *d"]) -> Iterator[Shaped[Array, "m *d"]]:
     """Split into parts of nearly equal size: kernels for a thin remainder round differently, even row by row."""
-    yield from torch.tensor_split(values, max(1, -(-len(values) // TILE)))
+    yield from np.array_split(values, max(1, -(-len(values) // TILE)))
 
 
-def _norms(values: Float[Tensor, "n d"]) -> Float[Tensor, "n"]:
-    norms: Tensor = torch.linalg.vector_norm(values, dim=1, dtype=torch.float64)
-    return norms.clamp_(min=EPSILON)
+def _norms(values: Float[Array, "n d"]) -> Float[Array, "n"]:
+    norms: Array = np.sqrt(np.einsum("nd,nd->n", values, values, dtype=np.float64))
+    return np.maximum(norms, EPSILON, out=norms)
 
 
-def _bank_norms(bank: Float[Tensor, "b d"], shift: Float[Tensor, "d"] | None) -> Float[Tensor, "b"]:
-    # in place: small results among large temporaries would keep the memory of these from being used again
-    norms = torch.empty(len(bank), dtype=torch.float64, device=bank.device)
-    for part, own in zip(_tiles(bank), _tiles(norms), strict=True):
-        own.copy_(_norms(_single(part, shift)))
-    return norms
+def _bank_norms(bank: Float[Array, "b d"], shift: Float[Array, "d"] | None) -> Float[Array, "b"]:
+    return np.concatenate([_norms(_single(part, shift)) for part in _tiles(bank)])
 
 
 def _find_candidates(
-    queries: Float[Tensor, "q d"], bank: _Bank, k: int, *, units: Int[Tensor, "q"] | None
-) -> tuple[Int[Tensor, "q k"], Float[Tensor, "q"]]:
+    queries: Float[Array, "q d"], bank: _Bank, k: int, *, units: Int[Array, "q"] | None
+) -> tuple[Int[Array, "q k"], Float[Array, "q"]]:
     """Return the bank indices of the k largest float32 cosines of each query, unordered, and the smallest of them.
 
     -1 where fewer than k remain; the smallest is minus infinity then.
     """
     # a matrix-vector kernel gives equal vectors unequal products, depending on their position
-    rows = torch.nn.functional.pad(queries, (0, 0, 0, max(0, 8 - len(queries))))
-    unit = (rows.double() / _norms(rows)[:, None]).float()
-    best = _TopK(len(rows), k, queries.device)
+    rows = np.pad(queries, ((0, max(0, 8 - len(queries))), (0, 0)))
+    unit = (rows / _norms(rows)[:, None]).astype(np.float32)
+    best = _TopK(len(rows), k)
     start = 0
     for part in _tiles(bank.values):
         stop = start + len(part)
-        products = unit @ (_single(part, bank.shift) / bank.norms[start:stop, None].float()).T
+        vectors = _single(part, bank.shift)
+        products = unit @ (vectors / bank.norms[start:stop, None].astype(np.float32)).T
         if units is not None and bank.units is not None:
-            products[: len(queries)].masked_fill_(units[:, None] == bank.units[start:stop], -torch.inf)
+            products[: len(queries)][units[:, None] == bank.units[start:stop]] = -np.inf
         best.add(products, start)
         start = stop
     best.drop()
@@ -152,76 +153,76 @@ class _TopK:
     be among them are discarded by one comparison; the others collect in `keys` until a row is full.
     """
 
-    EMPTY = torch.iinfo(torch.int64).min
+    EMPTY = np.iinfo(np.int64).min
 
-    def __init__(self, queries: int, k: int, device: torch.device) -> None:
+    def __init__(self, queries: int, k: int) -> None:
         self.k = k
-        self.keys = torch.full((queries, k + TILE), self.EMPTY, device=device)
-        self.filled = torch.zeros(queries, dtype=torch.int64, device=device)
-        self.least = torch.full((queries, 1), -torch.inf, device=device)
+        self.keys = np.full((queries, k + TILE), self.EMPTY)
+        self.filled = np.zeros(queries, np.int64)
+        self.least = np.full((queries, 1), -np.inf, np.float32)
 
-    def add(self, similarities: Float[Tensor, "q b"], start: int) -> None:
+    def add(self, similarities: Float[Array, "q b"], start: int) -> None:
         """Add similarities to the bank vectors from `start` on; starts must ascend."""
-        if start == 0 and similarities.shape[1] >= self.k:
-            kth = similarities.topk(self.k, dim=1, sorted=False).values.amin(dim=1, keepdim=True)
-            self.least = kth.nextafter(kth.new_tensor(-torch.inf))
-        row, column = (similarities > self.least).nonzero(as_tuple=True)
-        counts = torch.bincount(row, minlength=len(self.keys))
-        if int((self.filled + counts).max()) > self.keys.shape[1]:
+        width = similarities.shape[1]
+        if start == 0 and width >= self.k:
+            kth = np.partition(similarities, width - self.k, axis=1)[:, width - self.k, None]
+            self.least = np.nextafter(kth, np.float32(-np.inf))
+        row, column = divmod(np.flatnonzero(similarities > self.least), width)
+        counts = np.bincount(row, minlength=len(self.keys))
+        if (self.filled + counts).max() > self.keys.shape[1]:
             self.drop()
             return self.add(similarities, start)
-        place = torch.arange(len(row), device=row.device) - (counts.cumsum(0) - counts)[row] + self.filled[row]
+        place = np.arange(len(row)) - (counts.cumsum() - counts)[row] + self.filled[row]
         self.keys[row, place] = _pack(similarities[row, column], column + start)
         self.filled += counts
-        if int(self.filled.sum()) > 2 * self.k * len(self.keys):
+        if self.filled.sum() > 2 * self.k * len(self.keys):
             self.drop()
         return None
 
     def drop(self) -> None:
         """Discard all but the k largest."""
         width = max(int(self.filled.max()), self.k)
-        largest = self.keys[:, :width].topk(self.k, dim=1, sorted=False).values
-        self.keys.fill_(self.EMPTY)
+        largest = np.partition(self.keys[:, :width], width - self.k, axis=1)[:, width - self.k :]
+        self.keys[:, self.k : width] = self.EMPTY
         self.keys[:, : self.k] = largest
-        self.filled.fill_(self.k)
-        least = largest.amin(dim=1, keepdim=True)
-        self.least = _similarity(least).masked_fill_(least == self.EMPTY, -torch.inf)
+        self.filled.fill(self.k)
+        least = largest.min(axis=1, keepdims=True)
+        self.least = np.where(least == self.EMPTY, np.float32(-np.inf), _similarity(least))
 
-    def indices(self) -> Int[Tensor, "q k"]:
+    def indices(self) -> Int[Array, "q k"]:
         """Return the bank indices of the k largest, after `drop`; -1 where there are fewer."""
         kept = self.keys[:, : self.k]
-        return (0xFFFFFFFF - (kept & 0xFFFFFFFF)).masked_fill_(kept == self.EMPTY, -1)
+        found: Array = np.where(kept == self.EMPTY, -1, 0xFFFFFFFF - (kept & 0xFFFFFFFF))
+        return found
 
 
-def _pack(similarity: Float[Tensor, "n"], index: Int[Tensor, "n"]) -> Int[Tensor, "n"]:
-    bits = (similarity + 0.0).view(torch.int32)  # + 0: minus zero equals zero
-    ordered = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
-    return (ordered.to(torch.int64) << 32) | (0xFFFFFFFF - index)
+def _pack(similarity: Float[Array, "n"], index: Int[Array, "n"]) -> Int[Array, "n"]:
+    bits = (similarity + np.float32(0)).view(np.int32)  # + 0: minus zero equals zero
+    ordered = np.where(bits < 0, bits ^ 0x7FFFFFFF, bits).astype(np.int64)
+    keys: Array = (ordered << 32) | (0xFFFFFFFF - index)
+    return keys
 
 
-def _similarity(key: Int[Tensor, "*n"]) -> Float[Tensor, "*n"]:
-    bits = (key >> 32).to(torch.int32)
-    return torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).view(torch.float32)
+def _similarity(key: Int[Array, "*n"]) -> Float[Array, "*n"]:
+    bits = (key >> 32).astype(np.int32)
+    similarity: Array = np.where(bits < 0, bits ^ 0x7FFFFFFF, bits).view(np.float32)
+    return similarity
 
 
-def _rerank(queries: Float[Tensor, "q d"], bank: _Bank, candidates: Int[Tensor, "q c"], *, k: int) -> Neighbors:
+def _rerank(queries: Float[Array, "q d"], bank: _Bank, candidates: Int[Array, "q c"], *, k: int) -> Neighbors:
     """Return the k best candidates by cosines computed in float64 and rounded to float32, sorted."""
-    candidates = candidates.sort(dim=1).values
+    candidates = np.sort(candidates, axis=1)
     missing = candidates < 0
-    candidates = candidates.clamp_(min=0)
-    query_norms = _norms(queries)[:, None]
-    cosines = torch.empty(candidates.shape, device=bank.values.device)
-    count, dim = candidates.shape[1], bank.values.shape[1]
-    at_once = max(1, 2**20 // (count * dim))  # fits the cache
-    near = bank.values.new_empty(at_once, count, dim)
-    wide = near.double()
+    np.maximum(candidates, 0, out=candidates)
+    norms = _norms(queries)[:, None]
+    cosines = np.empty(candidates.shape, np.float32)
+    at_once = max(1, RERANKED // (candidates.shape[1] * queries.shape[1]))
     for start in range(0, len(queries), at_once):
         part = slice(start, start + at_once)
-        query, index = queries[part].double(), candidates[part]
-        vectors, products = near[: len(query)], wide[: len(query)]
-        torch.index_select(bank.values, 0, index.flatten(), out=vectors.view(-1, dim))
+        products = _single(bank.values[candidates[part]], bank.shift).astype(np.float64)
         # a sum along rows treats all rows equally; a matrix product may not
-        dots = products.copy_(_single(vectors, bank.shift)).mul_(query[:, None]).sum(dim=2)
-        cosines[part] = dots / bank.norms[index] / query_norms[part]
-    similarities, order = cosines.masked_fill_(missing, -torch.inf).sort(dim=1, descending=True, stable=True)
-    return Neighbors(similarities[:, :k], candidates.gather(1, order)[:, :k])
+        dots = np.multiply(products, queries[part, None], out=products).sum(axis=2)
+        cosines[part] = dots / bank.norms[candidates[part]] / norms[part]
+    cosines[missing] = -np.inf
+    order = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
+    return Neighbors(np.take_along_axis(cosines, order, axis=1), np.take_along_axis(candidates, order, axis=1))

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal, NamedTuple, TypeAlias
 
-import torch
 from jaxtyping import Float, Int
-from torch import Tensor
 
+from vitascope.core.device import torch
 from vitascope.features.aggregation import Sequences
 from vitascope.probes.classification.nearest_neighbors import Neighbors
 
@@ -26,9 +25,9 @@ DECIMALS = 6
 class _Tile(NamedTuple):
     """Videos of similar length, padded by repeating their last clip."""
 
-    places: Int[Tensor, "v"]
-    clips: Float[Tensor, "v n d"]
-    counts: Int[Tensor, "v"]
+    places: Int[torch.Tensor, "v"]
+    clips: Float[torch.Tensor, "v n d"]
+    counts: Int[torch.Tensor, "v"]
 
 
 def set_neighbors(queries: Sequences, bank: Sequences, k: int, measure: Measure) -> Neighbors:
@@ -49,7 +48,7 @@ def set_neighbors(queries: Sequences, bank: Sequences, k: int, measure: Measure)
             found[:, part.places] = _similarities(tile, part, measure)
         best = found.round(decimals=DECIMALS).sort(dim=1, descending=True, stable=True)
         similarities[tile.places], indices[tile.places] = best.values[:, :k], best.indices[:, :k]
-    return Neighbors(similarities, indices)
+    return Neighbors(similarities.cpu().numpy(), indices.cpu().numpy())
 
 
 def _tiles(sets: Sequences, size: int) -> Iterator[_Tile]:
@@ -62,7 +61,7 @@ def _tiles(sets: Sequences, size: int) -> Iterator[_Tile]:
         yield _Tile(places, sets.values[rows], counts)
 
 
-def _similarities(one: _Tile, other: _Tile, measure: Measure) -> Float[Tensor, "q b"]:
+def _similarities(one: _Tile, other: _Tile, measure: Measure) -> Float[torch.Tensor, "q b"]:
     """Return the similarity of each video of `one` with each of `other`."""
     (q, n, d), (b, m, _) = one.clips.shape, other.clips.shape
     cosines = (one.clips.reshape(q * n, d) @ other.clips.reshape(b * m, d).T).view(q, n, b, m)
@@ -76,15 +75,17 @@ def _similarities(one: _Tile, other: _Tile, measure: Measure) -> Float[Tensor, "
     return (1 - total / torch.maximum(*lengths)).view(q, b)
 
 
-def _mean_of_first(values: Float[Tensor, "q b n"], counts: Int[Tensor, "_ _"]) -> Float[Tensor, "q b"]:
+def _mean_of_first(
+    values: Float[torch.Tensor, "q b n"], counts: Int[torch.Tensor, "_ _"]
+) -> Float[torch.Tensor, "q b"]:
     """Return the mean of the first `counts` values of each row."""
     kept = torch.arange(values.shape[2], device=values.device) < counts[..., None]
     return (values * kept).sum(dim=2) / counts
 
 
 def aligned_cost(
-    costs: Float[Tensor, "n m p"], rows: Int[Tensor, "p"], columns: Int[Tensor, "p"]
-) -> Float[Tensor, "p"]:
+    costs: Float[torch.Tensor, "n m p"], rows: Int[torch.Tensor, "p"], columns: Int[torch.Tensor, "p"]
+) -> Float[torch.Tensor, "p"]:
     """Return the least sum of costs on a monotonic path from the first cell to (`rows` - 1, `columns` - 1), per pair.
 
     A path goes on by one row, one column or both. All pairs advance together, a cell at a time.

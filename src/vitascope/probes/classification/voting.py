@@ -7,17 +7,15 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
-from torch import Tensor
 
+from vitascope.core.device import torch
 from vitascope.core.errors import UserError
 from vitascope.core.types import Example
 from vitascope.features.aggregation import Sequences, as_stored, in_time
-from vitascope.features.base import Features, FlatVectors, check_same_shape, mean_vectors
-from vitascope.probes.classification.multilabel import Targets, is_multilabel, labels_of
+from vitascope.features.base import Features, FlatArrays, FlatVectors, check_same_shape, mean_vectors
+from vitascope.probes.classification.multilabel import TargetArray, is_multilabel, labels_of
 from vitascope.probes.classification.nearest_neighbors import TILE, Apart, Neighbors, mean_vector, neighbors
 from vitascope.probes.classification.set_similarity import SEES_ORDER, Measure, set_neighbors
 
@@ -26,10 +24,11 @@ MOST_NEIGHBORS = 20
 """Largest default k: that of DINO, the best of 10 to 200 on ImageNet."""
 
 
-def half_a_class(labels: Targets) -> int:
+def half_a_class(labels: TargetArray) -> int:
     """Return the default k: 20, but at most half the vectors of a median class, so that it can win the vote."""
-    sizes = labels.sum(dim=0) if is_multilabel(labels) else torch.bincount(labels)
-    return min(MOST_NEIGHBORS, max(1, int(sizes[sizes > 0].median()) // 2))
+    sizes = labels.sum(axis=0) if is_multilabel(labels) else np.bincount(labels)
+    present = np.sort(sizes[sizes > 0])
+    return min(MOST_NEIGHBORS, max(1, int(present[(len(present) - 1) // 2]) // 2))  # of two middle ones, the smaller
 
 
 @runtime_checkable
@@ -37,12 +36,12 @@ class Search(Protocol):
     """A bank of training vectors, or of videos as sets of clips, and the test examples that are looked up in it."""
 
     @property
-    def owner(self) -> Int[Tensor, "b"]:
+    def owner(self) -> Int[Array, "b"]:
         """The training example of each entry of the bank."""
         ...
 
     @property
-    def query_owner(self) -> Int[Tensor, "q"]:
+    def query_owner(self) -> Int[Array, "q"]:
         """The test example of each query."""
         ...
 
@@ -50,7 +49,7 @@ class Search(Protocol):
         """The k nearest entries of each query."""
         ...
 
-    def of_train(self, entries: Int[Tensor, "m"], k: int, units: Int[Tensor, "b"]) -> Neighbors:
+    def of_train(self, entries: Int[Array, "m"], k: int, units: Int[Array, "b"]) -> Neighbors:
         """The k nearest entries of entries of the bank that are of another unit; infinitely far where there is none."""
         ...
 
@@ -59,33 +58,51 @@ class Search(Protocol):
 class VectorSearch:
     """Search by the cosine of vectors."""
 
-    bank: FlatVectors
-    queries: FlatVectors
-    shift: Float[Tensor, "d"] | None = None
+    bank: FlatArrays | FlatVectors
+    queries: FlatArrays | FlatVectors
+    shift: Any = None
     """Subtracted from all vectors."""
 
     @property
-    def owner(self) -> Int[Tensor, "b"]:
+    def owner(self) -> Int[Array, "b"]:
         """The training example of each vector."""
-        return self.bank.owner
+        return _host(self.bank.owner)
 
     @property
-    def query_owner(self) -> Int[Tensor, "q"]:
+    def query_owner(self) -> Int[Array, "q"]:
         """The test example of each vector."""
-        return self.queries.owner
+        return _host(self.queries.owner)
 
     def of_test(self, k: int) -> Neighbors:
         """The k nearest vectors of each test vector."""
-        return neighbors(self.queries.values, self.bank.values, k, shift=self.shift)
+        return self._neighbors(self.queries.values, k)
 
-    def of_train(self, entries: Int[Tensor, "m"], k: int, units: Int[Tensor, "b"]) -> Neighbors:
+    def of_train(self, entries: Int[Array, "m"], k: int, units: Int[Array, "b"]) -> Neighbors:
         """The k nearest vectors of vectors of the bank, of another unit."""
-        apart = Apart(units[entries], units)
-        return neighbors(self.bank.values[entries], self.bank.values, k, shift=self.shift, apart=apart)
+        return self._neighbors(self.bank.values[entries], k, Apart(units[entries], units))
 
     def centered(self) -> VectorSearch:
         """Both without the mean of the bank."""
-        return replace(self, shift=mean_vector(self.bank.values))
+        if isinstance(self.bank, FlatArrays):
+            return replace(self, shift=mean_vector(self.bank.values))
+        from vitascope.probes.classification import nearest_on_device
+
+        return replace(self, shift=nearest_on_device.mean_vector(self.bank.values))
+
+    def _neighbors(self, queries: Any, k: int, apart: Apart | None = None) -> Neighbors:
+        """Search where the bank is."""
+        if isinstance(self.bank, FlatArrays):
+            return neighbors(queries, self.bank.values, k, shift=self.shift, apart=apart)
+        from vitascope.probes.classification import nearest_on_device
+
+        bank = self.bank.values
+        units = apart and nearest_on_device.Apart(*(torch.from_numpy(u).to(bank.device) for u in apart))
+        found = nearest_on_device.neighbors(torch.as_tensor(queries), bank, k, shift=self.shift, apart=units)
+        return Neighbors(*(_host(part) for part in found))
+
+
+def _host(values: Array | torch.Tensor) -> Array:
+    return values if isinstance(values, np.ndarray) else values.cpu().numpy()
 
 
 @dataclass(frozen=True)
@@ -97,14 +114,14 @@ class SetSearch:
     measure: Measure
 
     @property
-    def owner(self) -> Int[Tensor, "b"]:
+    def owner(self) -> Int[Array, "b"]:
         """Every training example is one entry."""
-        return torch.arange(len(self.bank.counts), device=self.bank.values.device)
+        return np.arange(len(self.bank.counts))
 
     @property
-    def query_owner(self) -> Int[Tensor, "q"]:
+    def query_owner(self) -> Int[Array, "q"]:
         """Every test example is one query."""
-        return torch.arange(len(self.queries.counts), device=self.queries.values.device)
+        return np.arange(len(self.queries.counts))
 
     def turned(self) -> SetSearch:
         """The same with the clips of the test videos in reverse order."""
@@ -114,14 +131,15 @@ class SetSearch:
         """The k most similar training videos of each test video."""
         return set_neighbors(self.queries, self.bank, k, self.measure)
 
-    def of_train(self, entries: Int[Tensor, "m"], k: int, units: Int[Tensor, "b"]) -> Neighbors:
+    def of_train(self, entries: Int[Array, "m"], k: int, units: Int[Array, "b"]) -> Neighbors:
         """The k most similar training videos of training videos, of another unit."""
-        largest = int(torch.bincount(units)[units[entries]].max())
-        nearest = set_neighbors(self.bank.take(entries), self.bank, k + largest, self.measure)
+        largest = int(np.bincount(units)[units[entries]].max())
+        chosen = torch.from_numpy(entries).to(self.bank.values.device)
+        nearest = set_neighbors(self.bank.take(chosen), self.bank, k + largest, self.measure)
         excluded = units[nearest.indices] == units[entries, None]
-        columns = excluded.to(torch.uint8).argsort(dim=1, stable=True)[:, :k]
-        similarities = nearest.similarities.masked_fill(excluded, -torch.inf)
-        return Neighbors(similarities.gather(1, columns), nearest.indices.gather(1, columns))
+        columns = excluded.argsort(axis=1, kind="stable")[:, :k]
+        similarities = np.where(excluded, np.float32(-np.inf), nearest.similarities)
+        return Neighbors(*(np.take_along_axis(part, columns, axis=1) for part in (similarities, nearest.indices)))
 
 
 def set_search(
@@ -135,7 +153,9 @@ def set_search(
     bank, queries = read(train), read(test)
     check_same_shape(*(FlatVectors(s.values, s.counts) for s in (bank, queries)))
     mean = mean_vectors(train).values.double().mean(dim=0).float() if center else torch.zeros(())
-    unit = [s._replace(values=F.normalize(s.values - mean.to(s.values), dim=1)) for s in (bank, queries)]
+    unit = [
+        s._replace(values=torch.nn.functional.normalize(s.values - mean.to(s.values), dim=1)) for s in (bank, queries)
+    ]
     bank, queries = (s.backwards() if flip else s for s, flip in zip(unit, backwards, strict=True))
     return SetSearch(bank, queries, measure)
 
@@ -144,8 +164,8 @@ class QueryNeighbors(NamedTuple):
     """Queries with their neighbors and the labels of the bank, shared by every k and tau."""
 
     neighbors: Neighbors
-    owner: Int[Tensor, "q"]
-    labels: Targets
+    owner: Int[Array, "q"]
+    labels: TargetArray
     classes: int
 
     def vote(self, point: Mapping[str, float]) -> Float[Array, "e c"]:
@@ -154,13 +174,13 @@ class QueryNeighbors(NamedTuple):
         return vote(nearest, self.labels, self.owner, classes=self.classes, tau=point["tau"])
 
 
-def look_up(search: Search, labels: Targets, classes: int, k: int) -> QueryNeighbors:
+def look_up(search: Search, labels: TargetArray, classes: int, k: int) -> QueryNeighbors:
     """Return the neighbors of the test examples, with the labels of the training examples."""
-    return QueryNeighbors(search.of_test(k), search.query_owner, labels.to(search.owner.device)[search.owner], classes)
+    return QueryNeighbors(search.of_test(k), search.query_owner, labels[search.owner], classes)
 
 
 def held_out_neighbors(
-    search: Search, examples: Sequence[Example[Any]], chosen: Int[Tensor, "m"], of_test: QueryNeighbors, k: int
+    search: Search, examples: Sequence[Example[Any]], chosen: Int[Array, "m"], of_test: QueryNeighbors, k: int
 ) -> QueryNeighbors:
     """Return the neighbors of the training examples `chosen` that are left in the bank without each of them."""
     nearest, owner = _leave_one_out(search, examples, chosen, k)
@@ -168,8 +188,8 @@ def held_out_neighbors(
 
 
 def _leave_one_out(
-    search: Search, examples: Sequence[Example[Any]], chosen: Int[Tensor, "m"], k: int
-) -> tuple[Neighbors, Tensor]:
+    search: Search, examples: Sequence[Example[Any]], chosen: Int[Array, "m"], k: int
+) -> tuple[Neighbors, Int[Array, "q"]]:
     """Return the k nearest neighbors of all vectors of the examples `chosen`, outside example and group, and owners.
 
     Missing neighbors are infinitely far away and have no vote. If every class has a single group, groups are not left
@@ -178,17 +198,17 @@ def _leave_one_out(
     units: dict[tuple[str | int, bool], int] = {}
     leave_groups, owner = not _one_group_per_class(examples), search.owner
     keys = [(e.group, True) if leave_groups and e.group is not None else (i, False) for i, e in enumerate(examples)]
-    unit = torch.tensor([units.setdefault(key, len(units)) for key in keys], device=owner.device)[owner]
+    unit = np.array([units.setdefault(key, len(units)) for key in keys], np.int64)[owner]
     if len(units) < 2:
         raise UserError(
             f"all {len(examples)} training examples belong to one group, so none is left to select by; use a probe "
             "without sweep"
         )
-    place = torch.full((len(examples),), -1, device=owner.device)
-    place[chosen] = torch.arange(len(chosen), device=place.device)
-    query_rows = (place[owner] >= 0).nonzero()[:, 0]
-    parts = [search.of_train(part, k, unit) for part in torch.split(query_rows, TILE)]
-    joined = Neighbors(*(torch.cat(parts) for parts in zip(*parts, strict=True)))
+    place = np.full(len(examples), -1)
+    place[chosen] = np.arange(len(chosen))
+    query_rows = np.flatnonzero(place[owner] >= 0)
+    parts = [search.of_train(query_rows[start : start + TILE], k, unit) for start in range(0, len(query_rows), TILE)]
+    joined = Neighbors(*(np.concatenate(parts) for parts in zip(*parts, strict=True)))
     return joined, place[owner[query_rows]]
 
 
@@ -202,7 +222,7 @@ def _one_group_per_class(examples: Sequence[Example[Any]]) -> bool:
 
 
 def vote(
-    neighbors: Neighbors, labels: Targets, owner: Int[Tensor, "q"], *, classes: int, tau: float
+    neighbors: Neighbors, labels: TargetArray, owner: Int[Array, "q"], *, classes: int, tau: float
 ) -> Float[Array, "e c"]:
     """Return the share of votes of each class for each example, from the neighbors of its queries.
 
@@ -210,21 +230,20 @@ def vote(
     once). Shares keep the order of the sums, and do not overflow float32 for any tau. A neighbor votes for each of its
     labels, if it may have several: the share of a class is then that of the votes of neighbors that have it.
     """
-    similarities, owners = neighbors.similarities.cpu().double().numpy(), owner.cpu().numpy()
-    indices, truth = neighbors.indices.cpu().numpy(), labels.cpu().numpy()
-    first = np.flatnonzero(np.diff(owners, prepend=-1))
+    similarities, indices = neighbors.similarities.astype(np.float64), neighbors.indices
+    first = np.flatnonzero(np.diff(owner, prepend=-1))
     peak = np.maximum.reduceat(similarities[:, 0], first)
     scores, totals = np.zeros((len(first), classes)), np.zeros(len(first))
-    for start in range(0, len(owners), TILE):
+    for start in range(0, len(owner), TILE):
         part = slice(start, start + TILE)
-        low, high = owners[part][0], owners[part][-1] + 1
-        weights = np.exp((similarities[part] - peak[owners[part], None]) / tau)
-        rows, count = owners[part] - low, high - low
+        low, high = owner[part][0], owner[part][-1] + 1
+        weights = np.exp((similarities[part] - peak[owner[part], None]) / tau)
+        rows, count = owner[part] - low, high - low
         if is_multilabel(labels):
-            scores[low:high] += _votes_for_sets(weights, indices[part], truth, rows)
+            scores[low:high] += _votes_for_sets(weights, indices[part], labels, rows)
             totals[low:high] += np.bincount(rows, weights.sum(axis=1), minlength=count)
         else:
-            cells = rows[:, None] * classes + truth[indices[part]]
+            cells = rows[:, None] * classes + labels[indices[part]]
             counts = np.bincount(cells.ravel(), weights.ravel(), minlength=count * classes)
             scores[low:high] += counts.reshape(-1, classes)
     sums = totals[:, None] if is_multilabel(labels) else scores.sum(axis=1, keepdims=True)

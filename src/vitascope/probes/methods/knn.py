@@ -7,21 +7,21 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Annotated, Any, Literal, TypeAlias
 
-import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 
+from vitascope.core.device import torch
 from vitascope.core.errors import UserError
 from vitascope.core.fields import AT_LEAST_ONE, NOT_NEGATIVE, POSITIVE, check_fields
 from vitascope.core.registry import unknown_variant
 from vitascope.core.types import LATER
-from vitascope.features.base import Features, check_same_shape, kept_means, kept_vectors
+from vitascope.features.base import Features, check_same_shape, kept_arrays
 from vitascope.features.view import View
 from vitascope.probes.base import PredictionList, WorkloadSize
 from vitascope.probes.classification.aggregate_sweep import AggregateSweep
 from vitascope.probes.classification.base import Classification
 from vitascope.probes.classification.model_selection import Select, choose, selection_score, stratified_sample
-from vitascope.probes.classification.multilabel import class_targets
+from vitascope.probes.classification.multilabel import target_array
 from vitascope.probes.classification.voting import (
     Search,
     VectorSearch,
@@ -124,10 +124,10 @@ class KNNProbe(Classification):
 
     def predict(self, train: Features[Any], test: Features[Any], *, seed: int = 0) -> PredictionList[Float[Array, "c"]]:
         """Return the share of votes of each class for each test example; `seed` draws the queries of the search."""
-        search, labels, test_labels = self._search(train, test), class_targets(train), class_targets(test)
+        search, labels, test_labels = self._search(train, test), target_array(train), target_array(test)
         candidates = self.candidates
         if self._bounded:
-            candidates = [{**point, "k": half_a_class(labels[search.owner.cpu()])} for point in candidates]
+            candidates = [{**point, "k": half_a_class(labels[search.owner])} for point in candidates]
         largest = max(int(point["k"]) for point in candidates)
         of_test = look_up(search, labels, len(train.classes), largest)
         if len(candidates) == 1:
@@ -135,10 +135,11 @@ class KNNProbe(Classification):
             return PredictionList(of_test.vote(candidates[0]), **about)
         selected_by = of_test
         if self.select == "held-out":
-            chosen = stratified_sample(labels, self.queries, seed)
+            chosen = stratified_sample(torch.from_numpy(labels), self.queries, seed).numpy()
             selected_by = held_out_neighbors(search, train.examples, chosen, of_test, largest)
             test_labels = labels[chosen]
-        scores = [selection_score(torch.from_numpy(selected_by.vote(point)), test_labels) for point in candidates]
+        truth = torch.from_numpy(test_labels)
+        scores = [selection_score(torch.from_numpy(selected_by.vote(point)), truth) for point in candidates]
         best, selection = choose(candidates, self.select, scores)
         return PredictionList(of_test.vote(candidates[best]), **selection)
 
@@ -147,8 +148,7 @@ class KNNProbe(Classification):
         if self.similarity != "cosine":
             backwards = (self.train.backwards, self.test.backwards)
             return set_search(train, test, self.similarity, center=self.center, backwards=backwards)
-        read = kept_means if self.mean else kept_vectors
-        search = VectorSearch(*check_same_shape(read(train), read(test)))
+        search = VectorSearch(*check_same_shape(*(kept_arrays(side, mean=self.mean) for side in (train, test))))
         return search.centered() if self.center and self.train.agg is None else search
 
 
