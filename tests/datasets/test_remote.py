@@ -18,8 +18,6 @@ import pytest
 pytest.importorskip("s3fs", reason="the extra `remote` is not installed")
 pytest.importorskip("moto", reason="moto's server is not installed")
 
-import s3fs
-
 import s3_server
 from helpers import blob, vitascope, write_video
 from s3_server import Proxy
@@ -59,14 +57,8 @@ def upload(server: Proxy, data: Path | bytes, key: str) -> None:
 
 @pytest.fixture(autouse=True)
 def _connected(server: Proxy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name, value in s3_server.environment(server.port).items():
-        monkeypatch.setenv(name, value)
+    s3_server.connect(server, monkeypatch)
     monkeypatch.setenv("VITASCOPE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("s3fs.S3FileSystem.retries", 1)
-    monkeypatch.setattr(remote, "WAITS", (0.0, 0.01, 0.02, 0.03))
-    remote._known.clear()
-    s3fs.S3FileSystem.clear_instance_cache()
-    server.reset()
 
 
 def test_a_folder_is_the_same_dataset_as_on_disk(local: Path) -> None:
@@ -209,9 +201,15 @@ def test_copies_stay_within_the_bound(local: Path, monkeypatch: pytest.MonkeyPat
 def test_a_listing_of_100_000_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     """Against a server that answers at once, so that our part is measured."""
     keys = [f"many/c{i % 20}/{i:06d}.mp4" for i in range(100_000)]
-    details = {f"bkt/{k}": {"size": 5000 + i, "ETag": f'"{i:x}"', "type": "file"} for i, k in enumerate(keys)}
+    found = [{"Key": k, "Size": 5000 + i, "ETag": f'"{i:x}"'} for i, k in enumerate(keys)]
+
+    def answer(_: Any, method: str, MaxKeys: int, ContinuationToken: str = "0", **wanted: Any) -> dict[str, Any]:  # noqa: N803
+        end = int(ContinuationToken) + MaxKeys
+        page = found[int(ContinuationToken) : end]
+        return {"Contents": page, "IsTruncated": end < len(found), "NextContinuationToken": str(end)}
+
     system, _ = remote.file_system("s3://bkt/many")
-    monkeypatch.setattr(type(system), "find", lambda *_, **__: details)
+    monkeypatch.setattr(type(system), "call_s3", answer)
     monkeypatch.setattr(type(system), "info", lambda *_, **__: {"type": "directory"})
     before = time.process_time()
     dataset: Any = open_dataset("s3://bkt/many")

@@ -12,8 +12,6 @@ import pytest
 pytest.importorskip("s3fs", reason="the extra `remote` is not installed")
 pytest.importorskip("moto", reason="moto's server is not installed")
 
-import s3fs
-
 import s3_server
 from helpers import vitascope
 from s3_server import Proxy
@@ -39,13 +37,7 @@ def server() -> Iterator[Proxy]:
 
 @pytest.fixture(autouse=True)
 def _connected(server: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in s3_server.environment(server.port).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr("s3fs.S3FileSystem.retries", 1)
-    monkeypatch.setattr(remote, "WAITS", (0.0, 0.01, 0.02))
-    remote._known.clear()
-    s3fs.S3FileSystem.clear_instance_cache()
-    server.reset()
+    s3_server.connect(server, monkeypatch)
 
 
 def examples(first: int, count: int = 3) -> list[EmbeddedExample]:

@@ -42,6 +42,11 @@ def is_url(text: str) -> bool:
     return URL.match(text) is not None
 
 
+def is_folder_url(path: str) -> bool:
+    """Return whether `path` is the URL of a folder of frames, which ends with a slash."""
+    return path.endswith("/") and is_url(path)
+
+
 def part_of(path: str) -> Part | None:
     """The part of a container that `path` is the address of; None if it is none."""
     match = PART.fullmatch(path) if "]/" in path else None

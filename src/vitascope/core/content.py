@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vitascope.core import media_cache, remote
-from vitascope.core.addresses import Part, is_address, is_url, part_of
+from vitascope.core.addresses import Part, is_address, is_folder_url, is_url, part_of
 from vitascope.core.errors import DamagedFileError, UserError, reading
 from vitascope.core.media import suffix
+from vitascope.core.remote_listing import download_folder, folder_state
 
 PIECE = 1 << 20
 """Bytes copied at a time."""
@@ -28,7 +29,7 @@ class State(NamedTuple):
     """What is known of content without reading it."""
 
     size: int
-    """Bytes; 0 if unknown."""
+    """Bytes; 0 if unknown, and of a folder."""
     version: str
     """Another one may mean other content; empty if there is none, or it cannot be reached."""
     modified: int
@@ -40,6 +41,8 @@ def state(address: str) -> State:
     try:
         part = part_of(address)
         if part is None:
+            if is_folder_url(address):
+                return State(0, *folder_state(address)[1:3])
             found = remote.state(address)
             return State(max(found.size, 0), found.version, found.modified)
         _, version, modified = _container_state(part.container)
@@ -59,7 +62,7 @@ def _container_state(container: str) -> tuple[int, str, int]:
 
 @contextmanager
 def local_copy(path: str) -> Iterator[str]:
-    """Yield the path of a file with the content of `path`, which is `path` itself unless that is an address.
+    """Yield the path of a file, or folder, with the content of `path`, which is `path` itself unless it is an address.
 
     Errors raised in the block name the address, not the copy. UserError if there is no such content, RemoteError if a
     server does not give it.
@@ -89,6 +92,10 @@ def local_copy(path: str) -> Iterator[str]:
 def _copy(address: str) -> tuple[Path, Callable[[Path], None]]:
     """Return where the copy of an address is, in its present state, and what writes it."""
     part = part_of(address)
+    if is_folder_url(address):
+        found = folder_state(address)
+        key = remote.fingerprint(f"{address}\n{found.version}")
+        return media_cache.folder_path(key, found.size), lambda aside: download_folder(address, aside)
     if part is None:
         version = remote.state(address).version
         return _copy_path(address, version, address), lambda aside: remote.download(address, aside)

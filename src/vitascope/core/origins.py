@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 _origins: dict[str, str] = {}
@@ -19,6 +20,12 @@ def origin(path: str) -> str:
         if path == folder or path.startswith(folder + "/"):
             return url + path[len(folder) :]
     return path
+
+
+def content_origin(path: str) -> str:
+    """The address of the content that a path stands for: of a folder of frames, its URL with a slash at the end."""
+    found = origin(path)
+    return f"{found}/" if found != path and os.path.isdir(path) else found
 
 
 def origin_text(text: str) -> str:

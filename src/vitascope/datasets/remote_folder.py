@@ -21,8 +21,9 @@ from vitascope.core.errors import RemoteError, UserError
 from vitascope.core.files import cache
 from vitascope.core.leftovers import temporary
 from vitascope.core.media import kind_of, suffix
-from vitascope.core.origins import origin, origin_text, stand_for
+from vitascope.core.origins import content_origin, origin, origin_text, stand_for
 from vitascope.core.remote import RemoteState
+from vitascope.core.remote_listing import listing, remember_all
 from vitascope.core.types import Dataset, digest
 from vitascope.datasets.precomputed import DATASET
 
@@ -63,7 +64,7 @@ def listed_folder(url: str) -> Path:
 
 def _listing(url: str) -> dict[str, RemoteState]:
     try:
-        found = remote.listing(url)
+        found = listing(url)
     except FileNotFoundError:
         found = {}
     if not found:
@@ -77,8 +78,7 @@ def _folder(url: str, objects: Mapping[str, RemoteState]) -> Path:
     state = digest([[name, found.version] for name, found in sorted(objects.items())])
     path = above / state / (posixpath.basename(url) or "root")
     stand_for(str(path), url)
-    for name, found in objects.items():
-        remote.remember(f"{url}/{name}", found, DAY)
+    remember_all(url, objects, DAY)
     if not path.is_dir():
         above.mkdir(parents=True, exist_ok=True)
         partial = temporary(above / state)
@@ -138,24 +138,17 @@ def at_urls(data: str, open_folder: Callable[[str], Dataset[T]]) -> Dataset[T]:
 
 
 def _relocated(dataset: Dataset[T], urls: list[str]) -> Dataset[T]:
-    """The dataset with URLs in place of paths; folders of frames at a URL are missing."""
-    folders = {
-        e.id: "a folder of frames at a URL; pack it into a video" for e in dataset.examples if _is_folder(e.path)
-    }
-    missing = {i: origin_text(why) for i, why in dataset.missing_files.items()} | folders
+    """The dataset with URLs in place of paths."""
+    missing = {i: origin_text(why) for i, why in dataset.missing_files.items()}
     if len(missing) == len(dataset.examples):
         first = next(iter(missing.values()))
         raise UserError(f"{' and '.join(urls)}: none of the {len(missing)} videos can be read: {first}")
     prefix = dataset.key.rpartition("-")[0]
     return replace(
         dataset,
-        examples=tuple(replace(e, path=origin(e.path)) for e in dataset.examples),
+        examples=tuple(replace(e, path=content_origin(e.path)) for e in dataset.examples),
         missing_files=missing,
         key=f"{prefix}-{digest(urls)[:8]}" if prefix else dataset.key,
         root=origin(dataset.root),
         notes=tuple(map(origin_text, dataset.notes)),
     )
-
-
-def _is_folder(path: str) -> bool:
-    return bool(path) and not is_url(path) and os.path.isdir(path)

@@ -18,6 +18,7 @@ from vitascope.core import remote
 from vitascope.core.addresses import is_url
 from vitascope.core.files import atomic_file, cache
 from vitascope.core.origins import origin, stand_for, unmangled
+from vitascope.core.remote_listing import listing
 
 PARTS = "parts"
 SYNCED = "synced.txt"
@@ -53,7 +54,7 @@ class RemoteParts:
         for path in indexes:
             self.send(path)
         try:
-            there = remote.listing(f"{self.url}/{PARTS}")
+            there = listing(f"{self.url}/{PARTS}")
         except FileNotFoundError:
             there = {}
         wanted = sorted(name for name in there if name.endswith(".parquet") and name not in self._synced())

@@ -15,7 +15,7 @@ from vitascope.core.errors import UserError
 from vitascope.core.files import read_json
 from vitascope.core.media import kind_of, suffix
 from vitascope.core.names import alike_notes, both, canonical
-from vitascope.core.origins import origin
+from vitascope.core.origins import content_origin, origin
 from vitascope.core.text import nearest
 from vitascope.core.types import Dataset, Example, digest
 from vitascope.datasets import own_boxes
@@ -251,7 +251,7 @@ def _dataset(
 
 
 def _example(row: VideoRow, number: Mapping[str, int]) -> Example[Any]:
-    truth, path = _truth(row, number), origin(row.file)
+    truth, path = _truth(row, number), content_origin(row.file)
     return Example(id=row.name, path=path, truth=truth, span=row.span, group=row.group, fps=row.fps)
 
 
