@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from vitascope.core.errors import UserError
 
 _origins: dict[str, str] = {}
 _MANGLED = re.compile(r"(s3a?|gcs|gs|hf|https?|memory|abfss?|az):/(?!/)")
@@ -33,6 +38,16 @@ def origin_text(text: str) -> str:
     for folder, url in _origins.items():
         text = text.replace(folder, url)
     return text
+
+
+@contextmanager
+def at_origins() -> Iterator[None]:
+    """Within it errors of the user name the URLs that paths stand for."""
+    try:
+        yield
+    except UserError as error:
+        kind: Any = type(error)
+        raise kind(origin_text(str(error))) from None
 
 
 def unmangled(path: str) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from vitascope.core import remote
 from vitascope.core.addresses import is_url
@@ -21,7 +21,7 @@ from vitascope.core.errors import RemoteError, UserError
 from vitascope.core.files import cache
 from vitascope.core.leftovers import temporary
 from vitascope.core.media import kind_of, suffix
-from vitascope.core.origins import content_origin, origin, origin_text, stand_for
+from vitascope.core.origins import at_origins, content_origin, origin, origin_text, stand_for
 from vitascope.core.remote import RemoteState
 from vitascope.core.remote_listing import listing, remember_all
 from vitascope.core.types import Dataset, digest
@@ -129,11 +129,8 @@ def at_urls(data: str, open_folder: Callable[[str], Dataset[T]]) -> Dataset[T]:
     parts = [data] if is_url(data) and "=" not in data else list(data.partition("=")[::2])
     urls = [part for part in parts if is_url(part)]
     local = "=".join(str(listed_folder(part)) if is_url(part) else part for part in parts)
-    try:
+    with at_origins():
         dataset = open_folder(local)
-    except UserError as error:
-        kind: Any = type(error)
-        raise kind(origin_text(str(error))) from None
     return _relocated(dataset, urls)
 
 
