@@ -1,5 +1,6 @@
 """Datasets at URLs, read from a real S3 server that also fails, and from a plain web server."""
 
+import gzip
 import io
 import json
 import os
@@ -158,6 +159,11 @@ def test_lists_and_packed_files(server: Proxy, local: Path, tmp_path: Path) -> N
             name = "/".join(example.path.split("/")[-2:])
             assert identify(example.path).content == identify(str(local / name)).content
             assert server.served < 4000, "no more than the video is read"
+    upload(server, gzip.compress(buffer.getvalue()), "packed/train-000.tar.gz")
+    example = open_dataset("s3://bkt/packed").examples[4]
+    server.reset()
+    assert identify(example.path).content == identify(str(local / example.path.partition("]/")[2])).content
+    assert server.served == 0, "it was unpacked before"
     (one,) = (e for e in open_dataset("s3://bkt/more/list.csv=s3://bkt/vids").missing_files)
     assert one == "gone.mp4"
 

@@ -12,7 +12,7 @@ import re
 from typing import NamedTuple
 
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-PART = re.compile(r"(.+\.(?:tar|parquet))\[([^\[\]/]+)\]/(.+)", re.IGNORECASE | re.DOTALL)
+PART = re.compile(r"(.+\.(?:tar|tar\.gz|tgz|parquet))\[([^\[\]/]+)\]/(.+)", re.IGNORECASE | re.DOTALL)
 
 
 class Part(NamedTuple):

@@ -18,6 +18,7 @@ from vitascope.core.addresses import Part, is_address, is_folder_url, is_url, pa
 from vitascope.core.errors import DamagedFileError, UserError, reading
 from vitascope.core.media import suffix
 from vitascope.core.remote_listing import download_folder, folder_state
+from vitascope.core.unpacking import is_compressed, unpack
 
 PIECE = 1 << 20
 """Bytes copied at a time."""
@@ -113,10 +114,10 @@ def _copy_path(content: str, version: str, name: str) -> Path:
 def _copy_window(part: Part, window: tuple[int, int], aside: Path) -> None:
     """Write bytes of a container to a file."""
     with open(aside, "wb") as file:
-        if is_url(part.container) and remote.state(part.container).ranges:
+        if is_url(part.container) and not is_compressed(part.container) and remote.state(part.container).ranges:
             file.writelines(remote.chunks(part.container, *window))
             return
-        with local_copy(part.container) as container:
+        with _plain_copy(part.container) as container:
             file.writelines(_pieces(container, *window))
 
 
@@ -133,8 +134,11 @@ def _pieces(path: str, start: int, end: int) -> Iterator[bytes]:
 
 @contextmanager
 def open_container(container: str) -> Iterator[Any]:
-    """Open a container, at a path or a URL, as a binary file of which parts are read."""
-    if not is_url(container):
+    """Open a container, at a path or a URL, as a binary file of which parts are read; a compressed one is unpacked."""
+    if is_compressed(container):
+        with _plain_copy(container) as path, open(path, "rb") as file:
+            yield file
+    elif not is_url(container):
         with open(container, "rb") as file:
             yield file
     elif remote.state(container).ranges:
@@ -143,6 +147,28 @@ def open_container(container: str) -> Iterator[Any]:
     else:
         with local_copy(container) as path, open(path, "rb") as file:
             yield file
+
+
+@contextmanager
+def _plain_copy(container: str) -> Iterator[str]:
+    """Yield the path of a file with the content of a container, unpacked if it is compressed."""
+    if not is_compressed(container):
+        with local_copy(container) as path:
+            yield path
+        return
+
+    def fill(aside: Path) -> None:
+        if found and found.ranges:
+            with remote.open_ranges(container, remote.CHUNK) as file:
+                unpack(file, found.size, container, aside)
+        else:
+            with local_copy(container) as path, open(path, "rb") as file:
+                unpack(file, os.path.getsize(path), container, aside)
+
+    found = remote.state(container) if is_url(container) else None
+    copy = _copy_path(f"{container}[]", _container_state(container)[1], ".tar")
+    with media_cache.held(copy, fill) as plain:
+        yield str(plain)
 
 
 def _copy_cell(part: Part, version: str, aside: Path) -> None:
@@ -207,7 +233,7 @@ def ranges(address: str, *, whole: bool) -> Iterator[tuple[int, Callable[[int, i
         if part is None and not whole and (size := _range_size(address)) >= 0:
             yield size, lambda start, length: remote.read_range(address, start, min(start + length, size))
             return
-        if part is not None and part.window and not is_url(part.container):
+        if part is not None and part.window and not (is_url(part.container) or is_compressed(part.container)):
             yield from _window_ranges(part.container, *part.window)
             return
         with local_copy(address) as path, open(path, "rb") as file:

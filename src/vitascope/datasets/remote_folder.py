@@ -20,7 +20,7 @@ from vitascope.core.addresses import is_url
 from vitascope.core.errors import RemoteError, UserError
 from vitascope.core.files import cache
 from vitascope.core.leftovers import temporary
-from vitascope.core.media import kind_of, suffix
+from vitascope.core.media import container_of, kind_of, suffix
 from vitascope.core.origins import at_origins, content_origin, origin, origin_text, stand_for
 from vitascope.core.remote import RemoteState
 from vitascope.core.remote_listing import listing, remember_all
@@ -32,7 +32,6 @@ LISTS = frozenset((".csv", ".tsv", ".txt", ".json", ".jsonl"))
 MOST, MOST_OTHER = 1 << 30, 16 << 20
 """Largest list, and largest other file, that is copied, bytes."""
 TABLES = frozenset(("metadata.parquet",))
-PACKED = frozenset((".tar", ".parquet"))
 KEPT = 3
 """States of one folder that are kept."""
 THREADS = 16
@@ -53,7 +52,7 @@ def listed_folder(url: str) -> Path:
     if not is_file:
         return _folder(url, _listing(url))
     above, _, name = url.rpartition("/")
-    if suffix(name) in PACKED:
+    if container_of(name):
         return _folder(above, {name: remote.state(url)}) / name
     try:
         found = _listing(above)
@@ -112,7 +111,7 @@ def _is_copied(name: str, found: RemoteState) -> bool:
     base, ending = posixpath.basename(name), suffix(name)
     if kind_of(name):
         return False
-    if ending in PACKED:
+    if container_of(name):
         return base in TABLES or name.startswith("meta/")
     return 0 <= found.size <= (MOST if ending in LISTS else MOST_OTHER)
 
