@@ -48,7 +48,7 @@ def listing(url: str) -> dict[str, RemoteState]:
     return dict(sorted(objects.items()))
 
 
-def _pages(url: str, system: Any, above: str) -> Iterator[Iterable[tuple[str, Mapping[str, Any]]]]:
+def _pages(url: str, system: Any, above: str) -> Iterator[Iterable[tuple[str, dict[str, Any]]]]:
     """Yield names and details of the objects below a path; only one page of details is in memory, where possible."""
     if url.partition("://")[0] not in PAGED:
         yield repeated(url, lambda: system.find(above.rstrip("/"), detail=True)).items()
