@@ -101,7 +101,7 @@ def embed(store: str, cache: Path, port: int, out: Path) -> None:
         for name, value in {**s3_server.environment(port), "VITASCOPE_CACHE": str(cache)}.items():
             patch.setenv(name, value)
         patch.setattr("vitascope.features.blocks.BLOCK_EXAMPLES", BLOCK)
-        given = ("-m", "pixels/thumbnail", "--workers", "1", "--retry-failed", "-q", "--store", store)
+        given = ("-m", "pixels/thumbnail", "--workers", "1", "-q", "--store", store)
         sys.argv = ["vitascope", "embed", "s3://bkt/videos", *given]
         command_line()
 
