@@ -49,6 +49,7 @@ test-all: install
 ROUNDS ?= 30
 endurance: install
 	PYTHONPATH=tests $(PY) tests/endurance/rounds.py --rounds $(ROUNDS)
+	PYTHONPATH=tests $(PY) tests/endurance/remote.py --rounds $(ROUNDS)
 	PYTHONPATH=tests $(PY) tests/endurance/harness.py --count $$((5 * $(ROUNDS)))
 	PYTHONPATH=tests $(PY) tests/endurance/stores.py --count $$((100 * $(ROUNDS)))
 

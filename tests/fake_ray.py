@@ -36,6 +36,11 @@ class FakeRay:
         self.fate, self.given = fate, nodes
         self.calls = itertools.count()
         self.actors: list[Handle] = []
+        self.head = ""
+        """Where the head node answers."""
+
+    def get_runtime_context(self) -> Any:
+        return SimpleNamespace(gcs_address=self.head)
 
     def is_initialized(self) -> bool:
         return True

@@ -153,6 +153,7 @@ def resumed(train: Callable[[Path], Any], scratch: Path, monkeypatch: pytest.Mon
         if epochs == after:
             raise KeyboardInterrupt
 
+    monkeypatch.setattr(resume, "EVERY", 0.0)
     monkeypatch.setattr(resume, "save", killed)
     with pytest.raises(KeyboardInterrupt):
         train(scratch)

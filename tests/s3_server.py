@@ -132,6 +132,21 @@ def environment(port: int) -> dict[str, str]:
     }
 
 
+def connect(server: Proxy, monkeypatch: Any) -> None:
+    """Make the clients of a test use the server, with short waits, and forget what was asked before."""
+    import s3fs
+
+    from vitascope.core import remote
+
+    for name, value in environment(server.port).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("s3fs.S3FileSystem.retries", 1)
+    monkeypatch.setattr(remote, "WAITS", (0.0, 0.01, 0.02, 0.03))
+    remote._known.clear()
+    s3fs.S3FileSystem.clear_instance_cache()
+    server.reset()
+
+
 def put(port: int, path: str, data: bytes = b"") -> int:
     """Put an object, or make a bucket; returns the status."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)

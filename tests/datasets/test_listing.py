@@ -201,6 +201,43 @@ def test_metadata_of_the_hub(kind: str, where: str, tmp_path: Path) -> None:
         assert pairs(dataset) == EXPECTED
 
 
+def test_metadata_without_labels_takes_them_from_the_folders(tmp_path: Path) -> None:
+    root = touch(tmp_path, *(f"train/{c}/{i}.mp4" for c in "ab" for i in range(3)), "test/a/9.mp4", "test/b/9.mp4")
+    for split, names in (("train", [f"{c}/{i}.mp4" for c in "ab" for i in range(2)]), ("test", ["a/9.mp4", "b/9.mp4"])):
+        rows = [json.dumps({"video_file_name": n, "cover_file_name": "x.jpg", "group": n, "start": 1}) for n in names]
+        (root / split / "metadata.jsonl").write_text("\n".join(rows))
+    dataset = build(str(root))
+    assert dataset.classes == ("a", "b")
+    assert [(e.group, e.span) for e in dataset.examples[:3]] == [
+        (name, (1.0, float("inf"))) for name in ("a/9.mp4", "b/9.mp4", "a/0.mp4")
+    ]
+    assert dataset.folds[0].test == ("test/a/9.mp4#1-inf", "test/b/9.mp4#1-inf")
+    assert any(
+        "metadata.jsonl has no column of labels: the folder of each video is its label" in n for n in dataset.notes
+    )
+    (root / "README.md").write_text("---\nconfigs:\n- config_name: default\n  drop_labels: true\n---\n# Videos\n")
+    with pytest.raises(ValueError, match=r"README\.md has drop_labels: true"):
+        build(str(root))
+
+
+@pytest.mark.parametrize(
+    ("header", "says"),
+    [
+        ("left_file_name,right_file_name,label", "'left_file_name' and 'right_file_name' both name files"),
+        ("left_file_name,label", ""),
+    ],
+)
+def test_columns_that_name_files(header: str, says: str, tmp_path: Path) -> None:
+    root = touch(tmp_path, "0.mp4", "1.mp4", "2.mp4", "3.mp4")
+    rows = [",".join([f"{i}.mp4"] * header.count("file_name") + ["ab"[i % 2]]) for i in range(4)]
+    (root / "metadata.csv").write_text("\n".join([header, *rows]))
+    if says:
+        with pytest.raises(ValueError, match=says):
+            build(str(root))
+    else:
+        assert pairs(build(str(root))) == {f"{i}.mp4": "ab"[i % 2] for i in range(4)}
+
+
 @pytest.mark.parametrize(
     "names", [("train.csv", "val.csv"), ("k400_train_paths.csv", "k400_val_paths.csv"), ("train.txt", "test.txt")]
 )

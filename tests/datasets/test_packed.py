@@ -1,5 +1,6 @@
 """Videos in tar and Parquet files, and LeRobot datasets: the same examples, contents and vectors as in a folder."""
 
+import gzip
 import io
 import json
 import os
@@ -19,6 +20,7 @@ from vitascope.core.errors import UserError
 from vitascope.core.file_identity import content_digest, identify, state_of
 from vitascope.core.types import Clip
 from vitascope.datasets.open import open_dataset
+from vitascope.datasets.readers.tar_videos import read_tars
 from vitascope.video import decode, inspect
 
 CLASSES = ("right", "down", "left")
@@ -81,6 +83,39 @@ def test_tar_files(tmp_path: Path, clips: list[Path], note: str) -> None:
         assert content_digest(example.path) == content_digest(str(original))
         assert example.path != str(original)
         assert state_of(example.path).size == original.stat().st_size
+
+
+@pytest.mark.parametrize("ending", [".tar.gz", ".tgz"])
+def test_compressed_tar_files(tmp_path: Path, clips: list[Path], ending: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VITASCOPE_CACHE", str(tmp_path / "cache"))
+    root = shards(tmp_path / "s", clips, "json")
+    plain = open_dataset(root)
+    for path in sorted(root.rglob("*.tar")):
+        path.with_suffix(ending).write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    dataset = open_dataset(root)
+    assert dataset.classes == plain.classes
+    assert [e.path.partition("[")[2] for e in dataset.examples] == [e.path.partition("[")[2] for e in plain.examples]
+    (note,) = dataset.notes
+    assert f"2 compressed tar files, such as train/000{ending}, are unpacked into the cache" in note
+    example = dataset.examples[1]
+    assert inspect(example.path).times == inspect(clips[1]).times
+    assert identify(example.path).content == identify(str(clips[1])).content
+    assert len(open_dataset(f"{root}/*/000{ending}").examples) == len(plain.examples)
+
+    whole = (root / "val" / f"000{ending}").read_bytes()
+    (tmp_path / f"cut{ending}").write_bytes(whole[: len(whole) * 2 // 3])
+    cut = read_tars([(str(tmp_path / f"cut{ending}"), f"cut{ending}", "")])
+    assert 3 <= len(cut.rows) < 6
+    assert "truncated" in cut.notes[1]
+    (tmp_path / f"none{ending}").write_bytes(b"no archive")
+    with pytest.raises(UserError, match=rf"none{ending}: not a whole gzip file"):
+        open_dataset(tmp_path / f"none{ending}")
+    monkeypatch.setattr("vitascope.core.unpacking.ALLOWED", 1000)
+    (tmp_path / f"bomb{ending}").write_bytes(gzip.compress(bytes(1 << 22)))
+    with pytest.raises(UserError, match="refused: it unpacks to far more"):
+        open_dataset(tmp_path / f"bomb{ending}")
+    assert not [p for p in media_cache.folder().rglob("*.tar") if p.stat().st_size > 1 << 20]
 
 
 def test_the_frames_of_packed_videos_are_those_of_files(tmp_path: Path, clips: list[Path]) -> None:

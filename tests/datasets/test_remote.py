@@ -1,5 +1,6 @@
 """Datasets at URLs, read from a real S3 server that also fails, and from a plain web server."""
 
+import gzip
 import io
 import json
 import os
@@ -17,8 +18,6 @@ import pytest
 
 pytest.importorskip("s3fs", reason="the extra `remote` is not installed")
 pytest.importorskip("moto", reason="moto's server is not installed")
-
-import s3fs
 
 import s3_server
 from helpers import blob, vitascope, write_video
@@ -59,14 +58,8 @@ def upload(server: Proxy, data: Path | bytes, key: str) -> None:
 
 @pytest.fixture(autouse=True)
 def _connected(server: Proxy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name, value in s3_server.environment(server.port).items():
-        monkeypatch.setenv(name, value)
+    s3_server.connect(server, monkeypatch)
     monkeypatch.setenv("VITASCOPE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("s3fs.S3FileSystem.retries", 1)
-    monkeypatch.setattr(remote, "WAITS", (0.0, 0.01, 0.02, 0.03))
-    remote._known.clear()
-    s3fs.S3FileSystem.clear_instance_cache()
-    server.reset()
 
 
 def test_a_folder_is_the_same_dataset_as_on_disk(local: Path) -> None:
@@ -166,6 +159,11 @@ def test_lists_and_packed_files(server: Proxy, local: Path, tmp_path: Path) -> N
             name = "/".join(example.path.split("/")[-2:])
             assert identify(example.path).content == identify(str(local / name)).content
             assert server.served < 4000, "no more than the video is read"
+    upload(server, gzip.compress(buffer.getvalue()), "packed/train-000.tar.gz")
+    example = open_dataset("s3://bkt/packed").examples[4]
+    server.reset()
+    assert identify(example.path).content == identify(str(local / example.path.partition("]/")[2])).content
+    assert server.served == 0, "it was unpacked before"
     (one,) = (e for e in open_dataset("s3://bkt/more/list.csv=s3://bkt/vids").missing_files)
     assert one == "gone.mp4"
 
@@ -209,9 +207,15 @@ def test_copies_stay_within_the_bound(local: Path, monkeypatch: pytest.MonkeyPat
 def test_a_listing_of_100_000_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     """Against a server that answers at once, so that our part is measured."""
     keys = [f"many/c{i % 20}/{i:06d}.mp4" for i in range(100_000)]
-    details = {f"bkt/{k}": {"size": 5000 + i, "ETag": f'"{i:x}"', "type": "file"} for i, k in enumerate(keys)}
+    found = [{"Key": k, "Size": 5000 + i, "ETag": f'"{i:x}"'} for i, k in enumerate(keys)]
+
+    def answer(_: Any, method: str, MaxKeys: int, ContinuationToken: str = "0", **wanted: Any) -> dict[str, Any]:  # noqa: N803
+        end = int(ContinuationToken) + MaxKeys
+        page = found[int(ContinuationToken) : end]
+        return {"Contents": page, "IsTruncated": end < len(found), "NextContinuationToken": str(end)}
+
     system, _ = remote.file_system("s3://bkt/many")
-    monkeypatch.setattr(type(system), "find", lambda *_, **__: details)
+    monkeypatch.setattr(type(system), "call_s3", answer)
     monkeypatch.setattr(type(system), "info", lambda *_, **__: {"type": "directory"})
     before = time.process_time()
     dataset: Any = open_dataset("s3://bkt/many")

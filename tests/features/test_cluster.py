@@ -121,6 +121,35 @@ def test_a_driver_that_ends_loses_only_the_blocks_on_their_way(
     assert tree(tmp_path / "on") == tree(tmp_path / "one")
 
 
+def test_a_head_node_that_is_gone_is_one_line_and_a_later_run_finishes(
+    dataset: Dataset[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embed(Mean(), dataset, VIEWS, root=tmp_path / "one", options=OPTIONS)
+    ray = imitate(monkeypatch, lambda *_: False)
+    monkeypatch.setattr("vitascope.core.cluster.WAITS", (0.0, 0.0))
+    add, count = Store.add, iter(range(99))
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        ray.head = f"127.0.0.1:{head.getsockname()[1]}"
+
+        def gone(self: Store, block: str, embedded: Any) -> None:
+            add(self, block, embedded)
+            if next(count) == 4:
+                head.close()
+
+        monkeypatch.setattr(Store, "add", gone)
+        with pytest.raises(UserError, match=rf"--on ray: the head node .* at {ray.head} \(.*what was stored stays"):
+            embed(Mean(), dataset, VIEWS, root=tmp_path / "on", options=ON)
+    assert not all(handle.dead for handle in ray.actors), "nobody is told to end what cannot be reached"
+    ray.head = ""
+    monkeypatch.setattr(ray, "wait", lambda *_, **__: (_ for _ in ()).throw(ConnectionError("broken")))
+    with pytest.raises(UserError, match=r"does not answer any more, ConnectionError: broken; what was stored stays"):
+        embed(Mean(), dataset, VIEWS, root=tmp_path / "on", options=ON)
+    monkeypatch.setattr(Store, "add", add)
+    imitate(monkeypatch, lambda *_: False)
+    assert 0 < embed(Mean(), dataset, VIEWS, root=tmp_path / "on", options=ON).encoded < 19
+    assert tree(tmp_path / "on") == tree(tmp_path / "one")
+
+
 class Wrong(Mean):
     """An encoder whose output has another shape than its card says."""
 

@@ -12,14 +12,15 @@ import pytest
 pytest.importorskip("s3fs", reason="the extra `remote` is not installed")
 pytest.importorskip("moto", reason="moto's server is not installed")
 
-import s3fs
-
 import s3_server
+from features.test_store import files
 from helpers import vitascope
 from s3_server import Proxy
 from vitascope.core import remote
-from vitascope.core.errors import RemoteError
-from vitascope.core.types import Card
+from vitascope.core.errors import RemoteError, UserError
+from vitascope.core.types import Card, Example
+from vitascope.features.blocks import Shard
+from vitascope.features.merge import merge
 from vitascope.features.remote_store import local_root
 from vitascope.features.store import EmbeddedExample, Key, Store
 from vitascope.sampling.names import Uniform
@@ -39,13 +40,7 @@ def server() -> Iterator[Proxy]:
 
 @pytest.fixture(autouse=True)
 def _connected(server: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in s3_server.environment(server.port).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr("s3fs.S3FileSystem.retries", 1)
-    monkeypatch.setattr(remote, "WAITS", (0.0, 0.01, 0.02))
-    remote._known.clear()
-    s3fs.S3FileSystem.clear_instance_cache()
-    server.reset()
+    s3_server.connect(server, monkeypatch)
 
 
 def examples(first: int, count: int = 3) -> list[EmbeddedExample]:
@@ -118,6 +113,44 @@ def test_a_part_is_written_once_and_a_cut_one_is_never_read(
     server.reset()
     two = on(tmp_path / "2", monkeypatch, url)
     assert two.read(["v1"]).values.tolist() == [[2.5] * 4]
+
+
+def test_parts_at_urls_are_merged(tmp_path: Path, server: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = Store(tmp_path / "alone", KEY)
+    alone.create()
+    alone.add("b0", examples(0, 6))
+    alone.seal()
+    listed = [Example(id=f"v{i}", path="", truth=0) for i in range(6)]
+    for number in (1, 2):
+        one = on(tmp_path / f"{number}", monkeypatch, f"s3://stores/part{number}")
+        one.add("b0", examples(3 * number - 3))
+        Shard(number, 2).record(one.folder, listed, listed[3 * number - 3 : 3 * number])
+        one.seal()
+    monkeypatch.setenv("VITASCOPE_CACHE", str(tmp_path / "other"))
+    parts = [Path(f"s3://stores/part{number}") for number in (1, 2)]
+    (half,) = merge(tmp_path / "half", parts[:1])
+    assert (half.absent, half.examples) == (("2/2",), 3)
+    (report,) = merge(tmp_path / "merged", parts)
+    records = [f"shards/{number}-of-2.json" for number in (1, 2)]
+    found = files(report.folder)
+    assert report.complete
+    assert [found.pop(name) for name in records]
+    assert found == files(alone.folder)
+
+    server.reset(lambda proxy, method, path: "503" if method == "PUT" and "merge" in path else "")
+    with pytest.raises(RemoteError, match="s3://stores/all"):
+        merge(Path("s3://stores/all"), parts)
+    server.reset()
+    (there,) = merge(Path("s3://stores/all"), parts)
+    assert there.complete
+    seen = on(tmp_path / "reader", monkeypatch, "s3://stores/all")
+    assert seen.read([f"v{i}" for i in range(6)]).values[:, 0].tolist() == [i + 1.5 for i in range(6)]
+    assert len(list((seen.folder / "shards").iterdir())) == 2
+    with pytest.raises(UserError, match=r"^s3://stores/none: no stored embeddings there"):
+        merge(tmp_path / "merged", [Path("s3://stores/none")])
+    done = vitascope("merge", "s3://stores/all", "s3://stores/part1", "s3://stores/part2")
+    assert "6 examples, from 2 stores" in done.stdout
+    assert f"s3://stores/all/{KEY.folder}" in done.stdout
 
 
 @pytest.mark.slow

@@ -25,6 +25,7 @@ from vitascope.probes.classification.twlv1_table4 import ATTENTIVE
 from vitascope.probes.methods import attentive
 from vitascope.probes.methods.attentive import AttentiveProbe
 from vitascope.probes.options import probe
+from vitascope.probes.training import resume
 from vitascope.sampling.names import (
     Drawn,
     Frozen,
@@ -192,6 +193,17 @@ def test_an_interrupted_training_resumes_to_the_same_bits(tmp_path: Path, monkey
     np.testing.assert_array_equal(table(whole), table(again))
     assert whole.about == again.about
     assert not scratch.parent.exists()
+
+
+def test_states_of_short_epochs_are_saved_seldom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[int] = []
+    clock = iter(range(1000))
+    monkeypatch.setattr(resume.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(resume.torch, "save", lambda state, path: (written.append(state["epochs"]), path.touch()))
+    resume.resume(tmp_path / "state", {})
+    for epoch in range(1, 31):
+        resume.save(tmp_path / "state", {}, epoch)
+    assert written == [10, 20, 30], "a look at the clock takes a second here, and a save ends with another one"
 
 
 def test_a_damaged_state_is_named(tmp_path: Path):

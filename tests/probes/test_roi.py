@@ -154,6 +154,7 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(tmp_path: Path, monkey
         return read(self, *given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(StoredFeatures, "batches", failing)
+    monkeypatch.setattr("vitascope.probes.training.resume.EVERY", 0.0)
     with pytest.raises(KeyboardInterrupt):
         probe.predict(data, data, seed=1, scratch=tmp_path / "state")
     assert (tmp_path / "state").is_file()

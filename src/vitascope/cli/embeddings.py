@@ -10,8 +10,10 @@ from typing import Annotated, Any
 import typer
 
 from vitascope.cli import devices, options
+from vitascope.core.addresses import is_url
 from vitascope.core.errors import UserError
 from vitascope.core.log import log
+from vitascope.core.origins import unmangled
 
 app = typer.Typer()
 
@@ -109,8 +111,10 @@ def _print_details(layers: Sequence[str], missing: Mapping[str, str], notes: Map
 
 @app.command()
 def merge(
-    output: Annotated[Path, typer.Argument(help="folder of stored embeddings to write; what it has already is kept")],
-    sources: Annotated[list[Path], typer.Argument(metavar="STORE...", help="folders given to `embed` as --store")],
+    output: Annotated[Path, typer.Argument(help="folder or URL of the store to write; what it has already is kept")],
+    sources: Annotated[
+        list[Path], typer.Argument(metavar="STORE...", help="folders or URLs given to `embed` as --store")
+    ],
     data: Annotated[
         str, typer.Option("--data", help="the dataset, to name examples that are missing; else the shards tell")
     ] = "",
@@ -124,7 +128,8 @@ def merge(
     from vitascope.cli import stores
     from vitascope.features.merge import merge as bring_together
 
-    options.folder(output, "merge")
+    if not is_url(unmangled(str(output))):
+        options.folder(output, "merge")
     dataset = options.open_videos(data, data_root, labeled=False) if data else None
     if not stores.print_merged(bring_together(output, sources, dataset=dataset), as_json=as_json):
         raise typer.Exit(1)

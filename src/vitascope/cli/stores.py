@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vitascope.core.errors import UserError
+from vitascope.core.origins import origin
 
 if TYPE_CHECKING:
     from vitascope.features.merge import MergeReport
@@ -44,7 +45,10 @@ def _lines(name: str, reports: list[StoreReport]) -> list[str]:
     lines = []
     for report in reports:
         failed = f", {report.failed} recorded as failed" if report.failed else ""
-        lines += [f"{report.name or 'unknown'}: {report.examples} examples hold{failed}", f"    {report.folder}"]
+        lines += [
+            f"{report.name or 'unknown'}: {report.examples} examples hold{failed}",
+            f"    {origin(str(report.folder))}",
+        ]
         lines += [f"    damaged: {problem}" for problem in report.problems]
         if report.dropped:
             first = ", ".join(sorted(report.dropped)[:3])
@@ -69,7 +73,7 @@ def print_merged(reports: Sequence[MergeReport], *, as_json: bool) -> bool:
     from vitascope.cli import tables
 
     if as_json:
-        print(tables.as_json([{**asdict(report), "folder": str(report.folder)} for report in reports]))
+        print(tables.as_json([{**asdict(report), "folder": origin(str(report.folder))} for report in reports]))
     else:
         for line in (line for report in reports for line in _merge_lines(report)):
             print(line)
@@ -78,7 +82,10 @@ def print_merged(reports: Sequence[MergeReport], *, as_json: bool) -> bool:
 
 def _merge_lines(report: MergeReport) -> list[str]:
     failed = f", {len(report.failed)} recorded as failed" if report.failed else ""
-    lines = [f"{report.name}: {report.examples} examples{failed}, from {report.stores} stores", f"    {report.folder}"]
+    lines = [
+        f"{report.name}: {report.examples} examples{failed}, from {report.stores} stores",
+        f"    {origin(str(report.folder))}",
+    ]
     named = {
         "in several stores, with equal vectors": report.doubled,
         "missing": report.missing,

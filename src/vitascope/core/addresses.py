@@ -12,7 +12,7 @@ import re
 from typing import NamedTuple
 
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-PART = re.compile(r"(.+\.(?:tar|parquet))\[([^\[\]/]+)\]/(.+)", re.IGNORECASE | re.DOTALL)
+PART = re.compile(r"(.+\.(?:tar|tar\.gz|tgz|parquet))\[([^\[\]/]+)\]/(.+)", re.IGNORECASE | re.DOTALL)
 
 
 class Part(NamedTuple):
@@ -40,6 +40,11 @@ class Part(NamedTuple):
 def is_url(text: str) -> bool:
     """Return whether `text` is a URL, such as `s3://bucket/x`."""
     return URL.match(text) is not None
+
+
+def is_folder_url(path: str) -> bool:
+    """Return whether `path` is the URL of a folder of frames, which ends with a slash."""
+    return path.endswith("/") and is_url(path)
 
 
 def part_of(path: str) -> Part | None:

@@ -8,6 +8,9 @@ import re
 import signal
 import socket
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from vitascope.core.errors import MissingPackageError, UserError
@@ -17,11 +20,19 @@ HERE = "ray"
 REMOTE = "ray://"
 ANSWER = 10.0
 """Seconds within which a cluster accepts a connection."""
+LOOK = 5.0
+"""Seconds after which a wait is interrupted for a look at the head node."""
+WAITS = (0.0, 1.0, 2.0)
+"""Seconds before each attempt to reach the head node."""
 SILENT = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DISABLE_IMPORT_WARNING": "1",
 }
+
+
+class HeadGoneError(UserError):
+    """The head node does not answer any more: nothing of the cluster can be reached or ended."""
 
 
 class Resources(NamedTuple):
@@ -82,6 +93,54 @@ def _check_answers(on: str) -> None:
         raise UserError(
             f"--on {on}: nothing answers at {address} ({error}); `ray start --head` begins a cluster"
         ) from error
+
+
+def head_of(ray: Any, on: str) -> str:
+    """Return where the head node answers, as `host:port`; empty if that is not known."""
+    return on.removeprefix(REMOTE) if on.startswith(REMOTE) else str(ray.get_runtime_context().gcs_address)
+
+
+def require_head(on: str, head: str) -> None:
+    """Raise HeadGoneError if the head node does not answer, asked a few times: Ray ends the process a minute on."""
+    host, _, port = head.rpartition(":")
+    for wait in WAITS if host else ():
+        time.sleep(wait)
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER).close()
+            return
+        except OSError as error:
+            cause = str(error)
+    if host:
+        raise _gone(on, f"at {head} ({cause})")
+
+
+def _gone(on: str, what: str) -> HeadGoneError:
+    return HeadGoneError(
+        f"--on {on}: the head node of the cluster does not answer any more, {what}; what was stored stays: run this "
+        "again when a cluster is there"
+    )
+
+
+@contextmanager
+def watched(on: str, head: str) -> Iterator[None]:
+    """Within it, what fails because the head node is gone is a HeadGoneError."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        require_head(on, head)
+        if isinstance(error, ConnectionError) or type(error).__module__.partition(".")[0] == "grpc":
+            raise _gone(on, f"{type(error).__name__}: {summary(error)}"[:200]) from error
+        raise
+
+
+def result_of(ray: Any, reference: Any, on: str, head: str) -> Any:
+    """Wait for the result of a task as long as the head node answers, and return it."""
+    with watched(on, head):
+        while not ray.wait([reference], num_returns=1, timeout=LOOK)[0]:
+            require_head(on, head)
+        return ray.get(reference)
 
 
 def summary(error: BaseException) -> str:

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vitascope.core import media_cache, remote
-from vitascope.core.addresses import Part, is_address, is_url, part_of
+from vitascope.core.addresses import Part, is_address, is_folder_url, is_url, part_of
 from vitascope.core.errors import DamagedFileError, UserError, reading
 from vitascope.core.media import suffix
+from vitascope.core.remote_listing import download_folder, folder_state
+from vitascope.core.unpacking import is_compressed, unpack
 
 PIECE = 1 << 20
 """Bytes copied at a time."""
@@ -28,7 +30,7 @@ class State(NamedTuple):
     """What is known of content without reading it."""
 
     size: int
-    """Bytes; 0 if unknown."""
+    """Bytes; 0 if unknown, and of a folder."""
     version: str
     """Another one may mean other content; empty if there is none, or it cannot be reached."""
     modified: int
@@ -40,6 +42,8 @@ def state(address: str) -> State:
     try:
         part = part_of(address)
         if part is None:
+            if is_folder_url(address):
+                return State(0, *folder_state(address)[1:3])
             found = remote.state(address)
             return State(max(found.size, 0), found.version, found.modified)
         _, version, modified = _container_state(part.container)
@@ -59,7 +63,7 @@ def _container_state(container: str) -> tuple[int, str, int]:
 
 @contextmanager
 def local_copy(path: str) -> Iterator[str]:
-    """Yield the path of a file with the content of `path`, which is `path` itself unless that is an address.
+    """Yield the path of a file, or folder, with the content of `path`, which is `path` itself unless it is an address.
 
     Errors raised in the block name the address, not the copy. UserError if there is no such content, RemoteError if a
     server does not give it.
@@ -89,6 +93,10 @@ def local_copy(path: str) -> Iterator[str]:
 def _copy(address: str) -> tuple[Path, Callable[[Path], None]]:
     """Return where the copy of an address is, in its present state, and what writes it."""
     part = part_of(address)
+    if is_folder_url(address):
+        found = folder_state(address)
+        key = remote.fingerprint(f"{address}\n{found.version}")
+        return media_cache.folder_path(key, found.size), lambda aside: download_folder(address, aside)
     if part is None:
         version = remote.state(address).version
         return _copy_path(address, version, address), lambda aside: remote.download(address, aside)
@@ -106,10 +114,10 @@ def _copy_path(content: str, version: str, name: str) -> Path:
 def _copy_window(part: Part, window: tuple[int, int], aside: Path) -> None:
     """Write bytes of a container to a file."""
     with open(aside, "wb") as file:
-        if is_url(part.container) and remote.state(part.container).ranges:
+        if is_url(part.container) and not is_compressed(part.container) and remote.state(part.container).ranges:
             file.writelines(remote.chunks(part.container, *window))
             return
-        with local_copy(part.container) as container:
+        with _plain_copy(part.container) as container:
             file.writelines(_pieces(container, *window))
 
 
@@ -126,8 +134,11 @@ def _pieces(path: str, start: int, end: int) -> Iterator[bytes]:
 
 @contextmanager
 def open_container(container: str) -> Iterator[Any]:
-    """Open a container, at a path or a URL, as a binary file of which parts are read."""
-    if not is_url(container):
+    """Open a container, at a path or a URL, as a binary file of which parts are read; a compressed one is unpacked."""
+    if is_compressed(container):
+        with _plain_copy(container) as path, open(path, "rb") as file:
+            yield file
+    elif not is_url(container):
         with open(container, "rb") as file:
             yield file
     elif remote.state(container).ranges:
@@ -136,6 +147,28 @@ def open_container(container: str) -> Iterator[Any]:
     else:
         with local_copy(container) as path, open(path, "rb") as file:
             yield file
+
+
+@contextmanager
+def _plain_copy(container: str) -> Iterator[str]:
+    """Yield the path of a file with the content of a container, unpacked if it is compressed."""
+    if not is_compressed(container):
+        with local_copy(container) as path:
+            yield path
+        return
+
+    def fill(aside: Path) -> None:
+        if found and found.ranges:
+            with remote.open_ranges(container, remote.CHUNK) as file:
+                unpack(file, found.size, container, aside)
+        else:
+            with local_copy(container) as path, open(path, "rb") as file:
+                unpack(file, os.path.getsize(path), container, aside)
+
+    found = remote.state(container) if is_url(container) else None
+    copy = _copy_path(f"{container}[]", _container_state(container)[1], ".tar")
+    with media_cache.held(copy, fill) as plain:
+        yield str(plain)
 
 
 def _copy_cell(part: Part, version: str, aside: Path) -> None:
@@ -200,7 +233,7 @@ def ranges(address: str, *, whole: bool) -> Iterator[tuple[int, Callable[[int, i
         if part is None and not whole and (size := _range_size(address)) >= 0:
             yield size, lambda start, length: remote.read_range(address, start, min(start + length, size))
             return
-        if part is not None and part.window and not is_url(part.container):
+        if part is not None and part.window and not (is_url(part.container) or is_compressed(part.container)):
             yield from _window_ranges(part.container, *part.window)
             return
         with local_copy(address) as path, open(path, "rb") as file:

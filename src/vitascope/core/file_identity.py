@@ -13,10 +13,12 @@ import os
 import stat
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from vitascope.core import content
-from vitascope.core.addresses import is_address
+from vitascope.core.addresses import is_address, is_folder_url
+from vitascope.core.errors import UserError
 
 PLACES = 16
 """Places of a file that are sampled, evenly spaced from the first byte to the last; a short file is read whole."""
@@ -104,7 +106,10 @@ def content_digest(path: str, *, full: bool = False, whole: bool = True) -> str:
     file with its bytes; without `whole`, no more than the samples is fetched, where that is possible.
     """
     found = hashlib.sha256()
-    if is_address(path):
+    if is_folder_url(path):
+        with _copied(path) as folder:
+            _add_folder(found, folder, full=full)
+    elif is_address(path):
         with content.ranges(path, whole=whole or full) as (size, read):
             found.update(repr(size).encode())
             for offset, length in _offsets(size, PLACES, PLACE_BYTES, full=full):
@@ -116,6 +121,16 @@ def content_digest(path: str, *, full: bool = False, whole: bool = True) -> str:
         found.update(repr(size).encode())
         _add(found, path, _offsets(size, PLACES, PLACE_BYTES, full=full))
     return FULL * full + found.hexdigest()[:16]
+
+
+@contextmanager
+def _copied(url: str) -> Iterator[str]:
+    """Yield a copy of a folder; OSError if there is none."""
+    try:
+        with content.local_copy(url) as folder:
+            yield folder
+    except UserError as error:
+        raise OSError(errno.ENOENT, str(error)) from error
 
 
 def _add_folder(found: hashlib._Hash, path: str, *, full: bool) -> None:

@@ -33,6 +33,13 @@ def kind_of(name: str) -> Literal["video", "image", ""]:
     return "video" if ending in VIDEO_SUFFIXES else "image" if ending in IMAGE_SUFFIXES else ""
 
 
+def container_of(name: str) -> Literal["tar", "parquet", ""]:
+    """What a file that videos may be packed into is by its ending; a compressed archive is one, too."""
+    ending = suffix(name)
+    archive = ending in (".tar", ".tgz") or name.lower().endswith(".tar.gz")
+    return "tar" if archive else "parquet" if ending == ".parquet" else ""
+
+
 def stem(path: str) -> str:
     """The name of a file without a video ending; other dots are part of the name."""
     name = path.rpartition("/")[2]

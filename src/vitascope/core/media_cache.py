@@ -2,22 +2,24 @@
 
 The folder is `media` in the cache, the bound `$VITASCOPE_MEDIA_CACHE` (as 50GB; 20GB without). Copies are written under
 a temporary name and renamed. Whoever reads one holds a shared lock on it, which ends with its process, and no copy is
-removed that somebody holds.
+removed that somebody holds. A copy is a file, or a folder of files whose name tells how many bytes they have.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from vitascope.core.errors import UserError
-from vitascope.core.files import atomic_file, cache
+from vitascope.core.files import atomic_file, atomic_folder, cache
+from vitascope.core.leftovers import temporary
 from vitascope.core.worker_process import report_alive
 
 try:
@@ -27,6 +29,8 @@ except ImportError:  # Windows refuses to remove a file that is open
 
 VARIABLE = "VITASCOPE_MEDIA_CACHE"
 DEFAULT = 20 * 10**9
+FOLDER = ".frames"
+"""Ending of the name of a copy that is a folder, after a dot and the bytes of its files."""
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 LOWER = 0.9
 """Share of the bound down to which copies are removed."""
@@ -58,6 +62,21 @@ def copy_path(key: str, ending: str) -> Path:
     return folder() / key[:2] / f"{key}{ending}"
 
 
+def folder_path(key: str, size: int) -> Path:
+    """The path of the copy of a folder whose files have `size` bytes."""
+    return copy_path(key, f".{size}{FOLDER}")
+
+
+def _written(path: Path) -> AbstractContextManager[Path]:
+    """What gives the copy at `path`, file or folder, its name when it is complete."""
+    return atomic_folder(path) if path.suffix == FOLDER else atomic_file(path)
+
+
+def _bytes(path: Path, status: os.stat_result) -> int:
+    """Bytes of a copy."""
+    return int(path.suffixes[-2][1:]) if path.suffix == FOLDER else status.st_size
+
+
 @contextmanager
 def held(path: Path, fill: Callable[[Path], None]) -> Iterator[Path]:
     """Yield the copy at `path`, made by `fill(temporary path)` if it is not there; it stays while the block runs."""
@@ -76,10 +95,10 @@ def _held_descriptor(path: Path, fill: Callable[[Path], None]) -> int:
         with _filling(path):
             if path.exists():
                 continue
-            with atomic_file(path) as aside:
+            with _written(path) as aside:
                 fill(aside)
             descriptor = _hold(path)
-        make_room(path.stat().st_size if path.exists() else 0)
+        make_room(_bytes(path, path.stat()) if path.exists() else 0)
         if descriptor is not None:
             return descriptor
     raise UserError(f"{folder()}: copies are removed as soon as they are made; set ${VARIABLE} larger than {bound():,}")
@@ -153,7 +172,7 @@ def _copies(root: Path) -> Iterator[tuple[int, int, str]]:
             if not entry.name.startswith("."):
                 with suppress(FileNotFoundError):
                     status = entry.stat()
-                    yield status.st_atime_ns, status.st_size, entry.path
+                    yield status.st_atime_ns, _bytes(Path(entry.path), status), entry.path
 
 
 def _remove(path: str) -> bool:
@@ -165,7 +184,12 @@ def _remove(path: str) -> bool:
     try:
         if fcntl:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.unlink(path)
+        if path.endswith(FOLDER):
+            aside = temporary(Path(path))
+            os.rename(path, aside)
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            os.unlink(path)
     except OSError:
         return False
     finally:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from vitascope.core.errors import UserError
 
 _origins: dict[str, str] = {}
 _MANGLED = re.compile(r"(s3a?|gcs|gs|hf|https?|memory|abfss?|az):/(?!/)")
@@ -21,11 +27,27 @@ def origin(path: str) -> str:
     return path
 
 
+def content_origin(path: str) -> str:
+    """The address of the content that a path stands for: of a folder of frames, its URL with a slash at the end."""
+    found = origin(path)
+    return f"{found}/" if found != path and os.path.isdir(path) else found
+
+
 def origin_text(text: str) -> str:
     """A message with the URLs that paths in it stand for."""
     for folder, url in _origins.items():
         text = text.replace(folder, url)
     return text
+
+
+@contextmanager
+def at_origins() -> Iterator[None]:
+    """Within it errors of the user name the URLs that paths stand for."""
+    try:
+        yield
+    except UserError as error:
+        kind: Any = type(error)
+        raise kind(origin_text(str(error))) from None
 
 
 def unmangled(path: str) -> str:

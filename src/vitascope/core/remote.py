@@ -71,8 +71,7 @@ def file_system(url: str) -> tuple[Any, str]:
 
 def state(url: str, *, fresh: bool = False) -> RemoteState:
     """Return the state of an object, of up to `REMEMBERED` seconds ago unless `fresh`; FileNotFoundError if absent."""
-    until, known = _known.get(url, (0.0, RemoteState(0, "", 0)))
-    if not fresh and time.monotonic() < until:
+    if not fresh and (known := remembered(url)):
         return known
     system, path = file_system(url)
     system.invalidate_cache() if fresh else None
@@ -87,6 +86,12 @@ def state(url: str, *, fresh: bool = False) -> RemoteState:
     found = state_of(details, protocol=url.partition("://")[0])
     remember(url, found)
     return found
+
+
+def remembered(url: str) -> RemoteState | None:
+    """Return the state that was kept; None if there is none that still holds."""
+    until, known = _known.get(url, (0.0, None))
+    return known if time.monotonic() < until else None
 
 
 def remember(url: str, found: RemoteState, seconds: float = REMEMBERED) -> None:
@@ -235,21 +240,6 @@ def open_ranges(url: str, ahead: int = SMALL) -> io.BufferedReader:
     if not found.ranges or found.size < 0:
         raise RemoteError(errno.EOPNOTSUPP, f"{url}: the server gives no parts of files")
     return io.BufferedReader(_Ranges(url, found.size), ahead)
-
-
-def listing(url: str) -> dict[str, RemoteState]:
-    """Return the objects below a URL by path relative to it, in order, hidden ones left out."""
-    system, path = file_system(url)
-    protocol = url.partition("://")[0]
-    system.invalidate_cache()
-    found = repeated(url, lambda: system.find(path, detail=True))
-    above = path.rstrip("/") + "/"
-    objects = {}
-    for name, details in sorted(found.items()):
-        below = str(name)[len(above) :] if str(name).startswith(above) else ""
-        if below and not below.endswith("/") and details.get("type") != "directory":
-            objects[below] = state_of(details, protocol)
-    return objects
 
 
 def put_once(url: str, data: bytes) -> bool:

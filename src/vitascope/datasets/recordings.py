@@ -10,9 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from vitascope.core.addresses import is_address, is_url
+from vitascope.core.addresses import is_address, is_folder_url, is_url
 from vitascope.core.content import state
 from vitascope.core.media import MEDIA_SUFFIXES
+from vitascope.core.remote_listing import folder_state
 from vitascope.core.types import Example
 
 T = TypeVar("T")
@@ -162,7 +163,10 @@ def _size(path: str) -> Hashable | None:
 
 
 def _etag(url: str) -> str:
-    """Size and ETag of an object large enough for a video: nothing is read of it. Empty for parts of containers."""
+    """Size and ETag of an object or a folder large enough for a video, unread. Empty for parts of containers."""
+    if is_folder_url(url):
+        folder = folder_state(url)
+        return folder.version if folder.size >= MIN_BYTES else ""
     found = state(url) if is_url(url) else None
     return found.version if found and found.size >= MIN_BYTES else ""
 

@@ -13,16 +13,17 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from vitascope.core import remote
 from vitascope.core.addresses import is_url
 from vitascope.core.errors import RemoteError, UserError
 from vitascope.core.files import cache
 from vitascope.core.leftovers import temporary
-from vitascope.core.media import kind_of, suffix
-from vitascope.core.origins import origin, origin_text, stand_for
+from vitascope.core.media import container_of, kind_of, suffix
+from vitascope.core.origins import at_origins, content_origin, origin, origin_text, stand_for
 from vitascope.core.remote import RemoteState
+from vitascope.core.remote_listing import listing, remember_all
 from vitascope.core.types import Dataset, digest
 from vitascope.datasets.precomputed import DATASET
 
@@ -31,7 +32,6 @@ LISTS = frozenset((".csv", ".tsv", ".txt", ".json", ".jsonl"))
 MOST, MOST_OTHER = 1 << 30, 16 << 20
 """Largest list, and largest other file, that is copied, bytes."""
 TABLES = frozenset(("metadata.parquet",))
-PACKED = frozenset((".tar", ".parquet"))
 KEPT = 3
 """States of one folder that are kept."""
 THREADS = 16
@@ -52,7 +52,7 @@ def listed_folder(url: str) -> Path:
     if not is_file:
         return _folder(url, _listing(url))
     above, _, name = url.rpartition("/")
-    if suffix(name) in PACKED:
+    if container_of(name):
         return _folder(above, {name: remote.state(url)}) / name
     try:
         found = _listing(above)
@@ -63,7 +63,7 @@ def listed_folder(url: str) -> Path:
 
 def _listing(url: str) -> dict[str, RemoteState]:
     try:
-        found = remote.listing(url)
+        found = listing(url)
     except FileNotFoundError:
         found = {}
     if not found:
@@ -77,8 +77,7 @@ def _folder(url: str, objects: Mapping[str, RemoteState]) -> Path:
     state = digest([[name, found.version] for name, found in sorted(objects.items())])
     path = above / state / (posixpath.basename(url) or "root")
     stand_for(str(path), url)
-    for name, found in objects.items():
-        remote.remember(f"{url}/{name}", found, DAY)
+    remember_all(url, objects, DAY)
     if not path.is_dir():
         above.mkdir(parents=True, exist_ok=True)
         partial = temporary(above / state)
@@ -112,7 +111,7 @@ def _is_copied(name: str, found: RemoteState) -> bool:
     base, ending = posixpath.basename(name), suffix(name)
     if kind_of(name):
         return False
-    if ending in PACKED:
+    if container_of(name):
         return base in TABLES or name.startswith("meta/")
     return 0 <= found.size <= (MOST if ending in LISTS else MOST_OTHER)
 
@@ -129,33 +128,23 @@ def at_urls(data: str, open_folder: Callable[[str], Dataset[T]]) -> Dataset[T]:
     parts = [data] if is_url(data) and "=" not in data else list(data.partition("=")[::2])
     urls = [part for part in parts if is_url(part)]
     local = "=".join(str(listed_folder(part)) if is_url(part) else part for part in parts)
-    try:
+    with at_origins():
         dataset = open_folder(local)
-    except UserError as error:
-        kind: Any = type(error)
-        raise kind(origin_text(str(error))) from None
     return _relocated(dataset, urls)
 
 
 def _relocated(dataset: Dataset[T], urls: list[str]) -> Dataset[T]:
-    """The dataset with URLs in place of paths; folders of frames at a URL are missing."""
-    folders = {
-        e.id: "a folder of frames at a URL; pack it into a video" for e in dataset.examples if _is_folder(e.path)
-    }
-    missing = {i: origin_text(why) for i, why in dataset.missing_files.items()} | folders
+    """The dataset with URLs in place of paths."""
+    missing = {i: origin_text(why) for i, why in dataset.missing_files.items()}
     if len(missing) == len(dataset.examples):
         first = next(iter(missing.values()))
         raise UserError(f"{' and '.join(urls)}: none of the {len(missing)} videos can be read: {first}")
     prefix = dataset.key.rpartition("-")[0]
     return replace(
         dataset,
-        examples=tuple(replace(e, path=origin(e.path)) for e in dataset.examples),
+        examples=tuple(replace(e, path=content_origin(e.path)) for e in dataset.examples),
         missing_files=missing,
         key=f"{prefix}-{digest(urls)[:8]}" if prefix else dataset.key,
         root=origin(dataset.root),
         notes=tuple(map(origin_text, dataset.notes)),
     )
-
-
-def _is_folder(path: str) -> bool:
-    return bool(path) and not is_url(path) and os.path.isdir(path)

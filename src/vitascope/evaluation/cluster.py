@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from vitascope.core.cluster import cause, connect, resources, summary
+from vitascope.core.cluster import cause, connect, head_of, resources, result_of, summary
 from vitascope.core.device import torch
 from vitascope.core.errors import UserError
 from vitascope.evaluation.runner import EvaluationConfig, Trained, run_training, trainings
@@ -70,9 +70,12 @@ def _train(
 
 def _results(ray: Any, tasks: Sequence[Any], on: str) -> Iterator[Trained]:
     """Yield the results of tasks in order; what a training raised is raised here."""
+    head = head_of(ray, on)
     for task in tasks:
         try:
-            yield ray.get(task)
+            yield result_of(ray, task, on, head)
+        except UserError:
+            raise
         except Exception as error:
             raised = cause(ray, error)
             if isinstance(raised, ray.exceptions.RayError):

@@ -13,6 +13,7 @@ from vitascope.core import files
 from vitascope.core.errors import DamagedFileError, UserError
 from vitascope.core.types import Example, digest
 from vitascope.features.freshness import file_size
+from vitascope.features.remote_store import RemoteParts
 
 BLOCK_EXAMPLES = 128
 BLOCK_BYTES = 256 << 20
@@ -75,6 +76,8 @@ class Shard(NamedTuple):
         }
         path = folder / SHARDS / f"{self.number}-of-{self.of}.json"
         files.write(path, json.dumps(about, ensure_ascii=False).encode(errors="surrogatepass"))
+        if remote := RemoteParts.of(folder):
+            remote.send_record(path)
 
 
 WHOLE = Shard()

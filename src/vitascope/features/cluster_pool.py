@@ -19,7 +19,17 @@ from typing import Any
 
 import torch
 
-from vitascope.core.cluster import Resources, cause, connect, resources, summary
+from vitascope.core.cluster import (
+    HeadGoneError,
+    Resources,
+    cause,
+    connect,
+    head_of,
+    require_head,
+    resources,
+    summary,
+    watched,
+)
 from vitascope.core.errors import UserError
 from vitascope.core.log import log
 from vitascope.core.worker_pool import Group, Pool
@@ -119,6 +129,7 @@ class ClusterPool:
 
     def __init__(self, job: ClusterJob) -> None:
         self.ray = connect(job.on)
+        self.head = head_of(self.ray, job.on)
         self.job = job
         self.threads = torch.get_num_threads()
         self.have = resources(self.ray)
@@ -161,8 +172,16 @@ class ClusterPool:
     def run(self, jobs: Iterable[Group[DecodeJob]]) -> Iterator[tuple[DecodeJob, Any, None]]:
         """Yield `(job, message, None)`, those of a block together; clips come as `EncodedClips`, with any of its jobs.
 
-        The last message of a block comes last of all.
+        The last message of a block comes last of all. UserError if the head node is gone.
         """
+        try:
+            with watched(self.job.on, self.head):
+                yield from self._run(jobs)
+        except HeadGoneError:
+            self.decoders, self.encoders, self.waiting = [], [], {}  # which nobody can end
+            raise
+
+    def _run(self, jobs: Iterable[Group[DecodeJob]]) -> Iterator[tuple[DecodeJob, Any, None]]:
         source = (list(block) for _, block in groupby(chain.from_iterable(jobs), key=lambda job: job.block))
         more = True
         while True:
@@ -270,6 +289,7 @@ class ClusterPool:
         if time.monotonic() - self.looked < RESIZE:
             return
         self.looked = time.monotonic()
+        require_head(self.job.on, self.head)
         self.have = resources(self.ray)
         self.sizes = pool_sizes(self.have, self.job, self.threads)
         for actor in [a for a in self.encoders if a not in self.waiting.values()]:

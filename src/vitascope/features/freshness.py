@@ -29,7 +29,7 @@ def file_size(path: str) -> int:
 
 def source_digest(example: Example[Any] | DecodeJob, size: int) -> str:
     """Return a digest of file name, size (bytes), span and frame rate: whether an example id still means the same."""
-    return digest([os.path.basename(example.path), size, example.span, example.fps])
+    return digest([os.path.basename(example.path.rstrip("/")), size, example.span, example.fps])
 
 
 def files_digest(examples: Sequence[Example[Any]], *, full: bool) -> str:

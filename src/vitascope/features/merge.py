@@ -22,8 +22,10 @@ import pyarrow.compute as pc
 
 from vitascope.core.errors import DamagedFileError, UserError
 from vitascope.core.files import atomic_file
+from vitascope.core.origins import at_origins, origin
 from vitascope.core.types import Dataset, digest
 from vitascope.features.blocks import SHARDS, Shard, ShardRecord, shard_records
+from vitascope.features.remote_store import RemoteParts, fetched_root
 from vitascope.features.shards import ShardColumns, ShardRows
 from vitascope.features.store import read_key, replace_index, stored_keys, write_lock
 from vitascope.features.store_check import check_store
@@ -97,11 +99,15 @@ def merge(out: Path, roots: Sequence[Path], *, dataset: Dataset[Any] | None = No
     """Merge the stores below `roots` into those below `out`, whose rows count too; return a report of each.
 
     `dataset` says which examples there are; without it, the records of shards do. Raises UserError, before anything is
-    written to a store, for stores of different keys, for examples whose vectors differ, and for what is damaged.
+    written to a store, for stores of different keys, for examples whose vectors differ, and for what is damaged. Any of
+    the folders may be at a URL: work is done on copies, and what is new in that of `out` is sent.
     """
-    found = {root: {f.relative_to(root): key for f, key in _keys(root)} for root in roots}
-    _check_keys(found, dataset)
-    return [_merge_one(out / place, [root / place for root in found], dataset) for place in next(iter(found.values()))]
+    with at_origins():
+        there = fetched_root(out)
+        found = {root: {f.relative_to(root): key for f, key in _keys(root)} for root in map(fetched_root, roots)}
+        _check_keys(found, dataset)
+        places = next(iter(found.values()))
+        return [_merge_one(there / place, [root / place for root in found], dataset) for place in places]
 
 
 def _merge_one(folder: Path, folders: Sequence[Path], dataset: Dataset[Any] | None) -> MergeReport:
@@ -248,6 +254,10 @@ def _write(folder: Path, parts: Sequence[_Part], owners: Mapping[str, int]) -> N
         for number, part in enumerate(parts):
             if part.folder != folder:
                 _copy(folder, part, [owners[e] == number for e in part.table["example"].to_pylist()])
+        if remote := RemoteParts.of(folder):
+            for path in sorted((folder / SHARDS).glob("*.json")):
+                remote.send_record(path)
+            remote.exchange(sorted((folder / "parts").glob("*.parquet")))
         replace_index(folder, current_index(folder))
 
 
@@ -258,7 +268,7 @@ def _copy(folder: Path, part: _Part, chosen: Sequence[bool]) -> None:
     table = part.table.filter(pa.array(chosen, pa.bool_()))
     if not len(table):
         return
-    name = f"merge-{digest(str(part.folder.absolute()))}"
+    name = f"merge-{digest(origin(str(part.folder.absolute())))}"
     moved = {shard: _moved(shard, name) for shard in table["shard"].unique().to_pylist()}
     for shard in filter(None, moved):
         _copy_file(part.folder / shard, folder / moved[shard])

@@ -16,10 +16,14 @@ from pathlib import Path
 
 from vitascope.core import remote
 from vitascope.core.addresses import is_url
-from vitascope.core.files import atomic_file, cache
+from vitascope.core.files import atomic_file, cache, write
 from vitascope.core.origins import origin, stand_for, unmangled
+from vitascope.core.remote_listing import listing
 
 PARTS = "parts"
+RECORDS = "shards"
+"""Folder of the records of shards, see `features.blocks`; at a URL their names end in a digest of the content."""
+KEY = "key.json"
 SYNCED = "synced.txt"
 """File in the copy of a store: names of the parts that are both here and there, one a line."""
 THREADS = 8
@@ -36,6 +40,27 @@ def local_root(root: Path) -> Path:
     return copy
 
 
+def fetched_root(root: Path) -> Path:
+    """The folder on disk for a root of stores; of one at a URL with all stores that are there, brought up to date."""
+    copy = local_root(root)
+    if not is_url(url := origin(str(copy))):
+        return root
+    try:
+        there = listing(url)
+    except FileNotFoundError:
+        there = {}
+    for name in there:
+        place, _, base = name.rpartition("/")
+        if base == KEY and place.count("/") == 2:
+            for folder in (copy / place / PARTS, copy / place / "locks"):
+                folder.mkdir(parents=True, exist_ok=True)
+            if not (copy / name).exists():
+                with atomic_file(copy / name) as aside:
+                    remote.download(f"{url}/{name}", aside)
+            RemoteParts(copy / place).exchange(sorted((copy / place / PARTS).glob("*.parquet")))
+    return copy
+
+
 class RemoteParts:
     """The parts of the store in `folder` that are at a URL."""
 
@@ -49,23 +74,40 @@ class RemoteParts:
 
     def exchange(self, indexes: Sequence[Path]) -> None:
         """Send the parts with these indexes that are only here, and fetch those that are only there."""
-        remote.put_once(f"{self.url}/key.json", (self.folder / "key.json").read_bytes())
+        remote.put_once(f"{self.url}/{KEY}", (self.folder / KEY).read_bytes())
         for path in indexes:
             self.send(path)
-        try:
-            there = remote.listing(f"{self.url}/{PARTS}")
-        except FileNotFoundError:
-            there = {}
+        there = self._listed(PARTS)
         wanted = sorted(name for name in there if name.endswith(".parquet") and name not in self._synced())
         with ThreadPoolExecutor(THREADS) as pool:
             list(pool.map(self._fetch, wanted))
+        records = self._listed(RECORDS)
+        for name in sorted(records, key=lambda n: (records[n].modified, n)):  # of two of one shard the later one
+            self._fetch_record(name)
+
+    def _listed(self, below: str) -> dict[str, remote.RemoteState]:
+        try:
+            return listing(f"{self.url}/{below}")
+        except FileNotFoundError:
+            return {}
+
+    def send_record(self, path: Path) -> None:
+        """Send the record of a shard."""
+        data = path.read_bytes()
+        remote.put_once(f"{self.url}/{RECORDS}/{path.stem}-{_hash(data)}.json", data)
+
+    def _fetch_record(self, name: str) -> None:
+        path = self.folder / RECORDS / f"{name.rpartition('-')[0]}.json"
+        data = remote.read_all(f"{self.url}/{RECORDS}/{name}")
+        if not path.exists() or path.read_bytes() != data:
+            write(path, data)
 
     def send(self, index: Path) -> None:
         """Send the part with this index, its shards first, unless it is there."""
         import pyarrow.parquet
 
         data = index.read_bytes()
-        name = f"{index.stem.partition('-')[0]}-{hashlib.blake2b(data, digest_size=8).hexdigest()}.parquet"
+        name = f"{index.stem.partition('-')[0]}-{_hash(data)}.parquet"
         if name in self._synced():
             return
         shards = pyarrow.parquet.read_table(index, columns=["shard"])["shard"].unique().to_pylist()
@@ -94,3 +136,7 @@ class RemoteParts:
     def _note(self, name: str) -> None:
         with open(self.folder / SYNCED, "a") as file:
             file.write(f"{name}\n")
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=8).hexdigest()

@@ -17,7 +17,7 @@ from vitascope.video.segment_folder import list_segments, read_segments
 def inspect(path: str | os.PathLike[str], *, fps: float | None = None) -> Video:
     """The `Video` at `path`: a video file, an image, or a folder of frames or of files called after seconds.
 
-    A file may be at an address: a URL, or in a tar or Parquet file, see `core.addresses`.
+    A file or folder may be at an address: a URL, or in a tar or Parquet file, see `core.addresses`.
 
     Reads all packets and decodes one frame, or all frames if the packets have no usable time stamps. `fps` is the frame
     rate of a folder of frames (default 30) and of a stream without time stamps. Raises UserError with the cause if
@@ -29,7 +29,7 @@ def inspect(path: str | os.PathLike[str], *, fps: float | None = None) -> Video:
     with local_copy(path) as local:
         if not os.path.isdir(local):
             return replace(_file(local, fps), path=path)
-    return _segments(path) if list_segments(path) else _folder(path, fps or RATE)
+        return replace(_segments(local) if list_segments(local) else _folder(local, fps or RATE), path=path)
 
 
 def _file(path: str, fps: float | None) -> Video:

@@ -6,6 +6,7 @@ import os
 
 import av
 
+from vitascope.core.addresses import is_folder_url
 from vitascope.core.content import local_copy
 from vitascope.core.errors import UserError
 from vitascope.video.container import open_file
@@ -13,7 +14,7 @@ from vitascope.video.container import open_file
 
 def stated_duration(path: str) -> float | None:
     """The duration in seconds; None for a folder, a file without one in its header, or one that cannot be opened."""
-    if os.path.isdir(path):
+    if is_folder_url(path) or os.path.isdir(path):
         return None
     try:
         with local_copy(path) as local, open_file(local) as container:

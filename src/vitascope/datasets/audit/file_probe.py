@@ -109,16 +109,20 @@ def _visible_frames(video: Video, span: Span) -> int:
 def content_digest(path: str) -> tuple[int, str]:
     """Size in bytes and digest of a file, or of all files of a folder (names included), in order of name."""
     state = hashlib.blake2b(digest_size=16)
-    if not os.path.isdir(path):
-        with local_copy(path) as local:
-            return _hash_file(local, state), state.hexdigest()
+    with local_copy(path) as local:
+        size = _hash_folder(local, state) if os.path.isdir(local) else _hash_file(local, state)
+    return size, state.hexdigest()
+
+
+def _hash_folder(path: str, state: Any) -> int:
+    """Feed names, sizes and bytes of the files of a folder to a hash state; the number of bytes."""
     size = 0
     with os.scandir(path) as entries:
         files = sorted((e.name, e.stat().st_size) for e in entries if e.is_file())
     for name, length in files:
         state.update(f"{name}\0{length}\0".encode(errors="surrogateescape"))
         size += _hash_file(os.path.join(path, name), state)
-    return size, state.hexdigest()
+    return size
 
 
 def _hash_file(path: str, state: Any) -> int:

@@ -15,14 +15,14 @@ from vitascope.core.errors import UserError
 from vitascope.core.files import read_json
 from vitascope.core.media import kind_of, suffix
 from vitascope.core.names import alike_notes, both, canonical
-from vitascope.core.origins import origin
+from vitascope.core.origins import content_origin, origin
 from vitascope.core.text import nearest
 from vitascope.core.types import Dataset, Example, digest
 from vitascope.datasets import own_boxes
 from vitascope.datasets.readers import activitynet_json, mstcn_labels
 from vitascope.datasets.readers.annotation_files import PLACES
 from vitascope.datasets.readers.class_folders import ClassFolders
-from vitascope.datasets.readers.folder_lists import MANIFESTS, find_manifest, folder_list
+from vitascope.datasets.readers.folder_lists import MANIFESTS, find_manifest, folder_list, labels_are_folders
 from vitascope.datasets.readers.lerobot import is_lerobot, read_lerobot
 from vitascope.datasets.readers.listing import VideoList, VideoRow, read_list
 from vitascope.datasets.readers.packed import has_media, is_packed, packed_files, read_packed
@@ -78,6 +78,8 @@ def build(
     listed = None if temporal else read_list(root, roots=roots) if is_list else folder_list(root, roots)
     if videos is not None and listed is None:
         raise UserError(f"{root}: only a list of paths needs the folder of its videos to be stated; leave out {videos}")
+    if labeled and listed is None and not labels_are_folders(folder):
+        raise UserError(f"{root}: README.md has drop_labels: true: folders are no labels; give a list with some")
     found = with_label_sets(listed, root) if listed else _class_folders(root)
     if not found.rows and not labeled:
         found = _without_labels(root)
@@ -251,7 +253,7 @@ def _dataset(
 
 
 def _example(row: VideoRow, number: Mapping[str, int]) -> Example[Any]:
-    truth, path = _truth(row, number), origin(row.file)
+    truth, path = _truth(row, number), content_origin(row.file)
     return Example(id=row.name, path=path, truth=truth, span=row.span, group=row.group, fps=row.fps)
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from vitascope.core.errors import UserError
 from vitascope.core.media import is_clutter, suffix
-from vitascope.core.names import both, folded, split_of
+from vitascope.core.names import both, canonical, folded, split_of
 from vitascope.datasets.readers.annotation_files import PLACES
-from vitascope.datasets.readers.listing import KNOWN, VideoList, read_list
+from vitascope.datasets.readers.listing import KNOWN, VideoList, file_column, read_list
 from vitascope.datasets.readers.tables import TEXT, first_line, is_file_name, read_table, sniff
 
 MANIFESTS = ("manifest.csv", "manifest.tsv")
+DROPPED = re.compile(r"^\s*(?:-\s*)?drop_labels:\s*true\b", re.IGNORECASE | re.MULTILINE)
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 """Tables with a column `file_name`, as the Hugging Face hub has them."""
 
@@ -39,25 +42,44 @@ def _only(folder: Path, names: tuple[str, ...]) -> Path | None:
 
 
 def _metadata(root: Path, roots: tuple[Path, ...]) -> VideoList | None:
-    """The rows of the metadata tables in `root`, or in its folders of splits; None if none of them has labels."""
+    """The rows of the metadata tables in `root`, or in its folders of splits; None if none of them has labels.
+
+    Where a table has no column of labels, the folder of a video is its label, unless the card says that it is none.
+    """
     folders = [root, *(p for p in sorted(root.iterdir()) if p.is_dir() and split_of(p.name))]
     tables = [(folder, path) for folder in folders if (path := _only(folder, METADATA))]
-    tables = [(folder, path) for folder, path in tables if _lists_labels(_header(path), "file_name")]
     lists = []
     for folder, path in tables:
+        names = read_table(path, KNOWN).header
+        labeled = bool({"label", "labels", "class"} & set(map(folded, names)))
+        if not file_column(names, str(path)) or not (labeled or labels_are_folders(root)):
+            continue
         prefix, split = ("", "") if folder == root else (f"{folder.name}/", split_of(folder.name))
-        lists.append(read_list(path, split=split, prefix=prefix, roots=roots))
+        found = read_list(path, labeled=labeled, split=split, prefix=prefix, roots=roots)
+        lists += [found] if labeled else _labeled_by_folder(found, path)
     return _joined(lists)
 
 
-def _lists_labels(columns: set[str], path: str = "path") -> bool:
-    """Whether a table has the column `path` and one of labels."""
-    return path in columns and bool({"label", "labels"} & columns)
+def labels_are_folders(root: Path) -> bool:
+    """Whether names of folders may be labels: False if the hub's card in `root` has `drop_labels: true`."""
+    card = root / "README.md"
+    head = card.read_text(errors="replace") if card.is_file() else ""
+    return not DROPPED.search(head.partition("\n---")[0] if head.startswith("---") else "")
 
 
-def _header(path: Path) -> set[str]:
-    """The columns of a table in folded form."""
-    return {folded(name) for name in read_table(path, KNOWN).header}
+def _labeled_by_folder(found: VideoList, path: Path) -> list[VideoList]:
+    """A list with the folder of each video as its label; none if a video is in no folder, or in one of a split."""
+    labels = [posixpath.basename(posixpath.dirname(row.path)) for row in found.rows]
+    if not all(label and not split_of(label) for label in labels):
+        return []
+    rows = [replace(row, label=canonical(label)) for row, label in zip(found.rows, labels, strict=True)]
+    note = f"{path.name} has no column of labels: the folder of each video is its label"
+    return [replace(found, rows=tuple(rows), notes=(*found.notes, note))]
+
+
+def _lists_labels(columns: set[str]) -> bool:
+    """Whether a table has a column of paths and one of labels."""
+    return "path" in columns and bool({"label", "labels"} & columns)
 
 
 def _split_lists(root: Path, roots: tuple[Path, ...]) -> VideoList | None:

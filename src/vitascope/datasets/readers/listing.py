@@ -22,6 +22,8 @@ COLUMNS = ("path", "label", "split", "start", "end", "group", "fps", "id")
 ALIASES = {"path": ("path", "file_name"), "label": ("label", "labels", "class")}
 """Other names of a column: `file_name` is that of the Hugging Face hub, `labels` holds any number, `class` one."""
 KNOWN = frozenset((*COLUMNS, "file_name", "labels", "class"))
+FILE_NAME = "_file_name"
+"""End of the names of columns that name files, where a table of the hub has several: `video_file_name`."""
 COUNTED = re.compile(r"(.*\S)\s+\d+")
 """The path and the number of frames of a line `folder frames label`."""
 
@@ -109,11 +111,25 @@ def _columns(table: Table, labeled: bool) -> tuple[dict[str, int], list[str]]:
             position = _position(name, table, notes)
             if position is not None and column not in found:
                 found[column] = position
+    if "path" not in found and (name := file_column(table.header, str(table.path))):
+        found = {"path": table.header.index(name), **found}
     for needed in ("path", "label") if labeled else ("path",):
         if needed not in found:
             has = shown_names(table.header)
             raise UserError(f"{table.path}: no column {needed!r}{nearest(needed, table.header)}; its columns are {has}")
     return found, [*notes, *_near_misses(table, found)]
+
+
+def file_column(header: Sequence[str], where: str) -> str:
+    """The column of a table that names the video of a row as the hub does; empty if there is none.
+
+    That is `file_name`, else `video_file_name`, else the only one that ends so; `UserError` if there are several.
+    """
+    found = [name for name in header if folded(name) == "file_name" or folded(name).endswith(FILE_NAME)]
+    best = next((name for wanted in ("file_name", "video_file_name") for name in found if folded(name) == wanted), "")
+    if len(found) > 1 and not best:
+        raise UserError(f"{where}: {both(*found[:2])} both name files; call the column of the videos file_name")
+    return best or next(iter(found), "")
 
 
 def _position(name: str, table: Table, notes: list[str]) -> int | None:

@@ -7,31 +7,32 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from vitascope.core.errors import UserError
-from vitascope.core.media import is_clutter, kind_of, suffix
+from vitascope.core.media import container_of, is_clutter, kind_of
 from vitascope.core.names import split_of
 from vitascope.core.origins import origin
 from vitascope.datasets.readers.listing import VideoList
 from vitascope.datasets.readers.parquet_videos import media_column, read_parquets
 from vitascope.datasets.readers.tar_videos import read_tars
 
-TAR, PARQUET = ".tar", ".parquet"
 PLACES = ("", "data", "shards")
 """Folders of a dataset in which packed files are looked for, beside those of splits."""
 
 
 def is_packed(name: str) -> bool:
     """Whether a name has an ending of files that videos are packed into."""
-    return suffix(name) in (TAR, PARQUET)
+    return bool(container_of(name))
 
 
 def has_media(path: Path) -> bool:
     """Whether a file holds videos; a table of paths does not."""
-    return path.is_file() and (suffix(path.name) == TAR or (is_parquet(path) and bool(media_column(origin(str(path))))))
+    return path.is_file() and (
+        container_of(path.name) == "tar" or (is_parquet(path) and bool(media_column(origin(str(path)))))
+    )
 
 
 def is_parquet(path: Path) -> bool:
     """Whether a file is called a Parquet file."""
-    return suffix(path.name) == PARQUET
+    return container_of(path.name) == "parquet"
 
 
 def packed_files(root: Path) -> list[Path]:
@@ -50,7 +51,7 @@ def packed_files(root: Path) -> list[Path]:
             found += packed if entry.name in PLACES or split_of(entry.name) else []
         elif is_packed(entry.name):
             found.append(entry)
-    tars = [p for p in found if suffix(p.name) == TAR]
+    tars = [p for p in found if container_of(p.name) == "tar"]
     tables = [p for p in found if is_parquet(p)]
     return tars or (tables if tables and media_column(origin(str(tables[0]))) else [])
 
@@ -58,12 +59,12 @@ def packed_files(root: Path) -> list[Path]:
 def read_packed(root: Path, files: Iterable[Path], *, unlabeled: str = "") -> VideoList:
     """The videos in packed files below the folder `root`; those without a label get `unlabeled`, if it is not empty."""
     listed = [(origin(str(p)), p.relative_to(root).as_posix(), _split(p.relative_to(root))) for p in files]
-    kinds = {suffix(path) for path, _, _ in listed}
+    kinds = {container_of(path) for path, _, _ in listed}
     if len(kinds) > 1:
         raise UserError(f"{root}: both tar and Parquet files; give the files of one kind, as in {root}/*.tar")
     if len({split for _, _, split in listed}) == 1:  # one split is none
         listed = [(path, name, "") for path, name, _ in listed]
-    if kinds == {TAR}:
+    if kinds == {"tar"}:
         return read_tars(listed, unlabeled=unlabeled)
     return read_parquets(listed, folder=origin(str(root)), unlabeled=unlabeled)
 

@@ -13,6 +13,7 @@ from vitascope.core.errors import UserError
 from vitascope.core.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_clutter
 from vitascope.core.names import canonical, split_of
 from vitascope.core.schema import parse
+from vitascope.core.unpacking import is_compressed
 from vitascope.datasets.readers.listing import KNOWN, VideoList, VideoRow, video_row
 from vitascope.datasets.readers.tables import cell_text
 from vitascope.datasets.readers.tar_reader import Sample, iter_samples
@@ -39,6 +40,11 @@ def read_tars(archives: Sequence[tuple[str, str, str]], *, unlabeled: str = "") 
     `unlabeled`. UserError if that is empty.
     """
     found = _Found()
+    if compressed := [name for _, name, _ in archives if is_compressed(name)]:
+        found.notes.append(
+            f"{len(compressed)} compressed tar files, such as {compressed[0]}, are unpacked into the cache whenever "
+            "they are not there: nothing in them can be found otherwise; `gunzip` them to save time"
+        )
     for path, name, split in archives:
         before = len(found.rows)
         for endings in (VIDEO_SUFFIXES, IMAGE_SUFFIXES):
@@ -46,9 +52,8 @@ def read_tars(archives: Sequence[tuple[str, str, str]], *, unlabeled: str = "") 
             if len(found.rows) > before:
                 break
     if not found.rows:
-        raise UserError(
-            f"{archives[0][0]}: no videos in it; {'; '.join(found.notes) or 'expected <key>.mp4, <key>.json'}"
-        )
+        why = "; ".join(found.notes[bool(compressed) :]) or "expected <key>.mp4, <key>.json"
+        raise UserError(f"{archives[0][0]}: no videos in it; {why}")
     shards = f"{len(archives)} tar file{'s' * (len(archives) != 1)}"
     return VideoList(
         tuple(found.rows),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -13,6 +14,10 @@ from vitascope.core.files import atomic_file
 
 Scratch = Path | None
 """Path of the state file; None: do not save."""
+EVERY = 10.0
+"""Seconds of training that may be lost: saving each of hundreds of short epochs takes longer than training them."""
+_saved: dict[Path, float] = {}
+"""When each state was read or written last, seconds on the monotonic clock."""
 
 
 @runtime_checkable
@@ -46,7 +51,10 @@ class LoopState(dict[str, Any]):
 
 def resume(scratch: Scratch, parts: Mapping[str, Stateful]) -> int:
     """Restore the state at `scratch` into `parts` and return the epochs done; 0 if there is no state."""
-    if scratch is None or not scratch.is_file():
+    if scratch is None:
+        return 0
+    _saved[scratch] = time.monotonic()
+    if not scratch.is_file():
         return 0
     try:
         state = torch.load(scratch, map_location="cpu", weights_only=True)
@@ -60,17 +68,19 @@ def resume(scratch: Scratch, parts: Mapping[str, Stateful]) -> int:
 
 
 def save(scratch: Scratch, parts: Mapping[str, Stateful], epochs: int) -> None:
-    """Save the state after `epochs` epochs, replacing an earlier one."""
-    if scratch is None:
+    """Save the state after `epochs` epochs, replacing an earlier one, unless `EVERY` seconds have not passed."""
+    if scratch is None or time.monotonic() - _saved.get(scratch, 0.0) < EVERY:
         return
     scratch.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(scratch) as aside:
         torch.save({**{name: part.state_dict() for name, part in parts.items()}, "epochs": epochs}, aside)
+    _saved[scratch] = time.monotonic()
 
 
 def delete(scratch: Scratch) -> None:
     """Delete the state of a finished training."""
     if scratch is not None:
+        _saved.pop(scratch, None)
         scratch.unlink(missing_ok=True)
         if scratch.parent.is_dir() and not any(scratch.parent.iterdir()):
             scratch.parent.rmdir()
