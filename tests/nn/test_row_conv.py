@@ -40,12 +40,14 @@ def test_the_convolution_and_its_gradients(pairs, dim, out, known, seed):
     assert not y[-1].any()
 
 
+@pytest.mark.parametrize("least", [0, 2**60])
 @pytest.mark.parametrize("has_onednn", [True, False])
-def test_rounding_is_that_of_float32(has_onednn, monkeypatch):
+def test_rounding_is_that_of_float32(has_onednn, least, monkeypatch):
     """At the size of the first convolution: three times the plain sum's error, 2e-7 of the outputs' deviation."""
     if has_onednn and not fast_linear.HAS_ONEDNN:
         pytest.skip("torch without oneDNN")
     monkeypatch.setattr(fast_linear, "HAS_ONEDNN", has_onednn)
+    monkeypatch.setattr(fast_linear, "MIN_PRODUCTS", least)
     x, weight = torch.randn(258, 1024, generator=generator(0)), torch.randn(64, 1024, 3, generator=generator(1))
     wanted = plain(x.double(), weight.double())
     assert float((conv3(x, weight) - wanted).square().mean().sqrt() / wanted.std()) < 8e-7
