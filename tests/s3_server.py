@@ -42,6 +42,15 @@ def s3_server() -> Iterator[int]:
             process.terminate()
 
 
+class _Server(ThreadingHTTPServer):
+    """Says nothing of clients that go away, as those that are killed do."""
+
+    daemon_threads = True
+
+    def handle_error(self, *_: Any) -> None:
+        pass
+
+
 class Proxy:
     """Passes requests on, and does to some of them what `fault` says."""
 
@@ -52,8 +61,7 @@ class Proxy:
         self.served = 0
         """Bytes of the bodies of answers to GET."""
         handler = type("Handler", (_Handler,), {"proxy": self})
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self.server.daemon_threads = True
+        self.server = _Server(("127.0.0.1", 0), handler)
         self.port = self.server.server_address[1]
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
