@@ -27,9 +27,11 @@ TORCHLESS = [
     "vitascope.report",
     "vitascope.cli.main",
     "vitascope.cli.tables",
+    "vitascope.evaluation.evaluate",
     "vitascope.evaluation.results",
     "vitascope.evaluation.scored_files.temporal",
     "vitascope.metrics.stats",
+    "vitascope.probes.methods.knn",
 ]
 TORCHLESS_ROOMS = ("core", "metrics", "sampling", "report")
 DOTTED = re.compile(r"vitascope((?:\.\w+)+)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Iterator
 from itertools import islice
@@ -42,7 +43,7 @@ def test_rows_are_measured_once_and_written_into_the_page(
     monkeypatch.setattr(growth, "vector_tasks", numpy_alone)
     page, kept = tmp_path / "cost.md", tmp_path / "growth.json"
     page.write_text("Before\n<!-- growth -->\nold\n<!-- end growth -->\nafter\n")
-    call = ["--json", str(kept), "--doc", str(page), "--stores", "1500", "--vectors", "120"]
+    call = ["--json", str(kept), "--doc", str(page), "--folder", str(tmp_path), "--stores", "1500", "--vectors", "120"]
     growth.main([*call, "--parts", "store,knn"])
     done = json.loads(kept.read_text())
     store, knn = done["parts"]["store"]["1500"], done["parts"]["knn"]["120"]
@@ -55,11 +56,24 @@ def test_rows_are_measured_once_and_written_into_the_page(
     assert text.endswith("<!-- end growth -->\nafter\n")
     assert "| 1,500 |" in text
     assert "old" not in text
+    searches_without_torch(tmp_path / "120" / "imported", tmp_path / "run")
     done["parts"]["store"]["3000"] = {**store, "open": 4 * store["open"]}
     kept.write_text(json.dumps(done))
     monkeypatch.setattr(growth, "measured", lambda *_: pytest.fail("it was done"))
     growth.main([*call, "--parts", "store"])
     assert "From 1,500 to 3,000, opened, s grows with the power 2.00." in page.read_text()
+
+
+def searches_without_torch(data: Path, run: Path) -> None:
+    """Importing it takes as long as all the rest."""
+    code = (
+        "import sys\nfrom vitascope.cli import main, stopping\nstopping.leave = lambda code: None\n"
+        "main.main()\nassert 'torch' not in sys.modules"
+    )
+    command = ["evaluate", str(data), "-t", "knn", "-o", str(run), "-q"]
+    done = subprocess.run([sys.executable, "-c", code, *command], check=False, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    assert (run / "results.jsonl").is_file()
 
 
 def test_unknown_parts_and_pages_without_markers_are_refused(growth: ModuleType, tmp_path: Path) -> None:
