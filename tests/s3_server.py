@@ -42,6 +42,17 @@ def s3_server() -> Iterator[int]:
             process.terminate()
 
 
+@contextmanager
+def proxied(bucket: str = "") -> Iterator[Proxy]:
+    """A proxy before a running server, which has this bucket."""
+    with s3_server() as port:
+        proxy = Proxy(port)
+        if bucket:
+            assert put(port, f"/{bucket}") == 200
+        yield proxy
+        proxy.close()
+
+
 class _Server(ThreadingHTTPServer):
     """Says nothing of clients that go away, as those that are killed do."""
 

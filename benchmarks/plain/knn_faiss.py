@@ -1,10 +1,12 @@
 """kNN with FAISS, exact (`pip install faiss-cpu`): FOLDER as for `knn_numpy.py`; prints the top-1 in percent."""
 
 import sys
+from importlib import import_module
+from typing import Any
 
-import faiss
 import numpy as np
 
+faiss: Any = import_module("faiss")
 K, TAU = 20, 0.1
 folder = sys.argv[1]
 faiss.omp_set_num_threads(1)

@@ -32,10 +32,8 @@ from vitascope.video import inspect
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Proxy]:
-    with s3_server.s3_server() as port:
-        proxy = Proxy(port)
+    with s3_server.proxied() as proxy:
         yield proxy
-        proxy.close()
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import re
 import threading
 from collections.abc import Iterator
 from email.parser import BytesParser
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -24,6 +24,7 @@ pytest.importorskip("gcsfs", reason="gcsfs is not installed")
 import fsspec.config
 import gcsfs
 
+from file_server import FileHandler
 from helpers import blob, write_video
 from vitascope.core import remote
 from vitascope.core.file_identity import identify
@@ -55,12 +56,8 @@ class Bucket(ThreadingHTTPServer):
         }  # fmt: skip
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(FileHandler):
     server: Bucket
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *_: Any) -> None:
-        pass
 
     def _answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -73,41 +70,23 @@ class _Handler(BaseHTTPRequestHandler):
             self._put(body, given)
         elif match and not name:
             found = [n for n in sorted(self.server.objects) if n.startswith(given.get("prefix", ""))]
-            self._json({"kind": "storage#objects", "items": [self.server.about(n) for n in found]})
+            self.answer_json({"kind": "storage#objects", "items": [self.server.about(n) for n in found]})
         elif name not in self.server.objects:
-            self._json({"error": {"code": 404, "message": "No such object"}}, 404)
+            self.answer_json({"error": {"code": 404, "message": "No such object"}}, 404)
         elif given.get("alt") == "media":
-            self._file(self.server.objects[name])
+            self.answer_file(self.server.objects[name], {})
         else:
-            self._json(self.server.about(name))
+            self.answer_json(self.server.about(name))
 
     def _put(self, body: bytes, given: dict[str, str]) -> None:
         kind = f"Content-Type: {self.headers['Content-Type']}\r\n\r\n".encode()
         about, media = BytesParser().parsebytes(kind + body).get_payload()
         name = json.loads(about.get_payload(decode=True))["name"]
         if given.get("ifGenerationMatch") == "0" and name in self.server.objects:
-            self._json({"error": {"code": 412, "message": "conditionNotMet"}}, 412)
+            self.answer_json({"error": {"code": 412, "message": "conditionNotMet"}}, 412)
             return
         self.server.objects[name] = media.get_payload(decode=True)
-        self._json(self.server.about(name))
-
-    def _file(self, data: bytes) -> None:
-        status, more = 200, {"Accept-Ranges": "bytes"}
-        if match := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")):
-            first, last = int(match[1]), int(match[2] or len(data) - 1)
-            more["Content-Range"] = f"bytes {first}-{last}/{len(data)}"
-            data, status = data[first : last + 1], 206
-        self._send(data, status, more)
-
-    def _json(self, content: Any, status: int = 200) -> None:
-        self._send(json.dumps(content).encode(), status, {"Content-Type": "application/json"})
-
-    def _send(self, data: bytes, status: int, more: dict[str, str]) -> None:
-        self.send_response(status)
-        for name, value in {**more, "Content-Length": str(len(data))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(data)
+        self.answer_json(self.server.about(name))
 
     do_GET = do_POST = do_PUT = _answer  # noqa: N815
 

@@ -7,7 +7,7 @@ import json
 import re
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -20,6 +20,7 @@ pytest.importorskip("fsspec", reason="the extra `remote` is not installed")
 import fsspec.config
 from huggingface_hub import HfFileSystem
 
+from file_server import FileHandler
 from helpers import blob, write_video
 from vitascope.core import remote
 from vitascope.core.file_identity import identify
@@ -51,50 +52,28 @@ class Hub(ThreadingHTTPServer):
         return found
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(FileHandler):
     server: Hub
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *_: Any) -> None:
-        pass
 
     def _answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         path = unquote(urlsplit(self.path).path)
         self.server.requests.append(f"{self.command} {path} {self.headers.get('Range', '')}".strip())
         if path in (API, f"{API}/revision/main"):
-            self._json({"id": "lab/clips", "sha": COMMIT, "siblings": [], "private": False, "tags": [], "downloads": 0})
+            about = {"id": "lab/clips", "sha": COMMIT, "private": False, "downloads": 0}
+            self.answer_json(about | {"siblings": [], "tags": []})
         elif match := re.match(rf"{API}/tree/[^/]+/?(.*)", path):
             there = self.server.root / match[1]
-            self._json(
+            self.answer_json(
                 self.server.entries(match[1]) if there.is_dir() else {"error": "none"}, 200 if there.is_dir() else 404
             )
         elif path.startswith(f"{API}/paths-info/"):
             wanted = json.loads(body)["paths"]
-            self._json([entry for entry in self.server.entries("") if entry["path"] in wanted])
+            self.answer_json([entry for entry in self.server.entries("") if entry["path"] in wanted])
         elif match := re.match(r"/datasets/lab/clips/resolve/[^/]+/(.*)", path):
-            self._file(self.server.root / match[1])
+            self.answer_file((self.server.root / match[1]).read_bytes(), {"ETag": '"x"', "X-Repo-Commit": COMMIT})
         else:
-            self._json({"error": path}, 404)
-
-    def _file(self, path: Path) -> None:
-        data, status, more = path.read_bytes(), 200, {"ETag": '"x"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
-        if match := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")):
-            first, last = int(match[1]), int(match[2] or len(data) - 1)
-            more["Content-Range"] = f"bytes {first}-{last}/{len(data)}"
-            data, status = data[first : last + 1], 206
-        self._send(data, status, more)
-
-    def _json(self, content: Any, status: int = 200) -> None:
-        self._send(json.dumps(content).encode(), status, {"Content-Type": "application/json"})
-
-    def _send(self, data: bytes, status: int, more: dict[str, str]) -> None:
-        self.send_response(status)
-        for name, value in {**more, "Content-Length": str(len(data))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(data)
+            self.answer_json({"error": path}, 404)
 
     do_GET = do_POST = do_HEAD = _answer  # noqa: N815
 

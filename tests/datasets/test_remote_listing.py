@@ -25,11 +25,8 @@ from vitascope.video import decode, inspect
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Proxy]:
-    with s3_server.s3_server() as port:
-        proxy = Proxy(port)
-        assert s3_server.put(port, "/bkt") == 200
+    with s3_server.proxied("bkt") as proxy:
         yield proxy
-        proxy.close()
 
 
 @pytest.fixture(autouse=True)

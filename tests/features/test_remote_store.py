@@ -31,11 +31,8 @@ KEY = Key(dataset="d", card=CARD, sampler=Uniform(), reduce="clip", pipeline=2)
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Proxy]:
-    with s3_server.s3_server() as port:
-        proxy = Proxy(port)
-        assert s3_server.put(port, "/stores") == 200
+    with s3_server.proxied("stores") as proxy:
         yield proxy
-        proxy.close()
 
 
 @pytest.fixture(autouse=True)
