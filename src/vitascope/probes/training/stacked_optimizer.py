@@ -2,19 +2,25 @@
 
 Parameters are stacked along their first axis (see `attentive_pooler`). Every head is trained exactly as by an optimizer
 of its own; one that diverges, as some in a sweep will, keeps its last finite state and does not affect the others.
+
+Updates are torch's functions, not its classes: making one of these imports torch's compiler, for a second of processor
+time.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import product
 from typing import Any, Literal, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.optim.adam import adam
+from torch.optim.sgd import sgd
 
 
 def head_losses(logits: Float[Tensor, "p b c"], labels: Int[Tensor, "b"] | Float[Tensor, "b c"]) -> Float[Tensor, "p"]:
@@ -29,12 +35,44 @@ def head_losses(logits: Float[Tensor, "p b c"], labels: Int[Tensor, "b"] | Float
     return losses.view(len(logits), -1).mean(1)
 
 
+def _sgd(
+    parameters: list[Tensor], gradients: list[Tensor], kept: Sequence[list[Tensor]], *, momentum: float, **rates: float
+) -> None:
+    """Take a step of SGD; `kept` holds the momentum of each parameter, and nothing before its first step."""
+    buffers = [own[0] if own else None for own in kept]
+    fixed = {"dampening": 0.0, "nesterov": False, "maximize": False}
+    sgd(parameters, gradients, buffers, fused=True, momentum=momentum, **rates, **fixed)  # type: ignore[arg-type]
+    for own, buffer in zip(kept, buffers, strict=True):
+        own[:] = [] if buffer is None else [buffer]
+
+
+def _adam(
+    parameters: list[Tensor],
+    gradients: list[Tensor],
+    kept: Sequence[list[Tensor]],
+    *,
+    decoupled: bool,
+    momentum: float,
+    **rates: float,
+) -> None:
+    """Take a step of Adam; `kept` holds both means of each parameter and its number of steps."""
+    del momentum  # of SGD
+    for own, p in zip(kept, parameters, strict=True):
+        if not own:
+            own += [torch.zeros_like(p), torch.zeros_like(p), torch.zeros((), dtype=torch.float32, device=p.device)]
+    means, squares, steps = (list(part) for part in zip(*kept, strict=True))
+    fixed = {"amsgrad": False, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "maximize": False}
+    adam(
+        parameters, gradients, means, squares, [], steps, fused=True, decoupled_weight_decay=decoupled, **rates, **fixed
+    )
+
+
 OptimizerName: TypeAlias = Literal["adamw", "adam", "sgd", "lars"]
-OPTIMIZERS: dict[OptimizerName, Callable[..., torch.optim.Optimizer]] = {
-    "adamw": partial(torch.optim.AdamW, fused=True),
-    "adam": partial(torch.optim.Adam, fused=True),
-    "sgd": partial(torch.optim.SGD, lr=0.0, fused=True),
-    "lars": partial(torch.optim.SGD, lr=0.0, fused=True),
+UPDATES: dict[OptimizerName, Callable[..., None]] = {
+    "adamw": partial(_adam, decoupled=True),
+    "adam": partial(_adam, decoupled=False),
+    "sgd": _sgd,
+    "lars": _sgd,
 }
 """Adam has betas 0.9 and 0.999 and epsilon 1e-8. `adamw` decouples weight decay, the others add it to the gradient.
 Momentum has no dampening. `lars` is SGD on gradients scaled by the function `lars`."""
@@ -43,10 +81,10 @@ TRUST_COEFFICIENT = 0.001
 
 
 class StackedOptimizer:
-    """P torch optimizers in one, one for each head; the parameters must stay on their current device.
+    """P optimizers in one, one for each head; the parameters must stay on their current device.
 
-    The slice of each head of every parameter is a parameter of the optimizer, so that an update reads and writes each
-    number once and needs no memory besides the optimizer state.
+    An update takes the slice of each head of every parameter, so that it reads and writes each number once and needs no
+    memory besides the optimizer state.
     """
 
     def __init__(
@@ -64,24 +102,24 @@ class StackedOptimizer:
         """
         self.parameters = [p for p in parameters if p.requires_grad]
         self.count = len(self.parameters[0])
-        self.kind, self.clip_grad_norm = kind, clip_grad_norm
+        self.kind, self.clip_grad_norm, self.momentum = kind, clip_grad_norm, momentum
         self.steps = 0
         """Steps taken so far."""
         self.diverged: dict[int, int] = {}
         """{head: step} of heads that diverged: the step (from 1) whose gradient was not finite; they stop before it."""
         self.slices = [[p.detach()[head] for p in self.parameters] for head in range(self.count)]
-        decayed = [[p for p in own if p.ndim > 1 or not no_decay_bias] for own in self.slices]
-        exempt = [[p for p in own if p.ndim <= 1 and no_decay_bias] for own in self.slices]
-        extra = {"momentum": momentum} if kind in ("sgd", "lars") else {}
-        self.optimizer = OPTIMIZERS[kind]([{"params": own} for own in (*decayed, *exempt)], **extra)
+        self.exempt = [no_decay_bias and p.ndim <= 1 for p in self.slices[0]]
+        self.kept: list[list[list[Tensor]]] = [[[] for _ in own] for own in self.slices]
+        """What the optimizer keeps, by head and parameter."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return the optimizer state, the step count and the diverged heads."""
-        return {"optimizer": self.optimizer.state_dict(), "taken": self.steps, "lost": self.diverged}
+        return {"kept": self.kept, "taken": self.steps, "lost": self.diverged}
 
     def load_state_dict(self, state: dict[str, Any], /) -> None:
         """Restore such a state."""
-        self.optimizer.load_state_dict(state["optimizer"])
+        for own, parts, slices in zip(self.kept, state["kept"], self.slices, strict=True):
+            own[:] = [[t.to(p.device) for t in kept] for kept, p in zip(parts, slices, strict=True)]
         self.steps, self.diverged = int(state["taken"]), dict(state["lost"])
 
     @torch.no_grad()
@@ -97,15 +135,27 @@ class StackedOptimizer:
             for i, gradient in gradients.items():
                 lars(self.parameters[i], gradient, decay)
             decay = torch.zeros_like(decay)
-        for j, group in enumerate(self.optimizer.param_groups):
-            head, no_decay = j % self.count, j >= self.count
-            group["lr"], group["weight_decay"] = float(lr[head]), 0.0 if no_decay else float(decay[head])
-        for head, parts in enumerate(self.slices):
-            for i, gradient in gradients.items():
-                parts[i].grad = None if head in self.diverged else gradient[head]
-        self.optimizer.step()
-        for p in (*self.parameters, *(p for parts in self.slices for p in parts)):
+        for head in range(self.count):
+            if head not in self.diverged:
+                self._update(head, gradients, lr=float(lr[head]), decay=float(decay[head]))
+        for p in self.parameters:
             p.grad = None
+
+    def _update(self, head: int, gradients: dict[int, Tensor], *, lr: float, decay: float) -> None:
+        """Update the parameters of a head that have a gradient; those that have none yet begin when they get one."""
+        slices, kept = self.slices[head], self.kept[head]
+        begun = [bool(own) for own in kept]
+        for alike in product((False, True), (False, True)):
+            chosen = [i for i in gradients if (self.exempt[i], begun[i]) == alike]
+            if chosen:
+                UPDATES[self.kind](
+                    [slices[i] for i in chosen],
+                    [gradients[i][head] for i in chosen],
+                    [kept[i] for i in chosen],
+                    lr=lr,
+                    weight_decay=0.0 if alike[0] else decay,
+                    momentum=self.momentum,
+                )
 
     def _check_gradients(self, gradients: list[Tensor]) -> None:
         """Stop heads whose gradient is not finite; clip the gradients of the others."""
