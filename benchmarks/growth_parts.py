@@ -84,7 +84,7 @@ def videos(root: Path, count: int, seconds: int) -> None:
     for number in range(count):
         path = root / f"class {number % 2}" / f"video {number:03}.mp4"
         path.parent.mkdir(parents=True, exist_ok=True)
-        write(path, seconds, RATE)
+        write(path, seconds, RATE, number)
 
 
 if __name__ == "__main__":

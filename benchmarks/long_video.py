@@ -36,8 +36,8 @@ print(summary.clips)
 """
 
 
-def write(path: Path, seconds: float, rate: int = 10) -> None:
-    base = np.random.default_rng(0).integers(0, 255, (240, 400, 3), dtype=np.uint8)
+def write(path: Path, seconds: float, rate: int = 10, seed: int = 0) -> None:
+    base = np.random.default_rng(seed).integers(0, 255, (240, 400, 3), dtype=np.uint8)
     with av.open(str(path), "w") as file:
         stream = file.add_stream("libx264", rate=rate, options={"crf": "35", "preset": "ultrafast", "g": "100"})
         stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
