@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import product
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -35,35 +35,58 @@ def head_losses(logits: Float[Tensor, "p b c"], labels: Int[Tensor, "b"] | Float
     return losses.view(len(logits), -1).mean(1)
 
 
-def _sgd(
-    parameters: list[Tensor], gradients: list[Tensor], kept: Sequence[list[Tensor]], *, momentum: float, **rates: float
-) -> None:
+class _Rates(NamedTuple):
+    """What a step is scaled by."""
+
+    lr: float
+    decay: float
+    momentum: float
+    """Of SGD."""
+
+
+def _sgd(parameters: list[Tensor], gradients: list[Tensor], kept: Sequence[list[Tensor]], rates: _Rates) -> None:
     """Take a step of SGD; `kept` holds the momentum of each parameter, and nothing before its first step."""
     buffers = [own[0] if own else None for own in kept]
-    fixed = {"dampening": 0.0, "nesterov": False, "maximize": False}
-    sgd(parameters, gradients, buffers, fused=True, momentum=momentum, **rates, **fixed)  # type: ignore[arg-type]
+    sgd(
+        parameters,
+        gradients,
+        buffers,
+        fused=True,
+        lr=rates.lr,
+        weight_decay=rates.decay,
+        momentum=rates.momentum,
+        dampening=0.0,
+        nesterov=False,
+        maximize=False,
+    )
     for own, buffer in zip(kept, buffers, strict=True):
         own[:] = [] if buffer is None else [buffer]
 
 
 def _adam(
-    parameters: list[Tensor],
-    gradients: list[Tensor],
-    kept: Sequence[list[Tensor]],
-    *,
-    decoupled: bool,
-    momentum: float,
-    **rates: float,
+    parameters: list[Tensor], gradients: list[Tensor], kept: Sequence[list[Tensor]], rates: _Rates, *, decoupled: bool
 ) -> None:
     """Take a step of Adam; `kept` holds both means of each parameter and its number of steps."""
-    del momentum  # of SGD
     for own, p in zip(kept, parameters, strict=True):
         if not own:
             own += [torch.zeros_like(p), torch.zeros_like(p), torch.zeros((), dtype=torch.float32, device=p.device)]
     means, squares, steps = (list(part) for part in zip(*kept, strict=True))
-    fixed = {"amsgrad": False, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "maximize": False}
     adam(
-        parameters, gradients, means, squares, [], steps, fused=True, decoupled_weight_decay=decoupled, **rates, **fixed
+        parameters,
+        gradients,
+        means,
+        squares,
+        [],
+        steps,
+        fused=True,
+        lr=rates.lr,
+        weight_decay=rates.decay,
+        decoupled_weight_decay=decoupled,
+        beta1=0.9,
+        beta2=0.999,
+        eps=1e-8,
+        amsgrad=False,
+        maximize=False,
     )
 
 
@@ -152,9 +175,7 @@ class StackedOptimizer:
                     [slices[i] for i in chosen],
                     [gradients[i][head] for i in chosen],
                     [kept[i] for i in chosen],
-                    lr=lr,
-                    weight_decay=0.0 if alike[0] else decay,
-                    momentum=self.momentum,
+                    _Rates(lr, 0.0 if alike[0] else decay, self.momentum),
                 )
 
     def _check_gradients(self, gradients: list[Tensor]) -> None:
