@@ -128,7 +128,7 @@ def test_edges_of_ranges():
 def test_coverage():
     truth = temporal.segments([(4, 0, 10, 0, 1), (5, 5, 10, 0, 1), (5, 5, 30, 0, 1)])
     assert errors.coverage(truth, {4: 40.0, 5: 20.0}).tolist() == [0.25, 0.25, 1.0]
-    with pytest.raises(ValueError, match="no duration for 1 videos with true segments, the first is 5"):
+    with pytest.raises(ValueError, match="no duration for 1 video with true segments, the first is 5"):
         errors.coverage(truth, {4: 40.0})
     with pytest.raises(ValueError, match=r"video 5 has duration 0\.0 s"):
         errors.coverage(truth, {4: 40.0, 5: 0.0})

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from vitascope.core.errors import UserError
 from vitascope.core.origins import origin
+from vitascope.core.text import counted
 
 if TYPE_CHECKING:
     from vitascope.features.merge import MergeReport
@@ -53,7 +54,7 @@ def _lines(name: str, reports: list[StoreReport]) -> list[str]:
         if report.dropped:
             first = ", ".join(sorted(report.dropped)[:3])
             more = ", ..." if len(report.dropped) > 3 else ""
-            lines.append(f"    vectors that do not hold: {len(report.dropped)} examples ({first}{more})")
+            lines.append(f"    vectors that do not hold: {counted(len(report.dropped), 'example')} ({first}{more})")
         if report.unverified:
             count, done = report.unverified, "now added" if report.repaired else "--repair adds them"
             lines.append(f"    without checksums, of an earlier version: {count} examples; {done}")

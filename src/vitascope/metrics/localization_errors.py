@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float64, Int64, Real
 from numpy.typing import NDArray
 
 from vitascope.core.errors import UserError
+from vitascope.core.text import counted
 from vitascope.metrics.temporal_ap import (
     Levels,
     Matching,
@@ -192,7 +193,9 @@ def coverage(truth: Segments, durations: dict[int, float]) -> Float64[Array, "g"
     """Fraction of its video that each true segment covers, at most 1; `durations` are in seconds by video number."""
     missing = sorted(set(truth.video.tolist()) - set(durations))
     if missing:
-        raise UserError(f"no duration for {len(missing)} videos with true segments, the first is {missing[0]}")
+        raise UserError(
+            f"no duration for {counted(len(missing), 'video')} with true segments, the first is {missing[0]}"
+        )
     total = np.array([durations[video] for video in truth.video.tolist()], np.float64)
     bad = np.flatnonzero(~(total > 0))
     if bad.size:

@@ -13,6 +13,7 @@ from vitascope.core.errors import UserError
 from vitascope.core.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_clutter
 from vitascope.core.names import canonical, split_of
 from vitascope.core.schema import parse
+from vitascope.core.text import counted
 from vitascope.core.unpacking import is_compressed
 from vitascope.datasets.readers.listing import KNOWN, VideoList, VideoRow, video_row
 from vitascope.datasets.readers.tables import cell_text
@@ -81,7 +82,7 @@ def _read(path: str, name: str, split: str, *, endings: frozenset[str], unlabele
             found.rows.append(replace(row, path=f"{name}/{sample.name}", file=address, split=row.split or split))
     truncated = [b for b in broken if "truncated" in b]
     if truncated or (broken and endings == VIDEO_SUFFIXES and found.rows):
-        found.notes.append(f"{name}: {len(broken)} keys without a video; first: {(truncated or broken)[0]}")
+        found.notes.append(f"{name}: {counted(len(broken), 'key')} without a video; first: {(truncated or broken)[0]}")
 
 
 def _row(sample: Sample, where: str, unlabeled: str) -> tuple[VideoRow, str]:
