@@ -5,7 +5,7 @@ With numpy: importing torch takes longer than a search among 10,000 vectors. `ne
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import repeat
 from typing import Any, NamedTuple, TypeAlias
 
@@ -67,7 +67,7 @@ def neighbors(
     kept = _Bank(bank, shift, _bank_norms(bank, shift), apart.bank if apart else None)
     units = _tiles(apart.queries) if apart else repeat(None)
     parts = [
-        _nearest(_single(part, shift), kept, min(k, len(bank)), units=own)
+        nearest(_single(part, shift), kept, min(k, len(bank)), units=own, find=_find_candidates, rerank=_rerank)
         for part, own in zip(_tiles(queries), units, strict=False)
     ]
     return Neighbors(np.concatenate([s for s, _ in parts]), np.concatenate([i for _, i in parts]))
@@ -87,23 +87,29 @@ def _single(values: Float[Array, "*n d"], shift: Float[Array, "d"] | None) -> Fl
     return single if shift is None else np.subtract(single, shift, out=single)
 
 
-def _nearest(
-    queries: Float[Array, "q d"],
-    bank: _Bank,
+def nearest(
+    queries: Any,
+    bank: Any,
     k: int,
     *,
-    units: Int[Array, "q"] | None,
+    units: Any,
+    find: Callable[..., tuple[Any, Any]],
+    rerank: Callable[..., Any],
     margins: Sequence[int] = MARGINS,
-) -> Neighbors:
+) -> Any:
+    """Return the k nearest of what `find` proposes and `rerank` computes exactly, on arrays or tensors alike.
+
+    Queries for which too few candidates may have been kept are searched again with the next of `margins`.
+    """
     size, dim = bank.values.shape
     count = min(k + margins[0], size)
-    candidates, smallest = _find_candidates(queries, bank, count, units=units)
-    result = _rerank(queries, bank, candidates, k=k)
+    candidates, smallest = find(queries, bank, count, units=units)
+    result = rerank(queries, bank, candidates, k=k)
     # four times the typical error of a float32 product of unit vectors: within it, a discarded vector may belong
     uncertain = result.similarities[:, -1] < smallest + 4 * dim**0.5 * 2**-24
     if count < size and len(margins) > 1 and uncertain.any():
         own = None if units is None else units[uncertain]
-        wider = _nearest(queries[uncertain], bank, k, units=own, margins=margins[1:])
+        wider = nearest(queries[uncertain], bank, k, units=own, find=find, rerank=rerank, margins=margins[1:])
         result.similarities[uncertain], result.indices[uncertain] = wider
     return result
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import repeat
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-from vitascope.probes.classification.nearest_neighbors import EPSILON, MARGINS, TILE
+from vitascope.probes.classification.nearest_neighbors import EPSILON, TILE, nearest
 
 
 class Neighbors(NamedTuple):
@@ -58,7 +58,14 @@ def neighbors(
     kept = _Bank(bank, shift, _bank_norms(bank, shift), apart.bank if apart else None)
     units = _tiles(apart.queries) if apart else repeat(None)
     parts = [
-        _nearest(_single(part.to(bank.device), shift), kept, min(k, len(bank)), units=own)
+        nearest(
+            _single(part.to(bank.device), shift),
+            kept,
+            min(k, len(bank)),
+            units=own,
+            find=_find_candidates,
+            rerank=_rerank,
+        )
         for part, own in zip(_tiles(queries), units, strict=False)
     ]
     return Neighbors(torch.cat([s for s, _ in parts]), torch.cat([i for _, i in parts]))
@@ -76,27 +83,6 @@ def mean_vector(values: Float[Tensor, "n d"]) -> Float[Tensor, "d"]:
 def _single(values: Float[Tensor, "*n d"], shift: Float[Tensor, "d"] | None) -> Float[Tensor, "*n d"]:
     """Vectors in single precision, without the shift."""
     return values.float() if shift is None else values.float() - shift
-
-
-def _nearest(
-    queries: Float[Tensor, "q d"],
-    bank: _Bank,
-    k: int,
-    *,
-    units: Int[Tensor, "q"] | None,
-    margins: Sequence[int] = MARGINS,
-) -> Neighbors:
-    size, dim = bank.values.shape
-    count = min(k + margins[0], size)
-    candidates, smallest = _find_candidates(queries, bank, count, units=units)
-    result = _rerank(queries, bank, candidates, k=k)
-    # four times the typical error of a float32 product of unit vectors: within it, a discarded vector may belong
-    uncertain = result.similarities[:, -1] - smallest < 4 * dim**0.5 * 2**-24
-    if count < size and len(margins) > 1 and uncertain.any():
-        own = None if units is None else units[uncertain]
-        wider = _nearest(queries[uncertain], bank, k, units=own, margins=margins[1:])
-        result.similarities[uncertain], result.indices[uncertain] = wider
-    return result
 
 
 def _tiles(values: Shaped[Tensor, "n *d"]) -> Iterator[Shaped[Tensor, "m *d"]]:
