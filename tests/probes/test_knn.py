@@ -72,6 +72,13 @@ def test_whatever_the_order_of_the_bank(monkeypatch, farthest_first):
     agree(query.repeat(9, 1), bank[ranked], 12)
 
 
+def test_more_candidates_are_kept_where_single_precision_cannot_tell_which_belong():
+    """300 vectors of one direction and many lengths: their products differ by rounding, the exact cosines are ties."""
+    direction = noise(1, 257)
+    bank = direction * torch.linspace(0.3, 9, 300)[:, None]
+    agree(noise(9, 257, 1) * 0.01 + direction, bank, 5)
+
+
 @pytest.mark.parametrize("tile", [16, 2048])
 def test_equal_vectors_come_in_order_of_index(monkeypatch, tile):
     set_tile(monkeypatch, tile)
