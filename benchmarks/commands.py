@@ -30,6 +30,8 @@ DIM, QUERIES = 1024, 1_000
 EXPORTED = "pixels/thumbnail"
 """Encoder whose vectors are exported."""
 SIZES = (1_000, 10_000, 100_000)
+FILES = range(2_000, 100_001)
+"""Numbers of videos of which the published way gets its two files each; it drops batches below 1,024."""
 MIB = 1 << 20
 
 
@@ -105,6 +107,13 @@ def vector_tasks(root: Path, size: int, environment: dict[str, str]) -> Iterator
         yield Task(f"knn, FAISS {size}", [*evaluate, "knn+k=20"], script("knn_faiss", root), read, run)
     yield Task(f"linear {size}", [*evaluate, "linear"], script("linear_torch", root), read, run)
     yield Task(f"report {size}", [*VITASCOPE, "report", str(run)], script("report_numpy", run))
+
+
+def published_task(root: Path, size: int, environment: dict[str, str]) -> Task:
+    """kNN on `size` stored training vectors, against two files a video."""
+    (task, *_) = vector_tasks(root, size, environment)
+    made(root, "files", environment, size)
+    return task._replace(name=f"knn, published {size}", plain=script("published", "knn", root / "files"))
 
 
 def export_task(root: Path, size: int, environment: dict[str, str]) -> Task:
@@ -197,6 +206,7 @@ def main() -> None:
         for size in (int(s) for s in args.sizes.split(",") if s):
             tasks += [
                 *vector_tasks(folder / str(size), size, environment),
+                *([published_task(folder / str(size), size, environment)] if size in FILES else ()),
                 export_task(folder / str(size), size, environment),
             ]
         for task in (t for t in tasks if not wanted or t.name.startswith(wanted)):

@@ -2,7 +2,7 @@
 
 Vectors in a store and as arrays, predictions in files, and empty video files whose vectors are in a store.
 
-python benchmarks/commands_data.py vectors|predictions|videos FOLDER [SIZE]
+python benchmarks/commands_data.py vectors|files|predictions|videos FOLDER [SIZE]
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from commands import DIM, EXPORTED, QUERIES
+from plain import published
 from temporal_metrics import ACTIONS, localized, timelines
 from vitascope.core.types import Card, Dataset, Example, Fold
 from vitascope.datasets import precomputed
@@ -51,6 +52,16 @@ def vectors(root: Path, size: int) -> None:
             store.add(f"{side}{start:09}", [EmbeddedExample(i, v[None], [(0.0, 1.0)], [""]) for i, v in rows])
     store.seal()
     precomputed.write(imported / precomputed.DATASET, dataset)
+
+
+def files(root: Path, size: int) -> None:
+    """The vectors again, in two files a video, as `plain/published.py` reads them."""
+    for side, folder in (("train", "train"), ("test", "val")):
+        where = root / "files" / folder
+        where.mkdir(parents=True)
+        labels = np.load(root / f"{side}_labels.npy")
+        for i, (value, label) in enumerate(zip(np.load(root / f"{side}.npy", mmap_mode="r"), labels, strict=True)):
+            published.write(where, f"{i:07}", value, int(label))
 
 
 def videos(root: Path, size: int) -> None:
@@ -104,4 +115,6 @@ def predictions(root: Path, size: int) -> None:
 
 
 if __name__ == "__main__":
-    {"vectors": vectors, "predictions": predictions, "videos": videos}[sys.argv[1]](Path(sys.argv[2]), int(sys.argv[3]))
+    {"vectors": vectors, "files": files, "predictions": predictions, "videos": videos}[sys.argv[1]](
+        Path(sys.argv[2]), int(sys.argv[3])
+    )

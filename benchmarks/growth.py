@@ -21,7 +21,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from commands import HERE, VITASCOPE, Usage, compared, environment_with, export_task, measured, vector_tasks
+from commands import (
+    FILES,
+    HERE,
+    VITASCOPE,
+    Usage,
+    compared,
+    environment_with,
+    export_task,
+    measured,
+    published_task,
+    vector_tasks,
+)
 
 Row = dict[str, Any]
 BEGIN, END = "<!-- growth -->", "<!-- end growth -->"
@@ -115,13 +126,15 @@ def with_vectors(prefix: str) -> Callable[[Setup, int], Row]:
     def measure(setup: Setup, size: int) -> Row:
         root = setup.folder / str(size)
         tasks = [t for t in vector_tasks(root, size, setup.environment) if t.name.startswith(prefix)]
+        if prefix == "knn" and size in FILES:
+            tasks.append(published_task(root, size, setup.environment))
         if prefix == "export":
             tasks = [export_task(root, size, setup.environment)]
         if prefix == "report" and not (root / "run").exists():
             measured(next(vector_tasks(root, size, setup.environment)).command, setup.environment)
         rows = [compared(task, setup.environment, setup.repeat) for task in tasks]
         ours = min(rows, key=lambda row: row["cpu"])
-        plain = {Path(t.plain[1]).stem.partition("_")[2]: row["plain cpu"] for t, row in zip(tasks, rows, strict=True)}
+        plain = {Path(t.plain[1]).stem.rpartition("_")[2]: row["plain cpu"] for t, row in zip(tasks, rows, strict=True)}
         memory = min(row["plain peak"] for row in rows)
         row = {"cpu": ours["cpu"], "peak": min(row["peak"] for row in rows), "plain": plain, "plain peak": memory}
         return {**row, "read": ours["read"]} if "read" in ours else row

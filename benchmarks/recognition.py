@@ -13,17 +13,16 @@ import os
 import resource
 import tempfile
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from multiprocessing.queues import Queue
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-import numpy as np
 import torch
-from torch.utils import data as loading
 
+from plain import published
+from plain.published import BATCH, EPOCHS, EVERY, TAU
 from vitascope.core.types import Card, Dataset, Example, Fold
 from vitascope.features.extract import store_key
 from vitascope.features.source import load_stored
@@ -33,34 +32,15 @@ from vitascope.probes.base import Probe
 from vitascope.probes.methods import knn, linear
 from vitascope.sampling.names import Uniform
 
-CLASSES, DIM, EPOCHS = 400, 1024, 150
-EVERY = 10
-"""Epochs between two validations of the published way."""
+CLASSES, DIM = 400, 1024
 LOOK = 0.25
 """Seconds between two looks at the memory of a tree of processes."""
-BATCH, WORKERS = 1024, 4
-K, TAU = 200, 0.1
+K = 200
 TARGETS = {"knn": 10, "linear": 20}
 """Times faster."""
 
-Loader: TypeAlias = loading.DataLoader[tuple[torch.Tensor, int]]
 Way: TypeAlias = Callable[[Path, int], float]
 """Top-1 from the folder of vectors, after so many epochs where there are epochs."""
-
-
-class Files(loading.Dataset[tuple[torch.Tensor, int]]):
-    """`<id>.json` with the label and `<id>_v.npy` with the vector, read anew at every access."""
-
-    def __init__(self, folder: Path) -> None:
-        self.stems = sorted(str(f.with_suffix("")) for f in folder.glob("*.json"))
-
-    def __len__(self) -> int:
-        return len(self.stems)
-
-    def __getitem__(self, i: int) -> tuple[torch.Tensor, int]:
-        with open(f"{self.stems[i]}.json") as file:
-            label = int(json.load(file)["annotation"])
-        return torch.from_numpy(np.load(f"{self.stems[i]}_v.npy", allow_pickle=False)), label
 
 
 CARD = Card(name="b/b", digest="0", dim=DIM, frames=1, size=1, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
@@ -92,8 +72,7 @@ def write(root: Path, counts: dict[str, int]) -> None:
             f"{start}", [EmbeddedExample(e.id, v[None], [(0.0, 1.0)], [""]) for e, v in zip(part, values, strict=True)]
         )
         for e, value in zip(part, values, strict=True):
-            (root / f"{e.id}.json").write_text(json.dumps({"annotation": e.truth, "duration": 10.0}))
-            np.save(root / f"{e.id}_v.npy", value)
+            published.write(root, e.id, value, e.truth)
     store.seal()
 
 
@@ -118,46 +97,14 @@ def our_linear(root: Path, epochs: int) -> float:
     return asked(replace(linear.build("published"), epochs=epochs), root)
 
 
-def loaders(root: Path) -> tuple[Loader, Loader]:
-    """Of the training files, and of the validation files one by one; new workers each time they are read."""
-    warnings.filterwarnings("ignore", message="This DataLoader will create")  # its default, however few the cores
-    torch.manual_seed(0)
-    train = loading.DataLoader(
-        Files(root / "train"), batch_size=BATCH, shuffle=True, num_workers=WORKERS, drop_last=True
-    )
-    return train, loading.DataLoader(Files(root / "val"), batch_size=1, num_workers=WORKERS)
-
-
 def published_knn(root: Path, epochs: int) -> float:
-    """Bank through the loader; then for every query cosines, the nearest, their votes into a table, classes sorted."""
-    train, val = loaders(root)
-    parts = [(torch.nn.functional.normalize(values, dim=1), labels) for values, labels in train]
-    bank, labels = torch.cat([values for values, _ in parts]).T.contiguous(), torch.cat([y for _, y in parts])
-    right = 0
-    for values, truth in val:
-        near, index = (torch.nn.functional.normalize(values, dim=1) @ bank).topk(K, dim=1)
-        hot = torch.zeros(K, CLASSES).scatter_(1, labels[index].view(-1, 1), 1.0)
-        votes = (hot[None] * (near / TAU).exp()[..., None]).sum(dim=1)
-        right += int((votes.argsort(dim=1, descending=True)[:, 0] == truth).sum())
-    return 100 * right / len(val)
+    """Of the files, queries one by one."""
+    return published.knn(root, K, CLASSES)
 
 
 def published_linear(root: Path, epochs: int) -> float:
-    """A layer trained through the loader, validated every few epochs."""
-    train, val = loaders(root)
-    layer = torch.nn.Linear(DIM, CLASSES)
-    optimizer = torch.optim.Adam(layer.parameters(), lr=1e-3)
-    accuracy = 0.0
-    for epoch in range(epochs):
-        for values, labels in train:
-            optimizer.zero_grad()
-            torch.nn.functional.cross_entropy(layer(values), labels).backward()
-            optimizer.step()
-        if (epoch + 1) % EVERY == 0 or epoch + 1 == epochs:
-            with torch.no_grad():
-                right = sum(int((layer(v).argmax(1) == y).sum()) for v, y in val)
-            accuracy = 100 * right / len(val)
-    return accuracy
+    """Of the files, read anew in each epoch."""
+    return published.linear(root, epochs, CLASSES)
 
 
 class Run(NamedTuple):
