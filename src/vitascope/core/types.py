@@ -34,6 +34,7 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 ATOMS = frozenset({str, int, float, bool})
+ROWS = frozenset({list, tuple})
 KNOWLEDGE = {"knowledge": True}
 """Metadata of the fields that describe a model without affecting its output."""
 LATER = {"later": True}
@@ -374,6 +375,8 @@ def plain(value: Any) -> Any:
     """JSON data of `value`: dataclasses as {"type": name, field: value ...} without `LATER` fields at their default."""
     if value is None or type(value) in ATOMS:
         return value
+    if type(value) in ROWS:  # first: most of a dataset is rows of atoms, which need no call each
+        return [v if v is None or type(v) in ATOMS else plain(v) for v in value]
     if is_dataclass(value) and not isinstance(value, type):
         items = ((name, getattr(value, name), omitted) for name, omitted in _omitted(type(value)).items())
         return {"type": type(value).__name__, **{n: plain(v) for n, v, o in items if o is MISSING or v != o}}
@@ -381,8 +384,8 @@ def plain(value: Any) -> Any:
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, (set, frozenset)):
         return sorted(plain(v) for v in value)
-    if isinstance(value, (list, tuple)):  # most of a dataset is rows of atoms, which need no call each
-        return [v if v is None or type(v) in ATOMS else plain(v) for v in value]
+    if isinstance(value, (list, tuple)):
+        return plain([*value])
     return value
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from vitascope.core.media import stem
@@ -49,11 +49,22 @@ def suggested_sources(examples: Sequence[Example[Any]]) -> NamePattern | None:
     """
     names = {e.id: stem(e.path or e.id) for e in examples}
     for source in (_timed, _cut, _named):
-        sources = {e.id: s for e in examples if (s := source(names[e.id]))}
-        if len(sources) >= MATCHING * len(examples) and _plausible(examples, sources):
+        sources = _sources(names, source)
+        if sources and _plausible(examples, sources):
             first = next(iter(sources))
             return NamePattern(sources, names[first], sources[first])
     return None
+
+
+def _sources(names: Mapping[str, str], source: Callable[[str], str]) -> dict[str, str]:
+    """The source of each name that has one; empty as soon as too many have none."""
+    sources: dict[str, str] = {}
+    for seen, (example, name) in enumerate(names.items(), 1):
+        if found := source(name):
+            sources[example] = found
+        elif seen - len(sources) > len(names) - MATCHING * len(names):
+            return {}
+    return sources
 
 
 def _plausible(examples: Sequence[Example[Any]], sources: Mapping[str, str]) -> bool:
