@@ -44,6 +44,7 @@ class _Bank(NamedTuple):
     values: Float[Array, "b d"]
     shift: Float[Array, "d"] | None
     norms: Float[Array, "b"]
+    """Written by the first search, which converts every vector anyway; 0 before."""
     units: Int[Array, "b"] | None
     """Units that queries are kept apart from."""
 
@@ -64,7 +65,7 @@ def neighbors(
     than k remain, the others are infinitely far away. Memory beyond the input, which may be in half precision: one tile
     of similarities and the candidates.
     """
-    kept = _Bank(bank, shift, _bank_norms(bank, shift), apart.bank if apart else None)
+    kept = _Bank(bank, shift, np.zeros(len(bank)), apart.bank if apart else None)
     units = _tiles(apart.queries) if apart else repeat(None)
     parts = [
         nearest(_single(part, shift), kept, min(k, len(bank)), units=own, find=_find_candidates, rerank=_rerank)
@@ -124,10 +125,6 @@ def _norms(values: Float[Array, "n d"]) -> Float[Array, "n"]:
     return np.maximum(norms, EPSILON, out=norms)
 
 
-def _bank_norms(bank: Float[Array, "b d"], shift: Float[Array, "d"] | None) -> Float[Array, "b"]:
-    return np.concatenate([_norms(_single(part, shift)) for part in _tiles(bank)])
-
-
 def _find_candidates(
     queries: Float[Array, "q d"], bank: _Bank, k: int, *, units: Int[Array, "q"] | None
 ) -> tuple[Int[Array, "q k"], Float[Array, "q"]]:
@@ -142,8 +139,10 @@ def _find_candidates(
     start = 0
     for part in _tiles(bank.values):
         stop = start + len(part)
-        vectors = _single(part, bank.shift)
-        products = unit @ (vectors / bank.norms[start:stop, None].astype(np.float32)).T
+        vectors, norms = _single(part, bank.shift), bank.norms[start:stop]
+        if not norms[0]:
+            norms[:] = _norms(vectors)
+        products = unit @ (vectors / norms[:, None].astype(np.float32)).T
         if units is not None and bank.units is not None:
             products[: len(queries)][units[:, None] == bank.units[start:stop]] = -np.inf
         best.add(products, start)
