@@ -148,6 +148,16 @@ def test_plain_names_offer_nothing(form: str) -> None:
     assert suggested_sources(named(names, labels)) is None
 
 
+@pytest.mark.parametrize("others", [2, 3])
+def test_one_name_in_ten_may_follow_no_pattern(others: int) -> None:
+    """Wherever it stands: the search ends as soon as too many do not."""
+    cuts = [f"scene{s}_take{i}" for s in range(1, 7) for i in range(1, 4)]
+    names = [*(f"other {'abc'[i]}" for i in range(others)), *cuts]
+    for order in (names, names[::-1]):
+        pattern = suggested_sources(named(order, [len(n) % 2 for n in order]))
+        assert (pattern is not None) == (others <= len(names) / 10)
+
+
 def test_few_recordings_are_said_once() -> None:
     examples = [Example(id=c, path=f"{c}.mp4", truth=0, group="pqr"[n % 3]) for n, c in enumerate("abcdefghi")]
     dataset = of(examples, ("bcefhi", "adg"), ("adg", "bcefhi"))

@@ -102,7 +102,7 @@ def _are_pairs(listed: Any) -> bool:
     )
 
 
-def _dataset(stored: _Stored, listed: Sequence[tuple[str, Any]], store: Path) -> Dataset[Any]:
+def _dataset(stored: _Stored, listed: Sequence[Sequence[Any]], store: Path) -> Dataset[Any]:
     about = stored.about or ((None, None),) * len(listed)
     if len(about) != len(listed):
         raise UserError(f"about: {len(about)} entries for {len(listed)} examples")

@@ -18,6 +18,7 @@ from vitascope.datasets.audit.fingerprint_journal import journal_of, take_finger
 from vitascope.datasets.audit.fingerprints import PrintRequest, same_video
 from vitascope.features.base import Features, StoredFeatures, kept_arrays
 from vitascope.features.extraction_options import ExtractionOptions
+from vitascope.features.stored_rows import Rows, StoredRows
 
 Array: TypeAlias = NDArray[Any]
 MAX_PRODUCTS = 1e11
@@ -58,8 +59,8 @@ def candidates(dataset: Dataset[Any], train: Features[Any], test: Features[Any])
     return [c for c in found if not _one_recording(c.test, c.train)]
 
 
-def _host(values: Any) -> Array:
-    return values if isinstance(values, np.ndarray) else values.cpu().numpy()
+def _host(values: Any) -> Rows:
+    return values if isinstance(values, np.ndarray | StoredRows) else values.cpu().numpy()
 
 
 def confirmed(found: Sequence[Candidate], dataset: Dataset[Any], options: ExtractionOptions) -> dict[str, str]:
@@ -78,7 +79,7 @@ def confirmed(found: Sequence[Candidate], dataset: Dataset[Any], options: Extrac
 
 
 def _nearest(
-    train: Float[Array, "n d"], test: Float[Array, "m d"], least: Float[Array, "m"]
+    train: Float[Array, "n d"] | StoredRows, test: Float[Array, "m d"] | StoredRows, least: Float[Array, "m"]
 ) -> tuple[Float[Array, "m"], Int[Array, "m"]]:
     """The cosine of each test vector with its nearest training vector, and the index of that one.
 
@@ -87,7 +88,7 @@ def _nearest(
     """
     mean = np.sum([part.sum(axis=0, dtype=np.float64) for part in _parts(train)], axis=0) / len(train)
     best, index = np.full(len(test), -1.0, np.float32), np.zeros(len(test), np.int64)
-    queries, start = _unit(test, mean), 0
+    queries, start = _unit(test[:], mean), 0
     near = (2 * (1 - least) + ROUNDING).astype(np.float32)[:, None]
     every = np.arange(len(test))
     for part in _parts(train):
@@ -105,7 +106,7 @@ def _nearest(
     return best, index
 
 
-def _parts(values: Float[Array, "n d"]) -> Iterator[Float[Array, "m d"]]:
+def _parts(values: Float[Array, "n d"] | StoredRows) -> Iterator[Float[Array, "m d"]]:
     """Few rows at a time, in single precision."""
     for start in range(0, len(values), ROWS):
         yield values[start : start + ROWS].astype(np.float32)

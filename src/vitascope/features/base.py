@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Float64, Int
 from vitascope.core.device import torch
 from vitascope.core.errors import UserError
 from vitascope.core.types import Example, Timeline
+from vitascope.features.stored_rows import Rows, StoredRows, tiles
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -68,7 +69,7 @@ class Features(Protocol[T_co]):
 class FlatArrays(NamedTuple):
     """All vectors of some features as an array in the precision in which they are kept, and their examples."""
 
-    values: Float[np.ndarray, "r *shape"]
+    values: Float[np.ndarray, "r *shape"] | StoredRows
     owner: Int[np.ndarray, "r"]
 
 
@@ -103,9 +104,9 @@ def kept_vectors(features: Features[T]) -> FlatVectors:
 def kept_arrays(features: Features[T], *, mean: bool = False) -> FlatArrays | FlatVectors:
     """Like `kept_vectors`, or with `mean` like `kept_means`, as arrays unless they are on a GPU.
 
-    Vectors of the store are there as arrays: no tensor is needed for them.
+    Vectors of the store are there as arrays, or stay in its files: no tensor is needed for them.
     """
-    if isinstance(features, StoredFeatures) and isinstance(features.values, np.ndarray):
+    if isinstance(features, StoredFeatures) and isinstance(features.values, (np.ndarray, StoredRows)):
         counts = np.diff(features.offsets)
         if len(counts) and counts.min() == 1 == (counts.max() if mean else 1):
             arrays = FlatArrays(features.values, np.repeat(np.arange(len(counts)), counts))
@@ -115,9 +116,9 @@ def kept_arrays(features: Features[T], *, mean: bool = False) -> FlatArrays | Fl
     return vectors if vectors.values.is_cuda else FlatArrays(*(part.numpy() for part in vectors))
 
 
-def _all_finite(values: Float[np.ndarray, "r *shape"]) -> bool:
+def _all_finite(values: Rows) -> bool:
     """Whether no value is NaN or infinite; of halves by their exponents, as arithmetic on them is slow."""
-    parts = np.array_split(values, max(1, -(-len(values) // READ_EXAMPLES)))
+    parts = tiles(values, READ_EXAMPLES)
     if values.dtype != np.float16:
         return all(bool(np.isfinite(part).all()) for part in parts)
     return all(bool(((part.view(np.uint16) & 0x7C00) < 0x7C00).all()) for part in parts)
@@ -242,7 +243,7 @@ def _flatten_batches(features: Features[T]) -> FlatVectors:
 
 
 def _flatten_stored(features: StoredFeatures) -> FlatVectors:
-    values, offsets = torch.as_tensor(features.values), torch.as_tensor(features.offsets)
+    values, offsets = features.tensor, torch.as_tensor(features.offsets)
     return FlatVectors(values, torch.repeat_interleave(offsets.diff()).to(values.device))
 
 
@@ -264,22 +265,27 @@ class ClipSpans(Sequence[Float64[np.ndarray, "_ 2"]]):
 
 @dataclass(frozen=True)
 class StoredFeatures:
-    """Features in memory: one tensor of vectors, of which example i has rows `offsets[i]:offsets[i + 1]`.
+    """Features with one array of vectors, of which example i has rows `offsets[i]:offsets[i + 1]`.
 
     `Dataset.kind` determines the type of the ground truth.
     """
 
     examples: Sequence[Example[Any]]
     classes: Sequence[str]
-    values: Float[torch.Tensor | np.ndarray, "r *shape"]
-    """In single precision, or as the store has them; see `all_vectors` and `kept_vectors`."""
+    values: Float[torch.Tensor | np.ndarray, "r *shape"] | StoredRows
+    """In single precision, or as the store has them, perhaps in its files; see `all_vectors` and `kept_vectors`."""
     offsets: Int[torch.Tensor | np.ndarray, "bounds"]
     spans: SpansPerExample = ()
     failures: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def tensor(self) -> Float[torch.Tensor, "r *shape"]:
+        """All vectors in memory, without a copy where they are."""
+        return torch.as_tensor(self.values.in_memory if isinstance(self.values, StoredRows) else self.values)
+
     def batches(self, size: int, order: Sequence[int] | None = None, draw: int | None = None) -> Iterator[Batch]:
         """Yield slices of the tensor; see `Features.batches`."""
-        values = torch.as_tensor(self.values)
+        values = self.tensor
         for batch in _batch_rows(torch.as_tensor(self.offsets), size, order, draw):
             yield _pad_batch(values[batch.rows].float(), batch)
 

@@ -25,7 +25,8 @@ from vitascope.features.base import ClipSpans, Features, MemmapFeatures, StoredF
 from vitascope.features.extraction_options import ExtractionOptions, ExtractionSummary, store_key
 from vitascope.features.freshness import FILES, Freshness, Known, files_digest, inputs_digest
 from vitascope.features.imports import twelvelabs
-from vitascope.features.store import MemmapRows, Store
+from vitascope.features.store import Store
+from vitascope.features.stored_rows import StoredRows
 from vitascope.features.view import Reduce, View
 from vitascope.sampling.augmentations import find_drawn
 from vitascope.sampling.names import altered, clips_of
@@ -36,10 +37,6 @@ if TYPE_CHECKING:
 
 BYTES_PER_VALUE = 2
 """Bytes of a stored half-precision value."""
-READ_VALUES = 1 << 18
-"""Values read at a time: half a megabyte in half precision, which the cache of a core holds."""
-STEPS_MAPPED = 64
-"""Reads after which the pages of the mapped files are given back: 32 MB of them in order."""
 
 
 @dataclass
@@ -168,7 +165,7 @@ class FeatureSource:
         """Return the features of the examples `ids` through `view`, which does not aggregate; see `aggregation`."""
         assert view.agg is None, "aggregation is fitted to training features, see `features.aggregation.aggregated`"
         if view.stored:
-            return _to_device(load_stored(self.dataset, self.card, view, ids=ids, root=self.root), self.options.device)
+            return _to_device(_mapped(self.dataset, self.card, view, ids=ids, root=self.root), self.options.device)
         if view in self.stored_views:
             return load_memmap(self.dataset, self.card, view, ids=ids, root=self.root)
         assert not isinstance(self.encoder, Card), "`prepare` rejects such views"
@@ -269,32 +266,23 @@ def _with_vectors(
 
 def load_stored(dataset: Dataset[Any], card: Card, view: View, *, ids: Sequence[str], root: Path) -> StoredFeatures:
     """Load the stored vectors of `ids` into memory, in order; examples without vectors are left out."""
+    features = _mapped(dataset, card, view, ids=ids, root=root)
+    assert isinstance(features.values, StoredRows)
+    return replace(features, values=features.values.in_memory)
+
+
+def _mapped(dataset: Dataset[Any], card: Card, view: View, *, ids: Sequence[str], root: Path) -> StoredFeatures:
+    """Like `load_stored`, with the vectors read where they are needed."""
     memmap = _store(dataset, card, view, root).memmap(ids)
     examples, offsets = _with_vectors(dataset, ids, memmap.offsets)
-    return StoredFeatures(examples, dataset.classes, _in_memory(memmap), offsets, ClipSpans(memmap.spans, offsets))
-
-
-def _in_memory(memmap: MemmapRows) -> npt.NDArray[Any]:
-    """Read all rows as they are stored, few at a time: they are verified and gathered while the cache has them.
-
-    Files that were mapped do not stay in memory beside the copy.
-    """
-    values = np.empty(memmap.shape, memmap.dtype)
-    step = max(1, READ_VALUES // max(values[:1].size, 1))
-    for start in range(0, len(values), step):
-        rows = np.arange(start, min(start + step, len(values)))
-        values[rows[0] : rows[-1] + 1] = memmap.take(rows)
-        if start // step % STEPS_MAPPED == 0:
-            memmap.unmap()
-    memmap.unmap()
-    return values
+    return StoredFeatures(examples, dataset.classes, StoredRows(memmap), offsets, ClipSpans(memmap.spans, offsets))
 
 
 def _to_device(features: StoredFeatures, device: str) -> StoredFeatures:
     """Move features to the GPU if `device` is one with room for the vectors and the computation on them."""
     if not device.startswith("cuda") or 3 * features.values.nbytes > torch.cuda.mem_get_info(device)[0]:
         return features
-    return replace(features, values=torch.as_tensor(features.values, device=device))
+    return replace(features, values=features.tensor.to(device))
 
 
 def load_memmap(dataset: Dataset[Any], card: Card, view: View, *, ids: Sequence[str], root: Path) -> MemmapFeatures:

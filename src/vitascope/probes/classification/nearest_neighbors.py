@@ -13,6 +13,8 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 from numpy.typing import NDArray
 
+from vitascope.features.stored_rows import StoredRows, tiles
+
 Array: TypeAlias = NDArray[Any]
 EPSILON = 1e-12
 """Lower bound of a norm: a zero vector stays zero, similar to nothing."""
@@ -41,7 +43,7 @@ class Apart(NamedTuple):
 class _Bank(NamedTuple):
     """The bank as it is kept, perhaps in half precision, what is subtracted from it, and its norms after that."""
 
-    values: Float[Array, "b d"]
+    values: Float[Array, "b d"] | StoredRows
     shift: Float[Array, "d"] | None
     norms: Float[Array, "b"]
     """Written by the first search, which converts every vector anyway; 0 before."""
@@ -50,8 +52,8 @@ class _Bank(NamedTuple):
 
 
 def neighbors(
-    queries: Float[Array, "q d"],
-    bank: Float[Array, "b d"],
+    queries: Float[Array, "q d"] | StoredRows,
+    bank: Float[Array, "b d"] | StoredRows,
     k: int,
     *,
     shift: Float[Array, "d"] | None = None,
@@ -62,8 +64,8 @@ def neighbors(
     Exact: float32 products select k and some more candidates, whose cosines are computed in float64 and rounded to
     float32, so that neither order nor ties depend on how work is split or on the matrix multiplication library.
     `shift` is subtracted from all vectors. With `apart`, vectors of the unit of the query are left out; where fewer
-    than k remain, the others are infinitely far away. Memory beyond the input, which may be in half precision: one tile
-    of similarities and the candidates.
+    than k remain, the others are infinitely far away. Memory beyond the input, which may be in half precision or in a
+    store: one tile of similarities and the candidates.
     """
     kept = _Bank(bank, shift, np.zeros(len(bank)), apart.bank if apart else None)
     units = _tiles(apart.queries) if apart else repeat(None)
@@ -74,7 +76,7 @@ def neighbors(
     return Neighbors(np.concatenate([s for s, _ in parts]), np.concatenate([i for _, i in parts]))
 
 
-def mean_vector(values: Float[Array, "n d"]) -> Float[Array, "d"]:
+def mean_vector(values: Float[Array, "n d"] | StoredRows) -> Float[Array, "d"]:
     """Return the mean of all vectors, summed in double precision."""
     total = np.zeros(values.shape[1])
     for part in _tiles(values):
@@ -115,9 +117,9 @@ def nearest(
     return result
 
 
-def _tiles(values: Shaped[Array, "n *d"]) -> Iterator[Shaped[Array, "m *d"]]:
+def _tiles(values: Shaped[Array, "n *d"] | StoredRows) -> Iterator[Shaped[Array, "m *d"]]:
     """Split into parts of nearly equal size: kernels for a thin remainder round differently, even row by row."""
-    yield from np.array_split(values, max(1, -(-len(values) // TILE)))
+    return tiles(values, TILE)
 
 
 def _norms(values: Float[Array, "n d"]) -> Float[Array, "n"]:
