@@ -27,7 +27,8 @@ def stored(root: Path, count: int, *, sealed: bool) -> Store:
         clips = [(f"{part}-{i}", 1 + i % 3) for i in range(count)]
         values = [rng.standard_normal((n, DIM)).astype(np.float32) for _, n in clips]
         times = [[(float(c), c + 1.0) for c in range(n)] for _, n in clips]
-        store.add(f"p{part}", [EmbeddedExample(i, v, t, [""] * n) for (i, n), v, t in zip(clips, values, times, strict=True)])  # fmt: skip
+        each = zip(clips, values, times, strict=True)
+        store.add(f"p{part}", [EmbeddedExample(i, v, t, [""] * n) for (i, n), v, t in each])
     if sealed:
         store.seal()
     return store

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from vitascope.core.errors import DamagedFileError
 from vitascope.core.types import Card, Dataset, Example, Fold
 from vitascope.datasets.precomputed import open_precomputed
 from vitascope.encoders import precomputed
@@ -269,3 +271,17 @@ def test_published_vectors_serve_only_their_own_views(tmp_path: Path) -> None:
         precomputed.release(replace(CARD, dim=7), tmp_path / "r")
     with pytest.raises(ValueError, match="only the videos of the release below"):
         encoder(None)
+
+
+@pytest.mark.parametrize(
+    ("truth", "line"),
+    [(True, "expected a whole number or a list, not true"), ("a", 'expected a whole number or a list, not "a"')],
+)
+def test_a_label_that_is_none(tmp_path: Path, truth: object, line: str) -> None:
+    import_twelvelabs(release(tmp_path / "r"), tmp_path / "out", encoder="lab/net")
+    path = tmp_path / "out" / "dataset.json"
+    data = json.loads(path.read_text())
+    data["examples"][1][1] = truth
+    path.write_text(json.dumps(data))
+    with pytest.raises(DamagedFileError, match=re.escape(f"examples: [1][1]: {line}")):
+        open_precomputed(tmp_path / "out")
