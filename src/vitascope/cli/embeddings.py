@@ -39,6 +39,7 @@ def embed(
     workers: options.Workers = 0,
     batch: options.AnyBatch = 0,
     device: options.Devices = "",
+    compiled: options.Compile = "off",
     on: options.On = "",
     timeout: options.Timeout = 60.0,
     retry_failed: options.Retry = False,
@@ -63,7 +64,8 @@ def embed(
     from vitascope.features.view import View
     from vitascope.sampling.names import parse
 
-    more = {"retry_failed": retry_failed, "full_digest": full_digest, "on": on, "shard": Shard.parse(shard or "1/1")}
+    more = {"retry_failed": retry_failed, "full_digest": full_digest, "on": on, "compile": compiled}
+    more |= {"shard": Shard.parse(shard or "1/1")}
     own = devices.share(device, workers, on)
     quiet = quiet or devices.is_helper()
     extraction = options.extraction_options(own.workers, batch, own.device, timeout, quiet=quiet, **more)
@@ -81,11 +83,13 @@ def _embed_all(dataset: Any, models: Sequence[str], view: Any, layers: str, wher
     from vitascope.core.origins import origin
     from vitascope.encoders.load import load
     from vitascope.features import extract
+    from vitascope.features.compiling import compiled_where_faster
     from vitascope.features.layers import layer_views
     from vitascope.features.store import Store
 
     root, extraction = where
-    asked = [(e, [view, *layer_views(view, layers, e)]) for e in (load(m, extraction.device) for m in models)]
+    encoders = [compiled_where_faster(load(m, extraction.device), extraction) for m in models]
+    asked = [(e, [view, *layer_views(view, layers, e)]) for e in encoders]
     outcomes = extract.embed_together(asked, dataset, root=root, options=extraction)
     failed = [str(outcome) for outcome in outcomes if isinstance(outcome, UserError)]
     for (encoder, each), summary in zip(asked, outcomes, strict=True):

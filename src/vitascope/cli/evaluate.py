@@ -75,6 +75,7 @@ def evaluate(
     workers: options.Workers = 0,
     batch: options.AnyBatch = 0,
     device: options.Devices = "",
+    compiled: options.Compile = "off",
     on: options.On = "",
     timeout: options.Timeout = 60.0,
     retry_failed: options.Retry = False,
@@ -92,7 +93,7 @@ def evaluate(
     from vitascope.evaluation import evaluate as evaluation
     from vitascope.evaluation.runner import EvaluationConfig
 
-    more = {"retry_failed": retry_failed, "full_digest": full_digest, "on": on}
+    more = {"retry_failed": retry_failed, "full_digest": full_digest, "on": on, "compile": compiled}
     jobs = _with_pairs(_jobs(data or [], tasks, benchmark, data_root), pairs)
     options.folder(output, "-o")
     own, helper = devices.share(device, workers, on), devices.is_helper()

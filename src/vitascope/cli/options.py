@@ -64,6 +64,10 @@ def _remember_run(path: Path | None) -> Path | None:
     return path
 
 
+def _when_compiled(word: str) -> str:
+    return str(choice(word, "--compile", ("off", "faster", "always")))
+
+
 def _quiet(flag: bool) -> bool:
     """Apply `-q`, which may come before or after the command."""
     INVOCATION.quiet = INVOCATION.quiet or flag
@@ -123,6 +127,15 @@ Devices = Annotated[
         "--device",
         help="cpu, cuda, cuda:1, mps; several, a process each: cuda:0,cuda:1, or all",
         show_default="best available",
+    ),
+]
+Compile = Annotated[
+    str,
+    typer.Option(
+        "--compile",
+        help="run encoders compiled by torch: off, faster (where that is found to be faster, once), always; compiled "
+        "vectors are stored apart",
+        callback=_when_compiled,
     ),
 ]
 On = Annotated[
