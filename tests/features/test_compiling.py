@@ -27,12 +27,9 @@ from vitascope.encoders.compiled import CompiledEncoder
 from vitascope.evaluation.evaluate import evaluate
 from vitascope.evaluation.runner import EvaluationConfig
 from vitascope.features import compiling, extract
-from vitascope.features.compiling import compiled_where_faster
+from vitascope.features.compiling import as_compiled
 from vitascope.features.extract import ExtractionOptions, embed
 from vitascope.features.source import values_per_clip
-
-FASTER = replace(OPTIONS, compile="faster")
-ALWAYS = replace(OPTIONS, compile="always")
 
 
 class Clock:
@@ -75,12 +72,12 @@ def test_it_is_measured_once_for_a_card_and_said_every_time(
     caplog.set_level(logging.INFO, logger="vitascope")
     measured = clock(gain, monkeypatch)
     for _ in range(2):
-        encoder = compiled_where_faster(Small(), FASTER)
+        encoder = as_compiled(Small(), "faster", OPTIONS)
         assert isinstance(encoder, CompiledEncoder) == (gain >= compiling.GAIN)
         assert caplog.messages == [f"lab/small0: compiled {line}"]
         caplog.clear()
     assert measured.asked == 2 * compiling.ROUNDS
-    compiled_where_faster(Small(1), FASTER)
+    as_compiled(Small(1), "faster", OPTIONS)
     assert measured.asked == 4 * compiling.ROUNDS
 
 
@@ -101,34 +98,34 @@ def test_what_cannot_be_compiled_runs_eagerly_with_the_same_vectors(
 ) -> None:
     measured = clock(2.0, monkeypatch)
     monkeypatch.setattr(compiled_encoder, "BACKEND", backend)
-    encoder = compiled_where_faster(Small(), FASTER)
+    encoder = as_compiled(Small(), "faster", OPTIONS)
     (warning,) = (record.getMessage() for record in caplog.records if record.levelno == logging.WARNING)
     assert re.fullmatch(rf"lab/small0: not compiled \({reason}\); it runs eagerly", warning)
     assert not measured.asked
     dataset = build(str(videos))
-    embed(encoder, dataset, VIEWS[:2], root=tmp_path / "one", options=FASTER)
+    embed(encoder, dataset, VIEWS[:2], root=tmp_path / "one", options=OPTIONS)
     embed(Small(), dataset, VIEWS[:2], root=tmp_path / "two", options=OPTIONS)
     assert tree(tmp_path / "one") == tree(tmp_path / "two")
     monkeypatch.setattr(compiled_encoder, "BACKEND", "eager")  # once a compiler is there, it is measured
-    assert isinstance(compiled_where_faster(Small(), FASTER), CompiledEncoder)
+    assert isinstance(as_compiled(Small(), "faster", OPTIONS), CompiledEncoder)
 
 
 def test_what_is_no_network_is_never_compiled(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="vitascope")
     encoder = Mean()
-    assert compiled_where_faster(encoder, ALWAYS) is encoder
+    assert as_compiled(encoder, "always", OPTIONS) is encoder
     assert caplog.messages == ["lab/mean: no network with weights, not compiled"]
     small = Small()
-    assert compiled_where_faster(small, OPTIONS) is small
+    assert as_compiled(small, "off", OPTIONS) is small
     assert len(caplog.messages) == 1
 
 
 def test_a_store_begun_eagerly_is_not_continued_compiled(videos: Path, tmp_path: Path) -> None:
     dataset = build(str(videos))
     few = replace(dataset, examples=dataset.examples[:7])
-    compiled = compiled_where_faster(Small(), ALWAYS)
+    compiled = as_compiled(Small(), "always", OPTIONS)
     assert embed(Small(), few, VIEWS[:1], root=tmp_path, options=OPTIONS).encoded == 7
-    assert embed(compiled, dataset, VIEWS[:1], root=tmp_path, options=ALWAYS).encoded == 18
+    assert embed(compiled, dataset, VIEWS[:1], root=tmp_path, options=OPTIONS).encoded == 18
     assert embed(Small(), dataset, VIEWS[:1], root=tmp_path, options=OPTIONS).encoded == 11
     assert len(list(tmp_path.glob("*/*/*/index.parquet"))) == 2
 
@@ -150,16 +147,16 @@ def test_a_cluster_measures_on_a_node_and_stores_the_same(
     monkeypatch.setattr(extract, "decoders", Direct)
     threads: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", threads.append)
-    dataset, on = build(str(videos)), replace(FASTER, on="ray")
+    dataset, on = build(str(videos)), replace(OPTIONS, on="ray")
     for _ in range(2):
-        encoder = compiled_where_faster(Small(), on)
+        encoder = as_compiled(Small(), "faster", on)
     assert (measured.asked, threads) == (2 * compiling.ROUNDS, [torch.get_num_threads()])
     embed(encoder, dataset, VIEWS[:1], root=tmp_path / "on", options=on)
-    embed(compiled_where_faster(Small(), ALWAYS), dataset, VIEWS[:1], root=tmp_path / "one", options=ALWAYS)
+    embed(as_compiled(Small(), "always", OPTIONS), dataset, VIEWS[:1], root=tmp_path / "one", options=OPTIONS)
     assert tree(tmp_path / "on") == tree(tmp_path / "one")
     ray.given = [*NODES, {"CPU": 4.0, "GPU": 1.0}]
     monkeypatch.setattr(compiling, "measured_gain", lambda compiled, device: {"cuda": 3.0}[device])
-    assert isinstance(compiled_where_faster(Small(2), on), CompiledEncoder)
+    assert isinstance(as_compiled(Small(2), "faster", on), CompiledEncoder)
 
 
 def test_what_fails_on_a_node_is_a_warning(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
@@ -170,19 +167,20 @@ def test_what_fails_on_a_node_is_a_warning(monkeypatch: pytest.MonkeyPatch, capl
             raise error
 
         monkeypatch.setattr(compiling, "measured_gain", fails)
-        assert isinstance(compiled_where_faster(Small(), replace(FASTER, on="ray")), Small)
+        assert isinstance(as_compiled(Small(), "faster", replace(OPTIONS, on="ray")), Small)
     assert [m for m in caplog.messages if "eagerly" in m] == [
         "lab/small0: not compiled (no C++ compiler); it runs eagerly",
         "lab/small0: not compiled (--on ray: gone); it runs eagerly",
     ]
 
 
-def test_results_of_compiled_encoders_have_names_of_their_own(videos: Path, tmp_path: Path) -> None:
-    config = EvaluationConfig(run=tmp_path / "run", store=tmp_path / "store", options=ALWAYS)
+def test_results_of_compiled_encoders_are_rows_of_their_own(videos: Path, tmp_path: Path) -> None:
+    config = EvaluationConfig(run=tmp_path / "run", store=tmp_path / "store", options=OPTIONS, compile="always")
     (compiled,) = evaluate(str(videos), [Small()], ["knn"], config=config)
-    (eager,) = evaluate(str(videos), [Small()], ["knn"], config=replace(config, options=OPTIONS))
+    (eager,) = evaluate(str(videos), [Small()], ["knn"], config=replace(config, compile="off"))
     assert (eager.encoder, compiled.encoder) == ("lab/small0", "lab/small0+compiled")
-    assert eager.protocol != compiled.protocol
+    assert eager.protocol == compiled.protocol, "they can be compared"
+    assert eager.key != compiled.key
 
 
 def test_the_commands_take_it(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

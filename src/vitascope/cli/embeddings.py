@@ -64,8 +64,8 @@ def embed(
     from vitascope.features.view import View
     from vitascope.sampling.names import parse
 
-    more = {"retry_failed": retry_failed, "full_digest": full_digest, "on": on, "compile": compiled}
-    more |= {"shard": Shard.parse(shard or "1/1")}
+    more = {"retry_failed": retry_failed, "full_digest": full_digest, "on": on, "shard": Shard.parse(shard or "1/1")}
+    when = options.when_compiled(compiled)
     own = devices.share(device, workers, on)
     quiet = quiet or devices.is_helper()
     extraction = options.extraction_options(own.workers, batch, own.device, timeout, quiet=quiet, **more)
@@ -75,20 +75,20 @@ def embed(
     dataset = limit_examples(dataset, limit) if limit else dataset
     clips = View(parse(view), options.choice(reduce, "--reduce", ("clip", "time", "grid")))
     with devices.helped_by(own.others):
-        _embed_all(dataset, models, clips, layers, (store or cache(), extraction))
+        _embed_all(dataset, models, clips, layers, (store or cache(), extraction, when))
 
 
-def _embed_all(dataset: Any, models: Sequence[str], view: Any, layers: str, where: tuple[Path, Any]) -> None:
+def _embed_all(dataset: Any, models: Sequence[str], view: Any, layers: str, where: tuple[Path, Any, Any]) -> None:
     """Embed a dataset by all encoders, and print what was done; the damaged store of one does not stop the others."""
     from vitascope.core.origins import origin
     from vitascope.encoders.load import load
     from vitascope.features import extract
-    from vitascope.features.compiling import compiled_where_faster
+    from vitascope.features.compiling import as_compiled
     from vitascope.features.layers import layer_views
     from vitascope.features.store import Store
 
-    root, extraction = where
-    encoders = [compiled_where_faster(load(m, extraction.device), extraction) for m in models]
+    root, extraction, when = where
+    encoders = [as_compiled(load(m, extraction.device), when, extraction) for m in models]
     asked = [(e, [view, *layer_views(view, layers, e)]) for e in encoders]
     outcomes = extract.embed_together(asked, dataset, root=root, options=extraction)
     failed = [str(outcome) for outcome in outcomes if isinstance(outcome, UserError)]

@@ -10,6 +10,7 @@ import typer
 
 from vitascope.cli import devices, options
 from vitascope.core.errors import UserError
+from vitascope.core.files import cache
 from vitascope.core.log import log
 from vitascope.core.text import escaped
 
@@ -89,11 +90,10 @@ def evaluate(
 
     Example: vitascope evaluate ./videos -m vit/tiny-random -m pixels/thumbnail -t knn -t linear -o runs/mine
     """
-    from vitascope.core.files import cache
     from vitascope.evaluation import evaluate as evaluation
     from vitascope.evaluation.runner import EvaluationConfig
 
-    more = {"retry_failed": retry_failed, "full_digest": full_digest, "on": on, "compile": compiled}
+    more = {"retry_failed": retry_failed, "full_digest": full_digest, "on": on}
     jobs = _with_pairs(_jobs(data or [], tasks, benchmark, data_root), pairs)
     options.folder(output, "-o")
     own, helper = devices.share(device, workers, on), devices.is_helper()
@@ -101,6 +101,7 @@ def evaluate(
         run=output,
         store=store or cache(),
         options=options.extraction_options(own.workers, batch, own.device, timeout, quiet=quiet or helper, **more),
+        compile=options.when_compiled(compiled),
         seed=seed,
         seeds=seeds,
         grid_cache_bytes=int(grid_cache * GIB),

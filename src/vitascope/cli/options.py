@@ -64,10 +64,6 @@ def _remember_run(path: Path | None) -> Path | None:
     return path
 
 
-def _when_compiled(word: str) -> str:
-    return str(choice(word, "--compile", ("off", "faster", "always")))
-
-
 def _quiet(flag: bool) -> bool:
     """Apply `-q`, which may come before or after the command."""
     INVOCATION.quiet = INVOCATION.quiet or flag
@@ -135,7 +131,6 @@ Compile = Annotated[
         "--compile",
         help="run encoders compiled by torch: off, faster (where that is found to be faster, once), always; compiled "
         "vectors are stored apart",
-        callback=_when_compiled,
     ),
 ]
 On = Annotated[
@@ -188,6 +183,11 @@ View = Annotated[
         callback=_clips,
     ),
 ]
+
+
+def when_compiled(word: str) -> Any:
+    """Check what `--compile` says."""
+    return choice(word, "--compile", ("off", "faster", "always"))
 
 
 def choice(value: str, option: str, allowed: Sequence[str]) -> Any:

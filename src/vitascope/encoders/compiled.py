@@ -16,8 +16,6 @@ from vitascope.encoders.base import Encoder, Tokens
 
 BACKEND = "inductor"
 """Compiler of `torch.compile`."""
-OPTION = "compiled"
-"""What its name and options have more."""
 
 
 class CompiledEncoder(nn.Module):
@@ -32,7 +30,8 @@ class CompiledEncoder(nn.Module):
     def __init__(self, encoder: nn.Module, size: int) -> None:
         super().__init__()
         self.encoder, self.size = encoder, size
-        self.card = _compiled(self.encoder.card)
+        card: Card = self.encoder.card
+        self.card = replace(card, name=f"{card.name}+compiled", compiled=True)
         self._run: Callable[[Tensor], Any] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -55,12 +54,6 @@ def eager(encoder: Encoder) -> Encoder:
     """The encoder itself, without what compiles it: to look at shapes, for which compiling takes too long."""
     plain: Encoder = encoder.encoder if isinstance(encoder, CompiledEncoder) else encoder
     return plain
-
-
-def _compiled(card: Card) -> Card:
-    """The card of an encoder once it is compiled."""
-    options = "+".join(filter(None, (card.options, OPTION)))
-    return replace(card, name=f"{card.name}+{OPTION}", options=options, compiled=True)
 
 
 def _compile(encoder: nn.Module) -> Callable[[Tensor], Any]:

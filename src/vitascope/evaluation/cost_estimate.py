@@ -106,7 +106,7 @@ def estimate_costs(
     multiply = multiply_adds_a_second(config.options.device)
     estimates = []
     for name in encoders:
-        encoder = opened_encoder(name, config.options)
+        encoder = opened_encoder(name, config)
         card, each = _card(encoder), with_layers(opened, encoder)
         every = [
             (part, p)

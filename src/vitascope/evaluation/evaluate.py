@@ -19,7 +19,6 @@ from vitascope.evaluation.data_warnings import MEASURED
 from vitascope.evaluation.layers import with_layers
 from vitascope.evaluation.results import Result
 from vitascope.evaluation.runner import EvaluationConfig, Trained, origin_of, result_key, run_probes
-from vitascope.features.extraction_options import ExtractionOptions
 from vitascope.features.imports import twelvelabs
 from vitascope.features.source import FeatureSource, prepare_together
 from vitascope.features.view import View
@@ -54,7 +53,7 @@ def evaluate(
         encoders = precomputed_encoders(dataset, encoders)
     dataset = prepare(dataset, config)
     opened, datasets = open_probes(dataset, probes, config), low_shot_datasets(dataset, config)
-    loaded = [opened_encoder(e, config.options) for e in encoders]
+    loaded = [opened_encoder(e, config) for e in encoders]
     for encoder in loaded:
         with_layers(opened, encoder)  # what an encoder does not have is refused before any work
     recorded = recorded_results(config.run, dataset)
@@ -79,17 +78,17 @@ def evaluate(
     return evaluated
 
 
-def opened_encoder(encoder: str | Encoder | Card, options: ExtractionOptions) -> Encoder | Card:
+def opened_encoder(encoder: str | Encoder | Card, config: EvaluationConfig) -> Encoder | Card:
     """Return an encoder by its name, on the device where it runs, compiled if that is asked for."""
     if isinstance(encoder, str):
         from vitascope.encoders.load import load
 
-        encoder = load(encoder, options.device)
-    if options.compile == "off" or isinstance(encoder, Card):
+        encoder = load(encoder, config.options.device)
+    if config.compile == "off" or isinstance(encoder, Card):
         return encoder
-    from vitascope.features.compiling import compiled_where_faster
+    from vitascope.features.compiling import as_compiled
 
-    return compiled_where_faster(encoder, options)
+    return as_compiled(encoder, config.compile, config.options)
 
 
 def prepare(dataset: Dataset[Any], config: EvaluationConfig) -> Dataset[Any]:

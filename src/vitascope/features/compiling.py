@@ -18,7 +18,7 @@ from vitascope.features.blocks import BLOCK_EXAMPLES
 from vitascope.features.cluster_pool import kind_on, run_once
 from vitascope.features.encode import encode_clips
 from vitascope.features.extract import batch_for
-from vitascope.features.extraction_options import ExtractionOptions
+from vitascope.features.extraction_options import Compile, ExtractionOptions
 from vitascope.features.measured import kind_of, measured_once
 from vitascope.features.timing import encode_seconds, noise_clips
 
@@ -30,19 +30,19 @@ CLOSE = {"float32": 1e-3, "bfloat16": HALF_ERROR}
 """Largest difference between compiled and eager vectors, in standard deviations of the vectors, by precision."""
 
 
-def compiled_where_faster(encoder: Encoder, options: ExtractionOptions) -> Encoder:
-    """Return an encoder as `options.compile` has it, eager or compiled, and log what was found.
+def as_compiled(encoder: Encoder, when: Compile, options: ExtractionOptions) -> Encoder:
+    """Return an encoder, eager or compiled, to be run with `options`, and log what was found.
 
     One that cannot be compiled stays eager, with a warning.
     """
-    if options.compile == "off":
+    if when == "off":
         return encoder
     name = encoder.card.name
     if not isinstance(encoder, nn.Module) or next(encoder.parameters(), None) is None:
         log.info("%s: no network with weights, not compiled", name)
         return encoder
     compiled = CompiledEncoder(encoder, min(batch_for(encoder, options), BLOCK_EXAMPLES))
-    if options.compile == "always":
+    if when == "always":
         return compiled
     try:
         gain = _gain(compiled, options)

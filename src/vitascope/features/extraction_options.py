@@ -16,14 +16,13 @@ from vitascope.features.view import View
 PIPELINE = 2
 """Version of decoding and pixel arithmetic; incremented whenever the same file would yield different pixels."""
 
-
 Compile: TypeAlias = Literal["off", "faster", "always"]
-"""When encoders are compiled; see `features.compiling`."""
+"""When encoders run compiled: never, where that was measured to be faster, or always; see `features.compiling`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractionOptions:
-    """How to run extraction; no option changes a vector of an encoder, and a compiled encoder is another one."""
+    """How to run extraction; no option changes a vector."""
 
     device: str = "cpu"
     on: str = ""
@@ -34,8 +33,6 @@ class ExtractionOptions:
     """Decoding processes; 0: all cores but one, which is left to the encoder."""
     batch: int = DEFAULT_BATCH
     """Clips per encoder batch; 0: as many as a GPU is fastest with (found by trying), 8 on others."""
-    compile: Compile = "off"
-    """When to compile encoders: where that is measured to be faster, or always."""
     timeout: float = 60.0
     """Seconds without a frame after which a video counts as failed."""
     retry_failed: bool = False
