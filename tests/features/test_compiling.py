@@ -6,6 +6,7 @@ import logging
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from helpers import vitascope
 from vitascope.core.errors import UserError
 from vitascope.datasets.builders.folder import build
 from vitascope.encoders import compiled as compiled_encoder
-from vitascope.encoders.base import Encoder
+from vitascope.encoders.base import Encoder, Tokens
 from vitascope.encoders.compiled import CompiledEncoder
 from vitascope.evaluation.evaluate import evaluate
 from vitascope.evaluation.runner import EvaluationConfig
@@ -30,6 +31,7 @@ from vitascope.features import compiling, extract
 from vitascope.features.compiling import as_compiled
 from vitascope.features.extract import ExtractionOptions, embed
 from vitascope.features.source import values_per_clip
+from vitascope.features.timing import encode_seconds, noise_clips
 
 
 class Clock:
@@ -128,6 +130,16 @@ def test_a_store_begun_eagerly_is_not_continued_compiled(videos: Path, tmp_path:
     assert embed(compiled, dataset, VIEWS[:1], root=tmp_path, options=OPTIONS).encoded == 18
     assert embed(Small(), dataset, VIEWS[:1], root=tmp_path, options=OPTIONS).encoded == 11
     assert len(list(tmp_path.glob("*/*/*/index.parquet"))) == 2
+
+
+def test_a_cpu_is_timed_by_what_it_does_for_this_process() -> None:
+    class Waiting(Small):
+        def forward(self, clips: Tensor) -> Tokens:
+            time.sleep(0.5)
+            return super().forward(clips)
+
+    encoder = Waiting()
+    assert 0 < encode_seconds(encoder, noise_clips(encoder.card, 2, "cpu"), "cpu") < 0.4
 
 
 def test_shapes_are_found_without_compiling(monkeypatch: pytest.MonkeyPatch) -> None:
