@@ -83,6 +83,16 @@ def test_it_is_measured_once_for_a_card_and_said_every_time(
     assert measured.asked == 4 * compiling.ROUNDS
 
 
+def test_a_compiler_that_works_no_more_is_no_reason_to_end(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock(2.0, monkeypatch)
+    assert isinstance(as_compiled(Small(), "faster", OPTIONS), CompiledEncoder)
+    monkeypatch.setattr(compiled_encoder, "BACKEND", broken)
+    assert isinstance(as_compiled(Small(), "faster", OPTIONS), Small)
+    assert any("no C++ compiler); it runs eagerly" in message for message in caplog.messages)
+
+
 @pytest.mark.parametrize(
     ("backend", "reason"),
     [
@@ -162,12 +172,13 @@ def test_a_cluster_measures_on_a_node_and_stores_the_same(
     dataset, on = build(str(videos)), replace(OPTIONS, on="ray")
     for _ in range(2):
         encoder = as_compiled(Small(), "faster", on)
-    assert (measured.asked, threads) == (2 * compiling.ROUNDS, [torch.get_num_threads()])
+    assert (measured.asked, threads) == (2 * compiling.ROUNDS, [torch.get_num_threads()] * 3)
     embed(encoder, dataset, VIEWS[:1], root=tmp_path / "on", options=on)
     embed(as_compiled(Small(), "always", OPTIONS), dataset, VIEWS[:1], root=tmp_path / "one", options=OPTIONS)
     assert tree(tmp_path / "on") == tree(tmp_path / "one")
     ray.given = [*NODES, {"CPU": 4.0, "GPU": 1.0}]
     monkeypatch.setattr(compiling, "measured_gain", lambda compiled, device: {"cuda": 3.0}[device])
+    monkeypatch.setattr(compiling, "check_compiler", lambda device: {"cuda": 0.1}[device])
     assert isinstance(as_compiled(Small(2), "faster", on), CompiledEncoder)
 
 

@@ -45,7 +45,8 @@ class CompiledEncoder(nn.Module):
 
     def _encode(self, clips: Float[Tensor, "n 3 t y x"]) -> Tokens:
         if self._run is None:
-            self._run = _compile(self.encoder)
+            encoder = self.encoder
+            self._run = compiled_function(lambda clips: encoder(clips))
         grid, vectors = self._run(F.pad(clips, (0, 0) * 4 + (0, self.size - len(clips))))
         return Tokens(grid[: len(clips)], vectors[: len(clips)])
 
@@ -56,13 +57,9 @@ def eager(encoder: Encoder) -> Encoder:
     return plain
 
 
-def _compile(encoder: nn.Module) -> Callable[[Tensor], Any]:
-    run = _caller(encoder)
+def compiled_function(function: Any) -> Callable[[Tensor], Any]:
+    """A function of a tensor that is compiled when first called, for each shape."""
     # torch keeps at most eight compiled forms of one code object, and would run a ninth encoder eagerly
-    run.__code__ = run.__code__.replace()
-    compiled: Callable[[Tensor], Any] = torch.compile(run, backend=BACKEND, dynamic=False)
+    function.__code__ = function.__code__.replace()
+    compiled: Callable[[Tensor], Any] = torch.compile(function, backend=BACKEND, dynamic=False)
     return compiled
-
-
-def _caller(encoder: nn.Module) -> Any:
-    return lambda clips: encoder(clips)

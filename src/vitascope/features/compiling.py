@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -13,7 +14,7 @@ from vitascope.core.errors import UserError
 from vitascope.core.log import log
 from vitascope.encoders.audit import HALF_ERROR
 from vitascope.encoders.base import Encoder
-from vitascope.encoders.compiled import CompiledEncoder
+from vitascope.encoders.compiled import CompiledEncoder, compiled_function
 from vitascope.features.blocks import BLOCK_EXAMPLES
 from vitascope.features.cluster_pool import kind_on, run_once
 from vitascope.features.encode import encode_clips
@@ -54,13 +55,37 @@ def as_compiled(encoder: Encoder, when: Compile, options: ExtractionOptions) -> 
 
 
 def _gain(compiled: CompiledEncoder, options: ExtractionOptions) -> float:
-    """Return how many times as fast as eager an encoder is compiled, on this machine or a node of a cluster."""
-    kind = kind_of(torch.device(options.device))
-    measure = partial(measured_gain, compiled, options.device)
+    """Return how many times as fast as eager an encoder is compiled, on this machine or a node of a cluster.
+
+    UserError if it cannot be compiled there, or could be once and the compiler does not work any more.
+    """
+    kind, run = kind_of(torch.device(options.device)), partial(_here, options.device)
     if options.on:
         kind = kind_on(options.on, options.cluster_device) or kind
-        measure = partial(run_once, options.on, options.cluster_device, measured_gain, compiled)
-    return measured_once(compiled.encoder.card, kind, "compiled", measure)
+        run = partial(run_once, options.on, options.cluster_device)
+    gain = measured_once(compiled.encoder.card, kind, "compiled", partial(run, measured_gain, compiled))
+    if gain >= GAIN:
+        run(check_compiler)
+    return gain
+
+
+def _here(device: str, act: Callable[..., float], *given: CompiledEncoder) -> float:
+    return act(*given, device)
+
+
+def check_compiler(device: str) -> float:
+    """Return the seconds in which something small is compiled that never was; UserError if that fails."""
+    began = time.perf_counter()
+    try:
+        compiled_function(lambda x: x.sin() + x)(torch.ones(1000 + time.time_ns() % 100_000, device=device))
+    except Exception as error:
+        raise UserError(_reason(error)) from error
+    return time.perf_counter() - began
+
+
+def _reason(error: BaseException) -> str:
+    """What a compiler says, without the hints for developers that follow."""
+    return str(error).partition("\n\n")[0]
 
 
 def measured_gain(compiled: CompiledEncoder, device: str) -> float:
@@ -71,7 +96,7 @@ def measured_gain(compiled: CompiledEncoder, device: str) -> float:
     try:
         vectors = encode_clips(compiled, pixels, device=device).clip
     except UserError as error:
-        raise UserError(str(error.__cause__ or error).partition("\n\n")[0]) from error  # then come hints for developers
+        raise UserError(_reason(error.__cause__ or error)) from error
     difference = float((vectors - expected).abs().max() / expected.std())
     if not difference <= CLOSE[compiled.card.precision]:
         raise UserError(f"its vectors would differ by {difference:.2g} standard deviations")
