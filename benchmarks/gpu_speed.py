@@ -128,6 +128,20 @@ def pipeline(device: torch.device, size: Size, report: Report) -> None:
         loop = benchmark.plain_loop(encoder, few, str(device))
         report(aimed("times a plain loop", rates.pipeline / loop, LOOP))
         _with_torchcodec(encoder, few, device, report)
+    if cuda:
+        _compiled(encoder, options.batch, device, report)
+
+
+def _compiled(encoder: Any, batch: int, device: torch.device, report: Report) -> None:
+    """What `--compile faster` decides by."""
+    from vitascope.core.errors import UserError
+    from vitascope.encoders.compiled import CompiledEncoder
+    from vitascope.features.compiling import measured_gain
+
+    try:
+        report(Row("compiled, times eager", measured_gain(CompiledEncoder(encoder, batch), str(device)), ""))
+    except UserError as error:
+        report(Row(f"compiled: not measured, {error}", 0.0, ""))
 
 
 def _with_torchcodec(encoder: Any, dataset: Any, device: torch.device, report: Report) -> None:

@@ -39,6 +39,7 @@ def embed(
     workers: options.Workers = 0,
     batch: options.AnyBatch = 0,
     device: options.Devices = "",
+    compiled: options.Compile = "off",
     on: options.On = "",
     timeout: options.Timeout = 60.0,
     retry_failed: options.Retry = False,
@@ -64,6 +65,7 @@ def embed(
     from vitascope.sampling.names import parse
 
     more = {"retry_failed": retry_failed, "full_digest": full_digest, "on": on, "shard": Shard.parse(shard or "1/1")}
+    when = options.when_compiled(compiled)
     own = devices.share(device, workers, on)
     quiet = quiet or devices.is_helper()
     extraction = options.extraction_options(own.workers, batch, own.device, timeout, quiet=quiet, **more)
@@ -73,19 +75,21 @@ def embed(
     dataset = limit_examples(dataset, limit) if limit else dataset
     clips = View(parse(view), options.choice(reduce, "--reduce", ("clip", "time", "grid")))
     with devices.helped_by(own.others):
-        _embed_all(dataset, models, clips, layers, (store or cache(), extraction))
+        _embed_all(dataset, models, clips, layers, (store or cache(), extraction, when))
 
 
-def _embed_all(dataset: Any, models: Sequence[str], view: Any, layers: str, where: tuple[Path, Any]) -> None:
+def _embed_all(dataset: Any, models: Sequence[str], view: Any, layers: str, where: tuple[Path, Any, Any]) -> None:
     """Embed a dataset by all encoders, and print what was done; the damaged store of one does not stop the others."""
     from vitascope.core.origins import origin
     from vitascope.encoders.load import load
     from vitascope.features import extract
+    from vitascope.features.compiling import as_compiled
     from vitascope.features.layers import layer_views
     from vitascope.features.store import Store
 
-    root, extraction = where
-    asked = [(e, [view, *layer_views(view, layers, e)]) for e in (load(m, extraction.device) for m in models)]
+    root, extraction, when = where
+    encoders = [as_compiled(load(m, extraction.device), when, extraction) for m in models]
+    asked = [(e, [view, *layer_views(view, layers, e)]) for e in encoders]
     outcomes = extract.embed_together(asked, dataset, root=root, options=extraction)
     failed = [str(outcome) for outcome in outcomes if isinstance(outcome, UserError)]
     for (encoder, each), summary in zip(asked, outcomes, strict=True):

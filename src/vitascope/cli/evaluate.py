@@ -10,6 +10,7 @@ import typer
 
 from vitascope.cli import devices, options
 from vitascope.core.errors import UserError
+from vitascope.core.files import cache
 from vitascope.core.log import log
 from vitascope.core.text import escaped
 
@@ -75,6 +76,7 @@ def evaluate(
     workers: options.Workers = 0,
     batch: options.AnyBatch = 0,
     device: options.Devices = "",
+    compiled: options.Compile = "off",
     on: options.On = "",
     timeout: options.Timeout = 60.0,
     retry_failed: options.Retry = False,
@@ -88,7 +90,6 @@ def evaluate(
 
     Example: vitascope evaluate ./videos -m vit/tiny-random -m pixels/thumbnail -t knn -t linear -o runs/mine
     """
-    from vitascope.core.files import cache
     from vitascope.evaluation import evaluate as evaluation
     from vitascope.evaluation.runner import EvaluationConfig
 
@@ -100,6 +101,7 @@ def evaluate(
         run=output,
         store=store or cache(),
         options=options.extraction_options(own.workers, batch, own.device, timeout, quiet=quiet or helper, **more),
+        compile=options.when_compiled(compiled),
         seed=seed,
         seeds=seeds,
         grid_cache_bytes=int(grid_cache * GIB),

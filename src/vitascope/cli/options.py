@@ -125,6 +125,14 @@ Devices = Annotated[
         show_default="best available",
     ),
 ]
+Compile = Annotated[
+    str,
+    typer.Option(
+        "--compile",
+        help="run encoders compiled by torch: off, faster (where that is found to be faster, once), always; compiled "
+        "vectors are stored apart",
+    ),
+]
 On = Annotated[
     str,
     typer.Option(
@@ -175,6 +183,11 @@ View = Annotated[
         callback=_clips,
     ),
 ]
+
+
+def when_compiled(word: str) -> Any:
+    """Check what `--compile` says."""
+    return choice(word, "--compile", ("off", "faster", "always"))
 
 
 def choice(value: str, option: str, allowed: Sequence[str]) -> Any:

@@ -39,13 +39,7 @@ KNOWLEDGE = {"knowledge": True}
 """Metadata of the fields that describe a model without affecting its output."""
 LATER = {"later": True}
 """Metadata of fields added later: at its default such a field is in no digest, so that older digests stay valid."""
-LITERALS = {
-    "resize": Resize,
-    "filter": Filter,
-    "crop_rounding": CropRounding,
-    "precision": Precision,
-    "image": AsImage,
-}
+LITERALS = {"resize": Resize, "filter": Filter, "crop_rounding": CropRounding, "precision": Precision, "image": AsImage}
 """Fields of a card with a fixed set of values."""
 CLOCK = 1e-3
 """Tolerance of time stamps, seconds: the tick of the coarsest common container clock (Matroska, WebM)."""
@@ -167,6 +161,8 @@ class Card:
     crop_rounding: CropRounding = field(default="even", metadata=LATER)
     """Rounding of the offset of the center crop."""
     precision: Precision = "float32"
+    compiled: bool = field(default=False, metadata=LATER)
+    """Whether torch compiles the forward pass, which then rounds otherwise."""
     pool: str = "mean"
     """How tokens are pooled into the clip embedding, and where that is defined."""
     image: AsImage = "repeat"

@@ -133,4 +133,5 @@ def call(encoder: Encoder, clips: Float[Tensor, "n 3 t y x"]) -> Any:
         problem = f"a batch of {len(clips)} clips does not fit into the memory of {clips.device}"
         raise UserError(f"{encoder.card.name}: {problem}; give a smaller --batch") from error
     except Exception as error:
-        raise UserError(f"{encoder.card.name} failed: {one_line(error)}; see `vitascope check`") from error
+        remedy = "leave out --compile" if encoder.card.compiled else "see `vitascope check`"
+        raise UserError(f"{encoder.card.name} failed: {one_line(error)}; {remedy}") from error

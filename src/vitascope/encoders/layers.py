@@ -16,9 +16,11 @@ from vitascope.nn.block_layout import BlockLayout, HasBlocks
 
 
 def block_layout(encoder: Encoder | Card) -> BlockLayout:
-    """The blocks of an encoder; UserError for one that has none, or of which only embeddings are known."""
+    """The blocks of an encoder; UserError for one without any, for a compiled one, and for imported embeddings."""
     if isinstance(encoder, Card):
         raise UserError(f"{encoder.name}: imported embeddings hold no layers; evaluate the encoder on the videos")
+    if encoder.card.compiled:
+        raise UserError(f"{encoder.card.name}: layers are read between blocks, which run as one; leave out --compile")
     modules = encoder.modules() if isinstance(encoder, nn.Module) else ()
     found = next((module for module in modules if isinstance(module, HasBlocks)), None)
     layout = found.block_layout() if found is not None else BlockLayout(())

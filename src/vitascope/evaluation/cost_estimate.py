@@ -13,11 +13,11 @@ import torch
 from vitascope.core.types import Card, Dataset
 from vitascope.datasets.splits import low_shot
 from vitascope.encoders.base import Encoder
-from vitascope.encoders.load import load
 from vitascope.evaluation.evaluate import (
     group_by_training,
     low_shot_datasets,
     open_probes,
+    opened_encoder,
     parts_of,
     precomputed_encoders,
     prepare,
@@ -106,7 +106,7 @@ def estimate_costs(
     multiply = multiply_adds_a_second(config.options.device)
     estimates = []
     for name in encoders:
-        encoder = load(name, config.options.device) if isinstance(name, str) else name
+        encoder = opened_encoder(name, config)
         card, each = _card(encoder), with_layers(opened, encoder)
         every = [
             (part, p)

@@ -53,7 +53,7 @@ def evaluate(
         encoders = precomputed_encoders(dataset, encoders)
     dataset = prepare(dataset, config)
     opened, datasets = open_probes(dataset, probes, config), low_shot_datasets(dataset, config)
-    loaded = [_loaded(e, config.options.device) for e in encoders]
+    loaded = [opened_encoder(e, config) for e in encoders]
     for encoder in loaded:
         with_layers(opened, encoder)  # what an encoder does not have is refused before any work
     recorded = recorded_results(config.run, dataset)
@@ -78,12 +78,17 @@ def evaluate(
     return evaluated
 
 
-def _loaded(encoder: str | Encoder | Card, device: str) -> Encoder | Card:
-    if not isinstance(encoder, str):
-        return encoder
-    from vitascope.encoders.load import load
+def opened_encoder(encoder: str | Encoder | Card, config: EvaluationConfig) -> Encoder | Card:
+    """Return an encoder by its name, on the device where it runs, compiled if that is asked for."""
+    if isinstance(encoder, str):
+        from vitascope.encoders.load import load
 
-    return load(encoder, device)
+        encoder = load(encoder, config.options.device)
+    if config.compile == "off" or isinstance(encoder, Card):
+        return encoder
+    from vitascope.features.compiling import as_compiled
+
+    return as_compiled(encoder, config.compile, config.options)
 
 
 def prepare(dataset: Dataset[Any], config: EvaluationConfig) -> Dataset[Any]:

@@ -31,7 +31,7 @@ from vitascope.evaluation.results import Result
 from vitascope.evaluation.scoring import FoldPredictions, finite_scores, summarize
 from vitascope.features.aggregation import aggregated
 from vitascope.features.base import Features, RelabeledFeatures, chain
-from vitascope.features.extraction_options import PIPELINE, ExtractionOptions
+from vitascope.features.extraction_options import PIPELINE, Compile, ExtractionOptions
 from vitascope.features.source import FeatureSource
 from vitascope.probes.base import AnyProbe, JointlyScored, PredictionList
 from vitascope.probes.counterfactual import split_perturbation
@@ -46,6 +46,8 @@ class EvaluationConfig:
     store: Path = field(default_factory=cache)
     """Folder of the stored embeddings; imported datasets have their own."""
     options: ExtractionOptions = field(default_factory=ExtractionOptions)
+    compile: Compile = "off"
+    """When encoders run compiled: where that was measured to be faster, or always."""
     seed: int = 0
     """First random seed."""
     seeds: int = 1

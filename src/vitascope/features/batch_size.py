@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from pathlib import Path
 
-from vitascope.core import files
 from vitascope.core.device import torch
 from vitascope.core.errors import UserError
-from vitascope.core.files import cache
-from vitascope.core.types import Card, digest
+from vitascope.core.types import Card
+from vitascope.features.measured import kind_of, measured_once
 
 DEFAULT_BATCH = 8
 """Clips per batch where none is given and nothing is tried."""
@@ -23,12 +20,7 @@ LARGEST_SECONDS = 2.0
 
 def fastest_batch(card: Card, device: torch.device, seconds: Callable[[int], float]) -> int:
     """Return the batch with which an encoder is fastest on a GPU; `seconds` measures one of so many clips."""
-    path = _record(card, torch.cuda.get_device_name(device))
-    known = _read(path)
-    if not known:
-        known = grow(seconds)
-        files.write(path, json.dumps({"encoder": card.name, "batch": known}).encode())
-    return known
+    return int(measured_once(card, kind_of(device), "batch", lambda: grow(seconds), most=LARGEST))
 
 
 def grow(seconds: Callable[[int], float]) -> int:
@@ -43,17 +35,3 @@ def grow(seconds: Callable[[int], float]) -> int:
             break
         size, before = 2 * size, twice
     return size
-
-
-def _record(card: Card, gpu: str) -> Path:
-    """The file of what was found for a card on a kind of GPU."""
-    return cache() / "batches" / f"{digest([card.behavior, gpu, torch.__version__])}.json"
-
-
-def _read(path: Path) -> int:
-    """The batch in a file; 0 if there is none, or none that could be one."""
-    try:
-        found = json.loads(path.read_bytes()).get("batch", 0)
-    except (OSError, ValueError, AttributeError):
-        return 0
-    return found if isinstance(found, int) and 0 < found <= LARGEST else 0

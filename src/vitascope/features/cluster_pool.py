@@ -15,18 +15,20 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, groupby
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from vitascope.core.cluster import (
     HeadGoneError,
     Resources,
+    accelerators,
     cause,
     connect,
     head_of,
     require_head,
     resources,
+    result_of,
     summary,
     watched,
 )
@@ -45,6 +47,7 @@ from vitascope.features.cluster_actors import (
 from vitascope.features.decode_job import DecodeJob
 from vitascope.features.view import View
 
+Outcome = TypeVar("Outcome")
 RESIZE = 5.0
 """Seconds between two looks at what the cluster has."""
 PATIENCE = 60.0
@@ -92,7 +95,7 @@ class PoolSizes:
 
 def pool_sizes(have: Resources, job: ClusterJob, threads: int) -> PoolSizes:
     """Divide the resources of a cluster: GPUs, or half of the CPUs, encode; the other CPUs decode."""
-    if on_gpus(have, job):
+    if on_gpus(have, job.on, job.device):
         encoders, each = max(1, have.gpus), min(1.0, have.cpus / 2)
         encoder = {"num_cpus": max(0.5, each), "num_gpus": 1.0}
     else:
@@ -107,11 +110,39 @@ def pool_sizes(have: Resources, job: ClusterJob, threads: int) -> PoolSizes:
     return PoolSizes(encoders, encoder, decoders, {"num_cpus": share}, processes)
 
 
-def on_gpus(have: Resources, job: ClusterJob) -> bool:
+def on_gpus(have: Resources, on: str, device: str) -> bool:
     """Whether the encoders run on GPUs; UserError if they were to and there are none."""
-    if job.device.startswith("cuda") and not have.gpus:
-        raise UserError(f"--device {job.device}: the cluster at --on {job.on} has no GPU; leave it out, or give cpu")
-    return have.gpus > 0 and job.device in ("", "cuda")
+    if device.startswith("cuda") and not have.gpus:
+        raise UserError(f"--device {device}: the cluster at --on {on} has no GPU; leave it out, or give cpu")
+    return have.gpus > 0 and device in ("", "cuda")
+
+
+def kind_on(on: str, device: str) -> str:
+    """Names of the GPUs of a cluster that the encoders run on; empty if they run on CPUs."""
+    ray = connect(on)
+    return accelerators(ray) if on_gpus(resources(ray), on, device) else ""
+
+
+def run_once(on: str, device: str, act: Callable[..., Outcome], *given: Any) -> Outcome:
+    """Return what a function of `given` and a device gives on a node of a cluster, on a device as encoders have it."""
+    ray, threads = connect(on), torch.get_num_threads()
+    have = resources(ray)
+    gpu = on_gpus(have, on, device)
+    options = {"num_gpus": 1} if gpu else {"num_cpus": max(0.5, min(float(threads), have.largest))}
+    task = ray.remote(_with_threads).options(**options)
+    try:
+        result: Outcome = result_of(
+            ray, task.remote(threads, act, given, "cuda" if gpu else "cpu"), on, head_of(ray, on)
+        )
+    except Exception as error:
+        raised = cause(ray, error)
+        raise raised if isinstance(raised, UserError) else UserError(f"--on {on}: {summary(raised)}") from error
+    return result
+
+
+def _with_threads(threads: int, act: Callable[..., Outcome], given: Sequence[Any], device: str) -> Outcome:
+    torch.set_num_threads(threads)
+    return act(*given, device)
 
 
 @dataclass(eq=False)
@@ -134,7 +165,7 @@ class ClusterPool:
         self.threads = torch.get_num_threads()
         self.have = resources(self.ray)
         self.sizes = pool_sizes(self.have, job, self.threads)
-        self.device = "cuda" if on_gpus(self.have, job) else "cpu"
+        self.device = "cuda" if on_gpus(self.have, job.on, job.device) else "cpu"
         try:
             self.encoder = self.ray.put(job.encoder)
         except Exception as error:

@@ -23,6 +23,7 @@ from vitascope.core.progress import EncodingProgress, ProgressLine
 from vitascope.core.types import Card, Dataset, Example
 from vitascope.core.worker_pool import Group, Pool
 from vitascope.encoders.base import Encoder
+from vitascope.encoders.compiled import CompiledEncoder
 from vitascope.encoders.precomputed import Release
 from vitascope.features.batch_size import DEFAULT_BATCH, fastest_batch
 from vitascope.features.batching import refuse_mixed
@@ -30,7 +31,7 @@ from vitascope.features.cluster_pool import ClusterJob, ClusterPool
 from vitascope.features.collector import Collector
 from vitascope.features.decode_group import decode_together, group_size, groups
 from vitascope.features.decode_job import Changed, DecodeJob, decode_example
-from vitascope.features.encode import encode_batch, encode_clips, encode_views
+from vitascope.features.encode import encode_batch, encode_views
 from vitascope.features.extraction_options import ExtractionOptions as ExtractionOptions
 from vitascope.features.extraction_options import ExtractionSummary as ExtractionSummary
 from vitascope.features.extraction_options import store_key as store_key
@@ -38,6 +39,7 @@ from vitascope.features.freshness import Freshness
 from vitascope.features.gpu_lane import lane_to
 from vitascope.features.released import copy_published
 from vitascope.features.store import Store
+from vitascope.features.timing import encode_seconds, noise_clips
 from vitascope.features.view import View
 
 SLOTS = 32
@@ -52,22 +54,15 @@ def batch_for(encoder: Encoder, options: ExtractionOptions) -> int:
     """Return the clips per batch of an encoder, found by trying where that is asked for and the device is a GPU."""
     if options.batch or torch.device(options.device).type != "cuda":
         return options.batch or DEFAULT_BATCH
-    return fastest_batch(encoder.card, torch.device(options.device), partial(_blank_seconds, encoder, options.device))
+    if isinstance(encoder, CompiledEncoder):
+        return encoder.size
+    return fastest_batch(encoder.card, torch.device(options.device), partial(_batch_seconds, encoder, options.device))
 
 
-def _blank_seconds(encoder: Encoder, device: str, count: int) -> float:
-    """Return the seconds that a GPU takes for `count` black clips, the fastest of a few times."""
-    card = encoder.card
-    pixels = torch.zeros(count, card.frames, card.size, card.size, 3, dtype=torch.uint8, device=device)
-
-    def seconds() -> float:
-        torch.cuda.synchronize(device)
-        began = time.perf_counter()
-        encode_clips(encoder, pixels, device=device)
-        torch.cuda.synchronize(device)
-        return time.perf_counter() - began
-
-    return min([seconds() for _ in range(4)][1:])
+def _batch_seconds(encoder: Encoder, device: str, count: int) -> float:
+    """Return the seconds that a GPU takes for `count` clips, the fastest of a few times."""
+    pixels = noise_clips(encoder.card, count, device)
+    return min([encode_seconds(encoder, pixels, device) for _ in range(4)][1:])
 
 
 def decoder_pool(card: Card, options: ExtractionOptions, *others: Card) -> Pool[DecodeJob]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from vitascope.core.types import Card, Dataset
 from vitascope.features.batch_size import DEFAULT_BATCH
@@ -15,6 +15,9 @@ from vitascope.features.view import View
 
 PIPELINE = 2
 """Version of decoding and pixel arithmetic; incremented whenever the same file would yield different pixels."""
+
+Compile: TypeAlias = Literal["off", "faster", "always"]
+"""When encoders run compiled: never, where that was measured to be faster, or always; see `features.compiling`."""
 
 
 @dataclass(frozen=True, kw_only=True)

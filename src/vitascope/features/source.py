@@ -242,10 +242,11 @@ def values_per_clip(encoder: Encoder, reduce: Reduce, device: str = "cpu") -> in
     card = encoder.card
     if reduce == "clip":
         return card.dim
+    from vitascope.encoders.compiled import eager
     from vitascope.features.encode import encode_clips, reduce_tokens
 
     blank = torch.zeros(1, card.frames, card.size, card.size, 3, dtype=torch.uint8)
-    return reduce_tokens(encode_clips(encoder, blank, device=device), reduce)[0].numel()
+    return reduce_tokens(encode_clips(eager(encoder), blank, device=device), reduce)[0].numel()
 
 
 def _store(dataset: Dataset[Any], card: Card, view: View, root: Path) -> Store:
