@@ -3,6 +3,7 @@
 import pytest
 
 from vitascope.encoders.base import Encoder
+from vitascope.encoders.card_of import card_of
 from vitascope.encoders.catalog import ENCODERS, models
 from vitascope.encoders.contract import check_encoder
 from vitascope.encoders.load import load
@@ -19,6 +20,7 @@ def test_an_encoder_keeps_its_promises(name: str) -> None:
     assert isinstance(encoder, Encoder)
     assert encoder.card.name == name
     assert encoder.card.digest
+    assert card_of(name) == encoder.card
     check_encoder(encoder, batch=2)
 
 

@@ -13,8 +13,8 @@ from vitascope.core.device import device
 from vitascope.core.types import Card
 from vitascope.encoders.base import Encoder, NetworkEncoder, fingerprint, framewise
 from vitascope.encoders.catalog import ENCODERS
-from vitascope.encoders.families.pixels import QUIET
 from vitascope.encoders.load import load
+from vitascope.nn.pixel_statistics import QUIET
 
 
 def clips(encoder: Encoder, n: int = 2, seed: int = 0) -> torch.Tensor:

@@ -34,18 +34,19 @@ def index_of(clips: dict[str, int], rng: np.random.Generator) -> pa.Table:
 @given(
     st.dictionaries(st.text(max_size=3), st.integers(0, 3), max_size=12),
     st.lists(st.text(max_size=3), max_size=6),
-    st.sampled_from([0, 32, 10**6]),
+    st.sampled_from([(0, 1), (0, 2), (0, 3), (0, 64), (32, 64), (10**6, 64)]),
     st.integers(0, 9),
 )
-def test_what_a_scan_finds(clips: dict[str, int], others: list[str], few: int, seed: int) -> None:
+def test_what_a_scan_finds(clips: dict[str, int], others: list[str], steps: tuple[int, int], seed: int) -> None:
     rng = np.random.default_rng(seed)
     index = OpenIndex.of(index_of(clips, rng))
     wanted = [*others, *clips, *others]
-    before, store_lookup.FEW = store_lookup.FEW, few  # 0: always by bisection
+    before = store_lookup.FEW, store_lookup.STEP
+    store_lookup.FEW, store_lookup.STEP = steps  # 0: always by bisection
     try:
         rows, offsets = index.rows(wanted)
     finally:
-        store_lookup.FEW = before
+        store_lookup.FEW, store_lookup.STEP = before
     names, numbers = index.table["example"].to_pylist(), index.table["clip"].to_pylist()
     for i, name in enumerate(wanted):
         found = rows[offsets[i] : offsets[i + 1]].tolist()

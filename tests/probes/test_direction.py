@@ -313,6 +313,8 @@ def test_folds_never_divide_a_group_and_replace_a_missing_side():
             assert not {group[i].group for i in fold.train} & {group[i].group for i in fold.test}
     with pytest.raises(UserError, match="2 videos of d in too few groups"):
         selected(dataset(2), "", 0, "direction")
+    with pytest.raises(UserError, match="a single fold has nothing to train on"):
+        selected(data, "", 1, "direction")
 
 
 def test_actions_of_long_videos_are_examples():

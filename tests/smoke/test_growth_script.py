@@ -56,7 +56,9 @@ def test_rows_are_measured_once_and_written_into_the_page(
     assert text.endswith("<!-- end growth -->\nafter\n")
     assert "| 1,500 |" in text
     assert "old" not in text
-    searches_without_torch(tmp_path / "120" / "imported", tmp_path / "run")
+    run = str(tmp_path / "run")
+    imports_little("evaluate", str(tmp_path / "120" / "imported"), "-t", "knn", "-o", run, "-q")
+    imports_little("report", run)
     done["parts"]["store"]["3000"] = {**store, "open": 4 * store["open"]}
     kept.write_text(json.dumps(done))
     monkeypatch.setattr(growth, "measured", lambda *_: pytest.fail("it was done"))
@@ -64,16 +66,21 @@ def test_rows_are_measured_once_and_written_into_the_page(
     assert "From 1,500 to 3,000, opened, s grows with the power 2.00." in page.read_text()
 
 
-def searches_without_torch(data: Path, run: Path) -> None:
-    """Importing it takes as long as all the rest."""
+def imports_little(*command: str) -> None:
+    """Importing torch takes as long as all the rest of a small command, and so does scikit-learn."""
     code = (
-        "import sys\nfrom vitascope.cli import main, stopping\nstopping.leave = lambda code: None\n"
-        "main.main()\nassert 'torch' not in sys.modules"
+        "import sys\nfrom vitascope.cli import main, stopping\nstopping.leave = lambda code: None\nmain.main()\n"
+        "assert not {'torch', 'sklearn', 'pandas', 'scipy.special'} & set(sys.modules)"
     )
-    command = ["evaluate", str(data), "-t", "knn", "-o", str(run), "-q"]
     done = subprocess.run([sys.executable, "-c", code, *command], check=False, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
-    assert (run / "results.jsonl").is_file()
+
+
+def test_export_imports_little(growth: ModuleType, tmp_path: Path) -> None:
+    """Of videos without a split, in folders of classes."""
+    task = growth.export_task(tmp_path, 300, growth.environment_with(1, tmp_path / "compiled"))
+    imports_little(*task.command[len(growth.VITASCOPE) :])
+    assert [file.name for file in (tmp_path / "export").iterdir()] == ["embeddings.parquet"]
 
 
 def test_unknown_parts_and_pages_without_markers_are_refused(growth: ModuleType, tmp_path: Path) -> None:

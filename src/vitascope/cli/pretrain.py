@@ -185,9 +185,9 @@ def export(
     if ema:
         raise UserError(f"export {data}: --ema is for a pretraining run, which this is not; name its folder")
     from vitascope.core.files import cache
-    from vitascope.encoders.load import load
+    from vitascope.encoders.card_of import card_of
     from vitascope.features import export as exports
-    from vitascope.features import extract
+    from vitascope.features.extraction_options import store_key
     from vitascope.features.store import Store
     from vitascope.features.view import View
     from vitascope.sampling.names import parse
@@ -197,7 +197,7 @@ def export(
         raise UserError(f"export {data}: not a pretraining run; to export embeddings, add {', '.join(missing)}")
     layout = options.choice(to, "--to", tuple(exports.LAYOUTS))
     dataset = options.open_videos(data, data_root)
-    key = extract.store_key(dataset, load(model).card, View(parse(view)))
+    key = store_key(dataset, card_of(model), View(parse(view)))
     count = exports.export(Store(store or cache(), key), dataset, output, layout=layout)
     print(f"{count} examples written to {output}")
 

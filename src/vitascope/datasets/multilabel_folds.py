@@ -6,13 +6,13 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
-from vitascope.core.types import Example, Fold
+from vitascope.core.types import Example
 
 Labels = tuple[int, ...]
 
 
-def stratified(examples: Sequence[Example[Labels]], count: int) -> tuple[Fold, ...]:
-    """`count` folds that divide no group, in each of which all classes are about equally frequent.
+def folds_of(examples: Sequence[Example[Labels]], count: int) -> list[int]:
+    """Which of `count` folds each example is in: they divide no group, and in each all classes are about as frequent.
 
     Iterative stratification (Sechidis, Tsoumakas and Vlahavas, ECML PKDD 2011): the groups of the rarest class that is
     left go, the largest first, to the fold that lacks that class most, then to the one that lacks most examples.
@@ -25,30 +25,28 @@ def stratified(examples: Sequence[Example[Labels]], count: int) -> tuple[Fold, .
     counts = [Counter(label for e in unit for label in e.truth) for unit in members]
     fold_of = _assigned([len(unit) for unit in members], counts, count)
     tested = {e.id: fold for unit, fold in zip(members, fold_of, strict=True) for e in unit}
-    return tuple(
-        Fold(
-            name=f"fold {i + 1} of {count}",
-            train=tuple(e.id for e in examples if tested[e.id] != i),
-            test=tuple(e.id for e in examples if tested[e.id] == i),
-        )
-        for i in range(count)
-    )
+    return [tested[e.id] for e in examples]
 
 
 def _assigned(sizes: Sequence[int], counts: Sequence[Mapping[int, int]], folds: int) -> list[int]:
     """The fold of each unit, given its size and how often each class occurs in it."""
-    total = sum((Counter(of) for of in counts), Counter[int]())
-    lacking = [Counter({label: n / folds for label, n in total.items()}) for _ in range(folds)]
+    remaining, units_of = Counter[int](), defaultdict[int, list[int]](list)
+    for i, of in enumerate(counts):
+        remaining.update(of)
+        for label in of:
+            units_of[label].append(i)
+    lacking = [Counter({label: n / folds for label, n in remaining.items()}) for _ in range(folds)]
     space = [sum(sizes) / folds] * folds
     fold_of, left = [-1] * len(sizes), set(range(len(sizes)))
     while left:
-        remaining = sum((Counter(counts[i]) for i in left), Counter[int]())
+        remaining = +remaining
         rarest = min(remaining, key=lambda label: (remaining[label], label), default=None)
-        chosen = [i for i in sorted(left) if rarest is None or counts[i].get(rarest, 0)]
+        chosen = sorted(left) if rarest is None else [i for i in units_of[rarest] if i in left]
         for i in sorted(chosen, key=lambda i: -counts[i].get(rarest, 0) if rarest is not None else -sizes[i]):
             best = max(range(folds), key=lambda f: (lacking[f][rarest] if rarest is not None else 0, space[f], -f))
             fold_of[i] = best
             space[best] -= sizes[i]
             lacking[best].subtract(counts[i])
+            remaining.subtract(counts[i])
         left -= set(chosen)
     return fold_of

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
@@ -156,10 +157,13 @@ def _size(path: str) -> Hashable | None:
     """Size of a file in bytes, or number of entries of a folder; None for what is missing or too small for a video."""
     if is_address(path):
         return _etag(path) or None
-    if os.path.isdir(path):
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    if stat.S_ISDIR(found.st_mode):
         return ("entries", len(os.listdir(path))) if _is_large(path) else None
-    size = os.path.getsize(path) if os.path.isfile(path) else 0
-    return ("bytes", size) if size >= MIN_BYTES else None
+    return ("bytes", found.st_size) if stat.S_ISREG(found.st_mode) and found.st_size >= MIN_BYTES else None
 
 
 def _etag(url: str) -> str:

@@ -7,6 +7,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,6 +18,7 @@ from vitascope.core.truth import classes_of
 from vitascope.core.types import Dataset, Example, Fold
 from vitascope.datasets import multilabel_folds
 from vitascope.datasets.label_sets import NO_CLASS, class_strata, is_multilabel
+from vitascope.datasets.stratified_folds import GroupCounts, folds_of
 
 T = TypeVar("T")
 MAX_FOLDS = 5
@@ -57,49 +59,62 @@ def _stratified(examples: Sequence[Example[Any]], classes: Sequence[str], where:
             "are one recording); at least two are required, to train and to test, or a split of your own"
         )
     if isinstance(examples[0].truth, tuple):
-        return multilabel_folds.stratified(examples, min(MAX_FOLDS, len(set.union(*groups_of.values()))))
+        count = min(MAX_FOLDS, len(set.union(*groups_of.values())))
+        return _folds(examples, multilabel_folds.folds_of(examples, count), count)
     return _stratified_by_class(examples, min(MAX_FOLDS, of_class[fewest]))
 
 
 def _stratified_by_actors(examples: Sequence[Example[Keyframes]], where: str) -> tuple[Fold, ...]:
     """Folds of whole videos; classes of a single one are allowed, since most sets of boxes have some."""
-    count = len({e.group or f"\0{e.id}" for e in examples})
+    count = min(MAX_FOLDS, len(set(_groups(examples))))
     if count < 2:
         raise UserError(f"{where}: boxes of a single video; at least two are required, to train and to test")
     unlabeled: Sequence[Example[Any]] = examples
     labeled = [replace(e, truth=tuple(sorted(set(e.truth.labels)))) for e in unlabeled]
-    return multilabel_folds.stratified(labeled, min(MAX_FOLDS, count))
+    return _folds(examples, multilabel_folds.folds_of(labeled, count), count)
 
 
 def _stratified_by_class(examples: Sequence[Example[int]], count: int) -> tuple[Fold, ...]:
-    from sklearn.model_selection import StratifiedGroupKFold
+    return _folds(examples, _drawn(tuple(e.truth for e in examples), _groups(examples), count), count)
 
-    groups = np.array([e.group or f"\0{e.id}" for e in examples])
-    truth = np.array([e.truth for e in examples])
+
+@lru_cache(maxsize=2)  # they are drawn again to see whether those of a dataset are the drawn ones
+def _drawn(truth: tuple[int, ...], groups: tuple[str, ...], count: int) -> tuple[int, ...]:
+    counts, labels = GroupCounts(truth, groups), np.array(truth)
     for attempt in range(MAX_ATTEMPTS):
-        splitter = StratifiedGroupKFold(n_splits=count, shuffle=True, random_state=attempt)
-        sides = list(splitter.split(truth, truth, groups))
-        if all(set(truth[test]) <= set(truth[train]) for train, test in sides):
+        fold_of = folds_of(counts, count, attempt)
+        occurs = np.zeros((labels.max() + 1, count), bool)
+        occurs[labels, fold_of] = True
+        if (occurs.sum(axis=1) != 1).all():
             break  # otherwise a large group has put a whole class into one test set
-    ids = np.array([e.id for e in examples])
-    return tuple(
-        Fold(name=f"fold {i + 1} of {count}", train=tuple(ids[train].tolist()), test=tuple(ids[test].tolist()))
-        for i, (train, test) in enumerate(sides)
-    )
+    return tuple(fold_of.tolist())
 
 
 def group_folds(examples: Sequence[Example[Any]], count: int) -> tuple[Fold, ...]:
-    """At most `count` folds of about as many examples each, none of which divides a group; classes do not matter."""
-    from sklearn.model_selection import StratifiedGroupKFold
+    """At most `count` folds of about as many examples each, none of which divides a group; classes do not matter.
 
-    groups = np.array([e.group or f"\0{e.id}" for e in examples])
-    same = np.zeros(len(examples), np.int64)
-    count = min(count, len(set(groups.tolist())) // 2)
-    splitter = StratifiedGroupKFold(n_splits=count, shuffle=True, random_state=0)
-    ids = np.array([e.id for e in examples])
+    `count` is at least two, and there are at least four groups.
+    """
+    groups = _groups(examples)
+    count = min(count, len(set(groups)) // 2)
+    return _folds(examples, folds_of(GroupCounts([0] * len(examples), groups), count, 0).tolist(), count)
+
+
+def _groups(examples: Sequence[Example[Any]]) -> tuple[str, ...]:
+    """The group of each example, or one of its own."""
+    return tuple(e.group or f"\0{e.id}" for e in examples)
+
+
+def _folds(examples: Sequence[Example[Any]], fold_of: Sequence[int], count: int) -> tuple[Fold, ...]:
+    """Folds of which each tests the examples that are in it, and trains on all others."""
+    tested = [(e.id, fold) for e, fold in zip(examples, fold_of, strict=True)]
     return tuple(
-        Fold(name=f"fold {i + 1} of {count}", train=tuple(ids[train].tolist()), test=tuple(ids[test].tolist()))
-        for i, (train, test) in enumerate(splitter.split(same, same, groups))
+        Fold(
+            name=f"fold {i + 1} of {count}",
+            train=tuple(name for name, fold in tested if fold != i),
+            test=tuple(name for name, fold in tested if fold == i),
+        )
+        for i in range(count)
     )
 
 

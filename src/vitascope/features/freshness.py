@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vitascope.core.addresses import is_address
 from vitascope.core.file_identity import FULL, FileIdentity, FileState, identify, is_unchanged, state_of
 from vitascope.core.types import Example, digest
-from vitascope.features.decode_job import DecodeJob
 from vitascope.features.store_lookup import StoredEntry
+
+if TYPE_CHECKING:
+    from vitascope.features.decode_job import DecodeJob
 
 Known = Mapping[str, StoredEntry]
 FILES = "files:"

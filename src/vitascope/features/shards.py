@@ -155,7 +155,7 @@ class ShardRows:
 
     def _maps(self, chosen: Array) -> dict[int, Array]:
         """Return the shards of some rows by number."""
-        return {int(s): self.maps[s] for s in np.unique(self.shard[chosen])}
+        return {s: self.maps[s] for s in np.flatnonzero(np.bincount(self.shard[chosen])).tolist()}
 
     def shape(self, chosen: Array) -> tuple[int, ...]:
         """Return the shape of the vectors of some rows; DamagedFileError if some have another one."""
@@ -178,12 +178,12 @@ class ShardRows:
         size = rows_per_block(data)
         blocks, firsts = np.unique(rows // size, return_index=True)
         todo = ~good[blocks] & (expected[firsts] >= 0)
+        content, width = data.data.cast("B"), size * data[0].nbytes
         for block, checksum in zip(blocks[todo].tolist(), expected[firsts[todo]].tolist(), strict=True):
-            start, end = block * size, min((block + 1) * size, len(data))
-            if zlib.crc32(data[start:end].data) == checksum:
+            if zlib.crc32(content[block * width : (block + 1) * width]) == checksum:
                 good[block] = True
             else:
-                yield start, end - 1
+                yield block * size, min((block + 1) * size, len(data)) - 1
 
     def outdated(self) -> Iterator[int]:
         """Yield the shards that have no checksums and do not have the content that their names were made of."""

@@ -17,7 +17,8 @@ from math import sqrt
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
-from scipy.special import stdtrit
+
+from vitascope.metrics.distributions import t_quantile
 
 LEVEL = 0.95
 FEW = 10
@@ -42,7 +43,7 @@ def score_interval(value: float, variance: float, freedom: float, bounds: tuple[
     """Score interval of a value with a variance of estimation and degrees of freedom; never outside `bounds`."""
     low, high = bounds
     share, spread = (value - low) / (high - low), variance / (high - low) ** 2
-    t_squared = float(stdtrit(freedom, 0.5 + LEVEL / 2)) ** 2
+    t_squared = t_quantile(freedom, 0.5 + LEVEL / 2) ** 2
     # t² over the number of independent examples that would have this variance
     shrink = t_squared * spread / max(share * (1 - share), 1e-12)
     middle, half = share + shrink / 2, sqrt(t_squared * spread + shrink**2 / 4)

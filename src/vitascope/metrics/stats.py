@@ -17,11 +17,11 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 from numpy.typing import ArrayLike
-from scipy.special import bdtr, ndtr, ndtri, stdtr, stdtrit
 
 from vitascope.core.errors import UserError
 from vitascope.core.types import Score
 from vitascope.metrics import few_units
+from vitascope.metrics.distributions import Z, binomial_cdf, normal_cdf, normal_quantile, t_cdf, t_quantile
 from vitascope.metrics.few_units import FEW, LEVEL
 
 FULL = 100.0
@@ -34,7 +34,6 @@ BLOCK = 1 << 21
 FEWEST_TESTABLE = 6
 """Number of units from which a sign-flip test can be significant at 5 %: of n units its p is at least 2 ** (1 - n)."""
 
-_Z = float(ndtri(0.5 + LEVEL / 2))
 Groups: TypeAlias = Sequence[Hashable] | Int[ndarray, "n"] | None
 """Group of each example; an example whose group is None is its own unit."""
 
@@ -61,8 +60,8 @@ class Difference(NamedTuple):
         """
         if self.value == 0 or self.low is None or self.high is None or self.units < FEWEST_TESTABLE:
             return None
-        error = (self.high - self.low) / (2 * float(stdtrit(self.units - 1, 0.5 + LEVEL / 2)))
-        growth = ((_Z + float(ndtri(power))) * error / self.value) ** 2
+        error = (self.high - self.low) / (2 * t_quantile(self.units - 1, 0.5 + LEVEL / 2))
+        growth = ((Z + normal_quantile(power)) * error / self.value) ** 2
         return ceil(self.n * max(growth, FEWEST_TESTABLE / self.units))
 
 
@@ -143,7 +142,7 @@ def paired_draws(value: float, gaps: Float[ndarray, "draws"], *, n: int, units: 
     centered = _centered(value, gaps, (-FULL, FULL))
     low, high = _expanded(value, centered, units, (-FULL, FULL))
     error = float(centered.std()) * sqrt(units / (units - 1)) if len(centered) else 0.0
-    p = float(2 * stdtr(units - 1, -abs(value) / error)) if error > 0 else 1.0
+    p = 2 * t_cdf(units - 1, -abs(value) / error) if error > 0 else 1.0
     return Difference(value, low, high, p, n, units)
 
 
@@ -167,7 +166,7 @@ def over_seeds(score: Score, seeds: Sequence[float]) -> Score:
     """
     if len(seeds) < 2 or score.low is None or score.high is None:
         return score
-    half = float(stdtrit(len(seeds) - 1, 0.5 + LEVEL / 2)) * float(np.std(seeds, ddof=1)) / sqrt(len(seeds))
+    half = t_quantile(len(seeds) - 1, 0.5 + LEVEL / 2) * float(np.std(seeds, ddof=1)) / sqrt(len(seeds))
     value = score.value
     low, high = (sqrt(side**2 + half**2) for side in (value - score.low, score.high - value))
     return Score(value, max(value - low, 0.0), min(value + high, FULL))
@@ -222,7 +221,7 @@ def average_difference(differences: Sequence[Difference], strata: Sequence[Hasha
     value, low, high = average([Score(*d[:3]) for d in differences], strata)
     p = 1.0
     if low is not None and high is not None and high > low:
-        p = float(2 * ndtr(-abs(value) * 2 * _Z / (high - low)))
+        p = 2 * normal_cdf(-abs(value) * 2 * Z / (high - low))
     return Difference(value, low, high, p, sum(d.n for d in differences), sum(d.units for d in differences))
 
 
@@ -284,7 +283,7 @@ def _interval(
 
 def _unseen(value: float, count: int, bounds: tuple[float, float]) -> tuple[float, float]:
     """Interval that allows for the fraction of units that may differ without being among the `count` sampled."""
-    share = _Z**2 / (count + _Z**2)
+    share = Z**2 / (count + Z**2)
     return value + share * (bounds[0] - value), value + share * (bounds[1] - value)
 
 
@@ -298,8 +297,8 @@ def _none_differs(n: int, units: int) -> tuple[float | None, float | None]:
     if units < 2:
         return None, None
     tail = 0.5 + LEVEL / 2
-    counted = n * float(stdtrit(n - 1, tail) / stdtrit(units - 1, tail)) ** 2
-    share = FULL * _Z**2 / (counted + _Z**2)
+    counted = n * (t_quantile(n - 1, tail) / t_quantile(units - 1, tail)) ** 2
+    share = FULL * Z**2 / (counted + Z**2)
     return -share, share
 
 
@@ -313,7 +312,7 @@ def _expanded(
         return _unseen(value, count, bounds)
     if count < FEW:
         return few_units.score_interval(value, float(drawn.var()) * count / (count - 1), count - 1, bounds)
-    tail = float(ndtr(sqrt(count / (count - 1)) * stdtrit(count - 1, (1 - LEVEL) / 2)))
+    tail = normal_cdf(sqrt(count / (count - 1)) * t_quantile(count - 1, (1 - LEVEL) / 2))
     low, high = np.quantile(drawn, [tail, 1 - tail])
     return float(low), float(high)
 
@@ -332,14 +331,14 @@ def _resample(units: ndarray, draws: int, rng: np.random.Generator) -> Iterator[
 
 def wilson(share: float, n: int) -> tuple[float, float]:
     """Wilson's score interval of a proportion (Journal of the American Statistical Association 22, 1927)."""
-    middle = (share + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
-    half = _Z / (1 + _Z**2 / n) * sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2))
+    middle = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
+    half = Z / (1 + Z**2 / n) * sqrt(share * (1 - share) / n + Z**2 / (4 * n**2))
     return max(middle - half, 0.0), min(middle + half, 1.0)
 
 
 def _mcnemar(only_a: int, only_b: int) -> float:
     """Two-sided exact p-value of McNemar's test from the numbers of examples that only a or only b got right."""
-    return min(2 * float(bdtr(min(only_a, only_b), only_a + only_b, 0.5)), 1.0)
+    return min(2 * binomial_cdf(min(only_a, only_b), only_a + only_b, 0.5), 1.0)
 
 
 def _flip(sums: Float[ndarray, "units"], rng: np.random.Generator) -> float:

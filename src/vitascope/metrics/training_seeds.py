@@ -15,11 +15,11 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 from numpy.typing import ArrayLike
-from scipy.special import stdtr, stdtrit
 
 from vitascope.core.errors import UserError
 from vitascope.core.types import Score
 from vitascope.metrics import stats
+from vitascope.metrics.distributions import t_cdf, t_quantile
 from vitascope.metrics.few_units import LEVEL
 from vitascope.metrics.stats import FULL, Difference, Groups
 
@@ -59,7 +59,7 @@ def difference_over_seeds(a: ArrayLike, b: ArrayLike, groups: Groups = None) -> 
         return stats.paired(first.mean(0), second.mean(0), groups, rng=np.random.default_rng(0))
     value, units = float(gains.mean()), parts[0].freedom + 1
     half = _half_width(parts)
-    p = float(2 * stdtr(_freedom(parts), -abs(value) / sqrt(sum(part.variance for part in parts))))
+    p = 2 * t_cdf(_freedom(parts), -abs(value) / sqrt(sum(part.variance for part in parts)))
     return Difference(value, max(value - half, -FULL), min(value + half, FULL), p, len(gains), units)
 
 
@@ -93,5 +93,5 @@ def _freedom(parts: list[_Part]) -> float:
 
 
 def _half_width(parts: list[_Part]) -> float:
-    quantile = float(stdtrit(_freedom(parts), 0.5 + LEVEL / 2))
+    quantile = t_quantile(_freedom(parts), 0.5 + LEVEL / 2)
     return quantile * sqrt(sum(part.variance for part in parts))

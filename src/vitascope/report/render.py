@@ -43,7 +43,12 @@ def _environment() -> Environment:
     """The one environment: it keeps each compiled template."""
     loader = FileSystemLoader(TEMPLATES)
     environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=loader,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        optimized=False,  # folding constants takes longer than it saves in a page rendered once
     )
     environment.filters.update(escaped=escaped, number=number, pretty=_pretty, breakable=_breakable, tick=tick)
     environment.filters.update(paint=_paint, pattern=lambda fill: Markup(svg_png.pattern(fill)))

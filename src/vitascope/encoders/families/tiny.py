@@ -6,9 +6,15 @@ of tuning, so that their scores do not compare objectives. `trained` in the card
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from vitascope.core.registry import unknown_variant
-from vitascope.encoders.base import Encoder
-from vitascope.encoders.weights import native, native_card, shipped_notes
+from vitascope.core.types import Card
+from vitascope.encoders.weights import native_card, shipped_notes
+
+if TYPE_CHECKING:
+    from vitascope.encoders.base import Encoder
 
 VARIANTS: dict[str, str] = {
     "twlv1": "masked modeling of a mixture of image-teacher features and optical flow",
@@ -21,10 +27,21 @@ VARIANTS: dict[str, str] = {
 """The encoders by the part of the name after `tiny/`."""
 
 
+def card(variant: str) -> Card:
+    """The card of the encoder `tiny/variant`."""
+    return native_card.shipped_card(_file(variant))
+
+
 def build(variant: str) -> Encoder:
     """The encoder `tiny/variant`; `UserError` for an unknown variant."""
+    from vitascope.encoders.weights import native
+
     if variant not in VARIANTS:
         raise unknown_variant("encoders", "tiny", variant, VARIANTS)
-    encoder = native.load(native_card.SHIPPED / f"tiny-{variant}.safetensors")
+    encoder = native.load(_file(variant))
     encoder.card = shipped_notes.annotated(encoder.card)
     return encoder
+
+
+def _file(variant: str) -> Path:
+    return native_card.SHIPPED / f"tiny-{variant}.safetensors"

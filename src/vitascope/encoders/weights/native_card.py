@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +52,13 @@ def read_metadata(path: str | Path) -> EncoderMetadata:
     return data
 
 
+def shipped_card(file: Path) -> Card:
+    """The card of an encoder shipped with the package; networks of images are applied to every frame."""
+    data = read_metadata(file)
+    return replace(annotated(Card.from_data(data.card)), framewise=data.network == "convolutional")
+
+
 def shipped_cards() -> dict[str, Card]:
     """The card of every encoder shipped with the package, by name."""
-    files = sorted(SHIPPED.glob("*.safetensors"))
-    cards = [annotated(Card.from_data(read_metadata(file).card)) for file in files]
+    cards = [shipped_card(file) for file in sorted(SHIPPED.glob("*.safetensors"))]
     return {card.name: card for card in cards}

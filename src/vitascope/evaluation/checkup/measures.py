@@ -9,9 +9,9 @@ from typing import TypeAlias
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
-from scipy.special import stdtrit
 
 from vitascope.core.types import Score
+from vitascope.metrics.distributions import t_quantile
 from vitascope.metrics.few_units import LEVEL
 from vitascope.metrics.stats import Groups, bootstrap, codes, resampled
 
@@ -127,7 +127,7 @@ def jackknife(statistic: Callable[[Bool[ndarray, "n"]], float], groups: Groups, 
     if not np.isfinite([value, *left]).all():
         return Score(100 * value)
     error = sqrt((count - 1) / count * float(((left - left.mean()) ** 2).sum()))
-    half = float(stdtrit(count - 1, 0.5 + LEVEL / 2)) * error
+    half = t_quantile(count - 1, 0.5 + LEVEL / 2) * error
     return Score(100 * value, 100 * max(value - half, -1.0), 100 * min(value + half, 1.0))
 
 

@@ -90,6 +90,11 @@ def _single(values: Float[Array, "*n d"], shift: Float[Array, "d"] | None) -> Fl
     return single if shift is None else np.subtract(single, shift, out=single)
 
 
+def _double(values: Float[Array, "*n d"], shift: Float[Array, "d"] | None) -> Float[Array, "*n d"]:
+    """Vectors in double precision, without the shift that was subtracted in single precision."""
+    return _single(values, shift).astype(np.float64)
+
+
 def nearest(
     queries: Any,
     bank: Any,
@@ -221,15 +226,17 @@ def _rerank(queries: Float[Array, "q d"], bank: _Bank, candidates: Int[Array, "q
     candidates = np.sort(candidates, axis=1)
     missing = candidates < 0
     np.maximum(candidates, 0, out=candidates)
-    norms = _norms(queries)[:, None]
+    norms, doubled = _norms(queries)[:, None], queries.astype(np.float64)
+    small = _double(bank.values, bank.shift) if len(bank.values) <= TILE else None  # each of them is met many times
     cosines = np.empty(candidates.shape, np.float32)
     at_once = max(1, RERANKED // (candidates.shape[1] * queries.shape[1]))
     for start in range(0, len(queries), at_once):
         part = slice(start, start + at_once)
-        products = _single(bank.values[candidates[part]], bank.shift).astype(np.float64)
+        met = candidates[part]
+        products = _double(bank.values[met], bank.shift) if small is None else small[met]
         # a sum along rows treats all rows equally; a matrix product may not
-        dots = np.multiply(products, queries[part, None], out=products).sum(axis=2)
-        cosines[part] = dots / bank.norms[candidates[part]] / norms[part]
+        dots = np.multiply(products, doubled[part, None], out=products).sum(axis=2)
+        cosines[part] = dots / bank.norms[met] / norms[part]
     cosines[missing] = -np.inf
     order = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
     return Neighbors(np.take_along_axis(cosines, order, axis=1), np.take_along_axis(candidates, order, axis=1))

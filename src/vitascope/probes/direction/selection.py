@@ -94,6 +94,8 @@ def _with_folds(dataset: Dataset[Any], folds: int, where: str) -> Dataset[Any]:
     one_sided = not all(have.intersection(f.train) and have.intersection(f.test) for f in dataset.folds)
     if len({e.group or f"\0{e.id}" for e in there}) < 2 * LEAST:
         raise UserError(_too_few(dataset, len(there), where))
+    if folds == 1:
+        raise UserError(f"{where}: a single fold has nothing to train on; give +folds=2 or more, or none")
     if not folds and dataset.folds and not one_sided:
         return dataset
     return replace(dataset, folds=group_folds(there, folds or FOLDS))
