@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Float64, Int
 from vitascope.core.device import torch
 from vitascope.core.errors import UserError
 from vitascope.core.types import Example, Timeline
-from vitascope.features.stored_rows import Rows, StoredRows, tiles
+from vitascope.features.stored_rows import StoredRows, all_finite
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -110,18 +110,10 @@ def kept_arrays(features: Features[T], *, mean: bool = False) -> FlatArrays | Fl
         counts = np.diff(features.offsets)
         if len(counts) and counts.min() == 1 == (counts.max() if mean else 1):
             arrays = FlatArrays(features.values, np.repeat(np.arange(len(counts)), counts))
-            if _all_finite(arrays.values):
+            if all_finite(arrays.values):
                 return arrays
     vectors = (kept_means if mean else kept_vectors)(features)
     return vectors if vectors.values.is_cuda else FlatArrays(*(part.numpy() for part in vectors))
-
-
-def _all_finite(values: Rows) -> bool:
-    """Whether no value is NaN or infinite; of halves by their exponents, as arithmetic on them is slow."""
-    parts = tiles(values, READ_EXAMPLES)
-    if values.dtype != np.float16:
-        return all(bool(np.isfinite(part).all()) for part in parts)
-    return all(bool(((part.view(np.uint16) & 0x7C00) < 0x7C00).all()) for part in parts)
 
 
 def mean_vectors(features: Features[T]) -> FlatVectors:

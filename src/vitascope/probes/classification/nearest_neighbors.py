@@ -227,7 +227,7 @@ def _rerank(queries: Float[Array, "q d"], bank: _Bank, candidates: Int[Array, "q
     missing = candidates < 0
     np.maximum(candidates, 0, out=candidates)
     norms, doubled = _norms(queries)[:, None], queries.astype(np.float64)
-    small = _double(bank.values, bank.shift) if len(bank.values) <= TILE else None  # each of them is met many times
+    small = _double(bank.values[:], bank.shift) if len(bank.values) <= TILE else None  # each of them is met many times
     cosines = np.empty(candidates.shape, np.float32)
     at_once = max(1, RERANKED // (candidates.shape[1] * queries.shape[1]))
     for start in range(0, len(queries), at_once):
