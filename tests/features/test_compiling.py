@@ -213,7 +213,7 @@ def test_the_commands_take_it(videos: Path, tmp_path: Path, monkeypatch: pytest.
     assert "lab/small0: compiled 0.98 times as fast, not used" in done.stderr
     assert "lab/small0: 18 examples" in done.stdout
     done = vitascope("evaluate", *common, "-t", "knn", "-o", tmp_path / "run", "--compile", "always", "--dry-run")
-    assert "lab/small0+compiled" in done.stdout
+    assert "lab/small0+com" in done.stdout  # the table may be narrow
     assert "did you mean 'faster'" in vitascope("embed", *common, "--compile", "fast", code=2).stderr
     layers = vitascope("embed", *common, "--compile", "always", "--layers", "all", code=2)
     assert "leave out --compile" in layers.stderr
