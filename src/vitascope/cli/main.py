@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gc
 import json
 import logging
 import os
@@ -48,9 +47,6 @@ UsageError: Any = typer.BadParameter.__base__  # typer brings its own click, or 
 
 MAX_ERROR = 2000
 """Letters of an error message."""
-COLLECTED_AFTER = 50_000
-"""Objects made until cycles among them are looked for: after 700, Python's own number, it takes half of the time that a
-dataset of 100,000 examples is read in."""
 NO_MEMORY = "out of memory; give it more, or less to do at once (--batch, --workers), then rerun the command to resume"
 
 
@@ -212,7 +208,6 @@ def demo(
 
 def main() -> None:
     """Run the command line; what users can fix is one line and exit code 2, a bug is reported with exit code 70."""
-    gc.set_threshold(COLLECTED_AFTER)
     options.INVOCATION.reset()
     with plain_streams(), on_stderr(), stopping.on_signals() as request:
         code = _exit_code()

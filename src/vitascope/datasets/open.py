@@ -8,6 +8,7 @@ from typing import Any
 
 from vitascope.core.addresses import is_url
 from vitascope.core.errors import UserError
+from vitascope.core.garbage import rarely_collected
 from vitascope.core.names import NameIndex
 from vitascope.core.origins import unmangled
 from vitascope.core.text import nearest
@@ -20,6 +21,7 @@ from vitascope.datasets.readers.annotation_files import dataset_folder as folder
 from vitascope.datasets.remote_folder import at_urls
 
 
+@rarely_collected()
 def open_dataset(data: str | Path, data_root: Path | None = None, *, labeled: bool = True) -> Dataset[Any]:
     """Open a dataset by name, a folder of videos or a list of them, or a folder of precomputed embeddings.
 

@@ -19,6 +19,7 @@ from vitascope.core.device import torch, torch_version
 from vitascope.core.errors import UserError
 from vitascope.core.file_identity import content_digest
 from vitascope.core.files import cache
+from vitascope.core.garbage import rarely_collected
 from vitascope.core.types import Card, Dataset, Example, Fold, digest, plain
 from vitascope.core.version import __version__
 from vitascope.datasets.audit.doctor import diagnose
@@ -77,6 +78,7 @@ def seeds_of(probe: AnyProbe, dataset: Dataset[Any], config: EvaluationConfig) -
     return range(config.seed, config.seed + (config.seeds if draws else 1))
 
 
+@rarely_collected()
 def protocol_of(dataset: Dataset[Any], probe: AnyProbe, config: EvaluationConfig, options: str = "") -> str:
     """Return the digest of everything that makes two results comparable, that is, all settings but the encoder's.
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from vitascope.core.data_warning import DataWarning, WarningKind
+from vitascope.core.garbage import rarely_collected
 from vitascope.core.text import escaped
 from vitascope.core.types import Dataset, Example
 from vitascope.datasets.audit.file_probe import FileReport
@@ -21,6 +22,7 @@ LEAKS = ("leak", "overlap", "copies")
 """Kinds of warnings that say that training has what the test is about."""
 
 
+@rarely_collected()
 def diagnose(dataset: Dataset[Any]) -> tuple[DataWarning, ...]:
     """The warnings on a dataset as it is listed: leaks, names that look like cuts, too few groups."""
     return (*leak_warnings(dataset), *_names(dataset), *_groups(dataset))
