@@ -153,3 +153,11 @@ def test_an_encoder_in_a_folder_or_of_a_function_is_loaded_and_described(
     )
     monkeypatch.syspath_prepend(tmp_path)
     assert described_json("encoders_of_mine:small")["card"]["name"] == "pixels/thumbnail"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [(("embed", "x", "--compile"), "vitascope embed"), (("embed",), "vitascope embed"), (("--foo",), "vitascope")],
+)
+def test_a_wrong_option_names_the_help_of_its_command(arguments: tuple[str, ...], command: str) -> None:
+    assert vitascope(*arguments, code=2).stderr.endswith(f"; see `{command} -h`\n")

@@ -254,7 +254,9 @@ def _usage(error: Any) -> int:
     if not (message := error.format_message().rstrip(".")):
         error.show()  # no command: the help
         return 2
-    command = error.ctx.command_path if error.ctx else "vitascope"
+    # the parser of options does not say to which command they were given
+    named = [word for word in sys.argv[1:2] if not word.startswith("-")]
+    command = error.ctx.command_path if error.ctx else " ".join(["vitascope", *named])
     return _failed(f"{message[0].lower()}{message[1:]}; see `{command} -h`")
 
 

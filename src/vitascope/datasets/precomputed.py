@@ -86,9 +86,8 @@ def read(path: Path, *, store: Path) -> Dataset[Any]:
     stored = conform(data, _Stored, str(path), AGAIN)
     if stored.kind not in EXAMPLES:
         raise DamagedFileError(f"{path}: imported vectors cannot be of kind {stored.kind!r}; {AGAIN}")
-    examples = listed
-    if stored.kind != "recognition" or not _are_pairs(listed):
-        examples = conform(listed, EXAMPLES[stored.kind], f"{path}: examples", AGAIN)
+    known = stored.kind == "recognition" and _are_pairs(listed)
+    examples = listed if known else conform(listed, EXAMPLES[stored.kind], f"{path}: examples", AGAIN)
     with reading(path, AGAIN):
         dataset = _dataset(stored, examples, store)
         _check(dataset)

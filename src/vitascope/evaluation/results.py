@@ -235,7 +235,7 @@ def read_predictions(path: Path, columns: Container[str] | None = None, *, top: 
             table = file.read(wanted, use_threads=False)  # threads take more processor time than they save
         check_types(table)
         if top and "top" in wanted:
-            import pyarrow.compute as pc  # 0.03 s
+            import pyarrow.compute as pc  # most readers want no such column
 
             table = table.set_column(wanted.index("top"), "top", pc.list_slice(table["top"], 0, top))
         read_columns: dict[str, list[Any]] = table.to_pydict()
