@@ -9,13 +9,13 @@ import sys
 import tempfile
 import time
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from gpu_rows import Report, Row, Size, aimed, at_most
+from vitascope.core.errors import UserError, first_line
 
 ROOT = Path(__file__).resolve().parents[1]
 WORKERS = max(1, (os.cpu_count() or 2) - 1)
@@ -128,13 +128,13 @@ def pipeline(device: torch.device, size: Size, report: Report) -> None:
         loop = benchmark.plain_loop(encoder, few, str(device))
         report(aimed("times a plain loop", rates.pipeline / loop, LOOP))
         _with_torchcodec(encoder, few, device, report)
+        _decoded_elsewhere(encoder, dataset, root, options, report)
     if cuda:
         _compiled(encoder, options.batch, device, report)
 
 
 def _compiled(encoder: Any, batch: int, device: torch.device, report: Report) -> None:
     """What `--compile faster` decides by."""
-    from vitascope.core.errors import UserError
     from vitascope.encoders.compiled import CompiledEncoder
     from vitascope.features.compiling import measured_gain
 
@@ -145,22 +145,29 @@ def _compiled(encoder: Any, batch: int, device: torch.device, report: Report) ->
 
 
 def _with_torchcodec(encoder: Any, dataset: Any, device: torch.device, report: Report) -> None:
-    """A loop with TorchCodec, and decoding by the GPU (NVDEC), where they are installed."""
+    """A loop with TorchCodec, where it is installed."""
     import pipeline as benchmark
 
     try:
         report(Row("loop with TorchCodec", benchmark.torchcodec_loop(encoder, dataset, str(device)), "clips/s"))
-        if device.type == "cuda":
-            decoders: Any = import_module("torchcodec.decoders")
-            began = time.perf_counter()
-            for example in dataset.examples:
-                decoder = decoders.VideoDecoder(example.path, device=str(device))
-                decoder.get_frames_at(benchmark.spread(decoder.metadata.num_frames, encoder.card.frames))
-            torch.cuda.synchronize(device)
-            rate = len(dataset.examples) / (time.perf_counter() - began)
-            report(Row("NVDEC through TorchCodec, one video after another", rate, "clips/s"))
     except (ImportError, RuntimeError, OSError) as error:
-        report(Row(f"TorchCodec: not measured, {str(error).strip().splitlines()[0]}", 0.0, ""))
+        report(Row(f"TorchCodec: not measured, {first_line(error)}", 0.0, ""))
+
+
+def _decoded_elsewhere(encoder: Any, dataset: Any, root: Path, options: Any, report: Report) -> None:
+    """The pipeline with `--decoder torchcodec` and, on a GPU, `nvdec`."""
+    import pipeline as benchmark
+    from vitascope.features.decoded_by import decoded_by
+
+    for decoder in ("torchcodec", "nvdec")[: 1 + (torch.device(options.device).type == "cuda")]:
+        try:
+            other = decoded_by(encoder, decoder, options)
+            rates = benchmark.halves(other, dataset, root / decoder, options)
+        except UserError as error:
+            report(Row(f"--decoder {decoder}: not measured, {error}", 0.0, ""))
+            continue
+        report(Row(f"decode only, --decoder {decoder}", rates.decode, "clips/s"))
+        report(Row(f"pipeline, --decoder {decoder}", rates.pipeline, "clips/s"))
 
 
 def training(device: torch.device, size: Size, report: Report) -> None:

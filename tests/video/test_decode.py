@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from formats import FORMATS, HEIGHT, WIDTH, number_of, numbered, write
+from vitascope.core.pixel_transform import PixelTransform
 from vitascope.core.types import Clip, Crop, Video
 from vitascope.video import decode, inspect
 from vitascope.video import frame_reader as reading
@@ -338,7 +339,7 @@ def test_torchcodec_decodes_the_same(made: dict[str, Video]) -> None:
     for name in ("h264-b-frames.mp4", "hevc-open-gop.mp4", "mjpeg.avi", "h264-open-gop.mp4"):
         clips = [Clip((1.5, 0.3, 2.2), (0.0, 1.0)), Clip((0.3, 0.0), (0.0, 1.0), Crop(1, 3))]
         ours = dict(decode(made[name], clips, 64))
-        theirs = dict(decode(made[name], clips, 64, backend="torchcodec"))
+        theirs = dict(decode(made[name], clips, 64, transform=PixelTransform(decoder="torchcodec")))
         assert ours.keys() == theirs.keys()
         for number in ours:
             difference = np.abs(ours[number].astype(float) - theirs[number]).mean((1, 2, 3))

@@ -8,9 +8,11 @@ from types import SimpleNamespace
 import av
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageOps
 
 from helpers import FIXTURES, write_video
+from vitascope.core.pixel_transform import PixelTransform
 from vitascope.core.types import Clip, Crop
 from vitascope.video import decode, inspect, torchcodec_backend
 
@@ -142,9 +144,11 @@ def test_torchcodec_rotates_and_is_turned_over(
     a, b, _, _ = MATRICES[orientation]
     turns = {(1, 0): 0, (0, 1): -1, (-1, 0): 2, (0, -1): 1}[a, b]
     picture = np.ascontiguousarray(np.rot90(stored(), turns))
-    frame = SimpleNamespace(data=SimpleNamespace(numpy=lambda: picture))
-    decoder = SimpleNamespace(metadata=SimpleNamespace(num_frames=5), get_frame_at=lambda i: frame)
+    frame = SimpleNamespace(data=torch.from_numpy(picture), pts_seconds=0.0)
+    metadata = SimpleNamespace(num_frames=5, begin_stream_seconds_from_content=0.0)
+    decoder = SimpleNamespace(metadata=metadata, get_frame_at=lambda i: frame)
     stand_in = SimpleNamespace(VideoDecoder=lambda *a, **k: decoder)
     monkeypatch.setattr(torchcodec_backend, "import_module", lambda name: stand_in)
     path = video_with(tmp_path / "a.mp4", MATRICES[orientation])
-    assert [o for o in MATRICES if close(shown(path, backend="torchcodec"), o)] == [orientation]
+    picture = shown(path, transform=PixelTransform(decoder="torchcodec"))
+    assert [o for o in MATRICES if close(picture, o)] == [orientation]

@@ -40,6 +40,7 @@ def embed(
     batch: options.AnyBatch = 0,
     device: options.Devices = "",
     compiled: options.Compile = "off",
+    decoder: options.Decoder = "pyav",
     on: options.On = "",
     timeout: options.Timeout = 60.0,
     retry_failed: options.Retry = False,
@@ -65,7 +66,7 @@ def embed(
     from vitascope.sampling.names import parse
 
     more = {"retry_failed": retry_failed, "full_digest": full_digest, "on": on, "shard": Shard.parse(shard or "1/1")}
-    when = options.when_compiled(compiled)
+    how = options.how_run(compiled, decoder)
     own = devices.share(device, workers, on)
     quiet = quiet or devices.is_helper()
     extraction = options.extraction_options(own.workers, batch, own.device, timeout, quiet=quiet, **more)
@@ -75,7 +76,7 @@ def embed(
     dataset = limit_examples(dataset, limit) if limit else dataset
     clips = View(parse(view), options.choice(reduce, "--reduce", ("clip", "time", "grid")))
     with devices.helped_by(own.others):
-        _embed_all(dataset, models, clips, layers, (store or cache(), extraction, when))
+        _embed_all(dataset, models, clips, layers, (store or cache(), extraction, how))
 
 
 def _embed_all(dataset: Any, models: Sequence[str], view: Any, layers: str, where: tuple[Path, Any, Any]) -> None:
@@ -84,11 +85,13 @@ def _embed_all(dataset: Any, models: Sequence[str], view: Any, layers: str, wher
     from vitascope.encoders.load import load
     from vitascope.features import extract
     from vitascope.features.compiling import as_compiled
+    from vitascope.features.decoded_by import decoded_by
     from vitascope.features.layers import layer_views
     from vitascope.features.store import Store
 
-    root, extraction, when = where
-    encoders = [as_compiled(load(m, extraction.device), when, extraction) for m in models]
+    root, extraction, how = where
+    plain = (decoded_by(load(m, extraction.device), how["decoder"], extraction) for m in models)
+    encoders = [as_compiled(encoder, how["compile"], extraction) for encoder in plain]
     asked = [(e, [view, *layer_views(view, layers, e)]) for e in encoders]
     outcomes = extract.embed_together(asked, dataset, root=root, options=extraction)
     failed = [str(outcome) for outcome in outcomes if isinstance(outcome, UserError)]

@@ -77,6 +77,7 @@ def evaluate(
     batch: options.AnyBatch = 0,
     device: options.Devices = "",
     compiled: options.Compile = "off",
+    decoder: options.Decoder = "pyav",
     on: options.On = "",
     timeout: options.Timeout = 60.0,
     retry_failed: options.Retry = False,
@@ -95,13 +96,12 @@ def evaluate(
 
     more = {"retry_failed": retry_failed, "full_digest": full_digest, "on": on}
     jobs = _with_pairs(_jobs(data or [], tasks, benchmark, data_root), pairs)
-    options.folder(output, "-o")
     own, helper = devices.share(device, workers, on), devices.is_helper()
     config = EvaluationConfig(
-        run=output,
+        run=options.folder(output, "-o"),
         store=store or cache(),
         options=options.extraction_options(own.workers, batch, own.device, timeout, quiet=quiet or helper, **more),
-        compile=options.when_compiled(compiled),
+        **options.how_run(compiled, decoder),
         seed=seed,
         seeds=seeds,
         grid_cache_bytes=int(grid_cache * GIB),

@@ -133,6 +133,14 @@ Compile = Annotated[
         "vectors are stored apart",
     ),
 ]
+Decoder = Annotated[
+    str,
+    typer.Option(
+        "--decoder",
+        help="what decodes videos: pyav, torchcodec (extra, with FFmpeg), nvdec (torchcodec on an NVIDIA GPU); vectors "
+        "of each are stored apart",
+    ),
+]
 On = Annotated[
     str,
     typer.Option(
@@ -185,9 +193,12 @@ View = Annotated[
 ]
 
 
-def when_compiled(word: str) -> Any:
-    """Check what `--compile` says."""
-    return choice(word, "--compile", ("off", "faster", "always"))
+def how_run(compiled: str, decoder: str) -> dict[str, Any]:
+    """Check what `--compile` and `--decoder` say."""
+    return {
+        "compile": choice(compiled, "--compile", ("off", "faster", "always")),
+        "decoder": choice(decoder, "--decoder", ("pyav", "torchcodec", "nvdec")),
+    }
 
 
 def choice(value: str, option: str, allowed: Sequence[str]) -> Any:
@@ -217,13 +228,14 @@ def refuse_urls(arguments: Sequence[str]) -> None:
             )
 
 
-def folder(path: Path, flag: str) -> None:
-    """Check before any work that an output folder can be written."""
+def folder(path: Path, flag: str) -> Path:
+    """Check before any work that an output folder can be written, and return it."""
     existing = next(p for p in (path, *path.absolute().parents) if p.exists())
     if not existing.is_dir():
         raise UserError(f"{flag} {path}: {existing} is a file; give a folder")
     if not os.access(existing, os.W_OK):
         raise UserError(f"{flag} {path}: {existing} is not writable; give another folder")
+    return path
 
 
 def extraction_options(

@@ -1,9 +1,9 @@
-"""How a decoded frame becomes the square input of an encoder: resizing, its filter, and the center crop."""
+"""How a frame becomes the square input of an encoder: what decodes it, resizing, its filter, and the center crop."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_origin, get_type_hints
 
 from vitascope.core.errors import UserError
 
@@ -13,6 +13,8 @@ Filter: TypeAlias = Literal["nearest", "box", "bilinear", "hamming", "bicubic", 
 CropRounding: TypeAlias = Literal["even", "down", "up"]
 """How half a pixel at the edge of a center crop is rounded: to even (torchvision), down (transformers) or up
 (PyTorchVideo, SlowFast)."""
+Decoder: TypeAlias = Literal["pyav", "torchcodec", "nvdec"]
+"""PyAV, TorchCodec, or TorchCodec with the decoder of an NVIDIA GPU; each rounds colors in its own way."""
 NOT_ANTIALIASED = ("nearest", "bilinear", "bicubic")
 """Filters that also exist without antialiasing."""
 
@@ -43,10 +45,22 @@ class PixelTransform:
     """Side of the center crop relative to the side that is resized before it: 0.875 for 256 to 224 pixels."""
     crop_rounding: CropRounding = "even"
     """Rounding of the offset of the center crop."""
+    decoder: Decoder = "pyav"
+    """What decodes video files."""
 
     def __post_init__(self) -> None:
         if problem := transform_problem(self.filter, self.antialias, self.crop_ratio):
             raise UserError(problem)
+
+    @classmethod
+    def of(cls, transform: PixelTransform | Resize) -> PixelTransform:
+        """A transform, or the one with that `resize`."""
+        return cls(resize=transform) if isinstance(transform, str) else transform
+
+    @classmethod
+    def literals(cls) -> dict[str, Any]:
+        """The fields with a fixed set of values."""
+        return {name: hint for name, hint in get_type_hints(cls).items() if get_origin(hint) is Literal}
 
     @property
     def default_filter(self) -> bool:

@@ -18,13 +18,12 @@ from vitascope.core.actors import Box
 from vitascope.core.class_structure import UNRELATED, ClassStructure
 from vitascope.core.errors import UserError
 from vitascope.core.migrate import CARD, current
-from vitascope.core.pixel_transform import CropRounding, Filter, PixelTransform, Resize, transform_problem
+from vitascope.core.pixel_transform import CropRounding, Decoder, Filter, PixelTransform, Resize, transform_problem
 from vitascope.core.schema import conform
 
 Span: TypeAlias = tuple[float, float]
 """A time interval: start and end, seconds from the first frame of the video."""
 RGB: TypeAlias = tuple[float, float, float]
-
 Precision: TypeAlias = Literal["float32", "bfloat16"]
 AsImage: TypeAlias = Literal["repeat", "single"]
 Kind: TypeAlias = Literal["recognition", "localization", "segmentation", "detection"]
@@ -39,7 +38,7 @@ KNOWLEDGE = {"knowledge": True}
 """Metadata of the fields that describe a model without affecting its output."""
 LATER = {"later": True}
 """Metadata of fields added later: at its default such a field is in no digest, so that older digests stay valid."""
-LITERALS = {"resize": Resize, "filter": Filter, "crop_rounding": CropRounding, "precision": Precision, "image": AsImage}
+LITERALS = {**PixelTransform.literals(), "precision": Precision, "image": AsImage}
 """Fields of a card with a fixed set of values."""
 CLOCK = 1e-3
 """Tolerance of time stamps, seconds: the tick of the coarsest common container clock (Matroska, WebM)."""
@@ -160,6 +159,8 @@ class Card:
     """Side of the center crop relative to the resized side."""
     crop_rounding: CropRounding = field(default="even", metadata=LATER)
     """Rounding of the offset of the center crop."""
+    decoder: Decoder = field(default="pyav", metadata=LATER)
+    """What decodes video files."""
     precision: Precision = "float32"
     compiled: bool = field(default=False, metadata=LATER)
     """Whether torch compiles the forward pass, which then rounds otherwise."""

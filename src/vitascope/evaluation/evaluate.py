@@ -79,16 +79,17 @@ def evaluate(
 
 
 def opened_encoder(encoder: str | Encoder | Card, config: EvaluationConfig) -> Encoder | Card:
-    """Return an encoder by its name, on the device where it runs, compiled if that is asked for."""
+    """Return an encoder by its name, on the device where it runs, with the decoder and the compiler asked for."""
     if isinstance(encoder, str):
         from vitascope.encoders.load import load
 
         encoder = load(encoder, config.options.device)
-    if config.compile == "off" or isinstance(encoder, Card):
+    if (config.compile, config.decoder) == ("off", "pyav") or isinstance(encoder, Card):
         return encoder
     from vitascope.features.compiling import as_compiled
+    from vitascope.features.decoded_by import decoded_by
 
-    return as_compiled(encoder, config.compile, config.options)
+    return as_compiled(decoded_by(encoder, config.decoder, config.options), config.compile, config.options)
 
 
 def prepare(dataset: Dataset[Any], config: EvaluationConfig) -> Dataset[Any]:

@@ -20,6 +20,7 @@ from vitascope.core.errors import UserError
 from vitascope.core.file_identity import content_digest
 from vitascope.core.files import cache
 from vitascope.core.garbage import rarely_collected
+from vitascope.core.pixel_transform import Decoder
 from vitascope.core.types import Card, Dataset, Example, Fold, digest, plain
 from vitascope.core.version import __version__
 from vitascope.datasets.audit.doctor import diagnose
@@ -49,6 +50,8 @@ class EvaluationConfig:
     options: ExtractionOptions = field(default_factory=ExtractionOptions)
     compile: Compile = "off"
     """When encoders run compiled: where that was measured to be faster, or always."""
+    decoder: Decoder = "pyav"
+    """What decodes videos."""
     seed: int = 0
     """First random seed."""
     seeds: int = 1

@@ -104,6 +104,8 @@ class _SharedWalk:
             yield from islice(decode_alone(file, plan, card, warnings), done, None)
 
     def _walked(self, number: int, file: FileIdentity, plan: ClipPlan) -> Iterator[tuple[int, Pixels]]:
+        if self.jobs[number].card.decoder != "pyav":
+            raise DisturbedError
         if not self.plans:
             self._begin(number, file, plan)
         planned = self.plans.get(number)

@@ -35,7 +35,7 @@ class Cutter:
     def __init__(self, size: int, transform: PixelTransform | Resize, usual: Orientation = STORED) -> None:
         self.size, self.orientation = size, usual
         self.by_angle = {usual.angle: usual}
-        self.transform = PixelTransform(resize=transform) if isinstance(transform, str) else transform
+        self.transform = PixelTransform.of(transform)
         self.scaler = VideoReformatter()
         self.shifts: dict[str, Shift] = {}
 

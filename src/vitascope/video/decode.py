@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
@@ -17,6 +17,8 @@ from vitascope.video.orientation import STORED, Orientation, Picture
 
 Square = tuple[int, Crop]
 """Frame index and crop."""
+Frames = Iterator[tuple[int, Any, Cutter]]
+"""Frames with their indices, and what cuts them."""
 
 
 class Plan(NamedTuple):
@@ -48,7 +50,6 @@ def decode(
     transform: PixelTransform | Resize = "shorter",
     *,
     warnings: list[str] | None = None,
-    backend: Literal["pyav", "torchcodec"] = "pyav",
 ) -> Iterator[tuple[int, UInt8[np.ndarray, "t y x 3"]]]:
     """Yield `(clip index, pixels)`, each clip as soon as its last frame is decoded.
 
@@ -57,18 +58,33 @@ def decode(
     appended to `warnings` at the end. Raises UserError if nothing can be decoded.
     """
     plan = Plan.of(video, clips)
-    crops = plan.crops
     problems = warnings if warnings is not None else []
-    if backend == "torchcodec" and video.kind == "file":
-        frames, orientation = torchcodec_backend.frames(video, sorted(crops)), STORED
-    else:
-        frames, orientation = (
-            reading.frames(video, sorted(crops), problems),
-            Orientation(video.rotation, video.mirrored),
-        )
-    cutter = Cutter(size, transform, orientation)
-    cut = ((i, crop, p) for i, frame in frames for crop, p in zip(crops[i], cutter.cut(frame, crops[i]), strict=True))
+    how = PixelTransform.of(transform)
+    frames = _pyav if how.decoder == "pyav" or video.kind != "file" else _torchcodec
+    cut = (
+        (i, crop, picture)
+        for i, frame, cutter in frames(video, plan, size, how, problems)
+        for crop, picture in zip(plan.crops[i], cutter.cut(frame, plan.crops[i]), strict=True)
+    )
     yield from assemble(plan, cut)
+
+
+def _pyav(video: Video, plan: Plan, size: int, how: PixelTransform, warnings: list[str], *, done: int = 0) -> Frames:
+    """Yield the needed frames from number `done` on."""
+    cutter = Cutter(size, how, Orientation(video.rotation, video.mirrored))
+    yield from ((i, frame, cutter) for i, frame in reading.frames(video, sorted(plan.crops)[done:], warnings))
+
+
+def _torchcodec(video: Video, plan: Plan, size: int, how: PixelTransform, warnings: list[str]) -> Frames:
+    """Yield the needed frames, of which PyAV decodes those from the first that TorchCodec does not decode."""
+    cutter, done = Cutter(size, how, STORED), 0
+    try:
+        for i, frame in torchcodec_backend.frames(video, sorted(plan.crops), warnings, gpu=how.decoder == "nvdec"):
+            yield i, frame, cutter
+            done += 1
+    except torchcodec_backend.RefusedError as error:
+        warnings.append(f"decoded by PyAV{' from where TorchCodec ends' * bool(done)}: {error}")
+        yield from _pyav(video, plan, size, how, warnings, done=done)
 
 
 def assemble(

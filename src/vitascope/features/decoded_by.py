@@ -1,0 +1,28 @@
+"""Another decoder for an encoder's videos: a card of its own, since decoders round colors differently."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from typing import Any
+
+from vitascope.core.pixel_transform import Decoder
+from vitascope.encoders.base import Encoder
+from vitascope.encoders.precomputed import Release
+from vitascope.features.extraction_options import ExtractionOptions
+from vitascope.video import torchcodec_backend
+
+
+def decoded_by(encoder: Encoder, decoder: Decoder, options: ExtractionOptions) -> Encoder:
+    """Return an encoder whose videos `decoder` decodes; published vectors stay as they are.
+
+    Raises UserError if this machine cannot run the decoder; on a cluster its nodes decode, so nothing is known.
+    """
+    if decoder == "pyav" or isinstance(encoder, Release):
+        return encoder
+    if not options.on:
+        torchcodec_backend.require(decoder)
+    other: Any = copy.copy(encoder)
+    other.card = replace(encoder.card, name=f"{encoder.card.name}+{decoder}", decoder=decoder)
+    decoded: Encoder = other
+    return decoded
