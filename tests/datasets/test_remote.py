@@ -87,6 +87,28 @@ def test_samples_of_a_large_object_are_read_by_ranges(server: Proxy) -> None:
         assert content_digest(copy) == digest == content_digest("s3://bkt/large.mp4")
 
 
+def test_the_state_of_a_video_is_asked_twice(server: Proxy, local: Path) -> None:
+    """Before and after it is read, to know that all of it is of one version."""
+    url = "s3://bkt/vids/left/1.mp4"
+    remote._known.clear()
+    server.reset()
+    identify(url)
+    with content.local_copy(url) as copy:
+        assert Path(copy).read_bytes() == (local / "left/1.mp4").read_bytes()
+    assert [method for method, _, _ in server.requests].count("HEAD") == 2
+
+
+def test_a_state_that_holds_no_more_is_found_out(server: Proxy) -> None:
+    url = "s3://bkt/exchanged.mp4"
+    upload(server, b"one" * 1000, "exchanged.mp4")
+    before = remote.state(url)
+    upload(server, b"other" * 1000, "exchanged.mp4")
+    assert remote.state(url) == before
+    with content.local_copy(url) as copy:
+        assert Path(copy).read_bytes() == b"other" * 1000
+    assert remote.state(url).size == 5000
+
+
 @pytest.mark.parametrize("fault", ["503", "cut", "slow"])
 def test_failures_on_the_way_change_nothing(server: Proxy, local: Path, fault: str) -> None:
     dataset = open_dataset("s3://bkt/vids")

@@ -169,8 +169,8 @@ def chunks(url: str, start: int, end: int) -> Iterator[bytes]:
 
 def download(url: str, path: Path) -> None:
     """Write an object to `path`, all of it or RemoteError; by ranges where the server allows them."""
-    for _ in range(3):
-        before = state(url, fresh=True)
+    for again in (False, True, True):  # a state that does not hold any more is found out afterwards
+        before = state(url, fresh=again)
         if before.ranges and before.size >= 0:
             with open(path, "wb") as file:
                 file.writelines(chunks(url, 0, before.size))
