@@ -451,6 +451,22 @@ def test_terminal_tables_hold_every_score(run: Path, count: int) -> None:
     assert ("limited" in text) == (count == 3)
 
 
+def test_the_word_of_a_level_gives_way_to_a_marker() -> None:
+    axis = plots.axis([Score(5.0, 4.0, 6.0), Score(90.0, 85.0, 95.0)], ranking.Chance(6.0, majority=True))
+    line = 100 - axis.at(6.0)
+
+    def crowded(x: float, y: float) -> bool:
+        point = plots.Point(0, "", x, y, (x - 2, x + 2), (y - 2, y + 2), 0.0, left=False, tip="")
+        return plots.Scatter(axis, axis, 400, (point,)).crowded(6.0)
+
+    assert crowded(96, line)
+    assert crowded(96, line - 5)
+    assert crowded(87, line)
+    assert not crowded(80, line)
+    assert not crowded(96, line - 20)
+    assert not plots.Scatter(axis, axis, 400, ()).crowded(6.0)
+
+
 def test_every_table_has_the_chance_level(run: Path) -> None:
     """By the most common test class; in results without predictions by the recorded level, or 1 / number of classes."""
     board = boards.build(boards.load_results([run]))

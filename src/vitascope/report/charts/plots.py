@@ -97,6 +97,11 @@ class Scatter(NamedTuple):
     trails: tuple[Trail, ...] = ()
     contours: tuple[Contour, ...] = ()
 
+    def crowded(self, level: float) -> bool:
+        """Whether a marker with its whiskers stands at the right end of the line at a level of motion."""
+        line = 100 - self.y.at(level)
+        return any(p.x_span[1] > 88 and p.y_span[0] < line + 2 and p.y_span[1] > line - 8 for p in self.points)
+
 
 class PlacedLabels(NamedTuple):
     """Markers whose labels do not overlap in a plot of this height (pixels)."""
