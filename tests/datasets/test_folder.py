@@ -160,20 +160,22 @@ def test_folds_cover_everything_once_and_never_part_a_group(data: st.DataObject)
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(8, 200), st.booleans())
+@given(st.integers(1, 200), st.booleans())
 def test_a_limit_is_kept_and_leaves_every_test_label_trained(count: int, split: bool) -> None:
     labels = [i % 4 for i in range(120)]
     items = examples(labels, None)
     names = ["train" if i < 60 else "val" for i in range(120)] if split else [""] * 120
     folds = make_folds(items, names, "abcd", where="here")
     whole = Dataset(name="d", examples=tuple(items), classes=tuple("abcd"), folds=folds)
+    embedded = {e.id for e in limit_examples(whole, count, evaluated=False).examples}
+    assert len(embedded) == min(count, 120)
     try:
         cut = limit_examples(whole, count)
     except ValueError as error:
         assert "--limit" in str(error)
         assert count < 16
         return
-    assert len(cut.examples) <= count
+    assert {e.id for e in cut.examples} <= embedded
     assert cut.digest != whole.digest or count >= 120
     for fold in cut.folds:
         assert {labels[int(i)] for i in fold.test} <= {labels[int(i)] for i in fold.train}

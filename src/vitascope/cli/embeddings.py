@@ -73,7 +73,7 @@ def embed(
     dataset = options.open_videos(data, data_root, labeled=False)
     for note in dataset.notes:
         log.warning("%s: %s", dataset.name, note)
-    dataset = limit_examples(dataset, limit) if limit else dataset
+    dataset = limit_examples(dataset, limit, evaluated=False) if limit else dataset
     clips = View(parse(view), options.choice(reduce, "--reduce", ("clip", "time", "grid")))
     with devices.helped_by(own.others):
         _embed_all(dataset, models, clips, layers, (store or cache(), extraction, how))

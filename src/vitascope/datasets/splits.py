@@ -155,8 +155,11 @@ def classes_only_in_test(truth: Mapping[str, Any], fold: Fold, classes: Sequence
     return [classes[c] for c in sorted(tested - trained)]
 
 
-def limit_examples(dataset: Dataset[T], count: int) -> Dataset[T]:
-    """`dataset` with at most `count` examples, balanced over classes and splits: for trial runs, not for results."""
+def limit_examples(dataset: Dataset[T], count: int, *, evaluated: bool = True) -> Dataset[T]:
+    """`dataset` with at most `count` examples, balanced over classes and splits: for trial runs, not for results.
+
+    Unless they are to be `evaluated`, they are just `count`, and need not have training and test examples.
+    """
     tested = {i: n for n, fold in enumerate(dataset.folds) for i in fold.test}
     strata: dict[tuple[int, int], list[str]] = defaultdict(list)
     truth = class_strata(dataset)
@@ -166,7 +169,7 @@ def limit_examples(dataset: Dataset[T], count: int) -> Dataset[T]:
             strata[tested.get(e.id, -1), truth[e.id]].append(e.id)
     ranked = sorted((rank, stratum, i) for stratum, ids in strata.items() for rank, i in enumerate(ids))
     keep = {i for _, _, i in ranked[:count]}
-    for fold in dataset.folds:
+    for fold in dataset.folds if evaluated else ():
         trained = {c for i in fold.train if i in keep for c in labels[i]}
         keep -= {i for i in fold.test if not trained.issuperset(labels[i])}
     cut = [
@@ -174,7 +177,7 @@ def limit_examples(dataset: Dataset[T], count: int) -> Dataset[T]:
         for f in dataset.folds
     ]
     folds = tuple(f for f in cut if f.train and f.test)
-    if not folds:
+    if evaluated and not folds:
         raise UserError(f"--limit {count} leaves no training or no test examples; try {4 * len(dataset.classes)}")
     return replace(dataset, examples=tuple(e for e in dataset.examples if e.id in keep), folds=folds, missing_files={})
 
