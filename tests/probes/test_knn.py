@@ -26,9 +26,13 @@ def brute(queries, bank, k):
 
 
 def neighbors(queries, bank, k, shift=None, unit=None):
-    """The neighbors by numpy and by torch, which have to agree to the bit."""
+    """The neighbors by numpy and by torch, which have to agree to the bit; `unit` is of the bank, which begins with the
+    queries."""
     arrays = [None if part is None else part.numpy() for part in (queries, bank, shift, unit)]
-    apart = None if unit is None else (search.Apart(arrays[3], arrays[3]), nearest_on_device.Apart(unit, unit))
+    apart = None
+    if unit is not None:
+        own = unit[: len(queries)]
+        apart = search.Apart(own.numpy(), arrays[3]), nearest_on_device.Apart(own, unit)
     found = search.neighbors(arrays[0], arrays[1], k, shift=arrays[2], apart=apart and apart[0])
     others = nearest_on_device.neighbors(queries, bank, k, shift=shift, apart=apart and apart[1])
     for one, other in zip(found, others, strict=True):
@@ -86,6 +90,27 @@ def test_equal_vectors_come_in_order_of_index(monkeypatch, tile):
     agree(noise(21, 24), bank, 50)
     agree(noise(1, 24), bank, 50)
     agree(noise(5, 24), noise(1, 24, 1).repeat(3000, 1), 50)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 6), st.integers(1, 80), st.booleans())
+def test_more_copies_than_a_search_keeps(seed, kinds, k, apart):
+    """Thousands of equal vectors, and as many of another length: those with the lowest indices, outside the unit."""
+    rng = np.random.default_rng(seed)
+    vectors = noise(kinds, 8, seed)
+    bank = vectors[torch.from_numpy(rng.integers(0, kinds, 2600))]
+    bank[::2] *= 2  # powers of two change no cosine
+    queries = torch.cat([vectors, noise(4, 8, seed + 1)])
+    if not apart:
+        return agree(queries, bank, k)
+    unit = torch.from_numpy(rng.integers(0, 3, len(bank)))
+    nearest = neighbors(bank[:9], bank, k, unit=unit)
+    assert (nearest.similarities > -np.inf).all()
+    for i in range(9):
+        others = np.flatnonzero(unit.numpy() != int(unit[i]))
+        _, order = brute(bank[i : i + 1], bank[others], k)
+        np.testing.assert_array_equal(nearest.indices[i], others[order[0]])
+    return None
 
 
 @settings(max_examples=40, deadline=None)

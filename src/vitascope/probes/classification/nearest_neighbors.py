@@ -6,14 +6,16 @@ With numpy: importing torch takes longer than a search among 10,000 vectors. `ne
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
 from itertools import repeat
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from numpy.typing import NDArray
 
 from vitascope.features.stored_rows import StoredRows, tiles
+from vitascope.probes.classification.equal_vectors import Copies, equal_vectors, no_copies, with_copies
 
 Array: TypeAlias = NDArray[Any]
 EPSILON = 1e-12
@@ -40,6 +42,20 @@ class Apart(NamedTuple):
     bank: Int[Array, "b"]
 
 
+@runtime_checkable
+class Index(Protocol):
+    """Proposes neighbors, instead of a look at every vector of the bank."""
+
+    norms: Float[Array, "b"]
+    """Of the vectors of the bank, without the shift."""
+
+    def find(
+        self, queries: Float[Array, "q d"], bank: Any, k: int, *, units: Int[Array, "q"] | None
+    ) -> tuple[Int[Array, "q k"], Float[Array, "q"]]:
+        """See `_find_candidates`."""
+        ...
+
+
 class _Bank(NamedTuple):
     """The bank as it is kept, perhaps in half precision, what is subtracted from it, and its norms after that."""
 
@@ -49,6 +65,18 @@ class _Bank(NamedTuple):
     """Written by the first search, which converts every vector anyway; 0 before."""
     units: Int[Array, "b"] | None
     """Units that queries are kept apart from."""
+    copies: Callable[[], Copies | None]
+    """Finds equal vectors, once."""
+    hidden: Bool[Array, "b"] | None = None
+    """Vectors that are no candidates."""
+
+    def without(self, copies: Copies) -> _Bank:
+        """Return the bank without those that are equal to an earlier one."""
+        return self._replace(hidden=copies.again, copies=no_copies)
+
+    def with_copies(self, found: Neighbors, copies: Copies) -> Neighbors:
+        """Return the neighbors in the bank of those in the bank without copies."""
+        return Neighbors(*with_copies(*found, copies))
 
 
 def neighbors(
@@ -58,19 +86,23 @@ def neighbors(
     *,
     shift: Float[Array, "d"] | None = None,
     apart: Apart | None = None,
+    index: Index | None = None,
 ) -> Neighbors:
     """Return the min(k, b) nearest vectors of `bank` to each query by cosine.
 
     Exact: float32 products select k and some more candidates, whose cosines are computed in float64 and rounded to
     float32, so that neither order nor ties depend on how work is split or on the matrix multiplication library.
     `shift` is subtracted from all vectors. With `apart`, vectors of the unit of the query are left out; where fewer
-    than k remain, the others are infinitely far away. Memory beyond the input, which may be in half precision or in a
-    store: one tile of similarities and the candidates.
+    than k remain, the others are infinitely far away. With an `index`, candidates are those that it proposes. Memory
+    beyond the input, which may be in half precision or in a store: one tile of similarities and the candidates.
     """
-    kept = _Bank(bank, shift, np.zeros(len(bank)), apart.bank if apart else None)
+    norms, unit = index.norms if index else np.zeros(len(bank)), apart.bank if apart else None
+    copies = cache(lambda: equal_vectors(norms, unit, lambda rows: single(bank[rows], shift)))
+    kept = _Bank(bank, shift, norms, unit, no_copies if index else copies)
+    find = index.find if index else _find_candidates
     units = _tiles(apart.queries) if apart else repeat(None)
     parts = [
-        nearest(_single(part, shift), kept, min(k, len(bank)), units=own, find=_find_candidates, rerank=_rerank)
+        nearest(single(part, shift), kept, min(k, len(bank)), units=own, find=find, rerank=_rerank)
         for part, own in zip(_tiles(queries), units, strict=False)
     ]
     return Neighbors(np.concatenate([s for s, _ in parts]), np.concatenate([i for _, i in parts]))
@@ -80,19 +112,19 @@ def mean_vector(values: Float[Array, "n d"] | StoredRows) -> Float[Array, "d"]:
     """Return the mean of all vectors, summed in double precision."""
     total = np.zeros(values.shape[1])
     for part in _tiles(values):
-        total += _single(part, None).sum(axis=0, dtype=np.float64)
+        total += single(part, None).sum(axis=0, dtype=np.float64)
     return (total / len(values)).astype(np.float32)
 
 
-def _single(values: Float[Array, "*n d"], shift: Float[Array, "d"] | None) -> Float[Array, "*n d"]:
-    """Vectors in single precision, without the shift."""
+def single(values: Float[Array, "*n d"], shift: Float[Array, "d"] | None) -> Float[Array, "*n d"]:
+    """Return vectors in single precision, without the shift."""
     single = values.astype(np.float32, copy=shift is not None)
     return single if shift is None else np.subtract(single, shift, out=single)
 
 
 def _double(values: Float[Array, "*n d"], shift: Float[Array, "d"] | None) -> Float[Array, "*n d"]:
     """Vectors in double precision, without the shift that was subtracted in single precision."""
-    return _single(values, shift).astype(np.float64)
+    return single(values, shift).astype(np.float64)
 
 
 def nearest(
@@ -107,7 +139,8 @@ def nearest(
 ) -> Any:
     """Return the k nearest of what `find` proposes and `rerank` computes exactly, on arrays or tensors alike.
 
-    Queries for which too few candidates may have been kept are searched again with the next of `margins`.
+    Queries for which too few candidates may have been kept are searched again with the next of `margins`, and in the
+    end without the copies of vectors, which are then added.
     """
     size, dim = bank.values.shape
     count = min(k + margins[0], size)
@@ -115,10 +148,18 @@ def nearest(
     result = rerank(queries, bank, candidates, k=k)
     # four times the typical error of a float32 product of unit vectors: within it, a discarded vector may belong
     uncertain = result.similarities[:, -1] < smallest + 4 * dim**0.5 * 2**-24
-    if count < size and len(margins) > 1 and uncertain.any():
-        own = None if units is None else units[uncertain]
-        wider = nearest(queries[uncertain], bank, k, units=own, find=find, rerank=rerank, margins=margins[1:])
-        result.similarities[uncertain], result.indices[uncertain] = wider
+    if count == size or not uncertain.any():
+        return result
+    again = partial(
+        nearest, queries[uncertain], units=None if units is None else units[uncertain], find=find, rerank=rerank
+    )
+    if len(margins) > 1:
+        wider = again(bank, k, margins=margins[1:])
+    elif (copies := bank.copies()) is not None:
+        wider = bank.with_copies(again(bank.without(copies), k), copies)
+    else:
+        return result
+    result.similarities[uncertain], result.indices[uncertain] = wider
     return result
 
 
@@ -127,7 +168,8 @@ def _tiles(values: Shaped[Array, "n *d"] | StoredRows) -> Iterator[Shaped[Array,
     return tiles(values, TILE)
 
 
-def _norms(values: Float[Array, "n d"]) -> Float[Array, "n"]:
+def norms_of(values: Float[Array, "n d"]) -> Float[Array, "n"]:
+    """Return the lengths of vectors in double precision, at least `EPSILON`."""
     norms: Array = np.sqrt(np.einsum("nd,nd->n", values, values, dtype=np.float64))
     return np.maximum(norms, EPSILON, out=norms)
 
@@ -141,17 +183,19 @@ def _find_candidates(
     """
     # a matrix-vector kernel gives equal vectors unequal products, depending on their position
     rows = np.pad(queries, ((0, max(0, 8 - len(queries))), (0, 0)))
-    unit = (rows / _norms(rows)[:, None]).astype(np.float32)
+    unit = (rows / norms_of(rows)[:, None]).astype(np.float32)
     best = _TopK(len(rows), k)
     start = 0
     for part in _tiles(bank.values):
         stop = start + len(part)
-        vectors, norms = _single(part, bank.shift), bank.norms[start:stop]
+        vectors, norms = single(part, bank.shift), bank.norms[start:stop]
         if not norms[0]:
-            norms[:] = _norms(vectors)
+            norms[:] = norms_of(vectors)
         products = unit @ (vectors / norms[:, None].astype(np.float32)).T
         if units is not None and bank.units is not None:
             products[: len(queries)][units[:, None] == bank.units[start:stop]] = -np.inf
+        if bank.hidden is not None:
+            products[:, bank.hidden[start:stop]] = -np.inf
         best.add(products, start)
         start = stop
     best.drop()
@@ -226,7 +270,7 @@ def _rerank(queries: Float[Array, "q d"], bank: _Bank, candidates: Int[Array, "q
     candidates = np.sort(candidates, axis=1)
     missing = candidates < 0
     np.maximum(candidates, 0, out=candidates)
-    norms, doubled = _norms(queries)[:, None], queries.astype(np.float64)
+    norms, doubled = norms_of(queries)[:, None], queries.astype(np.float64)
     small = _double(bank.values[:], bank.shift) if len(bank.values) <= TILE else None  # each of them is met many times
     cosines = np.empty(candidates.shape, np.float32)
     at_once = max(1, RERANKED // (candidates.shape[1] * queries.shape[1]))

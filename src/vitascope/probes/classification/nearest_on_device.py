@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 from itertools import repeat
 from typing import NamedTuple
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
+from vitascope.probes.classification.equal_vectors import Copies, equal_vectors, no_copies, with_copies
 from vitascope.probes.classification.nearest_neighbors import EPSILON, TILE, nearest
 
 
@@ -35,6 +38,19 @@ class _Bank(NamedTuple):
     norms: Float[Tensor, "b"]
     units: Int[Tensor, "b"] | None
     """Units that queries are kept apart from."""
+    copies: Callable[[], Copies | None]
+    """Finds equal vectors, once."""
+    hidden: Bool[Tensor, "b"] | None = None
+    """Vectors that are no candidates."""
+
+    def without(self, copies: Copies) -> _Bank:
+        """Return the bank without those that are equal to an earlier one."""
+        return self._replace(hidden=torch.from_numpy(copies.again).to(self.values.device), copies=no_copies)
+
+    def with_copies(self, found: Neighbors, copies: Copies) -> Neighbors:
+        """Return the neighbors in the bank of those in the bank without copies."""
+        joined = with_copies(found.similarities.cpu().numpy(), found.indices.cpu().numpy(), copies)
+        return Neighbors(*(torch.from_numpy(part).to(self.values.device) for part in joined))
 
 
 def neighbors(
@@ -55,7 +71,8 @@ def neighbors(
     of similarities and the candidates.
     """
     bank = bank if device is None else bank.to(device)
-    kept = _Bank(bank, shift, _bank_norms(bank, shift), apart.bank if apart else None)
+    norms, unit = _bank_norms(bank, shift), apart.bank if apart else None
+    kept = _Bank(bank, shift, norms, unit, cache(partial(_copies, bank, shift, norms, unit)))
     units = _tiles(apart.queries) if apart else repeat(None)
     parts = [
         nearest(
@@ -103,6 +120,20 @@ def _bank_norms(bank: Float[Tensor, "b d"], shift: Float[Tensor, "d"] | None) ->
     return norms
 
 
+def _copies(
+    bank: Float[Tensor, "b d"],
+    shift: Float[Tensor, "d"] | None,
+    norms: Float[Tensor, "b"],
+    units: Int[Tensor, "b"] | None,
+) -> Copies | None:
+    """Find the equal vectors of a bank."""
+
+    def read(rows: Int[np.ndarray, "n"]) -> Float[np.ndarray, "n d"]:
+        return _single(bank[torch.from_numpy(rows).to(bank.device)], shift).cpu().numpy()
+
+    return equal_vectors(norms.cpu().numpy(), None if units is None else units.cpu().numpy(), read)
+
+
 def _find_candidates(
     queries: Float[Tensor, "q d"], bank: _Bank, k: int, *, units: Int[Tensor, "q"] | None
 ) -> tuple[Int[Tensor, "q k"], Float[Tensor, "q"]]:
@@ -120,6 +151,8 @@ def _find_candidates(
         products = unit @ (_single(part, bank.shift) / bank.norms[start:stop, None].float()).T
         if units is not None and bank.units is not None:
             products[: len(queries)].masked_fill_(units[:, None] == bank.units[start:stop], -torch.inf)
+        if bank.hidden is not None:
+            products[:, bank.hidden[start:stop]] = -torch.inf
         best.add(products, start)
         start = stop
     best.drop()

@@ -16,7 +16,7 @@ from vitascope.core.types import Example
 from vitascope.features.aggregation import Sequences, as_stored, in_time
 from vitascope.features.base import Features, FlatArrays, FlatVectors, check_same_shape, mean_vectors
 from vitascope.probes.classification.multilabel import TargetArray, is_multilabel, labels_of
-from vitascope.probes.classification.nearest_neighbors import TILE, Apart, Neighbors, mean_vector, neighbors
+from vitascope.probes.classification.nearest_neighbors import TILE, Apart, Index, Neighbors, mean_vector, neighbors
 from vitascope.probes.classification.set_similarity import SEES_ORDER, Measure, set_neighbors
 
 Array: TypeAlias = NDArray[Any]
@@ -62,6 +62,8 @@ class VectorSearch:
     queries: FlatArrays | FlatVectors
     shift: Any = None
     """Subtracted from all vectors."""
+    index: Index | None = None
+    """What proposes neighbors; none: all vectors are compared."""
 
     @property
     def owner(self) -> Int[Array, "b"]:
@@ -89,10 +91,19 @@ class VectorSearch:
 
         return replace(self, shift=nearest_on_device.mean_vector(self.bank.values))
 
+    def indexed(self, how: str) -> VectorSearch:
+        """The same on the host, with an index of FAISS."""
+        from vitascope.probes.classification.indexed_neighbors import VectorIndex
+
+        sides = (self.bank, self.queries)
+        bank, queries = (s if isinstance(s, FlatArrays) else FlatArrays(_host(s.values), _host(s.owner)) for s in sides)
+        shift = None if self.shift is None else _host(self.shift)
+        return VectorSearch(bank, queries, shift, VectorIndex(bank.values, how, shift=shift))
+
     def _neighbors(self, queries: Any, k: int, apart: Apart | None = None) -> Neighbors:
         """Search where the bank is."""
         if isinstance(self.bank, FlatArrays):
-            return neighbors(queries, self.bank.values, k, shift=self.shift, apart=apart)
+            return neighbors(queries, self.bank.values, k, shift=self.shift, apart=apart, index=self.index)
         from vitascope.probes.classification import nearest_on_device
 
         bank = self.bank.values

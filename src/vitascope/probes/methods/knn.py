@@ -20,6 +20,7 @@ from vitascope.features.view import View
 from vitascope.probes.base import PredictionList, WorkloadSize
 from vitascope.probes.classification.aggregate_sweep import AggregateSweep
 from vitascope.probes.classification.base import Classification
+from vitascope.probes.classification.indexed_neighbors import require_faiss
 from vitascope.probes.classification.model_selection import Select, choose, selection_score, stratified_sample
 from vitascope.probes.classification.multilabel import target_array
 from vitascope.probes.classification.voting import (
@@ -77,16 +78,25 @@ class KNNProbe(Classification):
 
     similarity: Similarity = field(default="cosine", metadata=LATER)
     """Similarity of two videos: cosine of vectors, or of all clips of both: `chamfer`, or `dtw`, which sees order."""
+    index: str = field(default="", metadata=LATER)
+    """Index of FAISS (extra `faiss`) that proposes neighbors, for large banks: `IVF4096,Flat:nprobe=32`, `HNSW32`,
+    `Flat` (all vectors); empty: every vector is compared."""
 
     def __post_init__(self) -> None:
         check_fields(self, self.name)
         if self.train.agg and not self.center:
             raise UserError(f"{self.name}: aggregation centers clip vectors, which center=false forbids; use knn/clip")
+        if self.index:
+            require_faiss(self.index)
         if self.similarity != "cosine":
             self._check_sets()
 
     def _check_sets(self) -> None:
         """Raise UserError where there are no sets of clips to compare."""
+        if self.index:
+            raise UserError(
+                f"{self.name}: an index is for vectors; similarity={self.similarity} compares sets of clips"
+            )
         for view in (self.train, self.test):
             if view.agg or self.mean:
                 raise UserError(
@@ -149,7 +159,8 @@ class KNNProbe(Classification):
             backwards = (self.train.backwards, self.test.backwards)
             return set_search(train, test, self.similarity, center=self.center, backwards=backwards)
         search = VectorSearch(*check_same_shape(*(kept_arrays(side, mean=self.mean) for side in (train, test))))
-        return search.centered() if self.center and self.train.agg is None else search
+        search = search.centered() if self.center and self.train.agg is None else search
+        return search.indexed(self.index) if self.index else search
 
 
 _CLIP = KNNProbe(name="knn/clip", train=_CLIPS, test=_CLIPS)
