@@ -118,8 +118,8 @@ def mean_vector(values: Float[Array, "n d"] | StoredRows) -> Float[Array, "d"]:
 
 def single(values: Float[Array, "*n d"], shift: Float[Array, "d"] | None) -> Float[Array, "*n d"]:
     """Return vectors in single precision, without the shift."""
-    single = values.astype(np.float32, copy=shift is not None)
-    return single if shift is None else np.subtract(single, shift, out=single)
+    vectors = values.astype(np.float32, copy=shift is not None)
+    return vectors if shift is None else np.subtract(vectors, shift, out=vectors)
 
 
 def _double(values: Float[Array, "*n d"], shift: Float[Array, "d"] | None) -> Float[Array, "*n d"]:
