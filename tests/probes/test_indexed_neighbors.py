@@ -88,6 +88,14 @@ def test_what_faiss_refuses_is_one_line(how: str, reason: str) -> None:
     assert "\n" not in str(refused.value)
 
 
+def test_an_index_that_faiss_does_not_know_is_refused_before_any_work() -> None:
+    with pytest.raises(UserError, match="index=nonsense: FAISS: could not parse"):
+        probe("knn+index=nonsense")
+    with pytest.raises(UserError, match="could not set parameter nprobe"):
+        probe("knn+index=HNSW32:nprobe=3")
+    assert probe("knn+index=OPQ64_256,IVF4096,PQ64:nprobe=32").index == "OPQ64_256,IVF4096,PQ64:nprobe=32"
+
+
 def test_an_index_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VITASCOPE_CACHE", str(tmp_path / "cache"))
     tasks = ["knn", "knn+index=Flat", "knn/sweep", "knn/sweep+index=IVF4,Flat:nprobe=4"]

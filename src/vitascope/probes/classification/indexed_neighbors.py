@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, TypeAlias
@@ -21,14 +23,38 @@ from vitascope.probes.classification.nearest_neighbors import TILE, norms_of, si
 Array: TypeAlias = NDArray[Any]
 SAMPLE = 2**18
 """Most vectors that an index is trained on, evenly spaced in the bank."""
+DIVISIBLE = 3840
+"""A size of vectors that products of many sizes divide."""
 PLACE = r"^Error in .*? at \S+:\d+: "
 """Where an error comes from in FAISS's own files."""
 
 
-def require_faiss(index: str) -> None:
-    """Raise MissingPackageError if FAISS is not installed; nothing is imported."""
+def check_index(how: str) -> None:
+    """Raise MissingPackageError if FAISS is not installed, UserError if it does not know an index."""
     if find_spec("faiss") is None:
-        raise MissingPackageError(f"index={index} needs FAISS: pip install 'vitascope[faiss]'")
+        raise MissingPackageError(f"index={how} needs FAISS: pip install 'vitascope[faiss]'")
+    with _refused(how):
+        _empty_index(DIVISIBLE, how)
+
+
+def _empty_index(dim: int, how: str) -> Any:
+    """An index with its search parameters, before it is trained."""
+    faiss: Any = import_module("faiss")
+    factory, _, parameters = how.partition(":")
+    index = faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
+    if parameters:
+        faiss.ParameterSpace().set_index_parameters(index, parameters)
+    return index
+
+
+@contextmanager
+def _refused(how: str) -> Iterator[None]:
+    """Say in one line what FAISS refuses."""
+    try:
+        yield
+    except RuntimeError as error:
+        reason = re.sub(PLACE, "", first_line(error))
+        raise UserError(f"index={how}: FAISS: {reason}; see https://faiss.ai, or leave index out") from error
 
 
 class VectorIndex:
@@ -41,32 +67,26 @@ class VectorIndex:
     def __init__(
         self, values: Float[Array, "b d"] | StoredRows, how: str, *, shift: Float[Array, "d"] | None = None
     ) -> None:
-        factory, _, parameters = how.partition(":")
-        self.faiss: Any = import_module("faiss")
         self.norms = np.zeros(len(values))
-        try:
-            self.index: Any = self.faiss.index_factory(values.shape[1], factory, self.faiss.METRIC_INNER_PRODUCT)
+        with _refused(how):
+            self.index: Any = _empty_index(values.shape[1], how)
             if not self.index.is_trained:
                 rows = np.unique(np.linspace(0, len(values) - 1, min(len(values), SAMPLE)).astype(np.int64))
                 self.index.train(_units(single(values[rows], shift))[0])
             self._add(values, shift)
-            if parameters:
-                self.faiss.ParameterSpace().set_index_parameters(self.index, parameters)
-        except RuntimeError as error:
-            reason = re.sub(PLACE, "", first_line(error))
-            raise UserError(f"index={how}: FAISS: {reason}; see https://faiss.ai, or leave index out") from error
 
     def _add(self, values: Float[Array, "b d"] | StoredRows, shift: Float[Array, "d"] | None) -> None:
         """Add all vectors, by one thread: the links of a graph depend on the order in which vectors are added."""
-        threads, start = self.faiss.omp_get_max_threads(), 0
-        self.faiss.omp_set_num_threads(1)
+        faiss: Any = import_module("faiss")
+        threads, start = faiss.omp_get_max_threads(), 0
+        faiss.omp_set_num_threads(1)
         try:
             for part in tiles(values, TILE):
                 units, self.norms[start : start + len(part)] = _units(single(part, shift))
                 self.index.add(units)
                 start += len(part)
         finally:
-            self.faiss.omp_set_num_threads(threads)
+            faiss.omp_set_num_threads(threads)
 
     def find(
         self, queries: Float[Array, "q d"], bank: Any, k: int, *, units: Int[Array, "q"] | None

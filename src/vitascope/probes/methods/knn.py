@@ -20,7 +20,7 @@ from vitascope.features.view import View
 from vitascope.probes.base import PredictionList, WorkloadSize
 from vitascope.probes.classification.aggregate_sweep import AggregateSweep
 from vitascope.probes.classification.base import Classification
-from vitascope.probes.classification.indexed_neighbors import require_faiss
+from vitascope.probes.classification.indexed_neighbors import check_index
 from vitascope.probes.classification.model_selection import Select, choose, selection_score, stratified_sample
 from vitascope.probes.classification.multilabel import target_array
 from vitascope.probes.classification.voting import (
@@ -87,7 +87,7 @@ class KNNProbe(Classification):
         if self.train.agg and not self.center:
             raise UserError(f"{self.name}: aggregation centers clip vectors, which center=false forbids; use knn/clip")
         if self.index:
-            require_faiss(self.index)
+            check_index(self.index)
         if self.similarity != "cosine":
             self._check_sets()
 
