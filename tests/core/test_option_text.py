@@ -152,12 +152,20 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Mask:
+    ratio: float = 0.5
+
+
+@dataclass(frozen=True)
 class Whole:
     low: int = 0
     high: int = 9
     part: Part = Part("alone")
     parts: tuple[Part, ...] = (Part("a"), Part("b"))
     shares: tuple[tuple[Part, float], ...] = ((Part("c"), 0.5),)
+    masks: tuple[Mask, ...] = (Mask(),)
+    pairs: tuple[tuple[Mask, float], ...] = ((Mask(), 0.5),)
+    several: tuple[Mask, ...] = (Mask(), Mask())
     kind: Any = None
 
     def __post_init__(self) -> None:
@@ -170,17 +178,24 @@ def test_fields_are_changed_by_path_and_all_at_once() -> None:
     new = changed(Whole(), {"part.size": "3", "parts.b.size": "4", "shares.c.size": "5", "shares.c.name": "d"}, "w")
     assert (new.part.size, [p.size for p in new.parts], new.shares) == (3, [1, 4], ((Part("d", 5), 0.5),))
     assert (changed(Whole(), {"low": "20", "high": "30"}, "w").low, changed(Whole(), {}, "w")) == (20, Whole())
+    new = changed(Whole(), {"masks.ratio": "0.9", "pairs.ratio": "0.8"}, "w")
+    assert (new.masks, new.pairs) == ((Mask(0.9),), ((Mask(0.8), 0.5),))
     assert changed(Whole(), {"part": "x", "part.size": "2"}, "w", {Part: Part}).part == Part("x", 2)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"lwo": "1"}, "w: lwo: Whole has no 'lwo'; did you mean 'low'?; it has low, high, part, parts, shares, kind"),
+        (
+            {"lwo": "1"},
+            "w: lwo: Whole has no 'lwo'; did you mean 'low'?; it has low, high, part, parts, shares, masks, pairs, several, kind",
+        ),
         ({"part.sise": "1"}, "w: part.sise: Part has no 'sise'; did you mean 'size'?; it has name, size"),
         ({"low.x": "1"}, "w: low.x: int has no 'x'; it has nothing to set"),
         ({"parts.aa.size": "1"}, "w: parts.aa: name one of a, b, and a field of it; did you mean 'a'?"),
         ({"parts.a": "1"}, "w: parts.a: name one of a, b, and a field of it; did you mean 'a'?"),
+        ({"masks.rato": "1"}, "w: masks.rato: Mask has no 'rato'; did you mean 'ratio'?; it has ratio"),
+        ({"several.ratio": "1"}, "w: several.ratio: none of them has a name"),
         ({"part": "1"}, "w: part holds part, which is not set as text; set it in Python"),
         ({"parts.b.size": "x"}, "w: parts.b.size = 'x' must be a whole number"),
         ({"low": "20"}, "low is above high"),

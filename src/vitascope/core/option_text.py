@@ -120,17 +120,22 @@ def _changed(item: Any, changes: Mapping[str, str], where: str, readers: Readers
 
 
 def _named_changed(values: tuple[Any, ...], changes: Mapping[str, str], where: str, readers: Readers) -> Any:
-    """The things that paths begin with among `values`, or among the first of pairs, changed."""
-    made = list(values)
-    things = {getattr(v[0] if isinstance(v, tuple) else v, "name", ""): i for i, v in enumerate(values)}
+    """The things that paths begin with among `values`, or among the first of pairs, changed; one alone needs no name."""
+    made = [v if isinstance(v, tuple) else (v,) for v in values]
+    things = {getattr(first, "name", ""): i for i, (first, *_) in enumerate(made)}
+    if list(things) == [""] and len(made) == 1:
+        made[0] = (_changed(made[0][0], changes, where, readers), *made[0][1:])
+        changes = {}
     for name, inner in _by_step(changes).items():
         if name not in things or "" in inner:
-            there = ", ".join(filter(None, things)) or "nothing with a name"
-            raise UserError(f"{where}{name}: name one of {there}, and a field of it{nearest(name, things)}")
-        old = values[things[name]]
-        new = _changed(old[0] if isinstance(old, tuple) else old, inner, f"{where}{name}.", readers)
-        made[things[name]] = (new, *old[1:]) if isinstance(old, tuple) else new
-    return tuple(made)
+            there = ", ".join(filter(None, things))
+            which = (
+                f"name one of {there}, and a field of it{nearest(name, things)}" if there else "none of them has a name"
+            )
+            raise UserError(f"{where}{name}: {which}")
+        first, *rest = made[things[name]]
+        made[things[name]] = (_changed(first, inner, f"{where}{name}.", readers), *rest)
+    return tuple(new if isinstance(old, tuple) else new[0] for new, old in zip(made, values, strict=True))
 
 
 def _by_step(changes: Mapping[str, str]) -> dict[str, dict[str, str]]:
