@@ -120,7 +120,7 @@ def _changed(item: Any, changes: Mapping[str, str], where: str, readers: Readers
 
 
 def _named_changed(values: tuple[Any, ...], changes: Mapping[str, str], where: str, readers: Readers) -> Any:
-    """The things that paths begin with among `values`, or among the first of pairs, changed; a single one needs none."""
+    """The things that paths begin with among `values`, or among the first of pairs, changed; one alone needs none."""
     made = [v if isinstance(v, tuple) else (v,) for v in values]
     things = {getattr(first, "name", ""): i for i, (first, *_) in enumerate(made)}
     if list(things) == [""] and len(made) == 1:
