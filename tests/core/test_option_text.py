@@ -188,11 +188,8 @@ def test_fields_are_changed_by_path_and_all_at_once() -> None:
     [
         (
             {"lwo": "1"},
-            (
-                {"lwo": "1"},
-                "w: lwo: Whole has no 'lwo'; did you mean 'low'?; it has low, high, part, parts, shares, masks, pairs, "
-                "several, kind",
-            ),
+            "w: lwo: Whole has no 'lwo'; did you mean 'low'?; it has low, high, part, parts, shares, masks, pairs, "
+            "several, kind",
         ),
         ({"part.sise": "1"}, "w: part.sise: Part has no 'sise'; did you mean 'size'?; it has name, size"),
         ({"low.x": "1"}, "w: low.x: int has no 'x'; it has nothing to set"),
