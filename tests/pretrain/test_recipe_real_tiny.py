@@ -27,7 +27,20 @@ def test_objectives_differ_in_their_targets_alone(tmp_path: Path) -> None:
     recipes = {name: made(name, data=str(tmp_path)) for name in RECIPES}
     mixture = recipes.pop("real_tiny_mixture")
     assert [r.targets for r in recipes.values()] == [(target,) for target in mixture.targets]
-    for field in ("shape", "frames", "size", "data", "masks", "batch", "steps", "optimizer", "lr", "warmup", "seed"):
+    for field in (
+        "shape",
+        "frames",
+        "size",
+        "data",
+        "masks",
+        "batch",
+        "steps",
+        "optimizer",
+        "lr",
+        "warmup",
+        "init",
+        "seed",
+    ):
         assert all(getattr(r, field) == getattr(mixture, field) for r in recipes.values()), field
     assert 1e6 < mixture.shape.params < 6e6
 
