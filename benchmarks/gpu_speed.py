@@ -16,6 +16,7 @@ import torch
 
 from gpu_rows import Report, Row, Size, aimed, at_most
 from vitascope.core.errors import UserError, first_line
+from vitascope.core.pixel_transform import Decoder
 
 ROOT = Path(__file__).resolve().parents[1]
 WORKERS = max(1, (os.cpu_count() or 2) - 1)
@@ -159,7 +160,8 @@ def _decoded_elsewhere(encoder: Any, dataset: Any, root: Path, options: Any, rep
     import pipeline as benchmark
     from vitascope.features.decoded_by import decoded_by
 
-    for decoder in ("torchcodec", "nvdec")[: 1 + (torch.device(options.device).type == "cuda")]:
+    decoders: list[Decoder] = ["torchcodec", "nvdec"]
+    for decoder in decoders if torch.device(options.device).type == "cuda" else decoders[:1]:
         try:
             other = decoded_by(encoder, decoder, options)
             rates = benchmark.halves(other, dataset, root / decoder, options)
