@@ -139,8 +139,8 @@ def nearest(
 ) -> Any:
     """Return the k nearest of what `find` proposes and `rerank` computes exactly, on arrays or tensors alike.
 
-    Queries for which too few candidates may have been kept are searched again with the next of `margins`, and in the
-    end without the copies of vectors, which are then added.
+    Queries for which too few candidates may have been kept are searched again with the next of `margins`, and before
+    the last of these without the copies of vectors, if there are some, which are then added.
     """
     size, dim = bank.values.shape
     count = min(k + margins[0], size)
@@ -153,10 +153,10 @@ def nearest(
     again = partial(
         nearest, queries[uncertain], units=None if units is None else units[uncertain], find=find, rerank=rerank
     )
-    if len(margins) > 1:
-        wider = again(bank, k, margins=margins[1:])
-    elif (copies := bank.copies()) is not None:
+    if len(margins) <= 2 and (copies := bank.copies()) is not None:
         wider = bank.with_copies(again(bank.without(copies), k), copies)
+    elif len(margins) > 1:
+        wider = again(bank, k, margins=margins[1:])
     else:
         return result
     result.similarities[uncertain], result.indices[uncertain] = wider
