@@ -20,8 +20,9 @@ from encoders.test_compiled import Small
 from helpers import blob, vitascope, write_video
 from vitascope.core.errors import MissingPackageError, UserError
 from vitascope.core.pixel_transform import Decoder, PixelTransform
-from vitascope.core.types import Clip
+from vitascope.core.types import Card, Clip
 from vitascope.datasets.builders.folder import build
+from vitascope.encoders.base import Tokens
 from vitascope.encoders.load import load
 from vitascope.features.decoded_by import decoded_by
 from vitascope.features.extract import ExtractionOptions, store_key
@@ -91,6 +92,19 @@ def test_the_encoder_given_keeps_its_card_and_its_weights() -> None:
     assert other.weight is encoder.weight
     assert other.card.pixels.decoder == "nvdec"
     assert decoded_by(encoder, "pyav", OPTIONS) is encoder
+
+
+def test_a_card_that_cannot_be_set_is_named() -> None:
+    class Fixed:
+        @property
+        def card(self) -> Card:
+            return Small().card
+
+        def __call__(self, clips: torch.Tensor) -> Tokens:
+            return Small()(clips)
+
+    with pytest.raises(UserError, match="lab/small0: decoder nvdec needs an encoder whose card can be set"):
+        decoded_by(Fixed(), "nvdec", ExtractionOptions(on="ray"))
 
 
 class Imitation:

@@ -6,6 +6,7 @@ import copy
 from dataclasses import replace
 from typing import Any
 
+from vitascope.core.errors import UserError
 from vitascope.core.pixel_transform import Decoder
 from vitascope.encoders.base import Encoder
 from vitascope.encoders.precomputed import Release
@@ -16,13 +17,18 @@ from vitascope.video import torchcodec_backend
 def decoded_by(encoder: Encoder, decoder: Decoder, options: ExtractionOptions) -> Encoder:
     """Return an encoder whose videos `decoder` decodes; published vectors stay as they are.
 
-    Raises UserError if this machine cannot run the decoder; on a cluster its nodes decode, so nothing is known.
+    Raises UserError if this machine cannot run the decoder (on a cluster its nodes decode, so nothing is known), or if
+    the card of the encoder cannot be set.
     """
     if decoder == "pyav" or isinstance(encoder, Release):
         return encoder
     if not options.on:
         torchcodec_backend.require(decoder)
-    other: Any = copy.copy(encoder)
-    other.card = replace(encoder.card, name=f"{encoder.card.name}+{decoder}", decoder=decoder)
-    decoded: Encoder = other
-    return decoded
+    decoded: Any = copy.copy(encoder)
+    try:
+        decoded.card = replace(encoder.card, name=f"{encoder.card.name}+{decoder}", decoder=decoder)
+    except AttributeError as error:  # frozen, or computed
+        raise UserError(
+            f"{encoder.card.name}: decoder {decoder} needs an encoder whose card can be set ({error})"
+        ) from error
+    return decoded  # type: ignore[no-any-return]
