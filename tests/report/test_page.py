@@ -455,16 +455,18 @@ def test_the_word_of_a_level_gives_way_to_a_marker() -> None:
     axis = plots.axis([Score(5.0, 4.0, 6.0), Score(90.0, 85.0, 95.0)], ranking.Chance(6.0, majority=True))
     line = 100 - axis.at(6.0)
 
-    def crowded(x: float, y: float) -> bool:
-        point = plots.Point(0, "", x, y, (x - 2, x + 2), (y - 2, y + 2), 0.0, left=False, tip="")
-        return plots.Scatter(axis, axis, 400, (point,)).crowded(6.0)
+    def end(*places: tuple[float, float, str, bool]) -> float:
+        points = tuple(
+            plots.Point(0, label, x, y, (x - 2, x + 2), (y - 2, y + 2), 0.0, left=left, tip="")
+            for x, y, label, left in places
+        )
+        return plots.Scatter(axis, axis, 400, points).word_end(6.0)
 
-    assert crowded(96, line)
-    assert crowded(96, line - 5)
-    assert crowded(87, line)
-    assert not crowded(80, line)
-    assert not crowded(96, line - 20)
-    assert not plots.Scatter(axis, axis, 400, ()).crowded(6.0)
+    assert end() == end((80, line, "", False)) == end((96, line - 20, "far above", True)) == 100
+    assert end((96, line, "", False)) == end((96, line - 5, "", False)) == 85
+    assert end((96, line, "to the left", True)) == end((75, line, "to the right", False)) == 70
+    assert end((96, line, "left", True), (4, line, "right", False)) == 70, "neither end"
+    assert end(*((x, line, "", False) for x in range(0, 101, 4))) == 100, "there is no free place"
 
 
 def test_every_table_has_the_chance_level(run: Path) -> None:

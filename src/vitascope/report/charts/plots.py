@@ -87,6 +87,12 @@ class Contour(NamedTuple):
     y2: float
 
 
+WORD_ENDS = (100.0, 85.0, 70.0, 55.0, 40.0, 25.0)
+"""Where the word of a level may end, percent from the left."""
+WORD_WIDTH, LABEL_WIDTH = 9.0, 18.0
+"""Generous widths of such a word and of the label of a marker, percent."""
+
+
 class Scatter(NamedTuple):
     """Scatter plot of motion against appearance."""
 
@@ -97,10 +103,17 @@ class Scatter(NamedTuple):
     trails: tuple[Trail, ...] = ()
     contours: tuple[Contour, ...] = ()
 
-    def crowded(self, level: float) -> bool:
-        """Whether a marker with its whiskers stands at the right end of the line at a level of motion."""
+    def word_end(self, level: float) -> float:
+        """Where the word at a level of motion ends, percent from the left: far to the right, beside markers and labels."""
         line = 100 - self.y.at(level)
-        return any(p.x_span[1] > 88 and p.y_span[0] < line + 2 and p.y_span[1] > line - 8 for p in self.points)
+        near = [p for p in self.points if p.y_span[0] < line + 2 and p.y_span[1] > line - 8]
+        label = [LABEL_WIDTH * bool(p.label) for p in near]
+        low = [min(p.x_span[0], p.x - width * p.left) for p, width in zip(near, label, strict=True)]
+        high = [max(p.x_span[1], p.x + width * (not p.left)) for p, width in zip(near, label, strict=True)]
+        free = (
+            end for end in WORD_ENDS if all(h < end - WORD_WIDTH or e > end for e, h in zip(low, high, strict=True))
+        )
+        return next(free, WORD_ENDS[0])
 
 
 class PlacedLabels(NamedTuple):
