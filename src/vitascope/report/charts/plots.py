@@ -104,7 +104,7 @@ class Scatter(NamedTuple):
     contours: tuple[Contour, ...] = ()
 
     def word_end(self, level: float) -> float:
-        """Where the word at a level of motion ends, percent from the left: far to the right, beside markers and labels."""
+        """Where the word at a level of motion ends, percent from the left: far right, beside markers and labels."""
         line = 100 - self.y.at(level)
         near = [p for p in self.points if p.y_span[0] < line + 2 and p.y_span[1] > line - 8]
         label = [LABEL_WIDTH * bool(p.label) for p in near]
