@@ -98,15 +98,16 @@ def test_the_state_of_a_video_is_asked_twice(server: Proxy, local: Path) -> None
     assert [method for method, _, _ in server.requests].count("HEAD") == 2
 
 
-def test_a_state_that_holds_no_more_is_found_out(server: Proxy) -> None:
-    url = "s3://bkt/exchanged.mp4"
-    upload(server, b"one" * 1000, "exchanged.mp4")
+@pytest.mark.parametrize("length", [5000, 3000, 1000])
+def test_a_state_that_holds_no_more_is_found_out(server: Proxy, length: int) -> None:
+    url, key = f"s3://bkt/exchanged{length}.mp4", f"exchanged{length}.mp4"
+    upload(server, b"a" * 3000, key)
     before = remote.state(url)
-    upload(server, b"other" * 1000, "exchanged.mp4")
+    upload(server, b"b" * length, key)
     assert remote.state(url) == before
     with content.local_copy(url) as copy:
-        assert Path(copy).read_bytes() == b"other" * 1000
-    assert remote.state(url).size == 5000
+        assert Path(copy).read_bytes() == b"b" * length
+    assert remote.state(url).size == length
 
 
 @pytest.mark.parametrize("fault", ["503", "cut", "slow"])

@@ -126,7 +126,9 @@ class Imitation:
 
     def _frame(self, i: int) -> SimpleNamespace:
         if i >= self.failing.get("end", len(self.frames)):
-            raise RuntimeError("decodeAVFrame, /build/src/Decoder.cpp:14, Could not push packet, in: here")
+            raise RuntimeError(
+                self.failing.get("why", "decode, /build/src/Decoder.cpp:14, Could not push packet, in: here")
+            )
         self.given.append(i)
         late = self.failing.get("late", 0.0)
         return SimpleNamespace(data=torch.from_numpy(self.frames[i]), pts_seconds=i / 10 + late)
@@ -189,3 +191,14 @@ def test_what_torchcodec_does_not_decode_pyav_does(
     by_pyav = slice(2 if "end" in failing else 0, None)
     assert np.array_equal(pixels[by_pyav], expected[by_pyav])
     assert np.abs(pixels.astype(float) - expected).mean() < 1.5
+
+
+def test_what_ails_a_gpu_is_no_fault_of_the_video(videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is decoded otherwise and kept under the name of the GPU."""
+    package = Imitation(videos / "1.mp4", end=0, why="CUDA out of memory. Tried to allocate 2 GiB")
+    monkeypatch.setattr(torchcodec_backend, "import_module", lambda name: package)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    video, clips = inspect(videos / "1.mp4"), [Clip((0.0,), (0.0, 1.2))]
+    with pytest.raises(MemoryError, match="CUDA out of memory"):
+        list(decode(video, clips, 32, PixelTransform(decoder="nvdec")))
+    assert len(list(decode(video, clips, 32, PixelTransform(decoder="torchcodec")))) == 1

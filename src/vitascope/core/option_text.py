@@ -120,22 +120,25 @@ def _changed(item: Any, changes: Mapping[str, str], where: str, readers: Readers
 
 
 def _named_changed(values: tuple[Any, ...], changes: Mapping[str, str], where: str, readers: Readers) -> Any:
-    """The things that paths begin with among `values`, or among the first of pairs, changed; one alone needs none."""
-    made = [v if isinstance(v, tuple) else (v,) for v in values]
-    things = {getattr(first, "name", ""): i for i, (first, *_) in enumerate(made)}
-    if list(things) == [""] and len(made) == 1:
-        made[0] = (_changed(made[0][0], changes, where, readers), *made[0][1:])
-        changes = {}
-    for name, inner in _by_step(changes).items():
-        if name not in things or "" in inner:
-            there = ", ".join(filter(None, things))
-            which = (
-                f"name one of {there}, and a field of it{nearest(name, things)}" if there else "none of them has a name"
-            )
-            raise UserError(f"{where}{name}: {which}")
-        first, *rest = made[things[name]]
-        made[things[name]] = (_changed(first, inner, f"{where}{name}.", readers), *rest)
-    return tuple(new if isinstance(old, tuple) else new[0] for new, old in zip(made, values, strict=True))
+    """The things that paths begin with among `values`, or among the first of pairs, changed.
+
+    A single one without a name is meant by every path.
+    """
+    made = [v[0] if isinstance(v, tuple) else v for v in values]
+    things = {getattr(thing, "name", ""): i for i, thing in enumerate(made)}
+    if len(made) == 1 and "" in things:
+        made = [_changed(made[0], changes, where, readers)]
+    else:
+        for name, inner in _by_step(changes).items():
+            if name not in things or "" in inner:
+                there = ", ".join(filter(None, things))
+                raise UserError(f"{where}{name}: " + _which(there, nearest(name, things)))
+            made[things[name]] = _changed(made[things[name]], inner, f"{where}{name}.", readers)
+    return tuple((new, *old[1:]) if isinstance(old, tuple) else new for new, old in zip(made, values, strict=True))
+
+
+def _which(there: str, match: str) -> str:
+    return f"name one of {there}, and a field of it{match}" if there else "none of them has a name"
 
 
 def _by_step(changes: Mapping[str, str]) -> dict[str, dict[str, str]]:

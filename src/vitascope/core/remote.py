@@ -170,15 +170,25 @@ def chunks(url: str, start: int, end: int) -> Iterator[bytes]:
 def download(url: str, path: Path) -> None:
     """Write an object to `path`, all of it or RemoteError; by ranges where the server allows them."""
     for again in (False, True, True):  # a state that does not hold any more is found out afterwards
-        before = state(url, fresh=again)
-        if before.ranges and before.size >= 0:
-            with open(path, "wb") as file:
-                file.writelines(chunks(url, 0, before.size))
-        else:
-            repeated(url, lambda now=before: _stream(url, path, now.size))  # type: ignore[misc]
+        before, failure = state(url, fresh=again), None
+        try:
+            _fetch(url, path, before)
+        except RemoteError as error:
+            failure = error
         if state(url, fresh=True).version == before.version:
+            if failure:
+                raise failure
             return
     raise RemoteError(errno.ECONNRESET, f"{url}: changed while it was read, three times; run this again")
+
+
+def _fetch(url: str, path: Path, found: RemoteState) -> None:
+    """Write an object in that state to `path`; RemoteError if it is of another size, or cannot be read."""
+    if found.ranges and found.size >= 0:
+        with open(path, "wb") as file:
+            file.writelines(chunks(url, 0, found.size))
+    else:
+        repeated(url, lambda: _stream(url, path, found.size))
 
 
 def _stream(url: str, path: Path, size: int) -> None:

@@ -75,7 +75,12 @@ def _belongs(job: DecodeJob, group: Group[DecodeJob]) -> bool:
 
 
 def decode_together(jobs: Sequence[DecodeJob]) -> list[Iterator[tuple[Message, Pixels | None]]]:
-    """Return the messages of each of several jobs of one file, to be read in this order; see `decode_example`."""
+    """Return the messages of each of several jobs of one file, to be read in this order; see `decode_example`.
+
+    Only PyAV walks through a file for several of them.
+    """
+    if any(job.card.decoder != "pyav" for job in jobs):
+        return [decode_example(job) for job in jobs]
     shared = _SharedWalk(jobs)
     return [decode_example(job, partial(shared.clips, number)) for number, job in enumerate(jobs)]
 
@@ -104,8 +109,6 @@ class _SharedWalk:
             yield from islice(decode_alone(file, plan, card, warnings), done, None)
 
     def _walked(self, number: int, file: FileIdentity, plan: ClipPlan) -> Iterator[tuple[int, Pixels]]:
-        if self.jobs[number].card.decoder != "pyav":
-            raise DisturbedError
         if not self.plans:
             self._begin(number, file, plan)
         planned = self.plans.get(number)

@@ -52,7 +52,8 @@ def frames(video: Video, wanted: list[int], warnings: list[str], *, gpu: bool = 
     """Yield `(i, frame)` for each index in `wanted`, already turned for display.
 
     Of several GPUs, processes take turns. What a GPU does not decode, the processor does, which is appended to
-    `warnings`. Raises RefusedError where TorchCodec cannot go on, MissingPackageError if it is not installed.
+    `warnings`. Raises RefusedError where TorchCodec cannot go on, MissingPackageError if it is not installed, and
+    MemoryError for what ails a GPU, which says nothing about the video: it is tried again.
     """
     decoders = _package("nvdec" if gpu else "torchcodec")
     with local_copy(video.path) as local:
@@ -89,6 +90,8 @@ def _frames(
         if gpu and (index.orientation != STORED or decoder.cpu_fallback):
             warnings.append("decoded by the processor: the GPU does not decode this video")
     except (RuntimeError, ValueError, IndexError) as error:
+        if gpu and "CUDA" in str(error):
+            raise MemoryError(first_line(error)) from error
         raise RefusedError(f"TorchCodec: {re.sub(PLACE, '', first_line(error))}") from None
 
 

@@ -56,8 +56,11 @@ def equal_vectors(
         unit = [0] * len(rows) if units is None else units[rows].tolist()
         for row, vector, own in zip(rows.tolist(), read(rows) + np.float32(0), unit, strict=True):  # + 0: no minus zero
             first[row] = seen.setdefault((blake2b(vector.tobytes(), digest_size=16).digest(), own), row)
+    again = first != np.arange(len(first))
+    if not again.any():
+        return None
     order = np.argsort(first, kind="stable")
-    return Copies(again, order, first[order]) if (again := first != np.arange(len(first))).any() else None
+    return Copies(again, order, first[order])
 
 
 def with_copies(

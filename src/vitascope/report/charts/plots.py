@@ -107,13 +107,15 @@ class Scatter(NamedTuple):
         """Where the word at a level of motion ends, percent from the left: far right, beside markers and labels."""
         line = 100 - self.y.at(level)
         near = [p for p in self.points if p.y_span[0] < line + 2 and p.y_span[1] > line - 8]
-        label = [LABEL_WIDTH * bool(p.label) for p in near]
-        low = [min(p.x_span[0], p.x - width * p.left) for p, width in zip(near, label, strict=True)]
-        high = [max(p.x_span[1], p.x + width * (not p.left)) for p, width in zip(near, label, strict=True)]
-        free = (
-            end for end in WORD_ENDS if all(h < end - WORD_WIDTH or e > end for e, h in zip(low, high, strict=True))
-        )
+        taken = [_extent(p) for p in near]
+        free = (end for end in WORD_ENDS if all(high < end - WORD_WIDTH or low > end for low, high in taken))
         return next(free, WORD_ENDS[0])
+
+
+def _extent(point: Point) -> tuple[float, float]:
+    """From where to where a marker reaches with its whiskers and its label, percent from the left."""
+    end = point.x + LABEL_WIDTH * bool(point.label) * (-1 if point.left else 1)
+    return min(point.x_span[0], end), max(point.x_span[1], end)
 
 
 class PlacedLabels(NamedTuple):
