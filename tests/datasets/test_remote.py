@@ -33,6 +33,7 @@ from vitascope.video import inspect
 @pytest.fixture(scope="module")
 def server() -> Iterator[Proxy]:
     with s3_server.proxied() as proxy:
+        assert s3_server.put(proxy.behind, "/bkt") == 200
         yield proxy
 
 
@@ -40,7 +41,6 @@ def server() -> Iterator[Proxy]:
 def local(server: Proxy, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of videos on disk, with the same as `s3://bkt/vids`."""
     root = tmp_path_factory.mktemp("local") / "vids"
-    assert s3_server.put(server.behind, "/bkt") == 200
     for c, name in enumerate(("right", "down", "left")):
         for i in range(3):
             write_video(root / name / f"{i}.mp4", blob(c * np.pi / 2, i))
