@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vitascope.core.errors import UserError
 from vitascope.core.types import Dataset, Example
 from vitascope.datasets.builders.folder import build
 from vitascope.datasets.splits import check_labels, limit_examples, make_folds
@@ -179,6 +180,14 @@ def test_a_limit_is_kept_and_leaves_every_test_label_trained(count: int, split: 
     assert cut.digest != whole.digest or count >= 120
     for fold in cut.folds:
         assert {labels[int(i)] for i in fold.test} <= {labels[int(i)] for i in fold.train}
+
+
+def test_a_mistyped_path_names_the_folder_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "actions").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for typed, meant in ((tmp_path / "action", "actions"), ("action", "epic/action"), ("actoins", "actions")):
+        with pytest.raises(UserError, match=f"no such folder; did you mean '{meant}'"):
+            build(str(typed), names=["epic/action", "k400"])
 
 
 def test_groups_are_dealt_again_where_a_class_would_not_be_trained() -> None:

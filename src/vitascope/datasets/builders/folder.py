@@ -178,9 +178,10 @@ def _spelled(root: Path) -> Path:
 
 
 def _nearest_name(root: Path, names: Iterable[str]) -> str:
-    """A hint at the dataset or the sibling folder with the most similar name."""
+    """A hint at the dataset or the sibling folder with the most similar name; siblings first for a path with a slash."""
     siblings = [p.name for p in root.parent.iterdir() if p.is_dir()] if root.parent.is_dir() else []
-    return nearest(str(root), names) or nearest(root.name, siblings)
+    beside = nearest(root.name, siblings)
+    return (beside if root.parent != Path() else "") or nearest(str(root), names) or beside
 
 
 def _class_folders(root: Path) -> VideoList:
