@@ -185,7 +185,8 @@ def test_a_limit_is_kept_and_leaves_every_test_label_trained(count: int, split: 
 def test_a_mistyped_path_names_the_folder_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "actions").mkdir()
     monkeypatch.chdir(tmp_path)
-    for typed, meant in ((tmp_path / "action", "actions"), ("action", "epic/action"), ("actoins", "actions")):
+    places = ((tmp_path / "action", "actions"), ("action", "actions"), ("epic/actoin", "epic/action"), ("k40", "k400"))
+    for typed, meant in places:
         with pytest.raises(UserError, match=f"no such folder; did you mean '{meant}'"):
             build(str(typed), names=["epic/action", "k400"])
 

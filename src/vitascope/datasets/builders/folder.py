@@ -178,10 +178,9 @@ def _spelled(root: Path) -> Path:
 
 
 def _nearest_name(root: Path, names: Iterable[str]) -> str:
-    """A hint at the dataset or the sibling folder with the most similar name; siblings first for a path with a slash."""
+    """A hint at the dataset or the sibling folder with the most similar name."""
     siblings = [p.name for p in root.parent.iterdir() if p.is_dir()] if root.parent.is_dir() else []
-    beside = nearest(root.name, siblings)
-    return (beside if root.parent != Path() else "") or nearest(str(root), names) or beside
+    return nearest(root.name if siblings else str(root), [*siblings, *names])
 
 
 def _class_folders(root: Path) -> VideoList:
