@@ -1,6 +1,7 @@
 """What a step minimizes, target by target, against arithmetic by hand; how its parts add up; what a recipe refuses."""
 
 import copy
+import math
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import torch.nn.functional as F
 
 from pretraining import SHAPE, Blobs, everything, recipe
 from vitascope.core.device import generator
-from vitascope.pretrain import export, optim
+from vitascope.pretrain import export, optim, target_gradients
 from vitascope.pretrain.masking import Attended, DualMask, Masked, RunningCell, Steps, Tube, Whole
 from vitascope.pretrain.model import Student, gather_tokens
 from vitascope.pretrain.objective import Objective, draw_masks, target_similarity
@@ -36,6 +37,10 @@ def batch(made: Recipe, source: Blobs = Blobs(), seed: int = 3) -> optim.StepBat
     return optim.StepBatch(clips.pixels, clips.labels, masks)
 
 
+def backward(model: Objective, made: Recipe, given: optim.StepBatch) -> dict[str, torch.Tensor]:
+    return optim.backward(model, made, given, made.target_weights_at(0))
+
+
 def gradients(model: Objective) -> dict[str, torch.Tensor]:
     return {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
 
@@ -46,7 +51,7 @@ def test_a_batch_in_parts_has_the_losses_and_gradients_of_one(still: bool) -> No
     for parts in (1, 2, 4):
         made = everything(accumulate=parts)
         model = objective(made)
-        losses = optim.backward(model, made, batch(made, Blobs(still=still)))
+        losses = backward(model, made, batch(made, Blobs(still=still)))
         results.append((losses, gradients(model)))
     for losses, grads in results[1:]:
         assert losses.keys() == results[0][0].keys()
@@ -60,16 +65,16 @@ def test_a_batch_in_parts_has_the_losses_and_gradients_of_one(still: bool) -> No
 def test_losses_are_named_unweighted_and_summed_by_weight() -> None:
     made = recipe()
     model, given = objective(made), batch(made)
-    losses = optim.backward(model, made, given)
+    losses = backward(model, made, given)
     assert list(losses) == ["pixels", "hog differences", "latent"]
     other = recipe(targets=tuple(t if t.name == "pixels" else _weighted(t, 1e-9) for t in made.targets))
     alone = objective(other)
-    assert optim.backward(alone, other, given) == losses
+    assert backward(alone, other, given) == losses
     one = recipe(targets=made.targets[:1])
     single = objective(one)
     single.student.load_state_dict(model.student.state_dict())
     single.decoders["pixels"].load_state_dict(model.decoders["pixels"].state_dict())
-    optim.backward(single, one, given)
+    backward(single, one, given)
     for name, grad in gradients(single).items():
         torch.testing.assert_close(gradients(alone)[name], grad, atol=1e-6, rtol=1e-3)
 
@@ -178,7 +183,7 @@ def test_the_slow_copy_says_the_mean_of_its_last_blocks_centered() -> None:
 def test_centered_targets_need_two_clips() -> None:
     made = recipe(targets=(Latent(width=16, depth=1, centered=True),), accumulate=8)
     with pytest.raises(ValueError, match="use a larger batch or fewer parts"):
-        optim.backward(objective(made), made, batch(made))
+        backward(objective(made), made, batch(made))
 
 
 def test_last_blocks_are_limited_by_depth() -> None:
@@ -244,7 +249,7 @@ def test_distances(distance: Any) -> None:
 def test_predicting_hidden_tokens_needs_a_mask_that_hides_some() -> None:
     made = recipe(masks=(Whole(),))
     with pytest.raises(ValueError) as error:
-        optim.backward(objective(made), made, batch(made))
+        backward(objective(made), made, batch(made))
     assert "target pixels predicts hidden tokens, but the mask hides none" in str(error.value)
 
 
@@ -294,6 +299,26 @@ def test_matrices_decay_and_the_rest_does_not() -> None:
         matrix = old.ndim > 1 and not name.endswith(".mask")
         expected = old * (1 - 1e-4 * 0.5) if matrix else old
         torch.testing.assert_close(model.get_parameter(name), expected, atol=1e-8, rtol=0)
+
+
+def test_weights_of_targets_go_along_a_cosine_and_scale_their_gradients() -> None:
+    fading = (Pixels(weight=2.0, final_weight=0.5), Hog(weight=0.3))
+    made = recipe(steps=9, targets=fading, precision="float32")
+    weights = [made.target_weights_at(step) for step in range(9)]
+    assert [w["hog"] for w in weights] == [0.3] * 9
+    expected = [0.5 + 1.5 * (1 + math.cos(math.pi * n / 9)) / 2 for n in range(1, 10)]
+    assert [w["pixels"] for w in weights] == pytest.approx(expected)
+
+    model, masked = objective(made), batch(made)
+    separate = target_gradients.measure(model, model, made, masked, dict.fromkeys(weights[4], 1.0))
+    weighted = target_gradients.measure(model, model, made, masked, weights[4])
+    for name, weight in weights[4].items():
+        assert weighted.norms[name] == pytest.approx(weight * separate.norms[name], rel=1e-5)
+    optim.backward(model, made, masked, weights[4])
+    total = math.hypot(*(float(p.grad.norm()) for p in model.student.trunk.parameters() if p.grad is not None))
+    (cosine,) = weighted.cosines.values()
+    one, other = weighted.norms.values()
+    assert total == pytest.approx(math.sqrt(one**2 + other**2 + 2 * cosine * one * other), rel=1e-5)
 
 
 def test_schedules_rise_linearly_and_fall_along_a_cosine() -> None:

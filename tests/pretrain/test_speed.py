@@ -79,7 +79,7 @@ def test_gradients_of_the_targets_add_up_to_that_of_their_sum() -> None:
     objective = objective_of(made)
     grid = objective.student.grid(4, made.size)
     batch = cost_estimate._noise_batch(made, 4, grid, torch.device("cpu"), None, frames=4)
-    norms, cosines = target_gradients.measure(objective, objective, made, batch)
+    norms, cosines = target_gradients.measure(objective, objective, made, batch, made.target_weights_at(0))
     assert list(cosines) == [f"{a}, {b}" for a, b in combinations(norms, 2)]
     squares = sum(norm**2 for norm in norms.values())
     squares += sum(2 * cosines[f"{a}, {b}"] * norms[a] * norms[b] for a, b in combinations(norms, 2))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeAlias
 
@@ -14,7 +14,6 @@ from vitascope.pretrain.distributed import gradient_sync
 from vitascope.pretrain.masking import Masked
 from vitascope.pretrain.objective import Losses, Objective
 from vitascope.pretrain.recipe import Recipe
-from vitascope.pretrain.targets.targets import Target
 
 Optimizers: TypeAlias = list[torch.optim.Optimizer]
 
@@ -38,11 +37,12 @@ class StepBatch(NamedTuple):
 
 
 def backward(
-    model: nn.Module, recipe: Recipe, batch: StepBatch, *, measure: bool = False, targets: Sequence[Target] = ()
+    model: nn.Module, recipe: Recipe, batch: StepBatch, weights: Mapping[str, float], *, measure: bool = False
 ) -> Losses:
     """Accumulate the gradients of a batch over `recipe.accumulate` parts; returns its unweighted losses by target.
 
-    `measure` is passed to `Objective.forward` for every part; gradients are those of `targets`, by default of all.
+    Gradients are those of the targets that have one of the `weights`; `measure` is passed to `Objective.forward` for
+    every part.
     """
     sums: Losses = {}
     count = recipe.accumulate
@@ -50,7 +50,7 @@ def backward(
         with gradient_sync(model, number == count):
             with autocast(recipe, batch.pixels.device):
                 losses: Losses = model(part.pixels, part.labels, part.masks, keys=part.keys, measure=measure)
-                loss = torch.stack([t.weight * losses[t.name] for t in targets or recipe.targets]).sum() / count
+                loss = torch.stack([weight * losses[name] for name, weight in weights.items()]).sum() / count
             loss.backward()
         for name, value in losses.items():
             sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach() / count

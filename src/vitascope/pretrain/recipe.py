@@ -136,6 +136,13 @@ class Recipe:
         wanted = self.decay_steps or max(round(self.steps / 10), 1)
         return {"constant": 0, "wsd": min(wanted, most), "cooldown": most}[self.schedule]
 
+    def target_weights_at(self, step: int) -> dict[str, float]:
+        """Weight of each target's loss in step number `step`, counted from 0."""
+        return {
+            t.name: t.weight if t.final_weight is None else cosine(step + 1, self.steps, 0, t.weight, t.final_weight)
+            for t in self.targets
+        }
+
     def weight_decay_at(self, step: int) -> float:
         """Weight decay of step number `step`, counted from 0."""
         if self.final_weight_decay is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import combinations
 from typing import NamedTuple
 
@@ -22,26 +23,28 @@ class TargetGradients(NamedTuple):
     cosines: dict[str, float]
 
 
-def measure(model: nn.Module, objective: Objective, recipe: Recipe, batch: optim.StepBatch) -> TargetGradients:
+def measure(
+    model: nn.Module, objective: Objective, recipe: Recipe, batch: optim.StepBatch, weights: Mapping[str, float]
+) -> TargetGradients:
     """Compute the gradient of each weighted loss of a batch on the trunk, which all targets share.
 
     Costs a forward and a backward pass per target, with those of the teachers; gradients are cleared. `model` is the
     wrapped `objective`; a collective of all processes, which return the same.
     """
     trunk = [p for p in objective.student.trunk.parameters() if p.requires_grad]
-    rows = [_gradients(model, recipe, batch, trunk, number) for number in range(len(recipe.targets))]
+    rows = [_gradients(model, recipe, batch, trunk, {name: weight}) for name, weight in weights.items()]
     objective.take_target_means()
     products = torch.stack([torch.stack([_product(a, b) for b in rows]) for a in rows])
     if isinstance(trunk[0], DTensor):
         dist.all_reduce(products)
-    return _summary([t.name for t in recipe.targets], products)
+    return _summary(list(weights), products)
 
 
 def _gradients(
-    model: nn.Module, recipe: Recipe, batch: optim.StepBatch, trunk: list[nn.Parameter], number: int
+    model: nn.Module, recipe: Recipe, batch: optim.StepBatch, trunk: list[nn.Parameter], weights: dict[str, float]
 ) -> list[Tensor]:
     """The gradient of one target, averaged over processes; of a sharded model, this process's part."""
-    optim.backward(model, recipe, batch, targets=recipe.targets[number : number + 1])
+    optim.backward(model, recipe, batch, weights)
     gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in trunk]
     model.zero_grad(set_to_none=True)
     return [g.to_local() if isinstance(g, DTensor) else g for g in gradients]

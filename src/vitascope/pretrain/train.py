@@ -190,6 +190,7 @@ def _pretrain(recipe: Recipe, run: Path, config: TrainConfig, *, device: torch.d
             masks = draw_masks(mask_rules, grid, mask_rng, count=recipe.batch, rows=rows, saliency=saliency)
             masks = [Masked(*(to_device(part, device) for part in mask)) for mask in masks]
             batch = optim.StepBatch(pixels, labels, masks, keys)
+            target_weights = recipe.target_weights_at(step)
 
             if frames not in flops:
                 with speed.paused():
@@ -197,11 +198,11 @@ def _pretrain(recipe: Recipe, run: Path, config: TrainConfig, *, device: torch.d
             if gradients_every and (step + 1) % gradients_every == 0:
                 history.read()
                 with speed.paused():
-                    gradients = target_gradients.measure(model, objective, recipe, batch)
+                    gradients = target_gradients.measure(model, objective, recipe, batch, target_weights)
                     if log_writer:
                         log_writer.gradients(step + 1, clips_consumed=clips_consumed, **gradients._asdict())
             lr = optim.apply_schedule(optimizers, recipe, step)
-            losses = optim.backward(model, recipe, batch, measure=bool(probing_due))
+            losses = optim.backward(model, recipe, batch, target_weights, measure=bool(probing_due))
             norm = nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_grad_norm or math.inf)
             values = torch.cat([ranks.mean(losses, objective.take_target_means()), distributed.full_value(norm)])
             optim.step_optimizers(optimizers, skip=~history.sound(values))
@@ -229,7 +230,7 @@ def _pretrain(recipe: Recipe, run: Path, config: TrainConfig, *, device: torch.d
                         step,
                         clips_consumed=clips_consumed,
                         losses=means.losses,
-                        loss=sum(t.weight * means.losses[t.name] for t in recipe.targets),
+                        loss=sum(weight * means.losses[name] for name, weight in target_weights.items()),
                         by_source=means.by_source if len(recipe.data) > 1 else {},
                         broken=len(broken),
                         skipped=history.skipped,

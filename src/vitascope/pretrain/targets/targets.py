@@ -74,7 +74,9 @@ class Target(ABC):
     name: str
     """Name of the target in logs and in option paths."""
     weight: Annotated[float, POSITIVE] = 1.0
-    """Weight of its loss in the total loss."""
+    """Weight of its loss in the total loss, at the first step."""
+    final_weight: Annotated[float, NOT_NEGATIVE] | None = field(default=None, metadata=LATER)
+    """Weight at the last step, reached along a cosine; none: constant."""
     on: Where = "hidden"
     """Tokens at which it is predicted: "hidden", "seen" (the visible ones) or "all"."""
     depth: Annotated[int, NOT_NEGATIVE] = 2
