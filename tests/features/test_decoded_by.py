@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -65,22 +66,44 @@ def stored(cache: Path, videos: Path, decoder: Decoder) -> np.ndarray:
     return np.asarray(store.read([e.id for e in dataset.examples]).values, np.float32)
 
 
-def test_vectors_of_another_decoder_are_stored_apart_and_close(tmp_path: Path, videos: Path) -> None:
+def stand_in(tmp_path: Path) -> dict[str, str]:
+    """Environment of a command that finds a TorchCodec and has a cache of its own."""
     (tmp_path / "other" / "torchcodec").mkdir(parents=True)
     (tmp_path / "other" / "torchcodec" / "__init__.py").touch()
     (tmp_path / "other" / "torchcodec" / "decoders.py").write_text(STAND_IN)
     paths = os.pathsep.join([str(tmp_path / "other"), *sys.path])
-    command = [sys.executable, "-m", "vitascope", "embed", str(videos), "-m", "pixels/thumbnail", "--workers", "1"]
-    environment = {**os.environ, "PYTHONPATH": paths, "VITASCOPE_CACHE": str(tmp_path / "cache")}
+    return {**os.environ, "PYTHONPATH": paths, "VITASCOPE_CACHE": str(tmp_path / "cache")}
+
+
+def run(environment: dict[str, str], *words: object) -> str:
+    command = [sys.executable, "-m", "vitascope", *map(str, words)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_vectors_of_another_decoder_are_stored_apart_and_close(tmp_path: Path, videos: Path) -> None:
+    environment = stand_in(tmp_path)
     for decoder in ("torchcodec", "pyav"):
-        done = subprocess.run(
-            [*command, "--decoder", decoder], env=environment, capture_output=True, text=True, check=True
-        )
-        assert "3 examples, 3 clips newly embedded" in done.stdout
+        words = ("embed", videos, "-m", "pixels/thumbnail", "--workers", 1, "--decoder", decoder)
+        assert "3 examples, 3 clips newly embedded" in run(environment, *words)
     theirs, ours = (stored(tmp_path / "cache", videos, decoder) for decoder in ("torchcodec", "pyav"))
     assert theirs.shape == ours.shape
     assert np.abs(theirs - ours).max() < 0.05
     assert len({*map(bytes, ours)}) == 3
+
+
+def test_map_checkup_and_export_take_the_vectors_of_another_decoder(tmp_path: Path, videos: Path) -> None:
+    for i in range(3, 9):
+        write_video(videos / f"{i}.mp4", blob(i, i))
+    environment, how = stand_in(tmp_path), ("-m", "pixels/thumbnail", "--decoder", "torchcodec")
+    drawn = run(environment, "map", videos, *how, "--method", "pca", "--workers", 1, "-q", "-o", tmp_path / "map")
+    assert "pixels/thumbnail+torchcodec" in drawn
+    looked = json.loads(run(environment, "checkup", videos, *how, "--workers", 1, "-q", "--json"))
+    assert [e["encoder"] for e in looked["encoders"]] == ["pixels/thumbnail+torchcodec"]
+    run(environment, "export", videos, *how, "--to", "npy", "-o", tmp_path / "vectors")
+    written = np.stack([np.load(tmp_path / "vectors" / f"{i}.mp4.npy")[0] for i in range(9)])
+    assert (written == stored(tmp_path / "cache", videos, "torchcodec")).all()
 
 
 def test_the_encoder_given_keeps_its_card_and_its_weights() -> None:

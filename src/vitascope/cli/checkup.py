@@ -30,6 +30,8 @@ def checkup(
     workers: options.Workers = 0,
     batch: options.Batch = 8,
     device: options.Device = "",
+    compiled: options.Compile = "off",
+    decoder: options.Decoder = "pyav",
     timeout: options.Timeout = 60.0,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -50,7 +52,7 @@ def checkup(
     if output:
         options.folder(output.parent, "-o")
     extraction = options.extraction_options(workers, batch, device, timeout, quiet=quiet)
-    more = {"data_root": data_root, "most": videos, "options": extraction}
+    more = {"data_root": data_root, "most": videos, "options": extraction, **options.how_run(compiled, decoder)}
     found = checkups.checkup(data, list(dict.fromkeys(models)), root=store or cache(), **more)
     if output:
         from vitascope.report import checkup_page

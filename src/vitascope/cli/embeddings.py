@@ -82,16 +82,13 @@ def embed(
 def _embed_all(dataset: Any, models: Sequence[str], view: Any, layers: str, where: tuple[Path, Any, Any]) -> None:
     """Embed a dataset by all encoders, and print what was done; the damaged store of one does not stop the others."""
     from vitascope.core.origins import origin
-    from vitascope.encoders.load import load
     from vitascope.features import extract
-    from vitascope.features.compiling import as_compiled
-    from vitascope.features.decoded_by import decoded_by
     from vitascope.features.layers import layer_views
+    from vitascope.features.open_encoder import open_encoder
     from vitascope.features.store import Store
 
     root, extraction, how = where
-    plain = (decoded_by(load(m, extraction.device), how["decoder"], extraction) for m in models)
-    encoders = [as_compiled(encoder, how["compile"], extraction) for encoder in plain]
+    encoders = [open_encoder(m, extraction, **how) for m in models]
     asked = [(e, [view, *layer_views(view, layers, e)]) for e in encoders]
     outcomes = extract.embed_together(asked, dataset, root=root, options=extraction)
     failed = [str(outcome) for outcome in outcomes if isinstance(outcome, UserError)]

@@ -70,6 +70,8 @@ def map_(
     workers: options.Workers = 0,
     batch: options.Batch = 8,
     device: options.Device = "",
+    compiled: options.Compile = "off",
+    decoder: options.Decoder = "pyav",
     timeout: options.Timeout = 60.0,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -98,6 +100,7 @@ def map_(
         thumbnails=thumbnails,
         store=store or cache(),
         options=options.extraction_options(workers, batch, device, timeout, quiet=quiet),
+        **options.how_run(compiled, decoder),
     )
     options.folder(output, "-o")
     dataset = open_dataset(data, data_root, labeled=False)

@@ -163,6 +163,10 @@ def export(
     view: options.View = "uniform",
     data_root: options.DataRoot = None,
     store: options.StoreAt = None,
+    compiled: Annotated[
+        str, typer.Option("--compile", help="always: embeddings of the encoder compiled by torch; off: as it is")
+    ] = "off",
+    decoder: options.Decoder = "pyav",
     ema: Annotated[
         str,
         typer.Option(
@@ -185,7 +189,7 @@ def export(
     if ema:
         raise UserError(f"export {data}: --ema is for a pretraining run, which this is not; name its folder")
     from vitascope.core.files import cache
-    from vitascope.encoders.card_of import card_of
+    from vitascope.encoders.card_of import card_of, variant_of
     from vitascope.features import export as exports
     from vitascope.features.extraction_options import store_key
     from vitascope.features.store import Store
@@ -196,8 +200,10 @@ def export(
     if missing or output is None:
         raise UserError(f"export {data}: not a pretraining run; to export embeddings, add {', '.join(missing)}")
     layout = options.choice(to, "--to", tuple(exports.LAYOUTS))
-    dataset = options.open_videos(data, data_root)
-    key = store_key(dataset, card_of(model), View(parse(view)))
+    how = options.how_run(options.choice(compiled, "--compile", ("off", "always")), decoder)
+    dataset = options.open_videos(data, data_root, labeled=False)
+    card = variant_of(card_of(model), compiled=how["compile"] == "always", decoder=how["decoder"])
+    key = store_key(dataset, card, View(parse(view)))
     count = exports.export(Store(store or cache(), key), dataset, output, layout=layout)
     print(f"{count} examples written to {output}")
 

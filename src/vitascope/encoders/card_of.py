@@ -1,7 +1,10 @@
-"""The card of an encoder by its name, for commands that need no network."""
+"""The card of an encoder by its name, for commands that need no network, and those of other ways to run it."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from vitascope.core.pixel_transform import Decoder
 from vitascope.core.types import Card
 from vitascope.encoders.catalog import ENCODERS
 
@@ -21,3 +24,9 @@ def card_of(name: str) -> Card:
     from vitascope.encoders.load import load
 
     return load(name).card
+
+
+def variant_of(card: Card, *, decoder: Decoder = "pyav", compiled: bool = False) -> Card:
+    """The card of an encoder whose videos `decoder` decodes, or that runs compiled; its vectors are stored apart."""
+    other = card if decoder == "pyav" else replace(card, name=f"{card.name}+{decoder}", decoder=decoder)
+    return replace(other, name=f"{other.name}+compiled", compiled=True) if compiled else other

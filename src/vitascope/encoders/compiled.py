@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,8 +10,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vitascope.core.types import Card
 from vitascope.encoders.base import Encoder, Tokens
+from vitascope.encoders.card_of import variant_of
 
 BACKEND = "inductor"
 """Compiler of `torch.compile`."""
@@ -30,8 +29,7 @@ class CompiledEncoder(nn.Module):
     def __init__(self, encoder: nn.Module, size: int) -> None:
         super().__init__()
         self.encoder, self.size = encoder, size
-        card: Card = self.encoder.card
-        self.card = replace(card, name=f"{card.name}+compiled", compiled=True)
+        self.card = variant_of(self.encoder.card, compiled=True)
         self._run: Callable[[Tensor], Any] | None = None
 
     def __getstate__(self) -> dict[str, Any]:

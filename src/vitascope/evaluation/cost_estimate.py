@@ -17,7 +17,6 @@ from vitascope.evaluation.evaluate import (
     group_by_training,
     low_shot_datasets,
     open_probes,
-    opened_encoder,
     parts_of,
     precomputed_encoders,
     prepare,
@@ -28,6 +27,7 @@ from vitascope.evaluation.runner import EvaluationConfig, result_key, seeds_of
 from vitascope.features.decode_job import ClipIndex, DecodeJob, decode_example
 from vitascope.features.encode import encode_clips
 from vitascope.features.extract import batch_for, store_key
+from vitascope.features.open_encoder import open_encoder
 from vitascope.features.source import BYTES_PER_VALUE, values_per_clip, views_within_budget
 from vitascope.features.store import Store
 from vitascope.features.view import View
@@ -106,7 +106,7 @@ def estimate_costs(
     multiply = multiply_adds_a_second(config.options.device)
     estimates = []
     for name in encoders:
-        encoder = opened_encoder(name, config)
+        encoder = open_encoder(name, config.options, decoder=config.decoder, compile=config.compile)
         card, each = _card(encoder), with_layers(opened, encoder)
         every = [
             (part, p)

@@ -20,6 +20,7 @@ from vitascope.evaluation.layers import with_layers
 from vitascope.evaluation.results import Result
 from vitascope.evaluation.runner import EvaluationConfig, Trained, origin_of, result_key, run_probes
 from vitascope.features.imports import twelvelabs
+from vitascope.features.open_encoder import open_encoder
 from vitascope.features.source import FeatureSource, prepare_together
 from vitascope.features.view import View
 from vitascope.probes import options as tuning
@@ -53,7 +54,7 @@ def evaluate(
         encoders = precomputed_encoders(dataset, encoders)
     dataset = prepare(dataset, config)
     opened, datasets = open_probes(dataset, probes, config), low_shot_datasets(dataset, config)
-    loaded = [opened_encoder(e, config) for e in encoders]
+    loaded = [open_encoder(e, config.options, decoder=config.decoder, compile=config.compile) for e in encoders]
     for encoder in loaded:
         with_layers(opened, encoder)  # what an encoder does not have is refused before any work
     recorded = recorded_results(config.run, dataset)
@@ -76,20 +77,6 @@ def evaluate(
         )
         raise UserError(failed[0] + others)
     return evaluated
-
-
-def opened_encoder(encoder: str | Encoder | Card, config: EvaluationConfig) -> Encoder | Card:
-    """Return an encoder by its name, on the device where it runs, with the decoder and the compiler asked for."""
-    if isinstance(encoder, str):
-        from vitascope.encoders.load import load
-
-        encoder = load(encoder, config.options.device)
-    if (config.compile, config.decoder) == ("off", "pyav") or isinstance(encoder, Card):
-        return encoder
-    from vitascope.features.compiling import as_compiled
-    from vitascope.features.decoded_by import decoded_by
-
-    return as_compiled(decoded_by(encoder, config.decoder, config.options), config.compile, config.options)
 
 
 def prepare(dataset: Dataset[Any], config: EvaluationConfig) -> Dataset[Any]:

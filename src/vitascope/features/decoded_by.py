@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
 from typing import Any
 
 from vitascope.core.errors import UserError
 from vitascope.core.pixel_transform import Decoder
 from vitascope.encoders.base import Encoder
+from vitascope.encoders.card_of import variant_of
 from vitascope.encoders.precomputed import Release
 from vitascope.features.extraction_options import ExtractionOptions
 from vitascope.video import torchcodec_backend
@@ -26,7 +26,7 @@ def decoded_by(encoder: Encoder, decoder: Decoder, options: ExtractionOptions) -
         torchcodec_backend.require(decoder)
     decoded: Any = copy.copy(encoder)
     try:
-        decoded.card = replace(encoder.card, name=f"{encoder.card.name}+{decoder}", decoder=decoder)
+        decoded.card = variant_of(encoder.card, decoder=decoder)
     except AttributeError as error:  # frozen, or computed
         raise UserError(
             f"{encoder.card.name}: decoder {decoder} needs an encoder whose card can be set ({error})"

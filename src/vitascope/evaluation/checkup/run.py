@@ -14,9 +14,9 @@ import torch
 
 from vitascope.core.errors import UserError
 from vitascope.core.log import log
+from vitascope.core.pixel_transform import Decoder
 from vitascope.core.types import Dataset, Example, Score
 from vitascope.encoders.base import Encoder
-from vitascope.encoders.load import load
 from vitascope.encoders.precomputed import Release
 from vitascope.evaluation.checkup.measures import (
     Vectors,
@@ -32,7 +32,9 @@ from vitascope.evaluation.checkup.report import Agreement, Checkup, EncoderCheck
 from vitascope.evaluation.checkup.videos import FEWEST, join_copies, sample, unlabeled
 from vitascope.evaluation.cost_estimate import measure_speed
 from vitascope.evaluation.runner import EvaluationConfig
-from vitascope.features.extract import ExtractionOptions, embed_together
+from vitascope.features.extract import embed_together
+from vitascope.features.extraction_options import Compile, ExtractionOptions
+from vitascope.features.open_encoder import open_encoder
 from vitascope.features.source import BYTES_PER_VALUE, load_stored
 from vitascope.features.view import View
 from vitascope.pretrain.monitoring.feature_rank import effective_rank
@@ -82,6 +84,8 @@ def checkup(
     data_root: Path | None = None,
     most: int = MOST,
     options: ExtractionOptions | None = None,
+    compile: Compile = "off",
+    decoder: Decoder = "pyav",
 ) -> Checkup:
     """Look at up to `most` videos of `data` through each encoder; vectors of whole videos are kept in the store `root`.
 
@@ -89,7 +93,7 @@ def checkup(
     """
     options = options or ExtractionOptions()
     whole = unlabeled(data, data_root)
-    loaded = [load(e, options.device) if isinstance(e, str) else e for e in encoders]
+    loaded = [open_encoder(e, options, decoder=decoder, compile=compile) for e in encoders]
     for encoder in loaded:
         if isinstance(encoder, Release):
             raise UserError(f"{encoder.card.name}: released embeddings cannot be made of altered videos; give weights")

@@ -16,10 +16,10 @@ from vitascope.core import files
 from vitascope.core.errors import UserError
 from vitascope.core.files import cache
 from vitascope.core.log import log
+from vitascope.core.pixel_transform import Decoder
 from vitascope.core.text import counted
 from vitascope.core.types import Card, Dataset, Score
 from vitascope.encoders.base import Encoder
-from vitascope.encoders.load import load
 from vitascope.evaluation.evaluate import precomputed_encoders
 from vitascope.evaluation.maps import files as record_files
 from vitascope.evaluation.maps.files import Chance, MapRecord, Neighborhood, Picture, Space
@@ -36,7 +36,8 @@ from vitascope.evaluation.maps.selection import Selection, selected
 from vitascope.evaluation.maps.thumbnails import thumbnails
 from vitascope.evaluation.maps.vectors import check_vectors, read_vectors, scaled
 from vitascope.features.export import file_name
-from vitascope.features.extraction_options import ExtractionOptions
+from vitascope.features.extraction_options import Compile, ExtractionOptions
+from vitascope.features.open_encoder import open_encoder
 from vitascope.metrics.neighborhoods import (
     SILHOUETTE_SHUFFLES,
     Nearest,
@@ -74,6 +75,10 @@ class MapConfig:
     thumbnails: bool = True
     store: Path = field(default_factory=cache)
     options: ExtractionOptions = field(default_factory=ExtractionOptions)
+    compile: Compile = "off"
+    """When encoders run compiled: where that was measured to be faster, or always."""
+    decoder: Decoder = "pyav"
+    """What decodes videos."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +120,7 @@ def _loaded(
         return precomputed_encoders(dataset, encoders)
     if not encoders:
         raise UserError("no encoder given: name at least one with -m, for instance -m vit/tiny-random")
-    return [load(e, config.options.device) if isinstance(e, str) else e for e in encoders]
+    return [open_encoder(e, config.options, decoder=config.decoder, compile=config.compile) for e in encoders]
 
 
 def _names(encoders: Sequence[Encoder | Card]) -> list[str]:
