@@ -77,6 +77,30 @@ CheckLimit = Annotated[
 TeacherCache = Annotated[
     float, typer.Option("--teacher-cache", help="GB of teachers' features kept in the cache folder; 0: none", min=0)
 ]
+Embedder = Annotated[
+    str, typer.Option("-m", "--model", help="encoder whose stored embeddings to export (see `vitascope ls encoders`)")
+]
+Layout = Annotated[str, typer.Option("--to", help="format of exported embeddings: npy, parquet or twelvelabs")]
+Exported = Annotated[
+    Path | None,
+    typer.Option(
+        "-o",
+        "--output",
+        help="output: an encoder file, or a folder for embeddings",
+        show_default="RUN/model.safetensors",
+    ),
+]
+Compiled = Annotated[
+    str, typer.Option("--compile", help="always: embeddings of the encoder compiled by torch; off: as it is")
+]
+Ema = Annotated[
+    str,
+    typer.Option(
+        "--ema",
+        help="export the moving average of the encoder that this target of the run keeps, such as latent",
+        metavar="TARGET",
+    ),
+]
 
 
 @app.command()
@@ -146,35 +170,15 @@ def export(
     data: Annotated[
         str, typer.Argument(help="run folder of `vitascope pretrain`, or a dataset embedded with `vitascope embed`")
     ],
-    model: Annotated[
-        str,
-        typer.Option("-m", "--model", help="encoder whose stored embeddings to export (see `vitascope ls encoders`)"),
-    ] = "",
-    to: Annotated[str, typer.Option("--to", help="format of exported embeddings: npy, parquet or twelvelabs")] = "",
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "-o",
-            "--output",
-            help="output: an encoder file, or a folder for embeddings",
-            show_default="RUN/model.safetensors",
-        ),
-    ] = None,
+    model: Embedder = "",
+    to: Layout = "",
+    output: Exported = None,
     view: options.View = "uniform",
     data_root: options.DataRoot = None,
     store: options.StoreAt = None,
-    compiled: Annotated[
-        str, typer.Option("--compile", help="always: embeddings of the encoder compiled by torch; off: as it is")
-    ] = "off",
+    compiled: Compiled = "off",
     decoder: options.Decoder = "pyav",
-    ema: Annotated[
-        str,
-        typer.Option(
-            "--ema",
-            help="export the moving average of the encoder that this target of the run keeps, such as latent",
-            metavar="TARGET",
-        ),
-    ] = "",
+    ema: Ema = "",
 ) -> None:
     """Export the encoder of a pretraining run, or stored embeddings for other tools.
 
@@ -183,8 +187,8 @@ def export(
     vitascope export ./videos -m vit/tiny-random --to npy -o vectors
     """
     if _is_run(data):
-        not_applicable = [w for w, v in (("-m", model), ("--to", to)) if v]
-        _export_encoder(Path(data), output, ema=ema, not_applicable=not_applicable)
+        given = {"-m": model, "--to": to, "--compile": compiled != "off", "--decoder": decoder != "pyav"}
+        _export_encoder(Path(data), output, ema=ema, not_applicable=[word for word, value in given.items() if value])
         return
     if ema:
         raise UserError(f"export {data}: --ema is for a pretraining run, which this is not; name its folder")
@@ -203,8 +207,9 @@ def export(
     how = options.how_run(options.choice(compiled, "--compile", ("off", "always")), decoder)
     dataset = options.open_videos(data, data_root, labeled=False)
     card = variant_of(card_of(model), compiled=how["compile"] == "always", decoder=how["decoder"])
-    key = store_key(dataset, card, View(parse(view)))
-    count = exports.export(Store(store or cache(), key), dataset, output, layout=layout)
+    count = exports.export(
+        Store(store or cache(), store_key(dataset, card, View(parse(view)))), dataset, output, layout=layout
+    )
     print(f"{count} examples written to {output}")
 
 

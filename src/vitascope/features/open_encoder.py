@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from vitascope.core.pixel_transform import Decoder
 from vitascope.core.types import Card
-from vitascope.encoders.base import Encoder
 from vitascope.features.extraction_options import Compile, ExtractionOptions
+
+if TYPE_CHECKING:
+    from vitascope.encoders.base import Encoder
 
 Stored = TypeVar("Stored", bound=Card)
 

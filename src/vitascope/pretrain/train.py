@@ -183,9 +183,7 @@ def _pretrain(recipe: Recipe, run: Path, config: TrainConfig, *, device: torch.d
             pixels, labels = (to_device(part, device) for part in (clips.pixels, clips.labels))
             frames = pixels.shape[1]
             grid, mask_rules = student.grid(frames, pixels.shape[2]), recipe.masks_for(frames)
-            saliency = (
-                _saliency(guide, recipe, pixels, grid) if any(rule.needs_saliency for rule in mask_rules) else None
-            )
+            saliency = _saliency(guide, recipe, pixels, grid) if any(r.needs_saliency for r in mask_rules) else None
             mask_rng = optim.mask_generator(recipe, step, device)
             masks = draw_masks(mask_rules, grid, mask_rng, count=recipe.batch, rows=rows, saliency=saliency)
             masks = [Masked(*(to_device(part, device) for part in mask)) for mask in masks]
