@@ -41,7 +41,7 @@ def export(store: Store, dataset: Dataset[Any], out: Path, *, layout: Literal["n
     if not items:
         raise UserError(
             f"{dataset.name}: no stored vectors by {store.key.card.name} with view {describe(store.key.sampler)}; run "
-            "`vitascope embed` with the same -m and --view first"
+            "`vitascope embed` with the same -m, --view, --compile and --decoder first"
         )
     with atomic_folder(out) as partial:
         LAYOUTS[layout](partial, items)
