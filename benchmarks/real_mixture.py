@@ -3,6 +3,7 @@
     python benchmarks/real_mixture.py prepare CLIPS OUT      # CLIPS/SET/manifest.csv with path, label, group, split
     vitascope pretrain real_tiny_mixture --set data=OUT/pretraining -o OUT/runs/mixture --teacher-cache 8
     python benchmarks/real_mixture.py evaluate OUT           # runs of OUT/runs, teachers and floors; reruns resume
+    python benchmarks/real_mixture.py together OUT           # both teachers' vectors side by side, after that
     python benchmarks/real_mixture.py table OUT mixture      # accuracy on held-out groups, and paired differences
 
 Videos of a group (a recording, a sequence) are never on both sides. A set without a split gets one: groups in the order
@@ -17,18 +18,30 @@ import hashlib
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from vitascope.core.files import cache
+from vitascope.core.types import digest
+from vitascope.datasets.open import open_dataset
+from vitascope.encoders.card_of import card_of
+from vitascope.evaluation import evaluate as evaluation
 from vitascope.evaluation import results
+from vitascope.features.extraction_options import store_key
+from vitascope.features.store import EmbeddedExample, Store
+from vitascope.features.view import View
+from vitascope.sampling.samplers import Uniform
 
 HELD_OUT = 0.3
 FLOORS = ("pixels/thumbnail", "pixels/motion-energy", "tiny/twlv1")
 TEACHERS = ("efficientnet/lite0", "i3d/k400")
+TOGETHER = "teachers, side by side"
 PROBES = ("linear", "knn")
 RESAMPLES = 10_000
+UNIFORM = View(Uniform())
 Array = np.ndarray[Any, Any]
 
 
@@ -73,6 +86,27 @@ def evaluate(out: Path, models: list[str]) -> None:
         asked = [word for probe in PROBES for word in ("-t", probe)]
         command = [sys.executable, "-m", "vitascope", "evaluate", *sets, "-m", model, *asked]
         subprocess.run([*command, "-o", str(out / "scores"), "-q"], check=True)
+
+
+def together(out: Path) -> None:
+    """Score the stored vectors of the teachers side by side, each scaled to length 1: what the pupils could know."""
+    teachers = [card_of(name) for name in TEACHERS]
+    parts, dim = digest([card.digest for card in teachers]), sum(card.dim for card in teachers)
+    card = replace(teachers[0], name=TOGETHER, digest=parts, dim=dim, pool="side by side, each of length 1")
+    for folder in sorted(path.parent for path in (out / "sets").glob("*/manifest.csv")):
+        dataset = open_dataset(folder)
+        names = [example.id for example in dataset.examples]
+        stored = [Store(cache(), store_key(dataset, teacher, UNIFORM)).read(names) for teacher in teachers]
+        each = [np.asarray(rows.values, np.float32) for rows in stored]
+        vectors = np.hstack([rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in each])
+        spans = [(float(start), float(end)) for start, end in stored[0].spans]
+        store = Store(cache(), store_key(dataset, card, UNIFORM))
+        store.create()
+        if not store.status():
+            rows = zip(names, vectors, spans, strict=True)
+            store.add(parts, [EmbeddedExample(name, row[None], [span], [""]) for name, row, span in rows])
+            store.seal()
+        evaluation.evaluate(dataset, [card], PROBES, output=out / "scores")
 
 
 def table(out: Path, reference: str) -> None:
@@ -122,12 +156,14 @@ def _interval(values: Array) -> str:
 
 
 def main(arguments: list[str]) -> None:
-    """Run one of the three parts."""
+    """Run one of the parts."""
     match arguments:
         case ["prepare", clips, out]:
             prepare(Path(clips), Path(out))
         case ["evaluate", out, *models]:
             evaluate(Path(out), models)
+        case ["together", out]:
+            together(Path(out))
         case ["table", out, reference]:
             table(Path(out), reference)
         case _:

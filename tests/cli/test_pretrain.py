@@ -196,6 +196,17 @@ def test_a_family_builds_its_recipe_with_what_it_takes(monkeypatch: pytest.Monke
     assert str(error.value) == "x needs data; give it with --set data=..."
 
 
+def test_a_name_has_options_as_every_other_name_does() -> None:
+    name = "motionlab_tiny_image+schedule=wsd+targets.image.weight=0.5+shape.dim=192"
+    separate = {"schedule": "wsd", "targets.image.weight": "0.5", "shape.dim": "192"}
+    assert find_recipe.find(name) == find_recipe.find("motionlab_tiny_image", separate)
+    assert find_recipe.find(name, {"seed": "3"}) == find_recipe.find("motionlab_tiny_image", {**separate, "seed": "3"})
+    with pytest.raises(ValueError, match="schedule is set twice"):
+        find_recipe.find(name, {"schedule": "constant"})
+    defaults = {row.name: row.default for row in find_recipe.options(name)[1]}
+    assert (defaults["schedule"], defaults["lr"]) == ("wsd", "0.001")
+
+
 def test_fields_are_set_by_path_and_read_as_their_type() -> None:
     made = recipe()
     changes = {

@@ -231,6 +231,19 @@ def test_a_sweep_trains_evaluates_and_goes_on_with_more_seeds(
         records.outcomes_of([result], folder, {})
 
 
+def test_settings_of_one_recipe_are_rows_of_their_own(
+    tmp_path: Path, videos: Path, in_this_process: list[str]
+) -> None:
+    names = ["pretraining:recipe+steps=3", "pretraining:recipe+steps=2+license=../mine"]
+    given = ("--data", videos, "-t", "knn", "--device", "cpu", "--seeds", 1, "-o", tmp_path / "sweep", "-q")
+    lines = vitascope("sweep", *names, *given).stdout.splitlines()
+    assert in_this_process == ["pretrain", "evaluate"] * 2
+    assert [line.split()[0] for line in lines if "pretraining" in line] == names
+    assert [run.steps for run in sweeps.read(tmp_path / "sweep").runs] == [3, 2]
+    folders = sorted(path.name for path in (tmp_path / "sweep").iterdir() if path.is_dir())
+    assert folders == ["pretraining-recipe+steps=2+license=..-mine", "pretraining-recipe+steps=3"]
+
+
 def test_seeds_come_before_recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[str] = []
 

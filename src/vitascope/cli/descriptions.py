@@ -138,10 +138,11 @@ def _sampler(name: str) -> Description | None:
 
 
 def _recipe(name: str) -> Description | None:
-    if name not in find_recipe.names():
+    plain = option_text.parse(name, path=False).name
+    if plain not in find_recipe.names():
         return None
     text, options = find_recipe.options(name)
-    return Description("recipe", name, find_recipe.names()[name], text, options, {}, {})
+    return Description("recipe", name, find_recipe.names()[plain], text, options, {}, {})
 
 
 def _dataset(name: str) -> Description | None:

@@ -28,7 +28,10 @@ PATIENCE = 5.0
 then, and the error is printed only once."""
 Recipes = Annotated[
     str,
-    typer.Argument(help="recipe (see `vitascope ls recipes`), or module:function that returns one", metavar="RECIPE"),
+    typer.Argument(
+        help="recipe (see `vitascope ls recipes`), or module:function that returns one; with options: RECIPE+lr=3e-4",
+        metavar="RECIPE",
+    ),
 ]
 Fields = Annotated[
     list[str],

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 app = typer.Typer()
 Recipes = Annotated[
     list[str],
-    typer.Argument(help="recipes (see `vitascope ls recipes`), or the sweep.json of an earlier sweep to show again"),
+    typer.Argument(
+        help="recipes (see `vitascope ls recipes`), also with options, such as RECIPE+lr=3e-4+schedule=wsd, or the "
+        "sweep.json of an earlier sweep to show again"
+    ),
 ]
 Jobs = Annotated[int, typer.Option("--jobs", help="runs at a time, each in a process with its share of cores", min=1)]
 Seeds = Annotated[int, typer.Option("--seeds", help="number of seeds of each recipe", min=1)]
@@ -64,7 +67,9 @@ def sweep(
 
     Runs are spread over processes. Safe to interrupt: rerun to resume, also with more seeds or recipes.
 
-    Example: vitascope sweep motionlab_tiny_pixels motionlab_tiny_image --set steps=500 --seeds 2 --jobs 2
+    Examples: vitascope sweep motionlab_tiny_pixels motionlab_tiny_image --set steps=500 --seeds 2 --jobs 2
+
+    vitascope sweep motionlab_tiny_image motionlab_tiny_image+lr=3e-4 motionlab_tiny_image+schedule=wsd
     """
     from vitascope.evaluation import sweep as sweeps
 

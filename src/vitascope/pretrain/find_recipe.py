@@ -6,9 +6,10 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, get_type_hints
 
+from vitascope.core import option_text
 from vitascope.core.errors import UserError
 from vitascope.core.fields import FieldOption, as_text, in_words, options_of
-from vitascope.core.option_text import changed, read
+from vitascope.core.option_text import changed, once, read
 from vitascope.core.registry import Registry, outside
 from vitascope.core.text import nearest
 from vitascope.sampling.names import Sampler, describe, parse
@@ -31,7 +32,9 @@ def names() -> dict[str, str]:
 
 
 def find(name: str, options: Mapping[str, str] | None = None) -> Recipe | ImageTeacherRecipe:
-    """The recipe called `name`, or that `module:function` returns, with what is `options` for as text.
+    """The recipe called `name`, or that `module:function` returns, with `options` as text.
+
+    The name may have options of its own, `name+lr=3e-4+schedule=wsd`.
 
     What the function that makes it takes as a keyword (such as `data`, a folder) goes to that function; all else are
     fields of the recipe (`lr`, `shape.depth`, `targets.pixels.weight`). UserError with the nearest match for an
@@ -40,9 +43,11 @@ def find(name: str, options: Mapping[str, str] | None = None) -> Recipe | ImageT
     from vitascope.pretrain.image_teacher import ImageTeacherRecipe
     from vitascope.pretrain.recipe import Recipe
 
+    name, own, _ = option_text.parse(name, path=False)
+    asked = once((*own, *(options or {}).items()), name)
     build, first = _builder(name)
     keywords = _keywords(build, first)
-    given = {k: read(keywords[k][0], v, f"{name}: {k}") for k, v in (options or {}).items() if k in keywords}
+    given = {k: read(keywords[k][0], v, f"{name}: {k}") for k, v in asked.items() if k in keywords}
     lacking = [k for k, (_, default) in keywords.items() if default is inspect.Parameter.empty and k not in given]
     if lacking:
         raise UserError(f"{name} needs {', '.join(lacking)}; give it with --set {lacking[0]}=...")
@@ -51,7 +56,7 @@ def find(name: str, options: Mapping[str, str] | None = None) -> Recipe | ImageT
         raise UserError(
             f"{name} gave {type(made).__name__}, which is no recipe; return vitascope.pretrain.recipe.Recipe"
         )
-    left = {k: v for k, v in (options or {}).items() if k not in given}
+    left = {k: v for k, v in asked.items() if k not in given}
     either: Any = made
     return changed(either, left, name, {Sampler: parse})  # type: ignore[no-any-return]
 
@@ -63,7 +68,7 @@ def options(name: str) -> tuple[str, list[FieldOption]]:
     """
     from vitascope.pretrain.recipe import Recipe
 
-    build, first = _builder(name)
+    build, first = _builder(option_text.parse(name, path=False).name)
     try:
         fields = {row.name: row for row in options_of(find(name), {Sampler: describe})}
     except UserError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -136,7 +137,7 @@ def _plan(name: str, seed: int, config: SweepConfig) -> _Planned:
     recipe = find_recipe.find(name, {**pairs(config.fields, "--set"), "seed": str(seed)})
     if not isinstance(recipe, Recipe):
         raise UserError(f"{name} trains an image teacher; a sweep compares video encoders")
-    return _Planned(name, seed, recipe, config.output / name.replace(":", "-") / f"seed-{seed}")
+    return _Planned(name, seed, recipe, config.output / re.sub("[:/]", "-", name) / f"seed-{seed}")
 
 
 def _recorded(run: _Planned, recorded: Sweep, config: SweepConfig) -> SweepRun | None:
