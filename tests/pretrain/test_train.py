@@ -150,6 +150,16 @@ def test_lines_hold_the_mean_of_their_steps_and_that_of_each_source(tmp_path: Pa
             assert means["pixels"] == pytest.approx(np.mean(pixel_losses))
 
 
+def test_a_weight_that_rises_is_no_divergence(tmp_path: Path) -> None:
+    rising = Pixels(width=16, depth=1, weight=0.01, final_weight=100.0)
+    train(tmp_path / "run", recipe(targets=(rising,), steps=40), log_every=1, save_every=40)
+    lines = recording.read(tmp_path / "run").steps
+    assert [line["step"] for line in lines] == list(range(1, 41))
+    for line in lines:
+        assert line["loss"] == pytest.approx(0.01 * line["losses"]["pixels"])
+    assert lines[-1]["grad_norm"] > 50 * lines[0]["grad_norm"]
+
+
 def test_a_teacher_with_other_weights_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = recipe(targets=(Distilled(name="films", teacher="pretraining:teacher", width=16, depth=1),))
     train(tmp_path, made, stop_at=2)
