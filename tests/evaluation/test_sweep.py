@@ -231,9 +231,7 @@ def test_a_sweep_trains_evaluates_and_goes_on_with_more_seeds(
         records.outcomes_of([result], folder, {})
 
 
-def test_settings_of_one_recipe_are_rows_of_their_own(
-    tmp_path: Path, videos: Path, in_this_process: list[str]
-) -> None:
+def test_settings_of_one_recipe_are_rows_of_their_own(tmp_path: Path, videos: Path, in_this_process: list[str]) -> None:
     names = ["pretraining:recipe+steps=3", "pretraining:recipe+steps=2+license=../mine"]
     given = ("--data", videos, "-t", "knn", "--device", "cpu", "--seeds", 1, "-o", tmp_path / "sweep", "-q")
     lines = vitascope("sweep", *names, *given).stdout.splitlines()
