@@ -92,11 +92,25 @@ def together(out: Path) -> None:
     """Score the stored vectors of the teachers side by side, each scaled to length 1: what the pupils could know."""
     teachers = [card_of(name) for name in TEACHERS]
     parts, dim = digest([card.digest for card in teachers]), sum(card.dim for card in teachers)
-    card = replace(teachers[0], name=TOGETHER, digest=parts, dim=dim, pool="side by side, each of length 1")
+    card = replace(
+        teachers[0],
+        name=TOGETHER,
+        digest=parts,
+        dim=dim,
+        pool="side by side, each of length 1",
+        framewise=False,
+        pretraining_datasets=frozenset.union(*(card.pretraining_datasets for card in teachers)),
+        params=sum(card.params for card in teachers),
+        gflops=sum(card.gflops for card in teachers),
+        license=" and ".join(card.license for card in teachers),
+        trained=" and ".join(card.trained for card in teachers),
+    )
     for folder in sorted(path.parent for path in (out / "sets").glob("*/manifest.csv")):
         dataset = open_dataset(folder)
         names = [example.id for example in dataset.examples]
         stored = [Store(cache(), store_key(dataset, teacher, UNIFORM)).read(names) for teacher in teachers]
+        if any(len(rows.offsets) - 1 != len(names) or rows.offsets[-1] != len(names) for rows in stored):
+            sys.exit(f"{folder}: not every video has a vector of every teacher; run the part evaluate first")
         each = [np.asarray(rows.values, np.float32) for rows in stored]
         vectors = np.hstack([rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in each])
         spans = [(float(start), float(end)) for start, end in stored[0].spans]

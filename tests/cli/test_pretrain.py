@@ -93,6 +93,8 @@ def test_a_dry_run_checks_the_weights_to_start_from(tmp_path: Path) -> None:
         (["pretraining:recipe", "--set", "lr=fast"], "pretraining:recipe: lr = 'fast' must be a number"),
         (["pretraining:recipe", "--set", "lr"], "--set lr: must be field=value"),
         (["pretraining:recipe", "--set", "lr=1", "--set", "lr:2"], "--set: lr is set twice"),
+        (["pretraining:recipe", "--set", "seed=1", "--seed", "2"], "seed is set twice"),
+        (["pretraining:recipe+lr"], "pretraining:recipe+lr: +lr has no value; write +lr=..."),
         (["pretraining:recipe", "--set", "batch=9", "--set", "accumulate=2"], "a batch of 9 cannot be divided"),
         (["pretraining:recipe", "--parallel", "dpp"], "did you mean 'ddp'"),
         (["pretraining:recipe", "--parallel", "fsdp"], "torchrun --nproc-per-node"),
@@ -203,6 +205,9 @@ def test_a_name_has_options_as_every_other_name_does() -> None:
     assert find_recipe.find(name, {"seed": "3"}) == find_recipe.find("motionlab_tiny_image", {**separate, "seed": "3"})
     with pytest.raises(ValueError, match="schedule is set twice"):
         find_recipe.find(name, {"schedule": "constant"})
+    with pytest.raises(ValueError, match="did you mean 'lr'"):
+        find_recipe.options("motionlab_tiny_image+lrr=1")
+    assert "data" in {row.name for row in find_recipe.options("real_tiny_flow+lr=1")[1]}
     defaults = {row.name: row.default for row in find_recipe.options(name)[1]}
     assert (defaults["schedule"], defaults["lr"]) == ("wsd", "0.001")
 

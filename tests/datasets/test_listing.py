@@ -220,6 +220,19 @@ def test_metadata_without_labels_takes_them_from_the_folders(tmp_path: Path) -> 
         build(str(root))
 
 
+def test_folders_that_are_no_labels_give_videos_without(tmp_path: Path) -> None:
+    root = touch(tmp_path, "a/0.mp4", "a/1.mp4", "b/0.mp4", "b/1.mp4")
+    named = build(str(root), labeled=False)
+    assert named.classes == ("a", "b")
+    (root / "README.md").write_text("---\nconfigs:\n- config_name: default\n  drop_labels: true\n---\n# Videos\n")
+    with pytest.raises(ValueError, match=r"README\.md has drop_labels: true"):
+        build(str(root))
+    nameless = build(str(root), labeled=False)
+    assert nameless.classes == ("no label",)
+    assert nameless.key == named.key
+    assert sorted(e.id for e in nameless.examples) == sorted(e.id for e in named.examples)
+
+
 @pytest.mark.parametrize(
     ("header", "says"),
     [

@@ -13,6 +13,7 @@ from typing import Any
 
 import av
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from torch import nn
@@ -24,6 +25,7 @@ from vitascope.core.pixel_transform import Decoder, PixelTransform
 from vitascope.core.types import Card, Clip
 from vitascope.datasets.builders.folder import build
 from vitascope.encoders.base import Tokens
+from vitascope.encoders.card_of import as_typed, variant_of
 from vitascope.encoders.load import load
 from vitascope.features.decoded_by import decoded_by
 from vitascope.features.extract import ExtractionOptions, store_key
@@ -101,9 +103,35 @@ def test_map_checkup_and_export_take_the_vectors_of_another_decoder(tmp_path: Pa
     assert "pixels/thumbnail+torchcodec" in drawn
     looked = json.loads(run(environment, "checkup", videos, *how, "--workers", 1, "-q", "--json"))
     assert [e["encoder"] for e in looked["encoders"]] == ["pixels/thumbnail+torchcodec"]
+    assert f"vitascope evaluate {videos} -m pixels/thumbnail --decoder torchcodec -t knn" in looked["advice"][-1]
     run(environment, "export", videos, *how, "--to", "npy", "-o", tmp_path / "vectors")
     written = np.stack([np.load(tmp_path / "vectors" / f"{i}.mp4.npy")[0] for i in range(9)])
     assert (written == stored(tmp_path / "cache", videos, "torchcodec")).all()
+    assert set(pq.read_table(tmp_path / "vectors" / "index.parquet")["label"].to_pylist()) == {""}
+
+
+def test_export_finds_what_embed_stored_of_an_encoder_without_weights(
+    tmp_path: Path, videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VITASCOPE_CACHE", str(tmp_path / "cache"))
+    how = ("-m", "pixels/thumbnail", "--compile", "always")
+    vitascope("embed", videos, *how, "--workers", 1, "-q")
+    assert "3 examples written" in vitascope("export", videos, *how, "--to", "npy", "-o", tmp_path / "vectors").stdout
+    wrong = vitascope(
+        "export", videos, "-m", "tiny/pixels", "--compile", "always", "--to", "npy", "-o", tmp_path / "x", code=2
+    )
+    assert "no stored vectors by tiny/pixels+compiled" in wrong.stderr
+
+
+def test_a_variant_is_named_and_typed_again() -> None:
+    card = Small().card
+    for given, options in (
+        ({}, ()),
+        ({"decoder": "nvdec"}, ("--decoder nvdec",)),
+        ({"compiled": True}, ("--compile always",)),
+        ({"decoder": "torchcodec", "compiled": True}, ("--compile always", "--decoder torchcodec")),
+    ):
+        assert as_typed(variant_of(card, **given).name) == (card.name, options)
 
 
 def test_the_encoder_given_keeps_its_card_and_its_weights() -> None:

@@ -156,7 +156,7 @@ def test_a_weight_that_rises_is_no_divergence(tmp_path: Path) -> None:
     lines = recording.read(tmp_path / "run").steps
     assert [line["step"] for line in lines] == list(range(1, 41))
     for line in lines:
-        assert line["loss"] == pytest.approx(0.01 * line["losses"]["pixels"])
+        assert line["loss"] == pytest.approx(100 * line["losses"]["pixels"])
     assert lines[-1]["grad_norm"] > 50 * lines[0]["grad_norm"]
 
 

@@ -209,10 +209,13 @@ def export(
     layout = options.choice(to, "--to", tuple(exports.LAYOUTS))
     how = options.how_run(options.choice(compiled, "--compile", ("off", "always")), decoder)
     dataset = options.open_videos(data, data_root, labeled=False)
-    card = variant_of(card_of(model), compiled=how["compile"] == "always", decoder=how["decoder"])
-    count = exports.export(
-        Store(store or cache(), store_key(dataset, card, View(parse(view)))), dataset, output, layout=layout
-    )
+    plain = card_of(model)
+    asked = variant_of(plain, compiled=how["compile"] == "always", decoder=how["decoder"])
+    stores = [Store(store or cache(), store_key(dataset, card, View(parse(view)))) for card in (asked, plain)]
+    # what has no weights is not compiled, and published vectors are of no decoder
+    has_variants = plain.params and plain.frames
+    chosen = stores[0] if has_variants else next((s for s in stores if s.status()), stores[0])
+    count = exports.export(chosen, dataset, output, layout=layout)
     print(f"{count} examples written to {output}")
 
 
@@ -237,11 +240,11 @@ def _export_encoder(run: Path, output: Path | None, *, ema: str, not_applicable:
 
 def _recipe(name: str, fields: Sequence[str], seed: int | None) -> Recipe | ImageTeacherRecipe:
     """Build the recipe with the fields set by options."""
-    from vitascope.core.option_text import pairs
+    from vitascope.core.option_text import once, pairs
     from vitascope.pretrain import find_recipe
 
-    changes = pairs(fields, "--set")
-    return find_recipe.find(name, changes if seed is None else {**changes, "seed": str(seed)})
+    own = () if seed is None else (("seed", str(seed)),)
+    return find_recipe.find(name, once((*pairs(fields, "--set").items(), *own), "--set and --seed"))
 
 
 def _start(recipe: Recipe | ImageTeacherRecipe, run: Path, config: TrainConfig, *, dry_run: bool) -> None:

@@ -73,7 +73,7 @@ def sweep(
     """
     from vitascope.evaluation import sweep as sweeps
 
-    if len(recipes) == 1 and recipes[0].endswith(".json"):
+    if len(recipes) == 1 and recipes[0].endswith(".json") and ("+" not in recipes[0] or Path(recipes[0]).is_file()):
         found = sweeps.read(Path(recipes[0]))
     else:
         options.folder(output, "-o")

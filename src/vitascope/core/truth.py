@@ -8,6 +8,9 @@ from typing import Any
 from vitascope.core.actors import Keyframes
 from vitascope.core.types import Segment, Timeline
 
+UNLABELED = "no label"
+"""The class of videos without one, where a probe does without."""
+
 
 def classes_of(truth: Any) -> list[int]:
     """The class indices in the ground truth of any task, in order."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 from vitascope.core.pixel_transform import Decoder
 from vitascope.core.types import Card
@@ -30,3 +31,12 @@ def variant_of(card: Card, *, decoder: Decoder = "pyav", compiled: bool = False)
     """The card of an encoder whose videos `decoder` decodes, or that runs compiled; its vectors are stored apart."""
     other = card if decoder == "pyav" else replace(card, name=f"{card.name}+{decoder}", decoder=decoder)
     return replace(other, name=f"{other.name}+compiled", compiled=True) if compiled else other
+
+
+def as_typed(name: str) -> tuple[str, tuple[str, ...]]:
+    """The name of an encoder without what `variant_of` added, and the options of a command that add it."""
+    plain, given = name, tuple[str, ...]()
+    for ending, option in (("compiled", "--compile always"), *((d, f"--decoder {d}") for d in get_args(Decoder))):
+        if plain.endswith(f"+{ending}"):
+            plain, given = plain.removesuffix(f"+{ending}"), (*given, option)
+    return plain, given

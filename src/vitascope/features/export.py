@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from vitascope.core.errors import UserError
 from vitascope.core.files import atomic_folder
-from vitascope.core.truth import describe_truth
+from vitascope.core.truth import UNLABELED, describe_truth
 from vitascope.core.types import Dataset, Example, digest
 from vitascope.features.store import Store
 from vitascope.features.store_index import write_table
@@ -57,8 +57,14 @@ def _items(store: Store, dataset: Dataset[Any]) -> Iterator[ExportItem]:
         if rows.start == rows.stop:
             continue
         yield ExportItem(
-            e, describe_truth(e.truth, dataset.classes), sides.get(e.id, ""), stored.values[rows], stored.spans[rows]
+            e, _label(e.truth, dataset.classes), sides.get(e.id, ""), stored.values[rows], stored.spans[rows]
         )
+
+
+def _label(truth: Any, classes: Sequence[str]) -> str:
+    """The truth of an example in words; empty for a video without a label."""
+    label = describe_truth(truth, classes)
+    return "" if label == UNLABELED else label
 
 
 def _npy(out: Path, items: list[ExportItem]) -> None:

@@ -43,13 +43,12 @@ def find(name: str, options: Mapping[str, str] | None = None) -> Recipe | ImageT
     from vitascope.pretrain.image_teacher import ImageTeacherRecipe
     from vitascope.pretrain.recipe import Recipe
 
-    name, own, _ = option_text.parse(name, path=False)
+    plain, own = _taken_apart(name)
     asked = once((*own, *(options or {}).items()), name)
-    build, first = _builder(name)
+    build, first = _builder(plain)
     keywords = _keywords(build, first)
     given = {k: read(keywords[k][0], v, f"{name}: {k}") for k, v in asked.items() if k in keywords}
-    lacking = [k for k, (_, default) in keywords.items() if default is inspect.Parameter.empty and k not in given]
-    if lacking:
+    if lacking := _lacking(keywords, given):
         raise UserError(f"{name} needs {', '.join(lacking)}; give it with --set {lacking[0]}=...")
     made = build(*first, **given)
     if not isinstance(made, (Recipe, ImageTeacherRecipe)):
@@ -68,18 +67,33 @@ def options(name: str) -> tuple[str, list[FieldOption]]:
     """
     from vitascope.pretrain.recipe import Recipe
 
-    build, first = _builder(option_text.parse(name, path=False).name)
-    try:
-        fields = {row.name: row for row in options_of(find(name), {Sampler: describe})}
-    except UserError:
+    plain, own = _taken_apart(name)
+    build, first = _builder(plain)
+    keywords = _keywords(build, first)
+    if _lacking(keywords, dict(own)):
         fields = {row.name: row._replace(default="") for row in options_of(Recipe)}
+    else:
+        fields = {row.name: row for row in options_of(find(name), {Sampler: describe})}
     taken = []
-    for key, (hint, default) in _keywords(build, first).items():
+    for key, (hint, default) in keywords.items():
         text = "required" if default is inspect.Parameter.empty else as_text(default)
         row = FieldOption(key, in_words(hint), text, "", "See above.")
         same = fields.pop(key, row)
         taken.append(same._replace(default=same.default or text) if same.type == row.type else row)
     return inspect.getdoc(build) or "", [*taken, *fields.values()]
+
+
+def _taken_apart(name: str) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """A recipe's name and the options behind it; UserError for one without a value."""
+    plain, own, _ = option_text.parse(name, path=False)
+    if empty := next((key for key, value in own if not value), ""):
+        raise UserError(f"{name}: +{empty} has no value; write +{empty}=..., or --set {empty}=... if a '+' is in it")
+    return plain, own
+
+
+def _lacking(keywords: Mapping[str, tuple[Any, Any]], given: Mapping[str, Any]) -> list[str]:
+    """Keyword parameters that must be given and are not."""
+    return [k for k, (_, default) in keywords.items() if default is inspect.Parameter.empty and k not in given]
 
 
 def _keywords(build: Callable[..., Any], first: tuple[str, ...]) -> dict[str, tuple[Any, Any]]:

@@ -228,7 +228,7 @@ def _pretrain(recipe: Recipe, run: Path, config: TrainConfig, *, device: torch.d
                         step,
                         clips_consumed=clips_consumed,
                         losses=means.losses,
-                        loss=sum(t.weight * means.losses[t.name] for t in recipe.targets),
+                        loss=sum(t.largest_weight * means.losses[t.name] for t in recipe.targets),
                         by_source=means.by_source if len(recipe.data) > 1 else {},
                         broken=len(broken),
                         skipped=history.skipped,

@@ -17,6 +17,7 @@ from vitascope.core.media import kind_of, suffix
 from vitascope.core.names import alike_notes, both, canonical
 from vitascope.core.origins import content_origin, origin
 from vitascope.core.text import nearest
+from vitascope.core.truth import UNLABELED
 from vitascope.core.types import Dataset, Example, digest
 from vitascope.datasets import own_boxes
 from vitascope.datasets.readers import activitynet_json, mstcn_labels
@@ -36,8 +37,6 @@ from vitascope.datasets.splits import check_labels, make_folds
 VARIANTS: dict[str, str] = {}
 MANIFEST = MANIFESTS[0]
 HEAD = 1000
-UNLABELED = "no label"
-"""The class of videos without one, where a probe does without."""
 
 
 def build(
@@ -78,10 +77,11 @@ def build(
     listed = None if temporal else read_list(root, roots=roots) if is_list else folder_list(root, roots)
     if videos is not None and listed is None:
         raise UserError(f"{root}: only a list of paths needs the folder of its videos to be stated; leave out {videos}")
-    if labeled and listed is None and not labels_are_folders(folder):
+    no_labels = listed is None and not labels_are_folders(folder)
+    if labeled and no_labels:
         raise UserError(f"{root}: README.md has drop_labels: true: folders are no labels; give a list with some")
     found = with_label_sets(listed, root) if listed else _class_folders(root)
-    if not found.rows and not labeled:
+    if not labeled and (no_labels or not found.rows):
         found = _without_labels(root)
     if not found.rows:
         raise UserError("; ".join([_no_videos(root), *found.notes]))

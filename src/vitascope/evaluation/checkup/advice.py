@@ -8,6 +8,7 @@ import numpy as np
 
 from vitascope.core.text import counted, file_size, number, percent, rough_duration, with_interval
 from vitascope.core.types import Score
+from vitascope.encoders.card_of import as_typed
 from vitascope.evaluation.checkup.report import Checkup, EncoderCheckup
 
 SEES = 5.0
@@ -134,11 +135,13 @@ def _cost_lines(sound: Sequence[EncoderCheckup]) -> Iterator[str]:
 
 
 def _next(found: Checkup, sound: Sequence[EncoderCheckup]) -> str:
-    names = " ".join(f"-m {e.encoder}" for e in sound) or "-m ENCODER"
+    typed = [as_typed(e.encoder) for e in sound]
+    names = " ".join(dict.fromkeys(f"-m {name}" for name, _ in typed)) or "-m ENCODER"
+    options = "".join(dict.fromkeys(f" {option}" for _, given in typed for option in given))
     few = "" if found.recordings >= MANY else f" {counted(found.recordings, 'recording')} are few for any of this."
     return (
         f"Without labels this says what an encoder can tell apart, not whether it is what you need.{few} With a few "
-        f"labels: vitascope evaluate {found.data} {names} -t knn"
+        f"labels: vitascope evaluate {found.data} {names}{options} -t knn"
     )
 
 

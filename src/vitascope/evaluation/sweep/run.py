@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vitascope.core import files
+from vitascope.core import files, option_text
 from vitascope.core.errors import UserError
 from vitascope.core.files import read_json
 from vitascope.core.option_text import pairs
@@ -29,6 +29,8 @@ from vitascope.pretrain.monitoring import log as training_log
 from vitascope.pretrain.recipe import Recipe
 from vitascope.pretrain.run_checks import RECIPE
 
+LONGEST_NAME = 120
+"""Characters of a folder name, beside a digest."""
 VITASCOPE = (sys.executable, "-m", "vitascope")
 SCORES, OUTPUT, EVALUATED = "scores", "output.txt", "evaluated.json"
 """Within the folder of a run: its evaluation, what its processes wrote, and which evaluations have ended."""
@@ -134,10 +136,22 @@ def sweep(recipes: Sequence[str], config: SweepConfig, *, train: bool = True) ->
 
 
 def _plan(name: str, seed: int, config: SweepConfig) -> _Planned:
-    recipe = find_recipe.find(name, {**pairs(config.fields, "--set"), "seed": str(seed)})
+    fields = pairs(config.fields, "--set")
+    if "seed" in {**fields, **dict(option_text.parse(name, path=False).options)}:
+        raise UserError(f"{name}: a sweep sets the seeds; say which by --seed and --seeds")
+    recipe = find_recipe.find(name, {**fields, "seed": str(seed)})
     if not isinstance(recipe, Recipe):
         raise UserError(f"{name} trains an image teacher; a sweep compares video encoders")
-    return _Planned(name, seed, recipe, config.output / re.sub("[:/]", "-", name) / f"seed-{seed}")
+    return _Planned(name, seed, recipe, config.output / _folder_name(name) / f"seed-{seed}")
+
+
+def _folder_name(name: str) -> str:
+    """A folder name of its own for a recipe, readable as far as its options allow."""
+    recipe, *options = name.split("+", 1)
+    safe = "+".join([recipe.replace(":", "-"), *options])
+    if len(safe) <= LONGEST_NAME and not re.search("[:/]", safe):
+        return safe
+    return f"{re.sub('[:/]', '-', safe[:LONGEST_NAME])}-{digest(name)}"
 
 
 def _recorded(run: _Planned, recorded: Sweep, config: SweepConfig) -> SweepRun | None:

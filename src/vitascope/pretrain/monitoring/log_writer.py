@@ -104,7 +104,7 @@ class LogWriter:
         """Log the optimizer steps since the last line.
 
         `clips_consumed` counts from the start of training; `losses` are unweighted means by target, `loss` is their
-        sum with the weights of the first step, so that steps can be compared; `by_source` has the means of each
+        sum with the largest weight of each, so that steps can be compared; `by_source` has the means of each
         source's steps. `waiting` is the share of the time spent waiting for data, 0 to 1; `broken` counts unreadable
         files, `skipped` the steps so far that were not finite.
         `mfu` is the share of the devices' matrix peak, `memory` the highest use so far in bytes.

@@ -93,6 +93,11 @@ class Target(ABC):
         if not self.depth and self.on != "seen":
             raise UserError(f"target {self.name}: depth = 0 (no decoder) predicts only visible tokens; set on='seen'")
 
+    @property
+    def largest_weight(self) -> float:
+        """The larger one of its first and last weight."""
+        return max(self.weight, self.final_weight or 0.0)
+
     @abstractmethod
     def bind(self, student: Student, device: torch.device) -> BoundTarget:
         """Prepare the target for a student."""
