@@ -124,16 +124,18 @@ def together(out: Path) -> None:
 
 
 def table(out: Path, reference: str) -> None:
-    """Print accuracies of every encoder, their means, and how far `real/REFERENCE` is above each."""
+    """Print accuracies of every encoder, their means, and how far `real/REFERENCE` or REFERENCE is above each."""
     correct, groups = _outcomes(out / "scores")
     cells = sorted({cell for by_cell in correct.values() for cell in by_cell})
     draws = {name: _weights(groups[name]) for name in groups}
     means = {model: _mean(by_cell, cells, draws) for model, by_cell in correct.items() if set(by_cell) == set(cells)}
+    compared = means.get(f"real/{reference}", means.get(reference))
+    if compared is None:
+        sys.exit(f"{reference}: no such encoder; there are {', '.join(means)}")
     print("encoder", *(f"{name} {probe}" for name, probe in cells), "mean", f"{reference} above", sep=" | ")
     for model, resampled in sorted(means.items(), key=lambda pair: -pair[1][0]):
         scores = [f"{100 * correct[model][cell].mean():.1f}" for cell in cells]
-        difference = means[f"real/{reference}"] - resampled
-        print(model, *scores, _interval(resampled), _interval(difference), sep=" | ")
+        print(model, *scores, _interval(resampled), _interval(compared - resampled), sep=" | ")
 
 
 def _outcomes(run: Path) -> tuple[dict[str, dict[tuple[str, str], Array]], dict[str, Array]]:

@@ -30,6 +30,9 @@ RECIPES: dict[str, str] = {
     "motionlab_controlled_image_pixels": "a pair: image teacher and pixels",
     "motionlab_controlled_flow_hog": "a pair: optical flow and histograms of gradients",
     "motionlab_controlled_flow_pixels": "a pair: optical flow and pixels",
+    "motionlab_controlled_image_video": "a pair: image teacher and video teacher",
+    "motionlab_controlled_hog_video": "a pair: histograms of gradients and video teacher",
+    "motionlab_controlled_image_hog_video": "a mixture: image teacher, histograms of gradients and video teacher",
     "motionlab_controlled_image_flow_hog": "a mixture: image teacher, optical flow and histograms of gradients",
     "motionlab_controlled_image_flow_pixels": "a mixture: image teacher, optical flow and pixels",
 }
