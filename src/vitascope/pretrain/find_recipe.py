@@ -70,10 +70,12 @@ def options(name: str) -> tuple[str, list[FieldOption]]:
     plain, own = _taken_apart(name)
     build, first = _builder(plain)
     keywords = _keywords(build, first)
-    if _lacking(keywords, dict(own)):
-        fields = {row.name: row._replace(default="") for row in options_of(Recipe)}
-    else:
+    try:
         fields = {row.name: row for row in options_of(find(name), {Sampler: describe})}
+    except UserError:
+        if own and not _lacking(keywords, dict(own)):
+            raise
+        fields = {row.name: row._replace(default="") for row in options_of(Recipe)}
     taken = []
     for key, (hint, default) in keywords.items():
         text = "required" if default is inspect.Parameter.empty else as_text(default)
