@@ -207,7 +207,8 @@ def test_a_name_has_options_as_every_other_name_does() -> None:
         find_recipe.find(name, {"schedule": "constant"})
     with pytest.raises(ValueError, match="did you mean 'lr'"):
         find_recipe.options("motionlab_tiny_image+lrr=1")
-    assert "data" in {row.name for row in find_recipe.options("real_tiny_flow+lr=1")[1]}
+    for lacks_data in ("real_tiny_flow+lr=1", "twlv1_b+lr=1"):
+        assert "data" in {row.name for row in find_recipe.options(lacks_data)[1]}
     defaults = {row.name: row.default for row in find_recipe.options(name)[1]}
     assert (defaults["schedule"], defaults["lr"]) == ("wsd", "0.001")
 

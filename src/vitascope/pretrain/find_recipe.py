@@ -73,7 +73,7 @@ def options(name: str) -> tuple[str, list[FieldOption]]:
     try:
         fields = {row.name: row for row in options_of(find(name), {Sampler: describe})}
     except UserError:
-        if own and not _lacking(keywords, dict(own)):
+        if own and _can_be_made(plain):  # so it is its options that are wrong
             raise
         fields = {row.name: row._replace(default="") for row in options_of(Recipe)}
     taken = []
@@ -91,6 +91,14 @@ def _taken_apart(name: str) -> tuple[str, tuple[tuple[str, str], ...]]:
     if empty := next((key for key, value in own if not value), ""):
         raise UserError(f"{name}: +{empty} has no value; write +{empty}=..., or --set {empty}=... if a '+' is in it")
     return plain, own
+
+
+def _can_be_made(name: str) -> bool:
+    try:
+        find(name)
+    except UserError:
+        return False
+    return True
 
 
 def _lacking(keywords: Mapping[str, tuple[Any, Any]], given: Mapping[str, Any]) -> list[str]:
